@@ -1,0 +1,67 @@
+# The LMHLD notebook book. `make` alone lists the targets.
+# Needs Python 3.11 or newer, make and git; the rest comes from the package index into .venv.
+
+PY      ?= python3
+PROFILE ?= mini
+BIN     := .venv/bin
+REFERENCE := tests/reference
+
+.DEFAULT_GOAL := help
+.PHONY: help env book smoke test reference notebooks real lab site bench lint clean
+
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+env: .venv/.stamp  ## only set up .venv
+
+# Written last, so that an interrupted set-up is done again; remade whenever a dependency changes.
+.venv/.stamp: pyproject.toml constraints.txt
+	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make: Python 3.11 or newer is needed, '$(PY)' is not; say which one to use: make env PY=python3.12" >&2; exit 2; }
+	@echo "setting up .venv (a few minutes, the first time)"
+	$(PY) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[lab,test,site,dev]"
+	@touch $@
+
+book: env  ## the whole book with the mini profile: data, runs, chapters, figures, web edition
+	$(BIN)/lmhld run mini
+	$(BIN)/lmhld book mini
+	$(MAKE) site PROFILE=mini
+
+smoke: env  ## the book in its smallest form (profile smoke)
+	$(BIN)/lmhld run smoke
+	$(BIN)/lmhld book smoke
+
+test: env  ## unit tests, then the chapters against their references
+	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest --nbval-lax --nbval-sanitize-with $(REFERENCE)/sanitize.cfg $(REFERENCE)
+
+reference: smoke  ## remake the references that `make test` compares chapters with
+	rm -f $(REFERENCE)/*.ipynb
+	cp build/smoke/*.ipynb $(REFERENCE)/
+
+# --update keeps the outputs and drops the cell that papermill injects.
+notebooks: env  ## refresh notebooks/*.ipynb from the chapters that `lmhld book mini` executed
+	cp build/mini/*.ipynb notebooks/
+	$(BIN)/jupytext --quiet --update --update-metadata '{"jupytext": null}' --to ipynb notebooks/*.py
+
+real: env  ## train and score on the real samples in LMHLD_SHARED_DATA
+	$(BIN)/python -m benchmarks.real_samples
+
+lab: env  ## open the chapters in JupyterLab
+	$(BIN)/jupyter lab notebooks
+
+site: env  ## web edition of the chapters in build/PROFILE/ (default mini) in build/site/
+	$(BIN)/lmhld site $(PROFILE)
+
+bench: env  ## measured comparisons, into benchmarks/results/
+	$(BIN)/python -m benchmarks
+
+lint: env  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:  ## remove build/ and caches; data/, runs/ and .venv stay
+	rm -rf build .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
