@@ -1,0 +1,158 @@
+"""Published facts: study areas, Tables 1 to 7 and the list of figures of the LMHLD paper.
+
+Every fact has one home, a CSV in this folder: ``tableN_*.csv`` hold the tables exactly as published,
+``areas.csv`` adds what they leave out (place, event, spellings), ``figures.csv`` lists the figures.
+``SOURCES.md`` says where each file comes from. Nothing here corrects the paper: the audit chapter judges it.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from lmhld_nb.config import UserError
+
+if TYPE_CHECKING:
+    import geopandas
+
+FOLDER = Path(__file__).parent
+
+TABLES = MappingProxyType(
+    {
+        1: "table1_study_areas.csv",
+        2: "table2_patches.csv",
+        3: "table3_datasets.csv",
+        4: "table4_patch_size_wenchuan.csv",
+        5: "table5_single.csv",
+        6: "table6_mix.csv",
+        7: "table7_part.csv",
+    }
+)
+
+AREAS = ("rio", "hokkaido", "emilia_romagna", "gorkha", "jiuzhaigou", "wenchuan", "taiwan")
+"""Keys of the study areas in Table 1's order, the order used everywhere."""
+
+MODELS: Mapping[str, str] = MappingProxyType(
+    {
+        "unet": "U-Net",
+        "res_unet": "Res U-Net",
+        "dense_unet": "Dense U-Net",
+        "attention_unet": "Attention U-Net",
+        "trans_unet": "Trans U-Net",
+        "unet_pp": "U-Net++",
+        "unet_3p": "U-Net+++",
+    }
+)
+"""Model keys and the names the paper's tables print, in the tables' order."""
+
+# Read as text: 2015.10 is a month and not a number, and Table 3 holds "-" and "32, 64, 128, 224".
+_TEXT_COLUMNS = {1: {"date": str}, 3: {"patch_size": str}}
+
+
+def table(n: int) -> pd.DataFrame:
+    """Return Table ``n`` as published, one row per published row (Table 2 without its total).
+
+    Columns: 1 study_area, sensor, resolution_m (metres), date (``YYYY.MM``), landslides, min_area_px,
+    max_area_px. 2 study_area, patch_size (pixels), patches, landslide_fraction_{train,val,test} (0 to 1).
+    3 dataset, patch_size, sensors, resolution, patches. 4 model, patch_size, precision, f1, recall.
+    5 study_area, model and the three scores. 6 and 7 model and the three scores (all scores 0 to 1).
+
+    Raises:
+        UserError: the paper has no such table.
+    """
+    if isinstance(n, bool) or n not in TABLES:
+        raise UserError(f"paper.table({n!r}): the paper has Tables 1 to 7; give one of these numbers")
+    return _table(n).copy()
+
+
+@cache
+def _table(n: int) -> pd.DataFrame:
+    return pd.read_csv(FOLDER / TABLES[n], dtype=_TEXT_COLUMNS.get(n))
+
+
+def areas() -> pd.DataFrame:
+    """Return the seven study areas, indexed by ``key`` in Table 1's order.
+
+    Columns: name (as Table 1 spells it), short_name (for figures), aliases (lower-case spellings joined by
+    ``;``), country, lon and lat (degrees, approximate, see ``SOURCES.md``), epsg (UTM zone of that point),
+    event, trigger (``earthquake`` or ``rainfall``), then Table 1's sensor, resolution_m, date, landslides,
+    min_area_px, max_area_px, and Table 2's patch_size and patches.
+    """
+    return _areas().copy()
+
+
+@cache
+def _areas() -> pd.DataFrame:
+    places = pd.read_csv(FOLDER / "areas.csv")
+    measured = table(1).merge(
+        table(2)[["study_area", "patch_size", "patches"]], on="study_area", validate="1:1"
+    )
+    joined = places.merge(measured, left_on="name", right_on="study_area", validate="1:1")
+    return joined.drop(columns="study_area").set_index("key").loc[list(AREAS)]
+
+
+def area_key(text: str) -> str:
+    """Return the key of the study area that ``text`` names, in any published spelling or known alias.
+
+    Only letters count: case, accents, spaces, punctuation and digits are ignored, so ``Wenchuan China``
+    (Table 5), ``Wenchuan, China`` (Table 1) and a folder ``wenchuan_224`` all give ``wenchuan``.
+
+    Raises:
+        UserError: no study area is known under that name.
+    """
+    key = _keys_by_spelling().get(_letters(text))
+    if key is None:
+        raise UserError(f"study area {text!r} is not known; use one of {', '.join(AREAS)}")
+    return key
+
+
+@cache
+def _keys_by_spelling() -> Mapping[str, str]:
+    spellings: dict[str, str] = {}
+    for key, name, short_name, aliases in _areas()[["name", "short_name", "aliases"]].itertuples():
+        for spelling in (key, name, short_name, *aliases.split(";")):
+            if spellings.setdefault(_letters(spelling), key) != key:
+                raise ValueError(
+                    f"areas.csv: {spelling!r} names both {spellings[_letters(spelling)]} and {key}"
+                )
+    return MappingProxyType(spellings)
+
+
+def _letters(text: str) -> str:
+    plain = unicodedata.normalize("NFKD", text)
+    return "".join(letter for letter in plain.casefold() if letter.isascii() and letter.isalpha())
+
+
+def figures() -> pd.DataFrame:
+    """Return Figures 1 to 17 of the paper, indexed by ``number``.
+
+    Columns: caption (what it shows, in this book's words), section (of the paper, text such as ``4.1``),
+    kind (``map``, ``images``, ``diagram``, ``histogram``, ``detections`` or ``matrix``).
+    """
+    return _figures().copy()
+
+
+@cache
+def _figures() -> pd.DataFrame:
+    return pd.read_csv(FOLDER / "figures.csv", dtype={"section": str}).set_index("number")
+
+
+def world() -> geopandas.GeoDataFrame:
+    """Return the outline of the world's land without Antarctica: one row, longitude and latitude (EPSG:4326).
+
+    Natural Earth 1:110m, public domain, rounded to 0.01 degree: for overview maps, not for measuring.
+    """
+    return _world().copy()
+
+
+@cache
+def _world() -> geopandas.GeoDataFrame:
+    import geopandas  # here, because it takes a second and only maps need it
+
+    return geopandas.read_file(FOLDER / "world_land.geojson")

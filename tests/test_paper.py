@@ -1,0 +1,149 @@
+"""The published facts: complete, typed, spelled in one way, and equal to the tables we were given."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pandas.api import types
+
+from lmhld_nb import paper
+from lmhld_nb.config import ROOT, UserError
+
+ROWS = {1: 7, 2: 8, 3: 6, 4: 21, 5: 49, 6: 7, 7: 7}
+
+
+@pytest.mark.parametrize(("number", "rows"), ROWS.items())
+def test_every_table_is_complete(number: int, rows: int) -> None:
+    table = paper.table(number)
+    assert len(table) == rows
+    assert not table.isna().any(axis=None)
+
+
+def test_types_survive_the_csv() -> None:
+    assert paper.table(1)["date"].tolist()[3] == "2015.12"  # a month, not the number 2015.12
+    assert types.is_integer_dtype(paper.table(1)["max_area_px"])
+    assert types.is_float_dtype(paper.table(1)["resolution_m"])
+    assert types.is_integer_dtype(paper.table(2)["patch_size"])
+    assert paper.table(3)["patch_size"].tolist()[-1] == "32, 64, 128, 224"
+    for number in (4, 5, 6, 7):
+        scores = paper.table(number)[["precision", "f1", "recall"]]
+        assert scores.gt(0.3).all(axis=None)
+        assert scores.lt(1).all(axis=None)
+
+
+def test_patches_add_up_to_the_published_total() -> None:
+    assert paper.areas()["patches"].sum() == 25365
+    lmhld = paper.table(3).set_index("dataset").loc["LMHLD"]
+    assert lmhld["patches"] == 25365
+
+
+@pytest.mark.parametrize("number", [0, 8, -1, "1", True, 1.5, None])
+def test_no_other_table(number: object) -> None:
+    with pytest.raises(UserError, match="Tables 1 to 7"):
+        paper.table(number)  # type: ignore[arg-type]
+
+
+def test_what_a_caller_changes_stays_with_the_caller() -> None:
+    for read in (paper.areas, paper.figures, paper.world, lambda: paper.table(5)):
+        first = read()
+        column = first.columns[0]
+        before = first[column].tolist()
+        first[column] = "changed"
+        assert read()[column].tolist() == before
+
+
+def test_areas_stand_in_the_order_of_table_1() -> None:
+    areas = paper.areas()
+    assert tuple(areas.index) == paper.AREAS
+    assert areas["name"].tolist() == paper.table(1)["study_area"].tolist()
+    assert set(areas["trigger"]) == {"earthquake", "rainfall"}
+    assert areas.loc["wenchuan", ["sensor", "resolution_m", "patch_size", "patches"]].tolist() == [
+        "IKONOS",
+        0.8,
+        224,
+        2603,
+    ]
+
+
+def test_utm_zone_holds_the_point() -> None:
+    for key, area in paper.areas().iterrows():
+        zone = math.floor((area["lon"] + 180) / 6) + 1
+        assert area["epsg"] == (32600 if area["lat"] > 0 else 32700) + zone, key
+
+
+def test_every_published_spelling_resolves() -> None:
+    for number in (1, 2, 5):
+        names = [name for name in paper.table(number)["study_area"].unique() if name != "Comparison dataset"]
+        assert tuple(paper.area_key(name) for name in names) == paper.AREAS
+    assert paper.area_key("Kathmandu (Nepal)") == "gorkha"
+    assert paper.area_key("Wenchuan_224") == "wenchuan"
+    assert paper.area_key(" RIO DE JANEIRO ") == "rio"
+    assert paper.area_key("Emília-Romagna") == "emilia_romagna"
+
+
+@pytest.mark.parametrize("text", ["China", "Taitung_China", "", "224", "Comparison dataset", "四川"])
+def test_what_names_no_area_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="use one of rio, hokkaido"):
+        paper.area_key(text)
+
+
+def test_aliases_name_one_area_each() -> None:
+    owners: dict[str, str] = {}
+    for key, aliases in paper.areas()["aliases"].items():
+        for alias in aliases.split(";"):
+            assert alias == alias.strip().lower() != ""
+            assert paper.area_key(alias) == key
+            assert owners.setdefault(alias, str(key)) == key
+
+
+def test_an_alias_given_to_two_areas_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    doubled = paper.areas()
+    doubled.loc["taiwan", "aliases"] = "taiwan;Rio"
+    monkeypatch.setattr(paper, "_areas", lambda: doubled)
+    with pytest.raises(ValueError, match="names both rio and taiwan"):
+        paper._keys_by_spelling.__wrapped__()
+
+
+def test_models_are_those_of_the_tables() -> None:
+    for number in (4, 5, 6, 7):
+        assert list(paper.table(number)["model"].unique()) == list(paper.MODELS.values())
+
+
+def test_figures_are_all_listed() -> None:
+    figures = paper.figures()
+    assert figures.index.tolist() == list(range(1, 18))
+    assert figures.loc[9, "section"] == "4.1"
+    assert set(figures["kind"]) == {"map", "images", "diagram", "histogram", "detections", "matrix"}
+    assert figures["caption"].is_unique
+
+
+def test_world_outline_is_land_and_small() -> None:
+    assert (paper.FOLDER / "world_land.geojson").stat().st_size < 150_000
+    world = paper.world()
+    assert world.crs.to_epsg() == 4326
+    outline = world.geometry.union_all()
+    assert outline.is_valid
+    west, south, east, north = outline.bounds
+    assert (west, east) == (-180, 180)
+    assert -60 < south < north < 84  # no Antarctica
+    from shapely.geometry import Point
+
+    for key, area in paper.areas().iterrows():
+        assert outline.distance(Point(area["lon"], area["lat"])) < 0.2, key
+    assert not outline.contains(Point(-30, 30))  # mid-Atlantic
+    assert not outline.contains(Point(51, 42))  # the Caspian Sea
+
+
+def test_tables_equal_the_ones_supplied_with_the_paper() -> None:
+    data = Path(os.environ.get("LMHLD_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    supplied = data.parent / "paper"
+    if not supplied.is_dir():
+        pytest.skip(f"no folder {supplied.name}/ beside LMHLD_SHARED_DATA: the supplied tables are not here")
+    for number, name in paper.TABLES.items():
+        ours = pd.read_csv(paper.FOLDER / name, dtype=str)
+        pd.testing.assert_frame_equal(ours, pd.read_csv(supplied / name, dtype=str))
+        assert paper.table(number).shape == ours.shape
