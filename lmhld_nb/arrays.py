@@ -1,0 +1,81 @@
+"""Array files (.npy, .mat, .h5) opened for lazy slicing; nothing pickled is ever loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import scipy.io
+
+from lmhld_nb.config import UserError
+
+_UNREADABLE = (OSError, ValueError, EOFError, TypeError, scipy.io.matlab.MatReadError)
+SUFFIXES = (".npy", ".mat", ".h5", ".hdf5")
+
+
+def is_array_file(path: Path) -> bool:
+    """Say whether ``path`` is read here rather than by GDAL (by its suffix)."""
+    return path.suffix.lower() in SUFFIXES
+
+
+@contextmanager
+def open_array(path: Path, key: str | None = None) -> Iterator[Any]:
+    """Open one array and yield it, sliceable and with ``shape`` and ``dtype``.
+
+    Args:
+        path: .npy (memory-mapped), .h5/.hdf5 or MATLAB v7.3 (read on slicing), MATLAB v5 (read whole).
+        key: variable inside .h5 and .mat; may be left out where there is only one.
+
+    Raises:
+        UserError: missing, truncated, pickled, or the key is absent or needed.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    # Only opening is guarded: errors of the caller's block (a full disk, say) must keep their own words.
+    with ExitStack() as stack:
+        try:
+            if path.suffix.lower() == ".npy":
+                array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
+            elif path.suffix.lower() == ".mat" and not h5py.is_hdf5(path):
+                content = {name: value for name, value in scipy.io.loadmat(path).items() if name[:2] != "__"}
+                array = content[_choose(path, key, list(content))]
+            else:
+                file = stack.enter_context(h5py.File(path, "r"))
+                datasets = [name for name, value in file.items() if isinstance(value, h5py.Dataset)]
+                array = file[_choose(path, key, datasets)]
+        except _UNREADABLE as error:
+            raise UserError(
+                f"{path}: cannot be read ({' '.join(str(error).split())[:160]}); "
+                "fetch or export it again, without pickled objects"
+            ) from error
+        yield array
+
+
+def array_keys(path: Path) -> list[str]:
+    """List the array variables of an .h5 or .mat file (empty for .npy)."""
+    if path.suffix.lower() == ".npy":
+        return []
+    try:
+        if h5py.is_hdf5(path):
+            with h5py.File(path, "r") as file:
+                return [name for name, value in file.items() if isinstance(value, h5py.Dataset)]
+        return [name for name, _, _ in scipy.io.whosmat(path)]
+    except _UNREADABLE as error:
+        raise UserError(
+            f"{path}: cannot be read ({' '.join(str(error).split())[:160]}); fetch it again"
+        ) from error
+
+
+def _choose(path: Path, key: str | None, names: list[str]) -> str:
+    if key is None and len(names) == 1:
+        return names[0]
+    if key in names:
+        return str(key)
+    wanted = f"no variable '{key}'" if key else "several variables"
+    raise UserError(
+        f"{path}: {wanted}, it holds {', '.join(names) or 'none'}; name one as `key:` in the data set's YAML"
+    )

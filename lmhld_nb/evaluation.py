@@ -1,0 +1,121 @@
+"""Scores: confusion counts, what follows from them, and the single-threshold baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lmhld_nb.inventory import brightness, ndvi
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Counts of pixels: true and false positives, false and true negatives. Adds with ``+``.
+
+    Ratios whose denominator is 0 are NaN: nothing was there to be scored.
+    """
+
+    tp: int
+    fp: int
+    fn: int
+    tn: int
+
+    @classmethod
+    def of(cls, predicted: np.ndarray, truth: np.ndarray, known: np.ndarray | None = None) -> Confusion:
+        """Count boolean arrays of one shape; pixels where ``known`` is False are left out.
+
+        Raises:
+            ValueError: the shapes differ.
+        """
+        predicted, truth = np.asarray(predicted, bool), np.asarray(truth, bool)
+        if predicted.shape != truth.shape:
+            raise ValueError(f"predicted {predicted.shape} and truth {truth.shape} must have one shape")
+        if known is not None:
+            predicted, truth = predicted[known], truth[known]
+        tp = int((predicted & truth).sum())
+        fp, fn = int(predicted.sum()) - tp, int(truth.sum()) - tp
+        return cls(tp, fp, fn, truth.size - tp - fp - fn)
+
+    def __add__(self, other: Confusion) -> Confusion:
+        return Confusion(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.tn + other.tn)
+
+    @property
+    def precision(self) -> float:
+        """Share of predicted landslide pixels that are landslide (paper formula 1)."""
+        return _ratio(self.tp, self.tp + self.fp)
+
+    @property
+    def recall(self) -> float:
+        """Share of landslide pixels that are predicted (paper formula 2)."""
+        return _ratio(self.tp, self.tp + self.fn)
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall, 2PR/(P+R).
+
+        The paper's formula 3 prints PR/(P+R), half of it; its published rows obey this one.
+        """
+        return _ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
+
+    def as_dict(self) -> dict[str, float | int]:
+        """Return counts and scores, for JSON and tables."""
+        scores = {"precision": self.precision, "f1": self.f1, "recall": self.recall}
+        return {"tp": self.tp, "fp": self.fp, "fn": self.fn, "tn": self.tn, **scores}
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A one-feature rule: landslide where ``feature`` is above (or below) ``value``."""
+
+    feature: str
+    above: bool
+    value: float
+    confusion: Confusion
+
+
+def best_threshold(images: np.ndarray, masks: np.ndarray, bands: tuple[str, ...]) -> Threshold:
+    """Find the single threshold with the highest F1 on the very pixels it is scored on.
+
+    An upper bound of what thresholding can do, since no threshold chosen elsewhere beats it. Features tried, in both
+    directions: NDVI (where NIR is there), brightness, and the green share of the visible bands.
+
+    Args:
+        images: (patches, bands, rows, cols) in stored units.
+        masks: (patches, rows, cols), 1 landslide, 0 background; other values are left out.
+        bands: names of the bands axis.
+
+    Returns:
+        The best rule with its confusion counts.
+    """
+    values = np.moveaxis(np.asarray(images), 1, 0)
+    features = {"brightness": brightness(values, bands)}
+    visible = np.maximum(features["brightness"] * 3, 1e-6)
+    features["green share"] = values[bands.index("green")].astype(np.float32) / visible
+    if "nir" in bands:
+        features["NDVI"] = ndvi(values, bands)
+    known = (masks == 0) | (masks == 1)
+    truth = masks[known] == 1
+    rules = [
+        _best_cut(name, above, feature[known], truth)
+        for name, feature in features.items()
+        for above in (True, False)
+    ]
+    return max(rules, key=lambda rule: rule.confusion.f1)
+
+
+def _best_cut(name: str, above: bool, feature: np.ndarray, truth: np.ndarray) -> Threshold:
+    order = np.argsort(-feature if above else feature, kind="stable")
+    ranked = feature[order]
+    tp = np.cumsum(truth[order])
+    # Equal values cannot be parted by a threshold: only the last of each run is a possible cut.
+    cuts = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
+    f1 = 2 * tp[cuts] / (cuts + 1 + tp[-1])
+    at = cuts[int(np.argmax(f1))]
+    hit, picked, total = int(tp[at]), int(at + 1), int(tp[-1])
+    counts = Confusion(hit, picked - hit, total - hit, truth.size - picked - (total - hit))
+    return Threshold(name, above, float(ranked[at]), counts)

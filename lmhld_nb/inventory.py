@@ -1,0 +1,249 @@
+"""Landslide inventories: sizes in pixels, quartiles, histograms, and checks of each polygon's plausibility."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pandas as pd
+from rasterio.features import rasterize
+from rasterio.windows import from_bounds
+from scipy.ndimage import binary_dilation, label
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from lmhld_nb import scenes
+from lmhld_nb.config import UserError
+from lmhld_nb.scenes import Scene, Window
+
+
+# scipy rather than a faster labeller: benchmarks/components.py has the times, and finds wrong labels in one of them.
+_EIGHT = np.ones((3, 3), int)
+
+
+def landslide_sizes(mask: np.ndarray) -> np.ndarray:
+    """Measure every landslide of a mask.
+
+    Args:
+        mask: (rows, cols); 0 background, 255 not labelled, every other value landslide.
+
+    Returns:
+        Pixels of each 8-connected landslide, in order of first appearance row by row; empty where there is none.
+    """
+    return _merge_sizes([np.asarray(mask)])
+
+
+def scene_sizes(scene: Scene, rows_at_once: int = 2048) -> np.ndarray:
+    """Measure every landslide of a scene of any size, strip by strip.
+
+    A landslide cut by a strip's edge counts once, with all its pixels. The image itself is not read.
+
+    Args:
+        scene: a scene with mask or polygons.
+        rows_at_once: height of a strip; memory is about 6 bytes for each of its pixels.
+
+    Returns:
+        Pixels of each landslide, as `landslide_sizes` of the whole mask would give.
+
+    Raises:
+        UserError: the scene cannot be read, or holds no landslide pixel at all.
+    """
+    with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
+        sizes = _merge_sizes(labels.read(window) for window in scenes.strips(image.shape, rows_at_once))
+        if len(sizes) == 0 and labels.count != 0:
+            source = scene.mask or scene.polygons
+            raise UserError(
+                f"{source}: the inventory is empty (no landslide pixel); check its landslide codes"
+            )
+        return sizes
+
+
+def _merge_sizes(strips: Iterable[np.ndarray]) -> np.ndarray:
+    """Label strips one after another and join the components that touch across their seams."""
+    sizes: list[np.ndarray] = []
+    seams: list[np.ndarray] = []
+    total = 0
+    above: np.ndarray | None = None
+    for strip in strips:
+        landslide = (strip != 0) & (strip != 255)
+        labels, count = label(landslide, _EIGHT)
+        sizes.append(np.bincount(labels.ravel(), minlength=count + 1)[1:])
+        top = np.where(labels[0] > 0, labels[0].astype(np.int64) + total, 0)
+        if above is not None:
+            seams.extend(_touching(above, top))
+        above = np.where(labels[-1] > 0, labels[-1].astype(np.int64) + total, 0)
+        total += count
+    all_sizes = np.concatenate(sizes).astype(np.int64) if sizes else np.zeros(0, np.int64)
+    if not seams or total == 0:
+        return all_sizes
+    first, second = np.concatenate(seams, axis=1) - 1
+    graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(total, total))
+    count, group = connected_components(graph, directed=False)
+    return np.bincount(group, weights=all_sizes, minlength=count).astype(np.int64)
+
+
+def _touching(above: np.ndarray, below: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield (2, n) pairs of labels that are 8-neighbours across the seam of two rows."""
+    for shift in (-1, 0, 1):
+        left = above[max(0, -shift) : len(above) - max(0, shift)]
+        right = below[max(0, shift) : len(below) - max(0, -shift)]
+        both = (left > 0) & (right > 0)
+        if both.any():
+            yield np.unique(np.stack([left[both], right[both]]), axis=1)
+
+
+def quartiles(sizes: np.ndarray) -> tuple[float, float, float]:
+    """Return Q1, the median and Q3 of landslide sizes (Hyndman & Fan 1996, type 7; paper section 3.2 (1)).
+
+    Raises:
+        UserError: there is no landslide.
+    """
+    if len(sizes) == 0:
+        raise UserError("quartiles: the inventory is empty; give sizes of at least one landslide")
+    q1, q2, q3 = np.quantile(np.asarray(sizes, float), (0.25, 0.5, 0.75), method="linear")
+    return float(q1), float(q2), float(q3)
+
+
+def histogram(sizes: np.ndarray, bins: int = 24) -> tuple[np.ndarray, np.ndarray]:
+    """Count landslides in bins of equal width in log size (paper Fig 9).
+
+    Returns:
+        Counts (bins,) and edges in pixels (bins + 1,); every landslide falls in one bin.
+    """
+    # Half a pixel of room at both ends: rounding must not lose the smallest and the largest.
+    edges = np.geomspace(sizes.min() - 0.5, sizes.max() + 0.5, bins + 1)
+    return np.histogram(sizes, edges)[0], edges
+
+
+def summary(area_scenes: dict[str, Iterable[Scene]]) -> pd.DataFrame:
+    """Tabulate each area's inventory (the measured side of paper Table 1 and Fig 9).
+
+    Returns:
+        One row an area: landslides, min_px, q1, q2, q3, max_px, total_px.
+    """
+    rows = {}
+    for area, members in area_scenes.items():
+        sizes = np.concatenate([scene_sizes(scene) for scene in members])
+        q1, q2, q3 = quartiles(sizes)
+        rows[area] = {
+            "landslides": len(sizes),
+            "min_px": int(sizes.min()),
+            "q1": q1,
+            "q2": q2,
+            "q3": q3,
+            "max_px": int(sizes.max()),
+            "total_px": int(sizes.sum()),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("area")
+
+
+def slope_degrees(dem: np.ndarray, resolution_m: float) -> np.ndarray:
+    """Return the slope in degrees of an elevation grid (rows, cols) in metres, by central differences."""
+    dy, dx = np.gradient(dem.astype(np.float32), resolution_m)
+    return np.degrees(np.arctan(np.hypot(dx, dy)))
+
+
+def ndvi(values: np.ndarray, bands: tuple[str, ...]) -> np.ndarray:
+    """Return (NIR − red) / (NIR + red) of (bands, …) values; 0 where both are 0."""
+    red, nir = (values[bands.index(name)].astype(np.float32) for name in ("red", "nir"))
+    total = nir + red
+    return np.divide(nir - red, total, out=np.zeros_like(total), where=total != 0)
+
+
+def brightness(values: np.ndarray, bands: tuple[str, ...]) -> np.ndarray:
+    """Return the mean of the visible bands of (bands, …) values, in stored units."""
+    return np.mean(
+        [values[bands.index(name)].astype(np.float32) for name in ("blue", "green", "red")], axis=0
+    )
+
+
+def check_polygons(
+    scene: Scene,
+    ring_px: int = 12,
+    flat_degrees: float = 8.0,
+    ndvi_drop: float = 0.03,
+    brighter: float = 1.02,
+) -> pd.DataFrame:
+    """Hold every polygon of an inventory against its surroundings (paper section 2.2's annotation checks).
+
+    A fresh landslide lies on a slope, has lost vegetation and is brighter than what surrounds it. A polygon is
+    flagged ``flat`` where its mean slope is below ``flat_degrees``, and ``no contrast`` where it has neither
+    lost NDVI nor gained brightness. A flag asks for a second look; it is no proof of an error.
+
+    Args:
+        scene: with polygons and, for slope and relief, an elevation raster.
+        ring_px: width in pixels of the surroundings, other landslides and no-data left out.
+        flat_degrees: least plausible mean slope.
+        ndvi_drop: least plausible fall of NDVI against the surroundings.
+        brighter: least plausible ratio of brightness to the surroundings.
+
+    Returns:
+        One row a polygon: area_px, slope_deg, relief_m (NaN without elevation), ndvi, ndvi_around, brightness,
+        brightness_around (stored units), flag (empty text where plausible).
+    """
+    bands = tuple(band for band in scenes.BANDS if band in scene.bands)
+    rows = []
+    with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
+        polygons, _, _ = scenes.read_polygons(scene, image)
+        for geometry in polygons.geometry:
+            window = _window_around(geometry.bounds, image, ring_px + 1)
+            values = image.read(window, bands)
+            valid = image.valid(values)
+            inside = (
+                rasterize([geometry], out_shape=valid.shape, transform=image.window_transform(window)).astype(
+                    bool
+                )
+                & valid
+            )
+            around = binary_dilation(inside, iterations=ring_px) & (labels.read(window) == 0) & valid
+            row: dict[str, object] = {"area_px": int(inside.sum())}
+            row |= _contrast(values, bands, inside, around)
+            row |= _relief(scene, window, inside, image)
+            row["flag"] = _flag(row, flat_degrees, ndvi_drop, brighter)
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _window_around(bounds: tuple[float, ...], image: scenes.Image, margin: int) -> Window:
+    part = from_bounds(*bounds, transform=image.transform)
+    row, col = max(0, int(part.row_off) - margin), max(0, int(part.col_off) - margin)
+    bottom = min(image.shape[0], int(np.ceil(part.row_off + part.height)) + margin)
+    right = min(image.shape[1], int(np.ceil(part.col_off + part.width)) + margin)
+    return Window(row, col, max(1, bottom - row), max(1, right - col))
+
+
+def _contrast(
+    values: np.ndarray, bands: tuple[str, ...], inside: np.ndarray, around: np.ndarray
+) -> dict[str, float]:
+    measures = {"brightness": brightness(values, bands)}
+    if "nir" in bands:
+        measures["ndvi"] = ndvi(values, bands)
+    row = {}
+    for name, field in measures.items():
+        row[name] = float(field[inside].mean()) if inside.any() else np.nan
+        row[f"{name}_around"] = float(field[around].mean()) if around.any() else np.nan
+    return row
+
+
+def _relief(scene: Scene, window: Window, inside: np.ndarray, image: scenes.Image) -> dict[str, float]:
+    if scene.dem is None or not inside.any():
+        return {"slope_deg": np.nan, "relief_m": np.nan}
+    dem = scenes.read_dem(scene, window)
+    slope = slope_degrees(dem, abs(image.transform.a))
+    heights = dem[inside]
+    return {
+        "slope_deg": float(np.nanmean(slope[inside])),
+        "relief_m": float(np.nanmax(heights) - np.nanmin(heights)),
+    }
+
+
+def _flag(row: dict[str, object], flat_degrees: float, ndvi_drop: float, brighter: float) -> str:
+    flags = []
+    if float(row["slope_deg"]) < flat_degrees:  # type: ignore[arg-type]
+        flags.append("flat")
+    greener = float(row.get("ndvi_around", np.nan)) - float(row.get("ndvi", np.nan))  # type: ignore[arg-type]
+    ratio = float(row["brightness"]) / float(row["brightness_around"])  # type: ignore[arg-type]
+    # A comparison with NaN is False: what cannot be measured is not held against the polygon.
+    if ratio < brighter and not greener >= ndvi_drop:
+        flags.append("no contrast")
+    return ", ".join(flags)

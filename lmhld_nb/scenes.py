@@ -1,0 +1,423 @@
+"""Scenes: an image with named bands and its landslide mask or polygons, read window by window."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pyogrio
+import rasterio
+import rasterio.windows
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+from rasterio.features import rasterize
+from rasterio.transform import array_bounds
+from shapely.geometry import box
+
+from lmhld_nb import arrays
+from lmhld_nb.config import UserError
+
+BANDS = ("blue", "green", "red", "nir")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One image and its landslides, described (nothing is opened until it is read).
+
+    Attributes:
+        name: unique within its data set; letters, digits, ``_``, ``-`` and ``.``.
+        area: study area the scene belongs to, e.g. ``wenchuan``.
+        image: raster file (any format GDAL reads) or array file (.npy, .mat, .h5/.hdf5).
+        bands: names of the image's bands in file order: ``blue``, ``green``, ``red``, ``nir``; any other name for the rest.
+        mask: raster or array file with landslide codes; None where ``polygons`` is given or nothing is labelled.
+        polygons: vector file (.gpkg, .shp, .geojson) of landslides, in any coordinate system.
+        unlabelled_is_background: with neither mask nor polygons, the whole image is known to be free of landslides.
+        dem: elevation raster in metres on the image's grid.
+        split: ``train``, ``val`` or ``test`` where the data set fixes it.
+        index: position in a stack of patches (first axis of an array file).
+        image_key, mask_key: variable inside an .h5 or .mat file.
+        channels: ``first`` or ``last``, for array files.
+        landslide_codes, label_nodata_codes: values in ``mask`` that mean landslide and not labelled; every other value is background.
+        nodata: value in the image that means no data; None to take the file's own declaration.
+        scale: factor that turns stored values into reflectance (for display and indices; patches keep stored values).
+        resolution_m: ground size of a pixel in metres, where known.
+        georeferenced: False for PNG patches and the like, which need no coordinate system.
+        extra_bands: ``error`` or ``ignore``: what to do when the file has more bands than ``bands`` names.
+    """
+
+    name: str
+    area: str
+    image: Path
+    bands: tuple[str, ...]
+    mask: Path | None = None
+    polygons: Path | None = None
+    unlabelled_is_background: bool = False
+    dem: Path | None = None
+    split: str | None = None
+    index: int | None = None
+    image_key: str | None = None
+    mask_key: str | None = None
+    channels: str = "first"
+    landslide_codes: tuple[int, ...] = (1,)
+    label_nodata_codes: tuple[int, ...] = (255,)
+    nodata: float | None = None
+    scale: float = 1.0
+    resolution_m: float | None = None
+    georeferenced: bool = True
+    extra_bands: str = "error"
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of pixels: first row, first column, height and width."""
+
+    row: int
+    col: int
+    height: int
+    width: int
+
+
+class Image:
+    """An opened image: named bands, read window by window in the stored data type."""
+
+    def __init__(
+        self,
+        scene: Scene,
+        shape: tuple[int, int],
+        dtype: np.dtype,
+        crs: CRS | None,
+        transform: Affine,
+        nodata: float | None,
+        reader: Callable[[Window, list[int]], np.ndarray],
+    ) -> None:
+        self.scene, self.shape, self.dtype = scene, shape, dtype
+        self.crs, self.transform, self.nodata = crs, transform, nodata
+        self._reader = reader
+
+    def read(self, window: Window, bands: Sequence[str] = BANDS) -> np.ndarray:
+        """Return ``bands`` of ``window`` as (bands, height, width), values as stored.
+
+        Raises:
+            UserError: a band is not among the scene's, the file is damaged, or a value is NaN or infinite
+                where NaN is not the declared no-data value.
+        """
+        missing = [band for band in bands if band not in self.scene.bands]
+        if missing:
+            raise UserError(
+                f"{self.scene.image}: has no band '{missing[0]}' (it has {', '.join(self.scene.bands)}); "
+                "ask for other bands with `bands:` or correct the data set's description"
+            )
+        values = self._reader(window, [self.scene.bands.index(band) for band in bands])
+        if values.dtype.kind == "f" and not (self.nodata is not None and np.isnan(self.nodata)):
+            bad = values.size - int(np.isfinite(values).sum())
+            if bad:
+                raise UserError(
+                    f"{self.scene.image}: {bad} NaN or infinite values near row {window.row}, column {window.col}; "
+                    "declare `nodata: .nan` if they mean no data, or repair the file"
+                )
+        return values
+
+    def window_transform(self, window: Window) -> Affine:
+        """Return the pixel-to-map transform of a window."""
+        part = rasterio.windows.Window(window.col, window.row, window.width, window.height)
+        return rasterio.windows.transform(part, self.transform)
+
+    def valid(self, values: np.ndarray) -> np.ndarray:
+        """Return (height, width) True where ``values`` (bands, height, width) hold data.
+
+        A pixel is no data where *every* band read has the no-data value: single zeros are ordinary dark pixels.
+        """
+        if self.nodata is None:
+            return np.ones(values.shape[1:], bool)
+        if np.isnan(self.nodata):
+            return np.isfinite(values).all(axis=0)
+        return (values != values.dtype.type(self.nodata)).any(axis=0)
+
+
+class Labels:
+    """Opened landslide labels on an image's grid: 1 landslide, 0 background, 255 not labelled."""
+
+    def __init__(
+        self,
+        reader: Callable[[Window], np.ndarray],
+        count: int | None = None,
+        repaired: int = 0,
+        outside: int = 0,
+    ) -> None:
+        self.read = reader
+        self.count, self.repaired, self.outside = count, repaired, outside
+
+
+@contextmanager
+def open_image(scene: Scene) -> Iterator[Image]:
+    """Open a scene's image.
+
+    Raises:
+        UserError: missing or damaged file, band count that differs from the description, no coordinate system.
+    """
+    if arrays.is_array_file(scene.image):
+        with arrays.open_array(scene.image, scene.image_key) as array:
+            yield _array_image(scene, array)
+        return
+    with _open_raster(scene.image) as source:
+        _check_band_count(scene, source.count)
+        if scene.georeferenced and source.crs is None:
+            raise UserError(
+                f"{scene.image}: has no coordinate system; assign one (gdal_edit.py -a_srs EPSG:… FILE) "
+                "or declare `georeferenced: false`"
+            )
+        nodata = source.nodata if scene.nodata is None else scene.nodata
+
+        def read(window: Window, indices: list[int]) -> np.ndarray:
+            return _read_raster(source, scene.image, window, [index + 1 for index in indices])
+
+        yield Image(
+            scene,
+            (source.height, source.width),
+            np.dtype(source.dtypes[0]),
+            source.crs,
+            source.transform,
+            nodata,
+            read,
+        )
+
+
+@contextmanager
+def open_labels(scene: Scene, image: Image) -> Iterator[Labels]:
+    """Open a scene's mask or polygons, to be read on the grid of ``image``.
+
+    Polygons in another coordinate system are reprojected; invalid ones are repaired and counted
+    (``Labels.repaired``); those outside the scene are counted (``Labels.outside``).
+
+    Raises:
+        UserError: nothing labelled, another size or grid than the image, or an empty inventory.
+    """
+    if scene.mask is not None and arrays.is_array_file(scene.mask):
+        with arrays.open_array(scene.mask, scene.mask_key) as array:
+            yield _array_labels(scene, array, image.shape)
+    elif scene.mask is not None:
+        with _open_raster(scene.mask) as source:
+            _check_grid(scene, source, image)
+            yield Labels(lambda window: _decode(scene, _read_raster(source, scene.mask, window, [1])[0]))
+    elif scene.polygons is not None:
+        yield _polygon_labels(scene, image)
+    elif scene.unlabelled_is_background:
+        yield Labels(lambda window: np.zeros((window.height, window.width), np.uint8), count=0)
+    else:
+        raise UserError(
+            f"{scene.image}: no mask and no polygons; add `masks:` or `polygons:` to the data set's description"
+        )
+
+
+def read_polygons(scene: Scene, image: Image) -> tuple[gpd.GeoDataFrame, int, int]:
+    """Read the scene's landslide polygons in the image's coordinate system.
+
+    Returns:
+        The polygons that meet the scene, how many were repaired, and how many lie outside.
+
+    Raises:
+        UserError: unreadable, without coordinate system, empty, or all of it outside the scene.
+    """
+    path = scene.polygons
+    assert path is not None
+    try:
+        table = pyogrio.read_dataframe(path)
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
+        raise UserError(
+            f"{path}: cannot be read as polygons ({_short(error)}); export it again as GeoPackage"
+        ) from error
+    if not isinstance(table, gpd.GeoDataFrame) or len(table) == 0:
+        raise UserError(f"{path}: the inventory is empty; give the file that holds the landslide polygons")
+    if table.crs is None:
+        raise UserError(f"{path}: has no coordinate system; assign one in a GIS, or supply the .prj file")
+    table = table[~(table.geometry.isna() | table.geometry.is_empty)].to_crs(image.crs)
+    invalid = ~table.geometry.is_valid
+    if invalid.any():
+        table.loc[invalid, table.geometry.name] = table.geometry[invalid].make_valid()
+    table = table[table.geometry.geom_type.isin(("Polygon", "MultiPolygon", "GeometryCollection"))]
+    inside = table.intersects(box(*array_bounds(*image.shape, image.transform)))
+    if not inside.any():
+        raise UserError(
+            f"{path}: none of its {len(table)} polygons lies in {scene.image.name}; check that the two belong together"
+        )
+    return table[inside].reset_index(drop=True), int(invalid.sum()), int((~inside).sum())
+
+
+def strips(shape: tuple[int, int], height: int) -> Iterator[Window]:
+    """Yield full-width windows of at most ``height`` rows that together cover ``shape`` once."""
+    for row in range(0, shape[0], height):
+        yield Window(row, 0, min(height, shape[0] - row), shape[1])
+
+
+def read_all(scene: Scene, bands: Sequence[str] = BANDS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read a small scene whole: image (bands, rows, cols), labels (rows, cols) and valid (rows, cols)."""
+    with open_image(scene) as image, open_labels(scene, image) as labels:
+        whole = Window(0, 0, *image.shape)
+        values = image.read(whole, bands)
+        return values, labels.read(whole), image.valid(values)
+
+
+def read_dem(scene: Scene, window: Window | None = None) -> np.ndarray:
+    """Read a scene's elevation in ``window`` (or whole), (rows, cols) float32 metres, NaN where there is none.
+
+    Raises:
+        UserError: the scene has none, or it lies on another grid.
+    """
+    if scene.dem is None:
+        raise UserError(f"{scene.image}: has no elevation raster; add `dem:` to the data set's description")
+    with open_image(scene) as image, _open_raster(scene.dem) as source:
+        if (source.height, source.width) != image.shape:
+            raise UserError(
+                f"{scene.dem}: {source.height}×{source.width} pixels, the image has {image.shape[0]}×{image.shape[1]}; resample it to the image's grid"
+            )
+        return _read_raster(source, scene.dem, window or Window(0, 0, *image.shape), [1], masked=True)[
+            0
+        ].astype(np.float32)
+
+
+def _open_raster(path: Path) -> rasterio.DatasetReader:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        with warnings.catch_warnings():
+            # Images without georeference are declared as such and checked in open_image.
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            return rasterio.open(path, num_threads="all_cpus")
+    except RasterioIOError as error:
+        raise UserError(
+            f"{path}: cannot be read as an image ({_short(error)}); fetch or export it again"
+        ) from error
+
+
+def _read_raster(
+    source: rasterio.DatasetReader,
+    path: Path | None,
+    window: Window,
+    indices: list[int],
+    masked: bool = False,
+) -> np.ndarray:
+    try:
+        part = rasterio.windows.Window(window.col, window.row, window.width, window.height)
+        if masked:
+            return source.read(indices, window=part, masked=True).astype(np.float32).filled(np.nan)
+        return source.read(indices, window=part)
+    except RasterioIOError as error:
+        raise UserError(
+            f"{path}: damaged near row {window.row} ({_short(error)}); fetch or export it again"
+        ) from error
+
+
+def _check_band_count(scene: Scene, count: int) -> None:
+    if not scene.bands:
+        raise UserError(
+            f"{scene.image}: band order unknown ({count} bands); name them with `bands:`, e.g. [blue, green, red, nir]"
+        )
+    if count < len(scene.bands) or (count > len(scene.bands) and scene.extra_bands != "ignore"):
+        raise UserError(
+            f"{scene.image}: {count} bands, but {len(scene.bands)} are declared ({', '.join(scene.bands)}); "
+            "correct `bands:` or set `extra_bands: ignore`"
+        )
+
+
+def _check_grid(scene: Scene, source: rasterio.DatasetReader, image: Image) -> None:
+    if (source.height, source.width) != image.shape:
+        raise UserError(
+            f"{scene.mask}: {source.height}×{source.width} pixels, the image {scene.image.name} has "
+            f"{image.shape[0]}×{image.shape[1]}; export the mask on the image's grid"
+        )
+    if source.crs is None or image.crs is None:
+        return
+    shift = np.abs(np.subtract(source.transform[:6], image.transform[:6]))
+    pixel = abs(image.transform.a)
+    if (
+        source.crs != image.crs
+        or shift[[2, 5]].max() > 0.5 * pixel
+        or shift[[0, 1, 3, 4]].max() > 1e-3 * pixel
+    ):
+        raise UserError(
+            f"{scene.mask}: lies on another grid than {scene.image.name}; warp the mask to the image's grid"
+        )
+
+
+def _decode(scene: Scene, codes: np.ndarray) -> np.ndarray:
+    labels = np.isin(codes, scene.landslide_codes).astype(np.uint8)
+    labels[np.isin(codes, scene.label_nodata_codes)] = 255
+    return labels
+
+
+def _axes(scene: Scene, array: Any, path: Path) -> tuple[int, ...]:
+    """Return the axes (bands, rows, cols) of one image of an array that may be a stack."""
+    axes = tuple(range(len(array.shape)))
+    if scene.index is not None:
+        axes = axes[1:]
+    if len(axes) != 3:
+        raise UserError(
+            f"{path}: shape {tuple(array.shape)} is not (bands, rows, cols); set `channels:` and `stack:` in its description"
+        )
+    return axes if scene.channels == "first" else (axes[2], axes[0], axes[1])
+
+
+def _array_image(scene: Scene, array: Any) -> Image:
+    band, row, col = _axes(scene, array, scene.image)
+    _check_band_count(scene, array.shape[band])
+
+    def read(window: Window, indices: list[int]) -> np.ndarray:
+        rows, cols = (
+            slice(window.row, window.row + window.height),
+            slice(window.col, window.col + window.width),
+        )
+        part = (rows, cols, slice(None)) if scene.channels == "last" else (slice(None), rows, cols)
+        try:
+            values = np.asarray(array[part] if scene.index is None else array[(scene.index, *part)])
+        except OSError as error:
+            raise UserError(f"{scene.image}: damaged ({_short(error)}); fetch it again") from error
+        return (values.transpose(2, 0, 1) if scene.channels == "last" else values)[indices]
+
+    return Image(
+        scene,
+        (array.shape[row], array.shape[col]),
+        np.dtype(array.dtype),
+        None,
+        Affine.identity(),
+        scene.nodata,
+        read,
+    )
+
+
+def _array_labels(scene: Scene, array: Any, shape: tuple[int, int]) -> Labels:
+    codes = np.asarray(array if scene.index is None else array[scene.index]).squeeze()
+    if codes.shape != shape:
+        raise UserError(
+            f"{scene.mask}: shape {codes.shape}, the image {scene.image.name} has {shape}; correct the pairing or the description"
+        )
+    whole = _decode(scene, codes)
+    return Labels(
+        lambda window: whole[window.row : window.row + window.height, window.col : window.col + window.width]
+    )
+
+
+def _polygon_labels(scene: Scene, image: Image) -> Labels:
+    polygons, repaired, outside = read_polygons(scene, image)
+    shapes, index = polygons.geometry.to_numpy(), polygons.sindex
+
+    def read(window: Window) -> np.ndarray:
+        transform = image.window_transform(window)
+        near = index.query(box(*array_bounds(window.height, window.width, transform)))
+        if len(near) == 0:
+            return np.zeros((window.height, window.width), np.uint8)
+        return rasterize(
+            shapes[near], out_shape=(window.height, window.width), transform=transform, dtype=np.uint8
+        )
+
+    return Labels(read, len(polygons), repaired, outside)
+
+
+def _short(error: object) -> str:
+    return " ".join(str(error).split())[:160]

@@ -1,0 +1,69 @@
+"""Small made scenes with the layout of real ones, for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import rasterio
+from affine import Affine
+from rasterio.features import shapes
+from shapely.geometry import shape
+
+from lmhld_nb.scenes import BANDS, Scene
+
+CRS = "EPSG:32654"
+TRANSFORM = Affine(3.0, 0, 500_000.0, 0, -3.0, 4_700_000.0)
+
+
+def blobs(rows: int, cols: int, count: int, seed: int = 0, radius: tuple[int, int] = (2, 12)) -> np.ndarray:
+    """Draw a mask of discs, some of which meet."""
+    random = np.random.default_rng(seed)
+    y, x = np.ogrid[:rows, :cols]
+    mask = np.zeros((rows, cols), bool)
+    for _ in range(count):
+        r = random.integers(*radius)
+        mask |= (y - random.integers(rows)) ** 2 + (x - random.integers(cols)) ** 2 <= r**2
+    return mask
+
+
+def image_of(mask: np.ndarray, seed: int = 0, bands: int = 4) -> np.ndarray:
+    """Draw an image in which landslides are brighter, noisily so; uint16, no zeros."""
+    noise = np.random.default_rng(seed).normal(0, 120, (bands, *mask.shape))
+    return np.clip(800 + 500 * mask[None] + noise, 1, 4000).astype(np.uint16)
+
+
+def write_tif(
+    path: Path, values: np.ndarray, crs: str | None = CRS, transform: Affine = TRANSFORM, **options: object
+) -> Path:
+    """Write (bands, rows, cols) as a tiled GeoTIFF."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = values if values.ndim == 3 else values[None]
+    profile = {
+        "driver": "GTiff", "count": values.shape[0], "height": values.shape[1], "width": values.shape[2],
+        "dtype": values.dtype, "crs": crs, "transform": transform, "tiled": True, "blockxsize": 64, "blockysize": 64,
+        "compress": "deflate", **options,
+    }  # fmt: skip
+    with rasterio.open(path, "w", **profile) as target:
+        target.write(values)
+    return path
+
+
+def write_polygons(path: Path, mask: np.ndarray, crs: str = CRS, transform: Affine = TRANSFORM) -> Path:
+    """Write a mask's outlines as polygons."""
+    outlines = [shape(g) for g, v in shapes(mask.astype(np.uint8), mask, connectivity=8, transform=transform)]
+    gpd.GeoDataFrame({"id": range(len(outlines))}, geometry=outlines, crs=crs).to_file(path)
+    return path
+
+
+def scene(
+    folder: Path, mask: np.ndarray, name: str = "a", labels: str = "mask", seed: int = 0, **fields: object
+) -> Scene:
+    """Write one scene with a raster mask or polygons and describe it."""
+    image = write_tif(folder / f"{name}.tif", image_of(mask, seed), nodata=0)
+    if labels == "mask":
+        fields["mask"] = write_tif(folder / f"{name}_mask.tif", mask.astype(np.uint8))
+    elif labels == "polygons":
+        fields["polygons"] = write_polygons(folder / f"{name}.gpkg", mask)
+    return Scene(name=name, area="made", image=image, bands=BANDS, **fields)  # type: ignore[arg-type]

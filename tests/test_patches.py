@@ -1,0 +1,209 @@
+import errno
+import json
+import multiprocessing
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made import blobs, image_of, scene, write_tif
+
+from lmhld_nb import patches, splits
+from lmhld_nb.config import UserError
+from lmhld_nb.patches import PatchSpec, candidate_sizes
+
+
+@pytest.fixture(autouse=True)
+def own_data_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
+
+
+def spec(**changes):
+    return PatchSpec(**{"dataset": "made", "fingerprint": "0" * 16, "area": "made", "size": 32, **changes})
+
+
+def test_wenchuan_gets_the_papers_candidates():
+    assert candidate_sizes((417, 1191, 4123)) == (64, 128, 224)
+
+
+def test_two_quartiles_of_one_size_widen_to_the_nearest_unused():
+    assert candidate_sizes((100, 105, 4000)) == (32, 64, 224)
+    assert candidate_sizes((1, 2, 3)) == (32, 64, 128)
+    assert candidate_sizes((9000, 20_000, 90_000)) == (128, 224, 256)
+
+
+@given(st.lists(st.floats(0.1, 1e7), min_size=3, max_size=3).map(sorted))
+def test_candidates_are_three_increasing_default_sizes(quartiles):
+    chosen = candidate_sizes(tuple(quartiles))
+    assert len(chosen) == 3
+    assert list(chosen) == sorted(set(chosen))
+    assert set(chosen) <= set(patches.SIZES)
+
+
+@pytest.mark.parametrize("quartiles", [(0, 1, 2), (3, 2, 4), (float("nan"), 1, 2)])
+def test_impossible_quartiles_are_refused(quartiles):
+    with pytest.raises(UserError, match="quartiles"):
+        candidate_sizes(quartiles)
+
+
+@given(st.integers(20, 130), st.integers(20, 130), st.sampled_from([16, 32, 64]), st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_every_window_has_one_reason(rows, cols, size, seed):
+    random = np.random.default_rng(seed)
+    labels = np.where(blobs(rows, cols, 3, seed), 1, 0).astype(np.uint8)
+    labels[random.random(labels.shape) < 0.001] = 255
+    valid = random.random(labels.shape) > 0.001
+    reason, share = patches.classify_windows(labels, valid, size, 0.1)
+    assert reason.shape == (-(-rows // size), -(-cols // size))
+    for r, c in np.ndindex(reason.shape):
+        part = (slice(r * size, (r + 1) * size), slice(c * size, (c + 1) * size))
+        if (r + 1) * size > rows or (c + 1) * size > cols:
+            expected = "edge"
+        elif not valid[part].all() or (labels[part] == 255).any():
+            expected = "nodata"
+        else:
+            expected = "share" if (labels[part] == 1).mean() < 0.1 else ""
+            assert share[r, c] == (labels[part] == 1).mean()
+        assert reason[r, c] == expected
+
+
+def test_patches_are_the_scenes_pixels_and_counts_add_up(tmp_path):
+    mask = blobs(420, 333, 60)
+    made = scene(tmp_path, mask, labels="polygons")
+    part = patches.cut(spec(), [made], progress=False)
+    image = image_of(mask)
+    assert len(part.index) + sum(part.dropped.values()) == part.windows == 14 * 11
+    assert part.images.shape == (len(part.index), 4, 32, 32)
+    assert part.images.dtype == np.uint16
+    for number, row in part.index.iterrows():
+        here = (slice(row["row"], row["row"] + 32), slice(row["col"], row["col"] + 32))
+        assert (part.images[number] == image[:, *here]).all()
+        assert (part.masks[number] == mask[here]).all()
+        assert row["share"] == pytest.approx(mask[here].mean(), abs=1e-6)
+        assert row["share"] >= 0.1
+    train = part.images[part.where("train")].astype(float)
+    assert part.mean == pytest.approx(train.mean(axis=(0, 2, 3)))
+    assert part.std == pytest.approx(train.std(axis=(0, 2, 3)))
+
+
+def test_nodata_and_unlabelled_windows_are_dropped(tmp_path):
+    mask = np.ones((128, 128), bool)
+    image = image_of(mask)
+    image[:, :10, :10] = 0
+    codes = mask.astype(np.uint8)
+    codes[100, 100] = 255
+    made = scene(tmp_path, mask)
+    write_tif(made.image, image, nodata=0)
+    write_tif(made.mask, codes)
+    part = patches.cut(spec(), [made], progress=False)
+    assert part.dropped == {"edge": 0, "nodata": 2, "share": 0}
+    assert len(part.index) == 14
+
+
+def test_the_same_spec_is_cut_once(tmp_path):
+    made = scene(tmp_path, blobs(256, 256, 40))
+    first = patches.cut(spec(), [made], progress=False)
+    made.image.unlink()
+    again = patches.cut(spec(), [made], progress=False)
+    assert (again.images == first.images).all()
+
+
+def test_another_spec_is_another_folder():
+    folders = {spec().folder, spec(size=64).folder, spec(seed=1).folder, spec(min_share=0.2).folder}
+    assert len(folders) == 4
+
+
+def test_nothing_left_says_which_filter_took_them(tmp_path):
+    made = scene(tmp_path, blobs(256, 256, 3, radius=(2, 4)))
+    with pytest.raises(
+        UserError, match=r"no 64 px patch left of 16 windows \(16 hold less than 10% landslide\)"
+    ):
+        patches.cut(spec(size=64), [made], progress=False)
+    assert not list((tmp_path / "data").rglob("*.npy"))
+
+
+def test_all_nodata_is_told(tmp_path):
+    made = scene(tmp_path, np.ones((64, 64), bool))
+    write_tif(made.image, np.zeros((4, 64, 64), np.uint16), nodata=0)
+    with pytest.raises(UserError, match=r"a\.tif: every pixel is no data"):
+        patches.cut(spec(), [made], progress=False)
+
+
+def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
+    made = scene(tmp_path, blobs(256, 256, 40))
+
+    def full(self, array):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(patches._NpyWriter, "append", full)
+    with pytest.raises(UserError, match="no space left"):
+        patches.cut(spec(), [made], progress=False)
+    assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+
+def _cut(arguments):
+    made, folder = arguments
+    import os
+
+    os.environ["LMHLD_DATA"] = folder
+    return len(patches.cut(spec(), [made], progress=False).index)
+
+
+def test_two_processes_cut_it_once(tmp_path):
+    made = scene(tmp_path, blobs(512, 512, 90))
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        counts = pool.map(_cut, [(made, str(tmp_path / "data"))] * 2)
+    assert counts[0] == counts[1] > 0
+    assert len(list((tmp_path / "data").rglob("patchset.json"))) == 1
+
+
+def test_a_damaged_record_is_told(tmp_path):
+    made = scene(tmp_path, blobs(256, 256, 40))
+    part = patches.cut(spec(), [made], progress=False)
+    (part.folder / "patchset.json").write_text("{", encoding="utf-8")
+    with pytest.raises(UserError, match="damaged"):
+        patches.load(spec())
+
+
+def test_the_record_tells_the_spec(tmp_path):
+    part = patches.cut(spec(), [scene(tmp_path, blobs(256, 256, 40))], progress=False)
+    record = json.loads((part.folder / "patchset.json").read_text(encoding="utf-8"))
+    assert PatchSpec.model_validate_json(json.dumps(record["spec"])) == part.spec
+
+
+@given(st.integers(30, 300), st.integers(0, 10**6))
+@settings(max_examples=40, deadline=None)
+def test_random_splits_keep_fractions_and_like_shares(count, seed):
+    share = np.random.default_rng(seed).beta(1.2, 3, count) * 0.9 + 0.1
+    dealt = splits.deal(share, np.arange(count), (0.7, 0.2, 0.1), seed)
+    counts = pd.Series(dealt).value_counts()
+    assert counts["train"] / count == pytest.approx(0.7, abs=0.05)
+    assert counts["test"] / count == pytest.approx(0.1, abs=0.05)
+    if count >= 100:
+        means = [share[dealt == name].mean() for name in splits.SPLITS]
+        assert max(means) - min(means) <= 0.01
+
+
+def test_deals_are_the_same_for_the_same_seed():
+    share = np.random.default_rng(0).random(50)
+    deals = [splits.deal(share, np.arange(50), (0.7, 0.2, 0.1), seed) for seed in (3, 3, 4)]
+    assert (deals[0] == deals[1]).all()
+    assert (deals[0] != deals[2]).any()
+
+
+def test_blocks_are_never_divided(tmp_path):
+    made = scene(tmp_path, blobs(640, 640, 300))
+    part = patches.cut(spec(split="blocks", block=3), [made], progress=False)
+    block = part.index["row"] // 96 * 100 + part.index["col"] // 96
+    assert (part.index.groupby(block)["split"].nunique() == 1).all()
+    assert set(part.index["split"]) == set(splits.SPLITS)
+
+
+def test_given_splits_are_kept_and_missing_ones_refused(tmp_path):
+    mask = np.ones((64, 64), bool)
+    members = [scene(tmp_path, mask, name, split=name) for name in splits.SPLITS]
+    part = patches.cut(spec(split="given"), members, progress=False)
+    assert (part.index["split"] == part.index["scene"]).all()
+    with pytest.raises(UserError, match="no splits of its own"):
+        patches.cut(spec(split="given", seed=1), [scene(tmp_path, mask, "x")], progress=False)
