@@ -1,0 +1,55 @@
+"""Hardware: which device computes, and what travels with a run's numbers."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import lmhld_nb
+from lmhld_nb.config import UserError
+
+
+def choose_device(device: str) -> str:
+    """Turn ``auto`` into ``cuda`` where there is a GPU, else ``cpu``.
+
+    Raises:
+        UserError: ``cuda`` is asked for and none is there.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(
+            f"device '{device}': no CUDA device is seen; use `--device cpu` or check `lmhld doctor`"
+        )
+    return device
+
+
+def environment(place: torch.device) -> dict[str, str]:
+    """Return what travels with a run's numbers: versions and hardware."""
+    return {
+        "lmhld_nb": lmhld_nb.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(place) if place.type == "cuda" else cpu_name(),
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def cpu_name() -> str:
+    """Return the processor's name as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # no Linux
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def native_bf16() -> bool:
+    """Say whether this processor multiplies bfloat16 itself (else autocast to it is slow)."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

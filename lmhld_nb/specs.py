@@ -1,0 +1,70 @@
+"""Specs: what decides a run's result, written down so that a hash of it names the run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal
+
+from lmhld_nb.config import Strict
+from lmhld_nb.patches import PatchSpec
+
+ENGINE_VERSION = 1  # raised whenever the same spec would give other weights
+
+
+class Recipe(Strict):
+    """How a network is trained (paper section 3.3; open points in the fidelity ledger).
+
+    Attributes:
+        batch_size: patches a step.
+        epochs: passes over the training patches.
+        lr: first learning rate of SGD.
+        gamma: factor on the learning rate after each epoch.
+        momentum, weight_decay: of SGD.
+        loss: ``bce`` on logits, or ``dice_bce``, its mean with soft Dice.
+        augment: random flips and quarter turns.
+        keep: test the epoch of ``best`` validation F1, or the ``last``.
+        precision: ``fp32``, or ``bf16`` (autocast).
+    """
+
+    batch_size: int = 16
+    epochs: int = 300
+    lr: float = 0.01
+    gamma: float = 0.99
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    loss: Literal["bce", "dice_bce"] = "bce"
+    augment: bool = False
+    keep: Literal["best", "last"] = "best"
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+
+class RunSpec(Strict):
+    """All that decides a run's result, and so names it.
+
+    Attributes:
+        model, width: architecture and its first-level channels (None as published).
+        data: the patches of one or more areas, trained on together.
+        recipe: how it is trained.
+        seed: of initial weights, order of patches and augmentation.
+    """
+
+    model: str
+    width: int | None = None
+    data: tuple[PatchSpec, ...]
+    recipe: Recipe
+    seed: int = 0
+
+    @property
+    def run_id(self) -> str:
+        """Return 16 hex digits: a hash of the canonical spec, the data's fingerprints included."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()[:16]
+
+    def canonical(self) -> str:
+        """Return the spec as JSON with sorted keys and the engine's version."""
+        return json.dumps({"engine": ENGINE_VERSION, **self.model_dump(mode="json")}, sort_keys=True)
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Bands the model sees."""
+        return self.data[0].bands

@@ -1,0 +1,80 @@
+import pytest
+import torch
+from torch import nn
+
+from lmhld_nb import models
+from lmhld_nb.config import UserError
+
+SIZES = (32, 64, 128, 224, 256)
+NARROW = {"unet": 4}
+PUBLISHED = {"unet": 31.04}  # million parameters with 4 bands in, 1 out
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_published_width_has_the_published_number_of_parameters(name):
+    with torch.device("meta"):
+        model = models._REGISTRY[name](4)
+    assert models.parameter_count(model) / 1e6 == pytest.approx(PUBLISHED[name], abs=0.006)
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_one_set_of_weights_takes_every_patch_size(name):
+    model = models.build(name, 4, NARROW[name]).eval()
+    for size in SIZES:
+        assert model(torch.zeros(1, 4, size, size)).shape == (1, 1, size, size)
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_gradients_reach_every_parameter(name):
+    torch.manual_seed(0)
+    model = models.build(name, 3, NARROW[name])
+    model(torch.randn(2, 3, 32, 32)).square().mean().backward()
+    for label, parameter in model.named_parameters():
+        assert parameter.grad is not None, label
+        assert torch.isfinite(parameter.grad).all(), label
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_input_convolution_and_levels_are_exposed(name):
+    model = models.build(name, 3, NARROW[name])
+    assert isinstance(model.input_conv, nn.Conv2d)
+    assert model.input_conv.in_channels == 3
+    assert len(model.encoder_levels) == 5
+    known = {id(parameter) for parameter in model.parameters()}
+    assert {id(p) for level in model.encoder_levels for p in level.parameters()} <= known
+
+
+def test_xavier_where_it_is_defined():
+    torch.manual_seed(0)
+    model = models.build("unet", 4, 16)
+    weight = model.encoder_levels[2][0].weight
+    bound = (6 / (weight.shape[1] * 9 + weight.shape[0] * 9)) ** 0.5
+    assert weight.abs().max() <= bound
+    assert weight.abs().max() > 0.99 * bound
+    norm = model.encoder_levels[0][1]
+    assert (norm.weight == 1).all()
+    assert (norm.bias == 0).all()
+
+
+def test_same_seed_same_weights():
+    def first():
+        torch.manual_seed(3)
+        return models.build("unet", 4, 4).state_dict()
+
+    one, two = first(), first()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_skips_carry_detail():
+    model = models.build("unet", 4, 4).eval()
+    x = torch.randn(1, 4, 64, 64)
+    before = model(x)
+    with torch.no_grad():
+        # The first decoder halves of the last block see the skip: silence them.
+        model.decoder[-1][0].weight[:, :4] = 0
+    assert not torch.allclose(before, model(x))
+
+
+def test_unknown_models_are_named():
+    with pytest.raises(UserError, match="'vnet': unknown; choose one of unet"):
+        models.build("vnet")

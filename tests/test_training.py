@@ -1,0 +1,175 @@
+import json
+import os
+import signal
+import threading
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.torch
+import torch
+from made import blobs, scene
+
+from lmhld_nb import checkpoints, patches, training
+from lmhld_nb.batches import load_split
+from lmhld_nb.config import UserError
+from lmhld_nb.patches import PatchSpec
+from lmhld_nb.specs import Recipe, RunSpec
+
+RECIPE = Recipe(batch_size=4, epochs=4, lr=0.05, gamma=0.9, momentum=0.9)
+
+
+@pytest.fixture
+def part(tmp_path, monkeypatch):
+    monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
+    spec = PatchSpec(dataset="made", fingerprint="0" * 16, area="made", size=32)
+    return patches.cut(spec, [scene(tmp_path, blobs(320, 320, 60))], progress=False)
+
+
+def run_spec(part, **changes):
+    fields = {"model": "unet", "width": 4, "data": (part.spec,), "recipe": RECIPE, "seed": 1}
+    return RunSpec(**{**fields, **changes})
+
+
+def train(spec, part, folder, **options):
+    return training.train(spec, [part], folder, "cpu", progress=False, **options)
+
+
+def weights(folder):
+    return safetensors.torch.load_file(folder / "weights.safetensors")
+
+
+def same(one, two):
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_run_learns_and_leaves_what_the_design_promises(part, tmp_path):
+    metrics = train(run_spec(part, recipe=RECIPE.model_copy(update={"epochs": 10})), part, tmp_path / "run")
+    assert metrics["test"]["f1"] > 0.9  # these landslides differ by four times the noise
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "environment.json", "history.csv", "metrics.json", "spec.json", "weights.safetensors",
+    ]  # fmt: skip
+    history = pd.read_csv(tmp_path / "run" / "history.csv")
+    assert list(history["epoch"]) == list(range(1, 11))
+    assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0]
+    assert history["lr"].iloc[3] == pytest.approx(0.05 * 0.9**3)
+    test = metrics["test"]
+    assert test["tp"] + test["fp"] + test["fn"] + test["tn"] == len(part.where("test")) * 32 * 32
+    assert metrics["areas"]["made"]["tp"] == test["tp"]
+
+
+def test_same_spec_same_bits_other_seed_other_bits(part, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train(run_spec(part, seed=seed), part, tmp_path / name)
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+@pytest.mark.parametrize("stop_after", [1, 7, 23])
+@pytest.mark.parametrize("augment", [False, True])
+def test_a_stopped_run_ends_with_the_same_weights(part, tmp_path, monkeypatch, stop_after, augment):
+    spec = run_spec(part, recipe=RECIPE.model_copy(update={"augment": augment}))
+    train(spec, part, tmp_path / "whole")
+    steps = 0
+    original = training.loss_of
+
+    def counting(*arguments):
+        nonlocal steps
+        if torch.is_grad_enabled():
+            steps += 1
+            if steps == stop_after:
+                os.kill(os.getpid(), signal.SIGTERM)
+        return original(*arguments)
+
+    monkeypatch.setattr(training, "loss_of", counting)
+    with pytest.raises(training.Interrupted, match="same command"):
+        train(spec, part, tmp_path / "stopped")
+    assert not (tmp_path / "stopped" / "metrics.json").exists()
+    train(spec, part, tmp_path / "stopped")
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "stopped"))
+    first, second = (
+        pd.read_csv(tmp_path / name / "history.csv").drop(columns="seconds") for name in ("whole", "stopped")
+    )
+    pd.testing.assert_frame_equal(first, second)
+    assert not (tmp_path / "stopped" / "checkpoint.safetensors").exists()
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(part, tmp_path, monkeypatch):
+    train(run_spec(part), part, tmp_path / "whole")
+
+    class Killed(BaseException):
+        pass
+
+    original = training._validate
+
+    def killed(*arguments):
+        if arguments[3].epoch == 2:
+            raise Killed
+        return original(*arguments)
+
+    monkeypatch.setattr(training, "_validate", killed)
+    with pytest.raises(Killed):
+        train(run_spec(part), part, tmp_path / "killed", checkpoint_every=1)
+    monkeypatch.undo()
+    monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
+    epochs = []
+    monkeypatch.setattr(training, "_validate", lambda *a: epochs.append(a[3].epoch) or original(*a))
+    train(run_spec(part), part, tmp_path / "killed", checkpoint_every=1)
+    assert epochs == [2, 3]
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
+
+
+def test_a_damaged_checkpoint_only_costs_time(part, tmp_path):
+    train(run_spec(part), part, tmp_path / "whole")
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "checkpoint.safetensors").write_bytes(b"\x10\0\0")
+    train(run_spec(part), part, tmp_path / "again")
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "again"))
+
+
+def test_a_diverging_loss_is_told(part, tmp_path):
+    spec = run_spec(part, recipe=RECIPE.model_copy(update={"lr": 1e30}))
+    with pytest.raises(UserError, match=r"loss (nan|inf) in epoch 1; lower `lr`"):
+        train(spec, part, tmp_path / "run")
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_best_epoch_is_the_one_tested(part, tmp_path):
+    best = train(run_spec(part), part, tmp_path / "best")
+    last = train(run_spec(part, recipe=RECIPE.model_copy(update={"keep": "last"})), part, tmp_path / "last")
+    history = pd.read_csv(tmp_path / "best" / "history.csv")
+    assert best["best_epoch"] == history.loc[history["val_f1"].idxmax(), "epoch"]
+    assert last["best_epoch"] == 4
+
+
+def test_batches_are_normalised_with_training_statistics(part):
+    batches = load_split([part], "train", torch.device("cpu"))
+    assert batches.images[0].mean(dim=(0, 2, 3)).abs().max() < 1e-4
+    assert batches.images[0].std(dim=(0, 2, 3)) == pytest.approx(1, abs=1e-3)
+    numbers = np.concatenate([n.numpy() for _, n in batches.order(4, (1, 2))])
+    assert sorted(numbers) == list(range(len(batches)))
+
+
+def test_run_ids_follow_from_everything_that_decides(part):
+    base = run_spec(part)
+    others = [
+        run_spec(part, seed=2),
+        run_spec(part, width=8),
+        run_spec(part, recipe=RECIPE.model_copy(update={"lr": 0.01})),
+        run_spec(part, data=(part.spec.model_copy(update={"fingerprint": "1" * 16}),)),
+    ]
+    assert len({base.run_id, *(other.run_id for other in others)}) == 5
+    assert RunSpec.model_validate_json(json.dumps(base.model_dump(mode="json"))).run_id == base.run_id
+
+
+def test_sigterm_is_left_alone_outside_the_main_thread():
+    seen = []
+
+    def work():
+        with checkpoints.stop_on_sigterm() as stopped:
+            seen.append(stopped())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [False]
