@@ -14,8 +14,8 @@ from scipy.sparse.csgraph import connected_components
 
 from lmhld_nb import scenes
 from lmhld_nb.config import UserError
-from lmhld_nb.scenes import Scene, Window
-
+from lmhld_nb.rasters import Window
+from lmhld_nb.scenes import Scene
 
 # scipy rather than a faster labeller: benchmarks/components.py has the times, and finds wrong labels in one of them.
 _EIGHT = np.ones((3, 3), int)

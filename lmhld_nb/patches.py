@@ -102,6 +102,17 @@ class PatchSet:
         """Return the numbers of the patches of one split."""
         return np.flatnonzero(self.index["split"].to_numpy() == split)
 
+    def neighbours(self, split: str, other: str) -> int:
+        """Count the patches of ``split`` that touch one of ``other``, at a side or a corner."""
+        side = self.spec.size
+        here, there = (self.index[self.index["split"] == name] for name in (split, other))
+        taken = set(zip(there["scene"], there["row"], there["col"], strict=True))
+        around = [(dr * side, dc * side) for dr in (-1, 0, 1) for dc in (-1, 0, 1)]
+        return sum(
+            any((scene, row + dr, col + dc) in taken for dr, dc in around)
+            for scene, row, col in zip(here["scene"], here["row"], here["col"], strict=True)
+        )
+
     def shares(self) -> dict[str, float]:
         """Return the share of landslide pixels in each split (the columns of paper Table 2)."""
         by_split = self.index.groupby("split")["share"].mean()
@@ -354,7 +365,8 @@ class _NpyWriter:
             self._header()
         if array.shape != self._shape or array.dtype != self._dtype:
             raise UserError(
-                f"patch of {array.dtype} {array.shape} among {self._dtype} {self._shape}; scenes of an area must share one data type"
+                f"patch of {array.dtype} {array.shape} among {self._dtype} {self._shape}; "
+                "scenes of an area must share one data type"
             )
         self._file.write(np.ascontiguousarray(array).data)
         self._count += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,13 +15,13 @@ import rasterio
 import rasterio.windows
 from affine import Affine
 from rasterio.crs import CRS
-from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rasterio.features import rasterize
 from rasterio.transform import array_bounds
 from shapely.geometry import box
 
-from lmhld_nb import arrays
+from lmhld_nb import arrays, rasters
 from lmhld_nb.config import UserError
+from lmhld_nb.rasters import Window
 
 BANDS = ("blue", "green", "red", "nir")
 
@@ -35,7 +34,7 @@ class Scene:
         name: unique within its data set; letters, digits, ``_``, ``-`` and ``.``.
         area: study area the scene belongs to, e.g. ``wenchuan``.
         image: raster file (any format GDAL reads) or array file (.npy, .mat, .h5/.hdf5).
-        bands: names of the image's bands in file order: ``blue``, ``green``, ``red``, ``nir``; any other name for the rest.
+        bands: names of the image's bands in file order: ``blue``, ``green``, ``red``, ``nir``, others as you like.
         mask: raster or array file with landslide codes; None where ``polygons`` is given or nothing is labelled.
         polygons: vector file (.gpkg, .shp, .geojson) of landslides, in any coordinate system.
         unlabelled_is_background: with neither mask nor polygons, the whole image is known to be free of landslides.
@@ -44,7 +43,8 @@ class Scene:
         index: position in a stack of patches (first axis of an array file).
         image_key, mask_key: variable inside an .h5 or .mat file.
         channels: ``first`` or ``last``, for array files.
-        landslide_codes, label_nodata_codes: values in ``mask`` that mean landslide and not labelled; every other value is background.
+        landslide_codes, label_nodata_codes: values in ``mask`` that mean landslide, and not labelled; any other value
+            is background.
         nodata: value in the image that means no data; None to take the file's own declaration.
         scale: factor that turns stored values into reflectance (for display and indices; patches keep stored values).
         resolution_m: ground size of a pixel in metres, where known.
@@ -72,16 +72,6 @@ class Scene:
     resolution_m: float | None = None
     georeferenced: bool = True
     extra_bands: str = "error"
-
-
-@dataclass(frozen=True)
-class Window:
-    """A rectangle of pixels: first row, first column, height and width."""
-
-    row: int
-    col: int
-    height: int
-    width: int
 
 
 class Image:
@@ -126,8 +116,7 @@ class Image:
 
     def window_transform(self, window: Window) -> Affine:
         """Return the pixel-to-map transform of a window."""
-        part = rasterio.windows.Window(window.col, window.row, window.width, window.height)
-        return rasterio.windows.transform(part, self.transform)
+        return rasterio.windows.transform(window.as_rasterio, self.transform)
 
     def valid(self, values: np.ndarray) -> np.ndarray:
         """Return (height, width) True where ``values`` (bands, height, width) hold data.
@@ -166,7 +155,7 @@ def open_image(scene: Scene) -> Iterator[Image]:
         with arrays.open_array(scene.image, scene.image_key) as array:
             yield _array_image(scene, array)
         return
-    with _open_raster(scene.image) as source:
+    with rasters.open_raster(scene.image) as source:
         _check_band_count(scene, source.count)
         if scene.georeferenced and source.crs is None:
             raise UserError(
@@ -176,7 +165,7 @@ def open_image(scene: Scene) -> Iterator[Image]:
         nodata = source.nodata if scene.nodata is None else scene.nodata
 
         def read(window: Window, indices: list[int]) -> np.ndarray:
-            return _read_raster(source, scene.image, window, [index + 1 for index in indices])
+            return rasters.read_raster(source, scene.image, window, [index + 1 for index in indices])
 
         yield Image(
             scene,
@@ -203,9 +192,11 @@ def open_labels(scene: Scene, image: Image) -> Iterator[Labels]:
         with arrays.open_array(scene.mask, scene.mask_key) as array:
             yield _array_labels(scene, array, image.shape)
     elif scene.mask is not None:
-        with _open_raster(scene.mask) as source:
+        with rasters.open_raster(scene.mask) as source:
             _check_grid(scene, source, image)
-            yield Labels(lambda window: _decode(scene, _read_raster(source, scene.mask, window, [1])[0]))
+            yield Labels(
+                lambda window: _decode(scene, rasters.read_raster(source, scene.mask, window, [1])[0])
+            )
     elif scene.polygons is not None:
         yield _polygon_labels(scene, image)
     elif scene.unlabelled_is_background:
@@ -272,46 +263,15 @@ def read_dem(scene: Scene, window: Window | None = None) -> np.ndarray:
     """
     if scene.dem is None:
         raise UserError(f"{scene.image}: has no elevation raster; add `dem:` to the data set's description")
-    with open_image(scene) as image, _open_raster(scene.dem) as source:
+    with open_image(scene) as image, rasters.open_raster(scene.dem) as source:
         if (source.height, source.width) != image.shape:
             raise UserError(
-                f"{scene.dem}: {source.height}×{source.width} pixels, the image has {image.shape[0]}×{image.shape[1]}; resample it to the image's grid"
+                f"{scene.dem}: {source.height}×{source.width} pixels, the image has "
+                f"{image.shape[0]}×{image.shape[1]}; resample it to the image's grid"
             )
-        return _read_raster(source, scene.dem, window or Window(0, 0, *image.shape), [1], masked=True)[
+        return rasters.read_raster(source, scene.dem, window or Window(0, 0, *image.shape), [1], masked=True)[
             0
         ].astype(np.float32)
-
-
-def _open_raster(path: Path) -> rasterio.DatasetReader:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    try:
-        with warnings.catch_warnings():
-            # Images without georeference are declared as such and checked in open_image.
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            return rasterio.open(path, num_threads="all_cpus")
-    except RasterioIOError as error:
-        raise UserError(
-            f"{path}: cannot be read as an image ({_short(error)}); fetch or export it again"
-        ) from error
-
-
-def _read_raster(
-    source: rasterio.DatasetReader,
-    path: Path | None,
-    window: Window,
-    indices: list[int],
-    masked: bool = False,
-) -> np.ndarray:
-    try:
-        part = rasterio.windows.Window(window.col, window.row, window.width, window.height)
-        if masked:
-            return source.read(indices, window=part, masked=True).astype(np.float32).filled(np.nan)
-        return source.read(indices, window=part)
-    except RasterioIOError as error:
-        raise UserError(
-            f"{path}: damaged near row {window.row} ({_short(error)}); fetch or export it again"
-        ) from error
 
 
 def _check_band_count(scene: Scene, count: int) -> None:
@@ -359,7 +319,8 @@ def _axes(scene: Scene, array: Any, path: Path) -> tuple[int, ...]:
         axes = axes[1:]
     if len(axes) != 3:
         raise UserError(
-            f"{path}: shape {tuple(array.shape)} is not (bands, rows, cols); set `channels:` and `stack:` in its description"
+            f"{path}: shape {tuple(array.shape)} is not (bands, rows, cols); "
+            "set `channels:` and `stack:` in its description"
         )
     return axes if scene.channels == "first" else (axes[2], axes[0], axes[1])
 
@@ -395,7 +356,8 @@ def _array_labels(scene: Scene, array: Any, shape: tuple[int, int]) -> Labels:
     codes = np.asarray(array if scene.index is None else array[scene.index]).squeeze()
     if codes.shape != shape:
         raise UserError(
-            f"{scene.mask}: shape {codes.shape}, the image {scene.image.name} has {shape}; correct the pairing or the description"
+            f"{scene.mask}: shape {codes.shape}, the image {scene.image.name} has {shape}; "
+            "correct the pairing or the description"
         )
     whole = _decode(scene, codes)
     return Labels(

@@ -1,0 +1,158 @@
+"""The book: chapters executed by papermill, one process each, and the web edition made of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+import papermill
+from papermill.exceptions import PapermillExecutionError
+from tqdm.auto import tqdm
+from traitlets.config import Config
+
+from lmhld_nb.config import ROOT, UserError, atomic_path, workdir
+
+
+def chapters(only: str | None = None) -> list[Path]:
+    """Return the chapters' sources in order, or the one whose number (``05``) is given.
+
+    Raises:
+        UserError: there is no such chapter.
+    """
+    found = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
+    if only is None:
+        return found
+    picked = [path for path in found if path.stem[:2] == only.zfill(2)]
+    if not picked:
+        raise UserError(
+            f"chapter '{only}': unknown; choose from {', '.join(path.stem[:2] for path in found)}"
+        )
+    return picked
+
+
+def execute(source: Path, target: Path, parameters: dict[str, object]) -> None:
+    """Execute one chapter (.py or .ipynb) into ``target``; what it holds is whole or it is not there.
+
+    The kernel talks over IPC: no port can be taken twice by chapters executed side by side.
+
+    Raises:
+        UserError: a parameter is unknown to the chapter, or a cell failed (names chapter and error; the broken
+            notebook is kept beside the target as ``….failed.ipynb``).
+    """
+    notebook = jupytext.read(source)
+    known = {parameter["name"] for parameter in parameters_of(notebook)}
+    for name in parameters:
+        if name not in known:
+            raise UserError(f"{source.name}: no parameter '{name}'; it has {', '.join(sorted(known))}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    plain = target.with_suffix(".input.ipynb")
+    failed = target.with_suffix(".failed.ipynb")
+    nbformat.write(notebook, plain)
+    config = Config()
+    config.KernelManager.transport = "ipc"
+    try:
+        with atomic_path(target) as temporary:
+            try:
+                papermill.execute_notebook(
+                    str(plain), str(temporary), parameters, cwd=str(ROOT / "notebooks"), progress_bar=False,
+                    config=config, request_save_on_cell_execute=False,
+                )  # fmt: skip
+            except PapermillExecutionError as error:
+                shutil.copy(temporary, failed)
+                raise UserError(
+                    f"{source.name}: cell {error.exec_count} failed: {error.ename}: {error.evalue}; see {failed}"
+                ) from error
+            _tidy(temporary)
+        failed.unlink(missing_ok=True)
+    finally:
+        plain.unlink(missing_ok=True)
+
+
+def parameters_of(notebook: nbformat.NotebookNode) -> list[dict[str, str]]:
+    """Return name, type, default and help of each parameter of a chapter."""
+    for cell in notebook.cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            return [
+                {"name": name.strip(), "type": kind.strip(), "default": value.strip(), "help": text.strip()}
+                for line in cell.source.splitlines()
+                if ":" in line and "=" in line and not line.startswith("#")
+                for name, _, rest in [line.partition(":")]
+                for kind, _, rest in [rest.partition("=")]
+                for value, _, text in [rest.partition("#")]
+            ]
+    return []
+
+
+def make(profile: str, only: str | None = None, progress: bool = True) -> list[Path]:
+    """Execute the chapters of a profile into ``build/PROFILE/``, each in a process of its own.
+
+    Raises:
+        UserError: a chapter failed; those before it are there.
+    """
+    made = []
+    bar = tqdm(chapters(only), desc=f"book {profile}", unit="chapter", disable=not progress)
+    for source in bar:
+        bar.set_postfix_str(source.stem)
+        target = workdir() / "build" / Path(profile).stem / f"{source.stem}.ipynb"
+        code = "import sys, json; from lmhld_nb import book; book.execute_as_child(json.loads(sys.argv[1]))"
+        task = json.dumps({"source": str(source), "target": str(target), "parameters": {"profile": profile}})
+        began = time.perf_counter()
+        child = subprocess.run(
+            [sys.executable, "-c", code, task], check=False, capture_output=True, text=True
+        )
+        if child.returncode != 0:
+            lines = child.stderr.strip().splitlines() or [f"its process ended with code {child.returncode}"]
+            raise UserError(lines[-1])
+        if progress:
+            tqdm.write(f"{source.stem}: {time.perf_counter() - began:.0f} s")
+        made.append(target)
+    return made
+
+
+def execute_as_child(task: dict[str, object]) -> None:
+    """Execute a chapter as told by `make`; an error becomes the last line on stderr."""
+    try:
+        execute(Path(str(task["source"])), Path(str(task["target"])), dict(task["parameters"]))  # type: ignore[call-overload]
+    except UserError as error:
+        sys.exit(str(error))
+
+
+def site(profile: str) -> Path:
+    """Build the web edition ``build/site/`` from a profile's executed chapters.
+
+    Raises:
+        UserError: the chapters are not executed yet, or Sphinx warned.
+    """
+    executed = workdir() / "build" / Path(profile).stem
+    missing = [path.stem for path in chapters() if not (executed / f"{path.stem}.ipynb").is_file()]
+    if missing:
+        raise UserError(f"{executed}: chapter {missing[0]} is not executed; run `lmhld book {profile}` first")
+    source, target = workdir() / "build" / "site-source", workdir() / "build" / "site"
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.copytree(ROOT / "book", source)
+    for path in chapters():
+        (source / "chapters").mkdir(exist_ok=True)
+        shutil.copy(executed / f"{path.stem}.ipynb", source / "chapters")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "html", str(source), str(target)]
+    child = subprocess.run(command, check=False, capture_output=True, text=True)
+    if child.returncode != 0:
+        raise UserError(f"web edition: {' '.join(child.stderr.split())[-300:]}")
+    return target
+
+
+def _tidy(path: Path) -> None:
+    """Take out what differs from one execution to the next: times, ids of papermill, machine paths."""
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"]}
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number:02d}"
+        cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    nbformat.write(notebook, path)

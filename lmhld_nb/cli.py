@@ -1,0 +1,226 @@
+"""The command ``lmhld``: every step of the book without a notebook.
+
+Torch and GDAL are imported inside the commands, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lmhld_nb import __version__
+from lmhld_nb.config import UserError, runs_dir
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+data = typer.Typer(no_args_is_help=True, help="List, get and check data sets.")
+app.add_typer(data, name="data")
+
+ProfileName = Annotated[str, typer.Argument(help="smoke, mini, paper, or a YAML file of your own")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")]
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
+    version: Annotated[bool, typer.Option("--version", help="print the version and leave")] = False,
+) -> None:
+    # --debug is read by main(), before typer: an error may come from anywhere.
+    if version:
+        typer.echo(f"lmhld {__version__}")
+        raise typer.Exit
+
+
+@data.command("list")
+def data_list() -> None:
+    """List the catalogue of data sets and which of them are there."""
+    from lmhld_nb import sources
+
+    for name, description in sources.catalogue().items():
+        state = "ready" if sources.is_ready(name) else "-"
+        kind = "synthetic" if description.synthetic else description.source.kind
+        typer.echo(f"{name:16} {kind:10} {state:6} {description.title}")
+
+
+@data.command("get")
+def data_get(
+    name: Annotated[str, typer.Argument(help="a name of `lmhld data list`")],
+    from_path: Annotated[
+        Path | None, typer.Option("--from", help="adopt this folder or archive instead of downloading")
+    ] = None,
+    layout: Annotated[
+        Path | None,
+        typer.Option(help="YAML that says where images and masks lie (a template is written when needed)"),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Make, download or adopt a data set; repeat it after an interruption and it goes on."""
+    from lmhld_nb import sources
+
+    dataset = sources.get(name, from_path, progress=not quiet, layout=layout)
+    typer.echo(sources.summary(dataset))
+
+
+@data.command("check")
+def data_check(path: Annotated[Path, typer.Argument(help="a folder of patches, or one scene")]) -> None:
+    """Say what a folder or a scene holds, and whether the book can read it."""
+    from lmhld_nb import sources
+
+    typer.echo(sources.check(path))
+
+
+@app.command()
+def plan(
+    profile: ProfileName,
+    experiment: Annotated[int | None, typer.Option(help="only this experiment")] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="comma-separated, for other programs")] = False,
+) -> None:
+    """List every run of a profile: id, experiment, model, data, done or missing, estimated cost."""
+    from lmhld_nb import experiments, profiles
+
+    loaded = profiles.load(profile)
+    planned = experiments.plan(loaded, experiments.dataset_of(loaded), experiment)
+    table = experiments.plan_table(planned)
+    if csv:
+        typer.echo(table.to_csv(index=False), nl=False)
+        return
+    typer.echo(f"{loaded.name}: {loaded.description}")
+    typer.echo(table.to_string(index=False, na_rep="?", float_format=lambda value: f"{value:.0f}"))
+    counts = table["status"].value_counts()
+    typer.echo(f"{len(table)} runs: " + ", ".join(f"{count} {status}" for status, count in counts.items()))
+    if (counts.get("missing", 0) or counts.get("begun", 0)) and table["seconds"].isna().any():
+        typer.echo(f"no measured rate yet for some of them: costs marked ? ({runs_dir()} holds no like run)")
+
+
+@app.command()
+def run(
+    profile: ProfileName,
+    experiment: Annotated[int | None, typer.Option(help="only this experiment")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="trainings side by side; default: one a core, or 1 on a GPU")
+    ] = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Make the missing runs of a profile on this machine; finished ones are kept."""
+    from lmhld_nb import experiments, profiles, runs
+
+    loaded = profiles.load(profile)
+    planned = experiments.plan(loaded, experiments.dataset_of(loaded, not quiet), experiment)
+    specs = [entry.spec for entry in planned]
+    missing = sum(runs.find(spec) is None for spec in specs)
+    typer.echo(f"{loaded.name}: {len(specs)} runs, {missing} to make")
+    runs.ensure(specs, workers, device, not quiet, loaded.threads, loaded.checkpoint_every)
+
+
+@app.command()
+def train(
+    profile: ProfileName,
+    run_id: Annotated[str, typer.Argument(help="an id of `lmhld plan`")],
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Make one run of a profile (what a workflow calls)."""
+    from lmhld_nb import experiments, profiles, runs
+
+    loaded = profiles.load(profile)
+    planned = experiments.plan(loaded, experiments.dataset_of(loaded, not quiet))
+    for entry in planned:
+        if entry.spec.run_id == run_id:
+            made = runs.make(entry.spec, device, not quiet, loaded.threads, loaded.checkpoint_every)
+            typer.echo(f"{run_id}: F1 {made.metrics['test']['f1']}")
+            return
+    raise UserError(f"run '{run_id}': not in profile '{loaded.name}'; `lmhld plan {profile}` lists its runs")
+
+
+@app.command()
+def book(
+    profile: ProfileName,
+    chapter: Annotated[str | None, typer.Option(help="only this chapter, e.g. 05")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Execute chapters with papermill into build/PROFILE/, figures and tables into figures/PROFILE/."""
+    from lmhld_nb import book as chapters
+    from lmhld_nb import profiles
+
+    profiles.load(profile)
+    for path in chapters.make(profile, chapter, not quiet):
+        typer.echo(path)
+
+
+@app.command()
+def site(profile: ProfileName = "mini") -> None:
+    """Build the web edition build/site/ from a profile's executed chapters."""
+    from lmhld_nb import book as chapters
+
+    typer.echo(chapters.site(profile) / "index.html")
+
+
+@app.command("map")
+def map_(
+    scene: Annotated[Path, typer.Argument(help="georeferenced image")],
+    out: Annotated[Path, typer.Option(help="folder for the results")],
+    run_id: Annotated[str | None, typer.Option("--run", help="id of a finished run")] = None,
+    weights: Annotated[Path | None, typer.Option(help="a weights.safetensors file")] = None,
+    bands: Annotated[
+        str | None,
+        typer.Option(
+            help="names of the file's bands in order, e.g. red,green,blue; default: its own descriptions"
+        ),
+    ] = None,
+    nodata: Annotated[float | None, typer.Option(help="no-data value; default: the file's own")] = None,
+    truth: Annotated[Path | None, typer.Option(help="mask or polygons to score against")] = None,
+    threshold: Annotated[float, typer.Option(help="least probability of a landslide")] = 0.5,
+    min_area_px: Annotated[int, typer.Option(help="leave out smaller polygons")] = 1,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Map the landslides of a scene: probability and mask GeoTIFF, GeoPackage of polygons, PNG overlay."""
+    from lmhld_nb import mapping
+
+    if (run_id is None) == (weights is None):
+        raise UserError("map: give either --run RUN_ID or --weights FILE")
+    chosen = weights or runs_dir() / str(run_id) / "weights.safetensors"
+    described = mapping.scene_of_file(scene, tuple(bands.split(",")) if bands else None, nodata, truth)
+    report = mapping.map_scene(
+        described, chosen, out, threshold, min_area_px=min_area_px, device=device, progress=not quiet
+    )
+    area = report["landslide_m2"]
+    typer.echo(
+        f"{out}: {report['landslides']} landslides" + (f", {area / 1e6:.3f} km²" if area is not None else "")
+    )
+    if report["scores"]:
+        scores = report["scores"]
+        typer.echo(
+            f"precision {scores['precision']:.4f}, recall {scores['recall']:.4f}, F1 {scores['f1']:.4f}"
+        )
+
+
+@app.command()
+def doctor() -> None:
+    """Show Python, packages, devices, disk, and data found: what to look at first when something is wrong."""
+    from lmhld_nb import diagnosis
+
+    typer.echo(diagnosis.report())
+
+
+def main() -> None:
+    """Run the command; bad input ends in one line on stderr and exit code 2."""
+    debug = "--debug" in sys.argv
+    try:
+        app()
+    except UserError as error:
+        if debug:
+            raise
+        typer.echo(f"lmhld: {' '.join(str(error).split())}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("lmhld: interrupted; the same command goes on where it stopped", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""Profiles: the one YAML that says which data, models and recipe a whole book is made with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from lmhld_nb import models, paper
+from lmhld_nb.config import ROOT, Strict, UserError, read_yaml
+from lmhld_nb.scenes import BANDS
+from lmhld_nb.specs import Recipe
+
+
+class PatchRule(Strict):
+    """How patches are cut and split.
+
+    Attributes:
+        size: ``published`` (paper Table 2's choice for each area) or one size in pixels for all areas.
+        sizes: sizes of single areas in pixels, before ``size``.
+        min_share, split, fractions, block: see `patches.PatchSpec`.
+        bands: bands the models see.
+        seed: of the split.
+    """
+
+    size: Literal["published"] | int = "published"
+    sizes: dict[str, int] = {}
+    min_share: float = 0.10
+    split: Literal["random", "blocks", "given"] = "random"
+    fractions: tuple[float, float, float] = (0.7, 0.2, 0.1)
+    block: int = 3
+    bands: tuple[str, ...] = BANDS
+    seed: int = 0
+
+
+class Profile(Strict):
+    """A whole book's parameters.
+
+    Attributes:
+        name: also names the output folders.
+        description: one line for `lmhld plan`.
+        data: data set of the catalogue.
+        areas: areas used; empty for all of the data set.
+        models: architectures compared.
+        width: first-level channels of single models; those not named are built as published.
+        patches, recipe: see there.
+        seeds: one run each.
+        threads: processor threads of one training. More than 1 makes a single run faster and several at once slower;
+            another number can change the last digits of a result.
+        checkpoint_every: epochs between checkpoints.
+    """
+
+    name: str
+    description: str
+    data: str
+    areas: tuple[str, ...] = ()
+    models: tuple[str, ...]
+    width: dict[str, int] = {}
+    patches: PatchRule = PatchRule()
+    recipe: Recipe
+    seeds: tuple[int, ...] = (0,)
+    threads: int = 1
+    checkpoint_every: int = 10
+
+
+def names() -> list[str]:
+    """Return the names of the profiles that come with the book."""
+    return sorted(path.stem for path in (ROOT / "params").glob("*.yaml"))
+
+
+def load(profile: str) -> Profile:
+    """Load a profile by its name (``params/NAME.yaml``) or by the path of a YAML file of one's own.
+
+    Raises:
+        UserError: no such profile, an unknown key, a wrong type, or an unknown model.
+    """
+    path = Path(profile) if profile.endswith((".yaml", ".yml")) else ROOT / "params" / f"{profile}.yaml"
+    if not path.is_file():
+        raise UserError(
+            f"profile '{profile}': unknown; choose one of {', '.join(names())}, or give a YAML file"
+        )
+    loaded = read_yaml(path, Profile)
+    for key, given in (("models", loaded.models), ("width", loaded.width)):
+        for model in given:
+            if model not in models.NAMES:
+                raise UserError(
+                    f"{path}: key '{key}': unknown model '{model}'; choose from {', '.join(models.NAMES)}"
+                )
+    return loaded
+
+
+def narrowed(profile: Profile, chosen_models: Sequence[str], chosen_areas: Sequence[str]) -> Profile:
+    """Return the profile with only some of its models and areas; an empty list keeps all.
+
+    Raises:
+        UserError: a model is not one of the profile's.
+    """
+    for model in chosen_models:
+        if model not in profile.models:
+            raise UserError(
+                f"model '{model}': not in profile '{profile.name}', which has {', '.join(profile.models)}"
+            )
+    changes = {
+        "models": tuple(chosen_models) or profile.models,
+        "areas": tuple(chosen_areas) or profile.areas,
+    }
+    return profile.model_copy(update=changes)
+
+
+def patch_size(profile: Profile, area: str) -> int:
+    """Return an area's patch size under the profile's rule.
+
+    Raises:
+        UserError: the rule is ``published`` and the paper has no such area.
+    """
+    if area in profile.patches.sizes:
+        return profile.patches.sizes[area]
+    if profile.patches.size != "published":
+        return profile.patches.size
+    published = paper.areas()["patch_size"]
+    if area not in published.index:
+        raise UserError(
+            f"profile '{profile.name}': no published patch size for '{area}'; add it under `patches: sizes:`"
+        )
+    return int(published[area])

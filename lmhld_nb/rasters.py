@@ -1,0 +1,76 @@
+"""Raster files opened and read window by window, with errors in one line."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import rasterio.windows
+from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+
+from lmhld_nb.config import UserError
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of pixels: first row, first column, height and width."""
+
+    row: int
+    col: int
+    height: int
+    width: int
+
+    @property
+    def as_rasterio(self) -> rasterio.windows.Window:
+        """The same rectangle as rasterio counts it (columns first)."""
+        return rasterio.windows.Window(self.col, self.row, self.width, self.height)
+
+
+def open_raster(path: Path) -> rasterio.DatasetReader:
+    """Open a raster file of any format GDAL reads; it decompresses on all cores.
+
+    Raises:
+        UserError: missing, or no image.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        with warnings.catch_warnings():
+            # Images without georeference are declared as such and checked in scenes.open_image.
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            return rasterio.open(path, num_threads="all_cpus")
+    except RasterioIOError as error:
+        raise UserError(
+            f"{path}: cannot be read as an image ({_short(error)}); fetch or export it again"
+        ) from error
+
+
+def read_raster(
+    source: rasterio.DatasetReader,
+    path: Path | None,
+    window: Window,
+    bands: Sequence[int],
+    masked: bool = False,
+) -> np.ndarray:
+    """Read bands (counted from 1) of a window, (bands, rows, cols); ``masked`` gives float32 with NaN for no data.
+
+    Raises:
+        UserError: the file is damaged there.
+    """
+    try:
+        if masked:
+            values = source.read(list(bands), window=window.as_rasterio, masked=True)
+            return values.astype(np.float32).filled(np.nan)
+        return source.read(list(bands), window=window.as_rasterio)
+    except RasterioIOError as error:
+        raise UserError(
+            f"{path}: damaged near row {window.row} ({_short(error)}); fetch or export it again"
+        ) from error
+
+
+def _short(error: object) -> str:
+    return " ".join(str(error).split())[:160]

@@ -1,0 +1,308 @@
+"""Landslides on a relief: sizes, places and outlines that start on steep ground and run out downhill."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lmhld_nb import terrain
+from lmhld_nb.terrain import Array
+
+GAP = 2
+"""Pixels kept free around a landslide, so that neighbours never merge under 8-connectivity."""
+
+BRANCHES = 2  # side gullies of a landslide whose path is longer than BRANCHED cells of the middle grid
+BRANCHED = 18
+
+
+@dataclass(frozen=True)
+class Slides:
+    """Landslides of one scene on its pixel grid.
+
+    Attributes:
+        label: int32 (rows, columns); 0 where there is no landslide, else its number from 1.
+        along: float32, 0 at the crown to 1 at the toe along the path (0 outside).
+        margin: float32, 0 on the path to about 1 at the outline (0 outside).
+        size: pixels of each landslide, by number (``size[0]`` belongs to number 1).
+        crown, toe: (n, 2) row/column of the ends of each path, pixels.
+    """
+
+    label: NDArray[np.int32]
+    along: Array
+    margin: Array
+    size: NDArray[np.int64]
+    crown: Array
+    toe: Array
+
+
+def size_quantile(
+    p: NDArray[Any], least: int, quartiles: tuple[int, int, int], most: float, tail: float
+) -> NDArray[np.float64]:
+    """Return landslide sizes (pixels) at probabilities ``p``, with the given minimum, quartiles and maximum.
+
+    Above the third quartile the sizes follow a truncated power law, P(size > x) ~ x^-tail; below the first they
+    thin out towards the minimum. Both are what Malamud et al. (2004) find in complete inventories: a heavy tail and
+    a rollover. In between the logarithm is linear in ``p``.
+    """
+    p = np.asarray(p, dtype=np.float64)
+    q1, q2, q3 = (float(q) for q in quartiles)
+    low = np.log(least) + np.log(q1 / least) * np.sqrt(np.clip(p / 0.25, 0, 1))
+    middle = np.interp(p, [0.25, 0.5, 0.75], np.log([q1, q2, q3]))
+    most = max(float(most), q3 * 1.01)
+    beyond = np.clip((1 - p) / 0.25, 0, 1)  # share of the upper quarter that is larger
+    end = (most / q3) ** -tail
+    high = np.log(q3) - np.log(end + beyond * (1 - end)) / tail
+    return np.exp(np.where(p < 0.25, low, np.where(p <= 0.75, middle, high)))
+
+
+def draw_sizes(
+    rng: np.random.Generator,
+    total: float,
+    least: int,
+    quartiles: tuple[int, int, int],
+    most: float,
+    tail: float,
+) -> NDArray[np.int64]:
+    """Draw sizes (pixels, largest first) that together cover about ``total`` pixels.
+
+    One size is drawn from each of n equal slices of probability (stratified), so that even a small scene has the
+    quartiles asked for.
+    """
+    mean = float(size_quantile((np.arange(4000) + 0.5) / 4000, least, quartiles, most, tail).mean())
+    count = max(4, round(total / mean))
+    p = (np.arange(count) + 0.25 + 0.5 * rng.random(count)) / count
+    sizes = np.rint(size_quantile(p, least, quartiles, most, tail)).astype(np.int64)
+    return np.sort(np.clip(sizes, least, int(most)))[::-1]
+
+
+def place(
+    rng: np.random.Generator,
+    height: Array,
+    step: int,
+    cell: float,
+    allowed: NDArray[np.bool_],
+    preference: Array,
+    sizes: NDArray[np.int64],
+    rough: Array,
+    window: int,
+    crowd: float,
+) -> Slides:
+    """Put one landslide of each size (largest first) on the ground.
+
+    Args:
+        height: smooth heights (metres) on a grid of ``step`` x ``step`` pixels a cell, ``cell`` metres wide.
+        allowed: (rows, columns) pixels where there is data.
+        preference: likelihood of a start, on the grid of ``height``, before slope is taken into account.
+        rough: noise of unit variance on the pixel grid that makes outlines irregular.
+        window: side of the windows, pixels, in which crowding is measured.
+        crowd: share of a window under landslides at which no more are put there, unless there is no other place.
+
+    A landslide that finds no room after several tries is left out.
+    """
+    shape = allowed.shape
+    down, right = terrain.gradient(height, cell)
+    steep = np.hypot(down, right)
+    reference = float(np.percentile(steep, 70))
+    weight = preference * np.clip(steep / reference - 0.55, 0, 0.8) ** 1.5
+    border = 3
+    weight[:border] = weight[-border:] = 0
+    weight[:, :border] = weight[:, -border:] = 0
+    chance = np.cumsum(weight.ravel(), dtype=np.float64)
+    tries = 14
+    picked = np.searchsorted(chance, rng.random(len(sizes) * tries) * chance[-1])
+    places = np.stack(np.divmod(picked, height.shape[1]), axis=1) + rng.random((len(picked), 2)) - 0.5
+    stretch = np.exp(rng.normal(1.2, 0.35, len(sizes)))
+    length = np.sqrt(sizes * stretch)
+    aside = rng.normal(0, 0.5, (len(sizes), BRANCHES))
+    longest = int(np.ceil(length.max() / step)) + 2
+    downhill = terrain.trace(down, right, places.astype(np.float32), longest)
+    uphill = terrain.trace(down, right, places.astype(np.float32), longest, uphill=True)
+    blocked = ~allowed
+    load = np.zeros(tuple(n // window + 1 for n in shape))
+    label = np.zeros(shape, dtype=np.int32)
+    along = np.zeros(shape, dtype=np.float32)
+    margin = np.zeros(shape, dtype=np.float32)
+    kept: list[int] = []
+    ends: list[tuple[Array, Array]] = []
+    for i, size in enumerate(sizes):
+        for attempt in range(tries):
+            k = i * tries + attempt
+            line = _course(downhill[k], uphill[k], float(length[i]) / step)
+            if (len(line) - 1) * step < (0.8 - 0.05 * attempt) * float(length[i]) - step:
+                continue  # the slope is too short for this one; later tries are less choosy
+            lines = [line]
+            if length[i] > BRANCHED * step:
+                lines += _branches(down, right, line, aside[i])
+            lines = [(part + 0.5) * step - 0.5 for part in lines]
+            line = lines[0]
+            middle = line[len(line) // 2]
+            home = (int(middle[0]) // window, int(middle[1]) // window)
+            if load[home] > crowd * (1 + attempt // 5) * window**2:
+                continue
+            if _blocked_at(blocked, line[0]) or _blocked_at(blocked, middle):
+                continue
+            if _grow(lines, int(size), len(kept) + 1, blocked, label, along, margin, rough):
+                kept.append(int(size))
+                load[home] += int(size)
+                ends.append((line[0], line[-1]))
+                break
+    crown = np.array([e[0] for e in ends], dtype=np.float32).reshape(-1, 2)
+    toe = np.array([e[1] for e in ends], dtype=np.float32).reshape(-1, 2)
+    return Slides(label, along, margin, np.array(kept, dtype=np.int64), crown, toe)
+
+
+def _course(downhill: Array, uphill: Array, length: float) -> Array:
+    """Cut a path of the wanted length: mostly downhill of the start, uphill of it where the valley comes early."""
+    below = downhill[: _moves(downhill) + 1]
+    below = below[: max(2, int(np.ceil(length)) + 1)]
+    missing = length - (len(below) - 1)
+    if missing >= 1:
+        above = uphill[: _moves(uphill) + 1][1 : int(missing) + 1]
+        return np.concatenate([above[::-1], below])
+    return below
+
+
+def _branches(down: Array, right: Array, line: Array, aside: NDArray[np.float64]) -> list[Array]:
+    """Return side paths that start beside the upper part of ``line`` and run down with it, as gullies join."""
+    length = len(line) - 1
+    start = line[length // 6]
+    ahead = line[length // 2] - start
+    across = np.array([-ahead[1], ahead[0]], dtype=np.float32)
+    starts = start + np.outer(aside, across).astype(np.float32)
+    starts = np.clip(starts, 1, np.array(down.shape) - 2).astype(np.float32)
+    paths = terrain.trace(down, right, starts, max(2, int(0.8 * length)))
+    return [path[: _moves(path) + 1] for path in paths]
+
+
+def _moves(path: Array) -> int:
+    return int(np.any(np.diff(path, axis=0) != 0, axis=1).sum())
+
+
+def _blocked_at(blocked: NDArray[np.bool_], point: Array) -> bool:
+    row, column = round(float(point[0])), round(float(point[1]))
+    if not (0 <= row < blocked.shape[0] and 0 <= column < blocked.shape[1]):
+        return True
+    return bool(blocked[row, column])
+
+
+def _grow(
+    lines: list[Array],
+    size: int,
+    number: int,
+    blocked: NDArray[np.bool_],
+    label: NDArray[np.int32],
+    along: Array,
+    margin: Array,
+    rough: Array,
+) -> bool:
+    """Draw one landslide of exactly ``size`` pixels around its paths; False where there is no room for it."""
+    run = sum(max(1.0, float(np.hypot(*np.diff(line, axis=0).T).sum())) for line in lines[:1])
+    run += sum(0.6 * float(np.hypot(*np.diff(line, axis=0).T).sum()) for line in lines[1:])
+    width = size / run
+    line = np.concatenate(lines)
+    pad = int(np.ceil(1.3 * width + 5))
+    top, left = np.maximum(np.floor(line.min(axis=0)).astype(int) - pad, 0)
+    bottom, end = np.minimum(np.ceil(line.max(axis=0)).astype(int) + pad + 1, blocked.shape)
+    window = (slice(int(top), int(bottom)), slice(int(left), int(end)))
+    shape = (int(bottom - top), int(end - left))
+    free = ~blocked[window]
+    if np.count_nonzero(free) < 1.3 * size:
+        return False
+    origin = np.array([top, left], dtype=np.float32)
+    distance, place = _around([part - origin for part in lines], shape, width)
+    # Source, narrower transport zone, wider deposit (Varnes 1958; section 2.2 of the paper).
+    profile = np.interp(place, [0, 0.15, 0.5, 0.85, 1], [0.85, 1.1, 0.75, 1.2, 0.95]).astype(np.float32)
+    cost = distance / (0.5 * max(width, 1.0) * profile)
+    cost += np.float32(0.32) * rough[window] * np.clip(cost, 0.25, 1.0)
+    cost[~free] = np.inf
+    region = _take(cost, size)
+    if region is None:
+        return False
+    label[window][region] = number
+    along[window][region] = place[region]
+    margin[window][region] = cost[region] / max(float(cost[region].max()), 1e-6)
+    rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
+    near = (
+        slice(max(int(top) + int(rows[0]) - GAP, 0), int(top) + int(rows[-1]) + GAP + 1),
+        slice(max(int(left) + int(columns[0]) - GAP, 0), int(left) + int(columns[-1]) + GAP + 1),
+    )
+    reached = label[near] == number
+    for axis in (0, 1):
+        reached = ndimage.maximum_filter1d(reached.view(np.uint8), 2 * GAP + 1, axis=axis).view(bool)
+    blocked[near] |= reached
+    return True
+
+
+def _around(lines: list[Array], shape: tuple[int, int], width: float) -> tuple[Array, Array]:
+    """Return distance to the paths (pixels) and place along them (0 to 1) for each pixel of a window."""
+    stride = max(1, int(width) // 24)
+    coarse = tuple(-(-n // stride) for n in shape)
+    off = np.ones(coarse, dtype=bool)
+    where = np.zeros(coarse, dtype=np.float32)
+    for line in lines:
+        lengths = np.hypot(*np.diff(line, axis=0).T)
+        steps = np.concatenate([[0.0], np.cumsum(lengths)])
+        dense = np.linspace(0, steps[-1], max(2, int(2 * steps[-1] / stride) + 2))
+        rows = np.clip(np.interp(dense, steps, line[:, 0]) / stride, 0, coarse[0] - 1).round().astype(int)
+        columns = np.clip(np.interp(dense, steps, line[:, 1]) / stride, 0, coarse[1] - 1).round().astype(int)
+        off[rows, columns] = False
+        where[rows, columns] = np.linspace(0, 1, len(dense))
+    distance, nearest = ndimage.distance_transform_edt(off, return_indices=True)
+    place = where[nearest[0], nearest[1]]
+    distance = distance.astype(np.float32) * stride
+    if stride == 1:
+        return distance, place
+    padded = tuple(n * stride for n in coarse)
+    cut = (slice(0, shape[0]), slice(0, shape[1]))
+    return (
+        terrain.resize(distance, padded, smooth=False)[cut],  # type: ignore[arg-type]
+        terrain.resize(place, padded, smooth=False)[cut],  # type: ignore[arg-type]
+    )
+
+
+def _take(cost: Array, size: int) -> NDArray[np.bool_] | None:
+    """Return the cheapest 4-connected set of exactly ``size`` pixels, grown outwards; None where there is none."""
+    flat = cost[np.isfinite(cost)]
+    if flat.size < size:
+        return None
+    rank, inner = size, None
+    region = np.zeros(cost.shape, dtype=bool)
+    for _ in range(8):
+        limit = np.partition(flat, rank - 1)[rank - 1]
+        parts, count = ndimage.label(cost <= limit)
+        if count == 0:
+            return None
+        amounts = np.bincount(parts.ravel())
+        amounts[0] = 0
+        main = int(amounts.argmax())
+        found = int(amounts[main])
+        region = parts == main
+        if found == size:
+            return region
+        if found > size:
+            break
+        inner = region
+        if rank >= flat.size:
+            return None
+        rank = min(flat.size, rank + int(1.3 * (size - found)) + 2)
+    else:
+        return None
+    if inner is None or not (inner & region).any():
+        inner = np.zeros_like(region)
+        inner.flat[int(np.where(region, cost, np.inf).argmin())] = True
+    # Between the last set that was too small and the first that was too large: front by front, cheapest last.
+    missing = size - int(np.count_nonzero(inner))
+    while missing > 0:
+        front = ndimage.binary_dilation(inner) & region & ~inner
+        places = np.flatnonzero(front)
+        if places.size == 0:
+            return None
+        if places.size > missing:
+            places = places[np.argsort(cost.flat[places], kind="stable")[:missing]]
+        inner.flat[places] = True
+        missing -= places.size
+    return inner

@@ -1,0 +1,370 @@
+"""Data sets: the catalogue, and how one gets ready: made (the twin), downloaded, or adopted where it lies.
+
+A prepared data set is ``data/NAME/dataset.json``, written last: the Scenes and a fingerprint of what they hold.
+The fingerprint does not depend on where the files lie, so runs stay valid when data are moved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from lmhld_nb import config, twin
+from lmhld_nb.config import UserError
+from lmhld_nb.scenes import Scene, open_image, open_labels
+from lmhld_nb.sources import archives, discovery, download, fingerprints, paths
+from lmhld_nb.sources import layout as layouts
+from lmhld_nb.sources.checking import check
+from lmhld_nb.sources.descriptions import Description, Local, Zenodo, catalogue, describe, key_of, overlaid
+
+__all__ = ["DataSet", "Description", "catalogue", "check", "describe", "get", "load"]
+
+FORMAT = 1
+"""Version of ``dataset.json``; another one is prepared anew."""
+
+_PATHS = ("image", "mask", "polygons", "dem")
+_DEFAULTS = {field.name: field.default for field in fields(Scene)}
+_OPENED = 48  # scenes opened as a test when a data set is prepared
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set that is ready: its Scenes in the order of areas, splits and names, and its fingerprint."""
+
+    name: str
+    title: str
+    synthetic: bool
+    citation: str
+    scenes: tuple[Scene, ...]
+    fingerprint: str
+
+    @property
+    def areas(self) -> tuple[str, ...]:
+        """Areas, the paper's in Table 1's order first."""
+        return tuple(sorted({scene.area for scene in self.scenes}, key=layouts.area_rank))
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Bands that every scene has, in the first scene's order."""
+        first, *others = (scene.bands for scene in self.scenes)
+        return tuple(band for band in first if all(band in bands for bands in others))
+
+    def scenes_of(self, area: str) -> tuple[Scene, ...]:
+        """Return the scenes of ``area``.
+
+        Raises:
+            UserError: the data set has no such area.
+        """
+        if area not in self.areas:
+            raise UserError(f"data set '{self.name}' has no area '{area}'; it has {', '.join(self.areas)}")
+        return tuple(scene for scene in self.scenes if scene.area == area)
+
+
+def is_ready(name: str) -> bool:
+    """Say whether ``get`` has prepared this data set, from today's description."""
+    return _is_ready(config.data_dir() / name, describe(name))
+
+
+def summary(dataset: DataSet) -> str:
+    """Say in a few lines what a data set holds."""
+    lines = [f"{dataset.name}: {dataset.title}" + (" (synthetic)" if dataset.synthetic else "")]
+    for area in dataset.areas:
+        members = dataset.scenes_of(area)
+        lines.append(f"  {area:16} {len(members)} scene{'s' if len(members) > 1 else ''}")
+    lines.append(f"  bands {', '.join(dataset.bands)}; fingerprint {dataset.fingerprint}")
+    return "\n".join(lines)
+
+
+class _Stale(UserError):
+    """The files are not those that were prepared."""
+
+
+def get(
+    name: str,
+    from_path: Path | None = None,
+    progress: bool = True,
+    layout: Path | None = None,
+    workers: int | None = None,
+) -> DataSet:
+    """Make, download or adopt a data set, and load it. A call on one that is ready does nothing.
+
+    Args:
+        name: entry of the catalogue.
+        from_path: folder or archive that holds the data; a folder is used where it lies, an archive is unpacked.
+        progress: show progress bars and what was found.
+        layout: YAML that says how the folder is laid out (keys of ``layout.Layout``), over the description's own.
+        workers: processes that make the twin; None for one a processor.
+
+    Raises:
+        UserError: whatever keeps it from getting ready, with the next step. What was fetched or made stays, and
+            the same call goes on from there.
+    """
+    description = describe(name)
+    home = config.data_dir() / name
+    if from_path is None and layout is None and _is_ready(home, description):
+        try:
+            return load(name)
+        except _Stale:
+            pass  # mended below
+    with _locked(home):
+        if from_path is None and layout is None and (state := _state(home)) is not None and state["layout"]:
+            layout = Path(state["layout"])
+        if layout is not None:
+            description = overlaid(description, layout)
+        source = description.source
+        if isinstance(source, twin.TwinSpec):
+            if from_path is not None or layout is not None:
+                raise UserError(f"data set '{name}' is made, not adopted; leave out --from and --layout")
+            scenes = twin.make(home, source, workers or os.cpu_count() or 1, progress)
+            root, fingerprint = home, _twin_fingerprint(source)
+        else:
+            root = _root(home, description, from_path, progress)
+            scenes = _read_layout(home, root, description, progress)
+            _try(scenes)
+            fingerprint = fingerprints.of_scenes(scenes, root, home / "hashes.json", progress)
+            if progress and (notes := fingerprints.repeated_images(scenes, root, home / "hashes.json")):
+                print(notes)
+        _write(home, root, description, scenes, fingerprint, layout)
+    return load(name)
+
+
+def load(name: str) -> DataSet:
+    """Load a data set that ``get`` has prepared; its files are checked for changes by size and date.
+
+    Raises:
+        UserError: not prepared, prepared from another description, or its files are gone or changed.
+    """
+    description = describe(name)
+    home = config.data_dir() / name
+    again = f"run `lmhld data get {name}`"
+    state = _state(home)
+    if state is None:
+        raise UserError(f"{home}: data set '{name}' is not prepared; {again}")
+    if state["key"] != key_of(description):
+        raise UserError(f"{home}: prepared from another description of '{name}'; {again}")
+    root = (home / state["root"]).resolve()
+    adopted = Path(state["root"]).is_absolute()
+    try:
+        same = fingerprints.stamp(state["scenes"], root) == state["stamp"]
+    except OSError as error:
+        again += " --from FOLDER with its new place" if adopted else ""
+        reason = "is gone" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        raise _Stale(f"{error.filename}: a file of data set '{name}' {reason}; {again}") from None
+    scenes = tuple(_decoded(entry, root) for entry in state["scenes"])
+    if not same and not isinstance(description.source, twin.TwinSpec):
+        found = fingerprints.of_scenes(scenes, root, home / "hashes.json", progress=False)
+        if found != state["fingerprint"]:
+            again += f" --from {root}" if adopted else ""
+            raise _Stale(f"{root}: files of data set '{name}' have changed since; {again}")
+    return DataSet(
+        name,
+        description.title,
+        description.synthetic,
+        description.citation,
+        scenes,
+        state["fingerprint"],
+    )
+
+
+# From the source to a folder -------------------------------------------------------------------------------------
+
+
+def _root(home: Path, description: Description, from_path: Path | None, progress: bool) -> Path:
+    """Return the folder that holds the files, fetched or unpacked where needed."""
+    source = description.source
+    if from_path is not None:
+        return _adopted(home, description, from_path.expanduser().resolve(), progress)
+    state = _state(home)
+    if state is not None and Path(state["root"]).is_absolute() and Path(state["root"]).is_dir():
+        return Path(state["root"])  # adopted before; the description or the files have changed since
+    if isinstance(source, Zenodo):
+        listed = download.choose(download.list_files(source.doi), source.files, source.doi)
+        places = [
+            (file, home / ("download" if archives.is_archive(Path(file.name)) else "raw")) for file in listed
+        ]
+        fetched = download.fetch_all(places, progress)
+        return _unpacked(home, [path for path in fetched if archives.is_archive(path)], progress)
+    if state is not None and (home / state["root"]).is_dir():
+        return (home / state["root"]).resolve()  # unpacked before
+    where = source.where if isinstance(source, Local) else ""
+    raise UserError(
+        f"data set '{description.name}' is not downloaded by itself ({where}); get it and give its place: "
+        f"lmhld data get {description.name} --from FOLDER"
+    )
+
+
+def _adopted(home: Path, description: Description, path: Path, progress: bool) -> Path:
+    if path.is_dir():
+        if paths.list_files(path):
+            return path
+        packed = sorted(entry for entry in path.iterdir() if entry.is_file() and archives.is_archive(entry))
+        if not packed:
+            raise UserError(f"{path}: holds neither images nor archives; give the folder that holds the data")
+    elif path.is_file():
+        packed = [path]
+    else:
+        raise UserError(f"{path}: no such file or folder; correct --from")
+    if isinstance(description.source, Zenodo):
+        for entry in packed:
+            pinned = description.source.files.get(entry.name)
+            if pinned is not None and (found := download.file_md5(entry)) != pinned.lower():
+                raise UserError(f"{entry}: MD5 is {found}, expected {pinned}; download it again")
+    return _unpacked(home, packed, progress)
+
+
+def _unpacked(home: Path, packed: list[Path], progress: bool) -> Path:
+    raw = home / "raw"
+    wanted = {archives.stem(path): path for path in packed}
+    if len(wanted) < len(packed):
+        raise UserError(f"{packed[0].parent}: two archives of the same name; give one of them with --from")
+    for folder, path in wanted.items():
+        archives.extract(path, raw / folder, progress)
+    for old in raw.iterdir() if packed else ():
+        if old.is_dir() and old.name not in wanted:  # of an earlier version
+            shutil.rmtree(old)
+    return raw
+
+
+# From a folder to Scenes -----------------------------------------------------------------------------------------
+
+
+def _read_layout(home: Path, root: Path, description: Description, progress: bool) -> list[Scene]:
+    layout: layouts.Layout = description
+    if description.layout == "discover" and not description.parts:
+        try:
+            found = discovery.discover(root, description)
+        except discovery.Ambiguous as error:
+            template = _save_template(home, error.template)
+            raise UserError(f"{error}; complete {template} and repeat with --layout {template}") from error
+        layout = found.layout
+        if progress:
+            print(found.table())
+    return layouts.resolve(root, layout, description.name)
+
+
+def _save_template(home: Path, text: str) -> Path:
+    """Write the template under a name that is free, so that one already completed is not lost."""
+    number = 1
+    while True:
+        path = home / ("layout.yaml" if number == 1 else f"layout-{number}.yaml")
+        if not path.exists():
+            with config.atomic_path(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+            return path
+        if path.read_text(encoding="utf-8") == text:
+            return path
+        number += 1
+
+
+def _try(scenes: list[Scene]) -> None:
+    """Open some scenes, evenly spread, so that a wrong description is told now and not hours later."""
+    step = max(len(scenes) // _OPENED, 1)
+    for scene in (*scenes[::step], scenes[-1]):
+        with open_image(scene) as image:
+            if scene.mask is not None or scene.polygons is not None:
+                with open_labels(scene, image):
+                    pass
+
+
+# What is kept ----------------------------------------------------------------------------------------------------
+
+
+def _twin_fingerprint(spec: twin.TwinSpec) -> str:
+    content = json.dumps([spec.model_dump(mode="json"), twin.TWIN_VERSION], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _is_ready(home: Path, description: Description) -> bool:
+    state = _state(home)
+    return state is not None and state["key"] == key_of(description)
+
+
+def _state(home: Path) -> dict[str, Any] | None:
+    path = home / "dataset.json"
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); remove it and run `lmhld data get`") from error
+    return state if isinstance(state, dict) and state.get("format") == FORMAT else None
+
+
+def _write(
+    home: Path,
+    root: Path,
+    description: Description,
+    scenes: list[Scene],
+    fingerprint: str,
+    layout: Path | None,
+) -> None:
+    inside = root.resolve().is_relative_to(home.resolve())
+    entries = [_encoded(scene, root) for scene in scenes]
+    state = {
+        "format": FORMAT,
+        "name": description.name,
+        # Without --layout: the same `get` without it finds the data ready.
+        "key": key_of(describe(description.name)),
+        "layout": str(layout.resolve()) if layout else None,
+        "fingerprint": fingerprint,
+        "root": os.path.relpath(root.resolve(), home.resolve()) if inside else str(root.resolve()),
+        "stamp": fingerprints.stamp(entries, root),
+        "scenes": entries,
+    }
+    config.write_json(home / "dataset.json", state)
+
+
+def _encoded(scene: Scene, root: Path) -> dict[str, Any]:
+    entry = {key: value for key, value in asdict(scene).items() if value != _DEFAULTS[key]}
+    for key in _PATHS:
+        if key in entry:
+            entry[key] = Path(os.path.relpath(entry[key], root)).as_posix()
+    if scene.nodata is not None and scene.nodata != scene.nodata:
+        entry["nodata"] = "nan"
+    return entry
+
+
+def _decoded(entry: dict[str, Any], root: Path) -> Scene:
+    content: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
+    }
+    for key in _PATHS:
+        if key in content:
+            content[key] = root / content[key]
+    if content.get("nodata") == "nan":
+        content["nodata"] = float("nan")
+    return Scene(**content)
+
+
+@contextmanager
+def _locked(home: Path) -> Iterator[None]:
+    """Let one process at a time prepare a data set, and clear what a killed one left behind."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(home / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            print(f"{home}: another process prepares this data set; waiting for it")
+            lock.acquire(timeout=-1)
+    except OSError as error:
+        raise UserError(
+            f"{home}: cannot be written ({(error.strerror or str(error)).lower()}); "
+            "choose another data folder with LMHLD_DATA"
+        ) from error
+    try:
+        for folder in (home, home / "raw"):
+            for left in folder.glob(".*.part*"):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+        yield
+    finally:
+        lock.release()

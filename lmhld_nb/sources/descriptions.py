@@ -1,0 +1,110 @@
+"""Descriptions: the catalogue of data sets in ``params/data``, one YAML each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from lmhld_nb import config, twin
+from lmhld_nb.config import UserError
+from lmhld_nb.sources.layout import Layout
+
+CATALOGUE = config.ROOT / "params" / "data"
+
+
+class Zenodo(config.Strict):
+    """A record on Zenodo. ``files`` (name → MD5) limits what is fetched and pins it; empty means all files."""
+
+    kind: Literal["zenodo"]
+    doi: str = Field(pattern=r"^10\.5281/zenodo\.\d+$")
+    files: dict[str, str] = Field(default_factory=dict)
+
+
+class Local(config.Strict):
+    """Data that the user brings; ``where`` says where they come from."""
+
+    kind: Literal["local"]
+    where: str
+
+
+class Description(Layout):
+    """One entry of the catalogue, ``params/data/NAME.yaml``.
+
+    Attributes:
+        name: as the file is called.
+        title, licence, citation: for people; the citation stands under what is made from the data.
+        synthetic: made up; every figure made from it says so.
+        source: ``kind: twin`` (made), ``zenodo`` (downloaded) or ``local`` (brought).
+
+    The other keys say how the files are read: see ``layout.Layout``.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    title: str
+    licence: str
+    citation: str
+    synthetic: bool = False
+    source: Annotated[twin.TwinSpec | Zenodo | Local, Field(discriminator="kind")]
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> Description:
+        made = isinstance(self.source, twin.TwinSpec)
+        if not made and self.layout == "parts" and not self.parts:
+            raise ValueError("parts are missing; add them, or `layout: discover`")
+        if made and not self.synthetic:
+            raise ValueError("a twin is synthetic: set `synthetic: true`")
+        return self
+
+
+def catalogue() -> dict[str, Description]:
+    """Return all data sets that ``params/data`` describes, by name.
+
+    Raises:
+        UserError: a description is wrong.
+    """
+    return {path.stem: describe(path.stem) for path in sorted(CATALOGUE.glob("*.yaml"))}
+
+
+def describe(name: str) -> Description:
+    """Return the description of one data set.
+
+    Raises:
+        UserError: not in the catalogue, or wrong.
+    """
+    path = CATALOGUE / f"{name}.yaml"
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) or not path.is_file():
+        known = ", ".join(sorted(path.stem for path in CATALOGUE.glob("*.yaml")))
+        raise UserError(f"data set '{name}' is not in the catalogue; choose from {known}, or add {path}")
+    description = config.read_yaml(path, Description)
+    if description.name != name:
+        raise UserError(f"{path}: key 'name' = '{description.name}'; call it '{name}' like the file")
+    return description
+
+
+def overlaid(description: Description, path: Path) -> Description:
+    """Return ``description`` with the keys of a layout file over its own.
+
+    Raises:
+        UserError: the file is wrong, or the two do not go together.
+    """
+    given = config.read_yaml(path, Layout)
+    content = description.model_dump(exclude_unset=True) | {"layout": "parts"}
+    content |= given.model_dump(exclude_unset=True)
+    try:
+        return Description.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{path}: {config.explain(error)}") from None
+
+
+def key_of(description: Description) -> str:
+    """Return a hash of all in a description that decides what the data are."""
+    content = description.model_dump(mode="json", exclude={"title", "licence", "citation"})
+    content["nodata"] = repr(description.nodata)
+    if isinstance(description.source, twin.TwinSpec):
+        content["twin_version"] = twin.TWIN_VERSION
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

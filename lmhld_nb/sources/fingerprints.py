@@ -1,0 +1,134 @@
+"""Fingerprints of data: what is read, not where it lies or when it was written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from lmhld_nb import config
+from lmhld_nb.config import UserError
+from lmhld_nb.scenes import Scene
+
+_PATHS = ("image", "mask", "polygons", "dem")
+_SIDECARS = (".shx", ".dbf", ".prj")  # a Shapefile is several files
+
+
+def of_scenes(scenes: Sequence[Scene], root: Path, cache: Path, progress: bool = True) -> str:
+    """Return 16 hexadecimal digits that stand for the content of ``scenes`` and how it is read.
+
+    Scenes enter with their names, keys and codes and the SHA-256 of their files; paths do not. ``cache`` is a JSON
+    file of hashes with each file's size and date, so that a second call reads no file whose two are the same.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    hashes = _hashes(scenes, root, cache, progress)
+    digest = hashlib.sha256()
+    for scene in sorted(scenes, key=lambda scene: scene.name):
+        content: dict[str, Any] = asdict(scene)
+        for key in _PATHS:
+            path = content.pop(key)
+            content[key] = [hashes[file] for file in _with_sidecars(path)] if path is not None else None
+        content["nodata"] = repr(scene.nodata)  # NaN included
+        digest.update(json.dumps(content, sort_keys=True).encode())
+    return digest.hexdigest()[:16]
+
+
+def stamp(entries: Iterable[dict[str, Any]], root: Path) -> str:
+    """Return a hash of the sizes and dates of the files that ``entries`` of ``dataset.json`` name, below ``root``.
+
+    A cheap sign that nothing has changed, taken from the stored texts because building paths takes longer.
+
+    Raises:
+        OSError: a file is gone or cannot be reached.
+    """
+    digest = hashlib.sha256()
+    for name in dict.fromkeys(entry[key] for entry in entries for key in _PATHS if key in entry):
+        path = os.path.join(root, name)
+        for file in [
+            path,
+            *(map(str, _with_sidecars(Path(path))[1:]) if name.lower().endswith(".shp") else ()),
+        ]:
+            status = os.stat(file)
+            digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def repeated_images(scenes: Sequence[Scene], root: Path, cache: Path) -> str | None:
+    """Return a sentence on images that occur more than once (they leak from training into test), or None."""
+    hashes = _hashes(scenes, root, cache, progress=False)
+    same: dict[tuple[str, int | None, str | None], list[Scene]] = defaultdict(list)
+    for scene in scenes:
+        same[(hashes[scene.image], scene.index, scene.image_key)].append(scene)
+    repeated = [group for group in same.values() if len({scene.image for scene in group}) > 1]
+    if not repeated:
+        return None
+    first, second = repeated[0][:2]
+    return (
+        f"note: {len(repeated)} image{'s occur' if len(repeated) > 1 else ' occurs'} more than once, "
+        f"e.g. as {first.name} and {second.name}"
+    )
+
+
+def _hashes(scenes: Iterable[Scene], root: Path, cache: Path, progress: bool) -> dict[Path, str]:
+    files = sorted(
+        {
+            file
+            for scene in scenes
+            for key in _PATHS
+            if (path := getattr(scene, key)) is not None
+            for file in _with_sidecars(path)
+        }
+    )
+    known = _read(cache)
+    # Relative to the data, so that the cache serves where data set and cache were moved together.
+    names = {file: os.path.relpath(file, root) for file in files}
+    try:
+        stats = {file: file.stat() for file in files}
+        stale = [
+            file
+            for file in files
+            if known.get(names[file], [None, None, ""])[:2] != [stats[file].st_size, stats[file].st_mtime_ns]
+        ]
+        if stale:
+            with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+                fresh = tqdm(
+                    pool.map(_sha256, stale), "reading", len(stale), unit="file", disable=not progress
+                )
+                for file, value in zip(stale, fresh, strict=True):
+                    known[names[file]] = [stats[file].st_size, stats[file].st_mtime_ns, value]
+    except OSError as error:
+        raise UserError(
+            f"{error.filename}: cannot be read ({error.strerror}); repair or fetch it again"
+        ) from error
+    current = {names[file]: known[names[file]] for file in files}
+    if stale and os.access(cache.parent, os.W_OK):  # a shared, read-only data folder is read anew each time
+        config.write_json(cache, current)
+    return {file: str(current[names[file]][2]) for file in files}
+
+
+def _with_sidecars(path: Path) -> list[Path]:
+    others = [path.with_suffix(suffix) for suffix in _SIDECARS] if path.suffix.lower() == ".shp" else []
+    return [path, *(other for other in others if other.is_file())]
+
+
+def _read(cache: Path) -> dict[str, list[Any]]:
+    try:
+        content = json.loads(cache.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # nothing cached, or not readable: only time is lost
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,302 @@
+"""Layouts: how a data set's files lie in folders, and the Scenes they make.
+
+A layout is declared in YAML with the path patterns of ``lmhld_nb.paths``. A mask belongs to the image
+with the same ``{area}``, ``{split}``, ``{id}`` and ``**/``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from lmhld_nb import arrays, config, paper
+from lmhld_nb.config import UserError
+from lmhld_nb.scenes import BANDS, Scene
+from lmhld_nb.sources.paths import Match, compile_pattern, list_files, match_files, natural_key, placeholders
+
+BACKGROUND = "none"
+"""Value of ``masks:`` for images known to be free of landslides."""
+
+Split = Literal["train", "val", "test"]
+SPLITS: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+class Part(config.Strict):
+    """Files of one kind: a pattern for the images and one for what is known of them.
+
+    ``bands``, ``channels``, ``landslide_codes``, ``label_nodata_codes``, ``image_key`` and ``mask_key`` stand
+    in place of the layout's own for this part.
+    """
+
+    images: str
+    masks: str | None = None
+    polygons: str | None = None
+    dem: str | None = None
+    exclude: tuple[str, ...] = ()
+    area: str | None = None
+    split: Split | None = None
+    stack: bool = False
+    optional: bool = False
+    bands: tuple[str, ...] | None = None
+    channels: Literal["first", "last"] | None = None
+    image_key: str | None = None
+    mask_key: str | None = None
+    landslide_codes: tuple[int, ...] | None = None
+    label_nodata_codes: tuple[int, ...] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Part:
+        if self.masks is not None and self.polygons is not None:
+            raise ValueError("masks and polygons exclude each other")
+        own = placeholders(self.images)
+        for pattern in (self.masks, self.polygons, self.dem):
+            if pattern and pattern != BACKGROUND and (more := placeholders(pattern) - own):
+                raise ValueError(f"'{pattern}' has {', '.join(sorted(more))}, which '{self.images}' has not")
+        for pattern in self.exclude:
+            compile_pattern(pattern)
+        return self
+
+
+class Layout(config.Strict):
+    """How a data set's images are read and where they lie (the part of its YAML that ``--layout`` gives).
+
+    Attributes:
+        layout: ``parts`` as declared below, or ``discover``: study areas, images and masks by name.
+        parts: the patterns.
+        areas: what the folders call an area → its key; others become lower-case words joined by ``_``.
+        known_areas: every area must be one of the paper's seven.
+        bands: the image's bands in file order.
+        patch_size: side of the patches in pixels to cut scenes into, a number or one for each area.
+        resolution_m: metres a pixel, a number or one for each area.
+        label_nodata_codes: left out: 255, unless that is a landslide code.
+
+    The other keys are those of ``scenes.Scene``.
+    """
+
+    layout: Literal["parts", "discover"] = "parts"
+    parts: tuple[Part, ...] = ()
+    areas: dict[str, str] = Field(default_factory=dict)
+    known_areas: bool = False
+    bands: tuple[str, ...] = BANDS
+    channels: Literal["first", "last"] = "first"
+    image_key: str | None = None
+    mask_key: str | None = None
+    landslide_codes: tuple[int, ...] = (1,)
+    label_nodata_codes: tuple[int, ...] | None = None
+    nodata: float | None = None
+    scale: float = 1.0
+    resolution_m: float | dict[str, float] | None = None
+    georeferenced: bool = True
+    extra_bands: Literal["error", "ignore"] = "error"
+    patch_size: int | dict[str, int] | None = None
+
+    @model_validator(mode="after")
+    def _check_codes(self) -> Layout:
+        declared: list[Part | Layout] = [self, *self.parts]
+        for part in declared:
+            codes, nodata = codes_of(self, part)
+            if set(codes) & set(nodata):
+                raise ValueError("a value is in both landslide_codes and label_nodata_codes")
+            bands = part.bands if part.bands is not None else self.bands
+            if len(set(bands)) != len(bands) or not bands:
+                raise ValueError("bands must be named, each once")
+        return self
+
+
+def resolve(root: Path, layout: Layout, name: str) -> list[Scene]:
+    """Return the Scenes that ``layout`` finds below ``root``; ``name`` is the area where none is declared.
+
+    Scenes come in the order of area (the paper's first), split, name. Their names are made from area, split,
+    id and position in a stack.
+
+    Raises:
+        UserError: no file fits, an image without its mask or a mask without its image, two files of one name,
+            an area or split that is not known, a stack whose images and masks differ in number.
+    """
+    files = list_files(root)
+    if not layout.parts:
+        raise UserError(f"{root}: the description has no `parts:`; add them, see params/data/*.yaml")
+    scenes: list[Scene] = []
+    for part in layout.parts:
+        excluded = [compile_pattern(pattern) for pattern in part.exclude]
+        images = [
+            match
+            for match in match_files(part.images, files)
+            if not any(pattern.fullmatch(match.path) for pattern in excluded)
+        ]
+        if not images and not part.optional:
+            raise UserError(
+                f"{root}: no file fits `images: {part.images}`; give the right folder, "
+                "or correct the description"
+            )
+        others = {kind: _pair(root, part, kind, images, files) for kind in ("masks", "polygons", "dem")}
+        for match in images:
+            scenes += _scenes(
+                root, layout, part, match, {k: v.get(match.path) for k, v in others.items()}, name
+            )
+    if not scenes:
+        raise UserError(f"{root}: holds none of the files described; give the right folder")
+    by_name: dict[str, Scene] = {}
+    for scene in scenes:
+        if (other := by_name.setdefault(scene.name, scene)) is not scene:
+            raise UserError(
+                f"{scene.image}: makes the same scene '{scene.name}' as {other.image}; "
+                "remove one of the two folders or tell them apart with {id}"
+            )
+    return sorted(scenes, key=_order)
+
+
+def slug(text: str) -> str:
+    """Turn a folder's name into a key: lower-case words joined by ``_``."""
+    return re.sub(r"[\W_]+", "_", text.lower()).strip("_")
+
+
+def area_rank(area: str) -> tuple[int, str]:
+    """Return a sorting key: the paper's areas in Table 1's order, then the others by name."""
+    return (paper.AREAS.index(area) if area in paper.AREAS else len(paper.AREAS), area)
+
+
+def codes_of(layout: Layout, part: Part | Layout) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the landslide codes and the not-labelled codes that hold in ``part``."""
+    codes = part.landslide_codes if part.landslide_codes is not None else layout.landslide_codes
+    nodata = part.label_nodata_codes if part.label_nodata_codes is not None else layout.label_nodata_codes
+    if nodata is None:
+        nodata = () if 255 in codes else (255,)
+    return codes, nodata
+
+
+def _scenes(
+    root: Path, layout: Layout, part: Part, match: Match, others: dict[str, str | None], name: str
+) -> list[Scene]:
+    area = _area(root, layout, part, match, name)
+    split = part.split or _split(root, match)
+    image = root / match.path
+    mask, polygons, dem = (root / path if path else None for path in others.values())
+    image_key, mask_key = part.image_key or layout.image_key, part.mask_key or layout.mask_key
+    indices: Iterable[int | None] = (None,)
+    if part.stack:
+        length = _stack_length(image, image_key)
+        if mask is not None and (labels := _stack_length(mask, mask_key)) != length:
+            raise UserError(
+                f"{mask}: {labels} masks for the {length} images of {image.name}; fetch both again"
+            )
+        indices = range(length)
+    codes, nodata_codes = codes_of(layout, part)
+    resolution = layout.resolution_m
+    label = "_".join(text for text in (area, split, match.captured.get("id")) if text)
+    label = re.sub(r"[^\w.-]+", "_", label)
+    return [
+        Scene(
+            name=label if index is None else f"{label}_{index:05d}",
+            area=area,
+            image=image,
+            bands=part.bands or layout.bands,
+            mask=mask,
+            polygons=polygons,
+            unlabelled_is_background=part.masks == BACKGROUND,
+            dem=dem,
+            split=split,
+            index=index,
+            image_key=image_key,
+            mask_key=mask_key,
+            channels=part.channels or layout.channels,
+            landslide_codes=codes,
+            label_nodata_codes=nodata_codes,
+            nodata=layout.nodata,
+            scale=layout.scale,
+            resolution_m=resolution.get(area) if isinstance(resolution, dict) else resolution,
+            georeferenced=layout.georeferenced,
+            extra_bands=layout.extra_bands,
+        )
+        for index in indices
+    ]
+
+
+def _stack_length(path: Path, key: str | None) -> int:
+    if not arrays.is_array_file(path):
+        raise UserError(
+            f"{path}: `stack: true` needs an array file ({', '.join(arrays.SUFFIXES)}); leave it out"
+        )
+    with arrays.open_array(path, key) as array:
+        if len(array.shape) < 3:
+            raise UserError(f"{path}: shape {tuple(array.shape)} is not a stack; leave out `stack: true`")
+        return int(array.shape[0])
+
+
+def _area(root: Path, layout: Layout, part: Part, match: Match, name: str) -> str:
+    text = part.area or match.captured.get("area") or name
+    if text in layout.areas:
+        text = layout.areas[text]
+    if not layout.known_areas:
+        return slug(text) if part.area is None else text
+    try:
+        return paper.area_key(text)
+    except UserError as error:
+        raise UserError(
+            f"{root / match.path}: {error}, or name it under `areas:`, e.g. `areas: {{{text}: rio}}`"
+        ) from error
+
+
+def _split(root: Path, match: Match) -> Split | None:
+    text = match.captured.get("split")
+    if text is None:
+        return None
+    if text.lower() not in SPLITS:
+        raise UserError(
+            f"{root / match.path}: '{text}' is no split; expected {', '.join(SPLITS)}: "
+            "fix it in the part with `split:`"
+        )
+    return SPLITS[text.lower()]
+
+
+def _pair(root: Path, part: Part, kind: str, images: list[Match], files: list[str]) -> dict[str, str]:
+    """Map each image's path to that of its mask, polygons or elevation."""
+    pattern = getattr(part, kind)
+    if pattern is None or pattern == BACKGROUND or not images:
+        return {}
+    names = placeholders(pattern)
+    found: dict[tuple[str, ...], str] = {}
+    for match in match_files(pattern, files):
+        if (other := found.setdefault(_key(match, names), match.path)) != match.path:
+            raise UserError(
+                f"{root / match.path}: fits `{kind}: {pattern}` like {other}; make the pattern more exact"
+            )
+    pairs: dict[str, str] = {}
+    for match in images:
+        path = found.get(_key(match, names))
+        if path is not None:
+            pairs[match.path] = path
+        elif kind != "dem":  # elevation may be there for some scenes only
+            missing = sum(_key(other, names) not in found for other in images)
+            raise UserError(
+                f"{root / match.path}: no file fits `{kind}: {pattern}` ({missing} of {len(images)} images "
+                "have none); complete the data or correct the pattern"
+            )
+    unused = sorted(set(found.values()) - set(pairs.values()))
+    if unused and kind == "masks":
+        raise UserError(
+            f"{root / unused[0]}: a mask without its image ({len(unused)} such); complete the data or "
+            f"correct `images: {part.images}`"
+        )
+    return pairs
+
+
+def _key(match: Match, names: set[str]) -> tuple[str, ...]:
+    return tuple(match.captured[name] for name in sorted(names))
+
+
+def _order(scene: Scene) -> tuple[Any, ...]:
+    splits = ("train", "val", "test", None)
+    return (area_rank(scene.area), splits.index(scene.split), natural_key(scene.name))

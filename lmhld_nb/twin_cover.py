@@ -1,0 +1,219 @@
+"""Ground cover of the synthetic twin: valleys, fields, quarries, rivers, roads and houses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from rasterio import features
+from scipy import ndimage, sparse
+from scipy.sparse import csgraph
+
+from lmhld_nb import terrain
+from lmhld_nb.terrain import Array
+from lmhld_nb.twin_areas import AreaRecipe
+
+CLASSES = ("", "bare field", "crop", "stubble", "quarry", "gravel", "water", "road", "roof")
+Shape = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Valleys:
+    """Rivers on the middle grid: distance to the nearest one in half-widths, and its height there (metres)."""
+
+    distance: Array
+    height: Array
+
+
+def valleys(relief: terrain.Relief, shape: Shape, cells_per_patch: float, abundance: float) -> Valleys:
+    """Measure the distance to the rivers of ``relief`` on a grid of ``shape`` over the same extent."""
+    ratio = shape[0] / relief.height.shape[0]
+    width = np.zeros(shape, dtype=np.float32)
+    for course, area in terrain.rivers(relief, 2.5 * cells_per_patch**2):
+        steps = np.arange(0, len(course) - 1, 0.4 / ratio)
+        at = np.stack([np.interp(steps, np.arange(len(course)), course[:, i]) for i in (0, 1)], axis=1)
+        place = np.clip(((at + 0.5) * ratio).astype(int), 0, np.array(shape) - 1)
+        flow = np.interp(steps, np.arange(len(course)), area) / cells_per_patch**2
+        half = ratio * cells_per_patch * np.clip(0.012 * np.sqrt(flow), 0.012, 0.12) * (0.4 + 0.8 * abundance)
+        np.maximum.at(width, (place[:, 0], place[:, 1]), half.astype(np.float32))
+    height = terrain.resize(relief.height, shape)
+    if not width.any():
+        return Valleys(np.full(shape, 99, dtype=np.float32), height)
+    distance, nearest = ndimage.distance_transform_edt(width == 0, return_indices=True)
+    near = (nearest[0], nearest[1])
+    return Valleys((distance / width[near]).astype(np.float32), ndimage.gaussian_filter(height[near], 2.0))
+
+
+def floodplain(height: Array, valley: Valleys) -> Array:
+    """Fill the valley floors with sediment, so that there is gentle ground beside the rivers."""
+    share = np.clip(1.5 - 0.3 * valley.distance, 0, 1)
+    share = share * share * (3 - 2 * share)
+    return ndimage.gaussian_filter(height + share * (valley.height - height), 1.0).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Cover:
+    """What lies on the ground, on the pixel grid: class number (``CLASSES``) and its brightness factor."""
+
+    code: NDArray[np.uint8]
+    tone: Array
+
+
+def draw_cover(
+    rng: np.random.Generator,
+    recipe: AreaRecipe,
+    height: Array,
+    valley: Valleys,
+    step: int,
+    shape: Shape,
+    rough: Array,
+) -> Cover:
+    """Draw fields, quarries, rivers, roads and houses: everything bright and bare that is no landslide."""
+    cell = recipe.resolution_m * step
+    steep = terrain.slope(ndimage.gaussian_filter(height, 1.5), cell)
+    code = np.zeros(shape, dtype=np.uint8)
+    tone = np.ones(shape, dtype=np.float32)
+    parcels, kinds, tones = _parcels(rng, recipe, steep, step, shape)
+    if parcels:
+        number = features.rasterize(
+            ((p, i + 1) for i, p in enumerate(parcels)), out_shape=shape, dtype="int32"
+        )
+        code = np.concatenate([[0], kinds]).astype(np.uint8)[number]
+        tone = np.concatenate([[1], tones]).astype(np.float32)[number]
+    quarries = _quarries(rng, recipe, steep, step, shape)
+    if quarries:
+        code[features.rasterize(quarries, out_shape=shape, dtype="uint8") > 0] = CLASSES.index("quarry")
+    distance = terrain.resize(valley.distance, shape, smooth=False)
+    bed = distance + np.float32(0.25) * rough < 1
+    code[bed] = CLASSES.index("gravel")
+    tone[bed] = 1
+    weave = terrain.resize(terrain.noise(rng, height.shape, 2.5, 24.0, 5.0), shape)
+    code[bed & (distance + np.float32(0.3) * weave < 0.45)] = CLASSES.index("water")
+    roads = _roads(rng, recipe, height, steep, step)
+    if roads:
+        on_road = features.rasterize(roads, out_shape=shape, dtype="uint8", all_touched=False) > 0
+        code[on_road] = CLASSES.index("road")
+        tone[on_road] = 1
+    houses, shades = _houses(rng, recipe, steep, valley, step, shape)
+    if houses:
+        number = features.rasterize(
+            ((p, i + 1) for i, p in enumerate(houses)), out_shape=shape, dtype="int32"
+        )
+        there = number > 0
+        code[there] = CLASSES.index("roof")
+        tone[there] = np.concatenate([[1], shades]).astype(np.float32)[number[there]]
+    return Cover(code, tone)
+
+
+def _quads(rng: np.random.Generator, middle: Array, a: Any, b: Any, angle: Any, wobble: float) -> list[Any]:
+    corners = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]]) / 2
+    corners = corners + wobble * rng.standard_normal((len(middle), 4, 2))
+    x, y = corners[..., 0] * np.reshape(a, (-1, 1)), corners[..., 1] * np.reshape(b, (-1, 1))
+    c, s = np.reshape(np.cos(angle), (-1, 1)), np.reshape(np.sin(angle), (-1, 1))
+    columns = middle[:, 1, None] + x * c - y * s
+    rows = middle[:, 0, None] + x * s + y * c
+    return list(shapely.polygons(np.stack([columns, rows], axis=-1)))
+
+
+def _grid(rng: np.random.Generator, shape: Shape, spacing: float, jitter: float = 1.0) -> Array:
+    rows, columns = (int(n / spacing) + 1 for n in shape)
+    points = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), axis=-1).reshape(-1, 2)
+    return ((points + 0.5 + jitter * (rng.random(points.shape) - 0.5)) * spacing).astype(np.float32)
+
+
+def _at(field: Array, points: Array, step: int) -> Array:
+    place = np.clip((points / step).astype(int), 0, np.array(field.shape) - 1)
+    return np.asarray(field[place[:, 0], place[:, 1]])
+
+
+def _parcels(
+    rng: np.random.Generator, recipe: AreaRecipe, steep: Array, step: int, shape: Shape
+) -> tuple[list[Any], NDArray[np.uint8], Array]:
+    spacing = 0.17 * recipe.patch
+    middle = _grid(rng, shape, spacing, 0.4)
+    district = terrain.noise(rng, (16, 16), 1.5, 16.0, 3.0)
+    farmed = _at(terrain.resize(district, steep.shape), middle, step)
+    gentle = _at(steep, middle, step) / recipe.mean_slope
+    chance = np.clip(1.6 - 1.3 * gentle, 0, 1) * np.clip(1.6 * recipe.fields - 0.7 + 0.8 * farmed, 0, 1)
+    middle = middle[rng.random(len(middle)) < chance]
+    count = len(middle)
+    angle = _at(terrain.resize(district, steep.shape), middle, step) * 0.5 + 0.05 * rng.standard_normal(count)
+    a = spacing * np.exp(rng.normal(0.1, 0.25, count))
+    b = spacing * np.exp(rng.normal(-0.15, 0.25, count))
+    kinds = rng.choice(np.array([1, 2, 3], dtype=np.uint8), count, p=[0.5, 0.2, 0.3])
+    tones = np.exp(rng.normal(0, 0.14, count)).astype(np.float32)
+    return _quads(rng, middle, a, b, angle, 0.05), kinds, tones
+
+
+def _quarries(
+    rng: np.random.Generator, recipe: AreaRecipe, steep: Array, step: int, shape: Shape
+) -> list[Any]:
+    count = rng.poisson(recipe.quarries * 0.03 * shape[0] * shape[1] / recipe.patch**2)
+    if not count:
+        return []
+    middle = rng.random((count, 2)) * np.array(shape)
+    radius = recipe.patch * rng.uniform(0.08, 0.2, count)
+    turn = np.linspace(0, 2 * np.pi, 9)[:-1]
+    reach = radius[:, None] * rng.uniform(0.7, 1.2, (count, 8))
+    rows = middle[:, 0, None] + reach * np.sin(turn)
+    columns = middle[:, 1, None] + reach * np.cos(turn)
+    return list(shapely.polygons(np.stack([columns, rows], axis=-1)))
+
+
+def _houses(
+    rng: np.random.Generator, recipe: AreaRecipe, steep: Array, valley: Valleys, step: int, shape: Shape
+) -> tuple[list[Any], Array]:
+    side = max(1.3, 12.0 / recipe.resolution_m)
+    middle = _grid(rng, shape, 2.2 * side)
+    if len(middle) > 20000:
+        middle = middle[rng.choice(len(middle), 20000, replace=False)]
+    town = terrain.resize(terrain.noise(rng, (24, 24), 1.0, 12.0, 3.0), steep.shape)
+    near = np.clip(1.3 - 0.12 * _at(valley.distance, middle, step), 0, 1)
+    gentle = np.clip(1.1 - _at(steep, middle, step) / recipe.mean_slope, 0, 1)
+    chance = recipe.settlements * near * gentle * np.clip(_at(town, middle, step) - 0.7, 0, 1)
+    middle = middle[rng.random(len(middle)) < chance]
+    count = len(middle)
+    angle = _at(town, middle, step) * 2
+    quads = _quads(
+        rng, middle, side * rng.uniform(0.7, 1.6, count), side * rng.uniform(0.6, 1.1, count), angle, 0.02
+    )
+    return quads, np.exp(rng.normal(0, 0.25, count)).astype(np.float32)
+
+
+def _roads(rng: np.random.Generator, recipe: AreaRecipe, height: Array, steep: Array, step: int) -> list[Any]:
+    """Route roads over a thinned grid where each metre of climb costs as much as many metres on the level."""
+    thin = max(1, round(recipe.patch / step / 12))
+    low = height[::thin, ::thin]
+    columns = low.shape[1]
+    index = np.arange(low.size).reshape(low.shape)
+    pairs = [
+        (index[:, :-1], index[:, 1:], 1.0),
+        (index[:-1], index[1:], 1.0),
+        (index[:-1, :-1], index[1:, 1:], 1.41),
+        (index[:-1, 1:], index[1:, :-1], 1.41),
+    ]
+    a = np.concatenate([p.ravel() for p, _, _ in pairs])
+    b = np.concatenate([q.ravel() for _, q, _ in pairs])
+    far = np.concatenate([np.full(p.size, d) for p, _, d in pairs])
+    climb = np.abs(low.ravel()[a] - low.ravel()[b]) / (far * recipe.resolution_m * step * thin)
+    cost = far * (1 + (climb / 0.08) ** 2) * (0.7 + 0.6 * rng.random(low.size)[a])
+    graph = sparse.coo_array((cost, (a, b)), shape=(low.size, low.size)).tocsr()
+    count = max(2, round(recipe.roads * 0.05 * height.size * step**2 / recipe.patch**2))
+    targets = rng.integers(0, low.size, (count, 2))
+    lines = []
+    for start, stop in targets:
+        _, before = csgraph.dijkstra(graph, directed=False, indices=int(start), return_predecessors=True)
+        course = [int(stop)]
+        while before[course[-1]] >= 0:
+            course.append(int(before[course[-1]]))
+        if len(course) < 5:
+            continue
+        points = np.stack(np.divmod(np.array(course), columns), axis=1).astype(np.float32)
+        points = (terrain.smooth_line(points, 2) * thin + 0.5) * step
+        metres = rng.choice([5.0, 8.0])
+        width = max(0.5, 0.5 * metres / recipe.resolution_m)
+        lines.append(shapely.LineString(points[:, ::-1]).buffer(width, quad_segs=2))
+    return lines

@@ -1,0 +1,183 @@
+"""Radiometry of the synthetic twin: from ground cover, relief and landslides to a sensor's counts."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lmhld_nb import terrain
+from lmhld_nb.runout import Slides
+from lmhld_nb.terrain import Array
+from lmhld_nb.twin_areas import COVERS, AreaRecipe
+from lmhld_nb.twin_cover import CLASSES, Cover, Shape
+
+
+def expose(
+    rng: np.random.Generator,
+    recipe: AreaRecipe,
+    dem: Array,
+    height: Array,
+    step: int,
+    cover: Cover,
+    slides: Slides,
+    tile: Array,
+    valid: NDArray[np.bool_],
+) -> NDArray[np.uint16]:
+    """Return the image, uint16 (4, rows, columns) in the order blue, green, red, near infrared; 0 is no data.
+
+    ``dem`` is on the pixel grid, ``height`` the smooth relief on the grid of ``step`` pixels, ``tile`` a periodic
+    noise tile used for textures.
+    """
+    shape: Shape = (dem.shape[0], dem.shape[1])
+    coarse: Shape = (height.shape[0], height.shape[1])
+    spectra = {**COVERS, **recipe.covers}
+    share = _ground_shares(rng, recipe, height, step, shape, tile)
+    crowns = terrain.noise(rng, tile.shape, 0.5, 3 * recipe.crown_px, 0.7 * recipe.crown_px)
+    canopy = terrain.spread(rng, crowns, shape)
+    grain = terrain.spread(rng, tile, shape)
+    texture = 1 + canopy * (0.06 + 0.16 * share["forest"])
+    light, sky = _light(recipe, dem, height, step, shape)
+    cloud, shade = _clouds(rng, recipe, coarse, step)
+    light *= 1 - terrain.resize(np.maximum(shade, 0), shape, smooth=False)
+    cloud = terrain.resize(cloud, shape, smooth=False)
+    haze = recipe.haze * (1 + 0.25 * terrain.resize(terrain.noise(rng, (16, 16), 2.0, 16.0), shape))
+    inside = np.flatnonzero(slides.label)
+    bare, soil_tone, rocky = _debris(rng, slides, recipe.old, inside, grain, canopy)
+    named = np.flatnonzero(cover.code)
+    codes = cover.code.ravel()[named]
+    tones = cover.tone.ravel()[named] * (1 + 0.05 * grain.ravel()[named])
+    image = np.empty((4, *shape), dtype=np.uint16)
+    for b in range(4):
+        ground = np.zeros(shape, dtype=np.float32)
+        for name, part in share.items():
+            if name != "snow":
+                ground += part * np.float32(spectra[name][b])
+        ground *= texture
+        flat = ground.reshape(-1)
+        table = np.array([0.0] + [spectra[c][b] for c in CLASSES[1:]], dtype=np.float32)
+        flat[named] = table[codes] * tones
+        debris = spectra["soil"][b] + rocky * np.float32(spectra["rock"][b] - spectra["soil"][b])
+        flat[inside] += bare * (debris * soil_tone - flat[inside])
+        if "snow" in share:
+            ground += share["snow"] * (spectra["snow"][b] - ground)
+        ground *= light + np.float32(sky[b])
+        ground += cloud * (0.55 - ground)
+        ground += haze * np.float32((1.25, 1.0, 0.75, 0.45)[b])
+        ground = _blur(ground, recipe.blur)
+        ground += (
+            np.float32(recipe.noise)
+            * rng.standard_normal(shape, dtype=np.float32)
+            * np.sqrt(0.3 + 4 * ground)
+        )
+        ground *= np.float32(recipe.gains[b] / recipe.scale)
+        np.clip(ground, 1, recipe.most, out=ground)
+        ground *= valid
+        np.rint(ground, out=ground)
+        image[b] = ground
+    return image
+
+
+def _ground_shares(
+    rng: np.random.Generator, recipe: AreaRecipe, height: Array, step: int, shape: Shape, tile: Array
+) -> dict[str, Array]:
+    """Return the shares of natural cover; all but snow add up to 1."""
+    coarse: Shape = (height.shape[0], height.shape[1])
+    cells = recipe.patch / step
+    relative = (height - height.min()) / max(float(np.ptp(height)), 1e-6)
+    steep = terrain.slope(height, recipe.resolution_m * step) / recipe.mean_slope
+
+    def field(low: Array, detail: float) -> Array:
+        return terrain.resize(low, shape, smooth=False) + np.float32(detail) * terrain.spread(
+            rng, tile, shape
+        )
+
+    def share(value: Array, sharpness: float) -> Array:
+        value *= np.float32(sharpness)
+        value += np.float32(0.5)
+        return np.clip(value, 0, 1, out=value)
+
+    woods = terrain.noise(rng, coarse, 2.2, 2 * cells, 2.0) * 0.8 + 0.8 * (steep - 0.8)
+    forest = share(field(woods - np.quantile(woods, 1 - recipe.forest), 0.45), 1.6)
+    dry = share(field(terrain.noise(rng, coarse, 2.0, 2 * cells, 2.0) + 2.5 * (recipe.dry - 0.5), 0.5), 0.7)
+    cliffs = 0.9 * (steep - 1.0) + 1.6 * (relative - 0.5) + 0.7 * terrain.noise(rng, coarse, 2.0, cells, 2.0)
+    rock = share(field(cliffs - np.quantile(cliffs, 1 - 0.16 * recipe.rock), 0.4), 1.5)
+    rest = 1 - rock
+    forest *= rest
+    rest -= forest
+    dry *= rest
+    shares = {"forest": forest, "dry": dry, "rock": rock, "grass": rest - dry}
+    if recipe.snow:
+        line = relative - 0.12 * steep + 0.03 * terrain.noise(rng, coarse, 2.0, cells, 2.0)
+        shares["snow"] = share(field(line - np.quantile(line, 1 - recipe.snow), 0.02), 12.0)
+    return shares
+
+
+def _debris(
+    rng: np.random.Generator,
+    slides: Slides,
+    old: float,
+    inside: NDArray[np.int64],
+    grain: Array,
+    canopy: Array,
+) -> tuple[Array, Array, Array]:
+    """Return, for the landslide pixels: share of bare debris, its brightness, share of rock in it."""
+    which = slides.label.ravel()[inside] - 1
+    along, margin = slides.along.ravel()[inside], slides.margin.ravel()[inside]
+    count = max(1, len(slides.size))
+    fresh = rng.uniform(0.86, 1.0, count).astype(np.float32)
+    aged = rng.random(count) < old
+    fresh[aged] = rng.uniform(0.3, 0.65, int(aged.sum()))
+    tint = np.exp(rng.normal(0, 0.13, count)).astype(np.float32)
+    stony = rng.uniform(0.0, 0.4, count).astype(np.float32)
+    grain, canopy = grain.ravel()[inside], canopy.ravel()[inside]
+    remnant = np.clip(0.9 * grain + 0.5 * margin + 0.35 * along - 1.35, 0, 0.75)
+    bare = fresh[which] * (1 - remnant)
+    bare *= np.clip(1 + 0.25 * (1 - fresh[which]) * grain, 0, 1.2)
+    tone = tint[which] * (1.12 - 0.22 * along + (0.07 + 0.08 * along) * canopy + 0.06 * grain)
+    return np.clip(bare, 0, 1), tone, stony[which]
+
+
+def _light(
+    recipe: AreaRecipe, dem: Array, height: Array, step: int, shape: Shape
+) -> tuple[Array, tuple[float, ...]]:
+    """Return direct light (1 on level ground with the sky's part added) and the sky's part per band."""
+    azimuth, elevation = recipe.sun
+    level = float(np.sin(np.radians(elevation)))
+    light = terrain.sunlight(*terrain.gradient(dem, recipe.resolution_m), azimuth, elevation)
+    shadow = terrain.cast_shadow(height, recipe.resolution_m * step, azimuth, elevation)
+    light *= 1 - np.float32(0.65) * terrain.resize(shadow, shape, smooth=False)
+    light *= np.float32(0.74 / level)
+    return light, (0.33, 0.28, 0.25, 0.22)
+
+
+def _clouds(rng: np.random.Generator, recipe: AreaRecipe, coarse: Shape, step: int) -> tuple[Array, Array]:
+    """Return opacity of small clouds and darkness of their shadows on the coarse grid, 0 to 1."""
+    cloud = np.zeros(coarse, dtype=np.float32)
+    windows = coarse[0] * coarse[1] * step**2 / recipe.patch**2
+    rows, columns = np.ogrid[: coarse[0], : coarse[1]]
+    puff = terrain.noise(rng, coarse, 3.0, recipe.patch / step / 2, 3.0)
+    for _ in range(rng.poisson(0.015 * recipe.clouds * windows) + (recipe.clouds > 0)):
+        middle = rng.random(2) * coarse
+        radius = recipe.patch / step * rng.uniform(0.15, 0.35)
+        away = np.hypot(rows - middle[0], columns - middle[1]) / radius
+        cloud = np.maximum(cloud, np.clip(1.2 - away + 0.35 * puff, 0, 1) * (away < 2))
+    azimuth, elevation = recipe.sun
+    offset = 0.35 * recipe.patch / step / np.tan(np.radians(elevation))
+    move = (np.cos(np.radians(azimuth)) * offset, -np.sin(np.radians(azimuth)) * offset)
+    shade = 0.65 * ndimage.shift(cloud, move, order=1, mode="constant")
+    return np.clip(1.3 * cloud, 0, 0.95).astype(np.float32), shade.astype(np.float32)
+
+
+def _blur(field: Array, sigma: float) -> Array:
+    """Blur by a short Gaussian (five taps), the point spread function of optics and detector."""
+    taps = np.exp(-0.5 * (np.arange(3) / sigma) ** 2)
+    taps /= taps[0] + 2 * taps[1:].sum()
+    for axis in (0, 1):
+        padded = np.pad(field, [(2, 2) if i == axis else (0, 0) for i in (0, 1)], mode="edge")
+        size = field.shape[axis]
+        parts = [padded[k : k + size] if axis == 0 else padded[:, k : k + size] for k in range(5)]
+        field = np.float32(taps[0]) * parts[2]
+        field += np.float32(taps[1]) * (parts[1] + parts[3])
+        field += np.float32(taps[2]) * (parts[0] + parts[4])
+    return field

@@ -1,0 +1,334 @@
+"""Downloads and archives, against a local server and made archives that misbehave."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import random
+import shutil
+import socket
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fake_zenodo import FakeZenodo, serve
+
+from lmhld_nb.config import UserError
+from lmhld_nb.sources import archives, download
+
+CONTENT = random.Random(1).randbytes(700_000)
+QUICK = download.Patience(connect=2, read=0.3, attempts=3, pause=0.005)
+
+
+@pytest.fixture
+def zenodo(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeZenodo]:
+    monkeypatch.setattr(download, "PATIENCE", QUICK)
+    with serve(FakeZenodo({"a.bin": CONTENT, "b.bin": CONTENT[:1000]})) as fake:
+        monkeypatch.setenv(download.API_VARIABLE, fake.api)
+        yield fake
+
+
+def fetch(fake: FakeZenodo, folder: Path, name: str = "a.bin") -> Path:
+    (file,) = [file for file in download.list_files(fake.doi) if file.name == name]
+    return download.fetch_all([(file, folder)], progress=False)[0]
+
+
+def test_a_record_is_listed_with_sizes_and_md5s(zenodo: FakeZenodo) -> None:
+    files = download.list_files(zenodo.doi)
+    assert [(file.name, file.size) for file in files] == [("a.bin", 700_000), ("b.bin", 1000)]
+    assert files[0].md5 == hashlib.md5(CONTENT).hexdigest()
+
+
+def test_a_file_is_fetched_once(zenodo: FakeZenodo, tmp_path: Path) -> None:
+    path = fetch(zenodo, tmp_path)
+    assert path.read_bytes() == CONTENT
+    assert fetch(zenodo, tmp_path) == path
+    assert zenodo.fetched("a.bin") == [None]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.bin"]
+
+
+@pytest.mark.parametrize("mood", ["truncate", "stall"])
+def test_a_broken_download_goes_on_where_it_stopped(zenodo: FakeZenodo, tmp_path: Path, mood: str) -> None:
+    zenodo.mood["a.bin"], zenodo.step = mood, 300_000
+    assert fetch(zenodo, tmp_path).read_bytes() == CONTENT
+    starts = [int(header.removeprefix("bytes=")[:-1]) for header in zenodo.fetched("a.bin")[1:] if header]
+    assert len(starts) >= 2
+    assert starts == sorted(set(starts)) and starts[0] >= 65536
+
+
+def test_a_second_call_goes_on_where_the_first_was_killed(zenodo: FakeZenodo, tmp_path: Path) -> None:
+    (tmp_path / "a.bin.part").write_bytes(CONTENT[:400_000])
+    assert fetch(zenodo, tmp_path).read_bytes() == CONTENT
+    assert zenodo.fetched("a.bin") == ["bytes=400000-"]
+
+
+def test_a_server_that_ignores_ranges_is_read_from_the_beginning(zenodo: FakeZenodo, tmp_path: Path) -> None:
+    zenodo.mood["a.bin"] = "no-range"
+    (tmp_path / "a.bin.part").write_bytes(b"x" * 400_000)
+    assert fetch(zenodo, tmp_path).read_bytes() == CONTENT
+
+
+def test_a_server_that_stays_silent_is_given_up_and_the_part_kept(zenodo: FakeZenodo, tmp_path: Path) -> None:
+    zenodo.mood["a.bin"], zenodo.step = "stall", 0
+    (tmp_path / "a.bin.part").write_bytes(CONTENT[:400_000])
+    with pytest.raises(UserError, match=r"a\.bin: 400000 of 700000 bytes .* nothing for 0\.3 s; repeat"):
+        fetch(zenodo, tmp_path)
+    assert (tmp_path / "a.bin.part").stat().st_size == 400_000
+
+
+def test_a_busy_server_is_asked_again(zenodo: FakeZenodo, tmp_path: Path) -> None:
+    zenodo.mood["a.bin"] = "busy"
+    assert fetch(zenodo, tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("mood", "says"),
+    [
+        ("html", "sent a web page instead of the file"),
+        ("html-as-zip", "sent a web page instead of the file"),
+        (
+            "wrong",
+            f"MD5 expected {hashlib.md5(CONTENT).hexdigest()}, found {hashlib.md5(bytes(700_000)).hexdigest()}",
+        ),
+        ("gone", "answered 404"),
+    ],
+)
+def test_what_is_not_the_file_is_refused_and_removed(
+    zenodo: FakeZenodo, tmp_path: Path, mood: str, says: str
+) -> None:
+    zenodo.mood["a.bin"] = mood
+    with pytest.raises(UserError, match=says) as error:
+        fetch(zenodo, tmp_path)
+    assert str(error.value).startswith("a.bin: ") and "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stranger_under_the_final_name_is_not_overwritten(zenodo: FakeZenodo, tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"mine")
+    with pytest.raises(UserError, match="differs from the record"):
+        fetch(zenodo, tmp_path)
+    assert (tmp_path / "a.bin").read_bytes() == b"mine"
+
+
+def test_a_part_longer_than_the_file_is_thrown_away(zenodo: FakeZenodo, tmp_path: Path) -> None:
+    (tmp_path / "a.bin.part").write_bytes(CONTENT + b"more")
+    with pytest.raises(UserError, match="wrong content"):
+        fetch(zenodo, tmp_path)
+    assert fetch(zenodo, tmp_path).read_bytes() == CONTENT
+
+
+def test_space_is_checked_before_the_first_byte(
+    zenodo: FakeZenodo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 1000))
+    with pytest.raises(UserError, match=r"to download, 0\.00 GB free; free space"):
+        fetch(zenodo, tmp_path)
+    assert zenodo.fetched("a.bin") == []
+
+
+def test_a_full_disk_is_told_and_the_part_kept(
+    zenodo: FakeZenodo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.open
+
+    def full(path: Path, mode: str = "r", *args: object, **options: object) -> object:
+        if path.suffix == ".part" and mode != "rb":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, mode, *args, **options)
+
+    (tmp_path / "a.bin.part").write_bytes(CONTENT[:1000])
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(
+        UserError, match=r"a\.bin\.part: cannot be written \(no space left on device\); free space"
+    ):
+        fetch(zenodo, tmp_path)
+    assert (tmp_path / "a.bin.part").stat().st_size == 1000
+
+
+def test_records_that_cannot_be_listed(zenodo: FakeZenodo, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"doi:10\.5281/zenodo\.1: .*not a record with files.*--from"):
+        download.list_files("10.5281/zenodo.1")
+    zenodo.listing = "html"
+    with pytest.raises(UserError, match="sent a web page"):
+        download.list_files(zenodo.doi)
+    with socket.socket() as idle:  # bound but not listening: nobody answers
+        idle.bind(("127.0.0.1", 0))
+        monkeypatch.setenv(download.API_VARIABLE, f"http://127.0.0.1:{idle.getsockname()[1]}/api/records")
+        with pytest.raises(UserError, match=r"cannot reach the record \(no connection\).*--from FOLDER"):
+            download.list_files(zenodo.doi)
+
+
+def test_pinned_files_are_chosen_and_compared(zenodo: FakeZenodo) -> None:
+    files = download.list_files(zenodo.doi)
+    assert download.choose(files, {"b.bin": files[1].md5}, zenodo.doi) == [files[1]]
+    with pytest.raises(UserError, match="the data set's YAML says"):
+        download.choose(files, {"b.bin": "0" * 32}, zenodo.doi)
+    with pytest.raises(UserError, match=r"holds no c\.bin"):
+        download.choose(files, {"c.bin": "0" * 32}, zenodo.doi)
+
+
+# Archives --------------------------------------------------------------------------------------------------------
+
+
+def zipped(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
+        for name, content in members.items():
+            target.writestr(name, content)
+    return path
+
+
+def tarred(path: Path, entries: list[tarfile.TarInfo], content: bytes = b"x") -> Path:
+    with tarfile.open(path, "w:gz") as target:
+        for entry in entries:
+            entry.size = len(content) if entry.isfile() else 0
+            target.addfile(entry, io.BytesIO(content) if entry.isfile() else None)
+    return path
+
+
+def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, link
+    return info
+
+
+def unpack(archive: Path, limits: archives.Limits | None = None) -> Path:
+    return archives.extract(archive, archive.parent / "out", progress=False, limits=limits)
+
+
+def refused(archive: Path, says: str, limits: archives.Limits | None = None) -> None:
+    """Assert that an archive is refused in one line that names it, and that nothing is left of it."""
+    before = sorted(archive.parent.parent.rglob("*"))
+    with pytest.raises(UserError, match=says) as error:
+        unpack(archive, limits)
+    assert archive.name in str(error.value) and "\n" not in str(error.value)
+    assert sorted(archive.parent.parent.rglob("*")) == before
+
+
+def test_a_zip_of_zips_becomes_folders_and_is_unpacked_once(tmp_path: Path) -> None:
+    inner = zipped(
+        tmp_path / "Rio.zip", {"img/1.tif": b"1", "__MACOSX/x": b"", "dir/.DS_Store": b""}
+    ).read_bytes()
+    archive = zipped(tmp_path / "all.zip", {"data/Rio.zip": inner, "data/readme.txt": b"hello"})
+    out = unpack(archive)
+    names = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    assert names == [archives.MARKER, "data/Rio/img/1.tif", "data/readme.txt"]
+    stamp = (out / "data/readme.txt").stat().st_ino
+    assert (unpack(archive) / "data/readme.txt").stat().st_ino == stamp
+    (out / "data/Rio/img/1.tif").unlink()
+    assert (unpack(archive) / "data/Rio/img/1.tif").read_bytes() == b"1"
+
+
+def test_a_tar_is_unpacked(tmp_path: Path) -> None:
+    out = unpack(
+        tarred(tmp_path / "a.tar.gz", [entry("d", tarfile.DIRTYPE), entry("d/1.tif"), entry("./2.tif")])
+    )
+    assert (out / "d/1.tif").read_bytes() == (out / "2.tif").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil.tif", "a/../../evil.tif", "/tmp/evil.tif", "C:/evil.tif", "..\\evil.tif"]
+)
+def test_no_member_leaves_the_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "in").mkdir()
+    refused(zipped(tmp_path / "in" / "slip.zip", {"ok.tif": b"1", name: b"2"}), "outside the folder")
+    refused(tarred(tmp_path / "in" / "slip.tar.gz", [entry("ok.tif"), entry(name)]), "outside the folder")
+
+
+@pytest.mark.parametrize(
+    ("kind", "link"),
+    [(tarfile.SYMTYPE, "/etc"), (tarfile.LNKTYPE, "ok.tif"), (tarfile.CHRTYPE, ""), (tarfile.FIFOTYPE, "")],
+)
+def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes, link: str) -> None:
+    (tmp_path / "in").mkdir()
+    archive = tarred(tmp_path / "in" / "link.tar.gz", [entry("ok.tif"), entry("l", kind, link), entry("l/x")])
+    refused(archive, "is a link or a device")
+
+
+def test_a_link_in_a_zip_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    link = zipfile.ZipInfo("l")
+    link.external_attr = 0o120777 << 16
+    archive = tmp_path / "in" / "link.zip"
+    with zipfile.ZipFile(archive, "w") as target:
+        target.writestr(link, "/etc/passwd")
+    refused(archive, "is a link or a device")
+
+
+def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in").mkdir()
+    zeros = {"zeros.tif": bytes(3_000_000)}
+    archive = zipped(tmp_path / "in" / "bomb.zip", zeros)
+    tight = archives.Limits(ratio=100, floor=1_000_000)
+    refused(archive, "decompression bomb", tight)
+    refused(tarred(tmp_path / "in" / "bomb.tar.gz", [entry("zeros.tif")], bytes(3_000_000)), "bomb", tight)
+    nested = zipped(tmp_path / "in" / "outer.zip", {"inner.zip": archive.read_bytes()})
+    refused(nested, "decompression bomb", tight)
+    refused(
+        zipped(tmp_path / "in" / "many.zip", {str(i): b"" for i in range(20)}),
+        "more than 10 files",
+        archives.Limits(files=10),
+    )
+    for depth in range(5):
+        nested = zipped(tmp_path / "in" / f"deep{depth}.zip", {"inner.zip": nested.read_bytes()})
+    refused(nested, "nested too deeply")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
+    refused(archive, "free on the disk", archives.Limits(reserve=0))
+
+
+def test_false_sizes_do_not_help_a_bomb(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    archive = zipped(tmp_path / "in" / "liar.zip", {"zeros.tif": bytes(3_000_000)})
+    content = archive.read_bytes().replace((3_000_000).to_bytes(4, "little"), (100).to_bytes(4, "little"))
+    archive.write_bytes(content)
+    refused(archive, "damaged|bomb", archives.Limits(ratio=100, floor=1_000_000))
+
+
+def test_damaged_and_foreign_archives_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    whole = zipped(folder / "whole.zip", {"a.tif": CONTENT}).read_bytes()
+    (folder / "cut.zip").write_bytes(whole[:-200_000])
+    refused(folder / "cut.zip", "truncated, damaged")
+    (folder / "bad.zip").write_bytes(whole[:1000] + bytes(100) + whole[1100:])
+    refused(folder / "bad.zip", "truncated, damaged")
+    tar = tarred(folder / "whole.tar.gz", [entry("a.tif")], CONTENT).read_bytes()
+    (folder / "cut.tar.gz").write_bytes(tar[: len(tar) // 2])
+    refused(folder / "cut.tar.gz", "truncated, damaged")
+    for name, head, says in [
+        ("a.rar", b"Rar!\x1a\x07\x01\x00", "rar archives cannot be read"),
+        ("a.7z", b"7z\xbc\xaf\x27\x1c\x00", "7z archives cannot be read"),
+        ("page.zip", b"\n<!doctype HTML><html>", "is a web page"),
+        ("noise.zip", b"nothing of the kind", "not a zip or tar"),
+        ("plain.tar.gz", b"\x1f\x8b\x08\x00garbage", "truncated, damaged"),
+    ]:
+        (folder / name).write_bytes(head)
+        refused(folder / name, says)
+    with pytest.raises(UserError, match=r"absent\.zip: cannot be read"):
+        unpack(folder / "absent.zip")
+
+
+def test_a_name_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    refused(tarred(tmp_path / "in" / "twice.tar.gz", [entry("a.tif"), entry("a.tif")]), "holds 'a.tif' twice")
+
+
+def test_a_full_disk_while_unpacking_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    archive = zipped(tmp_path / "a.zip", {"a.tif": b"1"})
+    monkeypatch.setattr(archives, "_write", full)
+    with pytest.raises(UserError, match="no space left on device"):
+        unpack(archive)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
+
+
+def test_chinese_names_without_the_utf8_flag_are_read(tmp_path: Path) -> None:
+    info = zipfile.ZipInfo("placeholder.tif")
+    info.filename = "汶川.tif".encode("gbk").decode("cp437")
+    assert archives._zip_name(info) == "汶川.tif"
+    info.filename = "汶川.tif".encode().decode("cp437")
+    assert archives._zip_name(info) == "汶川.tif"

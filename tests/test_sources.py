@@ -1,0 +1,531 @@
+"""The catalogue, and data sets made, downloaded and adopted."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_zenodo import FakeZenodo, serve
+from test_download import QUICK
+from test_layout import image, mask, pairs, png, tif
+
+from lmhld_nb import config, sources, twin
+from lmhld_nb.config import UserError
+from lmhld_nb.scenes import read_all
+from lmhld_nb.sources import checking, descriptions, download, fingerprints
+
+SHARED = Path(os.environ.get("LMHLD_SHARED_DATA", config.ROOT.parent / "shared" / "data"))
+PLAIN = """
+name: {name}
+title: Made tiles
+licence: none
+citation: nobody
+source: {{kind: local, where: nowhere}}
+parts: [{{images: "**/rio/images/{{id}}.tif", masks: "**/rio/masks/{{id}}.png"}}]
+georeferenced: false
+"""
+RECORD = """
+name: record
+title: A record
+licence: none
+citation: nobody
+source: {{kind: zenodo, doi: {doi}}}
+layout: discover
+known_areas: true
+"""
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty data folder, and a catalogue with a made entry beside the project's own."""
+    catalogue = tmp_path / "catalogue"
+    shutil.copytree(descriptions.CATALOGUE, catalogue)
+    (catalogue / "plain.yaml").write_text(PLAIN.format(name="plain"))
+    monkeypatch.setattr(descriptions, "CATALOGUE", catalogue)
+    monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
+    return catalogue
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    pairs(tmp_path / "mine", count=4)
+    return tmp_path / "mine"
+
+
+def zipped(folder: Path, path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as target:
+        for file in sorted(folder.rglob("*")):
+            target.write(file, file.relative_to(folder))
+    return path
+
+
+def get(name: str = "plain", from_path: Path | None = None, layout: Path | None = None) -> sources.DataSet:
+    return sources.get(name, from_path, progress=False, layout=layout)
+
+
+def tree(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+# Catalogue -------------------------------------------------------------------------------------------------------
+
+
+def test_every_description_in_the_catalogue_is_valid() -> None:
+    found = sources.catalogue()
+    public = {
+        "lmhld",
+        "hokkaido",
+        "jinsha",
+        "landslide4sense",
+        "bijie",
+        "gvlm",
+        "cas",
+        "hr-gldd",
+        "chattogram",
+    }
+    assert public | {"twin", "twin-smoke", "twin-full"} <= set(found)
+    assert all(item.citation and item.licence and item.title for item in found.values())
+    assert {name for name, item in found.items() if item.synthetic} == {
+        n for n in found if n.startswith("twin")
+    }
+
+
+def test_wrong_descriptions_are_refused(places: Path) -> None:
+    def refused(text: str, says: str) -> None:
+        (places / "wrong.yaml").write_text(text)
+        with pytest.raises(UserError, match=says):
+            sources.describe("wrong")
+
+    plain = PLAIN.format(name="wrong")
+    refused(PLAIN.format(name="other"), "call it 'wrong' like the file")
+    refused(plain + "channel: last\n", "unknown key 'channel'")
+    refused(plain.replace("kind: local", "kind: ftp"), "source")
+    refused(plain.replace("parts:", "exclude: []\nother:"), r"unknown key|parts are missing")
+    refused(plain.replace("{kind: local, where: nowhere}", "{kind: twin}"), "synthetic: true")
+    refused(plain.replace("{kind: local, where: nowhere}", "{kind: zenodo, doi: 10.1/2}"), "doi")
+    with pytest.raises(UserError, match=r"'\.\./plain' is not in the catalogue; choose from bijie"):
+        sources.describe("../plain")
+
+
+# Adopting --------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_adopted_where_it_lies(folder: Path, tmp_path: Path) -> None:
+    before = tree(folder)
+    data = get(from_path=folder)
+    assert data.areas == ("plain",) and len(data.scenes) == 4 and data.bands[0] == "blue"
+    assert data.scenes[0].image == folder / "rio/images/0.tif"
+    assert tree(folder) == before
+    assert sorted(path.name for path in (tmp_path / "data/plain").iterdir()) in (
+        [".lock", "dataset.json", "hashes.json"],
+        ["dataset.json", "hashes.json"],
+    )
+    values, labels, _ = read_all(data.scenes[2])
+    assert np.array_equal(values, image(2)) and np.array_equal(labels, mask(2))
+    assert data.scenes_of("plain") == data.scenes
+    with pytest.raises(UserError, match="has no area 'rio'; it has plain"):
+        data.scenes_of("rio")
+
+
+def test_getting_again_changes_nothing(folder: Path, tmp_path: Path) -> None:
+    data = get(from_path=folder)
+    before = tree(tmp_path / "data")
+    assert get() == sources.load("plain") == data
+    assert tree(tmp_path / "data") == before
+    assert get(from_path=folder) == data
+
+
+def test_an_archive_is_unpacked_and_gives_the_same_fingerprint(folder: Path, tmp_path: Path) -> None:
+    first = get(from_path=folder).fingerprint
+    data = get(from_path=zipped(folder, tmp_path / "tiles.zip"))
+    assert data.fingerprint == first
+    assert data.scenes[0].image == tmp_path / "data/plain/raw/tiles/rio/images/0.tif"
+    (tmp_path / "downloads").mkdir()
+    zipped(folder, tmp_path / "downloads" / "other.zip")
+    data = get(from_path=tmp_path / "downloads")
+    assert data.fingerprint == first and data.scenes[0].image.is_relative_to(
+        tmp_path / "data/plain/raw/other"
+    )
+    assert not (tmp_path / "data/plain/raw/tiles").exists()
+
+
+def test_fingerprints_follow_the_content_and_not_the_place(
+    folder: Path, tmp_path: Path, places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = get(from_path=folder).fingerprint
+    moved = tmp_path / "elsewhere" / "deep" / "copy"
+    shutil.copytree(folder, moved)
+    os.utime(moved / "rio/images/0.tif", (1, 1))
+    assert get(from_path=moved).fingerprint == first
+
+    get(from_path=zipped(folder, tmp_path / "tiles.zip"))
+    (tmp_path / "data").rename(tmp_path / "data2")  # the whole data folder moves
+    monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data2"))
+    assert sources.load("plain").fingerprint == first
+
+    for change in (
+        "landslide_codes: [2]",
+        "channels: last",
+        "nodata: .nan",
+        "bands: [red, green, blue, nir]",
+    ):
+        (places / "plain.yaml").write_text(PLAIN.format(name="plain") + change)
+        assert get(from_path=moved).fingerprint != first, change
+    (places / "plain.yaml").write_text(PLAIN.format(name="plain").replace("Made tiles", "Other words"))
+    assert get(from_path=moved).fingerprint == first
+    png(moved / "rio/masks/0.png", mask(3))
+    assert get(from_path=moved).fingerprint != first
+
+
+def test_a_second_load_reads_no_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = get(from_path=folder)
+    monkeypatch.setattr(fingerprints, "_sha256", lambda path: pytest.fail(f"read {path}"))
+    assert sources.load("plain") == data
+
+
+def test_changed_and_missing_files_are_noticed(folder: Path) -> None:
+    first = get(from_path=folder)
+    os.utime(folder / "rio/images/0.tif", (1, 1))  # another date alone is no change
+    assert sources.load("plain") == first
+    png(folder / "rio/masks/0.png", mask(3))
+    with pytest.raises(UserError, match=f"files of data set 'plain' have changed since; .* --from {folder}"):
+        sources.load("plain")
+    second = get()
+    assert second.fingerprint != first.fingerprint and sources.load("plain") == second
+    (folder / "rio/masks/0.png").unlink()
+    with pytest.raises(UserError, match=r"masks/0\.png: a file of data set 'plain' is gone; .*--from"):
+        sources.load("plain")
+    with pytest.raises(UserError, match=r"images/0\.tif: no file fits `masks"):
+        get()
+
+
+def test_unpacked_files_that_are_gone_come_back(folder: Path, tmp_path: Path) -> None:
+    archive = zipped(folder, tmp_path / "tiles.zip")
+    data = get(from_path=archive)
+    data.scenes[0].image.unlink()
+    assert get(from_path=archive) == data and data.scenes[0].image.is_file()
+
+
+def test_a_description_that_changed_is_prepared_again(folder: Path, places: Path) -> None:
+    get(from_path=folder)
+    (places / "plain.yaml").write_text(PLAIN.format(name="plain") + "resolution_m: 2.0\n")
+    with pytest.raises(
+        UserError, match="prepared from another description of 'plain'; run `lmhld data get plain`"
+    ):
+        sources.load("plain")
+    assert get().scenes[0].resolution_m == 2.0
+
+
+def test_repeated_images_are_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(folder / "rio/images/0.tif", folder / "rio/images/9.tif")
+    png(folder / "rio/masks/9.png", mask(9))
+    sources.get("plain", folder)
+    assert "note: 1 image occurs more than once, e.g. as plain_0 and plain_9" in capsys.readouterr().out
+
+
+def test_what_cannot_be_adopted_says_so(folder: Path, tmp_path: Path) -> None:
+    def refused(says: str, path: Path | None = None) -> None:
+        with pytest.raises(UserError, match=says) as error:
+            get(from_path=path)
+        assert "\n" not in str(error.value)
+        assert not (tmp_path / "data/plain/dataset.json").exists()
+
+    refused(r"not downloaded by itself \(nowhere\).*lmhld data get plain --from FOLDER")
+    refused("no such file or folder; correct --from", tmp_path / "absent")
+    (tmp_path / "empty").mkdir()
+    refused("holds neither images nor archives", tmp_path / "empty")
+    (tmp_path / "tiles.rar").write_bytes(b"Rar!\x1a\x07\x01\x00")
+    refused("rar archives cannot be read", tmp_path / "tiles.rar")
+    archive = zipped(folder, tmp_path / "cut.zip")
+    archive.write_bytes(archive.read_bytes()[:-300])
+    refused(r"cut\.zip: truncated", archive)
+    tif(folder / "rio/images/0.tif", image(1, bands=3))
+    refused(r"images/0\.tif: 3 bands, but 4 are declared", folder)
+    (folder / "rio/images/0.tif").write_bytes((folder / "rio/images/1.tif").read_bytes()[:80])
+    refused(r"images/0\.tif: cannot be read as an image", folder)
+    with pytest.raises(UserError, match="data set 'plain' is not prepared; run `lmhld data get plain`"):
+        sources.load("plain")
+
+
+def test_a_data_folder_that_cannot_be_written(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "file" / "data"))
+    with pytest.raises(UserError, match=r"cannot be written .*choose another data folder with LMHLD_DATA"):
+        get(from_path=folder)
+
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
+    with monkeypatch.context() as context:
+        context.setattr(Path, "mkdir", read_only)
+        with pytest.raises(UserError, match="read-only file system"):
+            get(from_path=folder)
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_read_only_data_set_that_is_ready_is_loaded(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = get(from_path=folder)
+    (tmp_path / "data/plain/hashes.json").unlink()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert get() == sources.load("plain") == data
+    assert not (tmp_path / "data/plain/hashes.json").exists()
+
+
+def test_a_full_disk_leaves_nothing_half_written(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.write_text
+
+    def full(path: Path, *args: object, **options: object) -> int:
+        if "dataset" in path.name:
+            real(path, '{"format": 1')
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, *args, **options)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(UserError, match=r"dataset\.json: cannot be written \(no space left on device\)"):
+        get(from_path=folder)
+    assert not [path for path in (tmp_path / "data/plain").iterdir() if "dataset" in path.name]
+    monkeypatch.undo()
+    monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(descriptions, "CATALOGUE", tmp_path / "catalogue")
+    assert len(get(from_path=folder).scenes) == 4
+
+
+def test_what_a_killed_process_left_is_cleared(folder: Path, tmp_path: Path) -> None:
+    left = tmp_path / "data/plain/raw/.tiles.999999.part"
+    left.mkdir(parents=True)
+    (left / "1.tif").touch()
+    (tmp_path / "data/plain/.dataset.json.999999.part.json").touch()
+    get(from_path=folder)
+    assert not list((tmp_path / "data/plain").rglob("*.part*"))
+
+
+# Downloading and discovering -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def zenodo(tmp_path: Path, places: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeZenodo]:
+    """A record with a zip of zips, one for each area, and a readme."""
+    outer = io.BytesIO()
+    with zipfile.ZipFile(outer, "w") as target:
+        for area in ("Rio", "Wenchuan"):
+            for split, count in {"train": 4, "val": 2, "test": 1}.items():
+                pairs(tmp_path / "made" / area / split, "data", count)
+            target.writestr(
+                f"{area}.zip", zipped(tmp_path / "made" / area, tmp_path / "inner.zip").read_bytes()
+            )
+    monkeypatch.setattr(download, "PATIENCE", QUICK)
+    with serve(FakeZenodo({"LMHLD.zip": outer.getvalue(), "readme.md": b"hello"}, step=60_000)) as fake:
+        monkeypatch.setenv(download.API_VARIABLE, fake.api)
+        (places / "record.yaml").write_text(RECORD.format(doi=fake.doi))
+        yield fake
+
+
+def test_a_record_is_fetched_unpacked_discovered_and_loaded(
+    zenodo: FakeZenodo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = sources.get("record")
+    assert data.areas == ("rio", "wenchuan") and len(data.scenes) == 14
+    assert [scene.split for scene in data.scenes_of("rio")] == ["train"] * 4 + ["val"] * 2 + ["test"]
+    assert "wenchuan  train  4" in capsys.readouterr().out
+    asked = len(zenodo.requests)
+    assert get("record") == data and len(zenodo.requests) == asked
+    (tmp_path / "data/record/dataset.json").unlink()  # interrupted before the end: nothing is fetched again
+    assert get("record") == data
+    assert [path for path, _ in zenodo.requests[asked:]] == ["/api/records/4242"]
+
+
+@pytest.mark.parametrize("mood", ["truncate", "stall", "busy"])
+def test_a_record_arrives_over_a_bad_line(zenodo: FakeZenodo, mood: str) -> None:
+    zenodo.mood["LMHLD.zip"], zenodo.step = mood, 80_000
+    zenodo.files["LMHLD.zip"] = with_ballast(zenodo.files["LMHLD.zip"])
+    assert len(get("record").scenes) == 14
+
+
+def with_ballast(content: bytes) -> bytes:
+    """Add a member, so that the archive takes several connections."""
+    buffer = io.BytesIO(content)
+    with zipfile.ZipFile(buffer, "a") as target:
+        target.writestr("notes.bin", np.random.default_rng(0).bytes(200_000))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("mood", "says"), [("wrong", "MD5 expected"), ("html", "sent a web page")])
+def test_a_record_that_cannot_be_trusted_is_refused(
+    zenodo: FakeZenodo, tmp_path: Path, mood: str, says: str
+) -> None:
+    zenodo.mood["LMHLD.zip"] = mood
+    with pytest.raises(UserError, match=rf"LMHLD\.zip: .*{says}"):
+        get("record")
+    assert not list((tmp_path / "data/record/download").iterdir())
+    zenodo.mood.clear()
+    assert len(get("record").scenes) == 14
+
+
+def test_a_record_got_by_hand_is_adopted_without_the_network(zenodo: FakeZenodo, tmp_path: Path) -> None:
+    (tmp_path / "browser").mkdir()
+    (tmp_path / "browser" / "LMHLD.zip").write_bytes(zenodo.files["LMHLD.zip"])
+    data = get("record", from_path=tmp_path / "browser")
+    assert len(data.scenes) == 14 and zenodo.requests == []
+    assert get("record", from_path=tmp_path / "made").fingerprint == data.fingerprint
+
+
+def test_an_ambiguous_folder_is_refused_with_a_template_to_complete(tmp_path: Path) -> None:
+    root = tmp_path / "patches"
+    pairs(root, "Gorkha")
+    for number in range(3):
+        png(root / "Gorkha" / "label" / f"{number}.png", mask(number, 255))
+    with pytest.raises(UserError, match="two possible masks") as error:
+        get("lmhld", from_path=root)
+    template = tmp_path / "data/lmhld/layout.yaml"
+    assert str(error.value).startswith(f"{root}/Gorkha/images: ") and "\n" not in str(error.value)
+    assert str(error.value).endswith(f"complete {template} and repeat with --layout {template}")
+    assert not (tmp_path / "data/lmhld/dataset.json").exists()
+
+    with pytest.raises(UserError, match="no file fits `masks: FILL IN`"):
+        get("lmhld", from_path=root, layout=template)
+    completed = template.read_text().replace("'FILL IN'", "Gorkha/label/{id}.png")
+    completed = completed.replace("landslide_codes: [1]", "landslide_codes: [255]").replace(
+        "[255]  # values in the masks that mean not", "[]  # values in the masks that mean not"
+    )
+    template.write_text(completed)
+    data = get("lmhld", from_path=root, layout=template)
+    assert data.areas == ("gorkha",) and data.scenes[0].resolution_m == 10.0
+    assert read_all(data.scenes[1])[1].sum() == mask(1).sum()
+    assert get("lmhld") == data
+
+    with pytest.raises(UserError, match=r"layout-2\.yaml"):  # a completed template is not overwritten
+        get("lmhld", from_path=root)
+    assert template.read_text() == completed
+    png(root / "Gorkha/label/0.png", mask(3, 255))
+    assert get("lmhld").fingerprint != data.fingerprint  # remembers the layout
+    template.write_text("bandz: [red]")
+    with pytest.raises(UserError, match=r"layout\.yaml: unknown key 'bandz'"):
+        get("lmhld", from_path=root, layout=template)
+
+
+# The twin --------------------------------------------------------------------------------------------------------
+
+TWIN = """
+name: tiny
+title: Made up
+licence: MIT
+citation: none
+synthetic: true
+source: {kind: twin, seed: SEED, areas: [rio]}
+"""
+
+
+def test_the_twin_is_made_and_made_again_when_its_recipe_changes(
+    tmp_path: Path, places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[twin.TwinSpec] = []
+
+    def make(
+        folder: Path, spec: twin.TwinSpec, workers: int = 2, progress: bool = True
+    ) -> list[sources.Scene]:
+        made.append(spec)
+        tif(folder / "rio/rio_0.tif", image(spec.seed))
+        return [sources.Scene("rio_0", "rio", folder / "rio/rio_0.tif", ("blue", "green", "red", "nir"))]
+
+    monkeypatch.setattr(twin, "make", make)
+    (places / "tiny.yaml").write_text(TWIN.replace("SEED", "1"))
+    first = get("tiny")
+    assert first.synthetic and first.areas == ("rio",) and get("tiny") == first and len(made) == 1
+    assert first.scenes[0].image == tmp_path / "data/tiny/rio/rio_0.tif"
+    with pytest.raises(UserError, match="is made, not adopted; leave out --from"):
+        get("tiny", from_path=tmp_path)
+    first.scenes[0].image.unlink()
+    with pytest.raises(
+        UserError, match=r"rio_0\.tif: a file of data set 'tiny' is gone; run `lmhld data get tiny`"
+    ):
+        sources.load("tiny")
+    assert get("tiny") == first
+    (places / "tiny.yaml").write_text(TWIN.replace("SEED", "2"))
+    second = get("tiny")
+    assert second.fingerprint != first.fingerprint and made[-1].seed == 2
+    monkeypatch.setattr(twin, "TWIN_VERSION", 99)
+    assert get("tiny").fingerprint not in (first.fingerprint, second.fingerprint)
+
+
+# Checking --------------------------------------------------------------------------------------------------------
+
+
+def test_check_says_what_is_there(folder: Path, tmp_path: Path) -> None:
+    assert "fits the data set 'plain': 4 scenes, areas plain" in sources.check(folder)
+    for number in range(2):
+        tif(tmp_path / "other/taiwan/img" / f"{number}.tif", image(number))
+        tif(tmp_path / "other/taiwan/gt" / f"{number}.tif", mask(number))
+    assert "taiwan  -      2      16×16  uint16  4" in sources.check(tmp_path / "other")
+    (tmp_path / "other/taiwan/gt/1.tif").unlink()
+    report = sources.check(tmp_path / "other")
+    assert "no mask in 'taiwan/gt/{id}.tif'" in report and "template for --layout" in report
+    assert sources.check(folder / "rio/masks/0.png").endswith(
+        "1 band, 16×16 pixels, uint8, no coordinate system, codes 0/1"
+    )
+    assert "zip archive" in sources.check(zipped(folder, tmp_path / "a.zip"))
+    with pytest.raises(UserError, match="neither image, polygons nor archive"):
+        sources.check(tmp_path / "catalogue" / "plain.yaml")
+    with pytest.raises(UserError, match="no such file or folder"):
+        sources.check(tmp_path / "absent")
+
+
+# Real samples ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("name", "sample", "scenes", "area", "share"),
+    [
+        ("hokkaido", "hokkaido-2018-3m-rgb", 14, "hokkaido", 0.3771),
+        ("hokkaido-block", "hokkaido-2018-3m-rgb", 2, "hokkaido", None),
+        ("jinsha", "jinsha-uav-georef", 2, "jinsha", 0.219),
+        ("landslide4sense", "landslide4sense-samples", 14, "landslide4sense", None),
+        ("bijie-flat", "bijie-landslide", 160, "bijie", None),
+        ("gvlm", "gvlm-figure-thumbs", 4, "asakura_japan", 0.059),
+    ],
+)
+def test_real_samples_are_adopted_and_read(
+    name: str, sample: str, scenes: int, area: str, share: float | None
+) -> None:
+    if not SHARED.is_dir():
+        pytest.skip(f"no real samples: {SHARED} is absent (set LMHLD_SHARED_DATA)")
+    data = get(name, from_path=SHARED / sample)
+    assert len(data.scenes) == scenes and data.areas[0] == area
+    scene = data.scenes[0]
+    bands = [band for band in ("blue", "green", "red", "nir") if band in scene.bands]
+    values, labels, valid = read_all(scene, bands)
+    assert values.shape == (len(bands), *labels.shape) and valid.any()
+    if share is not None:
+        assert (labels == 1).sum() / (labels != 255).sum() == pytest.approx(share, abs=1e-3)
+    assert sources.load(name) == data
+
+
+@pytest.mark.real
+def test_the_unlabelled_sample_is_adopted_but_not_scored() -> None:
+    if not SHARED.is_dir():
+        pytest.skip(f"no real samples: {SHARED} is absent (set LMHLD_SHARED_DATA)")
+    (scene,) = get("chattogram", from_path=SHARED / "chattogram-sentinel2-4band").scenes
+    with pytest.raises(UserError, match="no mask and no polygons"):
+        read_all(scene)
+    values, _, valid = read_all(replace(scene, unlabelled_is_background=True))
+    assert values[0].max() < values[3].max() and 0.45 < valid.mean() < 0.55
+    assert json.loads((config.data_dir() / "chattogram/dataset.json").read_text())["fingerprint"]
+    assert checking.check(scene.image).startswith(
+        "scene_rgbn_uint16.tif: 4 bands, 1868×986 pixels, uint16, EPSG:4326"
+    )

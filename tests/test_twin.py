@@ -1,0 +1,309 @@
+"""The synthetic twin: inventories, geometry, files, determinism, and that thresholds do not solve it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+from pydantic import ValidationError
+from rasterio import features
+from scipy import ndimage
+
+from lmhld_nb import config, paper, runout, terrain, twin
+from lmhld_nb.patches import candidate_sizes
+from lmhld_nb.scenes import Scene
+
+SMOKE = twin.TwinSpec(seed=2024, scale=0.001, min_patches=14, max_patches=16)
+SMALL = twin.TwinSpec(
+    seed=5,
+    scale=0.001,
+    min_patches=8,
+    max_patches=8,
+    areas=("emilia_romagna", "gorkha", "rio"),
+    patches_per_scene=4,
+)
+EIGHT = np.ones((3, 3))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scene]:
+    scenes = twin.make(tmp_path_factory.mktemp("twin"), SMOKE, workers=2, progress=False)
+    return {s.area: s for s in scenes}
+
+
+def read(scene: Scene) -> tuple[np.ndarray, np.ndarray, geopandas.GeoDataFrame]:
+    """Return image, landslide mask drawn from the polygons, polygons."""
+    with rasterio.open(scene.image) as source:
+        image, where = source.read(), source.transform
+    slides = geopandas.read_file(scene.polygons)
+    mask = features.rasterize(
+        zip(slides.geometry, slides["id"], strict=True),
+        out_shape=image.shape[1:],
+        transform=where,
+        dtype="int32",
+    )
+    return image, mask, slides
+
+
+def kept_windows(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    """Return the usable windows as (n, 4, P, P) pixels and (n, P, P) landslides."""
+    image, mask, _ = read(scene)
+    side = twin.AREAS[scene.area].patch
+    pixels, truth = [], []
+    for row in range(0, mask.shape[0] - side + 1, side):
+        for column in range(0, mask.shape[1] - side + 1, side):
+            window = (slice(row, row + side), slice(column, column + side))
+            if (image[:, *window] != 0).all() and (mask[window] > 0).mean() >= 0.1:
+                pixels.append(image[:, *window])
+                truth.append(mask[window] > 0)
+    return np.stack(pixels).astype(float), np.stack(truth)
+
+
+def best_threshold_f1(value: np.ndarray, truth: np.ndarray) -> float:
+    """Return the F1 of the best threshold in either direction, chosen on these very pixels."""
+    best = 0.0
+    for signed in (value, -value):
+        hits = np.cumsum(truth[np.argsort(signed, kind="stable")])
+        best = max(best, float((2 * hits / (np.arange(1, len(hits) + 1) + truth.sum())).max()))
+    return best
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*.*"))
+    }
+
+
+def test_recipes_agree_with_the_published_tables() -> None:
+    table1, table2 = paper.table(1), paper.table(2)
+    for i, recipe in enumerate(twin.AREAS.values()):
+        assert recipe.sensor == table1["sensor"][i]
+        assert recipe.resolution_m == float(table1["resolution_m"][i])
+        assert (recipe.sizes[0], recipe.sizes[4]) == (table1["min_area_px"][i], table1["max_area_px"][i])
+        assert recipe.patch == int(table2["patch_size"][i])
+        assert recipe.patches == int(table2["patches"][i])
+
+
+def test_recipes_lie_in_their_utm_zone() -> None:
+    for recipe in twin.AREAS.values():
+        zone = int((recipe.lon + 180) // 6) + 1
+        assert recipe.epsg == (32600 if recipe.lat > 0 else 32700) + zone
+
+
+@pytest.mark.parametrize("area", twin.AREAS)
+def test_quartiles_offer_the_patch_size_of_table_2(area: str) -> None:
+    recipe = twin.AREAS[area]
+    assert recipe.patch in candidate_sizes(recipe.sizes[1:4])
+
+
+@pytest.mark.parametrize("area", twin.AREAS)
+def test_size_distribution_has_the_bounds_and_quartiles_asked_for(area: str) -> None:
+    recipe = twin.AREAS[area]
+    least, q1, q2, q3, most = recipe.sizes
+    quartiles = (q1, q2, q3)
+    p = np.array([0, 0.25, 0.5, 0.75, 1])
+    got = runout.size_quantile(p, least, quartiles, most, recipe.tail)
+    np.testing.assert_allclose(got, recipe.sizes, rtol=1e-9)
+    fine = runout.size_quantile(np.linspace(0, 1, 1001), least, quartiles, most, recipe.tail)
+    assert (np.diff(fine) >= 0).all()
+
+
+def test_wenchuan_quartiles(made: dict[str, Scene]) -> None:
+    sizes = read(made["wenchuan"])[2]["area_px"]
+    np.testing.assert_allclose(np.percentile(sizes, [25, 50, 75]), [417, 1191, 4123], rtol=0.15)
+
+
+@pytest.mark.parametrize("area", twin.AREAS)
+def test_inventory_is_pixel_exact_and_separate(made: dict[str, Scene], area: str) -> None:
+    image, mask, slides = read(made[area])
+    recipe = twin.AREAS[area]
+    sizes = slides["area_px"].to_numpy()
+    assert len(sizes) >= 15
+    assert recipe.sizes[0] <= sizes.min() and sizes.max() <= recipe.sizes[4]
+    np.testing.assert_array_equal(np.bincount(mask.ravel())[slides["id"]], sizes)
+    np.testing.assert_allclose(slides.area, sizes * recipe.resolution_m**2, rtol=1e-6)
+    np.testing.assert_allclose(slides["area_m2"], sizes * recipe.resolution_m**2, rtol=1e-6)
+    assert slides.geometry.is_valid.all()
+    assert ndimage.label(mask > 0, EIGHT)[1] == len(slides)
+    widened = ndimage.maximum_filter(mask, 2 * runout.GAP + 1)  # sees every number within the gap
+    assert (widened[mask > 0] == mask[mask > 0]).all()
+    assert (image[:, mask > 0] > 0).all()  # no landslide outside the image
+
+
+@pytest.mark.parametrize("area", twin.AREAS)
+def test_files_are_what_the_sensor_would_deliver(made: dict[str, Scene], area: str) -> None:
+    scene, recipe = made[area], twin.AREAS[area]
+    with rasterio.open(scene.image) as source, rasterio.open(scene.dem) as dem:
+        assert source.crs.to_epsg() == recipe.epsg == dem.crs.to_epsg()
+        assert source.descriptions == ("blue", "green", "red", "nir") == scene.bands
+        assert source.dtypes == ("uint16",) * 4 and dem.dtypes == ("float32",)
+        assert source.nodata == 0 == scene.nodata
+        assert source.res == (recipe.resolution_m,) * 2 and scene.resolution_m == recipe.resolution_m
+        assert (source.shape, source.transform) == (dem.shape, dem.transform)
+        image = source.read()
+        assert source.profile["tiled"] and source.tags()["SYNTHETIC"] == "yes"
+    missing = (image == 0).all(axis=0)
+    assert 0.005 < missing.mean() < 0.3  # the slanted edge of the swath
+    change = np.diff(missing.sum(axis=1))
+    assert (change >= 0).all() or (change <= 0).all()  # straight and slanted
+    assert np.count_nonzero(change) > 5
+    reflectance = image[:, ~missing] * scene.scale
+    assert image.max() <= recipe.most
+    assert 0.02 < reflectance.mean() < 0.4
+
+
+@pytest.mark.parametrize("area", twin.AREAS)
+def test_patches_are_as_many_and_as_full_as_planned(made: dict[str, Scene], area: str) -> None:
+    _, truth = kept_windows(made[area])
+    assert 0.8 * 14 <= len(truth) <= 1.9 * 14
+    published = float(paper.table(2)["landslide_fraction_train"][list(twin.AREAS).index(area)])
+    assert abs(truth.mean() - published) < 0.09
+
+
+@pytest.mark.parametrize("area", twin.AREAS)
+def test_no_single_threshold_solves_it(made: dict[str, Scene], area: str) -> None:
+    # A small U-Net reaches 0.75 to 0.9 on more patches; the margin of 0.1 is kept from the lower end up.
+    pixels, truth = kept_windows(made[area])
+    blue, green, red, nir = np.moveaxis(pixels, 1, 0)
+    ndvi = (nir - red) / (nir + red)
+    brightness = (blue + green + red) / 3
+    flat = truth.ravel()
+    everything = 2 * flat.mean() / (1 + flat.mean())
+    for value in (ndvi, brightness, (blue + green + red + nir) / 4):
+        assert best_threshold_f1(value.ravel(), flat) < 0.70
+    # and yet there is something to see: landslides are barer than their surroundings
+    assert best_threshold_f1(ndvi.ravel(), flat) > everything + 0.05
+    assert ndvi[truth].mean() < ndvi[~truth].mean()
+
+
+@pytest.mark.parametrize("area", ["rio", "hokkaido", "wenchuan"])
+def test_slides_start_steep_and_run_downhill(area: str) -> None:
+    scene = twin.lay_out(twin.SceneTask(area, 0, 14, 7))
+    recipe = twin.AREAS[area]
+    steep = terrain.slope(scene.height, recipe.resolution_m * scene.step)
+    full = terrain.resize(steep, scene.valid.shape)
+    inside = scene.slides.label > 0
+    assert full[inside].mean() > full.mean()
+    source = inside & (scene.slides.along < 0.3)
+    assert full[source].mean() > 1.1 * full.mean()
+    ground = terrain.resize(scene.height, scene.valid.shape)
+    large = scene.slides.size >= np.median(scene.slides.size)
+
+    def height_at(points: np.ndarray) -> np.ndarray:
+        return ground[tuple(np.clip(points.round().astype(int), 0, np.array(ground.shape) - 1).T)]
+
+    drop = height_at(scene.slides.crown) - height_at(scene.slides.toe)
+    assert (drop[large] > 0).mean() > 0.95
+    length = np.hypot(*(scene.slides.crown - scene.slides.toe).T) * recipe.resolution_m
+    assert np.median(drop[large] / length[large]) > 0.5 * recipe.mean_slope
+    # elongated: the path is longer than a square of the same size is wide
+    assert np.median(length[large] / recipe.resolution_m / np.sqrt(scene.slides.size[large])) > 1.2
+
+
+def test_same_seed_same_files_whatever_the_workers(tmp_path: Path) -> None:
+    twin.make(tmp_path / "one", SMALL, workers=1, progress=False)
+    twin.make(tmp_path / "two", SMALL, workers=2, progress=False)
+    first, second = digests(tmp_path / "one"), digests(tmp_path / "two")
+    assert len(first) == 3 * 2 * 3 and first == second
+    alone = SMALL.model_copy(update={"areas": ("gorkha",)})
+    twin.make(tmp_path / "alone", alone, workers=1, progress=False)
+    assert digests(tmp_path / "alone").items() <= first.items()
+
+
+def test_another_seed_makes_another_scene(tmp_path: Path) -> None:
+    few = SMALL.model_copy(update={"areas": ("gorkha",), "min_patches": 4, "max_patches": 4})
+    twin.make(tmp_path, few, workers=1, progress=False)
+    before = digests(tmp_path)
+    twin.make(tmp_path, few.model_copy(update={"seed": 6}), workers=1, progress=False)
+    after = digests(tmp_path)
+    assert before.keys() == after.keys()
+    assert all(before[name] != after[name] for name in before)
+
+
+def test_an_interrupted_making_is_completed(tmp_path: Path) -> None:
+    few = SMALL.model_copy(update={"areas": ("gorkha",)})
+    scenes = twin.make(tmp_path, few, workers=1, progress=False)
+    before = digests(tmp_path)
+    untouched = scenes[1].image.stat().st_mtime_ns
+    for missing in (scenes[0].image, scenes[0].dem, scenes[0].polygons):
+        assert missing is not None
+        missing.unlink()
+        again = twin.make(tmp_path, few, workers=1, progress=False)
+        assert digests(tmp_path) == before and again == scenes
+    scenes[0].image.write_bytes(b"torn")
+    twin.make(tmp_path, few, workers=1, progress=False)
+    assert digests(tmp_path) == before
+    assert scenes[1].image.stat().st_mtime_ns == untouched
+
+
+def test_golden_statistics(made: dict[str, Scene]) -> None:
+    # Coarse, so that another processor's rounding passes; a change beyond it wants a new TWIN_VERSION.
+    found = {}
+    for area in ("rio", "wenchuan"):
+        image, mask, _ = read(made[area])
+        valid = image[0] > 0
+        found[area] = [*(image[:, valid].mean(axis=1)), 100 * (mask[valid] > 0).mean()]
+    assert twin.TWIN_VERSION == 1
+    np.testing.assert_allclose(found["rio"], GOLDEN["rio"], rtol=0.03)
+    np.testing.assert_allclose(found["wenchuan"], GOLDEN["wenchuan"], rtol=0.03)
+
+
+GOLDEN: dict[str, list[float]] = {
+    "rio": [799.7, 997.0, 986.5, 2515.8, 9.95],
+    "wenchuan": [363.9, 372.3, 315.0, 525.8, 19.87],
+}
+
+
+def test_plan_reaches_the_published_counts() -> None:
+    full = twin.TwinSpec(seed=1, scale=1.0, min_patches=4, max_patches=None)
+    tasks = twin.plan(full)
+    for area, recipe in twin.AREAS.items():
+        parts = [t.patches for t in tasks if t.area == area]
+        assert sum(parts) == recipe.patches
+        assert max(parts) <= full.patches_per_scene
+    mini = twin.TwinSpec(seed=1, scale=0.01, min_patches=48, max_patches=60)
+    assert [twin.target_patches(mini, a) for a in twin.AREAS] == [48, 48, 59, 48, 48, 48, 60]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"areas": ["atlantis"]}, {"areas": []}, {"scale": 0.0}, {"scale": "1e-3"}, {"colour": "red"}]
+)
+def test_a_wrong_spec_is_refused(wrong: dict[str, object], tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text("kind: twin\n" + "".join(f"{k}: {v!r}\n" for k, v in wrong.items()))
+    with pytest.raises(config.UserError) as error:
+        config.read_yaml(path, twin.TwinSpec)
+    assert "spec.yaml" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_min_above_max_is_refused() -> None:
+    with pytest.raises(ValidationError, match="max_patches"):
+        twin.TwinSpec(min_patches=50, max_patches=40)
+
+
+def test_water_finds_the_rim_and_nothing_is_lost() -> None:
+    rng = np.random.default_rng(3)
+    height = terrain.noise(rng, (40, 50), 3.0, 20.0)
+    tree = terrain.flow_tree(height)
+    area = terrain.gather(tree, np.ones(height.size))
+    outlet = tree[0][0]
+    assert area[outlet] == height.size
+    assert outlet // 50 in (0, 39) or outlet % 50 in (0, 49)
+
+
+def test_an_outline_has_exactly_the_pixels_asked_for() -> None:
+    rng = np.random.default_rng(4)
+    cost = np.hypot(*np.indices((60, 60)) - 30.0).astype(np.float32) + 4 * rng.random(
+        (60, 60), dtype=np.float32
+    )
+    cost[:, 38:] = np.inf
+    for size in (1, 7, 100, 999):
+        region = runout._take(cost, size)
+        assert region is not None and region.sum() == size
+        assert ndimage.label(region)[1] == 1 and not region[:, 38:].any()
+    assert runout._take(cost, 60 * 38 + 1) is None
