@@ -316,6 +316,7 @@ def _write_raster(
     count, height, width = data.shape
     with (
         config.atomic_path(path) as temporary,
+        rasterio.Env(GDAL_CACHEMAX=64),  # MB; left alone, GDAL's cache grows to more than the scene itself
         rasterio.open(
             temporary, "w", driver="GTiff", width=width, height=height, count=count, dtype=data.dtype.name,
             crs=f"EPSG:{recipe.epsg}", transform=where, nodata=nodata, tiled=True, blockxsize=256, blockysize=256,
