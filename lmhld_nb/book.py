@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jupytext
@@ -62,6 +64,7 @@ def execute(source: Path, target: Path, parameters: dict[str, object]) -> None:
                 papermill.execute_notebook(
                     str(plain), str(temporary), parameters, cwd=str(ROOT / "notebooks"), progress_bar=False,
                     config=config, request_save_on_cell_execute=False,
+                    start_timeout=300,
                 )  # fmt: skip
             except PapermillExecutionError as error:
                 shutil.copy(temporary, failed)
@@ -89,30 +92,50 @@ def parameters_of(notebook: nbformat.NotebookNode) -> list[dict[str, str]]:
     return []
 
 
-def make(profile: str, only: str | None = None, progress: bool = True) -> list[Path]:
+def make(
+    profile: str, only: str | None = None, progress: bool = True, workers: int | None = None
+) -> list[Path]:
     """Execute the chapters of a profile into ``build/PROFILE/``, each in a process of its own.
 
+    Args:
+        profile: name or file of a profile.
+        only: number of a single chapter.
+        progress: show a bar.
+        workers: chapters side by side; None for one a processor core.
+
     Raises:
-        UserError: a chapter failed; those before it are there.
+        UserError: a chapter failed; the others are there.
     """
-    made = []
-    bar = tqdm(chapters(only), desc=f"book {profile}", unit="chapter", disable=not progress)
-    for source in bar:
-        bar.set_postfix_str(source.stem)
-        target = workdir() / "build" / Path(profile).stem / f"{source.stem}.ipynb"
-        code = "import sys, json; from lmhld_nb import book; book.execute_as_child(json.loads(sys.argv[1]))"
-        task = json.dumps({"source": str(source), "target": str(target), "parameters": {"profile": profile}})
-        began = time.perf_counter()
-        child = subprocess.run(
-            [sys.executable, "-c", code, task], check=False, capture_output=True, text=True
-        )
-        if child.returncode != 0:
-            lines = child.stderr.strip().splitlines() or [f"its process ended with code {child.returncode}"]
-            raise UserError(lines[-1])
-        if progress:
-            tqdm.write(f"{source.stem}: {time.perf_counter() - began:.0f} s")
-        made.append(target)
-    return made
+    sources = chapters(only)
+    folder = workdir() / "build" / Path(profile).stem
+    targets = [folder / f"{source.stem}.ipynb" for source in sources]
+    bar = tqdm(total=len(sources), desc=f"book {profile}", unit="chapter", disable=not progress)
+    with bar, ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        futures = [
+            pool.submit(_execute_in_child, source, target, profile)
+            for source, target in zip(sources, targets, strict=True)
+        ]
+        for source, future in zip(sources, futures, strict=True):
+            bar.set_postfix_str(source.stem)
+            seconds = future.result()
+            bar.update()
+            if progress:
+                tqdm.write(f"{source.stem}: {seconds:.0f} s")
+    return targets
+
+
+def _execute_in_child(source: Path, target: Path, profile: str) -> float:
+    """Execute a chapter in a fresh Python process; return the seconds it took."""
+    code = "import sys, json; from lmhld_nb import book; book.execute_as_child(json.loads(sys.argv[1]))"
+    task = json.dumps({"source": str(source), "target": str(target), "parameters": {"profile": profile}})
+    began = time.perf_counter()
+    child = subprocess.run([sys.executable, "-c", code, task], check=False, capture_output=True, text=True)
+    if child.returncode != 0:
+        lines = child.stderr.strip().splitlines() or [
+            f"{source.name}: its process ended with code {child.returncode}"
+        ]
+        raise UserError(lines[-1])
+    return time.perf_counter() - began
 
 
 def execute_as_child(task: dict[str, object]) -> None:

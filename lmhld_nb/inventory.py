@@ -33,7 +33,7 @@ def landslide_sizes(mask: np.ndarray) -> np.ndarray:
     return _merge_sizes([np.asarray(mask)])
 
 
-def scene_sizes(scene: Scene, rows_at_once: int = 2048) -> np.ndarray:
+def scene_sizes(scene: Scene, rows_at_once: int = 512) -> np.ndarray:
     """Measure every landslide of a scene of any size, strip by strip.
 
     A landslide cut by a strip's edge counts once, with all its pixels. The image itself is not read.

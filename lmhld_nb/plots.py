@@ -295,7 +295,7 @@ def predictions(
         Patch(color=FALSE_ALARM, label="false alarm"),
         Patch(color=MISS, label="miss"),
     ]
-    figure.legend(handles=handles, loc="outside lower right", ncols=3)
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
     no_ticks(*axes.flat)
     return signed(figure, dataset_note)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ import rasterio.windows
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
 from lmhld_nb.config import UserError
+
+# GDAL would keep blocks worth 5 % of the memory; reading by strips needs two rows of the largest usual tiles.
+os.environ.setdefault("GDAL_CACHEMAX", "192")
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from pydantic import ValidationError
 from rasterio import features
 from scipy import ndimage
 
-from lmhld_nb import config, paper, runout, terrain, twin
+from lmhld_nb import config, paper, twin
 from lmhld_nb.patches import candidate_sizes
 from lmhld_nb.scenes import Scene
+from lmhld_nb.twin import runout, terrain
 
 SMOKE = twin.TwinSpec(seed=2024, scale=0.001, min_patches=14, max_patches=16)
 SMALL = twin.TwinSpec(

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lmhld_nb import terrain
-from lmhld_nb.terrain import Array
+from lmhld_nb.twin import terrain
+from lmhld_nb.twin.terrain import Array
 
 GAP = 2
 """Pixels kept free around a landslide, so that neighbours never merge under 8-connectivity."""

@@ -12,9 +12,9 @@ from rasterio import features
 from scipy import ndimage, sparse
 from scipy.sparse import csgraph
 
-from lmhld_nb import terrain
-from lmhld_nb.terrain import Array
-from lmhld_nb.twin_areas import AreaRecipe
+from lmhld_nb.twin import terrain
+from lmhld_nb.twin.areas import AreaRecipe
+from lmhld_nb.twin.terrain import Array
 
 CLASSES = ("", "bare field", "crop", "stubble", "quarry", "gravel", "water", "road", "roof")
 Shape = tuple[int, int]

@@ -1,7 +1,7 @@
 """The synthetic twin of LMHLD: seven areas of made-up terrain, landslides and imagery, from one seed.
 
 Every scene is an image, its elevation and its landslide polygons, made from nothing but the recipe of its area
-(``twin_areas``) and random numbers of its own, so that a scene is the same whatever else is made beside it.
+(``areas``) and random numbers of its own, so that a scene is the same whatever else is made beside it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from rasterio.transform import Affine, from_origin
 from rasterio.warp import transform as reproject
 from tqdm import tqdm
 
-from lmhld_nb import config, runout, terrain, twin_cover, twin_image
+from lmhld_nb import config
 from lmhld_nb.scenes import BANDS, Scene
-from lmhld_nb.twin_areas import AREAS, AreaRecipe
+from lmhld_nb.twin import cover, image, runout, terrain
+from lmhld_nb.twin.areas import AREAS, AreaRecipe
 
 __all__ = ["AREAS", "TWIN_VERSION", "AreaRecipe", "TwinSpec", "make", "make_scene", "plan", "target_patches"]
 
@@ -183,7 +184,7 @@ class Layout:
     valid: NDArray[np.bool_]
     step: int
     height: terrain.Array
-    valley: twin_cover.Valleys
+    valley: cover.Valleys
     tile: terrain.Array
     rough: terrain.Array
     slides: runout.Slides
@@ -203,8 +204,8 @@ def lay_out(task: SceneTask) -> Layout:
     )
     cell = recipe.resolution_m * shape[0] / cells[0]
     relief = terrain.carve(ground, cells, cell, recipe.mean_slope, recipe.ruggedness)
-    valley = twin_cover.valleys(relief, coarse, CELLS_PER_PATCH, recipe.river)
-    height = twin_cover.floodplain(terrain.resize(relief.height, coarse), valley)
+    valley = cover.valleys(relief, coarse, CELLS_PER_PATCH, recipe.river)
+    height = cover.floodplain(terrain.resize(relief.height, coarse), valley)
     height += np.float32(recipe.base_m) - height.min()
     rough = terrain.spread(events, tile, shape)
     slides = _place_slides(events, recipe, height, valley, step, valid, rough)
@@ -218,18 +219,16 @@ def make_scene(folder: Path, task: SceneTask) -> None:
     shape = (scene.valid.shape[0], scene.valid.shape[1])
     cover_rng, sensor, fine = _streams(task)[2:]
     dem = _surface(fine, recipe, scene, shape)
-    cover = twin_cover.draw_cover(
-        cover_rng, recipe, scene.height, scene.valley, scene.step, shape, scene.rough
-    )
-    image = twin_image.expose(
-        sensor, recipe, dem, scene.height, scene.step, cover, scene.slides, scene.tile, scene.valid
+    drawn = cover.draw_cover(cover_rng, recipe, scene.height, scene.valley, scene.step, shape, scene.rough)
+    pixels = image.expose(
+        sensor, recipe, dem, scene.height, scene.step, drawn, scene.slides, scene.tile, scene.valid
     )
     where = _georeference(recipe, task)
     image_path, dem_path, polygon_path = _paths(folder, task)
     _write_polygons(polygon_path, scene.slides, recipe, where)
     _write_raster(dem_path, dem[None], recipe, where, ("elevation",), {"SYNTHETIC": "yes"}, None)
     tags = {"TWIN": task.stamp, "SENSOR": f"synthetic, after {recipe.sensor}", "SYNTHETIC": "yes"}
-    _write_raster(image_path, image, recipe, where, BANDS, tags, NODATA)
+    _write_raster(image_path, pixels, recipe, where, BANDS, tags, NODATA)
 
 
 def _streams(task: SceneTask) -> list[np.random.Generator]:
@@ -264,7 +263,7 @@ def _place_slides(
     rng: np.random.Generator,
     recipe: AreaRecipe,
     height: terrain.Array,
-    valley: twin_cover.Valleys,
+    valley: cover.Valleys,
     step: int,
     valid: NDArray[np.bool_],
     rough: terrain.Array,

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lmhld_nb import terrain
-from lmhld_nb.runout import Slides
-from lmhld_nb.terrain import Array
-from lmhld_nb.twin_areas import COVERS, AreaRecipe
-from lmhld_nb.twin_cover import CLASSES, Cover, Shape
+from lmhld_nb.twin import terrain
+from lmhld_nb.twin.areas import COVERS, AreaRecipe
+from lmhld_nb.twin.cover import CLASSES, Cover, Shape
+from lmhld_nb.twin.runout import Slides
+from lmhld_nb.twin.terrain import Array
 
 
 def expose(

@@ -1,0 +1,51 @@
+"""What the benchmarks share: tasks in processes of their own, and where tables go."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from lmhld_nb.config import ROOT, workdir
+from lmhld_nb.hardware import cpu_name
+
+RESULTS = ROOT / "benchmarks" / "results"
+SCRATCH = workdir() / "build" / "bench"
+
+
+def measured(module: str, task: str, *arguments: str) -> dict[str, float]:
+    """Run ``TASKS[task](*arguments)`` of a benchmark in a fresh process: seconds, peak_mb and what it returns."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", "--task", task, *arguments]
+    child = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+    return json.loads(child.stdout.splitlines()[-1])
+
+
+def run_task(tasks: dict[str, Callable[..., dict[str, float]]], name: str, arguments: list[str]) -> None:
+    """Do one task and print what was measured as JSON (the child's side of `measured`)."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.perf_counter()
+    found = tasks[name](*arguments)
+    seconds = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({**found, "seconds": seconds, "peak_mb": peak / 1024, "start_mb": before / 1024}))
+
+
+def save(table: pd.DataFrame, name: str) -> Path:
+    """Write a table with the hardware in its name, and print it."""
+    hardware = re.sub(r"[^A-Za-z0-9]+", "-", cpu_name()).strip("-").lower()
+    path = RESULTS / f"{name}--{hardware}.csv"
+    RESULTS.mkdir(exist_ok=True)
+    table.assign(hardware=cpu_name(), python=platform.python_version()).to_csv(
+        path, index=False, float_format="%.4g"
+    )
+    print(table.to_string(index=False, float_format=lambda value: f"{value:.3g}"))
+    print(f"→ {path.relative_to(ROOT)}")
+    return path
