@@ -41,14 +41,22 @@ class Batches:
         return batches
 
 
-def load_split(patch_sets: Sequence[PatchSet], split: str, device: torch.device) -> Batches:
-    """Load one split of several PatchSets, z-scored with each area's own training statistics."""
+def load_split(
+    patch_sets: Sequence[PatchSet], split: str, device: torch.device, normalise: str = "area"
+) -> Batches:
+    """Load one split of several PatchSets, z-scored band by band.
+
+    Args:
+        patch_sets: of one or more areas.
+        split: ``train``, ``val`` or ``test``.
+        device: where the batches shall lie.
+        normalise: ``area`` with the statistics of each area's training patches, ``scene`` with those of the scene
+            each patch is from.
+    """
     by_size: dict[int, list[tuple[Tensor, Tensor, np.ndarray]]] = {}
     for patches in patch_sets:
         numbers = patches.where(split)
-        mean = np.asarray(patches.mean, np.float32)[:, None, None]
-        std = np.asarray(patches.std, np.float32)[:, None, None]
-        images = torch.from_numpy((patches.images[numbers].astype(np.float32) - mean) / std)
+        images = torch.from_numpy(normalised(patches, numbers, normalise))
         masks = torch.from_numpy(patches.masks[numbers].astype(np.float32))[:, None]
         areas = np.full(len(numbers), patches.spec.area)
         by_size.setdefault(patches.spec.size, []).append((images, masks, areas))
@@ -61,6 +69,19 @@ def load_split(patch_sets: Sequence[PatchSet], split: str, device: torch.device)
         [torch.cat([masks for _, masks, _ in group]).to(device) for group in groups],
         [np.concatenate([areas for _, _, areas in group]) for group in groups],
     )
+
+
+def normalised(patches: PatchSet, numbers: np.ndarray, normalise: str) -> np.ndarray:
+    """Return patches as (n, bands, size, size) float32, z-scored as `load_split` says."""
+    if normalise == "area":
+        mean, std = (np.asarray(values)[None] for values in (patches.mean, patches.std))
+    else:
+        names = patches.index["scene"].to_numpy()[numbers]
+        mean, std = (np.array([patches.scene_statistics[name][k] for name in names]) for k in (0, 1))
+    shape = (-1, len(patches.spec.bands), 1, 1)
+    scaled = patches.images[numbers].astype(np.float32) - mean.reshape(shape).astype(np.float32)
+    scaled /= std.reshape(shape).astype(np.float32)
+    return scaled
 
 
 def augment(images: Tensor, masks: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:

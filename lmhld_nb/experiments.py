@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from lmhld_nb import evaluation, paper, patches, runs, scenes, sources
+from lmhld_nb.batches import normalised
 from lmhld_nb.config import UserError
 from lmhld_nb.evaluation import Threshold
 from lmhld_nb.patches import PatchSet, PatchSpec
@@ -247,22 +248,21 @@ def examples(finished: Sequence[Run]) -> dict[str, tuple[np.ndarray, np.ndarray,
     for run in finished:
         (part,) = runs.patch_sets(run.spec, progress=False)
         area = part.spec.area
+        tests = part.index.iloc[part.where("test")].sort_values("share")
+        number = int(tests.index[len(tests) // 2])
         if area not in shown:
-            tests = part.index.iloc[part.where("test")].sort_values("share")
-            number = int(tests.index[len(tests) // 2])
             shown[area] = (np.asarray(part.images[number]), np.asarray(part.masks[number]) == 1, {})
-        image, _, by_model = shown[area]
+        by_model = shown[area][2]
         if run.spec.model not in by_model:
-            by_model[run.spec.model] = predict(run, part, image)
+            by_model[run.spec.model] = predict(run, part, number)
     return shown
 
 
-def predict(run: Run, part: PatchSet, image: np.ndarray) -> np.ndarray:
-    """Return where a run predicts landslide (probability over 0.5) in one patch (bands, rows, cols) of its area."""
-    mean, std = (np.asarray(values, np.float32)[:, None, None] for values in (part.mean, part.std))
-    scaled = torch.from_numpy((image.astype(np.float32) - mean) / std)
+def predict(run: Run, part: PatchSet, number: int) -> np.ndarray:
+    """Return where a run predicts landslide (probability over 0.5) in one patch of ``part``, (rows, cols) bool."""
+    scaled = torch.from_numpy(normalised(part, np.array([number]), run.spec.recipe.normalise))
     with torch.inference_mode():
-        return (run.model()(scaled[None])[0, 0] > 0).numpy()
+        return (run.model()(scaled)[0, 0] > 0).numpy()
 
 
 def area_scenes(profile: Profile, dataset: DataSet) -> dict[str, tuple[scenes.Scene, ...]]:

@@ -26,6 +26,7 @@ from lmhld_nb import rasters, runs, scenes
 from lmhld_nb.config import UserError, atomic_path
 from lmhld_nb.evaluation import Confusion
 from lmhld_nb.hardware import choose_device
+from lmhld_nb.patches import mean_and_std
 from lmhld_nb.rasters import Window
 from lmhld_nb.scenes import Image, Scene
 
@@ -204,9 +205,8 @@ def scene_statistics(image: Image, bands: tuple[str, ...], strips: int = 64) -> 
         raise UserError(
             f"{image.scene.image}: every pixel is no data; check the file and its `nodata:` value"
         )
-    mean = sums / count
-    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
-    return mean.astype(np.float32), np.where(std > 0, std, 1).astype(np.float32)
+    mean, std = mean_and_std(sums, squares, count)
+    return np.asarray(mean, np.float32), np.asarray(std, np.float32)
 
 
 def _predicted_rows(

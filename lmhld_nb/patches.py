@@ -74,6 +74,7 @@ class PatchSet:
         dropped: windows removed, by reason: ``edge`` (reaches over the scene's edge), ``nodata`` (touches
             no-data or unlabelled pixels), ``share`` (less landslide than ``min_share``). Each counts once.
         mean, std: of each band over the training patches, in stored units.
+        scene_statistics: mean and std of each band over the valid pixels of each scene.
     """
 
     spec: PatchSpec
@@ -82,6 +83,7 @@ class PatchSet:
     dropped: dict[str, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    scene_statistics: dict[str, tuple[tuple[float, ...], tuple[float, ...]]]
 
     @cached_property
     def images(self) -> np.ndarray:
@@ -223,6 +225,7 @@ def load(spec: PatchSpec) -> PatchSet:
             record["dropped"],
             tuple(record["mean"]),
             tuple(record["std"]),
+            {name: (tuple(mean), tuple(std)) for name, (mean, std) in record["scenes"].items()},
         )
     except FileNotFoundError:
         raise UserError(f"{spec.folder}: no such patches; make them with `lmhld run`") from None
@@ -234,6 +237,7 @@ def _write_patches(spec: PatchSpec, area_scenes: list[Scene], folder: Path, prog
     counts = {"windows": 0, "edge": 0, "nodata": 0, "share": 0}
     rows: list[dict[str, object]] = []
     sums: list[np.ndarray] = []
+    statistics: dict[str, tuple[list[float], list[float]]] = {}
     shape = (len(spec.bands), spec.size, spec.size)
     bar = tqdm(
         area_scenes, desc=f"cut {spec.area} {spec.size} px", unit="scene", disable=not progress, leave=False
@@ -243,7 +247,7 @@ def _write_patches(spec: PatchSpec, area_scenes: list[Scene], folder: Path, prog
         _NpyWriter(folder / "masks.npy", shape[1:]) as masks,
     ):
         for scene in bar:
-            for patch, mask, row in _scene_patches(scene, spec, counts):
+            for patch, mask, row in _scene_patches(scene, spec, counts, statistics):
                 images.append(patch)
                 masks.append(mask)
                 rows.append(row)
@@ -262,32 +266,48 @@ def _write_patches(spec: PatchSpec, area_scenes: list[Scene], folder: Path, prog
     index.to_csv(folder / "index.csv", index=False, float_format="%.6f")
     train = np.array(sums)[(index["split"] == "train").to_numpy()].sum(axis=0)
     pixels = int((index["split"] == "train").sum()) * spec.size**2
-    mean = train[0] / pixels
-    std = np.sqrt(np.maximum(train[1] / pixels - mean**2, 0))
+    mean, std = mean_and_std(train[0], train[1], pixels)
     record = {
         "spec": spec.model_dump(mode="json"),
         "windows": counts.pop("windows"),
         "dropped": counts,
-        "mean": mean.tolist(),
-        # A constant band carries nothing: 1 keeps the division harmless.
-        "std": np.where(std > 0, std, 1.0).tolist(),
+        "mean": mean,
+        "std": std,
+        "scenes": {name: statistics[name] for name in index["scene"].unique()},
     }
     write_json(folder / "patchset.json", record)
 
 
+def mean_and_std(total: np.ndarray, squares: np.ndarray, count: int) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation of each band from its sum and its sum of squares over ``count`` pixels.
+
+    A constant band gets the deviation 1: it carries nothing, and dividing by 1 does no harm.
+    """
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    return mean.tolist(), np.where(std > 1e-9 * np.abs(mean), std, 1.0).tolist()
+
+
 def _scene_patches(
-    scene: Scene, spec: PatchSpec, counts: dict[str, int]
+    scene: Scene,
+    spec: PatchSpec,
+    counts: dict[str, int],
+    statistics: dict[str, tuple[list[float], list[float]]],
 ) -> Iterator[tuple[np.ndarray, np.ndarray, dict[str, object]]]:
     """Yield the kept patches of a scene, counting what is dropped."""
     size = spec.size
     # About 512 rows at once: as tall as the usual GeoTIFF tile, a whole number of windows.
     height = size * max(1, 512 // size)
     with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
-        seen = False
+        # A large scene's statistics need no more than every 8th pixel of every 8th row.
+        step = 8 if max(image.shape) > 2048 else 1
+        seen, total, squares = 0, np.zeros(len(spec.bands)), np.zeros(len(spec.bands))
         for strip in scenes.strips(image.shape, height):
             values, codes = image.read(strip, spec.bands), labels.read(strip)
             valid = image.valid(values)
-            seen |= bool(valid.any())
+            pixels = values[:, ::step, ::step][:, valid[::step, ::step]].astype(np.float64)
+            seen += pixels.shape[1]
+            total, squares = total + pixels.sum(axis=1), squares + (pixels**2).sum(axis=1)
             reason, share = classify_windows(codes, valid, size, spec.min_share)
             counts["windows"] += reason.size
             for name in ("edge", "nodata", "share"):
@@ -305,6 +325,7 @@ def _scene_patches(
                 yield values[(slice(None), *part)], codes[part], row
         if not seen:
             raise UserError(f"{scene.image}: every pixel is no data; check the file and its `nodata:` value")
+        statistics[scene.name] = mean_and_std(total, squares, seen)
 
 
 def _nothing_left(spec: PatchSpec, counts: dict[str, int]) -> str:

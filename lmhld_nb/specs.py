@@ -24,6 +24,7 @@ class Recipe(Strict):
         loss: ``bce`` on logits, or ``dice_bce``, its mean with soft Dice.
         augment: random flips and quarter turns.
         keep: test the epoch of ``best`` validation F1, or the ``last``.
+        normalise: z-score with the statistics of the ``area``'s training patches, or of each ``scene``.
         precision: ``fp32``, or ``bf16`` (autocast).
     """
 
@@ -36,6 +37,7 @@ class Recipe(Strict):
     loss: Literal["bce", "dice_bce"] = "bce"
     augment: bool = False
     keep: Literal["best", "last"] = "best"
+    normalise: Literal["area", "scene"] = "area"
     precision: Literal["fp32", "bf16"] = "fp32"
 
 

@@ -119,7 +119,9 @@ def train(
     )
     best = {name: value.clone() for name, value in model.state_dict().items()}
     state = restore(folder / "checkpoint.safetensors", model, optimiser, best)
-    training, validation = (load_split(patch_sets, split, place) for split in ("train", "val"))
+    training, validation = (
+        load_split(patch_sets, split, place, recipe.normalise) for split in ("train", "val")
+    )
 
     def save() -> None:
         save_checkpoint(folder / "checkpoint.safetensors", model, optimiser, best, state)
@@ -231,13 +233,14 @@ def _finish(
     state: State,
     place: torch.device,
 ) -> dict[str, object]:
-    counts, loss = score(model, load_split(patch_sets, "test", place), spec.recipe)
+    counts, loss = score(model, load_split(patch_sets, "test", place, spec.recipe.normalise), spec.recipe)
     total = sum(counts.values(), Confusion(0, 0, 0, 0))
     card = {
         "run_id": spec.run_id,
         "model": spec.model,
         "width": spec.width,
         "bands": list(spec.bands),
+        "normalise": spec.recipe.normalise,
         "areas": {
             part.area: {"patch_size": part.size, "mean": list(patches.mean), "std": list(patches.std)}
             for part, patches in zip(spec.data, patch_sets, strict=True)
