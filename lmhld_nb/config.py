@@ -112,17 +112,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
             shutil.rmtree(path)
         temporary.replace(path)
     except OSError as error:
-        if error.errno is None:
-            raise
-        reason = os.strerror(error.errno).lower()
-        raise UserError(
-            f"{path}: cannot be written ({reason}); free space or choose another folder"
-        ) from error
+        raise cannot_write(path, error) from error
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: OSError) -> UserError:
+    """Return the error to raise where the system refuses to write ``path``."""
+    reason = os.strerror(error.errno).lower() if error.errno else " ".join(str(error).split())
+    return UserError(f"{path}: cannot be written ({reason}); free space or choose another folder")
 
 
 def write_json(path: Path, content: object) -> None:

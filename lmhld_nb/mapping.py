@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ from tqdm.auto import tqdm
 
 import lmhld_nb
 from lmhld_nb import rasters, runs, scenes
-from lmhld_nb.config import UserError, atomic_path
+from lmhld_nb.config import UserError, cannot_write
 from lmhld_nb.evaluation import Confusion
 from lmhld_nb.hardware import choose_device
 from lmhld_nb.patches import mean_and_std
@@ -32,6 +33,7 @@ from lmhld_nb.scenes import Image, Scene
 
 NO_PROBABILITY = -1.0
 NO_LABEL = 255
+REPORT = "map.json"  # written last: without it a map is not finished
 
 
 def map_scene(
@@ -136,7 +138,7 @@ def map_scene(
             "lmhld_nb": lmhld_nb.__version__,
             "torch": torch.__version__,
         }
-        (folder / "map.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        (folder / REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return report
 
 
@@ -178,12 +180,15 @@ def _all_or_nothing(out: Path) -> Iterator[Path]:
 
     Files of other names in ``out`` are left alone.
     """
-    with atomic_path(out / "map") as folder:
-        folder.mkdir()
-        yield folder
-        for path in sorted(folder.iterdir(), key=lambda path: path.suffix == ".json"):
-            path.replace(out / path.name)
-        folder.rmdir()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".map-", dir=out) as temporary:
+            yield Path(temporary)
+            (out / REPORT).unlink(missing_ok=True)
+            for path in sorted(Path(temporary).iterdir(), key=lambda path: path.name == REPORT):
+                path.replace(out / path.name)
+    except OSError as error:
+        raise cannot_write(out, error) from error
 
 
 def scene_statistics(image: Image, bands: tuple[str, ...], strips: int = 64) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 
 from lmhld_nb import scenes, splits
-from lmhld_nb.config import Strict, UserError, atomic_path, data_dir, write_json
+from lmhld_nb.config import Strict, UserError, atomic_path, cannot_write, data_dir, write_json
 from lmhld_nb.scenes import Scene
 
 SIZES = (32, 64, 128, 224, 256)
@@ -198,9 +198,7 @@ def cut(spec: PatchSpec, area_scenes: Iterable[Scene], progress: bool = True) ->
         lock = FileLock(folder.parent / f".{folder.name}.lock")
         lock.acquire()
     except OSError as error:
-        raise UserError(
-            f"{folder.parent}: cannot be written ({error.strerror}); choose another folder with LMHLD_DATA"
-        ) from error
+        raise cannot_write(folder.parent, error) from error
     with lock:
         if not (folder / "patchset.json").is_file():
             with atomic_path(folder) as temporary:

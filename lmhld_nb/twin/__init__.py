@@ -47,6 +47,8 @@ class TwinSpec(config.Strict):
         seed: start of all random numbers.
         scale: share of LMHLD's own number of patches (Table 2) to reach; 1.0 is the whole of it.
         min_patches, max_patches: bounds on that number for each area; ``max_patches`` null is no bound.
+        max_megapixels: bound on the pixels in an area's patches, before the others; null is no bound. It keeps areas of
+            large patches from taking all of the time.
         areas: which of the seven areas to make.
         patches_per_scene: an area is split into scenes of about so many patches, which bounds memory.
     """
@@ -56,6 +58,7 @@ class TwinSpec(config.Strict):
     scale: float = Field(default=0.006, gt=0)
     min_patches: int = Field(default=40, ge=4)
     max_patches: int | None = Field(default=60, ge=4)
+    max_megapixels: float | None = Field(default=None, gt=0)
     areas: tuple[str, ...] = tuple(AREAS)
     patches_per_scene: int = Field(default=60, ge=4)
 
@@ -95,7 +98,11 @@ class SceneTask:
 def target_patches(spec: TwinSpec, area: str) -> int:
     """Return how many usable patches the area should have under ``spec``."""
     wanted = max(round(spec.scale * AREAS[area].patches), spec.min_patches)
-    return wanted if spec.max_patches is None else min(wanted, spec.max_patches)
+    if spec.max_patches is not None:
+        wanted = min(wanted, spec.max_patches)
+    if spec.max_megapixels is not None:
+        wanted = min(wanted, round(spec.max_megapixels * 1e6 / AREAS[area].patch ** 2))
+    return wanted
 
 
 def plan(spec: TwinSpec) -> list[SceneTask]:

@@ -1,0 +1,178 @@
+"""Real data through the same code: what a U-Net trained on a few real samples scores, against thresholding.
+
+    python -m benchmarks.real_samples          (make real)
+
+Reads the samples in the folder that LMHLD_SHARED_DATA names. Three cases:
+
+- Hokkaido 2018, 3 m, B-G-R: 128-pixel patches, trained on some tiles, tested on others;
+- Jinsha, 0.5 m, B-G-R: trained on scene A, scene C mapped whole, as `lmhld map` does, and scored against its mask;
+- Landslide4Sense, 10 m, B-G-R-NIR: 32-pixel patches.
+
+Each network is set beside the best single threshold, chosen on the very pixels it is scored on (no threshold can do
+better there). Small sample sets are dealt several times, and the counts of all deals are added up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from benchmarks import common
+from lmhld_nb import evaluation, experiments, mapping, patches, runs, scenes, sources
+from lmhld_nb.config import ROOT, UserError, workdir
+from lmhld_nb.evaluation import Confusion
+from lmhld_nb.hardware import cpu_name
+from lmhld_nb.patches import PatchSpec
+from lmhld_nb.specs import Recipe, RunSpec
+
+SHARED = Path(os.environ.get("LMHLD_SHARED_DATA", ROOT.parent / "shared" / "data"))
+BGR = ("blue", "green", "red")
+RECIPE = Recipe(batch_size=4, epochs=40, lr=0.02, gamma=0.95, momentum=0.9, augment=True, normalise="scene")
+NOTHING = Confusion(0, 0, 0, 0)
+Row = dict[str, object]
+
+
+def adopt(name: str, folder: str) -> sources.DataSet:
+    """Adopt a shared sample where it lies."""
+    return sources.get(name, SHARED / folder, progress=False)
+
+
+def dealt(name: str, dataset: sources.DataSet, base: PatchSpec, recipe: Recipe, deals: int) -> Row:
+    """Train and test on several deals of one area's patches; add up the counts."""
+    network, threshold, features = NOTHING, NOTHING, set()
+    seconds, kept, windows = 0.0, 0, 0
+    for seed in range(deals):
+        part = base.model_copy(update={"seed": seed})
+        run = train(RunSpec(model="unet", width=16, data=(part,), recipe=recipe, seed=seed))
+        network += Confusion(*(run.metrics["test"][name] for name in ("tp", "fp", "fn", "tn")))
+        rule = experiments.threshold_baseline(run)
+        threshold += rule.confusion
+        features.add(rule.feature)
+        seconds += run.metrics["seconds"]
+        cut = patches.load(part)
+        kept, windows = len(cut.index), cut.windows
+    return row(
+        name, dataset, base, kept, windows, seconds, network, threshold, "/".join(sorted(features)), deals
+    )
+
+
+def train(spec: RunSpec) -> runs.Run:
+    """Make a run on every core."""
+    return runs.make(spec, progress=True, threads=os.cpu_count() or 1)
+
+
+def row(
+    name: str, dataset: sources.DataSet, spec: PatchSpec, kept: int, windows: int, seconds: float, network: Confusion,
+    threshold: Confusion, feature: str, deals: int,
+) -> Row:  # fmt: skip
+    """Return a line of the table."""
+    return {
+        "case": name,
+        "data": dataset.title,
+        "bands": "-".join(band[0].upper() if band != "nir" else "NIR" for band in spec.bands),
+        "patch_px": spec.size,
+        "windows": windows,
+        "patches_kept": kept,
+        "deals": deals,
+        "seconds": round(seconds, 1),
+        "precision": network.precision,
+        "recall": network.recall,
+        "f1": network.f1,
+        "threshold_f1": threshold.f1,
+        "threshold_feature": feature,
+        "beats_threshold": network.f1 > threshold.f1,
+    }
+
+
+def hokkaido() -> Row:
+    """Train on some tiles, test on others: a tile of 256 pixels holds 2 × 2 patches, which stay together."""
+    dataset = adopt("hokkaido", "hokkaido-2018-3m-rgb")
+    spec = PatchSpec(dataset=dataset.name, fingerprint=dataset.fingerprint, area="hokkaido", size=128, bands=BGR,
+                     split="blocks", block=2, fractions=(0.6, 0.2, 0.2))  # fmt: skip
+    return dealt("hokkaido", dataset, spec, RECIPE, 3)
+
+
+def jinsha() -> Row:
+    """Train on scene A, map scene C."""
+    dataset = adopt("jinsha", "jinsha-uav-georef")
+    spec = PatchSpec(dataset=dataset.name, fingerprint=dataset.fingerprint, area="jinsha_a", size=128, bands=BGR,
+                     split="blocks", block=2, fractions=(0.7, 0.2, 0.1))  # fmt: skip
+    run = train(RunSpec(model="unet", width=16, data=(spec,), recipe=RECIPE))
+    (scene,) = dataset.scenes_of("jinsha_c")
+    began = time.perf_counter()
+    report = mapping.map_scene(
+        scene, run.folder / "weights.safetensors", workdir() / "build" / "real" / "jinsha_c"
+    )
+    seconds = run.metrics["seconds"] + time.perf_counter() - began
+    network = Confusion(*(report["scores"][name] for name in ("tp", "fp", "fn", "tn")))
+    values, labels, valid = scenes.read_all(scene, BGR)
+    known = np.where(valid, labels, 255)
+    rule = evaluation.best_threshold(values[None], known[None], BGR)
+    cut = patches.load(spec)
+    return row(
+        "jinsha A → C",
+        dataset,
+        spec,
+        len(cut.index),
+        cut.windows,
+        seconds,
+        network,
+        rule.confusion,
+        rule.feature,
+        1,
+    )
+
+
+def landslide4sense() -> Row:
+    """Train and test on windows of the competition's patches."""
+    dataset = adopt("landslide4sense", "landslide4sense-samples")
+    spec = PatchSpec(dataset=dataset.name, fingerprint=dataset.fingerprint, area="landslide4sense", size=32,
+                     fractions=(0.7, 0.1, 0.2))  # fmt: skip
+    return dealt(
+        "landslide4sense", dataset, spec, RECIPE.model_copy(update={"epochs": 120, "gamma": 0.97}), 6
+    )
+
+
+CASES: dict[str, Callable[[], Row]] = {
+    "hokkaido": hokkaido,
+    "jinsha": jinsha,
+    "landslide4sense": landslide4sense,
+}
+
+
+def main() -> None:
+    """Run the cases, print, store."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--case", choices=CASES, help="only this one (prints, stores nothing)")
+    options = parser.parse_args()
+    if not SHARED.is_dir():
+        raise SystemExit(f"{SHARED}: no such folder; set LMHLD_SHARED_DATA to the folder of the real samples")
+    try:
+        rows = [make() for name, make in CASES.items() if options.case in (None, name)]
+    except UserError as error:
+        raise SystemExit(str(error)) from None
+    table = pd.DataFrame(rows)
+    print(
+        table.drop(columns=["data", "windows"]).to_string(
+            index=False, float_format=lambda value: f"{value:.4f}"
+        )
+    )
+    if options.case is None:
+        path = common.RESULTS / "real-samples.csv"
+        table.assign(hardware=cpu_name(), torch=torch.__version__).to_csv(
+            path, index=False, float_format="%.4f"
+        )
+        print(f"→ {path.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
