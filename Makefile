@@ -37,8 +37,7 @@ test: env  ## unit tests, then the chapters against their references
 	$(BIN)/python -m pytest --nbval-lax --nbval-sanitize-with $(REFERENCE)/sanitize.cfg $(REFERENCE)
 
 reference: smoke  ## remake the references that `make test` compares chapters with
-	rm -f $(REFERENCE)/*.ipynb
-	cp build/smoke/*.ipynb $(REFERENCE)/
+	$(BIN)/python -c "from pathlib import Path; from lmhld_nb import book; book.references('smoke', Path('$(REFERENCE)'))"
 
 # --update keeps the outputs and drops the cell that papermill injects.
 notebooks: env  ## refresh notebooks/*.ipynb from the chapters that `lmhld book mini` executed

@@ -44,17 +44,20 @@ def adopt(name: str, folder: str) -> sources.DataSet:
     return sources.get(name, SHARED / folder, progress=False)
 
 
-def dealt(name: str, dataset: sources.DataSet, base: PatchSpec, recipe: Recipe, deals: int) -> Row:
+def dealt(
+    name: str, dataset: sources.DataSet, base: PatchSpec, recipe: Recipe, width: int, deals: int
+) -> Row:
     """Train and test on several deals of one area's patches; add up the counts."""
     network, threshold, features = NOTHING, NOTHING, set()
-    seconds, kept, windows = 0.0, 0, 0
+    seconds, kept, windows, won = 0.0, 0, 0, 0
     for seed in range(deals):
         part = base.model_copy(update={"seed": seed})
-        run = train(RunSpec(model="unet", width=16, data=(part,), recipe=recipe, seed=seed))
+        run = train(RunSpec(model="unet", width=width, data=(part,), recipe=recipe, seed=seed))
         network += Confusion(*(run.metrics["test"][name] for name in ("tp", "fp", "fn", "tn")))
         rule = experiments.threshold_baseline(run)
         threshold += rule.confusion
         features.add(rule.feature)
+        won += run.metrics["test"]["f1"] > rule.confusion.f1
         seconds += run.metrics["seconds"]
         cut = patches.load(part)
         kept, windows = len(cut.index), cut.windows
@@ -70,7 +73,7 @@ def train(spec: RunSpec) -> runs.Run:
 
 def row(
     name: str, dataset: sources.DataSet, spec: PatchSpec, kept: int, windows: int, seconds: float, network: Confusion,
-    threshold: Confusion, feature: str, deals: int,
+    threshold: Confusion, feature: str, deals: int, won: int,
 ) -> Row:  # fmt: skip
     """Return a line of the table."""
     return {
@@ -81,6 +84,7 @@ def row(
         "windows": windows,
         "patches_kept": kept,
         "deals": deals,
+        "deals_won": won,
         "seconds": round(seconds, 1),
         "precision": network.precision,
         "recall": network.recall,
@@ -96,7 +100,7 @@ def hokkaido() -> Row:
     dataset = adopt("hokkaido", "hokkaido-2018-3m-rgb")
     spec = PatchSpec(dataset=dataset.name, fingerprint=dataset.fingerprint, area="hokkaido", size=128, bands=BGR,
                      split="blocks", block=2, fractions=(0.6, 0.2, 0.2))  # fmt: skip
-    return dealt("hokkaido", dataset, spec, RECIPE, 3)
+    return dealt("hokkaido", dataset, spec, RECIPE, 16, 3)
 
 
 def jinsha() -> Row:
@@ -127,6 +131,7 @@ def jinsha() -> Row:
         rule.confusion,
         rule.feature,
         1,
+        int(network.f1 > rule.confusion.f1),
     )
 
 
@@ -134,10 +139,12 @@ def landslide4sense() -> Row:
     """Train and test on windows of the competition's patches."""
     dataset = adopt("landslide4sense", "landslide4sense-samples")
     spec = PatchSpec(dataset=dataset.name, fingerprint=dataset.fingerprint, area="landslide4sense", size=32,
-                     fractions=(0.7, 0.1, 0.2))  # fmt: skip
-    return dealt(
-        "landslide4sense", dataset, spec, RECIPE.model_copy(update={"epochs": 120, "gamma": 0.97}), 6
+                     fractions=(0.6, 0.2, 0.2))  # fmt: skip
+    # 15 patches to train on: a narrower network, larger batches, and Dice, which counts what F1 does.
+    recipe = RECIPE.model_copy(
+        update={"batch_size": 8, "lr": 0.1, "gamma": 0.97, "loss": "dice_bce", "weight_decay": 1e-3}
     )
+    return dealt("landslide4sense", dataset, spec, recipe, 8, 6)
 
 
 CASES: dict[str, Callable[[], Row]] = {

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -41,7 +42,8 @@ def chapters(only: str | None = None) -> list[Path]:
 def execute(source: Path, target: Path, parameters: dict[str, object]) -> None:
     """Execute one chapter (.py or .ipynb) into ``target``; what it holds is whole or it is not there.
 
-    The kernel talks over IPC: no port can be taken twice by chapters executed side by side.
+    The kernel talks over IPC through sockets in a folder of its own, so that chapters executed side by side can take
+    neither each other's ports nor each other's sockets.
 
     Raises:
         UserError: a parameter is unknown to the chapter, or a cell failed (names chapter and error; the broken
@@ -59,12 +61,12 @@ def execute(source: Path, target: Path, parameters: dict[str, object]) -> None:
     config = Config()
     config.KernelManager.transport = "ipc"
     try:
-        with atomic_path(target) as temporary:
+        with tempfile.TemporaryDirectory(prefix="lmhld-") as sockets, atomic_path(target) as temporary:
+            config.KernelManager.ip = f"{sockets}/kernel"
             try:
                 papermill.execute_notebook(
                     str(plain), str(temporary), parameters, cwd=str(ROOT / "notebooks"), progress_bar=False,
-                    config=config, request_save_on_cell_execute=False,
-                    start_timeout=300,
+                    config=config, request_save_on_cell_execute=False, start_timeout=300,
                 )  # fmt: skip
             except PapermillExecutionError as error:
                 shutil.copy(temporary, failed)
@@ -167,6 +169,18 @@ def site(profile: str) -> Path:
     if child.returncode != 0:
         raise UserError(f"web edition: {' '.join(child.stderr.split())[-300:]}")
     return target
+
+
+def references(profile: str, folder: Path) -> None:
+    """Replace the notebooks in ``folder`` by a profile's executed chapters, with the outputs of checked cells alone."""
+    for old in folder.glob("*.ipynb"):
+        old.unlink()
+    for source in chapters():
+        notebook = nbformat.read(workdir() / "build" / profile / f"{source.stem}.ipynb", as_version=4)
+        for cell in notebook.cells:
+            if cell.cell_type == "code" and "nbval-check-output" not in cell.metadata.get("tags", []):
+                cell.outputs = []
+        nbformat.write(notebook, folder / f"{source.stem}.ipynb")
 
 
 def _tidy(path: Path) -> None:

@@ -42,8 +42,20 @@ def save(
         if momentum is not None:
             tensors[f"momentum/{name}"] = momentum
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    write_tensors(path, tensors, {"state": json.dumps(vars(state))})
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file, atomically.
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full.
+    """
     with atomic_path(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary, metadata={"state": json.dumps(vars(state))})
+        try:
+            safetensors.torch.save_file(tensors, temporary, metadata=metadata)
+        except safetensors.SafetensorError as error:
+            raise OSError(str(error)) from error  # a full disk has no errno there
 
 
 def restore(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, best: dict[str, Tensor]) -> State:

@@ -5,6 +5,7 @@ Torch and GDAL are imported inside the commands, so that ``--help`` answers at o
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ from typing import Annotated
 import typer
 
 from lmhld_nb import __version__
-from lmhld_nb.config import UserError, runs_dir
+from lmhld_nb.config import Interrupted, UserError, runs_dir
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 data = typer.Typer(no_args_is_help=True, help="List, get and check data sets.")
@@ -100,7 +101,7 @@ def run(
     profile: ProfileName,
     experiment: Annotated[int | None, typer.Option(help="only this experiment")] = None,
     workers: Annotated[
-        int | None, typer.Option(help="trainings side by side; default: one a core, or 1 on a GPU")
+        int | None, typer.Option(min=1, help="trainings side by side; default: one a core, or 1 on a GPU")
     ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
@@ -184,7 +185,7 @@ def map_(
     if (run_id is None) == (weights is None):
         raise UserError("map: give either --run RUN_ID or --weights FILE")
     chosen = weights or runs_dir() / str(run_id) / "weights.safetensors"
-    described = mapping.scene_of_file(scene, tuple(bands.split(",")) if bands else None, nodata, truth)
+    described = mapping.scene_of_file(scene, tuple(band.strip() for band in bands.split(",")) if bands else None, nodata, truth)
     report = mapping.map_scene(
         described, chosen, out, threshold, min_area_px=min_area_px, device=device, progress=not quiet
     )
@@ -208,18 +209,47 @@ def doctor() -> None:
 
 
 def main() -> None:
-    """Run the command; bad input ends in one line on stderr and exit code 2."""
+    """Run the command; bad input ends in one line on stderr and exit code 2, an interruption in one and 130 or 143."""
     debug = "--debug" in sys.argv
+    signals: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        signals.append(number)
+        raise KeyboardInterrupt
+
+    # SIGTERM ends a command as Ctrl-C does: temporary files go, workers are stopped.
+    signal.signal(signal.SIGTERM, stop)
     try:
-        app()
-    except UserError as error:
+        sys.exit(app(standalone_mode=False) or 0)
+    except (UserError, _UsageError) as error:
         if debug:
             raise
-        typer.echo(f"lmhld: {' '.join(str(error).split())}", err=True)
+        _tell(error)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("lmhld: interrupted; the same command goes on where it stopped", err=True)
-        sys.exit(130)
+    except OSError as error:
+        # Files that the operating system refuses are no bug either, wherever they were met.
+        if debug or error.filename is None:
+            raise
+        _tell(f"{error.filename}: {(error.strerror or str(error)).lower()}; check the path and its permissions")
+        sys.exit(2)
+    except (Interrupted, KeyboardInterrupt, typer.Abort) as error:
+        if debug:
+            raise
+        _tell("interrupted; the same command goes on where it stopped")
+        sys.exit(143 if signals or isinstance(error, Interrupted) else 130)
+
+
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer does not export it by itself
+
+
+def _tell(error: object) -> None:
+    text = str(error)
+    if isinstance(error, _UsageError):
+        message, context = error.format_message(), getattr(error, "ctx", None)  # type: ignore[attr-defined]
+        if not message:  # a command without arguments has shown its help
+            return
+        text = f"{message.rstrip('.')}; see `{context.command_path if context else 'lmhld'} --help`"
+    typer.echo(f"lmhld: {' '.join(text.split())}", err=True)
 
 
 if __name__ == "__main__":

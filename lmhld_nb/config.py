@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 class UserError(Exception):
     """Bad input, told in one line that names the file or key and the next step (exit code 2)."""
+
+
+class Interrupted(Exception):
+    """Work was asked to stop (SIGTERM) and has kept what the same command needs to go on."""
 
 
 class Strict(BaseModel):
@@ -61,23 +66,43 @@ def read_yaml(path: Path, schema: type[StrictT]) -> StrictT:
         UserError: the file is missing, is not YAML, or has an unknown key or a wrong type.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not readable as YAML ({_one_line(error)})") from None
     try:
-        return schema.model_validate_json(json.dumps(raw))
-    except TypeError as error:
+        plain = json.dumps(raw)
+    except (TypeError, ValueError) as error:
         raise UserError(f"{path}: {_one_line(error)}; use plain numbers, texts and lists") from None
+    try:
+        return schema.model_validate_json(plain)
     except ValidationError as error:
         raise UserError(f"{path}: {explain(error)}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, made to refuse a key that stands twice (YAML's own takes the last in silence)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key '{key.value}' stands there twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def explain(error: ValidationError) -> str:
     """Turn pydantic's report into one line that names the first wrong key and the mend."""
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"]) or "(top level)"
+    # Where a key may be of several types, pydantic adds the type it tried: no word the user wrote.
+    words = [str(part) for part in first["loc"] if not re.match(r"literal\[|constrained-", str(part))]
+    key = ".".join(words) or "(top level)"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         return f"unknown key '{key}'{more}; remove it or correct its spelling"
@@ -85,7 +110,7 @@ def explain(error: ValidationError) -> str:
         return f"key '{key}' is missing{more}"
     value = first.get("input")
     hint = ""
-    if isinstance(value, str) and first["type"] in {"float_type", "int_type"}:
+    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", value, re.IGNORECASE):
         hint = " (YAML reads 1e-3 as text: write 1.0e-3)"
     return f"key '{key}' = {value!r}: {first['msg'].lower()}{hint}{more}"
 
@@ -116,8 +141,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        elif temporary.exists():
+            temporary.unlink()
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:

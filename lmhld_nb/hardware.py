@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ def choose_device(device: str) -> str:
     """Turn ``auto`` into ``cuda`` where there is a GPU, else ``cpu``.
 
     Raises:
-        UserError: ``cuda`` is asked for and none is there.
+        UserError: ``cuda`` is asked for and none is there, or the word means no device.
     """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise UserError(f"device '{device}': unknown; choose auto, cpu or cuda")
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():

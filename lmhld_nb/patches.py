@@ -195,11 +195,10 @@ def cut(spec: PatchSpec, area_scenes: Iterable[Scene], progress: bool = True) ->
     folder = spec.folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.parent / f".{folder.name}.lock")
-        lock.acquire()
+        held = FileLock(folder.parent / f".{folder.name}.lock").acquire()
     except OSError as error:
         raise cannot_write(folder.parent, error) from error
-    with lock:
+    with held:
         if not (folder / "patchset.json").is_file():
             with atomic_path(folder) as temporary:
                 temporary.mkdir()

@@ -90,7 +90,7 @@ def annotation_features(scene: Scene, dataset_note: str, size: int = 160) -> Fig
 
 def scene_gallery(members: Sequence[Scene], dataset_note: str, side: int = 512) -> Figure:
     """Show the middle of one scene of each area in true colour, and again with its landslides outlined."""
-    figure, axes = plt.subplots(2, len(members), figsize=(1.75 * len(members), 3.9), squeeze=False)
+    figure, axes = plt.subplots(2, len(members), figsize=(1.4 * len(members), 3.3), squeeze=False)
     for column, scene in zip(axes.T, members, strict=True):
         with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
             rows, cols = image.shape
@@ -102,7 +102,7 @@ def scene_gallery(members: Sequence[Scene], dataset_note: str, side: int = 512) 
         if landslide.any():
             column[1].contour(landslide, [0.5], colors="cyan", linewidths=0.6)
         metres = f"{scene.resolution_m:g} m" if scene.resolution_m else ""
-        column[0].set_title(f"{area_name(scene.area)}\n{width} px of {metres}", fontsize=8)
+        column[0].set_title(f"{area_name(scene.area)}\n{width} px of {metres}", fontsize=7)
     no_ticks(*axes.flat)
     return signed(figure, dataset_note)
 
@@ -142,7 +142,7 @@ def windows_on_scene(scene: Scene, part: PatchSet, dataset_note: str) -> Figure:
     names = ["kept", f"below {part.spec.min_share:.0%} landslide", "touches no data", "over the edge"]
     tint = ["#009e73", "#e69f00", "#999999", "#cc79a7"]
     step = max(1, max(labels.shape) // 900)
-    figure, axes = plt.subplots(1, 2, figsize=(10, 5.2), sharex=True, sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.95), sharex=True, sharey=True)
     rows, cols = labels.shape
     for ax in axes:
         ax.imshow(rgb(values[:, ::step, ::step], scene.bands), extent=(0, cols, rows, 0))
@@ -158,14 +158,16 @@ def windows_on_scene(scene: Scene, part: PatchSet, dataset_note: str) -> Figure:
     handles = [
         Patch(color=tint[n], alpha=0.55, label=f"{names[n]}: {counts[n]}") for n in range(4) if counts[n]
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    figure.legend(handles=handles, loc="outside upper center", ncols=4)
     no_ticks(*axes)
     return signed(figure, f"{area_name(scene.area)}, scene {scene.name} · {dataset_note}")
 
 
 def patch_gallery(parts: Sequence[PatchSet], dataset_note: str, each: int = 6) -> Figure:
     """Show patches of each area with their landslides outlined, from the least to the greatest share."""
-    figure, axes = plt.subplots(len(parts), each, figsize=(1.6 * each, 1.7 * len(parts)), squeeze=False)
+    figure, axes = plt.subplots(
+        len(parts), each, figsize=(0.95 * each + 0.5, 1.05 * len(parts)), squeeze=False
+    )
     for row, part in enumerate(parts):
         order = part.index["share"].sort_values().index.to_numpy()
         picked = order[np.linspace(0, len(order) - 1, each).astype(int)]
@@ -216,7 +218,7 @@ def score_heatmap(table: pd.DataFrame, score: str, dataset_note: str) -> Figure:
         )
         ax.set(title="this book" if column == score else "published", xlabel="", ylabel="")
         ax.tick_params(length=0)
-        ax.set_yticklabels(ax.get_yticklabels(), rotation=0)
+    axes[0, 0].tick_params(axis="y", labelrotation=0)
     return signed(figure, f"{score} · {dataset_note}")
 
 
@@ -243,7 +245,7 @@ def against_threshold(rules: Mapping[str, Threshold], f1: Mapping[str, float], d
         ax.text(place + 0.2, f1[area] + 0.01, f"{f1[area]:.2f}", ha="center", fontsize=7)
     ax.set(ylim=(0, 1.05), ylabel="F1 on the test patches")
     ax.set_xticks(places, [area_name(area) for area in rules])
-    ax.legend(loc="lower right")
+    figure.legend(loc="outside upper right", ncols=2)
     return signed(figure, f"threshold chosen on the test pixels themselves: its upper bound · {dataset_note}")
 
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from lmhld_nb import models, paper
 from lmhld_nb.config import ROOT, Strict, UserError, read_yaml
 from lmhld_nb.scenes import BANDS
 from lmhld_nb.specs import Recipe
+
+
+PatchSize = Annotated[int, Field(gt=0, multiple_of=16)]  # the networks halve it four times
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class PatchRule(Strict):
@@ -23,13 +29,13 @@ class PatchRule(Strict):
         seed: of the split.
     """
 
-    size: Literal["published"] | int = "published"
-    sizes: dict[str, int] = {}
-    min_share: float = 0.10
+    size: PatchSize | Literal["published"] = "published"
+    sizes: dict[str, PatchSize] = {}
+    min_share: Share = 0.10
     split: Literal["random", "blocks", "given"] = "random"
-    fractions: tuple[float, float, float] = (0.7, 0.2, 0.1)
-    block: int = 3
-    bands: tuple[str, ...] = BANDS
+    fractions: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.7, 0.2, 0.1)
+    block: PositiveInt = 3
+    bands: Annotated[tuple[str, ...], Field(min_length=1)] = BANDS
     seed: int = 0
 
 
@@ -54,13 +60,13 @@ class Profile(Strict):
     description: str
     data: str
     areas: tuple[str, ...] = ()
-    models: tuple[str, ...]
-    width: dict[str, int] = {}
+    models: Annotated[tuple[str, ...], Field(min_length=1)]
+    width: dict[str, PositiveInt] = {}
     patches: PatchRule = PatchRule()
     recipe: Recipe
-    seeds: tuple[int, ...] = (0,)
-    threads: int = 1
-    checkpoint_every: int = 10
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+    threads: PositiveInt = 1
+    checkpoint_every: PositiveInt = 10
 
 
 def names() -> list[str]:

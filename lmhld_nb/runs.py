@@ -7,9 +7,11 @@ import multiprocessing
 import os
 import shutil
 import signal
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +26,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from lmhld_nb import models, patches, sources
-from lmhld_nb.config import UserError, runs_dir
+from lmhld_nb.config import Interrupted, UserError, cannot_write, runs_dir
 from lmhld_nb.hardware import choose_device
 from lmhld_nb.patches import PatchSet
 from lmhld_nb.specs import RunSpec
@@ -63,6 +65,7 @@ def find(spec: RunSpec) -> Run | None:
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         with safetensors.safe_open(folder / "weights.safetensors", framework="pt") as weights:
             weights.keys()
+        (folder / "history.csv").stat()
         if stored != json.loads(spec.canonical()) or metrics["run_id"] != spec.run_id:
             raise ValueError("it holds another spec")
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
@@ -104,10 +107,10 @@ def make(
     A lock file makes sure that of several processes one trains while the others wait and then find it done.
 
     Raises:
-        UserError, training.Interrupted: as `training.train`.
+        UserError: the store cannot be written, or as `training.train`.
+        Interrupted: as `training.train`.
     """
-    runs_dir().mkdir(parents=True, exist_ok=True)
-    with FileLock(runs_dir() / f".{spec.run_id}.lock"):
+    with _locked(spec):
         if done := find(spec):
             return done
         if choose_device(device) == "cpu":
@@ -117,6 +120,17 @@ def make(
     if finished is None:
         raise UserError(f"{runs_dir() / spec.run_id}: was changed while it was made; run the command again")
     return finished
+
+
+@contextmanager
+def _locked(spec: RunSpec) -> Iterator[None]:
+    try:
+        runs_dir().mkdir(parents=True, exist_ok=True)
+        held = FileLock(runs_dir() / f".{spec.run_id}.lock").acquire()
+    except OSError as error:
+        raise cannot_write(runs_dir(), error) from error
+    with held:
+        yield
 
 
 def ensure(
@@ -139,30 +153,56 @@ def ensure(
     """
     wanted = list(specs)
     missing = {spec.run_id: spec for spec in wanted if find(spec) is None}
+    place = choose_device(device)
     if workers is None:
-        workers = 1 if choose_device(device) != "cpu" else max(1, (os.cpu_count() or 1) // threads)
-    if missing and (workers == 1 or len(missing) == 1):
-        for spec in missing.values():
-            make(spec, device, progress, threads, checkpoint_every)
-    elif missing:
-        # Patches are cut before the workers start: they would only wait for each other.
-        for spec in missing.values():
+        workers = 1 if place != "cpu" else max(1, (os.cpu_count() or 1) // threads)
+    failures: dict[str, Exception] = {}
+    for spec in missing.values():
+        # Patches are cut before any training: workers would only wait for each other.
+        with _kept(failures, spec):
             patch_sets(spec, progress)
-        _make_side_by_side(
-            list(missing.values()), workers, (device, False, threads, checkpoint_every), progress
+    ready = [spec for run_id, spec in missing.items() if run_id not in failures]
+    if workers == 1 or len(ready) <= 1:
+        for spec in ready:
+            with _kept(failures, spec):
+                make(spec, device, progress, threads, checkpoint_every)
+    else:
+        settings = (device, False, threads, checkpoint_every)
+        failures |= _make_side_by_side(ready, workers, settings, progress)
+    if failures:
+        told = [
+            f"{run_id} ({missing[run_id].model} {missing[run_id].data[0].area}): "
+            f"{error if isinstance(error, UserError) else repr(error)}"
+            for run_id, error in failures.items()
+        ]
+        raise UserError(f"{len(told)} of {len(missing)} runs failed: " + "; ".join(told)) from next(
+            iter(failures.values())
         )
     return [run for spec in wanted if (run := find(spec))]
 
 
+@contextmanager
+def _kept(failures: dict[str, Exception], spec: RunSpec) -> Iterator[None]:
+    try:
+        yield
+    except Interrupted:
+        raise
+    except Exception as error:  # whatever it is, it must not cost the other runs; it is told at the end
+        failures[spec.run_id] = error
+
+
 def _make_side_by_side(
     specs: Sequence[RunSpec], workers: int, settings: tuple[Any, ...], progress: bool
-) -> None:
-    failures = []
+) -> dict[str, Exception]:
+    """Make runs in processes of their own; return what those that failed say."""
+    failures: dict[str, Exception] = {}
     # Long runs first, so that no worker is left alone with one at the end.
     ordered = sorted(specs, key=lambda spec: -sum(part.size**2 for part in spec.data) * spec.recipe.epochs)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupt) as pool:
-        futures = {pool.submit(make, spec, *settings): spec for spec in ordered}
+    workers = min(workers, len(specs))
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_worker_starts) as pool:
+        with _interrupts_ignored():
+            futures = {pool.submit(_work, spec, *settings): spec for spec in ordered}
         bar = tqdm(as_completed(futures), total=len(futures), desc="train", unit="run", disable=not progress)
         try:
             for future in bar:
@@ -173,21 +213,48 @@ def _make_side_by_side(
                         f"run {spec.run_id}: its process was killed (out of memory?); use fewer `--workers` and "
                         "repeat the command, finished runs are kept"
                     ) from error
-                if error is not None:
-                    failures.append(f"{spec.run_id} ({spec.model} {spec.data[0].area}): {error}")
+                if isinstance(error, Exception):
+                    failures[spec.run_id] = error
         except BaseException:
             # Children get SIGTERM: each writes its checkpoint and goes.
             pool.shutdown(wait=False, cancel_futures=True)
             for child in multiprocessing.active_children():
                 child.terminate()
             raise
-    if failures:
-        raise UserError(f"{len(failures)} of {len(specs)} runs failed: " + "; ".join(failures))
+    return failures
 
 
-def _ignore_interrupt() -> None:
-    """Leave Ctrl-C to the parent, which stops its workers in order."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Ignore Ctrl-C while workers start: they inherit it and leave it to the parent, which stops them in order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _worker_starts() -> None:
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    """Stop this worker when its parent was killed: the pool would leave it waiting for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _work(spec: RunSpec, *settings: Any) -> None:
+    """Make a run in a worker. Asked to stop, it leaves at once: the pool may have handed it the next run already."""
+    try:
+        make(spec, *settings)
+    except Interrupted:
+        os._exit(128 + signal.SIGTERM)
 
 
 def load_model(weights: Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -203,7 +270,7 @@ def load_model(weights: Path) -> tuple[nn.Module, dict[str, Any]]:
         model.load_state_dict(safetensors.torch.load_file(weights))
     except FileNotFoundError:
         raise UserError(f"{weights}: no such file; `lmhld plan PROFILE` lists the finished runs") from None
-    except (OSError, safetensors.SafetensorError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         detail = " ".join(str(error).split())[:120]
         raise UserError(
             f"{weights}: not a network of this book ({detail}); give a run's weights.safetensors"
@@ -217,5 +284,8 @@ def _set_aside(folder: Path, reason: Exception) -> None:
     target = next(
         aside / f"{folder.name}.{n}" for n in range(10_000) if not (aside / f"{folder.name}.{n}").exists()
     )
-    shutil.move(folder, target)
+    try:
+        shutil.move(folder, target)
+    except FileNotFoundError:  # another process was faster
+        return
     tqdm.write(f"{folder}: not usable ({' '.join(str(reason).split())[:120]}); set aside as {target}")

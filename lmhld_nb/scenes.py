@@ -13,6 +13,7 @@ import numpy as np
 import pyogrio
 import rasterio
 import rasterio.windows
+import shapely
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.features import rasterize
@@ -127,6 +128,11 @@ class Image:
             return np.ones(values.shape[1:], bool)
         if np.isnan(self.nodata):
             return np.isfinite(values).all(axis=0)
+        if values.dtype.kind in "iu":
+            # A value that the type cannot hold occurs nowhere; converted, it would turn into another one.
+            limits = np.iinfo(values.dtype)
+            if not float(self.nodata).is_integer() or not limits.min <= self.nodata <= limits.max:
+                return np.ones(values.shape[1:], bool)
         return (values != values.dtype.type(self.nodata)).any(axis=0)
 
 
@@ -193,7 +199,7 @@ def open_labels(scene: Scene, image: Image) -> Iterator[Labels]:
             yield _array_labels(scene, array, image.shape)
     elif scene.mask is not None:
         with rasters.open_raster(scene.mask) as source:
-            _check_grid(scene, source, image)
+            _check_grid(scene.mask, source, image, "export the mask on the image's grid")
             yield Labels(
                 lambda window: _decode(scene, rasters.read_raster(source, scene.mask, window, [1])[0])
             )
@@ -214,10 +220,15 @@ def read_polygons(scene: Scene, image: Image) -> tuple[gpd.GeoDataFrame, int, in
         The polygons that meet the scene, how many were repaired, and how many lie outside.
 
     Raises:
-        UserError: unreadable, without coordinate system, empty, or all of it outside the scene.
+        UserError: unreadable, without coordinate system (or the image is), empty, or all of it outside the scene.
     """
     path = scene.polygons
     assert path is not None
+    if image.crs is None:
+        raise UserError(
+            f"{scene.image}: has no coordinate system to lay {path.name} over; assign one "
+            "(gdal_edit.py -a_srs EPSG:… FILE) or rasterise the polygons"
+        )
     try:
         table = pyogrio.read_dataframe(path)
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
@@ -230,9 +241,14 @@ def read_polygons(scene: Scene, image: Image) -> tuple[gpd.GeoDataFrame, int, in
         raise UserError(f"{path}: has no coordinate system; assign one in a GIS, or supply the .prj file")
     table = table[~(table.geometry.isna() | table.geometry.is_empty)].to_crs(image.crs)
     invalid = ~table.geometry.is_valid
-    if invalid.any():
-        table.loc[invalid, table.geometry.name] = table.geometry[invalid].make_valid()
-    table = table[table.geometry.geom_type.isin(("Polygon", "MultiPolygon", "GeometryCollection"))]
+    mixed = invalid | (table.geometry.geom_type == "GeometryCollection")
+    if mixed.any():
+        # buffer(0) drops the lines and points that are left over: they cover no ground, yet would be drawn.
+        whole = shapely.buffer(shapely.make_valid(table.geometry[mixed].to_numpy()), 0)
+        table.loc[mixed, table.geometry.name] = gpd.GeoSeries(whole, table.index[mixed], crs=table.crs)
+    table = table[table.geometry.geom_type.isin(("Polygon", "MultiPolygon")) & ~table.geometry.is_empty]
+    if len(table) == 0:
+        raise UserError(f"{path}: holds no polygons; give the file that holds the landslides' outlines")
     inside = table.intersects(box(*array_bounds(*image.shape, image.transform)))
     if not inside.any():
         raise UserError(
@@ -264,11 +280,7 @@ def read_dem(scene: Scene, window: Window | None = None) -> np.ndarray:
     if scene.dem is None:
         raise UserError(f"{scene.image}: has no elevation raster; add `dem:` to the data set's description")
     with open_image(scene) as image, rasters.open_raster(scene.dem) as source:
-        if (source.height, source.width) != image.shape:
-            raise UserError(
-                f"{scene.dem}: {source.height}×{source.width} pixels, the image has "
-                f"{image.shape[0]}×{image.shape[1]}; resample it to the image's grid"
-            )
+        _check_grid(scene.dem, source, image, "resample it to the image's grid")
         return rasters.read_raster(source, scene.dem, window or Window(0, 0, *image.shape), [1], masked=True)[
             0
         ].astype(np.float32)
@@ -286,11 +298,12 @@ def _check_band_count(scene: Scene, count: int) -> None:
         )
 
 
-def _check_grid(scene: Scene, source: rasterio.DatasetReader, image: Image) -> None:
+def _check_grid(path: Path, source: rasterio.DatasetReader, image: Image, mend: str) -> None:
+    name = image.scene.image.name
     if (source.height, source.width) != image.shape:
         raise UserError(
-            f"{scene.mask}: {source.height}×{source.width} pixels, the image {scene.image.name} has "
-            f"{image.shape[0]}×{image.shape[1]}; export the mask on the image's grid"
+            f"{path}: {source.height}×{source.width} pixels, the image {name} has "
+            f"{image.shape[0]}×{image.shape[1]}; {mend}"
         )
     if source.crs is None or image.crs is None:
         return
@@ -301,9 +314,7 @@ def _check_grid(scene: Scene, source: rasterio.DatasetReader, image: Image) -> N
         or shift[[2, 5]].max() > 0.5 * pixel
         or shift[[0, 1, 3, 4]].max() > 1e-3 * pixel
     ):
-        raise UserError(
-            f"{scene.mask}: lies on another grid than {scene.image.name}; warp the mask to the image's grid"
-        )
+        raise UserError(f"{path}: lies on another grid than {name}; {mend}")
 
 
 def _decode(scene: Scene, codes: np.ndarray) -> np.ndarray:
@@ -322,7 +333,16 @@ def _axes(scene: Scene, array: Any, path: Path) -> tuple[int, ...]:
             f"{path}: shape {tuple(array.shape)} is not (bands, rows, cols); "
             "set `channels:` and `stack:` in its description"
         )
+    _check_stack(scene, array, path)
     return axes if scene.channels == "first" else (axes[2], axes[0], axes[1])
+
+
+def _check_stack(scene: Scene, array: Any, path: Path | None) -> None:
+    if scene.index is not None and scene.index >= array.shape[0]:
+        raise UserError(
+            f"{path}: a stack of {array.shape[0]}, number {scene.index} (from 0) is asked for; "
+            "correct the pairing or the description"
+        )
 
 
 def _array_image(scene: Scene, array: Any) -> Image:
@@ -353,7 +373,11 @@ def _array_image(scene: Scene, array: Any) -> Image:
 
 
 def _array_labels(scene: Scene, array: Any, shape: tuple[int, int]) -> Labels:
-    codes = np.asarray(array if scene.index is None else array[scene.index]).squeeze()
+    _check_stack(scene, array, scene.mask)
+    try:
+        codes = np.asarray(array if scene.index is None else array[scene.index]).squeeze()
+    except OSError as error:
+        raise UserError(f"{scene.mask}: damaged ({_short(error)}); fetch it again") from error
     if codes.shape != shape:
         raise UserError(
             f"{scene.mask}: shape {codes.shape}, the image {scene.image.name} has {shape}; "

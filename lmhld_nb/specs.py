@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from lmhld_nb.config import Strict
 from lmhld_nb.patches import PatchSpec
@@ -28,12 +30,12 @@ class Recipe(Strict):
         precision: ``fp32``, or ``bf16`` (autocast).
     """
 
-    batch_size: int = 16
-    epochs: int = 300
-    lr: float = 0.01
-    gamma: float = 0.99
-    momentum: float = 0.0
-    weight_decay: float = 0.0
+    batch_size: PositiveInt = 16
+    epochs: PositiveInt = 300
+    lr: PositiveFloat = 0.01
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.99
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    weight_decay: NonNegativeFloat = 0.0
     loss: Literal["bce", "dice_bce"] = "bce"
     augment: bool = False
     keep: Literal["best", "last"] = "best"

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,17 +22,13 @@ from tqdm.auto import tqdm
 
 from lmhld_nb import models
 from lmhld_nb.batches import Batches, augment, load_split
-from lmhld_nb.checkpoints import State, restore, stop_on_sigterm
+from lmhld_nb.checkpoints import State, restore, stop_on_sigterm, write_tensors
 from lmhld_nb.checkpoints import save as save_checkpoint
-from lmhld_nb.config import UserError, atomic_path, write_json
+from lmhld_nb.config import Interrupted, UserError, atomic_path, write_json
 from lmhld_nb.evaluation import Confusion
 from lmhld_nb.hardware import choose_device, environment
 from lmhld_nb.patches import PatchSet
 from lmhld_nb.specs import Recipe, RunSpec
-
-
-class Interrupted(Exception):
-    """Training was asked to stop (SIGTERM) and has kept a checkpoint."""
 
 
 def loss_of(logits: Tensor, masks: Tensor, kind: str) -> Tensor:
@@ -102,7 +97,7 @@ def train(
         The content of metrics.json.
 
     Raises:
-        UserError: the loss became NaN or infinite (the last good checkpoint stays).
+        UserError: the loss became NaN or infinite (the last good checkpoint stays), or the disk is full.
         Interrupted: SIGTERM came; a checkpoint was written.
     """
     place = torch.device(choose_device(device))
@@ -248,8 +243,7 @@ def _finish(
         "test": total.as_dict(),
     }
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    with atomic_path(folder / "weights.safetensors") as temporary:
-        safetensors.torch.save_file(weights, temporary, metadata={"card": json.dumps(card)})
+    write_tensors(folder / "weights.safetensors", weights, {"card": json.dumps(card)})
     patches = sum(len(part.where("train")) + len(part.where("val")) for part in patch_sets)
     metrics: dict[str, object] = {
         "run_id": spec.run_id,

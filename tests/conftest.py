@@ -1,0 +1,58 @@
+"""What several test files share: the smallest twin, made once a session, and a working folder of one's own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from lmhld_nb import config, sources
+
+SHARED = Path(os.environ.get("LMHLD_SHARED_DATA", config.ROOT.parent / "shared" / "data"))
+
+TINY = """
+name: tiny
+description: two areas of the smallest twin, for tests
+data: twin-smoke
+areas: [emilia_romagna, gorkha]
+models: [unet]
+width: {unet: 2}
+recipe: {batch_size: 4, epochs: 3, lr: 0.05, gamma: 0.9, momentum: 0.9}
+"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Networks this small are slower on several threads, and very slow where other programs want the cores too."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real samples; a test that wants them is skipped where they are absent."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no real samples: {SHARED} is absent (set LMHLD_SHARED_DATA)")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def twin_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder that holds ``twin-smoke``; patches cut in it are shared by the tests."""
+    folder = tmp_path_factory.mktemp("data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LMHLD_DATA", str(folder))
+        sources.get("twin-smoke", progress=False, workers=2)
+    return folder
+
+
+@pytest.fixture
+def tiny(twin_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of a two-area profile on the twin, in a working folder whose run store is empty."""
+    monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path / "work"))
+    monkeypatch.setenv("LMHLD_DATA", str(twin_data))
+    monkeypatch.delenv("LMHLD_RUNS", raising=False)
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY, encoding="utf-8")
+    return path

@@ -1,0 +1,207 @@
+"""Strict YAML, and files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmhld_nb import config, profiles
+from lmhld_nb.config import Strict, UserError, atomic_path, read_yaml, write_json
+
+
+class Inner(Strict):
+    rate: float
+    names: tuple[str, ...] = ()
+
+
+class Outer(Strict):
+    count: int
+    inner: Inner
+    nodata: float | None = None
+
+
+GOOD = "count: 3\ninner: {rate: 0.1, names: [a, b]}\n"
+
+
+def read(tmp_path: Path, text: str | bytes) -> Outer:
+    path = tmp_path / "some.yaml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return read_yaml(path, Outer)
+
+
+def test_a_good_file_is_read(tmp_path: Path) -> None:
+    assert read(tmp_path, GOOD) == Outer(count=3, inner=Inner(rate=0.1, names=("a", "b")))
+    nodata = read(tmp_path, GOOD + "nodata: .nan\n").nodata
+    assert nodata is not None and math.isnan(nodata)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GOOD + "cuont: 3\n", "unknown key 'cuont'; remove it or correct its spelling"),
+        (GOOD.replace("names", "nmes"), "unknown key 'inner.nmes'"),
+        (GOOD.replace("0.1", "1e-3"), r"key 'inner.rate' = '1e-3': .*write 1.0e-3"),
+        (GOOD.replace("count: 3", "count: 1e3"), r"key 'count' = '1e3': .*write 1.0e-3"),
+        (GOOD.replace("count: 3", "count: 3.5"), "key 'count' = 3.5"),
+        (GOOD.replace("count: 3", "count: true"), "key 'count' = True"),
+        (GOOD.replace("count: 3", "count: '3'"), "key 'count' = '3'"),
+        (GOOD.replace("[a, b]", "ab"), r"key 'inner.names' = 'ab'"),
+        (GOOD.replace("[a, b]", "[a, 2]"), r"key 'inner.names.1' = 2"),
+        (GOOD.replace("count: 3\n", ""), "key 'count' is missing"),
+        ("inner: {}\n", r"key 'count' is missing \(and 1 more\)"),
+        ("", r"key '\(top level\)' = None"),
+        ("- 1\n- 2\n", r"key '\(top level\)'"),
+        ("just text\n", r"key '\(top level\)'"),
+        ("count: [3\n", "not readable as YAML"),
+        ("count: 3\n\tinner: 3\n", "not readable as YAML"),
+        (GOOD + "count: 4\n", "key 'count' stands there twice"),
+        (GOOD.replace("rate: 0.1", "rate: 0.1, rate: 0.2"), "key 'rate' stands there twice"),
+        ("count: !!python/object/apply:os.getcwd []\n", "not readable as YAML"),
+        ("count: 2024-01-01\ninner: {rate: 0.1}\n", "use plain numbers, texts and lists"),
+        ("count: &a [*a]\n", "use plain numbers, texts and lists"),
+        ("? [1, 2]\n: 3\n", "not readable as YAML"),
+        (b"count: 3 # \xff\xfe\n", "not readable as YAML"),
+        (b"\x00\x01", "not readable as YAML"),
+    ],
+)
+def test_a_wrong_file_is_told_in_one_line(tmp_path: Path, text: str | bytes, said: str) -> None:
+    with pytest.raises(UserError, match=said) as caught:
+        read(tmp_path, text)
+    assert str(caught.value).startswith(str(tmp_path / "some.yaml"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        read_yaml(tmp_path / "gone.yaml", Outer)
+    with pytest.raises(UserError, match="is a directory"):
+        read_yaml(tmp_path, Outer)
+
+    def refused(*_: object, **__: object) -> str:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "read_text", refused)
+    with pytest.raises(UserError, match=r"some\.yaml: cannot be read \(permission denied\)"):
+        read_yaml(tmp_path / "some.yaml", Outer)
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("recipe.epochs", "recipe: {epochs: 0}"),
+        ("recipe.batch_size", "recipe: {batch_size: -1}"),
+        ("recipe.lr", "recipe: {lr: -0.1}"),
+        ("recipe.momentum", "recipe: {momentum: 1.0}"),
+        ("patches.size", "patches: {size: 0}"),
+        ("patches.min_share", "patches: {min_share: 10.0}"),
+        ("patches.fractions", "patches: {fractions: [0.7, 0.3, 0.0]}"),
+        ("patches.bands", "patches: {bands: []}"),
+        ("models", "models: []"),
+        ("seeds", "seeds: []"),
+        ("threads", "threads: 0"),
+        ("checkpoint_every", "checkpoint_every: 0"),
+        ("width", "width: {unet: 0}"),
+    ],
+)
+def test_a_profile_with_an_impossible_value_is_refused(tmp_path: Path, key: str, text: str) -> None:
+    lines = {"name": "x", "description": "x", "data": "twin-smoke", "models": "[unet]", "recipe": "{}"}
+    lines[text.partition(":")[0]] = text.partition(":")[2]
+    path = tmp_path / "x.yaml"
+    path.write_text("\n".join(f"{name}: {value}" for name, value in lines.items()))
+    with pytest.raises(UserError, match=rf"x\.yaml: key '{key}"):
+        profiles.load(str(path))
+
+
+# Atomic writing --------------------------------------------------------------------------------------------------
+
+
+def test_a_file_appears_whole(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "folder" / "a.txt"
+    with atomic_path(target) as temporary:
+        temporary.write_text("whole")
+        assert temporary.suffix == ".txt"
+        assert not target.exists()
+    assert target.read_text() == "whole"
+    assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt(), UserError("mine")])
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_failure_leaves_what_was_there(tmp_path: Path, error: BaseException, kind: str) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(type(error)) as caught, atomic_path(target) as temporary:
+        if kind == "file":
+            temporary.write_text("half")
+        else:
+            temporary.mkdir()
+            (temporary / "inner").write_text("half")
+        raise error
+    assert caught.value is error
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
+    target = tmp_path / "a.bin"
+    with pytest.raises(UserError) as caught, atomic_path(target) as temporary:
+        temporary.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert str(caught.value) == (
+        f"{target}: cannot be written (no space left on device); free space or choose another folder"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(UserError, match="cannot be written"),
+        atomic_path(tmp_path / "file" / "a.txt") as temporary,
+    ):
+        temporary.write_text("never")
+
+
+def test_a_folder_is_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "folder"
+    for name in ("first", "second"):
+        with atomic_path(target) as temporary:
+            temporary.mkdir()
+            (temporary / name).write_text(name)
+    assert [path.name for path in target.iterdir()] == ["second"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_json_has_null_where_a_number_is_not_finite(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"a": [1.5, float("nan")], "b": {"c": (float("inf"), "NaN", None, True)}})
+    assert json.loads(path.read_text(), parse_constant=pytest.fail) == {
+        "a": [1.5, None],
+        "b": {"c": [None, "NaN", None, True]},
+    }
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+                    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))  # fmt: skip
+def test_any_json_is_read_back(tmp_path_factory: pytest.TempPathFactory, content: object) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.json"
+    write_json(path, content)
+    assert json.loads(path.read_text(encoding="utf-8")) == config._finite(content)
+
+
+def test_folders_follow_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LMHLD_WORKDIR", "LMHLD_DATA", "LMHLD_RUNS"):
+        monkeypatch.delenv(name, raising=False)
+    assert (config.workdir(), config.data_dir()) == (config.ROOT, config.ROOT / "data")
+    monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path))
+    assert (config.data_dir(), config.runs_dir()) == (tmp_path / "data", tmp_path / "runs")
+    monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "scratch"))
+    monkeypatch.setenv("LMHLD_RUNS", str(tmp_path / "store"))
+    assert (config.data_dir(), config.runs_dir()) == (tmp_path / "scratch", tmp_path / "store")

@@ -1,0 +1,238 @@
+"""The store of runs: made once, adopted, set aside when damaged, the same whoever makes them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from made import blobs, scene
+
+from lmhld_nb import experiments, patches, profiles, runs, sources
+from lmhld_nb.config import UserError, runs_dir
+from lmhld_nb.patches import PatchSpec
+from lmhld_nb.specs import RunSpec
+
+
+@pytest.fixture
+def specs(tiny: Path) -> list[RunSpec]:
+    profile = profiles.load(str(tiny))
+    return experiments.single(profile, sources.load("twin-smoke"))
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ids of the runs trained in this process, as they are."""
+    seen: list[str] = []
+    original = runs.train
+
+    def counted(spec: RunSpec, *rest: object, **options: object) -> object:
+        seen.append(spec.run_id)
+        return original(spec, *rest, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runs, "train", counted)
+    return seen
+
+
+def impossible(spec: RunSpec) -> RunSpec:
+    return spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"lr": 1e30})})
+
+
+def uncuttable(spec: RunSpec) -> RunSpec:
+    part = spec.data[0].model_copy(update={"min_share": 1.0})
+    return spec.model_copy(update={"data": (part,)})
+
+
+def weights(run_id: str) -> dict[str, torch.Tensor]:
+    stored = safetensors.torch.load_file(runs_dir() / run_id / "weights.safetensors")
+    return {name: value.clone() for name, value in stored.items()}  # not a map of a file that changes
+
+
+def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_the_same_spec_is_made_once(specs: list[RunSpec], trainings: list[str]) -> None:
+    assert [runs.status(spec) for spec in specs] == ["missing", "missing"]
+    first = runs.ensure([specs[0], *specs, specs[1]], workers=1, progress=False)
+    assert trainings == [spec.run_id for spec in specs]
+    assert [run.spec.run_id for run in first] == [specs[n].run_id for n in (0, 0, 1, 1)]
+    again = runs.ensure(specs, progress=False)
+    assert len(trainings) == 2
+    assert again[0].metrics == first[0].metrics and runs.status(specs[0]) == "done"
+    assert len(again[0].history) == 3
+
+
+def test_a_run_copied_from_elsewhere_is_adopted(
+    specs: list[RunSpec], trainings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = runs.make(specs[0], progress=False)
+    store = tmp_path / "cluster"
+    shutil.copytree(made.folder, store / specs[0].run_id)
+    shutil.rmtree(runs_dir())
+    assert runs.find(specs[0]) is None
+    monkeypatch.setenv("LMHLD_RUNS", str(store))
+    found = runs.make(specs[0], progress=False)
+    assert found.metrics == made.metrics and len(trainings) == 1
+    assert found.model()(torch.zeros(1, 4, 32, 32)).shape == (1, 1, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("metrics.json", b"{"),
+        ("metrics.json", b"[]"),
+        ("metrics.json", b'{"run_id": "of another run"}'),
+        ("weights.safetensors", b"\x10\0\0\0"),
+        ("weights.safetensors", None),
+        ("spec.json", b"{}"),
+        ("spec.json", None),
+        ("history.csv", None),
+    ],
+)
+def test_a_damaged_run_is_set_aside_and_remade(
+    specs: list[RunSpec], trainings: list[str], capsys: pytest.CaptureFixture[str], file: str, content: bytes | None
+) -> None:
+    spec = specs[0].model_copy(update={"recipe": specs[0].recipe.model_copy(update={"epochs": 1})})
+    made = runs.make(spec, progress=False)
+    before = weights(spec.run_id)
+    target = made.folder / file
+    target.unlink() if content is None else target.write_bytes(content)
+    assert runs.status(spec) == "missing"
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1 and str(made.folder) in said and "set aside as" in said
+    assert (runs_dir() / "set-aside" / f"{spec.run_id}.0").is_dir()
+    runs.make(spec, progress=False)
+    assert len(trainings) == 2 and same(before, weights(spec.run_id))
+
+
+def test_setting_aside_what_another_process_has_set_aside_is_no_error(specs: list[RunSpec]) -> None:
+    made = runs.make(specs[0], progress=False)
+    shutil.rmtree(made.folder)
+    runs._set_aside(made.folder, ValueError("damaged"))
+    assert list((runs_dir() / "set-aside").iterdir()) == []
+
+
+def test_failing_runs_are_reported_and_the_others_are_the_same_whoever_makes_them(
+    specs: list[RunSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = []
+    for workers in (1, 2):
+        monkeypatch.setenv("LMHLD_RUNS", str(tmp_path / str(workers)))
+        fails(specs, workers)
+        results.append([(runs.make(spec).metrics["test"], weights(spec.run_id)) for spec in specs])
+    for (test, one), (other, two) in zip(*results, strict=True):
+        assert test == other and same(one, two)
+
+
+def fails(specs: list[RunSpec], workers: int) -> None:
+    bad, uncut = impossible(specs[0]), uncuttable(specs[0])
+    with pytest.raises(UserError, match="2 of 4 runs failed") as caught:
+        runs.ensure([uncut, bad, *specs], workers=workers, progress=False)
+    assert f"{bad.run_id} (unet emilia_romagna)" in str(caught.value) and "lower `lr`" in str(caught.value)
+    assert f"{uncut.run_id} (unet emilia_romagna)" in str(caught.value) and "no 32 px patch left" in str(caught.value)
+    assert [runs.status(spec) for spec in specs] == ["done", "done"]
+    assert runs.status(bad) == "missing"
+
+
+def child(script: str, *arguments: str) -> subprocess.Popen[str]:
+    """Start a Python process that runs ``script`` with a spec's JSON in ``spec``."""
+    start = "import json, os, signal, sys\nfrom lmhld_nb import runs\nfrom lmhld_nb.specs import RunSpec\n"
+    start += "spec = RunSpec.model_validate_json(sys.argv[1])\n"
+    return subprocess.Popen(
+        [sys.executable, "-c", start + textwrap.dedent(script), *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_two_processes_train_once(specs: list[RunSpec]) -> None:
+    script = """
+        real = runs.train
+        runs.train = lambda *a, **k: (print("trained"), real(*a, **k))[1]
+        print(runs.make(spec, progress=False).metrics["test"]["f1"])
+    """
+    both = [child(script, specs[0].model_dump_json()) for _ in range(2)]
+    said = [process.communicate(timeout=60) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    lines = sorted(out.split() for out, _ in said)
+    assert sorted(map(len, lines)) == [1, 2]
+    assert lines[0][-1] == lines[1][-1]
+
+
+def test_a_killed_worker_gives_a_clear_error(specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch) -> None:
+    for spec in specs:
+        runs.patch_sets(spec, progress=False)
+    monkeypatch.setattr(runs, "_worker_starts", _kill_yourself)
+    with pytest.raises(UserError, match="its process was killed .*use fewer `--workers`"):
+        runs.ensure(specs, workers=2, progress=False)
+
+
+def _kill_yourself(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_store_that_cannot_be_written_is_told(
+    specs: list[RunSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LMHLD_RUNS", str(tmp_path / "file"))
+    with pytest.raises(UserError, match=r"file: cannot be written \(file exists\)"):
+        runs.make(specs[0], progress=False)
+
+
+def test_a_full_disk_is_told(specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    with pytest.raises(UserError, match=r"weights\.safetensors: cannot be written \(.*No space left on device"):
+        runs.make(specs[0], progress=False)
+    assert runs.status(specs[0]) == "missing"
+
+
+def test_a_run_planned_on_other_data_is_refused(specs: list[RunSpec]) -> None:
+    part = specs[0].data[0].model_copy(update={"fingerprint": "0" * 16})
+    with pytest.raises(UserError, match="plan again with `lmhld plan`"):
+        runs.make(specs[0].model_copy(update={"data": (part,)}), progress=False)
+
+
+def test_what_is_no_network_is_told(specs: list[RunSpec], tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    with pytest.raises(UserError, match="no such file"):
+        runs.load_model(path)
+    for content in (b"", b"\x08\0\0\0\0\0\0\0{}      ", b"PK\x03\x04"):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"w\.safetensors: not a network of this book"):
+            runs.load_model(path)
+    with pytest.raises(UserError, match="not a network of this book"):
+        runs.load_model(tmp_path)
+    for card in ("[]", "{}", json.dumps({"model": "unet", "bands": ["red"], "width": 2})):
+        safetensors.torch.save_file({"x": torch.zeros(1)}, path, metadata={"card": card})
+        with pytest.raises(UserError, match="not a network of this book") as caught:
+            runs.load_model(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_refused_cut_can_be_repeated_while_its_error_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A notebook keeps the last error: the lock of the patches must not live as long as it does.
+    monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
+    spec = PatchSpec(dataset="made", fingerprint="0" * 16, area="made", size=32)
+    with pytest.raises(UserError) as caught:
+        patches.cut(spec, [], progress=False)
+    began = time.perf_counter()
+    script = "import sys; from filelock import FileLock; FileLock(sys.argv[1], timeout=0).acquire()"
+    lock = spec.folder.parent / f".{spec.folder.name}.lock"
+    assert subprocess.run([sys.executable, "-c", script, str(lock)], check=False).returncode == 0
+    assert len(patches.cut(spec, [scene(tmp_path, blobs(256, 256, 40))], progress=False).index) > 0
+    assert caught.value is not None and time.perf_counter() - began < 30
