@@ -220,7 +220,10 @@ def main() -> None:
     # SIGTERM ends a command as Ctrl-C does: temporary files go, workers are stopped.
     signal.signal(signal.SIGTERM, stop)
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        code = app(prog_name="lmhld", standalone_mode=False) or 0
+        if code == _INTERRUPTED:  # what typer makes of KeyboardInterrupt
+            raise KeyboardInterrupt
+        sys.exit(code)
     except (UserError, _UsageError) as error:
         if debug:
             raise
@@ -236,9 +239,10 @@ def main() -> None:
         if debug:
             raise
         _tell("interrupted; the same command goes on where it stopped")
-        sys.exit(143 if signals or isinstance(error, Interrupted) else 130)
+        sys.exit(143 if signals or isinstance(error, Interrupted) else _INTERRUPTED)
 
 
+_INTERRUPTED = 130
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer does not export it by itself
 
 

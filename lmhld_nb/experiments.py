@@ -42,11 +42,13 @@ def areas(profile: Profile, dataset: DataSet) -> tuple[str, ...]:
     Raises:
         UserError: the profile names an area the data set does not have.
     """
-    for area in profile.areas:
-        if area not in dataset.areas:
-            raise UserError(
-                f"profile '{profile.name}': no area '{area}' in '{dataset.name}'; it has {', '.join(dataset.areas)}"
-            )
+    for key, named in (("areas", profile.areas), ("patches.sizes", profile.patches.sizes)):
+        for area in named:
+            if area not in dataset.areas:
+                raise UserError(
+                    f"profile '{profile.name}': key '{key}': no area '{area}' in '{dataset.name}'; "
+                    f"it has {', '.join(dataset.areas)}"
+                )
     return tuple(area for area in dataset.areas if not profile.areas or area in profile.areas)
 
 

@@ -238,6 +238,8 @@ def _interrupts_ignored() -> Iterator[None]:
 
 
 def _worker_starts() -> None:
+    # tqdm's own lock is a semaphore, which a worker that is stopped would leave behind with a warning.
+    tqdm.set_lock(threading.RLock())
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 

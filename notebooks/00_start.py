@@ -50,7 +50,7 @@ print(f"bands: {', '.join(dataset.bands)}")
 # %%
 style.save(
     plots.scene_gallery([dataset.scenes_of(area)[0] for area in experiments.areas(loaded, dataset)], note),
-    "readme",
+    "overview",
     profile,
 )
 

@@ -11,7 +11,7 @@
 #
 # **Question.** How does a satellite scene become training data, and what is thrown away on the way?
 #
-# **The paper** (sections 2.3 and 4.1) measures landslide sizes, narrows the patch sizes 32, 64, 128, 224 and 256 to three
+# **The paper** (sections 2.3 and 4.1, Tables 2 and 3) measures landslide sizes, narrows the patch sizes 32, 64, 128, 224 and 256 to three
 # candidates for each area, cuts the scene into windows that do not overlap, drops windows with less than 10 % landslide or
 # with no-data, and deals the rest over training (70 %), validation (20 %) and test (10 %).
 #
@@ -25,7 +25,7 @@ show_area: str = "hokkaido"  # area whose windows are drawn
 import numpy as np
 import pandas as pd
 
-from lmhld_nb import experiments, inventory, paper, patches, plots, profiles, style
+from lmhld_nb import experiments, inventory, paper, patches, plots, profiles, sources, style
 
 loaded = profiles.load(profile)
 dataset = experiments.dataset_of(loaded, progress=False)
@@ -143,6 +143,20 @@ share = {kind: row["touching a training patch"] / max(1, row["test patches"]) fo
 print("blocks separate better than random:", share["blocks"] <= share["random"])
 
 # %% [markdown]
+# ## LMHLD beside other data sets (Table 3)
+#
+# The last column names the entry of this book's catalogue that reads the data set (`lmhld data list`).
+
+# %%
+table3 = paper.table(3)
+table3["read by"] = ["bijie", "landslide4sense", "hr-gldd", "gvlm", "cas", "lmhld"]
+assert set(table3["read by"]) <= set(sources.catalogue())
+style.save_table(table3, "table3", profile)
+
+# %% [markdown]
+# LMHLD is the largest by number of patches. Counted in pixels the order is another one: a patch of 512 pixels a side holds
+# 256 times as many as one of 32.
+#
 # ## Exercises
 #
 # 1. What would the candidates be if a landslide should fill 20 % of its patch? (Halve the quartiles.)

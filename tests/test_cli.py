@@ -247,7 +247,7 @@ def results(store: Path, ids: list[str]) -> list[tuple[object, dict[str, torch.T
 def test_an_interrupted_run_ends_as_one_that_was_not(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, workers: int, code: int
 ) -> None:
-    # Long enough to be met in training; afterwards three epochs are wanted of the same folder.
+    # Long enough to be met in training.
     tiny.write_text(tiny.read_text().replace("epochs: 3", "epochs: 60") + "checkpoint_every: 5\n")
     specs = experiments.single(profiles.load(str(tiny)), sources.load("twin-smoke"))
     ids = [spec.run_id for spec in specs]

@@ -13,16 +13,18 @@ from pathlib import Path
 
 import jupytext
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import lmhld_nb
+from lmhld_nb import paper
 from lmhld_nb.config import ROOT, Strict, read_yaml
 
 PACKAGE = ROOT / "lmhld_nb"
 
 # Import names that differ from the name of the distribution.
-DISTRIBUTIONS = {"yaml": "pyyaml"}
+DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow"}
 
 # Needed at run time though nothing of ours imports them.
 STARTED_BY_OTHERS = {
@@ -278,3 +280,18 @@ def test_make_says_which_python_it_needs(tmp_path: Path) -> None:
 def test_make_alone_lists_the_targets() -> None:
     shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert set(re.findall(r"^  make ([a-z]+) ", shown, re.M)) == makefile_targets()
+
+
+def test_manifest_names_figures_and_chapters_that_exist() -> None:
+    manifest = yaml.safe_load((ROOT / "figures" / "manifest.yaml").read_text(encoding="utf-8"))
+    for entry, made in manifest.items():
+        kind, number = entry.split()
+        if kind == "figure":
+            assert int(number) in paper.figures().index
+        else:
+            assert kind == "table"
+            paper.table(int(number))
+        source = (ROOT / "notebooks" / f"{made['chapter']}.py").read_text(encoding="utf-8")
+        for name in made["files"]:
+            assert f'"{Path(name).stem}"' in source, f"{made['chapter']} does not make {name}"
+            assert (ROOT / "figures" / "mini" / name).is_file(), name
