@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -44,26 +44,26 @@ def adopt(name: str, folder: str) -> sources.DataSet:
     return sources.get(name, SHARED / folder, progress=False)
 
 
-def dealt(
-    name: str, dataset: sources.DataSet, base: PatchSpec, recipe: Recipe, width: int, deals: int
-) -> Row:
+def dealt(name: str, base: PatchSpec, recipe: Recipe, width: int, deals: int) -> Row:
     """Train and test on several deals of one area's patches; add up the counts."""
     network, threshold, features = NOTHING, NOTHING, set()
-    seconds, kept, windows, won = 0.0, 0, 0, 0
+    seconds, won = 0.0, 0
     for seed in range(deals):
         part = base.model_copy(update={"seed": seed})
         run = train(RunSpec(model="unet", width=width, data=(part,), recipe=recipe, seed=seed))
-        network += Confusion(*(run.metrics["test"][name] for name in ("tp", "fp", "fn", "tn")))
+        network += counts_of(run.metrics["test"])
         rule = experiments.threshold_baseline(run)
         threshold += rule.confusion
         features.add(rule.feature)
-        won += run.metrics["test"]["f1"] > rule.confusion.f1
         seconds += run.metrics["seconds"]
-        cut = patches.load(part)
-        kept, windows = len(cut.index), cut.windows
-    return row(
-        name, dataset, base, kept, windows, seconds, network, threshold, "/".join(sorted(features)), deals
-    )
+        won += run.metrics["test"]["f1"] > rule.confusion.f1
+    trained = {"deals": deals, "deals_won": won, "seconds": round(seconds, 1)}
+    return {
+        **about(name, part),
+        **trained,
+        **scores(network, threshold),
+        "threshold_feature": "/".join(sorted(features)),
+    }
 
 
 def train(spec: RunSpec) -> runs.Run:
@@ -71,26 +71,31 @@ def train(spec: RunSpec) -> runs.Run:
     return runs.make(spec, progress=True, threads=os.cpu_count() or 1)
 
 
-def row(
-    name: str, dataset: sources.DataSet, spec: PatchSpec, kept: int, windows: int, seconds: float, network: Confusion,
-    threshold: Confusion, feature: str, deals: int, won: int,
-) -> Row:  # fmt: skip
-    """Return a line of the table."""
+def counts_of(stored: Mapping[str, int]) -> Confusion:
+    """Return the counts of a stored score."""
+    return Confusion(*(stored[name] for name in ("tp", "fp", "fn", "tn")))
+
+
+def about(name: str, spec: PatchSpec) -> Row:
+    """Return the columns that say what was trained on."""
+    cut = patches.load(spec)
+    bands = "-".join("NIR" if band == "nir" else band[0].upper() for band in spec.bands)
     return {
         "case": name,
-        "data": dataset.title,
-        "bands": "-".join(band[0].upper() if band != "nir" else "NIR" for band in spec.bands),
+        "bands": bands,
         "patch_px": spec.size,
-        "windows": windows,
-        "patches_kept": kept,
-        "deals": deals,
-        "deals_won": won,
-        "seconds": round(seconds, 1),
+        "windows": cut.windows,
+        "patches_kept": len(cut.index),
+    }
+
+
+def scores(network: Confusion, threshold: Confusion) -> Row:
+    """Return the columns of results."""
+    return {
         "precision": network.precision,
         "recall": network.recall,
         "f1": network.f1,
         "threshold_f1": threshold.f1,
-        "threshold_feature": feature,
         "beats_threshold": network.f1 > threshold.f1,
     }
 
@@ -100,7 +105,7 @@ def hokkaido() -> Row:
     dataset = adopt("hokkaido", "hokkaido-2018-3m-rgb")
     spec = PatchSpec(dataset=dataset.name, fingerprint=dataset.fingerprint, area="hokkaido", size=128, bands=BGR,
                      split="blocks", block=2, fractions=(0.6, 0.2, 0.2))  # fmt: skip
-    return dealt("hokkaido", dataset, spec, RECIPE, 16, 3)
+    return dealt("hokkaido", spec, RECIPE, 16, 3)
 
 
 def jinsha() -> Row:
@@ -115,24 +120,16 @@ def jinsha() -> Row:
         scene, run.folder / "weights.safetensors", workdir() / "build" / "real" / "jinsha_c"
     )
     seconds = run.metrics["seconds"] + time.perf_counter() - began
-    network = Confusion(*(report["scores"][name] for name in ("tp", "fp", "fn", "tn")))
     values, labels, valid = scenes.read_all(scene, BGR)
-    known = np.where(valid, labels, 255)
-    rule = evaluation.best_threshold(values[None], known[None], BGR)
-    cut = patches.load(spec)
-    return row(
-        "jinsha A → C",
-        dataset,
-        spec,
-        len(cut.index),
-        cut.windows,
-        seconds,
-        network,
-        rule.confusion,
-        rule.feature,
-        1,
-        int(network.f1 > rule.confusion.f1),
-    )
+    rule = evaluation.best_threshold(values[None], np.where(valid, labels, 255)[None], BGR)
+    network = counts_of(report["scores"])
+    trained = {"deals": 1, "deals_won": int(network.f1 > rule.confusion.f1), "seconds": round(seconds, 1)}
+    return {
+        **about("jinsha A → C", spec),
+        **trained,
+        **scores(network, rule.confusion),
+        "threshold_feature": rule.feature,
+    }
 
 
 def landslide4sense() -> Row:
@@ -144,7 +141,7 @@ def landslide4sense() -> Row:
     recipe = RECIPE.model_copy(
         update={"batch_size": 8, "lr": 0.1, "gamma": 0.97, "loss": "dice_bce", "weight_decay": 1e-3}
     )
-    return dealt("landslide4sense", dataset, spec, recipe, 8, 6)
+    return dealt("landslide4sense", spec, recipe, 8, 6)
 
 
 CASES: dict[str, Callable[[], Row]] = {
@@ -168,11 +165,7 @@ def main() -> None:
     except UserError as error:
         raise SystemExit(str(error)) from None
     table = pd.DataFrame(rows)
-    print(
-        table.drop(columns=["data", "windows"]).to_string(
-            index=False, float_format=lambda value: f"{value:.4f}"
-        )
-    )
+    print(table.to_string(index=False, float_format=lambda value: f"{value:.4f}"))
     if options.case is None:
         path = common.RESULTS / "real-samples.csv"
         table.assign(hardware=cpu_name(), torch=torch.__version__).to_csv(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 import rasterio
 import rasterio.errors
+import shapely
 import torch
 from rasterio.features import shapes as vectorise
 from shapely.geometry import shape as to_geometry
@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 
 import lmhld_nb
 from lmhld_nb import rasters, runs, scenes
-from lmhld_nb.config import UserError, cannot_write
+from lmhld_nb.config import UserError, cannot_write, write_json
 from lmhld_nb.evaluation import Confusion
 from lmhld_nb.hardware import choose_device
 from lmhld_nb.patches import mean_and_std
@@ -138,7 +138,7 @@ def map_scene(
             "lmhld_nb": lmhld_nb.__version__,
             "torch": torch.__version__,
         }
-        (folder / REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_json(folder / REPORT, report)
     return report
 
 
@@ -178,8 +178,9 @@ def scene_of_file(
 def _all_or_nothing(out: Path) -> Iterator[Path]:
     """Yield a temporary folder whose files move to ``out`` if the block succeeds, map.json last.
 
-    Files of other names in ``out`` are left alone.
+    Files of other names in ``out`` are left alone; if it fails, folders made for it go again.
     """
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".map-", dir=out) as temporary:
@@ -187,8 +188,13 @@ def _all_or_nothing(out: Path) -> Iterator[Path]:
             (out / REPORT).unlink(missing_ok=True)
             for path in sorted(Path(temporary).iterdir(), key=lambda path: path.name == REPORT):
                 path.replace(out / path.name)
-    except OSError as error:
-        raise cannot_write(out, error) from error
+    except BaseException as error:
+        for folder in made:
+            with suppress(OSError):  # somebody else has put something there
+                folder.rmdir()
+        if isinstance(error, OSError):
+            raise cannot_write(out, error) from error
+        raise
 
 
 def scene_statistics(image: Image, bands: tuple[str, ...], strips: int = 64) -> tuple[np.ndarray, np.ndarray]:
@@ -280,17 +286,15 @@ def _polygons(folder: Path, min_area_px: int) -> gpd.GeoDataFrame:
             to_geometry(geometry)
             for geometry, _ in vectorise(mask, mask == 1, connectivity=8, transform=transform)
         ]
-        pixel_area = abs(transform.a * transform.e)
         table = gpd.GeoDataFrame({"geometry": outlines}, crs=crs)
-        table["area_px"] = np.round(table.area / pixel_area).astype(int)
+        table["area_px"] = np.round(shapely.area(outlines) / abs(transform.determinant)).astype(int)
         table = table[table["area_px"] >= min_area_px].reset_index(drop=True)
         means, peaks = [], []
         for geometry in table.geometry:
-            part = (
-                rasterio.windows.from_bounds(*geometry.bounds, transform=transform)
-                .round_offsets()
-                .round_lengths()
-            )
+            # Outlines follow the pixels' edges: in pixels, their corners are whole numbers.
+            cols, rows = ~transform * shapely.get_coordinates(geometry).T
+            col, row = round(cols.min()), round(rows.min())
+            part = Window(row, col, round(rows.max()) - row, round(cols.max()) - col).as_rasterio
             values = probabilities.read(1, window=part)
             inside = rasterio.features.rasterize(
                 [geometry], out_shape=values.shape, transform=rasterio.windows.transform(part, transform)
@@ -300,7 +304,8 @@ def _polygons(folder: Path, min_area_px: int) -> gpd.GeoDataFrame:
     table.insert(0, "id", range(1, len(table) + 1))
     table["mean_probability"], table["max_probability"] = means, peaks
     # 4πA/P²: 1 for a disc, towards 0 for a long thin slide.
-    table["compactness"] = 4 * math.pi * table.area / table.length**2
+    on_ground = _on_ground(table)
+    table["compactness"] = 4 * math.pi * shapely.area(on_ground) / shapely.length(on_ground) ** 2
     table["area_m2"] = _square_metres(table)
     if crs is not None:
         centres = table.geometry.representative_point().to_crs(4326)
@@ -311,14 +316,22 @@ def _polygons(folder: Path, min_area_px: int) -> gpd.GeoDataFrame:
 def _square_metres(table: gpd.GeoDataFrame) -> pd.Series:
     if table.crs is None:
         return pd.Series(np.nan, table.index)
-    # Degrees have no area: measure in an equal-area system (EPSG:6933) instead.
-    return table.area if table.crs.is_projected else table.to_crs(6933).area
+    # Degrees have no area, feet another unit, Mercator's grows to the poles: measure in an equal-area system.
+    return table.to_crs(6933).area
+
+
+def _on_ground(table: gpd.GeoDataFrame) -> np.ndarray:
+    """Return outlines of true shape: as they are, or from degrees in their UTM zone."""
+    degrees = len(table) and table.crs is not None and table.crs.is_geographic
+    return (table.to_crs(table.estimate_utm_crs()) if degrees else table).geometry.to_numpy()
 
 
 def _overlay(scene: Scene, image: Image, bands: tuple[str, ...], folder: Path, longest: int = 1600) -> None:
     """Draw the mask in red over the true-colour image (as in paper Figs 16–17), reduced to ``longest`` pixels."""
     step = max(1, math.ceil(max(image.shape) / longest))
-    colour: list[str] = [band for band in ("red", "green", "blue") if band in bands] or [bands[0]] * 3
+    colour = ["red", "green", "blue"]
+    if not set(colour) <= set(bands):  # near infrared, red, green, say; or shades of grey
+        colour = list(bands[::-1][:3]) if len(bands) >= 3 else [bands[0]] * 3
     rows = []
     with rasterio.open(folder / "mask.tif") as masks:
         for window in scenes.strips(image.shape, 64 * step):
@@ -328,7 +341,7 @@ def _overlay(scene: Scene, image: Image, bands: tuple[str, ...], folder: Path, l
     picture = np.concatenate(rows, axis=1)
     colours, mask = picture[:3], picture[3]
     known = mask != NO_LABEL
-    low, high = np.percentile(colours[:, known], (2, 98))
+    low, high = np.percentile(colours[:, known], (2, 98)) if known.any() else (0, 1)
     view = np.clip((colours - low) / max(high - low, 1e-6), 0, 1).transpose(1, 2, 0)
     view[mask == 1] = 0.35 * view[mask == 1] + 0.65 * np.array([1.0, 0.1, 0.1])
     view[~known] = 1

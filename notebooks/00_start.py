@@ -21,7 +21,9 @@
 # for a laptop, `paper` for a GPU. Change the cell below and run the chapter again.
 
 # %% tags=["parameters"]
-profile: str = "mini"  # a profile in params/, or the path of a YAML file of your own
+profile: str = (
+    "mini"  # a profile in params/, or the path of a YAML file of your own
+)
 
 # %%
 from lmhld_nb import experiments, plots, profiles, style
@@ -49,7 +51,10 @@ print(f"bands: {', '.join(dataset.bands)}")
 
 # %%
 style.save(
-    plots.scene_gallery([dataset.scenes_of(area)[0] for area in experiments.areas(loaded, dataset)], note),
+    plots.scene_gallery(
+        [dataset.scenes_of(area)[0] for area in experiments.areas(loaded, dataset)],
+        note,
+    ),
     "overview",
     profile,
 )
@@ -71,7 +76,9 @@ experiments.plan_table(planned)
 print(
     f"{len(planned)} runs: {len(loaded.models)} model(s) on {len(experiments.areas(loaded, dataset))} areas"
 )
-print(f"recipe: batch {loaded.recipe.batch_size}, {loaded.recipe.epochs} epochs, SGD")
+print(
+    f"recipe: batch {loaded.recipe.batch_size}, {loaded.recipe.epochs} epochs, SGD"
+)
 
 # %% [markdown]
 # ## Beside the paper

@@ -18,7 +18,9 @@
 # **Time.** 8 minutes to read, 15 seconds to run.
 
 # %% tags=["parameters"]
-profile: str = "mini"  # a profile in params/, or the path of a YAML file of your own
+profile: str = (
+    "mini"  # a profile in params/, or the path of a YAML file of your own
+)
 feature_area: str = "wenchuan"  # area shown in Fig 2 and checked polygon by polygon
 ring_px: int = 12  # width in pixels of a landslide's surroundings
 flat_degrees: float = 8.0  # mean slope below which a polygon is asked about
@@ -45,7 +47,9 @@ area_scenes = experiments.area_scenes(loaded, dataset)
 # Look at the pairs of sensor and resolution: the same landslide covers 156 times as many pixels at 0.8 m as at 10 m.
 
 # %%
-style.save(plots.world_map(), "fig01_study_areas", profile, paper.areas().reset_index())
+style.save(
+    plots.world_map(), "fig01_study_areas", profile, paper.areas().reset_index()
+)
 
 # %% [markdown]
 # Three of the seven areas lie within 2,000 km of each other in China. The paper's map also shows a global
@@ -60,7 +64,9 @@ style.save(plots.world_map(), "fig01_study_areas", profile, paper.areas().reset_
 measured = inventory.summary(area_scenes)
 published = paper.table(1)
 published.index = [paper.area_key(name) for name in published["study_area"]]
-beside = measured.join(published[["landslides", "min_area_px", "max_area_px"]].add_prefix("published_"))
+beside = measured.join(
+    published[["landslides", "min_area_px", "max_area_px"]].add_prefix("published_")
+)
 style.save_table(beside, "table1", profile)
 
 # %% tags=["nbval-check-output"]
@@ -88,8 +94,16 @@ sizes = {
     area: np.concatenate([inventory.scene_sizes(scene) for scene in members])
     for area, members in area_scenes.items()
 }
-candidates = {area: patches.candidate_sizes(inventory.quartiles(values)) for area, values in sizes.items()}
-style.save(plots.size_histograms(sizes, candidates, note), "fig09_sizes", profile, measured.reset_index())
+candidates = {
+    area: patches.candidate_sizes(inventory.quartiles(values))
+    for area, values in sizes.items()
+}
+style.save(
+    plots.size_histograms(sizes, candidates, note),
+    "fig09_sizes",
+    profile,
+    measured.reset_index(),
+)
 
 # %% tags=["nbval-check-output"]
 for area, values in sizes.items():
@@ -118,7 +132,9 @@ style.save(plots.annotation_features(scene, note), "fig02_features", profile)
 # neither barer nor brighter than its surroundings. A flag asks for a second look. It does not prove an error.
 
 # %%
-checked = inventory.check_polygons(scene, ring_px=ring_px, flat_degrees=flat_degrees)
+checked = inventory.check_polygons(
+    scene, ring_px=ring_px, flat_degrees=flat_degrees
+)
 style.save(plots.polygon_checks(checked, note), "polygon_checks", profile, checked)
 
 # %%
@@ -126,7 +142,9 @@ checked[checked["flag"] != ""].head(10).round(2)
 
 # %% tags=["nbval-check-output"]
 print(f"{len(checked)} polygons checked in {feature_area}")
-print(f"barer than their surroundings: {(checked['ndvi'] < checked['ndvi_around']).mean():.0%}")
+print(
+    f"barer than their surroundings: {(checked['ndvi'] < checked['ndvi_around']).mean():.0%}"
+)
 print(
     f"brighter than their surroundings: {(checked['brightness'] > checked['brightness_around']).mean():.0%}"
 )
@@ -141,14 +159,26 @@ with tempfile.TemporaryDirectory() as folder:
     polygons = geopandas.read_file(scene.polygons)
     for pixels in (0, 20, 60):
         path = Path(folder) / f"moved_{pixels}.gpkg"
-        polygons.set_geometry(polygons.translate(pixels * scene.resolution_m)).to_file(path)
-        result = inventory.check_polygons(replace(scene, polygons=path), ring_px, flat_degrees)
-        moved[pixels] = {"polygons": len(result), "flagged": (result["flag"] != "").mean()}
-moved = style.save_table(pd.DataFrame(moved).T.rename_axis("moved by px"), "moved_polygons", profile)
+        polygons.set_geometry(
+            polygons.translate(pixels * scene.resolution_m)
+        ).to_file(path)
+        result = inventory.check_polygons(
+            replace(scene, polygons=path), ring_px, flat_degrees
+        )
+        moved[pixels] = {
+            "polygons": len(result),
+            "flagged": (result["flag"] != "").mean(),
+        }
+moved = style.save_table(
+    pd.DataFrame(moved).T.rename_axis("moved by px"), "moved_polygons", profile
+)
 moved.style.format({"polygons": "{:.0f}", "flagged": "{:.0%}"})
 
 # %% tags=["nbval-check-output"]
-print("more is flagged when the inventory lies off:", moved["flagged"].iloc[-1] > moved["flagged"].iloc[0])
+print(
+    "more is flagged when the inventory lies off:",
+    moved["flagged"].iloc[-1] > moved["flagged"].iloc[0],
+)
 
 # %% [markdown]
 # The share of flagged polygons is a quick test of whether an inventory and an image belong together.

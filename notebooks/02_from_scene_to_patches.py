@@ -18,14 +18,25 @@
 # **Time.** 8 minutes to read, 20 seconds to run.
 
 # %% tags=["parameters"]
-profile: str = "mini"  # a profile in params/, or the path of a YAML file of your own
+profile: str = (
+    "mini"  # a profile in params/, or the path of a YAML file of your own
+)
 show_area: str = "hokkaido"  # area whose windows are drawn
 
 # %%
 import numpy as np
 import pandas as pd
 
-from lmhld_nb import experiments, inventory, paper, patches, plots, profiles, sources, style
+from lmhld_nb import (
+    experiments,
+    inventory,
+    paper,
+    patches,
+    plots,
+    profiles,
+    sources,
+    style,
+)
 
 loaded = profiles.load(profile)
 dataset = experiments.dataset_of(loaded, progress=False)
@@ -49,21 +60,31 @@ print("candidates: ", patches.candidate_sizes(wenchuan))
 
 # %%
 quartiles = {
-    area: inventory.quartiles(np.concatenate([inventory.scene_sizes(scene) for scene in members]))
+    area: inventory.quartiles(
+        np.concatenate([inventory.scene_sizes(scene) for scene in members])
+    )
     for area, members in area_scenes.items()
 }
 candidates = pd.DataFrame(
-    {area: [*np.round(q), *patches.candidate_sizes(q)] for area, q in quartiles.items()},
+    {
+        area: [*np.round(q), *patches.candidate_sizes(q)]
+        for area, q in quartiles.items()
+    },
     index=["q1", "q2", "q3", "smallest", "middle", "largest"],
 ).T.astype(int)
-candidates["chosen"] = [profiles.patch_size(loaded, area) for area in candidates.index]
+candidates["chosen"] = [
+    profiles.patch_size(loaded, area) for area in candidates.index
+]
 style.save_table(candidates, "candidate_sizes", profile)
 
 # %% tags=["nbval-check-output"]
 among = [
-    row["chosen"] in (row["smallest"], row["middle"], row["largest"]) for _, row in candidates.iterrows()
+    row["chosen"] in (row["smallest"], row["middle"], row["largest"])
+    for _, row in candidates.iterrows()
 ]
-print(f"the size used is among the three candidates in {sum(among)} of {len(among)} areas")
+print(
+    f"the size used is among the three candidates in {sum(among)} of {len(among)} areas"
+)
 
 # %% [markdown]
 # Which of the three is best is the question of experiment 1. Until then the book uses the sizes of Table 2.
@@ -74,9 +95,15 @@ print(f"the size used is among the three candidates in {sum(among)} of {len(amon
 # drops the rest of the landscape.
 
 # %%
-parts = [experiments.cut(loaded, dataset, area, progress=False) for area in area_scenes]
+parts = [
+    experiments.cut(loaded, dataset, area, progress=False) for area in area_scenes
+]
 shown = next(part for part in parts if part.spec.area == show_area)
-style.save(plots.windows_on_scene(area_scenes[show_area][0], shown, note), "windows", profile)
+style.save(
+    plots.windows_on_scene(area_scenes[show_area][0], shown, note),
+    "windows",
+    profile,
+)
 
 # %% [markdown]
 # ## Counts and shares (Table 2)
@@ -88,9 +115,12 @@ style.save(plots.windows_on_scene(area_scenes[show_area][0], shown, note), "wind
 table2 = experiments.table_2(parts)
 published = paper.table(2)
 published.index = [
-    paper.area_key(name) if name != "Comparison dataset" else name for name in published["study_area"]
+    paper.area_key(name) if name != "Comparison dataset" else name
+    for name in published["study_area"]
 ]
-style.save_table(table2.join(published[["patches"]].add_prefix("published_")), "table2", profile)
+style.save_table(
+    table2.join(published[["patches"]].add_prefix("published_")), "table2", profile
+)
 
 # %% tags=["nbval-check-output"]
 for area, row in table2.iterrows():
@@ -115,7 +145,9 @@ print(
 # Six patches of each area, from the least to the greatest share of landslide.
 
 # %%
-style.save(plots.patch_gallery(parts, note), "patches", profile, table2.reset_index())
+style.save(
+    plots.patch_gallery(parts, note), "patches", profile, table2.reset_index()
+)
 
 # %% [markdown]
 # Every patch holds a landslide. A network trained and tested on these has never seen a landscape without one, and its
@@ -131,7 +163,12 @@ style.save(plots.patch_gallery(parts, note), "patches", profile, table2.reset_in
 rows = {}
 for kind in ("random", "blocks"):
     rule = loaded.patches.model_copy(update={"split": kind})
-    split = experiments.cut(loaded.model_copy(update={"patches": rule}), dataset, show_area, progress=False)
+    split = experiments.cut(
+        loaded.model_copy(update={"patches": rule}),
+        dataset,
+        show_area,
+        progress=False,
+    )
     rows[kind] = {
         "test patches": len(split.where("test")),
         "touching a training patch": split.neighbours("test", "train"),
@@ -139,7 +176,10 @@ for kind in ("random", "blocks"):
 pd.DataFrame(rows).T
 
 # %% tags=["nbval-check-output"]
-share = {kind: row["touching a training patch"] / max(1, row["test patches"]) for kind, row in rows.items()}
+share = {
+    kind: row["touching a training patch"] / max(1, row["test patches"])
+    for kind, row in rows.items()
+}
 print("blocks separate better than random:", share["blocks"] <= share["random"])
 
 # %% [markdown]

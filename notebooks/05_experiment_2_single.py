@@ -18,10 +18,14 @@
 # **Time.** 6 minutes to read. With finished runs 15 seconds, with the runs of `mini` to make about 2 minutes.
 
 # %% tags=["parameters"]
-profile: str = "mini"  # a profile in params/, or the path of a YAML file of your own
+profile: str = (
+    "mini"  # a profile in params/, or the path of a YAML file of your own
+)
 models: list = []  # networks to show; empty for all of the profile
 areas: list = []  # areas to show; empty for all of the profile
-on_missing: str = "train"  # what to do about runs that are not there: train, skip or error
+on_missing: str = (
+    "train"  # what to do about runs that are not there: train, skip or error
+)
 
 # %%
 import pandas as pd
@@ -38,7 +42,9 @@ note = style.note(dataset, profile)
 # A run that is in the store is read, not made again.
 
 # %%
-finished = experiments.fetch(loaded, experiments.single(loaded, dataset), on_missing)
+finished = experiments.fetch(
+    loaded, experiments.single(loaded, dataset), on_missing
+)
 
 # %% tags=["nbval-check-output"]
 print(
@@ -53,14 +59,23 @@ print(
 
 # %%
 history = pd.concat(
-    [run.history.assign(area=run.spec.data[0].area, model=run.spec.model) for run in finished]
+    [
+        run.history.assign(area=run.spec.data[0].area, model=run.spec.model)
+        for run in finished
+    ]
 )
 style.save(
-    plots.learning_curves(finished, note), "learning_curves_single", profile, history.drop(columns="seconds")
+    plots.learning_curves(finished, note),
+    "learning_curves_single",
+    profile,
+    history.drop(columns="seconds"),
 )
 
 # %% tags=["nbval-check-output"]
-fell = sum(run.history["train_loss"].iloc[-1] < run.history["train_loss"].iloc[0] for run in finished)
+fell = sum(
+    run.history["train_loss"].iloc[-1] < run.history["train_loss"].iloc[0]
+    for run in finished
+)
 print(f"training loss fell in {fell} of {len(finished)} runs")
 print(
     f"mean F1 of the tests, to one digit: {sum(run.metrics['test']['f1'] or 0 for run in finished) / len(finished):.1f}"
@@ -87,21 +102,32 @@ style.save(plots.score_heatmap(table5, "f1", note), "table5_f1", profile)
 # this bar has learned colour and nothing else.
 
 # %%
-rules = {run.spec.data[0].area: experiments.threshold_baseline(run) for run in finished}
+rules = {
+    run.spec.data[0].area: experiments.threshold_baseline(run) for run in finished
+}
 f1 = table5["f1"].groupby("area", sort=False).max().to_dict()
 baseline = pd.DataFrame(
     {
-        area: {"feature": rule.feature, "threshold_f1": rule.confusion.f1, "network_f1": f1[area]}
+        area: {
+            "feature": rule.feature,
+            "threshold_f1": rule.confusion.f1,
+            "network_f1": f1[area],
+        }
         for area, rule in rules.items()
     }
 ).T
 style.save(
-    plots.against_threshold(rules, f1, note), "against_threshold", profile, baseline.reset_index(names="area")
+    plots.against_threshold(rules, f1, note),
+    "against_threshold",
+    profile,
+    baseline.reset_index(names="area"),
 )
 
 # %%
 clear = sum(f1[area] >= rule.confusion.f1 + 0.10 for area, rule in rules.items())
-print(f"the network clears the best threshold by 0.10 or more in {clear} of {len(rules)} areas")
+print(
+    f"the network clears the best threshold by 0.10 or more in {clear} of {len(rules)} areas"
+)
 
 # %% [markdown]
 # ## What is found and what is missed (Fig 10)
@@ -111,7 +137,11 @@ print(f"the network clears the best threshold by 0.10 or more in {clear} of {len
 
 # %%
 examples = experiments.examples(finished)
-style.save(plots.predictions(examples, loaded.patches.bands, note), "fig10_predictions", profile)
+style.save(
+    plots.predictions(examples, loaded.patches.bands, note),
+    "fig10_predictions",
+    profile,
+)
 
 # %% [markdown]
 # ## Beside the paper
