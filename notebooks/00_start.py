@@ -21,9 +21,7 @@
 # for a laptop, `paper` for a GPU. Change the cell below and run the chapter again.
 
 # %% tags=["parameters"]
-profile: str = (
-    "mini"  # a profile in params/, or the path of a YAML file of your own
-)
+profile: str = "mini"  # a profile in params/, or a YAML file of your own
 
 # %%
 from lmhld_nb import experiments, plots, profiles, style

@@ -18,9 +18,7 @@
 # **Time.** 8 minutes to read, 15 seconds to run.
 
 # %% tags=["parameters"]
-profile: str = (
-    "mini"  # a profile in params/, or the path of a YAML file of your own
-)
+profile: str = "mini"  # a profile in params/, or a YAML file of your own
 feature_area: str = "wenchuan"  # area shown in Fig 2 and checked polygon by polygon
 ring_px: int = 12  # width in pixels of a landslide's surroundings
 flat_degrees: float = 8.0  # mean slope below which a polygon is asked about

@@ -18,9 +18,7 @@
 # **Time.** 8 minutes to read, 20 seconds to run.
 
 # %% tags=["parameters"]
-profile: str = (
-    "mini"  # a profile in params/, or the path of a YAML file of your own
-)
+profile: str = "mini"  # a profile in params/, or a YAML file of your own
 show_area: str = "hokkaido"  # area whose windows are drawn
 
 # %%

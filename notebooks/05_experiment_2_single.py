@@ -18,14 +18,10 @@
 # **Time.** 6 minutes to read. With finished runs 15 seconds, with the runs of `mini` to make about 2 minutes.
 
 # %% tags=["parameters"]
-profile: str = (
-    "mini"  # a profile in params/, or the path of a YAML file of your own
-)
+profile: str = "mini"  # a profile in params/, or a YAML file of your own
 models: list = []  # networks to show; empty for all of the profile
 areas: list = []  # areas to show; empty for all of the profile
-on_missing: str = (
-    "train"  # what to do about runs that are not there: train, skip or error
-)
+on_missing: str = "train"  # if runs are missing: train, skip or error
 
 # %%
 import pandas as pd
