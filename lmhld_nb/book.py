@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import json
 import os
 import shutil
@@ -9,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tokenize
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +19,7 @@ import jupytext
 import nbformat
 import papermill
 from papermill.exceptions import PapermillExecutionError
-from tqdm.auto import tqdm
+from tqdm import tqdm
 from traitlets.config import Config
 
 from lmhld_nb.config import ROOT, UserError, atomic_path, workdir
@@ -70,8 +73,14 @@ def execute(source: Path, target: Path, parameters: dict[str, object]) -> None:
                 )  # fmt: skip
             except PapermillExecutionError as error:
                 shutil.copy(temporary, failed)
+                reason = " ".join(f"{error.ename}: {error.evalue}".split())
                 raise UserError(
-                    f"{source.name}: cell {error.exec_count} failed: {error.ename}: {error.evalue}; see {failed}"
+                    f"{source.name}: cell {error.exec_count} failed: {reason}; see {failed}"
+                ) from error
+            except RuntimeError as error:  # what nbclient and jupyter_client raise about their kernels
+                raise UserError(
+                    f"{source.name}: {' '.join(str(error).split())} (out of memory?); run it alone with "
+                    f"`--chapter {source.stem[:2]}`"
                 ) from error
             _tidy(temporary)
         failed.unlink(missing_ok=True)
@@ -83,13 +92,17 @@ def parameters_of(notebook: nbformat.NotebookNode) -> list[dict[str, str]]:
     """Return name, type, default and help of each parameter of a chapter."""
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", []):
+            tokens = tokenize.generate_tokens(io.StringIO(cell.source).readline)
+            helps = {token.start[0]: token.string for token in tokens if token.type == tokenize.COMMENT}
             return [
-                {"name": name.strip(), "type": kind.strip(), "default": value.strip(), "help": text.strip()}
-                for line in cell.source.splitlines()
-                if ":" in line and "=" in line and not line.startswith("#")
-                for name, _, rest in [line.partition(":")]
-                for kind, _, rest in [rest.partition("=")]
-                for value, _, text in [rest.partition("#")]
+                {
+                    "name": ast.unparse(node.target),
+                    "type": ast.unparse(node.annotation),
+                    "default": ast.get_source_segment(cell.source, node.value) or "",
+                    "help": helps.get(node.end_lineno or 0, "").lstrip("# "),
+                }
+                for node in ast.parse(cell.source).body
+                if isinstance(node, ast.AnnAssign) and node.value is not None
             ]
     return []
 
@@ -111,6 +124,8 @@ def make(
     sources = chapters(only)
     folder = workdir() / "build" / Path(profile).stem
     targets = [folder / f"{source.stem}.ipynb" for source in sources]
+    if profile.endswith((".yaml", ".yml")):  # chapters run in another folder
+        profile = str(Path(profile).resolve())
     bar = tqdm(total=len(sources), desc=f"book {profile}", unit="chapter", disable=not progress)
     with bar, ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         futures = [

@@ -185,7 +185,9 @@ def map_(
     if (run_id is None) == (weights is None):
         raise UserError("map: give either --run RUN_ID or --weights FILE")
     chosen = weights or runs_dir() / str(run_id) / "weights.safetensors"
-    described = mapping.scene_of_file(scene, tuple(band.strip() for band in bands.split(",")) if bands else None, nodata, truth)
+    described = mapping.scene_of_file(
+        scene, tuple(band.strip() for band in bands.split(",")) if bands else None, nodata, truth
+    )
     report = mapping.map_scene(
         described, chosen, out, threshold, min_area_px=min_area_px, device=device, progress=not quiet
     )
@@ -233,7 +235,9 @@ def main() -> None:
         # Files that the operating system refuses are no bug either, wherever they were met.
         if debug or error.filename is None:
             raise
-        _tell(f"{error.filename}: {(error.strerror or str(error)).lower()}; check the path and its permissions")
+        _tell(
+            f"{error.filename}: {(error.strerror or str(error)).lower()}; check the path and its permissions"
+        )
         sys.exit(2)
     except (Interrupted, KeyboardInterrupt, typer.Abort) as error:
         if debug:

@@ -20,7 +20,7 @@ import torch
 from rasterio.features import shapes as vectorise
 from shapely.geometry import shape as to_geometry
 from torch import nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 import lmhld_nb
 from lmhld_nb import rasters, runs, scenes

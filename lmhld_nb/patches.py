@@ -13,7 +13,7 @@ from typing import Literal, Self
 import numpy as np
 import pandas as pd
 from filelock import FileLock
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from lmhld_nb import scenes, splits
 from lmhld_nb.config import Strict, UserError, atomic_path, cannot_write, data_dir, write_json

@@ -13,7 +13,6 @@ from lmhld_nb.config import ROOT, Strict, UserError, read_yaml
 from lmhld_nb.scenes import BANDS
 from lmhld_nb.specs import Recipe
 
-
 PatchSize = Annotated[int, Field(gt=0, multiple_of=16)]  # the networks halve it four times
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -86,6 +85,9 @@ def load(profile: str) -> Profile:
             f"profile '{profile}': unknown; choose one of {', '.join(names())}, or give a YAML file"
         )
     loaded = read_yaml(path, Profile)
+    if loaded.name != path.stem:
+        # Results go into folders of this name: a copied profile must not write over those of its original.
+        raise UserError(f"{path}: key 'name' = '{loaded.name}': write the file's own name, '{path.stem}'")
     for key, given in (("models", loaded.models), ("width", loaded.width)):
         for model in given:
             if model not in models.NAMES:
@@ -95,22 +97,30 @@ def load(profile: str) -> Profile:
     return loaded
 
 
-def narrowed(profile: Profile, chosen_models: Sequence[str], chosen_areas: Sequence[str]) -> Profile:
-    """Return the profile with only some of its models and areas; an empty list keeps all.
+def narrowed(profile: Profile, models: Sequence[str] | str, areas: Sequence[str] | str) -> Profile:
+    """Return the profile with only some of its models and areas; nothing given keeps all.
+
+    Each is a list or, as ``papermill -p`` passes it, a text with commas. The name gets ``-part`` added, so that
+    figures of a part do not replace those of the whole.
 
     Raises:
         UserError: a model is not one of the profile's.
     """
-    for model in chosen_models:
+    chosen = _names(models)
+    for model in chosen:
         if model not in profile.models:
             raise UserError(
                 f"model '{model}': not in profile '{profile.name}', which has {', '.join(profile.models)}"
             )
-    changes = {
-        "models": tuple(chosen_models) or profile.models,
-        "areas": tuple(chosen_areas) or profile.areas,
-    }
-    return profile.model_copy(update=changes)
+    if not chosen and not _names(areas):
+        return profile
+    changes = {"models": chosen or profile.models, "areas": _names(areas) or profile.areas}
+    return profile.model_copy(update={"name": f"{profile.name}-part", **changes})
+
+
+def _names(given: Sequence[str] | str) -> tuple[str, ...]:
+    parts = given.split(",") if isinstance(given, str) else given
+    return tuple(part.strip() for part in parts if part.strip())
 
 
 def patch_size(profile: Profile, area: str) -> int:

@@ -23,7 +23,7 @@ import safetensors.torch
 import torch
 from filelock import FileLock
 from torch import nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from lmhld_nb import models, patches, sources
 from lmhld_nb.config import Interrupted, UserError, cannot_write, runs_dir

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -51,12 +50,12 @@ def colours(names: Sequence[str]) -> dict[str, tuple[float, float, float]]:
 def note(dataset: DataSet, profile: str) -> str:
     """Return the line under every figure that says which data and profile it shows."""
     kind = "synthetic data, no satellite image" if dataset.synthetic else "real data"
-    return f"{dataset.title} ({kind}) · profile {Path(profile).stem}"
+    return f"{dataset.title} ({kind}) · profile {profile}"
 
 
 def save(figure: Figure, name: str, profile: str, numbers: pd.DataFrame | None = None) -> Figure:
     """Write ``figures/PROFILE/NAME.png`` and the numbers behind it as CSV; return the figure for display."""
-    folder = workdir() / "figures" / Path(profile).stem
+    folder = workdir() / "figures" / profile
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / f"{name}.png", metadata={"Software": None})
     if numbers is not None:
@@ -67,7 +66,7 @@ def save(figure: Figure, name: str, profile: str, numbers: pd.DataFrame | None =
 
 def save_table(table: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
     """Write ``figures/PROFILE/NAME.csv``; return the table for display."""
-    folder = workdir() / "figures" / Path(profile).stem
+    folder = workdir() / "figures" / profile
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / f"{name}.csv", float_format="%.6g")
     return table

@@ -28,7 +28,7 @@ from lmhld_nb import experiments, plots, profiles, style
 
 loaded = profiles.load(profile)
 dataset = experiments.dataset_of(loaded, progress=False)
-note = style.note(dataset, profile)
+note = style.note(dataset, loaded.name)
 
 # %% [markdown]
 # ## The data
@@ -54,7 +54,7 @@ style.save(
         note,
     ),
     "overview",
-    profile,
+    loaded.name,
 )
 
 # %% [markdown]

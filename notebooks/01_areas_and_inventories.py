@@ -36,7 +36,7 @@ from lmhld_nb import experiments, inventory, paper, patches, plots, profiles, st
 
 loaded = profiles.load(profile)
 dataset = experiments.dataset_of(loaded, progress=False)
-note = style.note(dataset, profile)
+note = style.note(dataset, loaded.name)
 area_scenes = experiments.area_scenes(loaded, dataset)
 
 # %% [markdown]
@@ -46,7 +46,7 @@ area_scenes = experiments.area_scenes(loaded, dataset)
 
 # %%
 style.save(
-    plots.world_map(), "fig01_study_areas", profile, paper.areas().reset_index()
+    plots.world_map(), "fig01_study_areas", loaded.name, paper.areas().reset_index()
 )
 
 # %% [markdown]
@@ -65,7 +65,7 @@ published.index = [paper.area_key(name) for name in published["study_area"]]
 beside = measured.join(
     published[["landslides", "min_area_px", "max_area_px"]].add_prefix("published_")
 )
-style.save_table(beside, "table1", profile)
+style.save_table(beside, "table1", loaded.name)
 
 # %% tags=["nbval-check-output"]
 for area, row in beside.iterrows():
@@ -99,7 +99,7 @@ candidates = {
 style.save(
     plots.size_histograms(sizes, candidates, note),
     "fig09_sizes",
-    profile,
+    loaded.name,
     measured.reset_index(),
 )
 
@@ -120,7 +120,7 @@ for area, values in sizes.items():
 
 # %%
 scene = area_scenes[feature_area][0]
-style.save(plots.annotation_features(scene, note), "fig02_features", profile)
+style.save(plots.annotation_features(scene, note), "fig02_features", loaded.name)
 
 # %% [markdown]
 # ## A check of every polygon (section 2.2)
@@ -133,7 +133,9 @@ style.save(plots.annotation_features(scene, note), "fig02_features", profile)
 checked = inventory.check_polygons(
     scene, ring_px=ring_px, flat_degrees=flat_degrees
 )
-style.save(plots.polygon_checks(checked, note), "polygon_checks", profile, checked)
+style.save(
+    plots.polygon_checks(checked, note), "polygon_checks", loaded.name, checked
+)
 
 # %%
 checked[checked["flag"] != ""].head(10).round(2)
@@ -168,7 +170,7 @@ with tempfile.TemporaryDirectory() as folder:
             "flagged": (result["flag"] != "").mean(),
         }
 moved = style.save_table(
-    pd.DataFrame(moved).T.rename_axis("moved by px"), "moved_polygons", profile
+    pd.DataFrame(moved).T.rename_axis("moved by px"), "moved_polygons", loaded.name
 )
 moved.style.format({"polygons": "{:.0f}", "flagged": "{:.0%}"})
 

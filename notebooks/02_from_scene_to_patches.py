@@ -38,7 +38,7 @@ from lmhld_nb import (
 
 loaded = profiles.load(profile)
 dataset = experiments.dataset_of(loaded, progress=False)
-note = style.note(dataset, profile)
+note = style.note(dataset, loaded.name)
 area_scenes = experiments.area_scenes(loaded, dataset)
 
 # %% [markdown]
@@ -73,7 +73,7 @@ candidates = pd.DataFrame(
 candidates["chosen"] = [
     profiles.patch_size(loaded, area) for area in candidates.index
 ]
-style.save_table(candidates, "candidate_sizes", profile)
+style.save_table(candidates, "candidate_sizes", loaded.name)
 
 # %% tags=["nbval-check-output"]
 among = [
@@ -100,7 +100,7 @@ shown = next(part for part in parts if part.spec.area == show_area)
 style.save(
     plots.windows_on_scene(area_scenes[show_area][0], shown, note),
     "windows",
-    profile,
+    loaded.name,
 )
 
 # %% [markdown]
@@ -117,7 +117,9 @@ published.index = [
     for name in published["study_area"]
 ]
 style.save_table(
-    table2.join(published[["patches"]].add_prefix("published_")), "table2", profile
+    table2.join(published[["patches"]].add_prefix("published_")),
+    "table2",
+    loaded.name,
 )
 
 # %% tags=["nbval-check-output"]
@@ -144,7 +146,7 @@ print(
 
 # %%
 style.save(
-    plots.patch_gallery(parts, note), "patches", profile, table2.reset_index()
+    plots.patch_gallery(parts, note), "patches", loaded.name, table2.reset_index()
 )
 
 # %% [markdown]
@@ -189,7 +191,7 @@ print("blocks separate better than random:", share["blocks"] <= share["random"])
 table3 = paper.table(3)
 table3["read by"] = ["bijie", "landslide4sense", "hr-gldd", "gvlm", "cas", "lmhld"]
 assert set(table3["read by"]) <= set(sources.catalogue())
-style.save_table(table3, "table3", profile)
+style.save_table(table3, "table3", loaded.name)
 
 # %% [markdown]
 # LMHLD is the largest by number of patches. Counted in pixels the order is another one: a patch of 512 pixels a side holds

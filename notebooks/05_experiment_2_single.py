@@ -30,7 +30,7 @@ from lmhld_nb import experiments, plots, profiles, style
 
 loaded = profiles.narrowed(profiles.load(profile), models, areas)
 dataset = experiments.dataset_of(loaded, progress=False)
-note = style.note(dataset, profile)
+note = style.note(dataset, loaded.name)
 
 # %% [markdown]
 # ## The runs
@@ -63,7 +63,7 @@ history = pd.concat(
 style.save(
     plots.learning_curves(finished, note),
     "learning_curves_single",
-    profile,
+    loaded.name,
     history.drop(columns="seconds"),
 )
 
@@ -84,11 +84,11 @@ print(
 # the comparison only says that both are scores of the same kind; no agreement is to be expected.
 
 # %%
-table5 = style.save_table(experiments.table_5(finished), "table5", profile)
+table5 = style.save_table(experiments.table_5(finished), "table5", loaded.name)
 table5.round(4)
 
 # %%
-style.save(plots.score_heatmap(table5, "f1", note), "table5_f1", profile)
+style.save(plots.score_heatmap(table5, "f1", note), "table5_f1", loaded.name)
 
 # %% [markdown]
 # ## Is it more than a threshold?
@@ -115,7 +115,7 @@ baseline = pd.DataFrame(
 style.save(
     plots.against_threshold(rules, f1, note),
     "against_threshold",
-    profile,
+    loaded.name,
     baseline.reset_index(names="area"),
 )
 
@@ -136,7 +136,7 @@ examples = experiments.examples(finished)
 style.save(
     plots.predictions(examples, loaded.patches.bands, note),
     "fig10_predictions",
-    profile,
+    loaded.name,
 )
 
 # %% [markdown]
@@ -149,7 +149,7 @@ style.save(
 # ## Exercises
 #
 # 1. Which score suffers first when the test patches hold fewer landslides, precision or recall? Why?
-# 2. Run `papermill notebooks/05_experiment_2_single.ipynb out.ipynb -p areas '["rio"]'` and look at the curves of Rio alone.
+# 2. Run `papermill notebooks/05_experiment_2_single.ipynb out.ipynb -p areas rio,taiwan` and look at two areas alone.
 # 3. Copy the profile, set `split: blocks`, and compare Table 5. How much of the score was neighbourhood?
 #
 # **Next:** the experiments to come compare patch sizes (chapter 04) and train on all areas together (chapters 06 and 07).

@@ -18,10 +18,12 @@ import pytest
 import safetensors.torch
 import torch
 import typer
+from conftest import TINY
 from made import blobs, image_of, write_tif
 from typer.testing import CliRunner
 
 from lmhld_nb import cli, config, experiments, profiles, runs, sources
+from lmhld_nb.specs import RunSpec
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -62,7 +64,9 @@ def test_help_says_what_and_mentions_every_option(command: list[str]) -> None:
         names = [name for name in option.opts if name.startswith("-")] or option.opts
         line = next((line for line in shown.output.splitlines() if names[0] in line.lower()), None)
         assert line is not None, f"{names[0]} is missing"
-        assert re.search(r"[a-z]{3,} [a-z`]+", line.replace(names[0], "")), f"{names[0]} is not explained: {line}"
+        assert re.search(r"[a-z]{3,} [a-z`]+", line.replace(names[0], "")), (
+            f"{names[0]} is not explained: {line}"
+        )
     assert inner.help
 
 
@@ -95,7 +99,10 @@ def test_the_design_s_commands_are_there() -> None:
         ("map {scene} --out {out} --run x --bands blue,green,red,nir", "lmhld plan"),
         ("map {scene} --out {out}", "give either --run RUN_ID or --weights FILE"),
         ("map {scene} --out {out} --run x --weights y", "give either --run RUN_ID or --weights FILE"),
-        ("map {scene} --out {out} --run x", "band order unknown (4 bands without names); give it, e.g. --bands"),
+        (
+            "map {scene} --out {out} --run x",
+            "band order unknown (4 bands without names); give it, e.g. --bands",
+        ),
         ("map {gone} --out {out} --run x", "gone: no such file"),
         ("map {scene} --run x", "Missing option '--out'; see `lmhld map --help`"),
         ("plan", "Missing argument 'profile'; see `lmhld plan --help`"),
@@ -133,7 +140,11 @@ def test_debug_shows_the_traceback(call: Call, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (PermissionError(13, "Permission denied", "/some/file"), 2, "/some/file: permission denied; check the path"),
+        (
+            PermissionError(13, "Permission denied", "/some/file"),
+            2,
+            "/some/file: permission denied; check the path",
+        ),
         (KeyboardInterrupt(), 130, "interrupted; the same command goes on where it stopped"),
         (config.Interrupted("stopped"), 143, "interrupted; the same command goes on where it stopped"),
     ],
@@ -181,7 +192,17 @@ def test_map_prints_areas_and_scores(call: Call, tiny: Path, tmp_path: Path) -> 
     mask = blobs(70, 80, 5)
     scene = write_tif(tmp_path / "a.tif", image_of(mask))
     truth = write_tif(tmp_path / "truth.tif", mask.astype(np.uint8))
-    words = ("map", scene, "--run", spec.run_id, "--out", tmp_path / "out", "--bands", "blue, green, red, nir", "-q")
+    words = (
+        "map",
+        scene,
+        "--run",
+        spec.run_id,
+        "--out",
+        tmp_path / "out",
+        "--bands",
+        "blue, green, red, nir",
+        "-q",
+    )
     code, out, error = call(*words)
     assert (code, error) == (0, "") and re.fullmatch(r".*/out: \d+ landslides, \d+\.\d{3} km²\n", out)
     code, out, _ = call(*words, "--truth", truth, "--threshold", 0.01)
@@ -239,23 +260,40 @@ def results(store: Path, ids: list[str]) -> list[tuple[object, dict[str, torch.T
     return found
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(
+    twin_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[RunSpec], Path]:
+    """A profile whose trainings last long enough to be met, its runs, and a store that holds them."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    profile = folder / "tiny.yaml"
+    profile.write_text(TINY.replace("epochs: 3", "epochs: 24") + "checkpoint_every: 3\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LMHLD_DATA", str(twin_data))
+        patch.setenv("LMHLD_RUNS", str(folder))
+        specs = experiments.single(profiles.load(str(profile)), sources.load("twin-smoke"))
+        runs.ensure(specs, workers=1, progress=False)
+    return profile, specs, folder
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for stray processes in /proc")
 @pytest.mark.parametrize(
     ("number", "workers", "code"),
-    [(signal.SIGINT, 2, 130), (signal.SIGTERM, 2, 143), (signal.SIGKILL, 2, -9), (signal.SIGTERM, 1, 143)],
+    [(signal.SIGINT, 2, 130), (signal.SIGTERM, 2, 143), (signal.SIGKILL, 2, -9)],
 )
 def test_an_interrupted_run_ends_as_one_that_was_not(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, workers: int, code: int
+    uninterrupted: tuple[Path, list[RunSpec], Path],
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    workers: int,
+    code: int,
 ) -> None:
-    # Long enough to be met in training.
-    tiny.write_text(tiny.read_text().replace("epochs: 3", "epochs: 60") + "checkpoint_every: 5\n")
-    specs = experiments.single(profiles.load(str(tiny)), sources.load("twin-smoke"))
+    profile, specs, whole = uninterrupted
     ids = [spec.run_id for spec in specs]
-    whole = tmp_path / "whole"
-    monkeypatch.setenv("LMHLD_RUNS", str(whole))
-    runs.ensure(specs, workers=1, progress=False)
     store = tmp_path / "stopped"
-    process = start(tiny, workers, store)
+    process = start(profile, workers, store)
     until = time.monotonic() + 60
     while not list(store.glob("*/history.csv")) and time.monotonic() < until:
         time.sleep(0.02)

@@ -78,7 +78,11 @@ def test_files_lie_on_the_scenes_grid_and_agree_with_each_other(
     with rasterio.open(made.image) as image:
         for name in ("probability.tif", "mask.tif"):
             with rasterio.open(tmp_path / "out" / name) as made_file:
-                assert (made_file.crs, made_file.transform, made_file.shape) == (image.crs, image.transform, shape)
+                assert (made_file.crs, made_file.transform, made_file.shape) == (
+                    image.crs,
+                    image.transform,
+                    shape,
+                )
     probability, predicted = (read(tmp_path / "out" / name) for name in ("probability.tif", "mask.tif"))
     assert ((probability >= 0) & (probability <= 1)).all()
     assert ((predicted == 1) == (probability >= cut)).all()
@@ -86,7 +90,9 @@ def test_files_lie_on_the_scenes_grid_and_agree_with_each_other(
     assert table["area_px"].sum() == predicted.sum() == report["landslide_px"] > 0
     assert sorted(table["area_px"]) == sorted(landslide_sizes(predicted))
     assert table["area_m2"].to_numpy() == pytest.approx(table["area_px"] * 9, rel=2e-3)
-    assert ((table["mean_probability"] >= cut - 1e-6) & (table["mean_probability"] <= table["max_probability"])).all()
+    assert (
+        (table["mean_probability"] >= cut - 1e-6) & (table["mean_probability"] <= table["max_probability"])
+    ).all()
     assert table["max_probability"].max() == pytest.approx(probability.max())
     assert ((table["compactness"] > 0) & (table["compactness"] <= np.pi / 4 + 1e-6)).all()
     truth = Confusion.of(predicted == 1, mask)
@@ -204,7 +210,9 @@ def test_areas_are_square_metres_whatever_the_coordinates(
     cut = median(made, weights, tmp_path / "first")
     report = draw(made, weights, tmp_path / "out", threshold=cut)
     table = gpd.read_file(tmp_path / "out" / "landslides.gpkg")
-    assert table["area_px"].sum() == report["landslide_px"] == (read(tmp_path / "out" / "mask.tif") == 1).sum()
+    assert (
+        table["area_px"].sum() == report["landslide_px"] == (read(tmp_path / "out" / "mask.tif") == 1).sum()
+    )
     assert table["area_m2"].to_numpy() == pytest.approx(table["area_px"] * metres, rel=0.01)
     assert report["landslide_m2"] == pytest.approx(table["area_m2"].sum())
     assert table["lon"].between(-180, 180).all() and table["lat"].between(20, 50).all()
@@ -254,7 +262,9 @@ def breaks(monkeypatch: pytest.MonkeyPatch, where: str, error: BaseException) ->
 
 
 @pytest.mark.parametrize("where", ["rows", "_polygons", "_overlay"])
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device"), ValueError("x")])
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), OSError(28, "No space left on device"), ValueError("x")]
+)
 def test_an_interrupted_map_leaves_nothing(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, where: str, error: BaseException
 ) -> None:
@@ -292,6 +302,6 @@ def test_impossible_settings_are_told(tmp_path: Path, weights: Path) -> None:
     for options in ({"threshold": 0.0}, {"threshold": 1.0}, {"overlap": 1.0}, {"overlap": -0.1}):
         with pytest.raises(UserError, match="must lie in"):
             draw(made, weights, tmp_path / "out", **options)
-    with pytest.raises(UserError, match="no mask and no polygons|cannot be read|none of its"):
+    with pytest.raises(UserError, match=r"gone\.gpkg: cannot be read as polygons"):
         draw(replace(made, mask=None, polygons=tmp_path / "gone.gpkg"), weights, tmp_path / "out")
     assert not (tmp_path / "out").exists()

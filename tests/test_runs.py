@@ -18,7 +18,7 @@ import torch
 from made import blobs, scene
 
 from lmhld_nb import experiments, patches, profiles, runs, sources
-from lmhld_nb.config import UserError, runs_dir
+from lmhld_nb.config import Interrupted, UserError, runs_dir
 from lmhld_nb.patches import PatchSpec
 from lmhld_nb.specs import RunSpec
 
@@ -100,7 +100,11 @@ def test_a_run_copied_from_elsewhere_is_adopted(
     ],
 )
 def test_a_damaged_run_is_set_aside_and_remade(
-    specs: list[RunSpec], trainings: list[str], capsys: pytest.CaptureFixture[str], file: str, content: bytes | None
+    specs: list[RunSpec],
+    trainings: list[str],
+    capsys: pytest.CaptureFixture[str],
+    file: str,
+    content: bytes | None,
 ) -> None:
     spec = specs[0].model_copy(update={"recipe": specs[0].recipe.model_copy(update={"epochs": 1})})
     made = runs.make(spec, progress=False)
@@ -139,9 +143,26 @@ def fails(specs: list[RunSpec], workers: int) -> None:
     with pytest.raises(UserError, match="2 of 4 runs failed") as caught:
         runs.ensure([uncut, bad, *specs], workers=workers, progress=False)
     assert f"{bad.run_id} (unet emilia_romagna)" in str(caught.value) and "lower `lr`" in str(caught.value)
-    assert f"{uncut.run_id} (unet emilia_romagna)" in str(caught.value) and "no 32 px patch left" in str(caught.value)
+    assert f"{uncut.run_id} (unet emilia_romagna)" in str(caught.value) and "no 32 px patch left" in str(
+        caught.value
+    )
     assert [runs.status(spec) for spec in specs] == ["done", "done"]
     assert runs.status(bad) == "missing"
+
+
+def test_a_run_that_is_told_to_stop_stops_the_others_too(
+    specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+
+    def stopped(spec: RunSpec, *_: object, **__: object) -> None:
+        begun.append(spec.run_id)
+        raise Interrupted("stopped in epoch 1")
+
+    monkeypatch.setattr(runs, "train", stopped)
+    with pytest.raises(Interrupted):
+        runs.ensure(specs, workers=1, progress=False)
+    assert begun == [specs[0].run_id]
 
 
 def child(script: str, *arguments: str) -> subprocess.Popen[str]:
@@ -172,7 +193,7 @@ def test_a_killed_worker_gives_a_clear_error(specs: list[RunSpec], monkeypatch: 
     for spec in specs:
         runs.patch_sets(spec, progress=False)
     monkeypatch.setattr(runs, "_worker_starts", _kill_yourself)
-    with pytest.raises(UserError, match="its process was killed .*use fewer `--workers`"):
+    with pytest.raises(UserError, match=r"its process was killed .*use fewer `--workers`"):
         runs.ensure(specs, workers=2, progress=False)
 
 
@@ -194,7 +215,9 @@ def test_a_full_disk_is_told(specs: list[RunSpec], monkeypatch: pytest.MonkeyPat
         raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr(safetensors.torch, "save_file", full)
-    with pytest.raises(UserError, match=r"weights\.safetensors: cannot be written \(.*No space left on device"):
+    with pytest.raises(
+        UserError, match=r"weights\.safetensors: cannot be written \(.*No space left on device"
+    ):
         runs.make(specs[0], progress=False)
     assert runs.status(specs[0]) == "missing"
 

@@ -175,7 +175,9 @@ def test_a_nodata_value_that_the_type_cannot_hold_marks_nothing(tmp_path: Path, 
 @pytest.mark.parametrize("suffix", ["npy", "h5"])
 @pytest.mark.parametrize("channels", ["first", "last"])
 @pytest.mark.parametrize("stacked", [False, True])
-def test_array_files_give_what_rasters_give(tmp_path: Path, suffix: str, channels: str, stacked: bool) -> None:
+def test_array_files_give_what_rasters_give(
+    tmp_path: Path, suffix: str, channels: str, stacked: bool
+) -> None:
     image, codes = image_of(MASK), MASK.astype(np.uint8)
     stored = image if channels == "first" else image.transpose(1, 2, 0)
     if stacked:
@@ -307,7 +309,9 @@ def test_an_image_without_labels_is_told_or_known_to_be_background(tmp_path: Pat
 
 @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:32653", "EPSG:3857"])
 @pytest.mark.parametrize("suffix", ["gpkg", "geojson", "shp"])
-def test_polygons_in_another_coordinate_system_give_the_same_mask(tmp_path: Path, crs: str, suffix: str) -> None:
+def test_polygons_in_another_coordinate_system_give_the_same_mask(
+    tmp_path: Path, crs: str, suffix: str
+) -> None:
     if suffix == "geojson" and crs != "EPSG:4326":
         pytest.skip("GeoJSON knows EPSG:4326 only")
     made = scene(tmp_path, MASK, labels="polygons")
@@ -371,7 +375,9 @@ def test_self_crossing_polygons_are_repaired_and_counted(tmp_path: Path) -> None
     made = scene(tmp_path, MASK, labels="none")
     bow = Polygon([place(10, 10), place(30, 30), place(30, 10), place(10, 30)])
     # A polygon with a spike: repaired, it is a polygon and a line; the line covers no ground.
-    spiked = Polygon([place(50, 50), place(50, 70), place(50, 110), place(50, 70), place(70, 70), place(70, 50)])
+    spiked = Polygon(
+        [place(50, 50), place(50, 70), place(50, 110), place(50, 70), place(70, 70), place(70, 50)]
+    )
     flat = Polygon([place(80, 10), place(80, 30), place(80, 20)])
     made = replace(made, polygons=polygons_of(tmp_path / "p.gpkg", [bow, spiked, flat, square(80, 80, 10)]))
     with open_image(made) as image, open_labels(made, image) as labels:
@@ -448,7 +454,11 @@ RGB = ("red", "green", "blue")
 def test_jinsha_unlabelled_pixels_are_respected(shared_data: Path) -> None:
     folder = shared_data / "jinsha-uav-georef"
     made = Scene(
-        name="a", area="jinsha_a", image=folder / "scene_A_rgb.tif", bands=RGB, mask=folder / "scene_A_mask.tif"
+        name="a",
+        area="jinsha_a",
+        image=folder / "scene_A_rgb.tif",
+        bands=RGB,
+        mask=folder / "scene_A_mask.tif",
     )
     _, labels, valid = read_all(made, RGB)
     assert labels.shape == (2176, 2304)
@@ -481,4 +491,6 @@ def test_chattograms_border_is_no_data(shared_data: Path) -> None:
     values, _, valid = read_all(made)
     assert valid.mean() == pytest.approx(0.5, abs=0.01)
     assert not values[:, ~valid].any()
-    assert values[3, valid].mean() == pytest.approx(2180, abs=2) and values[2, valid].mean() == pytest.approx(717, abs=2)
+    assert values[3, valid].mean() == pytest.approx(2180, abs=2) and values[2, valid].mean() == pytest.approx(
+        717, abs=2
+    )
