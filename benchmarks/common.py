@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import re
-import resource
 import subprocess
 import sys
 import time
@@ -30,12 +29,16 @@ def measured(module: str, task: str, *arguments: str) -> dict[str, float]:
 
 def run_task(tasks: dict[str, Callable[..., dict[str, float]]], name: str, arguments: list[str]) -> None:
     """Do one task and print what was measured as JSON (the child's side of `measured`)."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.perf_counter()
     found = tasks[name](*arguments)
     seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({**found, "seconds": seconds, "peak_mb": peak / 1024, "start_mb": before / 1024}))
+    print(json.dumps({**found, "seconds": seconds, "peak_mb": _peak_mb()}))
+
+
+def _peak_mb() -> float:
+    """Return this process's peak memory (getrusage would also count what its parent had when it was forked)."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
 
 
 def save(table: pd.DataFrame, name: str) -> Path:

@@ -82,7 +82,7 @@ def best_threshold(images: np.ndarray, masks: np.ndarray, bands: tuple[str, ...]
     """Find the single threshold with the highest F1 on the very pixels it is scored on.
 
     An upper bound of what thresholding can do, since no threshold chosen elsewhere beats it. Features tried, in both
-    directions: NDVI (where NIR is there), brightness, and the green share of the visible bands.
+    directions: brightness, NDVI and the green share of the visible bands, as far as the bands are there.
 
     Args:
         images: (patches, bands, rows, cols) in stored units.
@@ -94,9 +94,10 @@ def best_threshold(images: np.ndarray, masks: np.ndarray, bands: tuple[str, ...]
     """
     values = np.moveaxis(np.asarray(images), 1, 0)
     features = {"brightness": brightness(values, bands)}
-    visible = np.maximum(features["brightness"] * 3, 1e-6)
-    features["green share"] = values[bands.index("green")].astype(np.float32) / visible
-    if "nir" in bands:
+    if {"blue", "green", "red"} <= set(bands):
+        visible = np.maximum(features["brightness"] * 3, 1e-6)
+        features["green share"] = values[bands.index("green")].astype(np.float32) / visible
+    if {"red", "nir"} <= set(bands):
         features["NDVI"] = ndvi(values, bands)
     known = (masks == 0) | (masks == 1)
     truth = masks[known] == 1

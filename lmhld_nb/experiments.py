@@ -53,8 +53,18 @@ def areas(profile: Profile, dataset: DataSet) -> tuple[str, ...]:
 
 
 def patch_spec(profile: Profile, dataset: DataSet, area: str, size: int | None = None) -> PatchSpec:
-    """Return how an area is cut under a profile; ``size`` replaces the profile's rule."""
+    """Return how an area is cut under a profile; ``size`` replaces the profile's rule.
+
+    Raises:
+        UserError: the profile asks for a band the data set does not have.
+    """
     rule = profile.patches
+    for band in rule.bands:
+        if band not in dataset.bands:
+            raise UserError(
+                f"profile '{profile.name}': key 'patches.bands': '{dataset.name}' has no band '{band}'; "
+                f"it has {', '.join(dataset.bands)}"
+            )
     return PatchSpec(
         dataset=dataset.name,
         fingerprint=dataset.fingerprint,

@@ -17,7 +17,8 @@ from lmhld_nb.config import UserError
 from lmhld_nb.rasters import Window
 from lmhld_nb.scenes import Scene
 
-# scipy rather than a faster labeller: benchmarks/components.py has the times, and finds wrong labels in one of them.
+# scipy, which is here anyway. benchmarks/components.py has the times: OpenCV would save a third of a step that is a
+# tenth of the tiling, for a large dependency; connected-components-3d 4 labels wrongly in two dimensions.
 _EIGHT = np.ones((3, 3), int)
 
 
@@ -43,19 +44,32 @@ def scene_sizes(scene: Scene, rows_at_once: int = 512) -> np.ndarray:
         rows_at_once: height of a strip; memory is about 6 bytes for each of its pixels.
 
     Returns:
-        Pixels of each landslide, as `landslide_sizes` of the whole mask would give.
+        Pixels of each landslide, as `landslide_sizes` of the whole mask would give; empty where there is none.
 
     Raises:
-        UserError: the scene cannot be read, or holds no landslide pixel at all.
+        UserError: the scene cannot be read.
     """
     with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
-        sizes = _merge_sizes(labels.read(window) for window in scenes.strips(image.shape, rows_at_once))
-        if len(sizes) == 0 and labels.count != 0:
-            source = scene.mask or scene.polygons
-            raise UserError(
-                f"{source}: the inventory is empty (no landslide pixel); check its landslide codes"
-            )
-        return sizes
+        return _merge_sizes(labels.read(window) for window in scenes.strips(image.shape, rows_at_once))
+
+
+def area_sizes(members: Iterable[Scene]) -> np.ndarray:
+    """Measure every landslide of an area's scenes.
+
+    Single scenes may be free of landslides (in a folder of patches many are), the area may not.
+
+    Raises:
+        UserError: no scene holds a landslide pixel: the inventory is empty.
+    """
+    listed = list(members)
+    sizes = np.concatenate([scene_sizes(scene) for scene in listed])
+    if len(sizes) == 0:
+        source = listed[0].mask or listed[0].polygons or listed[0].image
+        more = f" and {len(listed) - 1} more" if len(listed) > 1 else ""
+        raise UserError(
+            f"{source}{more}: the inventory is empty (no landslide pixel); check its landslide codes"
+        )
+    return sizes
 
 
 def _merge_sizes(strips: Iterable[np.ndarray]) -> np.ndarray:
@@ -65,6 +79,8 @@ def _merge_sizes(strips: Iterable[np.ndarray]) -> np.ndarray:
     total = 0
     above: np.ndarray | None = None
     for strip in strips:
+        if strip.size == 0:
+            continue
         landslide = (strip != 0) & (strip != 255)
         labels, count = label(landslide, _EIGHT)
         sizes.append(np.bincount(labels.ravel(), minlength=count + 1)[1:])
@@ -109,7 +125,12 @@ def histogram(sizes: np.ndarray, bins: int = 24) -> tuple[np.ndarray, np.ndarray
 
     Returns:
         Counts (bins,) and edges in pixels (bins + 1,); every landslide falls in one bin.
+
+    Raises:
+        UserError: there is no landslide.
     """
+    if len(sizes) == 0:
+        raise UserError("histogram: the inventory is empty; give sizes of at least one landslide")
     # Half a pixel of room at both ends: rounding must not lose the smallest and the largest.
     edges = np.geomspace(sizes.min() - 0.5, sizes.max() + 0.5, bins + 1)
     return np.histogram(sizes, edges)[0], edges
@@ -123,7 +144,7 @@ def summary(area_scenes: dict[str, Iterable[Scene]]) -> pd.DataFrame:
     """
     rows = {}
     for area, members in area_scenes.items():
-        sizes = np.concatenate([scene_sizes(scene) for scene in members])
+        sizes = area_sizes(members)
         q1, q2, q3 = quartiles(sizes)
         rows[area] = {
             "landslides": len(sizes),
@@ -151,10 +172,9 @@ def ndvi(values: np.ndarray, bands: tuple[str, ...]) -> np.ndarray:
 
 
 def brightness(values: np.ndarray, bands: tuple[str, ...]) -> np.ndarray:
-    """Return the mean of the visible bands of (bands, …) values, in stored units."""
-    return np.mean(
-        [values[bands.index(name)].astype(np.float32) for name in ("blue", "green", "red")], axis=0
-    )
+    """Return the mean of the visible bands (of all where none is visible) of (bands, …) values, as stored."""
+    visible = [name for name in ("blue", "green", "red") if name in bands] or bands
+    return np.mean([values[bands.index(name)].astype(np.float32) for name in visible], axis=0)
 
 
 def check_polygons(
@@ -216,7 +236,7 @@ def _contrast(
     values: np.ndarray, bands: tuple[str, ...], inside: np.ndarray, around: np.ndarray
 ) -> dict[str, float]:
     measures = {"brightness": brightness(values, bands)}
-    if "nir" in bands:
+    if {"red", "nir"} <= set(bands):
         measures["ndvi"] = ndvi(values, bands)
     row = {}
     for name, field in measures.items():
@@ -229,7 +249,7 @@ def _relief(scene: Scene, window: Window, inside: np.ndarray, image: scenes.Imag
     if scene.dem is None or not inside.any():
         return {"slope_deg": np.nan, "relief_m": np.nan}
     dem = scenes.read_dem(scene, window)
-    slope = slope_degrees(dem, abs(image.transform.a))
+    slope = slope_degrees(dem, image.pixel_m)
     heights = dem[inside]
     return {
         "slope_deg": float(np.nanmean(slope[inside])),
@@ -242,7 +262,8 @@ def _flag(row: dict[str, object], flat_degrees: float, ndvi_drop: float, brighte
     if float(row["slope_deg"]) < flat_degrees:  # type: ignore[arg-type]
         flags.append("flat")
     greener = float(row.get("ndvi_around", np.nan)) - float(row.get("ndvi", np.nan))  # type: ignore[arg-type]
-    ratio = float(row["brightness"]) / float(row["brightness_around"])  # type: ignore[arg-type]
+    around = float(row["brightness_around"])  # type: ignore[arg-type]
+    ratio = float(row["brightness"]) / around if around else np.nan  # type: ignore[arg-type]
     # A comparison with NaN is False: what cannot be measured is not held against the polygon.
     if ratio < brighter and not greener >= ndvi_drop:
         flags.append("no contrast")

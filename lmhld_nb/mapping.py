@@ -212,6 +212,9 @@ def scene_statistics(image: Image, bands: tuple[str, ...], strips: int = 64) -> 
         count += pixels.shape[1]
         sums += pixels.sum(axis=1)
         squares += (pixels**2).sum(axis=1)
+    if count == 0 and len(picked) < len(windows):
+        # Data may lie between the strips looked at: look at all of them.
+        return scene_statistics(image, bands, len(windows))
     if count == 0:
         raise UserError(
             f"{image.scene.image}: every pixel is no data; check the file and its `nodata:` value"

@@ -346,7 +346,13 @@ def _splits(index: pd.DataFrame, spec: PatchSpec) -> np.ndarray:
     if spec.split == "given":
         if "given" not in index:
             raise UserError(f"{spec.dataset}: has no splits of its own; use `split: random` or `blocks`")
-        return index["given"].to_numpy()
+        given = index["given"]
+        if not given.isin(splits.SPLITS).all():
+            scene = index.loc[~given.isin(splits.SPLITS), "scene"].iloc[0]
+            raise UserError(
+                f"{spec.dataset}: scene '{scene}' has no split; give it one, or use `split: random`"
+            )
+        return given.to_numpy()
     groups = splits.blocks(index, spec.block * spec.size) if spec.split == "blocks" else np.arange(len(index))
     return splits.deal(index["share"].to_numpy(), groups, spec.fractions, spec.seed)
 

@@ -238,7 +238,7 @@ def against_threshold(rules: Mapping[str, Threshold], f1: Mapping[str, float], d
         [f1[area] for area in rules],
         0.38,
         color=[colours(list(rules))[area] for area in rules],
-        label="U-Net",
+        label="best network",
     )
     for place, (area, rule) in zip(places, rules.items(), strict=True):
         ax.text(place - 0.2, rule.confusion.f1 + 0.01, rule.feature, ha="center", fontsize=7, color="0.3")

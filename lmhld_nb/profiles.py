@@ -13,7 +13,8 @@ from lmhld_nb.config import ROOT, Strict, UserError, read_yaml
 from lmhld_nb.scenes import BANDS
 from lmhld_nb.specs import Recipe
 
-PatchSize = Annotated[int, Field(gt=0, multiple_of=16)]  # the networks halve it four times
+# The networks halve it four times, and batch normalisation needs more than one value at the bottom.
+PatchSize = Annotated[int, Field(ge=32, multiple_of=16)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

@@ -119,6 +119,16 @@ class Image:
         """Return the pixel-to-map transform of a window."""
         return rasterio.windows.transform(window.as_rasterio, self.transform)
 
+    @property
+    def pixel_m(self) -> float:
+        """Side of a pixel in metres: as declared, or from the coordinate system (north–south for degrees); else 1."""
+        if self.scene.resolution_m:
+            return self.scene.resolution_m
+        side = abs(self.transform.e)
+        if self.crs is None:
+            return 1.0
+        return side * 111_320 if self.crs.is_geographic else side * float(self.crs.linear_units_factor[1])
+
     def valid(self, values: np.ndarray) -> np.ndarray:
         """Return (height, width) True where ``values`` (bands, height, width) hold data.
 
@@ -305,15 +315,12 @@ def _check_grid(path: Path, source: rasterio.DatasetReader, image: Image, mend: 
             f"{path}: {source.height}×{source.width} pixels, the image {name} has "
             f"{image.shape[0]}×{image.shape[1]}; {mend}"
         )
-    if source.crs is None or image.crs is None:
+    if source.transform.is_identity or image.transform.is_identity:
         return
     shift = np.abs(np.subtract(source.transform[:6], image.transform[:6]))
     pixel = abs(image.transform.a)
-    if (
-        source.crs != image.crs
-        or shift[[2, 5]].max() > 0.5 * pixel
-        or shift[[0, 1, 3, 4]].max() > 1e-3 * pixel
-    ):
+    other_crs = source.crs is not None and image.crs is not None and source.crs != image.crs
+    if other_crs or shift[[2, 5]].max() > 0.5 * pixel or shift[[0, 1, 3, 4]].max() > 1e-3 * pixel:
         raise UserError(f"{path}: lies on another grid than {name}; {mend}")
 
 

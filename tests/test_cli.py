@@ -80,6 +80,7 @@ def test_the_design_s_commands_are_there() -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
+        ("plan {renamed}", "renamed.yaml: key 'name' = 'tiny': write the file's own name, 'renamed'"),
         ("plan nosuch", "profile 'nosuch': unknown; choose one of "),
         ("plan {bad}", "bad.yaml: unknown key 'recipe.epoch'; remove it"),
         ("plan {text}", "text.yaml: key 'recipe.lr' = '1e-3'"),
@@ -123,7 +124,9 @@ def test_bad_input_is_told_in_one_line(call: Call, tiny: Path, tmp_path: Path, l
     places = {"tiny": tiny, "gone": tmp_path / "gone", "out": tmp_path / "out", "scene": tmp_path / "a.tif"}
     for name, content in variants.items():
         places[name] = tmp_path / f"{name}.yaml"
-        places[name].write_text(content)
+        places[name].write_text(content.replace("name: tiny", f"name: {name}"))
+    places["renamed"] = tmp_path / "renamed.yaml"
+    places["renamed"].write_text(text)
     write_tif(places["scene"], image_of(blobs(64, 64, 2)))
     code, _, error = call(*(word.format(**places) for word in line.split()))
     assert (code, error.count("\n")) == (2, 1), error
