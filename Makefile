@@ -41,7 +41,7 @@ reference: smoke  ## remake the references that `make test` compares chapters wi
 
 # --update keeps the outputs and drops the cell that papermill injects.
 notebooks: env  ## refresh notebooks/*.ipynb from the chapters that `lmhld book mini` executed
-	cp build/mini/*.ipynb notebooks/
+	cp $(filter-out %.failed.ipynb,$(wildcard build/mini/*.ipynb)) notebooks/
 	$(BIN)/jupytext --quiet --update --update-metadata '{"jupytext": null}' --to ipynb notebooks/*.py
 
 real: env  ## train and score on the real samples in LMHLD_SHARED_DATA

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -127,28 +128,48 @@ def make(
     if profile.endswith((".yaml", ".yml")):  # chapters run in another folder
         profile = str(Path(profile).resolve())
     bar = tqdm(total=len(sources), desc=f"book {profile}", unit="chapter", disable=not progress)
+    children: list[subprocess.Popen[str]] = []
+    failures = []
     with bar, ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         futures = [
-            pool.submit(_execute_in_child, source, target, profile)
+            pool.submit(_execute_in_child, source, target, profile, children)
             for source, target in zip(sources, targets, strict=True)
         ]
-        for source, future in zip(sources, futures, strict=True):
-            bar.set_postfix_str(source.stem)
-            seconds = future.result()
-            bar.update()
-            if progress:
-                tqdm.write(f"{source.stem}: {seconds:.0f} s")
+        try:
+            for source, future in zip(sources, futures, strict=True):
+                bar.set_postfix_str(source.stem)
+                try:
+                    seconds = future.result()
+                except UserError as error:
+                    failures.append(str(error))
+                    continue
+                bar.update()
+                if progress:
+                    tqdm.write(f"{source.stem}: {seconds:.0f} s")
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in children:
+                child.terminate()
+            raise
+    if failures:
+        raise UserError("; ".join(failures))
     return targets
 
 
-def _execute_in_child(source: Path, target: Path, profile: str) -> float:
+def _execute_in_child(
+    source: Path, target: Path, profile: str, children: list[subprocess.Popen[str]]
+) -> float:
     """Execute a chapter in a fresh Python process; return the seconds it took."""
     code = "import sys, json; from lmhld_nb import book; book.execute_as_child(json.loads(sys.argv[1]))"
     task = json.dumps({"source": str(source), "target": str(target), "parameters": {"profile": profile}})
     began = time.perf_counter()
-    child = subprocess.run([sys.executable, "-c", code, task], check=False, capture_output=True, text=True)
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, task], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    children.append(child)
+    _, errors = child.communicate()
     if child.returncode != 0:
-        lines = child.stderr.strip().splitlines() or [
+        lines = errors.strip().splitlines() or [
             f"{source.name}: its process ended with code {child.returncode}"
         ]
         raise UserError(lines[-1])
@@ -157,6 +178,8 @@ def _execute_in_child(source: Path, target: Path, profile: str) -> float:
 
 def execute_as_child(task: dict[str, object]) -> None:
     """Execute a chapter as told by `make`; an error becomes the last line on stderr."""
+    # Leave by an exception, so that the kernel is stopped and temporary files go.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("interrupted"))
     try:
         execute(Path(str(task["source"])), Path(str(task["target"])), dict(task["parameters"]))  # type: ignore[call-overload]
     except UserError as error:

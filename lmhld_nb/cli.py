@@ -174,6 +174,7 @@ def map_(
     ] = None,
     nodata: Annotated[float | None, typer.Option(help="no-data value; default: the file's own")] = None,
     truth: Annotated[Path | None, typer.Option(help="mask or polygons to score against")] = None,
+    truth_code: Annotated[int, typer.Option(help="value that means landslide in a --truth mask")] = 1,
     threshold: Annotated[float, typer.Option(help="least probability of a landslide")] = 0.5,
     min_area_px: Annotated[int, typer.Option(help="leave out smaller polygons")] = 1,
     device: Device = "auto",
@@ -186,7 +187,7 @@ def map_(
         raise UserError("map: give either --run RUN_ID or --weights FILE")
     chosen = weights or runs_dir() / str(run_id) / "weights.safetensors"
     described = mapping.scene_of_file(
-        scene, tuple(band.strip() for band in bands.split(",")) if bands else None, nodata, truth
+        scene, tuple(band.strip() for band in bands.split(",")) if bands else None, nodata, truth, truth_code
     )
     report = mapping.map_scene(
         described, chosen, out, threshold, min_area_px=min_area_px, device=device, progress=not quiet

@@ -32,7 +32,7 @@ class Interrupted(Exception):
 class Strict(BaseModel):
     """A declaration read from YAML: unknown keys and wrong types are refused, values never change."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 StrictT = TypeVar("StrictT", bound=Strict)

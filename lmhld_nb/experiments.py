@@ -277,6 +277,14 @@ def predict(run: Run, part: PatchSet, number: int) -> np.ndarray:
         return (run.model()(scaled)[0, 0] > 0).numpy()
 
 
+def scene_to_show(members: dict[str, tuple[scenes.Scene, ...]], area: str) -> scenes.Scene:
+    """Return the first scene of ``area``; of the first area (and say so) where the data set does not have it."""
+    if area not in members:
+        print(f"no area '{area}' here: showing {next(iter(members))}")
+        area = next(iter(members))
+    return members[area][0]
+
+
 def area_scenes(profile: Profile, dataset: DataSet) -> dict[str, tuple[scenes.Scene, ...]]:
     """Return the scenes of each area of a profile."""
     return {area: dataset.scenes_of(area) for area in areas(profile, dataset)}

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+import geopandas as gpd
 import numpy as np
 import pandas as pd
 from rasterio.features import rasterize
+from rasterio.features import shapes as vectorise
+from rasterio.transform import array_bounds
 from rasterio.windows import from_bounds
 from scipy.ndimage import binary_dilation, label
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from shapely.geometry import box, shape
 
 from lmhld_nb import scenes
 from lmhld_nb.config import UserError
@@ -183,6 +187,7 @@ def check_polygons(
     flat_degrees: float = 8.0,
     ndvi_drop: float = 0.03,
     brighter: float = 1.02,
+    shift_px: int = 0,
 ) -> pd.DataFrame:
     """Hold every polygon of an inventory against its surroundings (paper section 2.2's annotation checks).
 
@@ -191,31 +196,40 @@ def check_polygons(
     lost NDVI nor gained brightness. A flag asks for a second look; it is no proof of an error.
 
     Args:
-        scene: with polygons and, for slope and relief, an elevation raster.
+        scene: with polygons or a mask (outlined first) and, for slope and relief, an elevation raster.
         ring_px: width in pixels of the surroundings, other landslides and no-data left out.
         flat_degrees: least plausible mean slope.
         ndvi_drop: least plausible fall of NDVI against the surroundings.
         brighter: least plausible ratio of brightness to the surroundings.
+        shift_px: move all polygons so many pixels along the rows first, to see what a misplaced inventory looks like.
 
     Returns:
-        One row a polygon: area_px, slope_deg, relief_m (NaN without elevation), ndvi, ndvi_around, brightness,
+        One row a polygon that covers data: area_px, slope_deg, relief_m (NaN without elevation), ndvi, ndvi_around, brightness,
         brightness_around (stored units), flag (empty text where plausible).
     """
     bands = tuple(band for band in scenes.BANDS if band in scene.bands)
     rows = []
     with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
-        polygons, _, _ = scenes.read_polygons(scene, image)
-        for geometry in polygons.geometry:
+        outlines = _outlines(scene, image, labels).translate(
+            shift_px * image.transform.a, shift_px * image.transform.d
+        )
+        index = outlines.sindex
+        for geometry in outlines:
             window = _window_around(geometry.bounds, image, ring_px + 1)
+            if window is None:
+                continue  # moved out of the scene
             values = image.read(window, bands)
             valid = image.valid(values)
-            inside = (
-                rasterize([geometry], out_shape=valid.shape, transform=image.window_transform(window)).astype(
-                    bool
-                )
-                & valid
+            transform = image.window_transform(window)
+            near = outlines.iloc[index.query(box(*array_bounds(*valid.shape, transform)))]
+            inside, taken = (
+                rasterize(shapes, out_shape=valid.shape, transform=transform).astype(bool)
+                for shapes in ([geometry], near)
             )
-            around = binary_dilation(inside, iterations=ring_px) & (labels.read(window) == 0) & valid
+            inside &= valid
+            if not inside.any():
+                continue  # the same, or all of it lies on no-data
+            around = binary_dilation(inside, iterations=ring_px) & ~taken & valid
             row: dict[str, object] = {"area_px": int(inside.sum())}
             row |= _contrast(values, bands, inside, around)
             row |= _relief(scene, window, inside, image)
@@ -224,12 +238,22 @@ def check_polygons(
     return pd.DataFrame(rows)
 
 
-def _window_around(bounds: tuple[float, ...], image: scenes.Image, margin: int) -> Window:
+def _outlines(scene: Scene, image: scenes.Image, labels: scenes.Labels) -> gpd.GeoSeries:
+    """Return the inventory's polygons; where the scene has a mask, the outlines of its landslides."""
+    if scene.polygons is not None:
+        return scenes.read_polygons(scene, image)[0].geometry
+    mask = labels.read(Window(0, 0, *image.shape))
+    found = vectorise(mask, mask == 1, connectivity=8, transform=image.transform)
+    return gpd.GeoSeries([shape(outline) for outline, _ in found], crs=image.crs)
+
+
+def _window_around(bounds: tuple[float, ...], image: scenes.Image, margin: int) -> Window | None:
+    """Return the window of ``bounds`` and a margin, cut to the image; None where they lie outside it."""
     part = from_bounds(*bounds, transform=image.transform)
     row, col = max(0, int(part.row_off) - margin), max(0, int(part.col_off) - margin)
     bottom = min(image.shape[0], int(np.ceil(part.row_off + part.height)) + margin)
     right = min(image.shape[1], int(np.ceil(part.col_off + part.width)) + margin)
-    return Window(row, col, max(1, bottom - row), max(1, right - col))
+    return Window(row, col, bottom - row, right - col) if bottom > row and right > col else None
 
 
 def _contrast(

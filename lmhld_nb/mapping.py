@@ -13,6 +13,7 @@ import geopandas as gpd
 import matplotlib.image
 import numpy as np
 import pandas as pd
+import pyogrio
 import rasterio
 import rasterio.errors
 import shapely
@@ -50,7 +51,8 @@ def map_scene(
     """Map the landslides of a scene of any size.
 
     Overlapping windows of the patch size the network was trained at are predicted and blended with a smooth weight,
-    band of rows after band of rows, so memory depends on the scene's width only. The scene is normalised with its own
+    band of rows after band of rows, so memory for images depends on the scene's width only; outlining the
+    finished mask takes one byte a pixel more. The scene is normalised with its own
     statistics (ledger: per-scene for unseen scenes). Files appear together once all is done.
 
     Args:
@@ -122,7 +124,14 @@ def map_scene(
             ) from error
         stack.close()
         polygons = _polygons(folder, min_area_px)
-        polygons.to_file(folder / "landslides.gpkg", layer="landslides", driver="GPKG")
+        try:
+            polygons.to_file(folder / "landslides.gpkg", layer="landslides", driver="GPKG")
+        except (
+            pyogrio.errors.DataSourceError,
+            pyogrio.errors.DataLayerError,
+            pyogrio.errors.FeatureError,
+        ) as error:
+            raise cannot_write(out, OSError(" ".join(str(error).split())[:120])) from error
         _overlay(scene, image, bands, folder)
         report = {
             "scene": scene.image.name,
@@ -143,7 +152,11 @@ def map_scene(
 
 
 def scene_of_file(
-    path: Path, bands: tuple[str, ...] | None = None, nodata: float | None = None, truth: Path | None = None
+    path: Path,
+    bands: tuple[str, ...] | None = None,
+    nodata: float | None = None,
+    truth: Path | None = None,
+    truth_code: int = 1,
 ) -> Scene:
     """Describe a single image file for mapping.
 
@@ -151,10 +164,11 @@ def scene_of_file(
         path: georeferenced image.
         bands: names of its bands in file order; None to take the file's own band descriptions.
         nodata: value that means no data; None to take the file's own.
-        truth: mask raster on the image's grid (1 landslide, 255 not labelled) or polygons, to score against.
+        truth: mask raster on the image's grid or polygons, to score against.
+        truth_code: value that means landslide in a mask; 255 means not labelled unless it is this value.
 
     Raises:
-        UserError: the file cannot be read, or its band order is unknown.
+        UserError: the file cannot be read, its band order is unknown, or the mask does not hold ``truth_code``.
     """
     with rasters.open_raster(path) as source:
         described = tuple((text or "").strip().lower() for text in source.descriptions)
@@ -163,6 +177,16 @@ def scene_of_file(
                 f"{path}: band order unknown ({source.count} bands without names); give it, e.g. --bands red,green,blue"
             )
     vector = truth is not None and truth.suffix.lower() in (".gpkg", ".shp", ".geojson", ".json")
+    if truth is not None and not vector:
+        with rasters.open_raster(truth) as source:
+            codes: set[int] = set()
+            for window in scenes.strips((source.height, source.width), 512):
+                codes |= set(np.unique(rasters.read_raster(source, truth, window, [1])).tolist())
+        if truth_code not in codes:
+            held = ", ".join(f"{code:g}" for code in sorted(codes)[:6])
+            raise UserError(
+                f"{truth}: no pixel is {truth_code}, it holds {held}; give its code with --truth-code"
+            )
     return Scene(
         name=path.stem,
         area=path.stem,
@@ -171,6 +195,8 @@ def scene_of_file(
         mask=None if vector else truth,
         polygons=truth if vector else None,
         nodata=nodata,
+        landslide_codes=(truth_code,),
+        label_nodata_codes=() if truth_code == NO_LABEL else (NO_LABEL,),
     )
 
 

@@ -51,25 +51,29 @@ def world_map() -> Figure:
 def annotation_features(scene: Scene, dataset_note: str, size: int = 160) -> Figure:
     """Show one place as true colour, NIR false colour, slope and brightness, landslides outlined (paper Fig 2).
 
-    The place is the ``size``-pixel square with the landslide share nearest to 25 %.
+    The place is the ``size``-pixel square with the landslide share nearest to 25 %. Panels whose bands or elevation the
+    scene does not have are left out.
     """
     bands = scene.bands
     values, labels, valid = scenes.read_all(scene, bands)
-    dem = scenes.read_dem(scene)
+    size = min(size, *labels.shape)
     _, share = classify_windows(labels, valid, size, 0)
     whole = np.where(share > 0, np.abs(share - 0.25), np.inf)
     r, c = np.unravel_index(int(np.argmin(whole)), share.shape)
     part = (slice(r * size, (r + 1) * size), slice(c * size, (c + 1) * size))
-    slope = inventory.slope_degrees(dem, scene.resolution_m or 1.0)[part]
     bright = inventory.brightness(values[(slice(None), *part)] * scene.scale, bands)
-    figure, axes = plt.subplots(2, 4, figsize=(10.5, 5.6))
     crop = values[(slice(None), *part)]
-    panels = [
-        ("true colour", rgb(crop, bands), None),
-        ("near infrared as red", rgb(crop, bands, ("nir", "red", "green")), None),
-        ("slope (degrees)", slope, "viridis"),
-        ("brightness (reflectance)", bright, "magma"),
-    ]
+    panels: list[tuple[str, np.ndarray, str | None]] = [("true colour", rgb(crop, bands), None)]
+    if "nir" in bands:
+        panels.append(("near infrared as red", rgb(crop, bands, ("nir", "red", "green")), None))
+    if scene.dem is not None:
+        with scenes.open_image(scene) as image:
+            slope = inventory.slope_degrees(scenes.read_dem(scene), image.pixel_m)
+        panels.append(("slope (degrees)", slope[part], "viridis"))
+    panels.append(
+        ("brightness (reflectance)" if scene.scale != 1 else "brightness (stored units)", bright, "magma")
+    )
+    figure, axes = plt.subplots(2, len(panels), figsize=(0.6 + 2.5 * len(panels), 5.6), squeeze=False)
     for column, (title, picture, cmap) in enumerate(panels):
         for row, ax in enumerate(axes[:, column]):
             shown = ax.imshow(picture, cmap=cmap)
@@ -84,7 +88,8 @@ def annotation_features(scene: Scene, dataset_note: str, size: int = 160) -> Fig
     axes[1, 0].set_ylabel("with landslides outlined")
     no_ticks(*axes.flat)
     return signed(
-        figure, f"{area_name(scene.area)}, {size} × {size} px of {scene.resolution_m:g} m · {dataset_note}"
+        figure,
+        f"{area_name(scene.area)}, {size} × {size} px of {scene.resolution_m or '?'} m · {dataset_note}",
     )
 
 
@@ -304,7 +309,6 @@ def predictions(
 
 def polygon_checks(checked: pd.DataFrame, dataset_note: str) -> Figure:
     """Draw slope, NDVI and brightness of every polygon against its surroundings, flagged ones marked."""
-    figure, axes = plt.subplots(1, 3, figsize=(10, 3.2))
     flagged = checked["flag"] != ""
     size = checked["area_px"]
     panels = [
@@ -312,7 +316,9 @@ def polygon_checks(checked: pd.DataFrame, dataset_note: str) -> Figure:
         ("ndvi_around", "ndvi", "NDVI"),
         ("brightness_around", "brightness", "brightness (stored units)"),
     ]
-    for ax, (x, y, title) in zip(axes, panels, strict=True):
+    panels = [panel for panel in panels if panel[1] in checked and checked[panel[1]].notna().any()]
+    figure, axes = plt.subplots(1, len(panels), figsize=(1 + 3 * len(panels), 3.2), squeeze=False)
+    for ax, (x, y, title) in zip(axes[0], panels, strict=True):
         shown = ax.scatter(checked[x], checked[y], c=size, norm=LogNorm(), s=12, cmap="viridis")
         ax.scatter(
             checked.loc[flagged, x],
@@ -329,6 +335,6 @@ def polygon_checks(checked: pd.DataFrame, dataset_note: str) -> Figure:
             low, high = np.nanmin(checked[[x, y]]), np.nanmax(checked[[x, y]])
             ax.plot([low, high], [low, high], color="0.6", linewidth=0.8)
             ax.set(xlabel="surroundings", ylabel="landslide")
-    axes[0].legend()
+    axes[0, 0].legend()
     figure.colorbar(shown, ax=axes, label="area (px)", shrink=0.8)
     return signed(figure, dataset_note)

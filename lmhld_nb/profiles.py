@@ -18,7 +18,7 @@ PatchSize = Annotated[int, Field(ge=32, multiple_of=16)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class PatchRule(Strict):
+class PatchRule(Strict, allow_inf_nan=False):
     """How patches are cut and split.
 
     Attributes:
@@ -39,7 +39,7 @@ class PatchRule(Strict):
     seed: int = 0
 
 
-class Profile(Strict):
+class Profile(Strict, allow_inf_nan=False):
     """A whole book's parameters.
 
     Attributes:

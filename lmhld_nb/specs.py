@@ -14,7 +14,7 @@ from lmhld_nb.patches import PatchSpec
 ENGINE_VERSION = 1  # raised whenever the same spec would give other weights
 
 
-class Recipe(Strict):
+class Recipe(Strict, allow_inf_nan=False):
     """How a network is trained (paper section 3.3; open points in the fidelity ledger).
 
     Attributes:

@@ -58,9 +58,7 @@ print("candidates: ", patches.candidate_sizes(wenchuan))
 
 # %%
 quartiles = {
-    area: inventory.quartiles(
-        np.concatenate([inventory.scene_sizes(scene) for scene in members])
-    )
+    area: inventory.quartiles(inventory.area_sizes(members))
     for area, members in area_scenes.items()
 }
 candidates = pd.DataFrame(
@@ -96,9 +94,10 @@ print(
 parts = [
     experiments.cut(loaded, dataset, area, progress=False) for area in area_scenes
 ]
-shown = next(part for part in parts if part.spec.area == show_area)
+scene = experiments.scene_to_show(area_scenes, show_area)
+shown = next(part for part in parts if part.spec.area == scene.area)
 style.save(
-    plots.windows_on_scene(area_scenes[show_area][0], shown, note),
+    plots.windows_on_scene(scene, shown, note),
     "windows",
     loaded.name,
 )
@@ -166,7 +165,7 @@ for kind in ("random", "blocks"):
     split = experiments.cut(
         loaded.model_copy(update={"patches": rule}),
         dataset,
-        show_area,
+        scene.area,
         progress=False,
     )
     rows[kind] = {
@@ -196,6 +195,12 @@ style.save_table(table3, "table3", loaded.name)
 # %% [markdown]
 # LMHLD is the largest by number of patches. Counted in pixels the order is another one: a patch of 512 pixels a side holds
 # 256 times as many as one of 32.
+#
+# ## Beside the paper
+#
+# Table 2's landslide shares follow from the 10 % rule: an area's share lies above 10 % whatever its landscape. Its splits
+# differ by at most 0.9 %, inside the promised 1 %. The paper prints quartiles for Wenchuan alone, so the candidate sizes of
+# the other six areas cannot be checked.
 #
 # ## Exercises
 #

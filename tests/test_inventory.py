@@ -1,13 +1,14 @@
 import geopandas as gpd
 import numpy as np
 import pytest
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made import blobs, scene, write_tif
+from made import blobs, image_of, scene, write_tif
 from scipy import ndimage
 from shapely.geometry import box
 
-from lmhld_nb import inventory
+from lmhld_nb import inventory, scenes
 from lmhld_nb.config import UserError
 
 masks = st.integers(1, 40).flatmap(
@@ -83,10 +84,33 @@ def test_scene_sizes_equal_those_of_the_mask(tmp_path, labels):
     assert sorted(inventory.scene_sizes(made, rows_at_once=64)) == sorted(inventory.landslide_sizes(mask))
 
 
-def test_a_mask_without_landslide_is_an_empty_inventory(tmp_path):
-    made = scene(tmp_path, np.zeros((80, 80), bool))
-    with pytest.raises(UserError, match=r"a_mask\.tif.*empty"):
-        inventory.scene_sizes(made)
+def test_an_area_without_landslide_is_an_empty_inventory_but_a_scene_may_be(tmp_path):
+    bare, other = (scene(tmp_path, np.zeros((80, 80), bool), name) for name in "ab")
+    slid = scene(tmp_path, blobs(80, 80, 3), "c")
+    assert len(inventory.scene_sizes(bare)) == 0
+    assert len(inventory.area_sizes([bare, slid])) > 0
+    with pytest.raises(UserError, match=r"a_mask\.tif and 1 more: the inventory is empty"):
+        inventory.area_sizes([bare, other])
+
+
+def test_a_moved_inventory_loses_its_contrast(tmp_path):
+    mask = np.zeros((160, 160), bool)
+    mask[20:40, 20:40] = mask[100:120, 60:80] = True
+    for made in (scene(tmp_path, mask, labels="polygons"), scene(tmp_path, mask, "b")):
+        there, moved = (inventory.check_polygons(made, shift_px=pixels) for pixels in (0, 40))
+        assert list(there["flag"]) == ["", ""]
+        assert list(moved["flag"]) == ["no contrast", "no contrast"]
+        assert len(inventory.check_polygons(made, shift_px=110)) == 1  # one lies outside now
+
+
+def test_slope_of_a_grid_in_degrees_is_in_metres(tmp_path):
+    degrees = Affine(0.0001, 0, 100.0, 0, -0.0001, 30.0)
+    mask = blobs(64, 64, 4)
+    made = scene(tmp_path, mask)
+    write_tif(made.image, image_of(mask), crs="EPSG:4326", transform=degrees, nodata=0)
+    write_tif(made.mask, mask.astype(np.uint8), crs="EPSG:4326", transform=degrees)
+    with scenes.open_image(made) as image:
+        assert image.pixel_m == pytest.approx(11.1, abs=0.1)
 
 
 def test_summary_has_a_row_an_area(tmp_path):

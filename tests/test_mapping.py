@@ -241,7 +241,17 @@ def test_a_file_can_name_its_bands(tmp_path: Path, weights: Path) -> None:
         target.descriptions = ("Blue", "Green", "Red", "NIR")
     made = mapping.scene_of_file(path, truth=tmp_path / "truth.gpkg")
     assert made.bands == BANDS and made.polygons == tmp_path / "truth.gpkg" and made.mask is None
-    assert mapping.scene_of_file(path, truth=tmp_path / "truth.tif").mask == tmp_path / "truth.tif"
+    truth = write_tif(tmp_path / "truth.tif", blobs(60, 60, 3).astype(np.uint8))
+    assert mapping.scene_of_file(path, truth=truth).mask == truth
+
+
+def test_a_truth_coded_0_255_must_be_said_to_be(tmp_path: Path) -> None:
+    path = write_tif(tmp_path / "a.tif", image_of(blobs(60, 60, 3)))
+    truth = write_tif(tmp_path / "truth.tif", blobs(60, 60, 3).astype(np.uint8) * 255)
+    with pytest.raises(UserError, match=r"truth\.tif: no pixel is 1, it holds 0, 255; .*--truth-code"):
+        mapping.scene_of_file(path, BANDS, truth=truth)
+    made = mapping.scene_of_file(path, BANDS, truth=truth, truth_code=255)
+    assert (made.landslide_codes, made.label_nodata_codes) == ((255,), ())
 
 
 def breaks(monkeypatch: pytest.MonkeyPatch, where: str, error: BaseException) -> None:

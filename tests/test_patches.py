@@ -200,6 +200,13 @@ def test_blocks_are_never_divided(tmp_path):
     assert set(part.index["split"]) == set(splits.SPLITS)
 
 
+def test_a_scene_without_split_is_told_among_given_ones(tmp_path):
+    mask = np.ones((64, 64), bool)
+    members = [scene(tmp_path, mask, name, split=name) for name in splits.SPLITS]
+    with pytest.raises(UserError, match="scene 'x' has no split"):
+        patches.cut(spec(split="given"), [*members, scene(tmp_path, mask, "x")], progress=False)
+
+
 def test_given_splits_are_kept_and_missing_ones_refused(tmp_path):
     mask = np.ones((64, 64), bool)
     members = [scene(tmp_path, mask, name, split=name) for name in splits.SPLITS]

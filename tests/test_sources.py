@@ -494,7 +494,7 @@ def test_check_says_what_is_there(folder: Path, tmp_path: Path) -> None:
     [
         ("hokkaido", "hokkaido-2018-3m-rgb", 14, "hokkaido", 0.3771),
         ("hokkaido-block", "hokkaido-2018-3m-rgb", 2, "hokkaido", None),
-        ("jinsha", "jinsha-uav-georef", 2, "jinsha", 0.219),
+        ("jinsha", "jinsha-uav-georef", 2, "jinsha_a", 0.219),
         ("landslide4sense", "landslide4sense-samples", 14, "landslide4sense", None),
         ("bijie-flat", "bijie-landslide", 160, "bijie", None),
         ("gvlm", "gvlm-figure-thumbs", 4, "asakura_japan", 0.059),
