@@ -8,8 +8,11 @@ Reads the samples in the folder that LMHLD_SHARED_DATA names. Three cases:
 - Jinsha, 0.5 m, B-G-R: trained on scene A, scene C mapped whole, as `lmhld map` does, and scored against its mask;
 - Landslide4Sense, 10 m, B-G-R-NIR: 32-pixel patches.
 
-Each network is set beside the best single threshold, chosen on the very pixels it is scored on (no threshold can do
-better there). Small sample sets are dealt several times, and the counts of all deals are added up.
+- the same with windows of one patch kept together in one split.
+
+Each network is set beside two thresholds: the best one on the very pixels it is scored on (no threshold can do better
+there), and the best one on the training pixels (what thresholding does with the knowledge the network has). Small
+sample sets are dealt several times, and the counts of all deals are added up.
 """
 
 from __future__ import annotations
@@ -46,7 +49,7 @@ def adopt(name: str, folder: str) -> sources.DataSet:
 
 def dealt(name: str, base: PatchSpec, recipe: Recipe, width: int, deals: int) -> Row:
     """Train and test on several deals of one area's patches; add up the counts."""
-    network, threshold, features = NOTHING, NOTHING, set()
+    network, threshold, trained_threshold, features = NOTHING, NOTHING, NOTHING, set()
     seconds, won = 0.0, 0
     for seed in range(deals):
         part = base.model_copy(update={"seed": seed})
@@ -54,6 +57,7 @@ def dealt(name: str, base: PatchSpec, recipe: Recipe, width: int, deals: int) ->
         network += counts_of(run.metrics["test"])
         rule = experiments.threshold_baseline(run)
         threshold += rule.confusion
+        trained_threshold += experiments.threshold_from_training(run)
         features.add(rule.feature)
         seconds += run.metrics["seconds"]
         won += run.metrics["test"]["f1"] > rule.confusion.f1
@@ -61,7 +65,7 @@ def dealt(name: str, base: PatchSpec, recipe: Recipe, width: int, deals: int) ->
     return {
         **about(name, part),
         **trained,
-        **scores(network, threshold),
+        **scores(network, threshold, trained_threshold),
         "threshold_feature": "/".join(sorted(features)),
     }
 
@@ -89,13 +93,14 @@ def about(name: str, spec: PatchSpec) -> Row:
     }
 
 
-def scores(network: Confusion, threshold: Confusion) -> Row:
+def scores(network: Confusion, threshold: Confusion, trained_threshold: Confusion) -> Row:
     """Return the columns of results."""
     return {
         "precision": network.precision,
         "recall": network.recall,
         "f1": network.f1,
         "threshold_f1": threshold.f1,
+        "threshold_from_training_f1": trained_threshold.f1,
         "beats_threshold": network.f1 > threshold.f1,
     }
 
@@ -123,31 +128,35 @@ def jinsha() -> Row:
     values, labels, valid = scenes.read_all(scene, BGR)
     rule = evaluation.best_threshold(values[None], np.where(valid, labels, 255)[None], BGR)
     network = counts_of(report["scores"])
+    trained_rule = experiments.threshold_baseline(run, "train")
+    known = np.where(valid, labels, 255)[None]
+    trained_threshold = evaluation.score_threshold(trained_rule, values[None], known, BGR)
     trained = {"deals": 1, "deals_won": int(network.f1 > rule.confusion.f1), "seconds": round(seconds, 1)}
     return {
         **about("jinsha A → C", spec),
         **trained,
-        **scores(network, rule.confusion),
+        **scores(network, rule.confusion, trained_threshold),
         "threshold_feature": rule.feature,
     }
 
 
-def landslide4sense() -> Row:
-    """Train and test on windows of the competition's patches."""
+def landslide4sense(apart: bool = False) -> Row:
+    """Train and test on windows of the competition's patches; ``apart`` keeps those of one patch in one split."""
     dataset = adopt("landslide4sense", "landslide4sense-samples")
     spec = PatchSpec(dataset=dataset.name, fingerprint=dataset.fingerprint, area="landslide4sense", size=32,
-                     fractions=(0.6, 0.2, 0.2))  # fmt: skip
+                     split="blocks" if apart else "random", block=4, fractions=(0.6, 0.2, 0.2))  # fmt: skip
     # 15 patches to train on: a narrower network, larger batches, and Dice, which counts what F1 does.
     recipe = RECIPE.model_copy(
         update={"batch_size": 8, "lr": 0.1, "gamma": 0.97, "loss": "dice_bce", "weight_decay": 1e-3}
     )
-    return dealt("landslide4sense", spec, recipe, 8, 6)
+    return dealt("landslide4sense" + (", patches apart" if apart else ""), spec, recipe, 8, 6)
 
 
 CASES: dict[str, Callable[[], Row]] = {
     "hokkaido": hokkaido,
     "jinsha": jinsha,
     "landslide4sense": landslide4sense,
+    "landslide4sense-apart": lambda: landslide4sense(apart=True),
 }
 
 

@@ -92,6 +92,31 @@ def best_threshold(images: np.ndarray, masks: np.ndarray, bands: tuple[str, ...]
     Returns:
         The best rule with its confusion counts.
     """
+    known, truth = _known(masks)
+    rules = [
+        _best_cut(name, above, feature[known], truth)
+        for name, feature in _features(images, bands).items()
+        for above in (True, False)
+    ]
+    return max(rules, key=lambda rule: rule.confusion.f1)
+
+
+def score_threshold(
+    rule: Threshold, images: np.ndarray, masks: np.ndarray, bands: tuple[str, ...]
+) -> Confusion:
+    """Score a rule found elsewhere (on training patches, say) on these pixels; arguments as `best_threshold`."""
+    known, truth = _known(masks)
+    feature = _features(images, bands)[rule.feature][known]
+    return Confusion.of(feature >= rule.value if rule.above else feature <= rule.value, truth)
+
+
+def _known(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    known = (masks == 0) | (masks == 1)
+    return known, masks[known] == 1
+
+
+def _features(images: np.ndarray, bands: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Return what can be thresholded, each (patches, rows, cols)."""
     values = np.moveaxis(np.asarray(images), 1, 0)
     features = {"brightness": brightness(values, bands)}
     if {"blue", "green", "red"} <= set(bands):
@@ -99,14 +124,7 @@ def best_threshold(images: np.ndarray, masks: np.ndarray, bands: tuple[str, ...]
         features["green share"] = values[bands.index("green")].astype(np.float32) / visible
     if {"red", "nir"} <= set(bands):
         features["NDVI"] = ndvi(values, bands)
-    known = (masks == 0) | (masks == 1)
-    truth = masks[known] == 1
-    rules = [
-        _best_cut(name, above, feature[known], truth)
-        for name, feature in features.items()
-        for above in (True, False)
-    ]
-    return max(rules, key=lambda rule: rule.confusion.f1)
+    return features
 
 
 def _best_cut(name: str, above: bool, feature: np.ndarray, truth: np.ndarray) -> Threshold:

@@ -13,7 +13,7 @@ import torch
 from lmhld_nb import evaluation, paper, patches, runs, scenes, sources
 from lmhld_nb.batches import normalised
 from lmhld_nb.config import UserError
-from lmhld_nb.evaluation import Threshold
+from lmhld_nb.evaluation import Confusion, Threshold
 from lmhld_nb.patches import PatchSet, PatchSpec
 from lmhld_nb.profiles import Profile, patch_size
 from lmhld_nb.runs import Run
@@ -219,6 +219,17 @@ def threshold_baseline(run: Run, split: str = "test") -> Threshold:
     (part,) = runs.patch_sets(run.spec, progress=False)
     numbers = part.where(split)
     return evaluation.best_threshold(part.images[numbers], part.masks[numbers], part.spec.bands)
+
+
+def threshold_from_training(run: Run) -> Confusion:
+    """Score, on the test pixels of a run, the single threshold that is best on its training pixels.
+
+    What thresholding does with no more knowledge than the network has.
+    """
+    (part,) = runs.patch_sets(run.spec, progress=False)
+    rule = threshold_baseline(run, "train")
+    numbers = part.where("test")
+    return evaluation.score_threshold(rule, part.images[numbers], part.masks[numbers], part.spec.bands)
 
 
 def fetch(profile: Profile, specs: Sequence[RunSpec], on_missing: str) -> list[Run]:

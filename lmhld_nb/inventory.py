@@ -204,8 +204,8 @@ def check_polygons(
         shift_px: move all polygons so many pixels along the rows first, to see what a misplaced inventory looks like.
 
     Returns:
-        One row a polygon that covers data: area_px, slope_deg, relief_m (NaN without elevation), ndvi, ndvi_around, brightness,
-        brightness_around (stored units), flag (empty text where plausible).
+        One row a polygon that covers data: area_px, slope_deg, relief_m (NaN without elevation), ndvi, ndvi_around,
+        brightness, brightness_around (stored units), flag (empty text where plausible).
     """
     bands = tuple(band for band in scenes.BANDS if band in scene.bands)
     rows = []

@@ -61,6 +61,15 @@ def test_best_threshold_beats_every_threshold(seed):
         assert rule.confusion.f1 >= Confusion.of(brightness <= value, masks == 1).f1 - 1e-9
 
 
+def test_a_rule_scores_on_its_own_pixels_as_when_it_was_found():
+    random = np.random.default_rng(2)
+    images = random.integers(1, 2000, (3, 4, 16, 16)).astype(np.uint16)
+    masks = (random.random((3, 16, 16)) < 0.3).astype(np.uint8)
+    masks[0, :2] = 255
+    rule = evaluation.best_threshold(images, masks, ("blue", "green", "red", "nir"))
+    assert evaluation.score_threshold(rule, images, masks, ("blue", "green", "red", "nir")) == rule.confusion
+
+
 def test_best_threshold_counts_what_its_rule_predicts():
     random = np.random.default_rng(1)
     images = random.integers(1, 2000, (3, 4, 16, 16)).astype(np.uint16)
