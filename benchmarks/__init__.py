@@ -1,1 +1,1 @@
-"""Measured comparisons: ``python -m benchmarks`` runs all of them, each leaves a table in ``benchmarks/results/``."""
+"""Measured comparisons: ``python -m benchmarks`` runs them, each leaves a table in ``benchmarks/results/``."""

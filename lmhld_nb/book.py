@@ -199,6 +199,7 @@ def site(profile: str) -> Path:
     source, target = workdir() / "build" / "site-source", workdir() / "build" / "site"
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(ROOT / "book", source)
+    shutil.copy(workdir() / "figures" / Path(profile).stem / "overview.png", source / "overview.png")
     for path in chapters():
         (source / "chapters").mkdir(exist_ok=True)
         shutil.copy(executed / f"{path.stem}.ipynb", source / "chapters")
