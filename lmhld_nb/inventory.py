@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 from rasterio.features import rasterize
 from rasterio.features import shapes as vectorise
-from rasterio.transform import array_bounds
-from rasterio.windows import from_bounds
+from rasterio.transform import array_bounds, rowcol
 from scipy.ndimage import binary_dilation, label
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -249,10 +248,12 @@ def _outlines(scene: Scene, image: scenes.Image, labels: scenes.Labels) -> gpd.G
 
 def _window_around(bounds: tuple[float, ...], image: scenes.Image, margin: int) -> Window | None:
     """Return the window of ``bounds`` and a margin, cut to the image; None where they lie outside it."""
-    part = from_bounds(*bounds, transform=image.transform)
-    row, col = max(0, int(part.row_off) - margin), max(0, int(part.col_off) - margin)
-    bottom = min(image.shape[0], int(np.ceil(part.row_off + part.height)) + margin)
-    right = min(image.shape[1], int(np.ceil(part.col_off + part.width)) + margin)
+    # By hand: a picture without georeference counts rows downwards, which rasterio's from_bounds refuses.
+    corners = [(x, y) for x in bounds[::2] for y in bounds[1::2]]
+    cols, rows = zip(*(rowcol(image.transform, x, y, op=float)[::-1] for x, y in corners), strict=True)
+    row, col = max(0, int(min(rows)) - margin), max(0, int(min(cols)) - margin)
+    bottom = min(image.shape[0], int(np.ceil(max(rows))) + margin)
+    right = min(image.shape[1], int(np.ceil(max(cols))) + margin)
     return Window(row, col, bottom - row, right - col) if bottom > row and right > col else None
 
 

@@ -95,7 +95,7 @@ def annotation_features(scene: Scene, dataset_note: str, size: int = 160) -> Fig
 
 def scene_gallery(members: Sequence[Scene], dataset_note: str, side: int = 512) -> Figure:
     """Show the middle of one scene of each area in true colour, and again with its landslides outlined."""
-    figure, axes = plt.subplots(2, len(members), figsize=(1.4 * len(members), 3.3), squeeze=False)
+    figure, axes = plt.subplots(2, len(members), figsize=(max(6.0, 1.4 * len(members)), 3.3), squeeze=False)
     for column, scene in zip(axes.T, members, strict=True):
         with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
             rows, cols = image.shape

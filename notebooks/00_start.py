@@ -13,7 +13,8 @@
 #
 # **The paper.** *LMHLD: a large-scale multi-source high-resolution landslide dataset* (Liu et al.) builds a benchmark
 # of 25,365 four-band satellite patches from seven landslide disasters and trains seven networks of the U-Net family
-# on it in five experiments. This book does the same from parameters, and sets every result beside the published one.
+# on it in five experiments. This book does the same from parameters and sets its results beside the published ones. So
+# far it holds the inventories, the patches and experiment 2 with one network; the other experiments follow.
 #
 # **Time.** 3 minutes to read, 10 seconds to run.
 #
@@ -88,6 +89,7 @@ print(
 # ## Exercises
 #
 # 1. Set `profile` to `smoke` and run the chapter again. Which numbers change, and which do not?
-# 2. Open `params/mini.yaml` and misspell a key in a copy of it. What does `lmhld plan COPY.yaml` say?
+# 2. Copy `params/mini.yaml` to `params/mine.yaml`, write `name: mine` in it and misspell another key. What does
+#    `.venv/bin/lmhld plan mine` say?
 #
 # **Next:** chapter 01 measures the inventories.

@@ -79,7 +79,7 @@ print(f"sizes within Table 1's range: {inside.sum()} of {inside.size} areas")
 #
 # ## The shape of the size distribution (Fig 9)
 #
-# The axis of sizes is logarithmic. Look for the tail to the right: few landslides, but most of the area. The dashed
+# The axis of sizes is logarithmic. Look at the right end: few landslides, but a large part of the area. The dashed
 # lines are the quartiles from which chapter 02 chooses patch sizes.
 
 # %%
@@ -183,7 +183,7 @@ print(f"landslides in Table 1: {paper.table(1)['landslides'].sum():,}")
 #
 # 1. At 10 m, how many metres is the side of the smallest landslide of Emilia-Romagna (1 pixel)? And of Wenchuan's (7
 #    pixels at 0.8 m)? What does this say about comparing counts between areas?
-# 2. Set `flat_degrees` to 15. Which polygons are flagged now, and would you remove them from the inventory?
+# 2. Set `flat_degrees` to 30. Which polygons are flagged now, and would you remove them from the inventory?
 # 3. Change `feature_area` to `hokkaido`. The scene is from November: what happens to the contrast in NDVI?
 #
 # **Next:** chapter 02 cuts the scenes into patches.

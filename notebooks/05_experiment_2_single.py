@@ -129,7 +129,7 @@ print(
 # ## What is found and what is missed (Fig 10)
 #
 # One test patch an area: the one whose share of landslide is nearest to the middle of its test set. Green is found,
-# orange a false alarm, blue a miss. Look for where the orange lies: often on gravel or along roads.
+# orange a false alarm, blue a miss. Look for where the orange lies: on what is bare and bright without having slid.
 
 # %%
 examples = experiments.examples(finished)
@@ -149,7 +149,7 @@ style.save(
 # ## Exercises
 #
 # 1. Which score suffers first when the test patches hold fewer landslides, precision or recall? Why?
-# 2. Run `papermill notebooks/05_experiment_2_single.ipynb out.ipynb -p areas rio,taiwan` and look at two areas alone.
+# 2. Run `.venv/bin/papermill notebooks/05_experiment_2_single.ipynb out.ipynb -p areas rio,taiwan` and look at two areas alone.
 # 3. Copy the profile, set `split: blocks`, and compare Table 5. How much of the score was neighbourhood?
 #
 # **Next:** the experiments to come compare patch sizes (chapter 04) and train on all areas together (chapters 06 and 07).

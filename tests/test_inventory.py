@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -103,6 +105,18 @@ def test_a_moved_inventory_loses_its_contrast(tmp_path):
         assert len(inventory.check_polygons(made, shift_px=110)) == 1  # one lies outside now
 
 
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_pictures_without_georeference_are_checked_too(tmp_path):
+    mask = np.zeros((160, 160), bool)
+    mask[20:40, 60:80] = True
+    made = replace(scene(tmp_path, mask), georeferenced=False)
+    for path, values in ((made.image, image_of(mask)), (made.mask, mask.astype(np.uint8))):
+        write_tif(path, values, crs=None, transform=Affine.identity())
+    checked = inventory.check_polygons(made)
+    assert list(checked["area_px"]) == [400]
+    assert checked.loc[0, "brightness"] > checked.loc[0, "brightness_around"] + 300
+
+
 def test_slope_of_a_grid_in_degrees_is_in_metres(tmp_path):
     degrees = Affine(0.0001, 0, 100.0, 0, -0.0001, 30.0)
     mask = blobs(64, 64, 4)
@@ -137,8 +151,6 @@ def test_polygons_are_held_against_their_surroundings(tmp_path):
     table = gpd.read_file(made.polygons)
     table.loc[1, ["id", "geometry"]] = [9, wrong]
     table.to_file(made.polygons)
-    from dataclasses import replace
-
     checked = inventory.check_polygons(replace(made, dem=dem))
     assert checked.loc[0, "slope_deg"] == pytest.approx(26.57, abs=0.1)
     assert checked.loc[0, "relief_m"] == pytest.approx(19 * 1.5, abs=0.1)
