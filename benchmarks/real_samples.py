@@ -31,7 +31,7 @@ from benchmarks import common
 from lmhld_nb import evaluation, experiments, mapping, patches, runs, scenes, sources
 from lmhld_nb.config import ROOT, UserError, workdir
 from lmhld_nb.evaluation import Confusion
-from lmhld_nb.hardware import cpu_name
+from lmhld_nb.hardware import Execution, cpu_name
 from lmhld_nb.patches import PatchSpec
 from lmhld_nb.specs import Recipe, RunSpec
 
@@ -72,7 +72,7 @@ def dealt(name: str, base: PatchSpec, recipe: Recipe, width: int, deals: int) ->
 
 def train(spec: RunSpec) -> runs.Run:
     """Make a run on every core."""
-    return runs.make(spec, progress=True, threads=os.cpu_count() or 1)
+    return runs.make(spec, Execution(threads=os.cpu_count() or 1))
 
 
 def counts_of(stored: Mapping[str, int]) -> Confusion:

@@ -164,8 +164,9 @@ def _execute_in_child(
     task = json.dumps({"source": str(source), "target": str(target), "parameters": {"profile": profile}})
     began = time.perf_counter()
     child = subprocess.Popen(
-        [sys.executable, "-c", code, task], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-c", code, task], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "LMHLD_PROGRESS": "lines"},  # no widgets in a page
+    )  # fmt: skip
     children.append(child)
     _, errors = child.communicate()
     if child.returncode != 0:

@@ -41,16 +41,17 @@ def save(
         momentum = optimiser.state.get(parameter, {}).get("momentum_buffer")
         if momentum is not None:
             tensors[f"momentum/{name}"] = momentum
-    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     write_tensors(path, tensors, {"state": json.dumps(vars(state))})
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file, atomically.
+    """Write tensors from any device into a safetensors file, atomically.
 
     Raises:
         UserError: the folder cannot be written, or the disk is full.
     """
+    # Tensors that share memory are refused: clones have their own.
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     with atomic_path(path) as temporary:
         try:
             safetensors.torch.save_file(tensors, temporary, metadata=metadata)

@@ -8,12 +8,16 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lmhld_nb import __version__
 from lmhld_nb.config import Interrupted, UserError, runs_dir
+
+if TYPE_CHECKING:
+    from lmhld_nb.hardware import Execution
+    from lmhld_nb.profiles import Profile
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 data = typer.Typer(no_args_is_help=True, help="List, get and check data sets.")
@@ -96,6 +100,12 @@ def plan(
         typer.echo(f"no measured rate yet for some of them: costs marked ? ({runs_dir()} holds no like run)")
 
 
+def _execution(profile: Profile, device: str, quiet: bool) -> Execution:
+    """Return a profile's execution as the command line changes it."""
+    chosen = {} if device == "auto" else {"device": device}
+    return profile.execution.model_copy(update={"progress": not quiet, **chosen})
+
+
 @app.command()
 def run(
     profile: ProfileName,
@@ -114,7 +124,7 @@ def run(
     specs = [entry.spec for entry in planned]
     missing = sum(runs.find(spec) is None for spec in specs)
     typer.echo(f"{loaded.name}: {len(specs)} runs, {missing} to make")
-    runs.ensure(specs, workers, device, not quiet, loaded.threads, loaded.checkpoint_every)
+    runs.ensure(specs, workers, _execution(loaded, device, quiet))
 
 
 @app.command()
@@ -131,7 +141,7 @@ def train(
     planned = experiments.plan(loaded, experiments.dataset_of(loaded, not quiet))
     for entry in planned:
         if entry.spec.run_id == run_id:
-            made = runs.make(entry.spec, device, not quiet, loaded.threads, loaded.checkpoint_every)
+            made = runs.make(entry.spec, _execution(loaded, device, quiet))
             typer.echo(f"{run_id}: F1 {made.metrics['test']['f1']}")
             return
     raise UserError(f"run '{run_id}': not in profile '{loaded.name}'; `lmhld plan {profile}` lists its runs")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lmhld_nb import evaluation, paper, patches, runs, scenes, sources
+from lmhld_nb import engine, evaluation, paper, patches, runs, scenes, sources
 from lmhld_nb.batches import normalised
 from lmhld_nb.config import UserError
 from lmhld_nb.evaluation import Confusion, Threshold
@@ -85,6 +85,7 @@ def single(profile: Profile, dataset: DataSet) -> list[RunSpec]:
         RunSpec(
             model=model,
             width=profile.width.get(model),
+            options=profile.options.get(model, {}),
             data=(patch_spec(profile, dataset, area),),
             recipe=profile.recipe,
             seed=seed,
@@ -253,9 +254,7 @@ def fetch(profile: Profile, specs: Sequence[RunSpec], on_missing: str) -> list[R
     if on_missing not in ("train", "skip", "error"):
         raise UserError(f"on_missing '{on_missing}': unknown; choose train, skip or error")
     if on_missing == "train":
-        return runs.ensure(
-            specs, progress=False, threads=profile.threads, checkpoint_every=profile.checkpoint_every
-        )
+        return runs.ensure(specs, execution=profile.execution)
     finished = [run for spec in specs if (run := runs.find(spec))]
     missing = len(specs) - len(finished)
     if missing and (on_missing == "error" or not finished):
@@ -290,8 +289,8 @@ def examples(finished: Sequence[Run]) -> dict[str, tuple[np.ndarray, np.ndarray,
 
 def predict(run: Run, part: PatchSet, number: int) -> np.ndarray:
     """Return where a run predicts landslide (probability over 0.5) in one patch of ``part``, (rows, cols) bool."""
-    scaled = torch.from_numpy(normalised(part, np.array([number]), run.spec.recipe.normalise))
-    with torch.inference_mode():
+    scaled = normalised(part, np.array([number]), run.spec.recipe.normalise)
+    with torch.inference_mode(), engine.autocast(scaled.device, run.spec.recipe):
         return (run.model()(scaled)[0, 0] > 0).numpy()
 
 

@@ -8,9 +8,34 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pydantic import PositiveInt
 
 import lmhld_nb
-from lmhld_nb.config import UserError
+from lmhld_nb.config import Strict, UserError
+
+
+class Execution(Strict):
+    """How a run is computed here; no part of what names it.
+
+    Attributes:
+        device: ``auto``, ``cpu`` or ``cuda``.
+        progress: show a bar (or lines, see `progress`).
+        threads: processor threads of one training on the CPU.
+        checkpoint_every: epochs between checkpoints.
+        resident: keep patches on the device; None where they fit.
+        compile: let `torch.compile` fuse the network's operations.
+        graphs: on CUDA, record a step of small patches once and replay it (`engine.GRAPH_SIZE`).
+        deterministic: on CUDA, only operations that give the same bits twice (the CPU always does).
+    """
+
+    device: str = "auto"
+    progress: bool = True
+    threads: PositiveInt = 1
+    checkpoint_every: PositiveInt = 10
+    resident: bool | None = None
+    compile: bool = False
+    graphs: bool = False
+    deterministic: bool = False
 
 
 def choose_device(device: str) -> str:
@@ -53,6 +78,15 @@ def cpu_name() -> str:
     return names[0] if names else platform.machine()
 
 
-def native_bf16() -> bool:
-    """Say whether this processor multiplies bfloat16 itself (else autocast to it is slow)."""
+def native_bf16(place: torch.device | None = None) -> bool:
+    """Say whether the processor, or the GPU ``place``, multiplies bfloat16 itself (else autocast to it is slow)."""
+    if place is not None and place.type == "cuda":
+        return torch.cuda.get_device_capability(place) >= (8, 0)
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def precision(wanted: str, place: torch.device) -> str:
+    """Turn a recipe's precision ``auto`` into ``bf16`` where it is native, else ``fp32``."""
+    if wanted != "auto":
+        return wanted
+    return "bf16" if native_bf16(place) else "fp32"

@@ -10,6 +10,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from lmhld_nb import models, paper
 from lmhld_nb.config import ROOT, Strict, UserError, read_yaml
+from lmhld_nb.hardware import Execution
 from lmhld_nb.scenes import BANDS
 from lmhld_nb.specs import Recipe
 
@@ -51,9 +52,10 @@ class Profile(Strict, allow_inf_nan=False):
         width: first-level channels of single models; those not named are built as published.
         patches, recipe: see there.
         seeds: one run each.
-        threads: processor threads of one training. More than 1 makes a single run faster and several at once slower;
-            another number can change the last digits of a result.
-        checkpoint_every: epochs between checkpoints.
+        options: of single models (`models.build`).
+        execution: how runs are computed (`hardware.Execution`), no part of what names them. More than one of its
+            ``threads`` makes a single run faster and several at once slower; another number can change the last
+            digits of a result.
     """
 
     name: str
@@ -62,11 +64,11 @@ class Profile(Strict, allow_inf_nan=False):
     areas: tuple[str, ...] = ()
     models: Annotated[tuple[str, ...], Field(min_length=1)]
     width: dict[str, PositiveInt] = {}
+    options: dict[str, dict[str, bool]] = {}
     patches: PatchRule = PatchRule()
     recipe: Recipe
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
-    threads: PositiveInt = 1
-    checkpoint_every: PositiveInt = 10
+    execution: Execution = Execution()
 
 
 def names() -> list[str]:
@@ -89,7 +91,7 @@ def load(profile: str) -> Profile:
     if loaded.name != path.stem:
         # Results go into folders of this name: a copied profile must not write over those of its original.
         raise UserError(f"{path}: key 'name' = '{loaded.name}': write the file's own name, '{path.stem}'")
-    for key, given in (("models", loaded.models), ("width", loaded.width)):
+    for key, given in (("models", loaded.models), ("width", loaded.width), ("options", loaded.options)):
         for model in given:
             if model not in models.NAMES:
                 raise UserError(

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,8 +27,9 @@ from tqdm import tqdm
 
 from lmhld_nb import models, patches, sources
 from lmhld_nb.config import Interrupted, UserError, cannot_write, runs_dir
-from lmhld_nb.hardware import choose_device
+from lmhld_nb.hardware import Execution, choose_device
 from lmhld_nb.patches import PatchSet
+from lmhld_nb.progress import bar as progress_bar
 from lmhld_nb.specs import RunSpec
 from lmhld_nb.training import train
 
@@ -99,9 +100,7 @@ def patch_sets(spec: RunSpec, progress: bool = True) -> list[PatchSet]:
     return parts
 
 
-def make(
-    spec: RunSpec, device: str = "auto", progress: bool = True, threads: int = 1, checkpoint_every: int = 10
-) -> Run:
+def make(spec: RunSpec, execution: Execution | None = None) -> Run:
     """Return the run of ``spec``, training it where it is not finished.
 
     A lock file makes sure that of several processes one trains while the others wait and then find it done.
@@ -110,12 +109,13 @@ def make(
         UserError: the store cannot be written, or as `training.train`.
         Interrupted: as `training.train`.
     """
+    execution = execution or Execution()
     with _locked(spec):
         if done := find(spec):
             return done
-        if choose_device(device) == "cpu":
-            torch.set_num_threads(threads)
-        train(spec, patch_sets(spec, progress), runs_dir() / spec.run_id, device, progress, checkpoint_every)
+        if choose_device(execution.device) == "cpu":
+            torch.set_num_threads(execution.threads)
+        train(spec, patch_sets(spec, execution.progress), runs_dir() / spec.run_id, execution)
     finished = find(spec)
     if finished is None:
         raise UserError(f"{runs_dir() / spec.run_id}: was changed while it was made; run the command again")
@@ -136,39 +136,37 @@ def _locked(spec: RunSpec) -> Iterator[None]:
 def ensure(
     specs: Iterable[RunSpec],
     workers: int | None = None,
-    device: str = "auto",
-    progress: bool = True,
-    threads: int = 1,
-    checkpoint_every: int = 10,
+    execution: Execution | None = None,
 ) -> list[Run]:
     """Make what is missing of ``specs`` and return all runs in their order.
 
     Args:
         specs: runs wanted; equal ones are made once.
-        workers: trainings side by side; None for one a processor core, or one on a GPU.
-        device, progress, threads, checkpoint_every: as `make`.
+        workers: trainings side by side; None for one a processor core, or one on a GPU (several can share one that
+            small patches do not fill).
+        execution: how each is computed.
 
     Raises:
         UserError: some runs failed; the others are finished first and the message names each failure.
     """
+    execution = execution or Execution()
     wanted = list(specs)
     missing = {spec.run_id: spec for spec in wanted if find(spec) is None}
-    place = choose_device(device)
     if workers is None:
-        workers = 1 if place != "cpu" else max(1, (os.cpu_count() or 1) // threads)
+        on_cpu = choose_device(execution.device) == "cpu"
+        workers = max(1, (os.cpu_count() or 1) // execution.threads) if on_cpu else 1
     failures: dict[str, Exception] = {}
     for spec in missing.values():
         # Patches are cut before any training: workers would only wait for each other.
         with _kept(failures, spec):
-            patch_sets(spec, progress)
+            patch_sets(spec, execution.progress)
     ready = [spec for run_id, spec in missing.items() if run_id not in failures]
     if workers == 1 or len(ready) <= 1:
         for spec in ready:
             with _kept(failures, spec):
-                make(spec, device, progress, threads, checkpoint_every)
+                make(spec, execution)
     else:
-        settings = (device, False, threads, checkpoint_every)
-        failures |= _make_side_by_side(ready, workers, settings, progress)
+        failures |= _make_side_by_side(ready, workers, execution)
     if failures:
         told = [
             f"{run_id} ({missing[run_id].model} {missing[run_id].data[0].area}): "
@@ -191,22 +189,26 @@ def _kept(failures: dict[str, Exception], spec: RunSpec) -> Iterator[None]:
         failures[spec.run_id] = error
 
 
-def _make_side_by_side(
-    specs: Sequence[RunSpec], workers: int, settings: tuple[Any, ...], progress: bool
-) -> dict[str, Exception]:
+def _make_side_by_side(specs: Sequence[RunSpec], workers: int, execution: Execution) -> dict[str, Exception]:
     """Make runs in processes of their own; return what those that failed say."""
     failures: dict[str, Exception] = {}
     # Long runs first, so that no worker is left alone with one at the end.
     ordered = sorted(specs, key=lambda spec: -sum(part.size**2 for part in spec.data) * spec.recipe.epochs)
     context = multiprocessing.get_context("spawn")
     workers = min(workers, len(specs))
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_worker_starts) as pool:
+    with ExitStack() as stack:
+        pool = stack.enter_context(
+            ProcessPoolExecutor(workers, mp_context=context, initializer=_worker_starts)
+        )
         with _interrupts_ignored():
-            futures = {pool.submit(_work, spec, *settings): spec for spec in ordered}
-        bar = tqdm(as_completed(futures), total=len(futures), desc="train", unit="run", disable=not progress)
+            quiet = execution.model_copy(update={"progress": False})
+            futures = {pool.submit(_work, spec, quiet): spec for spec in ordered}
+        bar = stack.enter_context(progress_bar(len(futures), "train", "run", execution.progress))
         try:
-            for future in bar:
+            for future in as_completed(futures):
                 spec = futures[future]
+                bar.set_postfix_str(f"{spec.model} {spec.data[0].area}", refresh=False)
+                bar.update()
                 error = future.exception()
                 if isinstance(error, BrokenProcessPool):
                     raise UserError(
@@ -251,10 +253,10 @@ def _leave_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _work(spec: RunSpec, *settings: Any) -> None:
+def _work(spec: RunSpec, execution: Execution) -> None:
     """Make a run in a worker. Asked to stop, it leaves at once: the pool may have handed it the next run already."""
     try:
-        make(spec, *settings)
+        make(spec, execution)
     except Interrupted:
         os._exit(128 + signal.SIGTERM)
 
@@ -268,7 +270,7 @@ def load_model(weights: Path) -> tuple[nn.Module, dict[str, Any]]:
     try:
         with safetensors.safe_open(weights, framework="pt") as file:
             card = json.loads((file.metadata() or {})["card"])
-        model = models.build(card["model"], len(card["bands"]), card["width"])
+        model = models.build(card["model"], len(card["bands"]), card["width"], **card.get("options", {}))
         model.load_state_dict(safetensors.torch.load_file(weights))
     except FileNotFoundError:
         raise UserError(f"{weights}: no such file; `lmhld plan PROFILE` lists the finished runs") from None

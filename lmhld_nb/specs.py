@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from lmhld_nb.config import Strict
 from lmhld_nb.patches import PatchSpec
 
-ENGINE_VERSION = 1  # raised whenever the same spec would give other weights
+ENGINE_VERSION = 2  # raised whenever the same spec would give other weights
 
 
 class Recipe(Strict, allow_inf_nan=False):
@@ -27,7 +27,9 @@ class Recipe(Strict, allow_inf_nan=False):
         augment: random flips and quarter turns.
         keep: test the epoch of ``best`` validation F1, or the ``last``.
         normalise: z-score with the statistics of the ``area``'s training patches, or of each ``scene``.
-        precision: ``fp32``, or ``bf16`` (autocast).
+        precision: ``fp32``, ``bf16`` (autocast), or ``auto``: bf16 where the hardware computes it natively.
+        micro_batch: patches computed at a time, where memory is short; their gradients are summed up to
+            ``batch_size`` before each step. Batch normalisation then sees that many, so it decides the result.
     """
 
     batch_size: PositiveInt = 16
@@ -40,7 +42,8 @@ class Recipe(Strict, allow_inf_nan=False):
     augment: bool = False
     keep: Literal["best", "last"] = "best"
     normalise: Literal["area", "scene"] = "area"
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    micro_batch: PositiveInt | None = None
 
 
 class RunSpec(Strict):
@@ -48,6 +51,7 @@ class RunSpec(Strict):
 
     Attributes:
         model, width: architecture and its first-level channels (None as published).
+        options: of the architecture (`models.build`).
         data: the patches of one or more areas, trained on together.
         recipe: how it is trained.
         seed: of initial weights, order of patches and augmentation.
@@ -55,6 +59,7 @@ class RunSpec(Strict):
 
     model: str
     width: int | None = None
+    options: dict[str, bool] = {}
     data: tuple[PatchSpec, ...]
     recipe: Recipe
     seed: int = 0

@@ -9,36 +9,25 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from tqdm import tqdm
 
-from lmhld_nb import models
+from lmhld_nb import engine, models, progress
 from lmhld_nb.batches import Batches, augment, load_split
 from lmhld_nb.checkpoints import State, restore, stop_on_sigterm, write_tensors
 from lmhld_nb.checkpoints import save as save_checkpoint
 from lmhld_nb.config import Interrupted, UserError, atomic_path, write_json
 from lmhld_nb.evaluation import Confusion
-from lmhld_nb.hardware import choose_device, environment
+from lmhld_nb.hardware import Execution, choose_device, environment, precision
 from lmhld_nb.patches import PatchSet
 from lmhld_nb.specs import Recipe, RunSpec
-
-
-def loss_of(logits: Tensor, masks: Tensor, kind: str) -> Tensor:
-    """Return the mean loss of logits (N, 1, H, W) against masks 0/1 of that shape."""
-    bce = F.binary_cross_entropy_with_logits(logits, masks)
-    if kind == "bce":
-        return bce
-    probability = torch.sigmoid(logits)
-    overlap = 2 * (probability * masks).sum() + 1
-    return 0.5 * bce + 0.5 * (1 - overlap / (probability.sum() + masks.sum() + 1))
 
 
 @torch.no_grad()
@@ -49,36 +38,31 @@ def score(model: nn.Module, batches: Batches, recipe: Recipe) -> tuple[dict[str,
         Confusion counts of each area, and the mean loss over pixels.
     """
     model.eval()
-    counts: dict[str, Confusion] = {}
-    total_loss, pixels = 0.0, 0
-    for group, numbers in batches.order(4 * recipe.batch_size, None):
-        images, masks = batches.images[group][numbers], batches.masks[group][numbers]
-        with _autocast(images.device, recipe.precision):
+    order = batches.order(4 * recipe.batch_size, None)
+    total_loss = torch.zeros((), dtype=torch.float64, device=batches.device)
+    cells = []
+    pixels = 0
+    for images, masks in batches.load(order):
+        with engine.autocast(images.device, recipe):
             logits = model(images)
         logits = logits.float()
-        total_loss += float(loss_of(logits, masks, recipe.loss)) * masks.numel()
+        total_loss += engine.loss_of(logits, masks, recipe.loss).double() * masks.numel()
         pixels += masks.numel()
         predicted, truth = logits > 0, masks > 0.5
-        cells = torch.stack([predicted & truth, predicted & ~truth, ~predicted & truth, ~predicted & ~truth])
-        per_patch = cells.sum(dim=(2, 3, 4)).T.cpu().numpy()
-        for area, row in zip(batches.areas[group][numbers.numpy()], per_patch, strict=True):
-            counts[str(area)] = counts.get(str(area), Confusion(0, 0, 0, 0)) + Confusion(*map(int, row))
-    return counts, total_loss / max(1, pixels)
-
-
-@contextmanager
-def _autocast(device: torch.device, precision: str) -> Iterator[None]:
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        yield
+        found = [predicted & truth, predicted & ~truth, ~predicted & truth, ~predicted & ~truth]
+        cells.append(torch.stack([kind.sum(dim=(1, 2, 3)) for kind in found], dim=1))
+    counts: dict[str, Confusion] = {}
+    if cells:  # one copy from the device for all
+        areas = np.concatenate([batches.groups[group].areas[numbers] for group, numbers in order])
+        rows = torch.cat(cells).cpu().numpy()
+        counts = {
+            str(area): Confusion(*map(int, rows[areas == area].sum(axis=0))) for area in dict.fromkeys(areas)
+        }
+    return counts, float(total_loss) / max(1, pixels)
 
 
 def train(
-    spec: RunSpec,
-    patch_sets: Sequence[PatchSet],
-    folder: Path,
-    device: str = "auto",
-    progress: bool = True,
-    checkpoint_every: int = 10,
+    spec: RunSpec, patch_sets: Sequence[PatchSet], folder: Path, execution: Execution | None = None
 ) -> dict[str, object]:
     """Train, validate, test and store one run; take up where an earlier attempt stopped.
 
@@ -89,104 +73,107 @@ def train(
         spec: the run.
         patch_sets: the PatchSets that ``spec.data`` names, in that order.
         folder: of the run.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        progress: show a bar (an own line an epoch where the output is no terminal).
-        checkpoint_every: epochs between checkpoints.
+        execution: how it is computed here.
 
     Returns:
         The content of metrics.json.
 
     Raises:
-        UserError: the loss became NaN or infinite (the last good checkpoint stays), or the disk is full.
+        UserError: the loss became NaN or infinite (last_good.safetensors then holds the weights of the epoch before),
+            out of memory (names the micro-batch that would fit), or the disk is full.
         Interrupted: SIGTERM came; a checkpoint was written.
     """
-    place = torch.device(choose_device(device))
+    execution = execution or Execution()
+    recipe = spec.recipe
+    place = torch.device(choose_device(execution.device))
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "spec.json", json.loads(spec.canonical()))
-    write_json(folder / "environment.json", environment(place))
+    used = {**environment(place), "precision": precision(recipe.precision, place)}
+    write_json(folder / "environment.json", used)
 
     torch.manual_seed(spec.seed)
-    model = models.build(spec.model, len(spec.bands), spec.width)
+    model = models.build(spec.model, len(spec.bands), spec.width, **spec.options)
     model = model.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    recipe = spec.recipe
-    optimiser = torch.optim.SGD(
-        model.parameters(), recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
-    )
-    best = {name: value.clone() for name, value in model.state_dict().items()}
+    optimiser = engine.optimiser_of(model, recipe)
+    best = copy_of(model)
     state = restore(folder / "checkpoint.safetensors", model, optimiser, best)
+    good = copy_of(model)
     training, validation = (
-        load_split(patch_sets, split, place, recipe.normalise) for split in ("train", "val")
+        load_split(patch_sets, split, place, recipe.normalise, execution.resident)
+        for split in ("train", "val")
     )
+    step = engine.step_of(model, optimiser, recipe, execution)
 
     def save() -> None:
         save_checkpoint(folder / "checkpoint.safetensors", model, optimiser, best, state)
 
     label = f"{spec.model} {'+'.join(dict.fromkeys(part.area for part in spec.data))}"
-    bar = tqdm(
-        total=recipe.epochs, initial=state.epoch, desc=label, unit="epoch", disable=not progress, leave=False
-    )
-    with stop_on_sigterm() as stopped, bar:
+    shown = progress.bar(recipe.epochs, label, "epoch", execution.progress, state.epoch)
+    if recipe.micro_batch and recipe.micro_batch < recipe.batch_size and execution.progress:
+        tqdm.write(
+            f"{label}: micro-batches of {recipe.micro_batch}; gradients of {recipe.batch_size} are summed",
+            file=sys.stderr,
+        )
+    with stop_on_sigterm() as stopped, engine.settings(place, execution), shown:
         while state.epoch < recipe.epochs:
             began = time.perf_counter()
-            _train_epoch(model, optimiser, training, spec, state, stopped)
+            try:
+                _train_epoch(model, step, optimiser, training, spec, state, stopped)
+            except UserError as error:
+                raise UserError(f"{folder}: {error}") from error
             if stopped():
                 state.seconds += time.perf_counter() - began
                 save()
                 raise Interrupted(
                     f"{folder}: stopped in epoch {state.epoch + 1}; the same command takes it up again"
                 )
-            mean_loss = state.loss_sum / len(training)
-            if not np.isfinite(mean_loss):
-                raise UserError(
-                    f"{folder}: loss {mean_loss} in epoch {state.epoch + 1}; lower `lr` in the profile"
-                )
-            row = _validate(model, validation, recipe, state, mean_loss, best)
+            row = _validate(model, validation, recipe, state, state.loss_sum / len(training))
+            if not np.isfinite([row["train_loss"], row["val_loss"]]).all():
+                raise _diverged(spec, patch_sets, good, folder, row)
+            if row["val_f1"] > state.best_f1:
+                state.best_f1, state.best_epoch = row["val_f1"], state.epoch + 1
+                _keep(model, best)
+            _keep(model, good)
             state.seconds += time.perf_counter() - began
             row["seconds"] = round(state.seconds, 3)
             state.history.append(row)
             state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
             _write_history(folder / "history.csv", state.history)
-            if state.epoch % checkpoint_every == 0 and state.epoch < recipe.epochs:
+            if state.epoch % execution.checkpoint_every == 0 and state.epoch < recipe.epochs:
                 save()
-            bar.set_postfix(loss=f"{mean_loss:.3f}", val_f1=f"{row['val_f1']:.3f}")
-            bar.update()
-    if recipe.keep == "best":
-        model.load_state_dict(best)
-    return _finish(spec, patch_sets, model, folder, state, place)
+            shown.set_postfix_str(f"loss {row['train_loss']:.3f}, val F1 {row['val_f1']:.3f}", refresh=False)
+            shown.update()
+        if recipe.keep == "best":
+            model.load_state_dict(best)
+        return _finish(spec, patch_sets, model, folder, state, used)
 
 
 def _train_epoch(
     model: nn.Module,
+    step: engine.Step,
     optimiser: torch.optim.Optimizer,
     training: Batches,
     spec: RunSpec,
     state: State,
     stopped: Callable[[], bool],
 ) -> None:
-    """Do the rest of an epoch, from ``state.step`` on."""
+    """Do the rest of an epoch, from ``state.step`` on; nothing in it waits for the device."""
     recipe = spec.recipe
     model.train()
     for group in optimiser.param_groups:
         group["lr"] = recipe.lr * recipe.gamma**state.epoch
-    batches = training.order(recipe.batch_size, (spec.seed, state.epoch))
-    loss_sum = torch.tensor(state.loss_sum, dtype=torch.float64)
-    for step in range(state.step, len(batches)):
-        group_number, numbers = batches[step]
-        images, masks = training.images[group_number][numbers], training.masks[group_number][numbers]
+    order = training.order(recipe.batch_size, (spec.seed, state.epoch))[state.step :]
+    loss_sum = torch.tensor(state.loss_sum, dtype=torch.float64, device=training.device)
+    for images, masks in training.load(order):
         if recipe.augment:
-            images, masks = augment(images, masks, np.random.default_rng((spec.seed, state.epoch, step)))
+            random = np.random.default_rng((spec.seed, state.epoch, state.step))
+            images, masks = augment(images, masks, random)
         # Dropout draws from torch's own generator: tie it to the step, so that a resumed run draws the same.
-        torch.manual_seed(_step_seed(spec.seed, state.epoch, step))
-        with _autocast(images.device, recipe.precision):
-            logits = model(images)
-        loss = loss_of(logits.float(), masks, recipe.loss)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        loss_sum = loss_sum.to(loss.device) + loss.detach().double() * len(numbers)
+        torch.manual_seed(_step_seed(spec.seed, state.epoch, state.step))
+        loss_sum += step(images, masks).double() * len(images)
+        state.step += 1
         if stopped():
-            state.step, state.loss_sum = step + 1, float(loss_sum)
-            return
+            break
     state.loss_sum = float(loss_sum)
 
 
@@ -195,28 +182,62 @@ def _step_seed(*numbers: int) -> int:
 
 
 def _validate(
-    model: nn.Module,
-    validation: Batches,
-    recipe: Recipe,
-    state: State,
-    train_loss: float,
-    best: dict[str, Tensor],
+    model: nn.Module, validation: Batches, recipe: Recipe, state: State, train_loss: float
 ) -> dict[str, float]:
+    """Return the epoch's row of history.csv."""
     counts, loss = score(model, validation, recipe)
     total = sum(counts.values(), Confusion(0, 0, 0, 0))
-    f1 = total.f1 if np.isfinite(total.f1) else 0.0
-    if f1 > state.best_f1:
-        state.best_f1, state.best_epoch = f1, state.epoch + 1
-        for name, value in model.state_dict().items():
-            best[name].copy_(value)
     return {
         "epoch": state.epoch + 1,
         "lr": recipe.lr * recipe.gamma**state.epoch,
         "train_loss": train_loss,
         "val_loss": loss,
         "val_precision": total.precision,
-        "val_f1": f1,
+        "val_f1": total.f1 if np.isfinite(total.f1) else 0.0,
         "val_recall": total.recall,
+    }
+
+
+def copy_of(model: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of a model's weights and statistics."""
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def _keep(model: nn.Module, copy: dict[str, Tensor]) -> None:
+    for name, value in model.state_dict().items():
+        copy[name].copy_(value)
+
+
+def _diverged(
+    spec: RunSpec,
+    patch_sets: Sequence[PatchSet],
+    good: dict[str, Tensor],
+    folder: Path,
+    row: dict[str, float],
+) -> UserError:
+    """Keep the weights of the last good epoch and say what happened."""
+    write_tensors(folder / "last_good.safetensors", good, {"card": json.dumps(_card(spec, patch_sets))})
+    kind = "train_loss" if not np.isfinite(row["train_loss"]) else "val_loss"
+    last = f"of epoch {row['epoch'] - 1}" if row["epoch"] > 1 else "it began with"
+    return UserError(
+        f"{folder}: {kind} {row[kind]} in epoch {row['epoch']}; lower `lr` in the profile "
+        f"(last_good.safetensors holds the weights {last})"
+    )
+
+
+def _card(spec: RunSpec, patch_sets: Sequence[PatchSet]) -> dict[str, object]:
+    """Return what `mapping` must know of a network to use it."""
+    return {
+        "run_id": spec.run_id,
+        "model": spec.model,
+        "width": spec.width,
+        "options": spec.options,
+        "bands": list(spec.bands),
+        "normalise": spec.recipe.normalise,
+        "areas": {
+            part.area: {"patch_size": part.size, "mean": list(patches.mean), "std": list(patches.std)}
+            for part, patches in zip(spec.data, patch_sets, strict=True)
+        },
     }
 
 
@@ -226,24 +247,13 @@ def _finish(
     model: nn.Module,
     folder: Path,
     state: State,
-    place: torch.device,
+    used: dict[str, str],
 ) -> dict[str, object]:
+    place = next(model.parameters()).device
     counts, loss = score(model, load_split(patch_sets, "test", place, spec.recipe.normalise), spec.recipe)
     total = sum(counts.values(), Confusion(0, 0, 0, 0))
-    card = {
-        "run_id": spec.run_id,
-        "model": spec.model,
-        "width": spec.width,
-        "bands": list(spec.bands),
-        "normalise": spec.recipe.normalise,
-        "areas": {
-            part.area: {"patch_size": part.size, "mean": list(patches.mean), "std": list(patches.std)}
-            for part, patches in zip(spec.data, patch_sets, strict=True)
-        },
-        "test": total.as_dict(),
-    }
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    write_tensors(folder / "weights.safetensors", weights, {"card": json.dumps(card)})
+    card = {**_card(spec, patch_sets), "test": total.as_dict()}
+    write_tensors(folder / "weights.safetensors", model.state_dict(), {"card": json.dumps(card)})
     patches = sum(len(part.where("train")) + len(part.where("val")) for part in patch_sets)
     metrics: dict[str, object] = {
         "run_id": spec.run_id,
@@ -256,10 +266,12 @@ def _finish(
         "training_patches": sum(len(part.where("train")) for part in patch_sets),
         "seconds": round(state.seconds, 3),
         "patches_per_second": round(spec.recipe.epochs * patches / max(state.seconds, 1e-9), 2),
-        "device": environment(place)["device"],
+        "device": used["device"],
+        "precision": used["precision"],
     }
     write_json(folder / "metrics.json", metrics)
-    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    for name in ("checkpoint.safetensors", "last_good.safetensors"):
+        (folder / name).unlink(missing_ok=True)
     return metrics
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lmhld_nb import config, sources
+from lmhld_nb.hardware import Execution
 
 SHARED = Path(os.environ.get("LMHLD_SHARED_DATA", config.ROOT.parent / "shared" / "data"))
 
@@ -21,6 +22,9 @@ models: [unet]
 width: {unet: 2}
 recipe: {batch_size: 4, epochs: 3, lr: 0.05, gamma: 0.9, momentum: 0.9}
 """
+
+
+QUIET = Execution(progress=False)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -18,7 +18,7 @@ import pytest
 import safetensors.torch
 import torch
 import typer
-from conftest import TINY
+from conftest import QUIET, TINY
 from made import blobs, image_of, write_tif
 from typer.testing import CliRunner
 
@@ -191,7 +191,7 @@ def test_plan_train_and_run(call: Call, tiny: Path) -> None:
 def test_map_prints_areas_and_scores(call: Call, tiny: Path, tmp_path: Path) -> None:
     profile = profiles.load(str(tiny))
     (spec, _) = experiments.single(profile, sources.load("twin-smoke"))
-    runs.make(spec, progress=False)
+    runs.make(spec, execution=QUIET)
     mask = blobs(70, 80, 5)
     scene = write_tif(tmp_path / "a.tif", image_of(mask))
     truth = write_tif(tmp_path / "truth.tif", mask.astype(np.uint8))
@@ -270,12 +270,12 @@ def uninterrupted(
     """A profile whose trainings last long enough to be met, its runs, and a store that holds them."""
     folder = tmp_path_factory.mktemp("uninterrupted")
     profile = folder / "tiny.yaml"
-    profile.write_text(TINY.replace("epochs: 3", "epochs: 24") + "checkpoint_every: 3\n")
+    profile.write_text(TINY.replace("epochs: 3", "epochs: 24") + "execution: {checkpoint_every: 3}\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LMHLD_DATA", str(twin_data))
         patch.setenv("LMHLD_RUNS", str(folder))
         specs = experiments.single(profiles.load(str(profile)), sources.load("twin-smoke"))
-        runs.ensure(specs, workers=1, progress=False)
+        runs.ensure(specs, workers=1, execution=QUIET)
     return profile, specs, folder
 
 
@@ -314,7 +314,7 @@ def test_an_interrupted_run_ends_as_one_that_was_not(
         time.sleep(0.05)
     assert not alive
     monkeypatch.setenv("LMHLD_RUNS", str(store))
-    runs.ensure(specs, workers=1, progress=False)
+    runs.ensure(specs, workers=1, execution=QUIET)
     for (test, one), (other, two) in zip(results(whole, ids), results(store, ids), strict=True):
         assert test == other
         assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)

@@ -105,8 +105,8 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.
         ("patches.bands", "patches: {bands: []}"),
         ("models", "models: []"),
         ("seeds", "seeds: []"),
-        ("threads", "threads: 0"),
-        ("checkpoint_every", "checkpoint_every: 0"),
+        ("execution.threads", "execution: {threads: 0}"),
+        ("execution.checkpoint_every", "execution: {checkpoint_every: 0}"),
         ("width", "width: {unet: 0}"),
     ],
 )

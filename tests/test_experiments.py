@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import QUIET
 
 from lmhld_nb import experiments, models, paper, profiles, runs, sources
 from lmhld_nb.config import UserError
+from lmhld_nb.hardware import Execution
 from lmhld_nb.profiles import Profile
 from lmhld_nb.sources import DataSet
 
@@ -56,7 +58,7 @@ def test_plans_are_stable(profile: Profile, dataset: DataSet) -> None:
     ]
     assert [entry.areas for entry in planned] == [("emilia_romagna",), ("gorkha",)]
     renamed = profile.model_copy(
-        update={"name": "other", "description": "", "threads": 2, "checkpoint_every": 1}
+        update={"name": "other", "description": "", "execution": Execution(threads=2, checkpoint_every=1)}
     )
     assert [entry.spec.run_id for entry in experiments.plan(renamed, dataset)] == [
         entry.spec.run_id for entry in planned
@@ -119,7 +121,7 @@ def test_missing_runs_are_skipped_trained_or_an_error(
     for on_missing in ("skip", "error"):
         with pytest.raises(UserError, match="2 of 2 runs are missing; make them with `lmhld run tiny`"):
             experiments.fetch(profile, specs, on_missing)
-    runs.make(specs[1], progress=False)
+    runs.make(specs[1], execution=QUIET)
     capsys.readouterr()
     assert [run.spec for run in experiments.fetch(profile, specs, "skip")] == [specs[1]]
     assert capsys.readouterr().out == "1 of 2 runs are missing and left out\n"
@@ -134,7 +136,7 @@ def test_missing_runs_are_skipped_trained_or_an_error(
 
 def test_table_5_stands_beside_the_published_one(profile: Profile, dataset: DataSet) -> None:
     twice = profile.model_copy(update={"seeds": (0, 1)})
-    finished = runs.ensure(experiments.single(twice, dataset), workers=1, progress=False)
+    finished = runs.ensure(experiments.single(twice, dataset), workers=1, execution=QUIET)
     table = experiments.table_5(finished)
     assert list(table.index) == [("emilia_romagna", "unet"), ("gorkha", "unet")]
     rows = paper.table(5)
@@ -155,7 +157,7 @@ def test_table_5_stands_beside_the_published_one(profile: Profile, dataset: Data
 
 
 def test_an_area_the_paper_does_not_have_stands_alone(profile: Profile, dataset: DataSet) -> None:
-    run = runs.make(experiments.single(profile, dataset)[0], progress=False)
+    run = runs.make(experiments.single(profile, dataset)[0], execution=QUIET)
     part = run.spec.data[0].model_copy(update={"area": "atlantis"})
     elsewhere = runs.Run(run.spec.model_copy(update={"data": (part,)}), run.folder, run.metrics)
     table = experiments.table_5([elsewhere])
@@ -166,7 +168,7 @@ def test_estimates_come_from_finished_runs_alike(profile: Profile, dataset: Data
     first, second = experiments.single(profile, dataset)
     for spec in (first, second):
         runs.patch_sets(spec, progress=False)
-    made = runs.make(first, progress=False)
+    made = runs.make(first, execution=QUIET)
     table = experiments.plan_table(experiments.plan(profile, dataset)).set_index("run_id")
     assert table.loc[first.run_id, "seconds"] == made.metrics["seconds"]
     counts = [len(runs.patch_sets(spec)[0].index) for spec in (first, second)]
@@ -189,7 +191,7 @@ def test_table_2_counts_patches_and_shares(profile: Profile, dataset: DataSet) -
 
 
 def test_examples_and_the_threshold_belong_to_the_test_patches(profile: Profile, dataset: DataSet) -> None:
-    finished = runs.ensure(experiments.single(profile, dataset), workers=1, progress=False)
+    finished = runs.ensure(experiments.single(profile, dataset), workers=1, execution=QUIET)
     examples = experiments.examples(finished)
     assert list(examples) == ["emilia_romagna", "gorkha"]
     for run in finished:

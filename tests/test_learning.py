@@ -6,6 +6,7 @@ import pytest
 
 from lmhld_nb import patches, profiles, training, twin
 from lmhld_nb.evaluation import best_threshold
+from lmhld_nb.hardware import Execution
 from lmhld_nb.patches import PatchSpec
 from lmhld_nb.specs import RunSpec
 
@@ -20,7 +21,7 @@ def test_network_clears_every_threshold_by_a_tenth(area, tmp_path, monkeypatch):
     part = patches.cut(spec, made, progress=False)
     mini = profiles.load("mini")
     run = RunSpec(model="unet", width=mini.width["unet"], data=(spec,), recipe=mini.recipe)
-    metrics = training.train(run, [part], tmp_path / "run", "cpu", progress=False)
+    metrics = training.train(run, [part], tmp_path / "run", Execution(device="cpu", progress=False))
     tests = part.where("test")
     rule = best_threshold(part.images[tests], part.masks[tests], spec.bands)
     assert metrics["test"]["f1"] >= rule.confusion.f1 + 0.10, rule

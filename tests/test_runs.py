@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from conftest import QUIET
 from made import blobs, scene
 
 from lmhld_nb import experiments, patches, profiles, runs, sources
@@ -63,10 +64,10 @@ def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
 
 def test_the_same_spec_is_made_once(specs: list[RunSpec], trainings: list[str]) -> None:
     assert [runs.status(spec) for spec in specs] == ["missing", "missing"]
-    first = runs.ensure([specs[0], *specs, specs[1]], workers=1, progress=False)
+    first = runs.ensure([specs[0], *specs, specs[1]], workers=1, execution=QUIET)
     assert trainings == [spec.run_id for spec in specs]
     assert [run.spec.run_id for run in first] == [specs[n].run_id for n in (0, 0, 1, 1)]
-    again = runs.ensure(specs, progress=False)
+    again = runs.ensure(specs, execution=QUIET)
     assert len(trainings) == 2
     assert again[0].metrics == first[0].metrics and runs.status(specs[0]) == "done"
     assert len(again[0].history) == 3
@@ -75,13 +76,13 @@ def test_the_same_spec_is_made_once(specs: list[RunSpec], trainings: list[str]) 
 def test_a_run_copied_from_elsewhere_is_adopted(
     specs: list[RunSpec], trainings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = runs.make(specs[0], progress=False)
+    made = runs.make(specs[0], execution=QUIET)
     store = tmp_path / "cluster"
     shutil.copytree(made.folder, store / specs[0].run_id)
     shutil.rmtree(runs_dir())
     assert runs.find(specs[0]) is None
     monkeypatch.setenv("LMHLD_RUNS", str(store))
-    found = runs.make(specs[0], progress=False)
+    found = runs.make(specs[0], execution=QUIET)
     assert found.metrics == made.metrics and len(trainings) == 1
     assert found.model()(torch.zeros(1, 4, 32, 32)).shape == (1, 1, 32, 32)
 
@@ -107,7 +108,7 @@ def test_a_damaged_run_is_set_aside_and_remade(
     content: bytes | None,
 ) -> None:
     spec = specs[0].model_copy(update={"recipe": specs[0].recipe.model_copy(update={"epochs": 1})})
-    made = runs.make(spec, progress=False)
+    made = runs.make(spec, execution=QUIET)
     before = weights(spec.run_id)
     target = made.folder / file
     target.unlink() if content is None else target.write_bytes(content)
@@ -115,12 +116,12 @@ def test_a_damaged_run_is_set_aside_and_remade(
     said = capsys.readouterr().out
     assert said.count("\n") == 1 and str(made.folder) in said and "set aside as" in said
     assert (runs_dir() / "set-aside" / f"{spec.run_id}.0").is_dir()
-    runs.make(spec, progress=False)
+    runs.make(spec, execution=QUIET)
     assert len(trainings) == 2 and same(before, weights(spec.run_id))
 
 
 def test_setting_aside_what_another_process_has_set_aside_is_no_error(specs: list[RunSpec]) -> None:
-    made = runs.make(specs[0], progress=False)
+    made = runs.make(specs[0], execution=QUIET)
     shutil.rmtree(made.folder)
     runs._set_aside(made.folder, ValueError("damaged"))
     assert list((runs_dir() / "set-aside").iterdir()) == []
@@ -141,7 +142,7 @@ def test_failing_runs_are_reported_and_the_others_are_the_same_whoever_makes_the
 def fails(specs: list[RunSpec], workers: int) -> None:
     bad, uncut = impossible(specs[0]), uncuttable(specs[0])
     with pytest.raises(UserError, match="2 of 4 runs failed") as caught:
-        runs.ensure([uncut, bad, *specs], workers=workers, progress=False)
+        runs.ensure([uncut, bad, *specs], workers=workers, execution=QUIET)
     assert f"{bad.run_id} (unet emilia_romagna)" in str(caught.value) and "lower `lr`" in str(caught.value)
     assert f"{uncut.run_id} (unet emilia_romagna)" in str(caught.value) and "no 32 px patch left" in str(
         caught.value
@@ -161,17 +162,18 @@ def test_a_run_that_is_told_to_stop_stops_the_others_too(
 
     monkeypatch.setattr(runs, "train", stopped)
     with pytest.raises(Interrupted):
-        runs.ensure(specs, workers=1, progress=False)
+        runs.ensure(specs, workers=1, execution=QUIET)
     assert begun == [specs[0].run_id]
 
 
 def child(script: str, *arguments: str) -> subprocess.Popen[str]:
     """Start a Python process that runs ``script`` with a spec's JSON in ``spec``."""
     start = "import json, os, signal, sys\nfrom lmhld_nb import runs\nfrom lmhld_nb.specs import RunSpec\n"
+    start += "from conftest import QUIET\n"
     start += "spec = RunSpec.model_validate_json(sys.argv[1])\n"
     return subprocess.Popen(
         [sys.executable, "-c", start + textwrap.dedent(script), *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parent,
     )  # fmt: skip
 
 
@@ -179,7 +181,7 @@ def test_two_processes_train_once(specs: list[RunSpec]) -> None:
     script = """
         real = runs.train
         runs.train = lambda *a, **k: (print("trained"), real(*a, **k))[1]
-        print(runs.make(spec, progress=False).metrics["test"]["f1"])
+        print(runs.make(spec, execution=QUIET).metrics["test"]["f1"])
     """
     both = [child(script, specs[0].model_dump_json()) for _ in range(2)]
     said = [process.communicate(timeout=60) for process in both]
@@ -194,7 +196,7 @@ def test_a_killed_worker_gives_a_clear_error(specs: list[RunSpec], monkeypatch: 
         runs.patch_sets(spec, progress=False)
     monkeypatch.setattr(runs, "_worker_starts", _kill_yourself)
     with pytest.raises(UserError, match=r"its process was killed .*use fewer `--workers`"):
-        runs.ensure(specs, workers=2, progress=False)
+        runs.ensure(specs, workers=2, execution=QUIET)
 
 
 def _kill_yourself(*_: object) -> None:
@@ -207,7 +209,7 @@ def test_a_store_that_cannot_be_written_is_told(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LMHLD_RUNS", str(tmp_path / "file"))
     with pytest.raises(UserError, match=r"file: cannot be written \(file exists\)"):
-        runs.make(specs[0], progress=False)
+        runs.make(specs[0], execution=QUIET)
 
 
 def test_a_full_disk_is_told(specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,14 +220,14 @@ def test_a_full_disk_is_told(specs: list[RunSpec], monkeypatch: pytest.MonkeyPat
     with pytest.raises(
         UserError, match=r"weights\.safetensors: cannot be written \(.*No space left on device"
     ):
-        runs.make(specs[0], progress=False)
+        runs.make(specs[0], execution=QUIET)
     assert runs.status(specs[0]) == "missing"
 
 
 def test_a_run_planned_on_other_data_is_refused(specs: list[RunSpec]) -> None:
     part = specs[0].data[0].model_copy(update={"fingerprint": "0" * 16})
     with pytest.raises(UserError, match="plan again with `lmhld plan`"):
-        runs.make(specs[0].model_copy(update={"data": (part,)}), progress=False)
+        runs.make(specs[0].model_copy(update={"data": (part,)}), execution=QUIET)
 
 
 def test_what_is_no_network_is_told(specs: list[RunSpec], tmp_path: Path) -> None:

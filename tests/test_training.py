@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import threading
 
@@ -10,9 +11,11 @@ import safetensors.torch
 import torch
 from made import blobs, scene
 
-from lmhld_nb import checkpoints, patches, training
-from lmhld_nb.batches import load_split
+from lmhld_nb import batches as batches_module
+from lmhld_nb import checkpoints, engine, models, patches, runs, training
+from lmhld_nb.batches import load_split, normalised
 from lmhld_nb.config import UserError
+from lmhld_nb.hardware import Execution
 from lmhld_nb.patches import PatchSpec
 from lmhld_nb.specs import Recipe, RunSpec
 
@@ -32,7 +35,7 @@ def run_spec(part, **changes):
 
 
 def train(spec, part, folder, **options):
-    return training.train(spec, [part], folder, "cpu", progress=False, **options)
+    return training.train(spec, [part], folder, Execution(device="cpu", progress=False, **options))
 
 
 def weights(folder):
@@ -71,7 +74,7 @@ def test_a_stopped_run_ends_with_the_same_weights(part, tmp_path, monkeypatch, s
     spec = run_spec(part, recipe=RECIPE.model_copy(update={"augment": augment}))
     train(spec, part, tmp_path / "whole")
     steps = 0
-    original = training.loss_of
+    original = engine.training_loss
 
     def counting(*arguments):
         nonlocal steps
@@ -81,7 +84,7 @@ def test_a_stopped_run_ends_with_the_same_weights(part, tmp_path, monkeypatch, s
                 os.kill(os.getpid(), signal.SIGTERM)
         return original(*arguments)
 
-    monkeypatch.setattr(training, "loss_of", counting)
+    monkeypatch.setattr(engine, "training_loss", counting)
     with pytest.raises(training.Interrupted, match="same command"):
         train(spec, part, tmp_path / "stopped")
     assert not (tmp_path / "stopped" / "metrics.json").exists()
@@ -129,9 +132,33 @@ def test_a_damaged_checkpoint_only_costs_time(part, tmp_path):
 
 def test_a_diverging_loss_is_told(part, tmp_path):
     spec = run_spec(part, recipe=RECIPE.model_copy(update={"lr": 1e30}))
-    with pytest.raises(UserError, match=r"loss (nan|inf) in epoch 1; lower `lr`"):
+    with pytest.raises(UserError, match=r"loss (nan|inf) in epoch 1; lower `lr`.* the weights it began with"):
         train(spec, part, tmp_path / "run")
     assert not (tmp_path / "run" / "metrics.json").exists()
+    torch.manual_seed(spec.seed)
+    first = models.build("unet", 4, 4).state_dict()
+    assert same(first, safetensors.torch.load_file(tmp_path / "run" / "last_good.safetensors"))
+
+
+def test_the_weights_before_a_divergence_are_kept(part, tmp_path, monkeypatch):
+    spec = run_spec(part, recipe=RECIPE.model_copy(update={"keep": "last"}))
+    train(run_spec(part, recipe=spec.recipe.model_copy(update={"epochs": 2})), part, tmp_path / "two")
+    original = engine.training_loss
+    batches = len(load_split([part], "train", torch.device("cpu")).order(4, None))
+    calls = 0
+
+    def broken(*arguments):
+        nonlocal calls
+        calls += 1
+        return original(*arguments) * (float("nan") if calls == 2 * batches + 2 else 1)
+
+    monkeypatch.setattr(engine, "training_loss", broken)
+    with pytest.raises(UserError, match=r"loss nan in epoch 3; .* holds the weights of epoch 2"):
+        train(spec, part, tmp_path / "run")
+    model, card = runs.load_model(tmp_path / "run" / "last_good.safetensors")
+    assert same(model.state_dict(), weights(tmp_path / "two"))
+    assert card["run_id"] == spec.run_id
+    assert len(pd.read_csv(tmp_path / "run" / "history.csv")) == 2
 
 
 def test_best_epoch_is_the_one_tested(part, tmp_path):
@@ -144,10 +171,13 @@ def test_best_epoch_is_the_one_tested(part, tmp_path):
 
 def test_batches_are_normalised_with_training_statistics(part):
     batches = load_split([part], "train", torch.device("cpu"))
-    assert batches.images[0].mean(dim=(0, 2, 3)).abs().max() < 1e-4
-    assert batches.images[0].std(dim=(0, 2, 3)) == pytest.approx(1, abs=1e-3)
-    numbers = np.concatenate([n.numpy() for _, n in batches.order(4, (1, 2))])
+    order = batches.order(4, (1, 2))
+    images = torch.cat([images for images, _ in batches.load(order)])
+    assert images.mean(dim=(0, 2, 3)).abs().max() < 1e-4
+    assert images.std(dim=(0, 2, 3)) == pytest.approx(1, abs=1e-3)
+    numbers = np.concatenate([numbers for _, numbers in order])
     assert sorted(numbers) == list(range(len(batches)))
+    assert [len(numbers) for _, numbers in order[:-1]] == [4] * (len(order) - 1)
 
 
 def test_run_ids_follow_from_everything_that_decides(part):
@@ -173,3 +203,39 @@ def test_sigterm_is_left_alone_outside_the_main_thread():
     thread.start()
     thread.join()
     assert seen == [False]
+
+
+def test_patches_read_from_disk_train_as_those_in_memory(part, tmp_path):
+    for name, resident in (("memory", True), ("disk", False)):
+        train(run_spec(part), part, tmp_path / name, resident=resident)
+    assert same(weights(tmp_path / "memory"), weights(tmp_path / "disk"))
+
+
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32])
+def test_every_stored_type_is_normalised_alike(part, dtype, resident):
+    values = np.random.default_rng(0).integers(-9 if dtype == np.int16 else 0, 250, part.images.shape)
+    values[0, 0, 0, 0] = min(60_000, np.iinfo(dtype).max) if dtype != np.float32 else 60_000
+    part.__dict__["images"] = values.astype(dtype)  # in place of the memory map
+    batches = load_split([part], "val", torch.device("cpu"), resident=resident)
+    numbers = part.where("val")
+    mean, std = (np.float32(v).reshape(1, -1, 1, 1) for v in (part.mean, part.std))
+    expected = (values[numbers].astype(np.float32) - mean) / std
+    got = torch.cat([images for images, _ in batches.load(batches.order(3, None))]).numpy()
+    np.testing.assert_array_equal(got, expected)
+    np.testing.assert_array_equal(normalised(part, numbers, "area").numpy(), expected)
+
+
+def test_no_memory_means_reading_from_disk(part, monkeypatch):
+    assert load_split([part], "train", torch.device("cpu")).groups[0].resident is not None
+    monkeypatch.setattr(batches_module, "free_memory", lambda _: 1000)
+    assert load_split([part], "train", torch.device("cpu")).groups[0].resident is None
+
+
+def test_off_a_terminal_each_epoch_is_one_line(part, tmp_path, capfd):
+    training.train(run_spec(part), [part], tmp_path / "run", Execution(device="cpu"))
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 4
+    assert re.fullmatch(
+        r"unet made: epoch 4/4, loss \d\.\d{3}, val F1 \d\.\d{3}, \d\d:\d\d spent, 00:00 left", lines[3]
+    )

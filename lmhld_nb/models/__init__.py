@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
 
 from lmhld_nb.config import UserError
 from lmhld_nb.models.unet import UNet
@@ -13,23 +14,29 @@ _REGISTRY: dict[str, Callable[..., nn.Module]] = {"unet": UNet}
 NAMES = tuple(_REGISTRY)
 
 
-def build(name: str, in_channels: int = 4, width: int | None = None) -> nn.Module:
+def build(name: str, in_channels: int = 4, width: int | None = None, **options: bool) -> nn.Module:
     """Build a network with fresh weights (drawn from torch's global generator).
 
     Args:
         name: one of `NAMES`.
         in_channels: bands of the input.
-        width: channels of the first level; None as published.
+        width: channels of the first level, scales all others; None as published.
+        options: of the architecture: ``classification_guided`` (`unet_3p`).
 
     Returns:
-        A module from (N, in_channels, H, W) float to (N, 1, H, W) logits, H and W multiples of 16.
+        A module from (N, in_channels, H, W) float to (N, 1, H, W) logits, H and W multiples of 16. Its
+        ``input_conv`` meets the bands; ``encoder_levels`` are its five levels from shallow to deep.
 
     Raises:
-        UserError: unknown name.
+        UserError: unknown name or option.
     """
     if name not in _REGISTRY:
         raise UserError(f"model '{name}': unknown; choose one of {', '.join(NAMES)}")
-    model = _REGISTRY[name](in_channels) if width is None else _REGISTRY[name](in_channels, width)
+    for option in options:
+        if option not in inspect.signature(_REGISTRY[name]).parameters:
+            raise UserError(f"model '{name}': has no option '{option}'")
+    sizes = {} if width is None else {"width": width}
+    model = _REGISTRY[name](in_channels, **sizes, **options)
     model.apply(_initialise)
     return model
 
@@ -49,3 +56,15 @@ def _initialise(module: nn.Module) -> None:
 def parameter_count(model: nn.Module) -> int:
     """Return the number of trainable parameters."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def supervised(model: nn.Module, images: Tensor) -> tuple[list[Tensor], Tensor | None]:
+    """Return what a network is trained on.
+
+    Returns:
+        The logits (N, 1, H, W) of each head (one, but for networks with deep supervision), and the class logit (N,)
+        of a classification-guided network, else None.
+    """
+    if hasattr(model, "supervised"):
+        return model.supervised(images)  # type: ignore[operator]
+    return [model(images)], None

@@ -1,0 +1,154 @@
+"""The engine's step: the same mathematics however it is computed."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lmhld_nb import engine
+from lmhld_nb.config import UserError
+from lmhld_nb.hardware import Execution, native_bf16, precision
+from lmhld_nb.models.unet import UNet
+from lmhld_nb.specs import Recipe
+
+RECIPE = Recipe(batch_size=8, lr=0.1, momentum=0.9, precision="fp32")
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+def plain() -> nn.Module:
+    """Two convolutions without batch normalisation."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(4, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 1, 1))
+
+
+def batch(n: int = 8, size: int = 32) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(n, 4, size, size, generator=generator)
+    return images, (images[:, :1] > 0.5).float()
+
+
+def stepped(
+    model: nn.Module, recipe: Recipe = RECIPE, steps: int = 3, **options: bool
+) -> tuple[list[float], Tensor]:
+    """Return the losses of some steps and all weights after them."""
+    step = engine.step_of(model, engine.optimiser_of(model, recipe), recipe, Execution(**options))
+    losses = [float(step(*batch())) for _ in range(steps)]
+    return losses, torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3, 8, 50])
+def test_micro_batches_make_the_same_step(micro_batch: int) -> None:
+    whole, parts = (
+        stepped(plain(), recipe)
+        for recipe in (RECIPE, RECIPE.model_copy(update={"micro_batch": micro_batch}))
+    )
+    assert parts[0] == pytest.approx(whole[0], rel=1e-5)
+    torch.testing.assert_close(parts[1], whole[1], rtol=1e-4, atol=1e-6)
+
+
+def test_micro_batches_are_no_larger_than_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    original = engine.training_loss
+    monkeypatch.setattr(engine, "training_loss", lambda *a: seen.append(len(a[1])) or original(*a))
+    stepped(plain(), RECIPE.model_copy(update={"micro_batch": 3}), steps=1)
+    assert seen == [3, 3, 2]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("fits", "advice"), [(5, r"set `micro_batch: 4` .* one of 8"), (0, "not even 1 fits")]
+)
+def test_out_of_memory_names_what_would_fit(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, fits: int, advice: str
+) -> None:
+    original = engine.training_loss
+
+    def limited(model: nn.Module, images: Tensor, *rest: object) -> Tensor:
+        if len(images) > fits:
+            raise error
+        return original(model, images, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engine, "training_loss", limited)
+    with pytest.raises(UserError, match=rf"out of memory with 8 patches of 32 px at a time.*{advice}"):
+        stepped(plain())
+
+
+def test_other_errors_are_not_taken_for_lack_of_memory() -> None:
+    model = nn.Conv2d(3, 1, 1)  # the batch has 4 bands
+    with pytest.raises(RuntimeError, match="channels"):
+        stepped(model)
+
+
+def test_deep_supervision_averages_heads_and_trains_the_classifier() -> None:
+    images, masks = batch(2)
+    masks[1] = 0  # a patch without landslide
+
+    class Two(nn.Module):
+        def supervised(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+            return [x[:, :1], 2 * x[:, 1:2]], x.mean(dim=(1, 2, 3))
+
+    expected = (
+        F.binary_cross_entropy_with_logits(images[:, :1], masks) / 2
+        + F.binary_cross_entropy_with_logits(2 * images[:, 1:2], masks) / 2
+        + F.binary_cross_entropy_with_logits(images.mean(dim=(1, 2, 3)), torch.tensor([1.0, 0.0]))
+    )
+    torch.testing.assert_close(engine.training_loss(Two(), images, masks, RECIPE), expected)
+
+
+def test_dice_is_zero_for_a_perfect_answer_and_near_one_for_a_wrong_one() -> None:
+    masks = batch(2)[1]
+    right, wrong = (engine.loss_of(sign * 50 * (2 * masks - 1), masks, "dice_bce") for sign in (1, -1))
+    assert right < 1e-3
+    assert wrong == pytest.approx(0.5 * 50 + 0.5, rel=0.01)
+
+
+def test_precision_follows_the_hardware_only_when_asked_to() -> None:
+    cpu = torch.device("cpu")
+    assert precision("auto", cpu) == ("bf16" if native_bf16() else "fp32")
+    assert [precision(wanted, cpu) for wanted in ("bf16", "fp32")] == ["bf16", "fp32"]
+
+
+def test_bf16_computes_in_bf16_and_keeps_weights_in_fp32() -> None:
+    model, images = plain(), batch()[0]
+    with engine.autocast(images.device, RECIPE.model_copy(update={"precision": "bf16"})):
+        assert model(images).dtype == torch.bfloat16
+    with engine.autocast(images.device, RECIPE):
+        assert model(images).dtype == torch.float32
+    losses, weights = stepped(model, RECIPE.model_copy(update={"precision": "bf16"}))
+    assert weights.dtype == torch.float32
+    assert losses == pytest.approx(stepped(plain())[0], rel=0.02)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, about itself
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_step_is_the_same_step() -> None:
+    eager, compiled = stepped(plain()), stepped(plain(), compile=True)
+    assert compiled[0] == pytest.approx(eager[0], rel=1e-4)
+    torch.testing.assert_close(compiled[1], eager[1], rtol=1e-3, atol=1e-5)
+
+
+@needs_cuda
+def test_a_replayed_step_is_the_same_step() -> None:
+    """With batch normalisation, and with a smaller batch in between that is computed outside the graph."""
+
+    def run(graphs: bool) -> tuple[list[float], dict[str, Tensor]]:
+        torch.manual_seed(0)
+        model = UNet(4, 4).cuda().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        step = engine.step_of(model, engine.optimiser_of(model, RECIPE), RECIPE, Execution(graphs=graphs))
+        sizes = (8, 8, 5, 8)
+        return [float(step(*(t[:n].cuda() for t in batch()))) for n in sizes], model.state_dict()
+
+    (eager, before), (replayed, after) = run(False), run(True)
+    assert replayed == pytest.approx(eager, rel=1e-3)
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value, rtol=1e-2, atol=1e-3)
