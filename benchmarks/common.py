@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from lmhld_nb.config import ROOT, workdir
 from lmhld_nb.hardware import cpu_name
@@ -41,14 +42,25 @@ def _peak_mb() -> float:
     return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
 
 
-def save(table: pd.DataFrame, name: str) -> Path:
-    """Write a table with the hardware in its name, and print it."""
-    hardware = re.sub(r"[^A-Za-z0-9]+", "-", cpu_name()).strip("-").lower()
-    path = RESULTS / f"{name}--{hardware}.csv"
+def device_name(place: torch.device | None) -> str:
+    """Return the name of the GPU ``place``, else of the processor."""
+    return torch.cuda.get_device_name(place) if place is not None and place.type == "cuda" else cpu_name()
+
+
+def path_of(name: str, place: torch.device | None = None) -> Path:
+    """Return the file of a table on this hardware."""
+    hardware = re.sub(r"[^A-Za-z0-9]+", "-", device_name(place)).strip("-").lower()
+    return RESULTS / f"{name}--{hardware}.csv"
+
+
+def save(table: pd.DataFrame, name: str, place: torch.device | None = None, show: bool = True) -> Path:
+    """Write a table with the hardware (the processor, or the GPU ``place``) in its name, and print it."""
+    path = path_of(name, place)
     RESULTS.mkdir(exist_ok=True)
-    table.assign(hardware=cpu_name(), python=platform.python_version()).to_csv(
+    table.assign(hardware=device_name(place), torch=torch.__version__, python=platform.python_version()).to_csv(
         path, index=False, float_format="%.4g"
     )
-    print(table.to_string(index=False, float_format=lambda value: f"{value:.3g}"))
-    print(f"→ {path.relative_to(ROOT)}")
+    if show:
+        print(table.to_string(index=False, float_format=lambda value: f"{value:.3g}"))
+        print(f"→ {path.relative_to(ROOT)}")
     return path

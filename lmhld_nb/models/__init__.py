@@ -8,9 +8,23 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from lmhld_nb.config import UserError
+from lmhld_nb.models.attention_unet import AttentionUNet
+from lmhld_nb.models.dense_unet import DenseUNet
+from lmhld_nb.models.res_unet import ResUNet
+from lmhld_nb.models.trans_unet import TransUNet
 from lmhld_nb.models.unet import UNet
+from lmhld_nb.models.unet_3p import UNet3Plus
+from lmhld_nb.models.unet_pp import UNetPlusPlus
 
-_REGISTRY: dict[str, Callable[..., nn.Module]] = {"unet": UNet}
+_REGISTRY: dict[str, Callable[..., nn.Module]] = {
+    "unet": UNet,
+    "res_unet": ResUNet,
+    "dense_unet": DenseUNet,
+    "attention_unet": AttentionUNet,
+    "trans_unet": TransUNet,
+    "unet_pp": UNetPlusPlus,
+    "unet_3p": UNet3Plus,
+}
 NAMES = tuple(_REGISTRY)
 
 

@@ -1,0 +1,90 @@
+"""Does speed cost accuracy? The fast path and the plain loop, trained alike, on two areas of the twin.
+
+    python -m benchmarks.accuracy [--areas …] [--seeds 3]
+
+Both begin with the same weights and see the same batches in the same order, so that what is left between them is
+the arithmetic (bf16 or fp32, layout, fused update). Recipe and widths are those of the profile ``mini``; the last epoch
+is tested.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from benchmarks import common, plain
+from lmhld_nb import experiments, models, patches, profiles, sources, training
+from lmhld_nb.batches import load_split
+from lmhld_nb.evaluation import Confusion
+from lmhld_nb.hardware import Execution, choose_device
+from lmhld_nb.patches import PatchSet
+from lmhld_nb.specs import RunSpec
+
+
+def plain_f1(spec: RunSpec, part: PatchSet, place: torch.device, folder: Path) -> float:
+    """Train and test with the plain loop."""
+    torch.manual_seed(spec.seed)
+    model = models.build(spec.model, len(spec.bands), spec.width).to(place)
+    recipe = spec.recipe
+    train, test = (plain.write_files(part, split, folder / split) for split in ("train", "test"))
+    ordered = load_split([part], "train", torch.device("cpu"))
+    optimiser = torch.optim.SGD(model.parameters(), recipe.lr, recipe.momentum)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimiser, recipe.gamma)
+    for epoch in range(recipe.epochs):
+        order = [numbers.tolist() for _, numbers in ordered.order(recipe.batch_size, (spec.seed, epoch))]
+        model.train()
+        for images, masks in plain.loader(train, recipe.batch_size, place, order):
+            plain.step(model, optimiser, images.to(place), masks.to(place))
+        schedule.step()
+    model.eval()
+    total = Confusion(0, 0, 0, 0)
+    with torch.no_grad():
+        for number in range(len(test)):
+            image, mask = test[number]
+            total += Confusion.of((model(image[None].to(place)) > 0).cpu().numpy(), mask[None].numpy() > 0)
+    return total.f1
+
+
+def main() -> None:
+    """Train all and save the table."""
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--areas", default="emilia_romagna,jiuzhaigou")
+    arguments.add_argument("--models", default="unet")
+    arguments.add_argument("--seeds", type=int, default=3)
+    given = arguments.parse_args()
+    place = torch.device(choose_device("auto"))
+    torch.set_num_threads(os.cpu_count() or 1)
+    profile = profiles.load("mini")
+    dataset = sources.get(profile.data)
+    rows = []
+    cases = [
+        (area, model, seed)
+        for area in given.areas.split(",")
+        for model in given.models.split(",")
+        for seed in range(given.seeds)
+    ]
+    for area, model, seed in tqdm(cases, unit="pair"):
+        part = patches.cut(experiments.patch_spec(profile, dataset, area), dataset.scenes_of(area))
+        recipe = profile.recipe.model_copy(update={"keep": "last"})
+        width = profile.width.get(model)
+        spec = RunSpec(model=model, width=width, data=(part.spec,), recipe=recipe, seed=seed)
+        folder = common.SCRATCH / spec.run_id
+        execution = Execution(progress=False, threads=torch.get_num_threads())
+        ours = training.train(spec, [part], folder, execution)["test"]["f1"]  # type: ignore[index]
+        theirs = plain_f1(spec, part, place, folder)
+        shutil.rmtree(folder)
+        rows.append({"area": area, "model": model, "seed": seed, "f1": ours, "plain_f1": theirs})
+    table = pd.DataFrame(rows)
+    table["difference"] = table["f1"] - table["plain_f1"]
+    common.save(table, "accuracy", place)
+    print(table.groupby(["area", "model"])[["f1", "plain_f1", "difference"]].mean().round(4).to_string())
+
+
+if __name__ == "__main__":
+    main()

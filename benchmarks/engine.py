@@ -1,0 +1,239 @@
+"""How fast is a training step, against the loop of a typical repository and against the hardware?
+
+    python -m benchmarks.engine [--sizes 64] [--models unet,…] [--rounds 5]
+
+Same network, same published width, batches of 16. Ours and the plain loop (`benchmarks.plain`: fp32, NCHW, a DataLoader
+over patch files, `.item()` each step) take turns. MONAI's BasicUNet, if installed, runs in the plain loop too, beside
+our U-Net. On the CPU all cores compute and the size is 64 px; on CUDA all five sizes are measured, with recorded graphs
+for small patches, compiled networks, and several runs sharing the GPU. The matrix-product peak is measured on
+the same machine, and operations are counted by torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from benchmarks import common, plain
+from lmhld_nb import engine, models, training
+from lmhld_nb.batches import load_split
+from lmhld_nb.hardware import Execution, choose_device, precision
+from lmhld_nb.patches import PatchSet, PatchSpec
+from lmhld_nb.specs import Recipe
+
+RECIPE = Recipe()  # the published one: 16 patches a step
+SIZES = {"cpu": (64,), "cuda": (32, 64, 128, 224, 256)}
+
+
+def made_patches(size: int, n: int) -> PatchSet:
+    """Write a PatchSet of random 16-bit patches, 70 % of them for training."""
+    folder = common.SCRATCH / f"patches-{size}"
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(0)
+    np.save(folder / "images.npy", random.integers(0, 3000, (n, 4, size, size), np.uint16))
+    np.save(folder / "masks.npy", (random.random((n, size, size)) < 0.2).astype(np.uint8))
+    split = np.where(np.arange(n) < 0.7 * n, "train", np.where(np.arange(n) < 0.9 * n, "val", "test"))
+    pd.DataFrame({"scene": "made", "row": 0, "col": 0, "share": 0.2, "split": split}).to_csv(
+        folder / "index.csv", index=False
+    )
+    spec = PatchSpec(dataset="made", fingerprint="0" * 16, area="made", size=size)
+    return PatchSet(spec, folder, n, {}, (1500.0,) * 4, (870.0,) * 4, {})
+
+
+def matrix_peak(place: torch.device, dtype: torch.dtype) -> float:
+    """Return the best TFLOP/s of a large square matrix product."""
+    n = 8192 if place.type == "cuda" else 3072
+    a, b = (torch.randn(n, n, device=place, dtype=dtype) for _ in range(2))
+    return 2 * n**3 / min(seconds(lambda: a @ b, place) for _ in range(10)) / 1e12
+
+
+def seconds(work: Callable[[], object], place: torch.device) -> float:
+    """Return how long some work takes, to its end on the device."""
+    _wait(place)
+    began = time.perf_counter()
+    work()
+    _wait(place)
+    return time.perf_counter() - began
+
+
+def _wait(place: torch.device) -> None:
+    if place.type == "cuda":
+        torch.cuda.synchronize(place)
+
+
+def flops_of_step(name: str, size: int) -> float:
+    """Count the operations (multiplications and additions) of one training step of 16 patches."""
+    with torch.device("meta"):
+        model = models.build(name)
+        with FlopCounterMode(display=False) as counter:
+            heads, _ = models.supervised(model, torch.zeros(16, 4, size, size))
+            torch.stack([head.sum() for head in heads]).sum().backward()
+    return float(counter.get_total_flops())
+
+
+class Ours:
+    """Our training loop, step by step."""
+
+    def __init__(self, name: str, patches: PatchSet, place: torch.device, **options: bool) -> None:
+        torch.manual_seed(0)
+        self.model = models.build(name).to(place).to(memory_format=torch.channels_last)
+        self.batches = load_split([patches], "train", place)
+        optimiser = engine.optimiser_of(self.model, RECIPE)
+        self.step = engine.step_of(self.model, optimiser, RECIPE, Execution(**options))
+        self.place, self.epoch, self.reading, self.loss = place, 0, 0.0, torch.zeros((), device=place)
+        self.drawn = self._draw()
+
+    def _draw(self) -> Iterator[tuple[Tensor, Tensor]]:
+        while True:
+            self.epoch += 1
+            order = self.batches.order(RECIPE.batch_size, (0, self.epoch))
+            yield from self.batches.load([batch for batch in order if len(batch[1]) == RECIPE.batch_size])
+
+    def __call__(self) -> None:
+        self.model.train()
+        began = time.perf_counter()
+        images, masks = next(self.drawn)
+        self.reading += time.perf_counter() - began
+        self.loss += self.step(images, masks)
+
+
+def plain_of(model: nn.Module, patches: PatchSet, place: torch.device, folder: Path) -> Callable[[], float]:
+    files = plain.write_files(patches, "train", folder)
+    endless = plain.steps(model.to(place), plain.loader(files, RECIPE.batch_size, place), RECIPE, place)
+    return lambda: next(endless)
+
+
+def monai_unet() -> nn.Module | None:
+    """Return MONAI's BasicUNet with our U-Net's widths, batch normalisation and ReLU, if it is installed."""
+    try:
+        from monai.networks.nets import BasicUNet
+    except ImportError:
+        return None
+    return BasicUNet(2, 4, 1, features=(64, 128, 256, 512, 1024, 64), norm="batch", act="relu")
+
+
+def alternated(runners: dict[str, Callable[[], object]], rounds: int, steps: int, place: torch.device) -> dict[str, list[float]]:
+    """Return the seconds a step of each runner, round by round, after one round that does not count."""
+    took: dict[str, list[float]] = {name: [] for name in runners}
+    for _ in range(rounds + 1):
+        for name, runner in runners.items():
+
+            def several(runner: Callable[[], object] = runner) -> None:
+                for _ in range(steps):
+                    runner()
+
+            took[name].append(seconds(several, place) / steps)
+    return {name: times[1:] for name, times in took.items()}
+
+
+def predicting(name: str, size: int, patches: PatchSet, place: torch.device) -> float:
+    """Return the patches a second that are scored (validation)."""
+    model = models.build(name).to(place).to(memory_format=torch.channels_last)
+    batches = load_split([patches], "train", place)
+    times = [seconds(lambda: training.score(model, batches, RECIPE), place) for _ in range(3)]
+    return len(batches) / min(times)
+
+
+def measure(name: str, size: int, rounds: int, place: torch.device, peaks: dict[str, float]) -> dict[str, object]:
+    """Measure one network at one patch size."""
+    on_gpu = place.type == "cuda"
+    patches = made_patches(size, 96)
+    ours = Ours(name, patches, place)
+    torch.manual_seed(0)
+    runners: dict[str, Callable[[], object]] = {
+        "ours": ours,
+        "plain": plain_of(models.build(name), patches, place, common.SCRATCH / f"files-{size}"),
+    }
+    if name == "unet" and (monai := monai_unet()):
+        runners["monai"] = plain_of(monai, patches, place, common.SCRATCH / f"files-{size}")
+    if on_gpu and size <= engine.GRAPH_SIZE:
+        runners["graph"] = Ours(name, patches, place, graphs=True)
+    if on_gpu or name == "unet":  # compiling takes most of a minute on a CPU
+        runners["compiled"] = Ours(name, patches, place, compile=True)
+    took = alternated(runners, rounds, 10 if on_gpu else 1, place)
+    rate = {which: RECIPE.batch_size / statistics.median(times) for which, times in took.items()}
+    ratio = {
+        which: statistics.median(theirs / mine for theirs, mine in zip(times, took["ours"], strict=True))
+        for which, times in took.items()
+    }
+    reading = ours.reading / ((rounds + 1) * (10 if on_gpu else 1)) / statistics.median(took["ours"])
+    achieved = flops_of_step(name, size) / statistics.median(took["ours"]) / 1e12
+    computed = precision(RECIPE.precision, place)
+    return {
+        "model": name,
+        "patch_px": size,
+        "precision": computed,
+        "patches_per_s": rate["ours"],
+        "plain_patches_per_s": rate["plain"],
+        "times_plain": ratio["plain"],
+        "times_monai": ratio.get("monai", np.nan),
+        "compiled_gain": 1 / ratio["compiled"] if "compiled" in ratio else np.nan,
+        "graph_gain": 1 / ratio["graph"] if "graph" in ratio else np.nan,
+        "data_share": reading,
+        "tflops": achieved,
+        "peak_tflops": peaks[computed],
+        "share_of_peak": achieved / peaks[computed],
+        "scored_patches_per_s": predicting(name, size, patches, place),
+    }
+
+
+def shared_rate(name: str, size: int, processes: int) -> float:
+    """Return the patches a second of several runs on one GPU together."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(processes) as pool:
+        rates = pool.starmap(_one_of_several, [(name, size, number) for number in range(processes)])
+    return sum(rates)
+
+
+def _one_of_several(name: str, size: int, number: int) -> float:
+    place = torch.device("cuda")
+    ours = Ours(name, made_patches(size, 96), place)
+    for _ in range(20):
+        ours()
+    began, done = time.perf_counter(), 0
+    while time.perf_counter() - began < 5:
+        seconds(lambda: [ours() for _ in range(5)], place)
+        done += 5
+    return done * RECIPE.batch_size / (time.perf_counter() - began)
+
+
+def main() -> None:
+    """Measure all and save the table."""
+    place = torch.device(choose_device("auto"))
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--sizes", default=",".join(map(str, SIZES[place.type])))
+    arguments.add_argument("--models", default=",".join(models.NAMES))
+    arguments.add_argument("--rounds", type=int, default=5)
+    given = arguments.parse_args()
+    torch.set_num_threads(os.cpu_count() or 1)
+    peaks = {"fp32": matrix_peak(place, torch.float32), "bf16": matrix_peak(place, torch.bfloat16)}
+    print(f"matrix product: fp32 {peaks['fp32']:.3g} TFLOP/s, bf16 {peaks['bf16']:.3g} TFLOP/s")
+    cases = [(name, int(size)) for name in given.models.split(",") for size in given.sizes.split(",")]
+    rows = []
+    with engine.settings(place, Execution()):
+        for name, size in tqdm(cases, unit="case"):
+            # Saved after each case, so that what is measured is kept when the rest is cut off.
+            row = measure(name, size, given.rounds, place, peaks)
+            if place.type == "cuda" and size <= 64:
+                for processes in (2, 4):
+                    row[f"shared_by_{processes}"] = shared_rate(name, size, processes) / float(row["patches_per_s"])  # type: ignore[arg-type]
+            rows.append(row)
+            common.save(pd.DataFrame(rows), "engine", place, show=len(rows) == len(cases))
+    shutil.rmtree(common.SCRATCH, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

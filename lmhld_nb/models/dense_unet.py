@@ -1,0 +1,90 @@
+"""FD-UNet (Guan, Khan, Sikdar & Chitnis 2020).
+
+Fully Dense UNet for 2-D sparse photoacoustic tomography artifact removal, IEEE Journal of Biomedical and Health
+Informatics 24(2). A U-Net whose stages are dense blocks (Huang et al. 2017) in both paths: every layer sees the maps of
+all earlier layers of its block. A block learns only as many maps as it is given, so the network has a third of U-Net's
+parameters.
+
+Theirs adds its input to its output, because artefacts are what it predicts; ours segments and has no such link. Max
+pooling leads down; a transposed convolution, normalised and rectified like every other one, leads up.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+LAYERS = 4  # in each dense block
+
+
+def conv(in_channels: int, out_channels: int, size: int) -> list[nn.Module]:
+    """Same-size convolution, batch normalisation, ReLU."""
+    return [
+        nn.Conv2d(in_channels, out_channels, size, padding=size // 2),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    ]
+
+
+def up_conv(in_channels: int, out_channels: int) -> nn.Sequential:
+    """2×2 transposed convolution that doubles the size, batch normalisation, ReLU."""
+    return nn.Sequential(
+        nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+class DenseBlock(nn.Module):
+    """Four layers of k new maps each, on 4k given maps: doubles the channels."""
+
+    def __init__(self, k: int) -> None:
+        super().__init__()
+        given = LAYERS * k
+        # The 1×1 bottleneck brings what has piled up back to the block's input channels before the 3×3.
+        self.layers = nn.ModuleList(
+            nn.Sequential(*conv(given + layer * k, given, 1), *conv(given, k, 3)) for layer in range(LAYERS)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, 4k, H, W) → (N, 8k, H, W): the input, then k maps a layer
+        for layer in self.layers:
+            x = torch.cat([x, layer(x)], dim=1)
+        return x
+
+
+class DenseUNet(nn.Module):
+    """Five dense blocks down, four up, skips by concatenation; k = 8, 16, 32, 64, 128 and back as published.
+
+    `width` counts the channels after the first block, 8k: it is rounded down to a multiple of 8, at least 8.
+    """
+
+    def __init__(self, in_channels: int = 4, width: int = 64) -> None:
+        super().__init__()
+        growth = [max(1, width // 8) * 2**level for level in range(5)]
+        first, *deeper = (DenseBlock(k) for k in growth)
+        self.encoder = nn.ModuleList([nn.Sequential(*conv(in_channels, 4 * growth[0], 3), first), *deeper])
+        self.pool = nn.MaxPool2d(2)
+        self.up = nn.ModuleList(up_conv(16 * k, 8 * k) for k in reversed(growth[:-1]))
+        # Skip and up-sampled map together are four times what the next block takes.
+        self.reduce = nn.ModuleList(nn.Sequential(*conv(16 * k, 4 * k, 1)) for k in reversed(growth[:-1]))
+        self.decoder = nn.ModuleList(DenseBlock(k) for k in reversed(growth[:-1]))
+        self.head = nn.Conv2d(8 * growth[0], 1, 1)
+
+    @property
+    def input_conv(self) -> nn.Module:
+        """The convolution that meets the bands."""
+        return next(self.encoder[0].children())
+
+    @property
+    def encoder_levels(self) -> list[nn.Module]:
+        """Encoder levels from shallow to deep."""
+        return list(self.encoder)
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, bands, H, W) → (N, 1, H, W) logits
+        skips = []
+        for level, block in enumerate(self.encoder):
+            x = block(self.pool(x) if level else x)
+            skips.append(x)
+        for up, reduce, block, skip in zip(self.up, self.reduce, self.decoder, skips[-2::-1], strict=True):
+            x = block(reduce(torch.cat([skip, up(x)], dim=1)))
+        return self.head(x)

@@ -1,0 +1,67 @@
+"""Res-UNet (Xiao, Lian, Luo & Li 2018, Weighted Res-UNet for high-quality retina vessel segmentation, ITME).
+
+U-Net's skeleton with each of its nine double convolutions, in the encoder and in the decoder, made a residual unit
+(He et al. 2016): what the convolutions learn is added to a linear projection of what they were given. Everything
+else is `unet.UNet`'s, so that the two differ by this one idea.
+
+The "weighted" part of the title is a mask of the visible eye disc that retina images come with; a landslide patch
+has none.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lmhld_nb.models.unet import double_conv
+
+
+class ResidualUnit(nn.Module):
+    """Double convolution plus 1×1 projection, then ReLU: relu(F(x) + W x)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        # Without the last ReLU: the sum must be able to go down as well as up before it is rectified.
+        self.residual = double_conv(in_channels, out_channels)[:-1]
+        # In U-Net's skeleton every unit changes the number of channels, but for a narrow network's first one.
+        same = in_channels == out_channels
+        self.project = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, in, H, W) → (N, out, H, W)
+        return F.relu(self.residual(x) + self.project(x), inplace=True)
+
+
+class ResUNet(nn.Module):
+    """Five residual units down, four up, skips by concatenation; 64…1024 channels as published."""
+
+    def __init__(self, in_channels: int = 4, width: int = 64) -> None:
+        super().__init__()
+        channels = [width * 2**level for level in range(5)]
+        self.encoder = nn.ModuleList(
+            ResidualUnit(before, after)
+            for before, after in zip([in_channels, *channels[:-1]], channels, strict=True)
+        )
+        self.pool = nn.MaxPool2d(2)
+        self.up = nn.ModuleList(nn.ConvTranspose2d(2 * c, c, 2, stride=2) for c in reversed(channels[:-1]))
+        self.decoder = nn.ModuleList(ResidualUnit(2 * c, c) for c in reversed(channels[:-1]))
+        self.head = nn.Conv2d(width, 1, 1)
+
+    @property
+    def input_conv(self) -> nn.Module:
+        """The 3×3 convolution that meets the bands (the first unit's projection meets them too)."""
+        return next(self.encoder[0].residual.children())  # type: ignore[union-attr]
+
+    @property
+    def encoder_levels(self) -> list[nn.Module]:
+        """Encoder levels from shallow to deep."""
+        return list(self.encoder)
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, bands, H, W) → (N, 1, H, W) logits
+        skips = []
+        for level, unit in enumerate(self.encoder):
+            x = unit(self.pool(x) if level else x)
+            skips.append(x)
+        for up, unit, skip in zip(self.up, self.decoder, skips[-2::-1], strict=True):
+            x = unit(torch.cat([skip, up(x)], dim=1))
+        return self.head(x)

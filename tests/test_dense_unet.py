@@ -1,0 +1,161 @@
+from itertools import combinations
+
+import pytest
+import torch
+from torch import nn
+
+from lmhld_nb.models.dense_unet import DenseBlock, DenseUNet
+
+
+def network(bands=3, width=8):
+    """Return a network whose normalisation fits its maps, so that none is dead by chance."""
+    torch.manual_seed(0)
+    model = DenseUNet(bands, width)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        model(torch.randn(4, bands, 64, 64))
+    return model.eval()
+
+
+def blocks(model):
+    return [module for module in model.modules() if isinstance(module, DenseBlock)]
+
+
+def test_published_width_has_the_published_number_of_parameters():
+    with torch.device("meta"):
+        model = DenseUNet()
+    assert sum(p.numel() for p in model.parameters()) == 9_486_401
+
+
+def test_published_width_has_the_published_growth():
+    with torch.device("meta"):
+        model = DenseUNet()
+    growth = []
+    for block in blocks(model):
+        assert len(block.layers) == 4
+        convolutions = [[m for m in layer if isinstance(m, nn.Conv2d)] for layer in block.layers]
+        assert all([c.kernel_size for c in pair] == [(1, 1), (3, 3)] for pair in convolutions)
+        (k,) = {narrow.out_channels for _, narrow in convolutions}
+        given = convolutions[0][0].in_channels
+        assert given == 4 * k  # so four layers double it
+        growth.append(k)
+    assert growth == [8, 16, 32, 64, 128, 64, 32, 16, 8]
+
+
+@pytest.mark.parametrize(("width", "channels"), [(4, 8), (8, 8), (20, 16), (24, 24)])
+def test_width_is_the_channels_after_the_first_block(width, channels):
+    model = network(width=width)
+    assert model.encoder_levels[0](torch.zeros(1, 3, 32, 32)).shape[1] == channels
+    assert model.head.in_channels == channels
+
+
+def test_one_set_of_weights_takes_every_patch_size():
+    model = network()
+    with torch.no_grad():
+        for size in (32, 64, 128, 224, 256):
+            assert model(torch.zeros(1, 3, size, size)).shape == (1, 1, size, size)
+
+
+@pytest.mark.parametrize("width", [4, 8, 16])
+def test_gradients_reach_every_parameter(width):
+    model = network(width=width).train()
+    model(torch.randn(2, 3, 32, 32)).square().mean().backward()
+    for label, parameter in model.named_parameters():
+        assert parameter.grad is not None, label
+        assert torch.isfinite(parameter.grad).all(), label
+        if label.endswith("weight"):
+            assert parameter.grad.any(), label
+
+
+def test_input_convolution_and_levels_are_exposed():
+    model = network()
+    assert isinstance(model.input_conv, nn.Conv2d)
+    assert model.input_conv.in_channels == 3
+    assert any(module is model.input_conv for module in model.encoder_levels[0].modules())
+    assert len(model.encoder_levels) == 5
+    in_levels = {id(parameter) for level in model.encoder_levels for parameter in level.parameters()}
+    for label, parameter in model.named_parameters():
+        assert (id(parameter) in in_levels) == label.startswith("encoder."), label
+
+
+def test_a_block_hands_on_its_input_untouched_and_then_every_layer():
+    torch.manual_seed(0)
+    block = DenseBlock(3).eval()
+    outputs = []
+    for layer in block.layers:
+        layer.register_forward_hook(lambda module, args, output: outputs.append(output))
+    x = torch.randn(1, 12, 8, 8)
+    assert torch.equal(block(x), torch.cat([x, *outputs], dim=1))
+
+
+@pytest.mark.parametrize(("early", "late"), list(combinations(range(4), 2)))
+def test_every_layer_reads_every_earlier_one(early, late):
+    torch.manual_seed(0)
+    k = 3
+    block = DenseBlock(k).eval()
+    x = torch.randn(1, 4 * k, 8, 8)
+    maps = [slice(4 * k + k * layer, 4 * k + k * (layer + 1)) for layer in range(4)]
+    with torch.no_grad():
+        before = block(x)
+        block.layers[late][0].weight[:, maps[early]] = 0
+        after = block(x)
+    untouched = slice(maps[late].start)
+    assert torch.equal(before[:, untouched], after[:, untouched])
+    assert not torch.allclose(before[:, maps[late]], after[:, maps[late]])
+
+
+def test_every_layer_reads_the_blocks_input():
+    # With all links between layers cut, each still sees the input of its block, as in no plain chain of layers.
+    torch.manual_seed(0)
+    block = DenseBlock(3).eval()
+    with torch.no_grad():
+        for layer in block.layers:
+            layer[0].weight[:, 12:] = 0
+        x, y = torch.randn(2, 1, 12, 8, 8)
+        for maps in (block(x) - block(y))[:, 12:].split(3, dim=1):
+            assert maps.abs().max() > 1e-3
+
+
+def test_block_inputs_alone_carry_the_image():
+    # A dense block hands its input on even if its layers are silent; a double convolution would hand on nothing.
+    model = network()
+    x = torch.randn(1, 3, 64, 64)
+    changed = x.clone()
+    changed[..., 34:46, 34:46] += 1
+    inside = torch.zeros(64, 64, dtype=torch.bool)
+    inside[32:48, 32:48] = True  # 16 × 16 pixels; the first convolution widens the change by one
+    with torch.no_grad():
+        moved = (model(x) - model(changed))[0, 0].abs() > 1e-5
+        assert moved[~inside].any()
+        for block in blocks(model):
+            for layer in block.layers:
+                nn.init.zeros_(layer[4].weight)
+                nn.init.zeros_(layer[4].bias)
+        moved = (model(x) - model(changed))[0, 0].abs() > 1e-5
+    assert moved[inside].any()
+    assert not moved[~inside].any()
+
+
+@pytest.mark.parametrize("level", range(4))
+def test_skip_and_decoder_both_reach_the_reduction(level):
+    model = network()
+    x = torch.randn(1, 3, 64, 64)
+    first = model.reduce[level][0]
+    half = first.in_channels // 2
+    kept = first.weight.detach().clone()
+    with torch.no_grad():
+        before = model(x)
+        for part in (slice(half), slice(half, None)):
+            first.weight[:, part] = 0
+            assert not torch.equal(before, model(x))
+            first.weight.copy_(kept)
+        assert torch.equal(before, model(x))
+
+
+def test_the_image_is_not_added_to_the_output():
+    model = network()
+    nn.init.zeros_(model.head.weight)
+    nn.init.constant_(model.head.bias, 3.0)
+    assert (model(torch.randn(1, 3, 32, 32)) == 3).all()

@@ -1,0 +1,126 @@
+import pytest
+import torch
+from torch import nn
+
+from lmhld_nb.models.res_unet import ResidualUnit, ResUNet
+from lmhld_nb.models.unet import UNet
+
+
+def network(bands=3, width=4):
+    """Return a network whose normalisation fits its maps, so that none is dead by chance."""
+    torch.manual_seed(0)
+    model = ResUNet(bands, width)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        model(torch.randn(4, bands, 64, 64))
+    return model.eval()
+
+
+def units(model):
+    return [*model.encoder, *model.decoder]
+
+
+def silence(layer):
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+
+
+def test_published_width_has_the_published_number_of_parameters():
+    with torch.device("meta"):
+        model = ResUNet()
+    assert sum(p.numel() for p in model.parameters()) == 32_439_937
+
+
+def test_one_set_of_weights_takes_every_patch_size():
+    model = network()
+    with torch.no_grad():
+        for size in (32, 64, 128, 224, 256):
+            assert model(torch.zeros(1, 3, size, size)).shape == (1, 1, size, size)
+
+
+@pytest.mark.parametrize("width", [4, 8])
+def test_gradients_reach_every_parameter(width):
+    model = network(width=width).train()
+    model(torch.randn(2, 3, 32, 32)).square().mean().backward()
+    for label, parameter in model.named_parameters():
+        assert parameter.grad is not None, label
+        assert torch.isfinite(parameter.grad).all(), label
+        if label.endswith("weight"):
+            assert parameter.grad.any(), label
+
+
+def test_input_convolution_and_levels_are_exposed():
+    model = network()
+    assert isinstance(model.input_conv, nn.Conv2d)
+    assert model.input_conv.in_channels == 3
+    assert model.input_conv.kernel_size == (3, 3)
+    assert any(module is model.input_conv for module in model.encoder_levels[0].modules())
+    assert len(model.encoder_levels) == 5
+    in_levels = {id(parameter) for level in model.encoder_levels for parameter in level.parameters()}
+    for label, parameter in model.named_parameters():
+        assert (id(parameter) in in_levels) == label.startswith("encoder."), label
+
+
+def test_every_stage_is_a_residual_unit_with_a_projection():
+    model = network()
+    assert [len(model.encoder), len(model.decoder)] == [5, 4]
+    for unit in units(model):
+        assert isinstance(unit, ResidualUnit)
+        assert unit.project.kernel_size == (1, 1)
+
+
+def test_where_channels_stay_the_short_cut_is_the_identity():
+    unit = ResidualUnit(6, 6).eval()
+    silence(unit.residual[-1])
+    x = torch.randn(2, 6, 8, 8)
+    before = x.clone()
+    assert torch.equal(unit(x), x.relu())
+    assert torch.equal(x, before)  # rectified in place, but never the input
+
+
+def test_a_unit_without_its_residual_branch_is_its_rectified_projection():
+    for unit in units(network()):
+        x = torch.randn(1, unit.project.in_channels, 8, 8)
+        full = unit(x)
+        silence(unit.residual[-1])
+        assert torch.equal(unit(x), unit.project(x).relu())
+        assert not torch.allclose(full, unit(x))
+
+
+def test_residual_branch_is_not_rectified_before_the_sum():
+    unit = ResidualUnit(3, 5).eval()
+    nn.init.constant_(unit.residual[-1].bias, -1000.0)
+    assert not unit(torch.rand(1, 3, 8, 8)).any()
+
+
+def test_without_projections_it_is_the_unet():
+    model = network()
+    plain = UNet(3, 4).eval()
+    state = {k.replace(".residual.", "."): v for k, v in model.state_dict().items() if ".project." not in k}
+    plain.load_state_dict(state)
+    x = torch.randn(1, 3, 64, 64)
+    assert not torch.allclose(model(x), plain(x))
+    for unit in units(model):
+        silence(unit.project)
+    assert torch.equal(model(x), plain(x))
+
+
+def test_short_cuts_alone_carry_the_image_and_mix_no_neighbours():
+    # Only 1×1 projections, 2×2 pooling and 2×2 up-convolutions are left: blocks of 16 × 16 pixels see only themselves.
+    # In a plain U-Net nothing of the image is left.
+    model = network()
+    x = torch.randn(1, 3, 64, 64)
+    changed = x.clone()
+    changed[..., 32:48, 32:48] += 1
+    inside = torch.zeros(64, 64, dtype=torch.bool)
+    inside[32:48, 32:48] = True
+    with torch.no_grad():
+        moved = (model(x) - model(changed))[0, 0].abs() > 1e-5
+        assert moved[~inside].any()
+        for unit in units(model):
+            silence(unit.residual[-1])
+        moved = (model(x) - model(changed))[0, 0].abs() > 1e-5
+    assert moved[inside].any()
+    assert not moved[~inside].any()
