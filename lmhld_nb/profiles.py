@@ -97,6 +97,11 @@ def load(profile: str) -> Profile:
                 raise UserError(
                     f"{path}: key '{key}': unknown model '{model}'; choose from {', '.join(models.NAMES)}"
                 )
+    for model, switched in loaded.options.items():
+        for option in switched:
+            if option not in models.options_of(model):
+                known = ", ".join(models.options_of(model)) or "none"
+                raise UserError(f"{path}: key 'options.{model}': no option '{option}'; it has {known}")
     return loaded
 
 

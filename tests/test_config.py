@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -205,3 +206,18 @@ def test_folders_follow_the_environment(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "scratch"))
     monkeypatch.setenv("LMHLD_RUNS", str(tmp_path / "store"))
     assert (config.data_dir(), config.runs_dir()) == (tmp_path / "scratch", tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("{unet: {deep: true}}", "key 'options.unet': no option 'deep'; it has none"),
+        ("{unet_3p: {guided: true}}", "key 'options.unet_3p': no option 'guided'; it has classification_guided"),
+        ("{vnet: {}}", "key 'options': unknown model 'vnet'"),
+    ],
+)
+def test_an_unknown_option_of_a_model_is_refused(tmp_path: Path, options: str, told: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(f"name: x\ndescription: x\ndata: twin\nmodels: [unet]\nrecipe: {{}}\noptions: {options}\n")
+    with pytest.raises(UserError, match=re.escape(told)):
+        profiles.load(str(path))

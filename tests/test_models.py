@@ -115,7 +115,7 @@ def test_weights_come_back_from_a_file(name, tmp_path):
 
 def test_options_are_checked():
     assert models.build("unet_3p", 4, NARROW, classification_guided=True).guide is not None
-    with pytest.raises(UserError, match="model 'unet': has no option 'classification_guided'"):
+    with pytest.raises(UserError, match="model 'unet': no option 'classification_guided'; it has none"):
         models.build("unet", 4, NARROW, classification_guided=True)
 
 

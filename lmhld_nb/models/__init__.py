@@ -47,12 +47,19 @@ def build(name: str, in_channels: int = 4, width: int | None = None, **options: 
     if name not in _REGISTRY:
         raise UserError(f"model '{name}': unknown; choose one of {', '.join(NAMES)}")
     for option in options:
-        if option not in inspect.signature(_REGISTRY[name]).parameters:
-            raise UserError(f"model '{name}': has no option '{option}'")
+        if option not in options_of(name):
+            known = ", ".join(options_of(name)) or "none"
+            raise UserError(f"model '{name}': no option '{option}'; it has {known}")
     sizes = {} if width is None else {"width": width}
     model = _REGISTRY[name](in_channels, **sizes, **options)
     model.apply(_initialise)
     return model
+
+
+def options_of(name: str) -> list[str]:
+    """Return what can be switched on or off in an architecture."""
+    parameters = inspect.signature(_REGISTRY[name]).parameters
+    return [option for option in parameters if option not in ("in_channels", "width")]
 
 
 def _initialise(module: nn.Module) -> None:
