@@ -31,6 +31,7 @@ from benchmarks import common, plain
 from lmhld_nb import engine, models, training
 from lmhld_nb.batches import load_split
 from lmhld_nb.hardware import Execution, choose_device, precision
+from lmhld_nb.models.unet_3p import UpsampledConv
 from lmhld_nb.patches import PatchSet, PatchSpec
 from lmhld_nb.specs import Recipe
 
@@ -75,7 +76,7 @@ def _wait(place: torch.device) -> None:
 
 
 def flops_of_step(name: str, size: int) -> float:
-    """Count the operations (multiplications and additions) of one training step of 16 patches."""
+    """Count the operations (multiplications and additions) that our training step of 16 patches does."""
     with torch.device("meta"):
         model = models.build(name)
         with FlopCounterMode(display=False) as counter:
@@ -111,6 +112,10 @@ class Ours:
 
 
 def plain_of(model: nn.Module, patches: PatchSet, place: torch.device, folder: Path) -> Callable[[], float]:
+    """Return a step of the plain loop, computed as the architectures are told (no rearranged up-sampling)."""
+    for module in model.modules():
+        if isinstance(module, UpsampledConv):
+            module.literal = True
     files = plain.write_files(patches, "train", folder)
     endless = plain.steps(model.to(place), plain.loader(files, RECIPE.batch_size, place), RECIPE, place)
     return lambda: next(endless)
@@ -125,7 +130,9 @@ def monai_unet() -> nn.Module | None:
     return BasicUNet(2, 4, 1, features=(64, 128, 256, 512, 1024, 64), norm="batch", act="relu")
 
 
-def alternated(runners: dict[str, Callable[[], object]], rounds: int, steps: int, place: torch.device) -> dict[str, list[float]]:
+def alternated(
+    runners: dict[str, Callable[[], object]], rounds: int, steps: int, place: torch.device
+) -> dict[str, list[float]]:
     """Return the seconds a step of each runner, round by round, after one round that does not count."""
     took: dict[str, list[float]] = {name: [] for name in runners}
     for _ in range(rounds + 1):
@@ -147,7 +154,9 @@ def predicting(name: str, size: int, patches: PatchSet, place: torch.device) -> 
     return len(batches) / min(times)
 
 
-def measure(name: str, size: int, rounds: int, place: torch.device, peaks: dict[str, float]) -> dict[str, object]:
+def measure(
+    name: str, size: int, rounds: int, place: torch.device, peaks: dict[str, float]
+) -> dict[str, object]:
     """Measure one network at one patch size."""
     on_gpu = place.type == "cuda"
     patches = made_patches(size, 96)
@@ -229,7 +238,9 @@ def main() -> None:
             row = measure(name, size, given.rounds, place, peaks)
             if place.type == "cuda" and size <= 64:
                 for processes in (2, 4):
-                    row[f"shared_by_{processes}"] = shared_rate(name, size, processes) / float(row["patches_per_s"])  # type: ignore[arg-type]
+                    row[f"shared_by_{processes}"] = shared_rate(name, size, processes) / float(
+                        row["patches_per_s"]
+                    )  # type: ignore[arg-type]
             rows.append(row)
             common.save(pd.DataFrame(rows), "engine", place, show=len(rows) == len(cases))
     shutil.rmtree(common.SCRATCH, ignore_errors=True)

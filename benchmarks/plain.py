@@ -41,14 +41,20 @@ def write_files(patches: PatchSet, split: str, folder: Path) -> PatchFiles:
     return PatchFiles(folder, patches.mean, patches.std)
 
 
-def loader(files: PatchFiles, batch_size: int, device: torch.device, order: list[list[int]] | None = None) -> DataLoader:
+def loader(
+    files: PatchFiles, batch_size: int, device: torch.device, order: list[list[int]] | None = None
+) -> DataLoader:
     """Return the DataLoader: shuffled batches, or those of ``order``.
 
     On the CPU, reading in worker processes would take the cores from the network, so there are none.
     """
     on_gpu = device.type == "cuda"
-    how = {"batch_sampler": order} if order else {"batch_size": batch_size, "shuffle": True, "drop_last": True}
-    return DataLoader(files, num_workers=4 if on_gpu else 0, pin_memory=on_gpu, persistent_workers=on_gpu, **how)
+    how = (
+        {"batch_sampler": order} if order else {"batch_size": batch_size, "shuffle": True, "drop_last": True}
+    )
+    return DataLoader(
+        files, num_workers=4 if on_gpu else 0, pin_memory=on_gpu, persistent_workers=on_gpu, **how
+    )
 
 
 def step(model: nn.Module, optimiser: torch.optim.Optimizer, images: Tensor, masks: Tensor) -> float:

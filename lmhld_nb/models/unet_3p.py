@@ -162,9 +162,8 @@ class UNet3Plus(nn.Module):
         above: list[Tensor] = []  # encoder maps from level 1 down to here, pooled to the size here
         rows: list[list[Tensor]] = []
         for block in self.encoder[:-1]:
-            above = [
-                self.pool(scale) for scale in above
-            ]  # level by level: pooling by 2 twice is pooling by 4
+            # From level to level: what is pooled by 2 twice is pooled by 4.
+            above = [self.pool(scale) for scale in above]
             above.append(block(above[-1] if above else x))
             rows.append(above)
         below = [self.encoder[-1](self.pool(above[-1]))]
