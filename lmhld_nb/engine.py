@@ -1,7 +1,7 @@
 """Engine: one optimisation step, as fast as the hardware lets it be.
 
-What makes it fast, each measured in ``benchmarks/engine.py``: bf16 where it is native, channels-last maps, one fused
-SGD update, and no value that the host waits for. On CUDA a step of small patches can be recorded and replayed as one
+What makes it fast, each measured in ``benchmarks/engine.py``: bf16 where it is native, channels-last maps, SGD over all
+weights at once, and no value that the host waits for. On CUDA a step of small patches can be recorded and replayed as one
 graph, since launching its many small kernels takes longer than computing them.
 """
 
@@ -64,9 +64,13 @@ def autocast(place: torch.device, recipe: Recipe) -> Iterator[None]:
 
 
 def optimiser_of(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """Return SGD as the recipe has it, updating all weights in one fused operation."""
+    """Return SGD as the recipe has it."""
+    # One fused update on a GPU. On the CPU torch's fused kernel copies channels-last weights to and fro: 34 ms a step
+    # of the published U-Net, against 7 without.
+    on_gpu = next(model.parameters()).device.type == "cuda"
+    how = {"fused": True} if on_gpu else {"foreach": True}
     return torch.optim.SGD(
-        model.parameters(), recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
+        model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, **how
     )
 
 
