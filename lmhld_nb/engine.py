@@ -1,8 +1,8 @@
 """Engine: one optimisation step, as fast as the hardware lets it be.
 
 What makes it fast, each measured in ``benchmarks/engine.py``: bf16 where it is native, channels-last maps, SGD over all
-weights at once, and no value that the host waits for. On CUDA a step of small patches can be recorded and replayed as one
-graph, since launching its many small kernels takes longer than computing them.
+weights at once, and no value that the host waits for. On CUDA a step of small patches can be recorded and replayed as
+one graph, since launching its many small kernels takes longer than computing them.
 """
 
 from __future__ import annotations

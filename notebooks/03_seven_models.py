@@ -1,0 +1,393 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Seven models
+#
+# **Question.** What does each of the seven networks add to U-Net, what does that cost, and how far does each one see?
+#
+# **The paper** (section 3.1) takes U-Net and six of its descendants, because they "represent key innovation trends" from
+# residual connections to transformers. It names the seven publications and no more: no widths, no numbers of parameters.
+# This book builds each as its own publication has it (the fidelity ledger lists what those leave open).
+#
+# **Time.** 12 minutes to read, half a minute to run.
+
+# %% tags=["parameters"]
+profile: str = "mini"  # a profile in params/, or a YAML file of your own
+models: list = []  # networks in the tables at the end; empty for all seven
+draws: int = 2  # random networks behind each receptive field
+
+# %%
+import copy
+
+import pandas as pd
+import torch
+
+from lmhld_nb import architecture, dataflow, diagrams, paper, profiles, style
+from lmhld_nb.models import NAMES, build
+
+loaded = profiles.load(profile)
+# Networks this small are slower on several threads where others want the cores too.
+torch.set_num_threads(loaded.execution.threads)
+chosen = models.split(",") if isinstance(models, str) else models
+shown = [name.strip() for name in chosen if name.strip()] or list(NAMES)
+
+# %% [markdown]
+# No network is trained in this chapter. What is shown holds for any weights, so random ones will do.
+#
+# The drawings are made from the networks themselves: PyTorch follows a patch through the code (`torch.fx`) and says which
+# block hands what to which. Each box is a block with its number of channels. Resolution falls from top to bottom,
+# computation runs from left to right. What plain U-Net does not have is in colour.
+#
+# ## U-Net: the far view and the outline
+#
+# Whether a bright pixel is a landslide depends on the slope around it, so a network must see far. Halving the
+# resolution four times makes that cheap, but it blurs the outline. U-Net (Ronneberger et al. 2015) therefore comes back
+# up level by level, and at each level lays the sharp map from the way down beside the blurred one: a *skip*.
+
+# %%
+style.save(diagrams.architecture("unet"), "architecture_unet", loaded.name)
+
+# %% [markdown]
+# How much do the skips carry? We set to zero the weights that read them, and ask by gradients which input pixels
+# the middle pixel's logit depends on.
+
+# %%
+torch.manual_seed(0)
+whole = build("unet", 4, 8).eval()
+cut = copy.deepcopy(whole)
+with torch.no_grad():
+    for block in cut.decoder:  # of what a block reads, the skip is the first half
+        block[0].weight[:, : block[0].in_channels // 2] = 0
+
+patch = torch.randn(1, 4, 64, 64)
+middle = slice(28, 37)
+near = {}
+for label, network in (("with skips", whole), ("without skips", cut)):
+    influence = architecture.centre_gradient(network, patch)
+    near[label] = float(influence[middle, middle].sum() / influence.sum())
+    print(f"{label}: {near[label]:.0%} of the influence is within 9 × 9 pixels")
+
+# %% tags=["nbval-check-output"]
+unet = dataflow.graph("unet")
+print(f"ways from the patch to the logits: {unet.ways('input', 'head')}")
+print(
+    f"most influence is near with skips: {near['with skips'] > 0.5}, without: {near['without skips'] > 0.5}"
+)
+
+# %% [markdown]
+# Without skips, the answer for a pixel hardly depends on that pixel: all goes through the coarse map. There are as many
+# ways through a U-Net as it has levels, and the shortest keeps the outline.
+#
+# ## Res U-Net: add, do not replace
+#
+# In Res U-Net (Xiao et al. 2018) a block no longer replaces its input by what it has computed: it *adds* it (He et al.
+# 2016). A convolution of one pixel brings the input to the new number of channels. If the two 3×3 convolutions have
+# nothing to add, the input still passes; and in training the gradient passes, undamped, the other way.
+
+# %%
+style.save(diagrams.architecture("res_unet"), "architecture_res_unet", loaded.name)
+
+# %% [markdown]
+# Silence what the 3×3 convolutions compute, in all blocks of both networks (the last normalisation's scale is set to
+# zero), and look at whether the output still depends on the input:
+
+# %% tags=["nbval-check-output"]
+for name in ("unet", "res_unet"):
+    torch.manual_seed(0)
+    network = build(name, 4, 8).eval()
+    for block in (*network.encoder, *network.decoder):
+        convolutions = block.residual if name == "res_unet" else block[:-1]
+        torch.nn.init.zeros_(convolutions[-1].weight)
+    with torch.no_grad():
+        varies = bool(network(patch).std() > 0)
+    print(f"{paper.MODELS[name]}, silenced: output varies over the patch: {varies}")
+
+# %% [markdown]
+# ## Dense U-Net: keep everything
+#
+# A dense block (Huang et al. 2017; in this U-Net: Guan et al. 2020) never throws a map away. Each layer reads all maps
+# before it, adds a few of its own, and lays them beside the rest. Since nothing must be computed twice, each layer can
+# be narrow, and the whole network has a third of U-Net's parameters.
+
+# %%
+style.save(
+    diagrams.architecture("dense_unet"), "architecture_dense_unet", loaded.name
+)
+
+# %% [markdown]
+# A layer can be skipped or taken, so the number of ways through a block doubles with each layer. Compare the blocks of
+# the three networks so far:
+
+# %% tags=["nbval-check-output"]
+for name in ("unet", "res_unet", "dense_unet"):
+    block = dataflow.inside(name, "encoder.1")
+    ways = block.ways(block.nodes[0].name, block.nodes[-1].name)
+    print(f"{paper.MODELS[name]:12} ways through one block: {ways}")
+read = [n.channels for n in block.nodes if n.kind in ("from encoder.0", "concat")]
+print(f"maps at hand in the dense block, layer after layer: {read}")
+
+# %% [markdown]
+# ## Attention U-Net: ask before you pass
+#
+# A skip carries everything the shallow level has found, every bright field and road as well. In Attention U-Net (Oktay
+# et al. 2018) the coarser map, which has seen the surroundings, decides through a *gate* how much passes: one
+# number between 0 and 1 for each pixel, the same for all channels.
+
+# %%
+style.save(
+    diagrams.architecture("attention_unet"),
+    "architecture_attention_unet",
+    loaded.name,
+)
+
+# %% tags=["nbval-check-output"]
+torch.manual_seed(0)
+network = build("attention_unet", 4, 8).eval()
+gate, skip, coarse = (
+    network.gates[-1],
+    torch.rand(1, 8, 64, 64) + 1,
+    torch.randn(1, 8, 64, 64),
+)
+with torch.no_grad():
+    passed = gate(coarse, skip) / skip
+    print(
+        f"one number a pixel: {bool((passed - passed[:, :1]).abs().max() < 1e-5)}"
+    )
+    print(f"between 0 and 1: {bool((passed > 0).all() and (passed < 1).all())}")
+    gate.psi[1].bias.fill_(-100)
+    print(
+        f"a gate that is shut passes nothing: {bool(gate(coarse, skip).max() < 1e-6)}"
+    )
+
+# %% [markdown]
+# Maps of these numbers are often shown as explanations. An untrained gate has such a map too, and it means nothing: what
+# a gate lets through says what the network uses, not why.
+#
+# ## Trans U-Net: everything looks at everything
+#
+# A convolution sees its neighbours; to relate two ends of a patch takes many of them. A transformer relates all places
+# at once. Trans U-Net (Chen et al. 2021) shrinks the patch by a ResNet to one *token* per 16 × 16 pixels, lets twelve
+# transformer blocks exchange what the tokens know, and comes back up with three skips.
+
+# %%
+style.save(
+    diagrams.architecture("trans_unet"), "architecture_trans_unet", loaded.name
+)
+
+# %% [markdown]
+# The price of attention grows with the square of the number of tokens. Look at how few there are in small patches, and
+# at how small a part of the whole the two products of attention are:
+
+# %%
+tokens = {size: (size // 16) ** 2 for size in architecture.SIZES}
+pd.DataFrame(
+    {
+        "tokens": tokens,
+        "attention's share of all MACs": {
+            # 12 blocks, two products of tokens × tokens × 768
+            size: f"{12 * 2 * n**2 * 768 / architecture.macs('trans_unet', size):.2%}"
+            for size, n in tokens.items()
+        },
+    }
+).rename_axis("patch size")
+
+# %% tags=["nbval-check-output"]
+for name in ("unet", "trans_unet"):
+    reach = architecture.receptive_field(name, size=256, draws=draws)
+    print(
+        f"{paper.MODELS[name]}: the corner of a 256 px patch reaches its middle: {bool(reach.influence[:16, :16].any())}"
+    )
+
+# %% [markdown]
+# In a patch of 32 pixels, as the paper uses for two areas, four tokens are all that the transformer has to relate.
+#
+# ## U-Net++: many U-Nets in one
+#
+# Nobody knows beforehand how deep a U-Net should be. U-Net++ (Zhou et al. 2018) contains U-Nets of depth one to four that
+# share their encoder: nodes fill the space between the way down and the way up, and each reads all nodes before it on
+# its level. Four heads are trained at once, one for each depth (*deep supervision*); the prediction is their mean.
+
+# %%
+style.save(diagrams.architecture("unet_pp"), "architecture_unet_pp", loaded.name)
+
+# %% [markdown]
+# Each head is a complete network. One that answers from an early head needs only what stands behind it:
+
+# %% tags=["nbval-check-output"]
+nested = dataflow.graph("unet_pp")
+heads = [node.name for node in nested.nodes if node.kind == "head"]
+for head, behind in zip(
+    heads, architecture.parameters_behind("unet_pp"), strict=True
+):
+    print(
+        f"{head}: {behind:9,} parameters, {nested.ways('input', head):2} ways to it"
+    )
+
+# %% [markdown]
+# ## U-Net+++: all scales at once
+#
+# In U-Net+++ (UNet 3+, Huang et al. 2020) every decoder node reads all five scales: finer encoder maps, pooled, for
+# the outline; its own level's; coarser decoder maps, enlarged, for the context. Each is first brought to as few channels
+# as the first level has, so the network has fewer parameters than U-Net. But it computes with hundreds of channels at
+# full resolution, and that costs operations.
+
+# %%
+style.save(diagrams.architecture("unet_3p"), "architecture_unet_3p", loaded.name)
+
+# %% tags=["nbval-check-output"]
+full = dataflow.graph("unet_3p")
+for node in full.nodes:
+    if node.kind == "DecoderNode":
+        given = sorted(full.sources(node.name), key=lambda source: source.level)
+        print(
+            f"level {node.level} reads {len(given)} scales of {', '.join(str(s.channels) for s in given)} channels, gives {node.channels}"
+        )
+as_told = architecture.macs("unet_3p", 64)
+ours = architecture.macs("unet_3p", 64, literal=False)
+print(f"MACs at 64 px: {as_told:,} as published, {ours:,} as computed here")
+
+# %% [markdown]
+# The last line is a lesson in linear algebra. "Enlarge, then mix the channels" and "mix the channels, then enlarge"
+# give the same map, but the second multiplies where the map is small. The network is the same; its price is not.
+#
+# ## How far they see
+#
+# The *receptive field* of a pixel is what its logit depends on. We measure it by gradients on random networks: the
+# dashed square holds all pixels with any influence, the full one 95 % of the influence (the *effective* receptive
+# field, Luo et al. 2016). Look at how much smaller it is, and at which ideas make it larger.
+
+# %%
+reaches = {name: architecture.receptive_field(name, draws=draws) for name in shown}
+note = f"random weights, 8 channels at the first level · profile {loaded.name}"
+style.save(diagrams.influence(reaches, note), "receptive_fields", loaded.name)
+
+# %% [markdown]
+# For U-Net the extent can be had with paper and pencil: each 3×3 convolution adds a pixel on either side, each level
+# doubles what is below it. The gradient finds the same number. The effective field of untrained U-Nets is a
+# small part of it; training widens it. In Trans U-Net it is the whole patch, for attention relates all places (and group
+# normalisation shares its statistics over the map).
+#
+# ## All seven side by side
+#
+# First the networks as published, with four bands in. A *MAC* is a multiplication with an addition.
+
+# %%
+published = architecture.table(shown)
+published["extent"] = [reaches[name].extent for name in shown]
+published["extent_is_patch"] = [reaches[name].whole for name in shown]
+style.save_table(published, "architecture", loaded.name)
+trained = [name for name in shown if name in loaded.models]
+own = architecture.table(trained, loaded.width)
+style.save_table(own, "architecture_profile", loaded.name)
+
+# %% tags=["nbval-check-output"]
+for model, row in published.iterrows():
+    sees = "the whole patch" if row["extent_is_patch"] else f"{row['extent']} px"
+    print(
+        f"{model:16} {row['parameters']:11,} parameters {row['macs_64']:14,} MACs at 64 px, sees {sees}"
+    )
+
+# %% [markdown]
+# Now the networks that this profile trains, at its widths, and the whole table: parameters in millions (M), MACs in
+# billions (G), times in milliseconds a patch of 64 px, in the profile's batches. Times are of this machine: compare them
+# with each other only.
+
+# %%
+times = pd.DataFrame(
+    {
+        paper.MODELS[name]: architecture.seconds_per_patch(
+            name,
+            loaded.recipe,
+            loaded.width.get(name),
+            repeats=3,
+        )
+        for name in trained
+    }
+).T
+
+
+def readable(table):
+    counts = {"parameters (M)": table["parameters"] / 1e6}
+    for size in architecture.SIZES:
+        counts[f"MACs at {size} px (G)"] = table[f"macs_{size}"] / 1e9
+    return pd.DataFrame(counts)
+
+
+at_published_width = readable(published)
+at_published_width["sees (px)"] = [
+    "all" if reaches[name].whole else reaches[name].extent for name in shown
+]
+at_published_width["95 % within (px)"] = [reaches[name].effective for name in shown]
+at_own_width = readable(own)
+at_own_width["training step (ms)"] = times["train"] * 1e3
+at_own_width["prediction (ms)"] = times["predict"] * 1e3
+side_by_side = pd.concat(
+    {"published": at_published_width, f"profile {loaded.name}": at_own_width},
+    axis=1,
+).T
+side_by_side.map(
+    lambda value: value if isinstance(value, str) else f"{value:.4g}"
+).replace("nan", "")
+
+# %% [markdown]
+# Parameters and operations are two prices, and they do not go together. Look for the network with the most parameters,
+# and for the one with the most operations.
+
+# %%
+panels = {"published widths": published, f"widths of profile {loaded.name}": own}
+if own["width"].isna().all():
+    panels.pop(f"widths of profile {loaded.name}")
+style.save(
+    diagrams.costs(panels, 64, f"4 bands, 1 class · profile {loaded.name}"),
+    "architecture_costs",
+    loaded.name,
+)
+
+# %% [markdown]
+# Parameters are shared by all pixels, so they cost memory. Operations are done for each pixel, so they cost time, and they
+# are dear where the map is large. The transformer keeps its parameters where there are few tokens; U-Net+++ computes at full
+# resolution.
+#
+# ## Beside the paper
+#
+# The paper expects the seven to stand for progress towards "deeper feature extraction, stronger attention mechanisms", and
+# finds (section 4.4) that they differ little on this task. Its Table 5 says the same when it is laid beside
+# the parameters: is the larger network the better one?
+
+# %% tags=["nbval-check-output"]
+f1 = paper.table(5).groupby("model", sort=False)["f1"].mean()
+beside = pd.DataFrame(
+    {
+        "parameters": [architecture.parameters(name) for name in NAMES],
+        "f1": [f1[paper.MODELS[name]] for name in NAMES],
+    },
+    index=[paper.MODELS[name] for name in NAMES],
+)
+for model, row in beside.iterrows():
+    print(
+        f"{model:16} {row['parameters'] / 1e6:6.1f} M parameters, mean F1 {row['f1']:.3f}"
+    )
+ranks = beside.rank()
+print(f"rank correlation: {ranks['parameters'].corr(ranks['f1']):.2f}")
+
+# %% [markdown]
+# With seven networks, no rank correlation of this size tells more than chance would. What the published scores do say is that
+# size alone buys nothing here.
+#
+# ## Exercises
+#
+# 1. Work out U-Net's extent by hand: start from one pixel of the output and go backwards, two pixels on either side for each
+#    double convolution, halving on the way down and doubling on the way up.
+# 2. A Res U-Net is measured to see as far as a U-Net, but its effective field is larger. Why? (Which way through a unit
+#    multiplies the gradient by the fewest random numbers?)
+# 3. Call `architecture.macs("trans_unet", size)` for 224, 448 and 896 px and divide by the number of pixels. When does
+#    attention begin to dominate?
+# 4. Write a network of your own (`CONTRIBUTING.md`, *Add a model*), and draw it with `diagrams.architecture`.
+#
+# **Next:** chapter 05 trains networks of this family on each area.

@@ -1,0 +1,408 @@
+"""Architecture, dataflow and diagrams: numbers against those worked out by hand, links against the papers' figures."""
+
+from __future__ import annotations
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lmhld_nb import architecture, dataflow, diagrams, models, paper
+from lmhld_nb.specs import Recipe
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """Give a class a name in the registry for the time of one test."""
+
+    def register(name, made):
+        monkeypatch.setitem(models._REGISTRY, name, made)
+
+    architecture.macs.cache_clear()
+    dataflow.graph.cache_clear()
+    yield register
+    architecture.macs.cache_clear()
+    dataflow.graph.cache_clear()
+
+
+# MACs ------------------------------------------------------------------------------------------------------------
+
+
+def test_macs_of_a_unet_by_hand():
+    width, size = 8, 64
+    channels = [width * 2**level for level in range(5)]
+    pixels = [(size >> level) ** 2 for level in range(5)]
+    total = pixels[0] * channels[0]  # the head
+    before = 4
+    for c, p in zip(channels, pixels, strict=True):
+        total += p * 9 * (before * c + c * c)
+        before = c
+    for level in range(4):
+        c, p = channels[level], pixels[level]
+        total += (
+            pixels[level + 1] * (2 * c) * c * 4
+        )  # a transposed convolution multiplies at each pixel it reads
+        total += p * 9 * (2 * c * c + c * c)
+    assert architecture.macs("unet", size, width) == total
+
+
+def test_attention_counts_its_two_products_which_grow_with_the_square_of_the_tokens():
+    def remainder(size):
+        tokens = (size // 16) ** 2
+        return architecture.macs("trans_unet", size, 8) - 12 * 2 * tokens**2 * 96
+
+    # All the rest grows with the number of pixels.
+    assert remainder(224) * 64**2 == remainder(64) * 224**2
+
+
+def test_macs_as_published_do_not_depend_on_how_we_compute():
+    as_told = architecture.macs("unet_3p", 64, 8)
+    assert architecture.macs("unet_3p", 64, 8, literal=False) < as_told
+    # Every decoder branch and fusion multiplies at the node's size: 5 branches to 8, then 40 → 40 channels.
+    total = architecture.macs("unet", 64, 8)
+    channels = [8 * 2**level for level in range(5)]
+    for level in range(4):
+        pixels, c = (64 >> level) ** 2, channels[level]
+        total -= pixels * 9 * 3 * c * c + pixels // 4 * 2 * c * c * 4  # U-Net's way up
+        given = sum(channels[: level + 1]) + 40 * (3 - level) + channels[4]
+        total += pixels * 9 * (given * 8 + 40 * 40)
+    total += 64**2 * (9 * 40 - 8)  # its head is 3×3
+    assert as_told == total
+
+
+# Receptive field ---------------------------------------------------------------------------------------------------
+
+
+def extent_by_hand(down, up, enlarge, extra=0, head=0):
+    """Follow the pixel at 0 backwards: ``down`` and ``up`` are pixels either side that a level's block adds."""
+    low, high = -head, head
+    for _ in range(4):
+        low, high = enlarge(low - up, high + up, extra)
+    low, high = low - down[4], high + down[4]
+    for level in reversed(range(4)):
+        low, high = 2 * low - down[level], 2 * high + 1 + down[level]
+    return high - low + 1
+
+
+def transposed(low, high, extra):
+    return math.floor(low / 2), math.floor(high / 2)
+
+
+def nearest(low, high, extra):
+    return transposed(low - extra, high + extra, 0)
+
+
+def bilinear(low, high, extra):
+    return math.floor(low / 2 - 0.25), math.floor(high / 2 - 0.25) + 1
+
+
+EXTENTS = {
+    "unet": extent_by_hand([2] * 5, 2, transposed),
+    "res_unet": extent_by_hand([2] * 5, 2, transposed),
+    "dense_unet": extent_by_hand(
+        [5, 4, 4, 4, 4], 4, transposed
+    ),  # four 3×3 a block, one more before the first
+    "attention_unet": extent_by_hand([2] * 5, 2, nearest, extra=1),
+    "unet_pp": extent_by_hand([2] * 5, 2, bilinear),
+    "unet_3p": extent_by_hand([2] * 5, 2, bilinear, head=1),
+}
+
+
+def test_unet_sees_188_pixels():
+    assert EXTENTS["unet"] == 188
+
+
+@pytest.mark.parametrize("name", EXTENTS)
+def test_gradients_find_the_extent_worked_out_by_hand(name):
+    reach = architecture.receptive_field(name)
+    assert reach.extent == EXTENTS[name]
+    assert not reach.whole
+    assert reach.effective < reach.extent
+
+
+def test_a_transformer_sees_the_whole_patch():
+    reach = architecture.receptive_field("trans_unet", size=256, draws=1)
+    assert reach.whole and reach.extent == 256
+    assert (reach.influence > 0).all()
+
+
+def test_a_patch_smaller_than_the_extent_cuts_it_off():
+    assert architecture.receptive_field("unet", size=128, draws=1).whole
+
+
+def test_what_one_convolution_depends_on(registered):
+    registered("blur", lambda in_channels, width: nn.Conv2d(in_channels, 1, 7, padding=3))
+    reach = architecture.receptive_field("blur", size=32, draws=1)
+    assert reach.extent == 7
+    assert np.flatnonzero(reach.influence.any(axis=0)).tolist() == list(range(13, 20))
+
+
+def test_effective_side_holds_its_share():
+    influence = np.zeros((64, 64))
+    influence[32, 32], influence[32, 36], influence[5, 5] = 0.90, 0.06, 0.04
+    assert architecture._side_of(influence, 0.90) == 1
+    assert architecture._side_of(influence, 0.95) == 9
+    assert architecture._side_of(influence, 0.99) == 55
+
+
+def test_measuring_leaves_the_random_state_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    architecture.receptive_field("unet", size=64, draws=1)
+    assert torch.equal(torch.rand(3), expected)
+
+
+class Shut(nn.Module):
+    def __init__(self, in_channels: int, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, 1, 1)
+
+    def forward(self, x):
+        return F.relu(-self.conv(x).square())
+
+
+def test_a_network_that_lets_nothing_through_is_told(registered):
+    registered("shut", Shut)
+    with pytest.raises(ValueError, match="shut: nothing reaches the centre in 2 draws"):
+        architecture.receptive_field("shut", size=32)
+
+
+# Tables ------------------------------------------------------------------------------------------------------------
+
+
+def test_table_has_published_and_own_widths():
+    published = architecture.table(["unet", "unet_pp"], sizes=(32, 64))
+    assert published.index.tolist() == ["U-Net", "U-Net++"]
+    assert published["width"].isna().all()
+    assert published.loc["U-Net", "parameters"] == 31_044_097
+    assert (published["macs_64"] == 4 * published["macs_32"]).all()
+    own = architecture.table(["unet_pp"], {"unet_pp": 8}, (32,)).loc["U-Net++"]
+    assert own["width"] == 8
+    assert own["parameters"] == models.parameter_count(models.build("unet_pp", 4, 8))
+
+
+def test_each_head_needs_what_stands_behind_it():
+    # The first head of U-Net++ is a U-Net of depth one: X(0,0), X(1,0), X(0,1).
+    width = 8
+
+    def block(before, after):
+        return 9 * before * after + after + 9 * after * after + after + 4 * after
+
+    first = block(4, width) + block(width, 2 * width) + block(3 * width, width) + width + 1
+    behind = architecture.parameters_behind("unet_pp", width)
+    assert behind[0] == first
+    assert behind == sorted(behind)
+    assert behind[-1] == models.parameter_count(models.build("unet_pp", 4, width)) - 3 * (width + 1)
+    assert architecture.parameters_behind("unet", 4) == [architecture.parameters("unet", 4)]
+
+
+def test_times_are_those_of_a_patch():
+    seconds = architecture.seconds_per_patch("unet", Recipe(batch_size=2), 4, 32, "cpu", repeats=1)
+    assert set(seconds) == {"train", "predict"}
+    assert 0 < seconds["predict"] < seconds["train"] < 10
+
+
+# Dataflow ----------------------------------------------------------------------------------------------------------
+
+
+def links(name):
+    found = dataflow.graph(name, 8)
+    return found, {(edge.source, edge.target): edge.kind for edge in found.edges}
+
+
+@pytest.mark.parametrize("name", ["unet", "res_unet"])
+def test_a_unet_has_four_skips_and_nothing_else(name):
+    found, kinds = links(name)
+    expected = {("input", "encoder.0"): "forward", ("decoder.3", "head"): "forward"}
+    for level in range(4):
+        expected[f"encoder.{level}", f"encoder.{level + 1}"] = "down"
+        expected[f"encoder.{level}", f"decoder.{3 - level}"] = "skip"
+        expected[f"decoder.{level - 1}" if level else "encoder.4", f"decoder.{level}"] = "up"
+    assert kinds == expected
+    assert [found[f"encoder.{level}"].channels for level in range(5)] == [8, 16, 32, 64, 128]
+    assert [found[f"decoder.{level}"].level for level in range(4)] == [3, 2, 1, 0]
+    assert found.ways("input", "head") == 5
+
+
+def test_dense_unet_narrows_what_it_joins():
+    found, kinds = links("dense_unet")
+    for level in range(4):
+        assert kinds[f"encoder.{level}", f"reduce.{3 - level}"] == "skip"
+        assert kinds[f"reduce.{level}", f"decoder.{level}"] == "forward"
+    assert found["encoder.1"].kind == "DenseBlock"
+
+
+def test_every_skip_of_the_attention_unet_passes_a_gate():
+    found, kinds = links("attention_unet")
+    for level in range(4):
+        coarser = f"decoder.{level - 1}" if level else "encoder.4"
+        assert kinds[f"encoder.{3 - level}", f"gates.{level}"] == "skip"
+        assert kinds[coarser, f"gates.{level}"] == "gate"
+        assert kinds[f"gates.{level}", f"decoder.{level}"] == "skip"
+        assert kinds[coarser, f"decoder.{level}"] == "up"
+        assert {node.name for node in found.sources(f"decoder.{level}")} == {f"gates.{level}", coarser}
+
+
+def test_trans_unet_has_three_skips_and_a_transformer_at_the_bottom():
+    found, kinds = links("trans_unet")
+    skips = {pair for pair, kind in kinds.items() if kind == "skip"}
+    assert skips == {("stages.1", "decoder.0"), ("stages.0", "decoder.1"), ("root", "decoder.2")}
+    assert found["transformer"].kind == "Transformer of 12 × Block"
+    assert found["transformer"].level == 4
+    assert [found[f"stages.{stage}"].kind.split()[0] for stage in range(3)] == ["3", "4", "9"]
+
+
+def test_unet_pp_has_all_dense_links():
+    found, kinds = links("unet_pp")
+
+    def node(i, j):
+        return f"nested.x{i}_{j}" if j else f"encoder.{i}"
+
+    for j in range(1, 5):
+        for i in range(5 - j):
+            expected = {node(i, k): "skip" for k in range(j)} | {node(i + 1, j - 1): "up"}
+            assert {
+                source: kind for (source, target), kind in kinds.items() if target == node(i, j)
+            } == expected
+            assert found[node(i, j)].column == 1 + i + 2 * j
+    heads = [n.name for n in found.nodes if n.kind == "head"]
+    assert [found.sources(head)[0].name for head in heads] == [node(0, j) for j in range(1, 5)]
+
+
+def test_every_decoder_node_of_unet_3p_reads_all_five_scales():
+    found, kinds = links("unet_3p")
+    for place in range(4):
+        level = 3 - place
+        given = {source: kind for (source, target), kind in kinds.items() if target == f"decoder.{place}"}
+        expected = {f"encoder.{shallow}": "skip" for shallow in range(level + 1)}
+        expected |= {f"decoder.{deeper}": "up" for deeper in range(place)} | {"encoder.4": "up"}
+        assert given == expected
+        assert found[f"decoder.{place}"].channels == 5 * 8
+    assert sum(node.kind == "head" for node in found.nodes) == 5
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_nothing_hangs_loose(name):
+    found = dataflow.graph(name, 8)
+    with torch.device("meta"):
+        model = models.build(name, 4, 8)
+    drawn = tuple(node.name for node in found.nodes)
+    assert len(set(drawn)) == len(drawn)
+    for node in found.nodes[1:]:
+        assert found.sources(node.name), node
+        assert node.column == 1 + max(source.column for source in found.sources(node.name))
+    ends = {edge.source for edge in found.edges}
+    assert {node.kind for node in found.nodes if node.name not in ends} == {"head"}
+    # What has parameters is a block, or enlarges a map on its way to a join.
+    left_out = {label for label, _ in model.named_parameters() if not label.startswith(drawn)}
+    assert {label.split(".")[0] for label in left_out} <= {"up"}
+
+
+def test_ways_through_a_block():
+    ways = {}
+    for name in ("unet", "res_unet", "dense_unet"):
+        block = dataflow.inside(name, "encoder.1", 8)
+        ways[name] = block.ways("given 0", block.nodes[-1].name)
+    assert ways == {"unet": 1, "res_unet": 2, "dense_unet": 2**4}
+
+
+def test_inside_a_gate():
+    gate = dataflow.inside("attention_unet", "gates.0", 8)
+    product = gate.nodes[-1]
+    assert product.kind == "×"
+    assert {(n.kind, n.channels) for n in gate.sources(product.name)} == {
+        ("from encoder.3", 64),
+        ("conv 1×1 + sigmoid", 1),
+    }
+    assert [edge.kind for edge in gate.edges if edge.target == "add"] == ["add", "add"]
+
+
+def test_a_module_used_twice_is_two_operations():
+    unit = dataflow.inside("trans_unet", "stages.0.1", 8)
+    assert sum(node.kind == "ReLU" for node in unit.nodes) == 3
+    assert unit.ways("given 0", unit.nodes[-1].name) == 2
+
+
+def test_pooled_maps_are_told_by_where_they_come_from():
+    node = dataflow.inside("unet_3p", "decoder.2", 8)
+    given = [n.kind for n in sorted(node.nodes, key=lambda n: n.name) if n.kind.startswith("from")]
+    assert given == [
+        f"from {source}" for source in ("encoder.0", "encoder.1", "decoder.1", "decoder.0", "encoder.4")
+    ]
+    kinds = [n.kind for n in node.nodes if "conv" in n.kind]
+    assert kinds == ["conv 3×3", "conv 3×3", *(f"up ×{f} + conv 3×3" for f in (2, 4, 8)), "conv 3×3"]
+
+
+# Diagrams ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_a_drawing_holds_every_box_and_no_two_overlap(name):
+    figure = diagrams.architecture(name)
+    figure.canvas.draw()
+    found = dataflow.graph(name)
+    boxes = [node for node in found.nodes if node.kind != "head"]
+    assert len(figure.axes) == 1 + len(diagrams.INSIDE[name])
+    for ax in figure.axes:
+        patches = [patch for patch in ax.patches if type(patch).__name__ == "FancyBboxPatch"]
+        extents = [patch.get_window_extent() for patch in patches]
+        for number, one in enumerate(extents):
+            assert not any(one.overlaps(other) for other in extents[number + 1 :])
+        texts = [text for text in ax.texts if text.get_zorder() == 4]
+        assert len(texts) == len(patches)
+        for text, box in zip(texts, extents, strict=True):
+            inside = text.get_window_extent()
+            assert box.x0 <= inside.x0 and inside.x1 <= box.x1, text.get_text()
+        legend = ax.get_legend()
+        if legend:
+            frame = legend.get_window_extent()
+            assert not any(frame.overlaps(extent) for extent in extents)
+    shown = [text.get_text().split("\n")[0] for text in figure.axes[0].texts if text.get_zorder() == 4]
+    assert shown == [str(node.channels) for node in boxes]
+    arrows = [p for p in figure.axes[0].patches if type(p).__name__ == "FancyArrowPatch"]
+    assert len(arrows) == sum(found[edge.target].kind != "head" for edge in found.edges)
+    plt.close(figure)
+
+
+def test_links_over_boxes_of_their_level_do_not_lie_on_each_other():
+    found = dataflow.graph("unet_pp")
+    slots = diagrams._slots(found)
+    assert len(slots) == 6 + 3 + 1  # of the rows with five, four and three nodes
+    spans = [
+        (found[e.source].level, found[e.source].column, found[e.target].column, s) for e, s in slots.items()
+    ]
+    for number, (level, start, end, slot) in enumerate(spans):
+        for other_level, other_start, other_end, other_slot in spans[number + 1 :]:
+            if level == other_level and start < other_end and other_start < end:
+                assert slot != other_slot
+
+
+def test_a_network_of_ones_own_can_be_drawn(registered):
+    class Own(models.UNet):
+        pass
+
+    registered("own", Own)
+    figure = diagrams.architecture("own", 4)
+    assert figure.axes[0].get_title(loc="left").startswith("own")
+    plt.close(figure)
+
+
+def test_comparisons_show_every_network():
+    table = architecture.table(["unet", "trans_unet"], {"unet": 4, "trans_unet": 8}, (64,))
+    figure = diagrams.costs({"one": table, "two": table}, 64, "note")
+    assert [len(ax.collections) for ax in figure.axes] == [2, 2]
+    plt.close(figure)
+    reaches = {name: architecture.Reach(9, 3, np.eye(16)) for name in models.NAMES[:5]}
+    reaches["unet_3p"] = architecture.Reach(16, 5, np.ones((16, 16)))
+    figure = diagrams.influence(reaches, "note")
+    titles = [ax.get_title() for ax in figure.axes]
+    assert titles[0] == "U-Net: 9 px\n95 % within 3 px"
+    assert titles[5] == f"{paper.MODELS['unet_3p']}: whole patch\n95 % within 5 px"
+    assert [len(ax.patches) for ax in figure.axes[:6]] == [2, 2, 2, 2, 2, 1]
+    plt.close(figure)
