@@ -282,8 +282,7 @@ published = architecture.table(shown)
 published["extent"] = [reaches[name].extent for name in shown]
 published["extent_is_patch"] = [reaches[name].whole for name in shown]
 style.save_table(published, "architecture", loaded.name)
-trained = [name for name in shown if name in loaded.models]
-own = architecture.table(trained, loaded.width)
+own = architecture.table(shown, loaded.width)
 style.save_table(own, "architecture_profile", loaded.name)
 
 # %% tags=["nbval-check-output"]
@@ -294,7 +293,7 @@ for model, row in published.iterrows():
     )
 
 # %% [markdown]
-# Now the networks that this profile trains, at its widths, and the whole table: parameters in millions (M), MACs in
+# Now the same networks at the widths of this profile, and the whole table: parameters in millions (M), MACs in
 # billions (G), times in milliseconds a patch of 64 px, in the profile's batches. Times are of this machine: compare them
 # with each other only.
 
@@ -307,7 +306,7 @@ times = pd.DataFrame(
             loaded.width.get(name),
             repeats=3,
         )
-        for name in trained
+        for name in shown
     }
 ).T
 

@@ -212,12 +212,17 @@ def test_folders_follow_the_environment(tmp_path: Path, monkeypatch: pytest.Monk
     ("options", "told"),
     [
         ("{unet: {deep: true}}", "key 'options.unet': no option 'deep'; it has none"),
-        ("{unet_3p: {guided: true}}", "key 'options.unet_3p': no option 'guided'; it has classification_guided"),
+        (
+            "{unet_3p: {guided: true}}",
+            "key 'options.unet_3p': no option 'guided'; it has classification_guided",
+        ),
         ("{vnet: {}}", "key 'options': unknown model 'vnet'"),
     ],
 )
 def test_an_unknown_option_of_a_model_is_refused(tmp_path: Path, options: str, told: str) -> None:
     path = tmp_path / "x.yaml"
-    path.write_text(f"name: x\ndescription: x\ndata: twin\nmodels: [unet]\nrecipe: {{}}\noptions: {options}\n")
+    path.write_text(
+        f"name: x\ndescription: x\ndata: twin\nmodels: [unet]\nrecipe: {{}}\noptions: {options}\n"
+    )
     with pytest.raises(UserError, match=re.escape(told)):
         profiles.load(str(path))

@@ -239,3 +239,15 @@ def test_off_a_terminal_each_epoch_is_one_line(part, tmp_path, capfd):
     assert re.fullmatch(
         r"unet made: epoch 4/4, loss \d\.\d{3}, val F1 \d\.\d{3}, \d\d:\d\d spent, 00:00 left", lines[3]
     )
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_every_network_trains_and_comes_back(part, tmp_path, name):
+    recipe = RECIPE.model_copy(update={"epochs": 1})
+    options = {"classification_guided": True} if name == "unet_3p" else {}
+    spec = run_spec(part, model=name, recipe=recipe, options=options)
+    metrics = train(spec, part, tmp_path / "run")
+    model, card = runs.load_model(tmp_path / "run" / "weights.safetensors")
+    assert card["options"] == options
+    counts, _ = training.score(model, load_split([part], "test", torch.device("cpu")), recipe)
+    assert vars(counts["made"]) == {name: metrics["test"][name] for name in ("tp", "fp", "fn", "tn")}
