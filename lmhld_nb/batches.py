@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lmhld_nb.hardware import cores
 from lmhld_nb.patches import PatchSet
 
 # Share of the free memory that a split may take to stay on the device; the rest is the network's.
@@ -114,14 +115,16 @@ def load_split(
         device: where the batches shall lie.
         normalise: ``area`` for z-scores with the statistics of each area's training patches, ``scene`` with those
             of the scene each patch is from.
-        resident: keep all patches on the device; None where they take no more than half of its free memory.
+        resident: keep all patches on the device; None where they take no more than half of its free memory (on the
+            CPU, that of a core: as many runs may share it).
     """
     by_size: dict[int, list[PatchSet]] = {}
     for patches in patch_sets:
         by_size.setdefault(patches.spec.size, []).append(patches)
     if resident is None:
         wanted = sum(_bytes(patches) * len(patches.where(split)) for patches in patch_sets)
-        resident = wanted <= RESIDENT_SHARE * free_memory(device)
+        sharers = 1 if device.type == "cuda" else cores()
+        resident = wanted <= RESIDENT_SHARE * free_memory(device) / sharers
     groups = []
     for size in sorted(by_size):
         parts = tuple(by_size[size])
@@ -180,7 +183,9 @@ def augment(images: Tensor, masks: Tensor, random: np.random.Generator) -> tuple
 
 def _bytes(patches: PatchSet) -> int:
     """Return the bytes of one patch with its mask."""
-    return int(patches.images[:1].nbytes + patches.masks[:1].nbytes)
+    images, masks = patches.images[:1], patches.masks[:1]
+    kept = 4 * images.size if images.dtype == np.int16 else images.nbytes  # see `_read`
+    return int(kept + masks.nbytes)
 
 
 def _read(parts: Sequence[PatchSet], where: np.ndarray) -> tuple[Tensor, Tensor]:

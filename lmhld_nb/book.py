@@ -24,6 +24,7 @@ from tqdm import tqdm
 from traitlets.config import Config
 
 from lmhld_nb.config import ROOT, UserError, atomic_path, workdir
+from lmhld_nb.hardware import cores
 
 
 def chapters(only: str | None = None) -> list[Path]:
@@ -130,7 +131,7 @@ def make(
     bar = tqdm(total=len(sources), desc=f"book {profile}", unit="chapter", disable=not progress)
     children: list[subprocess.Popen[str]] = []
     failures = []
-    with bar, ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+    with bar, ThreadPoolExecutor(workers or cores()) as pool:
         futures = [
             pool.submit(_execute_in_child, source, target, profile, children)
             for source, target in zip(sources, targets, strict=True)

@@ -28,15 +28,21 @@ class State:
     best_f1: float = -1.0
     best_epoch: int = 0
     seconds: float = 0.0
+    precision: str = ""
     history: list[dict[str, float]] = field(default_factory=list)
 
 
 def save(
-    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, best: dict[str, Tensor], state: State
+    path: Path,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    kept: dict[str, dict[str, Tensor]],
+    state: State,
 ) -> None:
-    """Write weights, the best weights so far, momentum and ``state``, atomically."""
+    """Write weights, momentum, ``state`` and the ``kept`` copies of weights (by name), atomically."""
     tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
-    tensors |= {f"best/{name}": value for name, value in best.items()}
+    for label, copy in kept.items():
+        tensors |= {f"{label}/{name}": value for name, value in copy.items()}
     for name, parameter in model.named_parameters():
         momentum = optimiser.state.get(parameter, {}).get("momentum_buffer")
         if momentum is not None:
@@ -59,7 +65,9 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
             raise OSError(str(error)) from error  # a full disk has no errno there
 
 
-def restore(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, best: dict[str, Tensor]) -> State:
+def restore(
+    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, kept: dict[str, dict[str, Tensor]]
+) -> State:
     """Put a checkpoint's content back in place; without one (or with a damaged one) start afresh."""
     if not path.is_file():
         return State()
@@ -67,14 +75,18 @@ def restore(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, best
         with safetensors.safe_open(path, framework="pt") as file:
             state = State(**json.loads(file.metadata()["state"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        for label, values in {"model": model.state_dict(), **kept}.items():
+            for name, value in values.items():
+                if tensors[f"{label}/{name}"].shape != value.shape:
+                    raise ValueError(f"{name}: another shape")
     except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError):
         # A checkpoint is only a shortcut: without it the run starts again.
         path.unlink()
         return State()
     model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model/")})
-    for name, value in tensors.items():
-        if name.startswith("best/"):
-            best[name[5:]].copy_(value)
+    for label, copy in kept.items():
+        for name, value in copy.items():
+            value.copy_(tensors[f"{label}/{name}"])
     for name, parameter in model.named_parameters():
         if f"momentum/{name}" in tensors:
             momentum = tensors[f"momentum/{name}"].to(parameter.device)
@@ -83,14 +95,27 @@ def restore(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, best
 
 
 @contextmanager
-def stop_on_sigterm() -> Iterator[Callable[[], bool]]:
-    """Turn SIGTERM into a flag for the length of the block (signals reach the main thread only)."""
-    event = threading.Event()
+def stop_on_signals() -> Iterator[Callable[[], int]]:
+    """Keep SIGTERM and Ctrl-C for the block to ask for: yields a function that returns the signal's number, or 0.
+
+    A second Ctrl-C interrupts at once. Signals reach the main thread only, and one that this process ignores stays
+    ignored.
+    """
+    came = 0
     if threading.current_thread() is not threading.main_thread():
-        yield event.is_set
+        yield lambda: 0
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: event.set())
+
+    def stop(number: int, _: object) -> None:
+        nonlocal came
+        if number == signal.SIGINT and came:
+            raise KeyboardInterrupt
+        came = number
+
+    numbers = [n for n in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
-        yield event.is_set
+        yield lambda: came
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -254,7 +254,8 @@ def main() -> None:
         if debug:
             raise
         _tell("interrupted; the same command goes on where it stopped")
-        sys.exit(143 if signals or isinstance(error, Interrupted) else _INTERRUPTED)
+        by = error.by if isinstance(error, Interrupted) else signals[0] if signals else signal.SIGINT
+        sys.exit(128 + by)
 
 
 _INTERRUPTED = 130

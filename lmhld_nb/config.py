@@ -10,6 +10,7 @@ import math
 import os
 import re
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +27,14 @@ class UserError(Exception):
 
 
 class Interrupted(Exception):
-    """Work was asked to stop (SIGTERM) and has kept what the same command needs to go on."""
+    """Work was asked to stop (by a signal) and has kept what the same command needs to go on."""
+
+    def __init__(self, told: str, by: int = signal.SIGTERM) -> None:
+        super().__init__(told)
+        self.by = by
+
+    def __reduce__(self) -> tuple[type, tuple[str, int]]:  # it travels between processes
+        return type(self), (str(self), self.by)
 
 
 class Strict(BaseModel):

@@ -7,8 +7,10 @@ one graph, since launching its many small kernels takes longer than computing th
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +29,11 @@ def loss_of(logits: Tensor, masks: Tensor, kind: str) -> Tensor:
     bce = F.binary_cross_entropy_with_logits(logits, masks)
     if kind == "bce":
         return bce
-    probability = torch.sigmoid(logits)
-    overlap = 2 * (probability * masks).sum() + 1
-    return 0.5 * bce + 0.5 * (1 - overlap / (probability.sum() + masks.sum() + 1))
+    # Dice of each patch, so that the loss of a batch is the mean over its parts.
+    probability, pixels = torch.sigmoid(logits), (1, 2, 3)
+    overlap = 2 * (probability * masks).sum(pixels) + 1
+    dice = overlap / (probability.sum(pixels) + masks.sum(pixels) + 1)
+    return 0.5 * bce + 0.5 * (1 - dice).mean()
 
 
 def training_loss(
@@ -85,9 +89,11 @@ def settings(place: torch.device, execution: Execution) -> Iterator[None]:
     on_gpu = place.type == "cuda"
     torch.backends.cudnn.benchmark = on_gpu and not execution.deterministic
     if on_gpu and execution.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        yield
+        with torch.cuda.device(place) if on_gpu else nullcontext():
+            yield
     finally:
         torch.backends.cudnn.benchmark = before[0]
         torch.use_deterministic_algorithms(before[1], warn_only=before[2])
@@ -103,9 +109,12 @@ def step_of(model: nn.Module, optimiser: torch.optim.Optimizer, recipe: Recipe, 
     the step is that of the whole batch (but for batch normalisation, which sees the parts).
 
     Raises:
-        UserError: (by the function) out of memory; names the micro-batch that would fit.
+        OutOfMemory: (by the function) names the micro-batch that would fit.
     """
-    outputs = torch.compile(models.supervised) if execution.compile else models.supervised
+    outputs = models.supervised
+    if execution.compile:
+        torch._dynamo.reset()  # what it compiled for another network counts against its limit
+        outputs = torch.compile(models.supervised)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     graphs: dict[tuple[int, ...], Callable[[Tensor, Tensor], Tensor]] = {}
 
@@ -114,7 +123,9 @@ def step_of(model: nn.Module, optimiser: torch.optim.Optimizer, recipe: Recipe, 
         total = torch.zeros((), device=images.device)
         size = recipe.micro_batch or len(images)
         for part, truth in zip(images.split(size), masks.split(size), strict=True):
-            share = training_loss(model, part, truth, recipe, outputs) * (len(part) / len(images))
+            whole = len(part) == (recipe.micro_batch or recipe.batch_size)  # compiled for one size only
+            loss = training_loss(model, part, truth, recipe, outputs if whole else models.supervised)
+            share = loss * (len(part) / len(images))
             share.backward()
             total += share.detach()
         return total
@@ -130,14 +141,14 @@ def step_of(model: nn.Module, optimiser: torch.optim.Optimizer, recipe: Recipe, 
                     graphs[shape] = _recorded(gradients, model, parameters, images, masks)
                 compute = graphs[shape]
             value = compute(images, masks)
+            optimiser.step()  # its first call allocates the momentum
             full = False
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
                 raise
         if full:  # only here has the failed step let go of its memory
             optimiser.zero_grad(set_to_none=True)
-            raise UserError(_memory_advice(gradients, images, masks, recipe))
-        optimiser.step()
+            raise OutOfMemory(_memory_advice(gradients, images, masks, recipe))
         return value
 
     return step
@@ -159,7 +170,7 @@ def _recorded(
     for parameter in parameters:
         parameter.grad = None  # the graph shall own its gradients
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, stream=side):
         value = gradients(*held)
     owned = [parameter.grad for parameter in parameters]
     with torch.no_grad():
@@ -177,8 +188,30 @@ def _recorded(
     return replay
 
 
+class OutOfMemory(Exception):
+    """The device's memory is full; the message says what would fit."""
+
+
+@contextmanager
+def memory_told(folder: Path) -> Iterator[None]:
+    """Turn lack of memory, wherever it shows, into a `UserError` that names the run's folder and the next step."""
+    try:
+        yield
+    except OutOfMemory as error:
+        raise UserError(f"{folder}: {error}") from error
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        raise UserError(
+            f"{folder}: out of memory beside the training steps; use fewer `--workers`, or a `micro_batch` in the "
+            "profile, which scoring obeys too"
+        ) from error
+
+
 def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    # Libraries that allocate by themselves have words of their own.
+    words = ("can't allocate memory", "not enough memory", "out of memory", "STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
 
 
 def _memory_advice(gradients: Step, images: Tensor, masks: Tensor, recipe: Recipe) -> str:
@@ -194,6 +227,7 @@ def _memory_advice(gradients: Step, images: Tensor, masks: Tensor, recipe: Recip
                 raise
         else:
             return (
-                f"{told}; set `micro_batch: {size}` in the recipe (a step stays one of {recipe.batch_size})"
+                f"{told}; use fewer `--workers`, or set this model's `micro_batch: {size}` in the profile "
+                f"(a step stays one of {recipe.batch_size})"
             )
-    return f"{told}, and not even 1 fits; choose a smaller `width` or another device"
+    return f"{told}, and not even 1 fits; use fewer `--workers`, a smaller `width` or another device"

@@ -18,7 +18,7 @@ from lmhld_nb.patches import PatchSet, PatchSpec
 from lmhld_nb.profiles import Profile, patch_size
 from lmhld_nb.runs import Run
 from lmhld_nb.sources import DataSet
-from lmhld_nb.specs import RunSpec
+from lmhld_nb.specs import Recipe, RunSpec
 
 EXPERIMENTS = {2: "single"}
 
@@ -79,6 +79,13 @@ def patch_spec(profile: Profile, dataset: DataSet, area: str, size: int | None =
     )
 
 
+def recipe_of(profile: Profile, model: str) -> Recipe:
+    """Return the recipe of a model: the profile's, with the model's own micro-batch."""
+    return profile.recipe.model_copy(
+        update={"micro_batch": profile.micro_batch.get(model, profile.recipe.micro_batch)}
+    )
+
+
 def single(profile: Profile, dataset: DataSet) -> list[RunSpec]:
     """Experiment 2, LMHLD_single: each model on each area alone, at the area's patch size (paper 3.2 (2))."""
     return [
@@ -87,7 +94,7 @@ def single(profile: Profile, dataset: DataSet) -> list[RunSpec]:
             width=profile.width.get(model),
             options=profile.options.get(model, {}),
             data=(patch_spec(profile, dataset, area),),
-            recipe=profile.recipe,
+            recipe=recipe_of(profile, model),
             seed=seed,
         )
         for area in areas(profile, dataset)
@@ -290,7 +297,8 @@ def examples(finished: Sequence[Run]) -> dict[str, tuple[np.ndarray, np.ndarray,
 def predict(run: Run, part: PatchSet, number: int) -> np.ndarray:
     """Return where a run predicts landslide (probability over 0.5) in one patch of ``part``, (rows, cols) bool."""
     scaled = normalised(part, np.array([number]), run.spec.recipe.normalise)
-    with torch.inference_mode(), engine.autocast(scaled.device, run.spec.recipe):
+    computed = run.spec.recipe.model_copy(update={"precision": run.metrics["precision"]})
+    with torch.inference_mode(), engine.autocast(scaled.device, computed):
         return (run.model()(scaled)[0, 0] > 0).numpy()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from pathlib import Path
@@ -25,7 +26,8 @@ class Execution(Strict):
         resident: keep patches on the device; None where they fit.
         compile: let `torch.compile` fuse the network's operations.
         graphs: on CUDA, record a step of small patches once and replay it (`engine.GRAPH_SIZE`).
-        deterministic: on CUDA, only operations that give the same bits twice (the CPU always does).
+        deterministic: on CUDA, prefer operations that give the same bits twice, and warn where there is none (the
+            CPU always repeats itself, with the same number of threads).
     """
 
     device: str = "auto"
@@ -52,6 +54,8 @@ def choose_device(device: str) -> str:
         raise UserError(
             f"device '{device}': no CUDA device is seen; use `--device cpu` or check `lmhld doctor`"
         )
+    if ":" in device and int(device.partition(":")[2]) >= torch.cuda.device_count():
+        raise UserError(f"device '{device}': only {torch.cuda.device_count()} CUDA device(s) are seen")
     return device
 
 
@@ -82,7 +86,15 @@ def native_bf16(place: torch.device | None = None) -> bool:
     """Say whether the processor, or the GPU ``place``, multiplies bfloat16 itself (else autocast to it is slow)."""
     if place is not None and place.type == "cuda":
         return torch.cuda.get_device_capability(place) >= (8, 0)
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        # oneDNN computes bf16 on any AVX-512 processor, but without these instructions slower than fp32.
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def cores() -> int:
+    """Return the processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def precision(wanted: str, place: torch.device) -> str:

@@ -53,6 +53,7 @@ class Profile(Strict, allow_inf_nan=False):
         patches, recipe: see there.
         seeds: one run each.
         options: of single models (`models.build`).
+        micro_batch: of single models, where memory is short (`specs.Recipe`).
         execution: how runs are computed (`hardware.Execution`), no part of what names them. More than one of its
             ``threads`` makes a single run faster and several at once slower; another number can change the last
             digits of a result.
@@ -65,6 +66,7 @@ class Profile(Strict, allow_inf_nan=False):
     models: Annotated[tuple[str, ...], Field(min_length=1)]
     width: dict[str, PositiveInt] = {}
     options: dict[str, dict[str, bool]] = {}
+    micro_batch: dict[str, PositiveInt] = {}
     patches: PatchRule = PatchRule()
     recipe: Recipe
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
@@ -91,8 +93,8 @@ def load(profile: str) -> Profile:
     if loaded.name != path.stem:
         # Results go into folders of this name: a copied profile must not write over those of its original.
         raise UserError(f"{path}: key 'name' = '{loaded.name}': write the file's own name, '{path.stem}'")
-    for key, given in (("models", loaded.models), ("width", loaded.width), ("options", loaded.options)):
-        for model in given:
+    for key in ("models", "width", "options", "micro_batch"):
+        for model in getattr(loaded, key):
             if model not in models.NAMES:
                 raise UserError(
                     f"{path}: key '{key}': unknown model '{model}'; choose from {', '.join(models.NAMES)}"

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import threading
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -27,7 +28,7 @@ from tqdm import tqdm
 
 from lmhld_nb import models, patches, sources
 from lmhld_nb.config import Interrupted, UserError, cannot_write, runs_dir
-from lmhld_nb.hardware import Execution, choose_device
+from lmhld_nb.hardware import Execution, choose_device, cores
 from lmhld_nb.patches import PatchSet
 from lmhld_nb.progress import bar as progress_bar
 from lmhld_nb.specs import RunSpec
@@ -154,7 +155,7 @@ def ensure(
     missing = {spec.run_id: spec for spec in wanted if find(spec) is None}
     if workers is None:
         on_cpu = choose_device(execution.device) == "cpu"
-        workers = max(1, (os.cpu_count() or 1) // execution.threads) if on_cpu else 1
+        workers = max(1, cores() // execution.threads) if on_cpu else 1
     failures: dict[str, Exception] = {}
     for spec in missing.values():
         # Patches are cut before any training: workers would only wait for each other.
@@ -187,6 +188,11 @@ def _kept(failures: dict[str, Exception], spec: RunSpec) -> Iterator[None]:
         raise
     except Exception as error:  # whatever it is, it must not cost the other runs; it is told at the end
         failures[spec.run_id] = error
+        # Its traceback would keep the network and its patches in memory for the rest of the runs.
+        link: BaseException | None = error
+        while link is not None:
+            traceback.clear_frames(link.__traceback__)
+            link = link.__cause__ or link.__context__
 
 
 def _make_side_by_side(specs: Sequence[RunSpec], workers: int, execution: Execution) -> dict[str, Exception]:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from lmhld_nb import engine, models, progress
 from lmhld_nb.batches import Batches, augment, load_split
-from lmhld_nb.checkpoints import State, restore, stop_on_sigterm, write_tensors
+from lmhld_nb.checkpoints import State, restore, stop_on_signals, write_tensors
 from lmhld_nb.checkpoints import save as save_checkpoint
 from lmhld_nb.config import Interrupted, UserError, atomic_path, write_json
 from lmhld_nb.evaluation import Confusion
@@ -38,7 +38,7 @@ def score(model: nn.Module, batches: Batches, recipe: Recipe) -> tuple[dict[str,
         Confusion counts of each area, and the mean loss over pixels.
     """
     model.eval()
-    order = batches.order(4 * recipe.batch_size, None)
+    order = batches.order(4 * (recipe.micro_batch or recipe.batch_size), None)
     total_loss = torch.zeros((), dtype=torch.float64, device=batches.device)
     cells = []
     pixels = 0
@@ -84,20 +84,21 @@ def train(
         Interrupted: SIGTERM came; a checkpoint was written.
     """
     execution = execution or Execution()
-    recipe = spec.recipe
     place = torch.device(choose_device(execution.device))
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "spec.json", json.loads(spec.canonical()))
-    used = {**environment(place), "precision": precision(recipe.precision, place)}
-    write_json(folder / "environment.json", used)
-
     torch.manual_seed(spec.seed)
     model = models.build(spec.model, len(spec.bands), spec.width, **spec.options)
     model = model.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = engine.optimiser_of(model, recipe)
-    best = copy_of(model)
-    state = restore(folder / "checkpoint.safetensors", model, optimiser, best)
-    good = copy_of(model)
+    optimiser = engine.optimiser_of(model, spec.recipe)
+    # Copies of the weights: of the epoch that validated best, and of the last one whose losses were finite.
+    best, good = copy_of(model), copy_of(model)
+    state = restore(folder / "checkpoint.safetensors", model, optimiser, {"best": best, "good": good})
+    # A run that is taken up on other hardware keeps the precision it began with.
+    state.precision = state.precision or precision(spec.recipe.precision, place)
+    recipe = spec.recipe.model_copy(update={"precision": state.precision})
+    used = {**environment(place), "precision": recipe.precision}
+    write_json(folder / "environment.json", used)
     training, validation = (
         load_split(patch_sets, split, place, recipe.normalise, execution.resident)
         for split in ("train", "val")
@@ -105,27 +106,26 @@ def train(
     step = engine.step_of(model, optimiser, recipe, execution)
 
     def save() -> None:
-        save_checkpoint(folder / "checkpoint.safetensors", model, optimiser, best, state)
+        kept = {"best": best, "good": good}
+        save_checkpoint(folder / "checkpoint.safetensors", model, optimiser, kept, state)
 
     label = f"{spec.model} {'+'.join(dict.fromkeys(part.area for part in spec.data))}"
     shown = progress.bar(recipe.epochs, label, "epoch", execution.progress, state.epoch)
-    if recipe.micro_batch and recipe.micro_batch < recipe.batch_size and execution.progress:
+    if recipe.micro_batch and recipe.micro_batch < recipe.batch_size:
         tqdm.write(
             f"{label}: micro-batches of {recipe.micro_batch}; gradients of {recipe.batch_size} are summed",
             file=sys.stderr,
         )
-    with stop_on_sigterm() as stopped, engine.settings(place, execution), shown:
+    with stop_on_signals() as stopped, engine.settings(place, execution), engine.memory_told(folder), shown:
         while state.epoch < recipe.epochs:
             began = time.perf_counter()
-            try:
-                _train_epoch(model, step, optimiser, training, spec, state, stopped)
-            except UserError as error:
-                raise UserError(f"{folder}: {error}") from error
+            _train_epoch(model, step, optimiser, training, recipe, spec.seed, state, stopped)
             if stopped():
                 state.seconds += time.perf_counter() - began
                 save()
                 raise Interrupted(
-                    f"{folder}: stopped in epoch {state.epoch + 1}; the same command takes it up again"
+                    f"{folder}: stopped in epoch {state.epoch + 1}; the same command takes it up again",
+                    stopped(),
                 )
             row = _validate(model, validation, recipe, state, state.loss_sum / len(training))
             if not np.isfinite([row["train_loss"], row["val_loss"]]).all():
@@ -145,7 +145,9 @@ def train(
             shown.update()
         if recipe.keep == "best":
             model.load_state_dict(best)
-        return _finish(spec, patch_sets, model, folder, state, used)
+        tests = load_split(patch_sets, "test", place, recipe.normalise, execution.resident)
+        tested = score(model, tests, recipe)
+        return _finish(spec, patch_sets, model, folder, state, used, tested)
 
 
 def _train_epoch(
@@ -153,23 +155,23 @@ def _train_epoch(
     step: engine.Step,
     optimiser: torch.optim.Optimizer,
     training: Batches,
-    spec: RunSpec,
+    recipe: Recipe,
+    seed: int,
     state: State,
-    stopped: Callable[[], bool],
+    stopped: Callable[[], int],
 ) -> None:
     """Do the rest of an epoch, from ``state.step`` on; nothing in it waits for the device."""
-    recipe = spec.recipe
     model.train()
     for group in optimiser.param_groups:
         group["lr"] = recipe.lr * recipe.gamma**state.epoch
-    order = training.order(recipe.batch_size, (spec.seed, state.epoch))[state.step :]
+    order = training.order(recipe.batch_size, (seed, state.epoch))[state.step :]
     loss_sum = torch.tensor(state.loss_sum, dtype=torch.float64, device=training.device)
     for images, masks in training.load(order):
         if recipe.augment:
-            random = np.random.default_rng((spec.seed, state.epoch, state.step))
+            random = np.random.default_rng((seed, state.epoch, state.step))
             images, masks = augment(images, masks, random)
         # Dropout draws from torch's own generator: tie it to the step, so that a resumed run draws the same.
-        torch.manual_seed(_step_seed(spec.seed, state.epoch, state.step))
+        torch.manual_seed(_step_seed(seed, state.epoch, state.step))
         loss_sum += step(images, masks).double() * len(images)
         state.step += 1
         if stopped():
@@ -248,9 +250,9 @@ def _finish(
     folder: Path,
     state: State,
     used: dict[str, str],
+    tested: tuple[dict[str, Confusion], float],
 ) -> dict[str, object]:
-    place = next(model.parameters()).device
-    counts, loss = score(model, load_split(patch_sets, "test", place, spec.recipe.normalise), spec.recipe)
+    counts, loss = tested
     total = sum(counts.values(), Confusion(0, 0, 0, 0))
     card = {**_card(spec, patch_sets), "test": total.as_dict()}
     write_tensors(folder / "weights.safetensors", model.state_dict(), {"card": json.dumps(card)})
@@ -260,7 +262,7 @@ def _finish(
         "test": total.as_dict(),
         "test_loss": loss,
         "areas": {area: confusion.as_dict() for area, confusion in counts.items()},
-        "val_f1": state.best_f1,
+        "val_f1": state.best_f1 if spec.recipe.keep == "best" else state.history[-1]["val_f1"],
         "best_epoch": state.best_epoch if spec.recipe.keep == "best" else spec.recipe.epochs,
         "parameters": models.parameter_count(model),
         "training_patches": sum(len(part.where("train")) for part in patch_sets),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 
 import pytest
@@ -9,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lmhld_nb import engine
-from lmhld_nb.config import UserError
+from lmhld_nb import engine, hardware
 from lmhld_nb.hardware import Execution, native_bf16, precision
 from lmhld_nb.models.unet import UNet
 from lmhld_nb.specs import Recipe
@@ -40,11 +40,12 @@ def stepped(
     return losses, torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
+@pytest.mark.parametrize("loss", ["bce", "dice_bce"])
 @pytest.mark.parametrize("micro_batch", [1, 3, 8, 50])
-def test_micro_batches_make_the_same_step(micro_batch: int) -> None:
+def test_micro_batches_make_the_same_step(micro_batch: int, loss: str) -> None:
+    recipe = RECIPE.model_copy(update={"loss": loss})
     whole, parts = (
-        stepped(plain(), recipe)
-        for recipe in (RECIPE, RECIPE.model_copy(update={"micro_batch": micro_batch}))
+        stepped(plain(), one) for one in (recipe, recipe.model_copy(update={"micro_batch": micro_batch}))
     )
     assert parts[0] == pytest.approx(whole[0], rel=1e-5)
     torch.testing.assert_close(parts[1], whole[1], rtol=1e-4, atol=1e-6)
@@ -66,7 +67,8 @@ def test_micro_batches_are_no_larger_than_asked(monkeypatch: pytest.MonkeyPatch)
     ],
 )
 @pytest.mark.parametrize(
-    ("fits", "advice"), [(5, r"set `micro_batch: 4` .* one of 8"), (0, "not even 1 fits")]
+    ("fits", "advice"),
+    [(5, r"fewer `--workers`, or set this model's `micro_batch: 4` .* one of 8"), (0, "not even 1 fits")],
 )
 def test_out_of_memory_names_what_would_fit(
     monkeypatch: pytest.MonkeyPatch, error: Exception, fits: int, advice: str
@@ -79,7 +81,9 @@ def test_out_of_memory_names_what_would_fit(
         return original(model, images, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(engine, "training_loss", limited)
-    with pytest.raises(UserError, match=rf"out of memory with 8 patches of 32 px at a time.*{advice}"):
+    with pytest.raises(
+        engine.OutOfMemory, match=rf"out of memory with 8 patches of 32 px at a time.*{advice}"
+    ):
         stepped(plain())
 
 
@@ -112,10 +116,23 @@ def test_dice_is_zero_for_a_perfect_answer_and_near_one_for_a_wrong_one() -> Non
     assert wrong == pytest.approx(0.5 * 50 + 0.5, rel=0.01)
 
 
-def test_precision_follows_the_hardware_only_when_asked_to() -> None:
+@pytest.mark.parametrize("native", [True, False])
+def test_precision_follows_the_hardware_only_when_asked_to(
+    monkeypatch: pytest.MonkeyPatch, native: bool
+) -> None:
     cpu = torch.device("cpu")
-    assert precision("auto", cpu) == ("bf16" if native_bf16() else "fp32")
+    monkeypatch.setattr(hardware, "native_bf16", lambda _: native)
+    assert precision("auto", cpu) == ("bf16" if native else "fp32")
     assert [precision(wanted, cpu) for wanted in ("bf16", "fp32")] == ["bf16", "fp32"]
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="asks an x86 processor")
+def test_avx512_alone_is_not_taken_for_native_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False)
+    assert not native_bf16()
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert native_bf16()
 
 
 def test_bf16_computes_in_bf16_and_keeps_weights_in_fp32() -> None:

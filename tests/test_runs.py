@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -10,7 +11,9 @@ import subprocess
 import sys
 import textwrap
 import time
+import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -18,7 +21,7 @@ import torch
 from conftest import QUIET
 from made import blobs, scene
 
-from lmhld_nb import experiments, patches, profiles, runs, sources
+from lmhld_nb import experiments, models, patches, profiles, runs, sources
 from lmhld_nb.config import Interrupted, UserError, runs_dir
 from lmhld_nb.patches import PatchSpec
 from lmhld_nb.specs import RunSpec
@@ -175,6 +178,29 @@ def child(script: str, *arguments: str) -> subprocess.Popen[str]:
         [sys.executable, "-c", start + textwrap.dedent(script), *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parent,
     )  # fmt: skip
+
+
+def test_failed_runs_leave_no_network_in_memory(
+    specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their errors are kept to be told at the end, and errors hold on to what was in use."""
+    networks: list[weakref.ref[torch.nn.Module]] = []
+    alive: list[int] = []
+    build = models.build
+
+    def remembered(*arguments: Any, **options: Any) -> torch.nn.Module:
+        gc.collect()
+        alive.append(sum(network() is not None for network in networks))
+        made = build(*arguments, **options)
+        networks.append(weakref.ref(made))
+        return made
+
+    monkeypatch.setattr(models, "build", remembered)
+    recipe = specs[0].recipe.model_copy(update={"lr": 1e30})
+    bad = [specs[0].model_copy(update={"recipe": recipe, "seed": seed}) for seed in range(3)]
+    with pytest.raises(UserError, match="3 of 3 runs failed"):
+        runs.ensure(bad, workers=1, execution=QUIET)
+    assert alive == [0, 0, 0]
 
 
 def test_two_processes_train_once(specs: list[RunSpec]) -> None:

@@ -12,7 +12,7 @@ import torch
 from made import blobs, scene
 
 from lmhld_nb import batches as batches_module
-from lmhld_nb import checkpoints, engine, models, patches, runs, training
+from lmhld_nb import checkpoints, engine, hardware, models, patches, runs, training
 from lmhld_nb.batches import load_split, normalised
 from lmhld_nb.config import UserError
 from lmhld_nb.hardware import Execution
@@ -68,9 +68,11 @@ def test_same_spec_same_bits_other_seed_other_bits(part, tmp_path):
     assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
 
 
-@pytest.mark.parametrize("stop_after", [1, 7, 23])
+@pytest.mark.parametrize(
+    ("number", "stop_after"), [(signal.SIGTERM, 1), (signal.SIGINT, 7), (signal.SIGTERM, 23)]
+)
 @pytest.mark.parametrize("augment", [False, True])
-def test_a_stopped_run_ends_with_the_same_weights(part, tmp_path, monkeypatch, stop_after, augment):
+def test_a_stopped_run_ends_with_the_same_weights(part, tmp_path, monkeypatch, number, stop_after, augment):
     spec = run_spec(part, recipe=RECIPE.model_copy(update={"augment": augment}))
     train(spec, part, tmp_path / "whole")
     steps = 0
@@ -81,12 +83,13 @@ def test_a_stopped_run_ends_with_the_same_weights(part, tmp_path, monkeypatch, s
         if torch.is_grad_enabled():
             steps += 1
             if steps == stop_after:
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), number)
         return original(*arguments)
 
     monkeypatch.setattr(engine, "training_loss", counting)
-    with pytest.raises(training.Interrupted, match="same command"):
+    with pytest.raises(training.Interrupted, match="same command") as stopped:
         train(spec, part, tmp_path / "stopped")
+    assert stopped.value.by == number
     assert not (tmp_path / "stopped" / "metrics.json").exists()
     train(spec, part, tmp_path / "stopped")
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "stopped"))
@@ -196,13 +199,102 @@ def test_sigterm_is_left_alone_outside_the_main_thread():
     seen = []
 
     def work():
-        with checkpoints.stop_on_sigterm() as stopped:
+        with checkpoints.stop_on_signals() as stopped:
             seen.append(stopped())
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
     assert seen == [False]
+
+
+def test_the_good_weights_survive_a_stop_after_the_loss_has_gone(part, tmp_path, monkeypatch):
+    """The loss is lost in a step, and the run stopped before the epoch's end could tell."""
+    recipe = RECIPE.model_copy(update={"epochs": 1, "keep": "last"})
+    train(run_spec(part, recipe=recipe), part, tmp_path / "one")
+    original = engine.training_loss
+    batches = len(load_split([part], "train", torch.device("cpu")).order(4, None))
+    calls = 0
+
+    def broken(*arguments):
+        nonlocal calls
+        calls += 1
+        if calls == batches + 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(*arguments) * (float("nan") if calls == batches + 2 else 1)
+
+    monkeypatch.setattr(engine, "training_loss", broken)
+    with pytest.raises(training.Interrupted):
+        train(run_spec(part), part, tmp_path / "run")
+    with pytest.raises(UserError, match=r"loss nan in epoch 2; .* holds the weights of epoch 1"):
+        train(run_spec(part), part, tmp_path / "run")
+    good = safetensors.torch.load_file(tmp_path / "run" / "last_good.safetensors")
+    assert same(good, weights(tmp_path / "one"))
+
+
+def test_a_checkpoint_of_another_network_only_costs_time(part, tmp_path):
+    train(run_spec(part), part, tmp_path / "whole")
+    _stop_at_once(run_spec(part, width=6), part, tmp_path / "run")
+    train(run_spec(part), part, tmp_path / "run")
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "run"))
+
+
+def _stop_at_once(spec, part, folder):
+    original = engine.training_loss
+
+    def stopping(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return original(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(training.Interrupted):
+        patch.setattr(engine, "training_loss", stopping)
+        train(spec, part, folder)
+
+
+def test_a_run_taken_up_elsewhere_keeps_its_precision(part, tmp_path, monkeypatch):
+    monkeypatch.setattr(hardware, "native_bf16", lambda _: False)
+    _stop_at_once(run_spec(part), part, tmp_path / "run")
+    monkeypatch.setattr(hardware, "native_bf16", lambda _: True)
+    assert train(run_spec(part), part, tmp_path / "run")["precision"] == "fp32"
+    assert train(run_spec(part), part, tmp_path / "new")["precision"] == "bf16"
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("full"), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")]
+)
+def test_lack_of_memory_while_scoring_is_told(part, tmp_path, monkeypatch, error):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(training, "score", full)
+    with pytest.raises(
+        UserError, match=r"run: out of memory beside the training steps; use fewer `--workers`"
+    ):
+        train(run_spec(part), part, tmp_path / "run")
+
+
+def test_scoring_obeys_the_micro_batch(part):
+    model = models.build("unet", 4, 4)
+    sizes = []
+    model.register_forward_hook(lambda _, given, __: sizes.append(len(given[0])))
+    batches = load_split([part], "train", torch.device("cpu"))
+    training.score(model, batches, RECIPE.model_copy(update={"micro_batch": 1}))
+    assert max(sizes) == 4
+
+
+def test_patches_of_two_sizes_are_read_from_disk_as_from_memory(tmp_path, monkeypatch):
+    monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
+    scenes = [scene(tmp_path, blobs(320, 320, 60))]
+    specs = [PatchSpec(dataset="made", fingerprint="0" * 16, area="made", size=size) for size in (32, 64)]
+    parts = [patches.cut(spec, scenes, progress=False) for spec in specs]
+    drawn = []
+    for resident in (True, False):
+        batches = load_split(parts, "train", torch.device("cpu"), resident=resident)
+        drawn.append(list(batches.load(batches.order(3, (1, 2)))))
+        assert {images.shape[-1] for images, _ in drawn[-1]} == {32, 64}
+        assert sum(len(images) for images, _ in drawn[-1]) == len(batches)
+    for one, two in zip(*drawn, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 
 
 def test_patches_read_from_disk_train_as_those_in_memory(part, tmp_path):
