@@ -89,7 +89,14 @@ class Reach:
         return self.extent >= len(self.influence)
 
 
-def receptive_field(name: str, width: int = 8, size: int = 384, draws: int = 2) -> Reach:
+def receptive_field(
+    name: str,
+    width: int = 8,
+    size: int = 384,
+    draws: int = 2,
+    first: int = 0,
+    change: Callable[[nn.Module], object] | None = None,
+) -> Reach:
     """Measure the receptive field of the pixel in the middle of a patch, by gradients (Luo et al. 2016).
 
     Rectifiers and max-pooling let only some paths through, so several random networks and inputs are taken, with
@@ -101,15 +108,19 @@ def receptive_field(name: str, width: int = 8, size: int = 384, draws: int = 2) 
         width: first-level channels; narrow networks see as far as wide ones.
         size: side of the patch in px, a multiple of 32.
         draws: random networks.
+        first: seed of the first of them.
+        change: done to each network before it is measured, to see what one of its parts is for.
 
     Raises:
         ValueError: in no draw anything got through (rectifiers can shut a very narrow network).
     """
     total = torch.zeros(size, size)
     with torch.random.fork_rng(devices=[]):
-        for seed in range(draws):
+        for seed in range(first, first + draws):
             torch.manual_seed(seed)
             model = _shaken(models.build(name, BANDS, width)).eval()
+            if change:
+                change(model)
             total += centre_gradient(model, torch.randn(1, BANDS, size, size))
     influence = total.numpy() / draws
     if not influence.any():

@@ -59,7 +59,8 @@ class Edge:
     Attributes:
         source, target: names of nodes.
         kind: ``forward`` (the main way at one resolution), ``down`` and ``up`` (the main way to another),
-            ``skip`` (joined by concatenation), ``gate`` (steers an attention gate), ``add`` (joined by a sum).
+            ``skip`` (joined by concatenation), ``pooled`` (so too, from a finer resolution), ``gate`` (steers an
+            attention gate), ``add`` (joined by a sum).
     """
 
     source: str
@@ -124,7 +125,7 @@ def graph(name: str, width: int | None = None) -> Graph:
         if source.level > target.level:
             return "up"
         if joined:
-            return "skip"
+            return "pooled" if source.level < target.level else "skip"
         return "down" if source.level < target.level else "forward"
 
     return _collapsed(traced, values, blocks, edge_kind)
@@ -145,7 +146,7 @@ def inside(name: str, block: str, width: int | None = None) -> Graph:
     within = [node for node in traced.nodes if _is_within(node, block)]
     given = [source for node in within for source in _maps(node, values) if source not in within]
     blocks = {
-        node: Node(f"given {place}", f"from {_origin(node, modules)}", _channels(values[node]), 0)
+        node: Node(f"given {place}", f"from {_origin(node, modules, values)}", _channels(values[node]), 0)
         for place, node in enumerate(dict.fromkeys(given))
     }
     for node in within:
@@ -221,11 +222,16 @@ def _maps(node: fx.Node, values: dict[fx.Node, Any]) -> list[fx.Node]:
     return [source for source in node.all_input_nodes if isinstance(values[source], Tensor)]
 
 
-def _origin(node: fx.Node, modules: dict[str, nn.Module]) -> str:
-    """Return the block, or the operation, that a map comes from, whatever pooling lies between."""
+def _origin(node: fx.Node, modules: dict[str, nn.Module], values: dict[fx.Node, Any]) -> str:
+    """Return the block, or the operation, that a map comes from, and how much it is pooled or enlarged on the way."""
+    side = _side(values[node])
     while node.op == "call_module" and isinstance(modules[str(node.target)], nn.MaxPool2d | nn.Upsample):
         node = node.all_input_nodes[0]
-    return str(node.target) if node.op == "call_module" else _OPERATIONS.get(node.target, node.name)
+    origin = str(node.target) if node.op == "call_module" else _OPERATIONS.get(node.target, node.name)
+    first = _side(values[node])
+    if side == first:
+        return origin
+    return f"{origin}, " + (f"pooled ×{first // side}" if side < first else f"enlarged ×{side // first}")
 
 
 def _side(value: Tensor) -> int:

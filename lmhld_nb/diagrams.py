@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -26,13 +27,14 @@ from lmhld_nb.style import FALSE_ALARM, HIT, MISS, colours, no_ticks, signed
 Points = Sequence[tuple[float, float]]
 Colour = tuple[float, float, float]
 
-_GREY = "0.35"
+_GREY, _POOLED = "0.35", "#cc79a7"
 _Line = Literal["-"] | tuple[float, tuple[float, ...]]
 _EDGES: dict[str, tuple[str, _Line, str]] = {  # kind of edge: colour, line, what it is
     "forward": (_GREY, "-", "to the next block"),
     "down": (_GREY, "-", "to the next block"),
     "up": (HIT, "-", "enlarged"),
-    "skip": (MISS, "-", "skip: concatenated"),
+    "skip": (MISS, "-", "concatenated\n(between blocks: a skip)"),
+    "pooled": (_POOLED, "-", "pooled, concatenated"),
     "gate": (FALSE_ALARM, (0, (3, 1.5)), "steers the gate"),
     "add": (FALSE_ALARM, "-", "added"),
 }
@@ -71,9 +73,11 @@ def architecture(name: str, width: int | None = None) -> Figure:
     _draw_network(axes[0, 0], graph, colour, drawn)
     axes[0, 0].set_title(f"{paper.MODELS.get(name, name)}: channels of each block, by resolution", loc="left")
     for ax, (path, block) in zip(axes[1:, 0], blocks, strict=True):
-        _draw_inside(ax, block, colour)
+        _draw_inside(ax, block, _PLAIN if name == "unet" else _tint(colour, 0.4))
         kind = dataflow.kind_of(network.get_submodule(path))
-        ax.set_title(f"inside {path} ({kind})", loc="left", fontsize=8, fontweight="normal")
+        box = next(node for node in graph.nodes if f"{path}.".startswith(f"{node.name}."))
+        side = f"{dataflow.SIZE >> box.level} px"
+        ax.set_title(f"inside {path} ({kind}), at {side}", loc="left", fontsize=8, fontweight="normal")
     told = "published width" if width is None else f"{width} channels at the first level"
     return signed(figure, f"{told}; read off the network by torch.fx, shapes of a {dataflow.SIZE} px patch")
 
@@ -82,9 +86,8 @@ def _look(node: Node) -> str:
     """Return what a box stands for in the legend; empty for what plain U-Net has too."""
     if "nested" in node.name:
         return f"nested node: {node.kind}"
-    parts = [part.split(" × ")[-1] for part in node.kind.split(" + ")]
-    plain = node.kind == "input" or all(part.startswith("conv") for part in parts)
-    return "" if plain else re.sub(r"^\d+ × ", "", node.kind)
+    plain = node.kind in ("input", "2 × conv 3×3")
+    return "" if plain else re.sub(r"^\d+ × (?!conv)", "", node.kind)
 
 
 def _tint(colour: Colour, strength: float) -> Colour:
@@ -101,7 +104,7 @@ def _draw_network(ax: Axes, graph: Graph, colour: Colour, drawn: set[str]) -> No
         for node in boxes
     }
     looks = list(dict.fromkeys(_look(node) for node in boxes if _look(node)))
-    fills = {look: _tint(colour, 0.7 - 0.4 * looks.index(look) / len(looks)) for look in looks}
+    fills = {look: _tint(colour, 0.75 - 0.6 * looks.index(look) / len(looks)) for look in looks}
     for node in boxes:
         fill = _GIVEN if node.kind == "input" else fills.get(_look(node), _PLAIN)
         times = re.match(r"(\d+) × (?!conv)", node.kind)
@@ -197,7 +200,7 @@ def _route(
     if edge in slots:
         rise = start.y + _HALF + 0.16 + 0.1 * slots[edge]
         passed = len(_between(graph, source, target))
-        begin, finish = start.x - 0.16 + 0.08 * passed, end.x + 0.16 - 0.08 * passed
+        begin, finish = start.x + 0.16 - 0.08 * passed, end.x - 0.16 + 0.08 * passed
         return [(begin, start.y + _HALF), (begin, rise), (finish, rise), (finish, end.y + _HALF)]
     if source.level == target.level:
         return [(start.right, start.y), (end.left, end.y)]
@@ -249,7 +252,7 @@ def _lanes(graph: Graph) -> dict[str, int]:
     return lanes
 
 
-def _draw_inside(ax: Axes, graph: Graph, colour: Colour) -> None:
+def _draw_inside(ax: Axes, graph: Graph, fill: Colour) -> None:
     lanes = _lanes(graph)
     texts = {
         node.name: f"{node.channels}\n{node.kind}" if _is_given(node) else node.kind.replace(" + ", "\n")
@@ -264,7 +267,7 @@ def _draw_inside(ax: Axes, graph: Graph, colour: Colour) -> None:
     spots = {node.name: _Spot(place[node.column], lanes[node.name], half[node.name]) for node in graph.nodes}
     for node in graph.nodes:
         spot = spots[node.name]
-        spot.box(ax, 0.3, _GIVEN if _is_given(node) else _tint(colour, 0.4), texts[node.name])
+        spot.box(ax, 0.3, _GIVEN if _is_given(node) else fill, texts[node.name])
         if not _is_given(node):
             ax.text(spot.x + 0.06, spot.y - 0.33, str(node.channels), va="top", fontsize=6.5, color=_GREY)
     for edge in graph.edges:
@@ -289,7 +292,8 @@ def _way(graph: Graph, edge: Edge, spots: Mapping[str, _Spot]) -> list[tuple[flo
     if between:  # over them on the longest way, else under them
         side = 1 if start.y == end.y else -1
         turn = start.y + side * 0.6
-        return [(start.x, start.y + side * 0.3), (start.x, turn), (end.x, turn), (end.x, end.y + side * 0.3)]
+        begin, finish = start.x + 0.06, end.x - 0.06  # one may begin where another ends
+        return [(begin, start.y + side * 0.3), (begin, turn), (finish, turn), (finish, end.y + side * 0.3)]
     if start.y == end.y:
         return [(start.right, start.y), (end.left, end.y)]
     return [(start.right, start.y), (end.x, start.y), (end.x, end.y - 0.3)]
@@ -302,11 +306,15 @@ def influence(reaches: Mapping[str, Reach], note: str) -> Figure:
     """
     columns = min(4, len(reaches))
     rows = -(-len(reaches) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(2.6 * columns, 2.75 * rows), squeeze=False)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(2.6 * columns + 0.8, 2.75 * rows + 0.3), squeeze=False
+    )
+    norm = LogNorm(1e-6, 1)
+    squares: dict[str, _Line] = {"any influence": (0, (3, 2)), "95 % of the influence": "-"}
     for ax, (name, reach) in zip(axes.ravel(), reaches.items(), strict=False):
         share = reach.influence / reach.influence.max()
-        ax.imshow(np.where(share > 0, share, np.nan), norm=LogNorm(1e-6, 1), cmap="viridis")
-        for side, line in ((reach.extent, (0, (3, 2))), (reach.effective, "-")):
+        ax.imshow(np.where(share > 0, share, np.nan), norm=norm, cmap="viridis")
+        for side, line in zip((reach.extent, reach.effective), squares.values(), strict=True):
             if side < len(share):
                 corner = len(share) // 2 - side / 2
                 ax.add_patch(
@@ -319,6 +327,12 @@ def influence(reaches: Mapping[str, Reach], note: str) -> Figure:
     no_ticks(*axes.ravel())
     for ax in axes.ravel():
         ax.spines[:].set_visible(False)
+    told = "influence, share of the strongest pixel (log)"
+    figure.colorbar(ScalarMappable(norm, "viridis"), ax=axes, shrink=0.8, label=told)
+    handles = [
+        Line2D([], [], color=FALSE_ALARM, linestyle=line, label=text) for text, line in squares.items()
+    ]
+    figure.legend(handles=handles, loc="outside upper right", ncols=2)
     return signed(figure, note)
 
 

@@ -24,7 +24,9 @@ draws: int = 2  # random networks behind each receptive field
 
 # %%
 import copy
+from itertools import permutations
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -42,7 +44,8 @@ shown = [name.strip() for name in chosen if name.strip()] or list(NAMES)
 #
 # The drawings are made from the networks themselves: PyTorch follows a patch through the code (`torch.fx`) and says which
 # block hands what to which. Each box is a block with its number of channels. Resolution falls from top to bottom,
-# computation runs from left to right. What plain U-Net does not have is in colour.
+# computation runs from left to right. Boxes that plain U-Net does not have are in colour; ×3 in a box means three such
+# blocks in a row; small numbers under an operation are its channels.
 #
 # ## U-Net: the far view and the outline
 #
@@ -88,7 +91,8 @@ print(
 #
 # In Res U-Net (Xiao et al. 2018) a block no longer replaces its input by what it has computed: it *adds* it (He et al.
 # 2016). A convolution of one pixel brings the input to the new number of channels. If the two 3×3 convolutions have
-# nothing to add, the input still passes; and in training the gradient passes, undamped, the other way.
+# nothing to add, the input still passes; and in training the gradient has a short way back, through one small
+# convolution instead of two 3×3 ones.
 
 # %%
 style.save(diagrams.architecture("res_unet"), "architecture_res_unet", loaded.name)
@@ -113,7 +117,7 @@ for name in ("unet", "res_unet"):
 #
 # A dense block (Huang et al. 2017; in this U-Net: Guan et al. 2020) never throws a map away. Each layer reads all maps
 # before it, adds a few of its own, and lays them beside the rest. Since nothing must be computed twice, each layer can
-# be narrow, and the whole network has a third of U-Net's parameters.
+# be narrow, and at the published width the whole network has less than a third of U-Net's parameters.
 
 # %%
 style.save(
@@ -129,8 +133,14 @@ for name in ("unet", "res_unet", "dense_unet"):
     block = dataflow.inside(name, "encoder.1")
     ways = block.ways(block.nodes[0].name, block.nodes[-1].name)
     print(f"{paper.MODELS[name]:12} ways through one block: {ways}")
-read = [n.channels for n in block.nodes if n.kind in ("from encoder.0", "concat")]
+read = [
+    n.channels
+    for n in block.nodes
+    if n.kind.startswith("from") or n.kind == "concat"
+]
 print(f"maps at hand in the dense block, layer after layer: {read}")
+share = architecture.parameters("dense_unet") / architecture.parameters("unet")
+print(f"Dense U-Net's parameters, as a share of U-Net's: {share:.0%}")
 
 # %% [markdown]
 # ## Attention U-Net: ask before you pass
@@ -173,7 +183,8 @@ with torch.no_grad():
 #
 # A convolution sees its neighbours; to relate two ends of a patch takes many of them. A transformer relates all places
 # at once. Trans U-Net (Chen et al. 2021) shrinks the patch by a ResNet to one *token* per 16 × 16 pixels, lets twelve
-# transformer blocks exchange what the tokens know, and comes back up with three skips.
+# transformer blocks exchange what the tokens know, and comes back up with three skips. (`PreActBottleneck`, the ResNet's
+# block, has its name from the published code; its order is convolution, normalisation, ReLU, as the drawing shows.)
 
 # %%
 style.save(
@@ -198,10 +209,19 @@ pd.DataFrame(
 ).rename_axis("patch size")
 
 # %% tags=["nbval-check-output"]
-for name in ("unet", "trans_unet"):
-    reach = architecture.receptive_field(name, size=256, draws=draws)
+torch.manual_seed(0)
+transformer = build("trans_unet", 4, 8).eval().transformer
+tokens_in = torch.randn(1, 128, 14, 14, requires_grad=True)
+for label, blocks in (
+    ("with its blocks", transformer.layer),
+    ("without", torch.nn.Identity()),
+):
+    transformer.layer = blocks
+    out = transformer(tokens_in)[0, :, 7, 7].square().sum()
+    (gradient,) = torch.autograd.grad(out, tokens_in)
+    everywhere = bool(gradient.abs().sum(dim=1).min() > 0)
     print(
-        f"{paper.MODELS[name]}: the corner of a 256 px patch reaches its middle: {bool(reach.influence[:16, :16].any())}"
+        f"transformer {label}: a token in the middle depends on all 14 × 14: {everywhere}"
     )
 
 # %% [markdown]
@@ -235,7 +255,8 @@ for head, behind in zip(
 # In U-Net+++ (UNet 3+, Huang et al. 2020) every decoder node reads all five scales: finer encoder maps, pooled, for
 # the outline; its own level's; coarser decoder maps, enlarged, for the context. Each is first brought to as few channels
 # as the first level has, so the network has fewer parameters than U-Net. But it computes with hundreds of channels at
-# full resolution, and that costs operations.
+# full resolution, and that costs operations. Five heads (diamonds) are trained; the one at full resolution predicts. The
+# paper's classification-guided module is optional here and off.
 
 # %%
 style.save(diagrams.architecture("unet_3p"), "architecture_unet_3p", loaded.name)
@@ -246,15 +267,16 @@ for node in full.nodes:
     if node.kind == "DecoderNode":
         given = sorted(full.sources(node.name), key=lambda source: source.level)
         print(
-            f"level {node.level} reads {len(given)} scales of {', '.join(str(s.channels) for s in given)} channels, gives {node.channels}"
+            f"{dataflow.SIZE >> node.level} px: reads {len(given)} scales of {', '.join(str(s.channels) for s in given)} channels, gives {node.channels}"
         )
 as_told = architecture.macs("unet_3p", 64)
 ours = architecture.macs("unet_3p", 64, literal=False)
 print(f"MACs at 64 px: {as_told:,} as published, {ours:,} as computed here")
 
 # %% [markdown]
-# The last line is a lesson in linear algebra. "Enlarge, then mix the channels" and "mix the channels, then enlarge"
-# give the same map, but the second multiplies where the map is small. The network is the same; its price is not.
+# The last line is a lesson in linear algebra. "Enlarge, then mix the channels" and "mix (once for each of the nine filter
+# taps), then enlarge and shift" give the same map but for rounding, but the second multiplies where the map is small.
+# The network is the same; its price is not.
 #
 # ## How far they see
 #
@@ -270,9 +292,55 @@ style.save(diagrams.influence(reaches, note), "receptive_fields", loaded.name)
 # %% [markdown]
 # For U-Net the extent can be had with paper and pencil: each 3×3 convolution adds a pixel on either side, each level
 # doubles what is below it. The gradient finds the same number. The effective field of untrained U-Nets is a
-# small part of it; training widens it. In Trans U-Net it is the whole patch, for attention relates all places (and group
-# normalisation shares its statistics over the map).
+# small part of it; training widens it. In Trans U-Net it is nearly the whole patch, but here that is mostly group
+# normalisation, which shares its statistics over the map: an untrained transformer adds little to it.
 #
+# Not every difference is an idea's: 220 px instead of 188 come from how a map is enlarged. A transposed convolution of
+# 2×2 reads one pixel, bilinear up-sampling and a 3×3 convolution read neighbours too. A gate is 1×1 and adds no reach.
+# We take the neighbours away from the convolutions that enlarge in Attention U-Net, and the blocks from the transformer:
+
+
+# %% tags=["nbval-check-output"]
+def read_no_neighbours(network):
+    for up in network.up:
+        middle = torch.zeros(3, 3)
+        middle[1, 1] = 1
+        up[1].weight.data *= middle
+
+
+def without_transformer(network):
+    network.transformer.layer = torch.nn.Identity()
+
+
+for name, told, change in (
+    ("attention_unet", "enlarging without neighbours", read_no_neighbours),
+    ("trans_unet", "without transformer blocks", without_transformer),
+):
+    before, after = (
+        architecture.receptive_field(name, draws=1, change=done)
+        for done in (None, change)
+    )
+    print(
+        f"{paper.MODELS[name]}: sees {before.extent} px, {told} {after.extent} px"
+    )
+    if before.whole:
+        kept = after.effective / before.effective
+        print(f"… more than 95 % of the effective field is left: {kept > 0.95}")
+
+# %% [markdown]
+# Dense U-Net, with four 3×3 convolutions to a block, has the largest extent of the convolutional networks and one of the
+# smallest effective fields. But do not read small differences off one drawing. Single random networks scatter by a few px,
+# some by more than ten:
+
+# %%
+for name in ("unet", "dense_unet", "res_unet", "unet_3p"):
+    single = [
+        architecture.receptive_field(name, draws=1, first=seed).effective
+        for seed in range(4)
+    ]
+    print(f"{paper.MODELS[name]:10} 95 % within {single} px")
+
+# %% [markdown]
 # ## All seven side by side
 #
 # First the networks as published, with four bands in. A *MAC* is a multiplication with an addition.
@@ -295,7 +363,8 @@ for model, row in published.iterrows():
 # %% [markdown]
 # Now the same networks at the widths of this profile, and the whole table: parameters in millions (M), MACs in
 # billions (G), times in milliseconds a patch of 64 px, in the profile's batches. Times are of this machine: compare them
-# with each other only.
+# with each other only. MACs of U-Net+++ are those of the published way, its times those of the cheaper one. *Layers* are
+# modules without parts: how many steps a network takes, roughly.
 
 # %%
 times = pd.DataFrame(
@@ -311,6 +380,7 @@ times = pd.DataFrame(
 ).T
 
 
+# %%
 def readable(table):
     counts = {"parameters (M)": table["parameters"] / 1e6}
     for size in architecture.SIZES:
@@ -322,19 +392,45 @@ at_published_width = readable(published)
 at_published_width["sees (px)"] = [
     "all" if reaches[name].whole else reaches[name].extent for name in shown
 ]
-at_published_width["95 % within (px)"] = [reaches[name].effective for name in shown]
+at_random = pd.DataFrame(
+    {"95 % within (px), 8 channels": [reaches[name].effective for name in shown]},
+    index=at_published_width.index,
+)
 at_own_width = readable(own)
+at_own_width["layers"] = [
+    sum(not list(part.children()) for part in architecture.empty(name).modules())
+    for name in shown
+]
 at_own_width["training step (ms)"] = times["train"] * 1e3
 at_own_width["prediction (ms)"] = times["predict"] * 1e3
 side_by_side = pd.concat(
-    {"published": at_published_width, f"profile {loaded.name}": at_own_width},
+    {
+        "published": at_published_width,
+        "random weights": at_random,
+        f"profile {loaded.name}": at_own_width,
+    },
     axis=1,
 ).T
 side_by_side.map(
     lambda value: value if isinstance(value, str) else f"{value:.4g}"
 ).replace("nan", "")
 
+# %% tags=["nbval-check-output"]
+widths = {name: loaded.width.get(name) for name in ("unet", "dense_unet")}
+told = {name: width or "published" for name, width in widths.items()}
+size = {
+    name: architecture.parameters(name, width) for name, width in widths.items()
+}
+print(
+    f"channels of the first level: U-Net {told['unet']}, Dense U-Net {told['dense_unet']}"
+)
+print(
+    f"Dense U-Net has fewer parameters than U-Net: {size['dense_unet'] < size['unet']}"
+)
+
 # %% [markdown]
+# A profile may give Dense U-Net twice the width of the others, as `mini` does; there it is not the smaller network.
+#
 # Parameters and operations are two prices, and they do not go together. Look for the network with the most parameters,
 # and for the one with the most operations.
 
@@ -349,17 +445,36 @@ style.save(
 )
 
 # %% [markdown]
-# Parameters are shared by all pixels, so they cost memory. Operations are done for each pixel, so they cost time, and they
-# are dear where the map is large. The transformer keeps its parameters where there are few tokens; U-Net+++ computes at full
-# resolution.
+# Parameters are shared by all pixels: they cost memory for the weights. Operations are done for each pixel, and are dear
+# where the map is large. The transformer keeps its parameters where there are few tokens; U-Net+++ computes at full
+# resolution. Time follows neither column when networks are as narrow as in `mini`: compare Dense and Trans U-Net with U-Net
+# in the table. They have about as many operations or fewer, but many more, smaller steps, each of which has its own
+# overhead. At published widths the operations weigh more.
 #
 # ## Beside the paper
 #
-# The paper expects the seven to stand for progress towards "deeper feature extraction, stronger attention mechanisms", and
-# finds (section 4.4) that they differ little on this task. Its Table 5 says the same when it is laid beside
-# the parameters: is the larger network the better one?
+# The paper sees in the seven a progress towards "deeper feature extraction, stronger attention mechanisms", and finds
+# (section 4.4, trained on all areas) that all but Res U-Net differ by at most 0.011 in F1. Trained on one area at a
+# time (Table 5) they differ more. Does the larger network do better there? (Parameters are of this book's builds; the
+# paper gives none.)
+
 
 # %% tags=["nbval-check-output"]
+def gap(scores):
+    return scores["f1"].max() - scores["f1"].min()
+
+
+others = {
+    n: table[table["model"] != "Res U-Net"]
+    for n in (5, 7)
+    for table in [paper.table(n)]
+}
+single = [gap(scores) for _, scores in others[5].groupby("study_area")]
+print(
+    f"largest gap in F1 but for Res U-Net: {gap(others[7]):.4f} on all areas (Table 7),"
+)
+print(f"{min(single):.3f} to {max(single):.3f} on one area (Table 5)")
+
 f1 = paper.table(5).groupby("model", sort=False)["f1"].mean()
 beside = pd.DataFrame(
     {
@@ -373,20 +488,29 @@ for model, row in beside.iterrows():
         f"{model:16} {row['parameters'] / 1e6:6.1f} M parameters, mean F1 {row['f1']:.3f}"
     )
 ranks = beside.rank()
-print(f"rank correlation: {ranks['parameters'].corr(ranks['f1']):.2f}")
+correlation = ranks["parameters"].corr(ranks["f1"])
+by_chance = [
+    np.corrcoef(ranks["parameters"], order)[0, 1]
+    for order in permutations(ranks["f1"])
+]
+as_large = np.mean(np.abs(by_chance) >= abs(correlation) - 1e-9)
+print(
+    f"rank correlation: {correlation:.2f}; of all orders of seven, {as_large:.0%} give one as large"
+)
 
 # %% [markdown]
-# With seven networks, no rank correlation of this size tells more than chance would. What the published scores do say is that
-# size alone buys nothing here.
+# With seven networks, a rank correlation of this size is no more than chance would give: these scores give no sign that
+# size alone helps.
 #
 # ## Exercises
 #
-# 1. Work out U-Net's extent by hand: start from one pixel of the output and go backwards, two pixels on either side for each
-#    double convolution, halving on the way down and doubling on the way up.
+# 1. Work out U-Net's extent by hand: start from one pixel of the output and go backwards: two pixels on either side for
+#    each double convolution, halve where you retrace the way up, double where you retrace the way down. (Take pixel 192
+#    of 384: it depends on 98 to 285.)
 # 2. A Res U-Net is measured to see as far as a U-Net, but its effective field is larger. Why? (Which way through a unit
 #    multiplies the gradient by the fewest random numbers?)
-# 3. Call `architecture.macs("trans_unet", size)` for 224, 448 and 896 px and divide by the number of pixels. When does
-#    attention begin to dominate?
+# 3. Call `architecture.macs("trans_unet", size)` for 224, 448, 896 and 1792 px and divide by the number of pixels. At about
+#    which size does attention (12·2·n²·768 MACs for n tokens) make up half?
 # 4. Write a network of your own (`CONTRIBUTING.md`, *Add a model*), and draw it with `diagrams.architecture`.
 #
 # **Next:** chapter 05 trains networks of this family on each area.

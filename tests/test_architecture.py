@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import matplotlib.pyplot as plt
@@ -128,6 +129,24 @@ def test_a_transformer_sees_the_whole_patch():
     reach = architecture.receptive_field("trans_unet", size=256, draws=1)
     assert reach.whole and reach.extent == 256
     assert (reach.influence > 0).all()
+
+
+def test_draws_are_numbered():
+    both = architecture.receptive_field("unet", 4, 64, draws=2).influence
+    single = [architecture.receptive_field("unet", 4, 64, draws=1, first=n).influence for n in (0, 1)]
+    assert not np.array_equal(*single)
+    np.testing.assert_allclose(both, np.mean(single, axis=0), rtol=1e-5)
+
+
+def test_a_change_is_measured():
+    def only_middle_taps(network):
+        for up in network.up:
+            middle = up[1].weight.detach()[:, :, 1, 1].clone()
+            nn.init.zeros_(up[1].weight)
+            up[1].weight.detach()[:, :, 1, 1] = middle
+
+    # What an Attention U-Net sees beyond U-Net comes from the 3×3 convolutions that enlarge, not from gates.
+    assert architecture.receptive_field("attention_unet", change=only_middle_taps).extent == EXTENTS["unet"]
 
 
 def test_a_patch_smaller_than_the_extent_cuts_it_off():
@@ -279,7 +298,7 @@ def test_every_decoder_node_of_unet_3p_reads_all_five_scales():
     for place in range(4):
         level = 3 - place
         given = {source: kind for (source, target), kind in kinds.items() if target == f"decoder.{place}"}
-        expected = {f"encoder.{shallow}": "skip" for shallow in range(level + 1)}
+        expected = {f"encoder.{level}": "skip"} | {f"encoder.{finer}": "pooled" for finer in range(level)}
         expected |= {f"decoder.{deeper}": "up" for deeper in range(place)} | {"encoder.4": "up"}
         assert given == expected
         assert found[f"decoder.{place}"].channels == 5 * 8
@@ -332,7 +351,8 @@ def test_pooled_maps_are_told_by_where_they_come_from():
     node = dataflow.inside("unet_3p", "decoder.2", 8)
     given = [n.kind for n in sorted(node.nodes, key=lambda n: n.name) if n.kind.startswith("from")]
     assert given == [
-        f"from {source}" for source in ("encoder.0", "encoder.1", "decoder.1", "decoder.0", "encoder.4")
+        f"from {source}"
+        for source in ("encoder.0, pooled ×2", "encoder.1", "decoder.1", "decoder.0", "encoder.4")
     ]
     kinds = [n.kind for n in node.nodes if "conv" in n.kind]
     assert kinds == ["conv 3×3", "conv 3×3", *(f"up ×{f} + conv 3×3" for f in (2, 4, 8)), "conv 3×3"]
@@ -380,6 +400,37 @@ def test_links_over_boxes_of_their_level_do_not_lie_on_each_other():
         for other_level, other_start, other_end, other_slot in spans[number + 1 :]:
             if level == other_level and start < other_end and other_start < end:
                 assert slot != other_slot
+
+
+def test_links_in_one_slot_leave_a_gap_where_they_meet():
+    found = dataflow.graph("unet_pp")
+    slots = diagrams._slots(found)
+    spots = {node.name: diagrams._Spot(node.column, -node.level, 0.3) for node in found.nodes}
+    routes = {edge: diagrams._route(found, edge, spots, slots) for edge in slots}
+    spans = sorted(
+        (slots[edge], points[0][1], points[0][0], points[-1][0]) for edge, points in routes.items()
+    )
+    met = 0
+    for (slot, y, _, end), (other_slot, other_y, start, _) in itertools.pairwise(spans):
+        if (slot, y) == (other_slot, other_y):
+            assert end < start
+            met += 1
+    assert met
+
+
+def test_what_plain_unet_does_not_have_is_in_colour():
+    def fills(name, axes):
+        figure = diagrams.architecture(name, 8)
+        boxes = [p for p in figure.axes[axes].patches if type(p).__name__ == "FancyBboxPatch"]
+        plt.close(figure)
+        return [p.get_facecolor()[:3] for p in boxes]
+
+    greys = {diagrams._GIVEN, diagrams._PLAIN}
+    assert set(fills("unet", 0)) == set(fills("unet", 1)) == greys
+    assert not set(fills("dense_unet", 1)) & {diagrams._PLAIN}
+    # Of Trans U-Net's boxes only the four of its way up are those of a U-Net; the root is not.
+    assert fills("trans_unet", 0).count(diagrams._PLAIN) == 4
+    assert len([node for node in dataflow.graph("trans_unet", 8).nodes if node.kind == "2 × conv 3×3"]) == 4
 
 
 def test_a_network_of_ones_own_can_be_drawn(registered):

@@ -37,10 +37,11 @@ def tap_matrix(size: int, factor: int, like: Tensor) -> Tensor:
 class UpsampledConv(nn.Conv2d):
     """Bilinear up-sampling by ``factor``, then a 3×3 convolution.
 
-    Up-sampling treats every channel alike, so it commutes with the mixing of channels. We mix first, where the map
-    is small, into one map a filter tap; two thin matrix products then up-sample, shift and sum the nine maps, along
-    rows and along columns. The result is the same but for rounding, at a fraction of the operations and without the
-    large map of many channels. Set ``literal`` to compute as told: to compare, or to count operations as published.
+    Up-sampling treats every channel alike, so it commutes with the mixing of channels. We mix first (once for each
+    of the nine filter taps), where the map is small; two thin matrix products then enlarge, shift and sum the nine
+    maps, along rows and along columns. The result is the same map but for rounding, at a fraction of the operations
+    and without the large map of many channels. Set ``literal`` to compute as told: to compare, or to count
+    operations as published.
     """
 
     literal = False
@@ -158,8 +159,8 @@ class UNet3Plus(nn.Module):
         return list(self.encoder)
 
     def maps(self, x: Tensor) -> list[Tensor]:
-        """Return the maps that the heads read: decoder levels 1…4, then the bottom of the encoder."""
-        above: list[Tensor] = []  # encoder maps from level 1 down to here, pooled to the size here
+        """Return the maps that the heads read: decoder levels 0…3, then the bottom of the encoder."""
+        above: list[Tensor] = []  # encoder maps from level 0 down to here, pooled to the size here
         rows: list[list[Tensor]] = []
         for block in self.encoder[:-1]:
             # From level to level: what is pooled by 2 twice is pooled by 4.
