@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
 import signal
-import threading
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +27,7 @@ from lmhld_nb import models, patches, sources
 from lmhld_nb.config import Interrupted, UserError, cannot_write, runs_dir
 from lmhld_nb.hardware import Execution, choose_device, cores
 from lmhld_nb.patches import PatchSet
+from lmhld_nb.processes import side_by_side
 from lmhld_nb.progress import bar as progress_bar
 from lmhld_nb.specs import RunSpec
 from lmhld_nb.training import train
@@ -200,63 +198,20 @@ def _make_side_by_side(specs: Sequence[RunSpec], workers: int, execution: Execut
     failures: dict[str, Exception] = {}
     # Long runs first, so that no worker is left alone with one at the end.
     ordered = sorted(specs, key=lambda spec: -sum(part.size**2 for part in spec.data) * spec.recipe.epochs)
-    context = multiprocessing.get_context("spawn")
-    workers = min(workers, len(specs))
-    with ExitStack() as stack:
-        pool = stack.enter_context(
-            ProcessPoolExecutor(workers, mp_context=context, initializer=_worker_starts)
-        )
-        with _interrupts_ignored():
-            quiet = execution.model_copy(update={"progress": False})
-            futures = {pool.submit(_work, spec, quiet): spec for spec in ordered}
-        bar = stack.enter_context(progress_bar(len(futures), "train", "run", execution.progress))
-        try:
-            for future in as_completed(futures):
-                spec = futures[future]
-                bar.set_postfix_str(f"{spec.model} {spec.data[0].area}", refresh=False)
-                bar.update()
-                error = future.exception()
-                if isinstance(error, BrokenProcessPool):
-                    raise UserError(
-                        f"run {spec.run_id}: its process was killed (out of memory?); use fewer `--workers` and "
-                        "repeat the command, finished runs are kept"
-                    ) from error
-                if isinstance(error, Exception):
-                    failures[spec.run_id] = error
-        except BaseException:
-            # Children get SIGTERM: each writes its checkpoint and goes.
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in multiprocessing.active_children():
-                child.terminate()
-            raise
+    quiet = execution.model_copy(update={"progress": False})
+    with progress_bar(len(ordered), "train", "run", execution.progress) as bar:
+        for spec, future in side_by_side(partial(_work, execution=quiet), ordered, workers):
+            bar.set_postfix_str(f"{spec.model} {spec.data[0].area}", refresh=False)
+            bar.update()
+            error = future.exception()
+            if isinstance(error, BrokenProcessPool):
+                raise UserError(
+                    f"run {spec.run_id}: its process was killed (out of memory?); use fewer `--workers` and "
+                    "repeat the command, finished runs are kept"
+                ) from error
+            if isinstance(error, Exception):
+                failures[spec.run_id] = error
     return failures
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Ignore Ctrl-C while workers start: they inherit it and leave it to the parent, which stops them in order."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _worker_starts() -> None:
-    # tqdm's own lock is a semaphore, which a worker that is stopped would leave behind with a warning.
-    tqdm.set_lock(threading.RLock())
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _leave_with_parent() -> None:
-    """Stop this worker when its parent was killed: the pool would leave it waiting for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _work(spec: RunSpec, execution: Execution) -> None:

@@ -21,7 +21,7 @@ import torch
 from conftest import QUIET
 from made import blobs, scene
 
-from lmhld_nb import experiments, models, patches, profiles, runs, sources
+from lmhld_nb import experiments, models, patches, processes, profiles, runs, sources
 from lmhld_nb.config import Interrupted, UserError, runs_dir
 from lmhld_nb.patches import PatchSpec
 from lmhld_nb.specs import RunSpec
@@ -220,7 +220,7 @@ def test_two_processes_train_once(specs: list[RunSpec]) -> None:
 def test_a_killed_worker_gives_a_clear_error(specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch) -> None:
     for spec in specs:
         runs.patch_sets(spec, progress=False)
-    monkeypatch.setattr(runs, "_worker_starts", _kill_yourself)
+    monkeypatch.setattr(processes, "_worker_starts", _kill_yourself)
     with pytest.raises(UserError, match=r"its process was killed .*use fewer `--workers`"):
         runs.ensure(specs, workers=2, execution=QUIET)
 

@@ -6,7 +6,6 @@ The fingerprint does not depend on where the files lie, so runs stay valid when 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -125,7 +124,7 @@ def get(
             if from_path is not None or layout is not None:
                 raise UserError(f"data set '{name}' is made, not adopted; leave out --from and --layout")
             scenes = twin.make(home, source, workers or os.cpu_count() or 1, progress)
-            root, fingerprint = home, _twin_fingerprint(source)
+            root, fingerprint = home, twin.fingerprint(source, scenes)
         else:
             root = _root(home, description, from_path, progress)
             scenes = _read_layout(home, root, description, progress)
@@ -276,11 +275,6 @@ def _try(scenes: list[Scene]) -> None:
 
 
 # What is kept ----------------------------------------------------------------------------------------------------
-
-
-def _twin_fingerprint(spec: twin.TwinSpec) -> str:
-    content = json.dumps([spec.model_dump(mode="json"), twin.TWIN_VERSION], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _is_ready(home: Path, description: Description) -> bool:

@@ -2,38 +2,50 @@
 
 Every scene is an image, its elevation and its landslide polygons, made from nothing but the recipe of its area
 (``areas``) and random numbers of its own, so that a scene is the same whatever else is made beside it.
+
+NumPy computes with what instructions it finds, and the last digits differ from one processor to the next: enough for
+another slope to fail. Scenes are therefore made in processes of their own, in which NumPy keeps to the instructions
+that every processor of a kind (x86-64, say) has.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import geopandas
 import numpy as np
-import pyogrio
 import rasterio
-import shapely
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
-from rasterio import features
-from rasterio.transform import Affine, from_origin
-from rasterio.warp import transform as reproject
 from tqdm import tqdm
 
 from lmhld_nb import config
+from lmhld_nb.processes import side_by_side
 from lmhld_nb.scenes import BANDS, Scene
-from lmhld_nb.twin import cover, image, runout, terrain
+from lmhld_nb.twin import cover, files, image, runout, terrain
 from lmhld_nb.twin.areas import AREAS, AreaRecipe
 
-__all__ = ["AREAS", "TWIN_VERSION", "AreaRecipe", "TwinSpec", "make", "make_scene", "plan", "target_patches"]
+__all__ = [
+    "AREAS",
+    "TWIN_VERSION",
+    "AreaRecipe",
+    "TwinSpec",
+    "fingerprint",
+    "make",
+    "make_scene",
+    "plan",
+    "target_patches",
+]
 
-TWIN_VERSION = 1
+TWIN_VERSION = 2
 """Raised whenever the generated pixels change; part of the data fingerprint."""
 
 NODATA = 0
@@ -133,24 +145,44 @@ def make(folder: Path, spec: TwinSpec, workers: int = 2, progress: bool = True) 
     todo.sort(
         key=lambda t: -t.patches * AREAS[t.area].patch ** 2
     )  # the long ones first: workers end together
-    with tqdm(
-        total=len(todo), desc="twin", unit="scene", disable=not progress or not todo, file=sys.stderr
-    ) as bar:
-        if workers <= 1 or len(todo) <= 1:
-            for task in todo:
-                make_scene(folder, task)
+    if todo:
+        with (
+            tqdm(total=len(todo), desc="twin", unit="scene", disable=not progress, file=sys.stderr) as bar,
+            _plain_instructions(),
+        ):
+            for _, done in side_by_side(partial(make_scene, folder), todo, workers):
+                done.result()
                 bar.update()
-        else:
-            with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
-                futures = [pool.submit(make_scene, folder, task) for task in todo]
-                try:
-                    for done in as_completed(futures):
-                        done.result()
-                        bar.update()
-                except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
     return [_describe(folder, t) for t in tasks]
+
+
+@contextmanager
+def _plain_instructions() -> Iterator[None]:
+    """Have Pythons that start in this block compute without the instructions that only some processors have."""
+    key = "NPY_DISABLE_CPU_FEATURES"
+    before = os.environ.get(key)
+    found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    os.environ[key] = " ".join(dict.fromkeys([*(before or "").split(), *found]))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[key]
+        else:
+            os.environ[key] = before
+
+
+def fingerprint(spec: TwinSpec, scenes: Sequence[Scene]) -> str:
+    """Return 16 hexadecimal digits that stand for ``spec`` and for the pixels that came of it.
+
+    The pixels count too, because another kind of processor (Arm beside x86-64) may round them otherwise.
+    """
+    pixels = []
+    for scene in scenes:
+        with rasterio.open(scene.image) as source:
+            pixels.append(source.tags().get("PIXELS", ""))
+    content = json.dumps([spec.model_dump(mode="json"), TWIN_VERSION, pixels], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _paths(folder: Path, task: SceneTask) -> tuple[Path, Path, Path]:
@@ -230,12 +262,16 @@ def make_scene(folder: Path, task: SceneTask) -> None:
     pixels = image.expose(
         sensor, recipe, dem, scene.height, scene.step, drawn, scene.slides, scene.tile, scene.valid
     )
-    where = _georeference(recipe, task)
+    where = files.georeference(recipe, task.number)
     image_path, dem_path, polygon_path = _paths(folder, task)
-    _write_polygons(polygon_path, scene.slides, recipe, where)
-    _write_raster(dem_path, dem[None], recipe, where, ("elevation",), {"SYNTHETIC": "yes"}, None)
+    files.write_polygons(polygon_path, scene.slides, recipe, where)
+    files.write_raster(dem_path, dem[None], recipe, where, ("elevation",), {"SYNTHETIC": "yes"}, None)
+    digest = hashlib.sha256()
+    for layer in (pixels, dem, scene.slides.label):
+        digest.update(np.ascontiguousarray(layer).data)
     tags = {"TWIN": task.stamp, "SENSOR": f"synthetic, after {recipe.sensor}", "SYNTHETIC": "yes"}
-    _write_raster(image_path, pixels, recipe, where, BANDS, tags, NODATA)
+    tags["PIXELS"] = digest.hexdigest()[:16]
+    files.write_raster(image_path, pixels, recipe, where, BANDS, tags, NODATA)
 
 
 def _streams(task: SceneTask) -> list[np.random.Generator]:
@@ -304,51 +340,3 @@ def _surface(
     change = (slides.along.ravel()[inside] - 0.55) * np.clip(1.6 * (1 - slides.margin.ravel()[inside]), 0, 1)
     flat[inside] += 1.6 * change * depth[slides.label.ravel()[inside]]
     return np.round(dem * 64) / np.float32(64)  # 1.6 cm: finer digits are noise that does not compress
-
-
-def _georeference(recipe: AreaRecipe, task: SceneTask) -> Affine:
-    """Return the place on the map: scenes of an area lie side by side in rows of eight, on a 10 m grid."""
-    (x,), (y,) = reproject("EPSG:4326", f"EPSG:{recipe.epsg}", [recipe.lon], [recipe.lat])
-    pace = 40 * recipe.patch * recipe.resolution_m
-    left = round((x + (task.number % 8) * pace) / 10) * 10
-    top = round((y - (task.number // 8) * pace) / 10) * 10
-    return from_origin(left, top, recipe.resolution_m, recipe.resolution_m)
-
-
-def _write_raster(
-    path: Path, data: NDArray[Any], recipe: AreaRecipe, where: Affine, names: tuple[str, ...],
-    tags: dict[str, str], nodata: int | None,
-) -> None:  # fmt: skip
-    count, height, width = data.shape
-    with (
-        config.atomic_path(path) as temporary,
-        rasterio.Env(GDAL_CACHEMAX=64),  # MB; left alone, GDAL's cache grows to more than the scene itself
-        rasterio.open(
-            temporary, "w", driver="GTiff", width=width, height=height, count=count, dtype=data.dtype.name,
-            crs=f"EPSG:{recipe.epsg}", transform=where, nodata=nodata, tiled=True, blockxsize=256, blockysize=256,
-            compress="deflate", predictor=3 if data.dtype.kind == "f" else 2, zlevel=1, interleave="band",
-        ) as target,
-    ):  # fmt: skip
-        target.write(data)
-        target.descriptions = names
-        target.update_tags(**tags)
-
-
-def _write_polygons(path: Path, slides: runout.Slides, recipe: AreaRecipe, where: Affine) -> None:
-    shapes = features.shapes(slides.label, mask=slides.label > 0, connectivity=4, transform=where)
-    outlines = {int(value): shapely.geometry.shape(outline) for outline, value in shapes}
-    numbers = sorted(outlines)
-    geometry = shapely.make_valid(np.array([outlines[n] for n in numbers], dtype=object))
-    pixels = slides.size[np.array(numbers, dtype=int) - 1]
-    table = geopandas.GeoDataFrame(
-        {"id": numbers, "area_px": pixels, "area_m2": pixels * recipe.resolution_m**2},
-        geometry=geometry, crs=f"EPSG:{recipe.epsg}",
-    )  # fmt: skip
-    # GeoPackage stores when it was written: a fixed date keeps two makings of the same scene identical.
-    before = os.environ.get("OGR_CURRENT_DATE")
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "2024-01-01T00:00:00.000Z"})
-    try:
-        with config.atomic_path(path) as temporary:
-            table.to_file(temporary, layer="landslides", driver="GPKG", engine="pyogrio")
-    finally:
-        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": before})
