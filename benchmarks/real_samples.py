@@ -28,7 +28,7 @@ import pandas as pd
 import torch
 
 from benchmarks import common
-from lmhld_nb import evaluation, experiments, mapping, patches, runs, scenes, sources
+from lmhld_nb import evaluation, mapping, patches, results, runner, runs, scenes, sources
 from lmhld_nb.config import ROOT, UserError, workdir
 from lmhld_nb.evaluation import Confusion
 from lmhld_nb.hardware import Execution, cpu_name
@@ -55,9 +55,9 @@ def dealt(name: str, base: PatchSpec, recipe: Recipe, width: int, deals: int) ->
         part = base.model_copy(update={"seed": seed})
         run = train(RunSpec(model="unet", width=width, data=(part,), recipe=recipe, seed=seed))
         network += counts_of(run.metrics["test"])
-        rule = experiments.threshold_baseline(run)
+        rule = results.threshold_baseline(run)
         threshold += rule.confusion
-        trained_threshold += experiments.threshold_from_training(run)
+        trained_threshold += results.threshold_from_training(run)
         features.add(rule.feature)
         seconds += run.metrics["seconds"]
         won += run.metrics["test"]["f1"] > rule.confusion.f1
@@ -72,7 +72,7 @@ def dealt(name: str, base: PatchSpec, recipe: Recipe, width: int, deals: int) ->
 
 def train(spec: RunSpec) -> runs.Run:
     """Make a run on every core."""
-    return runs.make(spec, Execution(threads=os.cpu_count() or 1))
+    return runner.make(spec, Execution(threads=os.cpu_count() or 1))
 
 
 def counts_of(stored: Mapping[str, int]) -> Confusion:
@@ -128,7 +128,7 @@ def jinsha() -> Row:
     values, labels, valid = scenes.read_all(scene, BGR)
     rule = evaluation.best_threshold(values[None], np.where(valid, labels, 255)[None], BGR)
     network = counts_of(report["scores"])
-    trained_rule = experiments.threshold_baseline(run, "train")
+    trained_rule = results.threshold_baseline(run, "train")
     known = np.where(valid, labels, 255)[None]
     trained_threshold = evaluation.score_threshold(trained_rule, values[None], known, BGR)
     trained = {"deals": 1, "deals_won": int(network.f1 > rule.confusion.f1), "seconds": round(seconds, 1)}

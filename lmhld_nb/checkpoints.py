@@ -30,6 +30,7 @@ class State:
     seconds: float = 0.0
     precision: str = ""
     history: list[dict[str, float]] = field(default_factory=list)
+    milestones: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def save(

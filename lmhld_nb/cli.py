@@ -25,6 +25,9 @@ app.add_typer(data, name="data")
 
 ProfileName = Annotated[str, typer.Argument(help="smoke, mini, paper, or a YAML file of your own")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+Experiment = Annotated[
+    str | None, typer.Option(help="only this experiment of the paper (1, 2, 3), or its study of the recipe")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")]
 
 
@@ -80,24 +83,46 @@ def data_check(path: Annotated[Path, typer.Argument(help="a folder of patches, o
 @app.command()
 def plan(
     profile: ProfileName,
-    experiment: Annotated[int | None, typer.Option(help="only this experiment")] = None,
+    experiment: Experiment = None,
     csv: Annotated[bool, typer.Option("--csv", help="comma-separated, for other programs")] = False,
 ) -> None:
-    """List every run of a profile: id, experiment, model, data, done or missing, estimated cost."""
+    """List every run of a profile: id, experiments, model, data, done or missing, estimated cost."""
     from lmhld_nb import experiments, profiles
 
     loaded = profiles.load(profile)
-    planned = experiments.plan(loaded, experiments.dataset_of(loaded), experiment)
-    table = experiments.plan_table(planned)
+    planned = experiments.plan(loaded, experiments.dataset_of(loaded, not csv), experiment)
+    table = experiments.plan_table(planned, loaded.execution.device)
     if csv:
-        typer.echo(table.to_csv(index=False), nl=False)
+        typer.echo(table.to_csv(index=False, float_format="%.6g"), nl=False)
         return
     typer.echo(f"{loaded.name}: {loaded.description}")
-    typer.echo(table.to_string(index=False, na_rep="?", float_format=lambda value: f"{value:.0f}"))
+    for name, (title, _) in experiments.EXPERIMENTS.items():
+        count = sum(name in entry.experiments for entry in planned)
+        typer.echo(f"  {name:7} {title:22} {count:4} runs")
+    shown = table.drop(columns=["files", "failure"])
+    typer.echo(shown.to_string(index=False, na_rep="?", formatters={"seconds": _whole, "f1": _short}))
+    for row in table[table["failure"] != ""].itertuples():
+        typer.echo(f"failed: {row.run_id}: {row.failure}")
     counts = table["status"].value_counts()
-    typer.echo(f"{len(table)} runs: " + ", ".join(f"{count} {status}" for status, count in counts.items()))
-    if (counts.get("missing", 0) or counts.get("begun", 0)) and table["seconds"].isna().any():
-        typer.echo(f"no measured rate yet for some of them: costs marked ? ({runs_dir()} holds no like run)")
+    left = table[table["status"] != "done"]
+    told = f"{len(table)} runs: " + ", ".join(f"{count} {status}" for status, count in counts.items())
+    if len(left) and left["seconds"].notna().all():
+        told += f"; about {_duration(left['seconds'].sum())} of computing are left"
+    typer.echo(told)
+    if left["seconds"].isna().any():
+        typer.echo(f"? = no measured rate yet: {runs_dir()} holds no like run, or the patches are not cut")
+
+
+def _whole(seconds: float) -> str:
+    return "?" if seconds != seconds else f"{seconds:.0f}"
+
+
+def _short(score: float) -> str:
+    return "" if score != score else f"{score:.3f}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.0f} min"
 
 
 def _execution(profile: Profile, device: str, quiet: bool) -> Execution:
@@ -109,22 +134,28 @@ def _execution(profile: Profile, device: str, quiet: bool) -> Execution:
 @app.command()
 def run(
     profile: ProfileName,
-    experiment: Annotated[int | None, typer.Option(help="only this experiment")] = None,
+    experiment: Experiment = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="trainings side by side; default: one a core, or 1 on a GPU")
+        int | None, typer.Option(min=1, help="trainings side by side; default: one a core, or one a GPU")
     ] = None,
+    retries: Annotated[int, typer.Option(min=0, help="how often failed runs are tried again")] = 0,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Make the missing runs of a profile on this machine; finished ones are kept."""
-    from lmhld_nb import experiments, profiles, runs
+    """Make the missing runs of a profile on this machine; finished ones are kept, failed ones tried again."""
+    from lmhld_nb import experiments, profiles, runner, runs
 
     loaded = profiles.load(profile)
     planned = experiments.plan(loaded, experiments.dataset_of(loaded, not quiet), experiment)
-    specs = [entry.spec for entry in planned]
-    missing = sum(runs.find(spec) is None for spec in specs)
-    typer.echo(f"{loaded.name}: {len(specs)} runs, {missing} to make")
-    runs.ensure(specs, workers, _execution(loaded, device, quiet))
+    missing = sum(runs.status(entry.spec, entry.with_whole_area) != "done" for entry in planned)
+    typer.echo(f"{loaded.name}: {len(planned)} runs, {missing} to make")
+    runner.ensure(
+        [entry.spec for entry in planned],
+        workers,
+        _execution(loaded, device, quiet),
+        {entry.spec.run_id for entry in planned if entry.with_whole_area},
+        retries,
+    )
 
 
 @app.command()
@@ -135,13 +166,13 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Make one run of a profile (what a workflow calls)."""
-    from lmhld_nb import experiments, profiles, runs
+    from lmhld_nb import experiments, profiles, runner
 
     loaded = profiles.load(profile)
     planned = experiments.plan(loaded, experiments.dataset_of(loaded, not quiet))
     for entry in planned:
         if entry.spec.run_id == run_id:
-            made = runs.make(entry.spec, _execution(loaded, device, quiet))
+            made = runner.make(entry.spec, _execution(loaded, device, quiet), entry.with_whole_area)
             typer.echo(f"{run_id}: F1 {made.metrics['test']['f1']}")
             return
     raise UserError(f"run '{run_id}': not in profile '{loaded.name}'; `lmhld plan {profile}` lists its runs")

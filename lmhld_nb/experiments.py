@@ -1,8 +1,9 @@
-"""Experiments: the paper's experiments as lists of RunSpecs, and finished runs as its tables."""
+"""Experiments: the paper's experiments as lists of RunSpecs, and the plan of a profile."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,30 +11,32 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lmhld_nb import engine, evaluation, paper, patches, runs, scenes, sources
-from lmhld_nb.batches import normalised
-from lmhld_nb.config import UserError
-from lmhld_nb.evaluation import Confusion, Threshold
+from lmhld_nb import inventory, patches, runner, runs, scenes, sources
+from lmhld_nb.config import UserError, data_dir, write_json
+from lmhld_nb.hardware import choose_device, environment
 from lmhld_nb.patches import PatchSet, PatchSpec
-from lmhld_nb.profiles import Profile, patch_size
+from lmhld_nb.profiles import Profile, patch_size, recipe_of
 from lmhld_nb.runs import Run
 from lmhld_nb.sources import DataSet
-from lmhld_nb.specs import Recipe, RunSpec
-
-EXPERIMENTS = {2: "single"}
+from lmhld_nb.specs import RunSpec
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A run and the experiment that asks for it."""
+    """A run and the experiments that ask for it."""
 
-    experiment: int
     spec: RunSpec
+    experiments: tuple[str, ...]
 
     @property
     def areas(self) -> tuple[str, ...]:
         """Areas trained on."""
         return tuple(part.area for part in self.spec.data)
+
+    @property
+    def with_whole_area(self) -> bool:
+        """Whether it is scored on the whole area too: what experiment 1 compares."""
+        return "1" in self.experiments
 
 
 def areas(profile: Profile, dataset: DataSet) -> tuple[str, ...]:
@@ -42,8 +45,17 @@ def areas(profile: Profile, dataset: DataSet) -> tuple[str, ...]:
     Raises:
         UserError: the profile names an area the data set does not have.
     """
-    for key, named in (("areas", profile.areas), ("patches.sizes", profile.patches.sizes)):
-        for area in named:
+    study = [profile.recipe_study.area] if profile.recipe_study else []
+    named = {
+        "areas": profile.areas,
+        "patches.sizes": profile.patches.sizes,
+        "experiment_1.areas": profile.experiment_1.areas,
+        "experiment_1.candidates": profile.experiment_1.candidates,
+        "experiment_3.areas": profile.experiment_3.areas,
+        "recipe_study.area": study,
+    }
+    for key, values in named.items():
+        for area in values:
             if area not in dataset.areas:
                 raise UserError(
                     f"profile '{profile.name}': key '{key}': no area '{area}' in '{dataset.name}'; "
@@ -79,81 +91,214 @@ def patch_spec(profile: Profile, dataset: DataSet, area: str, size: int | None =
     )
 
 
-def recipe_of(profile: Profile, model: str) -> Recipe:
-    """Return the recipe of a model: the profile's, with the model's own micro-batch."""
-    return profile.recipe.model_copy(
-        update={"micro_batch": profile.micro_batch.get(model, profile.recipe.micro_batch)}
-    )
-
-
-def single(profile: Profile, dataset: DataSet) -> list[RunSpec]:
-    """Experiment 2, LMHLD_single: each model on each area alone, at the area's patch size (paper 3.2 (2))."""
+def specs_of(
+    profile: Profile,
+    data: tuple[PatchSpec, ...],
+    epochs: int | None = None,
+) -> list[RunSpec]:
+    """Return the training of each model of a profile, with each seed, on the same patches (of one size)."""
     return [
         RunSpec(
             model=model,
             width=profile.width.get(model),
             options=profile.options.get(model, {}),
-            data=(patch_spec(profile, dataset, area),),
-            recipe=recipe_of(profile, model),
+            data=data,
+            recipe=recipe_of(profile, model, data[0].size, epochs),
             seed=seed,
         )
-        for area in areas(profile, dataset)
         for model in profile.models
         for seed in profile.seeds
     ]
 
 
-def plan(profile: Profile, dataset: DataSet, experiment: int | None = None) -> list[Planned]:
-    """List the runs of a profile, of one experiment or of all.
+def patch_sizes(profile: Profile, dataset: DataSet) -> list[RunSpec]:
+    """Experiment 1: each model on each area, at each of the area's candidate sizes (paper 3.2 (1))."""
+    return [
+        spec
+        for area in compared_areas(profile, dataset)
+        for size in candidates(profile, dataset, area)
+        for spec in specs_of(profile, (patch_spec(profile, dataset, area, size),))
+    ]
+
+
+def single(profile: Profile, dataset: DataSet) -> list[RunSpec]:
+    """Experiment 2, LMHLD_single: each model on each area alone, at the area's patch size (paper 3.2 (2))."""
+    return [
+        spec
+        for area in areas(profile, dataset)
+        for spec in specs_of(profile, (patch_spec(profile, dataset, area),))
+    ]
+
+
+def mix(profile: Profile, dataset: DataSet) -> list[RunSpec]:
+    """Experiment 3, LMHLD_mix: each model on all areas together, cut to one size (paper 3.2 (3))."""
+    size = profile.experiment_3.size
+    data = tuple(patch_spec(profile, dataset, area, size) for area in mixed_areas(profile, dataset))
+    return specs_of(profile, data, profile.experiment_3.epochs) if data else []
+
+
+def recipe_study(profile: Profile, dataset: DataSet) -> list[RunSpec]:
+    """Return the study of section 3.3: one training a batch size, tested at each number of epochs on its way."""
+    study = profile.recipe_study
+    if study is None or study.area not in areas(profile, dataset):
+        return []
+    data = (patch_spec(profile, dataset, study.area),)
+    base = recipe_of(profile, study.model, data[0].size, max(study.epochs))
+    return [
+        RunSpec(
+            model=study.model,
+            width=profile.width.get(study.model),
+            options=profile.options.get(study.model, {}),
+            data=data,
+            recipe=base.model_copy(update={"batch_size": batch_size}),
+            seed=seed,
+            milestones=tuple(sorted(set(study.epochs) - {max(study.epochs)})),
+        )
+        for batch_size in study.batch_sizes
+        for seed in profile.seeds
+    ]
+
+
+EXPERIMENTS: dict[str, tuple[str, Callable[[Profile, DataSet], list[RunSpec]]]] = {
+    "1": ("patch size", patch_sizes),
+    "2": ("single", single),
+    "3": ("mix", mix),
+    "recipe": ("batch size and epochs", recipe_study),
+}
+"""Experiments by the name that `lmhld plan --experiment` takes: what they compare, and their runs."""
+
+
+def compared_areas(profile: Profile, dataset: DataSet) -> tuple[str, ...]:
+    """Return the areas of experiment 1."""
+    chosen = profile.experiment_1.areas
+    return tuple(area for area in areas(profile, dataset) if not chosen or area in chosen)
+
+
+def mixed_areas(profile: Profile, dataset: DataSet) -> tuple[str, ...]:
+    """Return the areas of experiment 3: those the profile names whose scenes a patch fits into."""
+    chosen = profile.experiment_3.areas
+    return tuple(
+        area
+        for area in areas(profile, dataset)
+        if (not chosen or area in chosen)
+        and measured(dataset, area).largest_side >= profile.experiment_3.size
+    )
+
+
+def candidates(profile: Profile, dataset: DataSet, area: str) -> tuple[int, ...]:
+    """Return the patch sizes compared in an area: its three candidates (`patches.candidate_sizes`).
+
+    Sizes that no scene of the area is large enough for are left out: LMHLD is published as patches, which can be cut
+    smaller but not larger.
+    """
+    rule, found = profile.experiment_1, measured(dataset, area)
+    sizes = rule.candidates.get(area) or patches.candidate_sizes(found.quartiles, rule.sizes)
+    return tuple(size for size in sizes if size <= found.largest_side)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a plan must know of an area's scenes: landslide-size quartiles (pixels) and the largest square's side."""
+
+    quartiles: tuple[float, float, float]
+    largest_side: int
+
+
+def measured(dataset: DataSet, area: str) -> Measured:
+    """Measure an area's scenes, once: the result is kept beside the data, under its fingerprint.
+
+    Raises:
+        UserError: a scene cannot be read, or the area has no landslide.
+    """
+    path = data_dir() / dataset.name / "measured" / f"{dataset.fingerprint}-{area}.json"
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return Measured(tuple(kept["quartiles"]), kept["largest_side"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not measured yet: only time is lost
+    members = dataset.scenes_of(area)
+    sides = []
+    for scene in members:
+        with scenes.open_image(scene) as image:
+            sides.append(min(image.shape))
+    found = Measured(inventory.quartiles(inventory.area_sizes(members)), max(sides))
+    try:
+        write_json(path, vars(found))
+    except UserError:  # a shared, read-only data folder is measured anew each time
+        return found
+    return found
+
+
+def plan(profile: Profile, dataset: DataSet, experiment: str | None = None) -> list[Planned]:
+    """List the runs of a profile, of one experiment or of all; each once, with all experiments that ask for it.
 
     Raises:
         UserError: there is no such experiment.
     """
     if experiment is not None and experiment not in EXPERIMENTS:
-        raise UserError(f"experiment {experiment}: unknown; choose from {', '.join(map(str, EXPERIMENTS))}")
-    return [Planned(2, spec) for spec in single(profile, dataset) if experiment in (None, 2)]
+        raise UserError(f"experiment {experiment}: unknown; choose from {', '.join(EXPERIMENTS)}")
+    wanted: dict[str, tuple[RunSpec, list[str]]] = {}
+    for name in map(str, profile.experiments):
+        for spec in EXPERIMENTS[name][1](profile, dataset):
+            wanted.setdefault(spec.run_id, (spec, []))[1].append(name)
+    return [
+        Planned(spec, tuple(asked))
+        for spec, asked in wanted.values()
+        if experiment is None or experiment in asked
+    ]
 
 
-def plan_table(planned: Sequence[Planned]) -> pd.DataFrame:
-    """Tabulate planned runs: run_id, experiment, model, width, areas, patch_size, epochs, status, seconds.
+def plan_table(planned: Sequence[Planned], device: str = "auto") -> pd.DataFrame:
+    """Tabulate planned runs.
 
-    ``seconds`` is what a finished run took, or an estimate from the median rate (seconds a training pixel) of finished
-    runs of the same model and width; NaN where there is none to go by.
+    Columns: run_id, experiments, model, width, areas, patch_size, epochs, batch_size, seed, status (`runs.status`),
+    seconds, f1 (of the test, where done), files (whose presence in the run's folder means that nothing is left to
+    make) and failure. ``seconds`` is what a finished run took, or an estimate from the median rate at which this kind
+    of device made runs of the same model and width; NaN where the store has none or the patches are not cut yet.
     """
+    rates = runs.rates()
+    rates = rates[rates["device"] == environment(torch.device(choose_device(device)))["device"]]
     rows: list[dict[str, Any]] = []
-    rates: dict[tuple[str, int | None], list[float]] = {}
     for entry in planned:
         spec = entry.spec
         run = runs.find(spec)
+        status = runs.status(spec, entry.with_whole_area)
         rows.append(
             {
                 "run_id": spec.run_id,
-                "experiment": entry.experiment,
+                "experiments": "+".join(entry.experiments),
                 "model": spec.model,
                 "width": str(spec.width or "published"),
                 "areas": "+".join(entry.areas),
                 "patch_size": "+".join(map(str, dict.fromkeys(part.size for part in spec.data))),
                 "epochs": spec.recipe.epochs,
-                "status": runs.status(spec),
-                "seconds": run.metrics["seconds"] if run else float("nan"),
+                "batch_size": spec.recipe.batch_size,
+                "seed": spec.seed,
+                "status": status,
+                "seconds": run.metrics["seconds"] if run else _estimate(spec, rates),
+                "f1": run.metrics["test"]["f1"] if run else np.nan,
+                "files": " ".join(runs.files(entry.with_whole_area)),
+                "failure": runs.failure(spec) if status == "failed" else "",
             }
         )
-        if run:
-            rates.setdefault((spec.model, spec.width), []).append(run.metrics["seconds"] / _pixels(spec))
-    for row, entry in zip(rows, planned, strict=True):
-        rate = rates.get((entry.spec.model, entry.spec.width))
-        if row["status"] != "done" and rate:
-            row["seconds"] = float(np.median(rate)) * _pixels(entry.spec)
     return pd.DataFrame(rows)
 
 
-def _pixels(spec: RunSpec) -> float:
-    """Return the pixels a training passes over; NaN while its patches are not cut."""
-    try:
-        counts = [len(patches.load(part).index) * part.size**2 for part in spec.data]
-    except UserError:
+def _estimate(spec: RunSpec, rates: pd.DataFrame) -> float:
+    """Return the seconds a training will take; NaN where there is nothing to go by."""
+    like = rates[(rates["model"] == spec.model) & (rates["width"] == str(spec.width or "published"))]
+    if like.empty:
         return float("nan")
-    return float(sum(counts) * spec.recipe.epochs)
+    # Measured at the nearest patch size: small patches are slower by the pixel.
+    size = max(part.size for part in spec.data)
+    nearest = min(like["patch_size"], key=lambda measured: abs(measured - size))
+    like = like[like["patch_size"] == nearest]
+    pixels_per_second = float(like["patches_per_second"].median()) * nearest**2
+    try:
+        seen = sum(len(part.where("train")) + len(part.where("val")) for part in map(patches.load, spec.data))
+    except UserError:  # not cut yet
+        return float("nan")
+    return seen * size**2 * spec.recipe.epochs / pixels_per_second
 
 
 def cut(
@@ -170,90 +315,21 @@ def dataset_of(profile: Profile, progress: bool = True) -> DataSet:
     return sources.load(profile.data)
 
 
-def table_2(parts: Sequence[PatchSet]) -> pd.DataFrame:
-    """Tabulate patch sizes, counts and landslide shares as paper Table 2 does, dropped windows beside them."""
-    rows = []
-    for part in parts:
-        shares = part.shares()
-        known = [share for share in shares.values() if share == share]
-        rows.append(
-            {
-                "area": part.spec.area,
-                "patch_size": part.spec.size,
-                "patches": len(part.index),
-                **shares,
-                "gap": max(known) - min(known),
-                "windows": part.windows,
-                **{f"dropped_{reason}": count for reason, count in part.dropped.items()},
-            }
-        )
-    return pd.DataFrame(rows).set_index("area")
+def area_scenes(profile: Profile, dataset: DataSet) -> dict[str, tuple[scenes.Scene, ...]]:
+    """Return the scenes of each area of a profile."""
+    return {area: dataset.scenes_of(area) for area in areas(profile, dataset)}
 
 
-def has_published_areas(dataset: str) -> bool:
-    """Say whether a data set's areas are the paper's: LMHLD itself and its twin, not others of the same place."""
-    return dataset == "lmhld" or sources.describe(dataset).synthetic
-
-
-def table_5(finished: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate Experiment 2 as paper Table 5 does, mean over seeds, with the published value beside ours.
-
-    Returns:
-        Rows (area, model): precision, f1, recall; published_precision, …; difference_precision, … (ours less published;
-        NaN for areas the paper does not have).
-    """
-    ours = pd.DataFrame(
-        [
-            {"area": run.spec.data[0].area, "model": run.spec.model, **_scores(run.metrics["test"])}
-            for run in finished
-        ]
-    )
-    ours = ours.groupby(["area", "model"], sort=False).mean()
-    published = paper.table(5)
-    if not all(has_published_areas(run.spec.data[0].dataset) for run in finished):
-        published = published.iloc[:0]  # another data set's "hokkaido" is not the paper's
-    published["area"] = published["study_area"].map(paper.area_key)
-    published["model"] = published["model"].map({name: key for key, name in paper.MODELS.items()})
-    both = ours.join(
-        published.set_index(["area", "model"])[["precision", "f1", "recall"]].add_prefix("published_")
-    )
-    for score in ("precision", "f1", "recall"):
-        both[f"difference_{score}"] = both[score] - both[f"published_{score}"]
-    return both
-
-
-def _scores(test: dict[str, float]) -> dict[str, float]:
-    # A score that is not defined (nothing predicted) is stored as null.
-    return {
-        name: float("nan") if test[name] is None else test[name] for name in ("precision", "f1", "recall")
-    }
-
-
-def threshold_baseline(run: Run, split: str = "test") -> Threshold:
-    """Return the best single threshold on the pixels a run is tested on (an upper bound of thresholding)."""
-    (part,) = runs.patch_sets(run.spec, progress=False)
-    numbers = part.where(split)
-    return evaluation.best_threshold(part.images[numbers], part.masks[numbers], part.spec.bands)
-
-
-def threshold_from_training(run: Run) -> Confusion:
-    """Score, on the test pixels of a run, the single threshold that is best on its training pixels.
-
-    What thresholding does with no more knowledge than the network has.
-    """
-    (part,) = runs.patch_sets(run.spec, progress=False)
-    rule = threshold_baseline(run, "train")
-    numbers = part.where("test")
-    return evaluation.score_threshold(rule, part.images[numbers], part.masks[numbers], part.spec.bands)
-
-
-def fetch(profile: Profile, specs: Sequence[RunSpec], on_missing: str) -> list[Run]:
+def fetch(
+    profile: Profile, specs: Sequence[RunSpec], on_missing: str, with_whole_area: bool = False
+) -> list[Run]:
     """Return the finished runs of ``specs`` for a chapter.
 
     Args:
         profile: whose settings make missing runs.
         specs: runs wanted.
         on_missing: ``train`` them, ``skip`` them (says how many), or ``error``.
+        with_whole_area: they must be scored on their whole area too.
 
     Raises:
         UserError: runs are missing under ``error``, none is there under ``skip``, or ``on_missing`` is another word.
@@ -261,8 +337,11 @@ def fetch(profile: Profile, specs: Sequence[RunSpec], on_missing: str) -> list[R
     if on_missing not in ("train", "skip", "error"):
         raise UserError(f"on_missing '{on_missing}': unknown; choose train, skip or error")
     if on_missing == "train":
-        return runs.ensure(specs, execution=profile.execution)
-    finished = [run for spec in specs if (run := runs.find(spec))]
+        scored = {spec.run_id for spec in specs} if with_whole_area else ()
+        return runner.ensure(specs, execution=profile.execution, with_whole_area=scored)
+    finished = [
+        run for spec in specs if (run := runs.find(spec)) and not (with_whole_area and run.whole_area is None)
+    ]
     missing = len(specs) - len(finished)
     if missing and (on_missing == "error" or not finished):
         raise UserError(
@@ -271,45 +350,3 @@ def fetch(profile: Profile, specs: Sequence[RunSpec], on_missing: str) -> list[R
     if missing:
         print(f"{missing} of {len(specs)} runs are missing and left out")
     return finished
-
-
-def examples(finished: Sequence[Run]) -> dict[str, tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]]:
-    """Predict one test patch an area with each model: the patch of middle landslide share (paper Fig 10).
-
-    Returns:
-        By area: image (bands, rows, cols) in stored units, truth (rows, cols) bool, and by model the prediction
-        (rows, cols) bool. The first seed of each model is shown.
-    """
-    shown: dict[str, tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]] = {}
-    for run in finished:
-        (part,) = runs.patch_sets(run.spec, progress=False)
-        area = part.spec.area
-        tests = part.index.iloc[part.where("test")].sort_values("share")
-        number = int(tests.index[len(tests) // 2])
-        if area not in shown:
-            shown[area] = (np.asarray(part.images[number]), np.asarray(part.masks[number]) == 1, {})
-        by_model = shown[area][2]
-        if run.spec.model not in by_model:
-            by_model[run.spec.model] = predict(run, part, number)
-    return shown
-
-
-def predict(run: Run, part: PatchSet, number: int) -> np.ndarray:
-    """Return where a run predicts landslide (probability over 0.5) in one patch of ``part``, (rows, cols) bool."""
-    scaled = normalised(part, np.array([number]), run.spec.recipe.normalise)
-    computed = run.spec.recipe.model_copy(update={"precision": run.metrics["precision"]})
-    with torch.inference_mode(), engine.autocast(scaled.device, computed):
-        return (run.model()(scaled)[0, 0] > 0).numpy()
-
-
-def scene_to_show(members: dict[str, tuple[scenes.Scene, ...]], area: str) -> scenes.Scene:
-    """Return the first scene of ``area``; of the first area (and say so) where the data set does not have it."""
-    if area not in members:
-        print(f"no area '{area}' here: showing {next(iter(members))}")
-        area = next(iter(members))
-    return members[area][0]
-
-
-def area_scenes(profile: Profile, dataset: DataSet) -> dict[str, tuple[scenes.Scene, ...]]:
-    """Return the scenes of each area of a profile."""
-    return {area: dataset.scenes_of(area) for area in areas(profile, dataset)}

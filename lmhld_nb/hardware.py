@@ -22,6 +22,7 @@ class Execution(Strict):
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: show a bar (or lines, see `progress`).
         threads: processor threads of one training on the CPU.
+        runs_per_gpu: trainings that may share a GPU; more than 1 where small patches do not fill one.
         checkpoint_every: epochs between checkpoints.
         resident: keep patches on the device; None where they fit.
         compile: let `torch.compile` fuse the network's operations.
@@ -33,6 +34,7 @@ class Execution(Strict):
     device: str = "auto"
     progress: bool = True
     threads: PositiveInt = 1
+    runs_per_gpu: PositiveInt = 1
     checkpoint_every: PositiveInt = 10
     resident: bool | None = None
     compile: bool = False

@@ -24,7 +24,7 @@ from torch import nn
 from tqdm import tqdm
 
 import lmhld_nb
-from lmhld_nb import rasters, runs, scenes
+from lmhld_nb import networks, rasters, scenes
 from lmhld_nb.config import UserError, cannot_write, write_json
 from lmhld_nb.evaluation import Confusion
 from lmhld_nb.hardware import choose_device
@@ -74,7 +74,7 @@ def map_scene(
     """
     if not 0 < threshold < 1 or not 0 <= overlap <= 0.9:
         raise UserError(f"threshold {threshold}, overlap {overlap}: must lie in (0, 1) and [0, 0.9]")
-    model, card = runs.load_model(weights)
+    model, card = networks.load(weights)
     place = torch.device(choose_device(device))
     model = model.to(place)
     bands = tuple(card["bands"])

@@ -20,7 +20,7 @@ from lmhld_nb.config import Strict, UserError, atomic_path, cannot_write, data_d
 from lmhld_nb.scenes import Scene
 
 SIZES = (32, 64, 128, 224, 256)
-CUT_VERSION = 1  # raised whenever the same spec would give other patches
+CUT_VERSION = 2  # raised whenever the same spec would give other patches
 
 
 class PatchSpec(Strict):
@@ -270,7 +270,7 @@ def _write_patches(spec: PatchSpec, area_scenes: list[Scene], folder: Path, prog
         "dropped": counts,
         "mean": mean,
         "std": std,
-        "scenes": {name: statistics[name] for name in index["scene"].unique()},
+        "scenes": statistics,
     }
     write_json(folder / "patchset.json", record)
 

@@ -206,7 +206,7 @@ def score_heatmap(table: pd.DataFrame, score: str, dataset_note: str) -> Figure:
     """Draw a score of Table 5 as areas × models, ours and published side by side.
 
     Args:
-        table: of `experiments.table_5`.
+        table: of `results.table_5`.
         score: precision, f1 or recall.
         dataset_note: of `note`.
     """

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from lmhld_nb import models, paper
+from lmhld_nb import models, paper, patches
 from lmhld_nb.config import ROOT, Strict, UserError, read_yaml
 from lmhld_nb.hardware import Execution
 from lmhld_nb.scenes import BANDS
@@ -40,6 +40,49 @@ class PatchRule(Strict, allow_inf_nan=False):
     seed: int = 0
 
 
+class PatchSizes(Strict):
+    """Experiment 1: which patch size suits an area (paper section 3.2 (1)).
+
+    Attributes:
+        areas: areas compared; empty for all.
+        sizes: what the three candidates of an area are chosen from.
+        candidates: sizes of single areas, instead of those that follow from its landslides.
+    """
+
+    areas: tuple[str, ...] = ()
+    sizes: Annotated[tuple[PatchSize, ...], Field(min_length=3)] = patches.SIZES
+    candidates: dict[str, Annotated[tuple[PatchSize, ...], Field(min_length=1)]] = {}
+
+
+class Mix(Strict):
+    """Experiment 3, LMHLD_mix: all areas cut to one size and trained on together (paper section 3.2 (3)).
+
+    Attributes:
+        areas: areas mixed; empty for all.
+        size: of every patch.
+        epochs: of these runs; None for the recipe's.
+    """
+
+    areas: tuple[str, ...] = ()
+    size: PatchSize = 128
+    epochs: PositiveInt | None = None
+
+
+class RecipeStudy(Strict):
+    """The study of batch size and epochs (paper section 3.3); the paper does not say on which area and network.
+
+    Attributes:
+        model, area: what is trained, and on which area.
+        batch_sizes: of SGD.
+        epochs: lengths of training; the longest is trained, the others are tested on the way.
+    """
+
+    model: str = "unet"
+    area: str
+    batch_sizes: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (8, 16, 32, 64)
+    epochs: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (50, 100, 200, 300)
+
+
 class Profile(Strict, allow_inf_nan=False):
     """A whole book's parameters.
 
@@ -51,7 +94,10 @@ class Profile(Strict, allow_inf_nan=False):
         models: architectures compared.
         width: first-level channels of single models; those not named are built as published.
         patches, recipe: see there.
+        batch_size_at: batch sizes at single patch sizes, before the recipe's: where few large patches have to do.
         seeds: one run each.
+        experiments: those that are made and have their chapters: 1, 2, 3, and the study of the ``recipe``.
+        experiment_1, experiment_3, recipe_study: see there; experiment 2 follows from the rest.
         options: of single models (`models.build`).
         micro_batch: of single models, where memory is short (`specs.Recipe`).
         execution: how runs are computed (`hardware.Execution`), no part of what names them. More than one of its
@@ -69,8 +115,13 @@ class Profile(Strict, allow_inf_nan=False):
     micro_batch: dict[str, PositiveInt] = {}
     patches: PatchRule = PatchRule()
     recipe: Recipe
+    batch_size_at: dict[PatchSize, PositiveInt] = {}
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
     execution: Execution = Execution()
+    experiments: tuple[Literal[1, 2, 3, "recipe"], ...] = (1, 2, 3, "recipe")
+    experiment_1: PatchSizes = PatchSizes()
+    experiment_3: Mix = Mix()
+    recipe_study: RecipeStudy | None = None
 
 
 def names() -> list[str]:
@@ -99,6 +150,11 @@ def load(profile: str) -> Profile:
                 raise UserError(
                     f"{path}: key '{key}': unknown model '{model}'; choose from {', '.join(models.NAMES)}"
                 )
+    if loaded.recipe_study and loaded.recipe_study.model not in models.NAMES:
+        raise UserError(
+            f"{path}: key 'recipe_study.model': unknown model '{loaded.recipe_study.model}'; choose from "
+            f"{', '.join(models.NAMES)}"
+        )
     for model, switched in loaded.options.items():
         for option in switched:
             if option not in models.options_of(model):
@@ -131,6 +187,16 @@ def narrowed(profile: Profile, models: Sequence[str] | str, areas: Sequence[str]
 def _names(given: Sequence[str] | str) -> tuple[str, ...]:
     parts = given.split(",") if isinstance(given, str) else given
     return tuple(part.strip() for part in parts if part.strip())
+
+
+def recipe_of(profile: Profile, model: str, size: int, epochs: int | None = None) -> Recipe:
+    """Return how ``model`` is trained on patches of ``size``: the profile's recipe with what it says of the two."""
+    changes = {
+        "batch_size": profile.batch_size_at.get(size, profile.recipe.batch_size),
+        "micro_batch": profile.micro_batch.get(model, profile.recipe.micro_batch),
+        "epochs": epochs or profile.recipe.epochs,
+    }
+    return profile.recipe.model_copy(update=changes)
 
 
 def patch_size(profile: Profile, area: str) -> int:

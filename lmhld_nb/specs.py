@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from lmhld_nb.config import Strict
 from lmhld_nb.patches import PatchSpec
 
-ENGINE_VERSION = 2  # raised whenever the same spec would give other weights
+ENGINE_VERSION = 3  # raised whenever the same spec would give other weights
 
 
 class Recipe(Strict, allow_inf_nan=False):
@@ -55,6 +55,8 @@ class RunSpec(Strict):
         data: the patches of one or more areas, trained on together.
         recipe: how it is trained.
         seed: of initial weights, order of patches and augmentation.
+        milestones: epochs after which the test patches are scored as well. No learning rate depends on how many
+            epochs are to come, so a shorter training is the beginning of a longer one, and its score is had on the way.
     """
 
     model: str
@@ -63,6 +65,7 @@ class RunSpec(Strict):
     data: tuple[PatchSpec, ...]
     recipe: Recipe
     seed: int = 0
+    milestones: tuple[PositiveInt, ...] = ()
 
     @property
     def run_id(self) -> str:

@@ -19,15 +19,20 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lmhld_nb import engine, models, progress
+from lmhld_nb import engine, models, networks, progress
 from lmhld_nb.batches import Batches, augment, load_split
-from lmhld_nb.checkpoints import State, restore, stop_on_signals, write_tensors
+from lmhld_nb.checkpoints import State, restore, stop_on_signals
 from lmhld_nb.checkpoints import save as save_checkpoint
 from lmhld_nb.config import Interrupted, UserError, atomic_path, write_json
 from lmhld_nb.evaluation import Confusion
 from lmhld_nb.hardware import Execution, choose_device, environment, precision
 from lmhld_nb.patches import PatchSet
 from lmhld_nb.specs import Recipe, RunSpec
+
+
+def total_of(counts: dict[str, Confusion]) -> Confusion:
+    """Return the counts of all areas together."""
+    return sum(counts.values(), Confusion(0, 0, 0, 0))
 
 
 @torch.no_grad()
@@ -109,6 +114,12 @@ def train(
         kept = {"best": best, "good": good}
         save_checkpoint(folder / "checkpoint.safetensors", model, optimiser, kept, state)
 
+    def test() -> tuple[dict[str, Confusion], float]:
+        if recipe.keep == "best":
+            model.load_state_dict(best)
+        tests = load_split(patch_sets, "test", place, recipe.normalise, execution.resident)
+        return score(model, tests, recipe)
+
     label = f"{spec.model} {'+'.join(dict.fromkeys(part.area for part in spec.data))}"
     shown = progress.bar(recipe.epochs, label, "epoch", execution.progress, state.epoch)
     if recipe.micro_batch and recipe.micro_batch < recipe.batch_size:
@@ -139,15 +150,19 @@ def train(
             state.history.append(row)
             state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
             _write_history(folder / "history.csv", state.history)
+            if state.epoch in spec.milestones:
+                now = copy_of(model)
+                counts, _ = test()
+                state.milestones[str(state.epoch)] = {
+                    "best_epoch": state.best_epoch if recipe.keep == "best" else state.epoch,
+                    **total_of(counts).as_dict(),
+                }
+                model.load_state_dict(now)
             if state.epoch % execution.checkpoint_every == 0 and state.epoch < recipe.epochs:
                 save()
             shown.set_postfix_str(f"loss {row['train_loss']:.3f}, val F1 {row['val_f1']:.3f}", refresh=False)
             shown.update()
-        if recipe.keep == "best":
-            model.load_state_dict(best)
-        tests = load_split(patch_sets, "test", place, recipe.normalise, execution.resident)
-        tested = score(model, tests, recipe)
-        return _finish(spec, patch_sets, model, folder, state, used, tested)
+        return _finish(spec, patch_sets, model, folder, state, used, test())
 
 
 def _train_epoch(
@@ -188,7 +203,7 @@ def _validate(
 ) -> dict[str, float]:
     """Return the epoch's row of history.csv."""
     counts, loss = score(model, validation, recipe)
-    total = sum(counts.values(), Confusion(0, 0, 0, 0))
+    total = total_of(counts)
     return {
         "epoch": state.epoch + 1,
         "lr": recipe.lr * recipe.gamma**state.epoch,
@@ -218,29 +233,13 @@ def _diverged(
     row: dict[str, float],
 ) -> UserError:
     """Keep the weights of the last good epoch and say what happened."""
-    write_tensors(folder / "last_good.safetensors", good, {"card": json.dumps(_card(spec, patch_sets))})
+    networks.save(folder / "last_good.safetensors", good, spec, patch_sets)
     kind = "train_loss" if not np.isfinite(row["train_loss"]) else "val_loss"
     last = f"of epoch {row['epoch'] - 1}" if row["epoch"] > 1 else "it began with"
     return UserError(
         f"{folder}: {kind} {row[kind]} in epoch {row['epoch']}; lower `lr` in the profile "
         f"(last_good.safetensors holds the weights {last})"
     )
-
-
-def _card(spec: RunSpec, patch_sets: Sequence[PatchSet]) -> dict[str, object]:
-    """Return what `mapping` must know of a network to use it."""
-    return {
-        "run_id": spec.run_id,
-        "model": spec.model,
-        "width": spec.width,
-        "options": spec.options,
-        "bands": list(spec.bands),
-        "normalise": spec.recipe.normalise,
-        "areas": {
-            part.area: {"patch_size": part.size, "mean": list(patches.mean), "std": list(patches.std)}
-            for part, patches in zip(spec.data, patch_sets, strict=True)
-        },
-    }
 
 
 def _finish(
@@ -253,15 +252,15 @@ def _finish(
     tested: tuple[dict[str, Confusion], float],
 ) -> dict[str, object]:
     counts, loss = tested
-    total = sum(counts.values(), Confusion(0, 0, 0, 0))
-    card = {**_card(spec, patch_sets), "test": total.as_dict()}
-    write_tensors(folder / "weights.safetensors", model.state_dict(), {"card": json.dumps(card)})
+    total = total_of(counts)
+    networks.save(folder / "weights.safetensors", model.state_dict(), spec, patch_sets, test=total.as_dict())
     patches = sum(len(part.where("train")) + len(part.where("val")) for part in patch_sets)
     metrics: dict[str, object] = {
         "run_id": spec.run_id,
         "test": total.as_dict(),
         "test_loss": loss,
         "areas": {area: confusion.as_dict() for area, confusion in counts.items()},
+        "milestones": state.milestones,
         "val_f1": state.best_f1 if spec.recipe.keep == "best" else state.history[-1]["val_f1"],
         "best_epoch": state.best_epoch if spec.recipe.keep == "best" else spec.recipe.epochs,
         "parameters": models.parameter_count(model),

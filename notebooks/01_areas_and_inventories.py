@@ -113,7 +113,7 @@ for area, values in sizes.items():
 # Look for places that meet one of these conditions and are not outlined.
 
 # %%
-scene = experiments.scene_to_show(area_scenes, feature_area)
+scene = results.scene_to_show(area_scenes, feature_area)
 style.save(plots.annotation_features(scene, note), "fig02_features", loaded.name)
 
 # %% [markdown]

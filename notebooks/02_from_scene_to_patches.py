@@ -94,7 +94,7 @@ print(
 parts = [
     experiments.cut(loaded, dataset, area, progress=False) for area in area_scenes
 ]
-scene = experiments.scene_to_show(area_scenes, show_area)
+scene = results.scene_to_show(area_scenes, show_area)
 shown = next(part for part in parts if part.spec.area == scene.area)
 style.save(
     plots.windows_on_scene(scene, shown, note),
@@ -109,13 +109,13 @@ style.save(
 # difference between splits in the share of landslide pixels. The paper promises at most 1 %.
 
 # %%
-table2 = experiments.table_2(parts)
+table2 = results.table_2(parts)
 published = paper.table(2)
 published.index = [
     paper.area_key(name) if name != "Comparison dataset" else name
     for name in published["study_area"]
 ]
-if not experiments.has_published_areas(dataset.name):
+if not results.has_published_areas(dataset.name):
     published = published.iloc[:0]
 style.save_table(
     table2.join(published[["patches"]].add_prefix("published_")),

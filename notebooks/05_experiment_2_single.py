@@ -84,7 +84,7 @@ print(
 # the comparison only says that both are scores of the same kind; no agreement is to be expected.
 
 # %%
-table5 = style.save_table(experiments.table_5(finished), "table5", loaded.name)
+table5 = style.save_table(results.table_5(finished), "table5", loaded.name)
 table5.round(4)
 
 # %%
@@ -98,9 +98,7 @@ style.save(plots.score_heatmap(table5, "f1", note), "table5_f1", loaded.name)
 # this bar has learned colour and nothing else.
 
 # %%
-rules = {
-    run.spec.data[0].area: experiments.threshold_baseline(run) for run in finished
-}
+rules = {run.spec.data[0].area: results.threshold_baseline(run) for run in finished}
 f1 = table5["f1"].groupby("area", sort=False).max().to_dict()
 baseline = pd.DataFrame(
     {
@@ -132,7 +130,7 @@ print(
 # orange a false alarm, blue a miss. Look for where the orange lies: on what is bare and bright without having slid.
 
 # %%
-examples = experiments.examples(finished)
+examples = results.examples(finished)
 style.save(
     plots.predictions(examples, loaded.patches.bands, note),
     "fig10_predictions",

@@ -22,7 +22,7 @@ from conftest import QUIET, TINY
 from made import blobs, image_of, write_tif
 from typer.testing import CliRunner
 
-from lmhld_nb import cli, config, experiments, profiles, runs, sources
+from lmhld_nb import cli, config, experiments, profiles, runner, sources
 from lmhld_nb.specs import RunSpec
 
 Call = Callable[..., tuple[int, str, str]]
@@ -88,7 +88,7 @@ def test_the_design_s_commands_are_there() -> None:
         ("plan {unprepared}", "run `lmhld data get hokkaido`"),
         ("plan {area}", "no area 'atlantis' in 'twin-smoke'; it has rio,"),
         ("plan {sizes}", "key 'patches.sizes': no area 'atlantis' in 'twin-smoke'; it has rio,"),
-        ("plan {tiny} --experiment 99", "experiment 99: unknown; choose from 2"),
+        ("plan {tiny} --experiment 99", "experiment 99: unknown; choose from 1, 2, 3, recipe"),
         ("run {tiny} --workers 0", "'--workers'"),
         ("run {tiny} --device abacus", "device 'abacus': unknown; choose auto, cpu or cuda"),
         ("train {tiny} 0123456789abcdef", "run '0123456789abcdef': not in profile 'tiny'; `lmhld plan"),
@@ -173,10 +173,13 @@ def test_a_mistake_of_ours_keeps_its_traceback(call: Call, monkeypatch: pytest.M
 def test_plan_train_and_run(call: Call, tiny: Path) -> None:
     code, out, _ = call("plan", tiny)
     assert code == 0 and "2 runs: 2 missing" in out and "no measured rate yet" in out
-    columns = ["run_id", "experiment", "model", "width", "areas", "patch_size", "epochs", "status", "seconds"]
-    assert out.splitlines()[1].split() == columns
+    columns = [
+        *("run_id", "experiments", "model", "width", "areas", "patch_size", "epochs", "batch_size", "seed"),
+        *("status", "seconds", "f1"),
+    ]
+    assert columns in [line.split() for line in out.splitlines()]
     table = pd.read_csv(pd.io.common.StringIO(call("plan", tiny, "--csv")[1]))
-    assert list(table.columns) == columns and list(table["areas"]) == ["emilia_romagna", "gorkha"]
+    assert list(table.columns) == [*columns, "files", "failure"] and list(table["areas"]) == ["emilia_romagna", "gorkha"]
     code, out, _ = call("train", tiny, table["run_id"][0], "-q")
     assert code == 0 and out.startswith(f"{table['run_id'][0]}: F1 ")
     out = call("plan", tiny)[1]
@@ -191,7 +194,7 @@ def test_plan_train_and_run(call: Call, tiny: Path) -> None:
 def test_map_prints_areas_and_scores(call: Call, tiny: Path, tmp_path: Path) -> None:
     profile = profiles.load(str(tiny))
     (spec, _) = experiments.single(profile, sources.load("twin-smoke"))
-    runs.make(spec, execution=QUIET)
+    runner.make(spec, execution=QUIET)
     mask = blobs(70, 80, 5)
     scene = write_tif(tmp_path / "a.tif", image_of(mask))
     truth = write_tif(tmp_path / "truth.tif", mask.astype(np.uint8))
@@ -275,7 +278,7 @@ def uninterrupted(
         patch.setenv("LMHLD_DATA", str(twin_data))
         patch.setenv("LMHLD_RUNS", str(folder))
         specs = experiments.single(profiles.load(str(profile)), sources.load("twin-smoke"))
-        runs.ensure(specs, workers=1, execution=QUIET)
+        runner.ensure(specs, workers=1, execution=QUIET)
     return profile, specs, folder
 
 
@@ -314,7 +317,7 @@ def test_an_interrupted_run_ends_as_one_that_was_not(
         time.sleep(0.05)
     assert not alive
     monkeypatch.setenv("LMHLD_RUNS", str(store))
-    runs.ensure(specs, workers=1, execution=QUIET)
+    runner.ensure(specs, workers=1, execution=QUIET)
     for (test, one), (other, two) in zip(results(whole, ids), results(store, ids), strict=True):
         assert test == other
         assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from conftest import QUIET
 
-from lmhld_nb import experiments, models, paper, profiles, runs, sources
+from lmhld_nb import experiments, models, paper, profiles, results, runner, runs, sources
 from lmhld_nb.config import UserError
 from lmhld_nb.hardware import Execution
 from lmhld_nb.profiles import Profile
@@ -52,28 +52,30 @@ def test_every_entry_of_the_catalogue_loads(name: str) -> None:
 
 
 def test_plans_are_stable(profile: Profile, dataset: DataSet) -> None:
-    planned = experiments.plan(profile, dataset)
+    planned = experiments.plan(profile, dataset, "2")
     assert [entry.spec.run_id for entry in planned] == [
-        entry.spec.run_id for entry in experiments.plan(profile, dataset, 2)
+        entry.spec.run_id for entry in experiments.plan(profile, dataset, "2")
     ]
     assert [entry.areas for entry in planned] == [("emilia_romagna",), ("gorkha",)]
     renamed = profile.model_copy(
         update={"name": "other", "description": "", "execution": Execution(threads=2, checkpoint_every=1)}
     )
-    assert [entry.spec.run_id for entry in experiments.plan(renamed, dataset)] == [
+    assert [entry.spec.run_id for entry in experiments.plan(renamed, dataset, "2")] == [
         entry.spec.run_id for entry in planned
     ]
     turned = profile.model_copy(update={"areas": profile.areas[::-1]})
-    assert [entry.spec for entry in experiments.plan(turned, dataset)] == [entry.spec for entry in planned]
-    seeds = experiments.plan(profile.model_copy(update={"seeds": (0, 1)}), dataset)
+    assert [entry.spec for entry in experiments.plan(turned, dataset, "2")] == [
+        entry.spec for entry in planned
+    ]
+    seeds = experiments.plan(profile.model_copy(update={"seeds": (0, 1)}), dataset, "2")
     assert len({entry.spec.run_id for entry in seeds}) == 4
     assert {entry.spec.run_id for entry in planned} < {entry.spec.run_id for entry in seeds}
     assert changed(profile, min_share=0.2).patches != profile.patches
-    assert not {entry.spec.run_id for entry in experiments.plan(changed(profile, min_share=0.2), dataset)} & {
-        entry.spec.run_id for entry in planned
-    }
+    assert not {
+        entry.spec.run_id for entry in experiments.plan(changed(profile, min_share=0.2), dataset, "2")
+    } & {entry.spec.run_id for entry in planned}
     with pytest.raises(UserError, match="experiment 9: unknown"):
-        experiments.plan(profile, dataset, 9)
+        experiments.plan(profile, dataset, "9")
 
 
 def test_areas_follow_the_data_set_and_unknown_ones_are_told(profile: Profile, dataset: DataSet) -> None:
@@ -121,7 +123,7 @@ def test_missing_runs_are_skipped_trained_or_an_error(
     for on_missing in ("skip", "error"):
         with pytest.raises(UserError, match="2 of 2 runs are missing; make them with `lmhld run tiny`"):
             experiments.fetch(profile, specs, on_missing)
-    runs.make(specs[1], execution=QUIET)
+    runner.make(specs[1], execution=QUIET)
     capsys.readouterr()
     assert [run.spec for run in experiments.fetch(profile, specs, "skip")] == [specs[1]]
     assert capsys.readouterr().out == "1 of 2 runs are missing and left out\n"
@@ -130,14 +132,18 @@ def test_missing_runs_are_skipped_trained_or_an_error(
     assert [run.spec for run in experiments.fetch(profile, specs, "train")] == specs
     with pytest.raises(UserError, match="on_missing 'wait': unknown; choose train, skip or error"):
         experiments.fetch(profile, specs, "wait")
-    plan = experiments.plan_table(experiments.plan(profile, dataset))
+    plan = experiments.plan_table(experiments.plan(profile, dataset, "2"))
     assert list(plan["status"]) == ["done", "done"]
+    with pytest.raises(UserError, match="2 of 2 runs are missing"):
+        experiments.fetch(profile, specs, "skip", with_whole_area=True)
+    scored = experiments.fetch(profile, specs, "train", with_whole_area=True)
+    assert all(run.whole_area for run in scored)
 
 
 def test_table_5_stands_beside_the_published_one(profile: Profile, dataset: DataSet) -> None:
     twice = profile.model_copy(update={"seeds": (0, 1)})
-    finished = runs.ensure(experiments.single(twice, dataset), workers=1, execution=QUIET)
-    table = experiments.table_5(finished)
+    finished = runner.ensure(experiments.single(twice, dataset), workers=1, execution=QUIET)
+    table = results.table_5(finished)
     assert list(table.index) == [("emilia_romagna", "unet"), ("gorkha", "unet")]
     rows = paper.table(5)
     for area, title in (("emilia_romagna", "Emilia-Romagna"), ("gorkha", "Gorkha")):
@@ -157,10 +163,10 @@ def test_table_5_stands_beside_the_published_one(profile: Profile, dataset: Data
 
 
 def test_an_area_the_paper_does_not_have_stands_alone(profile: Profile, dataset: DataSet) -> None:
-    run = runs.make(experiments.single(profile, dataset)[0], execution=QUIET)
+    run = runner.make(experiments.single(profile, dataset)[0], execution=QUIET)
     part = run.spec.data[0].model_copy(update={"area": "atlantis"})
     elsewhere = runs.Run(run.spec.model_copy(update={"data": (part,)}), run.folder, run.metrics)
-    table = experiments.table_5([elsewhere])
+    table = results.table_5([elsewhere])
     assert list(table.index) == [("atlantis", "unet")] and pd.isna(table["published_f1"].iloc[0])
 
 
@@ -168,18 +174,20 @@ def test_estimates_come_from_finished_runs_alike(profile: Profile, dataset: Data
     first, second = experiments.single(profile, dataset)
     for spec in (first, second):
         runs.patch_sets(spec, progress=False)
-    made = runs.make(first, execution=QUIET)
-    table = experiments.plan_table(experiments.plan(profile, dataset)).set_index("run_id")
+    made = runner.make(first, execution=QUIET)
+    table = experiments.plan_table(experiments.plan(profile, dataset, "2")).set_index("run_id")
     assert table.loc[first.run_id, "seconds"] == made.metrics["seconds"]
-    counts = [len(runs.patch_sets(spec)[0].index) for spec in (first, second)]
-    assert table.loc[second.run_id, "seconds"] == pytest.approx(
-        made.metrics["seconds"] * counts[1] / counts[0]
-    )
+    seen = [
+        sum(len(part.where(split)) for part in runs.patch_sets(spec) for split in ("train", "val"))
+        for spec in (first, second)
+    ]
+    expected = made.metrics["seconds"] * seen[1] / seen[0]
+    assert table.loc[second.run_id, "seconds"] == pytest.approx(expected, rel=0.01)
 
 
 def test_table_2_counts_patches_and_shares(profile: Profile, dataset: DataSet) -> None:
     parts = [experiments.cut(profile, dataset, area, progress=False) for area in profile.areas]
-    table = experiments.table_2(parts)
+    table = results.table_2(parts)
     for part, (area, row) in zip(parts, table.iterrows(), strict=True):
         assert area == part.spec.area and row["patches"] == len(part.index)
         assert (
@@ -191,8 +199,8 @@ def test_table_2_counts_patches_and_shares(profile: Profile, dataset: DataSet) -
 
 
 def test_examples_and_the_threshold_belong_to_the_test_patches(profile: Profile, dataset: DataSet) -> None:
-    finished = runs.ensure(experiments.single(profile, dataset), workers=1, execution=QUIET)
-    examples = experiments.examples(finished)
+    finished = runner.ensure(experiments.single(profile, dataset), workers=1, execution=QUIET)
+    examples = results.examples(finished)
     assert list(examples) == ["emilia_romagna", "gorkha"]
     for run in finished:
         (part,) = runs.patch_sets(run.spec)
@@ -202,7 +210,7 @@ def test_examples_and_the_threshold_belong_to_the_test_patches(profile: Profile,
             (part.images[number] == image).all() and (part.masks[number] == truth).all() for number in tests
         )
         assert predicted["unet"].shape == truth.shape and predicted["unet"].dtype == bool
-        rule = experiments.threshold_baseline(run)
+        rule = results.threshold_baseline(run)
         assert sum(vars(rule.confusion).values()) == len(tests) * part.spec.size**2
-        counted = sum(int(experiments.predict(run, part, number).sum()) for number in tests)
+        counted = sum(int(results.predict(run, part, number).sum()) for number in tests)
         assert counted == run.metrics["test"]["tp"] + run.metrics["test"]["fp"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from lmhld_nb import patches, profiles, training, twin
+from lmhld_nb import patches, training, twin
 from lmhld_nb.evaluation import best_threshold
 from lmhld_nb.hardware import Execution
 from lmhld_nb.patches import PatchSpec
-from lmhld_nb.specs import RunSpec
+from lmhld_nb.specs import Recipe, RunSpec
 
 
 @pytest.mark.slow
@@ -19,8 +19,8 @@ def test_network_clears_every_threshold_by_a_tenth(area, tmp_path, monkeypatch):
     made = twin.make(tmp_path / "twin", source, workers=1, progress=False)
     spec = PatchSpec(dataset="made", fingerprint="0" * 16, area=area, size=twin.AREAS[area].patch)
     part = patches.cut(spec, made, progress=False)
-    mini = profiles.load("mini")
-    run = RunSpec(model="unet", width=mini.width["unet"], data=(spec,), recipe=mini.recipe)
+    recipe = Recipe(batch_size=2, epochs=20, lr=0.05, gamma=0.9, momentum=0.9, precision="fp32")
+    run = RunSpec(model="unet", width=8, data=(spec,), recipe=recipe)
     metrics = training.train(run, [part], tmp_path / "run", Execution(device="cpu", progress=False))
     tests = part.where("test")
     rule = best_threshold(part.images[tests], part.masks[tests], spec.bands)

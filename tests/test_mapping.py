@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import blobs, image_of, scene, write_tif
 
-from lmhld_nb import mapping, models
+from lmhld_nb import mapping, models, networks
 from lmhld_nb.config import UserError
 from lmhld_nb.evaluation import Confusion
 from lmhld_nb.inventory import landslide_sizes
@@ -121,7 +121,7 @@ def test_bands_of_rows_give_what_the_whole_scene_gives_at_once(
     image = image_of(blobs(rows, cols, 3))
     made = Scene("a", "made", write_tif(folder / "a.tif", image), BANDS)
     draw(made, weights, folder / "out", overlap=overlap)
-    model = mapping.runs.load_model(weights)[0]
+    model = networks.load(weights)[0]
     flat = image.reshape(4, -1).astype(np.float64)
     scaled = (image - flat.mean(axis=1)[:, None, None]) / flat.std(axis=1)[:, None, None]
     tall, wide = max(rows, 32), max(cols, 32)

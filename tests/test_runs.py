@@ -21,7 +21,7 @@ import torch
 from conftest import QUIET
 from made import blobs, scene
 
-from lmhld_nb import experiments, models, patches, processes, profiles, runs, sources
+from lmhld_nb import experiments, models, networks, patches, processes, profiles, runner, runs, sources
 from lmhld_nb.config import Interrupted, UserError, runs_dir
 from lmhld_nb.patches import PatchSpec
 from lmhld_nb.specs import RunSpec
@@ -37,13 +37,13 @@ def specs(tiny: Path) -> list[RunSpec]:
 def trainings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Ids of the runs trained in this process, as they are."""
     seen: list[str] = []
-    original = runs.train
+    original = runner.train
 
     def counted(spec: RunSpec, *rest: object, **options: object) -> object:
         seen.append(spec.run_id)
         return original(spec, *rest, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(runs, "train", counted)
+    monkeypatch.setattr(runner, "train", counted)
     return seen
 
 
@@ -67,10 +67,10 @@ def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
 
 def test_the_same_spec_is_made_once(specs: list[RunSpec], trainings: list[str]) -> None:
     assert [runs.status(spec) for spec in specs] == ["missing", "missing"]
-    first = runs.ensure([specs[0], *specs, specs[1]], workers=1, execution=QUIET)
+    first = runner.ensure([specs[0], *specs, specs[1]], workers=1, execution=QUIET)
     assert trainings == [spec.run_id for spec in specs]
     assert [run.spec.run_id for run in first] == [specs[n].run_id for n in (0, 0, 1, 1)]
-    again = runs.ensure(specs, execution=QUIET)
+    again = runner.ensure(specs, execution=QUIET)
     assert len(trainings) == 2
     assert again[0].metrics == first[0].metrics and runs.status(specs[0]) == "done"
     assert len(again[0].history) == 3
@@ -79,13 +79,13 @@ def test_the_same_spec_is_made_once(specs: list[RunSpec], trainings: list[str]) 
 def test_a_run_copied_from_elsewhere_is_adopted(
     specs: list[RunSpec], trainings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = runs.make(specs[0], execution=QUIET)
+    made = runner.make(specs[0], execution=QUIET)
     store = tmp_path / "cluster"
     shutil.copytree(made.folder, store / specs[0].run_id)
     shutil.rmtree(runs_dir())
     assert runs.find(specs[0]) is None
     monkeypatch.setenv("LMHLD_RUNS", str(store))
-    found = runs.make(specs[0], execution=QUIET)
+    found = runner.make(specs[0], execution=QUIET)
     assert found.metrics == made.metrics and len(trainings) == 1
     assert found.model()(torch.zeros(1, 4, 32, 32)).shape == (1, 1, 32, 32)
 
@@ -111,7 +111,7 @@ def test_a_damaged_run_is_set_aside_and_remade(
     content: bytes | None,
 ) -> None:
     spec = specs[0].model_copy(update={"recipe": specs[0].recipe.model_copy(update={"epochs": 1})})
-    made = runs.make(spec, execution=QUIET)
+    made = runner.make(spec, execution=QUIET)
     before = weights(spec.run_id)
     target = made.folder / file
     target.unlink() if content is None else target.write_bytes(content)
@@ -119,12 +119,12 @@ def test_a_damaged_run_is_set_aside_and_remade(
     said = capsys.readouterr().out
     assert said.count("\n") == 1 and str(made.folder) in said and "set aside as" in said
     assert (runs_dir() / "set-aside" / f"{spec.run_id}.0").is_dir()
-    runs.make(spec, execution=QUIET)
+    runner.make(spec, execution=QUIET)
     assert len(trainings) == 2 and same(before, weights(spec.run_id))
 
 
 def test_setting_aside_what_another_process_has_set_aside_is_no_error(specs: list[RunSpec]) -> None:
-    made = runs.make(specs[0], execution=QUIET)
+    made = runner.make(specs[0], execution=QUIET)
     shutil.rmtree(made.folder)
     runs._set_aside(made.folder, ValueError("damaged"))
     assert list((runs_dir() / "set-aside").iterdir()) == []
@@ -137,7 +137,7 @@ def test_failing_runs_are_reported_and_the_others_are_the_same_whoever_makes_the
     for workers in (1, 2):
         monkeypatch.setenv("LMHLD_RUNS", str(tmp_path / str(workers)))
         fails(specs, workers)
-        results.append([(runs.make(spec).metrics["test"], weights(spec.run_id)) for spec in specs])
+        results.append([(runner.make(spec).metrics["test"], weights(spec.run_id)) for spec in specs])
     for (test, one), (other, two) in zip(*results, strict=True):
         assert test == other and same(one, two)
 
@@ -145,13 +145,14 @@ def test_failing_runs_are_reported_and_the_others_are_the_same_whoever_makes_the
 def fails(specs: list[RunSpec], workers: int) -> None:
     bad, uncut = impossible(specs[0]), uncuttable(specs[0])
     with pytest.raises(UserError, match="2 of 4 runs failed") as caught:
-        runs.ensure([uncut, bad, *specs], workers=workers, execution=QUIET)
+        runner.ensure([uncut, bad, *specs], workers=workers, execution=QUIET)
     assert f"{bad.run_id} (unet emilia_romagna)" in str(caught.value) and "lower `lr`" in str(caught.value)
     assert f"{uncut.run_id} (unet emilia_romagna)" in str(caught.value) and "no 32 px patch left" in str(
         caught.value
     )
     assert [runs.status(spec) for spec in specs] == ["done", "done"]
-    assert runs.status(bad) == "missing"
+    assert (runs.status(bad), runs.status(uncut)) == ("failed", "failed")
+    assert "lower `lr`" in runs.failure(bad) and "no 32 px patch left" in runs.failure(uncut)
 
 
 def test_a_run_that_is_told_to_stop_stops_the_others_too(
@@ -163,15 +164,15 @@ def test_a_run_that_is_told_to_stop_stops_the_others_too(
         begun.append(spec.run_id)
         raise Interrupted("stopped in epoch 1")
 
-    monkeypatch.setattr(runs, "train", stopped)
+    monkeypatch.setattr(runner, "train", stopped)
     with pytest.raises(Interrupted):
-        runs.ensure(specs, workers=1, execution=QUIET)
+        runner.ensure(specs, workers=1, execution=QUIET)
     assert begun == [specs[0].run_id]
 
 
 def child(script: str, *arguments: str) -> subprocess.Popen[str]:
     """Start a Python process that runs ``script`` with a spec's JSON in ``spec``."""
-    start = "import json, os, signal, sys\nfrom lmhld_nb import runs\nfrom lmhld_nb.specs import RunSpec\n"
+    start = "import json, os, signal, sys\nfrom lmhld_nb import runner\nfrom lmhld_nb.specs import RunSpec\n"
     start += "from conftest import QUIET\n"
     start += "spec = RunSpec.model_validate_json(sys.argv[1])\n"
     return subprocess.Popen(
@@ -199,15 +200,15 @@ def test_failed_runs_leave_no_network_in_memory(
     recipe = specs[0].recipe.model_copy(update={"lr": 1e30})
     bad = [specs[0].model_copy(update={"recipe": recipe, "seed": seed}) for seed in range(3)]
     with pytest.raises(UserError, match="3 of 3 runs failed"):
-        runs.ensure(bad, workers=1, execution=QUIET)
+        runner.ensure(bad, workers=1, execution=QUIET)
     assert alive == [0, 0, 0]
 
 
 def test_two_processes_train_once(specs: list[RunSpec]) -> None:
     script = """
-        real = runs.train
-        runs.train = lambda *a, **k: (print("trained"), real(*a, **k))[1]
-        print(runs.make(spec, execution=QUIET).metrics["test"]["f1"])
+        real = runner.train
+        runner.train = lambda *a, **k: (print("trained"), real(*a, **k))[1]
+        print(runner.make(spec, execution=QUIET).metrics["test"]["f1"])
     """
     both = [child(script, specs[0].model_dump_json()) for _ in range(2)]
     said = [process.communicate(timeout=60) for process in both]
@@ -222,7 +223,7 @@ def test_a_killed_worker_gives_a_clear_error(specs: list[RunSpec], monkeypatch: 
         runs.patch_sets(spec, progress=False)
     monkeypatch.setattr(processes, "_worker_starts", _kill_yourself)
     with pytest.raises(UserError, match=r"its process was killed .*use fewer `--workers`"):
-        runs.ensure(specs, workers=2, execution=QUIET)
+        runner.ensure(specs, workers=2, execution=QUIET)
 
 
 def _kill_yourself(*_: object) -> None:
@@ -235,7 +236,7 @@ def test_a_store_that_cannot_be_written_is_told(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LMHLD_RUNS", str(tmp_path / "file"))
     with pytest.raises(UserError, match=r"file: cannot be written \(file exists\)"):
-        runs.make(specs[0], execution=QUIET)
+        runner.make(specs[0], execution=QUIET)
 
 
 def test_a_full_disk_is_told(specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,30 +247,31 @@ def test_a_full_disk_is_told(specs: list[RunSpec], monkeypatch: pytest.MonkeyPat
     with pytest.raises(
         UserError, match=r"weights\.safetensors: cannot be written \(.*No space left on device"
     ):
-        runs.make(specs[0], execution=QUIET)
-    assert runs.status(specs[0]) == "missing"
+        runner.make(specs[0], execution=QUIET)
+    assert runs.status(specs[0]) == "failed"
+    assert "No space left on device" in runs.failure(specs[0])
 
 
 def test_a_run_planned_on_other_data_is_refused(specs: list[RunSpec]) -> None:
     part = specs[0].data[0].model_copy(update={"fingerprint": "0" * 16})
     with pytest.raises(UserError, match="plan again with `lmhld plan`"):
-        runs.make(specs[0].model_copy(update={"data": (part,)}), execution=QUIET)
+        runner.make(specs[0].model_copy(update={"data": (part,)}), execution=QUIET)
 
 
 def test_what_is_no_network_is_told(specs: list[RunSpec], tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     with pytest.raises(UserError, match="no such file"):
-        runs.load_model(path)
+        networks.load(path)
     for content in (b"", b"\x08\0\0\0\0\0\0\0{}      ", b"PK\x03\x04"):
         path.write_bytes(content)
         with pytest.raises(UserError, match=r"w\.safetensors: not a network of this book"):
-            runs.load_model(path)
+            networks.load(path)
     with pytest.raises(UserError, match="not a network of this book"):
-        runs.load_model(tmp_path)
+        networks.load(tmp_path)
     for card in ("[]", "{}", json.dumps({"model": "unet", "bands": ["red"], "width": 2})):
         safetensors.torch.save_file({"x": torch.zeros(1)}, path, metadata={"card": card})
         with pytest.raises(UserError, match="not a network of this book") as caught:
-            runs.load_model(path)
+            networks.load(path)
         assert "\n" not in str(caught.value)
 
 

@@ -12,7 +12,7 @@ import torch
 from made import blobs, scene
 
 from lmhld_nb import batches as batches_module
-from lmhld_nb import checkpoints, engine, hardware, models, patches, runs, training
+from lmhld_nb import checkpoints, engine, hardware, models, networks, patches, training
 from lmhld_nb.batches import load_split, normalised
 from lmhld_nb.config import UserError
 from lmhld_nb.hardware import Execution
@@ -158,7 +158,7 @@ def test_the_weights_before_a_divergence_are_kept(part, tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "training_loss", broken)
     with pytest.raises(UserError, match=r"loss nan in epoch 3; .* holds the weights of epoch 2"):
         train(spec, part, tmp_path / "run")
-    model, card = runs.load_model(tmp_path / "run" / "last_good.safetensors")
+    model, card = networks.load(tmp_path / "run" / "last_good.safetensors")
     assert same(model.state_dict(), weights(tmp_path / "two"))
     assert card["run_id"] == spec.run_id
     assert len(pd.read_csv(tmp_path / "run" / "history.csv")) == 2
@@ -339,7 +339,7 @@ def test_every_network_trains_and_comes_back(part, tmp_path, name):
     options = {"classification_guided": True} if name == "unet_3p" else {}
     spec = run_spec(part, model=name, recipe=recipe, options=options)
     metrics = train(spec, part, tmp_path / "run")
-    model, card = runs.load_model(tmp_path / "run" / "weights.safetensors")
+    model, card = networks.load(tmp_path / "run" / "weights.safetensors")
     assert card["options"] == options
     counts, _ = training.score(model, load_split([part], "test", torch.device("cpu")), recipe)
     assert vars(counts["made"]) == {name: metrics["test"][name] for name in ("tp", "fp", "fn", "tn")}

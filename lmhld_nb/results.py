@@ -1,0 +1,293 @@
+"""Results: finished runs as the paper's tables, beside the published ones, and as predictions to look at.
+
+Every table has a column ``run_ids``: the runs its row is computed from (several where there are several seeds).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from lmhld_nb import engine, evaluation, paper, runs, scenes, sources
+from lmhld_nb.batches import normalised
+from lmhld_nb.evaluation import Confusion, Threshold
+from lmhld_nb.patches import PatchSet
+from lmhld_nb.runs import Run
+
+SCORES = ("precision", "f1", "recall")
+TIE = 0.0005  # of a mean F1: what four printed digits cannot tell apart
+
+
+def has_published_areas(dataset: str) -> bool:
+    """Say whether a data set's areas are the paper's: LMHLD itself and its twin, not others of the same place."""
+    return dataset == "lmhld" or sources.describe(dataset).synthetic
+
+
+def table_2(parts: Sequence[PatchSet]) -> pd.DataFrame:
+    """Tabulate patch sizes, counts and landslide shares as paper Table 2 does, dropped windows beside them."""
+    rows = []
+    for part in parts:
+        shares = part.shares()
+        known = [share for share in shares.values() if share == share]
+        rows.append(
+            {
+                "area": part.spec.area,
+                "patch_size": part.spec.size,
+                "patches": len(part.index),
+                **shares,
+                "gap": max(known) - min(known),
+                "windows": part.windows,
+                **{f"dropped_{reason}": count for reason, count in part.dropped.items()},
+            }
+        )
+    return pd.DataFrame(rows).set_index("area")
+
+
+def table_4(finished: Sequence[Run]) -> pd.DataFrame:
+    """Tabulate Experiment 1 as paper Table 4 does: scores over the whole area, mean over seeds.
+
+    Returns:
+        Rows (area, model, patch_size): precision, f1, recall; outside_precision, … without the training patches;
+        published_…; difference_… (ours less published; NaN where nothing is published); run_ids.
+    """
+    rows = []
+    for run in finished:
+        counts = run.whole_area
+        assert counts is not None, f"{run.folder}: not scored on its whole area"
+        (part,) = run.spec.data
+        outside = {f"outside_{name}": getattr(counts["outside_training"], name) for name in SCORES}
+        key = {"area": part.area, "model": run.spec.model, "patch_size": part.size}
+        rows.append({**key, **_scores(counts["all"].as_dict()), **outside, "run_ids": run.spec.run_id})
+    published = paper.table(4).assign(area="wenchuan")
+    return _beside(rows, ["area", "model", "patch_size"], published, finished)
+
+
+def patch_size_choice(table: pd.DataFrame) -> pd.DataFrame:
+    """Choose each area's patch size from Table 4: the one with the highest mean F1 over the models.
+
+    Means that differ by less than 0.0005 count as equal; then the size decides at which more models are at their
+    best, then the smaller one.
+
+    Args:
+        table: of `table_4`.
+
+    Returns:
+        Rows (area, patch_size): mean_f1, models_best (models at their best there, equal ones counted at each), winners
+        (their names), tied (mean as high as the highest), chosen; and where they are published published_mean_f1,
+        published_chosen.
+    """
+    chosen = _choice(table["f1"])
+    if table["published_f1"].notna().any():
+        published = _choice(table["published_f1"].dropna())
+        chosen = chosen.join(published[["mean_f1", "chosen"]].add_prefix("published_"))
+    return chosen
+
+
+def _choice(f1: pd.Series) -> pd.DataFrame:
+    rows = []
+    for area, by_size in f1.groupby("area", sort=False):
+        cells: pd.DataFrame = by_size.droplevel("area").unstack("patch_size")
+        means = cells.mean()
+        best = cells.eq(cells.max(axis=1), axis=0)
+        tied = means >= means.max() - TIE
+        wins = best.sum()
+        winner = min(means.index[tied], key=lambda size: (-wins[size], size))
+        for size in means.index:
+            names = [str(paper.MODELS[model]) for model in best.index[best[size]]]
+            rows.append(
+                {
+                    "area": area,
+                    "patch_size": size,
+                    "mean_f1": means[size],
+                    "models_best": int(wins[size]),
+                    "winners": ", ".join(names),
+                    "tied": bool(tied[size] and tied.sum() > 1),
+                    "chosen": size == winner,
+                }
+            )
+    return pd.DataFrame(rows).set_index(["area", "patch_size"])
+
+
+def table_5(finished: Sequence[Run]) -> pd.DataFrame:
+    """Tabulate Experiment 2 as paper Table 5 does, mean over seeds.
+
+    Returns:
+        Rows (area, model): precision, f1, recall; published_…; difference_… (ours less published; NaN for areas the
+        paper does not have); run_ids.
+    """
+    rows = [
+        {
+            "area": run.spec.data[0].area,
+            "model": run.spec.model,
+            **_scores(run.metrics["test"]),
+            "run_ids": run.spec.run_id,
+        }
+        for run in finished
+    ]
+    published = paper.table(5)
+    published["area"] = published["study_area"].map(paper.area_key)
+    return _beside(rows, ["area", "model"], published, finished)
+
+
+def table_6(finished: Sequence[Run]) -> pd.DataFrame:
+    """Tabulate Experiment 3 as paper Table 6 does: one model on the test patches of all areas, mean over seeds.
+
+    Returns:
+        Rows by model: precision, f1, recall; published_…; difference_…; run_ids.
+    """
+    rows = [
+        {"model": run.spec.model, **_scores(run.metrics["test"]), "run_ids": run.spec.run_id}
+        for run in finished
+    ]
+    return _beside(rows, ["model"], paper.table(6), finished)
+
+
+def table_6_by_area(finished: Sequence[Run], alone: Sequence[Run] = ()) -> pd.DataFrame:
+    """Tabulate Experiment 3 area by area, beside networks that were trained on that area alone.
+
+    Args:
+        finished: runs of experiment 3.
+        alone: runs of experiment 2; those with other patches than experiment 3 has of that area are left out, so that
+            both columns are scores on the same test patches.
+
+    Returns:
+        Rows (area, model): precision, f1, recall on the area's test patches; alone_f1, gain (f1 less alone_f1; NaN
+        without such a run); run_ids.
+    """
+    rows: list[dict[str, Any]] = [
+        {
+            "area": area,
+            "model": run.spec.model,
+            **_scores(test),
+            "run_ids": run.spec.run_id,
+        }
+        for run in finished
+        for area, test in run.metrics["areas"].items()
+    ]
+    table = _mean(rows, ["area", "model"])
+    mixed = {part for run in finished for part in run.spec.data}
+    comparable = [
+        {"area": part.area, "model": run.spec.model, "f1": _scores(run.metrics["test"])["f1"]}
+        for run in alone
+        for part in run.spec.data
+        if part in mixed
+    ]
+    alone_f1 = (
+        pd.DataFrame(comparable, columns=["area", "model", "f1"]).groupby(["area", "model"])["f1"].mean()
+    )
+    table["alone_f1"] = alone_f1.reindex(table.index)
+    table["gain"] = table["f1"] - table["alone_f1"]
+    return table
+
+
+def recipe_table(finished: Sequence[Run]) -> pd.DataFrame:
+    """Tabulate the study of section 3.3: scores by batch size and epochs, mean over seeds.
+
+    Returns:
+        Rows (batch_size, epochs): precision, f1, recall on the test patches, best_epoch (the one tested), steps (of
+        SGD in all), run_ids.
+    """
+    rows: list[dict[str, Any]] = []
+    for run in finished:
+        recipe = run.spec.recipe
+        last = {"best_epoch": run.metrics["best_epoch"], **run.metrics["test"]}
+        for epochs, test in {**run.metrics["milestones"], str(recipe.epochs): last}.items():
+            steps = -(-run.metrics["training_patches"] // recipe.batch_size) * int(epochs)
+            rows.append(
+                {
+                    "batch_size": recipe.batch_size,
+                    "epochs": int(epochs),
+                    **_scores(test),
+                    "best_epoch": test["best_epoch"],
+                    "steps": steps,
+                    "run_ids": run.spec.run_id,
+                }
+            )
+    return _mean(rows, ["batch_size", "epochs"])
+
+
+def _scores(test: Mapping[str, float | None]) -> dict[str, float]:
+    # A score that is not defined (nothing predicted) is stored as null.
+    return {name: float("nan") if (value := test[name]) is None else value for name in SCORES}
+
+
+def _mean(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.DataFrame:
+    """Return the mean over seeds of all columns, and the ids of the runs."""
+    groups = pd.DataFrame(rows).groupby(keys, sort=False)
+    return groups.mean(numeric_only=True).join(groups["run_ids"].agg("+".join))
+
+
+def _beside(
+    rows: Sequence[Mapping[str, Any]], keys: list[str], published: pd.DataFrame, finished: Sequence[Run]
+) -> pd.DataFrame:
+    """Return our mean scores with the published ones and the differences."""
+    ours = _mean(rows, keys)
+    if not all(has_published_areas(part.dataset) for run in finished for part in run.spec.data):
+        published = published.iloc[:0]  # another data set's "hokkaido" is not the paper's
+    published = published.assign(
+        model=published["model"].map({name: key for key, name in paper.MODELS.items()})
+    )
+    ids = ours.pop("run_ids")
+    both = ours.join(published.set_index(keys)[list(SCORES)].add_prefix("published_"))
+    for score in SCORES:
+        both[f"difference_{score}"] = both[score] - both[f"published_{score}"]
+    return both.join(ids)
+
+
+def threshold_baseline(run: Run, split: str = "test") -> Threshold:
+    """Return the best single threshold on the pixels a run is tested on (an upper bound of thresholding)."""
+    (part,) = runs.patch_sets(run.spec, progress=False)
+    numbers = part.where(split)
+    return evaluation.best_threshold(part.images[numbers], part.masks[numbers], part.spec.bands)
+
+
+def threshold_from_training(run: Run) -> Confusion:
+    """Score, on the test pixels of a run, the single threshold that is best on its training pixels.
+
+    What thresholding does with no more knowledge than the network has.
+    """
+    (part,) = runs.patch_sets(run.spec, progress=False)
+    rule = threshold_baseline(run, "train")
+    numbers = part.where("test")
+    return evaluation.score_threshold(rule, part.images[numbers], part.masks[numbers], part.spec.bands)
+
+
+def examples(finished: Sequence[Run]) -> dict[str, tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]]:
+    """Predict one test patch an area with each model: the patch of middle landslide share (paper Figs 10 and 11).
+
+    Returns:
+        By area: image (bands, rows, cols) in stored units, truth (rows, cols) bool, and by model the prediction
+        (rows, cols) bool. The first seed of each model is shown.
+    """
+    shown: dict[str, tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]] = {}
+    for run in finished:
+        for part in runs.patch_sets(run.spec, progress=False):
+            area = part.spec.area
+            tests = part.index.iloc[part.where("test")].sort_values("share")
+            number = int(tests.index[len(tests) // 2])
+            if area not in shown:
+                shown[area] = (np.asarray(part.images[number]), np.asarray(part.masks[number]) == 1, {})
+            by_model = shown[area][2]
+            if run.spec.model not in by_model:
+                by_model[run.spec.model] = predict(run, part, number)
+    return shown
+
+
+def predict(run: Run, part: PatchSet, number: int) -> np.ndarray:
+    """Return where a run predicts landslide (probability over 0.5) in one patch of ``part``, (rows, cols) bool."""
+    scaled = normalised(part, np.array([number]), run.spec.recipe.normalise)
+    computed = run.spec.recipe.model_copy(update={"precision": run.metrics["precision"]})
+    with torch.inference_mode(), engine.autocast(scaled.device, computed):
+        return (run.model()(scaled)[0, 0] > 0).numpy()
+
+
+def scene_to_show(members: dict[str, tuple[scenes.Scene, ...]], area: str) -> scenes.Scene:
+    """Return the first scene of ``area``; of the first area (and say so) where the data set does not have it."""
+    if area not in members:
+        print(f"no area '{area}' here: showing {next(iter(members))}")
+        area = next(iter(members))
+    return members[area][0]

@@ -1,0 +1,251 @@
+"""The runner: makes the missing runs of the store on this machine, several at once, each of them once."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from lmhld_nb import gpus, patches, runs, sources, whole_area
+from lmhld_nb.config import Interrupted, UserError, cannot_write, runs_dir, write_json
+from lmhld_nb.hardware import Execution, choose_device, cores
+from lmhld_nb.processes import side_by_side
+from lmhld_nb.progress import bar as progress_bar
+from lmhld_nb.runs import Run
+from lmhld_nb.specs import RunSpec
+from lmhld_nb.training import train
+
+
+class Busy(Exception):
+    """Another process is making the run."""
+
+
+def make(
+    spec: RunSpec, execution: Execution | None = None, with_whole_area: bool = False, wait: bool = True
+) -> Run:
+    """Return the run of ``spec``, training it where it is not finished.
+
+    A lock file makes sure that of several processes one trains while the others wait and then find it done. On a
+    machine with GPUs another one makes sure that no more runs share a GPU than ``execution`` allows.
+
+    Args:
+        spec: the run.
+        execution: how it is computed.
+        with_whole_area: score it on its whole area too.
+        wait: for another process that is making it.
+
+    Raises:
+        UserError: the store cannot be written, or as `training.train`; the run's folder then says why it failed.
+        Interrupted: as `training.train`.
+        Busy: another process is making it, and ``wait`` is False.
+    """
+    execution = execution or Execution()
+    folder = runs_dir() / spec.run_id
+    with _locked(spec, wait):
+        if runs.status(spec, with_whole_area) != "done":
+            with _failure_told(folder), gpus.slot(execution) as chosen:
+                if choose_device(chosen.device) == "cpu":
+                    torch.set_num_threads(chosen.threads)
+                if runs.find(spec) is None:
+                    train(spec, runs.patch_sets(spec, chosen.progress), folder, chosen)
+                if with_whole_area and (run := runs.find(spec)):
+                    _score_whole_area(run, chosen)
+    finished = runs.find(spec)
+    if finished is None:
+        raise UserError(f"{folder}: was changed while it was made; run the command again")
+    return finished
+
+
+def _score_whole_area(run: Run, execution: Execution) -> None:
+    (part,) = runs.patch_sets(run.spec, execution.progress)
+    place = torch.device(choose_device(execution.device))
+    model = run.model().to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    recipe = run.spec.recipe.model_copy(update={"precision": run.metrics["precision"]})
+    members = sources.load(part.spec.dataset).scenes_of(part.spec.area)
+    counts = whole_area.score(model, part, members, recipe, place, execution.progress)
+    whole_area.write(run.folder, run.spec.run_id, counts)
+
+
+@contextmanager
+def _failure_told(folder: Path) -> Iterator[None]:
+    """Keep the reason of a failure in the run's folder until the run succeeds."""
+    try:
+        yield
+    except (Interrupted, Busy):
+        raise
+    except Exception as error:
+        told = str(error) if isinstance(error, UserError) else repr(error)
+        try:
+            write_json(folder / runs.FAILURE, {"error": " ".join(told.split())})
+        except UserError:  # a disk that is full cannot say so
+            raise error from None
+        raise
+    (folder / runs.FAILURE).unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(spec: RunSpec, wait: bool = True) -> Iterator[None]:
+    try:
+        runs_dir().mkdir(parents=True, exist_ok=True)
+        held = FileLock(runs_dir() / f".{spec.run_id}.lock").acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        raise Busy(spec.run_id) from None
+    except OSError as error:
+        raise cannot_write(runs_dir(), error) from error
+    with held:
+        yield
+
+
+def ensure(
+    specs: Iterable[RunSpec],
+    workers: int | None = None,
+    execution: Execution | None = None,
+    with_whole_area: Collection[str] = (),
+    retries: int = 0,
+) -> list[Run]:
+    """Make what is missing of ``specs`` and return all runs in their order.
+
+    Args:
+        specs: runs wanted; equal ones are made once.
+        workers: trainings side by side; None for one a processor core, or on GPUs for as many as they have room for.
+        execution: how each is computed.
+        with_whole_area: ids of the runs that are scored on their whole area too.
+        retries: how often those that fail are tried again.
+
+    Raises:
+        UserError: some runs failed; the others are finished first and the message names each failure.
+    """
+    execution = execution or Execution()
+    wanted = list(specs)
+    missing = {
+        spec.run_id: spec for spec in wanted if runs.status(spec, spec.run_id in with_whole_area) != "done"
+    }
+    if workers is None:
+        on_cpu = choose_device(execution.device) == "cpu"
+        workers = max(1, cores() // execution.threads) if on_cpu else gpus.room(execution)
+    todo, failures = list(missing.values()), {}
+    for _ in range(retries + 1):
+        failures = _attempt(todo, workers, execution, with_whole_area)
+        todo = [missing[run_id] for run_id in failures]
+        if not failures:
+            break
+    if failures:
+        told = [
+            f"{run_id} ({missing[run_id].model} {missing[run_id].data[0].area}): "
+            f"{error if isinstance(error, UserError) else repr(error)}"
+            for run_id, error in failures.items()
+        ]
+        raise UserError(f"{len(told)} of {len(missing)} runs failed: " + "; ".join(told)) from next(
+            iter(failures.values())
+        )
+    return [run for spec in wanted if (run := runs.find(spec))]
+
+
+def _attempt(
+    specs: Sequence[RunSpec], workers: int, execution: Execution, with_whole_area: Collection[str]
+) -> dict[str, Exception]:
+    """Make runs; return what those that failed say."""
+    failures: dict[str, Exception] = {}
+    ready = []
+    for spec in specs:
+        # Patches are cut before any training: workers would only wait for each other.
+        with _kept(failures, spec), _failure_told(runs_dir() / spec.run_id):
+            runs.patch_sets(spec, execution.progress)
+            ready.append(spec)
+    # Long runs first, so that no worker is left alone with one at the end.
+    ready.sort(key=_cost, reverse=True)
+    # What another runner has begun is left to it as long as there is something else to do.
+    for wait in (False, True):
+        if workers == 1 or len(ready) <= 1:
+            busy = []
+            for spec in ready:
+                with _kept(failures, spec):
+                    try:
+                        make(spec, execution, spec.run_id in with_whole_area, wait)
+                    except Busy:
+                        busy.append(spec)
+        else:
+            busy = _make_side_by_side(ready, workers, execution, with_whole_area, wait, failures)
+        ready = busy
+    return failures
+
+
+def _cost(spec: RunSpec) -> float:
+    return float(sum(len(patches.load(part).index) * part.size**2 for part in spec.data) * spec.recipe.epochs)
+
+
+@contextmanager
+def _kept(failures: dict[str, Exception], spec: RunSpec) -> Iterator[None]:
+    try:
+        yield
+    except Interrupted:
+        raise
+    except Exception as error:  # whatever it is, it must not cost the other runs; it is told at the end
+        failures[spec.run_id] = error
+        # Its traceback would keep the network and its patches in memory for the rest of the runs.
+        link: BaseException | None = error
+        while link is not None:
+            traceback.clear_frames(link.__traceback__)
+            link = link.__cause__ or link.__context__
+
+
+def _make_side_by_side(
+    specs: Sequence[RunSpec],
+    workers: int,
+    execution: Execution,
+    with_whole_area: Collection[str],
+    wait: bool,
+    failures: dict[str, Exception],
+) -> list[RunSpec]:
+    """Make runs in processes of their own, add failures, and return the runs that others are making."""
+    busy = []
+    work = partial(
+        _work,
+        execution=execution.model_copy(update={"progress": False}),
+        with_whole_area=frozenset(with_whole_area),
+        wait=wait,
+    )
+    left = list(specs)
+    with progress_bar(len(specs), "train", "run", execution.progress) as bar:
+        while left:
+            try:
+                for spec, future in side_by_side(work, tuple(left), workers):
+                    error = future.exception()
+                    if isinstance(error, BrokenProcessPool):
+                        raise error
+                    left.remove(spec)
+                    if isinstance(error, Busy):
+                        busy.append(spec)
+                    elif isinstance(error, Exception):
+                        failures[spec.run_id] = error
+                    bar.set_postfix_str(f"{spec.model} {spec.data[0].area}", refresh=False)
+                    bar.update()
+            except BrokenProcessPool as error:
+                if workers == 1:
+                    raise UserError(
+                        f"run {left[0].run_id}: its process was killed (out of memory?); use fewer `--workers`, or a "
+                        "`micro_batch` in the profile, and repeat the command: finished runs are kept"
+                    ) from error
+                workers //= 2
+                tqdm.write(
+                    f"a training's process was killed (out of memory?); going on with {workers} at a time",
+                    file=sys.stderr,
+                )
+    return busy
+
+
+def _work(spec: RunSpec, execution: Execution, with_whole_area: frozenset[str], wait: bool) -> None:
+    """Make a run in a worker. Asked to stop, it leaves at once: the pool may have handed it the next run already."""
+    try:
+        make(spec, execution, spec.run_id in with_whole_area, wait)
+    except Interrupted as error:
+        os._exit(128 + error.by)
