@@ -23,19 +23,30 @@ from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 from traitlets.config import Config
 
+from lmhld_nb import experiments, profiles
 from lmhld_nb.config import ROOT, UserError, atomic_path, workdir
 from lmhld_nb.hardware import cores
 
+EXPERIMENT_OF = {"04": "1", "05": "2", "06": "3", "09": "recipe"}
+"""Chapters on one experiment each; a profile that leaves it out has no such chapter."""
 
-def chapters(only: str | None = None) -> list[Path]:
-    """Return the chapters' sources in order, or the one whose number (``05``) is given.
+
+def chapters(only: str | None = None, profile: str | None = None) -> list[Path]:
+    """Return the chapters' sources in order, those of a profile, or the one whose number (``05``) is given.
 
     Raises:
         UserError: there is no such chapter.
     """
     found = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
     if only is None:
-        return found
+        loaded = profiles.load(profile) if profile else None
+        return [
+            path
+            for path in found
+            if loaded is None
+            or (asked := EXPERIMENT_OF.get(path.stem[:2])) is None
+            or experiments.is_made(loaded, asked)
+        ]
     picked = [path for path in found if path.stem[:2] == only.zfill(2)]
     if not picked:
         raise UserError(
@@ -123,7 +134,7 @@ def make(
     Raises:
         UserError: a chapter failed; the others are there.
     """
-    sources = chapters(only)
+    sources = chapters(only, profile)
     folder = workdir() / "build" / Path(profile).stem
     targets = [folder / f"{source.stem}.ipynb" for source in sources]
     if profile.endswith((".yaml", ".yml")):  # chapters run in another folder
@@ -195,14 +206,16 @@ def site(profile: str) -> Path:
         UserError: the chapters are not executed yet, or Sphinx warned.
     """
     executed = workdir() / "build" / Path(profile).stem
-    missing = [path.stem for path in chapters() if not (executed / f"{path.stem}.ipynb").is_file()]
+    missing = [
+        path.stem for path in chapters(profile=profile) if not (executed / f"{path.stem}.ipynb").is_file()
+    ]
     if missing:
         raise UserError(f"{executed}: chapter {missing[0]} is not executed; run `lmhld book {profile}` first")
     source, target = workdir() / "build" / "site-source", workdir() / "build" / "site"
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(ROOT / "book", source)
     shutil.copy(workdir() / "figures" / Path(profile).stem / "overview.png", source / "overview.png")
-    for path in chapters():
+    for path in chapters(profile=profile):
         (source / "chapters").mkdir(exist_ok=True)
         shutil.copy(executed / f"{path.stem}.ipynb", source / "chapters")
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "html", str(source), str(target)]
@@ -216,7 +229,7 @@ def references(profile: str, folder: Path) -> None:
     """Replace the notebooks in ``folder`` by a profile's executed chapters, with the outputs of checked cells alone."""
     for old in folder.glob("*.ipynb"):
         old.unlink()
-    for source in chapters():
+    for source in chapters(profile=profile):
         notebook = nbformat.read(workdir() / "build" / profile / f"{source.stem}.ipynb", as_version=4)
         for cell in notebook.cells:
             if cell.cell_type == "code" and "nbval-check-output" not in cell.metadata.get("tags", []):

@@ -168,6 +168,11 @@ EXPERIMENTS: dict[str, tuple[str, Callable[[Profile, DataSet], list[RunSpec]]]] 
 """Experiments by the name that `lmhld plan --experiment` takes: what they compare, and their runs."""
 
 
+def is_made(profile: Profile, name: str) -> bool:
+    """Say whether a profile makes an experiment."""
+    return name in map(str, profile.experiments) and (name != "recipe" or profile.recipe_study is not None)
+
+
 def compared_areas(profile: Profile, dataset: DataSet) -> tuple[str, ...]:
     """Return the areas of experiment 1."""
     chosen = profile.experiment_1.areas

@@ -1,4 +1,4 @@
-"""Figures: every function returns a matplotlib Figure; one style, one order and one colour for each area and model."""
+"""Figures of scenes, inventories and patches; every function returns a matplotlib Figure."""
 
 from __future__ import annotations
 
@@ -7,19 +7,15 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from lmhld_nb import inventory, paper, scenes
-from lmhld_nb.evaluation import Confusion, Threshold
 from lmhld_nb.patches import PatchSet, classify_windows
 from lmhld_nb.rasters import Window
-from lmhld_nb.runs import Run
 from lmhld_nb.scenes import Scene
-from lmhld_nb.style import FALSE_ALARM, HIT, MISS, area_name, colours, no_ticks, rgb, signed
+from lmhld_nb.style import FALSE_ALARM, area_name, colours, no_ticks, rgb, signed
 
 
 def world_map() -> Figure:
@@ -183,128 +179,6 @@ def patch_gallery(parts: Sequence[PatchSet], dataset_note: str, each: int = 6) -
         axes[row, 0].set_ylabel(f"{area_name(part.spec.area)}\n{part.spec.size} px", fontsize=7.5)
     no_ticks(*axes.flat)
     return signed(figure, f"percentage: landslide share of the patch · {dataset_note}")
-
-
-def learning_curves(finished: Sequence[Run], dataset_note: str) -> Figure:
-    """Draw training loss and validation F1 over epochs, a line for each run, grouped by area."""
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2))
-    areas = list(dict.fromkeys(run.spec.data[0].area for run in finished))
-    tints = colours(areas)
-    for run in finished:
-        area = run.spec.data[0].area
-        for ax, column in zip(axes, ("train_loss", "val_f1"), strict=True):
-            ax.plot(run.history["epoch"], run.history[column], color=tints[area], linewidth=1.2)
-        axes[1].plot(run.metrics["best_epoch"], run.metrics["val_f1"], "o", color=tints[area], markersize=4)
-    handles = [Line2D([], [], color=tints[area], label=area_name(area)) for area in areas]
-    axes[0].set(xlabel="epoch", ylabel="training loss")
-    axes[1].set(xlabel="epoch", ylabel="validation F1 (dot: epoch tested)", ylim=(0, 1))
-    figure.legend(handles=handles, loc="outside right center")
-    return signed(figure, dataset_note)
-
-
-def score_heatmap(table: pd.DataFrame, score: str, dataset_note: str) -> Figure:
-    """Draw a score of Table 5 as areas × models, ours and published side by side.
-
-    Args:
-        table: of `results.table_5`.
-        score: precision, f1 or recall.
-        dataset_note: of `note`.
-    """
-    columns = [score, f"published_{score}"] if table[f"published_{score}"].notna().any() else [score]
-    models = list(dict.fromkeys(table.index.get_level_values("model")))
-    areas = list(dict.fromkeys(table.index.get_level_values("area")))
-    size = (2.2 + (1.1 + 0.75 * len(models)) * len(columns), 0.4 * len(areas) + 1.4)
-    figure, axes = plt.subplots(1, len(columns), figsize=size, sharey=True, squeeze=False)
-    for ax, column in zip(axes[0], columns, strict=True):
-        cells = table[column].unstack("model").reindex(index=areas, columns=models)
-        cells = cells.rename(index=area_name, columns=dict(paper.MODELS))
-        sns.heatmap(
-            cells, ax=ax, annot=True, fmt=".3f", vmin=0.4, vmax=1, cmap="viridis", cbar=False, linewidths=1
-        )
-        ax.set(title="this book" if column == score else "published", xlabel="", ylabel="")
-        ax.tick_params(length=0)
-    axes[0, 0].tick_params(axis="y", labelrotation=0)
-    return signed(figure, f"{score} · {dataset_note}")
-
-
-def against_threshold(rules: Mapping[str, Threshold], f1: Mapping[str, float], dataset_note: str) -> Figure:
-    """Draw the trained model's F1 beside the best single threshold's, area by area."""
-    figure, ax = plt.subplots(figsize=(8, 3))
-    places = np.arange(len(rules))
-    ax.bar(
-        places - 0.2,
-        [rules[area].confusion.f1 for area in rules],
-        0.38,
-        color="0.7",
-        label="best single threshold",
-    )
-    ax.bar(
-        places + 0.2,
-        [f1[area] for area in rules],
-        0.38,
-        color=[colours(list(rules))[area] for area in rules],
-        label="best network",
-    )
-    for place, (area, rule) in zip(places, rules.items(), strict=True):
-        ax.text(place - 0.2, rule.confusion.f1 + 0.01, rule.feature, ha="center", fontsize=7, color="0.3")
-        ax.text(place + 0.2, f1[area] + 0.01, f"{f1[area]:.2f}", ha="center", fontsize=7)
-    ax.set(ylim=(0, 1.05), ylabel="F1 on the test patches")
-    ax.set_xticks(places, [area_name(area) for area in rules])
-    figure.legend(loc="outside upper right", ncols=2)
-    return signed(figure, f"threshold chosen on the test pixels themselves: its upper bound · {dataset_note}")
-
-
-def errors(predicted: np.ndarray, truth: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """Colour hits, false alarms and misses over a grey (rows, cols, 3) picture."""
-    picture = np.repeat(background.mean(axis=2, keepdims=True) * 0.6 + 0.4, 3, axis=2)
-    for cells, tint in (
-        (predicted & truth, HIT),
-        (predicted & ~truth, FALSE_ALARM),
-        (~predicted & truth, MISS),
-    ):
-        picture[cells] = np.array([int(tint[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    return picture
-
-
-def predictions(
-    examples: Mapping[str, tuple[np.ndarray, np.ndarray, Mapping[str, np.ndarray]]],
-    bands: Sequence[str],
-    dataset_note: str,
-) -> Figure:
-    """Show image, each model's prediction as hits, false alarms and misses, and truth (paper Fig 10).
-
-    Args:
-        examples: of each area, image (bands, rows, cols), truth (rows, cols) bool, and predictions by model.
-        bands: of the images.
-        dataset_note: of `note`.
-    """
-    models = list(next(iter(examples.values()))[2])
-    figure, axes = plt.subplots(
-        len(examples),
-        len(models) + 2,
-        figsize=(1.75 * (len(models) + 2), 1.75 * len(examples)),
-        squeeze=False,
-    )
-    for row, (area, (image, truth, by_model)) in enumerate(examples.items()):
-        picture = rgb(image, bands)
-        axes[row, 0].imshow(picture)
-        axes[row, 0].set_ylabel(area_name(area), fontsize=8)
-        for ax, model in zip(axes[row, 1:-1], models, strict=True):
-            ax.imshow(errors(by_model[model], truth, picture))
-            ax.set_title(f"F1 {Confusion.of(by_model[model], truth).f1:.2f}", fontsize=7, pad=2)
-        axes[row, -1].imshow(truth, cmap="gray", vmin=0, vmax=1)
-    for ax, title in zip(
-        axes[0], ["image", *(paper.MODELS[model] for model in models), "truth"], strict=True
-    ):
-        ax.set_title(title + (f"\n{ax.get_title()}" if ax.get_title() else ""), fontsize=8)
-    handles = [
-        Patch(color=HIT, label="hit"),
-        Patch(color=FALSE_ALARM, label="false alarm"),
-        Patch(color=MISS, label="miss"),
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=3)
-    no_ticks(*axes.flat)
-    return signed(figure, dataset_note)
 
 
 def polygon_checks(checked: pd.DataFrame, dataset_note: str) -> Figure:

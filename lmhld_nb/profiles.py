@@ -180,7 +180,14 @@ def narrowed(profile: Profile, models: Sequence[str] | str, areas: Sequence[str]
             )
     if not chosen and not _names(areas):
         return profile
-    changes = {"models": chosen or profile.models, "areas": _names(areas) or profile.areas}
+    changes: dict[str, object] = {"models": chosen or profile.models}
+    if _names(areas):
+        # The areas asked for are those of every experiment.
+        changes |= {
+            "areas": _names(areas),
+            "experiment_1": profile.experiment_1.model_copy(update={"areas": ()}),
+            "experiment_3": profile.experiment_3.model_copy(update={"areas": ()}),
+        }
     return profile.model_copy(update={"name": f"{profile.name}-part", **changes})
 
 

@@ -1,1 +1,148 @@
-"""Schemes."""
+"""Schemes: how data flow through the experiments, drawn from the declarations themselves (paper Figs 3 and 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+from lmhld_nb import paper
+from lmhld_nb.experiments import EXPERIMENTS, Planned
+from lmhld_nb.patches import PatchSet
+from lmhld_nb.specs import RunSpec
+from lmhld_nb.style import area_name, colours, signed
+
+_DATA, _RUNS, _RESULT = "#dce9f5", "#fbe3c6", "#d9efdf"
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box of a scheme: its middle, size, first line (bold), further lines, fill; ``planned`` draws it dashed."""
+
+    x: float
+    y: float
+    title: str
+    text: str = ""
+    fill: str | tuple[float, float, float] = _DATA
+    width: float = 2.3
+    height: float = 1.0
+    planned: bool = False
+
+
+def experiment_scheme(planned: Sequence[Planned], areas: Sequence[str], note: str) -> Figure:
+    """Draw the five experiments as one flowchart, with the number of trainings of each (paper Fig 3).
+
+    Args:
+        planned: of `experiments.plan`, all experiments.
+        areas: of the profile.
+        note: of `style.note`.
+    """
+
+    def told(name: str) -> str:
+        mine = [entry for entry in planned if name in entry.experiments]
+        if not mine:
+            return "not in this profile"
+        models = len({entry.spec.model for entry in mine})
+        kept = sum(entry.experiments[0] != name for entry in mine)
+        shared = f"\n{kept} of them made before" if kept else ""
+        return f"{len(mine)} trainings, {models} network{'s' if models > 1 else ''}{shared}"
+
+    def experiment(name: str, x: float, y: float, title: str) -> Box:
+        return Box(x, y, f"Experiment {name}: {title}", told(name), _RUNS, width=2.9, height=1.15)
+
+    boxes = {
+        "areas": Box(0, 0, f"{len(areas)} study areas", "scenes, inventories\n(chapters 01, 02)"),
+        "1": experiment("1", 3.2, 0, EXPERIMENTS["1"][0]),
+        "sizes": Box(6.3, 0, "one patch size an area", "highest mean F1\nover the networks", _RESULT),
+        "2": experiment("2", 9.7, 1.6, "LMHLD_single"),
+        "3": experiment("3", 9.7, 0, "LMHLD_mix"),
+        "4": Box(9.7, -1.6, "Experiment 4: LMHLD_part", "areas one after another", _RUNS, 2.9, 1.15, True),
+        "each": Box(13.1, 1.6, "is each area learnable?", "Table 5, Fig 10", _RESULT),
+        "one": Box(13.1, 0, "does one size do?", "Table 6, Fig 11", _RESULT),
+        "unseen": Box(13.1, -1.6, "Experiment 5", "unseen events", _RESULT, planned=True),
+    }
+    arrows = [
+        *(("areas", "1"), ("1", "sizes"), ("sizes", "2"), ("sizes", "4"), ("2", "each"), ("3", "one")),
+        ("4", "unseen"),
+    ]
+    figure, ax = plt.subplots(figsize=(11, 3.7))
+    _draw(ax, boxes, arrows)
+    # One size for all: experiment 3 takes the areas as they are, past the choice.
+    start, end = boxes["areas"], boxes["3"]
+    path = "arc,angleA=-90,angleB=180,armA=45,armB=20,rad=6"
+    ax.add_patch(
+        FancyArrowPatch(
+            (start.x, start.y - start.height / 2), (end.x - end.width / 2, end.y - 0.25),
+            connectionstyle=path, arrowstyle="-|>", mutation_scale=10, color="0.35",
+        )
+    )  # fmt: skip
+    ax.text(4.2, -1.5, "all areas cut to one size", fontsize=7.5, color="0.35", ha="center")
+    return signed(figure, f"dashed: in the paper, not yet in the book · {note}")
+
+
+def mix_strategy(parts: Sequence[PatchSet], specs: Sequence[RunSpec], note: str) -> Figure:
+    """Draw LMHLD_mix: all areas cut to one size, trained on together, tested together and apart (paper Fig 4).
+
+    Args:
+        parts: the PatchSets of experiment 3.
+        specs: its runs.
+        note: of `style.note`.
+    """
+    tints = colours([part.spec.area for part in parts])
+    height = 0.62
+    rows = [(len(parts) - 1) / 2 - number for number in range(len(parts))]
+    boxes = {}
+    for part, row in zip(parts, rows, strict=True):
+        area = part.spec.area
+        pale = tuple(0.65 + 0.35 * value for value in tints[area])
+        text = f"{len(part.index)} patches of {part.spec.size} px"
+        boxes[area] = Box(0, 0.8 * row, area_name(area), text, (pale[0], pale[1], pale[2]), 2.6, height)
+    counts = {split: sum(len(part.where(split)) for part in parts) for split in ("train", "val", "test")}
+    size = parts[0].spec.size
+    models = [paper.MODELS[name] for name in dict.fromkeys(spec.model for spec in specs)]
+    boxes["set"] = Box(
+        4, 0, f"one set of {size} px patches",
+        f"train {counts['train']}\nvalidation {counts['val']}\ntest {counts['test']}", _DATA, 2.6, 1.6,
+    )  # fmt: skip
+    boxes["models"] = Box(
+        7.6, 0, "trained from random weights", "\n".join(models), _RUNS, 2.8, 0.6 + 0.3 * len(models)
+    )
+    boxes["whole"] = Box(11.2, 0.8, "tested on all", f"{counts['test']} patches (Table 6)", _RESULT, 2.6)
+    boxes["apart"] = Box(11.2, -0.8, "tested area by area", f"{len(parts)} areas", _RESULT, 2.6)
+    arrows = [(part.spec.area, "set") for part in parts]
+    arrows += [("set", "models"), ("models", "whole"), ("models", "apart")]
+    figure, ax = plt.subplots(figsize=(9.6, 0.62 * len(parts) + 0.7))
+    _draw(ax, boxes, arrows)
+    return signed(figure, note)
+
+
+def _draw(ax: Axes, boxes: dict[str, Box], arrows: Sequence[tuple[str, str]]) -> None:
+    for box in boxes.values():
+        corner = (box.x - box.width / 2, box.y - box.height / 2)
+        ax.add_patch(
+            FancyBboxPatch(
+                corner, box.width, box.height, boxstyle="round,pad=0,rounding_size=0.08", facecolor=box.fill,
+                edgecolor="0.35", linewidth=0.9, linestyle="--" if box.planned else "-",
+            )
+        )  # fmt: skip
+        lines = box.text.count("\n") + 1 if box.text else 0
+        top = box.y + 0.13 * lines if lines else box.y
+        ax.text(box.x, top, box.title, ha="center", va="center", fontsize=8, fontweight="bold")
+        if lines:
+            ax.text(box.x, top - 0.16, box.text, ha="center", va="top", fontsize=7.5, linespacing=1.15)
+    for source, target in arrows:
+        start, end = boxes[source], boxes[target]
+        ax.add_patch(
+            FancyArrowPatch(
+                (start.x + start.width / 2, start.y), (end.x - end.width / 2, end.y),
+                arrowstyle="-|>", mutation_scale=10, color="0.35", shrinkA=1, shrinkB=1,
+            )
+        )  # fmt: skip
+    sides = [box.x + sign * (box.width / 2 + 0.1) for box in boxes.values() for sign in (-1, 1)]
+    ends = [box.y + sign * (box.height / 2 + 0.1) for box in boxes.values() for sign in (-1, 1)]
+    ax.set(xlim=(min(sides), max(sides)), ylim=(min(ends), max(ends)))
+    ax.axis("off")

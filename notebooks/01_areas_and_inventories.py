@@ -27,7 +27,16 @@ flat_degrees: float = 8.0  # mean slope below which a polygon is asked about
 import numpy as np
 import pandas as pd
 
-from lmhld_nb import experiments, inventory, paper, patches, plots, profiles, style
+from lmhld_nb import (
+    experiments,
+    inventory,
+    paper,
+    patches,
+    plots,
+    profiles,
+    results,
+    style,
+)
 
 loaded = profiles.load(profile)
 dataset = experiments.dataset_of(loaded, progress=False)

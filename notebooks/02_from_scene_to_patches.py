@@ -32,6 +32,7 @@ from lmhld_nb import (
     patches,
     plots,
     profiles,
+    results,
     sources,
     style,
 )

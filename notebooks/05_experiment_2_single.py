@@ -12,10 +12,9 @@
 # **Question.** Can a network learn each area's landslides from that area's own patches?
 #
 # **The paper** (sections 3.2 (2) and 4.2) trains seven networks on each of the seven areas, at the area's own patch size,
-# and reports precision, recall and F1 on the test patches (Table 5). F1 lies between 0.67 and 0.88. In this edition the
-# networks of the profile are trained; `mini` has U-Net.
+# and reports precision, recall and F1 on the test patches (Table 5). F1 lies between 0.67 and 0.88.
 #
-# **Time.** 6 minutes to read. With finished runs 15 seconds, with the runs of `mini` to make about 2 minutes.
+# **Time.** 7 minutes to read. With finished runs 20 seconds, with the runs of `mini` to make about 4 minutes.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
@@ -26,7 +25,14 @@ on_missing: str = "train"  # if runs are missing: train, skip or error
 # %%
 import pandas as pd
 
-from lmhld_nb import experiments, plots, profiles, style
+from lmhld_nb import (
+    experiments,
+    paper,
+    profiles,
+    results,
+    score_plots,
+    style,
+)
 
 loaded = profiles.narrowed(profiles.load(profile), models, areas)
 dataset = experiments.dataset_of(loaded, progress=False)
@@ -50,8 +56,8 @@ print(
 # %% [markdown]
 # ## How they learned
 #
-# Look for curves that still rise at the end: those areas would gain from more epochs. The dot is the epoch with the best
-# validation F1, the one that is tested.
+# Look for curves that still rise at the end: those would gain from more epochs. The dot is the epoch with the best
+# validation F1, the one that is tested. Colours are the networks', the same in all chapters.
 
 # %%
 history = pd.concat(
@@ -60,8 +66,11 @@ history = pd.concat(
         for run in finished
     ]
 )
+panels = {}
+for run in finished:
+    panels.setdefault(style.area_name(run.spec.data[0].area), []).append(run)
 style.save(
-    plots.learning_curves(finished, note),
+    score_plots.learning_curves(panels, note),
     "learning_curves_single",
     loaded.name,
     history.drop(columns="seconds"),
@@ -85,12 +94,46 @@ print(
 
 # %%
 table5 = style.save_table(results.table_5(finished), "table5", loaded.name)
-table5.round(4)
-
-# %%
-style.save(plots.score_heatmap(table5, "f1", note), "table5_f1", loaded.name)
+table5.drop(columns="run_ids").round(3)
 
 # %% [markdown]
+# The same F1 as a heat map. Read it by rows for the areas, by columns for the networks: is there a network that is best
+# everywhere?
+
+# %%
+style.save(
+    score_plots.score_heatmap(
+        table5, {"f1": "this book", "published_f1": "published"}, "area", note
+    ),
+    "table5_f1",
+    loaded.name,
+)
+
+# %%
+best = (
+    table5["f1"]
+    .unstack("model")
+    .idxmax(axis=1)
+    .map(paper.MODELS)
+    .to_frame("this book")
+)
+if table5["published_f1"].notna().any():
+    best["published"] = (
+        table5["published_f1"].unstack("model").idxmax(axis=1).map(paper.MODELS)
+    )
+best
+
+# %% tags=["nbval-check-output"]
+published = paper.table(5).pivot(index="study_area", columns="model", values="f1")
+wins = published.idxmax(axis=1).value_counts()
+print(
+    f"published: {wins.index[0]} is best in {wins.iloc[0]} of {len(published)} areas, {len(wins)} networks are best somewhere"
+)
+
+# %% [markdown]
+# The winners differ from area to area. How much of such differences is chance is a question for chapter 11: here each
+# network is trained once.
+#
 # ## Is it more than a threshold?
 #
 # Landslides are bare and bright, so a threshold on NDVI or brightness finds many of them. The grey bars show the best
@@ -98,7 +141,11 @@ style.save(plots.score_heatmap(table5, "f1", note), "table5_f1", loaded.name)
 # this bar has learned colour and nothing else.
 
 # %%
-rules = {run.spec.data[0].area: results.threshold_baseline(run) for run in finished}
+first = {run.spec.data[0].area: run for run in reversed(finished)}
+rules = {
+    area: results.threshold_baseline(first[area])
+    for area in dict.fromkeys(run.spec.data[0].area for run in finished)
+}
 f1 = table5["f1"].groupby("area", sort=False).max().to_dict()
 baseline = pd.DataFrame(
     {
@@ -111,19 +158,22 @@ baseline = pd.DataFrame(
     }
 ).T
 style.save(
-    plots.against_threshold(rules, f1, note),
+    score_plots.against_threshold(rules, f1, note),
     "against_threshold",
     loaded.name,
     baseline.reset_index(names="area"),
 )
 
 # %%
-clear = sum(f1[area] >= rule.confusion.f1 + 0.10 for area, rule in rules.items())
+clear = sum(f1[area] > rule.confusion.f1 for area, rule in rules.items())
 print(
-    f"the network clears the best threshold by 0.10 or more in {clear} of {len(rules)} areas"
+    f"the best network clears the best threshold in {clear} of {len(rules)} areas"
 )
 
 # %% [markdown]
+# The threshold is an upper bound that no method without the truth can know, and the networks of `mini` are narrow and
+# trained for few epochs: clearing it is not a matter of course. Published widths and epochs are in the profile `paper`.
+#
 # ## What is found and what is missed (Fig 10)
 #
 # One test patch an area: the one whose share of landslide is nearest to the middle of its test set. Green is found,
@@ -132,7 +182,7 @@ print(
 # %%
 examples = results.examples(finished)
 style.save(
-    plots.predictions(examples, loaded.patches.bands, note),
+    score_plots.predictions(examples, loaded.patches.bands, note),
     "fig10_predictions",
     loaded.name,
 )
@@ -140,9 +190,9 @@ style.save(
 # %% [markdown]
 # ## Beside the paper
 #
-# In Table 5, U-Net's F1 lies between 0.79 (Gorkha) and 0.86 (Wenchuan), and the paper concludes that all seven areas can
-# be learned. Two limits hold for its test and for ours: every test patch holds at least 10 % landslide, and with a random
-# split a test patch can touch a training patch (chapter 02).
+# The paper concludes from Table 5 that all seven areas can be learned, and names Wenchuan as the best of them. Two limits
+# hold for its test and for ours: every test patch holds at least 10 % landslide, and with a random split a test patch can
+# touch a training patch (chapter 02).
 #
 # ## Exercises
 #
@@ -150,4 +200,4 @@ style.save(
 # 2. Run `.venv/bin/papermill notebooks/05_experiment_2_single.ipynb out.ipynb -p areas rio,taiwan` and look at two areas alone.
 # 3. Copy the profile, set `split: blocks`, and compare Table 5. How much of the score was neighbourhood?
 #
-# **Next:** the experiments to come compare patch sizes (chapter 04) and train on all areas together (chapters 06 and 07).
+# **Next:** chapter 06 trains one network on all areas together.

@@ -179,7 +179,10 @@ def test_plan_train_and_run(call: Call, tiny: Path) -> None:
     ]
     assert columns in [line.split() for line in out.splitlines()]
     table = pd.read_csv(pd.io.common.StringIO(call("plan", tiny, "--csv")[1]))
-    assert list(table.columns) == [*columns, "files", "failure"] and list(table["areas"]) == ["emilia_romagna", "gorkha"]
+    assert list(table.columns) == [*columns, "files", "failure"] and list(table["areas"]) == [
+        "emilia_romagna",
+        "gorkha",
+    ]
     code, out, _ = call("train", tiny, table["run_id"][0], "-q")
     assert code == 0 and out.startswith(f"{table['run_id'][0]}: F1 ")
     out = call("plan", tiny)[1]
