@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -153,4 +154,6 @@ def _set_aside(folder: Path, reason: Exception) -> None:
         shutil.move(folder, target)
     except FileNotFoundError:  # another process was faster
         return
-    tqdm.write(f"{folder}: not usable ({' '.join(str(reason).split())[:120]}); set aside as {target}")
+    told = " ".join(str(reason).split())[:120]
+    # Not among what a command answers: `lmhld plan --csv` is read by programs.
+    tqdm.write(f"{folder}: not usable ({told}); set aside as {target}", file=sys.stderr)

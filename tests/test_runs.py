@@ -116,7 +116,7 @@ def test_a_damaged_run_is_set_aside_and_remade(
     target = made.folder / file
     target.unlink() if content is None else target.write_bytes(content)
     assert runs.status(spec) == "missing"
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert said.count("\n") == 1 and str(made.folder) in said and "set aside as" in said
     assert (runs_dir() / "set-aside" / f"{spec.run_id}.0").is_dir()
     runner.make(spec, execution=QUIET)
