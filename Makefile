@@ -20,7 +20,7 @@ env: .venv/.stamp  ## only set up .venv
 	  echo "make: Python 3.11 or newer is needed, '$(PY)' is not; say which one to use: make env PY=python3.12" >&2; exit 2; }
 	@echo "setting up .venv (a few minutes, the first time)"
 	$(PY) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[lab,test,site,dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[lab,test,site,workflow,dev]"
 	@touch $@
 
 book: env  ## the whole book with the mini profile: data, runs, chapters, figures, web edition
