@@ -1,0 +1,65 @@
+"""The workflow asks for what the store lacks, and for nothing else (on SLURM: tests/slurm/check.py)."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import QUIET
+
+from lmhld_nb import experiments, profiles, runs
+from lmhld_nb.config import ROOT
+from lmhld_nb.specs import RunSpec
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("snakemake") is None, reason="snakemake is not installed (group 'workflow')"
+)
+
+
+def snakemake(profile: Path | str, *options: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Call Snakemake as the Snakefile says, in a folder that keeps its notes."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile")]
+    command += ["--profile", str(ROOT / "params" / "cluster" / "local"), "--config", f"profile={profile}"]
+    return subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def asked_for(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Return the ids of the runs that Snakemake makes, or would make."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    return sorted(re.findall(r"wildcards: run_id=(\w+)", done.stdout + done.stderr))
+
+
+def specs_of(profile: Path) -> list[RunSpec]:
+    loaded = profiles.load(str(profile))
+    return [entry.spec for entry in experiments.plan(loaded, experiments.dataset_of(loaded, False))]
+
+
+def test_missing_runs_are_made_and_whole_ones_left_alone(tiny: Path, tmp_path: Path) -> None:
+    first, second = specs_of(tiny)
+    assert asked_for(snakemake(tiny, "-n", "book", folder=tmp_path)) == sorted([first.run_id, second.run_id])
+    made = runs.make(first, QUIET)  # as `lmhld run` would; Snakemake has no note of it
+    before = (made.folder / "metrics.json").stat().st_mtime_ns
+    assert asked_for(snakemake(tiny, folder=tmp_path)) == [second.run_id]
+    assert runs.find(second)
+    assert (made.folder / "metrics.json").stat().st_mtime_ns == before
+    assert "Nothing to be done" in snakemake(tiny, "-n", folder=tmp_path).stdout
+
+
+def test_an_unknown_profile_is_told_in_one_line(tmp_path: Path) -> None:
+    done = snakemake("nosuch", "-n", folder=tmp_path)
+    assert done.returncode != 0
+    assert "lmhld: profile 'nosuch': unknown" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("cluster", ["local", "slurm"])
+def test_cluster_profiles_keep_what_runs_left(cluster: str) -> None:
+    path = ROOT / "params" / "cluster" / cluster / "config.yaml"
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert settings["executor"] == cluster
+    # Snakemake would otherwise remove whole files of runs, or remake them after every change of the code.
+    assert settings["keep-incomplete"] and settings["rerun-triggers"] == ["mtime", "params", "input"]

@@ -1,0 +1,21 @@
+"""Cut the patches that the missing runs of a profile are trained on (called by the Snakefile before its jobs)."""
+
+import sys
+
+from lmhld_nb import config, experiments, profiles, runs
+
+
+def main(name: str) -> int:
+    """Cut them; a run whose patches cannot be cut does not keep the others waiting, its own job tells why."""
+    profile = profiles.load(name)
+    for entry in experiments.plan(profile, experiments.dataset_of(profile)):
+        if runs.status(entry.spec) != "done":
+            try:
+                runs.patch_sets(entry.spec)
+            except config.UserError as error:
+                print(f"prepare: {entry.spec.run_id}: {error}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
