@@ -7,10 +7,10 @@ BIN     := .venv/bin
 REFERENCE := tests/reference
 
 .DEFAULT_GOAL := help
-.PHONY: help env book smoke test reference notebooks real lab site bench lint clean
+.PHONY: help env book smoke test test-slurm reference notebooks real lab site bench lint clean
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 env: .venv/.stamp  ## only set up .venv
 
@@ -35,6 +35,11 @@ smoke: env  ## the book in its smallest form (profile smoke)
 test: env  ## unit tests, then the chapters against their references
 	$(BIN)/python -m pytest tests
 	$(BIN)/python -m pytest --nbval-lax --nbval-sanitize-with $(REFERENCE)/sanitize.cfg $(REFERENCE)
+
+# Debian's slurm-wlm and munge are installed where they are missing; the cluster lives in a temporary folder.
+test-slurm: env  ## the workflow on a SLURM of one node, started for the test (2 minutes; needs root)
+	@sh tests/slurm/install.sh
+	$(BIN)/python tests/slurm/check.py
 
 reference: smoke  ## remake the references that `make test` compares chapters with
 	$(BIN)/python -c "from pathlib import Path; from lmhld_nb import book; book.references('smoke', Path('$(REFERENCE)'))"

@@ -222,7 +222,7 @@ def test_notebook_source_keeps_the_conventions(chapter: str) -> None:
 
 
 def makefile_targets() -> set[str]:
-    return set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
 
 
 def test_makefile_has_its_targets() -> None:
@@ -231,6 +231,7 @@ def test_makefile_has_its_targets() -> None:
         "book",
         "smoke",
         "test",
+        "test-slurm",
         "lab",
         "site",
         "bench",
@@ -245,11 +246,11 @@ def test_makefile_has_its_targets() -> None:
     assert set(phony[1].split()) == makefile_targets()
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "book/index.md"])
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "book/index.md", "workflow/README.md"])
 def test_documents_name_targets_and_files_that_exist(document: str) -> None:
     path = ROOT / document
     text = path.read_text(encoding="utf-8")
-    for target in re.findall(r"(?:`|^)make ([a-z]+)", text, re.M):
+    for target in re.findall(r"(?:`|^)make ([a-z-]+)", text, re.M):
         assert target in makefile_targets(), f"{document}: make {target}"
     links = set(re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text))
     if document == "book/index.md":
@@ -282,7 +283,7 @@ def test_make_says_which_python_it_needs(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_make_alone_lists_the_targets() -> None:
     shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert set(re.findall(r"^  make ([a-z]+) ", shown, re.M)) == makefile_targets()
+    assert set(re.findall(r"^  make ([a-z-]+) ", shown, re.M)) == makefile_targets()
 
 
 def test_manifest_names_figures_and_chapters_that_exist() -> None:
