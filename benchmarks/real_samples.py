@@ -10,6 +10,9 @@ Reads the samples in the folder that LMHLD_SHARED_DATA names. Three cases:
 
 - the same with windows of one patch kept together in one split.
 
+Then experiments 1 to 3 of the book on the scenes of Hokkaido and Jinsha, as a data set of three areas
+(params/real.yaml).
+
 Each network is set beside two thresholds: the best one on the very pixels it is scored on (no threshold can do better
 there), and the best one on the training pixels (what thresholding does with the knowledge the network has). Small
 sample sets are dealt several times, and the counts of all deals are added up.
@@ -28,7 +31,18 @@ import pandas as pd
 import torch
 
 from benchmarks import common
-from lmhld_nb import evaluation, mapping, patches, results, runner, runs, scenes, sources
+from lmhld_nb import (
+    evaluation,
+    experiments,
+    mapping,
+    patches,
+    profiles,
+    results,
+    runner,
+    runs,
+    scenes,
+    sources,
+)
 from lmhld_nb.config import ROOT, UserError, workdir
 from lmhld_nb.evaluation import Confusion
 from lmhld_nb.hardware import Execution, cpu_name
@@ -160,27 +174,74 @@ CASES: dict[str, Callable[[], Row]] = {
 }
 
 
+def paper_experiments() -> pd.DataFrame:
+    """Make experiments 1 to 3 on three real scenes; one row a score."""
+    adopt("real-areas", ".")
+    profile = profiles.load("real")
+    dataset = experiments.dataset_of(profile, progress=False)
+    planned = experiments.plan(profile, dataset)
+    finished = runner.ensure(
+        [entry.spec for entry in planned],
+        execution=profile.execution,
+        with_whole_area={entry.spec.run_id for entry in planned if entry.with_whole_area},
+    )
+    by_id = {run.spec.run_id: run for run in finished}
+
+    def of(name: str) -> list[runs.Run]:
+        return [by_id[entry.spec.run_id] for entry in planned if name in entry.experiments]
+
+    whole = results.table_4(of("1"))
+    print(results.patch_size_choice(whole).to_string(float_format=lambda value: f"{value:.4f}"))
+    tables = {
+        "1 patch size (whole area)": whole.reset_index(),
+        "2 single": results.table_5(of("2")).reset_index(),
+        "3 mix": results.table_6(of("3")).reset_index(),
+        "3 mix, by area": results.table_6_by_area(of("3"), of("2")).reset_index(),
+    }
+    rows = pd.concat([table.assign(experiment=name) for name, table in tables.items()])
+    columns = [
+        "experiment",
+        "area",
+        "patch_size",
+        "model",
+        *results.SCORES,
+        "outside_f1",
+        "alone_f1",
+        "run_ids",
+    ]
+    return rows[columns]
+
+
 def main() -> None:
     """Run the cases, print, store."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--case", choices=CASES, help="only this one (prints, stores nothing)")
+    parser.add_argument(
+        "--case",
+        choices=[*CASES, "experiments"],
+        help="only this one (prints; stores nothing but the experiments)",
+    )
     options = parser.parse_args()
     if not SHARED.is_dir():
         raise SystemExit(f"{SHARED}: no such folder; set LMHLD_SHARED_DATA to the folder of the real samples")
+    tables = {}
     try:
-        rows = [make() for name, make in CASES.items() if options.case in (None, name)]
+        if options.case != "experiments":
+            rows = [make() for name, make in CASES.items() if options.case in (None, name)]
+            tables["real-samples.csv"] = pd.DataFrame(rows)
+        if options.case in (None, "experiments"):
+            tables["real-experiments.csv"] = paper_experiments()
     except UserError as error:
         raise SystemExit(str(error)) from None
-    table = pd.DataFrame(rows)
-    print(table.to_string(index=False, float_format=lambda value: f"{value:.4f}"))
-    if options.case is None:
-        path = common.RESULTS / "real-samples.csv"
-        table.assign(hardware=cpu_name(), torch=torch.__version__).to_csv(
-            path, index=False, float_format="%.4f"
-        )
-        print(f"→ {path.relative_to(ROOT)}")
+    for name, table in tables.items():
+        print(table.to_string(index=False, float_format=lambda value: f"{value:.4f}", na_rep=""))
+        if options.case in (None, "experiments"):
+            path = common.RESULTS / name
+            table.assign(hardware=cpu_name(), torch=torch.__version__).to_csv(
+                path, index=False, float_format="%.4f"
+            )
+            print(f"→ {path.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -180,6 +180,33 @@ def brightness(values: np.ndarray, bands: tuple[str, ...]) -> np.ndarray:
     return np.mean([values[bands.index(name)].astype(np.float32) for name in visible], axis=0)
 
 
+def feature_layers(scene: Scene, window: Window) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return what an annotator looks at in a part of a scene (paper section 2.2).
+
+    Returns:
+        ``brightness`` (reflectance where the scene's scale is known, else stored units), ``NDVI`` and ``slope``
+        (degrees), each (rows, cols), as far as bands and elevation are there; and where the landslides are, bool.
+    """
+    with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
+        values, landslide = image.read(window, scene.bands), labels.read(window) == 1
+        layers = {"brightness": brightness(values * scene.scale, scene.bands)}
+        if {"red", "nir"} <= set(scene.bands):
+            layers["NDVI"] = ndvi(values, scene.bands)
+        if scene.dem is not None:
+            layers["slope"] = slope_degrees(scenes.read_dem(scene, window), image.pixel_m)
+    return layers, landslide
+
+
+def feature_contrast(scene: Scene, window: Window) -> pd.DataFrame:
+    """Tabulate the means of `feature_layers` on landslides and beside them; rows are features."""
+    layers, landslide = feature_layers(scene, window)
+    rows = {
+        name: {"landslide": np.nanmean(layer[landslide]), "beside": np.nanmean(layer[~landslide])}
+        for name, layer in layers.items()
+    }
+    return pd.DataFrame(rows).T.rename_axis("feature")
+
+
 def check_polygons(
     scene: Scene,
     ring_px: int = 12,

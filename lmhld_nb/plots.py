@@ -44,39 +44,37 @@ def world_map() -> Figure:
     return signed(figure, "Places and facts: paper Table 1. Land: Natural Earth 1:110m, public domain")
 
 
-def annotation_features(scene: Scene, dataset_note: str, size: int = 160) -> Figure:
-    """Show one place as true colour, NIR false colour, slope and brightness, landslides outlined (paper Fig 2).
-
-    The place is the ``size``-pixel square with the landslide share nearest to 25 %. Panels whose bands or elevation the
-    scene does not have are left out.
-    """
-    bands = scene.bands
-    values, labels, valid = scenes.read_all(scene, bands)
+def place_to_show(scene: Scene, size: int = 160) -> Window:
+    """Return the ``size``-pixel square of a scene whose landslide share is nearest to 25 %."""
+    _, labels, valid = scenes.read_all(scene, scene.bands)
     size = min(size, *labels.shape)
     _, share = classify_windows(labels, valid, size, 0)
-    whole = np.where(share > 0, np.abs(share - 0.25), np.inf)
-    r, c = np.unravel_index(int(np.argmin(whole)), share.shape)
-    part = (slice(r * size, (r + 1) * size), slice(c * size, (c + 1) * size))
-    bright = inventory.brightness(values[(slice(None), *part)] * scene.scale, bands)
-    crop = values[(slice(None), *part)]
-    panels: list[tuple[str, np.ndarray, str | None]] = [("true colour", rgb(crop, bands), None)]
-    if "nir" in bands:
-        panels.append(("near infrared as red", rgb(crop, bands, ("nir", "red", "green")), None))
-    if scene.dem is not None:
-        with scenes.open_image(scene) as image:
-            slope = inventory.slope_degrees(scenes.read_dem(scene), image.pixel_m)
-        panels.append(("slope (degrees)", slope[part], "viridis"))
-    panels.append(
-        ("brightness (reflectance)" if scene.scale != 1 else "brightness (stored units)", bright, "magma")
-    )
+    distance = np.where(share > 0, np.abs(share - 0.25), np.inf)
+    r, c = np.unravel_index(int(np.argmin(distance)), share.shape)
+    return Window(int(r) * size, int(c) * size, size, size)
+
+
+def annotation_features(scene: Scene, place: Window, dataset_note: str) -> Figure:
+    """Show one place as true colour, NIR false colour, slope and brightness, landslides outlined (paper Fig 2).
+
+    Panels whose bands or elevation the scene does not have are left out.
+    """
+    layers, landslide = inventory.feature_layers(scene, place)
+    with scenes.open_image(scene) as image:
+        crop = image.read(place, scene.bands)
+    panels: list[tuple[str, np.ndarray, str | None]] = [("true colour", rgb(crop, scene.bands), None)]
+    if "nir" in scene.bands:
+        panels.append(("near infrared as red", rgb(crop, scene.bands, ("nir", "red", "green")), None))
+    if "slope" in layers:
+        panels.append(("slope (degrees)", layers["slope"], "viridis"))
+    unit = "reflectance" if scene.scale != 1 else "stored units"
+    panels.append((f"brightness ({unit})", layers["brightness"], "magma"))
     figure, axes = plt.subplots(2, len(panels), figsize=(0.6 + 2.5 * len(panels), 5.6), squeeze=False)
     for column, (title, picture, cmap) in enumerate(panels):
         for row, ax in enumerate(axes[:, column]):
             shown = ax.imshow(picture, cmap=cmap)
             if row == 1:
-                ax.contour(
-                    labels[part] == 1, [0.5], colors="cyan" if cmap is None else "white", linewidths=0.9
-                )
+                ax.contour(landslide, [0.5], colors="cyan" if cmap is None else "white", linewidths=0.9)
         axes[0, column].set_title(title)
         if cmap:
             figure.colorbar(shown, ax=axes[:, column], orientation="horizontal", shrink=0.8, pad=0.02)
@@ -85,7 +83,7 @@ def annotation_features(scene: Scene, dataset_note: str, size: int = 160) -> Fig
     no_ticks(*axes.flat)
     return signed(
         figure,
-        f"{area_name(scene.area)}, {size} × {size} px of {scene.resolution_m or '?'} m · {dataset_note}",
+        f"{area_name(scene.area)}, {place.height} × {place.width} px of {scene.resolution_m or '?'} m · {dataset_note}",
     )
 
 

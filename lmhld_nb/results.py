@@ -6,6 +6,7 @@ Every table has a column ``run_ids``: the runs its row is computed from (several
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -207,7 +208,7 @@ def recipe_table(finished: Sequence[Run]) -> pd.DataFrame:
                     "run_ids": run.spec.run_id,
                 }
             )
-    return _mean(rows, ["batch_size", "epochs"])
+    return _mean(rows, ["batch_size", "epochs"]).astype({"steps": int})
 
 
 def _scores(test: Mapping[str, float | None]) -> dict[str, float]:
@@ -256,25 +257,71 @@ def threshold_from_training(run: Run) -> Confusion:
     return evaluation.score_threshold(rule, part.images[numbers], part.masks[numbers], part.spec.bands)
 
 
-def examples(finished: Sequence[Run]) -> dict[str, tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]]:
+@dataclass(frozen=True)
+class Example:
+    """A test patch and what networks find in it.
+
+    Attributes:
+        area, scene, row, col: where it is from (pixel of its upper left corner).
+        image: (bands, rows, cols) in stored units.
+        truth: (rows, cols) bool.
+        predictions: by model, (rows, cols) bool.
+        run_ids: by model, the run that predicted.
+    """
+
+    area: str
+    scene: str
+    row: int
+    col: int
+    image: np.ndarray
+    truth: np.ndarray
+    predictions: dict[str, np.ndarray] = field(default_factory=dict)
+    run_ids: dict[str, str] = field(default_factory=dict)
+
+
+def examples(finished: Sequence[Run]) -> list[Example]:
     """Predict one test patch an area with each model: the patch of middle landslide share (paper Figs 10 and 11).
 
-    Returns:
-        By area: image (bands, rows, cols) in stored units, truth (rows, cols) bool, and by model the prediction
-        (rows, cols) bool. The first seed of each model is shown.
+    The first seed of each model is shown.
     """
-    shown: dict[str, tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]] = {}
+    shown: dict[str, Example] = {}
     for run in finished:
         for part in runs.patch_sets(run.spec, progress=False):
-            area = part.spec.area
             tests = part.index.iloc[part.where("test")].sort_values("share")
             number = int(tests.index[len(tests) // 2])
-            if area not in shown:
-                shown[area] = (np.asarray(part.images[number]), np.asarray(part.masks[number]) == 1, {})
-            by_model = shown[area][2]
-            if run.spec.model not in by_model:
-                by_model[run.spec.model] = predict(run, part, number)
-    return shown
+            if part.spec.area not in shown:
+                place = part.index.iloc[number]
+                shown[part.spec.area] = Example(
+                    part.spec.area,
+                    str(place["scene"]),
+                    int(place["row"]),
+                    int(place["col"]),
+                    np.asarray(part.images[number]),
+                    np.asarray(part.masks[number]) == 1,
+                )
+            example = shown[part.spec.area]
+            if run.spec.model not in example.predictions:
+                example.predictions[run.spec.model] = predict(run, part, number)
+                example.run_ids[run.spec.model] = run.spec.run_id
+    return list(shown.values())
+
+
+def example_scores(shown: Sequence[Example]) -> pd.DataFrame:
+    """Tabulate `examples`: rows (area, model) with the patch's place, counts of pixels, scores and run id."""
+    rows = [
+        {
+            "area": example.area,
+            "model": model,
+            "scene": example.scene,
+            "row": example.row,
+            "col": example.col,
+            **Confusion.of(predicted, example.truth).as_dict(),
+            "run_ids": example.run_ids[model],
+        }
+        for example in shown
+        for model, predicted in example.predictions.items()
+    ]
+    return pd.DataFrame(rows).set_index(["area", "model"])
 
 
 def predict(run: Run, part: PatchSet, number: int) -> np.ndarray:

@@ -140,8 +140,7 @@ def ensure(
             break
     if failures:
         told = [
-            f"{run_id} ({missing[run_id].model} {missing[run_id].data[0].area}): "
-            f"{error if isinstance(error, UserError) else repr(error)}"
+            f"{run_id} ({missing[run_id].label}): {error if isinstance(error, UserError) else repr(error)}"
             for run_id, error in failures.items()
         ]
         raise UserError(f"{len(told)} of {len(missing)} runs failed: " + "; ".join(told)) from next(
@@ -227,7 +226,7 @@ def _make_side_by_side(
                         busy.append(spec)
                     elif isinstance(error, Exception):
                         failures[spec.run_id] = error
-                    bar.set_postfix_str(f"{spec.model} {spec.data[0].area}", refresh=False)
+                    bar.set_postfix_str(spec.label, refresh=False)
                     bar.update()
             except BrokenProcessPool as error:
                 if workers == 1:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.path import Path
 
 from lmhld_nb import paper
 from lmhld_nb.experiments import EXPERIMENTS, Planned
@@ -73,14 +75,13 @@ def experiment_scheme(planned: Sequence[Planned], areas: Sequence[str], note: st
     _draw(ax, boxes, arrows)
     # One size for all: experiment 3 takes the areas as they are, past the choice.
     start, end = boxes["areas"], boxes["3"]
-    path = "arc,angleA=-90,angleB=180,armA=45,armB=20,rad=6"
+    left, low, turn = end.x - end.width / 2, -1.0, end.x - end.width / 2 - 0.45
+    corners = [(start.x, -start.height / 2), (start.x, low), (turn, low), (turn, -0.3), (left - 0.05, -0.3)]
     ax.add_patch(
-        FancyArrowPatch(
-            (start.x, start.y - start.height / 2), (end.x - end.width / 2, end.y - 0.25),
-            connectionstyle=path, arrowstyle="-|>", mutation_scale=10, color="0.35",
-        )
-    )  # fmt: skip
-    ax.text(4.2, -1.5, "all areas cut to one size", fontsize=7.5, color="0.35", ha="center")
+        FancyArrowPatch(path=Path(corners), arrowstyle="-|>", mutation_scale=10, color="0.35", fill=False)
+    )
+    ax.text((start.x + turn) / 2, low - 0.08, "all areas cut to one size", va="top", ha="center", fontsize=7.5,
+            color="0.35")  # fmt: skip
     return signed(figure, f"dashed: in the paper, not yet in the book · {note}")
 
 
@@ -106,10 +107,10 @@ def mix_strategy(parts: Sequence[PatchSet], specs: Sequence[RunSpec], note: str)
     models = [paper.MODELS[name] for name in dict.fromkeys(spec.model for spec in specs)]
     boxes["set"] = Box(
         4, 0, f"one set of {size} px patches",
-        f"train {counts['train']}\nvalidation {counts['val']}\ntest {counts['test']}", _DATA, 2.6, 1.6,
+        f"train {counts['train']}\nvalidation {counts['val']}\ntest {counts['test']}", _DATA, 2.6, 1.2,
     )  # fmt: skip
     boxes["models"] = Box(
-        7.6, 0, "trained from random weights", "\n".join(models), _RUNS, 2.8, 0.6 + 0.3 * len(models)
+        7.6, 0, "trained from random weights", "\n".join(models), _RUNS, 2.8, 0.75 + 0.19 * len(models)
     )
     boxes["whole"] = Box(11.2, 0.8, "tested on all", f"{counts['test']} patches (Table 6)", _RESULT, 2.6)
     boxes["apart"] = Box(11.2, -0.8, "tested area by area", f"{len(parts)} areas", _RESULT, 2.6)
@@ -129,11 +130,13 @@ def _draw(ax: Axes, boxes: dict[str, Box], arrows: Sequence[tuple[str, str]]) ->
                 edgecolor="0.35", linewidth=0.9, linestyle="--" if box.planned else "-",
             )
         )  # fmt: skip
-        lines = box.text.count("\n") + 1 if box.text else 0
-        top = box.y + 0.13 * lines if lines else box.y
-        ax.text(box.x, top, box.title, ha="center", va="center", fontsize=8, fontweight="bold")
-        if lines:
-            ax.text(box.x, top - 0.16, box.text, ha="center", va="top", fontsize=7.5, linespacing=1.15)
+        # In points, so that lines keep their distance whatever the scale: title 11, gap 3, then 9.5 a line.
+        lines = box.text.splitlines()
+        top = (14 + 9.5 * len(lines) if lines else 11) / 2
+        told: dict[str, Any] = {"ha": "center", "va": "top", "textcoords": "offset points"}
+        ax.annotate(box.title, (box.x, box.y), (0, top), fontsize=8, fontweight="bold", **told)
+        for number, line in enumerate(lines):
+            ax.annotate(line, (box.x, box.y), (0, top - 14 - 9.5 * number), fontsize=7.5, **told)
     for source, target in arrows:
         start, end = boxes[source], boxes[target]
         ax.add_patch(

@@ -14,6 +14,7 @@ from matplotlib.patches import Patch
 
 from lmhld_nb import paper
 from lmhld_nb.evaluation import Confusion, Threshold
+from lmhld_nb.results import Example
 from lmhld_nb.runs import Run
 from lmhld_nb.style import FALSE_ALARM, HIT, MISS, area_name, colours, no_ticks, rgb, signed
 
@@ -181,33 +182,31 @@ def errors(predicted: np.ndarray, truth: np.ndarray, background: np.ndarray) -> 
     return picture
 
 
-def predictions(
-    examples: Mapping[str, tuple[np.ndarray, np.ndarray, Mapping[str, np.ndarray]]],
-    bands: Sequence[str],
-    dataset_note: str,
-) -> Figure:
-    """Show image, each model's prediction as hits, false alarms and misses, and truth (paper Fig 10).
+def predictions(shown: Sequence[Example], bands: Sequence[str], dataset_note: str) -> Figure:
+    """Show image, each model's prediction as hits, false alarms and misses, and truth (paper Figs 10 and 11).
 
     Args:
-        examples: of each area, image (bands, rows, cols), truth (rows, cols) bool, and predictions by model.
+        shown: of `results.examples`.
         bands: of the images.
-        dataset_note: of `note`.
+        dataset_note: of `style.note`.
     """
-    models = list(next(iter(examples.values()))[2])
+    models = list(shown[0].predictions)
     figure, axes = plt.subplots(
-        len(examples),
+        len(shown),
         len(models) + 2,
-        figsize=(1.75 * (len(models) + 2), 1.75 * len(examples)),
+        figsize=(1.3 * (len(models) + 2), 1.42 * len(shown) + 0.6),
         squeeze=False,
     )
-    for row, (area, (image, truth, by_model)) in enumerate(examples.items()):
-        picture = rgb(image, bands)
+    for row, example in enumerate(shown):
+        picture = rgb(example.image, bands)
         axes[row, 0].imshow(picture)
-        axes[row, 0].set_ylabel(area_name(area), fontsize=8)
+        axes[row, 0].set_ylabel(area_name(example.area), fontsize=8)
         for ax, model in zip(axes[row, 1:-1], models, strict=True):
-            ax.imshow(errors(by_model[model], truth, picture))
-            ax.set_title(f"F1 {Confusion.of(by_model[model], truth).f1:.2f}", fontsize=7, pad=2)
-        axes[row, -1].imshow(truth, cmap="gray", vmin=0, vmax=1)
+            ax.imshow(errors(example.predictions[model], example.truth, picture))
+            ax.set_title(
+                f"F1 {Confusion.of(example.predictions[model], example.truth).f1:.2f}", fontsize=7, pad=2
+            )
+        axes[row, -1].imshow(example.truth, cmap="gray", vmin=0, vmax=1)
     for ax, title in zip(
         axes[0], ["image", *(paper.MODELS[model] for model in models), "truth"], strict=True
     ):

@@ -77,6 +77,12 @@ class RunSpec(Strict):
         return json.dumps({"engine": ENGINE_VERSION, **self.model_dump(mode="json")}, sort_keys=True)
 
     @property
+    def label(self) -> str:
+        """Return a few words on model and data, for progress lines and errors."""
+        areas = list(dict.fromkeys(part.area for part in self.data))
+        return f"{self.model} {'+'.join(areas) if len(areas) < 3 else f'{len(areas)} areas'} {self.data[0].size} px"
+
+    @property
     def bands(self) -> tuple[str, ...]:
         """Bands the model sees."""
         return self.data[0].bands

@@ -120,11 +120,10 @@ def train(
         tests = load_split(patch_sets, "test", place, recipe.normalise, execution.resident)
         return score(model, tests, recipe)
 
-    label = f"{spec.model} {'+'.join(dict.fromkeys(part.area for part in spec.data))}"
-    shown = progress.bar(recipe.epochs, label, "epoch", execution.progress, state.epoch)
+    shown = progress.bar(recipe.epochs, spec.label, "epoch", execution.progress, state.epoch)
     if recipe.micro_batch and recipe.micro_batch < recipe.batch_size:
         tqdm.write(
-            f"{label}: micro-batches of {recipe.micro_batch}; gradients of {recipe.batch_size} are summed",
+            f"{spec.label}: micro-batches of {recipe.micro_batch}; gradients of {recipe.batch_size} are summed",
             file=sys.stderr,
         )
     with stop_on_signals() as stopped, engine.settings(place, execution), engine.memory_told(folder), shown:

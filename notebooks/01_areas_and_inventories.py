@@ -123,7 +123,17 @@ for area, values in sizes.items():
 
 # %%
 scene = results.scene_to_show(area_scenes, feature_area)
-style.save(plots.annotation_features(scene, note), "fig02_features", loaded.name)
+place = plots.place_to_show(scene)
+contrast = inventory.feature_contrast(scene, place)
+style.save(
+    plots.annotation_features(scene, place, note),
+    "fig02_features",
+    loaded.name,
+    contrast,
+)
+
+# %%
+contrast.round(3)
 
 # %% [markdown]
 # ## A check of every polygon (section 2.2)

@@ -185,6 +185,7 @@ style.save(
     score_plots.predictions(examples, loaded.patches.bands, note),
     "fig10_predictions",
     loaded.name,
+    results.example_scores(examples),
 )
 
 # %% [markdown]

@@ -130,10 +130,12 @@ for area, rows in same.groupby("area", sort=False):
 # Fig 10 in chapter 05: the areas whose own patches are 32 or 64 pixels now come with more surroundings.
 
 # %%
+examples = results.examples(finished)
 style.save(
-    score_plots.predictions(results.examples(finished), loaded.patches.bands, note),
+    score_plots.predictions(examples, loaded.patches.bands, note),
     "fig11_predictions",
     loaded.name,
+    results.example_scores(examples),
 )
 
 # %% [markdown]

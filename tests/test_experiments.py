@@ -200,8 +200,11 @@ def test_table_2_counts_patches_and_shares(profile: Profile, dataset: DataSet) -
 
 def test_examples_and_the_threshold_belong_to_the_test_patches(profile: Profile, dataset: DataSet) -> None:
     finished = runner.ensure(experiments.single(profile, dataset), workers=1, execution=QUIET)
-    examples = results.examples(finished)
-    assert list(examples) == ["emilia_romagna", "gorkha"]
+    shown = results.examples(finished)
+    assert [example.area for example in shown] == ["emilia_romagna", "gorkha"]
+    scores = results.example_scores(shown)
+    assert list(scores["run_ids"]) == [run.spec.run_id for run in finished]
+    examples = {example.area: (example.image, example.truth, example.predictions) for example in shown}
     for run in finished:
         (part,) = runs.patch_sets(run.spec)
         image, truth, predicted = examples[part.spec.area]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shutil
 import subprocess
@@ -12,13 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jupytext
+import pandas as pd
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import lmhld_nb
-from lmhld_nb import paper
+from lmhld_nb import experiments, paper
 from lmhld_nb.config import ROOT, Strict, read_yaml
 
 PACKAGE = ROOT / "lmhld_nb"
@@ -286,16 +288,47 @@ def test_make_alone_lists_the_targets() -> None:
     assert set(re.findall(r"^  make ([a-z-]+) ", shown, re.M)) == makefile_targets()
 
 
-def test_manifest_names_figures_and_chapters_that_exist() -> None:
-    manifest = yaml.safe_load((ROOT / "figures" / "manifest.yaml").read_text(encoding="utf-8"))
-    for entry, made in manifest.items():
-        kind, number = entry.split()
-        if kind == "figure":
-            assert int(number) in paper.figures().index
-        else:
-            assert kind == "table"
-            paper.table(int(number))
-        source = (ROOT / "notebooks" / f"{made['chapter']}.py").read_text(encoding="utf-8")
-        for name in made["files"]:
-            assert f'"{Path(name).stem}"' in source, f"{made['chapter']} does not make {name}"
-            assert (ROOT / "figures" / "mini" / name).is_file(), name
+class Entry(Strict):
+    """What figures/manifest.yaml says of one figure or table."""
+
+    chapter: str | None = None
+    experiments: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    not_made: str | None = None
+
+
+def manifest() -> dict[str, Entry]:
+    content = yaml.safe_load((ROOT / "figures" / "manifest.yaml").read_text(encoding="utf-8"))
+    return {name: Entry.model_validate_json(json.dumps(entry)) for name, entry in content.items()}
+
+
+def test_every_figure_and_table_of_the_paper_has_an_entry() -> None:
+    figures = {f"figure {number}" for number in paper.figures().index}
+    tables = {f"table {number}" for number in paper.TABLES}
+    assert set(manifest()) == figures | tables | {"section 3.3"}
+
+
+@pytest.mark.parametrize("name", sorted(manifest()))
+def test_manifest_entry_leads_from_chapter_and_runs_to_files(name: str) -> None:
+    entry = manifest()[name]
+    if entry.not_made is not None:
+        assert (entry.chapter, entry.files, entry.experiments) == (None, (), ())
+        return
+    source = (ROOT / "notebooks" / f"{entry.chapter}.py").read_text(encoding="utf-8")
+    tables = [file for file in entry.files if file.endswith(".csv")]
+    assert tables, "a picture without the numbers behind it"
+    for file in entry.files:
+        assert f'"{Path(file).stem}"' in source, f"{entry.chapter} does not make {file}"
+        assert (ROOT / "figures" / "mini" / file).is_file(), file
+    assert set(entry.experiments) <= set(experiments.EXPERIMENTS)
+    if entry.experiments and name not in ("figure 3", "figure 4"):  # these show the plan, not results
+        ids = pd.read_csv(ROOT / "figures" / "mini" / tables[0])["run_ids"]
+        assert ids.str.fullmatch(r"[0-9a-f]{16}(\+[0-9a-f]{16})*").all(), f"{tables[0]}: no run ids"
+
+
+def test_every_committed_figure_is_made_by_a_chapter() -> None:
+    sources = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "notebooks").glob("*.py")))
+    for path in sorted((ROOT / "figures" / "mini").iterdir()):
+        stem = path.stem
+        loops = stem.startswith("architecture_")  # named after the model
+        assert loops or f'"{stem}"' in sources, f"{path.name}: no chapter makes it any more; delete it"

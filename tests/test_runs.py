@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import weakref
 from pathlib import Path
@@ -228,6 +229,77 @@ def test_a_killed_worker_gives_a_clear_error(specs: list[RunSpec], monkeypatch: 
 
 def _kill_yourself(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+_killed_once = "LMHLD_TEST_KILLED_ONCE"
+
+
+def test_after_a_kill_it_goes_on_with_fewer_at_a_time(
+    specs: list[RunSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(processes, "_worker_starts", _kill_the_first)
+    monkeypatch.setenv(_killed_once, str(tmp_path / "mark"))
+    made = runner.ensure(specs, workers=2, execution=QUIET)
+    assert [run.spec for run in made] == specs
+    assert "its process was killed" not in capsys.readouterr().out
+    assert (tmp_path / "mark").exists()
+
+
+def _kill_the_first() -> None:
+    try:
+        Path(os.environ[_killed_once]).touch(exist_ok=False)
+    except FileExistsError:
+        return
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_failed_run_is_tried_again_and_forgets_its_failure(
+    specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, tries = runner.train, []
+
+    def shaky(*arguments: Any) -> object:
+        tries.append(arguments[0].run_id)
+        if len(tries) < 3:
+            raise OSError("the disk was away")
+        return real(*arguments)
+
+    monkeypatch.setattr(runner, "train", shaky)
+    with pytest.raises(UserError, match=r"1 of 1 runs failed.*the disk was away"):
+        runner.ensure(specs[:1], workers=1, execution=QUIET)
+    assert runs.status(specs[0]) == "failed" and "the disk was away" in runs.failure(specs[0])
+    (run,) = runner.ensure(specs[:1], workers=1, execution=QUIET, retries=1)
+    assert len(tries) == 3 and runs.status(specs[0]) == "done" and runs.failure(specs[0]) == ""
+    assert not (run.folder / runs.FAILURE).exists()
+
+
+def test_what_another_runner_has_begun_is_left_to_it_while_there_is_other_work(
+    specs: list[RunSpec], trainings: list[str]
+) -> None:
+    first, second = specs
+    with runner._locked(first):
+        with pytest.raises(runner.Busy):
+            runner.make(first, QUIET, wait=False)
+        thread = threading.Thread(target=runner.ensure, args=(specs, 1, QUIET))
+        thread.start()
+        until = time.monotonic() + 60
+        while runs.status(second) != "done" and time.monotonic() < until:
+            time.sleep(0.02)
+        assert trainings == [second.run_id]
+    thread.join(60)
+    assert trainings == [second.run_id, first.run_id] and runs.status(first) == "done"
+
+
+def test_rates_come_from_every_whole_run_of_the_store(specs: list[RunSpec]) -> None:
+    assert runs.rates().empty
+    run = runner.make(specs[0], QUIET)
+    (runs_dir() / "damaged").mkdir()
+    (runs_dir() / "damaged" / "metrics.json").write_text("{")
+    (row,) = runs.rates().to_dict("records")
+    assert row == {
+        "model": "unet", "width": "2", "device": run.metrics["device"], "patch_size": 32,
+        "patches_per_second": run.metrics["patches_per_second"],
+    }  # fmt: skip
 
 
 def test_a_store_that_cannot_be_written_is_told(

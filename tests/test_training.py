@@ -343,3 +343,36 @@ def test_every_network_trains_and_comes_back(part, tmp_path, name):
     assert card["options"] == options
     counts, _ = training.score(model, load_split([part], "test", torch.device("cpu")), recipe)
     assert vars(counts["made"]) == {name: metrics["test"][name] for name in ("tp", "fp", "fn", "tn")}
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+@pytest.mark.parametrize("name", ["unet", "trans_unet"])  # without dropout, and with
+def test_a_shorter_training_is_the_beginning_of_a_longer_one(part, tmp_path, keep, name):
+    recipe = RECIPE.model_copy(update={"keep": keep})
+    long = train(run_spec(part, model=name, recipe=recipe, milestones=(1, 3)), part, tmp_path / "long")
+    plain = train(run_spec(part, model=name, recipe=recipe), part, tmp_path / "plain")
+    # Scoring on the way changes nothing of the training ...
+    assert same(weights(tmp_path / "long"), weights(tmp_path / "plain"))
+    assert plain["milestones"] == {} and sorted(long["milestones"]) == ["1", "3"]
+    for epochs in (1, 3):  # ... and says what the shorter training says.
+        shorter = run_spec(part, model=name, recipe=recipe.model_copy(update={"epochs": epochs}))
+        short = train(shorter, part, tmp_path / str(epochs))
+        found = long["milestones"][str(epochs)]
+        assert repr(found) == repr({"best_epoch": short["best_epoch"], **short["test"]})  # NaN included
+
+
+def test_milestones_survive_an_interruption(part, tmp_path, monkeypatch):
+    spec = run_spec(part, milestones=(1, 2))
+    whole = train(spec, part, tmp_path / "whole")
+    original, epochs = training._train_epoch, []
+
+    def stopping(*arguments):
+        original(*arguments)
+        epochs.append(1)
+        if len(epochs) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(training, "_train_epoch", stopping)
+    with pytest.raises(training.Interrupted):
+        train(spec, part, tmp_path / "stopped")
+    assert train(spec, part, tmp_path / "stopped")["milestones"] == whole["milestones"]

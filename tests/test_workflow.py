@@ -12,7 +12,7 @@ import pytest
 import yaml
 from conftest import QUIET
 
-from lmhld_nb import experiments, profiles, runs
+from lmhld_nb import experiments, profiles, runner, runs
 from lmhld_nb.config import ROOT
 from lmhld_nb.specs import RunSpec
 
@@ -42,7 +42,7 @@ def specs_of(profile: Path) -> list[RunSpec]:
 def test_missing_runs_are_made_and_whole_ones_left_alone(tiny: Path, tmp_path: Path) -> None:
     first, second = specs_of(tiny)
     assert asked_for(snakemake(tiny, "-n", "book", folder=tmp_path)) == sorted([first.run_id, second.run_id])
-    made = runs.make(first, QUIET)  # as `lmhld run` would; Snakemake has no note of it
+    made = runner.make(first, QUIET)  # as `lmhld run` would; Snakemake has no note of it
     before = (made.folder / "metrics.json").stat().st_mtime_ns
     assert asked_for(snakemake(tiny, folder=tmp_path)) == [second.run_id]
     assert runs.find(second)

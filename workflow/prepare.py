@@ -9,7 +9,7 @@ def main(name: str) -> int:
     """Cut them; a run whose patches cannot be cut does not keep the others waiting, its own job tells why."""
     profile = profiles.load(name)
     for entry in experiments.plan(profile, experiments.dataset_of(profile)):
-        if runs.status(entry.spec) != "done":
+        if runs.status(entry.spec, entry.with_whole_area) != "done":
             try:
                 runs.patch_sets(entry.spec)
             except config.UserError as error:

@@ -31,6 +31,7 @@ name: tiny
 description: four small runs, for the test of the workflow
 data: twin-smoke
 areas: [emilia_romagna, gorkha]
+experiments: [2]
 models: [unet]
 width: {{unet: 2}}
 recipe: {{batch_size: 4, epochs: {EPOCHS}, lr: 0.05, gamma: 0.99, momentum: 0.9}}

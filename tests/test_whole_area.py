@@ -1,0 +1,111 @@
+"""Scores over whole scenes: every known pixel counts once, by windows of the patch size."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import QUIET
+from made import blobs, image_of, scene, write_tif
+from torch import Tensor, nn
+
+from lmhld_nb import experiments, patches, profiles, runner, runs, scenes, sources, whole_area
+from lmhld_nb.evaluation import Confusion
+from lmhld_nb.patches import PatchSet, PatchSpec
+from lmhld_nb.scenes import BANDS, Scene
+from lmhld_nb.specs import Recipe
+
+CPU = torch.device("cpu")
+SHAPE = (150, 203)  # no multiple of 32: windows reach over two edges
+
+
+class Bright(nn.Module):
+    """Landslide where the first band is above its mean: knows no neighbours, so windows cannot matter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: list[tuple[int, ...]] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.shapes.append(tuple(x.shape))
+        return x[:, :1]
+
+
+@pytest.fixture
+def area(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[PatchSet, Scene]:
+    """One scene with a strip of no data and a strip without labels, and its patches."""
+    monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
+    mask = blobs(*SHAPE, 60)
+    image = image_of(mask)
+    image[:, :, :10] = 0
+    made = scene(tmp_path, mask)
+    labels = mask.astype(np.uint8)
+    labels[:20] = 255
+    write_tif(made.image, image, nodata=0)
+    write_tif(made.mask, labels)  # type: ignore[arg-type]
+    spec = PatchSpec(dataset="made", fingerprint="0" * 16, area="made", size=32, fractions=(0.6, 0.2, 0.2))
+    return patches.cut(spec, [made], progress=False), made
+
+
+@pytest.mark.parametrize("normalise", ["area", "scene"])
+def test_every_known_pixel_counts_once(area: tuple[PatchSet, Scene], normalise: str) -> None:
+    part, made = area
+    values, labels, valid = scenes.read_all(made, BANDS)
+    mean, _ = (part.mean, part.std) if normalise == "area" else part.scene_statistics["a"]
+    predicted = values[0] > mean[0]
+    known = valid & (labels != 255)
+    counts = whole_area.score(Bright(), part, [made], Recipe(normalise=normalise), CPU, progress=False)
+    assert counts["all"] == Confusion.of(predicted, labels == 1, known)
+    assert sum(vars(counts["all"]).values()) == (SHAPE[0] - 20) * (SHAPE[1] - 10)
+
+
+def test_the_second_score_leaves_out_the_training_patches_and_nothing_else(
+    area: tuple[PatchSet, Scene],
+) -> None:
+    part, made = area
+    values, labels, valid = scenes.read_all(made, BANDS)
+    known = valid & (labels != 255)
+    trained = part.index[part.index["split"] == "train"]
+    assert 0 < len(trained) < len(part.index)
+    for row, col in zip(trained["row"], trained["col"], strict=True):
+        known[row : row + 32, col : col + 32] = False
+    counts = whole_area.score(Bright(), part, [made], Recipe(), CPU, progress=False)
+    assert counts["outside_training"] == Confusion.of(values[0] > part.mean[0], labels == 1, known)
+
+
+def test_windows_have_the_patch_size_and_do_not_overlap(area: tuple[PatchSet, Scene]) -> None:
+    part, made = area
+    model = Bright()
+    whole_area.score(model, part, [made], Recipe(micro_batch=8), CPU, progress=False)
+    assert {shape[1:] for shape in model.shapes} == {(4, 32, 32)} and max(s[0] for s in model.shapes) == 8
+    assert sum(shape[0] for shape in model.shapes) == 5 * 7  # those of the grid, each once
+
+
+def test_scenes_add_up(area: tuple[PatchSet, Scene], tmp_path: Path) -> None:
+    part, made = area
+    once = whole_area.score(Bright(), part, [made], Recipe(), CPU, progress=False)
+    twice = whole_area.score(Bright(), part, [made, made], Recipe(), CPU, progress=False)
+    assert twice["all"] == once["all"] + once["all"]
+
+
+def test_a_run_is_scored_once_and_a_damaged_score_is_made_again(tiny: Path) -> None:
+    profile = profiles.load(str(tiny))
+    spec = experiments.single(profile, sources.load("twin-smoke"))[0]
+    assert runner.make(spec, QUIET).whole_area is None
+    assert runs.status(spec, with_whole_area=True) == "unscored" and runs.status(spec) == "done"
+    run = runner.make(spec, QUIET, with_whole_area=True)
+    assert runs.status(spec, with_whole_area=True) == "done"
+    path = run.folder / whole_area.FILE
+    before = path.read_text()
+    stamp = path.stat().st_mtime_ns
+    runner.make(spec, QUIET, with_whole_area=True)
+    assert path.stat().st_mtime_ns == stamp
+    cut_off = json.dumps({"run_id": spec.run_id, "all": {}})
+    for damaged in ("{", "[]", cut_off, before.replace(spec.run_id, "0" * 16)):
+        path.write_text(damaged)
+        assert runs.status(spec, with_whole_area=True) == "unscored"
+        runner.make(spec, QUIET, with_whole_area=True)
+        assert path.read_text() == before
