@@ -14,7 +14,7 @@
 # **The paper.** *LMHLD: a large-scale multi-source high-resolution landslide dataset* (Liu et al.) builds a benchmark
 # of 25,365 four-band satellite patches from seven landslide disasters and trains seven networks of the U-Net family
 # on it in five experiments. This book does the same from parameters and sets its results beside the published ones. So
-# far it holds the inventories, the patches and experiment 2 with one network; the other experiments follow.
+# far it holds the inventories, the patches, the seven networks and experiments 1 to 3; the other two follow.
 #
 # **Time.** 3 minutes to read, 10 seconds to run.
 #
@@ -25,6 +25,8 @@
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
 
 # %%
+import pandas as pd
+
 from lmhld_nb import experiments, plots, profiles, style
 
 loaded = profiles.load(profile)
@@ -65,11 +67,16 @@ style.save(
 # ## The runs
 #
 # Every training is a *run*, named by a hash of all that decides it. A run that is done is never done again. The table
-# lists those of this profile. `lmhld run PROFILE` makes the missing ones.
+# counts those of this profile: rows are the experiments that ask for them (`1+2`: made once for both), columns the
+# networks. `lmhld plan PROFILE` lists each with its state and cost, `lmhld run PROFILE` makes the missing ones.
 
 # %%
 planned = experiments.plan(loaded, dataset)
-experiments.plan_table(planned)
+table = experiments.plan_table(planned)
+pd.crosstab(table["experiments"], table["model"])[list(loaded.models)]
+
+# %%
+print(f"done: {(table['status'] == 'done').sum()} of {len(table)}")
 
 # %% tags=["nbval-check-output"]
 print(

@@ -79,7 +79,7 @@ def test_ten_kills_leave_the_same_store(tmp_path: Path) -> None:
         process = start(folders[1])
         # Between the first import and well into the work; what is done stays done, so later kills come later.
         try:
-            process.wait(random.uniform(0.1, 0.6) * lasts)
+            process.wait(random.uniform(0.05, 0.35) * lasts)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.communicate(timeout=60)
@@ -90,7 +90,8 @@ def test_ten_kills_leave_the_same_store(tmp_path: Path) -> None:
     last = start(folders[1])
     said, _ = last.communicate(timeout=200)
     assert last.returncode == 0, said.decode()
-    assert kills > 0
+    print(f"killed {kills} times; left alone it takes {lasts:.0f} s")
+    assert kills >= KILLS // 2  # on a fast disk it may be done before the tenth
     expected, found = (store(folder) for folder in folders)
     assert found.keys() == expected.keys()
     for name, content in expected.items():
