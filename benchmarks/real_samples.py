@@ -209,7 +209,7 @@ def paper_experiments() -> pd.DataFrame:
         "alone_f1",
         "run_ids",
     ]
-    return rows[columns]
+    return rows[columns].astype({"patch_size": "Int64"})
 
 
 def main() -> None:

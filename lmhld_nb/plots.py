@@ -110,8 +110,9 @@ def size_histograms(
     sizes: Mapping[str, np.ndarray], candidates: Mapping[str, Sequence[int]], dataset_note: str
 ) -> Figure:
     """Draw each area's landslide-size histogram with quartiles and candidate patch sizes (paper Fig 9)."""
-    rows = -(-len(sizes) // 4)
-    figure, grid = plt.subplots(rows, 4, figsize=(11, 2.7 * rows), squeeze=False)
+    columns = min(4, len(sizes))
+    rows = -(-len(sizes) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(2.75 * columns, 2.7 * rows), squeeze=False)
     for ax, (area, values) in zip(grid.flat, sizes.items(), strict=False):
         counts, edges = inventory.histogram(values, bins=18)
         ax.stairs(counts, edges, fill=True, color=colours(list(sizes))[area], alpha=0.75)

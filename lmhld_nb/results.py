@@ -78,13 +78,13 @@ def patch_size_choice(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Rows (area, patch_size): mean_f1, models_best (models at their best there, equal ones counted at each), winners
-        (their names), tied (mean as high as the highest), chosen; and where they are published published_mean_f1,
-        published_chosen.
+        (their names), tied (mean as high as the highest), chosen; outside_mean_f1 and outside_chosen, the same without
+        the training patches; and where they are published published_mean_f1, published_chosen.
     """
     chosen = _choice(table["f1"])
-    if table["published_f1"].notna().any():
-        published = _choice(table["published_f1"].dropna())
-        chosen = chosen.join(published[["mean_f1", "chosen"]].add_prefix("published_"))
+    for reading in ("outside", "published"):
+        if (f1 := table[f"{reading}_f1"].dropna()).size:
+            chosen = chosen.join(_choice(f1)[["mean_f1", "chosen"]].add_prefix(f"{reading}_"))
     return chosen
 
 

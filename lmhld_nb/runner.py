@@ -178,8 +178,10 @@ def _attempt(
     return failures
 
 
-def _cost(spec: RunSpec) -> float:
-    return float(sum(len(patches.load(part).index) * part.size**2 for part in spec.data) * spec.recipe.epochs)
+def _cost(spec: RunSpec) -> int:
+    """Return the megapixels a training passes over, at least 1: what order and time left go by."""
+    pixels = sum(len(patches.load(part).index) * part.size**2 for part in spec.data)
+    return max(1, round(pixels * spec.recipe.epochs / 1e6))
 
 
 @contextmanager
@@ -214,7 +216,8 @@ def _make_side_by_side(
         wait=wait,
     )
     left = list(specs)
-    with progress_bar(len(specs), "train", "run", execution.progress) as bar:
+    costs = {spec.run_id: _cost(spec) for spec in specs}
+    with progress_bar(sum(costs.values()), "train", "Mpx", execution.progress) as bar:
         while left:
             try:
                 for spec, future in side_by_side(work, tuple(left), workers):
@@ -226,19 +229,21 @@ def _make_side_by_side(
                         busy.append(spec)
                     elif isinstance(error, Exception):
                         failures[spec.run_id] = error
-                    bar.set_postfix_str(spec.label, refresh=False)
-                    bar.update()
-            except BrokenProcessPool as error:
-                if workers == 1:
-                    raise UserError(
-                        f"run {left[0].run_id}: its process was killed (out of memory?); use fewer `--workers`, or a "
-                        "`micro_batch` in the profile, and repeat the command: finished runs are kept"
-                    ) from error
-                workers //= 2
-                tqdm.write(
-                    f"a training's process was killed (out of memory?); going on with {workers} at a time",
-                    file=sys.stderr,
-                )
+                    done = f"run {len(specs) - len(left)} of {len(specs)}: {spec.label}"
+                    bar.set_postfix_str(done, refresh=False)
+                    bar.update(costs[spec.run_id])
+            except BrokenProcessPool:
+                if workers == 1:  # it was the first in line; it must not cost the others
+                    failures[left.pop(0).run_id] = UserError(
+                        "its process was killed (out of memory?); use fewer `--workers`, or a `micro_batch` in "
+                        "the profile"
+                    )
+                else:
+                    workers //= 2
+                    told = (
+                        f"a training's process was killed (out of memory?); going on with {workers} at a time"
+                    )
+                    tqdm.write(told, file=sys.stderr)
     return busy
 
 

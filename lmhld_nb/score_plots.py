@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -16,11 +18,11 @@ from lmhld_nb import paper
 from lmhld_nb.evaluation import Confusion, Threshold
 from lmhld_nb.results import Example
 from lmhld_nb.runs import Run
-from lmhld_nb.style import FALSE_ALARM, HIT, MISS, area_name, colours, no_ticks, rgb, signed
+from lmhld_nb.style import FALSE_ALARM, HIT, MISS, area_name, colours, markers, no_ticks, rgb, signed
 
 
 def learning_curves(panels: Mapping[str, Sequence[Run]], dataset_note: str) -> Figure:
-    """Draw validation F1 over epochs, one panel a group of runs, one colour a model; a dot is the epoch tested.
+    """Draw validation F1 over epochs, one panel a group of runs, one colour a model; its mark is the epoch tested.
 
     Args:
         panels: runs by the title of their panel.
@@ -29,15 +31,16 @@ def learning_curves(panels: Mapping[str, Sequence[Run]], dataset_note: str) -> F
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(2.5 * columns + 1.5, 2.2 * rows + 0.5), squeeze=False, sharey=True
+        rows, columns, figsize=(max(6.5, 2.5 * columns + 1.5), 2.2 * rows + 0.5), squeeze=False, sharey=True
     )
     models = list(dict.fromkeys(run.spec.model for group in panels.values() for run in group))
-    tints = colours(models)
+    tints, marks = colours(models), markers(models)
     for ax, (title, group) in zip(axes.flat, panels.items(), strict=False):
         for run in group:
             tint = tints[run.spec.model]
             ax.plot(run.history["epoch"], run.history["val_f1"], color=tint, linewidth=1.2)
-            ax.plot(run.metrics["best_epoch"], run.metrics["val_f1"], "o", color=tint, markersize=4)
+            mark = marks[run.spec.model]
+            ax.plot(run.metrics["best_epoch"], run.metrics["val_f1"], mark, color=tint, markersize=5)
         ax.set(title=title, ylim=(0, 1))
         ax.xaxis.get_major_locator().set_params(integer=True)
     for ax in axes.flat[len(panels) :]:
@@ -47,7 +50,7 @@ def learning_curves(panels: Mapping[str, Sequence[Run]], dataset_note: str) -> F
     for column in range(columns):
         axes[(len(panels) - 1 - column) // columns, column].set_xlabel("epoch")
     handles = [
-        Line2D([], [], color=tints[model], marker="o", markersize=4, label=paper.MODELS[model])
+        Line2D([], [], color=tints[model], marker=marks[model], markersize=5, label=paper.MODELS[model])
         for model in models
     ]
     figure.legend(handles=handles, loc="outside right center")
@@ -69,21 +72,40 @@ def score_heatmap(
     scores = {column: title for column, title in scores.items() if table[column].notna().any()}
     models = list(dict.fromkeys(table.index.get_level_values("model")))
     lines = list(dict.fromkeys(table.index.get_level_values(rows)))
-    size = (1.6 + (0.5 + 0.62 * len(models)) * len(scores), 0.36 * len(lines) + 1.6)
-    figure, axes = plt.subplots(1, len(scores), figsize=size, sharey=True, squeeze=False)
-    for ax, (column, title) in zip(axes[0], scores.items(), strict=True):
+    # Side by side as long as a page is wide enough, else one above the other.
+    across = len(scores) * len(models) <= 14
+    panels = (1, len(scores)) if across else (len(scores), 1)
+    width, height = 0.5 + 0.62 * len(models), 0.36 * len(lines)
+    figure, axes = plt.subplots(
+        *panels, figsize=(max(5.5, 1.6 + width * panels[1]), 1.2 + (height + 0.45) * panels[0]),
+        sharey=True, sharex=True, squeeze=False,
+    )  # fmt: skip
+    for ax, (column, title) in zip(axes.flat, scores.items(), strict=True):
         cells = table[column].unstack("model").reindex(index=lines, columns=models)
-        cells.index = [area_name(line) if rows == "area" else f"{line} px" for line in lines]
-        cells.columns = [paper.MODELS[model] for model in models]
-        sns.heatmap(
-            cells, ax=ax, annot=True, fmt=".2f", vmin=0, vmax=1, cmap="viridis", cbar=False, linewidths=1,
-            annot_kws={"fontsize": 7.5},
-        )  # fmt: skip
-        ax.set(title=title, xlabel="", ylabel="")
-        ax.tick_params(length=0)
-        ax.set_xticks(ax.get_xticks(), ax.get_xticklabels(), rotation=40, ha="right")
-    axes[0, 0].tick_params(axis="y", labelrotation=0)
-    return signed(figure, f"{name} · {dataset_note}")
+        _heatmap(ax, cells)
+        ax.set_title(title)
+        ax.set_yticks(
+            np.arange(len(lines)) + 0.5,
+            [area_name(line) if rows == "area" else f"{line} px" for line in lines],
+            rotation=0,
+        )
+    for ax in axes[-1]:
+        names = [paper.MODELS[model] for model in models]
+        ax.set_xticks(np.arange(len(models)) + 0.5, names, rotation=40, ha="right")
+    return signed(figure, f"{name}, bold: the best of a row · {dataset_note}")
+
+
+def _heatmap(ax: Axes, cells: pd.DataFrame) -> None:
+    """Draw scores from 0 to 1; the best of each row is bold, what is missing is grey."""
+    ax.set_facecolor("0.93")
+    sns.heatmap(cells, ax=ax, annot=True, fmt=".2f", vmin=0, vmax=1, cmap="viridis", cbar=False, linewidths=1,
+                annot_kws={"fontsize": 7.5})  # fmt: skip
+    ax.set(xlabel="", ylabel="")
+    ax.tick_params(length=0)
+    best = cells.eq(cells.max(axis=1), axis=0).to_numpy()[cells.notna().to_numpy()]
+    values = cells.to_numpy()[cells.notna().to_numpy()]
+    for text, value, wins in zip(ax.texts, values, best, strict=True):
+        text.set(color="k" if value > 0.5 else "w", fontweight="bold" if wins else "normal")
 
 
 def patch_size_scores(choice: pd.DataFrame, table: pd.DataFrame, dataset_note: str) -> Figure:
@@ -95,27 +117,36 @@ def patch_size_scores(choice: pd.DataFrame, table: pd.DataFrame, dataset_note: s
         dataset_note: of `style.note`.
     """
     areas = list(dict.fromkeys(table.index.get_level_values("area")))
-    columns = ["f1", "published_f1"] if table["published_f1"].notna().any() else ["f1"]
+    titles = {"f1": "this book", "outside_f1": "outside the training patches", "published_f1": "published"}
+    readings = {column: title for column, title in titles.items() if table[column].notna().any()}
     figure, axes = plt.subplots(
-        len(areas), len(columns), figsize=(1.6 + 3.4 * len(columns), 0.8 + 2.6 * len(areas)),
+        len(areas), len(readings), figsize=(1.6 + 2.9 * len(readings), 0.8 + 2.6 * len(areas)),
         squeeze=False, sharey=True,
     )  # fmt: skip
     models = list(dict.fromkeys(table.index.get_level_values("model")))
-    tints = colours(models)
+    tints, marks = colours(models), markers(models)
     for row, area in zip(axes, areas, strict=True):
-        for ax, column in zip(row, columns, strict=True):
+        for ax, (column, title) in zip(row, readings.items(), strict=True):
             cells = table.loc[area][column].unstack("model")
-            mean = "mean_f1" if column == "f1" else "published_mean_f1"
             if cells.notna().any().any():
                 places = range(len(cells))
                 for model in cells:
-                    ax.plot(places, cells[model], marker="o", markersize=3, linewidth=1, color=tints[model])
-                ax.plot(places, choice.loc[area][mean], color="k", linewidth=2.5)
+                    ax.plot(
+                        places,
+                        cells[model],
+                        marker=marks[model],
+                        markersize=4,
+                        linewidth=1,
+                        color=tints[model],
+                    )
+                ax.plot(places, choice.loc[area][column.replace("f1", "mean_f1")], color="k", linewidth=2.5)
                 ax.set_xticks(places, [f"{size} px" for size in cells.index])
-            ax.set(title=f"{area_name(area)}: {'this book' if column == 'f1' else 'published'}", ylim=(0, 1))
+            ax.set(title=f"{area_name(area)}: {title}", ylim=(0.2, 0.9))
         row[0].set_ylabel("F1, whole area")
-    handles = [Line2D([], [], color=tints[model], marker="o", markersize=3, label=paper.MODELS[model])
-               for model in models]  # fmt: skip
+    handles = [
+        Line2D([], [], color=tints[model], marker=marks[model], markersize=4, label=paper.MODELS[model])
+        for model in models
+    ]
     handles.append(Line2D([], [], color="k", linewidth=2.5, label="mean"))
     figure.legend(handles=handles, loc="outside right center")
     return signed(figure, dataset_note)
@@ -135,39 +166,38 @@ def recipe_heatmap(table: pd.DataFrame, dataset_note: str) -> Figure:
     axes[0].tick_params(length=0)
     sizes = list(f1.index)
     tints = sns.color_palette("viridis", len(sizes))
-    for size, tint in zip(sizes, tints, strict=True):
+    for size, tint, mark in zip(sizes, tints, cycle("osD^vPX"), strict=False):
         row = table.loc[size]
-        axes[1].plot(row["steps"], row["f1"], marker="o", markersize=4, color=tint, label=f"batch {size}")
+        axes[1].plot(row["steps"], row["f1"], marker=mark, markersize=5, color=tint, label=f"batch {size}")
     axes[1].set(xscale="log", xlabel="steps of SGD", ylabel="F1", title="the same scores over steps")
     axes[1].legend()
     return signed(figure, dataset_note)
 
 
-def against_threshold(rules: Mapping[str, Threshold], f1: Mapping[str, float], dataset_note: str) -> Figure:
-    """Draw the trained model's F1 beside the best single threshold's, area by area."""
-    figure, ax = plt.subplots(figsize=(8, 3))
+def against_threshold(rules: Mapping[str, Threshold], f1: pd.Series, dataset_note: str) -> Figure:
+    """Draw the best network's F1 beside the best single threshold's, area by area.
+
+    Args:
+        rules: best threshold of each area.
+        f1: of networks, index (area, model).
+        dataset_note: of `style.note`.
+    """
+    figure, ax = plt.subplots(figsize=(9, 3.2))
     places = np.arange(len(rules))
-    ax.bar(
-        places - 0.2,
-        [rules[area].confusion.f1 for area in rules],
-        0.38,
-        color="0.7",
-        label="best single threshold",
-    )
-    ax.bar(
-        places + 0.2,
-        [f1[area] for area in rules],
-        0.38,
-        color=[colours(list(rules))[area] for area in rules],
-        label="best network",
-    )
+    best = {area: f1.loc[area].max() for area in rules}
+    names = {area: paper.MODELS[f1.loc[area].idxmax()] for area in rules}
+    limits = [rule.confusion.f1 for rule in rules.values()]
+    ax.bar(places - 0.2, limits, 0.38, color="0.75", label="best single threshold")
+    ax.bar(places + 0.2, list(best.values()), 0.38, color=HIT, label="best network")
     for place, (area, rule) in zip(places, rules.items(), strict=True):
-        ax.text(place - 0.2, rule.confusion.f1 + 0.01, rule.feature, ha="center", fontsize=7, color="0.3")
-        ax.text(place + 0.2, f1[area] + 0.01, f"{f1[area]:.2f}", ha="center", fontsize=7)
-    ax.set(ylim=(0, 1.05), ylabel="F1 on the test patches")
+        ax.text(place - 0.2, 0.02, f"{rule.feature} {rule.confusion.f1:.2f}", ha="center", va="bottom", rotation=90,
+                fontsize=7.5)  # fmt: skip
+        ax.text(place + 0.2, 0.02, f"{names[area]} {best[area]:.2f}", ha="center", va="bottom", rotation=90,
+                fontsize=7.5)  # fmt: skip
+    ax.set(ylim=(0, 1), ylabel="F1 on the test patches")
     ax.set_xticks(places, [area_name(area) for area in rules])
     figure.legend(loc="outside upper right", ncols=2)
-    return signed(figure, f"threshold chosen on the test pixels themselves: its upper bound · {dataset_note}")
+    return signed(figure, f"both are the best on the test pixels themselves: upper bounds · {dataset_note}")
 
 
 def errors(predicted: np.ndarray, truth: np.ndarray, background: np.ndarray) -> np.ndarray:
@@ -200,7 +230,7 @@ def predictions(shown: Sequence[Example], bands: Sequence[str], dataset_note: st
     for row, example in enumerate(shown):
         picture = rgb(example.image, bands)
         axes[row, 0].imshow(picture)
-        axes[row, 0].set_ylabel(area_name(example.area), fontsize=8)
+        axes[row, 0].set_ylabel(f"{area_name(example.area)}\n{len(example.truth)} px", fontsize=8)
         for ax, model in zip(axes[row, 1:-1], models, strict=True):
             ax.imshow(errors(example.predictions[model], example.truth, picture))
             ax.set_title(

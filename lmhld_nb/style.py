@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,10 +48,20 @@ def colours(names: Sequence[str]) -> dict[str, tuple[float, float, float]]:
     return dict(zip(ordered, sns.color_palette("colorblind", max(10, len(ordered))), strict=False))
 
 
-def note(dataset: DataSet, profile: str) -> str:
-    """Return the line under every figure that says which data and profile it shows."""
+def note(dataset: DataSet, profile: str, published: str = "") -> str:
+    """Return the line under every figure that says which data and profile it shows.
+
+    ``published`` names the paper's table where its numbers stand beside ours: those are scores on the real LMHLD.
+    """
     kind = "synthetic data, no satellite image" if dataset.synthetic else "real data"
-    return f"{dataset.title} ({kind}) · profile {profile}"
+    ours = f"{dataset.title} ({kind}) · profile {profile}"
+    return f"this book: {ours} · published: the real LMHLD, paper {published}" if published else ours
+
+
+def markers(models: Sequence[str]) -> dict[str, str]:
+    """Return a marker for each model, always the same: some colours are alike to some eyes."""
+    known = dict(zip(paper.MODELS, "osD^vPX", strict=True))
+    return {model: known.get(model, ".") for model in models}
 
 
 def save(figure: Figure, name: str, profile: str, numbers: pd.DataFrame | None = None) -> Figure:
@@ -88,7 +99,8 @@ def rgb(
 
 def signed(figure: Figure, text: str) -> Figure:
     """Write a figure's data and profile under it."""
-    figure.supxlabel(text, fontsize=7, color="0.4", x=0.01, ha="left")
+    lines = textwrap.wrap(text, int(18.5 * figure.get_figwidth()))  # letters of this size an inch
+    figure.supxlabel("\n".join(lines), fontsize=7, color="0.4", x=0.01, ha="left")
     return figure
 
 

@@ -12,9 +12,9 @@
 # **Question.** What is in this book, which data does it run on, and what has been computed so far?
 #
 # **The paper.** *LMHLD: a large-scale multi-source high-resolution landslide dataset* (Liu et al.) builds a benchmark
-# of 25,365 four-band satellite patches from seven landslide disasters and trains seven networks of the U-Net family
-# on it in five experiments. This book does the same from parameters and sets its results beside the published ones. So
-# far it holds the inventories, the patches, the seven networks and experiments 1 to 3; the other two follow.
+# of 25,365 four-band satellite patches from seven study areas and trains seven networks of the U-Net family in five
+# experiments. This book does the same from parameters and sets its results beside the published ones. So far it holds the
+# inventories, the patches, the seven networks, experiments 1 to 3 and the study of the recipe; the rest follows.
 #
 # **Time.** 3 minutes to read, 10 seconds to run.
 #
@@ -36,10 +36,10 @@ note = style.note(dataset, loaded.name)
 # %% [markdown]
 # ## The data
 #
-# Look at the word in brackets. **Synthetic** data are made by a program from fractal terrain: they have the sensors,
-# resolutions and landslide sizes of the real data set, but no satellite ever saw them. A score on them says that the
-# method works, not how well it works on a real disaster. The real LMHLD is used in the same way, by a profile that
-# names it.
+# Look at the word in brackets. **Synthetic** data are made by a program from fractal terrain: they imitate the published
+# sensors, resolutions, and smallest and largest landslides, but no satellite ever saw them. A score on them says that the
+# code runs and can learn, not how well it does on a real disaster. The real LMHLD is used in the same way, by a profile
+# that names it.
 
 # %% tags=["nbval-check-output"]
 print(f"data set: {dataset.title} ({'synthetic' if dataset.synthetic else 'real'})")
@@ -82,8 +82,11 @@ print(f"done: {(table['status'] == 'done').sum()} of {len(table)}")
 print(
     f"{len(planned)} runs: {len(loaded.models)} model(s) on {len(experiments.areas(loaded, dataset))} areas"
 )
+other = "".join(
+    f", {batch} at {size} px" for size, batch in loaded.batch_size_at.items()
+)
 print(
-    f"recipe: batch {loaded.recipe.batch_size}, {loaded.recipe.epochs} epochs, SGD"
+    f"recipe: SGD, {loaded.recipe.epochs} epochs, batch {loaded.recipe.batch_size}{other}"
 )
 
 # %% [markdown]
