@@ -39,6 +39,7 @@ def save(
     optimiser: torch.optim.Optimizer,
     kept: dict[str, dict[str, Tensor]],
     state: State,
+    run_id: str,
 ) -> None:
     """Write weights, momentum, ``state`` and the ``kept`` copies of weights (by name), atomically."""
     tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
@@ -48,7 +49,7 @@ def save(
         momentum = optimiser.state.get(parameter, {}).get("momentum_buffer")
         if momentum is not None:
             tensors[f"momentum/{name}"] = momentum
-    write_tensors(path, tensors, {"state": json.dumps(vars(state))})
+    write_tensors(path, tensors, {"state": json.dumps(vars(state)), "run_id": run_id})
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
@@ -67,13 +68,19 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 
 
 def restore(
-    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, kept: dict[str, dict[str, Tensor]]
+    path: Path,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    kept: dict[str, dict[str, Tensor]],
+    run_id: str,
 ) -> State:
-    """Put a checkpoint's content back in place; without one (or with a damaged one) start afresh."""
+    """Put a checkpoint's content back in place; without one (or with a damaged or another run's) start afresh."""
     if not path.is_file():
         return State()
     try:
         with safetensors.safe_open(path, framework="pt") as file:
+            if file.metadata()["run_id"] != run_id:
+                raise ValueError("another run's")
             state = State(**json.loads(file.metadata()["state"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         for label, values in {"model": model.state_dict(), **kept}.items():

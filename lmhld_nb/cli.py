@@ -104,7 +104,7 @@ def plan(
     for row in table[table["failure"] != ""].itertuples():
         typer.echo(f"failed: {row.run_id}: {row.failure}")
     counts = table["status"].value_counts()
-    left = table[table["status"] != "done"]
+    left = table[~table["status"].isin(["done", "unscored"])]  # scoring takes seconds
     told = f"{len(table)} runs: " + ", ".join(f"{count} {status}" for status, count in counts.items())
     if len(left) and left["seconds"].notna().all():
         told += f"; about {_duration(left['seconds'].sum())} of computing are left"

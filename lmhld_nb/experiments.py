@@ -43,9 +43,9 @@ def areas(profile: Profile, dataset: DataSet) -> tuple[str, ...]:
     """Return the areas a profile uses, in the order of the data set.
 
     Raises:
-        UserError: the profile names an area the data set does not have.
+        UserError: the profile names an area the data set does not have, or one for an experiment that it does not use.
     """
-    study = [profile.recipe_study.area] if profile.recipe_study else []
+    study = [profile.recipe_study.area] if profile.recipe_study and is_made(profile, "recipe") else []
     named = {
         "areas": profile.areas,
         "patches.sizes": profile.patches.sizes,
@@ -60,6 +60,12 @@ def areas(profile: Profile, dataset: DataSet) -> tuple[str, ...]:
                 raise UserError(
                     f"profile '{profile.name}': key '{key}': no area '{area}' in '{dataset.name}'; "
                     f"it has {', '.join(dataset.areas)}"
+                )
+            # A size may be given for an area that is not used now; an experiment on one would be left out in silence.
+            if profile.areas and area not in profile.areas and not key.endswith(("sizes", "candidates")):
+                raise UserError(
+                    f"profile '{profile.name}': key '{key}': '{area}' is not among the profile's `areas` "
+                    f"({', '.join(profile.areas)}); correct one of the two, or leave it out of `experiments`"
                 )
     return tuple(area for area in dataset.areas if not profile.areas or area in profile.areas)
 
@@ -134,14 +140,16 @@ def mix(profile: Profile, dataset: DataSet) -> list[RunSpec]:
     """Experiment 3, LMHLD_mix: each model on all areas together, cut to one size (paper 3.2 (3))."""
     size = profile.experiment_3.size
     data = tuple(patch_spec(profile, dataset, area, size) for area in mixed_areas(profile, dataset))
-    return specs_of(profile, data, profile.experiment_3.epochs) if data else []
+    return specs_of(profile, data, profile.experiment_3.epochs)
 
 
 def recipe_study(profile: Profile, dataset: DataSet) -> list[RunSpec]:
     """Return the study of section 3.3: one training a batch size, tested at each number of epochs on its way."""
     study = profile.recipe_study
-    if study is None or study.area not in areas(profile, dataset):
-        return []
+    if study is None:
+        raise UserError(
+            f"profile '{profile.name}': key 'recipe_study' is missing; say which area and which sizes"
+        )
     data = (patch_spec(profile, dataset, study.area),)
     base = recipe_of(profile, study.model, data[0].size, max(study.epochs))
     return [
@@ -180,14 +188,20 @@ def compared_areas(profile: Profile, dataset: DataSet) -> tuple[str, ...]:
 
 
 def mixed_areas(profile: Profile, dataset: DataSet) -> tuple[str, ...]:
-    """Return the areas of experiment 3: those the profile names whose scenes a patch fits into."""
-    chosen = profile.experiment_3.areas
-    return tuple(
-        area
-        for area in areas(profile, dataset)
-        if (not chosen or area in chosen)
-        and measured(dataset, area).largest_side >= profile.experiment_3.size
-    )
+    """Return the areas of experiment 3: those the profile names whose scenes a patch fits into.
+
+    Raises:
+        UserError: it fits into none.
+    """
+    chosen, size = profile.experiment_3.areas, profile.experiment_3.size
+    asked = [area for area in areas(profile, dataset) if not chosen or area in chosen]
+    fitting = tuple(area for area in asked if measured(dataset, area).largest_side >= size)
+    if not fitting:
+        raise UserError(
+            f"profile '{profile.name}': key 'experiment_3.size' = {size}: no scene of '{dataset.name}' is that large; "
+            "choose a smaller size, or leave 3 out of `experiments`"
+        )
+    return fitting
 
 
 def candidates(profile: Profile, dataset: DataSet, area: str) -> tuple[int, ...]:
@@ -195,10 +209,20 @@ def candidates(profile: Profile, dataset: DataSet, area: str) -> tuple[int, ...]
 
     Sizes that no scene of the area is large enough for are left out: LMHLD is published as patches, which can be cut
     smaller but not larger.
+
+    Raises:
+        UserError: none is left.
     """
     rule, found = profile.experiment_1, measured(dataset, area)
     sizes = rule.candidates.get(area) or patches.candidate_sizes(found.quartiles, rule.sizes)
-    return tuple(size for size in sizes if size <= found.largest_side)
+    fitting = tuple(size for size in sizes if size <= found.largest_side)
+    if not fitting:
+        raise UserError(
+            f"profile '{profile.name}': '{area}' of '{dataset.name}': no scene is as large as the candidate sizes "
+            f"{', '.join(map(str, sizes))}; give smaller ones (key `experiment_1.candidates`), or leave 1 out of "
+            "`experiments`"
+        )
+    return fitting
 
 
 @dataclass(frozen=True)
@@ -238,12 +262,18 @@ def plan(profile: Profile, dataset: DataSet, experiment: str | None = None) -> l
     """List the runs of a profile, of one experiment or of all; each once, with all experiments that ask for it.
 
     Raises:
-        UserError: there is no such experiment.
+        UserError: there is no such experiment, or the profile does not make it.
     """
     if experiment is not None and experiment not in EXPERIMENTS:
         raise UserError(f"experiment {experiment}: unknown; choose from {', '.join(EXPERIMENTS)}")
+    made = [name for name in EXPERIMENTS if is_made(profile, name)]
+    if experiment is not None and experiment not in made:
+        raise UserError(
+            f"experiment {experiment}: profile '{profile.name}' makes {', '.join(made) or 'none'} only (keys "
+            "`experiments` and, for the recipe, `recipe_study`)"
+        )
     wanted: dict[str, tuple[RunSpec, list[str]]] = {}
-    for name in map(str, profile.experiments):
+    for name in made:
         for spec in EXPERIMENTS[name][1](profile, dataset):
             wanted.setdefault(spec.run_id, (spec, []))[1].append(name)
     return [

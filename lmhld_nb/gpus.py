@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import tempfile
 import time
@@ -20,10 +19,11 @@ WAIT = 1.0  # seconds between looks for a free slot
 
 def visible() -> list[str]:
     """Return the names of the GPUs this process may use: those in CUDA_VISIBLE_DEVICES, or all by number."""
-    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    told, count = os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count()
     if told is None:
-        return [str(number) for number in range(torch.cuda.device_count())]
-    return [name.strip() for name in told.split(",") if name.strip()]
+        return [str(number) for number in range(count)]
+    # It may name more than there are: torch counts what it can use.
+    return [name.strip() for name in told.split(",") if name.strip()][:count]
 
 
 def room(execution: Execution) -> int:
@@ -53,7 +53,7 @@ def slot(execution: Execution) -> Iterator[Execution]:
 
 @contextmanager
 def _free_lock(names: list[str], shares: int) -> Iterator[int]:
-    folder = Path(tempfile.gettempdir()) / f"lmhld-gpus-{getpass.getuser()}"
+    folder = Path(tempfile.gettempdir()) / f"lmhld-gpus-{os.getuid()}"
     folder.mkdir(exist_ok=True)
     while True:
         # An empty GPU before a second run on a busy one.

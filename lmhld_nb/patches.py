@@ -199,11 +199,16 @@ def cut(spec: PatchSpec, area_scenes: Iterable[Scene], progress: bool = True) ->
     except OSError as error:
         raise cannot_write(folder.parent, error) from error
     with held:
-        if not (folder / "patchset.json").is_file():
+        if not is_cut(spec):
             with atomic_path(folder) as temporary:
                 temporary.mkdir()
                 _write_patches(spec, list(area_scenes), temporary, progress)
     return load(spec)
+
+
+def is_cut(spec: PatchSpec) -> bool:
+    """Say whether a PatchSet was made."""
+    return (spec.folder / "patchset.json").is_file()
 
 
 def load(spec: PatchSpec) -> PatchSet:

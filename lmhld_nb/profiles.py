@@ -118,7 +118,7 @@ class Profile(Strict, allow_inf_nan=False):
     batch_size_at: dict[PatchSize, PositiveInt] = {}
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
     execution: Execution = Execution()
-    experiments: tuple[Literal[1, 2, 3, "recipe"], ...] = (1, 2, 3, "recipe")
+    experiments: Annotated[tuple[Literal[1, 2, 3, "recipe"], ...], Field(min_length=1)] = (1, 2, 3, "recipe")
     experiment_1: PatchSizes = PatchSizes()
     experiment_3: Mix = Mix()
     recipe_study: RecipeStudy | None = None
@@ -188,6 +188,8 @@ def narrowed(profile: Profile, models: Sequence[str] | str, areas: Sequence[str]
             "experiment_1": profile.experiment_1.model_copy(update={"areas": ()}),
             "experiment_3": profile.experiment_3.model_copy(update={"areas": ()}),
         }
+        if profile.recipe_study and profile.recipe_study.area not in _names(areas):
+            changes["recipe_study"] = None
     return profile.model_copy(update={"name": f"{profile.name}-part", **changes})
 
 

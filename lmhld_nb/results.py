@@ -15,6 +15,7 @@ import torch
 
 from lmhld_nb import engine, evaluation, paper, runs, scenes, sources
 from lmhld_nb.batches import normalised
+from lmhld_nb.config import UserError
 from lmhld_nb.evaluation import Confusion, Threshold
 from lmhld_nb.patches import PatchSet
 from lmhld_nb.runs import Run
@@ -71,15 +72,16 @@ def patch_size_choice(table: pd.DataFrame) -> pd.DataFrame:
     """Choose each area's patch size from Table 4: the one with the highest mean F1 over the models.
 
     Means that differ by less than 0.0005 count as equal; then the size decides at which more models are at their
-    best, then the smaller one.
+    best, then the smaller one. Models that lack one of the sizes (runs that are missing) are left out.
 
     Args:
         table: of `table_4`.
 
     Returns:
-        Rows (area, patch_size): mean_f1, models_best (models at their best there, equal ones counted at each), winners
-        (their names), tied (mean as high as the highest), chosen; outside_mean_f1 and outside_chosen, the same without
-        the training patches; and where they are published published_mean_f1, published_chosen.
+        Rows (area, patch_size): mean_f1, models (how many were compared), models_best (those at their best there, equal
+        ones counted at each), winners (their names), tied (mean as high as the highest), chosen; outside_mean_f1 and
+        outside_chosen, the same without the training patches; and where they are published published_mean_f1,
+        published_chosen.
     """
     chosen = _choice(table["f1"])
     for reading in ("outside", "published"):
@@ -91,7 +93,10 @@ def patch_size_choice(table: pd.DataFrame) -> pd.DataFrame:
 def _choice(f1: pd.Series) -> pd.DataFrame:
     rows = []
     for area, by_size in f1.groupby("area", sort=False):
-        cells: pd.DataFrame = by_size.droplevel("area").unstack("patch_size")
+        # A mean over other networks at one size than at another would choose by which runs are there.
+        cells: pd.DataFrame = by_size.droplevel("area").unstack("patch_size").dropna()
+        if cells.empty:
+            raise UserError(f"{area}: no network has runs at every size compared; make them with `lmhld run`")
         means = cells.mean()
         best = cells.eq(cells.max(axis=1), axis=0)
         tied = means >= means.max() - TIE
@@ -104,6 +109,7 @@ def _choice(f1: pd.Series) -> pd.DataFrame:
                     "area": area,
                     "patch_size": size,
                     "mean_f1": means[size],
+                    "models": len(cells),
                     "models_best": int(wins[size]),
                     "winners": ", ".join(names),
                     "tied": bool(tied[size] and tied.sum() > 1),

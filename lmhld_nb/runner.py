@@ -9,15 +9,15 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from lmhld_nb import gpus, patches, runs, sources, whole_area
-from lmhld_nb.config import Interrupted, UserError, cannot_write, runs_dir, write_json
+from lmhld_nb.config import Interrupted, UserError, cannot_write, runs_dir
 from lmhld_nb.hardware import Execution, choose_device, cores
+from lmhld_nb.patches import PatchSpec
 from lmhld_nb.processes import side_by_side
 from lmhld_nb.progress import bar as progress_bar
 from lmhld_nb.runs import Run
@@ -52,13 +52,22 @@ def make(
     folder = runs_dir() / spec.run_id
     with _locked(spec, wait):
         if runs.status(spec, with_whole_area) != "done":
-            with _failure_told(folder), gpus.slot(execution) as chosen:
-                if choose_device(chosen.device) == "cpu":
-                    torch.set_num_threads(chosen.threads)
-                if runs.find(spec) is None:
-                    train(spec, runs.patch_sets(spec, chosen.progress), folder, chosen)
-                if with_whole_area and (run := runs.find(spec)):
-                    _score_whole_area(run, chosen)
+            if reason := runs.damage(spec):
+                runs.set_aside(spec, reason)
+            try:
+                with gpus.slot(execution) as chosen:
+                    if choose_device(chosen.device) == "cpu":
+                        torch.set_num_threads(chosen.threads)
+                    if runs.find(spec) is None:
+                        train(spec, runs.patch_sets(spec, chosen.progress), folder, chosen)
+                    if with_whole_area and (run := runs.find(spec)):
+                        _score_whole_area(run, chosen)
+            except Interrupted:
+                raise
+            except Exception as error:
+                runs.tell_failure(spec, error)
+                raise
+        (folder / runs.FAILURE).unlink(missing_ok=True)
     finished = runs.find(spec)
     if finished is None:
         raise UserError(f"{folder}: was changed while it was made; run the command again")
@@ -73,23 +82,6 @@ def _score_whole_area(run: Run, execution: Execution) -> None:
     members = sources.load(part.spec.dataset).scenes_of(part.spec.area)
     counts = whole_area.score(model, part, members, recipe, place, execution.progress)
     whole_area.write(run.folder, run.spec.run_id, counts)
-
-
-@contextmanager
-def _failure_told(folder: Path) -> Iterator[None]:
-    """Keep the reason of a failure in the run's folder until the run succeeds."""
-    try:
-        yield
-    except (Interrupted, Busy):
-        raise
-    except Exception as error:
-        told = str(error) if isinstance(error, UserError) else repr(error)
-        try:
-            write_json(folder / runs.FAILURE, {"error": " ".join(told.split())})
-        except UserError:  # a disk that is full cannot say so
-            raise error from None
-        raise
-    (folder / runs.FAILURE).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -139,14 +131,18 @@ def ensure(
         if not failures:
             break
     if failures:
-        told = [
-            f"{run_id} ({missing[run_id].label}): {error if isinstance(error, UserError) else repr(error)}"
-            for run_id, error in failures.items()
-        ]
-        raise UserError(f"{len(told)} of {len(missing)} runs failed: " + "; ".join(told)) from next(
-            iter(failures.values())
-        )
+        raise UserError(_summary(failures, missing)) from next(iter(failures.values()))
     return [run for spec in wanted if (run := runs.find(spec))]
+
+
+def _summary(failures: dict[str, Exception], specs: dict[str, RunSpec]) -> str:
+    """Return one line on all failures; runs that failed of the same are told together."""
+    same: dict[str, list[str]] = {}
+    for run_id, error in failures.items():
+        told = str(error) if isinstance(error, UserError) else repr(error)
+        same.setdefault(told, []).append(f"{run_id} ({specs[run_id].label})")
+    lines = [f"{', '.join(names)}: {told}" for told, names in same.items()]
+    return f"{len(failures)} of {len(specs)} runs failed: " + "; ".join(lines)
 
 
 def _attempt(
@@ -155,10 +151,20 @@ def _attempt(
     """Make runs; return what those that failed say."""
     failures: dict[str, Exception] = {}
     ready = []
+    # Patches are cut before any training: workers would only wait for each other. Each once, however many want them.
+    refused: dict[PatchSpec, UserError] = {}
+    for part in dict.fromkeys(part for spec in specs for part in spec.data):
+        try:
+            runs.patch_set(part, execution.progress)
+        except UserError as error:
+            refused[part] = error
     for spec in specs:
-        # Patches are cut before any training: workers would only wait for each other.
-        with _kept(failures, spec), _failure_told(runs_dir() / spec.run_id):
-            runs.patch_sets(spec, execution.progress)
+        errors = [refused[part] for part in spec.data if part in refused]
+        if errors:
+            more = "; or leave the area out (key `experiment_3.areas`)" if len(spec.data) > 1 else ""
+            failures[spec.run_id] = UserError(f"{errors[0]}{more}")
+            runs.tell_failure(spec, failures[spec.run_id])
+        else:
             ready.append(spec)
     # Long runs first, so that no worker is left alone with one at the end.
     ready.sort(key=_cost, reverse=True)
@@ -233,17 +239,21 @@ def _make_side_by_side(
                     bar.set_postfix_str(done, refresh=False)
                     bar.update(costs[spec.run_id])
             except BrokenProcessPool:
-                if workers == 1:  # it was the first in line; it must not cost the others
-                    failures[left.pop(0).run_id] = UserError(
-                        "its process was killed (out of memory?); use fewer `--workers`, or a `micro_batch` in "
-                        "the profile"
-                    )
-                else:
+                # What ended before may not have been told yet; then the first in line is the one that was killed.
+                left = [spec for spec in left if runs.status(spec, spec.run_id in with_whole_area) != "done"]
+                if workers > 1:
                     workers //= 2
                     told = (
                         f"a training's process was killed (out of memory?); going on with {workers} at a time"
                     )
                     tqdm.write(told, file=sys.stderr)
+                elif left:  # it must not cost the others
+                    spec = left.pop(0)
+                    failures[spec.run_id] = UserError(
+                        "its process was killed (out of memory?); use fewer `--workers`, or a `micro_batch` in "
+                        "the profile"
+                    )
+                    runs.tell_failure(spec, failures[spec.run_id])
     return busy
 
 

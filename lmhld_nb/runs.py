@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +17,9 @@ from torch import nn
 from tqdm import tqdm
 
 from lmhld_nb import networks, patches, sources, whole_area
-from lmhld_nb.config import UserError, runs_dir
+from lmhld_nb.config import UserError, runs_dir, write_json
 from lmhld_nb.evaluation import Confusion
-from lmhld_nb.patches import PatchSet
+from lmhld_nb.patches import PatchSet, PatchSpec
 from lmhld_nb.specs import RunSpec
 
 FAILURE = "failure.json"
@@ -46,11 +47,11 @@ class Run:
         """Counts over the whole study area (`whole_area.score`); None where they were not made."""
         try:
             stored = json.loads((self.folder / whole_area.FILE).read_text(encoding="utf-8"))
-            if stored.pop("run_id") != self.spec.run_id:
+            if stored["run_id"] != self.spec.run_id:
                 return None
             return {
-                name: Confusion(*(counts[key] for key in ("tp", "fp", "fn", "tn")))
-                for name, counts in stored.items()
+                name: Confusion(*(stored[name][key] for key in ("tp", "fp", "fn", "tn")))
+                for name in ("all", "outside_training")
             }
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
@@ -64,35 +65,80 @@ def files(with_whole_area: bool) -> tuple[str, ...]:
 def find(spec: RunSpec) -> Run | None:
     """Return the finished run of ``spec``, or None.
 
-    A run is finished if and only if its metrics.json parses. A folder that holds another spec or damaged files is
-    set aside (kept under ``runs/set-aside/``) with a line that says so, and counts as missing.
+    A run is finished if and only if its metrics.json parses. A folder that holds damaged files, or those of another
+    run, is never used (`damage`); whoever makes the run sets it aside first.
     """
+    found = _looked_at(spec)
+    return found if isinstance(found, Run) else None
+
+
+def damage(spec: RunSpec) -> str:
+    """Return what is wrong with the folder of ``spec``: foreign or damaged files; empty if nothing is."""
+    found = _looked_at(spec)
+    return found if isinstance(found, str) else ""
+
+
+def _looked_at(spec: RunSpec) -> Run | str | None:
+    """Return the finished run, what is wrong with its folder, or None if it is not made yet."""
     folder = runs_dir() / spec.run_id
-    if not (folder / "metrics.json").is_file():
-        return None
+    finished = (folder / "metrics.json").is_file()
     try:
-        stored = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
+        if finished or (folder / "spec.json").is_file():
+            stored = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
+            if stored != json.loads(spec.canonical()):
+                return "it holds another spec"
+        if not finished:
+            return None
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        if (
+            metrics["run_id"] != spec.run_id
+            or set(_TOLD) - set(metrics)
+            or set(_COUNTED) - set(metrics["test"])
+        ):
+            return "its metrics.json is not this run's, or not whole"
         with safetensors.safe_open(folder / "weights.safetensors", framework="pt") as tensors:
-            tensors.keys()
-        (folder / "history.csv").stat()
-        if stored != json.loads(spec.canonical()) or metrics["run_id"] != spec.run_id:
-            raise ValueError("it holds another spec")
-    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-        _set_aside(folder, error)
-        return None
+            if json.loads((tensors.metadata() or {})["card"])["run_id"] != spec.run_id:
+                return "its weights are those of another run"
+        rows = (folder / "history.csv").read_text(encoding="utf-8").splitlines()
+        if len(rows) != spec.recipe.epochs + 1:
+            return f"its history has {max(0, len(rows) - 1)} of {spec.recipe.epochs} epochs"
+    except FileNotFoundError as error:
+        return f"{Path(str(error.filename or 'a file')).name} is missing"
+    except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+        return f"damaged: {' '.join(str(error).split())[:120]}"
     return Run(spec, folder, metrics)
 
 
-def status(spec: RunSpec, with_whole_area: bool = False) -> str:
-    """Return ``done``, ``unscored`` (the whole area is left to score), ``failed``, ``begun`` or ``missing``.
+_TOLD = (
+    "test",
+    "areas",
+    "milestones",
+    "val_f1",
+    "best_epoch",
+    "training_patches",
+    "seconds",
+    "device",
+    "precision",
+)
+_COUNTED = ("tp", "fp", "fn", "tn", "precision", "f1", "recall")
 
-    ``failed`` stands for a last attempt that ended in an error (`failure`), ``begun`` for a checkpoint that waits.
+
+def status(spec: RunSpec, with_whole_area: bool = False) -> str:
+    """Return how far a run is.
+
+    ``done``; ``unscored``: only the score of the whole area is left; ``failed``: the last attempt ended in an error
+    (`failure`); ``damaged``: its folder is not usable and will be set aside; ``begun``: a checkpoint waits;
+    or ``missing``.
     """
-    if run := find(spec):
-        return "unscored" if with_whole_area and run.whole_area is None else "done"
+    found = _looked_at(spec)
+    if isinstance(found, Run) and not (with_whole_area and found.whole_area is None):
+        return "done"
     if failure(spec):
         return "failed"
+    if isinstance(found, Run):
+        return "unscored"
+    if found:
+        return "damaged"
     return "begun" if (runs_dir() / spec.run_id / "checkpoint.safetensors").is_file() else "missing"
 
 
@@ -101,8 +147,15 @@ def failure(spec: RunSpec) -> str:
     try:
         told = json.loads((runs_dir() / spec.run_id / FAILURE).read_text(encoding="utf-8"))
         return str(told["error"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return ""
+
+
+def tell_failure(spec: RunSpec, error: Exception) -> None:
+    """Keep the reason of a failure in the run's folder, until the run succeeds."""
+    told = str(error) if isinstance(error, UserError) else repr(error)
+    with suppress(UserError):  # a disk that is full cannot keep it; the command tells it all the same
+        write_json(runs_dir() / spec.run_id / FAILURE, {"error": " ".join(told.split())})
 
 
 def rates() -> pd.DataFrame:
@@ -132,28 +185,30 @@ def patch_sets(spec: RunSpec, progress: bool = True) -> list[PatchSet]:
     Raises:
         UserError: the data set is not prepared, or is not the one the spec names.
     """
-    parts = []
-    for part in spec.data:
-        dataset = sources.load(part.dataset)
-        if dataset.fingerprint != part.fingerprint:
-            raise UserError(
-                f"data set '{part.dataset}': its content is {dataset.fingerprint}, the run was planned on "
-                f"{part.fingerprint}; plan again with `lmhld plan`"
-            )
-        parts.append(patches.cut(part, dataset.scenes_of(part.area), progress))
-    return parts
+    return [patch_set(part, progress) for part in spec.data]
 
 
-def _set_aside(folder: Path, reason: Exception) -> None:
+def patch_set(part: PatchSpec, progress: bool = True) -> PatchSet:
+    """Return one PatchSet, cut where it is not there yet; raises as `patch_sets`."""
+    if patches.is_cut(part):  # its name says from which content: no need to look at the data
+        return patches.load(part)
+    dataset = sources.load(part.dataset)
+    if dataset.fingerprint != part.fingerprint:
+        raise UserError(
+            f"data set '{part.dataset}': its content is {dataset.fingerprint}, the run was planned on "
+            f"{part.fingerprint}; plan again with `lmhld plan`"
+        )
+    return patches.cut(part, dataset.scenes_of(part.area), progress)
+
+
+def set_aside(spec: RunSpec, reason: str) -> None:
+    """Move the folder of ``spec`` to ``runs/set-aside/`` and say so; only for who holds the run's lock."""
+    folder = runs_dir() / spec.run_id
     aside = folder.parent / "set-aside"
     aside.mkdir(exist_ok=True)
     target = next(
         aside / f"{folder.name}.{n}" for n in range(10_000) if not (aside / f"{folder.name}.{n}").exists()
     )
-    try:
-        shutil.move(folder, target)
-    except FileNotFoundError:  # another process was faster
-        return
-    told = " ".join(str(reason).split())[:120]
+    shutil.move(folder, target)
     # Not among what a command answers: `lmhld plan --csv` is read by programs.
-    tqdm.write(f"{folder}: not usable ({told}); set aside as {target}", file=sys.stderr)
+    tqdm.write(f"{folder}: not usable ({reason}); set aside as {target}", file=sys.stderr)

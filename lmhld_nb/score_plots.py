@@ -220,7 +220,7 @@ def predictions(shown: Sequence[Example], bands: Sequence[str], dataset_note: st
         bands: of the images.
         dataset_note: of `style.note`.
     """
-    models = list(shown[0].predictions)
+    models = list(dict.fromkeys(model for example in shown for model in example.predictions))
     figure, axes = plt.subplots(
         len(shown),
         len(models) + 2,
@@ -232,6 +232,9 @@ def predictions(shown: Sequence[Example], bands: Sequence[str], dataset_note: st
         axes[row, 0].imshow(picture)
         axes[row, 0].set_ylabel(f"{area_name(example.area)}\n{len(example.truth)} px", fontsize=8)
         for ax, model in zip(axes[row, 1:-1], models, strict=True):
+            if model not in example.predictions:
+                ax.set_facecolor("0.93")
+                continue
             ax.imshow(errors(example.predictions[model], example.truth, picture))
             ax.set_title(
                 f"F1 {Confusion.of(example.predictions[model], example.truth).f1:.2f}", fontsize=7, pad=2

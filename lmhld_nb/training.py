@@ -98,7 +98,9 @@ def train(
     optimiser = engine.optimiser_of(model, spec.recipe)
     # Copies of the weights: of the epoch that validated best, and of the last one whose losses were finite.
     best, good = copy_of(model), copy_of(model)
-    state = restore(folder / "checkpoint.safetensors", model, optimiser, {"best": best, "good": good})
+    state = restore(
+        folder / "checkpoint.safetensors", model, optimiser, {"best": best, "good": good}, spec.run_id
+    )
     # A run that is taken up on other hardware keeps the precision it began with.
     state.precision = state.precision or precision(spec.recipe.precision, place)
     recipe = spec.recipe.model_copy(update={"precision": state.precision})
@@ -112,7 +114,7 @@ def train(
 
     def save() -> None:
         kept = {"best": best, "good": good}
-        save_checkpoint(folder / "checkpoint.safetensors", model, optimiser, kept, state)
+        save_checkpoint(folder / "checkpoint.safetensors", model, optimiser, kept, state, spec.run_id)
 
     def test() -> tuple[dict[str, Confusion], float]:
         if recipe.keep == "best":
@@ -161,7 +163,10 @@ def train(
                 save()
             shown.set_postfix_str(f"loss {row['train_loss']:.3f}, val F1 {row['val_f1']:.3f}", refresh=False)
             shown.update()
-        return _finish(spec, patch_sets, model, folder, state, used, test())
+        metrics = _finish(spec, patch_sets, model, folder, state, used, test())
+        if stopped():  # it came too late for this run, but whoever asked wants no other to begin
+            raise Interrupted(f"{folder}: finished when the signal came", stopped())
+        return metrics
 
 
 def _train_epoch(

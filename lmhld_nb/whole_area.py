@@ -69,7 +69,7 @@ def score(
                 known = valid & (truth != 255)
                 if not known.any():
                     continue
-                scaled = (values - mean[:, None, None]) / std[:, None, None]
+                scaled = (values.astype(np.float32) - mean[:, None, None]) / std[:, None, None]
                 scaled[:, ~valid] = 0
                 predicted = _predict(model, scaled, size, recipe, place)
                 outside = known.copy()

@@ -77,6 +77,13 @@ def test_visible_devices_are_respected(three_gpus: None, monkeypatch: pytest.Mon
         assert [take(stack, Execution()) for _ in range(2)] == ["auto", "auto"]
 
 
+def test_only_devices_that_are_there_are_given(three_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4")  # of which three exist
+    with ExitStack() as stack:
+        assert [take(stack, Execution()) for _ in range(3)] == ["cuda:0", "cuda:1", "cuda:2"]
+    assert gpus.room(Execution()) == 3
+
+
 @pytest.mark.parametrize("device", ["cpu", "cuda:1"])
 def test_a_named_device_is_not_locked(three_gpus: None, device: str) -> None:
     with ExitStack() as stack:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from conftest import QUIET
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmhld_nb import experiments, paper, profiles, results, runner, runs, sources
+from lmhld_nb import experiments, paper, profiles, results, runner, runs, score_plots, sources
+from lmhld_nb.config import UserError
 from lmhld_nb.evaluation import Confusion
 from lmhld_nb.profiles import Profile
 from lmhld_nb.sources import DataSet
@@ -152,6 +154,59 @@ def test_ties_go_to_the_size_with_more_winners_then_to_the_smaller() -> None:
     assert more["tied"].all() and more["chosen"].tolist() == [False, True]
     close = results._choice(f1_table([[0.5, 0.5012]], [64, 128])).loc["rio"]
     assert not close["tied"].any() and close["chosen"].tolist() == [False, True]
+
+
+def test_networks_without_a_run_at_every_size_do_not_decide() -> None:
+    f1 = f1_table([[0.8, 0.7], [0.2, 0.1]], [64, 128]).drop(("rio", MODELS[1], 128))
+    choice = results._choice(f1).loc["rio"]
+    assert choice["chosen"].tolist() == [True, False] and choice["models"].tolist() == [1, 1]
+    with pytest.raises(UserError, match="rio: no network has runs at every size"):
+        results._choice(f1.drop(("rio", MODELS[0], 64)))
+
+
+def test_predictions_leave_a_gap_where_a_network_was_not_run(profile: Profile, dataset: DataSet) -> None:
+    finished = made(profile, dataset)["2"]
+    shown = results.examples(finished)
+    shown[0].predictions.clear()
+    figure = score_plots.predictions(shown, profile.patches.bands, "note")
+    titles = [ax.get_title().splitlines()[0] for ax in figure.axes if ax.get_title()]
+    assert titles[:3] == ["image", "U-Net", "truth"]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (
+            "experiment_1: {areas: [rio]}",
+            "key 'experiment_1.areas': 'rio' is not among the profile's `areas`",
+        ),
+        (
+            "experiment_3: {areas: [rio]}",
+            "key 'experiment_3.areas': 'rio' is not among the profile's `areas`",
+        ),
+        ("recipe_study: {area: rio}", "key 'recipe_study.area': 'rio' is not among the profile's `areas`"),
+        (
+            "experiment_3: {size: 4096}",
+            "key 'experiment_3.size' = 4096: no scene of 'twin-smoke' is that large",
+        ),
+        ("experiment_1: {candidates: {gorkha: [4096]}}", "no scene is as large as the candidate sizes 4096"),
+    ],
+)
+def test_an_experiment_that_would_stay_empty_is_told(tiny: Path, line: str, told: str) -> None:
+    tiny.write_text(tiny.read_text().replace("experiments: [2]\n", "") + line + "\n")
+    profile = profiles.load(str(tiny))
+    with pytest.raises(UserError, match=re.escape(told)):
+        experiments.plan(profile, experiments.dataset_of(profile, progress=False))
+
+
+def test_an_experiment_that_a_profile_leaves_out_is_told(tiny: Path) -> None:
+    profile = profiles.load(str(tiny))
+    with pytest.raises(UserError, match="experiment recipe: profile 'tiny' makes 2 only"):
+        experiments.plan(profile, experiments.dataset_of(profile, progress=False), "recipe")
+    narrowed = profiles.narrowed(profiles.load("mini"), [], "rio")
+    planned = experiments.plan(narrowed.model_copy(update={"data": "twin-smoke"}), sources.load("twin-smoke"))
+    assert {area for entry in planned for area in entry.areas} == {"rio"}
+    assert not any("recipe" in entry.experiments for entry in planned)
 
 
 @given(st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=1, max_size=7))

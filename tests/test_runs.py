@@ -22,7 +22,18 @@ import torch
 from conftest import QUIET
 from made import blobs, scene
 
-from lmhld_nb import experiments, models, networks, patches, processes, profiles, runner, runs, sources
+from lmhld_nb import (
+    experiments,
+    models,
+    networks,
+    patches,
+    processes,
+    profiles,
+    runner,
+    runs,
+    sources,
+    training,
+)
 from lmhld_nb.config import Interrupted, UserError, runs_dir
 from lmhld_nb.patches import PatchSpec
 from lmhld_nb.specs import RunSpec
@@ -102,6 +113,7 @@ def test_a_run_copied_from_elsewhere_is_adopted(
         ("spec.json", b"{}"),
         ("spec.json", None),
         ("history.csv", None),
+        ("history.csv", b"epoch,lr\n"),
     ],
 )
 def test_a_damaged_run_is_set_aside_and_remade(
@@ -116,19 +128,58 @@ def test_a_damaged_run_is_set_aside_and_remade(
     before = weights(spec.run_id)
     target = made.folder / file
     target.unlink() if content is None else target.write_bytes(content)
-    assert runs.status(spec) == "missing"
+    # Who only looks moves nothing: the run may be on its way here, or being made.
+    assert runs.status(spec) == "damaged" and runs.find(spec) is None and made.folder.is_dir()
+    assert capsys.readouterr() == ("", "")
+    runner.make(spec, execution=QUIET)
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and str(made.folder) in said and "set aside as" in said
     assert (runs_dir() / "set-aside" / f"{spec.run_id}.0").is_dir()
-    runner.make(spec, execution=QUIET)
     assert len(trainings) == 2 and same(before, weights(spec.run_id))
 
 
-def test_setting_aside_what_another_process_has_set_aside_is_no_error(specs: list[RunSpec]) -> None:
-    made = runner.make(specs[0], execution=QUIET)
-    shutil.rmtree(made.folder)
-    runs._set_aside(made.folder, ValueError("damaged"))
-    assert list((runs_dir() / "set-aside").iterdir()) == []
+def test_weights_and_checkpoints_of_another_run_are_never_used(specs: list[RunSpec], tmp_path: Path) -> None:
+    mine, other = specs
+    clean = runner.make(mine, QUIET)
+    expected = weights(mine.run_id)
+    foreign = runner.make(other, QUIET)
+    shutil.copy(foreign.folder / "weights.safetensors", clean.folder)
+    assert runs.damage(mine) == "its weights are those of another run"
+    runner.make(mine, QUIET)
+    assert same(weights(mine.run_id), expected)
+    # A begun run of another spec, copied under this one's name: same shapes, other place and weights.
+    shutil.rmtree(runs_dir() / other.run_id)
+    stop = other.model_copy(update={"recipe": other.recipe})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "_validate", _interrupted_after(1, training._validate))
+        with pytest.raises(Interrupted):
+            training.train(stop, runs.patch_sets(stop), tmp_path / "begun", checkpointing)
+    assert (tmp_path / "begun" / "checkpoint.safetensors").is_file()
+    for with_spec in (True, False):
+        shutil.rmtree(runs_dir() / mine.run_id)
+        shutil.copytree(tmp_path / "begun", runs_dir() / mine.run_id)
+        if with_spec:
+            assert runs.status(mine) == "damaged" and runs.damage(mine) == "it holds another spec"
+        else:
+            (runs_dir() / mine.run_id / "spec.json").unlink()
+        runner.make(mine, QUIET)
+        assert same(weights(mine.run_id), expected)
+
+
+checkpointing = QUIET.model_copy(update={"checkpoint_every": 1})
+
+
+def _interrupted_after(epochs: int, original: Any) -> Any:
+    """Let an epoch be validated, then send the signal that stops a training."""
+    done = []
+
+    def validate(*arguments: Any) -> Any:
+        done.append(1)
+        if len(done) > epochs:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(*arguments)
+
+    return validate
 
 
 def test_failing_runs_are_reported_and_the_others_are_the_same_whoever_makes_them(
@@ -147,10 +198,12 @@ def fails(specs: list[RunSpec], workers: int) -> None:
     bad, uncut = impossible(specs[0]), uncuttable(specs[0])
     with pytest.raises(UserError, match="2 of 4 runs failed") as caught:
         runner.ensure([uncut, bad, *specs], workers=workers, execution=QUIET)
-    assert f"{bad.run_id} (unet emilia_romagna)" in str(caught.value) and "lower `lr`" in str(caught.value)
-    assert f"{uncut.run_id} (unet emilia_romagna)" in str(caught.value) and "no 32 px patch left" in str(
+    assert f"{bad.run_id} (unet emilia_romagna 32 px)" in str(caught.value) and "lower `lr`" in str(
         caught.value
     )
+    assert f"{uncut.run_id} (unet emilia_romagna 32 px)" in str(
+        caught.value
+    ) and "no 32 px patch left" in str(caught.value)
     assert [runs.status(spec) for spec in specs] == ["done", "done"]
     assert (runs.status(bad), runs.status(uncut)) == ("failed", "failed")
     assert "lower `lr`" in runs.failure(bad) and "no 32 px patch left" in runs.failure(uncut)
@@ -300,6 +353,70 @@ def test_rates_come_from_every_whole_run_of_the_store(specs: list[RunSpec]) -> N
         "model": "unet", "width": "2", "device": run.metrics["device"], "patch_size": 32,
         "patches_per_second": run.metrics["patches_per_second"],
     }  # fmt: skip
+
+
+def test_a_signal_in_the_last_moments_of_a_run_stops_the_runner(
+    specs: list[RunSpec], trainings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = training._finish
+
+    def late(*arguments: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return original(*arguments)
+
+    monkeypatch.setattr(training, "_finish", late)
+    with pytest.raises(Interrupted, match="finished when the signal came"):
+        runner.ensure(specs, workers=1, execution=QUIET)
+    assert len(trainings) == 1 and runs.status(next(s for s in specs if s.run_id == trainings[0])) == "done"
+
+
+def test_why_a_run_failed_is_known_until_it_succeeds(
+    specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = impossible(specs[0])
+    with pytest.raises(UserError):
+        runner.ensure([bad], workers=1, execution=QUIET)
+    assert "lower `lr`" in runs.failure(bad)
+    # The next command is stopped before it comes to that run.
+    monkeypatch.setattr(runner, "train", lambda *_: (_ for _ in ()).throw(Interrupted("stopped")))
+    with pytest.raises(Interrupted):
+        runner.ensure([bad, specs[1]], workers=1, execution=QUIET)
+    assert runs.status(bad) == "failed" and "lower `lr`" in runs.failure(bad)
+
+
+def test_a_failed_score_of_the_whole_area_is_told(
+    specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner.make(specs[0], QUIET)
+
+    def broken(*_: object, **__: object) -> None:
+        raise UserError("a.tif: damaged")
+
+    monkeypatch.setattr(runner.whole_area, "score", broken)
+    with pytest.raises(UserError, match=r"a\.tif: damaged"):
+        runner.ensure(specs[:1], 1, QUIET, with_whole_area={specs[0].run_id})
+    assert runs.status(specs[0], with_whole_area=True) == "failed" and runs.status(specs[0]) == "done"
+    assert runs.failure(specs[0]) == "a.tif: damaged"
+
+
+def test_patches_are_cut_once_however_many_runs_want_them(
+    specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuts = []
+    original = runs.patch_set
+    monkeypatch.setattr(
+        runs, "patch_set", lambda part, progress=True: (cuts.append(part), original(part, progress))[1]
+    )
+    bad = uncuttable(specs[0])
+    several = [bad.model_copy(update={"seed": seed}) for seed in range(3)]
+    mixed = specs[0].model_copy(update={"data": (*bad.data, *specs[1].data)})
+    with pytest.raises(UserError, match="4 of 4 runs failed") as caught:
+        runner.ensure([*several, mixed], workers=1, execution=QUIET)
+    assert len(cuts) == len(set(cuts)) == 2
+    assert (
+        str(caught.value).count("no 32 px patch left") == 2
+    )  # told together, and once with the way out of a mix
+    assert str(caught.value).count("leave the area out (key `experiment_3.areas`)") == 1
 
 
 def test_a_store_that_cannot_be_written_is_told(

@@ -329,7 +329,7 @@ def test_off_a_terminal_each_epoch_is_one_line(part, tmp_path, capfd):
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 4
     assert re.fullmatch(
-        r"unet made: epoch 4/4, loss \d\.\d{3}, val F1 \d\.\d{3}, \d\d:\d\d spent, 00:00 left", lines[3]
+        r"unet made 32 px: epoch 4/4, loss \d\.\d{3}, val F1 \d\.\d{3}, \d\d:\d\d spent, 00:00 left", lines[3]
     )
 
 

@@ -62,6 +62,22 @@ def test_every_known_pixel_counts_once(area: tuple[PatchSet, Scene], normalise: 
     assert sum(vars(counts["all"]).values()) == (SHAPE[0] - 20) * (SHAPE[1] - 10)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "float32", "float64"])
+def test_every_stored_type_is_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
+    monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
+    mask = blobs(128, 128, 30)
+    made = scene(tmp_path, mask)
+    values = (image_of(mask) // 20).astype(dtype)
+    write_tif(made.image, values)
+    spec = PatchSpec(dataset="made", fingerprint="0" * 16, area="made", size=32, fractions=(0.6, 0.2, 0.2))
+    part = patches.cut(spec, [made], progress=False)
+    seen = []
+    monkeypatch.setattr(Bright, "forward", lambda _, x: (seen.append(x.dtype), x[:, :1])[1])
+    counts = whole_area.score(Bright(), part, [made], Recipe(), CPU, progress=False)
+    assert set(seen) == {torch.float32}
+    assert counts["all"] == Confusion.of(values[0] > part.mean[0], mask)
+
+
 def test_the_second_score_leaves_out_the_training_patches_and_nothing_else(
     area: tuple[PatchSet, Scene],
 ) -> None:
@@ -104,7 +120,15 @@ def test_a_run_is_scored_once_and_a_damaged_score_is_made_again(tiny: Path) -> N
     runner.make(spec, QUIET, with_whole_area=True)
     assert path.stat().st_mtime_ns == stamp
     cut_off = json.dumps({"run_id": spec.run_id, "all": {}})
-    for damaged in ("{", "[]", cut_off, before.replace(spec.run_id, "0" * 16)):
+    for damaged in (
+        "{",
+        "[]",
+        "null",
+        "3",
+        json.dumps({"run_id": spec.run_id}),
+        cut_off,
+        before.replace(spec.run_id, "0" * 16),
+    ):
         path.write_text(damaged)
         assert runs.status(spec, with_whole_area=True) == "unscored"
         runner.make(spec, QUIET, with_whole_area=True)
