@@ -24,8 +24,9 @@ from benchmarks import common, plain
 from lmhld_nb import experiments, models, patches, profiles, sources, training
 from lmhld_nb.batches import load_split
 from lmhld_nb.evaluation import Confusion
-from lmhld_nb.hardware import Execution, choose_device, cores
+from lmhld_nb.hardware import Execution, choose_device
 from lmhld_nb.patches import PatchSet
+from lmhld_nb.processes import cores
 from lmhld_nb.specs import Recipe, RunSpec
 
 RECIPE = Recipe(batch_size=8, epochs=30, lr=0.05, gamma=0.9, momentum=0.9, keep="last")

@@ -31,9 +31,10 @@ from tqdm import tqdm
 from benchmarks import common, plain
 from lmhld_nb import engine, models, training
 from lmhld_nb.batches import load_split
-from lmhld_nb.hardware import Execution, choose_device, cores, precision
+from lmhld_nb.hardware import Execution, choose_device, precision
 from lmhld_nb.models.unet_3p import UpsampledConv
 from lmhld_nb.patches import PatchSet, PatchSpec
+from lmhld_nb.processes import cores
 from lmhld_nb.specs import Recipe
 
 RECIPE = Recipe()  # the published one: 16 patches a step

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lmhld_nb.hardware import cores
 from lmhld_nb.patches import PatchSet
+from lmhld_nb.processes import cores
 
 # Share of the free memory that a split may take to stay on the device; the rest is the network's.
 RESIDENT_SHARE = 0.5

@@ -23,9 +23,8 @@ from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 from traitlets.config import Config
 
-from lmhld_nb import experiments, profiles
 from lmhld_nb.config import ROOT, UserError, atomic_path, workdir
-from lmhld_nb.hardware import cores
+from lmhld_nb.processes import cores
 
 EXPERIMENT_OF = {"04": "1", "05": "2", "06": "3", "09": "recipe"}
 """Chapters on one experiment each; a profile that leaves it out has no such chapter."""
@@ -38,15 +37,17 @@ def chapters(only: str | None = None, profile: str | None = None) -> list[Path]:
         UserError: there is no such chapter.
     """
     found = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
+    if only is None and profile is None:
+        return found
     if only is None:
-        loaded = profiles.load(profile) if profile else None
-        return [
-            path
-            for path in found
-            if loaded is None
-            or (asked := EXPERIMENT_OF.get(path.stem[:2])) is None
-            or experiments.is_made(loaded, asked)
-        ]
+        from lmhld_nb import (  # here: torch takes seconds, and each chapter's process loads this
+            experiments,
+            profiles,
+        )
+
+        loaded = profiles.load(str(profile))
+        asked = {path: EXPERIMENT_OF.get(path.stem[:2]) for path in found}
+        return [path for path, name in asked.items() if name is None or experiments.is_made(loaded, name)]
     picked = [path for path in found if path.stem[:2] == only.zfill(2)]
     if not picked:
         raise UserError(
@@ -143,12 +144,15 @@ def make(
     children: list[subprocess.Popen[str]] = []
     failures = []
     with bar, ThreadPoolExecutor(workers or cores()) as pool:
-        futures = [
-            pool.submit(_execute_in_child, source, target, profile, children)
-            for source, target in zip(sources, targets, strict=True)
-        ]
+        # Long ones first, so that none is left to run alone at the end; long to read is mostly long to run.
+        pairs = sorted(zip(sources, targets, strict=True), key=lambda pair: -pair[0].stat().st_size)
+        futures = {
+            source: pool.submit(_execute_in_child, source, target, profile, children)
+            for source, target in pairs
+        }
         try:
-            for source, future in zip(sources, futures, strict=True):
+            for source in sources:
+                future = futures[source]
                 bar.set_postfix_str(source.stem)
                 try:
                     seconds = future.result()
@@ -177,7 +181,8 @@ def _execute_in_child(
     began = time.perf_counter()
     child = subprocess.Popen(
         [sys.executable, "-c", code, task], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "LMHLD_PROGRESS": "lines"},  # no widgets in a page
+        # No widgets in a page; and one thread each, for chapters run side by side and threads wait for each other.
+        env={**os.environ, "LMHLD_PROGRESS": "lines", "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     children.append(child)
     _, errors = child.communicate()

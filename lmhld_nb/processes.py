@@ -17,6 +17,11 @@ from tqdm import tqdm
 Task = TypeVar("Task")
 
 
+def cores() -> int:
+    """Return the processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def side_by_side(
     work: Callable[[Task], object], tasks: Sequence[Task], workers: int
 ) -> Iterator[tuple[Task, Future]]:

@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from lmhld_nb import gpus, patches, runs, sources, whole_area
 from lmhld_nb.config import Interrupted, UserError, cannot_write, runs_dir
-from lmhld_nb.hardware import Execution, choose_device, cores
+from lmhld_nb.hardware import Execution, choose_device
 from lmhld_nb.patches import PatchSpec
-from lmhld_nb.processes import side_by_side
+from lmhld_nb.processes import cores, side_by_side
 from lmhld_nb.progress import bar as progress_bar
 from lmhld_nb.runs import Run
 from lmhld_nb.specs import RunSpec
