@@ -79,7 +79,7 @@ def main() -> None:
     ]
     for area, model, seed in tqdm(cases, unit="pair"):
         part = patches.cut(experiments.patch_spec(profile, dataset, area), dataset.scenes_of(area))
-        width = profile.width.get(model)
+        width = 2 * profile.width[model]  # mini cuts its widths to fit the book into minutes
         spec = RunSpec(model=model, width=width, data=(part.spec,), recipe=RECIPE, seed=seed)
         folder = common.SCRATCH / spec.run_id
         execution = Execution(progress=False, threads=torch.get_num_threads())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from typing import Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -82,7 +83,7 @@ def score_heatmap(
     )  # fmt: skip
     for ax, (column, title) in zip(axes.flat, scores.items(), strict=True):
         cells = table[column].unstack("model").reindex(index=lines, columns=models)
-        _heatmap(ax, cells)
+        _heatmap(ax, cells, best_of="model" if rows == "patch_size" else "row")
         ax.set_title(title)
         ax.set_yticks(
             np.arange(len(lines)) + 0.5,
@@ -92,17 +93,19 @@ def score_heatmap(
     for ax in axes[-1]:
         names = [paper.MODELS[model] for model in models]
         ax.set_xticks(np.arange(len(models)) + 0.5, names, rotation=40, ha="right")
-    return signed(figure, f"{name}, bold: the best of a row · {dataset_note}")
+    bold = "the best size of each network" if rows == "patch_size" else "the best of a row"
+    return signed(figure, f"{name}, bold: {bold} · {dataset_note}")
 
 
-def _heatmap(ax: Axes, cells: pd.DataFrame) -> None:
-    """Draw scores from 0 to 1; the best of each row is bold, what is missing is grey."""
+def _heatmap(ax: Axes, cells: pd.DataFrame, best_of: Literal["row", "model"]) -> None:
+    """Draw scores from 0 to 1; the best of each row, or of each model, is bold; what is missing is grey."""
     ax.set_facecolor("0.93")
     sns.heatmap(cells, ax=ax, annot=True, fmt=".2f", vmin=0, vmax=1, cmap="viridis", cbar=False, linewidths=1,
                 annot_kws={"fontsize": 7.5})  # fmt: skip
     ax.set(xlabel="", ylabel="")
     ax.tick_params(length=0)
-    best = cells.eq(cells.max(axis=1), axis=0).to_numpy()[cells.notna().to_numpy()]
+    best = cells.eq(cells.max(axis=1), axis=0) if best_of == "row" else cells.eq(cells.max(axis=0), axis=1)
+    best = best.to_numpy()[cells.notna().to_numpy()]
     values = cells.to_numpy()[cells.notna().to_numpy()]
     for text, value, wins in zip(ax.texts, values, best, strict=True):
         text.set(color="k" if value > 0.5 else "w", fontweight="bold" if wins else "normal")

@@ -79,7 +79,7 @@ print(f"different ones in all: {len(planned)}")
 #
 # Each quartile Q of an area's landslide sizes asks for a patch of 10·Q pixels, in which such a landslide fills 10 %
 # (chapter 02). Look at where the dashed quartiles stand: half of the landslides lie between the outer two, and yet the
-# largest candidate has some ten times the pixels of the smallest. (On the twin the candidates come out as published by
+# largest candidate has some ten times the pixels of the smallest. Fig 9 in chapter 01 shows all areas. (On the twin the candidates come out as published by
 # construction: its quartiles were chosen for that.)
 
 # %%
@@ -140,10 +140,14 @@ style.save(
 table4 = style.save_table(results.table_4(finished), "table4", loaded.name)
 table4.drop(columns="run_ids").round(3)
 
+# %% [markdown]
+# The same F1 as heat maps, for the area that the paper shows (or the first one here):
+
 # %%
+area = "wenchuan" if "wenchuan" in compared else compared[0]
 style.save(
     score_plots.score_heatmap(
-        table4.droplevel("area") if len(compared) == 1 else table4.xs(compared[0]),
+        table4.xs(area),
         {
             "f1": "whole area",
             "outside_f1": "outside the training patches",
@@ -183,6 +187,9 @@ style.save(
     "patch_size_scores",
     loaded.name,
 )
+
+# %% [markdown]
+# The same in numbers, with the names of the winners:
 
 # %%
 choice.round(3)

@@ -86,6 +86,17 @@ def test_chapters_are_chosen_by_number() -> None:
 # Execution -------------------------------------------------------------------------------------------------------
 
 
+def test_a_profile_has_the_chapters_of_its_experiments(tmp_path: Path) -> None:
+    mini = (ROOT / "params" / "mini.yaml").read_text()
+    numbers = {}
+    for name, line in {"whole": "", "one": "experiments: [2]\n"}.items():
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(mini.replace("name: mini", f"name: {name}") + line)
+        numbers[name] = [chapter.stem[:2] for chapter in book.chapters(profile=str(path))]
+    assert numbers["whole"] == [path.stem[:2] for path in chapters()]
+    assert set(numbers["whole"]) - set(numbers["one"]) == set(book.EXPERIMENT_OF) - {"05"}
+
+
 def test_a_chapter_is_executed_tidily_and_the_same_again(tmp_path: Path) -> None:
     code = "import sys\nprint(number, names)\nprint('noise', file=sys.stderr)\n\n# %% tags=[\"own\"]\n[number] * 2"
     source = chapter(tmp_path, code)
@@ -149,7 +160,7 @@ def test_what_a_child_says_reaches_the_caller_whole(tmp_path: Path, monkeypatch:
     source = chapter(tmp_path, "raise ValueError('first line\\nsecond line')")
     text = source.read_text().replace("number: int", 'profile: str = "smoke"  # a profile\nnumber: int')
     source.write_text(text)
-    monkeypatch.setattr(book, "chapters", lambda _: [source])
+    monkeypatch.setattr(book, "chapters", lambda *_: [source])
     monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path / "work"))
     with pytest.raises(UserError, match=r"00_tiny\.py: cell \d+ failed: ValueError: first line second line"):
         book.make("smoke", progress=False)
