@@ -100,6 +100,9 @@ def plan(
         count = sum(name in entry.experiments for entry in planned)
         typer.echo(f"  {name:7} {title:22} {count:4} runs")
     shown = table.drop(columns=["files", "failure"])
+    shown["areas"] = [
+        f"{text.count('+') + 1} areas" if text.count("+") > 1 else text for text in shown["areas"]
+    ]
     typer.echo(shown.to_string(index=False, na_rep="?", formatters={"seconds": _whole, "f1": _short}))
     for row in table[table["failure"] != ""].itertuples():
         typer.echo(f"failed: {row.run_id}: {row.failure}")
