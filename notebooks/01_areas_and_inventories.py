@@ -177,7 +177,7 @@ for pixels in (0, 20, 60):
 moved = style.save_table(
     pd.DataFrame(moved).T.rename_axis("moved by px"), "moved_polygons", loaded.name
 )
-moved.style.format({"polygons": "{:.0f}", "flagged": "{:.0%}"})
+moved.style.set_uuid("moved").format({"polygons": "{:.0f}", "flagged": "{:.0%}"})
 
 # %% tags=["nbval-check-output"]
 print(
