@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,15 +45,14 @@ def areas(profile: Profile, dataset: DataSet) -> tuple[str, ...]:
     Raises:
         UserError: the profile names an area the data set does not have, or one for an experiment that it does not use.
     """
-    study = [profile.recipe_study.area] if profile.recipe_study and is_made(profile, "recipe") else []
-    named = {
-        "areas": profile.areas,
-        "patches.sizes": profile.patches.sizes,
-        "experiment_1.areas": profile.experiment_1.areas,
-        "experiment_1.candidates": profile.experiment_1.candidates,
-        "experiment_3.areas": profile.experiment_3.areas,
-        "recipe_study.area": study,
-    }
+    named: dict[str, Iterable[str]] = {"areas": profile.areas, "patches.sizes": profile.patches.sizes}
+    if is_made(profile, "1"):
+        named["experiment_1.areas"] = profile.experiment_1.areas
+        named["experiment_1.candidates"] = profile.experiment_1.candidates
+    if is_made(profile, "3"):
+        named["experiment_3.areas"] = profile.experiment_3.areas
+    if profile.recipe_study and is_made(profile, "recipe"):
+        named["recipe_study.area"] = [profile.recipe_study.area]
     for key, values in named.items():
         for area in values:
             if area not in dataset.areas:

@@ -152,20 +152,21 @@ def _attempt(
     failures: dict[str, Exception] = {}
     ready = []
     # Patches are cut before any training: workers would only wait for each other. Each once, however many want them.
-    refused: dict[PatchSpec, UserError] = {}
+    refused: dict[PatchSpec, Exception] = {}
     for part in dict.fromkeys(part for spec in specs for part in spec.data):
         try:
             runs.patch_set(part, execution.progress)
-        except UserError as error:
+        except Exception as error:  # whatever it is, it must not cost the other runs; it is told at the end
             refused[part] = error
     for spec in specs:
-        errors = [refused[part] for part in spec.data if part in refused]
-        if errors:
-            more = "; or leave the area out (key `experiment_3.areas`)" if len(spec.data) > 1 else ""
-            failures[spec.run_id] = UserError(f"{errors[0]}{more}")
-            runs.tell_failure(spec, failures[spec.run_id])
-        else:
+        why = next((refused[part] for part in spec.data if part in refused), None)
+        if why is None:
             ready.append(spec)
+            continue
+        if isinstance(why, UserError) and len(spec.data) > 1:
+            why = UserError(f"{why}; or leave the area out (key `experiment_3.areas`)")
+        failures[spec.run_id] = why
+        runs.tell_failure(spec, why)
     # Long runs first, so that no worker is left alone with one at the end.
     ready.sort(key=_cost, reverse=True)
     # What another runner has begun is left to it as long as there is something else to do.

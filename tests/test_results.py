@@ -199,6 +199,15 @@ def test_an_experiment_that_would_stay_empty_is_told(tiny: Path, line: str, told
         experiments.plan(profile, experiments.dataset_of(profile, progress=False))
 
 
+def test_what_is_said_of_an_experiment_that_is_left_out_does_not_matter(tiny: Path) -> None:
+    # A copy of mini with other areas: its experiment 1 is on an area that is not used, and is not made.
+    lines = "experiment_1: {areas: [rio]}\nexperiment_3: {areas: [rio]}\nrecipe_study: {area: rio}\n"
+    tiny.write_text(tiny.read_text() + lines)
+    profile = profiles.load(str(tiny))
+    planned = experiments.plan(profile, experiments.dataset_of(profile, progress=False))
+    assert [entry.experiments for entry in planned] == [("2",), ("2",)]
+
+
 def test_an_experiment_that_a_profile_leaves_out_is_told(tiny: Path) -> None:
     profile = profiles.load(str(tiny))
     with pytest.raises(UserError, match="experiment recipe: profile 'tiny' makes 2 only"):

@@ -384,6 +384,23 @@ def test_why_a_run_failed_is_known_until_it_succeeds(
     assert runs.status(bad) == "failed" and "lower `lr`" in runs.failure(bad)
 
 
+def test_an_unforeseen_error_in_cutting_does_not_cost_the_other_runs(
+    specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = runs.patch_set
+    bad = specs[0].data[0]
+
+    def broken(part: PatchSpec, progress: bool = True) -> Any:
+        if part == bad:
+            raise ZeroDivisionError("a bug")
+        return original(part, progress)
+
+    monkeypatch.setattr(runs, "patch_set", broken)
+    with pytest.raises(UserError, match=r"1 of 2 runs failed.*ZeroDivisionError\('a bug'\)"):
+        runner.ensure(specs, workers=1, execution=QUIET)
+    assert [runs.status(spec) for spec in specs] == ["failed", "done"]
+
+
 def test_a_failed_score_of_the_whole_area_is_told(
     specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
