@@ -68,14 +68,13 @@ def autocast(place: torch.device, recipe: Recipe) -> Iterator[None]:
 
 
 def optimiser_of(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """Return SGD as the recipe has it."""
+    """Return SGD as the recipe has it, over the weights that are not frozen."""
     # One fused update on a GPU. On the CPU torch's fused kernel copies channels-last weights to and fro: 34 ms a step
     # of the published U-Net, against 7 without.
     on_gpu = next(model.parameters()).device.type == "cuda"
     how = {"fused": True} if on_gpu else {"foreach": True}
-    return torch.optim.SGD(
-        model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, **how
-    )
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return torch.optim.SGD(trained, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, **how)
 
 
 @contextmanager

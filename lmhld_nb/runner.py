@@ -14,7 +14,7 @@ import torch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from lmhld_nb import gpus, patches, runs, sources, whole_area
+from lmhld_nb import gpus, patches, runs, serial, sources, whole_area
 from lmhld_nb.config import Interrupted, UserError, cannot_write, runs_dir
 from lmhld_nb.hardware import Execution, choose_device
 from lmhld_nb.patches import PatchSpec
@@ -50,6 +50,9 @@ def make(
     """
     execution = execution or Execution()
     folder = runs_dir() / spec.run_id
+    if spec.stage is not None and runs.status(spec, with_whole_area) != "done":
+        for stage in serial.ancestors(spec):
+            _ready(stage, execution, wait)
     with _locked(spec, wait):
         if runs.status(spec, with_whole_area) != "done":
             if reason := runs.damage(spec):
@@ -59,7 +62,11 @@ def make(
                     if choose_device(chosen.device) == "cpu":
                         torch.set_num_threads(chosen.threads)
                     if runs.find(spec) is None:
-                        train(spec, runs.patch_sets(spec, chosen.progress), folder, chosen)
+                        before = [
+                            (runs_dir() / stage.run_id / "weights.safetensors", runs.patch_sets(stage, False))
+                            for stage in serial.ancestors(spec)
+                        ]
+                        train(spec, runs.patch_sets(spec, chosen.progress), folder, chosen, before)
                     if with_whole_area and (run := runs.find(spec)):
                         _score_whole_area(run, chosen)
             except Interrupted:
@@ -72,6 +79,15 @@ def make(
     if finished is None:
         raise UserError(f"{folder}: was changed while it was made; run the command again")
     return finished
+
+
+def _ready(stage: RunSpec, execution: Execution, wait: bool) -> None:
+    """Make an earlier stage of a chain where it is missing, and again where its weights are damaged."""
+    with _locked(stage, wait):
+        run = runs.find(stage)
+        if run is not None and (reason := runs.weights_damage(run)):
+            runs.set_aside(stage, reason)
+    make(stage, execution, wait=wait)
 
 
 def _score_whole_area(run: Run, execution: Execution) -> None:
@@ -119,14 +135,18 @@ def ensure(
     execution = execution or Execution()
     wanted = list(specs)
     missing = {
-        spec.run_id: spec for spec in wanted if runs.status(spec, spec.run_id in with_whole_area) != "done"
+        spec.run_id: spec
+        for asked in wanted
+        if runs.status(asked, asked.run_id in with_whole_area) != "done"
+        for spec in (*serial.ancestors(asked), asked)
+        if runs.status(spec, spec.run_id in with_whole_area) != "done"
     }
     if workers is None:
         on_cpu = choose_device(execution.device) == "cpu"
         workers = max(1, cores() // execution.threads) if on_cpu else gpus.room(execution)
     todo, failures = list(missing.values()), {}
     for _ in range(retries + 1):
-        failures = _attempt(todo, workers, execution, with_whole_area)
+        failures = _by_depth(todo, workers, execution, with_whole_area)
         todo = [missing[run_id] for run_id in failures]
         if not failures:
             break
@@ -143,6 +163,24 @@ def _summary(failures: dict[str, Exception], specs: dict[str, RunSpec]) -> str:
         same.setdefault(told, []).append(f"{run_id} ({specs[run_id].label})")
     lines = [f"{', '.join(names)}: {told}" for told, names in same.items()]
     return f"{len(failures)} of {len(specs)} runs failed: " + "; ".join(lines)
+
+
+def _by_depth(
+    specs: Sequence[RunSpec], workers: int, execution: Execution, with_whole_area: Collection[str]
+) -> dict[str, Exception]:
+    """Make runs, those that start from others after them; return what those that failed say."""
+    failures: dict[str, Exception] = {}
+    depths = [len(serial.ancestors(spec)) for spec in specs]
+    for depth in sorted(set(depths)):
+        ready = []
+        for spec in (spec for spec, own in zip(specs, depths, strict=True) if own == depth):
+            if spec.stage is not None and spec.stage.parent.run_id in failures:
+                failures[spec.run_id] = UserError("the stage before it failed")
+                runs.tell_failure(spec, failures[spec.run_id])
+            else:
+                ready.append(spec)
+        failures |= _attempt(ready, workers, execution, with_whole_area)
+    return failures
 
 
 def _attempt(

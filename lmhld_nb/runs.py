@@ -21,6 +21,7 @@ from lmhld_nb.config import UserError, runs_dir, write_json
 from lmhld_nb.evaluation import Confusion
 from lmhld_nb.patches import PatchSet, PatchSpec
 from lmhld_nb.specs import RunSpec
+from lmhld_nb.training import digest
 
 FAILURE = "failure.json"
 
@@ -99,6 +100,8 @@ def _looked_at(spec: RunSpec) -> Run | str | None:
         with safetensors.safe_open(folder / "weights.safetensors", framework="pt") as tensors:
             if json.loads((tensors.metadata() or {})["card"])["run_id"] != spec.run_id:
                 return "its weights are those of another run"
+        if spec.stage is not None and not _begun_from(spec.stage.parent, metrics["parent_weights"]):
+            return "its parent has been made again, with other weights"
         rows = (folder / "history.csv").read_text(encoding="utf-8").splitlines()
         if len(rows) != spec.recipe.epochs + 1:
             return f"its history has {max(0, len(rows) - 1)} of {spec.recipe.epochs} epochs"
@@ -107,6 +110,22 @@ def _looked_at(spec: RunSpec) -> Run | str | None:
     except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         return f"damaged: {' '.join(str(error).split())[:120]}"
     return Run(spec, folder, metrics)
+
+
+def _begun_from(parent: RunSpec, digest: str) -> bool:
+    """Say whether a stage's parent still has the weights it began with; a parent that is not there says nothing."""
+    try:
+        told = json.loads((runs_dir() / parent.run_id / "metrics.json").read_text(encoding="utf-8"))
+        return bool(told.get("weights", digest) == digest)  # runs made before chains existed do not tell
+    except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError):
+        return True
+
+
+def weights_damage(run: Run) -> str:
+    """Return what is wrong with a finished run's weights, read from end to end; empty if nothing is."""
+    if run.metrics.get("weights") not in (None, digest(run.folder / "weights.safetensors")):
+        return "its weights are not those it was finished with"
+    return ""
 
 
 _TOLD = (

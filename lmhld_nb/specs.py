@@ -13,6 +13,11 @@ from lmhld_nb.patches import PatchSpec
 
 ENGINE_VERSION = 3  # raised whenever the same spec would give other weights
 
+Treatment = Literal["fresh", "frozen", "finetune"]
+PARTS = ("input", "level 1", "level 2", "level 3", "level 4", "level 5", "decoder")
+"""Parts of a network that a stage of a chain treats apart: the input convolution, the rest of each encoder level
+from shallow to deep, and everything after them."""
+
 
 class Recipe(Strict, allow_inf_nan=False):
     """How a network is trained (paper section 3.3; open points in the fidelity ledger).
@@ -46,6 +51,18 @@ class Recipe(Strict, allow_inf_nan=False):
     micro_batch: PositiveInt | None = None
 
 
+class Stage(Strict):
+    """What a stage of a chain starts from (`serial`).
+
+    Attributes:
+        parent: the training whose tested weights it starts from.
+        treatment: of each of `PARTS`: ``fresh`` (drawn anew), ``frozen`` (kept) or ``finetune`` (trained on).
+    """
+
+    parent: RunSpec
+    treatment: Annotated[tuple[Treatment, ...], Field(min_length=len(PARTS), max_length=len(PARTS))]
+
+
 class RunSpec(Strict):
     """All that decides a run's result, and so names it.
 
@@ -57,6 +74,7 @@ class RunSpec(Strict):
         seed: of initial weights, order of patches and augmentation.
         milestones: epochs after which the test patches are scored as well. No learning rate depends on how many
             epochs are to come, so a shorter training is the beginning of a longer one, and its score is had on the way.
+        stage: where it goes on from another run; None from random weights.
     """
 
     model: str
@@ -66,6 +84,7 @@ class RunSpec(Strict):
     recipe: Recipe
     seed: int = 0
     milestones: tuple[PositiveInt, ...] = ()
+    stage: Stage | None = None
 
     @property
     def run_id(self) -> str:
@@ -74,13 +93,21 @@ class RunSpec(Strict):
 
     def canonical(self) -> str:
         """Return the spec as JSON with sorted keys and the engine's version."""
-        return json.dumps({"engine": ENGINE_VERSION, **self.model_dump(mode="json")}, sort_keys=True)
+        told = self.model_dump(mode="json", exclude={"stage"})
+        if self.stage is not None:  # its id stands for all that made the parent
+            told["stage"] = {"parent": self.stage.parent.run_id, "treatment": list(self.stage.treatment)}
+        return json.dumps({"engine": ENGINE_VERSION, **told}, sort_keys=True)
 
     @property
     def label(self) -> str:
         """Return a few words on model and data, for progress lines and errors."""
         areas = list(dict.fromkeys(part.area for part in self.data))
-        return f"{self.model} {'+'.join(areas) if len(areas) < 3 else f'{len(areas)} areas'} {self.data[0].size} px"
+        place, spec = 1, self
+        while spec.stage is not None:
+            place, spec = place + 1, spec.stage.parent
+        where = f"stage {place}, " if place > 1 else ""
+        told = "+".join(areas) if len(areas) < 3 else f"{len(areas)} areas"
+        return f"{self.model} {where}{told} {self.data[0].size} px"
 
     @property
     def bands(self) -> tuple[str, ...]:

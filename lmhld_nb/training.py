@@ -8,6 +8,7 @@ the same number of threads, bit for bit).
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import sys
 import time
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lmhld_nb import engine, models, networks, progress
+from lmhld_nb import engine, models, networks, progress, serial
 from lmhld_nb.batches import Batches, augment, load_split
 from lmhld_nb.checkpoints import State, restore, stop_on_signals
 from lmhld_nb.checkpoints import save as save_checkpoint
@@ -66,8 +67,22 @@ def score(model: nn.Module, batches: Batches, recipe: Recipe) -> tuple[dict[str,
     return counts, float(total_loss) / max(1, pixels)
 
 
+Earlier = Sequence[tuple[Path, Sequence[PatchSet]]]
+"""The stages before a stage of a chain, the first one first: each one's weights.safetensors and PatchSets."""
+
+
+def digest(weights: Path) -> str:
+    """Return 16 hex digits of a weights file's content."""
+    with weights.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
 def train(
-    spec: RunSpec, patch_sets: Sequence[PatchSet], folder: Path, execution: Execution | None = None
+    spec: RunSpec,
+    patch_sets: Sequence[PatchSet],
+    folder: Path,
+    execution: Execution | None = None,
+    earlier: Earlier = (),
 ) -> dict[str, object]:
     """Train, validate, test and store one run; take up where an earlier attempt stopped.
 
@@ -79,6 +94,8 @@ def train(
         patch_sets: the PatchSets that ``spec.data`` names, in that order.
         folder: of the run.
         execution: how it is computed here.
+        earlier: the stages before it, where the run is a stage of a chain. It starts from the last one's weights,
+            and is tested on the areas of all of them too.
 
     Returns:
         The content of metrics.json.
@@ -92,14 +109,20 @@ def train(
     place = torch.device(choose_device(execution.device))
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "spec.json", json.loads(spec.canonical()))
-    torch.manual_seed(spec.seed)
+    torch.manual_seed(serial.seed_of(spec))
     model = models.build(spec.model, len(spec.bands), spec.width, **spec.options)
+    parent = ""
+    if spec.stage is not None:
+        serial.begin(model, spec.stage, earlier[-1][0])
+        parent = digest(earlier[-1][0])
     model = model.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = engine.optimiser_of(model, spec.recipe)
     # Copies of the weights: of the epoch that validated best, and of the last one whose losses were finite.
     best, good = copy_of(model), copy_of(model)
+    # A checkpoint that began with other weights of the parent is not this training's.
+    identity = f"{spec.run_id}{parent and '-'}{parent}"
     state = restore(
-        folder / "checkpoint.safetensors", model, optimiser, {"best": best, "good": good}, spec.run_id
+        folder / "checkpoint.safetensors", model, optimiser, {"best": best, "good": good}, identity
     )
     # A run that is taken up on other hardware keeps the precision it began with.
     state.precision = state.precision or precision(spec.recipe.precision, place)
@@ -114,7 +137,7 @@ def train(
 
     def save() -> None:
         kept = {"best": best, "good": good}
-        save_checkpoint(folder / "checkpoint.safetensors", model, optimiser, kept, state, spec.run_id)
+        save_checkpoint(folder / "checkpoint.safetensors", model, optimiser, kept, state, identity)
 
     def test() -> tuple[dict[str, Confusion], float]:
         if recipe.keep == "best":
@@ -131,7 +154,7 @@ def train(
     with stop_on_signals() as stopped, engine.settings(place, execution), engine.memory_told(folder), shown:
         while state.epoch < recipe.epochs:
             began = time.perf_counter()
-            _train_epoch(model, step, optimiser, training, recipe, spec.seed, state, stopped)
+            _train_epoch(model, step, optimiser, training, recipe, spec, state, stopped)
             if stopped():
                 state.seconds += time.perf_counter() - began
                 save()
@@ -163,7 +186,11 @@ def train(
                 save()
             shown.set_postfix_str(f"loss {row['train_loss']:.3f}, val F1 {row['val_f1']:.3f}", refresh=False)
             shown.update()
-        metrics = _finish(spec, patch_sets, model, folder, state, used, test())
+        tested = test()
+        more = _tested_earlier(model, earlier, recipe, place, execution) if earlier else {}
+        steps = len(training.order(recipe.batch_size, None)) * recipe.epochs
+        more |= {"parent_weights": parent} if parent else {}
+        metrics = _finish(spec, patch_sets, model, folder, state, used, tested, {"steps": steps, **more})
         if stopped():  # it came too late for this run, but whoever asked wants no other to begin
             raise Interrupted(f"{folder}: finished when the signal came", stopped())
         return metrics
@@ -175,12 +202,15 @@ def _train_epoch(
     optimiser: torch.optim.Optimizer,
     training: Batches,
     recipe: Recipe,
-    seed: int,
+    spec: RunSpec,
     state: State,
     stopped: Callable[[], int],
 ) -> None:
     """Do the rest of an epoch, from ``state.step`` on; nothing in it waits for the device."""
     model.train()
+    if spec.stage is not None:
+        serial.hold(model, spec.stage)
+    seed = spec.seed
     for group in optimiser.param_groups:
         group["lr"] = recipe.lr * recipe.gamma**state.epoch
     order = training.order(recipe.batch_size, (seed, state.epoch))[state.step :]
@@ -254,6 +284,7 @@ def _finish(
     state: State,
     used: dict[str, str],
     tested: tuple[dict[str, Confusion], float],
+    more: dict[str, object],
 ) -> dict[str, object]:
     counts, loss = tested
     total = total_of(counts)
@@ -267,7 +298,10 @@ def _finish(
         "milestones": state.milestones,
         "val_f1": state.best_f1 if spec.recipe.keep == "best" else state.history[-1]["val_f1"],
         "best_epoch": state.best_epoch if spec.recipe.keep == "best" else spec.recipe.epochs,
-        "parameters": models.parameter_count(model),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "trained_parameters": models.parameter_count(model),
+        **more,
+        "weights": digest(folder / "weights.safetensors"),
         "training_patches": sum(len(part.where("train")) for part in patch_sets),
         "seconds": round(state.seconds, 3),
         "patches_per_second": round(spec.recipe.epochs * patches / max(state.seconds, 1e-9), 2),
@@ -278,6 +312,22 @@ def _finish(
     for name in ("checkpoint.safetensors", "last_good.safetensors"):
         (folder / name).unlink(missing_ok=True)
     return metrics
+
+
+def _tested_earlier(
+    model: nn.Module, earlier: Earlier, recipe: Recipe, place: torch.device, execution: Execution
+) -> dict[str, object]:
+    """Test a stage on the areas before it: with its own input convolution, and with each area's."""
+    own: dict[str, object] = {}
+    swapped: dict[str, object] = {}
+    kept = copy_of(model)
+    for weights, patch_sets in earlier:
+        tests = load_split(patch_sets, "test", place, recipe.normalise, execution.resident)
+        own |= {area: counts.as_dict() for area, counts in score(model, tests, recipe)[0].items()}
+        serial.load_own_input(model, weights)
+        swapped |= {area: counts.as_dict() for area, counts in score(model, tests, recipe)[0].items()}
+        model.load_state_dict(kept)
+    return {"earlier": own, "earlier_own_input": swapped}
 
 
 def _write_history(path: Path, history: list[dict[str, float]]) -> None:

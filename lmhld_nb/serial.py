@@ -1,0 +1,172 @@
+"""Serial training, LMHLD_part: areas are learnt one after another, each from the weights before (paper 3.2 (4)).
+
+A chain is a list of RunSpecs, each of which names the one before as its parent. What a stage does with its parent's
+weights is a row of a table, the schedule: each part of the network is ``fresh`` (drawn anew), ``frozen`` (kept as it
+is, statistics of batch normalisation included) or ``finetune`` (trained on).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from lmhld_nb.config import UserError
+from lmhld_nb.specs import PARTS, RunSpec, Stage, Treatment
+
+LEVELS = len(PARTS) - 2
+
+
+def schedule(stages: int) -> list[dict[str, Treatment]]:
+    """Return the paper's schedule as the fidelity ledger reads it, one row a stage.
+
+    The first stage starts from random weights. Stage k draws its input convolution anew, freezes encoder levels
+    1…min(k-1, 4) after it, and trains the rest on.
+    """
+    rows: list[dict[str, Treatment]] = [dict.fromkeys(PARTS, "fresh")]
+    for stage in range(2, stages + 1):
+        row: dict[str, Treatment] = dict.fromkeys(PARTS, "finetune")
+        row["input"] = "fresh"
+        for level in range(1, min(stage - 1, LEVELS - 1) + 1):
+            row[f"level {level}"] = "frozen"
+        rows.append(row)
+    return rows[:stages]
+
+
+def orders(first: Sequence[str], permuted: Sequence[str], last: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the orders of addition (paper Fig 6): OD1, OD2, … by the permutations of the areas in the middle."""
+    return {
+        f"OD{number}": (*first, *middle, *last)
+        for number, middle in enumerate(permutations(permuted), start=1)
+    }
+
+
+def chain(stages: Sequence[RunSpec], rows: Sequence[Mapping[str, Treatment]]) -> list[RunSpec]:
+    """Link trainings into a chain.
+
+    Args:
+        stages: one RunSpec an area, in the order of addition.
+        rows: the schedule; where it is shorter than the chain, its last row holds for the stages that follow.
+
+    Returns:
+        The same specs, each from the second on with its parent. Chains that begin alike share those runs.
+
+    Raises:
+        UserError: a stage has other bands than the first, or patches that the networks cannot take.
+    """
+    linked: list[RunSpec] = []
+    for number, spec in enumerate(stages):
+        for part in spec.data:
+            if part.bands != stages[0].bands:
+                raise UserError(
+                    f"stage {number + 1}, '{part.area}': bands {', '.join(part.bands)}; the chain began with "
+                    f"{', '.join(stages[0].bands)}; give all areas the same (key `patches.bands`)"
+                )
+            if part.size < 32 or part.size % 16:
+                raise UserError(
+                    f"stage {number + 1}, '{part.area}': patches of {part.size} px; the networks take multiples of 16 "
+                    "from 32 on"
+                )
+        if number:
+            row = rows[min(number, len(rows) - 1)]
+            treatment = tuple(row[name] for name in PARTS)
+            spec = spec.model_copy(update={"stage": Stage(parent=linked[-1], treatment=treatment)})
+        linked.append(spec)
+    return linked
+
+
+def ancestors(spec: RunSpec) -> list[RunSpec]:
+    """Return the stages before ``spec``, the first one first."""
+    found: list[RunSpec] = []
+    while spec.stage is not None:
+        spec = spec.stage.parent
+        found.append(spec)
+    return found[::-1]
+
+
+def part_of(model: nn.Module) -> dict[str, str]:
+    """Return for each tensor of a network's state the part it belongs to (one of `specs.PARTS`)."""
+    # The input convolution lies within level 1, so it is named last.
+    named = {f"level {number}": module for number, module in enumerate(_levels(model), start=1)}
+    found = dict.fromkeys(model.state_dict(), "decoder")
+    for part, module in (*named.items(), ("input", model.input_conv)):
+        own = {id(value) for value in (*module.parameters(), *module.buffers())}  # type: ignore[union-attr]
+        for name, value in (*model.named_parameters(), *model.named_buffers()):
+            if id(value) in own:
+                found[name] = part
+    return found
+
+
+def _levels(model: nn.Module) -> Sequence[nn.Module]:
+    return model.encoder_levels  # type: ignore[return-value]
+
+
+def seed_of(spec: RunSpec) -> int:
+    """Return the seed that fresh weights are drawn with: another one at each stage."""
+    depth = len(ancestors(spec))
+    return spec.seed if not depth else int(np.random.SeedSequence((spec.seed, depth)).generate_state(1)[0])
+
+
+def begin(model: nn.Module, stage: Stage, weights: Path) -> None:
+    """Give a new network its parent's weights, but for the fresh parts, and freeze what the stage freezes.
+
+    Raises:
+        UserError: the weights are missing, damaged, or of another network.
+    """
+    treated = dict(zip(PARTS, stage.treatment, strict=True))
+    parts = part_of(model)
+    state = model.state_dict()
+    try:
+        before = safetensors.torch.load_file(weights)
+        for name, value in state.items():
+            if treated[parts[name]] != "fresh":
+                value.copy_(before[name])
+    except (OSError, safetensors.SafetensorError, KeyError, RuntimeError) as error:
+        detail = " ".join(str(error).split())[:120]
+        raise UserError(f"{weights}: not the weights a stage can start from ({detail})") from error
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(treated[parts[name]] != "frozen")
+
+
+def hold(model: nn.Module, stage: Stage) -> None:
+    """Keep batch normalisation in frozen parts at the statistics it has; call it after ``model.train()``."""
+    for module in _frozen_norms(model, stage):
+        module.eval()
+
+
+def _frozen_norms(model: nn.Module, stage: Stage) -> Iterator[nn.Module]:
+    treated = dict(zip(PARTS, stage.treatment, strict=True))
+    parts = part_of(model)
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and treated[parts[f"{name}.running_mean"]] == "frozen":
+            yield module
+
+
+def own_input(model: nn.Module, weights: Path) -> dict[str, Tensor]:
+    """Return the input convolution of another stage's weights, as a part of a state to load.
+
+    Raises:
+        UserError: the weights are missing, damaged, or of another network.
+    """
+    names = [name for name, part in part_of(model).items() if part == "input"]
+    try:
+        before = safetensors.torch.load_file(weights)
+        return {name: before[name] for name in names}
+    except (OSError, safetensors.SafetensorError, KeyError) as error:
+        detail = " ".join(str(error).split())[:120]
+        raise UserError(f"{weights}: no input convolution to take ({detail})") from error
+
+
+def load_own_input(model: nn.Module, weights: Path) -> None:
+    """Put another stage's input convolution into a network, in place; raises as `own_input`."""
+    with torch.no_grad():
+        state = model.state_dict()
+        for name, value in own_input(model, weights).items():
+            state[name].copy_(value)

@@ -1,0 +1,331 @@
+"""Figures of experiment 4, networks trained on areas one after another; every function returns a matplotlib Figure."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyBboxPatch, Patch
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from lmhld_nb import paper
+from lmhld_nb.style import area_name, colours, signed
+
+# What becomes of a part's weights at a stage: its fill and what the legend says. Light enough for black letters.
+_STATES = {
+    "fresh": ("#f0e442", "fresh: random weights, trained"),
+    "frozen": ("#d0d4d8", "frozen: weights of the stage before, not trained"),
+    "finetune": ("#8fd0f5", "finetune: weights of the stage before, trained on"),
+}
+_DIFFERENCE = LinearSegmentedColormap.from_list("difference", ["white", "#ffe94a", "#d7261e", "black"])
+_MISSING = "0.86"
+_ACROSS = 4  # panels a row: what a page is wide
+_SCORES = {"precision": "precision", "f1": "F1", "recall": "recall"}
+_DATASETS = {"part": "LMHLD_part", "mix": "LMHLD_mix", "single": "LMHLD_single, mean over areas"}
+
+
+def part_strategy(
+    order: Sequence[str], sizes: Mapping[str, int], rows: Sequence[Mapping[str, str]], note: str
+) -> Figure:
+    """Draw LMHLD_part: which parts of a network start fresh, stay frozen or train on at each stage (paper Fig 5).
+
+    Args:
+        order: areas in the order they are added, one a stage.
+        sizes: patch size of each area.
+        rows: one mapping a stage, from the network's parts to ``fresh``, ``frozen`` or ``finetune``.
+        note: of `style.note`.
+    """
+    parts = list(rows[0])
+    width, height = 0.88, 0.58
+    figure, ax = plt.subplots(figsize=(max(6.5, 2.0 + 1.05 * len(parts)), 1.3 + 0.47 * len(order)))
+    for stage, row in enumerate(rows):
+        for place, part in enumerate(parts):
+            fill = _STATES[row[part]][0]
+            _box(ax, place, stage, (width, height), fill)
+            ax.text(place, stage, row[part], ha="center", va="center", fontsize=8)
+            # A fresh part takes nothing over from the stage before, so no arrow leads to it.
+            if stage and row[part] != "fresh":
+                _arrow(ax, (place, stage - 1 + height / 2), (place, stage - height / 2))
+    ax.set(xlim=(-0.5, len(parts) - 0.5), ylim=(len(order) - 0.5, -0.5))
+    ax.set_xticks(range(len(parts)), parts, fontweight="bold")
+    names = [f"{stage} {area_name(area)}, {sizes[area]} px" for stage, area in enumerate(order, start=1)]
+    ax.set_yticks(range(len(order)), names)
+    ax.xaxis.tick_top()
+    _bare(ax)
+    used = {state for row in rows for state in row.values()}
+    handles: list[Artist] = [
+        Patch(facecolor=fill, edgecolor="0.35", label=text)
+        for state, (fill, text) in _STATES.items()
+        if state in used
+    ]
+    arrow = "$\\downarrow$"  # as between the boxes
+    handles.append(Line2D([], [], color="0.35", marker=arrow, linestyle="", label="weights pass on"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=2)
+    return signed(figure, note)
+
+
+def addition_orders(orders: Mapping[str, Sequence[str]], sizes: Mapping[str, int], note: str) -> Figure:
+    """Draw the orders in which areas are added, one row an order (paper Fig 6).
+
+    Args:
+        orders: areas of each order, by its name.
+        sizes: patch size of each area.
+        note: of `style.note`.
+    """
+    stages = max(len(order) for order in orders.values())
+    tints = colours(list(dict.fromkeys(area for order in orders.values() for area in order)))
+    width, height = 0.8, 0.74
+    figure, ax = plt.subplots(figsize=(max(6.0, 0.7 + 1.47 * stages), 0.8 + 0.56 * len(orders)))
+    for row, order in enumerate(orders.values()):
+        for stage, area in enumerate(order):
+            pale = tuple(0.65 + 0.35 * value for value in tints[area])
+            _box(ax, stage, row, (width, height), (pale[0], pale[1], pale[2]))
+            # In points, so that both lines keep their distance whatever the scale.
+            for text, shift, weight in (
+                (area_name(area), 5.5, "bold"),
+                (f"{sizes[area]} px", -5.5, "normal"),
+            ):
+                ax.annotate(text, (stage, row), (0, shift), textcoords="offset points", ha="center", va="center",
+                            fontsize=8, fontweight=weight)  # fmt: skip
+            if stage:
+                _arrow(ax, (stage - 1 + width / 2, row), (stage - width / 2, row))
+    ax.set(xlim=(-0.5, stages - 0.5), ylim=(len(orders) - 0.5, -0.5))
+    ax.set_xticks(range(stages), [f"stage {stage + 1}" for stage in range(stages)])
+    ax.set_yticks(range(len(orders)), list(orders), fontweight="bold")
+    ax.xaxis.tick_top()
+    _bare(ax)
+    return signed(figure, note)
+
+
+def order_differences(scores: pd.DataFrame, score: str, note: str) -> Figure:
+    """Draw how far apart two orders of addition leave a network, one panel a model (paper Figs 12 to 14).
+
+    Args:
+        scores: index levels ``model`` and ``order``, columns ``precision``, ``f1`` and ``recall``.
+        score: the column to compare.
+        note: of `style.note`.
+    """
+    models = list(dict.fromkeys(scores.index.get_level_values("model")))
+    orders = list(dict.fromkeys(scores.index.get_level_values("order")))
+    table = scores[score].unstack("order").reindex(index=models, columns=orders)
+    values = table.to_numpy(dtype=float)
+    differences = np.abs(values[:, :, None] - values[:, None, :])
+    # One scale for all panels, so that colours compare between models.
+    known = differences[~np.isnan(differences)]
+    largest = max(1e-6, float(known.max())) if known.size else 1e-6
+    side = max(1.6, 0.38 * len(orders))
+    figure, panels = _panels(len(models), (side, side + 0.35), beside=0.8, below=0.4)
+    for ax, model, cells in zip(panels, models, differences, strict=True):
+        letters = np.array([[f"{value:.3f}".removeprefix("0") for value in line] for line in cells])
+        _heat(ax, cells, letters, largest, _DIFFERENCE, fontsize=7)
+        ax.set_title(paper.MODELS[model])
+        ax.set_xticks(np.arange(len(orders)) + 0.5, orders, rotation=0, fontsize=7.5)
+        ax.set_yticks(np.arange(len(orders)) + 0.5, orders, rotation=0, fontsize=7.5)
+    bar = figure.colorbar(
+        ScalarMappable(Normalize(0, largest), _DIFFERENCE), ax=figure.axes, shrink=0.8, aspect=30, pad=0.01
+    )
+    if largest <= 1e-6:  # nothing differs: the ticks would be of no meaning
+        bar.set_ticks([0])
+    bar.set_label(f"absolute difference of {_SCORES[score]}")
+    return signed(figure, note)
+
+
+def stage_matrices(matrix: pd.DataFrame, note: str) -> Figure:
+    """Draw what a network knows after each stage, one panel a model: a row a stage, a column a tested area.
+
+    Args:
+        matrix: index levels ``model``, ``stage`` and ``area_added``; columns are areas in the order they were added;
+            F1 on that area's test patches, missing where the area was not yet added.
+        note: of `style.note`.
+    """
+    models = list(dict.fromkeys(matrix.index.get_level_values("model")))
+    areas = [str(area) for area in matrix.columns]
+    stages = pd.MultiIndex.from_frame(matrix.index.to_frame()[["stage", "area_added"]].drop_duplicates())
+    size = (0.34 * len(areas), 0.27 * len(stages) + 0.35)
+    figure, panels = _panels(len(models), size, beside=1.8, below=1.0)
+    for number, (ax, model) in enumerate(zip(panels, models, strict=True)):
+        cells = matrix.loc[model].reindex(stages).to_numpy(dtype=float)
+        letters = np.array([[f"{value:.2f}" for value in line] for line in cells])
+        _heat(ax, cells, letters, 1, plt.get_cmap("viridis"), fontsize=6.5)
+        ax.set_title(paper.MODELS[model])
+        ax.set_xticks([])
+        names = [area_name(area) for area in areas]
+        if number // _ACROSS == (len(models) - 1) // _ACROSS:
+            ax.set_xticks(np.arange(len(areas)) + 0.5, names, rotation=90, fontsize=7.5)
+        elif number + _ACROSS >= len(models):
+            # No panel below: the names hang into the empty place instead of pushing the next row down.
+            for place, name in enumerate(names):
+                ax.annotate(name, (place + 0.5, 0), (0, -5), xycoords=("data", "axes fraction"), va="top", ha="center",
+                            textcoords="offset points", rotation=90, fontsize=7.5, in_layout=False)  # fmt: skip
+        ax.set_yticks([])
+        if number % _ACROSS == 0:
+            names = [f"{stage} {area_name(str(area))}" for stage, area in stages]
+            ax.set_yticks(np.arange(len(stages)) + 0.5, names, rotation=0, fontsize=7.5)
+    return signed(
+        figure, f"F1 on the test patches; rows: after this stage; grey: area not yet added · {note}"
+    )
+
+
+def strategies(table: pd.DataFrame, runs: pd.DataFrame, note: str) -> Figure:
+    """Compare ways of training on all areas: what they reach, what they forget, what they cost.
+
+    Args:
+        table: index ``strategy`` (titles); columns ``f1`` and ``forgetting``, each also with ``_low`` and ``_high``,
+            ``trained_parameter_steps`` and ``seconds``. Joint training forgets nothing: its forgetting is missing.
+        runs: index levels ``strategy`` and ``seed``, columns ``f1`` and ``forgetting``.
+        note: of `style.note`.
+    """
+    titles = [str(title) for title in table.index]
+    places = np.arange(len(titles))
+    figure, axes = plt.subplots(1, 4, figsize=(11, 1.3 + 0.42 * len(titles)), sharey=True)
+    tints = sns.color_palette("colorblind")
+    for ax, column, tint, mark in zip(
+        axes[:2], ("f1", "forgetting"), (tints[0], tints[1]), "oD", strict=True
+    ):
+        for place, title in zip(places, table.index, strict=True):
+            dots = runs.loc[runs.index.get_level_values("strategy") == title, column]
+            # A little below the mean, else the interval hides them.
+            ax.plot(dots, np.full(len(dots), place + 0.22), "o", color=tint, alpha=0.4, markersize=3.5, mew=0)
+        ends = table[[f"{column}_low", f"{column}_high"]].to_numpy(dtype=float)
+        ax.hlines(places, ends[:, 0], ends[:, 1], color=tint, linewidth=2)
+        ax.plot(table[column], places, mark, color=tint, markersize=6)
+        ax.grid(axis="x", color="0.9")
+        ax.set_axisbelow(True)
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+    for place in places[table["forgetting"].isna().to_numpy()]:
+        axes[1].text(0.5, place, "nothing to forget", transform=axes[1].get_yaxis_transform(), ha="center",
+                     va="center", fontsize=7.5, color="0.4")  # fmt: skip
+    axes[0].set(title="F1", xlabel="test patches, higher is better")
+    axes[1].set(title="average forgetting", xlabel="F1 lost, lower is better")
+    if table["forgetting"].notna().any():
+        axes[1].axvline(0, color="0.5", linewidth=0.8)
+    _bars(axes[2], table["trained_parameter_steps"].to_numpy(dtype=float))
+    axes[2].set(title="trained parameters × steps")
+    _bars(axes[3], table["seconds"].to_numpy(dtype=float))
+    axes[3].set(title="seconds of training")
+    axes[0].set_yticks(places, [textwrap.fill(title, 28) for title in titles])
+    axes[0].set_ylim(len(titles) - 0.5, -0.5)
+    return signed(figure, f"line: interval, faint dots: single seeds · {note}")
+
+
+def part_beside(table: pd.DataFrame, note: str) -> Figure:
+    """Draw each model's F1 on LMHLD_part beside LMHLD_mix and LMHLD_single, ours and the published (paper Table 7).
+
+    Args:
+        table: index ``model``; columns ``part_f1``, ``mix_f1``, ``single_f1``, the same with ``published_``; those
+            without any value are left out.
+        note: of `style.note`.
+    """
+    panels = {"this book": "", "published": "published_"}
+    filled = {name for name in table.columns if table[name].notna().any()}
+    shown = {
+        title: prefix for title, prefix in panels.items() if any(f"{prefix}{name}_f1" in filled for name in _DATASETS)
+    } or {"this book": ""}  # fmt: skip
+    figure, axes = plt.subplots(
+        1, len(shown), figsize=(max(5.5, 5.2 * len(shown)), 3.6), sharey=True, squeeze=False
+    )
+    tints = dict(zip(_DATASETS, sns.color_palette("colorblind"), strict=False))
+    marks = dict(zip(_DATASETS, cycle("osD"), strict=False))
+    places = np.arange(len(table))
+    drawn: set[str] = set()
+    for ax, (title, prefix) in zip(axes[0], shown.items(), strict=True):
+        for place in places[::2]:  # a band under every other model keeps its three marks together
+            ax.axvspan(place - 0.5, place + 0.5, color="0.95", linewidth=0)
+        for shift, name in zip((-0.22, 0, 0.22), _DATASETS, strict=True):
+            if f"{prefix}{name}_f1" in filled:
+                ax.plot(
+                    places + shift, table[f"{prefix}{name}_f1"], marks[name], color=tints[name], markersize=6
+                )
+                drawn.add(name)
+        ax.set_title(title)
+        ax.set_xlim(-0.5, len(table) - 0.5)
+        ax.set_xticks(places, [paper.MODELS[str(model)] for model in table.index], rotation=35, ha="right")
+        ax.grid(axis="y", color="0.85")
+        ax.set_axisbelow(True)
+    axes[0, 0].set_ylabel("F1")
+    handles = [
+        Line2D([], [], color=tints[name], marker=marks[name], linestyle="", label=label)
+        for name, label in _DATASETS.items()
+        if name in drawn
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    return signed(figure, note)
+
+
+def _box(
+    ax: Axes, x: float, y: float, size: tuple[float, float], fill: str | tuple[float, float, float]
+) -> None:
+    ax.add_patch(
+        FancyBboxPatch(
+            (x - size[0] / 2, y - size[1] / 2), *size, boxstyle="round,pad=0,rounding_size=0.06", facecolor=fill,
+            edgecolor="0.35", linewidth=0.9,
+        )
+    )  # fmt: skip
+
+
+def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
+    style = {"arrowstyle": "-|>", "mutation_scale": 9, "color": "0.35", "shrinkA": 1, "shrinkB": 1}
+    ax.annotate("", end, start, arrowprops=style)
+
+
+def _bare(ax: Axes) -> None:
+    """Keep the labels of axes that hold boxes, and nothing else."""
+    ax.tick_params(length=0)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+
+
+def _panels(count: int, panel: tuple[float, float], beside: float, below: float) -> tuple[Figure, list[Axes]]:
+    """Return a figure of ``count`` panels, ``_ACROSS`` a row, and room beside and below all of them, in inches."""
+    columns = min(_ACROSS, count)
+    rows = -(-count // columns)
+    size = (min(11.0, max(5.0, beside + (panel[0] + 0.3) * columns)), below + (panel[1] + 0.3) * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    for ax in axes.flat[count:]:
+        ax.set_axis_off()
+    return figure, list(axes.flat[:count])
+
+
+def _heat(
+    ax: Axes, cells: np.ndarray, letters: np.ndarray, top: float, colormap: Colormap, fontsize: float
+) -> None:
+    """Draw cells from 0 to ``top`` with their letters, black or white by the fill; what is missing is grey."""
+    ax.set_facecolor(_MISSING)
+    sns.heatmap(cells, ax=ax, annot=letters, fmt="", vmin=0, vmax=top, cmap=colormap, cbar=False, linewidths=0.6,
+                linecolor="0.8", annot_kws={"fontsize": fontsize})  # fmt: skip
+    for text, value in zip(ax.texts, cells[~np.isnan(cells)], strict=True):
+        # Relative luminance as WCAG has it: black and white letters are equally readable at 0.18.
+        linear = np.array(to_rgb(colormap(value / top))) ** 2.2
+        text.set_color("k" if linear @ (0.2126, 0.7152, 0.0722) > 0.18 else "w")
+    ax.tick_params(length=0)
+
+
+def _bars(ax: Axes, values: np.ndarray) -> None:
+    """Draw a bar a strategy with its value; on a log scale where a plain one would hide the short bars."""
+    places = np.arange(len(values))
+    ax.barh(places, values, 0.6, color="0.75")
+    positive = values[values > 0]
+    if positive.size and positive.max() > 20 * positive.min():
+        ax.set_xscale("log")
+        ax.set_xlim(positive.min() / 3, positive.max() * 6)
+        ax.set_xlabel("log scale")
+    elif positive.size:
+        ax.set_xlim(0, 1.3 * positive.max())
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+    told = EngFormatter(sep="")
+    for place, value in zip(places, values, strict=True):
+        if value > 0:
+            ax.annotate(told(float(f"{value:.3g}")), (value, place), (3, 0), textcoords="offset points", va="center",
+                        fontsize=7.5)  # fmt: skip
