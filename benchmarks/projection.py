@@ -12,14 +12,13 @@ model, not 42).
 from __future__ import annotations
 
 import argparse
-import itertools
 from pathlib import Path
 
 import pandas as pd
 import torch
 
 from benchmarks import common
-from lmhld_nb import models, paper, patches, profiles
+from lmhld_nb import models, paper, patches, profiles, serial
 from lmhld_nb.hardware import choose_device
 
 COMPARISON = 128  # px, experiment 3 (paper section 3.2 (3))
@@ -46,8 +45,8 @@ def runs_of_paper() -> pd.DataFrame:
 
 def stages() -> dict[str, int]:
     """Return how often each area is a stage of its own when the six orders share prefixes (paper Fig 6)."""
-    middle = itertools.permutations(("hokkaido", "taiwan", "jiuzhaigou"))
-    orders = [("rio", "gorkha", "emilia_romagna", *three, "wenchuan") for three in middle]
+    rule = profiles.Part()
+    orders = serial.orders(rule.first, rule.permuted, rule.last).values()
     prefixes = {order[: n + 1] for order in orders for n in range(len(order))}
     counts: dict[str, int] = {}
     for prefix in prefixes:

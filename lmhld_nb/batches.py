@@ -106,6 +106,7 @@ def load_split(
     device: torch.device,
     normalise: str = "area",
     resident: bool | None = None,
+    only: Sequence[np.ndarray] | None = None,
 ) -> Batches:
     """Make one split of several PatchSets ready to be drawn from.
 
@@ -117,18 +118,20 @@ def load_split(
             of the scene each patch is from.
         resident: keep all patches on the device; None where they take no more than half of its free memory (on the
             CPU, that of a core: as many runs may share it).
+        only: the numbers of the patches taken of each PatchSet; None for all of the split.
     """
-    by_size: dict[int, list[PatchSet]] = {}
-    for patches in patch_sets:
-        by_size.setdefault(patches.spec.size, []).append(patches)
+    chosen = only or [patches.where(split) for patches in patch_sets]
+    by_size: dict[int, list[tuple[PatchSet, np.ndarray]]] = {}
+    for patches, own in zip(patch_sets, chosen, strict=True):
+        by_size.setdefault(patches.spec.size, []).append((patches, own))
     if resident is None:
-        wanted = sum(_bytes(patches) * len(patches.where(split)) for patches in patch_sets)
+        wanted = sum(_bytes(patches) * len(own) for patches, own in zip(patch_sets, chosen, strict=True))
         sharers = 1 if device.type == "cuda" else cores()
         resident = wanted <= RESIDENT_SHARE * free_memory(device) / sharers
     groups = []
     for size in sorted(by_size):
-        parts = tuple(by_size[size])
-        numbers = [patches.where(split) for patches in parts]
+        parts = tuple(patches for patches, _ in by_size[size])
+        numbers = [own for _, own in by_size[size]]
         where = np.concatenate([np.stack([np.full_like(n, k), n], axis=1) for k, n in enumerate(numbers)])
         mean, std = (
             torch.from_numpy(np.concatenate(values)).to(device)

@@ -26,7 +26,7 @@ app.add_typer(data, name="data")
 ProfileName = Annotated[str, typer.Argument(help="smoke, mini, paper, or a YAML file of your own")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Experiment = Annotated[
-    str | None, typer.Option(help="only this experiment of the paper (1, 2, 3), or its study of the recipe")
+    str | None, typer.Option(help="only this experiment of the paper (1 to 4), or its study of the recipe")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")]
 
@@ -99,7 +99,7 @@ def plan(
     for name, (title, _) in experiments.EXPERIMENTS.items():
         count = sum(name in entry.experiments for entry in planned)
         typer.echo(f"  {name:7} {title:22} {count:4} runs")
-    shown = table.drop(columns=["files", "failure"])
+    shown = table.drop(columns=["parent", "files", "failure"])
     shown["areas"] = [
         f"{text.count('+') + 1} areas" if text.count("+") > 1 else text for text in shown["areas"]
     ]

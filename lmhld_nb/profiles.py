@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from lmhld_nb import models, paper, patches
 from lmhld_nb.config import ROOT, Strict, UserError, read_yaml
 from lmhld_nb.hardware import Execution
 from lmhld_nb.scenes import BANDS
-from lmhld_nb.specs import Recipe
+from lmhld_nb.specs import PARTS, Recipe, Treatment
 
 # The networks halve it four times, and batch normalisation needs more than one value at the bottom.
 PatchSize = Annotated[int, Field(ge=32, multiple_of=16)]
@@ -68,6 +68,60 @@ class Mix(Strict):
     epochs: PositiveInt | None = None
 
 
+class Added(Strict):
+    """An area of another data set that is added to a finished chain.
+
+    Attributes:
+        data, area: data set of the catalogue and which of its areas.
+        size: of its patches.
+    """
+
+    data: str
+    area: str
+    size: PatchSize
+
+
+class Part(Strict):
+    """Experiment 4, LMHLD_part: areas learnt one after another, in several orders (paper section 3.2 (4)).
+
+    Attributes:
+        areas: areas added; empty for all.
+        first, permuted, last: areas in the order of addition; those in the middle change places, one order for each
+            way. Areas that the profile does not use are passed over; those named nowhere come last.
+        epochs: of each stage; the last number holds for all that follow. Empty for the recipe's.
+        schedule: what each stage does with each of `specs.PARTS`, one row a stage; the last row holds for all that
+            follow. Empty for the paper's (`serial.schedule`).
+        compared: networks for which the strategy is compared with others (`experiments.strategies`), in the first
+            order of addition.
+        seeds: of that comparison.
+        ewc: strength of elastic weight consolidation in it.
+        replay: share of earlier patches shown again in it.
+        added: an area that the chains of the first order go on with; None for none.
+    """
+
+    areas: tuple[str, ...] = ()
+    first: tuple[str, ...] = ("rio", "gorkha", "emilia_romagna")
+    permuted: tuple[str, ...] = ("hokkaido", "taiwan", "jiuzhaigou")
+    last: tuple[str, ...] = ("wenchuan",)
+    epochs: tuple[PositiveInt, ...] = ()
+    schedule: tuple[dict[str, Treatment], ...] = ()
+    compared: tuple[str, ...] = ("unet",)
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
+    ewc: PositiveFloat = 1000.0
+    replay: Annotated[float, Field(gt=0, le=1)] = 0.05
+    added: Added | None = None
+
+    @field_validator("schedule")
+    @classmethod
+    def _whole_rows(cls, rows: tuple[dict[str, Treatment], ...]) -> tuple[dict[str, Treatment], ...]:
+        for number, row in enumerate(rows, start=1):
+            if set(row) != set(PARTS):
+                raise ValueError(f"row {number} must name each of {', '.join(PARTS)} once")
+        if rows and set(rows[0].values()) != {"fresh"}:
+            raise ValueError("row 1 must be fresh throughout: the first stage has nothing to start from")
+        return rows
+
+
 class RecipeStudy(Strict):
     """The study of batch size and epochs (paper section 3.3); the paper does not say on which area and network.
 
@@ -96,8 +150,8 @@ class Profile(Strict, allow_inf_nan=False):
         patches, recipe: see there.
         batch_size_at: batch sizes at single patch sizes, before the recipe's: where few large patches have to do.
         seeds: one run each.
-        experiments: those that are made and have their chapters: 1, 2, 3, and the study of the ``recipe``.
-        experiment_1, experiment_3, recipe_study: see there; experiment 2 follows from the rest.
+        experiments: those that are made and have their chapters: 1, 2, 3, 4, and the study of the ``recipe``.
+        experiment_1, experiment_3, experiment_4, recipe_study: see there; experiment 2 follows from the rest.
         options: of single models (`models.build`).
         micro_batch: of single models, where memory is short (`specs.Recipe`).
         execution: how runs are computed (`hardware.Execution`), no part of what names them. More than one of its
@@ -118,9 +172,16 @@ class Profile(Strict, allow_inf_nan=False):
     batch_size_at: dict[PatchSize, PositiveInt] = {}
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
     execution: Execution = Execution()
-    experiments: Annotated[tuple[Literal[1, 2, 3, "recipe"], ...], Field(min_length=1)] = (1, 2, 3, "recipe")
+    experiments: Annotated[tuple[Literal[1, 2, 3, 4, "recipe"], ...], Field(min_length=1)] = (
+        1,
+        2,
+        3,
+        4,
+        "recipe",
+    )
     experiment_1: PatchSizes = PatchSizes()
     experiment_3: Mix = Mix()
+    experiment_4: Part = Part()
     recipe_study: RecipeStudy | None = None
 
 
@@ -187,6 +248,17 @@ def narrowed(profile: Profile, models: Sequence[str] | str, areas: Sequence[str]
             "areas": _names(areas),
             "experiment_1": profile.experiment_1.model_copy(update={"areas": ()}),
             "experiment_3": profile.experiment_3.model_copy(update={"areas": ()}),
+            "experiment_4": profile.experiment_4.model_copy(
+                update={
+                    "areas": (),
+                    **{
+                        key: tuple(
+                            area for area in getattr(profile.experiment_4, key) if area in _names(areas)
+                        )
+                        for key in ("first", "permuted", "last")
+                    },
+                }
+            ),
         }
         if profile.recipe_study and profile.recipe_study.area not in _names(areas):
             changes["recipe_study"] = None

@@ -170,10 +170,15 @@ def _by_depth(
 ) -> dict[str, Exception]:
     """Make runs, those that start from others after them; return what those that failed say."""
     failures: dict[str, Exception] = {}
+    parents = {spec.stage.parent.run_id for spec in specs if spec.stage is not None}
     depths = [len(serial.ancestors(spec)) for spec in specs]
-    for depth in sorted(set(depths)):
+    # What nothing waits for comes last, long runs among it: no stage has to wait for them.
+    waves = [
+        depth if spec.run_id in parents else max(depths) for spec, depth in zip(specs, depths, strict=True)
+    ]
+    for wave in sorted(set(waves)):
         ready = []
-        for spec in (spec for spec, own in zip(specs, depths, strict=True) if own == depth):
+        for spec in (spec for spec, own in zip(specs, waves, strict=True) if own == wave):
             if spec.stage is not None and spec.stage.parent.run_id in failures:
                 failures[spec.run_id] = UserError("the stage before it failed")
                 runs.tell_failure(spec, failures[spec.run_id])

@@ -7,7 +7,7 @@ is, statistics of batch normalisation included) or ``finetune`` (trained on).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import permutations
 from pathlib import Path
 
@@ -18,10 +18,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from lmhld_nb import engine
+from lmhld_nb.batches import Batches, load_split
 from lmhld_nb.config import UserError
-from lmhld_nb.specs import PARTS, RunSpec, Stage, Treatment
+from lmhld_nb.patches import PatchSet
+from lmhld_nb.specs import PARTS, Recipe, RunSpec, Stage, Treatment
 
 LEVELS = len(PARTS) - 2
+FISHER_PATCHES = 32  # of each earlier area: what the diagonal of its Fisher information is estimated from
+
+Earlier = Sequence[tuple[Path, Sequence[PatchSet]]]
+"""The stages before a stage of a chain, the first one first: each one's weights.safetensors and PatchSets."""
 
 
 def schedule(stages: int) -> list[dict[str, Treatment]]:
@@ -48,12 +55,18 @@ def orders(first: Sequence[str], permuted: Sequence[str], last: Sequence[str]) -
     }
 
 
-def chain(stages: Sequence[RunSpec], rows: Sequence[Mapping[str, Treatment]]) -> list[RunSpec]:
+def chain(
+    stages: Sequence[RunSpec],
+    rows: Sequence[Mapping[str, Treatment]],
+    ewc: float = 0.0,
+    replay: float = 0.0,
+) -> list[RunSpec]:
     """Link trainings into a chain.
 
     Args:
         stages: one RunSpec an area, in the order of addition.
         rows: the schedule; where it is shorter than the chain, its last row holds for the stages that follow.
+        ewc, replay: of each stage from the second on (`specs.Stage`).
 
     Returns:
         The same specs, each from the second on with its parent. Chains that begin alike share those runs.
@@ -77,7 +90,8 @@ def chain(stages: Sequence[RunSpec], rows: Sequence[Mapping[str, Treatment]]) ->
         if number:
             row = rows[min(number, len(rows) - 1)]
             treatment = tuple(row[name] for name in PARTS)
-            spec = spec.model_copy(update={"stage": Stage(parent=linked[-1], treatment=treatment)})
+            stage = Stage(parent=linked[-1], treatment=treatment, ewc=ewc, replay=replay)
+            spec = spec.model_copy(update={"stage": stage})
         linked.append(spec)
     return linked
 
@@ -89,6 +103,11 @@ def ancestors(spec: RunSpec) -> list[RunSpec]:
         spec = spec.stage.parent
         found.append(spec)
     return found[::-1]
+
+
+def chain_of(spec: RunSpec) -> list[RunSpec]:
+    """Return all stages up to ``spec``, itself included."""
+    return [*ancestors(spec), spec]
 
 
 def part_of(model: nn.Module) -> dict[str, str]:
@@ -170,3 +189,70 @@ def load_own_input(model: nn.Module, weights: Path) -> None:
         state = model.state_dict()
         for name, value in own_input(model, weights).items():
             state[name].copy_(value)
+
+
+def training_split(
+    spec: RunSpec,
+    patch_sets: Sequence[PatchSet],
+    earlier: Earlier,
+    place: torch.device,
+    resident: bool | None,
+) -> Batches:
+    """Return what a run is trained on: its own training patches, and those of earlier areas that are replayed.
+
+    Of each earlier area at least one patch is drawn, the same ones in every epoch.
+    """
+    share = spec.stage.replay if spec.stage is not None else 0.0
+    parts = list(patch_sets)
+    only = [patches.where("train") for patches in parts]
+    for number, patches in enumerate([own for _, sets in earlier for own in sets] if share else []):
+        numbers = patches.where("train")
+        random = np.random.default_rng((spec.seed, number))
+        drawn = random.choice(numbers, min(len(numbers), max(1, round(share * len(numbers)))), replace=False)
+        parts.append(patches)
+        only.append(np.sort(drawn))
+    return load_split(parts, "train", place, spec.recipe.normalise, resident, only)
+
+
+def consolidation(
+    model: nn.Module, strength: float, earlier: Earlier, recipe: Recipe, place: torch.device
+) -> Callable[[float], None]:
+    """Return the pull of elastic weight consolidation (Kirkpatrick et al. 2017, equation 3).
+
+    For each earlier area the penalty is strength / 2 · sum F (w - w*)², with w* the weights after that area and F the
+    diagonal of its Fisher information: mean squares of the gradients of the loss of single training patches, evenly
+    chosen. Call what is returned with the learning rate after each step of SGD. The pull is applied implicitly (a
+    proximal step), so that no strength makes the training diverge.
+    """
+    names = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    weight = {name: torch.zeros_like(value) for name, value in names.items()}
+    drawn = {name: torch.zeros_like(value) for name, value in names.items()}
+    kept = {name: value.clone() for name, value in model.state_dict().items()}
+    model.eval()
+    for weights, patch_sets in earlier:
+        model.load_state_dict(safetensors.torch.load_file(weights))
+        only = [_spread(patches.where("train"), FISHER_PATCHES) for patches in patch_sets]
+        batches = load_split(patch_sets, "train", place, recipe.normalise, None, only)
+        for images, masks in batches.load(batches.order(1, None)):
+            model.zero_grad(set_to_none=True)
+            engine.training_loss(model, images, masks, recipe).backward()
+            for name, parameter in names.items():
+                if parameter.grad is not None:
+                    fisher = parameter.grad**2 / len(batches)
+                    weight[name] += strength * fisher
+                    drawn[name] += strength * fisher * parameter.detach()
+    model.zero_grad(set_to_none=True)
+    model.load_state_dict(kept)
+
+    @torch.no_grad()
+    def pull(lr: float) -> None:
+        for name, parameter in names.items():
+            parameter.add_(drawn[name], alpha=lr).div_(1 + lr * weight[name])
+
+    return pull
+
+
+def _spread(numbers: np.ndarray, count: int) -> np.ndarray:
+    if len(numbers) <= count:
+        return numbers
+    return numbers[np.linspace(0, len(numbers) - 1, count).round().astype(int)]

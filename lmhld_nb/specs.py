@@ -57,10 +57,14 @@ class Stage(Strict):
     Attributes:
         parent: the training whose tested weights it starts from.
         treatment: of each of `PARTS`: ``fresh`` (drawn anew), ``frozen`` (kept) or ``finetune`` (trained on).
+        ewc: strength of elastic weight consolidation (`serial.consolidation`); 0 for none.
+        replay: share of the training patches of each earlier area that are trained on again; 0 for none.
     """
 
     parent: RunSpec
     treatment: Annotated[tuple[Treatment, ...], Field(min_length=len(PARTS), max_length=len(PARTS))]
+    ewc: NonNegativeFloat = 0.0
+    replay: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 class RunSpec(Strict):
@@ -95,7 +99,8 @@ class RunSpec(Strict):
         """Return the spec as JSON with sorted keys and the engine's version."""
         told = self.model_dump(mode="json", exclude={"stage"})
         if self.stage is not None:  # its id stands for all that made the parent
-            told["stage"] = {"parent": self.stage.parent.run_id, "treatment": list(self.stage.treatment)}
+            stage = self.stage.model_dump(mode="json", exclude={"parent"}, exclude_defaults=True)
+            told["stage"] = {"parent": self.stage.parent.run_id, **stage}
         return json.dumps({"engine": ENGINE_VERSION, **told}, sort_keys=True)
 
     @property

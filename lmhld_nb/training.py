@@ -67,10 +67,6 @@ def score(model: nn.Module, batches: Batches, recipe: Recipe) -> tuple[dict[str,
     return counts, float(total_loss) / max(1, pixels)
 
 
-Earlier = Sequence[tuple[Path, Sequence[PatchSet]]]
-"""The stages before a stage of a chain, the first one first: each one's weights.safetensors and PatchSets."""
-
-
 def digest(weights: Path) -> str:
     """Return 16 hex digits of a weights file's content."""
     with weights.open("rb") as file:
@@ -82,7 +78,7 @@ def train(
     patch_sets: Sequence[PatchSet],
     folder: Path,
     execution: Execution | None = None,
-    earlier: Earlier = (),
+    earlier: serial.Earlier = (),
 ) -> dict[str, object]:
     """Train, validate, test and store one run; take up where an earlier attempt stopped.
 
@@ -129,11 +125,11 @@ def train(
     recipe = spec.recipe.model_copy(update={"precision": state.precision})
     used = {**environment(place), "precision": recipe.precision}
     write_json(folder / "environment.json", used)
-    training, validation = (
-        load_split(patch_sets, split, place, recipe.normalise, execution.resident)
-        for split in ("train", "val")
-    )
+    training = serial.training_split(spec, patch_sets, earlier, place, execution.resident)
+    validation = load_split(patch_sets, "val", place, recipe.normalise, execution.resident)
     step = engine.step_of(model, optimiser, recipe, execution)
+    if spec.stage is not None and spec.stage.ewc:
+        step = _pulled(step, serial.consolidation(model, spec.stage.ewc, earlier, recipe, place), optimiser)
 
     def save() -> None:
         kept = {"best": best, "good": good}
@@ -194,6 +190,19 @@ def train(
         if stopped():  # it came too late for this run, but whoever asked wants no other to begin
             raise Interrupted(f"{folder}: finished when the signal came", stopped())
         return metrics
+
+
+def _pulled(
+    step: engine.Step, pull: Callable[[float], None], optimiser: torch.optim.Optimizer
+) -> engine.Step:
+    """Return a step that pulls the weights back after the optimiser has moved them."""
+
+    def both(images: Tensor, masks: Tensor) -> Tensor:
+        loss = step(images, masks)
+        pull(optimiser.param_groups[0]["lr"])
+        return loss
+
+    return both
 
 
 def _train_epoch(
@@ -315,7 +324,7 @@ def _finish(
 
 
 def _tested_earlier(
-    model: nn.Module, earlier: Earlier, recipe: Recipe, place: torch.device, execution: Execution
+    model: nn.Module, earlier: serial.Earlier, recipe: Recipe, place: torch.device, execution: Execution
 ) -> dict[str, object]:
     """Test a stage on the areas before it: with its own input convolution, and with each area's."""
     own: dict[str, object] = {}

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
+from types import SimpleNamespace
 
 import pytest
 import safetensors.torch
 import torch
 from made import blobs, scene
 
-from lmhld_nb import models, patches, runner, runs, serial
-from lmhld_nb.config import UserError
+from lmhld_nb import models, patches, profiles, runner, runs, serial, serial_results, training
+from lmhld_nb.config import Interrupted, UserError
 from lmhld_nb.hardware import Execution
 from lmhld_nb.patches import PatchSpec
 from lmhld_nb.specs import PARTS, Recipe, RunSpec, Stage
@@ -236,3 +239,137 @@ def test_the_spec_on_disk_names_the_parent(stages):
     told = json.loads(chain[2].canonical())
     assert told["stage"]["parent"] == chain[1].run_id
     assert "stage" not in json.loads(chain[0].canonical())
+
+
+def test_replay_trains_on_a_share_of_earlier_patches(stages):
+    chain = serial.chain(
+        [s.model_copy(update={"stage": None}) for s in linked(stages)], serial.schedule(3), replay=0.2
+    )
+    runner.make(chain[1], QUIET)
+    earlier = [(runs.runs_dir() / s.run_id / "weights.safetensors", runs.patch_sets(s)) for s in chain[:2]]
+    batches = serial.training_split(chain[2], runs.patch_sets(chain[2]), earlier, torch.device("cpu"), None)
+    drawn = {area: 0 for area in ("area_0", "area_1", "area_2")}
+    for group in batches.groups:
+        for area in group.areas:
+            drawn[str(area)] += 1
+    counts = [len(patches.load(part).where("train")) for part in stages]
+    assert drawn == {
+        "area_0": max(1, round(0.2 * counts[0])),
+        "area_1": max(1, round(0.2 * counts[1])),
+        "area_2": counts[2],
+    }
+    assert runner.make(chain[2], QUIET).metrics["steps"] >= 2 * math.ceil(counts[2] / 4)
+    assert chain[2].run_id != linked(stages)[2].run_id
+
+
+def test_consolidation_holds_what_mattered_and_never_diverges(stages):
+    rows = [dict.fromkeys(PARTS, "fresh"), dict.fromkeys(PARTS, "finetune")]
+    moved = []
+    for strength in (0.0, 1e2, 1e8):
+        plain = [s.model_copy(update={"stage": None}) for s in linked(stages[:2])]
+        chain = serial.chain(plain, rows, ewc=strength)
+        runner.make(chain[1], QUIET)
+        before, after = weights(chain[0]), weights(chain[1])
+        names = [name for name in before if name.endswith("weight")]
+        moved.append(float(sum((after[name] - before[name]).square().sum() for name in names)))
+    assert moved[0] > moved[1] > moved[2]
+    assert all(map(math.isfinite, moved))
+
+
+def test_pull_minimises_the_quadratic_it_stands_for(stages):
+    chain = linked(stages[:2])
+    parent = runner.make(chain[0], QUIET)
+    earlier = [(parent.folder / "weights.safetensors", runs.patch_sets(chain[0]))]
+    network = parent.model()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    pull = serial.consolidation(network, 1e6, earlier, RECIPE, torch.device("cpu"))
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    pull(0.1)  # at the weights of the area itself there is nothing to pull
+    for name, value in network.state_dict().items():
+        assert torch.allclose(before[name], value, atol=1e-5), name
+
+
+def test_a_stage_stopped_and_taken_up_again_ends_with_the_same_weights(stages, monkeypatch):
+    chain = linked(stages[:2])
+    runner.make(chain[1], QUIET)
+    whole, folder = weights(chain[1]), runs.runs_dir() / chain[1].run_id
+    (folder / "metrics.json").unlink()
+    (folder / "weights.safetensors").unlink()
+    real = training._write_history
+
+    def stop(path, history):
+        real(path, history)
+        if len(history) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(training, "_write_history", stop)
+    with pytest.raises(Interrupted):
+        runner.make(chain[1], QUIET)
+    assert (folder / "checkpoint.safetensors").is_file()
+    monkeypatch.setattr(training, "_write_history", real)
+    runner.make(chain[1], QUIET)
+    again = weights(chain[1])
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_forgetting_by_hand(stages, monkeypatch):
+    f1 = [{"a": 0.8}, {"a": 0.9, "b": 0.5}, {"a": 0.6, "b": 0.7, "c": 0.4}]
+    told = [SimpleNamespace(counts={k: SimpleNamespace(f1=v) for k, v in row.items()}) for row in f1]
+    monkeypatch.setattr(serial_results, "stages_of", lambda run: told)
+    monkeypatch.setattr(serial_results, "counts_of", lambda run: run.counts)
+    found = serial_results.forgetting(told[-1])
+    assert found["forgetting"] == pytest.approx(((0.9 - 0.6) + (0.5 - 0.7)) / 2)
+    assert found["backward_transfer"] == pytest.approx(((0.6 - 0.8) + (0.7 - 0.5)) / 2)
+
+
+def test_tables_of_chains(stages):
+    chains = {"OD1": linked(stages), "OD2": linked([stages[0], stages[2], stages[1]])}
+    finals = {order: [runner.make(chain[-1], QUIET)] for order, chain in chains.items()}
+    scores = serial_results.order_scores(finals)
+    for order, (run,) in finals.items():
+        total = serial_results.total_scores(serial_results.counts_of(run))
+        assert scores.loc[("unet", order), "f1"] == pytest.approx(total["f1"], nan_ok=True)
+    table = serial_results.table_7(scores, published=True)
+    assert table.loc["unet", "published_f1"] == 0.8699
+    assert table.loc["unet", "f1"] == pytest.approx(scores["f1"].mean())
+    assert serial_results.table_7(scores, published=False)["published_f1"].isna().all()
+    spread = serial_results.largest_differences(scores).loc["unet", "f1"]
+    assert spread == pytest.approx(abs(scores["f1"].diff().iloc[-1]))
+    matrix = serial_results.stage_matrix(finals["OD1"])
+    assert list(matrix.columns) == ["area_0", "area_1", "area_2"]
+    assert matrix.notna().to_numpy().sum() == 6
+    by_seed = serial_results.strategy_runs({"LMHLD_part": finals["OD1"], "other": finals["OD2"]})
+    steps = sum(
+        s.metrics["trained_parameters"] * s.metrics["steps"]
+        for s in serial_results.stages_of(finals["OD1"][0])
+    )
+    assert by_seed["trained_parameter_steps"].iloc[0] == steps
+    found = serial_results.strategy_table(by_seed)
+    assert found.loc["LMHLD_part", "f1_less_part"] == 0
+    assert found["f1_low"].isna().all()  # one seed has no interval
+
+
+def test_an_eighth_area_is_added_without_training_the_others_again(stages):
+    plain = linked(stages[:2])
+    runner.make(plain[-1], QUIET)
+    times = [(runs.runs_dir() / s.run_id / "metrics.json").stat().st_mtime_ns for s in plain]
+    longer = linked(stages)
+    assert [s.run_id for s in longer[:2]] == [s.run_id for s in plain]
+    run = runner.make(longer[-1], QUIET)
+    assert times == [(runs.runs_dir() / s.run_id / "metrics.json").stat().st_mtime_ns for s in plain]
+    table = serial_results.addition([run])
+    assert list(table.index.get_level_values("area")) == ["area_0", "area_1", "area_2 (made)"]
+    before = serial_results.counts_of(runs.find(plain[-1]))
+    assert table.loc[("area_0", "unet"), "before"] == pytest.approx(before["area_0"].f1, nan_ok=True)
+    assert table["before"].isna().sum() >= 1
+    assert table.loc[("area_1", "unet"), "change"] == pytest.approx(
+        table.loc[("area_1", "unet"), "after"] - before["area_1"].f1, nan_ok=True
+    )
+
+
+def test_the_example_with_an_eighth_area_repeats_the_runs_of_mini():
+    mini, example = profiles.load("mini"), profiles.load("eighth")
+    changes = {"name", "description", "experiment_4"}
+    assert mini.model_dump(exclude=changes) == example.model_dump(exclude=changes)
+    rules = (mini.experiment_4, example.experiment_4)
+    assert rules[0].model_copy(update={"added": None}) == rules[1].model_copy(update={"added": None})

@@ -63,3 +63,17 @@ def test_cluster_profiles_keep_what_runs_left(cluster: str) -> None:
     assert settings["executor"] == cluster
     # Snakemake would otherwise remove whole files of runs, or remake them after every change of the code.
     assert settings["keep-incomplete"] and settings["rerun-triggers"] == ["mtime", "params", "input"]
+
+
+def test_a_stage_waits_for_the_stage_before_it(tiny: Path, tmp_path: Path) -> None:
+    text = tiny.read_text(encoding="utf-8").replace("experiments: [2]", "experiments: [4]")
+    rule = "experiment_4: {first: [gorkha], permuted: [], last: [emilia_romagna], seeds: [0]}\n"
+    tiny.write_text(text.replace("epochs: 3", "epochs: 1") + rule, encoding="utf-8")
+    loaded = profiles.load(str(tiny))
+    dataset = experiments.dataset_of(loaded, False)
+    ((last,),) = experiments.finals(loaded, dataset).values()
+    target = f"{runs.runs_dir()}/{last.run_id}/metrics.json"
+    done = snakemake(tiny, "--cores", "2", target, folder=tmp_path)
+    assert last.stage is not None
+    assert asked_for(done) == sorted([last.stage.parent.run_id, last.run_id])
+    assert runs.find(last)
