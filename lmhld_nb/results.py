@@ -5,7 +5,7 @@ Every table has a column ``run_ids``: the runs its row is computed from (several
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -285,14 +285,17 @@ class Example:
     run_ids: dict[str, str] = field(default_factory=dict)
 
 
-def examples(finished: Sequence[Run]) -> list[Example]:
-    """Predict one test patch an area with each model: the patch of middle landslide share (paper Figs 10 and 11).
+def examples(
+    finished: Sequence[Run],
+    parts_of: Callable[[Run], Sequence[PatchSet]] = lambda run: runs.patch_sets(run.spec, progress=False),
+) -> list[Example]:
+    """Predict one test patch an area with each model: the patch of middle landslide share (paper Figs 10, 11, 15).
 
-    The first seed of each model is shown.
+    The first seed of each model is shown. ``parts_of`` says which patches a run is shown; its own by default.
     """
     shown: dict[str, Example] = {}
     for run in finished:
-        for part in runs.patch_sets(run.spec, progress=False):
+        for part in parts_of(run):
             tests = part.index.iloc[part.where("test")].sort_values("share")
             number = int(tests.index[len(tests) // 2])
             if part.spec.area not in shown:

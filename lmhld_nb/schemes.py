@@ -62,16 +62,17 @@ def experiment_scheme(planned: Sequence[Planned], areas: Sequence[str], note: st
         "sizes": Box(6.3, 0, "one patch size an area", "highest mean F1\nover the networks", _RESULT),
         "2": experiment("2", 9.7, 1.6, "LMHLD_single"),
         "3": experiment("3", 9.7, 0, "LMHLD_mix"),
-        "4": Box(9.7, -1.6, "Experiment 4: LMHLD_part", "areas one after another", _RUNS, 2.9, 1.15, True),
+        "4": experiment("4", 9.7, -1.6, "LMHLD_part"),
+        "learnt": Box(13.1, -1.6, "is it forgotten?", "Table 7, Figs 12 to 15", _RESULT),
         "each": Box(13.1, 1.6, "is each area learnable?", "Table 5, Fig 10", _RESULT),
         "one": Box(13.1, 0, "does one size do?", "Table 6, Fig 11", _RESULT),
-        "unseen": Box(13.1, -1.6, "Experiment 5", "unseen events", _RESULT, planned=True),
+        "unseen": Box(13.1, -3.1, "Experiment 5", "unseen events", _RESULT, planned=True),
     }
     arrows = [
         *(("areas", "1"), ("1", "sizes"), ("sizes", "2"), ("sizes", "4"), ("2", "each"), ("3", "one")),
-        ("4", "unseen"),
+        *(("4", "learnt"), ("4", "unseen")),
     ]
-    figure, ax = plt.subplots(figsize=(11, 3.7))
+    figure, ax = plt.subplots(figsize=(11, 4.7))
     _draw(ax, boxes, arrows)
     # One size for all: experiment 3 takes the areas as they are, past the choice.
     start, end = boxes["areas"], boxes["3"]

@@ -20,7 +20,7 @@ from matplotlib.patches import FancyBboxPatch, Patch
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from lmhld_nb import paper
-from lmhld_nb.style import area_name, colours, signed
+from lmhld_nb.style import area_name, colours, markers, signed
 
 # What becomes of a part's weights at a stage: its fill and what the legend says. Light enough for black letters.
 _STATES = {
@@ -217,6 +217,48 @@ def strategies(table: pd.DataFrame, runs: pd.DataFrame, note: str) -> Figure:
     axes[0].set_yticks(places, [textwrap.fill(title, 28) for title in titles])
     axes[0].set_ylim(len(titles) - 0.5, -0.5)
     return signed(figure, f"line: interval, faint dots: single seeds · {note}")
+
+
+def addition(table: pd.DataFrame, note: str) -> Figure:
+    """Draw F1 of each area before and after one more was added to a finished chain.
+
+    Args:
+        table: index levels ``area`` and ``model``; columns ``before`` (missing for the new area) and ``after``.
+        note: of `style.note`.
+    """
+    areas = list(dict.fromkeys(table.index.get_level_values("area")))
+    models = list(dict.fromkeys(table.index.get_level_values("model")))
+    tints, marks = colours(models), markers(models)
+    figure, ax = plt.subplots(figsize=(8.5, 1.0 + 0.5 * len(areas)))
+    befores, afters = (
+        table[name].unstack("model").reindex(index=areas, columns=models).to_numpy(float)
+        for name in ("before", "after")
+    )
+    for row in range(len(areas)):
+        for number, model in enumerate(models):
+            before, after = float(befores[row, number]), float(afters[row, number])
+            y = row + 0.6 * ((number + 0.5) / len(models) - 0.5)
+            if np.isfinite(before):
+                arrow = {"arrowstyle": "->", "color": tints[model], "shrinkA": 0, "shrinkB": 2}
+                ax.annotate("", (after, y), (before, y), arrowprops=arrow)
+            ax.plot(after, y, marks[model], color=tints[model], markersize=4)
+    ax.set_yticks(range(len(areas)), [area_name(area) for area in areas])
+    ax.set(xlim=(0, 1), ylim=(len(areas) - 0.5, -0.5), xlabel="F1 on the area's test patches")
+    ax.grid(axis="x", color="0.9")
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=tints[model],
+            marker=marks[model],
+            linestyle="",
+            markersize=4,
+            label=paper.MODELS[model],
+        )
+        for model in models
+    ]
+    figure.legend(handles=handles, loc="outside right center")
+    return signed(figure, f"arrow: from before to after the area of the last row was added · {note}")
 
 
 def part_beside(table: pd.DataFrame, note: str) -> Figure:

@@ -14,7 +14,7 @@
 # **The paper.** *LMHLD: a large-scale multi-source high-resolution landslide dataset* (Liu et al.) builds a benchmark
 # of 25,365 four-band satellite patches from seven study areas and trains seven networks of the U-Net family in five
 # experiments. This book does the same from parameters and sets its results beside the published ones. So far it holds the
-# inventories, the patches, the seven networks, experiments 1 to 3 and the study of the recipe; the rest follows.
+# inventories, the patches, the seven networks, experiments 1 to 4 and the study of the recipe; the rest follows.
 #
 # **Time.** 3 minutes to read, 10 seconds to run.
 #

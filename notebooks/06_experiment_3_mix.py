@@ -208,4 +208,4 @@ for area, rows in real.groupby("area", sort=False):
 # 2. Give every area the same weight: average the F1 of `by_area` over areas instead of summing counts. Which network wins now?
 # 3. Set `experiment_3: {size: 64}` in a copy of the profile. For which areas is there a column `alone` now?
 #
-# **Next:** chapter 09 asks how batch size and epochs were chosen. Experiments 4 and 5 follow in a later edition.
+# **Next:** chapter 07 learns the areas one after another, each at its own patch size.
