@@ -182,12 +182,14 @@ def chains(
     Raises:
         UserError: an area has no patches of its size, or not the bands of the others.
     """
-    epochs = profile.experiment_4.epochs or (profile.recipe.epochs,)
     parts = [*(_fitting(profile, dataset, area) for area in order), *more]
-    stages = [
-        specs_of(profile, (part,), epochs[min(stage, len(epochs) - 1)]) for stage, part in enumerate(parts)
-    ]
+    stages = [specs_of(profile, (part,), _stage_epochs(profile, stage)) for stage, part in enumerate(parts)]
     return [serial.chain(own, rows, ewc, replay) for own in zip(*stages, strict=True)]
+
+
+def _stage_epochs(profile: Profile, stage: int) -> int:
+    epochs = profile.experiment_4.epochs or (profile.recipe.epochs,)
+    return epochs[min(stage, len(epochs) - 1)]
 
 
 def _fitting(profile: Profile, dataset: DataSet, area: str, size: int | None = None) -> PatchSpec:
@@ -255,7 +257,7 @@ def strategies(profile: Profile, dataset: DataSet) -> dict[str, list[RunSpec]]:
 
     LMHLD_part itself; plain fine-tuning; freezing without a fresh input convolution; a fresh input convolution without
     freezing; plain fine-tuning with elastic weight consolidation, or with a replay of earlier patches; and one training
-    on all areas at once, each at its own patch size, for as many epochs as the longest stage.
+    on all areas at once, each at its own patch size, for as many epochs as a stage has on average.
     """
     rule = profile.experiment_4
     compared = profile.model_copy(update={"models": rule.compared, "seeds": rule.seeds})
@@ -281,7 +283,8 @@ def strategies(profile: Profile, dataset: DataSet) -> dict[str, list[RunSpec]]:
         name: [chain[-1] for chain in chains(compared, dataset, order, *how)] for name, how in asked.items()
     }
     joint = tuple(patch_spec(profile, dataset, area) for area in order)
-    found["all at once"] = specs_of(compared, joint, max(rule.epochs, default=profile.recipe.epochs))
+    epochs = [_stage_epochs(profile, stage) for stage in range(len(order))]
+    found["all at once"] = specs_of(compared, joint, round(sum(epochs) / len(epochs)))
     return found
 
 

@@ -23,6 +23,7 @@
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
 models: list = []  # networks to show; empty for all of the profile
 areas: list = []  # areas to add; empty for all of the profile
+show_order: str = "OD1"  # order of addition whose matrices are drawn
 on_missing: str = "train"  # if runs are missing: train, skip or error
 
 # %%
@@ -65,6 +66,12 @@ style.save(
     loaded.name,
     schedule,
 )
+
+# %% [markdown]
+# The same as a table, which a profile can replace (`experiment_4: {schedule: [...]}`, a row a stage):
+
+# %%
+schedule
 
 # %% [markdown]
 # Only the first stage is trained as a whole. From the fifth on, four of five encoder levels are fixed, and a fresh input
@@ -214,20 +221,28 @@ if mix and single:
 #
 # ## Forgetting, measured
 #
-# F1 after each stage (down) on each area's test patches (across), first order of addition. The diagonal is an area just
+# F1 after each stage (down) on each area's test patches (across), for one order of addition; `stage_matrix.csv` has those of
+# all chains, and `show_order` draws another. Areas yet to come are not tested. The diagonal is an area just
 # learnt. Read a column downwards: where it fades, the area is being forgotten.
 
 # %%
 first = next(iter(finished))
-matrix = serial_results.stage_matrix(finished[first])
-ids = pd.Series(
-    {run.spec.model: run.spec.run_id for run in finished[first]}, name="run_ids"
+matrices = pd.concat(
+    {
+        order: serial_results.stage_matrix(group)
+        for order, group in finished.items()
+    },
+    names=["order"],
 )
+ids = scores["run_ids"].reorder_levels(["order", "model"])
+drawn = show_order if show_order in finished else first
 style.save(
-    serial_plots.stage_matrices(matrix, note),
+    serial_plots.stage_matrices(
+        serial_results.stage_matrix(finished[drawn]), f"order {drawn} · {note}"
+    ),
     "stage_matrix",
     loaded.name,
-    matrix.join(ids, on="model"),
+    matrices.join(ids, on=["order", "model"]),
 )
 
 # %% [markdown]
