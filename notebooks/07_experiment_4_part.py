@@ -170,6 +170,9 @@ for score, published in (("precision", 0.0193), ("recall", 0.0251), ("f1", 0.008
     )
 
 # %% [markdown]
+# Read this with the profile in mind. In `mini` late stages are one epoch of a few dozen steps at the first, large learning rate,
+# on a dozen patches: a single unlucky stage spoils a chain, and the order shows far more than it would after 300 epochs.
+#
 # ## Table 7
 #
 # Means over the orders, beside the published ones.
