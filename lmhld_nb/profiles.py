@@ -251,6 +251,7 @@ def narrowed(profile: Profile, models: Sequence[str] | str, areas: Sequence[str]
             "experiment_4": profile.experiment_4.model_copy(
                 update={
                     "areas": (),
+                    "added": None,
                     **{
                         key: tuple(
                             area for area in getattr(profile.experiment_4, key) if area in _names(areas)

@@ -179,7 +179,7 @@ def test_plan_train_and_run(call: Call, tiny: Path) -> None:
     ]
     assert columns in [line.split() for line in out.splitlines()]
     table = pd.read_csv(pd.io.common.StringIO(call("plan", tiny, "--csv")[1]))
-    assert list(table.columns) == [*columns, "files", "failure"] and list(table["areas"]) == [
+    assert list(table.columns) == [*columns, "parent", "files", "failure"] and list(table["areas"]) == [
         "emilia_romagna",
         "gorkha",
     ]
