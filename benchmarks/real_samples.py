@@ -36,6 +36,7 @@ from lmhld_nb import (
     experiments,
     mapping,
     patches,
+    plans,
     profiles,
     results,
     runner,
@@ -179,7 +180,7 @@ def paper_experiments() -> pd.DataFrame:
     adopt("real-areas", ".")
     profile = profiles.load("real")
     dataset = experiments.dataset_of(profile, progress=False)
-    planned = experiments.plan(profile, dataset)
+    planned = plans.plan(profile, dataset)
     finished = runner.ensure(
         [entry.spec for entry in planned],
         execution=profile.execution,

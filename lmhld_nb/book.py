@@ -40,14 +40,11 @@ def chapters(only: str | None = None, profile: str | None = None) -> list[Path]:
     if only is None and profile is None:
         return found
     if only is None:
-        from lmhld_nb import (  # here: torch takes seconds, and each chapter's process loads this
-            experiments,
-            profiles,
-        )
+        from lmhld_nb import profiles  # here: torch takes seconds, and each chapter's process loads this
 
         loaded = profiles.load(str(profile))
         asked = {path: EXPERIMENT_OF.get(path.stem[:2]) for path in found}
-        return [path for path, name in asked.items() if name is None or experiments.is_made(loaded, name)]
+        return [path for path, name in asked.items() if name is None or profiles.is_made(loaded, name)]
     picked = [path for path in found if path.stem[:2] == only.zfill(2)]
     if not picked:
         raise UserError(

@@ -87,16 +87,16 @@ def plan(
     csv: Annotated[bool, typer.Option("--csv", help="comma-separated, for other programs")] = False,
 ) -> None:
     """List every run of a profile: id, experiments, model, data, done or missing, estimated cost."""
-    from lmhld_nb import experiments, profiles
+    from lmhld_nb import experiments, plans, profiles
 
     loaded = profiles.load(profile)
-    planned = experiments.plan(loaded, experiments.dataset_of(loaded, not csv), experiment)
-    table = experiments.plan_table(planned, loaded.execution.device)
+    planned = plans.plan(loaded, experiments.dataset_of(loaded, not csv), experiment)
+    table = plans.plan_table(planned, loaded.execution.device)
     if csv:
         typer.echo(table.to_csv(index=False, float_format="%.6g"), nl=False)
         return
     typer.echo(f"{loaded.name}: {loaded.description}")
-    for name, (title, _) in experiments.EXPERIMENTS.items():
+    for name, (title, _) in plans.EXPERIMENTS.items():
         count = sum(name in entry.experiments for entry in planned)
         typer.echo(f"  {name:7} {title:22} {count:4} runs")
     shown = table.drop(columns=["parent", "files", "failure"])
@@ -146,10 +146,10 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Make the missing runs of a profile on this machine; finished ones are kept, failed ones tried again."""
-    from lmhld_nb import experiments, profiles, runner, runs
+    from lmhld_nb import experiments, plans, profiles, runner, runs
 
     loaded = profiles.load(profile)
-    planned = experiments.plan(loaded, experiments.dataset_of(loaded, not quiet), experiment)
+    planned = plans.plan(loaded, experiments.dataset_of(loaded, not quiet), experiment)
     missing = sum(runs.status(entry.spec, entry.with_whole_area) != "done" for entry in planned)
     typer.echo(f"{loaded.name}: {len(planned)} runs, {missing} to make")
     runner.ensure(
@@ -169,10 +169,10 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Make one run of a profile (what a workflow calls)."""
-    from lmhld_nb import experiments, profiles, runner
+    from lmhld_nb import experiments, plans, profiles, runner
 
     loaded = profiles.load(profile)
-    planned = experiments.plan(loaded, experiments.dataset_of(loaded, not quiet))
+    planned = plans.plan(loaded, experiments.dataset_of(loaded, not quiet))
     for entry in planned:
         if entry.spec.run_id == run_id:
             made = runner.make(entry.spec, _execution(loaded, device, quiet), entry.with_whole_area)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,11 @@ class Confusion:
         tp = int((predicted & truth).sum())
         fp, fn = int(predicted.sum()) - tp, int(truth.sum()) - tp
         return cls(tp, fp, fn, truth.size - tp - fp - fn)
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, float]) -> Confusion:
+        """Return the counts that `as_dict` has written."""
+        return cls(*(int(told[name]) for name in ("tp", "fp", "fn", "tn")))
 
     def __add__(self, other: Confusion) -> Confusion:
         return Confusion(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.tn + other.tn)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
@@ -16,6 +16,7 @@ from lmhld_nb.specs import PARTS, Recipe, Treatment
 
 # The networks halve it four times, and batch normalisation needs more than one value at the bottom.
 PatchSize = Annotated[int, Field(ge=32, multiple_of=16)]
+Experiment = Literal[1, 2, 3, 4, "recipe"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -91,8 +92,9 @@ class Part(Strict):
         epochs: of each stage; the last number holds for all that follow. Empty for the recipe's.
         schedule: what each stage does with each of `specs.PARTS`, one row a stage; the last row holds for all that
             follow. Empty for the paper's (`serial.schedule`).
-        compared: networks for which the strategy is compared with others (`experiments.strategies`), in the first
-            order of addition.
+        lr: first learning rate of the stages after the first; None for the recipe's.
+        compared: network for which the strategy is compared with others (`serial_experiment.strategies`), in the
+            first order of addition.
         seeds: of that comparison.
         ewc: strength of elastic weight consolidation in it.
         replay: share of earlier patches shown again in it.
@@ -105,7 +107,8 @@ class Part(Strict):
     last: tuple[str, ...] = ("wenchuan",)
     epochs: tuple[PositiveInt, ...] = ()
     schedule: tuple[dict[str, Treatment], ...] = ()
-    compared: tuple[str, ...] = ("unet",)
+    lr: PositiveFloat | None = None
+    compared: str = "unet"
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
     ewc: PositiveFloat = 1000.0
     replay: Annotated[float, Field(gt=0, le=1)] = 0.05
@@ -172,13 +175,7 @@ class Profile(Strict, allow_inf_nan=False):
     batch_size_at: dict[PatchSize, PositiveInt] = {}
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
     execution: Execution = Execution()
-    experiments: Annotated[tuple[Literal[1, 2, 3, 4, "recipe"], ...], Field(min_length=1)] = (
-        1,
-        2,
-        3,
-        4,
-        "recipe",
-    )
+    experiments: Annotated[tuple[Experiment, ...], Field(min_length=1)] = get_args(Experiment)
     experiment_1: PatchSizes = PatchSizes()
     experiment_3: Mix = Mix()
     experiment_4: Part = Part()
@@ -216,6 +213,11 @@ def load(profile: str) -> Profile:
             f"{path}: key 'recipe_study.model': unknown model '{loaded.recipe_study.model}'; choose from "
             f"{', '.join(models.NAMES)}"
         )
+    if loaded.experiment_4.compared not in models.NAMES:
+        raise UserError(
+            f"{path}: key 'experiment_4.compared': unknown model '{loaded.experiment_4.compared}'; choose from "
+            f"{', '.join(models.NAMES)}"
+        )
     for model, switched in loaded.options.items():
         for option in switched:
             if option not in models.options_of(model):
@@ -242,24 +244,17 @@ def narrowed(profile: Profile, models: Sequence[str] | str, areas: Sequence[str]
     if not chosen and not _names(areas):
         return profile
     changes: dict[str, object] = {"models": chosen or profile.models}
+    if chosen and profile.experiment_4.compared not in chosen:
+        profile = profile.model_copy(
+            update={"experiment_4": profile.experiment_4.model_copy(update={"compared": chosen[0]})}
+        )
     if _names(areas):
         # The areas asked for are those of every experiment.
         changes |= {
             "areas": _names(areas),
             "experiment_1": profile.experiment_1.model_copy(update={"areas": ()}),
             "experiment_3": profile.experiment_3.model_copy(update={"areas": ()}),
-            "experiment_4": profile.experiment_4.model_copy(
-                update={
-                    "areas": (),
-                    "added": None,
-                    **{
-                        key: tuple(
-                            area for area in getattr(profile.experiment_4, key) if area in _names(areas)
-                        )
-                        for key in ("first", "permuted", "last")
-                    },
-                }
-            ),
+            "experiment_4": profile.experiment_4.model_copy(update={"areas": (), "added": None}),
         }
         if profile.recipe_study and profile.recipe_study.area not in _names(areas):
             changes["recipe_study"] = None
@@ -269,6 +264,11 @@ def narrowed(profile: Profile, models: Sequence[str] | str, areas: Sequence[str]
 def _names(given: Sequence[str] | str) -> tuple[str, ...]:
     parts = given.split(",") if isinstance(given, str) else given
     return tuple(part.strip() for part in parts if part.strip())
+
+
+def is_made(profile: Profile, name: str) -> bool:
+    """Say whether a profile makes an experiment."""
+    return name in map(str, profile.experiments) and (name != "recipe" or profile.recipe_study is not None)
 
 
 def recipe_of(profile: Profile, model: str, size: int, epochs: int | None = None) -> Recipe:

@@ -65,7 +65,7 @@ def table_4(finished: Sequence[Run]) -> pd.DataFrame:
         key = {"area": part.area, "model": run.spec.model, "patch_size": part.size}
         rows.append({**key, **_scores(counts["all"].as_dict()), **outside, "run_ids": run.spec.run_id})
     published = paper.table(4).assign(area="wenchuan")
-    return _beside(rows, ["area", "model", "patch_size"], published, finished)
+    return beside_published(rows, ["area", "model", "patch_size"], published, finished)
 
 
 def patch_size_choice(table: pd.DataFrame) -> pd.DataFrame:
@@ -137,7 +137,7 @@ def table_5(finished: Sequence[Run]) -> pd.DataFrame:
     ]
     published = paper.table(5)
     published["area"] = published["study_area"].map(paper.area_key)
-    return _beside(rows, ["area", "model"], published, finished)
+    return beside_published(rows, ["area", "model"], published, finished)
 
 
 def table_6(finished: Sequence[Run]) -> pd.DataFrame:
@@ -150,7 +150,7 @@ def table_6(finished: Sequence[Run]) -> pd.DataFrame:
         {"model": run.spec.model, **_scores(run.metrics["test"]), "run_ids": run.spec.run_id}
         for run in finished
     ]
-    return _beside(rows, ["model"], paper.table(6), finished)
+    return beside_published(rows, ["model"], paper.table(6), finished)
 
 
 def table_6_by_area(finished: Sequence[Run], alone: Sequence[Run] = ()) -> pd.DataFrame:
@@ -175,7 +175,7 @@ def table_6_by_area(finished: Sequence[Run], alone: Sequence[Run] = ()) -> pd.Da
         for run in finished
         for area, test in run.metrics["areas"].items()
     ]
-    table = _mean(rows, ["area", "model"])
+    table = mean_over_seeds(rows, ["area", "model"])
     mixed = {part for run in finished for part in run.spec.data}
     comparable = [
         {"area": part.area, "model": run.spec.model, "f1": _scores(run.metrics["test"])["f1"]}
@@ -214,7 +214,7 @@ def recipe_table(finished: Sequence[Run]) -> pd.DataFrame:
                     "run_ids": run.spec.run_id,
                 }
             )
-    return _mean(rows, ["batch_size", "epochs"]).astype({"steps": int})
+    return mean_over_seeds(rows, ["batch_size", "epochs"]).astype({"steps": int})
 
 
 def _scores(test: Mapping[str, float | None]) -> dict[str, float]:
@@ -222,17 +222,24 @@ def _scores(test: Mapping[str, float | None]) -> dict[str, float]:
     return {name: float("nan") if (value := test[name]) is None else value for name in SCORES}
 
 
-def _mean(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.DataFrame:
-    """Return the mean over seeds of all columns, and the ids of the runs."""
+def mean_over_seeds(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.DataFrame:
+    """Return the mean of all columns over rows that share ``keys`` (seeds, mostly), and the ids of their runs."""
     groups = pd.DataFrame(rows).groupby(keys, sort=False)
     return groups.mean(numeric_only=True).join(groups["run_ids"].agg("+".join))
 
 
-def _beside(
+def beside_published(
     rows: Sequence[Mapping[str, Any]], keys: list[str], published: pd.DataFrame, finished: Sequence[Run]
 ) -> pd.DataFrame:
-    """Return our mean scores with the published ones and the differences."""
-    ours = _mean(rows, keys)
+    """Return our mean scores with the published ones and the differences.
+
+    Args:
+        rows: by column, with the scores and ``run_ids``.
+        keys: columns that name a row of the table; rows that share them are averaged.
+        published: of `paper.table`, with ``keys`` and the scores.
+        finished: the runs; where they have other areas than the paper's, nothing is published.
+    """
+    ours = mean_over_seeds(rows, keys)
     if not all(has_published_areas(part.dataset) for run in finished for part in run.spec.data):
         published = published.iloc[:0]  # another data set's "hokkaido" is not the paper's
     published = published.assign(

@@ -14,7 +14,7 @@ import torch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from lmhld_nb import gpus, patches, runs, serial, sources, whole_area
+from lmhld_nb import gpus, patches, runs, sources, whole_area
 from lmhld_nb.config import Interrupted, UserError, cannot_write, runs_dir
 from lmhld_nb.hardware import Execution, choose_device
 from lmhld_nb.patches import PatchSpec
@@ -51,7 +51,7 @@ def make(
     execution = execution or Execution()
     folder = runs_dir() / spec.run_id
     if spec.stage is not None and runs.status(spec, with_whole_area) != "done":
-        for stage in serial.ancestors(spec):
+        for stage in spec.chain[:-1]:
             _ready(stage, execution, wait)
     with _locked(spec, wait):
         if runs.status(spec, with_whole_area) != "done":
@@ -62,11 +62,8 @@ def make(
                     if choose_device(chosen.device) == "cpu":
                         torch.set_num_threads(chosen.threads)
                     if runs.find(spec) is None:
-                        before = [
-                            (runs_dir() / stage.run_id / "weights.safetensors", runs.patch_sets(stage, False))
-                            for stage in serial.ancestors(spec)
-                        ]
-                        train(spec, runs.patch_sets(spec, chosen.progress), folder, chosen, before)
+                        earlier = [runs.earlier(stage) for stage in spec.chain[:-1]]
+                        train(spec, runs.patch_sets(spec, chosen.progress), folder, chosen, earlier)
                     if with_whole_area and (run := runs.find(spec)):
                         _score_whole_area(run, chosen)
             except Interrupted:
@@ -138,7 +135,7 @@ def ensure(
         spec.run_id: spec
         for asked in wanted
         if runs.status(asked, asked.run_id in with_whole_area) != "done"
-        for spec in (*serial.ancestors(asked), asked)
+        for spec in asked.chain
         if runs.status(spec, spec.run_id in with_whole_area) != "done"
     }
     if workers is None:
@@ -171,7 +168,7 @@ def _by_depth(
     """Make runs, those that start from others after them; return what those that failed say."""
     failures: dict[str, Exception] = {}
     parents = {spec.stage.parent.run_id for spec in specs if spec.stage is not None}
-    depths = [len(serial.ancestors(spec)) for spec in specs]
+    depths = [len(spec.chain) for spec in specs]
     # What nothing waits for comes last, long runs among it: no stage has to wait for them.
     waves = [
         depth if spec.run_id in parents else max(depths) for spec, depth in zip(specs, depths, strict=True)

@@ -20,6 +20,7 @@ from lmhld_nb import networks, patches, sources, whole_area
 from lmhld_nb.config import UserError, runs_dir, write_json
 from lmhld_nb.evaluation import Confusion
 from lmhld_nb.patches import PatchSet, PatchSpec
+from lmhld_nb.serial import Earlier
 from lmhld_nb.specs import RunSpec
 from lmhld_nb.training import digest
 
@@ -50,10 +51,7 @@ class Run:
             stored = json.loads((self.folder / whole_area.FILE).read_text(encoding="utf-8"))
             if stored["run_id"] != self.spec.run_id:
                 return None
-            return {
-                name: Confusion(*(stored[name][key] for key in ("tp", "fp", "fn", "tn")))
-                for name in ("all", "outside_training")
-            }
+            return {name: Confusion.from_dict(stored[name]) for name in ("all", "outside_training")}
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
@@ -218,6 +216,11 @@ def patch_set(part: PatchSpec, progress: bool = True) -> PatchSet:
             f"{part.fingerprint}; plan again with `lmhld plan`"
         )
     return patches.cut(part, dataset.scenes_of(part.area), progress)
+
+
+def earlier(stage: RunSpec) -> Earlier:
+    """Return a finished stage of a chain as the training of a later one wants it."""
+    return Earlier(stage.run_id, runs_dir() / stage.run_id / "weights.safetensors", patch_sets(stage, False))
 
 
 def set_aside(spec: RunSpec, reason: str) -> None:

@@ -1,23 +1,29 @@
-"""Schemes: how data flow through the experiments, drawn from the declarations themselves (paper Figs 3 and 4)."""
+"""Schemes: how data flow through the experiments, drawn from the declarations themselves (paper Figs 3 to 6)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
 from matplotlib.path import Path
 
 from lmhld_nb import paper
-from lmhld_nb.experiments import EXPERIMENTS, Planned
 from lmhld_nb.patches import PatchSet
-from lmhld_nb.specs import RunSpec
+from lmhld_nb.plans import EXPERIMENTS, Planned
+from lmhld_nb.specs import RunSpec, Treatment
 from lmhld_nb.style import area_name, colours, signed
 
+# What becomes of a part's weights at a stage: its fill and what the legend says. Light enough for black letters.
+_TREATMENTS: dict[Treatment, tuple[str, str]] = {
+    "fresh": ("#f0e442", "fresh: random weights, trained"),
+    "frozen": ("#d0d4d8", "frozen: weights of the stage before, not trained"),
+    "finetune": ("#8fd0f5", "finetune: weights of the stage before, trained on"),
+}
 _DATA, _RUNS, _RESULT = "#dce9f5", "#fbe3c6", "#d9efdf"
 
 
@@ -39,7 +45,7 @@ def experiment_scheme(planned: Sequence[Planned], areas: Sequence[str], note: st
     """Draw the five experiments as one flowchart, with the number of trainings of each (paper Fig 3).
 
     Args:
-        planned: of `experiments.plan`, all experiments.
+        planned: of `plans.plan`, all experiments.
         areas: of the profile.
         note: of `style.note`.
     """
@@ -100,9 +106,8 @@ def mix_strategy(parts: Sequence[PatchSet], specs: Sequence[RunSpec], note: str)
     boxes = {}
     for part, row in zip(parts, rows, strict=True):
         area = part.spec.area
-        pale = tuple(0.65 + 0.35 * value for value in tints[area])
         text = f"{len(part.index)} patches of {part.spec.size} px"
-        boxes[area] = Box(0, 0.8 * row, area_name(area), text, (pale[0], pale[1], pale[2]), 2.6, height)
+        boxes[area] = Box(0, 0.8 * row, area_name(area), text, _pale(tints[area]), 2.6, height)
     counts = {split: sum(len(part.where(split)) for part in parts) for split in ("train", "val", "test")}
     size = parts[0].spec.size
     models = [paper.MODELS[name] for name in dict.fromkeys(spec.model for spec in specs)]
@@ -120,6 +125,77 @@ def mix_strategy(parts: Sequence[PatchSet], specs: Sequence[RunSpec], note: str)
     figure, ax = plt.subplots(figsize=(9.6, 0.62 * len(parts) + 0.7))
     _draw(ax, boxes, arrows)
     return signed(figure, note)
+
+
+def part_strategy(
+    order: Sequence[str], sizes: Mapping[str, int], rows: Sequence[Mapping[str, Treatment]], note: str
+) -> Figure:
+    """Draw LMHLD_part: what becomes of each part of a network at each stage (paper Fig 5).
+
+    Args:
+        order: areas in the order they are added, one a stage.
+        sizes: patch size of each area.
+        rows: of `serial_experiment.schedule`.
+        note: of `style.note`.
+    """
+    parts = list(rows[0])
+    boxes = {
+        f"{part} {stage}": Box(place, -stage, row[part], "", _TREATMENTS[row[part]][0], 0.88, 0.58)
+        for stage, row in enumerate(rows)
+        for place, part in enumerate(parts)
+    }
+    # A fresh part takes nothing over from the stage before, so no arrow leads to it.
+    arrows = [
+        (f"{part} {stage - 1}", f"{part} {stage}")
+        for stage, row in enumerate(rows)
+        for part in parts
+        if stage and row[part] != "fresh"
+    ]
+    figure, ax = plt.subplots(figsize=(max(6.5, 2.0 + 1.05 * len(parts)), 1.3 + 0.47 * len(order)))
+    _draw(ax, boxes, arrows)
+    for place, part in enumerate(parts):
+        ax.text(place, 0.45, part, ha="center", va="bottom", fontweight="bold")
+    for stage, area in enumerate(order):
+        ax.text(-0.55, -stage, f"{stage + 1} {area_name(area)}, {sizes[area]} px", ha="right", va="center")
+    handles = [Patch(facecolor=fill, edgecolor="0.35", label=text) for fill, text in _TREATMENTS.values()]
+    figure.legend(handles=handles, loc="outside upper center", ncols=2)
+    return signed(figure, f"arrow: weights pass on · {note}")
+
+
+def addition_orders(orders: Mapping[str, Sequence[str]], sizes: Mapping[str, int], note: str) -> Figure:
+    """Draw the orders in which areas are added, one row an order (paper Fig 6).
+
+    Args:
+        orders: areas of each order, by its name.
+        sizes: patch size of each area.
+        note: of `style.note`.
+    """
+    stages = max(len(order) for order in orders.values())
+    tints = colours([area for order in orders.values() for area in order])
+    boxes = {
+        f"{name} {stage}": Box(
+            stage, -row, area_name(area), f"{sizes[area]} px", _pale(tints[area]), 0.8, 0.74
+        )
+        for row, (name, order) in enumerate(orders.items())
+        for stage, area in enumerate(order)
+    }
+    arrows = [
+        (f"{name} {stage - 1}", f"{name} {stage}")
+        for name, order in orders.items()
+        for stage in range(1, len(order))
+    ]
+    figure, ax = plt.subplots(figsize=(max(6.0, 0.7 + 1.47 * stages), 0.8 + 0.56 * len(orders)))
+    _draw(ax, boxes, arrows)
+    for row, name in enumerate(orders):
+        ax.text(-0.5, -row, name, ha="right", va="center", fontweight="bold")
+    for stage in range(stages):
+        ax.text(stage, 0.5, f"stage {stage + 1}", ha="center", va="bottom")
+    return signed(figure, note)
+
+
+def _pale(tint: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = (0.65 + 0.35 * value for value in tint)
+    return red, green, blue
 
 
 def _draw(ax: Axes, boxes: dict[str, Box], arrows: Sequence[tuple[str, str]]) -> None:
@@ -140,10 +216,12 @@ def _draw(ax: Axes, boxes: dict[str, Box], arrows: Sequence[tuple[str, str]]) ->
             ax.annotate(line, (box.x, box.y), (0, top - 14 - 9.5 * number), fontsize=7.5, **told)
     for source, target in arrows:
         start, end = boxes[source], boxes[target]
+        points = [(start.x + start.width / 2, start.y), (end.x - end.width / 2, end.y)]
+        if start.x == end.x:  # one above the other
+            points = [(start.x, start.y - start.height / 2), (end.x, end.y + end.height / 2)]
         ax.add_patch(
             FancyArrowPatch(
-                (start.x + start.width / 2, start.y), (end.x - end.width / 2, end.y),
-                arrowstyle="-|>", mutation_scale=10, color="0.35", shrinkA=1, shrinkB=1,
+                *points, arrowstyle="-|>", mutation_scale=10, color="0.35", shrinkA=1, shrinkB=1,
             )
         )  # fmt: skip
     sides = [box.x + sign * (box.width / 2 + 0.1) for box in boxes.values() for sign in (-1, 1)]

@@ -7,7 +7,8 @@ is, statistics of batch normalisation included) or ``finetune`` (trained on).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lmhld_nb import engine
@@ -27,8 +28,14 @@ from lmhld_nb.specs import PARTS, Recipe, RunSpec, Stage, Treatment
 LEVELS = len(PARTS) - 2
 FISHER_PATCHES = 32  # of each earlier area: what the diagonal of its Fisher information is estimated from
 
-Earlier = Sequence[tuple[Path, Sequence[PatchSet]]]
-"""The stages before a stage of a chain, the first one first: each one's weights.safetensors and PatchSets."""
+
+@dataclass(frozen=True)
+class Earlier:
+    """A finished stage before the one that is trained: its id, weights.safetensors and PatchSets."""
+
+    run_id: str
+    weights: Path
+    patch_sets: Sequence[PatchSet]
 
 
 def schedule(stages: int) -> list[dict[str, Treatment]]:
@@ -96,20 +103,6 @@ def chain(
     return linked
 
 
-def ancestors(spec: RunSpec) -> list[RunSpec]:
-    """Return the stages before ``spec``, the first one first."""
-    found: list[RunSpec] = []
-    while spec.stage is not None:
-        spec = spec.stage.parent
-        found.append(spec)
-    return found[::-1]
-
-
-def chain_of(spec: RunSpec) -> list[RunSpec]:
-    """Return all stages up to ``spec``, itself included."""
-    return [*ancestors(spec), spec]
-
-
 def part_of(model: nn.Module) -> dict[str, str]:
     """Return for each tensor of a network's state the part it belongs to (one of `specs.PARTS`)."""
     # The input convolution lies within level 1, so it is named last.
@@ -129,8 +122,9 @@ def _levels(model: nn.Module) -> Sequence[nn.Module]:
 
 def seed_of(spec: RunSpec) -> int:
     """Return the seed that fresh weights are drawn with: another one at each stage."""
-    depth = len(ancestors(spec))
-    return spec.seed if not depth else int(np.random.SeedSequence((spec.seed, depth)).generate_state(1)[0])
+    if spec.stage is None:
+        return spec.seed
+    return int(np.random.SeedSequence((spec.seed, len(spec.chain) - 1)).generate_state(1)[0])
 
 
 def begin(model: nn.Module, stage: Stage, weights: Path) -> None:
@@ -141,17 +135,30 @@ def begin(model: nn.Module, stage: Stage, weights: Path) -> None:
     """
     treated = dict(zip(PARTS, stage.treatment, strict=True))
     parts = part_of(model)
-    state = model.state_dict()
+    take_over(model, weights, [part for part, treatment in treated.items() if treatment != "fresh"])
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(treated[parts[name]] != "frozen")
+
+
+def take_over(model: nn.Module, weights: Path, wanted: Collection[str]) -> None:
+    """Copy some parts of stored weights into a network.
+
+    Args:
+        model: changed in place.
+        weights: of a network of the same architecture.
+        wanted: of `specs.PARTS`. ``input`` alone shows a later stage an earlier area as that area's own stage saw it.
+
+    Raises:
+        UserError: the weights are missing, damaged, or of another network.
+    """
+    parts, state = part_of(model), model.state_dict()
     try:
-        before = safetensors.torch.load_file(weights)
-        for name, value in state.items():
-            if treated[parts[name]] != "fresh":
-                value.copy_(before[name])
+        stored = safetensors.torch.load_file(weights)
+        for name in (name for name, part in parts.items() if part in wanted):
+            state[name].copy_(stored[name])
     except (OSError, safetensors.SafetensorError, KeyError, RuntimeError) as error:
         detail = " ".join(str(error).split())[:120]
         raise UserError(f"{weights}: not the weights a stage can start from ({detail})") from error
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(treated[parts[name]] != "frozen")
 
 
 def hold(model: nn.Module, stage: Stage) -> None:
@@ -168,33 +175,10 @@ def _frozen_norms(model: nn.Module, stage: Stage) -> Iterator[nn.Module]:
             yield module
 
 
-def own_input(model: nn.Module, weights: Path) -> dict[str, Tensor]:
-    """Return the input convolution of another stage's weights, as a part of a state to load.
-
-    Raises:
-        UserError: the weights are missing, damaged, or of another network.
-    """
-    names = [name for name, part in part_of(model).items() if part == "input"]
-    try:
-        before = safetensors.torch.load_file(weights)
-        return {name: before[name] for name in names}
-    except (OSError, safetensors.SafetensorError, KeyError) as error:
-        detail = " ".join(str(error).split())[:120]
-        raise UserError(f"{weights}: no input convolution to take ({detail})") from error
-
-
-def load_own_input(model: nn.Module, weights: Path) -> None:
-    """Put another stage's input convolution into a network, in place; raises as `own_input`."""
-    with torch.no_grad():
-        state = model.state_dict()
-        for name, value in own_input(model, weights).items():
-            state[name].copy_(value)
-
-
 def training_split(
     spec: RunSpec,
     patch_sets: Sequence[PatchSet],
-    earlier: Earlier,
+    earlier: Sequence[Earlier],
     place: torch.device,
     resident: bool | None,
 ) -> Batches:
@@ -205,7 +189,7 @@ def training_split(
     share = spec.stage.replay if spec.stage is not None else 0.0
     parts = list(patch_sets)
     only = [patches.where("train") for patches in parts]
-    for number, patches in enumerate([own for _, sets in earlier for own in sets] if share else []):
+    for number, patches in enumerate([own for stage in earlier for own in stage.patch_sets] if share else []):
         numbers = patches.where("train")
         random = np.random.default_rng((spec.seed, number))
         drawn = random.choice(numbers, min(len(numbers), max(1, round(share * len(numbers)))), replace=False)
@@ -215,7 +199,7 @@ def training_split(
 
 
 def consolidation(
-    model: nn.Module, strength: float, earlier: Earlier, recipe: Recipe, place: torch.device
+    model: nn.Module, strength: float, earlier: Sequence[Earlier], recipe: Recipe, place: torch.device
 ) -> Callable[[float], None]:
     """Return the pull of elastic weight consolidation (Kirkpatrick et al. 2017, equation 3).
 
@@ -229,10 +213,10 @@ def consolidation(
     drawn = {name: torch.zeros_like(value) for name, value in names.items()}
     kept = {name: value.clone() for name, value in model.state_dict().items()}
     model.eval()
-    for weights, patch_sets in earlier:
-        model.load_state_dict(safetensors.torch.load_file(weights))
-        only = [_spread(patches.where("train"), FISHER_PATCHES) for patches in patch_sets]
-        batches = load_split(patch_sets, "train", place, recipe.normalise, None, only)
+    for stage in earlier:
+        take_over(model, stage.weights, PARTS)
+        only = [_spread(patches.where("train"), FISHER_PATCHES) for patches in stage.patch_sets]
+        batches = load_split(stage.patch_sets, "train", place, recipe.normalise, None, only)
         for images, masks in batches.load(batches.order(1, None)):
             model.zero_grad(set_to_none=True)
             engine.training_loss(model, images, masks, recipe).backward()

@@ -3,109 +3,27 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import FancyBboxPatch, Patch
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from lmhld_nb import paper
 from lmhld_nb.style import area_name, colours, markers, signed
 
-# What becomes of a part's weights at a stage: its fill and what the legend says. Light enough for black letters.
-_STATES = {
-    "fresh": ("#f0e442", "fresh: random weights, trained"),
-    "frozen": ("#d0d4d8", "frozen: weights of the stage before, not trained"),
-    "finetune": ("#8fd0f5", "finetune: weights of the stage before, trained on"),
-}
 _DIFFERENCE = LinearSegmentedColormap.from_list("difference", ["white", "#ffe94a", "#d7261e", "black"])
 _MISSING = "0.86"
 _ACROSS = 4  # panels a row: what a page is wide
 _SCORES = {"precision": "precision", "f1": "F1", "recall": "recall"}
 _DATASETS = {"part": "LMHLD_part", "mix": "LMHLD_mix", "single": "LMHLD_single, mean over areas"}
-
-
-def part_strategy(
-    order: Sequence[str], sizes: Mapping[str, int], rows: Sequence[Mapping[str, str]], note: str
-) -> Figure:
-    """Draw LMHLD_part: which parts of a network start fresh, stay frozen or train on at each stage (paper Fig 5).
-
-    Args:
-        order: areas in the order they are added, one a stage.
-        sizes: patch size of each area.
-        rows: one mapping a stage, from the network's parts to ``fresh``, ``frozen`` or ``finetune``.
-        note: of `style.note`.
-    """
-    parts = list(rows[0])
-    width, height = 0.88, 0.58
-    figure, ax = plt.subplots(figsize=(max(6.5, 2.0 + 1.05 * len(parts)), 1.3 + 0.47 * len(order)))
-    for stage, row in enumerate(rows):
-        for place, part in enumerate(parts):
-            fill = _STATES[row[part]][0]
-            _box(ax, place, stage, (width, height), fill)
-            ax.text(place, stage, row[part], ha="center", va="center", fontsize=8)
-            # A fresh part takes nothing over from the stage before, so no arrow leads to it.
-            if stage and row[part] != "fresh":
-                _arrow(ax, (place, stage - 1 + height / 2), (place, stage - height / 2))
-    ax.set(xlim=(-0.5, len(parts) - 0.5), ylim=(len(order) - 0.5, -0.5))
-    ax.set_xticks(range(len(parts)), parts, fontweight="bold")
-    names = [f"{stage} {area_name(area)}, {sizes[area]} px" for stage, area in enumerate(order, start=1)]
-    ax.set_yticks(range(len(order)), names)
-    ax.xaxis.tick_top()
-    _bare(ax)
-    used = {state for row in rows for state in row.values()}
-    handles: list[Artist] = [
-        Patch(facecolor=fill, edgecolor="0.35", label=text)
-        for state, (fill, text) in _STATES.items()
-        if state in used
-    ]
-    arrow = "$\\downarrow$"  # as between the boxes
-    handles.append(Line2D([], [], color="0.35", marker=arrow, linestyle="", label="weights pass on"))
-    figure.legend(handles=handles, loc="outside upper center", ncols=2)
-    return signed(figure, note)
-
-
-def addition_orders(orders: Mapping[str, Sequence[str]], sizes: Mapping[str, int], note: str) -> Figure:
-    """Draw the orders in which areas are added, one row an order (paper Fig 6).
-
-    Args:
-        orders: areas of each order, by its name.
-        sizes: patch size of each area.
-        note: of `style.note`.
-    """
-    stages = max(len(order) for order in orders.values())
-    tints = colours(list(dict.fromkeys(area for order in orders.values() for area in order)))
-    width, height = 0.8, 0.74
-    figure, ax = plt.subplots(figsize=(max(6.0, 0.7 + 1.47 * stages), 0.8 + 0.56 * len(orders)))
-    for row, order in enumerate(orders.values()):
-        for stage, area in enumerate(order):
-            pale = tuple(0.65 + 0.35 * value for value in tints[area])
-            _box(ax, stage, row, (width, height), (pale[0], pale[1], pale[2]))
-            # In points, so that both lines keep their distance whatever the scale.
-            for text, shift, weight in (
-                (area_name(area), 5.5, "bold"),
-                (f"{sizes[area]} px", -5.5, "normal"),
-            ):
-                ax.annotate(text, (stage, row), (0, shift), textcoords="offset points", ha="center", va="center",
-                            fontsize=8, fontweight=weight)  # fmt: skip
-            if stage:
-                _arrow(ax, (stage - 1 + width / 2, row), (stage - width / 2, row))
-    ax.set(xlim=(-0.5, stages - 0.5), ylim=(len(orders) - 0.5, -0.5))
-    ax.set_xticks(range(stages), [f"stage {stage + 1}" for stage in range(stages)])
-    ax.set_yticks(range(len(orders)), list(orders), fontweight="bold")
-    ax.xaxis.tick_top()
-    _bare(ax)
-    return signed(figure, note)
 
 
 def order_differences(scores: pd.DataFrame, score: str, note: str) -> Figure:
@@ -246,15 +164,7 @@ def addition(table: pd.DataFrame, note: str) -> Figure:
     ax.set(xlim=(0, 1), ylim=(len(areas) - 0.5, -0.5), xlabel="F1 on the area's test patches")
     ax.grid(axis="x", color="0.9")
     handles = [
-        Line2D(
-            [],
-            [],
-            color=tints[model],
-            marker=marks[model],
-            linestyle="",
-            markersize=4,
-            label=paper.MODELS[model],
-        )
+        Line2D([], [], color=tints[model], marker=marks[model], linestyle="", label=paper.MODELS[model])
         for model in models
     ]
     figure.legend(handles=handles, loc="outside right center")
@@ -305,35 +215,13 @@ def part_beside(table: pd.DataFrame, note: str) -> Figure:
     return signed(figure, note)
 
 
-def _box(
-    ax: Axes, x: float, y: float, size: tuple[float, float], fill: str | tuple[float, float, float]
-) -> None:
-    ax.add_patch(
-        FancyBboxPatch(
-            (x - size[0] / 2, y - size[1] / 2), *size, boxstyle="round,pad=0,rounding_size=0.06", facecolor=fill,
-            edgecolor="0.35", linewidth=0.9,
-        )
-    )  # fmt: skip
-
-
-def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
-    style = {"arrowstyle": "-|>", "mutation_scale": 9, "color": "0.35", "shrinkA": 1, "shrinkB": 1}
-    ax.annotate("", end, start, arrowprops=style)
-
-
-def _bare(ax: Axes) -> None:
-    """Keep the labels of axes that hold boxes, and nothing else."""
-    ax.tick_params(length=0)
-    for spine in ax.spines.values():
-        spine.set_visible(False)
-
-
 def _panels(count: int, panel: tuple[float, float], beside: float, below: float) -> tuple[Figure, list[Axes]]:
     """Return a figure of ``count`` panels, ``_ACROSS`` a row, and room beside and below all of them, in inches."""
     columns = min(_ACROSS, count)
     rows = -(-count // columns)
     size = (min(11.0, max(5.0, beside + (panel[0] + 0.3) * columns)), below + (panel[1] + 0.3) * rows)
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    # Many small letters make large pictures: fewer dots on the page than elsewhere (files have their own number).
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, dpi=80)
     for ax in axes.flat[count:]:
         ax.set_axis_off()
     return figure, list(axes.flat[:count])

@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from lmhld_nb import paper, runs, serial
+from lmhld_nb import paper, runs
 from lmhld_nb.config import UserError, runs_dir
 from lmhld_nb.evaluation import Confusion
 from lmhld_nb.patches import PatchSet
-from lmhld_nb.results import SCORES, has_published_areas
+from lmhld_nb.results import SCORES, beside_published, mean_over_seeds, table_5, table_6
 from lmhld_nb.runs import Run
+from lmhld_nb.training import total_of
 
 
 def stages_of(run: Run) -> list[Run]:
@@ -28,7 +29,7 @@ def stages_of(run: Run) -> list[Run]:
         UserError: one of them is not in the store.
     """
     found = []
-    for spec in serial.ancestors(run.spec):
+    for spec in run.spec.chain[:-1]:
         stage = runs.find(spec)
         if stage is None:
             raise UserError(
@@ -40,27 +41,35 @@ def stages_of(run: Run) -> list[Run]:
 
 def patch_sets_of(run: Run) -> list[PatchSet]:
     """Return the PatchSets of all areas that a chain has seen, in the order of addition."""
-    specs = [*serial.ancestors(run.spec), run.spec]
-    return [part for spec in specs for part in runs.patch_sets(spec, progress=False)]
+    return [part for spec in run.spec.chain for part in runs.patch_sets(spec, progress=False)]
 
 
 def counts_of(run: Run, own_input: bool = False) -> dict[str, Confusion]:
-    """Return a stage's counts on the test patches of each area so far.
+    """Return a stage's counts on the test patches of each area so far, in the order of addition.
+
+    An area of another data set than the first one's has that behind its name.
 
     Args:
         run: a stage of a chain, or any other run.
-        own_input: test earlier areas with the input convolution of their own stage, instead of the last one.
+        own_input: show earlier areas through the input convolution of their own stage, instead of the last one.
     """
-    earlier = run.metrics.get("earlier_own_input" if own_input else "earlier", {})
+    tested = {
+        **run.metrics.get("earlier_own_input" if own_input else "earlier", {}),
+        run.spec.run_id: run.metrics["areas"],
+    }
+    first = run.spec.chain[0].data[0].dataset
     return {
-        area: Confusion(*(told[key] for key in ("tp", "fp", "fn", "tn")))
-        for area, told in {**earlier, **run.metrics["areas"]}.items()
+        part.area if part.dataset == first else f"{part.area} ({part.dataset})": Confusion.from_dict(
+            tested[stage.run_id][part.area]
+        )
+        for stage in run.spec.chain
+        for part in stage.data
     }
 
 
-def total_scores(counts: Mapping[str, Confusion]) -> dict[str, float]:
-    """Return precision, F1 and recall over the pixels of all areas together."""
-    total = sum(counts.values(), Confusion(0, 0, 0, 0))
+def total_scores(run: Run, own_input: bool = False) -> dict[str, float]:
+    """Return precision, F1 and recall over the test pixels of all areas so far together, as `counts_of`."""
+    total = total_of(counts_of(run, own_input))
     return {name: getattr(total, name) for name in SCORES}
 
 
@@ -73,41 +82,32 @@ def order_scores(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     Returns:
         Rows (model, order): precision, f1, recall; own_input_…, with each area's own input convolution; run_ids.
     """
-    rows = []
-    for order, finished in finals.items():
-        for run in finished:
-            own = total_scores(counts_of(run, own_input=True))
-            rows.append(
-                {
-                    "model": run.spec.model,
-                    "order": order,
-                    **total_scores(counts_of(run)),
-                    **{f"own_input_{name}": value for name, value in own.items()},
-                    "run_ids": run.spec.run_id,
-                }
-            )
-    groups = pd.DataFrame(rows).groupby(["model", "order"], sort=False)
-    return groups.mean(numeric_only=True).join(groups["run_ids"].agg("+".join))
+    rows: list[dict[str, Any]] = [
+        {
+            "model": run.spec.model,
+            "order": order,
+            **total_scores(run),
+            **{f"own_input_{name}": value for name, value in total_scores(run, own_input=True).items()},
+            "run_ids": run.spec.run_id,
+        }
+        for order, finished in finals.items()
+        for run in finished
+    ]
+    return mean_over_seeds(rows, ["model", "order"])
 
 
-def table_7(scores: pd.DataFrame, published: bool) -> pd.DataFrame:
+def table_7(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """Tabulate Experiment 4 as paper Table 7 does: means over the orders of addition.
 
     Args:
-        scores: of `order_scores`.
-        published: whether the areas are the paper's (`results.has_published_areas`).
+        finals: by order of addition, the last stages.
 
     Returns:
         Rows by model: precision, f1, recall; published_…; difference_…; run_ids.
     """
-    groups = scores.groupby("model", sort=False)
-    ours = groups[list(SCORES)].mean()
-    told = paper.table(7).iloc[: None if published else 0]
-    told.index = pd.Index(told["model"].map({name: key for key, name in paper.MODELS.items()}), name="model")
-    both = ours.join(told[list(SCORES)].add_prefix("published_"))
-    for score in SCORES:
-        both[f"difference_{score}"] = both[score] - both[f"published_{score}"]
-    return both.join(groups["run_ids"].agg("+".join))
+    finished = [run for group in finals.values() for run in group]
+    rows = [{"model": run.spec.model, **total_scores(run), "run_ids": run.spec.run_id} for run in finished]
+    return beside_published(rows, ["model"], paper.table(7), finished)
 
 
 def largest_differences(scores: pd.DataFrame) -> pd.DataFrame:
@@ -117,27 +117,36 @@ def largest_differences(scores: pd.DataFrame) -> pd.DataFrame:
         scores: of `order_scores`.
 
     Returns:
-        Rows by model: precision, f1, recall.
+        Rows by model: precision, f1, recall, run_ids.
     """
-    groups = scores.groupby("model", sort=False)[list(SCORES)]
-    return groups.max() - groups.min()
+    groups = scores.groupby("model", sort=False)
+    spread = groups[list(SCORES)].max() - groups[list(SCORES)].min()
+    return spread.join(groups["run_ids"].agg("+".join))
 
 
-def stage_matrix(finals: Sequence[Run]) -> pd.DataFrame:
+def stage_matrix(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """Tabulate F1 after each stage on the test patches of each area so far, mean over seeds.
 
     Args:
-        finals: the last stages of chains of one order.
+        finals: by order of addition, the last stages.
 
     Returns:
-        Rows (model, stage, area_added), one column an area in the order of addition, NaN where it is yet to come.
+        Rows (order, model, stage, area_added): F1 by area, NaN where it is yet to come; run_ids, of the stage.
     """
-    rows = []
-    for final in finals:
-        for number, run in enumerate(stages_of(final), start=1):
-            key = {"model": run.spec.model, "stage": number, "area_added": run.spec.data[0].area}
-            rows.append({**key, **{area: counts.f1 for area, counts in counts_of(run).items()}})
-    return pd.DataFrame(rows).groupby(["model", "stage", "area_added"], sort=False).mean()
+    rows = [
+        {
+            "order": order,
+            "model": run.spec.model,
+            "stage": number,
+            "area_added": run.spec.data[0].area,
+            **{area: counts.f1 for area, counts in counts_of(run).items()},
+            "run_ids": run.spec.run_id,
+        }
+        for order, finished in finals.items()
+        for final in finished
+        for number, run in enumerate(stages_of(final), start=1)
+    ]
+    return mean_over_seeds(rows, ["order", "model", "stage", "area_added"])
 
 
 def forgetting(run: Run) -> dict[str, float]:
@@ -161,6 +170,20 @@ def forgetting(run: Run) -> dict[str, float]:
     return {"forgetting": float(np.mean(lost)), "backward_transfer": float(np.mean(moved))}
 
 
+def forgetting_table(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
+    """Tabulate `forgetting` of the chains of all orders, mean over seeds.
+
+    Returns:
+        Rows (model, order): forgetting, backward_transfer, run_ids.
+    """
+    rows: list[dict[str, Any]] = [
+        {"model": run.spec.model, "order": order, **forgetting(run), "run_ids": run.spec.run_id}
+        for order, finished in finals.items()
+        for run in finished
+    ]
+    return mean_over_seeds(rows, ["model", "order"])
+
+
 def strategy_runs(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """Tabulate chains by strategy and seed.
 
@@ -168,27 +191,25 @@ def strategy_runs(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
         finals: by strategy, the last stages (or the joint trainings).
 
     Returns:
-        Rows (strategy, model, seed): f1 on all areas, forgetting, backward_transfer, trained_parameter_steps (trained
+        Rows (strategy, seed): f1 on all areas, forgetting, backward_transfer, trained_parameter_steps (trained
         parameters times steps of SGD, over all stages), seconds (of training), run_ids.
     """
     rows: list[dict[str, Any]] = []
     for strategy, finished in finals.items():
         for run in finished:
             stages = stages_of(run)
-            steps = sum(_parameter_steps(stage) for stage in stages)
             rows.append(
                 {
                     "strategy": strategy,
-                    "model": run.spec.model,
                     "seed": run.spec.seed,
-                    "f1": total_scores(counts_of(run))["f1"],
+                    "f1": total_scores(run)["f1"],
                     **forgetting(run),
-                    "trained_parameter_steps": steps,
+                    "trained_parameter_steps": sum(_parameter_steps(stage) for stage in stages),
                     "seconds": sum(stage.metrics["seconds"] for stage in stages),
                     "run_ids": "+".join(stage.spec.run_id for stage in stages),
                 }
             )
-    return pd.DataFrame(rows).set_index(["strategy", "model", "seed"])
+    return pd.DataFrame(rows).set_index(["strategy", "seed"])
 
 
 def _parameter_steps(run: Run) -> int:
@@ -202,7 +223,7 @@ def strategy_table(by_seed: pd.DataFrame) -> pd.DataFrame:
     """Return means over seeds with 95 % intervals (Student's t), and paired differences from LMHLD_part.
 
     Args:
-        by_seed: of `strategy_runs`, of one model.
+        by_seed: of `strategy_runs`.
 
     Returns:
         Rows by strategy: f1, forgetting, backward_transfer, each with …_low and …_high (NaN for one seed);
@@ -210,13 +231,12 @@ def strategy_table(by_seed: pd.DataFrame) -> pd.DataFrame:
         trained_parameter_steps, seconds, run_ids.
     """
     rows = {}
-    reference = by_seed["f1"].xs("LMHLD_part", level="strategy").droplevel("model")
+    reference = by_seed["f1"].xs("LMHLD_part", level="strategy")
     for strategy, group in by_seed.groupby("strategy", sort=False):
-        less = group["f1"].droplevel(["strategy", "model"]) - reference
         row: dict[str, Any] = {}
         for name in ("f1", "forgetting", "backward_transfer"):
             row |= _interval(name, group[name])
-        row |= _interval("f1_less_part", less.dropna())
+        row |= _interval("f1_less_part", (group["f1"].droplevel("strategy") - reference).dropna())
         row |= {"seeds": len(group), **group[["trained_parameter_steps", "seconds"]].mean()}
         row["run_ids"] = "+".join(dict.fromkeys("+".join(group["run_ids"]).split("+")))
         rows[strategy] = row
@@ -224,11 +244,12 @@ def strategy_table(by_seed: pd.DataFrame) -> pd.DataFrame:
 
 
 def _interval(name: str, values: pd.Series) -> dict[str, float]:
-    mean, error = float(values.mean()), float(stats.sem(values)) if len(values) > 1 else float("nan")
-    if len(values) < 2 or not np.isfinite(error):
-        return {name: mean, f"{name}_low": float("nan"), f"{name}_high": float("nan")}
-    half = float(stats.t.ppf(0.975, len(values) - 1) * error)
-    return {name: mean, f"{name}_low": mean - half, f"{name}_high": mean + half}
+    """Return the mean and, of two or more values, its 95 % interval; equal values have one of no width."""
+    low = high = float("nan")
+    if len(values) > 1 and values.notna().all():
+        half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+        low, high = values.mean() - half, values.mean() + half
+    return {name: values.mean(), f"{name}_low": low, f"{name}_high": high}
 
 
 def addition(finished: Sequence[Run]) -> pd.DataFrame:
@@ -240,55 +261,44 @@ def addition(finished: Sequence[Run]) -> pd.DataFrame:
     Returns:
         Rows (area, model): before and after, F1 on the area's test patches before the last stage and after it; change;
         own_input, F1 after it through the area's own input convolution; run_ids. The area added comes last and has no
-        ``before``; its name has the data set behind it.
+        ``before``.
     """
     rows = []
     for run in finished:
         before, own = counts_of(stages_of(run)[-2]), counts_of(run, own_input=True)
-        (new,) = run.spec.data
-        told = {area: Confusion(**_cells(cells)) for area, cells in run.metrics["earlier"].items()}
-        added = f"{new.area} ({new.dataset})"
-        after = {**told, added: Confusion(**_cells(run.metrics["areas"][new.area]))}
-        for area, counts in after.items():
+        for area, counts in counts_of(run).items():
+            f1 = before[area].f1 if area in before else float("nan")
             rows.append(
                 {
                     "area": area,
                     "model": run.spec.model,
-                    "before": before[area].f1 if area in before else float("nan"),
+                    "before": f1,
                     "after": counts.f1,
-                    "own_input": own[area].f1 if area in told and area != new.area else float("nan"),
+                    "change": counts.f1 - f1,
+                    "own_input": own[area].f1,
                     "run_ids": run.spec.run_id,
                 }
             )
-    groups = pd.DataFrame(rows).groupby(["area", "model"], sort=False)
-    table = groups.mean(numeric_only=True)
-    table.insert(2, "change", table["after"] - table["before"])
-    return table.join(groups["run_ids"].agg("+".join))
+    return mean_over_seeds(rows, ["area", "model"])
 
 
-def _cells(told: Mapping[str, int]) -> dict[str, int]:
-    return {key: told[key] for key in ("tp", "fp", "fn", "tn")}
-
-
-def part_beside(table7: pd.DataFrame, table6: pd.DataFrame, table5: pd.DataFrame) -> pd.DataFrame:
+def part_beside(table7: pd.DataFrame, mix: Sequence[Run], single: Sequence[Run]) -> pd.DataFrame:
     """Return F1 of LMHLD_part beside LMHLD_mix and the mean of LMHLD_single over areas, ours and published.
 
     Args:
         table7: of `table_7`.
-        table6, table5: of `results`, in the same models.
+        mix, single: finished runs of experiments 3 and 2; where there are none their columns are NaN.
 
     Returns:
         Rows by model: part_f1, mix_f1, single_f1, published_part_f1, published_mix_f1, published_single_f1, run_ids.
     """
-    single = table5[["f1", "published_f1"]].groupby("model").mean()
+    tables = {"part": table7}
+    if mix:
+        tables["mix"] = table_6(mix)
+    if single:
+        tables["single"] = table_5(single)[["f1", "published_f1"]].groupby("model").mean()
     both = pd.DataFrame(index=table7.index)
-    for name, table in (("part", table7), ("mix", table6), ("single", single)):
-        both[f"{name}_f1"] = table["f1"]
-    for name, table in (("part", table7), ("mix", table6), ("single", single)):
-        both[f"published_{name}_f1"] = table["published_f1"]
+    for prefix in ("", "published_"):
+        for name in ("part", "mix", "single"):
+            both[f"{prefix}{name}_f1"] = tables[name][f"{prefix}f1"] if name in tables else np.nan
     return both.join(table7["run_ids"])
-
-
-def is_published(finals: Sequence[Run]) -> bool:
-    """Say whether chains have run over the paper's areas."""
-    return all(has_published_areas(part.dataset) for run in finals for part in run.spec.data)

@@ -107,12 +107,17 @@ class RunSpec(Strict):
     def label(self) -> str:
         """Return a few words on model and data, for progress lines and errors."""
         areas = list(dict.fromkeys(part.area for part in self.data))
-        place, spec = 1, self
-        while spec.stage is not None:
-            place, spec = place + 1, spec.stage.parent
-        where = f"stage {place}, " if place > 1 else ""
+        where = f"stage {len(self.chain)}, " if self.stage else ""
         told = "+".join(areas) if len(areas) < 3 else f"{len(areas)} areas"
         return f"{self.model} {where}{told} {self.data[0].size} px"
+
+    @property
+    def chain(self) -> list[RunSpec]:
+        """Trainings up to this one, each of which starts from the one before; alone where it starts afresh."""
+        found = [self]
+        while (stage := found[-1].stage) is not None:
+            found.append(stage.parent)
+        return found[::-1]
 
     @property
     def bands(self) -> tuple[str, ...]:

@@ -78,7 +78,7 @@ def train(
     patch_sets: Sequence[PatchSet],
     folder: Path,
     execution: Execution | None = None,
-    earlier: serial.Earlier = (),
+    earlier: Sequence[serial.Earlier] = (),
 ) -> dict[str, object]:
     """Train, validate, test and store one run; take up where an earlier attempt stopped.
 
@@ -109,8 +109,8 @@ def train(
     model = models.build(spec.model, len(spec.bands), spec.width, **spec.options)
     parent = ""
     if spec.stage is not None:
-        serial.begin(model, spec.stage, earlier[-1][0])
-        parent = digest(earlier[-1][0])
+        serial.begin(model, spec.stage, earlier[-1].weights)
+        parent = digest(earlier[-1].weights)
     model = model.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = engine.optimiser_of(model, spec.recipe)
     # Copies of the weights: of the epoch that validated best, and of the last one whose losses were finite.
@@ -183,7 +183,7 @@ def train(
             shown.set_postfix_str(f"loss {row['train_loss']:.3f}, val F1 {row['val_f1']:.3f}", refresh=False)
             shown.update()
         tested = test()
-        more = _tested_earlier(model, earlier, recipe, place, execution) if earlier else {}
+        more = _tested_earlier(model, earlier, recipe, execution) if earlier else {}
         steps = len(training.order(recipe.batch_size, None)) * recipe.epochs
         more |= {"parent_weights": parent} if parent else {}
         metrics = _finish(spec, patch_sets, model, folder, state, used, tested, {"steps": steps, **more})
@@ -324,19 +324,21 @@ def _finish(
 
 
 def _tested_earlier(
-    model: nn.Module, earlier: serial.Earlier, recipe: Recipe, place: torch.device, execution: Execution
+    model: nn.Module, earlier: Sequence[serial.Earlier], recipe: Recipe, execution: Execution
 ) -> dict[str, object]:
-    """Test a stage on the areas before it: with its own input convolution, and with each area's."""
-    own: dict[str, object] = {}
-    swapped: dict[str, object] = {}
+    """Test a stage on the areas of each stage before: through its own input convolution, and through theirs."""
+    place = next(model.parameters()).device
     kept = copy_of(model)
-    for weights, patch_sets in earlier:
-        tests = load_split(patch_sets, "test", place, recipe.normalise, execution.resident)
-        own |= {area: counts.as_dict() for area, counts in score(model, tests, recipe)[0].items()}
-        serial.load_own_input(model, weights)
-        swapped |= {area: counts.as_dict() for area, counts in score(model, tests, recipe)[0].items()}
+    found: dict[str, dict[str, object]] = {"earlier": {}, "earlier_own_input": {}}
+    for stage in earlier:
+        tests = load_split(stage.patch_sets, "test", place, recipe.normalise, execution.resident)
+        for kind in found:
+            if kind == "earlier_own_input":
+                serial.take_over(model, stage.weights, ["input"])
+            counts, _ = score(model, tests, recipe)
+            found[kind][stage.run_id] = {area: told.as_dict() for area, told in counts.items()}
         model.load_state_dict(kept)
-    return {"earlier": own, "earlier_own_input": swapped}
+    return dict(found)
 
 
 def _write_history(path: Path, history: list[dict[str, float]]) -> None:

@@ -27,7 +27,7 @@ profile: str = "mini"  # a profile in params/, or a YAML file of your own
 # %%
 import pandas as pd
 
-from lmhld_nb import experiments, plots, profiles, style
+from lmhld_nb import experiments, plans, plots, profiles, style
 
 loaded = profiles.load(profile)
 dataset = experiments.dataset_of(loaded, progress=False)
@@ -71,8 +71,8 @@ style.save(
 # networks. `lmhld plan PROFILE` lists each with its state and cost, `lmhld run PROFILE` makes the missing ones.
 
 # %%
-planned = experiments.plan(loaded, dataset)
-table = experiments.plan_table(planned)
+planned = plans.plan(loaded, dataset)
+table = plans.plan_table(planned)
 pd.crosstab(table["experiments"], table["model"])[list(loaded.models)]
 
 # %%

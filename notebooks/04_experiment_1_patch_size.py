@@ -31,6 +31,7 @@ from lmhld_nb import (
     experiments,
     inventory,
     paper,
+    plans,
     plots,
     profiles,
     results,
@@ -52,7 +53,7 @@ beside = style.note(dataset, loaded.name, "Table 4")
 # below adds the study of the recipe (chapter 09), which the paper's figure does not show.
 
 # %%
-planned = experiments.plan(loaded, dataset)
+planned = plans.plan(loaded, dataset)
 style.save(
     schemes.experiment_scheme(planned, experiments.areas(loaded, dataset), note),
     "fig03_experiments",
@@ -69,7 +70,7 @@ style.save(
 )
 
 # %% tags=["nbval-check-output"]
-for name, (title, _) in experiments.EXPERIMENTS.items():
+for name, (title, _) in plans.EXPERIMENTS.items():
     count = sum(name in entry.experiments for entry in planned)
     print(f"experiment {name} ({title}): {count} trainings")
 print(f"different ones in all: {len(planned)}")

@@ -35,8 +35,9 @@ from lmhld_nb import (
     profiles,
     results,
     runs,
+    schemes,
     score_plots,
-    serial,
+    serial_experiment,
     serial_plots,
     serial_results,
     style,
@@ -45,8 +46,11 @@ from lmhld_nb import (
 loaded = profiles.narrowed(profiles.load(profile), models, areas)
 dataset = experiments.dataset_of(loaded, progress=False)
 note = style.note(dataset, loaded.name)
-orders = experiments.orders(loaded, dataset)
-rows = experiments.schedule(loaded, dataset)
+orders = serial_experiment.orders(loaded, dataset)
+rows = serial_experiment.schedule(loaded, dataset)
+assert show_order in orders, (
+    f"no order {show_order}; choose from {', '.join(orders)}"
+)
 sizes = {
     area: profiles.patch_size(loaded, area) for area in next(iter(orders.values()))
 }
@@ -61,7 +65,7 @@ sizes = {
 # %%
 schedule = pd.DataFrame(rows, index=pd.RangeIndex(1, len(rows) + 1, name="stage"))
 style.save(
-    serial_plots.part_strategy(next(iter(orders.values())), sizes, rows, note),
+    schemes.part_strategy(next(iter(orders.values())), sizes, rows, note),
     "fig05_part",
     loaded.name,
     schedule,
@@ -83,19 +87,19 @@ schedule
 
 # %%
 style.save(
-    serial_plots.addition_orders(orders, sizes, note),
+    schemes.addition_orders(orders, sizes, note),
     "fig06_orders",
     loaded.name,
     pd.DataFrame(orders).rename_axis("stage"),
 )
 
 # %% tags=["nbval-check-output"]
-finals = experiments.finals(loaded, dataset)
+finals = serial_experiment.finals(loaded, dataset)
 stages = {
     stage.run_id
     for specs in finals.values()
     for last in specs
-    for stage in serial.chain_of(last)
+    for stage in last.chain
 }
 chained = sum(len(order) for order in orders.values())
 networks = len(loaded.models) * len(loaded.seeds)
@@ -109,7 +113,9 @@ print(f"{len(stages)} trainings; without sharing {chained * networks}")
 # areas before.
 
 # %%
-made = experiments.fetch(loaded, experiments.part(loaded, dataset), on_missing)
+made = experiments.fetch(
+    loaded, serial_experiment.part(loaded, dataset), on_missing
+)
 by_id = {run.spec.run_id: run for run in made}
 finished = {
     order: [by_id[spec.run_id] for spec in specs if spec.run_id in by_id]
@@ -148,18 +154,13 @@ style.save(
 )
 
 # %% [markdown]
-# The paper's largest differences are 0.0193 (precision), 0.0251 (recall) and 0.0082 (F1). Its text attaches the last one to the
-# difference "across seven models", and the models of its Table 7 differ by more; we read it as the largest difference between
-# orders within one network. Ours:
+# The paper gives its largest differences in the text (section 4.4). It says that of F1 "on seven models", and the models of
+# its Table 7 differ by more; we read it as the largest difference between orders within one network.
 
 # %%
 differences = serial_results.largest_differences(scores)
-style.save_table(
-    differences.join(scores.groupby("model")["run_ids"].agg("+".join)),
-    "order_differences",
-    loaded.name,
-)
-for score, published in (("precision", 0.0193), ("recall", 0.0251), ("f1", 0.0082)):
+style.save_table(differences, "order_differences", loaded.name)
+for score, published in paper.LARGEST_ORDER_DIFFERENCES.items():
     if differences[score].isna().all():
         print(f"{score}: not defined, some chain found nothing at all")
         continue
@@ -170,20 +171,14 @@ for score, published in (("precision", 0.0193), ("recall", 0.0251), ("f1", 0.008
     )
 
 # %% [markdown]
-# Read this with the profile in mind. In `mini` late stages are one epoch of a few dozen steps at the first, large learning rate,
-# on a dozen patches: a single unlucky stage spoils a chain, and the order shows far more than it would after 300 epochs.
+# Read this with the profile in mind. In `mini` late stages are one epoch of a few dozen steps on a dozen patches: a single unlucky stage spoils a chain, and the order shows far more than it would after 300 epochs.
 #
 # ## Table 7
 #
 # Means over the orders, beside the published ones.
 
 # %%
-published = serial_results.is_published(
-    [run for group in finished.values() for run in group]
-)
-table7 = style.save_table(
-    serial_results.table_7(scores, published), "table7", loaded.name
-)
+table7 = style.save_table(serial_results.table_7(finished), "table7", loaded.name)
 table7.drop(columns="run_ids").round(3)
 
 # %% [markdown]
@@ -195,28 +190,20 @@ mix = [run for spec in experiments.mix(loaded, dataset) if (run := runs.find(spe
 single = [
     run for spec in experiments.single(loaded, dataset) if (run := runs.find(spec))
 ]
-if mix and single:
-    beside = serial_results.part_beside(
-        table7, results.table_6(mix), results.table_5(single)
-    )
-    display(  # noqa: F821
-        style.save(
-            serial_plots.part_beside(
-                beside, style.note(dataset, loaded.name, "Tables 5 to 7")
-            ),
-            "table7_beside",
-            loaded.name,
-            beside,
-        )
-    )
-    print(
-        f"part above mix: {(beside['part_f1'] > beside['mix_f1']).sum()} of {len(beside)} networks here, "
-        f"{(beside['published_part_f1'] > beside['published_mix_f1']).sum()} published"
-    )
-    print(
-        f"part above the mean of single: {(beside['part_f1'] > beside['single_f1']).sum()} of {len(beside)} here, "
-        f"{(beside['published_part_f1'] > beside['published_single_f1']).sum()} published"
-    )
+beside = serial_results.part_beside(table7, mix, single)
+style.save(
+    serial_plots.part_beside(
+        beside, style.note(dataset, loaded.name, "Tables 5 to 7")
+    ),
+    "table7_beside",
+    loaded.name,
+    beside,
+)
+
+# %%
+for other in ("mix", "single"):
+    above = (beside["part_f1"] > beside[f"{other}_f1"]).sum()
+    print(f"part above {other}: {above} of {len(beside)} networks")
 
 # %% [markdown]
 # The three are tested on different patches: mix on 128 pixels throughout, part and single at each area's own size. And part has
@@ -229,23 +216,13 @@ if mix and single:
 # learnt. Read a column downwards: where it fades, the area is being forgotten.
 
 # %%
-first = next(iter(finished))
-matrices = pd.concat(
-    {
-        order: serial_results.stage_matrix(group)
-        for order, group in finished.items()
-    },
-    names=["order"],
-)
-ids = scores["run_ids"].reorder_levels(["order", "model"])
-drawn = show_order if show_order in finished else first
+matrices = serial_results.stage_matrix(finished)
+drawn = matrices.loc[show_order].drop(columns="run_ids")
 style.save(
-    serial_plots.stage_matrices(
-        serial_results.stage_matrix(finished[drawn]), f"order {drawn} · {note}"
-    ),
+    serial_plots.stage_matrices(drawn, f"order {show_order} · {note}"),
     "stage_matrix",
     loaded.name,
-    matrices.join(ids, on=["order", "model"]),
+    matrices,
 )
 
 # %% [markdown]
@@ -255,23 +232,10 @@ style.save(
 # a loss. Both are means over all areas but the last, and here over the orders.
 
 # %%
-forgotten = pd.DataFrame(
-    [
-        {
-            "model": run.spec.model,
-            "order": order,
-            **serial_results.forgetting(run),
-            "run_ids": run.spec.run_id,
-        }
-        for order, group in finished.items()
-        for run in group
-    ]
-)
-style.save_table(forgotten.set_index(["model", "order"]), "forgetting", loaded.name)
-own = scores[["f1", "own_input_f1"]].groupby("model", sort=False).mean()
-forgotten.groupby("model", sort=False)[
-    ["forgetting", "backward_transfer"]
-].mean().join(own).round(3)
+forgotten = serial_results.forgetting_table(finished)
+style.save_table(forgotten, "forgetting", loaded.name)
+both = forgotten.join(scores[["f1", "own_input_f1"]])
+both.groupby("model", sort=False).mean(numeric_only=True).round(3)
 
 # %% [markdown]
 # `own_input_f1` is the last network again, but each area is shown through the input convolution of its own stage. If F1 rises,
@@ -285,22 +249,20 @@ forgotten.groupby("model", sort=False)[
 # Look at whether the intervals of LMHLD_part and plain fine-tuning overlap.
 
 # %%
-compared = experiments.strategies(loaded, dataset)
+compared = serial_experiment.strategies(loaded, dataset)
 by_seed = serial_results.strategy_runs(
     {
         name: [by_id[spec.run_id] for spec in specs if spec.run_id in by_id]
         for name, specs in compared.items()
     }
 )
-name_of = by_seed.index.get_level_values("model")[0]
-by_seed = by_seed.xs(name_of, level="model", drop_level=False)
 strategies = serial_results.strategy_table(by_seed)
 style.save_table(by_seed, "strategies_by_seed", loaded.name)
 style.save(
     serial_plots.strategies(
         strategies,
-        by_seed.droplevel("model"),
-        f"{paper.MODELS[name_of]}, 95 % interval over {strategies['seeds'].max()} seeds (Student's t) · {note}",
+        by_seed,
+        f"{paper.MODELS[loaded.experiment_4.compared]}, 95 % interval over {strategies['seeds'].max()} seeds (Student's t) · {note}",
     ),
     "strategies",
     loaded.name,
@@ -338,10 +300,10 @@ for name, row in strategies.drop("LMHLD_part").iterrows():
 #
 # ## What is found and what is missed (Fig 15)
 #
-# One test patch an area, as in chapter 05, by the last stage of the first order. Green is a hit, orange a false alarm, blue a miss.
+# One test patch an area, as in chapter 05, by the last stage of the order above. Green is a hit, orange a false alarm, blue a miss.
 
 # %%
-examples = results.examples(finished[first], serial_results.patch_sets_of)
+examples = results.examples(finished[show_order], serial_results.patch_sets_of)
 style.save(
     score_plots.predictions(examples, loaded.patches.bands, note),
     "fig15_predictions",
@@ -360,32 +322,30 @@ style.save(
 # %%
 added = [
     by_id[spec.run_id]
-    for spec in experiments.eighth(loaded, dataset)
+    for spec in serial_experiment.eighth(loaded, dataset)
     if spec.run_id in by_id
 ]
+figure = None
 if added:
-    addition = serial_results.addition(added)
-    other = loaded.experiment_4.added
-    display(  # noqa: F821
-        style.save(
-            serial_plots.addition(
-                addition, f"added: {other.area} of {other.data} · {note}"
-            ),
-            "eighth_area",
-            loaded.name,
-            addition,
-        )
+    table = serial_results.addition(added)
+    new = loaded.experiment_4.added
+    figure = style.save(
+        serial_plots.addition(table, f"added: {new.area} of {new.data} · {note}"),
+        "eighth_area",
+        loaded.name,
+        table,
     )
-    whole = sum(
-        stage.metrics["seconds"]
-        for run in added
-        for stage in serial_results.stages_of(run)
-    )
+figure
+
+# %%
+if added:
+    stages = [serial_results.stages_of(run) for run in added]
+    whole = sum(run.metrics["seconds"] for chain in stages for run in chain)
     last = sum(run.metrics["seconds"] for run in added)
-    old = addition["change"].dropna()
+    change = table["change"].dropna()
     print(
         f"the new area took {last:.0f} of {whole:.0f} s of training in all {len(added)} chains; the areas before it changed "
-        f"by {old.mean():+.3f} F1 on average, from {old.min():+.3f} to {old.max():+.3f}"
+        f"by {change.mean():+.3f} F1 on average, from {change.min():+.3f} to {change.max():+.3f}"
     )
 else:
     print("no area to add: name one in the profile (`experiment_4: {added: ...}`)")

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from conftest import QUIET
 
-from lmhld_nb import experiments, models, paper, profiles, results, runner, runs, sources
+from lmhld_nb import experiments, models, paper, plans, profiles, results, runner, runs, sources
 from lmhld_nb.config import UserError
 from lmhld_nb.hardware import Execution
 from lmhld_nb.profiles import Profile
@@ -52,30 +52,28 @@ def test_every_entry_of_the_catalogue_loads(name: str) -> None:
 
 
 def test_plans_are_stable(profile: Profile, dataset: DataSet) -> None:
-    planned = experiments.plan(profile, dataset, "2")
+    planned = plans.plan(profile, dataset, "2")
     assert [entry.spec.run_id for entry in planned] == [
-        entry.spec.run_id for entry in experiments.plan(profile, dataset, "2")
+        entry.spec.run_id for entry in plans.plan(profile, dataset, "2")
     ]
     assert [entry.areas for entry in planned] == [("emilia_romagna",), ("gorkha",)]
     renamed = profile.model_copy(
         update={"name": "other", "description": "", "execution": Execution(threads=2, checkpoint_every=1)}
     )
-    assert [entry.spec.run_id for entry in experiments.plan(renamed, dataset, "2")] == [
+    assert [entry.spec.run_id for entry in plans.plan(renamed, dataset, "2")] == [
         entry.spec.run_id for entry in planned
     ]
     turned = profile.model_copy(update={"areas": profile.areas[::-1]})
-    assert [entry.spec for entry in experiments.plan(turned, dataset, "2")] == [
-        entry.spec for entry in planned
-    ]
-    seeds = experiments.plan(profile.model_copy(update={"seeds": (0, 1)}), dataset, "2")
+    assert [entry.spec for entry in plans.plan(turned, dataset, "2")] == [entry.spec for entry in planned]
+    seeds = plans.plan(profile.model_copy(update={"seeds": (0, 1)}), dataset, "2")
     assert len({entry.spec.run_id for entry in seeds}) == 4
     assert {entry.spec.run_id for entry in planned} < {entry.spec.run_id for entry in seeds}
     assert changed(profile, min_share=0.2).patches != profile.patches
-    assert not {
-        entry.spec.run_id for entry in experiments.plan(changed(profile, min_share=0.2), dataset, "2")
-    } & {entry.spec.run_id for entry in planned}
+    assert not {entry.spec.run_id for entry in plans.plan(changed(profile, min_share=0.2), dataset, "2")} & {
+        entry.spec.run_id for entry in planned
+    }
     with pytest.raises(UserError, match="experiment 9: unknown"):
-        experiments.plan(profile, dataset, "9")
+        plans.plan(profile, dataset, "9")
 
 
 def test_areas_follow_the_data_set_and_unknown_ones_are_told(profile: Profile, dataset: DataSet) -> None:
@@ -132,7 +130,7 @@ def test_missing_runs_are_skipped_trained_or_an_error(
     assert [run.spec for run in experiments.fetch(profile, specs, "train")] == specs
     with pytest.raises(UserError, match="on_missing 'wait': unknown; choose train, skip or error"):
         experiments.fetch(profile, specs, "wait")
-    plan = experiments.plan_table(experiments.plan(profile, dataset, "2"))
+    plan = plans.plan_table(plans.plan(profile, dataset, "2"))
     assert list(plan["status"]) == ["done", "done"]
     with pytest.raises(UserError, match="2 of 2 runs are missing"):
         experiments.fetch(profile, specs, "skip", with_whole_area=True)
@@ -175,7 +173,7 @@ def test_estimates_come_from_finished_runs_alike(profile: Profile, dataset: Data
     for spec in (first, second):
         runs.patch_sets(spec, progress=False)
     made = runner.make(first, execution=QUIET)
-    table = experiments.plan_table(experiments.plan(profile, dataset, "2")).set_index("run_id")
+    table = plans.plan_table(plans.plan(profile, dataset, "2")).set_index("run_id")
     assert table.loc[first.run_id, "seconds"] == made.metrics["seconds"]
     seen = [
         sum(len(part.where(split)) for part in runs.patch_sets(spec) for split in ("train", "val"))

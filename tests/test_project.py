@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import lmhld_nb
-from lmhld_nb import experiments, paper
+from lmhld_nb import paper, plans
 from lmhld_nb.config import ROOT, Strict, read_yaml
 
 PACKAGE = ROOT / "lmhld_nb"
@@ -320,7 +320,7 @@ def test_manifest_entry_leads_from_chapter_and_runs_to_files(name: str) -> None:
     for file in entry.files:
         assert f'"{Path(file).stem}"' in source, f"{entry.chapter} does not make {file}"
         assert (ROOT / "figures" / "mini" / file).is_file(), file
-    assert set(entry.experiments) <= set(experiments.EXPERIMENTS)
+    assert set(entry.experiments) <= set(plans.EXPERIMENTS)
     if entry.experiments and name not in ("figure 3", "figure 4"):  # these show the plan, not results
         ids = pd.read_csv(ROOT / "figures" / "mini" / tables[0])["run_ids"]
         assert ids.str.fullmatch(r"[0-9a-f]{16}(\+[0-9a-f]{16})*").all(), f"{tables[0]}: no run ids"

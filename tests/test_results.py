@@ -13,7 +13,7 @@ from conftest import QUIET
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmhld_nb import experiments, paper, profiles, results, runner, runs, score_plots, sources
+from lmhld_nb import experiments, paper, plans, profiles, results, runner, runs, score_plots, sources
 from lmhld_nb.config import UserError
 from lmhld_nb.evaluation import Confusion
 from lmhld_nb.profiles import Profile
@@ -40,7 +40,7 @@ def dataset(tiny: Path) -> DataSet:
 
 
 def made(profile: Profile, dataset: DataSet) -> dict[str, list[runs.Run]]:
-    planned = experiments.plan(profile, dataset)
+    planned = plans.plan(profile, dataset)
     runner.ensure(
         [entry.spec for entry in planned],
         1,
@@ -49,20 +49,20 @@ def made(profile: Profile, dataset: DataSet) -> dict[str, list[runs.Run]]:
     )
     return {
         name: [run for entry in planned if name in entry.experiments and (run := runs.find(entry.spec))]
-        for name in experiments.EXPERIMENTS
+        for name in plans.EXPERIMENTS
     }
 
 
 def test_plan_makes_each_run_once(profile: Profile, dataset: DataSet) -> None:
-    planned = experiments.plan(profile, dataset)
+    planned = plans.plan(profile, dataset)
     ids = [entry.spec.run_id for entry in planned]
     assert len(set(ids)) == len(ids)
-    counts = {name: sum(name in entry.experiments for entry in planned) for name in experiments.EXPERIMENTS}
+    counts = {name: sum(name in entry.experiments for entry in planned) for name in plans.EXPERIMENTS}
     assert counts == {"1": 4, "2": 4, "3": 2, "4": 0, "recipe": 4}
     # Gorkha at its own size, two seeds, is asked for by experiments 1 and 2.
     shared = [entry for entry in planned if entry.experiments == ("1", "2")]
     assert [entry.areas for entry in shared] == [("gorkha",)] * 2 and len(ids) == 4 + 4 + 2 + 4 - 2
-    only = experiments.plan(profile, dataset, "2")
+    only = plans.plan(profile, dataset, "2")
     assert len(only) == 4 and {entry.spec.run_id for entry in only} < set(ids)
 
 
@@ -73,8 +73,8 @@ def test_the_published_recipe_has_the_runs_of_the_paper(dataset: DataSet) -> Non
     of three seeds that share their first stages with it, and three trainings on all at once.
     """
     paper_profile = profiles.load("paper").model_copy(update={"data": "twin-smoke"})
-    planned = experiments.plan(paper_profile, dataset)
-    counts = {name: sum(name in entry.experiments for entry in planned) for name in experiments.EXPERIMENTS}
+    planned = plans.plan(paper_profile, dataset)
+    counts = {name: sum(name in entry.experiments for entry in planned) for name in plans.EXPERIMENTS}
     assert counts == {"1": 147, "2": 49, "3": 7, "4": 24 * 7 + 14 + 90 + 3, "recipe": 4}
     assert {entry.spec.recipe.batch_size for entry in planned if "recipe" not in entry.experiments} == {16}
     sizes = {
@@ -200,7 +200,7 @@ def test_an_experiment_that_would_stay_empty_is_told(tiny: Path, line: str, told
     tiny.write_text(tiny.read_text().replace("experiments: [2]\n", "") + line + "\n")
     profile = profiles.load(str(tiny))
     with pytest.raises(UserError, match=re.escape(told)):
-        experiments.plan(profile, experiments.dataset_of(profile, progress=False))
+        plans.plan(profile, experiments.dataset_of(profile, progress=False))
 
 
 def test_what_is_said_of_an_experiment_that_is_left_out_does_not_matter(tiny: Path) -> None:
@@ -208,16 +208,16 @@ def test_what_is_said_of_an_experiment_that_is_left_out_does_not_matter(tiny: Pa
     lines = "experiment_1: {areas: [rio]}\nexperiment_3: {areas: [rio]}\nrecipe_study: {area: rio}\n"
     tiny.write_text(tiny.read_text() + lines)
     profile = profiles.load(str(tiny))
-    planned = experiments.plan(profile, experiments.dataset_of(profile, progress=False))
+    planned = plans.plan(profile, experiments.dataset_of(profile, progress=False))
     assert [entry.experiments for entry in planned] == [("2",), ("2",)]
 
 
 def test_an_experiment_that_a_profile_leaves_out_is_told(tiny: Path) -> None:
     profile = profiles.load(str(tiny))
     with pytest.raises(UserError, match="experiment recipe: profile 'tiny' makes 2 only"):
-        experiments.plan(profile, experiments.dataset_of(profile, progress=False), "recipe")
+        plans.plan(profile, experiments.dataset_of(profile, progress=False), "recipe")
     narrowed = profiles.narrowed(profiles.load("mini"), [], "rio")
-    planned = experiments.plan(narrowed.model_copy(update={"data": "twin-smoke"}), sources.load("twin-smoke"))
+    planned = plans.plan(narrowed.model_copy(update={"data": "twin-smoke"}), sources.load("twin-smoke"))
     assert {area for entry in planned for area in entry.areas} == {"rio"}
     assert not any("recipe" in entry.experiments for entry in planned)
 

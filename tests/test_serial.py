@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 from types import SimpleNamespace
 
@@ -13,7 +14,21 @@ import safetensors.torch
 import torch
 from made import blobs, scene
 
-from lmhld_nb import models, patches, profiles, runner, runs, serial, serial_results, training
+from lmhld_nb import (
+    models,
+    paper,
+    patches,
+    profiles,
+    results,
+    runner,
+    runs,
+    serial,
+    serial_experiment,
+    serial_results,
+    sources,
+    training,
+)
+from lmhld_nb.batches import load_split
 from lmhld_nb.config import Interrupted, UserError
 from lmhld_nb.hardware import Execution
 from lmhld_nb.patches import PatchSpec
@@ -136,25 +151,30 @@ def test_all_finetune_is_plain_training_on_from_the_parent(stages):
 def test_a_stage_is_tested_on_all_areas_so_far(stages):
     made = runner.make(linked(stages)[-1], QUIET).metrics
     assert list(made["areas"]) == ["area_2"]
-    assert list(made["earlier"]) == list(made["earlier_own_input"]) == ["area_0", "area_1"]
-    for area, part in zip(made["earlier"], stages, strict=False):
-        tests = len(patches.load(part).where("test"))
-        for kind in ("earlier", "earlier_own_input"):
-            counts = made[kind][area]
+    before = {spec.run_id: [spec.data[0].area] for spec in linked(stages)[:-1]}
+    for kind in ("earlier", "earlier_own_input"):
+        assert {run_id: list(areas) for run_id, areas in made[kind].items()} == before
+        for part, told in zip(stages, made[kind].values(), strict=False):
+            (counts,) = told.values()
+            tests = len(patches.load(part).where("test"))
             assert counts["tp"] + counts["fp"] + counts["fn"] + counts["tn"] == tests * part.size**2
     assert made["steps"] == 2 * math.ceil(made["training_patches"] / 4)
 
 
-def test_own_input_of_the_last_stage_is_what_it_has(stages):
+def test_an_area_is_seen_through_the_input_convolution_of_its_own_stage(stages):
     chain = linked(stages)
     run = runner.make(chain[-1], QUIET)
     network = run.model()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    serial.load_own_input(network, run.folder / "weights.safetensors")
+    serial.take_over(network, run.folder / "weights.safetensors", ["input"])
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
-    serial.load_own_input(network, runs.runs_dir() / chain[0].run_id / "weights.safetensors")
+    serial.take_over(network, runs.runs_dir() / chain[0].run_id / "weights.safetensors", ["input"])
     changed = {name for name, value in network.state_dict().items() if not torch.equal(before[name], value)}
     assert changed == {name for name, part in serial.part_of(network).items() if part == "input"}
+    tests = load_split(runs.patch_sets(chain[0]), "test", torch.device("cpu"))
+    (counts,) = training.score(network, tests, RECIPE)[0].values()
+    assert serial_results.counts_of(run, own_input=True)["area_0"] == counts
+    assert serial_results.counts_of(run)["area_2"] == serial_results.counts_of(run, own_input=True)["area_2"]
 
 
 def test_missing_parents_are_made_first_and_all_is_kept(stages):
@@ -246,7 +266,7 @@ def test_replay_trains_on_a_share_of_earlier_patches(stages):
         [s.model_copy(update={"stage": None}) for s in linked(stages)], serial.schedule(3), replay=0.2
     )
     runner.make(chain[1], QUIET)
-    earlier = [(runs.runs_dir() / s.run_id / "weights.safetensors", runs.patch_sets(s)) for s in chain[:2]]
+    earlier = [runs.earlier(spec) for spec in chain[:2]]
     batches = serial.training_split(chain[2], runs.patch_sets(chain[2]), earlier, torch.device("cpu"), None)
     drawn = {area: 0 for area in ("area_0", "area_1", "area_2")}
     for group in batches.groups:
@@ -258,7 +278,9 @@ def test_replay_trains_on_a_share_of_earlier_patches(stages):
         "area_1": max(1, round(0.2 * counts[1])),
         "area_2": counts[2],
     }
-    assert runner.make(chain[2], QUIET).metrics["steps"] >= 2 * math.ceil(counts[2] / 4)
+    # Area 0 and 2 have patches of one size and share batches.
+    full = math.ceil((drawn["area_0"] + drawn["area_2"]) / 4) + math.ceil(drawn["area_1"] / 4)
+    assert runner.make(chain[2], QUIET).metrics["steps"] == 2 * full
     assert chain[2].run_id != linked(stages)[2].run_id
 
 
@@ -279,7 +301,7 @@ def test_consolidation_holds_what_mattered_and_never_diverges(stages):
 def test_pull_minimises_the_quadratic_it_stands_for(stages):
     chain = linked(stages[:2])
     parent = runner.make(chain[0], QUIET)
-    earlier = [(parent.folder / "weights.safetensors", runs.patch_sets(chain[0]))]
+    earlier = [runs.earlier(chain[0])]
     network = parent.model()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     pull = serial.consolidation(network, 1e6, earlier, RECIPE, torch.device("cpu"))
@@ -322,22 +344,26 @@ def test_forgetting_by_hand(stages, monkeypatch):
     assert found["backward_transfer"] == pytest.approx(((0.6 - 0.8) + (0.7 - 0.5)) / 2)
 
 
-def test_tables_of_chains(stages):
+def test_tables_of_chains(stages, monkeypatch):
     chains = {"OD1": linked(stages), "OD2": linked([stages[0], stages[2], stages[1]])}
     finals = {order: [runner.make(chain[-1], QUIET)] for order, chain in chains.items()}
     scores = serial_results.order_scores(finals)
     for order, (run,) in finals.items():
-        total = serial_results.total_scores(serial_results.counts_of(run))
+        total = serial_results.total_scores(run)
         assert scores.loc[("unet", order), "f1"] == pytest.approx(total["f1"], nan_ok=True)
-    table = serial_results.table_7(scores, published=True)
-    assert table.loc["unet", "published_f1"] == 0.8699
+    monkeypatch.setattr(results, "has_published_areas", lambda dataset: dataset == "made")
+    table = serial_results.table_7(finals)
+    assert table.loc["unet", "published_f1"] == paper.table(7).set_index("model").loc["U-Net", "f1"]
     assert table.loc["unet", "f1"] == pytest.approx(scores["f1"].mean())
-    assert serial_results.table_7(scores, published=False)["published_f1"].isna().all()
+    monkeypatch.setattr(results, "has_published_areas", lambda dataset: False)
+    assert serial_results.table_7(finals)["published_f1"].isna().all()
     spread = serial_results.largest_differences(scores).loc["unet", "f1"]
     assert spread == pytest.approx(abs(scores["f1"].diff().iloc[-1]))
-    matrix = serial_results.stage_matrix(finals["OD1"])
-    assert list(matrix.columns) == ["area_0", "area_1", "area_2"]
-    assert matrix.notna().to_numpy().sum() == 6
+    matrix = serial_results.stage_matrix(finals)
+    assert list(matrix.columns) == ["area_0", "area_1", "area_2", "run_ids"]
+    cells = matrix.loc["OD2"].drop(columns="run_ids").notna()
+    assert cells.to_numpy().tolist() == [[True, False, False], [True, False, True], [True, True, True]]
+    assert matrix.loc["OD2", "run_ids"].tolist() == [spec.run_id for spec in chains["OD2"]]
     by_seed = serial_results.strategy_runs({"LMHLD_part": finals["OD1"], "other": finals["OD2"]})
     steps = sum(
         s.metrics["trained_parameters"] * s.metrics["steps"]
@@ -358,10 +384,10 @@ def test_an_eighth_area_is_added_without_training_the_others_again(stages):
     run = runner.make(longer[-1], QUIET)
     assert times == [(runs.runs_dir() / s.run_id / "metrics.json").stat().st_mtime_ns for s in plain]
     table = serial_results.addition([run])
-    assert list(table.index.get_level_values("area")) == ["area_0", "area_1", "area_2 (made)"]
+    assert list(table.index.get_level_values("area")) == ["area_0", "area_1", "area_2"]
     before = serial_results.counts_of(runs.find(plain[-1]))
+    assert table["before"].isna().tolist() == [False, False, True]
     assert table.loc[("area_0", "unet"), "before"] == pytest.approx(before["area_0"].f1, nan_ok=True)
-    assert table["before"].isna().sum() >= 1
     assert table.loc[("area_1", "unet"), "change"] == pytest.approx(
         table.loc[("area_1", "unet"), "after"] - before["area_1"].f1, nan_ok=True
     )
@@ -373,3 +399,71 @@ def test_the_example_with_an_eighth_area_repeats_the_runs_of_mini():
     assert mini.model_dump(exclude=changes) == example.model_dump(exclude=changes)
     rules = (mini.experiment_4, example.experiment_4)
     assert rules[0].model_copy(update={"added": None}) == rules[1].model_copy(update={"added": None})
+
+
+def test_areas_of_two_data_sets_may_have_one_name(stages):
+    other = stages[2].model_copy(update={"area": "area_0"})
+    folder = other.folder  # the same patches under another data set's name
+    renamed = other.model_copy(update={"dataset": "other"})
+    assert not folder.exists() and not renamed.folder.exists()
+    shutil.copytree(stages[2].folder, renamed.folder)
+    record = json.loads((renamed.folder / "patchset.json").read_text())
+    record["spec"] = renamed.model_dump(mode="json")
+    (renamed.folder / "patchset.json").write_text(json.dumps(record))
+    run = runner.make(linked([stages[0], renamed])[-1], QUIET)
+    assert list(serial_results.counts_of(run)) == ["area_0", "area_0 (other)"]
+    table = serial_results.addition([run])
+    assert table.loc[("area_0", "unet"), ["before", "after", "own_input"]].notna().all()
+
+
+def test_a_profile_says_how_areas_are_added(twin_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path))
+    monkeypatch.setenv("LMHLD_DATA", str(twin_data))
+    dataset = sources.load("twin-smoke")
+    mini = profiles.load("mini").model_copy(update={"data": "twin-smoke", "models": ("unet",)})
+    finals = serial_experiment.finals(mini, dataset)
+    (last,) = finals["OD1"]
+    assert [spec.data[0].area for spec in last.chain] == [
+        *("rio", "gorkha", "emilia_romagna", "hokkaido", "taiwan", "jiuzhaigou", "wenchuan"),
+    ]
+    rule = mini.experiment_4
+    epochs = [*rule.epochs, *[rule.epochs[-1]] * 7][:7]
+    assert [spec.recipe.epochs for spec in last.chain] == epochs
+    assert [spec.recipe.lr for spec in last.chain] == [mini.recipe.lr, *[rule.lr] * 6]
+    assert len({spec.run_id for specs in finals.values() for one in specs for spec in one.chain}) == 24
+    (eighth,) = serial_experiment.eighth(mini, dataset)
+    assert [spec.run_id for spec in eighth.chain[:-1]] == [spec.run_id for spec in last.chain]
+    compared = serial_experiment.strategies(mini, dataset)
+    assert compared["LMHLD_part"][0].run_id == last.run_id
+    later = {name: specs[0].chain[-1].stage for name, specs in compared.items()}
+    assert later["freezing only"].treatment == ("finetune", *last.stage.treatment[1:])
+    assert later["fresh input only"].treatment == ("fresh", *["finetune"] * 6)
+    for name in ("plain fine-tuning", "EWC", f"replay of {rule.replay:.0%}"):
+        assert set(later[name].treatment) == {"finetune"}
+    assert (later["EWC"].ewc, later["EWC"].replay) == (rule.ewc, 0)
+    assert later[f"replay of {rule.replay:.0%}"].replay == rule.replay
+    (joint, *_) = compared["all at once"]
+    assert later["all at once"] is None and len(joint.data) == 7
+    # A schedule of one's own: its last row holds for all that follow.
+    rows = ({part: "fresh" for part in PARTS}, {part: "frozen" for part in PARTS} | {"decoder": "finetune"})
+    changed = mini.model_copy(update={"experiment_4": rule.model_copy(update={"schedule": rows})})
+    assert serial_experiment.schedule(changed, dataset)[1:] == [rows[1]] * 6
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("schedule: [{input: fresh}]", "row 1 must name each of"),
+        ("schedule: [{input: frozen, level 1: fresh, level 2: fresh, level 3: fresh, level 4: fresh, level 5: fresh, "
+         "decoder: fresh}]", "row 1 must be fresh throughout"),
+        ("compared: nosuch", "experiment_4.compared"),
+        ("added: {data: twin, area: rio, size: 40}", "multiple of 16"),
+    ],
+)  # fmt: skip
+def test_a_wrong_rule_for_chains_is_told_before_anything_starts(tmp_path, text, told):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        f"name: mine\ndescription: x\ndata: twin\nmodels: [unet]\nrecipe: {{}}\nexperiment_4: {{{text}}}\n"
+    )
+    with pytest.raises(UserError, match=told):
+        profiles.load(str(path))

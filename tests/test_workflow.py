@@ -12,7 +12,7 @@ import pytest
 import yaml
 from conftest import QUIET
 
-from lmhld_nb import experiments, profiles, runner, runs
+from lmhld_nb import experiments, plans, profiles, runner, runs, serial_experiment
 from lmhld_nb.config import ROOT
 from lmhld_nb.specs import RunSpec
 
@@ -36,7 +36,7 @@ def asked_for(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 def specs_of(profile: Path) -> list[RunSpec]:
     loaded = profiles.load(str(profile))
-    return [entry.spec for entry in experiments.plan(loaded, experiments.dataset_of(loaded, False))]
+    return [entry.spec for entry in plans.plan(loaded, experiments.dataset_of(loaded, False))]
 
 
 def test_missing_runs_are_made_and_whole_ones_left_alone(tiny: Path, tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_stage_waits_for_the_stage_before_it(tiny: Path, tmp_path: Path) -> No
     tiny.write_text(text.replace("epochs: 3", "epochs: 1") + rule, encoding="utf-8")
     loaded = profiles.load(str(tiny))
     dataset = experiments.dataset_of(loaded, False)
-    ((last,),) = experiments.finals(loaded, dataset).values()
+    ((last,),) = serial_experiment.finals(loaded, dataset).values()
     target = f"{runs.runs_dir()}/{last.run_id}/metrics.json"
     done = snakemake(tiny, "--cores", "2", target, folder=tmp_path)
     assert last.stage is not None

@@ -2,13 +2,13 @@
 
 import sys
 
-from lmhld_nb import config, experiments, profiles, runs
+from lmhld_nb import config, experiments, plans, profiles, runs
 
 
 def main(name: str) -> int:
     """Cut them; a run whose patches cannot be cut does not keep the others waiting, its own job tells why."""
     profile = profiles.load(name)
-    for entry in experiments.plan(profile, experiments.dataset_of(profile)):
+    for entry in plans.plan(profile, experiments.dataset_of(profile)):
         if runs.status(entry.spec, entry.with_whole_area) != "done":
             try:
                 runs.patch_sets(entry.spec)
