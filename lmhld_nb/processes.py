@@ -8,8 +8,9 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
+from heapq import heappop, heappush
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -23,7 +24,10 @@ def cores() -> int:
 
 
 def side_by_side(
-    work: Callable[[Task], object], tasks: Sequence[Task], workers: int
+    work: Callable[[Task], object],
+    tasks: Sequence[Task],
+    workers: int,
+    after: Sequence[int | None] | None = None,
 ) -> Iterator[tuple[Task, Future]]:
     """Do ``work`` on each task in fresh processes; yield each task with its finished future, as they end.
 
@@ -34,16 +38,34 @@ def side_by_side(
         work: a function of a module, or a partial of one.
         tasks: in the order in which they are begun.
         workers: processes at most.
+        after: for each task the number of the one that it waits for, or None. If that one raises, the tasks that wait
+            for it are not begun: they are yielded with its future.
     """
+    waiting: dict[int | None, list[int]] = {}
+    for number, before in enumerate(after or [None] * len(tasks)):
+        waiting.setdefault(before, []).append(number)
+    ready, running = waiting.pop(None, []), dict[Future, int]()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
         max(1, min(workers, len(tasks))), mp_context=context, initializer=_worker_starts
     ) as pool:
-        with _interrupts_ignored():
-            futures = {pool.submit(work, task): task for task in tasks}
         try:
-            for future in as_completed(futures):
-                yield futures[future], future
+            while ready or running:
+                # No more than are worked on: a task that becomes ready later may be more urgent.
+                with _interrupts_ignored():
+                    while ready and len(running) < workers:
+                        number = heappop(ready)
+                        running[pool.submit(work, tasks[number])] = number
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    ended = [running.pop(future)]
+                    if future.exception() is None:
+                        for number in waiting.pop(ended[0], []):
+                            heappush(ready, number)
+                    else:
+                        for number in ended:
+                            ended.extend(waiting.pop(number, []))
+                    for number in ended:
+                        yield tasks[number], future
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for child in multiprocessing.active_children():

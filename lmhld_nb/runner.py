@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
@@ -143,7 +143,7 @@ def ensure(
         workers = max(1, cores() // execution.threads) if on_cpu else gpus.room(execution)
     todo, failures = list(missing.values()), {}
     for _ in range(retries + 1):
-        failures = _by_depth(todo, workers, execution, with_whole_area)
+        failures = _attempt(todo, workers, execution, with_whole_area)
         todo = [missing[run_id] for run_id in failures]
         if not failures:
             break
@@ -160,29 +160,6 @@ def _summary(failures: dict[str, Exception], specs: dict[str, RunSpec]) -> str:
         same.setdefault(told, []).append(f"{run_id} ({specs[run_id].label})")
     lines = [f"{', '.join(names)}: {told}" for told, names in same.items()]
     return f"{len(failures)} of {len(specs)} runs failed: " + "; ".join(lines)
-
-
-def _by_depth(
-    specs: Sequence[RunSpec], workers: int, execution: Execution, with_whole_area: Collection[str]
-) -> dict[str, Exception]:
-    """Make runs, those that start from others after them; return what those that failed say."""
-    failures: dict[str, Exception] = {}
-    parents = {spec.stage.parent.run_id for spec in specs if spec.stage is not None}
-    depths = [len(spec.chain) for spec in specs]
-    # What nothing waits for comes last, long runs among it: no stage has to wait for them.
-    waves = [
-        depth if spec.run_id in parents else max(depths) for spec, depth in zip(specs, depths, strict=True)
-    ]
-    for wave in sorted(set(waves)):
-        ready = []
-        for spec in (spec for spec, own in zip(specs, waves, strict=True) if own == wave):
-            if spec.stage is not None and spec.stage.parent.run_id in failures:
-                failures[spec.run_id] = UserError("the stage before it failed")
-                runs.tell_failure(spec, failures[spec.run_id])
-            else:
-                ready.append(spec)
-        failures |= _attempt(ready, workers, execution, with_whole_area)
-    return failures
 
 
 def _attempt(
@@ -207,14 +184,17 @@ def _attempt(
             why = UserError(f"{why}; or leave the area out (key `experiment_3.areas`)")
         failures[spec.run_id] = why
         runs.tell_failure(spec, why)
-    # Long runs first, so that no worker is left alone with one at the end.
-    ready.sort(key=_cost, reverse=True)
+    # What most work waits for comes first, and so a stage before those that start from it; then long runs, so that
+    # no worker is left alone with one at the end.
+    urgency = _urgency(ready)
+    ready.sort(key=lambda spec: urgency[spec.run_id], reverse=True)
     # What another runner has begun is left to it as long as there is something else to do.
     for wait in (False, True):
         if workers == 1 or len(ready) <= 1:
             busy = []
             for spec in ready:
                 with _kept(failures, spec):
+                    _refuse_after_failure(spec, failures)
                     try:
                         make(spec, execution, spec.run_id in with_whole_area, wait)
                     except Busy:
@@ -223,6 +203,24 @@ def _attempt(
             busy = _make_side_by_side(ready, workers, execution, with_whole_area, wait, failures)
         ready = busy
     return failures
+
+
+def _urgency(specs: Sequence[RunSpec]) -> dict[str, int]:
+    """Return the megapixels of each run and of the longest chain of those that start from it."""
+    found = {spec.run_id: 0 for spec in specs}
+    for spec in sorted(specs, key=lambda spec: -len(spec.chain)):
+        found[spec.run_id] += _cost(spec)
+        if spec.stage is not None and (parent := spec.stage.parent.run_id) in found:
+            found[parent] = max(found[parent], found[spec.run_id])
+    return found
+
+
+def _refuse_after_failure(spec: RunSpec, failures: Mapping[str, Exception]) -> None:
+    """Raise where the stage that a run starts from has failed: it would only fail again."""
+    if spec.stage is not None and spec.stage.parent.run_id in failures:
+        error = UserError("the stage before it failed")
+        runs.tell_failure(spec, error)
+        raise error
 
 
 def _cost(spec: RunSpec) -> int:
@@ -267,7 +265,15 @@ def _make_side_by_side(
     with progress_bar(sum(costs.values()), "train", "Mpx", execution.progress) as bar:
         while left:
             try:
-                for spec, future in side_by_side(work, tuple(left), workers):
+                for spec in tuple(left):
+                    with _kept(failures, spec):
+                        _refuse_after_failure(spec, failures)
+                left = [spec for spec in left if spec.run_id not in failures]
+                places = {spec.run_id: place for place, spec in enumerate(left)}
+                after = [
+                    places.get(spec.stage.parent.run_id) if spec.stage is not None else None for spec in left
+                ]
+                for spec, future in side_by_side(work, tuple(left), workers, after):
                     error = future.exception()
                     if isinstance(error, BrokenProcessPool):
                         raise error
@@ -275,7 +281,9 @@ def _make_side_by_side(
                     if isinstance(error, Busy):
                         busy.append(spec)
                     elif isinstance(error, Exception):
-                        failures[spec.run_id] = error
+                        with _kept(failures, spec):
+                            _refuse_after_failure(spec, failures)
+                            raise error
                     done = f"run {len(specs) - len(left)} of {len(specs)}: {spec.label}"
                     bar.set_postfix_str(done, refresh=False)
                     bar.update(costs[spec.run_id])

@@ -226,14 +226,15 @@ def test_a_child_of_other_weights_is_not_used(stages):
     assert runs.find(chain[1]) is not None
 
 
-def test_children_of_a_failed_stage_say_so_and_others_are_made(stages):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_children_of_a_failed_stage_say_so_and_others_are_made(stages, workers):
     chain = linked(stages)
     broken = chain[0].model_copy(update={"recipe": RECIPE.model_copy(update={"lr": 1e30})})
     bad = serial.chain(
         [broken, *(s.model_copy(update={"stage": None}) for s in chain[1:])], serial.schedule(3)
     )
     with pytest.raises(UserError, match="the stage before it failed"):
-        runner.ensure([*bad, *chain], workers=1, execution=QUIET)
+        runner.ensure([*bad, *chain], workers=workers, execution=QUIET)
     assert all(runs.find(spec) for spec in chain)
     assert runs.status(bad[-1]) == "failed"
 
