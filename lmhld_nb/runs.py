@@ -93,6 +93,7 @@ def _looked_at(spec: RunSpec) -> Run | str | None:
             metrics["run_id"] != spec.run_id
             or set(_TOLD) - set(metrics)
             or set(_COUNTED) - set(metrics["test"])
+            or {stage.run_id for stage in spec.chain[:-1]} - set(metrics.get("earlier", ()))
         ):
             return "its metrics.json is not this run's, or not whole"
         with safetensors.safe_open(folder / "weights.safetensors", framework="pt") as tensors:

@@ -226,6 +226,15 @@ def test_a_child_of_other_weights_is_not_used(stages):
     assert runs.find(chain[1]) is not None
 
 
+def test_a_stage_whose_scores_on_an_earlier_area_are_missing_is_not_used(stages):
+    chain = linked(stages[:2])
+    run = runner.make(chain[1], QUIET)
+    told = {**run.metrics, "earlier": {}}
+    (run.folder / "metrics.json").write_text(json.dumps(told))
+    assert runs.find(chain[1]) is None
+    assert "metrics.json" in runs.damage(chain[1])
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_children_of_a_failed_stage_say_so_and_others_are_made(stages, workers):
     chain = linked(stages)
