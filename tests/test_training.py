@@ -68,11 +68,21 @@ def test_same_spec_same_bits_other_seed_other_bits(part, tmp_path):
     assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
 
 
+@pytest.fixture
+def signals_heard():
+    """Tests started in the background of a shell inherit that Ctrl-C is ignored, and training respects that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(
     ("number", "stop_after"), [(signal.SIGTERM, 1), (signal.SIGINT, 7), (signal.SIGTERM, 23)]
 )
 @pytest.mark.parametrize("augment", [False, True])
-def test_a_stopped_run_ends_with_the_same_weights(part, tmp_path, monkeypatch, number, stop_after, augment):
+def test_a_stopped_run_ends_with_the_same_weights(
+    part, tmp_path, monkeypatch, signals_heard, number, stop_after, augment
+):
     spec = run_spec(part, recipe=RECIPE.model_copy(update={"augment": augment}))
     train(spec, part, tmp_path / "whole")
     steps = 0
