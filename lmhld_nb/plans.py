@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lmhld_nb import experiments, patches, runs, serial_experiment
+from lmhld_nb import experiments, generalisation, patches, runs, serial_experiment
 from lmhld_nb.config import UserError
 from lmhld_nb.hardware import choose_device, environment
 from lmhld_nb.profiles import Profile, is_made
@@ -22,6 +22,7 @@ EXPERIMENTS: dict[str, tuple[str, Callable[[Profile, DataSet], list[RunSpec]]]] 
     "2": ("single", experiments.single),
     "3": ("mix", experiments.mix),
     "4": ("part", serial_experiment.part),
+    "5": ("unseen events", generalisation.networks),
     "recipe": ("batch size and epochs", experiments.recipe_study),
 }
 """Experiments by the name that `lmhld plan --experiment` takes: what they compare, and their runs."""

@@ -16,7 +16,7 @@ from lmhld_nb.specs import PARTS, Recipe, Treatment
 
 # The networks halve it four times, and batch normalisation needs more than one value at the bottom.
 PatchSize = Annotated[int, Field(ge=32, multiple_of=16)]
-Experiment = Literal[1, 2, 3, 4, "recipe"]
+Experiment = Literal[1, 2, 3, 4, 5, "recipe"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -125,6 +125,56 @@ class Part(Strict):
         return rows
 
 
+class Events(Strict):
+    """Scenes of unseen landslides, and what the network that maps them sees.
+
+    Attributes:
+        data: data set of the catalogue.
+        areas: which of its areas; empty for all.
+        bands: of the network; None for the profile's. Images without near infrared need a network trained without it.
+    """
+
+    data: str
+    areas: tuple[str, ...] = ()
+    bands: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+
+
+class Transfer(Strict):
+    """A network trained on one area alone and shown the scenes of another data set, or its own test patches.
+
+    Attributes:
+        area: trained on.
+        data: data set of that area; None for the profile's.
+        size: of its patches; None for the profile's rule.
+        bands: that it sees; None for the profile's.
+        to: data set whose scenes it is shown; None for the test patches of its own area.
+        areas: which areas of that data set; empty for all.
+    """
+
+    area: str
+    data: str | None = None
+    size: PatchSize | None = None
+    bands: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    to: str | None = None
+    areas: tuple[str, ...] = ()
+
+
+class Generalisation(Strict):
+    """Experiment 5: landslides that no training has seen (paper section 3.2 (5)).
+
+    Attributes:
+        model: network that is tested, as experiment 4 trains it in its first order of addition.
+        events: scenes it maps.
+        transfers: networks trained on one area alone.
+        threshold: least probability of landslide in the maps.
+    """
+
+    model: str = "unet"
+    events: tuple[Events, ...] = ()
+    transfers: tuple[Transfer, ...] = ()
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+
 class RecipeStudy(Strict):
     """The study of batch size and epochs (paper section 3.3); the paper does not say on which area and network.
 
@@ -153,8 +203,9 @@ class Profile(Strict, allow_inf_nan=False):
         patches, recipe: see there.
         batch_size_at: batch sizes at single patch sizes, before the recipe's: where few large patches have to do.
         seeds: one run each.
-        experiments: those that are made and have their chapters: 1, 2, 3, 4, and the study of the ``recipe``.
-        experiment_1, experiment_3, experiment_4, recipe_study: see there; experiment 2 follows from the rest.
+        experiments: those that are made and have their chapters: 1 to 5, and the study of the ``recipe``.
+        experiment_1, experiment_3, experiment_4, experiment_5, recipe_study: see there; experiment 2 follows from the
+            rest. Experiment 5 without anything to map, and a study left out, are not made.
         options: of single models (`models.build`).
         micro_batch: of single models, where memory is short (`specs.Recipe`).
         execution: how runs are computed (`hardware.Execution`), no part of what names them. More than one of its
@@ -179,6 +230,7 @@ class Profile(Strict, allow_inf_nan=False):
     experiment_1: PatchSizes = PatchSizes()
     experiment_3: Mix = Mix()
     experiment_4: Part = Part()
+    experiment_5: Generalisation = Generalisation()
     recipe_study: RecipeStudy | None = None
 
 
@@ -208,16 +260,14 @@ def load(profile: str) -> Profile:
                 raise UserError(
                     f"{path}: key '{key}': unknown model '{model}'; choose from {', '.join(models.NAMES)}"
                 )
-    if loaded.recipe_study and loaded.recipe_study.model not in models.NAMES:
-        raise UserError(
-            f"{path}: key 'recipe_study.model': unknown model '{loaded.recipe_study.model}'; choose from "
-            f"{', '.join(models.NAMES)}"
-        )
-    if loaded.experiment_4.compared not in models.NAMES:
-        raise UserError(
-            f"{path}: key 'experiment_4.compared': unknown model '{loaded.experiment_4.compared}'; choose from "
-            f"{', '.join(models.NAMES)}"
-        )
+    single = {"experiment_4.compared": loaded.experiment_4.compared, "experiment_5.model": loaded.experiment_5.model}
+    if loaded.recipe_study:
+        single["recipe_study.model"] = loaded.recipe_study.model
+    for key, model in single.items():
+        if model not in models.NAMES:
+            raise UserError(
+                f"{path}: key '{key}': unknown model '{model}'; choose from {', '.join(models.NAMES)}"
+            )
     for model, switched in loaded.options.items():
         for option in switched:
             if option not in models.options_of(model):
@@ -268,7 +318,9 @@ def _names(given: Sequence[str] | str) -> tuple[str, ...]:
 
 def is_made(profile: Profile, name: str) -> bool:
     """Say whether a profile makes an experiment."""
-    return name in map(str, profile.experiments) and (name != "recipe" or profile.recipe_study is not None)
+    asked = profile.experiment_5
+    something = {"5": bool(asked.events or asked.transfers), "recipe": profile.recipe_study is not None}
+    return name in map(str, profile.experiments) and something.get(name, True)
 
 
 def recipe_of(profile: Profile, model: str, size: int, epochs: int | None = None) -> Recipe:
