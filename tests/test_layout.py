@@ -117,6 +117,7 @@ def test_declarations_are_checked(tmp_path: Path) -> None:
     refused("parts: [{images: '{id}.tif', mask: '{id}.png'}]", r"unknown key 'parts\.0\.mask'")
     refused("parts: [{images: '{name}.tif'}]", r"unknown placeholder \{name\}")
     refused("parts: [{images: '{id}.tif', masks: '{split}/{id}.png'}]", "has split, which")
+    refused("parts: [{images: '{id}.tif', masks: '{id}.png', polygons: '{id}.gpkg'}]", "exclude each other")
     refused("landslide_codes: [1, 255]\nlabel_nodata_codes: [255]", "in both")
     refused("bands: [red, red]", "each once")
     refused("resolution_m: 1e1", "resolution_m")

@@ -8,19 +8,21 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fake_zenodo import FakeZenodo, serve
+from made import CRS, write_polygons
 from test_download import QUICK
 from test_layout import image, mask, pairs, png, tif
 
 from lmhld_nb import config, sources, twin
 from lmhld_nb.config import UserError
-from lmhld_nb.scenes import read_all
+from lmhld_nb.rasters import Window
+from lmhld_nb.scenes import open_image, read_all
 from lmhld_nb.sources import checking, descriptions, download, fingerprints
 
 SHARED = Path(os.environ.get("LMHLD_SHARED_DATA", config.ROOT.parent / "shared" / "data"))
@@ -92,11 +94,18 @@ def test_every_description_in_the_catalogue_is_valid() -> None:
         "hr-gldd",
         "chattogram",
     }
-    assert public | {"twin", "twin-smoke", "twin-full"} <= set(found)
+    made = {"twin", "twin-smoke", "twin-full", "unseen", "unseen-smoke"}
+    assert public | made | {"luding"} <= set(found)
     assert all(item.citation and item.licence and item.title for item in found.values())
-    assert {name for name, item in found.items() if item.synthetic} == {
-        n for n in found if n.startswith("twin")
-    }
+    assert {name for name, item in found.items() if item.synthetic} == made
+    assert {name for name, item in found.items() if isinstance(item.source, twin.TwinSpec)} == made
+
+
+def test_data_prepared_before_stay_ready() -> None:
+    # A key that changes makes every user prepare the data again; a new key of a description should not.
+    found = sources.catalogue()
+    assert descriptions.key_of(found["twin"]) == "ab444a5e3c752ff7"
+    assert descriptions.key_of(found["hokkaido"]) == "fda201bf80a274fb"
 
 
 def test_wrong_descriptions_are_refused(places: Path) -> None:
@@ -463,6 +472,111 @@ def test_the_twin_is_made_and_made_again_when_its_recipe_changes(
     assert get("tiny").fingerprint not in (first.fingerprint, second.fingerprint)
 
 
+def test_events_of_one_data_set_differ_in_their_bands() -> None:
+    data = get("unseen-smoke")
+    assert data.synthetic and set(data.areas) == set(twin.EVENTS)
+    assert data.bands == ("blue", "green", "red")
+    assert data.scenes_of("kodagu")[0].bands == data.bands
+    (luding,) = data.scenes_of("luding")
+    assert luding.bands == ("blue", "green", "red", "nir") and read_all(luding)[0].shape[0] == 4
+    with pytest.raises(UserError, match="has no band 'nir'"):
+        read_all(data.scenes_of("kodagu")[0])
+    told = sources.summary(data)
+    assert "luding           1 scene, also nir" in told and "kodagu           1 scene\n" in told
+    assert sources.load("unseen-smoke") == data
+
+
+# Events with data of one's own -----------------------------------------------------------------------------------
+
+SITES = {
+    "Kodagu_India": "kodagu",
+    "KAIKOURA_new zealand": "kaikoura",
+    "Taitung_China": "taitung",
+    "kupang_indonesia": "kupang",
+    "A Luoi_Vietnam": "a_luoi",
+    "Big Sur_United States": "big_sur_united_states",
+    "Jiuzhaigou_China": "jiuzhaigou_china",  # not the paper's area of that name
+}
+
+
+def gvlm(root: Path, packing: str, sites: Iterable[str] = SITES) -> Path:
+    """Write a tiny GVLM: ``change`` as pairs with masks of 0 and 255, ``object`` as later images with 0 and 1."""
+    for number, site in enumerate(sites):
+        later = (image(number, bands=3) % 256).astype(np.uint8)
+        if packing == "change":
+            folder = root / "GVLM_Change_Detection" / site
+            png(folder / "im1.png", 255 - later)
+            png(folder / "im2.png", later)
+            png(folder / "ref.png", mask(number, 255))
+        else:
+            folder = root / "GVLM_Object_Extraction" / site
+            png(folder / "im.png", later)
+            png(folder / "ref.png", mask(number))
+    return root
+
+
+@pytest.mark.parametrize("packing", ["change", "object"])
+def test_gvlm_is_read_in_both_packings(tmp_path: Path, packing: str) -> None:
+    data = get("gvlm", from_path=gvlm(tmp_path / "GVLM v1.0", packing))
+    assert set(data.areas) == set(SITES.values()) and data.bands == ("red", "green", "blue")
+    for number, area in enumerate(SITES.values()):
+        (scene,) = data.scenes_of(area)
+        assert scene.name == area and scene.resolution_m == 0.59
+        values, labels, valid = read_all(scene, ("blue", "green", "red"))
+        assert np.array_equal(values, (image(number, bands=3) % 256)[::-1]) and valid.all()
+        assert np.array_equal(labels, mask(number))
+
+
+def test_gvlm_in_both_packings_is_read_once_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = gvlm(gvlm(tmp_path / "both", "change"), "object")
+    data = sources.get("gvlm", root)
+    assert [scene.image.name for scene in data.scenes] == ["im2.png"] * len(SITES)
+    said = (
+        "read: **/GVLM_C*/{area}/im2.png (7 images); left out, the same data again: **/GVLM_O*/{area}/im.png"
+    )
+    assert said in capsys.readouterr().out
+    assert "fits the data set 'gvlm': 7 scenes" in sources.check(root)
+    shutil.rmtree(root / "GVLM_Change_Detection")
+    (root / "GVLM_Object_Extraction").rename(root / "elsewhere")
+    with pytest.raises(
+        UserError, match=r"no file fits `images: \*\*/GVLM_C.*` or `images: \*\*/GVLM_O.*`; give"
+    ):
+        get("gvlm", from_path=root)
+
+
+@pytest.mark.parametrize("site", ["ALuoi_Vietnam", "A_Luoi_Vietnam", "a luoi"])
+def test_spellings_of_a_site_are_one_area(tmp_path: Path, site: str) -> None:
+    assert get("gvlm", from_path=gvlm(tmp_path / "copy", "object", [site])).areas == ("a_luoi",)
+
+
+def test_a_luding_scene_of_ones_own_needs_no_labels(tmp_path: Path) -> None:
+    root = tmp_path / "planet"
+    for name in ("plain", "masked", "outlined"):
+        tif(root / f"luding_{name}.tif", image(1), crs=CRS)
+    tif(root / "luding_masked_mask.tif", mask(1), crs=CRS)
+    write_polygons(root / "luding_outlined_landslides.gpkg", mask(1) == 1)
+    data = get("luding", from_path=root)
+    assert data.areas == ("luding",) and data.bands == ("blue", "green", "red", "nir")
+    by_name = {scene.name: scene for scene in data.scenes}
+    plain = by_name["luding_plain"]
+    assert plain.mask is None and plain.polygons is None and not plain.unlabelled_is_background
+    with open_image(plain) as opened:
+        assert np.array_equal(opened.read(Window(0, 0, 16, 16)), image(1)) and opened.pixel_m == 3.0
+    with pytest.raises(UserError, match="no mask and no polygons"):
+        read_all(plain)
+    for name in ("masked", "outlined"):
+        assert np.array_equal(read_all(by_name[f"luding_{name}"])[1], mask(1)), name
+
+    write_polygons(root / "luding_masked_landslides.gpkg", mask(1) == 1)
+    with pytest.raises(UserError, match=r"has both luding_masked_mask\.tif and .*; remove one"):
+        get("luding", from_path=root)
+    (root / "luding_masked_landslides.gpkg").rename(root / "luding_mskd_landslides.gpkg")
+    with pytest.raises(UserError, match=r"mskd_landslides\.gpkg: a file of polygons without its image"):
+        get("luding", from_path=root)
+
+
 # Checking --------------------------------------------------------------------------------------------------------
 
 
@@ -514,6 +628,16 @@ def test_real_samples_are_adopted_and_read(
     if share is not None:
         assert (labels == 1).sum() / (labels != 255).sum() == pytest.approx(share, abs=1e-3)
     assert sources.load(name) == data
+
+
+@pytest.mark.real
+def test_the_papers_site_is_found_in_the_real_layout() -> None:
+    if not SHARED.is_dir():
+        pytest.skip(f"no real samples: {SHARED} is absent (set LMHLD_SHARED_DATA)")
+    (scene,) = get("gvlm", from_path=SHARED / "gvlm-figure-thumbs").scenes_of("kaikoura")
+    assert scene.image.parent.name == "Kaikoura_New Zealand"
+    _, labels, _ = read_all(scene, ("blue", "green", "red"))
+    assert (labels == 1).mean() == pytest.approx(0.181, abs=1e-3)  # as its SOURCE.md says
 
 
 @pytest.mark.real

@@ -1,11 +1,14 @@
-"""The synthetic twin: inventories, geometry, files, determinism, and that thresholds do not solve it."""
+"""The synthetic twin and its events: inventories, geometry, files, determinism; thresholds do not solve them."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import subprocess
 import sys
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import geopandas
@@ -17,9 +20,10 @@ from rasterio import features
 from scipy import ndimage
 
 from lmhld_nb import config, paper, twin
+from lmhld_nb.evaluation import best_threshold
 from lmhld_nb.patches import candidate_sizes
-from lmhld_nb.scenes import Scene
-from lmhld_nb.twin import runout, terrain
+from lmhld_nb.scenes import BANDS, Scene, read_all
+from lmhld_nb.twin import runout, scene, terrain
 
 SMOKE = twin.TwinSpec(seed=2024, scale=0.001, min_patches=14, max_patches=16)
 SMALL = twin.TwinSpec(
@@ -30,6 +34,7 @@ SMALL = twin.TwinSpec(
     areas=("emilia_romagna", "gorkha", "rio"),
     patches_per_scene=4,
 )
+UNSEEN = twin.TwinSpec(seed=2024, scale=0.16, min_patches=4, max_patches=None, areas=tuple(twin.EVENTS))
 EIGHT = np.ones((3, 3))
 
 
@@ -37,6 +42,12 @@ EIGHT = np.ones((3, 3))
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scene]:
     scenes = twin.make(tmp_path_factory.mktemp("twin"), SMOKE, workers=2, progress=False)
     return {s.area: s for s in scenes}
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scene]:
+    made = twin.make(tmp_path_factory.mktemp("events"), UNSEEN, workers=2, progress=False)
+    return {s.area: s for s in made}
 
 
 def read(scene: Scene) -> tuple[np.ndarray, np.ndarray, geopandas.GeoDataFrame]:
@@ -94,7 +105,7 @@ def test_recipes_agree_with_the_published_tables() -> None:
 
 
 def test_recipes_lie_in_their_utm_zone() -> None:
-    for recipe in twin.AREAS.values():
+    for recipe in twin.RECIPES.values():
         zone = int((recipe.lon + 180) // 6) + 1
         assert recipe.epsg == (32600 if recipe.lat > 0 else 32700) + zone
 
@@ -332,3 +343,88 @@ def test_an_outline_has_exactly_the_pixels_asked_for() -> None:
         assert region is not None and region.sum() == size
         assert ndimage.label(region)[1] == 1 and not region[:, 38:].any()
     assert runout._take(cost, 60 * 38 + 1) is None
+
+
+# Unseen events ---------------------------------------------------------------------------------------------------
+
+
+def test_areas_are_made_as_before_there_were_events(made: dict[str, Scene]) -> None:
+    # Their place in the list numbers the random streams, and the default areas are part of the fingerprint.
+    assert list(twin.RECIPES) == [*paper.AREAS, *twin.EVENTS] and tuple(twin.AREAS) == paper.AREAS
+    assert twin.TwinSpec().areas == paper.AREAS
+    pinned = dict(
+        line.split("==") for line in (config.ROOT / "constraints.txt").read_text().split() if "==" in line
+    )
+    if platform.machine() != "x86_64" or any(version(name) != pinned[name] for name in ("numpy", "scipy")):
+        pytest.skip("other processors and versions may round the last digits otherwise")
+    assert twin.fingerprint(SMOKE, list(made.values())) == "ddb56b475743e0bc"  # of the data set twin-smoke
+
+
+@pytest.mark.parametrize("event", twin.EVENTS)
+def test_events_are_what_their_sensor_would_deliver(events: dict[str, Scene], event: str) -> None:
+    found, recipe = events[event], twin.EVENTS[event]
+    google = event != "luding"
+    with rasterio.open(found.image) as source, rasterio.open(found.dem) as dem:
+        assert source.descriptions == found.bands == recipe.bands == (BANDS[:3] if google else BANDS)
+        assert set(source.dtypes) == {"uint8" if google else "uint16"}
+        assert source.res == (found.resolution_m,) * 2 == (0.59 if google else 3.0,) * 2
+        assert source.crs.to_epsg() == recipe.epsg and source.nodata == 0
+        assert "synthetic" in source.tags()["SENSOR"] and source.tags()["SYNTHETIC"] == "yes"
+        assert (source.shape, source.transform) == (dem.shape, dem.transform)
+        image, ground = source.read(), dem.read()
+    assert np.isfinite(ground).all()
+    if google:  # a full picture on whole windows, using most of the eight bits
+        assert image.shape == (3, 256, 256) and image.min() >= 1
+        assert np.percentile(image, 1) < 60 and np.percentile(image, 99) > 130
+    else:
+        assert 256 <= image.shape[1] <= 300 and 0.01 < (image == 0).all(axis=0).mean() < 0.3
+
+
+@pytest.mark.parametrize("event", twin.EVENTS)
+def test_events_have_landslides_that_no_threshold_finds(events: dict[str, Scene], event: str) -> None:
+    _, mask, slides = read(events[event])
+    sizes = slides["area_px"].to_numpy()
+    assert len(sizes) >= 4 and sizes.min() >= twin.EVENTS[event].sizes[0]
+    np.testing.assert_array_equal(np.bincount(mask.ravel())[slides["id"]], sizes)
+    values, labels, valid = read_all(events[event], events[event].bands)
+    labels[~valid] = 255
+    share = (labels == 1).sum() / valid.sum()
+    assert 0.03 < share < 0.15
+    best = best_threshold(values[None], labels[None], events[event].bands).confusion.f1
+    assert (
+        2 * share / (1 + share) + 0.05 < best < 0.6
+    )  # better than calling all of it landslide, and no solution
+
+
+def test_an_event_is_the_same_whatever_is_made_beside_it(events: dict[str, Scene], tmp_path: Path) -> None:
+    few = UNSEEN.model_copy(update={"areas": ("luding", "kaikoura")})
+    (first, second) = twin.make(tmp_path, few, workers=1, progress=False)
+    assert (first.area, second.area) == ("kaikoura", "luding")  # the order of the paper
+    assert first == replace(events["kaikoura"], image=first.image, dem=first.dem, polygons=first.polygons)
+    together = digests(events["luding"].image.parents[1])
+    assert len(together) == 18 and digests(tmp_path).items() <= together.items()
+
+
+def test_no_landslide_lies_in_the_sea() -> None:
+    recipe = twin.EVENTS["kaikoura"]
+    made = twin.lay_out(twin.SceneTask("kaikoura", 0, 9, 3))
+    wet = made.height <= recipe.base_m
+    assert wet.mean() == pytest.approx(recipe.sea, abs=0.02)
+    assert made.slides.size.size > 3
+    under = terrain.resize(wet, made.valid.shape, smooth=False) > 0.5
+    assert not (made.slides.label[under] > 0).any()
+
+
+def test_landslides_crowd_at_the_river_where_the_recipe_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def distance() -> float:
+        """Return how far from a river landslide pixels lie, in its half-widths."""
+        found = []
+        for seed in range(3):
+            made = twin.lay_out(twin.SceneTask("luding", 0, 9, seed))
+            away = terrain.resize(made.valley.distance, made.valid.shape, smooth=False)
+            found.append(away[made.slides.label > 0])
+        return float(np.concatenate(found).mean())
+
+    near = distance()
+    monkeypatch.setitem(scene.RECIPES, "luding", replace(twin.EVENTS["luding"], riverside=0.0))
+    assert near < 0.9 * distance()

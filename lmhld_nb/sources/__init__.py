@@ -74,11 +74,15 @@ def is_ready(name: str) -> bool:
 
 
 def summary(dataset: DataSet) -> str:
-    """Say in a few lines what a data set holds."""
+    """Say in a few lines what a data set holds; bands that only some areas have stand beside these."""
     lines = [f"{dataset.name}: {dataset.title}" + (" (synthetic)" if dataset.synthetic else "")]
     for area in dataset.areas:
         members = dataset.scenes_of(area)
-        lines.append(f"  {area:16} {len(members)} scene{'s' if len(members) > 1 else ''}")
+        more = dict.fromkeys(band for scene in members for band in scene.bands if band not in dataset.bands)
+        lines.append(
+            f"  {area:16} {len(members)} scene{'s' if len(members) > 1 else ''}"
+            + (f", also {', '.join(more)}" if more else "")
+        )
     lines.append(f"  bands {', '.join(dataset.bands)}; fingerprint {dataset.fingerprint}")
     return "\n".join(lines)
 
@@ -247,6 +251,8 @@ def _read_layout(home: Path, root: Path, description: Description, progress: boo
         layout = found.layout
         if progress:
             print(found.table())
+    elif progress and (note := layouts.left_out(root, layout)):
+        print(note)
     return layouts.resolve(root, layout, description.name)
 
 

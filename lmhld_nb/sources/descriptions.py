@@ -16,6 +16,9 @@ from lmhld_nb.sources.layout import Layout
 
 CATALOGUE = config.ROOT / "params" / "data"
 
+_LATER = ("fallback", "unlabelled")
+"""Keys of a part that came later: where they are not used, data prepared before stay ready."""
+
 
 class Zenodo(config.Strict):
     """A record on Zenodo. ``files`` (name → MD5) limits what is fetched and pins it; empty means all files."""
@@ -105,6 +108,10 @@ def key_of(description: Description) -> str:
     """Return a hash of all in a description that decides what the data are."""
     content = description.model_dump(mode="json", exclude={"title", "licence", "citation"})
     content["nodata"] = repr(description.nodata)
+    for part in content["parts"]:
+        for name in _LATER:
+            if not part[name]:
+                del part[name]
     if isinstance(description.source, twin.TwinSpec):
         content["twin_version"] = twin.TWIN_VERSION
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

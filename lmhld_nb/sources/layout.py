@@ -38,6 +38,10 @@ class Part(config.Strict):
 
     ``bands``, ``channels``, ``landslide_codes``, ``label_nodata_codes``, ``image_key`` and ``mask_key`` stand
     in place of the layout's own for this part.
+
+    An ``optional`` part may be absent. A ``fallback`` is another packing of the same data: it is read where no part
+    before it has an image, and stands in for them. In an ``unlabelled`` part each image has a mask, or polygons, or
+    neither: then it can be mapped and not scored.
     """
 
     images: str
@@ -55,10 +59,12 @@ class Part(config.Strict):
     mask_key: str | None = None
     landslide_codes: tuple[int, ...] | None = None
     label_nodata_codes: tuple[int, ...] | None = None
+    fallback: bool = False
+    unlabelled: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> Part:
-        if self.masks is not None and self.polygons is not None:
+        if self.masks is not None and self.polygons is not None and not self.unlabelled:
             raise ValueError("masks and polygons exclude each other")
         own = placeholders(self.images)
         for pattern in (self.masks, self.polygons, self.dem):
@@ -75,7 +81,8 @@ class Layout(config.Strict):
     Attributes:
         layout: ``parts`` as declared below, or ``discover``: study areas, images and masks by name.
         parts: the patterns.
-        areas: what the folders call an area → its key; others become lower-case words joined by ``_``.
+        areas: what the folders call an area → its key; case, spaces and ``_`` do not count. Others become lower-case
+            words joined by ``_``.
         known_areas: every area must be one of the paper's seven.
         bands: the image's bands in file order.
         patch_size: side of the patches in pixels to cut scenes into, a number or one for each area.
@@ -129,18 +136,7 @@ def resolve(root: Path, layout: Layout, name: str) -> list[Scene]:
     if not layout.parts:
         raise UserError(f"{root}: the description has no `parts:`; add them, see params/data/*.yaml")
     scenes: list[Scene] = []
-    for part in layout.parts:
-        excluded = [compile_pattern(pattern) for pattern in part.exclude]
-        images = [
-            match
-            for match in match_files(part.images, files)
-            if not any(pattern.fullmatch(match.path) for pattern in excluded)
-        ]
-        if not images and not part.optional:
-            raise UserError(
-                f"{root}: no file fits `images: {part.images}`; give the right folder, "
-                "or correct the description"
-            )
+    for part, images in _taken(root, layout, files)[0]:
         others = {kind: _pair(root, part, kind, images, files) for kind in ("masks", "polygons", "dem")}
         for match in images:
             scenes += _scenes(
@@ -156,6 +152,18 @@ def resolve(root: Path, layout: Layout, name: str) -> list[Scene]:
                 "remove one of the two folders or tell them apart with {id}"
             )
     return sorted(scenes, key=_order)
+
+
+def left_out(root: Path, layout: Layout) -> str | None:
+    """Say which packing of the same data ``resolve`` reads, where ``root`` holds more than one; None otherwise."""
+    taken, left = _taken(root, layout, list_files(root))
+    if not left:
+        return None
+    named = [
+        ", ".join(f"{part.images} ({len(images)} image{'s' * (len(images) > 1)})" for part, images in parts)
+        for parts in ([entry for entry in taken if entry[1]], left)
+    ]
+    return f"read: {named[0]}; left out, the same data again: {named[1]}"
 
 
 def slug(text: str) -> str:
@@ -177,6 +185,31 @@ def codes_of(layout: Layout, part: Part | Layout) -> tuple[tuple[int, ...], tupl
     return codes, nodata
 
 
+def _taken(
+    root: Path, layout: Layout, files: list[str]
+) -> tuple[list[tuple[Part, list[Match]]], list[tuple[Part, list[Match]]]]:
+    """Return the parts to read with their images, and the fallbacks that have images but are not needed."""
+    taken: list[tuple[Part, list[Match]]] = []
+    left: list[tuple[Part, list[Match]]] = []
+    for part in layout.parts:
+        excluded = [compile_pattern(pattern) for pattern in part.exclude]
+        images = [
+            match
+            for match in match_files(part.images, files)
+            if not any(pattern.fullmatch(match.path) for pattern in excluded)
+        ]
+        if not part.fallback or not any(found for _, found in taken):
+            taken.append((part, images))
+        elif images:
+            left.append((part, images))
+    stands_in = any(part.fallback and images for part, images in taken)
+    missing = [part.images for part, images in taken if not images and not part.optional]
+    if missing and not stands_in:
+        patterns = " or ".join(f"`images: {pattern}`" for pattern in missing)
+        raise UserError(f"{root}: no file fits {patterns}; give the right folder, or correct the description")
+    return taken, left
+
+
 def _scenes(
     root: Path, layout: Layout, part: Part, match: Match, others: dict[str, str | None], name: str
 ) -> list[Scene]:
@@ -184,6 +217,8 @@ def _scenes(
     split = part.split or _split(root, match)
     image = root / match.path
     mask, polygons, dem = (root / path if path else None for path in others.values())
+    if mask is not None and polygons is not None:
+        raise UserError(f"{image}: has both {mask.name} and {polygons.name}; remove one of them")
     image_key, mask_key = part.image_key or layout.image_key, part.mask_key or layout.mask_key
     indices: Iterable[int | None] = (None,)
     if part.stack:
@@ -237,8 +272,8 @@ def _stack_length(path: Path, key: str | None) -> int:
 
 def _area(root: Path, layout: Layout, part: Part, match: Match, name: str) -> str:
     text = part.area or match.captured.get("area") or name
-    if text in layout.areas:
-        text = layout.areas[text]
+    named = {_letters(folder): key for folder, key in layout.areas.items()}
+    text = named.get(_letters(text), text)
     if not layout.known_areas:
         return slug(text) if part.area is None else text
     try:
@@ -247,6 +282,10 @@ def _area(root: Path, layout: Layout, part: Part, match: Match, name: str) -> st
         raise UserError(
             f"{root / match.path}: {error}, or name it under `areas:`, e.g. `areas: {{{text}: rio}}`"
         ) from error
+
+
+def _letters(text: str) -> str:
+    return slug(text).replace("_", "")
 
 
 def _split(root: Path, match: Match) -> Split | None:
@@ -278,16 +317,18 @@ def _pair(root: Path, part: Part, kind: str, images: list[Match], files: list[st
         path = found.get(_key(match, names))
         if path is not None:
             pairs[match.path] = path
-        elif kind != "dem":  # elevation may be there for some scenes only
+        elif kind != "dem" and not part.unlabelled:  # elevation may be there for some scenes only
             missing = sum(_key(other, names) not in found for other in images)
             raise UserError(
                 f"{root / match.path}: no file fits `{kind}: {pattern}` ({missing} of {len(images)} images "
                 "have none); complete the data or correct the pattern"
             )
     unused = sorted(set(found.values()) - set(pairs.values()))
-    if unused and kind == "masks":
+    # Where labels may be lacking, outlines under a wrong name would be passed over in silence.
+    if unused and (kind == "masks" or (kind == "polygons" and part.unlabelled)):
+        what = "a mask" if kind == "masks" else "a file of polygons"
         raise UserError(
-            f"{root / unused[0]}: a mask without its image ({len(unused)} such); complete the data or "
+            f"{root / unused[0]}: {what} without its image ({len(unused)} such); complete the data or "
             f"correct `images: {part.images}`"
         )
     return pairs

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from lmhld_nb.scenes import BANDS
+
 Spectrum = tuple[float, float, float, float]
 """Reflectance in blue, green, red, near infrared."""
 
@@ -33,6 +35,7 @@ COVERS: dict[str, Spectrum] = {
     "roof": (0.190, 0.200, 0.225, 0.250),
     "quarry": (0.150, 0.180, 0.210, 0.250),
     "snow": (0.820, 0.830, 0.820, 0.740),
+    "surf": (0.420, 0.440, 0.430, 0.360),
 }
 
 
@@ -42,7 +45,7 @@ class AreaRecipe:
 
     Attributes:
         sensor, resolution_m: Table 1.
-        patch, patches: patch size in pixels and number of patches, Table 2.
+        patch, patches: patch size in pixels and number of patches, Table 2 (of an event: see ``events``).
         lon, lat: middle of the area, degrees. epsg: UTM zone of that place.
         sizes: smallest landslide, Q1, Q2, Q3 and largest, pixels.
         tail: exponent of the size distribution above Q3.
@@ -63,6 +66,11 @@ class AreaRecipe:
         snow: share of the scene, from the top, under snow.
         fields, settlements, quarries, roads, river, clouds: abundance of look-alikes (0 none, 1 common).
         covers: spectra that differ from ``COVERS`` here (season, rock).
+        bands: what the image holds, the first of ``scenes.BANDS``.
+        swath: a slanted edge of the acquisition crosses the scene; else the image is full.
+        seam: how much the tone changes where two acquisitions of a mosaic meet (0 no seam).
+        sea: share of the scene under the sea. riverside: how much landslides prefer river banks.
+        road_m: widths of narrow and wide roads, metres.
     """
 
     sensor: str
@@ -101,6 +109,12 @@ class AreaRecipe:
     river: float
     clouds: float
     covers: dict[str, Spectrum] = field(default_factory=dict)
+    bands: tuple[str, ...] = BANDS
+    swath: bool = True
+    seam: float = 0.0
+    sea: float = 0.0
+    riverside: float = 0.0
+    road_m: tuple[float, float] = (5.0, 8.0)
 
 
 AREAS: dict[str, AreaRecipe] = {

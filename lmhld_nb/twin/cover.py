@@ -16,8 +16,10 @@ from lmhld_nb.twin import terrain
 from lmhld_nb.twin.areas import AreaRecipe
 from lmhld_nb.twin.terrain import Array
 
-CLASSES = ("", "bare field", "crop", "stubble", "quarry", "gravel", "water", "road", "roof")
+CLASSES = ("", "bare field", "crop", "stubble", "quarry", "gravel", "water", "road", "roof", "surf")
 Shape = tuple[int, int]
+BEACH_M, SURF_M = 8.0, 5.0
+"""Widths of beach and breakers along a coast, metres."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,21 @@ def floodplain(height: Array, valley: Valleys) -> Array:
     share = np.clip(1.5 - 0.3 * valley.distance, 0, 1)
     share = share * share * (3 - 2 * share)
     return ndimage.gaussian_filter(height + share * (valley.height - height), 1.0).astype(np.float32)
+
+
+def flooded(rng: np.random.Generator, height: Array, share: float) -> Array:
+    """Let the ground fall away towards one side and put the lowest ``share`` of it under a level sea.
+
+    What is under water is 0 afterwards; metres, on the grid of ``height``.
+    """
+    way = np.linspace(0, 1, height.shape[1], dtype=np.float32)[None, :]
+    if rng.random() < 0.5:
+        way = way[:, ::-1]
+    bend = 0.08 * terrain.noise(rng, (16, 16), 2.0, 16.0, 4.0)
+    fall = np.clip((way + terrain.resize(bend, height.shape) - share + 0.12) / 0.24, 0, 1)
+    fall = fall * fall * (3 - 2 * fall)
+    coast = fall * (height - height.min() + np.float32(0.05 * np.ptp(height)))
+    return np.maximum(coast - np.quantile(coast, share), 0).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -92,6 +109,13 @@ def draw_cover(
     tone[bed] = 1
     weave = terrain.resize(terrain.noise(rng, height.shape, 2.5, 24.0, 5.0), shape)
     code[bed & (distance + np.float32(0.3) * weave < 0.45)] = CLASSES.index("water")
+    if recipe.sea:
+        off = ndimage.distance_transform_edt(height <= recipe.base_m) * cell
+        inland = ndimage.distance_transform_edt(height > recipe.base_m) * cell
+        wave = terrain.resize(off - inland, shape, smooth=False) + np.float32(1.5) * rough
+        code[wave > -BEACH_M] = CLASSES.index("gravel")
+        code[wave > 0] = CLASSES.index("surf")
+        tone[wave > -BEACH_M] = 1
     roads = _roads(rng, recipe, height, steep, step)
     if roads:
         on_road = features.rasterize(roads, out_shape=shape, dtype="uint8", all_touched=False) > 0
@@ -105,6 +129,10 @@ def draw_cover(
         there = number > 0
         code[there] = CLASSES.index("roof")
         tone[there] = np.concatenate([[1], shades]).astype(np.float32)[number[there]]
+    if recipe.sea:  # last: the level sea would draw roads and houses
+        open_water = wave > SURF_M + np.float32(0.5 * SURF_M) * weave
+        code[open_water] = CLASSES.index("water")
+        tone[open_water] = 1
     return Cover(code, tone)
 
 
@@ -200,6 +228,9 @@ def _roads(rng: np.random.Generator, recipe: AreaRecipe, height: Array, steep: A
     far = np.concatenate([np.full(p.size, d) for p, _, d in pairs])
     climb = np.abs(low.ravel()[a] - low.ravel()[b]) / (far * recipe.resolution_m * step * thin)
     cost = far * (1 + (climb / 0.08) ** 2) * (0.7 + 0.6 * rng.random(low.size)[a])
+    if recipe.sea:
+        wet = low.ravel() <= recipe.base_m
+        cost *= 1 + 100 * (wet[a] | wet[b])
     graph = sparse.coo_array((cost, (a, b)), shape=(low.size, low.size)).tocsr()
     count = max(2, round(recipe.roads * 0.05 * height.size * step**2 / recipe.patch**2))
     targets = rng.integers(0, low.size, (count, 2))
@@ -213,7 +244,7 @@ def _roads(rng: np.random.Generator, recipe: AreaRecipe, height: Array, steep: A
             continue
         points = np.stack(np.divmod(np.array(course), columns), axis=1).astype(np.float32)
         points = (terrain.smooth_line(points, 2) * thin + 0.5) * step
-        metres = rng.choice([5.0, 8.0])
+        metres = rng.choice(recipe.road_m)
         width = max(0.5, 0.5 * metres / recipe.resolution_m)
         lines.append(shapely.LineString(points[:, ::-1]).buffer(width, quad_segs=2))
     return lines

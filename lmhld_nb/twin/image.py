@@ -23,8 +23,10 @@ def expose(
     slides: Slides,
     tile: Array,
     valid: NDArray[np.bool_],
-) -> NDArray[np.uint16]:
-    """Return the image, uint16 (4, rows, columns) in the order blue, green, red, near infrared; 0 is no data.
+) -> NDArray[np.uint16] | NDArray[np.uint8]:
+    """Return the image (bands, rows, columns), uint16 or, where ``most`` allows, uint8; 0 is no data.
+
+    Bands are the recipe's, in the order blue, green, red, near infrared.
 
     ``dem`` is on the pixel grid, ``height`` the smooth relief on the grid of ``step`` pixels, ``tile`` a periodic
     noise tile used for textures.
@@ -47,8 +49,10 @@ def expose(
     named = np.flatnonzero(cover.code)
     codes = cover.code.ravel()[named]
     tones = cover.tone.ravel()[named] * (1 + 0.05 * grain.ravel()[named])
-    image = np.empty((4, *shape), dtype=np.uint16)
-    for b in range(4):
+    seam = _seam(rng, recipe, shape) if recipe.seam else None
+    counts = np.uint8 if recipe.most <= np.iinfo(np.uint8).max else np.uint16
+    image = np.empty((len(recipe.bands), *shape), dtype=counts)
+    for b in range(len(recipe.bands)):
         ground = np.zeros(shape, dtype=np.float32)
         for name, part in share.items():
             if name != "snow":
@@ -64,6 +68,8 @@ def expose(
         ground *= light + np.float32(sky[b])
         ground += cloud * (0.55 - ground)
         ground += haze * np.float32((1.25, 1.0, 0.75, 0.45)[b])
+        if seam is not None:
+            ground *= seam[b]
         ground = _blur(ground, recipe.blur)
         ground += (
             np.float32(recipe.noise)
@@ -167,6 +173,16 @@ def _clouds(rng: np.random.Generator, recipe: AreaRecipe, coarse: Shape, step: i
     move = (np.cos(np.radians(azimuth)) * offset, -np.sin(np.radians(azimuth)) * offset)
     shade = 0.65 * ndimage.shift(cloud, move, order=1, mode="constant")
     return np.clip(1.3 * cloud, 0, 0.95).astype(np.float32), shade.astype(np.float32)
+
+
+def _seam(rng: np.random.Generator, recipe: AreaRecipe, shape: Shape) -> Array:
+    """Return (4, rows, columns) brightness factors of two acquisitions that meet along a slanted line."""
+    turn = rng.uniform(0, np.pi)
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    away = (rows / shape[0] - rng.uniform(0.3, 0.7)) * np.cos(turn)
+    away = away + (columns / shape[1] - rng.uniform(0.3, 0.7)) * np.sin(turn)
+    tint = np.exp(recipe.seam * (rng.normal(0, 0.3, 4) + rng.choice([-1.0, 1.0])))
+    return np.where(away[None] > 0, tint[:, None, None], 1).astype(np.float32)
 
 
 def _blur(field: Array, sigma: float) -> Array:

@@ -1,0 +1,188 @@
+"""One scene of the synthetic twin: laid out, drawn, and written to its three files."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmhld_nb.twin import cover, files, image, runout, terrain
+from lmhld_nb.twin.areas import AreaRecipe
+from lmhld_nb.twin.events import RECIPES
+
+TWIN_VERSION = 2
+"""Raised whenever the generated pixels change; part of the data fingerprint."""
+
+NODATA = 0
+CELLS_PER_PATCH = 12  # of the relief: a window spans the same number of ridges and valleys in every area
+
+
+@dataclass(frozen=True)
+class SceneTask:
+    """One scene to make: area, number within the area, and how many patches it should give."""
+
+    area: str
+    number: int
+    patches: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.area}_{self.number}"
+
+    @property
+    def stamp(self) -> str:
+        return f"version {TWIN_VERSION}, seed {self.seed}, {self.patches} patches"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A scene before it is photographed: its frame, ground and landslides.
+
+    Attributes:
+        valid: where the image has data, bool on the pixel grid.
+        step: pixels in a cell of the middle grid, on which ``height`` (metres) and ``valley`` are given.
+        tile: periodic noise for textures. rough: noise of unit variance on the pixel grid.
+    """
+
+    valid: NDArray[np.bool_]
+    step: int
+    height: terrain.Array
+    valley: cover.Valleys
+    tile: terrain.Array
+    rough: terrain.Array
+    slides: runout.Slides
+
+
+def lay_out(task: SceneTask) -> Layout:
+    """Carve the ground of one scene and let the landslides down on it."""
+    recipe = RECIPES[task.area]
+    ground, events = _streams(task)[:2]
+    step = max(1, recipe.patch // 32)
+    shape, valid = _frame(ground, recipe, task)
+    coarse = (shape[0] // step, shape[1] // step)
+    tile = terrain.noise(ground, (512, 512), 2.0, 0.35 * recipe.patch, 2.0)
+    cells = (
+        round(shape[0] * CELLS_PER_PATCH / recipe.patch),
+        round(shape[1] * CELLS_PER_PATCH / recipe.patch),
+    )
+    cell = recipe.resolution_m * shape[0] / cells[0]
+    relief = terrain.carve(ground, cells, cell, recipe.mean_slope, recipe.ruggedness)
+    valley = cover.valleys(relief, coarse, CELLS_PER_PATCH, recipe.river)
+    height = cover.floodplain(terrain.resize(relief.height, coarse), valley)
+    if recipe.sea:
+        height = cover.flooded(ground, height, recipe.sea)
+    height += np.float32(recipe.base_m) - height.min()
+    rough = terrain.spread(events, tile, shape)
+    slides = _place_slides(events, recipe, height, valley, step, valid, rough)
+    return Layout(valid, step, height, valley, tile, rough, slides)
+
+
+def make_scene(folder: Path, task: SceneTask) -> None:
+    """Make one scene's three files; the image, which marks the scene as complete, is written last."""
+    recipe = RECIPES[task.area]
+    scene = lay_out(task)
+    shape = (scene.valid.shape[0], scene.valid.shape[1])
+    cover_rng, sensor, fine = _streams(task)[2:]
+    dem = _surface(fine, recipe, scene, shape)
+    drawn = cover.draw_cover(cover_rng, recipe, scene.height, scene.valley, scene.step, shape, scene.rough)
+    pixels = image.expose(
+        sensor, recipe, dem, scene.height, scene.step, drawn, scene.slides, scene.tile, scene.valid
+    )
+    where = files.georeference(recipe, task.number)
+    image_path, dem_path, polygon_path = paths_of(folder, task)
+    files.write_polygons(polygon_path, scene.slides, recipe, where)
+    files.write_raster(dem_path, dem[None], recipe, where, ("elevation",), {"SYNTHETIC": "yes"}, None)
+    digest = hashlib.sha256()
+    for layer in (pixels, dem, scene.slides.label):
+        digest.update(np.ascontiguousarray(layer).data)
+    tags = {"TWIN": task.stamp, "SENSOR": f"synthetic, after {recipe.sensor}", "SYNTHETIC": "yes"}
+    tags["PIXELS"] = digest.hexdigest()[:16]
+    files.write_raster(image_path, pixels, recipe, where, recipe.bands, tags, NODATA)
+
+
+def paths_of(folder: Path, task: SceneTask) -> tuple[Path, Path, Path]:
+    """Return where a scene's image, elevation and polygons lie."""
+    base = folder / task.area
+    return base / f"{task.name}.tif", base / f"{task.name}_dem.tif", base / f"{task.name}_landslides.gpkg"
+
+
+def _streams(task: SceneTask) -> list[np.random.Generator]:
+    """Return independent random streams that depend on seed, area and number alone."""
+    source = np.random.SeedSequence([task.seed, list(RECIPES).index(task.area), task.number])
+    return [np.random.default_rng(s) for s in source.spawn(5)]
+
+
+def _frame(
+    rng: np.random.Generator, recipe: AreaRecipe, task: SceneTask
+) -> tuple[tuple[int, int], NDArray[np.bool_]]:
+    """Return the size of the scene in pixels and where it has data: all but a slanted strip on one side.
+
+    A swath lies slantwise on the map's grid, so its edge crosses the scene; it costs one column of windows.
+    A recipe without swath has data everywhere, on whole windows.
+    """
+    windows = task.patches / recipe.kept
+    columns = max(2, round(np.sqrt(1.15 * windows)))
+    rows = max(2, int(np.ceil(windows / columns)))
+    if not recipe.swath:
+        whole = (rows * recipe.patch, columns * recipe.patch)
+        return whole, np.ones(whole, dtype=bool)
+    step = max(1, recipe.patch // 32)
+    height = -(-(rows * recipe.patch + int(rng.integers(0, recipe.patch // 3))) // step) * step
+    width = -(-((columns + 1) * recipe.patch + int(rng.integers(0, recipe.patch // 4))) // step) * step
+    edge = np.linspace(0.1, 0.9, height) * recipe.patch
+    if rng.random() < 0.5:
+        edge = edge[::-1]
+    place = np.arange(width)[None, :]
+    # The windows start at the left, so a strip on the right may also use the columns beyond the last whole window.
+    valid = place >= edge[:, None] if rng.random() < 0.5 else place < width - edge[:, None]
+    return (height, width), valid
+
+
+def _place_slides(
+    rng: np.random.Generator,
+    recipe: AreaRecipe,
+    height: terrain.Array,
+    valley: cover.Valleys,
+    step: int,
+    valid: NDArray[np.bool_],
+    rough: terrain.Array,
+) -> runout.Slides:
+    """Draw the area's landslide sizes and place them on steep ground within the image."""
+    least, q1, q2, q3, most = recipe.sizes
+    pixels = float(np.count_nonzero(valid))
+    cap = min(most, 0.025 * pixels)
+    sizes = runout.draw_sizes(rng, recipe.cover * pixels, least, (q1, q2, q3), cap, recipe.tail)
+    crowding = terrain.resize(terrain.noise(rng, (24, 24), 1.5, 12.0, 3.0), height.shape)
+    preference = np.exp(recipe.clustering * crowding) * (valley.distance > 1.2)
+    if recipe.snow:  # a slide under the snow cannot be seen, so an interpreter would not have drawn it
+        preference = preference * (height < np.quantile(height, 1 - 3 * recipe.snow))
+    if recipe.riverside:
+        preference = preference * np.exp(recipe.riverside * np.clip(1 - valley.distance / 6, -1, 1))
+    if recipe.sea:
+        dry = height > recipe.base_m
+        preference = preference * dry
+        valid = valid & (terrain.resize(dry, valid.shape, smooth=False) > 0.5)
+    cell = recipe.resolution_m * step
+    return runout.place(rng, height, step, cell, valid, preference, sizes, rough, recipe.patch, recipe.crowd)
+
+
+def _surface(
+    rng: np.random.Generator, recipe: AreaRecipe, scene: Layout, shape: tuple[int, int]
+) -> terrain.Array:
+    """Return the elevation (metres) on the pixel grid, with fine relief, scars and deposits."""
+    fine = 1 - np.abs(terrain.spread(rng, scene.tile, shape))
+    dem = terrain.resize(scene.height, shape)
+    slides = scene.slides
+    dem += fine * np.float32(0.035 * recipe.mean_slope * recipe.resolution_m * recipe.patch * 0.12)
+    depth = np.concatenate([[0.0], 0.05 * np.sqrt(slides.size)]).astype(np.float32) * np.float32(
+        recipe.resolution_m
+    )
+    inside = np.flatnonzero(slides.label)
+    flat = dem.reshape(-1)
+    change = (slides.along.ravel()[inside] - 0.55) * np.clip(1.6 * (1 - slides.margin.ravel()[inside]), 0, 1)
+    flat[inside] += 1.6 * change * depth[slides.label.ravel()[inside]]
+    return np.round(dem * 64) / np.float32(64)  # 1.6 cm: finer digits are noise that does not compress
