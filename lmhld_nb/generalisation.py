@@ -33,7 +33,11 @@ def part_trained(profile: Profile, dataset: DataSet, bands: Sequence[str] | None
     Raises:
         UserError: the data set lacks a band.
     """
-    asked = _seen(profile, bands).model_copy(update={"models": (profile.experiment_5.model,)})
+    rule = profile.experiment_5
+    asked = _seen(profile, bands).model_copy(update={"models": (rule.model,)})
+    if asked.patches.bands != profile.patches.bands and rule.epochs:
+        part = profile.experiment_4.model_copy(update={"epochs": rule.epochs})
+        asked = asked.model_copy(update={"experiment_4": part})
     order = next(iter(serial_experiment.orders(asked, dataset).values()))
     rows = serial_experiment.schedule(asked, dataset)
     return [chain[-1] for chain in serial_experiment.chains(asked, dataset, order, rows)]

@@ -165,12 +165,14 @@ class Generalisation(Strict):
     Attributes:
         model: network that is tested, as experiment 4 trains it in its first order of addition.
         events: scenes it maps.
+        epochs: of each stage of a chain for other bands than the profile's, as in `Part`; empty for experiment 4's.
         transfers: networks trained on one area alone.
         threshold: least probability of landslide in the maps.
     """
 
     model: str = "unet"
     events: tuple[Events, ...] = ()
+    epochs: tuple[PositiveInt, ...] = ()
     transfers: tuple[Transfer, ...] = ()
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
