@@ -22,7 +22,7 @@ from lmhld_nb.scenes import Scene
 
 # scipy, which is here anyway. benchmarks/components.py has the times: OpenCV would save a third of a step that is a
 # tenth of the tiling, for a large dependency; connected-components-3d 4 labels wrongly in two dimensions.
-_EIGHT = np.ones((3, 3), int)
+EIGHT = np.ones((3, 3), int)
 
 
 def landslide_sizes(mask: np.ndarray) -> np.ndarray:
@@ -85,11 +85,11 @@ def _merge_sizes(strips: Iterable[np.ndarray]) -> np.ndarray:
         if strip.size == 0:
             continue
         landslide = (strip != 0) & (strip != 255)
-        labels, count = label(landslide, _EIGHT)
+        labels, count = label(landslide, EIGHT)
         sizes.append(np.bincount(labels.ravel(), minlength=count + 1)[1:])
         top = np.where(labels[0] > 0, labels[0].astype(np.int64) + total, 0)
         if above is not None:
-            seams.extend(_touching(above, top))
+            seams.extend(touching(above, top))
         above = np.where(labels[-1] > 0, labels[-1].astype(np.int64) + total, 0)
         total += count
     all_sizes = np.concatenate(sizes).astype(np.int64) if sizes else np.zeros(0, np.int64)
@@ -101,7 +101,7 @@ def _merge_sizes(strips: Iterable[np.ndarray]) -> np.ndarray:
     return np.bincount(group, weights=all_sizes, minlength=count).astype(np.int64)
 
 
-def _touching(above: np.ndarray, below: np.ndarray) -> Iterator[np.ndarray]:
+def touching(above: np.ndarray, below: np.ndarray) -> Iterator[np.ndarray]:
     """Yield (2, n) pairs of labels that are 8-neighbours across the seam of two rows."""
     for shift in (-1, 0, 1):
         left = above[max(0, -shift) : len(above) - max(0, shift)]

@@ -297,7 +297,8 @@ def _finish(
 ) -> dict[str, object]:
     counts, loss = tested
     total = total_of(counts)
-    networks.save(folder / "weights.safetensors", model.state_dict(), spec, patch_sets, test=total.as_dict())
+    told = {"test": total.as_dict(), "precision": used["precision"]}
+    networks.save(folder / "weights.safetensors", model.state_dict(), spec, patch_sets, **told)
     patches = sum(len(part.where("train")) + len(part.where("val")) for part in patch_sets)
     metrics: dict[str, object] = {
         "run_id": spec.run_id,

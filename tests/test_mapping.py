@@ -20,14 +20,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import blobs, image_of, scene, write_tif
 
-from lmhld_nb import mapping, models, networks
+from lmhld_nb import mapping, models, networks, prediction
 from lmhld_nb.config import UserError
 from lmhld_nb.evaluation import Confusion
 from lmhld_nb.inventory import landslide_sizes
 from lmhld_nb.scenes import BANDS, Scene
 
 DEGREES = Affine(2.7e-5, 0, 103.9, 0, -2.7e-5, 33.2)
-FILES = ["landslides.gpkg", "map.json", "mask.tif", "overlay.png", "probability.tif"]
+FILES = [
+    "landslides.gpkg", "landslides.qml", "map.json", "mask.tif", "overlay.png", "probability.qml", "probability.tif",
+]  # fmt: skip
 
 
 def write_weights(path: Path, bands: tuple[str, ...] = BANDS, size: int = 32) -> Path:
@@ -103,7 +105,7 @@ def test_files_lie_on_the_scenes_grid_and_agree_with_each_other(
 
 @given(st.integers(1, 200), st.sampled_from([16, 32, 64]), st.sampled_from([0.0, 0.3, 0.5, 0.9]))
 def test_windows_cover_every_pixel_and_stay_inside(length: int, size: int, overlap: float) -> None:
-    starts = mapping._starts(length, size, max(16, int(size * (1 - overlap))))
+    starts = prediction.starts(length, size, max(16, int(size * (1 - overlap))))
     assert starts == sorted(set(starts)) and starts[0] == 0
     covered = np.zeros(max(length, size), int)
     for start in starts:
@@ -112,7 +114,7 @@ def test_windows_cover_every_pixel_and_stay_inside(length: int, size: int, overl
     assert (covered > 0).all()
 
 
-@given(st.integers(5, 90), st.integers(5, 90), st.sampled_from([0.0, 0.5, 0.7]))
+@given(st.integers(16, 90), st.integers(16, 90), st.sampled_from([0.0, 0.5, 0.7]))
 @settings(max_examples=10, deadline=None)
 def test_bands_of_rows_give_what_the_whole_scene_gives_at_once(
     tmp_path_factory: pytest.TempPathFactory, weights: Path, rows: int, cols: int, overlap: float
@@ -129,13 +131,13 @@ def test_bands_of_rows_give_what_the_whole_scene_gives_at_once(
     total, weight = np.zeros((2, tall, wide))
     step = max(16, int(32 * (1 - overlap)))
     # From the lower right, one by one: another order, another batch size.
-    for row in reversed(mapping._starts(rows, 32, step)):
-        for col in reversed(mapping._starts(cols, 32, step)):
+    for row in reversed(prediction.starts(rows, 32, step)):
+        for col in reversed(prediction.starts(cols, 32, step)):
             part = (slice(row, row + 32), slice(col, col + 32))
             with torch.inference_mode():
                 predicted = torch.sigmoid(model(torch.from_numpy(scaled[None, :, *part])))[0, 0].numpy()
-            total[part] += predicted * mapping.blend_weight(32)
-            weight[part] += mapping.blend_weight(32)
+            total[part] += predicted * prediction.blend_weight(32)
+            weight[part] += prediction.blend_weight(32)
     expected = (total / weight)[:rows, :cols]
     assert read(folder / "out" / "probability.tif") == pytest.approx(expected, abs=1e-5)
 
