@@ -20,9 +20,19 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
 import lmhld_nb
-from lmhld_nb import engine, map_files, mosaics, networks, outlines, prediction, progress, qgis, scenes
+from lmhld_nb import (
+    detection,
+    engine,
+    map_files,
+    mosaics,
+    networks,
+    outlines,
+    prediction,
+    progress,
+    qgis,
+    scenes,
+)
 from lmhld_nb.config import cannot_write, write_json
-from lmhld_nb.evaluation import Confusion
 from lmhld_nb.hardware import Execution, choose_device, device_name
 from lmhld_nb.map_files import MASK, NO_LABEL, POLYGONS, PROBABILITY, REPORT
 from lmhld_nb.map_inputs import (
@@ -131,8 +141,10 @@ def map_scene(
         scores: dict[str, Any] | None = None
         tables: dict[str, pd.DataFrame] = {}
         across, down = mosaics.ground_pixel(image.crs, image.transform, image.shape)
+        if image.crs is None:
+            across = down = image.pixel_m
         if labels is not None:
-            scores, tables = _scores(partial(_strips, folder, labels, image.shape), across * down)
+            scores, tables = detection.score(partial(_strips, folder, labels, image.shape), across * down)
         for name, table in tables.items():
             table.to_csv(folder / f"scores_{name}.csv", index=False)
         megapixels, seconds = math.prod(image.shape) / 1e6, time.perf_counter() - began
@@ -288,16 +300,3 @@ def _strips(folder: Path, labels: Labels, shape: tuple[int, int]) -> Strips:
         for window in scenes.strips(shape, 2 * map_files.BLOCK):
             part = window.as_rasterio
             yield probabilities.read(1, window=part), masks.read(1, window=part), labels.read(window)
-
-
-def _scores(strips: Callable[[], Strips], pixel_m2: float) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
-    """Score a map: what map.json tells, and tables for ``scores_NAME.csv``.
-
-    Args:
-        strips: gives `_strips`, as often as it is called.
-        pixel_m2: ground area of a pixel in square metres.
-    """
-    total = Confusion(0, 0, 0, 0)
-    for _, mask, truth in strips():
-        total += Confusion.of(mask == 1, truth == 1, (mask != NO_LABEL) & (truth != NO_LABEL))
-    return dict(total.as_dict()), {}

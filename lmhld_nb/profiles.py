@@ -262,7 +262,10 @@ def load(profile: str) -> Profile:
                 raise UserError(
                     f"{path}: key '{key}': unknown model '{model}'; choose from {', '.join(models.NAMES)}"
                 )
-    single = {"experiment_4.compared": loaded.experiment_4.compared, "experiment_5.model": loaded.experiment_5.model}
+    single = {
+        "experiment_4.compared": loaded.experiment_4.compared,
+        "experiment_5.model": loaded.experiment_5.model,
+    }
     if loaded.recipe_study:
         single["recipe_study.model"] = loaded.recipe_study.model
     for key, model in single.items():
