@@ -5,6 +5,7 @@ Torch and GDAL are imported inside the commands, so that ``--help`` answers at o
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -245,6 +246,19 @@ def map_(
         typer.echo(
             f"precision {scores['precision']:.4f}, recall {scores['recall']:.4f}, F1 {scores['f1']:.4f}"
         )
+
+
+@app.command()
+def audit(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="for other programs, with every single comparison")
+    ] = False,
+) -> None:
+    """Check the paper's published numbers against each other: one line a statement, with its verdict."""
+    from lmhld_nb import audit as checking
+
+    width = min(shutil.get_terminal_size((100, 24)).columns, 140)
+    typer.echo(checking.as_json() if as_json else checking.text(width=width))
 
 
 @app.command()
