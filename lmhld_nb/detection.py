@@ -92,22 +92,34 @@ def by_size(
     names = [f"< {edges[0]}", *(f"{a}–{b}" for a, b in pairwise(edges)), f"≥ {edges[-1]}"]
     real, detected, objects = counts["landslides"], counts["landslides_matched"], counts["mapped"]
     false = objects - counts["mapped_matched"]
-    low, high = np.transpose([_wilson(*pair) for pair in zip(detected.tolist(), real.tolist(), strict=True)])
     table = pd.DataFrame(
         {
             "area_m2": names,
             "from_m2": np.array([0, *classes], float),
             "landslides": real,
             "detected": detected,
+            "mapped": objects,
+            "mapped_false": false,
+        }
+    )
+    return rates(table[(real > 0) | (objects > 0)].reset_index(drop=True))
+
+
+def rates(counts: pd.DataFrame) -> pd.DataFrame:
+    """Return counts by size class with the rates that follow from them, columns as of `by_size`."""
+    real, detected = counts["landslides"].to_numpy(), counts["detected"].to_numpy()
+    intervals = [_wilson(*pair) for pair in zip(detected.tolist(), real.tolist(), strict=True)]
+    low, high = np.array(intervals, float).reshape(-1, 2).T
+    return pd.DataFrame(
+        {
+            **counts[["area_m2", "from_m2", "landslides", "detected"]],
             "detection_rate": shares(detected, real),
             "detection_low": low,
             "detection_high": high,
-            "mapped": objects,
-            "mapped_false": false,
-            "false_share": shares(false, objects),
+            **counts[["mapped", "mapped_false"]],
+            "false_share": shares(counts["mapped_false"].to_numpy(), counts["mapped"].to_numpy()),
         }
     )
-    return table[(real > 0) | (objects > 0)].reset_index(drop=True)
 
 
 def size_frequency(areas_m2: np.ndarray, bins_per_decade: int = 5) -> pd.DataFrame:

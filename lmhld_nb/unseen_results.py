@@ -5,7 +5,8 @@ Every table has a column ``run_ids``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,13 @@ from lmhld_nb.evaluation import Confusion
 from lmhld_nb.hardware import choose_device
 from lmhld_nb.profiles import Events, Profile
 from lmhld_nb.ranking import Ranked
+from lmhld_nb.rasters import Window
 from lmhld_nb.results import SCORES
 from lmhld_nb.runs import Run
 from lmhld_nb.scenes import Scene
 from lmhld_nb.serial_results import total_scores
 from lmhld_nb.sources import DataSet
+from lmhld_nb.style import area_name
 
 THRESHOLD_PIXELS = 4_000_000  # of a scene, at most, that its best single threshold is looked for on
 TOLD = (
@@ -109,9 +112,9 @@ def events_table(maps: Sequence[Mapped]) -> pd.DataFrame:
 
     Returns:
         Rows by scene: area, bands, resolution_m, mapped objects and their area; where there are labels the scores of
-        `detection.score`, ``all_f1`` (of a map that calls everything landslide), ``threshold_f1`` (of the best single threshold on this very scene, which nobody knows
-        beforehand), and ``seen_f1``, what the same network reaches on the test patches of the areas it was trained
-        on; run_ids.
+        `detection.score`, ``all_f1`` (of a map that calls everything landslide) and ``threshold_f1`` (of the best
+        single threshold on this very scene, which nobody knows beforehand); ``seen_f1``, what the same network reaches
+        on the test patches of the areas it was trained on; run_ids.
     """
     rows = []
     for made in maps:
@@ -153,25 +156,71 @@ def _best_threshold(made: Mapped) -> float:
     return evaluation.best_threshold(images, masks, made.run.spec.bands).confusion.f1
 
 
-def views(made: Mapped, longest: int = 480) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Return a scene for a figure, every n-th pixel so that neither side is longer than ``longest``.
+@dataclass(frozen=True)
+class View:
+    """A mapped scene, or a part of one, as a figure shows it.
 
-    Returns:
-        Values (bands, rows, cols) as stored, in the scene's order of bands; the mask (rows, cols) of the map, 0, 1 or
-        255; and the labels, 0, 1 or 255, or None.
+    Attributes:
+        title: the area, and what is wrong where it shows that.
+        values: (bands, rows, cols) as stored, of ``bands``.
+        mapped: (rows, cols) bool, landslide in the map.
+        truth: (rows, cols) bool, landslide in truth; None where nothing is labelled.
     """
-    with scenes.open_image(made.scene) as image:
-        step = max(1, -(-max(image.shape) // longest))
-        strips = list(scenes.strips(image.shape, 64 * step))
-        bands = [band for band in made.scene.bands if band in scenes.BANDS]
-        values = np.concatenate([image.read(part, bands)[:, ::step, ::step] for part in strips], axis=1)
-        truth = None
+
+    title: str
+    values: np.ndarray
+    bands: tuple[str, ...]
+    mapped: np.ndarray
+    truth: np.ndarray | None
+
+
+def view(made: Mapped, title: str = "", place: Window | None = None, longest: int = 480) -> View:
+    """Return a mapped scene, or a window of it, every n-th pixel so that neither side is longer than ``longest``."""
+    bands = tuple(band for band in made.scene.bands if band in scenes.BANDS)
+    with ExitStack() as stack:
+        image = stack.enter_context(scenes.open_image(made.scene))
+        file = stack.enter_context(rasterio.open(made.folder / map_files.MASK))
+        labels = None
         if made.report["scores"]:
-            with scenes.open_labels(made.scene, image) as labels:
-                truth = np.concatenate([labels.read(part)[::step, ::step] for part in strips])
-    with rasterio.open(made.folder / map_files.MASK) as file:
-        mask = np.concatenate([file.read(1, window=part.as_rasterio)[::step, ::step] for part in strips])
-    return values, mask, truth
+            labels = stack.enter_context(scenes.open_labels(made.scene, image))
+        place = place or Window(0, 0, *image.shape)
+        step = max(1, -(-max(place.height, place.width) // longest))
+        parts = [
+            Window(place.row + part.row, place.col, part.height, place.width)
+            for part in scenes.strips((place.height, place.width), 64 * step)
+        ]
+        every = (..., slice(None, None, step), slice(None, None, step))
+        values = np.concatenate([image.read(part, bands)[every] for part in parts], axis=1)
+        mask = np.concatenate([file.read(1, window=part.as_rasterio)[every] for part in parts])
+        truth = np.concatenate([labels.read(part)[every] for part in parts]) == 1 if labels else None
+    return View(title or area_name(made.scene.area), values, bands, mask == 1, truth)
+
+
+def worst(made: Mapped, count: int = 1) -> list[View]:
+    """Return close-ups of a map's largest false objects and largest missed landslides, ``count`` of each."""
+    with (
+        scenes.open_image(made.scene) as image,
+        scenes.open_labels(made.scene, image) as labels,
+        rasterio.open(made.folder / map_files.MASK) as file,
+    ):
+        shape = image.shape
+
+        def strips() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+            for part in scenes.strips(shape, 512):
+                mask = file.read(1, window=part.as_rasterio)
+                yield np.where(mask == 255, -1.0, mask).astype(np.float32), mask, labels.read(part)
+
+        found = detection.close_ups(*detection.landslides(strips), shape, count)
+    return [
+        view(made, f"{area_name(made.scene.area)}: {up.kind}, {up.wrong_px} px", up.window) for up in found
+    ]
+
+
+def pooled(maps: Sequence[Mapped]) -> pd.DataFrame:
+    """Return `detection.by_size` of several scored maps together."""
+    tables = pd.concat([made.table("by_size") for made in maps])
+    counts = ["landslides", "detected", "mapped", "mapped_false"]
+    return detection.rates(tables.groupby(["from_m2", "area_m2"])[counts].sum().reset_index())
 
 
 def transfers_table(profile: Profile, asked: Mapping[int, Sequence[Run]]) -> pd.DataFrame:

@@ -99,7 +99,8 @@ def test_counts_are_those_of_the_mask(made):
     probability, mask, truth = scene(*made)
     scores, _ = detection.score(cut((probability, mask, truth), 7), 9.0)
     known = (mask != 255) & (truth != 255)
-    assert scores.items() >= {k: v for k, v in Confusion.of(mask == 1, truth == 1, known).as_dict().items() if v == v}.items()  # fmt: skip
+    counted = Confusion.of(mask == 1, truth == 1, known).as_dict()
+    assert scores.items() >= {name: value for name, value in counted.items() if value == value}.items()
     assert scores["f1_at_best_threshold"] >= scores["f1"] or math.isnan(scores["f1_at_best_threshold"])
 
 
