@@ -123,7 +123,8 @@ def finish(path: Path, resampling: Resampling) -> None:
         OSError: it is not: GDAL closes a file without a word when the disk is full.
     """
     with rasterio.open(path, "r+", num_threads="all_cpus") as raster:
-        factors = [2**level for level in range(1, 32) if max(raster.shape) / 2**level > BLOCK / 2]
+        # From 4 on: a program that shows every second pixel reads all without trouble, and level 2 is the costly one.
+        factors = [2**level for level in range(2, 32) if max(raster.shape) / 2**level > BLOCK / 4]
         if factors:
             raster.build_overviews(factors, resampling)
     size = path.stat().st_size

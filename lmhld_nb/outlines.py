@@ -36,8 +36,9 @@ class Components:
 
     def add(self, window: Window, mask: np.ndarray, probability: np.ndarray) -> None:
         """Take in the next strip (rows, cols): mask, 1 where there is landslide, and probabilities."""
-        labels, count = label(mask == 1, EIGHT)
-        at = np.flatnonzero(labels)
+        landslide = mask == 1
+        labels, count = label(landslide, EIGHT)
+        at = np.flatnonzero(landslide)
         numbers, values = labels.ravel()[at] - 1, probability.ravel()[at].astype(np.float64)
         part = np.zeros((4, count))
         part[0] = np.inf

@@ -200,7 +200,6 @@ def test_nothing_found_and_nothing_there_are_results_too(tmp_path: Path, weights
     [
         ("EPSG:4326", DEGREES, 2.7e-5 * 111_320 * np.cos(np.radians(33.2)) * 2.7e-5 * 110_922),
         ("EPSG:3857", Affine(3, 0, 11_566_000, 0, -3, 3_920_000), 9 * np.cos(np.radians(33.16)) ** 2),
-        ("EPSG:32654", Affine(3, 0, 500_000, 0, -3, 4_700_000) * Affine.rotation(20), 9.0),
         ("EPSG:2227", Affine(10, 0, 6_000_000, 0, -10, 2_100_000), (10 * 0.3048) ** 2),  # US survey feet
     ],
 )
@@ -260,20 +259,24 @@ def breaks(monkeypatch: pytest.MonkeyPatch, where: str, error: BaseException) ->
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    original = mapping._predicted_rows
+    original = prediction.predicted_rows
 
     def stops(*arguments: Any) -> Iterator[Any]:
         rows = original(*arguments)
         yield next(rows)
         raise error
 
-    if where == "rows":
-        monkeypatch.setattr(mapping, "_predicted_rows", stops)
-    else:
-        monkeypatch.setattr(mapping, where, fail)
+    place, name = {
+        "rows": (prediction, "predicted_rows"),
+        "forward": (prediction, "_forward"),  # in a thread
+        "outlines": (mapping.outlines, "outline"),
+        "picture": (mapping.map_files.Picture, "draw"),
+        "reading": (mapping.map_files.Picture, "take"),  # in another thread
+    }[where]
+    monkeypatch.setattr(place, name, stops if where == "rows" else fail)
 
 
-@pytest.mark.parametrize("where", ["rows", "_polygons", "_overlay"])
+@pytest.mark.parametrize("where", ["rows", "forward", "outlines", "picture", "reading"])
 @pytest.mark.parametrize(
     "error", [KeyboardInterrupt(), OSError(28, "No space left on device"), ValueError("x")]
 )
@@ -296,7 +299,7 @@ def test_what_was_in_the_folder_stays(tmp_path: Path, weights: Path, monkeypatch
     (out / "map").mkdir()
     draw(made, weights, out)
     before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
-    breaks(monkeypatch, "_overlay", ValueError("x"))
+    breaks(monkeypatch, "picture", ValueError("x"))
     with pytest.raises(ValueError, match="x"):
         draw(made, weights, out)
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
