@@ -208,7 +208,7 @@ def test_a_large_scene_s_statistics_come_from_all_over_it(tmp_path: Path, shape:
 def test_data_between_the_squares_looked_at_are_found(tmp_path: Path) -> None:
     image = np.zeros((1, 64, 60_000), np.uint8)
     image[:, :, 700:710] = 7
-    rows, cols = prediction._spread(64, 60_000, 64)
+    _, cols = prediction._spread(64, 60_000, 64)
     assert not any(col <= 700 < col + 512 for col in cols)
     mean, std = statistics_of(image, tmp_path, nodata=0)
     assert (mean[0], std[0]) == (7, 1)
