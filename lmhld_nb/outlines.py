@@ -84,8 +84,9 @@ def outline(
         min_area_px, min_area_m2: smaller landslides are left out.
 
     Returns:
-        One row a landslide, top to bottom, a multipolygon: id, area_px, mean_probability, max_probability, area_m2 (in an equal-area
-        system), lon and lat of the centroid, compactness (4πA/P², 1 for a disc, towards 0 for a long thin slide).
+        One multipolygon a landslide, top to bottom: id, area_px, mean_probability, max_probability, area_m2 (in an
+        equal-area system), lon and lat of the centroid, compactness (4πA/P², 1 for a disc, towards 0 for a long thin
+        slide).
     """
     told = components.table()
     with rasterio.open(mask) as source:
