@@ -123,7 +123,8 @@ def finish(path: Path, resampling: Resampling) -> None:
         OSError: it is not: GDAL closes a file without a word when the disk is full.
     """
     with rasterio.open(path, "r+", num_threads="all_cpus") as raster:
-        factors = [2**level for level in range(1, 32) if max(raster.shape) / 2**level > BLOCK / 2]
+        # From 4 on: a program that shows every second pixel reads all without trouble, and level 2 is the costly one.
+        factors = [2**level for level in range(2, 32) if max(raster.shape) / 2**level > BLOCK / 4]
         if factors:
             raster.build_overviews(factors, resampling)
     size = path.stat().st_size
@@ -184,7 +185,8 @@ class Picture:
             mask = masks.read(1, out_shape=colours.shape[1:])
         known = (mask != NO_LABEL) & self.image.valid(colours)
         low, high = np.percentile(colours[:, known], (2, 98)) if known.any() else (0, 1)
-        view = np.clip((colours - low) / max(high - low, 1e-6), 0, 1).transpose(1, 2, 0)
-        view[mask == 1] = 0.35 * view[mask == 1] + 0.65 * np.array([1.0, 0.1, 0.1])
+        view = np.clip((colours - low) * np.float32(1 / max(high - low, 1e-6)), 0, 1).transpose(1, 2, 0)
+        view[mask == 1] = 0.35 * view[mask == 1] + 0.65 * np.array([1.0, 0.1, 0.1], np.float32)
         view[~known] = 1
-        matplotlib.image.imsave(folder / "overlay.png", view)
+        # Matplotlib takes bytes as they are.
+        matplotlib.image.imsave(folder / "overlay.png", np.rint(255 * view).astype(np.uint8))

@@ -11,6 +11,7 @@ import numpy as np
 import rasterio
 import rasterio.features
 import shapely
+from affine import Affine
 from scipy.ndimage import label
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -36,12 +37,12 @@ class Components:
 
     def add(self, window: Window, mask: np.ndarray, probability: np.ndarray) -> None:
         """Take in the next strip (rows, cols): mask, 1 where there is landslide, and probabilities."""
-        labels, count = label(mask == 1, EIGHT)
-        at = np.flatnonzero(labels)
+        landslide = mask == 1
+        labels, count = label(landslide, EIGHT)
+        at = np.flatnonzero(landslide)
         numbers, values = labels.ravel()[at] - 1, probability.ravel()[at].astype(np.float64)
         part = np.zeros((4, count))
-        part[0] = np.inf
-        np.minimum.at(part[0], numbers, at + window.row * self.width)
+        part[0, numbers[::-1]] = at[::-1] + window.row * self.width  # the first of each is written last
         part[1] = np.bincount(numbers, minlength=count)
         part[2] = np.bincount(numbers, values, minlength=count)
         np.maximum.at(part[3], numbers, values)
@@ -75,7 +76,7 @@ class Components:
 def outline(
     mask: Path, components: Components, min_area_px: int = 1, min_area_m2: float = 0.0
 ) -> gpd.GeoDataFrame:
-    """Outline a mask's landslides, largest mean probability and area told of each.
+    """Outline a mask's landslides, and tell area, probability, place and shape of each.
 
     Args:
         mask: raster with 1 where there is landslide; read line by line.
@@ -83,39 +84,53 @@ def outline(
         min_area_px, min_area_m2: smaller landslides are left out.
 
     Returns:
-        One row a landslide, top to bottom: id, area_px, mean_probability, max_probability, area_m2 (in an equal-area
-        system), lon and lat of the centroid, compactness (4πA/P², 1 for a disc, towards 0 for a long thin slide).
+        One multipolygon a landslide, top to bottom: id, area_px, mean_probability, max_probability, area_m2 (in an
+        equal-area system), lon and lat of the centroid, compactness (4πA/P², 1 for a disc, towards 0 for a long thin
+        slide).
     """
     told = components.table()
-    firsts, outlines = told["first"], []
     with rasterio.open(mask) as source:
         crs, transform, width = source.crs, source.transform, source.width
-        if len(firsts):
+        pieces = []
+        if len(told["first"]):
             band = rasterio.band(source, 1)
-            # Where the mask is 0 there is nothing to outline; 255 is no data.
-            for geometry, value in rasterio.features.shapes(band, band, 8, transform):
-                if value == 1:
-                    ring = np.array(geometry["coordinates"][0])
-                    # Outlines follow the pixels' edges. The first corner, row by row, is that of the first pixel.
-                    cols, rows = np.rint(~transform * ring.T).astype(np.int64)
-                    number = int(np.searchsorted(firsts, (rows * width + cols).min()))
-                    if told["area_px"][number] >= min_area_px:
-                        outlines.append((number, to_geometry(geometry)))
-    numbers = np.array([number for number, _ in outlines], np.int64)
-    shapes = np.array([geometry for _, geometry in outlines], object)
-    shapes[...] = shapely.make_valid(shapes) if len(shapes) else shapes  # parts that meet at a corner only
-    table = gpd.GeoDataFrame({"geometry": gpd.GeoSeries(shapes, crs=crs)})
+            # Where the mask is 0 there is nothing to outline; 255 is no data. Outlines of 8-connected landslides would
+            # touch themselves, which is no valid polygon: those of 4-connected pieces do not.
+            found = rasterio.features.shapes(band, band, 4, transform)
+            pieces = [to_geometry(geometry) for geometry, value in found if value == 1]
+    shapes = _joined(np.array(pieces, object), ~transform, width, told["first"])
+    kept = told["area_px"] >= min_area_px
+    table = gpd.GeoDataFrame({"geometry": gpd.GeoSeries(shapes[kept], crs=crs)})
     for name in ("area_px", "mean_probability", "max_probability"):
-        table[name] = told[name][numbers]
+        table[name] = told[name][kept]
     table["area_m2"] = _square_metres(table)
     table["lon"], table["lat"] = _centres(table)
     on_ground = _on_ground(table)
     table["compactness"] = 4 * math.pi * shapely.area(on_ground) / shapely.length(on_ground) ** 2
     if crs is not None:
-        table = table[table["area_m2"] >= min_area_m2]
-    table = table.iloc[np.argsort(firsts[numbers[table.index]], kind="stable")].reset_index(drop=True)
+        table = table[table["area_m2"] >= min_area_m2].reset_index(drop=True)
     table.insert(0, "id", np.arange(1, len(table) + 1))
     return table
+
+
+def _joined(pieces: np.ndarray, to_pixels: Affine, width: int, firsts: np.ndarray) -> np.ndarray:
+    """Join 4-connected pieces that meet at a corner; return a multipolygon for each first pixel."""
+    if len(pieces) == 0:
+        return pieces
+    corners, owner = shapely.get_coordinates(pieces, return_index=True)
+    cols, rows = np.rint(to_pixels * corners.T).astype(np.int64)  # outlines follow the pixels' edges
+    corner = rows * (width + 1) + cols
+    order = np.argsort(corner, kind="stable")
+    same = np.flatnonzero(np.diff(corner[order]) == 0)
+    one, two = owner[order[same]], owner[order[same + 1]]
+    graph = coo_array((np.ones(len(one), bool), (one, two)), shape=(len(pieces),) * 2)
+    count, group = connected_components(graph, directed=False)
+    # The first corner, row by row, is that of the landslide's first pixel.
+    first = np.full(count, np.iinfo(np.int64).max)
+    np.minimum.at(first, group[owner], rows * width + cols)
+    number = np.searchsorted(firsts, first)[group]
+    order = np.argsort(number, kind="stable")
+    return shapely.multipolygons(pieces[order], indices=number[order])
 
 
 def _square_metres(table: gpd.GeoDataFrame) -> np.ndarray:

@@ -11,7 +11,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,7 +96,7 @@ def scene_statistics(image: Image, bands: tuple[str, ...], windows: int = 64) ->
 def _spread(height: int, width: int, windows: int) -> tuple[list[int], list[int]]:
     """Return first rows and columns of at most ``windows`` squares of 512, spread evenly over a large image."""
     high, wide = math.ceil(height / 512), math.ceil(width / 512)
-    down = min(high, max(1, math.isqrt(max(1, windows * high // wide))))
+    down = min(high, windows, max(1, math.isqrt(max(1, windows * high // wide))))
     across = min(wide, max(1, windows // down))
     picked = (
         np.unique(np.linspace(0, n - 1, k).round().astype(int)) * 512
@@ -269,6 +269,21 @@ def _reader(
             filled, used = filled + count, used + count
 
     return fill
+
+
+def push(network: Network, images: Tensor, times: int, shared: bool = False) -> None:
+    """Run a batch (N, bands, size, size) ``times`` through the network as a map does, and do nothing else.
+
+    Args:
+        network: the network.
+        images: the batch, on the CPU.
+        times: how often.
+        shared: let all processor threads share each batch, as torch does by itself.
+    """
+    with nullcontext(1) if shared else _workers(network.place) as workers:
+        batches = (_Batch(images, [], []) for _ in range(times))
+        with closing(_predicted(batches, network, workers, images.shape[-1])) as found:
+            deque(found, 0)
 
 
 @contextmanager
