@@ -20,7 +20,7 @@
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
-show_errors: int = 3  # false and missed landslides shown, of each kind
+show_errors: int = 1  # false and missed landslides shown, of each kind
 on_missing: str = "train"  # if runs are missing: train, skip or error
 
 # %%
@@ -95,13 +95,17 @@ without, with_nir = (
     for wanted in (False, True)
 )
 table = unseen_results.events_table(maps) if maps else pd.DataFrame()
+about = ["area", "bands", "resolution_m", "prevalence"]
 
 # %%
 figure = None
 if without:
     shown = [unseen_results.view(made) for made in without]
     figure = style.save(
-        map_plots.images(shown, note), "fig07_unseen", loaded.name
+        map_plots.images(shown, note),
+        "fig07_unseen",
+        loaded.name,
+        table.loc[[made.scene.name for made in without], about],
     )
 figure
 
@@ -110,7 +114,10 @@ figure = None
 if with_nir:
     shown = [unseen_results.view(made) for made in with_nir]
     figure = style.save(
-        map_plots.images(shown, note), "fig08_luding", loaded.name
+        map_plots.images(shown, note),
+        "fig08_luding",
+        loaded.name,
+        table.loc[[made.scene.name for made in with_nir], about],
     )
 figure
 
