@@ -174,7 +174,10 @@ def _panels(views: Sequence[View]) -> tuple[Figure, list[Axes]]:
     shape = views[0].mapped.shape
     wide = 7.4 / _ACROSS if len(views) > 1 else 4.6
     figure, axes = plt.subplots(
-        rows, across, figsize=(wide * across, (wide * shape[0] / shape[1] + 0.25) * rows + 0.4), squeeze=False
+        rows,
+        across,
+        figsize=(wide * across, (wide * shape[0] / shape[1] + 0.25) * rows + 0.4),
+        squeeze=False,
     )
     panels = list(axes.flat)
     for spare in panels[len(views) :]:

@@ -35,6 +35,9 @@ from lmhld_nb import (
     unseen_results,
 )
 
+# Photographs: as PNG this page would be several megabytes.
+# %config InlineBackend.figure_formats = ["jpeg"]
+
 loaded = profiles.load(profile)
 dataset = experiments.dataset_of(loaded, progress=False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -32,6 +33,7 @@ def test_scores_are_drawn_also_where_nothing_is_mapped(tmp_path: Path, mapped: b
     )
     for figure in figures:
         figure.savefig(tmp_path / "figure.png")
+        plt.close(figure)
 
 
 @pytest.mark.parametrize("labelled", [True, False])
@@ -44,8 +46,10 @@ def test_scenes_are_drawn_one_panel_each(tmp_path: Path, count: int, labelled: b
     for draw in (map_plots.images, map_plots.overlays):
         figure = draw(views, "made")
         figure.savefig(tmp_path / "figure.png")
+        plt.close(figure)
         assert sum(bool(ax.images) for ax in figure.axes) == count
     if labelled:
         figure = map_plots.mistakes(views, "made")
         figure.savefig(tmp_path / "figure.png")
+        plt.close(figure)
         assert sum(bool(ax.images) for ax in figure.axes) == 2 * count
