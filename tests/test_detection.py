@@ -223,7 +223,9 @@ def test_close_ups_show_the_worst_places_whole_and_inside_the_scene():
     for place in found:
         window = place.window
         part = np.s_[window.row : window.row + window.height, window.col : window.col + window.width]
-        assert (truth[part] != mapped[part]).sum() >= place.wrong_px
+        top, left, bottom, right = place.box
+        inside = (truth[part] != mapped[part])[top:bottom, left:right]
+        assert inside.sum() == inside.size == place.wrong_px  # all of them are rectangles
         assert min(window.row, window.col) >= 0
         assert window.row + window.height <= 300
         assert window.col + window.width <= 200
