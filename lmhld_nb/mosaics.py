@@ -318,8 +318,8 @@ class _Parts:
         while len(self._open) >= OPEN_FILES:
             self._close(next(iter(self._open)))
         header, scale, place = self._headers[number], self._scales[number], self.window(number)
-        # Closed by callbacks: as context managers, datasets enter an environment of the thread that opens them, which may
-        # be another than the one that closes them.
+        # Closed by callbacks: as context managers, datasets enter an environment of the thread that opens them, and
+        # another may close them.
         stack = self._open[number] = ExitStack()
         source = rasters.open_raster(header.path)
         stack.callback(source.close)
