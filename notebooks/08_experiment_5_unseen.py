@@ -88,11 +88,7 @@ maps = [
     for (asked, there), finished in zip(events, runs_of, strict=True)
     for made in unseen_results.map_events(loaded, there, asked, finished[0])
 ]
-note = (
-    style.note(maps[0].dataset, loaded.name)
-    if maps
-    else "no event is here"
-)
+note = style.note(maps[0].dataset, loaded.name) if maps else "no event is here"
 without, with_nir = (
     [made for made in maps if ("nir" in made.run.spec.bands) == wanted]
     for wanted in (False, True)
@@ -169,9 +165,7 @@ if maps:
 table[columns].round(3) if maps else None
 
 # %%
-scored = {
-    made.scene.name: made for made in maps if made.report["scores"]
-}
+scored = {made.scene.name: made for made in maps if made.report["scores"]}
 if scored:
     told = table.loc[list(scored)]
     print(
