@@ -90,7 +90,7 @@ def test_the_design_s_commands_are_there() -> None:
         ("plan {unprepared}", "run `lmhld data get hokkaido`"),
         ("plan {area}", "no area 'atlantis' in 'twin-smoke'; it has rio,"),
         ("plan {sizes}", "key 'patches.sizes': no area 'atlantis' in 'twin-smoke'; it has rio,"),
-        ("plan {tiny} --experiment 99", "experiment 99: unknown; choose from 1, 2, 3, 4, recipe"),
+        ("plan {tiny} --experiment 99", "experiment 99: unknown; choose from 1, 2, 3, 4, 5, recipe"),
         ("run {tiny} --workers 0", "'--workers'"),
         ("run {tiny} --device abacus", "device 'abacus': unknown; choose auto, cpu or cuda"),
         ("train {tiny} 0123456789abcdef", "run '0123456789abcdef': not in profile 'tiny'; `lmhld plan"),
