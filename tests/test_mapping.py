@@ -44,6 +44,8 @@ DEGREES = Affine(2.7e-5, 0, 103.9, 0, -2.7e-5, 33.2)
 FILES = [
     "landslides.gpkg", "landslides.qml", "map.json", "mask.tif", "overlay.png", "probability.qml", "probability.tif",
 ]  # fmt: skip
+TABLES = [f"scores_{name}.csv" for name in ("precision_recall", "calibration", "by_size", "size_frequency")]
+SCORED = sorted([*FILES, *TABLES])
 
 
 def write_weights(
@@ -92,7 +94,7 @@ def test_files_lie_on_the_scenes_grid_and_agree_with_each_other(
     made = scene(tmp_path, mask)
     cut = median(made, weights, tmp_path / "first")
     report = draw(made, weights, tmp_path / "out", threshold=cut)
-    assert names(tmp_path / "out") == FILES
+    assert names(tmp_path / "out") == SCORED
     with rasterio.open(made.image) as image:
         for name in ("probability.tif", "mask.tif"):
             with rasterio.open(tmp_path / "out" / name) as made_file:
@@ -202,7 +204,7 @@ def test_nothing_found_and_nothing_there_are_results_too(tmp_path: Path, weights
     made = scene(tmp_path, np.zeros((60, 60), bool))
     report = draw(made, weights, tmp_path / "out", threshold=0.999999)
     assert (report["landslides"], report["landslide_px"], report["landslide_m2"]) == (0, 0, 0)
-    assert names(tmp_path / "out") == FILES
+    assert names(tmp_path / "out") == SCORED
     assert len(gpd.read_file(tmp_path / "out" / "landslides.gpkg")) == 0
     stored = json.loads((tmp_path / "out" / "map.json").read_text(), parse_constant=pytest.fail)
     assert stored["scores"]["precision"] is None and stored["scores"]["tn"] == 3600
@@ -239,7 +241,7 @@ def test_areas_are_square_metres_whatever_the_coordinates(
 def test_a_network_of_other_bands_maps_and_is_drawn(tmp_path: Path) -> None:
     path = write_weights(tmp_path / "w.safetensors", bands=("green", "red", "nir"))
     draw(scene(tmp_path, blobs(60, 60, 3)), path, tmp_path / "out")
-    assert names(tmp_path / "out") == FILES
+    assert names(tmp_path / "out") == SCORED
 
 
 def test_a_missing_band_is_told(tmp_path: Path, weights: Path) -> None:
@@ -319,7 +321,7 @@ def test_what_was_in_the_folder_stays(tmp_path: Path, weights: Path, monkeypatch
     with pytest.raises(ValueError, match="x"):
         draw(made, weights, out)
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
-    assert names(out) == sorted([*FILES, "map", "notes.txt"]) and before["notes.txt"] == b"mine"
+    assert names(out) == sorted([*SCORED, "map", "notes.txt"]) and before["notes.txt"] == b"mine"
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, weights: Path) -> None:
@@ -404,7 +406,7 @@ def test_results_of_another_resolution_lie_on_the_scene_s_own_grid(
     hole = np.zeros(mask.shape, bool)
     hole[:40, 30:75] = True
     assert np.array_equal(probability == -1, hole) and np.array_equal(predicted == 255, hole)
-    assert names(tmp_path / "out") == FILES
+    assert names(tmp_path / "out") == SCORED
     known = ~hole
     truth = Confusion.of(predicted == 1, mask, known)
     assert {name: report["scores"][name] for name in vars(truth)} == vars(truth)
@@ -582,7 +584,7 @@ def test_the_record_tells_what_was_done(tmp_path: Path, weights: Path) -> None:
         "model": "unet", "width": 2, "run_id": "0" * 16, "bands": list(BANDS), "normalise": "scene",
         "resolution_m": 3.0, "resampled": False, "window": 32, "overlap": 0.25, "batch_size": 3, "threshold": 0.5,
         "min_area_px": 1, "min_area_m2": 0.0, "valid_px": 4800, "device": "cpu", "precision": "fp32",
-        "megapixels": 0.0048, "torch": torch.__version__, "rasterio": rasterio.__version__, "score_files": [],
+        "megapixels": 0.0048, "torch": torch.__version__, "rasterio": rasterio.__version__, "score_files": TABLES,
         "gdal": rasterio.__gdal_version__, "lmhld_nb": lmhld_nb.__version__,
     }  # fmt: skip
     assert {key: report[key] for key in wanted} == wanted
@@ -604,7 +606,7 @@ def test_tables_of_scores_are_written_and_those_of_an_earlier_map_removed(
         seen.update(zip(("probability", "mask", "truth"), parts, strict=True), pixel_m2=pixel_m2)
         return {"f1": 0.5}, {"sizes": pd.DataFrame({"a": [1]})}
 
-    monkeypatch.setattr(mapping, "_scores", score)
+    monkeypatch.setattr(mapping.detection, "score", score)
     report = draw(made, weights, tmp_path / "out")
     assert report["scores"] == {"f1": 0.5} and report["score_files"] == ["scores_sizes.csv"]
     assert (tmp_path / "out" / "scores_sizes.csv").read_text() == "a\n1\n"
@@ -829,7 +831,7 @@ def test_what_a_killed_map_leaves_is_removed_by_the_next(tmp_path: Path, weights
         assert process.returncode == 128 + number and error.count("\n") == 1
         assert names(out) == []
     draw(made, weights, out)
-    assert names(out) == FILES
+    assert names(out) == SCORED
 
 
 # Real scenes ------------------------------------------------------------------------------------------------------
