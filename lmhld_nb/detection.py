@@ -102,11 +102,19 @@ def by_size(
             "mapped_false": false,
         }
     )
-    return rates(table[(real > 0) | (objects > 0)].reset_index(drop=True))
+    return _rates(table[(real > 0) | (objects > 0)].reset_index(drop=True))
 
 
-def rates(counts: pd.DataFrame) -> pd.DataFrame:
-    """Return counts by size class with the rates that follow from them, columns as of `by_size`."""
+def pooled(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return several tables of `by_size` as one: counts added up by class, rates and intervals of the sums."""
+    counts = ["landslides", "detected", "mapped", "mapped_false"]
+    if not tables:
+        return _rates(pd.DataFrame(columns=["from_m2", "area_m2", *counts], dtype=int))
+    return _rates(pd.concat(tables).groupby(["from_m2", "area_m2"])[counts].sum().reset_index())
+
+
+def _rates(counts: pd.DataFrame) -> pd.DataFrame:
+    """Return counts by size class with the rates that follow from them."""
     real, detected = counts["landslides"].to_numpy(), counts["detected"].to_numpy()
     intervals = [_wilson(*pair) for pair in zip(detected.tolist(), real.tolist(), strict=True)]
     low, high = np.array(intervals, float).reshape(-1, 2).T
@@ -148,6 +156,66 @@ def size_frequency(areas_m2: np.ndarray, bins_per_decade: int = 5) -> pd.DataFra
     return table[count > 0].reset_index(drop=True)
 
 
+@dataclass(frozen=True)
+class Tally:
+    """What is counted of a map against truth; several scenes add with ``+``.
+
+    Attributes:
+        ranked: probabilities by truth.
+        counts: pixels of the mask.
+        sizes: of `by_size`.
+        true_m2, mapped_m2: area of each true and each mapped landslide of which something is labelled in the other.
+    """
+
+    ranked: Ranked
+    counts: Confusion
+    sizes: pd.DataFrame
+    true_m2: np.ndarray
+    mapped_m2: np.ndarray
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            self.ranked + other.ranked,
+            self.counts + other.counts,
+            pooled([self.sizes, other.sizes]),
+            np.concatenate([self.true_m2, other.true_m2]),
+            np.concatenate([self.mapped_m2, other.mapped_m2]),
+        )
+
+    def scores(self) -> dict[str, Any]:
+        """Return the scores of `score`."""
+        threshold, f1 = self.ranked.best()
+        names = ("landslides", "detected", "mapped", "mapped_false")
+        totals = {name: int(self.sizes[name].sum()) for name in names}
+        return {
+            **self.counts.as_dict(),
+            "prevalence": ratio(self.counts.tp + self.counts.fn, sum(vars(self.counts).values())),
+            "average_precision": self.ranked.average_precision,
+            "calibration_error": self.ranked.calibration_error,
+            "brier": self.ranked.brier,
+            "best_threshold": threshold,
+            "f1_at_best_threshold": f1,
+            "landslides": totals["landslides"],
+            "landslides_detected": totals["detected"],
+            "detection_rate": ratio(totals["detected"], totals["landslides"]),
+            "mapped": totals["mapped"],
+            "mapped_false": totals["mapped_false"],
+        }
+
+
+def tally(strips: Strips, pixel_m2: float) -> Tally:
+    """Count what `score` tells of a map; arguments and errors as there."""
+    ranked, counts = Ranked.none(), Confusion(0, 0, 0, 0)
+    for probability, mask, truth in strips():
+        labels, slid = _labels(probability, mask), _landslide(truth)
+        known = (labels != NO_LABEL) & (truth != NO_LABEL)
+        ranked += Ranked.of(probability, slid, known)
+        counts += Confusion.of(_landslide(labels), slid, known)
+    true, mapped = landslides(strips)
+    areas = [table.loc[table["known_px"] > 0, "size_px"].to_numpy() * pixel_m2 for table in (true, mapped)]
+    return Tally(ranked, counts, by_size(true, mapped, pixel_m2), *areas)
+
+
 def score(strips: Strips, pixel_m2: float) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
     """Score a landslide map of any size against truth: pixels, probabilities, landslides.
 
@@ -169,40 +237,15 @@ def score(strips: Strips, pixel_m2: float) -> tuple[dict[str, Any], dict[str, pd
     Raises:
         ValueError: the three arrays of a strip differ in shape, or a probability is above 1.
     """
-    ranked, counts = Ranked.none(), Confusion(0, 0, 0, 0)
-    for probability, mask, truth in strips():
-        labels, slid = _labels(probability, mask), _landslide(truth)
-        known = (labels != NO_LABEL) & (truth != NO_LABEL)
-        ranked += Ranked.of(probability, slid, known)
-        counts += Confusion.of(_landslide(labels), slid, known)
-    true, mapped = landslides(strips)
-    sizes = by_size(true, mapped, pixel_m2)
-    threshold, f1 = ranked.best()
-    totals = {name: int(sizes[name].sum()) for name in ("landslides", "detected", "mapped", "mapped_false")}
-    scores = {
-        **counts.as_dict(),
-        "prevalence": ratio(counts.tp + counts.fn, sum(vars(counts).values())),
-        "average_precision": ranked.average_precision,
-        "calibration_error": ranked.calibration_error,
-        "brier": ranked.brier,
-        "best_threshold": threshold,
-        "f1_at_best_threshold": f1,
-        "landslides": totals["landslides"],
-        "landslides_detected": totals["detected"],
-        "detection_rate": ratio(totals["detected"], totals["landslides"]),
-        "mapped": totals["mapped"],
-        "mapped_false": totals["mapped_false"],
-    }
+    found = tally(strips, pixel_m2)
     frequencies = [
-        size_frequency(table.loc[table["known_px"] > 0, "size_px"].to_numpy() * pixel_m2).assign(
-            inventory=name
-        )
-        for name, table in (("true", true), ("mapped", mapped))
+        size_frequency(areas).assign(inventory=name)
+        for name, areas in (("true", found.true_m2), ("mapped", found.mapped_m2))
     ]
-    return scores, {
-        "precision_recall": ranked.curve(),
-        "calibration": ranked.reliability(),
-        "by_size": sizes,
+    return found.scores(), {
+        "precision_recall": found.ranked.curve(),
+        "calibration": found.ranked.reliability(),
+        "by_size": found.sizes,
         "size_frequency": pd.concat(frequencies, ignore_index=True),
     }
 

@@ -113,11 +113,16 @@ def components(strips: Iterable[tuple[np.ndarray, ...]], layers: Sequence[str] =
     table = pd.DataFrame(found.astype(np.int64), columns=[*names, "top", "left", "bottom", "right"])
     if not seams:
         return table
-    first, second = np.concatenate(seams, axis=1) - 1
-    graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(total, total))
-    _, group = connected_components(graph, directed=False)
+    _, group = joined(np.concatenate(seams, axis=1) - 1, total)
     how = {"top": "min", "left": "min", "bottom": "max", "right": "max"} | dict.fromkeys(names, "sum")
     return table.groupby(group).agg(how)[table.columns]
+
+
+def joined(pairs: np.ndarray, total: int) -> tuple[int, np.ndarray]:
+    """Join ``total`` parts by ``pairs`` (2, n) of their numbers; return how many groups, and each part's group."""
+    graph = coo_array((np.ones(pairs.shape[1], bool), tuple(pairs)), shape=(total, total))
+    count, group = connected_components(graph, directed=False)
+    return int(count), group
 
 
 def touching(above: np.ndarray, below: np.ndarray) -> Iterator[np.ndarray]:

@@ -41,7 +41,7 @@ def scene_of_file(
             ``truth_code``.
     """
     with rasters.open_raster(path) as source:
-        described, count = mosaics.band_names(source), source.count
+        described, count = rasters.band_names(source), source.count
     if bands is None and not any(described):
         raise UserError(
             f"{path}: band order unknown ({count} bands without names); give it, e.g. --bands red,green,blue"
@@ -102,7 +102,7 @@ def check_image(image: Image, bands: tuple[str, ...]) -> None:
             f"{path}: has no band '{missing[0]}' (it has {', '.join(band or '?' for band in held)}); the network wants "
             f"{', '.join(bands)}: correct the names with --bands, or take a network of other bands"
         )
-    mosaics.check_north_up(path, image.crs, image.transform)
+    rasters.check_north_up(path, image.crs, image.transform)
     if min(image.shape) < mosaics.LEAST_SIDE:
         raise UserError(
             f"{path}: {image.shape[0]}×{image.shape[1]} pixels, at least {mosaics.LEAST_SIDE} are needed a side; "
@@ -170,7 +170,7 @@ def resolution_of(
         raise UserError(
             f"{weights}: does not tell the resolution it was trained at; give it in metres, e.g. --resolution 3"
         )
-    own = mosaics.ground_pixel(image.crs, image.transform, image.shape)[1]
+    own = rasters.ground_pixel(image.crs, image.transform, image.shape)[1]
     return min(told, key=lambda value: abs(math.log(value / own)))
 
 

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from lmhld_nb.score_plots import errors
-from lmhld_nb.style import FALSE_ALARM, HIT, MISS, colours, no_ticks, rgb, signed
+from lmhld_nb.score_plots import errors, errors_legend
+from lmhld_nb.style import FALSE_ALARM, HIT, colours, no_ticks, rgb, signed
 from lmhld_nb.unseen_results import View
 
 RED = (1.0, 0.1, 0.1)
@@ -24,6 +24,8 @@ _MARKS = "osD^vPX*"
 
 def images(views: Sequence[View], note: str) -> Figure:
     """Show scenes in true colour (paper Figs 7 and 8)."""
+    if not views:
+        return _nothing(note)
     figure, panels = _panels(views)
     for ax, view in zip(panels, views, strict=True):
         ax.imshow(rgb(view.values, view.bands))
@@ -32,6 +34,8 @@ def images(views: Sequence[View], note: str) -> Figure:
 
 def overlays(views: Sequence[View], note: str) -> Figure:
     """Show scenes with what was mapped in red (paper Figs 16 and 17), true landslides outlined where known."""
+    if not views:
+        return _nothing(note)
     figure, panels = _panels(views)
     for ax, view in zip(panels, views, strict=True):
         picture = rgb(view.values, view.bands)
@@ -48,6 +52,8 @@ def overlays(views: Sequence[View], note: str) -> Figure:
 
 def mistakes(views: Sequence[View], note: str) -> Figure:
     """Show close-ups in pairs, the image and hits, false alarms and misses over it."""
+    if not views:
+        return _nothing(note)
     across = 4
     rows = math.ceil(2 * len(views) / across)
     figure, axes = plt.subplots(rows, across, figsize=(7.4, 2.05 * rows + 0.5), squeeze=False)
@@ -61,33 +67,29 @@ def mistakes(views: Sequence[View], note: str) -> Figure:
         left.set_title(view.title, fontsize=8, loc="left")
         for ax in (left, right):
             ax.axis("on")
-    handles = [
-        Patch(color=HIT, label="hit"),
-        Patch(color=FALSE_ALARM, label="false alarm"),
-        Patch(color=MISS, label="miss"),
-    ]
-    figure.legend(handles=handles, loc="outside upper right", ncols=3)
+    errors_legend(figure)
     no_ticks(*axes.flat)
     return signed(figure, note)
 
 
-def precision_recall(
-    curves: Mapping[str, pd.DataFrame], scores: Mapping[str, Mapping[str, float]], note: str
-) -> Figure:
+def precision_recall(curves: Mapping[str, pd.DataFrame], scores: pd.DataFrame, note: str) -> Figure:
     """Draw precision against recall over all thresholds; the mark is the map's own threshold.
 
     Args:
         curves: by scene, columns ``precision`` and ``recall`` (`ranking.Ranked.curve`).
-        scores: by scene, ``precision``, ``recall``, ``average_precision`` and ``prevalence``.
+        scores: rows by scene, ``precision``, ``recall``, ``average_precision`` and ``prevalence``.
         note: of `style.note`.
     """
+    if not curves:
+        return _nothing(note)
     figure, ax = plt.subplots(figsize=(5.6, 3.9))
     tints = colours(list(curves))
     for number, (name, curve) in enumerate(curves.items()):
+        row = scores.loc[name]
         ax.plot(curve["recall"], curve["precision"], color=tints[name], lw=1.4)
         ax.plot(
-            scores[name]["recall"], scores[name]["precision"], _MARKS[number % 8], color=tints[name], ms=7,
-            label=f"{name}: AP {scores[name]['average_precision']:.2f}, {scores[name]['prevalence']:.0%} landslide",
+            row["recall"], row["precision"], _MARKS[number % 8], color=tints[name], ms=7,
+            label=f"{name}: AP {row['average_precision']:.2f}, {row['prevalence']:.0%} landslide",
         )  # fmt: skip
     ax.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     ax.legend(loc="upper right")
@@ -101,6 +103,8 @@ def reliability(tables: Mapping[str, pd.DataFrame], note: str) -> Figure:
         tables: by scene, of `ranking.Ranked.reliability`.
         note: of `style.note`.
     """
+    if not tables:
+        return _nothing(note)
     figure, (ax, below) = plt.subplots(2, 1, figsize=(4.8, 4.8), height_ratios=(3, 1), sharex=True)
     tints = colours(list(tables))
     ax.plot([0, 1], [0, 1], color="0.5", lw=1, ls="--")
@@ -126,6 +130,8 @@ def detection_by_size(table: pd.DataFrame, note: str) -> Figure:
         table: of `detection.by_size`.
         note: of `style.note`.
     """
+    if table.empty:
+        return _nothing(note)
     figure, axes = plt.subplots(1, 2, figsize=(7.4, 3.1), sharey=True)
     panels = (
         ("landslides", "detection_rate", "landslides that are found", HIT),
@@ -154,6 +160,8 @@ def size_frequency(table: pd.DataFrame, note: str) -> Figure:
         table: columns ``inventory`` (true, mapped), ``area_m2`` and ``density`` (`detection.size_frequency`).
         note: of `style.note`.
     """
+    if table.empty:
+        return _nothing(note)
     figure, ax = plt.subplots(figsize=(5.2, 3.4))
     for inventory, mark, tint in (("true", "o-", "0.25"), ("mapped", "s--", "#d7261e")):
         shown = table[table["inventory"] == inventory]
@@ -162,8 +170,14 @@ def size_frequency(table: pd.DataFrame, note: str) -> Figure:
             continue
         ax.loglog(shown["area_m2"], shown["density"], mark, color=tint, ms=5, lw=1.2, label=inventory)
     ax.set(xlabel="landslide area in m²", ylabel="density per m²")
-    if not table.empty:
-        ax.legend(loc="lower left")
+    ax.legend(loc="lower left")
+    return signed(figure, note)
+
+
+def _nothing(note: str) -> Figure:
+    figure, ax = plt.subplots(figsize=(4.8, 0.8))
+    ax.axis("off")
+    ax.text(0.5, 0.5, "no such scene in this profile", ha="center", va="center")
     return signed(figure, note)
 
 

@@ -24,12 +24,12 @@ from lmhld_nb import (
     detection,
     engine,
     map_files,
-    mosaics,
     networks,
     outlines,
     prediction,
     progress,
     qgis,
+    rasters,
     scenes,
 )
 from lmhld_nb.config import cannot_write, write_json
@@ -140,7 +140,7 @@ def map_scene(
         picture.draw(folder)
         scores: dict[str, Any] | None = None
         tables: dict[str, pd.DataFrame] = {}
-        across, down = mosaics.ground_pixel(image.crs, image.transform, image.shape)
+        across, down = rasters.ground_pixel(image.crs, image.transform, image.shape)
         if image.crs is None:
             across = down = image.pixel_m
         if labels is not None:

@@ -13,7 +13,6 @@ from xml.etree import ElementTree
 import numpy as np
 import rasterio
 import rasterio.shutil
-import rasterio.warp
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Resampling
@@ -115,7 +114,7 @@ def open_files(
     for path in paths:
         with rasters.open_raster(path) as source:
             headers.append(_header(source, path, nodata))
-        check_north_up(path, headers[-1].crs, headers[-1].transform)
+        rasters.check_north_up(path, headers[-1].crs, headers[-1].transform)
     first = headers[0]
     places = [_place(first, header) for header in headers]
     top, left = (min(place[axis] for place in places) for axis in (0, 1))
@@ -163,42 +162,6 @@ def open_files(
         parts.close()
 
 
-def check_north_up(path: Path, crs: CRS | None, transform: Affine) -> None:
-    """Refuse a rotated, sheared or flipped grid.
-
-    Raises:
-        UserError: it is one.
-    """
-    turned = max(abs(transform.b), abs(transform.d)) > 1e-6 * abs(transform.a)
-    if crs is not None and (turned or transform.a <= 0 or transform.e >= 0):
-        raise UserError(
-            f"{path}: its grid is rotated or flipped; warp it north-up first (gdalwarp {path.name} north_up.tif)"
-        )
-
-
-def ground_pixel(crs: CRS | None, transform: Affine, shape: tuple[int, int]) -> tuple[float, float]:
-    """Return width and height in metres on the ground of the pixel in the middle; (1, 1) without coordinates.
-
-    Projected systems that are true to 1 % there give their own units; degrees, and Mercator away from the equator,
-    are measured.
-    """
-    if crs is None:
-        return 1.0, 1.0
-    unit = 1.0 if crs.is_geographic else float(crs.linear_units_factor[1])
-    nominal = (math.hypot(transform.a, transform.d) * unit, math.hypot(transform.b, transform.e) * unit)
-    x, y = transform * (shape[1] / 2, shape[0] / 2)
-    (lon,), (lat,) = rasterio.warp.transform(crs, "EPSG:4326", [x], [y])
-    # Azimuthal equidistant: distances from its centre are true.
-    local = CRS.from_proj4(f"+proj=aeqd +lat_0={lat} +lon_0={lon} +datum=WGS84 +units=m")
-    east, north = rasterio.warp.transform(
-        crs, local, [x, x + transform.a, x + transform.b], [y, y + transform.d, y + transform.e]
-    )
-    across = math.hypot(east[1] - east[0], north[1] - north[0])
-    down = math.hypot(east[2] - east[0], north[2] - north[0])
-    near = all(abs(found / told - 1) < 0.01 for found, told in zip((across, down), nominal, strict=True))
-    return nominal if near and not crs.is_geographic else (across, down)
-
-
 def _alone(source: rasterio.DatasetReader, header: _Header) -> Raster:
     def read(window: Window, indices: list[int]) -> np.ndarray:
         return rasters.read_raster(source, header.path, window, [index + 1 for index in indices])
@@ -217,13 +180,8 @@ def _header(source: rasterio.DatasetReader, path: Path, nodata: float | None) ->
         source.transform,
         rasters.holdable(source.nodata if nodata is None else nodata, dtype),
         source.count,
-        band_names(source),
+        rasters.band_names(source),
     )
-
-
-def band_names(source: rasterio.DatasetReader) -> tuple[str, ...]:
-    """Return the names that a file gives its bands, in small letters; empty for a band without one."""
-    return tuple((text or "").strip().lower() for text in source.descriptions)
 
 
 def _place(first: _Header, other: _Header) -> tuple[int, int]:
@@ -259,7 +217,7 @@ def _scale(
             f"{first.path}: has no coordinate system, so no resolution; leave out `--resolution`, or assign one "
             "(gdal_edit.py -a_srs EPSG:… FILE)"
         )
-    across, down = ground_pixel(first.crs, transform, shape)
+    across, down = rasters.ground_pixel(first.crs, transform, shape)
     scale = resolution_m / across, resolution_m / down
     if not 1 / MOST_SCALE <= min(scale) <= max(scale) <= MOST_SCALE:
         raise UserError(

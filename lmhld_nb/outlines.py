@@ -13,11 +13,9 @@ import rasterio.features
 import shapely
 from affine import Affine
 from scipy.ndimage import label
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from shapely.geometry import shape as to_geometry
 
-from lmhld_nb.inventory import EIGHT, touching
+from lmhld_nb import inventory
 from lmhld_nb.rasters import Window
 
 
@@ -38,7 +36,7 @@ class Components:
     def add(self, window: Window, mask: np.ndarray, probability: np.ndarray) -> None:
         """Take in the next strip (rows, cols): mask, 1 where there is landslide, and probabilities."""
         landslide = mask == 1
-        labels, count = label(landslide, EIGHT)
+        labels, count = label(landslide, inventory.EIGHT)
         at = np.flatnonzero(landslide)
         numbers, values = labels.ravel()[at] - 1, probability.ravel()[at].astype(np.float64)
         part = np.zeros((4, count))
@@ -49,16 +47,14 @@ class Components:
         self._parts.append(part)
         top, bottom = (np.where(line > 0, line.astype(np.int64) + self._total, 0) for line in labels[[0, -1]])
         if self._above is not None:
-            self._seams.extend(touching(self._above, top))
+            self._seams.extend(inventory.touching(self._above, top))
         self._above, self._total = bottom, self._total + count
 
     def table(self) -> dict[str, np.ndarray]:
         """Return of each landslide its first pixel (row · width + col), area_px, mean and max probability, in order."""
         part = np.concatenate(self._parts, axis=1) if self._parts else np.zeros((4, 0))
         if self._seams:
-            first, second = np.concatenate(self._seams, axis=1) - 1
-            graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(self._total,) * 2)
-            count, group = connected_components(graph, directed=False)
+            count, group = inventory.joined(np.concatenate(self._seams, axis=1) - 1, self._total)
             joined = np.zeros((4, count))
             joined[0] = np.inf
             np.minimum.at(joined[0], group, part[0])
@@ -122,9 +118,8 @@ def _joined(pieces: np.ndarray, to_pixels: Affine, width: int, firsts: np.ndarra
     corner = rows * (width + 1) + cols
     order = np.argsort(corner, kind="stable")
     same = np.flatnonzero(np.diff(corner[order]) == 0)
-    one, two = owner[order[same]], owner[order[same + 1]]
-    graph = coo_array((np.ones(len(one), bool), (one, two)), shape=(len(pieces),) * 2)
-    count, group = connected_components(graph, directed=False)
+    pairs = np.stack([owner[order[same]], owner[order[same + 1]]])
+    count, group = inventory.joined(pairs, len(pieces))
     # The first corner, row by row, is that of the landslide's first pixel.
     first = np.full(count, np.iinfo(np.int64).max)
     np.minimum.at(first, group[owner], rows * width + cols)

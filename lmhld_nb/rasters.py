@@ -1,7 +1,8 @@
-"""Raster files opened and read window by window, with errors in one line."""
+"""Raster files opened and read window by window, and their grids, with errors in one line."""
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -10,7 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+import rasterio.warp
 import rasterio.windows
+from affine import Affine
+from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
 from lmhld_nb.config import UserError
@@ -119,3 +123,44 @@ def valid_pixels(values: np.ndarray, nodata: float | None) -> np.ndarray:
 
 def _short(error: object) -> str:
     return " ".join(str(error).split())[:160]
+
+
+def band_names(source: rasterio.DatasetReader) -> tuple[str, ...]:
+    """Return the names that a file gives its bands, in small letters; empty for a band without one."""
+    return tuple((text or "").strip().lower() for text in source.descriptions)
+
+
+def check_north_up(path: Path, crs: CRS | None, transform: Affine) -> None:
+    """Refuse a rotated, sheared or flipped grid.
+
+    Raises:
+        UserError: it is one.
+    """
+    turned = max(abs(transform.b), abs(transform.d)) > 1e-6 * abs(transform.a)
+    if crs is not None and (turned or transform.a <= 0 or transform.e >= 0):
+        raise UserError(
+            f"{path}: its grid is rotated or flipped; warp it north-up first (gdalwarp {path.name} north_up.tif)"
+        )
+
+
+def ground_pixel(crs: CRS | None, transform: Affine, shape: tuple[int, int]) -> tuple[float, float]:
+    """Return width and height in metres on the ground of the pixel in the middle; (1, 1) without coordinates.
+
+    Projected systems that are true to 1 % there give their own units; degrees, and Mercator away from the equator,
+    are measured.
+    """
+    if crs is None:
+        return 1.0, 1.0
+    unit = 1.0 if crs.is_geographic else float(crs.linear_units_factor[1])
+    nominal = (math.hypot(transform.a, transform.d) * unit, math.hypot(transform.b, transform.e) * unit)
+    x, y = transform * (shape[1] / 2, shape[0] / 2)
+    (lon,), (lat,) = rasterio.warp.transform(crs, "EPSG:4326", [x], [y])
+    # Azimuthal equidistant: distances from its centre are true.
+    local = CRS.from_proj4(f"+proj=aeqd +lat_0={lat} +lon_0={lon} +datum=WGS84 +units=m")
+    east, north = rasterio.warp.transform(
+        crs, local, [x, x + transform.a, x + transform.b], [y, y + transform.d, y + transform.e]
+    )
+    across = math.hypot(east[1] - east[0], north[1] - north[0])
+    down = math.hypot(east[2] - east[0], north[2] - north[0])
+    near = all(abs(found / told - 1) < 0.01 for found, told in zip((across, down), nominal, strict=True))
+    return nominal if near and not crs.is_geographic else (across, down)

@@ -115,20 +115,15 @@ class Image:
 
     @property
     def pixel_m(self) -> float:
-        """Side of a pixel in metres: as declared, or from the coordinate system (north–south for degrees); else 1."""
-        if self.scene.resolution_m:
-            return self.scene.resolution_m
-        side = abs(self.transform.e)
-        if self.crs is None:
-            return 1.0
-        return side * 111_320 if self.crs.is_geographic else side * float(self.crs.linear_units_factor[1])
+        """Height of a pixel in metres as `ground_m`; 1 where it is not known."""
+        return self.ground_m or 1.0
 
     @property
     def ground_m(self) -> float | None:
         """Height of a pixel in metres: as declared, or measured on the ground; None where it is not known."""
         if self.scene.resolution_m or self.crs is None:
             return self.scene.resolution_m
-        return mosaics.ground_pixel(self.crs, self.transform, self.shape)[1]
+        return rasters.ground_pixel(self.crs, self.transform, self.shape)[1]
 
     def valid(self, values: np.ndarray) -> np.ndarray:
         """Return (height, width) True where ``values`` (bands, height, width) hold data (`rasters.valid_pixels`)."""

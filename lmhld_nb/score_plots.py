@@ -215,6 +215,13 @@ def errors(predicted: np.ndarray, truth: np.ndarray, background: np.ndarray) -> 
     return picture
 
 
+def errors_legend(figure: Figure) -> None:
+    """Say over a figure what the colours of `errors` mean."""
+    kinds = ((HIT, "hit"), (FALSE_ALARM, "false alarm"), (MISS, "miss"))
+    handles = [Patch(color=tint, label=kind) for tint, kind in kinds]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+
+
 def predictions(shown: Sequence[Example], bands: Sequence[str], dataset_note: str) -> Figure:
     """Show image, each model's prediction as hits, false alarms and misses, and truth (paper Figs 10 and 11).
 
@@ -247,11 +254,6 @@ def predictions(shown: Sequence[Example], bands: Sequence[str], dataset_note: st
         axes[0], ["image", *(paper.MODELS[model] for model in models), "truth"], strict=True
     ):
         ax.set_title(title + (f"\n{ax.get_title()}" if ax.get_title() else ""), fontsize=8)
-    handles = [
-        Patch(color=HIT, label="hit"),
-        Patch(color=FALSE_ALARM, label="false alarm"),
-        Patch(color=MISS, label="miss"),
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    errors_legend(figure)
     no_ticks(*axes.flat)
     return signed(figure, dataset_note)

@@ -5,9 +5,11 @@ Every table has a column ``run_ids``.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +30,9 @@ from lmhld_nb import (
     sources,
 )
 from lmhld_nb.config import workdir
-from lmhld_nb.evaluation import Confusion
+from lmhld_nb.detection import Tally
 from lmhld_nb.hardware import choose_device
 from lmhld_nb.profiles import Events, Profile
-from lmhld_nb.ranking import Ranked
 from lmhld_nb.rasters import Window
 from lmhld_nb.results import SCORES
 from lmhld_nb.runs import Run
@@ -111,10 +112,10 @@ def events_table(maps: Sequence[Mapped]) -> pd.DataFrame:
     """Tabulate maps of unseen scenes.
 
     Returns:
-        Rows by scene: area, bands, resolution_m, mapped objects and their area; where there are labels the scores of
-        `detection.score`, ``all_f1`` (of a map that calls everything landslide) and ``threshold_f1`` (of the best
-        single threshold on this very scene, which nobody knows beforehand); ``seen_f1``, what the same network reaches
-        on the test patches of the areas it was trained on; run_ids.
+        Rows by scene: area, bands, resolution_m, polygons of the map and their area; where there are labels the
+        scores of `detection.score`, ``all_f1`` (of a map that calls everything landslide) and ``threshold_f1`` (of the
+        best single threshold on this very scene, which nobody knows beforehand); ``seen_f1``, what the same network
+        reaches on the test patches of the areas it was trained on; run_ids.
     """
     rows = []
     for made in maps:
@@ -127,8 +128,8 @@ def events_table(maps: Sequence[Mapped]) -> pd.DataFrame:
                 "area": made.scene.area,
                 "bands": len(made.run.spec.bands),
                 "resolution_m": pixel,
+                "polygons": made.report["landslides"],
                 **{name: scores.get(name, np.nan) for name in TOLD},
-                "mapped": made.report["landslides"],
                 "mapped_m2": made.report["landslide_px"] * pixel**2,
                 "all_f1": _all_f1(scores.get("prevalence", np.nan)),
                 "threshold_f1": _best_threshold(made) if scores else np.nan,
@@ -136,7 +137,11 @@ def events_table(maps: Sequence[Mapped]) -> pd.DataFrame:
                 "run_ids": made.run.spec.run_id,
             }
         )
-    return pd.DataFrame(rows).set_index("scene")
+    columns = [
+        *("scene", "area", "bands", "resolution_m", "polygons", *TOLD, "mapped_m2"),
+        *("all_f1", "threshold_f1", "seen_f1", "run_ids"),
+    ]
+    return pd.DataFrame(rows, columns=columns).set_index("scene")
 
 
 def _all_f1(prevalence: float) -> float:
@@ -216,13 +221,6 @@ def worst(made: Mapped, count: int = 1) -> list[View]:
     ]
 
 
-def pooled(maps: Sequence[Mapped]) -> pd.DataFrame:
-    """Return `detection.by_size` of several scored maps together."""
-    tables = pd.concat([made.table("by_size") for made in maps])
-    counts = ["landslides", "detected", "mapped", "mapped_false"]
-    return detection.rates(tables.groupby(["from_m2", "area_m2"])[counts].sum().reset_index())
-
-
 def transfers_table(profile: Profile, asked: Mapping[int, Sequence[Run]]) -> pd.DataFrame:
     """Tabulate what networks trained on one area find elsewhere.
 
@@ -259,7 +257,7 @@ def transfers_table(profile: Profile, asked: Mapping[int, Sequence[Run]]) -> pd.
 
 def score_scenes(
     run: Run, members: Sequence[Scene], threshold: float = 0.5, device: str = "auto"
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Predict labelled scenes whole, each with its own statistics, and score them together (`detection.score`).
 
     Nothing is written; a scene's prediction is held in memory, 6 bytes a pixel.
@@ -272,8 +270,7 @@ def score_scenes(
     network = prediction.Network(model.to(place), place)
     size = max(area["patch_size"] for area in card["areas"].values())
     bands = tuple(card["bands"])
-    ranked, counts = Ranked.none(), Confusion(0, 0, 0, 0)
-    sizes = []
+    found: list[Tally] = []
     for scene in members:
         with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
             statistics = prediction.scene_statistics(image, bands)
@@ -281,22 +278,5 @@ def score_scenes(
             for window, probability in prediction.predicted_rows(image, bands, statistics, network, size):
                 mask = np.where(probability < 0, 255, probability >= threshold).astype(np.uint8)
                 strips.append((probability, mask, labels.read(window)))
-            pixel_m2 = image.pixel_m**2
-        for probability, mask, truth in strips:
-            known = (mask != 255) & (truth != 255)
-            ranked += Ranked.of(probability, truth == 1, known)
-            counts += Confusion.of(mask == 1, truth == 1, known)
-        # Called at once, so each time with this scene's own strips.
-        sizes.append(detection.by_size(*detection.landslides(strips.__iter__), pixel_m2))
-    totals = pd.concat(sizes)[["landslides", "detected", "mapped", "mapped_false"]].sum()
-    return {
-        **{name: getattr(counts, name) for name in SCORES},
-        "average_precision": ranked.average_precision,
-        "calibration_error": ranked.calibration_error,
-        "prevalence": (counts.tp + counts.fn) / max(1, sum(vars(counts).values())),
-        "landslides": int(totals["landslides"]),
-        "landslides_detected": int(totals["detected"]),
-        "detection_rate": totals["detected"] / totals["landslides"] if totals["landslides"] else np.nan,
-        "mapped": int(totals["mapped"]),
-        "mapped_false": int(totals["mapped_false"]),
-    }
+            found.append(detection.tally(strips.__iter__, image.pixel_m**2))
+    return reduce(operator.add, found).scores()

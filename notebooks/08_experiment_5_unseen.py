@@ -27,6 +27,7 @@ on_missing: str = "train"  # if runs are missing: train, skip or error
 import pandas as pd
 
 from lmhld_nb import (
+    detection,
     experiments,
     generalisation,
     map_plots,
@@ -88,71 +89,55 @@ maps = [
     for (asked, there), finished in zip(events, runs_of, strict=True)
     for made in unseen_results.map_events(loaded, there, asked, finished[0])
 ]
-note = style.note(maps[0].dataset, loaded.name) if maps else "no event is here"
-without, with_nir = (
-    [made for made in maps if ("nir" in made.run.spec.bands) == wanted]
-    for wanted in (False, True)
-)
-table = unseen_results.events_table(maps) if maps else pd.DataFrame()
+note = style.note(maps[0].dataset if maps else dataset, loaded.name)
+table = unseen_results.events_table(maps)
+with_nir = [made for made in maps if "nir" in made.run.spec.bands]
+without = [made for made in maps if made not in with_nir]
 about = ["area", "bands", "resolution_m", "prevalence"]
 
 # %%
-figure = None
-if without:
-    shown = [unseen_results.view(made) for made in without]
-    figure = style.save(
-        map_plots.images(shown, note),
-        "fig07_unseen",
-        loaded.name,
-        table.loc[[made.scene.name for made in without], about],
-    )
-figure
+style.save(
+    map_plots.images([unseen_results.view(made) for made in without], note),
+    "fig07_unseen",
+    loaded.name,
+    table.loc[[made.scene.name for made in without], about],
+)
 
 # %%
-figure = None
-if with_nir:
-    shown = [unseen_results.view(made) for made in with_nir]
-    figure = style.save(
-        map_plots.images(shown, note),
-        "fig08_luding",
-        loaded.name,
-        table.loc[[made.scene.name for made in with_nir], about],
-    )
-figure
+style.save(
+    map_plots.images([unseen_results.view(made) for made in with_nir], note),
+    "fig08_luding",
+    loaded.name,
+    table.loc[[made.scene.name for made in with_nir], about],
+)
 
 # %% [markdown]
 # Now the same with what the network maps, in red. The cyan outline is the truth, which the paper's figures do not show. Look for
 # red outside of cyan: along rivers, on roads, on bare fields.
 
 # %%
-figure = None
-if without:
-    shown = [unseen_results.view(made) for made in without]
-    figure = style.save(
-        map_plots.overlays(shown, note),
-        "fig16_maps",
-        loaded.name,
-        table.loc[[made.scene.name for made in without]],
-    )
-figure
+style.save(
+    map_plots.overlays([unseen_results.view(made) for made in without], note),
+    "fig16_maps",
+    loaded.name,
+    table.loc[[made.scene.name for made in without]],
+)
 
 # %%
-figure = None
-if with_nir:
-    shown = [unseen_results.view(made) for made in with_nir]
-    figure = style.save(
-        map_plots.overlays(shown, note),
-        "fig17_luding",
-        loaded.name,
-        table.loc[[made.scene.name for made in with_nir]],
-    )
-figure
+style.save(
+    map_plots.overlays([unseen_results.view(made) for made in with_nir], note),
+    "fig17_luding",
+    loaded.name,
+    table.loc[[made.scene.name for made in with_nir]],
+)
 
 # %% [markdown]
+# The large landslides are mostly red, as the paper says of its own. So is much else, and whole rivers with it.
+#
 # ## How far to trust them
 #
-# The scores of each scene, beside two yardsticks. `all_f1` is the F1 of a map that calls everything landslide. `threshold_f1` is the
-# best that a single threshold on brightness, NDVI or greenness reaches on this very scene: more than anyone could know
+# The scores of each scene, beside three yardsticks. `all_f1` is the F1 of a map that calls everything landslide. `threshold_f1` is
+# the best that a single threshold on brightness, NDVI or greenness reaches on this very scene: more than anyone could know
 # beforehand, but a rule without any training. `seen_f1` is what the same network reaches on the areas it was trained on.
 
 # %%
@@ -160,17 +145,13 @@ columns = [
     *("precision", "recall", "f1", "average_precision"),
     *("all_f1", "threshold_f1", "seen_f1"),
 ]
-if maps:
-    style.save_table(table, "unseen_scores", loaded.name)
-table[columns].round(3) if maps else None
+style.save_table(table, "unseen_scores", loaded.name)[columns].round(3)
 
 # %%
-scored = {made.scene.name: made for made in maps if made.report["scores"]}
+scored = [made for made in maps if made.report["scores"]]
+told = table.loc[[made.scene.name for made in scored]]
 if scored:
-    told = table.loc[list(scored)]
-    print(
-        f"F1 from {told['f1'].min():.3f} to {told['f1'].max():.3f}; on areas it knows {told['seen_f1'].iloc[0]:.3f}"
-    )
+    print(f"F1 from {told['f1'].min():.3f} to {told['f1'].max():.3f}")
     print(
         f"above the best threshold of the scene: {(told['f1'] > told['threshold_f1']).sum()} of {len(told)} scenes; "
         f"above calling everything landslide: {(told['f1'] > told['all_f1']).sum()}"
@@ -185,69 +166,64 @@ if scored:
 # price of how many false ones (precision). A curve near the height of the landslide share is no better than chance.
 
 # %%
-figure = None
-if scored:
-    curves = {name: made.table("precision_recall") for name, made in scored.items()}
-    reports = {name: made.report["scores"] for name, made in scored.items()}
-    figure = style.save(
-        map_plots.precision_recall(curves, reports, note),
-        "unseen_curves",
-        loaded.name,
-        table.loc[list(scored), [*columns[:4], "prevalence", "run_ids"]],
-    )
-figure
+style.save(
+    map_plots.precision_recall(
+        {made.scene.name: made.table("precision_recall") for made in scored},
+        told,
+        note,
+    ),
+    "unseen_curves",
+    loaded.name,
+    told[[*columns[:4], "prevalence", "run_ids"]],
+)
 
 # %% [markdown]
 # Is a probability of 0.8 right in eight of ten pixels? Below the dashed line the network is too sure of itself.
 
 # %%
-figure = None
-if scored:
-    calibration = {name: made.table("calibration") for name, made in scored.items()}
-    figure = style.save(
-        map_plots.reliability(calibration, note),
-        "unseen_calibration",
-        loaded.name,
-        table.loc[list(scored), ["calibration_error", "run_ids"]],
-    )
-figure
+style.save(
+    map_plots.reliability(
+        {made.scene.name: made.table("calibration") for made in scored}, note
+    ),
+    "unseen_calibration",
+    loaded.name,
+    told[["calibration_error", "run_ids"]],
+)
 
 # %% [markdown]
+# All curves lie far below it: what the network learnt of probabilities in one place does not hold in another.
+#
 # ## Landslides, not pixels
 #
 # An inventory is a list of landslides. One counts as found when at least half of its area is mapped; a mapped object is
 # false when less than half of it is landslide. Pixel scores are ruled by the large ones. Look at the small sizes here.
 
 # %%
-figure = None
-if scored:
-    by_size = unseen_results.pooled(list(scored.values()))
-    figure = style.save(
-        map_plots.detection_by_size(by_size, note),
-        "unseen_by_size",
-        loaded.name,
-        by_size.assign(run_ids="+".join(dict.fromkeys(table["run_ids"]))),
-    )
-figure
+by_size = detection.pooled([made.table("by_size") for made in scored])
+style.save(
+    map_plots.detection_by_size(by_size, note),
+    "unseen_by_size",
+    loaded.name,
+    by_size.assign(run_ids="+".join(dict.fromkeys(told["run_ids"]))),
+)
 
 # %% [markdown]
-# The same seen from afar: how often landslides of each size occur, in truth and in the map of the first scene above that has
-# four bands, or else of the first. A hazard analysis would use this curve. Where the two part, the map breaks landslides
-# into pieces, joins neighbours, or adds what is none.
+# The larger a landslide, the surer it is found; but a mapped object of any size is rather false than true.
+#
+# How often landslides of each size occur, in truth and in the map of one scene (with four bands, where there is one). A hazard
+# analysis would use this curve. Where the two part, the map breaks landslides into pieces, joins neighbours, or adds what is none.
 
 # %%
-figure = None
-if scored:
-    chosen = next((made for made in with_nir if made.report["scores"]), None)
-    chosen = chosen or next(iter(scored.values()))
-    frequency = chosen.table("size_frequency")
-    figure = style.save(
-        map_plots.size_frequency(frequency, f"{chosen.scene.name} · {note}"),
-        "unseen_sizes",
-        loaded.name,
-        frequency.assign(run_ids=chosen.run.spec.run_id),
-    )
-figure
+chosen = next((made for made in [*with_nir, *without] if made in scored), None)
+frequency = chosen.table("size_frequency") if chosen else pd.DataFrame()
+style.save(
+    map_plots.size_frequency(
+        frequency, f"{chosen.scene.name if chosen else 'no scene'} · {note}"
+    ),
+    "unseen_sizes",
+    loaded.name,
+    frequency.assign(run_ids=chosen.run.spec.run_id if chosen else ""),
+)
 
 # %% [markdown]
 # ## What goes wrong
@@ -256,19 +232,23 @@ figure
 # takes for a landslide?
 
 # %%
-figure = None
-if scored:
-    close = [
-        shown
-        for made in scored.values()
-        for shown in unseen_results.worst(made, show_errors)
-    ]
-    figure = style.save(
-        map_plots.mistakes(close, note), "unseen_mistakes", loaded.name
-    )
-figure
+style.save(
+    map_plots.mistakes(
+        [
+            shown
+            for made in scored
+            for shown in unseen_results.worst(made, show_errors)
+        ],
+        note,
+    ),
+    "unseen_mistakes",
+    loaded.name,
+)
 
 # %% [markdown]
+# The false objects are networks of rivers, roads and fields, grown together over much of a scene. Raising the threshold or
+# leaving out objects of odd shape (`compactness`) is the first thing a mapper would try.
+#
 # ## From one real place to another
 #
 # The profile `real` has no synthetic data. It trains the same network on real samples of Hokkaido and shows it the Jinsha river
@@ -284,10 +264,10 @@ transfers = {
     )
     for place, transfer in enumerate(loaded.experiment_5.transfers)
 }
-if transfers:
-    moved = unseen_results.transfers_table(loaded, transfers)
+moved = unseen_results.transfers_table(loaded, transfers)
+if len(moved):
     style.save_table(moved, "transfers", loaded.name)
-moved.drop(columns="run_ids").T.round(3) if transfers else "none in this profile"
+moved.drop(columns="run_ids").T.round(3)
 
 # %% [markdown]
 # ## Your own image

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from lmhld_nb import experiments, generalisation, profiles, runner, serial_experiment, sources, unseen_results
+from lmhld_nb import (
+    detection,
+    experiments,
+    generalisation,
+    profiles,
+    runner,
+    serial_experiment,
+    sources,
+    unseen_results,
+)
 from lmhld_nb.config import UserError
 from lmhld_nb.hardware import Execution
 from lmhld_nb.profiles import Events, Profile, Transfer
@@ -86,7 +95,7 @@ def test_maps_and_transfers_are_tabulated_with_their_runs(smoke) -> None:
         assert again["recall"] == pytest.approx(scores["recall"], abs=1e-3)
         assert again["average_precision"] == pytest.approx(scores["average_precision"], abs=1e-3)
         assert again["landslides"] == scores["landslides"]
-    pooled = unseen_results.pooled(maps)
+    pooled = detection.pooled([made.table("by_size") for made in maps])
     assert pooled["landslides"].sum() == table["landslides"].sum()
     asked = changed(
         profile, transfers=(Transfer(area="gorkha"), Transfer(area="gorkha", to="twin-smoke", areas=("rio",)))

@@ -25,7 +25,13 @@ def tables(mapped: bool) -> tuple[dict, dict[str, pd.DataFrame]]:
 def test_scores_are_drawn_also_where_nothing_is_mapped(tmp_path: Path, mapped: bool) -> None:
     scores, found = tables(mapped)
     figures = (
-        map_plots.precision_recall({"a": found["precision_recall"]}, {"a": scores}, "made"),
+        *(draw([], "made") for draw in (map_plots.images, map_plots.overlays, map_plots.mistakes)),
+        map_plots.precision_recall({}, pd.DataFrame(), "made"),
+        map_plots.reliability({}, "made"),
+        map_plots.detection_by_size(detection.pooled([]), "made"),
+        map_plots.precision_recall(
+            {"a": found["precision_recall"]}, pd.DataFrame([scores], index=["a"]), "made"
+        ),
         map_plots.reliability({"a": found["calibration"]}, "made"),
         map_plots.detection_by_size(found["by_size"], "made"),
         map_plots.size_frequency(found["size_frequency"], "made"),

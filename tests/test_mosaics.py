@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from made import CRS, TRANSFORM, blobs, image_of, write_tif
 from rasterio.enums import ColorInterp
 
-from lmhld_nb import mosaics, scenes
+from lmhld_nb import mosaics, rasters, scenes
 from lmhld_nb.config import UserError
 from lmhld_nb.rasters import Window
 from lmhld_nb.scenes import BANDS, Scene
@@ -218,6 +218,6 @@ def test_impossible_resolutions_are_told(tmp_path: Path) -> None:
     ],
 )
 def test_pixels_are_measured_on_the_ground(crs: str, transform: Affine, across: float, down: float) -> None:
-    found = mosaics.ground_pixel(rasterio.crs.CRS.from_user_input(crs), transform, (100, 100))
+    found = rasters.ground_pixel(rasterio.crs.CRS.from_user_input(crs), transform, (100, 100))
     assert found == pytest.approx((across, down), rel=1e-3)
-    assert mosaics.ground_pixel(None, transform, (100, 100)) == (1.0, 1.0)
+    assert rasters.ground_pixel(None, transform, (100, 100)) == (1.0, 1.0)
