@@ -26,7 +26,7 @@ from traitlets.config import Config
 from lmhld_nb.config import ROOT, UserError, atomic_path, workdir
 from lmhld_nb.processes import cores
 
-EXPERIMENT_OF = {"04": "1", "05": "2", "06": "3", "07": "4", "08": "5", "09": "recipe"}
+EXPERIMENT_OF = {"04": "1", "05": "2", "06": "3", "07": "4", "08": "5", "09": "recipe", "11": "beyond"}
 """Chapters on one experiment each; a profile that leaves it out has no such chapter."""
 
 
