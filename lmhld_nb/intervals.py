@@ -1,12 +1,13 @@
 """How sure a score is: intervals over patches and over seeds, paired tests, and their correction.
 
-An F1 is not a mean over patches: counts are summed first. So patches are resampled, not scores. Patches that lie side by
-side are alike, which no resampling of single patches sees: these intervals are rather too narrow than too wide.
+An F1 is not a mean over patches: counts are summed first. So patches are resampled, not scores. Patches that lie side
+by side are alike, which no resampling of single patches sees: these intervals are rather too narrow than too wide.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -41,9 +42,21 @@ def f1(counts: np.ndarray) -> np.ndarray:
     Returns:
         (...) F1; NaN where nothing is there and nothing predicted.
     """
-    tp, fp, fn = np.moveaxis(np.asarray(counts).sum(axis=-2, dtype=np.float64), -1, 0)
-    whole = 2 * tp + fp + fn
-    return np.divide(2 * tp, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+    return scores(np.asarray(counts).sum(axis=-2, dtype=np.float64))["f1"]
+
+
+def scores(sums: np.ndarray) -> dict[str, np.ndarray]:
+    """Return precision, f1 and recall, each (...), of (..., 3) sums of tp, fp, fn; NaN where there is nothing."""
+    tp, fp, fn = np.moveaxis(np.asarray(sums, float), -1, 0)
+
+    def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
+
+    return {
+        "precision": ratio(tp, tp + fp),
+        "f1": ratio(2 * tp, 2 * tp + fp + fn),
+        "recall": ratio(tp, tp + fn),
+    }
 
 
 def stacked(tables: Sequence[pd.DataFrame], keys: Sequence[str]) -> np.ndarray:
@@ -71,7 +84,7 @@ def over_patches(counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) 
         seed: of the draws.
     """
     counts = _runs(counts)
-    return _bootstrap(lambda drawn: f1(counts[:, drawn]).mean(axis=0), counts.shape[1], resamples, seed)
+    return _bootstrap(lambda drawn: f1(counts[:, drawn]).mean(axis=0), [counts.shape[1]], resamples, seed)
 
 
 def difference(one: np.ndarray, other: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
@@ -86,14 +99,42 @@ def difference(one: np.ndarray, other: np.ndarray, resamples: int = RESAMPLES, s
     def statistic(drawn: np.ndarray) -> np.ndarray:
         return f1(one[:, drawn]).mean(axis=0) - f1(other[:, drawn]).mean(axis=0)
 
-    return _bootstrap(statistic, one.shape[1], resamples, seed)
+    return _bootstrap(statistic, [one.shape[1]], resamples, seed)
+
+
+def mixed(
+    groups: Sequence[np.ndarray], weights: Sequence[float], resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, Interval]:
+    """Return precision, f1 and recall where groups of patches count more or less, with bootstrap intervals.
+
+    Patches are drawn within each group.
+
+    Args:
+        groups: each (runs, patches, 3); the numbers of runs agree, scores are means over them.
+        weights: of each group.
+        resamples, seed: as in `over_patches`.
+    """
+    used = [(group, weight) for group, weight in zip(groups, weights, strict=True) if weight and group.size]
+
+    def statistic(name: str, *drawn: np.ndarray) -> np.ndarray:
+        sums = [
+            weight * group[:, numbers].sum(axis=-2)
+            for (group, weight), numbers in zip(used, drawn, strict=True)
+        ]
+        return scores(np.sum(sums, axis=0))[name].mean(axis=0)
+
+    patches = [group.shape[1] for group, _ in used]
+    return {
+        name: _bootstrap(partial(statistic, name), patches, resamples, seed)
+        for name in ("precision", "f1", "recall")
+    }
 
 
 def permuted(one: np.ndarray, other: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> float:
     """Return the two-sided p-value of a paired permutation test of two networks on the same patches.
 
     If the networks are equally good, it does not matter which of the two a patch's counts are from: patch by patch they
-    change places at random. All ways are tried where these are no more than ``resamples``.
+    change places at random. All ways are tried where these are no more than ``resamples``; NaN for a single patch.
 
     Args:
         one, other: (patches, 3), or (runs, patches, 3) with equally many runs, paired in their order.
@@ -107,6 +148,8 @@ def permuted(one: np.ndarray, other: np.ndarray, resamples: int = RESAMPLES, see
 
     if np.array_equal(both[:, :patches], both[:, patches:]):
         return 1.0
+    if patches < 2:
+        return float("nan")
     found = stats.permutation_test(
         (np.arange(patches), np.arange(patches) + patches), statistic, permutation_type="samples",
         vectorized=True, n_resamples=resamples, batch=_batch(both), axis=-1,
@@ -148,13 +191,16 @@ def _batch(counts: np.ndarray) -> int:
     return max(1, CELLS_AT_ONCE // max(1, counts.size))
 
 
-def _bootstrap(statistic, patches: int, resamples: int, seed: int) -> Interval:  # type: ignore[no-untyped-def]
-    """Return the statistic of all patches and its interval; scipy resamples numbers of patches."""
-    whole = float(statistic(np.arange(patches)))
-    if patches < 2 or np.isnan(whole):
+def _bootstrap(
+    statistic: Callable[..., np.ndarray], patches: Sequence[int], resamples: int, seed: int
+) -> Interval:
+    """Return the statistic of all patches and its interval; scipy draws the numbers of the patches of each group."""
+    numbers = tuple(np.arange(count) for count in patches)
+    whole = float(statistic(*numbers))
+    if min(patches) < 2 or np.isnan(whole):
         return Interval(whole, np.nan, np.nan)
     found = stats.bootstrap(
-        (np.arange(patches),), lambda drawn, axis: statistic(drawn), method="percentile", vectorized=True,
+        numbers, lambda *drawn, axis: statistic(*drawn), method="percentile", vectorized=True, paired=False,
         n_resamples=resamples, confidence_level=LEVEL, batch=200, random_state=np.random.default_rng(seed),
     )  # fmt: skip
     interval = found.confidence_interval
