@@ -5,6 +5,7 @@ Torch and GDAL are imported inside the commands, so that ``--help`` answers at o
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -206,10 +207,17 @@ def site(profile: ProfileName = "mini") -> None:
 
 @app.command("map")
 def map_(
-    scene: Annotated[Path, typer.Argument(help="georeferenced image")],
+    scene: Annotated[
+        list[Path],
+        typer.Argument(
+            help="georeferenced image, or several files or a folder of them on one grid (the first with data wins)"
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="folder for the results")],
     run_id: Annotated[str | None, typer.Option("--run", help="id of a finished run")] = None,
-    weights: Annotated[Path | None, typer.Option(help="a weights.safetensors file")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="a weights.safetensors file, or one of `lmhld export`")
+    ] = None,
     bands: Annotated[
         str | None,
         typer.Option(
@@ -217,24 +225,59 @@ def map_(
         ),
     ] = None,
     nodata: Annotated[float | None, typer.Option(help="no-data value; default: the file's own")] = None,
-    truth: Annotated[Path | None, typer.Option(help="mask or polygons to score against")] = None,
+    resolution: Annotated[
+        str | None,
+        typer.Option(
+            help="metres to predict at, or `trained`: as the network was; results keep the scene's own grid"
+        ),
+    ] = None,
+    normalise: Annotated[
+        str, typer.Option(help="`scene`: by its own statistics, or an area whose stored ones are used")
+    ] = "scene",
+    truth: Annotated[
+        Path | None, typer.Option(help="mask on the scene's grid, or polygons, to score against")
+    ] = None,
     truth_code: Annotated[int, typer.Option(help="value that means landslide in a --truth mask")] = 1,
     threshold: Annotated[float, typer.Option(help="least probability of a landslide")] = 0.5,
-    min_area_px: Annotated[int, typer.Option(help="leave out smaller polygons")] = 1,
+    overlap: Annotated[float, typer.Option(help="share of a window that its neighbour covers too")] = 0.5,
+    min_area_px: Annotated[
+        int, typer.Option(help="leave out polygons of fewer pixels (rasters keep them all)")
+    ] = 1,
+    min_area_m2: Annotated[
+        float, typer.Option(help="leave out polygons of fewer square metres (rasters keep them all)")
+    ] = 0.0,
+    batch_size: Annotated[
+        int | None, typer.Option(help="windows predicted at once; default: what suits the device")
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(help="fp32, bf16, or auto: as the network was tested, where the hardware has it")
+    ] = "auto",
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Map the landslides of a scene: probability and mask GeoTIFF, GeoPackage of polygons, PNG overlay."""
-    from lmhld_nb import mapping
+    """Map the landslides of a scene: probability and mask GeoTIFF, GeoPackage of polygons, QGIS styles, PNG overlay."""
+    from lmhld_nb import mapping, mosaics
 
     if (run_id is None) == (weights is None):
         raise UserError("map: give either --run RUN_ID or --weights FILE")
     chosen = weights or runs_dir() / str(run_id) / "weights.safetensors"
-    described = mapping.scene_of_file(
-        scene, tuple(band.strip() for band in bands.split(",")) if bands else None, nodata, truth, truth_code
-    )
+    named = tuple(band.strip() for band in bands.split(",")) if bands else None
+    first, *others = mosaics.files_of(scene)
     report = mapping.map_scene(
-        described, chosen, out, threshold, min_area_px=min_area_px, device=device, progress=not quiet
+        mapping.scene_of_file(first, named, nodata, truth, truth_code),
+        chosen,
+        out,
+        threshold,
+        overlap,
+        batch_size,
+        min_area_px,
+        device,
+        not quiet,
+        others=others,
+        min_area_m2=min_area_m2,
+        resolution=resolution,
+        normalise=normalise,
+        precision=precision,
     )
     area = report["landslide_m2"]
     typer.echo(
@@ -245,6 +288,31 @@ def map_(
         typer.echo(
             f"precision {scores['precision']:.4f}, recall {scores['recall']:.4f}, F1 {scores['f1']:.4f}"
         )
+
+
+@app.command()
+def audit(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="for other programs, with every single comparison")
+    ] = False,
+) -> None:
+    """Check the paper's published numbers against each other: one line a statement, with its verdict."""
+    from lmhld_nb import audit as checking
+
+    width = min(shutil.get_terminal_size((100, 24)).columns, 140)
+    typer.echo(checking.as_json() if as_json else checking.text(width=width))
+
+
+@app.command()
+def export(
+    run_id: Annotated[str, typer.Argument(help="id of a finished run")],
+    out: Annotated[Path, typer.Option(help="FILE.safetensors; FILE.json beside it tells the same to people")],
+) -> None:
+    """Write a trained network as one file that `lmhld map --weights` needs nothing else for."""
+    from lmhld_nb import exports
+
+    for path in exports.export(run_id, out):
+        typer.echo(path)
 
 
 @app.command()

@@ -143,7 +143,7 @@ def step_of(model: nn.Module, optimiser: torch.optim.Optimizer, recipe: Recipe, 
             optimiser.step()  # its first call allocates the momentum
             full = False
         except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
         if full:  # only here has the failed step let go of its memory
             optimiser.zero_grad(set_to_none=True)
@@ -199,7 +199,7 @@ def memory_told(folder: Path) -> Iterator[None]:
     except OutOfMemory as error:
         raise UserError(f"{folder}: {error}") from error
     except (torch.OutOfMemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
         raise UserError(
             f"{folder}: out of memory beside the training steps; use fewer `--workers`, or a `micro_batch` in the "
@@ -207,7 +207,8 @@ def memory_told(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: Exception) -> bool:
+    """Say whether an error means that a device's memory is full."""
     # Libraries that allocate by themselves have words of their own.
     words = ("can't allocate memory", "not enough memory", "out of memory", "STATUS_ALLOC_FAILED")
     return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
@@ -222,7 +223,7 @@ def _memory_advice(gradients: Step, images: Tensor, masks: Tensor, recipe: Recip
         try:
             gradients(images[:size], masks[:size])
         except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
         else:
             return (

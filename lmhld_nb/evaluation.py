@@ -49,12 +49,12 @@ class Confusion:
     @property
     def precision(self) -> float:
         """Share of predicted landslide pixels that are landslide (paper formula 1)."""
-        return _ratio(self.tp, self.tp + self.fp)
+        return ratio(self.tp, self.tp + self.fp)
 
     @property
     def recall(self) -> float:
         """Share of landslide pixels that are predicted (paper formula 2)."""
-        return _ratio(self.tp, self.tp + self.fn)
+        return ratio(self.tp, self.tp + self.fn)
 
     @property
     def f1(self) -> float:
@@ -62,7 +62,7 @@ class Confusion:
 
         The paper's formula 3 prints PR/(P+R), half of it; its published rows obey this one.
         """
-        return _ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
+        return ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
     def as_dict(self) -> dict[str, float | int]:
         """Return counts and scores, for JSON and tables."""
@@ -70,7 +70,8 @@ class Confusion:
         return {"tp": self.tp, "fp": self.fp, "fn": self.fn, "tn": self.tn, **scores}
 
 
-def _ratio(part: int, whole: int) -> float:
+def ratio(part: float, whole: int) -> float:
+    """Return part / whole, NaN where whole is 0."""
     return part / whole if whole else float("nan")
 
 

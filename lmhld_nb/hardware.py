@@ -68,9 +68,14 @@ def environment(place: torch.device) -> dict[str, str]:
         "torch": torch.__version__,
         "numpy": np.__version__,
         "platform": platform.platform(),
-        "device": torch.cuda.get_device_name(place) if place.type == "cuda" else cpu_name(),
+        "device": device_name(place),
         "threads": str(torch.get_num_threads()),
     }
+
+
+def device_name(place: torch.device) -> str:
+    """Return the name of the GPU ``place``, else of the processor."""
+    return torch.cuda.get_device_name(place) if place.type == "cuda" else cpu_name()
 
 
 def cpu_name() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import geopandas as gpd
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 from rasterio.features import rasterize
 from rasterio.features import shapes as vectorise
 from rasterio.transform import array_bounds, rowcol
-from scipy.ndimage import binary_dilation, label
+from scipy.ndimage import binary_dilation, find_objects, label
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from shapely.geometry import box, shape
@@ -22,7 +22,7 @@ from lmhld_nb.scenes import Scene
 
 # scipy, which is here anyway. benchmarks/components.py has the times: OpenCV would save a third of a step that is a
 # tenth of the tiling, for a large dependency; connected-components-3d 4 labels wrongly in two dimensions.
-_EIGHT = np.ones((3, 3), int)
+EIGHT = np.ones((3, 3), int)
 
 
 def landslide_sizes(mask: np.ndarray) -> np.ndarray:
@@ -34,7 +34,7 @@ def landslide_sizes(mask: np.ndarray) -> np.ndarray:
     Returns:
         Pixels of each 8-connected landslide, in order of first appearance row by row; empty where there is none.
     """
-    return _merge_sizes([np.asarray(mask)])
+    return components([(np.asarray(mask),)])["size_px"].to_numpy()
 
 
 def scene_sizes(scene: Scene, rows_at_once: int = 512) -> np.ndarray:
@@ -53,7 +53,8 @@ def scene_sizes(scene: Scene, rows_at_once: int = 512) -> np.ndarray:
         UserError: the scene cannot be read.
     """
     with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
-        return _merge_sizes(labels.read(window) for window in scenes.strips(image.shape, rows_at_once))
+        strips = scenes.strips(image.shape, rows_at_once)
+        return components((labels.read(window),) for window in strips)["size_px"].to_numpy()
 
 
 def area_sizes(members: Iterable[Scene]) -> np.ndarray:
@@ -75,33 +76,51 @@ def area_sizes(members: Iterable[Scene]) -> np.ndarray:
     return sizes
 
 
-def _merge_sizes(strips: Iterable[np.ndarray]) -> np.ndarray:
-    """Label strips one after another and join the components that touch across their seams."""
-    sizes: list[np.ndarray] = []
+def components(strips: Iterable[tuple[np.ndarray, ...]], layers: Sequence[str] = ()) -> pd.DataFrame:
+    """Measure every 8-connected landslide of a mask of any size and count what else is true of its pixels.
+
+    Args:
+        strips: from top to bottom, each the mask (rows, cols; 0 background, 255 not labelled, every other value
+            landslide) and one bool array of its shape for each of ``layers``. A landslide that reaches over strips
+            counts once.
+        layers: names of the other arrays.
+
+    Returns:
+        A row a landslide, all whole numbers: ``size_px``; for each layer the landslide's pixels that are True in it;
+        its box ``top``, ``left`` and, one beyond the last pixel, ``bottom`` and ``right``. Without a seam in the
+        order of first appearance row by row.
+    """
+    parts: list[np.ndarray] = []
     seams: list[np.ndarray] = []
-    total = 0
+    total = row = 0
     above: np.ndarray | None = None
-    for strip in strips:
-        if strip.size == 0:
+    for mask, *others in strips:
+        if mask.size == 0:
             continue
-        landslide = (strip != 0) & (strip != 255)
-        labels, count = label(landslide, _EIGHT)
-        sizes.append(np.bincount(labels.ravel(), minlength=count + 1)[1:])
+        labels, count = label((mask != 0) & (mask != 255), EIGHT)
+        counts = [np.bincount(labels.ravel(), minlength=count + 1)[1:]]
+        counts += [np.bincount(labels[other], minlength=count + 1)[1:] for other in others]
+        boxes = [(y.start + row, x.start, y.stop + row, x.stop) for y, x in find_objects(labels)]
+        parts.append(np.column_stack([*counts, np.array(boxes, np.int64).reshape(count, 4)]))
         top = np.where(labels[0] > 0, labels[0].astype(np.int64) + total, 0)
         if above is not None:
-            seams.extend(_touching(above, top))
+            seams.extend(touching(above, top))
         above = np.where(labels[-1] > 0, labels[-1].astype(np.int64) + total, 0)
         total += count
-    all_sizes = np.concatenate(sizes).astype(np.int64) if sizes else np.zeros(0, np.int64)
-    if not seams or total == 0:
-        return all_sizes
+        row += mask.shape[0]
+    names = ["size_px", *layers]
+    found = np.concatenate(parts) if parts else np.zeros((0, len(names) + 4))
+    table = pd.DataFrame(found.astype(np.int64), columns=[*names, "top", "left", "bottom", "right"])
+    if not seams:
+        return table
     first, second = np.concatenate(seams, axis=1) - 1
     graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(total, total))
-    count, group = connected_components(graph, directed=False)
-    return np.bincount(group, weights=all_sizes, minlength=count).astype(np.int64)
+    _, group = connected_components(graph, directed=False)
+    how = {"top": "min", "left": "min", "bottom": "max", "right": "max"} | dict.fromkeys(names, "sum")
+    return table.groupby(group).agg(how)[table.columns]
 
 
-def _touching(above: np.ndarray, below: np.ndarray) -> Iterator[np.ndarray]:
+def touching(above: np.ndarray, below: np.ndarray) -> Iterator[np.ndarray]:
     """Yield (2, n) pairs of labels that are 8-neighbours across the seam of two rows."""
     for shift in (-1, 0, 1):
         left = above[max(0, -shift) : len(above) - max(0, shift)]

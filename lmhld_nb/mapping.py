@@ -1,40 +1,60 @@
-"""Mapping: a trained network over a whole scene → probability and mask GeoTIFF, polygons, picture, record."""
+"""Mapping: a trained network over a whole scene → rasters, polygons, styles, a picture and a record, all or none."""
 
 from __future__ import annotations
 
 import math
-import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
-import matplotlib.image
 import numpy as np
 import pandas as pd
 import pyogrio
 import rasterio
-import rasterio.errors
-import shapely
 import torch
-from rasterio.features import shapes as vectorise
-from shapely.geometry import shape as to_geometry
-from torch import nn
-from tqdm import tqdm
+from rasterio.enums import Resampling
+from rasterio.vrt import WarpedVRT
 
 import lmhld_nb
-from lmhld_nb import networks, rasters, scenes
-from lmhld_nb.config import UserError, cannot_write, write_json
-from lmhld_nb.evaluation import Confusion
-from lmhld_nb.hardware import choose_device
-from lmhld_nb.patches import mean_and_std
+from lmhld_nb import (
+    detection,
+    engine,
+    map_files,
+    mosaics,
+    networks,
+    outlines,
+    prediction,
+    progress,
+    qgis,
+    scenes,
+)
+from lmhld_nb.config import cannot_write, write_json
+from lmhld_nb.hardware import Execution, choose_device, device_name
+from lmhld_nb.map_files import MASK, NO_LABEL, POLYGONS, PROBABILITY, REPORT
+from lmhld_nb.map_inputs import (
+    OF_THE_SCENE,
+    check_image,
+    check_settings,
+    precision_of,
+    resolution_of,
+    scene_of_file,
+    statistics_of,
+    window_of,
+)  # fmt: skip
+from lmhld_nb.prediction import NO_PROBABILITY, Network, Rows
 from lmhld_nb.rasters import Window
-from lmhld_nb.scenes import Image, Scene
+from lmhld_nb.scenes import Image, Labels, Scene
 
-NO_PROBABILITY = -1.0
-NO_LABEL = 255
-REPORT = "map.json"  # written last: without it a map is not finished
+__all__ = ["map_scene", "scene_of_file"]
+
+COARSE = "coarse.tif"
+
+Strips = Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]
+Bar = Callable[[int], None]
 
 
 def map_scene(
@@ -43,335 +63,240 @@ def map_scene(
     out: Path,
     threshold: float = 0.5,
     overlap: float = 0.5,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     min_area_px: int = 1,
     device: str = "auto",
     progress: bool = True,
+    *,
+    others: Sequence[Path] = (),
+    min_area_m2: float = 0.0,
+    resolution: float | str | None = None,
+    normalise: str = OF_THE_SCENE,
+    precision: str = "auto",
 ) -> dict[str, Any]:
     """Map the landslides of a scene of any size.
 
-    Overlapping windows of the patch size the network was trained at are predicted and blended with a smooth weight,
-    band of rows after band of rows, so memory for images depends on the scene's width only; outlining the
-    finished mask takes one byte a pixel more. The scene is normalised with its own
-    statistics (ledger: per-scene for unseen scenes). Files appear together once all is done.
+    Overlapping windows of the patch size the network was trained at are predicted and blended (`prediction`), band of
+    rows after band of rows, so memory for images depends on the scene's width only; the polygons take what their
+    number and corners take. Every raster lies on the scene's own grid. Files appear together once all is done.
 
     Args:
-        scene: image with the bands the network wants.
-        weights: a run's weights.safetensors.
+        scene: image with the bands the network wants, by name; others it may have.
+        weights: a run's weights.safetensors, or what `lmhld export` made of it.
         out: folder of the results, made where absent.
         threshold: least probability of landslide, between 0 and 1.
         overlap: share of a window that its neighbour covers too, 0 to 0.9.
-        batch_size: windows predicted at once.
+        batch_size: windows predicted at once; None for what suits the device.
         min_area_px: smaller polygons are left out of the GeoPackage (not of the rasters).
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: show a bar with ETA.
+        others: further files of the image, on its grid (`mosaics.open_files`).
+        min_area_m2: as ``min_area_px``, in square metres.
+        resolution: metres that the scene is predicted at; ``trained`` for the network's; None for the scene's own.
+        normalise: ``scene`` for its own statistics (ledger: unseen scenes), or an area whose stored ones are used.
+        precision: ``fp32``, ``bf16``, or ``auto`` for the one the network was tested in (bf16 only where native).
 
     Returns:
-        The content of map.json: counts, area totals, model and versions; with labels also scores.
+        The content of map.json: counts, area totals, settings, model and versions; with labels also scores.
 
     Raises:
-        UserError: the scene lacks a band or georeference, holds no data, or ``out`` cannot be written.
+        UserError: the scene lacks a band or georeference, is rotated, too small or without data, a setting is out of
+            range, or ``out`` cannot be written.
     """
-    if not 0 < threshold < 1 or not 0 <= overlap <= 0.9:
-        raise UserError(f"threshold {threshold}, overlap {overlap}: must lie in (0, 1) and [0, 0.9]")
+    began = time.perf_counter()
+    check_settings(threshold, overlap, batch_size, min_area_px, min_area_m2, precision)
     model, card = networks.load(weights)
     place = torch.device(choose_device(device))
-    model = model.to(place)
-    bands = tuple(card["bands"])
-    size = max(area["patch_size"] for area in card["areas"].values())
-    with scenes.open_image(scene) as image, _all_or_nothing(out) as folder, ExitStack() as stack:
-        mean, std = scene_statistics(image, bands)
-        profile = {
-            "driver": "GTiff", "height": image.shape[0], "width": image.shape[1], "count": 1, "crs": image.crs,
-            "transform": image.transform, "tiled": True, "blockxsize": 256, "blockysize": 256,
-            "compress": "deflate", "bigtiff": "if_safer",
-        }  # fmt: skip
-        try:
-            probabilities = stack.enter_context(
-                rasterio.open(
-                    folder / "probability.tif",
-                    "w",
-                    dtype="float32",
-                    nodata=NO_PROBABILITY,
-                    predictor=3,
-                    **profile,
-                )
-            )
-            masks = stack.enter_context(
-                rasterio.open(folder / "mask.tif", "w", dtype="uint8", nodata=NO_LABEL, **profile)
-            )
-            labels = None
-            if scene.mask or scene.polygons:
-                labels = stack.enter_context(scenes.open_labels(scene, image))
-            total, area_px = Confusion(0, 0, 0, 0), 0
-            normalise = (mean, std)
-            for rows, probability in _predicted_rows(
-                image, bands, normalise, model, place, size, overlap, batch_size, progress
-            ):
-                known = probability >= 0
-                predicted = known & (probability >= threshold)
-                mask = np.where(known, predicted, NO_LABEL).astype(np.uint8)
-                part = rows.as_rasterio
-                probabilities.write(probability[None], window=part)
-                masks.write(mask[None], window=part)
-                area_px += int(predicted.sum())
-                if labels is not None:
-                    truth = labels.read(rows)
-                    total += Confusion.of(predicted, truth == 1, known & (truth != NO_LABEL))
-        except rasterio.errors.RasterioIOError as error:
-            raise UserError(
-                f"{out}: cannot be written ({' '.join(str(error).split())[:120]}); free space or choose another folder"
-            ) from error
-        stack.close()
-        polygons = _polygons(folder, min_area_px)
-        try:
-            polygons.to_file(folder / "landslides.gpkg", layer="landslides", driver="GPKG")
-        except (
-            pyogrio.errors.DataSourceError,
-            pyogrio.errors.DataLayerError,
-            pyogrio.errors.FeatureError,
-        ) as error:
-            raise cannot_write(out, OSError(" ".join(str(error).split())[:120])) from error
-        _overlay(scene, image, bands, folder)
+    size, bands = window_of(card, weights), tuple(card["bands"])
+    model = model.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = Network(model, place, precision_of(precision, card, place))
+    at_once = batch_size or prediction.batch_of(network, size)
+    with ExitStack() as stack:
+        image = seen = stack.enter_context(scenes.open_image(scene, others))
+        check_image(image, bands)
+        metres = resolution_of(resolution, card, weights, normalise, image)
+        if metres is not None:
+            seen = stack.enter_context(scenes.open_image(scene, others, metres))
+        if seen.transform == image.transform:  # that is its own resolution
+            seen = image
+        labels = None
+        if scene.mask or scene.polygons:
+            labels = stack.enter_context(scenes.open_labels(scene, image))
+        folder = stack.enter_context(map_files.all_or_nothing(out))
+        stack.enter_context(engine.settings(place, Execution()))
+        stack.enter_context(map_files.writing(out))
+        picture = map_files.Picture(seen, bands)
+        statistics = statistics_of(seen, bands, card, weights, normalise)
+        found = outlines.Components(image.shape[1])
+        predicted = prediction.predicted_rows(
+            seen, bands, statistics, network, size, overlap, at_once, picture.take
+        )
+        with closing(predicted) as rows, _bar(scene.name, seen.shape, progress) as bar:
+            counted = _write_rasters(folder, image, seen, rows, threshold, found, bar)
+        polygons = outlines.outline(folder / MASK, found, min_area_px, min_area_m2)
+        _write_polygons(polygons, folder / POLYGONS, out)
+        qgis.polygon_style(folder / "landslides.qml", threshold)
+        qgis.probability_style(folder / "probability.qml")
+        picture.draw(folder)
+        scores: dict[str, Any] | None = None
+        tables: dict[str, pd.DataFrame] = {}
+        across, down = mosaics.ground_pixel(image.crs, image.transform, image.shape)
+        if image.crs is None:
+            across = down = image.pixel_m
+        if labels is not None:
+            scores, tables = detection.score(partial(_strips, folder, labels, image.shape), across * down)
+        for name, table in tables.items():
+            table.to_csv(folder / f"scores_{name}.csv", index=False)
+        megapixels, seconds = math.prod(image.shape) / 1e6, time.perf_counter() - began
         report = {
             "scene": scene.image.name,
+            "files": [str(path) for path in (scene.image, *others)],
+            "crs": image.crs.to_string() if image.crs else None,
+            "shape": list(image.shape),
+            "pixel_size": [abs(image.transform.a), abs(image.transform.e)],
+            "pixel_m": [across, down] if image.crs else None,
             "model": card["model"],
+            "width": card["width"],
             "run_id": card["run_id"],
             "bands": list(bands),
+            "normalise": normalise,
+            "mean": statistics[0].tolist(),
+            "std": statistics[1].tolist(),
+            "resolution_m": (down if seen is image else metres) if image.crs else None,
+            "resampled": seen is not image,
             "window": size,
+            "overlap": overlap,
+            "batch_size": at_once,
             "threshold": threshold,
-            "landslide_px": area_px,
+            "min_area_px": min_area_px,
+            "min_area_m2": min_area_m2,
+            **counted,
             "landslides": len(polygons),
             "landslide_m2": float(polygons["area_m2"].sum()) if image.crs else None,
-            "scores": total.as_dict() if labels is not None else None,
+            "scores": scores,
+            "score_files": [f"scores_{name}.csv" for name in tables],
+            "device": place.type,
+            "hardware": device_name(place),
+            "precision": network.precision,
+            "seconds": round(seconds, 3),
+            "megapixels": round(megapixels, 6),
+            "megapixels_per_second": round(megapixels / seconds, 4),
             "lmhld_nb": lmhld_nb.__version__,
             "torch": torch.__version__,
+            "rasterio": rasterio.__version__,
+            "gdal": rasterio.__gdal_version__,
         }
         write_json(folder / REPORT, report)
     return report
 
 
-def scene_of_file(
-    path: Path,
-    bands: tuple[str, ...] | None = None,
-    nodata: float | None = None,
-    truth: Path | None = None,
-    truth_code: int = 1,
-) -> Scene:
-    """Describe a single image file for mapping.
-
-    Args:
-        path: georeferenced image.
-        bands: names of its bands in file order; None to take the file's own band descriptions.
-        nodata: value that means no data; None to take the file's own.
-        truth: mask raster on the image's grid or polygons, to score against.
-        truth_code: value that means landslide in a mask; 255 means not labelled unless it is this value.
-
-    Raises:
-        UserError: the file cannot be read, its band order is unknown, or the mask does not hold ``truth_code``.
-    """
-    with rasters.open_raster(path) as source:
-        described = tuple((text or "").strip().lower() for text in source.descriptions)
-        if bands is None and not {"blue", "green", "red"} <= set(described):
-            raise UserError(
-                f"{path}: band order unknown ({source.count} bands without names); give it, e.g. --bands red,green,blue"
-            )
-    vector = truth is not None and truth.suffix.lower() in (".gpkg", ".shp", ".geojson", ".json")
-    if truth is not None and not vector:
-        with rasters.open_raster(truth) as source:
-            codes: set[int] = set()
-            for window in scenes.strips((source.height, source.width), 512):
-                codes |= set(np.unique(rasters.read_raster(source, truth, window, [1])).tolist())
-        if truth_code not in codes:
-            held = ", ".join(f"{code:g}" for code in sorted(codes)[:6])
-            raise UserError(
-                f"{truth}: no pixel is {truth_code}, it holds {held}; give its code with --truth-code"
-            )
-    return Scene(
-        name=path.stem,
-        area=path.stem,
-        image=path,
-        bands=bands or described,
-        mask=None if vector else truth,
-        polygons=truth if vector else None,
-        nodata=nodata,
-        landslide_codes=(truth_code,),
-        label_nodata_codes=() if truth_code == NO_LABEL else (NO_LABEL,),
-    )
+# Rasters ----------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def _all_or_nothing(out: Path) -> Iterator[Path]:
-    """Yield a temporary folder whose files move to ``out`` if the block succeeds, map.json last.
+def _bar(name: str, shape: tuple[int, int], show: bool) -> Iterator[Bar]:
+    """Yield what counts rows done, on a bar of megapixels."""
+    total = max(1, round(math.prod(shape) / 1e6))
+    step, rows, told = max(1, total // 100), 0, 0  # a log gets a hundred lines at most
+    with progress.bar(total, f"map {name}", "megapixel", show) as bar:
 
-    Files of other names in ``out`` are left alone; if it fails, folders made for it go again.
-    """
-    made = [folder for folder in (out, *out.parents) if not folder.exists()]
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".map-", dir=out) as temporary:
-            yield Path(temporary)
-            (out / REPORT).unlink(missing_ok=True)
-            for path in sorted(Path(temporary).iterdir(), key=lambda path: path.name == REPORT):
-                path.replace(out / path.name)
-    except BaseException as error:
-        for folder in made:
-            with suppress(OSError):  # somebody else has put something there
-                folder.rmdir()
-        if isinstance(error, OSError):
-            raise cannot_write(out, error) from error
-        raise
+        def count(more: int) -> None:
+            nonlocal rows, told
+            rows += more
+            done = total if rows >= shape[0] else total * rows // shape[0]
+            if done - told >= step or done == total > told:
+                bar.update(done - told)
+                told = done
+
+        yield count
 
 
-def scene_statistics(image: Image, bands: tuple[str, ...], strips: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation (bands,) of valid pixels, from up to ``strips`` evenly spread strips.
-
-    Raises:
-        UserError: every pixel looked at is no data.
-    """
-    windows = list(scenes.strips(image.shape, 64))
-    picked = windows[:: max(1, math.ceil(len(windows) / strips))]
-    count, sums, squares = 0, np.zeros(len(bands)), np.zeros(len(bands))
-    for window in picked:
-        values = image.read(window, bands)
-        pixels = values[:, image.valid(values)].astype(np.float64)
-        count += pixels.shape[1]
-        sums += pixels.sum(axis=1)
-        squares += (pixels**2).sum(axis=1)
-    if count == 0 and len(picked) < len(windows):
-        # Data may lie between the strips looked at: look at all of them.
-        return scene_statistics(image, bands, len(windows))
-    if count == 0:
-        raise UserError(
-            f"{image.scene.image}: every pixel is no data; check the file and its `nodata:` value"
-        )
-    mean, std = mean_and_std(sums, squares, count)
-    return np.asarray(mean, np.float32), np.asarray(std, np.float32)
+def _write_rasters(
+    folder: Path,
+    image: Image,
+    seen: Image,
+    rows: Rows,
+    threshold: float,
+    found: outlines.Components,
+    bar: Bar,
+) -> dict[str, int]:
+    """Write probability and mask on the grid of ``image``; return pixels with data, and of landslide."""
+    if seen is image:
+        return _write_grid(folder, image, rows, threshold, found, bar)
+    with map_files.writer(folder / COARSE, seen, "float32", NO_PROBABILITY) as coarse:
+        for window, probability in map_files.in_blocks(rows):
+            coarse.write(probability, 1, window=window.as_rasterio)
+            bar(window.height)
+    counted = _write_grid(
+        folder, image, _brought_back(folder / COARSE, image), threshold, found, lambda _: None
+    )
+    (folder / COARSE).unlink()
+    return counted
 
 
-def _predicted_rows(
-    image: Image, bands: tuple[str, ...], normalise: tuple[np.ndarray, np.ndarray], model: nn.Module,
-    place: torch.device, size: int, overlap: float, batch_size: int, progress: bool,
-) -> Iterator[tuple[Window, np.ndarray]]:  # fmt: skip
-    """Yield finished bands of rows, top to bottom: their window and probabilities (rows, cols), −1 for no data."""
-    height, width = image.shape
-    step = max(16, int(size * (1 - overlap)))
-    row_starts, col_starts = _starts(height, size, step), _starts(width, size, step)
-    weight = blend_weight(size)
-    wide = max(width, size)
-    total, weights = np.zeros((size, wide), np.float32), np.zeros((size, wide), np.float32)
-    bar = tqdm(row_starts, desc=f"map {image.scene.name}", unit="row", disable=not progress, leave=False)
-    for place_in_list, row in enumerate(bar):
-        window = Window(row, 0, min(size, height - row), width)
-        values = image.read(window, bands)
-        valid = image.valid(values)
-        scaled = (values.astype(np.float32) - normalise[0][:, None, None]) / normalise[1][:, None, None]
-        scaled[:, ~valid] = 0  # the scene's mean: what the network takes least notice of
-        if scaled.shape[1:] != (size, wide):
-            scaled = np.pad(scaled, ((0, 0), (0, size - scaled.shape[1]), (0, wide - scaled.shape[2])))
-        # Windows without any data are not worth predicting.
-        cols = [col for col in col_starts if valid[:, col : col + size].any()]
-        for first in range(0, len(cols), batch_size):
-            batch = cols[first : first + batch_size]
-            stack = torch.from_numpy(np.stack([scaled[:, :, col : col + size] for col in batch])).to(place)
-            with torch.inference_mode():
-                probability = torch.sigmoid(model(stack))[:, 0].float().cpu().numpy()
-            for col, patch in zip(batch, probability, strict=True):
-                total[:, col : col + size] += patch * weight
-                weights[:, col : col + size] += weight
-        following = row_starts[place_in_list + 1] if place_in_list + 1 < len(row_starts) else height
-        done = following - row
-        known = valid[:done] & (weights[:done, :width] > 0)
-        finished = np.full((done, width), NO_PROBABILITY, np.float32)
-        finished[known] = total[:done, :width][known] / weights[:done, :width][known]
-        yield Window(row, 0, done, width), finished
-        for buffer in (total, weights):
-            buffer[:-done] = buffer[done:].copy()
-            buffer[-done:] = 0
-
-
-def blend_weight(size: int) -> np.ndarray:
-    """Return the (size, size) weight of a window's predictions: a raised cosine, highest in the middle, never 0."""
-    ramp = np.sin(np.pi * (np.arange(size) + 0.5) / size) ** 2 + 1e-3
-    return np.outer(ramp, ramp).astype(np.float32)
-
-
-def _starts(length: int, size: int, step: int) -> list[int]:
-    """Return first pixels of windows that cover ``length``; the last one is moved back to end at the edge."""
-    if length <= size:
-        return [0]
-    return [*range(0, length - size, step), length - size]
-
-
-def _polygons(folder: Path, min_area_px: int) -> gpd.GeoDataFrame:
-    """Outline the mask's landslides with area, probability, centre and compactness."""
+def _write_grid(
+    folder: Path,
+    image: Image,
+    rows: Iterable[tuple[Window, np.ndarray]],
+    threshold: float,
+    found: outlines.Components,
+    bar: Bar,
+) -> dict[str, int]:
+    valid_px, landslide_px = 0, 0
     with (
-        rasterio.open(folder / "mask.tif") as masks,
-        rasterio.open(folder / "probability.tif") as probabilities,
+        map_files.writer(folder / PROBABILITY, image, "float32", NO_PROBABILITY) as probabilities,
+        map_files.writer(folder / MASK, image, "uint8", NO_LABEL) as masks,
     ):
-        mask = masks.read(1)
-        crs, transform = masks.crs, masks.transform
-        outlines = [
-            to_geometry(geometry)
-            for geometry, _ in vectorise(mask, mask == 1, connectivity=8, transform=transform)
-        ]
-        table = gpd.GeoDataFrame({"geometry": outlines}, crs=crs)
-        table["area_px"] = np.round(shapely.area(outlines) / abs(transform.determinant)).astype(int)
-        table = table[table["area_px"] >= min_area_px].reset_index(drop=True)
-        means, peaks = [], []
-        for geometry in table.geometry:
-            # Outlines follow the pixels' edges: in pixels, their corners are whole numbers.
-            cols, rows = ~transform * shapely.get_coordinates(geometry).T
-            col, row = round(cols.min()), round(rows.min())
-            part = Window(row, col, round(rows.max()) - row, round(cols.max()) - col).as_rasterio
-            values = probabilities.read(1, window=part)
-            inside = rasterio.features.rasterize(
-                [geometry], out_shape=values.shape, transform=rasterio.windows.transform(part, transform)
-            ).astype(bool)
-            means.append(float(values[inside].mean()))
-            peaks.append(float(values[inside].max()))
-    table.insert(0, "id", range(1, len(table) + 1))
-    table["mean_probability"], table["max_probability"] = means, peaks
-    # 4πA/P²: 1 for a disc, towards 0 for a long thin slide.
-    on_ground = _on_ground(table)
-    table["compactness"] = 4 * math.pi * shapely.area(on_ground) / shapely.length(on_ground) ** 2
-    table["area_m2"] = _square_metres(table)
-    if crs is not None:
-        centres = table.geometry.representative_point().to_crs(4326)
-        table["lon"], table["lat"] = centres.x, centres.y
-    return table
+        for window, exact in map_files.in_blocks(rows):
+            probability = map_files.rounded(exact)
+            mask = (probability >= threshold).astype(np.uint8)
+            landslide_px += int(np.count_nonzero(mask))
+            unknown = probability < 0
+            mask[unknown] = NO_LABEL
+            valid_px += mask.size - int(np.count_nonzero(unknown))
+            probabilities.write(probability, 1, window=window.as_rasterio)
+            masks.write(mask, 1, window=window.as_rasterio)
+            found.add(window, mask, probability)
+            bar(window.height)
+    map_files.finish(folder / PROBABILITY, Resampling.average)
+    map_files.finish(folder / MASK, Resampling.nearest)
+    return {"valid_px": valid_px, "landslide_px": landslide_px}
 
 
-def _square_metres(table: gpd.GeoDataFrame) -> pd.Series:
-    if table.crs is None:
-        return pd.Series(np.nan, table.index)
-    # Degrees have no area, feet another unit, Mercator's grows to the poles: measure in an equal-area system.
-    return table.to_crs(6933).area
+def _brought_back(coarse: Path, image: Image) -> Iterator[tuple[Window, np.ndarray]]:
+    """Yield the probabilities of another resolution on the scene's grid; where it has no data, there are none."""
+    with rasterio.open(coarse) as source:
+        finer = abs(source.transform.a) < abs(image.transform.a)
+        grid = {
+            "crs": image.crs,
+            "transform": image.transform,
+            "height": image.shape[0],
+            "width": image.shape[1],
+        }
+        how = Resampling.average if finer else Resampling.bilinear
+        with WarpedVRT(source, **grid, resampling=how, nodata=NO_PROBABILITY) as warped:
+            for window in scenes.strips(image.shape, map_files.BLOCK):
+                probability = warped.read(1, window=window.as_rasterio)
+                if image.nodata is not None:
+                    probability[~image.valid(image.read(window, image.scene.bands))] = NO_PROBABILITY
+                yield window, probability
 
 
-def _on_ground(table: gpd.GeoDataFrame) -> np.ndarray:
-    """Return outlines of true shape: as they are, or from degrees in their UTM zone."""
-    degrees = len(table) and table.crs is not None and table.crs.is_geographic
-    return (table.to_crs(table.estimate_utm_crs()) if degrees else table).geometry.to_numpy()
+def _write_polygons(polygons: gpd.GeoDataFrame, path: Path, out: Path) -> None:
+    errors = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError)
+    try:
+        # One type of geometry, whether or not a landslide's parts meet at corners only.
+        polygons.to_file(path, layer="landslides", driver="GPKG", promote_to_multi=True)
+    except errors as error:
+        raise cannot_write(out, OSError(" ".join(str(error).split())[:120])) from error
 
 
-def _overlay(scene: Scene, image: Image, bands: tuple[str, ...], folder: Path, longest: int = 1600) -> None:
-    """Draw the mask in red over the true-colour image (as in paper Figs 16–17), reduced to ``longest`` pixels."""
-    step = max(1, math.ceil(max(image.shape) / longest))
-    colour = ["red", "green", "blue"]
-    if not set(colour) <= set(bands):  # near infrared, red, green, say; or shades of grey
-        colour = list(bands[::-1][:3]) if len(bands) >= 3 else [bands[0]] * 3
-    rows = []
-    with rasterio.open(folder / "mask.tif") as masks:
-        for window in scenes.strips(image.shape, 64 * step):
-            values = image.read(window, colour)[:, ::step, ::step].astype(np.float32)
-            mask = masks.read(1, window=window.as_rasterio)[::step, ::step]
-            rows.append(np.concatenate([values, mask[None]]))
-    picture = np.concatenate(rows, axis=1)
-    colours, mask = picture[:3], picture[3]
-    known = mask != NO_LABEL
-    low, high = np.percentile(colours[:, known], (2, 98)) if known.any() else (0, 1)
-    view = np.clip((colours - low) / max(high - low, 1e-6), 0, 1).transpose(1, 2, 0)
-    view[mask == 1] = 0.35 * view[mask == 1] + 0.65 * np.array([1.0, 0.1, 0.1])
-    view[~known] = 1
-    matplotlib.image.imsave(folder / "overlay.png", view)
+# Scores -----------------------------------------------------------------------------------------------------------
+
+
+def _strips(folder: Path, labels: Labels, shape: tuple[int, int]) -> Strips:
+    """Yield probability (−1 no data), mask (255 no data) and truth (255 not labelled), top to bottom, as written."""
+    with rasterio.open(folder / PROBABILITY) as probabilities, rasterio.open(folder / MASK) as masks:
+        for window in scenes.strips(shape, 2 * map_files.BLOCK):
+            part = window.as_rasterio
+            yield probabilities.read(1, window=part), masks.read(1, window=part), labels.read(window)

@@ -84,6 +84,8 @@ class PatchSet:
             no-data or unlabelled pixels), ``share`` (less landslide than ``min_share``). Each counts once.
         mean, std: of each band over the training patches, in stored units.
         scene_statistics: mean and std of each band over the valid pixels of each scene.
+        resolution_m: ground size of a pixel in metres, the median over the scenes; None where it is not known (and in
+            records made before it was kept).
     """
 
     spec: PatchSpec
@@ -93,6 +95,7 @@ class PatchSet:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     scene_statistics: dict[str, tuple[tuple[float, ...], tuple[float, ...]]]
+    resolution_m: float | None = None
 
     @cached_property
     def images(self) -> np.ndarray:
@@ -237,6 +240,7 @@ def load(spec: PatchSpec) -> PatchSet:
             tuple(record["mean"]),
             tuple(record["std"]),
             {name: (tuple(mean), tuple(std)) for name, (mean, std) in record["scenes"].items()},
+            record.get("resolution_m"),
         )
     except FileNotFoundError:
         raise UserError(f"{spec.folder}: no such patches; make them with `lmhld run`") from None
@@ -249,6 +253,7 @@ def _write_patches(spec: PatchSpec, area_scenes: list[Scene], folder: Path, prog
     rows: list[dict[str, object]] = []
     sums: list[np.ndarray] = []
     statistics: dict[str, tuple[list[float], list[float]]] = {}
+    resolutions: list[float] = []
     shape = (len(spec.bands), spec.size, spec.size)
     bar = tqdm(
         area_scenes, desc=f"cut {spec.area} {spec.size} px", unit="scene", disable=not progress, leave=False
@@ -258,7 +263,7 @@ def _write_patches(spec: PatchSpec, area_scenes: list[Scene], folder: Path, prog
         _NpyWriter(folder / "masks.npy", shape[1:]) as masks,
     ):
         for scene in bar:
-            for patch, mask, row in _scene_patches(scene, spec, counts, statistics):
+            for patch, mask, row in _scene_patches(scene, spec, counts, statistics, resolutions):
                 images.append(patch)
                 masks.append(mask)
                 rows.append(row)
@@ -285,6 +290,7 @@ def _write_patches(spec: PatchSpec, area_scenes: list[Scene], folder: Path, prog
         "mean": mean,
         "std": std,
         "scenes": statistics,
+        "resolution_m": float(np.median(resolutions)) if resolutions else None,
     }
     write_json(folder / "patchset.json", record)
 
@@ -304,12 +310,15 @@ def _scene_patches(
     spec: PatchSpec,
     counts: dict[str, int],
     statistics: dict[str, tuple[list[float], list[float]]],
+    resolutions: list[float],
 ) -> Iterator[tuple[np.ndarray, np.ndarray, dict[str, object]]]:
     """Yield the kept patches of a scene, counting what is dropped."""
     size = spec.size
     # About 512 rows at once: as tall as the usual GeoTIFF tile, a whole number of windows.
     height = size * max(1, 512 // size)
     with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
+        if image.ground_m is not None:
+            resolutions.append(image.ground_m)
         # A large scene's statistics need no more than every 8th pixel of every 8th row.
         step = 8 if max(image.shape) > 2048 else 1
         seen, total, squares = 0, np.zeros(len(spec.bands)), np.zeros(len(spec.bands))

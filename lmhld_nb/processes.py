@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from heapq import heappop, heappush
 from typing import TypeVar
 
 from tqdm import tqdm
 
 Task = TypeVar("Task")
+Item = TypeVar("Item")
 
 
 def cores() -> int:
@@ -71,6 +73,49 @@ def side_by_side(
             for child in multiprocessing.active_children():
                 child.terminate()
             raise
+
+
+def ahead(items: Generator[Item, None, None], length: int) -> Generator[Item, None, None]:
+    """Hand on what ``items`` yields, made ahead in a thread of its own, at most ``length`` items.
+
+    An error in the thread is raised here. When this generator ends or is closed, the thread has ended too.
+    """
+    line: queue.Queue[tuple[str, object]] = queue.Queue(length)
+    stopped = threading.Event()
+
+    def put(kind: str, item: object = None) -> bool:
+        while not stopped.is_set():
+            try:
+                line.put((kind, item), timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            with closing(items):
+                for item in items:
+                    if not put("item", item):
+                        return
+            put("end")
+        except BaseException as error:
+            put("error", error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while True:
+            kind, item = line.get()
+            if kind == "end":
+                return
+            if kind == "error":
+                assert isinstance(item, BaseException)
+                raise item
+            yield item  # type: ignore[misc]
+    finally:
+        stopped.set()
+        thread.join()
 
 
 @contextmanager

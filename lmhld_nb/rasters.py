@@ -17,6 +17,8 @@ from lmhld_nb.config import UserError
 
 # GDAL would keep blocks worth 5 % of the memory; reading by strips needs two rows of the largest usual tiles.
 os.environ.setdefault("GDAL_CACHEMAX", "192")
+# VRTs hand no opening options on to their files, and overviews take none.
+os.environ.setdefault("GDAL_NUM_THREADS", "ALL_CPUS")
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,45 @@ def read_raster(
         raise UserError(
             f"{path}: damaged near row {window.row} ({_short(error)}); fetch or export it again"
         ) from error
+
+
+def check_finite(values: np.ndarray, nodata: float | None, path: Path, window: Window) -> None:
+    """Refuse NaN and infinite values where NaN is not the declared no-data value.
+
+    Raises:
+        UserError: there are some.
+    """
+    if values.dtype.kind != "f" or (nodata is not None and np.isnan(nodata)):
+        return
+    bad = values.size - int(np.isfinite(values).sum())
+    if bad:
+        raise UserError(
+            f"{path}: {bad} NaN or infinite values near row {window.row}, column {window.col}; "
+            "declare `nodata: .nan` if they mean no data (`lmhld map --nodata nan`), or repair the file"
+        )
+
+
+def holdable(nodata: float | None, dtype: np.dtype) -> float | None:
+    """Return ``nodata``, or None where ``dtype`` cannot hold it: such a value occurs nowhere."""
+    if nodata is not None and dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        if not float(nodata).is_integer() or not limits.min <= nodata <= limits.max:
+            return None
+    return nodata
+
+
+def valid_pixels(values: np.ndarray, nodata: float | None) -> np.ndarray:
+    """Return (height, width) True where ``values`` (bands, height, width) hold data.
+
+    A pixel is no data where *every* band read has the no-data value: single zeros are ordinary dark pixels. Where
+    NaN means no data, one NaN or infinite band is enough.
+    """
+    nodata = holdable(nodata, values.dtype)
+    if nodata is None:
+        return np.ones(values.shape[1:], bool)
+    if np.isnan(nodata):
+        return np.isfinite(values).all(axis=0)
+    return (values != values.dtype.type(nodata)).any(axis=0)
 
 
 def _short(error: object) -> str:

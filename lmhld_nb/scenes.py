@@ -20,7 +20,7 @@ from rasterio.features import rasterize
 from rasterio.transform import array_bounds
 from shapely.geometry import box
 
-from lmhld_nb import arrays, rasters
+from lmhld_nb import arrays, mosaics, rasters
 from lmhld_nb.config import UserError
 from lmhld_nb.rasters import Window
 
@@ -106,13 +106,7 @@ class Image:
                 "ask for other bands with `bands:` or correct the data set's description"
             )
         values = self._reader(window, [self.scene.bands.index(band) for band in bands])
-        if values.dtype.kind == "f" and not (self.nodata is not None and np.isnan(self.nodata)):
-            bad = values.size - int(np.isfinite(values).sum())
-            if bad:
-                raise UserError(
-                    f"{self.scene.image}: {bad} NaN or infinite values near row {window.row}, column {window.col}; "
-                    "declare `nodata: .nan` if they mean no data, or repair the file"
-                )
+        rasters.check_finite(values, self.nodata, self.scene.image, window)
         return values
 
     def window_transform(self, window: Window) -> Affine:
@@ -129,21 +123,16 @@ class Image:
             return 1.0
         return side * 111_320 if self.crs.is_geographic else side * float(self.crs.linear_units_factor[1])
 
-    def valid(self, values: np.ndarray) -> np.ndarray:
-        """Return (height, width) True where ``values`` (bands, height, width) hold data.
+    @property
+    def ground_m(self) -> float | None:
+        """Height of a pixel in metres: as declared, or measured on the ground; None where it is not known."""
+        if self.scene.resolution_m or self.crs is None:
+            return self.scene.resolution_m
+        return mosaics.ground_pixel(self.crs, self.transform, self.shape)[1]
 
-        A pixel is no data where *every* band read has the no-data value: single zeros are ordinary dark pixels.
-        """
-        if self.nodata is None:
-            return np.ones(values.shape[1:], bool)
-        if np.isnan(self.nodata):
-            return np.isfinite(values).all(axis=0)
-        if values.dtype.kind in "iu":
-            # A value that the type cannot hold occurs nowhere; converted, it would turn into another one.
-            limits = np.iinfo(values.dtype)
-            if not float(self.nodata).is_integer() or not limits.min <= self.nodata <= limits.max:
-                return np.ones(values.shape[1:], bool)
-        return (values != values.dtype.type(self.nodata)).any(axis=0)
+    def valid(self, values: np.ndarray) -> np.ndarray:
+        """Return (height, width) True where ``values`` (bands, height, width) hold data (`rasters.valid_pixels`)."""
+        return rasters.valid_pixels(values, self.nodata)
 
 
 class Labels:
@@ -161,36 +150,33 @@ class Labels:
 
 
 @contextmanager
-def open_image(scene: Scene) -> Iterator[Image]:
+def open_image(
+    scene: Scene, others: Sequence[Path] = (), resolution_m: float | None = None
+) -> Iterator[Image]:
     """Open a scene's image.
 
+    Args:
+        scene: what to open.
+        others: further files on the image's grid (`mosaics.open_files`).
+        resolution_m: side of a pixel to read it at, in metres on the ground; None for its own.
+
     Raises:
-        UserError: missing or damaged file, band count that differs from the description, no coordinate system.
+        UserError: missing or damaged file, band count that differs from the description, no coordinate system, or
+            files of several grids.
     """
-    if arrays.is_array_file(scene.image):
+    if arrays.is_array_file(scene.image) and not others:
         with arrays.open_array(scene.image, scene.image_key) as array:
             yield _array_image(scene, array)
         return
-    with rasters.open_raster(scene.image) as source:
-        _check_band_count(scene, source.count)
-        if scene.georeferenced and source.crs is None:
+    with mosaics.open_files([scene.image, *others], scene.nodata, resolution_m) as raster:
+        _check_band_count(scene, raster.count)
+        if scene.georeferenced and raster.crs is None:
             raise UserError(
                 f"{scene.image}: has no coordinate system; assign one (gdal_edit.py -a_srs EPSG:… FILE) "
                 "or declare `georeferenced: false`"
             )
-        nodata = source.nodata if scene.nodata is None else scene.nodata
-
-        def read(window: Window, indices: list[int]) -> np.ndarray:
-            return rasters.read_raster(source, scene.image, window, [index + 1 for index in indices])
-
         yield Image(
-            scene,
-            (source.height, source.width),
-            np.dtype(source.dtypes[0]),
-            source.crs,
-            source.transform,
-            nodata,
-            read,
+            scene, raster.shape, raster.dtype, raster.crs, raster.transform, raster.nodata, raster.read
         )
 
 
@@ -209,7 +195,8 @@ def open_labels(scene: Scene, image: Image) -> Iterator[Labels]:
             yield _array_labels(scene, array, image.shape)
     elif scene.mask is not None:
         with rasters.open_raster(scene.mask) as source:
-            _check_grid(scene.mask, source, image, "export the mask on the image's grid")
+            mend = f"export the mask on the image's grid ({_warp_to(image, scene.mask)})"
+            _check_grid(scene.mask, source, image, mend)
             yield Labels(
                 lambda window: _decode(scene, rasters.read_raster(source, scene.mask, window, [1])[0])
             )
@@ -322,6 +309,17 @@ def _check_grid(path: Path, source: rasterio.DatasetReader, image: Image, mend: 
     other_crs = source.crs is not None and image.crs is not None and source.crs != image.crs
     if other_crs or shift[[2, 5]].max() > 0.5 * pixel or shift[[0, 1, 3, 4]].max() > 1e-3 * pixel:
         raise UserError(f"{path}: lies on another grid than {name}; {mend}")
+
+
+def _warp_to(image: Image, path: Path) -> str:
+    """Return the command that puts a mask on an image's grid."""
+    left, bottom, right, top = array_bounds(*image.shape, image.transform)
+    epsg = image.crs.to_epsg() if image.crs is not None else None
+    system = f"EPSG:{epsg}" if epsg else "CRS"
+    return (
+        f"gdalwarp -t_srs {system} -te {left:.10g} {bottom:.10g} {right:.10g} {top:.10g} "
+        f"-ts {image.shape[1]} {image.shape[0]} -r near {path.name} aligned.tif"
+    )
 
 
 def _decode(scene: Scene, codes: np.ndarray) -> np.ndarray:

@@ -36,9 +36,9 @@ plt.rcParams.update(_STYLE)
 
 
 def area_name(area: str) -> str:
-    """Return an area's name for figures; areas the paper does not have keep their key."""
+    """Return an area's name for figures; for areas the paper does not have that is their key, as a name is written."""
     table = paper.areas()
-    return str(table.loc[area, "short_name"]) if area in table.index else area
+    return str(table.loc[area, "short_name"]) if area in table.index else area.replace("_", " ").title()
 
 
 def colours(names: Sequence[str]) -> dict[str, tuple[float, float, float]]:

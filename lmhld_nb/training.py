@@ -264,7 +264,8 @@ def _finish(
     counts = by_area(tests[tests["stage"] == spec.run_id])
     total = total_of(counts)
     scoring.write(folder, tests)
-    networks.save(folder / "weights.safetensors", model.state_dict(), spec, patch_sets, test=total.as_dict())
+    told = {"test": total.as_dict(), "precision": used["precision"]}
+    networks.save(folder / "weights.safetensors", model.state_dict(), spec, patch_sets, **told)
     patches = sum(len(part.where("train")) + len(part.where("val")) for part in patch_sets)
     metrics: dict[str, object] = {
         "run_id": spec.run_id,

@@ -129,4 +129,4 @@ for n in (50, 100, 200, 300):
 # 3. Choose by the validation patches instead of the test patches (`run.history["val_f1"]` of each run in `finished`). Why
 #    is that the honest way?
 #
-# **Next:** nothing yet; this is the last chapter written so far.
+# **Next:** chapter 10 holds the published numbers against each other.

@@ -37,7 +37,9 @@ def test_sizes_equal_an_independent_labelling(mask):
 @settings(max_examples=60, deadline=None)
 def test_strips_give_the_same_sizes_as_the_whole(mask, height):
     strips = [mask[row : row + height] for row in range(0, len(mask), height)]
-    assert sorted(inventory._merge_sizes(strips)) == sorted(inventory.landslide_sizes(mask))
+    assert sorted(inventory.components((strip,) for strip in strips)["size_px"]) == sorted(
+        inventory.landslide_sizes(mask)
+    )
 
 
 def test_diagonal_neighbours_are_one_landslide_and_255_is_none():
@@ -53,7 +55,8 @@ def test_a_ring_that_closes_over_several_strips_counts_once():
     mask = np.zeros((30, 30), np.uint8)
     mask[3:27, 3:27] = 1
     mask[6:24, 6:24] = 0
-    assert list(inventory._merge_sizes([mask[:10], mask[10:20], mask[20:]])) == [mask.sum()]
+    (found,) = inventory.components([(mask[:10],), (mask[10:20],), (mask[20:],)]).to_dict("records")
+    assert found == {"size_px": mask.sum(), "top": 3, "left": 3, "bottom": 27, "right": 27}
 
 
 def test_quartiles_are_type_7():

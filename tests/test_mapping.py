@@ -3,39 +3,57 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import geopandas as gpd
 import matplotlib.image
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
+import rasterio.shutil
+import rasterio.warp
+import safetensors
 import safetensors.torch
 import torch
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made import blobs, image_of, scene, write_tif
+from made import TRANSFORM, blobs, image_of, scene, write_tif
+from rasterio.features import rasterize
+from scipy.ndimage import label, maximum, mean
 
-from lmhld_nb import mapping, models, networks
+import lmhld_nb
+from lmhld_nb import map_files, mapping, models, networks, outlines, prediction
 from lmhld_nb.config import UserError
 from lmhld_nb.evaluation import Confusion
 from lmhld_nb.inventory import landslide_sizes
+from lmhld_nb.rasters import Window
 from lmhld_nb.scenes import BANDS, Scene
 
 DEGREES = Affine(2.7e-5, 0, 103.9, 0, -2.7e-5, 33.2)
-FILES = ["landslides.gpkg", "map.json", "mask.tif", "overlay.png", "probability.tif"]
+FILES = [
+    "landslides.gpkg", "landslides.qml", "map.json", "mask.tif", "overlay.png", "probability.qml", "probability.tif",
+]  # fmt: skip
 
 
-def write_weights(path: Path, bands: tuple[str, ...] = BANDS, size: int = 32) -> Path:
+def write_weights(
+    path: Path, bands: tuple[str, ...] = BANDS, size: int = 32, areas: dict[str, Any] | None = None
+) -> Path:
     torch.manual_seed(3)
     network = models.build("unet", len(bands), 2)
     card = {
         "run_id": "0" * 16, "model": "unet", "width": 2, "bands": bands, "normalise": "area",
-        "areas": {"made": {"patch_size": size, "mean": [0.0], "std": [1.0]}}, "test": {},
+        "areas": areas or {"made": {"patch_size": size, "mean": [0.0], "std": [1.0]}}, "test": {},
     }  # fmt: skip
     safetensors.torch.save_file(network.state_dict(), path, metadata={"card": json.dumps(card)})
     return path
@@ -103,7 +121,7 @@ def test_files_lie_on_the_scenes_grid_and_agree_with_each_other(
 
 @given(st.integers(1, 200), st.sampled_from([16, 32, 64]), st.sampled_from([0.0, 0.3, 0.5, 0.9]))
 def test_windows_cover_every_pixel_and_stay_inside(length: int, size: int, overlap: float) -> None:
-    starts = mapping._starts(length, size, max(16, int(size * (1 - overlap))))
+    starts = prediction.starts(length, size, max(16, int(size * (1 - overlap))))
     assert starts == sorted(set(starts)) and starts[0] == 0
     covered = np.zeros(max(length, size), int)
     for start in starts:
@@ -112,7 +130,7 @@ def test_windows_cover_every_pixel_and_stay_inside(length: int, size: int, overl
     assert (covered > 0).all()
 
 
-@given(st.integers(5, 90), st.integers(5, 90), st.sampled_from([0.0, 0.5, 0.7]))
+@given(st.integers(16, 90), st.integers(16, 90), st.sampled_from([0.0, 0.5, 0.7]))
 @settings(max_examples=10, deadline=None)
 def test_bands_of_rows_give_what_the_whole_scene_gives_at_once(
     tmp_path_factory: pytest.TempPathFactory, weights: Path, rows: int, cols: int, overlap: float
@@ -129,13 +147,13 @@ def test_bands_of_rows_give_what_the_whole_scene_gives_at_once(
     total, weight = np.zeros((2, tall, wide))
     step = max(16, int(32 * (1 - overlap)))
     # From the lower right, one by one: another order, another batch size.
-    for row in reversed(mapping._starts(rows, 32, step)):
-        for col in reversed(mapping._starts(cols, 32, step)):
+    for row in reversed(prediction.starts(rows, 32, step)):
+        for col in reversed(prediction.starts(cols, 32, step)):
             part = (slice(row, row + 32), slice(col, col + 32))
             with torch.inference_mode():
                 predicted = torch.sigmoid(model(torch.from_numpy(scaled[None, :, *part])))[0, 0].numpy()
-            total[part] += predicted * mapping.blend_weight(32)
-            weight[part] += mapping.blend_weight(32)
+            total[part] += predicted * prediction.blend_weight(32)
+            weight[part] += prediction.blend_weight(32)
     expected = (total / weight)[:rows, :cols]
     assert read(folder / "out" / "probability.tif") == pytest.approx(expected, abs=1e-5)
 
@@ -198,7 +216,6 @@ def test_nothing_found_and_nothing_there_are_results_too(tmp_path: Path, weights
     [
         ("EPSG:4326", DEGREES, 2.7e-5 * 111_320 * np.cos(np.radians(33.2)) * 2.7e-5 * 110_922),
         ("EPSG:3857", Affine(3, 0, 11_566_000, 0, -3, 3_920_000), 9 * np.cos(np.radians(33.16)) ** 2),
-        ("EPSG:32654", Affine(3, 0, 500_000, 0, -3, 4_700_000) * Affine.rotation(20), 9.0),
         ("EPSG:2227", Affine(10, 0, 6_000_000, 0, -10, 2_100_000), (10 * 0.3048) ** 2),  # US survey feet
     ],
 )
@@ -258,20 +275,24 @@ def breaks(monkeypatch: pytest.MonkeyPatch, where: str, error: BaseException) ->
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    original = mapping._predicted_rows
+    original = prediction.predicted_rows
 
     def stops(*arguments: Any) -> Iterator[Any]:
         rows = original(*arguments)
         yield next(rows)
         raise error
 
-    if where == "rows":
-        monkeypatch.setattr(mapping, "_predicted_rows", stops)
-    else:
-        monkeypatch.setattr(mapping, where, fail)
+    place, name = {
+        "rows": (prediction, "predicted_rows"),
+        "forward": (prediction, "_forward"),  # in a thread
+        "outlines": (mapping.outlines, "outline"),
+        "picture": (mapping.map_files.Picture, "draw"),
+        "reading": (mapping.map_files.Picture, "take"),  # in another thread
+    }[where]
+    monkeypatch.setattr(place, name, stops if where == "rows" else fail)
 
 
-@pytest.mark.parametrize("where", ["rows", "_polygons", "_overlay"])
+@pytest.mark.parametrize("where", ["rows", "forward", "outlines", "picture", "reading"])
 @pytest.mark.parametrize(
     "error", [KeyboardInterrupt(), OSError(28, "No space left on device"), ValueError("x")]
 )
@@ -294,7 +315,7 @@ def test_what_was_in_the_folder_stays(tmp_path: Path, weights: Path, monkeypatch
     (out / "map").mkdir()
     draw(made, weights, out)
     before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
-    breaks(monkeypatch, "_overlay", ValueError("x"))
+    breaks(monkeypatch, "picture", ValueError("x"))
     with pytest.raises(ValueError, match="x"):
         draw(made, weights, out)
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
@@ -315,3 +336,547 @@ def test_impossible_settings_are_told(tmp_path: Path, weights: Path) -> None:
     with pytest.raises(UserError, match=r"gone\.gpkg: cannot be read as polygons"):
         draw(replace(made, mask=None, polygons=tmp_path / "gone.gpkg"), weights, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+# Mosaics, resolutions, normalisation ------------------------------------------------------------------------------
+
+
+def tiles(folder: Path, image: np.ndarray, names: tuple[str, ...] = BANDS, **options: Any) -> list[Path]:
+    """Write a scene as four files that overlap."""
+    paths = []
+    for row in (0, 40):
+        for col in (0, 40):
+            part = image[:, row : row + 60, col : col + 60]
+            place = TRANSFORM * Affine.translation(col, row)
+            path = write_tif(folder / f"{row}-{col}.tif", part, transform=place, **options)
+            with rasterio.open(path, "r+") as target:
+                target.descriptions = names
+            paths.append(path)
+    return paths
+
+
+def test_files_and_a_vrt_map_as_the_one_they_were_cut_from(tmp_path: Path, weights: Path) -> None:
+    mask = blobs(100, 100, 6)
+    image = image_of(mask)
+    whole = scene(tmp_path, mask)
+    expected = draw(whole, weights, tmp_path / "whole", threshold=0.45)
+    first, *others = tiles(tmp_path / "tiles", image, nodata=0)
+    truth = whole.mask
+    made = mapping.scene_of_file(first, truth=truth)
+    report = draw(made, weights, tmp_path / "mosaic", threshold=0.45, others=others)
+    assert report["files"] == [str(first), *map(str, others)]
+    vrt = tmp_path / "whole.vrt"
+    with rasterio.open(whole.image) as source:
+        rasterio.shutil.copy(source, vrt, driver="VRT")
+    draw(replace(whole, image=vrt), weights, tmp_path / "vrt", threshold=0.45)
+    for name in ("mosaic", "vrt"):
+        told = json.loads((tmp_path / name / "map.json").read_text())
+        assert told["scores"] == expected["scores"] and told["landslides"] == expected["landslides"]
+        for raster in ("probability.tif", "mask.tif"):
+            assert np.array_equal(read(tmp_path / name / raster), read(tmp_path / "whole" / raster))
+
+
+def test_a_mosaic_with_a_hole_maps_around_it(tmp_path: Path, weights: Path) -> None:
+    image = image_of(blobs(100, 100, 6))
+    paths = tiles(tmp_path / "tiles", image)[:3]
+    report = draw(mapping.scene_of_file(paths[0]), weights, tmp_path / "out", others=paths[1:])
+    probability = read(tmp_path / "out" / "probability.tif")
+    hole = np.zeros((100, 100), bool)
+    hole[60:, 60:] = True
+    assert np.array_equal(probability == -1, hole) and report["valid_px"] == 100 * 100 - 40 * 40
+
+
+@pytest.mark.parametrize("metres", [1.5, 6.0, 7.3])
+def test_results_of_another_resolution_lie_on_the_scene_s_own_grid(
+    tmp_path: Path, weights: Path, metres: float
+) -> None:
+    mask = blobs(150, 170, 8)
+    made = scene(tmp_path, mask)
+    image = image_of(mask)
+    image[:, :40, 30:75] = 0
+    write_tif(made.image, image, nodata=0)
+    report = draw(made, weights, tmp_path / "out", resolution=metres, threshold=0.45)
+    assert report["resampled"] and report["resolution_m"] == metres and report["pixel_m"] == [3, 3]
+    for name in ("probability.tif", "mask.tif"):
+        with rasterio.open(tmp_path / "out" / name) as found, rasterio.open(made.image) as source:
+            assert (found.crs, found.transform, found.shape) == (source.crs, source.transform, source.shape)
+    probability, predicted = (read(tmp_path / "out" / name) for name in ("probability.tif", "mask.tif"))
+    hole = np.zeros(mask.shape, bool)
+    hole[:40, 30:75] = True
+    assert np.array_equal(probability == -1, hole) and np.array_equal(predicted == 255, hole)
+    assert names(tmp_path / "out") == FILES
+    known = ~hole
+    truth = Confusion.of(predicted == 1, mask, known)
+    assert {name: report["scores"][name] for name in vars(truth)} == vars(truth)
+
+
+def test_the_network_sees_the_means_and_its_answer_is_interpolated(tmp_path: Path, weights: Path) -> None:
+    mask = blobs(150, 170, 8)
+    made = scene(tmp_path, mask, labels="none")
+    image = image_of(mask).astype(np.float32)
+    write_tif(made.image, image)
+    draw(made, weights, tmp_path / "out", resolution=6.0)
+    coarse = image.reshape(4, 75, 2, 85, 2).mean(axis=(2, 4))
+    path = write_tif(tmp_path / "c.tif", coarse, transform=TRANSFORM * Affine.scale(2))
+    draw(Scene("c", "made", path, BANDS), weights, tmp_path / "coarse")
+    back = np.empty(mask.shape, np.float32)
+    with rasterio.open(tmp_path / "coarse" / "probability.tif") as source:
+        rasterio.warp.reproject(
+            source.read(1), back, src_transform=source.transform, src_crs=source.crs, src_nodata=-1,
+            dst_transform=TRANSFORM, dst_crs=source.crs, resampling=rasterio.enums.Resampling.bilinear,
+        )  # fmt: skip
+    assert read(tmp_path / "out" / "probability.tif") == pytest.approx(back, abs=1e-5)
+
+
+def test_the_trained_resolution_comes_from_the_card(tmp_path: Path, weights: Path) -> None:
+    made = scene(tmp_path, blobs(100, 100, 6))
+    with pytest.raises(
+        UserError, match=r"weights\.safetensors: does not tell the resolution.*--resolution 3"
+    ):
+        draw(made, weights, tmp_path / "out", resolution="trained")
+    areas = {
+        "far": {"patch_size": 32, "mean": [700.0] * 4, "std": [90.0] * 4, "resolution_m": 0.5},
+        "near": {"patch_size": 16, "mean": [900.0] * 4, "std": [300.0] * 4, "resolution_m": 4.5},
+        "same": {"patch_size": 16, "mean": [900.0] * 4, "std": [300.0] * 4, "resolution_m": 3.0},
+        "silent": {"patch_size": 16, "mean": [900.0] * 4, "std": [300.0] * 4},
+    }
+    path = write_weights(tmp_path / "w.safetensors", areas={name: areas[name] for name in ("far", "near")})
+    report = draw(made, path, tmp_path / "out", resolution="trained")
+    assert report["resolution_m"] == 4.5 and report["resampled"]
+    report = draw(made, path, tmp_path / "out", resolution="trained", normalise="far")
+    assert report["resolution_m"] == 0.5 and report["mean"] == [700.0] * 4 and report["normalise"] == "far"
+    path = write_weights(tmp_path / "w.safetensors", areas=areas)
+    report = draw(made, path, tmp_path / "out", resolution="trained")
+    assert report["resolution_m"] == 3.0 and not report["resampled"]
+    with pytest.raises(UserError, match="does not tell the resolution"):
+        draw(made, path, tmp_path / "out", resolution="trained", normalise="silent")
+
+
+def test_an_area_s_statistics_can_normalise(tmp_path: Path) -> None:
+    made = scene(tmp_path, blobs(100, 100, 6))
+    with rasterio.open(made.image) as source:
+        values = source.read().reshape(4, -1).astype(np.float64)
+    own = {"patch_size": 32, "mean": values.mean(axis=1).tolist(), "std": values.std(axis=1).tolist()}
+    path = write_weights(tmp_path / "w.safetensors", areas={"made": own})
+    for name in ("scene", "made"):
+        assert draw(made, path, tmp_path / name, normalise=name)["normalise"] == name
+    both = [read(tmp_path / name / "probability.tif") for name in ("scene", "made")]
+    assert both[0] == pytest.approx(both[1], abs=1e-5)
+    with pytest.raises(
+        UserError, match=r"area 'atlantis': w\.safetensors was trained on made; choose one of them"
+    ):
+        draw(made, path, tmp_path / "out", normalise="atlantis")
+    own["std"] = [float("inf")] * 4
+    path = write_weights(tmp_path / "w.safetensors", areas={"made": own})
+    with pytest.raises(UserError, match="statistics stored for 'made' are damaged"):
+        draw(made, path, tmp_path / "out", normalise="made")
+
+
+# Layers -----------------------------------------------------------------------------------------------------------
+
+
+def test_layers_open_in_a_gis(tmp_path: Path, weights: Path) -> None:
+    mask = blobs(300, 300, 30)
+    mask[100, 100] = mask[101, 101] = True  # parts that meet at a corner are one landslide
+    made = scene(tmp_path, mask)
+    cut = median(made, weights, tmp_path / "first")
+    report = draw(made, weights, tmp_path / "out", threshold=cut)
+    with rasterio.open(tmp_path / "out" / "probability.tif") as raster:
+        assert raster.profile["tiled"] and raster.profile["compress"] == "deflate"
+        assert raster.dtypes == ("float32",) and raster.nodata == -1 and raster.overviews(1) == [4]
+    with rasterio.open(tmp_path / "out" / "mask.tif") as raster:
+        assert raster.overviews(1) == [4] and raster.nodata == 255
+    with rasterio.open(tmp_path / "out" / "mask.tif", overview_level=0) as raster:
+        assert set(np.unique(raster.read(1))) <= {0, 1}  # nearest, not means
+    table = gpd.read_file(tmp_path / "out" / "landslides.gpkg", layer="landslides")
+    assert list(table.columns) == [
+        "id", "area_px", "mean_probability", "max_probability", "area_m2", "lon", "lat", "compactness", "geometry",
+    ]  # fmt: skip
+    assert list(table["id"]) == list(range(1, report["landslides"] + 1))
+    assert table.geometry.is_valid.all() and set(table.geom_type) == {"MultiPolygon"}
+    centres = table.geometry.centroid.to_crs(4326)
+    assert table["lon"].to_numpy() == pytest.approx(centres.x) and table["lat"].to_numpy() == pytest.approx(
+        centres.y
+    )
+    # Each polygon's numbers are those of the pixels it covers.
+    probability = read(tmp_path / "out" / "probability.tif")
+    for row in table[::200].itertuples():
+        inside = rasterize([row.geometry], out_shape=mask.shape, transform=TRANSFORM).astype(bool)
+        assert inside.sum() == row.area_px
+        assert probability[inside].mean() == pytest.approx(row.mean_probability, abs=1e-6)
+        assert probability[inside].max() == pytest.approx(row.max_probability)
+
+
+def test_styles_are_what_qgis_reads(tmp_path: Path, weights: Path) -> None:
+    draw(scene(tmp_path, blobs(60, 60, 3)), weights, tmp_path / "out", threshold=0.25)
+    style = ElementTree.parse(tmp_path / "out" / "landslides.qml").getroot()
+    renderer = style.find("renderer-v2")
+    assert style.tag == "qgis" and renderer is not None
+    assert (renderer.get("type"), renderer.get("attr")) == ("graduatedSymbol", "mean_probability")
+    ranges = [(float(r.get("lower")), float(r.get("upper")), r.get("symbol")) for r in renderer.iter("range")]  # type: ignore[arg-type]
+    assert ranges[0][0] == 0.25 and ranges[-1][1] == 1
+    assert all(one[1] == two[0] for one, two in pairwise(ranges))
+    symbols = {symbol.get("name"): symbol for symbol in renderer.iter("symbol")}
+    assert list(symbols) == [symbol for *_, symbol in ranges]
+    light = []
+    for symbol in symbols.values():
+        (colour,) = [option.get("value") for option in symbol.iter("Option") if option.get("name") == "color"]
+        red, green, blue, alpha = map(int, str(colour).split(","))
+        light.append(0.2126 * red + 0.7152 * green + 0.0722 * blue)
+        assert alpha == 255
+    assert light == sorted(light) and min(np.diff(light)) > 15  # told apart in grey, so by any eye
+    ramp = ElementTree.parse(tmp_path / "out" / "probability.qml").getroot().iter("item")
+    assert [float(str(item.get("value"))) for item in ramp] == pytest.approx(np.arange(11) / 10)
+
+
+def test_small_landslides_are_left_out_of_the_polygons_only(tmp_path: Path, weights: Path) -> None:
+    made = scene(tmp_path, blobs(100, 100, 12))
+    cut = median(made, weights, tmp_path / "first")
+    whole = draw(made, weights, tmp_path / "whole", threshold=cut)
+    table = gpd.read_file(tmp_path / "whole" / "landslides.gpkg")
+    px, m2 = int(table["area_px"].median()) + 1, float(table["area_m2"].median()) + 1
+    for name, options in (("px", {"min_area_px": px}), ("m2", {"min_area_m2": m2})):
+        report = draw(made, weights, tmp_path / name, threshold=cut, **options)
+        kept = table[(table["area_px"] >= px) if name == "px" else (table["area_m2"] >= m2)]
+        found = gpd.read_file(tmp_path / name / "landslides.gpkg")
+        assert 0 < report["landslides"] == len(found) == len(kept) < len(table)
+        assert sorted(found["area_px"]) == sorted(kept["area_px"])
+        assert report["landslide_m2"] == pytest.approx(kept["area_m2"].sum())
+        assert np.array_equal(read(tmp_path / name / "mask.tif"), read(tmp_path / "whole" / "mask.tif"))
+        assert report["landslide_px"] == whole["landslide_px"]
+
+
+@given(st.integers(0, 10**6), st.integers(1, 40))
+@settings(max_examples=20, deadline=None)
+def test_landslides_gathered_in_strips_are_those_of_the_whole(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, height: int
+) -> None:
+    random = np.random.default_rng(seed)
+    mask = (random.random((40, 37)) < 0.45).astype(np.uint8)
+    mask[random.random(mask.shape) < 0.1] = 255
+    probability = random.random(mask.shape).astype(np.float32)
+    found = outlines.Components(37)
+    for row in range(0, 40, height):
+        part = slice(row, row + height)
+        found.add(Window(row, 0, len(mask[part]), 37), mask[part], probability[part])
+    labels, count = label(mask == 1, np.ones((3, 3)))
+    told, numbers = found.table(), np.arange(1, count + 1)
+    order = np.argsort([np.flatnonzero(labels == number)[0] for number in numbers])
+    assert list(told["area_px"]) == [(labels == number).sum() for number in numbers[order]]
+    assert told["mean_probability"] == pytest.approx(mean(probability, labels, numbers[order]))
+    assert told["max_probability"] == pytest.approx(maximum(probability, labels, numbers[order]))
+    path = write_tif(tmp_path_factory.mktemp("mask") / "mask.tif", mask)
+    table = outlines.outline(path, found)
+    for key in ("area_px", "mean_probability", "max_probability"):
+        assert list(table[key]) == list(told[key])
+    assert (
+        table.geometry.area.to_numpy() == pytest.approx(table["area_px"] * 9)
+        and table.geometry.is_valid.all()
+    )
+
+
+def test_the_record_tells_what_was_done(tmp_path: Path, weights: Path) -> None:
+    report = draw(scene(tmp_path, blobs(60, 80, 3)), weights, tmp_path / "out", batch_size=3, overlap=0.25)
+    wanted = {
+        "scene": "a.tif", "crs": "EPSG:32654", "shape": [60, 80], "pixel_size": [3.0, 3.0], "pixel_m": [3.0, 3.0],
+        "model": "unet", "width": 2, "run_id": "0" * 16, "bands": list(BANDS), "normalise": "scene",
+        "resolution_m": 3.0, "resampled": False, "window": 32, "overlap": 0.25, "batch_size": 3, "threshold": 0.5,
+        "min_area_px": 1, "min_area_m2": 0.0, "valid_px": 4800, "device": "cpu", "precision": "fp32",
+        "megapixels": 0.0048, "torch": torch.__version__, "rasterio": rasterio.__version__, "score_files": [],
+        "gdal": rasterio.__gdal_version__, "lmhld_nb": lmhld_nb.__version__,
+    }  # fmt: skip
+    assert {key: report[key] for key in wanted} == wanted
+    assert report["seconds"] > 0 and report["megapixels_per_second"] == pytest.approx(
+        report["megapixels"] / report["seconds"], rel=0.05
+    )
+
+
+def test_tables_of_scores_are_written_and_those_of_an_earlier_map_removed(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask = blobs(60, 80, 3)
+    made = scene(tmp_path, mask)
+    seen: dict[str, Any] = {}
+
+    def score(strips: Any, pixel_m2: float) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+        for _ in range(2):  # as often as one likes
+            parts = [np.concatenate(part) for part in zip(*strips(), strict=True)]
+        seen.update(zip(("probability", "mask", "truth"), parts, strict=True), pixel_m2=pixel_m2)
+        return {"f1": 0.5}, {"sizes": pd.DataFrame({"a": [1]})}
+
+    monkeypatch.setattr(mapping, "_scores", score)
+    report = draw(made, weights, tmp_path / "out")
+    assert report["scores"] == {"f1": 0.5} and report["score_files"] == ["scores_sizes.csv"]
+    assert (tmp_path / "out" / "scores_sizes.csv").read_text() == "a\n1\n"
+    assert np.array_equal(seen["probability"], read(tmp_path / "out" / "probability.tif"))
+    assert np.array_equal(seen["mask"], read(tmp_path / "out" / "mask.tif"))
+    assert np.array_equal(seen["truth"], mask) and seen["pixel_m2"] == 9
+    assert (seen["probability"].dtype, seen["mask"].dtype, seen["truth"].dtype) == (
+        np.float32,
+        np.uint8,
+        np.uint8,
+    )
+    (tmp_path / "out" / "scores_mine.csv").write_text("mine")
+    draw(replace(made, mask=None), weights, tmp_path / "out")
+    assert names(tmp_path / "out") == sorted([*FILES, "scores_mine.csv"])
+
+
+# What is refused --------------------------------------------------------------------------------------------------
+
+
+def made_like(tmp_path: Path, change: str) -> Path:
+    """Write a scene with one thing wrong."""
+    image = image_of(blobs(60, 60, 3))
+    options: dict[str, Any] = {}
+    if change == "float":
+        image = image.astype(np.float32)
+    elif change == "nan":
+        image = image.astype(np.float32)
+        image[0, 5, 5] = np.nan
+    elif change == "huge":
+        image = image.astype(np.float32)
+        image[:, 5, 5] = -3.4e38
+    elif change == "one pixel":
+        image = image[:, :1, :1]
+    elif change == "narrow":
+        image = image[:, :, :15]
+    elif change == "empty":
+        image, options["nodata"] = np.zeros_like(image), 0
+    elif change == "no crs":
+        options["crs"] = None
+    elif change == "rotated":
+        options["transform"] = TRANSFORM * Affine.rotation(20)
+    elif change == "upside down":
+        options["transform"] = TRANSFORM * Affine.scale(1, -1)
+    return write_tif(tmp_path / "s.tif", image, **options)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("no crs", "has no coordinate system; assign one"),
+        ("rotated", "its grid is rotated or flipped; warp it north-up first (gdalwarp s.tif north_up.tif)"),
+        ("upside down", "rotated or flipped; warp it north-up first"),
+        ("one pixel", "1×1 pixels, at least 16 are needed a side"),
+        ("narrow", "60×15 pixels, at least 16 are needed a side"),
+        ("empty", "every pixel is no data; check the file and its no-data value (`--nodata`)"),
+        ("nan", "1 NaN or infinite values near row 0, column 0; "),
+        (
+            "huge",
+            "4 values like -3.4e+38 near row 0, column 0; they probably mean no data: give it, e.g. --nodata",
+        ),
+    ],
+)
+def test_a_scene_that_cannot_be_mapped_is_told(tmp_path: Path, weights: Path, change: str, said: str) -> None:
+    made = mapping.scene_of_file(made_like(tmp_path, change), BANDS)
+    with pytest.raises(UserError) as caught:
+        draw(made, weights, tmp_path / "new" / "out")
+    assert str(caught.value).startswith(f"{made.image}: ") and said in str(caught.value)
+    assert "\n" not in str(caught.value) and not (tmp_path / "new").exists()
+
+
+def test_bands_are_matched_by_name_and_more_are_no_harm(tmp_path: Path, weights: Path) -> None:
+    image = image_of(blobs(60, 60, 3))
+    path = write_tif(tmp_path / "plain.tif", image)
+    draw(mapping.scene_of_file(path, BANDS), weights, tmp_path / "plain")
+    more = np.stack([image[3], image[0] * 0 + 9, image[2], image[1], image[0]])
+    other = write_tif(tmp_path / "more.tif", more)
+    for named in (("NIR", "SWIR", "Red", "Green", "Blue"), None):
+        if named is None:
+            with rasterio.open(other, "r+") as target:
+                target.descriptions = ("nir", None, " RED", "Green", "blue")
+        draw(mapping.scene_of_file(other, named), weights, tmp_path / "more")
+        assert np.array_equal(
+            read(tmp_path / "plain" / "probability.tif"), read(tmp_path / "more" / "probability.tif")
+        )
+
+
+@pytest.mark.parametrize(
+    ("bands", "said"),
+    [
+        (
+            ("red", "green", "blue"),
+            "4 bands, but 3 are named (red, green, blue); name all in the file's order",
+        ),
+        (("red", "green", "blue", "nir", "x"), "4 bands, but 5 are named"),
+        (("red", "Red", "blue", "nir"), "two bands are named 'red'"),
+    ],
+)
+def test_wrong_band_names_are_told(tmp_path: Path, bands: tuple[str, ...], said: str) -> None:
+    path = write_tif(tmp_path / "a.tif", image_of(blobs(60, 60, 3)))
+    with pytest.raises(UserError) as caught:
+        mapping.scene_of_file(path, bands)
+    assert str(caught.value).startswith(f"{path}: ") and said in str(caught.value)
+
+
+def test_weights_that_are_none_are_told(tmp_path: Path, weights: Path) -> None:
+    made = scene(tmp_path, blobs(60, 60, 3))
+    content = weights.read_bytes()
+    path = tmp_path / "w.safetensors"
+    for damaged in (content[:-1000], content[:100], b"PK\x03\x04 a pickle", b""):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"w\.safetensors: not a network of this book"):
+            draw(made, path, tmp_path / "out")
+    tensors = safetensors.torch.load_file(weights)
+    with safetensors.safe_open(weights, framework="pt") as file:
+        card = json.loads(file.metadata()["card"])
+    for change, said in (
+        ({"model": "res_unet"}, "its weights are not those of the res_unet that its card tells of"),
+        ({"width": 3}, "its weights are not those of the unet"),
+        ({"bands": ["red"]}, "its weights are not those of the unet"),
+        ({"model": "nosuch"}, "model 'nosuch': unknown; choose one of"),
+        ({"areas": {}}, "its card is not whole"),
+        ({"areas": {"a": {"patch_size": 20}}}, "its card is not whole"),
+    ):
+        safetensors.torch.save_file(tensors, path, metadata={"card": json.dumps({**card, **change})})
+        with pytest.raises(UserError) as caught:
+            draw(made, path, tmp_path / "out")
+        assert str(caught.value).startswith(f"{path}: ") and said in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_settings_out_of_range_are_told(tmp_path: Path, weights: Path) -> None:
+    made = scene(tmp_path, blobs(60, 60, 3))
+    for options, said in (
+        ({"batch_size": 0}, "batch size 0: must be at least 1"),
+        ({"min_area_px": -1}, "must not be negative"),
+        ({"min_area_m2": float("nan")}, "must not be negative"),
+        ({"precision": "fp8"}, "precision 'fp8': unknown"),
+        ({"resolution": "three"}, "resolution 'three': give metres"),
+        ({"resolution": -3.0}, "resolution '-3.0': give metres"),
+        ({"threshold": float("nan")}, "must lie in"),
+    ):
+        with pytest.raises(UserError, match=said):
+            draw(made, weights, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_truth_on_another_grid_says_how_to_mend_it(tmp_path: Path, weights: Path) -> None:
+    made = scene(tmp_path, blobs(60, 60, 3))
+    assert made.mask is not None
+    write_tif(made.mask, blobs(30, 30, 3).astype(np.uint8), transform=TRANSFORM * Affine.scale(2))
+    with pytest.raises(UserError) as caught:
+        draw(made, weights, tmp_path / "out")
+    assert (
+        "gdalwarp -t_srs EPSG:32654 -te 500000 4699820 500180 4700000 -ts 60 60 -r near a_mask.tif aligned.tif"
+    ) in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+# Files, whatever happens ------------------------------------------------------------------------------------------
+
+# The disk is full after so many bytes: a file may not grow beyond them.
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+sys.argv = ["lmhld", *sys.argv[2:]]
+from lmhld_nb import cli
+cli.main()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files as Linux does")
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, weights: Path) -> None:
+    made = scene(tmp_path, np.random.default_rng(0).random((200, 300)) < 0.5)
+    words = ["map", str(made.image), "--weights", str(weights), "--out", str(tmp_path / "out"), "-q"]
+    words += ["--bands", "blue,green,red,nir"]
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, "90000", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("lmhld: ")]
+    assert line.startswith(f"lmhld: {tmp_path / 'out'}: cannot be written (") and "free space" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_raster_that_lacks_a_part_is_not_taken_for_whole(tmp_path: Path) -> None:
+    path = write_tif(
+        tmp_path / "a.tif", np.random.default_rng(0).random((1, 300, 300)), blockxsize=256, blockysize=256
+    )
+    map_files.finish(path, rasterio.enums.Resampling.average)
+    empty = tmp_path / "b.tif"
+    write_tif(empty, np.zeros((1, 300, 300), np.uint8), sparse_ok=True)
+    with pytest.raises(OSError, match="a part of the file is missing"):
+        map_files.finish(empty, rasterio.enums.Resampling.average)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="kills as Linux does")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_what_a_killed_map_leaves_is_removed_by_the_next(tmp_path: Path, weights: Path, number: int) -> None:
+    made, out = scene(tmp_path, blobs(400, 400, 9)), tmp_path / "out"
+    (tmp_path / "out").mkdir()
+    words = ["map", str(made.image), "--weights", str(weights), "--out", str(out), "--overlap", "0.9"]
+    words += ["--batch-size", "1", "--bands", "blue,green,red,nir", "-q"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lmhld_nb.cli", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until = time.monotonic() + 60
+    while not list(out.glob(".map-*/*.tif")) and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+    (mine,) = [path for path in out.iterdir() if path.is_dir()]
+    # Another map into this folder does not touch what belongs to one that lives.
+    with map_files.all_or_nothing(tmp_path / "out"):
+        assert mine.is_dir()
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    if number == signal.SIGKILL:
+        assert process.returncode == -number and mine.is_dir()
+    else:
+        assert process.returncode == 128 + number and error.count("\n") == 1
+        assert names(out) == []
+    draw(made, weights, out)
+    assert names(out) == FILES
+
+
+# Real scenes ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("image", "truth"),
+    [
+        ("hokkaido-2018-3m-rgb/scene_rgb.tif", "hokkaido-2018-3m-rgb/scene_partial_mask.tif"),
+        ("jinsha-uav-georef/scene_C_rgb.tif", "jinsha-uav-georef/scene_C_mask.tif"),
+    ],
+)
+def test_real_scenes_are_mapped_on_their_grid(
+    tmp_path: Path, shared_data: Path, image: str, truth: str
+) -> None:
+    window = ((300, 812), (200, 840))
+    cut = []
+    for number, name in enumerate((image, truth)):
+        path = tmp_path / f"{number}.tif"
+        with rasterio.open(shared_data / name) as source:
+            place = rasterio.windows.Window.from_slices(*window)
+            profile = {
+                **source.profile,
+                "height": 512,
+                "width": 640,
+                "transform": source.window_transform(place),
+            }
+            with rasterio.open(path, "w", **profile) as target:
+                target.write(source.read(window=place))
+        cut.append(path)
+    path = write_weights(tmp_path / "w.safetensors", bands=("blue", "green", "red"), size=64)
+    made = mapping.scene_of_file(cut[0], ("red", "green", "blue"), truth=cut[1])
+    report = draw(made, path, tmp_path / "out", threshold=0.45, overlap=0.25)
+    with rasterio.open(cut[0]) as source:
+        for name in ("probability.tif", "mask.tif"):
+            with rasterio.open(tmp_path / "out" / name) as found:
+                assert (found.crs, found.transform, found.shape) == (
+                    source.crs,
+                    source.transform,
+                    source.shape,
+                )
+                values = found.read(1)
+        hole = (source.read() == source.nodata).all(axis=0)
+        assert np.array_equal(values == 255, hole)
+        table = gpd.read_file(tmp_path / "out" / "landslides.gpkg")
+        assert table.crs == source.crs and len(table) == report["landslides"]
+    counted = sum(report["scores"][name] for name in ("tp", "fp", "fn", "tn"))
+    labelled = read(cut[1]) != 255
+    assert counted == (labelled & ~hole).sum() > 0

@@ -1,7 +1,9 @@
 """Published facts: study areas, Tables 1 to 7 and the list of figures of the LMHLD paper.
 
 Every fact has one home, a CSV in this folder: ``tableN_*.csv`` hold the tables exactly as published,
-``areas.csv`` adds what they leave out (place, event, spellings), ``figures.csv`` lists the figures.
+``areas.csv`` adds what they leave out (place, event, spellings), ``figures.csv`` lists the figures. What the text says
+is in ``quoted.csv`` (numbers and names), ``marks.csv`` (bold and underlined cells) and ``claims.csv`` (statements, in
+our words); ``outside.csv`` holds the few facts from elsewhere that checking them takes.
 ``SOURCES.md`` says where each file comes from. Nothing here corrects the paper: the audit chapter judges it.
 """
 
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -50,11 +53,6 @@ MODELS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Model keys and the names the paper's tables print, in the tables' order."""
-
-LARGEST_ORDER_DIFFERENCES: Mapping[str, float] = MappingProxyType(
-    {"precision": 0.0193, "f1": 0.0082, "recall": 0.0251}
-)
-"""Largest differences of scores between orders of addition (section 4.4). Of F1 the text says "on seven models"."""
 
 # Read as text: 2015.10 is a month and not a number, and Table 3 holds "-" and "32, 64, 128, 224".
 _TEXT_COLUMNS = {1: {"date": str}, 3: {"patch_size": str}}
@@ -161,3 +159,101 @@ def _world() -> geopandas.GeoDataFrame:
     import geopandas  # here, because it takes a second and only maps need it
 
     return geopandas.read_file(FOLDER / "world_land.geojson")
+
+
+@dataclass(frozen=True)
+class Quote:
+    """What the paper's text says in one place: a number, a name, or several.
+
+    Attributes:
+        name: key in ``quoted.csv``.
+        place: where it stands, such as ``section 4.2``.
+        printed: as printed, one text each.
+        values: what it means: numbers without separators, keys of areas, names as the tables have them.
+        unit: of the last printed digit of a rounded number; 0 where it is exact.
+    """
+
+    name: str
+    place: str
+    printed: tuple[str, ...]
+    values: tuple[str, ...]
+    unit: float
+
+    @property
+    def number(self) -> float:
+        """The first value as a number."""
+        return float(self.values[0])
+
+    @property
+    def half(self) -> float:
+        """Half a unit in the last printed digit: how far the unrounded number may lie from it."""
+        return self.unit / 2
+
+    def __str__(self) -> str:
+        *others, last = self.printed
+        return f"{', '.join(others)} and {last}" if others else last
+
+
+def quotes() -> Mapping[str, Quote]:
+    """Return what the paper's text says, by name."""
+    return _quotes()
+
+
+@cache
+def _quotes() -> Mapping[str, Quote]:
+    read = _texts("quoted.csv")
+    return MappingProxyType(
+        {
+            row["name"]: Quote(
+                row["name"],
+                row["place"],
+                tuple(row["printed"].split(";")),
+                tuple(row["value"].split(";")),
+                float(row["unit"] or 0),
+            )
+            for row in read.to_dict("records")
+        }
+    )
+
+
+def claims() -> pd.DataFrame:
+    """Return the paper's checkable statements in its order, indexed by ``id``.
+
+    Columns: place, reading (how it is understood; empty where there is only one way), needs (what had to be published
+    for it to be checked; empty where nothing is missing), claim (in our words, its numbers filled in from `quotes`).
+    Readings of one statement share the part of their id before ``/``.
+    """
+    read = _texts("claims.csv").set_index("id")
+    read["claim"] = [claim.format_map(quotes()) for claim in read["claim"]]
+    return read
+
+
+def marks() -> pd.DataFrame:
+    """Return the marked cells of Tables 4 to 7, one row a mark.
+
+    Columns: table (number), study_area, model, patch_size (pixels, 0 where the table has none), score (``precision``,
+    ``f1`` or ``recall``), mark (``bold`` or ``underline``).
+    """
+    read = _texts("marks.csv")
+    read["table"] = read["table"].astype(int)
+    read["patch_size"] = read["patch_size"].replace("", "0").astype(int)
+    return read
+
+
+def outside() -> pd.DataFrame:
+    """Return facts that are not the paper's, each with its source.
+
+    Columns: kind (``event``: when landslides happened, a day or a month; ``open_data``: a sensor whose images are free
+    to all, and its operator; ``lies_in``: a test scene in the region of a study area), key, value, source.
+    """
+    return _texts("outside.csv")
+
+
+def _texts(name: str) -> pd.DataFrame:
+    return pd.read_csv(FOLDER / name, dtype=str, keep_default_na=False)
+
+
+LARGEST_ORDER_DIFFERENCES: Mapping[str, float] = MappingProxyType(
+    {score: quotes()[f"order_{score}"].number for score in ("precision", "f1", "recall")}
+)
+"""Largest differences of scores between orders of addition (section 4.4). Of F1 the text says "on seven models"."""

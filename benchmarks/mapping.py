@@ -1,0 +1,177 @@
+"""How much of a network's speed is left when it maps a large scene, files and polygons included?
+
+    python -m benchmarks.mapping [--side 10000] [--rounds 3] [--widths 4 16] [--size 128]
+
+The scene has four uint16 bands, tiled and deflated as satellite products are. Three tasks take turns, each in a process
+of its own, so that their ratios hold although the machine's speed drifts:
+
+- bare: the batches that the map predicts, from memory; nothing is read, normalised, blended or written. Once with a
+  batch for each processor thread at a time, as the map does it, and once with all threads sharing each batch.
+- map: `mapping.map_scene`, with everything it writes.
+- plain: the loop of a typical repository: read a window, predict it alone, write it; windows beside each other, so a
+  quarter of the map's, no blending, no overviews, no polygons.
+
+Goals: map/bare at least 0.90, map/plain at least 2 (windows a second), less than 1.5 GB of memory beyond the model's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import rasterio
+import safetensors.torch
+import torch
+
+from benchmarks import common
+from benchmarks.tiling import make_scene
+from lmhld_nb import mapping, models, networks, prediction
+from lmhld_nb.hardware import choose_device
+from lmhld_nb.scenes import BANDS, Scene
+
+OVERLAP = 0.5
+
+
+def make_weights(width: int, size: int) -> Path:
+    """Store a U-Net that finds what is bright, roughly as a trained one would: few, compact landslides."""
+    path = common.SCRATCH / f"unet-{width}-{size}.safetensors"
+    torch.manual_seed(0)
+    network = models.build("unet", len(BANDS), width)
+    # Fitted for a moment to the made scene's own rule, so that polygons are as many and as large as real ones.
+    optimiser = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9)
+    random = np.random.default_rng(0)
+    y, x = np.ogrid[:64, :64]
+    for _ in range(60):
+        centres = random.integers(8, 56, (8, 2))
+        masks = np.stack([(y - r) ** 2 + (x - c) ** 2 < 150 for r, c in centres])[:, None].astype(np.float32)
+        noise = random.normal(0, 0.3, (8, len(BANDS), 64, 64))
+        images = torch.from_numpy((3 * masks - 0.3 + noise).astype(np.float32))
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(network(images), torch.from_numpy(masks))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    card = {"run_id": "0" * 16, "model": "unet", "width": width, "bands": BANDS, "normalise": "area",
+            "areas": {"made": {"patch_size": size, "mean": [0.0], "std": [1.0]}}, "precision": "auto"}  # fmt: skip
+    safetensors.torch.save_file(network.state_dict(), path, metadata={"card": json.dumps(card)})
+    return path
+
+
+def _network(weights: str) -> tuple[prediction.Network, int]:
+    model, card = networks.load(Path(weights))
+    place = torch.device(choose_device("auto"))
+    model = model.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return prediction.Network(model, place), int(card["areas"]["made"]["patch_size"])
+
+
+def _windows(side: int, size: int, overlap: float) -> int:
+    return len(prediction.starts(side, size, max(16, int(size * (1 - overlap))))) ** 2
+
+
+def model(weights: str) -> dict[str, float]:
+    """Load the network and predict one batch: the memory that every task needs."""
+    network, size = _network(weights)
+    images = torch.randn(prediction.batch_of(network, size), len(BANDS), size, size)
+    with torch.inference_mode():
+        network.model(images.to(network.place).contiguous(memory_format=torch.channels_last))
+    return {}
+
+
+def bare(side: str, weights: str, shared: str) -> dict[str, float]:
+    """Push the map's batches through the network and do nothing else; ``shared``: all threads share each batch."""
+    network, size = _network(weights)
+    at_once, windows = prediction.batch_of(network, size), _windows(int(side), size, OVERLAP)
+    images = torch.randn(at_once, len(BANDS), size, size).contiguous(memory_format=torch.channels_last)
+    batches = windows / at_once
+    began = time.perf_counter()
+    prediction.push(network, images, round(batches), shared == "shared")
+    return {"megapixels": int(side) ** 2 / 1e6, "windows": windows, "work_s": time.perf_counter() - began}
+
+
+def whole(folder: str, weights: str) -> dict[str, float]:
+    """Map the scene."""
+    out = common.SCRATCH / "map"
+    shutil.rmtree(out, ignore_errors=True)
+    scene = Scene("big", "big", Path(folder) / "image.tif", BANDS)
+    report = mapping.map_scene(scene, Path(weights), out, overlap=OVERLAP, progress=False)
+    windows = _windows(report["shape"][0], report["window"], OVERLAP)
+    found = {"windows": windows, "megapixels": report["megapixels"], "landslides": report["landslides"]}
+    return {**found, "work_s": report["seconds"]}
+
+
+def plain(folder: str, weights: str) -> dict[str, float]:
+    """Read a window, predict it alone, write it."""
+    network, size = _network(weights)
+    began, windows = time.perf_counter(), 0
+    with rasterio.open(Path(folder) / "image.tif") as source:
+        profile = {**source.profile, "count": 1, "dtype": "float32", "nodata": -1, "predictor": 3}
+        mean, std = (np.full((4, 1, 1), value, np.float32) for value in (800, 100))
+        with rasterio.open(common.SCRATCH / "plain.tif", "w", **profile) as target:
+            for row in range(0, source.height - size + 1, size):
+                for col in range(0, source.width - size + 1, size):
+                    window = rasterio.windows.Window(col, row, size, size)
+                    image = (source.read(window=window).astype(np.float32) - mean) / std
+                    with torch.no_grad():
+                        found = torch.sigmoid(network.model(torch.from_numpy(image)[None].to(network.place)))
+                    target.write(found[0].cpu().numpy(), window=window)
+                    windows += 1
+        side = source.height
+    return {"megapixels": side**2 / 1e6, "windows": windows, "work_s": time.perf_counter() - began}
+
+
+TASKS = {"model": model, "bare": bare, "map": whole, "plain": plain}
+
+
+def main() -> None:
+    """Compare, print, store."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--side", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--widths", type=int, nargs="+", default=[4, 16])
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--keep", action="store_true", help="store the table although the scene is smaller")
+    parser.add_argument("--task")
+    parser.add_argument("arguments", nargs="*")
+    options = parser.parse_args()
+    if options.task:
+        common.run_task(TASKS, options.task, options.arguments)
+        return
+    folder, rows = str(make_scene(options.side)), []
+    for width in options.widths:
+        weights = str(make_weights(width, options.size))
+        side = str(options.side)
+        for _ in range(options.rounds):
+            base = common.measured("mapping", "model", weights)
+            ours = common.measured("mapping", "map", folder, weights)
+            alone = common.measured("mapping", "bare", side, weights, "apart")
+            shared = common.measured("mapping", "bare", side, weights, "shared")
+            loop = common.measured("mapping", "plain", folder, weights)
+            best = min(alone["work_s"], shared["work_s"])
+            rate = {
+                name: task["windows"] / task["work_s"] for name, task in (("ours", ours), ("plain", loop))
+            }
+            rows.append(
+                {"side_px": options.side, "patch_px": options.size, "width": width, "map_s": ours["work_s"],
+                 "map_mpx_per_s": ours["megapixels"] / ours["work_s"], "bare_s": alone["work_s"],
+                 "bare_shared_s": shared["work_s"], "plain_s": loop["work_s"], "map_to_bare": best / ours["work_s"],
+                 "map_to_plain": rate["ours"] / rate["plain"],
+                 "extra_mb": ours["peak_mb"] - base["peak_mb"], "landslides": ours["landslides"]}
+            )  # fmt: skip
+            print({name: round(value, 3) for name, value in rows[-1].items()}, flush=True)
+    keys = ["side_px", "patch_px", "width"]
+    table = pd.DataFrame(rows).groupby(keys, as_index=False).median()
+    if options.side == 10_000 or options.keep:
+        common.save(table, "mapping", torch.device(choose_device("auto")))
+    else:
+        print(table.to_string(index=False))
+    shutil.rmtree(common.SCRATCH / "map", ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
