@@ -26,7 +26,7 @@ def score_intervals(table: pd.DataFrame, dataset_note: str) -> Figure:
     """Draw every F1 of tables 4 to 7 with its interval over patches, one group of networks a column.
 
     Args:
-        table: of `beyond_results.interval_table`.
+        table: of `interval_results.interval_table`.
         dataset_note: of `style.note`.
     """
     groups = list(dict.fromkeys(key[:3] for key in table.index))
