@@ -13,13 +13,14 @@ from scipy import stats
 from lmhld_nb import (
     detection,
     intervals,
+    paper,
     runs,
     scenes,
     sources,
     whole_area,
 )
 from lmhld_nb.interval_results import PATCH, PLACE, tested
-from lmhld_nb.intervals import Interval
+from lmhld_nb.intervals import RESAMPLES, Interval
 from lmhld_nb.runs import Run
 from lmhld_nb.whole_area import totals
 
@@ -50,7 +51,7 @@ def held_out(base: Run, more: Run) -> pd.DataFrame:
     )
 
 
-def prevalence_table(pairs: Sequence[tuple[Run, Run]]) -> pd.DataFrame:
+def prevalence_table(pairs: Sequence[tuple[Run, Run]], resamples: int = RESAMPLES) -> pd.DataFrame:
     """Tabulate scores on the same held-out windows while those that the paper's rule drops count more and more.
 
     Args:
@@ -79,13 +80,13 @@ def prevalence_table(pairs: Sequence[tuple[Run, Run]]) -> pd.DataFrame:
                 "prevalence": landslide / pixels,
                 "natural": weight == natural,
             }
-            for score, interval in intervals.mixed(groups, weights).items():
+            for score, interval in intervals.mixed(groups, weights, resamples).items():
                 row |= _bounds(score, interval)
             rows.append(row | {"run_ids": "+".join(pair[place].spec.run_id for pair in pairs)})
     return pd.DataFrame(rows).set_index(["training", "weight"])
 
 
-def split_table(kinds: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
+def split_table(kinds: Mapping[str, Sequence[Run]], resamples: int = RESAMPLES) -> pd.DataFrame:
     """Tabulate runs on patches split in several ways.
 
     Returns:
@@ -96,7 +97,7 @@ def split_table(kinds: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     for kind, finished in kinds.items():
         for run in finished:
             (part,) = runs.patch_sets(run.spec, progress=False)
-            found = intervals.over_patches(tested(run)[intervals.COUNTED].to_numpy())
+            found = intervals.over_patches(tested(run)[intervals.COUNTED].to_numpy(), resamples)
             patches = len(part.where("test"))
             rows.append(
                 {
@@ -111,7 +112,7 @@ def split_table(kinds: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     return pd.DataFrame(rows).rename(columns={"value": "f1"}).set_index(["split", "seed"])
 
 
-def size_table(by_size: Mapping[int, Sequence[Run]], own: int) -> pd.DataFrame:
+def size_table(by_size: Mapping[int, Sequence[Run]], own: int, resamples: int = RESAMPLES) -> pd.DataFrame:
     """Tabulate runs on patches of several sizes, scored over the whole area.
 
     Args:
@@ -126,7 +127,7 @@ def size_table(by_size: Mapping[int, Sequence[Run]], own: int) -> pd.DataFrame:
     for size, finished in by_size.items():
         for run in finished:
             windows = runs.windows(run)
-            found = intervals.over_patches(windows[intervals.COUNTED].to_numpy())
+            found = intervals.over_patches(windows[intervals.COUNTED].to_numpy(), resamples)
             recipe, patches = run.spec.recipe, run.metrics["training_patches"]
             rows.append(
                 {
@@ -144,7 +145,9 @@ def size_table(by_size: Mapping[int, Sequence[Run]], own: int) -> pd.DataFrame:
     return pd.DataFrame(rows).rename(columns={"value": "f1"}).set_index(["patch_size", "seed"])
 
 
-def switch_table(base: Sequence[Run], switched: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
+def switch_table(
+    base: Sequence[Run], switched: Mapping[str, Sequence[Run]], resamples: int = RESAMPLES
+) -> pd.DataFrame:
     """Tabulate what each change does to F1 on the same test patches, seed by seed.
 
     Args:
@@ -166,7 +169,7 @@ def switch_table(base: Sequence[Run], switched: Mapping[str, Sequence[Run]]) -> 
             intervals.stacked([tested(pair[place]) for pair in pairs], PATCH) for place in (0, 1)
         )
         gaps = intervals.f1(with_it) - intervals.f1(without)
-        seeds, patches = intervals.over_seeds(gaps), intervals.difference(with_it, without)
+        seeds, patches = intervals.over_seeds(gaps), intervals.difference(with_it, without, resamples)
         known = len(gaps) > 1 and np.isfinite(gaps).all() and np.ptp(gaps) > 0
         rows.append(
             {
@@ -219,6 +222,47 @@ def landslides(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, float]:
             pixel_m2 = image.pixel_m**2
     true, mapped = (pd.concat(both, ignore_index=True) for both in zip(*tables, strict=True))
     return true, mapped, pixel_m2
+
+
+def size_frequencies(true: pd.DataFrame, mapped: pd.DataFrame, pixel_m2: float) -> pd.DataFrame:
+    """Return `detection.size_frequency` of both tables of `landslides`, with a column ``inventory`` (true, mapped)."""
+    both = {"true": true, "mapped": mapped}
+    return pd.concat(
+        [
+            detection.size_frequency(table["size_px"].to_numpy() * pixel_m2).assign(inventory=name)
+            for name, table in both.items()
+        ],
+        ignore_index=True,
+    )
+
+
+def implied_prevalence() -> pd.DataFrame:
+    """Return the share of landslide in Wenchuan's whole area that the published tables imply.
+
+    With precision P and recall R where a share s is landslide, false alarms are R s (1/P - 1) / (1 - s) of the background.
+    As many of it in the whole area, with Table 4's P and R, give the share there.
+
+    Returns:
+        Rows by network (as printed): patches (share of Table 2's test patches), patches_precision (Table 5),
+        area_precision (Table 4 at the same patch size), implied.
+    """
+    cuts = paper.table(2)
+    own = cuts[cuts["study_area"].str.startswith("Wenchuan")].iloc[0]
+    share = float(own["landslide_fraction_test"])
+    table5, table4 = paper.table(5), paper.table(4)
+    alone = table5[table5["study_area"].map(paper.area_key) == "wenchuan"].set_index("model")
+    whole = table4[table4["patch_size"] == own["patch_size"]].set_index("model")
+    alarms = alone["recall"] * share * (1 / alone["precision"] - 1) / (1 - share)
+    # P = R s / (R s + alarms (1 - s)), solved for s.
+    odds = alarms / (whole["recall"] * (1 / whole["precision"] - 1))
+    return pd.DataFrame(
+        {
+            "patches": share,
+            "patches_precision": alone["precision"],
+            "area_precision": whole["precision"],
+            "implied": odds / (1 + odds),
+        }
+    )
 
 
 def _bounds(name: str, interval: Interval) -> dict[str, float]:

@@ -73,9 +73,10 @@ def numbers(folder: Path, chapters: set[str]) -> str:
     lines = [
         "# Numbers in this book",
         "",
-        "Where each figure and table comes from: the chapter that makes it, its files under `figures/`, the experiments",
-        "whose runs it is computed from, and the runs. The folder of a run is `runs/ID/`: `spec.json` says what was",
-        "trained, `environment.json` on what, `metrics.json` how it ended. Figures without runs show data or the plan.",
+        "Where each figure and table comes from: the chapter that makes it, its files under `figures/`, the",
+        "experiments whose runs it is computed from, and these runs. The folder of a run is `runs/ID/`: `spec.json`",
+        "says what was trained, `environment.json` on what, `metrics.json` how it ended. Figures without runs show",
+        "data or the plan.",
         "",
     ]
     for name, entry in manifest().items():
