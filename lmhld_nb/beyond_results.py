@@ -239,8 +239,8 @@ def size_frequencies(true: pd.DataFrame, mapped: pd.DataFrame, pixel_m2: float) 
 def implied_prevalence() -> pd.DataFrame:
     """Return the share of landslide in Wenchuan's whole area that the published tables imply.
 
-    With precision P and recall R where a share s is landslide, false alarms are R s (1/P - 1) / (1 - s) of the background.
-    As many of it in the whole area, with Table 4's P and R, give the share there.
+    With precision P and recall R where a share s is landslide, R s (1/P - 1) / (1 - s) of the background is mapped
+    falsely. As much of it in the whole area, with Table 4's P and R, gives the share there.
 
     Returns:
         Rows by network (as printed): patches (share of Table 2's test patches), patches_precision (Table 5),

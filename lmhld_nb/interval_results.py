@@ -201,9 +201,9 @@ def rankings(pairs: pd.DataFrame) -> pd.DataFrame:
             "ours_sure": pairs["corrected"] < 0.05,
             "published": size.notna(),
             "published_beyond_noise": size > pairs["noise"],
-            "published_beyond_scaled": (size > pairs["noise_published"]).where(
-                pairs["noise_published"].notna()
-            ),
+            "published_beyond_scaled": (size > pairs["noise_published"])
+            .astype(float)
+            .where(pairs["noise_published"].notna()),
         }
     )
     counts = told.groupby("table", sort=False).sum(min_count=1)

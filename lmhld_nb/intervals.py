@@ -32,6 +32,12 @@ class Interval(NamedTuple):
         """Half its width."""
         return (self.high - self.low) / 2
 
+    def told(self, form: str = ".3f") -> str:
+        """Return value and interval as text; ``form`` is the format of the numbers."""
+        if np.isnan([self.low, self.high]).any():
+            return f"{self.value:{form}} (too few for an interval)"
+        return f"{self.value:{form}} (95 % from {self.low:{form}} to {self.high:{form}})"
+
 
 def f1(counts: np.ndarray) -> np.ndarray:
     """Return F1 of summed counts.

@@ -105,17 +105,16 @@ style.save_table(ranked, "rankings", loaded.name).drop(columns="run_ids")
 
 # %%
 for table, row in ranked.iterrows():
-    told = f"Table {table}: {row['ours_sure']} of {row['pairs']} pairs of ours differ for sure"
+    told = f"Table {table}: {row['ours_sure']} of {row['pairs']} pairs of ours differ beyond the chance of patches"
     if row["published"]:
         told += f"; {row['published_beyond_noise']} of {row['published']} published differences exceed our noise"
-        if row["published_beyond_scaled"] == row["published_beyond_scaled"]:
-            told += f", {row['published_beyond_scaled']:.0f} if patches are as many as the paper's"
+        if row["published_beyond_scaled"] >= 0:
+            told += f", {row['published_beyond_scaled']:.0f} with as many patches as the paper's"
     print(told)
-seeds = intervals.over_seeds([run.metrics["test"]["f1"] for run in made["base"]])
-f1 = [run.metrics["test"]["f1"] for run in made["base"]]
+seeds = [run.metrics["test"]["f1"] for run in made["base"]]
 print(
-    f"{network}, {area}: F1 from {min(f1):.3f} to {max(f1):.3f} over {len(f1)} seeds, mean {seeds.value:.3f}, "
-    f"95 % from {seeds.low:.3f} to {seeds.high:.3f}"
+    f"{network}, {area}, {len(seeds)} seeds: F1 from {min(seeds):.3f} to {max(seeds):.3f}, "
+    f"mean {intervals.over_seeds(seeds).told()}"
 )
 
 # %% [markdown]
@@ -144,14 +143,15 @@ style.save(
 )
 
 # %%
-for training, lines in prevalence.groupby(level="training", sort=False):
-    kept, whole = lines.xs(0.0, level="weight"), lines[lines["natural"]]
-    for name, line in (("kept patches", kept), ("the whole area", whole)):
-        for row in line.itertuples():
-            print(
-                f"{training}, {name}: {row.prevalence:.0%} landslide, precision {row.precision:.2f}, recall {row.recall:.2f}, "
-                f"F1 {row.f1:.2f} ({row.f1_low:.2f} to {row.f1_high:.2f})"
-            )
+kept = prevalence.xs(0.0, level="weight")
+whole = prevalence[prevalence["natural"]].droplevel("weight")
+for name, lines in (("kept patches", kept), ("the whole area", whole)):
+    for training, row in lines.iterrows():
+        f1 = intervals.Interval(row["f1"], row["f1_low"], row["f1_high"])
+        print(
+            f"{name}, {row['prevalence']:.0%} landslide, {training}: precision {row['precision']:.2f}, "
+            f"recall {row['recall']:.2f}, F1 {f1.told('.2f')}"
+        )
 
 # %% [markdown]
 # Recall belongs to the landslides and hardly moves. Precision falls with the share of landslide, since the false alarms of a larger
@@ -183,9 +183,7 @@ style.save(
 # %%
 both = split["f1"].unstack("split").dropna()
 gap = intervals.over_seeds(both["random"] - both["blocks"])
-print(
-    f"random less blocks: {gap.value:+.3f} F1, 95 % from {gap.low:+.3f} to {gap.high:+.3f} over {len(both)} seeds"
-)
+print(f"random less blocks, {len(both)} seeds: {gap.told('+.3f')} F1")
 
 # %% [markdown]
 # An interval that holds 0 does not say that there is no leak, only that so few patches and seeds do not show one. Two things work
@@ -212,8 +210,7 @@ style.save(
 )
 
 # %% [markdown]
-# The same as inventories: how often a landslide of a size occurs. Hazard models are fitted to such curves. Look at which end of the curve
-# the map gets wrong.
+# The same as inventories: how often a landslide of a size occurs. Hazard models are fitted to such curves. Look at the two ends.
 
 # %%
 frequency = beyond_results.size_frequencies(true, mapped, pixel_m2)
@@ -240,16 +237,18 @@ print(
 )
 
 # %% [markdown]
-# Pixel scores and counts of landslides are different findings. Where specks of a few pixels are mapped, false objects are many and cost
-# few pixels; they also bend the left end of the curve. A least area of objects (`lmhld map --min-area-px`) removes them, and small landslides with them.
+# Pixel scores and counts of landslides are different findings. In `mini` most landslides are found, and most mapped objects are false all
+# the same: specks of a few pixels cost little precision, but they are objects. The curve is wrong at both ends. Specks
+# lift the left one; on the right stand mapped objects larger than any landslide, where neighbours have grown together.
+# A least area of objects removes specks, and small landslides with them; it does not part what has grown together.
 #
 # **Try it:** `least=` of `detection.by_size` is the share that must be covered; `beyond: {model: ...}` takes another network.
 #
 # ## 5. Which patch size, really?
 #
 # Table 4 compares sizes at the same number of epochs. A small patch size then makes more and smaller steps, and its kept patches cover
-# another part of the area. Here all sizes see equally many pixels in equally many steps, at a learning rate that falls by as much;
-# what differs is context: how far around a pixel a patch reaches. Look at whether the mean rises with size, and how far seeds lie apart.
+# another part of the area. Here all sizes see equally many pixels in equally many steps, at a learning rate that falls by as much.
+# What differs is context, how far around a pixel a patch reaches, and how many places a step shows. Look at whether the mean rises with size, and how far seeds lie apart.
 
 # %%
 by_size = {
@@ -313,7 +312,7 @@ for change, row in switched.iterrows():
     print(
         f"{change}: {row['effect']:+.3f} F1, "
         + (
-            f"beyond seeds taken alone, corrected p {row['corrected']:.2f}"
+            f"its interval over seeds leaves out 0; p, corrected for all, {row['corrected']:.2f}"
             if sure
             else "within what seeds explain, or too few seeds to say"
         )
@@ -340,8 +339,8 @@ for name, row in beyond_results.implied_prevalence().iterrows():
     )
 
 # %% [markdown]
-# Networks that were tested on one area should agree on its share of landslide. How far they do says how much of the gap
-# between the two tables is the filter.
+# Networks that are tested on one area should agree on its share of landslide, and they nearly do: as far as they agree, the gap
+# between the two tables is the filter and nothing else. A reader of Table 5 alone would expect far better maps.
 #
 # ## Exercises
 #
