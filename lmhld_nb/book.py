@@ -206,7 +206,7 @@ def site(profile: str) -> Path:
     """Build the web edition ``build/site/`` from a profile's executed chapters.
 
     Raises:
-        UserError: the chapters are not executed yet, a figure is missing, or Sphinx warned.
+        UserError: the chapters are not executed yet, a table names runs that are none, or Sphinx warned.
     """
     executed = workdir() / "build" / Path(profile).stem
     missing = [

@@ -65,10 +65,11 @@ def numbers(folder: Path, chapters: set[str]) -> str:
 
     Args:
         folder: ``figures/PROFILE/``.
-        chapters: stems of those that are part of the edition; what others make is left out.
+        chapters: stems of those that are part of the edition; what others make is left out, and files that this
+            edition's profile has no use for (an eighth area, say).
 
     Raises:
-        UserError: a file is missing.
+        UserError: a table's ``run_ids`` are none.
     """
     lines = [
         "# Numbers in this book",
@@ -82,16 +83,16 @@ def numbers(folder: Path, chapters: set[str]) -> str:
     for name, entry in manifest().items():
         if entry.not_made is not None or entry.chapter not in chapters:
             continue
-        absent = [file for file in entry.files if not (folder / file).is_file()]
-        if absent:
-            raise UserError(f"{folder / absent[0]}: missing; execute chapter {str(entry.chapter)[:2]} again")
-        ids = {file: run_ids(folder / file) for file in entry.files if file.endswith(".csv")}
+        files = [file for file in entry.files if (folder / file).is_file()]
+        if not files:
+            continue
+        ids = {file: run_ids(folder / file) for file in files if file.endswith(".csv")}
         every = list(dict.fromkeys(run for found in ids.values() for run in found))
         lines += [f"## {name[0].upper()}{name[1:]}", "", f"Chapter [](chapters/{entry.chapter}.ipynb)."]
         if entry.experiments:
             lines[-1] += f" Experiments: {', '.join(entry.experiments)}. Runs: {len(every)}."
         lines += ["", "| file | runs |", "|---|---|"]
-        lines += [f"| `{file}` | {len(ids[file]) or '' if file in ids else ''} |" for file in entry.files]
+        lines += [f"| `{file}` | {len(ids[file]) or '' if file in ids else ''} |" for file in files]
         if every:
             listed = " ".join(f"<code>{run}</code>" for run in every)
             lines += ["", f"<details><summary>{len(every)} run ids</summary><p>{listed}</p></details>"]
