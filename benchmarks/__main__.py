@@ -8,7 +8,7 @@ import sys
 from lmhld_nb.config import ROOT
 
 if __name__ == "__main__":
-    for name in ("components", "tiling", "engine", "projection", "accuracy"):
+    for name in ("components", "tiling", "mapping", "engine", "projection", "accuracy"):
         print(f"== {name}", flush=True)
         # A process each: what one leaves in memory must not count for the next.
         subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True, cwd=ROOT)

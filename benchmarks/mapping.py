@@ -20,6 +20,8 @@ import argparse
 import json
 import shutil
 import time
+from collections import deque
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -86,9 +88,10 @@ def bare(side: str, weights: str, shared: str) -> dict[str, float]:
     network, size = _network(weights)
     at_once, windows = prediction.batch_of(network, size), _windows(int(side), size, OVERLAP)
     images = torch.randn(at_once, len(BANDS), size, size).contiguous(memory_format=torch.channels_last)
-    batches = windows / at_once
     began = time.perf_counter()
-    prediction.push(network, images, round(batches), shared == "shared")
+    line = (prediction._Batch(images, [], []) for _ in range(round(windows / at_once)))
+    with nullcontext(1) if shared == "shared" else prediction._workers(network.place) as workers:
+        deque(prediction._predicted(line, network, workers, size), 0)
     return {"megapixels": int(side) ** 2 / 1e6, "windows": windows, "work_s": time.perf_counter() - began}
 
 

@@ -234,10 +234,15 @@ def site(profile: str) -> Path:
 
 def references(profile: str, folder: Path) -> None:
     """Replace the notebooks in ``folder`` by a profile's executed chapters, with the outputs of checked cells alone."""
+    made = {}
+    for source in chapters(profile=profile):
+        path = workdir() / "build" / profile / f"{source.stem}.ipynb"
+        if not path.is_file():
+            raise UserError(f"{path}: chapter not executed; run `lmhld book {profile}` first")
+        made[source] = nbformat.read(path, as_version=4)
     for old in folder.glob("*.ipynb"):
         old.unlink()
-    for source in chapters(profile=profile):
-        notebook = nbformat.read(workdir() / "build" / profile / f"{source.stem}.ipynb", as_version=4)
+    for source, notebook in made.items():
         for cell in notebook.cells:
             if cell.cell_type == "code" and "nbval-check-output" not in cell.metadata.get("tags", []):
                 cell.outputs = []

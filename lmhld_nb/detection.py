@@ -209,11 +209,19 @@ def score(strips: Strips, pixel_m2: float) -> tuple[dict[str, Any], dict[str, pd
 
 @dataclass(frozen=True)
 class CloseUp:
-    """A place where a map is wrong: a ``false`` object or a ``missed`` landslide, its wrong pixels, and a window."""
+    """A place where a map is wrong.
+
+    Attributes:
+        kind: ``false`` object or ``missed`` landslide.
+        wrong_px: its pixels that are wrong.
+        window: the part of the scene to show.
+        box: the object's first row and column and last row and column plus one, counted in the window.
+    """
 
     kind: Literal["false", "missed"]
     wrong_px: int
     window: Window
+    box: tuple[int, int, int, int]
 
 
 def close_ups(
@@ -244,14 +252,15 @@ def close_ups(
     )
     for kind, table in kinds:
         judged = _judged(table, least)
-        wrong = judged[~judged["matched"]].assign(wrong_px=judged["known_px"] - judged["covered_px"])
-        largest = wrong.sort_values("wrong_px", ascending=False, kind="stable").head(count)
+        judged = judged.assign(wrong_px=judged["known_px"] - judged["covered_px"])
+        wrong = judged[~judged["matched"]].sort_values("wrong_px", ascending=False, kind="stable")
         columns = ["wrong_px", "top", "left", "bottom", "right"]
-        for pixels, top, left, bottom, right in largest[columns].to_numpy().tolist():
+        for pixels, top, left, bottom, right in wrong.head(count)[columns].to_numpy().tolist():
             extent = max(side, math.ceil(1.4 * max(bottom - top, right - left)))
             row, height = _centred(top, bottom, extent, shape[0])
             col, width = _centred(left, right, extent, shape[1])
-            found.append(CloseUp(kind, pixels, Window(row, col, height, width)))
+            box = (top - row, left - col, bottom - row, right - col)
+            found.append(CloseUp(kind, pixels, Window(row, col, height, width), box))
     return found
 
 

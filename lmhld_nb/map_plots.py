@@ -98,7 +98,7 @@ def reliability(tables: Mapping[str, pd.DataFrame], note: str) -> Figure:
     """Draw the share of landslide among pixels against the probability the network gave them, and how many there are.
 
     Args:
-        tables: by scene, columns ``mean_probability``, ``observed_share`` and ``pixels`` (`ranking.Ranked.reliability`).
+        tables: by scene, of `ranking.Ranked.reliability`.
         note: of `style.note`.
     """
     figure, (ax, below) = plt.subplots(2, 1, figsize=(4.8, 4.8), height_ratios=(3, 1), sharex=True)
@@ -106,14 +106,14 @@ def reliability(tables: Mapping[str, pd.DataFrame], note: str) -> Figure:
     ax.plot([0, 1], [0, 1], color="0.5", lw=1, ls="--")
     for number, (name, table) in enumerate(tables.items()):
         ax.plot(
-            table["mean_probability"], table["observed_share"], _MARKS[number % 8] + "-", color=tints[name], lw=1.2, ms=5,
-            label=name,
+            table["mean_probability"], table["observed_share"], _MARKS[number % 8] + "-", color=tints[name],
+            lw=1.2, ms=5, label=name,
         )  # fmt: skip
         below.plot(
-            table["probability"], table["pixels"] / table["pixels"].sum(), "-", color=tints[name], lw=1.2
+            table["mean_probability"], table["pixels"] / table["pixels"].sum(), "-", color=tints[name], lw=1.2
         )
     ax.set(ylim=(0, 1), ylabel="share that is landslide")
-    ax.text(0.98, 0.9, "calibrated", rotation=0, ha="right", fontsize=7.5, color="0.4")
+    ax.text(0.3, 0.33, "calibrated", rotation=35, fontsize=7.5, color="0.4")
     ax.legend(loc="upper left")
     below.set(xlim=(0, 1), xlabel="probability given by the network", ylabel="share of pixels", yscale="log")
     return signed(figure, note)
@@ -157,9 +157,13 @@ def size_frequency(table: pd.DataFrame, note: str) -> Figure:
     figure, ax = plt.subplots(figsize=(5.2, 3.4))
     for inventory, mark, tint in (("true", "o-", "0.25"), ("mapped", "s--", "#d7261e")):
         shown = table[table["inventory"] == inventory]
-        ax.plot(shown["area_m2"], shown["density"], mark, color=tint, ms=5, lw=1.2, label=inventory)
-    ax.set(xscale="log", yscale="log", xlabel="landslide area in m²", ylabel="density per m²")
-    ax.legend()
+        if shown.empty:  # nothing has no place on a logarithmic axis
+            ax.text(0.98, 0.9, f"{inventory}: none", transform=ax.transAxes, ha="right", color=tint)
+            continue
+        ax.loglog(shown["area_m2"], shown["density"], mark, color=tint, ms=5, lw=1.2, label=inventory)
+    ax.set(xlabel="landslide area in m²", ylabel="density per m²")
+    if not table.empty:
+        ax.legend(loc="lower left")
     return signed(figure, note)
 
 
@@ -170,7 +174,10 @@ def _panels(views: Sequence[View]) -> tuple[Figure, list[Axes]]:
     shape = views[0].mapped.shape
     wide = 7.4 / _ACROSS if len(views) > 1 else 4.6
     figure, axes = plt.subplots(
-        rows, across, figsize=(wide * across, (wide * shape[0] / shape[1] + 0.25) * rows + 0.4), squeeze=False
+        rows,
+        across,
+        figsize=(wide * across, (wide * shape[0] / shape[1] + 0.25) * rows + 0.4),
+        squeeze=False,
     )
     panels = list(axes.flat)
     for spare in panels[len(views) :]:

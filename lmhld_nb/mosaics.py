@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import rasterio
+import rasterio.shutil
 import rasterio.warp
 from affine import Affine
 from rasterio.crs import CRS
-from rasterio.enums import Resampling
+from rasterio.enums import ColorInterp, Resampling
+from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
 
 from lmhld_nb import rasters
@@ -274,7 +277,8 @@ class _Parts:
         self._headers: list[_Header] = []
         self._scales: list[tuple[float, float] | None] = []
         self._windows = np.zeros((0, 4), np.int64)  # first row, first column, end row, end column
-        self._open: OrderedDict[int, tuple[rasterio.DatasetReader, ...]] = OrderedDict()
+        self._open: OrderedDict[int, ExitStack] = OrderedDict()
+        self._sources: dict[int, rasterio.DatasetReader] = {}
 
     def add(self, header: _Header, native: Window, scale: tuple[float, float] | None) -> None:
         across, down = scale or (1.0, 1.0)
@@ -310,14 +314,19 @@ class _Parts:
     def _opened(self, number: int) -> rasterio.DatasetReader:
         if number in self._open:
             self._open.move_to_end(number)
-            return self._open[number][-1]
+            return self._sources[number]
         while len(self._open) >= OPEN_FILES:
-            _close(self._open.popitem(last=False)[1])
+            self._close(next(iter(self._open)))
         header, scale, place = self._headers[number], self._scales[number], self.window(number)
+        # Closed by callbacks: as context managers, datasets enter an environment of the thread that opens them, and
+        # another may close them.
+        stack = self._open[number] = ExitStack()
         source = rasters.open_raster(header.path)
-        self._open[number] = (source,)
+        stack.callback(source.close)
         if scale is not None:
-            warped = WarpedVRT(
+            if ColorInterp.alpha in source.colorinterp:
+                source = _without_alpha(source, stack)
+            source = WarpedVRT(
                 source,
                 crs=header.crs,
                 transform=self._transform * Affine.translation(place.col, place.row),
@@ -330,17 +339,36 @@ class _Parts:
                 UNIFIED_SRC_NODATA="YES",
                 NUM_THREADS="ALL_CPUS",
             )
-            self._open[number] = (source, warped)
-        return self._open[number][-1]
+            stack.callback(source.close)
+        self._sources[number] = source
+        return source
+
+    def _close(self, number: int) -> None:
+        self._sources.pop(number, None)
+        self._open.pop(number).close()
 
     def close(self) -> None:
         while self._open:
-            _close(self._open.popitem()[1])
+            self._close(next(iter(self._open)))
 
 
-def _close(opened: tuple[rasterio.DatasetReader, ...]) -> None:
-    for dataset in reversed(opened):
-        dataset.close()
+def _without_alpha(source: rasterio.DatasetReader, stack: ExitStack) -> rasterio.DatasetReader:
+    """Open a file again with an alpha band that is a band like others; ``stack`` closes it.
+
+    GDAL takes the fourth band of bytes for alpha unless it is told otherwise when the file is written. Near infrared
+    would then decide where the others are seen.
+    """
+    with MemoryFile(ext=".vrt") as memory:
+        rasterio.shutil.copy(source, memory.name, driver="VRT")
+        top = ElementTree.fromstring(memory.read())
+    for band in top.iter("VRTRasterBand"):
+        for kind in band.findall("ColorInterp"):
+            band.remove(kind)
+    kept = MemoryFile(ElementTree.tostring(top), ext=".vrt")
+    stack.callback(kept.close)
+    opened = kept.open()
+    stack.callback(opened.close)
+    return opened
 
 
 def _with_room(dtype: np.dtype) -> tuple[np.dtype, float]:

@@ -11,7 +11,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -269,21 +269,6 @@ def _reader(
             filled, used = filled + count, used + count
 
     return fill
-
-
-def push(network: Network, images: Tensor, times: int, shared: bool = False) -> None:
-    """Run a batch (N, bands, size, size) ``times`` through the network as a map does, and do nothing else.
-
-    Args:
-        network: the network.
-        images: the batch, on the CPU.
-        times: how often.
-        shared: let all processor threads share each batch, as torch does by itself.
-    """
-    with nullcontext(1) if shared else _workers(network.place) as workers:
-        batches = (_Batch(images, [], []) for _ in range(times))
-        with closing(_predicted(batches, network, workers, images.shape[-1])) as found:
-            deque(found, 0)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ _DATA, _RUNS, _RESULT = "#dce9f5", "#fbe3c6", "#d9efdf"
 
 @dataclass(frozen=True)
 class Box:
-    """A box of a scheme: its middle, size, first line (bold), further lines, fill; ``planned`` draws it dashed."""
+    """A box of a scheme: its middle, size, first line (bold), further lines, fill."""
 
     x: float
     y: float
@@ -38,7 +38,6 @@ class Box:
     fill: str | tuple[float, float, float] = _DATA
     width: float = 2.3
     height: float = 1.0
-    planned: bool = False
 
 
 def experiment_scheme(planned: Sequence[Planned], areas: Sequence[str], note: str) -> Figure:
@@ -72,7 +71,7 @@ def experiment_scheme(planned: Sequence[Planned], areas: Sequence[str], note: st
         "learnt": Box(13.1, -1.6, "is it forgotten?", "Table 7, Figs 12 to 15", _RESULT),
         "each": Box(13.1, 1.6, "is each area learnable?", "Table 5, Fig 10", _RESULT),
         "one": Box(13.1, 0, "does one size do?", "Table 6, Fig 11", _RESULT),
-        "unseen": Box(13.1, -3.1, "Experiment 5", "unseen events", _RESULT, planned=True),
+        "unseen": experiment("5", 13.1, -3.1, EXPERIMENTS["5"][0]),
     }
     arrows = [
         *(("areas", "1"), ("1", "sizes"), ("sizes", "2"), ("sizes", "4"), ("2", "each"), ("3", "one")),
@@ -89,7 +88,7 @@ def experiment_scheme(planned: Sequence[Planned], areas: Sequence[str], note: st
     )
     ax.text((start.x + turn) / 2, low - 0.08, "all areas cut to one size", va="top", ha="center", fontsize=7.5,
             color="0.35")  # fmt: skip
-    return signed(figure, f"dashed: in the paper, not yet in the book · {note}")
+    return signed(figure, note)
 
 
 def mix_strategy(parts: Sequence[PatchSet], specs: Sequence[RunSpec], note: str) -> Figure:
@@ -204,7 +203,7 @@ def _draw(ax: Axes, boxes: dict[str, Box], arrows: Sequence[tuple[str, str]]) ->
         ax.add_patch(
             FancyBboxPatch(
                 corner, box.width, box.height, boxstyle="round,pad=0,rounding_size=0.08", facecolor=box.fill,
-                edgecolor="0.35", linewidth=0.9, linestyle="--" if box.planned else "-",
+                edgecolor="0.35", linewidth=0.9,
             )
         )  # fmt: skip
         # In points, so that lines keep their distance whatever the scale: title 11, gap 3, then 9.5 a line.

@@ -372,4 +372,4 @@ print(f"F1 of the networks in Table 7 spans {part.max() - part.min():.4f}")
 # 2. Which area is forgotten most? Compare the columns of the stage matrix, and think of patch size and order.
 # 3. Raise `replay` to 0.5. How much of the gap between plain fine-tuning and all at once does it close, and at what cost?
 #
-# **Next:** chapter 09 asks how batch size and epochs were chosen. Experiment 5 follows in a later edition.
+# **Next:** chapter 08 shows the last network of a chain landslides that no training has seen.

@@ -20,7 +20,7 @@
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
-show_errors: int = 3  # false and missed landslides shown, of each kind
+show_errors: int = 1  # false and missed landslides shown, of each kind
 on_missing: str = "train"  # if runs are missing: train, skip or error
 
 # %%
@@ -34,6 +34,9 @@ from lmhld_nb import (
     style,
     unseen_results,
 )
+
+# Photographs: as PNG this page would be several megabytes.
+# %config InlineBackend.figure_formats = ["jpeg"]
 
 loaded = profiles.load(profile)
 dataset = experiments.dataset_of(loaded, progress=False)
@@ -85,23 +88,23 @@ maps = [
     for (asked, there), finished in zip(events, runs_of, strict=True)
     for made in unseen_results.map_events(loaded, there, asked, finished[0])
 ]
-note = (
-    style.note(maps[0].dataset, loaded.name)
-    if maps
-    else "no event is here"
-)
+note = style.note(maps[0].dataset, loaded.name) if maps else "no event is here"
 without, with_nir = (
     [made for made in maps if ("nir" in made.run.spec.bands) == wanted]
     for wanted in (False, True)
 )
 table = unseen_results.events_table(maps) if maps else pd.DataFrame()
+about = ["area", "bands", "resolution_m", "prevalence"]
 
 # %%
 figure = None
 if without:
     shown = [unseen_results.view(made) for made in without]
     figure = style.save(
-        map_plots.images(shown, note), "fig07_unseen", loaded.name
+        map_plots.images(shown, note),
+        "fig07_unseen",
+        loaded.name,
+        table.loc[[made.scene.name for made in without], about],
     )
 figure
 
@@ -110,7 +113,10 @@ figure = None
 if with_nir:
     shown = [unseen_results.view(made) for made in with_nir]
     figure = style.save(
-        map_plots.images(shown, note), "fig08_luding", loaded.name
+        map_plots.images(shown, note),
+        "fig08_luding",
+        loaded.name,
+        table.loc[[made.scene.name for made in with_nir], about],
     )
 figure
 
@@ -159,9 +165,7 @@ if maps:
 table[columns].round(3) if maps else None
 
 # %%
-scored = {
-    made.scene.name: made for made in maps if made.report["scores"]
-}
+scored = {made.scene.name: made for made in maps if made.report["scores"]}
 if scored:
     told = table.loc[list(scored)]
     print(

@@ -187,8 +187,7 @@ print(f"random less blocks, {len(both)} seeds: {gap.told('+.3f')} F1")
 
 # %% [markdown]
 # An interval that holds 0 does not say that there is no leak, only that so few patches and seeds do not show one. Two things work
-# against seeing it here: the synthetic ground changes from pixel to pixel in the same way everywhere, so that there is little to
-# know of a neighbour; and blocks of three patches still leave most test patches beside a training patch.
+# against seeing it in `mini`: the made-up ground varies alike everywhere, so that there is little to learn from a neighbour; and blocks of three patches still leave most test patches beside a training patch.
 #
 # **Try it:** `patches: {block: 6}` makes blocks larger. On real images (`lmhld run real`) neighbours are more alike.
 #

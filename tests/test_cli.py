@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
+import rasterio.windows
 import safetensors.torch
 import torch
 import typer
@@ -88,7 +90,7 @@ def test_the_design_s_commands_are_there() -> None:
         ("plan {unprepared}", "run `lmhld data get hokkaido`"),
         ("plan {area}", "no area 'atlantis' in 'twin-smoke'; it has rio,"),
         ("plan {sizes}", "key 'patches.sizes': no area 'atlantis' in 'twin-smoke'; it has rio,"),
-        ("plan {tiny} --experiment 99", "experiment 99: unknown; choose from 1, 2, 3, 4, recipe"),
+        ("plan {tiny} --experiment 99", "experiment 99: unknown; choose from 1, 2, 3, 4, 5, recipe"),
         ("run {tiny} --workers 0", "'--workers'"),
         ("run {tiny} --device abacus", "device 'abacus': unknown; choose auto, cpu or cuda"),
         ("train {tiny} 0123456789abcdef", "run '0123456789abcdef': not in profile 'tiny'; `lmhld plan"),
@@ -105,6 +107,22 @@ def test_the_design_s_commands_are_there() -> None:
             "band order unknown (4 bands without names); give it, e.g. --bands",
         ),
         ("map {gone} --out {out} --run x", "gone: no such file"),
+        ("map {tiny} --out {out} --run x", "tiny.yaml: cannot be read as an image"),
+        ("map {folder} --out {out} --run x", "holds no image; give a folder of .tif,"),
+        ("map {scene} {scene} --out {out} --run x", "a.tif: is named twice"),
+        ("map {scene} --out {out} --run x --bands red,green", "a.tif: 4 bands, but 2 are named (red, green)"),
+        ("map {scene} --out {out} --weights {tiny} --bands b,g,r,n", "tiny.yaml: not a network of this book"),
+        ("map {scene} --out {out} --run x --bands b,g,r,n --min-area-m2 -3", "must not be negative"),
+        (
+            "map {scene} --out {out} --run x --bands b,g,r,n --threshold 1.5",
+            "threshold 1.5, overlap 0.5: must lie",
+        ),
+        (
+            "map {scene} --out {out} --run x --bands b,g,r,n --batch-size 0",
+            "batch size 0: must be at least 1",
+        ),
+        ("export nosuch --out {out}/net.safetensors", "nosuch: no finished run (spec.json is missing)"),
+        ("export nosuch --out {out}/net.pt", "net.pt: must end in .safetensors"),
         ("map {scene} --run x", "Missing option '--out'; see `lmhld map --help`"),
         ("plan", "Missing argument 'profile'; see `lmhld plan --help`"),
         ("plan smoke --fast", "No such option: --fast; see `lmhld plan --help`"),
@@ -122,6 +140,8 @@ def test_bad_input_is_told_in_one_line(call: Call, tiny: Path, tmp_path: Path, l
         "sizes": text + "patches: {sizes: {atlantis: 64}}\n",
     }
     places = {"tiny": tiny, "gone": tmp_path / "gone", "out": tmp_path / "out", "scene": tmp_path / "a.tif"}
+    places["folder"] = tmp_path / "folder"
+    places["folder"].mkdir()
     for name, content in variants.items():
         places[name] = tmp_path / f"{name}.yaml"
         places[name].write_text(content.replace("name: tiny", f"name: {name}"))
@@ -218,6 +238,31 @@ def test_map_prints_areas_and_scores(call: Call, tiny: Path, tmp_path: Path) -> 
     assert code == 0 and re.search(r"^precision \S+, recall \S+, F1 \S+$", out, re.M)
     code, _, error = call(*words, "--threshold", 2)
     assert code == 2 and "threshold 2" in error
+    # As an exported file, on the tiles of the scene, given one by one and as their folder.
+    (tmp_path / "tiles").mkdir()
+    tiles = []
+    for col in (0, 40):
+        with rasterio.open(scene) as source:
+            part = rasterio.windows.Window(col, 0, 40, 70)
+            values, place = source.read(window=part), source.window_transform(part)
+        tiles.append(write_tif(tmp_path / "tiles" / f"{col}.tif", values, transform=place))
+    code, out, _ = call("export", spec.run_id, "--out", tmp_path / "net.safetensors")
+    assert (code, out.split()) == (0, [str(tmp_path / "net.safetensors"), str(tmp_path / "net.json")])
+    with rasterio.open(tmp_path / "out" / "probability.tif") as source:
+        expected = source.read()
+    for given in (tiles, [tmp_path / "tiles"]):
+        code, _, error = call(
+            "map", *given, "--weights", tmp_path / "net.safetensors", "--out", tmp_path / "tiled", "-q",
+            "--bands", "blue,green,red,nir", "--truth", truth, "--min-area-px", 5, "--min-area-m2", 100,
+        )  # fmt: skip
+        assert (code, error) == (0, "")
+        with rasterio.open(tmp_path / "tiled" / "probability.tif") as source:
+            assert np.array_equal(source.read(), expected)
+    code, _, error = call(*words, "--resolution", "trained", "--normalise", "atlantis")
+    assert code == 2 and "area 'atlantis'" in error and "choose one of them" in error
+    (tmp_path / "file").write_text("")
+    code, _, error = call(*words[:4], "--out", tmp_path / "file", "--bands", "blue,green,red,nir")
+    assert code == 2 and f"{tmp_path / 'file'}: cannot be written" in error and error.count("\n") == 1
 
 
 def test_data_and_doctor(call: Call, tiny: Path, twin_data: Path) -> None:

@@ -1,4 +1,3 @@
-import itertools
 import json
 import math
 
@@ -99,8 +98,9 @@ def test_counts_are_those_of_the_mask(made):
     probability, mask, truth = scene(*made)
     scores, _ = detection.score(cut((probability, mask, truth), 7), 9.0)
     known = (mask != 255) & (truth != 255)
-    counted = Confusion.of(mask == 1, truth == 1, known).as_dict()
-    assert scores.items() >= {name: value for name, value in counted.items() if value == value}.items()
+    counts = Confusion.of(mask == 1, truth == 1, known).as_dict()
+    assert {name: scores[name] for name in counts} == pytest.approx(counts, nan_ok=True)
+    assert list(scores)[: len(counts)] == list(counts)
     assert scores["f1_at_best_threshold"] >= scores["f1"] or math.isnan(scores["f1_at_best_threshold"])
 
 
@@ -140,6 +140,17 @@ def test_what_cannot_be_scored_is_null_in_json(tmp_path):
     assert told["scores"]["f1"] is told["scores"]["best_threshold"] is None
     assert told["scores"]["landslides"] == 0
     assert told["precision_recall"]["precision"] == [None] * 1001
+
+
+def test_a_pixel_without_probability_is_left_out_whatever_the_mask_says():
+    probability, mask, truth = scene(20, 20, 3, False)
+    mask[mask == 255] = 1
+    assert (probability < 0).any()
+    scores, tables = detection.score(cut((probability, mask, truth), 6), 9.0)
+    mask[probability < 0] = 255
+    expected, others = detection.score(cut((probability, mask, truth), 6), 9.0)
+    assert scores == pytest.approx(expected)
+    pd.testing.assert_frame_equal(tables["by_size"], others["by_size"])
 
 
 def table(*rows):
@@ -212,12 +223,19 @@ def test_close_ups_show_the_worst_places_whole_and_inside_the_scene():
     for place in found:
         window = place.window
         part = np.s_[window.row : window.row + window.height, window.col : window.col + window.width]
-        assert (truth[part] != mapped[part]).sum() >= place.wrong_px
+        top, left, bottom, right = place.box
+        inside = (truth[part] != mapped[part])[top:bottom, left:right]
+        assert inside.sum() == inside.size == place.wrong_px  # all of them are rectangles
         assert min(window.row, window.col) >= 0
         assert window.row + window.height <= 300
         assert window.col + window.width <= 200
     assert found[2].window.width == found[2].window.height == 182
     assert {place.window.height for place in (found[0], found[3])} == {40}
-    ((_, first), *_) = [(place, place.window) for place in detection.close_ups(*tables, (300, 200), side=999)]
+    first = detection.close_ups(*tables, truth.shape, side=999)[0].window
     assert (first.row, first.col, first.height, first.width) == (0, 0, 300, 200)
-    assert not list(itertools.chain(detection.close_ups(tables[0].iloc[:0], tables[1].iloc[:0], (9, 9))))
+
+
+def test_a_perfect_map_has_no_close_ups():
+    mask = blobs(40, 40, 3).astype(np.uint8)
+    tables = detection.landslides(cut((mask.astype(np.float32), mask, mask), 16))
+    assert detection.close_ups(*tables, mask.shape) == []

@@ -11,6 +11,7 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import CRS, TRANSFORM, blobs, image_of, write_tif
+from rasterio.enums import ColorInterp
 
 from lmhld_nb import mosaics, scenes
 from lmhld_nb.config import UserError
@@ -168,6 +169,17 @@ def test_no_data_stay_no_data_and_single_zeros_are_data(tmp_path: Path) -> None:
         inner = np.zeros(valid.shape, bool)
         inner[: int(16 / scale) - 1, : int(16 / scale) - 1] = True
         assert valid[~hole].all() and not valid[inner].any()
+
+
+def test_a_fourth_band_of_bytes_is_no_alpha(tmp_path: Path) -> None:
+    whole = image_of(blobs(64, 64, 5)).astype(np.float32) / 16
+    whole[3, :30] = 0  # water, in near infrared
+    path = tile(tmp_path, "a & b", whole.astype(np.uint8), 0, 0)
+    with rasterio.open(path) as source:
+        assert source.colorinterp[3] == ColorInterp.alpha  # what GDAL makes of it
+    values, valid, _ = read([path], resolution_m=6)
+    mean = whole.astype(np.uint8).reshape(4, 32, 2, 32, 2).mean(axis=(2, 4))
+    assert valid.all() and values == pytest.approx(mean, abs=0.51)
 
 
 def test_its_own_resolution_changes_nothing(tmp_path: Path) -> None:

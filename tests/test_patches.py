@@ -172,6 +172,19 @@ def test_the_record_tells_the_spec(tmp_path):
     assert PatchSpec.model_validate_json(json.dumps(record["spec"])) == part.spec
 
 
+@pytest.mark.parametrize(("declared", "expected"), [(None, 3.0), (2.5, 2.5)])
+def test_the_record_tells_the_resolution_and_older_ones_do_without(tmp_path, declared, expected):
+    made = scene(tmp_path, blobs(256, 256, 40), resolution_m=declared)
+    part = patches.cut(spec(), [made], progress=False)
+    assert part.resolution_m == patches.load(spec()).resolution_m == expected
+    path = part.folder / "patchset.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    del record["resolution_m"]
+    path.write_text(json.dumps(record), encoding="utf-8")
+    older = patches.load(spec())
+    assert older.resolution_m is None and older.mean == part.mean
+
+
 @given(st.integers(30, 300), st.integers(0, 10**6))
 @settings(max_examples=40, deadline=None)
 def test_random_splits_keep_fractions_and_like_shares(count, seed):

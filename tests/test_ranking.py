@@ -38,20 +38,23 @@ def test_a_threshold_cuts_as_it_cuts_the_probabilities_themselves(made, step):
     assert Ranked.of(probability, truth, known).confusion(threshold) == expected
 
 
-@given(maps(), maps())
-def test_pixels_counted_apart_add_up(first, second):
-    apart = Ranked.of(*first[:2]) + Ranked.of(*second[:2])
-    joined = [
-        np.concatenate([np.asarray(a, float), np.asarray(b, float)])
-        for a, b in zip(first, second, strict=True)
-    ]
-    # float32 is counted in its own type: an edge like 0.3 lies elsewhere in float64.
-    if first[0].dtype == second[0].dtype:
-        whole = Ranked.of(joined[0].astype(first[0].dtype), joined[1])
-        assert (apart.pixels == whole.pixels).all()
-        assert apart.sums == pytest.approx(whole.sums)
-    empty = Ranked.none() + Ranked.of(*first[:2])
-    assert (empty.pixels == Ranked.of(*first[:2]).pixels).all()
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_an_edge_belongs_to_the_bin_above_it_in_every_type(kind):
+    edges = (np.arange(STEPS + 1) / STEPS).astype(kind)
+    for shifted in (edges, np.nextafter(edges, kind(2)).clip(max=1)):
+        ranked = Ranked.of(shifted, np.ones(STEPS + 1, bool))
+        assert (ranked.pixels[1] == 1).all()
+    below = Ranked.of(np.nextafter(edges[1:], kind(0)), np.ones(STEPS, bool))
+    assert (below.pixels[1, :-1] == 1).all()
+
+
+@given(maps(), st.integers(0, 60))
+def test_pixels_counted_apart_add_up(made, at):
+    apart = Ranked.of(*(part[:at] for part in made)) + Ranked.of(*(part[at:] for part in made))
+    whole = Ranked.of(*made)
+    assert (apart.pixels == whole.pixels).all()
+    assert apart.sums == pytest.approx(whole.sums)
+    assert ((Ranked.none() + whole).pixels == whole.pixels).all()
 
 
 @given(maps(least=1))

@@ -58,7 +58,7 @@ def test_plan_makes_each_run_once(profile: Profile, dataset: DataSet) -> None:
     ids = [entry.spec.run_id for entry in planned]
     assert len(set(ids)) == len(ids)
     counts = {name: sum(name in entry.experiments for entry in planned) for name in plans.EXPERIMENTS}
-    assert counts == {"1": 4, "2": 4, "3": 2, "4": 0, "recipe": 4}
+    assert counts == {"1": 4, "2": 4, "3": 2, "4": 0, "5": 0, "recipe": 4, "beyond": 0}
     # Gorkha at its own size, two seeds, is asked for by experiments 1 and 2.
     shared = [entry for entry in planned if entry.experiments == ("1", "2")]
     assert [entry.areas for entry in shared] == [("gorkha",)] * 2 and len(ids) == 4 + 4 + 2 + 4 - 2
@@ -70,12 +70,17 @@ def test_the_published_recipe_has_the_runs_of_the_paper(dataset: DataSet) -> Non
     """7 areas × 3 sizes × 7 networks, 7 × 7, and 7 (the paper's 147, 49 and 7).
 
     Experiment 4: 24 stages a network; for the comparison two seeds more of U-Net's first chain, five other strategies
-    of three seeds that share their first stages with it, and three trainings on all at once.
+    of three seeds that share their first stages with it, and three trainings on all at once. Experiment 5: one chain of
+    experiment 4, and one for three bands.
     """
     paper_profile = profiles.load("paper").model_copy(update={"data": "twin-smoke"})
     planned = plans.plan(paper_profile, dataset)
     counts = {name: sum(name in entry.experiments for entry in planned) for name in plans.EXPERIMENTS}
-    assert counts == {"1": 147, "2": 49, "3": 7, "4": 24 * 7 + 14 + 90 + 3, "recipe": 4}
+    # Beyond: the base and background with 3 seeds each, two more random splits and three by blocks, then five sizes and
+    # five switches with 3 seeds each.
+    beyond = 3 + 3 + 2 + 3 + 5 * 3 + 5 * 3
+    papers = {"1": 147, "2": 49, "3": 7, "4": 24 * 7 + 14 + 90 + 3, "5": 14, "recipe": 4}
+    assert counts == {**papers, "beyond": beyond}
     assert {entry.spec.recipe.batch_size for entry in planned if "recipe" not in entry.experiments} == {16}
     sizes = {
         area: [part.size for entry in planned if "1" in entry.experiments for part in entry.spec.data

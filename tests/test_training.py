@@ -351,6 +351,7 @@ def test_every_network_trains_and_comes_back(part, tmp_path, name):
     metrics = train(spec, part, tmp_path / "run")
     model, card = networks.load(tmp_path / "run" / "weights.safetensors")
     assert card["options"] == options
+    assert card["areas"]["made"]["resolution_m"] == 3.0 and card["precision"] == metrics["precision"]
     counts, _ = training.score(model, load_split([part], "test", torch.device("cpu")), recipe)
     assert vars(counts["made"]) == {name: metrics["test"][name] for name in ("tp", "fp", "fn", "tn")}
 

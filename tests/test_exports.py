@@ -1,0 +1,113 @@
+"""Exports: one file, taken anywhere, maps as the run it came from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import safetensors
+from conftest import QUIET
+from made import blobs, image_of, write_tif
+
+from lmhld_nb import checkpoints, experiments, exports, mapping, profiles, runner, runs, sources
+from lmhld_nb.config import UserError
+from lmhld_nb.scenes import BANDS
+from lmhld_nb.specs import RunSpec
+
+
+@pytest.fixture
+def spec(tiny: Path) -> RunSpec:
+    spec = experiments.single(profiles.load(str(tiny)), sources.load("twin-smoke"))[0]
+    runner.make(spec, execution=QUIET)
+    return spec
+
+
+def probability(folder: Path) -> np.ndarray:
+    with rasterio.open(folder / "probability.tif") as source:
+        return source.read(1)
+
+
+def test_a_copied_file_alone_maps_as_the_run(
+    spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = mapping.scene_of_file(write_tif(tmp_path / "a.tif", image_of(blobs(90, 100, 5))), BANDS)
+    options = {"progress": False, "device": "cpu", "resolution": "trained"}
+    mapping.map_scene(
+        scene, runs.runs_dir() / spec.run_id / "weights.safetensors", tmp_path / "run", **options
+    )
+    weights, card = exports.export(spec.run_id, tmp_path / "export" / "net.safetensors")
+    assert (weights.name, card.name) == ("net.safetensors", "net.json")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    shutil.copy(weights, empty)
+    for name in ("export", "work"):
+        shutil.rmtree(tmp_path / name)
+    for name in ("LMHLD_WORKDIR", "LMHLD_DATA", "LMHLD_RUNS"):
+        monkeypatch.setenv(name, str(empty))
+    monkeypatch.chdir(empty)
+    report = mapping.map_scene(scene, Path("net.safetensors"), Path("out"), **options)
+    assert np.array_equal(probability(empty / "out"), probability(tmp_path / "run"))
+    assert report["run_id"] == spec.run_id and report["resampled"]
+    with pytest.raises(UserError, match="area 'atlantis'"):
+        mapping.map_scene(scene, Path("net.safetensors"), Path("out"), normalise="atlantis", **options)
+    mapping.map_scene(scene, Path("net.safetensors"), Path("out"), normalise=spec.data[0].area, **options)
+
+
+def test_the_card_tells_what_a_mapper_asks(spec: RunSpec, tmp_path: Path) -> None:
+    weights, told = exports.export(spec.run_id, tmp_path / "net.safetensors")
+    card = json.loads(told.read_text())
+    with safetensors.safe_open(weights, framework="pt") as file:
+        assert json.loads(file.metadata()["card"]) == card
+    (run,) = [found for found in [runs.find(spec)] if found]
+    (part,) = spec.data
+    area = card["areas"][part.area]
+    scene = sources.load(part.dataset).scenes_of(part.area)[0]
+    assert (card["model"], card["width"], card["run_id"]) == (spec.model, spec.width, spec.run_id)
+    assert card["bands"] == list(BANDS) and card["precision"] == run.metrics["precision"]
+    assert area["patch_size"] == part.size and area["resolution_m"] == scene.resolution_m
+    assert (area["dataset"], area["fingerprint"]) == (part.dataset, part.fingerprint)
+    assert card["test"] == run.metrics["test"] and area["test"] == run.metrics["areas"][part.area]
+    assert len(area["mean"]) == len(area["std"]) == 4 and "torch" in card["trained_with"]
+
+
+def test_a_run_made_before_resolutions_were_kept_asks_its_data(spec: RunSpec, tmp_path: Path) -> None:
+    path = runs.runs_dir() / spec.run_id / "weights.safetensors"
+    tensors, card = exports.networks.read(path)
+    (part,) = spec.data
+    del card["areas"][part.area]["resolution_m"], card["precision"]
+    checkpoints.write_tensors(path, tensors, {"card": json.dumps(card)})
+    _, told = exports.export(spec.run_id, tmp_path / "net.safetensors")
+    expected = sources.load(part.dataset).scenes_of(part.area)[0].resolution_m
+    assert json.loads(told.read_text())["areas"][part.area]["resolution_m"] == expected is not None
+
+
+def test_what_cannot_be_exported_is_told(
+    spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "new" / "net.safetensors"
+    with pytest.raises(UserError, match=r"nosuch: no finished run \(spec\.json is missing\); `lmhld plan"):
+        exports.export("nosuch", out)
+    with pytest.raises(UserError, match=r"net\.pt: must end in \.safetensors"):
+        exports.export(spec.run_id, out.with_suffix(".pt"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        exports.export(spec.run_id, tmp_path / "file" / "net.safetensors")
+
+    def full(*_: object, **__: object) -> None:
+        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    with pytest.raises(UserError, match=r"net\.safetensors: cannot be written \(.*No space left"):
+        exports.export(spec.run_id, out)
+    assert list((tmp_path / "new").iterdir()) == []
+    folder = runs.runs_dir() / spec.run_id
+    (folder / "spec.json").write_text("{}")
+    with pytest.raises(UserError, match="damaged"):
+        exports.export(spec.run_id, out)
+    (folder / "metrics.json").write_text("{")
+    with pytest.raises(UserError, match=r"metrics\.json: damaged"):
+        exports.export(spec.run_id, out)
