@@ -23,10 +23,11 @@ from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 from traitlets.config import Config
 
+from lmhld_nb import ledger, pages
 from lmhld_nb.config import ROOT, UserError, atomic_path, workdir
 from lmhld_nb.processes import cores
 
-EXPERIMENT_OF = {"04": "1", "05": "2", "06": "3", "07": "4", "08": "5", "09": "recipe"}
+EXPERIMENT_OF = {"04": "1", "05": "2", "06": "3", "07": "4", "08": "5", "09": "recipe", "11": "beyond"}
 """Chapters on one experiment each; a profile that leaves it out has no such chapter."""
 
 
@@ -205,7 +206,7 @@ def site(profile: str) -> Path:
     """Build the web edition ``build/site/`` from a profile's executed chapters.
 
     Raises:
-        UserError: the chapters are not executed yet, or Sphinx warned.
+        UserError: the chapters are not executed yet, a table names runs that are none, or Sphinx warned.
     """
     executed = workdir() / "build" / Path(profile).stem
     missing = [
@@ -217,9 +218,13 @@ def site(profile: str) -> Path:
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(ROOT / "book", source)
     shutil.copy(workdir() / "figures" / Path(profile).stem / "overview.png", source / "overview.png")
-    for path in chapters(profile=profile):
+    made = chapters(profile=profile)
+    for path in made:
         (source / "chapters").mkdir(exist_ok=True)
         shutil.copy(executed / f"{path.stem}.ipynb", source / "chapters")
+    figures = workdir() / "figures" / Path(profile).stem
+    (source / "ledger.md").write_text(ledger.page(), encoding="utf-8")
+    (source / "numbers.md").write_text(pages.numbers(figures, {path.stem for path in made}), encoding="utf-8")
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "html", str(source), str(target)]
     child = subprocess.run(command, check=False, capture_output=True, text=True)
     if child.returncode != 0:

@@ -43,7 +43,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-StrictT = TypeVar("StrictT", bound=Strict)
+StrictT = TypeVar("StrictT", bound=BaseModel)
 
 
 def workdir() -> Path:

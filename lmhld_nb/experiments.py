@@ -36,6 +36,9 @@ def areas(profile: Profile, dataset: DataSet) -> tuple[str, ...]:
             named[f"experiment_4.{key}"] = getattr(profile.experiment_4, key)
     if profile.recipe_study and is_made(profile, "recipe"):
         named["recipe_study.area"] = [profile.recipe_study.area]
+    if profile.beyond and is_made(profile, "beyond"):
+        named["beyond.area"] = [profile.beyond.area]
+        named["beyond.sizes_area"] = [profile.beyond.sizes_area or profile.beyond.area]
     for key, values in named.items():
         for area in values:
             if area not in dataset.areas:

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 from filelock import FileLock
+from pydantic import SerializerFunctionWrapHandler, model_serializer
 from tqdm import tqdm
 
 from lmhld_nb import scenes, splits
@@ -36,6 +37,8 @@ class PatchSpec(Strict):
         fractions: shares of training, validation and test patches.
         block: side of a spatial block, in patches.
         seed: of the split.
+        background: windows with less landslide than ``min_share`` are kept too. They are dealt over the splits by
+            themselves, so that all others lie in the splits where they lie without them.
     """
 
     dataset: str
@@ -48,6 +51,12 @@ class PatchSpec(Strict):
     fractions: tuple[float, float, float] = (0.7, 0.2, 0.1)
     block: int = 3
     seed: int = 0
+    background: bool = False
+
+    @model_serializer(mode="wrap")
+    def _told(self, told: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is younger than the names of many runs, where it changes nothing."""
+        return {name: value for name, value in told(self).items() if name != "background" or value}
 
     @property
     def fingerprint_of_patches(self) -> str:
@@ -319,7 +328,7 @@ def _scene_patches(
             pixels = values[:, ::step, ::step][:, valid[::step, ::step]].astype(np.float64)
             seen += pixels.shape[1]
             total, squares = total + pixels.sum(axis=1), squares + (pixels**2).sum(axis=1)
-            reason, share = classify_windows(codes, valid, size, spec.min_share)
+            reason, share = classify_windows(codes, valid, size, 0.0 if spec.background else spec.min_share)
             counts["windows"] += reason.size
             for name in ("edge", "nodata", "share"):
                 counts[name] += int((reason == name).sum())
@@ -367,8 +376,23 @@ def _splits(index: pd.DataFrame, spec: PatchSpec) -> np.ndarray:
                 f"{spec.dataset}: scene '{scene}' has no split; give it one, or use `split: random`"
             )
         return given.to_numpy()
-    groups = splits.blocks(index, spec.block * spec.size) if spec.split == "blocks" else np.arange(len(index))
-    return splits.deal(index["share"].to_numpy(), groups, spec.fractions, spec.seed)
+    if spec.background and spec.split == "blocks":
+        raise UserError(
+            f"{spec.dataset} {spec.area}: background patches are dealt apart from the others, which would divide "
+            "blocks; use `split: random`"
+        )
+    dealt = np.full(len(index), splits.SPLITS[0], object)
+    kept = (index["share"] >= spec.min_share).to_numpy()
+    for chosen in (kept, ~kept):
+        part = index[chosen]
+        if len(part):
+            groups = (
+                splits.blocks(part, spec.block * spec.size)
+                if spec.split == "blocks"
+                else np.arange(len(part))
+            )
+            dealt[chosen] = splits.deal(part["share"].to_numpy(), groups, spec.fractions, spec.seed)
+    return dealt
 
 
 class _NpyWriter:

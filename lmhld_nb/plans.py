@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lmhld_nb import experiments, generalisation, patches, runs, serial_experiment
+from lmhld_nb import beyond, experiments, generalisation, patches, runs, serial_experiment
 from lmhld_nb.config import UserError
 from lmhld_nb.hardware import choose_device, environment
 from lmhld_nb.profiles import Profile, is_made
@@ -24,6 +24,7 @@ EXPERIMENTS: dict[str, tuple[str, Callable[[Profile, DataSet], list[RunSpec]]]] 
     "4": ("part", serial_experiment.part),
     "5": ("unseen events", generalisation.networks),
     "recipe": ("batch size and epochs", experiments.recipe_study),
+    "beyond": ("beyond the paper", beyond.networks),
 }
 """Experiments by the name that `lmhld plan --experiment` takes: what they compare, and their runs."""
 
@@ -42,8 +43,8 @@ class Planned:
 
     @property
     def with_whole_area(self) -> bool:
-        """Whether it is scored on the whole area too: what experiment 1 compares."""
-        return "1" in self.experiments
+        """Whether it is scored on the whole area too: what experiment 1 compares, and what is beyond the paper."""
+        return bool({"1", "beyond"} & set(self.experiments))
 
 
 def plan(profile: Profile, dataset: DataSet, experiment: str | None = None) -> list[Planned]:

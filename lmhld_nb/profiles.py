@@ -16,7 +16,7 @@ from lmhld_nb.specs import PARTS, Recipe, Treatment
 
 # The networks halve it four times, and batch normalisation needs more than one value at the bottom.
 PatchSize = Annotated[int, Field(ge=32, multiple_of=16)]
-Experiment = Literal[1, 2, 3, 4, 5, "recipe"]
+Experiment = Literal[1, 2, 3, 4, 5, "recipe", "beyond"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -192,6 +192,25 @@ class RecipeStudy(Strict):
     epochs: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (50, 100, 200, 300)
 
 
+class Beyond(Strict):
+    """What the paper does not ask (chapter 11): one network, one thing changed at a time (`beyond`).
+
+    Attributes:
+        model, area: what is trained, and on which area.
+        seeds: one run each, of everything compared.
+        sizes_area: area on which patch sizes are compared; None for ``area``.
+        sizes: those compared; sizes that leave fewer than three patches are passed over.
+        size_seeds: one run each of every size; empty for ``seeds``.
+    """
+
+    model: str = "unet"
+    area: str
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
+    sizes_area: str | None = None
+    sizes: Annotated[tuple[PatchSize, ...], Field(min_length=1)] = patches.SIZES
+    size_seeds: tuple[int, ...] = ()
+
+
 class Profile(Strict, allow_inf_nan=False):
     """A whole book's parameters.
 
@@ -205,9 +224,10 @@ class Profile(Strict, allow_inf_nan=False):
         patches, recipe: see there.
         batch_size_at: batch sizes at single patch sizes, before the recipe's: where few large patches have to do.
         seeds: one run each.
-        experiments: those that are made and have their chapters: 1 to 5, and the study of the ``recipe``.
-        experiment_1, experiment_3, experiment_4, experiment_5, recipe_study: see there; experiment 2 follows from the
-            rest. Experiment 5 without anything to map, and a study left out, are not made.
+        experiments: those that are made and have their chapters: 1 to 5, the study of the ``recipe``, and what goes
+            ``beyond`` the paper.
+        experiment_1, experiment_3, experiment_4, experiment_5, recipe_study, beyond: see there; experiment 2 follows
+            from the rest. Experiment 5 without anything to map, and studies left out, are not made.
         options: of single models (`models.build`).
         micro_batch: of single models, where memory is short (`specs.Recipe`).
         execution: how runs are computed (`hardware.Execution`), no part of what names them. More than one of its
@@ -234,6 +254,7 @@ class Profile(Strict, allow_inf_nan=False):
     experiment_4: Part = Part()
     experiment_5: Generalisation = Generalisation()
     recipe_study: RecipeStudy | None = None
+    beyond: Beyond | None = None
 
 
 def names() -> list[str]:
@@ -266,6 +287,8 @@ def load(profile: str) -> Profile:
         "experiment_4.compared": loaded.experiment_4.compared,
         "experiment_5.model": loaded.experiment_5.model,
     }
+    if loaded.beyond:
+        single["beyond.model"] = loaded.beyond.model
     if loaded.recipe_study:
         single["recipe_study.model"] = loaded.recipe_study.model
     for key, model in single.items():
@@ -313,6 +336,8 @@ def narrowed(profile: Profile, models: Sequence[str] | str, areas: Sequence[str]
         }
         if profile.recipe_study and profile.recipe_study.area not in _names(areas):
             changes["recipe_study"] = None
+        if profile.beyond and {profile.beyond.area, profile.beyond.sizes_area} - {None, *_names(areas)}:
+            changes["beyond"] = None
     return profile.model_copy(update={"name": f"{profile.name}-part", **changes})
 
 
@@ -324,7 +349,11 @@ def _names(given: Sequence[str] | str) -> tuple[str, ...]:
 def is_made(profile: Profile, name: str) -> bool:
     """Say whether a profile makes an experiment."""
     asked = profile.experiment_5
-    something = {"5": bool(asked.events or asked.transfers), "recipe": profile.recipe_study is not None}
+    something = {
+        "5": bool(asked.events or asked.transfers),
+        "recipe": profile.recipe_study is not None,
+        "beyond": profile.beyond is not None,
+    }
     return name in map(str, profile.experiments) and something.get(name, True)
 
 

@@ -14,7 +14,7 @@ import torch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from lmhld_nb import gpus, patches, runs, sources, whole_area
+from lmhld_nb import gpus, patches, runs, whole_area
 from lmhld_nb.config import Interrupted, UserError, cannot_write, runs_dir
 from lmhld_nb.hardware import Execution, choose_device
 from lmhld_nb.patches import PatchSpec
@@ -88,13 +88,8 @@ def _ready(stage: RunSpec, execution: Execution, wait: bool) -> None:
 
 
 def _score_whole_area(run: Run, execution: Execution) -> None:
-    (part,) = runs.patch_sets(run.spec, execution.progress)
     place = torch.device(choose_device(execution.device))
-    model = run.model().to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    recipe = run.spec.recipe.model_copy(update={"precision": run.metrics["precision"]})
-    members = sources.load(part.spec.dataset).scenes_of(part.spec.area)
-    counts = whole_area.score(model, part, members, recipe, place, execution.progress)
-    whole_area.write(run.folder, run.spec.run_id, counts)
+    whole_area.write(run.folder, run.spec.run_id, runs.scored_windows(run, place, execution.progress))
 
 
 @contextmanager

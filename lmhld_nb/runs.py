@@ -13,15 +13,16 @@ from typing import Any
 
 import pandas as pd
 import safetensors
+import torch
 from torch import nn
 from tqdm import tqdm
 
-from lmhld_nb import networks, patches, sources, whole_area
+from lmhld_nb import networks, patches, scoring, sources, whole_area
 from lmhld_nb.config import UserError, runs_dir, write_json
 from lmhld_nb.evaluation import Confusion
 from lmhld_nb.patches import PatchSet, PatchSpec
 from lmhld_nb.serial import Earlier
-from lmhld_nb.specs import RunSpec
+from lmhld_nb.specs import Recipe, RunSpec
 from lmhld_nb.training import digest
 
 FAILURE = "failure.json"
@@ -222,6 +223,49 @@ def patch_set(part: PatchSpec, progress: bool = True) -> PatchSet:
 def earlier(stage: RunSpec) -> Earlier:
     """Return a finished stage of a chain as the training of a later one wants it."""
     return Earlier(stage.run_id, runs_dir() / stage.run_id / "weights.safetensors", patch_sets(stage, False))
+
+
+def test_patches(run: Run) -> pd.DataFrame:
+    """Return the counts of a run's test patches, as `scoring.tested` gives them.
+
+    Runs made before these were kept lack the file: it is computed from the weights, on the CPU, and kept.
+    """
+    columns = [*scoring.KEYS, *scoring.CELLS]
+    found = scoring.read(run.folder / scoring.FILE, columns)
+    if found is None:
+        stages = [earlier(stage) for stage in run.spec.chain[:-1]]
+        sets = patch_sets(run.spec, progress=False)
+        found, _ = scoring.tested(run.model(), run.spec, sets, stages, _computed(run))
+        with suppress(UserError):  # a shared, read-only store is computed anew each time
+            scoring.write(run.folder, found)
+    return found
+
+
+def windows(run: Run) -> pd.DataFrame:
+    """Return the counts of all windows of a run's area, as `whole_area.windows` gives them; else as `test_patches`."""
+    found = scoring.read(run.folder / whole_area.WINDOWS, whole_area.COLUMNS)
+    if found is None:
+        found = scored_windows(run, torch.device("cpu"), progress=False)
+        with suppress(UserError):
+            scoring.write(run.folder, found, whole_area.WINDOWS)
+    return found
+
+
+def scored_windows(run: Run, place: torch.device, progress: bool) -> pd.DataFrame:
+    """Count all windows of a run's area (`whole_area.windows`).
+
+    Raises:
+        UserError: its data set is not there, or a scene cannot be read.
+    """
+    (part,) = patch_sets(run.spec, progress)
+    model = run.model().to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    members = sources.load(part.spec.dataset).scenes_of(part.spec.area)
+    return whole_area.windows(model, part, members, _computed(run), place, progress)
+
+
+def _computed(run: Run) -> Recipe:
+    """Return a run's recipe with the precision it was computed in."""
+    return run.spec.recipe.model_copy(update={"precision": run.metrics["precision"]})
 
 
 def set_aside(spec: RunSpec, reason: str) -> None:

@@ -19,7 +19,7 @@ from lmhld_nb.evaluation import Confusion
 from lmhld_nb.patches import PatchSet
 from lmhld_nb.results import SCORES, beside_published, mean_over_seeds, table_5, table_6
 from lmhld_nb.runs import Run
-from lmhld_nb.training import total_of
+from lmhld_nb.scoring import total_of
 
 
 def stages_of(run: Run) -> list[Run]:

@@ -16,55 +16,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lmhld_nb import engine, models, networks, progress, serial
+from lmhld_nb import engine, models, networks, progress, scoring, serial
 from lmhld_nb.batches import Batches, augment, load_split
 from lmhld_nb.checkpoints import State, restore, stop_on_signals
 from lmhld_nb.checkpoints import save as save_checkpoint
 from lmhld_nb.config import Interrupted, UserError, atomic_path, write_json
-from lmhld_nb.evaluation import Confusion
 from lmhld_nb.hardware import Execution, choose_device, environment, precision
 from lmhld_nb.patches import PatchSet
+from lmhld_nb.scoring import by_area, score, total_of
 from lmhld_nb.specs import Recipe, RunSpec
-
-
-def total_of(counts: dict[str, Confusion]) -> Confusion:
-    """Return the counts of all areas together."""
-    return sum(counts.values(), Confusion(0, 0, 0, 0))
-
-
-@torch.no_grad()
-def score(model: nn.Module, batches: Batches, recipe: Recipe) -> tuple[dict[str, Confusion], float]:
-    """Score a model at probability 0.5.
-
-    Returns:
-        Confusion counts of each area, and the mean loss over pixels.
-    """
-    model.eval()
-    order = batches.order(4 * (recipe.micro_batch or recipe.batch_size), None)
-    total_loss = torch.zeros((), dtype=torch.float64, device=batches.device)
-    cells = []
-    pixels = 0
-    for images, masks in batches.load(order):
-        with engine.autocast(images.device, recipe):
-            logits = model(images)
-        logits = logits.float()
-        total_loss += engine.loss_of(logits, masks, recipe.loss).double() * masks.numel()
-        pixels += masks.numel()
-        predicted, truth = logits > 0, masks > 0.5
-        found = [predicted & truth, predicted & ~truth, ~predicted & truth, ~predicted & ~truth]
-        cells.append(torch.stack([kind.sum(dim=(1, 2, 3)) for kind in found], dim=1))
-    counts: dict[str, Confusion] = {}
-    if cells:  # one copy from the device for all
-        areas = np.concatenate([batches.groups[group].areas[numbers] for group, numbers in order])
-        rows = torch.cat(cells).cpu().numpy()
-        counts = {
-            str(area): Confusion(*map(int, rows[areas == area].sum(axis=0))) for area in dict.fromkeys(areas)
-        }
-    return counts, float(total_loss) / max(1, pixels)
 
 
 def digest(weights: Path) -> str:
@@ -82,8 +47,8 @@ def train(
 ) -> dict[str, object]:
     """Train, validate, test and store one run; take up where an earlier attempt stopped.
 
-    Writes spec.json, history.csv, environment.json, weights.safetensors and last of all metrics.json. The
-    weights carry the bands and normalisation in their header.
+    Writes spec.json, history.csv, environment.json, weights.safetensors, test_patches.csv (`scoring.tested`) and last
+    of all metrics.json. The weights carry the bands and normalisation in their header.
 
     Args:
         spec: the run.
@@ -135,11 +100,9 @@ def train(
         kept = {"best": best, "good": good}
         save_checkpoint(folder / "checkpoint.safetensors", model, optimiser, kept, state, identity)
 
-    def test() -> tuple[dict[str, Confusion], float]:
+    def choose() -> None:
         if recipe.keep == "best":
             model.load_state_dict(best)
-        tests = load_split(patch_sets, "test", place, recipe.normalise, execution.resident)
-        return score(model, tests, recipe)
 
     shown = progress.bar(recipe.epochs, spec.label, "epoch", execution.progress, state.epoch)
     if recipe.micro_batch and recipe.micro_batch < recipe.batch_size:
@@ -172,7 +135,9 @@ def train(
             _write_history(folder / "history.csv", state.history)
             if state.epoch in spec.milestones:
                 now = copy_of(model)
-                counts, _ = test()
+                choose()
+                tests = load_split(patch_sets, "test", place, recipe.normalise, execution.resident)
+                counts, _ = score(model, tests, recipe)
                 state.milestones[str(state.epoch)] = {
                     "best_epoch": state.best_epoch if recipe.keep == "best" else state.epoch,
                     **total_of(counts).as_dict(),
@@ -182,10 +147,10 @@ def train(
                 save()
             shown.set_postfix_str(f"loss {row['train_loss']:.3f}, val F1 {row['val_f1']:.3f}", refresh=False)
             shown.update()
-        tested = test()
-        more = _tested_earlier(model, earlier, recipe, execution) if earlier else {}
+        choose()
+        tested = scoring.tested(model, spec, patch_sets, earlier, recipe, execution.resident)
         steps = len(training.order(recipe.batch_size, None)) * recipe.epochs
-        more |= {"parent_weights": parent} if parent else {}
+        more = {"parent_weights": parent} if parent else {}
         metrics = _finish(spec, patch_sets, model, folder, state, used, tested, {"steps": steps, **more})
         if stopped():  # it came too late for this run, but whoever asked wants no other to begin
             raise Interrupted(f"{folder}: finished when the signal came", stopped())
@@ -292,11 +257,13 @@ def _finish(
     folder: Path,
     state: State,
     used: dict[str, str],
-    tested: tuple[dict[str, Confusion], float],
+    tested: tuple[pd.DataFrame, float],
     more: dict[str, object],
 ) -> dict[str, object]:
-    counts, loss = tested
+    tests, loss = tested
+    counts = by_area(tests[tests["stage"] == spec.run_id])
     total = total_of(counts)
+    scoring.write(folder, tests)
     told = {"test": total.as_dict(), "precision": used["precision"]}
     networks.save(folder / "weights.safetensors", model.state_dict(), spec, patch_sets, **told)
     patches = sum(len(part.where("train")) + len(part.where("val")) for part in patch_sets)
@@ -310,6 +277,7 @@ def _finish(
         "best_epoch": state.best_epoch if spec.recipe.keep == "best" else spec.recipe.epochs,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "trained_parameters": models.parameter_count(model),
+        **scoring.earlier_scores(tests, spec),
         **more,
         "weights": digest(folder / "weights.safetensors"),
         "training_patches": sum(len(part.where("train")) for part in patch_sets),
@@ -322,24 +290,6 @@ def _finish(
     for name in ("checkpoint.safetensors", "last_good.safetensors"):
         (folder / name).unlink(missing_ok=True)
     return metrics
-
-
-def _tested_earlier(
-    model: nn.Module, earlier: Sequence[serial.Earlier], recipe: Recipe, execution: Execution
-) -> dict[str, object]:
-    """Test a stage on the areas of each stage before: through its own input convolution, and through theirs."""
-    place = next(model.parameters()).device
-    kept = copy_of(model)
-    found: dict[str, dict[str, object]] = {"earlier": {}, "earlier_own_input": {}}
-    for stage in earlier:
-        tests = load_split(stage.patch_sets, "test", place, recipe.normalise, execution.resident)
-        for kind in found:
-            if kind == "earlier_own_input":
-                serial.take_over(model, stage.weights, ["input"])
-            counts, _ = score(model, tests, recipe)
-            found[kind][stage.run_id] = {area: told.as_dict() for area, told in counts.items()}
-        model.load_state_dict(kept)
-    return dict(found)
 
 
 def _write_history(path: Path, history: list[dict[str, float]]) -> None:

@@ -6,22 +6,26 @@ Patches are chosen for holding landslide; a landscape mostly does not. Experimen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 from tqdm import tqdm
 
-from lmhld_nb import engine, scenes
+from lmhld_nb import engine, scenes, scoring
 from lmhld_nb.config import write_json
 from lmhld_nb.evaluation import Confusion
 from lmhld_nb.patches import PatchSet
+from lmhld_nb.rasters import Window
 from lmhld_nb.scenes import Scene
 from lmhld_nb.specs import Recipe
 
 FILE = "whole_area.json"
+WINDOWS = "whole_area.csv"
+COLUMNS = ["scene", "row", "col", "trained", *scoring.CELLS]
 BATCH_PIXELS = 2**19  # predicted at once: small windows in large batches
 
 
@@ -33,7 +37,19 @@ def score(
     place: torch.device,
     progress: bool = True,
 ) -> dict[str, Confusion]:
-    """Score a network at probability 0.5 on whole scenes, by windows of its patch size that do not overlap.
+    """Score a network on whole scenes: `totals` of `windows`, whose arguments and errors see."""
+    return totals(windows(model, part, members, recipe, place, progress))
+
+
+def windows(
+    model: nn.Module,
+    part: PatchSet,
+    members: Sequence[Scene],
+    recipe: Recipe,
+    place: torch.device,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Count each window of whole scenes at probability 0.5; windows have the patch size and do not overlap.
 
     Windows that reach over a scene's edge are filled up with the mean. Pixels without data and pixels without a label
     are left out.
@@ -47,43 +63,75 @@ def score(
         progress: show a bar.
 
     Returns:
-        ``all``: counts over the whole area; ``outside_training``: those outside the training patches.
+        Rows by window that holds a known pixel: scene, row, col (of its upper left pixel), trained (1 for the training
+        patches), tp, fp, fn, tn.
 
     Raises:
         UserError: a scene cannot be read.
     """
-    total = {"all": Confusion(0, 0, 0, 0), "outside_training": Confusion(0, 0, 0, 0)}
     trained = part.index[part.index["split"] == "train"]
+    taken = set(zip(trained["scene"], trained["row"], trained["col"], strict=True))
     size = part.spec.size
+    rows = []
     bar = tqdm(members, desc=f"whole area {part.spec.area}", unit="scene", disable=not progress, leave=False)
     for scene in bar:
-        statistics = (
-            part.scene_statistics[scene.name] if recipe.normalise == "scene" else (part.mean, part.std)
-        )
-        mean, std = np.asarray(statistics, np.float32)
-        inside = trained[trained["scene"] == scene.name]
-        with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
-            for strip in scenes.strips(image.shape, size * max(1, 512 // size)):
-                values, truth = image.read(strip, part.spec.bands), labels.read(strip)
-                valid = image.valid(values)
-                known = valid & (truth != 255)
-                if not known.any():
-                    continue
-                scaled = (values.astype(np.float32) - mean[:, None, None]) / std[:, None, None]
-                scaled[:, ~valid] = 0
-                predicted = _predict(model, scaled, size, recipe, place)
-                outside = known.copy()
-                for row, col in zip(inside["row"], inside["col"], strict=True):
-                    if strip.row <= row < strip.row + strip.height:
-                        outside[row - strip.row : row - strip.row + size, col : col + size] = False
-                total["all"] += Confusion.of(predicted, truth == 1, known)
-                total["outside_training"] += Confusion.of(predicted, truth == 1, outside)
-    return total
+        for strip, predicted, truth, known in predictions(model, part, scene, recipe, place):
+            found = [predicted & truth, predicted & ~truth, ~predicted & truth, ~predicted & ~truth]
+            cells = [_by_window(kind & known, size) for kind in found]
+            for r, c in zip(*np.nonzero(np.sum(cells, axis=0)), strict=True):
+                where = (strip.row + int(r) * size, int(c) * size)
+                counts = [int(kind[r, c]) for kind in cells]
+                rows.append([scene.name, *where, int((scene.name, *where) in taken), *counts])
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def write(folder: Path, run_id: str, counts: dict[str, Confusion]) -> None:
-    """Write a run's whole-area scores beside its metrics, atomically."""
-    write_json(folder / FILE, {"run_id": run_id, **{name: found.as_dict() for name, found in counts.items()}})
+def predictions(
+    model: nn.Module, part: PatchSet, scene: Scene, recipe: Recipe, place: torch.device
+) -> Iterator[tuple[Window, np.ndarray, np.ndarray, np.ndarray]]:
+    """Predict a scene strip by strip from top to bottom, as `windows` does.
+
+    Yields:
+        The strip; predicted, true and known landslide, bool (rows, cols). Strips without a known pixel are left out.
+    """
+    statistics = part.scene_statistics[scene.name] if recipe.normalise == "scene" else (part.mean, part.std)
+    mean, std = np.asarray(statistics, np.float32)
+    size = part.spec.size
+    with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
+        for strip in scenes.strips(image.shape, size * max(1, 512 // size)):
+            values, truth = image.read(strip, part.spec.bands), labels.read(strip)
+            valid = image.valid(values)
+            known = valid & (truth != 255)
+            if not known.any():
+                continue
+            scaled = (values.astype(np.float32) - mean[:, None, None]) / std[:, None, None]
+            scaled[:, ~valid] = 0
+            yield strip, _predict(model, scaled, size, recipe, place), truth == 1, known
+
+
+def totals(counted: pd.DataFrame) -> dict[str, Confusion]:
+    """Sum the rows of `windows`.
+
+    Returns:
+        ``all``: counts over the whole area; ``outside_training``: those outside the training patches.
+    """
+    cells, outside = counted[scoring.CELLS].to_numpy(), counted["trained"].to_numpy() == 0
+    return {
+        "all": Confusion(*map(int, cells.sum(axis=0))),
+        "outside_training": Confusion(*map(int, cells[outside].sum(axis=0))),
+    }
+
+
+def write(folder: Path, run_id: str, counted: pd.DataFrame) -> None:
+    """Write a run's whole-area scores beside its metrics, atomically, its windows first."""
+    scoring.write(folder, counted, WINDOWS)
+    told = {name: found.as_dict() for name, found in totals(counted).items()}
+    write_json(folder / FILE, {"run_id": run_id, **told})
+
+
+def _by_window(cells: np.ndarray, size: int) -> np.ndarray:
+    """Sum (rows, cols) over windows of ``size`` that begin at its upper left corner; the last ones may be cut."""
+    summed = np.add.reduceat(cells.astype(np.int64), np.arange(0, cells.shape[0], size), axis=0)
+    return np.add.reduceat(summed, np.arange(0, cells.shape[1], size), axis=1)
 
 
 @torch.inference_mode()

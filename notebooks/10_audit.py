@@ -211,4 +211,4 @@ for name, row in table[table["verdict"] == "contradicted"].iterrows():
 #    the averages of section 4.2 then still count as rounding?
 # 4. Find a statement that is not in the table. Add a row to `lmhld_nb/paper/claims.csv` and a function to `lmhld_nb/audit/`.
 #
-# **Next:** nothing yet; this is the last chapter written so far.
+# **Next:** chapter 11 asks what the paper does not: how sure its scores are, and what its choices are worth.

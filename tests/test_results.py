@@ -58,7 +58,7 @@ def test_plan_makes_each_run_once(profile: Profile, dataset: DataSet) -> None:
     ids = [entry.spec.run_id for entry in planned]
     assert len(set(ids)) == len(ids)
     counts = {name: sum(name in entry.experiments for entry in planned) for name in plans.EXPERIMENTS}
-    assert counts == {"1": 4, "2": 4, "3": 2, "4": 0, "5": 0, "recipe": 4}
+    assert counts == {"1": 4, "2": 4, "3": 2, "4": 0, "5": 0, "recipe": 4, "beyond": 0}
     # Gorkha at its own size, two seeds, is asked for by experiments 1 and 2.
     shared = [entry for entry in planned if entry.experiments == ("1", "2")]
     assert [entry.areas for entry in shared] == [("gorkha",)] * 2 and len(ids) == 4 + 4 + 2 + 4 - 2
@@ -76,8 +76,14 @@ def test_the_published_recipe_has_the_runs_of_the_paper(dataset: DataSet) -> Non
     paper_profile = profiles.load("paper").model_copy(update={"data": "twin-smoke"})
     planned = plans.plan(paper_profile, dataset)
     counts = {name: sum(name in entry.experiments for entry in planned) for name in plans.EXPERIMENTS}
-    assert counts == {"1": 147, "2": 49, "3": 7, "4": 24 * 7 + 14 + 90 + 3, "5": 14, "recipe": 4}
-    assert {entry.spec.recipe.batch_size for entry in planned if "recipe" not in entry.experiments} == {16}
+    # Beyond: the base and background with 3 seeds each, two more random splits and three by blocks, then five sizes and
+    # five switches with 3 seeds each.
+    beyond = 3 + 3 + 2 + 3 + 5 * 3 + 5 * 3
+    papers = {"1": 147, "2": 49, "3": 7, "4": 24 * 7 + 14 + 90 + 3, "5": 14, "recipe": 4}
+    assert counts == {**papers, "beyond": beyond}
+    assert {
+        entry.spec.recipe.batch_size for entry in planned if not {"recipe", "beyond"} & set(entry.experiments)
+    } == {16}
     sizes = {
         area: [part.size for entry in planned if "1" in entry.experiments for part in entry.spec.data
                if part.area == area and entry.spec.model == "unet"]

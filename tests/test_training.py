@@ -50,7 +50,7 @@ def test_a_run_learns_and_leaves_what_the_design_promises(part, tmp_path):
     metrics = train(run_spec(part, recipe=RECIPE.model_copy(update={"epochs": 10})), part, tmp_path / "run")
     assert metrics["test"]["f1"] > 0.9  # these landslides differ by four times the noise
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
-        "environment.json", "history.csv", "metrics.json", "spec.json", "weights.safetensors",
+        "environment.json", "history.csv", "metrics.json", "spec.json", "test_patches.csv", "weights.safetensors",
     ]  # fmt: skip
     history = pd.read_csv(tmp_path / "run" / "history.csv")
     assert list(history["epoch"]) == list(range(1, 11))

@@ -1,0 +1,213 @@
+"""How sure a score is: intervals over patches and over seeds, paired tests, and their correction.
+
+An F1 is not a mean over patches: counts are summed first. So patches are resampled, not scores. Patches that lie side
+by side are alike, which no resampling of single patches sees: these intervals are rather too narrow than too wide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+COUNTED = ["tp", "fp", "fn"]
+RESAMPLES = 2000
+LEVEL = 0.95
+CELLS_AT_ONCE = 2**24  # gathered at once
+
+
+class Interval(NamedTuple):
+    """A value and its 95 % interval; the bounds are NaN where there is too little to tell."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def half(self) -> float:
+        """Half its width."""
+        return (self.high - self.low) / 2
+
+    def told(self, form: str = ".3f") -> str:
+        """Return value and interval as text; ``form`` is the format of the numbers."""
+        if np.isnan([self.low, self.high]).any():
+            return f"{self.value:{form}} (too few for an interval)"
+        return f"{self.value:{form}} (95 % from {self.low:{form}} to {self.high:{form}})"
+
+
+def f1(counts: np.ndarray) -> np.ndarray:
+    """Return F1 of summed counts.
+
+    Args:
+        counts: (..., patches, 3) of tp, fp, fn.
+
+    Returns:
+        (...) F1; NaN where nothing is there and nothing predicted.
+    """
+    return scores(np.asarray(counts).sum(axis=-2, dtype=np.float64))["f1"]
+
+
+def scores(sums: np.ndarray) -> dict[str, np.ndarray]:
+    """Return precision, f1 and recall, each (...), of (..., 3) sums of tp, fp, fn; NaN where there is nothing."""
+    tp, fp, fn = np.moveaxis(np.asarray(sums, float), -1, 0)
+
+    def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
+
+    return {
+        "precision": ratio(tp, tp + fp),
+        "f1": ratio(2 * tp, 2 * tp + fp + fn),
+        "recall": ratio(tp, tp + fn),
+    }
+
+
+def stacked(tables: Sequence[pd.DataFrame], keys: Sequence[str]) -> np.ndarray:
+    """Return counts of the same patches by several runs as (runs, patches, 3).
+
+    Args:
+        tables: one a run, with ``keys`` and the counts.
+        keys: columns that name a patch.
+
+    Raises:
+        ValueError: they are not of the same patches.
+    """
+    ordered = [table.set_index(list(keys))[COUNTED].sort_index() for table in tables]
+    if any(not table.index.equals(ordered[0].index) for table in ordered):
+        raise ValueError("these runs were tested on different patches: they cannot be paired")
+    return np.stack([table.to_numpy() for table in ordered])
+
+
+def over_patches(counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+    """Return F1 with its bootstrap interval (percentiles) over patches.
+
+    Args:
+        counts: (patches, 3), or (runs, patches, 3) for the mean F1 of several runs: the same patches are drawn for all.
+        resamples: of the patches.
+        seed: of the draws.
+    """
+    counts = _runs(counts)
+    return _bootstrap(lambda drawn: f1(counts[:, drawn]).mean(axis=0), [counts.shape[1]], resamples, seed)
+
+
+def difference(one: np.ndarray, other: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+    """Return mean F1 of ``one`` less that of ``other`` on the same patches, with its bootstrap interval.
+
+    Args:
+        one, other: as in `over_patches`, of the same patches; the numbers of runs may differ.
+        resamples, seed: as there.
+    """
+    one, other = _runs(one), _runs(other)
+
+    def statistic(drawn: np.ndarray) -> np.ndarray:
+        return f1(one[:, drawn]).mean(axis=0) - f1(other[:, drawn]).mean(axis=0)
+
+    return _bootstrap(statistic, [one.shape[1]], resamples, seed)
+
+
+def mixed(
+    groups: Sequence[np.ndarray], weights: Sequence[float], resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, Interval]:
+    """Return precision, f1 and recall where groups of patches count more or less, with bootstrap intervals.
+
+    Patches are drawn within each group.
+
+    Args:
+        groups: each (runs, patches, 3); the numbers of runs agree, scores are means over them.
+        weights: of each group.
+        resamples, seed: as in `over_patches`.
+    """
+    used = [(group, weight) for group, weight in zip(groups, weights, strict=True) if weight and group.size]
+
+    def statistic(name: str, *drawn: np.ndarray) -> np.ndarray:
+        sums = [
+            weight * group[:, numbers].sum(axis=-2)
+            for (group, weight), numbers in zip(used, drawn, strict=True)
+        ]
+        return scores(np.sum(sums, axis=0))[name].mean(axis=0)
+
+    patches = [group.shape[1] for group, _ in used]
+    return {
+        name: _bootstrap(partial(statistic, name), patches, resamples, seed)
+        for name in ("precision", "f1", "recall")
+    }
+
+
+def permuted(one: np.ndarray, other: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> float:
+    """Return the two-sided p-value of a paired permutation test of two networks on the same patches.
+
+    If the networks are equally good, it does not matter which of the two a patch's counts are from: patch by patch they
+    change places at random. All ways are tried where these are no more than ``resamples``; NaN for a single patch.
+
+    Args:
+        one, other: (patches, 3), or (runs, patches, 3) with equally many runs, paired in their order.
+        resamples, seed: of the exchange.
+    """
+    both = np.concatenate([_runs(one), _runs(other)], axis=1)
+    patches = both.shape[1] // 2
+
+    def statistic(first: np.ndarray, second: np.ndarray, axis: int) -> np.ndarray:
+        return f1(both[:, first]).mean(axis=0) - f1(both[:, second]).mean(axis=0)
+
+    if np.array_equal(both[:, :patches], both[:, patches:]):
+        return 1.0
+    if patches < 2:
+        return float("nan")
+    found = stats.permutation_test(
+        (np.arange(patches), np.arange(patches) + patches), statistic, permutation_type="samples",
+        vectorized=True, n_resamples=resamples, batch=_batch(both), axis=-1,
+        random_state=np.random.default_rng(seed),
+    )  # fmt: skip
+    return float(found.pvalue)
+
+
+def over_seeds(values: Sequence[float] | np.ndarray | pd.Series) -> Interval:
+    """Return the mean with Student's interval; of one value, or where one is not defined, without bounds."""
+    found = np.asarray(values, float)
+    if len(found) < 2 or np.isnan(found).any():
+        return Interval(float(found.mean()) if len(found) else np.nan, np.nan, np.nan)
+    if np.ptp(found) == 0:
+        return Interval(float(found[0]), float(found[0]), float(found[0]))
+    low, high = stats.t.interval(LEVEL, len(found) - 1, found.mean(), stats.sem(found))
+    return Interval(float(found.mean()), float(low), float(high))
+
+
+def corrected(p: pd.Series) -> pd.Series:
+    """Return p-values corrected for how many there are (Benjamini and Yekutieli 2001), NaN left out.
+
+    Of the differences that are called real at a corrected 0.05, at most one in twenty is expected to be none, however
+    the tests depend on one another (two pairs of networks that share one do).
+    """
+    known = p.dropna()
+    found = pd.Series(np.nan, index=p.index)
+    if len(known):
+        found[p.notna()] = stats.false_discovery_control(known.to_numpy(), method="by")
+    return found
+
+
+def _runs(counts: np.ndarray) -> np.ndarray:
+    counts = np.asarray(counts)
+    return counts[None] if counts.ndim == 2 else counts
+
+
+def _batch(counts: np.ndarray) -> int:
+    return max(1, CELLS_AT_ONCE // max(1, counts.size))
+
+
+def _bootstrap(
+    statistic: Callable[..., np.ndarray], patches: Sequence[int], resamples: int, seed: int
+) -> Interval:
+    """Return the statistic of all patches and its interval; scipy draws the numbers of the patches of each group."""
+    numbers = tuple(np.arange(count) for count in patches)
+    whole = float(statistic(*numbers))
+    if min(patches) < 2 or np.isnan(whole):
+        return Interval(whole, np.nan, np.nan)
+    found = stats.bootstrap(
+        numbers, lambda *drawn, axis: statistic(*drawn), method="percentile", vectorized=True, paired=False,
+        n_resamples=resamples, confidence_level=LEVEL, batch=200, random_state=np.random.default_rng(seed),
+    )  # fmt: skip
+    interval = found.confidence_interval
+    return Interval(whole, float(interval.low), float(interval.high))
