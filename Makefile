@@ -14,13 +14,14 @@ help:  ## list these targets
 
 env: .venv/.stamp  ## only set up .venv
 
-# Written last, so that an interrupted set-up is done again; remade whenever a dependency changes.
+# Written last, so that an interrupted set-up is done again; remade whenever a dependency changes. Modules are compiled
+# when they are first imported: most never are, and compiling all takes longer than the rest of the set-up.
 .venv/.stamp: pyproject.toml constraints.txt
 	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "make: Python 3.11 or newer is needed, '$(PY)' is not; say which one to use: make env PY=python3.12" >&2; exit 2; }
 	@echo "setting up .venv (a few minutes, the first time)"
 	$(PY) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[lab,test,site,workflow,dev]"
+	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e ".[lab,test,site,workflow,dev]"
 	@touch $@
 
 book: env  ## the whole book with the mini profile: data, runs, chapters, figures, web edition

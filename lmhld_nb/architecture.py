@@ -117,20 +117,26 @@ def receptive_field(
     Raises:
         ValueError: in no draw anything got through (rectifiers can shut a very narrow network).
     """
-    total = torch.zeros(size, size)
-    with torch.random.fork_rng(devices=[]):
-        for seed in range(first, first + draws):
-            torch.manual_seed(seed)
-            model = _shaken(models.build(name, BANDS, width)).eval()
-            if change:
-                change(model)
-            total += centre_gradient(model, torch.randn(1, BANDS, size, size))
-    influence = total.numpy() / draws
+    influences = [_influence(name, width, size, seed, change) for seed in range(first, first + draws)]
+    influence = np.mean(influences, axis=0)
     if not influence.any():
         raise ValueError(f"{name}: nothing reaches the centre in {draws} draws; take more, or a larger width")
     rows, columns = (np.flatnonzero(influence.any(axis=axis)) for axis in (1, 0))
     extent = max(int(np.ptp(rows)), int(np.ptp(columns))) + 1
     return Reach(extent, _side_of(influence, 0.95), influence)
+
+
+@cache
+def _influence(
+    name: str, width: int, size: int, seed: int, change: Callable[[nn.Module], object] | None
+) -> np.ndarray:
+    """Return (size, size): how much the centre's logit depends on each pixel, in one random network."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _shaken(models.build(name, BANDS, width)).eval()
+        if change:
+            change(model)
+        return centre_gradient(model, torch.randn(1, BANDS, size, size)).numpy()
 
 
 def centre_gradient(model: nn.Module, images: Tensor) -> Tensor:

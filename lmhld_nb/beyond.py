@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from lmhld_nb import experiments, serial_experiment
 from lmhld_nb.config import UserError
 from lmhld_nb.experiments import areas, patch_spec, specs_of
 from lmhld_nb.measurements import kept, measured
 from lmhld_nb.patches import PatchSpec
-from lmhld_nb.profiles import Beyond, Profile, patch_size
+from lmhld_nb.profiles import Beyond, Profile, is_made, patch_size
 from lmhld_nb.sources import DataSet
 from lmhld_nb.specs import Recipe, RunSpec
 
@@ -21,14 +22,40 @@ def networks(profile: Profile, dataset: DataSet) -> list[RunSpec]:
     Raises:
         UserError: the profile has no key `beyond`, or it names an area that is not used.
     """
-    groups = [
+    groups = [*_compared(profile, dataset), *repeated(profile, dataset).values()]
+    return list({spec.run_id: spec for group in groups for spec in group}.values())
+
+
+def scored_on_whole_area(profile: Profile, dataset: DataSet) -> set[str]:
+    """Return the ids of those trainings of chapter 11 whose network is scored on its whole area too."""
+    groups = [*_compared(profile, dataset), repeated(profile, dataset).get(4, [])]
+    return {spec.run_id for group in groups for spec in group}
+
+
+def repeated(profile: Profile, dataset: DataSet) -> dict[int, list[RunSpec]]:
+    """Return what tells how far seeds scatter: one network's trainings of tables 4 to 7 with each seed, by table.
+
+    Only of experiments that the profile makes. For Table 7 it is LMHLD_part in the first order of addition, as
+    experiment 4 repeats it, where that compares the same network.
+    """
+    rule = _asked(profile, dataset)
+    asked = profile.model_copy(update={"models": (rule.model,), "seeds": rule.seeds})
+    made = {4: ("1", experiments.patch_sizes), 5: ("2", experiments.single), 6: ("3", experiments.mix)}
+    found = {table: make(asked, dataset) for table, (name, make) in made.items() if is_made(profile, name)}
+    if is_made(profile, "4") and profile.experiment_4.compared == rule.model:
+        found[7] = serial_experiment.strategies(profile, dataset)["LMHLD_part"]
+    return found
+
+
+def _compared(profile: Profile, dataset: DataSet) -> list[list[RunSpec]]:
+    """Return the trainings on one area that differ in one thing."""
+    return [
         base(profile, dataset),
         background(profile, dataset),
         *split_kinds(profile, dataset).values(),
         *sizes(profile, dataset).values(),
         *switches(profile, dataset).values(),
     ]
-    return list({spec.run_id: spec for group in groups for spec in group}.values())
 
 
 def base(profile: Profile, dataset: DataSet) -> list[RunSpec]:

@@ -44,6 +44,15 @@ def score_intervals(table: pd.DataFrame, dataset_note: str) -> Figure:
                 x = place + 0.8 * (models.index(str(model)) + 0.5) / len(models) - 0.4
                 _bar(ax, x, line["f1"], line["low"], line["high"], tints[str(model)], marks[str(model)])
                 ax.plot(x, line["published_f1"], "_", color="k", markersize=7)
+                if line["seeds"] > 1:
+                    ax.plot(
+                        [x] * 2,
+                        [line["seeds_low"], line["seeds_high"]],
+                        color="0.6",
+                        linewidth=5,
+                        alpha=0.5,
+                        zorder=0,
+                    )
             if place:
                 ax.axvline(place - 0.5, color="0.85", linewidth=0.8)
         ax.set_xticks(range(len(row)), [_title(group) for group in row], fontsize=8)
@@ -52,6 +61,8 @@ def score_intervals(table: pd.DataFrame, dataset_note: str) -> Figure:
         Line2D([], [], color=tints[m], marker=marks[m], markersize=4, label=paper.MODELS[m]) for m in models
     ]
     handles.append(Line2D([], [], color="k", marker="_", linestyle="", markersize=7, label="published"))
+    if (table["seeds"] > 1).any():
+        handles.append(Line2D([], [], color="0.6", linewidth=5, alpha=0.5, label="over seeds"))
     figure.legend(handles=handles, loc="outside right center")
     return signed(figure, f"bars: 95 % interval, bootstrap over patches (Table 4: windows) · {dataset_note}")
 

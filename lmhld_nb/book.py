@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import io
-import json
 import os
 import shutil
 import signal
@@ -13,7 +12,8 @@ import sys
 import tempfile
 import time
 import tokenize
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 
 import jupytext
@@ -25,7 +25,7 @@ from traitlets.config import Config
 
 from lmhld_nb import ledger, pages
 from lmhld_nb.config import ROOT, UserError, atomic_path, workdir
-from lmhld_nb.processes import cores
+from lmhld_nb.processes import cores, side_by_side
 
 EXPERIMENT_OF = {"04": "1", "05": "2", "06": "3", "07": "4", "08": "5", "09": "recipe", "11": "beyond"}
 """Chapters on one experiment each; a profile that leaves it out has no such chapter."""
@@ -138,68 +138,43 @@ def make(
     targets = [folder / f"{source.stem}.ipynb" for source in sources]
     if profile.endswith((".yaml", ".yml")):  # chapters run in another folder
         profile = str(Path(profile).resolve())
+    # Long ones first, so that none is left to run alone at the end; long to read is mostly long to run.
+    pairs = sorted(zip(sources, targets, strict=True), key=lambda pair: -pair[0].stat().st_size)
+    work = partial(_execute_quietly, parameters={"profile": profile})
     bar = tqdm(total=len(sources), desc=f"book {profile}", unit="chapter", disable=not progress)
-    children: list[subprocess.Popen[str]] = []
     failures = []
-    with bar, ThreadPoolExecutor(workers or cores()) as pool:
-        # Long ones first, so that none is left to run alone at the end; long to read is mostly long to run.
-        pairs = sorted(zip(sources, targets, strict=True), key=lambda pair: -pair[0].stat().st_size)
-        futures = {
-            source: pool.submit(_execute_in_child, source, target, profile, children)
-            for source, target in pairs
-        }
-        try:
-            for source in sources:
-                future = futures[source]
-                bar.set_postfix_str(source.stem)
-                try:
-                    seconds = future.result()
-                except UserError as error:
-                    failures.append(str(error))
-                    continue
-                bar.update()
-                if progress:
-                    tqdm.write(f"{source.stem}: {seconds:.0f} s")
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in children:
-                child.terminate()
-            raise
+    with bar:
+        for (source, _), future in side_by_side(work, pairs, workers or cores()):
+            try:
+                seconds = future.result()
+            except UserError as error:
+                failures.append(str(error))
+                continue
+            except BrokenProcessPool:
+                raise UserError(
+                    "a chapter's process was killed (out of memory?); go on with `lmhld book --workers 1`"
+                ) from None
+            bar.set_postfix_str(source.stem)
+            bar.update()
+            if progress:
+                tqdm.write(f"{source.stem}: {seconds:.0f} s")
     if failures:
         raise UserError("; ".join(failures))
     return targets
 
 
-def _execute_in_child(
-    source: Path, target: Path, profile: str, children: list[subprocess.Popen[str]]
-) -> float:
-    """Execute a chapter in a fresh Python process; return the seconds it took."""
-    code = "import sys, json; from lmhld_nb import book; book.execute_as_child(json.loads(sys.argv[1]))"
-    task = json.dumps({"source": str(source), "target": str(target), "parameters": {"profile": profile}})
-    began = time.perf_counter()
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, task], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        # No widgets in a page; and one thread each, for chapters run side by side and threads wait for each other.
-        env={**os.environ, "LMHLD_PROGRESS": "lines", "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    children.append(child)
-    _, errors = child.communicate()
-    if child.returncode != 0:
-        lines = errors.strip().splitlines() or [
-            f"{source.name}: its process ended with code {child.returncode}"
-        ]
-        raise UserError(lines[-1])
-    return time.perf_counter() - began
-
-
-def execute_as_child(task: dict[str, object]) -> None:
-    """Execute a chapter as told by `make`; an error becomes the last line on stderr."""
+def _execute_quietly(pair: tuple[Path, Path], parameters: dict[str, object]) -> float:
+    """Execute a chapter in a process of `side_by_side`; return the seconds it took."""
     # Leave by an exception, so that the kernel is stopped and temporary files go.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("interrupted"))
-    try:
-        execute(Path(str(task["source"])), Path(str(task["target"])), dict(task["parameters"]))  # type: ignore[call-overload]
-    except UserError as error:
-        sys.exit(str(error))
+    # No widgets in a page; and one thread each, for chapters run side by side and threads wait for each other.
+    os.environ |= {"LMHLD_PROGRESS": "lines", "OMP_NUM_THREADS": "1"}
+    with open(os.devnull, "w") as nowhere:  # what kernels say beside their outputs; errors are raised
+        for stream in (1, 2):
+            os.dup2(nowhere.fileno(), stream)
+    began = time.perf_counter()
+    execute(*pair, parameters)
+    return time.perf_counter() - began
 
 
 def site(profile: str) -> Path:

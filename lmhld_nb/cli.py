@@ -186,6 +186,9 @@ def train(
 def book(
     profile: ProfileName,
     chapter: Annotated[str | None, typer.Option(help="only this chapter, e.g. 05")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="chapters side by side; default: one a core")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Execute chapters with papermill into build/PROFILE/, figures and tables into figures/PROFILE/."""
@@ -193,7 +196,7 @@ def book(
     from lmhld_nb import profiles
 
     profiles.load(profile)
-    for path in chapters.make(profile, chapter, not quiet):
+    for path in chapters.make(profile, chapter, not quiet, workers):
         typer.echo(path)
 
 

@@ -8,12 +8,14 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
-from lmhld_nb import experiments, intervals, paper, results, runs, serial_experiment, serial_results
+from lmhld_nb import beyond, experiments, intervals, paper, results, runs, serial_experiment, serial_results
 from lmhld_nb.intervals import RESAMPLES
 from lmhld_nb.profiles import Profile, is_made
 from lmhld_nb.runs import Run
 from lmhld_nb.sources import DataSet
+from lmhld_nb.specs import RunSpec
 
 PLACE = ["scene", "row", "col"]
 PATCH = ["dataset", "area", "number"]
@@ -60,6 +62,15 @@ def finished(profile: Profile, dataset: DataSet) -> dict[int, list[Run]]:
     specs = {table: make(profile, dataset) for table, (name, make) in asked.items() if is_made(profile, name)}
     if is_made(profile, "4"):
         specs[7] = [spec for last in serial_experiment.finals(profile, dataset).values() for spec in last]
+    return _done(specs)
+
+
+def repeated(profile: Profile, dataset: DataSet) -> dict[int, list[Run]]:
+    """Return the finished runs of `beyond.repeated`, by table."""
+    return _done(beyond.repeated(profile, dataset))
+
+
+def _done(specs: Mapping[int, Sequence[RunSpec]]) -> dict[int, list[Run]]:
     found = {table: [run for spec in wanted if (run := runs.find(spec))] for table, wanted in specs.items()}
     if 4 in found:
         found[4] = [run for run in found[4] if run.whole_area is not None]
@@ -70,7 +81,7 @@ def cells(made: Mapping[int, Sequence[Run]]) -> list[Cell]:
     """Return the cells of tables 4 to 7.
 
     Args:
-        made: of `finished`.
+        made: finished runs by table, as of `finished`.
     """
     groups: dict[tuple[int, str, int, str], list[Run]] = {}
     for table, of_table in made.items():
@@ -88,17 +99,28 @@ def cells(made: Mapping[int, Sequence[Run]]) -> list[Cell]:
     return found
 
 
-def interval_table(found: Sequence[Cell], resamples: int = RESAMPLES) -> pd.DataFrame:
+def interval_table(
+    found: Sequence[Cell], repeated: Sequence[Cell] = (), resamples: int = RESAMPLES
+) -> pd.DataFrame:
     """Tabulate cells with their intervals, beside the published F1.
 
+    Args:
+        found: of all networks.
+        repeated: of a network that was trained with several seeds (`beyond.repeated`).
+        resamples: of the patches.
+
     Returns:
-        Rows (table, area, patch_size, model): f1; low, high (bootstrap over patches); patches; seeds; seeds_low,
-        seeds_high (Student's t; NaN for one seed); published_f1; run_ids.
+        Rows (table, area, patch_size, model): f1; low, high (bootstrap over patches); patches; seeds, seeds_f1,
+        seeds_sd, seeds_low, seeds_high (mean, standard deviation and Student's interval over seeds, of the repeated
+        runs where there are some; NaN for one seed); published_f1; run_ids.
     """
+    again = {_key(cell): cell for cell in repeated}
     rows = []
     for cell in found:
+        several = again.get(_key(cell), cell)
         by_patches = intervals.over_patches(cell.counts, resamples)
-        by_seed = pd.Series(intervals.f1(cell.counts)).groupby([run.spec.seed for run in cell.runs]).mean()
+        seed_of = [run.spec.seed for run in several.runs]
+        by_seed = pd.Series(intervals.f1(several.counts)).groupby(seed_of).mean()
         seeds = intervals.over_seeds(by_seed)
         rows.append(
             {
@@ -108,13 +130,19 @@ def interval_table(found: Sequence[Cell], resamples: int = RESAMPLES) -> pd.Data
                 "high": by_patches.high,
                 "patches": cell.counts.shape[1],
                 "seeds": len(by_seed),
+                "seeds_f1": seeds.value,
+                "seeds_sd": by_seed.std(),
                 "seeds_low": seeds.low,
                 "seeds_high": seeds.high,
                 "published_f1": _published(cell),
-                "run_ids": cell.run_ids,
+                "run_ids": _unique([*cell.run_ids.split("+"), *several.run_ids.split("+")]),
             }
         )
     return pd.DataFrame(rows).set_index(CELL)
+
+
+def _key(cell: Cell) -> tuple[object, ...]:
+    return tuple(getattr(cell, name) for name in CELL)
 
 
 def _published(cell: Cell) -> float:
@@ -183,32 +211,64 @@ def _published_patches(table: int, area: str) -> float:
     return by_area.get(area, np.nan) / 10 if table == 5 else np.nan
 
 
-def rankings(pairs: pd.DataFrame) -> pd.DataFrame:
+def luck(scores: pd.DataFrame) -> pd.Series:
+    """Return by table how far apart two trainings may end that differ in their seed alone, in 95 of 100 pairs.
+
+    Args:
+        scores: of `interval_table`.
+
+    Returns:
+        Half-widths in F1: Student's t times the standard deviation over seeds, pooled over the cells that have several
+        seeds, times the root of two. NaN where no cell has.
+    """
+    spread = scores["seeds_sd"].where(scores["seeds"] > 1)
+    freedom = (scores["seeds"] - 1).where(spread.notna(), 0)
+    by_table = (
+        pd.DataFrame({"squares": spread**2 * freedom, "freedom": freedom}).groupby("table", sort=False).sum()
+    )
+    by_table = by_table.where(by_table["freedom"] > 0)
+    pooled = np.sqrt(by_table["squares"] / by_table["freedom"])
+    return pooled * np.sqrt(2) * stats.t.ppf((1 + intervals.LEVEL) / 2, by_table["freedom"])
+
+
+def rankings(pairs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """Count by table how many differences between networks exceed the noise.
 
     Args:
         pairs: of `pair_table`.
+        scores: of `interval_table`.
 
     Returns:
-        Rows by table: pairs; ours_sure (corrected p below 0.05); published (pairs with a published difference);
-        published_beyond_noise and published_beyond_scaled (those that exceed our noise, and what is left of it with as
-        many test patches as the paper's); run_ids.
+        Rows by table: pairs; ours_sure (corrected p below 0.05); luck (`luck`); ours_beyond_luck (differences that
+        exceed it); published (pairs with a published difference); published_beyond_noise, published_beyond_scaled and
+        published_beyond_luck (those that exceed our noise, what is left of it with as many test patches as the
+        paper's, and luck); run_ids. NaN where there is nothing to compare with.
     """
-    size = pairs["published_difference"].abs()
+    size, ours = pairs["published_difference"].abs(), pairs["difference"].abs()
+    by_luck = luck(scores)
+    lucky = pd.Series(by_luck.reindex(pairs.index.get_level_values("table")).to_numpy(), pairs.index)
+
+    def beyond_it(differences: pd.Series, noise: pd.Series) -> pd.Series:
+        return (differences > noise).astype(float).where(noise.notna())
+
     told = pd.DataFrame(
         {
             "pairs": 1,
             "ours_sure": pairs["corrected"] < 0.05,
+            "ours_beyond_luck": beyond_it(ours, lucky),
             "published": size.notna(),
             "published_beyond_noise": size > pairs["noise"],
-            "published_beyond_scaled": (size > pairs["noise_published"])
-            .astype(float)
-            .where(pairs["noise_published"].notna()),
+            "published_beyond_scaled": beyond_it(size, pairs["noise_published"]),
+            "published_beyond_luck": beyond_it(size, lucky),
         }
     )
     counts = told.groupby("table", sort=False).sum(min_count=1)
+    counts.insert(2, "luck", by_luck)
     ids = pairs["run_ids"].groupby("table", sort=False).agg(lambda ids: _unique("+".join(ids).split("+")))
-    return counts.join(ids)
+    more = scores["run_ids"].groupby("table", sort=False).agg("+".join)
+    return counts.assign(
+        run_ids=[_unique([*ids[table].split("+"), *more[table].split("+")]) for table in counts.index]
+    )
 
 
 def _unique(ids: Sequence[str]) -> str:

@@ -133,6 +133,39 @@ def detection_by_size(table: pd.DataFrame, note: str) -> Figure:
     if table.empty:
         return _nothing(note)
     figure, axes = plt.subplots(1, 2, figsize=(7.4, 3.1), sharey=True)
+    _by_size(axes, table)
+    return signed(figure, f"{BY_SIZE} · {note}")
+
+
+def size_frequency(table: pd.DataFrame, note: str) -> Figure:
+    """Draw the frequency density of landslide areas, mapped against true.
+
+    Args:
+        table: columns ``inventory`` (true, mapped), ``area_m2`` and ``density`` (`detection.size_frequency`).
+        note: of `style.note`.
+    """
+    if table.empty:
+        return _nothing(note)
+    figure, ax = plt.subplots(figsize=(5.2, 3.4))
+    _frequency(ax, table)
+    return signed(figure, note)
+
+
+def landslides(by_size: pd.DataFrame, frequency: pd.DataFrame, note: str) -> Figure:
+    """Draw what `detection_by_size` and `size_frequency` draw, side by side."""
+    if by_size.empty or frequency.empty:
+        return _nothing(note)
+    figure, axes = plt.subplots(1, 3, figsize=(10.5, 3.3))
+    _by_size(axes[:2], by_size)
+    _frequency(axes[2], frequency)
+    axes[2].set_title("how often a size occurs")
+    return signed(figure, f"{BY_SIZE} · {note}")
+
+
+BY_SIZE = "line: 95 % interval (Wilson); number: how many there are"
+
+
+def _by_size(axes: Sequence[Axes], table: pd.DataFrame) -> None:
     panels = (
         ("landslides", "detection_rate", "landslides that are found", HIT),
         ("mapped", "false_share", "mapped objects that are false", FALSE_ALARM),
@@ -150,19 +183,9 @@ def detection_by_size(table: pd.DataFrame, note: str) -> Figure:
         ax.set_xticks(places, shown["area_m2"], rotation=40, ha="right", fontsize=7.5)
         ax.set(ylim=(0, 1.12), title=title, xlabel="area in m²")
     axes[0].set_ylabel("share")
-    return signed(figure, f"line: 95 % interval (Wilson); number: how many there are · {note}")
 
 
-def size_frequency(table: pd.DataFrame, note: str) -> Figure:
-    """Draw the frequency density of landslide areas, mapped against true.
-
-    Args:
-        table: columns ``inventory`` (true, mapped), ``area_m2`` and ``density`` (`detection.size_frequency`).
-        note: of `style.note`.
-    """
-    if table.empty:
-        return _nothing(note)
-    figure, ax = plt.subplots(figsize=(5.2, 3.4))
+def _frequency(ax: Axes, table: pd.DataFrame) -> None:
     for inventory, mark, tint in (("true", "o-", "0.25"), ("mapped", "s--", "#d7261e")):
         shown = table[table["inventory"] == inventory]
         if shown.empty:  # nothing has no place on a logarithmic axis
@@ -171,7 +194,6 @@ def size_frequency(table: pd.DataFrame, note: str) -> Figure:
         ax.loglog(shown["area_m2"], shown["density"], mark, color=tint, ms=5, lw=1.2, label=inventory)
     ax.set(xlabel="landslide area in m²", ylabel="density per m²")
     ax.legend(loc="lower left")
-    return signed(figure, note)
 
 
 def _nothing(note: str) -> Figure:

@@ -90,7 +90,9 @@ def numbers(folder: Path, chapters: set[str]) -> str:
         every = list(dict.fromkeys(run for found in ids.values() for run in found))
         lines += [f"## {name[0].upper()}{name[1:]}", "", f"Chapter [](chapters/{entry.chapter}.ipynb)."]
         if entry.experiments:
-            lines[-1] += f" Experiments: {', '.join(entry.experiments)}. Runs: {len(every)}."
+            lines[-1] += f" Experiments: {', '.join(entry.experiments)}."
+        if every:
+            lines[-1] += f" Runs: {len(every)}."
         lines += ["", "| file | runs |", "|---|---|"]
         lines += [f"| `{file}` | {len(ids[file]) or '' if file in ids else ''} |" for file in files]
         if every:

@@ -31,20 +31,16 @@ EXPERIMENTS: dict[str, tuple[str, Callable[[Profile, DataSet], list[RunSpec]]]] 
 
 @dataclass(frozen=True)
 class Planned:
-    """A run and the experiments that ask for it."""
+    """A run, the experiments that ask for it, and whether it is scored on its whole area too."""
 
     spec: RunSpec
     experiments: tuple[str, ...]
+    with_whole_area: bool
 
     @property
     def areas(self) -> tuple[str, ...]:
         """Areas trained on."""
         return tuple(part.area for part in self.spec.data)
-
-    @property
-    def with_whole_area(self) -> bool:
-        """Whether it is scored on the whole area too: what experiment 1 compares, and what is beyond the paper."""
-        return bool({"1", "beyond"} & set(self.experiments))
 
 
 def plan(profile: Profile, dataset: DataSet, experiment: str | None = None) -> list[Planned]:
@@ -65,8 +61,9 @@ def plan(profile: Profile, dataset: DataSet, experiment: str | None = None) -> l
     for name in made:
         for spec in EXPERIMENTS[name][1](profile, dataset):
             wanted.setdefault(spec.run_id, (spec, []))[1].append(name)
+    scored = beyond.scored_on_whole_area(profile, dataset) if "beyond" in made else set()
     return [
-        Planned(spec, tuple(asked))
+        Planned(spec, tuple(asked), "1" in asked or spec.run_id in scored)
         for spec, asked in wanted.values()
         if experiment is None or experiment in asked
     ]

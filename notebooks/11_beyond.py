@@ -76,12 +76,18 @@ for name, specs in groups.items():
 # ## 1. How sure?
 #
 # Another draw of test patches would give another F1. The bootstrap imitates that: test patches are drawn again and again with
-# replacement, and F1 is computed from the summed counts of each draw. Every F1 of Tables 4 to 7 gets its interval that way; in
-# Table 4 windows of the area are drawn. Look at how far intervals of one column overlap, and at how close the published values lie.
+# replacement, and F1 is computed from the summed counts of each draw. Every F1 of Tables 4 to 7 gets its interval that way (thin bars); in
+# Table 4 windows of the area are drawn. Another seed would give another network, and another F1 too. Where a network was trained with
+# several seeds, the broad bar is Student's interval of their mean (it may leave the picture: three seeds tell little). Look at how far
+# intervals of one column overlap, and at how close the published values lie.
 
 # %%
+again = beyond.repeated(loaded, dataset)
+for table, specs in again.items():
+    experiments.fetch(loaded, specs, on_missing, with_whole_area=table == 4)
 cells = interval_results.cells(interval_results.finished(loaded, dataset))
-scores = interval_results.interval_table(cells, resamples)
+several = interval_results.cells(interval_results.repeated(loaded, dataset))
+scores = interval_results.interval_table(cells, several, resamples)
 style.save(
     beyond_plots.score_intervals(
         scores, style.note(dataset, loaded.name, "Tables 4 to 7")
@@ -99,31 +105,36 @@ style.save(
 
 # %%
 pairs = interval_results.pair_table(cells, resamples)
-ranked = interval_results.rankings(pairs)
+ranked = interval_results.rankings(pairs, scores)
 style.save_table(pairs, "score_pairs", loaded.name)
 style.save_table(ranked, "rankings", loaded.name).drop(columns="run_ids")
 
 # %%
 for table, row in ranked.iterrows():
-    told = f"Table {table}: {row['ours_sure']} of {row['pairs']} pairs of ours differ beyond the chance of patches"
+    print(
+        f"Table {table}: {row['ours_sure']} of {row['pairs']} pairs of ours differ beyond the chance of patches"
+    )
+    if row["luck"] >= 0:
+        print(
+            f"   two seeds of one network end up to {row['luck']:.3f} apart; {row['ours_beyond_luck']:.0f} pairs of ours "
+            f"and {row['published_beyond_luck']:.0f} of {row['published']} published ones differ by more"
+        )
     if row["published"]:
-        told += f"; {row['published_beyond_noise']} of {row['published']} published differences exceed our noise"
-        if row["published_beyond_scaled"] >= 0:
-            told += f", {row['published_beyond_scaled']:.0f} with as many patches as the paper's"
-    print(told)
-seeds = [run.metrics["test"]["f1"] for run in made["base"]]
-print(
-    f"{network}, {area}, {len(seeds)} seeds: F1 from {min(seeds):.3f} to {max(seeds):.3f}, "
-    f"mean {intervals.over_seeds(seeds).told()}"
-)
+        print(
+            f"   {row['published_beyond_noise']} of {row['published']} published differences exceed our patches' noise"
+        )
+    if row["published_beyond_scaled"] >= 0:
+        print(
+            f"   {row['published_beyond_scaled']:.0f} with as many test patches as the paper's"
+        )
 
 # %% [markdown]
-# *Noise* is half the width of the interval of a difference between two networks. The paper's test sets are larger, and their noise
-# smaller, about by the root of the ratio; the last column counts with that. Two limits: patches side by side
-# are alike, so true intervals are wider; and one seed a network says nothing of the luck of a training. Where the spread
-# over seeds above is as large as the gaps between networks, a ranking from one training each is not a finding.
+# Three kinds of chance are told apart. *Patches*: half the width of the interval of a difference between two networks. *As many
+# patches as the paper's*: its test sets are larger, and their noise smaller, about by the root of the ratio. *Seeds*: how far apart two
+# trainings of the same network end, 95 times in 100, measured on one network and taken for all. Where a difference is smaller than
+# that, a ranking from one training each is not a finding. Patches side by side are alike, so true intervals are rather wider.
 #
-# **Try it:** `seeds: [0, 1, 2]` in a copy of the profile fills the columns `seeds_low` and `seeds_high` of `score_intervals.csv`.
+# **Try it:** `seeds: [0, 1, 2]` in a copy of the profile trains every network three times; `beyond: {model: res_unet}` repeats another one.
 #
 # ## 2. What does the 10 % filter hide?
 #
@@ -195,29 +206,22 @@ print(f"random less blocks, {len(both)} seeds: {gap.told('+.3f')} F1")
 #
 # F1 counts pixels, and a few large landslides hold most of them. Here each landslide counts once: it is found if at least half
 # of it is mapped, and a mapped object is false if less than half of it is landslide. The map is that of the first seed over the whole
-# area, training patches included. Look at the smallest classes.
+# area, training patches included. On the right the same as inventories: how often a landslide of a size occurs. Hazard models are
+# fitted to such curves. Look at the smallest classes, and at the two ends of the curves.
 
 # %%
 run = made["base"][0]
 true, mapped, pixel_m2 = beyond_results.landslides(run)
 found = detection.by_size(true, mapped, pixel_m2)
+frequency = beyond_results.size_frequencies(true, mapped, pixel_m2)
 style.save(
-    map_plots.detection_by_size(found, own_note),
+    map_plots.landslides(found, frequency, own_note),
     "landslides_found",
     loaded.name,
     found.assign(run_ids=run.spec.run_id),
 )
-
-# %% [markdown]
-# The same as inventories: how often a landslide of a size occurs. Hazard models are fitted to such curves. Look at the two ends.
-
-# %%
-frequency = beyond_results.size_frequencies(true, mapped, pixel_m2)
-style.save(
-    map_plots.size_frequency(frequency, own_note),
-    "landslide_sizes",
-    loaded.name,
-    frequency.assign(run_ids=run.spec.run_id),
+_ = style.save_table(
+    frequency.assign(run_ids=run.spec.run_id), "landslide_sizes", loaded.name
 )
 
 # %%
@@ -226,12 +230,10 @@ print(
     f"pixels: recall {whole.recall:.2f}, precision {whole.precision:.2f}; landslides: {found['detected'].sum()} of "
     f"{found['landslides'].sum()} found, {found['mapped_false'].sum()} of {found['mapped'].sum()} mapped objects false"
 )
-half = (
-    true["size_px"].sort_values(ascending=False).cumsum()
-    <= true["size_px"].sum() / 2
-)
+largest = true["size_px"].sort_values(ascending=False).cumsum()
+enough = int((largest < true["size_px"].sum() / 2).sum()) + 1
 print(
-    f"the largest {half.sum()} of {len(true)} landslides hold half of the area; median mapped object "
+    f"the largest {enough} of {len(true)} landslides hold half of the area; median mapped object "
     f"{mapped['size_px'].median() * pixel_m2:.0f} m², median landslide {true['size_px'].median() * pixel_m2:.0f} m²"
 )
 

@@ -63,8 +63,10 @@ def test_base_runs_are_those_of_experiment_2(profile: Profile, dataset: DataSet)
     assert [spec.run_id in single for spec in base] == [True, False]
     assert [spec.seed for spec in base] == [0, 1]
     planned = plans.plan(profile, dataset)
-    shared = [entry for entry in planned if entry.experiments == ("2", "beyond")]
-    assert [entry.spec.run_id for entry in shared] == [base[0].run_id] and shared[0].with_whole_area
+    shared = {entry.spec.run_id: entry for entry in planned if entry.experiments == ("2", "beyond")}
+    # The other one is the same network on the other area, which is repeated with all seeds.
+    assert len(shared) == 2 and shared.pop(base[0].run_id).with_whole_area
+    assert not any(entry.with_whole_area for entry in shared.values())
     ids = [entry.spec.run_id for entry in planned]
     assert len(set(ids)) == len(ids)
 
@@ -84,6 +86,21 @@ def test_each_switch_changes_one_thing(profile: Profile, dataset: DataSet) -> No
             assert len(differs) == 1
             changed |= differs
     assert changed == {"loss", "momentum", "normalise", "augment", "keep"}
+
+
+def test_repeated_trainings_are_scored_on_the_whole_area_for_table_4_alone(dataset: DataSet) -> None:
+    loaded = profiles.load("mini").model_copy(update={"data": "twin-smoke"})
+    again = beyond.repeated(loaded, dataset)
+    assert list(again) == [4, 5, 6, 7]
+    for table, specs in again.items():
+        assert {spec.model for spec in specs} == {"unet"} and {spec.seed for spec in specs} == {0, 1, 2}, (
+            table
+        )
+    scored = beyond.scored_on_whole_area(loaded, dataset)
+    assert {spec.run_id for spec in again[4]} <= scored
+    assert not {spec.run_id for spec in again[6]} & scored
+    planned = {entry.spec.run_id: entry for entry in plans.plan(loaded, dataset)}
+    assert {run for run, entry in planned.items() if entry.with_whole_area} >= scored
 
 
 def test_splits_come_in_pairs(profile: Profile, dataset: DataSet) -> None:
@@ -270,8 +287,39 @@ def test_cells_and_pairs(profile: Profile, dataset: DataSet) -> None:
     for (_, area, size, one, other), row in pairs.iterrows():
         gap = table.loc[(5, area, size, one), "f1"] - table.loc[(5, area, size, other), "f1"]
         assert row["difference"] == pytest.approx(gap, nan_ok=True)
-    ranked = interval_results.rankings(pairs)
+    ranked = interval_results.rankings(pairs, table)
     assert ranked.loc[5, ["pairs", "published"]].tolist() == [2, 2]
+    assert np.isnan(ranked.loc[5, ["luck", "published_beyond_luck"]].astype(float)).all(), (
+        "one seed tells nothing"
+    )
+
+    made(beyond.repeated(profile, dataset)[5])
+    several = interval_results.cells(interval_results.repeated(profile, dataset))
+    assert {(cell.table, cell.model, len(cell.runs)) for cell in several} == {(5, "unet", 2)}
+    with_seeds = interval_results.interval_table(cells, several, resamples=50)
+    for cell in several:
+        row = with_seeds.loc[(5, cell.area, 32, "unet")]
+        f1 = [run.metrics["test"]["f1"] for run in cell.runs]
+        assert row["seeds"] == 2 and row["f1"] == table.loc[row.name, "f1"]
+        assert row["seeds_f1"] == pytest.approx(np.mean(f1)) and row["run_ids"] == cell.run_ids
+    assert (with_seeds.xs("res_unet", level="model")["seeds"] == 1).all()
+    ranked = interval_results.rankings(pairs, with_seeds)
+    beyond_it = (pairs["published_difference"].abs() > ranked.loc[5, "luck"]).sum()
+    assert ranked.loc[5, "luck"] > 0 and ranked.loc[5, "published_beyond_luck"] == beyond_it
+
+
+def test_luck_covers_two_seeds_of_one_network() -> None:
+    # Twenty cells of three seeds each that scatter by 0.02: two further trainings stay closer, 95 times in 100.
+    random = np.random.default_rng(0)
+    scatter = random.normal(0.5, 0.02, (20, 3))
+    index = pd.MultiIndex.from_tuples(
+        [(5, str(n), 32, "unet") for n in range(20)], names=interval_results.CELL
+    )
+    scores = pd.DataFrame({"seeds": 3, "seeds_sd": scatter.std(axis=1, ddof=1)}, index)
+    found = interval_results.luck(scores).loc[5]
+    gaps = np.abs(np.diff(random.normal(0.5, 0.02, (4000, 2)), axis=1))
+    assert (gaps < found).mean() == pytest.approx(0.95, abs=0.03)
+    assert np.isnan(interval_results.luck(scores.assign(seeds=1)).loc[5])
 
 
 def test_the_share_of_landslide_follows_from_precision() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import jupytext
@@ -148,12 +149,17 @@ def test_the_book_passes_on_a_profile_of_ones_own(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text("")
     seen = []
-    monkeypatch.setattr(book, "_execute_in_child", lambda *task: seen.append(task) or 0.0)
+
+    def side_by_side(work: partial, pairs: list, workers: int) -> list:
+        seen.append(work.keywords["parameters"]["profile"])
+        return []
+
+    monkeypatch.setattr(book, "side_by_side", side_by_side)
     targets = book.make("mine.yaml", "00", progress=False)
     assert targets == [tmp_path / "work" / "build" / "mine" / "00_start.ipynb"]
-    assert seen[0][2] == str(tmp_path / "mine.yaml")
+    assert seen[0] == str(tmp_path / "mine.yaml")
     book.make("smoke", "00", progress=False)
-    assert seen[1][2] == "smoke"
+    assert seen[1] == "smoke"
 
 
 def test_what_a_child_says_reaches_the_caller_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

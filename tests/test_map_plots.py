@@ -35,6 +35,7 @@ def test_scores_are_drawn_also_where_nothing_is_mapped(tmp_path: Path, mapped: b
         map_plots.reliability({"a": found["calibration"]}, "made"),
         map_plots.detection_by_size(found["by_size"], "made"),
         map_plots.size_frequency(found["size_frequency"], "made"),
+        map_plots.landslides(found["by_size"], found["size_frequency"], "made"),
         map_plots.size_frequency(found["size_frequency"].iloc[:0], "made"),
     )
     for figure in figures:
