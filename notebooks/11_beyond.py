@@ -165,7 +165,7 @@ for name, lines in (("kept patches", kept), ("the whole area", whole)):
         )
 
 # %% [markdown]
-# Recall belongs to the landslides and hardly moves. Precision falls with the share of landslide, since the false alarms of a larger
+# Recall belongs to the landslides and hardly moves from the dot to the square. Precision falls with the share of landslide, since the false alarms of a larger
 # landscape come on top of the same hits. That is the gap between Tables 5 and 4: not another network, another denominator.
 # Training on dropped windows trades recall for precision; whether that pays depends on how much empty
 # landscape the map will show, and the lines say where they cross. (Dropped windows may hold a little landslide, up to 10 %: the left end.)
