@@ -14,12 +14,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import jupytext
-import nbformat
+from typing import TYPE_CHECKING, Any
 
 from lmhld_nb.config import UserError, atomic_path
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+# nbformat and jupytext are imported where they are used: they take seconds, and each chapter's checks load this module.
 
 OPEN = "your answer"
 QUESTION = re.compile(r"### Exercise (\d+): (.+)")
@@ -75,7 +77,7 @@ def exercise(number: int, *answers: object) -> Iterator[None]:
     print(f"exercise {number}: passed")
 
 
-def exercises(notebook: nbformat.NotebookNode) -> list[Exercise]:
+def exercises(notebook: NotebookNode) -> list[Exercise]:
     """Return a chapter's exercises in their order; none where it has no such cells.
 
     Raises:
@@ -84,7 +86,7 @@ def exercises(notebook: nbformat.NotebookNode) -> list[Exercise]:
     return [_exercise(number, cells) for number, cells in enumerate(_groups(notebook), start=1)]
 
 
-def student(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+def student(notebook: NotebookNode) -> NotebookNode:
     """Return a chapter's copy for students: solutions become stubs, outputs go, everything else stays.
 
     A stub keeps the solution's imports, sets each name that the check reads to ``...``, and leaves of a function its
@@ -93,19 +95,21 @@ def student(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     Raises:
         UserError: as `exercises`.
     """
+    from nbformat import v4
+
     checks = {id(cells[_code(cells)]): each for each, cells in _paired(notebook)}
-    made = nbformat.v4.new_notebook(metadata={"kernelspec": dict(notebook.metadata["kernelspec"])})
+    made = v4.new_notebook(metadata={"kernelspec": dict(notebook.metadata["kernelspec"])})
     for cell in notebook.cells:
         tags = _tags(cell)
         if "injected-parameters" in tags or ("solution" in tags and cell.cell_type != "code"):
             continue
         if cell.cell_type != "code":
-            copy = nbformat.v4.new_markdown_cell(cell.source)
+            copy = v4.new_markdown_cell(cell.source)
         elif "solution" in tags:
             each = checks[id(cell)]
-            copy, tags = nbformat.v4.new_code_cell(stub(each.solution, each.check)), []
+            copy, tags = v4.new_code_cell(stub(each.solution, each.check)), []
         else:
-            copy = nbformat.v4.new_code_cell(cell.source)
+            copy = v4.new_code_cell(cell.source)
         copy.id = f"cell-{len(made.cells):02d}"
         copy.metadata = {"tags": tags} if tags else {}
         made.cells.append(copy)
@@ -134,38 +138,45 @@ def stub(solution: str, check: str) -> str:
     return "\n\n".join([*blocks, *(f"\n{_head(node)}" for node in functions)])
 
 
-def write_copies(sources: Sequence[Path], folder: Path, replace: bool = False) -> list[Path]:
+def write_copies(sources: Sequence[Path], folder: Path, replace: bool = False) -> dict[Path, int]:
     """Write the students' copies of chapters (.py or .ipynb) into ``folder`` as .ipynb; all of them or none.
 
     Args:
         sources: the chapters.
         folder: made where it is missing.
-        replace: copies that somebody has worked in, too.
+        replace: write over copies that were changed, too.
+
+    Returns:
+        What was written, and how many exercises it has.
 
     Raises:
         UserError: a chapter's exercises are not in order, a copy was changed since it was written, or the folder cannot
             be written.
     """
-    made = {}
+    import jupytext
+    import nbformat
+
+    made, counts = {}, {}
     for source in sources:
+        path = folder / f"{source.stem}.ipynb"
         try:
-            copy = student(jupytext.read(source))
-        except (UserError, SyntaxError) as error:
+            notebook = jupytext.read(source)
+            made[path], counts[path] = student(notebook), len(exercises(notebook))
+        except UserError as error:
             raise UserError(f"{source.name}: {error}") from error
-        made[folder / f"{source.stem}.ipynb"] = copy
-    changed = [path for path, copy in made.items() if path.exists() and _cells(path) != _sources(copy)]
-    if changed and not replace:
-        raise UserError(
-            f"{changed[0]}: is not as it would be written now (somebody's answers?); move it away, give another "
-            "--out, or --replace"
-        )
+    for path, copy in made.items():
+        if not replace and path.exists() and _sources(path) != [cell.source for cell in copy.cells]:
+            raise UserError(
+                f"{path}: is not as it would be written now (somebody's answers, or an older edition?); move it "
+                "away, give another --out, or --replace"
+            )
     with ExitStack() as files:  # a file takes its name when all are written
         for path, copy in made.items():
             nbformat.write(copy, files.enter_context(atomic_path(path)))
-    return list(made)
+    return counts
 
 
-def _exercise(number: int, cells: list[nbformat.NotebookNode]) -> Exercise:
+def _exercise(number: int, cells: list[NotebookNode]) -> Exercise:
     first, *rest = cells[0].source.split("\n", 1)
     title = QUESTION.fullmatch(first)
     assert title is not None  # `_groups` begins a group with it
@@ -183,9 +194,9 @@ def _exercise(number: int, cells: list[nbformat.NotebookNode]) -> Exercise:
     )
 
 
-def _groups(notebook: nbformat.NotebookNode) -> list[list[nbformat.NotebookNode]]:
+def _groups(notebook: NotebookNode) -> list[list[NotebookNode]]:
     """Return the cells of each exercise: its question and what carries a tag of ours after it."""
-    groups: list[list[nbformat.NotebookNode]] = []
+    groups: list[list[NotebookNode]] = []
     inside = False
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and QUESTION.match(cell.source):
@@ -200,11 +211,11 @@ def _groups(notebook: nbformat.NotebookNode) -> list[list[nbformat.NotebookNode]
     return groups
 
 
-def _paired(notebook: nbformat.NotebookNode) -> list[tuple[Exercise, list[nbformat.NotebookNode]]]:
+def _paired(notebook: NotebookNode) -> list[tuple[Exercise, list[NotebookNode]]]:
     return list(zip(exercises(notebook), _groups(notebook), strict=True))
 
 
-def _kind(cell: nbformat.NotebookNode) -> str:
+def _kind(cell: NotebookNode) -> str:
     tags, code = set(_tags(cell)), cell.cell_type == "code"
     if not tags:
         return "question"
@@ -215,7 +226,7 @@ def _kind(cell: nbformat.NotebookNode) -> str:
     return "check" if tags == {"check"} and code else f"{cell.cell_type} tagged {', '.join(sorted(tags))}"
 
 
-def _code(cells: list[nbformat.NotebookNode]) -> int:
+def _code(cells: list[NotebookNode]) -> int:
     """Return the place of the solution's code among the cells of an exercise."""
     return next(place for place, cell in enumerate(cells) if _kind(cell) == "solution")
 
@@ -240,16 +251,15 @@ def _in_order(source: str, names: set[str]) -> list[str]:
     return list(dict.fromkeys([*found, *sorted(names)]))  # a class is set without a Name
 
 
-def _tags(cell: nbformat.NotebookNode) -> list[str]:
+def _tags(cell: NotebookNode) -> list[str]:
     return list(cell.metadata.get("tags", []))
 
 
-def _sources(notebook: nbformat.NotebookNode) -> list[str]:
-    return [cell.source for cell in notebook.cells]
+def _sources(path: Path) -> list[str]:
+    """Return the cells of a notebook's file; none where it is no notebook."""
+    import nbformat
 
-
-def _cells(path: Path) -> list[str]:
     try:
-        return _sources(nbformat.read(path, as_version=4))
-    except (OSError, ValueError, nbformat.reader.NotJSONError):
-        return []  # no notebook: something of somebody's, all the more
+        return [cell.source for cell in nbformat.read(path, as_version=4).cells]
+    except (OSError, ValueError, AttributeError):
+        return []

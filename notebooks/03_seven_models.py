@@ -513,8 +513,8 @@ print(
 # %% [markdown]
 # ## Exercises
 #
-# Set the names that a question asks for; the cell below it says what does not fit. Solutions are folded here, and `make student`
-# writes the chapter without them.
+# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
+# the copies that `make student` writes have none.
 
 # %% [markdown]
 # ### Exercise 1: how far a U-Net sees
@@ -566,7 +566,7 @@ with teaching.exercise(2, weights):
     ]
     assert len(weights) == 2, "two numbers: through, around"
     assert weights[0] == counted[0], (
-        "through: in · out · 9, for 64 → 128 and 128 → 128"
+        "through: two convolutions of 3×3, each from all its channels to all"
     )
     assert weights[1] == counted[1], "around: this convolution sees one pixel"
 

@@ -223,8 +223,8 @@ style.save(
 # %% [markdown]
 # ## Exercises
 #
-# Set the names that a question asks for; the cell below it says what does not fit. Solutions are folded here, and `make student`
-# writes the chapter without them.
+# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
+# the copies that `make student` writes have none.
 
 # %% [markdown]
 # ### Exercise 1: fewer landslides

@@ -368,8 +368,8 @@ print(f"F1 of the networks in Table 7 spans {part.max() - part.min():.4f}")
 # %% [markdown]
 # ## Exercises
 #
-# Set the names that a question asks for; the cell below it says what does not fit. Solutions are folded here, and `make student`
-# writes the chapter without them.
+# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
+# the copies that `make student` writes have none.
 
 # %% [markdown]
 # ### Exercise 1: what shared beginnings save
