@@ -156,7 +156,7 @@ with tempfile.TemporaryDirectory() as folder:
 with teaching.exercise(2, message):
     assert "mine.yaml" in message, "the error names the file: is it mine.yaml?"
     assert "unknown key" in message, "nothing unknown was found: misspell the key"
-    assert "recipe.epoch" in message, "look for the key `epochs` of `recipe`"
+    assert "'recipe.epoch'" in message, "look for the key `epochs` of `recipe`"
 
 # %% [markdown]
 # ### Exercise 3: the price of the published recipe

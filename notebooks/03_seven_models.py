@@ -591,6 +591,7 @@ half_at = (other / (attention(small) / small**4)) ** 0.5
 
 # %% tags=["check"]
 with teaching.exercise(3, half_at):
+    assert half_at > 224, "a side in pixels; at 224 attention is a small part"
     side = 32 * round(half_at / 32)  # a side that the network takes
     tokens = (side // 16) ** 2
     share = 12 * 2 * tokens**2 * 768 / architecture.macs("trans_unet", side)
