@@ -406,7 +406,55 @@ def test_the_guide_has_every_exercise_and_its_time_by_rule() -> None:
 
 
 def minutes(each: teaching.Exercise) -> int:
-    """The guide's rule: a minute for 30 words to read, two for a line of the solution's code, up to the next five."""
+    """The guide's rule: five minutes for the question, one for each line of code, up to the next five."""
     code = [line for line in each.solution.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    needed = len(each.question.split()) / 30 + 2 * len(code)
-    return int(-(-needed // 5) * 5)
+    return -(-(5 + len(code)) // 5) * 5
+
+
+ANSWERS = {
+    "00.1": "{', '.join(changed)}",
+    "00.2": "{message.split('; ')[0].split('/')[-1]}",
+    "00.3": "{steps:,} in all",
+    "01.1": "{side_m.min():.1f} m (Wenchuan) to {side_m.max():.1f} m (Gorkha)",
+    "01.3": "{changed}.",
+    "02.1": "{', '.join(map(str, fuller))} px",
+    "02.3": "{100 * bounds.low['wenchuan']:.1f} to {100 * bounds.high['wenchuan']:.1f} %",
+    "03.1": "{extent} px",
+    "03.2": "{weights[0]:,} through, {weights[1]:,} around",
+    "03.3": "{round(half_at, -1):,.0f} px",
+    "04.1": "{fell}.",
+    "04.2": "{by_median} px by both",
+    "04.3": "{pairs} of 21",
+    "05.1": "{suffers}.",
+    "05.2": "{lead.min():.4f} (Taiwan) to {lead.max():.4f} (Gorkha)",
+    "06.1": "{recut.sum():,.0f} windows",
+    "06.2": "{equal.idxmax()} by both, {equal.max():.4f} and {weighted.max():.4f}",
+    "06.3": "{', '.join(alone_at_64)}",
+    "07.2": "{', '.join(map(str, frozen))};",
+    "08.1": "{can_rise}.",
+    "08.2": "{pixels.min():.0f} px at 10 m, {pixels.max():,.1f} at 0.8 m, {pixels['taiwan']:.1f} at 3 m",
+    "08.3": "{', '.join(removed)}.",
+    "09.1": "{ratio:.0f} times as many",
+    "09.2": "{share_100:.3f}, and {tenth} epochs",
+    "09.3": "{luck:.3f}.",
+    "10.1": "{', '.join(area for area in paper.AREAS if area in left_out)}",
+    "10.2": "{restored:.4f}, place {place}",
+    "10.3": "{spread:.1e}; {', '.join(off)} only",
+    "11.1": "{district:.3f}:",
+    "11.3": "{seeds(0.01, 0.02)} for a gap of 0.01",
+}
+"""How the guide tells what a solution computes; the other answers are functions."""
+
+
+@pytest.mark.parametrize("number", CHAPTERS)
+def test_the_guide_tells_what_solutions_compute(number: str, data: None) -> None:
+    text = (ROOT / "book" / "instructor.md").read_text(encoding="utf-8")
+    first = begun(number)
+    for each in teaching.exercises(chapter(number)):
+        key = f"{number}.{each.number}"
+        if key in ANSWERS:
+            names = dict(first)
+            run(each.solution, names)
+            told = eval("f" + repr(ANSWERS[key]), names)
+            (row,) = re.findall(rf"^\| {key} [^|]+ \| ([^|]+) \|", text, re.M)
+            assert told in row
