@@ -7,7 +7,7 @@ BIN     := .venv/bin
 REFERENCE := tests/reference
 
 .DEFAULT_GOAL := help
-.PHONY: help env book smoke test test-slurm reference notebooks real lab site bench lint clean
+.PHONY: help env book smoke test test-slurm reference notebooks real lab student site bench lint clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +55,9 @@ real: env  ## train and score on the real samples in LMHLD_SHARED_DATA
 
 lab: env  ## open the chapters in JupyterLab
 	$(BIN)/jupyter lab notebooks
+
+student: env  ## chapters without solutions in build/student/, to hand out
+	$(BIN)/lmhld student
 
 site: env  ## web edition of the chapters in build/PROFILE/ (default mini) in build/site/
 	$(BIN)/lmhld site $(PROFILE)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmhld_nb import __version__
-from lmhld_nb.config import Interrupted, UserError, runs_dir
+from lmhld_nb.config import Interrupted, UserError, runs_dir, workdir
 
 if TYPE_CHECKING:
     from lmhld_nb.hardware import Execution
@@ -206,6 +206,23 @@ def site(profile: ProfileName = "mini") -> None:
     from lmhld_nb import book as chapters
 
     typer.echo(chapters.site(profile) / "index.html")
+
+
+@app.command()
+def student(
+    out: Annotated[Path | None, typer.Option(help="folder; build/student/ if none is given")] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="write over copies that somebody has worked in, too")
+    ] = False,
+) -> None:
+    """Write the chapters without solutions, for students: each exercise is a stub with its check."""
+    from lmhld_nb import book as chapters
+    from lmhld_nb import teaching
+
+    folder = out or workdir() / "build" / "student"
+    counts = teaching.write_copies(chapters.chapters(), folder, replace)
+    for path, count in counts.items():
+        typer.echo(f"{path}: {count} exercises")
 
 
 @app.command("map")

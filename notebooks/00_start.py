@@ -27,7 +27,7 @@ profile: str = "mini"  # a profile in params/, or a YAML file of your own
 # %%
 import pandas as pd
 
-from lmhld_nb import experiments, plans, plots, profiles, style
+from lmhld_nb import experiments, plans, plots, profiles, style, teaching
 
 loaded = profiles.load(profile)
 dataset = experiments.dataset_of(loaded, progress=False)
@@ -95,11 +95,94 @@ print(
 # The published recipe is batch 16, 300 epochs, learning rate 0.01 falling by 1 % an epoch (section 3.3). What this
 # profile changes, and why, stands in its YAML file in `params/`; what the paper leaves open stands in the fidelity
 # ledger, a page of the web edition.
-#
+
+# %% [markdown]
 # ## Exercises
 #
-# 1. Set `profile` to `smoke` and run the chapter again. Which numbers change, and which do not?
-# 2. Copy `params/mini.yaml` to `params/mine.yaml`, write `name: mine` in it and misspell another key. What does
-#    `.venv/bin/lmhld plan mine` say?
+# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
+# the copies that `make student` writes have none.
+
+# %% [markdown]
+# ### Exercise 1: two profiles
+#
+# In which fields do the recipes of the profiles `mini` and `paper` differ? Set `changed` to the list of their names, in alphabetical
+# order. (`profiles.load(name).recipe` is a pydantic model.)
+
+# %% tags=["solution", "hide-cell"]
+mini, published = (
+    profiles.load(name).recipe.model_dump() for name in ("mini", "paper")
+)
+changed = sorted(name for name in mini if mini[name] != published[name])
+
+# %% tags=["check"]
+with teaching.exercise(1, changed):
+    one, other = profiles.load("mini").recipe, profiles.load("paper").recipe
+    same = one.model_copy(update={name: getattr(other, name) for name in changed})
+    assert same == other, "a field that differs is missing: look at all fields"
+    assert all(getattr(one, name) != getattr(other, name) for name in changed), (
+        "a field in the list has the same value in both"
+    )
+    assert list(changed) == sorted(set(changed)), "each name once, from a to z"
+
+# %% [markdown]
+# ### Exercise 2: a misspelt key
+#
+# Copy `params/smoke.yaml` to a temporary folder as `mine.yaml`, with `name: mine`, and misspell `epochs` in its `recipe` as
+# `epoch`. Load it with `profiles.load`, catch the error, and set `message` to its text. What would have happened if the loader
+# left unknown keys out in silence?
+
+# %% tags=["solution", "hide-cell"]
+import tempfile
+from pathlib import Path
+
+from lmhld_nb.config import ROOT, UserError
+
+text = (ROOT / "params" / "smoke.yaml").read_text(encoding="utf-8")
+text = text.replace("name: smoke", "name: mine")
+text = text.replace(
+    "recipe: {batch_size: 2, epochs:", "recipe: {batch_size: 2, epoch:"
+)
+with tempfile.TemporaryDirectory() as folder:
+    path = Path(folder) / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    try:
+        profiles.load(str(path))
+        message = "no error"
+    except UserError as error:
+        message = str(error)
+# In silence the recipe's default would hold: 300 epochs instead of 4.
+
+# %% tags=["check"]
+with teaching.exercise(2, message):
+    assert "mine.yaml" in message, "the error names the file: is it mine.yaml?"
+    assert "unknown key" in message, "nothing unknown was found: misspell the key"
+    assert "'recipe.epoch'" in message, "look for the key `epochs` of `recipe`"
+
+# %% [markdown]
+# ### Exercise 3: the price of the published recipe
+#
+# Hokkaido has 1,915 patches, of which 70 % (rounded) are for training. How many steps does one training with the recipe of `paper`
+# take? The last batch of an epoch may be smaller. Set `steps`.
+
+# %% tags=["solution", "hide-cell"]
+from math import ceil
+
+from lmhld_nb import paper
+
+published = profiles.load("paper").recipe
+training = round(0.7 * paper.areas().loc["hokkaido", "patches"])
+steps = ceil(training / published.batch_size) * published.epochs
+
+# %% tags=["check"]
+with teaching.exercise(3, steps):
+    recipe = profiles.load("paper").recipe
+    assert steps % recipe.epochs == 0, "every epoch has equally many steps"
+    of_an_epoch = steps // recipe.epochs
+    left = round(0.7 * 1915) - of_an_epoch * recipe.batch_size
+    assert left <= 0, "patches are left over in an epoch"
+    assert left > -recipe.batch_size, "an epoch has a step too many"
+
+# %% [markdown]
+# **To go further.** Set `profile` to `smoke` and run the chapter again: which numbers change, and which do not?
 #
 # **Next:** chapter 01 measures the inventories.

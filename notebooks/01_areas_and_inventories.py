@@ -36,6 +36,7 @@ from lmhld_nb import (
     profiles,
     results,
     style,
+    teaching,
 )
 
 loaded = profiles.load(profile)
@@ -200,9 +201,100 @@ print(f"landslides in Table 1: {paper.table(1)['landslides'].sum():,}")
 # %% [markdown]
 # ## Exercises
 #
-# 1. At 10 m, how many metres is the side of the smallest landslide of Emilia-Romagna (1 pixel)? And of Wenchuan's (7
-#    pixels at 0.8 m)? What does this say about comparing counts between areas?
-# 2. Set `flat_degrees` to 30. Which polygons are flagged now, and would you remove them from the inventory?
-# 3. Change `feature_area` to `hokkaido`. The scene is from November: what happens to the contrast in NDVI?
+# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
+# the copies that `make student` writes have none.
+
+# %% [markdown]
+# ### Exercise 1: pixels and metres
+#
+# How long is the side of a square as large as the smallest landslide of Table 1? Set `side_m` to a Series in metres, indexed by area
+# key (`paper.areas()` has what it takes). What does it say about comparing counts of landslides between areas?
+
+# %% tags=["solution", "hide-cell"]
+published_areas = paper.areas()
+side_m = published_areas["min_area_px"] ** 0.5 * published_areas["resolution_m"]
+# From 2 m to 28 m: an area seen more sharply counts landslides that another one cannot show.
+
+# %% tags=["check"]
+with teaching.exercise(1, side_m):
+    known = paper.areas()
+    assert set(side_m.index) == set(known.index), (
+        "one value for each of the seven areas"
+    )
+    pixels = (side_m / known["resolution_m"]) ** 2
+    assert not np.allclose(pixels, known["min_area_px"] ** 2), "a side, not an area"
+    assert np.allclose(pixels, known["min_area_px"]), (
+        "a square of this side does not have the smallest landslide's number of pixels"
+    )
+
+# %% [markdown]
+# ### Exercise 2: half of the area
+#
+# Write `half(sizes)`: how many of the largest landslides does it take to hold at least half of the area of all? Try it on
+# `inventory.area_sizes(...)` of an area.
+
+
+# %% tags=["solution", "hide-cell"]
+def half(sizes):
+    """Return the least number of landslides that hold at least half of the summed sizes (pixels, any order)."""
+    held = np.cumsum(np.sort(sizes)[::-1])
+    return int(np.searchsorted(held, held[-1] / 2)) + 1
+
+
+# %% tags=["check"]
+with teaching.exercise(2):
+    assert half([5]) == 1, "one landslide holds all of the area"
+    assert half([1, 1, 1, 1]) == 2, (
+        "'at least half': two of four equal ones are enough"
+    )
+    assert half([1, 1, 1, 7, 1, 1]) == 1, (
+        "begin with the largest, wherever it stands"
+    )
+    sizes = np.random.default_rng(0).integers(1, 1000, 99)
+    largest = sorted(sizes.tolist(), reverse=True)
+    found = half(sizes)
+    assert 2 * sum(largest[:found]) >= sum(largest), "these hold less than half"
+    assert 2 * sum(largest[: found - 1]) < sum(largest), "one fewer would do"
+
+# %% [markdown]
+# ### Exercise 3: what a shadow changes
+#
+# A cloud's shadow halves the reflectance in all bands. Which of an annotator's two features changes? Set `changed` to `"NDVI"`,
+# `"brightness"`, `"both"` or `"neither"`, and think of a landslide half in the shadow.
+
+# %% tags=["solution", "hide-cell"]
+red, nir = 0.2, 0.3
+ndvi_moves = not np.isclose(
+    (nir - red) / (nir + red), (nir / 2 - red / 2) / (nir / 2 + red / 2)
+)
+brightness_moves = red / 2 != red
+changed = {
+    (True, True): "both",
+    (True, False): "NDVI",
+    (False, True): "brightness",
+}[ndvi_moves, brightness_moves]
+# A ratio of bands is blind to a common factor: in the shadow NDVI still tells bare ground, brightness does not.
+
+# %% tags=["check"]
+with teaching.exercise(3, changed):
+    bands = ("blue", "green", "red", "nir")
+    light = np.random.default_rng(0).uniform(0.05, 0.4, (4, 8, 8))
+    moves = {
+        name: not np.allclose(feature(light, bands), feature(light / 2, bands))
+        for name, feature in (
+            ("NDVI", inventory.ndvi),
+            ("brightness", inventory.brightness),
+        )
+    }
+    names = [name for name, moved in moves.items() if moved]
+    told = {0: "neither", 2: "both"}.get(len(names), "".join(names))
+    assert changed in {"NDVI", "brightness", "both", "neither"}, (
+        "one of the four words"
+    )
+    assert changed == told, "put half of each band into the formula of each feature"
+
+# %% [markdown]
+# **To go further.** Set `flat_degrees` to 30: which polygons are flagged now, and would you remove them from the inventory? Change
+# `feature_area` to `hokkaido`. The scene is from November: what happens to the contrast in NDVI?
 #
 # **Next:** chapter 02 cuts the scenes into patches.

@@ -35,6 +35,7 @@ from lmhld_nb import (
     results,
     sources,
     style,
+    teaching,
 )
 
 loaded = profiles.load(profile)
@@ -203,12 +204,109 @@ style.save_table(table3, "table3", loaded.name)
 # Table 2's landslide shares follow from the 10 % rule: an area's share lies above 10 % whatever its landscape. Its splits
 # differ by at most 0.9 %, inside the promised 1 %. The paper prints quartiles for Wenchuan alone, so the candidate sizes of
 # the other six areas cannot be checked.
-#
+
+# %% [markdown]
 # ## Exercises
 #
-# 1. What would the candidates be if a landslide should fill 20 % of its patch? (Halve the quartiles.)
-# 2. Copy `params/mini.yaml`, set `min_share: 0.0`, and run the chapter with your file (`name:` must be the
-#    file's own). How many windows become patches now, and what happens to the shares?
-# 3. Why can the share of landslide in the patches (Table 2: 17 to 32 %) not be the share in the landscape?
+# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
+# the copies that `make student` writes have none.
+
+# %% [markdown]
+# ### Exercise 1: fuller patches
 #
-# **Next:** chapter 05 trains on these patches.
+# What would Wenchuan's candidates be if a landslide should fill 20 % of its patch instead of 10 %? Set `fuller` to the three sizes.
+# (The quartiles are 417, 1191 and 4123 pixels.)
+
+# %% tags=["solution", "hide-cell"]
+# A patch of 5·Q pixels instead of 10·Q is what the rule gives for half the quartile.
+fuller = patches.candidate_sizes(tuple(q / 2 for q in (417, 1191, 4123)))
+
+# %% tags=["check"]
+with teaching.exercise(1, fuller):
+    assert len(fuller) == 3 and set(fuller) <= set(patches.SIZES), (
+        f"three of the sizes {patches.SIZES}"
+    )
+    for size, quartile in zip(fuller, (417, 1191, 4123), strict=True):
+        side = (quartile / 0.2) ** 0.5
+        nearest = min(patches.SIZES, key=lambda offered: abs(offered - side))
+        assert size == nearest, (
+            f"quartile {quartile}: what side has a square in which it fills a fifth?"
+        )
+
+# %% [markdown]
+# ### Exercise 2: the rule, by hand
+#
+# Write `kept(mask, size, least)`: how many of the windows of `size` pixels that lie side by side in a mask (1 landslide, 0 background)
+# have a share of landslide of at least `least`? Rows and columns that do not fill a window are left out.
+
+
+# %% tags=["solution", "hide-cell"]
+def kept(mask, size, least):
+    """Return how many whole windows of a (rows, cols) mask hold at least a share ``least`` of landslide pixels."""
+    rows, cols = (length // size for length in mask.shape)
+    whole = mask[: rows * size, : cols * size].reshape(rows, size, cols, size)
+    return int((whole.mean(axis=(1, 3)) >= least).sum())
+
+
+# %% tags=["check"]
+with teaching.exercise(2):
+    random = np.random.default_rng(0)
+    mask = (random.random((70, 100)) < np.linspace(0, 0.5, 100)).astype(np.uint8)
+    counts = [kept(mask, 32, least) for least in (0, 0.1, 0.3, 1)]
+    assert counts[0] == 6, (
+        "2 by 3 whole windows fit, and all have a share of at least 0"
+    )
+    assert counts == sorted(counts, reverse=True), (
+        "a stricter rule cannot keep more"
+    )
+    everywhere = np.ones(mask.shape, bool)
+    for least, count in zip((0, 0.1, 0.3, 1), counts, strict=True):
+        reason, _ = patches.classify_windows(mask, everywhere, 32, least)
+        assert count == (reason == "").sum(), (
+            f"at least {least}: compare window by window"
+        )
+
+# %% [markdown]
+# ### Exercise 3: what the filter does to shares
+#
+# Suppose half of all windows are kept, and the dropped ones hold from 0 to 10 % landslide. Between which bounds lies each area's share
+# in the landscape, if Table 2 gives that of the kept (`landslide_fraction_train`)? Set `bounds` to a DataFrame with columns `low` and
+# `high`, indexed by area key (`paper.area_key`), without the comparison dataset.
+
+# %% tags=["solution", "hide-cell"]
+rows = paper.table(2).query("study_area != 'Comparison dataset'")
+patch_share = rows.set_index(rows["study_area"].map(paper.area_key))[
+    "landslide_fraction_train"
+]
+bounds = pd.DataFrame(
+    {"low": 0.5 * patch_share, "high": 0.5 * patch_share + 0.5 * 0.1}
+)
+# Even the upper bound lies below the share in the patches: the filter takes out what is low.
+
+# %% tags=["check"]
+with teaching.exercise(3, bounds):
+    assert set(bounds.index) == set(paper.AREAS), "the seven areas, by key"
+    table = paper.table(2)[:7]
+    share = dict(
+        zip(
+            table["study_area"].map(paper.area_key),
+            table["landslide_fraction_train"],
+            strict=True,
+        )
+    )
+    for area, row in bounds.iterrows():
+        emptiest, fullest = (
+            np.mean([share[area], dropped]) for dropped in (0, 0.1)
+        )
+        assert np.isclose(row["low"], emptiest), (
+            f"{area}: low is for empty dropped windows"
+        )
+        assert np.isclose(row["high"], fullest), (
+            f"{area}: high is for the fullest ones"
+        )
+
+# %% [markdown]
+# **To go further.** Copy `params/mini.yaml`, set `min_share: 0.0`, and run the chapter with your file (`name:` must be the file's
+# own). How many windows become patches now, and what happens to the shares?
+#
+# **Next:** chapter 03 opens the seven networks.

@@ -30,7 +30,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lmhld_nb import architecture, dataflow, diagrams, paper, profiles, style
+from lmhld_nb import (
+    architecture,
+    dataflow,
+    diagrams,
+    paper,
+    profiles,
+    style,
+    teaching,
+)
 from lmhld_nb.models import NAMES, build
 
 loaded = profiles.load(profile)
@@ -501,16 +509,96 @@ print(
 # %% [markdown]
 # With seven networks, a rank correlation of this size is no more than chance would give: these scores give no sign that
 # size alone helps.
-#
+
+# %% [markdown]
 # ## Exercises
 #
-# 1. Work out U-Net's extent by hand: start from one pixel of the output and go backwards: two pixels on either side for
-#    each double convolution, halve where you retrace the way up, double where you retrace the way down. (Take pixel 192
-#    of 384: it depends on 98 to 285.)
-# 2. A Res U-Net is measured to see as far as a U-Net, but its effective field is larger. Why? (Which way through a unit
-#    multiplies the gradient by the fewest random numbers?)
-# 3. Call `architecture.macs("trans_unet", size)` for 224, 448, 896 and 1792 px and divide by the number of pixels. At about
-#    which size does attention (12·2·n²·768 MACs for n tokens) make up half?
-# 4. Write a network of your own (`CONTRIBUTING.md`, *Add a model*), and draw it with `diagrams.architecture`.
+# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
+# the copies that `make student` writes have none.
+
+# %% [markdown]
+# ### Exercise 1: how far a U-Net sees
 #
-# **Next:** chapter 05 trains networks of this family on each area.
+# Work out U-Net's extent by hand. Start from one pixel of the output and go backwards: two pixels on either side for each double
+# convolution, halve where you retrace the way up, double where you retrace the way down. Set `extent` in pixels. (Try pixel 192 of
+# 384.)
+
+# %% tags=["solution", "hide-cell"]
+first = last = 192
+for _ in range(4):  # up the decoder, backwards: a coarse pixel feeds two fine ones
+    first, last = (first - 2) // 2, (last + 2) // 2
+for _ in range(4):  # down the encoder, backwards: a pool reads two pixels
+    first, last = 2 * (first - 2), 2 * (last + 2) + 1
+first, last = first - 2, last + 2
+extent = last - first + 1
+
+# %% tags=["check"]
+with teaching.exercise(1, extent):
+    measured = architecture.receptive_field("unet", size=256).extent
+    assert extent >= measured / 2, "too small: did you go down to the lowest level?"
+    assert extent == measured, (
+        "gradients find another extent; there are nine double convolutions, four ups, four downs"
+    )
+
+# %% [markdown]
+# ### Exercise 2: the short way back
+#
+# A residual unit of Res U-Net takes 64 channels to 128. How many weights (without biases and normalisation) stand on the way
+# through its two 3×3 convolutions, and how many on the way around them? Set `weights = (through, around)`. Which way does a
+# gradient come back on less changed, and what does that mean for the effective field?
+
+# %% tags=["solution", "hide-cell"]
+through = 64 * 128 * 3 * 3 + 128 * 128 * 3 * 3
+around = 64 * 128 * 1 * 1
+weights = (through, around)
+# Around: one small convolution, no rectifier. Far pixels keep more of their influence, so the effective field is larger.
+
+# %% tags=["check"]
+with teaching.exercise(2, weights):
+    unit = build("res_unet", 4, 64).encoder[1]
+    counted = [
+        sum(
+            layer.weight.numel()
+            for layer in part.modules()
+            if isinstance(layer, torch.nn.Conv2d)
+        )
+        for part in (unit.residual, unit.project)
+    ]
+    assert len(weights) == 2, "two numbers: through, around"
+    assert weights[0] == counted[0], (
+        "through: two convolutions of 3×3, each from all its channels to all"
+    )
+    assert weights[1] == counted[1], "around: this convolution sees one pixel"
+
+# %% [markdown]
+# ### Exercise 3: when attention takes over
+#
+# Attention costs 12·2·n²·768 MACs for n tokens, and a token is 16 × 16 pixels. All else in Trans U-Net costs the same for each
+# pixel. At about which side of a patch does attention make up half of `architecture.macs("trans_unet", size)`? Set `half_at` in pixels;
+# within 5 % will do.
+
+
+# %% tags=["solution", "hide-cell"]
+def attention(side):
+    """Return the MACs of attention over a patch of a side in pixels."""
+    return 12 * 2 * (side / 16) ** 4 * 768
+
+
+small = 224
+other = (architecture.macs("trans_unet", small) - attention(small)) / small**2
+# attention(side) = other · side², solved for the side
+half_at = (other / (attention(small) / small**4)) ** 0.5
+
+# %% tags=["check"]
+with teaching.exercise(3, half_at):
+    assert half_at > 224, "a side in pixels; at 224 attention is a small part"
+    side = 32 * round(half_at / 32)  # a side that the network takes
+    tokens = (side // 16) ** 2
+    share = 12 * 2 * tokens**2 * 768 / architecture.macs("trans_unet", side)
+    assert share > 0.45, "attention makes up less than half there: go further up"
+    assert share < 0.55, "attention makes up more than half there: go further down"
+
+# %% [markdown]
+# **To go further.** Write a network of your own (`CONTRIBUTING.md`, *Add a model*), and draw it with `diagrams.architecture`.
+#
+# **Next:** chapter 04 compares patch sizes.

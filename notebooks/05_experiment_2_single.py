@@ -33,6 +33,7 @@ from lmhld_nb import (
     runs,
     score_plots,
     style,
+    teaching,
 )
 
 loaded = profiles.narrowed(profiles.load(profile), models, areas)
@@ -218,12 +219,118 @@ style.save(
 #
 # Section 4.2 says that U-Net++ "outperforms all other models". In Table 5 it is best in three of seven areas. The section also
 # gives "the highest F1-score of 0.8802" to Wenchuan "apart from U-Net++"; 0.8802 is U-Net++'s own score there.
-#
+
+# %% [markdown]
 # ## Exercises
 #
-# 1. Which score suffers first when the test patches hold fewer landslides, precision or recall? Why?
-# 2. Run `.venv/bin/papermill notebooks/05_experiment_2_single.ipynb out.ipynb -p areas rio,taiwan` and look at two areas alone.
-# 3. Copy the profile under another `name`, set `split: blocks` and `seeds: [0, 1, 2]`, and run it. Compare Table 5 in areas
-#    with ten or more test patches. Is the fall larger than the difference between seeds?
+# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
+# the copies that `make student` writes have none.
+
+# %% [markdown]
+# ### Exercise 1: fewer landslides
+#
+# A network finds a share `recall` of the landslide pixels and marks a share `false_rate` of the background. Write
+# `precision(share, recall, false_rate)` for test patches of which a share `share` is landslide. Then set `suffers` to the score that
+# changes when only `share` does: `"precision"` or `"recall"`.
+
+
+# %% tags=["solution", "hide-cell"]
+def precision(share, recall, false_rate):
+    """Return the precision where ``share`` of the pixels is landslide; all are shares, 0 to 1."""
+    hits, alarms = share * recall, (1 - share) * false_rate
+    return hits / (hits + alarms)
+
+
+suffers = (
+    "precision"
+    if precision(0.1, 0.8, 0.05) < precision(0.3, 0.8, 0.05)
+    else "recall"
+)
+# Recall looks at landslide pixels alone. Precision sets the same hits against false alarms from more background.
+
+# %% tags=["check"]
+from lmhld_nb.evaluation import Confusion
+
+with teaching.exercise(1, suffers):
+    found = {}
+    for landslide in (300_000, 20_000):
+        hits, alarms = landslide * 8 // 10, (1_000_000 - landslide) // 20
+        counts = Confusion(
+            hits, alarms, landslide - hits, 1_000_000 - landslide - alarms
+        )
+        found[landslide] = counts
+        assert (
+            abs(precision(landslide / 1e6, 0.8, 0.05) - counts.precision) < 1e-9
+        ), "count hits and false alarms among 1,000,000 pixels"
+    assert suffers in ("precision", "recall"), "one of the two words"
+    many, few = (getattr(counts, suffers) for counts in found.values())
+    assert many - few > 0.01, (
+        "this one does not move: which pixels does it look at?"
+    )
+
+# %% [markdown]
+# ### Exercise 2: how clear are the winners?
+#
+# In each area of Table 5, how far is the best network ahead of the second best? Set `lead` to a Series of differences in F1, indexed by
+# `study_area` as printed.
+
+# %% tags=["solution", "hide-cell"]
+lead = (
+    paper.table(5)
+    .groupby("study_area")["f1"]
+    .apply(lambda f1: f1.nlargest(2).max() - f1.nlargest(2).min())
+)
+# From 0.001 to 0.017. Chapter 11 asks how much of that is chance.
+
+# %% tags=["check"]
+with teaching.exercise(2, lead):
+    assert len(lead) == 7, "one value for each of the seven areas"
+    for name, rows in paper.table(5).groupby("study_area"):
+        second, first = sorted(rows["f1"])[-2:]
+        assert abs(lead[name]) < 0.2, f"{name}: a difference, not a score"
+        assert abs(lead[name] - (first - second)) < 1e-9, (
+            f"{name}: best less second best"
+        )
+
+# %% [markdown]
+# ### Exercise 3: sums or means?
+#
+# The paper's rows obey F1 = 2PR/(P+R), so counts are summed over all pixels of a test. Write `pooled_f1(counts)` for a DataFrame with
+# columns `tp`, `fp` and `fn`, a row a patch. When does it differ most from the mean of the patches' own F1?
+
+
+# %% tags=["solution", "hide-cell"]
+def pooled_f1(counts):
+    """Return F1 of all patches together; ``counts`` has columns tp, fp and fn in pixels."""
+    tp, fp, fn = counts[["tp", "fp", "fn"]].sum()
+    return 2 * tp / (2 * tp + fp + fn)
+
+
+# When patches hold very unequal numbers of landslide pixels: in the sum a full patch counts more than an empty one.
+
+# %% tags=["check"]
+from lmhld_nb.evaluation import Confusion
+
+with teaching.exercise(3):
+    made = pd.DataFrame({"tp": [900, 1], "fp": [50, 30], "fn": [50, 9]})
+    total = sum(
+        (Confusion(*row, 0) for row in made.to_numpy().tolist()),
+        Confusion(0, 0, 0, 0),
+    )
+    own = [Confusion(*row, 0).f1 for row in made.to_numpy().tolist()]
+    assert abs(pooled_f1(made) - sum(own) / 2) > 0.1, (
+        "this is the mean of the patches' F1"
+    )
+    assert abs(pooled_f1(made) - total.f1) < 1e-9, (
+        "sum each column first, then one F1"
+    )
+    assert pooled_f1(made[::-1]) == pooled_f1(made), (
+        "the order of patches must not matter"
+    )
+
+# %% [markdown]
+# **To go further.** Run `.venv/bin/papermill notebooks/05_experiment_2_single.ipynb out.ipynb -p areas rio,taiwan` and look at two
+# areas alone. Copy the profile under another `name`, set `split: blocks` and `seeds: [0, 1, 2]`, and run it: compare Table 5 in areas
+# with ten or more test patches. Is the fall larger than the difference between seeds?
 #
 # **Next:** chapter 06 trains one network on all areas together.

@@ -36,6 +36,7 @@ from lmhld_nb import (
     schemes,
     score_plots,
     style,
+    teaching,
 )
 from lmhld_nb.config import ROOT
 
@@ -199,13 +200,92 @@ for area, rows in real.groupby("area", sort=False):
 # %% [markdown]
 # There, mixing helps none of the three areas on average. This speaks against "the DL models perform better" as a rule; it does
 # not refute it for LMHLD, which mixes seven areas of thousands of patches and trains for 300 epochs.
-#
+
+# %% [markdown]
 # ## Exercises
 #
-# 1. Table 2 gives 28,185 patches for the comparison set, more than the 25,365 of the seven areas together. Which areas give
-#    more patches at 128 pixels than at their own size, and which fewer? (Compare Taiwan and Gorkha in Table 2 of chapter 02
-#    and in Fig 4.) Why does the total fall in `mini`?
-# 2. Give every area the same weight: average the F1 of `by_area` over areas instead of summing counts. Which network wins now?
-# 3. Set `experiment_3: {size: 64}` in a copy of the profile. For which areas is there a column `alone` now?
+# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
+# the copies that `make student` writes have none.
+
+# %% [markdown]
+# ### Exercise 1: what cutting to 128 px does to counts
+#
+# If all ground of the kept patches of Table 2 were cut again into windows of 128 px, how many windows would each area have? Set
+# `recut` to a Series indexed by area key (`paper.areas()` has `patch_size` and `patches`; no rounding). Which areas gain? Table 2 gives
+# 28,185 patches for the comparison set: what can the difference to your sum come from?
+
+# %% tags=["solution", "hide-cell"]
+own = paper.areas()
+recut = own["patches"] * (own["patch_size"] / 128) ** 2
+# Wenchuan and Taiwan gain (224 px), areas of 32 and 64 px lose. The sum is about 36,000, not 28,185, for the 10 % rule is applied anew: a window of
+# 128 px may fail it where small ones passed, and pass where a large one failed.
+
+# %% tags=["check"]
+with teaching.exercise(1, recut):
+    table = paper.areas()
+    assert set(recut.index) == set(table.index), (
+        "one value for each area, by its key"
+    )
+    for area, windows in recut.items():
+        ground = table.loc[area, "patches"] * table.loc[area, "patch_size"] ** 2
+        assert abs(windows * 128**2 / ground - 1) < 1e-9, (
+            f"{area}: new windows and old patches must have equally many pixels in all"
+        )
+
+# %% [markdown]
+# ### Exercise 2: one area, one vote
+#
+# What is each network's mean F1 over the areas of Table 5 if all areas weigh the same, and if each weighs as much as it has patches
+# (Table 2)? Set `equal` and `weighted` to Series indexed by the network's name as printed. Which of the two means is like Table 6,
+# where all test patches are one set? Does the best network change?
+
+# %% tags=["solution", "hide-cell"]
+by_network = paper.table(5).pivot(index="study_area", columns="model", values="f1")
+by_network.index = by_network.index.map(paper.area_key)
+weight = paper.areas()["patches"].loc[by_network.index]
+equal = by_network.mean()
+weighted = by_network.mul(weight / weight.sum(), axis=0).sum()
+# Table 6 is like the second: areas of many patches decide. U-Net++ is best by both.
+
+# %% tags=["check"]
+with teaching.exercise(2, equal, weighted):
+    patches_of = paper.areas()["patches"].to_dict()
+    assert len(equal) == len(weighted) == 7, "one value for each network"
+    for name, rows in paper.table(5).groupby("model"):
+        counts = [patches_of[paper.area_key(area)] for area in rows["study_area"]]
+        heavy = sum(f1 * n for f1, n in zip(rows["f1"], counts, strict=True))
+        assert abs(equal[name] - sum(rows["f1"]) / 7) < 1e-9, (
+            f"equal, {name}: seven areas"
+        )
+        assert abs(weighted[name] - heavy / sum(counts)) < 1e-9, (
+            f"weighted, {name}: each F1 times its area's patches, over all patches"
+        )
+
+# %% [markdown]
+# ### Exercise 3: which areas can be compared?
+#
+# The heat map has a column `alone` only where an area's own patch size is that of the mix. With `experiment_3: {size: 64}` in a profile
+# with published sizes, for which areas would that be? Set `alone_at_64` to the list of their keys.
+
+# %% tags=["solution", "hide-cell"]
+published_sizes = profiles.load("mini")  # its patches have the sizes of Table 2
+alone_at_64 = [
+    area for area in paper.AREAS if profiles.patch_size(published_sizes, area) == 64
+]
+
+# %% tags=["check"]
+with teaching.exercise(3, alone_at_64):
+    assert set(alone_at_64) <= set(paper.AREAS), (
+        "keys of areas, as in `paper.AREAS`"
+    )
+    table = paper.table(2).iloc[:7]
+    for name, size in zip(table["study_area"], table["patch_size"], strict=True):
+        assert (paper.area_key(name) in alone_at_64) == (size == 64), (
+            f"{name}: look up its patch size in Table 2"
+        )
+
+# %% [markdown]
+# **To go further.** Average the F1 of `by_area` over areas, instead of summing counts: which network of this book wins now? Why does
+# the number of patches fall in `mini`, where it grows in the paper?
 #
 # **Next:** chapter 07 learns the areas one after another, each at its own patch size.

@@ -41,6 +41,7 @@ from lmhld_nb import (
     serial_plots,
     serial_results,
     style,
+    teaching,
 )
 
 loaded = profiles.narrowed(profiles.load(profile), models, areas)
@@ -367,9 +368,98 @@ print(f"F1 of the networks in Table 7 spans {part.max() - part.min():.4f}")
 # %% [markdown]
 # ## Exercises
 #
-# 1. Change the schedule: in a copy of the profile, give `experiment_4: {schedule: [...]}` rows that freeze nothing in stage 2 and
-#    everything but the decoder afterwards. What happens to `trained_parameter_steps`, and to F1?
-# 2. Which area is forgotten most? Compare the columns of the stage matrix, and think of patch size and order.
-# 3. Raise `replay` to 0.5. How much of the gap between plain fine-tuning and all at once does it close, and at what cost?
+# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
+# the copies that `make student` writes have none.
+
+# %% [markdown]
+# ### Exercise 1: what shared beginnings save
+#
+# Orders that begin alike share those trainings. Write `trainings(orders)`: how many different ones do several orders take for one
+# network? `orders` maps a name to a tuple of areas.
+
+
+# %% tags=["solution", "hide-cell"]
+def trainings(orders):
+    """Return the number of different beginnings of all orders, whole orders included."""
+    return len(
+        {order[:k] for order in orders.values() for k in range(1, len(order) + 1)}
+    )
+
+
+# %% tags=["check"]
+with teaching.exercise(1):
+    assert trainings({"OD1": ("a", "b", "c")}) == 3, "one order: each of its stages"
+    assert trainings({"OD1": ("a", "b"), "OD2": ("b", "a")}) == 4, (
+        "a after b is not a alone"
+    )
+    assert trainings({"OD1": ("a", "b", "c"), "OD2": ("a", "c", "b")}) == 5, (
+        "both begin with a: that stage is trained once"
+    )
+    finals = serial_experiment.finals(loaded, dataset)
+    firsts = [specs[0] for specs in finals.values()]  # the first network's chains
+    ids = {stage.run_id for last in firsts for stage in last.chain}
+    assert trainings(orders) == len(ids), (
+        "count the runs of this profile's own orders"
+    )
+
+# %% [markdown]
+# ### Exercise 2: how much stays free?
+#
+# By the ledger's schedule stage k (from 2 on) freezes the encoder levels 1 to min(k − 1, 4). For seven stages, set `frozen` to a list: the
+# number of frozen parts in each stage (`serial.schedule` gives the rows). From which stage on does the schedule no longer change?
+
+# %% tags=["solution", "hide-cell"]
+from lmhld_nb import serial
+
+frozen = [list(row.values()).count("frozen") for row in serial.schedule(7)]
+# From stage 5 on: four of five levels are fixed, only the input, the lowest level and the decoder learn.
+
+# %% tags=["check"]
+with teaching.exercise(2, frozen):
+    assert len(frozen) == 7, "one number a stage"
+    assert frozen[0] == 0, "the first stage is trained as a whole"
+    assert list(frozen) == [min(stage, 4) for stage in range(7)], (
+        "from one stage to the next one level more is frozen, up to four"
+    )
+
+# %% [markdown]
+# ### Exercise 3: forgetting, measured
+#
+# Row k of a stage matrix holds F1 on each area after stage k, columns in the order of addition. Write `forgetting(matrix)` for a square
+# DataFrame: for each area but the last, the highest F1 it had in any row before the last, less that in the last row; then the mean. (Rows before an
+# area's own stage count, too: a network may know it beforehand.)
+
+
+# %% tags=["solution", "hide-cell"]
+def forgetting(matrix):
+    """Return the mean loss of F1 since the best earlier stage, over all areas but the last."""
+    lost = matrix.iloc[:-1].max() - matrix.iloc[-1]
+    return lost.iloc[:-1].mean()
+
+
+# %% tags=["check"]
+with teaching.exercise(3):
+    steady = pd.DataFrame([[0.8, 0.2, 0.1], [0.8, 0.7, 0.1], [0.8, 0.7, 0.6]])
+    assert abs(forgetting(steady)) < 1e-9, "nothing falls here: no forgetting"
+    fallen = steady.copy()
+    fallen.iloc[-1, :2] -= [0.2, 0.4]
+    assert abs(forgetting(fallen) - 0.3) < 1e-9, (
+        "the mean of two falls, without the last area"
+    )
+    risen = steady.copy()
+    risen.iloc[-1, 0] += 0.1
+    assert forgetting(risen) < 0, (
+        "an area may gain in the last stage: that counts against it"
+    )
+    middle = steady.copy()
+    middle.iloc[1, 0] += 0.1
+    assert forgetting(middle) > 0, (
+        "the best earlier stage need not be the area's own"
+    )
+
+# %% [markdown]
+# **To go further.** Give `experiment_4: {schedule: [...]}` in a copy of the profile rows that freeze nothing in stage 2 and everything but
+# the decoder afterwards: what happens to `trained_parameter_steps`, and to F1? Which area is forgotten most? Raise `replay` to 0.5:
+# how much of the gap between plain fine-tuning and all at once does it close, and at what cost?
 #
 # **Next:** chapter 08 shows the last network of a chain landslides that no training has seen.

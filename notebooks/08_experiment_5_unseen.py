@@ -24,6 +24,7 @@ show_errors: int = 1  # false and missed landslides shown, of each kind
 on_missing: str = "train"  # if runs are missing: train, skip or error
 
 # %%
+import numpy as np
 import pandas as pd
 
 from lmhld_nb import (
@@ -31,8 +32,10 @@ from lmhld_nb import (
     experiments,
     generalisation,
     map_plots,
+    paper,
     profiles,
     style,
+    teaching,
     unseen_results,
 )
 
@@ -290,9 +293,117 @@ print(f"scenes mapped here: {len(maps)}, scored: {len(scored)}")
 # %% [markdown]
 # ## Exercises
 #
-# 1. Raise `experiment_5: {threshold: 0.8}` in a copy of the profile. What happens to landslides found and to false objects?
-# 2. Map Luding at the resolution the network was last trained at: `lmhld map ... --resolution trained`. Better or worse? Why?
-# 3. Which look-alike costs most precision? Use the close-ups, then the polygons' `compactness` in QGIS. Could a rule on shape
-#    remove them, and which landslides would it remove too?
+# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
+# the copies that `make student` writes have none.
+
+# %% [markdown]
+# ### Exercise 1: a stricter threshold
+#
+# Write `scores(probability, truth, threshold)` for arrays of probabilities and of 0 and 1: it returns precision and recall of the pixels at
+# or above the threshold. Then set `can_rise` to the score that may go up when the threshold is raised: `"precision"` or `"recall"`.
+
+
+# %% tags=["solution", "hide-cell"]
+def scores(probability, truth, threshold):
+    """Return precision and recall of the pixels with at least this probability."""
+    mapped = probability >= threshold
+    hits = (mapped & (truth == 1)).sum()
+    return hits / mapped.sum(), hits / (truth == 1).sum()
+
+
+can_rise = "precision"
+# A stricter map is part of the looser one: it can lose hits, never gain any. Of what is lost, more may be false.
+
+# %% tags=["check"]
+from lmhld_nb.evaluation import Confusion
+
+with teaching.exercise(1, can_rise):
+    random = np.random.default_rng(0)
+    truth = (random.random(2000) < 0.3).astype(int)
+    probability = np.clip(0.4 * truth + 0.6 * random.random(2000), 0, 1)
+    found = {
+        threshold: scores(probability, truth, threshold) for threshold in (0.3, 0.5)
+    }
+    for threshold, (precision, recall) in found.items():
+        counts = Confusion.of(probability >= threshold, truth == 1)
+        assert np.isclose(precision, counts.precision), (
+            "precision: hits of what is mapped"
+        )
+        assert np.isclose(recall, counts.recall), "recall: hits of what is there"
+    rises = {
+        score: found[0.5][place] - found[0.3][place]
+        for place, score in enumerate(("precision", "recall"))
+    }
+    assert can_rise in rises, "one of the two words"
+    assert rises[can_rise] > 0, "try your function at two thresholds"
+
+# %% [markdown]
+# ### Exercise 2: the same landslide, other pixels
+#
+# A network knows sizes in pixels. How many pixels does a landslide of 1,000 m² fill at the resolution of each area? Set `pixels` to a
+# Series indexed by area key. A chain ends with Wenchuan (0.8 m): what does the network look for at Luding (3 m), and what
+# does `lmhld map ... --resolution trained` change?
+
+# %% tags=["solution", "hide-cell"]
+pixels = 1000 / paper.areas()["resolution_m"] ** 2
+# 1,563 pixels at 0.8 m, 111 at 3 m: what was last learnt is 14 times as large. `trained` brings the image to the pixel size it was last
+# learnt at; it makes no detail that is not there.
+
+# %% tags=["check"]
+with teaching.exercise(2, pixels):
+    known = paper.areas()["resolution_m"]
+    assert set(pixels.index) == set(known.index), (
+        "one value for each area, by its key"
+    )
+    ground = pixels * known * known
+    assert not (pixels * known).round(6).eq(1000).all(), "a pixel has two sides"
+    assert ground.round(6).eq(1000).all(), (
+        "pixels times the ground of one is not 1,000 m²"
+    )
+
+# %% [markdown]
+# ### Exercise 3: a rule on shape
+#
+# Polygons of a map carry `compactness`, 4πA/P² (area A, perimeter P). Write `compactness(polygon)` for a shapely polygon, and set `removed`
+# to those of the three that a rule "at least 0.2" takes out: `"road"` (200 m by 5 m), `"slide"` (90 m by 30 m), `"debris flow"` (300 m by
+# 10 m). What does such a rule cost?
+
+# %% tags=["solution", "hide-cell"]
+import math
+
+from shapely.geometry import box
+
+
+def compactness(polygon):
+    """Return 4πA/P²: 1 for a disc, towards 0 for what is long and thin."""
+    return 4 * math.pi * polygon.area / polygon.length**2
+
+
+shapes = {"road": (200, 5), "slide": (90, 30), "debris flow": (300, 10)}
+removed = [
+    name for name, sides in shapes.items() if compactness(box(0, 0, *sides)) < 0.2
+]
+# Roads go, and long thin landslides with them: shape alone cannot tell a debris flow from a road.
+
+# %% tags=["check"]
+from shapely.geometry import Point, Polygon
+
+with teaching.exercise(3, removed):
+    disc = Point(0, 0).buffer(7, quad_segs=99)
+    assert abs(compactness(disc) - 1) < 0.01, "a disc has 1, whatever its size"
+    square = Polygon([(0, 0), (1, 0), (1, 1), (0, 1)])
+    assert abs(compactness(square) - np.pi / 4) < 1e-9, (
+        "a square of 1 has A = 1 and P = 4"
+    )
+    sides = {"road": (200, 5), "slide": (90, 30), "debris flow": (300, 10)}
+    assert set(removed) <= set(sides), "names of the three shapes"
+    for name, (long, wide) in sides.items():
+        thin = np.pi * long * wide / (long + wide) ** 2 < 0.2
+        assert (name in removed) == thin, f"{name}: what is its compactness?"
+
+# %% [markdown]
+# **To go further.** Raise `experiment_5: {threshold: 0.8}` in a copy of the profile: what happens to landslides found and to false
+# objects? Map Luding at the resolution the network was last trained at: better or worse? Which look-alike costs most
+# precision? Use the close-ups, then the polygons in QGIS.
 #
 # **Next:** chapter 09 asks how batch size and epochs were chosen.

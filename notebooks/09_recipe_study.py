@@ -30,6 +30,7 @@ from lmhld_nb import (
     results,
     score_plots,
     style,
+    teaching,
 )
 
 loaded = profiles.load(profile)
@@ -121,12 +122,96 @@ for n in (50, 100, 200, 300):
 # %% [markdown]
 # Here it is one area, one network and one seed a combination; the paper does not say. Neighbouring cells that differ by a few
 # hundredths may change places with another seed.
-#
+
+# %% [markdown]
 # ## Exercises
 #
-# 1. At equal epochs, how many steps does batch 64 take compared with batch 8? Which learning rate would make up for it?
-# 2. Set `seeds: [0, 1, 2]` in a copy of the profile. By how much do the cells of the grid move?
-# 3. Choose by the validation patches instead of the test patches (`run.history["val_f1"]` of each run in `finished`). Why
-#    is that the honest way?
+# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
+# the copies that `make student` writes have none.
+
+# %% [markdown]
+# ### Exercise 1: steps
+#
+# Write `steps(patches, batch, epochs)`; the last batch of an epoch may be smaller. Then set `ratio`: how many times as many steps does
+# batch 8 take as batch 64, for 1,024 patches and equal epochs? By the linear scaling rule the learning rate should change by the same
+# factor: which batch gets the higher one?
+
+
+# %% tags=["solution", "hide-cell"]
+def steps(patches, batch, epochs):
+    """Return the number of optimisation steps."""
+    return -(-patches // batch) * epochs
+
+
+ratio = steps(1024, 8, 1) / steps(1024, 64, 1)
+# Batch 64 takes an eighth of the steps, so it gets eight times the learning rate.
+
+# %% tags=["check"]
+with teaching.exercise(1, ratio):
+    for patches, batch, epochs in (
+        (10, 4, 1),
+        (12, 4, 3),
+        (3, 8, 5),
+        (1340, 16, 300),
+    ):
+        taken = sum(len(range(0, patches, batch)) for _ in range(epochs))
+        assert steps(patches, batch, epochs) == taken, (
+            f"{patches} patches in batches of {batch}, {epochs} epochs: is the last batch counted?"
+        )
+    assert ratio * steps(1024, 64, 7) == steps(1024, 8, 7), "batch 8 over batch 64"
+
+# %% [markdown]
+# ### Exercise 2: when is most of the learning done?
+#
+# With the recipe of `paper` the rate of epoch e is lr·γᵉ. Which share of the sum of all rates falls into the first 100 epochs? Set
+# `share_100`. And after how many epochs is the rate first at or below a tenth of where it began? Set `tenth`.
+
+# %% tags=["solution", "hide-cell"]
+from math import ceil, log
+
+recipe = profiles.load("paper").recipe
+gamma = recipe.gamma
+share_100 = (1 - gamma**100) / (1 - gamma**recipe.epochs)
+tenth = ceil(log(0.1) / log(gamma))
+# Two thirds of the way in the first third: the last hundred epochs move the weights little, whatever the data say.
+
+# %% tags=["check"]
+with teaching.exercise(2, share_100, tenth):
+    recipe = profiles.load("paper").recipe
+    rates = recipe.lr * recipe.gamma ** np.arange(recipe.epochs)
+    assert 0 < share_100 < 1, "a share of the sum over all epochs"
+    assert abs(share_100 - rates[:100].sum() / rates.sum()) < 0.001, (
+        "sum up the rates, epoch by epoch"
+    )
+    assert rates[tenth] <= rates[0] / 10, "the rate is still higher then"
+    assert rates[tenth - 1] > rates[0] / 10, "it was that low before"
+
+# %% [markdown]
+# ### Exercise 3: the luck of the best
+#
+# Suppose all 16 combinations were equally good, and each test F1 scattered around the truth with standard deviation 0.02. By how much would
+# the best cell of the grid look better than it is, on average? Set `luck`, within 0.001; a simulation will do. Why is it honest to choose
+# by the validation patches?
+
+# %% tags=["solution", "hide-cell"]
+luck = np.random.default_rng(0).normal(0, 0.02, (50_000, 16)).max(axis=1).mean()
+# What is chosen on the test patches has been lucky there. On patches that had no part in the choice the luck is gone.
+
+# %% tags=["check"]
+from scipy import integrate, stats
+
+with teaching.exercise(3, luck):
+    best = stats.norm.cdf  # of the best of 16: cdf to the power of 16
+    mean, _ = integrate.quad(
+        lambda z: z * 16 * best(z) ** 15 * stats.norm.pdf(z), -8, 8
+    )
+    assert luck > 0, "the best of many is above the mean"
+    assert abs(luck - 0.02 * mean) < 0.001, (
+        "draw 16 scores many times, and keep the best of each"
+    )
+
+# %% [markdown]
+# **To go further.** Set `seeds: [0, 1, 2]` in a copy of the profile: by how much do the cells of the grid move? Choose by the validation
+# patches (`run.history["val_f1"]` of each run in `finished`): is it the same cell?
 #
 # **Next:** chapter 10 holds the published numbers against each other.

@@ -23,9 +23,10 @@ profile: str = "mini"  # only names the folder of the figures
 show: str = ""  # parts to list, e.g. section 4.4,Table 6; empty for all
 
 # %%
+import numpy as np
 import pandas as pd
 
-from lmhld_nb import audit, audit_plots, profiles, style
+from lmhld_nb import audit, audit_plots, paper, profiles, style, teaching
 
 loaded = profiles.load(profile)
 note = "published numbers, the real LMHLD: no run of this book"
@@ -200,15 +201,103 @@ for name, row in table[table["verdict"] == "contradicted"].iterrows():
 # The larger part holds. All totals of patches, all bold values, all averages (up to rounding), the gaps quoted in section 4.4, and the
 # candidate sizes of Wenchuan follow from the tables. The text we read is the preprint's, turned into plain text, and
 # marks such as underlining may have been lost on the way; a later version may differ.
-#
+
+# %% [markdown]
 # ## Exercises
 #
-# 1. Section 2.1 speaks of about 20,000 landslides, Table 1 adds up to more. Which areas would have to be left out to arrive
-#    at 20,000?
-# 2. Suppose precision of U-Net+++ in Table 6 were the wrong number. Which value would restore F1? Would it still be
-#    second highest? (`audit.text()` helps.)
-# 3. Means of 49 rounded scores are themselves known better than to 0.00005 if the errors are independent. By how much? Would
-#    the averages of section 4.2 then still count as rounding?
-# 4. Find a statement that is not in the table. Add a row to `lmhld_nb/paper/claims.csv` and a function to `lmhld_nb/audit/`.
+# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
+# the copies that `make student` writes have none.
+
+# %% [markdown]
+# ### Exercise 1: the 20,000 landslides
+#
+# Section 2.1 speaks of about 20,000 landslides, Table 1 adds up to more. Which areas would have to be left out to come as near to 20,000 as
+# possible? Set `left_out` to the set of their keys (`paper.areas()`).
+
+# %% tags=["solution", "hide-cell"]
+from itertools import chain, combinations
+
+landslides = paper.areas()["landslides"]
+choices = chain.from_iterable(combinations(paper.AREAS, n) for n in range(7))
+left_out = set(
+    min(choices, key=lambda areas: abs(landslides.drop(list(areas)).sum() - 20_000))
+)
+
+# %% tags=["check"]
+with teaching.exercise(1, left_out):
+    counts = paper.areas()["landslides"]
+    assert set(left_out) < set(counts.index), "keys of areas, not all of them"
+    bits = np.arange(2**7)[:, None] >> np.arange(7) & 1  # every choice, a row each
+    nearest = np.abs(bits @ counts.to_numpy() - 20_000).min()
+    rest = counts.drop(list(left_out)).sum()
+    assert abs(rest - 20_000) == nearest, (
+        f"{rest:,} are left; another choice comes nearer"
+    )
+
+# %% [markdown]
+# ### Exercise 2: mend a row
+#
+# Suppose precision of U-Net+++ in Table 6 were the wrong number of the three. Which value would restore F1? Set `restored`. Which place would it
+# have among the seven precisions, 1 being the highest? Set `place`.
+
+# %% tags=["solution", "hide-cell"]
+table6 = paper.table(6).set_index("model")
+f1, recall = table6.loc["U-Net+++", ["f1", "recall"]]
+restored = f1 * recall / (2 * recall - f1)  # F1 = 2PR / (P + R), solved for P
+place = 1 + int((table6["precision"].drop("U-Net+++") > restored).sum())
+
+# %% tags=["check"]
+with teaching.exercise(2, restored, place):
+    table6 = paper.table(6).set_index("model")
+    row = table6.loc["U-Net+++"]
+    from_it = 2 * restored * row["recall"] / (restored + row["recall"])
+    assert abs(from_it - row["f1"]) < 0.00005, (
+        "put it into 2PR / (P + R): not the printed F1"
+    )
+    others = sorted(table6["precision"].drop("U-Net+++"), reverse=True)
+    assert sorted([*others, restored], reverse=True).index(restored) + 1 == place, (
+        "sort the other six precisions and this one"
+    )
+
+# %% [markdown]
+# ### Exercise 3: how well is a mean of rounded scores known?
+#
+# A score of four digits is off by at most 0.00005, evenly spread. If the errors of the 49 rows of Table 5 are independent, what is the
+# standard deviation of the error of their mean? Set `spread`. The means that section 4.2 prints are rounded to four digits as well: which of
+# `"precision"`, `"f1"` and `"recall"` lies further from Table 5's mean than half a digit and three spreads? Set `off` to a list.
+# (`paper.quotes()["mean_f1"].number` is the printed one.)
+
+# %% tags=["solution", "hide-cell"]
+spread = 0.0001 / 12**0.5 / 49**0.5
+names = ["precision", "f1", "recall"]
+printed = {name: paper.quotes()[f"mean_{name}"].number for name in names}
+means = paper.table(5)[names].mean()
+off = [
+    name
+    for name in names
+    if abs(means[name] - printed[name]) > 0.00005 + 3 * spread
+]
+# F1 is off by much more than chance allows, but all three agree when digits are cut off instead of rounded.
+
+# %% tags=["check"]
+with teaching.exercise(3, spread, off):
+    exact = np.random.default_rng(0).random((20_000, 49))
+    simulated = (exact.round(4) - exact).mean(axis=1).std()
+    assert abs(spread / simulated - 1) < 0.05, (
+        f"{spread:.1e}: an even error of width w has w / √12, a mean of n has that over √n"
+    )
+    for name in ("precision", "f1", "recall"):
+        mean, quote = (
+            paper.table(5)[name].to_numpy().sum() / 49,
+            paper.quotes()[f"mean_{name}"],
+        )
+        beyond = abs(mean - quote.number) - quote.half > 3 * simulated
+        assert (name in off) == beyond, (
+            f"{name}: compare with the mean of its 49 rows"
+        )
+
+# %% [markdown]
+# **To go further.** Find a statement that is not in the table. Add a row to `lmhld_nb/paper/claims.csv` and a function to
+# `lmhld_nb/audit/`.
 #
 # **Next:** chapter 11 asks what the paper does not: how sure its scores are, and what its choices are worth.

@@ -23,6 +23,9 @@ resamples: int = 2000  # of patches, for each interval and each test
 on_missing: str = "train"  # if runs are missing: train, skip or error
 
 # %%
+import numpy as np
+import pandas as pd
+
 from lmhld_nb import (
     beyond,
     beyond_plots,
@@ -37,6 +40,7 @@ from lmhld_nb import (
     profiles,
     runs,
     style,
+    teaching,
 )
 
 loaded = profiles.load(profile)
@@ -342,14 +346,143 @@ for name, row in beyond_results.implied_prevalence().iterrows():
 # %% [markdown]
 # Networks that are tested on one area should agree on its share of landslide, and they nearly do: as far as they agree, the gap
 # between the two tables is the filter and nothing else. A reader of Table 5 alone would expect far better maps.
-#
+
+# %% [markdown]
 # ## Exercises
 #
-# 1. In question 2, give dropped windows the weight that makes 1 % landslide. Which of the two networks would you use for a map of a whole
-#    district, and what is its precision there?
-# 2. Draw scenes instead of patches in `intervals.over_patches` (sum the counts of each scene first). How much wider do the intervals
-#    become, and why?
-# 3. How many seeds would it take to tell two networks apart that differ by 0.01 in F1? Use the spread of question 1.
-# 4. Combine questions 2 and 3: a split by blocks that also holds out background. What has to be changed in `patches.cut`?
+# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
+# the copies that `make student` writes have none.
+
+# %% [markdown]
+# ### Exercise 1: one per cent landslide
 #
-# **Next:** nothing yet; this is the last chapter written so far.
+# A network has precision P and recall R where a share s is landslide. Write `precision_at(share, P, R, s)`: its precision where `share` is
+# landslide, if it finds as large a part of the landslides and marks as large a part of the background. Then set `district` to the precision of
+# U-Net on Wenchuan (Table 5; s is Table 2's share of test patches) for a district with 1 % landslide.
+
+
+# %% tags=["solution", "hide-cell"]
+def precision_at(share, P, R, s):
+    """Return the precision at another share of landslide; all arguments are shares, 0 to 1."""
+    false_rate = R * s * (1 / P - 1) / (1 - s)
+    return share * R / (share * R + (1 - share) * false_rate)
+
+
+unet = (
+    paper.table(5)
+    .query("model == 'U-Net' and study_area == 'Wenchuan China'")
+    .iloc[0]
+)
+test_share = (
+    paper.table(2)
+    .set_index("study_area")
+    .loc["Wenchuan, China", "landslide_fraction_test"]
+)
+district = precision_at(0.01, unet["precision"], unet["recall"], test_share)
+# About one mapped pixel in nine is landslide: other patches than those of Table 5 have to be trained on.
+
+# %% tags=["check"]
+with teaching.exercise(1, district):
+    assert abs(precision_at(0.3, 0.8, 0.7, 0.3) - 0.8) < 1e-9, (
+        "at its own share nothing changes"
+    )
+    # 1,000 pixels, half landslide: 400 hits and 100 of 500 background pixels; then 100 of 1,000.
+    assert abs(precision_at(0.1, 0.8, 0.8, 0.5) - 80 / (80 + 180)) < 1e-9, (
+        "count: which part of the background is marked, and how much background is there now?"
+    )
+    row = beyond_results.implied_prevalence().loc[
+        "U-Net"
+    ]  # solves the same for the share
+    alone = (
+        paper.table(5)
+        .set_index(["study_area", "model"])
+        .loc[("Wenchuan China", "U-Net")]
+    )
+    told = precision_at(
+        0.01, row["patches_precision"], alone["recall"], row["patches"]
+    )
+    assert abs(district - told) < 1e-6, (
+        "U-Net's row of Wenchuan, and Table 2's share of test patches"
+    )
+
+# %% [markdown]
+# ### Exercise 2: patches of one scene are alike
+#
+# The bootstrap draws patches as if they were independent. Write `over_scenes(counts, scene)`: F1 with its interval when whole scenes are
+# drawn. `counts` is an array (patches, 3) of tp, fp, fn; `scene` names each patch's scene. Sum by scene, then use
+# `intervals.over_patches`. When are these intervals wider?
+
+
+# %% tags=["solution", "hide-cell"]
+def over_scenes(counts, scene):
+    """Return F1 with its interval (`intervals.Interval`) when whole scenes are drawn."""
+    return intervals.over_patches(
+        pd.DataFrame(counts).groupby(list(scene)).sum().to_numpy()
+    )
+
+
+# Wider where patches of one scene are alike: then there are as many independent draws as scenes, not as patches.
+
+# %% tags=["check"]
+with teaching.exercise(2):
+    random = np.random.default_rng(0)
+    of_scene = random.integers(20, 200, (8, 3))
+    counts, scene = np.repeat(of_scene, 10, axis=0), np.repeat(list("abcdefgh"), 10)
+    by_patch, by_scene = intervals.over_patches(counts), over_scenes(counts, scene)
+    assert abs(by_patch.value - by_scene.value) < 1e-9, (
+        "the sums, and so F1, stay the same"
+    )
+    assert by_scene.half > 2 * by_patch.half, (
+        "eight scenes of equal patches: still 80 draws?"
+    )
+    mixed = random.permutation(len(scene))
+    again = over_scenes(counts[mixed], scene[mixed]).half
+    assert 0.7 < again / by_scene.half < 1.4, (
+        "patches of a scene need not stand side by side"
+    )
+
+# %% [markdown]
+# ### Exercise 3: how many seeds?
+#
+# Two networks differ by `gap` in F1 on average; over seeds, the differences have the standard deviation `spread`. Write
+# `seeds(gap, spread)`: the least number of seeds (at least 2) for which Student's 95 % interval of the mean difference leaves out 0. How many for a
+# gap of 0.01, the size of many gaps in Table 6, and a spread of 0.02?
+
+# %% tags=["solution", "hide-cell"]
+from itertools import count
+
+from scipy import stats
+
+
+def seeds(gap, spread):
+    """Return the least number of seeds whose interval, as wide as expected, leaves out 0."""
+    return next(
+        n for n in count(2) if stats.t.ppf(0.975, n - 1) * spread / n**0.5 < gap
+    )
+
+
+# seeds(0.01, 0.02) is 18. Half the gap takes about four times as many.
+
+# %% tags=["check"]
+with teaching.exercise(3):
+    for gap, spread in ((0.01, 0.02), (0.02, 0.02), (0.05, 0.02), (0.01, 0.03)):
+        least = seeds(gap, spread)
+        for number in (n for n in (least - 1, least) if n > 1):
+            z = np.linspace(-1, 1, number)
+            values = gap + spread * z / z.std(
+                ddof=1
+            )  # of exactly this mean and spread
+            sure = intervals.over_seeds(values).low > 0
+            told = "fewer seeds would do" if sure else "0 is still inside"
+            assert sure == (number == least), (
+                f"gap {gap}, spread {spread}: {told} with {number}"
+            )
+
+# %% [markdown]
+# **To go further.** In question 2, give dropped windows the weight that makes 1 % landslide: which of the two networks would you use for a
+# map of a whole district? Put this book's spread over seeds (question 1) into `seeds`. Combine questions 2 and 3: a split by blocks that
+# also holds out background. What has to be changed in `patches.cut`?
+#
+# This is the last chapter. The fidelity ledger, a page of the web edition, lists what the paper leaves open.
+#
+# **Next:** nothing; go back to chapter 00 with a profile of your own.

@@ -192,7 +192,7 @@ def test_a_chapter_has_the_skeleton(path: Path) -> None:
         whole.find(mark) for mark in ("## Beside the paper", "## Exercises", "**Next:**")
     )
     assert 0 < beside < exercises < following, "beside the paper, exercises, next"
-    assert re.search(r"^1\. ", whole[exercises:], re.M), "exercises are numbered"
+    assert re.search(r"^### Exercise 1: ", whole[exercises:], re.M), "exercises are numbered"
     assert any("nbval-check-output" in found for found in tags), "something that is compared"
 
 

@@ -240,6 +240,7 @@ def test_makefile_has_its_targets() -> None:
         "real",
         "reference",
         "notebooks",
+        "student",
     }
     assert promised | {"help", "lint"} == makefile_targets()
     phony = re.search(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)

@@ -1,0 +1,265 @@
+"""Exercises: how a chapter holds them, copies for students without solutions, and what a check says.
+
+An exercise is a run of cells after ``## Exercises``: the question (Markdown, ``### Exercise N: title``), the solution
+(code, tags ``solution`` and ``hide-cell``; Markdown tagged ``solution`` may stand beside it) and the check (code, tag
+``check``). A check reads what the parameters cell, the first code cell after it and the solution define, nothing else.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import symtable
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lmhld_nb.config import UserError, atomic_path
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+# nbformat and jupytext are imported where they are used: they take seconds, and each chapter's checks load this module.
+
+OPEN = "your answer"
+QUESTION = re.compile(r"### Exercise (\d+): (.+)")
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise of a chapter.
+
+    Attributes:
+        number: within the chapter, from 1.
+        title: of the question.
+        question: Markdown below the title.
+        solution: source of the solution's code.
+        check: source of the check.
+    """
+
+    number: int
+    title: str
+    question: str
+    solution: str
+    check: str
+
+
+@contextmanager
+def exercise(number: int, *answers: object) -> Iterator[None]:
+    """Tell which exercise the assertions of a block are about, and whether it has an answer at all.
+
+    ``with exercise(2, side): assert side > 0, "what to look at"``.
+
+    Args:
+        number: of the exercise; stands before all that is said.
+        answers: names that the student sets; one that is still ``...`` is no answer.
+
+    Raises:
+        AssertionError: there is no answer yet, an assertion of the block failed, or the answer cannot be used as asked
+            (its error is kept as the cause).
+    """
+    try:
+        if any(answer is ... for answer in answers):
+            raise NotImplementedError(OPEN)
+        yield
+    except NotImplementedError as error:
+        if error.args != (OPEN,):
+            raise
+        raise AssertionError(f"exercise {number}: no answer yet") from None
+    except AssertionError as error:
+        raise AssertionError(f"exercise {number}: {error}") from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise AssertionError(
+            f"exercise {number}: {type(error).__name__}: {error}; has the answer the form that is asked for?"
+        ) from error
+    print(f"exercise {number}: passed")
+
+
+def exercises(notebook: NotebookNode) -> list[Exercise]:
+    """Return a chapter's exercises in their order; none where it has no such cells.
+
+    Raises:
+        UserError: cells do not stand as the module describes; names the exercise.
+    """
+    return [_exercise(number, cells) for number, cells in enumerate(_groups(notebook), start=1)]
+
+
+def student(notebook: NotebookNode) -> NotebookNode:
+    """Return a chapter's copy for students: solutions become stubs, outputs go, everything else stays.
+
+    A stub keeps the solution's imports, sets each name that the check reads to ``...``, and leaves of a function its
+    head and docstring. Solutions in words and injected parameters are left out.
+
+    Raises:
+        UserError: as `exercises`.
+    """
+    from nbformat import v4
+
+    checks = {id(cells[_code(cells)]): each for each, cells in _paired(notebook)}
+    made = v4.new_notebook(metadata={"kernelspec": dict(notebook.metadata["kernelspec"])})
+    for cell in notebook.cells:
+        tags = _tags(cell)
+        if "injected-parameters" in tags or ("solution" in tags and cell.cell_type != "code"):
+            continue
+        if cell.cell_type != "code":
+            copy = v4.new_markdown_cell(cell.source)
+        elif "solution" in tags:
+            each = checks[id(cell)]
+            copy, tags = v4.new_code_cell(stub(each.solution, each.check)), []
+        else:
+            copy = v4.new_code_cell(cell.source)
+        copy.id = f"cell-{len(made.cells):02d}"
+        copy.metadata = {"tags": tags} if tags else {}
+        made.cells.append(copy)
+    return made
+
+
+def stub(solution: str, check: str) -> str:
+    """Return what a student starts from instead of ``solution``, so that ``check`` runs and finds no answer.
+
+    Raises:
+        SyntaxError: one of them is no Python.
+    """
+    named = [node for node in ast.walk(ast.parse(check)) if isinstance(node, ast.Name)]
+    own = {node.id for node in named if not isinstance(node.ctx, ast.Load)}
+    wanted = {
+        symbol.get_name()
+        for symbol in symtable.symtable(solution, "solution", "exec").get_symbols()
+        if symbol.is_assigned() and not symbol.is_imported()
+    } & ({node.id for node in named} - own)
+    body = ast.parse(solution).body
+    imports = [ast.unparse(node) for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
+    functions = [node for node in body if isinstance(node, ast.FunctionDef) and node.name in wanted]
+    plain = _in_order(solution, wanted - {node.name for node in functions})
+    blocks = ["\n".join(imports)] if imports else []
+    blocks.append("\n".join([f"# {OPEN}", *(f"{name} = ..." for name in plain)]))
+    return "\n\n".join([*blocks, *(f"\n{_head(node)}" for node in functions)])
+
+
+def write_copies(sources: Sequence[Path], folder: Path, replace: bool = False) -> dict[Path, int]:
+    """Write the students' copies of chapters (.py or .ipynb) into ``folder`` as .ipynb; all of them or none.
+
+    Args:
+        sources: the chapters.
+        folder: made where it is missing.
+        replace: write over copies that were changed, too.
+
+    Returns:
+        What was written, and how many exercises it has.
+
+    Raises:
+        UserError: a chapter's exercises are not in order, a copy was changed since it was written, or the folder cannot
+            be written.
+    """
+    import jupytext
+    import nbformat
+
+    made, counts = {}, {}
+    for source in sources:
+        path = folder / f"{source.stem}.ipynb"
+        try:
+            notebook = jupytext.read(source)
+            made[path], counts[path] = student(notebook), len(exercises(notebook))
+        except UserError as error:
+            raise UserError(f"{source.name}: {error}") from error
+    for path, copy in made.items():
+        if not replace and path.exists() and _sources(path) != [cell.source for cell in copy.cells]:
+            raise UserError(
+                f"{path}: is not as it would be written now (somebody's answers, or an older edition?); move it "
+                "away, give another --out, or --replace"
+            )
+    with ExitStack() as files:  # a file takes its name when all are written
+        for path, copy in made.items():
+            nbformat.write(copy, files.enter_context(atomic_path(path)))
+    return counts
+
+
+def _exercise(number: int, cells: list[NotebookNode]) -> Exercise:
+    first, *rest = cells[0].source.split("\n", 1)
+    title = QUESTION.fullmatch(first)
+    assert title is not None  # `_groups` begins a group with it
+    if int(title[1]) != number:
+        raise UserError(f"exercise {title[1]} comes in place {number}; number them from 1")
+    kinds = [_kind(cell) for cell in cells]
+    if [kind for kind in kinds if kind != "words"] != ["question", "solution", "check"] or kinds[
+        -1
+    ] != "check":
+        raise UserError(
+            f"exercise {number}: its cells are {', '.join(kinds)}; wanted are question, solution, check"
+        )
+    return Exercise(
+        number, title[2].strip(), "".join(rest).strip(), cells[_code(cells)].source, cells[-1].source
+    )
+
+
+def _groups(notebook: NotebookNode) -> list[list[NotebookNode]]:
+    """Return the cells of each exercise: its question and what carries a tag of ours after it."""
+    groups: list[list[NotebookNode]] = []
+    inside = False
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and QUESTION.match(cell.source):
+            groups.append([cell])
+            inside = True
+        elif {"solution", "check"} & set(_tags(cell)):
+            if not inside:
+                raise UserError(f"a cell tagged {', '.join(_tags(cell))} belongs to no exercise")
+            groups[-1].append(cell)
+        else:
+            inside = False
+    return groups
+
+
+def _paired(notebook: NotebookNode) -> list[tuple[Exercise, list[NotebookNode]]]:
+    return list(zip(exercises(notebook), _groups(notebook), strict=True))
+
+
+def _kind(cell: NotebookNode) -> str:
+    tags, code = set(_tags(cell)), cell.cell_type == "code"
+    if not tags:
+        return "question"
+    if tags == {"solution"} and not code:
+        return "words"
+    if tags == {"solution", "hide-cell"} and code:
+        return "solution"
+    return "check" if tags == {"check"} and code else f"{cell.cell_type} tagged {', '.join(sorted(tags))}"
+
+
+def _code(cells: list[NotebookNode]) -> int:
+    """Return the place of the solution's code among the cells of an exercise."""
+    return next(place for place, cell in enumerate(cells) if _kind(cell) == "solution")
+
+
+def _head(node: ast.FunctionDef) -> str:
+    """Return a function without what it does."""
+    told = ast.get_docstring(node, clean=False)
+    body: list[ast.stmt] = [ast.Expr(ast.Constant(told))] if told is not None else []
+    fields: dict[str, Any] = {**dict(ast.iter_fields(node)), "body": [*body, ast.Pass()]}
+    text = ast.unparse(ast.fix_missing_locations(ast.FunctionDef(**fields)))
+    return f'{text.removesuffix("pass")}raise NotImplementedError("{OPEN}")'
+
+
+def _in_order(source: str, names: set[str]) -> list[str]:
+    """Return names in the order in which a source sets them."""
+    places = [
+        (node.lineno, node.col_offset, node.id)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Name) and node.id in names and isinstance(node.ctx, ast.Store)
+    ]
+    found = [name for *_, name in sorted(places)]
+    return list(dict.fromkeys([*found, *sorted(names)]))  # a class is set without a Name
+
+
+def _tags(cell: NotebookNode) -> list[str]:
+    return list(cell.metadata.get("tags", []))
+
+
+def _sources(path: Path) -> list[str]:
+    """Return the cells of a notebook's file; none where it is no notebook."""
+    import nbformat
+
+    try:
+        return [cell.source for cell in nbformat.read(path, as_version=4).cells]
+    except (OSError, ValueError, AttributeError):
+        return []

@@ -1,0 +1,460 @@
+"""Exercises: their form in the chapters, solutions that pass, stubs and mistakes that fail, copies for students."""
+
+from __future__ import annotations
+
+import copy
+import re
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nbformat import v4
+
+from lmhld_nb import book, cli, teaching
+from lmhld_nb.config import ROOT, UserError
+
+CHAPTERS = {path.stem[:2]: path for path in book.chapters()}
+
+MISTAKES = {
+    "00.1": "changed = changed[1:]",
+    "00.2": "message = message.replace('epoch', 'epochs')",
+    "00.3": "steps = round(0.7 * 1915) // 16 * 300",
+    "01.1": "side_m = side_m * side_m",
+    "01.2": "half = lambda sizes: int((np.cumsum(sizes) < sum(sizes) / 2).sum()) + 1",
+    "01.3": "changed = 'both'",
+    "02.1": "fuller = patches.candidate_sizes((417, 1191, 4123))",
+    "02.2": "kept = lambda mask, size, least: round(mask.size / size**2 * (mask.mean() >= least))",
+    "02.3": "bounds = bounds.assign(high=bounds['low'] + 0.1)",
+    "03.1": "extent = extent - 4",
+    "03.2": "weights = weights[::-1]",
+    "03.3": "half_at = 0.8 * half_at",
+    "04.1": "fell = 'recall'",
+    "04.2": "by_best = 128",
+    "04.3": "pairs = 2 * pairs",
+    "05.1": "precision = lambda share, recall, false_rate: recall / (recall + false_rate)",
+    "05.2": "lead = paper.table(5).groupby('study_area')['f1'].agg(lambda f1: f1.max() - f1.mean())",
+    "05.3": "pooled_f1 = lambda c: (2 * c['tp'] / (2 * c['tp'] + c['fp'] + c['fn'])).mean()",
+    "06.1": "recut = recut / (paper.areas()['patch_size'] / 128)",
+    "06.2": "weighted = equal",
+    "06.3": "alone_at_64 = list(paper.AREAS)",
+    "07.1": "trainings = lambda orders: sum(map(len, orders.values()))",
+    "07.2": "frozen = [min(stage, 5) for stage in range(7)]",
+    "07.3": "forgetting = lambda matrix: (matrix.iloc[:-1].max() - matrix.iloc[-1]).mean()",
+    "08.1": "can_rise = 'recall'",
+    "08.2": "pixels = 1000 / paper.areas()['resolution_m']",
+    "08.3": "removed = ['road']",
+    "09.1": "steps = lambda patches, batch, epochs: patches // batch * epochs",
+    "09.2": "tenth = tenth + 1",
+    "09.3": "luck = 0.02",
+    "10.1": "left_out = {'taiwan'}",
+    "10.2": "place = 1",
+    "10.3": "spread = 0.0001 / 49**0.5",
+    "11.1": "precision_at = lambda share, P, R, s: P * share / s",
+    "11.2": "over_scenes = lambda counts, scene: intervals.over_patches(counts)",
+    "11.3": "seeds = lambda gap, spread: max(2, round((1.96 * spread / gap) ** 2))",
+}
+"""What a student may well answer: run after the solution, it must not pass. No exercise is left out."""
+
+
+@cache
+def chapter(number: str) -> nbformat.NotebookNode:
+    return jupytext.read(CHAPTERS[number])
+
+
+def run(code: str, names: dict[str, Any]) -> None:
+    exec(compile(code, "cell", "exec"), names)
+
+
+def begun(number: str) -> dict[str, Any]:
+    """What the parameters cell and the first code cell after it define, in profile smoke."""
+    parameters, first = [cell.source for cell in chapter(number).cells if cell.cell_type == "code"][:2]
+    names: dict[str, Any] = {}
+    run(parameters, names)
+    names["profile"] = "smoke"
+    run("\n".join(line for line in first.splitlines() if not line.startswith("%")), names)  # no magics here
+    return names
+
+
+@pytest.fixture
+def data(twin_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The smallest twin, and a store without any run."""
+    monkeypatch.setenv("LMHLD_DATA", str(twin_data))
+    monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path))
+    monkeypatch.delenv("LMHLD_RUNS", raising=False)
+
+
+# Exercises of the book --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", CHAPTERS)
+def test_a_chapter_ends_in_exercises(number: str) -> None:
+    cells = chapter(number).cells
+    found = teaching.exercises(chapter(number))
+    assert 2 <= len(found) <= 4
+    places = {
+        name: [place for place, cell in enumerate(cells) if re.search(pattern, cell.source, re.M)]
+        for name, pattern in {
+            "head": "^## Exercises$",
+            "exercises": "^### Exercise",
+            "next": r"^\*\*Next:\*\*",
+        }.items()
+    }
+    assert places["head"] and places["head"][0] + 1 == places["exercises"][0], "questions follow their head"
+    assert places["next"] == [len(cells) - 1] and "\n\n" not in cells[-1].source.split("**Next:**")[1]
+    assert len(cells) - places["head"][0] == 2 + sum(
+        len(group) for group in teaching._groups(chapter(number))
+    )
+    following = re.findall(r"chapter (\d\d)", cells[-1].source.split("**Next:**")[1])
+    numbers = sorted(CHAPTERS)
+    after = numbers[numbers.index(number) + 1 :]
+    assert following == (after[:1] or ["00"])
+    for each in found:
+        assert each.question, "something is asked"
+        assert max(len(each.solution.splitlines()), len(each.check.splitlines())) <= 25
+        assert f"with teaching.exercise({each.number}" in each.check
+        # Every assertion says where to look: one without a message would end in "exercise 1: ".
+        assert each.check.count("assert ") == len(re.findall(r"assert [^\0]*?, (?:\(\s*)?f?\"", each.check))
+
+
+@pytest.mark.parametrize("number", CHAPTERS)
+def test_solutions_pass_and_stubs_and_mistakes_do_not(number: str, data: None) -> None:
+    first = begun(number)
+    after_another = dict(first)
+    for each in teaching.exercises(chapter(number)):
+        stub = teaching.stub(each.solution, each.check)
+        with pytest.raises(AssertionError, match=rf"^exercise {each.number}: no answer yet$"):
+            run(f"{stub}\n{each.check}", dict(first))
+
+        alone = dict(first)
+        run(each.solution, alone)
+        run(each.check, alone)
+        lost = [name for name in first if alone[name] is not first[name] and name != "__builtins__"]
+        assert not lost, f"exercise {each.number} takes the chapter's own {', '.join(lost)}"
+
+        for mistake in (MISTAKES[f"{number}.{each.number}"], *nonsense(stub)):
+            wrong = dict(alone)
+            run(mistake, wrong)
+            with pytest.raises(AssertionError, match=rf"^exercise {each.number}: (?!no answer yet)\S"):
+                run(each.check, wrong)
+
+        run(f"{each.solution}\n{each.check}", after_another)  # as the book does
+
+
+def nonsense(stub: str) -> list[str]:
+    """Answers of no use in place of each name that a stub leaves open."""
+    open_names = re.findall(r"^(\w+) = \.\.\.", stub, re.M)
+    functions = re.findall(r"^def (\w+)\(", stub, re.M)
+    return [
+        *(f"{name} = {value}" for name in open_names for value in ("None", "-1", "'word'")),
+        *(f"{name} = lambda *_: {value}" for name in functions for value in ("None", "'word'")),
+    ]
+
+
+def test_no_exercise_is_left_out() -> None:
+    asked = {f"{number}.{each.number}" for number in CHAPTERS for each in teaching.exercises(chapter(number))}
+    assert set(MISTAKES) == asked
+
+
+# What a check says ------------------------------------------------------------------------------------------------
+
+
+def test_a_check_says_which_exercise_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+    with teaching.exercise(3, 1, "two"):
+        pass
+    assert capsys.readouterr().out == "exercise 3: passed\n"
+    with pytest.raises(AssertionError, match=r"^exercise 3: look there$"), teaching.exercise(3):
+        raise AssertionError("look there")
+    with pytest.raises(AssertionError, match=r"^exercise 3: no answer yet$"), teaching.exercise(3, 1, ...):
+        raise AssertionError("not reached")
+    with (
+        pytest.raises(AssertionError, match=r"^exercise 3: KeyError: 'b'; has the") as caught,
+        teaching.exercise(3),
+    ):
+        {"a": 1}["b"]
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "error", [NotImplementedError("elsewhere"), NameError("x"), KeyboardInterrupt(), OSError()]
+)
+def test_what_is_no_answer_s_fault_comes_through(error: BaseException) -> None:
+    with pytest.raises(type(error)) as caught, teaching.exercise(1):
+        raise error
+    assert caught.value is error
+
+
+# Copies for students ----------------------------------------------------------------------------------------------
+
+KERNEL = {"kernelspec": {"display_name": "P", "language": "python", "name": "python3"}}
+
+
+def cell(kind: str, source: str, *tags: str) -> nbformat.NotebookNode:
+    made = v4.new_code_cell(source) if kind == "code" else v4.new_markdown_cell(source)
+    if kind == "code":
+        made.outputs = [v4.new_output("stream", text="SECRET output")]
+        made.execution_count = 7
+    if tags:
+        made.metadata["tags"] = list(tags)
+    return made
+
+
+def made_exercise(number: int, kinds: list[str], words: bool) -> list[nbformat.NotebookNode]:
+    """One exercise that asks for several names: numbers, functions, a class, or what a loop sets."""
+    lines, names = ["import math  # tool"], []
+    for place, kind in enumerate(kinds):
+        name = f"{kind}_{number}_{place}"
+        names.append(name)
+        lines += {
+            "value": [f"{name}: int = len('SECRET')"],
+            "loop": [f"for {name} in range(3):", "    SECRET = math.pi"],
+            "function": [
+                f"def {name}(x, *, y=2):",
+                '    """Return x."""',
+                "    SECRET = x",
+                "    return SECRET",
+            ],
+            "class": [f"class {name}:", "    SECRET = 1"],
+        }[kind]
+    tests = [
+        f"assert {name}(5) == 5, 'f'" if name.startswith("function") else f"assert {name} is not None, 'v'"
+        for name in names
+    ]
+    asked = ", ".join([str(number), *(name for name in names if not name.startswith("function"))])
+    check = "\n    ".join([f"with teaching.exercise({asked}):", "helper = [n for n in range(3)]", *tests])
+    return [
+        cell("markdown", f"### Exercise {number}: a title\n\nA question?"),
+        cell("code", "\n".join(lines), "solution", "hide-cell"),
+        *([cell("markdown", "SECRET in words", "solution")] if words else []),
+        cell("code", check, "check"),
+    ]
+
+
+EXERCISE = st.tuples(
+    st.lists(st.sampled_from(["value", "loop", "function", "class"]), min_size=1, max_size=4), st.booleans()
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    before=st.lists(st.sampled_from(["code", "markdown"]), max_size=4),
+    asked=st.lists(EXERCISE, max_size=4),
+    injected=st.booleans(),
+)
+def test_a_student_s_copy_has_everything_but_the_solutions(
+    before: list[str], asked: list[tuple[list[str], bool]], injected: bool
+) -> None:
+    kept = [cell(kind, f"{number}", "own") for number, kind in enumerate(before)]
+    extra = [cell("code", "profile = 'SECRET'", "injected-parameters")] if injected else []
+    groups = [made_exercise(number, *each) for number, each in enumerate(asked, start=1)]
+    tail = cell("markdown", "**Next:** more")
+    cells = [*kept, *extra, *(each for group in groups for each in group), tail]
+    notebook = v4.new_notebook(cells=cells, metadata=copy.deepcopy(KERNEL))
+    whole = copy.deepcopy(notebook)
+
+    made = teaching.student(notebook)
+    assert notebook == whole, "the chapter itself stays as it is"
+    nbformat.validate(made)
+    text = nbformat.writes(made)
+    assert "SECRET" not in text and made.metadata == KERNEL
+    assert all(each.execution_count is None for each in made.cells if each.cell_type == "code")
+    assert len(made.cells) == len(kept) + 3 * len(groups) + 1
+    for source, target in zip([*kept, tail], [*made.cells[: len(kept)], made.cells[-1]], strict=True):
+        assert (source.source, source.metadata) == (target.source, target.metadata)
+    for place, group in enumerate(groups):
+        question, stub, check = made.cells[len(kept) + 3 * place :][:3]
+        assert (question.source, check.source) == (group[0].source, group[-1].source)
+        assert check.metadata["tags"] == ["check"] and "tags" not in stub.metadata
+        assert "# your answer" in stub.source and "import math" in stub.source
+        names: dict[str, Any] = {"teaching": teaching}
+        with pytest.raises(AssertionError, match=rf"^exercise {place + 1}: (no answer yet)$"):
+            run(f"{stub.source}\n{check.source}", names)
+        run(f"{group[1].source}\n{check.source}", names)
+
+
+QUESTION = cell("markdown", "### Exercise 1: a title\n\nA question?")
+SOLUTION = cell("code", "a = 1", "solution", "hide-cell")
+CHECK = cell("code", "assert a", "check")
+
+
+def notebook_of(*cells: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    own = [copy.deepcopy(each) for each in cells]
+    for number, each in enumerate(own):
+        each.id = f"cell-{number}"
+    return v4.new_notebook(cells=own, metadata=copy.deepcopy(KERNEL))
+
+
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        (
+            [QUESTION, CHECK],
+            "exercise 1: its cells are question, check; wanted are question, solution, check",
+        ),
+        ([QUESTION, CHECK, SOLUTION], "exercise 1: its cells are question, check, solution; wanted"),
+        ([QUESTION, SOLUTION], "exercise 1: its cells are question, solution; wanted"),
+        (
+            [QUESTION, SOLUTION, SOLUTION, CHECK],
+            "exercise 1: its cells are question, solution, solution, check;",
+        ),
+        ([SOLUTION, CHECK], "a cell tagged solution, hide-cell belongs to no exercise"),
+        ([QUESTION, SOLUTION, CHECK, cell("code", "a"), CHECK], "a cell tagged check belongs to no exercise"),
+        (
+            [QUESTION, cell("code", "a = 1", "solution"), CHECK],
+            "exercise 1: its cells are question, code tagged solution, check",
+        ),
+        ([QUESTION, SOLUTION, CHECK] * 2, "exercise 1 comes in place 2; number them from 1"),
+    ],
+)
+def test_cells_that_do_not_stand_right_are_told(cells: list[nbformat.NotebookNode], told: str) -> None:
+    notebook = notebook_of(*cells)
+    with pytest.raises(UserError, match=f"^{re.escape(told)}"):
+        teaching.exercises(notebook)
+    with pytest.raises(UserError, match=f"^{re.escape(told)}"):
+        teaching.student(notebook)
+
+
+def sources(folder: Path, *solutions: str) -> list[Path]:
+    found = []
+    for number, solution in enumerate(solutions):
+        found.append(folder / f"{number:02d}_made.ipynb")
+        made = notebook_of(QUESTION, cell("code", solution, "solution", "hide-cell"), CHECK)
+        nbformat.write(made, found[-1])
+    return found
+
+
+def test_copies_are_written_all_or_none(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    good = sources(tmp_path, "a = 1", "a = 2")
+    assert teaching.write_copies(good, out) == {out / path.name: 1 for path in good}
+    first = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert sorted(first) == ["00_made.ipynb", "01_made.ipynb"]
+
+    nbformat.write(notebook_of(QUESTION, CHECK), good[1])
+    with pytest.raises(UserError, match=r"^01_made\.ipynb: exercise 1: its cells are question, check;"):
+        teaching.write_copies(good, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+    blocked = tmp_path / "blocked"
+    (blocked / "01_made.ipynb").mkdir(parents=True)  # cannot take this name
+    good = sources(tmp_path, "a = 1", "a = 2")
+    with pytest.raises(UserError, match=r"01_made\.ipynb: is not as it would be written now"):
+        teaching.write_copies(good, blocked)
+    assert [path.name for path in blocked.iterdir()] == ["01_made.ipynb"]
+
+
+def test_somebody_s_work_is_not_written_over(tmp_path: Path) -> None:
+    (path,) = sources(tmp_path, "a = 1")
+    out = tmp_path / "out"
+    teaching.write_copies([path], out)
+    teaching.write_copies([path], out)  # nothing changed
+    worked = nbformat.read(out / path.name, as_version=4)
+    worked.cells[1].outputs = [v4.new_output("stream", text="seen")]
+    nbformat.write(worked, out / path.name)
+    teaching.write_copies([path], out)  # only executed
+    worked.cells[1].source = "a = 'my own'"
+    nbformat.write(worked, out / path.name)
+    with pytest.raises(UserError, match=r"00_made\.ipynb: is not as it would be written now .*--replace"):
+        teaching.write_copies([path], out)
+    assert "my own" in (out / path.name).read_text()
+    teaching.write_copies([path], out, replace=True)
+    assert "my own" not in (out / path.name).read_text()
+
+
+def test_the_command_writes_every_chapter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["lmhld", "student"])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 0
+    folder = tmp_path / "build" / "student"
+    told = [
+        f"{folder / path.stem}.ipynb: {len(teaching.exercises(chapter(n)))} exercises"
+        for n, path in CHAPTERS.items()
+    ]
+    assert capsys.readouterr().out.splitlines() == told
+    for path in folder.iterdir():
+        made = nbformat.read(path, as_version=4)
+        nbformat.validate(made)
+        assert book.parameters_of(made), "it can be run with parameters"
+        tags = {tag for each in made.cells for tag in each.metadata.get("tags", [])}
+        assert "check" in tags and not tags & {"solution", "hide-cell"}
+
+
+# The guide for instructors ----------------------------------------------------------------------------------------
+
+
+def test_the_guide_has_every_exercise_and_its_time_by_rule() -> None:
+    text = (ROOT / "book" / "instructor.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d\d\.\d) ([^|]+) \| ([^|]+) \| (\d+) \|$", text, re.M)
+    wanted = {
+        f"{number}.{each.number}": (each.title, minutes(each))
+        for number in CHAPTERS
+        for each in teaching.exercises(chapter(number))
+    }
+    assert {key: (title, int(time)) for key, title, _, time in rows} == wanted
+    assert [row[0] for row in rows] == sorted(wanted)
+    assert all(answer.strip() for _, _, answer, _ in rows)
+
+
+def minutes(each: teaching.Exercise) -> int:
+    """The guide's rule: five minutes for the question, one for each line of code, up to the next five."""
+    code = [line for line in each.solution.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    return -(-(5 + len(code)) // 5) * 5
+
+
+ANSWERS = {
+    "00.1": "{', '.join(changed)}",
+    "00.2": "{message.split('; ')[0].split('/')[-1]}",
+    "00.3": "{steps:,} in all",
+    "01.1": "{side_m.min():.1f} m (Wenchuan) to {side_m.max():.1f} m (Gorkha)",
+    "01.3": "{changed}.",
+    "02.1": "{', '.join(map(str, fuller))} px",
+    "02.3": "{100 * bounds.low['wenchuan']:.1f} to {100 * bounds.high['wenchuan']:.1f} %",
+    "03.1": "{extent} px",
+    "03.2": "{weights[0]:,} through, {weights[1]:,} around",
+    "03.3": "{round(half_at, -1):,.0f} px",
+    "04.1": "{fell}.",
+    "04.2": "{by_median} px by both",
+    "04.3": "{pairs} of 21",
+    "05.1": "{suffers}.",
+    "05.2": "{lead.min():.4f} (Taiwan) to {lead.max():.4f} (Gorkha)",
+    "06.1": "{recut.sum():,.0f} windows",
+    "06.2": "{equal.idxmax()} by both, {equal.max():.4f} and {weighted.max():.4f}",
+    "06.3": "{', '.join(alone_at_64)}",
+    "07.2": "{', '.join(map(str, frozen))};",
+    "08.1": "{can_rise}.",
+    "08.2": "{pixels.min():.0f} px at 10 m, {pixels.max():,.1f} at 0.8 m, {pixels['taiwan']:.1f} at 3 m",
+    "08.3": "{', '.join(removed)}.",
+    "09.1": "{ratio:.0f} times as many",
+    "09.2": "{share_100:.3f}, and {tenth} epochs",
+    "09.3": "{luck:.3f}.",
+    "10.1": "{', '.join(area for area in paper.AREAS if area in left_out)}",
+    "10.2": "{restored:.4f}, place {place}",
+    "10.3": "{spread:.1e}; {', '.join(off)} only",
+    "11.1": "{district:.3f}:",
+    "11.3": "{seeds(0.01, 0.02)} for a gap of 0.01",
+}
+"""How the guide tells what a solution computes; the other answers are functions."""
+
+
+@pytest.mark.parametrize("number", CHAPTERS)
+def test_the_guide_tells_what_solutions_compute(number: str, data: None) -> None:
+    text = (ROOT / "book" / "instructor.md").read_text(encoding="utf-8")
+    first = begun(number)
+    for each in teaching.exercises(chapter(number)):
+        key = f"{number}.{each.number}"
+        if key in ANSWERS:
+            names = dict(first)
+            run(each.solution, names)
+            told = eval("f" + repr(ANSWERS[key]), names)
+            (row,) = re.findall(rf"^\| {key} [^|]+ \| ([^|]+) \|", text, re.M)
+            assert told in row
