@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import io
 import json
 import os
@@ -140,7 +141,7 @@ def make(
         profile = str(Path(profile).resolve())
     bar = tqdm(total=len(sources), desc=f"book {profile}", unit="chapter", disable=not progress)
     children: list[subprocess.Popen[str]] = []
-    failures = []
+    failures, times = [], {}
     with bar, ThreadPoolExecutor(workers or cores()) as pool:
         # Long ones first, so that none is left to run alone at the end; long to read is mostly long to run.
         pairs = sorted(zip(sources, targets, strict=True), key=lambda pair: -pair[0].stat().st_size)
@@ -158,6 +159,7 @@ def make(
                     failures.append(str(error))
                     continue
                 bar.update()
+                times[source.stem] = seconds
                 if progress:
                     tqdm.write(f"{source.stem}: {seconds:.0f} s")
         except BaseException:
@@ -165,9 +167,22 @@ def make(
             for child in children:
                 child.terminate()
             raise
+    _keep_times(folder / "times.csv", times)
     if failures:
         raise UserError("; ".join(failures))
     return targets
+
+
+def _keep_times(path: Path, seconds: dict[str, float]) -> None:
+    """Write how long chapters took, in place of what the file says of the same ones; `reading` takes it from there."""
+    kept: dict[str, str] = {}
+    if path.is_file():
+        with path.open(encoding="utf-8", newline="") as file:
+            kept = {row["chapter"]: row["seconds"] for row in csv.DictReader(file)}
+    kept |= {chapter: f"{value:.1f}" for chapter, value in seconds.items()}
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([("chapter", "seconds"), *sorted(kept.items())])
 
 
 def _execute_in_child(
