@@ -90,7 +90,8 @@ def badge(label: str, value: str) -> str:
         for x, width, text in ((left / 2, left, label), (left + right / 2, right, value))
     )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + right:.1f}" height="20" role="img" aria-label="{name}">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + right:.1f}" height="20" '
+        f'role="img" aria-label="{name}">'
         f"<title>{name}</title>"
         f'<rect width="{left:.1f}" height="20" fill="#444"/>'
         f'<rect x="{left:.1f}" width="{right:.1f}" height="20" fill="#00674b"/>'
