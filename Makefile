@@ -7,22 +7,28 @@ BIN     := .venv/bin
 REFERENCE := tests/reference
 
 .DEFAULT_GOAL := help
-.PHONY: help env book smoke test test-slurm reference notebooks real lab student site bench lint clean
+.PHONY: help first env book smoke test test-slurm nbval-mini reference notebooks check-pairs times front real lab student site bench lint clean
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+first: .venv/.core  ## the shortest way to a figure: the package alone, then chapter 00 (a few minutes)
+	$(BIN)/lmhld book mini --chapter 00
+	@echo "figure: figures/mini/overview.png; chapter: build/mini/00_start.ipynb; go on with make book"
 
 env: .venv/.stamp  ## only set up .venv
 
 # Written last, so that an interrupted set-up is done again; remade whenever a dependency changes. Modules are compiled
 # when they are first imported: most never are, and compiling all takes longer than the rest of the set-up.
-.venv/.stamp: pyproject.toml constraints.txt
+.venv/.core: WHAT := .
+.venv/.stamp: WHAT := .[lab,test,site,workflow,dev]
+.venv/.core .venv/.stamp: pyproject.toml constraints.txt
 	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "make: Python 3.11 or newer is needed, '$(PY)' is not; say which one to use: make env PY=python3.12" >&2; exit 2; }
 	@echo "setting up .venv (a few minutes, the first time)"
 	$(PY) -m venv .venv
-	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e ".[lab,test,site,workflow,dev]"
-	@touch $@
+	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e "$(WHAT)"
+	@touch .venv/.core $@
 
 book: env  ## the whole book with the mini profile: data, runs, chapters, figures, web edition
 	$(BIN)/lmhld run mini
@@ -42,13 +48,28 @@ test-slurm: env  ## the workflow on a SLURM of one node, started for the test (2
 	@sh tests/slurm/install.sh
 	$(BIN)/python tests/slurm/check.py
 
+# In a folder of its own, so that the committed figures stay as they are.
+nbval-mini: env  ## run committed chapters again on the finished mini runs and compare (CHAPTER=05: one)
+	LMHLD_DATA="$${LMHLD_DATA:-$${LMHLD_WORKDIR:-$(CURDIR)}/data}" LMHLD_RUNS="$${LMHLD_RUNS:-$${LMHLD_WORKDIR:-$(CURDIR)}/runs}" \
+	LMHLD_WORKDIR="$(CURDIR)/build/nbval" \
+	$(BIN)/python -m pytest --nbval-lax --nbval-sanitize-with $(REFERENCE)/sanitize.cfg $(wildcard notebooks/$(CHAPTER)*.ipynb)
+
 reference: smoke  ## remake the references that `make test` compares chapters with
 	$(BIN)/python -c "from pathlib import Path; from lmhld_nb import book; book.references('smoke', Path('$(REFERENCE)'))"
 
 # --update keeps the outputs and drops the cell that papermill injects.
 notebooks: env  ## refresh notebooks/*.ipynb from the chapters that `lmhld book mini` executed
-	cp $(filter-out %.failed.ipynb,$(wildcard build/mini/*.ipynb)) notebooks/
+	$(foreach made,$(filter-out %.failed.ipynb,$(wildcard build/mini/*.ipynb)),cp $(made) notebooks/ &&) true
 	$(BIN)/jupytext --quiet --update --update-metadata '{"jupytext": null}' --to ipynb notebooks/*.py
+
+check-pairs: env  ## say which chapter's .py and .ipynb differ, and what a committed chapter must not show
+	$(BIN)/python -m lmhld_nb.committed
+
+times: env  ## chapters' lines "Time.": reading by rule, running as `lmhld book mini` last measured it
+	$(BIN)/python -m lmhld_nb.reading mini
+
+front: env  ## the README's strip of figures and its badges
+	$(BIN)/python -m lmhld_nb.front
 
 real: env  ## train and score on the real samples in LMHLD_SHARED_DATA
 	$(BIN)/python -m benchmarks.real_samples
@@ -65,7 +86,7 @@ site: env  ## web edition of the chapters in build/PROFILE/ (default mini) in bu
 bench: env  ## measured comparisons, into benchmarks/results/
 	$(BIN)/python -m benchmarks
 
-lint: env  ## style and types
+lint: env check-pairs  ## style and types, and check-pairs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

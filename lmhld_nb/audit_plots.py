@@ -11,10 +11,10 @@ from matplotlib.ticker import MaxNLocator
 
 from lmhld_nb import audit, paper
 from lmhld_nb.audit.rules import SCORE_NAMES
-from lmhld_nb.style import colours, markers, signed
+from lmhld_nb.style import FALSE_ALARM, HIT, MISS, colours, many, markers, signed
 
 # From the colour-blind palette; hatched as well, so that the figure reads without colour.
-_TINTS = {"holds": "#009e73", "rounding": "#56b4e9", "contradicted": "#d55e00", "cannot be checked": "0.8"}
+_TINTS = {"holds": HIT, "rounding": MISS, "contradicted": FALSE_ALARM, "cannot be checked": "0.8"}
 _HATCHES = {"holds": "", "rounding": "//", "contradicted": "xx", "cannot be checked": ".."}
 _LIMIT = 4.0  # units of the last digit; what lies further out is written at the edge
 
@@ -42,7 +42,7 @@ def verdicts(table: pd.DataFrame, note: str) -> Figure:
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.tick_params(axis="y", length=0)
     ax.legend(loc="lower right")
-    return signed(figure, note)
+    return signed(figure, note, n=many(len(table), "reading"))
 
 
 def f1_differences(rows: pd.DataFrame, note: str) -> Figure:
@@ -80,7 +80,7 @@ def f1_differences(rows: pd.DataFrame, note: str) -> Figure:
     )
     ax.set_xlabel("rows of the tables, in their order")
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    return signed(figure, note)
+    return signed(figure, note, n=many(len(rows), "row"))
 
 
 def part_beside(less_mix: pd.DataFrame, less_single: pd.DataFrame, note: str) -> Figure:
@@ -116,4 +116,8 @@ def part_beside(less_mix: pd.DataFrame, less_single: pd.DataFrame, note: str) ->
     axes[0].invert_yaxis()
     axes[0].tick_params(axis="y", length=0)
     axes[1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    return signed(figure, note)
+    return signed(
+        figure,
+        note,
+        n=f"{many(len(less_mix), 'network')}, {many(len(less_single), 'network')} of single areas",
+    )

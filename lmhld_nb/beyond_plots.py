@@ -17,7 +17,7 @@ from matplotlib.ticker import NullFormatter
 from lmhld_nb import paper
 from lmhld_nb.patches import PatchSet
 from lmhld_nb.splits import SPLITS
-from lmhld_nb.style import FALSE_ALARM, HIT, MISS, area_name, colours, markers, no_ticks, signed
+from lmhld_nb.style import FALSE_ALARM, HIT, MISS, area_name, colours, many, markers, no_ticks, signed
 
 TINTS = dict(zip(SPLITS, ("0.75", MISS, FALSE_ALARM), strict=True))
 
@@ -64,7 +64,11 @@ def score_intervals(table: pd.DataFrame, dataset_note: str) -> Figure:
     if (table["seeds"] > 1).any():
         handles.append(Line2D([], [], color="0.6", linewidth=5, alpha=0.5, label="over seeds"))
     figure.legend(handles=handles, loc="outside right center")
-    return signed(figure, f"bars: 95 % interval, bootstrap over patches (Table 4: windows) · {dataset_note}")
+    return signed(
+        figure,
+        f"bars: 95 % interval, bootstrap over patches (Table 4: windows) · {dataset_note}",
+        n=many(len(table), "score"),
+    )
 
 
 def _title(group: tuple[int, str, int]) -> str:
@@ -113,7 +117,9 @@ def prevalence(table: pd.DataFrame, dataset_note: str) -> Figure:
     ]
     handles = [*axes[0].get_legend_handles_labels()[0], *marks]
     figure.legend(handles=handles, loc="outside upper center", ncols=4)
-    return signed(figure, f"bands: 95 % interval, bootstrap over patches · {dataset_note}")
+    return signed(
+        figure, f"bands: 95 % interval, bootstrap over patches · {dataset_note}", n=many(len(table), "score")
+    )
 
 
 def split_kinds(table: pd.DataFrame, parts: Mapping[str, PatchSet], dataset_note: str) -> Figure:
@@ -154,7 +160,11 @@ def split_kinds(table: pd.DataFrame, parts: Mapping[str, PatchSet], dataset_note
     )
     figure.legend(handles=[Patch(color=tint, label=split) for split, tint in TINTS.items()],
                   loc="outside upper center", ncols=3)  # fmt: skip
-    return signed(figure, f"bars: 95 % interval, bootstrap over patches · {dataset_note}")
+    return signed(
+        figure,
+        f"bars: 95 % interval, bootstrap over patches · {dataset_note}",
+        n=many(len(table), "training"),
+    )
 
 
 def sizes(table: pd.DataFrame, dataset_note: str) -> Figure:
@@ -187,7 +197,7 @@ def sizes(table: pd.DataFrame, dataset_note: str) -> Figure:
         Patch(color="0.92", label="the 10 % rule's choice"),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
-    return signed(figure, dataset_note)
+    return signed(figure, dataset_note, n=many(len(table), "training"))
 
 
 def switches(table: pd.DataFrame, dataset_note: str) -> Figure:
@@ -212,4 +222,4 @@ def switches(table: pd.DataFrame, dataset_note: str) -> Figure:
         Line2D([], [], color=HIT, linewidth=2, label="95 % over patches (bootstrap)"),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
-    return signed(figure, dataset_note)
+    return signed(figure, dataset_note, n=many(len(table), "open point"))

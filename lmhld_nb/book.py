@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import io
 import os
 import shutil
@@ -142,11 +143,11 @@ def make(
     pairs = sorted(zip(sources, targets, strict=True), key=lambda pair: -pair[0].stat().st_size)
     work = partial(_execute_quietly, parameters={"profile": profile})
     bar = tqdm(total=len(sources), desc=f"book {profile}", unit="chapter", disable=not progress)
-    failures = []
+    failures, times = [], {}
     with bar:
         for (source, _), future in side_by_side(work, pairs, workers or cores()):
             try:
-                seconds = future.result()
+                times[source.stem] = future.result()
             except UserError as error:
                 failures.append(str(error))
                 continue
@@ -157,10 +158,23 @@ def make(
             bar.set_postfix_str(source.stem)
             bar.update()
             if progress:
-                tqdm.write(f"{source.stem}: {seconds:.0f} s")
+                tqdm.write(f"{source.stem}: {times[source.stem]:.0f} s")
+    _keep_times(folder / "times.csv", times)
     if failures:
         raise UserError("; ".join(failures))
     return targets
+
+
+def _keep_times(path: Path, seconds: dict[str, float]) -> None:
+    """Write how long chapters took, in place of what the file says of the same ones; `reading` takes it from there."""
+    kept: dict[str, str] = {}
+    if path.is_file():
+        with path.open(encoding="utf-8", newline="") as file:
+            kept = {row["chapter"]: row["seconds"] for row in csv.DictReader(file)}
+    kept |= {chapter: f"{value:.1f}" for chapter, value in seconds.items()}
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([("chapter", "seconds"), *sorted(kept.items())])
 
 
 def _execute_quietly(pair: tuple[Path, Path], parameters: dict[str, object]) -> float:

@@ -22,7 +22,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from lmhld_nb import dataflow, paper
 from lmhld_nb.architecture import Reach, empty
 from lmhld_nb.dataflow import Edge, Graph, Node
-from lmhld_nb.style import FALSE_ALARM, HIT, MISS, colours, no_ticks, signed
+from lmhld_nb.style import FALSE_ALARM, HIT, MISS, colours, many, markers, no_ticks, signed
 
 Points = Sequence[tuple[float, float]]
 Colour = tuple[float, float, float]
@@ -79,7 +79,11 @@ def architecture(name: str, width: int | None = None) -> Figure:
         side = f"{dataflow.SIZE >> box.level} px"
         ax.set_title(f"inside {path} ({kind}), at {side}", loc="left", fontsize=8, fontweight="normal")
     told = "published width" if width is None else f"{width} channels at the first level"
-    return signed(figure, f"{told}; read off the network by torch.fx, shapes of a {dataflow.SIZE} px patch")
+    return signed(
+        figure,
+        f"{told}; read off the network by torch.fx, shapes of a {dataflow.SIZE} px patch",
+        n=many(1, "network"),
+    )
 
 
 def _look(node: Node) -> str:
@@ -333,7 +337,7 @@ def influence(reaches: Mapping[str, Reach], note: str) -> Figure:
         Line2D([], [], color=FALSE_ALARM, linestyle=line, label=text) for text, line in squares.items()
     ]
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
-    return signed(figure, note)
+    return signed(figure, note, n=many(len(reaches), "network"))
 
 
 def costs(tables: Mapping[str, pd.DataFrame], size: int, note: str) -> Figure:
@@ -343,10 +347,11 @@ def costs(tables: Mapping[str, pd.DataFrame], size: int, note: str) -> Figure:
     for ax, (title, table) in zip(axes[0], tables.items(), strict=True):
         named = [keys.get(model, model) for model in table.index]
         tones = {model: colours(named)[key] for model, key in zip(table.index, named, strict=True)}
+        marks = markers(named)
         millions, macs = table["parameters"] / 1e6, table[f"macs_{size}"] / 1e9
-        for model in table.index:
-            ax.scatter(millions[model], macs[model], s=60, color=tones[model], edgecolor="k", linewidth=0.5,
-                       label=model)  # fmt: skip
+        for model, key in zip(table.index, named, strict=True):
+            ax.scatter(millions[model], macs[model], s=60, color=tones[model], marker=marks[key], edgecolor="k",
+                       linewidth=0.5, label=model)  # fmt: skip
         ax.set(xscale="log", yscale="log", xlabel="parameters (million)", title=title)
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -356,4 +361,4 @@ def costs(tables: Mapping[str, pd.DataFrame], size: int, note: str) -> Figure:
         ax.set_axisbelow(True)
     axes[0, 0].set_ylabel(f"multiply-accumulates of a {size} px patch (billion)")
     axes[0, -1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return signed(figure, note)
+    return signed(figure, note, n=f"{many(max(map(len, tables.values())), 'network')} a panel")

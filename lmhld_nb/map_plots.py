@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from lmhld_nb.score_plots import errors, errors_legend
-from lmhld_nb.style import FALSE_ALARM, HIT, colours, no_ticks, rgb, signed
+from lmhld_nb.style import FALSE_ALARM, HIT, area_name, colours, many, no_ticks, rgb, signed
 from lmhld_nb.unseen_results import View
 
 RED = (1.0, 0.1, 0.1)
@@ -29,7 +29,7 @@ def images(views: Sequence[View], note: str) -> Figure:
     figure, panels = _panels(views)
     for ax, view in zip(panels, views, strict=True):
         ax.imshow(rgb(view.values, view.bands))
-    return signed(figure, note)
+    return signed(figure, note, n=many(len(views), "scene"))
 
 
 def overlays(views: Sequence[View], note: str) -> Figure:
@@ -47,7 +47,7 @@ def overlays(views: Sequence[View], note: str) -> Figure:
     if any(view.truth is not None for view in views):
         handles.append(Line2D([], [], color="cyan", lw=1.2, label="true outline"))
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
-    return signed(figure, note)
+    return signed(figure, note, n=many(len(views), "scene"))
 
 
 def mistakes(views: Sequence[View], note: str) -> Figure:
@@ -69,7 +69,7 @@ def mistakes(views: Sequence[View], note: str) -> Figure:
             ax.axis("on")
     errors_legend(figure)
     no_ticks(*axes.flat)
-    return signed(figure, note)
+    return signed(figure, note, n=many(len(views), "close-up"))
 
 
 def precision_recall(curves: Mapping[str, pd.DataFrame], scores: pd.DataFrame, note: str) -> Figure:
@@ -89,11 +89,13 @@ def precision_recall(curves: Mapping[str, pd.DataFrame], scores: pd.DataFrame, n
         ax.plot(curve["recall"], curve["precision"], color=tints[name], lw=1.4)
         ax.plot(
             row["recall"], row["precision"], _MARKS[number % 8], color=tints[name], ms=7,
-            label=f"{name}: AP {row['average_precision']:.2f}, {row['prevalence']:.0%} landslide",
+            label=f"{area_name(name)}: AP {row['average_precision']:.2f}, {row['prevalence']:.0%} landslide",
         )  # fmt: skip
     ax.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     ax.legend(loc="upper right")
-    return signed(figure, f"mark: the map's threshold; AP: average precision · {note}")
+    return signed(
+        figure, f"mark: the map's threshold; AP: average precision · {note}", n=many(len(curves), "scene")
+    )
 
 
 def reliability(tables: Mapping[str, pd.DataFrame], note: str) -> Figure:
@@ -111,7 +113,7 @@ def reliability(tables: Mapping[str, pd.DataFrame], note: str) -> Figure:
     for number, (name, table) in enumerate(tables.items()):
         ax.plot(
             table["mean_probability"], table["observed_share"], _MARKS[number % 8] + "-", color=tints[name],
-            lw=1.2, ms=5, label=name,
+            lw=1.2, ms=5, label=area_name(name),
         )  # fmt: skip
         below.plot(
             table["mean_probability"], table["pixels"] / table["pixels"].sum(), "-", color=tints[name], lw=1.2
@@ -120,7 +122,7 @@ def reliability(tables: Mapping[str, pd.DataFrame], note: str) -> Figure:
     ax.text(0.3, 0.33, "calibrated", rotation=35, fontsize=7.5, color="0.4")
     ax.legend(loc="upper left")
     below.set(xlim=(0, 1), xlabel="probability given by the network", ylabel="share of pixels", yscale="log")
-    return signed(figure, note)
+    return signed(figure, note, n=many(len(tables), "scene"))
 
 
 def detection_by_size(table: pd.DataFrame, note: str) -> Figure:
@@ -134,7 +136,7 @@ def detection_by_size(table: pd.DataFrame, note: str) -> Figure:
         return _nothing(note)
     figure, axes = plt.subplots(1, 2, figsize=(7.4, 3.1), sharey=True)
     _by_size(axes, table)
-    return signed(figure, f"{BY_SIZE} · {note}")
+    return signed(figure, f"{BY_SIZE} · {note}", n=_objects(table))
 
 
 def size_frequency(table: pd.DataFrame, note: str) -> Figure:
@@ -148,7 +150,7 @@ def size_frequency(table: pd.DataFrame, note: str) -> Figure:
         return _nothing(note)
     figure, ax = plt.subplots(figsize=(5.2, 3.4))
     _frequency(ax, table)
-    return signed(figure, note)
+    return signed(figure, note, n=many(1, "scene"))
 
 
 def landslides(by_size: pd.DataFrame, frequency: pd.DataFrame, note: str) -> Figure:
@@ -159,7 +161,12 @@ def landslides(by_size: pd.DataFrame, frequency: pd.DataFrame, note: str) -> Fig
     _by_size(axes[:2], by_size)
     _frequency(axes[2], frequency)
     axes[2].set_title("how often a size occurs")
-    return signed(figure, f"{BY_SIZE} · {note}")
+    return signed(figure, f"{BY_SIZE} · {note}", n=_objects(by_size))
+
+
+def _objects(table: pd.DataFrame) -> str:
+    landslides, mapped = (int(table[kind].sum()) for kind in ("landslides", "mapped"))
+    return f"{many(landslides, 'landslide')}, {many(mapped, 'mapped object')}"
 
 
 BY_SIZE = "line: 95 % interval (Wilson); number: how many there are"
@@ -200,7 +207,7 @@ def _nothing(note: str) -> Figure:
     figure, ax = plt.subplots(figsize=(4.8, 0.8))
     ax.axis("off")
     ax.text(0.5, 0.5, "no such scene in this profile", ha="center", va="center")
-    return signed(figure, note)
+    return signed(figure, note, n=many(0, "scene"))
 
 
 def _panels(views: Sequence[View]) -> tuple[Figure, list[Axes]]:

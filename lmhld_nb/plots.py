@@ -15,7 +15,7 @@ from lmhld_nb import inventory, paper, scenes
 from lmhld_nb.patches import PatchSet, classify_windows
 from lmhld_nb.rasters import Window
 from lmhld_nb.scenes import Scene
-from lmhld_nb.style import FALSE_ALARM, area_name, colours, no_ticks, rgb, signed
+from lmhld_nb.style import FALSE_ALARM, HIT, area_name, colours, many, no_ticks, rgb, signed
 
 
 def world_map() -> Figure:
@@ -41,7 +41,11 @@ def world_map() -> Figure:
     ]
     ax.legend(handles=handles, title="trigger", loc="lower left")
     ax.set(xlim=(-180, 180), ylim=(-58, 84), xlabel="longitude", ylabel="latitude")
-    return signed(figure, "Places and facts: paper Table 1. Land: Natural Earth 1:110m, public domain")
+    return signed(
+        figure,
+        "Places and facts: paper Table 1. Land: Natural Earth 1:110m, public domain",
+        n=many(len(areas), "area"),
+    )
 
 
 def place_to_show(scene: Scene, size: int = 160) -> Window:
@@ -84,6 +88,7 @@ def annotation_features(scene: Scene, place: Window, dataset_note: str) -> Figur
     return signed(
         figure,
         f"{area_name(scene.area)}, {place.height} × {place.width} px of {scene.resolution_m or '?'} m · {dataset_note}",
+        n=many(1, "place"),
     )
 
 
@@ -103,7 +108,7 @@ def scene_gallery(members: Sequence[Scene], dataset_note: str, side: int = 512) 
         metres = f"{scene.resolution_m:g} m" if scene.resolution_m else ""
         column[0].set_title(f"{area_name(scene.area)}\n{width} px of {metres}", fontsize=7)
     no_ticks(*axes.flat)
-    return signed(figure, dataset_note)
+    return signed(figure, dataset_note, n=many(len(members), "scene"))
 
 
 def size_histograms(
@@ -112,7 +117,7 @@ def size_histograms(
     """Draw each area's landslide-size histogram with quartiles and candidate patch sizes (paper Fig 9)."""
     columns = min(4, len(sizes))
     rows = -(-len(sizes) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(2.75 * columns, 2.7 * rows), squeeze=False)
+    figure, grid = plt.subplots(rows, columns, figsize=(max(4.5, 2.75 * columns), 2.7 * rows), squeeze=False)
     for ax, (area, values) in zip(grid.flat, sizes.items(), strict=False):
         counts, edges = inventory.histogram(values, bins=18)
         ax.stairs(counts, edges, fill=True, color=colours(list(sizes))[area], alpha=0.75)
@@ -129,8 +134,10 @@ def size_histograms(
         ax.set_ylabel("landslides")
     for ax in grid.flat[len(sizes) :]:
         ax.set_axis_off()
-    figure.supxlabel(f"landslide size (pixels) · {dataset_note}", fontsize=8)
-    return figure
+    for column in range(columns):
+        grid[(len(sizes) - 1 - column) // columns, column].set_xlabel("landslide size (px)")
+    total = sum(map(len, sizes.values()))
+    return signed(figure, f"dashed: quartiles · {dataset_note}", n=many(total, "landslide"))
 
 
 def windows_on_scene(scene: Scene, part: PatchSet, dataset_note: str) -> Figure:
@@ -140,7 +147,7 @@ def windows_on_scene(scene: Scene, part: PatchSet, dataset_note: str) -> Figure:
     reason, _ = classify_windows(labels, valid, size, part.spec.min_share)
     order = ["", "share", "nodata", "edge"]
     names = ["kept", f"below {part.spec.min_share:.0%} landslide", "touches no data", "over the edge"]
-    tint = ["#009e73", "#e69f00", "#999999", "#cc79a7"]
+    tint = [HIT, "#e69f00", "#999999", "#cc79a7"]
     step = max(1, max(labels.shape) // 900)
     figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.95), sharex=True, sharey=True)
     rows, cols = labels.shape
@@ -160,7 +167,9 @@ def windows_on_scene(scene: Scene, part: PatchSet, dataset_note: str) -> Figure:
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=4)
     no_ticks(*axes)
-    return signed(figure, f"{area_name(scene.area)}, scene {scene.name} · {dataset_note}")
+    return signed(
+        figure, f"{area_name(scene.area)}, scene {scene.name} · {dataset_note}", n=many(sum(counts), "window")
+    )
 
 
 def patch_gallery(parts: Sequence[PatchSet], dataset_note: str, each: int = 6) -> Figure:
@@ -177,7 +186,11 @@ def patch_gallery(parts: Sequence[PatchSet], dataset_note: str, each: int = 6) -
             ax.set_title(f"{part.index.loc[number, 'share']:.0%}", fontsize=7, pad=2)
         axes[row, 0].set_ylabel(f"{area_name(part.spec.area)}\n{part.spec.size} px", fontsize=7.5)
     no_ticks(*axes.flat)
-    return signed(figure, f"percentage: landslide share of the patch · {dataset_note}")
+    return signed(
+        figure,
+        f"percentage: landslide share of the patch · {dataset_note}",
+        n=f"{each * len(parts)} of {many(sum(len(part.index) for part in parts), 'patch')}",
+    )
 
 
 def polygon_checks(checked: pd.DataFrame, dataset_note: str) -> Figure:
@@ -210,4 +223,4 @@ def polygon_checks(checked: pd.DataFrame, dataset_note: str) -> Figure:
             ax.set(xlabel="surroundings", ylabel="landslide")
     axes[0, 0].legend()
     figure.colorbar(shown, ax=axes, label="area (px)", shrink=0.8)
-    return signed(figure, dataset_note)
+    return signed(figure, dataset_note, n=many(len(checked), "polygon"))

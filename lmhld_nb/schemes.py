@@ -16,7 +16,7 @@ from lmhld_nb import paper
 from lmhld_nb.patches import PatchSet
 from lmhld_nb.plans import EXPERIMENTS, Planned
 from lmhld_nb.specs import RunSpec, Treatment
-from lmhld_nb.style import area_name, colours, signed
+from lmhld_nb.style import area_name, colours, many, signed
 
 # What becomes of a part's weights at a stage: its fill and what the legend says. Light enough for black letters.
 _TREATMENTS: dict[Treatment, tuple[str, str]] = {
@@ -88,7 +88,7 @@ def experiment_scheme(planned: Sequence[Planned], areas: Sequence[str], note: st
     )
     ax.text((start.x + turn) / 2, low - 0.08, "all areas cut to one size", va="top", ha="center", fontsize=7.5,
             color="0.35")  # fmt: skip
-    return signed(figure, note)
+    return signed(figure, note, n=many(len(planned), "training"))
 
 
 def mix_strategy(parts: Sequence[PatchSet], specs: Sequence[RunSpec], note: str) -> Figure:
@@ -123,7 +123,7 @@ def mix_strategy(parts: Sequence[PatchSet], specs: Sequence[RunSpec], note: str)
     arrows += [("set", "models"), ("models", "whole"), ("models", "apart")]
     figure, ax = plt.subplots(figsize=(9.6, 0.62 * len(parts) + 0.7))
     _draw(ax, boxes, arrows)
-    return signed(figure, note)
+    return signed(figure, note, n=many(sum(len(part.index) for part in parts), "patch"))
 
 
 def part_strategy(
@@ -158,7 +158,7 @@ def part_strategy(
         ax.text(-0.55, -stage, f"{stage + 1} {area_name(area)}, {sizes[area]} px", ha="right", va="center")
     handles = [Patch(facecolor=fill, edgecolor="0.35", label=text) for fill, text in _TREATMENTS.values()]
     figure.legend(handles=handles, loc="outside upper center", ncols=2)
-    return signed(figure, f"arrow: weights pass on · {note}")
+    return signed(figure, f"arrow: weights pass on · {note}", n=many(len(order), "stage"))
 
 
 def addition_orders(orders: Mapping[str, Sequence[str]], sizes: Mapping[str, int], note: str) -> Figure:
@@ -189,7 +189,7 @@ def addition_orders(orders: Mapping[str, Sequence[str]], sizes: Mapping[str, int
         ax.text(-0.5, -row, name, ha="right", va="center", fontweight="bold")
     for stage in range(stages):
         ax.text(stage, 0.5, f"stage {stage + 1}", ha="center", va="bottom")
-    return signed(figure, note)
+    return signed(figure, note, n=many(len(orders), "order"))
 
 
 def _pale(tint: Sequence[float]) -> tuple[float, float, float]:

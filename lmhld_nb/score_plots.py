@@ -19,7 +19,7 @@ from lmhld_nb import paper
 from lmhld_nb.evaluation import Confusion, Threshold
 from lmhld_nb.results import Example
 from lmhld_nb.runs import Run
-from lmhld_nb.style import FALSE_ALARM, HIT, MISS, area_name, colours, markers, no_ticks, rgb, signed
+from lmhld_nb.style import FALSE_ALARM, HIT, MISS, area_name, colours, many, markers, no_ticks, rgb, signed
 
 
 def learning_curves(panels: Mapping[str, Sequence[Run]], dataset_note: str) -> Figure:
@@ -55,7 +55,7 @@ def learning_curves(panels: Mapping[str, Sequence[Run]], dataset_note: str) -> F
         for model in models
     ]
     figure.legend(handles=handles, loc="outside right center")
-    return signed(figure, dataset_note)
+    return signed(figure, dataset_note, n=many(sum(map(len, panels.values())), "training"))
 
 
 def score_heatmap(
@@ -94,7 +94,9 @@ def score_heatmap(
         names = [paper.MODELS[model] for model in models]
         ax.set_xticks(np.arange(len(models)) + 0.5, names, rotation=40, ha="right")
     bold = "the best size of each network" if rows == "patch_size" else "the best of a row"
-    return signed(figure, f"{name}, bold: {bold} · {dataset_note}")
+    return signed(
+        figure, f"{name}, bold: {bold} · {dataset_note}", n=f"{many(len(table), 'score')} a panel at most"
+    )
 
 
 def _heatmap(ax: Axes, cells: pd.DataFrame, best_of: Literal["row", "model"]) -> None:
@@ -152,7 +154,7 @@ def patch_size_scores(choice: pd.DataFrame, table: pd.DataFrame, dataset_note: s
     ]
     handles.append(Line2D([], [], color="k", linewidth=2.5, label="mean"))
     figure.legend(handles=handles, loc="outside right center")
-    return signed(figure, dataset_note)
+    return signed(figure, dataset_note, n=f"{many(len(models), 'network')} a size")
 
 
 def recipe_heatmap(table: pd.DataFrame, dataset_note: str) -> Figure:
@@ -174,7 +176,7 @@ def recipe_heatmap(table: pd.DataFrame, dataset_note: str) -> Figure:
         axes[1].plot(row["steps"], row["f1"], marker=mark, markersize=5, color=tint, label=f"batch {size}")
     axes[1].set(xscale="log", xlabel="steps of SGD", ylabel="F1", title="the same scores over steps")
     axes[1].legend()
-    return signed(figure, dataset_note)
+    return signed(figure, dataset_note, n=many(len(table), "score"))
 
 
 def against_threshold(rules: Mapping[str, Threshold], f1: pd.Series, dataset_note: str) -> Figure:
@@ -200,7 +202,11 @@ def against_threshold(rules: Mapping[str, Threshold], f1: pd.Series, dataset_not
     ax.set(ylim=(0, 1), ylabel="F1 on the test patches")
     ax.set_xticks(places, [area_name(area) for area in rules])
     figure.legend(loc="outside upper right", ncols=2)
-    return signed(figure, f"both are the best on the test pixels themselves: upper bounds · {dataset_note}")
+    return signed(
+        figure,
+        f"both are the best on the test pixels themselves: upper bounds · {dataset_note}",
+        n=many(len(f1), "network"),
+    )
 
 
 def errors(predicted: np.ndarray, truth: np.ndarray, background: np.ndarray) -> np.ndarray:
@@ -256,4 +262,4 @@ def predictions(shown: Sequence[Example], bands: Sequence[str], dataset_note: st
         ax.set_title(title + (f"\n{ax.get_title()}" if ax.get_title() else ""), fontsize=8)
     errors_legend(figure)
     no_ticks(*axes.flat)
-    return signed(figure, dataset_note)
+    return signed(figure, dataset_note, n=many(len(shown), "test patch"))

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from lmhld_nb import paper
-from lmhld_nb.style import area_name, colours, markers, signed
+from lmhld_nb.style import area_name, colours, many, markers, signed
 
 _DIFFERENCE = LinearSegmentedColormap.from_list("difference", ["white", "#ffe94a", "#d7261e", "black"])
 _MISSING = "0.86"
@@ -56,7 +56,7 @@ def order_differences(scores: pd.DataFrame, score: str, note: str) -> Figure:
     if largest <= 1e-6:  # nothing differs: the ticks would be of no meaning
         bar.set_ticks([0])
     bar.set_label(f"absolute difference of {_SCORES[score]}")
-    return signed(figure, note)
+    return signed(figure, note, n=f"{many(len(orders), 'order')} a network")
 
 
 def stage_matrices(matrix: pd.DataFrame, note: str) -> Figure:
@@ -91,7 +91,9 @@ def stage_matrices(matrix: pd.DataFrame, note: str) -> Figure:
             names = [f"{stage} {area_name(str(area))}" for stage, area in stages]
             ax.set_yticks(np.arange(len(stages)) + 0.5, names, rotation=0, fontsize=7.5)
     return signed(
-        figure, f"F1 on the test patches; rows: after this stage; grey: area not yet added · {note}"
+        figure,
+        f"F1 on the test patches; rows: after this stage; grey: area not yet added · {note}",
+        n=many(len(models), "chain"),
     )
 
 
@@ -134,7 +136,7 @@ def strategies(table: pd.DataFrame, runs: pd.DataFrame, note: str) -> Figure:
     axes[3].set(title="seconds of training")
     axes[0].set_yticks(places, [textwrap.fill(title, 28) for title in titles])
     axes[0].set_ylim(len(titles) - 0.5, -0.5)
-    return signed(figure, f"line: interval, faint dots: single seeds · {note}")
+    return signed(figure, f"line: interval, faint dots: single seeds · {note}", n=many(len(runs), "network"))
 
 
 def addition(table: pd.DataFrame, note: str) -> Figure:
@@ -168,7 +170,11 @@ def addition(table: pd.DataFrame, note: str) -> Figure:
         for model in models
     ]
     figure.legend(handles=handles, loc="outside right center")
-    return signed(figure, f"arrow: from before to after the area of the last row was added · {note}")
+    return signed(
+        figure,
+        f"arrow: from before to after the area of the last row was added · {note}",
+        n=many(len(models), "chain"),
+    )
 
 
 def part_beside(table: pd.DataFrame, note: str) -> Figure:
@@ -212,7 +218,7 @@ def part_beside(table: pd.DataFrame, note: str) -> Figure:
         if name in drawn
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
-    return signed(figure, note)
+    return signed(figure, note, n=many(len(table), "network"))
 
 
 def _panels(count: int, panel: tuple[float, float], beside: float, below: float) -> tuple[Figure, list[Axes]]:

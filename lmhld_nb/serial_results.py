@@ -204,7 +204,7 @@ def strategy_runs(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
                     "seed": run.spec.seed,
                     "f1": total_scores(run)["f1"],
                     **forgetting(run),
-                    "trained_parameter_steps": sum(_parameter_steps(stage) for stage in stages),
+                    "trained_parameter_steps": sum(parameter_steps(stage) for stage in stages),
                     "seconds": sum(stage.metrics["seconds"] for stage in stages),
                     "run_ids": "+".join(stage.spec.run_id for stage in stages),
                 }
@@ -212,7 +212,8 @@ def strategy_runs(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index(["strategy", "seed"])
 
 
-def _parameter_steps(run: Run) -> int:
+def parameter_steps(run: Run) -> int:
+    """Return the parameters that a run trained times its steps of SGD: what it cost, whatever the machine."""
     told = run.metrics
     # Runs made before there were chains, all of them with nothing frozen, do not count their steps.
     steps = -(-told["training_patches"] // run.spec.recipe.batch_size) * run.spec.recipe.epochs

@@ -97,9 +97,17 @@ def rgb(
     return picture
 
 
-def signed(figure: Figure, text: str) -> Figure:
-    """Write a figure's data and profile under it."""
-    lines = textwrap.wrap(text, int(18.5 * figure.get_figwidth()))  # letters of this size an inch
+def many(count: int, thing: str) -> str:
+    """Return how many there are of something: ``1 patch``, ``22 patches``."""
+    ending = "" if count == 1 else "es" if thing.endswith(("ch", "s")) else "s"
+    return f"{count:,} {thing}{ending}"
+
+
+def signed(figure: Figure, text: str, n: str) -> Figure:
+    """Write under a figure its data and profile, and how many of what it shows (`many`)."""
+    lines = textwrap.wrap(
+        f"{text} · n = {n}", int(18.5 * figure.get_figwidth())
+    )  # letters of this size an inch
     figure.supxlabel("\n".join(lines), fontsize=7, color="0.4", x=0.01, ha="left")
     return figure
 

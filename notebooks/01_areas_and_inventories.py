@@ -115,12 +115,13 @@ for area, values in sizes.items():
     )
 
 # %% [markdown]
-# A score counted over pixels is therefore a score of the large landslides. Chapter 11 will come back to this.
+# A score counted over pixels is therefore a score of the large landslides. Chapter 11 comes back to this.
 #
 # ## What an expert looks at (Fig 2)
 #
 # A fresh landslide is bright, has lost its vegetation (in the second column vegetation is red) and lies on a slope.
-# Look for places that meet one of these conditions and are not outlined.
+# Look for places that meet one of these conditions and are not outlined. The table below gives the means, on the landslide
+# and beside it.
 
 # %%
 scene = results.scene_to_show(area_scenes, feature_area)
@@ -137,11 +138,16 @@ style.save(
 contrast.round(3)
 
 # %% [markdown]
+# Here the landslide is brighter and far barer than what lies beside it. Its slope is hardly another one: both are the same
+# hillside.
+#
 # ## A check of every polygon (section 2.2)
 #
 # The paper's experts used slope and elevation "to minimize misclassifications". Here this is a tool: each polygon's
 # slope, relief, NDVI and brightness against a ring around it. A polygon is flagged when it lies flat, or when it is
-# neither barer nor brighter than its surroundings. A flag asks for a second look. It does not prove an error.
+# neither barer nor brighter than its surroundings. A flag asks for a second look. It does not prove an error. Each point is
+# a polygon: look for points above the line in NDVI and below it in brightness, and for circles. The table lists what is
+# flagged; it is empty where nothing is.
 
 # %%
 checked = inventory.check_polygons(
@@ -178,7 +184,10 @@ for pixels in (0, 20, 60):
 moved = style.save_table(
     pd.DataFrame(moved).T.rename_axis("moved by px"), "moved_polygons", loaded.name
 )
-moved.style.set_uuid("moved").format({"polygons": "{:.0f}", "flagged": "{:.0%}"})
+moved.assign(
+    polygons=moved["polygons"].map("{:.0f}".format),
+    flagged=moved["flagged"].map("{:.0%}".format),
+)
 
 # %% tags=["nbval-check-output"]
 print(

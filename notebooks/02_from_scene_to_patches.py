@@ -89,8 +89,7 @@ print(
 #
 # ## Windows kept and dropped
 #
-# Green windows become patches. Look at where the orange ones lie: the rule keeps the neighbourhood of landslides and
-# drops the rest of the landscape.
+# Green windows become patches. Look at where the orange ones lie.
 
 # %%
 parts = [
@@ -105,6 +104,8 @@ style.save(
 )
 
 # %% [markdown]
+# The rule keeps the neighbourhood of landslides and drops the rest of the landscape.
+#
 # ## Counts and shares (Table 2)
 #
 # `windows` = `patches` + the three columns of dropped windows; each window has one reason. `gap` is the largest
@@ -185,9 +186,12 @@ share = {
 print("blocks separate better than random:", share["blocks"] <= share["random"])
 
 # %% [markdown]
+# A split by blocks does not end all contact: patches on both sides of a border still touch. What the split is worth in F1
+# is a question of chapter 11.
+#
 # ## LMHLD beside other data sets (Table 3)
 #
-# The last column names the entry of this book's catalogue that reads the data set (`lmhld data list`).
+# Look at sizes and numbers of patches. The last column names the entry of this book's catalogue that reads the data set (`lmhld data list`).
 
 # %%
 table3 = paper.table(3)

@@ -34,6 +34,7 @@ from lmhld_nb import (
     architecture,
     dataflow,
     diagrams,
+    hardware,
     paper,
     profiles,
     style,
@@ -370,22 +371,8 @@ for model, row in published.iterrows():
 
 # %% [markdown]
 # Now the same networks at the widths of this profile, and the whole table: parameters in millions (M), MACs in
-# billions (G), times in milliseconds a patch of 64 px, in the profile's batches. Times are of this machine: compare them
-# with each other only. MACs of U-Net+++ are those of the published way, its times those of the cheaper one. *Layers* are
-# modules without parts: how many steps a network takes, roughly.
-
-# %%
-times = pd.DataFrame(
-    {
-        paper.MODELS[name]: architecture.seconds_per_patch(
-            name,
-            loaded.recipe,
-            loaded.width.get(name),
-            repeats=3,
-        )
-        for name in shown
-    }
-).T
+# billions (G). MACs of U-Net+++ are those of the published way. *Layers* are modules without parts: how many steps a
+# network takes, roughly.
 
 
 # %%
@@ -396,32 +383,40 @@ def readable(table):
     return pd.DataFrame(counts)
 
 
-at_published_width = readable(published)
+at_published_width, at_own_width = readable(published), readable(own)
 at_published_width["sees (px)"] = [
     "all" if reaches[name].whole else reaches[name].extent for name in shown
 ]
-at_random = pd.DataFrame(
-    {"95 % within (px), 8 channels": [reaches[name].effective for name in shown]},
-    index=at_published_width.index,
-)
-at_own_width = readable(own)
+at_published_width["95 % within (px), 8 channels, random"] = [
+    reaches[name].effective for name in shown
+]
 at_own_width["layers"] = [
     sum(not list(part.children()) for part in architecture.empty(name).modules())
     for name in shown
 ]
-at_own_width["training step (ms)"] = times["train"] * 1e3
-at_own_width["prediction (ms)"] = times["predict"] * 1e3
+
+# %%
 side_by_side = pd.concat(
-    {
-        "published": at_published_width,
-        "random weights": at_random,
-        f"profile {loaded.name}": at_own_width,
-    },
+    {"published": at_published_width, f"profile {loaded.name}": at_own_width},
     axis=1,
 ).T
-side_by_side.map(
-    lambda value: value if isinstance(value, str) else f"{value:.4g}"
-).replace("nan", "")
+side_by_side.map(lambda value: value if isinstance(value, str) else f"{value:.4g}")
+
+# %% [markdown]
+# And the time that a patch of 64 px takes, in milliseconds, at the widths and in the batches of this profile. These are
+# measurements of the processor named below: compare them with each other only. U-Net+++ is timed in the cheaper way.
+
+# %% tags=["timing"]
+print(hardware.cpu_name(), f"({loaded.execution.threads} thread)")
+times = {
+    paper.MODELS[name]: architecture.seconds_per_patch(
+        name, loaded.recipe, loaded.width.get(name), repeats=3
+    )
+    for name in shown
+}
+(pd.DataFrame(times).T * 1e3).round(3).rename(
+    columns={"train": "training step (ms)", "predict": "prediction (ms)"}
+)
 
 # %% tags=["nbval-check-output"]
 widths = {name: loaded.width.get(name) for name in ("unet", "dense_unet")}
@@ -437,7 +432,7 @@ print(
 )
 
 # %% [markdown]
-# A profile may give Dense U-Net twice the width of the others, as `mini` does; there it is not the smaller network.
+# A profile may give Dense U-Net more channels than the others; there it need not be the smaller network.
 #
 # Parameters and operations are two prices, and they do not go together. Look for the network with the most parameters,
 # and for the one with the most operations.
@@ -455,9 +450,9 @@ style.save(
 # %% [markdown]
 # Parameters are shared by all pixels: they cost memory for the weights. Operations are done for each pixel, and are dear
 # where the map is large. The transformer keeps its parameters where there are few tokens; U-Net+++ computes at full
-# resolution. Time follows neither column when networks are as narrow as in `mini`: compare Dense and Trans U-Net with U-Net
-# in the table. They have about as many operations or fewer, but many more, smaller steps, each of which has its own
-# overhead. At published widths the operations weigh more.
+# resolution. Time follows neither when networks are as narrow as in `mini`: compare the order of the times with the order
+# of the MACs and of the layers. Many small steps each have their own overhead. At published widths the operations weigh
+# more.
 #
 # ## Beside the paper
 #
@@ -483,6 +478,10 @@ print(
 )
 print(f"{min(single):.3f} to {max(single):.3f} on one area (Table 5)")
 
+# %% [markdown]
+# Now size against score: parameters, and the mean F1 over the areas of Table 5.
+
+# %% tags=["nbval-check-output"]
 f1 = paper.table(5).groupby("model", sort=False)["f1"].mean()
 beside = pd.DataFrame(
     {

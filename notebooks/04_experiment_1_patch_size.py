@@ -51,7 +51,7 @@ beside = style.note(dataset, loaded.name, "Table 4")
 #
 # In the paper experiment 1 comes first: experiments 2 and 4 use the sizes that it chooses, experiment 3 uses 128 pixels
 # everywhere. The numbers in the boxes are those of this profile: a training that two experiments need is made once. The list
-# below adds the study of the recipe (chapter 09), which the paper's figure does not show.
+# below adds the studies of chapters 09 and 11, which the paper's figure does not show.
 
 # %%
 planned = plans.plan(loaded, dataset)
@@ -116,6 +116,9 @@ finished = experiments.fetch(
     with_whole_area=True,
 )
 
+# %% [markdown]
+# Look for curves that still rise at the end, and for networks that begin late. The mark is the epoch that is tested.
+
 # %%
 panels = {}
 for run in finished:
@@ -174,6 +177,9 @@ print(f"runs scored on the whole area: {len(finished)}")
 print(f"F1 outside the training patches is lower on average: {bool(drop > 0)}")
 
 # %% [markdown]
+# If recall keeps its height outside and precision falls, then it is not memory that is lost: outside there is less landslide,
+# and more that looks like it.
+#
 # ## The choice
 #
 # The rule of this book: **the size with the highest mean F1 over the networks, on the whole area**. Means closer than 0.0005
@@ -236,7 +242,7 @@ for size, mean in published.mean().items():
 # does best at 64 pixels and Dense U-Net at 128.
 #
 # The paper does not say whether the training patches count as part of the "entire study area"; we give both readings.
-# Chapter 11 will compare sizes at an equal number of pixels seen.
+# Chapter 11 compares sizes at an equal number of pixels seen.
 
 # %% [markdown]
 # ## Exercises

@@ -93,7 +93,7 @@ print(
 )
 
 # %% [markdown]
-# A curve that begins at 0 marks nothing at first; Trans U-Net takes longest.
+# A curve that begins at 0 marks nothing as landslide at first.
 #
 # ## Table 5
 #
@@ -113,10 +113,10 @@ table5 = style.save_table(results.table_5(finished), "table5", loaded.name)
 table5.drop(columns="run_ids").round(3)
 
 # %% [markdown]
-# In `mini` the areas of 224 pixels have two test patches each: their rows are no ranking.
+# Rows that rest on a handful of test patches are no ranking of networks.
 #
 # The same F1 as a heat map. Read it by rows for the areas, by columns for the networks: is there a network that is best
-# everywhere?
+# everywhere? The table below names the winners.
 
 # %%
 style.save(
@@ -149,7 +149,7 @@ print(
 )
 
 # %% [markdown]
-# The winners differ from area to area. How much of such differences is chance is a question for chapter 11: here each
+# Where the winners differ from area to area, how much of that is chance? That is a question for chapter 11: here each
 # network is trained once.
 #
 # ## Is it more than a threshold?
@@ -208,8 +208,9 @@ style.save(
 )
 
 # %% [markdown]
-# Most of the orange covers what is bare and bright without having slid: fields, roads, river gravel. Where whole slides are
-# blue, they are about as dark as what surrounds them.
+# Compare each orange place with the image on the left: is it bare and bright without having slid, as fields, roads and
+# river gravel are? And a slide that is blue as a whole: is it as dark as what surrounds it? A network that goes by colour
+# alone makes just these two mistakes.
 #
 # ## Beside the paper
 #

@@ -92,6 +92,9 @@ style.save(
 )
 
 # %% [markdown]
+# Where curves still rise, the scores below are not the last word; where they lie as close as one epoch to the next, their
+# order is chance.
+#
 # ## Table 6
 #
 # One row a network; all test patches of all areas are one test set. Areas with many patches weigh more.
@@ -139,7 +142,7 @@ for area, rows in same.groupby("area", sort=False):
 
 # %% [markdown]
 # Two things differ besides the mixing. The mix has several times the patches, and so takes more steps, of which fewer are
-# on this area's own: in `mini` it sees each patch in 3 epochs instead of 6. And one seed is one draw. Unless all areas agree,
+# on this area's own, and in `mini` it sees each patch in fewer epochs (`experiment_3` in the profile). And one seed is one draw. Unless all areas agree,
 # this neither confirms nor contradicts the paper. In `paper` both have 300 epochs.
 #
 # ## What is found and what is missed (Fig 11)

@@ -44,6 +44,7 @@ from lmhld_nb import (
     teaching,
 )
 
+# %%
 loaded = profiles.narrowed(profiles.load(profile), models, areas)
 dataset = experiments.dataset_of(loaded, progress=False)
 note = style.note(dataset, loaded.name)
@@ -172,7 +173,8 @@ for score, published in paper.LARGEST_ORDER_DIFFERENCES.items():
     )
 
 # %% [markdown]
-# Read this with the profile in mind. In `mini` late stages are one epoch of a few dozen steps on a dozen patches: a single unlucky stage spoils a chain, and the order shows far more than it would after 300 epochs.
+# Read this with the profile in mind. In `mini` late stages are few steps on few patches: one unlucky stage can spoil a
+# chain, and the order may show more than it would after 300 epochs.
 #
 # ## Table 7
 #
@@ -247,7 +249,8 @@ both.groupby("model", sort=False).mean(numeric_only=True).round(3)
 # The same areas in the first order, learnt in other ways: without freezing, without a fresh input, without either (plain
 # fine-tuning), with elastic weight consolidation (Kirkpatrick et al. 2017, [doi:10.1073/pnas.1611835114](https://doi.org/10.1073/pnas.1611835114)), which
 # holds weights that mattered before, with a replay of some earlier patches, and all areas at once as an upper bound.
-# Look at whether the intervals of LMHLD_part and plain fine-tuning overlap.
+# Look at whether the intervals of LMHLD_part and plain fine-tuning overlap. Cost is told twice: trained parameters times
+# steps, the same on every machine, and the seconds that these runs took where they were made (`environment.json` of each).
 
 # %%
 compared = serial_experiment.strategies(loaded, dataset)
@@ -279,7 +282,6 @@ strategies[
         "f1_less_part_high",
         "forgetting",
         "trained_parameter_steps",
-        "seconds",
     ]
 ].round(3)
 
@@ -301,7 +303,8 @@ for name, row in strategies.drop("LMHLD_part").iterrows():
 #
 # ## What is found and what is missed (Fig 15)
 #
-# One test patch an area, as in chapter 05, by the last stage of the order above. Green is a hit, orange a false alarm, blue a miss.
+# One test patch an area, as in chapter 05, by the last stage of the order above. Green is a hit, orange a false
+# alarm, blue a miss. The areas stand in the order in which they were learnt: do the first look worse than the last?
 
 # %%
 examples = results.examples(finished[show_order], serial_results.patch_sets_of)
@@ -341,11 +344,13 @@ figure
 # %%
 if added:
     stages = [serial_results.stages_of(run) for run in added]
-    whole = sum(run.metrics["seconds"] for chain in stages for run in chain)
-    last = sum(run.metrics["seconds"] for run in added)
+    whole = sum(
+        serial_results.parameter_steps(run) for chain in stages for run in chain
+    )
+    last = sum(serial_results.parameter_steps(run) for run in added)
     change = table["change"].dropna()
     print(
-        f"the new area took {last:.0f} of {whole:.0f} s of training in all {len(added)} chains; the areas before it changed "
+        f"the new area took {last / whole:.1%} of what all {len(added)} chains cost (trained parameters × steps); the areas before it changed "
         f"by {change.mean():+.3f} F1 on average, from {change.min():+.3f} to {change.max():+.3f}"
     )
 else:

@@ -85,7 +85,9 @@ print(f"{len(needed)} trainings, stages of chains among them")
 # ## The maps (Figs 16, 17)
 #
 # Each scene is cut into overlapping windows; predictions are blended, and the scene is normalised with its own mean and
-# deviation, since nothing else is known of it. That is what `lmhld map` does. First the scenes alone.
+# deviation, since nothing else is known of it. That is what `lmhld map` does. First the scenes alone:
+# where would you look for landslides?
+
 # %%
 maps = [
     made
@@ -135,7 +137,8 @@ style.save(
 )
 
 # %% [markdown]
-# The large landslides are mostly red, as the paper says of its own. So is much else, and whole rivers with it.
+# The paper says of its own maps that most landslides are identified. Compare: which of the outlined ones are red here, and how
+# much of the red is outlined? The eye forgives much; the scores do not.
 #
 # ## How far to trust them
 #
@@ -194,7 +197,7 @@ style.save(
 )
 
 # %% [markdown]
-# All curves lie far below it: what the network learnt of probabilities in one place does not hold in another.
+# Where a curve lies far below the line, what the network learnt of probabilities in one place does not hold in another.
 #
 # ## Landslides, not pixels
 #
@@ -211,7 +214,8 @@ style.save(
 )
 
 # %% [markdown]
-# The larger a landslide, the surer it is found; but a mapped object of any size is rather false than true.
+# On the left, does finding grow with size, by more than the bars are long? On the right, is there a size from which a mapped
+# object is rather true than false?
 #
 # How often landslides of each size occur, in truth and in the map of one scene (with four bands, where there is one). A hazard
 # analysis would use this curve. Where the two part, the map breaks landslides into pieces, joins neighbours, or adds what is none.
@@ -249,7 +253,7 @@ style.save(
 )
 
 # %% [markdown]
-# The false objects are networks of rivers, roads and fields, grown together over much of a scene. Raising the threshold or
+# A false object that covers much of a scene has grown together from rivers, roads and fields. Raising the threshold or
 # leaving out objects of odd shape (`compactness`) is the first thing a mapper would try.
 #
 # ## From one real place to another
@@ -270,7 +274,9 @@ transfers = {
 moved = unseen_results.transfers_table(loaded, transfers)
 if len(moved):
     style.save_table(moved, "transfers", loaded.name)
-moved.drop(columns="run_ids").T.round(3)
+moved.drop(columns="run_ids").T.round(3) if len(
+    moved
+) else "no transfers in this profile"
 
 # %% [markdown]
 # ## Your own image

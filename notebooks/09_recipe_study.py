@@ -85,8 +85,8 @@ for name, values in {
     print(f"correlation of F1 with the logarithm of {name}: {together:.2f}")
 
 # %% [markdown]
-# In `mini` the curves do not fall together: F1 goes with epochs more than with steps. This does not separate the causes.
-# The learning rate falls with each epoch, so a small batch takes most of its many steps at a rate that is nearly spent.
+# Whichever of the two F1 goes with more, this does not separate the causes: the learning rate falls with each epoch, so a
+# small batch takes most of its many steps at a rate that is nearly spent.
 
 # %%
 grid.drop(columns="run_ids").round(3)
@@ -109,8 +109,8 @@ print(
 # ## Beside the paper
 #
 # The published choice takes the largest number of epochs that was tried. That is the edge of the grid: whether 400 would
-# have been better still is not reported. The best of our grid is picked by its test score, too. And 300 epochs at $\gamma = 0.99$ leave the learning rate at a twentieth of where it
-# began:
+# have been better still is not reported. The best of our grid is picked by its test score, too. And 300 epochs at
+# $\gamma = 0.99$ leave the learning rate at a twentieth of where it began:
 
 # %% tags=["nbval-check-output"]
 published = profiles.load("paper").recipe

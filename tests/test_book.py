@@ -203,6 +203,7 @@ def test_a_chapter_has_prose_between_its_steps(path: Path) -> None:
     for cell in cells:
         run = run + 1 if cell.cell_type == "code" else 0
         longest = max(longest, run)
-        assert len(cell.source.splitlines()) <= 40, "longer than a screen"
+        most = 25 if cell.cell_type == "code" else 40
+        assert len(cell.source.splitlines()) <= most, f"longer than {most} lines: {cell.source[:60]}"
         assert str(ROOT) not in cell.source
     assert longest <= 3, f"{longest} code cells without a word between them"

@@ -20,6 +20,8 @@ from lmhld_nb import config
 from lmhld_nb.twin import runout
 from lmhld_nb.twin.areas import AreaRecipe
 
+_FAILED = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError)
+
 
 def georeference(recipe: AreaRecipe, number: int) -> Affine:
     """Return the place on the map: scenes of an area lie side by side in rows of eight, on a 10 m grid."""
@@ -67,5 +69,7 @@ def write_polygons(path: Path, slides: runout.Slides, recipe: AreaRecipe, where:
     try:
         with config.atomic_path(path) as temporary:
             table.to_file(temporary, layer="landslides", driver="GPKG", engine="pyogrio")
+    except _FAILED as error:  # of GDAL's, which knows no OSError
+        raise config.cannot_write(path, OSError(" ".join(str(error).split())[:120])) from error
     finally:
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": before})
