@@ -1,7 +1,7 @@
 """Sphinx configuration of the web edition.
 
 The pages are the chapters as they were executed: nothing runs here, and no page asks another server for anything.
-``sphinx-build -b html -W SRC build/site``, where SRC is a copy of this folder plus ``chapters/*.ipynb``.
+`lmhld site` copies this folder, adds chapters and pages made from files (`lmhld_nb.edition`), and calls Sphinx.
 """
 
 from lmhld_nb import __version__
@@ -12,7 +12,14 @@ project_copyright = f"2026, {author}"
 version = release = __version__
 language = "en"
 
-extensions = ["myst_nb", "sphinx-mathjax-offline"]
+extensions = [
+    "myst_nb",
+    "sphinx-mathjax-offline",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinxcontrib.bibtex",
+    "lmhld_nb.finish",
+]
 source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
 exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
 
@@ -22,6 +29,17 @@ nb_merge_streams = True  # a progress line and a print make one block
 
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
+
+bibtex_bibfiles = ["references.bib"]
+bibtex_reference_style = "author_year"
+
+default_role = "py:obj"  # `name` in a docstring: a link where such a thing is documented, else code
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+python_maximum_signature_line_length = 88
+toc_object_entries_show_parents = "hide"
 
 # MathJax is a local file, but its menu and its speech engine would fetch rules from a CDN when used.
 # Screen readers still get MathML, which needs neither.
@@ -38,8 +56,10 @@ html_theme = "sphinx_book_theme"
 html_title = project
 html_copy_source = True
 html_show_sourcelink = False
+html_show_search_summary = False  # would be fetched, which browsers forbid to pages opened as files
 html_static_path = ["_static"]
 html_css_files = ["book.css"]
+html_js_files = [("sort.js", {"defer": "defer"})]
 html_theme_options = {
     "use_download_button": True,  # the notebook itself
     "use_fullscreen_button": False,

@@ -6,6 +6,7 @@ import ast
 import csv
 import io
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,7 +25,7 @@ from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 from traitlets.config import Config
 
-from lmhld_nb import ledger, pages
+from lmhld_nb import edition
 from lmhld_nb.config import ROOT, UserError, atomic_path, workdir
 from lmhld_nb.processes import cores, side_by_side
 
@@ -191,33 +192,42 @@ def _execute_quietly(pair: tuple[Path, Path], parameters: dict[str, object]) -> 
     return time.perf_counter() - began
 
 
-def site(profile: str) -> Path:
-    """Build the web edition ``build/site/`` from a profile's executed chapters.
+def site(profile: str, committed: bool = False) -> Path:
+    """Build the web edition ``build/site/``; it is whole, or what it was before.
+
+    Args:
+        profile: whose executed chapters are taken, from ``build/PROFILE/``, and figures, from ``figures/PROFILE/``.
+        committed: take those that come with the book instead, ``notebooks/*.ipynb`` and ``figures/mini/``.
 
     Raises:
-        UserError: the chapters are not executed yet, a table names runs that are none, or Sphinx warned.
+        UserError: the chapters are not executed yet, a picture is not described, a table names runs that are none, or
+            Sphinx warned.
     """
-    executed = workdir() / "build" / Path(profile).stem
-    missing = [
-        path.stem for path in chapters(profile=profile) if not (executed / f"{path.stem}.ipynb").is_file()
-    ]
-    if missing:
-        raise UserError(f"{executed}: chapter {missing[0]} is not executed; run `lmhld book {profile}` first")
-    source, target = workdir() / "build" / "site-source", workdir() / "build" / "site"
-    shutil.rmtree(source, ignore_errors=True)
-    shutil.copytree(ROOT / "book", source)
-    shutil.copy(workdir() / "figures" / Path(profile).stem / "overview.png", source / "overview.png")
-    made = chapters(profile=profile)
-    for path in made:
-        (source / "chapters").mkdir(exist_ok=True)
-        shutil.copy(executed / f"{path.stem}.ipynb", source / "chapters")
-    figures = workdir() / "figures" / Path(profile).stem
-    (source / "ledger.md").write_text(ledger.page(), encoding="utf-8")
-    (source / "numbers.md").write_text(pages.numbers(figures, {path.stem for path in made}), encoding="utf-8")
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "html", str(source), str(target)]
-    child = subprocess.run(command, check=False, capture_output=True, text=True)
-    if child.returncode != 0:
-        raise UserError(f"web edition: {' '.join(child.stderr.split())[-300:]}")
+    name = Path(profile).stem
+    build = workdir() / "build"
+    executed = ROOT / "notebooks" if committed else build / name
+    stems = [path.stem for path in chapters(profile=profile)]
+    for stem in stems:
+        if not (executed / f"{stem}.ipynb").is_file():
+            raise UserError(f"{executed}: chapter {stem} is not executed; run `lmhld book {profile}` first")
+    target = build / "site"
+    build.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="site-", dir=build) as temporary:
+        source, made = Path(temporary) / "source", Path(temporary) / "site"
+        edition.prepare(source, executed, (ROOT if committed else workdir()) / "figures" / name, stems)
+        command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html"]
+        command += ["-d", str(Path(temporary) / "doctrees"), str(source), str(made)]
+        child = subprocess.run(command, check=False, capture_output=True, text=True)
+        if child.returncode != 0:
+            said = [
+                line
+                for line in child.stderr.splitlines()
+                if re.search(r"WARNING|ERROR|CRITICAL|error:", line)
+            ]
+            shown = said or child.stderr.splitlines() or [f"sphinx ended with code {child.returncode}"]
+            raise UserError(f"web edition: {shown[0].strip()} ({len(shown)} such lines)")
+        shutil.rmtree(target, ignore_errors=True)
+        made.rename(target)
     return target
 
 

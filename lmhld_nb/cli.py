@@ -201,11 +201,19 @@ def book(
 
 
 @app.command()
-def site(profile: ProfileName = "mini") -> None:
+def site(
+    profile: ProfileName = "mini",
+    committed: Annotated[
+        bool,
+        typer.Option(
+            "--committed", help="from notebooks/*.ipynb and figures/ as committed: needs no training"
+        ),
+    ] = False,
+) -> None:
     """Build the web edition build/site/ from a profile's executed chapters."""
     from lmhld_nb import book as chapters
 
-    typer.echo(chapters.site(profile) / "index.html")
+    typer.echo(chapters.site(profile, committed) / "index.html")
 
 
 @app.command()

@@ -130,7 +130,7 @@ class Ranked:
 
     @property
     def calibration_error(self) -> float:
-        """Expected calibration error: |mean probability − observed share| of ten bins, weighted by their pixels.
+        """How far mean probability and observed share are apart, over ten bins weighted by their pixels (expected calibration error).
 
         Naeini, Cooper & Hauskrecht 2015 (AAAI). Where landslides are rare most pixels lie in the lowest bin and
         decide it: read it beside the table of `reliability`.

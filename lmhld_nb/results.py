@@ -54,7 +54,7 @@ def table_4(finished: Sequence[Run]) -> pd.DataFrame:
 
     Returns:
         Rows (area, model, patch_size): precision, f1, recall; outside_precision, … without the training patches;
-        published_…; difference_… (ours less published; NaN where nothing is published); run_ids.
+        ``published_…``; ``difference_…`` (ours less published; NaN where nothing is published); run_ids.
     """
     rows = []
     for run in finished:
@@ -123,7 +123,7 @@ def table_5(finished: Sequence[Run]) -> pd.DataFrame:
     """Tabulate Experiment 2 as paper Table 5 does, mean over seeds.
 
     Returns:
-        Rows (area, model): precision, f1, recall; published_…; difference_… (ours less published; NaN for areas the
+        Rows (area, model): precision, f1, recall; ``published_…``; ``difference_…`` (ours less published; NaN for areas the
         paper does not have); run_ids.
     """
     rows = [
@@ -144,7 +144,7 @@ def table_6(finished: Sequence[Run]) -> pd.DataFrame:
     """Tabulate Experiment 3 as paper Table 6 does: one model on the test patches of all areas, mean over seeds.
 
     Returns:
-        Rows by model: precision, f1, recall; published_…; difference_…; run_ids.
+        Rows by model: precision, f1, recall; ``published_…``; ``difference_…``; run_ids.
     """
     rows = [
         {"model": run.spec.model, **_scores(run.metrics["test"]), "run_ids": run.spec.run_id}

@@ -80,7 +80,7 @@ def order_scores(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
         finals: by order of addition, the last stages.
 
     Returns:
-        Rows (model, order): precision, f1, recall; own_input_…, with each area's own input convolution; run_ids.
+        Rows (model, order): precision, f1, recall; ``own_input_…``, with each area's own input convolution; run_ids.
     """
     rows: list[dict[str, Any]] = [
         {
@@ -103,7 +103,7 @@ def table_7(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
         finals: by order of addition, the last stages.
 
     Returns:
-        Rows by model: precision, f1, recall; published_…; difference_…; run_ids.
+        Rows by model: precision, f1, recall; ``published_…``; ``difference_…``; run_ids.
     """
     finished = [run for group in finals.values() for run in group]
     rows = [{"model": run.spec.model, **total_scores(run), "run_ids": run.spec.run_id} for run in finished]
