@@ -7,7 +7,7 @@ BIN     := .venv/bin
 REFERENCE := tests/reference
 
 .DEFAULT_GOAL := help
-.PHONY: help env book smoke test test-slurm reference notebooks real lab site bench lint clean
+.PHONY: help env book smoke test test-slurm reference notebooks real lab explorer site bench lint clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -21,6 +21,7 @@ env: .venv/.stamp  ## only set up .venv
 	@echo "setting up .venv (a few minutes, the first time)"
 	$(PY) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[lab,test,site,workflow,dev]"
+	@$(BIN)/lmhld kernel >/dev/null
 	@touch $@
 
 book: env  ## the whole book with the mini profile: data, runs, chapters, figures, web edition
@@ -34,7 +35,7 @@ smoke: env  ## the book in its smallest form (profile smoke)
 
 test: env  ## unit tests, then the chapters against their references
 	$(BIN)/python -m pytest tests
-	$(BIN)/python -m pytest --nbval-lax --nbval-sanitize-with $(REFERENCE)/sanitize.cfg $(REFERENCE)
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-sanitize-with $(REFERENCE)/sanitize.cfg $(REFERENCE)
 
 # Debian's slurm-wlm and munge are installed where they are missing; the cluster lives in a temporary folder.
 test-slurm: env  ## the workflow on a SLURM of one node, started for the test (2 minutes; needs root)
@@ -52,8 +53,12 @@ notebooks: env  ## refresh notebooks/*.ipynb from the chapters that `lmhld book 
 real: env  ## train and score on the real samples in LMHLD_SHARED_DATA
 	$(BIN)/python -m benchmarks.real_samples
 
+# Settings lie in a file of the repository; Jupyter keeps tabs and panels in build/, not in your home folder.
 lab: env  ## open the chapters in JupyterLab
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab --config=notebooks/jupyter_lab.json
+
+explorer: env  ## the four widgets on one page, without code (voila)
+	$(BIN)/voila notebooks/explorer.ipynb
 
 site: env  ## web edition of the chapters in build/PROFILE/ (default mini) in build/site/
 	$(BIN)/lmhld site $(PROFILE)

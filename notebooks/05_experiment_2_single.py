@@ -1,9 +1,9 @@
 # ---
 # jupyter:
 #   kernelspec:
-#     display_name: Python 3 (ipykernel)
+#     display_name: LMHLD book
 #     language: python
-#     name: python3
+#     name: lmhld
 # ---
 
 # %% [markdown]
@@ -205,6 +205,16 @@ style.save(
     loaded.name,
     results.example_scores(examples),
 )
+
+# %% [markdown]
+# **Try it** (in JupyterLab; the page shows the figure above). The next cell opens a panel: choose a run, a test patch and the
+# threshold of probability. A network says landslide above 0.5 here as in the paper. Does another threshold raise F1, and does
+# the same one do so in the next patch?
+
+# %% tags=["widget", "skip-execution", "nbval-skip", "hide-input"]
+from lmhld_nb import widgets
+
+widgets.prediction_browser(finished, note)
 
 # %% [markdown]
 # Most of the orange covers what is bare and bright without having slid: fields, roads, river gravel. Where whole slides are

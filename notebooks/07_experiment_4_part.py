@@ -1,9 +1,9 @@
 # ---
 # jupyter:
 #   kernelspec:
-#     display_name: Python 3 (ipykernel)
+#     display_name: LMHLD book
 #     language: python
-#     name: python3
+#     name: lmhld
 # ---
 
 # %% [markdown]
@@ -122,6 +122,16 @@ finished = {
     for order, specs in finals.items()
 }
 scores = serial_results.order_scores(finished)
+
+# %% [markdown]
+# **Try it** (in JupyterLab; the page shows the schedule and the orders above). The next cell opens a panel: choose an order of
+# addition, or move areas to one of your own. The upper table is its schedule, the lower one F1 after each stage, as far as
+# stages are trained. Which orders share their first stages?
+
+# %% tags=["widget", "skip-execution", "nbval-skip", "hide-input"]
+from lmhld_nb import widgets
+
+widgets.order_explorer(loaded, dataset)
 
 # %% [markdown]
 # ## Does the order matter? (Figs 12, 13, 14)

@@ -61,7 +61,7 @@ def patch_explorer(profile: Profile, dataset: DataSet, area: str | None = None) 
             size.value = profiles.patch_size(profile, chosen.value)
             last[0] = chosen.value
         least = share.value / 100
-        reasons = [_with_share(*windows, least) for windows in judged(chosen.value)[size.value]]
+        reasons = [with_share(*windows, least) for windows in judged(chosen.value)[size.value]]
         member = members[scene.value]
         thumbnail, (rows, cols) = seen(member, bands)
         below.set(data=thumbnail, extent=(0, cols, rows, 0))
@@ -108,7 +108,7 @@ def preview(scene: Scene, bands: tuple[str, ...]) -> tuple[np.ndarray, tuple[int
     return small, shape
 
 
-def _with_share(reason: np.ndarray, share: np.ndarray, least: float) -> np.ndarray:
+def with_share(reason: np.ndarray, share: np.ndarray, least: float) -> np.ndarray:
     """Return the reasons of `patches.classify_windows` for another least share."""
     return np.where((reason == "") & (share < least), "share", reason)
 

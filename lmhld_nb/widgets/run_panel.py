@@ -65,13 +65,17 @@ def run_browser(planned: Sequence[Planned], note: str) -> ipywidgets.VBox:
             raise ValueError("no finished run is of all these kinds; choose fewer, or make them: `lmhld run`")
         drawn = chosen[:MOST]
         ax.clear()
-        models = list(dict.fromkeys(entry.spec.model for entry, _ in drawn))
-        tints, marks = style.colours(models), style.markers(models)
-        for entry, run in drawn:
-            curve, model = run.history[["epoch", measure.value]].to_numpy().T, entry.spec.model
-            name = paper.MODELS[model] if model in models else None
-            models = [other for other in models if other != model]
-            ax.plot(*curve, color=tints[model], marker=marks[model], markersize=4, linewidth=1, label=name)
+        # One network: its curves are told apart by area instead.
+        by_model = len({entry.spec.model for entry, _ in drawn}) > 1
+        groups = [entry.spec.model if by_model else _where(entry) for entry, _ in drawn]
+        tints, marks = style.colours(list(dict.fromkeys(groups))), style.markers(groups)
+        named = set()
+        for group, (_, run) in zip(groups, drawn, strict=True):
+            name = paper.MODELS[group] if by_model else style.area_name(group)
+            curve = run.history[["epoch", measure.value]].to_numpy().T
+            ax.plot(*curve, color=tints[group], marker=marks[group], markersize=4, linewidth=1,
+                    label=None if name in named else name)  # fmt: skip
+            named.add(name)
         ax.set(xlabel="epoch", ylabel=MEASURES[measure.value])
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         if measure.value == "val_f1":
@@ -123,6 +127,10 @@ def table(planned: Sequence[Planned], finished: Sequence[Run]) -> pd.DataFrame:
 
 def _defined(score: float | None) -> float:
     return float("nan") if score is None else float(score)
+
+
+def _where(entry: Planned) -> str:
+    return entry.areas[0] if len(entry.areas) == 1 else f"{len(entry.areas)} areas"
 
 
 def _sizes(entry: Planned) -> tuple[int, ...]:
