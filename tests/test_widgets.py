@@ -96,7 +96,7 @@ experiments: [2, 4]
 models: [unet, res_unet]
 width: {unet: 2, res_unet: 2}
 recipe: {batch_size: 4, epochs: 2, lr: 0.05, gamma: 0.9, momentum: 0.9, precision: fp32}
-experiment_4: {first: [], permuted: [gorkha, emilia_romagna], last: [], epochs: [2, 1], seeds: [0]}
+experiment_4: {first: [], permuted: [gorkha, emilia_romagna], last: [], epochs: [1], seeds: [0]}
 """
 
 
@@ -301,7 +301,7 @@ def test_order_explorer_shows_the_schedule_and_what_is_trained(small: tuple[Prof
     for stage, (told, row) in enumerate(zip(stages[1:], serial.schedule(2), strict=True), start=1):
         size = profiles.patch_size(small[0], areas[stage - 1])
         assert told == [
-            str(stage), style.area_name(areas[stage - 1]), f"{size} px", ("2", "1")[stage - 1], *row.values()
+            str(stage), style.area_name(areas[stage - 1]), f"{size} px", "1", *row.values()
         ]  # fmt: skip
     assert stages[0][4:] == list(serial.schedule(1)[0])
     chain = order_panel.chain_of(*small, areas, "unet", 0)
@@ -321,8 +321,7 @@ def test_areas_can_be_moved_and_what_is_not_trained_says_so(small: tuple[Profile
     stages, scores = tables(panel)
     assert [row[1] for row in stages[1:]] == ["Emilia-Romagna", "Gorkha"]
     assert control(panel, "Areas").value == "emilia_romagna"
-    # The first stage is the run of experiment 2 where the recipe is the same; the second is not made.
-    assert scores[2][1] == "not trained yet"
+    assert [row[1] for row in scores[1:]] == ["not trained yet"] * 2
     control(panel, "Add it earlier").click()
     assert tables(panel) == [stages, scores], "the first cannot go further"
     control(panel, "Network").value = "res_unet"
