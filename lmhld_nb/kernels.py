@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ipykernel import kernelspec
 
-from lmhld_nb.config import UserError
+from lmhld_nb.config import atomic_path
 
 NAME, TITLE = "lmhld", "LMHLD book"
 """What the chapters' headers ask for, and what JupyterLab calls it."""
@@ -38,13 +38,8 @@ def install() -> Path:
     Raises:
         UserError: the environment's folder cannot be written.
     """
-    try:
-        kernelspec.install(kernel_name=NAME, display_name=TITLE, prefix=sys.prefix)
-    except OSError as error:
-        raise UserError(
-            f"{folder()}: cannot be written ({(error.strerror or str(error)).lower()}); "
-            "use an environment of your own (`make env`)"
-        ) from error
+    with atomic_path(folder()) as temporary:
+        _describe(temporary)
     return folder()
 
 
@@ -55,7 +50,7 @@ def own() -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="lmhld-kernel-") as place:
         described = Path(place) / "kernels" / NAME
         described.parent.mkdir()
-        kernelspec.write_kernel_spec(described, overrides={"display_name": TITLE})
+        _describe(described)
         os.environ["JUPYTER_PATH"] = os.pathsep.join([place, *([before] if before else [])])
         try:
             yield
@@ -64,3 +59,8 @@ def own() -> Iterator[None]:
                 del os.environ["JUPYTER_PATH"]
             else:
                 os.environ["JUPYTER_PATH"] = before
+
+
+def _describe(place: Path) -> None:
+    # Not by ipykernel's `install`, which makes a folder in the user's home while it looks round.
+    kernelspec.write_kernel_spec(place, overrides={"display_name": TITLE})

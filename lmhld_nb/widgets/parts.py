@@ -40,7 +40,7 @@ def slider(label: str, value: float, low: float, high: float, step: float) -> An
     kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
     return kind(
         value=value, min=low, max=high, step=step, description=label, continuous_update=False, style=_WIDE,
-        layout={"width": "24em"},
+        layout={"width": "38em"},
     )  # fmt: skip
 
 
