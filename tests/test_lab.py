@@ -11,7 +11,9 @@ from typing import Any
 
 import jupytext
 import nbformat
+import pandas as pd
 import pytest
+from made import blobs, image_of, write_tif
 
 from lmhld_nb import book, diagnosis, kernels
 from lmhld_nb.config import ROOT, UserError
@@ -149,3 +151,25 @@ def test_an_environment_that_cannot_be_written_is_told(
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     with pytest.raises(UserError, match=r"kernels/lmhld: cannot be written"):
         kernels.install()
+
+
+# Data of one's own -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_book_runs_on_data_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = blobs(192, 192, 30, seed=3, radius=(6, 20))
+    write_tif(tmp_path / "mine" / "images" / "a.tif", image_of(mask), nodata=0)
+    write_tif(tmp_path / "mine" / "masks" / "a.tif", mask.astype("uint8"))
+    monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path / "work"))
+    monkeypatch.delenv("LMHLD_DATA", raising=False)
+    monkeypatch.delenv("LMHLD_RUNS", raising=False)
+    own = {"folder": str(tmp_path / "mine"), "epochs": 2, "chapters": ["02", "05"]}
+    book.execute(ROOT / "notebooks" / "my_data.py", tmp_path / "out.ipynb", own)
+    table = pd.read_csv(tmp_path / "work" / "figures" / "my-data" / "table2.csv")
+    assert list(table["area"]) == ["my_area"] and table["patches"].item() > 10
+    assert len(pd.read_csv(tmp_path / "work" / "figures" / "my-data" / "table5.csv")) == 1
+    assert (tmp_path / "work" / "build" / "my-data" / "05_experiment_2_single.ipynb").is_file()
+    assert not (ROOT / "params" / "data" / "my-data.yaml").exists(), (
+        "in the working folder, not in the book's"
+    )
