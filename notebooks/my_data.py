@@ -94,6 +94,7 @@ width: {{unet: 4}}
 experiments: [2]
 patches: {{size: {patch}, bands: [{bands}]}}
 recipe: {{batch_size: 2, epochs: {epochs}, lr: 0.1, gamma: 0.8, momentum: 0.9, loss: dice_bce}}
+execution: {{threads: 1}}
 """)
 
 # %% [markdown]

@@ -60,9 +60,9 @@ def show(target: ipywidgets.Image, figure: Figure) -> None:
     target.value = buffer.getvalue()
 
 
-def legend(kinds: Sequence[tuple[str, str]]) -> str:
+def legend(kinds: Sequence[tuple[str, str]], between: str = " &emsp; ") -> str:
     """Return HTML that names colours: (colour, name) each."""
-    return " &emsp; ".join(
+    return between.join(
         f'<span style="background:{tint};border:1px solid #555">&emsp;</span>&nbsp;{html.escape(name)}'
         for tint, name in kinds
     )

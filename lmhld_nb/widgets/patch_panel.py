@@ -120,7 +120,7 @@ def _told(here: np.ndarray, everywhere: list[np.ndarray], least: float) -> str:
         for reason in WINDOWS
     ]
     rows.append(("windows in all", here.size, sum(one.size for one in everywhere)))
+    kinds = [(tint, names[reason]) for reason, (tint, _) in WINDOWS.items()]
     return parts.table(("window", "this scene", "whole area"), rows) + parts.legend(
-        [(tint, names[reason]) for reason, (tint, _) in WINDOWS.items()]
-        + [("cyan", "outline of a landslide")]
+        [*kinds, ("cyan", "outline of a landslide")], "<br>"
     )
