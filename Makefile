@@ -7,7 +7,7 @@ BIN     := .venv/bin
 REFERENCE := tests/reference
 
 .DEFAULT_GOAL := help
-.PHONY: help first env book smoke test test-slurm nbval-mini reference notebooks check-pairs times front real lab student site bench lint clean
+.PHONY: help first env book smoke test test-slurm nbval-mini reference notebooks check-pairs times front real lab explorer student site bench lint clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -28,6 +28,7 @@ env: .venv/.stamp  ## only set up .venv
 	@echo "setting up .venv (a few minutes, the first time)"
 	$(PY) -m venv .venv
 	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e "$(WHAT)"
+	@$(BIN)/lmhld kernel >/dev/null
 	@touch .venv/.core $@
 
 book: env  ## the whole book with the mini profile: data, runs, chapters, figures, web edition
@@ -41,7 +42,7 @@ smoke: env  ## the book in its smallest form (profile smoke)
 
 test: env  ## unit tests, then the chapters against their references
 	$(BIN)/python -m pytest tests
-	$(BIN)/python -m pytest --nbval-lax --nbval-sanitize-with $(REFERENCE)/sanitize.cfg $(REFERENCE)
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-sanitize-with $(REFERENCE)/sanitize.cfg $(REFERENCE)
 
 # Debian's slurm-wlm and munge are installed where they are missing; the cluster lives in a temporary folder.
 test-slurm: env  ## the workflow on a SLURM of one node, started for the test (2 minutes; needs root)
@@ -74,8 +75,12 @@ front: env  ## the README's strip of figures and its badges
 real: env  ## train and score on the real samples in LMHLD_SHARED_DATA
 	$(BIN)/python -m benchmarks.real_samples
 
+# Settings lie in a file of the repository; Jupyter keeps tabs and panels in build/, not in your home folder.
 lab: env  ## open the chapters in JupyterLab
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab --config=notebooks/jupyter_lab.json
+
+explorer: env  ## the four widgets on one page, without code (voila)
+	$(BIN)/voila notebooks/explorer.ipynb
 
 student: env  ## chapters without solutions in build/student/, to hand out
 	$(BIN)/lmhld student

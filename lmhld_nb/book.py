@@ -25,7 +25,7 @@ from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 from traitlets.config import Config
 
-from lmhld_nb import edition
+from lmhld_nb import edition, kernels
 from lmhld_nb.config import ROOT, UserError, atomic_path, workdir
 from lmhld_nb.processes import cores, side_by_side
 
@@ -60,7 +60,8 @@ def execute(source: Path, target: Path, parameters: dict[str, object]) -> None:
     """Execute one chapter (.py or .ipynb) into ``target``; what it holds is whole or it is not there.
 
     The kernel talks over IPC through sockets in a folder of its own, so that chapters executed side by side can take
-    neither each other's ports nor each other's sockets.
+    neither each other's ports nor each other's sockets. It is this very Python (`kernels.own`), whatever the chapter's
+    header asks for. Cells tagged ``skip-execution``, the widgets, are left out.
 
     Raises:
         UserError: a parameter is unknown to the chapter, or a cell failed (names chapter and error; the broken
@@ -78,12 +79,17 @@ def execute(source: Path, target: Path, parameters: dict[str, object]) -> None:
     config = Config()
     config.KernelManager.transport = "ipc"
     try:
-        with tempfile.TemporaryDirectory(prefix="lmhld-") as sockets, atomic_path(target) as temporary:
+        with (
+            tempfile.TemporaryDirectory(prefix="lmhld-") as sockets,
+            kernels.own(),
+            atomic_path(target) as temporary,
+        ):
             config.KernelManager.ip = f"{sockets}/kernel"
             try:
                 papermill.execute_notebook(
                     str(plain), str(temporary), parameters, cwd=str(ROOT / "notebooks"), progress_bar=False,
                     config=config, request_save_on_cell_execute=False, start_timeout=300,
+                    kernel_name=kernels.NAME,
                 )  # fmt: skip
             except PapermillExecutionError as error:
                 shutil.copy(temporary, failed)

@@ -344,6 +344,14 @@ def export(
 
 
 @app.command()
+def kernel() -> None:
+    """Tell Jupyter in this environment of the chapters' kernel, "LMHLD book" (`make env` does it by itself)."""
+    from lmhld_nb import kernels
+
+    typer.echo(kernels.install())
+
+
+@app.command()
 def doctor() -> None:
     """Show Python, packages, devices, disk, and data found: what to look at first when something is wrong."""
     from lmhld_nb import diagnosis

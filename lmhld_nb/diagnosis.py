@@ -10,7 +10,7 @@ import sys
 
 import torch
 
-from lmhld_nb import hardware, profiles, sources
+from lmhld_nb import hardware, kernels, profiles, sources
 from lmhld_nb.config import ROOT, data_dir, runs_dir, workdir
 
 _PACKAGES = ("torch", "numpy", "rasterio", "geopandas", "papermill", "jupytext", "jupyterlab", "nbval")
@@ -25,6 +25,8 @@ def report() -> str:
         except importlib.metadata.PackageNotFoundError:
             version = "not installed (optional: see pyproject.toml's groups)"
         lines.append(f"{package:11} {version}")
+    known = "known to Jupyter" if kernels.is_installed() else "unknown to Jupyter here: `lmhld kernel`"
+    lines.append(f"kernel      {kernels.TITLE}: {known}")
     lines.append(
         f"processor   {hardware.cpu_name()}, {os.cpu_count()} cores, torch uses {torch.get_num_threads()}"
     )

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from lmhld_nb import inventory, patches, scenes
 from lmhld_nb.config import UserError, data_dir, write_json
@@ -44,6 +48,36 @@ def measured(dataset: DataSet, area: str) -> Measured:
     return found
 
 
+def windows(
+    dataset: DataSet, area: str, sizes: Sequence[int], bands: tuple[str, ...]
+) -> dict[int, list[tuple[np.ndarray, np.ndarray]]]:
+    """Judge the windows of all scenes of an area by everything but their share of landslide, at several sizes at once.
+
+    Scenes are read once, in strips that are a whole number of windows of each size.
+
+    Returns:
+        By size, for each scene in order: reasons and shares as `patches.classify_windows` gives them for a least share
+        of 0, that is reasons ``""``, ``nodata`` and ``edge``.
+
+    Raises:
+        UserError: a scene cannot be read.
+    """
+    height = math.lcm(*sizes)
+    height *= max(1, 512 // height)
+    found: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {size: [] for size in sizes}
+    for scene in dataset.scenes_of(area):
+        strips: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {size: [] for size in sizes}
+        with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
+            for strip in scenes.strips(image.shape, height):
+                valid, codes = image.valid(image.read(strip, bands)), labels.read(strip)
+                for size in sizes:
+                    strips[size].append(patches.classify_windows(codes, valid, size, 0.0))
+        for size, judged in strips.items():
+            reasons, shares = zip(*judged, strict=True)
+            found[size].append((np.concatenate(reasons), np.concatenate(shares)))
+    return found
+
+
 def kept(dataset: DataSet, spec: PatchSpec) -> int:
     """Count the patches that cutting ``spec`` leaves, without cutting; once, as `measured`.
 
@@ -55,14 +89,9 @@ def kept(dataset: DataSet, spec: PatchSpec) -> int:
         return int(json.loads(path.read_text(encoding="utf-8"))["kept"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    count = 0
-    for scene in dataset.scenes_of(spec.area):
-        with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
-            for strip in scenes.strips(image.shape, spec.size * max(1, 512 // spec.size)):
-                valid = image.valid(image.read(strip, spec.bands))
-                least = 0.0 if spec.background else spec.min_share
-                reason, _ = patches.classify_windows(labels.read(strip), valid, spec.size, least)
-                count += int((reason == "").sum())
+    least = 0.0 if spec.background else spec.min_share
+    judged = windows(dataset, spec.area, (spec.size,), spec.bands)[spec.size]
+    count = sum(int(((reason == "") & (share >= least)).sum()) for reason, share in judged)
     try:
         write_json(path, {"kept": count})
     except UserError:

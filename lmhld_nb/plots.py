@@ -17,6 +17,14 @@ from lmhld_nb.rasters import Window
 from lmhld_nb.scenes import Scene
 from lmhld_nb.style import FALSE_ALARM, HIT, area_name, colours, many, no_ticks, rgb, signed
 
+WINDOWS = {
+    "": (HIT, "kept"),
+    "share": ("#e69f00", "below {share:.0%} landslide"),
+    "nodata": ("#999999", "touches no data"),
+    "edge": ("#cc79a7", "over the edge"),
+}
+"""Colour and name of a window, by the reason it is dropped for (`patches.classify_windows`)."""
+
 
 def world_map() -> Figure:
     """Draw the study areas with sensor and resolution on a world map (paper Fig 1, without its susceptibility map)."""
@@ -145,9 +153,8 @@ def windows_on_scene(scene: Scene, part: PatchSet, dataset_note: str) -> Figure:
     values, labels, valid = scenes.read_all(scene, scene.bands)
     size = part.spec.size
     reason, _ = classify_windows(labels, valid, size, part.spec.min_share)
-    order = ["", "share", "nodata", "edge"]
-    names = ["kept", f"below {part.spec.min_share:.0%} landslide", "touches no data", "over the edge"]
-    tint = [HIT, "#e69f00", "#999999", "#cc79a7"]
+    order, tint = list(WINDOWS), [tint for tint, _ in WINDOWS.values()]
+    names = [text.format(share=part.spec.min_share) for _, text in WINDOWS.values()]
     step = max(1, max(labels.shape) // 900)
     figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.95), sharex=True, sharey=True)
     rows, cols = labels.shape

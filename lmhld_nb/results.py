@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from lmhld_nb import engine, evaluation, paper, runs, scenes, sources
 from lmhld_nb.batches import normalised
@@ -342,10 +343,15 @@ def example_scores(shown: Sequence[Example]) -> pd.DataFrame:
 
 def predict(run: Run, part: PatchSet, number: int) -> np.ndarray:
     """Return where a run predicts landslide (probability over 0.5) in one patch of ``part``, (rows, cols) bool."""
+    return logits(run, run.model(), part, number) > 0
+
+
+def logits(run: Run, model: nn.Module, part: PatchSet, number: int) -> np.ndarray:
+    """Return the log-odds of landslide in one patch of ``part``, (rows, cols) float32; ``model`` is the run's."""
     scaled = normalised(part, np.array([number]), run.spec.recipe.normalise)
     computed = run.spec.recipe.model_copy(update={"precision": run.metrics["precision"]})
     with torch.inference_mode(), engine.autocast(scaled.device, computed):
-        return (run.model()(scaled)[0, 0] > 0).numpy()
+        return model(scaled)[0, 0].float().numpy()
 
 
 def scene_to_show(members: dict[str, tuple[scenes.Scene, ...]], area: str) -> scenes.Scene:

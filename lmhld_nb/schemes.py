@@ -19,7 +19,7 @@ from lmhld_nb.specs import RunSpec, Treatment
 from lmhld_nb.style import area_name, colours, many, signed
 
 # What becomes of a part's weights at a stage: its fill and what the legend says. Light enough for black letters.
-_TREATMENTS: dict[Treatment, tuple[str, str]] = {
+TREATMENTS: dict[Treatment, tuple[str, str]] = {
     "fresh": ("#f0e442", "fresh: random weights, trained"),
     "frozen": ("#d0d4d8", "frozen: weights of the stage before, not trained"),
     "finetune": ("#8fd0f5", "finetune: weights of the stage before, trained on"),
@@ -139,7 +139,7 @@ def part_strategy(
     """
     parts = list(rows[0])
     boxes = {
-        f"{part} {stage}": Box(place, -stage, row[part], "", _TREATMENTS[row[part]][0], 0.88, 0.58)
+        f"{part} {stage}": Box(place, -stage, row[part], "", TREATMENTS[row[part]][0], 0.88, 0.58)
         for stage, row in enumerate(rows)
         for place, part in enumerate(parts)
     }
@@ -156,7 +156,7 @@ def part_strategy(
         ax.text(place, 0.45, part, ha="center", va="bottom", fontweight="bold")
     for stage, area in enumerate(order):
         ax.text(-0.55, -stage, f"{stage + 1} {area_name(area)}, {sizes[area]} px", ha="right", va="center")
-    handles = [Patch(facecolor=fill, edgecolor="0.35", label=text) for fill, text in _TREATMENTS.values()]
+    handles = [Patch(facecolor=fill, edgecolor="0.35", label=text) for fill, text in TREATMENTS.values()]
     figure.legend(handles=handles, loc="outside upper center", ncols=2)
     return signed(figure, f"arrow: weights pass on · {note}", n=many(len(order), "stage"))
 

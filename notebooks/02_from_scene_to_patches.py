@@ -1,9 +1,9 @@
 # ---
 # jupyter:
 #   kernelspec:
-#     display_name: Python 3 (ipykernel)
+#     display_name: LMHLD book
 #     language: python
-#     name: python3
+#     name: lmhld
 # ---
 
 # %% [markdown]
@@ -106,6 +106,16 @@ style.save(
 # %% [markdown]
 # The rule keeps the neighbourhood of landslides and drops the rest of the landscape.
 #
+# **Try it** (in JupyterLab; the page shows the figure above). The next cell opens a panel: choose area, patch size and least
+# share of landslide, and see which windows stay. At which share does the first landslide lose all its patches? Which size
+# keeps most of the scene?
+
+# %% tags=["widget", "skip-execution", "nbval-skip", "hide-input"]
+from lmhld_nb import widgets
+
+widgets.patch_explorer(loaded, dataset, show_area)
+
+# %% [markdown]
 # ## Counts and shares (Table 2)
 #
 # `windows` = `patches` + the three columns of dropped windows; each window has one reason. `gap` is the largest

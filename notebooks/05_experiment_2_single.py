@@ -1,9 +1,9 @@
 # ---
 # jupyter:
 #   kernelspec:
-#     display_name: Python 3 (ipykernel)
+#     display_name: LMHLD book
 #     language: python
-#     name: python3
+#     name: lmhld
 # ---
 
 # %% [markdown]
@@ -212,6 +212,16 @@ style.save(
 # river gravel are? And a slide that is blue as a whole: is it as dark as what surrounds it? A network that goes by colour
 # alone makes just these two mistakes.
 #
+# **Try it** (in JupyterLab; the page shows the figure above). The next cell opens a panel: choose a run, a test patch and the
+# threshold of probability. A network says landslide above 0.5 here as in the paper. Does another threshold raise F1, and does
+# the same one do so in the next patch?
+
+# %% tags=["widget", "skip-execution", "nbval-skip", "hide-input"]
+from lmhld_nb import widgets
+
+widgets.prediction_browser(finished, note)
+
+# %% [markdown]
 # ## Beside the paper
 #
 # The paper concludes from Table 5 that all seven areas can be learned, and names Wenchuan as the best of them. Two limits

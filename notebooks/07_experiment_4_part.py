@@ -1,9 +1,9 @@
 # ---
 # jupyter:
 #   kernelspec:
-#     display_name: Python 3 (ipykernel)
+#     display_name: LMHLD book
 #     language: python
-#     name: python3
+#     name: lmhld
 # ---
 
 # %% [markdown]
@@ -227,6 +227,16 @@ style.save(
     loaded.name,
     matrices,
 )
+
+# %% [markdown]
+# **Try it** (in JupyterLab; the page shows the matrices above). The next cell opens a panel: choose an order of addition, or
+# move areas to one of your own. The upper table is its schedule, the lower one F1 after each stage, as far as stages are
+# trained. Which orders share their first stages, and so their first scores?
+
+# %% tags=["widget", "skip-execution", "nbval-skip", "hide-input"]
+from lmhld_nb import widgets
+
+widgets.order_explorer(loaded, dataset)
 
 # %% [markdown]
 # Two figures sum up a matrix. *Average forgetting* (Chaudhry et al. 2018, [doi:10.1007/978-3-030-01252-6_33](https://doi.org/10.1007/978-3-030-01252-6_33))

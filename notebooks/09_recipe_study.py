@@ -1,9 +1,9 @@
 # ---
 # jupyter:
 #   kernelspec:
-#     display_name: Python 3 (ipykernel)
+#     display_name: LMHLD book
 #     language: python
-#     name: python3
+#     name: lmhld
 # ---
 
 # %% [markdown]
@@ -104,6 +104,16 @@ batch, epochs = grid["f1"].idxmax()
 print(
     f"best here: batch {batch}, {epochs} epochs, F1 {grid['f1'].max():.3f}; longest tried: {max(study.epochs)} epochs"
 )
+
+# %% [markdown]
+# **Try it** (in JupyterLab; the page shows the figures above). The next cell opens a panel with all finished runs of the profile:
+# choose experiment, network, area and patch size, and compare how they learned. Where does validation F1 stop rising before
+# the training loss stops falling?
+
+# %% tags=["widget", "skip-execution", "nbval-skip", "hide-input"]
+from lmhld_nb import plans, widgets
+
+widgets.run_browser(plans.plan(loaded, dataset), note)
 
 # %% [markdown]
 # ## Beside the paper

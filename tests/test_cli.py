@@ -75,7 +75,7 @@ def test_help_says_what_and_mentions_every_option(command: list[str]) -> None:
 def test_the_design_s_commands_are_there() -> None:
     there = {" ".join(command) for command in commands()}
     assert there >= {
-        "data list", "data get", "data check", "plan", "run", "train", "book", "map", "doctor", "site",
+        "data list", "data get", "data check", "plan", "run", "train", "book", "map", "doctor", "kernel", "site",
     }  # fmt: skip
 
 

@@ -29,7 +29,6 @@ DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow"}
 
 # Needed at run time though nothing of ours imports them.
 STARTED_BY_OTHERS = {
-    "ipykernel": "papermill starts it as the kernel python3",
     "pyogrio": "geopandas reads and writes vector files through it",
     "requests": "pooch downloads with it",
 }
@@ -164,10 +163,11 @@ def third_party(paths: list[Path]) -> set[str]:
 def test_what_is_imported_is_declared() -> None:
     project = pyproject()["project"]
     runtime = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
-    site = {canonicalize_name(Requirement(line).name) for line in project["optional-dependencies"]["site"]}
+    optional = project["optional-dependencies"]
+    parts = {canonicalize_name(Requirement(line).name) for line in (*optional["site"], *optional["lab"])}
     sources = sorted((ROOT / "notebooks").glob("*.py"))
-    # The web edition is an optional part of the package: whoever builds it has the group "site".
-    assert third_party([*modules(), *sources]) <= runtime | site
+    # The web edition and the widgets are optional parts of the package: whoever uses them has their groups.
+    assert third_party([*modules(), *sources]) <= runtime | parts
     assert third_party(sorted((ROOT / "tests").glob("*.py"))) <= set(floors())
 
 
@@ -191,24 +191,30 @@ def test_one_version() -> None:
 
 
 def chapters(suffix: str) -> list[str]:
+    return sorted(path.stem for path in (ROOT / "notebooks").glob(f"[0-9][0-9]_*{suffix}"))
+
+
+def notebooks(suffix: str) -> list[str]:
+    """Return the chapters, and the notebooks beside them that are no chapter."""
     return sorted(path.stem for path in (ROOT / "notebooks").glob(f"*{suffix}"))
 
 
 def test_notebooks_are_paired() -> None:
-    assert chapters(".py") == chapters(".ipynb") != []
+    assert notebooks(".py") == notebooks(".ipynb") != []
+    assert set(notebooks(".py")) - set(chapters(".py")) == {"explorer", "my_data"}
 
 
-@pytest.mark.parametrize("chapter", chapters(".py"))
+@pytest.mark.parametrize("chapter", notebooks(".py"))
 def test_notebook_says_what_its_source_says(chapter: str) -> None:
     assert committed.difference(ROOT / "notebooks" / f"{chapter}.py") is None
 
 
-@pytest.mark.parametrize("chapter", chapters(".py"))
+@pytest.mark.parametrize("chapter", notebooks(".py"))
 def test_notebook_source_keeps_the_conventions(chapter: str) -> None:
     text = (ROOT / "notebooks" / f"{chapter}.py").read_text(encoding="utf-8")
     header = text.split("# ---\n")[1]
     assert set(re.findall(r"^# {3}(\w+):", header, re.M)) == {"kernelspec"}, "header: kernelspec only"
-    assert re.fullmatch(r"\d\d_[a-z0-9_]+", chapter)
+    assert re.fullmatch(r"(\d\d_)?[a-z0-9_]+", chapter)
     cells = jupytext.reads(text, fmt="py:percent").cells
     tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
     assert len(tagged) == 1, "exactly one cell is tagged parameters"
@@ -229,6 +235,7 @@ def test_makefile_has_its_targets() -> None:
         "test",
         "test-slurm",
         "lab",
+        "explorer",
         "site",
         "bench",
         "clean",

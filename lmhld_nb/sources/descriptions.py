@@ -65,12 +65,20 @@ class Description(Layout):
 
 
 def catalogue() -> dict[str, Description]:
-    """Return all data sets that ``params/data`` describes, by name.
+    """Return all data sets that ``params/data`` describes, by name; ``LMHLD_WORKDIR`` may have more of its own.
 
     Raises:
         UserError: a description is wrong.
     """
-    return {path.stem: describe(path.stem) for path in sorted(CATALOGUE.glob("*.yaml"))}
+    return {name: describe(name) for name in sorted(_files())}
+
+
+def _files() -> dict[str, Path]:
+    """Return the descriptions by name: the book's, and those in the working folder where that is another one."""
+    found = {path.stem: path for path in CATALOGUE.glob("*.yaml")}
+    if config.workdir() != config.ROOT:
+        found = {path.stem: path for path in (config.workdir() / "params" / "data").glob("*.yaml")} | found
+    return found
 
 
 def describe(name: str) -> Description:
@@ -79,10 +87,13 @@ def describe(name: str) -> Description:
     Raises:
         UserError: not in the catalogue, or wrong.
     """
-    path = CATALOGUE / f"{name}.yaml"
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) or not path.is_file():
-        known = ", ".join(sorted(path.stem for path in CATALOGUE.glob("*.yaml")))
-        raise UserError(f"data set '{name}' is not in the catalogue; choose from {known}, or add {path}")
+    files = _files()
+    path = files.get(name)
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) or path is None:
+        raise UserError(
+            f"data set '{name}' is not in the catalogue; choose from {', '.join(sorted(files))}, or add "
+            f"{CATALOGUE / f'{name}.yaml'}"
+        )
     description = config.read_yaml(path, Description)
     if description.name != name:
         raise UserError(f"{path}: key 'name' = '{description.name}'; call it '{name}' like the file")

@@ -1,0 +1,92 @@
+"""How long does a panel of `lmhld_nb.widgets` take to answer?
+
+    LMHLD_DATA=… LMHLD_RUNS=… python -m benchmarks.widgets [--profile mini] [--rounds 5]
+
+Controls are set as JupyterLab sets them, and the clock runs until the new picture and table are there; what a browser
+and the network add is not in it. Runs of the profile are read, none is made. ``first``: something is shown that was not
+looked at before (an area's scenes are read, a network is loaded and predicts a patch); ``again``: everything else.
+Target: 0.3 s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ipywidgets
+import pandas as pd
+
+from benchmarks import common
+from lmhld_nb import experiments, plans, profiles, runs, style, widgets
+
+
+def control(panel: ipywidgets.Widget, label: str) -> Any:
+    """Return the control whose label begins so."""
+    return next(one for one in _everything(panel) if getattr(one, "description", "").startswith(label))
+
+
+def _everything(widget: ipywidgets.Widget) -> Iterator[ipywidgets.Widget]:
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from _everything(child)
+
+
+def timed(change: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    change()
+    return time.perf_counter() - began
+
+
+def _set(panel: ipywidgets.Widget, label: str, value: object) -> Callable[[], object]:
+    return lambda: setattr(control(panel, label), "value", value)
+
+
+def main() -> None:
+    """Measure, print, store."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--profile", default="mini")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    profile = profiles.load(options.profile)
+    dataset = experiments.dataset_of(profile, progress=False)
+    note, areas = style.note(dataset, profile.name), experiments.areas(profile, dataset)
+    single = [run for spec in experiments.single(profile, dataset) if (run := runs.find(spec))]
+    found: list[dict[str, object]] = []
+
+    def tell(panel: str, change: str, kind: str, seconds: float) -> None:
+        found.append({"panel": panel, "change": change, "kind": kind, "seconds": seconds})
+
+    panel = widgets.patch_explorer(profile, dataset, areas[0])
+    for area in areas[1:]:
+        tell("patches", "area", "first", timed(_set(panel, "Area", area)))
+    for number in range(options.rounds):
+        tell("patches", "area", "again", timed(_set(panel, "Area", areas[number % len(areas)])))
+        tell("patches", "size", "again", timed(_set(panel, "Patch size", (64, 256)[number % 2])))
+        tell("patches", "least share", "again", timed(_set(panel, "Least share", 20 + number)))
+
+    panel = widgets.prediction_browser(single, note)
+    for number in range(1, len(single), max(1, len(single) // (2 * options.rounds))):
+        tell("predictions", "run", "first", timed(_set(panel, "Run", number)))
+        tell("predictions", "threshold", "again", timed(_set(panel, "Threshold", 0.2 + number / 100)))
+
+    panel = widgets.run_browser(plans.plan(profile, dataset), note)
+    models = list(profile.models)
+    for number in range(options.rounds):
+        tell("runs", "network", "again", timed(_set(panel, "Network", (models[number % len(models)],))))
+        tell("runs", "none chosen", "again", timed(_set(panel, "Network", ())))
+
+    panel = widgets.order_explorer(profile, dataset)
+    for number in range(options.rounds):
+        tell("orders", "order", "again", timed(_set(panel, "Order", f"OD{2 + number % 5}")))
+
+    table = pd.DataFrame(found).groupby(["panel", "change", "kind"], sort=False)["seconds"]
+    summary = table.agg(median_s="median", slowest_s="max", changes="size").reset_index()
+    common.save(summary.assign(profile=profile.name, within_target=summary["slowest_s"] < 0.3), "widgets")
+
+
+if __name__ == "__main__":
+    main()

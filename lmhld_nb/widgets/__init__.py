@@ -1,0 +1,12 @@
+"""Front ends for JupyterLab and voila: what the chapters show, with controls.
+
+They compute nothing of their own: what they show comes from the functions the chapters call. Nothing that runs in
+batch imports this package (`tests/test_widgets.py` reads the imports).
+"""
+
+from lmhld_nb.widgets.order_panel import order_explorer
+from lmhld_nb.widgets.patch_panel import patch_explorer
+from lmhld_nb.widgets.prediction_panel import prediction_browser
+from lmhld_nb.widgets.run_panel import run_browser
+
+__all__ = ["order_explorer", "patch_explorer", "prediction_browser", "run_browser"]

@@ -1,0 +1,138 @@
+"""What the front ends share: controls with readable labels, pictures that are redrawn fast, errors in one line."""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import ipywidgets
+from matplotlib.figure import Figure
+
+from lmhld_nb.config import UserError
+
+_WIDE = {"description_width": "initial"}
+
+
+def choice(label: str, options: Sequence[Any], value: Any = None) -> ipywidgets.Dropdown:
+    """Return a list to choose one from; options are values, or (name, value)."""
+    first = options[0][1] if options and isinstance(options[0], tuple) else next(iter(options), None)
+    chosen = first if value is None else value
+    return ipywidgets.Dropdown(options=options, value=chosen, description=label, style=_WIDE)
+
+
+def several(label: str, options: Sequence[Any]) -> ipywidgets.SelectMultiple:
+    """Return a list to choose any number from; the label says that none chosen means all."""
+    return ipywidgets.SelectMultiple(
+        options=options,
+        rows=min(7, max(2, len(options))),
+        description=f"{label} (none chosen: all)",
+        style=_WIDE,
+        layout={"width": "max-content"},
+    )
+
+
+def slider(label: str, value: float, low: float, high: float, step: float) -> Any:
+    """Return a slider that answers when it is let go, or at each press of an arrow key."""
+    whole = all(isinstance(number, int) for number in (value, low, high, step))
+    kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
+    return kind(
+        value=value, min=low, max=high, step=step, description=label, continuous_update=False, style=_WIDE,
+        layout={"width": "38em"},
+    )  # fmt: skip
+
+
+def canvas(width: float, height: float) -> Figure:
+    """Return an empty figure (inches) outside pyplot, without the layout engine: its axes stay where they are put."""
+    figure = Figure(figsize=(width, height), dpi=100)
+    figure.set_layout_engine("none")
+    return figure
+
+
+def show(target: ipywidgets.Image, figure: Figure) -> None:
+    """Draw a figure into an image; light compression, for it does not travel far."""
+    buffer = io.BytesIO()
+    figure.savefig(
+        buffer, format="png", dpi=100, metadata={"Software": None}, pil_kwargs={"compress_level": 1}
+    )
+    target.value = buffer.getvalue()
+
+
+def legend(kinds: Sequence[tuple[str, str]], between: str = " &emsp; ") -> str:
+    """Return HTML that names colours: (colour, name) each."""
+    return between.join(
+        f'<span style="background:{tint};border:1px solid #555">&emsp;</span>&nbsp;{html.escape(name)}'
+        for tint, name in kinds
+    )
+
+
+def table(
+    head: Sequence[str], rows: Sequence[Sequence[Any]], tints: Callable[[Any], str] | None = None
+) -> str:
+    """Return an HTML table; ``tints`` gives the fill of a cell by its value, empty for none."""
+
+    def cell(value: Any) -> str:
+        fill = tints(value) if tints else ""
+        look = f' style="background:{fill};color:#000"' if fill else ""
+        return f"<td{look}>{html.escape(told(value))}</td>"
+
+    top = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in head)
+    body = "".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in rows)
+    return f'<table class="lmhld"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def told(value: Any) -> str:
+    """Return a value for a table: three digits of a fraction, a dash for what is not defined."""
+    if isinstance(value, float):
+        return "–" if value != value else f"{value:.3f}"
+    return str(value)
+
+
+def small(text: str) -> ipywidgets.HTML:
+    """Return a line in small grey letters, such as `style.note`."""
+    return ipywidgets.HTML(f'<span style="font-size:85%;color:#666">{html.escape(text)}</span>')
+
+
+def answering(
+    draw: Callable[[], None],
+    controls: Sequence[ipywidgets.Widget],
+    shown: Sequence[ipywidgets.DOMWidget],
+    *buttons: tuple[ipywidgets.Button, Callable[[], None]],
+) -> ipywidgets.HTML:
+    """Call ``draw`` now and at every change of a control; return the line that tells what went wrong.
+
+    A button first does what stands beside it.
+
+    An error is one line, and ``shown`` disappears until it is mended: what it holds would not be what the controls
+    say. Controls that ``draw`` itself sets do not start it again.
+    """
+    message = ipywidgets.HTML()
+    drawing: list[bool] = []
+
+    def answer(_: object = None, before: Callable[[], None] | None = None) -> None:
+        if drawing:
+            return
+        drawing.append(True)
+        try:
+            if before:
+                before()
+            draw()
+        except Exception as error:
+            name = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+            line = html.escape(" ".join(f"{name}{error}".split()))
+            message.value = f'<b role="alert" style="color:#b00020">{line}</b>'
+        else:
+            message.value = ""
+        finally:
+            drawing.clear()
+        for widget in shown:
+            widget.layout.display = "none" if message.value else None
+
+    for control in controls:
+        control.observe(answer, "value")
+    for button, before in buttons:
+        button.on_click(partial(answer, before=before))
+    answer()
+    return message

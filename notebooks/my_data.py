@@ -1,0 +1,128 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: LMHLD book
+#     language: python
+#     name: lmhld
+# ---
+
+# %% [markdown]
+# # The book on your own data
+#
+# **Question.** What do chapters 01, 02 and 05 say about landslides of your own?
+#
+# You need images (GeoTIFF, PNG, …; a scene or patches) and for each a mask of the same name: 1 landslide, 0 none. Without any,
+# this notebook writes a small synthetic scene and uses that. Run it once as it is, then name your folder below.
+
+# %% tags=["parameters"]
+folder: str = ""  # holds images/ and masks/; empty: a synthetic scene is written for the example
+bands: str = "blue,green,red,nir"  # of the images, in the file's order
+patch: int = 32  # side of a patch in pixels: a multiple of 16, from 32 on
+epochs: int = 6  # of training U-Net
+chapters: list = ["01", "02", "05"]  # those to run
+
+# %%
+import shutil
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from IPython.display import Image, display
+
+from lmhld_nb import book, config, scenes, sources
+
+here = config.workdir()
+
+# %% [markdown]
+# ## The folder
+#
+# `images/a.tif` belongs to `masks/a.tif`. The example is a scene of the synthetic data set for tests.
+
+# %%
+if not folder:
+    scene = sources.get("twin-smoke", progress=False).scenes_of("gorkha")[0]
+    place = here / "build" / "my-data-example"
+    for name in ("images", "masks"):
+        (place / name).mkdir(parents=True, exist_ok=True)
+    shutil.copy(scene.image, place / "images" / "a.tif")
+    _, labels, _ = scenes.read_all(scene)
+    with rasterio.open(scene.image) as image:
+        grid = {"crs": image.crs, "transform": image.transform}
+    with rasterio.open(
+        place / "masks" / "a.tif", "w", driver="GTiff", dtype="uint8", count=1,
+        height=labels.shape[0], width=labels.shape[1], **grid,
+    ) as mask:  # fmt: skip
+        mask.write(np.where(labels == 255, 0, labels).astype("uint8"), 1)
+source = Path(folder) if folder else place
+
+# %% [markdown]
+# What does the book see in it? In a terminal: `lmhld data check FOLDER/images/a.tif`.
+
+# %%
+print(
+    sources.check(sorted((source / "images").iterdir())[0]).replace(str(source), "")
+)
+
+# %% [markdown]
+# ## A description and a profile
+#
+# Two short YAML files. The description says how the folder is read; the profile says what is trained on it. Both names start with
+# `my-data`; call them as you like, and see `params/` for what else can stand in them.
+
+# %%
+described = here / "params" / "data" / "my-data.yaml"
+described.parent.mkdir(parents=True, exist_ok=True)
+_ = described.write_text(f"""name: my-data
+title: {"my landslides" if folder else "Example of data of one's own"}
+licence: mine
+citation: not published
+synthetic: {"false" if folder else "true"}
+source: {{kind: local, where: a folder of my own}}
+parts:
+  - {{images: "images/{{id}}.tif", masks: "masks/{{id}}.tif", area: my_area}}
+bands: [{bands}]
+extra_bands: ignore
+""")
+
+# %%
+profile = here / "params" / "my-data.yaml"
+_ = profile.write_text(f"""name: my-data
+description: my landslides
+data: my-data
+models: [unet]
+width: {{unet: 4}}
+experiments: [2]
+patches: {{size: {patch}, bands: [{bands}]}}
+recipe: {{batch_size: 2, epochs: {epochs}, lr: 0.1, gamma: 0.8, momentum: 0.9, loss: dice_bce}}
+execution: {{threads: 1}}
+""")
+
+# %% [markdown]
+# ## Adopt the folder
+#
+# In a terminal: `lmhld data get my-data --from FOLDER`. Nothing is copied: the files stay where they are.
+
+# %%
+print(sources.summary(sources.get("my-data", source, progress=False)))
+
+# %% [markdown]
+# ## Run the chapters
+#
+# In a terminal: `lmhld book params/my-data.yaml --chapter 02`. Chapter 05 trains what it needs.
+
+# %%
+for number in chapters:
+    (made,) = book.make(str(profile), number, progress=False)
+    print(made.relative_to(here))
+
+# %% [markdown]
+# These are chapters like those of the book; open them in JupyterLab. Two of their figures: which windows became patches, and what
+# the network finds in a test patch.
+
+# %%
+for name in ("windows", "fig10_predictions"):
+    display(Image(here / "figures" / "my-data" / f"{name}.png"))
+
+# %% [markdown]
+# A handful of patches and epochs say that the way is open, no more. With data of your own choose the patch size from chapter 02's
+# candidates, and a `width` and number of `epochs` that your machine bears.

@@ -1,0 +1,144 @@
+"""The explorers in a real JupyterLab and a real browser: Debian's Chromium, driven by Playwright (`make test-site`)."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import pytest
+
+from lmhld_nb import kernels
+from lmhld_nb.config import ROOT
+
+pytestmark = pytest.mark.browser
+
+PROFILE = """
+name: tiny
+description: two areas of the smallest twin
+data: twin-smoke
+areas: [emilia_romagna, gorkha]
+experiments: [2]
+models: [unet]
+width: {unet: 2}
+recipe: {batch_size: 4, epochs: 1}
+"""
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Any]:
+    """A page of Chromium that has nothing to remember and speaks to nobody else."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: `make env`")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no Chromium: install it with `apt-get install chromium`")
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=quiet)
+        yield browser.new_page(viewport={"width": 1300, "height": 1000})
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what JupyterLab needs of the book; its explorers show a tiny profile."""
+    folder = tmp_path_factory.mktemp("book")
+    (folder / "tiny.yaml").write_text(PROFILE, encoding="utf-8")
+    (folder / "notebooks").mkdir()
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    shutil.copy(ROOT / "notebooks" / "jupyter_lab.json", folder / "notebooks")
+    for name in ("00_start", "explorer"):
+        text = (ROOT / "notebooks" / f"{name}.py").read_text(encoding="utf-8")
+        text = text.replace('profile: str = "mini"', f'profile: str = "{folder / "tiny.yaml"}"')
+        (folder / "notebooks" / f"{name}.py").write_text(text, encoding="utf-8")
+        notebook = jupytext.reads(text, fmt="py:percent")
+        jupytext.write(notebook, folder / "notebooks" / f"{name}.ipynb")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(place: Path, twin_data: Path) -> Iterator[tuple[str, str]]:
+    """JupyterLab as `make lab` starts it, on a free port: its address and token."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    token, address = secrets.token_hex(16), f"http://127.0.0.1:{port}"
+    command = [
+        sys.executable, "-m", "jupyterlab", "--config=notebooks/jupyter_lab.json", "--no-browser", "--allow-root",
+        f"--ServerApp.port={port}", f"--IdentityProvider.token={token}", "--ServerApp.port_retries=0",
+    ]  # fmt: skip
+    log = place / "jupyter.log"
+    with kernels.own(), log.open("w") as told:
+        settings = {"HOME": str(place), "LMHLD_DATA": str(twin_data), "LMHLD_WORKDIR": str(place)}
+        known = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        child = subprocess.Popen(
+            command, cwd=place, env={**os.environ, **settings, "PYTHONPATH": known}, stdout=told, stderr=told
+        )
+        try:
+            until = time.monotonic() + 90
+            while not answers(f"{address}/api?token={token}"):
+                assert child.poll() is None and time.monotonic() < until, log.read_text()[-2000:]
+                time.sleep(0.3)
+            yield address, token
+        finally:
+            child.terminate()
+            child.wait(30)
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as reply:
+            return bool(reply.status == 200)
+    except OSError:
+        return False
+
+
+def test_the_lab_opens_on_the_first_chapter(page: Any, server: tuple[str, str]) -> None:
+    address, token = server
+    page.goto(f"{address}/?token={token}")
+    page.wait_for_selector(".jp-Notebook h1:has-text('Start here')", timeout=60_000)
+    assert page.url.split("?")[0].endswith("/lab/tree/notebooks/00_start.ipynb")
+    assert page.locator(".jp-Toolbar-kernelName").first.inner_text() == kernels.TITLE
+
+
+def test_a_slider_moved_by_keyboard_changes_the_count(
+    page: Any, server: tuple[str, str], place: Path
+) -> None:
+    address, token = server
+    source = place / "notebooks" / "explorer.py"
+    before = source.read_text(encoding="utf-8")
+    page.goto(f"{address}/lab/tree/notebooks/explorer.ipynb?token={token}")
+    page.wait_for_selector(".jp-Notebook h1:has-text('The explorers')", timeout=60_000)
+    page.wait_for_selector(f".jp-Toolbar-kernelName:visible:has-text('{kernels.TITLE}')", timeout=30_000)
+    page.locator(".jp-Notebook h1:visible").first.click()
+    for _ in range(4):  # title, parameters, words, the first widget
+        page.keyboard.press("Shift+Enter")
+    row = page.locator("table.lmhld tr", has_text="kept")
+    row.wait_for(timeout=120_000)
+    cells = row.locator("td")
+    kept = int(cells.last.inner_text())
+    page.locator(".widget-slider .noUi-handle:visible").first.focus()
+    for _ in range(20):
+        page.keyboard.press("ArrowRight")
+    page.locator(".widget-readout", has_text="30").wait_for(timeout=10_000)
+    page.wait_for_function(
+        f"[...document.querySelectorAll('table.lmhld tr')].some(r => r.innerText.startsWith('kept') "
+        f"&& Number(r.lastElementChild.innerText) < {kept})",
+        timeout=30_000,
+    )
+    assert page.locator("img.widget-image:visible").count() == 1
+    page.screenshot(path=str(place / "lab.png"))
+    page.keyboard.press("Control+s")
+    page.wait_for_timeout(2000)
+    assert source.read_text(encoding="utf-8") == before, (
+        "saving a notebook that was run changes nothing in its pair"
+    )
