@@ -7,7 +7,7 @@ BIN     := .venv/bin
 REFERENCE := tests/reference
 
 .DEFAULT_GOAL := help
-.PHONY: help env book smoke test test-slurm reference notebooks real lab site bench lint clean
+.PHONY: help env book smoke test test-slurm test-site reference notebooks real lab site bench lint clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -20,7 +20,7 @@ env: .venv/.stamp  ## only set up .venv
 	  echo "make: Python 3.11 or newer is needed, '$(PY)' is not; say which one to use: make env PY=python3.12" >&2; exit 2; }
 	@echo "setting up .venv (a few minutes, the first time)"
 	$(PY) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[lab,test,site,workflow,dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[lab,test,site,browser,workflow,dev]"
 	@touch $@
 
 book: env  ## the whole book with the mini profile: data, runs, chapters, figures, web edition
@@ -40,6 +40,13 @@ test: env  ## unit tests, then the chapters against their references
 test-slurm: env  ## the workflow on a SLURM of one node, started for the test (2 minutes; needs root)
 	@sh tests/slurm/install.sh
 	$(BIN)/python tests/slurm/check.py
+
+# Without a web edition in build/site/, one of the committed notebooks is built: no training. Debian's chromium is installed
+# where there is no browser.
+test-site: env  ## every page of build/site/ in a real browser, without a network (3 minutes)
+	@sh tests/site/install.sh
+	@test -f build/site/index.html || $(BIN)/lmhld site --committed
+	$(BIN)/python -m pytest tests/site/check.py
 
 reference: smoke  ## remake the references that `make test` compares chapters with
 	$(BIN)/python -c "from pathlib import Path; from lmhld_nb import book; book.references('smoke', Path('$(REFERENCE)'))"

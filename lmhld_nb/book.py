@@ -230,7 +230,11 @@ def site(profile: str, committed: bool = False) -> Path:
         command += ["-d", str(Path(temporary) / "doctrees"), str(source), str(made)]
         child = subprocess.run(command, check=False, capture_output=True, text=True)
         if child.returncode != 0:
-            said = [line for line in child.stderr.splitlines() if re.search(r"WARNING|ERROR|CRITICAL|error:", line)]
+            said = [
+                line
+                for line in child.stderr.splitlines()
+                if re.search(r"WARNING|ERROR|CRITICAL|error:", line)
+            ]
             shown = said or child.stderr.splitlines() or [f"sphinx ended with code {child.returncode}"]
             raise UserError(f"web edition: {shown[0].strip()} ({len(shown)} such lines)")
         shutil.rmtree(target, ignore_errors=True)

@@ -202,7 +202,9 @@ def site(
     profile: ProfileName = "mini",
     committed: Annotated[
         bool,
-        typer.Option("--committed", help="from notebooks/*.ipynb and figures/ as committed: needs no training"),
+        typer.Option(
+            "--committed", help="from notebooks/*.ipynb and figures/ as committed: needs no training"
+        ),
     ] = False,
 ) -> None:
     """Build the web edition build/site/ from a profile's executed chapters."""
