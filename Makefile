@@ -7,7 +7,7 @@ BIN     := .venv/bin
 REFERENCE := tests/reference
 
 .DEFAULT_GOAL := help
-.PHONY: help first env book smoke test test-slurm nbval-mini reference notebooks check-pairs times front real lab explorer student site bench lint clean
+.PHONY: help first env book smoke test test-slurm test-site nbval-mini reference notebooks check-pairs times front real lab explorer student site bench lint clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -22,7 +22,8 @@ env: .venv/.stamp  ## only set up .venv
 # when they are first imported: most never are, and compiling all takes longer than the rest of the set-up.
 .venv/.core: WHAT := .
 .venv/.stamp: WHAT := .[lab,test,site,workflow,dev]
-.venv/.core .venv/.stamp: pyproject.toml constraints.txt
+.venv/.browser: WHAT := .[browser]
+.venv/.core .venv/.stamp .venv/.browser: pyproject.toml constraints.txt
 	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "make: Python 3.11 or newer is needed, '$(PY)' is not; say which one to use: make env PY=python3.12" >&2; exit 2; }
 	@echo "setting up .venv (a few minutes, the first time)"
@@ -54,6 +55,12 @@ nbval-mini: env  ## run committed chapters again on the finished mini runs and c
 	LMHLD_DATA="$${LMHLD_DATA:-$${LMHLD_WORKDIR:-$(CURDIR)}/data}" LMHLD_RUNS="$${LMHLD_RUNS:-$${LMHLD_WORKDIR:-$(CURDIR)}/runs}" \
 	LMHLD_WORKDIR="$(CURDIR)/build/nbval" \
 	$(BIN)/python -m pytest --nbval-lax --nbval-sanitize-with $(REFERENCE)/sanitize.cfg $(wildcard notebooks/$(CHAPTER)*.ipynb)
+# Without a web edition in build/site/, one of the committed notebooks is built: no training. Debian's chromium is installed
+# where there is no browser.
+test-site: env .venv/.browser  ## every page of build/site/ in a real browser, without a network (3 minutes)
+	@sh tests/site/install.sh
+	@test -f build/site/index.html || $(BIN)/lmhld site --committed
+	$(BIN)/python -m pytest tests/site/check.py tests/site/test_lab.py
 
 reference: smoke  ## remake the references that `make test` compares chapters with
 	$(BIN)/python -c "from pathlib import Path; from lmhld_nb import book; book.references('smoke', Path('$(REFERENCE)'))"

@@ -38,7 +38,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
-python_maximum_signature_line_length = 88
+autodoc_default_options = {"exclude-members": "model_config"}  # of pydantic's models
 toc_object_entries_show_parents = "hide"
 
 # MathJax is a local file, but its menu and its speech engine would fetch rules from a CDN when used.
@@ -57,6 +57,8 @@ html_title = project
 html_copy_source = True
 html_show_sourcelink = False
 html_show_search_summary = False  # would be fetched, which browsers forbid to pages opened as files
+html_use_index = False  # a thousand names on one page; the search has them
+html_domain_indices = False
 html_static_path = ["_static"]
 html_css_files = ["book.css"]
 html_js_files = [("sort.js", {"defer": "defer"})]

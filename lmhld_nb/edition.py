@@ -34,17 +34,15 @@ def prepare(target: Path, executed: Path, figures: Path, stems: Sequence[str]) -
     shutil.copytree(ROOT / "book", target, ignore=shutil.ignore_patterns("__pycache__"))
     if not (target / "instructor.md").is_file():
         index = target / "index.md"
-        index.write_text(
-            re.sub(r"^.*\binstructor\b.*\n", "", index.read_text(encoding="utf-8"), flags=re.M),
-            encoding="utf-8",
-        )
+        text = re.sub(r"^.*\binstructor\b.*\n", "", index.read_text(encoding="utf-8"), flags=re.M)
+        index.write_text(text, encoding="utf-8")
     shutil.copy(figures / "overview.png", target / "overview.png")
     (target / "chapters").mkdir()
-    titles = {}
+    titles, descriptions = {}, pages.descriptions()
     for stem in stems:
         notebook = nbformat.read(executed / f"{stem}.ipynb", as_version=4)
         titles[stem] = numbered(notebook, stem[:2])
-        describe(notebook, stem, pages.descriptions())
+        describe(notebook, stem, descriptions)
         nbformat.write(notebook, target / "chapters" / f"{stem}.ipynb")
     thumbnails(figures, target / "_static" / "thumbnails")
     made = {
@@ -86,8 +84,8 @@ def describe(notebook: nbformat.NotebookNode, stem: str, descriptions: dict[str,
         texts += re.findall(r"^# Figure: *(\S.*)$", cell.source, re.M)
         if len(texts) < len(shown):
             raise UserError(
-                f"{stem}, cell {number}: a picture without a description; give it one in figures/manifest.yaml (alt), or, if "
-                f"it is not saved, in a line of the cell that begins with `# Figure: `"
+                f"{stem}, cell {number}: a picture without a description; give it one in figures/manifest.yaml "
+                "(alt), or, if it is not saved, in a line of the cell that begins with `# Figure: `"
             )
         classes = " ".join(pages.anchor(name) for name in names)
         cell.metadata["mystnb"] = {

@@ -1,7 +1,8 @@
-"""What is done to each page of the web edition after Sphinx has made it: pictures load late and open whole, tables can be sorted."""
+"""What is done to each page that Sphinx has made: pictures load late and open whole, tables can be sorted."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ LABEL = "Table, scrolls sideways"
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.connect("html-page-context", _finish, priority=900)
+    app.connect("build-finished", _trim)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -25,10 +27,33 @@ def _finish(app: Sphinx, page: str, template: str, context: dict[str, Any], doct
     sources |= {path.name: path for path in Path(app.srcdir, "_static", "thumbnails").glob("*.webp")}
     soup = BeautifulSoup(context["body"], "html.parser")
     pictures(soup, sources, late=page != app.config.root_doc)
+    references(soup)
     for table in soup.find_all("table"):
         tidy(table)
         boxed(soup, table)
     context["body"] = str(soup)
+
+
+def _trim(app: Sphinx, failed: Exception | None) -> None:
+    if failed is None:
+        for path in Path(app.outdir).rglob("*.html"):
+            path.write_text(trimmed(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def trimmed(page: str) -> str:
+    """Return a page without what the theme loads twice, and with a name for the arrows in its side bar.
+
+    The theme draws its icons with a font. It also loads a script of 1.5 MB that would draw them again as pictures.
+    """
+    page = re.sub(r"<(script|link)\b[^>]*\bfontawesome\.js[^>]*>(</script>)?\s*", "", page)
+    arrow = '<span class="toctree-toggle"'
+    return page.replace(f"<summary>{arrow}", f'<summary aria-label="Pages below">{arrow}')
+
+
+def references(soup: BeautifulSoup) -> None:
+    """Take the roles off the entries of a bibliography: docutils gives them ones that are no longer used."""
+    for entry in soup.select("div.citation[role], div.citation-list[role]"):
+        del entry["role"]
 
 
 def pictures(soup: BeautifulSoup, sources: dict[str, Path], late: bool = True) -> None:
@@ -50,7 +75,9 @@ def pictures(soup: BeautifulSoup, sources: dict[str, Path], late: bool = True) -
         if picture.find_parent("a") is None:
             link = picture.wrap(soup.new_tag("a", href=address))
             link["class"] = "full-size"
-            ids = [name for name in picture.get("class", []) if name.startswith("figure-")]
+            ids = [
+                name for name in picture.get_attribute_list("class") if name and name.startswith("figure-")
+            ]
             if ids:
                 link["id"] = ids[0]
 
@@ -58,9 +85,9 @@ def pictures(soup: BeautifulSoup, sources: dict[str, Path], late: bool = True) -
 def tidy(table: Tag) -> None:
     """Make a table of pandas one that can be sorted and read aloud.
 
-    pandas writes the index's names into a second header row and a repeated index value once, across rows. Both are written
-    out: the names into the empty cells above them, the values into each row (class ``again``: out of sight until sorted).
-    Cells say whether they head a column or a row. A table without spans in its body becomes ``sortable``.
+    pandas writes the index's names into a second header row and a repeated index value once, across rows. Both are
+    written out: the names into the empty cells above them, the values into each row (class ``again``: out of sight
+    until sorted). Cells say whether they head a column or a row. Without spans in its body a table is ``sortable``.
     """
     del table["border"]
     head, body = table.find("thead"), table.find("tbody")
@@ -72,12 +99,17 @@ def tidy(table: Tag) -> None:
         if not cell.get_text(strip=True):
             cell.name = "td"
         else:
-            cell["scope"] = "colgroup" if int(str(cell.get("colspan", 1))) > 1 else "col"
+            cell["scope"] = "colgroup" if span(cell, "colspan") > 1 else "col"
     for cell in body.find_all("th"):
-        cell["scope"] = "rowgroup" if int(str(cell.get("rowspan", 1))) > 1 else "row"
+        cell["scope"] = "rowgroup" if span(cell, "rowspan") > 1 else "row"
     spans = body.find_all(lambda cell: cell.has_attr("rowspan") or cell.has_attr("colspan"))
     if not spans and len(body.find_all("tr")) > 2:
-        table["class"] = [*table.get("class", []), "sortable"]
+        table["class"] = " ".join([*map(str, table.get("class") or ()), "sortable"])
+
+
+def span(cell: Tag, which: str) -> int:
+    """Return how many rows or columns a cell goes over, by its ``rowspan`` or ``colspan``."""
+    return int(str(cell.get(which) or 1))
 
 
 def _merge_names(head: Tag) -> None:
@@ -109,21 +141,19 @@ def _write_out(body: Tag) -> None:
         for position in range(len(cells) + len(waiting)):
             if position in waiting:
                 cell, left = waiting.pop(position)
-                repeated = BeautifulSoup(
-                    f'<th><span class="again">{cell.decode_contents()}</span></th>', "html.parser"
-                )
-                row.insert(_index_of(row, position), repeated.th)
+                text = f'<th><span class="again">{cell.decode_contents()}</span></th>'
+                row.insert(_index_of(row, position), BeautifulSoup(text, "html.parser"))
                 if left > 1:
                     waiting[position] = (cell, left - 1)
             elif place < len(cells):
                 cell = cells[place]
                 place += 1
-                span = int(str(cell.get("rowspan", 1)))
+                rows = span(cell, "rowspan")
                 del cell["rowspan"]
                 if cell.has_attr("valign"):
                     del cell["valign"]
-                if span > 1:
-                    waiting[position] = (cell, span - 1)
+                if rows > 1:
+                    waiting[position] = (cell, rows - 1)
 
 
 def _index_of(row: Tag, position: int) -> int:

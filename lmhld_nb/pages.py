@@ -1,4 +1,4 @@
-"""Pages of the web edition that are made from files: the numbers of the book traced to their runs, all its figures, its modules."""
+"""Pages of the web edition made from files: numbers traced to their runs, all figures, all modules."""
 
 from __future__ import annotations
 
@@ -142,10 +142,11 @@ def gallery(folder: Path, titles: Mapping[str, str]) -> str:
         "Every figure of the book. Each leads to its place in the chapter that makes it.",
         "",
     ]
+    entries = manifest()
     for chapter, title in titles.items():
         tiles = [
             _tile(name, picture, entry)
-            for name, entry in manifest().items()
+            for name, entry in entries.items()
             if entry.chapter == chapter
             for picture in entry.pictures
             if (folder / f"{picture}.png").is_file()

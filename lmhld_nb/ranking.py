@@ -130,10 +130,10 @@ class Ranked:
 
     @property
     def calibration_error(self) -> float:
-        """How far mean probability and observed share are apart, over ten bins weighted by their pixels (expected calibration error).
+        """Expected calibration error: how far mean probability and observed share are apart, in ten bins.
 
-        Naeini, Cooper & Hauskrecht 2015 (AAAI). Where landslides are rare most pixels lie in the lowest bin and
-        decide it: read it beside the table of `reliability`.
+        Bins are weighted by their pixels. Naeini, Cooper & Hauskrecht 2015 (AAAI). Where landslides are rare most
+        pixels lie in the lowest bin and decide it: read it beside the table of `reliability`.
         """
         table = self.reliability()
         gaps = (table["mean_probability"] - table["observed_share"]).abs() * table["pixels"]

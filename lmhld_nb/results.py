@@ -124,8 +124,8 @@ def table_5(finished: Sequence[Run]) -> pd.DataFrame:
     """Tabulate Experiment 2 as paper Table 5 does, mean over seeds.
 
     Returns:
-        Rows (area, model): precision, f1, recall; ``published_…``; ``difference_…`` (ours less published; NaN for areas the
-        paper does not have); run_ids.
+        Rows (area, model): precision, f1, recall; ``published_…``; ``difference_…`` (ours less published; NaN for
+        areas the paper does not have); run_ids.
     """
     rows = [
         {

@@ -234,6 +234,7 @@ def test_makefile_has_its_targets() -> None:
         "smoke",
         "test",
         "test-slurm",
+        "test-site",
         "lab",
         "explorer",
         "site",
@@ -263,7 +264,9 @@ def test_documents_name_targets_and_files_that_exist(document: str) -> None:
         assert target in makefile_targets(), f"{document}: make {target}"
     links = set(re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text))
     if document == "book/index.md":
-        links -= {"overview.png", "ledger.md"}  # made when the site is built
+        # Made when the site is built; the last is written beside the chapters and left out where it is not.
+        links -= {"overview.png", "ledger.md", "numbers.md", "gallery.md", "api/index.md", "instructor.md"}
+        links = {link for link in links if not link.startswith("chapters/")}
     for link in links:
         assert (path.parent / link).exists(), f"{document}: {link}"
 
@@ -298,7 +301,15 @@ def test_make_alone_lists_the_targets() -> None:
 def test_every_figure_and_table_of_the_paper_has_an_entry() -> None:
     figures = {f"figure {number}" for number in paper.figures().index}
     tables = {f"table {number}" for number in paper.TABLES}
-    others = {"section 3.3", "section 4.5", "audit", *(f"beyond {number}" for number in range(1, 7))}
+    others = {
+        "overview",
+        "polygons",
+        "networks",
+        "section 3.3",
+        "section 4.5",
+        "audit",
+        *(f"beyond {number}" for number in range(1, 7)),
+    }
     assert set(manifest()) == figures | tables | others
 
 
@@ -310,7 +321,7 @@ def test_manifest_entry_leads_from_chapter_and_runs_to_files(name: str) -> None:
         return
     source = (ROOT / "notebooks" / f"{entry.chapter}.py").read_text(encoding="utf-8")
     tables = [file for file in entry.files if file.endswith(".csv")]
-    assert tables, "a picture without the numbers behind it"
+    assert tables or name == "overview", "a picture without the numbers behind it"
     for file in entry.files:
         assert f'"{Path(file).stem}"' in source, f"{entry.chapter} does not make {file}"
         assert (ROOT / "figures" / "mini" / file).is_file(), file

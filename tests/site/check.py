@@ -1,0 +1,331 @@
+"""The web edition in a real browser, opened as files, without a network: `make test-site`.
+
+Not named test_…, so that `make test` needs no browser. Screenshots of five pages go to build/site-check/.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from bs4 import BeautifulSoup
+from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, sync_playwright
+
+from lmhld_nb.config import workdir
+
+SITE = workdir() / "build" / "site"
+SHOTS = workdir() / "build" / "site-check"
+PAGES = sorted(str(path.relative_to(SITE)) for path in SITE.rglob("*.html") if "_static" not in path.parts)
+CHAPTERS = [page for page in PAGES if page.startswith("chapters/")]
+# Pages on modules are all of one make: the browser opens a few of them, links are followed through all.
+MODULES = ["api/index.html", "api/audit.html", "api/patches.html", "api/profiles.html"]
+OPENED = [page for page in PAGES if not page.startswith("api/") or page in MODULES]
+LARGEST = 3_000_000  # bytes of a page with all it loads
+PHONE = {"width": 390, "height": 844}
+DESKTOP = {"width": 1280, "height": 900}
+
+AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+# What the theme does and no page of ours can change.
+THEIRS = {
+    "landmark-unique": "the theme names its navigation bars alike",
+    "landmark-no-duplicate-banner": "the theme puts a second header inside the article",
+    "landmark-banner-is-top-level": "the same header",
+    "landmark-complementary-is-top-level": "the theme puts its side bar inside the main part",
+    "landmark-contentinfo-is-top-level": "and its footer",
+    "landmark-no-duplicate-contentinfo": "the same footer",
+    "region": "the theme's skip link and dialogs stand outside of any landmark",
+}
+
+
+def address(page: str) -> str:
+    return (SITE / page).as_uri()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    found = next(
+        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))),
+        None,
+    )
+    assert found, "no Chromium: sh tests/site/install.sh"
+    quiet = ["--disable-quic", "--no-first-run", "--disable-background-networking"]
+    quiet += ["--disable-component-update", "--disable-sync"]
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=found, args=["--no-sandbox", "--disable-gpu", *quiet]
+        )
+        yield started
+        started.close()
+
+
+class Watched:
+    """A page of the browser, and what went wrong on it."""
+
+    def __init__(self, context: BrowserContext) -> None:
+        self.page: Page = context.new_page()
+        self.wrong: list[str] = []
+        self.files: set[Path] = set()
+        self.page.on("console", lambda said: self.wrong.append(said.text) if said.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on("requestfailed", lambda request: self.wrong.append(f"not loaded: {request.url}"))
+        self.page.on("request", self._note)
+
+    def _note(self, request: Request) -> None:
+        parts = urlsplit(request.url)
+        if parts.scheme == "file":
+            self.files.add(Path(unquote(parts.path)))
+
+    def open(self, page: str) -> Page:
+        self.wrong.clear()
+        self.files.clear()
+        self.page.goto(address(page), wait_until="load")
+        return self.page
+
+    @property
+    def weight(self) -> int:
+        """Bytes of all files loaded since the page was opened."""
+        return sum(path.stat().st_size for path in self.files if path.is_file())
+
+
+def _context(browser: Browser, size: dict[str, int], scheme: str) -> BrowserContext:
+    context = browser.new_context(viewport=size, color_scheme=scheme, offline=True)  # type: ignore[arg-type]
+
+    def refuse(route: Route) -> None:
+        route.abort()
+
+    context.route(re.compile(r"^(https?|wss?):"), refuse)
+    return context
+
+
+@pytest.fixture(scope="session")
+def light(browser: Browser) -> Watched:
+    return Watched(_context(browser, DESKTOP, "light"))
+
+
+@pytest.fixture(scope="session")
+def dark(browser: Browser) -> Watched:
+    return Watched(_context(browser, DESKTOP, "dark"))
+
+
+@pytest.fixture(scope="session")
+def phone(browser: Browser) -> Watched:
+    return Watched(_context(browser, PHONE, "light"))
+
+
+def scrolled(page: Page) -> None:
+    """Bring every picture into view once, so that those loaded late are loaded, and wait for them."""
+    page.evaluate(
+        """async () => {
+          for (const image of document.images) {
+            image.scrollIntoView();
+            if (!image.complete) await new Promise((done) => { image.onload = image.onerror = done; });
+          }
+          window.scrollTo(0, 0);
+        }"""
+    )
+
+
+def complaints(page: Page, rules: list[str] | None = None) -> list[str]:
+    """Return what axe-core finds: rule, first element, and why."""
+    if not page.evaluate("typeof window.axe === 'object'"):
+        page.evaluate(AXE)
+    options: dict[str, object] = {"resultTypes": ["violations"]}
+    if rules is None:
+        options["rules"] = {rule: {"enabled": False} for rule in THEIRS}
+    else:
+        options["runOnly"] = rules
+    found = page.evaluate("(options) => axe.run(document, options)", options)
+    return [
+        f"{violation['id']} ({len(violation['nodes'])}): {violation['nodes'][0]['html'][:200]} "
+        f"{violation['nodes'][0]['failureSummary'][:300]}"
+        for violation in found["violations"]
+    ]
+
+
+# Each page -------------------------------------------------------------------------------------------------------
+
+
+def test_the_edition_is_there() -> None:
+    assert len(CHAPTERS) >= 10
+    assert {"index.html", "gallery.html", "glossary.html", "ledger.html", "numbers.html"} <= set(PAGES)
+    assert set(MODULES) <= set(PAGES)
+
+
+@pytest.mark.parametrize("name", OPENED)
+def test_a_page_opens_whole_and_light(light: Watched, name: str) -> None:
+    page = light.open(name)
+    scrolled(page)
+    assert not light.wrong
+    assert light.weight < LARGEST, f"{light.weight / 1e6:.1f} MB"
+    pictures = page.evaluate(
+        """() => [...document.querySelectorAll('article img')].map((image) => (
+          {src: image.src, width: image.naturalWidth, shown: image.clientWidth, alt: image.alt}))"""
+    )
+    for picture in pictures:
+        assert picture["width"] > 0 and picture["shown"] > 0, picture["src"]
+        assert len(picture["alt"]) > 20, f"no description: {picture['src']}"
+    if name in CHAPTERS:
+        assert pictures
+        late = page.locator("article img[loading=lazy]").count()
+        assert late == len(pictures)
+    assert not complaints(page)
+
+
+@pytest.mark.parametrize("name", OPENED)
+def test_a_page_is_readable_in_the_dark(dark: Watched, name: str) -> None:
+    page = dark.open(name)
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert not complaints(page, ["color-contrast"])
+    assert not dark.wrong
+
+
+@pytest.mark.parametrize("name", OPENED)
+def test_a_page_fits_a_phone(phone: Watched, name: str) -> None:
+    page = phone.open(name)
+    scrolled(page)
+    wide = page.evaluate(
+        """() => document.documentElement.scrollWidth <= innerWidth ? [] :
+          [...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 1)
+            .slice(0, 3).map((e) => e.outerHTML.slice(0, 200))"""
+    )
+    assert not wide and page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], wide
+    assert not phone.wrong
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere_and_nothing_is_fetched_from_elsewhere(name: str) -> None:
+    soup = parsed(name)
+    for element in soup.find_all(src=True):
+        assert not re.match(r"(https?:)?//", element["src"]), element["src"]
+    for element in soup.find_all("link", href=True):
+        if element["rel"] != ["canonical"]:
+            assert not re.match(r"(https?:)?//", element["href"]), element["href"]
+    for link in soup.find_all("a", href=True):
+        parts = urlsplit(link["href"])
+        if parts.scheme or parts.netloc:
+            continue
+        target = (SITE / name).parent / unquote(parts.path) if parts.path else SITE / name
+        assert target.is_file(), f"{link['href']} is not there"
+        if parts.fragment and target.suffix == ".html":
+            assert unquote(parts.fragment) in ids(target), f"{link['href']}: no such place"
+
+
+CACHE: dict[Path, set[str]] = {}
+
+
+def parsed(name: str) -> BeautifulSoup:
+    return BeautifulSoup((SITE / name).read_text(encoding="utf-8"), "html.parser")
+
+
+def ids(path: Path) -> set[str]:
+    if path not in CACHE:
+        # By pattern: parsing each page for each page that links to it would take minutes.
+        CACHE[path] = set(re.findall(r'\bid="([^"]+)"', path.read_text(encoding="utf-8")))
+    return CACHE[path]
+
+
+# What pages do ---------------------------------------------------------------------------------------------------
+
+
+def test_search_finds_a_word(light: Watched) -> None:
+    page = light.open("search.html")
+    page.goto(address("search.html") + "?q=quartile")
+    page.wait_for_selector("ul.search li a", timeout=20_000)
+    found = page.locator("ul.search li a").evaluate_all(
+        "links => links.map((link) => link.getAttribute('href'))"
+    )
+    assert any("chapters/01" in link for link in found) and any("glossary" in link for link in found)
+    assert not light.wrong
+
+
+def test_the_search_field_of_a_page_leads_there(light: Watched) -> None:
+    page = light.open("index.html")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("quartile")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("ul.search li a", timeout=20_000)
+    assert "search.html?q=quartile" in page.url
+
+
+def test_tables_are_sorted_by_mouse_and_keyboard(light: Watched) -> None:
+    page = light.open(
+        next(name for name in CHAPTERS if "sortable" in (SITE / name).read_text(encoding="utf-8"))
+    )
+    table = page.locator("table.sortable").first
+    rows = table.locator("tbody tr").count()
+    columns = table.locator("thead tr:last-child > *").count()
+    for column in range(columns):
+        header = table.locator("thead tr:last-child > *").nth(column)
+        if header.locator("button.sort").count() == 0:
+            continue
+        read = (
+            "(table, column) => [...table.tBodies[0].rows].map((row) => row.cells[column].textContent.trim())"
+        )
+        before = table.evaluate(read, column)
+        header.locator("button.sort").focus()
+        page.keyboard.press("Enter")
+        assert header.get_attribute("aria-sort") == "ascending"
+        up = table.evaluate(read, column)
+        header.locator("button.sort").click()
+        assert header.get_attribute("aria-sort") == "descending"
+        down = table.evaluate(read, column)
+        assert sorted(before) == sorted(up) == sorted(down) and len(up) == rows
+        numbers = [float(text) for text in up if re.fullmatch(r"-?[\d.]+", text)]
+        assert numbers == sorted(numbers)
+        assert [float(text) for text in down if re.fullmatch(r"-?[\d.]+", text)] == numbers[::-1]
+        assert table.locator("[aria-sort]").count() == 1
+
+
+def test_a_figure_opens_whole(phone: Watched) -> None:
+    page = phone.open(CHAPTERS[1])
+    figure = page.locator("a.full-size").first
+    figure.scroll_into_view_if_needed()
+    figure.click()
+    page.wait_for_load_state()
+    assert re.search(r"_images/.+\.(png|jpe?g)$", page.url)
+
+
+def test_the_switch_makes_the_page_dark(light: Watched) -> None:
+    page = light.open("index.html")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    bright = page.evaluate(ground)
+    for _ in range(3):
+        if page.evaluate("document.documentElement.dataset.theme") == "dark":
+            break
+        page.locator("button.theme-switch-button:visible").first.click()
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert page.evaluate(ground) != bright
+    page.evaluate("localStorage.clear()")
+
+
+def test_chapters_stand_in_the_side_bar_with_their_numbers(light: Watched) -> None:
+    page = light.open("index.html")
+    links = page.locator("nav.bd-links a[href*='chapters/']")
+    titles = links.evaluate_all("links => links.map((link) => link.textContent.trim())")
+    assert [title[:2] for title in titles] == [Path(name).name[:2] for name in CHAPTERS]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("light", "index.html"),
+        ("light", "gallery.html"),
+        ("light", "chapters/04"),
+        ("dark", "chapters/01"),
+        ("phone", "chapters/05"),
+    ],
+)
+def test_screenshots_are_kept(kind: str, name: str, request: pytest.FixtureRequest) -> None:
+    watched: Watched = request.getfixturevalue(kind)
+    whole = next(page for page in PAGES if page.startswith(name))
+    page = watched.open(whole)
+    scrolled(page)
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    target = SHOTS / f"{Path(whole).stem}-{kind}.png"
+    page.screenshot(path=target)
+    assert target.stat().st_size > 10_000
