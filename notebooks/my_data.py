@@ -25,9 +25,9 @@ chapters: list = ["01", "02", "05"]  # those to run
 import shutil
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import rasterio
-from IPython.display import Image, display
 
 from lmhld_nb import book, config, scenes, sources
 
@@ -121,7 +121,10 @@ for number in chapters:
 
 # %%
 for name in ("windows", "fig10_predictions"):
-    display(Image(here / "figures" / "my-data" / f"{name}.png"))
+    picture = plt.imread(here / "figures" / "my-data" / f"{name}.png")
+    _, ax = plt.subplots(figsize=(8, 8 * picture.shape[0] / picture.shape[1]))
+    _ = ax.imshow(picture)
+    _ = ax.axis("off")
 
 # %% [markdown]
 # A handful of patches and epochs say that the way is open, no more. With data of your own choose the patch size from chapter 02's
