@@ -13,6 +13,7 @@ from pathlib import Path
 
 import geopandas
 import numpy as np
+import pyogrio
 import pytest
 import rasterio
 from pydantic import ValidationError
@@ -428,3 +429,20 @@ def test_landslides_crowd_at_the_river_where_the_recipe_says_so(monkeypatch: pyt
     near = distance()
     monkeypatch.setitem(scene.RECIPES, "luding", replace(twin.EVENTS["luding"], riverside=0.0))
     assert near < 0.9 * distance()
+
+
+def test_a_full_disk_is_told_by_name_and_leaves_no_polygons(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GDAL's errors are no OSError: without a word of ours this was a traceback.
+    def full(_: object, path: Path, **__: object) -> None:
+        Path(path).write_bytes(b"half")
+        raise pyogrio.errors.DataSourceError("Failed to commit transaction")
+
+    monkeypatch.setattr(geopandas.GeoDataFrame, "to_file", full)
+    spec = twin.TwinSpec(seed=1, scale=0.04, min_patches=10, max_patches=12, areas=("gorkha",))
+    with pytest.raises(
+        config.UserError, match=r"\.gpkg: cannot be written \(Failed to commit transaction\); free space"
+    ):
+        twin.make(tmp_path, spec, 1, False)
+    assert not [path for path in tmp_path.rglob("*gpkg*") if path.is_file()]
