@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import geopandas
 import numpy as np
@@ -24,7 +25,7 @@ from lmhld_nb import config, paper, twin
 from lmhld_nb.evaluation import best_threshold
 from lmhld_nb.patches import candidate_sizes
 from lmhld_nb.scenes import BANDS, Scene, read_all
-from lmhld_nb.twin import runout, scene, terrain
+from lmhld_nb.twin import files, runout, scene, terrain
 
 SMOKE = twin.TwinSpec(seed=2024, scale=0.001, min_patches=14, max_patches=16)
 SMALL = twin.TwinSpec(
@@ -439,10 +440,18 @@ def test_a_full_disk_is_told_by_name_and_leaves_no_polygons(
         Path(path).write_bytes(b"half")
         raise pyogrio.errors.DataSourceError("Failed to commit transaction")
 
+    label = np.zeros((8, 8), np.int32)
+    label[2:4, 2:5] = 1
+    slides = SimpleNamespace(label=label, size=np.array([6]))
+    recipe = SimpleNamespace(epsg=32650, resolution_m=3.0)
+    path = tmp_path / "a.gpkg"
+    where = rasterio.transform.from_origin(0, 0, 3, 3)
+    files.write_polygons(path, slides, recipe, where)  # type: ignore[arg-type]
+    assert geopandas.read_file(path)["area_px"].tolist() == [6]
+    path.unlink()
     monkeypatch.setattr(geopandas.GeoDataFrame, "to_file", full)
-    spec = twin.TwinSpec(seed=1, scale=0.04, min_patches=10, max_patches=12, areas=("gorkha",))
     with pytest.raises(
-        config.UserError, match=r"\.gpkg: cannot be written \(Failed to commit transaction\); free space"
+        config.UserError, match=r"a\.gpkg: cannot be written \(Failed to commit transaction\); free"
     ):
-        twin.make(tmp_path, spec, 1, False)
-    assert not [path for path in tmp_path.rglob("*gpkg*") if path.is_file()]
+        files.write_polygons(path, slides, recipe, where)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
