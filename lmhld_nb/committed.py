@@ -6,6 +6,7 @@ pre-commit hook run it.
 
 from __future__ import annotations
 
+import html
 import re
 import sys
 from collections.abc import Iterator
@@ -66,7 +67,7 @@ def _texts(output: NotebookNode) -> Iterator[str]:
         yield "\n".join(output.traceback)
     for kind, content in output.get("data", {}).items():
         if kind == "text/html":
-            yield re.sub(r"<style.*?</style>|<[^>]*>", " ", content, flags=re.S)
+            yield html.unescape(re.sub(r"<style.*?</style>|<[^>]*>", " ", content, flags=re.S))
             yield " ".join(re.findall(r"\b(?:id|class|for|href)=[\"']([^\"'/]*)[\"']", content))
         elif kind.startswith("text/"):
             yield content

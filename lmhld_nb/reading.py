@@ -77,7 +77,15 @@ def time_line(notebook: NotebookNode, chapter: str, measured: pd.DataFrame) -> s
 
 
 def measurements() -> pd.DataFrame:
-    """Read the committed measurements, index ``chapter``; see `measure` for the columns."""
+    """Read the committed measurements, index ``chapter``; see `measure` for the columns.
+
+    Raises:
+        UserError: nothing was measured yet.
+    """
+    if not MEASURED.is_file():
+        raise UserError(
+            f"{MEASURED}: not there; `lmhld book mini` on a machine that is free, then `make times`"
+        )
     return pd.read_csv(MEASURED).set_index("chapter")
 
 

@@ -10,9 +10,11 @@ import sys
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import geopandas
 import numpy as np
+import pyogrio
 import pytest
 import rasterio
 from pydantic import ValidationError
@@ -23,7 +25,7 @@ from lmhld_nb import config, paper, twin
 from lmhld_nb.evaluation import best_threshold
 from lmhld_nb.patches import candidate_sizes
 from lmhld_nb.scenes import BANDS, Scene, read_all
-from lmhld_nb.twin import runout, scene, terrain
+from lmhld_nb.twin import files, runout, scene, terrain
 
 SMOKE = twin.TwinSpec(seed=2024, scale=0.001, min_patches=14, max_patches=16)
 SMALL = twin.TwinSpec(
@@ -428,3 +430,28 @@ def test_landslides_crowd_at_the_river_where_the_recipe_says_so(monkeypatch: pyt
     near = distance()
     monkeypatch.setitem(scene.RECIPES, "luding", replace(twin.EVENTS["luding"], riverside=0.0))
     assert near < 0.9 * distance()
+
+
+def test_a_full_disk_is_told_by_name_and_leaves_no_polygons(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GDAL's errors are no OSError: without a word of ours this was a traceback.
+    def full(_: object, path: Path, **__: object) -> None:
+        Path(path).write_bytes(b"half")
+        raise pyogrio.errors.DataSourceError("Failed to commit transaction")
+
+    label = np.zeros((8, 8), np.int32)
+    label[2:4, 2:5] = 1
+    slides = SimpleNamespace(label=label, size=np.array([6]))
+    recipe = SimpleNamespace(epsg=32650, resolution_m=3.0)
+    path = tmp_path / "a.gpkg"
+    where = rasterio.transform.from_origin(0, 0, 3, 3)
+    files.write_polygons(path, slides, recipe, where)  # type: ignore[arg-type]
+    assert geopandas.read_file(path)["area_px"].tolist() == [6]
+    path.unlink()
+    monkeypatch.setattr(geopandas.GeoDataFrame, "to_file", full)
+    with pytest.raises(
+        config.UserError, match=r"a\.gpkg: cannot be written \(Failed to commit transaction\); free"
+    ):
+        files.write_polygons(path, slides, recipe, where)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
