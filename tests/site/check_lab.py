@@ -20,8 +20,6 @@ import pytest
 from lmhld_nb import kernels
 from lmhld_nb.config import ROOT
 
-pytestmark = pytest.mark.browser
-
 PROFILE = """
 name: tiny
 description: two areas of the smallest twin
