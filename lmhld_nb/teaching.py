@@ -2,7 +2,8 @@
 
 An exercise is a run of cells after ``## Exercises``: the question (Markdown, ``### Exercise N: title``), the solution
 (code, tags ``solution`` and ``hide-cell``; Markdown tagged ``solution`` may stand beside it) and the check (code, tag
-``check``). A check reads what the parameters cell, the first code cell after it and the solution define, nothing else.
+``check``). A check reads what the chapter's opening (its code up to the first prose after the parameters) and the
+solution define, nothing else.
 """
 
 from __future__ import annotations

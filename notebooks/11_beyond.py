@@ -43,6 +43,7 @@ from lmhld_nb import (
     teaching,
 )
 
+# %%
 loaded = profiles.load(profile)
 dataset = experiments.dataset_of(loaded, progress=False)
 asked = loaded.beyond

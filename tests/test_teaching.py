@@ -6,6 +6,7 @@ import copy
 import re
 import sys
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +73,14 @@ def run(code: str, names: dict[str, Any]) -> None:
 
 
 def begun(number: str) -> dict[str, Any]:
-    """What the parameters cell and the first code cell after it define, in profile smoke."""
-    parameters, first = [cell.source for cell in chapter(number).cells if cell.cell_type == "code"][:2]
+    """What a chapter's opening defines in profile smoke: its code up to the first prose after the parameters."""
+    parameters, *following = chapter(number).cells[1:]
     names: dict[str, Any] = {}
-    run(parameters, names)
+    run(parameters.source, names)
     names["profile"] = "smoke"
-    run("\n".join(line for line in first.splitlines() if not line.startswith("%")), names)  # no magics here
+    for cell in takewhile(lambda cell: cell.cell_type == "code", following):
+        # Out of a notebook there are no magics.
+        run("\n".join(line for line in cell.source.splitlines() if not line.startswith("%")), names)
     return names
 
 
