@@ -263,7 +263,7 @@ def rankings(pairs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
         }
     )
     counts = told.groupby("table", sort=False).sum(min_count=1)
-    counts.insert(2, "luck", by_luck)
+    counts.insert(2, "luck", by_luck.reindex(counts.index))  # none where no two networks are compared
     ids = pairs["run_ids"].groupby("table", sort=False).agg(lambda ids: _unique("+".join(ids).split("+")))
     more = scores["run_ids"].groupby("table", sort=False).agg("+".join)
     return counts.assign(
