@@ -14,7 +14,7 @@
 # **The paper** (section 3.3) tried batch sizes of 8, 16, 32 and 64 with 50, 100, 200 and 300 epochs and found 16 and 300
 # best. It gives no table, and does not say for which area or network. `mini` tries smaller numbers of both.
 #
-# **Time.** 5 minutes to read. With finished runs 10 seconds, with the runs of `mini` to make about 20 seconds.
+# **Time.** 3 minutes to read, 10 seconds to run where the 4 trainings of `mini` are there; these take 35 seconds one after another.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own

@@ -15,7 +15,7 @@
 # from them. Here each statement that can be checked is a row: where it stands, what it says in our words, what follows from
 # the tables, and a verdict. Nothing is computed from images; no run and no data set is needed.
 #
-# **Time.** 10 minutes to read, 5 seconds to run. The same from the command line: `.venv/bin/lmhld audit`, and with `--json`
+# **Time.** 6 minutes to read, 10 seconds to run.
 # for other programs.
 
 # %% tags=["parameters"]
