@@ -37,7 +37,9 @@ default_role = "py:obj"  # `name` in a docstring: a link where such a thing is d
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True
+# Plain lists, which may name two things at once ("rows, cols: …").
+napoleon_use_param = False
+napoleon_custom_sections = [("Attributes", "params_style")]
 autodoc_default_options = {"exclude-members": "model_config"}  # of pydantic's models
 toc_object_entries_show_parents = "hide"
 
@@ -62,6 +64,7 @@ html_domain_indices = False
 html_static_path = ["_static"]
 html_css_files = ["book.css"]
 html_js_files = [("sort.js", {"defer": "defer"})]
+html_context = {"default_mode": "auto"}  # light or dark as the reader's system is
 html_theme_options = {
     "use_download_button": True,  # the notebook itself
     "use_fullscreen_button": False,

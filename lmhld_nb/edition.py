@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import base64
+import io
 import re
 import shutil
 from collections.abc import Sequence
@@ -16,6 +18,8 @@ from lmhld_nb.config import ROOT, UserError
 
 THUMBNAIL = 440
 """Pixels: a tile of the gallery is half as wide on a screen of ordinary density."""
+HEAVY = 300_000
+"""Bytes: a PNG larger than this holds photographs, mostly much smaller as JPEG."""
 
 
 def prepare(target: Path, executed: Path, figures: Path, stems: Sequence[str]) -> None:
@@ -43,6 +47,7 @@ def prepare(target: Path, executed: Path, figures: Path, stems: Sequence[str]) -
         notebook = nbformat.read(executed / f"{stem}.ipynb", as_version=4)
         titles[stem] = numbered(notebook, stem[:2])
         describe(notebook, stem, descriptions)
+        lighten(notebook)
         nbformat.write(notebook, target / "chapters" / f"{stem}.ipynb")
     thumbnails(figures, target / "_static" / "thumbnails")
     made = {
@@ -91,6 +96,22 @@ def describe(notebook: nbformat.NotebookNode, stem: str, descriptions: dict[str,
         cell.metadata["mystnb"] = {
             "image": {"alt": " ".join(texts), **({"classes": classes} if classes else {})}
         }
+
+
+def lighten(notebook: nbformat.NotebookNode) -> None:
+    """Store pictures of more than `HEAVY` bytes as JPEG, so that a page stays below 3 MB with all it loads."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            picture = base64.b64decode(data.get("image/png", ""))
+            if len(picture) > HEAVY:
+                lighter = io.BytesIO()
+                with Image.open(io.BytesIO(picture)) as opened:
+                    # Without subsampling, which would blur thin coloured outlines.
+                    opened.convert("RGB").save(lighter, "JPEG", quality=88, subsampling=0, optimize=True)
+                if lighter.tell() < len(picture):
+                    del data["image/png"]
+                    data["image/jpeg"] = base64.b64encode(lighter.getvalue()).decode("ascii")
 
 
 def saved(source: str) -> list[str]:

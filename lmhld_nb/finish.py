@@ -103,8 +103,22 @@ def tidy(table: Tag) -> None:
     for cell in body.find_all("th"):
         cell["scope"] = "rowgroup" if span(cell, "rowspan") > 1 else "row"
     spans = body.find_all(lambda cell: cell.has_attr("rowspan") or cell.has_attr("colspan"))
-    if not spans and len(body.find_all("tr")) > 2:
+    if head.find("th") and not spans and len(body.find_all("tr")) > 2:
+        _align(head, body)
         table["class"] = " ".join([*map(str, table.get("class") or ()), "sortable"])
+
+
+def _align(head: Tag, body: Tag) -> None:
+    """Mark columns of numbers (class ``number``), so that they stand on the right with their header."""
+    header = head.find_all("tr")[-1].find_all(["th", "td"])
+    rows = [row.find_all(["th", "td"]) for row in body.find_all("tr")]
+    for cells in zip(header, *rows, strict=False):
+        texts = [
+            text for cell in cells[1:] if (text := cell.get_text(strip=True)) not in ("", "NaN", "None", "-")
+        ]
+        if texts and all(re.fullmatch(r"[-−+]?[\d.,]+(e[-+]?\d+)? ?%?", text) for text in texts):
+            for cell in cells:
+                cell["class"] = "number"
 
 
 def span(cell: Tag, which: str) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 from html import unescape
 from pathlib import Path
 
 import jupytext
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup, Tag
@@ -73,6 +76,28 @@ def test_pictures_get_their_descriptions_and_others_are_refused() -> None:
     for wrong in (cell("plt.show()"), cell('style.save(f(), "unknown", "mini")'), cell("# Figure: One.", 2)):
         with pytest.raises(UserError, match=r"00_x, cell 0: a picture without a description"):
             edition.describe(nbformat.v4.new_notebook(cells=[wrong]), "00_x", {"a_b": "A dot."})
+
+
+def test_large_pictures_become_lighter_and_show_the_same() -> None:
+    rng = np.random.default_rng(0)
+    noisy = np.repeat(np.repeat(rng.integers(0, 255, (60, 60, 3), dtype=np.uint8), 8, 0), 8, 1)
+    noisy = np.clip(noisy + rng.normal(0, 4, noisy.shape), 0, 255).astype(np.uint8)
+
+    def shown(pixels: np.ndarray) -> nbformat.NotebookNode:
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "PNG")
+        return nbformat.v4.new_output(
+            "display_data", {"image/png": base64.b64encode(file.getvalue()).decode()}
+        )
+
+    large, small = shown(noisy), shown(noisy[:64, :64])
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=[large, small])])
+    edition.lighten(made)
+    large, small = made.cells[0].outputs
+    assert list(small.data) == ["image/png"] and list(large.data) == ["image/jpeg"]
+    jpeg = base64.b64decode(large.data["image/jpeg"])
+    assert len(jpeg) < edition.HEAVY
+    assert np.abs(np.asarray(Image.open(io.BytesIO(jpeg))).astype(int) - noisy).mean() < 4
 
 
 def test_a_title_gets_its_number() -> None:
@@ -142,6 +167,14 @@ def test_an_index_with_a_name_makes_one_header_row() -> None:
     assert "sortable" in table["class"].split() and not table.has_attr("border")
 
 
+def test_columns_of_numbers_stand_on_the_right() -> None:
+    frame = pd.DataFrame({"f1": [0.5, None, -1e-9], "why": ["1 of 2", "3", "4"]}, index=["a", "b", "c"])
+    table = tidied(frame)
+    assert [[cell.get("class") for cell in row.find_all(["th", "td"])] for row in table.find_all("tr")] == [
+        [None, "number", None]
+    ] * 4
+
+
 def test_a_corner_without_a_name_is_no_header() -> None:
     table = tidied(pd.DataFrame({"f1": [0.5, 0.25, 1.0]}))
     assert [found.name for found in table.find("tr").find_all(["th", "td"])] == ["td", "th"]
@@ -164,6 +197,11 @@ def test_values_of_an_index_are_written_into_each_row(keys: list[tuple[str, str,
     # What pandas leaves out is out of sight, and nothing else.
     shown = BeautifulSoup(frame.to_html(), "html.parser").find("tbody")
     assert len(table.find_all(class_="again")) == 3 * len(keys) - len(shown.find_all("th"))
+
+
+def test_a_table_without_columns_is_left_as_it_is() -> None:
+    table = tidied(pd.DataFrame(index=["a", "b", "c"]))
+    assert "sortable" not in table["class"] and len(table.find_all("tr")) >= 3
 
 
 def test_columns_of_two_levels_keep_both() -> None:

@@ -25,7 +25,7 @@ from lmhld_nb.pages import manifest
 PACKAGE = ROOT / "lmhld_nb"
 
 # Import names that differ from the name of the distribution.
-DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow"}
+DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow", "bs4": "beautifulsoup4"}
 
 # Needed at run time though nothing of ours imports them.
 STARTED_BY_OTHERS = {
