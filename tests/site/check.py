@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup
-from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
 
 from lmhld_nb.config import workdir
 
@@ -54,7 +54,7 @@ def browser() -> Iterator[Browser]:
     )
     assert found, "no Chromium: sh tests/site/install.sh"
     quiet = ["--disable-quic", "--no-first-run", "--disable-background-networking"]
-    quiet += ["--disable-component-update", "--disable-sync"]
+    quiet += ["--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND"]
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(
             executable_path=found, args=["--no-sandbox", "--disable-gpu", *quiet]
@@ -64,27 +64,37 @@ def browser() -> Iterator[Browser]:
 
 
 class Watched:
-    """A page of the browser, and what went wrong on it."""
+    """Pages opened one after another, and what went wrong on the last."""
 
     def __init__(self, context: BrowserContext) -> None:
-        self.page: Page = context.new_page()
+        self.context = context
         self.wrong: list[str] = []
         self.files: set[Path] = set()
-        self.page.on("console", lambda said: self.wrong.append(said.text) if said.type == "error" else None)
-        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        self.page.on("requestfailed", lambda request: self.wrong.append(f"not loaded: {request.url}"))
-        self.page.on("request", self._note)
 
-    def _note(self, request: Request) -> None:
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.wrong.append(message.text)
+
+    def _asked(self, request: Request) -> None:
         parts = urlsplit(request.url)
         if parts.scheme == "file":
             self.files.add(Path(unquote(parts.path)))
+        elif parts.scheme not in ("data", "blob"):
+            self.wrong.append(f"asked of another server: {request.url}")
 
-    def open(self, page: str) -> Page:
+    def open(self, name: str) -> Page:
+        """Open a page of the edition in a tab of its own."""
+        for old in self.context.pages:
+            old.close()
         self.wrong.clear()
         self.files.clear()
-        self.page.goto(address(page), wait_until="load")
-        return self.page
+        page = self.context.new_page()
+        page.on("console", self._said)
+        page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        page.on("requestfailed", lambda request: self.wrong.append(f"not loaded: {request.url}"))
+        page.on("request", self._asked)
+        page.goto(address(name), wait_until="load")
+        return page
 
     @property
     def weight(self) -> int:
@@ -93,13 +103,7 @@ class Watched:
 
 
 def _context(browser: Browser, size: dict[str, int], scheme: str) -> BrowserContext:
-    context = browser.new_context(viewport=size, color_scheme=scheme, offline=True)  # type: ignore[arg-type]
-
-    def refuse(route: Route) -> None:
-        route.abort()
-
-    context.route(re.compile(r"^(https?|wss?):"), refuse)
-    return context
+    return browser.new_context(viewport=size, color_scheme=scheme, offline=True)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")
