@@ -36,10 +36,6 @@ def prepare(target: Path, executed: Path, figures: Path, stems: Sequence[str]) -
     """
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(ROOT / "book", target, ignore=shutil.ignore_patterns("__pycache__"))
-    if not (target / "instructor.md").is_file():
-        index = target / "index.md"
-        text = re.sub(r"^.*\binstructor\b.*\n", "", index.read_text(encoding="utf-8"), flags=re.M)
-        index.write_text(text, encoding="utf-8")
     shutil.copy(figures / "overview.png", target / "overview.png")
     (target / "chapters").mkdir()
     titles, descriptions = {}, pages.descriptions()
