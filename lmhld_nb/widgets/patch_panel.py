@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
 from functools import lru_cache
 
 import ipywidgets
@@ -10,6 +12,7 @@ from matplotlib.colors import to_rgba
 from scipy import ndimage
 
 from lmhld_nb import experiments, measurements, patches, profiles, scenes, style
+from lmhld_nb.config import UserError
 from lmhld_nb.plots import WINDOWS
 from lmhld_nb.profiles import Profile
 from lmhld_nb.scenes import Scene
@@ -23,8 +26,8 @@ SIDE = 560
 def patch_explorer(profile: Profile, dataset: DataSet, area: str | None = None) -> ipywidgets.VBox:
     """Return a panel with the choice of area, scene, patch size and least share of landslide.
 
-    It shows the scene with kept and dropped windows, and counts them as `patches.cut` would. An area is read when it
-    is chosen first; what is measured then is kept while the panel lives.
+    It shows the scene with kept and dropped windows, and counts them as `patches.cut` would. While the first area is
+    looked at, a thread reads the others; what is measured is kept while the panel lives.
 
     Args:
         profile: its areas, bands, and the values the controls begin with.
@@ -76,8 +79,15 @@ def patch_explorer(profile: Profile, dataset: DataSet, area: str | None = None) 
         parts.show(picture, figure)
         counts.value = _told(here, reasons, least)
 
+    def read_others() -> None:
+        for name in areas:
+            with suppress(UserError):  # told in the panel when the area is chosen
+                judged(name)
+                seen(dataset.scenes_of(name)[0], bands)
+
     controls = [chosen, scene, size, share]
     message = parts.answering(draw, controls, [picture, counts])
+    threading.Thread(target=read_others, daemon=True).start()
     return ipywidgets.VBox(
         [
             ipywidgets.VBox(controls),

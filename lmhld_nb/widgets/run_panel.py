@@ -16,7 +16,7 @@ from lmhld_nb.widgets import parts
 
 T = TypeVar("T")
 
-MOST = 40
+MOST = 30
 """Curves drawn at once: more cannot be told apart."""
 
 MEASURES = {"val_f1": "validation F1", "train_loss": "training loss", "val_loss": "validation loss"}
