@@ -18,8 +18,8 @@ first: .venv/.core  ## the shortest way to a figure: the package alone, then cha
 
 env: .venv/.stamp  ## only set up .venv
 
-# Written last, so that an interrupted set-up is done again; remade whenever a dependency changes. Modules are compiled
-# when they are first imported: most never are, and compiling all takes longer than the rest of the set-up.
+# Written last, so that an interrupted set-up is done again; remade whenever a dependency changes. pip compiles modules one
+# after another; here all cores do. What cannot be compiled (templates in other packages) is never imported.
 .venv/.core: WHAT := .
 .venv/.stamp: WHAT := .[lab,test,site,workflow,dev]
 .venv/.browser: WHAT := .[browser]
@@ -29,6 +29,7 @@ env: .venv/.stamp  ## only set up .venv
 	@echo "setting up .venv (a few minutes, the first time)"
 	$(PY) -m venv .venv
 	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e "$(WHAT)"
+	@$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' .venv/lib || :
 	@$(BIN)/lmhld kernel >/dev/null
 	@touch .venv/.core $@
 
