@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import jupytext
@@ -91,7 +93,14 @@ def test_only_the_line_is_rewritten(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_the_book_keeps_how_long_chapters_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path))
-    monkeypatch.setattr(book, "_execute_in_child", lambda source, *_: 1.25 if "01" in source.stem else 3.0)
+
+    def side_by_side(work: object, pairs: list, workers: int) -> Iterator[tuple[object, Future]]:
+        for source, target in pairs:
+            done: Future[float] = Future()
+            done.set_result(1.25 if "01" in source.stem else 3.0)
+            yield (source, target), done
+
+    monkeypatch.setattr(book, "side_by_side", side_by_side)
     for number in ("00", "01", "00"):
         book.make("mini", number, progress=False)
     kept = pd.read_csv(tmp_path / "build" / "mini" / "times.csv").set_index("chapter")["seconds"]
