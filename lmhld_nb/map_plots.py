@@ -136,7 +136,12 @@ def detection_by_size(table: pd.DataFrame, note: str) -> Figure:
         return _nothing(note)
     figure, axes = plt.subplots(1, 2, figsize=(7.4, 3.1), sharey=True)
     _by_size(axes, table)
-    return signed(figure, f"{BY_SIZE} · {note}", n=_objects(table))
+    slides, objects = (int(table[kind].sum()) for kind in ("landslides", "mapped"))
+    return signed(
+        figure,
+        f"{BY_SIZE} · {note}",
+        n=f"{many(slides, 'landslide')}, {many(objects, 'mapped object')}",
+    )
 
 
 def size_frequency(table: pd.DataFrame, note: str) -> Figure:
@@ -161,12 +166,12 @@ def landslides(by_size: pd.DataFrame, frequency: pd.DataFrame, note: str) -> Fig
     _by_size(axes[:2], by_size)
     _frequency(axes[2], frequency)
     axes[2].set_title("how often a size occurs")
-    return signed(figure, f"{BY_SIZE} · {note}", n=_objects(by_size))
-
-
-def _objects(table: pd.DataFrame) -> str:
-    landslides, mapped = (int(table[kind].sum()) for kind in ("landslides", "mapped"))
-    return f"{many(landslides, 'landslide')}, {many(mapped, 'mapped object')}"
+    slides, objects = (int(by_size[kind].sum()) for kind in ("landslides", "mapped"))
+    return signed(
+        figure,
+        f"{BY_SIZE} · {note}",
+        n=f"{many(slides, 'landslide')}, {many(objects, 'mapped object')}",
+    )
 
 
 BY_SIZE = "line: 95 % interval (Wilson); number: how many there are"
