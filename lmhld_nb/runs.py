@@ -47,7 +47,7 @@ class Run:
 
     @property
     def whole_area(self) -> dict[str, Confusion] | None:
-        """Counts over the whole study area (`whole_area.score`); None where they were not made."""
+        """Counts over the whole study area (`whole_area.totals`); None where they were not made."""
         try:
             stored = json.loads((self.folder / whole_area.FILE).read_text(encoding="utf-8"))
             if stored["run_id"] != self.spec.run_id:

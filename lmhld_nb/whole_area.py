@@ -29,18 +29,6 @@ COLUMNS = ["scene", "row", "col", "trained", *scoring.CELLS]
 BATCH_PIXELS = 2**19  # predicted at once: small windows in large batches
 
 
-def score(
-    model: nn.Module,
-    part: PatchSet,
-    members: Sequence[Scene],
-    recipe: Recipe,
-    place: torch.device,
-    progress: bool = True,
-) -> dict[str, Confusion]:
-    """Score a network on whole scenes: `totals` of `windows`, whose arguments and errors see."""
-    return totals(windows(model, part, members, recipe, place, progress))
-
-
 def windows(
     model: nn.Module,
     part: PatchSet,

@@ -141,7 +141,7 @@ def test_events_from_elsewhere_fall_into_the_time_the_paper_names() -> None:
             stated = pd.Period(paper.quotes()[f"event_{area}"].values[0])
             assert stated.start_time <= pd.Period(events[area]).start_time <= stated.end_time, area
     assert facts["source"].str.len().gt(10).all()
-    references = (Path(cli.__file__).parents[1] / "book" / "references.md").read_text(encoding="utf-8")
+    references = (Path(cli.__file__).parents[1] / "book" / "references.bib").read_text(encoding="utf-8")
     for source in facts.loc[facts["kind"] == "event", "source"]:
         assert source.split("doi:")[1] in references
 

@@ -77,8 +77,8 @@ def test_the_published_recipe_has_the_runs_of_the_paper(dataset: DataSet) -> Non
     planned = plans.plan(paper_profile, dataset)
     counts = {name: sum(name in entry.experiments for entry in planned) for name in plans.EXPERIMENTS}
     # Beyond, each with 3 seeds: U-Net's trainings of Table 4 (those of Table 5 and the base are among them) and
-    # Table 6, and its first chain of Table 7; background; two more random splits and three by blocks; four more sizes; five
-    # switches.
+    # Table 6, and its first chain of Table 7; background; two more random splits and three by blocks; four more sizes;
+    # five switches.
     beyond = 7 * 3 * 3 + 3 + 3 + 3 + 2 + 3 + 4 * 3 + 5 * 3
     papers = {"1": 147, "2": 49, "3": 7, "4": 24 * 7 + 14 + 90 + 3, "5": 14, "recipe": 4}
     assert counts == {**papers, "beyond": beyond}

@@ -409,7 +409,7 @@ def test_a_failed_score_of_the_whole_area_is_told(
     def broken(*_: object, **__: object) -> None:
         raise UserError("a.tif: damaged")
 
-    monkeypatch.setattr(runner.whole_area, "score", broken)
+    monkeypatch.setattr(runs, "scored_windows", broken)
     with pytest.raises(UserError, match=r"a\.tif: damaged"):
         runner.ensure(specs[:1], 1, QUIET, with_whole_area={specs[0].run_id})
     assert runs.status(specs[0], with_whole_area=True) == "failed" and runs.status(specs[0]) == "done"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,10 @@ from lmhld_nb.specs import Recipe
 
 CPU = torch.device("cpu")
 SHAPE = (150, 203)  # no multiple of 32: windows reach over two edges
+
+
+def score(*task: Any, **options: Any) -> dict[str, Confusion]:
+    return whole_area.totals(whole_area.windows(*task, **options))
 
 
 class Bright(nn.Module):
@@ -57,7 +62,7 @@ def test_every_known_pixel_counts_once(area: tuple[PatchSet, Scene], normalise: 
     mean, _ = (part.mean, part.std) if normalise == "area" else part.scene_statistics["a"]
     predicted = values[0] > mean[0]
     known = valid & (labels != 255)
-    counts = whole_area.score(Bright(), part, [made], Recipe(normalise=normalise), CPU, progress=False)
+    counts = score(Bright(), part, [made], Recipe(normalise=normalise), CPU, progress=False)
     assert counts["all"] == Confusion.of(predicted, labels == 1, known)
     assert sum(vars(counts["all"]).values()) == (SHAPE[0] - 20) * (SHAPE[1] - 10)
 
@@ -73,7 +78,7 @@ def test_every_stored_type_is_scored(tmp_path: Path, monkeypatch: pytest.MonkeyP
     part = patches.cut(spec, [made], progress=False)
     seen = []
     monkeypatch.setattr(Bright, "forward", lambda _, x: (seen.append(x.dtype), x[:, :1])[1])
-    counts = whole_area.score(Bright(), part, [made], Recipe(), CPU, progress=False)
+    counts = score(Bright(), part, [made], Recipe(), CPU, progress=False)
     assert set(seen) == {torch.float32}
     assert counts["all"] == Confusion.of(values[0] > part.mean[0], mask)
 
@@ -88,22 +93,22 @@ def test_the_second_score_leaves_out_the_training_patches_and_nothing_else(
     assert 0 < len(trained) < len(part.index)
     for row, col in zip(trained["row"], trained["col"], strict=True):
         known[row : row + 32, col : col + 32] = False
-    counts = whole_area.score(Bright(), part, [made], Recipe(), CPU, progress=False)
+    counts = score(Bright(), part, [made], Recipe(), CPU, progress=False)
     assert counts["outside_training"] == Confusion.of(values[0] > part.mean[0], labels == 1, known)
 
 
 def test_windows_have_the_patch_size_and_do_not_overlap(area: tuple[PatchSet, Scene]) -> None:
     part, made = area
     model = Bright()
-    whole_area.score(model, part, [made], Recipe(micro_batch=8), CPU, progress=False)
+    score(model, part, [made], Recipe(micro_batch=8), CPU, progress=False)
     assert {shape[1:] for shape in model.shapes} == {(4, 32, 32)} and max(s[0] for s in model.shapes) == 8
     assert sum(shape[0] for shape in model.shapes) == 5 * 7  # those of the grid, each once
 
 
 def test_scenes_add_up(area: tuple[PatchSet, Scene], tmp_path: Path) -> None:
     part, made = area
-    once = whole_area.score(Bright(), part, [made], Recipe(), CPU, progress=False)
-    twice = whole_area.score(Bright(), part, [made, made], Recipe(), CPU, progress=False)
+    once = score(Bright(), part, [made], Recipe(), CPU, progress=False)
+    twice = score(Bright(), part, [made, made], Recipe(), CPU, progress=False)
     assert twice["all"] == once["all"] + once["all"]
 
 
