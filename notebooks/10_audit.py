@@ -16,7 +16,8 @@
 # the tables, and a verdict. Nothing is computed from images; no run and no data set is needed.
 #
 # **Time.** 6 minutes to read, 10 seconds to run.
-# for other programs.
+#
+# The same from the command line: `.venv/bin/lmhld audit`, and with `--json` for other programs.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # only names the folder of the figures
