@@ -15,7 +15,7 @@
 # candidates for each area, cuts the scene into windows that do not overlap, drops windows with less than 10 % landslide or
 # with no-data, and deals the rest over training (70 %), validation (20 %) and test (10 %).
 #
-# **Time.** 4 minutes to read, 10 seconds to run.
+# **Time.** 4 minutes to read, 15 seconds to run.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own

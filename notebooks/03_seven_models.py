@@ -15,7 +15,7 @@
 # residual connections to transformers. It names the seven publications and no more: no widths, no numbers of parameters.
 # This book builds each as its own publication has it (the fidelity ledger lists what those leave open).
 #
-# **Time.** 13 minutes to read, 40 seconds to run.
+# **Time.** 13 minutes to read, 45 seconds to run.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own

@@ -16,7 +16,7 @@
 # networks reach their highest F1 (Table 4). F1 lies between 0.47 and 0.72 there, far below the 0.82 to 0.88 that Table 5
 # gives on chosen patches.
 #
-# **Time.** 6 minutes to read, 10 seconds to run where the 21 trainings of `mini` are there; these take 4 minutes one after another.
+# **Time.** 6 minutes to read, 10 seconds to run where the 21 trainings of `mini` are there; these take 3 minutes one after another.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own

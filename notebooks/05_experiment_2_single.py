@@ -14,7 +14,7 @@
 # **The paper** (sections 3.2 (2) and 4.2) trains seven networks on each of the seven areas, at the area's own patch size,
 # and reports precision, recall and F1 on the test patches (Table 5). F1 lies between 0.67 and 0.88.
 #
-# **Time.** 6 minutes to read, 15 seconds to run where the 49 trainings of `mini` are there; these take 9 minutes one after another.
+# **Time.** 6 minutes to read, 15 seconds to run where the 49 trainings of `mini` are there; these take 5 minutes one after another.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own

@@ -16,7 +16,7 @@
 # (Table 6). It says that mixing helps the areas whose own size is 128 pixels, and hardly Wenchuan and Taiwan, whose own size
 # is 224.
 #
-# **Time.** 6 minutes to read, 15 seconds to run where the 7 trainings of `mini` are there; these take 3 minutes one after another.
+# **Time.** 6 minutes to read, 15 seconds to run where the 7 trainings of `mini` are there; these take 85 seconds one after another.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own

@@ -17,7 +17,7 @@
 # step. It reports F1 between 0.83 and 0.87 (Table 7), hardly any difference between orders, more than LMHLD_mix reaches, and
 # concludes that catastrophic forgetting is avoided. It measures neither forgetting nor another strategy; this chapter does both.
 #
-# **Time.** 11 minutes to read, 40 seconds to run where the 282 trainings of `mini` are there; these take 15 minutes one after another.
+# **Time.** 11 minutes to read, 45 seconds to run where the 282 trainings of `mini` are there; these take 7 minutes one after another.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own

@@ -16,7 +16,7 @@
 # scene of Luding after the earthquake of 2022. It shows the maps (Figs 16, 17), says that most landslides are identified and that
 # a few roads are taken for landslides, and gives no score. This chapter draws the same maps and scores them.
 #
-# **Time.** 9 minutes to read, 25 seconds to run where the 14 trainings of `mini` are there; these take 85 seconds one after another.
+# **Time.** 9 minutes to read, 30 seconds to run where the 14 trainings of `mini` are there; these take 25 seconds one after another.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own

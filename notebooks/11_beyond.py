@@ -15,7 +15,7 @@
 # **The paper** gives each F1 as one number, without an interval, and compares networks by the third digit. It tests on patches
 # that hold at least 10 % landslide, split at random, and counts pixels. It does not say which loss, momentum or normalisation it used.
 #
-# **Time.** 10 minutes to read, 25 seconds to run where the 64 trainings of `mini` are there; these take 6 minutes one after another.
+# **Time.** 10 minutes to read, 25 seconds to run where the 64 trainings of `mini` are there; these take 3 minutes one after another.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
