@@ -61,7 +61,8 @@ nbval-mini: env  ## run committed chapters again on the finished mini runs and c
 test-site: env .venv/.browser  ## every page of build/site/ in a real browser, without a network (3 minutes)
 	@sh tests/site/install.sh
 	@test -f build/site/index.html || $(BIN)/lmhld site --committed
-	$(BIN)/python -m pytest tests/site/check.py tests/site/check_lab.py
+	$(BIN)/python -m pytest tests/site/check.py
+	$(BIN)/python -m pytest tests/site/check_lab.py
 
 reference: smoke  ## remake the references that `make test` compares chapters with
 	$(BIN)/python -c "from pathlib import Path; from lmhld_nb import book; book.references('smoke', Path('$(REFERENCE)'))"

@@ -219,14 +219,14 @@ run = made["base"][0]
 true, mapped, pixel_m2 = beyond_results.landslides(run)
 found = detection.by_size(true, mapped, pixel_m2)
 frequency = beyond_results.size_frequencies(true, mapped, pixel_m2)
+_ = style.save_table(
+    frequency.assign(run_ids=run.spec.run_id), "landslide_sizes", loaded.name
+)
 style.save(
     map_plots.landslides(found, frequency, own_note),
     "landslides_found",
     loaded.name,
     found.assign(run_ids=run.spec.run_id),
-)
-_ = style.save_table(
-    frequency.assign(run_ids=run.spec.run_id), "landslide_sizes", loaded.name
 )
 
 # %%

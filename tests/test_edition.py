@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import io
 import re
@@ -282,3 +283,16 @@ def test_the_site_of_the_committed_notebooks_needs_no_run(
     assert [path.name for path in (tmp_path / "build").iterdir()] == ["site"]
     with pytest.raises(UserError, match=r"chapter 00_start is not executed; run `lmhld book mini` first"):
         book.site("mini")
+
+
+@pytest.mark.parametrize("path", book.chapters(), ids=lambda path: path.stem)
+def test_what_a_chapter_saves_it_shows(path: Path) -> None:
+    # A figure is shown where it is the last thing in its cell; the gallery links there.
+    shown = set()
+    for cell in jupytext.read(path).cells:
+        if cell.cell_type == "code" and (names := edition.saved(cell.source)):
+            last = re.sub(r"^(\s*)[%!].*$", r"\1pass", cell.source, flags=re.M)
+            end = ast.unparse(ast.parse(last).body[-1])
+            assert end.startswith("style.save(") or "display(" in end, f"{names}: not shown"
+            shown |= set(names)
+    assert shown or path.stem.startswith("00")
