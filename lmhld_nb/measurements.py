@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,8 +93,6 @@ def kept(dataset: DataSet, spec: PatchSpec) -> int:
     least = 0.0 if spec.background else spec.min_share
     judged = windows(dataset, spec.area, (spec.size,), spec.bands)[spec.size]
     count = sum(int(((reason == "") & (share >= least)).sum()) for reason, share in judged)
-    try:
+    with suppress(UserError):  # a shared, read-only data folder: counted anew each time
         write_json(path, {"kept": count})
-    except UserError:
-        return count
     return count

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -223,6 +224,12 @@ def patch_set(part: PatchSpec, progress: bool = True) -> PatchSet:
 def earlier(stage: RunSpec) -> Earlier:
     """Return a finished stage of a chain as the training of a later one wants it."""
     return Earlier(stage.run_id, runs_dir() / stage.run_id / "weights.safetensors", patch_sets(stage, False))
+
+
+def those_of(specs: Sequence[RunSpec], finished: Sequence[Run]) -> list[Run]:
+    """Return the runs of some specs among finished ones, in the order of the specs; absent ones are left out."""
+    by_id = {run.spec.run_id: run for run in finished}
+    return [by_id[spec.run_id] for spec in specs if spec.run_id in by_id]
 
 
 def test_patches(run: Run) -> pd.DataFrame:

@@ -118,11 +118,7 @@ print(f"{len(stages)} trainings; without sharing {chained * networks}")
 made = experiments.fetch(
     loaded, serial_experiment.part(loaded, dataset), on_missing
 )
-by_id = {run.spec.run_id: run for run in made}
-finished = {
-    order: [by_id[spec.run_id] for spec in specs if spec.run_id in by_id]
-    for order, specs in finals.items()
-}
+finished = {order: runs.those_of(specs, made) for order, specs in finals.items()}
 scores = serial_results.order_scores(finished)
 
 # %% [markdown]
@@ -265,10 +261,7 @@ both.groupby("model", sort=False).mean(numeric_only=True).round(3)
 # %%
 compared = serial_experiment.strategies(loaded, dataset)
 by_seed = serial_results.strategy_runs(
-    {
-        name: [by_id[spec.run_id] for spec in specs if spec.run_id in by_id]
-        for name, specs in compared.items()
-    }
+    {name: runs.those_of(specs, made) for name, specs in compared.items()}
 )
 strategies = serial_results.strategy_table(by_seed)
 style.save_table(by_seed, "strategies_by_seed", loaded.name)
@@ -334,11 +327,7 @@ style.save(
 # `lmhld book eighth --chapter 07`. Look at how the other areas move.
 
 # %%
-added = [
-    by_id[spec.run_id]
-    for spec in serial_experiment.eighth(loaded, dataset)
-    if spec.run_id in by_id
-]
+added = runs.those_of(serial_experiment.eighth(loaded, dataset), made)
 figure = None
 if added:
     table = serial_results.addition(added)

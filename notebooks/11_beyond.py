@@ -67,11 +67,7 @@ everything = {spec.run_id: spec for specs in groups.values() for spec in specs}
 fetched = experiments.fetch(
     loaded, list(everything.values()), on_missing, with_whole_area=True
 )
-by_id = {run.spec.run_id: run for run in fetched}
-made = {
-    name: [by_id[spec.run_id] for spec in specs if spec.run_id in by_id]
-    for name, specs in groups.items()
-}
+made = {name: runs.those_of(specs, fetched) for name, specs in groups.items()}
 
 # %% tags=["nbval-check-output"]
 for name, specs in groups.items():

@@ -401,6 +401,12 @@ def test_an_unforeseen_error_in_cutting_does_not_cost_the_other_runs(
     assert [runs.status(spec) for spec in specs] == ["failed", "done"]
 
 
+def test_runs_are_picked_in_the_order_of_their_specs(specs: list[RunSpec]) -> None:
+    made = [runner.make(spec, QUIET) for spec in specs[:2]]
+    absent = specs[0].model_copy(update={"seed": 99})
+    assert runs.those_of([specs[1], absent, specs[0]], made) == made[::-1]
+
+
 def test_a_failed_score_of_the_whole_area_is_told(
     specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
 ) -> None:

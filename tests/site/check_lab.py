@@ -16,6 +16,7 @@ from typing import Any
 
 import jupytext
 import pytest
+from playwright.sync_api import sync_playwright
 
 from lmhld_nb import kernels
 from lmhld_nb.config import ROOT
@@ -35,12 +36,10 @@ recipe: {batch_size: 4, epochs: 1}
 @pytest.fixture(scope="module")
 def page() -> Iterator[Any]:
     """A page of Chromium that has nothing to remember and speaks to nobody else."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: `make env`")
     chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no Chromium: install it with `apt-get install chromium`")
+    assert chromium, "no Chromium: sh tests/site/install.sh"
     quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-    with sync_api.sync_playwright() as playwright:
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=quiet)
         yield browser.new_page(viewport={"width": 1300, "height": 1000})
         browser.close()
