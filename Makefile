@@ -20,10 +20,14 @@ env: .venv/.stamp  ## only set up .venv
 
 # Written last, so that an interrupted set-up is done again; remade whenever a dependency changes. pip compiles modules one
 # after another; here all cores do. What cannot be compiled (templates in other packages) is never imported.
+# `make book` needs neither JupyterLab nor what tests and develops: half a minute less before it begins.
 .venv/.core: WHAT := .
+.venv/.book: WHAT := .[site]
+.venv/.book: ALSO := .venv/.core
 .venv/.stamp: WHAT := .[lab,test,site,workflow,dev]
+.venv/.stamp: ALSO := .venv/.core .venv/.book
 .venv/.browser: WHAT := .[browser]
-.venv/.core .venv/.stamp .venv/.browser: pyproject.toml constraints.txt
+.venv/.core .venv/.book .venv/.stamp .venv/.browser: pyproject.toml constraints.txt
 	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "make: Python 3.11 or newer is needed, '$(PY)' is not; say which one to use: make env PY=python3.12" >&2; exit 2; }
 	@echo "setting up .venv (a few minutes, the first time)"
@@ -31,12 +35,12 @@ env: .venv/.stamp  ## only set up .venv
 	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e "$(WHAT)"
 	@$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' .venv/lib || :
 	@$(BIN)/lmhld kernel >/dev/null
-	@touch .venv/.core $@
+	@touch $(ALSO) $@
 
-book: env  ## the whole book with the mini profile: data, runs, chapters, figures, web edition
+book: .venv/.book  ## the whole book with the mini profile: data, runs, chapters, figures, web edition
 	$(BIN)/lmhld run mini
 	$(BIN)/lmhld book mini
-	$(MAKE) site PROFILE=mini
+	$(BIN)/lmhld site mini
 
 smoke: env  ## the book in its smallest form (profile smoke)
 	$(BIN)/lmhld run smoke
