@@ -77,13 +77,13 @@ notebooks: env  ## refresh notebooks/*.ipynb from the chapters that `lmhld book 
 	$(BIN)/jupytext --quiet --update --update-metadata '{"jupytext": null}' --to ipynb notebooks/*.py
 
 check-pairs: env  ## say which chapter's .py and .ipynb differ, and what a committed chapter must not show
-	$(BIN)/python -m lmhld_nb.committed
+	$(BIN)/python -m lmhld_nb.book.committed
 
 times: env  ## chapters' lines "Time.": reading by rule, running as `lmhld book mini` last measured it
-	$(BIN)/python -m lmhld_nb.reading mini
+	$(BIN)/python -m lmhld_nb.book.reading mini
 
 front: env  ## the README's strip of figures and its badges
-	$(BIN)/python -m lmhld_nb.front
+	$(BIN)/python -m lmhld_nb.book.front
 
 real: env  ## train and score on the real samples in LMHLD_SHARED_DATA
 	$(BIN)/python -m benchmarks.real_samples

@@ -21,13 +21,15 @@ import torch
 from tqdm import tqdm
 
 from benchmarks import common, plain
-from lmhld_nb import experiments, models, patches, profiles, sources, training
-from lmhld_nb.batches import load_split
-from lmhld_nb.evaluation import Confusion
-from lmhld_nb.hardware import Execution, choose_device
-from lmhld_nb.patches import PatchSet
+from lmhld_nb import models, patches, sources, training
+from lmhld_nb.evaluation.counts import Confusion
+from lmhld_nb.experiments import common as experiments
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.patches.batches import load_split
+from lmhld_nb.patches.patch_sets import PatchSet
 from lmhld_nb.processes import cores
-from lmhld_nb.specs import Recipe, RunSpec
+from lmhld_nb.training.hardware import Execution, choose_device
+from lmhld_nb.training.specs import Recipe, RunSpec
 
 RECIPE = Recipe(batch_size=8, epochs=30, lr=0.05, gamma=0.9, momentum=0.9, keep="last")
 FRACTIONS = (0.5, 0.1, 0.4)

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from lmhld_nb.config import ROOT, workdir
-from lmhld_nb.hardware import cpu_name
+from lmhld_nb.training.hardware import cpu_name
 
 RESULTS = ROOT / "benchmarks" / "results"
 SCRATCH = workdir() / "build" / "bench"

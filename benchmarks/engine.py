@@ -29,13 +29,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from benchmarks import common, plain
-from lmhld_nb import engine, models, training
-from lmhld_nb.batches import load_split
-from lmhld_nb.hardware import Execution, choose_device, precision
+from lmhld_nb import models, training
 from lmhld_nb.models.unet_3p import UpsampledConv
-from lmhld_nb.patches import PatchSet, PatchSpec
+from lmhld_nb.patches.batches import load_split
+from lmhld_nb.patches.patch_sets import PatchSet, PatchSpec
 from lmhld_nb.processes import cores
-from lmhld_nb.specs import Recipe
+from lmhld_nb.training import engine
+from lmhld_nb.training.hardware import Execution, choose_device, precision
+from lmhld_nb.training.specs import Recipe
 
 RECIPE = Recipe()  # the published one: 16 patches a step
 SIZES = {"cpu": (64,), "cuda": (32, 64, 128, 224, 256)}

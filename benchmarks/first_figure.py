@@ -13,7 +13,7 @@ import pandas as pd
 
 from benchmarks.common import RESULTS
 from lmhld_nb.config import ROOT
-from lmhld_nb.hardware import cpu_name
+from lmhld_nb.training.hardware import cpu_name
 
 # What the project's own environment would pass on must not help.
 PASSED_ON = {

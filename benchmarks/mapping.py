@@ -32,9 +32,11 @@ import torch
 
 from benchmarks import common
 from benchmarks.tiling import make_scene
-from lmhld_nb import mapping, models, networks, prediction
-from lmhld_nb.hardware import choose_device
-from lmhld_nb.scenes import BANDS, Scene
+from lmhld_nb import mapping, models
+from lmhld_nb.mapping import prediction
+from lmhld_nb.scenes.scene import BANDS, Scene
+from lmhld_nb.training import weights as networks
+from lmhld_nb.training.hardware import choose_device
 
 OVERLAP = 0.5
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from lmhld_nb import models
-from lmhld_nb.patches import PatchSet
-from lmhld_nb.specs import Recipe
+from lmhld_nb.patches.patch_sets import PatchSet
+from lmhld_nb.training.specs import Recipe
 
 
 class PatchFiles(Dataset):

@@ -18,8 +18,10 @@ import pandas as pd
 import torch
 
 from benchmarks import common
-from lmhld_nb import models, paper, patches, profiles, serial
-from lmhld_nb.hardware import choose_device
+from lmhld_nb import models, paper, patches
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.training import chains as serial
+from lmhld_nb.training.hardware import choose_device
 
 COMPARISON = 128  # px, experiment 3 (paper section 3.2 (3))
 

@@ -31,24 +31,17 @@ import pandas as pd
 import torch
 
 from benchmarks import common
-from lmhld_nb import (
-    evaluation,
-    experiments,
-    mapping,
-    patches,
-    plans,
-    profiles,
-    results,
-    runner,
-    runs,
-    scenes,
-    sources,
-)
+from lmhld_nb import evaluation, mapping, patches, runs, scenes, sources
 from lmhld_nb.config import ROOT, UserError, workdir
-from lmhld_nb.evaluation import Confusion
-from lmhld_nb.hardware import Execution, cpu_name
-from lmhld_nb.patches import PatchSpec
-from lmhld_nb.specs import Recipe, RunSpec
+from lmhld_nb.evaluation.counts import Confusion
+from lmhld_nb.experiments import common as experiments
+from lmhld_nb.experiments import plan as plans
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.experiments import results
+from lmhld_nb.patches.patch_sets import PatchSpec
+from lmhld_nb.runs import runner
+from lmhld_nb.training.hardware import Execution, cpu_name
+from lmhld_nb.training.specs import Recipe, RunSpec
 
 SHARED = Path(os.environ.get("LMHLD_SHARED_DATA", ROOT.parent / "shared" / "data"))
 BGR = ("blue", "green", "red")

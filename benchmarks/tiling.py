@@ -21,7 +21,7 @@ from rasterio.windows import Window
 
 from benchmarks import common
 from lmhld_nb import inventory, patches
-from lmhld_nb.scenes import BANDS, Scene
+from lmhld_nb.scenes.scene import BANDS, Scene
 
 
 def make_scene(side: int) -> Path:

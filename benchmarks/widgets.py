@@ -21,7 +21,11 @@ import pandas as pd
 import torch
 
 from benchmarks import common
-from lmhld_nb import experiments, plans, profiles, runs, style, widgets
+from lmhld_nb import runs, widgets
+from lmhld_nb.experiments import common as experiments
+from lmhld_nb.experiments import plan as plans
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.plots import style
 
 READING = 4.0
 """Seconds a reader looks at a panel before the first change; the patch explorer reads the other areas meanwhile."""

@@ -1,7 +1,7 @@
 """Sphinx configuration of the web edition.
 
 The pages are the chapters as they were executed: nothing runs here, and no page asks another server for anything.
-`lmhld site` copies this folder, adds chapters and pages made from files (`lmhld_nb.edition`), and calls Sphinx.
+`lmhld site` copies this folder, adds chapters and pages made from files (`lmhld_nb.book.chapters.edition`), and calls Sphinx.
 """
 
 from lmhld_nb import __version__
@@ -18,7 +18,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinxcontrib.bibtex",
-    "lmhld_nb.finish",
+    "lmhld_nb.book.chapters.finish",
 ]
 source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
 exclude_patterns = ["_build", "**/.ipynb_checkpoints"]

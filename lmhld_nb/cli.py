@@ -17,8 +17,8 @@ from lmhld_nb import __version__
 from lmhld_nb.config import Interrupted, UserError, runs_dir, workdir
 
 if TYPE_CHECKING:
-    from lmhld_nb.hardware import Execution
-    from lmhld_nb.profiles import Profile
+    from lmhld_nb.experiments.profile import Profile
+    from lmhld_nb.training.hardware import Execution
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 data = typer.Typer(no_args_is_help=True, help="List, get and check data sets.")
@@ -88,7 +88,9 @@ def plan(
     csv: Annotated[bool, typer.Option("--csv", help="comma-separated, for other programs")] = False,
 ) -> None:
     """List every run of a profile: id, experiments, model, data, done or missing, estimated cost."""
-    from lmhld_nb import experiments, plans, profiles
+    from lmhld_nb.experiments import common as experiments
+    from lmhld_nb.experiments import plan as plans
+    from lmhld_nb.experiments import profile as profiles
 
     loaded = profiles.load(profile)
     planned = plans.plan(loaded, experiments.dataset_of(loaded, not csv), experiment)
@@ -147,7 +149,11 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Make the missing runs of a profile on this machine; finished ones are kept, failed ones tried again."""
-    from lmhld_nb import experiments, plans, profiles, runner, runs
+    from lmhld_nb import runs
+    from lmhld_nb.experiments import common as experiments
+    from lmhld_nb.experiments import plan as plans
+    from lmhld_nb.experiments import profile as profiles
+    from lmhld_nb.runs import runner
 
     loaded = profiles.load(profile)
     planned = plans.plan(loaded, experiments.dataset_of(loaded, not quiet), experiment)
@@ -170,7 +176,10 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Make one run of a profile (what a workflow calls)."""
-    from lmhld_nb import experiments, plans, profiles, runner
+    from lmhld_nb.experiments import common as experiments
+    from lmhld_nb.experiments import plan as plans
+    from lmhld_nb.experiments import profile as profiles
+    from lmhld_nb.runs import runner
 
     loaded = profiles.load(profile)
     planned = plans.plan(loaded, experiments.dataset_of(loaded, not quiet))
@@ -192,8 +201,8 @@ def book(
     quiet: Quiet = False,
 ) -> None:
     """Execute chapters with papermill into build/PROFILE/, figures and tables into figures/PROFILE/."""
-    from lmhld_nb import book as chapters
-    from lmhld_nb import profiles
+    from lmhld_nb.book import chapters
+    from lmhld_nb.experiments import profile as profiles
 
     profiles.load(profile)
     for path in chapters.make(profile, chapter, not quiet, workers):
@@ -211,7 +220,7 @@ def site(
     ] = False,
 ) -> None:
     """Build the web edition build/site/ from a profile's executed chapters."""
-    from lmhld_nb import book as chapters
+    from lmhld_nb.book import chapters
 
     typer.echo(chapters.site(profile, committed) / "index.html")
 
@@ -224,8 +233,8 @@ def student(
     ] = False,
 ) -> None:
     """Write the chapters without solutions, for students: each exercise is a stub with its check."""
-    from lmhld_nb import book as chapters
-    from lmhld_nb import teaching
+    from lmhld_nb.book import chapters
+    from lmhld_nb.book import exercises as teaching
 
     folder = out or workdir() / "build" / "student"
     counts = teaching.write_copies(chapters.chapters(), folder, replace)
@@ -284,7 +293,8 @@ def map_(
     quiet: Quiet = False,
 ) -> None:
     """Map the landslides of a scene: probability and mask GeoTIFF, GeoPackage of polygons, QGIS styles, PNG overlay."""
-    from lmhld_nb import mapping, mosaics
+    from lmhld_nb import mapping
+    from lmhld_nb.scenes import mosaics
 
     if (run_id is None) == (weights is None):
         raise UserError("map: give either --run RUN_ID or --weights FILE")
@@ -337,7 +347,7 @@ def export(
     out: Annotated[Path, typer.Option(help="FILE.safetensors; FILE.json beside it tells the same to people")],
 ) -> None:
     """Write a trained network as one file that `lmhld map --weights` needs nothing else for."""
-    from lmhld_nb import exports
+    from lmhld_nb.mapping import export as exports
 
     for path in exports.export(run_id, out):
         typer.echo(path)
@@ -346,7 +356,7 @@ def export(
 @app.command()
 def kernel() -> None:
     """Tell Jupyter in this environment of the chapters' kernel, "LMHLD book" (`make env` does it by itself)."""
-    from lmhld_nb import kernels
+    from lmhld_nb.book import kernels
 
     typer.echo(kernels.install())
 
@@ -354,7 +364,7 @@ def kernel() -> None:
 @app.command()
 def doctor() -> None:
     """Show Python, packages, devices, disk, and data found: what to look at first when something is wrong."""
-    from lmhld_nb import diagnosis
+    from lmhld_nb.book import diagnosis
 
     typer.echo(diagnosis.report())
 

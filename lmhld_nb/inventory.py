@@ -17,8 +17,8 @@ from shapely.geometry import box, shape
 
 from lmhld_nb import scenes
 from lmhld_nb.config import UserError
-from lmhld_nb.rasters import Window
-from lmhld_nb.scenes import Scene
+from lmhld_nb.scenes.rasters import Window
+from lmhld_nb.scenes.scene import Scene
 
 # scipy, which is here anyway. benchmarks/components.py has the times: OpenCV would save a third of a step that is a
 # tenth of the tiling, for a large dependency; connected-components-3d 4 labels wrongly in two dimensions.

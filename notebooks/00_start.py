@@ -27,7 +27,12 @@ profile: str = "mini"  # a profile in params/, or a YAML file of your own
 # %%
 import pandas as pd
 
-from lmhld_nb import experiments, plans, plots, profiles, style, teaching
+from lmhld_nb.book import exercises as teaching
+from lmhld_nb.experiments import common as experiments
+from lmhld_nb.experiments import plan as plans
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.plots import areas as plots
+from lmhld_nb.plots import style
 
 loaded = profiles.load(profile)
 dataset = experiments.dataset_of(loaded, progress=False)

@@ -27,17 +27,13 @@ flat_degrees: float = 8.0  # mean slope below which a polygon is asked about
 import numpy as np
 import pandas as pd
 
-from lmhld_nb import (
-    experiments,
-    inventory,
-    paper,
-    patches,
-    plots,
-    profiles,
-    results,
-    style,
-    teaching,
-)
+from lmhld_nb import inventory, paper, patches
+from lmhld_nb.book import exercises as teaching
+from lmhld_nb.experiments import common as experiments
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.experiments import results
+from lmhld_nb.plots import areas as plots
+from lmhld_nb.plots import style
 
 loaded = profiles.load(profile)
 dataset = experiments.dataset_of(loaded, progress=False)

@@ -25,18 +25,13 @@ show_area: str = "hokkaido"  # area whose windows are drawn
 import numpy as np
 import pandas as pd
 
-from lmhld_nb import (
-    experiments,
-    inventory,
-    paper,
-    patches,
-    plots,
-    profiles,
-    results,
-    sources,
-    style,
-    teaching,
-)
+from lmhld_nb import inventory, paper, patches, sources
+from lmhld_nb.book import exercises as teaching
+from lmhld_nb.experiments import common as experiments
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.experiments import results
+from lmhld_nb.plots import areas as plots
+from lmhld_nb.plots import style
 
 loaded = profiles.load(profile)
 dataset = experiments.dataset_of(loaded, progress=False)

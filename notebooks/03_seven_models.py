@@ -30,17 +30,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lmhld_nb import (
-    architecture,
-    dataflow,
-    diagrams,
-    hardware,
-    paper,
-    profiles,
-    style,
-    teaching,
-)
+from lmhld_nb import paper
+from lmhld_nb.anatomy import architecture, dataflow, diagrams
+from lmhld_nb.book import exercises as teaching
+from lmhld_nb.experiments import profile as profiles
 from lmhld_nb.models import NAMES, build
+from lmhld_nb.plots import style
+from lmhld_nb.training import hardware
 
 loaded = profiles.load(profile)
 # Networks this small are slower on several threads where others want the cores too.

@@ -27,19 +27,15 @@ on_missing: str = "train"  # if runs are missing: train, skip or error
 # %%
 import pandas as pd
 
-from lmhld_nb import (
-    experiments,
-    inventory,
-    paper,
-    plans,
-    plots,
-    profiles,
-    results,
-    schemes,
-    score_plots,
-    style,
-    teaching,
-)
+from lmhld_nb import inventory, paper
+from lmhld_nb.book import exercises as teaching
+from lmhld_nb.experiments import common as experiments
+from lmhld_nb.experiments import plan as plans
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.experiments import results
+from lmhld_nb.plots import areas as plots
+from lmhld_nb.plots import schemes, style
+from lmhld_nb.plots import scores as score_plots
 
 loaded = profiles.narrowed(profiles.load(profile), models, areas)
 dataset = experiments.dataset_of(loaded, progress=False)

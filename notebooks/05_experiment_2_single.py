@@ -25,16 +25,13 @@ on_missing: str = "train"  # if runs are missing: train, skip or error
 # %%
 import pandas as pd
 
-from lmhld_nb import (
-    experiments,
-    paper,
-    profiles,
-    results,
-    runs,
-    score_plots,
-    style,
-    teaching,
-)
+from lmhld_nb import paper, runs
+from lmhld_nb.book import exercises as teaching
+from lmhld_nb.experiments import common as experiments
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.experiments import results
+from lmhld_nb.plots import scores as score_plots
+from lmhld_nb.plots import style
 
 loaded = profiles.narrowed(profiles.load(profile), models, areas)
 dataset = experiments.dataset_of(loaded, progress=False)
@@ -260,7 +257,7 @@ suffers = (
 # Recall looks at landslide pixels alone. Precision sets the same hits against false alarms from more background.
 
 # %% tags=["check"]
-from lmhld_nb.evaluation import Confusion
+from lmhld_nb.evaluation.counts import Confusion
 
 with teaching.exercise(1, suffers):
     found = {}
@@ -320,7 +317,7 @@ def pooled_f1(counts):
 # When patches hold very unequal numbers of landslide pixels: in the sum a full patch counts more than an empty one.
 
 # %% tags=["check"]
-from lmhld_nb.evaluation import Confusion
+from lmhld_nb.evaluation.counts import Confusion
 
 with teaching.exercise(3):
     made = pd.DataFrame({"tp": [900, 1], "fp": [50, 30], "fn": [50, 9]})

@@ -27,18 +27,14 @@ on_missing: str = "train"  # if runs are missing: train, skip or error
 # %%
 import pandas as pd
 
-from lmhld_nb import (
-    experiments,
-    paper,
-    profiles,
-    results,
-    runs,
-    schemes,
-    score_plots,
-    style,
-    teaching,
-)
+from lmhld_nb import paper, runs
+from lmhld_nb.book import exercises as teaching
 from lmhld_nb.config import ROOT
+from lmhld_nb.experiments import common as experiments
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.experiments import results
+from lmhld_nb.plots import schemes, style
+from lmhld_nb.plots import scores as score_plots
 
 loaded = profiles.narrowed(profiles.load(profile), models, areas)
 dataset = experiments.dataset_of(loaded, progress=False)

@@ -29,20 +29,14 @@ on_missing: str = "train"  # if runs are missing: train, skip or error
 # %%
 import pandas as pd
 
-from lmhld_nb import (
-    experiments,
-    paper,
-    profiles,
-    results,
-    runs,
-    schemes,
-    score_plots,
-    serial_experiment,
-    serial_plots,
-    serial_results,
-    style,
-    teaching,
-)
+from lmhld_nb import paper, runs
+from lmhld_nb.book import exercises as teaching
+from lmhld_nb.experiments import common as experiments
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.experiments import results, serial_experiment, serial_results
+from lmhld_nb.plots import schemes, style
+from lmhld_nb.plots import scores as score_plots
+from lmhld_nb.plots import serial as serial_plots
 
 # %%
 loaded = profiles.narrowed(profiles.load(profile), models, areas)
@@ -413,7 +407,7 @@ with teaching.exercise(1):
 # number of frozen parts in each stage (`serial.schedule` gives the rows). From which stage on does the schedule no longer change?
 
 # %% tags=["solution", "hide-cell"]
-from lmhld_nb import serial
+from lmhld_nb.training import chains as serial
 
 frozen = [list(row.values()).count("frozen") for row in serial.schedule(7)]
 # From stage 5 on: four of five levels are fixed, only the input, the lowest level and the decoder learn.

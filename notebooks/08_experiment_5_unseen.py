@@ -27,17 +27,14 @@ on_missing: str = "train"  # if runs are missing: train, skip or error
 import numpy as np
 import pandas as pd
 
-from lmhld_nb import (
-    detection,
-    experiments,
-    generalisation,
-    map_plots,
-    paper,
-    profiles,
-    style,
-    teaching,
-    unseen_results,
-)
+from lmhld_nb import paper
+from lmhld_nb.book import exercises as teaching
+from lmhld_nb.evaluation import objects as detection
+from lmhld_nb.experiments import common as experiments
+from lmhld_nb.experiments import generalisation, unseen_results
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.plots import maps as map_plots
+from lmhld_nb.plots import style
 
 # Photographs: as PNG this page would be several megabytes.
 # %config InlineBackend.figure_formats = ["jpeg"]
@@ -321,7 +318,7 @@ can_rise = "precision"
 # A stricter map is part of the looser one: it can lose hits, never gain any. Of what is lost, more may be false.
 
 # %% tags=["check"]
-from lmhld_nb.evaluation import Confusion
+from lmhld_nb.evaluation.counts import Confusion
 
 with teaching.exercise(1, can_rise):
     random = np.random.default_rng(0)

@@ -23,15 +23,13 @@ on_missing: str = "train"  # if runs are missing: train, skip or error
 # %%
 import numpy as np
 
-from lmhld_nb import (
-    experiments,
-    paper,
-    profiles,
-    results,
-    score_plots,
-    style,
-    teaching,
-)
+from lmhld_nb import paper
+from lmhld_nb.book import exercises as teaching
+from lmhld_nb.experiments import common as experiments
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.experiments import results
+from lmhld_nb.plots import scores as score_plots
+from lmhld_nb.plots import style
 
 loaded = profiles.load(profile)
 dataset = experiments.dataset_of(loaded, progress=False)
@@ -111,7 +109,8 @@ print(
 # the training loss stops falling?
 
 # %% tags=["widget", "skip-execution", "nbval-skip", "hide-input"]
-from lmhld_nb import plans, widgets
+from lmhld_nb import widgets
+from lmhld_nb.experiments import plan as plans
 
 widgets.run_browser(plans.plan(loaded, dataset), note)
 

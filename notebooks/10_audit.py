@@ -27,7 +27,11 @@ show: str = ""  # parts to list, e.g. section 4.4,Table 6; empty for all
 import numpy as np
 import pandas as pd
 
-from lmhld_nb import audit, audit_plots, paper, profiles, style, teaching
+from lmhld_nb import audit, paper
+from lmhld_nb.book import exercises as teaching
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.plots import audit as audit_plots
+from lmhld_nb.plots import style
 
 loaded = profiles.load(profile)
 note = "published numbers, the real LMHLD: no run of this book"

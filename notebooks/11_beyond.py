@@ -26,22 +26,17 @@ on_missing: str = "train"  # if runs are missing: train, skip or error
 import numpy as np
 import pandas as pd
 
-from lmhld_nb import (
-    beyond,
-    beyond_plots,
-    beyond_results,
-    detection,
-    experiments,
-    interval_results,
-    intervals,
-    ledger,
-    map_plots,
-    paper,
-    profiles,
-    runs,
-    style,
-    teaching,
-)
+from lmhld_nb import paper, runs
+from lmhld_nb.book import exercises as teaching
+from lmhld_nb.book import ledger
+from lmhld_nb.evaluation import intervals
+from lmhld_nb.evaluation import objects as detection
+from lmhld_nb.experiments import beyond, beyond_results, interval_results
+from lmhld_nb.experiments import common as experiments
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.plots import beyond as beyond_plots
+from lmhld_nb.plots import maps as map_plots
+from lmhld_nb.plots import style
 
 # %%
 loaded = profiles.load(profile)

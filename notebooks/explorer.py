@@ -21,7 +21,11 @@ profile: str = "mini"  # a profile in params/, or a YAML file of your own
 # Choose area, patch size and least share of landslide: which windows stay?
 
 # %% tags=["widget"]
-from lmhld_nb import experiments, plans, profiles, runs, style, widgets
+from lmhld_nb import runs, widgets
+from lmhld_nb.experiments import common as experiments
+from lmhld_nb.experiments import plan as plans
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.plots import style
 
 loaded = profiles.load(profile)
 dataset = experiments.dataset_of(loaded, progress=False)

@@ -29,7 +29,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import rasterio
 
-from lmhld_nb import book, config, scenes, sources
+from lmhld_nb import config, scenes, sources
+from lmhld_nb.book import chapters as book
 
 here = config.workdir()
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lmhld_nb import config, sources
-from lmhld_nb.hardware import Execution
+from lmhld_nb.training.hardware import Execution
 
 SHARED = Path(os.environ.get("LMHLD_SHARED_DATA", config.ROOT.parent / "shared" / "data"))
 

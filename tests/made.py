@@ -11,7 +11,7 @@ from affine import Affine
 from rasterio.features import shapes
 from shapely.geometry import shape
 
-from lmhld_nb.scenes import BANDS, Scene
+from lmhld_nb.scenes.scene import BANDS, Scene
 
 CRS = "EPSG:32654"
 TRANSFORM = Affine(3.0, 0, 500_000.0, 0, -3.0, 4_700_000.0)

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lmhld_nb import architecture, dataflow, diagrams, models, paper
-from lmhld_nb.specs import Recipe
+from lmhld_nb import models, paper
+from lmhld_nb.anatomy import architecture, dataflow, diagrams
+from lmhld_nb.training.specs import Recipe
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from lmhld_nb import audit, audit_plots, cli, paper
+from lmhld_nb import audit, cli, paper
 from lmhld_nb.audit import rules
+from lmhld_nb.plots import audit as audit_plots
 
 SCORES = list(rules.SCORES)
 TABLE = paper.table  # the published one, whatever a test puts in its place

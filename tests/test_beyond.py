@@ -9,25 +9,19 @@ import pandas as pd
 import pytest
 from conftest import QUIET
 
-from lmhld_nb import (
-    beyond,
-    beyond_results,
-    experiments,
-    interval_results,
-    intervals,
-    paper,
-    plans,
-    profiles,
-    runner,
-    runs,
-    sources,
-    whole_area,
-)
+from lmhld_nb import paper, runs, sources
 from lmhld_nb.config import UserError
-from lmhld_nb.patches import PatchSpec
-from lmhld_nb.profiles import Profile
-from lmhld_nb.runs import Run
+from lmhld_nb.evaluation import intervals
+from lmhld_nb.experiments import beyond, beyond_results, interval_results
+from lmhld_nb.experiments import common as experiments
+from lmhld_nb.experiments import plan as plans
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.experiments.profile import Profile
+from lmhld_nb.patches.patch_sets import PatchSpec
+from lmhld_nb.runs import runner
+from lmhld_nb.runs.store import Run
 from lmhld_nb.sources import DataSet
+from lmhld_nb.training import whole_area
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import jupytext
 import nbformat
 import pytest
 
-from lmhld_nb import book
+from lmhld_nb.book import chapters as book
 from lmhld_nb.config import ROOT, UserError
 
 HEADER = """# ---

@@ -24,8 +24,11 @@ from conftest import QUIET, TINY
 from made import blobs, image_of, write_tif
 from typer.testing import CliRunner
 
-from lmhld_nb import cli, config, experiments, profiles, runner, sources
-from lmhld_nb.specs import RunSpec
+from lmhld_nb import cli, config, sources
+from lmhld_nb.experiments import common as experiments
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.runs import runner
+from lmhld_nb.training.specs import RunSpec
 
 Call = Callable[..., tuple[int, str, str]]
 

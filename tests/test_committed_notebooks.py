@@ -10,7 +10,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from lmhld_nb import book, committed
+from lmhld_nb.book import chapters as book
+from lmhld_nb.book import committed
 from lmhld_nb.config import ROOT
 
 COMMITTED = sorted(path for folder in committed.FOLDERS for path in folder.glob("*.ipynb"))

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmhld_nb import config, profiles
+from lmhld_nb import config
 from lmhld_nb.config import Strict, UserError, atomic_path, read_yaml, write_json
+from lmhld_nb.experiments import profile as profiles
 
 
 class Inner(Strict):

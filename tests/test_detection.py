@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import blobs
 
-from lmhld_nb import detection, inventory
+from lmhld_nb import inventory
 from lmhld_nb.config import write_json
-from lmhld_nb.evaluation import Confusion
+from lmhld_nb.evaluation import objects as detection
+from lmhld_nb.evaluation.counts import Confusion
 
 # Noise for the few joins of strips, blobs for landslides that reach over many.
 codes = st.tuples(st.integers(1, 30), st.integers(1, 30), st.integers(0, 2**32 - 1), st.booleans())

@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lmhld_nb import book, edition, finish, pages
+from lmhld_nb.book import chapters as book
+from lmhld_nb.book import edition, finish, pages
 from lmhld_nb.config import ROOT, UserError
 
 PICTURE = nbformat.v4.new_output("display_data", {"image/png": "AAAA", "text/plain": "<Figure>"})

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lmhld_nb import engine, hardware
-from lmhld_nb.hardware import Execution, native_bf16, precision
 from lmhld_nb.models.unet import UNet
-from lmhld_nb.specs import Recipe
+from lmhld_nb.training import engine, hardware
+from lmhld_nb.training.hardware import Execution, native_bf16, precision
+from lmhld_nb.training.specs import Recipe
 
 RECIPE = Recipe(batch_size=8, lr=0.1, momentum=0.9, precision="fp32")
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

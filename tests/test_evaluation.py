@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmhld_nb import evaluation, paper
-from lmhld_nb.evaluation import Confusion
+from lmhld_nb.evaluation.counts import Confusion
 
 counts = st.builds(Confusion, *[st.integers(0, 1000)] * 4)
 

@@ -9,11 +9,16 @@ import pandas as pd
 import pytest
 from conftest import QUIET
 
-from lmhld_nb import experiments, models, paper, plans, profiles, results, runner, runs, sources
+from lmhld_nb import models, paper, runs, sources
 from lmhld_nb.config import UserError
-from lmhld_nb.hardware import Execution
-from lmhld_nb.profiles import Profile
+from lmhld_nb.experiments import common as experiments
+from lmhld_nb.experiments import plan as plans
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.experiments import results
+from lmhld_nb.experiments.profile import Profile
+from lmhld_nb.runs import runner
 from lmhld_nb.sources import DataSet
+from lmhld_nb.training.hardware import Execution
 
 
 @pytest.fixture

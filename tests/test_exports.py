@@ -13,10 +13,15 @@ import safetensors
 from conftest import QUIET
 from made import blobs, image_of, write_tif
 
-from lmhld_nb import checkpoints, experiments, exports, mapping, profiles, runner, runs, sources
+from lmhld_nb import mapping, runs, sources
 from lmhld_nb.config import UserError
-from lmhld_nb.scenes import BANDS
-from lmhld_nb.specs import RunSpec
+from lmhld_nb.experiments import common as experiments
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.mapping import export as exports
+from lmhld_nb.runs import runner
+from lmhld_nb.scenes.scene import BANDS
+from lmhld_nb.training import checkpoints
+from lmhld_nb.training.specs import RunSpec
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from lmhld_nb import front
+from lmhld_nb.book import front
 from lmhld_nb.config import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

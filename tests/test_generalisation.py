@@ -6,20 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from lmhld_nb import (
-    detection,
-    experiments,
-    generalisation,
-    profiles,
-    runner,
-    serial_experiment,
-    sources,
-    unseen_results,
-)
+from lmhld_nb import sources
 from lmhld_nb.config import UserError
-from lmhld_nb.hardware import Execution
-from lmhld_nb.profiles import Events, Profile, Transfer
+from lmhld_nb.evaluation import objects as detection
+from lmhld_nb.experiments import common as experiments
+from lmhld_nb.experiments import generalisation, serial_experiment, unseen_results
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.experiments.profile import Events, Profile, Transfer
+from lmhld_nb.runs import runner
 from lmhld_nb.sources import DataSet
+from lmhld_nb.training.hardware import Execution
 
 QUIET = Execution(progress=False, threads=1)
 BGR = ("blue", "green", "red")

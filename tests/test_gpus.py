@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lmhld_nb import gpus
-from lmhld_nb.hardware import Execution
+from lmhld_nb.runs import gpus
+from lmhld_nb.training.hardware import Execution
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lmhld_nb import intervals
-from lmhld_nb.evaluation import Confusion
+from lmhld_nb.evaluation import intervals
+from lmhld_nb.evaluation.counts import Confusion
 
 # Every patch holds landslide, as the paper's do.
 COUNTS = hnp.arrays(np.int64, st.tuples(st.integers(2, 12), st.just(3)), elements=st.integers(0, 400)).map(

@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 from made import blobs, image_of, write_tif
 
-from lmhld_nb import book, diagnosis, kernels
+from lmhld_nb.book import chapters as book
+from lmhld_nb.book import diagnosis, kernels
 from lmhld_nb.config import ROOT, UserError
 
 SETTINGS = ROOT / "notebooks" / "jupyter_lab.json"

@@ -16,7 +16,7 @@ import yaml
 from made import CRS, TRANSFORM
 
 from lmhld_nb.config import UserError, read_yaml
-from lmhld_nb.scenes import Scene, read_all
+from lmhld_nb.scenes.scene import Scene, read_all
 from lmhld_nb.sources import discovery, paths
 from lmhld_nb.sources.discovery import Ambiguous, discover
 from lmhld_nb.sources.layout import Layout, Part, resolve

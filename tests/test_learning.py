@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from lmhld_nb import patches, training, twin
-from lmhld_nb.evaluation import best_threshold
-from lmhld_nb.hardware import Execution
-from lmhld_nb.patches import PatchSpec
-from lmhld_nb.specs import Recipe, RunSpec
+from lmhld_nb.evaluation.counts import best_threshold
+from lmhld_nb.patches.patch_sets import PatchSpec
+from lmhld_nb.training.hardware import Execution
+from lmhld_nb.training.specs import Recipe, RunSpec
 
 
 @pytest.mark.slow

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmhld_nb import detection, map_plots
-from lmhld_nb.unseen_results import View
+from lmhld_nb.evaluation import objects as detection
+from lmhld_nb.experiments.unseen_results import View
+from lmhld_nb.plots import maps as map_plots
 
 
 def tables(mapped: bool) -> tuple[dict, dict[str, pd.DataFrame]]:

@@ -33,12 +33,15 @@ from rasterio.features import rasterize
 from scipy.ndimage import label, maximum, mean
 
 import lmhld_nb
-from lmhld_nb import map_files, mapping, models, networks, outlines, prediction
+from lmhld_nb import mapping, models
 from lmhld_nb.config import UserError
-from lmhld_nb.evaluation import Confusion
+from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.inventory import landslide_sizes
-from lmhld_nb.rasters import Window
-from lmhld_nb.scenes import BANDS, Scene
+from lmhld_nb.mapping import files as map_files
+from lmhld_nb.mapping import outlines, prediction
+from lmhld_nb.scenes.rasters import Window
+from lmhld_nb.scenes.scene import BANDS, Scene
+from lmhld_nb.training import weights as networks
 
 DEGREES = Affine(2.7e-5, 0, 103.9, 0, -2.7e-5, 33.2)
 FILES = [

@@ -3,8 +3,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from lmhld_nb import checkpoints, models
+from lmhld_nb import models
 from lmhld_nb.config import UserError
+from lmhld_nb.training import checkpoints
 
 SIZES = (32, 64, 128, 224, 256)
 NARROW = 4

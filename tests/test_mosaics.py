@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from made import CRS, TRANSFORM, blobs, image_of, write_tif
 from rasterio.enums import ColorInterp
 
-from lmhld_nb import mosaics, rasters, scenes
+from lmhld_nb import scenes
 from lmhld_nb.config import UserError
-from lmhld_nb.rasters import Window
-from lmhld_nb.scenes import BANDS, Scene
+from lmhld_nb.scenes import mosaics, rasters
+from lmhld_nb.scenes.rasters import Window
+from lmhld_nb.scenes.scene import BANDS, Scene
 
 
 def tile(folder: Path, name: str, image: np.ndarray, row: int, col: int, **options: object) -> Path:

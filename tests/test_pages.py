@@ -11,8 +11,10 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel
 
-from lmhld_nb import book, ledger, pages, profiles
+from lmhld_nb.book import chapters as book
+from lmhld_nb.book import ledger, pages
 from lmhld_nb.config import ROOT, UserError
+from lmhld_nb.experiments import profile as profiles
 
 
 def models_in(annotation: object) -> list[type[BaseModel]]:

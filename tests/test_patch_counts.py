@@ -8,9 +8,14 @@ import pandas as pd
 import pytest
 from conftest import QUIET
 
-from lmhld_nb import experiments, profiles, runner, runs, scoring, serial_experiment, sources, whole_area
-from lmhld_nb.evaluation import Confusion
-from lmhld_nb.runs import Run
+from lmhld_nb import runs, sources
+from lmhld_nb.evaluation.counts import Confusion
+from lmhld_nb.experiments import common as experiments
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.experiments import serial_experiment
+from lmhld_nb.runs import runner
+from lmhld_nb.runs.store import Run
+from lmhld_nb.training import scoring, whole_area
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import blobs, image_of, scene, write_tif
 
-from lmhld_nb import patches, splits
+from lmhld_nb import patches
 from lmhld_nb.config import UserError
-from lmhld_nb.patches import PatchSpec, candidate_sizes
+from lmhld_nb.patches import splits
+from lmhld_nb.patches.patch_sets import PatchSpec, candidate_sizes
 
 
 @pytest.fixture(autouse=True)

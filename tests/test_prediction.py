@@ -17,11 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import blobs, image_of, write_tif
 
-from lmhld_nb import models, prediction, processes, scenes
+from lmhld_nb import models, processes, scenes
 from lmhld_nb.config import UserError
-from lmhld_nb.prediction import Network
-from lmhld_nb.rasters import Window
-from lmhld_nb.scenes import BANDS, Scene
+from lmhld_nb.mapping import prediction
+from lmhld_nb.mapping.prediction import Network
+from lmhld_nb.scenes.rasters import Window
+from lmhld_nb.scenes.scene import BANDS, Scene
 
 FLAT = np.full(4, 800, np.float32), np.full(4, 100, np.float32)
 

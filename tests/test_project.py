@@ -18,9 +18,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import lmhld_nb
-from lmhld_nb import committed, paper, plans
+from lmhld_nb import paper
+from lmhld_nb.book import committed
+from lmhld_nb.book.pages import manifest
 from lmhld_nb.config import ROOT, Strict, read_yaml
-from lmhld_nb.pages import manifest
+from lmhld_nb.experiments import plan as plans
 
 PACKAGE = ROOT / "lmhld_nb"
 

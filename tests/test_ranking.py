@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmhld_nb.evaluation import Confusion
-from lmhld_nb.ranking import STEPS, Ranked
+from lmhld_nb.evaluation.counts import Confusion
+from lmhld_nb.evaluation.ranking import STEPS, Ranked
 
 
 @st.composite

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from lmhld_nb import book, reading
+from lmhld_nb.book import chapters as book
+from lmhld_nb.book import reading
 from lmhld_nb.config import UserError
 
 

@@ -13,10 +13,16 @@ from conftest import QUIET
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmhld_nb import experiments, paper, plans, profiles, results, runner, runs, score_plots, sources
+from lmhld_nb import paper, runs, sources
 from lmhld_nb.config import UserError
-from lmhld_nb.evaluation import Confusion
-from lmhld_nb.profiles import Profile
+from lmhld_nb.evaluation.counts import Confusion
+from lmhld_nb.experiments import common as experiments
+from lmhld_nb.experiments import plan as plans
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.experiments import results
+from lmhld_nb.experiments.profile import Profile
+from lmhld_nb.plots import scores as score_plots
+from lmhld_nb.runs import runner
 from lmhld_nb.sources import DataSet
 
 MODELS = list(paper.MODELS)

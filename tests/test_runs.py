@@ -22,21 +22,14 @@ import torch
 from conftest import QUIET
 from made import blobs, scene
 
-from lmhld_nb import (
-    experiments,
-    models,
-    networks,
-    patches,
-    processes,
-    profiles,
-    runner,
-    runs,
-    sources,
-    training,
-)
+from lmhld_nb import models, patches, processes, runs, sources, training
 from lmhld_nb.config import Interrupted, UserError, runs_dir
-from lmhld_nb.patches import PatchSpec
-from lmhld_nb.specs import RunSpec
+from lmhld_nb.experiments import common as experiments
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.patches.patch_sets import PatchSpec
+from lmhld_nb.runs import runner
+from lmhld_nb.training import weights as networks
+from lmhld_nb.training.specs import RunSpec
 
 
 @pytest.fixture
@@ -226,7 +219,7 @@ def test_a_run_that_is_told_to_stop_stops_the_others_too(
 
 def child(script: str, *arguments: str) -> subprocess.Popen[str]:
     """Start a Python process that runs ``script`` with a spec's JSON in ``spec``."""
-    start = "import json, os, signal, sys\nfrom lmhld_nb import runner\nfrom lmhld_nb.specs import RunSpec\n"
+    start = "import json, os, signal, sys\nfrom lmhld_nb import runner\nfrom lmhld_nb.training.specs import RunSpec\n"
     start += "from conftest import QUIET\n"
     start += "spec = RunSpec.model_validate_json(sys.argv[1])\n"
     return subprocess.Popen(

@@ -22,8 +22,8 @@ from shapely.geometry import Point, Polygon, box
 
 from lmhld_nb import scenes
 from lmhld_nb.config import UserError
-from lmhld_nb.rasters import Window
-from lmhld_nb.scenes import BANDS, Scene, open_image, open_labels, read_all
+from lmhld_nb.scenes.rasters import Window
+from lmhld_nb.scenes.scene import BANDS, Scene, open_image, open_labels, read_all
 
 MASK = blobs(96, 120, 6, seed=3)
 WHOLE = Window(0, 0, *MASK.shape)

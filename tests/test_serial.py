@@ -14,25 +14,16 @@ import safetensors.torch
 import torch
 from made import blobs, scene
 
-from lmhld_nb import (
-    models,
-    paper,
-    patches,
-    profiles,
-    results,
-    runner,
-    runs,
-    serial,
-    serial_experiment,
-    serial_results,
-    sources,
-    training,
-)
-from lmhld_nb.batches import load_split
+from lmhld_nb import models, paper, patches, runs, sources, training
 from lmhld_nb.config import Interrupted, UserError
-from lmhld_nb.hardware import Execution
-from lmhld_nb.patches import PatchSpec
-from lmhld_nb.specs import PARTS, Recipe, RunSpec, Stage
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.experiments import results, serial_experiment, serial_results
+from lmhld_nb.patches.batches import load_split
+from lmhld_nb.patches.patch_sets import PatchSpec
+from lmhld_nb.runs import runner
+from lmhld_nb.training import chains as serial
+from lmhld_nb.training.hardware import Execution
+from lmhld_nb.training.specs import PARTS, Recipe, RunSpec, Stage
 
 RECIPE = Recipe(batch_size=4, epochs=2, lr=0.05, momentum=0.9, weight_decay=0.01)
 QUIET = Execution(device="cpu", progress=False)

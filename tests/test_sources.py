@@ -21,8 +21,8 @@ from test_layout import image, mask, pairs, png, tif
 
 from lmhld_nb import config, sources, twin
 from lmhld_nb.config import UserError
-from lmhld_nb.rasters import Window
-from lmhld_nb.scenes import open_image, read_all
+from lmhld_nb.scenes.rasters import Window
+from lmhld_nb.scenes.scene import open_image, read_all
 from lmhld_nb.sources import checking, descriptions, download, fingerprints
 
 SHARED = Path(os.environ.get("LMHLD_SHARED_DATA", config.ROOT.parent / "shared" / "data"))

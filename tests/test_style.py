@@ -11,8 +11,11 @@ import jupytext
 import matplotlib.pyplot as plt
 import pytest
 
-from lmhld_nb import book, paper, profiles, sources, style
+from lmhld_nb import paper, sources
+from lmhld_nb.book import chapters as book
 from lmhld_nb.config import ROOT
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.plots import style
 
 DRAWING = sorted(
     path

@@ -17,7 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nbformat import v4
 
-from lmhld_nb import book, cli, teaching
+from lmhld_nb import cli
+from lmhld_nb.book import chapters as book
+from lmhld_nb.book import exercises as teaching
 from lmhld_nb.config import ROOT, UserError
 
 CHAPTERS = {path.stem[:2]: path for path in book.chapters()}

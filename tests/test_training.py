@@ -11,13 +11,15 @@ import safetensors.torch
 import torch
 from made import blobs, scene
 
-from lmhld_nb import batches as batches_module
-from lmhld_nb import checkpoints, engine, hardware, models, networks, patches, training
-from lmhld_nb.batches import load_split, normalised
+from lmhld_nb import models, patches, training
 from lmhld_nb.config import UserError
-from lmhld_nb.hardware import Execution
-from lmhld_nb.patches import PatchSpec
-from lmhld_nb.specs import Recipe, RunSpec
+from lmhld_nb.patches import batches as batches_module
+from lmhld_nb.patches.batches import load_split, normalised
+from lmhld_nb.patches.patch_sets import PatchSpec
+from lmhld_nb.training import checkpoints, engine, hardware
+from lmhld_nb.training import weights as networks
+from lmhld_nb.training.hardware import Execution
+from lmhld_nb.training.specs import Recipe, RunSpec
 
 RECIPE = Recipe(batch_size=4, epochs=4, lr=0.05, gamma=0.9, momentum=0.9)
 

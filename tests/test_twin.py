@@ -22,9 +22,9 @@ from rasterio import features
 from scipy import ndimage
 
 from lmhld_nb import config, paper, twin
-from lmhld_nb.evaluation import best_threshold
-from lmhld_nb.patches import candidate_sizes
-from lmhld_nb.scenes import BANDS, Scene, read_all
+from lmhld_nb.evaluation.counts import best_threshold
+from lmhld_nb.patches.patch_sets import candidate_sizes
+from lmhld_nb.scenes.scene import BANDS, Scene, read_all
 from lmhld_nb.twin import files, runout, scene, terrain
 
 SMOKE = twin.TwinSpec(seed=2024, scale=0.001, min_patches=14, max_patches=16)

@@ -13,11 +13,15 @@ from conftest import QUIET
 from made import blobs, image_of, scene, write_tif
 from torch import Tensor, nn
 
-from lmhld_nb import experiments, patches, profiles, runner, runs, scenes, sources, whole_area
-from lmhld_nb.evaluation import Confusion
-from lmhld_nb.patches import PatchSet, PatchSpec
-from lmhld_nb.scenes import BANDS, Scene
-from lmhld_nb.specs import Recipe
+from lmhld_nb import patches, runs, scenes, sources
+from lmhld_nb.evaluation.counts import Confusion
+from lmhld_nb.experiments import common as experiments
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.patches.patch_sets import PatchSet, PatchSpec
+from lmhld_nb.runs import runner
+from lmhld_nb.scenes.scene import BANDS, Scene
+from lmhld_nb.training import whole_area
+from lmhld_nb.training.specs import Recipe
 
 CPU = torch.device("cpu")
 SHAPE = (150, 203)  # no multiple of 32: windows reach over two edges

@@ -18,25 +18,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lmhld_nb import (
-    book,
-    experiments,
-    measurements,
-    patches,
-    plans,
-    profiles,
-    results,
-    runner,
-    runs,
-    serial,
-    serial_results,
-    style,
-    widgets,
-)
+from lmhld_nb import patches, runs, widgets
+from lmhld_nb.book import chapters as book
 from lmhld_nb.config import ROOT, UserError
-from lmhld_nb.evaluation import Confusion
-from lmhld_nb.profiles import Profile
+from lmhld_nb.evaluation.counts import Confusion
+from lmhld_nb.experiments import common as experiments
+from lmhld_nb.experiments import plan as plans
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.experiments import results, serial_results
+from lmhld_nb.experiments.profile import Profile
+from lmhld_nb.patches import measurements
+from lmhld_nb.plots import style
+from lmhld_nb.runs import runner
 from lmhld_nb.sources import DataSet
+from lmhld_nb.training import chains as serial
 from lmhld_nb.widgets import order_panel, parts, patch_panel, prediction_panel
 
 # Looking at a panel ----------------------------------------------------------------------------------------------

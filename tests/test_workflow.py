@@ -12,9 +12,14 @@ import pytest
 import yaml
 from conftest import QUIET
 
-from lmhld_nb import experiments, plans, profiles, runner, runs, serial_experiment
+from lmhld_nb import runs
 from lmhld_nb.config import ROOT
-from lmhld_nb.specs import RunSpec
+from lmhld_nb.experiments import common as experiments
+from lmhld_nb.experiments import plan as plans
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.experiments import serial_experiment
+from lmhld_nb.runs import runner
+from lmhld_nb.training.specs import RunSpec
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("snakemake") is None, reason="snakemake is not installed (group 'workflow')"

@@ -2,7 +2,10 @@
 
 import sys
 
-from lmhld_nb import config, experiments, plans, profiles, runs
+from lmhld_nb import config, runs
+from lmhld_nb.experiments import common as experiments
+from lmhld_nb.experiments import plan as plans
+from lmhld_nb.experiments import profile as profiles
 
 
 def main(name: str) -> int:

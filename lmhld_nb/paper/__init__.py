@@ -257,3 +257,9 @@ LARGEST_ORDER_DIFFERENCES: Mapping[str, float] = MappingProxyType(
     {score: quotes()[f"order_{score}"].number for score in ("precision", "f1", "recall")}
 )
 """Largest differences of scores between orders of addition (section 4.4). Of F1 the text says "on seven models"."""
+
+
+def area_name(area: str) -> str:
+    """Return an area's name for figures; for areas the paper does not have that is their key, as a name is written."""
+    table = areas()
+    return str(table.loc[area, "short_name"]) if area in table.index else area.replace("_", " ").title()

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from lmhld_nb import config, twin
 from lmhld_nb.config import UserError
-from lmhld_nb.scenes import Scene, open_image, open_labels
+from lmhld_nb.scenes.scene import Scene, open_image, open_labels
 from lmhld_nb.sources import archives, discovery, download, fingerprints, paths
 from lmhld_nb.sources import layout as layouts
 from lmhld_nb.sources.checking import check

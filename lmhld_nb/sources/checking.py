@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pyogrio
 
-from lmhld_nb import arrays
 from lmhld_nb.config import UserError
+from lmhld_nb.scenes import arrays
 from lmhld_nb.sources import archives, discovery, paths
 from lmhld_nb.sources.descriptions import Description, catalogue
 from lmhld_nb.sources.layout import Layout, resolve

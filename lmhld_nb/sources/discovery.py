@@ -13,8 +13,9 @@ from typing import Any
 
 import yaml
 
-from lmhld_nb import arrays, paper, rasters
+from lmhld_nb import paper
 from lmhld_nb.config import UserError
+from lmhld_nb.scenes import arrays, rasters
 from lmhld_nb.sources.layout import Layout, Part, area_rank, codes_of, slug
 from lmhld_nb.sources.names import TWO, Group, group_files, marks_in, role_of
 from lmhld_nb.sources.paths import compile_pattern, list_files

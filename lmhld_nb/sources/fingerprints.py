@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from lmhld_nb import config
 from lmhld_nb.config import UserError
-from lmhld_nb.scenes import Scene
+from lmhld_nb.scenes.scene import Scene
 
 _PATHS = ("image", "mask", "polygons", "dem")
 _SIDECARS = (".shx", ".dbf", ".prj")  # a Shapefile is several files

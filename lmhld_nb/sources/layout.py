@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from lmhld_nb import arrays, config, paper
+from lmhld_nb import config, paper
 from lmhld_nb.config import UserError
-from lmhld_nb.scenes import BANDS, Scene
+from lmhld_nb.scenes import arrays
+from lmhld_nb.scenes.scene import BANDS, Scene
 from lmhld_nb.sources.paths import Match, compile_pattern, list_files, match_files, natural_key, placeholders
 
 BACKGROUND = "none"

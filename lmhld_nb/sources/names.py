@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lmhld_nb import arrays, paper
+from lmhld_nb import paper
 from lmhld_nb.config import UserError
+from lmhld_nb.scenes import arrays
 from lmhld_nb.sources.layout import SPLITS
 from lmhld_nb.sources.paths import SUFFIXES
 

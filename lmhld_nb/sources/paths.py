@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmhld_nb import arrays
 from lmhld_nb.config import UserError
+from lmhld_nb.scenes import arrays
 
 RASTERS = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".img", ".vrt", ".jp2")
 SUFFIXES = (*RASTERS, *arrays.SUFFIXES)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lmhld_nb import arrays, rasters, scenes
+from lmhld_nb import scenes
 from lmhld_nb.config import UserError
+from lmhld_nb.scenes import arrays, rasters
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from lmhld_nb import config
 from lmhld_nb.processes import side_by_side
-from lmhld_nb.scenes import Scene
+from lmhld_nb.scenes.scene import Scene
 from lmhld_nb.twin.areas import AREAS, AreaRecipe
 from lmhld_nb.twin.events import EVENTS, RECIPES
 from lmhld_nb.twin.scene import NODATA, TWIN_VERSION, SceneTask, lay_out, make_scene, paths_of

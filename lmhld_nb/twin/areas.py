@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lmhld_nb.scenes import BANDS
+from lmhld_nb.scenes.scene import BANDS
 
 Spectrum = tuple[float, float, float, float]
 """Reflectance in blue, green, red, near infrared."""

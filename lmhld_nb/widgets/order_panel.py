@@ -8,11 +8,13 @@ from typing import Any
 
 import ipywidgets
 
-from lmhld_nb import paper, runs, serial_experiment, serial_results, style
-from lmhld_nb.profiles import Profile
-from lmhld_nb.schemes import TREATMENTS
+from lmhld_nb import paper, runs
+from lmhld_nb.experiments import serial_experiment, serial_results
+from lmhld_nb.experiments.profile import Profile
+from lmhld_nb.plots import style
+from lmhld_nb.plots.schemes import TREATMENTS
 from lmhld_nb.sources import DataSet
-from lmhld_nb.specs import PARTS, RunSpec
+from lmhld_nb.training.specs import PARTS, RunSpec
 from lmhld_nb.widgets import parts
 
 OWN = "an order of my own"

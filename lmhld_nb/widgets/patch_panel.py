@@ -11,11 +11,15 @@ import numpy as np
 from matplotlib.colors import to_rgba
 from scipy import ndimage
 
-from lmhld_nb import experiments, measurements, patches, profiles, scenes, style
+from lmhld_nb import patches, scenes
 from lmhld_nb.config import UserError
-from lmhld_nb.plots import WINDOWS
-from lmhld_nb.profiles import Profile
-from lmhld_nb.scenes import Scene
+from lmhld_nb.experiments import common as experiments
+from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.experiments.profile import Profile
+from lmhld_nb.patches import measurements
+from lmhld_nb.plots import style
+from lmhld_nb.plots.areas import WINDOWS
+from lmhld_nb.scenes.scene import Scene
 from lmhld_nb.sources import DataSet
 from lmhld_nb.widgets import parts
 

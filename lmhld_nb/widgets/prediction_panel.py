@@ -10,11 +10,14 @@ import ipywidgets
 import numpy as np
 from scipy.special import expit
 
-from lmhld_nb import paper, results, runs, score_plots, style
-from lmhld_nb.evaluation import Confusion
-from lmhld_nb.patches import PatchSet
-from lmhld_nb.runs import Run
-from lmhld_nb.style import FALSE_ALARM, HIT, MISS
+from lmhld_nb import paper, runs
+from lmhld_nb.evaluation.counts import Confusion
+from lmhld_nb.experiments import results
+from lmhld_nb.patches.patch_sets import PatchSet
+from lmhld_nb.plots import scores as score_plots
+from lmhld_nb.plots import style
+from lmhld_nb.plots.style import FALSE_ALARM, HIT, MISS
+from lmhld_nb.runs.store import Run
 from lmhld_nb.widgets import parts
 
 

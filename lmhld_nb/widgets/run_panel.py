@@ -9,9 +9,10 @@ import ipywidgets
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from lmhld_nb import paper, runs, style
-from lmhld_nb.plans import EXPERIMENTS, Planned
-from lmhld_nb.runs import Run
+from lmhld_nb import paper, runs
+from lmhld_nb.experiments.plan import EXPERIMENTS, Planned
+from lmhld_nb.plots import style
+from lmhld_nb.runs.store import Run
 from lmhld_nb.widgets import parts
 
 T = TypeVar("T")

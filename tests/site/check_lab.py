@@ -18,7 +18,7 @@ import jupytext
 import pytest
 from playwright.sync_api import sync_playwright
 
-from lmhld_nb import kernels
+from lmhld_nb.book import kernels
 from lmhld_nb.config import ROOT
 
 PROFILE = """

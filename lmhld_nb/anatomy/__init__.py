@@ -1,0 +1,1 @@
+"""Anatomy: what a network costs and sees, drawn from its own code."""

@@ -1,0 +1,233 @@
+"""Architecture: what a network costs and how far it sees, measured on the network itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from statistics import median
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from lmhld_nb import models, paper
+from lmhld_nb.training import engine
+from lmhld_nb.training.hardware import Execution, choose_device
+from lmhld_nb.training.specs import Recipe
+
+SIZES = (32, 64, 128, 224)
+"""Patch sizes of LMHLD (paper Table 2), px."""
+
+BANDS = 4
+
+
+def empty(name: str, width: int | None = None) -> nn.Module:
+    """Return a network without numbers (on torch's meta device): shapes are computed, values are not."""
+    with torch.device("meta"):
+        return models.build(name, BANDS, width).eval()
+
+
+def parameters(name: str, width: int | None = None) -> int:
+    """Return the number of trainable parameters with 4 bands in and 1 class out."""
+    return models.parameter_count(empty(name, width))
+
+
+@cache
+def macs(name: str, size: int, width: int | None = None, literal: bool = True) -> int:
+    """Return the multiply-accumulates of predicting one patch of ``size`` px with 4 bands.
+
+    Counted are convolutions (transposed ones too), linear layers and the two matrix products of attention, as torch's
+    own counter has them (it counts multiplications and additions: two a MAC). Biases, normalisation, activations,
+    pooling and interpolation are not: they move memory rather than multiply.
+
+    A network may compute the same numbers by a cheaper way than its paper tells (`unet_3p.UpsampledConv`); with
+    ``literal`` the paper's way is counted, without it ours.
+    """
+    model = empty(name, width)
+    for module in list(model.modules()):
+        if hasattr(module, "literal"):
+            module.literal = literal  # type: ignore[assignment]
+        for place, child in module.named_children():
+            if isinstance(child, nn.BatchNorm2d | nn.LayerNorm | nn.GroupNorm | nn.ReLU):
+                setattr(module, place, nn.Identity())  # not counted, but half the time that counting takes
+    patch = torch.zeros(1, BANDS, size, size, device="meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(patch)
+    return int(counter.get_total_flops()) // 2
+
+
+def parameters_behind(name: str, width: int | None = None) -> list[int]:
+    """Return for each head of a network the number of parameters that its logits depend on."""
+    model = empty(name, width)
+    weights = list(model.parameters())
+    heads, _ = models.supervised(model, torch.zeros(1, BANDS, 64, 64, device="meta"))
+    return [
+        sum(weight.numel() for weight, used in zip(weights, gradients, strict=True) if used is not None)
+        for gradients in (
+            torch.autograd.grad(head.sum(), weights, retain_graph=True, allow_unused=True) for head in heads
+        )
+    ]
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What one predicted pixel depends on.
+
+    Attributes:
+        extent: side in px of the region with any influence; the side of the whole patch if it fills that.
+        effective: side in px of the centred square that holds 95 % of the influence.
+        influence: (size, size), mean absolute gradient of the centre logit by each input pixel, summed over bands.
+    """
+
+    extent: int
+    effective: int
+    influence: np.ndarray
+
+    @property
+    def whole(self) -> bool:
+        """Whether the region fills the patch it was measured on."""
+        return self.extent >= len(self.influence)
+
+
+def receptive_field(
+    name: str,
+    width: int = 8,
+    size: int = 384,
+    draws: int = 2,
+    first: int = 0,
+    change: Callable[[nn.Module], object] | None = None,
+) -> Reach:
+    """Measure the receptive field of the pixel in the middle of a patch, by gradients (Luo et al. 2016).
+
+    Rectifiers and max-pooling let only some paths through, so several random networks and inputs are taken, with
+    random statistics in their normalisation. The extent does not depend on ``width``; a patch that is smaller than
+    the extent cuts it off.
+
+    Args:
+        name: one of `models.NAMES`.
+        width: first-level channels; narrow networks see as far as wide ones.
+        size: side of the patch in px, a multiple of 32.
+        draws: random networks.
+        first: seed of the first of them.
+        change: done to each network before it is measured, to see what one of its parts is for.
+
+    Raises:
+        ValueError: in no draw anything got through (rectifiers can shut a very narrow network).
+    """
+    influences = [_influence(name, width, size, seed, change) for seed in range(first, first + draws)]
+    influence = np.mean(influences, axis=0)
+    if not influence.any():
+        raise ValueError(f"{name}: nothing reaches the centre in {draws} draws; take more, or a larger width")
+    rows, columns = (np.flatnonzero(influence.any(axis=axis)) for axis in (1, 0))
+    extent = max(int(np.ptp(rows)), int(np.ptp(columns))) + 1
+    return Reach(extent, _side_of(influence, 0.95), influence)
+
+
+@cache
+def _influence(
+    name: str, width: int, size: int, seed: int, change: Callable[[nn.Module], object] | None
+) -> np.ndarray:
+    """Return (size, size): how much the centre's logit depends on each pixel, in one random network."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _shaken(models.build(name, BANDS, width)).eval()
+        if change:
+            change(model)
+        return centre_gradient(model, torch.randn(1, BANDS, size, size)).numpy()
+
+
+def centre_gradient(model: nn.Module, images: Tensor) -> Tensor:
+    """Return (H, W): the absolute gradient of the centre logit by images (1, bands, H, W), summed over bands."""
+    images = images.clone().requires_grad_()
+    logits = model(images)
+    row, column = (side // 2 for side in logits.shape[-2:])
+    (gradient,) = torch.autograd.grad(logits[0, 0, row, column], images)
+    return gradient.abs().sum(dim=(0, 1))
+
+
+def _shaken(model: nn.Module) -> nn.Module:
+    """Give every batch normalisation statistics as if it had seen data."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, 0, 0.2)  # type: ignore[arg-type]
+            nn.init.uniform_(module.running_var, 0.5, 2)  # type: ignore[arg-type]
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0, 0.2)
+    return model
+
+
+def _side_of(influence: np.ndarray, share: float) -> int:
+    """Return the side of the smallest centred square that holds a share of the influence."""
+    centre = len(influence) // 2
+    distance = np.abs(np.arange(len(influence)) - centre)
+    ring = np.maximum(distance[:, None], distance[None, :])
+    held = np.cumsum(np.bincount(ring.ravel(), weights=influence.ravel()))
+    half = int(np.searchsorted(held, share * held[-1]))
+    return min(2 * half + 1, len(influence))
+
+
+def seconds_per_patch(
+    name: str,
+    recipe: Recipe,
+    width: int | None = None,
+    size: int = 64,
+    device: str = "auto",
+    repeats: int = 5,
+) -> dict[str, float]:
+    """Time the engine on random patches: ``train`` (one step) and ``predict``, seconds a patch, medians.
+
+    A batch is the recipe's, the threads are torch's. What is measured depends on the machine and on what else it does:
+    compare the networks of one table with each other, not with another machine's.
+    """
+    place = torch.device(choose_device(device))
+    model = models.build(name, BANDS, width).to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = torch.randn(recipe.batch_size, BANDS, size, size, device=place)
+    images = images.to(memory_format=torch.channels_last)
+    masks = (torch.rand(recipe.batch_size, 1, size, size, device=place) < 0.2).float()
+    step = engine.step_of(model, engine.optimiser_of(model, recipe), recipe, Execution())
+
+    def predict() -> None:
+        with torch.no_grad(), engine.autocast(place, recipe):
+            model(images)
+
+    train = _median_seconds(lambda: step(images, masks), place, repeats)
+    model.eval()
+    predicting = _median_seconds(predict, place, repeats)
+    return {"train": train / recipe.batch_size, "predict": predicting / recipe.batch_size}
+
+
+def _median_seconds(work: Callable[[], object], place: torch.device, repeats: int) -> float:
+    """Return the median of several repetitions, after one to warm up."""
+    taken = []
+    for _ in range(repeats + 1):
+        began = time.perf_counter()
+        work()
+        if place.type == "cuda":
+            torch.cuda.synchronize(place)
+        taken.append(time.perf_counter() - began)
+    return median(taken[1:])
+
+
+def table(
+    names: Sequence[str], width: Mapping[str, int | None] | None = None, sizes: Sequence[int] = SIZES
+) -> pd.DataFrame:
+    """Return parameters and MACs of several networks, one row each, indexed by the paper's names.
+
+    Columns: width (channels of the first level; empty as published), parameters, macs_SIZE (MACs of one
+    patch).
+    """
+    rows = {}
+    for name in names:
+        own = (width or {}).get(name)
+        rows[paper.MODELS.get(name, name)] = {
+            "width": own,
+            "parameters": parameters(name, own),
+            **{f"macs_{size}": macs(name, size, own) for size in sizes},
+        }
+    found = pd.DataFrame.from_dict(rows, orient="index")
+    found.index.name = "model"
+    return found.astype({"width": "Int64"})

@@ -1,0 +1,275 @@
+"""Dataflow: a network's blocks and what flows between them, read off the network itself by `torch.fx`."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from lmhld_nb.anatomy import architecture
+
+SIZE = 64  # px of the patch that shapes are told for
+
+_SAMPLERS = (nn.MaxPool2d, nn.Upsample, nn.ConvTranspose2d)
+_MINOR = (nn.BatchNorm2d, nn.GroupNorm, nn.ReLU, nn.GELU, nn.Dropout)
+_SHORT: dict[type, str] = {
+    nn.BatchNorm2d: "BN",
+    nn.GroupNorm: "GN",
+    nn.LayerNorm: "LN",
+    nn.ReLU: "ReLU",
+    nn.Sigmoid: "sigmoid",
+    nn.Linear: "linear",
+    nn.Identity: "identity",
+}
+_OPERATIONS: dict[Any, str] = {torch.cat: "concat", operator.add: "+", operator.mul: "×", F.relu: "ReLU"}
+
+
+@dataclass(frozen=True)
+class Node:
+    """One block of a network, or one operation within a block.
+
+    Attributes:
+        name: its path in the network, such as ``encoder.2``.
+        kind: what it is: ``input``, ``head`` (what makes logits), a class such as ``ResidualUnit``, or the
+            convolutions in it, such as ``2 × conv 3×3``. Inside a block ``from …`` is what it is handed.
+        channels: of what it puts out.
+        level: how often the side of its output is halved: 0 is the patch's own size.
+        column: length of the longest way to it from the input.
+    """
+
+    name: str
+    kind: str
+    channels: int
+    level: int
+    column: int = 0
+
+
+@dataclass(frozen=True)
+class Edge:
+    """What one node hands to another.
+
+    Attributes:
+        source, target: names of nodes.
+        kind: ``forward`` (the main way at one resolution), ``down`` and ``up`` (the main way to another),
+            ``skip`` (joined by concatenation), ``pooled`` (so too, from a finer resolution), ``gate`` (steers an
+            attention gate), ``add`` (joined by a sum).
+    """
+
+    source: str
+    target: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in the order of computation, and the edges between them."""
+
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+
+    def __getitem__(self, name: str) -> Node:
+        return next(node for node in self.nodes if node.name == name)
+
+    def sources(self, name: str, kind: str | None = None) -> list[Node]:
+        """Return the nodes that hand something to a node (by edges of one kind)."""
+        return [self[edge.source] for edge in self.edges if edge.target == name and kind in (None, edge.kind)]
+
+    def ways(self, start: str, end: str) -> int:
+        """Return the number of different ways along the edges from one node to another."""
+        count: dict[str, int] = {}
+        for node in self.nodes:
+            behind = sum(count[source.name] for source in self.sources(node.name))
+            count[node.name] = 1 if node.name == start else behind
+        return count[end]
+
+
+@cache
+def graph(name: str, width: int | None = None) -> Graph:
+    """Return a network's blocks as its own code joins them, with all heads where it is deeply supervised.
+
+    What the network's ``forward`` calls is one block. Pooling and up-sampling are told by edges, and so is a
+    convolution that enlarges a map on its way to a join.
+    """
+    model = architecture.empty(name, width)
+    traced, values = _traced(model)
+    modules = dict(model.named_modules())
+
+    def on_edge(node: fx.Node) -> bool:
+        if isinstance(modules[str(node.target)], _SAMPLERS):
+            return True
+        enlarges = _side(values[node]) > max(_side(values[source]) for source in _maps(node, values))
+        return enlarges and any(user.target is torch.cat for user in node.users)
+
+    blocks: dict[fx.Node, Node] = {}
+    for node in traced.nodes:
+        if node.op == "placeholder":
+            blocks[node] = Node("input", "input", architecture.BANDS, 0)
+        elif node.op == "call_module" and not on_edge(node):
+            path, value = str(node.target), values[node]
+            kind = "head" if path.startswith("head") else kind_of(modules[path])
+            blocks[node] = Node(path, kind, value.shape[1], (SIZE // _side(value)).bit_length() - 1)
+
+    def edge_kind(source: Node, target: Node, joined: bool) -> str:
+        if target.kind == "head":
+            return "forward"
+        if "Gate" in target.kind and source.level > target.level:
+            return "gate"
+        if source.level > target.level:
+            return "up"
+        if joined:
+            return "pooled" if source.level < target.level else "skip"
+        return "down" if source.level < target.level else "forward"
+
+    return _collapsed(traced, values, blocks, edge_kind)
+
+
+@cache
+def inside(name: str, block: str, width: int | None = None) -> Graph:
+    """Return the operations within one block, and what it is handed.
+
+    Args:
+        name: of the network.
+        block: path of the block, such as ``encoder.1``. A ``Sequential`` within it is told as one operation.
+        width: first-level channels.
+    """
+    model = architecture.empty(name, width)
+    traced, values = _traced(model, block)
+    modules = dict(model.named_modules())
+    within = [node for node in traced.nodes if _is_within(node, block)]
+    given = [source for node in within for source in _maps(node, values) if source not in within]
+    blocks = {
+        node: Node(f"given {place}", f"from {_origin(node, modules, values)}", _channels(values[node]), 0)
+        for place, node in enumerate(dict.fromkeys(given))
+    }
+    for node in within:
+        # A module may be used several times, as a ReLU is: `name` tells the uses apart.
+        if node.op == "call_module":
+            blocks[node] = Node(node.name, kind_of(modules[str(node.target)]), _channels(values[node]), 0)
+        elif node.target in _OPERATIONS:
+            blocks[node] = Node(node.name, _OPERATIONS[node.target], _channels(values[node]), 0)
+
+    def edge_kind(source: Node, target: Node, joined: bool) -> str:
+        if target.kind == "×":
+            return "forward" if source.kind.startswith("from") else "gate"
+        return {"+": "add", "concat": "skip"}.get(target.kind, "forward")
+
+    return _collapsed(traced, values, blocks, edge_kind)
+
+
+def kind_of(module: nn.Module) -> str:
+    """Return a block's class, or for a ``Sequential`` the convolutions and classes in it."""
+    if not isinstance(module, nn.Sequential):
+        chains = [kind_of(child) for child in module.children() if isinstance(child, nn.Sequential)]
+        own = [chain for chain in chains if re.fullmatch(r"\d+ × [A-Z]\w+", chain)]
+        return f"{_told(module)} of {own[0]}" if own else _told(module)
+    parts = _flat(module)
+    # Normalisation and rectifiers go without saying, unless there is nothing else.
+    weighty = [part for part in parts if not isinstance(part, _MINOR)]
+    runs = [(told, len(list(run))) for told, run in groupby(weighty or parts, _told)]
+    return " + ".join(told if count == 1 else f"{count} × {told}" for told, count in runs)
+
+
+def _flat(module: nn.Module) -> list[nn.Module]:
+    if not isinstance(module, nn.Sequential):
+        return [module]
+    return [part for child in module for part in _flat(child)]
+
+
+def _told(module: nn.Module) -> str:
+    if isinstance(module, nn.Conv2d):
+        told = f"conv {module.kernel_size[0]}×{module.kernel_size[1]}"
+        return f"up ×{module.factor} + {told}" if hasattr(module, "factor") else told
+    return _SHORT.get(type(module), type(module).__name__)
+
+
+class _Blocks(fx.Tracer):
+    """Takes what a network calls as whole, but for one block that it looks into."""
+
+    def __init__(self, method: str, block: str) -> None:
+        super().__init__()
+        self.traced_func_name = method
+        self.block = block
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return not f"{self.block}.".startswith(f"{module_qualified_name}.")
+
+
+def _traced(model: nn.Module, block: str = "") -> tuple[fx.Graph, dict[fx.Node, Any]]:
+    """Return the operations of a network and what each gives for one patch (shapes without numbers)."""
+    traced = _Blocks("supervised" if hasattr(model, "supervised") else "forward", block).trace(model)
+    seen: list[Any] = []
+
+    class Recorder(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> Any:
+            seen.append(super().run_node(n))
+            return seen[-1]
+
+    patch = torch.zeros(1, architecture.BANDS, SIZE, SIZE, device="meta")
+    Recorder(fx.GraphModule(model, traced)).run(patch)
+    return traced, dict(zip(traced.nodes, seen, strict=True))
+
+
+def _maps(node: fx.Node, values: dict[fx.Node, Any]) -> list[fx.Node]:
+    """Return the nodes that a node takes maps from (not mere shapes)."""
+    return [source for source in node.all_input_nodes if isinstance(values[source], Tensor)]
+
+
+def _origin(node: fx.Node, modules: dict[str, nn.Module], values: dict[fx.Node, Any]) -> str:
+    """Return the block, or the operation, that a map comes from, and how much it is pooled or enlarged on the way."""
+    side = _side(values[node])
+    while node.op == "call_module" and isinstance(modules[str(node.target)], nn.MaxPool2d | nn.Upsample):
+        node = node.all_input_nodes[0]
+    origin = str(node.target) if node.op == "call_module" else _OPERATIONS.get(node.target, node.name)
+    first = _side(values[node])
+    if side == first:
+        return origin
+    return f"{origin}, " + (f"pooled ×{first // side}" if side < first else f"enlarged ×{side // first}")
+
+
+def _side(value: Tensor) -> int:
+    return int(value.shape[-1])
+
+
+def _channels(value: Tensor) -> int:
+    return int(value.shape[1] if value.ndim == 4 else value.shape[-1])  # of a map or of tokens
+
+
+def _is_within(node: fx.Node, block: str) -> bool:
+    stack = node.meta.get("nn_module_stack", {}).values()
+    return any(path == block for path, _ in stack) and node.target != block
+
+
+def _collapsed(
+    traced: fx.Graph,
+    values: dict[fx.Node, Any],
+    blocks: dict[fx.Node, Node],
+    edge_kind: Callable[[Node, Node, bool], str],
+) -> Graph:
+    """Return the graph of ``blocks``; what lies between them becomes part of the edges."""
+    nodes: dict[fx.Node, Node] = {}
+    behind: dict[fx.Node, list[fx.Node]] = {}  # the blocks whose maps an operation between blocks carries
+    edges: list[Edge] = []
+    for node in traced.nodes:
+        if node.op == "output" or not isinstance(values[node], Tensor):
+            continue
+        block = blocks.get(node)
+        given = [] if block and block.kind.startswith("from") else _maps(node, values)
+        sources = list(dict.fromkeys(origin for part in given for origin in behind.get(part, [])))
+        if block is None:
+            behind[node] = sources
+            continue
+        behind[node] = [node]
+        columns = [nodes[source].column + 1 for source in sources]
+        nodes[node] = target = replace(block, column=max(columns, default=0))
+        for source in sources:
+            kind = edge_kind(nodes[source], target, len(sources) > 1)
+            edges.append(Edge(nodes[source].name, target.name, kind))
+    return Graph(tuple(nodes.values()), tuple(edges))

@@ -1,0 +1,1 @@
+"""The book: executing chapters, exercises and student copies."""

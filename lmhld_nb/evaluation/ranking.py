@@ -1,0 +1,153 @@
+"""Scores of predicted probabilities at every threshold at once: precision and recall, calibration."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from lmhld_nb.evaluation.counts import Confusion, ratio
+
+STEPS = 1000  # of probability; thresholds are multiples of 1/STEPS
+
+
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """Pixels counted by predicted probability and truth, in a fixed number of bins. Adds with ``+``.
+
+    Bin k holds probabilities from k/1000 to below (k + 1)/1000, the last one those that are 1: scores at multiples of
+    1/1000 are exact. Every bin also knows the sum of its probabilities, so that means are exact too.
+
+    Attributes:
+        pixels: (2, STEPS + 1) int64; background, landslide.
+        sums: (2, STEPS + 1) float64, sums of the probabilities of these pixels.
+    """
+
+    pixels: np.ndarray
+    sums: np.ndarray
+
+    @classmethod
+    def of(cls, probability: np.ndarray, truth: np.ndarray, known: np.ndarray | None = None) -> Ranked:
+        """Count probabilities (0 to 1) and a boolean truth of one shape; pixels where ``known`` is False are left out.
+
+        Raises:
+            ValueError: the shapes differ, or a known probability is NaN or not between 0 and 1.
+        """
+        probability, truth = np.asarray(probability), np.asarray(truth, bool)
+        if probability.shape != truth.shape:
+            raise ValueError(f"probability {probability.shape} and truth {truth.shape} must have one shape")
+        if probability.dtype.kind != "f":
+            probability = probability.astype(np.float64)
+        values, landslide = (probability, truth) if known is None else (probability[known], truth[known])
+        values, landslide = values.ravel(), landslide.ravel()
+        if values.size and not (values.min() >= 0 and values.max() <= 1):
+            raise ValueError(f"probabilities must lie between 0 and 1, not {values.min()} to {values.max()}")
+        # Edges in the type of the values: 0.3 is another number in float32, and numpy compares in that type as well.
+        edges = (np.arange(STEPS + 1) / STEPS).astype(values.dtype)
+        bins = np.searchsorted(edges, values, side="right") - 1 + landslide * (STEPS + 1)
+        count = 2 * (STEPS + 1)
+        return cls(
+            np.bincount(bins, minlength=count).reshape(2, -1),
+            np.bincount(bins, weights=values, minlength=count).reshape(2, -1),
+        )
+
+    @classmethod
+    def none(cls) -> Ranked:
+        """Return the counts of no pixel, to add to."""
+        return cls(np.zeros((2, STEPS + 1), np.int64), np.zeros((2, STEPS + 1)))
+
+    def __add__(self, other: Ranked) -> Ranked:
+        return Ranked(self.pixels + other.pixels, self.sums + other.sums)
+
+    def confusion(self, threshold: float) -> Confusion:
+        """Return the counts of a map that is landslide where the probability is at least ``threshold``.
+
+        Raises:
+            ValueError: the threshold is no multiple of 1/1000 between 0 and 1: the bins cannot tell.
+        """
+        step = round(threshold * STEPS)
+        if not 0 <= step <= STEPS or abs(threshold * STEPS - step) > 1e-4:
+            raise ValueError(f"threshold {threshold} must be a multiple of {1 / STEPS} between 0 and 1")
+        (fp, tp), (background, landslide) = self.pixels[:, step:].sum(axis=1), self.pixels.sum(axis=1)
+        return Confusion(int(tp), int(fp), int(landslide - tp), int(background - fp))
+
+    def curve(self) -> pd.DataFrame:
+        """Return ``threshold``, ``precision`` and ``recall`` at every multiple of 1/1000 from 0 to 1.
+
+        Precision is NaN where nothing is predicted, recall where there is no landslide.
+        """
+        fp, tp = self.pixels[:, ::-1].cumsum(axis=1)[:, ::-1]
+        return pd.DataFrame(
+            {
+                "threshold": np.arange(STEPS + 1) / STEPS,
+                "precision": shares(tp, tp + fp),
+                "recall": shares(tp, np.broadcast_to(tp[0], tp.shape)),
+            }
+        )
+
+    @property
+    def average_precision(self) -> float:
+        """Precision averaged over landslide pixels: Σ (Rₙ − Rₙ₋₁) Pₙ over falling thresholds; NaN without landslide.
+
+        The step-wise sum of information retrieval (Manning, Raghavan & Schütze 2008, section 8.4), no interpolation;
+        pixels of one bin count as tied. A map that is no better than chance reaches the prevalence.
+        """
+        found = self.pixels[1] > 0
+        precision = self.curve()["precision"].to_numpy()[found]
+        return ratio(float((precision * self.pixels[1, found]).sum()), int(self.pixels[1].sum()))
+
+    def best(self) -> tuple[float, float]:
+        """Return the threshold with the highest F1 (the lowest of equals) and that F1; NaN without landslide.
+
+        It is chosen on the pixels it is scored on, hence optimistic: an upper bound of what a threshold chosen
+        elsewhere reaches here.
+        """
+        fp, tp = self.pixels[:, ::-1].cumsum(axis=1)[:, ::-1]
+        if tp[0] == 0:
+            return math.nan, math.nan
+        f1 = 2 * tp / (tp + fp + tp[0])
+        best = int(f1.argmax())
+        return best / STEPS, float(f1[best])
+
+    def reliability(self, bins: int = 10) -> pd.DataFrame:
+        """Return ``mean_probability``, ``observed_share`` of landslide and ``pixels`` of bins of equal width.
+
+        Where probabilities are calibrated the first two agree. Bins without a pixel are left out.
+
+        Raises:
+            ValueError: ``bins`` does not divide 1000.
+        """
+        if bins < 1 or STEPS % bins:
+            raise ValueError(f"bins {bins} must divide {STEPS}")
+        starts = np.arange(bins) * (STEPS // bins)
+        _, landslide = np.add.reduceat(self.pixels, starts, axis=1)
+        pixels = np.add.reduceat(self.pixels.sum(axis=0), starts)
+        sums = np.add.reduceat(self.sums.sum(axis=0), starts)
+        table = {"mean_probability": shares(sums, pixels), "observed_share": shares(landslide, pixels)}
+        return pd.DataFrame({**table, "pixels": pixels})[pixels > 0].reset_index(drop=True)
+
+    @property
+    def calibration_error(self) -> float:
+        """Expected calibration error: how far mean probability and observed share are apart, in ten bins.
+
+        Bins are weighted by their pixels. Naeini, Cooper & Hauskrecht 2015 (AAAI). Where landslides are rare most
+        pixels lie in the lowest bin and decide it: read it beside the table of `reliability`.
+        """
+        table = self.reliability()
+        gaps = (table["mean_probability"] - table["observed_share"]).abs() * table["pixels"]
+        return ratio(float(gaps.sum()), int(table["pixels"].sum()))
+
+    @property
+    def brier(self) -> float:
+        """Mean squared difference of probability and truth (Brier 1950), within 3e-7; NaN of no pixel."""
+        # In a bin the squares of the mean stand for the mean of the squares: off by its variance, below 0.0005².
+        held = self.pixels > 0
+        missing = np.abs(self.sums - self.pixels * np.array([[0], [1]]))[held]
+        return ratio(float((missing**2 / self.pixels[held]).sum()), int(self.pixels.sum()))
+
+
+def shares(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Return part / whole of one-dimensional arrays, NaN where whole is 0."""
+    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)

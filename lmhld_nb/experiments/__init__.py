@@ -1,0 +1,1 @@
+"""Experiments: one file each, with its settings, its runs and its tables."""

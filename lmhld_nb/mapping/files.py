@@ -1,0 +1,192 @@
+"""The files of a map: rasters that are checked to be whole, and a folder that shows all files at once or none."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import rasterio
+from filelock import FileLock, Timeout
+from rasterio._err import CPLE_BaseError
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError, RasterioIOError
+
+from lmhld_nb.config import cannot_write
+from lmhld_nb.scenes.rasters import Window
+from lmhld_nb.scenes.scene import Image
+
+PROBABILITY, MASK, POLYGONS = "probability.tif", "mask.tif", "landslides.gpkg"
+REPORT = "map.json"  # written last: without it a map is not finished
+NO_LABEL = 255
+BLOCK = 256  # side of a tile
+LONGEST = 1600  # px, of the picture's longer side
+STEPS = 2**18  # of a stored probability, from 0 to 1: what follows is noise that does not compress
+
+
+@contextmanager
+def all_or_nothing(out: Path) -> Iterator[Path]:
+    """Yield a temporary folder whose files move to ``out`` if the block succeeds, map.json last.
+
+    Files of other names in ``out`` are left alone, but for those that an earlier map has listed as its own. If the
+    block fails, folders made for it go again. Folders of killed processes, whose locks are free, are removed.
+
+    Raises:
+        UserError: ``out`` cannot be written.
+    """
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    folder = out / f".map-{uuid.uuid4().hex[:12]}"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        _clear(out)
+        # The lock is there before the folder: whoever sees the folder can tell whether its owner lives.
+        with FileLock(_lock_of(folder)):
+            try:
+                folder.mkdir()
+                yield folder
+                _move(folder, out)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+                _lock_of(folder).unlink(missing_ok=True)
+    except BaseException as error:
+        for created in made:
+            with suppress(OSError):  # somebody else has put something there
+                created.rmdir()
+        if isinstance(error, OSError):
+            raise cannot_write(out, error) from error
+        raise
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
+
+
+def _clear(out: Path) -> None:
+    """Remove the temporary folders of maps that were killed."""
+    for folder in out.glob(".map-*"):
+        if folder.is_dir():
+            with suppress(Timeout), FileLock(_lock_of(folder), timeout=0):
+                shutil.rmtree(folder, ignore_errors=True)
+                _lock_of(folder).unlink(missing_ok=True)
+
+
+def _move(folder: Path, out: Path) -> None:
+    before = _listed(out)
+    (out / REPORT).unlink(missing_ok=True)
+    files = sorted(folder.iterdir(), key=lambda path: path.name == REPORT)
+    for name in before - {path.name for path in files}:
+        (out / name).unlink(missing_ok=True)  # scores of an earlier map would pass for this one's
+    for path in files:
+        path.replace(out / path.name)
+
+
+def _listed(out: Path) -> set[str]:
+    """Return the tables of scores that the map in ``out`` has written."""
+    try:
+        names = json.loads((out / REPORT).read_text(encoding="utf-8")).get("score_files", [])
+        return {name for name in names if Path(name).name == name}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return set()
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Turn what GDAL says where it cannot write, or read what it has written, into one line."""
+    try:
+        yield
+    except (RasterioError, RasterioIOError, CPLE_BaseError) as error:
+        raise cannot_write(out, OSError(" ".join(str(error).split())[:120])) from error
+
+
+def writer(path: Path, image: Image, dtype: str, nodata: float) -> rasterio.io.DatasetWriter:
+    """Open a tiled, compressed GeoTIFF of one band on an image's grid for writing."""
+    # Level 1 takes half the time of the usual 6 for 2 % more bytes (probabilities of a trained network).
+    how = {"compress": "deflate", "zlevel": 1, "predictor": 3 if dtype == "float32" else 2}
+    return rasterio.open(
+        path, "w", driver="GTiff", height=image.shape[0], width=image.shape[1], count=1, dtype=dtype, nodata=nodata,
+        crs=image.crs, transform=image.transform, tiled=True, blockxsize=BLOCK, blockysize=BLOCK, bigtiff="if_safer",
+        num_threads="all_cpus", **how,
+    )  # fmt: skip
+
+
+def finish(path: Path, resampling: Resampling) -> None:
+    """Add overviews down to one tile, and make sure that all of the file is there.
+
+    Raises:
+        OSError: it is not: GDAL closes a file without a word when the disk is full.
+    """
+    with rasterio.open(path, "r+", num_threads="all_cpus") as raster:
+        # From 4 on: a program that shows every second pixel reads all without trouble, and level 2 is the costly one.
+        factors = [2**level for level in range(2, 32) if max(raster.shape) / 2**level > BLOCK / 4]
+        if factors:
+            raster.build_overviews(factors, resampling)
+    size = path.stat().st_size
+    levels = [{}, *({"overview_level": number} for number in range(len(factors)))]
+    for level in levels:
+        with rasterio.open(path, **level) as raster:
+            for (row, col), _ in raster.block_windows(1):
+                names = (f"BLOCK_OFFSET_{col}_{row}", f"BLOCK_SIZE_{col}_{row}")
+                place = [raster.get_tag_item(name, "TIFF", bidx=1) for name in names]
+                if None in place or sum(map(int, place)) > size:
+                    raise OSError("a part of the file is missing")
+
+
+def rounded(probability: np.ndarray) -> np.ndarray:
+    """Return probabilities in `STEPS` steps: the last digits are rounding noise and would be most of the file."""
+    scaled = probability * np.float32(STEPS)
+    return np.rint(scaled, out=scaled) / np.float32(STEPS)
+
+
+def in_blocks(rows: Iterable[tuple[Window, np.ndarray]]) -> Iterator[tuple[Window, np.ndarray]]:
+    """Yield full-width rows again in bands as high as a tile, so that each tile is written once."""
+    waiting: list[np.ndarray] = []
+    top, held = 0, 0
+    for _, values in rows:
+        waiting.append(values)
+        held += len(values)
+        if held >= BLOCK:
+            joined = np.concatenate(waiting)
+            whole = held - held % BLOCK
+            yield Window(top, 0, whole, joined.shape[1]), joined[:whole]
+            top, held, waiting = top + whole, held - whole, [joined[whole:]]
+    if held:
+        joined = np.concatenate(waiting)
+        yield Window(top, 0, held, joined.shape[1]), joined
+
+
+@dataclass
+class Picture:
+    """The image reduced to `LONGEST` pixels, gathered while it is read; the mask in red, as in paper Figs 16–17."""
+
+    image: Image
+    bands: tuple[str, ...]
+    rows: list[np.ndarray] = field(default_factory=list)
+
+    def take(self, window: Window, values: np.ndarray) -> None:
+        """Keep what is shown of a strip (bands, rows, cols) that was read."""
+        step = max(1, math.ceil(max(self.image.shape) / LONGEST))
+        colour = ["red", "green", "blue"]
+        if not set(colour) <= set(self.bands):  # near infrared, red, green, say; or shades of grey
+            colour = list(self.bands[::-1][:3]) if len(self.bands) >= 3 else [self.bands[0]] * 3
+        shown = [values[self.bands.index(name), -window.row % step :: step, ::step] for name in colour]
+        self.rows.append(np.stack(shown).astype(np.float32))
+
+    def draw(self, folder: Path) -> None:
+        """Write overlay.png."""
+        colours = np.concatenate(self.rows, axis=1)
+        with rasterio.open(folder / MASK) as masks:
+            mask = masks.read(1, out_shape=colours.shape[1:])
+        known = (mask != NO_LABEL) & self.image.valid(colours)
+        low, high = np.percentile(colours[:, known], (2, 98)) if known.any() else (0, 1)
+        view = np.clip((colours - low) * np.float32(1 / max(high - low, 1e-6)), 0, 1).transpose(1, 2, 0)
+        view[mask == 1] = 0.35 * view[mask == 1] + 0.65 * np.array([1.0, 0.1, 0.1], np.float32)
+        view[~known] = 1
+        # Matplotlib takes bytes as they are.
+        matplotlib.image.imsave(folder / "overlay.png", np.rint(255 * view).astype(np.uint8))

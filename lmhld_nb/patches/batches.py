@@ -1,0 +1,212 @@
+"""Batches: patches of one split, drawn by index, normalised and turned on the device."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lmhld_nb.patches.patch_sets import PatchSet
+from lmhld_nb.processes import cores
+
+# Share of the free memory that a split may take to stay on the device; the rest is the network's.
+RESIDENT_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Group:
+    """Patches of one size.
+
+    Attributes:
+        parts: PatchSets they are from.
+        where: (n, 2) int, for each patch the part and the number in it.
+        areas: (n,) area of each patch.
+        mean, std: (n, bands, 1, 1) float32 on the device, what each patch is normalised with.
+        resident: images (n, bands, size, size) as stored and masks (n, size, size) uint8 on the device; None
+            where they are read from the memory map batch by batch.
+    """
+
+    parts: tuple[PatchSet, ...]
+    where: np.ndarray
+    areas: np.ndarray
+    mean: Tensor
+    std: Tensor
+    resident: tuple[Tensor, Tensor] | None
+
+    def read(self, numbers: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Read patches from disk: images (n, bands, size, size) and masks (n, size, size), as stored."""
+        return _read(self.parts, self.where[numbers])
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Patches of one split. Those of different sizes (several areas) form groups; a batch holds one size."""
+
+    groups: tuple[Group, ...]
+    device: torch.device
+
+    def __len__(self) -> int:
+        return sum(len(group.where) for group in self.groups)
+
+    def order(self, batch_size: int, seed: Sequence[int] | None) -> list[tuple[int, np.ndarray]]:
+        """Return batches as (group, patch numbers); shuffled by ``seed``, in file order without one.
+
+        All batches of a group are full, but for one that holds what is left.
+        """
+        random = np.random.default_rng(seed) if seed is not None else None
+        batches: list[tuple[int, np.ndarray]] = []
+        for number, group in enumerate(self.groups):
+            n = len(group.where)
+            patches = random.permutation(n) if random else np.arange(n)
+            batches += [(number, patches[start : start + batch_size]) for start in range(0, n, batch_size)]
+        if random and len(self.groups) > 1:
+            batches = [batches[place] for place in random.permutation(len(batches))]
+        return batches
+
+    def load(self, order: Iterable[tuple[int, np.ndarray]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield images (n, bands, size, size) float32, channels last, and masks (n, 1, size, size) 0/1.
+
+        Resident patches are picked on the device, after one copy of all their numbers to it. Others are read by a
+        thread, one batch ahead of the computation.
+        """
+        order = list(order)
+        if not order:
+            return
+        flat = torch.from_numpy(np.concatenate([numbers for _, numbers in order])).to(self.device)
+        picks = flat.split([len(numbers) for _, numbers in order])
+        with ThreadPoolExecutor(1) as reader:
+            ahead = None
+            for place, ((number, _), pick) in enumerate(zip(order, picks, strict=True)):
+                group = self.groups[number]
+                if group.resident is not None:
+                    images, masks = (tensor.index_select(0, pick) for tensor in group.resident)
+                else:
+                    future = ahead or reader.submit(group.read, order[place][1])
+                    images, masks = future.result()
+                    ahead = None
+                    if place + 1 < len(order):
+                        after, numbers = order[place + 1]
+                        ahead = reader.submit(self.groups[after].read, numbers)
+                    if self.device.type == "cuda":
+                        images, masks = images.pin_memory(), masks.pin_memory()
+                    images, masks = (tensor.to(self.device, non_blocking=True) for tensor in (images, masks))
+                yield _scaled(images, group.mean[pick], group.std[pick]), masks[:, None].float()
+
+
+def load_split(
+    patch_sets: Sequence[PatchSet],
+    split: str,
+    device: torch.device,
+    normalise: str = "area",
+    resident: bool | None = None,
+    only: Sequence[np.ndarray] | None = None,
+) -> Batches:
+    """Make one split of several PatchSets ready to be drawn from.
+
+    Args:
+        patch_sets: of one or more areas.
+        split: ``train``, ``val`` or ``test``.
+        device: where the batches shall lie.
+        normalise: ``area`` for z-scores with the statistics of each area's training patches, ``scene`` with those
+            of the scene each patch is from.
+        resident: keep all patches on the device; None where they take no more than half of its free memory (on the
+            CPU, that of a core: as many runs may share it).
+        only: the numbers of the patches taken of each PatchSet; None for all of the split.
+    """
+    chosen = only or [patches.where(split) for patches in patch_sets]
+    by_size: dict[int, list[tuple[PatchSet, np.ndarray]]] = {}
+    for patches, own in zip(patch_sets, chosen, strict=True):
+        by_size.setdefault(patches.spec.size, []).append((patches, own))
+    if resident is None:
+        wanted = sum(_bytes(patches) * len(own) for patches, own in zip(patch_sets, chosen, strict=True))
+        sharers = 1 if device.type == "cuda" else cores()
+        resident = wanted <= RESIDENT_SHARE * free_memory(device) / sharers
+    groups = []
+    for size in sorted(by_size):
+        parts = tuple(patches for patches, _ in by_size[size])
+        numbers = [own for _, own in by_size[size]]
+        where = np.concatenate([np.stack([np.full_like(n, k), n], axis=1) for k, n in enumerate(numbers)])
+        mean, std = (
+            torch.from_numpy(np.concatenate(values)).to(device)
+            for values in zip(
+                *(statistics(p, n, normalise) for p, n in zip(parts, numbers, strict=True)), strict=True
+            )
+        )
+        kept = tuple(tensor.to(device) for tensor in _read(parts, where)) if resident else None
+        areas = np.concatenate([np.full(len(n), p.spec.area) for p, n in zip(parts, numbers, strict=True)])
+        groups.append(Group(parts, where, areas, mean, std, kept))  # type: ignore[arg-type]
+    return Batches(tuple(groups), device)
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the free memory of a device in bytes."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:  # what the page cache holds counts as free
+        told = re.search(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text(encoding="utf-8"))
+    except OSError:  # no Linux
+        told = None
+    return int(told[1]) * 1024 if told else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def statistics(patches: PatchSet, numbers: np.ndarray, normalise: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and std (n, bands, 1, 1) float32 that patches are normalised with, as `load_split` says."""
+    if normalise == "area":
+        rows = np.tile(np.array([patches.mean, patches.std]), (len(numbers), 1, 1))
+    else:
+        names = patches.index["scene"].to_numpy()[numbers]
+        rows = np.array([patches.scene_statistics[name] for name in names]).reshape(
+            len(numbers), 2, len(patches.spec.bands)
+        )
+    mean, std = np.moveaxis(rows.astype(np.float32), 1, 0)[..., None, None]
+    return mean, std
+
+
+def normalised(patches: PatchSet, numbers: np.ndarray, normalise: str) -> Tensor:
+    """Return patches as (n, bands, size, size) float32, z-scored as `load_split` says."""
+    images, _ = _read((patches,), np.stack([np.zeros_like(numbers), numbers], axis=1))
+    mean, std = statistics(patches, numbers, normalise)
+    return _scaled(images, torch.from_numpy(mean), torch.from_numpy(std))
+
+
+def augment(images: Tensor, masks: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Turn and flip a batch as one (patches are square)."""
+    turns, flip = int(random.integers(4)), bool(random.integers(2))
+    both = [torch.rot90(tensor, turns, (2, 3)) for tensor in (images, masks)]
+    both = [tensor.flip(3) for tensor in both] if flip else both
+    return both[0].contiguous(memory_format=torch.channels_last), both[1]
+
+
+def _bytes(patches: PatchSet) -> int:
+    """Return the bytes of one patch with its mask."""
+    images, masks = patches.images[:1], patches.masks[:1]
+    kept = 4 * images.size if images.dtype == np.int16 else images.nbytes  # see `_read`
+    return int(kept + masks.nbytes)
+
+
+def _read(parts: Sequence[PatchSet], where: np.ndarray) -> tuple[Tensor, Tensor]:
+    if not len(where):
+        images, masks = parts[0].images[:0].copy(), parts[0].masks[:0].copy()
+    else:
+        images = np.stack([parts[part].images[number] for part, number in where])
+        masks = np.stack([parts[part].masks[number] for part, number in where])
+    if images.dtype == np.uint16:
+        # Torch hardly computes with uint16: the bits travel as int16 and are read as what they are when scaled.
+        images = images.view(np.int16)
+    elif images.dtype == np.int16:
+        images = images.astype(np.float32)
+    return torch.from_numpy(images), torch.from_numpy(masks)
+
+
+def _scaled(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    if images.dtype == torch.int16:
+        images = images.view(torch.uint16)
+    scaled = images.to(torch.float32, memory_format=torch.channels_last)
+    return scaled.sub_(mean).div_(std)

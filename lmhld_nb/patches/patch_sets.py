@@ -1,0 +1,435 @@
+"""Patches: candidate sizes, windows and their filters, splits, and the PatchSet kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+from pydantic import SerializerFunctionWrapHandler, model_serializer
+from tqdm import tqdm
+
+from lmhld_nb import scenes
+from lmhld_nb.config import Strict, UserError, atomic_path, cannot_write, data_dir, write_json
+from lmhld_nb.patches import splits
+from lmhld_nb.scenes.scene import Scene
+
+SIZES = (32, 64, 128, 224, 256)
+CUT_VERSION = 2  # raised whenever the same spec would give other patches
+
+
+class PatchSpec(Strict):
+    """What decides the patches of one area, and so names them.
+
+    Attributes:
+        dataset, fingerprint: the data set and the identity of its content.
+        area: study area.
+        size: patch side in pixels.
+        min_share: least share of landslide pixels a patch is kept with (paper section 2.3: 10 %).
+        bands: bands kept, in this order.
+        split: ``random`` (stratified by landslide share), ``blocks`` (spatial) or ``given`` (by the data set).
+        fractions: shares of training, validation and test patches.
+        block: side of a spatial block, in patches.
+        seed: of the split.
+        background: windows with less landslide than ``min_share`` are kept too. They are dealt over the splits by
+            themselves, so that all others lie in the splits where they lie without them.
+    """
+
+    dataset: str
+    fingerprint: str
+    area: str
+    size: int
+    min_share: float = 0.10
+    bands: tuple[str, ...] = scenes.BANDS
+    split: Literal["random", "blocks", "given"] = "random"
+    fractions: tuple[float, float, float] = (0.7, 0.2, 0.1)
+    block: int = 3
+    seed: int = 0
+    background: bool = False
+
+    @model_serializer(mode="wrap")
+    def _told(self, told: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is younger than the names of many runs, where it changes nothing."""
+        return {name: value for name, value in told(self).items() if name != "background" or value}
+
+    @property
+    def fingerprint_of_patches(self) -> str:
+        """Return 16 hex digits that stand for the patches' content."""
+        canonical = json.dumps({"cut": CUT_VERSION, **self.model_dump(mode="json")}, sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    @property
+    def folder(self) -> Path:
+        """Return where the PatchSet lies (made or not)."""
+        return (
+            data_dir() / self.dataset / "patches" / f"{self.area}-{self.size}-{self.fingerprint_of_patches}"
+        )
+
+
+@dataclass(frozen=True)
+class PatchSet:
+    """Patches of one area on disk: memory-mapped arrays, an index and a short record.
+
+    Attributes:
+        spec: what it was made from.
+        folder: holds images.npy, masks.npy, index.csv and patchset.json (written last).
+        windows: windows looked at.
+        dropped: windows removed, by reason: ``edge`` (reaches over the scene's edge), ``nodata`` (touches
+            no-data or unlabelled pixels), ``share`` (less landslide than ``min_share``). Each counts once.
+        mean, std: of each band over the training patches, in stored units.
+        scene_statistics: mean and std of each band over the valid pixels of each scene.
+        resolution_m: ground size of a pixel in metres, the median over the scenes; None where it is not known (and in
+            records made before it was kept).
+    """
+
+    spec: PatchSpec
+    folder: Path
+    windows: int
+    dropped: dict[str, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    scene_statistics: dict[str, tuple[tuple[float, ...], tuple[float, ...]]]
+    resolution_m: float | None = None
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """(patches, bands, size, size) in the stored data type, memory-mapped."""
+        return np.load(self.folder / "images.npy", mmap_mode="r", allow_pickle=False)
+
+    @cached_property
+    def masks(self) -> np.ndarray:
+        """(patches, size, size) uint8, 1 landslide, 0 background, memory-mapped."""
+        return np.load(self.folder / "masks.npy", mmap_mode="r", allow_pickle=False)
+
+    @cached_property
+    def index(self) -> pd.DataFrame:
+        """One row a patch: scene, row, col (of its upper left pixel), share (of landslide), split."""
+        return pd.read_csv(self.folder / "index.csv", dtype={"scene": str})
+
+    def where(self, split: str) -> np.ndarray:
+        """Return the numbers of the patches of one split."""
+        return np.flatnonzero(self.index["split"].to_numpy() == split)
+
+    def neighbours(self, split: str, other: str) -> int:
+        """Count the patches of ``split`` that touch one of ``other``, at a side or a corner."""
+        side = self.spec.size
+        here, there = (self.index[self.index["split"] == name] for name in (split, other))
+        taken = set(zip(there["scene"], there["row"], there["col"], strict=True))
+        around = [(dr * side, dc * side) for dr in (-1, 0, 1) for dc in (-1, 0, 1)]
+        return sum(
+            any((scene, row + dr, col + dc) in taken for dr, dc in around)
+            for scene, row, col in zip(here["scene"], here["row"], here["col"], strict=True)
+        )
+
+    def shares(self) -> dict[str, float]:
+        """Return the share of landslide pixels in each split (the columns of paper Table 2)."""
+        by_split = self.index.groupby("split")["share"].mean()
+        return {split: float(by_split.get(split, np.nan)) for split in splits.SPLITS}
+
+
+def candidate_sizes(
+    quartiles: tuple[float, float, float], sizes: Sequence[int] = SIZES
+) -> tuple[int, int, int]:
+    """Choose three patch sizes for an area from its landslide-size quartiles (paper sections 3.2 (1), 4.1).
+
+    A landslide of Q pixels should fill about 10 % of its patch, so the ideal side is √(10·Q). Each quartile, from Q1
+    on, takes the available size nearest to its ideal side; one already taken is passed over, so that two quartiles
+    that share a nearest size widen to the nearest unused one.
+
+    Args:
+        quartiles: Q1 ≤ Q2 ≤ Q3 in pixels, all > 0. Wenchuan's (417, 1191, 4123) give (64, 128, 224).
+        sizes: sizes to choose from, at least three different ones.
+
+    Returns:
+        Three increasing sizes.
+
+    Raises:
+        UserError: quartiles not positive and in order, or fewer than three sizes.
+    """
+    if not 0 < quartiles[0] <= quartiles[1] <= quartiles[2]:
+        raise UserError(f"quartiles {quartiles}: must be positive and in order; give (Q1, Q2, Q3) in pixels")
+    unused = sorted(set(sizes))
+    if len(unused) < 3:
+        raise UserError(f"sizes {tuple(sizes)}: at least three different ones are needed to choose from")
+    chosen = []
+    for quartile in quartiles:
+        nearest = min(unused, key=lambda size: abs(size - (10 * quartile) ** 0.5))
+        unused.remove(nearest)
+        chosen.append(nearest)
+    first, second, third = sorted(chosen)
+    return first, second, third
+
+
+def classify_windows(
+    labels: np.ndarray, valid: np.ndarray, size: int, min_share: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Judge every non-overlapping window of a strip (paper section 2.3).
+
+    Args:
+        labels: (rows, cols) 1 landslide, 0 background, 255 not labelled.
+        valid: (rows, cols) False where the image has no data.
+        size: side of a window.
+        min_share: least share of landslide pixels.
+
+    Returns:
+        (window rows, window cols) of reasons, ``""`` where the window is kept, and of landslide shares
+        (0 in windows that reach over the edge). Rows and columns that do not fill a window make ``edge`` windows.
+    """
+    rows, cols = -(-labels.shape[0] // size), -(-labels.shape[1] // size)
+    full_rows, full_cols = labels.shape[0] // size, labels.shape[1] // size
+    reason = np.full((rows, cols), "edge", dtype="<U6")
+    share = np.zeros((rows, cols))
+    inner = (slice(0, full_rows * size), slice(0, full_cols * size))
+    blocks = (full_rows, size, full_cols, size)
+    landslide = (labels[inner] == 1).reshape(blocks).sum(axis=(1, 3), dtype=np.int64) / size**2
+    known = (valid[inner] & (labels[inner] != 255)).reshape(blocks).all(axis=(1, 3))
+    share[:full_rows, :full_cols] = landslide
+    judged = np.where(landslide < min_share, "share", "")
+    reason[:full_rows, :full_cols] = np.where(known, judged, "nodata")
+    return reason, share
+
+
+def cut(spec: PatchSpec, area_scenes: Iterable[Scene], progress: bool = True) -> PatchSet:
+    """Make (or load, where it is made already) the PatchSet of ``spec``.
+
+    Scenes of any size are read once, strip by strip. Two processes that want the same PatchSet wait for each other.
+
+    Raises:
+        UserError: a scene cannot be read, no patch is left after the filters (says which filter took how many), a
+            split stays empty, or the folder cannot be written. Nothing half-made is left.
+    """
+    folder = spec.folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(folder.parent / f".{folder.name}.lock").acquire()
+    except OSError as error:
+        raise cannot_write(folder.parent, error) from error
+    with held:
+        if not is_cut(spec):
+            with atomic_path(folder) as temporary:
+                temporary.mkdir()
+                _write_patches(spec, list(area_scenes), temporary, progress)
+    return load(spec)
+
+
+def is_cut(spec: PatchSpec) -> bool:
+    """Say whether a PatchSet was made."""
+    return (spec.folder / "patchset.json").is_file()
+
+
+def load(spec: PatchSpec) -> PatchSet:
+    """Load a finished PatchSet.
+
+    Raises:
+        UserError: it was not made yet, or its record is damaged.
+    """
+    record_path = spec.folder / "patchset.json"
+    try:
+        record = json.loads(record_path.read_text(encoding="utf-8"))
+        return PatchSet(
+            spec,
+            spec.folder,
+            record["windows"],
+            record["dropped"],
+            tuple(record["mean"]),
+            tuple(record["std"]),
+            {name: (tuple(mean), tuple(std)) for name, (mean, std) in record["scenes"].items()},
+            record.get("resolution_m"),
+        )
+    except FileNotFoundError:
+        raise UserError(f"{spec.folder}: no such patches; make them with `lmhld run`") from None
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{record_path}: damaged ({error}); delete the folder, it is made anew") from None
+
+
+def _write_patches(spec: PatchSpec, area_scenes: list[Scene], folder: Path, progress: bool) -> None:
+    counts = {"windows": 0, "edge": 0, "nodata": 0, "share": 0}
+    rows: list[dict[str, object]] = []
+    sums: list[np.ndarray] = []
+    statistics: dict[str, tuple[list[float], list[float]]] = {}
+    resolutions: list[float] = []
+    shape = (len(spec.bands), spec.size, spec.size)
+    bar = tqdm(
+        area_scenes, desc=f"cut {spec.area} {spec.size} px", unit="scene", disable=not progress, leave=False
+    )
+    with (
+        _NpyWriter(folder / "images.npy", shape) as images,
+        _NpyWriter(folder / "masks.npy", shape[1:]) as masks,
+    ):
+        for scene in bar:
+            for patch, mask, row in _scene_patches(scene, spec, counts, statistics, resolutions):
+                images.append(patch)
+                masks.append(mask)
+                rows.append(row)
+                values = patch.astype(np.float64).reshape(len(spec.bands), -1)
+                sums.append(np.stack([values.sum(axis=1), (values**2).sum(axis=1)]))
+    if not rows:
+        raise UserError(_nothing_left(spec, counts))
+    index = pd.DataFrame(rows)
+    index["split"] = _splits(index, spec)
+    for split in splits.SPLITS:
+        if not (index["split"] == split).any():
+            raise UserError(
+                f"{spec.dataset} {spec.area} {spec.size} px: no {split} patch among {len(index)}; "
+                "use a larger scene, a smaller `size`, or other `fractions`"
+            )
+    index.to_csv(folder / "index.csv", index=False, float_format="%.6f")
+    train = np.array(sums)[(index["split"] == "train").to_numpy()].sum(axis=0)
+    pixels = int((index["split"] == "train").sum()) * spec.size**2
+    mean, std = mean_and_std(train[0], train[1], pixels)
+    record = {
+        "spec": spec.model_dump(mode="json"),
+        "windows": counts.pop("windows"),
+        "dropped": counts,
+        "mean": mean,
+        "std": std,
+        "scenes": statistics,
+        "resolution_m": float(np.median(resolutions)) if resolutions else None,
+    }
+    write_json(folder / "patchset.json", record)
+
+
+def mean_and_std(total: np.ndarray, squares: np.ndarray, count: int) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation of each band from its sum and its sum of squares over ``count`` pixels.
+
+    A constant band gets the deviation 1: it carries nothing, and dividing by 1 does no harm.
+    """
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    return mean.tolist(), np.where(std > 1e-9 * np.abs(mean), std, 1.0).tolist()
+
+
+def _scene_patches(
+    scene: Scene,
+    spec: PatchSpec,
+    counts: dict[str, int],
+    statistics: dict[str, tuple[list[float], list[float]]],
+    resolutions: list[float],
+) -> Iterator[tuple[np.ndarray, np.ndarray, dict[str, object]]]:
+    """Yield the kept patches of a scene, counting what is dropped."""
+    size = spec.size
+    # About 512 rows at once: as tall as the usual GeoTIFF tile, a whole number of windows.
+    height = size * max(1, 512 // size)
+    with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
+        if image.ground_m is not None:
+            resolutions.append(image.ground_m)
+        # A large scene's statistics need no more than every 8th pixel of every 8th row.
+        step = 8 if max(image.shape) > 2048 else 1
+        seen, total, squares = 0, np.zeros(len(spec.bands)), np.zeros(len(spec.bands))
+        for strip in scenes.strips(image.shape, height):
+            values, codes = image.read(strip, spec.bands), labels.read(strip)
+            valid = image.valid(values)
+            pixels = values[:, ::step, ::step][:, valid[::step, ::step]].astype(np.float64)
+            seen += pixels.shape[1]
+            total, squares = total + pixels.sum(axis=1), squares + (pixels**2).sum(axis=1)
+            reason, share = classify_windows(codes, valid, size, 0.0 if spec.background else spec.min_share)
+            counts["windows"] += reason.size
+            for name in ("edge", "nodata", "share"):
+                counts[name] += int((reason == name).sum())
+            for r, c in zip(*np.nonzero(reason == ""), strict=True):
+                part = (slice(r * size, (r + 1) * size), slice(c * size, (c + 1) * size))
+                row = {
+                    "scene": scene.name,
+                    "row": strip.row + r * size,
+                    "col": c * size,
+                    "share": share[r, c],
+                }
+                if scene.split:
+                    row["given"] = scene.split
+                yield values[(slice(None), *part)], codes[part], row
+        if not seen:
+            raise UserError(f"{scene.image}: every pixel is no data; check the file and its `nodata:` value")
+        statistics[scene.name] = mean_and_std(total, squares, seen)
+
+
+def _nothing_left(spec: PatchSpec, counts: dict[str, int]) -> str:
+    reasons = {
+        "share": (
+            f"hold less than {spec.min_share:.0%} landslide",
+            "lower `min_share` or use a smaller size",
+        ),
+        "nodata": ("touch no-data or unlabelled pixels", "use a smaller size or check `nodata:`"),
+        "edge": ("reach over the scene's edge", "use a smaller size"),
+    }
+    worst = max(reasons, key=lambda name: counts[name])
+    said = ", ".join(f"{counts[name]} {text}" for name, (text, _) in reasons.items() if counts[name])
+    return (
+        f"{spec.dataset} {spec.area}: no {spec.size} px patch left of {counts['windows']} windows ({said}); "
+        f"{reasons[worst][1]}"
+    )
+
+
+def _splits(index: pd.DataFrame, spec: PatchSpec) -> np.ndarray:
+    if spec.split == "given":
+        if "given" not in index:
+            raise UserError(f"{spec.dataset}: has no splits of its own; use `split: random` or `blocks`")
+        given = index["given"]
+        if not given.isin(splits.SPLITS).all():
+            scene = index.loc[~given.isin(splits.SPLITS), "scene"].iloc[0]
+            raise UserError(
+                f"{spec.dataset}: scene '{scene}' has no split; give it one, or use `split: random`"
+            )
+        return given.to_numpy()
+    if spec.background and spec.split == "blocks":
+        raise UserError(
+            f"{spec.dataset} {spec.area}: background patches are dealt apart from the others, which would divide "
+            "blocks; use `split: random`"
+        )
+    dealt = np.full(len(index), splits.SPLITS[0], object)
+    kept = (index["share"] >= spec.min_share).to_numpy()
+    for chosen in (kept, ~kept):
+        part = index[chosen]
+        if len(part):
+            groups = (
+                splits.blocks(part, spec.block * spec.size)
+                if spec.split == "blocks"
+                else np.arange(len(part))
+            )
+            dealt[chosen] = splits.deal(part["share"].to_numpy(), groups, spec.fractions, spec.seed)
+    return dealt
+
+
+class _NpyWriter:
+    """Append arrays of one shape to an .npy file whose length is not known beforehand.
+
+    Plain writes, not a memory map: on a full disk they raise an error instead of killing the process.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        self._file = path.open("wb")
+        self._shape, self._count = shape, 0
+        self._dtype: np.dtype | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._dtype is not None:
+            self._file.seek(0)
+            self._header()
+        self._file.close()
+
+    def _header(self) -> None:
+        assert self._dtype is not None
+        # NumPy pads the header so that a longer first axis fits in the same space.
+        content = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False}
+        np.lib.format.write_array_header_1_0(self._file, {**content, "shape": (self._count, *self._shape)})
+
+    def append(self, array: np.ndarray) -> None:
+        if self._dtype is None:
+            self._dtype = array.dtype
+            self._header()
+        if array.shape != self._shape or array.dtype != self._dtype:
+            raise UserError(
+                f"patch of {array.dtype} {array.shape} among {self._dtype} {self._shape}; "
+                "scenes of an area must share one data type"
+            )
+        self._file.write(np.ascontiguousarray(array).data)
+        self._count += 1

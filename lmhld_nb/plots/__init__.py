@@ -1,0 +1,1 @@
+"""Plots: one file a family of figures, and the one style."""

@@ -1,0 +1,43 @@
+"""Runs: the content-addressed store, and what makes the missing ones."""
+
+from lmhld_nb.runs.store import (
+    FAILURE,
+    Run,
+    damage,
+    earlier,
+    failure,
+    files,
+    find,
+    patch_set,
+    patch_sets,
+    rates,
+    scored_windows,
+    set_aside,
+    status,
+    tell_failure,
+    test_patches,
+    those_of,
+    weights_damage,
+    windows,
+)
+
+__all__ = [
+    "FAILURE",
+    "Run",
+    "damage",
+    "earlier",
+    "failure",
+    "files",
+    "find",
+    "patch_set",
+    "patch_sets",
+    "rates",
+    "scored_windows",
+    "set_aside",
+    "status",
+    "tell_failure",
+    "test_patches",
+    "those_of",
+    "weights_damage",
+    "windows",
+]

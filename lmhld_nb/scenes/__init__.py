@@ -1,0 +1,27 @@
+"""Scenes: images with labels, read strip by strip whatever their format."""
+
+from lmhld_nb.scenes.scene import (
+    BANDS,
+    Image,
+    Labels,
+    Scene,
+    open_image,
+    open_labels,
+    read_all,
+    read_dem,
+    read_polygons,
+    strips,
+)
+
+__all__ = [
+    "BANDS",
+    "Image",
+    "Labels",
+    "Scene",
+    "open_image",
+    "open_labels",
+    "read_all",
+    "read_dem",
+    "read_polygons",
+    "strips",
+]

@@ -1,0 +1,409 @@
+"""Scenes: an image with named bands and its landslide mask or polygons, read window by window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pyogrio
+import rasterio
+import rasterio.windows
+import shapely
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.features import rasterize
+from rasterio.transform import array_bounds
+from shapely.geometry import box
+
+from lmhld_nb.config import UserError
+from lmhld_nb.scenes import arrays, mosaics, rasters
+from lmhld_nb.scenes.rasters import Window
+
+BANDS = ("blue", "green", "red", "nir")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One image and its landslides, described (nothing is opened until it is read).
+
+    Attributes:
+        name: unique within its data set; letters, digits, ``_``, ``-`` and ``.``.
+        area: study area the scene belongs to, e.g. ``wenchuan``.
+        image: raster file (any format GDAL reads) or array file (.npy, .mat, .h5/.hdf5).
+        bands: names of the image's bands in file order: ``blue``, ``green``, ``red``, ``nir``, others as you like.
+        mask: raster or array file with landslide codes; None where ``polygons`` is given or nothing is labelled.
+        polygons: vector file (.gpkg, .shp, .geojson) of landslides, in any coordinate system.
+        unlabelled_is_background: with neither mask nor polygons, the whole image is known to be free of landslides.
+        dem: elevation raster in metres on the image's grid.
+        split: ``train``, ``val`` or ``test`` where the data set fixes it.
+        index: position in a stack of patches (first axis of an array file).
+        image_key, mask_key: variable inside an .h5 or .mat file.
+        channels: ``first`` or ``last``, for array files.
+        landslide_codes, label_nodata_codes: values in ``mask`` that mean landslide, and not labelled; any other value
+            is background.
+        nodata: value in the image that means no data; None to take the file's own declaration.
+        scale: factor that turns stored values into reflectance (for display and indices; patches keep stored values).
+        resolution_m: ground size of a pixel in metres, where known.
+        georeferenced: False for PNG patches and the like, which need no coordinate system.
+        extra_bands: ``error`` or ``ignore``: what to do when the file has more bands than ``bands`` names.
+    """
+
+    name: str
+    area: str
+    image: Path
+    bands: tuple[str, ...]
+    mask: Path | None = None
+    polygons: Path | None = None
+    unlabelled_is_background: bool = False
+    dem: Path | None = None
+    split: str | None = None
+    index: int | None = None
+    image_key: str | None = None
+    mask_key: str | None = None
+    channels: str = "first"
+    landslide_codes: tuple[int, ...] = (1,)
+    label_nodata_codes: tuple[int, ...] = (255,)
+    nodata: float | None = None
+    scale: float = 1.0
+    resolution_m: float | None = None
+    georeferenced: bool = True
+    extra_bands: str = "error"
+
+
+class Image:
+    """An opened image: named bands, read window by window in the stored data type."""
+
+    def __init__(
+        self,
+        scene: Scene,
+        shape: tuple[int, int],
+        dtype: np.dtype,
+        crs: CRS | None,
+        transform: Affine,
+        nodata: float | None,
+        reader: Callable[[Window, list[int]], np.ndarray],
+    ) -> None:
+        self.scene, self.shape, self.dtype = scene, shape, dtype
+        self.crs, self.transform, self.nodata = crs, transform, nodata
+        self._reader = reader
+
+    def read(self, window: Window, bands: Sequence[str] = BANDS) -> np.ndarray:
+        """Return ``bands`` of ``window`` as (bands, height, width), values as stored.
+
+        Raises:
+            UserError: a band is not among the scene's, the file is damaged, or a value is NaN or infinite
+                where NaN is not the declared no-data value.
+        """
+        missing = [band for band in bands if band not in self.scene.bands]
+        if missing:
+            raise UserError(
+                f"{self.scene.image}: has no band '{missing[0]}' (it has {', '.join(self.scene.bands)}); "
+                "ask for other bands with `bands:` or correct the data set's description"
+            )
+        values = self._reader(window, [self.scene.bands.index(band) for band in bands])
+        rasters.check_finite(values, self.nodata, self.scene.image, window)
+        return values
+
+    def window_transform(self, window: Window) -> Affine:
+        """Return the pixel-to-map transform of a window."""
+        return rasterio.windows.transform(window.as_rasterio, self.transform)
+
+    @property
+    def pixel_m(self) -> float:
+        """Height of a pixel in metres as `ground_m`; 1 where it is not known."""
+        return self.ground_m or 1.0
+
+    @property
+    def ground_m(self) -> float | None:
+        """Height of a pixel in metres: as declared, or measured on the ground; None where it is not known."""
+        if self.scene.resolution_m or self.crs is None:
+            return self.scene.resolution_m
+        return rasters.ground_pixel(self.crs, self.transform, self.shape)[1]
+
+    def valid(self, values: np.ndarray) -> np.ndarray:
+        """Return (height, width) True where ``values`` (bands, height, width) hold data (`rasters.valid_pixels`)."""
+        return rasters.valid_pixels(values, self.nodata)
+
+
+class Labels:
+    """Opened landslide labels on an image's grid: 1 landslide, 0 background, 255 not labelled."""
+
+    def __init__(
+        self,
+        reader: Callable[[Window], np.ndarray],
+        count: int | None = None,
+        repaired: int = 0,
+        outside: int = 0,
+    ) -> None:
+        self.read = reader
+        self.count, self.repaired, self.outside = count, repaired, outside
+
+
+@contextmanager
+def open_image(
+    scene: Scene, others: Sequence[Path] = (), resolution_m: float | None = None
+) -> Iterator[Image]:
+    """Open a scene's image.
+
+    Args:
+        scene: what to open.
+        others: further files on the image's grid (`mosaics.open_files`).
+        resolution_m: side of a pixel to read it at, in metres on the ground; None for its own.
+
+    Raises:
+        UserError: missing or damaged file, band count that differs from the description, no coordinate system, or
+            files of several grids.
+    """
+    if arrays.is_array_file(scene.image) and not others:
+        with arrays.open_array(scene.image, scene.image_key) as array:
+            yield _array_image(scene, array)
+        return
+    with mosaics.open_files([scene.image, *others], scene.nodata, resolution_m) as raster:
+        _check_band_count(scene, raster.count)
+        if scene.georeferenced and raster.crs is None:
+            raise UserError(
+                f"{scene.image}: has no coordinate system; assign one (gdal_edit.py -a_srs EPSG:… FILE) "
+                "or declare `georeferenced: false`"
+            )
+        yield Image(
+            scene, raster.shape, raster.dtype, raster.crs, raster.transform, raster.nodata, raster.read
+        )
+
+
+@contextmanager
+def open_labels(scene: Scene, image: Image) -> Iterator[Labels]:
+    """Open a scene's mask or polygons, to be read on the grid of ``image``.
+
+    Polygons in another coordinate system are reprojected; invalid ones are repaired and counted
+    (``Labels.repaired``); those outside the scene are counted (``Labels.outside``).
+
+    Raises:
+        UserError: nothing labelled, another size or grid than the image, or an empty inventory.
+    """
+    if scene.mask is not None and arrays.is_array_file(scene.mask):
+        with arrays.open_array(scene.mask, scene.mask_key) as array:
+            yield _array_labels(scene, array, image.shape)
+    elif scene.mask is not None:
+        with rasters.open_raster(scene.mask) as source:
+            mend = f"export the mask on the image's grid ({_warp_to(image, scene.mask)})"
+            _check_grid(scene.mask, source, image, mend)
+            yield Labels(
+                lambda window: _decode(scene, rasters.read_raster(source, scene.mask, window, [1])[0])
+            )
+    elif scene.polygons is not None:
+        yield _polygon_labels(scene, image)
+    elif scene.unlabelled_is_background:
+        yield Labels(lambda window: np.zeros((window.height, window.width), np.uint8), count=0)
+    else:
+        raise UserError(
+            f"{scene.image}: no mask and no polygons; add `masks:` or `polygons:` to the data set's description"
+        )
+
+
+def read_polygons(scene: Scene, image: Image) -> tuple[gpd.GeoDataFrame, int, int]:
+    """Read the scene's landslide polygons in the image's coordinate system.
+
+    Returns:
+        The polygons that meet the scene, how many were repaired, and how many lie outside.
+
+    Raises:
+        UserError: unreadable, without coordinate system (or the image is), empty, or all of it outside the scene.
+    """
+    path = scene.polygons
+    assert path is not None
+    if image.crs is None:
+        raise UserError(
+            f"{scene.image}: has no coordinate system to lay {path.name} over; assign one "
+            "(gdal_edit.py -a_srs EPSG:… FILE) or rasterise the polygons"
+        )
+    try:
+        table = pyogrio.read_dataframe(path)
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
+        raise UserError(
+            f"{path}: cannot be read as polygons ({_short(error)}); export it again as GeoPackage"
+        ) from error
+    if not isinstance(table, gpd.GeoDataFrame) or len(table) == 0:
+        raise UserError(f"{path}: the inventory is empty; give the file that holds the landslide polygons")
+    if table.crs is None:
+        raise UserError(f"{path}: has no coordinate system; assign one in a GIS, or supply the .prj file")
+    table = table[~(table.geometry.isna() | table.geometry.is_empty)].to_crs(image.crs)
+    invalid = ~table.geometry.is_valid
+    mixed = invalid | (table.geometry.geom_type == "GeometryCollection")
+    if mixed.any():
+        # buffer(0) drops the lines and points that are left over: they cover no ground, yet would be drawn.
+        whole = shapely.buffer(shapely.make_valid(table.geometry[mixed].to_numpy()), 0)
+        table.loc[mixed, table.geometry.name] = gpd.GeoSeries(whole, table.index[mixed], crs=table.crs)
+    table = table[table.geometry.geom_type.isin(("Polygon", "MultiPolygon")) & ~table.geometry.is_empty]
+    if len(table) == 0:
+        raise UserError(f"{path}: holds no polygons; give the file that holds the landslides' outlines")
+    inside = table.intersects(box(*array_bounds(*image.shape, image.transform)))
+    if not inside.any():
+        raise UserError(
+            f"{path}: none of its {len(table)} polygons lies in {scene.image.name}; check that the two belong together"
+        )
+    return table[inside].reset_index(drop=True), int(invalid.sum()), int((~inside).sum())
+
+
+def strips(shape: tuple[int, int], height: int) -> Iterator[Window]:
+    """Yield full-width windows of at most ``height`` rows that together cover ``shape`` once."""
+    for row in range(0, shape[0], height):
+        yield Window(row, 0, min(height, shape[0] - row), shape[1])
+
+
+def read_all(scene: Scene, bands: Sequence[str] = BANDS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read a small scene whole: image (bands, rows, cols), labels (rows, cols) and valid (rows, cols)."""
+    with open_image(scene) as image, open_labels(scene, image) as labels:
+        whole = Window(0, 0, *image.shape)
+        values = image.read(whole, bands)
+        return values, labels.read(whole), image.valid(values)
+
+
+def read_dem(scene: Scene, window: Window | None = None) -> np.ndarray:
+    """Read a scene's elevation in ``window`` (or whole), (rows, cols) float32 metres, NaN where there is none.
+
+    Raises:
+        UserError: the scene has none, or it lies on another grid.
+    """
+    if scene.dem is None:
+        raise UserError(f"{scene.image}: has no elevation raster; add `dem:` to the data set's description")
+    with open_image(scene) as image, rasters.open_raster(scene.dem) as source:
+        _check_grid(scene.dem, source, image, "resample it to the image's grid")
+        return rasters.read_raster(source, scene.dem, window or Window(0, 0, *image.shape), [1], masked=True)[
+            0
+        ].astype(np.float32)
+
+
+def _check_band_count(scene: Scene, count: int) -> None:
+    if not scene.bands:
+        raise UserError(
+            f"{scene.image}: band order unknown ({count} bands); name them with `bands:`, e.g. [blue, green, red, nir]"
+        )
+    if count < len(scene.bands) or (count > len(scene.bands) and scene.extra_bands != "ignore"):
+        raise UserError(
+            f"{scene.image}: {count} bands, but {len(scene.bands)} are declared ({', '.join(scene.bands)}); "
+            "correct `bands:` or set `extra_bands: ignore`"
+        )
+
+
+def _check_grid(path: Path, source: rasterio.DatasetReader, image: Image, mend: str) -> None:
+    name = image.scene.image.name
+    if (source.height, source.width) != image.shape:
+        raise UserError(
+            f"{path}: {source.height}×{source.width} pixels, the image {name} has "
+            f"{image.shape[0]}×{image.shape[1]}; {mend}"
+        )
+    if source.transform.is_identity or image.transform.is_identity:
+        return
+    shift = np.abs(np.subtract(source.transform[:6], image.transform[:6]))
+    pixel = abs(image.transform.a)
+    other_crs = source.crs is not None and image.crs is not None and source.crs != image.crs
+    if other_crs or shift[[2, 5]].max() > 0.5 * pixel or shift[[0, 1, 3, 4]].max() > 1e-3 * pixel:
+        raise UserError(f"{path}: lies on another grid than {name}; {mend}")
+
+
+def _warp_to(image: Image, path: Path) -> str:
+    """Return the command that puts a mask on an image's grid."""
+    left, bottom, right, top = array_bounds(*image.shape, image.transform)
+    epsg = image.crs.to_epsg() if image.crs is not None else None
+    system = f"EPSG:{epsg}" if epsg else "CRS"
+    return (
+        f"gdalwarp -t_srs {system} -te {left:.10g} {bottom:.10g} {right:.10g} {top:.10g} "
+        f"-ts {image.shape[1]} {image.shape[0]} -r near {path.name} aligned.tif"
+    )
+
+
+def _decode(scene: Scene, codes: np.ndarray) -> np.ndarray:
+    labels = np.isin(codes, scene.landslide_codes).astype(np.uint8)
+    labels[np.isin(codes, scene.label_nodata_codes)] = 255
+    return labels
+
+
+def _axes(scene: Scene, array: Any, path: Path) -> tuple[int, ...]:
+    """Return the axes (bands, rows, cols) of one image of an array that may be a stack."""
+    axes = tuple(range(len(array.shape)))
+    if scene.index is not None:
+        axes = axes[1:]
+    if len(axes) != 3:
+        raise UserError(
+            f"{path}: shape {tuple(array.shape)} is not (bands, rows, cols); "
+            "set `channels:` and `stack:` in its description"
+        )
+    _check_stack(scene, array, path)
+    return axes if scene.channels == "first" else (axes[2], axes[0], axes[1])
+
+
+def _check_stack(scene: Scene, array: Any, path: Path | None) -> None:
+    if scene.index is not None and scene.index >= array.shape[0]:
+        raise UserError(
+            f"{path}: a stack of {array.shape[0]}, number {scene.index} (from 0) is asked for; "
+            "correct the pairing or the description"
+        )
+
+
+def _array_image(scene: Scene, array: Any) -> Image:
+    band, row, col = _axes(scene, array, scene.image)
+    _check_band_count(scene, array.shape[band])
+
+    def read(window: Window, indices: list[int]) -> np.ndarray:
+        rows, cols = (
+            slice(window.row, window.row + window.height),
+            slice(window.col, window.col + window.width),
+        )
+        part = (rows, cols, slice(None)) if scene.channels == "last" else (slice(None), rows, cols)
+        try:
+            values = np.asarray(array[part] if scene.index is None else array[(scene.index, *part)])
+        except OSError as error:
+            raise UserError(f"{scene.image}: damaged ({_short(error)}); fetch it again") from error
+        return (values.transpose(2, 0, 1) if scene.channels == "last" else values)[indices]
+
+    return Image(
+        scene,
+        (array.shape[row], array.shape[col]),
+        np.dtype(array.dtype),
+        None,
+        Affine.identity(),
+        scene.nodata,
+        read,
+    )
+
+
+def _array_labels(scene: Scene, array: Any, shape: tuple[int, int]) -> Labels:
+    _check_stack(scene, array, scene.mask)
+    try:
+        codes = np.asarray(array if scene.index is None else array[scene.index]).squeeze()
+    except OSError as error:
+        raise UserError(f"{scene.mask}: damaged ({_short(error)}); fetch it again") from error
+    if codes.shape != shape:
+        raise UserError(
+            f"{scene.mask}: shape {codes.shape}, the image {scene.image.name} has {shape}; "
+            "correct the pairing or the description"
+        )
+    whole = _decode(scene, codes)
+    return Labels(
+        lambda window: whole[window.row : window.row + window.height, window.col : window.col + window.width]
+    )
+
+
+def _polygon_labels(scene: Scene, image: Image) -> Labels:
+    polygons, repaired, outside = read_polygons(scene, image)
+    shapes, index = polygons.geometry.to_numpy(), polygons.sindex
+
+    def read(window: Window) -> np.ndarray:
+        transform = image.window_transform(window)
+        near = index.query(box(*array_bounds(window.height, window.width, transform)))
+        if len(near) == 0:
+            return np.zeros((window.height, window.width), np.uint8)
+        return rasterize(
+            shapes[near], out_shape=(window.height, window.width), transform=transform, dtype=np.uint8
+        )
+
+    return Labels(read, len(polygons), repaired, outside)
+
+
+def _short(error: object) -> str:
+    return " ".join(str(error).split())[:160]

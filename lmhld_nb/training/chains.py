@@ -1,0 +1,242 @@
+"""Serial training, LMHLD_part: areas are learnt one after another, each from the weights before (paper 3.2 (4)).
+
+A chain is a list of RunSpecs, each of which names the one before as its parent. What a stage does with its parent's
+weights is a row of a table, the schedule: each part of the network is ``fresh`` (drawn anew), ``frozen`` (kept as it
+is, statistics of batch normalisation included) or ``finetune`` (trained on).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from lmhld_nb.config import UserError
+from lmhld_nb.patches.batches import Batches, load_split
+from lmhld_nb.patches.patch_sets import PatchSet
+from lmhld_nb.training import engine
+from lmhld_nb.training.specs import PARTS, Recipe, RunSpec, Stage, Treatment
+
+LEVELS = len(PARTS) - 2
+FISHER_PATCHES = 32  # of each earlier area: what the diagonal of its Fisher information is estimated from
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A finished stage before the one that is trained: its id, weights.safetensors and PatchSets."""
+
+    run_id: str
+    weights: Path
+    patch_sets: Sequence[PatchSet]
+
+
+def schedule(stages: int) -> list[dict[str, Treatment]]:
+    """Return the paper's schedule as the fidelity ledger reads it, one row a stage.
+
+    The first stage starts from random weights. Stage k draws its input convolution anew, freezes encoder levels
+    1…min(k-1, 4) after it, and trains the rest on.
+    """
+    rows: list[dict[str, Treatment]] = [dict.fromkeys(PARTS, "fresh")]
+    for stage in range(2, stages + 1):
+        row: dict[str, Treatment] = dict.fromkeys(PARTS, "finetune")
+        row["input"] = "fresh"
+        for level in range(1, min(stage - 1, LEVELS - 1) + 1):
+            row[f"level {level}"] = "frozen"
+        rows.append(row)
+    return rows[:stages]
+
+
+def orders(first: Sequence[str], permuted: Sequence[str], last: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the orders of addition (paper Fig 6): OD1, OD2, … by the permutations of the areas in the middle."""
+    return {
+        f"OD{number}": (*first, *middle, *last)
+        for number, middle in enumerate(permutations(permuted), start=1)
+    }
+
+
+def chain(
+    stages: Sequence[RunSpec],
+    rows: Sequence[Mapping[str, Treatment]],
+    ewc: float = 0.0,
+    replay: float = 0.0,
+) -> list[RunSpec]:
+    """Link trainings into a chain.
+
+    Args:
+        stages: one RunSpec an area, in the order of addition.
+        rows: the schedule; where it is shorter than the chain, its last row holds for the stages that follow.
+        ewc, replay: of each stage from the second on (`specs.Stage`).
+
+    Returns:
+        The same specs, each from the second on with its parent. Chains that begin alike share those runs.
+
+    Raises:
+        UserError: a stage has other bands than the first, or patches that the networks cannot take.
+    """
+    linked: list[RunSpec] = []
+    for number, spec in enumerate(stages):
+        for part in spec.data:
+            if part.bands != stages[0].bands:
+                raise UserError(
+                    f"stage {number + 1}, '{part.area}': bands {', '.join(part.bands)}; the chain began with "
+                    f"{', '.join(stages[0].bands)}; give all areas the same (key `patches.bands`)"
+                )
+            if part.size < 32 or part.size % 16:
+                raise UserError(
+                    f"stage {number + 1}, '{part.area}': patches of {part.size} px; the networks take multiples of 16 "
+                    "from 32 on"
+                )
+        if number:
+            row = rows[min(number, len(rows) - 1)]
+            treatment = tuple(row[name] for name in PARTS)
+            stage = Stage(parent=linked[-1], treatment=treatment, ewc=ewc, replay=replay)
+            spec = spec.model_copy(update={"stage": stage})
+        linked.append(spec)
+    return linked
+
+
+def part_of(model: nn.Module) -> dict[str, str]:
+    """Return for each tensor of a network's state the part it belongs to (one of `specs.PARTS`)."""
+    # The input convolution lies within level 1, so it is named last.
+    named = {f"level {number}": module for number, module in enumerate(_levels(model), start=1)}
+    found = dict.fromkeys(model.state_dict(), "decoder")
+    for part, module in (*named.items(), ("input", model.input_conv)):
+        own = {id(value) for value in (*module.parameters(), *module.buffers())}  # type: ignore[union-attr]
+        for name, value in (*model.named_parameters(), *model.named_buffers()):
+            if id(value) in own:
+                found[name] = part
+    return found
+
+
+def _levels(model: nn.Module) -> Sequence[nn.Module]:
+    return model.encoder_levels  # type: ignore[return-value]
+
+
+def seed_of(spec: RunSpec) -> int:
+    """Return the seed that fresh weights are drawn with: another one at each stage."""
+    if spec.stage is None:
+        return spec.seed
+    return int(np.random.SeedSequence((spec.seed, len(spec.chain) - 1)).generate_state(1)[0])
+
+
+def begin(model: nn.Module, stage: Stage, weights: Path) -> None:
+    """Give a new network its parent's weights, but for the fresh parts, and freeze what the stage freezes.
+
+    Raises:
+        UserError: the weights are missing, damaged, or of another network.
+    """
+    treated = dict(zip(PARTS, stage.treatment, strict=True))
+    parts = part_of(model)
+    take_over(model, weights, [part for part, treatment in treated.items() if treatment != "fresh"])
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(treated[parts[name]] != "frozen")
+
+
+def take_over(model: nn.Module, weights: Path, wanted: Collection[str]) -> None:
+    """Copy some parts of stored weights into a network.
+
+    Args:
+        model: changed in place.
+        weights: of a network of the same architecture.
+        wanted: of `specs.PARTS`. ``input`` alone shows a later stage an earlier area as that area's own stage saw it.
+
+    Raises:
+        UserError: the weights are missing, damaged, or of another network.
+    """
+    parts, state = part_of(model), model.state_dict()
+    try:
+        stored = safetensors.torch.load_file(weights)
+        for name in (name for name, part in parts.items() if part in wanted):
+            state[name].copy_(stored[name])
+    except (OSError, safetensors.SafetensorError, KeyError, RuntimeError) as error:
+        detail = " ".join(str(error).split())[:120]
+        raise UserError(f"{weights}: not the weights a stage can start from ({detail})") from error
+
+
+def hold(model: nn.Module, stage: Stage) -> None:
+    """Keep batch normalisation in frozen parts at the statistics it has; call it after ``model.train()``."""
+    for module in _frozen_norms(model, stage):
+        module.eval()
+
+
+def _frozen_norms(model: nn.Module, stage: Stage) -> Iterator[nn.Module]:
+    treated = dict(zip(PARTS, stage.treatment, strict=True))
+    parts = part_of(model)
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and treated[parts[f"{name}.running_mean"]] == "frozen":
+            yield module
+
+
+def training_split(
+    spec: RunSpec,
+    patch_sets: Sequence[PatchSet],
+    earlier: Sequence[Earlier],
+    place: torch.device,
+    resident: bool | None,
+) -> Batches:
+    """Return what a run is trained on: its own training patches, and those of earlier areas that are replayed.
+
+    Of each earlier area at least one patch is drawn, the same ones in every epoch.
+    """
+    share = spec.stage.replay if spec.stage is not None else 0.0
+    parts = list(patch_sets)
+    only = [patches.where("train") for patches in parts]
+    for number, patches in enumerate([own for stage in earlier for own in stage.patch_sets] if share else []):
+        numbers = patches.where("train")
+        random = np.random.default_rng((spec.seed, number))
+        drawn = random.choice(numbers, min(len(numbers), max(1, round(share * len(numbers)))), replace=False)
+        parts.append(patches)
+        only.append(np.sort(drawn))
+    return load_split(parts, "train", place, spec.recipe.normalise, resident, only)
+
+
+def consolidation(
+    model: nn.Module, strength: float, earlier: Sequence[Earlier], recipe: Recipe, place: torch.device
+) -> Callable[[float], None]:
+    """Return the pull of elastic weight consolidation (Kirkpatrick et al. 2017, equation 3).
+
+    For each earlier area the penalty is strength / 2 · sum F (w - w*)², with w* the weights after that area and F the
+    diagonal of its Fisher information: mean squares of the gradients of the loss of single training patches, evenly
+    chosen. Call what is returned with the learning rate after each step of SGD. The pull is applied implicitly (a
+    proximal step), so that no strength makes the training diverge.
+    """
+    names = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    weight = {name: torch.zeros_like(value) for name, value in names.items()}
+    drawn = {name: torch.zeros_like(value) for name, value in names.items()}
+    kept = {name: value.clone() for name, value in model.state_dict().items()}
+    model.eval()
+    for stage in earlier:
+        take_over(model, stage.weights, PARTS)
+        only = [_spread(patches.where("train"), FISHER_PATCHES) for patches in stage.patch_sets]
+        batches = load_split(stage.patch_sets, "train", place, recipe.normalise, None, only)
+        for images, masks in batches.load(batches.order(1, None)):
+            model.zero_grad(set_to_none=True)
+            engine.training_loss(model, images, masks, recipe).backward()
+            for name, parameter in names.items():
+                if parameter.grad is not None:
+                    fisher = parameter.grad**2 / len(batches)
+                    weight[name] += strength * fisher
+                    drawn[name] += strength * fisher * parameter.detach()
+    model.zero_grad(set_to_none=True)
+    model.load_state_dict(kept)
+
+    @torch.no_grad()
+    def pull(lr: float) -> None:
+        for name, parameter in names.items():
+            parameter.add_(drawn[name], alpha=lr).div_(1 + lr * weight[name])
+
+    return pull
+
+
+def _spread(numbers: np.ndarray, count: int) -> np.ndarray:
+    if len(numbers) <= count:
+        return numbers
+    return numbers[np.linspace(0, len(numbers) - 1, count).round().astype(int)]
