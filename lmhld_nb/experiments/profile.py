@@ -12,7 +12,7 @@ from lmhld_nb import models, paper, patches
 from lmhld_nb.config import ROOT, Strict, UserError, read_yaml
 from lmhld_nb.scenes.scene import BANDS
 from lmhld_nb.training.hardware import Execution
-from lmhld_nb.training.specs import PARTS, Recipe, Treatment
+from lmhld_nb.training.specs import LAYER_GROUPS, Recipe, Treatment
 
 # The networks halve it four times, and batch normalisation needs more than one value at the bottom.
 PatchSize = Annotated[int, Field(ge=32, multiple_of=16)]
@@ -90,8 +90,8 @@ class Part(Strict):
         first, permuted, last: areas in the order of addition; those in the middle change places, one order for each
             way. Areas that the profile does not use are passed over; those named nowhere come last.
         epochs: of each stage; the last number holds for all that follow. Empty for the recipe's.
-        schedule: what each stage does with each of `specs.PARTS`, one row a stage; the last row holds for all that
-            follow. Empty for the paper's (`serial.schedule`).
+        schedule: what each stage does with each of `specs.LAYER_GROUPS`, one row per stage; the last row holds for
+            all that follow. Empty for the paper's (`chains.paper_schedule`).
         lr: first learning rate of the stages after the first; None for the recipe's.
         compared: network for which the strategy is compared with others (`serial_experiment.strategies`), in the
             first order of addition.
@@ -118,8 +118,8 @@ class Part(Strict):
     @classmethod
     def _whole_rows(cls, rows: tuple[dict[str, Treatment], ...]) -> tuple[dict[str, Treatment], ...]:
         for number, row in enumerate(rows, start=1):
-            if set(row) != set(PARTS):
-                raise ValueError(f"row {number} must name each of {', '.join(PARTS)} once")
+            if set(row) != set(LAYER_GROUPS):
+                raise ValueError(f"row {number} must name each of {', '.join(LAYER_GROUPS)} once")
         if rows and set(rows[0].values()) != {"fresh"}:
             raise ValueError("row 1 must be fresh throughout: the first stage has nothing to start from")
         return rows

@@ -40,14 +40,16 @@ def orders(profile: Profile, dataset: DataSet) -> dict[str, tuple[str, ...]]:
     first, permuted, last = (
         [area for area in named if area in used] for named in (rule.first, rule.permuted, rule.last)
     )
-    return serial.orders(first, permuted, [*last, *(a for a in used if a not in {*first, *permuted, *last})])
+    return serial.orders_of_addition(
+        first, permuted, [*last, *(a for a in used if a not in {*first, *permuted, *last})]
+    )
 
 
 def schedule(profile: Profile, dataset: DataSet) -> list[dict[str, Treatment]]:
     """Return what each stage of experiment 4 does with each part of a network, one row a stage."""
     rule, stages = profile.experiment_4, len(next(iter(orders(profile, dataset).values())))
     if not rule.schedule:
-        return serial.schedule(stages)
+        return serial.paper_schedule(stages)
     return [rule.schedule[min(stage, len(rule.schedule) - 1)] for stage in range(stages)]
 
 
@@ -60,7 +62,7 @@ def chains(
     replay: float = 0.0,
     more: Sequence[PatchSpec] = (),
 ) -> list[list[RunSpec]]:
-    """Return the chain of each model of a profile, with each seed, that adds areas in ``order`` (`serial.chain`).
+    """Return the chain of each model of a profile, with each seed, that adds areas in ``order`` (`chains.link`).
 
     Patches ``more`` are added after them.
 
@@ -73,7 +75,7 @@ def chains(
         specs = specs_of(profile, (part,))
         recipe = specs[0].recipe.model_copy(update=_of_stage(profile, stage))
         stages.append([spec.model_copy(update={"recipe": recipe}) for spec in specs])
-    return [serial.chain(own, rows, ewc, replay) for own in zip(*stages, strict=True)]
+    return [serial.link(own, rows, ewc, replay) for own in zip(*stages, strict=True)]
 
 
 def _of_stage(profile: Profile, stage: int) -> dict[str, Any]:
