@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from lmhld_nb import models, paper, patches
-from lmhld_nb.config import ROOT, Strict, UserError, read_yaml
+from lmhld_nb.config import ROOT, SafeName, Strict, UserError, read_yaml
 from lmhld_nb.scenes.scene import BANDS
 from lmhld_nb.training.hardware import Execution
 from lmhld_nb.training.specs import PARTS, Recipe, Treatment
@@ -235,7 +235,7 @@ class Profile(Strict, allow_inf_nan=False):
             digits of a result.
     """
 
-    name: str
+    name: SafeName
     description: str
     data: str
     areas: tuple[str, ...] = ()
