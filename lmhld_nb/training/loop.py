@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lmhld_nb import models, progress
-from lmhld_nb.config import Interrupted, UserError, atomic_path, write_json
+from lmhld_nb import models
+from lmhld_nb.config import Interrupted, UserError, atomic_path, progress_bar, write_json
 from lmhld_nb.patches.batches import Batches, augment, load_split
 from lmhld_nb.patches.patch_sets import PatchSet
 from lmhld_nb.training import chains, engine, scoring
@@ -106,7 +106,7 @@ def train(
         if recipe.keep == "best":
             model.load_state_dict(best)
 
-    shown = progress.bar(recipe.epochs, spec.label, "epoch", execution.progress, state.epoch)
+    shown = progress_bar(recipe.epochs, spec.label, "epoch", execution.progress, state.epoch)
     if recipe.micro_batch and recipe.micro_batch < recipe.batch_size:
         tqdm.write(
             f"{spec.label}: micro-batches of {recipe.micro_batch}; gradients of {recipe.batch_size} are summed",
