@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,6 +63,23 @@ def data_dir() -> Path:
 def runs_dir() -> Path:
     """Return the folder of the run store; ``LMHLD_RUNS`` moves it."""
     return Path(os.environ.get("LMHLD_RUNS", workdir() / "runs")).resolve()
+
+
+def safe_name(text: str, what: str) -> str:
+    """Return ``text``, a name from data or YAML that becomes one component of a path.
+
+    Raises:
+        UserError: it could lead elsewhere or cannot be a file's name; ``what`` says what it names.
+    """
+    if text in ("", ".", "..") or text[0] in ".-" or "/" in text or "\\" in text:
+        reason = "it is empty, starts with '.' or '-', or holds a slash"
+    elif any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in text):
+        reason = "it holds control characters"
+    elif len(text.encode()) > 200:
+        reason = "it is longer than 200 bytes"
+    else:
+        return text
+    raise UserError(f"{what} {ascii(text[:60])}: cannot be the name of a file ({reason}); choose another name")
 
 
 def read_yaml(path: Path, schema: type[StrictT]) -> StrictT:
