@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from lmhld_nb import models, paper, runs, sources
+from lmhld_nb import paper, runs, sources
 from lmhld_nb.config import UserError
 from lmhld_nb.experiments.profile import Profile
 from lmhld_nb.experiments.registry import EXPERIMENTS
@@ -193,7 +193,6 @@ class Study:
         return [
             RunSpec(
                 model=model,
-                source=models.network(model).source,
                 width=profile.width.get(model),
                 options=profile.options.get(model, {}),
                 data=data,
