@@ -21,7 +21,7 @@ from lmhld_nb.experiments.tables import beside_published, mean_over_seeds
 from lmhld_nb.patches import PatchSpec
 from lmhld_nb.runs import Run
 from lmhld_nb.training import chains
-from lmhld_nb.training.scoring import total
+from lmhld_nb.training.scoring import total_of
 from lmhld_nb.training.specs import LAYER_GROUPS, RunSpec, Treatment
 
 Row = Mapping[str, Treatment]
@@ -254,7 +254,7 @@ def counts_by_area(run: Run, own_input: bool = False) -> dict[str, Confusion]:
 
 def total_scores(run: Run, own_input: bool = False) -> dict[str, float]:
     """Return the scores over the test pixels of all areas so far together, as `counts_by_area`."""
-    return scores(total(counts_by_area(run, own_input)))
+    return scores(total_of(counts_by_area(run, own_input)))
 
 
 def order_scores(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
