@@ -16,8 +16,7 @@ from lmhld_nb.evaluation import objects as detection
 from lmhld_nb.evaluation.intervals import RESAMPLES, Interval
 from lmhld_nb.experiments.interval_results import PATCH, PLACE, tested
 from lmhld_nb.runs.store import Run
-from lmhld_nb.training import whole_area
-from lmhld_nb.training.whole_area import totals
+from lmhld_nb.training import scoring
 
 WEIGHTS = (0.0, *np.geomspace(0.05, 100, 14).round(3))
 
@@ -129,7 +128,7 @@ def size_table(by_size: Mapping[int, Sequence[Run]], own: int, resamples: int = 
                     "patch_size": size,
                     "seed": run.spec.seed,
                     **found._asdict(),
-                    "outside_f1": totals(windows)["outside_training"].f1,
+                    "outside_f1": scoring.whole_area(windows)["outside_training"].f1,
                     "training_patches": patches,
                     "steps": -(-patches // recipe.batch_size) * recipe.epochs,
                     "megapixels": patches * size**2 * recipe.epochs / 1e6,
@@ -201,7 +200,7 @@ def landslides(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, float]:
     model, tables, pixel_m2 = run.model(), [], float("nan")
     for scene in sources.load(part.spec.dataset).scenes_of(part.spec.area):
         strips, below = [], 0
-        for strip, predicted, truth, known in whole_area.predictions(
+        for strip, predicted, truth, known in scoring.predict_strips(
             model, part, scene, recipe, torch.device("cpu")
         ):
             if strip.row > below:  # what lies between is not known, and must not join what it parts
