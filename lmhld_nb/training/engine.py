@@ -1,4 +1,4 @@
-"""Engine: one optimisation step, as fast as the hardware lets it be.
+"""Engine: one optimisation step, as fast as the hardware lets it be, and what the process keeps around it.
 
 What makes it fast, each measured in ``benchmarks/engine.py``: bf16 where it is native, channels-last maps, an optimiser
 that moves all weights at once, and no value that the host waits for.
@@ -7,6 +7,8 @@ that moves all weights at once, and no value that the host waits for.
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -51,10 +53,13 @@ def optimiser_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Return the recipe's optimiser over the weights that are not frozen."""
     # One fused update on a GPU. On the CPU torch's fused kernel copies channels-last weights to and fro: 34 ms a step
     # of the published U-Net, against 7 without.
-    on_gpu = next(model.parameters()).device.type == "cuda"
-    implementation = {"fused": True} if on_gpu else {"foreach": True}
+    fastest = "fused" if next(model.parameters()).device.type == "cuda" else "foreach"
+    optimiser = OPTIMISERS[recipe.optimiser]
+    momentum = {"momentum": recipe.momentum} if optimiser.momentum else {}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return OPTIMISERS[recipe.optimiser].build(trained, recipe, implementation)
+    return optimiser.builder(
+        trained, lr=recipe.lr, weight_decay=recipe.weight_decay, **momentum, **{fastest: True}
+    )
 
 
 @contextmanager
@@ -76,6 +81,33 @@ def settings(device: torch.device, execution: Execution) -> Iterator[None]:
     finally:
         torch.backends.cudnn.benchmark = before[0]
         torch.use_deterministic_algorithms(before[1], warn_only=before[2])
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Callable[[], int]]:
+    """Keep SIGTERM and Ctrl-C for the block to ask for: yields a function that returns the signal's number, or 0.
+
+    A second Ctrl-C interrupts at once. Signals reach the main thread only, and one that this process ignores stays
+    ignored.
+    """
+    came = 0
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: 0
+        return
+
+    def stop(number: int, _: object) -> None:
+        nonlocal came
+        if number == signal.SIGINT and came:
+            raise KeyboardInterrupt
+        came = number
+
+    numbers = [n for n in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield lambda: came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 Step = Callable[[Tensor, Tensor], Tensor]

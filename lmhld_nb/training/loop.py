@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import csv
 import json
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +25,10 @@ from lmhld_nb.config import Interrupted, UserError, atomic_path, write_json
 from lmhld_nb.patches.batches import Batches, augment, load_split
 from lmhld_nb.patches.patch_sets import PatchSet
 from lmhld_nb.training import chains, engine, scoring, weights
-from lmhld_nb.training.hardware import Execution, choose_device, environment, precision
+from lmhld_nb.training.hardware import Execution, choose_device, device_name, environment, precision
 from lmhld_nb.training.specs import Recipe, RunSpec
+
+CHECKPOINT, LAST_GOOD = "checkpoint.safetensors", "last_good.safetensors"
 
 
 @dataclass(frozen=True)
@@ -53,22 +52,15 @@ class _Job:
     good: dict[str, Tensor]
     state: weights.TrainingState
     identity: str
-    environment: dict[str, str]
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.folder / "checkpoint.safetensors"
 
     def split(self, split: str) -> Batches:
-        """Return one split of its own patches."""
-        return load_split(self.patch_sets, split, self.device, self.recipe.normalise, self.execution.resident)
+        resident = self.execution.resident
+        return load_split(self.patch_sets, split, self.device, self.recipe.normalise, resident)
 
-    def save(self) -> None:
-        """Write a checkpoint."""
+    def save_checkpoint(self) -> None:
         copies = {"best": self.best, "good": self.good}
-        weights.save_checkpoint(
-            self.checkpoint, self.model, self.optimiser, copies, self.state, self.identity
-        )
+        path = self.folder / CHECKPOINT
+        weights.save_checkpoint(path, self.model, self.optimiser, copies, self.state, self.identity)
 
 
 def train(
@@ -111,7 +103,7 @@ def train(
             file=sys.stderr,
         )
     with (
-        stop_on_signals() as stopped,
+        engine.stop_on_signals() as stopped,
         engine.settings(job.device, job.execution),
         engine.memory_errors(folder),
         bar,
@@ -121,7 +113,7 @@ def train(
             if state.epoch in spec.milestones:
                 _score_milestone(job)
             if state.epoch % job.execution.checkpoint_every == 0 and state.epoch < recipe.epochs:
-                job.save()
+                job.save_checkpoint()
             bar.set_postfix_str(f"loss {row['train_loss']:.3f}, val F1 {row['val_f1']:.3f}", refresh=False)
             bar.update()
         metrics = _finish(job, steps=len(training.order(recipe.batch_size, None)) * recipe.epochs)
@@ -152,17 +144,27 @@ def _prepare(
     optimiser = engine.optimiser_of(model, spec.recipe)
     best, good = weights.copy_of(model), weights.copy_of(model)
     state = weights.restore_checkpoint(
-        folder / "checkpoint.safetensors", model, optimiser, {"best": best, "good": good}, identity
+        folder / CHECKPOINT, model, optimiser, {"best": best, "good": good}, identity
     )
     # A run that is taken up on other hardware keeps the precision it began with.
     state.precision = state.precision or precision(spec.recipe.precision, device)
     recipe = spec.recipe.model_copy(update={"precision": state.precision})
-    hardware = {**environment(device), "precision": recipe.precision}
-    write_json(folder / "environment.json", hardware)
+    write_json(folder / "environment.json", {**environment(device), "precision": recipe.precision})
     return _Job(
-        spec, recipe, patch_sets, earlier, folder, execution, device, model, optimiser, best, good, state, identity,
-        hardware,
-    )  # fmt: skip
+        spec,
+        recipe,
+        patch_sets,
+        earlier,
+        folder,
+        execution,
+        device,
+        model,
+        optimiser,
+        best,
+        good,
+        state,
+        identity,
+    )
 
 
 def _step_of(job: _Job) -> engine.Step:
@@ -188,7 +190,7 @@ def _run_epoch(
     _run_steps(job, step, training, stopped)
     if stopped():
         state.seconds += time.perf_counter() - began
-        job.save()
+        job.save_checkpoint()
         raise Interrupted(
             f"{job.folder}: stopped in epoch {state.epoch + 1}; the same command takes it up again", stopped()
         )
@@ -252,12 +254,12 @@ def _copy_weights(model: nn.Module, copy: dict[str, Tensor]) -> None:
 
 def _diverged(job: _Job, row: dict[str, float]) -> UserError:
     """Keep the weights of the last good epoch and say what happened."""
-    weights.save(job.folder / "last_good.safetensors", job.good, job.spec, job.patch_sets)
+    weights.save(job.folder / LAST_GOOD, job.good, job.spec, job.patch_sets)
     kind = "train_loss" if not np.isfinite(row["train_loss"]) else "val_loss"
     last = f"of epoch {row['epoch'] - 1}" if row["epoch"] > 1 else "it began with"
     return UserError(
         f"{job.folder}: {kind} {row[kind]} in epoch {row['epoch']}; lower `lr` in the profile "
-        f"(last_good.safetensors holds the weights {last})"
+        f"({LAST_GOOD} holds the weights {last})"
     )
 
 
@@ -311,11 +313,11 @@ def _finish(job: _Job, steps: int) -> dict[str, object]:
         "training_patches": training_patches,
         "seconds": round(state.seconds, 3),
         "patches_per_second": round(job.recipe.epochs * patches_per_epoch / max(state.seconds, 1e-9), 2),
-        "device": job.environment["device"],
+        "device": device_name(job.device),
         "precision": job.recipe.precision,
     }
     write_json(folder / "metrics.json", metrics)
-    for name in ("checkpoint.safetensors", "last_good.safetensors"):
+    for name in (CHECKPOINT, LAST_GOOD):
         (folder / name).unlink(missing_ok=True)
     return metrics
 
@@ -325,30 +327,3 @@ def _write_history(path: Path, history: list[dict[str, float]]) -> None:
         writer = csv.DictWriter(file, fieldnames=list(history[0]))
         writer.writeheader()
         writer.writerows(history)
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[Callable[[], int]]:
-    """Keep SIGTERM and Ctrl-C for the block to ask for: yields a function that returns the signal's number, or 0.
-
-    A second Ctrl-C interrupts at once. Signals reach the main thread only, and one that this process ignores stays
-    ignored.
-    """
-    came = 0
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: 0
-        return
-
-    def stop(number: int, _: object) -> None:
-        nonlocal came
-        if number == signal.SIGINT and came:
-            raise KeyboardInterrupt
-        came = number
-
-    numbers = [n for n in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(n) != signal.SIG_IGN]
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield lambda: came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -159,20 +159,8 @@ def save_checkpoint(
     state: TrainingState,
     identity: str,
 ) -> None:
-    """Write all that a stopped training needs to go on, atomically.
-
-    Args:
-        path: of the checkpoint.
-        model, optimiser: as they are after a step.
-        copies: of weights of earlier epochs, by what they are kept for.
-        state: where the training stands.
-        identity: of the training.
-    """
-    tensors = {
-        f"{label}/{name}": value
-        for label, weights in {"model": model.state_dict(), **copies}.items()
-        for name, value in weights.items()
-    }
+    """Write all that a stopped training needs, atomically; ``copies`` are weights of earlier epochs, by name."""
+    tensors = _named_tensors(model, copies)
     for number, values in optimiser.state_dict()["state"].items():
         for name, value in values.items():
             if isinstance(value, Tensor):
@@ -187,19 +175,10 @@ def restore_checkpoint(
     copies: Mapping[str, Mapping[str, Tensor]],
     identity: str,
 ) -> TrainingState:
-    """Put a checkpoint's content back; without one (or with a damaged or another training's) start from the beginning.
-
-    Args:
-        path, identity: as in `save_checkpoint`.
-        model, optimiser, copies: changed in place.
-    """
+    """Put a checkpoint's content back in place; change nothing without one, or with a damaged or a foreign one."""
     if not path.is_file():
         return TrainingState()
-    targets = {
-        f"{label}/{name}": value
-        for label, weights in {"model": model.state_dict(), **copies}.items()
-        for name, value in weights.items()
-    }
+    targets = _named_tensors(model, copies)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             if file.metadata()["identity"] != identity:
@@ -215,6 +194,14 @@ def restore_checkpoint(
         value.copy_(tensors[name])
     _restore_optimiser(optimiser, tensors)
     return state
+
+
+def _named_tensors(model: nn.Module, copies: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {
+        f"{label}/{name}": value
+        for label, weights in {"model": model.state_dict(), **copies}.items()
+        for name, value in weights.items()
+    }
 
 
 def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
