@@ -13,7 +13,7 @@ import lmhld_nb
 from lmhld_nb import scenes, sources
 from lmhld_nb.config import UserError, runs_dir, write_json
 from lmhld_nb.training import weights as networks
-from lmhld_nb.training.checkpoints import write_tensors
+from lmhld_nb.training.weights import write_tensors
 
 
 def export(run_id: str, out: Path) -> tuple[Path, Path]:
