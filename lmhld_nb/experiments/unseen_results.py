@@ -26,7 +26,7 @@ from lmhld_nb.experiments import common as experiments
 from lmhld_nb.experiments.profile import Events, Profile
 from lmhld_nb.experiments.results import SCORES
 from lmhld_nb.experiments.serial_results import total_scores
-from lmhld_nb.mapping import files as map_files
+from lmhld_nb.mapping import folder as map_folder
 from lmhld_nb.mapping import prediction
 from lmhld_nb.paper import area_name
 from lmhld_nb.runs.store import Run
@@ -179,7 +179,7 @@ def view(made: Mapped, title: str = "", place: Window | None = None, longest: in
     bands = tuple(band for band in made.scene.bands if band in scenes.BANDS)
     with ExitStack() as stack:
         image = stack.enter_context(scenes.open_image(made.scene))
-        file = stack.enter_context(rasterio.open(made.folder / map_files.MASK))
+        file = stack.enter_context(rasterio.open(made.folder / map_folder.MASK))
         labels = None
         if made.report["scores"]:
             labels = stack.enter_context(scenes.open_labels(made.scene, image))
@@ -201,7 +201,7 @@ def worst(made: Mapped, count: int = 1) -> list[View]:
     with (
         scenes.open_image(made.scene) as image,
         scenes.open_labels(made.scene, image) as labels,
-        rasterio.open(made.folder / map_files.MASK) as file,
+        rasterio.open(made.folder / map_folder.MASK) as file,
     ):
         shape = image.shape
 
