@@ -69,13 +69,27 @@ def describe(notebook: Any, descriptions: Mapping[str, str]) -> list[str]:
     return problems
 
 
-def lighten(notebook: Any, heavy: int = HEAVY, **how: int) -> None:
-    """Compress the pictures of more than ``heavy`` bytes by `pictures.lightest` (``how``: its arguments)."""
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            picture = base64.b64decode(data.get("image/png", ""))
-            if len(picture) > heavy:
-                del data["image/png"]
-                mime, lighter = pictures.lightest(picture, **how)
-                data[mime] = base64.b64encode(lighter).decode("ascii")
+def picture_outputs(notebook: Any) -> list[Any]:
+    """Return the data of each output of a notebook that is a PNG or a JPEG."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [output.data for output in outputs if {"image/png", "image/jpeg"} & set(output.get("data", {}))]
+
+
+def picture_of(data: Any) -> bytes:
+    """Return the picture in the data of an output."""
+    return base64.b64decode(data.get("image/png") or data["image/jpeg"])
+
+
+def replace_picture(data: Any, mime: str, picture: bytes) -> None:
+    """Put another picture into the data of an output."""
+    for old in ("image/png", "image/jpeg"):
+        data.pop(old, None)
+    data[mime] = base64.b64encode(picture).decode("ascii")
+
+
+def lighten(notebook: Any) -> None:
+    """Compress the pictures of more than `HEAVY` bytes."""
+    for data in picture_outputs(notebook):
+        picture = picture_of(data)
+        if len(picture) > HEAVY:
+            replace_picture(data, *pictures.lightest(picture))
