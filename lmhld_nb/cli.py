@@ -199,7 +199,7 @@ def book(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Execute chapters with papermill into build/PROFILE/, figures and tables into figures/PROFILE/."""
+    """Execute chapters with papermill into build/PROFILE/, their figures and tables into build/PROFILE/figures/."""
     from lmhld_nb.book import chapters
     from lmhld_nb.experiments import profile as profiles
 
@@ -228,15 +228,14 @@ def site(
 def student(
     out: Annotated[Path | None, typer.Option(help="folder; build/student/ if none is given")] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="write over copies that somebody has worked in, too")
+        bool, typer.Option("--replace", help="overwrite copies that somebody has worked in, too")
     ] = False,
 ) -> None:
     """Write the chapters without solutions, for students: each exercise is a stub with its check."""
-    from lmhld_nb.book import chapters
-    from lmhld_nb.book import exercises as teaching
+    from lmhld_nb.book import chapters, exercises
 
     folder = out or workdir() / "build" / "student"
-    counts = teaching.write_copies(chapters.chapters(), folder, replace)
+    counts = exercises.write_copies(chapters.chapters(), folder, replace)
     for path, count in counts.items():
         typer.echo(f"{path}: {count} exercises")
 
@@ -356,19 +355,11 @@ def export(
 
 
 @app.command()
-def kernel() -> None:
-    """Tell Jupyter in this environment of the chapters' kernel, "LMHLD book" (`make env` does it by itself)."""
-    from lmhld_nb.book import kernels
-
-    typer.echo(kernels.install())
-
-
-@app.command()
 def doctor() -> None:
-    """Show Python, packages, devices, disk, and data found: what to look at first when something is wrong."""
-    from lmhld_nb.book import diagnosis
+    """Show Python, packages, devices, disk space and data: the first thing to look at when something is wrong."""
+    from lmhld_nb.book.doctor import report
 
-    typer.echo(diagnosis.report())
+    typer.echo(report())
 
 
 def main() -> None:
