@@ -29,8 +29,8 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Experiment = Annotated[
     str | None,
     typer.Option(
-        help="only this experiment: 1 to 5 as the paper numbers them, or a name (patch_size, single, mix, part, unseen, "
-        "recipe, beyond)"
+        help="only this experiment: 1 to 5 as the paper numbers them, or a name (patch_size, single, mix, part, "
+        "unseen, recipe, beyond)"
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")]

@@ -116,7 +116,7 @@ for name, lines in (("kept patches", kept), ("the whole area", whole)):
         f1 = intervals.Interval(*row[["f1", "f1_low", "f1_high"]])
         print(
             f"{name}, {row['prevalence']:.0%} landslide, {training}: precision {row['precision']:.2f}, "
-            f"recall {row['recall']:.2f}, F1 {f1.format('.2f')}"
+            f"recall {row['recall']:.2f}, F1 {f1.describe('.2f')}"
         )
 
 # %% [markdown]
@@ -149,7 +149,7 @@ book.show(
 # %%
 f1 = split["f1"].unstack("split").dropna()
 gap = intervals.over_seeds(f1["random"] - f1["blocks"])
-print(f"random minus blocks, {len(f1)} seeds: {gap.format('+.3f')} F1")
+print(f"random minus blocks, {len(f1)} seeds: {gap.describe('+.3f')} F1")
 
 # %% [markdown]
 # An interval that holds 0 does not say that there is no leak, only that so few patches and seeds do not show one. Two things work

@@ -259,7 +259,9 @@ def rankings(pairs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     )
     counts = flags.groupby("table", sort=False).sum(min_count=1)
     counts.insert(2, "luck", by_table.reindex(counts.index))  # none where no two networks are compared
-    ids = pd.concat([pairs["run_ids"], scores["run_ids"]]).groupby("table", sort=False).agg(list).map(join_ids)
+    ids = (
+        pd.concat([pairs["run_ids"], scores["run_ids"]]).groupby("table", sort=False).agg(list).map(join_ids)
+    )
     return counts.assign(run_ids=ids.reindex(counts.index))
 
 
@@ -276,8 +278,8 @@ def describe_rankings(ranked: pd.DataFrame) -> list[str]:
         )
         if row["luck"] >= 0:
             lines.append(
-                f"   two seeds of one network end up to {row['luck']:.3f} apart; {row['ours_beyond_luck']:.0f} pairs of "
-                f"ours and {row['published_beyond_luck']:.0f} of {row['published']} published ones differ by more"
+                f"   two seeds of one network end up to {row['luck']:.3f} apart; {row['ours_beyond_luck']:.0f} of our "
+                f"pairs and {row['published_beyond_luck']:.0f} of {row['published']} published ones differ by more"
             )
         if row["published"]:
             noisy = row["published_beyond_noise"]
