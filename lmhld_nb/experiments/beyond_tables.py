@@ -123,7 +123,7 @@ def size_table(by_size: Mapping[int, Sequence[Run]], own: int, resamples: int = 
         for run in finished:
             counts = runs.window_counts(run)
             interval = intervals.over_patches(counts[intervals.COUNTED].to_numpy(), resamples)
-            recipe, patches = run.spec.recipe, run.metrics["training_patches"]
+            patches = run.metrics["training_patches"]
             rows.append(
                 {
                     "patch_size": size,
@@ -131,8 +131,8 @@ def size_table(by_size: Mapping[int, Sequence[Run]], own: int, resamples: int = 
                     **interval._asdict(),
                     "outside_f1": scoring.whole_area(counts)["outside_training"].f1,
                     "training_patches": patches,
-                    "steps": -(-patches // recipe.batch_size) * recipe.epochs,
-                    "megapixels": patches * size**2 * recipe.epochs / 1e6,
+                    "steps": run.metrics["steps"],
+                    "megapixels": patches * size**2 * run.spec.recipe.epochs / 1e6,
                     "chosen": size == own,
                     "run_ids": run.spec.run_id,
                 }
