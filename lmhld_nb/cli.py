@@ -29,8 +29,8 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Experiment = Annotated[
     str | None,
     typer.Option(
-        help="only this experiment: 1 to 5 as the paper numbers them, or a name (patch_size, single, mix, part, unseen, "
-        "recipe, beyond)"
+        help="only this experiment: 1 to 5 as the paper numbers them, or a name (patch_size, single, mix, part, "
+        "unseen, recipe, beyond)"
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")]
@@ -199,7 +199,7 @@ def book(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Execute chapters with papermill into build/PROFILE/, figures and tables into figures/PROFILE/."""
+    """Execute chapters with papermill into build/PROFILE/, their figures and tables into build/PROFILE/figures/."""
     from lmhld_nb.book import chapters
     from lmhld_nb.experiments import profile as profiles
 
@@ -228,15 +228,14 @@ def site(
 def student(
     out: Annotated[Path | None, typer.Option(help="folder; build/student/ if none is given")] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="write over copies that somebody has worked in, too")
+        bool, typer.Option("--replace", help="overwrite copies that somebody has worked in, too")
     ] = False,
 ) -> None:
     """Write the chapters without solutions, for students: each exercise is a stub with its check."""
-    from lmhld_nb.book import chapters
-    from lmhld_nb.book import exercises as teaching
+    from lmhld_nb.book import chapters, exercises
 
     folder = out or workdir() / "build" / "student"
-    counts = teaching.write_copies(chapters.chapters(), folder, replace)
+    counts = exercises.write_copies(chapters.chapters(), folder, replace)
     for path, count in counts.items():
         typer.echo(f"{path}: {count} exercises")
 
@@ -343,29 +342,24 @@ def audit(
 @app.command()
 def export(
     run_id: Annotated[str, typer.Argument(help="id of a finished run")],
-    out: Annotated[Path, typer.Option(help="FILE.safetensors; FILE.json beside it tells the same to people")],
+    out: Annotated[Path, typer.Option(help="FILE.safetensors; FILE.json beside it says the same to people")],
+    force: Annotated[
+        bool, typer.Option("--force", help="replace files that are no earlier export, too")
+    ] = False,
 ) -> None:
     """Write a trained network as one file that `lmhld map --weights` needs nothing else for."""
     from lmhld_nb.mapping import export as exports
 
-    for path in exports.export(run_id, out):
+    for path in exports.export(run_id, out, force):
         typer.echo(path)
 
 
 @app.command()
-def kernel() -> None:
-    """Tell Jupyter in this environment of the chapters' kernel, "LMHLD book" (`make env` does it by itself)."""
-    from lmhld_nb.book import kernels
-
-    typer.echo(kernels.install())
-
-
-@app.command()
 def doctor() -> None:
-    """Show Python, packages, devices, disk, and data found: what to look at first when something is wrong."""
-    from lmhld_nb.book import diagnosis
+    """Show Python, packages, devices, disk space and data: the first thing to look at when something is wrong."""
+    from lmhld_nb.book.doctor import report
 
-    typer.echo(diagnosis.report())
+    typer.echo(report())
 
 
 def main() -> None:
