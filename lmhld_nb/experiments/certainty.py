@@ -255,7 +255,8 @@ def rankings(pairs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
             "published_beyond_noise": published > pairs["noise"],
             "published_beyond_scaled": exceeds(published, pairs["noise_published"]),
             "published_beyond_luck": exceeds(published, luck),
-        }
+        },
+        index=pairs.index,
     )
     counts = flags.groupby("table", sort=False).sum(min_count=1)
     counts.insert(2, "luck", by_table.reindex(counts.index))  # none where no two networks are compared
