@@ -173,7 +173,7 @@ def test_patch_explorer_tells_what_it_cannot_read_in_one_line_and_goes_on(
     small: tuple[Profile, DataSet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     panel = widgets.patch_explorer(*small, area="gorkha")
-    whole = measurements.windows
+    whole = measurements.classify_area_windows
 
     def broken(*_: object) -> None:
         raise UserError("scene.tif: cannot be read;\nfetch it <again>")

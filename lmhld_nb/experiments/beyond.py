@@ -9,7 +9,7 @@ from lmhld_nb.experiments import common as experiments
 from lmhld_nb.experiments import serial_experiment
 from lmhld_nb.experiments.common import areas, patch_spec, specs_of
 from lmhld_nb.experiments.profile import Beyond, Profile, is_made, patch_size
-from lmhld_nb.patches.measurements import kept, measured
+from lmhld_nb.patches.measurements import count_patches, measure_area
 from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.sources import DataSet
 from lmhld_nb.training.specs import Recipe, RunSpec
@@ -109,7 +109,7 @@ def sizes(profile: Profile, dataset: DataSet) -> dict[int, list[RunSpec]]:
     found = {}
     for size in rule.sizes:
         part = patch_spec(profile, dataset, area, size)
-        if size > measured(dataset, area).largest_side or kept(dataset, part) < LEAST_PATCHES:
+        if size > measure_area(dataset, area).largest_side or count_patches(dataset, part) < LEAST_PATCHES:
             continue
         batch = max(1, round(pixels / size**2))
         patches = _training_patches(dataset, part)
@@ -176,7 +176,7 @@ def _trained(profile: Profile, part: PatchSpec, seeds: tuple[int, ...] = (), **c
 def _training_patches(dataset: DataSet, part: PatchSpec) -> int:
     """Return about how many patches of an area are trained on; exact to those a split rounds."""
     share = part.fractions[0] / sum(part.fractions)
-    return max(1, round(share * kept(dataset, part)))
+    return max(1, round(share * count_patches(dataset, part)))
 
 
 def own_size(profile: Profile) -> int:

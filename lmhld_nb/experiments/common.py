@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from lmhld_nb import patches, runs, scenes, sources
 from lmhld_nb.config import UserError
 from lmhld_nb.experiments.profile import Profile, is_made, patch_size, recipe_of
-from lmhld_nb.patches.measurements import measured
+from lmhld_nb.patches.measurements import measure_area
 from lmhld_nb.patches.patch_sets import PatchSet, PatchSpec
 from lmhld_nb.runs import runner
 from lmhld_nb.runs.store import Run
@@ -169,7 +169,7 @@ def mixed_areas(profile: Profile, dataset: DataSet) -> tuple[str, ...]:
     """
     chosen, size = profile.experiment_3.areas, profile.experiment_3.size
     asked = [area for area in areas(profile, dataset) if not chosen or area in chosen]
-    fitting = tuple(area for area in asked if measured(dataset, area).largest_side >= size)
+    fitting = tuple(area for area in asked if measure_area(dataset, area).largest_side >= size)
     if not fitting:
         raise UserError(
             f"profile '{profile.name}': key 'experiment_3.size' = {size}: no scene of '{dataset.name}' is that large; "
@@ -187,7 +187,7 @@ def candidates(profile: Profile, dataset: DataSet, area: str) -> tuple[int, ...]
     Raises:
         UserError: none is left.
     """
-    rule, found = profile.experiment_1, measured(dataset, area)
+    rule, found = profile.experiment_1, measure_area(dataset, area)
     sizes = rule.candidates.get(area) or patches.candidate_sizes(found.quartiles, rule.sizes)
     fitting = tuple(size for size in sizes if size <= found.largest_side)
     if not fitting:

@@ -9,7 +9,7 @@ from typing import Any
 from lmhld_nb.config import UserError
 from lmhld_nb.experiments.common import areas, dataset_of, patch_spec, specs_of
 from lmhld_nb.experiments.profile import Profile
-from lmhld_nb.patches.measurements import measured
+from lmhld_nb.patches.measurements import measure_area
 from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.sources import DataSet
 from lmhld_nb.training import chains as serial
@@ -89,7 +89,7 @@ def _of_stage(profile: Profile, stage: int) -> dict[str, Any]:
 def _fitting(profile: Profile, dataset: DataSet, area: str, size: int | None = None) -> PatchSpec:
     """Return how an area is cut, if patches of its size fit into its scenes."""
     part = patch_spec(profile, dataset, area, size)
-    if part.size > (side := measured(dataset, area).largest_side):
+    if part.size > (side := measure_area(dataset, area).largest_side):
         raise UserError(
             f"profile '{profile.name}': '{area}' of '{dataset.name}': its scenes are {side} px wide, patches of "
             f"{part.size} px do not fit; give a smaller size, or leave 4 out of `experiments`"
