@@ -1,0 +1,32 @@
+"""The registry of optimisers: how gradients move the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """An optimiser; what a recipe does not say (betas, epsilon) is as torch has it.
+
+    Attributes:
+        builder: called with the parameters, ``lr``, ``weight_decay``, ``momentum`` if it takes it, and what is fastest
+            here, ``fused`` or ``foreach``. Its state must be tensors, for checkpoints to hold it.
+        momentum: whether it takes momentum.
+        version: raised when it computes something else; only runs that use it get another name.
+    """
+
+    builder: Callable[..., torch.optim.Optimizer]
+    momentum: bool = False
+    version: int = 1
+
+
+OPTIMISERS: dict[str, Optimiser] = {
+    "sgd": Optimiser(torch.optim.SGD, momentum=True),  # the paper's (section 3.3)
+    "adamw": Optimiser(
+        torch.optim.AdamW
+    ),  # Loshchilov & Hutter 2019, Decoupled weight decay regularization, ICLR
+}
