@@ -20,7 +20,7 @@ from lmhld_nb.experiments import profile as profiles
 from lmhld_nb.mapping import export as exports
 from lmhld_nb.runs import runner
 from lmhld_nb.scenes.scene import BANDS
-from lmhld_nb.training import checkpoints
+from lmhld_nb.training import weights
 from lmhld_nb.training.specs import RunSpec
 
 
@@ -84,7 +84,7 @@ def test_a_run_made_before_resolutions_were_kept_asks_its_data(spec: RunSpec, tm
     tensors, card = exports.networks.read(path)
     (part,) = spec.data
     del card["areas"][part.area]["resolution_m"], card["precision"]
-    checkpoints.write_tensors(path, tensors, {"card": json.dumps(card)})
+    weights.write_tensors(path, tensors, {"card": json.dumps(card)})
     _, told = exports.export(spec.run_id, tmp_path / "net.safetensors")
     expected = sources.load(part.dataset).scenes_of(part.area)[0].resolution_m
     assert json.loads(told.read_text())["areas"][part.area]["resolution_m"] == expected is not None
