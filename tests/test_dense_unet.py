@@ -34,7 +34,7 @@ def test_published_width_has_the_published_growth():
 @pytest.mark.parametrize(("width", "channels"), [(4, 8), (8, 8), (20, 16), (24, 24)])
 def test_width_is_the_channels_after_the_first_block(width, channels):
     model = network(width=width)
-    assert model.encoder_levels[0](torch.zeros(1, 3, 32, 32)).shape[1] == channels
+    assert model.encoder[0](torch.zeros(1, 3, 32, 32)).shape[1] == channels
     assert model.head.in_channels == channels
 
 

@@ -231,7 +231,7 @@ def test_guide_learns_from_the_class_and_not_from_the_pixels(guide_model, image)
     guide_model.zero_grad()
     F.binary_cross_entropy_with_logits(holds, torch.tensor([0.0, 1.0])).backward()
     assert guide_model.guide.conv.weight.grad.any()
-    assert all(level[0].weight.grad.any() for level in guide_model.encoder_levels)
+    assert all(level[0].weight.grad.any() for level in guide_model.encoder)
 
 
 @torch.no_grad()
