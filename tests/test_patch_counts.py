@@ -15,7 +15,7 @@ from lmhld_nb.experiments import profile as profiles
 from lmhld_nb.experiments import serial_experiment
 from lmhld_nb.runs import runner
 from lmhld_nb.runs.store import Run
-from lmhld_nb.training import scoring, whole_area
+from lmhld_nb.training import scoring
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def single(tiny: Path) -> Run:
 
 
 def test_patches_sum_up_to_what_the_run_stores(chain: Run) -> None:
-    found = pd.read_csv(chain.folder / scoring.FILE, dtype={"stage": str})
+    found = pd.read_csv(chain.folder / scoring.PATCHES_FILE, dtype={"stage": str})
     own = found[found["stage"] == chain.spec.run_id]
     for area, told in chain.metrics["areas"].items():
         assert scoring.by_area(own)[area] == Confusion.from_dict(told)
@@ -54,7 +54,7 @@ def test_patches_sum_up_to_what_the_run_stores(chain: Run) -> None:
 
 
 def test_a_run_without_the_file_gets_it_from_its_weights(chain: Run) -> None:
-    path = chain.folder / scoring.FILE
+    path = chain.folder / scoring.PATCHES_FILE
     kept = path.read_bytes()
     for damaged in (None, b"", b"area,tp\nrio,1\n", b"\x00\xff"):
         path.unlink() if damaged is None else path.write_bytes(damaged)
@@ -66,14 +66,14 @@ def test_a_run_without_the_file_gets_it_from_its_weights(chain: Run) -> None:
 def test_windows_sum_up_to_the_score_of_the_whole_area(tiny: Path) -> None:
     run = single(tiny)
     counted = runs.windows(run)
-    assert whole_area.totals(counted) == run.whole_area
+    assert scoring.whole_area(counted) == run.whole_area
     (part,) = runs.patch_sets(run.spec)
     trained = part.index[part.index["split"] == "train"]
     taken = counted[counted["trained"] == 1]
     assert sorted(zip(taken["scene"], taken["row"], taken["col"], strict=True)) == sorted(
         zip(trained["scene"], trained["row"], trained["col"], strict=True)
     )
-    path = run.folder / whole_area.WINDOWS
+    path = run.folder / scoring.WINDOWS_FILE
     kept = path.read_bytes()
     path.unlink()
     pd.testing.assert_frame_equal(runs.windows(run), counted)
@@ -87,5 +87,5 @@ def test_a_window_on_a_test_patch_counts_the_same(tiny: Path) -> None:
     windows = runs.windows(run).merge(places[["number", "scene", "row", "col"]], on=["scene", "row", "col"])
     both = runs.test_patches(run).merge(windows, on="number", suffixes=("", "_window"))
     assert len(both) == len(part.where("test")) > 0
-    for cell in scoring.CELLS:
+    for cell in scoring.COUNTS:
         assert both[cell].tolist() == both[f"{cell}_window"].tolist()
