@@ -144,7 +144,7 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=1, help="trainings side by side; default: one a core, or one a GPU")
     ] = None,
-    retries: Annotated[int, typer.Option(min=0, help="how often failed runs are tried again")] = 0,
+    retry: Annotated[bool, typer.Option("--retry", help="try failed runs once more")] = False,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
@@ -153,18 +153,17 @@ def run(
     from lmhld_nb.experiments import common as experiments
     from lmhld_nb.experiments import plan as plans
     from lmhld_nb.experiments import profile as profiles
-    from lmhld_nb.runs import runner
 
     loaded = profiles.load(profile)
     planned = plans.plan(loaded, experiments.dataset_of(loaded, not quiet), experiment)
     missing = sum(runs.status(entry.spec, entry.with_whole_area) != "done" for entry in planned)
     typer.echo(f"{loaded.name}: {len(planned)} runs, {missing} to make")
-    runner.ensure(
+    runs.make_runs(
         [entry.spec for entry in planned],
         workers,
         _execution(loaded, device, quiet),
         {entry.spec.run_id for entry in planned if entry.with_whole_area},
-        retries,
+        retry,
     )
 
 
@@ -176,16 +175,16 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Make one run of a profile (what a workflow calls)."""
+    from lmhld_nb import runs
     from lmhld_nb.experiments import common as experiments
     from lmhld_nb.experiments import plan as plans
     from lmhld_nb.experiments import profile as profiles
-    from lmhld_nb.runs import runner
 
     loaded = profiles.load(profile)
     planned = plans.plan(loaded, experiments.dataset_of(loaded, not quiet))
     for entry in planned:
         if entry.spec.run_id == run_id:
-            made = runner.make(entry.spec, _execution(loaded, device, quiet), entry.with_whole_area)
+            made = runs.make_run(entry.spec, _execution(loaded, device, quiet), entry.with_whole_area)
             typer.echo(f"{run_id}: F1 {made.metrics['test']['f1']}")
             return
     raise UserError(f"run '{run_id}': not in profile '{loaded.name}'; `lmhld plan {profile}` lists its runs")

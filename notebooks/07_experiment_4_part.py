@@ -112,7 +112,7 @@ print(f"{len(stages)} trainings; without sharing {chained * networks}")
 made = experiments.fetch(
     loaded, serial_experiment.part(loaded, dataset), on_missing
 )
-finished = {order: runs.those_of(specs, made) for order, specs in finals.items()}
+finished = {order: runs.select(specs, made) for order, specs in finals.items()}
 scores = serial_results.order_scores(finished)
 
 # %% [markdown]
@@ -255,7 +255,7 @@ both.groupby("model", sort=False).mean(numeric_only=True).round(3)
 # %%
 compared = serial_experiment.strategies(loaded, dataset)
 by_seed = serial_results.strategy_runs(
-    {name: runs.those_of(specs, made) for name, specs in compared.items()}
+    {name: runs.select(specs, made) for name, specs in compared.items()}
 )
 strategies = serial_results.strategy_table(by_seed)
 style.save_table(by_seed, "strategies_by_seed", loaded.name)
@@ -321,7 +321,7 @@ style.save(
 # `lmhld book eighth --chapter 07`. Look at how the other areas move.
 
 # %%
-added = runs.those_of(serial_experiment.eighth(loaded, dataset), made)
+added = runs.select(serial_experiment.eighth(loaded, dataset), made)
 figure = None
 if added:
     table = serial_results.addition(added)

@@ -62,7 +62,7 @@ everything = {spec.run_id: spec for specs in groups.values() for spec in specs}
 fetched = experiments.fetch(
     loaded, list(everything.values()), on_missing, with_whole_area=True
 )
-made = {name: runs.those_of(specs, fetched) for name, specs in groups.items()}
+made = {name: runs.select(specs, fetched) for name, specs in groups.items()}
 
 # %% tags=["nbval-check-output"]
 for name, specs in groups.items():

@@ -38,7 +38,7 @@ def held_out(base: Run, more: Run) -> pd.DataFrame:
     stands_for = index.groupby("kept").size() / tests.groupby("kept").size()
     found = tests[[*PLACE, "kept"]]
     for name, run in (("base", base), ("more", more)):
-        windows = runs.windows(run)[[*PLACE, *intervals.COUNTED]]
+        windows = runs.window_counts(run)[[*PLACE, *intervals.COUNTED]]
         renamed = {cell: f"{name}_{cell}" for cell in intervals.COUNTED}
         found = found.merge(windows.rename(columns=renamed), on=PLACE, validate="1:1")
     return found.assign(
@@ -121,7 +121,7 @@ def size_table(by_size: Mapping[int, Sequence[Run]], own: int, resamples: int = 
     rows = []
     for size, finished in by_size.items():
         for run in finished:
-            windows = runs.windows(run)
+            windows = runs.window_counts(run)
             found = intervals.over_patches(windows[intervals.COUNTED].to_numpy(), resamples)
             recipe, patches = run.spec.recipe, run.metrics["training_patches"]
             rows.append(

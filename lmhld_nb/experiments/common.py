@@ -12,7 +12,6 @@ from lmhld_nb.config import UserError
 from lmhld_nb.experiments.profile import Profile, is_made, patch_size, recipe_of
 from lmhld_nb.patches.measurements import measured
 from lmhld_nb.patches.patch_sets import PatchSet, PatchSpec
-from lmhld_nb.runs import runner
 from lmhld_nb.runs.store import Run
 from lmhld_nb.sources import DataSet
 from lmhld_nb.training.specs import RunSpec
@@ -236,7 +235,7 @@ def fetch(
         raise UserError(f"on_missing '{on_missing}': unknown; choose train, skip or error")
     if on_missing == "train":
         scored = {spec.run_id for spec in specs} if with_whole_area else ()
-        return runner.ensure(specs, execution=profile.execution, with_whole_area=scored)
+        return runs.make_runs(specs, execution=profile.execution, with_whole_area=scored)
     finished = [
         run for spec in specs if (run := runs.find(spec)) and not (with_whole_area and run.whole_area is None)
     ]

@@ -95,7 +95,7 @@ def cells(made: Mapping[int, Sequence[Run]]) -> list[Cell]:
     found = []
     for key, group in groups.items():
         if key[0] == 4:
-            counts = intervals.stacked([runs.windows(run) for run in group], PLACE)
+            counts = intervals.stacked([runs.window_counts(run) for run in group], PLACE)
         else:
             counts = intervals.stacked([tested(run) for run in group], PATCH)
         found.append(Cell(*key, tuple(group), counts))

@@ -1,5 +1,6 @@
 """Runs: the content-addressed store, and what makes the missing ones."""
 
+from lmhld_nb.runs.runner import make_run, make_runs
 from lmhld_nb.runs.store import (
     FAILURE,
     Run,
@@ -11,14 +12,11 @@ from lmhld_nb.runs.store import (
     patch_set,
     patch_sets,
     rates,
-    scored_windows,
-    set_aside,
+    record_failure,
+    select,
     status,
-    tell_failure,
     test_patches,
-    those_of,
-    weights_damage,
-    windows,
+    window_counts,
 )
 
 __all__ = [
@@ -29,15 +27,14 @@ __all__ = [
     "failure",
     "files",
     "find",
+    "make_run",
+    "make_runs",
     "patch_set",
     "patch_sets",
     "rates",
-    "scored_windows",
-    "set_aside",
+    "record_failure",
+    "select",
     "status",
-    "tell_failure",
     "test_patches",
-    "those_of",
-    "weights_damage",
-    "windows",
+    "window_counts",
 ]
