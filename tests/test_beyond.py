@@ -18,7 +18,6 @@ from lmhld_nb.experiments import plan as plans
 from lmhld_nb.experiments import profile as profiles
 from lmhld_nb.experiments.profile import Profile
 from lmhld_nb.patches.patch_sets import PatchSpec
-from lmhld_nb.runs import runner
 from lmhld_nb.runs.store import Run
 from lmhld_nb.sources import DataSet
 from lmhld_nb.training import scoring
@@ -45,7 +44,7 @@ def dataset(tiny: Path) -> DataSet:
 
 
 def made(specs: list) -> list[Run]:
-    return [runner.make(spec, QUIET, with_whole_area=True) for spec in specs]
+    return [runs.make_run(spec, QUIET, with_whole_area=True) for spec in specs]
 
 
 # Runs ------------------------------------------------------------------------------------------------------------
