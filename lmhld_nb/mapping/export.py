@@ -12,7 +12,7 @@ import torch
 import lmhld_nb
 from lmhld_nb.config import UserError, runs_dir, write_json
 from lmhld_nb.training import weights as networks
-from lmhld_nb.training.checkpoints import write_tensors
+from lmhld_nb.training.weights import write_tensors
 
 
 def export(run_id: str, out: Path, force: bool = False) -> tuple[Path, Path]:
