@@ -237,7 +237,7 @@ def test_map_prints_areas_and_scores(call: Call, tiny: Path, tmp_path: Path) -> 
     code, out, error = call(*words)
     assert (code, error) == (0, "") and re.fullmatch(r".*/out: \d+ landslides, \d+\.\d{3} km²\n", out)
     code, out, _ = call(*words, "--truth", truth, "--threshold", 0.01)
-    assert code == 0 and re.search(r"^precision \S+, recall \S+, F1 \S+$", out, re.M)
+    assert code == 0 and re.search(r"^precision \S+, F1 \S+, recall \S+$", out, re.M)
     code, _, error = call(*words, "--threshold", 2)
     assert code == 2 and "threshold 2" in error
     # As an exported file, on the tiles of the scene, given one by one and as their folder.
