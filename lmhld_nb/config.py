@@ -101,11 +101,6 @@ def data_dir() -> Path:
     return Path(os.environ.get("LMHLD_DATA", workdir() / "data")).resolve()
 
 
-def figures_dir(profile: str) -> Path:
-    """Return the folder of the figures and tables of a profile."""
-    return workdir() / "build" / profile / "figures"
-
-
 def runs_dir() -> Path:
     """Return the folder of the run store; ``LMHLD_RUNS`` moves it."""
     return Path(os.environ.get("LMHLD_RUNS", workdir() / "runs")).resolve()
