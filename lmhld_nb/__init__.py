@@ -22,6 +22,8 @@ _NAMES = {
     "exercise": "lmhld_nb.book.exercises",
 }
 
+_MODULES = {"ledger": "lmhld_nb.book.ledger"}
+
 if TYPE_CHECKING:
     from lmhld_nb.book.exercises import exercise as exercise
     from lmhld_nb.book.face import Book as Book
@@ -33,10 +35,10 @@ def __getattr__(name: str) -> Any:
     """Import a package, or one of `_NAMES`, when it is first asked for: the command's ``--help`` needs none of them."""
     if name in _NAMES:
         return getattr(importlib.import_module(_NAMES[name]), name)
-    if name in _PACKAGES:
-        return importlib.import_module(f"lmhld_nb.{name}")
+    if name in _PACKAGES or name in _MODULES:
+        return importlib.import_module(_MODULES.get(name, f"lmhld_nb.{name}"))
     raise AttributeError(f"module 'lmhld_nb' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_PACKAGES, *_NAMES])
+    return sorted([*globals(), *_PACKAGES, *_MODULES, *_NAMES])

@@ -29,8 +29,8 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Experiment = Annotated[
     str | None,
     typer.Option(
-        help="only this experiment: 1 to 5 as the paper numbers them, or a name (patch_size, single, mix, part, unseen, "
-        "recipe, beyond)"
+        help="only this experiment: 1 to 5 as the paper numbers them, or a name (patch_size, single, mix, part, "
+        "unseen, recipe, beyond)"
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")]
@@ -342,12 +342,15 @@ def audit(
 @app.command()
 def export(
     run_id: Annotated[str, typer.Argument(help="id of a finished run")],
-    out: Annotated[Path, typer.Option(help="FILE.safetensors; FILE.json beside it tells the same to people")],
+    out: Annotated[Path, typer.Option(help="FILE.safetensors; FILE.json beside it says the same to people")],
+    force: Annotated[
+        bool, typer.Option("--force", help="replace files that are no earlier export, too")
+    ] = False,
 ) -> None:
     """Write a trained network as one file that `lmhld map --weights` needs nothing else for."""
     from lmhld_nb.mapping import export as exports
 
-    for path in exports.export(run_id, out):
+    for path in exports.export(run_id, out, force):
         typer.echo(path)
 
 

@@ -15,11 +15,11 @@ from torch import nn
 from lmhld_nb import paper, runs, scenes
 from lmhld_nb.evaluation import Confusion, objects
 from lmhld_nb.experiments.unseen import MappedScene
-from lmhld_nb.mapping import files
+from lmhld_nb.mapping import folder
 from lmhld_nb.patches import PatchSet
 from lmhld_nb.patches.batches import normalised
 from lmhld_nb.runs import Run
-from lmhld_nb.scenes import Scene
+from lmhld_nb.scenes import Scene, read_decimated
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.training import engine
 
@@ -141,20 +141,15 @@ def view(mapped: MappedScene, title: str = "", window: Window | None = None, lon
     bands = tuple(band for band in mapped.scene.bands if band in scenes.BANDS)
     with ExitStack() as stack:
         image = stack.enter_context(scenes.open_image(mapped.scene))
-        file = stack.enter_context(rasterio.open(mapped.folder / files.MASK))
+        file = stack.enter_context(rasterio.open(mapped.folder / folder.MASK))
         labels = None
         if mapped.is_scored:
             labels = stack.enter_context(scenes.open_labels(mapped.scene, image))
         window = window or Window(0, 0, *image.shape)
         step = max(1, -(-max(window.height, window.width) // longest))
-        strips = [
-            Window(window.row + strip.row, window.col, strip.height, window.width)
-            for strip in scenes.strips((window.height, window.width), 64 * step)
-        ]
-        every = (..., slice(None, None, step), slice(None, None, step))
-        values = np.concatenate([image.read(strip, bands)[every] for strip in strips], axis=1)
-        mask = np.concatenate([file.read(1, window=strip.as_rasterio)[every] for strip in strips])
-        truth = np.concatenate([labels.read(strip)[every] for strip in strips]) == 1 if labels else None
+        values = read_decimated(lambda strip: image.read(strip, bands), window, step)
+        mask = read_decimated(lambda strip: file.read(1, window=strip.as_rasterio), window, step)
+        truth = read_decimated(labels.read, window, step) == 1 if labels else None
     return View(title or paper.area_name(mapped.scene.area), values, bands, mask == 1, truth)
 
 
@@ -163,7 +158,7 @@ def worst(mapped: MappedScene, count: int = 1) -> list[View]:
     with (
         scenes.open_image(mapped.scene) as image,
         scenes.open_labels(mapped.scene, image) as labels,
-        rasterio.open(mapped.folder / files.MASK) as file,
+        rasterio.open(mapped.folder / folder.MASK) as file,
     ):
         shape = image.shape
 

@@ -21,7 +21,6 @@ from lmhld_nb.experiments.tables import beside_published, mean_over_seeds
 from lmhld_nb.patches import PatchSpec
 from lmhld_nb.runs import Run
 from lmhld_nb.training import chains
-from lmhld_nb.training.scoring import total_of
 from lmhld_nb.training.specs import LAYER_GROUPS, RunSpec, Treatment
 
 Row = Mapping[str, Treatment]
@@ -101,7 +100,8 @@ def orders(study: Study) -> dict[str, tuple[str, ...]]:
     """Return the orders of addition (paper Fig 6): OD1, OD2, … and their areas."""
     settings, used = study.settings("part"), study.areas_of("part")
     first, permuted, last = (
-        [area for area in areas if area in used] for areas in (settings.first, settings.permuted, settings.last)
+        [area for area in areas if area in used]
+        for areas in (settings.first, settings.permuted, settings.last)
     )
     rest = [area for area in used if area not in {*first, *permuted, *last}]
     return chains.orders_of_addition(first, permuted, [*last, *rest])
@@ -128,7 +128,8 @@ def chain_specs(
     seeds: Sequence[int] = (),
     extra: Sequence[PatchSpec] = (),
     epochs: Sequence[int] = (),
-    **strategy: float,
+    ewc: float = 0.0,
+    replay: float = 0.0,
 ) -> list[list[RunSpec]]:
     """Return the chain of each network, with each seed, that adds areas in ``order`` (`chains.link`).
 
@@ -139,7 +140,7 @@ def chain_specs(
         networks, seeds: empty for the profile's.
         extra: patches that are added after these areas.
         epochs: of each stage; empty for the settings' own.
-        strategy: ``ewc`` and ``replay`` as in `chains.link`.
+        ewc, replay: as in `chains.link`.
 
     Raises:
         UserError: an area has no patches of its size, or not the bands of the others.
@@ -149,7 +150,8 @@ def chain_specs(
     for stage, patch_spec in enumerate(data):
         changes = _stage_recipe(study, stage, epochs)
         stages.append(study.trainings((patch_spec,), networks, seeds, **changes))
-    return [chains.link(chain, rows or schedule(study), **strategy) for chain in zip(*stages, strict=True)]
+    rows = rows or schedule(study)
+    return [chains.link(chain, rows, ewc, replay) for chain in zip(*stages, strict=True)]
 
 
 def _stage_recipe(study: Study, stage: int, epochs: Sequence[int] = ()) -> dict[str, Any]:
@@ -166,7 +168,8 @@ def finals(study: Study) -> dict[str, list[RunSpec]]:
     """Return the last stage of each chain, by order of addition."""
     rows = schedule(study)
     return {
-        name: [chain[-1] for chain in chain_specs(study, order, rows)] for name, order in orders(study).items()
+        name: [chain[-1] for chain in chain_specs(study, order, rows)]
+        for name, order in orders(study).items()
     }
 
 
@@ -211,8 +214,8 @@ def strategies(study: Study) -> dict[str, list[RunSpec]]:
         later = ({group: changes.get(old, old) for group, old in row.items()} for row in paper_rows[1:])
         return [paper_rows[0], *later]
 
-    def last_stages(schedule_rows: Sequence[Row], **strategy: float) -> list[RunSpec]:
-        chained = chain_specs(study, order, schedule_rows, networks, settings.seeds, **strategy)
+    def last_stages(schedule_rows: Sequence[Row], ewc: float = 0.0, replay: float = 0.0) -> list[RunSpec]:
+        chained = chain_specs(study, order, schedule_rows, networks, settings.seeds, ewc=ewc, replay=replay)
         return [chain[-1] for chain in chained]
 
     plain = rows({"fresh": "finetune", "frozen": "finetune"})
@@ -254,7 +257,8 @@ def counts_by_area(run: Run, own_input: bool = False) -> dict[str, Confusion]:
 
 def total_scores(run: Run, own_input: bool = False) -> dict[str, float]:
     """Return the scores over the test pixels of all areas so far together, as `counts_by_area`."""
-    return scores(total_of(counts_by_area(run, own_input)))
+    counts = counts_by_area(run, own_input).values()
+    return scores(sum(counts, Confusion(0, 0, 0, 0)))
 
 
 def order_scores(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
