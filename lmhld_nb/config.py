@@ -1,40 +1,50 @@
-"""Where things are, how profiles are read, and how errors are told.
-
-This is the only module that knows the project's folders and the only one that reads YAML.
-"""
+"""The project's folders, strict YAML, one-line errors, files that are written whole, and progress bars."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
 import re
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
+# Control characters (the escape that begins ANSI codes among them), line separators, overrides of the writing
+# direction, and surrogates, which no terminal can encode.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_LONGEST_NAME = 200  # bytes; file systems take 255, and temporary files and locks add to a name
+
+
+def printable(text: str) -> str:
+    """Return ``text`` on one line, with characters that could steer a terminal written as escapes."""
+    line = re.sub(r"\s*[\r\n]\s*", " ", text)
+    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), line)
 
 
 class UserError(Exception):
-    """Bad input, told in one line that names the file or key and the next step (exit code 2)."""
+    """Bad input: one `printable` line that names the file or key and the next step (exit code 2)."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class Interrupted(Exception):
-    """Work was asked to stop (by a signal) and has kept what the same command needs to go on."""
+    """A signal stopped the work; what the same command needs to go on has been saved."""
 
-    def __init__(self, told: str, by: int = signal.SIGTERM) -> None:
-        super().__init__(told)
+    def __init__(self, message: str, by: int = signal.SIGTERM) -> None:
+        super().__init__(message)
         self.by = by
-
-    def __reduce__(self) -> tuple[type, tuple[str, int]]:  # it travels between processes
-        return type(self), (str(self), self.by)
 
 
 class Strict(BaseModel):
@@ -44,6 +54,38 @@ class Strict(BaseModel):
 
 
 StrictT = TypeVar("StrictT", bound=BaseModel)
+
+
+def safe_name(text: str, what: str) -> str:
+    """Return ``text`` if it can become one component of a path, whatever data or YAML it comes from.
+
+    Args:
+        text: the name.
+        what: what it names, for the message: "area", say.
+
+    Raises:
+        UserError: it is empty, begins with ``.`` or ``-``, holds a slash, a backslash or a control character, or has
+            more than 200 bytes.
+    """
+    if not text:
+        reason = "is empty"
+    elif text[0] in ".-":
+        reason = f"begins with '{text[0]}'"
+    elif "/" in text or "\\" in text:
+        reason = "holds a slash"
+    elif _UNPRINTABLE.search(text):
+        reason = "holds a control character"
+    elif len(text.encode()) > _LONGEST_NAME:
+        text, reason = f"{text[:40]}…", f"is longer than {_LONGEST_NAME} bytes"
+    else:
+        return text
+    raise UserError(
+        f"{what} '{text}': {reason}, so no file or folder can be named after it; choose another name"
+    )
+
+
+SafeName = Annotated[str, AfterValidator(lambda name: safe_name(name, "name"))]
+"""The type of a key of YAML whose value becomes one component of a path."""
 
 
 def workdir() -> Path:
@@ -67,8 +109,8 @@ def runs_dir() -> Path:
 def read_yaml(path: Path, schema: type[StrictT]) -> StrictT:
     """Read ``path`` and check it against ``schema``.
 
-    The values pass through JSON so that a YAML list is accepted where a tuple is declared, while
-    ``1e-3`` (which YAML 1.1 reads as text) is refused where a number is.
+    Values pass through JSON so that a YAML list is accepted where a tuple is declared, while ``1e-3`` (text to
+    YAML 1.1) is refused where a number is.
 
     Raises:
         UserError: the file is missing, is not YAML, or has an unknown key or a wrong type.
@@ -78,61 +120,58 @@ def read_yaml(path: Path, schema: type[StrictT]) -> StrictT:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from None
+        raise cannot_read(path, error) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable as YAML ({_one_line(error)})") from None
+        raise UserError(f"{path}: not readable as YAML ({error})") from None
     try:
         plain = json.dumps(raw)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{path}: {_one_line(error)}; use plain numbers, texts and lists") from None
+        raise UserError(f"{path}: {error}; use plain numbers, texts and lists") from None
     try:
         return schema.model_validate_json(plain)
     except ValidationError as error:
         raise UserError(f"{path}: {explain(error)}") from None
+    except UserError as error:  # of a key's own check, `safe_name` say
+        raise UserError(f"{path}: {error}") from None
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, made to refuse a key that stands twice (YAML's own takes the last in silence)."""
+    """The safe loader that also refuses a key given twice (YAML's own takes the last in silence)."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"key '{key.value}' stands there twice", key.start_mark
+                    None, None, f"key '{key.value}' is given twice", key.start_mark
                 )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
 def explain(error: ValidationError) -> str:
-    """Turn pydantic's report into one line that names the first wrong key and the mend."""
+    """Turn pydantic's report into one line that names the first wrong key and its correction."""
     first = error.errors()[0]
-    # Where a key may be of several types, pydantic adds the type it tried: no word the user wrote.
-    words = [str(part) for part in first["loc"] if not re.match(r"literal\[|constrained-", str(part))]
-    key = ".".join(words) or "(top level)"
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    # Where a key may be of several types, pydantic adds the type it tried, which the user never wrote.
+    keys = [str(key) for key in first["loc"] if not re.match(r"literal\[|constrained-", str(key))]
+    key = ".".join(keys) or "(top level)"
+    others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        return f"unknown key '{key}'{more}; remove it or correct its spelling"
+        return f"unknown key '{key}'{others}; remove it or correct its spelling"
     if first["type"] == "missing":
-        return f"key '{key}' is missing{more}"
+        return f"key '{key}' is missing{others}"
     value = first.get("input")
     hint = ""
     if isinstance(value, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", value, re.IGNORECASE):
         hint = " (YAML reads 1e-3 as text: write 1.0e-3)"
-    return f"key '{key}' = {value!r}: {first['msg'].lower()}{hint}{more}"
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())
+    return f"key '{key}' = {value!r}: {first['msg'].lower()}{hint}{others}"
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that takes its name only if the block succeeds.
 
-    Works for a file or a folder the block creates. Whatever happens, nothing half-written is left
-    under the final name, and the temporary is removed on failure.
+    The block may create a file or a folder. If it fails, what was at ``path`` stays and the temporary path is removed.
 
     Raises:
         UserError: the folder cannot be written, or the disk is full.
@@ -155,8 +194,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def cannot_write(path: Path, error: OSError) -> UserError:
     """Return the error to raise where the system refuses to write ``path``."""
-    reason = os.strerror(error.errno).lower() if error.errno else " ".join(str(error).split())
-    return UserError(f"{path}: cannot be written ({reason}); free space or choose another folder")
+    return UserError(f"{path}: cannot be written ({_reason(error)}); free space or choose another folder")
+
+
+def cannot_read(path: Path, error: OSError) -> UserError:
+    """Return the error to raise where the system refuses to read ``path``, which is there."""
+    return UserError(f"{path}: cannot be read ({_reason(error)}); check its permissions")
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno).lower() if error.errno else str(error)
 
 
 def write_json(path: Path, content: object) -> None:
@@ -173,3 +220,48 @@ def _finite(content: Any) -> Any:
     if isinstance(content, list | tuple):
         return [_finite(value) for value in content]
     return content
+
+
+class _Lines:
+    """A file for a tqdm bar: turns what it draws over and over into lines of stderr."""
+
+    def write(self, text: str) -> None:
+        if text.strip():
+            print(text.strip(), file=sys.stderr, flush=True)
+
+    def flush(self) -> None:
+        pass
+
+
+def progress_bar(total: int, desc: str, unit: str, show: bool = True, initial: int = 0) -> Any:
+    """Return a tqdm bar on a terminal and in a notebook; elsewhere one that prints a plain line per step.
+
+    Args:
+        total: number of steps.
+        desc: what is done.
+        unit: name of a step.
+        show: False for a bar that shows nothing.
+        initial: steps done before.
+    """
+    options: dict[str, Any] = {"total": total, "desc": printable(desc), "unit": unit, "initial": initial}
+    if not show or sys.stderr.isatty():
+        return tqdm(**options, disable=not show, leave=False)
+    if _in_notebook():
+        from tqdm.notebook import tqdm as notebook_bar
+
+        return notebook_bar(**options, leave=False)
+    words = "{desc}: {unit} {n_fmt}/{total_fmt}{postfix}, {elapsed} spent, {remaining} left"
+    # Every step is a line, the start is not (`delay`), and the time left goes by the mean rate (`smoothing`).
+    options |= {"miniters": 1, "mininterval": 0, "delay": 1e-9, "smoothing": 0, "position": 0}
+    return tqdm(**options, leave=False, file=_Lines(), bar_format=words)
+
+
+def _in_notebook() -> bool:
+    """Say whether a person watches through Jupyter (batch execution sets LMHLD_PROGRESS=lines)."""
+    kernel = sys.modules.get("ipykernel.zmqshell")
+    return (
+        kernel is not None
+        and kernel.ZMQInteractiveShell.initialized()
+        and importlib.util.find_spec("ipywidgets") is not None
+        and os.environ.get("LMHLD_PROGRESS") != "lines"
+    )

@@ -404,12 +404,12 @@ with teaching.exercise(1):
 # ### Exercise 2: how much stays free?
 #
 # By the ledger's schedule stage k (from 2 on) freezes the encoder levels 1 to min(k − 1, 4). For seven stages, set `frozen` to a list: the
-# number of frozen parts in each stage (`serial.schedule` gives the rows). From which stage on does the schedule no longer change?
+# number of frozen parts in each stage (`chains.paper_schedule` gives the rows). From which stage on does the schedule no longer change?
 
 # %% tags=["solution", "hide-cell"]
-from lmhld_nb.training import chains as serial
+from lmhld_nb.training import chains
 
-frozen = [list(row.values()).count("frozen") for row in serial.schedule(7)]
+frozen = [list(row.values()).count("frozen") for row in chains.paper_schedule(7)]
 # From stage 5 on: four of five levels are fixed, only the input, the lowest level and the decoder learn.
 
 # %% tags=["check"]

@@ -157,7 +157,7 @@ for name, lines in (("kept patches", kept), ("the whole area", whole)):
         f1 = intervals.Interval(row["f1"], row["f1_low"], row["f1_high"])
         print(
             f"{name}, {row['prevalence']:.0%} landslide, {training}: precision {row['precision']:.2f}, "
-            f"recall {row['recall']:.2f}, F1 {f1.told('.2f')}"
+            f"recall {row['recall']:.2f}, F1 {f1.describe('.2f')}"
         )
 
 # %% [markdown]
@@ -190,7 +190,7 @@ style.save(
 # %%
 both = split["f1"].unstack("split").dropna()
 gap = intervals.over_seeds(both["random"] - both["blocks"])
-print(f"random less blocks, {len(both)} seeds: {gap.told('+.3f')} F1")
+print(f"random less blocks, {len(both)} seeds: {gap.describe('+.3f')} F1")
 
 # %% [markdown]
 # An interval that holds 0 does not say that there is no leak, only that so few patches and seeds do not show one. Two things work

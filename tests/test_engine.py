@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from lmhld_nb.models.unet import UNet
 from lmhld_nb.training import engine, hardware
 from lmhld_nb.training.hardware import Execution, native_bf16, precision
+from lmhld_nb.training.losses import LOSSES
 from lmhld_nb.training.specs import Recipe
 
 RECIPE = Recipe(batch_size=8, lr=0.1, momentum=0.9, precision="fp32")
@@ -111,7 +112,7 @@ def test_deep_supervision_averages_heads_and_trains_the_classifier() -> None:
 
 def test_dice_is_zero_for_a_perfect_answer_and_near_one_for_a_wrong_one() -> None:
     masks = batch(2)[1]
-    right, wrong = (engine.loss_of(sign * 50 * (2 * masks - 1), masks, "dice_bce") for sign in (1, -1))
+    right, wrong = (LOSSES["dice_bce"].function(sign * 50 * (2 * masks - 1), masks) for sign in (1, -1))
     assert right < 1e-3
     assert wrong == pytest.approx(0.5 * 50 + 0.5, rel=0.01)
 

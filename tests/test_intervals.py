@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from lmhld_nb.evaluation import intervals
 from lmhld_nb.evaluation.counts import Confusion
+from lmhld_nb.evaluation.metrics import METRICS
 
 # Every patch holds landslide, as the paper's do.
 COUNTS = hnp.arrays(np.int64, st.tuples(st.integers(2, 12), st.just(3)), elements=st.integers(0, 400)).map(
@@ -23,7 +24,7 @@ FEW = {"resamples": 200}
 def test_f1_is_that_of_summed_counts(counts: np.ndarray) -> None:
     tp, fp, fn = (int(value) for value in counts.sum(axis=0))
     assert float(intervals.f1(counts)) == pytest.approx(Confusion(tp, fp, fn, 0).f1)
-    told = intervals.scores(counts.sum(axis=0))
+    told = {name: metric.of(intervals._confusion(counts.sum(axis=0))) for name, metric in METRICS.items()}
     assert float(told["recall"]) == pytest.approx(Confusion(tp, fp, fn, 0).recall)
     expected = Confusion(tp, fp, fn, 0).precision
     assert float(told["precision"]) == pytest.approx(expected, nan_ok=True)
@@ -106,9 +107,9 @@ def test_too_little_has_no_interval() -> None:
         intervals.over_seeds([0.5, np.nan]),
         intervals.over_patches(np.zeros((4, 3), int)),
     ):
-        assert np.isnan([found.low, found.high]).all() and "too few" in found.told()
+        assert np.isnan([found.low, found.high]).all() and "too few" in found.describe()
     assert intervals.over_seeds([0.5, 0.5, 0.5]) == (0.5, 0.5, 0.5)
-    assert intervals.Interval(0.5, 0.4, 0.6).told(".1f") == "0.5 (95 % from 0.4 to 0.6)"
+    assert intervals.Interval(0.5, 0.4, 0.6).describe(".1f") == "0.5 (95 % from 0.4 to 0.6)"
 
 
 def test_over_seeds_is_students() -> None:

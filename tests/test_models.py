@@ -24,7 +24,7 @@ PUBLISHED = {
 @pytest.mark.parametrize("name", models.NAMES)
 def test_published_width_has_the_published_number_of_parameters(name):
     with torch.device("meta"):
-        model = models._REGISTRY[name](4)
+        model = models.NETWORKS[name].builder(4)
     about = 0.05 if name == "dense_unet" else 0.006
     assert models.parameter_count(model) / 1e6 == pytest.approx(PUBLISHED[name], abs=about)
 

@@ -21,9 +21,9 @@ from lmhld_nb.experiments import results, serial_experiment, serial_results
 from lmhld_nb.patches.batches import load_split
 from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.runs import runner
-from lmhld_nb.training import chains as serial
+from lmhld_nb.training import chains
 from lmhld_nb.training.hardware import Execution
-from lmhld_nb.training.specs import PARTS, Recipe, RunSpec, Stage
+from lmhld_nb.training.specs import LAYER_GROUPS, Recipe, RunSpec, Stage
 
 RECIPE = Recipe(batch_size=4, epochs=2, lr=0.05, momentum=0.9, weight_decay=0.01)
 QUIET = Execution(device="cpu", progress=False)
@@ -48,7 +48,7 @@ def stages(tmp_path, monkeypatch):
 def linked(stages, model="unet", rows=None, seed=0):
     width = WIDTHS.get(model, 4)
     plain = [RunSpec(model=model, width=width, data=(part,), recipe=RECIPE, seed=seed) for part in stages]
-    return serial.chain(plain, rows or serial.schedule(len(plain)))
+    return chains.link(plain, rows or chains.paper_schedule(len(plain)))
 
 
 def weights(spec):
@@ -56,17 +56,17 @@ def weights(spec):
 
 
 def test_schedule_freezes_one_level_more_a_stage_up_to_four():
-    rows = serial.schedule(7)
+    rows = chains.paper_schedule(7)
     assert set(rows[0].values()) == {"fresh"}
     for stage, row in enumerate(rows[1:], start=2):
         assert row["input"] == "fresh"
-        frozen = [part for part in PARTS if row[part] == "frozen"]
+        frozen = [part for part in LAYER_GROUPS if row[part] == "frozen"]
         assert frozen == [f"level {level}" for level in range(1, min(stage - 1, 4) + 1)]
         assert row["level 5"] == row["decoder"] == "finetune"
 
 
 def test_six_orders_share_their_beginnings():
-    found = serial.orders(
+    found = chains.orders_of_addition(
         ("rio", "gorkha", "emilia_romagna"), ("hokkaido", "taiwan", "jiuzhaigou"), ("wenchuan",)
     )
     assert list(found) == ["OD1", "OD2", "OD3", "OD4", "OD5", "OD6"]
@@ -83,16 +83,16 @@ def test_six_orders_share_their_beginnings():
             )
             for area in order
         ]
-        ids |= {spec.run_id for spec in serial.chain(plain, serial.schedule(7))}
+        ids |= {spec.run_id for spec in chains.link(plain, chains.paper_schedule(7))}
     assert len(ids) == 24  # not 42
 
 
 @pytest.mark.parametrize("model", models.NAMES)
 def test_every_tensor_has_its_part(model):
     network = models.build(model, 4, WIDTHS.get(model, 4))
-    parts = serial.part_of(network)
+    parts = chains.layer_groups(network)
     assert set(parts) == set(network.state_dict())
-    assert set(parts.values()) == set(PARTS)
+    assert set(parts.values()) == set(LAYER_GROUPS)
     first = {id(value) for value in network.input_conv.parameters()}
     assert {name for name, value in network.named_parameters() if id(value) in first} == {
         name for name, part in parts.items() if part == "input"
@@ -104,7 +104,7 @@ def test_what_is_frozen_stays_and_what_is_not_moves(stages, model):
     chain = linked(stages, model)
     third = runner.make(chain[-1], QUIET)
     before, after = weights(chain[1]), weights(chain[2])
-    parts = serial.part_of(models.build(model, 4, WIDTHS.get(model, 4)))
+    parts = chains.layer_groups(models.build(model, 4, WIDTHS.get(model, 4)))
     for name, part in parts.items():
         same = torch.equal(before[name], after[name])
         if part in ("level 1", "level 2"):  # statistics and counters of batch normalisation are among them
@@ -120,18 +120,20 @@ def test_fresh_is_drawn_anew_at_every_stage_and_finetune_starts_from_the_parent(
     chain = linked(stages)
     runner.make(chain[1], QUIET)
     parent = weights(chain[1])
-    torch.manual_seed(serial.seed_of(chain[2]))
+    torch.manual_seed(chains.seed_of(chain[2]))
     network = models.build("unet", 4, 4)
     drawn = {name: value.clone() for name, value in network.state_dict().items()}
-    serial.begin(network, chain[2].stage, runs.runs_dir() / chain[1].run_id / "weights.safetensors")
-    for name, part in serial.part_of(network).items():
+    chains.start_from_parent(
+        network, chain[2].stage, runs.runs_dir() / chain[1].run_id / "weights.safetensors"
+    )
+    for name, part in chains.layer_groups(network).items():
         source = drawn if part == "input" else parent
         assert torch.equal(network.state_dict()[name], source[name]), name
-    assert len({serial.seed_of(spec) for spec in chain}) == 3
+    assert len({chains.seed_of(spec) for spec in chain}) == 3
 
 
 def test_all_finetune_is_plain_training_on_from_the_parent(stages):
-    rows = [dict.fromkeys(PARTS, "fresh"), dict.fromkeys(PARTS, "finetune")]
+    rows = [dict.fromkeys(LAYER_GROUPS, "fresh"), dict.fromkeys(LAYER_GROUPS, "finetune")]
     chain = linked(stages[:2], rows=rows)
     made = runner.make(chain[1], QUIET)
     assert made.metrics["trained_parameters"] == made.metrics["parameters"]
@@ -157,11 +159,11 @@ def test_an_area_is_seen_through_the_input_convolution_of_its_own_stage(stages):
     run = runner.make(chain[-1], QUIET)
     network = run.model()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    serial.take_over(network, run.folder / "weights.safetensors", ["input"])
+    chains.copy_layer_groups(network, run.folder / "weights.safetensors", ["input"])
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
-    serial.take_over(network, runs.runs_dir() / chain[0].run_id / "weights.safetensors", ["input"])
+    chains.copy_layer_groups(network, runs.runs_dir() / chain[0].run_id / "weights.safetensors", ["input"])
     changed = {name for name, value in network.state_dict().items() if not torch.equal(before[name], value)}
-    assert changed == {name for name, part in serial.part_of(network).items() if part == "input"}
+    assert changed == {name for name, part in chains.layer_groups(network).items() if part == "input"}
     tests = load_split(runs.patch_sets(chain[0]), "test", torch.device("cpu"))
     (counts,) = training.score(network, tests, RECIPE)[0].values()
     assert serial_results.counts_of(run, own_input=True)["area_0"] == counts
@@ -230,8 +232,8 @@ def test_a_stage_whose_scores_on_an_earlier_area_are_missing_is_not_used(stages)
 def test_children_of_a_failed_stage_say_so_and_others_are_made(stages, workers):
     chain = linked(stages)
     broken = chain[0].model_copy(update={"recipe": RECIPE.model_copy(update={"lr": 1e30})})
-    bad = serial.chain(
-        [broken, *(s.model_copy(update={"stage": None}) for s in chain[1:])], serial.schedule(3)
+    bad = chains.link(
+        [broken, *(s.model_copy(update={"stage": None}) for s in chain[1:])], chains.paper_schedule(3)
     )
     with pytest.raises(UserError, match="the stage before it failed"):
         runner.ensure([*bad, *chain], workers=workers, execution=QUIET)
@@ -249,10 +251,10 @@ def test_a_stage_with_other_bands_or_an_impossible_size_is_refused_before_anythi
 def test_a_stage_does_not_start_from_another_networks_weights(stages, tmp_path):
     stage = Stage(parent=linked(stages)[0], treatment=("fresh", *["finetune"] * 6))
     with pytest.raises(UserError, match="not the weights a stage can start from"):
-        serial.begin(models.build("unet", 4, 4), stage, tmp_path / "none.safetensors")
+        chains.start_from_parent(models.build("unet", 4, 4), stage, tmp_path / "none.safetensors")
     safetensors.torch.save_file(models.build("res_unet", 4, 4).state_dict(), tmp_path / "res.safetensors")
     with pytest.raises(UserError, match="not the weights a stage can start from"):
-        serial.begin(models.build("unet", 4, 4), stage, tmp_path / "res.safetensors")
+        chains.start_from_parent(models.build("unet", 4, 4), stage, tmp_path / "res.safetensors")
 
 
 def test_the_spec_on_disk_names_the_parent(stages):
@@ -263,12 +265,12 @@ def test_the_spec_on_disk_names_the_parent(stages):
 
 
 def test_replay_trains_on_a_share_of_earlier_patches(stages):
-    chain = serial.chain(
-        [s.model_copy(update={"stage": None}) for s in linked(stages)], serial.schedule(3), replay=0.2
+    chain = chains.link(
+        [s.model_copy(update={"stage": None}) for s in linked(stages)], chains.paper_schedule(3), replay=0.2
     )
     runner.make(chain[1], QUIET)
     earlier = [runs.earlier(spec) for spec in chain[:2]]
-    batches = serial.training_split(chain[2], runs.patch_sets(chain[2]), earlier, torch.device("cpu"), None)
+    batches = chains.training_split(chain[2], runs.patch_sets(chain[2]), earlier, torch.device("cpu"), None)
     drawn = {area: 0 for area in ("area_0", "area_1", "area_2")}
     for group in batches.groups:
         for area in group.areas:
@@ -286,11 +288,11 @@ def test_replay_trains_on_a_share_of_earlier_patches(stages):
 
 
 def test_consolidation_holds_what_mattered_and_never_diverges(stages):
-    rows = [dict.fromkeys(PARTS, "fresh"), dict.fromkeys(PARTS, "finetune")]
+    rows = [dict.fromkeys(LAYER_GROUPS, "fresh"), dict.fromkeys(LAYER_GROUPS, "finetune")]
     moved = []
     for strength in (0.0, 1e2, 1e8):
         plain = [s.model_copy(update={"stage": None}) for s in linked(stages[:2])]
-        chain = serial.chain(plain, rows, ewc=strength)
+        chain = chains.link(plain, rows, ewc=strength)
         runner.make(chain[1], QUIET)
         before, after = weights(chain[0]), weights(chain[1])
         names = [name for name in before if name.endswith("weight")]
@@ -305,7 +307,7 @@ def test_pull_minimises_the_quadratic_it_stands_for(stages):
     earlier = [runs.earlier(chain[0])]
     network = parent.model()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    pull = serial.consolidation(network, 1e6, earlier, RECIPE, torch.device("cpu"))
+    pull = chains.consolidation(network, 1e6, earlier, RECIPE, torch.device("cpu"))
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     pull(0.1)  # at the weights of the area itself there is nothing to pull
     for name, value in network.state_dict().items():
@@ -446,7 +448,10 @@ def test_a_profile_says_how_areas_are_added(twin_data, tmp_path, monkeypatch):
     (joint, *_) = compared["all at once"]
     assert later["all at once"] is None and len(joint.data) == 7
     # A schedule of one's own: its last row holds for all that follow.
-    rows = ({part: "fresh" for part in PARTS}, {part: "frozen" for part in PARTS} | {"decoder": "finetune"})
+    rows = (
+        {part: "fresh" for part in LAYER_GROUPS},
+        {part: "frozen" for part in LAYER_GROUPS} | {"decoder": "finetune"},
+    )
     changed = mini.model_copy(update={"experiment_4": rule.model_copy(update={"schedule": rows})})
     assert serial_experiment.schedule(changed, dataset)[1:] == [rows[1]] * 6
 

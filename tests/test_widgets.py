@@ -31,7 +31,7 @@ from lmhld_nb.patches import measurements
 from lmhld_nb.plots import style
 from lmhld_nb.runs import runner
 from lmhld_nb.sources import DataSet
-from lmhld_nb.training import chains as serial
+from lmhld_nb.training import chains
 from lmhld_nb.widgets import order_panel, parts, patch_panel, prediction_panel
 
 # Looking at a panel ----------------------------------------------------------------------------------------------
@@ -293,12 +293,12 @@ def test_order_explorer_shows_the_schedule_and_what_is_trained(small: tuple[Prof
     control(panel, "Order of addition").value = "OD1"
     stages, scores = tables(panel)
     areas = ("gorkha", "emilia_romagna")
-    for stage, (told, row) in enumerate(zip(stages[1:], serial.schedule(2), strict=True), start=1):
+    for stage, (told, row) in enumerate(zip(stages[1:], chains.paper_schedule(2), strict=True), start=1):
         size = profiles.patch_size(small[0], areas[stage - 1])
         assert told == [
             str(stage), style.area_name(areas[stage - 1]), f"{size} px", "1", *row.values()
         ]  # fmt: skip
-    assert stages[0][4:] == list(serial.schedule(1)[0])
+    assert stages[0][4:] == list(chains.paper_schedule(1)[0])
     chain = order_panel.chain_of(*small, areas, "unet", 0)
     for told, spec in zip(scores[1:], chain, strict=True):
         run = runs.find(spec)

@@ -1,12 +1,14 @@
-"""Scores: confusion counts, what follows from them, and the single-threshold baseline."""
+"""Counts of pixels, and the single-threshold baseline that they judge."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from lmhld_nb.evaluation.metrics import scores
 from lmhld_nb.inventory import brightness, ndvi
 
 
@@ -14,7 +16,8 @@ from lmhld_nb.inventory import brightness, ndvi
 class Confusion:
     """Counts of pixels: true and false positives, false and true negatives. Adds with ``+``.
 
-    Ratios whose denominator is 0 are NaN: nothing was there to be scored.
+    Ratios whose denominator is 0 are NaN: nothing was there to be scored. The counts may be arrays of one shape: ratios
+    are then arrays too (`intervals`).
     """
 
     tp: int
@@ -39,9 +42,9 @@ class Confusion:
         return cls(tp, fp, fn, truth.size - tp - fp - fn)
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, float]) -> Confusion:
+    def from_dict(cls, row: Mapping[str, float]) -> Confusion:
         """Return the counts that `as_dict` has written."""
-        return cls(*(int(told[name]) for name in ("tp", "fp", "fn", "tn")))
+        return cls(*(int(row[name]) for name in ("tp", "fp", "fn", "tn")))
 
     def __add__(self, other: Confusion) -> Confusion:
         return Confusion(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.tn + other.tn)
@@ -65,14 +68,15 @@ class Confusion:
         return ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
     def as_dict(self) -> dict[str, float | int]:
-        """Return counts and scores, for JSON and tables."""
-        scores = {"precision": self.precision, "f1": self.f1, "recall": self.recall}
-        return {"tp": self.tp, "fp": self.fp, "fn": self.fn, "tn": self.tn, **scores}
+        """Return counts and all metrics, for JSON and tables."""
+        return {"tp": self.tp, "fp": self.fp, "fn": self.fn, "tn": self.tn, **scores(self)}
 
 
-def ratio(part: float, whole: int) -> float:
-    """Return part / whole, NaN where whole is 0."""
-    return part / whole if whole else float("nan")
+def ratio(part: Any, whole: Any) -> Any:
+    """Return part / whole, NaN where whole is 0: a float of two numbers, an array of arrays."""
+    if np.ndim(whole) == 0:
+        return part / whole if whole else float("nan")
+    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from lmhld_nb.evaluation.counts import Confusion
+from lmhld_nb.evaluation.metrics import METRICS, Metric
+
 COUNTED = ["tp", "fp", "fn"]
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -21,7 +24,7 @@ CELLS_AT_ONCE = 2**24  # gathered at once
 
 
 class Interval(NamedTuple):
-    """A value and its 95 % interval; the bounds are NaN where there is too little to tell."""
+    """A value and its 95 % interval; the bounds are NaN where there is too few values for one."""
 
     value: float
     low: float
@@ -32,7 +35,7 @@ class Interval(NamedTuple):
         """Half its width."""
         return (self.high - self.low) / 2
 
-    def told(self, form: str = ".3f") -> str:
+    def describe(self, form: str = ".3f") -> str:
         """Return value and interval as text; ``form`` is the format of the numbers."""
         if np.isnan([self.low, self.high]).any():
             return f"{self.value:{form}} (too few for an interval)"
@@ -48,32 +51,24 @@ def f1(counts: np.ndarray) -> np.ndarray:
     Returns:
         (...) F1; NaN where nothing is there and nothing predicted.
     """
-    return scores(np.asarray(counts).sum(axis=-2, dtype=np.float64))["f1"]
+    return np.asarray(_confusion(np.asarray(counts).sum(axis=-2, dtype=np.float64)).f1)
 
 
-def scores(sums: np.ndarray) -> dict[str, np.ndarray]:
-    """Return precision, f1 and recall, each (...), of (..., 3) sums of tp, fp, fn; NaN where there is nothing."""
+def _confusion(sums: np.ndarray) -> Confusion:
+    """Return counts from (..., 3) sums of tp, fp and fn; true negatives are not resampled: they are NaN."""
     tp, fp, fn = np.moveaxis(np.asarray(sums, float), -1, 0)
-
-    def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-        return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
-
-    return {
-        "precision": ratio(tp, tp + fp),
-        "f1": ratio(2 * tp, 2 * tp + fp + fn),
-        "recall": ratio(tp, tp + fn),
-    }
+    return Confusion(tp, fp, fn, np.full(np.shape(tp), np.nan))  # type: ignore[arg-type]
 
 
 def stacked(tables: Sequence[pd.DataFrame], keys: Sequence[str]) -> np.ndarray:
     """Return counts of the same patches by several runs as (runs, patches, 3).
 
     Args:
-        tables: one a run, with ``keys`` and the counts.
+        tables: one per run, with ``keys`` and the counts.
         keys: columns that name a patch.
 
     Raises:
-        ValueError: they are not of the same patches.
+        ValueError: the tables are not of the same patches.
     """
     ordered = [table.set_index(list(keys))[COUNTED].sort_index() for table in tables]
     if any(not table.index.equals(ordered[0].index) for table in ordered):
@@ -94,7 +89,7 @@ def over_patches(counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) 
 
 
 def difference(one: np.ndarray, other: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Return mean F1 of ``one`` less that of ``other`` on the same patches, with its bootstrap interval.
+    """Return mean F1 of ``one`` minus that of ``other`` on the same patches, with its bootstrap interval.
 
     Args:
         one, other: as in `over_patches`, of the same patches; the numbers of runs may differ.
@@ -111,7 +106,7 @@ def difference(one: np.ndarray, other: np.ndarray, resamples: int = RESAMPLES, s
 def mixed(
     groups: Sequence[np.ndarray], weights: Sequence[float], resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Interval]:
-    """Return precision, f1 and recall where groups of patches count more or less, with bootstrap intervals.
+    """Return all metrics where groups of patches count more or less, with bootstrap intervals.
 
     Patches are drawn within each group.
 
@@ -120,19 +115,21 @@ def mixed(
         weights: of each group.
         resamples, seed: as in `over_patches`.
     """
-    used = [(group, weight) for group, weight in zip(groups, weights, strict=True) if weight and group.size]
+    weighted = [
+        (group, weight) for group, weight in zip(groups, weights, strict=True) if weight and group.size
+    ]
 
-    def statistic(name: str, *drawn: np.ndarray) -> np.ndarray:
+    def statistic(metric: Metric, *drawn: np.ndarray) -> np.ndarray:
         sums = [
             weight * group[:, numbers].sum(axis=-2)
-            for (group, weight), numbers in zip(used, drawn, strict=True)
+            for (group, weight), numbers in zip(weighted, drawn, strict=True)
         ]
-        return scores(np.sum(sums, axis=0))[name].mean(axis=0)
+        return np.asarray(metric.of(_confusion(np.sum(sums, axis=0)))).mean(axis=0)
 
-    patches = [group.shape[1] for group, _ in used]
+    patches = [group.shape[1] for group, _ in weighted]
     return {
-        name: _bootstrap(partial(statistic, name), patches, resamples, seed)
-        for name in ("precision", "f1", "recall")
+        name: _bootstrap(partial(statistic, metric), patches, resamples, seed)
+        for name, metric in METRICS.items()
     }
 
 
@@ -146,33 +143,33 @@ def permuted(one: np.ndarray, other: np.ndarray, resamples: int = RESAMPLES, see
         one, other: (patches, 3), or (runs, patches, 3) with equally many runs, paired in their order.
         resamples, seed: of the exchange.
     """
-    both = np.concatenate([_runs(one), _runs(other)], axis=1)
-    patches = both.shape[1] // 2
+    counts = np.concatenate([_runs(one), _runs(other)], axis=1)
+    patches = counts.shape[1] // 2
 
     def statistic(first: np.ndarray, second: np.ndarray, axis: int) -> np.ndarray:
-        return f1(both[:, first]).mean(axis=0) - f1(both[:, second]).mean(axis=0)
+        return f1(counts[:, first]).mean(axis=0) - f1(counts[:, second]).mean(axis=0)
 
-    if np.array_equal(both[:, :patches], both[:, patches:]):
+    if np.array_equal(counts[:, :patches], counts[:, patches:]):
         return 1.0
     if patches < 2:
         return float("nan")
-    found = stats.permutation_test(
+    result = stats.permutation_test(
         (np.arange(patches), np.arange(patches) + patches), statistic, permutation_type="samples",
-        vectorized=True, n_resamples=resamples, batch=_batch(both), axis=-1,
+        vectorized=True, n_resamples=resamples, batch=max(1, CELLS_AT_ONCE // max(1, counts.size)), axis=-1,
         random_state=np.random.default_rng(seed),
     )  # fmt: skip
-    return float(found.pvalue)
+    return float(result.pvalue)
 
 
 def over_seeds(values: Sequence[float] | np.ndarray | pd.Series) -> Interval:
     """Return the mean with Student's interval; of one value, or where one is not defined, without bounds."""
-    found = np.asarray(values, float)
-    if len(found) < 2 or np.isnan(found).any():
-        return Interval(float(found.mean()) if len(found) else np.nan, np.nan, np.nan)
-    if np.ptp(found) == 0:
-        return Interval(float(found[0]), float(found[0]), float(found[0]))
-    low, high = stats.t.interval(LEVEL, len(found) - 1, found.mean(), stats.sem(found))
-    return Interval(float(found.mean()), float(low), float(high))
+    scores = np.asarray(values, float)
+    if len(scores) < 2 or np.isnan(scores).any():
+        return Interval(float(scores.mean()) if len(scores) else np.nan, np.nan, np.nan)
+    if np.ptp(scores) == 0:
+        return Interval(float(scores[0]), float(scores[0]), float(scores[0]))
+    low, high = stats.t.interval(LEVEL, len(scores) - 1, scores.mean(), stats.sem(scores))
+    return Interval(float(scores.mean()), float(low), float(high))
 
 
 def corrected(p: pd.Series) -> pd.Series:
@@ -182,19 +179,15 @@ def corrected(p: pd.Series) -> pd.Series:
     the tests depend on one another (two pairs of networks that share one do).
     """
     known = p.dropna()
-    found = pd.Series(np.nan, index=p.index)
+    result = pd.Series(np.nan, index=p.index)
     if len(known):
-        found[p.notna()] = stats.false_discovery_control(known.to_numpy(), method="by")
-    return found
+        result[p.notna()] = stats.false_discovery_control(known.to_numpy(), method="by")
+    return result
 
 
 def _runs(counts: np.ndarray) -> np.ndarray:
     counts = np.asarray(counts)
     return counts[None] if counts.ndim == 2 else counts
-
-
-def _batch(counts: np.ndarray) -> int:
-    return max(1, CELLS_AT_ONCE // max(1, counts.size))
 
 
 def _bootstrap(
@@ -205,9 +198,9 @@ def _bootstrap(
     whole = float(statistic(*numbers))
     if min(patches) < 2 or np.isnan(whole):
         return Interval(whole, np.nan, np.nan)
-    found = stats.bootstrap(
+    result = stats.bootstrap(
         numbers, lambda *drawn, axis: statistic(*drawn), method="percentile", vectorized=True, paired=False,
         n_resamples=resamples, confidence_level=LEVEL, batch=200, random_state=np.random.default_rng(seed),
     )  # fmt: skip
-    interval = found.confidence_interval
+    interval = result.confidence_interval
     return Interval(whole, float(interval.low), float(interval.high))

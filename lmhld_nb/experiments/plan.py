@@ -1,8 +1,8 @@
-"""Plans: every run of a profile, each once, with the experiments that ask for it and what it will cost."""
+"""Plans: every run of a study, each once, with the experiments that need it and what it will cost."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,72 +12,69 @@ import torch
 
 from lmhld_nb import patches, runs
 from lmhld_nb.config import UserError
-from lmhld_nb.experiments import beyond, generalisation, serial_experiment
-from lmhld_nb.experiments import common as experiments
-from lmhld_nb.experiments.profile import Profile, is_made
-from lmhld_nb.sources import DataSet
+from lmhld_nb.experiments.registry import EXPERIMENTS, experiment_named
+from lmhld_nb.experiments.study import Study
 from lmhld_nb.training.hardware import choose_device, environment
 from lmhld_nb.training.specs import RunSpec
 
-EXPERIMENTS: dict[str, tuple[str, Callable[[Profile, DataSet], list[RunSpec]]]] = {
-    "1": ("patch size", experiments.patch_sizes),
-    "2": ("single", experiments.single),
-    "3": ("mix", experiments.mix),
-    "4": ("part", serial_experiment.part),
-    "5": ("unseen events", generalisation.networks),
-    "recipe": ("batch size and epochs", experiments.recipe_study),
-    "beyond": ("beyond the paper", beyond.networks),
-}
-"""Experiments by the name that `lmhld plan --experiment` takes: what they compare, and their runs."""
-
 
 @dataclass(frozen=True)
-class Planned:
-    """A run, the experiments that ask for it, and whether it is scored on its whole area too."""
+class PlannedRun:
+    """A run, the experiments that need it, and whether it is scored on its whole area too.
+
+    Attributes:
+        experiments: labels (`Experiment.label`), in the order of the registry.
+    """
 
     spec: RunSpec
     experiments: tuple[str, ...]
-    with_whole_area: bool
+    whole_area: bool
 
     @property
     def areas(self) -> tuple[str, ...]:
         """Areas trained on."""
-        return tuple(part.area for part in self.spec.data)
+        return tuple(data.area for data in self.spec.data)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Patch sizes in pixels, each once."""
+        return tuple(dict.fromkeys(data.size for data in self.spec.data))
 
 
-def plan(profile: Profile, dataset: DataSet, experiment: str | None = None) -> list[Planned]:
-    """List the runs of a profile, of one experiment or of all; each once, with all experiments that ask for it.
+def plan(study: Study, experiment: str | None = None) -> list[PlannedRun]:
+    """List the runs of a study, of one experiment or of all; each once, with all experiments that need it.
+
+    Args:
+        study: profile and data set.
+        experiment: a name or a number in the paper; None for all.
 
     Raises:
         UserError: there is no such experiment, or the profile does not make it.
     """
-    if experiment is not None and experiment not in EXPERIMENTS:
-        raise UserError(f"experiment {experiment}: unknown; choose from {', '.join(EXPERIMENTS)}")
-    made = [name for name in EXPERIMENTS if is_made(profile, name)]
-    if experiment is not None and experiment not in made:
-        raise UserError(
-            f"experiment {experiment}: profile '{profile.name}' makes {', '.join(made) or 'none'} only (keys "
-            "`experiments` and, for the recipe, `recipe_study`)"
-        )
-    wanted: dict[str, tuple[RunSpec, list[str]]] = {}
-    for name in made:
-        for spec in EXPERIMENTS[name][1](profile, dataset):
-            wanted.setdefault(spec.run_id, (spec, []))[1].append(name)
-    scored = beyond.scored_on_whole_area(profile, dataset) if "beyond" in made else set()
+    chosen = None if experiment is None else experiment_named(experiment)
+    if chosen is not None:
+        study.settings(chosen.name)  # refuses one that the profile does not make
+    needed: dict[str, tuple[RunSpec, list[str]]] = {}
+    whole_area: set[str] = set()
+    for name, entry in EXPERIMENTS.items():
+        if study.profile.makes(name):
+            for spec in entry.specs(study):
+                needed.setdefault(spec.run_id, (spec, []))[1].append(entry.label)
+            whole_area |= entry.whole_area(study) if entry.whole_area else set()
     return [
-        Planned(spec, tuple(asked), "1" in asked or spec.run_id in scored)
-        for spec, asked in wanted.values()
-        if experiment is None or experiment in asked
+        PlannedRun(spec, tuple(labels), run_id in whole_area)
+        for run_id, (spec, labels) in needed.items()
+        if chosen is None or chosen.label in labels
     ]
 
 
-def plan_table(planned: Sequence[Planned], device: str = "auto") -> pd.DataFrame:
+def plan_table(planned: Sequence[PlannedRun], device: str = "auto") -> pd.DataFrame:
     """Tabulate planned runs.
 
     Columns: run_id, experiments, model, width, areas, patch_size, epochs, batch_size, seed, status (`runs.status`),
     seconds, f1 (of the test, where done), parent (the run whose weights it starts from, or empty), files (whose
     presence in the run's folder means that nothing is left to make) and failure. ``seconds`` is what a finished run
-    took, or an estimate from the median rate at which this kind of device made runs of the same model and width; NaN
+    took, or an estimate from the median rate at which this kind of device made runs of the same network and width; NaN
     where the store has none or the patches are not cut yet.
     """
     rates = runs.rates()
@@ -86,7 +83,7 @@ def plan_table(planned: Sequence[Planned], device: str = "auto") -> pd.DataFrame
     for entry in planned:
         spec = entry.spec
         run = runs.find(spec)
-        status = runs.status(spec, entry.with_whole_area)
+        status = runs.status(spec, entry.whole_area)
         rows.append(
             {
                 "run_id": spec.run_id,
@@ -94,7 +91,7 @@ def plan_table(planned: Sequence[Planned], device: str = "auto") -> pd.DataFrame
                 "model": spec.model,
                 "width": str(spec.width or "published"),
                 "areas": "+".join(entry.areas),
-                "patch_size": "+".join(map(str, dict.fromkeys(part.size for part in spec.data))),
+                "patch_size": "+".join(map(str, entry.sizes)),
                 "epochs": spec.recipe.epochs,
                 "batch_size": spec.recipe.batch_size,
                 "seed": spec.seed,
@@ -102,7 +99,7 @@ def plan_table(planned: Sequence[Planned], device: str = "auto") -> pd.DataFrame
                 "seconds": run.metrics["seconds"] if run else _estimate(spec, rates),
                 "f1": run.metrics["test"]["f1"] if run else np.nan,
                 "parent": spec.stage.parent.run_id if spec.stage else "",
-                "files": " ".join(runs.files(entry.with_whole_area)),
+                "files": " ".join(runs.files(entry.whole_area)),
                 "failure": runs.failure(spec) if status == "failed" else "",
             }
         )
@@ -115,12 +112,13 @@ def _estimate(spec: RunSpec, rates: pd.DataFrame) -> float:
     if like.empty:
         return float("nan")
     # Measured at the nearest patch size: small patches are slower by the pixel.
-    size = max(part.size for part in spec.data)
+    size = max(data.size for data in spec.data)
     nearest = min(like["patch_size"], key=lambda measured: abs(measured - size))
     like = like[like["patch_size"] == nearest]
     pixels_per_second = float(like["patches_per_second"].median()) * nearest**2
     try:
-        seen = sum(len(part.where("train")) + len(part.where("val")) for part in map(patches.load, spec.data))
+        patch_sets = [patches.load(data) for data in spec.data]
     except UserError:  # not cut yet
         return float("nan")
+    seen = sum(len(patch_set.where("train")) + len(patch_set.where("val")) for patch_set in patch_sets)
     return seen * size**2 * spec.recipe.epochs / pixels_per_second

@@ -20,8 +20,8 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
 import lmhld_nb
-from lmhld_nb import progress, scenes
-from lmhld_nb.config import cannot_write, write_json
+from lmhld_nb import scenes
+from lmhld_nb.config import cannot_write, progress_bar, write_json
 from lmhld_nb.evaluation import objects as detection
 from lmhld_nb.mapping import files as map_files
 from lmhld_nb.mapping import outlines, prediction, qgis
@@ -193,7 +193,7 @@ def _bar(name: str, shape: tuple[int, int], show: bool) -> Iterator[Bar]:
     """Yield what counts rows done, on a bar of megapixels."""
     total = max(1, round(math.prod(shape) / 1e6))
     step, rows, told = max(1, total // 100), 0, 0  # a log gets a hundred lines at most
-    with progress.bar(total, f"map {name}", "megapixel", show) as bar:
+    with progress_bar(total, f"map {name}", "megapixel", show) as bar:
 
         def count(more: int) -> None:
             nonlocal rows, told

@@ -70,16 +70,6 @@ class DenseUNet(nn.Module):
         self.decoder = nn.ModuleList(DenseBlock(k) for k in reversed(growth[:-1]))
         self.head = nn.Conv2d(8 * growth[0], 1, 1)
 
-    @property
-    def input_conv(self) -> nn.Module:
-        """The convolution that meets the bands."""
-        return next(self.encoder[0].children())
-
-    @property
-    def encoder_levels(self) -> list[nn.Module]:
-        """Encoder levels from shallow to deep."""
-        return list(self.encoder)
-
     def forward(self, x: Tensor) -> Tensor:  # (N, bands, H, W) → (N, 1, H, W) logits
         skips = []
         for level, block in enumerate(self.encoder):

@@ -47,16 +47,6 @@ class ResUNet(nn.Module):
         self.decoder = nn.ModuleList(ResidualUnit(2 * c, c) for c in reversed(channels[:-1]))
         self.head = nn.Conv2d(width, 1, 1)
 
-    @property
-    def input_conv(self) -> nn.Module:
-        """The 3×3 convolution that meets the bands (the first unit's projection meets them too)."""
-        return next(self.encoder[0].residual.children())  # type: ignore[union-attr]
-
-    @property
-    def encoder_levels(self) -> list[nn.Module]:
-        """Encoder levels from shallow to deep."""
-        return list(self.encoder)
-
     def forward(self, x: Tensor) -> Tensor:  # (N, bands, H, W) → (N, 1, H, W) logits
         skips = []
         for level, unit in enumerate(self.encoder):

@@ -185,11 +185,6 @@ class TransUNet(nn.Module):
         self.head = nn.Conv2d(w // 4, 1, 3, padding=1)
 
     @property
-    def input_conv(self) -> nn.Module:
-        """The convolution that meets the bands."""
-        return self.root[0]
-
-    @property
     def encoder_levels(self) -> list[nn.Module]:
         """Root, three stages of the ResNet, transformer."""
         return [self.root, *self.stages, self.transformer]

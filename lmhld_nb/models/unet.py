@@ -33,16 +33,6 @@ class UNet(nn.Module):
         self.decoder = nn.ModuleList(double_conv(2 * c, c) for c in reversed(channels[:-1]))
         self.head = nn.Conv2d(width, 1, 1)
 
-    @property
-    def input_conv(self) -> nn.Module:
-        """The convolution that meets the bands."""
-        return next(self.encoder[0].children())
-
-    @property
-    def encoder_levels(self) -> list[nn.Module]:
-        """Encoder levels from shallow to deep."""
-        return list(self.encoder)
-
     def forward(self, x: Tensor) -> Tensor:  # (N, bands, H, W) → (N, 1, H, W) logits
         skips = []
         for level, block in enumerate(self.encoder):

@@ -148,16 +148,6 @@ class UNet3Plus(nn.Module):
         self.heads = nn.ModuleList(Head(channels, 2**level) for level, channels in enumerate(decoded))
         self.guide = ClassificationGuide(encoded[-1]) if classification_guided else None
 
-    @property
-    def input_conv(self) -> nn.Module:
-        """The convolution that meets the bands."""
-        return next(self.encoder[0].children())
-
-    @property
-    def encoder_levels(self) -> list[nn.Module]:
-        """Encoder levels from shallow to deep."""
-        return list(self.encoder)
-
     def maps(self, x: Tensor) -> list[Tensor]:
         """Return the maps that the heads read: decoder levels 0…3, then the bottom of the encoder."""
         above: list[Tensor] = []  # encoder maps from level 0 down to here, pooled to the size here

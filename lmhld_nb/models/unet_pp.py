@@ -39,16 +39,6 @@ class UNetPlusPlus(nn.Module):
         )
         self.heads = nn.ModuleList(nn.Conv2d(width, 1, 1) for _ in range(1, LEVELS))
 
-    @property
-    def input_conv(self) -> nn.Module:
-        """The convolution that meets the bands."""
-        return next(self.encoder[0].children())
-
-    @property
-    def encoder_levels(self) -> list[nn.Module]:
-        """Encoder levels from shallow to deep."""
-        return list(self.encoder)
-
     def supervised(self, x: Tensor) -> tuple[list[Tensor], None]:
         """Return the logits of the four heads, on X(0, 1) to X(0, 4); there is no class logit."""
         rows: list[list[Tensor]] = []  # rows[i][j] is X(i, j)

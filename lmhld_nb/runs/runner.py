@@ -17,11 +17,10 @@ from tqdm import tqdm
 from lmhld_nb import patches, runs
 from lmhld_nb.runs import gpus
 from lmhld_nb.training import whole_area
-from lmhld_nb.config import Interrupted, UserError, cannot_write, runs_dir
+from lmhld_nb.config import Interrupted, UserError, cannot_write, progress_bar, runs_dir
 from lmhld_nb.training.hardware import Execution, choose_device
 from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.processes import cores, side_by_side
-from lmhld_nb.progress import bar as progress_bar
 from lmhld_nb.runs.store import Run
 from lmhld_nb.training.specs import RunSpec
 from lmhld_nb.training.loop import train

@@ -25,7 +25,7 @@ from lmhld_nb.training import whole_area
 from lmhld_nb.config import UserError, runs_dir, write_json
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.patches.patch_sets import PatchSet, PatchSpec
-from lmhld_nb.training.chains import Earlier
+from lmhld_nb.training.chains import EarlierStage
 from lmhld_nb.training.specs import Recipe, RunSpec
 from lmhld_nb.training.loop import digest
 
@@ -224,9 +224,9 @@ def patch_set(part: PatchSpec, progress: bool = True) -> PatchSet:
     return patches.cut(part, dataset.scenes_of(part.area), progress)
 
 
-def earlier(stage: RunSpec) -> Earlier:
+def earlier(stage: RunSpec) -> EarlierStage:
     """Return a finished stage of a chain as the training of a later one wants it."""
-    return Earlier(stage.run_id, runs_dir() / stage.run_id / "weights.safetensors", patch_sets(stage, False))
+    return EarlierStage(stage.run_id, runs_dir() / stage.run_id / "weights.safetensors", patch_sets(stage, False))
 
 
 def those_of(specs: Sequence[RunSpec], finished: Sequence[Run]) -> list[Run]:

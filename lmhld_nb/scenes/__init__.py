@@ -1,5 +1,6 @@
 """Scenes: images with labels, read strip by strip whatever their format."""
 
+from lmhld_nb.scenes.rasters import read_decimated, strips
 from lmhld_nb.scenes.scene import (
     BANDS,
     Image,
@@ -10,7 +11,6 @@ from lmhld_nb.scenes.scene import (
     read_all,
     read_dem,
     read_polygons,
-    strips,
 )
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "open_image",
     "open_labels",
     "read_all",
+    "read_decimated",
     "read_dem",
     "read_polygons",
     "strips",

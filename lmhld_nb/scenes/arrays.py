@@ -12,6 +12,7 @@ import numpy as np
 import scipy.io
 
 from lmhld_nb.config import UserError
+from lmhld_nb.scenes.rasters import short
 
 _UNREADABLE = (OSError, ValueError, EOFError, TypeError, scipy.io.matlab.MatReadError)
 SUFFIXES = (".npy", ".mat", ".h5", ".hdf5")
@@ -45,12 +46,10 @@ def open_array(path: Path, key: str | None = None) -> Iterator[Any]:
                 array = content[_choose(path, key, list(content))]
             else:
                 file = stack.enter_context(h5py.File(path, "r"))
-                datasets = [name for name, value in file.items() if isinstance(value, h5py.Dataset)]
-                array = file[_choose(path, key, datasets)]
+                array = file[_choose(path, key, _datasets(file))]
         except _UNREADABLE as error:
             raise UserError(
-                f"{path}: cannot be read ({' '.join(str(error).split())[:160]}); "
-                "fetch or export it again, without pickled objects"
+                f"{path}: cannot be read ({short(error)}); fetch or export it again, without pickled objects"
             ) from error
         yield array
 
@@ -62,12 +61,14 @@ def array_keys(path: Path) -> list[str]:
     try:
         if h5py.is_hdf5(path):
             with h5py.File(path, "r") as file:
-                return [name for name, value in file.items() if isinstance(value, h5py.Dataset)]
+                return _datasets(file)
         return [name for name, _, _ in scipy.io.whosmat(path)]
     except _UNREADABLE as error:
-        raise UserError(
-            f"{path}: cannot be read ({' '.join(str(error).split())[:160]}); fetch it again"
-        ) from error
+        raise UserError(f"{path}: cannot be read ({short(error)}); fetch it again") from error
+
+
+def _datasets(file: h5py.File) -> list[str]:
+    return [name for name, value in file.items() if isinstance(value, h5py.Dataset)]
 
 
 def _choose(path: Path, key: str | None, names: list[str]) -> str:
@@ -75,7 +76,7 @@ def _choose(path: Path, key: str | None, names: list[str]) -> str:
         return names[0]
     if key in names:
         return str(key)
-    wanted = f"no variable '{key}'" if key else "several variables"
+    problem = f"no variable '{key}'" if key else "several variables"
     raise UserError(
-        f"{path}: {wanted}, it holds {', '.join(names) or 'none'}; name one as `key:` in the data set's YAML"
+        f"{path}: {problem}, it holds {', '.join(names) or 'none'}; name one as `key:` in the data set's YAML"
     )

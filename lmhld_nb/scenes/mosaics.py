@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -34,26 +35,15 @@ class Raster:
     """One or several files as one image.
 
     Attributes:
+        path: the file, the first of several.
         shape: rows, columns.
         dtype: of the values read.
         crs, transform: the grid.
         nodata: value that means no data, None where every pixel holds some.
         count: bands.
         read: gives (bands, height, width) of a window and of bands counted from 0.
+        names: that the file gives its bands.
     """
-
-    shape: tuple[int, int]
-    dtype: np.dtype
-    crs: CRS | None
-    transform: Affine
-    nodata: float | None
-    count: int
-    read: Callable[[Window, list[int]], np.ndarray]
-
-
-@dataclass(frozen=True)
-class _Header:
-    """What a file says of itself."""
 
     path: Path
     shape: tuple[int, int]
@@ -62,30 +52,31 @@ class _Header:
     transform: Affine
     nodata: float | None
     count: int
-    names: tuple[str, ...]
+    read: Callable[[Window, list[int]], np.ndarray]
+    names: tuple[str, ...] = ()
 
 
-def files_of(places: Sequence[Path]) -> list[Path]:
-    """Return the raster files that ``places`` name; a folder stands for its own (`SUFFIXES`), by name.
+def files_of(paths: Sequence[Path]) -> list[Path]:
+    """Return the raster files that ``paths`` name; a folder stands for its own (`SUFFIXES`), by name.
 
     Raises:
         UserError: a folder holds none, or a file is named twice.
     """
-    found: list[Path] = []
-    for place in places:
-        if not place.is_dir():
-            found.append(place)
+    files: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            files.append(path)
             continue
         inside = [
-            path for path in sorted(place.iterdir()) if path.suffix.lower() in SUFFIXES and path.is_file()
+            file for file in sorted(path.iterdir()) if file.suffix.lower() in SUFFIXES and file.is_file()
         ]
         if not inside:
-            raise UserError(f"{place}: holds no image; give a folder of {', '.join(SUFFIXES)} files")
-        found += inside
-    for path in found:
-        if found.count(path) > 1:
-            raise UserError(f"{path}: is named twice; name each file once")
-    return found
+            raise UserError(f"{path}: holds no image; give a folder of {', '.join(SUFFIXES)} files")
+        files += inside
+    for file in files:
+        if files.count(file) > 1:
+            raise UserError(f"{file}: is named twice; name each file once")
+    return files
 
 
 @contextmanager
@@ -108,71 +99,48 @@ def open_files(
     """
     if len(paths) == 1 and resolution_m is None:  # opened once: data sets may have thousands of small files
         with rasters.open_raster(paths[0]) as source:
-            yield _alone(source, _header(source, paths[0], nodata))
+            yield _describe(source, paths[0], nodata)
         return
     headers = []
     for path in paths:
         with rasters.open_raster(path) as source:
-            headers.append(_header(source, path, nodata))
+            headers.append(_describe(source, path, nodata))
         rasters.check_north_up(path, headers[-1].crs, headers[-1].transform)
     first = headers[0]
-    places = [_place(first, header) for header in headers]
-    top, left = (min(place[axis] for place in places) for axis in (0, 1))
-    height = max(place[0] + header.shape[0] for place, header in zip(places, headers, strict=True)) - top
-    width = max(place[1] + header.shape[1] for place, header in zip(places, headers, strict=True)) - left
+    corners = [_corner(first, header) for header in headers]
+    top, left = (min(corner[axis] for corner in corners) for axis in (0, 1))
+    windows = [
+        Window(row - top, col - left, *header.shape)
+        for (row, col), header in zip(corners, headers, strict=True)
+    ]
+    shape = max(w.row + w.height for w in windows), max(w.col + w.width for w in windows)
     transform = first.transform * Affine.translation(left, top)
-    shape, scale = (height, width), None
-    if resolution_m is not None:
-        scale = _scale(first, transform, shape, resolution_m)
+    scale = _scale(first, transform, shape, resolution_m) if resolution_m is not None else None
     if scale is not None:
         transform *= Affine.scale(*scale)
-        # A remainder below a millionth of a pixel comes from rounding.
-        shape = (math.ceil(height / scale[1] - 1e-6), math.ceil(width / scale[0] - 1e-6))
+        whole = _scaled(Window(0, 0, *shape), scale)
+        shape, windows = (whole.height, whole.width), [_scaled(window, scale) for window in windows]
         if min(shape) < LEAST_SIDE:
             raise UserError(
                 f"{first.path}: {shape[0]}×{shape[1]} pixels at {resolution_m:g} m, at least {LEAST_SIDE} are needed "
                 "a side; choose a finer `--resolution`"
             )
-    parts = _Parts(transform)
-    for (row, col), header in zip(places, headers, strict=True):
-        parts.add(header, Window(row - top, col - left, *header.shape), scale)
-    try:
+    with closing(_Files(headers, windows, transform, scale)) as files:
         if len(headers) == 1:
-            yield Raster(
-                shape,
-                first.dtype,
-                first.crs,
-                transform,
-                first.nodata,
-                first.count,
-                lambda window, indices: parts.read(0, window, indices),
-            )
+            yield replace(first, shape=shape, transform=transform, read=partial(files.read, 0))
         else:
-            dtype, fill = _with_room(first.dtype)
-            yield Raster(
-                shape,
-                dtype,
-                first.crs,
-                transform,
-                fill,
-                first.count,
-                lambda window, indices: _joined(parts, window, indices, dtype, fill),
-            )
-    finally:
-        parts.close()
+            dtype, fill = _type_with_fill(first.dtype)
+            read = partial(_joined, files, dtype, fill)
+            yield replace(first, shape=shape, transform=transform, dtype=dtype, nodata=fill, read=read)
 
 
-def _alone(source: rasterio.DatasetReader, header: _Header) -> Raster:
-    def read(window: Window, indices: list[int]) -> np.ndarray:
-        return rasters.read_raster(source, header.path, window, [index + 1 for index in indices])
-
-    kept = (header.shape, header.dtype, header.crs, header.transform, header.nodata, header.count)
-    return Raster(*kept, read)
+def _read_bands(source: rasterio.DatasetReader, path: Path, window: Window, indices: list[int]) -> np.ndarray:
+    return rasters.read_raster(source, path, window, [index + 1 for index in indices])
 
 
-def _header(source: rasterio.DatasetReader, path: Path, nodata: float | None) -> _Header:
+def _describe(source: rasterio.DatasetReader, path: Path, nodata: float | None) -> Raster:
     dtype = np.dtype(source.dtypes[0])
-    return _Header(
+    return Raster(
         path,
         (source.height, source.width),
         dtype,
@@ -180,11 +148,12 @@ def _header(source: rasterio.DatasetReader, path: Path, nodata: float | None) ->
         source.transform,
         rasters.holdable(source.nodata if nodata is None else nodata, dtype),
         source.count,
+        partial(_read_bands, source, path),
         rasters.band_names(source),
     )
 
 
-def _place(first: _Header, other: _Header) -> tuple[int, int]:
+def _corner(first: Raster, other: Raster) -> tuple[int, int]:
     """Return row and column of a file's corner on the first one's grid."""
     x, y = other.transform.a / first.transform.a, other.transform.e / first.transform.e
     col, row = ~first.transform * (other.transform.c, other.transform.f)
@@ -192,8 +161,8 @@ def _place(first: _Header, other: _Header) -> tuple[int, int]:
     if other.count != first.count:
         reason = f"has {other.count} bands, {first.path.name} {first.count}"
     elif other.names != first.names:
-        told = [" ".join(name or "?" for name in header.names) for header in (other, first)]
-        reason = f"its bands are {told[0]}, those of {first.path.name} {told[1]}"
+        own, names = (" ".join(name or "?" for name in header.names) for header in (other, first))
+        reason = f"its bands are {own}, those of {first.path.name} {names}"
     elif other.dtype != first.dtype:
         reason = f"holds {other.dtype}, {first.path.name} {first.dtype}"
     elif other.crs != first.crs:
@@ -209,7 +178,7 @@ def _place(first: _Header, other: _Header) -> tuple[int, int]:
 
 
 def _scale(
-    first: _Header, transform: Affine, shape: tuple[int, int], resolution_m: float
+    first: Raster, transform: Affine, shape: tuple[int, int], resolution_m: float
 ) -> tuple[float, float] | None:
     """Return how many pixels of the files go across and down into one; None where it is one."""
     if first.crs is None:
@@ -227,87 +196,81 @@ def _scale(
     return None if max(abs(factor - 1) for factor in scale) < 0.01 else scale
 
 
-class _Parts:
-    """The files of a mosaic, each on its part of the grid, opened when read and closed when others are."""
+def _scaled(window: Window, scale: tuple[float, float]) -> Window:
+    """Return the smallest window of the scaled grid that holds ``window``."""
+    across, down = scale
+    # A remainder below a millionth of a pixel comes from rounding.
+    row, col = math.floor(window.row / down + 1e-6), math.floor(window.col / across + 1e-6)
+    end_row = math.ceil((window.row + window.height) / down - 1e-6)
+    end_col = math.ceil((window.col + window.width) / across - 1e-6)
+    return Window(row, col, end_row - row, end_col - col)
 
-    def __init__(self, transform: Affine) -> None:
-        self._transform = transform
-        self._headers: list[_Header] = []
-        self._scales: list[tuple[float, float] | None] = []
-        self._windows = np.zeros((0, 4), np.int64)  # first row, first column, end row, end column
-        self._open: OrderedDict[int, ExitStack] = OrderedDict()
-        self._sources: dict[int, rasterio.DatasetReader] = {}
 
-    def add(self, header: _Header, native: Window, scale: tuple[float, float] | None) -> None:
-        across, down = scale or (1.0, 1.0)
-        corners = (
-            math.floor(native.row / down + 1e-6),
-            math.floor(native.col / across + 1e-6),
-            math.ceil((native.row + native.height) / down - 1e-6),
-            math.ceil((native.col + native.width) / across - 1e-6),
-        )
-        self._headers.append(header)
-        self._scales.append(scale)
-        self._windows = np.vstack([self._windows, corners])
+class _Files:
+    """The files of a mosaic, each in its window of the grid, opened when read and closed when others are."""
+
+    def __init__(
+        self,
+        headers: list[Raster],
+        windows: list[Window],
+        transform: Affine,
+        scale: tuple[float, float] | None,
+    ) -> None:
+        self.headers, self.windows = headers, windows
+        self._transform, self._scale = transform, scale
+        self._corners = np.array([(w.row, w.col, w.row + w.height, w.col + w.width) for w in windows]).T
+        self._open: OrderedDict[int, tuple[rasterio.DatasetReader, ExitStack]] = OrderedDict()
 
     def meeting(self, window: Window) -> list[int]:
-        """Return the parts that meet a window, in order."""
-        row, col, end_row, end_col = self._windows.T
+        """Return the numbers of the files that meet a window, in order."""
+        row, col, end_row, end_col = self._corners
         meets = (row < window.row + window.height) & (end_row > window.row)
         meets &= (col < window.col + window.width) & (end_col > window.col)
         return [int(number) for number in np.flatnonzero(meets)]
 
-    def window(self, number: int) -> Window:
-        row, col, end_row, end_col = (int(value) for value in self._windows[number])
-        return Window(row, col, end_row - row, end_col - col)
-
-    def header(self, number: int) -> _Header:
-        return self._headers[number]
-
     def read(self, number: int, window: Window, indices: list[int]) -> np.ndarray:
-        """Read a window, counted from the part's own corner."""
-        bands = [index + 1 for index in indices]
-        return rasters.read_raster(self._opened(number), self._headers[number].path, window, bands)
-
-    def _opened(self, number: int) -> rasterio.DatasetReader:
+        """Read a window, counted from the file's own corner."""
         if number in self._open:
             self._open.move_to_end(number)
-            return self._sources[number]
-        while len(self._open) >= OPEN_FILES:
-            self._close(next(iter(self._open)))
-        header, scale, place = self._headers[number], self._scales[number], self.window(number)
-        # Closed by callbacks: as context managers, datasets enter an environment of the thread that opens them, and
-        # another may close them.
-        stack = self._open[number] = ExitStack()
+        else:
+            while len(self._open) >= OPEN_FILES:
+                self._close_oldest()
+            # Closed by callbacks: as context managers, datasets enter an environment of the thread that opens them,
+            # and another may close them.
+            stack = ExitStack()
+            self._open[number] = self._opened(number, stack), stack
+        return _read_bands(self._open[number][0], self.headers[number].path, window, indices)
+
+    def _opened(self, number: int, stack: ExitStack) -> rasterio.DatasetReader:
+        header, window = self.headers[number], self.windows[number]
         source = rasters.open_raster(header.path)
         stack.callback(source.close)
-        if scale is not None:
-            if ColorInterp.alpha in source.colorinterp:
-                source = _without_alpha(source, stack)
-            source = WarpedVRT(
-                source,
-                crs=header.crs,
-                transform=self._transform * Affine.translation(place.col, place.row),
-                height=place.height,
-                width=place.width,
-                src_nodata=header.nodata,
-                nodata=header.nodata,
-                resampling=Resampling.average if max(scale) > 1 else Resampling.bilinear,
-                # A pixel is no data where every band is, as in `rasters.valid_pixels`.
-                UNIFIED_SRC_NODATA="YES",
-                NUM_THREADS="ALL_CPUS",
-            )
-            stack.callback(source.close)
-        self._sources[number] = source
-        return source
+        if self._scale is None:
+            return source
+        if ColorInterp.alpha in source.colorinterp:
+            source = _without_alpha(source, stack)
+        warped = WarpedVRT(
+            source,
+            crs=header.crs,
+            transform=self._transform * Affine.translation(window.col, window.row),
+            height=window.height,
+            width=window.width,
+            src_nodata=header.nodata,
+            nodata=header.nodata,
+            resampling=Resampling.average if max(self._scale) > 1 else Resampling.bilinear,
+            # A pixel is no data where every band is, as in `rasters.valid_pixels`.
+            UNIFIED_SRC_NODATA="YES",
+            NUM_THREADS="ALL_CPUS",
+        )
+        stack.callback(warped.close)
+        return warped
 
-    def _close(self, number: int) -> None:
-        self._sources.pop(number, None)
-        self._open.pop(number).close()
+    def _close_oldest(self) -> None:
+        self._open.popitem(last=False)[1][1].close()
 
     def close(self) -> None:
         while self._open:
-            self._close(next(iter(self._open)))
+            self._close_oldest()
 
 
 def _without_alpha(source: rasterio.DatasetReader, stack: ExitStack) -> rasterio.DatasetReader:
@@ -322,14 +285,14 @@ def _without_alpha(source: rasterio.DatasetReader, stack: ExitStack) -> rasterio
     for band in top.iter("VRTRasterBand"):
         for kind in band.findall("ColorInterp"):
             band.remove(kind)
-    kept = MemoryFile(ElementTree.tostring(top), ext=".vrt")
-    stack.callback(kept.close)
-    opened = kept.open()
+    plain = MemoryFile(ElementTree.tostring(top), ext=".vrt")
+    stack.callback(plain.close)
+    opened = plain.open()
     stack.callback(opened.close)
     return opened
 
 
-def _with_room(dtype: np.dtype) -> tuple[np.dtype, float]:
+def _type_with_fill(dtype: np.dtype) -> tuple[np.dtype, float]:
     """Return a type that holds the values of ``dtype`` and one more, which then means no data; and that value."""
     if dtype.kind == "f":
         return dtype, math.nan
@@ -337,24 +300,21 @@ def _with_room(dtype: np.dtype) -> tuple[np.dtype, float]:
     return wider, float(np.iinfo(wider).min)
 
 
-def _joined(parts: _Parts, window: Window, indices: list[int], dtype: np.dtype, fill: float) -> np.ndarray:
+def _joined(files: _Files, dtype: np.dtype, fill: float, window: Window, indices: list[int]) -> np.ndarray:
     joined = np.full((len(indices), window.height, window.width), fill, dtype)
     missing = np.ones((window.height, window.width), bool)
-    for number in parts.meeting(window):
-        place = parts.window(number)
-        top, left = max(window.row, place.row), max(window.col, place.col)
-        bottom = min(window.row + window.height, place.row + place.height)
-        right = min(window.col + window.width, place.col + place.width)
+    for number in files.meeting(window):
+        header, own = files.headers[number], files.windows[number]
+        top, left = max(window.row, own.row), max(window.col, own.col)
+        bottom = min(window.row + window.height, own.row + own.height)
+        right = min(window.col + window.width, own.col + own.width)
         here = (slice(top - window.row, bottom - window.row), slice(left - window.col, right - window.col))
         if not missing[here].any():
             continue
-        part = Window(top - place.row, left - place.col, bottom - top, right - left)
-        values = parts.read(number, part, indices)
-        header = parts.header(number)
+        part = Window(top - own.row, left - own.col, bottom - top, right - left)
+        values = files.read(number, part, indices)
         rasters.check_finite(values, header.nodata, header.path, part)
         take = missing[here] & rasters.valid_pixels(values, header.nodata)
         joined[(slice(None), *here)][:, take] = values[:, take]
         missing[here] &= ~take
-        if not missing.any():
-            break
     return joined

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,27 @@ class Window:
         return rasterio.windows.Window(self.col, self.row, self.width, self.height)
 
 
+def strips(shape: tuple[int, int], height: int) -> Iterator[Window]:
+    """Yield full-width windows of at most ``height`` rows that together cover ``shape`` once."""
+    for row in range(0, shape[0], height):
+        yield Window(row, 0, min(height, shape[0] - row), shape[1])
+
+
+def read_decimated(read: Callable[[Window], np.ndarray], window: Window, step: int) -> np.ndarray:
+    """Read every ``step``-th pixel of every ``step``-th row of a window of any size, strip by strip.
+
+    Args:
+        read: returns (..., rows, cols) of a window, e.g. ``labels.read`` or ``partial(image.read, bands=bands)``.
+        window: what to read; its upper left pixel is the first one taken.
+        step: 1 takes every pixel.
+    """
+    parts = []
+    for strip in strips((window.height, window.width), step * max(1, 512 // step)):
+        values = read(Window(window.row + strip.row, window.col, strip.height, strip.width))
+        parts.append(values[..., ::step, ::step])
+    return np.concatenate(parts, axis=-2)
+
+
 def open_raster(path: Path) -> rasterio.DatasetReader:
     """Open a raster file of any format GDAL reads; it decompresses on all cores.
 
@@ -55,7 +76,7 @@ def open_raster(path: Path) -> rasterio.DatasetReader:
             return rasterio.open(path, num_threads="all_cpus")
     except RasterioIOError as error:
         raise UserError(
-            f"{path}: cannot be read as an image ({_short(error)}); fetch or export it again"
+            f"{path}: cannot be read as an image ({short(error)}); fetch or export it again"
         ) from error
 
 
@@ -72,14 +93,12 @@ def read_raster(
         UserError: the file is damaged there.
     """
     try:
-        if masked:
-            values = source.read(list(bands), window=window.as_rasterio, masked=True)
-            return values.astype(np.float32).filled(np.nan)
-        return source.read(list(bands), window=window.as_rasterio)
+        values = source.read(list(bands), window=window.as_rasterio, masked=masked)
     except RasterioIOError as error:
         raise UserError(
-            f"{path}: damaged near row {window.row} ({_short(error)}); fetch or export it again"
+            f"{path}: damaged near row {window.row} ({short(error)}); fetch or export it again"
         ) from error
+    return values.astype(np.float32).filled(np.nan) if masked else values
 
 
 def check_finite(values: np.ndarray, nodata: float | None, path: Path, window: Window) -> None:
@@ -121,10 +140,6 @@ def valid_pixels(values: np.ndarray, nodata: float | None) -> np.ndarray:
     return (values != values.dtype.type(nodata)).any(axis=0)
 
 
-def _short(error: object) -> str:
-    return " ".join(str(error).split())[:160]
-
-
 def band_names(source: rasterio.DatasetReader) -> tuple[str, ...]:
     """Return the names that a file gives its bands, in small letters; empty for a band without one."""
     return tuple((text or "").strip().lower() for text in source.descriptions)
@@ -162,5 +177,10 @@ def ground_pixel(crs: CRS | None, transform: Affine, shape: tuple[int, int]) -> 
     )
     across = math.hypot(east[1] - east[0], north[1] - north[0])
     down = math.hypot(east[2] - east[0], north[2] - north[0])
-    near = all(abs(found / told - 1) < 0.01 for found, told in zip((across, down), nominal, strict=True))
-    return nominal if near and not crs.is_geographic else (across, down)
+    true = all(abs(side / own - 1) < 0.01 for side, own in zip((across, down), nominal, strict=True))
+    return nominal if true and not crs.is_geographic else (across, down)
+
+
+def short(error: object) -> str:
+    """Return an error's text on one line of at most 160 letters."""
+    return " ".join(str(error).split())[:160]

@@ -15,14 +15,14 @@ import rasterio
 import rasterio.windows
 import shapely
 from affine import Affine
-from rasterio.crs import CRS
 from rasterio.features import rasterize
 from rasterio.transform import array_bounds
 from shapely.geometry import box
 
 from lmhld_nb.config import UserError
 from lmhld_nb.scenes import arrays, mosaics, rasters
-from lmhld_nb.scenes.rasters import Window
+from lmhld_nb.scenes.mosaics import Raster
+from lmhld_nb.scenes.rasters import Window, short
 
 BANDS = ("blue", "green", "red", "nir")
 
@@ -78,19 +78,10 @@ class Scene:
 class Image:
     """An opened image: named bands, read window by window in the stored data type."""
 
-    def __init__(
-        self,
-        scene: Scene,
-        shape: tuple[int, int],
-        dtype: np.dtype,
-        crs: CRS | None,
-        transform: Affine,
-        nodata: float | None,
-        reader: Callable[[Window, list[int]], np.ndarray],
-    ) -> None:
-        self.scene, self.shape, self.dtype = scene, shape, dtype
-        self.crs, self.transform, self.nodata = crs, transform, nodata
-        self._reader = reader
+    def __init__(self, scene: Scene, raster: Raster) -> None:
+        self.scene, self._raster = scene, raster
+        self.shape, self.dtype, self.nodata = raster.shape, raster.dtype, raster.nodata
+        self.crs, self.transform = raster.crs, raster.transform
 
     def read(self, window: Window, bands: Sequence[str] = BANDS) -> np.ndarray:
         """Return ``bands`` of ``window`` as (bands, height, width), values as stored.
@@ -105,7 +96,7 @@ class Image:
                 f"{self.scene.image}: has no band '{missing[0]}' (it has {', '.join(self.scene.bands)}); "
                 "ask for other bands with `bands:` or correct the data set's description"
             )
-        values = self._reader(window, [self.scene.bands.index(band) for band in bands])
+        values = self._raster.read(window, [self.scene.bands.index(band) for band in bands])
         rasters.check_finite(values, self.nodata, self.scene.image, window)
         return values
 
@@ -130,18 +121,17 @@ class Image:
         return rasters.valid_pixels(values, self.nodata)
 
 
+@dataclass(frozen=True)
 class Labels:
-    """Opened landslide labels on an image's grid: 1 landslide, 0 background, 255 not labelled."""
+    """Opened landslide labels on an image's grid: 1 landslide, 0 background, 255 not labelled.
 
-    def __init__(
-        self,
-        reader: Callable[[Window], np.ndarray],
-        count: int | None = None,
-        repaired: int = 0,
-        outside: int = 0,
-    ) -> None:
-        self.read = reader
-        self.count, self.repaired, self.outside = count, repaired, outside
+    Of polygons, ``count`` meet the scene, ``repaired`` of all were invalid and ``outside`` lie beside it.
+    """
+
+    read: Callable[[Window], np.ndarray]
+    count: int | None = None
+    repaired: int = 0
+    outside: int = 0
 
 
 @contextmanager
@@ -170,9 +160,7 @@ def open_image(
                 f"{scene.image}: has no coordinate system; assign one (gdal_edit.py -a_srs EPSG:… FILE) "
                 "or declare `georeferenced: false`"
             )
-        yield Image(
-            scene, raster.shape, raster.dtype, raster.crs, raster.transform, raster.nodata, raster.read
-        )
+        yield Image(scene, raster)
 
 
 @contextmanager
@@ -225,7 +213,7 @@ def read_polygons(scene: Scene, image: Image) -> tuple[gpd.GeoDataFrame, int, in
         table = pyogrio.read_dataframe(path)
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         raise UserError(
-            f"{path}: cannot be read as polygons ({_short(error)}); export it again as GeoPackage"
+            f"{path}: cannot be read as polygons ({short(error)}); export it again as GeoPackage"
         ) from error
     if not isinstance(table, gpd.GeoDataFrame) or len(table) == 0:
         raise UserError(f"{path}: the inventory is empty; give the file that holds the landslide polygons")
@@ -247,12 +235,6 @@ def read_polygons(scene: Scene, image: Image) -> tuple[gpd.GeoDataFrame, int, in
             f"{path}: none of its {len(table)} polygons lies in {scene.image.name}; check that the two belong together"
         )
     return table[inside].reset_index(drop=True), int(invalid.sum()), int((~inside).sum())
-
-
-def strips(shape: tuple[int, int], height: int) -> Iterator[Window]:
-    """Yield full-width windows of at most ``height`` rows that together cover ``shape`` once."""
-    for row in range(0, shape[0], height):
-        yield Window(row, 0, min(height, shape[0] - row), shape[1])
 
 
 def read_all(scene: Scene, bands: Sequence[str] = BANDS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -323,20 +305,6 @@ def _decode(scene: Scene, codes: np.ndarray) -> np.ndarray:
     return labels
 
 
-def _axes(scene: Scene, array: Any, path: Path) -> tuple[int, ...]:
-    """Return the axes (bands, rows, cols) of one image of an array that may be a stack."""
-    axes = tuple(range(len(array.shape)))
-    if scene.index is not None:
-        axes = axes[1:]
-    if len(axes) != 3:
-        raise UserError(
-            f"{path}: shape {tuple(array.shape)} is not (bands, rows, cols); "
-            "set `channels:` and `stack:` in its description"
-        )
-    _check_stack(scene, array, path)
-    return axes if scene.channels == "first" else (axes[2], axes[0], axes[1])
-
-
 def _check_stack(scene: Scene, array: Any, path: Path | None) -> None:
     if scene.index is not None and scene.index >= array.shape[0]:
         raise UserError(
@@ -346,30 +314,28 @@ def _check_stack(scene: Scene, array: Any, path: Path | None) -> None:
 
 
 def _array_image(scene: Scene, array: Any) -> Image:
-    band, row, col = _axes(scene, array, scene.image)
-    _check_band_count(scene, array.shape[band])
+    stack = () if scene.index is None else (scene.index,)
+    shape = tuple(array.shape)[len(stack) :]
+    if len(shape) != 3:
+        raise UserError(
+            f"{scene.image}: shape {tuple(array.shape)} is not (bands, rows, cols); "
+            "set `channels:` and `stack:` in its description"
+        )
+    _check_stack(scene, array, scene.image)
+    last = scene.channels == "last"
+    count, rows, cols = (shape[2], *shape[:2]) if last else shape
+    _check_band_count(scene, count)
 
     def read(window: Window, indices: list[int]) -> np.ndarray:
-        rows, cols = (
-            slice(window.row, window.row + window.height),
-            slice(window.col, window.col + window.width),
-        )
-        part = (rows, cols, slice(None)) if scene.channels == "last" else (slice(None), rows, cols)
+        pixels = _slices(window)
         try:
-            values = np.asarray(array[part] if scene.index is None else array[(scene.index, *part)])
+            values = np.asarray(array[(*stack, *pixels) if last else (*stack, slice(None), *pixels)])
         except OSError as error:
-            raise UserError(f"{scene.image}: damaged ({_short(error)}); fetch it again") from error
-        return (values.transpose(2, 0, 1) if scene.channels == "last" else values)[indices]
+            raise UserError(f"{scene.image}: damaged ({short(error)}); fetch it again") from error
+        return (values.transpose(2, 0, 1) if last else values)[indices]
 
-    return Image(
-        scene,
-        (array.shape[row], array.shape[col]),
-        np.dtype(array.dtype),
-        None,
-        Affine.identity(),
-        scene.nodata,
-        read,
-    )
+    dtype, grid = np.dtype(array.dtype), Affine.identity()
+    return Image(scene, Raster(scene.image, (rows, cols), dtype, None, grid, scene.nodata, count, read))
 
 
 def _array_labels(scene: Scene, array: Any, shape: tuple[int, int]) -> Labels:
@@ -377,16 +343,18 @@ def _array_labels(scene: Scene, array: Any, shape: tuple[int, int]) -> Labels:
     try:
         codes = np.asarray(array if scene.index is None else array[scene.index]).squeeze()
     except OSError as error:
-        raise UserError(f"{scene.mask}: damaged ({_short(error)}); fetch it again") from error
+        raise UserError(f"{scene.mask}: damaged ({short(error)}); fetch it again") from error
     if codes.shape != shape:
         raise UserError(
             f"{scene.mask}: shape {codes.shape}, the image {scene.image.name} has {shape}; "
             "correct the pairing or the description"
         )
-    whole = _decode(scene, codes)
-    return Labels(
-        lambda window: whole[window.row : window.row + window.height, window.col : window.col + window.width]
-    )
+    labels = _decode(scene, codes)
+    return Labels(lambda window: labels[_slices(window)])
+
+
+def _slices(window: Window) -> tuple[slice, slice]:
+    return slice(window.row, window.row + window.height), slice(window.col, window.col + window.width)
 
 
 def _polygon_labels(scene: Scene, image: Image) -> Labels:
@@ -403,7 +371,3 @@ def _polygon_labels(scene: Scene, image: Image) -> Labels:
         )
 
     return Labels(read, len(polygons), repaired, outside)
-
-
-def _short(error: object) -> str:
-    return " ".join(str(error).split())[:160]

@@ -1,13 +1,13 @@
 """Serial training, LMHLD_part: areas are learnt one after another, each from the weights before (paper 3.2 (4)).
 
 A chain is a list of RunSpecs, each of which names the one before as its parent. What a stage does with its parent's
-weights is a row of a table, the schedule: each part of the network is ``fresh`` (drawn anew), ``frozen`` (kept as it
-is, statistics of batch normalisation included) or ``finetune`` (trained on).
+weights is a row of a table, the schedule: each group of layers is ``fresh`` (drawn anew), ``frozen`` (kept as it is,
+statistics of batch normalisation included) or ``finetune`` (trained on).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
@@ -19,34 +19,35 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from lmhld_nb import models
 from lmhld_nb.config import UserError
 from lmhld_nb.patches.batches import Batches, load_split
 from lmhld_nb.patches.patch_sets import PatchSet
 from lmhld_nb.training import engine
-from lmhld_nb.training.specs import PARTS, Recipe, RunSpec, Stage, Treatment
+from lmhld_nb.training.specs import LAYER_GROUPS, Recipe, RunSpec, Stage, Treatment
 
-LEVELS = len(PARTS) - 2
+LEVELS = len(LAYER_GROUPS) - 2
 FISHER_PATCHES = 32  # of each earlier area: what the diagonal of its Fisher information is estimated from
 
 
 @dataclass(frozen=True)
-class Earlier:
-    """A finished stage before the one that is trained: its id, weights.safetensors and PatchSets."""
+class EarlierStage:
+    """A finished stage before the one that is trained: its run id, weights.safetensors and PatchSets."""
 
     run_id: str
     weights: Path
     patch_sets: Sequence[PatchSet]
 
 
-def schedule(stages: int) -> list[dict[str, Treatment]]:
-    """Return the paper's schedule as the fidelity ledger reads it, one row a stage.
+def paper_schedule(stages: int) -> list[dict[str, Treatment]]:
+    """Return the paper's schedule as the fidelity ledger reads it, one row per stage.
 
     The first stage starts from random weights. Stage k draws its input convolution anew, freezes encoder levels
     1…min(k-1, 4) after it, and trains the rest on.
     """
-    rows: list[dict[str, Treatment]] = [dict.fromkeys(PARTS, "fresh")]
+    rows: list[dict[str, Treatment]] = [dict.fromkeys(LAYER_GROUPS, "fresh")]
     for stage in range(2, stages + 1):
-        row: dict[str, Treatment] = dict.fromkeys(PARTS, "finetune")
+        row: dict[str, Treatment] = dict.fromkeys(LAYER_GROUPS, "finetune")
         row["input"] = "fresh"
         for level in range(1, min(stage - 1, LEVELS - 1) + 1):
             row[f"level {level}"] = "frozen"
@@ -54,7 +55,9 @@ def schedule(stages: int) -> list[dict[str, Treatment]]:
     return rows[:stages]
 
 
-def orders(first: Sequence[str], permuted: Sequence[str], last: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def orders_of_addition(
+    first: Sequence[str], permuted: Sequence[str], last: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
     """Return the orders of addition (paper Fig 6): OD1, OD2, … by the permutations of the areas in the middle."""
     return {
         f"OD{number}": (*first, *middle, *last)
@@ -62,17 +65,17 @@ def orders(first: Sequence[str], permuted: Sequence[str], last: Sequence[str]) -
     }
 
 
-def chain(
+def link(
     stages: Sequence[RunSpec],
-    rows: Sequence[Mapping[str, Treatment]],
+    schedule: Sequence[Mapping[str, Treatment]],
     ewc: float = 0.0,
     replay: float = 0.0,
 ) -> list[RunSpec]:
     """Link trainings into a chain.
 
     Args:
-        stages: one RunSpec an area, in the order of addition.
-        rows: the schedule; where it is shorter than the chain, its last row holds for the stages that follow.
+        stages: one RunSpec per area, in the order of addition.
+        schedule: one row per stage; where it is shorter than the chain, its last row holds for the stages that follow.
         ewc, replay: of each stage from the second on (`specs.Stage`).
 
     Returns:
@@ -83,41 +86,42 @@ def chain(
     """
     linked: list[RunSpec] = []
     for number, spec in enumerate(stages):
-        for part in spec.data:
-            if part.bands != stages[0].bands:
+        for patches in spec.data:
+            if patches.bands != stages[0].bands:
                 raise UserError(
-                    f"stage {number + 1}, '{part.area}': bands {', '.join(part.bands)}; the chain began with "
+                    f"stage {number + 1}, '{patches.area}': bands {', '.join(patches.bands)}; the chain began with "
                     f"{', '.join(stages[0].bands)}; give all areas the same (key `patches.bands`)"
                 )
-            if part.size < 32 or part.size % 16:
+            if patches.size < 32 or patches.size % 16:
                 raise UserError(
-                    f"stage {number + 1}, '{part.area}': patches of {part.size} px; the networks take multiples of 16 "
-                    "from 32 on"
+                    f"stage {number + 1}, '{patches.area}': patches of {patches.size} px; the networks take multiples "
+                    "of 16 from 32 on"
                 )
         if number:
-            row = rows[min(number, len(rows) - 1)]
-            treatment = tuple(row[name] for name in PARTS)
+            row = schedule[min(number, len(schedule) - 1)]
+            treatment = tuple(row[group] for group in LAYER_GROUPS)
             stage = Stage(parent=linked[-1], treatment=treatment, ewc=ewc, replay=replay)
             spec = spec.model_copy(update={"stage": stage})
         linked.append(spec)
     return linked
 
 
-def part_of(model: nn.Module) -> dict[str, str]:
-    """Return for each tensor of a network's state the part it belongs to (one of `specs.PARTS`)."""
-    # The input convolution lies within level 1, so it is named last.
-    named = {f"level {number}": module for number, module in enumerate(_levels(model), start=1)}
-    found = dict.fromkeys(model.state_dict(), "decoder")
-    for part, module in (*named.items(), ("input", model.input_conv)):
-        own = {id(value) for value in (*module.parameters(), *module.buffers())}  # type: ignore[union-attr]
-        for name, value in (*model.named_parameters(), *model.named_buffers()):
-            if id(value) in own:
-                found[name] = part
-    return found
+def layer_groups(model: nn.Module) -> dict[str, str]:
+    """Return for each tensor of a network's state its group, one of `specs.LAYER_GROUPS`.
 
-
-def _levels(model: nn.Module) -> Sequence[nn.Module]:
-    return model.encoder_levels  # type: ignore[return-value]
+    Layers of no encoder level belong to the decoder. A network from outside that does not show its levels
+    (`models.encoder_levels`) has only the input convolution and the decoder, and so nothing that a schedule freezes.
+    """
+    levels = enumerate(models.encoder_levels(model)[:LEVELS], start=1)
+    members = [(f"level {number}", level) for number, level in levels]
+    if (first := models.input_conv(model)) is not None:
+        members.append(("input", first))  # it lies within level 1, so it is named last
+    groups = {
+        id(value): group for group, module in members for value in module.state_dict(keep_vars=True).values()
+    }
+    return {
+        name: groups.get(id(value), "decoder") for name, value in model.state_dict(keep_vars=True).items()
+    }
 
 
 def seed_of(spec: RunSpec) -> int:
@@ -127,59 +131,59 @@ def seed_of(spec: RunSpec) -> int:
     return int(np.random.SeedSequence((spec.seed, len(spec.chain) - 1)).generate_state(1)[0])
 
 
-def begin(model: nn.Module, stage: Stage, weights: Path) -> None:
-    """Give a new network its parent's weights, but for the fresh parts, and freeze what the stage freezes.
+def start_from_parent(model: nn.Module, stage: Stage, weights: Path) -> None:
+    """Give a new network its parent's weights, but for the fresh groups, and freeze what the stage freezes.
 
     Raises:
         UserError: the weights are missing, damaged, or of another network.
     """
-    treated = dict(zip(PARTS, stage.treatment, strict=True))
-    parts = part_of(model)
-    take_over(model, weights, [part for part, treatment in treated.items() if treatment != "fresh"])
+    treatments = dict(zip(LAYER_GROUPS, stage.treatment, strict=True))
+    copy_layer_groups(
+        model, weights, [group for group, treatment in treatments.items() if treatment != "fresh"]
+    )
+    groups = layer_groups(model)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(treated[parts[name]] != "frozen")
+        parameter.requires_grad_(treatments[groups[name]] != "frozen")
 
 
-def take_over(model: nn.Module, weights: Path, wanted: Collection[str]) -> None:
-    """Copy some parts of stored weights into a network.
+def copy_layer_groups(model: nn.Module, weights: Path, groups: Collection[str]) -> None:
+    """Copy some groups of layers from stored weights into a network.
 
     Args:
         model: changed in place.
         weights: of a network of the same architecture.
-        wanted: of `specs.PARTS`. ``input`` alone shows a later stage an earlier area as that area's own stage saw it.
+        groups: of `specs.LAYER_GROUPS`. ``input`` alone shows a later stage an earlier area as that area's own stage
+            saw it.
 
     Raises:
         UserError: the weights are missing, damaged, or of another network.
     """
-    parts, state = part_of(model), model.state_dict()
+    state = model.state_dict()
     try:
         stored = safetensors.torch.load_file(weights)
-        for name in (name for name, part in parts.items() if part in wanted):
-            state[name].copy_(stored[name])
+        for name, group in layer_groups(model).items():
+            if group in groups:
+                state[name].copy_(stored[name])
     except (OSError, safetensors.SafetensorError, KeyError, RuntimeError) as error:
         detail = " ".join(str(error).split())[:120]
         raise UserError(f"{weights}: not the weights a stage can start from ({detail})") from error
 
 
-def hold(model: nn.Module, stage: Stage) -> None:
-    """Keep batch normalisation in frozen parts at the statistics it has; call it after ``model.train()``."""
-    for module in _frozen_norms(model, stage):
-        module.eval()
-
-
-def _frozen_norms(model: nn.Module, stage: Stage) -> Iterator[nn.Module]:
-    treated = dict(zip(PARTS, stage.treatment, strict=True))
-    parts = part_of(model)
+def freeze_statistics(model: nn.Module, stage: Stage) -> None:
+    """Keep batch normalisation in frozen groups at the statistics it has; call it after ``model.train()``."""
+    treatments = dict(zip(LAYER_GROUPS, stage.treatment, strict=True))
+    groups = layer_groups(model)
     for name, module in model.named_modules():
-        if isinstance(module, _BatchNorm) and treated[parts[f"{name}.running_mean"]] == "frozen":
-            yield module
+        group = groups.get(f"{name}.running_mean", "")
+        if isinstance(module, _BatchNorm) and treatments.get(group) == "frozen":
+            module.eval()
 
 
 def training_split(
     spec: RunSpec,
     patch_sets: Sequence[PatchSet],
-    earlier: Sequence[Earlier],
-    place: torch.device,
+    earlier: Sequence[EarlierStage],
+    device: torch.device,
     resident: bool | None,
 ) -> Batches:
     """Return what a run is trained on: its own training patches, and those of earlier areas that are replayed.
@@ -195,11 +199,11 @@ def training_split(
         drawn = random.choice(numbers, min(len(numbers), max(1, round(share * len(numbers)))), replace=False)
         parts.append(patches)
         only.append(np.sort(drawn))
-    return load_split(parts, "train", place, spec.recipe.normalise, resident, only)
+    return load_split(parts, "train", device, spec.recipe.normalise, resident, only)
 
 
 def consolidation(
-    model: nn.Module, strength: float, earlier: Sequence[Earlier], recipe: Recipe, place: torch.device
+    model: nn.Module, strength: float, earlier: Sequence[EarlierStage], recipe: Recipe, device: torch.device
 ) -> Callable[[float], None]:
     """Return the pull of elastic weight consolidation (Kirkpatrick et al. 2017, equation 3).
 
@@ -214,9 +218,9 @@ def consolidation(
     kept = {name: value.clone() for name, value in model.state_dict().items()}
     model.eval()
     for stage in earlier:
-        take_over(model, stage.weights, PARTS)
+        copy_layer_groups(model, stage.weights, LAYER_GROUPS)
         only = [_spread(patches.where("train"), FISHER_PATCHES) for patches in stage.patch_sets]
-        batches = load_split(stage.patch_sets, "train", place, recipe.normalise, None, only)
+        batches = load_split(stage.patch_sets, "train", device, recipe.normalise, None, only)
         for images, masks in batches.load(batches.order(1, None)):
             model.zero_grad(set_to_none=True)
             engine.training_loss(model, images, masks, recipe).backward()

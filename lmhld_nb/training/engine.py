@@ -19,21 +19,11 @@ from torch.nn import functional as F
 from lmhld_nb import models
 from lmhld_nb.config import UserError
 from lmhld_nb.training.hardware import Execution, precision
+from lmhld_nb.training.losses import LOSSES
+from lmhld_nb.training.optimisers import OPTIMISERS
 from lmhld_nb.training.specs import Recipe
 
 GRAPH_SIZE = 64  # px; larger patches keep a GPU busy between launches
-
-
-def loss_of(logits: Tensor, masks: Tensor, kind: str) -> Tensor:
-    """Return the mean loss of logits (N, 1, H, W) against masks 0/1 of that shape."""
-    bce = F.binary_cross_entropy_with_logits(logits, masks)
-    if kind == "bce":
-        return bce
-    # Dice of each patch, so that the loss of a batch is the mean over its parts.
-    probability, pixels = torch.sigmoid(logits), (1, 2, 3)
-    overlap = 2 * (probability * masks).sum(pixels) + 1
-    dice = overlap / (probability.sum(pixels) + masks.sum(pixels) + 1)
-    return 0.5 * bce + 0.5 * (1 - dice).mean()
 
 
 def training_loss(
@@ -51,7 +41,7 @@ def training_loss(
     place = images.device
     with autocast(place, recipe):
         heads, held = outputs(model, images)
-    loss = torch.stack([loss_of(head.float(), masks, recipe.loss) for head in heads]).mean()
+    loss = torch.stack([LOSSES[recipe.loss].function(head.float(), masks) for head in heads]).mean()
     if held is not None:
         loss = loss + F.binary_cross_entropy_with_logits(held.float(), masks.amax(dim=(1, 2, 3)))
     return loss
@@ -67,14 +57,14 @@ def autocast(place: torch.device, recipe: Recipe) -> Iterator[None]:
         yield
 
 
-def optimiser_of(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """Return SGD as the recipe has it, over the weights that are not frozen."""
+def optimiser_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Return the recipe's optimiser over the weights that are not frozen."""
     # One fused update on a GPU. On the CPU torch's fused kernel copies channels-last weights to and fro: 34 ms a step
     # of the published U-Net, against 7 without.
     on_gpu = next(model.parameters()).device.type == "cuda"
-    how = {"fused": True} if on_gpu else {"foreach": True}
+    implementation = {"fused": True} if on_gpu else {"foreach": True}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return torch.optim.SGD(trained, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, **how)
+    return OPTIMISERS[recipe.optimiser].build(trained, recipe, implementation)
 
 
 @contextmanager

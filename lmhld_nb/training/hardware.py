@@ -19,7 +19,7 @@ class Execution(Strict):
 
     Attributes:
         device: ``auto``, ``cpu`` or ``cuda``.
-        progress: show a bar (or lines, see `progress`).
+        progress: show a bar (or lines, see `config.progress_bar`).
         threads: processor threads of one training on the CPU.
         runs_per_gpu: trainings that may share a GPU; more than 1 where small patches do not fill one.
         checkpoint_every: epochs between checkpoints.

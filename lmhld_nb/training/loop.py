@@ -21,12 +21,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lmhld_nb import models, progress
-from lmhld_nb.config import Interrupted, UserError, atomic_path, write_json
+from lmhld_nb import models
+from lmhld_nb.config import Interrupted, UserError, atomic_path, progress_bar, write_json
 from lmhld_nb.patches.batches import Batches, augment, load_split
 from lmhld_nb.patches.patch_sets import PatchSet
-from lmhld_nb.training import chains as serial
-from lmhld_nb.training import engine, scoring
+from lmhld_nb.training import chains, engine, scoring
 from lmhld_nb.training import weights as networks
 from lmhld_nb.training.checkpoints import State, restore, stop_on_signals
 from lmhld_nb.training.checkpoints import save as save_checkpoint
@@ -46,7 +45,7 @@ def train(
     patch_sets: Sequence[PatchSet],
     folder: Path,
     execution: Execution | None = None,
-    earlier: Sequence[serial.Earlier] = (),
+    earlier: Sequence[chains.EarlierStage] = (),
 ) -> dict[str, object]:
     """Train, validate, test and store one run; take up where an earlier attempt stopped.
 
@@ -73,11 +72,11 @@ def train(
     place = torch.device(choose_device(execution.device))
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "spec.json", json.loads(spec.canonical()))
-    torch.manual_seed(serial.seed_of(spec))
+    torch.manual_seed(chains.seed_of(spec))
     model = models.build(spec.model, len(spec.bands), spec.width, **spec.options)
     parent = ""
     if spec.stage is not None:
-        serial.begin(model, spec.stage, earlier[-1].weights)
+        chains.start_from_parent(model, spec.stage, earlier[-1].weights)
         parent = digest(earlier[-1].weights)
     model = model.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = engine.optimiser_of(model, spec.recipe)
@@ -93,11 +92,11 @@ def train(
     recipe = spec.recipe.model_copy(update={"precision": state.precision})
     used = {**environment(place), "precision": recipe.precision}
     write_json(folder / "environment.json", used)
-    training = serial.training_split(spec, patch_sets, earlier, place, execution.resident)
+    training = chains.training_split(spec, patch_sets, earlier, place, execution.resident)
     validation = load_split(patch_sets, "val", place, recipe.normalise, execution.resident)
     step = engine.step_of(model, optimiser, recipe, execution)
     if spec.stage is not None and spec.stage.ewc:
-        step = _pulled(step, serial.consolidation(model, spec.stage.ewc, earlier, recipe, place), optimiser)
+        step = _pulled(step, chains.consolidation(model, spec.stage.ewc, earlier, recipe, place), optimiser)
 
     def save() -> None:
         kept = {"best": best, "good": good}
@@ -107,7 +106,7 @@ def train(
         if recipe.keep == "best":
             model.load_state_dict(best)
 
-    shown = progress.bar(recipe.epochs, spec.label, "epoch", execution.progress, state.epoch)
+    shown = progress_bar(recipe.epochs, spec.label, "epoch", execution.progress, state.epoch)
     if recipe.micro_batch and recipe.micro_batch < recipe.batch_size:
         tqdm.write(
             f"{spec.label}: micro-batches of {recipe.micro_batch}; gradients of {recipe.batch_size} are summed",
@@ -186,7 +185,7 @@ def _train_epoch(
     """Do the rest of an epoch, from ``state.step`` on; nothing in it waits for the device."""
     model.train()
     if spec.stage is not None:
-        serial.hold(model, spec.stage)
+        chains.freeze_statistics(model, spec.stage)
     seed = spec.seed
     for group in optimiser.param_groups:
         group["lr"] = recipe.lr * recipe.gamma**state.epoch

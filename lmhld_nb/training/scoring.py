@@ -17,8 +17,8 @@ from lmhld_nb.config import atomic_path
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.patches.batches import Batches, load_split
 from lmhld_nb.patches.patch_sets import PatchSet
-from lmhld_nb.training import chains as serial
-from lmhld_nb.training import engine
+from lmhld_nb.training import chains, engine
+from lmhld_nb.training.losses import LOSSES
 from lmhld_nb.training.specs import Recipe, RunSpec
 
 FILE = "test_patches.csv"
@@ -66,7 +66,7 @@ def patch_counts(model: nn.Module, batches: Batches, recipe: Recipe) -> tuple[pd
         with engine.autocast(images.device, recipe):
             logits = model(images)
         logits = logits.float()
-        total_loss += engine.loss_of(logits, masks, recipe.loss).double() * masks.numel()
+        total_loss += LOSSES[recipe.loss].function(logits, masks).double() * masks.numel()
         pixels += masks.numel()
         predicted, truth = logits > 0, masks > 0.5
         found = [predicted & truth, predicted & ~truth, ~predicted & truth, ~predicted & ~truth]
@@ -89,7 +89,7 @@ def tested(
     model: nn.Module,
     spec: RunSpec,
     patch_sets: Sequence[PatchSet],
-    earlier: Sequence[serial.Earlier],
+    earlier: Sequence[chains.EarlierStage],
     recipe: Recipe,
     resident: bool | None = None,
 ) -> tuple[pd.DataFrame, float]:
@@ -122,7 +122,7 @@ def tested(
     for stage in earlier:
         tests = load_split(stage.patch_sets, "test", place, recipe.normalise, resident)
         count(stage.run_id, "last", tests)
-        serial.take_over(model, stage.weights, ["input"])
+        chains.copy_layer_groups(model, stage.weights, ["input"])
         count(stage.run_id, "own", tests)
         model.load_state_dict(kept)
     return pd.concat(parts, ignore_index=True)[[*KEYS, *CELLS]], loss

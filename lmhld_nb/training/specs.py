@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from lmhld_nb import models
 from lmhld_nb.config import Strict
 from lmhld_nb.patches.patch_sets import PatchSpec
+from lmhld_nb.training.losses import LOSSES
+from lmhld_nb.training.optimisers import OPTIMISERS
 
-ENGINE_VERSION = 3  # raised whenever the same spec would give other weights
+ENGINE_VERSION = (
+    3  # raised when every spec would give other weights; losses and optimisers have versions of their own
+)
 
 Treatment = Literal["fresh", "frozen", "finetune"]
-PARTS = ("input", "level 1", "level 2", "level 3", "level 4", "level 5", "decoder")
-"""Parts of a network that a stage of a chain treats apart: the input convolution, the rest of each encoder level
+LAYER_GROUPS = ("input", "level 1", "level 2", "level 3", "level 4", "level 5", "decoder")
+"""The groups of layers that a stage of a chain treats separately: the input convolution, the rest of each encoder level
 from shallow to deep, and everything after them."""
 
 
@@ -23,12 +36,13 @@ class Recipe(Strict, allow_inf_nan=False):
     """How a network is trained (paper section 3.3; open points in the fidelity ledger).
 
     Attributes:
-        batch_size: patches a step.
+        batch_size: patches per step.
         epochs: passes over the training patches.
-        lr: first learning rate of SGD.
+        optimiser: one of `optimisers.OPTIMISERS`: ``sgd``, or ``adamw`` (which takes no ``momentum``).
+        lr: first learning rate.
         gamma: factor on the learning rate after each epoch.
-        momentum, weight_decay: of SGD.
-        loss: ``bce`` on logits, or ``dice_bce``, its mean with soft Dice.
+        momentum, weight_decay: of the optimiser.
+        loss: one of `losses.LOSSES`: ``bce`` on logits, or ``dice_bce``, its mean with soft Dice.
         augment: random flips and quarter turns.
         keep: test the epoch of ``best`` validation F1, or the ``last``.
         normalise: z-score with the statistics of the ``area``'s training patches, or of each ``scene``.
@@ -39,30 +53,61 @@ class Recipe(Strict, allow_inf_nan=False):
 
     batch_size: PositiveInt = 16
     epochs: PositiveInt = 300
+    optimiser: str = "sgd"
     lr: PositiveFloat = 0.01
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.99
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     weight_decay: NonNegativeFloat = 0.0
-    loss: Literal["bce", "dice_bce"] = "bce"
+    loss: str = "bce"
     augment: bool = False
     keep: Literal["best", "last"] = "best"
     normalise: Literal["area", "scene"] = "area"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     micro_batch: PositiveInt | None = None
 
+    @field_validator("loss")
+    @classmethod
+    def _known_loss(cls, word: str) -> str:
+        if word not in LOSSES:
+            raise ValueError(f"unknown loss; choose one of {', '.join(LOSSES)}")
+        return word
+
+    @field_validator("optimiser")
+    @classmethod
+    def _known_optimiser(cls, word: str) -> str:
+        if word not in OPTIMISERS:
+            raise ValueError(f"unknown optimiser; choose one of {', '.join(OPTIMISERS)}")
+        return word
+
+    @field_validator("momentum")
+    @classmethod
+    def _momentum_is_used(cls, momentum: float, fields: ValidationInfo) -> float:
+        optimiser = fields.data.get("optimiser", "sgd")
+        if momentum and not OPTIMISERS[optimiser].momentum:
+            raise ValueError(f"{optimiser} has no momentum; set it to 0")
+        return momentum
+
+    def versions(self) -> dict[str, int]:
+        """Return the versions of its loss and optimiser, where they are not the first."""
+        versions = {"loss_version": LOSSES[self.loss].version}
+        versions["optimiser_version"] = OPTIMISERS[self.optimiser].version
+        return {name: version for name, version in versions.items() if version != 1}
+
 
 class Stage(Strict):
-    """What a stage of a chain starts from (`serial`).
+    """What a stage of a chain starts from (`chains`).
 
     Attributes:
         parent: the training whose tested weights it starts from.
-        treatment: of each of `PARTS`: ``fresh`` (drawn anew), ``frozen`` (kept) or ``finetune`` (trained on).
-        ewc: strength of elastic weight consolidation (`serial.consolidation`); 0 for none.
+        treatment: of each of `LAYER_GROUPS`: ``fresh`` (drawn anew), ``frozen`` (kept) or ``finetune`` (trained on).
+        ewc: strength of elastic weight consolidation (`chains.consolidation`); 0 for none.
         replay: share of the training patches of each earlier area that are trained on again; 0 for none.
     """
 
     parent: RunSpec
-    treatment: Annotated[tuple[Treatment, ...], Field(min_length=len(PARTS), max_length=len(PARTS))]
+    treatment: Annotated[
+        tuple[Treatment, ...], Field(min_length=len(LAYER_GROUPS), max_length=len(LAYER_GROUPS))
+    ]
     ewc: NonNegativeFloat = 0.0
     replay: Annotated[float, Field(ge=0, le=1)] = 0.0
 
@@ -71,7 +116,10 @@ class RunSpec(Strict):
     """All that decides a run's result, and so names it.
 
     Attributes:
-        model, width: architecture and its first-level channels (None as published).
+        model: architecture (`models.network`).
+        source: digest of the architecture's code, for a network from outside (`models.source_of`); filled in where it
+            is left out.
+        width: channels of its first level (None as published).
         options: of the architecture (`models.build`).
         data: the patches of one or more areas, trained on together.
         recipe: how it is trained.
@@ -82,6 +130,7 @@ class RunSpec(Strict):
     """
 
     model: str
+    source: str = ""
     width: int | None = None
     options: dict[str, bool] = {}
     data: tuple[PatchSpec, ...]
@@ -90,34 +139,41 @@ class RunSpec(Strict):
     milestones: tuple[PositiveInt, ...] = ()
     stage: Stage | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_source(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and ":" in str(fields.get("model")) and "source" not in fields:
+            return {**fields, "source": models.source_of(fields["model"])}
+        return fields
+
     @property
     def run_id(self) -> str:
         """Return 16 hex digits: a hash of the canonical spec, the data's fingerprints included."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:16]
 
     def canonical(self) -> str:
-        """Return the spec as JSON with sorted keys and the engine's version."""
-        told = self.model_dump(mode="json", exclude={"stage"})
+        """Return the spec as JSON with sorted keys and the versions of what computes it."""
+        fields = self.model_dump(mode="json", exclude={"stage"} if self.source else {"stage", "source"})
         if self.stage is not None:  # its id stands for all that made the parent
             stage = self.stage.model_dump(mode="json", exclude={"parent"}, exclude_defaults=True)
-            told["stage"] = {"parent": self.stage.parent.run_id, **stage}
-        return json.dumps({"engine": ENGINE_VERSION, **told}, sort_keys=True)
+            fields["stage"] = {"parent": self.stage.parent.run_id, **stage}
+        return json.dumps({"engine": ENGINE_VERSION, **fields, **self.recipe.versions()}, sort_keys=True)
 
     @property
     def label(self) -> str:
         """Return a few words on model and data, for progress lines and errors."""
-        areas = list(dict.fromkeys(part.area for part in self.data))
+        areas = list(dict.fromkeys(patches.area for patches in self.data))
         where = f"stage {len(self.chain)}, " if self.stage else ""
-        told = "+".join(areas) if len(areas) < 3 else f"{len(areas)} areas"
-        return f"{self.model} {where}{told} {self.data[0].size} px"
+        names = "+".join(areas) if len(areas) < 3 else f"{len(areas)} areas"
+        return f"{self.model} {where}{names} {self.data[0].size} px"
 
     @property
     def chain(self) -> list[RunSpec]:
         """Trainings up to this one, each of which starts from the one before; alone where it starts afresh."""
-        found = [self]
-        while (stage := found[-1].stage) is not None:
-            found.append(stage.parent)
-        return found[::-1]
+        specs = [self]
+        while (stage := specs[-1].stage) is not None:
+            specs.append(stage.parent)
+        return specs[::-1]
 
     @property
     def bands(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from lmhld_nb.experiments.profile import Profile
 from lmhld_nb.plots import style
 from lmhld_nb.plots.schemes import TREATMENTS
 from lmhld_nb.sources import DataSet
-from lmhld_nb.training.specs import PARTS, RunSpec
+from lmhld_nb.training.specs import LAYER_GROUPS, RunSpec
 from lmhld_nb.widgets import parts
 
 OWN = "an order of my own"
@@ -95,14 +95,14 @@ def _places(order: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _schedule(chain: Sequence[RunSpec], rows: Sequence[Any]) -> str:
-    head = ("stage", "area added", "patch", "epochs", *PARTS)
+    head = ("stage", "area added", "patch", "epochs", *LAYER_GROUPS)
     body = [
         (
             stage,
             style.area_name(spec.data[0].area),
             f"{spec.data[0].size} px",
             spec.recipe.epochs,
-            *(row[part] for part in PARTS),
+            *(row[part] for part in LAYER_GROUPS),
         )
         for stage, (spec, row) in enumerate(zip(chain, rows, strict=True), start=1)
     ]

@@ -11,38 +11,37 @@ import torch
 from scipy import stats
 
 from lmhld_nb import paper, runs, scenes, sources
-from lmhld_nb.evaluation import intervals
-from lmhld_nb.evaluation import objects as detection
+from lmhld_nb.evaluation import intervals, objects
 from lmhld_nb.evaluation.intervals import RESAMPLES, Interval
-from lmhld_nb.experiments.interval_results import PATCH, PLACE, tested
-from lmhld_nb.runs.store import Run
+from lmhld_nb.experiments.certainty import PATCH, WINDOW, tested_patches
+from lmhld_nb.experiments.tables import join_ids
+from lmhld_nb.runs import Run
 from lmhld_nb.training import whole_area
-from lmhld_nb.training.whole_area import totals
 
 WEIGHTS = (0.0, *np.geomspace(0.05, 100, 14).round(3))
 
 
-def held_out(base: Run, more: Run) -> pd.DataFrame:
+def held_out(base: Run, with_background: Run) -> pd.DataFrame:
     """Return the windows that a network and the same one trained with background were both tested on.
 
     Args:
-        base, more: runs on the same split, without and with `PatchSpec.background`.
+        base, with_background: runs on the same split, without and with `PatchSpec.background`.
 
     Returns:
-        Rows by window: its place, kept (whether the paper's rule keeps it), base_tp, …, more_fn, and weight: how many
-        windows of the area it stands for, so that both kinds together are the whole area.
+        Rows by window: its position, kept (whether the paper's rule keeps it), base_tp, …, background_fn, and weight:
+        how many windows of the area it stands for, so that both kinds together are the whole area.
     """
-    (part,) = runs.patch_sets(more.spec, progress=False)
-    index = part.index.assign(kept=part.index["share"] >= part.spec.min_share)
+    (patch_set,) = runs.patch_sets(with_background.spec, progress=False)
+    index = patch_set.index.assign(kept=patch_set.index["share"] >= patch_set.spec.min_share)
     tests = index[index["split"] == "test"]
     stands_for = index.groupby("kept").size() / tests.groupby("kept").size()
-    found = tests[[*PLACE, "kept"]]
-    for name, run in (("base", base), ("more", more)):
-        windows = runs.windows(run)[[*PLACE, *intervals.COUNTED]]
+    table = tests[[*WINDOW, "kept"]]
+    for name, run in (("base", base), ("background", with_background)):
+        counts = runs.window_counts(run)[[*WINDOW, *intervals.COUNTED]]
         renamed = {cell: f"{name}_{cell}" for cell in intervals.COUNTED}
-        found = found.merge(windows.rename(columns=renamed), on=PLACE, validate="1:1")
-    return found.assign(
-        weight=found["kept"].map(stands_for / stands_for.get(True, np.nan)), pixels=part.spec.size**2
+        table = table.merge(counts.rename(columns=renamed), on=WINDOW, validate="1:1")
+    return table.assign(
+        weight=table["kept"].map(stands_for / stands_for.get(True, np.nan)), pixels=patch_set.spec.size**2
     )
 
 
@@ -57,16 +56,17 @@ def prevalence_table(pairs: Sequence[tuple[Run, Run]], resamples: int = RESAMPLE
         and recall with …_low and …_high; natural (the weight at which both kinds are as frequent as in the area);
         run_ids.
     """
-    tables = [held_out(base, more) for base, more in pairs]
+    tables = [held_out(base, background) for base, background in pairs]
     kept, side = tables[0]["kept"].to_numpy(), pairs[0][0].spec.data[0].size
     natural = float(tables[0]["weight"][~kept].iloc[0]) if (~kept).any() else 0.0
     rows = []
-    for place, (name, training) in enumerate({"base": "as in the paper", "more": "with background"}.items()):
+    trainings = {"base": "as in the paper", "background": "with background"}
+    for index, (name, training) in enumerate(trainings.items()):
         columns = [f"{name}_{cell}" for cell in intervals.COUNTED]
         counts = np.stack([table[columns].to_numpy() for table in tables])
         for weight in sorted({*WEIGHTS, natural} if natural else {0.0}):
             groups, weights = (counts[:, kept], counts[:, ~kept]), (1.0, weight)
-            # One run tells: all see the same windows.
+            # The first run stands for all: they see the same windows.
             landslide = sum(w * float(g[0][:, [0, 2]].sum()) for g, w in zip(groups, weights, strict=True))
             pixels = sum(w * g.shape[1] for g, w in zip(groups, weights, strict=True)) * side**2
             row: dict[str, Any] = {
@@ -77,7 +77,7 @@ def prevalence_table(pairs: Sequence[tuple[Run, Run]], resamples: int = RESAMPLE
             }
             for score, interval in intervals.mixed(groups, weights, resamples).items():
                 row |= _bounds(score, interval)
-            rows.append(row | {"run_ids": "+".join(pair[place].spec.run_id for pair in pairs)})
+            rows.append(row | {"run_ids": join_ids([pair[index].spec.run_id for pair in pairs])})
     return pd.DataFrame(rows).set_index(["training", "weight"])
 
 
@@ -91,16 +91,16 @@ def split_table(kinds: Mapping[str, Sequence[Run]], resamples: int = RESAMPLES) 
     rows = []
     for kind, finished in kinds.items():
         for run in finished:
-            (part,) = runs.patch_sets(run.spec, progress=False)
-            found = intervals.over_patches(tested(run)[intervals.COUNTED].to_numpy(), resamples)
-            patches = len(part.where("test"))
+            (patch_set,) = runs.patch_sets(run.spec, progress=False)
+            interval = intervals.over_patches(tested_patches(run)[intervals.COUNTED].to_numpy(), resamples)
+            patches = len(patch_set.where("test"))
             rows.append(
                 {
                     "split": kind,
                     "seed": run.spec.seed,
-                    **found._asdict(),
+                    **interval._asdict(),
                     "test_patches": patches,
-                    "touching": part.neighbours("test", "train") / patches,
+                    "touching": patch_set.neighbours("test", "train") / patches,
                     "run_ids": run.spec.run_id,
                 }
             )
@@ -121,15 +121,15 @@ def size_table(by_size: Mapping[int, Sequence[Run]], own: int, resamples: int = 
     rows = []
     for size, finished in by_size.items():
         for run in finished:
-            windows = runs.windows(run)
-            found = intervals.over_patches(windows[intervals.COUNTED].to_numpy(), resamples)
+            counts = runs.window_counts(run)
+            interval = intervals.over_patches(counts[intervals.COUNTED].to_numpy(), resamples)
             recipe, patches = run.spec.recipe, run.metrics["training_patches"]
             rows.append(
                 {
                     "patch_size": size,
                     "seed": run.spec.seed,
-                    **found._asdict(),
-                    "outside_f1": totals(windows)["outside_training"].f1,
+                    **interval._asdict(),
+                    "outside_f1": whole_area.totals(counts)["outside_training"].f1,
                     "training_patches": patches,
                     "steps": -(-patches // recipe.batch_size) * recipe.epochs,
                     "megapixels": patches * size**2 * recipe.epochs / 1e6,
@@ -150,7 +150,7 @@ def switch_table(
         switched: runs by what is changed.
 
     Returns:
-        Rows by change: f1; effect (mean over seeds of F1 with the change less without); seeds_low, seeds_high
+        Rows by change: f1; effect (mean over seeds of F1 with the change minus without); seeds_low, seeds_high
         (Student's t over seeds); low, high (bootstrap over patches); p (paired t-test over seeds) and corrected;
         seeds; run_ids.
     """
@@ -161,11 +161,11 @@ def switch_table(
         if not pairs:
             continue
         with_it, without = (
-            intervals.stacked([tested(pair[place]) for pair in pairs], PATCH) for place in (0, 1)
+            intervals.stacked([tested_patches(pair[index]) for pair in pairs], PATCH) for index in (0, 1)
         )
         gaps = intervals.f1(with_it) - intervals.f1(without)
         seeds, patches = intervals.over_seeds(gaps), intervals.difference(with_it, without, resamples)
-        known = len(gaps) > 1 and np.isfinite(gaps).all() and np.ptp(gaps) > 0
+        testable = len(gaps) > 1 and np.isfinite(gaps).all() and np.ptp(gaps) > 0
         rows.append(
             {
                 "change": name,
@@ -175,10 +175,10 @@ def switch_table(
                 "seeds_high": seeds.high,
                 "low": patches.low,
                 "high": patches.high,
-                "p": float(stats.ttest_1samp(gaps, 0).pvalue) if known else np.nan,
+                "p": float(stats.ttest_1samp(gaps, 0).pvalue) if testable else np.nan,
                 "corrected": np.nan,
                 "seeds": len(pairs),
-                "run_ids": "+".join(run.spec.run_id for pair in pairs for run in pair),
+                "run_ids": join_ids([run.spec.run_id for pair in pairs for run in pair]),
             }
         )
     table = pd.DataFrame(rows).set_index("change")
@@ -190,42 +190,45 @@ def landslides(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, float]:
     """Return the true and the mapped landslides of a run's whole area, the training patches included.
 
     Returns:
-        `detection.overlaps` of truth with map and of map with truth, over all scenes; the ground area of a pixel in m²,
+        `objects.overlaps` of truth with map and of map with truth, over all scenes; the ground area of a pixel in m²,
         NaN where the data do not say.
 
     Raises:
         UserError: the data set is not there, or a scene cannot be read.
     """
-    (part,) = runs.patch_sets(run.spec, progress=False)
+    (patch_set,) = runs.patch_sets(run.spec, progress=False)
     recipe = run.spec.recipe.model_copy(update={"precision": run.metrics["precision"]})
     model, tables, pixel_m2 = run.model(), [], float("nan")
-    for scene in sources.load(part.spec.dataset).scenes_of(part.spec.area):
-        strips, below = [], 0
+    for scene in sources.load(patch_set.spec.dataset).scenes_of(patch_set.spec.area):
+        masks, below = [], 0
         for strip, predicted, truth, known in whole_area.predictions(
-            model, part, scene, recipe, torch.device("cpu")
+            model, patch_set, scene, recipe, torch.device("cpu")
         ):
-            if strip.row > below:  # what lies between is not known, and must not join what it parts
-                strips.append(np.full((1, strip.width), 255, np.uint8))
-                strips.append(strips[-1])
-            strips += [np.where(known, layer, 255).astype(np.uint8) for layer in (predicted, truth)]
+            if strip.row > below:  # what lies between is not known, and must not join what it separates
+                unknown = np.full((1, strip.width), 255, np.uint8)
+                masks.append((unknown, unknown))
+            masks.append(
+                (
+                    np.where(known, predicted, 255).astype(np.uint8),
+                    np.where(known, truth, 255).astype(np.uint8),
+                )
+            )
             below = strip.row + strip.height
-        pairs = list(zip(strips[::2], strips[1::2], strict=True))
-        # Only where there is data is taken: its mask stands for a probability.
-        layers = [(np.where(mask == 255, -1.0, mask == 1), mask, truth) for mask, truth in pairs]
-        tables.append(detection.landslides(layers.__iter__))
+        # Only where there is data counts: its mask stands for a probability.
+        layers = [(np.where(mapped == 255, -1.0, mapped == 1), mapped, truth) for mapped, truth in masks]
+        tables.append(objects.landslides(layers.__iter__))
         with scenes.open_image(scene) as image:
             pixel_m2 = image.pixel_m**2
-    true, mapped = (pd.concat(both, ignore_index=True) for both in zip(*tables, strict=True))
-    return true, mapped, pixel_m2
+    true, mapped_objects = (pd.concat(parts, ignore_index=True) for parts in zip(*tables, strict=True))
+    return true, mapped_objects, pixel_m2
 
 
 def size_frequencies(true: pd.DataFrame, mapped: pd.DataFrame, pixel_m2: float) -> pd.DataFrame:
-    """Return `detection.size_frequency` of both tables of `landslides`, with a column ``inventory`` (true, mapped)."""
-    both = {"true": true, "mapped": mapped}
+    """Return `objects.size_frequency` of both tables of `landslides`, with a column ``inventory`` (true, mapped)."""
     return pd.concat(
         [
-            detection.size_frequency(table["size_px"].to_numpy() * pixel_m2).assign(inventory=name)
-            for name, table in both.items()
+            objects.size_frequency(table["size_px"].to_numpy() * pixel_m2).assign(inventory=name)
+            for name, table in (("true", true), ("mapped", mapped))
         ],
         ignore_index=True,
     )

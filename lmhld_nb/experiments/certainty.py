@@ -1,8 +1,8 @@
-"""How sure the paper's tables are, as our runs have them: intervals for every F1, and networks compared two by two."""
+"""How sure the paper's tables are, as our runs have them: an interval for every F1, and networks compared pairwise."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -13,14 +13,13 @@ from scipy import stats
 from lmhld_nb import paper, runs
 from lmhld_nb.evaluation import intervals
 from lmhld_nb.evaluation.intervals import RESAMPLES
-from lmhld_nb.experiments import beyond, results, serial_experiment, serial_results
-from lmhld_nb.experiments import common as experiments
-from lmhld_nb.experiments.profile import Profile, is_made
-from lmhld_nb.runs.store import Run
-from lmhld_nb.sources import DataSet
+from lmhld_nb.experiments import beyond, mix, part, patch_size, single
+from lmhld_nb.experiments.study import Study
+from lmhld_nb.experiments.tables import join_ids
+from lmhld_nb.runs import Run
 from lmhld_nb.training.specs import RunSpec
 
-PLACE = ["scene", "row", "col"]
+WINDOW = ["scene", "row", "col"]
 PATCH = ["dataset", "area", "number"]
 CELL = ["table", "area", "patch_size", "model"]
 
@@ -33,6 +32,7 @@ class Cell:
         table, area, patch_size, model: which; area ``all`` and size 0 where all areas count together.
         runs: the seeds, and in Table 7 the orders of addition, whose mean it is.
         counts: (runs, patches, 3) of tp, fp, fn; in Table 4 of windows.
+        published_f1: NaN where nothing is published.
     """
 
     table: int
@@ -41,75 +41,82 @@ class Cell:
     model: str
     runs: tuple[Run, ...]
     counts: np.ndarray
+    published_f1: float
+
+    @property
+    def key(self) -> tuple[int, str, int, str]:
+        """What tells it from other cells: the columns `CELL`."""
+        return self.table, self.area, self.patch_size, self.model
 
     @property
     def run_ids(self) -> str:
-        """Ids of the runs."""
-        return "+".join(run.spec.run_id for run in self.runs)
+        """Ids of the runs, joined."""
+        return join_ids([run.spec.run_id for run in self.runs])
 
 
-def tested(run: Run) -> pd.DataFrame:
+def tested_patches(run: Run) -> pd.DataFrame:
     """Return the counts of all test patches that a run's final score is of: dataset, area, number, tp, fp, fn, tn."""
     datasets = {spec.run_id: spec.data[0].dataset for spec in run.spec.chain}
-    found = runs.test_patches(run)
-    found = found[found["input"] == "last"]
-    return found.assign(dataset=found["stage"].map(datasets)).drop(columns=["stage", "input"])
+    counts = runs.test_patches(run)
+    counts = counts[counts["input"] == "last"]
+    return counts.assign(dataset=counts["stage"].map(datasets)).drop(columns=["stage", "input"])
 
 
-def finished(profile: Profile, dataset: DataSet) -> dict[int, list[Run]]:
-    """Return the finished runs of tables 4 to 7, by table, as far as a profile makes them.
+def table_specs(study: Study) -> dict[int, list[RunSpec]]:
+    """Return the runs of Tables 4 to 7 by table, as far as the profile makes them.
 
-    Those of Table 4 are scored on the whole area; those of Table 7 are the last stages of all orders of addition.
+    Those of Table 7 are the last stages of all orders of addition.
     """
-    asked = {4: ("1", experiments.patch_sizes), 5: ("2", experiments.single), 6: ("3", experiments.mix)}
-    specs = {table: make(profile, dataset) for table, (name, make) in asked.items() if is_made(profile, name)}
-    if is_made(profile, "4"):
-        specs[7] = [spec for last in serial_experiment.finals(profile, dataset).values() for spec in last]
-    return _done(specs)
+    makers = {4: ("patch_size", patch_size.specs), 5: ("single", single.specs), 6: ("mix", mix.specs)}
+    specs = {table: make(study) for table, (name, make) in makers.items() if study.profile.makes(name)}
+    if study.profile.makes("part"):
+        specs[7] = [spec for finals in part.finals(study).values() for spec in finals]
+    return specs
 
 
-def repeated(profile: Profile, dataset: DataSet) -> dict[int, list[Run]]:
-    """Return the finished runs of `beyond.repeated`, by table."""
-    return _done(beyond.repeated(profile, dataset))
+def table_cells(study: Study) -> list[Cell]:
+    """Return the cells of Tables 4 to 7 from the finished runs of all networks."""
+    return cells(study, table_specs(study))
 
 
-def _done(specs: Mapping[int, Sequence[RunSpec]]) -> dict[int, list[Run]]:
-    found = {table: [run for spec in wanted if (run := runs.find(spec))] for table, wanted in specs.items()}
-    if 4 in found:
-        found[4] = [run for run in found[4] if run.whole_area is not None]
-    return found
+def repeated_cells(study: Study) -> list[Cell]:
+    """Return the cells of the network that was trained with several seeds (`beyond.repeated`)."""
+    return cells(study, beyond.repeated(study))
 
 
-def cells(made: Mapping[int, Sequence[Run]]) -> list[Cell]:
-    """Return the cells of tables 4 to 7.
-
-    Args:
-        made: finished runs by table, as of `finished`.
-    """
+def cells(study: Study, specs: Mapping[int, Sequence[RunSpec]]) -> list[Cell]:
+    """Return the cells that the finished runs of ``specs`` (by table) fill."""
     groups: dict[tuple[int, str, int, str], list[Run]] = {}
-    for table, of_table in made.items():
-        for run in of_table:
-            (first, *_), one = run.spec.data, table in (4, 5)
-            key = (table, first.area if one else "all", first.size if one else 0, run.spec.model)
+    for table, of_table in specs.items():
+        for run in study.finished(of_table, whole_area=table == 4):
+            (first, *_), one_area = run.spec.data, table in (4, 5)
+            key = (table, first.area if one_area else "all", first.size if one_area else 0, run.spec.model)
             groups.setdefault(key, []).append(run)
-    found = []
+    filled = []
     for key, group in groups.items():
         if key[0] == 4:
-            counts = intervals.stacked([runs.windows(run) for run in group], PLACE)
+            counts = intervals.stacked([runs.window_counts(run) for run in group], WINDOW)
         else:
-            counts = intervals.stacked([tested(run) for run in group], PATCH)
-        found.append(Cell(*key, tuple(group), counts))
-    return found
+            counts = intervals.stacked([tested_patches(run) for run in group], PATCH)
+        filled.append(Cell(*key, tuple(group), counts, _published_f1(study, key[0], group)))
+    return filled
+
+
+def _published_f1(study: Study, table: int, group: Sequence[Run]) -> float:
+    if table == 7:
+        return float(part.mean_over_orders(group)["published_f1"].iloc[0])
+    make = {4: patch_size.table_4, 5: single.table_5, 6: mix.table_6}[table]
+    return float(make(study, group)["published_f1"].iloc[0])
 
 
 def interval_table(
-    found: Sequence[Cell], repeated: Sequence[Cell] = (), resamples: int = RESAMPLES
+    cells: Sequence[Cell], repeated: Sequence[Cell] = (), resamples: int = RESAMPLES
 ) -> pd.DataFrame:
     """Tabulate cells with their intervals, beside the published F1.
 
     Args:
-        found: of all networks.
-        repeated: of a network that was trained with several seeds (`beyond.repeated`).
+        cells: of all networks (`table_cells`).
+        repeated: of a network that was trained with several seeds (`repeated_cells`).
         resamples: of the patches.
 
     Returns:
@@ -117,17 +124,17 @@ def interval_table(
         seeds_sd, seeds_low, seeds_high (mean, standard deviation and Student's interval over seeds, of the repeated
         runs where there are some; NaN for one seed); published_f1; run_ids.
     """
-    again = {_key(cell): cell for cell in repeated}
+    again = {cell.key: cell for cell in repeated}
     rows = []
-    for cell in found:
-        several = again.get(_key(cell), cell)
+    for cell in cells:
+        several = again.get(cell.key, cell)
         by_patches = intervals.over_patches(cell.counts, resamples)
         seed_of = [run.spec.seed for run in several.runs]
         by_seed = pd.Series(intervals.f1(several.counts)).groupby(seed_of).mean()
         seeds = intervals.over_seeds(by_seed)
         rows.append(
             {
-                **{name: getattr(cell, name) for name in CELL},
+                **dict(zip(CELL, cell.key, strict=True)),
                 "f1": by_patches.value,
                 "low": by_patches.low,
                 "high": by_patches.high,
@@ -137,29 +144,15 @@ def interval_table(
                 "seeds_sd": by_seed.std(),
                 "seeds_low": seeds.low,
                 "seeds_high": seeds.high,
-                "published_f1": _published(cell),
-                "run_ids": _unique([*cell.run_ids.split("+"), *several.run_ids.split("+")]),
+                "published_f1": cell.published_f1,
+                "run_ids": join_ids([cell.run_ids, several.run_ids]),
             }
         )
     return pd.DataFrame(rows).set_index(CELL)
 
 
-def _key(cell: Cell) -> tuple[object, ...]:
-    return tuple(getattr(cell, name) for name in CELL)
-
-
-def _published(cell: Cell) -> float:
-    made: dict[int, Callable[[Sequence[Run]], pd.DataFrame]] = {
-        4: results.table_4,
-        5: results.table_5,
-        6: results.table_6,
-        7: lambda finished: serial_results.table_7({"": finished}),
-    }
-    return float(made[cell.table](cell.runs)["published_f1"].iloc[0])
-
-
-def pair_table(found: Sequence[Cell], resamples: int = RESAMPLES) -> pd.DataFrame:
-    """Compare all networks of a table two by two on the same patches.
+def pair_table(cells: Sequence[Cell], resamples: int = RESAMPLES) -> pd.DataFrame:
+    """Compare all networks of a table pairwise on the same patches.
 
     Returns:
         Rows (table, area, patch_size, model, other): difference in F1 with low and high (bootstrap over patches); p of
@@ -168,9 +161,8 @@ def pair_table(found: Sequence[Cell], resamples: int = RESAMPLES) -> pd.DataFram
         Table 4, whose windows are not counted); run_ids.
     """
     groups: dict[tuple[int, str, int], list[Cell]] = {}
-    for cell in found:
-        groups.setdefault((cell.table, cell.area, cell.patch_size), []).append(cell)
-    published = {id(cell): _published(cell) for cell in found}
+    for cell in cells:
+        groups.setdefault(cell.key[:3], []).append(cell)
     rows = []
     for (table, area, size), group in groups.items():
         for one, other in combinations(group, 2):
@@ -189,7 +181,7 @@ def pair_table(found: Sequence[Cell], resamples: int = RESAMPLES) -> pd.DataFram
                     "high": gap.high,
                     "p": intervals.permuted(one.counts, other.counts, resamples) if paired else np.nan,
                     "corrected": np.nan,
-                    "published_difference": published[id(one)] - published[id(other)],
+                    "published_difference": one.published_f1 - other.published_f1,
                     "noise": gap.half,
                     "noise_published": gap.half * np.sqrt(patches / _published_patches(table, area)),
                     "run_ids": f"{one.run_ids}+{other.run_ids}",
@@ -214,7 +206,7 @@ def _published_patches(table: int, area: str) -> float:
     return by_area.get(area, np.nan) / 10 if table == 5 else np.nan
 
 
-def luck(scores: pd.DataFrame) -> pd.Series:
+def seed_noise(scores: pd.DataFrame) -> pd.Series:
     """Return by table how far apart two trainings may end that differ in their seed alone, in 95 of 100 pairs.
 
     Args:
@@ -242,37 +234,30 @@ def rankings(pairs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
         scores: of `interval_table`.
 
     Returns:
-        Rows by table: pairs; ours_sure (corrected p below 0.05); luck (`luck`); ours_beyond_luck (differences that
-        exceed it); published (pairs with a published difference); published_beyond_noise, published_beyond_scaled and
-        published_beyond_luck (those that exceed our noise, what is left of it with as many test patches as the
-        paper's, and luck); run_ids. NaN where there is nothing to compare with.
+        Rows by table: pairs; ours_sure (corrected p below 0.05); luck (`seed_noise`); ours_beyond_luck (differences
+        that exceed it); published (pairs with a published difference); published_beyond_noise,
+        published_beyond_scaled and published_beyond_luck (those that exceed our noise, what is left of it with as many
+        test patches as the paper's, and luck); run_ids. NaN where there is nothing to compare with.
     """
-    size, ours = pairs["published_difference"].abs(), pairs["difference"].abs()
-    by_luck = luck(scores)
-    lucky = pd.Series(by_luck.reindex(pairs.index.get_level_values("table")).to_numpy(), pairs.index)
+    published, ours = pairs["published_difference"].abs(), pairs["difference"].abs()
+    by_table = seed_noise(scores)
+    luck = pd.Series(by_table.reindex(pairs.index.get_level_values("table")).to_numpy(), pairs.index)
 
-    def beyond_it(differences: pd.Series, noise: pd.Series) -> pd.Series:
+    def exceeds(differences: pd.Series, noise: pd.Series) -> pd.Series:
         return (differences > noise).astype(float).where(noise.notna())
 
-    told = pd.DataFrame(
+    flags = pd.DataFrame(
         {
             "pairs": 1,
             "ours_sure": pairs["corrected"] < 0.05,
-            "ours_beyond_luck": beyond_it(ours, lucky),
-            "published": size.notna(),
-            "published_beyond_noise": size > pairs["noise"],
-            "published_beyond_scaled": beyond_it(size, pairs["noise_published"]),
-            "published_beyond_luck": beyond_it(size, lucky),
+            "ours_beyond_luck": exceeds(ours, luck),
+            "published": published.notna(),
+            "published_beyond_noise": published > pairs["noise"],
+            "published_beyond_scaled": exceeds(published, pairs["noise_published"]),
+            "published_beyond_luck": exceeds(published, luck),
         }
     )
-    counts = told.groupby("table", sort=False).sum(min_count=1)
-    counts.insert(2, "luck", by_luck.reindex(counts.index))  # none where no two networks are compared
-    ids = pairs["run_ids"].groupby("table", sort=False).agg(lambda ids: _unique("+".join(ids).split("+")))
-    more = scores["run_ids"].groupby("table", sort=False).agg("+".join)
-    return counts.assign(
-        run_ids=[_unique([*ids[table].split("+"), *more[table].split("+")]) for table in counts.index]
-    )
-
-
-def _unique(ids: Sequence[str]) -> str:
-    return "+".join(dict.fromkeys(ids))
+    counts = flags.groupby("table", sort=False).sum(min_count=1)
+    counts.insert(2, "luck", by_table.reindex(counts.index))  # none where no two networks are compared
+    ids = pd.concat([pairs["run_ids"], scores["run_ids"]]).groupby("table", sort=False).agg(list).map(join_ids)
+    return counts.assign(run_ids=ids.reindex(counts.index))

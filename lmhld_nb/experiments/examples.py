@@ -1,0 +1,177 @@
+"""Predictions to look at: test patches with what networks find in them, and mapped scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import rasterio
+import torch
+from torch import nn
+
+from lmhld_nb import paper, runs, scenes
+from lmhld_nb.evaluation import Confusion, objects
+from lmhld_nb.experiments.unseen import MappedScene
+from lmhld_nb.mapping import files
+from lmhld_nb.patches import PatchSet
+from lmhld_nb.patches.batches import normalised
+from lmhld_nb.runs import Run
+from lmhld_nb.scenes import Scene
+from lmhld_nb.scenes.rasters import Window
+from lmhld_nb.training import engine
+
+
+@dataclass(frozen=True)
+class Example:
+    """A test patch and what networks find in it.
+
+    Attributes:
+        area, scene, row, col: where it is from (pixel of its upper left corner).
+        image: (bands, rows, cols) in stored units.
+        truth: (rows, cols) bool.
+        predictions: by network, (rows, cols) bool.
+        run_ids: by network, the run that predicted.
+    """
+
+    area: str
+    scene: str
+    row: int
+    col: int
+    image: np.ndarray
+    truth: np.ndarray
+    predictions: dict[str, np.ndarray] = field(default_factory=dict)
+    run_ids: dict[str, str] = field(default_factory=dict)
+
+
+def _own_patches(run: Run) -> list[PatchSet]:
+    return runs.patch_sets(run.spec, progress=False)
+
+
+def examples(
+    finished: Sequence[Run], patch_sets_of: Callable[[Run], Sequence[PatchSet]] = _own_patches
+) -> list[Example]:
+    """Predict one test patch per area with each network: the one of middle landslide share (paper Figs 10, 11, 15).
+
+    The first seed of each network is shown. ``patch_sets_of`` says which patches a run is shown; its own by default.
+    """
+    by_area: dict[str, Example] = {}
+    for run in finished:
+        for patch_set in patch_sets_of(run):
+            tests = patch_set.index.iloc[patch_set.where("test")].sort_values("share")
+            number = int(tests.index[len(tests) // 2])
+            if patch_set.spec.area not in by_area:
+                patch = patch_set.index.iloc[number]
+                by_area[patch_set.spec.area] = Example(
+                    patch_set.spec.area,
+                    str(patch["scene"]),
+                    int(patch["row"]),
+                    int(patch["col"]),
+                    np.asarray(patch_set.images[number]),
+                    np.asarray(patch_set.masks[number]) == 1,
+                )
+            example = by_area[patch_set.spec.area]
+            if run.spec.model not in example.predictions:
+                example.predictions[run.spec.model] = predict(run, patch_set, number)
+                example.run_ids[run.spec.model] = run.spec.run_id
+    return list(by_area.values())
+
+
+def example_scores(shown: Sequence[Example]) -> pd.DataFrame:
+    """Tabulate `examples`: rows (area, model) with the position of the patch, counts of pixels, scores and run id."""
+    rows = [
+        {
+            "area": example.area,
+            "model": model,
+            "scene": example.scene,
+            "row": example.row,
+            "col": example.col,
+            **Confusion.of(predicted, example.truth).as_dict(),
+            "run_ids": example.run_ids[model],
+        }
+        for example in shown
+        for model, predicted in example.predictions.items()
+    ]
+    return pd.DataFrame(rows).set_index(["area", "model"])
+
+
+def predict(run: Run, patch_set: PatchSet, number: int) -> np.ndarray:
+    """Return where a run predicts landslide (probability over 0.5) in one patch, (rows, cols) bool."""
+    return logits(run, run.model(), patch_set, number) > 0
+
+
+def logits(run: Run, model: nn.Module, patch_set: PatchSet, number: int) -> np.ndarray:
+    """Return the log-odds of landslide in one patch, (rows, cols) float32; ``model`` is the run's."""
+    scaled = normalised(patch_set, np.array([number]), run.spec.recipe.normalise)
+    recipe = run.spec.recipe.model_copy(update={"precision": run.metrics["precision"]})
+    with torch.inference_mode(), engine.autocast(scaled.device, recipe):
+        return model(scaled)[0, 0].float().numpy()
+
+
+def scene_to_show(by_area: Mapping[str, Sequence[Scene]], area: str) -> Scene:
+    """Return the first scene of ``area``; of the first area (and say so) where the data set does not have it."""
+    if area not in by_area:
+        print(f"no area '{area}' here: showing {next(iter(by_area))}")
+        area = next(iter(by_area))
+    return by_area[area][0]
+
+
+@dataclass(frozen=True)
+class View:
+    """A mapped scene, or a part of one, as a figure shows it.
+
+    Attributes:
+        title: the area, and what is wrong where it shows that.
+        values: (bands, rows, cols) as stored, of ``bands``.
+        mapped: (rows, cols) bool, landslide in the map.
+        truth: (rows, cols) bool, true landslide; None where nothing is labelled.
+    """
+
+    title: str
+    values: np.ndarray
+    bands: tuple[str, ...]
+    mapped: np.ndarray
+    truth: np.ndarray | None
+
+
+def view(mapped: MappedScene, title: str = "", window: Window | None = None, longest: int = 480) -> View:
+    """Return a mapped scene, or a window of it, every n-th pixel so that neither side is longer than ``longest``."""
+    bands = tuple(band for band in mapped.scene.bands if band in scenes.BANDS)
+    with ExitStack() as stack:
+        image = stack.enter_context(scenes.open_image(mapped.scene))
+        file = stack.enter_context(rasterio.open(mapped.folder / files.MASK))
+        labels = None
+        if mapped.is_scored:
+            labels = stack.enter_context(scenes.open_labels(mapped.scene, image))
+        window = window or Window(0, 0, *image.shape)
+        step = max(1, -(-max(window.height, window.width) // longest))
+        strips = [
+            Window(window.row + strip.row, window.col, strip.height, window.width)
+            for strip in scenes.strips((window.height, window.width), 64 * step)
+        ]
+        every = (..., slice(None, None, step), slice(None, None, step))
+        values = np.concatenate([image.read(strip, bands)[every] for strip in strips], axis=1)
+        mask = np.concatenate([file.read(1, window=strip.as_rasterio)[every] for strip in strips])
+        truth = np.concatenate([labels.read(strip)[every] for strip in strips]) == 1 if labels else None
+    return View(title or paper.area_name(mapped.scene.area), values, bands, mask == 1, truth)
+
+
+def worst(mapped: MappedScene, count: int = 1) -> list[View]:
+    """Return close-ups of a map's largest false objects and largest missed landslides, ``count`` of each."""
+    with (
+        scenes.open_image(mapped.scene) as image,
+        scenes.open_labels(mapped.scene, image) as labels,
+        rasterio.open(mapped.folder / files.MASK) as file,
+    ):
+        shape = image.shape
+
+        def strips() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+            for strip in scenes.strips(shape, 512):
+                mask = file.read(1, window=strip.as_rasterio)
+                yield np.where(mask == 255, -1.0, mask).astype(np.float32), mask, labels.read(strip)
+
+        close_ups = objects.close_ups(*objects.landslides(strips), shape, count)
+    name = paper.area_name(mapped.scene.area)
+    return [view(mapped, f"{name}: {up.kind}, {up.wrong_px} px", up.window) for up in close_ups]

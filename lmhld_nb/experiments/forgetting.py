@@ -1,0 +1,191 @@
+"""How much of what a chain has learnt is forgotten, and what other strategies forget (experiment 4).
+
+A run here is the last stage of its chain; the stages before it are found in the store. Every table has a column
+``run_ids``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lmhld_nb import runs
+from lmhld_nb.config import UserError, runs_dir
+from lmhld_nb.evaluation import intervals
+from lmhld_nb.experiments.part import counts_by_area, total_scores
+from lmhld_nb.experiments.tables import join_ids, mean_over_seeds
+from lmhld_nb.patches import PatchSet
+from lmhld_nb.runs import Run
+
+Finals = Mapping[str, Sequence[Run]]
+
+
+def stages_of(run: Run) -> list[Run]:
+    """Return the finished runs of a chain, the first stage first and ``run`` last.
+
+    Raises:
+        UserError: one of them is not in the store.
+    """
+    stages = []
+    for spec in run.spec.chain[:-1]:
+        stage = runs.find(spec)
+        if stage is None:
+            raise UserError(
+                f"{runs_dir() / spec.run_id}: a stage of this chain is missing; make it with `lmhld run`"
+            )
+        stages.append(stage)
+    return [*stages, run]
+
+
+def patch_sets_of(run: Run) -> list[PatchSet]:
+    """Return the patches of all areas that a chain has seen, in the order of addition."""
+    return [patch_set for spec in run.spec.chain for patch_set in runs.patch_sets(spec, progress=False)]
+
+
+def stage_matrix(finals: Finals) -> pd.DataFrame:
+    """Tabulate F1 after each stage on the test patches of each area so far, mean over seeds.
+
+    Args:
+        finals: of `part.final_runs`.
+
+    Returns:
+        Rows (order, model, stage, area_added): F1 by area, NaN where it is yet to come; run_ids, of the stage.
+    """
+    rows = [
+        {
+            "order": order,
+            "model": run.spec.model,
+            "stage": number,
+            "area_added": run.spec.data[0].area,
+            **{area: counts.f1 for area, counts in counts_by_area(run).items()},
+            "run_ids": run.spec.run_id,
+        }
+        for order, finished in finals.items()
+        for final in finished
+        for number, run in enumerate(stages_of(final), start=1)
+    ]
+    return mean_over_seeds(rows, ["order", "model", "stage", "area_added"])
+
+
+def forgetting(run: Run) -> dict[str, float]:
+    """Return how much a chain has forgotten.
+
+    Returns:
+        ``forgetting``: the average over the areas before the last of the highest F1 after any earlier stage, minus
+        that after the last (Chaudhry et al. 2018, equation 3). ``backward_transfer``: the average of F1 after the last
+        stage, minus that right after the area's own (Lopez-Paz & Ranzato 2017, equation 3); below 0 is forgetting.
+        NaN for a chain of one stage. An F1 that is not defined (nothing predicted, nothing there) counts as 0.
+    """
+    after = [
+        {area: np.nan_to_num(counts.f1) for area, counts in counts_by_area(stage).items()}
+        for stage in stages_of(run)
+    ]
+    if len(after) < 2:
+        return {"forgetting": float("nan"), "backward_transfer": float("nan")}
+    areas = list(after[-1])[:-1]
+    lost = [max(stage[area] for stage in after[:-1] if area in stage) - after[-1][area] for area in areas]
+    moved = [after[-1][area] - after[stage][area] for stage, area in enumerate(areas)]
+    return {"forgetting": float(np.mean(lost)), "backward_transfer": float(np.mean(moved))}
+
+
+def forgetting_table(finals: Finals) -> pd.DataFrame:
+    """Tabulate `forgetting` of the chains of all orders, mean over seeds.
+
+    Returns:
+        Rows (model, order): forgetting, backward_transfer, run_ids.
+    """
+    rows: list[dict[str, Any]] = [
+        {"model": run.spec.model, "order": order, **forgetting(run), "run_ids": run.spec.run_id}
+        for order, finished in finals.items()
+        for run in finished
+    ]
+    return mean_over_seeds(rows, ["model", "order"])
+
+
+def strategy_runs(finals: Finals) -> pd.DataFrame:
+    """Tabulate chains by strategy and seed.
+
+    Args:
+        finals: by strategy (`part.strategies`), the last stages (or the joint trainings).
+
+    Returns:
+        Rows (strategy, seed): f1 on all areas, forgetting, backward_transfer, trained_parameter_steps (trained
+        parameters times steps of the optimiser, over all stages), seconds (of training), run_ids.
+    """
+    rows: list[dict[str, Any]] = []
+    for strategy, finished in finals.items():
+        for run in finished:
+            stages = stages_of(run)
+            rows.append(
+                {
+                    "strategy": strategy,
+                    "seed": run.spec.seed,
+                    "f1": total_scores(run)["f1"],
+                    **forgetting(run),
+                    "trained_parameter_steps": sum(
+                        stage.metrics["trained_parameters"] * stage.metrics["steps"] for stage in stages
+                    ),
+                    "seconds": sum(stage.metrics["seconds"] for stage in stages),
+                    "run_ids": join_ids([stage.spec.run_id for stage in stages]),
+                }
+            )
+    return pd.DataFrame(rows).set_index(["strategy", "seed"])
+
+
+def strategy_table(by_seed: pd.DataFrame) -> pd.DataFrame:
+    """Return means over seeds with 95 % intervals (Student's t), and paired differences from LMHLD_part.
+
+    Args:
+        by_seed: of `strategy_runs`.
+
+    Returns:
+        Rows by strategy: f1, forgetting, backward_transfer, each with …_low and …_high (NaN for one seed);
+        f1_less_part, f1_less_part_low, f1_less_part_high: the mean difference over equal seeds; seeds,
+        trained_parameter_steps, seconds, run_ids.
+    """
+    rows = {}
+    reference = by_seed["f1"].xs("LMHLD_part", level="strategy")
+    for strategy, group in by_seed.groupby("strategy", sort=False):
+        difference = (group["f1"].droplevel("strategy") - reference).dropna()
+        columns = {name: group[name] for name in ("f1", "forgetting", "backward_transfer")}
+        row: dict[str, Any] = {}
+        for name, values in {**columns, "f1_less_part": difference}.items():
+            interval = intervals.over_seeds(values)
+            row |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        row |= {"seeds": len(group), **group[["trained_parameter_steps", "seconds"]].mean()}
+        row["run_ids"] = join_ids(list(group["run_ids"]))
+        rows[strategy] = row
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("strategy")
+
+
+def addition_table(finished: Sequence[Run]) -> pd.DataFrame:
+    """Tabulate what one more area did to a finished chain, mean over seeds.
+
+    Args:
+        finished: the stages that added it (`part.added_stages`), of one or more networks.
+
+    Returns:
+        Rows (area, model): before and after, F1 on the area's test patches before the last stage and after it; change;
+        own_input, F1 after it through the area's own input convolution; run_ids. The area added comes last and has no
+        ``before``.
+    """
+    rows = []
+    for run in finished:
+        before, own = counts_by_area(stages_of(run)[-2]), counts_by_area(run, own_input=True)
+        for area, counts in counts_by_area(run).items():
+            f1 = before[area].f1 if area in before else float("nan")
+            rows.append(
+                {
+                    "area": area,
+                    "model": run.spec.model,
+                    "before": f1,
+                    "after": counts.f1,
+                    "change": counts.f1 - f1,
+                    "own_input": own[area].f1,
+                    "run_ids": run.spec.run_id,
+                }
+            )
+    return mean_over_seeds(rows, ["area", "model"])

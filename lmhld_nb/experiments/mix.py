@@ -1,0 +1,115 @@
+"""Experiment 3, LMHLD_mix: all areas cut to one size and trained on together (paper section 3.2 (3))."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from pydantic import PositiveInt
+
+from lmhld_nb import paper
+from lmhld_nb.config import Strict, UserError
+from lmhld_nb.experiments.profile import PatchSize
+from lmhld_nb.experiments.registry import Experiment, all_areas, own_areas, register
+from lmhld_nb.experiments.study import Study
+from lmhld_nb.experiments.tables import beside_published, mean_over_seeds, run_scores
+from lmhld_nb.patches.measurements import measure_area
+from lmhld_nb.runs import Run
+from lmhld_nb.training.specs import RunSpec
+
+
+class Mix(Strict):
+    """Settings of experiment 3.
+
+    Attributes:
+        areas: areas mixed; empty for all.
+        size: of every patch, in pixels.
+        epochs: of these runs; None for the recipe's.
+    """
+
+    areas: tuple[str, ...] = ()
+    size: PatchSize = 128
+    epochs: PositiveInt | None = None
+
+
+def specs(study: Study) -> list[RunSpec]:
+    """Return the training of each network on all areas together, cut to one size."""
+    settings = study.settings("mix")
+    data = tuple(study.patch_spec(area, settings.size) for area in mixed_areas(study))
+    return study.trainings(data, epochs=settings.epochs)
+
+
+def mixed_areas(study: Study) -> tuple[str, ...]:
+    """Return the areas mixed: those the profile names whose scenes are large enough for a patch.
+
+    Raises:
+        UserError: none is.
+    """
+    size = study.settings("mix").size
+    fitting = tuple(
+        area for area in study.areas_of("mix") if measure_area(study.dataset, area).largest_side >= size
+    )
+    if not fitting:
+        raise UserError(
+            f"profile '{study.profile.name}': key 'experiments.mix.size' = {size}: no scene of "
+            f"'{study.dataset.name}' is that large; choose a smaller size, or leave mix out of `experiments`"
+        )
+    return fitting
+
+
+def table_6(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
+    """Tabulate Experiment 3 as paper Table 6 does: one network on the test patches of all areas, mean over seeds.
+
+    Returns:
+        Rows by model as of `beside_published`.
+    """
+    rows = [{"model": run.spec.model, **run_scores(run), "run_ids": run.spec.run_id} for run in finished]
+    return beside_published(rows, ["model"], paper.table(6), finished)
+
+
+def table_6_by_area(finished: Sequence[Run], alone: Sequence[Run] = ()) -> pd.DataFrame:
+    """Tabulate Experiment 3 area by area, beside networks that were trained on that area alone.
+
+    Args:
+        finished: runs of experiment 3.
+        alone: runs of experiment 2; those with other patches than experiment 3 has of that area are left out, so that
+            both columns are scores on the same test patches.
+
+    Returns:
+        Rows (area, model): the scores on the area's test patches; alone_f1, gain (f1 minus alone_f1; NaN without such
+        a run); run_ids.
+    """
+    rows: list[dict[str, Any]] = [
+        {"area": area, "model": run.spec.model, **run_scores(run, counts), "run_ids": run.spec.run_id}
+        for run in finished
+        for area, counts in run.metrics["areas"].items()
+    ]
+    table = mean_over_seeds(rows, ["area", "model"])
+    mixed = {patch_spec for run in finished for patch_spec in run.spec.data}
+    comparable = [
+        {"area": patch_spec.area, "model": run.spec.model, "f1": run_scores(run)["f1"]}
+        for run in alone
+        for patch_spec in run.spec.data
+        if patch_spec in mixed
+    ]
+    alone_f1 = (
+        pd.DataFrame(comparable, columns=["area", "model", "f1"]).groupby(["area", "model"])["f1"].mean()
+    )
+    table["alone_f1"] = alone_f1.reindex(table.index)
+    table["gain"] = table["f1"] - table["alone_f1"]
+    return table
+
+
+register(
+    Experiment(
+        name="mix",
+        number=3,
+        title="mix",
+        settings=Mix,
+        specs=specs,
+        tables={"table6": table_6},
+        used_areas=own_areas,
+        narrow=all_areas,
+    )
+)

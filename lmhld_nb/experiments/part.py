@@ -1,0 +1,359 @@
+"""Experiment 4, LMHLD_part: areas learnt one after another, in several orders (paper section 3.2 (4))."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import mean
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+
+from lmhld_nb import paper, runs
+from lmhld_nb.config import Strict, UserError
+from lmhld_nb.evaluation import METRICS, Confusion, scores
+from lmhld_nb.experiments import mix, single
+from lmhld_nb.experiments.profile import ModelName, PatchSize, Seeds
+from lmhld_nb.experiments.registry import Experiment, Names, own_areas, register
+from lmhld_nb.experiments.study import Study
+from lmhld_nb.experiments.tables import beside_published, mean_over_seeds
+from lmhld_nb.patches import PatchSpec
+from lmhld_nb.runs import Run
+from lmhld_nb.training import chains
+from lmhld_nb.training.scoring import total
+from lmhld_nb.training.specs import LAYER_GROUPS, RunSpec, Treatment
+
+Row = Mapping[str, Treatment]
+
+
+class AddedArea(Strict):
+    """An area of another data set that is added to a finished chain.
+
+    Attributes:
+        data, area: data set of the catalogue and which of its areas.
+        size: of its patches, in pixels.
+    """
+
+    data: str
+    area: str
+    size: PatchSize
+
+
+class Part(Strict):
+    """Settings of experiment 4.
+
+    Attributes:
+        areas: areas added; empty for all.
+        first, permuted, last: areas in the order of addition; those in the middle change places, one order for each
+            permutation. Areas that the profile does not use are passed over; those named nowhere come last.
+        epochs: of each stage; the last number holds for all that follow. Empty for the recipe's.
+        schedule: what each stage does with each of `LAYER_GROUPS`, one row per stage; the last row holds for all that
+            follow. Empty for the paper's (`chains.paper_schedule`).
+        lr: first learning rate of the stages after the first; None for the recipe's.
+        compared: network for which the strategy is compared with others (`strategies`), in the first order.
+        seeds: of that comparison.
+        ewc: strength of elastic weight consolidation in it.
+        replay: share of earlier patches shown again in it.
+        added: an area that the chains of the first order go on with; None for none.
+    """
+
+    areas: tuple[str, ...] = ()
+    first: tuple[str, ...] = ("rio", "gorkha", "emilia_romagna")
+    permuted: tuple[str, ...] = ("hokkaido", "taiwan", "jiuzhaigou")
+    last: tuple[str, ...] = ("wenchuan",)
+    epochs: tuple[PositiveInt, ...] = ()
+    schedule: tuple[dict[str, Treatment], ...] = ()
+    lr: PositiveFloat | None = None
+    compared: ModelName = "unet"
+    seeds: Seeds = (0, 1, 2)
+    ewc: PositiveFloat = 1000.0
+    replay: Annotated[float, Field(gt=0, le=1)] = 0.05
+    added: AddedArea | None = None
+
+    @field_validator("schedule")
+    @classmethod
+    def _whole_rows(cls, rows: tuple[dict[str, Treatment], ...]) -> tuple[dict[str, Treatment], ...]:
+        for number, row in enumerate(rows, start=1):
+            if set(row) != set(LAYER_GROUPS):
+                raise ValueError(f"row {number} must name each of {', '.join(LAYER_GROUPS)} once")
+        if rows and set(rows[0].values()) != {"fresh"}:
+            raise ValueError("row 1 must be fresh throughout: the first stage has nothing to start from")
+        return rows
+
+
+def specs(study: Study) -> list[RunSpec]:
+    """Return all stages of experiment 4, each once: orders that begin alike share their first stages.
+
+    With them the other strategies they are compared with (`strategies`), and the stages that add an area of another
+    data set (`added_stages`).
+    """
+    groups = [*finals(study).values(), *strategies(study).values(), added_stages(study)]
+    return unique_stages([final for group in groups for final in group])
+
+
+def unique_stages(finals: Sequence[RunSpec]) -> list[RunSpec]:
+    """Return all stages of some chains, each once, given their last ones."""
+    return list({spec.run_id: spec for final in finals for spec in final.chain}.values())
+
+
+def orders(study: Study) -> dict[str, tuple[str, ...]]:
+    """Return the orders of addition (paper Fig 6): OD1, OD2, … and their areas."""
+    settings, used = study.settings("part"), study.areas_of("part")
+    first, permuted, last = (
+        [area for area in areas if area in used] for areas in (settings.first, settings.permuted, settings.last)
+    )
+    rest = [area for area in used if area not in {*first, *permuted, *last}]
+    return chains.orders_of_addition(first, permuted, [*last, *rest])
+
+
+def first_order(study: Study) -> tuple[str, ...]:
+    """Return the areas of the first order of addition."""
+    return next(iter(orders(study).values()))
+
+
+def schedule(study: Study) -> list[dict[str, Treatment]]:
+    """Return what each stage does with each group of layers, one row per stage."""
+    rows, stages = study.settings("part").schedule, len(first_order(study))
+    if not rows:
+        return chains.paper_schedule(stages)
+    return [rows[min(stage, len(rows) - 1)] for stage in range(stages)]
+
+
+def chain_specs(
+    study: Study,
+    order: Sequence[str],
+    rows: Sequence[Row] = (),
+    networks: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    extra: Sequence[PatchSpec] = (),
+    epochs: Sequence[int] = (),
+    **strategy: float,
+) -> list[list[RunSpec]]:
+    """Return the chain of each network, with each seed, that adds areas in ``order`` (`chains.link`).
+
+    Args:
+        study: profile and data set.
+        order: areas in the order of addition.
+        rows: the schedule; empty for the profile's.
+        networks, seeds: empty for the profile's.
+        extra: patches that are added after these areas.
+        epochs: of each stage; empty for the settings' own.
+        strategy: ``ewc`` and ``replay`` as in `chains.link`.
+
+    Raises:
+        UserError: an area has no patches of its size, or not the bands of the others.
+    """
+    data = [*(study.fitting_patch_spec(area, experiment="part") for area in order), *extra]
+    stages = []
+    for stage, patch_spec in enumerate(data):
+        changes = _stage_recipe(study, stage, epochs)
+        stages.append(study.trainings((patch_spec,), networks, seeds, **changes))
+    return [chains.link(chain, rows or schedule(study), **strategy) for chain in zip(*stages, strict=True)]
+
+
+def _stage_recipe(study: Study, stage: int, epochs: Sequence[int] = ()) -> dict[str, Any]:
+    """Return what a stage, counted from 0, changes in the recipe."""
+    settings = study.settings("part")
+    lengths = epochs or settings.epochs or (study.profile.recipe.epochs,)
+    changes: dict[str, Any] = {"epochs": lengths[min(stage, len(lengths) - 1)]}
+    if stage and settings.lr:
+        changes["lr"] = settings.lr
+    return changes
+
+
+def finals(study: Study) -> dict[str, list[RunSpec]]:
+    """Return the last stage of each chain, by order of addition."""
+    rows = schedule(study)
+    return {
+        name: [chain[-1] for chain in chain_specs(study, order, rows)] for name, order in orders(study).items()
+    }
+
+
+def final_runs(study: Study, finished: Sequence[Run]) -> dict[str, list[Run]]:
+    """Return those of ``finished`` that are the last stages of chains, by order of addition."""
+    return {name: runs.select(group, finished) for name, group in finals(study).items()}
+
+
+def added_stages(study: Study) -> list[RunSpec]:
+    """Return the stages that add an area of another data set to the finished chains of the first order.
+
+    None where the settings name no such area (`AddedArea`); nothing of the chains is trained again.
+
+    Raises:
+        UserError: the other data set is not there, has no such area, or lacks a band.
+    """
+    added = study.settings("part").added
+    if added is None:
+        return []
+    other = study.with_data(added.data)
+    if added.area not in other.dataset.areas:
+        raise UserError(
+            f"profile '{study.profile.name}': key 'experiments.part.added.area': no area '{added.area}' in "
+            f"'{added.data}'; it has {', '.join(other.dataset.areas)}"
+        )
+    extra = (other.fitting_patch_spec(added.area, added.size, experiment="part"),)
+    return [chain[-1] for chain in chain_specs(study, first_order(study), extra=extra)]
+
+
+def strategies(study: Study) -> dict[str, list[RunSpec]]:
+    """Return what LMHLD_part is compared with: the last stage of each chain in the first order, by strategy.
+
+    LMHLD_part itself; freezing without a fresh input convolution; a fresh input convolution without freezing; plain
+    fine-tuning, alone, with elastic weight consolidation and with a replay of earlier patches; and one training on all
+    areas at once, each at its own patch size, for as many epochs as a stage has on average.
+    """
+    settings = study.settings("part")
+    networks, order, paper_rows = (settings.compared,), first_order(study), schedule(study)
+
+    def rows(changes: Mapping[Treatment, Treatment]) -> list[Row]:
+        """Return the schedule with other treatments from the second stage on."""
+        later = ({group: changes.get(old, old) for group, old in row.items()} for row in paper_rows[1:])
+        return [paper_rows[0], *later]
+
+    def last_stages(schedule_rows: Sequence[Row], **strategy: float) -> list[RunSpec]:
+        chained = chain_specs(study, order, schedule_rows, networks, settings.seeds, **strategy)
+        return [chain[-1] for chain in chained]
+
+    plain = rows({"fresh": "finetune", "frozen": "finetune"})
+    joint = tuple(study.patch_spec(area) for area in order)
+    epochs = round(mean(_stage_recipe(study, stage)["epochs"] for stage in range(len(order))))
+    return {
+        "LMHLD_part": last_stages(paper_rows),
+        "freezing only": last_stages(rows({"fresh": "finetune"})),
+        "fresh input only": last_stages(rows({"frozen": "finetune"})),
+        "plain fine-tuning": last_stages(plain),
+        "EWC": last_stages(plain, ewc=settings.ewc),
+        f"replay of {settings.replay:.0%}": last_stages(plain, replay=settings.replay),
+        "all at once": study.trainings(joint, networks, settings.seeds, epochs=epochs),
+    }
+
+
+def counts_by_area(run: Run, own_input: bool = False) -> dict[str, Confusion]:
+    """Return a stage's counts on the test patches of each area so far, in the order of addition.
+
+    An area of another data set than the first one's has that behind its name.
+
+    Args:
+        run: a stage of a chain, or any other run.
+        own_input: show earlier areas through the input convolution of their own stage, instead of the last one.
+    """
+    tested = {
+        **run.metrics.get("earlier_own_input" if own_input else "earlier", {}),
+        run.spec.run_id: run.metrics["areas"],
+    }
+    first = run.spec.chain[0].data[0].dataset
+    return {
+        data.area if data.dataset == first else f"{data.area} ({data.dataset})": Confusion.from_dict(
+            tested[stage.run_id][data.area]
+        )
+        for stage in run.spec.chain
+        for data in stage.data
+    }
+
+
+def total_scores(run: Run, own_input: bool = False) -> dict[str, float]:
+    """Return the scores over the test pixels of all areas so far together, as `counts_by_area`."""
+    return scores(total(counts_by_area(run, own_input)))
+
+
+def order_scores(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
+    """Score the last stage of each chain on the test patches of all areas, mean over seeds (paper Figs 12 to 14).
+
+    Args:
+        finals: of `final_runs`.
+
+    Returns:
+        Rows (model, order): the scores; ``own_input_…``, with each area's own input convolution; run_ids.
+    """
+    rows: list[dict[str, Any]] = [
+        {
+            "model": run.spec.model,
+            "order": order,
+            **total_scores(run),
+            **{f"own_input_{name}": value for name, value in total_scores(run, own_input=True).items()},
+            "run_ids": run.spec.run_id,
+        }
+        for order, finished in finals.items()
+        for run in finished
+    ]
+    return mean_over_seeds(rows, ["model", "order"])
+
+
+def largest_differences(table: pd.DataFrame) -> pd.DataFrame:
+    """Return how much the order of addition matters: the largest difference between two orders, by network.
+
+    Args:
+        table: of `order_scores`.
+
+    Returns:
+        Rows by model: the scores, run_ids.
+    """
+    groups = table.groupby("model", sort=False)
+    spread = groups[list(METRICS)].max() - groups[list(METRICS)].min()
+    return spread.join(groups["run_ids"].agg("+".join))
+
+
+def table_7(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
+    """Tabulate Experiment 4 as paper Table 7 does: means over the orders of addition.
+
+    Returns:
+        Rows by model as of `beside_published`.
+    """
+    return mean_over_orders([run for group in final_runs(study, finished).values() for run in group])
+
+
+def mean_over_orders(finals: Sequence[Run]) -> pd.DataFrame:
+    """Return the rows of Table 7 for some last stages."""
+    rows = [{"model": run.spec.model, **total_scores(run), "run_ids": run.spec.run_id} for run in finals]
+    return beside_published(rows, ["model"], paper.table(7), finals)
+
+
+def beside_mix_and_single(study: Study, table7: pd.DataFrame) -> pd.DataFrame:
+    """Return F1 of LMHLD_part beside LMHLD_mix and the mean of LMHLD_single over areas, ours and published.
+
+    Args:
+        study: whose finished runs of experiments 3 and 2 are taken; where there are none their columns are NaN.
+        table7: of `table_7`.
+
+    Returns:
+        Rows by model: part_f1, mix_f1, single_f1, published_part_f1, published_mix_f1, published_single_f1, run_ids.
+    """
+    tables = {"part": table7}
+    if study.profile.makes("mix") and (mixed := study.finished(mix.specs(study))):
+        tables["mix"] = mix.table_6(study, mixed)
+    if study.profile.makes("single") and (alone := study.finished(single.specs(study))):
+        tables["single"] = single.table_5(study, alone)[["f1", "published_f1"]].groupby("model").mean()
+    beside = pd.DataFrame(index=table7.index)
+    for prefix in ("", "published_"):
+        for name in ("part", "mix", "single"):
+            beside[f"{prefix}{name}_f1"] = tables[name][f"{prefix}f1"] if name in tables else np.nan
+    return beside.join(table7["run_ids"])
+
+
+def _known_areas(settings: Part) -> dict[str, Names]:
+    # The defaults are the paper's areas, whether or not this data set has them.
+    named = settings.model_fields_set & {"first", "permuted", "last"}
+    return {key: getattr(settings, key) for key in named}
+
+
+def _narrow(settings: Part, models: Names, areas: Names) -> Part:
+    changes: dict[str, Any] = {"areas": (), "added": None} if areas else {}
+    if models and settings.compared not in models:
+        changes["compared"] = models[0]
+    return settings.model_copy(update=changes)
+
+
+register(
+    Experiment(
+        name="part",
+        number=4,
+        title="part",
+        settings=Part,
+        specs=specs,
+        tables={"table7": table_7},
+        used_areas=own_areas,
+        known_areas=_known_areas,
+        narrow=_narrow,
+    )
+)

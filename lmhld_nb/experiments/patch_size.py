@@ -1,0 +1,176 @@
+"""Experiment 1: which patch size suits an area (paper sections 3.2 (1) and 4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import pandas as pd
+from pydantic import Field
+
+from lmhld_nb import models, paper, patches
+from lmhld_nb.config import Strict, UserError
+from lmhld_nb.evaluation import scores
+from lmhld_nb.experiments.profile import PatchSize
+from lmhld_nb.experiments.registry import Experiment, all_areas, own_areas, register
+from lmhld_nb.experiments.study import Study
+from lmhld_nb.experiments.tables import beside_published
+from lmhld_nb.patches import PatchSet
+from lmhld_nb.patches.measurements import measure_area
+from lmhld_nb.runs import Run
+from lmhld_nb.training.specs import RunSpec
+
+TIE = 0.0005  # of a mean F1: what four printed digits cannot tell apart
+
+
+class PatchSizes(Strict):
+    """Settings of experiment 1.
+
+    Attributes:
+        areas: areas compared; empty for all.
+        sizes: what the three candidates of an area are chosen from, in pixels.
+        candidates: sizes for single areas, instead of those that follow from their landslides.
+    """
+
+    areas: tuple[str, ...] = ()
+    sizes: Annotated[tuple[PatchSize, ...], Field(min_length=3)] = patches.SIZES
+    candidates: dict[str, Annotated[tuple[PatchSize, ...], Field(min_length=1)]] = {}
+
+
+def specs(study: Study) -> list[RunSpec]:
+    """Return the training of each network on each area, at each of the area's candidate sizes."""
+    return [
+        spec
+        for area in study.areas_of("patch_size")
+        for size in candidates(study, area)
+        for spec in study.trainings((study.patch_spec(area, size),))
+    ]
+
+
+def candidates(study: Study, area: str) -> tuple[int, ...]:
+    """Return the patch sizes compared in an area: its three candidates (`patches.candidate_sizes`), in pixels.
+
+    Sizes that no scene of the area is large enough for are left out: LMHLD is published as patches, which can be cut
+    smaller but not larger.
+
+    Raises:
+        UserError: none is left.
+    """
+    settings = study.settings("patch_size") if study.profile.makes("patch_size") else PatchSizes()
+    measurements = measure_area(study.dataset, area)
+    sizes = settings.candidates.get(area) or patches.candidate_sizes(measurements.quartiles, settings.sizes)
+    fitting = tuple(size for size in sizes if size <= measurements.largest_side)
+    if not fitting:
+        raise UserError(
+            f"profile '{study.profile.name}': '{area}' of '{study.dataset.name}': no scene is as large as the "
+            f"candidate sizes {', '.join(map(str, sizes))}; give smaller ones (key "
+            "`experiments.patch_size.candidates`), or leave patch_size out of `experiments`"
+        )
+    return fitting
+
+
+def table_2(patch_sets: Sequence[PatchSet]) -> pd.DataFrame:
+    """Tabulate patch sizes, counts and landslide shares as paper Table 2 does, with the dropped windows."""
+    rows = []
+    for patch_set in patch_sets:
+        shares = patch_set.shares()
+        defined = [share for share in shares.values() if share == share]
+        rows.append(
+            {
+                "area": patch_set.spec.area,
+                "patch_size": patch_set.spec.size,
+                "patches": len(patch_set.index),
+                **shares,
+                "gap": max(defined) - min(defined),
+                "windows": patch_set.windows,
+                **{f"dropped_{reason}": count for reason, count in patch_set.dropped.items()},
+            }
+        )
+    return pd.DataFrame(rows).set_index("area")
+
+
+def table_4(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
+    """Tabulate Experiment 1 as paper Table 4 does: scores over the whole area, mean over seeds.
+
+    Returns:
+        Rows (area, model, patch_size) as of `beside_published`, with outside_precision, … without the training
+        patches.
+    """
+    rows = []
+    for run in finished:
+        counts = run.whole_area
+        assert counts is not None, f"{run.folder}: not scored on its whole area"
+        (patch_spec,) = run.spec.data
+        outside = {
+            f"outside_{name}": score for name, score in scores(counts["outside_training"]).items()
+        }
+        key = {"area": patch_spec.area, "model": run.spec.model, "patch_size": patch_spec.size}
+        rows.append({**key, **scores(counts["all"]), **outside, "run_ids": run.spec.run_id})
+    published = paper.table(4).assign(area="wenchuan")
+    return beside_published(rows, ["area", "model", "patch_size"], published, finished)
+
+
+def patch_size_choice(table: pd.DataFrame) -> pd.DataFrame:
+    """Choose each area's patch size from Table 4: the one with the highest mean F1 over the networks.
+
+    Means that differ by less than 0.0005 count as equal; then the size decides at which more networks are at their
+    best, then the smaller one. Networks that lack one of the sizes (runs that are missing) are left out.
+
+    Args:
+        table: of `table_4`.
+
+    Returns:
+        Rows (area, patch_size): mean_f1, models (how many were compared), models_best (those at their best there, equal
+        ones counted at each), winners (their names), tied (mean as high as the highest), chosen; outside_mean_f1 and
+        outside_chosen, the same without the training patches; and where they are published published_mean_f1,
+        published_chosen.
+    """
+    choice = _choice(table["f1"])
+    for reading in ("outside", "published"):
+        if (f1 := table[f"{reading}_f1"].dropna()).size:
+            choice = choice.join(_choice(f1)[["mean_f1", "chosen"]].add_prefix(f"{reading}_"))
+    return choice
+
+
+def _choice(f1: pd.Series) -> pd.DataFrame:
+    rows = []
+    for area, by_size in f1.groupby("area", sort=False):
+        # A mean over other networks at one size than at another would choose by which runs are there.
+        cells: pd.DataFrame = by_size.droplevel("area").unstack("patch_size").dropna()
+        if cells.empty:
+            raise UserError(f"{area}: no network has runs at every size compared; make them with `lmhld run`")
+        means = cells.mean()
+        best = cells.eq(cells.max(axis=1), axis=0)
+        tied = means >= means.max() - TIE
+        wins = best.sum()
+        winner = min(means.index[tied], key=lambda size: (-wins[size], size))
+        for size in means.index:
+            rows.append(
+                {
+                    "area": area,
+                    "patch_size": size,
+                    "mean_f1": means[size],
+                    "models": len(cells),
+                    "models_best": int(wins[size]),
+                    "winners": ", ".join(models.network(name).title for name in best.index[best[size]]),
+                    "tied": bool(tied[size] and tied.sum() > 1),
+                    "chosen": size == winner,
+                }
+            )
+    return pd.DataFrame(rows).set_index(["area", "patch_size"])
+
+
+register(
+    Experiment(
+        name="patch_size",
+        number=1,
+        title="patch size",
+        settings=PatchSizes,
+        specs=specs,
+        tables={"table4": table_4},
+        whole_area=lambda study: {spec.run_id for spec in specs(study)},
+        used_areas=own_areas,
+        known_areas=lambda settings: {"candidates": tuple(settings.candidates)},
+        narrow=all_areas,
+    )
+)

@@ -1,0 +1,87 @@
+"""The study of batch size and epochs (paper section 3.3); the paper does not say on which area and network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import pandas as pd
+from pydantic import Field, PositiveInt
+
+from lmhld_nb.config import Strict
+from lmhld_nb.experiments.profile import ModelName
+from lmhld_nb.experiments.registry import Experiment, register
+from lmhld_nb.experiments.study import Study
+from lmhld_nb.experiments.tables import mean_over_seeds, run_scores
+from lmhld_nb.runs import Run
+from lmhld_nb.training.specs import RunSpec
+
+
+class RecipeStudy(Strict):
+    """Settings of the recipe study.
+
+    Attributes:
+        model, area: what is trained, and on which area.
+        batch_sizes: patches per step.
+        epochs: lengths of training; the longest is trained, the others are tested on its way.
+    """
+
+    area: str
+    model: ModelName = "unet"
+    batch_sizes: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (8, 16, 32, 64)
+    epochs: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (50, 100, 200, 300)
+
+
+def specs(study: Study) -> list[RunSpec]:
+    """Return one training per batch size, tested at each number of epochs on its way."""
+    settings = study.settings("recipe")
+    longest = max(settings.epochs)
+    return [
+        spec
+        for batch_size in settings.batch_sizes
+        for spec in study.trainings(
+            (study.patch_spec(settings.area),),
+            networks=(settings.model,),
+            epochs=longest,
+            milestones=tuple(sorted(set(settings.epochs) - {longest})),
+            batch_size=batch_size,
+        )
+    ]
+
+
+def recipe_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
+    """Tabulate scores by batch size and epochs, mean over seeds.
+
+    Returns:
+        Rows (batch_size, epochs): the scores on the test patches, best_epoch (the one tested), steps (of the optimiser,
+        in all), run_ids.
+    """
+    rows: list[dict[str, Any]] = []
+    for run in finished:
+        recipe = run.spec.recipe
+        end = {"best_epoch": run.metrics["best_epoch"], **run.metrics["test"]}
+        for epochs, test in {**run.metrics["milestones"], str(recipe.epochs): end}.items():
+            rows.append(
+                {
+                    "batch_size": recipe.batch_size,
+                    "epochs": int(epochs),
+                    **run_scores(run, test),
+                    "best_epoch": test["best_epoch"],
+                    "steps": -(-run.metrics["training_patches"] // recipe.batch_size) * int(epochs),
+                    "run_ids": run.spec.run_id,
+                }
+            )
+    return mean_over_seeds(rows, ["batch_size", "epochs"]).astype({"steps": int})
+
+
+register(
+    Experiment(
+        name="recipe",
+        title="batch size and epochs",
+        settings=RecipeStudy,
+        specs=specs,
+        tables={"recipe_study": recipe_table},
+        used_areas=lambda settings: {"area": (settings.area,)},
+        narrow=lambda settings, models, areas: settings if not areas or settings.area in areas else None,
+    )
+)

@@ -1,0 +1,98 @@
+"""Experiment 2, LMHLD_single: each network on each area alone, at the area's patch size (paper section 3.2 (2))."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from lmhld_nb import paper, runs
+from lmhld_nb.config import Strict
+from lmhld_nb.evaluation import Confusion, Threshold, best_threshold, score_threshold
+from lmhld_nb.experiments.registry import Experiment, register
+from lmhld_nb.experiments.study import Study
+from lmhld_nb.experiments.tables import beside_published, run_scores
+from lmhld_nb.runs import Run
+from lmhld_nb.training.specs import RunSpec
+
+
+class Single(Strict):
+    """Experiment 2 has no settings of its own."""
+
+
+def specs(study: Study) -> list[RunSpec]:
+    """Return the trainings of each network on each area alone."""
+    return [spec for area in study.areas for spec in study.trainings((study.patch_spec(area),))]
+
+
+def table_5(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
+    """Tabulate Experiment 2 as paper Table 5 does, mean over seeds.
+
+    Returns:
+        Rows (area, model) as of `beside_published`.
+    """
+    rows = [
+        {
+            "area": run.spec.data[0].area,
+            "model": run.spec.model,
+            **run_scores(run),
+            "run_ids": run.spec.run_id,
+        }
+        for run in finished
+    ]
+    published = paper.table(5)
+    published["area"] = published["study_area"].map(paper.area_key)
+    return beside_published(rows, ["area", "model"], published, finished)
+
+
+def threshold_baseline(run: Run, split: str = "test") -> Threshold:
+    """Return the best single threshold on the pixels that a run is tested on (an upper bound of thresholding)."""
+    (patch_set,) = runs.patch_sets(run.spec, progress=False)
+    numbers = patch_set.where(split)
+    return best_threshold(patch_set.images[numbers], patch_set.masks[numbers], patch_set.spec.bands)
+
+
+def threshold_from_training(run: Run) -> Confusion:
+    """Score, on the test pixels of a run, the single threshold that is best on its training pixels.
+
+    This is what thresholding can do with no more knowledge than the network has.
+    """
+    (patch_set,) = runs.patch_sets(run.spec, progress=False)
+    numbers = patch_set.where("test")
+    rule = threshold_baseline(run, "train")
+    return score_threshold(rule, patch_set.images[numbers], patch_set.masks[numbers], patch_set.spec.bands)
+
+
+def against_threshold(table: pd.DataFrame, rules: dict[str, Threshold]) -> pd.DataFrame:
+    """Tabulate by area the best threshold beside the best network.
+
+    Args:
+        table: of `table_5`.
+        rules: of `threshold_baseline`, by area.
+
+    Returns:
+        Rows by area: feature, threshold_f1, network_f1 and network (the best), networks_above (the threshold).
+    """
+    rows = {}
+    for area, rule in rules.items():
+        f1 = table["f1"][area]
+        rows[area] = {
+            "feature": rule.feature,
+            "threshold_f1": rule.confusion.f1,
+            "network_f1": f1.max(),
+            "network": f1.idxmax(),
+            "networks_above": (f1 > rule.confusion.f1).sum(),
+        }
+    return pd.DataFrame(rows).T.rename_axis("area")
+
+
+register(
+    Experiment(
+        name="single",
+        number=2,
+        title="single",
+        settings=Single,
+        specs=specs,
+        tables={"table5": table_5},
+    )
+)

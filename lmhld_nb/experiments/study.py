@@ -1,0 +1,260 @@
+"""A study: a profile and its data set, from which every experiment derives its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from lmhld_nb import paper, runs, sources
+from lmhld_nb.config import UserError
+from lmhld_nb.experiments.profile import Profile
+from lmhld_nb.experiments.registry import EXPERIMENTS
+from lmhld_nb.patches import PatchSet, PatchSpec, cut
+from lmhld_nb.patches.measurements import measure_area
+from lmhld_nb.runs import Run
+from lmhld_nb.scenes import Scene
+from lmhld_nb.sources import DataSet
+from lmhld_nb.training.specs import Recipe, RunSpec
+
+
+@dataclass(frozen=True)
+class Study:
+    """A profile with its data set.
+
+    Attributes:
+        profile: parameters.
+        dataset: prepared data.
+    """
+
+    profile: Profile
+    dataset: DataSet
+
+    def __post_init__(self) -> None:
+        """Refuse areas and bands that the profile names and the data set does not have."""
+        profile, dataset = self.profile, self.dataset
+        for band in profile.patches.bands:
+            if band not in dataset.bands:
+                raise UserError(
+                    f"profile '{profile.name}': key 'patches.bands': '{dataset.name}' has no band '{band}'; "
+                    f"it has {', '.join(dataset.bands)}"
+                )
+        known = {"areas": profile.areas, "patches.sizes": tuple(profile.patches.sizes)}
+        used: dict[str, Sequence[str]] = {}
+        for name, entry in EXPERIMENTS.items():
+            if profile.makes(name):
+                settings = profile.settings(name)
+                used |= {f"experiments.{name}.{key}": v for key, v in entry.used_areas(settings).items()}
+                known |= {f"experiments.{name}.{key}": v for key, v in entry.known_areas(settings).items()}
+        for key, areas in {**known, **used}.items():
+            for area in areas:
+                if area not in dataset.areas:
+                    raise UserError(
+                        f"profile '{profile.name}': key '{key}': no area '{area}' in '{dataset.name}'; "
+                        f"it has {', '.join(dataset.areas)}"
+                    )
+                # An experiment on an area that is not used would be left out in silence.
+                if key in used and profile.areas and area not in profile.areas:
+                    raise UserError(
+                        f"profile '{profile.name}': key '{key}': '{area}' is not among the profile's `areas` "
+                        f"({', '.join(profile.areas)}); correct one of the two, or leave the experiment out"
+                    )
+
+    @cached_property
+    def areas(self) -> tuple[str, ...]:
+        """Areas used, in the order of the data set."""
+        chosen = self.profile.areas
+        return tuple(area for area in self.dataset.areas if not chosen or area in chosen)
+
+    def areas_of(self, experiment: str) -> tuple[str, ...]:
+        """Return the areas used by an experiment whose settings have a key ``areas`` (empty for all)."""
+        chosen = self.settings(experiment).areas
+        return tuple(area for area in self.areas if not chosen or area in chosen)
+
+    def scenes(self) -> dict[str, tuple[Scene, ...]]:
+        """Return the scenes of each area used."""
+        return {area: self.dataset.scenes_of(area) for area in self.areas}
+
+    def settings(self, experiment: str) -> Any:
+        """Return the settings of an experiment; raises `UserError` if the profile does not make it."""
+        return self.profile.settings(experiment)
+
+    def with_bands(self, bands: Sequence[str] | None) -> Study:
+        """Return the study with networks that see other bands; None keeps the profile's."""
+        if bands is None:
+            return self
+        rule = self.profile.patches.model_copy(update={"bands": tuple(bands)})
+        return replace(self, profile=self.profile.model_copy(update={"patches": rule}))
+
+    def with_data(self, name: str, bands: Sequence[str] | None = None) -> Study:
+        """Return the same profile on all areas of another data set, which is made first if it is synthetic.
+
+        Args:
+            name: data set of the catalogue.
+            bands: that networks see there; None for the profile's.
+
+        Returns:
+            A study without experiments: the areas that they name belong to the profile's own data set.
+        """
+        dataset = open_dataset(name)
+        rule = self.profile.patches
+        own = {area: size for area, size in rule.sizes.items() if area in dataset.areas}
+        changes = {
+            "data": name,
+            "areas": (),
+            "patches": rule.model_copy(update={"sizes": own, "bands": tuple(bands or rule.bands)}),
+            "experiments": self.profile.experiments.model_copy(update=dict.fromkeys(EXPERIMENTS)),
+        }
+        return Study(self.profile.model_copy(update=changes), dataset)
+
+    def patch_size(self, area: str) -> int:
+        """Return an area's patch size in pixels under the profile's rule.
+
+        Raises:
+            UserError: the rule is ``published`` and the paper has no such area.
+        """
+        rule = self.profile.patches
+        if area in rule.sizes:
+            return rule.sizes[area]
+        if rule.size != "published":
+            return rule.size
+        published = paper.areas()["patch_size"]
+        if area not in published.index:
+            raise UserError(
+                f"profile '{self.profile.name}': no published patch size for '{area}'; add it under `patches: sizes:`"
+            )
+        return int(published[area])
+
+    def patch_spec(self, area: str, size: int | None = None) -> PatchSpec:
+        """Return how an area is cut; ``size`` in pixels replaces the profile's rule."""
+        rule = self.profile.patches
+        return PatchSpec(
+            dataset=self.dataset.name,
+            fingerprint=self.dataset.fingerprint,
+            area=area,
+            size=size or self.patch_size(area),
+            min_share=rule.min_share,
+            bands=rule.bands,
+            split=rule.split,
+            fractions=rule.fractions,
+            block=rule.block,
+            seed=rule.seed,
+        )
+
+    def fitting_patch_spec(self, area: str, size: int | None = None, experiment: str = "") -> PatchSpec:
+        """Return how an area is cut, if patches of its size fit into its scenes.
+
+        Raises:
+            UserError: they do not; ``experiment`` names the one to leave out.
+        """
+        spec = self.patch_spec(area, size)
+        side = measure_area(self.dataset, area).largest_side
+        if spec.size > side:
+            raise UserError(
+                f"profile '{self.profile.name}': '{area}' of '{self.dataset.name}': its scenes are {side} px wide, "
+                f"patches of {spec.size} px do not fit; give a smaller size, or leave {experiment} out of `experiments`"
+            )
+        return spec
+
+    def patches(self, area: str, size: int | None = None, progress: bool = False) -> PatchSet:
+        """Return an area's patches, cutting those that are not there yet."""
+        return cut(self.patch_spec(area, size), self.dataset.scenes_of(area), progress)
+
+    def recipe(self, model: str, size: int, epochs: int | None = None) -> Recipe:
+        """Return how a network is trained on patches of ``size``: the recipe with what the profile says of the two."""
+        profile = self.profile
+        changes = {
+            "batch_size": profile.batch_size_at.get(size, profile.recipe.batch_size),
+            "micro_batch": profile.micro_batch.get(model, profile.recipe.micro_batch),
+            "epochs": epochs or profile.recipe.epochs,
+        }
+        return profile.recipe.model_copy(update=changes)
+
+    def trainings(
+        self,
+        data: tuple[PatchSpec, ...],
+        networks: Sequence[str] = (),
+        seeds: Sequence[int] = (),
+        epochs: int | None = None,
+        milestones: tuple[int, ...] = (),
+        **changes: Any,
+    ) -> list[RunSpec]:
+        """Return the training of each network, with each seed, on the same patches.
+
+        Args:
+            data: patches of one or more areas, trained on together.
+            networks, seeds: empty for the profile's.
+            epochs: None for the recipe's.
+            milestones: as in `RunSpec`.
+            changes: to the recipe.
+        """
+        profile = self.profile
+        return [
+            RunSpec(
+                model=model,
+                width=profile.width.get(model),
+                options=profile.options.get(model, {}),
+                data=data,
+                recipe=self.recipe(model, data[0].size, epochs).model_copy(update=changes),
+                seed=seed,
+                milestones=milestones,
+            )
+            for model in networks or profile.models
+            for seed in seeds or profile.seeds
+        ]
+
+    def finished(self, specs: Sequence[RunSpec], whole_area: bool = False) -> list[Run]:
+        """Return those runs of ``specs`` that are finished (and scored on their whole area, where that is wanted)."""
+        return [
+            run for spec in specs if (run := runs.find(spec)) and not (whole_area and run.whole_area is None)
+        ]
+
+    def fetch(
+        self, specs: Sequence[RunSpec], on_missing: str = "train", whole_area: Collection[str] = ()
+    ) -> list[Run]:
+        """Return the finished runs of ``specs``.
+
+        Args:
+            specs: runs wanted.
+            on_missing: ``train`` them, ``skip`` them (says how many), or ``error``.
+            whole_area: ids of the runs that must be scored on their whole area too.
+
+        Raises:
+            UserError: runs are missing under ``error``, none is there under ``skip``, or ``on_missing`` is another
+                word.
+        """
+        if on_missing not in ("train", "skip", "error"):
+            raise UserError(f"on_missing '{on_missing}': unknown; choose train, skip or error")
+        if on_missing == "train":
+            return runs.make_runs(specs, execution=self.profile.execution, whole_area=whole_area)
+        finished = [
+            run
+            for spec in specs
+            if (run := runs.find(spec)) and not (spec.run_id in whole_area and run.whole_area is None)
+        ]
+        missing = len(specs) - len(finished)
+        if missing and (on_missing == "error" or not finished):
+            raise UserError(
+                f"{missing} of {len(specs)} runs are missing; make them with `lmhld run {self.profile.name}`"
+            )
+        if missing:
+            print(f"{missing} of {len(specs)} runs are missing and left out")
+        return finished
+
+
+def open_study(profile: Profile, progress: bool = True) -> Study:
+    """Return the study of a profile; a synthetic data set is made first, others must be there already.
+
+    Raises:
+        UserError: the data set is unknown or not there, or lacks an area or a band that the profile names.
+    """
+    return Study(profile, open_dataset(profile.data, progress))
+
+
+def open_dataset(name: str, progress: bool = False) -> DataSet:
+    """Return a data set of the catalogue, made first where it is synthetic; others must be there already."""
+    description = sources.catalogue().get(name)
+    if description is not None and description.synthetic:
+        return sources.get(name, progress=progress)
+    return sources.load(name)

@@ -1,0 +1,64 @@
+"""What the tables of all experiments share: scores from counts, means over seeds, and the published values beside them.
+
+Every table has a column ``run_ids``: the runs that its row is computed from (several where there are several seeds).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from lmhld_nb import paper, sources
+from lmhld_nb.evaluation import METRICS, Confusion, scores
+from lmhld_nb.runs import Run
+
+
+def run_scores(run: Run, counts: Mapping[str, Any] | None = None) -> dict[str, float]:
+    """Return the scores of a run on its test patches, or of other counts that its metrics.json holds."""
+    return scores(Confusion.from_dict(run.metrics["test"] if counts is None else counts))
+
+
+def mean_over_seeds(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.DataFrame:
+    """Return the mean of all numeric columns over rows that share ``keys`` (seeds, mostly), and the ids of their runs."""
+    groups = pd.DataFrame(rows).groupby(keys, sort=False)
+    return groups.mean(numeric_only=True).join(groups["run_ids"].agg("+".join))
+
+
+def has_published_areas(dataset: str) -> bool:
+    """Say whether a data set's areas are the paper's: LMHLD itself and its twin, not others of the same region."""
+    return dataset == "lmhld" or sources.describe(dataset).synthetic
+
+
+def beside_published(
+    rows: Sequence[Mapping[str, Any]], keys: list[str], published: pd.DataFrame, finished: Sequence[Run]
+) -> pd.DataFrame:
+    """Return mean scores over seeds with the published ones and the differences.
+
+    Args:
+        rows: one per run, with ``keys``, the scores of all `METRICS` and ``run_ids``; equal keys are averaged.
+        keys: columns that name a row of the table.
+        published: of `paper.table`, with ``keys`` and scores.
+        finished: the runs; where they have other areas than the paper's, nothing is published.
+
+    Returns:
+        The scores; ``published_…`` and ``difference_…`` (our score minus the published one) for those that the paper
+        gives, NaN for networks and areas that it does not have; run_ids.
+    """
+    ours = mean_over_seeds(rows, keys)
+    if not all(has_published_areas(spec.dataset) for run in finished for spec in run.spec.data):
+        published = published.iloc[:0]  # another data set's "hokkaido" is not the paper's
+    printed = {name: key for key, name in paper.MODELS.items()}
+    published = published.assign(model=published["model"].map(printed)).set_index(keys)
+    common = [name for name in METRICS if name in published]
+    run_ids = ours.pop("run_ids")
+    table = ours.join(published[common].add_prefix("published_"))
+    for name in common:
+        table[f"difference_{name}"] = table[name] - table[f"published_{name}"]
+    return table.join(run_ids)
+
+
+def join_ids(run_ids: Sequence[str]) -> str:
+    """Return ids, each once, as a table's column ``run_ids`` holds them; entries may be joined already."""
+    return "+".join(dict.fromkeys("+".join(run_ids).split("+")))

@@ -1,0 +1,36 @@
+"""The registry of losses: what a network is trained to make small."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss.
+
+    Attributes:
+        function: from logits (N, 1, H, W) and masks 0/1 of that shape to the loss, a scalar. It is a mean over patches,
+            so that the gradients of micro-batches add up to those of their batch.
+        version: raised when it is computed differently; only runs that use it are named anew.
+    """
+
+    function: Callable[[Tensor, Tensor], Tensor]
+    version: int = 1
+
+
+def dice_bce(logits: Tensor, masks: Tensor) -> Tensor:
+    """Return the mean of binary cross-entropy and soft Dice, which is computed patch by patch."""
+    bce = F.binary_cross_entropy_with_logits(logits, masks)
+    probability, pixels = torch.sigmoid(logits), (1, 2, 3)
+    overlap = 2 * (probability * masks).sum(pixels) + 1
+    dice = overlap / (probability.sum(pixels) + masks.sum(pixels) + 1)
+    return 0.5 * bce + 0.5 * (1 - dice).mean()
+
+
+LOSSES: dict[str, Loss] = {"bce": Loss(F.binary_cross_entropy_with_logits), "dice_bce": Loss(dice_bce)}
