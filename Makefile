@@ -7,20 +7,20 @@ BIN     := .venv/bin
 REFERENCE := tests/reference
 
 .DEFAULT_GOAL := help
-.PHONY: help first env book smoke test test-slurm test-site nbval-mini reference notebooks check-pairs times front real lab explorer student site bench lint clean
+.PHONY: help first env book smoke test test-slurm test-site nbval-mini reference publish real lab explorer student site bench lint clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 first: .venv/.core  ## the shortest way to a figure: the package alone, then chapter 00 (a few minutes)
 	$(BIN)/lmhld book mini --chapter 00
-	@echo "figure: figures/mini/overview.png; chapter: build/mini/00_start.ipynb; go on with make book"
+	@echo "figure: build/mini/figures/overview.png; chapter: build/mini/00_start.ipynb; go on with make book"
 
 env: .venv/.stamp  ## only set up .venv
 
 # Written last, so that an interrupted set-up is done again; remade whenever a dependency changes. pip compiles modules one
 # after another; here all cores do. What cannot be compiled (templates in other packages) is never imported.
-# `make book` needs neither JupyterLab nor what tests and develops: half a minute less before it begins.
+# `make book` needs neither JupyterLab nor the tools of tests and development: half a minute less before it begins.
 .venv/.core: WHAT := .
 .venv/.book: WHAT := .[site]
 .venv/.book: ALSO := .venv/.core
@@ -34,7 +34,7 @@ env: .venv/.stamp  ## only set up .venv
 	$(PY) -m venv .venv
 	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e "$(WHAT)"
 	@$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' .venv/lib || :
-	@$(BIN)/lmhld kernel >/dev/null
+	@$(BIN)/python -m ipykernel install --sys-prefix --name lmhld --display-name "LMHLD book" >/dev/null
 	@touch $(ALSO) $@
 
 book: .venv/.book  ## the whole book with the mini profile: data, runs, chapters, figures, web edition
@@ -55,11 +55,6 @@ test-slurm: env  ## the workflow on a SLURM of one node, started for the test (2
 	@sh tests/slurm/install.sh
 	$(BIN)/python tests/slurm/check.py
 
-# In a folder of its own, so that the committed figures stay as they are.
-nbval-mini: env  ## run committed chapters again on the finished mini runs and compare (CHAPTER=05: one)
-	LMHLD_DATA="$${LMHLD_DATA:-$${LMHLD_WORKDIR:-$(CURDIR)}/data}" LMHLD_RUNS="$${LMHLD_RUNS:-$${LMHLD_WORKDIR:-$(CURDIR)}/runs}" \
-	LMHLD_WORKDIR="$(CURDIR)/build/nbval" \
-	$(BIN)/python -m pytest --nbval-lax --nbval-sanitize-with $(REFERENCE)/sanitize.cfg $(wildcard notebooks/$(CHAPTER)*.ipynb)
 # Without a web edition in build/site/, one of the committed notebooks is built: no training. Debian's chromium is installed
 # where there is no browser.
 test-site: env .venv/.browser  ## every page of build/site/ in a real browser, without a network (3 minutes)
@@ -68,22 +63,17 @@ test-site: env .venv/.browser  ## every page of build/site/ in a real browser, w
 	$(BIN)/python -m pytest tests/site/check.py
 	$(BIN)/python -m pytest tests/site/check_lab.py
 
-reference: smoke  ## remake the references that `make test` compares chapters with
-	$(BIN)/python -c "from pathlib import Path; from lmhld_nb import book; book.references('smoke', Path('$(REFERENCE)'))"
+# In a working folder of its own, so that build/mini/ stays as it is.
+nbval-mini: env  ## run committed chapters again on the finished mini runs and compare (CHAPTER=05: one)
+	LMHLD_DATA="$${LMHLD_DATA:-$${LMHLD_WORKDIR:-$(CURDIR)}/data}" LMHLD_RUNS="$${LMHLD_RUNS:-$${LMHLD_WORKDIR:-$(CURDIR)}/runs}" \
+	LMHLD_WORKDIR="$(CURDIR)/build/nbval" \
+	$(BIN)/python -m pytest --nbval-lax --nbval-sanitize-with $(REFERENCE)/sanitize.cfg $(wildcard notebooks/$(CHAPTER)*.ipynb)
 
-# --update keeps the outputs and drops the cell that papermill injects.
-notebooks: env  ## refresh notebooks/*.ipynb from the chapters that `lmhld book mini` executed
-	$(foreach made,$(filter-out %.failed.ipynb,$(wildcard build/mini/*.ipynb)),cp $(made) notebooks/ &&) true
-	$(BIN)/jupytext --quiet --update --update-metadata '{"jupytext": null}' --to ipynb notebooks/*.py
+reference: smoke  ## remake the references that `make test` compares chapters with (maintainers)
+	$(BIN)/python tools/publish.py smoke
 
-check-pairs: env  ## say which chapter's .py and .ipynb differ, and what a committed chapter must not show
-	$(BIN)/python -m lmhld_nb.book.committed
-
-times: env  ## chapters' lines "Time.": reading by rule, running as `lmhld book mini` last measured it
-	$(BIN)/python -m lmhld_nb.book.reading mini
-
-front: env  ## the README's strip of figures and its badges
-	$(BIN)/python -m lmhld_nb.book.front
+publish: env  ## renew notebooks/*.ipynb and figures/mini/ from what `make book` made in build/mini/ (maintainers)
+	$(BIN)/python tools/publish.py
 
 real: env  ## train and score on the real samples in LMHLD_SHARED_DATA
 	$(BIN)/python -m benchmarks.real_samples
@@ -104,10 +94,12 @@ site: env  ## web edition of the chapters in build/PROFILE/ (default mini) in bu
 bench: env  ## measured comparisons, into benchmarks/results/
 	$(BIN)/python -m benchmarks
 
-lint: env check-pairs  ## style and types, and check-pairs
+lint: env  ## style, types, committed notebooks and figures, documents
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python tools/check_prose.py
+	$(BIN)/python tools/check_notebooks.py
 
 clean:  ## remove build/ and caches; data/, runs/ and .venv stay
 	rm -rf build .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info

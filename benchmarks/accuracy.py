@@ -35,38 +35,38 @@ RECIPE = Recipe(batch_size=8, epochs=30, lr=0.05, gamma=0.9, momentum=0.9, keep=
 FRACTIONS = (0.5, 0.1, 0.4)
 
 
-def plain_f1(spec: RunSpec, part: PatchSet, place: torch.device, folder: Path) -> float:
+def plain_f1(spec: RunSpec, patch_set: PatchSet, device: torch.device, folder: Path) -> float:
     """Train and test with the plain loop."""
     torch.manual_seed(spec.seed)
-    model = models.build(spec.model, len(spec.bands), spec.width).to(place)
+    model = models.build(spec.model, len(spec.bands), spec.width).to(device)
     recipe = spec.recipe
-    train, test = (plain.write_files(part, split, folder / split) for split in ("train", "test"))
-    ordered = load_split([part], "train", torch.device("cpu"))
+    train, test = (plain.write_files(patch_set, split, folder / split) for split in ("train", "test"))
+    ordered = load_split([patch_set], "train", torch.device("cpu"))
     optimiser = torch.optim.SGD(model.parameters(), recipe.lr, recipe.momentum)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimiser, recipe.gamma)
     for epoch in range(recipe.epochs):
         order = [numbers.tolist() for _, numbers in ordered.order(recipe.batch_size, (spec.seed, epoch))]
         model.train()
-        for images, masks in plain.loader(train, recipe.batch_size, place, order):
-            plain.step(model, optimiser, images.to(place), masks.to(place))
+        for images, masks in plain.loader(train, recipe.batch_size, device, order):
+            plain.step(model, optimiser, images.to(device), masks.to(device))
         schedule.step()
     model.eval()
     total = Confusion(0, 0, 0, 0)
     with torch.no_grad():
         for number in range(len(test)):
             image, mask = test[number]
-            total += Confusion.of((model(image[None].to(place)) > 0).cpu().numpy(), mask[None].numpy() > 0)
+            total += Confusion.of((model(image[None].to(device)) > 0).cpu().numpy(), mask[None].numpy() > 0)
     return total.f1
 
 
 def main() -> None:
     """Train all and save the table."""
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("--areas", default="emilia_romagna,gorkha")
-    arguments.add_argument("--models", default="unet")
-    arguments.add_argument("--seeds", type=int, default=3)
-    given = arguments.parse_args()
-    place = torch.device(choose_device("auto"))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--areas", default="emilia_romagna,gorkha")
+    parser.add_argument("--models", default="unet")
+    parser.add_argument("--seeds", type=int, default=3)
+    arguments = parser.parse_args()
+    device = torch.device(choose_device("auto"))
     torch.set_num_threads(cores())
     profile = profiles.load("mini")
     rule = profile.patches.model_copy(update={"fractions": FRACTIONS})
@@ -75,23 +75,23 @@ def main() -> None:
     rows = []
     cases = [
         (area, model, seed)
-        for area in given.areas.split(",")
-        for model in given.models.split(",")
-        for seed in range(given.seeds)
+        for area in arguments.areas.split(",")
+        for model in arguments.models.split(",")
+        for seed in range(arguments.seeds)
     ]
     for area, model, seed in tqdm(cases, unit="pair"):
-        part = patches.cut(experiments.patch_spec(profile, dataset, area), dataset.scenes_of(area))
+        patch_set = patches.cut(experiments.patch_spec(profile, dataset, area), dataset.scenes_of(area))
         width = 2 * profile.width[model]  # mini cuts its widths to fit the book into minutes
-        spec = RunSpec(model=model, width=width, data=(part.spec,), recipe=RECIPE, seed=seed)
+        spec = RunSpec(model=model, width=width, data=(patch_set.spec,), recipe=RECIPE, seed=seed)
         folder = common.SCRATCH / spec.run_id
         execution = Execution(progress=False, threads=torch.get_num_threads())
-        ours = training.train(spec, [part], folder, execution)["test"]["f1"]  # type: ignore[index]
-        theirs = plain_f1(spec, part, place, folder)
+        ours = training.train(spec, [patch_set], folder, execution)["test"]["f1"]  # type: ignore[index]
+        theirs = plain_f1(spec, patch_set, device, folder)
         shutil.rmtree(folder)
         rows.append({"area": area, "model": model, "seed": seed, "f1": ours, "plain_f1": theirs})
     table = pd.DataFrame(rows)
     table["difference"] = table["f1"] - table["plain_f1"]
-    common.save(table, "accuracy", place)
+    common.save(table, "accuracy", device)
     grouped = table.groupby(["area", "model"])
     means = grouped[["f1", "plain_f1", "difference"]].mean()
     print(means.assign(standard_error=grouped["difference"].sem()).round(4).to_string())

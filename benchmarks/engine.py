@@ -4,9 +4,8 @@
 
 Same network, same published width, batches of 16. Ours and the plain loop (`benchmarks.plain`: fp32, NCHW, a DataLoader
 over patch files, `.item()` each step) take turns. MONAI's BasicUNet, if installed, runs in the plain loop too, beside
-our U-Net. On the CPU all cores compute and the size is 64 px; on CUDA all five sizes are measured, with recorded graphs
-for small patches, compiled networks, and several runs sharing the GPU. The matrix-product peak is measured on
-the same machine, and operations are counted by torch.
+our U-Net. On the CPU all cores compute and the size is 64 px; on CUDA all five sizes are measured, and several runs
+sharing the GPU. The matrix-product peak is measured on the same machine, and operations are counted by torch.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from benchmarks import common, plain
-from lmhld_nb import models, training
+from lmhld_nb import models
 from lmhld_nb.models.unet_3p import UpsampledConv
 from lmhld_nb.patches.batches import load_split
 from lmhld_nb.patches.patch_sets import PatchSet, PatchSpec
 from lmhld_nb.processes import cores
-from lmhld_nb.training import engine
+from lmhld_nb.training import engine, scoring
 from lmhld_nb.training.hardware import Execution, choose_device, precision
 from lmhld_nb.training.specs import Recipe
 
@@ -57,25 +56,25 @@ def made_patches(size: int, n: int) -> PatchSet:
     return PatchSet(spec, folder, n, {}, (1500.0,) * 4, (870.0,) * 4, {})
 
 
-def matrix_peak(place: torch.device, dtype: torch.dtype) -> float:
+def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
     """Return the best TFLOP/s of a large square matrix product."""
-    n = 8192 if place.type == "cuda" else 3072
-    a, b = (torch.randn(n, n, device=place, dtype=dtype) for _ in range(2))
-    return 2 * n**3 / min(seconds(lambda: a @ b, place) for _ in range(10)) / 1e12
+    n = 8192 if device.type == "cuda" else 3072
+    a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
+    return 2 * n**3 / min(seconds(lambda: a @ b, device) for _ in range(10)) / 1e12
 
 
-def seconds(work: Callable[[], object], place: torch.device) -> float:
+def seconds(work: Callable[[], object], device: torch.device) -> float:
     """Return how long some work takes, to its end on the device."""
-    _wait(place)
+    _wait(device)
     began = time.perf_counter()
     work()
-    _wait(place)
+    _wait(device)
     return time.perf_counter() - began
 
 
-def _wait(place: torch.device) -> None:
-    if place.type == "cuda":
-        torch.cuda.synchronize(place)
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def flops_of_step(name: str, size: int) -> float:
@@ -95,20 +94,19 @@ class Ours:
         self,
         name: str,
         patches: PatchSet,
-        place: torch.device,
+        device: torch.device,
         recipe: Recipe = RECIPE,
         channels_last: bool = True,
-        **options: bool,
     ) -> None:
         torch.manual_seed(0)
-        self.model = models.build(name).to(place)
+        self.model = models.build(name).to(device)
         if channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
-        self.batches = load_split([patches], "train", place)
+        self.batches = load_split([patches], "train", device)
         optimiser = engine.optimiser_of(self.model, recipe)
-        self.step = engine.step_of(self.model, optimiser, recipe, Execution(**options))
+        self.step = engine.step_of(self.model, optimiser, recipe)
         self.channels_last = channels_last
-        self.place, self.epoch, self.reading, self.loss = place, 0, 0.0, torch.zeros((), device=place)
+        self.device, self.epoch, self.reading, self.loss = device, 0, 0.0, torch.zeros((), device=device)
         self.drawn = self._draw()
 
     def _draw(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -127,13 +125,13 @@ class Ours:
         self.loss += self.step(images, masks)
 
 
-def plain_of(model: nn.Module, patches: PatchSet, place: torch.device, folder: Path) -> Callable[[], float]:
+def plain_of(model: nn.Module, patches: PatchSet, device: torch.device, folder: Path) -> Callable[[], float]:
     """Return a step of the plain loop, computed as the architectures are told (no rearranged up-sampling)."""
     for module in model.modules():
         if isinstance(module, UpsampledConv):
             module.literal = True
     files = plain.write_files(patches, "train", folder)
-    endless = plain.steps(model.to(place), plain.loader(files, RECIPE.batch_size, place), RECIPE, place)
+    endless = plain.steps(model.to(device), plain.loader(files, RECIPE.batch_size, device), RECIPE, device)
     return lambda: next(endless)
 
 
@@ -147,7 +145,7 @@ def monai_unet() -> nn.Module | None:
 
 
 def alternated(
-    runners: dict[str, Callable[[], object]], rounds: int, steps: int, place: torch.device
+    runners: dict[str, Callable[[], object]], rounds: int, steps: int, device: torch.device
 ) -> dict[str, list[float]]:
     """Return the seconds a step of each runner, round by round, after one round that does not count."""
     took: dict[str, list[float]] = {name: [] for name in runners}
@@ -158,43 +156,39 @@ def alternated(
                 for _ in range(steps):
                     runner()
 
-            took[name].append(seconds(several, place) / steps)
+            took[name].append(seconds(several, device) / steps)
     return {name: times[1:] for name, times in took.items()}
 
 
-def predicting(name: str, size: int, patches: PatchSet, place: torch.device) -> float:
+def predicting(name: str, size: int, patches: PatchSet, device: torch.device) -> float:
     """Return the patches a second that are scored (validation)."""
-    model = models.build(name).to(place).to(memory_format=torch.channels_last)
-    batches = load_split([patches], "train", place)
-    times = [seconds(lambda: training.score(model, batches, RECIPE), place) for _ in range(3)]
+    model = models.build(name).to(device).to(memory_format=torch.channels_last)
+    batches = load_split([patches], "train", device)
+    times = [seconds(lambda: scoring.patch_counts(model, batches, RECIPE), device) for _ in range(3)]
     return len(batches) / statistics.median(times)
 
 
 def measure(
-    name: str, size: int, rounds: int, place: torch.device, peaks: dict[str, float]
+    name: str, size: int, rounds: int, device: torch.device, peaks: dict[str, float]
 ) -> dict[str, object]:
     """Measure one network at one patch size."""
-    on_gpu = place.type == "cuda"
+    on_gpu = device.type == "cuda"
     steps = 10 if on_gpu else 3  # a turn
     # Enough on a GPU that the plain loop's reading processes need not start anew every few steps.
     patches = made_patches(size, 960 if on_gpu else 96)
-    ours = Ours(name, patches, place)
+    ours = Ours(name, patches, device)
     torch.manual_seed(0)
     runners: dict[str, Callable[[], object]] = {
         "ours": ours,
-        "plain": plain_of(models.build(name), patches, place, common.SCRATCH / f"files-{size}"),
+        "plain": plain_of(models.build(name), patches, device, common.SCRATCH / f"files-{size}"),
     }
     if name == "unet" and (monai := monai_unet()):
-        runners["monai"] = plain_of(monai, patches, place, common.SCRATCH / f"files-{size}")
-    if on_gpu and size <= engine.GRAPH_SIZE:
-        runners["graph"] = Ours(name, patches, place, graphs=True)
-    if on_gpu or name == "unet":  # compiling takes most of a minute on a CPU
-        runners["compiled"] = Ours(name, patches, place, compile=True)
+        runners["monai"] = plain_of(monai, patches, device, common.SCRATCH / f"files-{size}")
     if name == "unet":  # what single choices are worth
         fp32 = RECIPE.model_copy(update={"precision": "fp32"})
-        runners["fp32"] = Ours(name, patches, place, fp32)
-        runners["contiguous"] = Ours(name, patches, place, channels_last=False)
-    took = alternated(runners, rounds, steps, place)
+        runners["fp32"] = Ours(name, patches, device, fp32)
+        runners["contiguous"] = Ours(name, patches, device, channels_last=False)
+    took = alternated(runners, rounds, steps, device)
     rate = {which: RECIPE.batch_size / statistics.median(times) for which, times in took.items()}
     ratio = {
         which: statistics.median(theirs / mine for theirs, mine in zip(times, took["ours"], strict=True))
@@ -202,7 +196,7 @@ def measure(
     }
     reading = ours.reading / ((rounds + 1) * steps) / statistics.median(took["ours"])
     achieved = flops_of_step(name, size) / statistics.median(took["ours"]) / 1e12
-    computed = precision(RECIPE.precision, place)
+    computed = precision(RECIPE.precision, device)
     return {
         "model": name,
         "patch_px": size,
@@ -213,13 +207,11 @@ def measure(
         "times_monai": ratio.get("monai", np.nan),
         "bf16_gain": ratio.get("fp32", np.nan),
         "channels_last_gain": ratio.get("contiguous", np.nan),
-        "compiled_gain": 1 / ratio["compiled"] if "compiled" in ratio else np.nan,
-        "graph_gain": 1 / ratio["graph"] if "graph" in ratio else np.nan,
         "data_share": np.nan if on_gpu else reading,  # on a GPU the host only asks for the data
         "tflops": achieved,
         "peak_tflops": peaks[computed],
         "share_of_peak": achieved / peaks[computed],
-        "scored_patches_per_s": predicting(name, size, patches, place),
+        "scored_patches_per_s": predicting(name, size, patches, device),
     }
 
 
@@ -232,43 +224,43 @@ def shared_rate(name: str, patches: PatchSet, processes: int) -> float:
 
 
 def _one_of_several(name: str, patches: PatchSet, start: Barrier) -> float:
-    place = torch.device("cuda")
-    with engine.settings(place, Execution()):
-        ours = Ours(name, patches, place)
+    device = torch.device("cuda")
+    with engine.settings(device, Execution()):
+        ours = Ours(name, patches, device)
         for _ in range(20):
             ours()
         start.wait()  # none measures while another still warms up
         began, done = time.perf_counter(), 0
         while time.perf_counter() - began < 5:
-            seconds(lambda: [ours() for _ in range(5)], place)
+            seconds(lambda: [ours() for _ in range(5)], device)
             done += 5
         return done * RECIPE.batch_size / (time.perf_counter() - began)
 
 
 def main() -> None:
     """Measure all and save the table."""
-    place = torch.device(choose_device("auto"))
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("--sizes", default=",".join(map(str, SIZES[place.type])))
-    arguments.add_argument("--models", default=",".join(models.NAMES))
-    arguments.add_argument("--rounds", type=int, default=4)
-    given = arguments.parse_args()
+    device = torch.device(choose_device("auto"))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES[device.type])))
+    parser.add_argument("--models", default=",".join(models.NAMES))
+    parser.add_argument("--rounds", type=int, default=4)
+    arguments = parser.parse_args()
     torch.set_num_threads(cores())
-    peaks = {"fp32": matrix_peak(place, torch.float32), "bf16": matrix_peak(place, torch.bfloat16)}
+    peaks = {"fp32": matrix_peak(device, torch.float32), "bf16": matrix_peak(device, torch.bfloat16)}
     print(f"matrix product: fp32 {peaks['fp32']:.3g} TFLOP/s, bf16 {peaks['bf16']:.3g} TFLOP/s")
-    cases = [(name, int(size)) for name in given.models.split(",") for size in given.sizes.split(",")]
+    cases = [(name, int(size)) for name in arguments.models.split(",") for size in arguments.sizes.split(",")]
     rows = []
-    with engine.settings(place, Execution()):
+    with engine.settings(device, Execution()):
         for name, size in tqdm(cases, unit="case"):
-            # Saved after each case, so that what is measured is kept when the rest is cut off.
-            row = measure(name, size, given.rounds, place, peaks)
-            if place.type == "cuda" and size <= 64:
+            # Saved after each case, so that the rows so far survive when the rest is cut off.
+            row = measure(name, size, arguments.rounds, device, peaks)
+            if device.type == "cuda" and size <= 64:
                 for processes in (2, 4):
                     row[f"shared_by_{processes}"] = shared_rate(
                         name, made_patches(size, 960), processes
                     ) / float(row["patches_per_s"])  # type: ignore[arg-type]
             rows.append(row)
-            common.save(pd.DataFrame(rows), "engine", place, show=len(rows) == len(cases))
+            common.save(pd.DataFrame(rows), "engine", device, show=len(rows) == len(cases))
     shutil.rmtree(common.SCRATCH, ignore_errors=True)
 
 

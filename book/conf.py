@@ -1,10 +1,16 @@
 """Sphinx configuration of the web edition.
 
 The pages are the chapters as they were executed: nothing runs here, and no page asks another server for anything.
-`lmhld site` copies this folder, adds chapters and pages made from files (`lmhld_nb.book.chapters.edition`), and calls Sphinx.
+`lmhld site` copies this folder, adds the executed chapters and their figures, and calls Sphinx; `lmhld_book`, the
+extension beside this file, makes the other pages from files.
 """
 
+import sys
+from pathlib import Path
+
 from lmhld_nb import __version__
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 project = "The LMHLD notebook book"
 author = "the LMHLD notebook book authors"
@@ -16,12 +22,15 @@ extensions = [
     "myst_nb",
     "sphinx-mathjax-offline",
     "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinxcontrib.bibtex",
-    "lmhld_nb.book.chapters.finish",
+    "sphinx_design",
+    "lmhld_book",
 ]
-source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
-exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
+source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-nb"}  # autosummary writes .rst
+exclude_patterns = ["_build", "_templates", "**/.ipynb_checkpoints"]
+templates_path = ["_templates"]
 
 nb_execution_mode = "off"  # chapters are executed by papermill, with parameters, before
 nb_ipywidgets_js = {}  # the default loads widget scripts from a CDN; beside each widget stands a figure
@@ -71,6 +80,7 @@ html_theme_options = {
     "use_repository_button": False,
     "home_page_in_toc": True,
     "show_toc_level": 2,
+    "navigation_depth": 1,  # pages on modules stay out of the side bar, which would be longer than any page
     # The theme's icons and fonts are its own files; nothing is fetched from elsewhere.
     "icon_links": [],
 }

@@ -17,7 +17,7 @@ from lmhld_nb import __version__
 from lmhld_nb.config import Interrupted, UserError, runs_dir, workdir
 
 if TYPE_CHECKING:
-    from lmhld_nb.experiments.profile import Profile
+    from lmhld_nb.experiments import Profile
     from lmhld_nb.training.hardware import Execution
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -27,7 +27,11 @@ app.add_typer(data, name="data")
 ProfileName = Annotated[str, typer.Argument(help="smoke, mini, paper, or a YAML file of your own")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Experiment = Annotated[
-    str | None, typer.Option(help="only this experiment of the paper (1 to 4), or its study of the recipe")
+    str | None,
+    typer.Option(
+        help="only this experiment: 1 to 5 as the paper numbers them, or a name (patch_size, single, mix, part, "
+        "unseen, recipe, beyond)"
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")]
 
@@ -87,47 +91,48 @@ def plan(
     experiment: Experiment = None,
     csv: Annotated[bool, typer.Option("--csv", help="comma-separated, for other programs")] = False,
 ) -> None:
-    """List every run of a profile: id, experiments, model, data, done or missing, estimated cost."""
-    from lmhld_nb.experiments import common as experiments
-    from lmhld_nb.experiments import plan as plans
-    from lmhld_nb.experiments import profile as profiles
+    """List every run of a profile: id, experiments, network, data, done or missing, estimated cost."""
+    from lmhld_nb import experiments
+    from lmhld_nb.experiments.plan import plan as list_runs
+    from lmhld_nb.experiments.plan import plan_table
 
-    loaded = profiles.load(profile)
-    planned = plans.plan(loaded, experiments.dataset_of(loaded, not csv), experiment)
-    table = plans.plan_table(planned, loaded.execution.device)
+    study = experiments.open_study(experiments.load(profile), not csv)
+    planned = list_runs(study, experiment)
+    table = plan_table(planned, study.profile.execution.device)
     if csv:
         typer.echo(table.to_csv(index=False, float_format="%.6g"), nl=False)
         return
-    typer.echo(f"{loaded.name}: {loaded.description}")
-    for name, (title, _) in plans.EXPERIMENTS.items():
-        count = sum(name in entry.experiments for entry in planned)
-        typer.echo(f"  {name:7} {title:22} {count:4} runs")
-    shown = table.drop(columns=["parent", "files", "failure"])
-    shown["areas"] = [
-        f"{text.count('+') + 1} areas" if text.count("+") > 1 else text for text in shown["areas"]
+    typer.echo(f"{study.profile.name}: {study.profile.description}")
+    for entry in experiments.EXPERIMENTS.values():
+        count = sum(entry.label in run.experiments for run in planned)
+        typer.echo(f"  {entry.label:7} {entry.title:22} {count:4} runs")
+    columns = table.drop(columns=["parent", "files", "failure"])
+    columns["areas"] = [
+        f"{text.count('+') + 1} areas" if text.count("+") > 1 else text for text in columns["areas"]
     ]
-    typer.echo(shown.to_string(index=False, na_rep="?", formatters={"seconds": _whole, "f1": _short}))
+    formatters = {"seconds": _format_seconds, "f1": _format_score}
+    typer.echo(columns.to_string(index=False, na_rep="?", formatters=formatters))
     for row in table[table["failure"] != ""].itertuples():
         typer.echo(f"failed: {row.run_id}: {row.failure}")
     counts = table["status"].value_counts()
     left = table[~table["status"].isin(["done", "unscored"])]  # scoring takes seconds
-    told = f"{len(table)} runs: " + ", ".join(f"{count} {status}" for status, count in counts.items())
+    summary = f"{len(table)} runs: " + ", ".join(f"{count} {status}" for status, count in counts.items())
     if len(left) and left["seconds"].notna().all():
-        told += f"; about {_duration(left['seconds'].sum())} of computing are left"
-    typer.echo(told)
+        summary += f"; about {_format_duration(left['seconds'].sum())} of computing are left"
+    typer.echo(summary)
     if left["seconds"].isna().any():
         typer.echo(f"? = no measured rate yet: {runs_dir()} holds no like run, or the patches are not cut")
 
 
-def _whole(seconds: float) -> str:
+def _format_seconds(seconds: float) -> str:
     return "?" if seconds != seconds else f"{seconds:.0f}"
 
 
-def _short(score: float) -> str:
+def _format_score(score: float) -> str:
     return "" if score != score else f"{score:.3f}"
 
 
-def _duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.0f} min"
 
 
@@ -142,29 +147,24 @@ def run(
     profile: ProfileName,
     experiment: Experiment = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="trainings side by side; default: one a core, or one a GPU")
+        int | None, typer.Option(min=1, help="trainings side by side; default: one per core, or one per GPU")
     ] = None,
-    retries: Annotated[int, typer.Option(min=0, help="how often failed runs are tried again")] = 0,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
     """Make the missing runs of a profile on this machine; finished ones are kept, failed ones tried again."""
-    from lmhld_nb import runs
-    from lmhld_nb.experiments import common as experiments
-    from lmhld_nb.experiments import plan as plans
-    from lmhld_nb.experiments import profile as profiles
-    from lmhld_nb.runs import runner
+    from lmhld_nb import experiments, runs
+    from lmhld_nb.experiments.plan import plan as list_runs
 
-    loaded = profiles.load(profile)
-    planned = plans.plan(loaded, experiments.dataset_of(loaded, not quiet), experiment)
-    missing = sum(runs.status(entry.spec, entry.with_whole_area) != "done" for entry in planned)
-    typer.echo(f"{loaded.name}: {len(planned)} runs, {missing} to make")
-    runner.ensure(
+    study = experiments.open_study(experiments.load(profile), not quiet)
+    planned = list_runs(study, experiment)
+    missing = sum(runs.status(entry.spec, entry.whole_area) != "done" for entry in planned)
+    typer.echo(f"{study.profile.name}: {len(planned)} runs, {missing} to make")
+    runs.make_runs(
         [entry.spec for entry in planned],
         workers,
-        _execution(loaded, device, quiet),
-        {entry.spec.run_id for entry in planned if entry.with_whole_area},
-        retries,
+        _execution(study.profile, device, quiet),
+        {entry.spec.run_id for entry in planned if entry.whole_area},
     )
 
 
@@ -176,19 +176,18 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Make one run of a profile (what a workflow calls)."""
-    from lmhld_nb.experiments import common as experiments
-    from lmhld_nb.experiments import plan as plans
-    from lmhld_nb.experiments import profile as profiles
-    from lmhld_nb.runs import runner
+    from lmhld_nb import experiments, runs
+    from lmhld_nb.experiments.plan import plan as list_runs
 
-    loaded = profiles.load(profile)
-    planned = plans.plan(loaded, experiments.dataset_of(loaded, not quiet))
-    for entry in planned:
+    study = experiments.open_study(experiments.load(profile), not quiet)
+    for entry in list_runs(study):
         if entry.spec.run_id == run_id:
-            made = runner.make(entry.spec, _execution(loaded, device, quiet), entry.with_whole_area)
-            typer.echo(f"{run_id}: F1 {made.metrics['test']['f1']}")
+            finished = runs.make_run(entry.spec, _execution(study.profile, device, quiet), entry.whole_area)
+            typer.echo(f"{run_id}: F1 {finished.metrics['test']['f1']}")
             return
-    raise UserError(f"run '{run_id}': not in profile '{loaded.name}'; `lmhld plan {profile}` lists its runs")
+    raise UserError(
+        f"run '{run_id}': not in profile '{study.profile.name}'; `lmhld plan {profile}` lists its runs"
+    )
 
 
 @app.command()
@@ -200,7 +199,7 @@ def book(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Execute chapters with papermill into build/PROFILE/, figures and tables into figures/PROFILE/."""
+    """Execute chapters with papermill into build/PROFILE/, their figures and tables into build/PROFILE/figures/."""
     from lmhld_nb.book import chapters
     from lmhld_nb.experiments import profile as profiles
 
@@ -229,15 +228,14 @@ def site(
 def student(
     out: Annotated[Path | None, typer.Option(help="folder; build/student/ if none is given")] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="write over copies that somebody has worked in, too")
+        bool, typer.Option("--replace", help="overwrite copies that somebody has worked in, too")
     ] = False,
 ) -> None:
     """Write the chapters without solutions, for students: each exercise is a stub with its check."""
-    from lmhld_nb.book import chapters
-    from lmhld_nb.book import exercises as teaching
+    from lmhld_nb.book import chapters, exercises
 
     folder = out or workdir() / "build" / "student"
-    counts = teaching.write_copies(chapters.chapters(), folder, replace)
+    counts = exercises.write_copies(chapters.chapters(), folder, replace)
     for path, count in counts.items():
         typer.echo(f"{path}: {count} exercises")
 
@@ -344,29 +342,24 @@ def audit(
 @app.command()
 def export(
     run_id: Annotated[str, typer.Argument(help="id of a finished run")],
-    out: Annotated[Path, typer.Option(help="FILE.safetensors; FILE.json beside it tells the same to people")],
+    out: Annotated[Path, typer.Option(help="FILE.safetensors; FILE.json beside it says the same to people")],
+    force: Annotated[
+        bool, typer.Option("--force", help="replace files that are no earlier export, too")
+    ] = False,
 ) -> None:
     """Write a trained network as one file that `lmhld map --weights` needs nothing else for."""
     from lmhld_nb.mapping import export as exports
 
-    for path in exports.export(run_id, out):
+    for path in exports.export(run_id, out, force):
         typer.echo(path)
 
 
 @app.command()
-def kernel() -> None:
-    """Tell Jupyter in this environment of the chapters' kernel, "LMHLD book" (`make env` does it by itself)."""
-    from lmhld_nb.book import kernels
-
-    typer.echo(kernels.install())
-
-
-@app.command()
 def doctor() -> None:
-    """Show Python, packages, devices, disk, and data found: what to look at first when something is wrong."""
-    from lmhld_nb.book import diagnosis
+    """Show Python, packages, devices, disk space and data: the first thing to look at when something is wrong."""
+    from lmhld_nb.book.doctor import report
 
-    typer.echo(diagnosis.report())
+    typer.echo(report())
 
 
 def main() -> None:

@@ -89,7 +89,7 @@ SafeName = Annotated[str, AfterValidator(lambda name: safe_name(name, "name"))]
 
 
 def workdir() -> Path:
-    """Return the folder that holds ``data/``, ``runs/``, ``build/`` and ``figures/``.
+    """Return the folder that holds ``data/``, ``runs/`` and ``build/``.
 
     It is the project's root unless the environment variable ``LMHLD_WORKDIR`` names another folder.
     """
@@ -104,6 +104,11 @@ def data_dir() -> Path:
 def runs_dir() -> Path:
     """Return the folder of the run store; ``LMHLD_RUNS`` moves it."""
     return Path(os.environ.get("LMHLD_RUNS", workdir() / "runs")).resolve()
+
+
+def figures_dir(profile: str) -> Path:
+    """Return the folder of a profile's figures and of the numbers behind them, ``build/PROFILE/figures/``."""
+    return workdir() / "build" / profile / "figures"
 
 
 def read_yaml(path: Path, schema: type[StrictT]) -> StrictT:

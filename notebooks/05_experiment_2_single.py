@@ -14,7 +14,7 @@
 # **The paper** (sections 3.2 (2) and 4.2) trains seven networks on each of the seven areas, at the area's own patch size,
 # and reports precision, recall and F1 on the test patches (Table 5). F1 lies between 0.67 and 0.88.
 #
-# **Time.** 6 minutes to read, 15 seconds to run where the 49 trainings of `mini` are there; these take 5 minutes one after another.
+# **Time.** 6 minutes to read; half a minute to run once the 49 trainings of `mini` are there, which take some minutes.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
@@ -25,18 +25,10 @@ on_missing: str = "train"  # if runs are missing: train, skip or error
 # %%
 import pandas as pd
 
-from lmhld_nb import paper, runs
-from lmhld_nb.book import exercises as teaching
-from lmhld_nb.experiments import common as experiments
-from lmhld_nb.experiments import profile as profiles
-from lmhld_nb.experiments import results
-from lmhld_nb.plots import scores as score_plots
-from lmhld_nb.plots import style
+import lmhld_nb as lm
+from lmhld_nb.experiments import examples, single
 
-loaded = profiles.narrowed(profiles.load(profile), models, areas)
-dataset = experiments.dataset_of(loaded, progress=False)
-note = style.note(dataset, loaded.name)
-beside = style.note(dataset, loaded.name, "Table 5")
+book = lm.open(profile, models, areas)
 
 # %% [markdown]
 # ## The runs
@@ -44,17 +36,17 @@ beside = style.note(dataset, loaded.name, "Table 5")
 # A run that is in the store is read, not made again.
 
 # %%
-finished = experiments.fetch(
-    loaded, experiments.single(loaded, dataset), on_missing
-)
+runs = book.runs("single", on_missing)
 
 # %% tags=["nbval-check-output"]
-first = {}  # one run of each area: all of an area share their patches
-for run in finished:
-    first.setdefault(run.spec.data[0].area, run)
-print(
-    f"{len(finished)} runs: {len(loaded.models)} model(s), {len({run.spec.data[0].area for run in finished})} areas"
-)
+by_area = {
+    area: [run for run in runs if run.spec.data[0].area == area]
+    for area in book.areas
+}
+first = {
+    area: group[0] for area, group in by_area.items() if group
+}  # all of an area share their patches
+print(f"{len(runs)} runs: {len(book.models)} model(s), {len(first)} areas")
 
 # %% [markdown]
 # ## How they learned
@@ -63,51 +55,39 @@ print(
 # validation F1, the one that is tested. Colours and marks are the networks', the same in all chapters.
 
 # %%
-history = pd.concat(
-    [
-        run.history.assign(area=run.spec.data[0].area, model=run.spec.model)
-        for run in finished
-    ]
-)
-panels = {}
-for run in finished:
-    panels.setdefault(style.area_name(run.spec.data[0].area), []).append(run)
-style.save(
-    score_plots.learning_curves(panels, note),
+panels = {
+    lm.paper.area_name(area): group for area, group in by_area.items() if group
+}
+book.show(
+    lm.plots.scores.learning_curves(panels),
     "learning_curves_single",
-    loaded.name,
-    history.drop(columns="seconds"),
+    single.histories(runs),
 )
 
 # %% tags=["nbval-check-output"]
-fell = sum(
-    run.history["train_loss"].iloc[-1] < run.history["train_loss"].iloc[0]
-    for run in finished
-)
-print(f"training loss fell in {fell} of {len(finished)} runs")
-print(
-    f"mean F1 of the tests, to one digit: {sum(run.metrics['test']['f1'] or 0 for run in finished) / len(finished):.1f}"
-)
+losses = [run.history["train_loss"] for run in runs]
+fell = sum(loss.iloc[-1] < loss.iloc[0] for loss in losses)
+mean_f1 = pd.Series([run.metrics["test"]["f1"] or 0 for run in runs]).mean()
+print(f"training loss fell in {fell} of {len(runs)} runs")
+print(f"mean F1 of the tests, to one digit: {mean_f1:.1f}")
 
 # %% [markdown]
 # A curve that begins at 0 marks nothing as landslide at first.
 #
 # ## Table 5
 #
-# Counts are summed over all pixels of the test patches. `difference` is ours less the published value. On synthetic data
+# Counts are summed over all pixels of the test patches. `difference` is our score minus the published one. On synthetic data
 # the comparison only says that both are scores of the same kind; no agreement is to be expected. First, on how many test
 # patches each row of the table rests:
 
 # %% tags=["nbval-check-output"]
-for area, run in first.items():
-    (part,) = runs.patch_sets(run.spec, progress=False)
-    print(
-        f"{area:15} {len(part.where('test')):3d} test patches of {part.spec.size} px"
-    )
+for area in first:
+    tests = book.patches(area).where("test")
+    print(f"{area:15} {len(tests):3d} test patches of {book.patch_size(area)} px")
 
 # %%
-table5 = style.save_table(results.table_5(finished), "table5", loaded.name)
-table5.drop(columns="run_ids").round(3)
+table5 = book.table(5)
+lm.tidy(table5)
 
 # %% [markdown]
 # Rows that rest on a handful of test patches are no ranking of networks.
@@ -116,30 +96,23 @@ table5.drop(columns="run_ids").round(3)
 # everywhere? The table below names the winners.
 
 # %%
-style.save(
-    score_plots.score_heatmap(
-        table5, {"f1": "this book", "published_f1": "published"}, "area", beside
-    ),
+columns = {"f1": "this book", "published_f1": "published"}
+book.show(
+    lm.plots.scores.score_heatmap(table5, columns, "area"),
     "table5_f1",
-    loaded.name,
+    published="Table 5",
 )
 
 # %%
-best = (
-    table5["f1"]
-    .unstack("model")
-    .idxmax(axis=1)
-    .map(paper.MODELS)
-    .to_frame("this book")
-)
-if table5["published_f1"].notna().any():
-    best["published"] = (
-        table5["published_f1"].unstack("model").idxmax(axis=1).map(paper.MODELS)
-    )
-best
+best = {
+    title: single.best_networks(table5[column]) for column, title in columns.items()
+}
+pd.DataFrame(best).dropna(axis=1, how="all")
 
 # %% tags=["nbval-check-output"]
-published = paper.table(5).pivot(index="study_area", columns="model", values="f1")
+published = lm.paper.table(5).pivot(
+    index="study_area", columns="model", values="f1"
+)
 wins = published.idxmax(axis=1).value_counts()
 print(
     f"published: {wins.index[0]} is best in {wins.iloc[0]} of {len(published)} areas, {len(wins)} networks are best somewhere"
@@ -157,32 +130,19 @@ print(
 # one above it uses more than a single index, which may still be colour only.
 
 # %%
-rules = {area: results.threshold_baseline(run) for area, run in first.items()}
-f1 = table5["f1"]
-baseline = pd.DataFrame(
-    {
-        area: {
-            "feature": rule.feature,
-            "threshold_f1": rule.confusion.f1,
-            "network_f1": f1[area].max(),
-            "network": f1[area].idxmax(),
-            "networks_above": (f1[area] > rule.confusion.f1).sum(),
-        }
-        for area, rule in rules.items()
-    }
-).T
-style.save(
-    score_plots.against_threshold(rules, f1, note),
+rules = {area: single.threshold_baseline(run) for area, run in first.items()}
+baseline = single.against_threshold(table5, rules)
+book.show(
+    lm.plots.scores.against_threshold(rules, table5["f1"]),
     "against_threshold",
-    loaded.name,
-    baseline.reset_index(names="area"),
+    baseline,
 )
 
 # %%
 clear = (baseline["networks_above"] > 0).sum()
 print(
     f"the best network clears the best threshold in {clear} of {len(rules)} areas, "
-    f"{baseline['networks_above'].sum()} of {len(f1)} networks do"
+    f"{baseline['networks_above'].sum()} of {len(table5)} networks do"
 )
 
 # %% [markdown]
@@ -196,12 +156,11 @@ print(
 # paper's caption names LMHLD_part, its text LMHLD_single, which is what is shown here.)
 
 # %%
-examples = results.examples(finished)
-style.save(
-    score_plots.predictions(examples, loaded.patches.bands, note),
+shown = examples.examples(runs)
+book.show(
+    lm.plots.scores.predictions(shown, book.bands),
     "fig10_predictions",
-    loaded.name,
-    results.example_scores(examples),
+    examples.example_scores(shown),
 )
 
 # %% [markdown]
@@ -214,9 +173,7 @@ style.save(
 # the same one do so in the next patch?
 
 # %% tags=["widget", "skip-execution", "nbval-skip", "hide-input"]
-from lmhld_nb import widgets
-
-widgets.prediction_browser(finished, note)
+lm.widgets.prediction_browser(book, runs)
 
 # %% [markdown]
 # ## Beside the paper
@@ -257,9 +214,9 @@ suffers = (
 # Recall looks at landslide pixels alone. Precision sets the same hits against false alarms from more background.
 
 # %% tags=["check"]
-from lmhld_nb.evaluation.counts import Confusion
+from lmhld_nb.evaluation import Confusion
 
-with teaching.exercise(1, suffers):
+with lm.exercise(1, suffers):
     found = {}
     for landslide in (300_000, 20_000):
         hits, alarms = landslide * 8 // 10, (1_000_000 - landslide) // 20
@@ -284,27 +241,27 @@ with teaching.exercise(1, suffers):
 
 # %% tags=["solution", "hide-cell"]
 lead = (
-    paper.table(5)
+    lm.paper.table(5)
     .groupby("study_area")["f1"]
     .apply(lambda f1: f1.nlargest(2).max() - f1.nlargest(2).min())
 )
 # From 0.001 to 0.017. Chapter 11 asks how much of that is chance.
 
 # %% tags=["check"]
-with teaching.exercise(2, lead):
+with lm.exercise(2, lead):
     assert len(lead) == 7, "one value for each of the seven areas"
-    for name, rows in paper.table(5).groupby("study_area"):
+    for name, rows in lm.paper.table(5).groupby("study_area"):
         second, first = sorted(rows["f1"])[-2:]
         assert abs(lead[name]) < 0.2, f"{name}: a difference, not a score"
         assert abs(lead[name] - (first - second)) < 1e-9, (
-            f"{name}: best less second best"
+            f"{name}: best minus second best"
         )
 
 # %% [markdown]
 # ### Exercise 3: sums or means?
 #
 # The paper's rows obey F1 = 2PR/(P+R), so counts are summed over all pixels of a test. Write `pooled_f1(counts)` for a DataFrame with
-# columns `tp`, `fp` and `fn`, a row a patch. When does it differ most from the mean of the patches' own F1?
+# columns `tp`, `fp` and `fn`, one row per patch. When does it differ most from the mean of the patches' own F1?
 
 
 # %% tags=["solution", "hide-cell"]
@@ -317,9 +274,9 @@ def pooled_f1(counts):
 # When patches hold very unequal numbers of landslide pixels: in the sum a full patch counts more than an empty one.
 
 # %% tags=["check"]
-from lmhld_nb.evaluation.counts import Confusion
+from lmhld_nb.evaluation import Confusion
 
-with teaching.exercise(3):
+with lm.exercise(3):
     made = pd.DataFrame({"tp": [900, 1], "fp": [50, 30], "fn": [50, 9]})
     total = sum(
         (Confusion(*row, 0) for row in made.to_numpy().tolist()),

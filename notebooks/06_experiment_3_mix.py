@@ -16,7 +16,7 @@
 # (Table 6). It says that mixing helps the areas whose own size is 128 pixels, and hardly Wenchuan and Taiwan, whose own size
 # is 224.
 #
-# **Time.** 6 minutes to read, 15 seconds to run where the 7 trainings of `mini` are there; these take 85 seconds one after another.
+# **Time.** 5 minutes to read; half a minute to run once the trainings are there.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
@@ -27,19 +27,10 @@ on_missing: str = "train"  # if runs are missing: train, skip or error
 # %%
 import pandas as pd
 
-from lmhld_nb import paper, runs
-from lmhld_nb.book import exercises as teaching
-from lmhld_nb.config import ROOT
-from lmhld_nb.experiments import common as experiments
-from lmhld_nb.experiments import profile as profiles
-from lmhld_nb.experiments import results
-from lmhld_nb.plots import schemes, style
-from lmhld_nb.plots import scores as score_plots
+import lmhld_nb as lm
+from lmhld_nb.experiments import examples, mix, patch_size
 
-loaded = profiles.narrowed(profiles.load(profile), models, areas)
-dataset = experiments.dataset_of(loaded, progress=False)
-note = style.note(dataset, loaded.name)
-specs = experiments.mix(loaded, dataset)
+book = lm.open(profile, models, areas)
 
 # %% [markdown]
 # ## The strategy (Fig 4)
@@ -49,42 +40,35 @@ specs = experiments.mix(loaded, dataset)
 # scenes that are small in pixels hold few windows of this size, and many of these touch the edge or missing data.
 
 # %%
-parts = runs.patch_sets(specs[0], progress=False)
-table2 = results.table_2(parts)
-style.save(
-    schemes.mix_strategy(parts, specs, note),
+size = book.settings("mix").size
+patch_sets = [book.patches(area, size) for area in mix.mixed_areas(book)]
+table2 = patch_size.table_2(patch_sets)
+book.show(
+    lm.plots.schemes.mix_strategy(patch_sets, mix.specs(book)),
     "fig04_mix",
-    loaded.name,
     table2.reset_index(),
 )
 
 # %% tags=["nbval-check-output"]
-left_out = [
-    area for area in experiments.areas(loaded, dataset) if area not in table2.index
-]
+left_out = [area for area in book.areas if area not in table2.index]
 print(
-    f"{len(parts)} areas mixed at {parts[0].spec.size} px, left out: {', '.join(left_out) or 'none'}"
+    f"{len(table2)} areas mixed at {size} px, left out: {', '.join(left_out) or 'none'}"
 )
 print(f"patches: {table2['patches'].sum()}")
-tested = {part.spec.area: len(part.where("test")) for part in parts}
-print(
-    "test patches:",
-    ", ".join(f"{area} {count}" for area, count in tested.items()),
-)
+tests = [f"{part.spec.area} {len(part.where('test'))}" for part in patch_sets]
+print("test patches:", ", ".join(tests))
 
 # %% [markdown]
-# With a handful of test patches an area, as in `mini`, scores by area are rough: some rest on a single patch.
+# With a handful of test patches per area, as in `mini`, scores by area are rough: some rest on a single patch.
 #
 # ## The runs
 #
 # Look at how far the curves lie apart, and whether they still rise.
 
 # %%
-finished = experiments.fetch(loaded, specs, on_missing)
-style.save(
-    score_plots.learning_curves({"all areas": finished}, note),
-    "learning_curves_mix",
-    loaded.name,
+runs = book.runs("mix", on_missing)
+book.show(
+    lm.plots.scores.learning_curves({"all areas": runs}), "learning_curves_mix"
 )
 
 # %% [markdown]
@@ -93,14 +77,14 @@ style.save(
 #
 # ## Table 6
 #
-# One row a network; all test patches of all areas are one test set. Areas with many patches weigh more.
+# One row per network; all test patches of all areas are one test set. Areas with many patches weigh more.
 
 # %%
-table6 = style.save_table(results.table_6(finished), "table6", loaded.name)
-table6.drop(columns="run_ids").round(3)
+table6 = book.table(6)
+lm.tidy(table6)
 
 # %% tags=["nbval-check-output"]
-print(f"{len(finished)} networks trained on {len(parts)} areas together")
+print(f"{len(runs)} networks trained on {len(patch_sets)} areas together")
 print(f"mean F1, to one digit: {table6['f1'].mean():.1f}")
 
 # %% [markdown]
@@ -111,49 +95,37 @@ print(f"mean F1, to one digit: {table6['f1'].mean():.1f}")
 # is this one; the others are grey. Where `mix` is higher, the other areas have helped.
 
 # %%
-single = [
-    run for spec in experiments.single(loaded, dataset) if (run := runs.find(spec))
-]
-by_area = style.save_table(
-    results.table_6_by_area(finished, single), "table6_by_area", loaded.name
+by_area = book.save(
+    mix.table_6_by_area(runs, mix.runs_alone(book)), "table6_by_area"
 )
-style.save(
-    score_plots.score_heatmap(
-        by_area,
-        {"f1": "mix", "alone_f1": "alone (grey: of another size)"},
-        "area",
-        note,
-    ),
-    "table6_f1",
-    loaded.name,
-)
+columns = {"f1": "mix", "alone_f1": "alone (grey: of another size)"}
+book.show(lm.plots.scores.score_heatmap(by_area, columns, "area"), "table6_f1")
 
 # %%
 same = by_area.dropna(subset="gain")
 for area, rows in same.groupby("area", sort=False):
     print(
-        f"{style.area_name(area)}: mixing changes F1 by {rows['gain'].mean():+.3f} on average, better for "
+        f"{lm.paper.area_name(area)}: mixing changes F1 by {rows['gain'].mean():+.3f} on average, better for "
         f"{(rows['gain'] > 0).sum()} of {len(rows)} networks"
     )
 
 # %% [markdown]
 # Two things differ besides the mixing. The mix has several times the patches, and so takes more steps, of which fewer are
-# on this area's own, and in `mini` it sees each patch in fewer epochs (`experiment_3` in the profile). And one seed is one draw. Unless all areas agree,
+# on this area's own, and in `mini` it sees each patch in fewer epochs (`experiments: mix` in the profile). And one seed is one draw. Unless all areas agree,
 # this neither confirms nor contradicts the paper. In `paper` both have 300 epochs.
 #
 # ## What is found and what is missed (Fig 11)
 #
-# One test patch an area, the one of middle landslide share. Green is a hit, orange a false alarm, blue a miss. Areas whose
+# One test patch per area, the one of middle landslide share. Green is a hit, orange a false alarm, blue a miss. Areas whose
 # own size is 128 pixels show the same patch as Fig 10 in chapter 05, so these rows can be compared; those whose own patches
 # are 32 or 64 pixels now come with more surroundings.
 
 # %%
-examples = results.examples(finished)
-style.save(
-    score_plots.predictions(examples, loaded.patches.bands, note),
+shown = examples.examples(runs)
+book.show(
+    lm.plots.scores.predictions(shown, book.bands),
     "fig11_predictions",
-    loaded.name,
-    results.example_scores(examples),
+    examples.example_scores(shown),
 )
 
 # %% [markdown]
@@ -163,8 +135,8 @@ style.save(
 # cut at 128 pixels. From the published numbers:
 
 # %% tags=["nbval-check-output"]
-mixed = paper.table(6).set_index("model")["f1"]
-alone = paper.table(5).pivot(index="model", columns="study_area", values="f1")
+mixed = lm.paper.table(6).set_index("model")["f1"]
+alone = lm.paper.table(5).pivot(index="model", columns="study_area", values="f1")
 for area in (
     "Hokkaido Japan",
     "Jiuzhaigou China",
@@ -173,7 +145,7 @@ for area in (
 ):
     gain = mixed - alone[area]
     print(
-        f"Table 6 less Table 5, {area}: {gain.mean():+.4f} on average, higher for {(gain > 0).sum()} of {len(gain)} networks"
+        f"Table 6 minus Table 5, {area}: {gain.mean():+.4f} on average, higher for {(gain > 0).sum()} of {len(gain)} networks"
     )
 
 # %% [markdown]
@@ -188,7 +160,7 @@ for area in (
 # epochs, one seed) and leaves its scores in `benchmarks/results/`. Again on equal test patches, what does mixing change?
 
 # %% tags=["nbval-check-output"]
-real = pd.read_csv(ROOT / "benchmarks" / "results" / "real-experiments.csv")
+real = pd.read_csv(lm.config.ROOT / "benchmarks/results/real-experiments.csv")
 real = real[real["experiment"] == "3 mix, by area"]
 for area, rows in real.groupby("area", sort=False):
     gain = rows["f1"] - rows["alone_f1"]
@@ -210,18 +182,18 @@ for area, rows in real.groupby("area", sort=False):
 # ### Exercise 1: what cutting to 128 px does to counts
 #
 # If all ground of the kept patches of Table 2 were cut again into windows of 128 px, how many windows would each area have? Set
-# `recut` to a Series indexed by area key (`paper.areas()` has `patch_size` and `patches`; no rounding). Which areas gain? Table 2 gives
+# `recut` to a Series indexed by area key (`lm.paper.areas()` has `patch_size` and `patches`; no rounding). Which areas gain? Table 2 gives
 # 28,185 patches for the comparison set: what can the difference to your sum come from?
 
 # %% tags=["solution", "hide-cell"]
-own = paper.areas()
+own = lm.paper.areas()
 recut = own["patches"] * (own["patch_size"] / 128) ** 2
 # Wenchuan and Taiwan gain (224 px), areas of 32 and 64 px lose. The sum is about 36,000, not 28,185, for the 10 % rule is applied anew: a window of
 # 128 px may fail it where small ones passed, and pass where a large one failed.
 
 # %% tags=["check"]
-with teaching.exercise(1, recut):
-    table = paper.areas()
+with lm.exercise(1, recut):
+    table = lm.paper.areas()
     assert set(recut.index) == set(table.index), (
         "one value for each area, by its key"
     )
@@ -239,19 +211,23 @@ with teaching.exercise(1, recut):
 # where all test patches are one set? Does the best network change?
 
 # %% tags=["solution", "hide-cell"]
-by_network = paper.table(5).pivot(index="study_area", columns="model", values="f1")
-by_network.index = by_network.index.map(paper.area_key)
-weight = paper.areas()["patches"].loc[by_network.index]
+by_network = lm.paper.table(5).pivot(
+    index="study_area", columns="model", values="f1"
+)
+by_network.index = by_network.index.map(lm.paper.area_key)
+weight = lm.paper.areas()["patches"].loc[by_network.index]
 equal = by_network.mean()
 weighted = by_network.mul(weight / weight.sum(), axis=0).sum()
 # Table 6 is like the second: areas of many patches decide. U-Net++ is best by both.
 
 # %% tags=["check"]
-with teaching.exercise(2, equal, weighted):
-    patches_of = paper.areas()["patches"].to_dict()
+with lm.exercise(2, equal, weighted):
+    patches_of = lm.paper.areas()["patches"].to_dict()
     assert len(equal) == len(weighted) == 7, "one value for each network"
-    for name, rows in paper.table(5).groupby("model"):
-        counts = [patches_of[paper.area_key(area)] for area in rows["study_area"]]
+    for name, rows in lm.paper.table(5).groupby("model"):
+        counts = [
+            patches_of[lm.paper.area_key(area)] for area in rows["study_area"]
+        ]
         heavy = sum(f1 * n for f1, n in zip(rows["f1"], counts, strict=True))
         assert abs(equal[name] - sum(rows["f1"]) / 7) < 1e-9, (
             f"equal, {name}: seven areas"
@@ -263,23 +239,21 @@ with teaching.exercise(2, equal, weighted):
 # %% [markdown]
 # ### Exercise 3: which areas can be compared?
 #
-# The heat map has a column `alone` only where an area's own patch size is that of the mix. With `experiment_3: {size: 64}` in a profile
+# The heat map has a column `alone` only where an area's own patch size is that of the mix. With `experiments: {mix: {size: 64}}` in a profile
 # with published sizes, for which areas would that be? Set `alone_at_64` to the list of their keys.
 
 # %% tags=["solution", "hide-cell"]
-published_sizes = profiles.load("mini")  # its patches have the sizes of Table 2
-alone_at_64 = [
-    area for area in paper.AREAS if profiles.patch_size(published_sizes, area) == 64
-]
+own_sizes = lm.paper.areas()["patch_size"]
+alone_at_64 = [area for area in lm.paper.AREAS if own_sizes[area] == 64]
 
 # %% tags=["check"]
-with teaching.exercise(3, alone_at_64):
-    assert set(alone_at_64) <= set(paper.AREAS), (
-        "keys of areas, as in `paper.AREAS`"
+with lm.exercise(3, alone_at_64):
+    assert set(alone_at_64) <= set(lm.paper.AREAS), (
+        "keys of areas, as in `lm.paper.AREAS`"
     )
-    table = paper.table(2).iloc[:7]
+    table = lm.paper.table(2).iloc[:7]
     for name, size in zip(table["study_area"], table["patch_size"], strict=True):
-        assert (paper.area_key(name) in alone_at_64) == (size == 64), (
+        assert (lm.paper.area_key(name) in alone_at_64) == (size == 64), (
             f"{name}: look up its patch size in Table 2"
         )
 

@@ -17,7 +17,7 @@
 # step. It reports F1 between 0.83 and 0.87 (Table 7), hardly any difference between orders, more than LMHLD_mix reaches, and
 # concludes that catastrophic forgetting is avoided. It measures neither forgetting nor another strategy; this chapter does both.
 #
-# **Time.** 11 minutes to read, 45 seconds to run where the 282 trainings of `mini` are there; these take 7 minutes one after another.
+# **Time.** 11 minutes to read; under a minute to run once the trainings are there, which take several minutes.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
@@ -29,46 +29,34 @@ on_missing: str = "train"  # if runs are missing: train, skip or error
 # %%
 import pandas as pd
 
-from lmhld_nb import paper, runs
-from lmhld_nb.book import exercises as teaching
-from lmhld_nb.experiments import common as experiments
-from lmhld_nb.experiments import profile as profiles
-from lmhld_nb.experiments import results, serial_experiment, serial_results
-from lmhld_nb.plots import schemes, style
-from lmhld_nb.plots import scores as score_plots
-from lmhld_nb.plots import serial as serial_plots
+import lmhld_nb as lm
+from lmhld_nb.experiments import examples, forgetting, part
 
-# %%
-loaded = profiles.narrowed(profiles.load(profile), models, areas)
-dataset = experiments.dataset_of(loaded, progress=False)
-note = style.note(dataset, loaded.name)
-orders = serial_experiment.orders(loaded, dataset)
-rows = serial_experiment.schedule(loaded, dataset)
+book = lm.open(profile, models, areas)
+orders, rows = part.orders(book), part.schedule(book)
 assert show_order in orders, (
     f"no order {show_order}; choose from {', '.join(orders)}"
 )
-sizes = {
-    area: profiles.patch_size(loaded, area) for area in next(iter(orders.values()))
-}
+sizes = {area: book.patch_size(area) for area in part.first_order(book)}
 
 # %% [markdown]
 # ## The schedule (Fig 5)
 #
-# The schedule is a table: a row a stage, a column a part of the network. *Fresh* weights are drawn at random, *frozen* ones
+# The schedule is a table: one row per stage, one column per group of layers. *Fresh* weights are drawn at random, *frozen* ones
 # stay as they are (the statistics of batch normalisation too), the rest is fine-tuned. The paper describes it in words; the
 # rows here are the ledger's reading of them. Look at how the frozen part grows to the right, and where no arrow arrives.
 
 # %%
-schedule = pd.DataFrame(rows, index=pd.RangeIndex(1, len(rows) + 1, name="stage"))
-style.save(
-    schemes.part_strategy(next(iter(orders.values())), sizes, rows, note),
+stages = pd.RangeIndex(1, len(rows) + 1, name="stage")
+schedule = pd.DataFrame(rows, index=stages)
+book.show(
+    lm.plots.schemes.part_strategy(part.first_order(book), sizes, rows),
     "fig05_part",
-    loaded.name,
     schedule,
 )
 
 # %% [markdown]
-# The same as a table, which a profile can replace (`experiment_4: {schedule: [...]}`, a row a stage):
+# The same as a table, which a profile can replace (`experiments: {part: {schedule: [...]}}`, one row per stage):
 
 # %%
 schedule
@@ -82,25 +70,19 @@ schedule
 # Three areas come first and one last; those between change places. Orders that begin alike share those trainings.
 
 # %%
-style.save(
-    schemes.addition_orders(orders, sizes, note),
+book.show(
+    lm.plots.schemes.addition_orders(orders, sizes),
     "fig06_orders",
-    loaded.name,
     pd.DataFrame(orders).rename_axis("stage"),
 )
 
 # %% tags=["nbval-check-output"]
-finals = serial_experiment.finals(loaded, dataset)
-stages = {
-    stage.run_id
-    for specs in finals.values()
-    for last in specs
-    for stage in last.chain
-}
-chained = sum(len(order) for order in orders.values())
-networks = len(loaded.models) * len(loaded.seeds)
+finals = part.finals(book)
+networks = len(book.models) * len(book.profile.seeds)
+shared = part.unique_stages([last for group in finals.values() for last in group])
 print(f"{len(orders)} orders of {len(sizes)} areas, {networks} networks")
-print(f"{len(stages)} trainings; without sharing {chained * networks}")
+chained = sum(len(order) for order in orders.values()) * networks
+print(f"{len(shared)} trainings; without sharing {chained}")
 
 # %% [markdown]
 # ## The runs
@@ -109,11 +91,9 @@ print(f"{len(stages)} trainings; without sharing {chained * networks}")
 # areas before.
 
 # %%
-made = experiments.fetch(
-    loaded, serial_experiment.part(loaded, dataset), on_missing
-)
-finished = {order: runs.those_of(specs, made) for order, specs in finals.items()}
-scores = serial_results.order_scores(finished)
+runs = book.runs("part", on_missing)
+finished = part.final_runs(book, runs)
+scores = part.order_scores(finished)
 
 # %% [markdown]
 # ## Does the order matter? (Figs 12, 13, 14)
@@ -122,26 +102,23 @@ scores = serial_results.order_scores(finished)
 # White is no difference, black the largest of all networks. First precision, then F1, then recall.
 
 # %%
-style.save(
-    serial_plots.order_differences(scores, "precision", note),
+book.show(
+    lm.plots.serial.order_differences(scores, "precision"),
     "fig12_precision",
-    loaded.name,
     scores[["precision", "run_ids"]],
 )
 
 # %%
-style.save(
-    serial_plots.order_differences(scores, "f1", note),
+book.show(
+    lm.plots.serial.order_differences(scores, "f1"),
     "fig13_f1",
-    loaded.name,
     scores[["f1", "run_ids"]],
 )
 
 # %%
-style.save(
-    serial_plots.order_differences(scores, "recall", note),
+book.show(
+    lm.plots.serial.order_differences(scores, "recall"),
     "fig14_recall",
-    loaded.name,
     scores[["recall", "run_ids"]],
 )
 
@@ -150,16 +127,16 @@ style.save(
 # its Table 7 differ by more; we read it as the largest difference between orders within one network.
 
 # %%
-differences = serial_results.largest_differences(scores)
-style.save_table(differences, "order_differences", loaded.name)
-for score, published in paper.LARGEST_ORDER_DIFFERENCES.items():
-    if differences[score].isna().all():
+differences = book.save(part.largest_differences(scores), "order_differences")
+for score, published in lm.paper.LARGEST_ORDER_DIFFERENCES.items():
+    own = differences[score]
+    if own.isna().all():
         print(f"{score}: not defined, some chain found nothing at all")
         continue
-    worst = differences[score].idxmax()
+    name = lm.models.network(own.idxmax()).title
     print(
-        f"{score}: at most {differences[score].max():.4f} ({paper.MODELS[worst]}), published {published}; "
-        f"{(differences[score] <= published).sum()} of {len(differences)} networks stay within"
+        f"{score}: at most {own.max():.4f} ({name}), published {published}; "
+        f"{(own <= published).sum()} of {len(own)} networks stay within"
     )
 
 # %% [markdown]
@@ -171,26 +148,20 @@ for score, published in paper.LARGEST_ORDER_DIFFERENCES.items():
 # Means over the orders, beside the published ones.
 
 # %%
-table7 = style.save_table(serial_results.table_7(finished), "table7", loaded.name)
-table7.drop(columns="run_ids").round(3)
+table7 = book.table(7)
+lm.tidy(table7)
 
 # %% [markdown]
 # The paper compares this table with Tables 5 and 6 and finds LMHLD_part ahead of both. Look at whether the three marks keep
 # that order in every network, on the left and on the right.
 
 # %%
-mix = [run for spec in experiments.mix(loaded, dataset) if (run := runs.find(spec))]
-single = [
-    run for spec in experiments.single(loaded, dataset) if (run := runs.find(spec))
-]
-beside = serial_results.part_beside(table7, mix, single)
-style.save(
-    serial_plots.part_beside(
-        beside, style.note(dataset, loaded.name, "Tables 5 to 7")
-    ),
+beside = part.beside_mix_and_single(book, table7)
+book.show(
+    lm.plots.serial.part_beside(beside),
     "table7_beside",
-    loaded.name,
     beside,
+    published="Tables 5 to 7",
 )
 
 # %%
@@ -200,7 +171,7 @@ for other in ("mix", "single"):
 
 # %% [markdown]
 # The three are tested on different patches: mix on 128 pixels throughout, part and single at each area's own size. And part has
-# its own number of epochs a stage (`experiment_4` in the profile).
+# its own number of epochs per stage (`experiments: part` in the profile).
 #
 # ## Forgetting, measured
 #
@@ -209,13 +180,13 @@ for other in ("mix", "single"):
 # learnt. Read a column downwards: where it fades, the area is being forgotten.
 
 # %%
-matrices = serial_results.stage_matrix(finished)
+matrices = forgetting.stage_matrix(finished)
 drawn = matrices.loc[show_order].drop(columns="run_ids")
-style.save(
-    serial_plots.stage_matrices(drawn, f"order {show_order} · {note}"),
+book.show(
+    lm.plots.serial.stage_matrices(drawn),
     "stage_matrix",
-    loaded.name,
     matrices,
+    about=f"order {show_order}",
 )
 
 # %% [markdown]
@@ -224,21 +195,18 @@ style.save(
 # trained. Which orders share their first stages, and so their first scores?
 
 # %% tags=["widget", "skip-execution", "nbval-skip", "hide-input"]
-from lmhld_nb import widgets
-
-widgets.order_explorer(loaded, dataset)
+lm.widgets.order_explorer(book)
 
 # %% [markdown]
 # Two figures sum up a matrix. *Average forgetting* (Chaudhry et al. 2018, [doi:10.1007/978-3-030-01252-6_33](https://doi.org/10.1007/978-3-030-01252-6_33))
-# is the best F1 an area ever had less what is left at the end. *Backward transfer* (Lopez-Paz & Ranzato 2017,
+# is the best F1 an area ever had minus what is left at the end. *Backward transfer* (Lopez-Paz & Ranzato 2017,
 # [arXiv:1706.08840](https://arxiv.org/abs/1706.08840)) is what later stages did to an area since it was learnt; below zero is
 # a loss. Both are means over all areas but the last, and here over the orders.
 
 # %%
-forgotten = serial_results.forgetting_table(finished)
-style.save_table(forgotten, "forgetting", loaded.name)
-both = forgotten.join(scores[["f1", "own_input_f1"]])
-both.groupby("model", sort=False).mean(numeric_only=True).round(3)
+forgotten = book.save(forgetting.forgetting_table(finished), "forgetting")
+table = forgotten.join(scores[["f1", "own_input_f1"]])
+lm.tidy(table.groupby("model", sort=False).mean(numeric_only=True))
 
 # %% [markdown]
 # `own_input_f1` is the last network again, but each area is shown through the input convolution of its own stage. If F1 rises,
@@ -249,38 +217,30 @@ both.groupby("model", sort=False).mean(numeric_only=True).round(3)
 # The same areas in the first order, learnt in other ways: without freezing, without a fresh input, without either (plain
 # fine-tuning), with elastic weight consolidation (Kirkpatrick et al. 2017, [doi:10.1073/pnas.1611835114](https://doi.org/10.1073/pnas.1611835114)), which
 # holds weights that mattered before, with a replay of some earlier patches, and all areas at once as an upper bound.
-# Look at whether the intervals of LMHLD_part and plain fine-tuning overlap. Cost is told twice: trained parameters times
+# Look at whether the intervals of LMHLD_part and plain fine-tuning overlap. We report cost in two ways: trained parameters times
 # steps, the same on every machine, and the seconds that these runs took where they were made (`environment.json` of each).
 
 # %%
-compared = serial_experiment.strategies(loaded, dataset)
-by_seed = serial_results.strategy_runs(
-    {name: runs.those_of(specs, made) for name, specs in compared.items()}
-)
-strategies = serial_results.strategy_table(by_seed)
-style.save_table(by_seed, "strategies_by_seed", loaded.name)
-style.save(
-    serial_plots.strategies(
-        strategies,
-        by_seed,
-        f"{paper.MODELS[loaded.experiment_4.compared]}, 95 % interval over {strategies['seeds'].max()} seeds (Student's t) · {note}",
-    ),
+compared = {
+    name: lm.runs.select(specs, runs)
+    for name, specs in part.strategies(book).items()
+}
+by_seed = book.save(forgetting.strategy_runs(compared), "strategies_by_seed")
+strategies = forgetting.strategy_table(by_seed)
+
+# %%
+network = lm.models.network(book.settings("part").compared).title
+seeds = f"95 % interval over {strategies['seeds'].max()} seeds (Student's t)"
+book.show(
+    lm.plots.serial.strategies(strategies, by_seed),
     "strategies",
-    loaded.name,
     strategies,
+    about=f"{network}, {seeds}",
 )
 
 # %%
-strategies[
-    [
-        "f1",
-        "f1_less_part",
-        "f1_less_part_low",
-        "f1_less_part_high",
-        "forgetting",
-        "trained_parameter_steps",
-    ]
-].round(3)
+difference = ["f1_less_part", "f1_less_part_low", "f1_less_part_high"]
+strategies[["f1", *difference, "forgetting", "trained_parameter_steps"]].round(3)
 
 # %%
 for name, row in strategies.drop("LMHLD_part").iterrows():
@@ -300,16 +260,15 @@ for name, row in strategies.drop("LMHLD_part").iterrows():
 #
 # ## What is found and what is missed (Fig 15)
 #
-# One test patch an area, as in chapter 05, by the last stage of the order above. Green is a hit, orange a false
+# One test patch per area, as in chapter 05, by the last stage of the order above. Green is a hit, orange a false
 # alarm, blue a miss. The areas stand in the order in which they were learnt: do the first look worse than the last?
 
 # %%
-examples = results.examples(finished[show_order], serial_results.patch_sets_of)
-style.save(
-    score_plots.predictions(examples, loaded.patches.bands, note),
+shown = examples.examples(finished[show_order], forgetting.patch_sets_of)
+book.show(
+    lm.plots.scores.predictions(shown, book.bands),
     "fig15_predictions",
-    loaded.name,
-    results.example_scores(examples),
+    examples.example_scores(shown),
 )
 
 # %% [markdown]
@@ -321,33 +280,27 @@ style.save(
 # `lmhld book eighth --chapter 07`. Look at how the other areas move.
 
 # %%
-added = runs.those_of(serial_experiment.eighth(loaded, dataset), made)
-figure = None
+new = book.settings("part").added
+added = lm.runs.select(part.added_stages(book), runs)
+addition = forgetting.addition_table(added) if added else None
 if added:
-    table = serial_results.addition(added)
-    new = loaded.experiment_4.added
-    figure = style.save(
-        serial_plots.addition(table, f"added: {new.area} of {new.data} · {note}"),
-        "eighth_area",
-        loaded.name,
-        table,
-    )
-figure
+    figure = lm.plots.serial.addition(addition)
+    about = f"added: {new.area} of {new.data}"
+    book.show(figure, "eighth_area", addition, about=about)
+figure if added else None
 
 # %%
 if added:
-    stages = [serial_results.stages_of(run) for run in added]
-    whole = sum(
-        serial_results.parameter_steps(run) for chain in stages for run in chain
-    )
-    last = sum(serial_results.parameter_steps(run) for run in added)
-    change = table["change"].dropna()
+    share = forgetting.share_of_cost(added)
+    change = addition["change"].dropna()
     print(
-        f"the new area took {last / whole:.1%} of what all {len(added)} chains cost (trained parameters × steps); the areas before it changed "
-        f"by {change.mean():+.3f} F1 on average, from {change.min():+.3f} to {change.max():+.3f}"
+        f"the new area took {share:.1%} of what all {len(added)} chains cost (trained parameters × steps); the areas "
+        f"before it changed by {change.mean():+.3f} F1 on average, from {change.min():+.3f} to {change.max():+.3f}"
     )
 else:
-    print("no area to add: name one in the profile (`experiment_4: {added: ...}`)")
+    print(
+        "no area to add: name one in the profile (`experiments: {part: {added: ...}}`)"
+    )
 
 # %% [markdown]
 # ## Beside the paper
@@ -355,13 +308,13 @@ else:
 # From its tables alone: where does LMHLD_part stand?
 
 # %% tags=["nbval-check-output"]
-tables = {n: paper.table(n).groupby("model")["f1"].mean() for n in (5, 6, 7)}
-part, mixed, alone = tables[7], tables[6], tables[5]
-print(f"part above mix: {(part > mixed).sum()} of {len(part)} networks")
+published = {n: lm.paper.table(n).groupby("model")["f1"].mean() for n in (5, 6, 7)}
+alone, mixed, serial = published[5], published[6], published[7]
+print(f"part above mix: {(serial > mixed).sum()} of {len(serial)} networks")
 print(
-    f"part above the mean over areas of single: {(part > alone).sum()} of {len(part)}"
+    f"part above the mean over areas of single: {(serial > alone).sum()} of {len(serial)}"
 )
-print(f"F1 of the networks in Table 7 spans {part.max() - part.min():.4f}")
+print(f"F1 of the networks in Table 7 spans {serial.max() - serial.min():.4f}")
 
 # %% [markdown]
 # ## Exercises
@@ -385,7 +338,7 @@ def trainings(orders):
 
 
 # %% tags=["check"]
-with teaching.exercise(1):
+with lm.exercise(1):
     assert trainings({"OD1": ("a", "b", "c")}) == 3, "one order: each of its stages"
     assert trainings({"OD1": ("a", "b"), "OD2": ("b", "a")}) == 4, (
         "a after b is not a alone"
@@ -393,7 +346,6 @@ with teaching.exercise(1):
     assert trainings({"OD1": ("a", "b", "c"), "OD2": ("a", "c", "b")}) == 5, (
         "both begin with a: that stage is trained once"
     )
-    finals = serial_experiment.finals(loaded, dataset)
     firsts = [specs[0] for specs in finals.values()]  # the first network's chains
     ids = {stage.run_id for last in firsts for stage in last.chain}
     assert trainings(orders) == len(ids), (
@@ -404,17 +356,16 @@ with teaching.exercise(1):
 # ### Exercise 2: how much stays free?
 #
 # By the ledger's schedule stage k (from 2 on) freezes the encoder levels 1 to min(k − 1, 4). For seven stages, set `frozen` to a list: the
-# number of frozen parts in each stage (`chains.paper_schedule` gives the rows). From which stage on does the schedule no longer change?
+# number of frozen groups of layers in each stage (`lm.training.chains.paper_schedule` gives the rows). From which stage on does the schedule no longer change?
 
 # %% tags=["solution", "hide-cell"]
-from lmhld_nb.training import chains
-
-frozen = [list(row.values()).count("frozen") for row in chains.paper_schedule(7)]
+paper_rows = lm.training.chains.paper_schedule(7)
+frozen = [list(row.values()).count("frozen") for row in paper_rows]
 # From stage 5 on: four of five levels are fixed, only the input, the lowest level and the decoder learn.
 
 # %% tags=["check"]
-with teaching.exercise(2, frozen):
-    assert len(frozen) == 7, "one number a stage"
+with lm.exercise(2, frozen):
+    assert len(frozen) == 7, "one number per stage"
     assert frozen[0] == 0, "the first stage is trained as a whole"
     assert list(frozen) == [min(stage, 4) for stage in range(7)], (
         "from one stage to the next one level more is frozen, up to four"
@@ -423,40 +374,40 @@ with teaching.exercise(2, frozen):
 # %% [markdown]
 # ### Exercise 3: forgetting, measured
 #
-# Row k of a stage matrix holds F1 on each area after stage k, columns in the order of addition. Write `forgetting(matrix)` for a square
-# DataFrame: for each area but the last, the highest F1 it had in any row before the last, less that in the last row; then the mean. (Rows before an
+# Row k of a stage matrix holds F1 on each area after stage k, columns in the order of addition. Write `mean_forgetting(matrix)` for a square
+# DataFrame: for each area but the last, the highest F1 it had in any row before the last, minus that in the last row; then the mean. (Rows before an
 # area's own stage count, too: a network may know it beforehand.)
 
 
 # %% tags=["solution", "hide-cell"]
-def forgetting(matrix):
+def mean_forgetting(matrix):
     """Return the mean loss of F1 since the best earlier stage, over all areas but the last."""
     lost = matrix.iloc[:-1].max() - matrix.iloc[-1]
     return lost.iloc[:-1].mean()
 
 
 # %% tags=["check"]
-with teaching.exercise(3):
+with lm.exercise(3):
     steady = pd.DataFrame([[0.8, 0.2, 0.1], [0.8, 0.7, 0.1], [0.8, 0.7, 0.6]])
-    assert abs(forgetting(steady)) < 1e-9, "nothing falls here: no forgetting"
+    assert abs(mean_forgetting(steady)) < 1e-9, "nothing falls here: no forgetting"
     fallen = steady.copy()
     fallen.iloc[-1, :2] -= [0.2, 0.4]
-    assert abs(forgetting(fallen) - 0.3) < 1e-9, (
+    assert abs(mean_forgetting(fallen) - 0.3) < 1e-9, (
         "the mean of two falls, without the last area"
     )
     risen = steady.copy()
     risen.iloc[-1, 0] += 0.1
-    assert forgetting(risen) < 0, (
+    assert mean_forgetting(risen) < 0, (
         "an area may gain in the last stage: that counts against it"
     )
     middle = steady.copy()
     middle.iloc[1, 0] += 0.1
-    assert forgetting(middle) > 0, (
+    assert mean_forgetting(middle) > 0, (
         "the best earlier stage need not be the area's own"
     )
 
 # %% [markdown]
-# **To go further.** Give `experiment_4: {schedule: [...]}` in a copy of the profile rows that freeze nothing in stage 2 and everything but
+# **To go further.** Give `experiments: {part: {schedule: [...]}}` in a copy of the profile rows that freeze nothing in stage 2 and everything but
 # the decoder afterwards: what happens to `trained_parameter_steps`, and to F1? Which area is forgotten most? Raise `replay` to 0.5:
 # how much of the gap between plain fine-tuning and all at once does it close, and at what cost?
 #

@@ -15,7 +15,7 @@
 # **The paper** gives each F1 as one number, without an interval, and compares networks by the third digit. It tests on patches
 # that hold at least 10 % landslide, split at random, and counts pixels. It does not say which loss, momentum or normalisation it used.
 #
-# **Time.** 10 minutes to read, 25 seconds to run where the 64 trainings of `mini` are there; these take 3 minutes one after another.
+# **Time.** 12 minutes to read; half a minute to run once the trainings are there.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
@@ -26,47 +26,28 @@ on_missing: str = "train"  # if runs are missing: train, skip or error
 import numpy as np
 import pandas as pd
 
-from lmhld_nb import paper, runs
-from lmhld_nb.book import exercises as teaching
-from lmhld_nb.book import ledger
-from lmhld_nb.evaluation import intervals
-from lmhld_nb.evaluation import objects as detection
-from lmhld_nb.experiments import beyond, beyond_results, interval_results
-from lmhld_nb.experiments import common as experiments
-from lmhld_nb.experiments import profile as profiles
-from lmhld_nb.plots import beyond as beyond_plots
-from lmhld_nb.plots import maps as map_plots
-from lmhld_nb.plots import style
+import lmhld_nb as lm
+from lmhld_nb.evaluation import intervals, objects
+from lmhld_nb.experiments import beyond, beyond_tables, certainty
 
-# %%
-loaded = profiles.load(profile)
-dataset = experiments.dataset_of(loaded, progress=False)
-asked = loaded.beyond
-network, area = paper.MODELS[asked.model], style.area_name(asked.area)
-note = style.note(dataset, loaded.name)
-own_note = f"{network}, {area} · {note}"
+book = lm.open(profile)
+settings = book.settings("beyond")
+network = lm.models.network(settings.model).title
+about = f"{network}, {lm.paper.area_name(settings.area)}"
 
 # %% [markdown]
 # All but the first question are put to one network on one area (`beyond` in the profile), with one thing changed at a time.
 # Each kind of run is made with several seeds, which draw other first weights and another order of patches.
 
 # %%
-groups = {
-    "base": beyond.base(loaded, dataset),
-    "background": beyond.background(loaded, dataset),
-    **beyond.split_kinds(loaded, dataset),
-    **beyond.sizes(loaded, dataset),
-    **beyond.switches(loaded, dataset),
-}
-everything = {spec.run_id: spec for specs in groups.values() for spec in specs}
-fetched = experiments.fetch(
-    loaded, list(everything.values()), on_missing, with_whole_area=True
-)
-made = {name: runs.those_of(specs, fetched) for name, specs in groups.items()}
+groups = beyond.groups_compared(book)
+specs = {spec.run_id: spec for group in groups.values() for spec in group}
+fetched = book.fetch(list(specs.values()), on_missing, whole_area=set(specs))
+runs = {name: lm.runs.select(group, fetched) for name, group in groups.items()}
 
 # %% tags=["nbval-check-output"]
-for name, specs in groups.items():
-    print(f"{name}{' px' if isinstance(name, int) else ''}: {len(specs)} runs")
+for name, group in groups.items():
+    print(f"{name}{' px' if isinstance(name, int) else ''}: {len(group)} runs")
 
 # %% [markdown]
 # ## 1. How sure?
@@ -78,19 +59,16 @@ for name, specs in groups.items():
 # intervals of one column overlap, and at how close the published values lie.
 
 # %%
-again = beyond.repeated(loaded, dataset)
-for table, specs in again.items():
-    experiments.fetch(loaded, specs, on_missing, with_whole_area=table == 4)
-cells = interval_results.cells(interval_results.finished(loaded, dataset))
-several = interval_results.cells(interval_results.repeated(loaded, dataset))
-scores = interval_results.interval_table(cells, several, resamples)
-style.save(
-    beyond_plots.score_intervals(
-        scores, style.note(dataset, loaded.name, "Tables 4 to 7")
-    ),
+book.runs(
+    "beyond", on_missing
+)  # the repeated trainings of Tables 4 to 7 among them
+cells, repeated = certainty.table_cells(book), certainty.repeated_cells(book)
+scores = certainty.interval_table(cells, repeated, resamples)
+book.show(
+    lm.plots.beyond.score_intervals(scores),
     "score_intervals",
-    loaded.name,
     scores,
+    published="Tables 4 to 7",
 )
 
 # %% [markdown]
@@ -100,29 +78,13 @@ style.save(
 # [doi:10.1214/aos/1013699998](https://doi.org/10.1214/aos/1013699998)).
 
 # %%
-pairs = interval_results.pair_table(cells, resamples)
-ranked = interval_results.rankings(pairs, scores)
-style.save_table(pairs, "score_pairs", loaded.name)
-style.save_table(ranked, "rankings", loaded.name).drop(columns="run_ids")
+pairs = book.save(certainty.pair_table(cells, resamples), "score_pairs")
+ranked = book.save(certainty.rankings(pairs, scores), "rankings")
+lm.tidy(ranked)
 
 # %%
-for table, row in ranked.iterrows():
-    print(
-        f"Table {table}: {row['ours_sure']} of {row['pairs']} pairs of ours differ beyond the chance of patches"
-    )
-    if row["luck"] >= 0:
-        print(
-            f"   two seeds of one network end up to {row['luck']:.3f} apart; {row['ours_beyond_luck']:.0f} pairs of ours "
-            f"and {row['published_beyond_luck']:.0f} of {row['published']} published ones differ by more"
-        )
-    if row["published"]:
-        print(
-            f"   {row['published_beyond_noise']} of {row['published']} published differences exceed our patches' noise"
-        )
-    if row["published_beyond_scaled"] >= 0:
-        print(
-            f"   {row['published_beyond_scaled']:.0f} with as many test patches as the paper's"
-        )
+for line in certainty.describe_rankings(ranked):
+    print(line)
 
 # %% [markdown]
 # Three kinds of chance are told apart. *Patches*: half the width of the interval of a difference between two networks. *As many
@@ -140,13 +102,10 @@ for table, row in ranked.iterrows():
 # as well. Look at which score moves, and at the distance between the two lines.
 
 # %%
-together = list(zip(made["base"], made["background"], strict=False))
-prevalence = beyond_results.prevalence_table(together, resamples)
-style.save(
-    beyond_plots.prevalence(prevalence, own_note),
-    "prevalence",
-    loaded.name,
-    prevalence,
+together = list(zip(runs["base"], runs["background"], strict=False))
+prevalence = beyond_tables.prevalence_table(together, resamples)
+book.show(
+    lm.plots.beyond.prevalence(prevalence), "prevalence", prevalence, about=about
 )
 
 # %%
@@ -154,7 +113,7 @@ kept = prevalence.xs(0.0, level="weight")
 whole = prevalence[prevalence["natural"]].droplevel("weight")
 for name, lines in (("kept patches", kept), ("the whole area", whole)):
     for training, row in lines.iterrows():
-        f1 = intervals.Interval(row["f1"], row["f1_low"], row["f1_high"])
+        f1 = intervals.Interval(*row[["f1", "f1_low", "f1_high"]])
         print(
             f"{name}, {row['prevalence']:.0%} landslide, {training}: precision {row['precision']:.2f}, "
             f"recall {row['recall']:.2f}, F1 {f1.describe('.2f')}"
@@ -174,23 +133,23 @@ for name, lines in (("kept patches", kept), ("the whole area", whole)):
 # neighbours together. Each seed draws the split anew. Look at the orange patches, and whether the lines on the right differ by more than the dots scatter.
 
 # %%
-kinds = {kind: made[kind] for kind in ("random", "blocks") if made[kind]}
-split = beyond_results.split_table(kinds, resamples)
-parts = {
-    kind: runs.patch_sets(found[0].spec, progress=False)[0]
-    for kind, found in kinds.items()
+kinds = {kind: runs[kind] for kind in ("random", "blocks") if runs[kind]}
+split = beyond_tables.split_table(kinds, resamples)
+patch_sets = {
+    kind: lm.runs.patch_sets(group[0].spec, progress=False)[0]
+    for kind, group in kinds.items()
 }
-style.save(
-    beyond_plots.split_kinds(split, parts, own_note),
+book.show(
+    lm.plots.beyond.split_kinds(split, patch_sets),
     "split_kinds",
-    loaded.name,
     split,
+    about=about,
 )
 
 # %%
-both = split["f1"].unstack("split").dropna()
-gap = intervals.over_seeds(both["random"] - both["blocks"])
-print(f"random less blocks, {len(both)} seeds: {gap.describe('+.3f')} F1")
+f1 = split["f1"].unstack("split").dropna()
+gap = intervals.over_seeds(f1["random"] - f1["blocks"])
+print(f"random minus blocks, {len(f1)} seeds: {gap.describe('+.3f')} F1")
 
 # %% [markdown]
 # An interval that holds 0 does not say that there is no leak, only that so few patches and seeds do not show one. Two things work
@@ -206,31 +165,33 @@ print(f"random less blocks, {len(both)} seeds: {gap.describe('+.3f')} F1")
 # fitted to such curves. Look at the smallest classes, and at the two ends of the curves.
 
 # %%
-run = made["base"][0]
-true, mapped, pixel_m2 = beyond_results.landslides(run)
-found = detection.by_size(true, mapped, pixel_m2)
-frequency = beyond_results.size_frequencies(true, mapped, pixel_m2)
-_ = style.save_table(
-    frequency.assign(run_ids=run.spec.run_id), "landslide_sizes", loaded.name
-)
-style.save(
-    map_plots.landslides(found, frequency, own_note),
+run = runs["base"][0]
+true, mapped, pixel_m2 = beyond_tables.landslides(run)
+by_size = objects.by_size(true, mapped, pixel_m2)
+frequency = beyond_tables.size_frequencies(true, mapped, pixel_m2)
+_ = book.save(frequency.assign(run_ids=run.spec.run_id), "landslide_sizes")
+book.show(
+    lm.plots.maps.landslides(by_size, frequency),
     "landslides_found",
-    loaded.name,
-    found.assign(run_ids=run.spec.run_id),
+    by_size.assign(run_ids=run.spec.run_id),
+    about=about,
 )
 
 # %%
-whole = run.whole_area["all"]
+whole, total = run.whole_area["all"], by_size.sum(numeric_only=True).astype(int)
 print(
-    f"pixels: recall {whole.recall:.2f}, precision {whole.precision:.2f}; landslides: {found['detected'].sum()} of "
-    f"{found['landslides'].sum()} found, {found['mapped_false'].sum()} of {found['mapped'].sum()} mapped objects false"
+    f"pixels: recall {whole.recall:.2f}, precision {whole.precision:.2f}; landslides: {total['detected']} of "
+    f"{total['landslides']} found, {total['mapped_false']} of {total['mapped']} mapped objects false"
 )
 largest = true["size_px"].sort_values(ascending=False).cumsum()
 enough = int((largest < true["size_px"].sum() / 2).sum()) + 1
+median = {
+    name: t["size_px"].median() * pixel_m2
+    for name, t in (("mapped", mapped), ("true", true))
+}
 print(
     f"the largest {enough} of {len(true)} landslides hold half of the area; median mapped object "
-    f"{mapped['size_px'].median() * pixel_m2:.0f} m², median landslide {true['size_px'].median() * pixel_m2:.0f} m²"
+    f"{median['mapped']:.0f} m², median landslide {median['true']:.0f} m²"
 )
 
 # %% [markdown]
@@ -239,7 +200,7 @@ print(
 # lift the left one; on the right stand mapped objects larger than any landslide, where neighbours have grown together.
 # A least area of objects removes specks, and small landslides with them; it does not part what has grown together.
 #
-# **Try it:** `least=` of `detection.by_size` is the share that must be covered; `beyond: {model: ...}` takes another network.
+# **Try it:** `least=` of `objects.by_size` is the share that must be covered; `beyond: {model: ...}` takes another network.
 #
 # ## 5. Which patch size, really?
 #
@@ -248,16 +209,17 @@ print(
 # What differs is context, how far around a pixel a patch reaches, and how many places a step shows. Look at whether the mean rises with size, and how far seeds lie apart.
 
 # %%
-by_size = {
-    size: found for size, found in made.items() if isinstance(size, int) and found
+compared = {
+    size: group for size, group in runs.items() if isinstance(size, int) and group
 }
-sizes = beyond_results.size_table(by_size, beyond.own_size(loaded), resamples)
-sizes_of = style.area_name(asked.sizes_area or asked.area)
-style.save(
-    beyond_plots.sizes(sizes, f"{network}, {sizes_of} · {note}"),
+own = beyond.own_size(book)
+sizes = beyond_tables.size_table(compared, own, resamples)
+area = lm.paper.area_name(settings.sizes_area or settings.area)
+book.show(
+    lm.plots.beyond.sizes(sizes),
     "sizes_compared",
-    loaded.name,
     sizes,
+    about=f"{network}, {area}",
 )
 
 # %%
@@ -265,7 +227,7 @@ means = sizes.groupby("patch_size").mean(numeric_only=True)
 spread = sizes["f1"].groupby("patch_size").agg(lambda f1: f1.max() - f1.min())
 print(
     f"best mean: {means['f1'].idxmax()} px over the whole area, {means['outside_f1'].idxmax()} px outside the training "
-    f"patches; the 10 % rule chooses {beyond.own_size(loaded)} px"
+    f"patches; the 10 % rule chooses {own} px"
 )
 print(
     f"means differ by up to {means['f1'].max() - means['f1'].min():.3f}, seeds of one size by up to {spread.max():.3f}"
@@ -287,24 +249,19 @@ keys = [
     f"recipe.{name}"
     for name in ("loss", "momentum", "normalise", "augment", "keep")
 ]
-ledger.table(keys)[["choice", "keys"]]
+lm.ledger.table(keys)[["choice", "keys"]]
 
 # %% [markdown]
 # Each is now decided otherwise, alone, with the same patches and seeds. The effect is the mean over seeds; the wide bar is its interval
 # over seeds, the narrow one over test patches. Look at which bars leave out 0.
 
 # %%
-switched = beyond_results.switch_table(
-    made["base"],
-    {name: made[name] for name in beyond.switches(loaded, dataset)},
-    resamples,
-)
-style.save(
-    beyond_plots.switches(switched, own_note), "switches", loaded.name, switched
-)
+switched = {name: runs[name] for name in beyond.switches(book)}
+effects = beyond_tables.switch_table(runs["base"], switched, resamples)
+book.show(lm.plots.beyond.switches(effects), "switches", effects, about=about)
 
 # %%
-for change, row in switched.iterrows():
+for change, row in effects.iterrows():
     sure = row["seeds_low"] > 0 or row["seeds_high"] < 0
     print(
         f"{change}: {row['effect']:+.3f} F1, "
@@ -329,7 +286,7 @@ for change, row in switched.iterrows():
 # (224 px) tells the share of landslide there:
 
 # %% tags=["nbval-check-output"]
-for name, row in beyond_results.implied_prevalence().iterrows():
+for name, row in beyond_tables.implied_prevalence().iterrows():
     print(
         f"{name}: precision {row['patches_precision']:.2f} on patches, {row['area_precision']:.2f} on the area: "
         f"{row['implied']:.0%} landslide instead of {row['patches']:.0%}"
@@ -361,12 +318,12 @@ def precision_at(share, P, R, s):
 
 
 unet = (
-    paper.table(5)
+    lm.paper.table(5)
     .query("model == 'U-Net' and study_area == 'Wenchuan China'")
     .iloc[0]
 )
 test_share = (
-    paper.table(2)
+    lm.paper.table(2)
     .set_index("study_area")
     .loc["Wenchuan, China", "landslide_fraction_test"]
 )
@@ -374,7 +331,7 @@ district = precision_at(0.01, unet["precision"], unet["recall"], test_share)
 # About one mapped pixel in nine is landslide: other patches than those of Table 5 have to be trained on.
 
 # %% tags=["check"]
-with teaching.exercise(1, district):
+with lm.exercise(1, district):
     assert abs(precision_at(0.3, 0.8, 0.7, 0.3) - 0.8) < 1e-9, (
         "at its own share nothing changes"
     )
@@ -382,11 +339,11 @@ with teaching.exercise(1, district):
     assert abs(precision_at(0.1, 0.8, 0.8, 0.5) - 80 / (80 + 180)) < 1e-9, (
         "count: which part of the background is marked, and how much background is there now?"
     )
-    row = beyond_results.implied_prevalence().loc[
+    row = beyond_tables.implied_prevalence().loc[
         "U-Net"
     ]  # solves the same for the share
     alone = (
-        paper.table(5)
+        lm.paper.table(5)
         .set_index(["study_area", "model"])
         .loc[("Wenchuan China", "U-Net")]
     )
@@ -416,7 +373,7 @@ def over_scenes(counts, scene):
 # Wider where patches of one scene are alike: then there are as many independent draws as scenes, not as patches.
 
 # %% tags=["check"]
-with teaching.exercise(2):
+with lm.exercise(2):
     random = np.random.default_rng(0)
     of_scene = random.integers(20, 200, (8, 3))
     counts, scene = np.repeat(of_scene, 10, axis=0), np.repeat(list("abcdefgh"), 10)
@@ -456,7 +413,7 @@ def seeds(gap, spread):
 # seeds(0.01, 0.02) is 18. Half the gap takes about four times as many.
 
 # %% tags=["check"]
-with teaching.exercise(3):
+with lm.exercise(3):
     for gap, spread in ((0.01, 0.02), (0.02, 0.02), (0.05, 0.02), (0.01, 0.03)):
         least = seeds(gap, spread)
         for number in (n for n in (least - 1, least) if n > 1):

@@ -14,13 +14,12 @@ from conftest import QUIET
 from made import blobs, image_of, write_tif
 
 from lmhld_nb import mapping, runs, sources
-from lmhld_nb.config import UserError
+from lmhld_nb.config import UserError, runs_dir
 from lmhld_nb.experiments import common as experiments
 from lmhld_nb.experiments import profile as profiles
 from lmhld_nb.mapping import export as exports
 from lmhld_nb.runs import runner
 from lmhld_nb.scenes.scene import BANDS
-from lmhld_nb.training import checkpoints
 from lmhld_nb.training.specs import RunSpec
 
 
@@ -42,7 +41,7 @@ def test_a_copied_file_alone_maps_as_the_run(
     scene = mapping.scene_of_file(write_tif(tmp_path / "a.tif", image_of(blobs(90, 100, 5))), BANDS)
     options = {"progress": False, "device": "cpu", "resolution": "trained"}
     mapping.map_scene(
-        scene, runs.runs_dir() / spec.run_id / "weights.safetensors", tmp_path / "run", **options
+        scene, runs_dir() / spec.run_id / "weights.safetensors", tmp_path / "run", **options
     )
     weights, card = exports.export(spec.run_id, tmp_path / "export" / "net.safetensors")
     assert (weights.name, card.name) == ("net.safetensors", "net.json")
@@ -79,15 +78,37 @@ def test_the_card_tells_what_a_mapper_asks(spec: RunSpec, tmp_path: Path) -> Non
     assert len(area["mean"]) == len(area["std"]) == 4 and "torch" in card["trained_with"]
 
 
-def test_a_run_made_before_resolutions_were_kept_asks_its_data(spec: RunSpec, tmp_path: Path) -> None:
-    path = runs.runs_dir() / spec.run_id / "weights.safetensors"
-    tensors, card = exports.networks.read(path)
-    (part,) = spec.data
-    del card["areas"][part.area]["resolution_m"], card["precision"]
-    checkpoints.write_tensors(path, tensors, {"card": json.dumps(card)})
-    _, told = exports.export(spec.run_id, tmp_path / "net.safetensors")
-    expected = sources.load(part.dataset).scenes_of(part.area)[0].resolution_m
-    assert json.loads(told.read_text())["areas"][part.area]["resolution_m"] == expected is not None
+@pytest.mark.parametrize("name", ["net.safetensors", "net.json"])
+@pytest.mark.parametrize("text", ["precious", "{}", "[]", "[" * 100_000])
+def test_a_file_that_is_no_earlier_export_is_kept_unless_forced(
+    spec: RunSpec, tmp_path: Path, name: str, text: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=rf"{name}: exists and is no export of this book; .*--force$"):
+        exports.export(spec.run_id, tmp_path / "net.safetensors")
+    assert (tmp_path / name).read_text() == text and len(list(tmp_path.glob("net.*"))) == 1
+    exports.export(spec.run_id, tmp_path / "net.safetensors", force=True)
+    exports.export(spec.run_id, tmp_path / "net.safetensors")  # over an earlier export
+
+
+@pytest.mark.parametrize("spelling", ["same", "dots", "folder link", "hard link", "metrics", "new"])
+def test_the_store_of_runs_is_never_exported_into(spec: RunSpec, tmp_path: Path, spelling: str) -> None:
+    folder = runs_dir() / spec.run_id
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    out = folder / "weights.safetensors"
+    if spelling == "dots":
+        out = folder / ".." / folder.name / out.name
+    elif spelling == "folder link":
+        (tmp_path / "link").symlink_to(folder)
+        out = tmp_path / "link" / out.name
+    elif spelling == "hard link":
+        out = tmp_path / "link.safetensors"
+        out.hardlink_to(folder / "weights.safetensors")
+    elif spelling in ("metrics", "new"):
+        out = folder / f"{spelling}.safetensors"
+    with pytest.raises(UserError, match="is in the store of runs; choose another file"):
+        exports.export(spec.run_id, out, force=True)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_what_cannot_be_exported_is_told(
@@ -109,7 +130,7 @@ def test_what_cannot_be_exported_is_told(
     with pytest.raises(UserError, match=r"net\.safetensors: cannot be written \(.*No space left"):
         exports.export(spec.run_id, out)
     assert list((tmp_path / "new").iterdir()) == []
-    folder = runs.runs_dir() / spec.run_id
+    folder = runs_dir() / spec.run_id
     (folder / "spec.json").write_text("{}")
     with pytest.raises(UserError, match="damaged"):
         exports.export(spec.run_id, out)

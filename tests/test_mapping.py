@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -29,64 +27,27 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import TRANSFORM, blobs, image_of, scene, write_tif
+from mapped import FILES, SCORED, TABLES, draw, median, names, read, write_weights
 from rasterio.features import rasterize
 from scipy.ndimage import label, maximum, mean
 
 import lmhld_nb
-from lmhld_nb import mapping, models
+from lmhld_nb import mapping
 from lmhld_nb.config import UserError
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.inventory import landslide_sizes
 from lmhld_nb.mapping import files as map_files
-from lmhld_nb.mapping import outlines, prediction
+from lmhld_nb.mapping import maps, outlines, prediction
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import BANDS, Scene
 from lmhld_nb.training import weights as networks
 
 DEGREES = Affine(2.7e-5, 0, 103.9, 0, -2.7e-5, 33.2)
-FILES = [
-    "landslides.gpkg", "landslides.qml", "map.json", "mask.tif", "overlay.png", "probability.qml", "probability.tif",
-]  # fmt: skip
-TABLES = [f"scores_{name}.csv" for name in ("precision_recall", "calibration", "by_size", "size_frequency")]
-SCORED = sorted([*FILES, *TABLES])
-
-
-def write_weights(
-    path: Path, bands: tuple[str, ...] = BANDS, size: int = 32, areas: dict[str, Any] | None = None
-) -> Path:
-    torch.manual_seed(3)
-    network = models.build("unet", len(bands), 2)
-    card = {
-        "run_id": "0" * 16, "model": "unet", "width": 2, "bands": bands, "normalise": "area",
-        "areas": areas or {"made": {"patch_size": size, "mean": [0.0], "std": [1.0]}}, "test": {},
-    }  # fmt: skip
-    safetensors.torch.save_file(network.state_dict(), path, metadata={"card": json.dumps(card)})
-    return path
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_weights(tmp_path_factory.mktemp("weights") / "weights.safetensors")
-
-
-def draw(made: Scene, weights: Path, out: Path, **options: Any) -> dict[str, Any]:
-    return mapping.map_scene(made, weights, out, progress=False, device="cpu", **options)
-
-
-def read(path: Path) -> np.ndarray:
-    with rasterio.open(path) as source:
-        return source.read(1)
-
-
-def median(made: Scene, weights: Path, out: Path) -> float:
-    """A threshold that parts this untrained network's probabilities in two."""
-    draw(made, weights, out)
-    values = read(out / "probability.tif")
-    return float(np.median(values[values >= 0]))
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.mark.parametrize("shape", [(70, 83), (20, 25), (32, 32), (20, 100), (100, 20)])
@@ -290,9 +251,9 @@ def breaks(monkeypatch: pytest.MonkeyPatch, where: str, error: BaseException) ->
     place, name = {
         "rows": (prediction, "predicted_rows"),
         "forward": (prediction, "_forward"),  # in a thread
-        "outlines": (mapping.outlines, "outline"),
-        "picture": (mapping.map_files.Picture, "draw"),
-        "reading": (mapping.map_files.Picture, "take"),  # in another thread
+        "outlines": (outlines, "outline"),
+        "picture": (map_files.Picture, "draw"),
+        "reading": (map_files.Picture, "take"),  # in another thread
     }[where]
     monkeypatch.setattr(place, name, stops if where == "rows" else fail)
 
@@ -310,21 +271,6 @@ def test_an_interrupted_map_leaves_nothing(
     with pytest.raises(expected):
         draw(made, weights, tmp_path / "new" / "out")
     assert not (tmp_path / "new").exists() or not list((tmp_path / "new").rglob("*.*"))
-
-
-def test_what_was_in_the_folder_stays(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = scene(tmp_path, blobs(70, 70, 3))
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "notes.txt").write_text("mine")
-    (out / "map").mkdir()
-    draw(made, weights, out)
-    before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
-    breaks(monkeypatch, "picture", ValueError("x"))
-    with pytest.raises(ValueError, match="x"):
-        draw(made, weights, out)
-    assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
-    assert names(out) == sorted([*SCORED, "map", "notes.txt"]) and before["notes.txt"] == b"mine"
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, weights: Path) -> None:
@@ -607,12 +553,12 @@ def test_tables_of_scores_are_written_and_those_of_an_earlier_map_removed(
         for _ in range(2):  # as often as one likes
             parts = [np.concatenate(part) for part in zip(*strips(), strict=True)]
         seen.update(zip(("probability", "mask", "truth"), parts, strict=True), pixel_m2=pixel_m2)
-        return {"f1": 0.5}, {"sizes": pd.DataFrame({"a": [1]})}
+        return {"f1": 0.5}, {"by_size": pd.DataFrame({"a": [1]})}
 
-    monkeypatch.setattr(mapping.detection, "score", score)
+    monkeypatch.setattr(maps.detection, "score", score)
     report = draw(made, weights, tmp_path / "out")
-    assert report["scores"] == {"f1": 0.5} and report["score_files"] == ["scores_sizes.csv"]
-    assert (tmp_path / "out" / "scores_sizes.csv").read_text() == "a\n1\n"
+    assert report["scores"] == {"f1": 0.5} and report["score_files"] == ["scores_by_size.csv"]
+    assert (tmp_path / "out" / "scores_by_size.csv").read_text() == "a\n1\n"
     assert np.array_equal(seen["probability"], read(tmp_path / "out" / "probability.tif"))
     assert np.array_equal(seen["mask"], read(tmp_path / "out" / "mask.tif"))
     assert np.array_equal(seen["truth"], mask) and seen["pixel_m2"] == 9
@@ -804,37 +750,6 @@ def test_a_raster_that_lacks_a_part_is_not_taken_for_whole(tmp_path: Path) -> No
     write_tif(empty, np.zeros((1, 300, 300), np.uint8), sparse_ok=True)
     with pytest.raises(OSError, match="a part of the file is missing"):
         map_files.finish(empty, rasterio.enums.Resampling.average)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="kills as Linux does")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_what_a_killed_map_leaves_is_removed_by_the_next(tmp_path: Path, weights: Path, number: int) -> None:
-    made, out = scene(tmp_path, blobs(400, 400, 9)), tmp_path / "out"
-    (tmp_path / "out").mkdir()
-    words = ["map", str(made.image), "--weights", str(weights), "--out", str(out), "--overlap", "0.9"]
-    words += ["--batch-size", "1", "--bands", "blue,green,red,nir", "-q"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lmhld_nb.cli", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    until = time.monotonic() + 60
-    while not list(out.glob(".map-*/*.tif")) and process.poll() is None and time.monotonic() < until:
-        time.sleep(0.01)
-    (mine,) = [path for path in out.iterdir() if path.is_dir()]
-    # Another map into this folder does not touch what belongs to one that lives.
-    with map_files.all_or_nothing(tmp_path / "out"):
-        assert mine.is_dir()
-    process.send_signal(number)
-    _, error = process.communicate(timeout=60)
-    if number == signal.SIGKILL:
-        assert process.returncode == -number and mine.is_dir()
-    else:
-        assert process.returncode == 128 + number and error.count("\n") == 1
-        assert names(out) == []
-    draw(made, weights, out)
-    assert names(out) == SCORED
 
 
 # Real scenes ------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-// Tables with the class "sortable" (see lmhld_nb/finish.py) are sorted by a click, or Enter, on a column's header.
+// Tables with the class "sortable" (see lmhld_book/finish.py) are sorted by a click, or Enter, on a column's header.
 "use strict";
 
 const EMPTY = new Set(["", "–", "—", "-", "nan", "none", "nat", "<na>"]);

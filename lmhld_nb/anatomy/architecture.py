@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lmhld_nb import models, paper
 from lmhld_nb.training import engine
-from lmhld_nb.training.hardware import Execution, choose_device
+from lmhld_nb.training.hardware import choose_device
 from lmhld_nb.training.specs import Recipe
 
 SIZES = (32, 64, 128, 224)
@@ -188,7 +188,7 @@ def seconds_per_patch(
     images = torch.randn(recipe.batch_size, BANDS, size, size, device=place)
     images = images.to(memory_format=torch.channels_last)
     masks = (torch.rand(recipe.batch_size, 1, size, size, device=place) < 0.2).float()
-    step = engine.step_of(model, engine.optimiser_of(model, recipe), recipe, Execution())
+    step = engine.step_of(model, engine.optimiser_of(model, recipe), recipe)
 
     def predict() -> None:
         with torch.no_grad(), engine.autocast(place, recipe):

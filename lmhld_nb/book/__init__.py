@@ -1,1 +1,1 @@
-"""The book: executing chapters, exercises and student copies."""
+"""The book: executing chapters, their exercises, student copies, the ledger; its web edition is made in ``book/``."""

@@ -1,4 +1,4 @@
-"""The book: chapters executed by papermill, one process each, and the web edition made of them."""
+"""Chapters executed by papermill, one process each, and the web edition built from them."""
 
 from __future__ import annotations
 
@@ -14,98 +14,50 @@ import sys
 import tempfile
 import time
 import tokenize
+from collections.abc import Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import jupytext
 import nbformat
 import papermill
+from ipykernel.kernelspec import write_kernel_spec
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 from traitlets.config import Config
 
-from lmhld_nb.book import edition, kernels
-from lmhld_nb.config import ROOT, UserError, atomic_path, workdir
+from lmhld_nb.config import ROOT, UserError, atomic_path, figures_dir, workdir
 from lmhld_nb.processes import cores, side_by_side
 
+KERNEL = "lmhld"
+"""Name of the kernel that the chapters' headers ask for; `make env` installs it for JupyterLab as "LMHLD book"."""
+
 EXPERIMENT_OF = {"04": "1", "05": "2", "06": "3", "07": "4", "08": "5", "09": "recipe", "11": "beyond"}
-"""Chapters on one experiment each; a profile that leaves it out has no such chapter."""
+"""Chapters on one experiment each; a profile without that experiment has no such chapter."""
 
 
-def chapters(only: str | None = None, profile: str | None = None) -> list[Path]:
-    """Return the chapters' sources in order, those of a profile, or the one whose number (``05``) is given.
+def chapters(number: str | None = None, profile: str | None = None) -> list[Path]:
+    """Return the sources of all chapters in order, of those of a profile, or of one given by its number (``05``).
 
     Raises:
         UserError: there is no such chapter.
     """
-    found = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
-    if only is None and profile is None:
-        return found
-    if only is None:
-        from lmhld_nb.experiments import profile as profiles
+    paths = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
+    if number is not None:
+        chosen = [path for path in paths if path.stem[:2] == number.zfill(2)]
+        if not chosen:
+            numbers = ", ".join(path.stem[:2] for path in paths)
+            raise UserError(f"chapter '{number}': unknown; choose from {numbers}")
+        return chosen
+    if profile is None:
+        return paths
+    from lmhld_nb.experiments import profile as profiles
 
-        loaded = profiles.load(str(profile))
-        asked = {path: EXPERIMENT_OF.get(path.stem[:2]) for path in found}
-        return [path for path, name in asked.items() if name is None or profiles.is_made(loaded, name)]
-    picked = [path for path in found if path.stem[:2] == only.zfill(2)]
-    if not picked:
-        raise UserError(
-            f"chapter '{only}': unknown; choose from {', '.join(path.stem[:2] for path in found)}"
-        )
-    return picked
-
-
-def execute(source: Path, target: Path, parameters: dict[str, object]) -> None:
-    """Execute one chapter (.py or .ipynb) into ``target``; what it holds is whole or it is not there.
-
-    The kernel talks over IPC through sockets in a folder of its own, so that chapters executed side by side can take
-    neither each other's ports nor each other's sockets. It is this very Python (`kernels.own`), whatever the chapter's
-    header asks for. Cells tagged ``skip-execution``, the widgets, are left out.
-
-    Raises:
-        UserError: a parameter is unknown to the chapter, or a cell failed (names chapter and error; the broken
-            notebook is kept beside the target as ``….failed.ipynb``).
-    """
-    notebook = jupytext.read(source)
-    known = {parameter["name"] for parameter in parameters_of(notebook)}
-    for name in parameters:
-        if name not in known:
-            raise UserError(f"{source.name}: no parameter '{name}'; it has {', '.join(sorted(known))}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    plain = target.with_suffix(".input.ipynb")
-    failed = target.with_suffix(".failed.ipynb")
-    nbformat.write(notebook, plain)
-    config = Config()
-    config.KernelManager.transport = "ipc"
-    try:
-        with (
-            tempfile.TemporaryDirectory(prefix="lmhld-") as sockets,
-            kernels.own(),
-            atomic_path(target) as temporary,
-        ):
-            config.KernelManager.ip = f"{sockets}/kernel"
-            try:
-                papermill.execute_notebook(
-                    str(plain), str(temporary), parameters, cwd=str(ROOT / "notebooks"), progress_bar=False,
-                    config=config, request_save_on_cell_execute=False, start_timeout=300,
-                    kernel_name=kernels.NAME,
-                )  # fmt: skip
-            except PapermillExecutionError as error:
-                shutil.copy(temporary, failed)
-                reason = " ".join(f"{error.ename}: {error.evalue}".split())
-                raise UserError(
-                    f"{source.name}: cell {error.exec_count} failed: {reason}; see {failed}"
-                ) from error
-            except RuntimeError as error:  # what nbclient and jupyter_client raise about their kernels
-                raise UserError(
-                    f"{source.name}: {' '.join(str(error).split())} (out of memory?); run it alone with "
-                    f"`--chapter {source.stem[:2]}`"
-                ) from error
-            _tidy(temporary)
-        failed.unlink(missing_ok=True)
-    finally:
-        plain.unlink(missing_ok=True)
+    loaded = profiles.load(profile)
+    experiments = {path: EXPERIMENT_OF.get(path.stem[:2]) for path in paths}
+    return [path for path, name in experiments.items() if name is None or profiles.is_made(loaded, name)]
 
 
 def parameters_of(notebook: nbformat.NotebookNode) -> list[dict[str, str]]:
@@ -127,34 +79,110 @@ def parameters_of(notebook: nbformat.NotebookNode) -> list[dict[str, str]]:
     return []
 
 
+def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> None:
+    """Execute one chapter (.py or .ipynb) into ``target``, which is written whole or not at all.
+
+    The kernel is this Python, whatever kernel the chapter's header names or Jupyter has installed. Cells tagged
+    ``skip-execution`` (the widgets) are left out.
+
+    Raises:
+        UserError: the chapter does not have one of the parameters, a cell failed (names chapter and error; the broken
+            notebook is kept beside the target as ``….failed.ipynb``), or the kernel died.
+    """
+    notebook = jupytext.read(source)
+    known = {parameter["name"] for parameter in parameters_of(notebook)}
+    for name in parameters:
+        if name not in known:
+            raise UserError(f"{source.name}: no parameter '{name}'; it has {', '.join(sorted(known))}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    plain = target.with_suffix(".input.ipynb")
+    failed = target.with_suffix(".failed.ipynb")
+    nbformat.write(notebook, plain)
+    try:
+        with _this_python() as scratch, atomic_path(target) as temporary:
+            config = Config()
+            # Sockets in a folder of its own: chapters executed side by side would share names or ports.
+            config.KernelManager.transport = "ipc"
+            config.KernelManager.ip = f"{scratch}/kernel"
+            try:
+                papermill.execute_notebook(
+                    str(plain), str(temporary), dict(parameters), cwd=str(ROOT / "notebooks"), progress_bar=False,
+                    config=config, request_save_on_cell_execute=False, start_timeout=300, kernel_name=KERNEL,
+                )  # fmt: skip
+            except PapermillExecutionError as error:
+                shutil.copy(temporary, failed)
+                reason = " ".join(f"{error.ename}: {error.evalue}".split())
+                raise UserError(
+                    f"{source.name}: cell {error.exec_count} failed: {reason}; see {failed}"
+                ) from error
+            except RuntimeError as error:  # what nbclient and jupyter_client raise about their kernels
+                raise UserError(
+                    f"{source.name}: {' '.join(str(error).split())} (out of memory?); run it alone with "
+                    f"`--chapter {source.stem[:2]}`"
+                ) from error
+            _tidy(temporary)
+        failed.unlink(missing_ok=True)
+    finally:
+        plain.unlink(missing_ok=True)
+
+
+@contextmanager
+def _this_python() -> Iterator[str]:
+    """Let Jupyter find `KERNEL` as this Python; yield a scratch folder with a short path (sockets allow 107 bytes)."""
+    before = os.environ.get("JUPYTER_PATH")
+    with tempfile.TemporaryDirectory(prefix="lmhld-") as scratch:
+        write_kernel_spec(Path(scratch) / "kernels" / KERNEL)
+        os.environ["JUPYTER_PATH"] = os.pathsep.join([scratch, *([before] if before else [])])
+        try:
+            yield scratch
+        finally:
+            if before is None:
+                del os.environ["JUPYTER_PATH"]
+            else:
+                os.environ["JUPYTER_PATH"] = before
+
+
+def _tidy(path: Path) -> None:
+    """Remove what differs from one execution to the next: times, papermill's ids, paths, and logging on stderr."""
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"]}
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number:02d}"
+        cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    nbformat.write(notebook, path)
+
+
 def make(
-    profile: str, only: str | None = None, progress: bool = True, workers: int | None = None
+    profile: str, number: str | None = None, progress: bool = True, workers: int | None = None
 ) -> list[Path]:
     """Execute the chapters of a profile into ``build/PROFILE/``, each in a process of its own.
 
+    Run times go to ``times.csv`` beside them (columns ``chapter``, ``seconds``).
+
     Args:
         profile: name or file of a profile.
-        only: number of a single chapter.
+        number: of a single chapter.
         progress: show a bar.
-        workers: chapters side by side; None for one a processor core.
+        workers: chapters side by side; None for one per processor core.
 
     Raises:
-        UserError: a chapter failed; the others are there.
+        UserError: a chapter failed; the others are finished.
     """
-    sources = chapters(only, profile)
+    sources = chapters(number, profile)
     folder = workdir() / "build" / Path(profile).stem
     targets = [folder / f"{source.stem}.ipynb" for source in sources]
     if profile.endswith((".yaml", ".yml")):  # chapters run in another folder
         profile = str(Path(profile).resolve())
-    # Long ones first, so that none is left to run alone at the end; long to read is mostly long to run.
+    # Long ones first, so that none runs alone at the end; a long text is mostly a long run.
     pairs = sorted(zip(sources, targets, strict=True), key=lambda pair: -pair[0].stat().st_size)
     work = partial(_execute_quietly, parameters={"profile": profile})
-    bar = tqdm(total=len(sources), desc=f"book {profile}", unit="chapter", disable=not progress)
-    failures, times = [], {}
-    with bar:
+    failures, seconds = [], {}
+    with tqdm(total=len(sources), desc=f"book {profile}", unit="chapter", disable=not progress) as bar:
         for (source, _), future in side_by_side(work, pairs, workers or cores()):
             try:
-                times[source.stem] = future.result()
+                seconds[source.stem] = future.result()
             except UserError as error:
                 failures.append(str(error))
                 continue
@@ -165,32 +193,22 @@ def make(
             bar.set_postfix_str(source.stem)
             bar.update()
             if progress:
-                tqdm.write(f"{source.stem}: {times[source.stem]:.0f} s")
-    _keep_times(folder / "times.csv", times)
+                tqdm.write(f"{source.stem}: {seconds[source.stem]:.0f} s")
+    _write_times(folder / "times.csv", seconds)
     if failures:
         raise UserError("; ".join(failures))
     return targets
 
 
-def _keep_times(path: Path, seconds: dict[str, float]) -> None:
-    """Write how long chapters took, in place of what the file says of the same ones; `reading` takes it from there."""
-    kept: dict[str, str] = {}
-    if path.is_file():
-        with path.open(encoding="utf-8", newline="") as file:
-            kept = {row["chapter"]: row["seconds"] for row in csv.DictReader(file)}
-    kept |= {chapter: f"{value:.1f}" for chapter, value in seconds.items()}
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([("chapter", "seconds"), *sorted(kept.items())])
-
-
 def _execute_quietly(pair: tuple[Path, Path], parameters: dict[str, object]) -> float:
-    """Execute a chapter in a process of `side_by_side`; return the seconds it took."""
-    # Leave by an exception, so that the kernel is stopped and temporary files go.
+    """Execute a chapter in a worker process; return the seconds it took."""
+    # Leave by an exception, so that the kernel is stopped and temporary files are removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("interrupted"))
-    # No widgets in a page; and one thread each, for chapters run side by side and threads wait for each other.
+    # No widgets in a page; and one thread each, because chapters run side by side.
     os.environ |= {"LMHLD_PROGRESS": "lines", "OMP_NUM_THREADS": "1"}
-    with open(os.devnull, "w") as nowhere:  # what kernels say beside their outputs; errors are raised
+    with open(
+        os.devnull, "w"
+    ) as nowhere:  # kernels write to the terminal besides their outputs; errors are raised
         for stream in (1, 2):
             os.dup2(nowhere.fileno(), stream)
     began = time.perf_counter()
@@ -198,69 +216,58 @@ def _execute_quietly(pair: tuple[Path, Path], parameters: dict[str, object]) -> 
     return time.perf_counter() - began
 
 
+def _write_times(path: Path, seconds: dict[str, float]) -> None:
+    """Update the run times in a CSV file; chapters that were not executed now keep theirs."""
+    rows: dict[str, str] = {}
+    if path.is_file():
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = {row["chapter"]: row["seconds"] for row in csv.DictReader(file)}
+    rows |= {chapter: f"{value:.1f}" for chapter, value in seconds.items()}
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([("chapter", "seconds"), *sorted(rows.items())])
+
+
 def site(profile: str, committed: bool = False) -> Path:
-    """Build the web edition ``build/site/``; it is whole, or what it was before.
+    """Build the web edition ``build/site/``; where that fails, the one that was there stays.
+
+    Sphinx reads a copy of ``book/`` with the executed chapters and their figures beside it; everything else is up to
+    the extension ``book/lmhld_book/``.
 
     Args:
-        profile: whose executed chapters are taken, from ``build/PROFILE/``, and figures, from ``figures/PROFILE/``.
-        committed: take those that come with the book instead, ``notebooks/*.ipynb`` and ``figures/mini/``.
+        profile: take the executed chapters of ``build/PROFILE/`` and the figures of ``build/PROFILE/figures/``.
+        committed: take those in the repository instead, ``notebooks/*.ipynb`` and ``figures/PROFILE/``.
 
     Raises:
-        UserError: the chapters are not executed yet, a picture is not described, a table names runs that are none, or
-            Sphinx warned.
+        UserError: a chapter is not executed yet, or Sphinx warned (a picture without a description, say).
     """
     name = Path(profile).stem
     build = workdir() / "build"
     executed = ROOT / "notebooks" if committed else build / name
-    stems = [path.stem for path in chapters(profile=profile)]
-    for stem in stems:
-        if not (executed / f"{stem}.ipynb").is_file():
-            raise UserError(f"{executed}: chapter {stem} is not executed; run `lmhld book {profile}` first")
-    target = build / "site"
+    figures = ROOT / "figures" / name if committed else figures_dir(name)
+    notebooks = [executed / f"{source.stem}.ipynb" for source in chapters(profile=profile)]
+    for path in notebooks:
+        if not path.is_file():
+            raise UserError(
+                f"{executed}: chapter {path.stem} is not executed; run `lmhld book {profile}` first"
+            )
     build.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="site-", dir=build) as temporary:
-        source, made = Path(temporary) / "source", Path(temporary) / "site"
-        edition.prepare(source, executed, (ROOT if committed else workdir()) / "figures" / name, stems)
+        source, pages = Path(temporary) / "source", Path(temporary) / "site"
+        shutil.copytree(ROOT / "book", source, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(figures, source / "figures")
+        shutil.copy(ROOT / "figures" / "manifest.yaml", source)
+        (source / "chapters").mkdir()
+        for path in notebooks:
+            shutil.copy(path, source / "chapters")
         command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html"]
-        command += ["-d", str(Path(temporary) / "doctrees"), str(source), str(made)]
-        child = subprocess.run(command, check=False, capture_output=True, text=True)
-        if child.returncode != 0:
-            said = [
-                line
-                for line in child.stderr.splitlines()
-                if re.search(r"WARNING|ERROR|CRITICAL|error:", line)
-            ]
-            shown = said or child.stderr.splitlines() or [f"sphinx ended with code {child.returncode}"]
-            raise UserError(f"web edition: {shown[0].strip()} ({len(shown)} such lines)")
-        shutil.rmtree(target, ignore_errors=True)
-        made.rename(target)
-    return target
-
-
-def references(profile: str, folder: Path) -> None:
-    """Replace the notebooks in ``folder`` by a profile's executed chapters, with the outputs of checked cells alone."""
-    made = {}
-    for source in chapters(profile=profile):
-        path = workdir() / "build" / profile / f"{source.stem}.ipynb"
-        if not path.is_file():
-            raise UserError(f"{path}: chapter not executed; run `lmhld book {profile}` first")
-        made[source] = nbformat.read(path, as_version=4)
-    for old in folder.glob("*.ipynb"):
-        old.unlink()
-    for source, notebook in made.items():
-        for cell in notebook.cells:
-            if cell.cell_type == "code" and "nbval-check-output" not in cell.metadata.get("tags", []):
-                cell.outputs = []
-        nbformat.write(notebook, folder / f"{source.stem}.ipynb")
-
-
-def _tidy(path: Path) -> None:
-    """Take out what differs from one execution to the next: times, ids of papermill, machine paths."""
-    notebook = nbformat.read(path, as_version=4)
-    notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"]}
-    for number, cell in enumerate(notebook.cells):
-        cell.id = f"cell-{number:02d}"
-        cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
-        if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
-    nbformat.write(notebook, path)
+        command += ["-d", str(Path(temporary) / "doctrees"), str(source), str(pages)]
+        sphinx = subprocess.run(command, check=False, capture_output=True, text=True)
+        if sphinx.returncode != 0:
+            lines = sphinx.stderr.splitlines() or [f"sphinx ended with code {sphinx.returncode}"]
+            problems = [
+                line for line in lines if re.search(r"WARNING|ERROR|CRITICAL|[Ee]rror:", line)
+            ] or lines
+            raise UserError(f"web edition: {problems[0].strip()} ({len(problems)} such lines)")
+        shutil.rmtree(build / "site", ignore_errors=True)
+        pages.rename(build / "site")
+    return build / "site"

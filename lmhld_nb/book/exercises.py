@@ -1,6 +1,6 @@
 """Exercises: how a chapter holds them, copies for students without solutions, and what a check says.
 
-An exercise is a run of cells after ``## Exercises``: the question (Markdown, ``### Exercise N: title``), the solution
+An exercise is a sequence of cells after ``## Exercises``: the question (Markdown, ``### Exercise N: title``), solution
 (code, tags ``solution`` and ``hide-cell``; Markdown tagged ``solution`` may stand beside it) and the check (code, tag
 ``check``). A check reads what the chapter's opening (its code up to the first prose after the parameters) and the
 solution define, nothing else.
@@ -49,16 +49,16 @@ class Exercise:
 
 @contextmanager
 def exercise(number: int, *answers: object) -> Iterator[None]:
-    """Tell which exercise the assertions of a block are about, and whether it has an answer at all.
+    """Put the exercise's number before the assertions of a block, and say where it has no answer yet.
 
     ``with exercise(2, side): assert side > 0, "what to look at"``.
 
     Args:
-        number: of the exercise; stands before all that is said.
+        number: of the exercise; begins each message.
         answers: names that the student sets; one that is still ``...`` is no answer.
 
     Raises:
-        AssertionError: there is no answer yet, an assertion of the block failed, or the answer cannot be used as asked
+        AssertionError: there is no answer yet, an assertion of the block failed, or the answer has the wrong form
             (its error is kept as the cause).
     """
     try:
@@ -82,9 +82,9 @@ def exercises(notebook: NotebookNode) -> list[Exercise]:
     """Return a chapter's exercises in their order; none where it has no such cells.
 
     Raises:
-        UserError: cells do not stand as the module describes; names the exercise.
+        UserError: cells are not in the order that the module describes; names the exercise.
     """
-    return [_exercise(number, cells) for number, cells in enumerate(_groups(notebook), start=1)]
+    return [each for each, _ in _exercises(notebook)]
 
 
 def student(notebook: NotebookNode) -> NotebookNode:
@@ -98,8 +98,8 @@ def student(notebook: NotebookNode) -> NotebookNode:
     """
     from nbformat import v4
 
-    checks = {id(cells[_code(cells)]): each for each, cells in _paired(notebook)}
-    made = v4.new_notebook(metadata={"kernelspec": dict(notebook.metadata["kernelspec"])})
+    solutions = {id(_only(cells, "solution")): each for each, cells in _exercises(notebook)}
+    student_copy = v4.new_notebook(metadata={"kernelspec": dict(notebook.metadata["kernelspec"])})
     for cell in notebook.cells:
         tags = _tags(cell)
         if "injected-parameters" in tags or ("solution" in tags and cell.cell_type != "code"):
@@ -107,14 +107,14 @@ def student(notebook: NotebookNode) -> NotebookNode:
         if cell.cell_type != "code":
             copy = v4.new_markdown_cell(cell.source)
         elif "solution" in tags:
-            each = checks[id(cell)]
+            each = solutions[id(cell)]
             copy, tags = v4.new_code_cell(stub(each.solution, each.check)), []
         else:
             copy = v4.new_code_cell(cell.source)
-        copy.id = f"cell-{len(made.cells):02d}"
+        copy.id = f"cell-{len(student_copy.cells):02d}"
         copy.metadata = {"tags": tags} if tags else {}
-        made.cells.append(copy)
-    return made
+        student_copy.cells.append(copy)
+    return student_copy
 
 
 def stub(solution: str, check: str) -> str:
@@ -123,17 +123,17 @@ def stub(solution: str, check: str) -> str:
     Raises:
         SyntaxError: one of them is no Python.
     """
-    named = [node for node in ast.walk(ast.parse(check)) if isinstance(node, ast.Name)]
-    own = {node.id for node in named if not isinstance(node.ctx, ast.Load)}
-    wanted = {
+    used = [node for node in ast.walk(ast.parse(check)) if isinstance(node, ast.Name)]
+    set_by_check = {node.id for node in used if not isinstance(node.ctx, ast.Load)}
+    answers = {
         symbol.get_name()
         for symbol in symtable.symtable(solution, "solution", "exec").get_symbols()
         if symbol.is_assigned() and not symbol.is_imported()
-    } & ({node.id for node in named} - own)
+    } & ({node.id for node in used} - set_by_check)
     body = ast.parse(solution).body
     imports = [ast.unparse(node) for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
-    functions = [node for node in body if isinstance(node, ast.FunctionDef) and node.name in wanted]
-    plain = _in_order(solution, wanted - {node.name for node in functions})
+    functions = [node for node in body if isinstance(node, ast.FunctionDef) and node.name in answers]
+    plain = _in_order(solution, answers - {node.name for node in functions})
     blocks = ["\n".join(imports)] if imports else []
     blocks.append("\n".join([f"# {OPEN}", *(f"{name} = ..." for name in plain)]))
     return "\n\n".join([*blocks, *(f"\n{_head(node)}" for node in functions)])
@@ -145,10 +145,10 @@ def write_copies(sources: Sequence[Path], folder: Path, replace: bool = False) -
     Args:
         sources: the chapters.
         folder: made where it is missing.
-        replace: write over copies that were changed, too.
+        replace: overwrite copies that were changed, too.
 
     Returns:
-        What was written, and how many exercises it has.
+        The number of exercises in each file written.
 
     Raises:
         UserError: a chapter's exercises are not in order, a copy was changed since it was written, or the folder cannot
@@ -157,46 +157,28 @@ def write_copies(sources: Sequence[Path], folder: Path, replace: bool = False) -
     import jupytext
     import nbformat
 
-    made, counts = {}, {}
+    copies, counts = {}, {}
     for source in sources:
         path = folder / f"{source.stem}.ipynb"
         try:
             notebook = jupytext.read(source)
-            made[path], counts[path] = student(notebook), len(exercises(notebook))
+            copies[path], counts[path] = student(notebook), len(exercises(notebook))
         except UserError as error:
             raise UserError(f"{source.name}: {error}") from error
-    for path, copy in made.items():
+    for path, copy in copies.items():
         if not replace and path.exists() and _sources(path) != [cell.source for cell in copy.cells]:
             raise UserError(
-                f"{path}: is not as it would be written now (somebody's answers, or an older edition?); move it "
+                f"{path}: differs from what would be written (somebody's answers, or an older edition?); move it "
                 "away, give another --out, or --replace"
             )
     with ExitStack() as files:  # a file takes its name when all are written
-        for path, copy in made.items():
+        for path, copy in copies.items():
             nbformat.write(copy, files.enter_context(atomic_path(path)))
     return counts
 
 
-def _exercise(number: int, cells: list[NotebookNode]) -> Exercise:
-    first, *rest = cells[0].source.split("\n", 1)
-    title = QUESTION.fullmatch(first)
-    assert title is not None  # `_groups` begins a group with it
-    if int(title[1]) != number:
-        raise UserError(f"exercise {title[1]} comes in place {number}; number them from 1")
-    kinds = [_kind(cell) for cell in cells]
-    if [kind for kind in kinds if kind != "words"] != ["question", "solution", "check"] or kinds[
-        -1
-    ] != "check":
-        raise UserError(
-            f"exercise {number}: its cells are {', '.join(kinds)}; wanted are question, solution, check"
-        )
-    return Exercise(
-        number, title[2].strip(), "".join(rest).strip(), cells[_code(cells)].source, cells[-1].source
-    )
-
-
-def _groups(notebook: NotebookNode) -> list[list[NotebookNode]]:
-    """Return the cells of each exercise: its question and what carries a tag of ours after it."""
+def _exercises(notebook: NotebookNode) -> list[tuple[Exercise, list[NotebookNode]]]:
+    """Return each exercise with its cells: its question and the tagged cells that follow it."""
     groups: list[list[NotebookNode]] = []
     inside = False
     for cell in notebook.cells:
@@ -209,11 +191,27 @@ def _groups(notebook: NotebookNode) -> list[list[NotebookNode]]:
             groups[-1].append(cell)
         else:
             inside = False
-    return groups
+    return [(_exercise(number, cells), cells) for number, cells in enumerate(groups, start=1)]
 
 
-def _paired(notebook: NotebookNode) -> list[tuple[Exercise, list[NotebookNode]]]:
-    return list(zip(exercises(notebook), _groups(notebook), strict=True))
+def _exercise(number: int, cells: list[NotebookNode]) -> Exercise:
+    heading, _, question = cells[0].source.partition("\n")
+    match = QUESTION.fullmatch(heading)
+    if match is None or int(match[1]) != number:
+        raise UserError(f"'{heading}': expected exercise {number}; number them from 1")
+    kinds = [_kind(cell) for cell in cells]
+    if [kind for kind in kinds if kind != "words"] != ["question", "solution", "check"] or kinds[
+        -1
+    ] != "check":
+        raise UserError(
+            f"exercise {number}: its cells are {', '.join(kinds)}; expected are question, solution, check"
+        )
+    solution = _only(cells, "solution").source
+    return Exercise(number, match[2].strip(), question.strip(), solution, cells[-1].source)
+
+
+def _only(cells: list[NotebookNode], kind: str) -> NotebookNode:
+    return next(cell for cell in cells if _kind(cell) == kind)
 
 
 def _kind(cell: NotebookNode) -> str:
@@ -227,29 +225,24 @@ def _kind(cell: NotebookNode) -> str:
     return "check" if tags == {"check"} and code else f"{cell.cell_type} tagged {', '.join(sorted(tags))}"
 
 
-def _code(cells: list[NotebookNode]) -> int:
-    """Return the place of the solution's code among the cells of an exercise."""
-    return next(place for place, cell in enumerate(cells) if _kind(cell) == "solution")
-
-
 def _head(node: ast.FunctionDef) -> str:
-    """Return a function without what it does."""
-    told = ast.get_docstring(node, clean=False)
-    body: list[ast.stmt] = [ast.Expr(ast.Constant(told))] if told is not None else []
+    """Return a function's signature and docstring, with a body that raises `OPEN`."""
+    docstring = ast.get_docstring(node, clean=False)
+    body: list[ast.stmt] = [] if docstring is None else [ast.Expr(ast.Constant(docstring))]
     fields: dict[str, Any] = {**dict(ast.iter_fields(node)), "body": [*body, ast.Pass()]}
     text = ast.unparse(ast.fix_missing_locations(ast.FunctionDef(**fields)))
     return f'{text.removesuffix("pass")}raise NotImplementedError("{OPEN}")'
 
 
 def _in_order(source: str, names: set[str]) -> list[str]:
-    """Return names in the order in which a source sets them."""
-    places = [
+    """Return names in the order in which a source assigns them."""
+    assignments = [
         (node.lineno, node.col_offset, node.id)
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.Name) and node.id in names and isinstance(node.ctx, ast.Store)
     ]
-    found = [name for *_, name in sorted(places)]
-    return list(dict.fromkeys([*found, *sorted(names)]))  # a class is set without a Name
+    ordered = [name for *_, name in sorted(assignments)]
+    return list(dict.fromkeys([*ordered, *sorted(names)]))  # a class is assigned without a Name
 
 
 def _tags(cell: NotebookNode) -> list[str]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
 from pydantic import Field
 
 from lmhld_nb.config import ROOT, Strict, UserError, read_yaml
-
-FILE = ROOT / "book" / "ledger.yaml"
 
 
 class Row(Strict):
@@ -19,8 +18,8 @@ class Row(Strict):
     Attributes:
         point: what is open, or printed and contradicted.
         choice: what the book does.
-        why: and why.
-        keys: of a profile, that decide it; empty where it is no parameter.
+        why: the reason.
+        keys: of a profile, that decide the point; empty where it is no parameter.
     """
 
     point: str
@@ -37,32 +36,28 @@ class Section(Strict):
 
 
 class Ledger(Strict):
-    """The whole ledger, with the paragraph it begins with."""
+    """The whole ledger, with its opening paragraph."""
 
     intro: str
     sections: tuple[Section, ...]
 
 
-def load() -> Ledger:
+def load(path: Path = ROOT / "book" / "ledger.yaml") -> Ledger:
     """Read the ledger.
 
     Raises:
-        UserError: the file is missing or says something else than `Ledger`.
+        UserError: the file is missing or is not a `Ledger`.
     """
-    return read_yaml(FILE, Ledger)
+    return read_yaml(path, Ledger)
 
 
 def table(keys: Sequence[str] = ()) -> pd.DataFrame:
-    """Tabulate open points for a chapter.
+    """Return the open points that one of ``keys`` of a profile decides, or all: one row per point.
 
-    Args:
-        keys: those decided by one of these keys of a profile; empty for all.
-
-    Returns:
-        Rows by point: choice, why, keys (joined by commas).
+    Columns: ``choice``, ``why``, ``keys`` (joined by commas); index ``point``.
 
     Raises:
-        UserError: no point is decided by a key that is given.
+        UserError: a key decides no point.
     """
     rows = [row for section in load().sections for row in section.rows]
     known = {key for row in rows for key in row.keys}
@@ -71,25 +66,9 @@ def table(keys: Sequence[str] = ()) -> pd.DataFrame:
             raise UserError(
                 f"ledger: no open point has the key '{key}'; choose from {', '.join(sorted(known))}"
             )
-    shown = [row for row in rows if not keys or set(keys) & set(row.keys)]
-    columns = {
-        "point": [row.point for row in shown],
-        "choice": [row.choice for row in shown],
-        "why": [row.why for row in shown],
-        "keys": [", ".join(row.keys) for row in shown],
-    }
-    return pd.DataFrame(columns).set_index("point")
-
-
-def page() -> str:
-    """Return the ledger as a page of the web edition, in Markdown."""
-    found = load()
-    lines = ["# Fidelity ledger", "", found.intro, ""]
-    for section in found.sections:
-        lines += [f"## {section.title}", "", "| open point | what the book does | why | key of a profile |"]
-        lines += ["|---|---|---|---|"]
-        for row in section.rows:
-            keys = ", ".join(f"`{key}`" for key in row.keys)
-            lines.append(f"| {row.point} | {row.choice} | {row.why} | {keys} |")
-        lines.append("")
-    return "\n".join(lines)
+    records = [
+        {**row.model_dump(), "keys": ", ".join(row.keys)}
+        for row in rows
+        if not keys or not set(keys).isdisjoint(row.keys)
+    ]
+    return pd.DataFrame(records).set_index("point")

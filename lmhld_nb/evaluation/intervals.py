@@ -24,7 +24,7 @@ CELLS_AT_ONCE = 2**24  # gathered at once
 
 
 class Interval(NamedTuple):
-    """A value and its 95 % interval; the bounds are NaN where there is too few values for one."""
+    """A value and its 95 % interval; the bounds are NaN where there are too few values."""
 
     value: float
     low: float
@@ -43,14 +43,7 @@ class Interval(NamedTuple):
 
 
 def f1(counts: np.ndarray) -> np.ndarray:
-    """Return F1 of summed counts.
-
-    Args:
-        counts: (..., patches, 3) of tp, fp, fn.
-
-    Returns:
-        (...) F1; NaN where nothing is there and nothing predicted.
-    """
+    """Return F1 (...) of summed counts (..., patches, 3) of tp, fp and fn; NaN where there is nothing to score."""
     return np.asarray(_confusion(np.asarray(counts).sum(axis=-2, dtype=np.float64)).f1)
 
 
@@ -64,8 +57,7 @@ def stacked(tables: Sequence[pd.DataFrame], keys: Sequence[str]) -> np.ndarray:
     """Return counts of the same patches by several runs as (runs, patches, 3).
 
     Args:
-        tables: one per run, with ``keys`` and the counts.
-        keys: columns that name a patch.
+        tables: one per run, with ``keys`` (the columns that name a patch) and the counts.
 
     Raises:
         ValueError: the tables are not of the same patches.
@@ -91,9 +83,7 @@ def over_patches(counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) 
 def difference(one: np.ndarray, other: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
     """Return mean F1 of ``one`` minus that of ``other`` on the same patches, with its bootstrap interval.
 
-    Args:
-        one, other: as in `over_patches`, of the same patches; the numbers of runs may differ.
-        resamples, seed: as there.
+    Arguments as in `over_patches`; the numbers of runs may differ.
     """
     one, other = _runs(one), _runs(other)
 

@@ -16,7 +16,7 @@ from lmhld_nb.evaluation.intervals import RESAMPLES, Interval
 from lmhld_nb.experiments.certainty import PATCH, WINDOW, tested_patches
 from lmhld_nb.experiments.tables import join_ids
 from lmhld_nb.runs import Run
-from lmhld_nb.training import whole_area
+from lmhld_nb.training import scoring
 
 WEIGHTS = (0.0, *np.geomspace(0.05, 100, 14).round(3))
 
@@ -129,7 +129,7 @@ def size_table(by_size: Mapping[int, Sequence[Run]], own: int, resamples: int = 
                     "patch_size": size,
                     "seed": run.spec.seed,
                     **interval._asdict(),
-                    "outside_f1": whole_area.totals(counts)["outside_training"].f1,
+                    "outside_f1": scoring.whole_area(counts)["outside_training"].f1,
                     "training_patches": patches,
                     "steps": -(-patches // recipe.batch_size) * recipe.epochs,
                     "megapixels": patches * size**2 * recipe.epochs / 1e6,
@@ -201,7 +201,7 @@ def landslides(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, float]:
     model, tables, pixel_m2 = run.model(), [], float("nan")
     for scene in sources.load(patch_set.spec.dataset).scenes_of(patch_set.spec.area):
         masks, below = [], 0
-        for strip, predicted, truth, known in whole_area.predictions(
+        for strip, predicted, truth, known in scoring.predict_strips(
             model, patch_set, scene, recipe, torch.device("cpu")
         ):
             if strip.row > below:  # what lies between is not known, and must not join what it separates

@@ -259,5 +259,31 @@ def rankings(pairs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     )
     counts = flags.groupby("table", sort=False).sum(min_count=1)
     counts.insert(2, "luck", by_table.reindex(counts.index))  # none where no two networks are compared
-    ids = pd.concat([pairs["run_ids"], scores["run_ids"]]).groupby("table", sort=False).agg(list).map(join_ids)
+    ids = (
+        pd.concat([pairs["run_ids"], scores["run_ids"]]).groupby("table", sort=False).agg(list).map(join_ids)
+    )
     return counts.assign(run_ids=ids.reindex(counts.index))
+
+
+def describe_rankings(ranked: pd.DataFrame) -> list[str]:
+    """Return lines of text on how many differences between networks are more than chance.
+
+    Args:
+        ranked: of `rankings`.
+    """
+    lines = []
+    for table, row in ranked.iterrows():
+        lines.append(
+            f"Table {table}: {row['ours_sure']} of {row['pairs']} pairs of ours differ beyond the chance of patches"
+        )
+        if row["luck"] >= 0:
+            lines.append(
+                f"   two seeds of one network end up to {row['luck']:.3f} apart; {row['ours_beyond_luck']:.0f} of our "
+                f"pairs and {row['published_beyond_luck']:.0f} of {row['published']} published ones differ by more"
+            )
+        if row["published"]:
+            noisy = row["published_beyond_noise"]
+            lines.append(f"   {noisy} of {row['published']} published differences exceed our patches' noise")
+        if row["published_beyond_scaled"] >= 0:
+            lines.append(f"   {row['published_beyond_scaled']:.0f} with as many test patches as the paper's")
+    return lines

@@ -15,7 +15,7 @@ from torch import nn
 from lmhld_nb import paper, runs, scenes
 from lmhld_nb.evaluation import Confusion, objects
 from lmhld_nb.experiments.unseen import MappedScene
-from lmhld_nb.mapping import files
+from lmhld_nb.mapping import folder
 from lmhld_nb.patches import PatchSet
 from lmhld_nb.patches.batches import normalised
 from lmhld_nb.runs import Run
@@ -141,7 +141,7 @@ def view(mapped: MappedScene, title: str = "", window: Window | None = None, lon
     bands = tuple(band for band in mapped.scene.bands if band in scenes.BANDS)
     with ExitStack() as stack:
         image = stack.enter_context(scenes.open_image(mapped.scene))
-        file = stack.enter_context(rasterio.open(mapped.folder / files.MASK))
+        file = stack.enter_context(rasterio.open(mapped.folder / folder.MASK))
         labels = None
         if mapped.is_scored:
             labels = stack.enter_context(scenes.open_labels(mapped.scene, image))
@@ -163,7 +163,7 @@ def worst(mapped: MappedScene, count: int = 1) -> list[View]:
     with (
         scenes.open_image(mapped.scene) as image,
         scenes.open_labels(mapped.scene, image) as labels,
-        rasterio.open(mapped.folder / files.MASK) as file,
+        rasterio.open(mapped.folder / folder.MASK) as file,
     ):
         shape = image.shape
 

@@ -125,14 +125,17 @@ def strategy_runs(finals: Finals) -> pd.DataFrame:
                     "seed": run.spec.seed,
                     "f1": total_scores(run)["f1"],
                     **forgetting(run),
-                    "trained_parameter_steps": sum(
-                        stage.metrics["trained_parameters"] * stage.metrics["steps"] for stage in stages
-                    ),
+                    "trained_parameter_steps": sum(map(parameter_steps, stages)),
                     "seconds": sum(stage.metrics["seconds"] for stage in stages),
                     "run_ids": join_ids([stage.spec.run_id for stage in stages]),
                 }
             )
     return pd.DataFrame(rows).set_index(["strategy", "seed"])
+
+
+def parameter_steps(run: Run) -> int:
+    """Return the parameters that a run trained times its optimiser steps: what it cost, whatever the machine."""
+    return int(run.metrics["trained_parameters"] * run.metrics["steps"])
 
 
 def strategy_table(by_seed: pd.DataFrame) -> pd.DataFrame:
@@ -189,3 +192,9 @@ def addition_table(finished: Sequence[Run]) -> pd.DataFrame:
                 }
             )
     return mean_over_seeds(rows, ["area", "model"])
+
+
+def share_of_cost(finals: Sequence[Run]) -> float:
+    """Return what part of the cost of whole chains (`parameter_steps`) their last stages are, 0 to 1."""
+    whole = sum(parameter_steps(stage) for run in finals for stage in stages_of(run))
+    return sum(map(parameter_steps, finals)) / whole

@@ -10,6 +10,7 @@ from pydantic import PositiveInt
 
 from lmhld_nb import paper
 from lmhld_nb.config import Strict, UserError
+from lmhld_nb.experiments import single
 from lmhld_nb.experiments.profile import PatchSize
 from lmhld_nb.experiments.registry import Experiment, all_areas, own_areas, register
 from lmhld_nb.experiments.study import Study
@@ -66,6 +67,11 @@ def table_6(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
     """
     rows = [{"model": run.spec.model, **run_scores(run), "run_ids": run.spec.run_id} for run in finished]
     return beside_published(rows, ["model"], paper.table(6), finished)
+
+
+def runs_alone(study: Study) -> list[Run]:
+    """Return the finished runs of experiment 2, which `table_6_by_area` compares with; none if it is not made."""
+    return study.finished(single.specs(study)) if study.profile.makes("single") else []
 
 
 def table_6_by_area(finished: Sequence[Run], alone: Sequence[Run] = ()) -> pd.DataFrame:

@@ -21,7 +21,6 @@ from lmhld_nb.experiments.tables import beside_published, mean_over_seeds
 from lmhld_nb.patches import PatchSpec
 from lmhld_nb.runs import Run
 from lmhld_nb.training import chains
-from lmhld_nb.training.scoring import total
 from lmhld_nb.training.specs import LAYER_GROUPS, RunSpec, Treatment
 
 Row = Mapping[str, Treatment]
@@ -101,7 +100,8 @@ def orders(study: Study) -> dict[str, tuple[str, ...]]:
     """Return the orders of addition (paper Fig 6): OD1, OD2, … and their areas."""
     settings, used = study.settings("part"), study.areas_of("part")
     first, permuted, last = (
-        [area for area in areas if area in used] for areas in (settings.first, settings.permuted, settings.last)
+        [area for area in areas if area in used]
+        for areas in (settings.first, settings.permuted, settings.last)
     )
     rest = [area for area in used if area not in {*first, *permuted, *last}]
     return chains.orders_of_addition(first, permuted, [*last, *rest])
@@ -166,7 +166,8 @@ def finals(study: Study) -> dict[str, list[RunSpec]]:
     """Return the last stage of each chain, by order of addition."""
     rows = schedule(study)
     return {
-        name: [chain[-1] for chain in chain_specs(study, order, rows)] for name, order in orders(study).items()
+        name: [chain[-1] for chain in chain_specs(study, order, rows)]
+        for name, order in orders(study).items()
     }
 
 
@@ -254,7 +255,8 @@ def counts_by_area(run: Run, own_input: bool = False) -> dict[str, Confusion]:
 
 def total_scores(run: Run, own_input: bool = False) -> dict[str, float]:
     """Return the scores over the test pixels of all areas so far together, as `counts_by_area`."""
-    return scores(total(counts_by_area(run, own_input)))
+    counts = counts_by_area(run, own_input).values()
+    return scores(sum(counts, Confusion(0, 0, 0, 0)))
 
 
 def order_scores(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:

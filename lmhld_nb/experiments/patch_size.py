@@ -101,9 +101,7 @@ def table_4(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
         counts = run.whole_area
         assert counts is not None, f"{run.folder}: not scored on its whole area"
         (patch_spec,) = run.spec.data
-        outside = {
-            f"outside_{name}": score for name, score in scores(counts["outside_training"]).items()
-        }
+        outside = {f"outside_{name}": score for name, score in scores(counts["outside_training"]).items()}
         key = {"area": patch_spec.area, "model": run.spec.model, "patch_size": patch_spec.size}
         rows.append({**key, **scores(counts["all"]), **outside, "run_ids": run.spec.run_id})
     published = paper.table(4).assign(area="wenchuan")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from lmhld_nb import paper, runs
+from lmhld_nb import models, paper, runs
 from lmhld_nb.config import Strict
 from lmhld_nb.evaluation import Confusion, Threshold, best_threshold, score_threshold
 from lmhld_nb.experiments.registry import Experiment, register
@@ -43,6 +43,27 @@ def table_5(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
     published = paper.table(5)
     published["area"] = published["study_area"].map(paper.area_key)
     return beside_published(rows, ["area", "model"], published, finished)
+
+
+def histories(finished: Sequence[Run]) -> pd.DataFrame:
+    """Return how runs learned: the columns of `Run.history` without the time, area and model; one row per epoch."""
+    return pd.concat(
+        [
+            run.history.drop(columns="seconds").assign(area=run.spec.data[0].area, model=run.spec.model)
+            for run in finished
+        ]
+    )
+
+
+def best_networks(f1: pd.Series) -> pd.Series:
+    """Return the printed name of the best network of each area; NaN where no F1 is known.
+
+    Args:
+        f1: by area and model.
+    """
+    by_area = f1.unstack("model")
+    known = by_area[by_area.notna().any(axis=1)]
+    return known.idxmax(axis=1).map(lambda name: models.network(name).title).reindex(by_area.index)
 
 
 def threshold_baseline(run: Run, split: str = "test") -> Threshold:

@@ -21,7 +21,7 @@ def run_scores(run: Run, counts: Mapping[str, Any] | None = None) -> dict[str, f
 
 
 def mean_over_seeds(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.DataFrame:
-    """Return the mean of all numeric columns over rows that share ``keys`` (seeds, mostly), and the ids of their runs."""
+    """Return the mean of numeric columns over rows that share ``keys`` (seeds, mostly), and the ids of their runs."""
     groups = pd.DataFrame(rows).groupby(keys, sort=False)
     return groups.mean(numeric_only=True).join(groups["run_ids"].agg("+".join))
 

@@ -183,7 +183,11 @@ def map_events(study: Study, dataset: DataSet, events: Events, run: Run) -> list
         for scene in dataset.scenes_of(area):
             folder = workdir() / "build" / profile.name / "maps" / scene.name
             report = mapping.map_scene(
-                scene, run.folder / "weights.safetensors", folder, settings, progress=profile.execution.progress
+                scene,
+                run.folder / "weights.safetensors",
+                folder,
+                settings,
+                progress=profile.execution.progress,
             )
             maps.append(MappedScene(dataset, scene, run, folder, report))
     return maps
@@ -274,9 +278,7 @@ def transfers_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
             elif dataset := _available(transfer.to):
                 for area in transfer.areas or dataset.areas:
                     scene_list = dataset.scenes_of(area)
-                    scores = score_scenes(
-                        run, scene_list, settings.threshold, study.profile.execution.device
-                    )
+                    scores = score_scenes(run, scene_list, settings.threshold, study.profile.execution.device)
                     scores["all_f1"] = _all_f1(scores["prevalence"])
                     tested = f"{area} ({transfer.to})"
                     rows.append({**row, "tested": tested, "scenes": len(scene_list), **scores})

@@ -1,99 +1,29 @@
-"""The files of a map: rasters that are checked to be whole, and a folder that shows all files at once or none."""
+"""The rasters and the picture of a map; rasters are checked to be whole."""
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
-import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import matplotlib.image
 import numpy as np
 import rasterio
-from filelock import FileLock, Timeout
 from rasterio._err import CPLE_BaseError
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError, RasterioIOError
 
 from lmhld_nb.config import cannot_write
+from lmhld_nb.mapping.folder import MASK, OVERLAY
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import Image
 
-PROBABILITY, MASK, POLYGONS = "probability.tif", "mask.tif", "landslides.gpkg"
-REPORT = "map.json"  # written last: without it a map is not finished
 NO_LABEL = 255
 BLOCK = 256  # side of a tile
 LONGEST = 1600  # px, of the picture's longer side
 STEPS = 2**18  # of a stored probability, from 0 to 1: what follows is noise that does not compress
-
-
-@contextmanager
-def all_or_nothing(out: Path) -> Iterator[Path]:
-    """Yield a temporary folder whose files move to ``out`` if the block succeeds, map.json last.
-
-    Files of other names in ``out`` are left alone, but for those that an earlier map has listed as its own. If the
-    block fails, folders made for it go again. Folders of killed processes, whose locks are free, are removed.
-
-    Raises:
-        UserError: ``out`` cannot be written.
-    """
-    made = [folder for folder in (out, *out.parents) if not folder.exists()]
-    folder = out / f".map-{uuid.uuid4().hex[:12]}"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        _clear(out)
-        # The lock is there before the folder: whoever sees the folder can tell whether its owner lives.
-        with FileLock(_lock_of(folder)):
-            try:
-                folder.mkdir()
-                yield folder
-                _move(folder, out)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-                _lock_of(folder).unlink(missing_ok=True)
-    except BaseException as error:
-        for created in made:
-            with suppress(OSError):  # somebody else has put something there
-                created.rmdir()
-        if isinstance(error, OSError):
-            raise cannot_write(out, error) from error
-        raise
-
-
-def _lock_of(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.lock")
-
-
-def _clear(out: Path) -> None:
-    """Remove the temporary folders of maps that were killed."""
-    for folder in out.glob(".map-*"):
-        if folder.is_dir():
-            with suppress(Timeout), FileLock(_lock_of(folder), timeout=0):
-                shutil.rmtree(folder, ignore_errors=True)
-                _lock_of(folder).unlink(missing_ok=True)
-
-
-def _move(folder: Path, out: Path) -> None:
-    before = _listed(out)
-    (out / REPORT).unlink(missing_ok=True)
-    files = sorted(folder.iterdir(), key=lambda path: path.name == REPORT)
-    for name in before - {path.name for path in files}:
-        (out / name).unlink(missing_ok=True)  # scores of an earlier map would pass for this one's
-    for path in files:
-        path.replace(out / path.name)
-
-
-def _listed(out: Path) -> set[str]:
-    """Return the tables of scores that the map in ``out`` has written."""
-    try:
-        names = json.loads((out / REPORT).read_text(encoding="utf-8")).get("score_files", [])
-        return {name for name in names if Path(name).name == name}
-    except (OSError, ValueError, AttributeError, TypeError):
-        return set()
 
 
 @contextmanager
@@ -189,4 +119,4 @@ class Picture:
         view[mask == 1] = 0.35 * view[mask == 1] + 0.65 * np.array([1.0, 0.1, 0.1], np.float32)
         view[~known] = 1
         # Matplotlib takes bytes as they are.
-        matplotlib.image.imsave(folder / "overlay.png", np.rint(255 * view).astype(np.uint8))
+        matplotlib.image.imsave(folder / OVERLAY, np.rint(255 * view).astype(np.uint8))

@@ -24,8 +24,10 @@ from lmhld_nb import scenes
 from lmhld_nb.config import cannot_write, progress_bar, write_json
 from lmhld_nb.evaluation import objects as detection
 from lmhld_nb.mapping import files as map_files
+from lmhld_nb.mapping import folder as map_folder
 from lmhld_nb.mapping import outlines, prediction, qgis
-from lmhld_nb.mapping.files import MASK, NO_LABEL, POLYGONS, PROBABILITY, REPORT
+from lmhld_nb.mapping.files import NO_LABEL
+from lmhld_nb.mapping.folder import COARSE, MASK, POLYGONS, PROBABILITY, REPORT
 from lmhld_nb.mapping.inputs import (
     OF_THE_SCENE,
     check_image,
@@ -45,8 +47,6 @@ from lmhld_nb.training import weights as networks
 from lmhld_nb.training.hardware import Execution, choose_device, device_name
 
 __all__ = ["map_scene", "scene_of_file"]
-
-COARSE = "coarse.tif"
 
 Strips = Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]
 Bar = Callable[[int], None]
@@ -96,17 +96,19 @@ def map_scene(
 
     Raises:
         UserError: the scene lacks a band or georeference, is rotated, too small or without data, a setting is out of
-            range, or ``out`` cannot be written.
+            range, or ``out`` cannot be written without replacing what is no older map (`folder.all_or_nothing`).
     """
     began = time.perf_counter()
     check_settings(threshold, overlap, batch_size, min_area_px, min_area_m2, precision)
-    model, card = networks.load(weights)
-    place = torch.device(choose_device(device))
-    size, bands = window_of(card, weights), tuple(card["bands"])
-    model = model.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network = Network(model, place, precision_of(precision, card, place))
-    at_once = batch_size or prediction.batch_of(network, size)
     with ExitStack() as stack:
+        inputs = [path for path in (scene.image, *others, scene.mask, scene.polygons, weights) if path]
+        folder = stack.enter_context(map_folder.all_or_nothing(out, inputs))
+        model, card = networks.load(weights)
+        place = torch.device(choose_device(device))
+        size, bands = window_of(card, weights), tuple(card["bands"])
+        model = model.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = Network(model, place, precision_of(precision, card, place))
+        at_once = batch_size or prediction.batch_of(network, size)
         image = seen = stack.enter_context(scenes.open_image(scene, others))
         check_image(image, bands)
         metres = resolution_of(resolution, card, weights, normalise, image)
@@ -117,7 +119,6 @@ def map_scene(
         labels = None
         if scene.mask or scene.polygons:
             labels = stack.enter_context(scenes.open_labels(scene, image))
-        folder = stack.enter_context(map_files.all_or_nothing(out))
         stack.enter_context(engine.settings(place, Execution()))
         stack.enter_context(map_files.writing(out))
         picture = map_files.Picture(seen, bands)
@@ -130,8 +131,8 @@ def map_scene(
             counted = _write_rasters(folder, image, seen, rows, threshold, found, bar)
         polygons = outlines.outline(folder / MASK, found, min_area_px, min_area_m2)
         _write_polygons(polygons, folder / POLYGONS, out)
-        qgis.polygon_style(folder / "landslides.qml", threshold)
-        qgis.probability_style(folder / "probability.qml")
+        qgis.polygon_style(folder / map_folder.POLYGON_STYLE, threshold)
+        qgis.probability_style(folder / map_folder.PROBABILITY_STYLE)
         picture.draw(folder)
         scores: dict[str, Any] | None = None
         tables: dict[str, pd.DataFrame] = {}
@@ -181,6 +182,7 @@ def map_scene(
             "rasterio": rasterio.__version__,
             "gdal": rasterio.__gdal_version__,
         }
+        report["sha256"] = map_folder.digests(folder)
         write_json(folder / REPORT, report)
     return report
 

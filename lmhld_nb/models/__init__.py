@@ -56,9 +56,7 @@ def build(name: str, in_channels: int = 4, width: int | None = None, **options: 
         raise UserError(f"model '{name}': takes no `width`; leave it out of the profile's widths")
     sizes = {} if width is None else {"width": width}
     if name in NETWORKS:
-        model = entry.builder(in_channels, **sizes, **options)
-        model.apply(_initialise)
-        return model
+        return entry.builder(in_channels, **sizes, **options).apply(_initialise)
     try:
         model = entry.builder(in_channels, **sizes, **options)
         _check_output(model, in_channels)
@@ -73,8 +71,8 @@ def build(name: str, in_channels: int = 4, width: int | None = None, **options: 
 @torch.no_grad()
 def _check_output(model: nn.Module, in_channels: int, size: int = 64) -> None:
     logits = model.eval()(torch.zeros(2, in_channels, size, size))
-    if not isinstance(logits, Tensor) or logits.shape != (2, 1, size, size):
-        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if shape != (2, 1, size, size):
         raise ValueError(f"from two patches of {size} px it returned {shape}")
     model.train()
 

@@ -21,17 +21,15 @@ from lmhld_nb.models.unet import UNet
 from lmhld_nb.models.unet_3p import UNet3Plus
 from lmhld_nb.models.unet_pp import UNetPlusPlus
 
-Builder = Callable[..., nn.Module]
-
 
 @dataclass(frozen=True)
 class Network:
     """An architecture.
 
     Attributes:
-        name: what profiles call it.
-        title: what tables and figures call it (for the seven, the name that the paper's tables print).
-        colour, marker: of figures; a hex string and a marker of matplotlib.
+        name: its key in profiles, specs and tables.
+        title: its name in tables and figures; of the seven, as the paper's tables print it.
+        colour, marker: of figures, a hex string and a marker of matplotlib.
         builder: called with the number of bands, ``width`` if it takes one, and options.
     """
 
@@ -39,7 +37,7 @@ class Network:
     title: str
     colour: str
     marker: str
-    builder: Builder
+    builder: Callable[..., nn.Module]
 
 
 # The first seven colours of seaborn's colour-blind palette. Markers differ too: some colours are alike to some eyes.
@@ -56,41 +54,39 @@ NETWORKS: dict[str, Network] = {
     )
 }
 NAMES = tuple(NETWORKS)
-
-# Of networks from outside: none is one of the seven's.
-_COLOURS = ("#949494", "#ECE133", "#56B4E9", "#332288", "#882255", "#44AA99")
-_MARKERS = "p*h<>d"
+_COLOURS, _MARKERS = ("#949494", "#ECE133", "#56B4E9", "#332288", "#882255", "#44AA99"), "p*h<>d"
+"""Of networks from outside: none is one of the seven's."""
 
 
 def network(name: str) -> Network:
     """Return the network that a profile names.
 
     Args:
-        name: one of `NAMES`, or ``package.module:function`` for one from outside. Its title is then the function's name
-            without ``build_``; its colour and marker follow from its name.
+        name: one of `NETWORKS`, or ``package.module:function`` for one from outside. Its title is then the function's
+            name without ``build_``; its colour and marker follow from its name.
 
     Raises:
         UserError: there is no such network, or its module cannot be imported.
     """
     if name in NETWORKS:
         return NETWORKS[name]
-    module_name, _, function = name.partition(":")
-    # Weights from elsewhere may name a network too: what Python itself brings is none, whatever it would do.
-    if not function or module_name.partition(".")[0] in sys.stdlib_module_names:
+    module, _, function = name.partition(":")
+    # A file of weights may name a network too: nothing that comes with Python is called because a file says so.
+    if not function or module.partition(".")[0] in sys.stdlib_module_names:
         raise UserError(
-            f"model '{name}': unknown; choose one of {', '.join(NAMES)}, or name a function of your own as "
+            f"model '{name}': unknown; choose one of {', '.join(NETWORKS)}, or name a function of your own as "
             "package.module:function"
         )
     try:
-        builder = getattr(importlib.import_module(module_name), function, None)
+        builder = getattr(importlib.import_module(module), function, None)
     except Exception as error:  # whatever the module does when it is imported
         raise UserError(
-            f"model '{name}': {module_name} cannot be imported ({one_line(error)}); install its package or put its "
-            "folder into PYTHONPATH"
+            f"model '{name}': {module} cannot be imported ({one_line(error)}); install its package or put its folder "
+            "into PYTHONPATH"
         ) from error
     if not callable(builder):
         raise UserError(
-            f"model '{name}': {module_name} has no function '{function}'; correct the name after the colon"
+            f"model '{name}': {module} has no function '{function}'; correct the name after the colon"
         )
     number = int(hashlib.sha256(name.encode()).hexdigest(), 16)
     colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number // len(_COLOURS) % len(_MARKERS)]
@@ -98,7 +94,7 @@ def network(name: str) -> Network:
 
 
 def source_of(name: str) -> str:
-    """Return 16 hex digits of the file that holds a network's code; empty for a registered network.
+    """Return 16 hex digits of the file that holds the code of a network from outside; empty for a registered one.
 
     They are part of what names a run, so that a network that was edited gets another run.
 
@@ -107,9 +103,8 @@ def source_of(name: str) -> str:
     """
     if name in NETWORKS:
         return ""
-    builder = network(name).builder
     try:
-        return hashlib.sha256(Path(inspect.getfile(builder)).read_bytes()).hexdigest()[:16]
+        return hashlib.sha256(Path(inspect.getfile(network(name).builder)).read_bytes()).hexdigest()[:16]
     except (TypeError, OSError) as error:
         raise UserError(
             f"model '{name}': its code is in no Python file; name a function or class that is written in one"
@@ -118,16 +113,20 @@ def source_of(name: str) -> str:
 
 def options_of(name: str) -> list[str]:
     """Return what can be switched on or off in an architecture; raises as `network`."""
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    _bands, *others = inspect.signature(network(name).builder).parameters.values()
-    return [option.name for option in others if option.kind not in variadic and option.name != "width"]
+    return [option for option in _parameters(network(name))[1:] if option != "width"]
 
 
 def takes_width(entry: Network) -> bool:
     """Say whether a network's width can be chosen."""
-    return "width" in inspect.signature(entry.builder).parameters
+    return "width" in _parameters(entry)
+
+
+def _parameters(entry: Network) -> list[str]:
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(entry.builder).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind not in variadic]
 
 
 def one_line(error: Exception) -> str:
-    """Return an error of code from outside as the middle of a message."""
+    """Return an error of code from outside in the form in which messages quote it."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:160]

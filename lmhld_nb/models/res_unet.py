@@ -10,11 +10,10 @@ has none.
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lmhld_nb.models.unet import double_conv
+from lmhld_nb.models.unet import UNet, double_conv
 
 
 class ResidualUnit(nn.Module):
@@ -32,26 +31,7 @@ class ResidualUnit(nn.Module):
         return F.relu(self.residual(x) + self.project(x), inplace=True)
 
 
-class ResUNet(nn.Module):
-    """Five residual units down, four up, skips by concatenation; 64…1024 channels as published."""
+class ResUNet(UNet):
+    """U-Net of residual units."""
 
-    def __init__(self, in_channels: int = 4, width: int = 64) -> None:
-        super().__init__()
-        channels = [width * 2**level for level in range(5)]
-        self.encoder = nn.ModuleList(
-            ResidualUnit(before, after)
-            for before, after in zip([in_channels, *channels[:-1]], channels, strict=True)
-        )
-        self.pool = nn.MaxPool2d(2)
-        self.up = nn.ModuleList(nn.ConvTranspose2d(2 * c, c, 2, stride=2) for c in reversed(channels[:-1]))
-        self.decoder = nn.ModuleList(ResidualUnit(2 * c, c) for c in reversed(channels[:-1]))
-        self.head = nn.Conv2d(width, 1, 1)
-
-    def forward(self, x: Tensor) -> Tensor:  # (N, bands, H, W) → (N, 1, H, W) logits
-        skips = []
-        for level, unit in enumerate(self.encoder):
-            x = unit(self.pool(x) if level else x)
-            skips.append(x)
-        for up, unit, skip in zip(self.up, self.decoder, skips[-2::-1], strict=True):
-            x = unit(torch.cat([skip, up(x)], dim=1))
-        return self.head(x)
+    block = ResidualUnit

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -21,16 +23,18 @@ def double_conv(in_channels: int, out_channels: int) -> nn.Sequential:
 class UNet(nn.Module):
     """Four levels down, four up, skips by concatenation; 64…1024 channels as published."""
 
+    block: Callable[[int, int], nn.Module] = staticmethod(double_conv)
+
     def __init__(self, in_channels: int = 4, width: int = 64) -> None:
         super().__init__()
         channels = [width * 2**level for level in range(5)]
         self.encoder = nn.ModuleList(
-            double_conv(before, after)
+            self.block(before, after)
             for before, after in zip([in_channels, *channels[:-1]], channels, strict=True)
         )
         self.pool = nn.MaxPool2d(2)
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * c, c, 2, stride=2) for c in reversed(channels[:-1]))
-        self.decoder = nn.ModuleList(double_conv(2 * c, c) for c in reversed(channels[:-1]))
+        self.decoder = nn.ModuleList(self.block(2 * c, c) for c in reversed(channels[:-1]))
         self.head = nn.Conv2d(width, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:  # (N, bands, H, W) → (N, 1, H, W) logits

@@ -17,14 +17,14 @@ from lmhld_nb.sources import DataSet
 
 
 @dataclass(frozen=True)
-class Measured:
+class AreaMeasurements:
     """What a plan must know of an area's scenes: landslide-size quartiles (pixels) and the largest square's side."""
 
     quartiles: tuple[float, float, float]
     largest_side: int
 
 
-def measured(dataset: DataSet, area: str) -> Measured:
+def measure_area(dataset: DataSet, area: str) -> AreaMeasurements:
     """Measure an area's scenes, once: the result is kept beside the data, under its fingerprint.
 
     Raises:
@@ -33,7 +33,7 @@ def measured(dataset: DataSet, area: str) -> Measured:
     path = data_dir() / dataset.name / "measured" / f"{dataset.fingerprint}-{area}.json"
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        return Measured(tuple(kept["quartiles"]), kept["largest_side"])
+        return AreaMeasurements(tuple(kept["quartiles"]), kept["largest_side"])
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not measured yet: only time is lost
     members = dataset.scenes_of(area)
@@ -41,7 +41,7 @@ def measured(dataset: DataSet, area: str) -> Measured:
     for scene in members:
         with scenes.open_image(scene) as image:
             sides.append(min(image.shape))
-    found = Measured(inventory.quartiles(inventory.area_sizes(members)), max(sides))
+    found = AreaMeasurements(inventory.quartiles(inventory.area_sizes(members)), max(sides))
     try:
         write_json(path, vars(found))
     except UserError:  # a shared, read-only data folder is measured anew each time
@@ -49,7 +49,7 @@ def measured(dataset: DataSet, area: str) -> Measured:
     return found
 
 
-def windows(
+def classify_area_windows(
     dataset: DataSet, area: str, sizes: Sequence[int], bands: tuple[str, ...]
 ) -> dict[int, list[tuple[np.ndarray, np.ndarray]]]:
     """Judge the windows of all scenes of an area by everything but their share of landslide, at several sizes at once.
@@ -79,7 +79,7 @@ def windows(
     return found
 
 
-def kept(dataset: DataSet, spec: PatchSpec) -> int:
+def count_patches(dataset: DataSet, spec: PatchSpec) -> int:
     """Count the patches that cutting ``spec`` leaves, without cutting; once, as `measured`.
 
     Raises:
@@ -91,7 +91,7 @@ def kept(dataset: DataSet, spec: PatchSpec) -> int:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     least = 0.0 if spec.background else spec.min_share
-    judged = windows(dataset, spec.area, (spec.size,), spec.bands)[spec.size]
+    judged = classify_area_windows(dataset, spec.area, (spec.size,), spec.bands)[spec.size]
     count = sum(int(((reason == "") & (share >= least)).sum()) for reason, share in judged)
     with suppress(UserError):  # a shared, read-only data folder: counted anew each time
         write_json(path, {"kept": count})

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lmhld_nb import models, paper
-from lmhld_nb.config import workdir
+from lmhld_nb.config import figures_dir
 from lmhld_nb.paper import area_name as area_name
 from lmhld_nb.sources import DataSet
 
@@ -116,8 +116,8 @@ def _write_below(figure: Figure, text: str) -> Figure:
 
 
 def save(figure: Figure, name: str, profile: str, numbers: pd.DataFrame | None = None) -> Figure:
-    """Write ``figures/PROFILE/NAME.png`` and the numbers behind it as CSV; return the figure for display."""
-    folder = workdir() / "figures" / profile
+    """Write ``build/PROFILE/figures/NAME.png`` and the numbers behind it as CSV; return the figure for display."""
+    folder = figures_dir(profile)
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / f"{name}.png", metadata={"Software": None})
     if numbers is not None:
@@ -127,8 +127,8 @@ def save(figure: Figure, name: str, profile: str, numbers: pd.DataFrame | None =
 
 
 def save_table(table: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
-    """Write ``figures/PROFILE/NAME.csv``; return the table for display."""
-    folder = workdir() / "figures" / profile
+    """Write ``build/PROFILE/figures/NAME.csv``; return the table for display."""
+    folder = figures_dir(profile)
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / f"{name}.csv", float_format="%.6g")
     return table

@@ -41,3 +41,10 @@ __all__ = [
     "weights_damage",
     "windows",
 ]
+
+from lmhld_nb.runs.runner import ensure as _ensure, make as _make
+from lmhld_nb.runs.store import windows as window_counts, those_of as select, files
+def make_runs(specs, workers=None, execution=None, whole_area=()):
+    return _ensure(specs, workers, execution, whole_area)
+def make_run(spec, execution=None, whole_area=False):
+    return _make(spec, execution, whole_area)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from lmhld_nb import patches, runs
 from lmhld_nb.runs import gpus
-from lmhld_nb.training import whole_area
+from lmhld_nb.training import scoring
 from lmhld_nb.config import Interrupted, UserError, cannot_write, progress_bar, runs_dir
 from lmhld_nb.training.hardware import Execution, choose_device
 from lmhld_nb.patches.patch_sets import PatchSpec
@@ -90,7 +90,7 @@ def _ready(stage: RunSpec, execution: Execution, wait: bool) -> None:
 
 def _score_whole_area(run: Run, execution: Execution) -> None:
     place = torch.device(choose_device(execution.device))
-    whole_area.write(run.folder, run.spec.run_id, runs.scored_windows(run, place, execution.progress))
+    scoring.write_whole_area(run.folder, run.spec.run_id, runs.scored_windows(run, place, execution.progress))
 
 
 @contextmanager

@@ -21,13 +21,12 @@ from tqdm import tqdm
 from lmhld_nb import patches, sources
 from lmhld_nb.training import weights as networks
 from lmhld_nb.training import scoring
-from lmhld_nb.training import whole_area
 from lmhld_nb.config import UserError, runs_dir, write_json
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.patches.patch_sets import PatchSet, PatchSpec
 from lmhld_nb.training.chains import EarlierStage
 from lmhld_nb.training.specs import Recipe, RunSpec
-from lmhld_nb.training.loop import digest
+from lmhld_nb.training.weights import digest
 
 FAILURE = "failure.json"
 
@@ -51,9 +50,9 @@ class Run:
 
     @property
     def whole_area(self) -> dict[str, Confusion] | None:
-        """Counts over the whole study area (`whole_area.totals`); None where they were not made."""
+        """Counts over the whole study area (`scoring.whole_area`); None where they were not made."""
         try:
-            stored = json.loads((self.folder / whole_area.FILE).read_text(encoding="utf-8"))
+            stored = json.loads((self.folder / scoring.WHOLE_AREA_FILE).read_text(encoding="utf-8"))
             if stored["run_id"] != self.spec.run_id:
                 return None
             return {name: Confusion.from_dict(stored[name]) for name in ("all", "outside_training")}
@@ -63,7 +62,7 @@ class Run:
 
 def files(with_whole_area: bool) -> tuple[str, ...]:
     """Return the files of a run's folder whose presence means that nothing of it is left to make."""
-    return ("metrics.json", whole_area.FILE) if with_whole_area else ("metrics.json",)
+    return ("metrics.json", scoring.WHOLE_AREA_FILE) if with_whole_area else ("metrics.json",)
 
 
 def find(spec: RunSpec) -> Run | None:
@@ -236,33 +235,33 @@ def those_of(specs: Sequence[RunSpec], finished: Sequence[Run]) -> list[Run]:
 
 
 def test_patches(run: Run) -> pd.DataFrame:
-    """Return the counts of a run's test patches, as `scoring.tested` gives them.
+    """Return the counts of a run's test patches, as `scoring.test_counts` gives them.
 
     Runs made before these were kept lack the file: it is computed from the weights, on the CPU, and kept.
     """
-    columns = [*scoring.KEYS, *scoring.CELLS]
-    found = scoring.read(run.folder / scoring.FILE, columns)
+    columns = scoring.PATCH_COLUMNS
+    found = scoring.read(run.folder / scoring.PATCHES_FILE, columns)
     if found is None:
         stages = [earlier(stage) for stage in run.spec.chain[:-1]]
         sets = patch_sets(run.spec, progress=False)
-        found, _ = scoring.tested(run.model(), run.spec, sets, stages, _computed(run))
+        found, _ = scoring.test_counts(run.model(), run.spec, sets, stages, _computed(run))
         with suppress(UserError):  # a shared, read-only store is computed anew each time
-            scoring.write(run.folder, found)
+            scoring.write(run.folder / scoring.PATCHES_FILE, found)
     return found
 
 
 def windows(run: Run) -> pd.DataFrame:
-    """Return the counts of all windows of a run's area, as `whole_area.windows` gives them; else as `test_patches`."""
-    found = scoring.read(run.folder / whole_area.WINDOWS, whole_area.COLUMNS)
+    """Return the counts of all windows of a run's area, as `scoring.window_counts` gives them; else as `test_patches`."""
+    found = scoring.read(run.folder / scoring.WINDOWS_FILE, scoring.WINDOW_COLUMNS)
     if found is None:
         found = scored_windows(run, torch.device("cpu"), progress=False)
         with suppress(UserError):
-            scoring.write(run.folder, found, whole_area.WINDOWS)
+            scoring.write(run.folder / scoring.WINDOWS_FILE, found)
     return found
 
 
 def scored_windows(run: Run, place: torch.device, progress: bool) -> pd.DataFrame:
-    """Count all windows of a run's area (`whole_area.windows`).
+    """Count all windows of a run's area (`scoring.window_counts`).
 
     Raises:
         UserError: its data set is not there, or a scene cannot be read.
@@ -270,7 +269,7 @@ def scored_windows(run: Run, place: torch.device, progress: bool) -> pd.DataFram
     (part,) = patch_sets(run.spec, progress)
     model = run.model().to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     members = sources.load(part.spec.dataset).scenes_of(part.spec.area)
-    return whole_area.windows(model, part, members, _computed(run), place, progress)
+    return scoring.window_counts(model, part, members, _computed(run), place, progress)
 
 
 def _computed(run: Run) -> Recipe:

@@ -20,17 +20,16 @@ from filelock import FileLock, Timeout
 from lmhld_nb import config, twin
 from lmhld_nb.config import UserError
 from lmhld_nb.scenes.scene import Scene, open_image, open_labels
-from lmhld_nb.sources import archives, discovery, download, fingerprints, paths
+from lmhld_nb.sources import archives, discovery, download, files, fingerprints
 from lmhld_nb.sources import layout as layouts
 from lmhld_nb.sources.checking import check
 from lmhld_nb.sources.descriptions import Description, Local, Zenodo, catalogue, describe, key_of, overlaid
 
-__all__ = ["DataSet", "Description", "catalogue", "check", "describe", "get", "load"]
+__all__ = ["DataSet", "Description", "catalogue", "check", "describe", "get", "is_ready", "load", "summary"]
 
-FORMAT = 1
+FORMAT = 2
 """Version of ``dataset.json``; another one is prepared anew."""
 
-_PATHS = ("image", "mask", "polygons", "dem")
 _DEFAULTS = {field.name: field.default for field in fields(Scene)}
 _OPENED = 48  # scenes opened as a test when a data set is prepared
 
@@ -70,19 +69,18 @@ class DataSet:
 
 def is_ready(name: str) -> bool:
     """Say whether ``get`` has prepared this data set, from today's description."""
-    return _is_ready(config.data_dir() / name, describe(name))
+    state = _state(config.data_dir() / name)
+    return state is not None and state["key"] == key_of(describe(name))
 
 
 def summary(dataset: DataSet) -> str:
     """Say in a few lines what a data set holds; bands that only some areas have stand beside these."""
     lines = [f"{dataset.name}: {dataset.title}" + (" (synthetic)" if dataset.synthetic else "")]
     for area in dataset.areas:
-        members = dataset.scenes_of(area)
-        more = dict.fromkeys(band for scene in members for band in scene.bands if band not in dataset.bands)
-        lines.append(
-            f"  {area:16} {len(members)} scene{'s' if len(members) > 1 else ''}"
-            + (f", also {', '.join(more)}" if more else "")
-        )
+        scenes = dataset.scenes_of(area)
+        extra = dict.fromkeys(band for scene in scenes for band in scene.bands if band not in dataset.bands)
+        count = f"{len(scenes)} scene{'s' if len(scenes) > 1 else ''}"
+        lines.append(f"  {area:16} {count}" + (f", also {', '.join(extra)}" if extra else ""))
     lines.append(f"  bands {', '.join(dataset.bands)}; fingerprint {dataset.fingerprint}")
     return "\n".join(lines)
 
@@ -113,7 +111,7 @@ def get(
     """
     description = describe(name)
     home = config.data_dir() / name
-    if from_path is None and layout is None and _is_ready(home, description):
+    if from_path is None and layout is None and is_ready(name):
         try:
             return load(name)
         except _Stale:
@@ -132,11 +130,11 @@ def get(
         else:
             root = _root(home, description, from_path, progress)
             scenes = _read_layout(home, root, description, progress)
-            _try(scenes)
+            _open_some(scenes)
             fingerprint = fingerprints.of_scenes(scenes, root, home / "hashes.json", progress)
-            if progress and (notes := fingerprints.repeated_images(scenes, root, home / "hashes.json")):
-                print(notes)
-        _write(home, root, description, scenes, fingerprint, layout)
+            if progress and (note := fingerprints.repeated_images(scenes, root, home / "hashes.json")):
+                print(note)
+        _write_state(home, root, description, scenes, fingerprint, layout)
     return load(name)
 
 
@@ -156,26 +154,20 @@ def load(name: str) -> DataSet:
         raise UserError(f"{home}: prepared from another description of '{name}'; {again}")
     root = (home / state["root"]).resolve()
     adopted = Path(state["root"]).is_absolute()
+    scenes = tuple(_decoded(entry, root) for entry in state["scenes"])
     try:
-        same = fingerprints.stamp(state["scenes"], root) == state["stamp"]
+        same = fingerprints.stamp(scenes) == state["stamp"]
     except OSError as error:
         again += " --from FOLDER with its new place" if adopted else ""
         reason = "is gone" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
         raise _Stale(f"{error.filename}: a file of data set '{name}' {reason}; {again}") from None
-    scenes = tuple(_decoded(entry, root) for entry in state["scenes"])
     if not same and not isinstance(description.source, twin.TwinSpec):
-        found = fingerprints.of_scenes(scenes, root, home / "hashes.json", progress=False)
-        if found != state["fingerprint"]:
+        fingerprint = fingerprints.of_scenes(scenes, root, home / "hashes.json", progress=False)
+        if fingerprint != state["fingerprint"]:
             again += f" --from {root}" if adopted else ""
             raise _Stale(f"{root}: files of data set '{name}' have changed since; {again}")
-    return DataSet(
-        name,
-        description.title,
-        description.synthetic,
-        description.citation,
-        scenes,
-        state["fingerprint"],
-    )
+    title, synthetic, citation = description.title, description.synthetic, description.citation
+    return DataSet(name, title, synthetic, citation, scenes, state["fingerprint"])
 
 
 # From the source to a folder -------------------------------------------------------------------------------------
@@ -185,17 +177,16 @@ def _root(home: Path, description: Description, from_path: Path | None, progress
     """Return the folder that holds the files, fetched or unpacked where needed."""
     source = description.source
     if from_path is not None:
-        return _adopted(home, description, from_path.expanduser().resolve(), progress)
+        return _adopt(home, description, from_path.expanduser().resolve(), progress)
     state = _state(home)
     if state is not None and Path(state["root"]).is_absolute() and Path(state["root"]).is_dir():
         return Path(state["root"])  # adopted before; the description or the files have changed since
     if isinstance(source, Zenodo):
         listed = download.choose(download.list_files(source.doi), source.files, source.doi)
-        places = [
-            (file, home / ("download" if archives.is_archive(Path(file.name)) else "raw")) for file in listed
-        ]
-        fetched = download.fetch_all(places, progress)
-        return _unpacked(home, [path for path in fetched if archives.is_archive(path)], progress)
+        folders = {True: home / "download", False: home / "raw"}
+        wanted = [(file, folders[archives.is_archive(Path(file.name))]) for file in listed]
+        fetched = download.fetch_all(wanted, progress)
+        return _unpack(home, [path for path in fetched if archives.is_archive(path)], progress)
     if state is not None and (home / state["root"]).is_dir():
         return (home / state["root"]).resolve()  # unpacked before
     where = source.where if isinstance(source, Local) else ""
@@ -205,9 +196,9 @@ def _root(home: Path, description: Description, from_path: Path | None, progress
     )
 
 
-def _adopted(home: Path, description: Description, path: Path, progress: bool) -> Path:
+def _adopt(home: Path, description: Description, path: Path, progress: bool) -> Path:
     if path.is_dir():
-        if paths.list_files(path):
+        if files.list_files(path):
             return path
         packed = sorted(entry for entry in path.iterdir() if entry.is_file() and archives.is_archive(entry))
         if not packed:
@@ -216,23 +207,22 @@ def _adopted(home: Path, description: Description, path: Path, progress: bool) -
         packed = [path]
     else:
         raise UserError(f"{path}: no such file or folder; correct --from")
-    if isinstance(description.source, Zenodo):
-        for entry in packed:
-            pinned = description.source.files.get(entry.name)
-            if pinned is not None and (found := download.file_md5(entry)) != pinned.lower():
-                raise UserError(f"{entry}: MD5 is {found}, expected {pinned}; download it again")
-    return _unpacked(home, packed, progress)
+    pinned = description.source.files if isinstance(description.source, Zenodo) else {}
+    for entry in packed:
+        if entry.name in pinned and (md5 := download.file_md5(entry)) != pinned[entry.name].lower():
+            raise UserError(f"{entry}: MD5 is {md5}, expected {pinned[entry.name]}; download it again")
+    return _unpack(home, packed, progress)
 
 
-def _unpacked(home: Path, packed: list[Path], progress: bool) -> Path:
+def _unpack(home: Path, packed: list[Path], progress: bool) -> Path:
     raw = home / "raw"
-    wanted = {archives.stem(path): path for path in packed}
-    if len(wanted) < len(packed):
+    by_folder = {archives.stem(path): path for path in packed}
+    if len(by_folder) < len(packed):
         raise UserError(f"{packed[0].parent}: two archives of the same name; give one of them with --from")
-    for folder, path in wanted.items():
+    for folder, path in by_folder.items():
         archives.extract(path, raw / folder, progress)
     for old in raw.iterdir() if packed else ():
-        if old.is_dir() and old.name not in wanted:  # of an earlier version
+        if old.is_dir() and old.name not in by_folder:  # of an earlier version
             shutil.rmtree(old)
     return raw
 
@@ -244,34 +234,33 @@ def _read_layout(home: Path, root: Path, description: Description, progress: boo
     layout: layouts.Layout = description
     if description.layout == "discover" and not description.parts:
         try:
-            found = discovery.discover(root, description)
+            discovered = discovery.discover(root, description)
         except discovery.Ambiguous as error:
             template = _save_template(home, error.template)
             raise UserError(f"{error}; complete {template} and repeat with --layout {template}") from error
-        layout = found.layout
+        layout = discovered.layout
         if progress:
-            print(found.table())
-    elif progress and (note := layouts.left_out(root, layout)):
+            print(discovered.table())
+    elif progress and (note := layouts.describe_left_out(root, layout)):
         print(note)
     return layouts.resolve(root, layout, description.name)
 
 
 def _save_template(home: Path, text: str) -> Path:
     """Write the template under a name that is free, so that one already completed is not lost."""
-    number = 1
-    while True:
-        path = home / ("layout.yaml" if number == 1 else f"layout-{number}.yaml")
-        if not path.exists():
-            with config.atomic_path(path) as temporary:
-                temporary.write_text(text, encoding="utf-8")
-            return path
+    number, path = 1, home / "layout.yaml"
+    while path.exists():
         if path.read_text(encoding="utf-8") == text:
             return path
         number += 1
+        path = home / f"layout-{number}.yaml"
+    with config.atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
 
 
-def _try(scenes: list[Scene]) -> None:
-    """Open some scenes, evenly spread, so that a wrong description is told now and not hours later."""
+def _open_some(scenes: list[Scene]) -> None:
+    """Open some scenes, evenly spread, so that a wrong description is refused at once and not hours later."""
     step = max(len(scenes) // _OPENED, 1)
     for scene in (*scenes[::step], scenes[-1]):
         with open_image(scene) as image:
@@ -280,12 +269,7 @@ def _try(scenes: list[Scene]) -> None:
                     pass
 
 
-# What is kept ----------------------------------------------------------------------------------------------------
-
-
-def _is_ready(home: Path, description: Description) -> bool:
-    state = _state(home)
-    return state is not None and state["key"] == key_of(description)
+# The record of a prepared data set ---------------------------------------------------------------------------------
 
 
 def _state(home: Path) -> dict[str, Any] | None:
@@ -299,7 +283,7 @@ def _state(home: Path) -> dict[str, Any] | None:
     return state if isinstance(state, dict) and state.get("format") == FORMAT else None
 
 
-def _write(
+def _write_state(
     home: Path,
     root: Path,
     description: Description,
@@ -308,7 +292,6 @@ def _write(
     layout: Path | None,
 ) -> None:
     inside = root.resolve().is_relative_to(home.resolve())
-    entries = [_encoded(scene, root) for scene in scenes]
     state = {
         "format": FORMAT,
         "name": description.name,
@@ -317,32 +300,24 @@ def _write(
         "layout": str(layout.resolve()) if layout else None,
         "fingerprint": fingerprint,
         "root": os.path.relpath(root.resolve(), home.resolve()) if inside else str(root.resolve()),
-        "stamp": fingerprints.stamp(entries, root),
-        "scenes": entries,
+        "stamp": fingerprints.stamp(scenes),
+        "scenes": [_encoded(scene, root) for scene in scenes],
     }
     config.write_json(home / "dataset.json", state)
 
 
 def _encoded(scene: Scene, root: Path) -> dict[str, Any]:
     entry = {key: value for key, value in asdict(scene).items() if value != _DEFAULTS[key]}
-    for key in _PATHS:
-        if key in entry:
-            entry[key] = Path(os.path.relpath(entry[key], root)).as_posix()
-    if scene.nodata is not None and scene.nodata != scene.nodata:
-        entry["nodata"] = "nan"
-    return entry
+    entry |= {key: os.path.relpath(entry[key], root) for key in fingerprints.PATHS if key in entry}
+    return entry | ({"nodata": "nan"} if scene.nodata != scene.nodata else {})  # JSON has no NaN
 
 
 def _decoded(entry: dict[str, Any], root: Path) -> Scene:
     content: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
     }
-    for key in _PATHS:
-        if key in content:
-            content[key] = root / content[key]
-    if content.get("nodata") == "nan":
-        content["nodata"] = float("nan")
-    return Scene(**content)
+    content |= {key: root / content[key] for key in fingerprints.PATHS if key in content}
+    return Scene(**content | ({"nodata": float("nan")} if content.get("nodata") == "nan" else {}))
 
 
 @contextmanager

@@ -8,10 +8,9 @@ import pyogrio
 
 from lmhld_nb.config import UserError
 from lmhld_nb.scenes import arrays
-from lmhld_nb.sources import archives, discovery, paths
+from lmhld_nb.sources import archives, discovery, files
 from lmhld_nb.sources.descriptions import Description, catalogue
 from lmhld_nb.sources.layout import Layout, resolve
-from lmhld_nb.sources.probe import Probe, codes_in, probe
 
 _FEW_CODES = 16  # a raster with so few values is taken for a mask
 
@@ -26,50 +25,46 @@ def check(path: Path) -> str:
         UserError: nothing there, or nothing that can be read.
     """
     if path.is_dir():
-        return _folder(path)
+        return _describe_folder(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file or folder; correct the path")
     suffix = path.suffix.lower()
-    if suffix in paths.VECTORS:
-        return _vector(path)
-    if suffix in paths.SUFFIXES:
-        return _image(path)
+    if suffix in files.VECTORS:
+        return _describe_polygons(path)
+    if suffix in files.SUFFIXES:
+        keys: list[str | None] = [*arrays.array_keys(path)] if arrays.is_array_file(path) else [None]
+        return "\n".join(_describe_image(path, key) for key in keys or [None])
     if archives.is_archive(path) or archives.sniff(path) == "zip":
         return (
             f"{path.name}: {archives.sniff(path)} archive, {path.stat().st_size / 1e6:.1f} MB; "
             f"adopt it with `lmhld data get NAME --from {path}`"
         )
-    raise UserError(f"{path}: neither image, polygons nor archive; give one of {', '.join(paths.SUFFIXES)}")
+    raise UserError(f"{path}: neither image, polygons nor archive; give one of {', '.join(files.SUFFIXES)}")
 
 
-def _folder(root: Path) -> str:
-    files = paths.list_files(root)
-    if not files:
+def _describe_folder(root: Path) -> str:
+    names = files.list_files(root)
+    if not names:
         packed = sum(archives.is_archive(entry) for entry in root.iterdir())
         if not packed:
             raise UserError(f"{root}: holds neither images nor archives; give the folder that holds the data")
         return f"{root}: {packed} archives; adopt them with `lmhld data get NAME --from {root}`"
-    lines = [f"{root}: {len(files)} image, array and vector files"]
+    lines = [f"{root}: {len(names)} image, array and vector files"]
     for name, description in catalogue().items():
-        if fits := _fits(root, description):
-            lines.append(f"fits the data set '{name}': {fits}")
+        if content := _fit(root, description):
+            lines.append(f"fits the data set '{name}': {content}")
     if len(lines) > 1:
         return "\n".join(lines)
     try:
-        found = discovery.discover(root, Layout())
-        lines += ["discovered:", found.table()]
-    except discovery.Ambiguous as error:
-        lines += [
-            f"the layout cannot be discovered: {error}",
-            "template for --layout:",
-            error.template.rstrip(),
-        ]
+        lines += ["discovered:", discovery.discover(root, Layout()).table()]
     except UserError as error:
-        lines.append(f"the layout cannot be discovered: {error}")
+        lines[1:] = [f"the layout cannot be discovered: {error}"]
+        if isinstance(error, discovery.Ambiguous):
+            lines += ["template for --layout:", error.template.rstrip()]
     return "\n".join(lines)
 
 
-def _fits(root: Path, description: Description) -> str | None:
+def _fit(root: Path, description: Description) -> str | None:
     """Return what ``root`` holds under a description, None where it does not fit."""
     if not description.parts:
         return None
@@ -81,41 +76,27 @@ def _fits(root: Path, description: Description) -> str | None:
     return f"{len(scenes)} scenes, areas {', '.join(areas)}"
 
 
-def _image(path: Path) -> str:
-    keys: list[str | None] = [*arrays.array_keys(path)] if arrays.is_array_file(path) else []
-    lines = []
-    for key in keys or [None]:
-        seen = probe(path, key)
-        lines.append(f"{path.name}{f' [{key}]' if key else ''}: {_told(seen)}{_codes(path, key, seen)}")
-    return "\n".join(lines)
+def _describe_image(path: Path, key: str | None) -> str:
+    header = files.probe(path, key)
+    single = header.shape[0] == 1 if not header.array else len(header.shape) == 2 or 1 in header.shape
+    codes = files.codes_in(path, key) if single else None
+    listed = f", codes {'/'.join(map(str, sorted(codes)))}" if codes and len(codes) <= _FEW_CODES else ""
+    if header.array:
+        label = f"{path.name} [{key}]" if key else path.name
+        return f"{label}: array {'×'.join(map(str, header.shape))}, {header.dtype}{listed}"
+    bands, rows, cols = header.shape
+    grid = f"{header.crs}, pixel {header.resolution[0]:g}" if header.resolution else "no coordinate system"
+    nodata = f", no data {header.nodata:g}" if header.nodata is not None else ""
+    count = f"{bands} band{'s' if bands > 1 else ''}"
+    return f"{path.name}: {count}, {rows}×{cols} pixels, {header.dtype}, {grid}{nodata}{listed}"
 
 
-def _told(seen: Probe) -> str:
-    shape = "×".join(map(str, seen.shape))
-    if seen.array:
-        return f"array {shape}, {seen.dtype}"
-    place = (
-        f"{seen.crs}, pixel {seen.resolution[0]:g}"
-        if seen.crs and seen.resolution
-        else "no coordinate system"
-    )
-    nodata = f", no data {seen.nodata:g}" if seen.nodata is not None else ""
-    bands, rows, cols = seen.shape
-    return f"{bands} band{'s' if bands > 1 else ''}, {rows}×{cols} pixels, {seen.dtype}, {place}{nodata}"
-
-
-def _codes(path: Path, key: str | None, seen: Probe) -> str:
-    single = seen.shape[0] == 1 if not seen.array else len(seen.shape) == 2 or 1 in seen.shape
-    codes = codes_in(path, key) if single else None
-    return f", codes {'/'.join(map(str, sorted(codes)))}" if codes and len(codes) <= _FEW_CODES else ""
-
-
-def _vector(path: Path) -> str:
+def _describe_polygons(path: Path) -> str:
     try:
         info = pyogrio.read_info(path)
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         raise UserError(
             f"{path}: cannot be read as polygons ({error}); export it again as GeoPackage"
         ) from error
-    place = info["crs"] or "no coordinate system"
-    return f"{path.name}: {info['features']} features ({info['geometry_type']}), {place}"
+    grid = info["crs"] or "no coordinate system"
+    return f"{path.name}: {info['features']} features ({info['geometry_type']}), {grid}"

@@ -16,9 +16,6 @@ from lmhld_nb.sources.layout import Layout
 
 CATALOGUE = config.ROOT / "params" / "data"
 
-_LATER = ("fallback", "unlabelled")
-"""Keys of a part that came later: where they are not used, data prepared before stay ready."""
-
 
 class Zenodo(config.Strict):
     """A record on Zenodo. ``files`` (name → MD5) limits what is fetched and pins it; empty means all files."""
@@ -47,7 +44,7 @@ class Description(Layout):
     The other keys say how the files are read: see ``layout.Layout``.
     """
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=200)
     title: str
     licence: str
     citation: str
@@ -56,10 +53,10 @@ class Description(Layout):
 
     @model_validator(mode="after")
     def _check_parts(self) -> Description:
-        made = isinstance(self.source, twin.TwinSpec)
-        if not made and self.layout == "parts" and not self.parts:
+        is_twin = isinstance(self.source, twin.TwinSpec)
+        if not is_twin and self.layout == "parts" and not self.parts:
             raise ValueError("parts are missing; add them, or `layout: discover`")
-        if made and not self.synthetic:
+        if is_twin and not self.synthetic:
             raise ValueError("a twin is synthetic: set `synthetic: true`")
         return self
 
@@ -75,10 +72,8 @@ def catalogue() -> dict[str, Description]:
 
 def _files() -> dict[str, Path]:
     """Return the descriptions by name: the book's, and those in the working folder where that is another one."""
-    found = {path.stem: path for path in CATALOGUE.glob("*.yaml")}
-    if config.workdir() != config.ROOT:
-        found = {path.stem: path for path in (config.workdir() / "params" / "data").glob("*.yaml")} | found
-    return found
+    own = (config.workdir() / "params" / "data").glob("*.yaml")
+    return {path.stem: path for path in (*own, *CATALOGUE.glob("*.yaml"))}
 
 
 def describe(name: str) -> Description:
@@ -89,7 +84,7 @@ def describe(name: str) -> Description:
     """
     files = _files()
     path = files.get(name)
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) or path is None:
+    if path is None or not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
         raise UserError(
             f"data set '{name}' is not in the catalogue; choose from {', '.join(sorted(files))}, or add "
             f"{CATALOGUE / f'{name}.yaml'}"
@@ -106,23 +101,23 @@ def overlaid(description: Description, path: Path) -> Description:
     Raises:
         UserError: the file is wrong, or the two do not go together.
     """
-    given = config.read_yaml(path, Layout)
+    layout = config.read_yaml(path, Layout)
     content = description.model_dump(exclude_unset=True) | {"layout": "parts"}
-    content |= given.model_dump(exclude_unset=True)
     try:
-        return Description.model_validate(content)
+        return Description.model_validate(content | layout.model_dump(exclude_unset=True))
     except ValidationError as error:
         raise UserError(f"{path}: {config.explain(error)}") from None
 
 
 def key_of(description: Description) -> str:
-    """Return a hash of all in a description that decides what the data are."""
-    content = description.model_dump(mode="json", exclude={"title", "licence", "citation"})
-    content["nodata"] = repr(description.nodata)
-    for part in content["parts"]:
-        for name in _LATER:
-            if not part[name]:
-                del part[name]
+    """Return a hash of all in a description that decides what the data are.
+
+    Keys of the layout at their defaults do not count, so that a new one leaves prepared data ready.
+    """
+    content = description.model_dump(
+        mode="json", exclude={"title", "licence", "citation", "source"}, exclude_defaults=True
+    )
+    content["source"] = description.source.model_dump(mode="json")
     if isinstance(description.source, twin.TwinSpec):
         content["twin_version"] = twin.TWIN_VERSION
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -11,17 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lmhld_nb import paper
 from lmhld_nb.config import UserError
 from lmhld_nb.scenes import arrays, rasters
+from lmhld_nb.sources.files import Probe, codes_in, compile_pattern, list_files, probe
 from lmhld_nb.sources.layout import Layout, Part, area_rank, codes_of, slug
 from lmhld_nb.sources.names import TWO, Group, group_files, marks_in, role_of
-from lmhld_nb.sources.paths import compile_pattern, list_files
-from lmhld_nb.sources.probe import Probe, codes_in, probe
 
 _SAMPLED_IMAGES, _SAMPLED_MASKS, _SEARCHED_MASKS = 4, 12, 200
+_COLUMNS = ("area", "split", "count", "size", "type", "bands", "axis", "codes", "images")
+_Pairs = list[tuple[Group, Group]]
 
 
 class Ambiguous(UserError):
@@ -37,38 +36,28 @@ class _Doubt(Exception):
 
 
 @dataclass(frozen=True)
-class Row:
-    """What was found for one area and split: a line of the table."""
+class Discovery:
+    """The result.
 
-    area: str
-    split: str
-    count: int
-    size: str
-    dtype: str
-    bands: int
-    axis: str
-    codes: str
-    images: str
-
-
-@dataclass(frozen=True)
-class Found:
-    """The result: a layout ready to be read, what to print, and folders left out."""
+    Attributes:
+        layout: ready to be read.
+        rows: for each area and split a value for each of ``_COLUMNS``.
+        ignored: patterns and files left out.
+    """
 
     layout: Layout
-    rows: tuple[Row, ...]
+    rows: tuple[dict[str, Any], ...]
     ignored: tuple[str, ...]
 
     def table(self) -> str:
-        """Return the compact table: one line for each area and split."""
-        head = ("area", "split", "count", "size", "type", "bands", "axis", "codes", "images")
-        lines = [head, *(tuple(str(getattr(row, name)) for name in Row.__annotations__) for row in self.rows)]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+        """Return a compact table: one line for each area and split."""
+        lines = [_COLUMNS, *(tuple(str(row[name]) for name in _COLUMNS) for row in self.rows)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         text = "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
         return text + "".join(f"\nleft out: {name}" for name in self.ignored)
 
 
-def discover(root: Path, declared: Layout | None = None) -> Found:
+def discover(root: Path, declared: Layout | None = None) -> Discovery:
     """Find the layout of the folder ``root``.
 
     Args:
@@ -82,71 +71,65 @@ def discover(root: Path, declared: Layout | None = None) -> Found:
     """
     declared = declared or Layout()
     groups = group_files(list_files(root), root)
-    pairs: list[tuple[Group, Group]] = []
+    pairs: _Pairs = []
     try:
         ignored = _pair_all(root, groups, pairs)
-        parts, rows = [], []
-        for image, mask in sorted(pairs, key=lambda pair: _rank(pair[0])):
-            part, row = _look_into(root, declared, image, mask, groups)
-            parts.append(part)
-            rows.append(row)
-        _check_whole(root, [image for image, _ in sorted(pairs, key=lambda pair: _rank(pair[0]))], rows)
+        pairs.sort(key=_rank)
+        looks = [_look_into(root, declared, image, mask, groups) for image, mask in pairs]
+        rows = tuple(row for _, row in looks)
+        _check_whole(root, [image for image, _ in pairs], rows)
     except _Doubt as doubt:
         raise Ambiguous(str(doubt), _template(root, declared, str(doubt), groups, pairs)) from None
-    georeferenced = all(_has_crs(root / path) for image, _ in pairs for path in image.some(_SAMPLED_IMAGES))
+    samples = [root / path for image, _ in pairs for path in image.some(_SAMPLED_IMAGES)]
     layout = declared.model_copy(
-        update={"layout": "parts", "parts": tuple(parts), "georeferenced": georeferenced}
+        update={
+            "layout": "parts",
+            "parts": tuple(part for part, _ in looks),
+            "georeferenced": all(_has_crs(path) for path in samples),
+        }
     )
-    return Found(layout, tuple(rows), tuple(ignored))
-
-
-def to_yaml(layout: Layout) -> str:
-    """Write a layout as YAML that ``--layout`` accepts."""
-    content = layout.model_dump(mode="json", exclude_defaults=True)
-    if layout.nodata is not None:
-        content["nodata"] = layout.nodata  # JSON has no NaN, YAML has
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+    return Discovery(layout, rows, tuple(ignored))
 
 
 # Pairs -----------------------------------------------------------------------------------------------------------
 
 
-def _pair_all(root: Path, groups: list[Group], pairs: list[tuple[Group, Group]]) -> list[str]:
+def _pair_all(root: Path, groups: list[Group], pairs: _Pairs) -> list[str]:
     """Find each image group's masks, adding to ``pairs``; return what is left out of the data set."""
     masks = [group for group in groups if group.role == "mask"]
-    unnamed = [group for group in groups if group.role is None]
     ignored = [f"{group.pattern} ({len(group.files)})" for group in groups if group.role == "other"]
-    used: set[str] = set()
-    for image in [group for group in groups if group.role == "image"] + unnamed:
+    for image in sorted((g for g in groups if g.role in ("image", None)), key=lambda g: g.role is None):
         candidates = [mask for mask in masks if (mask.area, mask.split) == (image.area, image.split)]
         nearest = max((_shared(image.folder, mask.folder) for mask in candidates), default=0)
         candidates = [mask for mask in candidates if _shared(image.folder, mask.folder) == nearest]
         same = [mask for mask in candidates if mask.files.keys() == image.files.keys()]
         candidates = same if len(same) == 1 else candidates
-        if not candidates and _holds_both(root, image):
-            pairs.append((image, image))
-        elif not candidates and image.role is None and len(image.files) == 1:
-            ignored.append(next(iter(image.files.values())))  # a lone overview picture
-        elif not candidates:
-            raise _Doubt(f"{root / next(iter(image.files.values()))}: no masks found for it")
-        elif len(candidates) > 1:
+        first = next(iter(image.files.values()))
+        if len(candidates) > 1:
             names = " and ".join(f"'{mask.pattern}'" for mask in candidates[:2])
             raise _Doubt(f"{root / image.folder}: two possible masks, {names}")
-        else:
+        if candidates:
             _check_pairing(root, image, candidates[0])
             pairs.append((image, candidates[0]))
-            used.add(candidates[0].pattern)
+        elif arrays.is_array_file(root / first) and len(arrays.array_keys(root / first)) > 1:
+            pairs.append((image, image))
+        elif image.role is None and len(image.files) == 1:
+            ignored.append(first)  # a lone overview picture
+        else:
+            raise _Doubt(f"{root / first}: no masks found for it")
+    paired = {mask.pattern for _, mask in pairs}
     for mask in masks:
-        if mask.pattern not in used:
+        if mask.pattern not in paired:
             raise _Doubt(f"{root / next(iter(mask.files.values()))}: a mask, but its images were not found")
     return ignored
 
 
 def _shared(folder: str, other: str) -> int:
     """Count the folders two paths have in common from the top."""
-    ours, theirs = folder.split("/"), other.split("/")
     count = 0
-    while count < min(len(ours), len(theirs)) and ours[count] == theirs[count]:
+    for own, others in zip(folder.split("/"), other.split("/"), strict=False):
+        if own != others:
+            break
         count += 1
     return count
 
@@ -154,32 +137,32 @@ def _shared(folder: str, other: str) -> int:
 def _check_pairing(root: Path, image: Group, mask: Group) -> None:
     alone = [path for name, path in image.files.items() if name not in mask.files]
     if alone:
-        raise _Doubt(
-            f"{root / alone[0]}: no mask in '{mask.pattern}' ({len(alone)} of {len(image.files)} images have none)"
-        )
+        counts = f"{len(alone)} of {len(image.files)} images have none"
+        raise _Doubt(f"{root / alone[0]}: no mask in '{mask.pattern}' ({counts})")
     alone = [path for name, path in mask.files.items() if name not in image.files]
     if alone:
         raise _Doubt(f"{root / alone[0]}: a mask without its image in '{image.pattern}' ({len(alone)} such)")
 
 
-def _holds_both(root: Path, group: Group) -> bool:
-    path = root / group.some(1)[0]
-    return len(arrays.array_keys(path)) > 1 if arrays.is_array_file(path) else False
-
-
-def _check_whole(root: Path, images: list[Group], rows: list[Row]) -> None:
+def _check_whole(root: Path, images: list[Group], rows: tuple[dict[str, Any], ...]) -> None:
     """Refuse an area found twice, or partly split."""
-    for place, (image, row) in enumerate(zip(images, rows, strict=True)):
-        for other, other_row in zip(images[:place], rows[:place], strict=True):
-            if row.area != other_row.area:
+    for number, (image, row) in enumerate(zip(images, rows, strict=True)):
+        for other, other_row in zip(images[:number], rows, strict=False):
+            area, splits = row["area"], {row["split"], other_row["split"]}
+            if area != other_row["area"]:
                 continue
-            if "-" in (row.split, other_row.split) and row.split != other_row.split:
-                raise _Doubt(f"{root / image.folder}: {row.area} has images with and without a split")
-            same = row.split == other_row.split
-            if same and (row.size != other_row.size or set(image.files) & set(other.files)):
+            if "-" in splits and len(splits) == 2:
+                raise _Doubt(f"{root / image.folder}: {area} has images with and without a split")
+            again = row["size"] != other_row["size"] or bool(image.files.keys() & other.files.keys())
+            if len(splits) == 1 and again:
                 raise _Doubt(
-                    f"{root / image.folder}: {row.area} is found twice, here and in {other.folder or '.'}"
+                    f"{root / image.folder}: {area} is found twice, here and in {other.folder or '.'}"
                 )
+
+
+def _rank(pair: tuple[Group, Group]) -> tuple[Any, ...]:
+    splits, image = ("train", "val", "test", None), pair[0]
+    return (area_rank(image.area or "~"), splits.index(image.split), image.pattern)
 
 
 # Contents --------------------------------------------------------------------------------------------------------
@@ -187,21 +170,19 @@ def _check_whole(root: Path, images: list[Group], rows: list[Row]) -> None:
 
 def _look_into(
     root: Path, declared: Layout, image: Group, mask: Group, groups: list[Group]
-) -> tuple[Part, Row]:
-    """Open some files of a pair of groups and return its part of the layout and its line of the table."""
+) -> tuple[Part, dict[str, Any]]:
+    """Open some files of a pair of groups and return its part of the layout and its row of the table."""
+    folder, paths = root / image.folder, image.some(_SAMPLED_IMAGES)
     area = image.area
-    if area is None:
-        if declared.known_areas:
-            raise _Doubt(
-                f"{root / image.folder}: none of the study areas {', '.join(paper.AREAS)} is named here"
-            )
-        area = slug(image.folder.split("/")[0] or root.name) or "area"
+    if area is None and declared.known_areas:
+        raise _Doubt(f"{folder}: none of the study areas {', '.join(paper.AREAS)} is named here")
+    area = area or slug(image.folder.split("/")[0] or root.name) or "area"
     if TWO in area:
-        raise _Doubt(f"{root / image.folder}: names two study areas, {area}")
-    keys = _keys(root / image.some(1)[0]) if mask is image else (None, None)
-    seen = [probe(root / path, keys[0]) for path in image.some(_SAMPLED_IMAGES)]
-    first, where = seen[0], root / image.some(1)[0]
-    for other, path in zip(seen, image.some(_SAMPLED_IMAGES), strict=True):
+        raise _Doubt(f"{folder}: names two study areas, {area}")
+    keys = _keys(root / paths[0]) if mask is image else (None, None)
+    probes = [probe(root / path, keys[0]) for path in paths]
+    first, where = probes[0], root / paths[0]
+    for other, path in zip(probes, paths, strict=True):
         if (other.dtype, len(other.shape)) != (first.dtype, len(first.shape)):
             raise _Doubt(
                 f"{root / path}: {other.dtype} {other.shape}, others are {first.dtype} {first.shape}"
@@ -212,11 +193,15 @@ def _look_into(
         raise _Doubt(
             f"{where}: {bands} bands, {len(declared.bands)} are expected ({', '.join(declared.bands)})"
         )
-    if any(item.blank_alpha for item in seen):
+    if any(item.blank_alpha for item in probes):
         raise _Doubt(f"{where}: its fourth band is an alpha channel, so there are 3 bands")
-    _check_mask_shape(root, first, channels, stack, mask, keys[1])
+    size = _size(first.shape, channels)
+    expected = (first.shape[0], *size) if stack else size
+    labels = probe(root / mask.some(1)[0], keys[1]).shape
+    if [side for side in labels if side > 1] != [side for side in expected if side > 1]:
+        raise _Doubt(f"{root / mask.some(1)[0]}: shape {labels} does not go with the image's {first.shape}")
     codes = _landslide_codes(root, mask, keys[1], declared)
-    own, others = compile_pattern(image.pattern), [group.pattern for group in groups if group is not image]
+    own = compile_pattern(image.pattern)
     part = Part(
         images=image.pattern,
         masks=mask.pattern,
@@ -229,60 +214,43 @@ def _look_into(
         landslide_codes=None if codes == declared.landslide_codes else codes,
         # images/{id}.tif would also fit images/1_mask.tif
         exclude=tuple(
-            group.pattern
-            for group in groups
-            if group.pattern in others and any(own.fullmatch(path) for path in group.some(1))
+            g.pattern for g in groups if g.pattern != image.pattern and own.fullmatch(g.some(1)[0])
         ),
     )
-    count = first.shape[0] if stack else len(image.files)
-    sizes = {_size(item.shape, channels) for item in seen}
-    row = Row(
+    sizes = {_size(item.shape, channels) for item in probes}
+    values = (
         area,
         image.split or "-",
-        count,
-        sizes.pop() if len(sizes) == 1 else "varies",
-        str(first.dtype),
+        first.shape[0] if stack else len(image.files),
+        "×".join(map(str, size)) if len(sizes) == 1 else "varies",
+        first.dtype,
         bands,
         channels if first.array else "-",
         "/".join(map(str, sorted({0, *codes}))),
         image.pattern,
     )
-    return part, row
+    return part, dict(zip(_COLUMNS, values, strict=True))
 
 
-def _axis(path: Path, seen: Probe, wanted: int) -> tuple[str, int]:
+def _axis(path: Path, header: Probe, expected: int) -> tuple[str, int]:
     """Return which end the band axis is at, and how many bands there are."""
-    shape = seen.shape[1:] if len(seen.shape) == 4 else seen.shape
+    shape = header.shape[1:] if len(header.shape) == 4 else header.shape
     if len(shape) != 3:
-        raise _Doubt(f"{path}: shape {seen.shape} is not an image of several bands")
-    if not seen.array:
+        raise _Doubt(f"{path}: shape {header.shape} is not an image of several bands")
+    if not header.array:
         return "first", shape[0]
-    first, last = shape[0] == wanted, shape[2] == wanted
+    first, last = shape[0] == expected, shape[2] == expected
     if first and last:
-        raise _Doubt(f"{path}: shape {seen.shape}, the band axis may be the first or the last")
+        raise _Doubt(f"{path}: shape {header.shape}, the band axis may be the first or the last")
     if not first and not last:  # the short end, so that the message can say how many bands it has
         if shape[0] == shape[2] or min(shape) == shape[1]:
-            raise _Doubt(f"{path}: shape {seen.shape}, the band axis is not clear")
+            raise _Doubt(f"{path}: shape {header.shape}, the band axis is not clear")
         first = shape[0] < shape[2]
     return ("first", shape[0]) if first else ("last", shape[2])
 
 
-def _size(shape: tuple[int, ...], channels: str) -> str:
-    rows, cols = shape[-2:] if channels == "first" else shape[-3:-1]
-    return f"{rows}×{cols}"
-
-
-def _check_mask_shape(
-    root: Path, image: Probe, channels: str, stack: bool, mask: Group, key: str | None
-) -> None:
-    path = root / mask.some(1)[0]
-    seen = probe(path, key)
-    size = image.shape[-2:] if channels == "first" else image.shape[-3:-1]
-    wanted = (image.shape[0], *size) if stack else size
-    if tuple(length for length in seen.shape if length > 1) != tuple(
-        length for length in wanted if length > 1
-    ):
-        raise _Doubt(f"{path}: shape {seen.shape} does not go with the image's {image.shape}")
+def _size(shape: tuple[int, ...], channels: str) -> tuple[int, ...]:
+    return shape[-2:] if channels == "first" else shape[-3:-1]
 
 
 def _landslide_codes(root: Path, mask: Group, key: str | None, declared: Layout) -> tuple[int, ...]:
@@ -291,20 +259,18 @@ def _landslide_codes(root: Path, mask: Group, key: str | None, declared: Layout)
     stated = {"landslide_codes", "label_nodata_codes"} & declared.model_fields_set
     allowed = {0, *landslide, *nodata} if stated else {0, 1}
     values: set[int] = set()
-    looked = 0
-    for path in dict.fromkeys([*mask.some(_SAMPLED_MASKS), *mask.some(_SEARCHED_MASKS)]):
-        if looked >= _SAMPLED_MASKS and values != {0}:
+    for count, path in enumerate(dict.fromkeys([*mask.some(_SAMPLED_MASKS), *mask.some(_SEARCHED_MASKS)])):
+        if count >= _SAMPLED_MASKS and values != {0}:
             break
-        found = codes_in(root / path, key)
-        if found is None:
+        codes = codes_in(root / path, key)
+        if codes is None:
             raise _Doubt(f"{root / path}: holds values that are not whole numbers, hence no landslide codes")
-        values |= found
-        looked += 1
+        values |= codes
         if not (values <= allowed or (not stated and values <= {0, 255})):
             listed = ", ".join(map(str, sorted(values)[:6]))
             raise _Doubt(f"{root / path}: mask codes {listed}: which of them mean landslide is not clear")
     if values == {0}:
-        raise _Doubt(f"{root / mask.folder}: no landslide in {looked} masks")
+        raise _Doubt(f"{root / mask.folder}: no landslide in {count + 1} masks")
     return landslide if stated or 255 not in values else (255,)
 
 
@@ -325,50 +291,49 @@ def _has_crs(path: Path) -> bool:
         return source.crs is not None
 
 
-def _rank(group: Group) -> tuple[Any, ...]:
-    splits = ("train", "val", "test", None)
-    return (area_rank(group.area or "~"), splits.index(group.split), group.pattern)
-
-
 # Template --------------------------------------------------------------------------------------------------------
 
+_TEMPLATE = """\
+# {doubt}.
+# Complete this file and give it with --layout. Patterns are paths below the data's folder; {{id}} stands for
+# what differs between scenes, {{area}}, {{split}} and {{ext}} may stand for folders or parts of names.
+#
+# Found below {root}:
+{groups}
 
-def _template(
-    root: Path, declared: Layout, doubt: str, groups: list[Group], pairs: list[tuple[Group, Group]]
-) -> str:
+bands: [{bands}]  # in file order
+channels: {channels}  # band axis of .npy, .h5 and .mat: first or last
+landslide_codes: {codes}  # values in the masks that mean landslide
+label_nodata_codes: {nodata}  # values in the masks that mean not labelled
+georeferenced: false  # true: the images are GeoTIFF with a coordinate system
+# area: one of {areas}, or another word; split: train, val, test or null
+parts:
+{parts}
+"""
+
+
+def _template(root: Path, declared: Layout, doubt: str, groups: list[Group], pairs: _Pairs) -> str:
     """Return YAML with what was found filled in and the rest to be filled in."""
-    lines = [
-        f"# {doubt}.",
-        "# Complete this file and give it with --layout. Patterns are paths below the data's folder; {id} stands for",
-        "# what differs between scenes, {area}, {split} and {ext} may stand for folders or parts of names.",
-        "#",
-        f"# Found below {root.name}:",
-    ]
-    lines += [
-        f"#   {group.role or 'unknown':8} {len(group.files):6}  {group.pattern}"
-        for group in sorted(groups, key=lambda group: group.pattern)[:60]
-    ]
     codes, nodata = codes_of(declared, declared)
-    lines += [
-        "",
-        f"bands: [{', '.join(declared.bands)}]  # in file order",
-        f"channels: {declared.channels}  # band axis of .npy, .h5 and .mat: first or last",
-        f"landslide_codes: {list(codes)}  # values in the masks that mean landslide",
-        f"label_nodata_codes: {list(nodata)}  # values in the masks that mean not labelled",
-        "georeferenced: false  # true: the images are GeoTIFF with a coordinate system",
-        f"# area: one of {', '.join(paper.AREAS)}, or another word; split: train, val, test or null",
-        "parts:",
-    ]
     done = {image.pattern for image, _ in pairs}
-    todo = [g for g in groups if g.role in ("image", None) and g.pattern not in done]
-    for image, masks in [*((i, m.pattern) for i, m in pairs), *((i, "FILL IN") for i in todo[:60])]:
-        lines += [
-            f"  - images: {_quote(image.pattern)}",
-            f"    masks: {_quote(masks)}",
-            f"    area: {image.area or 'FILL IN'}",
-            f"    split: {image.split or 'null'}",
-        ]
-    return "\n".join(lines) + "\n"
+    open_groups = [g for g in groups if g.role in ("image", None) and g.pattern not in done]
+    listed = [f"#   {g.role or 'unknown':8} {len(g.files):6}  {g.pattern}" for g in groups]
+    parts = [
+        f"  - images: {_quote(image.pattern)}\n    masks: {_quote(masks)}\n"
+        f"    area: {image.area or 'FILL IN'}\n    split: {image.split or 'null'}"
+        for image, masks in [*((i, m.pattern) for i, m in pairs), *((g, "FILL IN") for g in open_groups[:60])]
+    ]
+    return _TEMPLATE.format(
+        doubt=doubt,
+        root=root.name,
+        groups="\n".join(sorted(listed, key=lambda line: line[18:])[:60]),
+        bands=", ".join(declared.bands),
+        channels=declared.channels,
+        codes=list(codes),
+        nodata=list(nodata),
+        areas=", ".join(paper.AREAS),
+        parts="\n".join(parts),
+    )
 
 
 def _quote(text: str) -> str:

@@ -1,7 +1,7 @@
-"""Files of a Zenodo record: listed through the DOI, fetched with resume, verified before they get their name.
+"""Files of a Zenodo record: listed, fetched with resume, verified before they get their name.
 
-pooch resolves the DOI and lists names, addresses and MD5s. The transfer itself is done here, because pooch
-starts a broken download again from nothing, and LMHLD's archives are large.
+Zenodo's own interface lists a record with its files' sizes and MD5s. A transfer goes on where the last one stopped,
+because LMHLD's archives are large (pooch would start again from nothing).
 """
 
 from __future__ import annotations
@@ -14,19 +14,18 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import pooch
 import requests
-from pooch.downloaders import ZenodoRepository, doi_to_repository
 from tqdm import tqdm
 
-from lmhld_nb import __version__
+from lmhld_nb import __version__, config
 from lmhld_nb.config import UserError
 from lmhld_nb.sources import archives
 
+API = "https://zenodo.org/api/records"
 API_VARIABLE = "LMHLD_ZENODO_API"
 """Environment variable with another base address of Zenodo's record API (a mirror, or a test server)."""
 
-# Whole bytes wanted: a packed transfer could not be resumed at a byte position.
+# Whole bytes: a packed transfer could not be resumed at a byte position.
 _HEADERS = {"User-Agent": f"lmhld-nb/{__version__}", "Accept-Encoding": "identity"}
 _CHUNK = 1 << 16  # what a stall costs at most
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
@@ -61,38 +60,24 @@ class RemoteFile:
     md5: str
 
 
-class _Busy(Exception):
-    """The server answers, but not now."""
-
-
-def list_files(doi: str, patience: Patience | None = None) -> list[RemoteFile]:
+def list_files(doi: str) -> list[RemoteFile]:
     """List the files of the Zenodo record that ``doi`` names.
-
-    The record's API is Zenodo's own unless ``LMHLD_ZENODO_API`` names another base address.
 
     Raises:
         UserError: no connection, no such record, or an answer that is not a record.
     """
-    patience = patience or PATIENCE
-    options = {"timeout": (patience.connect, patience.read), "headers": _HEADERS}
     hint = "; try later, or download its files in a browser and adopt them with --from FOLDER"
-    api = os.environ.get(API_VARIABLE)
+    address = f"{os.environ.get(API_VARIABLE, API).rstrip('/')}/{doi.rsplit('.', 1)[-1]}"
     try:
-        if api:
-            # The address is only parsed for the record's number; the API's base is the variable's.
-            repository = ZenodoRepository(doi, f"{api}/{doi.rsplit('.', 1)[-1]}", **options)
-            repository.base_api_url = api.rstrip("/")
-        else:
-            repository = doi_to_repository(doi, **options)
-        names = pooch.create(path=".", base_url="")
-        repository.populate_registry(names)
-        sizes = {
-            entry.get("key") or entry["filename"]: int(entry.get("size", entry.get("filesize")))
-            for entry in repository.api_response["files"]
-        }
-        found = [
-            RemoteFile(name, repository.download_url(name), sizes[name], str(md5).removeprefix("md5:"))
-            for name, md5 in names.registry.items()
+        answer = requests.get(address, headers=_HEADERS, timeout=(PATIENCE.connect, PATIENCE.read))
+        files = [
+            RemoteFile(
+                str(entry["key"]),
+                entry["links"]["self"],
+                int(entry["size"]),
+                entry["checksum"].removeprefix("md5:"),
+            )
+            for entry in answer.json()["files"]
         ]
     except requests.exceptions.JSONDecodeError as error:
         raise UserError(
@@ -102,18 +87,17 @@ def list_files(doi: str, patience: Patience | None = None) -> list[RemoteFile]:
         raise UserError(f"doi:{doi}: cannot reach the record (no connection){hint}") from error
     except requests.RequestException as error:
         raise UserError(f"doi:{doi}: cannot reach the record ({_short(error)}){hint}") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"doi:{doi}: the server's answer is not a record with files ({_short(error)}){hint}"
         ) from error
-    if not found:
+    if not files:
         raise UserError(f"doi:{doi}: the record has no files; correct the DOI in the data set's YAML")
-    for file in found:
-        if Path(file.name).name != file.name or file.name.startswith("."):
-            raise UserError(f"doi:{doi}: unsafe file name {file.name!r}; do not trust this record")
+    for file in files:
+        config.safe_name(file.name, f"doi:{doi}: file")
         if not re.fullmatch(r"[0-9a-f]{32}", file.md5):
             raise UserError(f"doi:{doi}: no MD5 for {file.name}{hint}")
-    return found
+    return files
 
 
 def choose(files: list[RemoteFile], pinned: dict[str, str], doi: str) -> list[RemoteFile]:
@@ -122,8 +106,6 @@ def choose(files: list[RemoteFile], pinned: dict[str, str], doi: str) -> list[Re
     Raises:
         UserError: a pinned file is missing, or the record lists another MD5 for it.
     """
-    if not pinned:
-        return files
     by_name = {file.name: file for file in files}
     for name, md5 in pinned.items():
         if name not in by_name:
@@ -133,12 +115,10 @@ def choose(files: list[RemoteFile], pinned: dict[str, str], doi: str) -> list[Re
                 f"doi:{doi}: lists MD5 {by_name[name].md5} for {name}, the data set's YAML says {md5}; "
                 "the record was changed: correct `files:` once you know why"
             )
-    return [by_name[name] for name in pinned]
+    return [by_name[name] for name in pinned] or files
 
 
-def fetch_all(
-    files: list[tuple[RemoteFile, Path]], progress: bool = True, patience: Patience | None = None
-) -> list[Path]:
+def fetch_all(files: list[tuple[RemoteFile, Path]], progress: bool = True) -> list[Path]:
     """Fetch each file into its folder and return the paths; space is checked before the first byte.
 
     Raises:
@@ -150,17 +130,17 @@ def fetch_all(
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _unwritable(folder, error) from error
-        have = [path for path in (folder / file.name, _part(folder / file.name)) if path.exists()]
-        missing += max(file.size - max((path.stat().st_size for path in have), default=0), 0)
+        target = folder / file.name
+        missing += max(file.size - max(_size(target), _size(_part(target))), 0)
     if files and missing > (free := shutil.disk_usage(files[0][1]).free):
         raise UserError(
             f"{files[0][1]}: {missing / 1e9:.2f} GB to download, {free / 1e9:.2f} GB free; "
             "free space or move the data folder with LMHLD_DATA"
         )
-    return [fetch(file, folder, progress, patience) for file, folder in files]
+    return [fetch(file, folder, progress) for file, folder in files]
 
 
-def fetch(file: RemoteFile, folder: Path, progress: bool = True, patience: Patience | None = None) -> Path:
+def fetch(file: RemoteFile, folder: Path, progress: bool = True) -> Path:
     """Fetch one file into ``folder``, continuing where an earlier attempt stopped, and verify it.
 
     What arrives is kept in ``NAME.part``; the final name appears only when size and MD5 are right.
@@ -168,7 +148,6 @@ def fetch(file: RemoteFile, folder: Path, progress: bool = True, patience: Patie
     Raises:
         UserError: the server stays silent or refuses, sends a web page or wrong bytes, or the disk is full.
     """
-    patience = patience or PATIENCE
     target = folder / file.name
     part = _part(target)
     if target.is_file():
@@ -178,25 +157,19 @@ def fetch(file: RemoteFile, folder: Path, progress: bool = True, patience: Patie
             f"{target}: differs from the record (MD5 should be {file.md5}); remove it and repeat the command"
         )
     silent = 0
+    bar = tqdm(desc=file.name, total=file.size, unit="B", unit_scale=True, disable=not progress)
     try:
-        with tqdm(
-            desc=file.name,
-            total=file.size,
-            unit="B",
-            unit_scale=True,
-            disable=not progress,
-            initial=_size(part),
-        ) as bar:
+        with bar:
             while (have := _size(part)) < file.size or not part.exists():
-                problem = _transfer(file, part, bar, patience)
+                problem = _transfer(file, part, bar)
                 silent = 0 if _size(part) > have else silent + 1
-                if problem and silent >= patience.attempts:
+                if problem and silent >= PATIENCE.attempts:
                     raise UserError(
                         f"{file.name}: {_size(part)} of {file.size} bytes arrived, then {problem}; "
                         "repeat the command to continue from there"
                     )
                 if problem:
-                    time.sleep(min(patience.pause * 2**silent, 60.0))
+                    time.sleep(min(PATIENCE.pause * 2**silent, 60.0))
         _verify(file, part)
         part.replace(target)
     except OSError as error:
@@ -210,17 +183,39 @@ def file_md5(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _transfer(file: RemoteFile, part: Path, bar: tqdm, patience: Patience) -> str | None:
+def _transfer(file: RemoteFile, part: Path, bar: tqdm) -> str | None:
     """Append to ``part`` what one connection brings; return why it ended early, or None."""
+    have = _size(part)
+    headers = _HEADERS | ({"Range": f"bytes={have}-"} if have else {})
+    timeout = (PATIENCE.connect, PATIENCE.read)
     try:
-        _receive(file, part, bar, patience)
-    except _Busy as error:
-        return str(error)
+        with requests.get(file.url, headers=headers, stream=True, timeout=timeout) as answer:
+            if answer.status_code == 416:  # our part is not a beginning of what the server has
+                part.unlink()
+                return "the server refused to continue"
+            if answer.status_code in _PASSING:
+                return f"the server answered {answer.status_code}"
+            if answer.status_code >= 400:
+                raise UserError(
+                    f"{file.name}: the server answered {answer.status_code} for {file.url}; "
+                    "download it in a browser and adopt it with --from"
+                )
+            if "text/html" in answer.headers.get("Content-Type", "") and not file.name.endswith(".html"):
+                raise _web_page(file)
+            content_range = answer.headers.get("Content-Range", "")
+            resumed = answer.status_code == 206 and content_range.startswith(f"bytes {have}-")
+            bar.n = have if resumed else 0
+            with part.open("ab" if resumed else "wb") as sink:
+                for chunk in answer.iter_content(_CHUNK):
+                    sink.write(chunk)
+                    bar.update(len(chunk))
+                    if sink.tell() > file.size:  # cannot be right: no use waiting for the end
+                        return None
     except requests.Timeout:
-        return f"nothing for {patience.read:g} s"
+        return f"nothing for {PATIENCE.read:g} s"
     except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
         if "timed out" in str(error):  # what requests makes of a time-out in mid-answer
-            return f"nothing for {patience.read:g} s"
+            return f"nothing for {PATIENCE.read:g} s"
         return f"the connection broke ({_short(error)})"
     except requests.RequestException as error:
         raise UserError(
@@ -229,47 +224,16 @@ def _transfer(file: RemoteFile, part: Path, bar: tqdm, patience: Patience) -> st
     return None if _size(part) >= file.size else "the server closed the connection"
 
 
-def _receive(file: RemoteFile, part: Path, bar: tqdm, patience: Patience) -> None:
-    have = _size(part)
-    headers = _HEADERS | ({"Range": f"bytes={have}-"} if have else {})
-    timeout = (patience.connect, patience.read)
-    with requests.get(file.url, headers=headers, stream=True, timeout=timeout) as answer:
-        if answer.status_code == 416:  # our part is not a beginning of what the server has
-            part.unlink()
-            raise _Busy("the server refused to continue")
-        if answer.status_code in _PASSING:
-            raise _Busy(f"the server answered {answer.status_code}")
-        if answer.status_code >= 400:
-            raise UserError(
-                f"{file.name}: the server answered {answer.status_code} for {file.url}; "
-                "download it in a browser and adopt it with --from"
-            )
-        if "text/html" in answer.headers.get("Content-Type", "") and not file.name.endswith(".html"):
-            raise _web_page(file)
-        resumed = answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(
-            f"bytes {have}-"
-        )
-        bar.n = have if resumed else 0
-        bar.refresh()
-        with part.open("ab" if resumed else "wb") as sink:
-            for chunk in answer.iter_content(_CHUNK):
-                sink.write(chunk)
-                bar.update(len(chunk))
-                if sink.tell() > file.size:  # cannot be right: no use waiting for the end
-                    return
-
-
 def _verify(file: RemoteFile, part: Path) -> None:
-    found = file_md5(part)
-    if found == file.md5:
+    md5 = file_md5(part)
+    if md5 == file.md5:
         return
     page = archives.sniff(part) == "html"
     part.unlink()
     if page:
         raise _web_page(file)
     raise UserError(
-        f"{file.name}: wrong content: MD5 expected {file.md5}, found {found}; "
-        "it was deleted, repeat the command"
+        f"{file.name}: wrong content: MD5 expected {file.md5}, found {md5}; it was deleted, repeat the command"
     )
 
 

@@ -18,7 +18,8 @@ from lmhld_nb import config
 from lmhld_nb.config import UserError
 from lmhld_nb.scenes.scene import Scene
 
-_PATHS = ("image", "mask", "polygons", "dem")
+PATHS = ("image", "mask", "polygons", "dem")
+"""Fields of a Scene that are files."""
 _SIDECARS = (".shx", ".dbf", ".prj")  # a Shapefile is several files
 
 
@@ -35,7 +36,7 @@ def of_scenes(scenes: Sequence[Scene], root: Path, cache: Path, progress: bool =
     digest = hashlib.sha256()
     for scene in sorted(scenes, key=lambda scene: scene.name):
         content: dict[str, Any] = asdict(scene)
-        for key in _PATHS:
+        for key in PATHS:
             path = content.pop(key)
             content[key] = [hashes[file] for file in _with_sidecars(path)] if path is not None else None
         content["nodata"] = repr(scene.nodata)  # NaN included
@@ -43,33 +44,26 @@ def of_scenes(scenes: Sequence[Scene], root: Path, cache: Path, progress: bool =
     return digest.hexdigest()[:16]
 
 
-def stamp(entries: Iterable[dict[str, Any]], root: Path) -> str:
-    """Return a hash of the sizes and dates of the files that ``entries`` of ``dataset.json`` name, below ``root``.
-
-    A cheap sign that nothing has changed, taken from the stored texts because building paths takes longer.
+def stamp(scenes: Iterable[Scene]) -> str:
+    """Return a hash of the sizes and dates of the scenes' files: a cheap sign that nothing has changed.
 
     Raises:
         OSError: a file is gone or cannot be reached.
     """
     digest = hashlib.sha256()
-    for name in dict.fromkeys(entry[key] for entry in entries for key in _PATHS if key in entry):
-        path = os.path.join(root, name)
-        for file in [
-            path,
-            *(map(str, _with_sidecars(Path(path))[1:]) if name.lower().endswith(".shp") else ()),
-        ]:
-            status = os.stat(file)
-            digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    for file in _files(scenes):
+        status = os.stat(file)
+        digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
 
 def repeated_images(scenes: Sequence[Scene], root: Path, cache: Path) -> str | None:
     """Return a sentence on images that occur more than once (they leak from training into test), or None."""
     hashes = _hashes(scenes, root, cache, progress=False)
-    same: dict[tuple[str, int | None, str | None], list[Scene]] = defaultdict(list)
+    by_content: dict[tuple[str, int | None, str | None], list[Scene]] = defaultdict(list)
     for scene in scenes:
-        same[(hashes[scene.image], scene.index, scene.image_key)].append(scene)
-    repeated = [group for group in same.values() if len({scene.image for scene in group}) > 1]
+        by_content[(hashes[scene.image], scene.index, scene.image_key)].append(scene)
+    repeated = [group for group in by_content.values() if len({scene.image for scene in group}) > 1]
     if not repeated:
         return None
     first, second = repeated[0][:2]
@@ -79,49 +73,43 @@ def repeated_images(scenes: Sequence[Scene], root: Path, cache: Path) -> str | N
     )
 
 
-def _hashes(scenes: Iterable[Scene], root: Path, cache: Path, progress: bool) -> dict[Path, str]:
-    files = sorted(
-        {
-            file
-            for scene in scenes
-            for key in _PATHS
-            if (path := getattr(scene, key)) is not None
-            for file in _with_sidecars(path)
-        }
+def _files(scenes: Iterable[Scene]) -> dict[Path, None]:
+    """Return the files of ``scenes``, each once, in their order."""
+    paths = dict.fromkeys(
+        path for scene in scenes for key in PATHS if (path := getattr(scene, key)) is not None
     )
-    known = _read(cache)
+    return dict.fromkeys(file for path in paths for file in _with_sidecars(path))
+
+
+def _with_sidecars(path: Path) -> list[Path]:
+    if path.suffix.lower() != ".shp":
+        return [path]
+    return [path, *(other for suffix in _SIDECARS if (other := path.with_suffix(suffix)).is_file())]
+
+
+def _hashes(scenes: Iterable[Scene], root: Path, cache: Path, progress: bool) -> dict[Path, str]:
     # Relative to the data, so that the cache serves where data set and cache were moved together.
-    names = {file: os.path.relpath(file, root) for file in files}
+    names = {file: os.path.relpath(file, root) for file in _files(scenes)}
+    cached = _read_cache(cache)
     try:
-        stats = {file: file.stat() for file in files}
-        stale = [
-            file
-            for file in files
-            if known.get(names[file], [None, None, ""])[:2] != [stats[file].st_size, stats[file].st_mtime_ns]
-        ]
-        if stale:
-            with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-                fresh = tqdm(
-                    pool.map(_sha256, stale), "reading", len(stale), unit="file", disable=not progress
-                )
-                for file, value in zip(stale, fresh, strict=True):
-                    known[names[file]] = [stats[file].st_size, stats[file].st_mtime_ns, value]
+        stats = {file: [(status := file.stat()).st_size, status.st_mtime_ns] for file in names}
+        stale = [file for file, name in names.items() if cached.get(name, [])[:2] != stats[file]]
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+            fresh = tqdm(
+                pool.map(_sha256, stale), "reading", len(stale), unit="file", disable=not (progress and stale)
+            )
+            for file, value in zip(stale, fresh, strict=True):
+                cached[names[file]] = [*stats[file], value]
     except OSError as error:
         raise UserError(
             f"{error.filename}: cannot be read ({error.strerror}); repair or fetch it again"
         ) from error
-    current = {names[file]: known[names[file]] for file in files}
     if stale and os.access(cache.parent, os.W_OK):  # a shared, read-only data folder is read anew each time
-        config.write_json(cache, current)
-    return {file: str(current[names[file]][2]) for file in files}
+        config.write_json(cache, {name: cached[name] for name in names.values()})
+    return {file: str(cached[name][2]) for file, name in names.items()}
 
 
-def _with_sidecars(path: Path) -> list[Path]:
-    others = [path.with_suffix(suffix) for suffix in _SIDECARS] if path.suffix.lower() == ".shp" else []
-    return [path, *(other for other in others if other.is_file())]
-
-
-def _read(cache: Path) -> dict[str, list[Any]]:
+def _read_cache(cache: Path) -> dict[str, list[Any]]:
     try:
         content = json.loads(cache.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):  # nothing cached, or not readable: only time is lost

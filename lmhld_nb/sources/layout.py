@@ -1,6 +1,6 @@
 """Layouts: how a data set's files lie in folders, and the Scenes they make.
 
-A layout is declared in YAML with the path patterns of ``lmhld_nb.paths``. A mask belongs to the image
+A layout is declared in YAML with the path patterns of ``lmhld_nb.sources.files``. A mask belongs to the image
 with the same ``{area}``, ``{split}``, ``{id}`` and ``**/``.
 """
 
@@ -17,7 +17,7 @@ from lmhld_nb import config, paper
 from lmhld_nb.config import UserError
 from lmhld_nb.scenes import arrays
 from lmhld_nb.scenes.scene import BANDS, Scene
-from lmhld_nb.sources.paths import Match, compile_pattern, list_files, match_files, natural_key, placeholders
+from lmhld_nb.sources.files import Match, compile_pattern, list_files, match_files, natural_key, placeholders
 
 BACKGROUND = "none"
 """Value of ``masks:`` for images known to be free of landslides."""
@@ -69,8 +69,10 @@ class Part(config.Strict):
             raise ValueError("masks and polygons exclude each other")
         own = placeholders(self.images)
         for pattern in (self.masks, self.polygons, self.dem):
-            if pattern and pattern != BACKGROUND and (more := placeholders(pattern) - own):
-                raise ValueError(f"'{pattern}' has {', '.join(sorted(more))}, which '{self.images}' has not")
+            if pattern and pattern != BACKGROUND and (foreign := placeholders(pattern) - own):
+                raise ValueError(
+                    f"'{pattern}' has {', '.join(sorted(foreign))}, which '{self.images}' has not"
+                )
         for pattern in self.exclude:
             compile_pattern(pattern)
         return self
@@ -117,7 +119,7 @@ class Layout(config.Strict):
             codes, nodata = codes_of(self, part)
             if set(codes) & set(nodata):
                 raise ValueError("a value is in both landslide_codes and label_nodata_codes")
-            bands = part.bands if part.bands is not None else self.bands
+            bands = _setting(self, part, "bands")
             if len(set(bands)) != len(bands) or not bands:
                 raise ValueError("bands must be named, each once")
         return self
@@ -136,35 +138,40 @@ def resolve(root: Path, layout: Layout, name: str) -> list[Scene]:
     files = list_files(root)
     if not layout.parts:
         raise UserError(f"{root}: the description has no `parts:`; add them, see params/data/*.yaml")
-    scenes: list[Scene] = []
-    for part, images in _taken(root, layout, files)[0]:
-        others = {kind: _pair(root, part, kind, images, files) for kind in ("masks", "polygons", "dem")}
-        for match in images:
-            scenes += _scenes(
-                root, layout, part, match, {k: v.get(match.path) for k, v in others.items()}, name
-            )
-    if not scenes:
-        raise UserError(f"{root}: holds none of the files described; give the right folder")
     by_name: dict[str, Scene] = {}
-    for scene in scenes:
-        if (other := by_name.setdefault(scene.name, scene)) is not scene:
-            raise UserError(
-                f"{scene.image}: makes the same scene '{scene.name}' as {other.image}; "
-                "remove one of the two folders or tell them apart with {id}"
-            )
-    return sorted(scenes, key=_order)
+    for part, images in _choose_parts(root, layout, files)[0]:
+        pairs = {kind: _pair(root, part, kind, images, files) for kind in ("masks", "polygons", "dem")}
+        for match in images:
+            beside = {kind: root / pair[match.path] for kind, pair in pairs.items() if match.path in pair}
+            for scene in _scenes(root / match.path, layout, part, match, beside, name):
+                if (other := by_name.setdefault(scene.name, scene)) is not scene:
+                    raise UserError(
+                        f"{scene.image}: makes the same scene '{scene.name}' as {other.image}; "
+                        "remove one of the two folders or tell them apart with {id}"
+                    )
+    if not by_name:
+        raise UserError(f"{root}: holds none of the files described; give the right folder")
+    splits = (*Split.__args__, None)  # type: ignore[attr-defined]
+    return sorted(
+        by_name.values(),
+        key=lambda scene: (area_rank(scene.area), splits.index(scene.split), natural_key(scene.name)),
+    )
 
 
-def left_out(root: Path, layout: Layout) -> str | None:
+def describe_left_out(root: Path, layout: Layout) -> str | None:
     """Say which packing of the same data ``resolve`` reads, where ``root`` holds more than one; None otherwise."""
-    taken, left = _taken(root, layout, list_files(root))
+    chosen, left = _choose_parts(root, layout, list_files(root))
     if not left:
         return None
-    named = [
-        ", ".join(f"{part.images} ({len(images)} image{'s' * (len(images) > 1)})" for part, images in parts)
-        for parts in ([entry for entry in taken if entry[1]], left)
-    ]
-    return f"read: {named[0]}; left out, the same data again: {named[1]}"
+    read, left_out = (
+        ", ".join(
+            f"{part.images} ({len(images)} image{'s' * (len(images) > 1)})"
+            for part, images in parts
+            if images
+        )
+        for parts in (chosen, left)
+    )
+    return f"read: {read}; left out, the same data again: {left_out}"
 
 
 def slug(text: str) -> str:
@@ -179,19 +186,24 @@ def area_rank(area: str) -> tuple[int, str]:
 
 def codes_of(layout: Layout, part: Part | Layout) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the landslide codes and the not-labelled codes that hold in ``part``."""
-    codes = part.landslide_codes if part.landslide_codes is not None else layout.landslide_codes
-    nodata = part.label_nodata_codes if part.label_nodata_codes is not None else layout.label_nodata_codes
+    codes, nodata = (_setting(layout, part, name) for name in ("landslide_codes", "label_nodata_codes"))
     if nodata is None:
         nodata = () if 255 in codes else (255,)
     return codes, nodata
 
 
-def _taken(
-    root: Path, layout: Layout, files: list[str]
-) -> tuple[list[tuple[Part, list[Match]]], list[tuple[Part, list[Match]]]]:
+def _setting(layout: Layout, part: Part | Layout, name: str) -> Any:
+    own = getattr(part, name)
+    return own if own is not None else getattr(layout, name)
+
+
+_Parts = list[tuple[Part, list[Match]]]
+
+
+def _choose_parts(root: Path, layout: Layout, files: list[str]) -> tuple[_Parts, _Parts]:
     """Return the parts to read with their images, and the fallbacks that have images but are not needed."""
-    taken: list[tuple[Part, list[Match]]] = []
-    left: list[tuple[Part, list[Match]]] = []
+    chosen: _Parts = []
+    left: _Parts = []
     for part in layout.parts:
         excluded = [compile_pattern(pattern) for pattern in part.exclude]
         images = [
@@ -199,25 +211,24 @@ def _taken(
             for match in match_files(part.images, files)
             if not any(pattern.fullmatch(match.path) for pattern in excluded)
         ]
-        if not part.fallback or not any(found for _, found in taken):
-            taken.append((part, images))
+        if not part.fallback or not any(matches for _, matches in chosen):
+            chosen.append((part, images))
         elif images:
             left.append((part, images))
-    stands_in = any(part.fallback and images for part, images in taken)
-    missing = [part.images for part, images in taken if not images and not part.optional]
+    stands_in = any(part.fallback and images for part, images in chosen)
+    missing = [part.images for part, images in chosen if not images and not part.optional]
     if missing and not stands_in:
         patterns = " or ".join(f"`images: {pattern}`" for pattern in missing)
         raise UserError(f"{root}: no file fits {patterns}; give the right folder, or correct the description")
-    return taken, left
+    return chosen, left
 
 
 def _scenes(
-    root: Path, layout: Layout, part: Part, match: Match, others: dict[str, str | None], name: str
+    image: Path, layout: Layout, part: Part, match: Match, beside: dict[str, Path], name: str
 ) -> list[Scene]:
-    area = _area(root, layout, part, match, name)
-    split = part.split or _split(root, match)
-    image = root / match.path
-    mask, polygons, dem = (root / path if path else None for path in others.values())
+    """Return the scene of an image, or those of a stack; ``beside`` are its masks, polygons and elevation."""
+    area, split = _area(image, layout, part, match, name), part.split or _split(image, match)
+    mask, polygons = beside.get("masks"), beside.get("polygons")
     if mask is not None and polygons is not None:
         raise UserError(f"{image}: has both {mask.name} and {polygons.name}; remove one of them")
     image_key, mask_key = part.image_key or layout.image_key, part.mask_key or layout.mask_key
@@ -231,30 +242,27 @@ def _scenes(
         indices = range(length)
     codes, nodata_codes = codes_of(layout, part)
     resolution = layout.resolution_m
+    common = {name: getattr(layout, name) for name in ("nodata", "scale", "georeferenced", "extra_bands")}
+    common |= {name: _setting(layout, part, name) for name in ("bands", "channels")}
     label = "_".join(text for text in (area, split, match.captured.get("id")) if text)
-    label = re.sub(r"[^\w.-]+", "_", label)
+    label = config.safe_name(re.sub(r"[^\w.-]+", "_", label), f"{image}: scene")
     return [
         Scene(
             name=label if index is None else f"{label}_{index:05d}",
             area=area,
             image=image,
-            bands=part.bands or layout.bands,
             mask=mask,
             polygons=polygons,
             unlabelled_is_background=part.masks == BACKGROUND,
-            dem=dem,
+            dem=beside.get("dem"),
             split=split,
             index=index,
             image_key=image_key,
             mask_key=mask_key,
-            channels=part.channels or layout.channels,
             landslide_codes=codes,
             label_nodata_codes=nodata_codes,
-            nodata=layout.nodata,
-            scale=layout.scale,
             resolution_m=resolution.get(area) if isinstance(resolution, dict) else resolution,
-            georeferenced=layout.georeferenced,
-            extra_bands=layout.extra_bands,
+            **common,
         )
         for index in indices
     ]
@@ -271,17 +279,17 @@ def _stack_length(path: Path, key: str | None) -> int:
         return int(array.shape[0])
 
 
-def _area(root: Path, layout: Layout, part: Part, match: Match, name: str) -> str:
+def _area(image: Path, layout: Layout, part: Part, match: Match, name: str) -> str:
     text = part.area or match.captured.get("area") or name
-    named = {_letters(folder): key for folder, key in layout.areas.items()}
-    text = named.get(_letters(text), text)
+    by_letters = {_letters(folder): key for folder, key in layout.areas.items()}
+    text = by_letters.get(_letters(text), text)
     if not layout.known_areas:
-        return slug(text) if part.area is None else text
+        return config.safe_name(slug(text) if part.area is None else text, f"{image}: area")
     try:
         return paper.area_key(text)
     except UserError as error:
         raise UserError(
-            f"{root / match.path}: {error}, or name it under `areas:`, e.g. `areas: {{{text}: rio}}`"
+            f"{image}: {error}, or name it under `areas:`, e.g. `areas: {{{text}: rio}}`"
         ) from error
 
 
@@ -289,14 +297,13 @@ def _letters(text: str) -> str:
     return slug(text).replace("_", "")
 
 
-def _split(root: Path, match: Match) -> Split | None:
+def _split(image: Path, match: Match) -> Split | None:
     text = match.captured.get("split")
     if text is None:
         return None
     if text.lower() not in SPLITS:
         raise UserError(
-            f"{root / match.path}: '{text}' is no split; expected {', '.join(SPLITS)}: "
-            "fix it in the part with `split:`"
+            f"{image}: '{text}' is no split; expected {', '.join(SPLITS)}: fix it in the part with `split:`"
         )
     return SPLITS[text.lower()]
 
@@ -306,25 +313,23 @@ def _pair(root: Path, part: Part, kind: str, images: list[Match], files: list[st
     pattern = getattr(part, kind)
     if pattern is None or pattern == BACKGROUND or not images:
         return {}
-    names = placeholders(pattern)
-    found: dict[tuple[str, ...], str] = {}
+    names = sorted(placeholders(pattern))
+    by_key: dict[tuple[str, ...], str] = {}
     for match in match_files(pattern, files):
-        if (other := found.setdefault(_key(match, names), match.path)) != match.path:
+        key = tuple(match.captured[name] for name in names)
+        if (other := by_key.setdefault(key, match.path)) != match.path:
             raise UserError(
                 f"{root / match.path}: fits `{kind}: {pattern}` like {other}; make the pattern more exact"
             )
-    pairs: dict[str, str] = {}
-    for match in images:
-        path = found.get(_key(match, names))
-        if path is not None:
-            pairs[match.path] = path
-        elif kind != "dem" and not part.unlabelled:  # elevation may be there for some scenes only
-            missing = sum(_key(other, names) not in found for other in images)
-            raise UserError(
-                f"{root / match.path}: no file fits `{kind}: {pattern}` ({missing} of {len(images)} images "
-                "have none); complete the data or correct the pattern"
-            )
-    unused = sorted(set(found.values()) - set(pairs.values()))
+    keys = {match.path: tuple(match.captured[name] for name in names) for match in images}
+    pairs = {path: by_key[key] for path, key in keys.items() if key in by_key}
+    alone = [path for path in keys if path not in pairs]
+    if alone and kind != "dem" and not part.unlabelled:  # elevation may be there for some scenes only
+        raise UserError(
+            f"{root / alone[0]}: no file fits `{kind}: {pattern}` ({len(alone)} of {len(images)} images "
+            "have none); complete the data or correct the pattern"
+        )
+    unused = sorted(set(by_key.values()) - set(pairs.values()))
     # Where labels may be lacking, outlines under a wrong name would be passed over in silence.
     if unused and (kind == "masks" or (kind == "polygons" and part.unlabelled)):
         what = "a mask" if kind == "masks" else "a file of polygons"
@@ -333,12 +338,3 @@ def _pair(root: Path, part: Part, kind: str, images: list[Match], files: list[st
             f"correct `images: {part.images}`"
         )
     return pairs
-
-
-def _key(match: Match, names: set[str]) -> tuple[str, ...]:
-    return tuple(match.captured[name] for name in sorted(names))
-
-
-def _order(scene: Scene) -> tuple[Any, ...]:
-    splits = ("train", "val", "test", None)
-    return (area_rank(scene.area), splits.index(scene.split), natural_key(scene.name))

@@ -10,51 +10,33 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from lmhld_nb import paper
 from lmhld_nb.config import UserError
 from lmhld_nb.scenes import arrays
+from lmhld_nb.sources.files import SUFFIXES
 from lmhld_nb.sources.layout import SPLITS
-from lmhld_nb.sources.paths import SUFFIXES
 
-_IMAGE_WORDS = {"img", "imgs", "image", "images", "sat", "satellite", "tile", "tiles", "rgbn", "bgrn"}
-_MASK_WORDS = {
-    "mask",
-    "masks",
-    "label",
-    "labels",
-    "lbl",
-    "gt",
-    "ground",
-    "truth",
-    "groundtruth",
-    "annotation",
-    "annotations",
-    "ann",
-    "annot",
-    "ref",
-    "reference",
-    "seg",
-    "target",
-    "targets",
+_ROLES = {
+    "image": "img imgs image images sat satellite tile tiles rgbn bgrn",
+    "mask": "mask masks label labels lbl gt ground truth groundtruth annotation annotations ann annot ref reference "
+    "seg target targets",
+    "other": "dem dsm slope elevation aspect hillshade",
 }
-_OTHER_WORDS = {"dem", "dsm", "slope", "elevation", "aspect", "hillshade"}
+_ROLE_OF_WORD = {word: role for role, words in _ROLES.items() for word in words.split()}
 # May stand around an id without meaning anything.
 _FILLERS = {"data", "dataset", "patch", "patches", "array", "landslide", "landslides", "lmhld", "set"}
-_OWN_NAMES = {
-    "里约": "rio",
-    "里约热内卢": "rio",
-    "北海道": "hokkaido",
-    "艾米利亚": "emilia_romagna",
-    "艾米利亚罗马涅": "emilia_romagna",
-    "尼泊尔": "gorkha",
-    "廓尔喀": "gorkha",
-    "九寨沟": "jiuzhaigou",
-    "汶川": "wenchuan",
-    "台湾": "taiwan",
-    "臺灣": "taiwan",
+_CHINESE_NAMES = {
+    "rio": "里约 里约热内卢",
+    "hokkaido": "北海道",
+    "emilia_romagna": "艾米利亚 艾米利亚罗马涅",
+    "gorkha": "尼泊尔 廓尔喀",
+    "jiuzhaigou": "九寨沟",
+    "wenchuan": "汶川",
+    "taiwan": "台湾 臺灣",
 }
 _TOKEN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
 TWO = " and "
@@ -84,120 +66,125 @@ class Group:
     def some(self, count: int) -> list[str]:
         """Return at most ``count`` of its paths, evenly spread from first to last."""
         paths = list(self.files.values())
-        return [
-            paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int))
-        ]
+        indices = np.unique(np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int))
+        return [paths[index] for index in indices]
+
+
+class Mark(NamedTuple):
+    """A known word in a name; ``kind`` is area, split, role or filler."""
+
+    start: int
+    end: int
+    kind: str
+    value: str
 
 
 @cache
 def _aliases() -> dict[str, str]:
-    table = paper.areas()
-    found = dict(_OWN_NAMES)
-    for key, aliases in table["aliases"].items():
-        for alias in (str(key), *aliases.split(";")):
-            found[re.sub(r"[\W_]+", "", alias.lower())] = str(key)
-    return found
+    aliases = {name: area for area, names in _CHINESE_NAMES.items() for name in names.split()}
+    for area, names in paper.areas()["aliases"].items():
+        for name in (str(area), *names.split(";")):
+            aliases[re.sub(r"[\W_]+", "", name.lower())] = str(area)
+    return aliases
 
 
-def marks_in(text: str, single_letters: bool = False) -> list[tuple[int, int, str, str]]:
-    """Return (start, end, kind, value) of the words known in ``text``; kind: area, split, role or filler."""
+def marks_in(text: str, single_letters: bool = False) -> list[Mark]:
+    """Return the known words in ``text``; ``single_letters`` makes X an image and Y a mask."""
     tokens = list(_TOKEN.finditer(text))
-    aliases, marks, at = _aliases(), [], 0
+    marks, at = [], 0
     while at < len(tokens):
         for length in range(min(_LONGEST_ALIAS, len(tokens) - at), 0, -1):
             words = "".join(token.group().lower() for token in tokens[at : at + length])
             kind = value = ""
-            if words in aliases:
-                kind, value = "area", aliases[words]
+            if words in _aliases():
+                kind, value = "area", _aliases()[words]
             elif length == 1:
-                kind, value = _word(words, single_letters)
+                kind, value = _meaning(words, single_letters)
             if kind:
-                marks.append((tokens[at].start(), tokens[at + length - 1].end(), kind, value))
+                marks.append(Mark(tokens[at].start(), tokens[at + length - 1].end(), kind, value))
                 break
         at += length
     return marks
 
 
-def _word(word: str, single_letters: bool) -> tuple[str, str]:
+def _meaning(word: str, single_letters: bool) -> tuple[str, str]:
+    """Return kind and value of a word that is no alias; two empty texts where it is unknown."""
     if word in SPLITS:
         return "split", SPLITS[word]
-    if word in _MASK_WORDS or (single_letters and word == "y"):
-        return "role", "mask"
-    if word in _IMAGE_WORDS or (single_letters and word == "x"):
-        return "role", "image"
-    if word in _OTHER_WORDS:
-        return "role", "other"
+    if single_letters and word in ("x", "y"):
+        return "role", "image" if word == "x" else "mask"
+    if word in _ROLE_OF_WORD:
+        return "role", _ROLE_OF_WORD[word]
     if word in _FILLERS:
         return "filler", ""
-    longer = [
-        key
-        for alias, key in _aliases().items()
-        if len(alias) >= 6 and alias.isascii() and word.startswith(alias)
-    ]
-    return ("area", longer[0]) if longer else ("", "")
+    for alias, area in _aliases().items():
+        if len(alias) >= 6 and alias.isascii() and word.startswith(alias):
+            return "area", area
+    return "", ""
 
 
-def _split_stem(stem: str, array: bool) -> tuple[str, str, str, list[tuple[int, int, str, str]]]:
-    """Split a file's stem into prefix, id and suffix: known words at its ends are no part of the id."""
-    marks = marks_in(stem, single_letters=array)
-    left, right = 0, len(stem)
-    used = []
-    for mark in marks:
-        if re.fullmatch(r"[\W_]*", stem[left : mark[0]]):
-            left = mark[1]
-            used.append(mark)
-    for mark in reversed(marks):
-        if mark[0] >= left and re.fullmatch(r"[\W_]*", stem[mark[1] : right]):
-            right = mark[0]
-            used.append(mark)
-    while left < right and not stem[left].isalnum():
-        left += 1
-    while right > left and not stem[right - 1].isalnum():
-        right -= 1
-    return stem[:left], stem[left:right], stem[right:], used
+def role_of(marks: list[Mark]) -> str | None:
+    """Return the role that the words in a name give, the least likely one by chance first."""
+    roles = {mark.value for mark in marks if mark.kind == "role"}
+    return next((role for role in ("other", "mask", "image") if role in roles), None)
 
 
 def group_files(files: list[str], root: Path) -> list[Group]:
-    """Sort files into groups of one folder, suffix, name pattern, area, split and role."""
+    """Sort files into groups of one folder, suffix, name pattern, area, split and role.
+
+    Raises:
+        UserError: there are no images among them.
+    """
     files = [path for path in files if path.lower().endswith(SUFFIXES)]
     if not files:
         raise UserError(
             f"{root}: holds no images ({', '.join(SUFFIXES)}); give the folder that holds the patches"
         )
-    found: dict[tuple[str, str | None, str | None, str | None], dict[str, str]] = defaultdict(dict)
+    groups: dict[tuple[str, str | None, str | None, str | None], dict[str, str]] = defaultdict(dict)
     for path in files:
         folder, _, name = path.rpartition("/")
         stem, _, suffix = name.rpartition(".")
         area = split = role = None
         for component in folder.split("/") if folder else []:
             marks = marks_in(component, single_letters=component.lower() in ("x", "y"))
-            area = _last(marks, "area") or area
-            split = _last(marks, "split") or split
+            area, split = _area(marks) or area, _split(marks) or split
             role = role_of(marks) or role
         prefix, middle, ending, marks = _split_stem(stem, f".{suffix.lower()}" in arrays.SUFFIXES)
         own = role_of(marks)
         # masks/image_1.tif is a mask; images/1_mask.tif is one too.
         role = "mask" if "mask" in (role, own) else own or role
         pattern = f"{prefix}{{id}}{ending}.{suffix}" if middle else name
-        key = (
-            f"{folder}/{pattern}" if folder else pattern,
-            role,
-            _last(marks, "area") or area,
-            _last(marks, "split") or split,
-        )
-        found[key][middle] = path
+        pattern = f"{folder}/{pattern}" if folder else pattern
+        groups[pattern, role, _area(marks) or area, _split(marks) or split][middle] = path
     return [
-        Group(pattern, pattern.rpartition("/")[0], role, area, split, names)
-        for (pattern, role, area, split), names in found.items()
+        Group(pattern, pattern.rpartition("/")[0], role, area, split, paths)
+        for (pattern, role, area, split), paths in groups.items()
     ]
 
 
-def _last(marks: list[tuple[int, int, str, str]], kind: str) -> str | None:
-    values = dict.fromkeys(value for _, _, what, value in marks if what == kind)
-    return TWO.join(values) or None if kind == "area" else next(reversed(values), None)
+def _area(marks: list[Mark]) -> str | None:
+    return TWO.join(dict.fromkeys(mark.value for mark in marks if mark.kind == "area")) or None
 
 
-def role_of(marks: list[tuple[int, int, str, str]]) -> str | None:
-    """Return the role that the words in a name give, the least likely one by chance first."""
-    roles = {value for _, _, what, value in marks if what == "role"}
-    return next((role for role in ("other", "mask", "image") if role in roles), None)
+def _split(marks: list[Mark]) -> str | None:
+    return next((mark.value for mark in reversed(marks) if mark.kind == "split"), None)
+
+
+def _split_stem(stem: str, array: bool) -> tuple[str, str, str, list[Mark]]:
+    """Split a file's stem into prefix, id and suffix: known words at its ends are no part of the id."""
+    marks = marks_in(stem, single_letters=array)
+    left, right = 0, len(stem)
+    outer = []
+    for mark in marks:
+        if re.fullmatch(r"[\W_]*", stem[left : mark.start]):
+            left = mark.end
+            outer.append(mark)
+    for mark in reversed(marks):
+        if mark.start >= left and re.fullmatch(r"[\W_]*", stem[mark.end : right]):
+            right = mark.start
+            outer.append(mark)
+    while left < right and not stem[left].isalnum():
+        left += 1
+    while right > left and not stem[right - 1].isalnum():
+        right -= 1
+    return stem[:left], stem[left:right], stem[right:], outer

@@ -24,8 +24,6 @@ class Execution(Strict):
         runs_per_gpu: trainings that may share a GPU; more than 1 where small patches do not fill one.
         checkpoint_every: epochs between checkpoints.
         resident: keep patches on the device; None where they fit.
-        compile: let `torch.compile` fuse the network's operations.
-        graphs: on CUDA, record a step of small patches once and replay it (`engine.GRAPH_SIZE`).
         deterministic: on CUDA, prefer operations that give the same bits twice, and warn where there is none (the
             CPU always repeats itself, with the same number of threads).
     """
@@ -36,8 +34,6 @@ class Execution(Strict):
     runs_per_gpu: PositiveInt = 1
     checkpoint_every: PositiveInt = 10
     resident: bool | None = None
-    compile: bool = False
-    graphs: bool = False
     deterministic: bool = False
 
 
@@ -45,7 +41,7 @@ def choose_device(device: str) -> str:
     """Turn ``auto`` into ``cuda`` where there is a GPU, else ``cpu``.
 
     Raises:
-        UserError: ``cuda`` is asked for and none is there, or the word means no device.
+        UserError: there is no CUDA device where ``cuda`` is named, or the word names no device.
     """
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise UserError(f"device '{device}': unknown; choose auto, cpu or cuda")
@@ -60,7 +56,7 @@ def choose_device(device: str) -> str:
     return device
 
 
-def environment(place: torch.device) -> dict[str, str]:
+def environment(device: torch.device) -> dict[str, str]:
     """Return what travels with a run's numbers: versions and hardware."""
     return {
         "lmhld_nb": lmhld_nb.__version__,
@@ -68,14 +64,14 @@ def environment(place: torch.device) -> dict[str, str]:
         "torch": torch.__version__,
         "numpy": np.__version__,
         "platform": platform.platform(),
-        "device": device_name(place),
+        "device": device_name(device),
         "threads": str(torch.get_num_threads()),
     }
 
 
-def device_name(place: torch.device) -> str:
-    """Return the name of the GPU ``place``, else of the processor."""
-    return torch.cuda.get_device_name(place) if place.type == "cuda" else cpu_name()
+def device_name(device: torch.device) -> str:
+    """Return the name of the GPU ``device``, else of the processor."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
 
 
 def cpu_name() -> str:
@@ -88,18 +84,18 @@ def cpu_name() -> str:
     return names[0] if names else platform.machine()
 
 
-def native_bf16(place: torch.device | None = None) -> bool:
-    """Say whether the processor, or the GPU ``place``, multiplies bfloat16 itself (else autocast to it is slow)."""
-    if place is not None and place.type == "cuda":
-        return torch.cuda.get_device_capability(place) >= (8, 0)
+def native_bf16(device: torch.device | None = None) -> bool:
+    """Say whether the processor, or the GPU ``device``, multiplies bfloat16 itself (else autocast to it is slow)."""
+    if device is not None and device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
     if platform.machine().lower() in ("x86_64", "amd64"):
         # oneDNN computes bf16 on any AVX-512 processor, but without these instructions slower than fp32.
         return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def precision(wanted: str, place: torch.device) -> str:
+def precision(word: str, device: torch.device) -> str:
     """Turn a recipe's precision ``auto`` into ``bf16`` where it is native, else ``fp32``."""
-    if wanted != "auto":
-        return wanted
-    return "bf16" if native_bf16(place) else "fp32"
+    if word != "auto":
+        return word
+    return "bf16" if native_bf16(device) else "fp32"

@@ -1,4 +1,4 @@
-"""The registry of losses: what a network is trained to make small."""
+"""The registry of losses: what training makes small."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Loss:
     """A loss.
 
     Attributes:
-        function: from logits (N, 1, H, W) and masks 0/1 of that shape to the loss, a scalar. It is a mean over patches,
-            so that the gradients of micro-batches add up to those of their batch.
-        version: raised when it is computed differently; only runs that use it are named anew.
+        function: from logits (N, 1, H, W) and masks 0/1 of that shape to a scalar: a mean over patches, so that the
+            gradients of micro-batches add up to those of their batch.
+        version: raised when it computes something else; only runs that use it get another name.
     """
 
     function: Callable[[Tensor, Tensor], Tensor]

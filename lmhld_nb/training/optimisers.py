@@ -2,47 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
-
-if TYPE_CHECKING:
-    from lmhld_nb.training.specs import Recipe
 
 
 @dataclass(frozen=True)
 class Optimiser:
-    """An optimiser.
+    """An optimiser; what a recipe does not say (betas, epsilon) is as torch has it.
 
     Attributes:
-        build: called with the parameters, the recipe (``lr``, ``momentum``, ``weight_decay``) and the implementation
-            that is fastest here (``fused`` or ``foreach``), to be passed on to torch.
-        momentum: whether it has the recipe's ``momentum``.
-        version: raised when it is computed differently; only runs that use it are named anew.
+        builder: called with the parameters, ``lr``, ``weight_decay``, ``momentum`` if it takes it, and what is fastest
+            here, ``fused`` or ``foreach``. Its state must be tensors, for checkpoints to hold it.
+        momentum: whether it takes momentum.
+        version: raised when it computes something else; only runs that use it get another name.
     """
 
-    build: Callable[[Iterable[nn.Parameter], Recipe, dict[str, Any]], torch.optim.Optimizer]
+    builder: Callable[..., torch.optim.Optimizer]
     momentum: bool = False
     version: int = 1
 
 
-def sgd(
-    parameters: Iterable[nn.Parameter], recipe: Recipe, implementation: dict[str, Any]
-) -> torch.optim.Optimizer:
-    """Stochastic gradient descent, the paper's (section 3.3)."""
-    return torch.optim.SGD(
-        parameters, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, **implementation
-    )
-
-
-def adamw(
-    parameters: Iterable[nn.Parameter], recipe: Recipe, implementation: dict[str, Any]
-) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019) with torch's betas and epsilon; weight decay is the recipe's."""
-    return torch.optim.AdamW(parameters, recipe.lr, weight_decay=recipe.weight_decay, **implementation)
-
-
-OPTIMISERS: dict[str, Optimiser] = {"sgd": Optimiser(sgd, momentum=True), "adamw": Optimiser(adamw)}
+OPTIMISERS: dict[str, Optimiser] = {
+    "sgd": Optimiser(torch.optim.SGD, momentum=True),  # the paper's (section 3.3)
+    "adamw": Optimiser(
+        torch.optim.AdamW
+    ),  # Loshchilov & Hutter 2019, Decoupled weight decay regularization, ICLR
+}

@@ -1,53 +1,53 @@
-"""Scores of a network on patches: counts of pixels patch by patch, which sum up to those of areas and of a run.
+"""Scores of a network: counts of pixels, patch by patch, and window by window over whole scenes.
 
 What a run keeps of each test patch is what intervals and tests between networks are computed from (`intervals`).
+
+Patches are chosen for holding landslide; a landscape mostly does not. Experiment 1 therefore judges patch sizes by
+"the performance of landslide detection across the entire study area" (paper section 3.2 (1)): by all windows of the
+area's scenes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
+from tqdm import tqdm
 
-from lmhld_nb.config import atomic_path
+from lmhld_nb import scenes
+from lmhld_nb.config import atomic_path, write_json
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.patches.batches import Batches, load_split
 from lmhld_nb.patches.patch_sets import PatchSet
+from lmhld_nb.scenes.rasters import Window
+from lmhld_nb.scenes.scene import Scene
 from lmhld_nb.training import chains, engine
 from lmhld_nb.training.losses import LOSSES
 from lmhld_nb.training.specs import Recipe, RunSpec
+from lmhld_nb.training.weights import copy_of
 
-FILE = "test_patches.csv"
-CELLS = ["tp", "fp", "fn", "tn"]
-KEYS = ["stage", "input", "area", "number"]
-
-
-def total_of(counts: dict[str, Confusion]) -> Confusion:
-    """Return the counts of all areas together."""
-    return sum(counts.values(), Confusion(0, 0, 0, 0))
-
-
-def by_area(patches: pd.DataFrame) -> dict[str, Confusion]:
-    """Return the counts of each area, summed over rows with columns area, tp, fp, fn and tn."""
-    areas = patches["area"].to_numpy()
-    cells = patches[CELLS].to_numpy()
-    return {
-        str(area): Confusion(*map(int, cells[areas == area].sum(axis=0))) for area in dict.fromkeys(areas)
-    }
+COUNTS = ["tp", "fp", "fn", "tn"]
+PATCHES_FILE = "test_patches.csv"
+PATCH_COLUMNS = ["stage", "input", "area", "number", *COUNTS]
+WINDOWS_FILE = "whole_area.csv"
+WINDOW_COLUMNS = ["scene", "row", "col", "trained", *COUNTS]
+WHOLE_AREA_FILE = "whole_area.json"
+BATCH_PIXELS = 2**19  # of windows predicted at once: small ones in large batches
 
 
-def score(model: nn.Module, batches: Batches, recipe: Recipe) -> tuple[dict[str, Confusion], float]:
-    """Score a model at probability 0.5.
+def total(counts: pd.DataFrame) -> Confusion:
+    """Return the sum of rows with columns tp, fp, fn and tn."""
+    return Confusion(*map(int, counts[COUNTS].to_numpy().sum(axis=0)))
 
-    Returns:
-        Confusion counts of each area, and the mean loss over pixels.
-    """
-    patches, loss = patch_counts(model, batches, recipe)
-    return by_area(patches), loss
+
+def by_area(counts: pd.DataFrame) -> dict[str, Confusion]:
+    """Return the sum of each area's rows, in the order in which the areas appear in the column ``area``."""
+    return {str(area): total(rows) for area, rows in counts.groupby("area", sort=False)}
 
 
 @torch.no_grad()
@@ -55,12 +55,12 @@ def patch_counts(model: nn.Module, batches: Batches, recipe: Recipe) -> tuple[pd
     """Count each patch at probability 0.5.
 
     Returns:
-        Rows by patch: area, number (in its PatchSet), tp, fp, fn, tn; and the mean loss over pixels.
+        One row per patch: area, number (in its PatchSet), tp, fp, fn, tn; and the mean loss over pixels.
     """
     model.eval()
     order = batches.order(4 * (recipe.micro_batch or recipe.batch_size), None)
     total_loss = torch.zeros((), dtype=torch.float64, device=batches.device)
-    cells = []
+    counts = []
     pixels = 0
     for images, masks in batches.load(order):
         with engine.autocast(images.device, recipe):
@@ -68,24 +68,26 @@ def patch_counts(model: nn.Module, batches: Batches, recipe: Recipe) -> tuple[pd
         logits = logits.float()
         total_loss += LOSSES[recipe.loss].function(logits, masks).double() * masks.numel()
         pixels += masks.numel()
-        predicted, truth = logits > 0, masks > 0.5
-        found = [predicted & truth, predicted & ~truth, ~predicted & truth, ~predicted & ~truth]
-        cells.append(torch.stack([kind.sum(dim=(1, 2, 3)) for kind in found], dim=1))
+        outcomes = _outcomes(logits > 0, masks > 0.5)
+        counts.append(torch.stack([outcome.sum(dim=(1, 2, 3)) for outcome in outcomes], dim=1))
     # One copy from the device for all.
-    rows = torch.cat(cells).cpu().numpy() if cells else np.zeros((0, 4), int)
+    rows = torch.cat(counts).cpu().numpy() if counts else np.zeros((0, len(COUNTS)), int)
     areas = [batches.groups[group].areas[numbers] for group, numbers in order]
     own = [batches.groups[group].where[numbers, 1] for group, numbers in order]
-    patches = pd.DataFrame(
-        {
-            "area": np.concatenate(areas) if areas else np.zeros(0, str),
-            "number": np.concatenate(own) if own else np.zeros(0, int),
-            **dict(zip(CELLS, rows.T, strict=True)),
-        }
-    )
-    return patches, float(total_loss) / max(1, pixels)
+    table = {
+        "area": np.concatenate(areas) if areas else np.zeros(0, str),
+        "number": np.concatenate(own) if own else np.zeros(0, int),
+        **dict(zip(COUNTS, rows.T, strict=True)),
+    }
+    return pd.DataFrame(table), float(total_loss) / max(1, pixels)
 
 
-def tested(
+def _outcomes(predicted: Any, truth: Any) -> list[Any]:
+    """Return where pixels are true and false positives, false and true negatives (bool arrays or tensors)."""
+    return [predicted & truth, predicted & ~truth, ~predicted & truth, ~predicted & ~truth]
+
+
+def test_counts(
     model: nn.Module,
     spec: RunSpec,
     patch_sets: Sequence[PatchSet],
@@ -106,63 +108,172 @@ def tested(
         resident: as in `batches.load_split`.
 
     Returns:
-        Rows by patch: stage (id of the run whose test patch it is), input (``last``, or ``own``), area, number, tp,
+        One row per patch: stage (id of the run whose test patch it is), input (``last``, or ``own``), area, number, tp,
         fp, fn, tn; and the mean loss over the pixels of the run's own test patches.
     """
-    place = next(model.parameters()).device
-    parts = []
+    device = next(model.parameters()).device
+    tables = []
 
-    def count(run_id: str, kind: str, tests: Batches) -> float:
+    def count(run_id: str, input_of: str, tests: Batches) -> float:
         patches, loss = patch_counts(model, tests, recipe)
-        parts.append(patches.assign(stage=run_id, input=kind))
+        tables.append(patches.assign(stage=run_id, input=input_of))
         return loss
 
-    loss = count(spec.run_id, "last", load_split(patch_sets, "test", place, recipe.normalise, resident))
-    kept = {name: value.clone() for name, value in model.state_dict().items()}
+    loss = count(spec.run_id, "last", load_split(patch_sets, "test", device, recipe.normalise, resident))
+    before = copy_of(model)
     for stage in earlier:
-        tests = load_split(stage.patch_sets, "test", place, recipe.normalise, resident)
+        tests = load_split(stage.patch_sets, "test", device, recipe.normalise, resident)
         count(stage.run_id, "last", tests)
         chains.copy_layer_groups(model, stage.weights, ["input"])
         count(stage.run_id, "own", tests)
-        model.load_state_dict(kept)
-    return pd.concat(parts, ignore_index=True)[[*KEYS, *CELLS]], loss
+        model.load_state_dict(before)
+    return pd.concat(tables, ignore_index=True)[PATCH_COLUMNS], loss
 
 
 def earlier_scores(patches: pd.DataFrame, spec: RunSpec) -> dict[str, dict[str, object]]:
-    """Return what a stage's metrics.json holds of the stages before it, from the rows of `tested`.
+    """Return what a stage's metrics.json holds of the stages before it, from the rows of `test_counts`.
 
     ``earlier`` and ``earlier_own_input``: by run id, then by area, counts and scores; nothing for a run without
     earlier stages.
     """
     if spec.stage is None:
         return {}
-    found: dict[str, dict[str, object]] = {}
-    for key, kind in (("earlier", "last"), ("earlier_own_input", "own")):
-        rows = patches[patches["input"] == kind]
-        found[key] = {
+    scores: dict[str, dict[str, object]] = {}
+    for key, input_of in (("earlier", "last"), ("earlier_own_input", "own")):
+        rows = patches[patches["input"] == input_of]
+        scores[key] = {
             stage.run_id: {
                 area: counts.as_dict()
                 for area, counts in by_area(rows[rows["stage"] == stage.run_id]).items()
             }
             for stage in spec.chain[:-1]
         }
-    return found
+    return scores
 
 
-def write(folder: Path, patches: pd.DataFrame, name: str = FILE) -> None:
-    """Write counts beside a run's metrics, atomically.
+def window_counts(
+    model: nn.Module,
+    patches: PatchSet,
+    area_scenes: Sequence[Scene],
+    recipe: Recipe,
+    device: torch.device,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Count each window of whole scenes at probability 0.5; windows have the patch size and do not overlap.
+
+    Windows that reach over a scene's edge are filled up with the mean. Pixels without data and pixels without a label
+    are left out.
+
+    Args:
+        model: in evaluation mode, on ``device``.
+        patches: what it was trained on: their size, bands and normalisation are used.
+        area_scenes: the area's scenes.
+        recipe: normalisation and precision.
+        device: of the model.
+        progress: show a bar.
+
+    Returns:
+        One row per window that holds a known pixel: scene, row, col (of its upper left pixel), trained (1 for the
+        training patches), tp, fp, fn, tn.
+
+    Raises:
+        UserError: a scene cannot be read.
+    """
+    index = patches.index[patches.index["split"] == "train"]
+    trained = set(zip(index["scene"], index["row"], index["col"], strict=True))
+    size = patches.spec.size
+    rows = []
+    title = f"whole area {patches.spec.area}"
+    for scene in tqdm(area_scenes, desc=title, unit="scene", disable=not progress, leave=False):
+        for strip, predicted, truth, known in predict_strips(model, patches, scene, recipe, device):
+            counts = np.stack(
+                [_sum_windows(outcome & known, size) for outcome in _outcomes(predicted, truth)]
+            )
+            for r, c in zip(*np.nonzero(counts.sum(axis=0)), strict=True):
+                window = (scene.name, strip.row + int(r) * size, int(c) * size)
+                rows.append([*window, int(window in trained), *counts[:, r, c].tolist()])
+    return pd.DataFrame(rows, columns=WINDOW_COLUMNS)
+
+
+def predict_strips(
+    model: nn.Module, patches: PatchSet, scene: Scene, recipe: Recipe, device: torch.device
+) -> Iterator[tuple[Window, np.ndarray, np.ndarray, np.ndarray]]:
+    """Predict a scene strip by strip from top to bottom, as `window_counts` does.
+
+    Yields:
+        The strip; predicted, true and known landslide, bool (rows, cols). Strips without a known pixel are left out.
+    """
+    by_scene = recipe.normalise == "scene"
+    statistics = patches.scene_statistics[scene.name] if by_scene else (patches.mean, patches.std)
+    mean, std = np.asarray(statistics, np.float32)
+    size = patches.spec.size
+    with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
+        for strip in scenes.strips(image.shape, size * max(1, 512 // size)):
+            values, truth = image.read(strip, patches.spec.bands), labels.read(strip)
+            valid = image.valid(values)
+            known = valid & (truth != 255)
+            if not known.any():
+                continue
+            scaled = (values.astype(np.float32) - mean[:, None, None]) / std[:, None, None]
+            scaled[:, ~valid] = 0
+            yield strip, _predict(model, scaled, size, recipe, device), truth == 1, known
+
+
+@torch.inference_mode()
+def _predict(
+    model: nn.Module, scaled: np.ndarray, size: int, recipe: Recipe, device: torch.device
+) -> np.ndarray:
+    """Return where windows of a strip (bands, height, width) are predicted as landslide, bool (height, width)."""
+    bands, height, width = scaled.shape
+    rows, cols = -(-height // size), -(-width // size)
+    padded = np.pad(scaled, ((0, 0), (0, rows * size - height), (0, cols * size - width)))
+    windows = padded.reshape(bands, rows, size, cols, size).transpose(1, 3, 0, 2, 4)
+    stack = torch.from_numpy(windows.reshape(rows * cols, bands, size, size))
+    masks = []
+    for batch in stack.split(recipe.micro_batch or max(1, BATCH_PIXELS // size**2)):
+        images = batch.to(device).contiguous(memory_format=torch.channels_last)
+        with engine.autocast(device, recipe):
+            masks.append(model(images)[:, 0] > 0)
+    mask = torch.cat(masks).cpu().numpy().reshape(rows, cols, size, size).transpose(0, 2, 1, 3)
+    return mask.reshape(rows * size, cols * size)[:height, :width]
+
+
+def _sum_windows(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Sum (rows, cols) over windows of ``size`` that begin at its upper left corner; the last ones may be cut."""
+    summed = np.add.reduceat(pixels.astype(np.int64), np.arange(0, pixels.shape[0], size), axis=0)
+    return np.add.reduceat(summed, np.arange(0, pixels.shape[1], size), axis=1)
+
+
+def whole_area(windows: pd.DataFrame) -> dict[str, Confusion]:
+    """Sum the rows of `window_counts`.
+
+    Returns:
+        ``all``: counts over the whole area; ``outside_training``: those outside the training patches.
+    """
+    return {"all": total(windows), "outside_training": total(windows[windows["trained"] == 0])}
+
+
+def write_whole_area(folder: Path, run_id: str, windows: pd.DataFrame) -> None:
+    """Write a run's whole-area scores beside its metrics, atomically, its windows first."""
+    write(folder / WINDOWS_FILE, windows)
+    scores = {name: counts.as_dict() for name, counts in whole_area(windows).items()}
+    write_json(folder / WHOLE_AREA_FILE, {"run_id": run_id, **scores})
+
+
+def write(path: Path, counts: pd.DataFrame) -> None:
+    """Write rows of counts as CSV, atomically.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    with atomic_path(folder / name) as temporary:
-        patches.to_csv(temporary, index=False)
+    with atomic_path(path) as temporary:
+        counts.to_csv(temporary, index=False)
 
 
 def read(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:
     """Read counts that were written whole; None where they are missing or are something else."""
     try:
-        found = pd.read_csv(path, dtype={"scene": str, "stage": str})
+        counts = pd.read_csv(path, dtype={"scene": str, "stage": str})
     except (OSError, ValueError):  # what pandas raises on a file it cannot parse is a ValueError
         return None
-    return found if list(found.columns) == list(columns) else None
+    return counts if list(counts.columns) == list(columns) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -22,9 +23,8 @@ from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.training.losses import LOSSES
 from lmhld_nb.training.optimisers import OPTIMISERS
 
-ENGINE_VERSION = (
-    3  # raised when every spec would give other weights; losses and optimisers have versions of their own
-)
+ENGINE_VERSION = 3
+"""Raised whenever all specs would give other weights; losses and optimisers have versions of their own."""
 
 Treatment = Literal["fresh", "frozen", "finetune"]
 LAYER_GROUPS = ("input", "level 1", "level 2", "level 3", "level 4", "level 5", "decoder")
@@ -65,33 +65,21 @@ class Recipe(Strict, allow_inf_nan=False):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     micro_batch: PositiveInt | None = None
 
-    @field_validator("loss")
+    @field_validator("loss", "optimiser")
     @classmethod
-    def _known_loss(cls, word: str) -> str:
-        if word not in LOSSES:
-            raise ValueError(f"unknown loss; choose one of {', '.join(LOSSES)}")
-        return word
-
-    @field_validator("optimiser")
-    @classmethod
-    def _known_optimiser(cls, word: str) -> str:
-        if word not in OPTIMISERS:
-            raise ValueError(f"unknown optimiser; choose one of {', '.join(OPTIMISERS)}")
+    def _registered(cls, word: str, field: ValidationInfo) -> str:
+        known: Iterable[str] = LOSSES if field.field_name == "loss" else OPTIMISERS
+        if word not in known:
+            raise ValueError(f"unknown {field.field_name}; choose one of {', '.join(known)}")
         return word
 
     @field_validator("momentum")
     @classmethod
-    def _momentum_is_used(cls, momentum: float, fields: ValidationInfo) -> float:
-        optimiser = fields.data.get("optimiser", "sgd")
+    def _momentum_has_an_effect(cls, momentum: float, field: ValidationInfo) -> float:
+        optimiser = field.data.get("optimiser", "sgd")
         if momentum and not OPTIMISERS[optimiser].momentum:
             raise ValueError(f"{optimiser} has no momentum; set it to 0")
         return momentum
-
-    def versions(self) -> dict[str, int]:
-        """Return the versions of its loss and optimiser, where they are not the first."""
-        versions = {"loss_version": LOSSES[self.loss].version}
-        versions["optimiser_version"] = OPTIMISERS[self.optimiser].version
-        return {name: version for name, version in versions.items() if version != 1}
 
 
 class Stage(Strict):
@@ -157,7 +145,13 @@ class RunSpec(Strict):
         if self.stage is not None:  # its id stands for all that made the parent
             stage = self.stage.model_dump(mode="json", exclude={"parent"}, exclude_defaults=True)
             fields["stage"] = {"parent": self.stage.parent.run_id, **stage}
-        return json.dumps({"engine": ENGINE_VERSION, **fields, **self.recipe.versions()}, sort_keys=True)
+        versions = {
+            "loss_version": LOSSES[self.recipe.loss].version,
+            "optimiser_version": OPTIMISERS[self.recipe.optimiser].version,
+        }
+        # Only where it is not the first, so that a new version names those runs anew and no others.
+        fields |= {key: version for key, version in versions.items() if version != 1}
+        return json.dumps({"engine": ENGINE_VERSION, **fields}, sort_keys=True)
 
     @property
     def label(self) -> str:

@@ -1,32 +1,65 @@
-"""Weights on disk: safetensors with a card that says what network they are and what it wants to be shown."""
+"""Weights on disk, all as safetensors (no pickle): networks with a card that says what they are, and checkpoints."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from lmhld_nb import models
-from lmhld_nb.config import UserError
+from lmhld_nb.config import UserError, atomic_path
 from lmhld_nb.patches.patch_sets import PatchSet
-from lmhld_nb.training.checkpoints import write_tensors
 from lmhld_nb.training.specs import RunSpec
+
+# What reading a file raises that is damaged or something else.
+_UNREADABLE = (OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError, RuntimeError)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write tensors from any device into a safetensors file, atomically.
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full.
+    """
+    # Tensors that share memory are refused: clones have their own.
+    own = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    with atomic_path(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        try:
+            safetensors.torch.save_file(own, temporary, metadata=metadata)
+        except safetensors.SafetensorError as error:
+            raise OSError(str(error)) from error  # a full disk has no errno there
+        temporary.chmod(mode)  # it makes files that only their owner may read, whatever the umask says
+
+
+def digest(weights: Path) -> str:
+    """Return 16 hex digits of a weights file's content."""
+    with weights.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def copy_of(model: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of a model's weights and statistics."""
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+# Networks
 
 
 def save(
-    path: Path,
-    tensors: dict[str, Tensor],
-    spec: RunSpec,
-    patch_sets: Sequence[PatchSet],
-    **more: object,
+    path: Path, tensors: dict[str, Tensor], spec: RunSpec, patch_sets: Sequence[PatchSet], **extra: object
 ) -> None:
-    """Write a network's tensors with its card: model, bands, each area's normalisation and resolution, and ``more``.
+    """Write a network's tensors with its card: model, bands, each area's normalisation and resolution, and ``extra``.
 
     Raises:
         UserError: the folder cannot be written, or the disk is full.
@@ -34,21 +67,22 @@ def save(
     card = {
         "run_id": spec.run_id,
         "model": spec.model,
+        "source": spec.source,
         "width": spec.width,
         "options": spec.options,
         "bands": list(spec.bands),
         "normalise": spec.recipe.normalise,
         "precision": spec.recipe.precision,
         "areas": {
-            part.area: {
-                "patch_size": part.size,
+            patch_spec.area: {
+                "patch_size": patch_spec.size,
                 "mean": list(patches.mean),
                 "std": list(patches.std),
                 "resolution_m": patches.resolution_m,
             }
-            for part, patches in zip(spec.data, patch_sets, strict=True)
+            for patch_spec, patches in zip(spec.data, patch_sets, strict=True)
         },
-        **more,
+        **extra,
     }
     write_tensors(path, tensors, {"card": json.dumps(card)})
 
@@ -57,22 +91,25 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """Return a stored network in evaluation mode, on the CPU, and its card.
 
     Raises:
-        UserError: the file is missing, damaged, has no card, or one of another network.
+        UserError: the file is missing, damaged, has no card or one of another network; or the code of a network from
+            outside is not what it was.
     """
-    with _told(path):
+    with _one_line_errors(path):
         card = _card(path)
+        if models.source_of(card["model"]) != card.get("source", ""):
+            raise UserError(f"the code of '{card['model']}' has changed since; train it again")
         model = models.build(card["model"], len(card["bands"]), card["width"], **card.get("options", {}))
         tensors = safetensors.torch.load_file(path)
-        wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-        if wanted != {name: tuple(value.shape) for name, value in tensors.items()}:
-            raise ValueError(f"its weights are not those of the {card['model']} that its card tells of")
+        expected = {name: value.shape for name, value in model.state_dict().items()}
+        if expected != {name: value.shape for name, value in tensors.items()}:
+            raise ValueError(f"its weights are not those of the {card['model']} that its card describes")
         model.load_state_dict(tensors)
     return model.eval(), card
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return a stored network's tensors and its card; raises as `load`."""
-    with _told(path):
+    with _one_line_errors(path):
         return safetensors.torch.load_file(path), _card(path)
 
 
@@ -82,15 +119,99 @@ def _card(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _one_line_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; `lmhld plan PROFILE` lists the finished runs") from None
-    except UserError as error:  # a model that is not among ours
+    except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    except (OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except _UNREADABLE as error:
         detail = " ".join(str(error).split())[:120]
         raise UserError(
             f"{path}: not a network of this book ({detail}); give a run's weights.safetensors"
         ) from error
+
+
+# Checkpoints
+
+
+@dataclass
+class TrainingState:
+    """Where a training stands: what a checkpoint holds beside the tensors."""
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    best_f1: float = -1.0
+    best_epoch: int = 0
+    seconds: float = 0.0
+    precision: str = ""
+    history: list[dict[str, float]] = field(default_factory=list)
+    milestones: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+def save_checkpoint(
+    path: Path,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    copies: Mapping[str, Mapping[str, Tensor]],
+    state: TrainingState,
+    identity: str,
+) -> None:
+    """Write all that a stopped training needs, atomically; ``copies`` are weights of earlier epochs, by name."""
+    tensors = _named_tensors(model, copies)
+    for number, values in optimiser.state_dict()["state"].items():
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimiser/{number}/{name}"] = value
+    write_tensors(path, tensors, {"state": json.dumps(vars(state)), "identity": identity})
+
+
+def restore_checkpoint(
+    path: Path,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    copies: Mapping[str, Mapping[str, Tensor]],
+    identity: str,
+) -> TrainingState:
+    """Put a checkpoint's content back in place; change nothing without one, or with a damaged or a foreign one."""
+    if not path.is_file():
+        return TrainingState()
+    targets = _named_tensors(model, copies)
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            if file.metadata()["identity"] != identity:
+                raise ValueError("another training's")
+            state = TrainingState(**json.loads(file.metadata()["state"]))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        if any(tensors[name].shape != value.shape for name, value in targets.items()):
+            raise ValueError("another shape")
+    except _UNREADABLE:
+        path.unlink()  # a checkpoint is only a shortcut: without it the training starts again
+        return TrainingState()
+    for name, value in targets.items():
+        value.copy_(tensors[name])
+    _restore_optimiser(optimiser, tensors)
+    return state
+
+
+def _named_tensors(model: nn.Module, copies: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {
+        f"{label}/{name}": value
+        for label, weights in {"model": model.state_dict(), **copies}.items()
+        for name, value in weights.items()
+    }
+
+
+def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    content = optimiser.state_dict()
+    for key, value in tensors.items():
+        if key.startswith("optimiser/"):
+            _, number, name = key.split("/")
+            parameter = parameters[int(number)]
+            if value.shape == parameter.shape:  # with the parameter's order in memory, as it was
+                value = torch.empty_like(parameter).copy_(value)
+            content["state"].setdefault(int(number), {})[name] = value
+    optimiser.load_state_dict(content)

@@ -1,0 +1,50 @@
+"""The book's Sphinx extension: chapters and pages made from files before Sphinx reads, pages finished after it wrote.
+
+Sphinx reads a copy of ``book/`` (`lmhld_nb.book.chapters.site` makes it) with the executed chapters in ``chapters/``,
+the figures of their profile and the numbers behind these in ``figures/``, and ``manifest.yaml``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+from sphinx.application import Sphinx
+from sphinx.util import logging
+
+from lmhld_book import finish, notebooks, pages, pictures
+from lmhld_nb.book import ledger
+
+LOG = logging.getLogger(__name__)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register with Sphinx."""
+    app.connect("builder-inited", prepare, priority=100)
+    app.connect("html-page-context", finish.finish, priority=900)
+    app.connect("build-finished", finish.trim)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def prepare(app: Sphinx) -> None:
+    """Prepare the chapters and write the pages made from files; warn of pictures without a description."""
+    source = Path(app.srcdir)
+    manifest = pages.read_manifest(source / "manifest.yaml")
+    descriptions = {name: text for entry in manifest.values() for name, text in entry.alt.items()}
+    titles = {}
+    for path in sorted((source / "chapters").glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        titles[path.stem] = notebooks.number_title(notebook, path.stem[:2])
+        for problem in notebooks.describe(notebook, descriptions):
+            LOG.warning("%s, %s", path.stem, problem)
+        notebooks.lighten(notebook)
+        nbformat.write(notebook, path)
+    figures = source / "figures"
+    pictures.thumbnails(figures, source / "thumbnails")
+    written = {
+        "ledger.md": pages.ledger(ledger.load(source / "ledger.yaml")),
+        "gallery.md": pages.gallery(manifest, figures, titles),
+        "numbers.md": pages.numbers(manifest, figures, titles),
+    }
+    for name, text in written.items():
+        (source / name).write_text(text, encoding="utf-8")

@@ -1,0 +1,191 @@
+"""The folder of a map: nothing but an older map is ever replaced, and all files appear or none.
+
+map.json records the SHA-256 of every other file of its map, which proves them to be an older map's. Files appear by
+renaming, map.json last. A map killed at that moment has left its records in its temporary folder, so that the next one
+can tell what it may clear.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import rasterio
+from rasterio.errors import RasterioIOError
+
+from lmhld_nb.config import UserError, cannot_write
+
+PROBABILITY, MASK, POLYGONS, OVERLAY = "probability.tif", "mask.tif", "landslides.gpkg", "overlay.png"
+POLYGON_STYLE, PROBABILITY_STYLE = "landslides.qml", "probability.qml"
+SCORE_TABLES = ("precision_recall", "calibration", "by_size", "size_frequency")
+REPORT = "map.json"  # written last: without it a map is not finished
+COARSE = "coarse.tif"  # lies in the temporary folder only
+_RECORDED = (
+    PROBABILITY, MASK, POLYGONS, OVERLAY, POLYGON_STYLE, PROBABILITY_STYLE,
+    *(f"scores_{name}.csv" for name in SCORE_TABLES),
+)  # fmt: skip
+_OLDER = f"{REPORT}.older"
+
+
+@contextmanager
+def all_or_nothing(out: Path, inputs: Iterable[Path] = ()) -> Iterator[Path]:
+    """Yield a temporary folder whose files move to ``out`` if the block succeeds, map.json last.
+
+    Folders made for it go again if the block fails. What killed maps have left in ``out`` is removed. Files of names
+    that no map writes are left alone.
+
+    Args:
+        out: a new or empty folder, or one of an older map.
+        inputs: files that must not be replaced.
+
+    Raises:
+        UserError: a file in ``out`` would be replaced that is an input or not an older map's, ``out`` holds other files
+            and no map, or it cannot be written. Checked before the block and after it.
+    """
+    inputs = _with_sources(inputs)
+    created = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        _check(out, inputs)
+        temporary = Path(tempfile.mkdtemp(prefix=f"{temporary_prefix()}{os.getpid()}-", dir=out))
+        try:
+            yield temporary
+            _check(out, inputs)
+        except BaseException:
+            _discard(temporary)
+            raise
+        _move(temporary, out)
+        _discard(temporary)
+    except BaseException as error:
+        for folder in created:
+            with suppress(OSError):  # somebody else has put something there
+                folder.rmdir()
+        if isinstance(error, OSError):
+            raise cannot_write(out, error) from error
+        raise
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of a map's files by name, without map.json."""
+    return {name: digest(folder / name) for name in _RECORDED if (folder / name).is_file()}
+
+
+def digest(path: Path) -> str:
+    """Return a file's SHA-256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def temporary_prefix() -> str:
+    """Return how the names of this machine's temporary folders begin; the process's id follows."""
+    return f".map-{platform.node()}-"
+
+
+def _with_sources(paths: Iterable[Path]) -> list[Path]:
+    """Return files and, of each VRT among them, the files that it refers to."""
+    listed: list[Path] = []
+    waiting = list(paths)
+    while waiting:
+        path = waiting.pop()
+        if path not in listed:
+            listed.append(path)
+            if path.suffix.lower() == ".vrt":
+                with suppress(RasterioIOError), rasterio.open(path) as source:  # it is refused later
+                    waiting += [Path(name) for name in source.files]
+    return listed
+
+
+def _check(out: Path, inputs: Iterable[Path]) -> None:
+    for path in inputs:
+        for name in (*_RECORDED, REPORT):
+            with suppress(OSError):  # one of the two is not there
+                if os.path.samefile(out / name, path):
+                    raise UserError(
+                        f"{out / name}: is an input of this map; choose another folder for the results"
+                    )
+    _clear(out)
+    recorded = _read_digests(out / REPORT)
+    foreign = [name for name in _RECORDED if not _matches(out / name, recorded or {})]
+    if recorded is None and os.path.lexists(out / REPORT):
+        foreign.append(REPORT)
+    if foreign:
+        raise UserError(
+            f"{out / foreign[0]}: is not of an older map ({REPORT} does not record it as it is); move it away or "
+            "choose another folder for the results"
+        )
+    others = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
+    if recorded is None and others:
+        raise UserError(f"{out}: holds other files ({others[0]}) and no map; choose a new or empty folder")
+
+
+def _read_digests(report: Path) -> dict[str, str] | None:
+    """Return what a map.json records; None where there is none, or it is no map's."""
+    if not report.is_file():
+        return None
+    try:
+        recorded = json.loads(report.read_text(encoding="utf-8"))["sha256"]
+        return {name: recorded[name] for name in _RECORDED if name in recorded}
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+        return None
+
+
+def _matches(path: Path, recorded: dict[str, str]) -> bool:
+    """Say whether a file is absent or as it was recorded."""
+    if path.is_file():
+        return digest(path) == recorded.get(path.name)
+    return not os.path.lexists(path)
+
+
+def _clear(out: Path) -> None:
+    """Remove what maps of this machine have left that were killed."""
+    for temporary in out.glob(f"{temporary_prefix()}*"):
+        process = temporary.name.removeprefix(temporary_prefix()).partition("-")[0]
+        if not process.isdigit() or _is_alive(int(process)):
+            continue
+        if not (out / REPORT).exists():  # killed while its files moved
+            for report in (REPORT, _OLDER):
+                _remove(out, _read_digests(temporary / report) or {})
+        _discard(temporary)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _remove(out: Path, recorded: dict[str, str]) -> None:
+    """Remove a map's files that are as they were recorded."""
+    for name in recorded:
+        if _matches(out / name, recorded):
+            (out / name).unlink(missing_ok=True)
+
+
+def _move(temporary: Path, out: Path) -> None:
+    older = _read_digests(out / REPORT)
+    if older is not None:
+        (out / REPORT).replace(temporary / _OLDER)
+        # Scores of an older map would pass for this one's.
+        _remove(out, {name: value for name, value in older.items() if not (temporary / name).exists()})
+    for name in (*_RECORDED, REPORT):
+        if (temporary / name).exists():
+            (temporary / name).replace(out / name)
+
+
+def _discard(temporary: Path) -> None:
+    """Remove a temporary folder and what a map writes there, also beside its files (journals of GDAL and SQLite)."""
+    with suppress(OSError):
+        for path in temporary.iterdir():
+            if path.name.startswith((*_RECORDED, REPORT, COARSE)):
+                path.unlink()
+        temporary.rmdir()

@@ -1,0 +1,184 @@
+"""Files below a folder: found by path patterns, and looked into.
+
+A pattern is a path below a data set's folder, with ``/`` between folders and, instead of names,
+
+- ``{area}``, ``{split}``, ``{id}``: what stands there is the study area, the split, the name of the scene;
+- ``{ext}``: any image suffix; ``*``: anything but ``/``; ``**/``: any number of folders.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lmhld_nb import scenes
+from lmhld_nb.config import UserError
+from lmhld_nb.scenes import arrays, rasters
+
+RASTERS = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".img", ".vrt", ".jp2")
+SUFFIXES = (*RASTERS, *arrays.SUFFIXES)
+VECTORS = (".gpkg", ".shp", ".geojson")
+_PLACEHOLDER = re.compile(r"\{(\w*)\}|(\*\*/)|(\*)")
+
+
+@dataclass(frozen=True)
+class Match:
+    """A file that fits a pattern, and the text in place of each placeholder."""
+
+    path: str
+    captured: dict[str, str]
+
+
+def list_files(root: Path) -> list[str]:
+    """List image, array and vector files below ``root``: relative, ``/`` between folders, sorted by name.
+
+    Hidden folders and those macOS adds to zips are left out; linked folders are followed, once.
+
+    Raises:
+        UserError: ``root`` is no folder, or a folder cannot be read.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; give the folder that holds the data")
+
+    def unreadable(error: OSError) -> None:
+        raise UserError(
+            f"{error.filename}: cannot be read ({error.strerror}); change its permissions"
+        ) from error
+
+    files, seen = [], set()
+    for folder, below, names in os.walk(root, onerror=unreadable, followlinks=True):
+        real = os.path.realpath(folder)
+        below[:] = sorted(name for name in below if name[0] != "." and name != "__MACOSX")
+        if real in seen:  # a link that leads back
+            below.clear()
+            continue
+        seen.add(real)
+        inside = os.path.relpath(folder, root).replace(os.sep, "/")
+        prefix = "" if inside == "." else inside + "/"
+        files += [
+            prefix + name
+            for name in names
+            if name[0] != "." and os.path.splitext(name)[1].lower() in SUFFIXES + VECTORS
+        ]
+    return sorted(files, key=natural_key)
+
+
+def match_files(pattern: str, files: list[str]) -> list[Match]:
+    """Return those of ``files`` (paths as ``list_files`` gives them) that fit ``pattern``, in their order."""
+    regex = compile_pattern(pattern)
+    start = re.split(r"[{*]", pattern, maxsplit=1)[0]
+    matches = (regex.fullmatch(path) for path in files if path.startswith(start))
+    return [Match(match.string, match.groupdict()) for match in matches if match]
+
+
+def placeholders(pattern: str) -> set[str]:
+    """Return the names that ``pattern`` captures, the folders of ``**/`` included."""
+    return set(compile_pattern(pattern).groupindex)
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """Turn a path pattern into a regular expression with one named group for each placeholder."""
+    out, end, folders = "", 0, 0
+    for match in _PLACEHOLDER.finditer(pattern):
+        out += re.escape(pattern[end : match.start()])
+        end = match.end()
+        word, deep, _ = match.groups()
+        if deep:
+            out += f"(?P<folders{folders}>(?:[^/]+/)*)"
+            folders += 1
+        elif word is None:
+            out += "[^/]*"
+        elif word == "ext":
+            out += "(?i:" + "|".join(suffix[1:] for suffix in SUFFIXES) + ")"
+        elif word in ("area", "split", "id"):
+            out += f"(?P={word})" if f"(?P<{word}>" in out else f"(?P<{word}>[^/]+)"
+        else:
+            raise ValueError(f"'{pattern}': unknown placeholder {{{word}}}; known are area, split, id, ext")
+    return re.compile(out + re.escape(pattern[end:]))
+
+
+def natural_key(text: str) -> list[Any]:
+    """Sort ``tile_9`` before ``tile_10``."""
+    pieces = re.split(r"(\d+)", text)
+    return [(0, int(piece), "") if piece.isdecimal() else (1, 0, piece) for piece in pieces if piece]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a file's header says.
+
+    Attributes:
+        shape: as stored; (bands, rows, cols) for rasters.
+        dtype: data type.
+        array: read as an array file, whose band axis may be anywhere.
+        crs: coordinate system as text, None without one.
+        resolution: pixel size in units of the coordinate system, None without one.
+        nodata: the file's declared no-data value.
+        blank_alpha: a fourth band that is an alpha channel.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    array: bool
+    crs: str | None = None
+    resolution: tuple[float, float] | None = None
+    nodata: float | None = None
+    blank_alpha: bool = False
+
+
+def probe(path: Path, key: str | None = None) -> Probe:
+    """Look at the header of an image or array file.
+
+    Raises:
+        UserError: missing, damaged, pickled, several variables and no ``key``, or a TIFF of several pages.
+    """
+    if arrays.is_array_file(path):
+        with arrays.open_array(path, key) as array:
+            return Probe(tuple(array.shape), np.dtype(array.dtype), array=True)
+    with rasters.open_raster(path) as source:
+        if source.count == 1 and source.subdatasets:
+            raise UserError(
+                f"{path}: holds {len(source.subdatasets)} separate pages instead of bands; "
+                "save each image as one TIFF with its bands together"
+            )
+        alpha = source.count == 4 and source.colorinterp[3].name == "alpha"
+        return Probe(
+            (source.count, source.height, source.width),
+            np.dtype(source.dtypes[0]),
+            array=False,
+            crs=str(source.crs) if source.crs else None,
+            resolution=source.res if source.crs else None,
+            nodata=source.nodata,
+            # A 4-band PNG is always said to have alpha; it is near infrared unless it is opaque throughout.
+            blank_alpha=alpha and bool((source.read(4) == np.iinfo(source.dtypes[3]).max).all()),
+        )
+
+
+def codes_in(path: Path, key: str | None = None) -> set[int] | None:
+    """Return the values that occur in a mask, None where some are not whole numbers."""
+    codes: set[int] = set()
+    for block in _blocks(path, key, 512):
+        values = np.unique(block)
+        if values.dtype.kind == "f" and not (np.isfinite(values) & (values == np.round(values))).all():
+            return None
+        codes.update(int(value) for value in values)
+        if len(codes) > 256:
+            break
+    return codes
+
+
+def _blocks(path: Path, key: str | None, rows: int) -> Iterator[np.ndarray]:
+    if arrays.is_array_file(path):
+        with arrays.open_array(path, key) as array:
+            for start in range(0, array.shape[0], rows):
+                yield np.asarray(array[start : start + rows])
+    else:
+        with rasters.open_raster(path) as source:
+            for window in scenes.strips((source.height, source.width), rows):
+                yield rasters.read_raster(source, path, window, [1])

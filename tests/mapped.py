@@ -1,0 +1,54 @@
+"""Maps by an untrained network, for tests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import safetensors.torch
+import torch
+
+from lmhld_nb import mapping, models
+from lmhld_nb.scenes.scene import BANDS, Scene
+
+FILES = [
+    "landslides.gpkg", "landslides.qml", "map.json", "mask.tif", "overlay.png", "probability.qml", "probability.tif",
+]  # fmt: skip
+TABLES = [f"scores_{name}.csv" for name in ("precision_recall", "calibration", "by_size", "size_frequency")]
+SCORED = sorted([*FILES, *TABLES])
+
+
+def write_weights(
+    path: Path, bands: tuple[str, ...] = BANDS, size: int = 32, areas: dict[str, Any] | None = None
+) -> Path:
+    torch.manual_seed(3)
+    network = models.build("unet", len(bands), 2)
+    card = {
+        "run_id": "0" * 16, "model": "unet", "width": 2, "bands": bands, "normalise": "area",
+        "areas": areas or {"made": {"patch_size": size, "mean": [0.0], "std": [1.0]}}, "test": {},
+    }  # fmt: skip
+    safetensors.torch.save_file(network.state_dict(), path, metadata={"card": json.dumps(card)})
+    return path
+
+
+def draw(made: Scene, weights: Path, out: Path, **options: Any) -> dict[str, Any]:
+    return mapping.map_scene(made, weights, out, progress=False, device="cpu", **options)
+
+
+def read(path: Path) -> np.ndarray:
+    with rasterio.open(path) as source:
+        return source.read(1)
+
+
+def median(made: Scene, weights: Path, out: Path) -> float:
+    """A threshold that parts this untrained network's probabilities in two."""
+    draw(made, weights, out)
+    values = read(out / "probability.tif")
+    return float(np.median(values[values >= 0]))
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())

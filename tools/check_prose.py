@@ -1,0 +1,121 @@
+"""Check that documents and chapters say what is there: links, targets, quoted errors, the skeleton of chapters.
+
+`make lint` runs it. It prints one line per problem.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+
+import jupytext
+import yaml
+
+from lmhld_nb.book.chapters import chapters
+from lmhld_nb.book.exercises import exercises
+from lmhld_nb.config import ROOT
+
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "benchmarks/README.md",
+    "workflow/README.md",
+)
+SKELETON = (
+    r"^# ",
+    r"\*\*Question\.\*\*",
+    r"\*\*The paper",
+    r"\*\*Time\.\*\*",
+    "^## Exercises$",
+    r"^\*\*Next:\*\* ",
+)
+CODE_LINES, PROSE_LINES = 25, 40
+"""At most, in a cell of a chapter."""
+
+
+def read(path: str) -> str:
+    """Return the text of a file of the repository."""
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def documents() -> Iterator[str]:
+    """Links and anchors lead somewhere, targets of make exist, and module names are those of files."""
+    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.M))
+    for document in DOCUMENTS:
+        text = read(document)
+        for target in re.findall(r"(?:`|^)make ([a-z-]+)", text, re.M):
+            if target not in targets:
+                yield f"{document}: no target `make {target}`"
+        for path in re.findall(r"`((?:lmhld_nb|book|tools|params|tests)/[\w./-]+)`", text):
+            if not (ROOT / path).exists():
+                yield f"{document}: no file {path}"
+        prose = re.sub(r"```.*?```", "", text, flags=re.S)
+        headings = re.findall(r"^#+ (.+)$", prose, re.M)
+        anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+        for link in re.findall(r"\]\(([^)\s]+)\)", prose):
+            path, _, anchor = link.partition("#")
+            exists = (ROOT / document).parent.joinpath(path).exists() if path else anchor in anchors
+            if not re.match(r"https?:", link) and not exists:
+                yield f"{document}: the link {link} leads nowhere"
+
+
+def readme() -> Iterator[str]:
+    """The README lists all chapters, quotes errors that exist, and cites the paper as CITATION.cff does."""
+    text = read("README.md")
+    listed = re.findall(r"^\| \[\d\d[^\]]*\]\(notebooks/(\w+)\.ipynb\)", text, re.M)
+    if listed != [path.stem for path in chapters()]:
+        yield "README.md: its table of chapters is not the list of notebooks/"
+    code = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "lmhld_nb").rglob("*.py")))
+    code = re.sub(r"\"\s*\n\s*f?\"", "", code) + read("Makefile")  # literals over several lines joined
+    code = re.sub(r"\{[^{}]*\}", "…", code)
+    for message in re.findall(r"^\| `(.+?)`(?: in | \|)", text, re.M):
+        for part in re.split(r"…|'\S+'|\bnan\b|\b\d+\b%?|\S*doi:\S+", message):
+            if len(part.strip(" ;:")) >= 4 and part.strip(" ;:") not in code:
+                yield f"README.md: no message of the code has '{part.strip()}'"
+    paper = yaml.safe_load(read("CITATION.cff"))["preferred-citation"]
+    for fact in (paper["title"], str(paper["year"]), paper["identifiers"][0]["value"]):
+        if fact not in text.split("```bibtex")[1]:
+            yield f"README.md: its citation lacks '{fact}' of CITATION.cff"
+
+
+def book() -> Iterator[str]:
+    """Chapters have their skeleton, the instructors' guide has every exercise, citations lead to the bibliography."""
+    guide = read("book/instructor.md")
+    for path in chapters():
+        notebook = jupytext.read(path)
+        prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+        positions = [match.start() if (match := re.search(mark, prose, re.M)) else -1 for mark in SKELETON]
+        if -1 in positions or positions != sorted(positions):
+            yield f"{path.name}: its parts are not {', '.join(SKELETON)}, in this order"
+        for cell in notebook.cells:
+            longest = CODE_LINES if cell.cell_type == "code" else PROSE_LINES
+            if len(cell.source.splitlines()) > longest:
+                yield f"{path.name}: a cell of more than {longest} lines: {cell.source[:40]!r}"
+        for exercise in exercises(notebook):
+            if f"| {path.stem[:2]}.{exercise.number} {exercise.title} |" not in guide:
+                yield f"book/instructor.md: no row for exercise {path.stem[:2]}.{exercise.number} {exercise.title}"
+    entries = set(re.findall(r"^@\w+\{(\w+),", read("book/references.bib"), re.M))
+    for path in sorted((ROOT / "book").glob("*.md")):
+        for keys in re.findall(r"\{cite:\w\}`([^`]+)`", path.read_text(encoding="utf-8")):
+            yield from (
+                f"{path.name}: {key} is not in references.bib"
+                for key in keys.split(",")
+                if key not in entries
+            )
+
+
+def alternative_texts() -> Iterator[str]:
+    """A description is a sentence, and names no score: the picture of another profile shows another one."""
+    for name, entry in yaml.safe_load(read("figures/manifest.yaml")).items():
+        for picture, text in entry.get("alt", {}).items():
+            if not 30 < len(text) < 260 or not text.endswith(".") or re.search(r"\d\.\d", text):
+                yield f"figures/manifest.yaml: {name}: describe {picture} in a sentence or two, without numbers"
+
+
+if __name__ == "__main__":
+    lines = [*documents(), *readme(), *book(), *alternative_texts()]
+    print("\n".join(lines) or "documents and chapters say what is there")
+    sys.exit(bool(lines))
