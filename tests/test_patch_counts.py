@@ -33,7 +33,7 @@ def chain(tiny: Path) -> Run:
 def single(tiny: Path) -> Run:
     profile = profiles.load(str(tiny))
     return runs.make_run(
-        experiments.single(profile, sources.load("twin-smoke"))[0], QUIET, with_whole_area=True
+        experiments.single(profile, sources.load("twin-smoke"))[0], QUIET, whole_area=True
     )
 
 

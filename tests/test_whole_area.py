@@ -119,13 +119,13 @@ def test_a_run_is_scored_once_and_a_damaged_score_is_made_again(tiny: Path) -> N
     profile = profiles.load(str(tiny))
     spec = experiments.single(profile, sources.load("twin-smoke"))[0]
     assert runs.make_run(spec, QUIET).whole_area is None
-    assert runs.status(spec, with_whole_area=True) == "unscored" and runs.status(spec) == "done"
-    run = runs.make_run(spec, QUIET, with_whole_area=True)
-    assert runs.status(spec, with_whole_area=True) == "done"
+    assert runs.status(spec, whole_area=True) == "unscored" and runs.status(spec) == "done"
+    run = runs.make_run(spec, QUIET, whole_area=True)
+    assert runs.status(spec, whole_area=True) == "done"
     path = run.folder / whole_area.FILE
     before = path.read_text()
     stamp = path.stat().st_mtime_ns
-    runs.make_run(spec, QUIET, with_whole_area=True)
+    runs.make_run(spec, QUIET, whole_area=True)
     assert path.stat().st_mtime_ns == stamp
     cut_off = json.dumps({"run_id": spec.run_id, "all": {}})
     for damaged in (
@@ -138,6 +138,6 @@ def test_a_run_is_scored_once_and_a_damaged_score_is_made_again(tiny: Path) -> N
         before.replace(spec.run_id, "0" * 16),
     ):
         path.write_text(damaged)
-        assert runs.status(spec, with_whole_area=True) == "unscored"
-        runs.make_run(spec, QUIET, with_whole_area=True)
+        assert runs.status(spec, whole_area=True) == "unscored"
+        runs.make_run(spec, QUIET, whole_area=True)
         assert path.read_text() == before
