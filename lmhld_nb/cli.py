@@ -149,6 +149,7 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=1, help="trainings side by side; default: one per core, or one per GPU")
     ] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="try failed runs once more")] = False,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
@@ -165,6 +166,7 @@ def run(
         workers,
         _execution(study.profile, device, quiet),
         {entry.spec.run_id for entry in planned if entry.whole_area},
+        retry,
     )
 
 

@@ -40,7 +40,10 @@ class Study:
                     f"profile '{profile.name}': key 'patches.bands': '{dataset.name}' has no band '{band}'; "
                     f"it has {', '.join(dataset.bands)}"
                 )
-        known = {"areas": profile.areas, "patches.sizes": tuple(profile.patches.sizes)}
+        known: dict[str, Sequence[str]] = {
+            "areas": profile.areas,
+            "patches.sizes": tuple(profile.patches.sizes),
+        }
         used: dict[str, Sequence[str]] = {}
         for name, entry in EXPERIMENTS.items():
             if profile.makes(name):
