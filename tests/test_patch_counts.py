@@ -1,14 +1,14 @@
-"""Counts patch by patch and window by window: they sum up to the scores that are stored, and come back when lost."""
+"""Counts patch by patch and window by window: they sum up to the scores that are stored."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from conftest import QUIET
 
 from lmhld_nb import patches, runs, sources
+from lmhld_nb.config import UserError
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.runs import Run
 from lmhld_nb.training import chains, scoring
@@ -31,9 +31,7 @@ def stages(epochs: int) -> list[RunSpec]:
 @pytest.fixture
 def chain(tiny: Path) -> Run:
     """The last stage of a chain."""
-    first, last = stages(epochs=1)
-    runs.make_run(first, QUIET)
-    return runs.make_run(last, QUIET)
+    return runs.make_run(stages(epochs=1)[-1], QUIET)
 
 
 @pytest.fixture
@@ -57,14 +55,14 @@ def test_patches_sum_up_to_what_the_run_stores(chain: Run) -> None:
     assert (own["tp"] + own["fn"]).tolist() == landslide.tolist()
 
 
-def test_a_run_without_the_file_gets_it_from_its_weights(chain: Run) -> None:
+def test_a_missing_or_damaged_table_is_never_read(chain: Run) -> None:
     path = chain.folder / scoring.PATCHES_FILE
-    content = path.read_bytes()
-    for damaged in (None, b"", b"area,tp\nrio,1\n", b"\x00\xff"):
-        path.unlink() if damaged is None else path.write_bytes(damaged)
-        assert runs.find(chain.spec), "a run is finished without the file"
-        runs.test_patches(chain)
-        assert path.read_bytes() == content
+    for content in (b"", b"area,tp\nrio,1\n", b"\x00\xff"):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"test_patches\.csv: missing or damaged.*`lmhld run`"):
+            runs.test_patches(chain)
+    path.unlink()
+    assert runs.damage(chain.spec) == "test_patches.csv is missing"
 
 
 def test_windows_sum_up_to_the_score_of_the_whole_area(single: Run) -> None:
@@ -76,14 +74,12 @@ def test_windows_sum_up_to_the_score_of_the_whole_area(single: Run) -> None:
     assert sorted(taken[POSITION].itertuples(index=False)) == sorted(
         trained[POSITION].itertuples(index=False)
     )
-    path = single.folder / scoring.WINDOWS_FILE
-    content = path.read_bytes()
-    path.unlink()
-    pd.testing.assert_frame_equal(runs.window_counts(single), counts)
-    assert path.read_bytes() == content
     # A window that is a test patch counts the same.
     numbered = counts.merge(patch_set.index.reset_index(names="number")[["number", *POSITION]], on=POSITION)
     same = runs.test_patches(single).merge(numbered, on="number", suffixes=("", "_window"))
     assert len(same) == len(patch_set.where("test")) > 0
     for cell in scoring.COUNTS:
         assert same[cell].tolist() == same[f"{cell}_window"].tolist()
+    (single.folder / scoring.WINDOWS_FILE).unlink()
+    with pytest.raises(UserError, match=r"whole_area\.csv: missing or damaged"):
+        runs.window_counts(single)

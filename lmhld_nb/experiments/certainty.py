@@ -255,13 +255,13 @@ def rankings(pairs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
             "published_beyond_noise": published > pairs["noise"],
             "published_beyond_scaled": exceeds(published, pairs["noise_published"]),
             "published_beyond_luck": exceeds(published, luck),
-        }
+        },
+        index=pairs.index,
     )
     counts = flags.groupby("table", sort=False).sum(min_count=1)
     counts.insert(2, "luck", by_table.reindex(counts.index))  # none where no two networks are compared
-    ids = (
-        pd.concat([pairs["run_ids"], scores["run_ids"]]).groupby("table", sort=False).agg(list).map(join_ids)
-    )
+    rows = pd.concat([frame.reset_index()[["table", "run_ids"]] for frame in (pairs, scores)])
+    ids = rows.groupby("table", sort=False)["run_ids"].agg(list).map(join_ids)
     return counts.assign(run_ids=ids.reindex(counts.index))
 
 
