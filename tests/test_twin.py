@@ -394,7 +394,7 @@ def test_landslides_crowd_at_the_river_where_the_recipe_says_so(monkeypatch: pyt
         for seed in range(3):
             made = twin.lay_out(twin.SceneTask("luding", 0, 9, seed))
             away = terrain.resize(made.valley.distance, made.valid.shape, smooth=False)
-            made.append(away[made.slides.label > 0])
+            distances.append(away[made.slides.label > 0])
         return float(np.concatenate(distances).mean())
 
     near = distance()
