@@ -120,17 +120,17 @@ def test_a_run_is_scored_once_and_a_damaged_score_is_made_again(tiny: Path) -> N
     profile = profiles.load(str(tiny))
     spec = experiments.single(profile, sources.load("twin-smoke"))[0]
     assert runner.make(spec, QUIET).whole_area is None
-    assert runs.status(spec, with_whole_area=True) == "unscored" and runs.status(spec) == "done"
-    run = runner.make(spec, QUIET, with_whole_area=True)
-    assert runs.status(spec, with_whole_area=True) == "done"
+    assert runs.status(spec, whole_area=True) == "unscored" and runs.status(spec) == "done"
+    run = runner.make(spec, QUIET, whole_area=True)
+    assert runs.status(spec, whole_area=True) == "done"
     path = run.folder / scoring.WHOLE_AREA_FILE
     before = path.read_text()
     stamp = path.stat().st_mtime_ns
-    runner.make(spec, QUIET, with_whole_area=True)
+    runner.make(spec, QUIET, whole_area=True)
     assert path.stat().st_mtime_ns == stamp
     cut_off = json.dumps({"run_id": spec.run_id, "all": {}})
     for damaged in ("{", "[]", "null", cut_off, before.replace(spec.run_id, "0" * 16)):
         path.write_text(damaged)
-        assert runs.status(spec, with_whole_area=True) == "unscored"
-        runner.make(spec, QUIET, with_whole_area=True)
+        assert runs.status(spec, whole_area=True) == "unscored"
+        runner.make(spec, QUIET, whole_area=True)
         assert path.read_text() == before
