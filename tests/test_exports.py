@@ -40,9 +40,7 @@ def test_a_copied_file_alone_maps_as_the_run(
 ) -> None:
     scene = mapping.scene_of_file(write_tif(tmp_path / "a.tif", image_of(blobs(90, 100, 5))), BANDS)
     options = {"progress": False, "device": "cpu", "resolution": "trained"}
-    mapping.map_scene(
-        scene, runs_dir() / spec.run_id / "weights.safetensors", tmp_path / "run", **options
-    )
+    mapping.map_scene(scene, runs_dir() / spec.run_id / "weights.safetensors", tmp_path / "run", **options)
     weights, card = exports.export(spec.run_id, tmp_path / "export" / "net.safetensors")
     assert (weights.name, card.name) == ("net.safetensors", "net.json")
     empty = tmp_path / "empty"

@@ -30,7 +30,6 @@ DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow", "bs4": "beautifulsoup4"}
 # Needed at run time though nothing of ours imports them.
 STARTED_BY_OTHERS = {
     "pyogrio": "geopandas reads and writes vector files through it",
-    "requests": "pooch downloads with it",
 }
 
 CONDA_NAMES = {"torch": "pytorch"}
