@@ -191,9 +191,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
-        if temporary.is_dir():
+        if os.path.isdir(temporary):  # unlike Path's, these raise nothing where the folder may not be entered
             shutil.rmtree(temporary, ignore_errors=True)
-        elif temporary.exists():
+        elif os.path.exists(temporary):
             temporary.unlink()
 
 

@@ -39,7 +39,7 @@ def text() -> str:
 
 
 def verdict(name: str) -> str:
-    return rules.DERIVATIONS[name]().verdict
+    return audit.CHECKS[name]().verdict
 
 
 # The published facts ---------------------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ def test_every_claim_is_checked_and_nothing_else(checks: list[audit.Check]) -> N
     claims = paper.claims()
     assert claims.index.is_unique
     assert [check.id for check in checks] == list(claims.index)
-    assert set(rules.DERIVATIONS) <= set(claims.index)
+    assert set(audit.CHECKS) <= set(claims.index)
     for check in checks:
         assert check.verdict in audit.VERDICTS
         assert check.claim and check.derived and check.tolerance
@@ -179,11 +179,11 @@ def test_readings_of_one_statement_say_the_same(checks: list[audit.Check]) -> No
 
 
 def test_a_claim_without_derivation_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    without = {name: derive for name, derive in rules.DERIVATIONS.items() if name != "landslides"}
+    without = {name: derive for name, derive in audit.CHECKS.items() if name != "landslides"}
     monkeypatch.setattr(audit, "DERIVATIONS", without)
     with pytest.raises(ValueError, match="claim landslides has neither"):
         audit.checks()
-    monkeypatch.setattr(audit, "DERIVATIONS", {**rules.DERIVATIONS, "of_nothing": lambda: None})
+    monkeypatch.setattr(audit, "DERIVATIONS", {**audit.CHECKS, "of_nothing": lambda: None})
     with pytest.raises(ValueError, match=r"claims\.csv has no row for of_nothing"):
         audit.checks()
 
@@ -418,7 +418,7 @@ def test_no_verdict_is_fixed(checks: list[audit.Check]) -> None:
     # Each derivation must come to another verdict in some world, but for those that the tests above have turned.
     turned = {"state_of_the_art", "table_5_all_underlined"}
     undecided = {name for name, needs in paper.claims()["needs"].items() if needs}
-    flips = {name: set() for name in rules.DERIVATIONS if name not in undecided | turned}
+    flips = {name: set() for name in audit.CHECKS if name not in undecided | turned}
     published = {check.id: check.verdict for check in checks}
     for world in WORLDS.values():
         with pytest.MonkeyPatch.context() as patch:
@@ -572,7 +572,7 @@ def test_figures_show_what_they_are_given(checks: list[audit.Check]) -> None:
         for line in drawn.lines
         if len(line.get_ydata()) > 2
     )
-    mix, single = audit.part_less_mix(), audit.part_less_single()
+    mix, single = audit.part_minus_mix(), audit.part_minus_single()
     left = audit_plots.part_beside(mix, single, "note").axes[0]
     shown = {line.get_label(): list(line.get_xdata()) for line in left.lines}
     assert shown["F1"] == mix["f1"].tolist()

@@ -18,10 +18,9 @@ from lmhld_nb.experiments import plan as plans
 from lmhld_nb.experiments import profile as profiles
 from lmhld_nb.experiments.profile import Profile
 from lmhld_nb.patches.patch_sets import PatchSpec
-from lmhld_nb.runs import runner
 from lmhld_nb.runs.store import Run
 from lmhld_nb.sources import DataSet
-from lmhld_nb.training import whole_area
+from lmhld_nb.training import scoring
 
 
 @pytest.fixture
@@ -45,7 +44,7 @@ def dataset(tiny: Path) -> DataSet:
 
 
 def made(specs: list) -> list[Run]:
-    return [runner.make(spec, QUIET, with_whole_area=True) for spec in specs]
+    return [runs.make_run(spec, QUIET, with_whole_area=True) for spec in specs]
 
 
 # Runs ------------------------------------------------------------------------------------------------------------
@@ -344,9 +343,9 @@ def test_a_gap_without_data_parts_landslides(
 
     def two_strips(model, part, scene, recipe, place):  # type: ignore[no-untyped-def]
         for row in (0, 8):
-            yield whole_area.Window(row, 0, 4, 6), truth, truth, truth
+            yield scoring.Window(row, 0, 4, 6), truth, truth, truth
 
-    monkeypatch.setattr(whole_area, "predictions", two_strips)
+    monkeypatch.setattr(scoring, "predict_strips", two_strips)
     true, mapped, _ = beyond_results.landslides(run)
     scenes = len(dataset.scenes_of("emilia_romagna"))
     assert true["size_px"].tolist() == mapped["size_px"].tolist() == [24] * 2 * scenes

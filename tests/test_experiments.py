@@ -16,7 +16,6 @@ from lmhld_nb.experiments import plan as plans
 from lmhld_nb.experiments import profile as profiles
 from lmhld_nb.experiments import results
 from lmhld_nb.experiments.profile import Profile
-from lmhld_nb.runs import runner
 from lmhld_nb.sources import DataSet
 from lmhld_nb.training.hardware import Execution
 
@@ -126,7 +125,7 @@ def test_missing_runs_are_skipped_trained_or_an_error(
     for on_missing in ("skip", "error"):
         with pytest.raises(UserError, match="2 of 2 runs are missing; make them with `lmhld run tiny`"):
             experiments.fetch(profile, specs, on_missing)
-    runner.make(specs[1], execution=QUIET)
+    runs.make_run(specs[1], execution=QUIET)
     capsys.readouterr()
     assert [run.spec for run in experiments.fetch(profile, specs, "skip")] == [specs[1]]
     assert capsys.readouterr().out == "1 of 2 runs are missing and left out\n"
@@ -145,7 +144,7 @@ def test_missing_runs_are_skipped_trained_or_an_error(
 
 def test_table_5_stands_beside_the_published_one(profile: Profile, dataset: DataSet) -> None:
     twice = profile.model_copy(update={"seeds": (0, 1)})
-    finished = runner.ensure(experiments.single(twice, dataset), workers=1, execution=QUIET)
+    finished = runs.make_runs(experiments.single(twice, dataset), workers=1, execution=QUIET)
     table = results.table_5(finished)
     assert list(table.index) == [("emilia_romagna", "unet"), ("gorkha", "unet")]
     rows = paper.table(5)
@@ -166,7 +165,7 @@ def test_table_5_stands_beside_the_published_one(profile: Profile, dataset: Data
 
 
 def test_an_area_the_paper_does_not_have_stands_alone(profile: Profile, dataset: DataSet) -> None:
-    run = runner.make(experiments.single(profile, dataset)[0], execution=QUIET)
+    run = runs.make_run(experiments.single(profile, dataset)[0], execution=QUIET)
     part = run.spec.data[0].model_copy(update={"area": "atlantis"})
     elsewhere = runs.Run(run.spec.model_copy(update={"data": (part,)}), run.folder, run.metrics)
     table = results.table_5([elsewhere])
@@ -177,7 +176,7 @@ def test_estimates_come_from_finished_runs_alike(profile: Profile, dataset: Data
     first, second = experiments.single(profile, dataset)
     for spec in (first, second):
         runs.patch_sets(spec, progress=False)
-    made = runner.make(first, execution=QUIET)
+    made = runs.make_run(first, execution=QUIET)
     table = plans.plan_table(plans.plan(profile, dataset, "2")).set_index("run_id")
     assert table.loc[first.run_id, "seconds"] == made.metrics["seconds"]
     seen = [
@@ -202,7 +201,7 @@ def test_table_2_counts_patches_and_shares(profile: Profile, dataset: DataSet) -
 
 
 def test_examples_and_the_threshold_belong_to_the_test_patches(profile: Profile, dataset: DataSet) -> None:
-    finished = runner.ensure(experiments.single(profile, dataset), workers=1, execution=QUIET)
+    finished = runs.make_runs(experiments.single(profile, dataset), workers=1, execution=QUIET)
     shown = results.examples(finished)
     assert [example.area for example in shown] == ["emilia_romagna", "gorkha"]
     scores = results.example_scores(shown)

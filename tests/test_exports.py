@@ -18,7 +18,6 @@ from lmhld_nb.config import UserError, runs_dir
 from lmhld_nb.experiments import common as experiments
 from lmhld_nb.experiments import profile as profiles
 from lmhld_nb.mapping import export as exports
-from lmhld_nb.runs import runner
 from lmhld_nb.scenes.scene import BANDS
 from lmhld_nb.training.specs import RunSpec
 
@@ -26,7 +25,7 @@ from lmhld_nb.training.specs import RunSpec
 @pytest.fixture
 def spec(tiny: Path) -> RunSpec:
     spec = experiments.single(profiles.load(str(tiny)), sources.load("twin-smoke"))[0]
-    runner.make(spec, execution=QUIET)
+    runs.make_run(spec, execution=QUIET)
     return spec
 
 

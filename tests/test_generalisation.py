@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from lmhld_nb import sources
+from lmhld_nb import runs, sources
 from lmhld_nb.config import UserError
 from lmhld_nb.evaluation import objects as detection
 from lmhld_nb.experiments import common as experiments
 from lmhld_nb.experiments import generalisation, serial_experiment, unseen_results
 from lmhld_nb.experiments import profile as profiles
 from lmhld_nb.experiments.profile import Events, Profile, Transfer
-from lmhld_nb.runs import runner
 from lmhld_nb.sources import DataSet
 from lmhld_nb.training.hardware import Execution
 
@@ -96,10 +95,10 @@ def test_maps_and_transfers_are_tabulated_with_their_runs(smoke) -> None:
     asked = changed(
         profile, transfers=(Transfer(area="gorkha"), Transfer(area="gorkha", to="twin-smoke", areas=("rio",)))
     )
-    runs = {
-        place: runner.ensure(generalisation.transferred(asked, dataset, transfer), 1, QUIET)
-        for place, transfer in enumerate(asked.experiment_5.transfers)
+    finished = {
+        number: runs.make_runs(generalisation.transferred(asked, dataset, transfer), 1, QUIET)
+        for number, transfer in enumerate(asked.experiment_5.transfers)
     }
-    moved = unseen_results.transfers_table(asked, runs)
+    moved = unseen_results.transfers_table(asked, finished)
     assert moved.index.get_level_values("tested").tolist() == ["its own test patches", "rio (twin-smoke)"]
     assert moved["run_ids"].nunique() == 1

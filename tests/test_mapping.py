@@ -253,7 +253,7 @@ def breaks(monkeypatch: pytest.MonkeyPatch, where: str, error: BaseException) ->
         "forward": (prediction, "_forward"),  # in a thread
         "outlines": (outlines, "outline"),
         "picture": (map_files.Picture, "draw"),
-        "reading": (map_files.Picture, "take"),  # in another thread
+        "reading": (map_files.Picture, "add"),  # in another thread
     }[where]
     monkeypatch.setattr(place, name, stops if where == "rows" else fail)
 
@@ -382,7 +382,7 @@ def test_the_network_sees_the_means_and_its_answer_is_interpolated(tmp_path: Pat
 def test_the_trained_resolution_comes_from_the_card(tmp_path: Path, weights: Path) -> None:
     made = scene(tmp_path, blobs(100, 100, 6))
     with pytest.raises(
-        UserError, match=r"weights\.safetensors: does not tell the resolution.*--resolution 3"
+        UserError, match=r"weights\.safetensors: does not say the resolution.*--resolution 3"
     ):
         draw(made, weights, tmp_path / "out", resolution="trained")
     areas = {
@@ -399,7 +399,7 @@ def test_the_trained_resolution_comes_from_the_card(tmp_path: Path, weights: Pat
     path = write_weights(tmp_path / "w.safetensors", areas=areas)
     report = draw(made, path, tmp_path / "out", resolution="trained")
     assert report["resolution_m"] == 3.0 and not report["resampled"]
-    with pytest.raises(UserError, match="does not tell the resolution"):
+    with pytest.raises(UserError, match="does not say the resolution"):
         draw(made, path, tmp_path / "out", resolution="trained", normalise="silent")
 
 
@@ -555,7 +555,7 @@ def test_tables_of_scores_are_written_and_those_of_an_earlier_map_removed(
         seen.update(zip(("probability", "mask", "truth"), parts, strict=True), pixel_m2=pixel_m2)
         return {"f1": 0.5}, {"by_size": pd.DataFrame({"a": [1]})}
 
-    monkeypatch.setattr(maps.detection, "score", score)
+    monkeypatch.setattr(maps.objects, "score", score)
     report = draw(made, weights, tmp_path / "out")
     assert report["scores"] == {"f1": 0.5} and report["score_files"] == ["scores_by_size.csv"]
     assert (tmp_path / "out" / "scores_by_size.csv").read_text() == "a\n1\n"

@@ -93,7 +93,7 @@ def test_the_gpu_predicts_what_the_cpu_does(tmp_path: Path, network: Network) ->
 def test_every_row_is_read_once(tmp_path: Path, network: Network) -> None:
     read: list[Window] = []
     scene = scene_of(tmp_path, 1100, 40)
-    predict(scene, network, seen=lambda window, values: read.append(window))
+    predict(scene, network, observe=lambda window, values: read.append(window))
     assert [(window.row, window.height, window.width) for window in read] == [
         (0, 512, 40), (512, 512, 40), (1024, 76, 40),
     ]  # fmt: skip
@@ -136,10 +136,10 @@ def test_a_fault_in_any_thread_is_raised_and_all_threads_end(
 
     if where != "seen":
         monkeypatch.setattr(
-            *{"read": (prediction, "checked"), "predict": (prediction, "_forward")}[where], fail
+            *{"read": (prediction, "read_checked"), "predict": (prediction, "_forward")}[where], fail
         )
     with pytest.raises(ZeroDivisionError):
-        predict(scene, network, batch_size=1, seen=fail if where == "seen" else None)
+        predict(scene, network, batch_size=1, observe=fail if where == "seen" else None)
     assert alive() == running
 
 
@@ -166,11 +166,11 @@ def test_what_does_not_fit_the_memory_is_computed_in_halves(
             return network.model(images)
 
     small = Small()
-    found = predict(scene_of(tmp_path), Network(small, network.place), batch_size=16)
+    found = predict(scene_of(tmp_path), Network(small, network.device), batch_size=16)
     assert found == pytest.approx(expected, abs=1e-5)
     small.limit = 0
     with pytest.raises(UserError, match="out of memory with one window of 32 px"):
-        predict(scene_of(tmp_path), Network(small, network.place), batch_size=16)
+        predict(scene_of(tmp_path), Network(small, network.device), batch_size=16)
 
 
 def test_a_network_that_gives_nan_is_told(tmp_path: Path) -> None:

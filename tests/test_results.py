@@ -22,7 +22,6 @@ from lmhld_nb.experiments import profile as profiles
 from lmhld_nb.experiments import results
 from lmhld_nb.experiments.profile import Profile
 from lmhld_nb.plots import scores as score_plots
-from lmhld_nb.runs import runner
 from lmhld_nb.sources import DataSet
 
 MODELS = list(paper.MODELS)
@@ -47,7 +46,7 @@ def dataset(tiny: Path) -> DataSet:
 
 def made(profile: Profile, dataset: DataSet) -> dict[str, list[runs.Run]]:
     planned = plans.plan(profile, dataset)
-    runner.ensure(
+    runs.make_runs(
         [entry.spec for entry in planned],
         1,
         QUIET,

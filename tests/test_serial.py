@@ -20,7 +20,6 @@ from lmhld_nb.experiments import profile as profiles
 from lmhld_nb.experiments import results, serial_experiment, serial_results
 from lmhld_nb.patches.batches import load_split
 from lmhld_nb.patches.patch_sets import PatchSpec
-from lmhld_nb.runs import runner
 from lmhld_nb.training import chains
 from lmhld_nb.training.hardware import Execution
 from lmhld_nb.training.specs import LAYER_GROUPS, Recipe, RunSpec, Stage
@@ -102,7 +101,7 @@ def test_every_tensor_has_its_part(model):
 @pytest.mark.parametrize("model", models.NAMES)
 def test_what_is_frozen_stays_and_what_is_not_moves(stages, model):
     chain = linked(stages, model)
-    third = runner.make(chain[-1], QUIET)
+    third = runs.make_run(chain[-1], QUIET)
     before, after = weights(chain[1]), weights(chain[2])
     parts = chains.layer_groups(models.build(model, 4, WIDTHS.get(model, 4)))
     for name, part in parts.items():
@@ -118,7 +117,7 @@ def test_what_is_frozen_stays_and_what_is_not_moves(stages, model):
 
 def test_fresh_is_drawn_anew_at_every_stage_and_finetune_starts_from_the_parent(stages):
     chain = linked(stages)
-    runner.make(chain[1], QUIET)
+    runs.make_run(chain[1], QUIET)
     parent = weights(chain[1])
     torch.manual_seed(chains.seed_of(chain[2]))
     network = models.build("unet", 4, 4)
@@ -135,14 +134,14 @@ def test_fresh_is_drawn_anew_at_every_stage_and_finetune_starts_from_the_parent(
 def test_all_finetune_is_plain_training_on_from_the_parent(stages):
     rows = [dict.fromkeys(LAYER_GROUPS, "fresh"), dict.fromkeys(LAYER_GROUPS, "finetune")]
     chain = linked(stages[:2], rows=rows)
-    made = runner.make(chain[1], QUIET)
+    made = runs.make_run(chain[1], QUIET)
     assert made.metrics["trained_parameters"] == made.metrics["parameters"]
     assert chain[1].run_id != linked(stages[:2])[1].run_id
     assert chain[0].run_id == linked(stages[:2])[0].run_id
 
 
 def test_a_stage_is_tested_on_all_areas_so_far(stages):
-    made = runner.make(linked(stages)[-1], QUIET).metrics
+    made = runs.make_run(linked(stages)[-1], QUIET).metrics
     assert list(made["areas"]) == ["area_2"]
     before = {spec.run_id: [spec.data[0].area] for spec in linked(stages)[:-1]}
     for kind in ("earlier", "earlier_own_input"):
@@ -156,7 +155,7 @@ def test_a_stage_is_tested_on_all_areas_so_far(stages):
 
 def test_an_area_is_seen_through_the_input_convolution_of_its_own_stage(stages):
     chain = linked(stages)
-    run = runner.make(chain[-1], QUIET)
+    run = runs.make_run(chain[-1], QUIET)
     network = run.model()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     chains.copy_layer_groups(network, run.folder / "weights.safetensors", ["input"])
@@ -195,12 +194,12 @@ def test_side_by_side_gives_what_one_after_another_gives(stages, monkeypatch, tm
 
 def test_a_corrupt_parent_is_made_again_and_its_child_knows_it(stages):
     chain = linked(stages)
-    runner.make(chain[1], QUIET)
+    runs.make_run(chain[1], QUIET)
     path = runs.runs_dir() / chain[1].run_id / "weights.safetensors"
     whole = path.read_bytes()
     path.write_bytes(whole[:-8] + bytes(8 * [7]))  # the header is still whole
     assert runs.find(chain[1]) is not None
-    child = runner.make(chain[2], QUIET)
+    child = runs.make_run(chain[2], QUIET)
     assert path.read_bytes() == whole
     assert list((runs.runs_dir() / "set-aside").iterdir())
     assert runs.find(chain[2]) is not None
@@ -209,7 +208,7 @@ def test_a_corrupt_parent_is_made_again_and_its_child_knows_it(stages):
 
 def test_a_child_of_other_weights_is_not_used(stages):
     chain = linked(stages[:2])
-    runner.make(chain[1], QUIET)
+    runs.make_run(chain[1], QUIET)
     path = runs.runs_dir() / chain[0].run_id / "metrics.json"
     told = json.loads(path.read_text())
     path.write_text(json.dumps({**told, "weights": "0" * 16}))
@@ -221,7 +220,7 @@ def test_a_child_of_other_weights_is_not_used(stages):
 
 def test_a_stage_whose_scores_on_an_earlier_area_are_missing_is_not_used(stages):
     chain = linked(stages[:2])
-    run = runner.make(chain[1], QUIET)
+    run = runs.make_run(chain[1], QUIET)
     told = {**run.metrics, "earlier": {}}
     (run.folder / "metrics.json").write_text(json.dumps(told))
     assert runs.find(chain[1]) is None
@@ -268,7 +267,7 @@ def test_replay_trains_on_a_share_of_earlier_patches(stages):
     chain = chains.link(
         [s.model_copy(update={"stage": None}) for s in linked(stages)], chains.paper_schedule(3), replay=0.2
     )
-    runner.make(chain[1], QUIET)
+    runs.make_run(chain[1], QUIET)
     earlier = [runs.earlier(spec) for spec in chain[:2]]
     batches = chains.training_split(chain[2], runs.patch_sets(chain[2]), earlier, torch.device("cpu"), None)
     drawn = {area: 0 for area in ("area_0", "area_1", "area_2")}
@@ -283,7 +282,7 @@ def test_replay_trains_on_a_share_of_earlier_patches(stages):
     }
     # Area 0 and 2 have patches of one size and share batches.
     full = math.ceil((drawn["area_0"] + drawn["area_2"]) / 4) + math.ceil(drawn["area_1"] / 4)
-    assert runner.make(chain[2], QUIET).metrics["steps"] == 2 * full
+    assert runs.make_run(chain[2], QUIET).metrics["steps"] == 2 * full
     assert chain[2].run_id != linked(stages)[2].run_id
 
 
@@ -293,7 +292,7 @@ def test_consolidation_holds_what_mattered_and_never_diverges(stages):
     for strength in (0.0, 1e2, 1e8):
         plain = [s.model_copy(update={"stage": None}) for s in linked(stages[:2])]
         chain = chains.link(plain, rows, ewc=strength)
-        runner.make(chain[1], QUIET)
+        runs.make_run(chain[1], QUIET)
         before, after = weights(chain[0]), weights(chain[1])
         names = [name for name in before if name.endswith("weight")]
         moved.append(float(sum((after[name] - before[name]).square().sum() for name in names)))
@@ -303,7 +302,7 @@ def test_consolidation_holds_what_mattered_and_never_diverges(stages):
 
 def test_pull_minimises_the_quadratic_it_stands_for(stages):
     chain = linked(stages[:2])
-    parent = runner.make(chain[0], QUIET)
+    parent = runs.make_run(chain[0], QUIET)
     earlier = [runs.earlier(chain[0])]
     network = parent.model()
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -316,7 +315,7 @@ def test_pull_minimises_the_quadratic_it_stands_for(stages):
 
 def test_a_stage_stopped_and_taken_up_again_ends_with_the_same_weights(stages, monkeypatch):
     chain = linked(stages[:2])
-    runner.make(chain[1], QUIET)
+    runs.make_run(chain[1], QUIET)
     whole, folder = weights(chain[1]), runs.runs_dir() / chain[1].run_id
     (folder / "metrics.json").unlink()
     (folder / "weights.safetensors").unlink()
@@ -329,10 +328,10 @@ def test_a_stage_stopped_and_taken_up_again_ends_with_the_same_weights(stages, m
 
     monkeypatch.setattr(training, "_write_history", stop)
     with pytest.raises(Interrupted):
-        runner.make(chain[1], QUIET)
+        runs.make_run(chain[1], QUIET)
     assert (folder / "checkpoint.safetensors").is_file()
     monkeypatch.setattr(training, "_write_history", real)
-    runner.make(chain[1], QUIET)
+    runs.make_run(chain[1], QUIET)
     again = weights(chain[1])
     assert all(torch.equal(whole[name], again[name]) for name in whole)
 
@@ -349,7 +348,7 @@ def test_forgetting_by_hand(stages, monkeypatch):
 
 def test_tables_of_chains(stages, monkeypatch):
     chains = {"OD1": linked(stages), "OD2": linked([stages[0], stages[2], stages[1]])}
-    finals = {order: [runner.make(chain[-1], QUIET)] for order, chain in chains.items()}
+    finals = {order: [runs.make_run(chain[-1], QUIET)] for order, chain in chains.items()}
     scores = serial_results.order_scores(finals)
     for order, (run,) in finals.items():
         total = serial_results.total_scores(run)
@@ -380,11 +379,11 @@ def test_tables_of_chains(stages, monkeypatch):
 
 def test_an_eighth_area_is_added_without_training_the_others_again(stages):
     plain = linked(stages[:2])
-    runner.make(plain[-1], QUIET)
+    runs.make_run(plain[-1], QUIET)
     times = [(runs.runs_dir() / s.run_id / "metrics.json").stat().st_mtime_ns for s in plain]
     longer = linked(stages)
     assert [s.run_id for s in longer[:2]] == [s.run_id for s in plain]
-    run = runner.make(longer[-1], QUIET)
+    run = runs.make_run(longer[-1], QUIET)
     assert times == [(runs.runs_dir() / s.run_id / "metrics.json").stat().st_mtime_ns for s in plain]
     table = serial_results.addition([run])
     assert list(table.index.get_level_values("area")) == ["area_0", "area_1", "area_2"]
@@ -413,7 +412,7 @@ def test_areas_of_two_data_sets_may_have_one_name(stages):
     record = json.loads((renamed.folder / "patchset.json").read_text())
     record["spec"] = renamed.model_dump(mode="json")
     (renamed.folder / "patchset.json").write_text(json.dumps(record))
-    run = runner.make(linked([stages[0], renamed])[-1], QUIET)
+    run = runs.make_run(linked([stages[0], renamed])[-1], QUIET)
     assert list(serial_results.counts_of(run)) == ["area_0", "area_0 (other)"]
     table = serial_results.addition([run])
     assert table.loc[("area_0", "unet"), ["before", "after", "own_input"]].notna().all()

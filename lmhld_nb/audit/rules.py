@@ -1,4 +1,4 @@
-"""How the audit judges: verdicts, rounding carried through, and the register of derivations.
+"""How the audit judges: verdicts, with the rounding of published numbers carried through.
 
 Every published score is rounded to four decimals, so the unrounded one lies within half a unit of its last digit.
 What is derived from rounded numbers inherits that: the tolerance of a verdict is what rounding can do, and no more.
@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from lmhld_nb import paper
-from lmhld_nb.paper import Quote
 
 Verdict = Literal["holds", "rounding", "contradicted", "cannot be checked"]
 VERDICTS: tuple[Verdict, ...] = ("holds", "rounding", "contradicted", "cannot be checked")
-SCORES = ("precision", "f1", "recall")
-SCORE_NAMES = {"precision": "precision", "f1": "F1", "recall": "recall"}
+SCORES = list(paper.SCORES)
 SCORE_TABLES = (4, 5, 6, 7)
 MEANS = frozenset({7})
 """Tables whose values are means (over six orders of addition, as the caption of Table 7 says)."""
@@ -40,7 +38,8 @@ class Finding:
 
     Attributes:
         derived: what follows, with its numbers.
-        verdict: of the statement.
+        verdict: ``holds`` (as printed), ``rounding`` (not as printed, but rounding can explain it), ``contradicted``,
+            or ``cannot be checked`` (what it takes is not published, or no measure is stated).
         tolerance: how far a number may lie off and still count as the same.
         detail: what a reader should know besides.
         rows: the single comparisons behind a verdict on many, for other programs.
@@ -53,26 +52,18 @@ class Finding:
     rows: tuple[dict[str, Any], ...] = ()
 
 
-Derivation = Callable[[], Finding]
-DERIVATIONS: dict[str, Derivation] = {}
-"""Derivations by the id of the claim they check."""
-DerivationT = TypeVar("DerivationT", bound=Derivation)
+Checks = Mapping[str, Callable[[], Finding]]
+"""What computes the finding of each claim, by the claim's id."""
 
 
-def derives(name: str) -> Callable[[DerivationT], DerivationT]:
-    """Register a function as the derivation of the claim with this id."""
-
-    def register(function: DerivationT) -> DerivationT:
-        if DERIVATIONS.setdefault(name, function) is not function:
-            raise ValueError(f"two derivations of claim {name}")
-        return function
-
-    return register
+# Verdicts --------------------------------------------------------------------------------------------------------
 
 
-def quoted(name: str) -> Quote:
-    """Return what the paper's text says under this name."""
-    return paper.quotes()[name]
+def _judge(excess: float, inherited: float) -> Verdict:
+    """Return the verdict of a statement that holds where ``excess`` is at most 0, up to rounding."""
+    if excess <= _SLACK:
+        return "holds"
+    return "rounding" if excess <= inherited + _SLACK else "contradicted"
 
 
 def yes(true: bool) -> Verdict:
@@ -92,10 +83,7 @@ def compare(printed: float, derived: float, half: float, inherited: float = 0.0)
     Returns:
         ``holds`` where ``derived`` rounds to ``printed``, ``rounding`` where another value within the tolerance would.
     """
-    apart = abs(printed - derived)
-    if apart <= half + _SLACK:
-        return "holds"
-    return "rounding" if apart <= half + inherited + _SLACK else "contradicted"
+    return _judge(abs(printed - derived) - half, inherited)
 
 
 def above(difference: float, inherited: float = 0.0) -> Verdict:
@@ -107,9 +95,7 @@ def above(difference: float, inherited: float = 0.0) -> Verdict:
 
 def at_most(value: float, limit: float, inherited: float = 0.0) -> Verdict:
     """Judge "at most" a limit; above it, but within the rounding, is ``rounding``."""
-    if value <= limit + _SLACK:
-        return "holds"
-    return "rounding" if value <= limit + inherited + _SLACK else "contradicted"
+    return _judge(value - limit, inherited)
 
 
 def worst(verdicts: Iterable[str]) -> Verdict:
@@ -126,21 +112,64 @@ def worst(verdicts: Iterable[str]) -> Verdict:
     raise ValueError("no verdicts to choose from")
 
 
-def all_above(
-    differences: Mapping[str, float] | pd.Series, what: str, tolerance: str = OF_DIFFERENCE, detail: str = ""
+# Findings of one kind --------------------------------------------------------------------------------------------
+
+
+def holds_if(true: bool, derived: str, detail: str = "", tolerance: str = "exact") -> Finding:
+    """Return the finding of a statement that either follows or does not."""
+    return Finding(derived, yes(true), tolerance, detail)
+
+
+def unchecked(derived: str, detail: str = "", tolerance: str = "exact") -> Finding:
+    """Return the finding of a statement that the published numbers neither support nor contradict."""
+    return Finding(derived, "cannot be checked", tolerance, detail)
+
+
+def equals(
+    name: str, value: float, derived: str, detail: str = "", tolerance: str = "", inherited: float = 0.0
 ) -> Finding:
+    """Compare a quoted number with what follows for it; the tolerance is half its last digit unless stated."""
+    quote = quoted(name)
+    tolerance = tolerance or f"±{quote.half:g}"
+    return Finding(derived, compare(quote.number, value, quote.half, inherited), tolerance, detail)
+
+
+def count(name: str, value: int, what: str, detail: str = "") -> Finding:
+    """Compare a quoted whole number with a count."""
+    half = quoted(name).half
+    return equals(name, value, f"{value:,} {what}", detail, f"±{half:,.0f}" if half else "exact")
+
+
+def all_above(differences: pd.Series | Mapping[str, float], what: str, detail: str = "") -> Finding:
     """Judge "higher in all of them" from named differences of scores; the finding lists the exceptions."""
     values = {str(name): float(value) for name, value in differences.items()}
     verdicts = {name: above(value, ROOM) for name, value in values.items()}
     exceptions = [f"{name} {values[name]:+.4f}" for name, verdict in verdicts.items() if verdict != "holds"]
-    told = f"higher in {len(values) - len(exceptions)} of {len(values)} {what}"
+    derived = f"higher in {len(values) - len(exceptions)} of {len(values)} {what}"
     if exceptions:
-        told += f", not in {', '.join(exceptions)}"
+        derived += f", not in {', '.join(exceptions)}"
     rows = tuple(
         {"case": name, "difference": round(value, 6), "verdict": verdicts[name]}
         for name, value in values.items()
     )
-    return Finding(told, worst(verdicts.values()), tolerance, detail, rows)
+    return Finding(derived, worst(verdicts.values()), OF_DIFFERENCE, detail, rows)
+
+
+def same_sets(names: set[str], stated: set[str], where: str) -> Finding:
+    """Compare the names in a table (``where``) with those stated."""
+    extra, missing = sorted(names - stated), sorted(stated - names)
+    derived = f"the same {len(names)} in {where}"
+    if extra or missing:
+        derived = f"only in {where}: {', '.join(extra) or 'none'}; only here: {', '.join(missing) or 'none'}"
+    return holds_if(names == stated, derived)
+
+
+# Published numbers -----------------------------------------------------------------------------------------------
+
+
+def quoted(name: str) -> paper.Quote:
+    """Return what the paper's text says under this name."""
+    return paper.quotes()[name]
 
 
 def scores(n: int) -> pd.DataFrame:
@@ -176,7 +205,7 @@ def f1_rows(n: int) -> pd.DataFrame:
     """Compare F1 with precision and recall in every row of Table 4, 5, 6 or 7.
 
     Returns:
-        The table's rows with derived (2PR / (P + R)), difference (printed less derived), low and high (the differences
+        The table's rows with derived (2PR / (P + R)), difference (printed minus derived), low and high (the differences
         that rounding allows, in Table 7 averaging too) and verdict.
     """
     table = paper.table(n)
@@ -194,46 +223,21 @@ def f1_rows(n: int) -> pd.DataFrame:
     return table
 
 
+# Lists to read ---------------------------------------------------------------------------------------------------
+
+
 def names(keys: Iterable[Any]) -> str:
     """Join areas' keys as names to read."""
     known = paper.areas()["short_name"]
     return ", ".join(str(known.get(key, key)) for key in keys)
 
 
-def records(table: pd.DataFrame) -> tuple[dict[str, Any], ...]:
-    """Return a table's rows for JSON, numbers rounded far below the printed digit."""
-    return tuple(
-        {str(key): round(value, 8) if isinstance(value, float) else value for key, value in row.items()}
-        for row in table.to_dict("records")
-    )
-
-
-def count(name: str, found: int, what: str, detail: str = "") -> Finding:
-    """Compare a quoted whole number with a count."""
-    quote = quoted(name)
-    return Finding(
-        f"{found:,} {what}",
-        compare(quote.number, found, quote.half),
-        f"±{quote.half:,.0f}" if quote.half else "exact",
-        detail,
-    )
-
-
-def same_sets(found: set[str], stated: set[str], where: str) -> Finding:
-    """Compare names found in a table (``where``) with those stated."""
-    more, less = sorted(found - stated), sorted(stated - found)
-    told = f"the same {len(found)} in {where}"
-    if more or less:
-        told = f"only in {where}: {', '.join(more) or 'none'}; only here: {', '.join(less) or 'none'}"
-    return Finding(told, yes(found == stated))
-
-
 def listed(text: str) -> list[str]:
     """Return what a cell of Table 3 lists, sensors by the names Table 1 has."""
-    parts = [part.strip() for part in text.split(",")]
-    return [_SHORT.get(part, part) for part in parts]
+    items = [item.strip() for item in text.split(",")]
+    return [_SHORT.get(item, item) for item in items]
 
 
-def listing(values: pd.Series) -> str:
+def listing(values: pd.Series, digits: str = ".4f") -> str:
     """Return named scores as one line."""
-    return ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+    return ", ".join(f"{name} {value:{digits}}" for name, value in values.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -14,20 +15,19 @@ from lmhld_nb.audit.rules import (
     OF_MEAN,
     OF_RANK,
     ROOM,
-    SCORE_NAMES,
     SCORE_TABLES,
     SCORES,
+    Checks,
     Finding,
-    Verdict,
     above,
-    compare,
-    derives,
+    equals,
     f1_rows,
+    holds_if,
     listing,
     names,
     quoted,
-    records,
     scores,
+    unchecked,
     worst,
     yes,
 )
@@ -35,7 +35,14 @@ from lmhld_nb.audit.rules import (
 # Every table: F1, bold and underlined cells ----------------------------------------------------------------------
 
 
-@derives("formula_3")
+def _records(table: pd.DataFrame) -> tuple[dict[str, Any], ...]:
+    """Return a table's rows for JSON, numbers rounded far below the printed digit."""
+    return tuple(
+        {str(key): round(value, 8) if isinstance(value, float) else value for key, value in row.items()}
+        for row in table.to_dict("records")
+    )
+
+
 def _formula_3() -> Finding:
     rows = pd.concat([f1_rows(n).assign(table=n) for n in SCORE_TABLES], ignore_index=True)
     half = rows["derived"] / 2  # the formula as printed
@@ -47,7 +54,7 @@ def _formula_3() -> Finding:
         yes(as_printed == len(rows)),
         "rounding of P, R and F1",
         f"as printed it cannot exceed 0.5; the largest F1 in the tables is {rows['f1'].max():.4f}",
-        records(rows[["table", "model", "precision", "recall", "f1", "derived"]]),
+        _records(rows[["table", "model", "precision", "recall", "f1", "derived"]]),
     )
 
 
@@ -55,9 +62,9 @@ def _f1(n: int) -> Finding:
     """Check F1 against precision and recall in every row of a table."""
     rows = f1_rows(n)
     counts = rows["verdict"].value_counts()
-    told = f"{counts.get('holds', 0)} of {len(rows)} rows as printed, {counts.get('rounding', 0)} within tolerance"
+    derived = f"{counts.get('holds', 0)} of {len(rows)} rows as printed, {counts.get('rounding', 0)} within tolerance"
     if counts.get("contradicted", 0):
-        told += f", {counts['contradicted']} not"
+        derived += f", {counts['contradicted']} not"
     details = []
     row: Any
     for row in rows[rows["verdict"] == "contradicted"].itertuples():
@@ -68,29 +75,15 @@ def _f1(n: int) -> Finding:
             f"{row.model}: F1 {row.f1:.4f}; from P {row.precision:.4f} and R {row.recall:.4f} follows "
             f"{row.derived:.4f}. The printed F1 would fit P {p:.4f} or R {r:.4f}"
         )
+    tolerance = "rounding of P, R and F1 (±0.0001)"
     if n in MEANS:
+        tolerance += "; a mean F1 may lie lower"
         least = rows.sort_values("difference", key=abs).iloc[-1]
         details.append(
             f"means over {quoted('orders')} orders need not fit: furthest off is {least['model']}, "
             f"{least['difference']:+.4f} where {least['low']:+.4f} can happen"
         )
-    tolerance = "rounding of P, R and F1 (±0.0001)"
-    if n in MEANS:
-        tolerance += "; a mean F1 may lie lower"
-    return Finding(told, worst(rows["verdict"]), tolerance, "; ".join(details), records(rows))
-
-
-for _n in SCORE_TABLES:
-    derives(f"table_{_n}_f1")(lambda n=_n: _f1(n))
-
-
-def _cells(n: int) -> pd.Series:
-    """Return the scores of a table as one series by (study_area, model, patch_size, score)."""
-    table = paper.table(n)
-    defaults: dict[str, Any] = {"study_area": "", "patch_size": 0}
-    table = table.assign(**{name: value for name, value in defaults.items() if name not in table})
-    keys = ["study_area", "model", "patch_size"]
-    return table.melt(keys, SCORES, "score").set_index([*keys, "score"])["value"]
+    return Finding(derived, worst(rows["verdict"]), tolerance, "; ".join(details), _records(rows))
 
 
 def _marked(n: int, mark: str) -> pd.MultiIndex:
@@ -100,24 +93,23 @@ def _marked(n: int, mark: str) -> pd.MultiIndex:
 
 
 def _best(n: int, within: list[str]) -> pd.MultiIndex:
-    """Return the cells that are the largest of those that agree in ``within``."""
-    cells = _cells(n)
+    """Return the cells (study_area, model, patch_size, score) that are the largest of those alike in ``within``."""
+    table = paper.table(n)
+    keys: dict[str, Any] = {"study_area": "", "model": "", "patch_size": 0}
+    table = table.assign(**{name: value for name, value in keys.items() if name not in table})
+    cells = table.melt(list(keys), SCORES, "score").set_index([*keys, "score"])["value"]
     best = cells[cells == cells.groupby(level=within).transform("max")]
     return pd.MultiIndex.from_tuples(best.index, names=cells.index.names)
 
 
 def _named(cells: pd.MultiIndex) -> str:
-    return ", ".join(
-        " ".join(
-            [
-                *([names([paper.area_key(area)])] if area else []),
-                model,
-                *([f"{size} px"] if size else []),
-                SCORE_NAMES[score],
-            ]
+    texts = []
+    for area, model, size, score in cells:
+        area_name = names([paper.area_key(area)]) if area else ""
+        texts.append(
+            " ".join(filter(None, (area_name, model, f"{size} px" if size else "", paper.SCORES[score])))
         )
-        for area, model, size, score in cells
-    )
+    return ", ".join(texts)
 
 
 _BOLD = {4: ["model", "score"], 5: ["study_area", "score"], 6: ["score"], 7: ["score"]}
@@ -127,38 +119,29 @@ def _bold(n: int) -> Finding:
     marked, best = _marked(n, "bold"), _best(n, _BOLD[n])
     wrong, absent = marked.difference(best, sort=False), best.difference(marked, sort=False)
     right = len(marked) - len(wrong)
-    told = f"{right} of {len(marked)} bold values are the largest; {len(absent)} largest are not bold"
-    return Finding(
-        told, yes(not len(wrong) and not len(absent)), OF_RANK, _named(wrong.union(absent, sort=False))
-    )
-
-
-for _n in SCORE_TABLES:
-    derives(f"table_{_n}_bold")(lambda n=_n: _bold(n))
-
-
-@derives("table_5_underlined")
-def _underlined() -> Finding:
-    marked, best = _marked(5, "underline"), _best(5, ["model", "score"])
-    wrong = marked.difference(best, sort=False)
-    return Finding(
-        f"{len(marked) - len(wrong)} of {len(marked)} underlined values are a model's best area",
-        yes(not len(wrong)),
+    return holds_if(
+        not len(wrong) and not len(absent),
+        f"{right} of {len(marked)} bold values are the largest; {len(absent)} largest are not bold",
+        _named(wrong.union(absent, sort=False)),
         OF_RANK,
-        _named(wrong),
     )
 
 
-@derives("table_5_all_underlined")
+def _underlined() -> Finding:
+    marked = _marked(5, "underline")
+    wrong = marked.difference(_best(5, ["model", "score"]), sort=False)
+    derived = f"{len(marked) - len(wrong)} of {len(marked)} underlined values are a model's best area"
+    return holds_if(not len(wrong), derived, _named(wrong), OF_RANK)
+
+
 def _all_underlined() -> Finding:
     best = _best(5, ["model", "score"])
     absent = best.difference(_marked(5, "underline"), sort=False)
     plain = absent.difference(_marked(5, "bold"), sort=False)
-    verdict: Verdict = "contradicted" if len(plain) else "cannot be checked" if len(absent) else "holds"
     return Finding(
         f"{len(best) - len(absent)} of {len(best)} are; of the others {len(absent) - len(plain)} are bold, "
         f"{len(plain)} plain" + (f" ({_named(plain)})" if len(plain) else ""),
-        verdict,
+        "contradicted" if len(plain) else "cannot be checked" if len(absent) else "holds",
         OF_RANK,
         "read off the text as supplied, where a cell that is both may have kept its bold alone",
     )
@@ -168,12 +151,17 @@ def _all_underlined() -> Finding:
 
 
 def _single(score: str) -> pd.DataFrame:
-    """Return Table 5's scores, a row an area, a column a model."""
+    """Return Table 5's scores, one row per area and one column per model."""
     table = scores(5)[score].unstack("model")
     return table.loc[list(paper.AREAS), list(paper.MODELS.values())]
 
 
-@derives("leader")
+def _led_by(model: str, score: str) -> pd.Index:
+    """Return the areas in which a model has the highest score."""
+    table = _single(score)
+    return table.index[table.idxmax(axis=1) == model]
+
+
 def _leader() -> Finding:
     table, leader = _single("f1"), quoted("leader").values[0]
     means = table.mean().sort_values(ascending=False)
@@ -189,50 +177,35 @@ def _leader() -> Finding:
     )
 
 
-@derives("leader_areas")
 def _leader_areas() -> Finding:
-    table, leader = _single("f1"), quoted("leader").values[0]
-    won = table.index[table.idxmax(axis=1) == leader]
-    stated = quoted("leader_areas").values
-    return Finding(
-        f"first in {names(won)}",
-        yes(set(stated) == set(won)),
-        OF_RANK,
-        "Table 5 calls the area in Nepal Gorkha",
-    )
+    won = _led_by(quoted("leader").values[0], "f1")
+    same = set(quoted("leader_areas").values) == set(won)
+    return holds_if(same, f"first in {names(won)}", "Table 5 calls the area in Nepal Gorkha", OF_RANK)
 
 
-@derives("competitive")
 def _competitive() -> Finding:
     ranks = _single("f1").mean().rank(ascending=False).astype(int)
-    named = ranks[list(quoted("competitive").values)]
-    told, others = (
-        ", ".join(f"{name} {rank}" for name, rank in part.sort_values().items())
-        for part in (named, ranks.drop(named.index))
-    )
-    return Finding(
-        f"ranks by mean F1 over areas: {told} of {len(ranks)}",
-        "cannot be checked",
-        detail=f"the others: {others}",
+    named = ranks[list(quoted("competitive").values)].sort_values()
+    others = ranks.drop(named.index).sort_values()
+    return unchecked(
+        f"ranks by mean F1 over areas: {listing(named, 'd')} of {len(ranks)}",
+        f"the others: {listing(others, 'd')}",
     )
 
 
-@derives("cautious_precision")
 def _cautious_precision() -> Finding:
-    table, model = _single("precision"), quoted("cautious").values[0]
-    won = table.index[table.idxmax(axis=1) == model]
-    return Finding(
+    won = _led_by(quoted("cautious").values[0], "precision")
+    return holds_if(
+        len(won) == quoted("cautious_areas").number,
         f"highest of all models in {len(won)} areas: {names(won)}",
-        yes(len(won) == quoted("cautious_areas").number),
-        OF_RANK,
+        tolerance=OF_RANK,
     )
 
 
-@derives("cautious_recall")
 def _cautious_recall() -> Finding:
-    table, recall, model = _single("precision"), _single("recall"), quoted("cautious").values[0]
-    won = table.index[table.idxmax(axis=1) == model]
-    below = table.loc[won, model] - recall.loc[won, model]
+    recall, model = _single("recall"), quoted("cautious").values[0]
+    won = _led_by(model, "precision")
+    below = _single("precision").loc[won, model] - recall.loc[won, model]
     lowest = int((recall.loc[won].idxmin(axis=1) == model).sum())
     return Finding(
         f"below its precision in {(below > 0).sum()} of {len(won)} areas, by {below.min():.4f} to {below.max():.4f}; "
@@ -242,78 +215,45 @@ def _cautious_recall() -> Finding:
     )
 
 
-@derives("easiest_area")
 def _easiest_area() -> Finding:
-    table, area, leader = _single("f1"), quoted("easiest_area").values[0], quoted("leader").values[0]
-    best = table.idxmax()
-    there = best[best == area].index
-    others = [model for model in best.index if model != leader]
-    count = sum(model in there for model in others)
-    return Finding(
-        f"{count} of {len(others)} models have their highest F1 there",
-        yes(count == len(others)),
+    best, leader = _single("f1").idxmax(), quoted("leader").values[0]
+    there = best == quoted("easiest_area").values[0]
+    others = there.drop(leader)
+    return holds_if(
+        bool(others.all()),
+        f"{others.sum()} of {len(others)} models have their highest F1 there",
+        f"so has {leader}" if there[leader] else "",
         OF_RANK,
-        f"so has {leader}" if leader in there else "",
     )
 
 
-@derives("easiest_f1/besides")
-def _easiest_besides() -> Finding:
-    return _easiest(without=())
-
-
-@derives("easiest_f1/except")
-def _easiest_except() -> Finding:
-    return _easiest(without=quoted("leader").values)
-
-
-def _easiest(without: tuple[str, ...]) -> Finding:
+def _easiest_f1(without: tuple[str, ...]) -> Finding:
     row = _single("f1").T[quoted("easiest_area").values[0]].drop(list(without))
-    quote = quoted("easiest_f1")
-    return Finding(
-        f"{row.max():.4f} ({row.idxmax()})",
-        compare(quote.number, float(row.max()), quote.half),
-        f"±{quote.half:g}",
-    )
+    return equals("easiest_f1", float(row.max()), f"{row.max():.4f} ({row.idxmax()})")
 
 
-@derives("easiest_stable")
 def _easiest_stable() -> Finding:
     table, area = _single("f1"), quoted("easiest_area").values[0]
     spread = table.max(axis=1) - table.min(axis=1)
     narrower = spread[spread < spread[area]].sort_values()
-    return Finding(
+    return unchecked(
         f"F1 of the models spans {spread[area]:.4f} there; less in {len(narrower)} of {len(spread) - 1} other areas",
-        "cannot be checked",
-        detail=", ".join(f"{names([name])} {value:.4f}" for name, value in narrower.items()),
+        ", ".join(f"{names([name])} {value:.4f}" for name, value in narrower.items()),
     )
 
 
 def _mean(score: str) -> Finding:
-    quote, values = quoted(f"mean_{score}"), scores(5)[score]
-    return Finding(
-        f"{values.mean():.6f}",
-        # The mean of numbers that are each off by half a unit at most is off by no more.
-        compare(quote.number, values.mean(), quote.half, HALF),
-        OF_MEAN,
-        f"mean of {len(values)} printed values",
-    )
+    values = scores(5)[score]
+    # The mean of numbers that are each off by half a unit at most is off by no more.
+    detail = f"mean of {len(values)} printed values"
+    return equals(f"mean_{score}", values.mean(), f"{values.mean():.6f}", detail, OF_MEAN, HALF)
 
 
-for _score in SCORES:
-    derives(f"mean_{_score}")(lambda score=_score: _mean(score))
-
-
-@derives("fluctuation")
 def _fluctuation() -> Finding:
     values = scores(5)["f1"]
     ends: list[Any] = [values.idxmin(), values.idxmax()]
     low, high = (f"{values[end]:.4f} ({end[1]}, {names([end[0]])})" for end in ends)
-    return Finding(
-        f"F1 lies between {low} and {high}",
-        "cannot be checked",
-        detail=f"standard deviation {values.std():.4f}",
-    )
+    return unchecked(f"F1 lies between {low} and {high}", f"standard deviation {values.std():.4f}")
 
 
 _MODULES = {"4.2": "single", "4.3": "mix", "4.4": "part"}
@@ -321,11 +261,28 @@ _MODULES = {"4.2": "single", "4.3": "mix", "4.4": "part"}
 
 def _caption(number: int) -> Finding:
     section = str(paper.figures().loc[number, "section"])
-    return Finding(
+    return holds_if(
+        quoted(f"caption_figure_{number}").values[0] == _MODULES[section],
         f"section {section} presents it as a result of LMHLD_{_MODULES[section]}",
-        yes(quoted(f"caption_figure_{number}").values[0] == _MODULES[section]),
     )
 
 
-for _number in (10, 11, 15):
-    derives(f"figure_{_number}")(lambda number=_number: _caption(number))
+CHECKS: Checks = {
+    "formula_3": _formula_3,
+    **{f"table_{n}_f1": partial(_f1, n) for n in SCORE_TABLES},
+    **{f"table_{n}_bold": partial(_bold, n) for n in SCORE_TABLES},
+    "table_5_underlined": _underlined,
+    "table_5_all_underlined": _all_underlined,
+    "leader": _leader,
+    "leader_areas": _leader_areas,
+    "competitive": _competitive,
+    "cautious_precision": _cautious_precision,
+    "cautious_recall": _cautious_recall,
+    "easiest_area": _easiest_area,
+    "easiest_f1/besides": partial(_easiest_f1, ()),
+    "easiest_f1/except": lambda: _easiest_f1(without=quoted("leader").values),
+    "easiest_stable": _easiest_stable,
+    **{f"mean_{score}": partial(_mean, score) for score in SCORES},
+    "fluctuation": _fluctuation,
+    **{f"figure_{number}": partial(_caption, number) for number in (10, 11, 15)},
+}

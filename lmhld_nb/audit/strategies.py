@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -10,43 +11,41 @@ from lmhld_nb import paper
 from lmhld_nb.audit.rules import (
     OF_DIFFERENCE,
     ROOM,
-    SCORE_NAMES,
     SCORES,
+    Checks,
     Finding,
     above,
     all_above,
     at_most,
-    compare,
-    derives,
+    equals,
+    holds_if,
     listing,
     names,
     quoted,
     scores,
+    unchecked,
     worst,
-    yes,
 )
 
 _OF_GAPS = "±0.0002 (difference of two differences)"
 _OTHER_TESTS = "the two are tested on different patches"
 
 
-def part_less_mix() -> pd.DataFrame:
-    """Return Table 7 less Table 6: a row a model, a column a score."""
-    return (scores(7) - scores(6))[list(SCORES)].loc[list(paper.MODELS.values())]
+def part_minus_mix() -> pd.DataFrame:
+    """Return Table 7 minus Table 6: one row per model, one column per score."""
+    return (scores(7) - scores(6))[SCORES].loc[list(paper.MODELS.values())]
 
 
-def part_less_single() -> pd.DataFrame:
-    """Return Table 7 less Table 5: rows (area, model) in the paper's order, a column a score."""
-    single = scores(5)[list(SCORES)]
-    part = scores(7)[list(SCORES)].reindex(single.index, level="model")
-    return part - single
+def part_minus_single() -> pd.DataFrame:
+    """Return Table 7 minus Table 5: rows (area, model) in the paper's order, one column per score."""
+    return _minus_single(7, paper.AREAS)
 
 
-def _mix_less_single(areas: tuple[str, ...]) -> pd.DataFrame:
-    """Return Table 6 less Table 5 for some areas: rows (area, model), a column a score."""
-    single = scores(5)[list(SCORES)].loc[list(areas)]
-    mix = scores(6)[list(SCORES)].reindex(single.index, level="model")
-    return mix - single
+def _minus_single(n: int, areas: tuple[str, ...]) -> pd.DataFrame:
+    """Return Table ``n`` minus Table 5 for some areas: rows (area, model), one column per score."""
+    single = scores(5)[SCORES]
+    single = single[single.index.get_level_values("area").isin(areas)]
+    return scores(n)[SCORES].reindex(single.index, level="model") - single
 
 
 def _named(table: pd.DataFrame | pd.Series) -> dict[str, float]:
@@ -55,9 +54,9 @@ def _named(table: pd.DataFrame | pd.Series) -> dict[str, float]:
     return {" ".join(map(_printed, key)): float(value) for key, value in cells.items()}
 
 
-def _printed(part: str) -> str:
+def _printed(key: str) -> str:
     """Return an area's short name, a score's name, or a model's name as it is."""
-    return part if part in paper.MODELS.values() else SCORE_NAMES.get(part) or names([part])
+    return key if key in paper.MODELS.values() else paper.SCORES.get(key) or names([key])
 
 
 # Section 4.3: mix ------------------------------------------------------------------------------------------------
@@ -65,72 +64,52 @@ def _printed(part: str) -> str:
 
 def _cut_at(areas: str, size: str) -> Finding:
     sizes = paper.areas().loc[list(quoted(areas).values), "patch_size"]
-    told = ", ".join(f"{names([area])} {value}" for area, value in sizes.items())
-    return Finding(f"Table 2: {told}", yes(bool((sizes == quoted(size).number).all())))
+    same = bool((sizes == quoted(size).number).all())
+    return holds_if(
+        same, "Table 2: " + ", ".join(f"{names([area])} {value}" for area, value in sizes.items())
+    )
 
 
-derives("size_of_hokkaido")(lambda: _cut_at("areas_at_128", "size_of_hokkaido"))
-derives("size_of_wenchuan")(lambda: _cut_at("areas_at_224", "size_of_wenchuan"))
+def _mix_gains(size: int) -> pd.DataFrame:
+    """Return Table 6 minus Table 5 for the areas that Table 2 cuts at a size."""
+    return _minus_single(6, quoted(f"areas_at_{size}").values)
 
 
-@derives("better_at_128/f1")
-def _better_f1() -> Finding:
-    gains = _mix_less_single(quoted("areas_at_128").values)["f1"]
-    return all_above(_named(gains), "scores", detail=_OTHER_TESTS)
-
-
-@derives("better_at_128/all")
-def _better_all() -> Finding:
-    gains = _mix_less_single(quoted("areas_at_128").values)
-    return all_above(_named(gains), "scores", detail=_OTHER_TESTS)
-
-
-@derives("improved_at_224")
 def _improved() -> Finding:
-    gains = _mix_less_single(quoted("areas_at_224").values)["f1"]
-    means = gains.groupby(level="area", sort=False).mean()
-    counts = gains.gt(0).groupby(level="area", sort=False).sum()
-    told = ", ".join(
+    gains = _mix_gains(224)["f1"].groupby(level="area", sort=False)
+    means, counts = gains.mean(), gains.apply(lambda values: int((values > 0).sum()))
+    derived = ", ".join(
         f"{names([area])} {mean:+.4f} (higher for {counts[str(area)]} of {len(paper.MODELS)})"
         for area, mean in means.items()
     )
-    return Finding(
-        f"F1 on average: {told}", worst(above(mean, ROOM) for mean in means), OF_DIFFERENCE, _OTHER_TESTS
-    )
+    verdict = worst(above(mean, ROOM) for mean in means)
+    return Finding(f"F1 on average: {derived}", verdict, OF_DIFFERENCE, _OTHER_TESTS)
 
 
-@derives("declined_at_224")
 def _declined() -> Finding:
-    gains = _mix_less_single(quoted("areas_at_224").values)
+    gains = _mix_gains(224)
     counts = (gains < -ROOM).sum()
-    told = ", ".join(f"{SCORE_NAMES[str(score)]} {count}" for score, count in counts.items())
-    lower = gains["f1"][gains["f1"] < -ROOM]
-    return Finding(
-        f"lower scores among {len(gains)}: {told}",
-        yes(counts.sum() > 0),
+    derived = ", ".join(f"{paper.SCORES[str(score)]} {count}" for score, count in counts.items())
+    lower = pd.Series(_named(gains["f1"][gains["f1"] < -ROOM]), dtype=float)
+    return holds_if(
+        counts.sum() > 0,
+        f"lower scores among {len(gains)}: {derived}",
+        f"F1: {listing(lower, '+.4f')}" if len(lower) else "",
         OF_DIFFERENCE,
-        f"F1: {', '.join(f'{name} {value:+.4f}' for name, value in _named(lower).items())}"
-        if len(lower)
-        else "",
     )
 
 
-@derives("slight_at_224")
 def _slight() -> Finding:
-    gains = _mix_less_single(quoted("areas_at_224").values)["f1"]
-    others = _mix_less_single(quoted("areas_at_128").values)["f1"]
-    overlap = gains[gains >= others.min()]
-    return Finding(
+    gains, least = _mix_gains(224)["f1"], _mix_gains(128)["f1"].min()
+    return unchecked(
         f"gains of F1 reach from {gains.min():+.4f} to {gains.max():+.4f}",
-        "cannot be checked",
-        detail=f"{len(overlap)} of {len(gains)} are no smaller than the smallest at 128 pixels ({others.min():+.4f})",
+        f"{(gains >= least).sum()} of {len(gains)} are no smaller than the smallest at 128 pixels ({least:+.4f})",
     )
 
 
 # Section 4.4: part -----------------------------------------------------------------------------------------------
 
 
-@derives("f1_difference/models")
 def _f1_between_models() -> Finding:
     f1, quote = scores(7)["f1"], quoted("order_f1")
     spread, without = f1.max() - f1.min(), f1.drop(list(quoted("part_exception").values))
@@ -142,105 +121,55 @@ def _f1_between_models() -> Finding:
     )
 
 
-@derives("part_best")
 def _part_best() -> Finding:
-    f1, quote = scores(7)["f1"], quoted("part_best_f1")
-    right = f1.idxmax() == quoted("part_best").values[0]
-    return Finding(
-        f"{f1.max():.4f}, of {f1.idxmax()}",
-        compare(quote.number, f1.max(), quote.half) if right else "contradicted",
-        f"±{quote.half:g}",
-    )
+    f1 = scores(7)["f1"]
+    derived = f"{f1.max():.4f}, of {f1.idxmax()}"
+    if f1.idxmax() != quoted("part_best").values[0]:
+        return Finding(derived, "contradicted", f"±{quoted('part_best_f1').half:g}")
+    return equals("part_best_f1", f1.max(), derived)
 
 
-@derives("part_exception")
 def _part_exception() -> Finding:
     f1, exception = scores(7)["f1"], quoted("part_exception").values[0]
     others = f1.drop(exception)
-    return Finding(
-        f"{exception} {f1[exception]:.4f}, the others {others.min():.4f} to {others.max():.4f}",
-        above(others.min() - f1[exception], ROOM),
-        "the exception is the lowest",
-    )
+    derived = f"{exception} {f1[exception]:.4f}, the others {others.min():.4f} to {others.max():.4f}"
+    return Finding(derived, above(others.min() - f1[exception], ROOM), "the exception is the lowest")
 
 
-@derives("part_above_mix/f1_mean")
-def _above_mix_f1() -> Finding:
-    return _above_mix_mean("f1")
+def _above_mix(score: str) -> Finding:
+    gains = part_minus_mix()[score]
+    higher = f"higher for {(gains > 0).sum()} of {len(gains)} models"
+    derived = f"{paper.SCORES[score]} {gains.mean():+.4f}; {higher}"
+    return Finding(derived, above(gains.mean(), ROOM), OF_DIFFERENCE, _OTHER_TESTS)
 
 
-@derives("part_above_mix/precision")
-def _above_mix_precision() -> Finding:
-    return _above_mix_mean("precision")
-
-
-@derives("part_above_mix/recall")
-def _above_mix_recall() -> Finding:
-    return _above_mix_mean("recall")
-
-
-def _above_mix_mean(score: str) -> Finding:
-    gains = part_less_mix()[score]
-    return Finding(
-        f"{SCORE_NAMES[score]} {gains.mean():+.4f}; higher for {(gains > 0).sum()} of {len(gains)} models",
-        above(gains.mean(), ROOM),
-        OF_DIFFERENCE,
-        _OTHER_TESTS,
-    )
-
-
-@derives("part_above_mix/f1_each")
 def _above_mix_each() -> Finding:
-    gains = part_less_mix()["f1"]
-    return all_above(
-        gains,
-        "models",
-        detail=f"{_OTHER_TESTS}; by model: "
-        + ", ".join(f"{name} {value:+.4f}" for name, value in gains.items()),
-    )
+    gains = part_minus_mix()["f1"]
+    return all_above(gains, "models", f"{_OTHER_TESTS}; by model: {listing(gains, '+.4f')}")
 
 
-@derives("part_above_single/models")
-def _above_single_models() -> Finding:
-    gains = part_less_single().groupby(level="model", sort=False).mean()
-    detail = "the mean gives each area the same weight, whatever its number of patches"
-    return all_above(_named(gains), "means", detail=detail)
-
-
-@derives("part_above_single/areas")
-def _above_single_areas() -> Finding:
-    gains = part_less_single().groupby(level="area", sort=False).mean()
-    return all_above(_named(gains), "means", detail=_OTHER_TESTS)
-
-
-@derives("part_above_single/cells")
-def _above_single_cells() -> Finding:
-    return all_above(_named(part_less_single()["f1"]), "scores", detail=_OTHER_TESTS)
+def _above_single(level: str, detail: str) -> Finding:
+    means = part_minus_single().groupby(level=level, sort=False).mean()
+    return all_above(_named(means), "means", detail)
 
 
 def _gap() -> pd.Series:
-    """Return precision less recall of each model in Table 7."""
+    """Return precision minus recall of each model in Table 7."""
     return scores(7)["precision"] - scores(7)["recall"]
 
 
-@derives("conservative_gap")
 def _conservative_gap() -> Finding:
-    quote, gap = quoted("conservative_gap"), _gap()[quoted("part_best").values[0]]
-    return Finding(f"{gap:.4f} (Table 7)", compare(quote.number, gap, quote.half, ROOM), OF_DIFFERENCE)
+    gap = _gap()[quoted("part_best").values[0]]
+    return equals("conservative_gap", gap, f"{gap:.4f} (Table 7)", tolerance=OF_DIFFERENCE, inherited=ROOM)
 
 
 def _smaller_gaps(models: tuple[str, ...], detail: str) -> Finding:
     """Judge whether some models' gaps are smaller than that of the model with the best F1."""
     gap, model = _gap().abs(), quoted("part_best").values[0]
-    return Finding(
-        listing(gap[[model, *models]]),
-        worst(above(gap[model] - gap[name], 2 * ROOM) for name in models),
-        _OF_GAPS,
-        detail,
-    )
+    verdict = worst(above(gap[model] - gap[name], 2 * ROOM) for name in models)
+    return Finding(listing(gap[[model, *models]]), verdict, _OF_GAPS, detail)
 
 
-@derives("less_conservative")
 def _less_conservative() -> Finding:
     gap = _gap()
     larger = gap[gap > gap[quoted("part_best").values[0]]]
@@ -248,38 +177,58 @@ def _less_conservative() -> Finding:
     return _smaller_gaps(quoted("less_conservative").values, detail)
 
 
-@derives("more_stable/gap")
 def _more_stable() -> Finding:
     return _smaller_gaps(quoted("state_of_the_art").values, "the one measure that the paragraph gives")
 
 
-@derives("part_f1_gap")
 def _part_f1_gap() -> Finding:
-    f1, quote = scores(7)["f1"], quoted("part_f1_gap")
-    best = quoted("part_best").values[0]
+    f1, best = scores(7)["f1"], quoted("part_best").values[0]
     others = f1.drop([best, *quoted("part_exception").values])
     gap = f1[best] - others.min()
-    return Finding(
-        f"{gap:.4f} ({others.idxmin()})", compare(quote.number, gap, quote.half, ROOM), OF_DIFFERENCE
-    )
+    derived = f"{gap:.4f} ({others.idxmin()})"
+    return equals("part_f1_gap", gap, derived, tolerance=OF_DIFFERENCE, inherited=ROOM)
 
 
-@derives("state_of_the_art")
 def _state_of_the_art() -> Finding:
-    both = [name for name in quoted("state_of_the_art").values if name in paper.MODELS.values()]
-    return Finding(
-        f"of these, {len(both)} are among the tested networks: {', '.join(both)}"
-        if both
-        else "none of these was tested",
-        yes(not both),
-        detail="both statements stand in section 4.4",
-    )
+    tested = [name for name in quoted("state_of_the_art").values if name in paper.MODELS.values()]
+    derived = "none of these was tested"
+    if tested:
+        derived = f"of these, {len(tested)} are among the tested networks: {', '.join(tested)}"
+    return holds_if(not tested, derived, "both statements stand in section 4.4")
 
 
 # Section 4.5: unseen scenes --------------------------------------------------------------------------------------
 
 
-@derives("figure_16")
 def _figure_16() -> Finding:
     before, after = set(quoted("scenes_figure_7").values), set(quoted("scenes_figure_16").values)
-    return Finding(f"{len(before & after)} of {len(before)} scenes are in both", yes(before == after))
+    return holds_if(before == after, f"{len(before & after)} of {len(before)} scenes are in both")
+
+
+CHECKS: Checks = {
+    "size_of_hokkaido": partial(_cut_at, "areas_at_128", "size_of_hokkaido"),
+    "size_of_wenchuan": partial(_cut_at, "areas_at_224", "size_of_wenchuan"),
+    "better_at_128/f1": lambda: all_above(_named(_mix_gains(128)["f1"]), "scores", _OTHER_TESTS),
+    "better_at_128/all": lambda: all_above(_named(_mix_gains(128)), "scores", _OTHER_TESTS),
+    "improved_at_224": _improved,
+    "declined_at_224": _declined,
+    "slight_at_224": _slight,
+    "f1_difference/models": _f1_between_models,
+    "part_best": _part_best,
+    "part_exception": _part_exception,
+    "part_above_mix/f1_mean": partial(_above_mix, "f1"),
+    "part_above_mix/f1_each": _above_mix_each,
+    "part_above_mix/precision": partial(_above_mix, "precision"),
+    "part_above_mix/recall": partial(_above_mix, "recall"),
+    "part_above_single/models": partial(
+        _above_single, "model", "the mean gives each area the same weight, whatever its number of patches"
+    ),
+    "part_above_single/areas": partial(_above_single, "area", _OTHER_TESTS),
+    "part_above_single/cells": lambda: all_above(_named(part_minus_single()["f1"]), "scores", _OTHER_TESTS),
+    "conservative_gap": _conservative_gap,
+    "less_conservative": _less_conservative,
+    "more_stable/gap": _more_stable,
+    "part_f1_gap": _part_f1_gap,
+    "state_of_the_art": _state_of_the_art,
+    "figure_16": _figure_16,
+}

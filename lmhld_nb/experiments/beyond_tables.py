@@ -197,12 +197,11 @@ def landslides(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, float]:
         UserError: the data set is not there, or a scene cannot be read.
     """
     (patch_set,) = runs.patch_sets(run.spec, progress=False)
-    recipe = run.spec.recipe.model_copy(update={"precision": run.metrics["precision"]})
     model, tables, pixel_m2 = run.model(), [], float("nan")
     for scene in sources.load(patch_set.spec.dataset).scenes_of(patch_set.spec.area):
         masks, below = [], 0
         for strip, predicted, truth, known in scoring.predict_strips(
-            model, patch_set, scene, recipe, torch.device("cpu")
+            model, patch_set, scene, run.recipe, torch.device("cpu")
         ):
             if strip.row > below:  # what lies between is not known, and must not join what it separates
                 unknown = np.full((1, strip.width), 255, np.uint8)

@@ -105,8 +105,7 @@ def predict(run: Run, patch_set: PatchSet, number: int) -> np.ndarray:
 def logits(run: Run, model: nn.Module, patch_set: PatchSet, number: int) -> np.ndarray:
     """Return the log-odds of landslide in one patch, (rows, cols) float32; ``model`` is the run's."""
     scaled = normalised(patch_set, np.array([number]), run.spec.recipe.normalise)
-    recipe = run.spec.recipe.model_copy(update={"precision": run.metrics["precision"]})
-    with torch.inference_mode(), engine.autocast(scaled.device, recipe):
+    with torch.inference_mode(), engine.autocast(scaled.device, run.recipe):
         return model(scaled)[0, 0].float().numpy()
 
 

@@ -1,9 +1,9 @@
 """Published facts: study areas, Tables 1 to 7 and the list of figures of the LMHLD paper.
 
 Every fact has one home, a CSV in this folder: ``tableN_*.csv`` hold the tables exactly as published,
-``areas.csv`` adds what they leave out (place, event, spellings), ``figures.csv`` lists the figures. What the text says
-is in ``quoted.csv`` (numbers and names), ``marks.csv`` (bold and underlined cells) and ``claims.csv`` (statements, in
-our words); ``outside.csv`` holds the few facts from elsewhere that checking them takes.
+``areas.csv`` adds what they leave out (location, event, spellings), ``figures.csv`` lists the figures. What the text
+says is in ``quoted.csv`` (numbers and names), ``marks.csv`` (bold and underlined cells) and ``claims.csv``
+(statements, in our words); ``outside.csv`` holds the few facts from elsewhere that checking them takes.
 ``SOURCES.md`` says where each file comes from. Nothing here corrects the paper: the audit chapter judges it.
 """
 
@@ -54,6 +54,9 @@ MODELS: Mapping[str, str] = MappingProxyType(
 )
 """Model keys and the names the paper's tables print, in the tables' order."""
 
+SCORES: Mapping[str, str] = MappingProxyType({"precision": "precision", "f1": "F1", "recall": "recall"})
+"""Columns of scores in Tables 4 to 7, in the tables' order, and their names in running text."""
+
 # Read as text: 2015.10 is a month and not a number, and Table 3 holds "-" and "32, 64, 128, 224".
 _TEXT_COLUMNS = {1: {"date": str}, 3: {"patch_size": str}}
 
@@ -92,11 +95,11 @@ def areas() -> pd.DataFrame:
 
 @cache
 def _areas() -> pd.DataFrame:
-    places = pd.read_csv(FOLDER / "areas.csv")
+    locations = pd.read_csv(FOLDER / "areas.csv")
     measured = table(1).merge(
         table(2)[["study_area", "patch_size", "patches"]], on="study_area", validate="1:1"
     )
-    joined = places.merge(measured, left_on="name", right_on="study_area", validate="1:1")
+    joined = locations.merge(measured, left_on="name", right_on="study_area", validate="1:1")
     return joined.drop(columns="study_area").set_index("key").loc[list(AREAS)]
 
 
@@ -163,18 +166,18 @@ def _world() -> geopandas.GeoDataFrame:
 
 @dataclass(frozen=True)
 class Quote:
-    """What the paper's text says in one place: a number, a name, or several.
+    """What the paper's text says somewhere: a number, a name, or several.
 
     Attributes:
         name: key in ``quoted.csv``.
-        place: where it stands, such as ``section 4.2``.
+        section: where it stands, such as ``section 4.2``.
         printed: as printed, one text each.
         values: what it means: numbers without separators, keys of areas, names as the tables have them.
         unit: of the last printed digit of a rounded number; 0 where it is exact.
     """
 
     name: str
-    place: str
+    section: str
     printed: tuple[str, ...]
     values: tuple[str, ...]
     unit: float
@@ -201,43 +204,35 @@ def quotes() -> Mapping[str, Quote]:
 
 @cache
 def _quotes() -> Mapping[str, Quote]:
-    read = _texts("quoted.csv")
-    return MappingProxyType(
-        {
-            row["name"]: Quote(
-                row["name"],
-                row["place"],
-                tuple(row["printed"].split(";")),
-                tuple(row["value"].split(";")),
-                float(row["unit"] or 0),
-            )
-            for row in read.to_dict("records")
-        }
+    quotes = (
+        Quote(name, section, tuple(printed.split(";")), tuple(values.split(";")), float(unit or 0))
+        for name, section, printed, values, unit in _texts("quoted.csv").itertuples(index=False)
     )
+    return MappingProxyType({quote.name: quote for quote in quotes})
 
 
 def claims() -> pd.DataFrame:
     """Return the paper's checkable statements in its order, indexed by ``id``.
 
-    Columns: place, reading (how it is understood; empty where there is only one way), needs (what had to be published
+    Columns: section, reading (how it is understood; empty where there is only one way), needs (what had to be published
     for it to be checked; empty where nothing is missing), claim (in our words, its numbers filled in from `quotes`).
     Readings of one statement share the part of their id before ``/``.
     """
-    read = _texts("claims.csv").set_index("id")
-    read["claim"] = [claim.format_map(quotes()) for claim in read["claim"]]
-    return read
+    table = _texts("claims.csv").set_index("id")
+    table["claim"] = [claim.format_map(quotes()) for claim in table["claim"]]
+    return table
 
 
 def marks() -> pd.DataFrame:
-    """Return the marked cells of Tables 4 to 7, one row a mark.
+    """Return the marked cells of Tables 4 to 7, one row per mark.
 
     Columns: table (number), study_area, model, patch_size (pixels, 0 where the table has none), score (``precision``,
     ``f1`` or ``recall``), mark (``bold`` or ``underline``).
     """
-    read = _texts("marks.csv")
-    read["table"] = read["table"].astype(int)
-    read["patch_size"] = read["patch_size"].replace("", "0").astype(int)
-    return read
+    table = _texts("marks.csv")
+    table["table"] = table["table"].astype(int)
+    table["patch_size"] = table["patch_size"].replace("", "0").astype(int)
+    return table
 
 
 def outside() -> pd.DataFrame:
@@ -254,7 +249,7 @@ def _texts(name: str) -> pd.DataFrame:
 
 
 LARGEST_ORDER_DIFFERENCES: Mapping[str, float] = MappingProxyType(
-    {score: quotes()[f"order_{score}"].number for score in ("precision", "f1", "recall")}
+    {score: quotes()[f"order_{score}"].number for score in SCORES}
 )
 """Largest differences of scores between orders of addition (section 4.4). Of F1 the text says "on seven models"."""
 

@@ -1,0 +1,200 @@
+"""Figures of experiment 4, networks trained on areas one after another; every function returns a matplotlib Figure."""
+
+from __future__ import annotations
+
+import textwrap
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from lmhld_nb.evaluation import METRICS
+from lmhld_nb.plots import style
+
+_DIFFERENCE = LinearSegmentedColormap.from_list("difference", ["white", "#ffe94a", "#d7261e", "black"])
+_DATASETS = {"part": "LMHLD_part", "mix": "LMHLD_mix", "single": "LMHLD_single, mean over areas"}
+_ACROSS = 4
+_DPI = 80  # many small letters make large pictures: fewer dots on the page than elsewhere (files have their own number)
+
+
+def order_differences(scores: pd.DataFrame, score: str) -> Figure:
+    """Draw how far apart two orders of addition leave a network, one panel per network (paper Figs 12 to 14).
+
+    Args:
+        scores: index levels ``model`` and ``order``, one column per metric.
+        score: the column to compare.
+    """
+    models, orders = style.in_order(scores, "model"), style.in_order(scores, "order")
+    values = scores[score].unstack("order").reindex(index=models, columns=orders).to_numpy(float)
+    differences = np.abs(values[:, :, None] - values[:, None, :])
+    # One scale for all panels, so that colours compare between networks.
+    largest = max(1e-6, float(np.nan_to_num(differences).max()))
+    side = max(1.6, 0.38 * len(orders)) + 0.3
+    figure, panels, _, _ = style.grid(
+        len(models), (side, side + 0.35), (0.8, 0.4), _ACROSS, narrowest=5, widest=11, dpi=_DPI
+    )
+    for ax, model, cells in zip(panels, models, differences, strict=True):
+        style.heatmap(
+            ax, cells, lambda value: f"{value:.3f}".removeprefix("0"), (0, largest), _DIFFERENCE, fontsize=7
+        )
+        ax.set_title(style.network_title(model))
+        style.name_cells(ax, orders, orders, fontsize=7.5)
+    mappable = ScalarMappable(Normalize(0, largest), _DIFFERENCE)
+    bar = figure.colorbar(mappable, ax=figure.axes, shrink=0.8, aspect=30, pad=0.01)
+    if largest <= 1e-6:  # nothing differs: the ticks would be of no meaning
+        bar.set_ticks([0])
+    bar.set_label(f"absolute difference of {METRICS[score].title}")
+    return style.counted(figure, f"{style.format_count(len(orders), 'order')} a network")
+
+
+def stage_matrices(matrix: pd.DataFrame) -> Figure:
+    """Draw what a network knows after each stage: per network one panel, per stage a row, per tested area a column.
+
+    Args:
+        matrix: index levels ``model``, ``stage`` and ``area_added``; columns are areas in the order they were added;
+            F1 on that area's test patches, missing where the area was not yet added.
+    """
+    models, areas = style.in_order(matrix, "model"), list(map(style.area_name, matrix.columns))
+    stages = pd.MultiIndex.from_frame(matrix.index.to_frame()[["stage", "area_added"]].drop_duplicates())
+    panel = (0.34 * len(areas) + 0.3, 0.27 * len(stages) + 0.65)
+    figure, panels, left, bottom = style.grid(
+        len(models), panel, (1.8, 1.0), _ACROSS, narrowest=5, widest=11, dpi=_DPI
+    )
+    last_row = panels[(len(models) - 1) // _ACROSS * _ACROSS :]
+    for ax, model in zip(panels, models, strict=True):
+        style.heatmap(ax, matrix.loc[model].reindex(stages).to_numpy(float), fontsize=6.5)
+        ax.set_title(style.network_title(model))
+        if ax in last_row:
+            style.name_cells(ax, areas, rotation=90, fontsize=7.5)
+        elif ax in bottom:
+            # No panel below: the names hang into the empty space instead of pushing the next row down.
+            for column, name in enumerate(areas):
+                ax.annotate(name, (column + 0.5, 0), (0, -5), xycoords=("data", "axes fraction"), va="top", ha="center",
+                            textcoords="offset points", rotation=90, fontsize=7.5, in_layout=False)  # fmt: skip
+        if ax in left:
+            style.name_cells(
+                ax, rows=[f"{stage} {style.area_name(str(area))}" for stage, area in stages], fontsize=7.5
+            )
+    explanation = "F1 on the test patches; rows: after this stage; grey: area not yet added"
+    return style.counted(figure, style.format_count(len(models), "chain"), explanation)
+
+
+def strategies(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
+    """Compare ways of training on all areas: what they reach, what they forget, what they cost.
+
+    Args:
+        table: index ``strategy`` (titles); columns ``f1`` and ``forgetting``, each also with ``_low`` and ``_high``,
+            ``trained_parameter_steps`` and ``seconds``. Joint training forgets nothing: its forgetting is missing.
+        runs: index levels ``strategy`` and ``seed``, columns ``f1`` and ``forgetting``.
+    """
+    titles = [str(title) for title in table.index]
+    y = np.arange(len(titles))
+    figure, axes = plt.subplots(1, 4, figsize=(11, 1.3 + 0.42 * len(titles)), sharey=True)
+    colours = sns.color_palette("colorblind")
+    for ax, column, colour, marker in zip(axes, ("f1", "forgetting"), colours, "oD", strict=False):
+        for row, title in enumerate(titles):
+            dots = runs.loc[runs.index.get_level_values("strategy") == title, column]
+            # A little below the mean, else the interval hides them.
+            ax.plot(dots, np.full(len(dots), row + 0.22), "o", color=colour, alpha=0.4, markersize=3.5, mew=0)
+        ax.hlines(y, table[f"{column}_low"], table[f"{column}_high"], color=colour, linewidth=2)
+        ax.plot(table[column], y, marker, color=colour, markersize=6)
+        ax.grid(axis="x", color="0.9")
+        ax.set_axisbelow(True)
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+    for row in y[table["forgetting"].isna().to_numpy()]:
+        axes[1].text(0.5, row, "nothing to forget", transform=axes[1].get_yaxis_transform(), ha="center",
+                     va="center", fontsize=7.5, color="0.4")  # fmt: skip
+    axes[0].set(title="F1", xlabel="test patches, higher is better")
+    axes[1].set(title="average forgetting", xlabel="F1 lost, lower is better")
+    if table["forgetting"].notna().any():
+        axes[1].axvline(0, color="0.5", linewidth=0.8)
+    costs = {"trained_parameter_steps": "trained parameters × steps", "seconds": "seconds of training"}
+    for ax, (column, title) in zip(axes[2:], costs.items(), strict=True):
+        _bars(ax, table[column].to_numpy(float))
+        ax.set_title(title)
+    axes[0].set_yticks(y, [textwrap.fill(title, 28) for title in titles])
+    axes[0].set_ylim(len(titles) - 0.5, -0.5)
+    return style.counted(
+        figure, style.format_count(len(runs), "network"), "line: interval, faint dots: single seeds"
+    )
+
+
+def _bars(ax: Axes, values: np.ndarray) -> None:
+    """Draw one bar per strategy with its value; on a log scale where a plain one would hide the short bars."""
+    ax.barh(range(len(values)), values, 0.6, color="0.75")
+    formatter = EngFormatter(sep="")
+    positive = values[values > 0]
+    if positive.size and positive.max() > 20 * positive.min():
+        ax.set(xscale="log", xlim=(positive.min() / 3, positive.max() * 6), xlabel="log scale")
+    elif positive.size:
+        ax.set_xlim(0, 1.3 * positive.max())
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+        ax.xaxis.set_major_formatter(formatter)
+    for row in np.flatnonzero(values > 0):
+        label = formatter(float(f"{values[row]:.3g}"))
+        ax.annotate(label, (values[row], row), (3, 0), textcoords="offset points", va="center", fontsize=7.5)
+
+
+def addition(table: pd.DataFrame) -> Figure:
+    """Draw F1 of each area before and after one more was added to a finished chain.
+
+    Args:
+        table: index levels ``area`` and ``model``; columns ``before`` (missing for the new area) and ``after``.
+    """
+    areas, models = style.in_order(table, "area"), style.in_order(table, "model")
+    colours, markers = style.network_colours(models), style.network_markers(models)
+    figure, ax = plt.subplots(figsize=(8.5, 1.0 + 0.5 * len(areas)))
+    for (area, model), before, after in table[["before", "after"]].itertuples():
+        y = areas.index(area) + 0.6 * ((models.index(model) + 0.5) / len(models) - 0.5)
+        if np.isfinite(before):
+            arrow = {"arrowstyle": "->", "color": colours[model], "shrinkA": 0, "shrinkB": 2}
+            ax.annotate("", (after, y), (before, y), arrowprops=arrow)
+        ax.plot(after, y, markers[model], color=colours[model], markersize=4)
+    ax.set_yticks(range(len(areas)), [style.area_name(area) for area in areas])
+    ax.set(xlim=(0, 1), ylim=(len(areas) - 0.5, -0.5), xlabel="F1 on the area's test patches")
+    ax.grid(axis="x", color="0.9")
+    figure.legend(handles=style.network_handles(models, linestyle=""), loc="outside right center")
+    explanation = "arrow: from before to after the area of the last row was added"
+    return style.counted(figure, style.format_count(len(models), "chain"), explanation)
+
+
+def part_beside(table: pd.DataFrame) -> Figure:
+    """Draw each network's F1 on LMHLD_part beside LMHLD_mix and LMHLD_single, ours and the published (paper Table 7).
+
+    Args:
+        table: index ``model``; columns ``part_f1``, ``mix_f1``, ``single_f1``, the same with ``published_``; those
+            without any value are left out.
+    """
+    known = {name for name in table.columns if table[name].notna().any()}
+    panels = {"this book": "", "published": "published_"}
+    panels = {
+        title: prefix for title, prefix in panels.items() if any(f"{prefix}{name}_f1" in known for name in _DATASETS)
+    } or {"this book": ""}  # fmt: skip
+    figure, axes, left, _ = style.grid(len(panels), (5.2, 3.6), narrowest=5.5, sharey=True)
+    styles = dict(zip(_DATASETS, zip(sns.color_palette("colorblind"), "osD", strict=False), strict=False))
+    x = np.arange(len(table))
+    drawn: dict[str, Line2D] = {}
+    for ax, (title, prefix) in zip(axes, panels.items(), strict=True):
+        for column in x[::2]:  # a band under every other network keeps its three marks together
+            ax.axvspan(column - 0.5, column + 0.5, color="0.95", linewidth=0)
+        for shift, (name, (colour, marker)) in zip((-0.22, 0, 0.22), styles.items(), strict=True):
+            if f"{prefix}{name}_f1" in known:
+                scores = table[f"{prefix}{name}_f1"]
+                label = _DATASETS[name]
+                (drawn[name],) = ax.plot(x + shift, scores, marker, color=colour, markersize=6, label=label)
+        ax.set(title=title, xlim=(-0.5, len(table) - 0.5))
+        ax.set_xticks(x, [style.network_title(str(model)) for model in table.index], rotation=35, ha="right")
+        ax.grid(axis="y", color="0.85")
+        ax.set_axisbelow(True)
+    left[0].set_ylabel("F1")
+    figure.legend(
+        handles=[drawn[name] for name in _DATASETS if name in drawn], loc="outside upper center", ncols=3
+    )
+    return style.counted(figure, style.format_count(len(table), "network"))

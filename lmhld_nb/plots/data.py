@@ -1,0 +1,213 @@
+"""Figures of scenes, inventories and patches; every function returns a matplotlib Figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.colors import ListedColormap, LogNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from lmhld_nb import inventory, paper, scenes
+from lmhld_nb.patches import PatchSet, classify_windows
+from lmhld_nb.plots import style
+from lmhld_nb.scenes import Scene
+from lmhld_nb.scenes.rasters import Window
+
+WINDOWS = {
+    "": (style.HIT, "kept"),
+    "share": ("#e69f00", "below {share:.0%} landslide"),
+    "nodata": ("#999999", "touches no data"),
+    "edge": ("#cc79a7", "over the edge"),
+}
+"""Colour and name of a window, by the reason it is dropped for (`patches.classify_windows`)."""
+
+_TRIGGERS = {"earthquake": "*", "rainfall": "v"}
+# Three Chinese areas and Nepal lie close together: labels stand around them, tied by a line. Points.
+_LABEL_OFFSETS = {"gorkha": (-62, -34), "jiuzhaigou": (-46, 34), "wenchuan": (-10, -62), "taiwan": (28, -26)}
+
+
+def world_map() -> Figure:
+    """Draw the study areas with sensor and resolution on a world map (paper Fig 1, without its susceptibility map)."""
+    areas, colours = paper.areas(), style.area_colours(paper.AREAS)
+    figure, ax = plt.subplots(figsize=(9, 4.6))
+    paper.world().plot(ax=ax, color="0.9", edgecolor="0.7", linewidth=0.4)
+    for key, row in areas.iterrows():
+        point, marker = (row["lon"], row["lat"]), _TRIGGERS[row["trigger"]]
+        ax.scatter(
+            *point, s=80, marker=marker, color=colours[str(key)], edgecolor="k", linewidth=0.5, zorder=3
+        )
+        ax.annotate(
+            f"{row['short_name']}\n{row['sensor']}, {row['resolution_m']:g} m",
+            point, xytext=_LABEL_OFFSETS.get(str(key), (10, 8)), textcoords="offset points", fontsize=7.5,
+            arrowprops={"arrowstyle": "-", "color": "0.4", "linewidth": 0.6}, zorder=4,
+        )  # fmt: skip
+    handles = [
+        ax.scatter([], [], marker=marker, color="0.5", edgecolor="k", label=trigger)
+        for trigger, marker in _TRIGGERS.items()
+    ]
+    ax.legend(handles=handles, title="trigger", loc="lower left")
+    ax.set(xlim=(-180, 180), ylim=(-58, 84), xlabel="longitude", ylabel="latitude")
+    sources = "Locations and facts: paper Table 1. Land: Natural Earth 1:110m, public domain"
+    return style.counted(figure, style.format_count(len(areas), "area"), sources)
+
+
+def window_to_show(scene: Scene, size: int = 160) -> Window:
+    """Return the ``size``-pixel square of a scene whose landslide share is nearest to 25 %."""
+    _, labels, valid = scenes.read_all(scene, scene.bands)
+    size = min(size, *labels.shape)
+    _, share = classify_windows(labels, valid, size, 0)
+    distance = np.where(share > 0, np.abs(share - 0.25), np.inf)
+    row, col = np.unravel_index(int(np.argmin(distance)), share.shape)
+    return Window(int(row) * size, int(col) * size, size, size)
+
+
+def annotation_features(scene: Scene, window: Window) -> Figure:
+    """Show a window as true colour, NIR false colour, slope and brightness, landslides outlined (paper Fig 2).
+
+    Panels whose bands or elevation the scene does not have are left out.
+    """
+    layers, landslide = inventory.feature_layers(scene, window)
+    with scenes.open_image(scene) as image:
+        crop = image.read(window, scene.bands)
+    panels: list[tuple[str, np.ndarray, str | None]] = [("true colour", style.rgb(crop, scene.bands), None)]
+    if "nir" in scene.bands:
+        panels.append(("near infrared as red", style.rgb(crop, scene.bands, ("nir", "red", "green")), None))
+    if "slope" in layers:
+        panels.append(("slope (degrees)", layers["slope"], "viridis"))
+    unit = "reflectance" if scene.scale != 1 else "stored units"
+    panels.append((f"brightness ({unit})", layers["brightness"], "magma"))
+    figure, axes = plt.subplots(2, len(panels), figsize=(0.6 + 2.5 * len(panels), 5.6), squeeze=False)
+    for column, (title, picture, colormap) in zip(axes.T, panels, strict=True):
+        drawn = [ax.imshow(picture, cmap=colormap) for ax in column]
+        column[1].contour(landslide, [0.5], colors="white" if colormap else "cyan", linewidths=0.9)
+        column[0].set_title(title)
+        if colormap:
+            figure.colorbar(drawn[1], ax=column, orientation="horizontal", shrink=0.8, pad=0.02)
+    axes[0, 0].set_ylabel("image")
+    axes[1, 0].set_ylabel("with landslides outlined")
+    style.no_ticks(*axes.flat)
+    size = f"{window.height} × {window.width} px of {scene.resolution_m or '?'} m"
+    return style.counted(figure, style.format_count(1, "window"), f"{style.area_name(scene.area)}, {size}")
+
+
+def scene_gallery(shown: Sequence[Scene], side: int = 512) -> Figure:
+    """Show the middle of one scene of each area in true colour, and again with its landslides outlined."""
+    figure, axes = plt.subplots(2, len(shown), figsize=(max(6.0, 1.4 * len(shown)), 3.3), squeeze=False)
+    for column, scene in zip(axes.T, shown, strict=True):
+        with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
+            rows, cols = image.shape
+            height, width = min(side, rows), min(side, cols)
+            window = Window((rows - height) // 2, (cols - width) // 2, height, width)
+            picture, landslide = (
+                style.rgb(image.read(window, scene.bands), scene.bands),
+                labels.read(window) == 1,
+            )
+        for ax in column:
+            ax.imshow(picture)
+        if landslide.any():
+            column[1].contour(landslide, [0.5], colors="cyan", linewidths=0.6)
+        metres = f"{scene.resolution_m:g} m" if scene.resolution_m else ""
+        column[0].set_title(f"{style.area_name(scene.area)}\n{width} px of {metres}", fontsize=7)
+    style.no_ticks(*axes.flat)
+    return style.counted(figure, style.format_count(len(shown), "scene"))
+
+
+def size_histograms(sizes: Mapping[str, np.ndarray], candidates: Mapping[str, Sequence[int]]) -> Figure:
+    """Draw each area's landslide-size histogram with quartiles and candidate patch sizes (paper Fig 9)."""
+    figure, panels, left, bottom = style.grid(len(sizes), (2.75, 2.7), narrowest=4.5)
+    colours = style.area_colours(list(sizes))
+    for ax, (area, values) in zip(panels, sizes.items(), strict=True):
+        counts, edges = inventory.histogram(values, bins=18)
+        ax.stairs(counts, edges, fill=True, color=colours[area], alpha=0.75)
+        for label, quartile in zip(("Q1", "Q2", "Q3"), inventory.quartiles(values), strict=True):
+            ax.axvline(quartile, color="k", linewidth=0.9, linestyle="--")
+            ax.text(quartile, counts.max() * 1.06, label, ha="center", fontsize=7)
+        chosen = ", ".join(map(str, candidates[area]))
+        title = f"{style.area_name(area)} (n = {len(values)})\ncandidates {chosen} px"
+        ax.set(xscale="log", title=title, ylim=(0, counts.max() * 1.15))
+    for ax in left:
+        ax.set_ylabel("landslides")
+    for ax in bottom:
+        ax.set_xlabel("landslide size (px)")
+    total = sum(map(len, sizes.values()))
+    return style.counted(figure, style.format_count(total, "landslide"), "dashed: quartiles")
+
+
+def windows_on_scene(scene: Scene, patch_set: PatchSet) -> Figure:
+    """Draw which windows of a scene are kept and why others are dropped (paper section 2.3)."""
+    values, labels, valid = scenes.read_all(scene, scene.bands)
+    size, least = patch_set.spec.size, patch_set.spec.min_share
+    reasons, _ = classify_windows(labels, valid, size, least)
+    order, colours = list(WINDOWS), [colour for colour, _ in WINDOWS.values()]
+    step = max(1, max(labels.shape) // 900)
+    figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.95), sharex=True, sharey=True)
+    rows, cols = labels.shape
+    for ax in axes:
+        ax.imshow(style.rgb(values[:, ::step, ::step], scene.bands), extent=(0, cols, rows, 0))
+    axes[0].contour(np.arange(0, cols, step), np.arange(0, rows, step), labels[::step, ::step] == 1, [0.5],
+                    colors="cyan", linewidths=0.5)  # fmt: skip
+    codes = np.array([order.index(str(reason)) for reason in reasons.flat]).reshape(reasons.shape)
+    axes[1].imshow(codes, cmap=ListedColormap(colours), vmin=-0.5, vmax=3.5, alpha=0.55,
+                   extent=(0, reasons.shape[1] * size, reasons.shape[0] * size, 0))  # fmt: skip
+    axes[0].set_title("landslides outlined")
+    axes[1].set_title(f"{size}-pixel windows")
+    axes[1].set(xlim=(0, cols), ylim=(rows, 0))
+    handles = [
+        Patch(color=colour, alpha=0.55, label=f"{name.format(share=least)}: {(codes == code).sum()}")
+        for code, (colour, name) in enumerate(WINDOWS.values())
+        if (codes == code).any()
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=4)
+    style.no_ticks(*axes)
+    return style.counted(
+        figure, style.format_count(codes.size, "window"), f"{style.area_name(scene.area)}, scene {scene.name}"
+    )
+
+
+def patch_gallery(patch_sets: Sequence[PatchSet], each: int = 6) -> Figure:
+    """Show patches of each area with their landslides outlined, from the least to the greatest share."""
+    size = (0.95 * each + 0.5, 1.05 * len(patch_sets))
+    figure, axes = plt.subplots(len(patch_sets), each, figsize=size, squeeze=False)
+    for row, patch_set in zip(axes, patch_sets, strict=True):
+        spec, shares = patch_set.spec, patch_set.index["share"].sort_values()
+        for ax, position in zip(row, np.linspace(0, len(shares) - 1, each).astype(int), strict=True):
+            number = shares.index[position]
+            ax.imshow(style.rgb(patch_set.images[number], spec.bands))
+            ax.contour(patch_set.masks[number], [0.5], colors="cyan", linewidths=0.8)
+            ax.set_title(f"{shares[number]:.0%}", fontsize=7, pad=2)
+        row[0].set_ylabel(f"{style.area_name(spec.area)}\n{spec.size} px", fontsize=7.5)
+    style.no_ticks(*axes.flat)
+    total = style.format_count(sum(len(patch_set.index) for patch_set in patch_sets), "patch")
+    return style.counted(figure, f"{axes.size} of {total}", "percentage: landslide share of the patch")
+
+
+def polygon_checks(checked: pd.DataFrame) -> Figure:
+    """Draw slope, NDVI and brightness of every polygon against its surroundings, flagged ones marked."""
+    flagged = checked[checked["flag"] != ""]
+    panels = [
+        ("area_px", "slope_deg", "slope (degrees) against size (px)"),
+        ("ndvi_around", "ndvi", "NDVI"),
+        ("brightness_around", "brightness", "brightness (stored units)"),
+    ]
+    panels = [panel for panel in panels if panel[1] in checked and checked[panel[1]].notna().any()]
+    figure, axes = plt.subplots(1, len(panels), figsize=(1 + 3 * len(panels), 3.2), squeeze=False)
+    for ax, (x, y, title) in zip(axes[0], panels, strict=True):
+        points = ax.scatter(
+            checked[x], checked[y], c=checked["area_px"], norm=LogNorm(), s=12, cmap="viridis"
+        )
+        label = f"flagged: {len(flagged)}"
+        ax.scatter(flagged[x], flagged[y], s=45, facecolor="none", edgecolor=style.FALSE_ALARM, label=label)
+        ax.set_title(title)
+        if x == "area_px":
+            ax.set(xscale="log", xlabel="area (px)", ylabel="mean slope")
+        else:
+            low, high = np.nanmin(checked[[x, y]]), np.nanmax(checked[[x, y]])
+            ax.plot([low, high], [low, high], color="0.6", linewidth=0.8)
+            ax.set(xlabel="surroundings", ylabel="landslide")
+    axes[0, 0].legend()
+    figure.colorbar(points, ax=axes, label="area (px)", shrink=0.8)
+    return style.counted(figure, style.format_count(len(checked), "polygon"))
