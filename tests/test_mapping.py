@@ -381,9 +381,7 @@ def test_the_network_sees_the_means_and_its_answer_is_interpolated(tmp_path: Pat
 
 def test_the_trained_resolution_comes_from_the_card(tmp_path: Path, weights: Path) -> None:
     made = scene(tmp_path, blobs(100, 100, 6))
-    with pytest.raises(
-        UserError, match=r"weights\.safetensors: does not say the resolution.*--resolution 3"
-    ):
+    with pytest.raises(UserError, match=r"weights\.safetensors: does not say the resolution.*--resolution 3"):
         draw(made, weights, tmp_path / "out", resolution="trained")
     areas = {
         "far": {"patch_size": 32, "mean": [700.0] * 4, "std": [90.0] * 4, "resolution_m": 0.5},

@@ -82,7 +82,9 @@ def test_a_window_on_a_test_patch_counts_the_same(tiny: Path) -> None:
     run = single(tiny)
     (part,) = runs.patch_sets(run.spec)
     places = part.index.reset_index(names="number")
-    windows = runs.window_counts(run).merge(places[["number", "scene", "row", "col"]], on=["scene", "row", "col"])
+    windows = runs.window_counts(run).merge(
+        places[["number", "scene", "row", "col"]], on=["scene", "row", "col"]
+    )
     both = runs.test_patches(run).merge(windows, on="number", suffixes=("", "_window"))
     assert len(both) == len(part.where("test")) > 0
     for cell in scoring.COUNTS:
