@@ -197,11 +197,11 @@ def test_a_network_that_lets_nothing_through_is_told(registered):
 
 def test_table_has_published_and_own_widths():
     published = architecture.table(["unet", "unet_pp"], sizes=(32, 64))
-    assert published.index.tolist() == ["U-Net", "U-Net++"]
+    assert published.index.tolist() == ["unet", "unet_pp"]
     assert published["width"].isna().all()
-    assert published.loc["U-Net", "parameters"] == 31_044_097
+    assert published.loc["unet", "parameters"] == 31_044_097
     assert (published["macs_64"] == 4 * published["macs_32"]).all()
-    own = architecture.table(["unet_pp"], {"unet_pp": 8}, (32,)).loc["U-Net++"]
+    own = architecture.table(["unet_pp"], {"unet_pp": 8}, (32,)).loc["unet_pp"]
     assert own["width"] == 8
     assert own["parameters"] == models.parameter_count(models.build("unet_pp", 4, 8))
 
@@ -327,7 +327,7 @@ def test_ways_through_a_block():
     ways = {}
     for name in ("unet", "res_unet", "dense_unet"):
         block = dataflow.inside(name, "encoder.1", 8)
-        ways[name] = block.ways("given 0", block.nodes[-1].name)
+        ways[name] = block.ways("input 0", block.nodes[-1].name)
     assert ways == {"unet": 1, "res_unet": 2, "dense_unet": 2**4}
 
 
@@ -345,7 +345,7 @@ def test_inside_a_gate():
 def test_a_module_used_twice_is_two_operations():
     unit = dataflow.inside("trans_unet", "stages.0.1", 8)
     assert sum(node.kind == "ReLU" for node in unit.nodes) == 3
-    assert unit.ways("given 0", unit.nodes[-1].name) == 2
+    assert unit.ways("input 0", unit.nodes[-1].name) == 2
 
 
 def test_pooled_maps_are_told_by_where_they_come_from():
@@ -426,7 +426,7 @@ def test_what_plain_unet_does_not_have_is_in_colour():
         plt.close(figure)
         return [p.get_facecolor()[:3] for p in boxes]
 
-    greys = {diagrams._GIVEN, diagrams._PLAIN}
+    greys = {diagrams._INPUT, diagrams._PLAIN}
     assert set(fills("unet", 0)) == set(fills("unet", 1)) == greys
     assert not set(fills("dense_unet", 1)) & {diagrams._PLAIN}
     # Of Trans U-Net's boxes only the four of its way up are those of a U-Net; the root is not.
@@ -434,24 +434,26 @@ def test_what_plain_unet_does_not_have_is_in_colour():
     assert len([node for node in dataflow.graph("trans_unet", 8).nodes if node.kind == "2 × conv 3×3"]) == 4
 
 
-def test_a_network_of_ones_own_can_be_drawn(registered):
-    class Own(models.UNet):
-        pass
+def build_own_network(in_channels, width=4):
+    return models.build("unet", in_channels, width)
 
-    registered("own", Own)
-    figure = diagrams.architecture("own", 4)
-    assert figure.axes[0].get_title(loc="left").startswith("own")
+
+def test_a_network_of_ones_own_is_drawn_like_the_seven():
+    own = f"{__name__}:build_own_network"
+    figure = diagrams.architecture(own, 4)
+    assert figure.axes[0].get_title(loc="left").startswith("own network")
     plt.close(figure)
+    plt.close(diagrams.costs({"": architecture.table([own, "unet"], {own: 4, "unet": 8}, (64,))}, 64))
 
 
 def test_comparisons_show_every_network():
     table = architecture.table(["unet", "trans_unet"], {"unet": 4, "trans_unet": 8}, (64,))
-    figure = diagrams.costs({"one": table, "two": table}, 64, "note")
+    figure = diagrams.costs({"one": table, "two": table}, 64)
     assert [len(ax.collections) for ax in figure.axes] == [2, 2]
     plt.close(figure)
     reaches = {name: architecture.Reach(9, 3, np.eye(16)) for name in models.NAMES[:5]}
     reaches["unet_3p"] = architecture.Reach(16, 5, np.ones((16, 16)))
-    figure = diagrams.influence(reaches, "note")
+    figure = diagrams.influence(reaches)
     titles = [ax.get_title() for ax in figure.axes]
     assert titles[0] == "U-Net: 9 px\n95 % within 3 px"
     assert titles[5] == f"{paper.MODELS['unet_3p']}: whole patch\n95 % within 5 px"

@@ -186,7 +186,7 @@ def test_predictions_leave_a_gap_where_a_network_was_not_run(profile: Profile, d
     finished = made(profile, dataset)["2"]
     shown = results.examples(finished)
     shown[0].predictions.clear()
-    figure = score_plots.predictions(shown, profile.patches.bands, "note")
+    figure = score_plots.predictions(shown, profile.patches.bands)
     titles = [ax.get_title().splitlines()[0] for ax in figure.axes if ax.get_title()]
     assert titles[:3] == ["image", "U-Net", "truth"]
 

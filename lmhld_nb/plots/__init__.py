@@ -1,1 +1,1 @@
-"""Plots: one file a family of figures, and the one style."""
+"""Plots: one file per family of figures, and the one style."""
