@@ -154,13 +154,15 @@ print(f"brighter than their surroundings: {brighter:.0%}")
 # on another image, and lie some pixels off. What does the check say of the same polygons, moved to the east?
 
 # %%
-rows = {}
-for pixels in (0, 20, 60):
-    result = lm.inventory.check_polygons(
+checks = {0: checked}
+for pixels in (20, 60):
+    checks[pixels] = lm.inventory.check_polygons(
         scene, ring_px, flat_degrees, shift_px=pixels
     )
-    flagged = (result["flag"] != "").mean()
-    rows[pixels] = {"polygons": len(result), "flagged": flagged}
+rows = {
+    pixels: {"polygons": len(table), "flagged": (table["flag"] != "").mean()}
+    for pixels, table in checks.items()
+}
 moved = pd.DataFrame(rows).T.rename_axis("moved by px")
 book.save(moved, "moved_polygons").astype({"polygons": int}).round(2)
 

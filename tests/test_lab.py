@@ -167,9 +167,9 @@ def test_the_book_runs_on_data_of_ones_own(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.delenv("LMHLD_RUNS", raising=False)
     own = {"folder": str(tmp_path / "mine"), "epochs": 2, "chapters": ["02", "05"]}
     book.execute(ROOT / "notebooks" / "my_data.py", tmp_path / "out.ipynb", own)
-    table = pd.read_csv(tmp_path / "work" / "figures" / "my-data" / "table2.csv")
+    table = pd.read_csv(tmp_path / "work" / "build" / "my-data" / "figures" / "table2.csv")
     assert list(table["area"]) == ["my_area"] and table["patches"].item() > 10
-    assert len(pd.read_csv(tmp_path / "work" / "figures" / "my-data" / "table5.csv")) == 1
+    assert len(pd.read_csv(tmp_path / "work" / "build" / "my-data" / "figures" / "table5.csv")) == 1
     assert (tmp_path / "work" / "build" / "my-data" / "05_experiment_2_single.ipynb").is_file()
     assert not (ROOT / "params" / "data" / "my-data.yaml").exists(), (
         "in the working folder, not in the book's"
