@@ -37,7 +37,7 @@ def main() -> None:
             began = time.perf_counter()
             subprocess.run(command, check=True, env={**PASSED_ON, "PIP_NO_CACHE_DIR": "1"})
             rows.append({"step": step, "seconds": round(time.perf_counter() - began, 1)})
-        figure = Path(folder) / "book" / "figures" / "mini" / "overview.png"
+        figure = Path(folder) / "book" / "build" / "mini" / "figures" / "overview.png"
         executed = Path(folder) / "book" / "build" / "mini" / "00_start.ipynb"
         assert executed.is_file() and figure.is_file()
     table = pd.DataFrame(rows)

@@ -67,9 +67,9 @@ def make_weights(width: int, size: int) -> Path:
 
 def _network(weights: str) -> tuple[prediction.Network, int]:
     model, card = networks.load(Path(weights))
-    place = torch.device(choose_device("auto"))
-    model = model.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return prediction.Network(model, place), int(card["areas"]["made"]["patch_size"])
+    device = torch.device(choose_device("auto"))
+    model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return prediction.Network(model, device), int(card["areas"]["made"]["patch_size"])
 
 
 def _windows(side: int, size: int, overlap: float) -> int:
@@ -79,21 +79,21 @@ def _windows(side: int, size: int, overlap: float) -> int:
 def model(weights: str) -> dict[str, float]:
     """Load the network and predict one batch: the memory that every task needs."""
     network, size = _network(weights)
-    images = torch.randn(prediction.batch_of(network, size), len(BANDS), size, size)
+    images = torch.randn(prediction.suitable_batch(network, size), len(BANDS), size, size)
     with torch.inference_mode():
-        network.model(images.to(network.place).contiguous(memory_format=torch.channels_last))
+        network.model(images.to(network.device).contiguous(memory_format=torch.channels_last))
     return {}
 
 
 def bare(side: str, weights: str, shared: str) -> dict[str, float]:
     """Push the map's batches through the network and do nothing else; ``shared``: all threads share each batch."""
     network, size = _network(weights)
-    at_once, windows = prediction.batch_of(network, size), _windows(int(side), size, OVERLAP)
-    images = torch.randn(at_once, len(BANDS), size, size).contiguous(memory_format=torch.channels_last)
+    batch_size, windows = prediction.suitable_batch(network, size), _windows(int(side), size, OVERLAP)
+    images = torch.randn(batch_size, len(BANDS), size, size).contiguous(memory_format=torch.channels_last)
     began = time.perf_counter()
-    line = (prediction._Batch(images, [], []) for _ in range(round(windows / at_once)))
-    with nullcontext(1) if shared == "shared" else prediction._workers(network.place) as workers:
-        deque(prediction._predicted(line, network, workers, size), 0)
+    batches = (prediction._Batch(images) for _ in range(round(windows / batch_size)))
+    with nullcontext(1) if shared == "shared" else prediction._workers(network.device) as workers:
+        deque(prediction._predicted(batches, network, workers, size), 0)
     return {"megapixels": int(side) ** 2 / 1e6, "windows": windows, "work_s": time.perf_counter() - began}
 
 
@@ -102,10 +102,12 @@ def whole(folder: str, weights: str) -> dict[str, float]:
     out = common.SCRATCH / "map"
     shutil.rmtree(out, ignore_errors=True)
     scene = Scene("big", "big", Path(folder) / "image.tif", BANDS)
-    report = mapping.map_scene(scene, Path(weights), out, overlap=OVERLAP, progress=False)
+    report = mapping.map_scene(
+        scene, Path(weights), out, mapping.MapSettings(overlap=OVERLAP), progress=False
+    )
     windows = _windows(report["shape"][0], report["window"], OVERLAP)
-    found = {"windows": windows, "megapixels": report["megapixels"], "landslides": report["landslides"]}
-    return {**found, "work_s": report["seconds"]}
+    counts = {name: report[name] for name in ("megapixels", "landslides")}
+    return {**counts, "windows": windows, "work_s": report["seconds"]}
 
 
 def plain(folder: str, weights: str) -> dict[str, float]:
@@ -121,8 +123,10 @@ def plain(folder: str, weights: str) -> dict[str, float]:
                     window = rasterio.windows.Window(col, row, size, size)
                     image = (source.read(window=window).astype(np.float32) - mean) / std
                     with torch.no_grad():
-                        found = torch.sigmoid(network.model(torch.from_numpy(image)[None].to(network.place)))
-                    target.write(found[0].cpu().numpy(), window=window)
+                        predicted = torch.sigmoid(
+                            network.model(torch.from_numpy(image)[None].to(network.device))
+                        )
+                    target.write(predicted[0].cpu().numpy(), window=window)
                     windows += 1
         side = source.height
     return {"megapixels": side**2 / 1e6, "windows": windows, "work_s": time.perf_counter() - began}

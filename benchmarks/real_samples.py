@@ -39,7 +39,6 @@ from lmhld_nb.experiments import plan as plans
 from lmhld_nb.experiments import profile as profiles
 from lmhld_nb.experiments import results
 from lmhld_nb.patches.patch_sets import PatchSpec
-from lmhld_nb.runs import runner
 from lmhld_nb.training.hardware import Execution, cpu_name
 from lmhld_nb.training.specs import Recipe, RunSpec
 
@@ -80,7 +79,7 @@ def dealt(name: str, base: PatchSpec, recipe: Recipe, width: int, deals: int) ->
 
 def train(spec: RunSpec) -> runs.Run:
     """Make a run on every core."""
-    return runner.make(spec, Execution(threads=os.cpu_count() or 1))
+    return runs.make_run(spec, Execution(threads=os.cpu_count() or 1))
 
 
 def counts_of(stored: Mapping[str, int]) -> Confusion:
@@ -174,7 +173,7 @@ def paper_experiments() -> pd.DataFrame:
     profile = profiles.load("real")
     dataset = experiments.dataset_of(profile, progress=False)
     planned = plans.plan(profile, dataset)
-    finished = runner.ensure(
+    finished = runs.make_runs(
         [entry.spec for entry in planned],
         execution=profile.execution,
         with_whole_area={entry.spec.run_id for entry in planned if entry.with_whole_area},

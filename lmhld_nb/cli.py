@@ -149,6 +149,7 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=1, help="trainings side by side; default: one per core, or one per GPU")
     ] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="try failed runs once more")] = False,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
@@ -165,6 +166,7 @@ def run(
         workers,
         _execution(study.profile, device, quiet),
         {entry.spec.run_id for entry in planned if entry.whole_area},
+        retry,
     )
 
 
@@ -292,38 +294,25 @@ def map_(
 ) -> None:
     """Map the landslides of a scene: probability and mask GeoTIFF, GeoPackage of polygons, QGIS styles, PNG overlay."""
     from lmhld_nb import mapping
+    from lmhld_nb.evaluation import METRICS
     from lmhld_nb.scenes import mosaics
 
     if (run_id is None) == (weights is None):
         raise UserError("map: give either --run RUN_ID or --weights FILE")
     chosen = weights or runs_dir() / str(run_id) / "weights.safetensors"
-    named = tuple(band.strip() for band in bands.split(",")) if bands else None
-    first, *others = mosaics.files_of(scene)
-    report = mapping.map_scene(
-        mapping.scene_of_file(first, named, nodata, truth, truth_code),
-        chosen,
-        out,
-        threshold,
-        overlap,
-        batch_size,
-        min_area_px,
-        device,
-        not quiet,
-        others=others,
-        min_area_m2=min_area_m2,
-        resolution=resolution,
-        normalise=normalise,
-        precision=precision,
+    names = tuple(bands.split(",")) if bands else None
+    settings = mapping.MapSettings(
+        threshold, overlap, batch_size, min_area_px, min_area_m2, resolution, normalise, precision, device
     )
+    first, *others = mosaics.files_of(scene)
+    described = mapping.scene_of_file(first, names, nodata, truth, truth_code)
+    report = mapping.map_scene(described, chosen, out, settings, others, not quiet)
     area = report["landslide_m2"]
     typer.echo(
         f"{out}: {report['landslides']} landslides" + (f", {area / 1e6:.3f} km²" if area is not None else "")
     )
-    if report["scores"]:
-        scores = report["scores"]
-        typer.echo(
-            f"precision {scores['precision']:.4f}, recall {scores['recall']:.4f}, F1 {scores['f1']:.4f}"
-        )
+    if scores := report["scores"]:
+        typer.echo(", ".join(f"{metric.title} {scores[name]:.4f}" for name, metric in METRICS.items()))
 
 
 @app.command()

@@ -158,7 +158,7 @@ def explain(error: ValidationError) -> str:
     """Turn pydantic's report into one line that names the first wrong key and its correction."""
     first = error.errors()[0]
     # Where a key may be of several types, pydantic adds the type it tried, which the user never wrote.
-    keys = [str(key) for key in first["loc"] if not re.match(r"literal\[|constrained-", str(key))]
+    keys = [str(key) for key in first["loc"] if not re.match(r"literal\[|constrained-|\[key\]", str(key))]
     key = ".".join(keys) or "(top level)"
     others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
@@ -169,7 +169,9 @@ def explain(error: ValidationError) -> str:
     hint = ""
     if isinstance(value, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", value, re.IGNORECASE):
         hint = " (YAML reads 1e-3 as text: write 1.0e-3)"
-    return f"key '{key}' = {value!r}: {first['msg'].lower()}{hint}{others}"
+    own = first["type"] == "value_error"  # a check of ours: it may name modules and files
+    message = first["msg"].removeprefix("Value error, ") if own else first["msg"].lower()
+    return f"key '{key}' = {value!r}: {message}{hint}{others}"
 
 
 @contextmanager
@@ -191,9 +193,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
-        if temporary.is_dir():
+        if os.path.isdir(temporary):  # unlike Path's, these raise nothing where the folder may not be entered
             shutil.rmtree(temporary, ignore_errors=True)
-        elif temporary.exists():
+        elif os.path.exists(temporary):
             temporary.unlink()
 
 

@@ -57,7 +57,7 @@ def scene_sizes(scene: Scene, rows_at_once: int = 512) -> np.ndarray:
         return components((labels.read(window),) for window in strips)["size_px"].to_numpy()
 
 
-def area_sizes(members: Iterable[Scene]) -> np.ndarray:
+def area_sizes(area_scenes: Sequence[Scene]) -> np.ndarray:
     """Measure every landslide of an area's scenes.
 
     Single scenes may be free of landslides (in a folder of patches many are), the area may not.
@@ -65,13 +65,13 @@ def area_sizes(members: Iterable[Scene]) -> np.ndarray:
     Raises:
         UserError: no scene holds a landslide pixel: the inventory is empty.
     """
-    listed = list(members)
-    sizes = np.concatenate([scene_sizes(scene) for scene in listed])
+    sizes = np.concatenate([scene_sizes(scene) for scene in area_scenes])
     if len(sizes) == 0:
-        source = listed[0].mask or listed[0].polygons or listed[0].image
-        more = f" and {len(listed) - 1} more" if len(listed) > 1 else ""
+        first, *others = area_scenes
+        source = first.mask or first.polygons or first.image
+        extra = f" and {len(others)} more" if others else ""
         raise UserError(
-            f"{source}{more}: the inventory is empty (no landslide pixel); check its landslide codes"
+            f"{source}{extra}: the inventory is empty (no landslide pixel); check its landslide codes"
         )
     return sizes
 
@@ -86,7 +86,7 @@ def components(strips: Iterable[tuple[np.ndarray, ...]], layers: Sequence[str] =
         layers: names of the other arrays.
 
     Returns:
-        A row a landslide, all whole numbers: ``size_px``; for each layer the landslide's pixels that are True in it;
+        One row per landslide, whole numbers: ``size_px``; for each layer the landslide's pixels that are True in it;
         its box ``top``, ``left`` and, one beyond the last pixel, ``bottom`` and ``right``. Without a seam in the
         order of first appearance row by row.
     """
@@ -109,8 +109,8 @@ def components(strips: Iterable[tuple[np.ndarray, ...]], layers: Sequence[str] =
         total += count
         row += mask.shape[0]
     names = ["size_px", *layers]
-    found = np.concatenate(parts) if parts else np.zeros((0, len(names) + 4))
-    table = pd.DataFrame(found.astype(np.int64), columns=[*names, "top", "left", "bottom", "right"])
+    values = np.concatenate(parts) if parts else np.zeros((0, len(names) + 4))
+    table = pd.DataFrame(values.astype(np.int64), columns=[*names, "top", "left", "bottom", "right"])
     if not seams:
         return table
     _, group = joined(np.concatenate(seams, axis=1) - 1, total)
@@ -130,9 +130,9 @@ def touching(above: np.ndarray, below: np.ndarray) -> Iterator[np.ndarray]:
     for shift in (-1, 0, 1):
         left = above[max(0, -shift) : len(above) - max(0, shift)]
         right = below[max(0, shift) : len(below) - max(0, -shift)]
-        both = (left > 0) & (right > 0)
-        if both.any():
-            yield np.unique(np.stack([left[both], right[both]]), axis=1)
+        touch = (left > 0) & (right > 0)
+        if touch.any():
+            yield np.unique(np.stack([left[touch], right[touch]]), axis=1)
 
 
 def quartiles(sizes: np.ndarray) -> tuple[float, float, float]:
@@ -163,25 +163,19 @@ def histogram(sizes: np.ndarray, bins: int = 24) -> tuple[np.ndarray, np.ndarray
     return np.histogram(sizes, edges)[0], edges
 
 
-def summary(area_scenes: dict[str, Iterable[Scene]]) -> pd.DataFrame:
+def summary(area_scenes: dict[str, Sequence[Scene]]) -> pd.DataFrame:
     """Tabulate each area's inventory (the measured side of paper Table 1 and Fig 9).
 
     Returns:
-        One row an area: landslides, min_px, q1, q2, q3, max_px, total_px.
+        One row per area: landslides, min_px, q1, q2, q3, max_px, total_px.
     """
     rows = {}
-    for area, members in area_scenes.items():
-        sizes = area_sizes(members)
-        q1, q2, q3 = quartiles(sizes)
-        rows[area] = {
-            "landslides": len(sizes),
-            "min_px": int(sizes.min()),
-            "q1": q1,
-            "q2": q2,
-            "q3": q3,
-            "max_px": int(sizes.max()),
-            "total_px": int(sizes.sum()),
-        }
+    for area, scenes_of_area in area_scenes.items():
+        sizes = area_sizes(scenes_of_area)
+        numbers = (len(sizes), int(sizes.min()), *quartiles(sizes), int(sizes.max()), int(sizes.sum()))
+        rows[area] = dict(
+            zip(("landslides", "min_px", "q1", "q2", "q3", "max_px", "total_px"), numbers, strict=True)
+        )
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("area")
 
 
@@ -254,7 +248,7 @@ def check_polygons(
         shift_px: move all polygons so many pixels along the rows first, to see what a misplaced inventory looks like.
 
     Returns:
-        One row a polygon that covers data: area_px, slope_deg, relief_m (NaN without elevation), ndvi, ndvi_around,
+        One row per polygon that covers data: area_px, slope_deg, relief_m (NaN without elevation), ndvi, ndvi_around,
         brightness, brightness_around (stored units), flag (empty text where plausible).
     """
     bands = tuple(band for band in scenes.BANDS if band in scene.bands)
@@ -272,19 +266,17 @@ def check_polygons(
             valid = image.valid(values)
             transform = image.window_transform(window)
             near = outlines.iloc[index.query(box(*array_bounds(*valid.shape, transform)))]
-            inside, taken = (
+            inside, landslides = (
                 rasterize(shapes, out_shape=valid.shape, transform=transform).astype(bool)
                 for shapes in ([geometry], near)
             )
             inside &= valid
             if not inside.any():
                 continue  # the same, or all of it lies on no-data
-            around = binary_dilation(inside, iterations=ring_px) & ~taken & valid
-            row: dict[str, object] = {"area_px": int(inside.sum())}
-            row |= _contrast(values, bands, inside, around)
+            around = binary_dilation(inside, iterations=ring_px) & ~landslides & valid
+            row = {"area_px": int(inside.sum()), **_contrast(values, bands, inside, around)}
             row |= _relief(scene, window, inside, image)
-            row["flag"] = _flag(row, flat_degrees, ndvi_drop, brighter)
-            rows.append(row)
+            rows.append(row | {"flag": _flag(row, flat_degrees, ndvi_drop, brighter)})
     return pd.DataFrame(rows)
 
 
@@ -293,8 +285,8 @@ def _outlines(scene: Scene, image: scenes.Image, labels: scenes.Labels) -> gpd.G
     if scene.polygons is not None:
         return scenes.read_polygons(scene, image)[0].geometry
     mask = labels.read(Window(0, 0, *image.shape))
-    found = vectorise(mask, mask == 1, connectivity=8, transform=image.transform)
-    return gpd.GeoSeries([shape(outline) for outline, _ in found], crs=image.crs)
+    outlines = vectorise(mask, mask == 1, connectivity=8, transform=image.transform)
+    return gpd.GeoSeries([shape(outline) for outline, _ in outlines], crs=image.crs)
 
 
 def _window_around(bounds: tuple[float, ...], image: scenes.Image, margin: int) -> Window | None:
@@ -311,35 +303,32 @@ def _window_around(bounds: tuple[float, ...], image: scenes.Image, margin: int) 
 def _contrast(
     values: np.ndarray, bands: tuple[str, ...], inside: np.ndarray, around: np.ndarray
 ) -> dict[str, float]:
-    measures = {"brightness": brightness(values, bands)}
+    layers = {"brightness": brightness(values, bands)}
     if {"red", "nir"} <= set(bands):
-        measures["ndvi"] = ndvi(values, bands)
+        layers["ndvi"] = ndvi(values, bands)
     row = {}
-    for name, field in measures.items():
-        row[name] = float(field[inside].mean()) if inside.any() else np.nan
-        row[f"{name}_around"] = float(field[around].mean()) if around.any() else np.nan
+    for name, layer in layers.items():
+        row[name] = float(layer[inside].mean())
+        row[f"{name}_around"] = float(layer[around].mean()) if around.any() else np.nan
     return row
 
 
 def _relief(scene: Scene, window: Window, inside: np.ndarray, image: scenes.Image) -> dict[str, float]:
-    if scene.dem is None or not inside.any():
+    if scene.dem is None:
         return {"slope_deg": np.nan, "relief_m": np.nan}
     dem = scenes.read_dem(scene, window)
-    slope = slope_degrees(dem, image.pixel_m)
-    heights = dem[inside]
+    slope = slope_degrees(dem, image.pixel_m)[inside]
     return {
-        "slope_deg": float(np.nanmean(slope[inside])),
-        "relief_m": float(np.nanmax(heights) - np.nanmin(heights)),
+        "slope_deg": float(np.nanmean(slope)),
+        "relief_m": float(np.nanmax(dem[inside]) - np.nanmin(dem[inside])),
     }
 
 
-def _flag(row: dict[str, object], flat_degrees: float, ndvi_drop: float, brighter: float) -> str:
-    flags = []
-    if float(row["slope_deg"]) < flat_degrees:  # type: ignore[arg-type]
-        flags.append("flat")
-    greener = float(row.get("ndvi_around", np.nan)) - float(row.get("ndvi", np.nan))  # type: ignore[arg-type]
-    around = float(row["brightness_around"])  # type: ignore[arg-type]
-    ratio = float(row["brightness"]) / around if around else np.nan  # type: ignore[arg-type]
+def _flag(row: dict[str, float], flat_degrees: float, ndvi_drop: float, brighter: float) -> str:
+    flags = ["flat"] if row["slope_deg"] < flat_degrees else []
+    greener = row.get("ndvi_around", np.nan) - row.get("ndvi", np.nan)
+    around = row["brightness_around"]
+    ratio = row["brightness"] / around if around else np.nan
     # A comparison with NaN is False: what cannot be measured is not held against the polygon.
     if ratio < brighter and not greener >= ndvi_drop:
         flags.append("no contrast")

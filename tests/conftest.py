@@ -18,7 +18,7 @@ name: tiny
 description: two areas of the smallest twin, for tests
 data: twin-smoke
 areas: [emilia_romagna, gorkha]
-experiments: [2]
+experiments: {single: {}}
 models: [unet]
 width: {unet: 2}
 recipe: {batch_size: 4, epochs: 3, lr: 0.05, gamma: 0.9, momentum: 0.9}

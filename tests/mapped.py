@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,11 @@ def write_weights(
     return path
 
 
-def draw(made: Scene, weights: Path, out: Path, **options: Any) -> dict[str, Any]:
-    return mapping.map_scene(made, weights, out, progress=False, device="cpu", **options)
+def draw(
+    made: Scene, weights: Path, out: Path, others: Sequence[Path] = (), **options: Any
+) -> dict[str, Any]:
+    settings = mapping.MapSettings(device="cpu", **options)
+    return mapping.map_scene(made, weights, out, settings, others, progress=False)
 
 
 def read(path: Path) -> np.ndarray:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from lmhld_nb import models, paper
 from lmhld_nb.anatomy import architecture, dataflow, diagrams
+from lmhld_nb.models.unet import UNet
 from lmhld_nb.training.specs import Recipe
 
 
@@ -435,7 +436,7 @@ def test_what_plain_unet_does_not_have_is_in_colour():
 
 
 def test_a_network_of_ones_own_can_be_drawn(registered):
-    class Own(models.UNet):
+    class Own(UNet):
         pass
 
     registered("own", Own)

@@ -1,24 +1,31 @@
-"""Chapters: parameters, execution that leaves a whole notebook or none, and the skeleton they all share."""
+"""Chapters: parameters, execution that leaves a whole notebook or none, kernels, and what all chapters keep to."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
 import jupytext
 import nbformat
+import pandas as pd
 import pytest
 
-from lmhld_nb.book import chapters as book
+from lmhld_nb.book import chapters, doctor
 from lmhld_nb.config import ROOT, UserError
 
+KERNELSPEC = {"name": "lmhld", "display_name": "LMHLD book", "language": "python"}
 HEADER = """# ---
 # jupyter:
 #   kernelspec:
-#     display_name: Python 3 (ipykernel)
+#     display_name: LMHLD book
 #     language: python
-#     name: python3
+#     name: lmhld
 # ---
 
 # %% [markdown]
@@ -32,178 +39,191 @@ table: dict[str, int] = {"a": 1}  # of what
 
 # %%
 """
+ALL = chapters.chapters()
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 
 
-def chapter(folder: Path, code: str, name: str = "00_tiny") -> Path:
-    path = folder / f"{name}.py"
+def write_chapter(folder: Path, code: str) -> Path:
+    path = folder / "00_tiny.py"
     path.write_text(HEADER + code + "\n", encoding="utf-8")
     return path
 
 
-def chapters() -> list[Path]:
-    return book.chapters()
+# Parameters and choice -------------------------------------------------------------------------------------------
 
 
-# Parameters ------------------------------------------------------------------------------------------------------
-
-
-def test_parameters_are_found(tmp_path: Path) -> None:
-    found = book.parameters_of(jupytext.read(chapter(tmp_path, "")))
-    assert found == [
+def test_parameters_are_read_from_the_tagged_cell(tmp_path: Path) -> None:
+    assert chapters.parameters_of(jupytext.read(write_chapter(tmp_path, ""))) == [
         {"name": "number", "type": "int", "default": "1", "help": "how often"},
         {"name": "colour", "type": "str", "default": '"#a:b=c"', "help": "any text: with = and #"},
         {"name": "names", "type": "list[str]", "default": "[]", "help": "whose"},
         {"name": "table", "type": "dict[str, int]", "default": '{"a": 1}', "help": "of what"},
     ]
-    assert (
-        book.parameters_of(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("a: int = 1  # x")]))
-        == []
-    )
-
-
-@pytest.mark.parametrize("path", chapters(), ids=lambda path: path.stem)
-def test_every_chapter_has_its_profile_as_a_parameter(path: Path) -> None:
-    found = {parameter["name"]: parameter for parameter in book.parameters_of(jupytext.read(path))}
-    assert found["profile"]["type"] == "str"
-    assert all(parameter["help"] for parameter in found.values())
+    untagged = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("a: int = 1  # x")])
+    assert chapters.parameters_of(untagged) == []
 
 
 def test_an_unknown_parameter_is_refused_before_anything_starts(tmp_path: Path) -> None:
     target = tmp_path / "out" / "a.ipynb"
-    with pytest.raises(
-        UserError, match=r"00_tiny\.py: no parameter 'nmber'; it has colour, names, number, table"
-    ):
-        book.execute(chapter(tmp_path, ""), target, {"nmber": 2})
+    message = r"00_tiny\.py: no parameter 'nmber'; it has colour, names, number, table"
+    with pytest.raises(UserError, match=message):
+        chapters.execute(write_chapter(tmp_path, ""), target, {"nmber": 2})
     assert not target.parent.exists()
 
 
 def test_chapters_are_chosen_by_number() -> None:
-    assert [path.stem for path in book.chapters("5")] == [path.stem for path in book.chapters("05")]
-    assert [path.stem[:2] for path in book.chapters()] == sorted(path.stem[:2] for path in book.chapters())
+    assert (
+        chapters.chapters("5") == chapters.chapters("05") == [path for path in ALL if path.stem[:2] == "05"]
+    )
+    assert [path.stem[:2] for path in ALL] == sorted(path.stem[:2] for path in ALL)
     with pytest.raises(UserError, match="chapter '77': unknown; choose from 00,"):
-        book.chapters("77")
+        chapters.chapters("77")
+
+
+def test_a_profile_has_the_chapters_of_its_experiments(tiny: Path) -> None:
+    numbers = {path.stem[:2] for path in chapters.chapters(profile=str(tiny))}
+    assert {path.stem[:2] for path in ALL} - numbers == set(chapters.EXPERIMENT_OF) - {"05"}
+    assert chapters.chapters(profile="mini") == ALL
 
 
 # Execution -------------------------------------------------------------------------------------------------------
 
 
-def test_a_profile_has_the_chapters_of_its_experiments(tmp_path: Path) -> None:
-    mini = (ROOT / "params" / "mini.yaml").read_text()
-    numbers = {}
-    for name, line in {"whole": "", "one": "experiments: [2]\n"}.items():
-        path = tmp_path / f"{name}.yaml"
-        path.write_text(mini.replace("name: mini", f"name: {name}") + line)
-        numbers[name] = [chapter.stem[:2] for chapter in book.chapters(profile=str(path))]
-    assert numbers["whole"] == [path.stem[:2] for path in chapters()]
-    assert set(numbers["whole"]) - set(numbers["one"]) == set(book.EXPERIMENT_OF) - {"05"}
-
-
 def test_a_chapter_is_executed_tidily_and_the_same_again(tmp_path: Path) -> None:
     code = "import sys\nprint(number, names)\nprint('noise', file=sys.stderr)\n\n# %% tags=[\"own\"]\n[number] * 2"
-    source = chapter(tmp_path, code)
+    source = write_chapter(tmp_path, code)
     first, second = tmp_path / "out" / "first.ipynb", tmp_path / "out" / "second.ipynb"
     for target in (first, second):
-        book.execute(source, target, {"number": 3, "names": ["x"]})
+        chapters.execute(source, target, {"number": 3, "names": ["x"]})
     assert first.read_bytes() == second.read_bytes()
     assert sorted(path.name for path in first.parent.iterdir()) == ["first.ipynb", "second.ipynb"]
-    made = nbformat.read(first, as_version=4)
-    nbformat.validate(made)
-    assert set(made.metadata) == {"kernelspec"}
-    assert "papermill" not in first.read_text()
-    assert [cell.id for cell in made.cells] == [f"cell-{number:02d}" for number in range(len(made.cells))]
-    tags = [cell.metadata.get("tags") for cell in made.cells if cell.metadata]
+    notebook = nbformat.read(first, as_version=4)
+    nbformat.validate(notebook)
+    assert set(notebook.metadata) == {"kernelspec"} and "papermill" not in first.read_text()
+    assert [cell.id for cell in notebook.cells] == [f"cell-{n:02d}" for n in range(len(notebook.cells))]
+    tags = [cell.metadata.get("tags") for cell in notebook.cells if cell.metadata]
     assert tags == [["parameters"], ["injected-parameters"], ["own"]]
-    outputs = [output for cell in made.cells if cell.cell_type == "code" for output in cell.outputs]
-    assert [output.get("text", output.get("data")) for output in outputs] == [
-        "3 ['x']\n",
-        {"text/plain": "[3, 3]"},
-    ]
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    texts = [output.get("text", output.get("data")) for output in outputs]
+    assert texts == ["3 ['x']\n", {"text/plain": "[3, 3]"}]
 
 
-def test_a_failing_cell_is_told_and_kept_and_the_target_is_not_there(tmp_path: Path) -> None:
-    source = chapter(tmp_path, "print('so far')\n\n# %%\nraise ValueError('first line\\nsecond line')")
+def test_a_failing_cell_is_reported_and_kept_beside_the_missing_target(tmp_path: Path) -> None:
+    source = write_chapter(tmp_path, "print('so far')\n\n# %%\nraise ValueError('first line\\nsecond line')")
     target = tmp_path / "out" / "a.ipynb"
-    with pytest.raises(
-        UserError, match=r"00_tiny\.py: cell \d+ failed: ValueError: first line second line; see"
-    ):
-        book.execute(source, target, {})
+    message = r"00_tiny\.py: cell \d+ failed: ValueError: first line second line; see"
+    with pytest.raises(UserError, match=message):
+        chapters.execute(source, target, {})
     failed = tmp_path / "out" / "a.failed.ipynb"
-    assert list(target.parent.iterdir()) == [failed]
-    assert "so far" in failed.read_text()
-    chapter(tmp_path, "print('mended')")
-    book.execute(source, target, {})
+    assert list(target.parent.iterdir()) == [failed] and "so far" in failed.read_text()
+    write_chapter(tmp_path, "print('mended')")
+    chapters.execute(source, target, {})
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_a_kernel_that_dies_is_told(tmp_path: Path) -> None:
+def test_a_kernel_that_dies_is_reported(tmp_path: Path) -> None:
     target = tmp_path / "out" / "a.ipynb"
     with pytest.raises(UserError, match=r"00_tiny\.py: .*[Kk]ernel died"):
-        book.execute(chapter(tmp_path, "import os\nos._exit(1)"), target, {})
-    assert not target.exists()
-    assert not [path for path in target.parent.iterdir() if ".part" in path.name or ".input" in path.name]
+        chapters.execute(write_chapter(tmp_path, "import os\nos._exit(1)"), target, {})
+    assert not list(target.parent.iterdir())
 
 
-def test_the_book_passes_on_a_profile_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["lmhld", "a-kernel-nobody-has"])
+def test_chapters_run_on_this_python_whatever_is_installed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A kernel of the same name that somebody else installed is not taken.
+    other = tmp_path / "jupyter" / "kernels" / name
+    other.mkdir(parents=True)
+    spec = {"argv": ["/bin/false", "{connection_file}"], "display_name": "other", "language": "python"}
+    (other / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    cells = [nbformat.v4.new_code_cell("import sys\nsys.executable")]
+    cells.append(
+        nbformat.v4.new_code_cell("raise ValueError", metadata={"tags": ["widget", "skip-execution"]})
+    )
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    notebook.metadata["kernelspec"] = {**KERNELSPEC, "name": name}
+    nbformat.write(notebook, tmp_path / "a.ipynb")
+    chapters.execute(tmp_path / "a.ipynb", tmp_path / "out" / "a.ipynb", {})
+    executed = nbformat.read(tmp_path / "out" / "a.ipynb", as_version=4)
+    assert executed.cells[0].outputs[0].data["text/plain"] == repr(sys.executable)
+    assert executed.cells[1].outputs == [] and executed.cells[1].metadata.tags == ["widget", "skip-execution"]
+    assert executed.metadata["kernelspec"]["name"] == name
+    assert os.environ["JUPYTER_PATH"] == str(tmp_path / "jupyter")
+
+
+def test_doctor_says_how_to_install_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    assert (
+        "unknown to Jupyter here: `python -m ipykernel install --sys-prefix --name lmhld" in doctor.report()
+    )
+    (tmp_path / "share" / "jupyter" / "kernels" / "lmhld").mkdir(parents=True)
+    assert "kernel      known to Jupyter" in doctor.report()
+
+
+# Many chapters ---------------------------------------------------------------------------------------------------
+
+
+def test_times_are_written_and_own_profiles_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Chapters run in notebooks/: a path relative to where the command was given must not be lost.
     monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path / "work"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text("")
-    seen = []
+    profiles = []
 
-    def side_by_side(work: partial, pairs: list, workers: int) -> list:
-        seen.append(work.keywords["parameters"]["profile"])
-        return []
+    def side_by_side(work: partial, pairs: list, workers: int) -> Iterator[tuple[object, Future]]:
+        profiles.append(work.keywords["parameters"]["profile"])
+        for source, target in pairs:
+            done: Future[float] = Future()
+            done.set_result(1.25 if "01" in source.stem else 3.0)
+            yield (source, target), done
 
-    monkeypatch.setattr(book, "side_by_side", side_by_side)
-    targets = book.make("mine.yaml", "00", progress=False)
-    assert targets == [tmp_path / "work" / "build" / "mine" / "00_start.ipynb"]
-    assert seen[0] == str(tmp_path / "mine.yaml")
-    book.make("smoke", "00", progress=False)
-    assert seen[1] == "smoke"
+    monkeypatch.setattr(chapters, "side_by_side", side_by_side)
+    folder = tmp_path / "work" / "build" / "mine"
+    assert chapters.make("mine.yaml", "00", progress=False) == [folder / "00_start.ipynb"]
+    for number in ("01", "00"):
+        chapters.make("mine.yaml", number, progress=False)
+    chapters.make("smoke", "00", progress=False)
+    assert profiles == [str(tmp_path / "mine.yaml")] * 3 + ["smoke"]
+    seconds = pd.read_csv(folder / "times.csv").set_index("chapter")["seconds"]
+    assert seconds.to_dict() == {"00_start": 3.0, "01_areas_and_inventories": 1.2}
 
 
-def test_what_a_child_says_reaches_the_caller_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = chapter(tmp_path, "raise ValueError('first line\\nsecond line')")
+def test_an_error_in_a_worker_reaches_the_caller_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_chapter(tmp_path, "raise ValueError('first line\\nsecond line')")
     text = source.read_text().replace("number: int", 'profile: str = "smoke"  # a profile\nnumber: int')
     source.write_text(text)
-    monkeypatch.setattr(book, "chapters", lambda *_: [source])
+    monkeypatch.setattr(chapters, "chapters", lambda *_: [source])
     monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path / "work"))
     with pytest.raises(UserError, match=r"00_tiny\.py: cell \d+ failed: ValueError: first line second line"):
-        book.make("smoke", progress=False)
+        chapters.make("smoke", progress=False)
 
 
-# Skeleton --------------------------------------------------------------------------------------------------------
+# What all chapters keep to ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", chapters(), ids=lambda path: path.stem)
-def test_a_chapter_has_the_skeleton(path: Path) -> None:
-    cells = jupytext.read(path).cells
-    prose = [cell.source for cell in cells if cell.cell_type == "markdown"]
-    whole = "\n".join(prose)
-    places = [whole.find(mark) for mark in ("# ", "**Question.**", "**The paper", "**Time.**")]
-    assert -1 not in places and places == sorted(places) and places[0] == 0, "title, question, paper, time"
-    assert all(mark in prose[0] for mark in ("**Question.**", "**The paper", "**Time.**"))
-    assert re.search(r"minutes? to read", prose[0]), "time to read"
-    tags = [cell.metadata.get("tags", []) for cell in cells]
-    assert [place for place, found in enumerate(tags) if "parameters" in found] == [1], (
-        "parameters come second"
-    )
-    beside, exercises, following = (
-        whole.find(mark) for mark in ("## Beside the paper", "## Exercises", "**Next:**")
-    )
-    assert 0 < beside < exercises < following, "beside the paper, exercises, next"
-    assert re.search(r"^### Exercise 1: ", whole[exercises:], re.M), "exercises are numbered"
-    assert any("nbval-check-output" in found for found in tags), "something that is compared"
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_source_keeps_to_the_form(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    header = text.split("# ---\n")[1]
+    assert set(re.findall(r"^# {3}(\w+):", header, re.M)) == {"kernelspec"}, "header: kernelspec only"
+    assert re.fullmatch(r"(\d\d_)?[a-z0-9_]+", path.stem) and str(ROOT) not in text
+    notebook = jupytext.reads(text, fmt="py:percent")
+    assert notebook.metadata["kernelspec"] == KERNELSPEC
+    tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    assert len(tagged) == 1, "exactly one cell is tagged parameters"
+    for line in tagged[0].source.splitlines():
+        if line and not line.startswith("#"):
+            assert re.match(r"\w+: [^=]+ = .+  # \S", line), f"annotate and comment the parameter: {line}"
 
 
-@pytest.mark.parametrize("path", chapters(), ids=lambda path: path.stem)
-def test_a_chapter_has_prose_between_its_steps(path: Path) -> None:
-    cells = jupytext.read(path).cells
-    run = longest = 0
-    for cell in cells:
-        run = run + 1 if cell.cell_type == "code" else 0
-        longest = max(longest, run)
-        most = 25 if cell.cell_type == "code" else 40
-        assert len(cell.source.splitlines()) <= most, f"longer than {most} lines: {cell.source[:60]}"
-        assert str(ROOT) not in cell.source
-    assert longest <= 3, f"{longest} code cells without a word between them"
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+def test_a_chapter_has_a_profile_and_something_that_is_compared(path: Path) -> None:
+    notebook = jupytext.read(path)
+    types = {parameter["name"]: parameter["type"] for parameter in chapters.parameters_of(notebook)}
+    assert types["profile"] == "str"
+    tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
+    assert tags[1] == ["parameters"] and any("nbval-check-output" in each for each in tags)

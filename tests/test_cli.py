@@ -24,10 +24,9 @@ from conftest import QUIET, TINY
 from made import blobs, image_of, write_tif
 from typer.testing import CliRunner
 
-from lmhld_nb import cli, config, sources
+from lmhld_nb import cli, config, runs, sources
 from lmhld_nb.experiments import common as experiments
 from lmhld_nb.experiments import profile as profiles
-from lmhld_nb.runs import runner
 from lmhld_nb.training.specs import RunSpec
 
 Call = Callable[..., tuple[int, str, str]]
@@ -220,7 +219,7 @@ def test_plan_train_and_run(call: Call, tiny: Path) -> None:
 def test_map_prints_areas_and_scores(call: Call, tiny: Path, tmp_path: Path) -> None:
     profile = profiles.load(str(tiny))
     (spec, _) = experiments.single(profile, sources.load("twin-smoke"))
-    runner.make(spec, execution=QUIET)
+    runs.make_run(spec, execution=QUIET)
     mask = blobs(70, 80, 5)
     scene = write_tif(tmp_path / "a.tif", image_of(mask))
     truth = write_tif(tmp_path / "truth.tif", mask.astype(np.uint8))
@@ -238,7 +237,7 @@ def test_map_prints_areas_and_scores(call: Call, tiny: Path, tmp_path: Path) -> 
     code, out, error = call(*words)
     assert (code, error) == (0, "") and re.fullmatch(r".*/out: \d+ landslides, \d+\.\d{3} km²\n", out)
     code, out, _ = call(*words, "--truth", truth, "--threshold", 0.01)
-    assert code == 0 and re.search(r"^precision \S+, recall \S+, F1 \S+$", out, re.M)
+    assert code == 0 and re.search(r"^precision \S+, F1 \S+, recall \S+$", out, re.M)
     code, _, error = call(*words, "--threshold", 2)
     assert code == 2 and "threshold 2" in error
     # As an exported file, on the tiles of the scene, given one by one and as their folder.
@@ -329,7 +328,7 @@ def uninterrupted(
         patch.setenv("LMHLD_DATA", str(twin_data))
         patch.setenv("LMHLD_RUNS", str(folder))
         specs = experiments.single(profiles.load(str(profile)), sources.load("twin-smoke"))
-        runner.ensure(specs, workers=1, execution=QUIET)
+        runs.make_runs(specs, workers=1, execution=QUIET)
     return profile, specs, folder
 
 
@@ -368,7 +367,7 @@ def test_an_interrupted_run_ends_as_one_that_was_not(
         time.sleep(0.05)
     assert not alive
     monkeypatch.setenv("LMHLD_RUNS", str(store))
-    runner.ensure(specs, workers=1, execution=QUIET)
+    runs.make_runs(specs, workers=1, execution=QUIET)
     for (test, one), (other, two) in zip(results(whole, ids), results(store, ids), strict=True):
         assert test == other
         assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from fake_zenodo import FakeZenodo, serve
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from lmhld_nb.config import UserError
@@ -149,7 +149,7 @@ def test_records_that_cannot_be_listed(zenodo: FakeZenodo, monkeypatch: pytest.M
     with pytest.raises(UserError, match=r"doi:10\.5281/zenodo\.1: .*not a record with files.*--from"):
         download.list_files("10.5281/zenodo.1")
     zenodo.files = {"../a.bin": b"1"}
-    with pytest.raises(UserError, match=r"file '\.\./a\.bin': cannot be the name of a file"):
+    with pytest.raises(UserError, match=r"file '\.\./a\.bin': begins with"):
         download.list_files(zenodo.doi)
     zenodo.listing = "html"
     with pytest.raises(UserError, match="sent a web page"):
@@ -244,6 +244,7 @@ def test_a_tar_is_unpacked(tmp_path: Path) -> None:
 @settings(max_examples=60, deadline=None)
 def test_no_member_leaves_the_folder(tmp_path_factory: pytest.TempPathFactory, parts: list[str]) -> None:
     root, name = tmp_path_factory.mktemp("slip"), "/".join(parts)
+    assume(name)
     zipped(root / "in.zip", {"ok.tif": b"1", name: b"2"})
     tarred(root / "in.tar.gz", [entry("ok.tif"), entry(name)])
     for archive in (root / "in.zip", root / "in.tar.gz"):
@@ -286,7 +287,10 @@ def test_bombs_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     for depth in range(5):
         nested = zipped(folder / f"deep{depth}.zip", {"inner.zip": nested.read_bytes()})
     refused(nested, "nested too deeply")
-    refused(zipped(folder / "name.zip", {"..zip": archive.read_bytes()}), "cannot be the name of a file")
+    refused(
+        zipped(folder / "name.zip", {"..zip": archive.read_bytes()}),
+        "no file or folder can be named after it",
+    )
     false = archive.read_bytes().replace((3_000_000).to_bytes(4, "little"), (100).to_bytes(4, "little"))
     (folder / "liar.zip").write_bytes(false)  # says that it holds 100 bytes
     refused(folder / "liar.zip", "damaged|bomb", **tight)

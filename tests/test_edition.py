@@ -1,13 +1,13 @@
-"""What Sphinx is given and what is done to its pages: descriptions of pictures, thumbnails, tables, module pages."""
+"""The web edition: pictures described and made lighter, pages made from files, tables of finished pages."""
 
 from __future__ import annotations
 
-import ast
 import base64
 import io
 import re
-from html import unescape
 from pathlib import Path
+from types import UnionType
+from typing import Union, get_args, get_origin
 
 import jupytext
 import nbformat
@@ -17,134 +17,239 @@ import pytest
 from bs4 import BeautifulSoup, Tag
 from hypothesis import given
 from hypothesis import strategies as st
+from lmhld_book import finish, notebooks, pages, pictures
 from PIL import Image
+from pydantic import BaseModel
 
-from lmhld_nb.book import chapters as book
-from lmhld_nb.book import edition, finish, pages
+from lmhld_nb.book import chapters, ledger
 from lmhld_nb.config import ROOT, UserError
+from lmhld_nb.experiments import EXPERIMENTS
+from lmhld_nb.experiments.profile import schema
 
 PICTURE = nbformat.v4.new_output("display_data", {"image/png": "AAAA", "text/plain": "<Figure>"})
+MANIFEST = pages.read_manifest(ROOT / "figures" / "manifest.yaml")
+HOSTILE = '<script>alert("1")</script> & `*_a_*` [b](c) | {{d}} $e$ : # "f"'
 
 
-def cell(source: str, shown: int = 1) -> nbformat.NotebookNode:
-    return nbformat.v4.new_code_cell(source, outputs=[PICTURE] * shown)
+def cell(source: str, count: int = 1) -> nbformat.NotebookNode:
+    return nbformat.v4.new_code_cell(source, outputs=[PICTURE] * count)
 
 
-# Descriptions of pictures ----------------------------------------------------------------------------------------
+def png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
 
 
-@pytest.mark.parametrize("path", book.chapters(), ids=lambda path: path.stem)
-def test_every_picture_a_chapter_saves_is_described(path: Path) -> None:
-    known = pages.descriptions()
-    names = [
-        name
-        for found in jupytext.read(path).cells
-        if found.cell_type == "code"
-        for name in edition.saved(found.source)
-    ]
-    assert [name for name in names if name not in known] == [], "describe it in figures/manifest.yaml (alt)"
+def photograph(side: int) -> np.ndarray:
+    random = np.random.default_rng(0)
+    blocks = np.repeat(np.repeat(random.integers(0, 255, (side // 8, side // 8, 3)), 8, 0), 8, 1)
+    return np.clip(blocks + random.normal(0, 4, blocks.shape), 0, 255).astype(np.uint8)
 
 
-def test_a_description_is_a_sentence_that_names_no_result() -> None:
-    for name, text in pages.descriptions().items():
-        assert 30 < len(text) < 260 and text.endswith("."), name
-        assert not re.search(r"\d\.\d", text), f"{name}: a picture of another profile shows another number"
+# Pictures --------------------------------------------------------------------------------------------------------
 
 
-def test_an_entry_must_describe_its_pictures() -> None:
-    entry = {"chapter": "00_start", "files": ("a.png", "a.csv")}
-    assert pages.Entry.model_validate({**entry, "alt": {"a": "A dot."}}).pictures == ["a"]
-    with pytest.raises(ValueError, match=r"what does a\.png show"):
-        pages.Entry.model_validate(entry)
-    with pytest.raises(ValueError, match=r"b\.png is not among the files"):
-        pages.Entry.model_validate({**entry, "alt": {"a": "A dot.", "b": "A line."}})
+def test_saved_pictures_are_recognised_whatever_else_a_cell_does() -> None:
+    source = '%config a = 1\nif True:\n    !ls\n    figure = book.show(f(x, "no"), "one", numbers)\n'
+    source += 'book.save(t, "not")\nstyle.save(\n    g(),\n    "two",\n    name,\n)'
+    assert notebooks.saved_names(source) == ["one", "two"]
 
 
-def test_saved_pictures_are_found_whatever_else_a_cell_does() -> None:
-    source = '%config a = 1\nif True:\n    !ls\n    figure = style.save(f(x, "no"), "one", name)\n'
-    source += 'style.save_table(t, "not", name)\n'
-    assert edition.saved(source + 'style.save(\n    g(),\n    "two",\n    name,\n)') == ["one", "two"]
-
-
-def test_pictures_get_their_descriptions_and_others_are_refused() -> None:
-    cells_ = [cell('style.save(f(), "a_b", "mini")'), cell("plt.show()\n# Figure: A line."), cell("1", 0)]
-    book_ = nbformat.v4.new_notebook(cells=cells_)
-    edition.describe(book_, "00_x", {"a_b": "A dot."})
-    assert [found.metadata.get("mystnb") for found in book_.cells] == [
+def test_pictures_get_their_descriptions_and_missing_ones_are_reported() -> None:
+    cells = [cell('book.show(f(), "a_b")'), cell("plt.show()\n# Figure: A line."), cell("1", 0)]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    assert notebooks.describe(notebook, {"a_b": "A dot."}) == []
+    assert [each.metadata.get("mystnb") for each in notebook.cells] == [
         {"image": {"alt": "A dot.", "classes": "figure-a-b"}},
         {"image": {"alt": "A line."}},
         None,
     ]
-    for wrong in (cell("plt.show()"), cell('style.save(f(), "unknown", "mini")'), cell("# Figure: One.", 2)):
-        with pytest.raises(UserError, match=r"00_x, cell 0: a picture without a description"):
-            edition.describe(nbformat.v4.new_notebook(cells=[wrong]), "00_x", {"a_b": "A dot."})
+    for wrong in (cell("plt.show()"), cell('book.show(f(), "unknown")'), cell("# Figure: One.", 2)):
+        (problem,) = notebooks.describe(nbformat.v4.new_notebook(cells=[wrong]), {"a_b": "A dot."})
+        assert problem.startswith("cell 0: a picture without a description")
 
 
-def test_large_pictures_become_lighter_and_show_the_same() -> None:
-    rng = np.random.default_rng(0)
-    noisy = np.repeat(np.repeat(rng.integers(0, 255, (60, 60, 3), dtype=np.uint8), 8, 0), 8, 1)
-    noisy = np.clip(noisy + rng.normal(0, 4, noisy.shape), 0, 255).astype(np.uint8)
-
-    def shown(pixels: np.ndarray) -> nbformat.NotebookNode:
-        file = io.BytesIO()
-        Image.fromarray(pixels).save(file, "PNG")
-        return nbformat.v4.new_output(
-            "display_data", {"image/png": base64.b64encode(file.getvalue()).decode()}
-        )
-
-    large, small = shown(noisy), shown(noisy[:64, :64])
-    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=[large, small])])
-    edition.lighten(made)
-    large, small = made.cells[0].outputs
-    assert list(small.data) == ["image/png"] and list(large.data) == ["image/jpeg"]
-    jpeg = base64.b64decode(large.data["image/jpeg"])
-    assert len(jpeg) < edition.HEAVY
-    assert np.abs(np.asarray(Image.open(io.BytesIO(jpeg))).astype(int) - noisy).mean() < 4
+def test_large_pictures_become_lighter_and_look_the_same() -> None:
+    pixels = photograph(480)
+    large, small = (
+        nbformat.v4.new_output("display_data", {"image/png": base64.b64encode(png(p)).decode()})
+        for p in (pixels, pixels[:64, :64])
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=[large, small])])
+    before = dict(small.data)
+    notebooks.lighten(notebook)
+    large, small = notebook.cells[0].outputs
+    assert small.data == before and list(large.data) == ["image/jpeg"]
+    lighter = notebooks.picture_of(large.data)
+    assert len(lighter) < notebooks.HEAVY
+    assert np.abs(np.asarray(Image.open(io.BytesIO(lighter))).astype(int) - pixels).mean() < 4
 
 
-def test_a_title_gets_its_number() -> None:
-    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title\n\nText # no")])
-    assert edition.numbered(made, "07") == "07 Title"
-    assert made.cells[0].source == "# 07 Title\n\nText # no"
-
-
-# Gallery and module pages ----------------------------------------------------------------------------------------
-
-
-def test_the_gallery_shows_each_picture_once(tmp_path: Path) -> None:
-    folder = ROOT / "figures" / "mini"
-    titles = {path.stem: f"{path.stem[:2]} Title" for path in book.chapters()}
-    text = pages.gallery(folder, titles)
-    tile = r'href="chapters/(\w+)\.html#([\w-]+)"><img src="_static/thumbnails/(\w+)\.webp" alt="([^"]+)"'
-    shown = re.findall(tile, text)
-    assert sorted(name for _, _, name, _ in shown) == sorted(path.stem for path in folder.glob("*.png"))
-    entries, described = pages.manifest().values(), pages.descriptions()
-    for chapter, anchor, name, alt in shown:
-        assert anchor == pages.anchor(name) and unescape(alt) == described[name]
-        own = [entry for entry in entries if entry.chapter == chapter]
-        assert any(name in entry.pictures for entry in own)
-    assert "<img" not in pages.gallery(tmp_path, titles) and "<img" not in pages.gallery(folder, {})
+def test_pictures_are_compressed_until_they_fit() -> None:
+    drawing = np.full((200, 300, 3), 255, np.uint8)
+    drawing[50:60, 20:280] = (200, 0, 0)
+    originals = [png(photograph(480)), png(drawing)]
+    fitted = pictures.fit(originals, 60_000)
+    assert sum(len(content) for _, content in fitted) <= 60_000
+    (mime, content) = fitted[1]
+    assert mime == "image/png", "a drawing is not blurred while a photograph can be made smaller"
+    assert (np.asarray(Image.open(io.BytesIO(content)).convert("RGB")) == drawing).all()
+    assert len(pictures.fit(originals, 1)) == 2, "what cannot fit becomes as small as it can"
 
 
 def test_thumbnails_are_small(tmp_path: Path) -> None:
     Image.new("RGBA", (1200, 300)).save(tmp_path / "wide.png")
-    Image.new("RGB", (100, 50)).save(tmp_path / "small.png")
-    edition.thumbnails(tmp_path, tmp_path / "out")
-    sizes = {path.name: Image.open(path).size for path in (tmp_path / "out").iterdir()}
-    assert sizes == {"wide.webp": (edition.THUMBNAIL, edition.THUMBNAIL // 4), "small.webp": (100, 50)}
+    pictures.thumbnails(tmp_path, tmp_path / "out")
+    with Image.open(tmp_path / "out" / "wide.webp") as small:
+        assert small.size == (440, 110)
 
 
-def test_every_module_has_its_page() -> None:
-    made = pages.api()
-    documented = {name for text in made.values() for name in re.findall(r"automodule:: ([\w.]+)", text)}
-    package = ROOT / "lmhld_nb"
-    expected = {
-        ".".join(["lmhld_nb", *path.relative_to(package).with_suffix("").parts]).removesuffix(".__init__")
-        for path in package.rglob("*.py")
-    } - {"lmhld_nb"}
-    assert documented == expected
-    listed = re.findall(r"\[(\w+)\]\(\1\.md\)", made["api/index.md"])
-    assert {f"api/{name}.md" for name in listed} | {"api/index.md"} == set(made)
+# Manifest, numbers, gallery --------------------------------------------------------------------------------------
+
+
+def test_an_entry_names_and_describes_its_files() -> None:
+    entry = {"chapter": "00_start", "files": ("a.png", "a.csv")}
+    assert pages.Entry.model_validate({**entry, "alt": {"a": "A dot."}}).pictures == ["a"]
+    for wrong, message in (
+        (entry, r"what does a\.png show"),
+        ({**entry, "alt": {"a": "A dot.", "b": "A line."}}, r"b\.png is not among the files"),
+        ({"files": ("../a.csv",)}, r"'\.\./a\.csv' is not the name"),
+        ({"files": ("<b>.csv",)}, "'<b>.csv' is not the name"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            pages.Entry.model_validate(wrong)
+
+
+def test_every_chapter_makes_and_describes_the_figures_of_the_manifest() -> None:
+    made = {name for entry in MANIFEST.values() if entry.not_made is None for name in entry.alt}
+    saved = set()
+    for path in chapters.chapters():
+        text = path.read_text(encoding="utf-8")
+        for name, entry in MANIFEST.items():
+            if entry.chapter == path.stem:
+                assert set(entry.experiments) <= {e.label for e in EXPERIMENTS.values()}, name
+                tables = [file for file in entry.files if file.endswith(".csv")]
+                assert tables or name == "overview", f"{name}: a picture without the numbers behind it"
+        for each in jupytext.reads(text, fmt="py:percent").cells:
+            saved |= set(notebooks.saved_names(each.source)) if each.cell_type == "code" else set()
+    assert saved - made == set(), "describe them in figures/manifest.yaml (alt)"
+
+
+def test_every_figure_and_table_of_the_paper_has_an_entry() -> None:
+    figures = {f"figure {number}" for number in range(1, 18)}
+    assert figures | {f"table {number}" for number in range(1, 8)} <= set(MANIFEST)
+
+
+def test_run_ids_of_a_table_come_once_and_are_checked(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    one, two, three = ("0" * 15 + digit for digit in "123")
+    pd.DataFrame({"run_ids": [f"{one}+{two}", two, None, three]}).to_csv(path)
+    assert pages.run_ids(path) == [one, two, three]
+    pd.DataFrame({"f1": [0.5]}).to_csv(path)
+    assert pages.run_ids(path) == []
+    pd.DataFrame({"run_ids": ["seed 0"]}).to_csv(path)
+    with pytest.raises(UserError, match="'seed 0' in run_ids is not a run id"):
+        pages.run_ids(path)
+
+
+@pytest.fixture
+def figures(tmp_path: Path) -> Path:
+    Image.new("RGB", (30, 20)).save(tmp_path / "a_b.png")
+    run = "0123456789abcdef"
+    pd.DataFrame({"f1": [0.5, 0.6], "run_ids": [run, f"{run}+{'f' * 16}"]}).to_csv(tmp_path / "a_b.csv")
+    return tmp_path
+
+
+def entry(**changes: object) -> pages.Entry:
+    fields = {
+        "chapter": "05_x",
+        "experiments": ("2",),
+        "files": ("a_b.png", "a_b.csv"),
+        "alt": {"a_b": "A dot."},
+    }
+    return pages.Entry.model_validate({**fields, **changes})
+
+
+def test_numbers_and_gallery_show_what_the_edition_has(figures: Path) -> None:
+    manifest = {
+        "figure 9": entry(),
+        "figure 8": entry(chapter="06_not_made"),
+        "table 1": entry(files=("gone.csv",), alt={}),
+    }
+    text = pages.numbers(manifest, figures, {"05_x": "05 Title"})
+    assert re.findall(r"^## (.*)$", text, re.M) == ["Figure 9"]
+    assert "[](chapters/05_x.ipynb). Experiments: 2. Runs: 2." in text and "| `a_b.csv` | 2 |" in text
+    assert ":::{dropdown} 2 run ids\n`0123456789abcdef` `ffffffffffffffff`" in text
+    text = pages.gallery(manifest, figures, {"05_x": "05 Title", "06_empty": "06 None"})
+    assert re.findall(r"^## (.*)$", text, re.M) == ["05 Title"]
+    assert text.count("grid-item-card") == 1 and ':link: "chapters/05_x.html#figure-a-b"' in text
+    assert ':img-alt: "A dot."' in text and "Figure 9\\: a b" in text
+    assert "grid" not in pages.gallery(manifest, figures / "none", {"05_x": "05 Title"})
+
+
+def test_names_from_files_are_shown_literally(figures: Path) -> None:
+    from markdown_it import MarkdownIt
+
+    manifest = {HOSTILE: entry(alt={"a_b": HOSTILE})}
+    text = pages.numbers(manifest, figures, {"05_x": HOSTILE}) + pages.gallery(
+        manifest, figures, {"05_x": HOSTILE}
+    )
+    assert pages.plain("a\n\nb:::\n<c>") == r"a b\:\:\: \<c\>"
+    headings = [line for line in text.splitlines() if line.startswith("## ")]
+    assert len(headings) == 2
+    for heading in headings:
+        rendered = BeautifulSoup(MarkdownIt().render(heading), "html.parser")
+        assert [tag.name for tag in rendered.find_all(True)] == ["h2"]
+        assert rendered.get_text().strip() == HOSTILE
+    # Options of directives are quoted YAML; Sphinx escapes them where it writes HTML.
+    assert [line for line in text.splitlines() if "<script>" in line] == [
+        ":img-alt: " + '"' + HOSTILE.replace('"', '\\"') + '"',
+    ]
+
+
+def test_a_chapter_title_gets_its_number() -> None:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title\n\nText # no")])
+    assert notebooks.number_title(notebook, "07") == "07 Title"
+    assert notebook.cells[0].source == "# 07 Title\n\nText # no"
+
+
+# The ledger ------------------------------------------------------------------------------------------------------
+
+
+def is_key(model: type[BaseModel], key: str) -> bool:
+    """Say whether a profile may have a key such as ``recipe.loss``."""
+    first, _, rest = key.partition(".")
+    if first not in model.model_fields:
+        return False
+    return not rest or any(is_key(inner, rest) for inner in models_in(model.model_fields[first].annotation))
+
+
+def models_in(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (tuple, Union, UnionType):
+        return [model for argument in get_args(annotation) for model in models_in(argument)]
+    return []
+
+
+def test_keys_of_the_ledger_are_those_of_a_profile() -> None:
+    assert is_key(schema(), "recipe.loss") and not is_key(schema(), "recipe.los")
+    keys = {key for section in ledger.load().sections for row in section.rows for key in row.keys}
+    assert [key for key in sorted(keys) if not is_key(schema(), key)] == []
+
+
+def test_the_ledger_has_a_page_and_a_table() -> None:
+    content = ledger.load()
+    rows = [row for section in content.sections for row in section.rows]
+    lines = pages.ledger(content).splitlines()
+    for row in rows:
+        (line,) = [line for line in lines if line.startswith(f"| {row.point} | {row.choice} | {row.why} |")]
+        assert line.count("|") == 5, "a bar in a cell would break the table"
+    assert list(ledger.table().index) == [row.point for row in rows]
+    assert set(ledger.table(["recipe.loss", "recipe.keep"])["keys"]) == {"recipe.loss", "recipe.keep"}
+    with pytest.raises(UserError, match=r"no open point has the key 'recipe\.los'; choose from"):
+        ledger.table(["recipe.los"])
 
 
 # Finished pages --------------------------------------------------------------------------------------------------
@@ -153,33 +258,25 @@ def test_every_module_has_its_page() -> None:
 def tidied(frame: pd.DataFrame) -> Tag:
     table = BeautifulSoup(frame.to_html(), "html.parser").table
     assert table is not None
-    finish.tidy(table)
+    finish.tidy_table(table)
     return table
 
 
-def cells(table: Tag) -> list[list[str]]:
-    return [[found.get_text() for found in row.find_all(["th", "td"])] for row in table.find_all("tr")]
+def texts(table: Tag) -> list[list[str]]:
+    return [[each.get_text() for each in row.find_all(["th", "td"])] for row in table.find_all("tr")]
 
 
-def test_an_index_with_a_name_makes_one_header_row() -> None:
-    frame = pd.DataFrame({"f1": [0.5, 0.25, 1.0]}, index=pd.Index(["rio", "gorkha", "taiwan"], name="area"))
-    table = tidied(frame)
-    assert cells(table)[0] == ["area", "f1"]
-    assert [head["scope"] for head in table.find_all("th")] == ["col", "col", "row", "row", "row"]
+def test_a_table_has_one_header_row_and_numbers_on_the_right() -> None:
+    index = pd.Index(["rio", "gorkha", "taiwan"], name="area")
+    table = tidied(pd.DataFrame({"f1": [0.5, None, -1e-9], "why": ["1 of 2", "3", "4"]}, index=index))
+    assert texts(table)[0] == ["area", "f1", "why"]
+    assert [head["scope"] for head in table.find_all("th")] == ["col"] * 3 + ["row"] * 3
     assert "sortable" in table["class"].split() and not table.has_attr("border")
-
-
-def test_columns_of_numbers_stand_on_the_right() -> None:
-    frame = pd.DataFrame({"f1": [0.5, None, -1e-9], "why": ["1 of 2", "3", "4"]}, index=["a", "b", "c"])
-    table = tidied(frame)
-    assert [[cell.get("class") for cell in row.find_all(["th", "td"])] for row in table.find_all("tr")] == [
-        [None, "number", None]
-    ] * 4
-
-
-def test_a_corner_without_a_name_is_no_header() -> None:
-    table = tidied(pd.DataFrame({"f1": [0.5, 0.25, 1.0]}))
-    assert [found.name for found in table.find("tr").find_all(["th", "td"])] == ["td", "th"]
+    classes = [[each.get("class") for each in row.find_all(["th", "td"])] for row in table.find_all("tr")]
+    assert classes == [[None, "number", None]] * 4
+    unnamed = tidied(pd.DataFrame({"f1": [0.5, 0.25, 1.0]}))
+    assert [each.name for each in unnamed.find("tr").find_all(["th", "td"])] == ["td", "th"]
+    assert "sortable" not in tidied(pd.DataFrame(index=["a", "b", "c"]))["class"]
 
 
 @given(
@@ -188,114 +285,75 @@ def test_a_corner_without_a_name_is_no_header() -> None:
     )
 )
 def test_values_of_an_index_are_written_into_each_row(keys: list[tuple[str, str, str]]) -> None:
-    frame = pd.DataFrame(
-        {"n": range(len(keys))}, index=pd.MultiIndex.from_tuples(keys, names=["x", "y", "z"])
-    )
+    index = pd.MultiIndex.from_tuples(keys, names=["x", "y", "z"])
+    frame = pd.DataFrame({"n": range(len(keys))}, index=index)
     table = tidied(frame)
-    head, *rows = cells(table)
+    head, *rows = texts(table)
     assert head == ["x", "y", "z", "n"]
     assert rows == [[*key, str(number)] for number, key in enumerate(keys)]
     assert not table.find_all(rowspan=True) and "sortable" in table["class"].split()
-    # What pandas leaves out is out of sight, and nothing else.
-    shown = BeautifulSoup(frame.to_html(), "html.parser").find("tbody")
-    assert len(table.find_all(class_="again")) == 3 * len(keys) - len(shown.find_all("th"))
-
-
-def test_a_table_without_columns_is_left_as_it_is() -> None:
-    table = tidied(pd.DataFrame(index=["a", "b", "c"]))
-    assert "sortable" not in table["class"] and len(table.find_all("tr")) >= 3
+    # What pandas leaves out is hidden, and nothing else.
+    visible = BeautifulSoup(frame.to_html(), "html.parser").find("tbody")
+    assert len(table.find_all(class_="again")) == 3 * len(keys) - len(visible.find_all("th"))
 
 
 def test_columns_of_two_levels_keep_both() -> None:
     columns = pd.MultiIndex.from_product([["ours", "published"], ["f1", "recall"]])
-    frame = pd.DataFrame([[1, 2, 3, 4]] * 3, index=pd.Index(["a", "b", "c"], name="area"), columns=columns)
-    table = tidied(frame)
-    assert [row for row in cells(table)[:2]] == [
-        ["", "ours", "published"],
-        ["area", "f1", "recall", "f1", "recall"],
-    ]
-    assert [found["scope"] for found in table.thead.find_all("th")] == ["colgroup"] * 2 + ["col"] * 5
+    table = tidied(
+        pd.DataFrame([[1, 2, 3, 4]] * 3, index=pd.Index(list("abc"), name="area"), columns=columns)
+    )
+    assert texts(table)[:2] == [["", "ours", "published"], ["area", "f1", "recall", "f1", "recall"]]
+    assert [each["scope"] for each in table.thead.find_all("th")] == ["colgroup"] * 2 + ["col"] * 5
 
 
-def test_a_table_scrolls_in_a_box_that_can_be_reached() -> None:
-    soup = BeautifulSoup("<div><table><tr><td>1</td></tr></table></div>", "html.parser")
-    finish.boxed(soup, soup.table)
-    assert soup.table.parent["class"] == "table-box"
-    assert (soup.table.parent["tabindex"], soup.table.parent["role"]) == ("0", "region")
-    assert soup.table.parent["aria-label"]
-
-
-@pytest.mark.parametrize("late", [True, False])
-def test_pictures_keep_their_place_load_late_and_open_whole(tmp_path: Path, late: bool) -> None:
+@pytest.mark.parametrize("lazy", [True, False])
+def test_pictures_reserve_their_space_load_late_and_open_whole(tmp_path: Path, lazy: bool) -> None:
     path = tmp_path / "x.png"
     Image.new("RGB", (30, 20)).save(path)
     body = '<img class="figure-a" src="../_images/x.png"><a href="y"><img src="z.png"></a>'
-    soup = BeautifulSoup(body, "html.parser")
-    finish.pictures(soup, {"x.png": path}, late)
-    first, second = soup.find_all("img")
+    soup = BeautifulSoup(body + '<div class="sd-card"><img src="t.webp"></div>', "html.parser")
+    finish.finish_pictures(soup, {"x.png": path}, lazy)
+    first, second, tile = soup.find_all("img")
     assert (first["width"], first["height"]) == ("30", "20") and not second.has_attr("width")
-    assert [picture.get("loading") for picture in (first, second)] == [("lazy" if late else None)] * 2
+    assert [picture.get("loading") for picture in (first, second)] == [("lazy" if lazy else None)] * 2
     assert (first.parent["href"], first.parent["id"]) == ("../_images/x.png", "figure-a")
-    assert second.parent["href"] == "y"
+    assert second.parent["href"] == "y" and tile.parent.name == "div"
 
 
-# Words -----------------------------------------------------------------------------------------------------------
+# The whole -------------------------------------------------------------------------------------------------------
 
 
-def test_citations_lead_to_the_bibliography() -> None:
-    entries = re.findall(
-        r"^@\w+\{([\w]+),", (ROOT / "book" / "references.bib").read_text(encoding="utf-8"), re.M
-    )
-    assert len(set(entries)) == len(entries) > 60
-    listed = re.findall(r'keywords % "(\w+)"', (ROOT / "book" / "references.md").read_text(encoding="utf-8"))
-    keywords = re.findall(
-        r"keywords = \{(\w+)\}", (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
-    )
-    assert len(keywords) == len(entries) and set(keywords) == set(listed), "each entry stands in one list"
-    for path in sorted((ROOT / "book").glob("*.md")):
-        for keys in re.findall(r"\{cite:\w\}`([^`]+)`", path.read_text(encoding="utf-8")):
-            assert set(keys.split(",")) <= set(entries), path.name
+def test_module_pages_cover_the_package() -> None:
+    text = (ROOT / "book" / "api" / "index.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^ +~lmhld_nb\.(\w+)$", text, re.M))
+    present = {path.stem for path in (ROOT / "lmhld_nb").iterdir() if not path.name.startswith("_")}
+    assert listed == present
 
 
 def test_the_site_of_the_committed_notebooks_needs_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Sphinx itself is left out: it takes minutes, and `make test-site` looks at what it makes.
+    # Sphinx itself is left out: it takes a minute, and `make test-site` looks at what it makes.
     monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path))
-    asked: list[list[str]] = []
+    commands: list[list[str]] = []
 
     def sphinx(command: list[str], **_: object) -> object:
-        asked.append(command)
-        source, made = Path(command[-2]), Path(command[-1])
-        assert sorted(path.stem for path in (source / "chapters").iterdir()) == [
-            path.stem for path in book.chapters()
-        ]
-        assert (source / "gallery.md").is_file() and (source / "api" / "index.md").is_file()
-        made.mkdir()
-        (made / "index.html").write_text("new")
-        return type("Done", (), {"returncode": len(asked) - 1, "stderr": "a\nx.md:1: WARNING: odd\nb"})()
+        commands.append(command)
+        source, site = Path(command[-2]), Path(command[-1])
+        stems = sorted(path.stem for path in (source / "chapters").iterdir())
+        assert stems == [path.stem for path in chapters.chapters()]
+        for name in ("conf.py", "lmhld_book/__init__.py", "manifest.yaml", "figures/overview.png"):
+            assert (source / name).is_file()
+        site.mkdir()
+        (site / "index.html").write_text("new")
+        return type("Done", (), {"returncode": len(commands) - 1, "stderr": "a\nx.md:1: WARNING: odd\nb"})()
 
-    monkeypatch.setattr(book.subprocess, "run", sphinx)
-    assert (book.site("mini", committed=True) / "index.html").read_text() == "new"
+    monkeypatch.setattr(chapters.subprocess, "run", sphinx)
+    assert (chapters.site("mini", committed=True) / "index.html").read_text() == "new"
     (tmp_path / "build" / "site" / "index.html").write_text("old")
     with pytest.raises(UserError, match=r"web edition: x\.md:1: WARNING: odd \(1 such lines\)"):
-        book.site("mini", committed=True)
+        chapters.site("mini", committed=True)
     assert (tmp_path / "build" / "site" / "index.html").read_text() == "old", "what was there stays"
     assert [path.name for path in (tmp_path / "build").iterdir()] == ["site"]
     with pytest.raises(UserError, match=r"chapter 00_start is not executed; run `lmhld book mini` first"):
-        book.site("mini")
-
-
-@pytest.mark.parametrize("path", book.chapters(), ids=lambda path: path.stem)
-def test_what_a_chapter_saves_it_shows(path: Path) -> None:
-    # A figure is shown where it is the last thing in its cell; the gallery links there.
-    shown = set()
-    for cell in jupytext.read(path).cells:
-        if cell.cell_type == "code" and (names := edition.saved(cell.source)):
-            last = re.sub(r"^(\s*)[%!].*$", r"\1pass", cell.source, flags=re.M)
-            end = ast.unparse(ast.parse(last).body[-1])
-            assert end.startswith("style.save(") or f"{end} = style.save(" in cell.source, (
-                f"{names}: not shown"
-            )
-            shown |= set(names)
-    assert shown or path.stem.startswith("00")
+        chapters.site("mini")

@@ -1,4 +1,4 @@
-"""GPU slots: one run a GPU and slot, whoever asks; nothing is locked where nothing is to choose."""
+"""GPU slots: one run per GPU and slot, whichever process asks; nothing is locked where there is nothing to choose."""
 
 from __future__ import annotations
 
@@ -8,83 +8,78 @@ from pathlib import Path
 
 import pytest
 
+from lmhld_nb.config import UserError
 from lmhld_nb.runs import gpus
 from lmhld_nb.training.hardware import Execution
 
+ALL = ["cuda:0", "cuda:1", "cuda:2"]
 
-@pytest.fixture
+
+@pytest.fixture(autouse=True)
 def three_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(gpus, "choose_device", lambda device: "cuda" if device == "auto" else device)
     monkeypatch.setattr(gpus.torch.cuda, "device_count", lambda: 3)
-    monkeypatch.setattr(gpus.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr(gpus, "WAIT", 0.01)
+    monkeypatch.setenv("LMHLD_RUNS", str(tmp_path / "runs"))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
-def take(stack: ExitStack, execution: Execution) -> str:
-    return stack.enter_context(gpus.slot(execution)).device
-
-
-def test_each_run_gets_a_gpu_of_its_own_and_gives_it_back(three_gpus: None) -> None:
+def taken(count: int, execution: Execution | None = None) -> list[str]:
+    """Take slots all at once, and return the devices."""
     with ExitStack() as stack:
-        assert [take(stack, Execution()) for _ in range(3)] == ["cuda:0", "cuda:1", "cuda:2"]
-    with gpus.slot(Execution()) as chosen:
-        assert chosen.device == "cuda:0"
-    assert gpus.room(Execution()) == 3
+        return [stack.enter_context(gpus.slot(execution or Execution())).device for _ in range(count)]
 
 
-def test_empty_gpus_come_before_shared_ones(three_gpus: None) -> None:
+def test_each_run_gets_a_gpu_of_its_own_and_gives_it_back() -> None:
+    assert taken(3) == ALL and gpus.room(Execution()) == 3
+    with pytest.raises(ValueError), gpus.slot(Execution()):
+        raise ValueError
+    assert taken(3) == ALL
+
+
+def test_empty_gpus_come_before_shared_ones() -> None:
     execution = Execution(runs_per_gpu=2)
+    assert taken(6, execution) == ALL * 2 and gpus.room(execution) == 6
+
+
+def test_a_run_waits_until_a_gpu_is_free() -> None:
+    devices: list[str] = []
     with ExitStack() as stack:
-        taken = [take(stack, execution) for _ in range(6)]
-    assert taken == ["cuda:0", "cuda:1", "cuda:2"] * 2 and gpus.room(execution) == 6
+        for _ in range(2):
+            stack.enter_context(gpus.slot(Execution()))
+        with gpus.slot(Execution()):
+            thread = threading.Thread(target=lambda: devices.extend(taken(1)))
+            thread.start()
+            thread.join(0.3)
+            assert thread.is_alive() and devices == []
+        thread.join(5)
+    assert devices == ["cuda:2"]
 
 
-def test_a_run_waits_until_a_gpu_is_free(three_gpus: None) -> None:
-    got: list[str] = []
-
-    def late() -> None:
-        with gpus.slot(Execution()) as chosen:
-            got.append(chosen.device)
-
-    stack = ExitStack()
-    for _ in range(2):
-        take(stack, Execution())
-    with gpus.slot(Execution()):
-        thread = threading.Thread(target=late)
-        thread.start()
-        thread.join(0.3)
-        assert thread.is_alive() and got == []
-    thread.join(5)
-    stack.close()
-    assert got == ["cuda:2"]
-
-
-def test_a_failed_run_gives_its_gpu_back(three_gpus: None) -> None:
-    for _ in range(4):
-        with pytest.raises(ValueError), gpus.slot(Execution()):
-            raise ValueError
-
-
-def test_visible_devices_are_respected(three_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5, 7")
-    with ExitStack() as stack:  # torch counts only what is visible
-        assert [take(stack, Execution()) for _ in range(2)] == ["cuda:0", "cuda:1"]
-    assert gpus.room(Execution()) == 2
-    # A batch system has chosen one; every one of its jobs may know it as number 0.
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    with ExitStack() as stack:
-        assert [take(stack, Execution()) for _ in range(2)] == ["auto", "auto"]
-
-
-def test_only_devices_that_are_there_are_given(three_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4")  # of which three exist
-    with ExitStack() as stack:
-        assert [take(stack, Execution()) for _ in range(3)] == ["cuda:0", "cuda:1", "cuda:2"]
-    assert gpus.room(Execution()) == 3
+@pytest.mark.parametrize(
+    ("visible", "devices", "room"),
+    [("5, 7", ALL[:2], 2), ("MIG-GPU-5/1/0,7", ALL[:2], 2), ("0", ["auto"] * 2, 1), ("0,1,2,3,4", ALL, 3)],
+)
+def test_visible_devices_are_respected(
+    monkeypatch: pytest.MonkeyPatch, visible: str, devices: list[str], room: int
+) -> None:
+    # Torch counts only what is visible. One alone was chosen by a batch system, whose jobs may all know it as 0.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert taken(len(devices)) == devices and gpus.room(Execution()) == room
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda:1"])
-def test_a_named_device_is_not_locked(three_gpus: None, device: str) -> None:
-    with ExitStack() as stack:
-        assert [take(stack, Execution(device=device)) for _ in range(2)] == [device] * 2
+def test_a_named_device_is_not_locked(device: str) -> None:
+    assert taken(2, Execution(device=device)) == [device] * 2
+
+
+def test_the_locks_lie_where_only_who_may_make_runs_can_take_them(tmp_path: Path) -> None:
+    assert taken(3) == ALL
+    locks = list((tmp_path / "runs").iterdir())
+    assert len(locks) == 3 and all(path.name.startswith(".gpu-") for path in locks)
+    for path in locks:
+        path.unlink()
+    (tmp_path / "runs").rmdir()
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(UserError, match="runs: cannot be written"):
+        taken(1)

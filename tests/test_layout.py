@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +18,8 @@ from lmhld_nb.config import UserError, read_yaml
 from lmhld_nb.scenes.scene import Scene, read_all
 from lmhld_nb.sources import files
 from lmhld_nb.sources.discovery import Ambiguous, discover
-from lmhld_nb.sources.layout import Layout, Part, resolve
 from lmhld_nb.sources.files import probe
+from lmhld_nb.sources.layout import Layout, Part, resolve
 
 SIDE = 16
 LMHLD = Layout(layout="discover", known_areas=True)
@@ -62,8 +61,7 @@ def npy(path: Path, values: np.ndarray) -> Path:
 def h5(path: Path, **arrays: np.ndarray) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as target:
-        for name, values in arrays.items():
-            target[name] = values
+        target.update(arrays)
     return path
 
 
@@ -332,11 +330,12 @@ def test_discovers_one_flat_folder(tmp_path: Path) -> None:
     """Area in the file's name, masks beside the images with a suffix, an overview picture at the top."""
     for area in ("wenchuan", "taiwan"):
         for number in range(3):
-            tif(tmp_path / "all" / f"{area}_{number}.tif", image(number))
-            tif(tmp_path / "all" / f"{area}_{number}_mask.tif", mask(number))
+            tif(tmp_path / "all" / f"{area}_{number}.tif", image(number), CRS)
+            tif(tmp_path / "all" / f"{area}_{number}_mask.tif", mask(number), CRS)
     png(tmp_path / "overview.png", mask(1))
     scenes = found_scenes(tmp_path)
     assert [scene.name for scene in scenes] == [f"{a}_{n}" for a in ("wenchuan", "taiwan") for n in range(3)]
+    assert all(scene.georeferenced for scene in scenes)
     assert discover(tmp_path, LMHLD).ignored == ("overview.png",)
 
 
@@ -344,13 +343,6 @@ def pairs(root: Path, area: str = "rio", count: int = 3, code: int = 1, bands: i
     for number in range(count):
         tif(root / area / "images" / f"{number}.tif", image(number, bands))
         png(root / area / "masks" / f"{number}.png", mask(number, code))
-
-
-def test_georeference_is_found(tmp_path: Path) -> None:
-    for number in range(3):
-        tif(tmp_path / "rio/images" / f"{number}.tif", image(number), CRS)
-        tif(tmp_path / "rio/masks" / f"{number}.tif", mask(number), CRS)
-    assert all(scene.georeferenced for scene in found_scenes(tmp_path))
 
 
 def test_two_possible_mask_folders_are_refused(tmp_path: Path) -> None:
@@ -392,16 +384,13 @@ def test_more_than_two_mask_codes_are_refused_unless_declared(tmp_path: Path) ->
     assert (labels_of(found_scenes(tmp_path, declared)[1])[1][-1] == 255).all()
 
 
-def test_masks_without_landslides_are_refused(tmp_path: Path) -> None:
-    pairs(tmp_path, code=0)
-    refused(tmp_path, "no landslide in 3 masks")
-
-
-def test_other_band_counts_are_refused_unless_declared(tmp_path: Path) -> None:
-    pairs(tmp_path, bands=3)
-    refused(tmp_path, r"images/0\.tif: 3 bands, 4 are expected \(blue, green, red, nir\)")
+def test_masks_without_landslides_and_other_band_counts_are_refused(tmp_path: Path) -> None:
+    pairs(tmp_path / "a", code=0)
+    refused(tmp_path / "a", "no landslide in 3 masks")
+    pairs(tmp_path / "b", bands=3)
+    refused(tmp_path / "b", r"images/0\.tif: 3 bands, 4 are expected \(blue, green, red, nir\)")
     declared = Layout(layout="discover", known_areas=True, bands=("red", "green", "blue"))
-    assert {scene.bands for scene in found_scenes(tmp_path, declared)} == {("red", "green", "blue")}
+    assert {scene.bands for scene in found_scenes(tmp_path / "b", declared)} == {("red", "green", "blue")}
 
 
 def test_an_alpha_channel_is_not_near_infrared(tmp_path: Path) -> None:
@@ -416,25 +405,19 @@ def test_an_alpha_channel_is_not_near_infrared(tmp_path: Path) -> None:
     refused(tmp_path, "fourth band is an alpha channel")
 
 
-def test_an_unclear_band_axis_is_refused(tmp_path: Path) -> None:
-    npy(tmp_path / "rio/images/1.npy", np.ones((4, 16, 4)))
-    npy(tmp_path / "rio/masks/1.npy", np.ones((16, 4)))
-    refused(tmp_path, "the band axis may be the first or the last")
+def test_an_unclear_band_axis_and_an_area_found_twice_are_refused(tmp_path: Path) -> None:
+    npy(tmp_path / "axis/rio/images/1.npy", np.ones((4, 16, 4)))
+    npy(tmp_path / "axis/rio/masks/1.npy", np.ones((16, 4)))
+    refused(tmp_path / "axis", "the band axis may be the first or the last")
+    pairs(tmp_path / "twice" / "LMHLD")
+    pairs(tmp_path / "twice" / "comparison")
+    refused(tmp_path / "twice", "rio is found twice, here and in LMHLD/rio/images")
+    pairs(tmp_path / "split")
+    pairs(tmp_path / "split" / "test", count=2)
+    refused(tmp_path / "split", "rio has images with and without a split")
 
 
-def test_the_comparison_data_set_beside_the_areas_is_refused(tmp_path: Path) -> None:
-    pairs(tmp_path / "LMHLD")
-    pairs(tmp_path / "comparison")
-    refused(tmp_path, "rio is found twice, here and in LMHLD/rio/images")
-
-
-def test_a_mixture_of_split_and_not_split_is_refused(tmp_path: Path) -> None:
-    pairs(tmp_path)
-    pairs(tmp_path / "test", count=2)
-    refused(tmp_path, "rio has images with and without a split")
-
-
-def test_damaged_files_are_told_by_name(tmp_path: Path) -> None:
+def test_damaged_files_are_named(tmp_path: Path) -> None:
     path = h5(tmp_path / "rio/img/1.h5", img=image(1))
     h5(tmp_path / "rio/mask/1.h5", mask=mask(1))
     path.write_bytes(path.read_bytes()[:1500])

@@ -52,11 +52,11 @@ def test_the_first_file_that_holds_data_wins(
 ) -> None:
     folder = tmp_path_factory.mktemp("mosaic")
     expected = np.full((4, 50, 50), -1, np.int64)
-    places = data.draw(st.lists(st.tuples(st.integers(0, 34), st.integers(0, 34)), min_size=2, max_size=4))
-    places = [(0, 0), *places]
+    corners = data.draw(st.lists(st.tuples(st.integers(0, 34), st.integers(0, 34)), min_size=2, max_size=4))
+    corners = [(0, 0), *corners]
     random = np.random.default_rng(data.draw(st.integers(0, 99)))
     paths = []
-    for number, (row, col) in enumerate(places):
+    for number, (row, col) in enumerate(corners):
         nodata = [0, None, 7][number % 3]
         image = random.integers(0, 9, (4, 16, 16)).astype(np.uint8)
         hole = random.random((16, 16)) < 0.3
@@ -68,7 +68,7 @@ def test_the_first_file_that_holds_data_wins(
         take = held & (here == -1).all(axis=0)
         here[:, take] = image[:, take]
     values, valid, _ = read(paths)
-    assert values.shape[1:] == (max(row for row, _ in places) + 16, max(col for _, col in places) + 16)
+    assert values.shape[1:] == (max(row for row, _ in corners) + 16, max(col for _, col in corners) + 16)
     expected = expected[:, : values.shape[1], : values.shape[2]]
     assert np.array_equal(valid, (expected != -1).all(axis=0))
     assert np.array_equal(values[:, valid], expected[:, valid])
@@ -79,8 +79,8 @@ def test_windows_are_parts_of_the_whole_with_many_files_open_or_few(
 ) -> None:
     monkeypatch.setattr(mosaics, "OPEN_FILES", 2)
     whole = image_of(blobs(64, 64, 5)).astype(np.float32)
-    places = [(row, col) for row in range(0, 64, 16) for col in range(0, 64, 16)]
-    paths = [tile(tmp_path, f"{r}-{c}", whole[:, r : r + 16, c : c + 16], r, c) for r, c in places]
+    corners = [(row, col) for row in range(0, 64, 16) for col in range(0, 64, 16)]
+    paths = [tile(tmp_path, f"{r}-{c}", whole[:, r : r + 16, c : c + 16], r, c) for r, c in corners]
     with scenes.open_image(Scene("a", "made", paths[0], BANDS), paths[1:]) as image:
         for row, col, height, width in ((0, 0, 64, 64), (10, 3, 20, 50), (63, 63, 1, 1), (16, 16, 16, 16)):
             part = image.read(Window(row, col, height, width), ("nir", "red"))
@@ -88,7 +88,7 @@ def test_windows_are_parts_of_the_whole_with_many_files_open_or_few(
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "says"),
     [
         ({"transform": TRANSFORM * Affine.scale(2)}, "a pixel is 6 × 6, in a.tif 3 × 3"),
         ({"transform": TRANSFORM * Affine.translation(0.4, 0)}, "its pixels do not meet those of a.tif"),
@@ -102,7 +102,7 @@ def test_windows_are_parts_of_the_whole_with_many_files_open_or_few(
         ),
     ],
 )
-def test_a_file_of_another_grid_is_named(tmp_path: Path, change: dict, said: str) -> None:
+def test_a_file_of_another_grid_is_named(tmp_path: Path, change: dict, says: str) -> None:
     first = write_tif(tmp_path / "a.tif", image_of(blobs(40, 40, 2)))
     image = image_of(blobs(40, 40, 2), bands=change.pop("bands", 4)).astype(change.pop("dtype", np.uint16))
     names = change.pop("names", None)
@@ -112,7 +112,7 @@ def test_a_file_of_another_grid_is_named(tmp_path: Path, change: dict, said: str
             target.descriptions = names
     with pytest.raises(UserError) as caught:
         read([first, other])
-    assert str(caught.value).startswith(f"{other}: ") and said in str(caught.value)
+    assert str(caught.value).startswith(f"{other}: ") and says in str(caught.value)
 
 
 def test_undeclared_nan_in_one_file_is_told(tmp_path: Path) -> None:
@@ -148,6 +148,8 @@ def test_coarser_pixels_are_the_means_of_those_below(tmp_path: Path) -> None:
     # In tiles, too: a pixel of the coarse grid that two of them share is the first one's.
     paths = [tile(tmp_path, f"t{col}", whole[:, :, col : col + 32], 0, col) for col in (0, 32, 64)]
     assert read(paths, resolution_m=12)[0] == pytest.approx(values, rel=1e-5)
+    values, _, transform = read([path], resolution_m=3.02)  # its own
+    assert np.array_equal(values, whole) and transform == TRANSFORM
 
 
 def test_finer_pixels_lie_between_their_neighbours(tmp_path: Path) -> None:
@@ -181,13 +183,6 @@ def test_a_fourth_band_of_bytes_is_no_alpha(tmp_path: Path) -> None:
     values, valid, _ = read([path], resolution_m=6)
     mean = whole.astype(np.uint8).reshape(4, 32, 2, 32, 2).mean(axis=(2, 4))
     assert valid.all() and values == pytest.approx(mean, abs=0.51)
-
-
-def test_its_own_resolution_changes_nothing(tmp_path: Path) -> None:
-    whole = image_of(blobs(64, 64, 5))
-    path = tile(tmp_path, "a", whole, 0, 0)
-    values, _, transform = read([path], resolution_m=3.02)
-    assert np.array_equal(values, whole) and transform == TRANSFORM
 
 
 def test_impossible_resolutions_are_told(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Counts patch by patch: they sum up to the scores that are stored, and older runs get them from their weights."""
+"""Counts patch by patch: they sum up to the scores that are stored."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 from conftest import QUIET
 
 from lmhld_nb import runs, sources
+from lmhld_nb.config import UserError
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.experiments import common as experiments
 from lmhld_nb.experiments import profile as profiles
 from lmhld_nb.experiments import serial_experiment
-from lmhld_nb.runs import runner
 from lmhld_nb.runs.store import Run
-from lmhld_nb.training import scoring, whole_area
+from lmhld_nb.training import scoring
 
 
 @pytest.fixture
@@ -27,18 +27,18 @@ def chain(tiny: Path) -> Run:
     tiny.write_text(f"{text}experiment_4: {{first: [], permuted: [], seeds: [0]}}\n")
     profile = profiles.load(str(tiny))
     finals = serial_experiment.finals(profile, sources.load("twin-smoke"))
-    return runner.make(finals["OD1"][0], QUIET)
+    return runs.make_run(finals["OD1"][0], QUIET)
 
 
 def single(tiny: Path) -> Run:
     profile = profiles.load(str(tiny))
-    return runner.make(
-        experiments.single(profile, sources.load("twin-smoke"))[0], QUIET, with_whole_area=True
+    return runs.make_run(
+        experiments.single(profile, sources.load("twin-smoke"))[0], QUIET, whole_area=True
     )
 
 
 def test_patches_sum_up_to_what_the_run_stores(chain: Run) -> None:
-    found = pd.read_csv(chain.folder / scoring.FILE, dtype={"stage": str})
+    found = pd.read_csv(chain.folder / scoring.PATCHES_FILE, dtype={"stage": str})
     own = found[found["stage"] == chain.spec.run_id]
     for area, told in chain.metrics["areas"].items():
         assert scoring.by_area(own)[area] == Confusion.from_dict(told)
@@ -53,39 +53,37 @@ def test_patches_sum_up_to_what_the_run_stores(chain: Run) -> None:
     assert (own["tp"] + own["fn"]).tolist() == landslide.tolist()
 
 
-def test_a_run_without_the_file_gets_it_from_its_weights(chain: Run) -> None:
-    path = chain.folder / scoring.FILE
-    kept = path.read_bytes()
-    for damaged in (None, b"", b"area,tp\nrio,1\n", b"\x00\xff"):
-        path.unlink() if damaged is None else path.write_bytes(damaged)
-        assert runs.find(chain.spec), "a run is finished without the file"
-        runs.test_patches(chain)
-        assert path.read_bytes() == kept
+def test_a_missing_or_damaged_table_is_never_read(chain: Run) -> None:
+    path = chain.folder / scoring.PATCHES_FILE
+    for content in (b"", b"area,tp\nrio,1\n", b"\x00\xff"):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"test_patches\.csv: missing or damaged.*`lmhld run`"):
+            runs.test_patches(chain)
+    path.unlink()
+    assert runs.damage(chain.spec) == "test_patches.csv is missing"
 
 
 def test_windows_sum_up_to_the_score_of_the_whole_area(tiny: Path) -> None:
     run = single(tiny)
-    counted = runs.windows(run)
-    assert whole_area.totals(counted) == run.whole_area
+    counted = runs.window_counts(run)
+    assert scoring.whole_area(counted) == run.whole_area
     (part,) = runs.patch_sets(run.spec)
     trained = part.index[part.index["split"] == "train"]
     taken = counted[counted["trained"] == 1]
     assert sorted(zip(taken["scene"], taken["row"], taken["col"], strict=True)) == sorted(
         zip(trained["scene"], trained["row"], trained["col"], strict=True)
     )
-    path = run.folder / whole_area.WINDOWS
-    kept = path.read_bytes()
-    path.unlink()
-    pd.testing.assert_frame_equal(runs.windows(run), counted)
-    assert path.read_bytes() == kept
+    (run.folder / scoring.WINDOWS_FILE).unlink()
+    with pytest.raises(UserError, match=r"whole_area\.csv: missing or damaged"):
+        runs.window_counts(run)
 
 
 def test_a_window_on_a_test_patch_counts_the_same(tiny: Path) -> None:
     run = single(tiny)
     (part,) = runs.patch_sets(run.spec)
     places = part.index.reset_index(names="number")
-    windows = runs.windows(run).merge(places[["number", "scene", "row", "col"]], on=["scene", "row", "col"])
+    windows = runs.window_counts(run).merge(places[["number", "scene", "row", "col"]], on=["scene", "row", "col"])
     both = runs.test_patches(run).merge(windows, on="number", suffixes=("", "_window"))
     assert len(both) == len(part.where("test")) > 0
-    for cell in scoring.CELLS:
+    for cell in scoring.COUNTS:
         assert both[cell].tolist() == both[f"{cell}_window"].tolist()

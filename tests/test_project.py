@@ -1,4 +1,4 @@
-"""The project holds together: dependencies, import direction, chapters, Makefile and README agree."""
+"""The project holds together: dependencies, import direction, the Makefile, one version."""
 
 from __future__ import annotations
 
@@ -9,22 +9,20 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 
-import jupytext
-import pandas as pd
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import lmhld_nb
-from lmhld_nb import paper
-from lmhld_nb.book import committed
-from lmhld_nb.book.pages import manifest
 from lmhld_nb.config import ROOT, Strict, read_yaml
-from lmhld_nb.experiments import plan as plans
 
 PACKAGE = ROOT / "lmhld_nb"
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 # Import names that differ from the name of the distribution.
 DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow", "bs4": "beautifulsoup4"}
@@ -38,13 +36,12 @@ STARTED_BY_OTHERS = {
 CONDA_NAMES = {"torch": "pytorch"}
 
 
-def pyproject() -> dict:
-    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+# Dependencies ----------------------------------------------------------------------------------------------------
 
 
 def floors() -> dict[str, Requirement]:
     """Return every declared dependency, optional groups included."""
-    project = pyproject()["project"]
+    project = PYPROJECT["project"]
     groups = [project["dependencies"], *project["optional-dependencies"].values()]
     requirements = [Requirement(line) for group in groups for line in group]
     return {canonicalize_name(requirement.name): requirement for requirement in requirements}
@@ -89,25 +86,17 @@ class Environment(Strict):
 
 
 def test_conda_environment_is_in_step_with_pyproject() -> None:
-    environment = read_yaml(ROOT / "environment.yml", Environment)
     listed: set[str] = set()
-    for entry in environment.dependencies:
+    for entry in read_yaml(ROOT / "environment.yml", Environment).dependencies:
         listed.update([entry] if isinstance(entry, str) else entry["pip"])
     expected = {
         f"{CONDA_NAMES.get(name, name)}{requirement.specifier}" for name, requirement in floors().items()
     }
-    python = f"python{pyproject()['project']['requires-python']}"
-    assert listed == expected | {python, "pip", "-e ."}
+    assert listed == expected | {f"python{PYPROJECT['project']['requires-python']}", "pip", "-e ."}
 
 
-def modules() -> list[Path]:
-    return sorted(PACKAGE.rglob("*.py"))
-
-
-def top_level(path: Path) -> str:
-    """Return the module or package of ``ORDER`` a file belongs to; empty for the package's own __init__."""
-    first = path.relative_to(PACKAGE).parts[0]
-    return "" if first == "__init__.py" else first.removesuffix(".py")
+def python_files(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
 def imported(path: Path) -> Iterator[tuple[str, int]]:
@@ -124,159 +113,91 @@ def imported(path: Path) -> Iterator[tuple[str, int]]:
                 yield f"{base}.{alias.name}", node.lineno
 
 
-def order() -> list[str]:
-    """Return the modules in the order in which data flows: the table in CONTRIBUTING.md."""
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    table = text.split("| module |")[1].split("\n## ")[0]
-    firsts = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
-    return [name for cell in firsts for name in re.findall(r"`(\w+)`", cell)]
-
-
-def test_every_module_has_its_place() -> None:
-    listed = order()
-    present = {top_level(path) for path in modules()} - {""}
-    assert present - set(listed) == set(), "add a row to the table in CONTRIBUTING.md"
-    assert set(listed) - present == set(), "the table in CONTRIBUTING.md names what is not there"
-    assert len(set(listed)) == len(listed)
-
-
-def test_imports_point_one_way() -> None:
-    place = {name: position for position, name in enumerate(order())}
-    wrong = []
-    for path in modules():
-        here = top_level(path)
-        if here and here not in place:
-            continue  # told by the test above
-        for name, line in imported(path):
-            parts = name.split(".")
-            target = parts[1] if parts[0] == "lmhld_nb" and len(parts) > 1 else None
-            if target in place and target != here and place[target] >= place.get(here, -1):
-                wrong.append(f"{path.relative_to(ROOT)}:{line}: {here} imports {target}")
-    assert not wrong, "\n".join(wrong)
-
-
 def third_party(paths: list[Path]) -> set[str]:
-    ours = {"lmhld_nb", "benchmarks", *(path.stem for path in (ROOT / "tests").glob("*.py"))}
+    ours = {path.stem for path in python_files("tests", "tools")} | {"lmhld_nb", "lmhld_book", "benchmarks"}
     names = {name.split(".")[0] for path in paths for name, _ in imported(path)}
     names -= {*sys.stdlib_module_names, *ours}
     return {canonicalize_name(DISTRIBUTIONS.get(name, name)) for name in names}
 
 
-def test_what_is_imported_is_declared() -> None:
-    project = pyproject()["project"]
-    runtime = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
-    optional = project["optional-dependencies"]
-    parts = {canonicalize_name(Requirement(line).name) for line in (*optional["site"], *optional["lab"])}
-    sources = sorted((ROOT / "notebooks").glob("*.py"))
-    # The web edition and the widgets are optional parts of the package: whoever uses them has their groups.
-    assert third_party([*modules(), *sources]) <= runtime | parts
-    assert third_party(sorted((ROOT / "tests").glob("*.py"))) <= set(floors())
+def test_what_is_imported_is_declared_and_the_other_way_round() -> None:
+    project = PYPROJECT["project"]
+    groups = {"run": project["dependencies"], **project["optional-dependencies"]}
+    names = {
+        key: {canonicalize_name(Requirement(line).name) for line in lines} for key, lines in groups.items()
+    }
+    package = third_party(python_files("lmhld_nb", "notebooks"))
+    assert package <= names["run"] | names["lab"]
+    assert names["run"] <= package | set(STARTED_BY_OTHERS), "drop from pyproject.toml and environment.yml"
+    assert third_party(python_files("book", "tools")) <= names["run"] | names["site"]
+    assert third_party(python_files("tests")) <= set(floors()) | {"markdown-it"}, "myst-nb brings that one"
 
 
-def test_what_is_declared_is_imported() -> None:
-    runtime = {canonicalize_name(Requirement(line).name) for line in pyproject()["project"]["dependencies"]}
-    used = third_party([*modules(), *sorted((ROOT / "notebooks").glob("*.py"))])
-    unused = runtime - used - set(STARTED_BY_OTHERS)
-    assert not unused, f"drop from pyproject.toml and environment.yml: {', '.join(sorted(unused))}"
-
-
-def test_package_carries_its_facts() -> None:
-    patterns = pyproject()["tool"]["setuptools"]["package-data"]["lmhld_nb.paper"]
+def test_the_package_carries_its_facts() -> None:
+    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["lmhld_nb.paper"]
     carried = {path.name for pattern in patterns for path in (PACKAGE / "paper").glob(pattern)}
     present = {path.name for path in (PACKAGE / "paper").iterdir() if path.is_file() and path.suffix != ".py"}
     assert carried == present
 
 
-def test_one_version() -> None:
+def test_there_is_one_version() -> None:
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert re.findall(r"^version: (\S+)$", citation, re.M) == [lmhld_nb.__version__]
+    assert f"ersion {lmhld_nb.__version__}:" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def chapters(suffix: str) -> list[str]:
-    return sorted(path.stem for path in (ROOT / "notebooks").glob(f"[0-9][0-9]_*{suffix}"))
+# Imports ---------------------------------------------------------------------------------------------------------
 
 
-def notebooks(suffix: str) -> list[str]:
-    """Return the chapters, and the notebooks beside them that are no chapter."""
-    return sorted(path.stem for path in (ROOT / "notebooks").glob(f"*{suffix}"))
+def top_level_imports() -> dict[str, dict[str, str]]:
+    """Return for each package or module of the first level those that it imports, and one line where it does."""
+    graph: dict[str, dict[str, str]] = {}
+    for path in python_files("lmhld_nb"):
+        first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if first == "__init__":  # what chapters open: it imports anything when it is first used
+            continue
+        targets = graph.setdefault(first, {})
+        for name, line in imported(path):
+            parts = name.split(".")
+            if parts[0] == "lmhld_nb" and len(parts) > 1 and parts[1] != first:
+                targets.setdefault(parts[1], f"{path.relative_to(ROOT)}:{line}")
+    return graph
 
 
-def test_notebooks_are_paired() -> None:
-    assert notebooks(".py") == notebooks(".ipynb") != []
-    assert set(notebooks(".py")) - set(chapters(".py")) == {"explorer", "my_data"}
+def test_imports_point_one_way() -> None:
+    graph = top_level_imports()
+    present = {path.stem for path in PACKAGE.iterdir() if not path.name.startswith("__")}
+    edges = {name: set(targets) & present for name, targets in graph.items()}
+    try:
+        order = list(TopologicalSorter(edges).static_order())
+    except CycleError as error:
+        cycle = error.args[1]
+        where = [graph[user].get(used, "") for used, user in pairwise(cycle)]
+        pytest.fail(f"imports go round: {' → '.join(reversed(cycle))}; {', '.join(where)}")
+    assert order[0] == "config" or not edges[order[0]]
+    assert not {name for name, targets in edges.items() if "widgets" in targets}, (
+        "no batch code imports widgets"
+    )
 
 
-@pytest.mark.parametrize("chapter", notebooks(".py"))
-def test_notebook_says_what_its_source_says(chapter: str) -> None:
-    assert committed.difference(ROOT / "notebooks" / f"{chapter}.py") is None
+# The Makefile ----------------------------------------------------------------------------------------------------
+
+TARGETS = {
+    *("env", "book", "test", "smoke", "lab", "site", "bench", "clean", "publish", "help", "lint"),
+    *("first", "explorer", "student", "real", "reference", "test-slurm", "test-site", "nbval-mini"),
+}
 
 
-@pytest.mark.parametrize("chapter", notebooks(".py"))
-def test_notebook_source_keeps_the_conventions(chapter: str) -> None:
-    text = (ROOT / "notebooks" / f"{chapter}.py").read_text(encoding="utf-8")
-    header = text.split("# ---\n")[1]
-    assert set(re.findall(r"^# {3}(\w+):", header, re.M)) == {"kernelspec"}, "header: kernelspec only"
-    assert re.fullmatch(r"(\d\d_)?[a-z0-9_]+", chapter)
-    cells = jupytext.reads(text, fmt="py:percent").cells
-    tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
-    assert len(tagged) == 1, "exactly one cell is tagged parameters"
-    for line in tagged[0].source.splitlines():
-        if line and not line.startswith("#"):
-            assert re.match(r"\w+: [^=]+ = .+  # \S", line), f"annotate and comment the parameter: {line}"
+def test_the_makefile_has_its_targets() -> None:
+    assert set(re.findall(r"^([a-z-]+):", MAKEFILE, re.M)) == TARGETS
+    phony = re.search(r"^\.PHONY: (.+)$", MAKEFILE, re.M)
+    assert phony and set(phony[1].split()) == TARGETS
 
 
-def makefile_targets() -> set[str]:
-    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
-
-
-def test_makefile_has_its_targets() -> None:
-    promised = {
-        "env",
-        "book",
-        "smoke",
-        "test",
-        "test-slurm",
-        "test-site",
-        "lab",
-        "explorer",
-        "site",
-        "bench",
-        "clean",
-        "real",
-        "reference",
-        "notebooks",
-        "student",
-        "first",
-        "nbval-mini",
-        "check-pairs",
-        "times",
-        "front",
-    }
-    assert promised | {"help", "lint"} == makefile_targets()
-    phony = re.search(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
-    assert phony
-    assert set(phony[1].split()) == makefile_targets()
-
-
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "book/index.md", "workflow/README.md"])
-def test_documents_name_targets_and_files_that_exist(document: str) -> None:
-    path = ROOT / document
-    text = path.read_text(encoding="utf-8")
-    for target in re.findall(r"(?:`|^)make ([a-z-]+)", text, re.M):
-        assert target in makefile_targets(), f"{document}: make {target}"
-    links = set(re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text))
-    if document == "book/index.md":
-        # Made when the site is built; the last is written beside the chapters and left out where it is not.
-        links -= {"overview.png", "ledger.md", "numbers.md", "gallery.md", "api/index.md", "instructor.md"}
-        links = {link for link in links if not link.startswith("chapters/")}
-    for link in links:
-        assert (path.parent / link).exists(), f"{document}: {link}"
-
-
-def test_readme_lists_the_chapters_there_are() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    listed = re.findall(r"^\| \[\d\d[^\]]*\]\(notebooks/(\w+)\.ipynb\)", text, re.M)
-    assert listed == chapters(".ipynb")
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_alone_lists_the_targets() -> None:
+    shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert set(re.findall(r"^  make ([a-z-]+) ", shown, re.M)) == TARGETS
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
@@ -289,53 +210,5 @@ def test_make_says_which_python_it_needs(tmp_path: Path) -> None:
     done = subprocess.run(
         ["make", "env", f"PY={too_old}"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert done.returncode != 0
-    assert "Python 3.11 or newer is needed" in done.stderr
+    assert done.returncode != 0 and "Python 3.11 or newer is needed" in done.stderr
     assert not (tmp_path / ".venv").exists()
-
-
-@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-def test_make_alone_lists_the_targets() -> None:
-    shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert set(re.findall(r"^  make ([a-z-]+) ", shown, re.M)) == makefile_targets()
-
-
-def test_every_figure_and_table_of_the_paper_has_an_entry() -> None:
-    figures = {f"figure {number}" for number in paper.figures().index}
-    tables = {f"table {number}" for number in paper.TABLES}
-    others = {
-        "overview",
-        "polygons",
-        "networks",
-        "section 3.3",
-        "section 4.5",
-        "audit",
-        *(f"beyond {number}" for number in range(1, 7)),
-    }
-    assert set(manifest()) == figures | tables | others
-
-
-@pytest.mark.parametrize("name", sorted(manifest()))
-def test_manifest_entry_leads_from_chapter_and_runs_to_files(name: str) -> None:
-    entry = manifest()[name]
-    if entry.not_made is not None:
-        assert (entry.chapter, entry.files, entry.experiments) == (None, (), ())
-        return
-    source = (ROOT / "notebooks" / f"{entry.chapter}.py").read_text(encoding="utf-8")
-    tables = [file for file in entry.files if file.endswith(".csv")]
-    assert tables or name == "overview", "a picture without the numbers behind it"
-    for file in entry.files:
-        assert f'"{Path(file).stem}"' in source, f"{entry.chapter} does not make {file}"
-        assert (ROOT / "figures" / "mini" / file).is_file(), file
-    assert set(entry.experiments) <= set(plans.EXPERIMENTS)
-    if entry.experiments and name not in ("figure 3", "figure 4"):  # these show the plan, not results
-        ids = pd.read_csv(ROOT / "figures" / "mini" / tables[0])["run_ids"]
-        assert ids.str.fullmatch(r"[0-9a-f]{16}(\+[0-9a-f]{16})*").all(), f"{tables[0]}: no run ids"
-
-
-def test_every_committed_figure_is_made_by_a_chapter() -> None:
-    sources = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "notebooks").glob("*.py")))
-    for path in sorted((ROOT / "figures" / "mini").iterdir()):
-        stem = path.stem
-        loops = stem.startswith("architecture_")  # named after the model
-        assert loops or f'"{stem}"' in sources, f"{path.name}: no chapter makes it any more; delete it"

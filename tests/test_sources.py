@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import json
@@ -15,17 +16,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_zenodo import FakeZenodo, serve
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from made import CRS, write_polygons
 from test_download import QUICK
 from test_layout import image, mask, pairs, png, tif
 
-from lmhld_nb import config, sources, twin
+from lmhld_nb import config, patches, sources, twin
 from lmhld_nb.config import UserError
+from lmhld_nb.patches import measurements
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import open_image, read_all
 from lmhld_nb.sources import checking, descriptions, download, fingerprints
 
-SHARED = Path(os.environ.get("LMHLD_SHARED_DATA", config.ROOT.parent / "shared" / "data"))
 PLAIN = """
 name: {name}
 title: Made tiles
@@ -47,7 +50,7 @@ known_areas: true
 
 
 @pytest.fixture(autouse=True)
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def catalogue_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty data folder, and a catalogue with a made entry beside the project's own."""
     catalogue = tmp_path / "catalogue"
     shutil.copytree(descriptions.CATALOGUE, catalogue)
@@ -82,8 +85,8 @@ def tree(folder: Path) -> dict[str, int]:
 
 
 def test_every_description_in_the_catalogue_is_valid() -> None:
-    found = sources.catalogue()
-    public = {
+    descriptions_by_name = sources.catalogue()
+    public = [
         "lmhld",
         "hokkaido",
         "jinsha",
@@ -93,12 +96,13 @@ def test_every_description_in_the_catalogue_is_valid() -> None:
         "cas",
         "hr-gldd",
         "chattogram",
-    }
-    made = {"twin", "twin-smoke", "twin-full", "unseen", "unseen-smoke"}
-    assert public | made | {"luding"} <= set(found)
-    assert all(item.citation and item.licence and item.title for item in found.values())
-    assert {name for name, item in found.items() if item.synthetic} == made
-    assert {name for name, item in found.items() if isinstance(item.source, twin.TwinSpec)} == made
+        "luding",
+    ]
+    twins = {"twin", "twin-smoke", "twin-full", "unseen", "unseen-smoke"}
+    assert {*public, *twins} <= set(descriptions_by_name)
+    for name, item in descriptions_by_name.items():
+        assert item.citation and item.licence and item.title
+        assert item.synthetic == isinstance(item.source, twin.TwinSpec) == (name in twins), name
 
 
 @pytest.mark.parametrize("name", ["hokkaido", "lmhld", "twin"])
@@ -111,9 +115,9 @@ def test_what_does_not_change_the_data_leaves_them_ready(name: str) -> None:
     assert descriptions.key_of(description.model_copy(update={"scale": 3.0})) != key
 
 
-def test_wrong_descriptions_are_refused(places: Path) -> None:
+def test_wrong_descriptions_are_refused(catalogue_folder: Path) -> None:
     def refused(text: str, says: str) -> None:
-        (places / "wrong.yaml").write_text(text)
+        (catalogue_folder / "wrong.yaml").write_text(text)
         with pytest.raises(UserError, match=says):
             sources.describe("wrong")
 
@@ -171,7 +175,7 @@ def test_an_archive_is_unpacked_and_gives_the_same_fingerprint(folder: Path, tmp
 
 
 def test_fingerprints_follow_the_content_and_not_the_place(
-    folder: Path, tmp_path: Path, places: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, catalogue_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = get(from_path=folder).fingerprint
     moved = tmp_path / "elsewhere" / "deep" / "copy"
@@ -190,9 +194,11 @@ def test_fingerprints_follow_the_content_and_not_the_place(
         "nodata: .nan",
         "bands: [red, green, blue, nir]",
     ):
-        (places / "plain.yaml").write_text(PLAIN.format(name="plain") + change)
+        (catalogue_folder / "plain.yaml").write_text(PLAIN.format(name="plain") + change)
         assert get(from_path=moved).fingerprint != first, change
-    (places / "plain.yaml").write_text(PLAIN.format(name="plain").replace("Made tiles", "Other words"))
+    (catalogue_folder / "plain.yaml").write_text(
+        PLAIN.format(name="plain").replace("Made tiles", "Other words")
+    )
     assert get(from_path=moved).fingerprint == first
     png(moved / "rio/masks/0.png", mask(3))
     assert get(from_path=moved).fingerprint != first
@@ -227,9 +233,9 @@ def test_unpacked_files_that_are_gone_come_back(folder: Path, tmp_path: Path) ->
     assert get(from_path=archive) == data and data.scenes[0].image.is_file()
 
 
-def test_a_description_that_changed_is_prepared_again(folder: Path, places: Path) -> None:
+def test_a_description_that_changed_is_prepared_again(folder: Path, catalogue_folder: Path) -> None:
     get(from_path=folder)
-    (places / "plain.yaml").write_text(PLAIN.format(name="plain") + "resolution_m: 2.0\n")
+    (catalogue_folder / "plain.yaml").write_text(PLAIN.format(name="plain") + "resolution_m: 2.0\n")
     with pytest.raises(
         UserError, match="prepared from another description of 'plain'; run `lmhld data get plain`"
     ):
@@ -237,7 +243,7 @@ def test_a_description_that_changed_is_prepared_again(folder: Path, places: Path
     assert get().scenes[0].resolution_m == 2.0
 
 
-def test_repeated_images_are_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_repeated_images_are_noted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copy(folder / "rio/images/0.tif", folder / "rio/images/9.tif")
     png(folder / "rio/masks/9.png", mask(9))
     sources.get("plain", folder)
@@ -255,8 +261,6 @@ def test_what_cannot_be_adopted_says_so(folder: Path, tmp_path: Path) -> None:
     refused("no such file or folder; correct --from", tmp_path / "absent")
     (tmp_path / "empty").mkdir()
     refused("holds neither images nor archives", tmp_path / "empty")
-    (tmp_path / "tiles.rar").write_bytes(b"Rar!\x1a\x07\x01\x00")
-    refused("rar archives cannot be read", tmp_path / "tiles.rar")
     archive = zipped(folder, tmp_path / "cut.zip")
     archive.write_bytes(archive.read_bytes()[:-300])
     refused(r"cut\.zip: truncated", archive)
@@ -266,6 +270,41 @@ def test_what_cannot_be_adopted_says_so(folder: Path, tmp_path: Path) -> None:
     refused(r"images/0\.tif: cannot be read as an image", folder)
     with pytest.raises(UserError, match="data set 'plain' is not prepared; run `lmhld data get plain`"):
         sources.load("plain")
+
+
+NAMES = ["../../x", "..", ".", "/abs/x", "a/b", "a\\b", "\x1b[31m", "-x", ".x", "里约 b", "x" * 250, ""]
+
+
+@given(st.sampled_from(NAMES) | st.text(max_size=12))
+@settings(max_examples=40, deadline=None)
+def test_whatever_an_area_is_called_nothing_is_written_outside(
+    tmp_path_factory: pytest.TempPathFactory, name: str
+) -> None:
+    home = tmp_path_factory.mktemp("home")
+    pairs(home / "mine")
+    catalogue, layout, data = home / "catalogue", home / "layout.yaml", home / "a" / "b" / "data"
+    catalogue.mkdir()
+    (catalogue / "plain.yaml").write_text(PLAIN.format(name="plain"))
+    part = {"images": "rio/images/{id}.tif", "masks": "rio/masks/{id}.png", "area": name}
+    layout.write_text(json.dumps({"parts": [part]}), encoding="utf-8")
+    before = {*home.parent.iterdir(), *home.rglob("*")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(descriptions, "CATALOGUE", catalogue)
+        patch.setenv("LMHLD_DATA", str(data))
+        try:
+            dataset = get(from_path=home / "mine", layout=layout)
+            (area,) = dataset.areas
+            measurements.measure_area(dataset, area)
+            spec = patches.PatchSpec(dataset="plain", fingerprint="0", area=area, size=4)
+            patches.cut(spec, dataset.scenes, progress=False)
+        except UserError as error:
+            assert not set(str(error)) & {"\n", "\x1b"}
+        with contextlib.suppress(UserError):  # a spec may come from a file, too
+            assert patches.PatchSpec(dataset=name, fingerprint="0", area=name, size=4).folder.is_relative_to(
+                data
+            )
+    created = {*home.parent.iterdir(), *home.rglob("*")} - before
+    assert all(path.is_relative_to(data / "plain") or data.is_relative_to(path) for path in created)
 
 
 def test_a_data_folder_that_cannot_be_written(
@@ -308,13 +347,11 @@ def test_a_full_disk_leaves_nothing_half_written(
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(path, *args, **options)
 
-    monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(UserError, match=r"dataset\.json: cannot be written \(no space left on device\)"):
-        get(from_path=folder)
+    with monkeypatch.context() as context:
+        context.setattr(Path, "write_text", full)
+        with pytest.raises(UserError, match=r"dataset\.json: cannot be written \(no space left on device\)"):
+            get(from_path=folder)
     assert not [path for path in (tmp_path / "data/plain").iterdir() if "dataset" in path.name]
-    monkeypatch.undo()
-    monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(descriptions, "CATALOGUE", tmp_path / "catalogue")
     assert len(get(from_path=folder).scenes) == 4
 
 
@@ -331,7 +368,7 @@ def test_what_a_killed_process_left_is_cleared(folder: Path, tmp_path: Path) -> 
 
 
 @pytest.fixture
-def zenodo(tmp_path: Path, places: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeZenodo]:
+def zenodo(tmp_path: Path, catalogue_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeZenodo]:
     """A record with a zip of zips, one for each area, and a readme."""
     outer = io.BytesIO()
     with zipfile.ZipFile(outer, "w") as target:
@@ -344,7 +381,7 @@ def zenodo(tmp_path: Path, places: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setattr(download, "PATIENCE", QUICK)
     with serve(FakeZenodo({"LMHLD.zip": outer.getvalue(), "readme.md": b"hello"}, step=60_000)) as fake:
         monkeypatch.setenv(download.API_VARIABLE, fake.api)
-        (places / "record.yaml").write_text(RECORD.format(doi=fake.doi))
+        (catalogue_folder / "record.yaml").write_text(RECORD.format(doi=fake.doi))
         yield fake
 
 
@@ -365,26 +402,19 @@ def test_a_record_is_fetched_unpacked_discovered_and_loaded(
 @pytest.mark.parametrize("mood", ["truncate", "stall", "busy"])
 def test_a_record_arrives_over_a_bad_line(zenodo: FakeZenodo, mood: str) -> None:
     zenodo.mood["LMHLD.zip"], zenodo.step = mood, 80_000
-    zenodo.files["LMHLD.zip"] = with_ballast(zenodo.files["LMHLD.zip"])
+    buffer = io.BytesIO(zenodo.files["LMHLD.zip"])
+    with zipfile.ZipFile(buffer, "a") as target:  # large enough for several connections
+        target.writestr("notes.bin", np.random.default_rng(0).bytes(200_000))
+    zenodo.files["LMHLD.zip"] = buffer.getvalue()
     assert len(get("record").scenes) == 14
 
 
-def with_ballast(content: bytes) -> bytes:
-    """Add a member, so that the archive takes several connections."""
-    buffer = io.BytesIO(content)
-    with zipfile.ZipFile(buffer, "a") as target:
-        target.writestr("notes.bin", np.random.default_rng(0).bytes(200_000))
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize(("mood", "says"), [("wrong", "MD5 expected"), ("html", "sent a web page")])
-def test_a_record_that_cannot_be_trusted_is_refused(
-    zenodo: FakeZenodo, tmp_path: Path, mood: str, says: str
-) -> None:
-    zenodo.mood["LMHLD.zip"] = mood
-    with pytest.raises(UserError, match=rf"LMHLD\.zip: .*{says}"):
-        get("record")
-    assert not list((tmp_path / "data/record/download").iterdir())
+def test_a_record_that_cannot_be_trusted_is_refused(zenodo: FakeZenodo, tmp_path: Path) -> None:
+    for mood, says in (("wrong", "MD5 expected"), ("html", "sent a web page")):
+        zenodo.mood["LMHLD.zip"] = mood
+        with pytest.raises(UserError, match=rf"LMHLD\.zip: .*{says}"):
+            get("record")
+        assert not list((tmp_path / "data/record/download").iterdir())
     zenodo.mood.clear()
     assert len(get("record").scenes) == 14
 
@@ -444,7 +474,7 @@ source: {kind: twin, seed: SEED, areas: [rio]}
 
 
 def test_the_twin_is_made_and_made_again_when_its_recipe_changes(
-    tmp_path: Path, places: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, catalogue_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[twin.TwinSpec] = []
 
@@ -456,7 +486,7 @@ def test_the_twin_is_made_and_made_again_when_its_recipe_changes(
         return [sources.Scene("rio_0", "rio", folder / "rio/rio_0.tif", ("blue", "green", "red", "nir"))]
 
     monkeypatch.setattr(twin, "make", make)
-    (places / "tiny.yaml").write_text(TWIN.replace("SEED", "1"))
+    (catalogue_folder / "tiny.yaml").write_text(TWIN.replace("SEED", "1"))
     first = get("tiny")
     assert first.synthetic and first.areas == ("rio",) and get("tiny") == first and len(made) == 1
     assert first.scenes[0].image == tmp_path / "data/tiny/rio/rio_0.tif"
@@ -468,7 +498,7 @@ def test_the_twin_is_made_and_made_again_when_its_recipe_changes(
     ):
         sources.load("tiny")
     assert get("tiny") == first
-    (places / "tiny.yaml").write_text(TWIN.replace("SEED", "2"))
+    (catalogue_folder / "tiny.yaml").write_text(TWIN.replace("SEED", "2"))
     second = get("tiny")
     assert second.fingerprint != first.fingerprint and made[-1].seed == 2
     monkeypatch.setattr(twin, "TWIN_VERSION", 99)
@@ -484,8 +514,8 @@ def test_events_of_one_data_set_differ_in_their_bands() -> None:
     assert luding.bands == ("blue", "green", "red", "nir") and read_all(luding)[0].shape[0] == 4
     with pytest.raises(UserError, match="has no band 'nir'"):
         read_all(data.scenes_of("kodagu")[0])
-    told = sources.summary(data)
-    assert "luding           1 scene, also nir" in told and "kodagu           1 scene\n" in told
+    text = sources.summary(data)
+    assert "luding           1 scene, also nir" in text and "kodagu           1 scene\n" in text
     assert sources.load("unseen-smoke") == data
 
 
@@ -618,11 +648,9 @@ def test_check_says_what_is_there(folder: Path, tmp_path: Path) -> None:
     ],
 )
 def test_real_samples_are_adopted_and_read(
-    name: str, sample: str, scenes: int, area: str, share: float | None
+    shared_data: Path, name: str, sample: str, scenes: int, area: str, share: float | None
 ) -> None:
-    if not SHARED.is_dir():
-        pytest.skip(f"no real samples: {SHARED} is absent (set LMHLD_SHARED_DATA)")
-    data = get(name, from_path=SHARED / sample)
+    data = get(name, from_path=shared_data / sample)
     assert len(data.scenes) == scenes and data.areas[0] == area
     scene = data.scenes[0]
     bands = [band for band in ("blue", "green", "red", "nir") if band in scene.bands]
@@ -634,20 +662,16 @@ def test_real_samples_are_adopted_and_read(
 
 
 @pytest.mark.real
-def test_the_papers_site_is_found_in_the_real_layout() -> None:
-    if not SHARED.is_dir():
-        pytest.skip(f"no real samples: {SHARED} is absent (set LMHLD_SHARED_DATA)")
-    (scene,) = get("gvlm", from_path=SHARED / "gvlm-figure-thumbs").scenes_of("kaikoura")
+def test_the_papers_site_is_found_in_the_real_layout(shared_data: Path) -> None:
+    (scene,) = get("gvlm", from_path=shared_data / "gvlm-figure-thumbs").scenes_of("kaikoura")
     assert scene.image.parent.name == "Kaikoura_New Zealand"
     _, labels, _ = read_all(scene, ("blue", "green", "red"))
     assert (labels == 1).mean() == pytest.approx(0.181, abs=1e-3)  # as its SOURCE.md says
 
 
 @pytest.mark.real
-def test_the_unlabelled_sample_is_adopted_but_not_scored() -> None:
-    if not SHARED.is_dir():
-        pytest.skip(f"no real samples: {SHARED} is absent (set LMHLD_SHARED_DATA)")
-    (scene,) = get("chattogram", from_path=SHARED / "chattogram-sentinel2-4band").scenes
+def test_the_unlabelled_sample_is_adopted_but_not_scored(shared_data: Path) -> None:
+    (scene,) = get("chattogram", from_path=shared_data / "chattogram-sentinel2-4band").scenes
     with pytest.raises(UserError, match="no mask and no polygons"):
         read_all(scene)
     values, _, valid = read_all(replace(scene, unlabelled_is_background=True))

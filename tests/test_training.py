@@ -2,7 +2,6 @@ import json
 import os
 import re
 import signal
-import threading
 
 import numpy as np
 import pandas as pd
@@ -10,18 +9,23 @@ import pytest
 import safetensors.torch
 import torch
 from made import blobs, scene
+from pydantic import ValidationError
 
 from lmhld_nb import models, patches, training
-from lmhld_nb.config import UserError
+from lmhld_nb.config import Interrupted, UserError, explain
+from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.patches import batches as batches_module
 from lmhld_nb.patches.batches import load_split, normalised
 from lmhld_nb.patches.patch_sets import PatchSpec
-from lmhld_nb.training import checkpoints, engine, hardware
-from lmhld_nb.training import weights as networks
+from lmhld_nb.training import engine, hardware, loop, scoring
+from lmhld_nb.training import weights as stored
 from lmhld_nb.training.hardware import Execution
+from lmhld_nb.training.losses import LOSSES, Loss
 from lmhld_nb.training.specs import Recipe, RunSpec
 
 RECIPE = Recipe(batch_size=4, epochs=4, lr=0.05, gamma=0.9, momentum=0.9)
+AUGMENTED = RECIPE.model_copy(update={"augment": True})
+ADAMW = Recipe(batch_size=4, epochs=4, lr=0.003, gamma=0.9, optimiser="adamw", weight_decay=0.01)
 
 
 @pytest.fixture
@@ -81,11 +85,11 @@ def signals_heard():
 @pytest.mark.parametrize(
     ("number", "stop_after"), [(signal.SIGTERM, 1), (signal.SIGINT, 7), (signal.SIGTERM, 23)]
 )
-@pytest.mark.parametrize("augment", [False, True])
+@pytest.mark.parametrize("recipe", [RECIPE, AUGMENTED, ADAMW], ids=["sgd", "augmented", "adamw"])
 def test_a_stopped_run_ends_with_the_same_weights(
-    part, tmp_path, monkeypatch, signals_heard, number, stop_after, augment
+    part, tmp_path, monkeypatch, signals_heard, number, stop_after, recipe
 ):
-    spec = run_spec(part, recipe=RECIPE.model_copy(update={"augment": augment}))
+    spec = run_spec(part, recipe=recipe)
     train(spec, part, tmp_path / "whole")
     steps = 0
     original = engine.training_loss
@@ -99,7 +103,7 @@ def test_a_stopped_run_ends_with_the_same_weights(
         return original(*arguments)
 
     monkeypatch.setattr(engine, "training_loss", counting)
-    with pytest.raises(training.Interrupted, match="same command") as stopped:
+    with pytest.raises(Interrupted, match="same command") as stopped:
         train(spec, part, tmp_path / "stopped")
     assert stopped.value.by == number
     assert not (tmp_path / "stopped" / "metrics.json").exists()
@@ -118,20 +122,22 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(part, tmp_path, monkeypat
     class Killed(BaseException):
         pass
 
-    original = training._validate
+    original = loop._validate
 
-    def killed(*arguments):
-        if arguments[3].epoch == 2:
+    def killed(job, *rest):
+        if job.state.epoch == 2:
             raise Killed
-        return original(*arguments)
+        return original(job, *rest)
 
-    monkeypatch.setattr(training, "_validate", killed)
+    monkeypatch.setattr(loop, "_validate", killed)
     with pytest.raises(Killed):
         train(run_spec(part), part, tmp_path / "killed", checkpoint_every=1)
     monkeypatch.undo()
     monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
     epochs = []
-    monkeypatch.setattr(training, "_validate", lambda *a: epochs.append(a[3].epoch) or original(*a))
+    monkeypatch.setattr(
+        loop, "_validate", lambda job, *rest: epochs.append(job.state.epoch) or original(job, *rest)
+    )
     train(run_spec(part), part, tmp_path / "killed", checkpoint_every=1)
     assert epochs == [2, 3]
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
@@ -145,7 +151,7 @@ def test_a_damaged_checkpoint_only_costs_time(part, tmp_path):
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "again"))
 
 
-def test_a_diverging_loss_is_told(part, tmp_path):
+def test_a_diverging_loss_is_reported(part, tmp_path):
     spec = run_spec(part, recipe=RECIPE.model_copy(update={"lr": 1e30}))
     with pytest.raises(UserError, match=r"loss (nan|inf) in epoch 1; lower `lr`.* the weights it began with"):
         train(spec, part, tmp_path / "run")
@@ -170,7 +176,7 @@ def test_the_weights_before_a_divergence_are_kept(part, tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "training_loss", broken)
     with pytest.raises(UserError, match=r"loss nan in epoch 3; .* holds the weights of epoch 2"):
         train(spec, part, tmp_path / "run")
-    model, card = networks.load(tmp_path / "run" / "last_good.safetensors")
+    model, card = stored.load(tmp_path / "run" / "last_good.safetensors")
     assert same(model.state_dict(), weights(tmp_path / "two"))
     assert card["run_id"] == spec.run_id
     assert len(pd.read_csv(tmp_path / "run" / "history.csv")) == 2
@@ -207,19 +213,6 @@ def test_run_ids_follow_from_everything_that_decides(part):
     assert RunSpec.model_validate_json(json.dumps(base.model_dump(mode="json"))).run_id == base.run_id
 
 
-def test_sigterm_is_left_alone_outside_the_main_thread():
-    seen = []
-
-    def work():
-        with checkpoints.stop_on_signals() as stopped:
-            seen.append(stopped())
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert seen == [False]
-
-
 def test_the_good_weights_survive_a_stop_after_the_loss_has_gone(part, tmp_path, monkeypatch):
     """The loss is lost in a step, and the run stopped before the epoch's end could tell."""
     recipe = RECIPE.model_copy(update={"epochs": 1, "keep": "last"})
@@ -236,7 +229,7 @@ def test_the_good_weights_survive_a_stop_after_the_loss_has_gone(part, tmp_path,
         return original(*arguments) * (float("nan") if calls == batches + 2 else 1)
 
     monkeypatch.setattr(engine, "training_loss", broken)
-    with pytest.raises(training.Interrupted):
+    with pytest.raises(Interrupted):
         train(run_spec(part), part, tmp_path / "run")
     with pytest.raises(UserError, match=r"loss nan in epoch 2; .* holds the weights of epoch 1"):
         train(run_spec(part), part, tmp_path / "run")
@@ -258,7 +251,7 @@ def _stop_at_once(spec, part, folder):
         os.kill(os.getpid(), signal.SIGTERM)
         return original(*arguments)
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(training.Interrupted):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
         patch.setattr(engine, "training_loss", stopping)
         train(spec, part, folder)
 
@@ -274,24 +267,15 @@ def test_a_run_taken_up_elsewhere_keeps_its_precision(part, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("full"), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")]
 )
-def test_lack_of_memory_while_scoring_is_told(part, tmp_path, monkeypatch, error):
+def test_lack_of_memory_while_scoring_is_reported(part, tmp_path, monkeypatch, error):
     def full(*_):
         raise error
 
-    monkeypatch.setattr(training, "score", full)
+    monkeypatch.setattr(scoring, "patch_counts", full)
     with pytest.raises(
         UserError, match=r"run: out of memory beside the training steps; use fewer `--workers`"
     ):
         train(run_spec(part), part, tmp_path / "run")
-
-
-def test_scoring_obeys_the_micro_batch(part):
-    model = models.build("unet", 4, 4)
-    sizes = []
-    model.register_forward_hook(lambda _, given, __: sizes.append(len(given[0])))
-    batches = load_split([part], "train", torch.device("cpu"))
-    training.score(model, batches, RECIPE.model_copy(update={"micro_batch": 1}))
-    assert max(sizes) == 4
 
 
 def test_patches_of_two_sizes_are_read_from_disk_as_from_memory(tmp_path, monkeypatch):
@@ -351,11 +335,11 @@ def test_every_network_trains_and_comes_back(part, tmp_path, name):
     options = {"classification_guided": True} if name == "unet_3p" else {}
     spec = run_spec(part, model=name, recipe=recipe, options=options)
     metrics = train(spec, part, tmp_path / "run")
-    model, card = networks.load(tmp_path / "run" / "weights.safetensors")
+    model, card = stored.load(tmp_path / "run" / "weights.safetensors")
     assert card["options"] == options
     assert card["areas"]["made"]["resolution_m"] == 3.0 and card["precision"] == metrics["precision"]
-    counts, _ = training.score(model, load_split([part], "test", torch.device("cpu")), recipe)
-    assert vars(counts["made"]) == {name: metrics["test"][name] for name in ("tp", "fp", "fn", "tn")}
+    counts, _ = scoring.patch_counts(model, load_split([part], "test", torch.device("cpu")), recipe)
+    assert scoring.by_area(counts) == {"made": Confusion.from_dict(metrics["test"])}
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])
@@ -377,7 +361,7 @@ def test_a_shorter_training_is_the_beginning_of_a_longer_one(part, tmp_path, kee
 def test_milestones_survive_an_interruption(part, tmp_path, monkeypatch):
     spec = run_spec(part, milestones=(1, 2))
     whole = train(spec, part, tmp_path / "whole")
-    original, epochs = training._train_epoch, []
+    original, epochs = loop._run_steps, []
 
     def stopping(*arguments):
         original(*arguments)
@@ -385,7 +369,61 @@ def test_milestones_survive_an_interruption(part, tmp_path, monkeypatch):
         if len(epochs) == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(training, "_train_epoch", stopping)
-    with pytest.raises(training.Interrupted):
+    monkeypatch.setattr(loop, "_run_steps", stopping)
+    with pytest.raises(Interrupted):
         train(spec, part, tmp_path / "stopped")
     assert train(spec, part, tmp_path / "stopped")["milestones"] == whole["milestones"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_weights_and_checkpoints_follow_the_umask(part, tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        _stop_at_once(run_spec(part), part, tmp_path / "run")
+        assert (tmp_path / "run" / "checkpoint.safetensors").stat().st_mode & 0o777 == mode
+        train(run_spec(part), part, tmp_path / "run")
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "run").iterdir()} == {mode}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"loss": "focal"}, "key 'loss' = 'focal': .*unknown loss; choose one of bce, dice_bce"),
+        ({"optimiser": "adam"}, "key 'optimiser' = 'adam': .*unknown optimiser; choose one of sgd, adamw"),
+        (
+            {"optimiser": "adamw", "momentum": 0.9},
+            "key 'momentum' = 0.9: .*adamw has no momentum; set it to 0",
+        ),
+    ],
+)
+def test_what_no_registry_has_is_refused(fields, message):
+    with pytest.raises(ValidationError) as refused:
+        Recipe(**fields)
+    assert re.fullmatch(message, explain(refused.value))
+
+
+def test_a_loss_of_ones_own_is_one_entry_and_its_version_renames_only_its_runs(part, tmp_path, monkeypatch):
+    before = run_spec(part).run_id
+    monkeypatch.setitem(LOSSES, "mse", Loss(lambda logits, masks: (logits.sigmoid() - masks).square().mean()))
+    spec = run_spec(part, recipe=Recipe(batch_size=4, epochs=1, lr=0.05, loss="mse"))
+    assert train(spec, part, tmp_path / "run")["test_loss"] < 1
+    names = [spec.run_id]
+    for version in (1, 2):
+        monkeypatch.setitem(LOSSES, "mse", Loss(LOSSES["mse"].function, version))
+        names.append(spec.run_id)
+    assert names[0] == names[1] != names[2]
+    assert run_spec(part).run_id == before
+
+
+def test_a_network_whose_code_has_changed_is_not_loaded(part, tmp_path, monkeypatch):
+    code = "from lmhld_nb.models.unet import UNet\nclass Own(UNet): pass\n"
+    (tmp_path / "own_nets.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = run_spec(part, model="own_nets:Own", recipe=RECIPE.model_copy(update={"epochs": 1}))
+    train(spec, part, tmp_path / "run")
+    assert stored.load(tmp_path / "run" / "weights.safetensors")[1]["source"] == spec.source
+    (tmp_path / "own_nets.py").write_text(code + "# edited")
+    with pytest.raises(UserError, match=r"weights\.safetensors: the code of 'own_nets:Own' has changed"):
+        stored.load(tmp_path / "run" / "weights.safetensors")

@@ -3,8 +3,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lmhld_nb.models import _initialise, parameter_count
-from lmhld_nb.models.trans_unet import Attention, Block, PreActBottleneck, StdConv2d, TransUNet, group_norm
+from lmhld_nb.models import _initialise
+from lmhld_nb.models.trans_unet import Attention, Block, PreActBottleneck, StdConv2d, TransUNet
 
 WIDTH = 4
 
@@ -48,17 +48,6 @@ def close(one, two):
 # Size and interface
 
 
-def test_published_width_has_the_published_number_of_parameters():
-    with torch.device("meta"):
-        model = TransUNet(4)
-    positions = model.transformer.position_embeddings.numel()
-    assert positions == 768 * 14 * 14
-    # The published code counts 105 277 081 with 3 bands in, 9 classes out and 196 tokens. Ours: one band more at the
-    # root's 64 filters of 7×7, eight filters of 3×3×16 and their biases fewer at the head.
-    assert parameter_count(model) == 105_277_081 + 64 * 49 - 8 * (9 * 16 + 1)
-    assert 105.125e6 < parameter_count(model) - positions < 105.135e6
-
-
 def test_published_shape():
     with torch.device("meta"):
         model = TransUNet(4)
@@ -88,44 +77,6 @@ def test_heads_are_twelve_at_any_width(monkeypatch):
 
 
 @torch.no_grad()
-def test_one_set_of_weights_takes_every_patch_size(model):
-    for size in (32, 64, 128, 224, 256):
-        assert model(torch.randn(1, 4, size, size)).shape == (1, 1, size, size)
-    assert model(torch.randn(1, 4, 48, 80)).shape == (1, 1, 48, 80)
-
-
-@pytest.mark.parametrize("width", [4, 8])
-def test_gradients_reach_every_parameter(width):
-    torch.manual_seed(0)
-    model = TransUNet(3, width)
-    model.apply(_initialise)
-    model(torch.randn(2, 3, 32, 32)).square().mean().backward()
-    for label, parameter in model.named_parameters():
-        assert torch.isfinite(parameter.grad).all(), label
-        assert parameter.grad.abs().max() > 1e-7, label
-
-
-def test_levels_hold_the_encoder_and_nothing_else(model):
-    levels = [{id(p) for p in level.parameters()} for level in model.encoder_levels]
-    assert len(levels) == 5
-    assert isinstance(model.input_conv, nn.Conv2d)
-    assert model.input_conv.in_channels == 4
-    assert id(model.input_conv.weight) in levels[0]
-    assert sum(map(len, levels)) == len(set.union(*levels))
-    decoder = {id(p) for part in (model.conv_more, model.decoder, model.head) for p in part.parameters()}
-    assert set.union(*levels) == {id(p) for p in model.parameters()} - decoder
-
-
-@torch.no_grad()
-def test_levels_run_from_shallow_to_deep(model):
-    sizes = []
-    for level in model.encoder_levels:
-        level.register_forward_hook(lambda _module, _inputs, output: sizes.append(tuple(output.shape[1:])))
-    model(torch.zeros(1, 4, 64, 64))
-    assert sizes == [(4, 32, 32), (16, 16, 16), (32, 8, 8), (64, 4, 4), (48, 4, 4)]
-
-
-@torch.no_grad()
 def test_dropout_acts_in_training_only(model):
     x = torch.randn(2, 4, 32, 32)
     assert torch.equal(model(x), model(x))
@@ -133,18 +84,6 @@ def test_dropout_acts_in_training_only(model):
     for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
         norm.eval()
     assert not close(model(x), model(x))
-
-
-@torch.no_grad()
-def test_half_precision_and_channels_last_change_little(model):
-    x = torch.randn(2, 4, 32, 32)
-    expected = model(x)
-    model.to(memory_format=torch.channels_last)
-    x = x.contiguous(memory_format=torch.channels_last)
-    assert close(model(x), expected)
-    with torch.autocast("cpu", torch.bfloat16):
-        # bfloat16 keeps three digits, and across so deep and narrow a network about one.
-        assert (model(x) - expected).std() < 0.25 * expected.std()
 
 
 # ResNet
@@ -212,10 +151,6 @@ def test_bottleneck_with_its_branch_silenced_passes_what_comes():
     assert not close(unit(x), F.relu(x))
     silence(unit.gn3)
     assert torch.equal(unit(x), F.relu(x))
-
-
-def test_group_norms_have_two_channels_or_more_a_group():
-    assert [group_norm(c).num_groups for c in (4, 8, 12, 16, 64, 256, 1024)] == [2, 4, 2, 8, 32, 32, 32]
 
 
 # Transformer
@@ -367,22 +302,3 @@ def test_skips_are_the_maps_of_the_resnet(model):
     assert [m.shape[1:] for m in maps] == [(32, 8, 8), (16, 16, 16), (4, 32, 32)]
     for skip, inputs in zip(maps, joined, strict=True):
         assert torch.equal(inputs[:, -skip.shape[1] :], skip)
-
-
-@torch.no_grad()
-def test_without_skips_all_comes_through_the_transformer(model):
-    x = torch.randn(1, 4, 64, 64)
-    for block, skip in zip(model.decoder, [8 * WIDTH, 4 * WIDTH, WIDTH], strict=False):
-        block[0][0].weight[:, -skip:] = 0
-    before = model(x)
-    assert not close(model(torch.randn(1, 4, 64, 64)), before)
-    silence(model.transformer.patch_embeddings)
-    assert torch.equal(model(x), model(torch.randn(1, 4, 64, 64)))
-
-
-@torch.no_grad()
-def test_transformer_reaches_the_logits(model):
-    x = torch.randn(1, 4, 64, 64)
-    before = model(x)
-    model.transformer.position_embeddings.add_(torch.randn(model.transformer.position_embeddings.shape))
-    assert not close(model(x), before)

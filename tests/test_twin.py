@@ -25,7 +25,7 @@ from lmhld_nb import config, paper, twin
 from lmhld_nb.evaluation.counts import best_threshold
 from lmhld_nb.patches.patch_sets import candidate_sizes
 from lmhld_nb.scenes.scene import BANDS, Scene, read_all
-from lmhld_nb.twin import files, runout, scene, terrain
+from lmhld_nb.twin import runout, scene, terrain
 
 SMOKE = twin.TwinSpec(seed=2024, scale=0.001, min_patches=14, max_patches=16)
 SMALL = twin.TwinSpec(
@@ -446,12 +446,12 @@ def test_a_full_disk_is_told_by_name_and_leaves_no_polygons(
     recipe = SimpleNamespace(epsg=32650, resolution_m=3.0)
     path = tmp_path / "a.gpkg"
     where = rasterio.transform.from_origin(0, 0, 3, 3)
-    files.write_polygons(path, slides, recipe, where)  # type: ignore[arg-type]
+    scene.write_polygons(path, slides, recipe, where)  # type: ignore[arg-type]
     assert geopandas.read_file(path)["area_px"].tolist() == [6]
     path.unlink()
     monkeypatch.setattr(geopandas.GeoDataFrame, "to_file", full)
     with pytest.raises(
         config.UserError, match=r"a\.gpkg: cannot be written \(Failed to commit transaction\); free"
     ):
-        files.write_polygons(path, slides, recipe, where)  # type: ignore[arg-type]
+        scene.write_polygons(path, slides, recipe, where)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []

@@ -18,7 +18,6 @@ from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.experiments import common as experiments
 from lmhld_nb.experiments import profile as profiles
 from lmhld_nb.patches.patch_sets import PatchSet, PatchSpec
-from lmhld_nb.runs import runner
 from lmhld_nb.scenes.scene import BANDS, Scene
 from lmhld_nb.training import whole_area
 from lmhld_nb.training.specs import Recipe
@@ -119,14 +118,14 @@ def test_scenes_add_up(area: tuple[PatchSet, Scene], tmp_path: Path) -> None:
 def test_a_run_is_scored_once_and_a_damaged_score_is_made_again(tiny: Path) -> None:
     profile = profiles.load(str(tiny))
     spec = experiments.single(profile, sources.load("twin-smoke"))[0]
-    assert runner.make(spec, QUIET).whole_area is None
-    assert runs.status(spec, with_whole_area=True) == "unscored" and runs.status(spec) == "done"
-    run = runner.make(spec, QUIET, with_whole_area=True)
-    assert runs.status(spec, with_whole_area=True) == "done"
+    assert runs.make_run(spec, QUIET).whole_area is None
+    assert runs.status(spec, whole_area=True) == "unscored" and runs.status(spec) == "done"
+    run = runs.make_run(spec, QUIET, whole_area=True)
+    assert runs.status(spec, whole_area=True) == "done"
     path = run.folder / whole_area.FILE
     before = path.read_text()
     stamp = path.stat().st_mtime_ns
-    runner.make(spec, QUIET, with_whole_area=True)
+    runs.make_run(spec, QUIET, whole_area=True)
     assert path.stat().st_mtime_ns == stamp
     cut_off = json.dumps({"run_id": spec.run_id, "all": {}})
     for damaged in (
@@ -139,6 +138,6 @@ def test_a_run_is_scored_once_and_a_damaged_score_is_made_again(tiny: Path) -> N
         before.replace(spec.run_id, "0" * 16),
     ):
         path.write_text(damaged)
-        assert runs.status(spec, with_whole_area=True) == "unscored"
-        runner.make(spec, QUIET, with_whole_area=True)
+        assert runs.status(spec, whole_area=True) == "unscored"
+        runs.make_run(spec, QUIET, whole_area=True)
         assert path.read_text() == before

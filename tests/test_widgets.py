@@ -29,7 +29,6 @@ from lmhld_nb.experiments import results, serial_results
 from lmhld_nb.experiments.profile import Profile
 from lmhld_nb.patches import measurements
 from lmhld_nb.plots import style
-from lmhld_nb.runs import runner
 from lmhld_nb.sources import DataSet
 from lmhld_nb.training import chains
 from lmhld_nb.widgets import order_panel, parts, patch_panel, prediction_panel
@@ -106,7 +105,7 @@ def work(twin_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         profile, dataset = loaded(folder)
         wanted = experiments.single(profile, dataset)
         wanted += order_panel.chain_of(profile, dataset, ("gorkha", "emilia_romagna"), "unet", 0)
-        runner.ensure(list({spec.run_id: spec for spec in wanted}.values()), execution=QUIET)
+        runs.make_runs(list({spec.run_id: spec for spec in wanted}.values()), execution=QUIET)
     return folder
 
 
@@ -173,7 +172,7 @@ def test_patch_explorer_tells_what_it_cannot_read_in_one_line_and_goes_on(
     small: tuple[Profile, DataSet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     panel = widgets.patch_explorer(*small, area="gorkha")
-    whole = measurements.windows
+    whole = measurements.classify_area_windows
 
     def broken(*_: object) -> None:
         raise UserError("scene.tif: cannot be read;\nfetch it <again>")

@@ -18,7 +18,6 @@ from lmhld_nb.experiments import common as experiments
 from lmhld_nb.experiments import plan as plans
 from lmhld_nb.experiments import profile as profiles
 from lmhld_nb.experiments import serial_experiment
-from lmhld_nb.runs import runner
 from lmhld_nb.training.specs import RunSpec
 
 pytestmark = pytest.mark.skipif(
@@ -47,7 +46,7 @@ def specs_of(profile: Path) -> list[RunSpec]:
 def test_missing_runs_are_made_and_whole_ones_left_alone(tiny: Path, tmp_path: Path) -> None:
     first, second = specs_of(tiny)
     assert asked_for(snakemake(tiny, "-n", "book", folder=tmp_path)) == sorted([first.run_id, second.run_id])
-    made = runner.make(first, QUIET)  # as `lmhld run` would; Snakemake has no note of it
+    made = runs.make_run(first, QUIET)  # as `lmhld run` would; Snakemake has no note of it
     before = (made.folder / "metrics.json").stat().st_mtime_ns
     assert asked_for(snakemake(tiny, folder=tmp_path)) == [second.run_id]
     assert runs.find(second)

@@ -34,7 +34,15 @@ from lmhld_nb.processes import cores, side_by_side
 KERNEL = "lmhld"
 """Name of the kernel that the chapters' headers ask for; `make env` installs it for JupyterLab as "LMHLD book"."""
 
-EXPERIMENT_OF = {"04": "1", "05": "2", "06": "3", "07": "4", "08": "5", "09": "recipe", "11": "beyond"}
+EXPERIMENT_OF = {
+    "04": "patch_size",
+    "05": "single",
+    "06": "mix",
+    "07": "part",
+    "08": "unseen",
+    "09": "recipe",
+    "11": "beyond",
+}
 """Chapters on one experiment each; a profile without that experiment has no such chapter."""
 
 
@@ -53,11 +61,11 @@ def chapters(number: str | None = None, profile: str | None = None) -> list[Path
         return chosen
     if profile is None:
         return paths
-    from lmhld_nb.experiments import profile as profiles
+    from lmhld_nb import experiments
 
-    loaded = profiles.load(profile)
-    experiments = {path: EXPERIMENT_OF.get(path.stem[:2]) for path in paths}
-    return [path for path, name in experiments.items() if name is None or profiles.is_made(loaded, name)]
+    loaded = experiments.load(profile)
+    names = {path: EXPERIMENT_OF.get(path.stem[:2]) for path in paths}
+    return [path for path, name in names.items() if name is None or loaded.makes(name)]
 
 
 def parameters_of(notebook: nbformat.NotebookNode) -> list[dict[str, str]]:

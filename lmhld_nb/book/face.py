@@ -78,7 +78,7 @@ class Book(Study):
         for entry in EXPERIMENTS.values():
             if key in entry.tables and self.profile.makes(entry.name):
                 scored = entry.whole_area(self) if entry.whole_area else set()
-                finished = self.finished(entry.specs(self), whole_area=bool(scored))
+                finished = self.finished(entry.specs(self), scored)
                 if not finished:
                     raise UserError(
                         f"{key}: none of its runs is finished; make them with `lmhld run {self.name}`"

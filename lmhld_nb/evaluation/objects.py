@@ -1,7 +1,7 @@
 """Scores of a landslide map beyond pixel counts: landslide by landslide, and of its probabilities (`ranking`).
 
 A network that marks the few large landslides of an event has a high pixel F1 and may still have missed most
-landslides; one whose probabilities are off scores as well as one whose are right. Both matter to who uses the map.
+landslides; one whose probabilities are off scores as well as one whose are right. Both matter to users of the map.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from lmhld_nb.evaluation.counts import Confusion, ratio
-from lmhld_nb.evaluation.ranking import Ranked, shares
+from lmhld_nb.evaluation.ranking import Ranked
 from lmhld_nb.inventory import components
 from lmhld_nb.scenes.rasters import Window
 
 Strips = Callable[[], Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]]
 CLASSES_M2 = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 NO_LABEL = 255
+_COUNTS = ["landslides", "detected", "mapped", "mapped_false"]
 
 
 def overlaps(strips: Iterable[tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
@@ -34,9 +35,9 @@ def overlaps(strips: Iterable[tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
             landslide. A landslide that reaches over strips counts once; memory depends on a strip's size only.
 
     Returns:
-        A row a landslide of ``mask``: ``size_px``; ``known_px``, those of its pixels that ``other`` has a label for;
-        ``covered_px``, those that ``other`` marks as landslide; its box as in `inventory.components`. Over
-        all landslides covered_px sums up to the true positives, known_px to these and one kind of error.
+        One row per landslide of ``mask``: ``size_px``; ``known_px``, those of its pixels that ``other`` has a label
+        for; ``covered_px``, those that ``other`` marks as landslide; its box as in `inventory.components`. Over all
+        landslides covered_px sums up to the true positives, known_px to these and one kind of error.
     """
     layers = ((mask, other != NO_LABEL, _landslide(other)) for mask, other in strips)
     return components(layers, ("known_px", "covered_px"))
@@ -65,9 +66,8 @@ def by_size(
 
     A landslide is detected when at least ``least`` of its area is mapped, by however many objects. A mapped object is
     false when less than ``least`` of its area is landslide, of however many landslides. So the two counts need not
-    match: one mapped object may cover several landslides, all detected, and several objects one landslide. Areas
-    count as far as both masks have a label; landslides that lie outside entirely are left out. Classes are of the
-    whole size.
+    match. Areas count as far as both masks have a label; landslides outside that are left out. Classes are of the whole
+    size.
 
     Args:
         truth: true landslides, `overlaps` of truth with map.
@@ -77,55 +77,44 @@ def by_size(
         classes: rising edges in m²; a class includes its lower edge.
 
     Returns:
-        A row a class that occurs: ``area_m2`` (text) and ``from_m2``; ``landslides``, ``detected``,
+        One row per class that occurs: ``area_m2`` (text) and ``from_m2``; ``landslides``, ``detected``,
         ``detection_rate`` with its 95 % Wilson interval ``detection_low`` and ``detection_high``; ``mapped``,
         ``mapped_false`` and ``false_share``. Rates of nothing are NaN.
     """
-    counts = {}
-    for name, found in (("landslides", truth), ("mapped", mapped)):
-        judged = _judged(found, least)
-        place = np.digitize(judged["size_px"].to_numpy() * pixel_m2, classes)
-        matched = place[judged["matched"].to_numpy()]
-        counts[name] = np.bincount(place, minlength=len(classes) + 1)
-        counts[f"{name}_matched"] = np.bincount(matched, minlength=len(classes) + 1)
+    counts = []
+    for table in (truth, mapped):
+        judged = _judged(table, least)
+        index = np.digitize(judged["size_px"].to_numpy() * pixel_m2, classes)
+        for rows in (index, index[judged["matched"].to_numpy()]):
+            counts.append(np.bincount(rows, minlength=len(classes) + 1))
     edges = [f"{edge:,.10g}" for edge in classes]
     names = [f"< {edges[0]}", *(f"{a}–{b}" for a, b in pairwise(edges)), f"≥ {edges[-1]}"]
-    real, detected, objects = counts["landslides"], counts["landslides_matched"], counts["mapped"]
-    false = objects - counts["mapped_matched"]
-    table = pd.DataFrame(
-        {
-            "area_m2": names,
-            "from_m2": np.array([0, *classes], float),
-            "landslides": real,
-            "detected": detected,
-            "mapped": objects,
-            "mapped_false": false,
-        }
-    )
-    return _rates(table[(real > 0) | (objects > 0)].reset_index(drop=True))
+    all_true, detected, objects, matched = counts
+    table = pd.DataFrame({"area_m2": names, "from_m2": np.array([0, *classes], float)})
+    table[_COUNTS] = np.column_stack([all_true, detected, objects, objects - matched])
+    return _rates(table[(all_true > 0) | (objects > 0)].reset_index(drop=True))
 
 
 def pooled(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return several tables of `by_size` as one: counts added up by class, rates and intervals of the sums."""
-    counts = ["landslides", "detected", "mapped", "mapped_false"]
     if not tables:
-        return _rates(pd.DataFrame(columns=["from_m2", "area_m2", *counts], dtype=int))
-    return _rates(pd.concat(tables).groupby(["from_m2", "area_m2"])[counts].sum().reset_index())
+        return _rates(pd.DataFrame(columns=["from_m2", "area_m2", *_COUNTS], dtype=int))
+    return _rates(pd.concat(tables).groupby(["from_m2", "area_m2"])[_COUNTS].sum().reset_index())
 
 
 def _rates(counts: pd.DataFrame) -> pd.DataFrame:
     """Return counts by size class with the rates that follow from them."""
-    real, detected = counts["landslides"].to_numpy(), counts["detected"].to_numpy()
-    intervals = [_wilson(*pair) for pair in zip(detected.tolist(), real.tolist(), strict=True)]
+    total, detected, mapped, false = (counts[name].to_numpy() for name in _COUNTS)
+    intervals = [_wilson(*pair) for pair in zip(detected.tolist(), total.tolist(), strict=True)]
     low, high = np.array(intervals, float).reshape(-1, 2).T
     return pd.DataFrame(
         {
             **counts[["area_m2", "from_m2", "landslides", "detected"]],
-            "detection_rate": shares(detected, real),
+            "detection_rate": ratio(detected, total),
             "detection_low": low,
             "detection_high": high,
             **counts[["mapped", "mapped_false"]],
-            "false_share": shares(counts["mapped_false"].to_numpy(), counts["mapped"].to_numpy()),
+            "false_share": ratio(false, mapped),
         }
     )
 
@@ -141,13 +130,13 @@ def size_frequency(areas_m2: np.ndarray, bins_per_decade: int = 5) -> pd.DataFra
         bins_per_decade: bins between 10ⁿ and 10ⁿ⁺¹ m².
 
     Returns:
-        A row a bin that holds a landslide: ``area_m2`` (geometric middle), ``density`` (per m²; times the bins'
+        One row per bin that holds a landslide: ``area_m2`` (geometric middle), ``density`` (per m²; times the bins'
         widths it sums up to 1) and ``count``.
     """
     areas = np.asarray(areas_m2, float)
     if areas.size == 0:
         return pd.DataFrame({"area_m2": [], "density": [], "count": []}).astype({"count": int})
-    first = math.floor(math.log10(areas.min()) * bins_per_decade) - 1  # a bin more: logarithms round
+    first = math.floor(math.log10(areas.min()) * bins_per_decade) - 1  # one more bin: logarithms round
     last = math.floor(math.log10(areas.max()) * bins_per_decade) + 2
     edges = 10.0 ** (np.arange(first, last + 1) / bins_per_decade)
     count, _ = np.histogram(areas, edges)
@@ -185,8 +174,7 @@ class Tally:
     def scores(self) -> dict[str, Any]:
         """Return the scores of `score`."""
         threshold, f1 = self.ranked.best()
-        names = ("landslides", "detected", "mapped", "mapped_false")
-        totals = {name: int(self.sizes[name].sum()) for name in names}
+        total, detected, mapped, false = (int(self.sizes[name].sum()) for name in _COUNTS)
         return {
             **self.counts.as_dict(),
             "prevalence": ratio(self.counts.tp + self.counts.fn, sum(vars(self.counts).values())),
@@ -195,22 +183,22 @@ class Tally:
             "brier": self.ranked.brier,
             "best_threshold": threshold,
             "f1_at_best_threshold": f1,
-            "landslides": totals["landslides"],
-            "landslides_detected": totals["detected"],
-            "detection_rate": ratio(totals["detected"], totals["landslides"]),
-            "mapped": totals["mapped"],
-            "mapped_false": totals["mapped_false"],
+            "landslides": total,
+            "landslides_detected": detected,
+            "detection_rate": ratio(detected, total),
+            "mapped": mapped,
+            "mapped_false": false,
         }
 
 
 def tally(strips: Strips, pixel_m2: float) -> Tally:
-    """Count what `score` tells of a map; arguments and errors as there."""
+    """Count what `score` is computed from; arguments and errors as there."""
     ranked, counts = Ranked.none(), Confusion(0, 0, 0, 0)
     for probability, mask, truth in strips():
-        labels, slid = _labels(probability, mask), _landslide(truth)
+        labels, is_landslide = _labels(probability, mask), _landslide(truth)
         known = (labels != NO_LABEL) & (truth != NO_LABEL)
-        ranked += Ranked.of(probability, slid, known)
-        counts += Confusion.of(_landslide(labels), slid, known)
+        ranked += Ranked.of(probability, is_landslide, known)
+        counts += Confusion.of(_landslide(labels), is_landslide, known)
     true, mapped = landslides(strips)
     areas = [table.loc[table["known_px"] > 0, "size_px"].to_numpy() * pixel_m2 for table in (true, mapped)]
     return Tally(ranked, counts, by_size(true, mapped, pixel_m2), *areas)
@@ -226,38 +214,36 @@ def score(strips: Strips, pixel_m2: float) -> tuple[dict[str, Any], dict[str, pd
         pixel_m2: ground area of a pixel.
 
     Returns:
-        Scores, NaN where there is nothing to score: those of `Confusion.as_dict` of the mask; ``average_precision``,
-        ``calibration_error``, ``brier``, ``best_threshold`` and ``f1_at_best_threshold`` of the probabilities (the
-        last two chosen on the truth itself, hence optimistic, see `Ranked.best`); ``prevalence``, the share of
-        landslide; by the rule of `by_size`, ``landslides`` and ``landslides_detected``, ``detection_rate``,
-        ``mapped`` objects and ``mapped_false`` ones.
+        Scores, NaN where there is nothing to score: those of `Confusion.as_dict` of the mask; of the probabilities
+        those of `Ranked`, the best threshold and its F1 chosen on the truth itself, hence optimistic; ``prevalence``,
+        the share of landslide; by the rule of `by_size`, landslides and mapped objects.
         Tables: ``precision_recall`` of `Ranked.curve`, ``calibration`` of `Ranked.reliability`, `by_size`, and
         `size_frequency` with a column ``inventory`` (``true``, ``mapped``).
 
     Raises:
         ValueError: the three arrays of a strip differ in shape, or a probability is above 1.
     """
-    found = tally(strips, pixel_m2)
+    counted = tally(strips, pixel_m2)
     frequencies = [
         size_frequency(areas).assign(inventory=name)
-        for name, areas in (("true", found.true_m2), ("mapped", found.mapped_m2))
+        for name, areas in (("true", counted.true_m2), ("mapped", counted.mapped_m2))
     ]
-    return found.scores(), {
-        "precision_recall": found.ranked.curve(),
-        "calibration": found.ranked.reliability(),
-        "by_size": found.sizes,
+    return counted.scores(), {
+        "precision_recall": counted.ranked.curve(),
+        "calibration": counted.ranked.reliability(),
+        "by_size": counted.sizes,
         "size_frequency": pd.concat(frequencies, ignore_index=True),
     }
 
 
 @dataclass(frozen=True)
 class CloseUp:
-    """A place where a map is wrong.
+    """A window of a scene where a map is wrong.
 
     Attributes:
         kind: ``false`` object or ``missed`` landslide.
         wrong_px: its pixels that are wrong.
-        window: the part of the scene to show.
+        window: what to show of the scene.
         box: the object's first row and column and last row and column plus one, counted in the window.
     """
 
@@ -275,7 +261,7 @@ def close_ups(
     least: float = 0.5,
     side: int = 96,
 ) -> list[CloseUp]:
-    """Find the false objects and the missed landslides with the most wrong pixels.
+    """Return the false objects and the missed landslides with the most wrong pixels.
 
     Args:
         truth, mapped: of `landslides`; no array is needed, so scenes may be of any size.
@@ -288,14 +274,10 @@ def close_ups(
         False objects, then missed landslides, each from the largest down. Windows are square, hold the whole object
         with a margin of a fifth of its extent and lie inside the scene (which alone makes them smaller).
     """
-    found: list[CloseUp] = []
-    kinds: tuple[tuple[Literal["false", "missed"], pd.DataFrame], ...] = (
-        ("false", mapped),
-        ("missed", truth),
-    )
-    for kind, table in kinds:
-        judged = _judged(table, least)
-        judged = judged.assign(wrong_px=judged["known_px"] - judged["covered_px"])
+    windows: list[CloseUp] = []
+    tables: dict[Literal["false", "missed"], pd.DataFrame] = {"false": mapped, "missed": truth}
+    for kind, table in tables.items():
+        judged = _judged(table, least).assign(wrong_px=lambda rows: rows["known_px"] - rows["covered_px"])
         wrong = judged[~judged["matched"]].sort_values("wrong_px", ascending=False, kind="stable")
         columns = ["wrong_px", "top", "left", "bottom", "right"]
         for pixels, top, left, bottom, right in wrong.head(count)[columns].to_numpy().tolist():
@@ -303,8 +285,8 @@ def close_ups(
             row, height = _centred(top, bottom, extent, shape[0])
             col, width = _centred(left, right, extent, shape[1])
             box = (top - row, left - col, bottom - row, right - col)
-            found.append(CloseUp(kind, pixels, Window(row, col, height, width), box))
-    return found
+            windows.append(CloseUp(kind, pixels, Window(row, col, height, width), box))
+    return windows
 
 
 def _centred(low: int, high: int, extent: int, length: int) -> tuple[int, int]:
@@ -327,8 +309,8 @@ def _landslide(codes: np.ndarray) -> np.ndarray:
     return (codes != 0) & (codes != NO_LABEL)
 
 
-def _wilson(found: int, total: int) -> tuple[float, float]:
+def _wilson(count: int, total: int) -> tuple[float, float]:
     if not total:
         return math.nan, math.nan
-    interval = binomtest(found, total).proportion_ci(method="wilson")
+    interval = binomtest(count, total).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)

@@ -18,7 +18,7 @@ class Ranked:
     """Pixels counted by predicted probability and truth, in a fixed number of bins. Adds with ``+``.
 
     Bin k holds probabilities from k/1000 to below (k + 1)/1000, the last one those that are 1: scores at multiples of
-    1/1000 are exact. Every bin also knows the sum of its probabilities, so that means are exact too.
+    1/1000 are exact, and so are means, from the sums.
 
     Attributes:
         pixels: (2, STEPS + 1) int64; background, landslide.
@@ -47,11 +47,8 @@ class Ranked:
         # Edges in the type of the values: 0.3 is another number in float32, and numpy compares in that type as well.
         edges = (np.arange(STEPS + 1) / STEPS).astype(values.dtype)
         bins = np.searchsorted(edges, values, side="right") - 1 + landslide * (STEPS + 1)
-        count = 2 * (STEPS + 1)
-        return cls(
-            np.bincount(bins, minlength=count).reshape(2, -1),
-            np.bincount(bins, weights=values, minlength=count).reshape(2, -1),
-        )
+        pixels, sums = (np.bincount(bins, weights, 2 * (STEPS + 1)) for weights in (None, values))
+        return cls(pixels.reshape(2, -1), sums.reshape(2, -1))
 
     @classmethod
     def none(cls) -> Ranked:
@@ -78,33 +75,32 @@ class Ranked:
 
         Precision is NaN where nothing is predicted, recall where there is no landslide.
         """
-        fp, tp = self.pixels[:, ::-1].cumsum(axis=1)[:, ::-1]
-        return pd.DataFrame(
-            {
-                "threshold": np.arange(STEPS + 1) / STEPS,
-                "precision": shares(tp, tp + fp),
-                "recall": shares(tp, np.broadcast_to(tp[0], tp.shape)),
-            }
-        )
+        fp, tp = self._above()
+        recall = ratio(tp, np.broadcast_to(tp[0], tp.shape))
+        thresholds = np.arange(STEPS + 1) / STEPS
+        return pd.DataFrame({"threshold": thresholds, "precision": ratio(tp, tp + fp), "recall": recall})
+
+    def _above(self) -> np.ndarray:
+        """Return false and true positives (2, STEPS + 1) at every threshold."""
+        return self.pixels[:, ::-1].cumsum(axis=1)[:, ::-1]
 
     @property
     def average_precision(self) -> float:
         """Precision averaged over landslide pixels: Σ (Rₙ − Rₙ₋₁) Pₙ over falling thresholds; NaN without landslide.
 
-        The step-wise sum of information retrieval (Manning, Raghavan & Schütze 2008, section 8.4), no interpolation;
-        pixels of one bin count as tied. A map that is no better than chance reaches the prevalence.
+        The step-wise sum of information retrieval (Manning, Raghavan & Schütze 2008, section 8.4); pixels of one bin
+        count as tied. A map that is no better than chance reaches the prevalence.
         """
-        found = self.pixels[1] > 0
-        precision = self.curve()["precision"].to_numpy()[found]
-        return ratio(float((precision * self.pixels[1, found]).sum()), int(self.pixels[1].sum()))
+        occupied = self.pixels[1] > 0
+        precision = self.curve()["precision"].to_numpy()[occupied]
+        return ratio(float((precision * self.pixels[1, occupied]).sum()), int(self.pixels[1].sum()))
 
     def best(self) -> tuple[float, float]:
         """Return the threshold with the highest F1 (the lowest of equals) and that F1; NaN without landslide.
 
-        It is chosen on the pixels it is scored on, hence optimistic: an upper bound of what a threshold chosen
-        elsewhere reaches here.
+        Chosen on the very pixels it is scored on: an upper bound of what a threshold chosen elsewhere reaches here.
         """
-        fp, tp = self.pixels[:, ::-1].cumsum(axis=1)[:, ::-1]
+        fp, tp = self._above()
         if tp[0] == 0:
             return math.nan, math.nan
         f1 = 2 * tp / (tp + fp + tp[0])
@@ -125,15 +121,15 @@ class Ranked:
         _, landslide = np.add.reduceat(self.pixels, starts, axis=1)
         pixels = np.add.reduceat(self.pixels.sum(axis=0), starts)
         sums = np.add.reduceat(self.sums.sum(axis=0), starts)
-        table = {"mean_probability": shares(sums, pixels), "observed_share": shares(landslide, pixels)}
+        table = {"mean_probability": ratio(sums, pixels), "observed_share": ratio(landslide, pixels)}
         return pd.DataFrame({**table, "pixels": pixels})[pixels > 0].reset_index(drop=True)
 
     @property
     def calibration_error(self) -> float:
-        """Expected calibration error: how far mean probability and observed share are apart, in ten bins.
+        """Expected calibration error: how far mean probability and observed share are apart, over ten bins' pixels.
 
-        Bins are weighted by their pixels. Naeini, Cooper & Hauskrecht 2015 (AAAI). Where landslides are rare most
-        pixels lie in the lowest bin and decide it: read it beside the table of `reliability`.
+        Naeini, Cooper & Hauskrecht 2015 (AAAI). Where landslides are rare the lowest bin holds most pixels and decides
+        it: read it beside the table of `reliability`.
         """
         table = self.reliability()
         gaps = (table["mean_probability"] - table["observed_share"]).abs() * table["pixels"]
@@ -143,11 +139,6 @@ class Ranked:
     def brier(self) -> float:
         """Mean squared difference of probability and truth (Brier 1950), within 3e-7; NaN of no pixel."""
         # In a bin the squares of the mean stand for the mean of the squares: off by its variance, below 0.0005².
-        held = self.pixels > 0
-        missing = np.abs(self.sums - self.pixels * np.array([[0], [1]]))[held]
-        return ratio(float((missing**2 / self.pixels[held]).sum()), int(self.pixels.sum()))
-
-
-def shares(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Return part / whole of one-dimensional arrays, NaN where whole is 0."""
-    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+        occupied = self.pixels > 0
+        differences = np.abs(self.sums - self.pixels * np.array([[0], [1]]))[occupied]
+        return ratio(float((differences**2 / self.pixels[occupied]).sum()), int(self.pixels.sum()))

@@ -123,7 +123,7 @@ def size_table(by_size: Mapping[int, Sequence[Run]], own: int, resamples: int = 
         for run in finished:
             counts = runs.window_counts(run)
             interval = intervals.over_patches(counts[intervals.COUNTED].to_numpy(), resamples)
-            recipe, patches = run.spec.recipe, run.metrics["training_patches"]
+            patches = run.metrics["training_patches"]
             rows.append(
                 {
                     "patch_size": size,
@@ -131,8 +131,8 @@ def size_table(by_size: Mapping[int, Sequence[Run]], own: int, resamples: int = 
                     **interval._asdict(),
                     "outside_f1": scoring.whole_area(counts)["outside_training"].f1,
                     "training_patches": patches,
-                    "steps": -(-patches // recipe.batch_size) * recipe.epochs,
-                    "megapixels": patches * size**2 * recipe.epochs / 1e6,
+                    "steps": run.metrics["steps"],
+                    "megapixels": patches * size**2 * run.spec.recipe.epochs / 1e6,
                     "chosen": size == own,
                     "run_ids": run.spec.run_id,
                 }
@@ -197,12 +197,11 @@ def landslides(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, float]:
         UserError: the data set is not there, or a scene cannot be read.
     """
     (patch_set,) = runs.patch_sets(run.spec, progress=False)
-    recipe = run.spec.recipe.model_copy(update={"precision": run.metrics["precision"]})
     model, tables, pixel_m2 = run.model(), [], float("nan")
     for scene in sources.load(patch_set.spec.dataset).scenes_of(patch_set.spec.area):
         masks, below = [], 0
         for strip, predicted, truth, known in scoring.predict_strips(
-            model, patch_set, scene, recipe, torch.device("cpu")
+            model, patch_set, scene, run.recipe, torch.device("cpu")
         ):
             if strip.row > below:  # what lies between is not known, and must not join what it separates
                 unknown = np.full((1, strip.width), 255, np.uint8)

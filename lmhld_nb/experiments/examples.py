@@ -19,7 +19,7 @@ from lmhld_nb.mapping import folder
 from lmhld_nb.patches import PatchSet
 from lmhld_nb.patches.batches import normalised
 from lmhld_nb.runs import Run
-from lmhld_nb.scenes import Scene
+from lmhld_nb.scenes import Scene, read_decimated
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.training import engine
 
@@ -105,8 +105,7 @@ def predict(run: Run, patch_set: PatchSet, number: int) -> np.ndarray:
 def logits(run: Run, model: nn.Module, patch_set: PatchSet, number: int) -> np.ndarray:
     """Return the log-odds of landslide in one patch, (rows, cols) float32; ``model`` is the run's."""
     scaled = normalised(patch_set, np.array([number]), run.spec.recipe.normalise)
-    recipe = run.spec.recipe.model_copy(update={"precision": run.metrics["precision"]})
-    with torch.inference_mode(), engine.autocast(scaled.device, recipe):
+    with torch.inference_mode(), engine.autocast(scaled.device, run.recipe):
         return model(scaled)[0, 0].float().numpy()
 
 
@@ -147,14 +146,9 @@ def view(mapped: MappedScene, title: str = "", window: Window | None = None, lon
             labels = stack.enter_context(scenes.open_labels(mapped.scene, image))
         window = window or Window(0, 0, *image.shape)
         step = max(1, -(-max(window.height, window.width) // longest))
-        strips = [
-            Window(window.row + strip.row, window.col, strip.height, window.width)
-            for strip in scenes.strips((window.height, window.width), 64 * step)
-        ]
-        every = (..., slice(None, None, step), slice(None, None, step))
-        values = np.concatenate([image.read(strip, bands)[every] for strip in strips], axis=1)
-        mask = np.concatenate([file.read(1, window=strip.as_rasterio)[every] for strip in strips])
-        truth = np.concatenate([labels.read(strip)[every] for strip in strips]) == 1 if labels else None
+        values = read_decimated(lambda strip: image.read(strip, bands), window, step)
+        mask = read_decimated(lambda strip: file.read(1, window=strip.as_rasterio), window, step)
+        truth = read_decimated(labels.read, window, step) == 1 if labels else None
     return View(title or paper.area_name(mapped.scene.area), values, bands, mask == 1, truth)
 
 

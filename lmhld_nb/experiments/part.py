@@ -128,7 +128,8 @@ def chain_specs(
     seeds: Sequence[int] = (),
     extra: Sequence[PatchSpec] = (),
     epochs: Sequence[int] = (),
-    **strategy: float,
+    ewc: float = 0.0,
+    replay: float = 0.0,
 ) -> list[list[RunSpec]]:
     """Return the chain of each network, with each seed, that adds areas in ``order`` (`chains.link`).
 
@@ -139,7 +140,7 @@ def chain_specs(
         networks, seeds: empty for the profile's.
         extra: patches that are added after these areas.
         epochs: of each stage; empty for the settings' own.
-        strategy: ``ewc`` and ``replay`` as in `chains.link`.
+        ewc, replay: as in `chains.link`.
 
     Raises:
         UserError: an area has no patches of its size, or not the bands of the others.
@@ -149,7 +150,8 @@ def chain_specs(
     for stage, patch_spec in enumerate(data):
         changes = _stage_recipe(study, stage, epochs)
         stages.append(study.trainings((patch_spec,), networks, seeds, **changes))
-    return [chains.link(chain, rows or schedule(study), **strategy) for chain in zip(*stages, strict=True)]
+    rows = rows or schedule(study)
+    return [chains.link(chain, rows, ewc, replay) for chain in zip(*stages, strict=True)]
 
 
 def _stage_recipe(study: Study, stage: int, epochs: Sequence[int] = ()) -> dict[str, Any]:
@@ -212,8 +214,8 @@ def strategies(study: Study) -> dict[str, list[RunSpec]]:
         later = ({group: changes.get(old, old) for group, old in row.items()} for row in paper_rows[1:])
         return [paper_rows[0], *later]
 
-    def last_stages(schedule_rows: Sequence[Row], **strategy: float) -> list[RunSpec]:
-        chained = chain_specs(study, order, schedule_rows, networks, settings.seeds, **strategy)
+    def last_stages(schedule_rows: Sequence[Row], ewc: float = 0.0, replay: float = 0.0) -> list[RunSpec]:
+        chained = chain_specs(study, order, schedule_rows, networks, settings.seeds, ewc=ewc, replay=replay)
         return [chain[-1] for chain in chained]
 
     plain = rows({"fresh": "finetune", "frozen": "finetune"})

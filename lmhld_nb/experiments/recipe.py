@@ -67,7 +67,7 @@ def recipe_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
                     "epochs": int(epochs),
                     **run_scores(run, test),
                     "best_epoch": test["best_epoch"],
-                    "steps": -(-run.metrics["training_patches"] // recipe.batch_size) * int(epochs),
+                    "steps": run.metrics["steps"] * int(epochs) // recipe.epochs,
                     "run_ids": run.spec.run_id,
                 }
             )

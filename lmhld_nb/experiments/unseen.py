@@ -25,6 +25,7 @@ from lmhld_nb.experiments.tables import run_scores
 from lmhld_nb.mapping import prediction
 from lmhld_nb.runs import Run
 from lmhld_nb.scenes import Scene
+from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.sources import DataSet
 from lmhld_nb.training import weights
 from lmhld_nb.training.hardware import choose_device
@@ -242,16 +243,13 @@ def _all_f1(prevalence: float) -> float:
 
 
 def _threshold_f1(mapped: MappedScene) -> float:
+    bands = mapped.run.spec.bands
     with scenes.open_image(mapped.scene) as image, scenes.open_labels(mapped.scene, image) as labels:
         step = max(1, round((image.shape[0] * image.shape[1] / THRESHOLD_PIXELS) ** 0.5))
-        values, truth = [], []
-        for window in scenes.strips(image.shape, 512 // step * step):
-            read = image.read(window, mapped.run.spec.bands)[:, ::step, ::step]
-            known = image.valid(read)
-            values.append(read)
-            truth.append(np.where(known, labels.read(window)[::step, ::step], 255))
-    images, masks = np.concatenate(values, axis=1)[None], np.concatenate(truth)[None]
-    return best_threshold(images, masks, mapped.run.spec.bands).confusion.f1
+        window = Window(0, 0, *image.shape)
+        values = scenes.read_decimated(lambda strip: image.read(strip, bands), window, step)
+        truth = np.where(image.valid(values), scenes.read_decimated(labels.read, window, step), 255)
+    return best_threshold(values[None], truth[None], bands).confusion.f1
 
 
 def transfers_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:

@@ -4,45 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import matplotlib.image
 import numpy as np
 import rasterio
-from rasterio._err import CPLE_BaseError
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError, RasterioIOError
 
-from lmhld_nb.config import cannot_write
 from lmhld_nb.mapping.folder import MASK, OVERLAY
+from lmhld_nb.mapping.inputs import NO_LABEL
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import Image
 
-NO_LABEL = 255
 BLOCK = 256  # side of a tile
 LONGEST = 1600  # px, of the picture's longer side
 STEPS = 2**18  # of a stored probability, from 0 to 1: what follows is noise that does not compress
-
-
-@contextmanager
-def writing(out: Path) -> Iterator[None]:
-    """Turn what GDAL says where it cannot write, or read what it has written, into one line."""
-    try:
-        yield
-    except (RasterioError, RasterioIOError, CPLE_BaseError) as error:
-        raise cannot_write(out, OSError(" ".join(str(error).split())[:120])) from error
+RED = np.array([1.0, 0.1, 0.1], np.float32)
 
 
 def writer(path: Path, image: Image, dtype: str, nodata: float) -> rasterio.io.DatasetWriter:
     """Open a tiled, compressed GeoTIFF of one band on an image's grid for writing."""
     # Level 1 takes half the time of the usual 6 for 2 % more bytes (probabilities of a trained network).
-    how = {"compress": "deflate", "zlevel": 1, "predictor": 3 if dtype == "float32" else 2}
+    compression = {"compress": "deflate", "zlevel": 1, "predictor": 3 if dtype == "float32" else 2}
     return rasterio.open(
         path, "w", driver="GTiff", height=image.shape[0], width=image.shape[1], count=1, dtype=dtype, nodata=nodata,
         crs=image.crs, transform=image.transform, tiled=True, blockxsize=BLOCK, blockysize=BLOCK, bigtiff="if_safer",
-        num_threads="all_cpus", **how,
+        num_threads="all_cpus", **compression,
     )  # fmt: skip
 
 
@@ -63,8 +51,8 @@ def finish(path: Path, resampling: Resampling) -> None:
         with rasterio.open(path, **level) as raster:
             for (row, col), _ in raster.block_windows(1):
                 names = (f"BLOCK_OFFSET_{col}_{row}", f"BLOCK_SIZE_{col}_{row}")
-                place = [raster.get_tag_item(name, "TIFF", bidx=1) for name in names]
-                if None in place or sum(map(int, place)) > size:
+                offset_and_size = [raster.get_tag_item(name, "TIFF", bidx=1) for name in names]
+                if None in offset_and_size or sum(map(int, offset_and_size)) > size:
                     raise OSError("a part of the file is missing")
 
 
@@ -77,18 +65,18 @@ def rounded(probability: np.ndarray) -> np.ndarray:
 def in_blocks(rows: Iterable[tuple[Window, np.ndarray]]) -> Iterator[tuple[Window, np.ndarray]]:
     """Yield full-width rows again in bands as high as a tile, so that each tile is written once."""
     waiting: list[np.ndarray] = []
-    top, held = 0, 0
+    top, height = 0, 0
     for _, values in rows:
         waiting.append(values)
-        held += len(values)
-        if held >= BLOCK:
+        height += len(values)
+        if height >= BLOCK:
             joined = np.concatenate(waiting)
-            whole = held - held % BLOCK
+            whole = height - height % BLOCK
             yield Window(top, 0, whole, joined.shape[1]), joined[:whole]
-            top, held, waiting = top + whole, held - whole, [joined[whole:]]
-    if held:
+            top, height, waiting = top + whole, height - whole, [joined[whole:]]
+    if height:
         joined = np.concatenate(waiting)
-        yield Window(top, 0, held, joined.shape[1]), joined
+        yield Window(top, 0, height, joined.shape[1]), joined
 
 
 @dataclass
@@ -99,24 +87,24 @@ class Picture:
     bands: tuple[str, ...]
     rows: list[np.ndarray] = field(default_factory=list)
 
-    def take(self, window: Window, values: np.ndarray) -> None:
-        """Keep what is shown of a strip (bands, rows, cols) that was read."""
+    def add(self, window: Window, values: np.ndarray) -> None:
+        """Keep every n-th pixel of a strip (bands, rows, cols) that was read."""
         step = max(1, math.ceil(max(self.image.shape) / LONGEST))
         colour = ["red", "green", "blue"]
         if not set(colour) <= set(self.bands):  # near infrared, red, green, say; or shades of grey
             colour = list(self.bands[::-1][:3]) if len(self.bands) >= 3 else [self.bands[0]] * 3
-        shown = [values[self.bands.index(name), -window.row % step :: step, ::step] for name in colour]
-        self.rows.append(np.stack(shown).astype(np.float32))
+        indices = [self.bands.index(name) for name in colour]
+        self.rows.append(values[indices, -window.row % step :: step, ::step].astype(np.float32))
 
     def draw(self, folder: Path) -> None:
         """Write overlay.png."""
         colours = np.concatenate(self.rows, axis=1)
-        with rasterio.open(folder / MASK) as masks:
-            mask = masks.read(1, out_shape=colours.shape[1:])
+        with rasterio.open(folder / MASK) as source:
+            mask = source.read(1, out_shape=colours.shape[1:])
         known = (mask != NO_LABEL) & self.image.valid(colours)
         low, high = np.percentile(colours[:, known], (2, 98)) if known.any() else (0, 1)
-        view = np.clip((colours - low) * np.float32(1 / max(high - low, 1e-6)), 0, 1).transpose(1, 2, 0)
-        view[mask == 1] = 0.35 * view[mask == 1] + 0.65 * np.array([1.0, 0.1, 0.1], np.float32)
-        view[~known] = 1
+        picture = np.clip((colours - low) * np.float32(1 / max(high - low, 1e-6)), 0, 1).transpose(1, 2, 0)
+        picture[mask == 1] = 0.35 * picture[mask == 1] + 0.65 * RED
+        picture[~known] = 1
         # Matplotlib takes bytes as they are.
-        matplotlib.image.imsave(folder / OVERLAY, np.rint(255 * view).astype(np.uint8))
+        matplotlib.image.imsave(folder / OVERLAY, np.rint(255 * picture).astype(np.uint8))

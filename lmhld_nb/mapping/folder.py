@@ -16,10 +16,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pyogrio
 import rasterio
-from rasterio.errors import RasterioIOError
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import RasterioError
 
 from lmhld_nb.config import UserError, cannot_write
+from lmhld_nb.scenes.rasters import short
 
 PROBABILITY, MASK, POLYGONS, OVERLAY = "probability.tif", "mask.tif", "landslides.gpkg", "overlay.png"
 POLYGON_STYLE, PROBABILITY_STYLE = "landslides.qml", "probability.qml"
@@ -31,6 +34,10 @@ _RECORDED = (
     *(f"scores_{name}.csv" for name in SCORE_TABLES),
 )  # fmt: skip
 _OLDER = f"{REPORT}.older"
+_WRITING_ERRORS = (
+    OSError, RasterioError, CPLE_BaseError,
+    pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError,
+)  # fmt: skip
 
 
 @contextmanager
@@ -66,8 +73,10 @@ def all_or_nothing(out: Path, inputs: Iterable[Path] = ()) -> Iterator[Path]:
         for folder in created:
             with suppress(OSError):  # somebody else has put something there
                 folder.rmdir()
-        if isinstance(error, OSError):
-            raise cannot_write(out, error) from error
+        if isinstance(error, _WRITING_ERRORS):
+            has_number = isinstance(error, OSError) and error.errno
+            reason = error if has_number else OSError(short(error))
+            raise cannot_write(out, reason) from error
         raise
 
 
@@ -96,7 +105,7 @@ def _with_sources(paths: Iterable[Path]) -> list[Path]:
         if path not in listed:
             listed.append(path)
             if path.suffix.lower() == ".vrt":
-                with suppress(RasterioIOError), rasterio.open(path) as source:  # it is refused later
+                with suppress(RasterioError), rasterio.open(path) as source:  # it is refused later
                     waiting += [Path(name) for name in source.files]
     return listed
 

@@ -1,8 +1,9 @@
-"""What a map is made from: the scene described, settings checked, and what the network's card says of them."""
+"""What a map is made from: its settings, the scene's description, and what the network's card says of both."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,66 @@ import torch
 
 from lmhld_nb import scenes
 from lmhld_nb.config import UserError
-from lmhld_nb.mapping.files import NO_LABEL
 from lmhld_nb.mapping.prediction import Statistics, scene_statistics
 from lmhld_nb.scenes import mosaics, rasters
 from lmhld_nb.scenes.scene import Image, Scene
-from lmhld_nb.training.hardware import native_bf16
+from lmhld_nb.training import hardware
 
+NO_LABEL = 255
 TRAINED = "trained"
 OF_THE_SCENE = "scene"
+POLYGON_SUFFIXES = (".gpkg", ".shp", ".geojson", ".json")
+
+
+@dataclass(frozen=True)
+class MapSettings:
+    """How a scene is mapped.
+
+    Attributes:
+        threshold: least probability of landslide, between 0 and 1.
+        overlap: share of a window that its neighbour covers too, 0 to 0.9.
+        batch_size: windows predicted at once; None for what suits the device.
+        min_area_px: smaller polygons are left out of the GeoPackage (not of the rasters).
+        min_area_m2: likewise, in square metres.
+        resolution: metres that the scene is predicted at; ``trained`` for the network's; None for the scene's own.
+        normalise: ``scene`` for its own statistics (ledger: unseen scenes), or an area whose stored ones are used.
+        precision: ``fp32``, ``bf16``, or ``auto`` for the one the network was tested in (bf16 only where native).
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        UserError: one is out of range.
+    """
+
+    threshold: float = 0.5
+    overlap: float = 0.5
+    batch_size: int | None = None
+    min_area_px: int = 1
+    min_area_m2: float = 0.0
+    resolution: float | str | None = None
+    normalise: str = OF_THE_SCENE
+    precision: str = "auto"
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold < 1 or not 0 <= self.overlap <= 0.9:
+            raise UserError(
+                f"threshold {self.threshold}, overlap {self.overlap}: must lie in (0, 1) and [0, 0.9]"
+            )
+        if self.batch_size is not None and self.batch_size < 1:
+            raise UserError(f"batch size {self.batch_size}: must be at least 1")
+        if self.min_area_px < 0 or not 0 <= self.min_area_m2 < math.inf:
+            raise UserError(f"least area {self.min_area_px} px, {self.min_area_m2} m²: must not be negative")
+        if self.precision not in ("auto", "fp32", "bf16"):
+            raise UserError(f"precision '{self.precision}': unknown; choose auto, fp32 or bf16")
+        if self.resolution not in (None, TRAINED):
+            try:
+                is_length = 0 < float(str(self.resolution)) < math.inf
+            except ValueError:
+                is_length = False
+            if not is_length:
+                raise UserError(
+                    f"resolution '{self.resolution}': give metres, e.g. --resolution 3, or --resolution trained"
+                )
 
 
 def scene_of_file(
@@ -38,8 +91,7 @@ def scene_of_file(
         truth_code: value that means landslide in a mask; 255 means not labelled unless it is this value.
 
     Raises:
-        UserError: the file cannot be read, its band order is unknown or not told in full, or the mask does not hold
-            ``truth_code``.
+        UserError: the file cannot be read, its bands are not all named once, or no pixel of the mask is ``truth_code``.
     """
     with rasters.open_raster(path) as source:
         described, count = rasters.band_names(source), source.count
@@ -47,68 +99,29 @@ def scene_of_file(
         raise UserError(
             f"{path}: band order unknown ({count} bands without names); give it, e.g. --bands red,green,blue"
         )
-    named = tuple(band.strip().lower() for band in bands) if bands else described
-    if len(named) != count:
+    names = tuple(band.strip().lower() for band in bands) if bands else described
+    if len(names) != count:
         raise UserError(
-            f"{path}: {count} bands, but {len(named)} are named ({', '.join(named)}); name all in the file's order, "
+            f"{path}: {count} bands, but {len(names)} are named ({', '.join(names)}); name all in the file's order, "
             "e.g. --bands red,green,blue"
         )
-    twice = [band for band in named if band and named.count(band) > 1]
-    if twice:
-        raise UserError(f"{path}: two bands are named '{twice[0]}'; tell them apart with --bands")
-    vector = truth is not None and truth.suffix.lower() in (".gpkg", ".shp", ".geojson", ".json")
-    if truth is not None and not vector:
+    repeated = [band for band in names if band and names.count(band) > 1]
+    if repeated:
+        raise UserError(f"{path}: two bands are named '{repeated[0]}'; tell them apart with --bands")
+    is_vector = truth is not None and truth.suffix.lower() in POLYGON_SUFFIXES
+    if truth is not None and not is_vector:
         _check_truth(truth, truth_code)
     return Scene(
         name=path.stem,
         area=path.stem,
         image=path,
-        bands=named,
-        mask=None if vector else truth,
-        polygons=truth if vector else None,
+        bands=names,
+        mask=None if is_vector else truth,
+        polygons=truth if is_vector else None,
         nodata=nodata,
         landslide_codes=(truth_code,),
         label_nodata_codes=() if truth_code == NO_LABEL else (NO_LABEL,),
     )
-
-
-def check_settings(
-    threshold: float, overlap: float, batch_size: int | None, min_px: int, min_m2: float, precision: str
-) -> None:
-    """Refuse settings of `mapping.map_scene` that are out of range.
-
-    Raises:
-        UserError: one is.
-    """
-    if not 0 < threshold < 1 or not 0 <= overlap <= 0.9:
-        raise UserError(f"threshold {threshold}, overlap {overlap}: must lie in (0, 1) and [0, 0.9]")
-    if batch_size is not None and batch_size < 1:
-        raise UserError(f"batch size {batch_size}: must be at least 1")
-    if min_px < 0 or not 0 <= min_m2 < math.inf:
-        raise UserError(f"least area {min_px} px, {min_m2} m²: must not be negative")
-    if precision not in ("auto", "fp32", "bf16"):
-        raise UserError(f"precision '{precision}': unknown; choose auto, fp32 or bf16")
-
-
-def check_image(image: Image, bands: tuple[str, ...]) -> None:
-    """Refuse an image without the network's bands, north-up grid or room for a window.
-
-    Raises:
-        UserError: it is one.
-    """
-    path, held = image.scene.image, image.scene.bands
-    missing = [band for band in bands if band not in held]
-    if missing:
-        raise UserError(
-            f"{path}: has no band '{missing[0]}' (it has {', '.join(band or '?' for band in held)}); the network wants "
-            f"{', '.join(bands)}: correct the names with --bands, or take a network of other bands"
-        )
-    rasters.check_north_up(path, image.crs, image.transform)
-    if min(image.shape) < mosaics.LEAST_SIDE:
-        raise UserError(
-            f"{path}: {image.shape[0]}×{image.shape[1]} pixels, at least {mosaics.LEAST_SIDE} are needed a side; "
-            "give a larger scene"
-        )
 
 
 def _check_truth(truth: Path, code: int) -> None:
@@ -118,15 +131,36 @@ def _check_truth(truth: Path, code: int) -> None:
             codes |= set(np.unique(rasters.read_raster(source, truth, window, [1])).tolist())
             if code in codes:
                 return
-    held = ", ".join(f"{value:g}" for value in sorted(codes)[:6])
-    raise UserError(f"{truth}: no pixel is {code}, it holds {held}; give its code with --truth-code")
+    listed = ", ".join(f"{value:g}" for value in sorted(codes)[:6])
+    raise UserError(f"{truth}: no pixel is {code}, it holds {listed}; give its code with --truth-code")
+
+
+def check_image(image: Image, bands: tuple[str, ...]) -> None:
+    """Refuse an image without the network's bands, coordinates, a north-up grid or room for a window.
+
+    Raises:
+        UserError: it is one.
+    """
+    path, names = image.scene.image, image.scene.bands
+    missing = [band for band in bands if band not in names]
+    if missing:
+        raise UserError(
+            f"{path}: has no band '{missing[0]}' (it has {', '.join(band or '?' for band in names)}); the network "
+            f"wants {', '.join(bands)}: correct the names with --bands, or take a network of other bands"
+        )
+    rasters.check_north_up(path, image.crs, image.transform)
+    if min(image.shape) < mosaics.LEAST_SIDE:
+        raise UserError(
+            f"{path}: {image.shape[0]}×{image.shape[1]} pixels, at least {mosaics.LEAST_SIDE} are needed a side; "
+            "give a larger scene"
+        )
 
 
 def window_of(card: dict[str, Any], weights: Path) -> int:
     """Return the side of the windows: the largest patch size the network was trained at.
 
     Raises:
-        UserError: the card does not tell.
+        UserError: the card does not say.
     """
     try:
         size = max(int(area["patch_size"]) for area in card["areas"].values())
@@ -139,40 +173,33 @@ def window_of(card: dict[str, Any], weights: Path) -> int:
     return size
 
 
-def precision_of(wanted: str, card: dict[str, Any], place: torch.device) -> str:
+def precision_of(settings: MapSettings, card: dict[str, Any], device: torch.device) -> str:
     """Return ``fp32`` or ``bf16``; ``auto`` is the one the network was tested in, bf16 only where it is native."""
-    if wanted != "auto":
-        return wanted
-    return "bf16" if card.get("precision", "fp32") in ("auto", "bf16") and native_bf16(place) else "fp32"
+    if settings.precision != "auto":
+        return settings.precision
+    tested_in_bf16 = card.get("precision", "fp32") in ("auto", "bf16")
+    return hardware.precision("auto" if tested_in_bf16 else "fp32", device)
 
 
-def resolution_of(
-    wanted: float | str | None, card: dict[str, Any], weights: Path, normalise: str, image: Image
-) -> float | None:
-    """Return the metres that are asked for; of a network of several areas, the one nearest to the scene's own."""
-    if wanted is None:
+def resolution_of(settings: MapSettings, card: dict[str, Any], weights: Path, image: Image) -> float | None:
+    """Return the metres to predict at; of a network of several areas, the resolution nearest to the scene's own.
+
+    Raises:
+        UserError: the card does not say what the network was trained at.
+    """
+    if settings.resolution is None:
         return None
-    if wanted != TRAINED:
-        try:
-            metres = float(wanted)
-        except ValueError:
-            metres = math.nan
-        if not 0 < metres < math.inf:
-            raise UserError(
-                f"resolution '{wanted}': give metres, e.g. --resolution 3, or --resolution trained"
-            )
-        return metres
+    if settings.resolution != TRAINED:
+        return float(settings.resolution)
     areas = card["areas"]
-    known = {name: area.get("resolution_m") for name, area in areas.items()}
-    if normalise in known:
-        known = {normalise: known[normalise]}
-    told = [float(value) for value in known.values() if value]
-    if not told:
+    chosen = [areas[settings.normalise]] if settings.normalise in areas else areas.values()
+    known = [float(area["resolution_m"]) for area in chosen if area.get("resolution_m")]
+    if not known:
         raise UserError(
-            f"{weights}: does not tell the resolution it was trained at; give it in metres, e.g. --resolution 3"
+            f"{weights}: does not say the resolution it was trained at; give it in metres, e.g. --resolution 3"
         )
     own = rasters.ground_pixel(image.crs, image.transform, image.shape)[1]
-    return min(told, key=lambda value: abs(math.log(value / own)))
+    return min(known, key=lambda metres: abs(math.log(metres / own)))
 
 
 def statistics_of(

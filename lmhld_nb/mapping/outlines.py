@@ -1,4 +1,4 @@
-"""Outlines: the landslides of a mapped scene as polygons, with their area, probability, place and shape."""
+"""Outlines: the landslides of a mapped scene as polygons, with their area, probability, position and shape."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Components:
     """
 
     width: int
-    _parts: list[np.ndarray] = field(default_factory=list)  # (4, n): first pixel, pixels, sum and peak
+    _rows: list[np.ndarray] = field(default_factory=list)  # (4, n): first pixel, pixels, sum and peak
     _seams: list[np.ndarray] = field(default_factory=list)
     _above: np.ndarray | None = None
     _total: int = 0
@@ -37,14 +37,14 @@ class Components:
         """Take in the next strip (rows, cols): mask, 1 where there is landslide, and probabilities."""
         landslide = mask == 1
         labels, count = label(landslide, inventory.EIGHT)
-        at = np.flatnonzero(landslide)
-        numbers, values = labels.ravel()[at] - 1, probability.ravel()[at].astype(np.float64)
-        part = np.zeros((4, count))
-        part[0, numbers[::-1]] = at[::-1] + window.row * self.width  # the first of each is written last
-        part[1] = np.bincount(numbers, minlength=count)
-        part[2] = np.bincount(numbers, values, minlength=count)
-        np.maximum.at(part[3], numbers, values)
-        self._parts.append(part)
+        pixels = np.flatnonzero(landslide)
+        numbers, values = labels.ravel()[pixels] - 1, probability.ravel()[pixels].astype(np.float64)
+        rows = np.zeros((4, count))
+        rows[0, numbers[::-1]] = pixels[::-1] + window.row * self.width  # the first of each is written last
+        rows[1] = np.bincount(numbers, minlength=count)
+        rows[2] = np.bincount(numbers, values, minlength=count)
+        np.maximum.at(rows[3], numbers, values)
+        self._rows.append(rows)
         top, bottom = (np.where(line > 0, line.astype(np.int64) + self._total, 0) for line in labels[[0, -1]])
         if self._above is not None:
             self._seams.extend(inventory.touching(self._above, top))
@@ -52,27 +52,27 @@ class Components:
 
     def table(self) -> dict[str, np.ndarray]:
         """Return of each landslide its first pixel (row · width + col), area_px, mean and max probability, in order."""
-        part = np.concatenate(self._parts, axis=1) if self._parts else np.zeros((4, 0))
+        rows = np.concatenate(self._rows, axis=1) if self._rows else np.zeros((4, 0))
         if self._seams:
             count, group = inventory.joined(np.concatenate(self._seams, axis=1) - 1, self._total)
             joined = np.zeros((4, count))
             joined[0] = np.inf
-            np.minimum.at(joined[0], group, part[0])
-            joined[1:3] = [np.bincount(group, part[axis], minlength=count) for axis in (1, 2)]
-            np.maximum.at(joined[3], group, part[3])
-            part = joined[:, np.argsort(joined[0])]
+            np.minimum.at(joined[0], group, rows[0])
+            joined[1:3] = [np.bincount(group, rows[axis], minlength=count) for axis in (1, 2)]
+            np.maximum.at(joined[3], group, rows[3])
+            rows = joined[:, np.argsort(joined[0])]
         return {
-            "first": part[0].astype(np.int64),
-            "area_px": part[1].astype(np.int64),
-            "mean_probability": part[2] / np.maximum(part[1], 1),
-            "max_probability": part[3],
+            "first": rows[0].astype(np.int64),
+            "area_px": rows[1].astype(np.int64),
+            "mean_probability": rows[2] / np.maximum(rows[1], 1),
+            "max_probability": rows[3],
         }
 
 
 def outline(
     mask: Path, components: Components, min_area_px: int = 1, min_area_m2: float = 0.0
 ) -> gpd.GeoDataFrame:
-    """Outline a mask's landslides, and tell area, probability, place and shape of each.
+    """Outline a mask's landslides, and measure area, probability, position and shape of each.
 
     Args:
         mask: raster with 1 where there is landslide; read line by line.
@@ -80,25 +80,25 @@ def outline(
         min_area_px, min_area_m2: smaller landslides are left out.
 
     Returns:
-        One multipolygon a landslide, top to bottom: id, area_px, mean_probability, max_probability, area_m2 (in an
+        One multipolygon per landslide, top to bottom: id, area_px, mean_probability, max_probability, area_m2 (in an
         equal-area system), lon and lat of the centroid, compactness (4πA/P², 1 for a disc, towards 0 for a long thin
         slide).
     """
-    told = components.table()
+    landslides = components.table()
     with rasterio.open(mask) as source:
         crs, transform, width = source.crs, source.transform, source.width
         pieces = []
-        if len(told["first"]):
+        if len(landslides["first"]):
             band = rasterio.band(source, 1)
             # Where the mask is 0 there is nothing to outline; 255 is no data. Outlines of 8-connected landslides would
             # touch themselves, which is no valid polygon: those of 4-connected pieces do not.
-            found = rasterio.features.shapes(band, band, 4, transform)
-            pieces = [to_geometry(geometry) for geometry, value in found if value == 1]
-    shapes = _joined(np.array(pieces, object), ~transform, width, told["first"])
-    kept = told["area_px"] >= min_area_px
-    table = gpd.GeoDataFrame({"geometry": gpd.GeoSeries(shapes[kept], crs=crs)})
+            outlined = rasterio.features.shapes(band, band, 4, transform)
+            pieces = [to_geometry(geometry) for geometry, value in outlined if value == 1]
+    shapes = _joined(np.array(pieces, object), ~transform, width, landslides["first"])
+    is_large = landslides["area_px"] >= min_area_px
+    table = gpd.GeoDataFrame({"geometry": gpd.GeoSeries(shapes[is_large], crs=crs)})
     for name in ("area_px", "mean_probability", "max_probability"):
-        table[name] = told[name][kept]
+        table[name] = landslides[name][is_large]
     table["area_m2"] = _square_metres(table)
     table["lon"], table["lat"] = _centres(table)
     on_ground = _on_ground(table)

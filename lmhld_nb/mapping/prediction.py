@@ -1,8 +1,9 @@
 """Prediction: a network over an image of any size, in overlapping windows blended smoothly, row after row.
 
 Three things happen at once, joined by queues of bounded length: a thread reads and normalises ahead, threads of their
-own run the network, and whoever asks for the rows blends and writes. On the CPU each processor thread computes a batch
-of its own: windows are small, and operations that share one batch wait for each other (``benchmarks/mapping.py``).
+own run the network, and whoever iterates over the rows blends and writes. On the CPU each processor thread computes a
+batch of its own: windows are small, and operations that share one batch wait for each other
+(``benchmarks/mapping.py``).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -34,80 +35,84 @@ CPU_PIXELS = (
     2**20
 )  # of a batch, shared by the channels of a network's first level: what a processor's caches like
 GPU_PIXELS = 2**22
+SQUARE = 512  # px, of the samples that a large scene's statistics are taken from
 
 Statistics = tuple[np.ndarray, np.ndarray]
 Rows = Generator[tuple[Window, np.ndarray], None, None]
+Observer = Callable[[Window, np.ndarray], None]
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network as it is put to work: in evaluation mode, on ``place``, in ``precision`` (``fp32`` or ``bf16``)."""
+    """A network in evaluation mode, on ``device``, that computes in ``precision`` (``fp32`` or ``bf16``)."""
 
     model: nn.Module
-    place: torch.device
+    device: torch.device
     precision: str = "fp32"
 
 
 @dataclass
 class _Batch:
-    """Windows on their way: images (N, bands, size, size) at (band of rows, first column), and what was read."""
+    """Windows on their way through the threads.
 
-    images: Tensor
-    places: list[tuple[int, int]]
-    valid: list[np.ndarray]  # of each band of rows that begins in this batch, the rows that end with it
+    Attributes:
+        images: (N, bands, size, size).
+        corners: of each window: its band of rows, counted from 0, and its first column.
+        valid: of each band of rows that begins in this batch, which pixels hold data in the rows that end with it.
+    """
+
+    images: Tensor = field(default_factory=lambda: torch.empty(0))
+    corners: list[tuple[int, int]] = field(default_factory=list)
+    valid: list[np.ndarray] = field(default_factory=list)
 
 
-def scene_statistics(image: Image, bands: tuple[str, ...], windows: int = 64) -> Statistics:
+def scene_statistics(image: Image, bands: tuple[str, ...], squares: int = 64) -> Statistics:
     """Return mean and standard deviation (bands,) of an image's valid pixels.
 
-    Up to 2048 pixels a side, all pixels count; beyond, every 4th in both directions of up to ``windows`` evenly spread
+    Up to 2048 pixels a side, all pixels count; beyond, every 4th in both directions of up to ``squares`` evenly spread
     squares of 512.
 
     Raises:
         UserError: every pixel is no data, or a value or a statistic is out of bounds.
     """
     height, width = image.shape
-    large = max(height, width) > 2048
-    step = 4 if large else 1
-    rows, cols = _spread(height, width, windows) if large else (list(range(0, height, 512)), [0])
-    count, sums, squares = 0, np.zeros(len(bands)), np.zeros(len(bands))
+    is_large = max(height, width) > 2048
+    step = 4 if is_large else 1
+    rows, cols = _spread(height, width, squares) if is_large else (list(range(0, height, SQUARE)), [0])
+    count, sums, sums_of_squares = 0, np.zeros(len(bands)), np.zeros(len(bands))
     for row in rows:
         for col in cols:
-            across = min(512, width - col) if large else width
-            window = Window(row, col, min(512, height - row), across)
-            values = checked(image, window, bands)[:, ::step, ::step]
+            across = min(SQUARE, width - col) if is_large else width
+            window = Window(row, col, min(SQUARE, height - row), across)
+            values = read_checked(image, window, bands)[:, ::step, ::step]
             pixels = values[:, image.valid(values)].astype(np.float64)
             count += pixels.shape[1]
             sums += pixels.sum(axis=1)
-            squares += (pixels**2).sum(axis=1)
-    if count == 0 and len(rows) * len(cols) < math.ceil(height / 512) * math.ceil(width / 512) and large:
-        return scene_statistics(image, bands, height * width)  # data may lie between the squares looked at
+            sums_of_squares += (pixels**2).sum(axis=1)
+    if count == 0 and is_large and squares < height * width:
+        return scene_statistics(image, bands, height * width)  # data may lie between the sampled squares
+    path = image.scene.image
     if count == 0:
-        raise UserError(
-            f"{image.scene.image}: every pixel is no data; check the file and its no-data value (`--nodata`)"
-        )
-    mean, std = (np.asarray(values, np.float32) for values in mean_and_std(sums, squares, count))
+        raise UserError(f"{path}: every pixel is no data; check the file and its no-data value (`--nodata`)")
+    mean, std = (np.asarray(values, np.float32) for values in mean_and_std(sums, sums_of_squares, count))
     if not (np.isfinite(mean).all() and np.isfinite(std).all()):
-        raise UserError(
-            f"{image.scene.image}: its mean or deviation is not finite; check its values and give `--nodata`"
-        )
+        raise UserError(f"{path}: its mean or deviation is not finite; check its values and give `--nodata`")
     return mean, std
 
 
-def _spread(height: int, width: int, windows: int) -> tuple[list[int], list[int]]:
-    """Return first rows and columns of at most ``windows`` squares of 512, spread evenly over a large image."""
-    high, wide = math.ceil(height / 512), math.ceil(width / 512)
-    down = min(high, windows, max(1, math.isqrt(max(1, windows * high // wide))))
-    across = min(wide, max(1, windows // down))
-    picked = (
-        np.unique(np.linspace(0, n - 1, k).round().astype(int)) * 512
-        for n, k in ((high, down), (wide, across))
+def _spread(height: int, width: int, squares: int) -> tuple[list[int], list[int]]:
+    """Return first rows and columns of at most ``squares`` squares, spread evenly over a large image."""
+    high, wide = math.ceil(height / SQUARE), math.ceil(width / SQUARE)
+    down = min(high, squares, max(1, math.isqrt(max(1, squares * high // wide))))
+    across = min(wide, max(1, squares // down))
+    rows, cols = (
+        (np.unique(np.linspace(0, total - 1, count).round().astype(int)) * SQUARE).tolist()
+        for total, count in ((high, down), (wide, across))
     )
-    rows, cols = (found.tolist() for found in picked)
     return rows, cols
 
 
-def checked(image: Image, window: Window, bands: tuple[str, ...]) -> np.ndarray:
+def read_checked(image: Image, window: Window, bands: tuple[str, ...]) -> np.ndarray:
     """Read a window (bands, height, width) and refuse numbers that no sensor gives.
 
     Raises:
@@ -133,12 +138,12 @@ def predicted_rows(
     size: int,
     overlap: float = 0.5,
     batch_size: int | None = None,
-    seen: Callable[[Window, np.ndarray], None] | None = None,
+    observe: Observer | None = None,
 ) -> Rows:
     """Yield an image's probabilities band of rows after band of rows; memory depends on its width only.
 
-    Windows that hold no data at all are not predicted. Pixels without data, and what lies beyond the edge, are shown
-    to the network as the mean. Close the generator (`contextlib.closing`) where it is not read to its end.
+    Windows that hold no data at all are not predicted. Pixels without data, and what lies beyond the edge, are given to
+    the network as the mean. Close the generator (`contextlib.closing`) where it is not read to its end.
 
     Args:
         image: read in a thread of its own while the generator is active.
@@ -148,7 +153,7 @@ def predicted_rows(
         size: side of a window in pixels, a multiple of 16.
         overlap: share of a window that its neighbour covers too, 0 to 0.9.
         batch_size: windows predicted at once; None for what suits the device.
-        seen: called (in the reading thread) with every window read, top to bottom, and its values.
+        observe: called (in the reading thread) with every window read, top to bottom, and its values.
 
     Yields:
         Window and probabilities (rows, cols) float32, −1 for no data; together they cover the image once.
@@ -158,13 +163,13 @@ def predicted_rows(
     """
     step = max(16, int(size * (1 - overlap)))
     rows, cols = starts(image.shape[0], size, step), starts(image.shape[1], size, step)
-    at_once = batch_size or batch_of(network, size)
-    batches = _batches(image, bands, statistics, rows, cols, size, at_once, seen)
+    batch_size = batch_size or suitable_batch(network, size)
+    batches = _batches(image, bands, statistics, rows, cols, size, batch_size, observe)
     with (
-        _workers(network.place) as workers,
-        closing(processes.ahead(batches, 2 * workers)) as read,
-        closing(_predicted(read, network, workers, size)) as found,
-        closing(_blended(found, image, rows, cols, size)) as blended,
+        _workers(network.device) as workers,
+        closing(processes.ahead(batches, 2 * workers)) as batches_ahead,
+        closing(_predicted(batches_ahead, network, workers, size)) as predictions,
+        closing(_blended(predictions, image, rows, cols, size)) as blended,
     ):
         yield from blended
 
@@ -186,32 +191,31 @@ def starts(length: int, size: int, step: int) -> list[int]:
     return [*range(0, length - size, step), length - size]
 
 
-def batch_of(network: Network, size: int) -> int:
+def suitable_batch(network: Network, size: int) -> int:
     """Return how many windows of ``size`` pixels suit the device at once."""
     width = next(int(value.shape[0]) for value in network.model.parameters() if value.dim() == 4)
     pixels = CPU_PIXELS // width
-    if network.place.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(network.place)
-        # About 64 float maps of the first level at the widest place of the networks here; two batches are on the way.
+    if network.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(network.device)
+        # About 64 float maps of the first level at the widest point of the networks here; two batches are on the way.
         pixels = min(GPU_PIXELS, free // (2 * 64 * 4 * width))
     return int(max(1, pixels // size**2))
 
 
 def _batches(
     image: Image, bands: tuple[str, ...], statistics: Statistics, rows: list[int], cols: list[int], size: int,
-    at_once: int, seen: Callable[[Window, np.ndarray], None] | None,
+    batch_size: int, observe: Observer | None,
 ) -> Generator[_Batch, None, None]:  # fmt: skip
     """Yield the windows in order, normalised; every row of the image is read once."""
     height, width = image.shape
     high = min(size, height)
-    strip = np.zeros(
-        (size, max(width, size), len(bands)), np.float32
-    )  # channels last, as the network wants them
+    # Channels last, as the network computes.
+    strip = np.zeros((size, max(width, size), len(bands)), np.float32)
     valid = np.zeros((high, width), bool)
-    fill = _reader(image, bands, statistics, seen)
+    fill = _reader(image, bands, statistics, observe)
     held, count = 0, 0  # rows in the strip, windows in the batch
-    windows = np.empty((at_once, size, size, len(bands)), np.float32)
-    batch = _Batch(torch.empty(0), [], [])
+    windows = np.empty((batch_size, size, size, len(bands)), np.float32)
+    batch = _Batch()
     for number, row in enumerate(rows):
         fill(strip[held:high, :width], valid[held:])
         following = rows[number + 1] if number + 1 < len(rows) else height
@@ -222,12 +226,12 @@ def _batches(
             if not everywhere and not valid[:, col : col + size].any():
                 continue
             windows[count] = strip[:, col : col + size]
-            batch.places.append((number, col))
+            batch.corners.append((number, col))
             count += 1
-            if count == at_once:
+            if count == batch_size:
                 batch.images = torch.from_numpy(windows).permute(0, 3, 1, 2)
                 yield batch
-                windows, batch, count = np.empty_like(windows), _Batch(torch.empty(0), [], []), 0
+                windows, batch, count = np.empty_like(windows), _Batch(), 0
         held = high - done
         strip[:held], valid[:held] = strip[done:high], valid[done:]
     batch.images = torch.from_numpy(windows[:count]).permute(0, 3, 1, 2)
@@ -235,30 +239,27 @@ def _batches(
 
 
 def _reader(
-    image: Image,
-    bands: tuple[str, ...],
-    statistics: Statistics,
-    seen: Callable[[Window, np.ndarray], None] | None,
+    image: Image, bands: tuple[str, ...], statistics: Statistics, observe: Observer | None
 ) -> Callable[[np.ndarray, np.ndarray], None]:
     """Return a function that fills (rows, cols, bands) float32 and (rows, cols) bool with the image's next rows."""
     width = image.shape[1]
     mean, std = statistics
     row_bytes = width * len(bands) * image.dtype.itemsize
     chunks = scenes.strips(image.shape, int(min(CHUNK_ROWS, max(16, CHUNK_BYTES // row_bytes))))
-    values, good, used = np.empty((len(bands), 0, width)), np.empty((0, width), bool), 0
+    values, good, taken = np.empty((len(bands), 0, width)), np.empty((0, width), bool), 0
 
     def fill(strip: np.ndarray, valid: np.ndarray) -> None:
-        nonlocal values, good, used
+        nonlocal values, good, taken
         filled = 0
         while filled < len(valid):
-            if used == len(good):
+            if taken == len(good):
                 window = next(chunks)
-                values, used = checked(image, window, bands), 0
+                values, taken = read_checked(image, window, bands), 0
                 good = image.valid(values)
-                if seen is not None:
-                    seen(window, values)
-            count = min(len(valid) - filled, len(good) - used)
-            here, there = slice(filled, filled + count), slice(used, used + count)
+                if observe is not None:
+                    observe(window, values)
+            count = min(len(valid) - filled, len(good) - taken)
+            here, there = slice(filled, filled + count), slice(taken, taken + count)
             for band in range(len(bands)):
                 scaled = values[band, there].astype(np.float32)
                 scaled -= mean[band]
@@ -267,15 +268,15 @@ def _reader(
             valid[here] = good[there]
             if not good[there].all():
                 strip[here][~good[there]] = 0  # the mean: what the network takes least notice of
-            filled, used = filled + count, used + count
+            filled, taken = filled + count, taken + count
 
     return fill
 
 
 @contextmanager
-def _workers(place: torch.device) -> Iterator[int]:
+def _workers(device: torch.device) -> Iterator[int]:
     """Yield how many batches are computed at once, and set the threads that share one."""
-    if place.type == "cuda":
+    if device.type == "cuda":
         yield 2  # one is computed while the other travels
         return
     threads = torch.get_num_threads()
@@ -290,18 +291,19 @@ def _predicted(
     batches: Iterator[_Batch], network: Network, workers: int, size: int
 ) -> Generator[tuple[_Batch, np.ndarray], None, None]:
     """Yield batches in order, with their windows' weighted probabilities (N, size, size)."""
-    weight = torch.from_numpy(blend_weight(size)).to(network.place)
+    weight = torch.from_numpy(blend_weight(size)).to(network.device)
     recipe = Recipe(precision="bf16" if network.precision == "bf16" else "fp32")
 
     def work(batch: _Batch) -> np.ndarray:
-        with torch.inference_mode(), engine.autocast(network.place, recipe):
+        with torch.inference_mode(), engine.autocast(network.device, recipe):
             images = batch.images
-            if network.place.type == "cuda":
-                images = images.pin_memory().to(network.place, non_blocking=True)
+            if network.device.type == "cuda":
+                images = images.pin_memory().to(network.device, non_blocking=True)
             images = images.contiguous(memory_format=torch.channels_last)
-            found = _forward(network.model, images).mul_(weight).cpu().numpy() if len(images) else None
-        batch.images = torch.empty(0)
-        return found if found is not None else np.empty((0, size, size), np.float32)
+            batch.images = torch.empty(0)  # memory
+            if not len(images):  # bands of rows without data
+                return np.empty((0, size, size), np.float32)
+            return _forward(network.model, images).mul_(weight).cpu().numpy()
 
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[tuple[_Batch, Future[np.ndarray]]] = deque()
@@ -335,7 +337,11 @@ def _forward(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def _blended(
-    parts: Iterator[tuple[_Batch, np.ndarray]], image: Image, rows: list[int], cols: list[int], size: int
+    predictions: Iterator[tuple[_Batch, np.ndarray]],
+    image: Image,
+    rows: list[int],
+    cols: list[int],
+    size: int,
 ) -> Rows:
     """Add up the windows' weighted probabilities and yield the rows that no later window meets."""
     height, width = image.shape
@@ -350,7 +356,7 @@ def _blended(
         done = len(good)
         finished = total[:done, :width] / down[row : row + done, None]
         finished /= across
-        if not np.isfinite(finished[good]).all() if not good.all() else not np.isfinite(finished).all():
+        if not np.isfinite(finished).all(where=good):
             raise UserError(
                 f"{image.scene.image}: the network gives NaN near row {row}; its weights are damaged, train it again"
             )
@@ -360,9 +366,9 @@ def _blended(
         total[size - done :] = 0
         return Window(row, 0, done, width), finished
 
-    for batch, found in parts:
+    for batch, patches in predictions:
         valid.extend(batch.valid)
-        for (number, col), patch in zip(batch.places, found, strict=True):
+        for (number, col), patch in zip(batch.corners, patches, strict=True):
             while current < number:
                 yield finish()
                 current += 1

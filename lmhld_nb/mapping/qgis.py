@@ -4,70 +4,65 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
 
 COLOURS = "viridis"  # told apart with any colour vision, and in grey
 CLASSES = 5
-_TOP = {"version": "3.22", "styleCategories": "Symbology"}
+_QGIS = """<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
+<qgis version="3.22" styleCategories="Symbology">
+{content}
+</qgis>
+"""
+_POLYGONS = """<renderer-v2 type="graduatedSymbol" attr="mean_probability" graduatedMethod="GraduatedColor">
+<ranges>{ranges}</ranges>
+<symbols>{symbols}</symbols>
+</renderer-v2>
+<layerGeometryType>2</layerGeometryType>"""
+_RANGE = """
+<range lower="{lower:.15f}" upper="{upper:.15f}" symbol="{number}" label="{lower:.2f} to {upper:.2f}" render="true"/>"""
+_SYMBOL = """
+<symbol type="fill" name="{number}" alpha="0.7"><layer class="SimpleFill" enabled="1" pass="0"><Option type="Map">
+ <Option type="QString" name="color" value="{red},{green},{blue},255"/>
+ <Option type="QString" name="style" value="solid"/>
+ <Option type="QString" name="outline_color" value="0,0,0,255"/>
+ <Option type="QString" name="outline_style" value="solid"/>
+ <Option type="QString" name="outline_width" value="0.2"/>
+</Option></layer></symbol>"""
+_RASTER = """<pipe>
+<rasterrenderer type="singlebandpseudocolor" band="1" opacity="0.7" alphaBand="-1" classificationMin="0"
+ classificationMax="1"><rastershader>
+<colorrampshader colorRampType="INTERPOLATED" classificationMode="1" clip="0">{items}</colorrampshader>
+</rastershader></rasterrenderer>
+</pipe>"""
+_ITEM = """
+<item value="{value:.2f}" label="{value:.1f}" color="#{red:02x}{green:02x}{blue:02x}" alpha="255"/>"""
 
 
 def polygon_style(path: Path, threshold: float) -> None:
     """Write the style of the landslides: `CLASSES` colours from ``threshold`` to 1 of mean_probability."""
-    top = ElementTree.Element("qgis", _TOP)
-    renderer = ElementTree.SubElement(
-        top,
-        "renderer-v2",
-        {"type": "graduatedSymbol", "attr": "mean_probability", "graduatedMethod": "GraduatedColor"},
-    )
-    ranges = ElementTree.SubElement(renderer, "ranges")
-    symbols = ElementTree.SubElement(renderer, "symbols")
-    edges = np.linspace(threshold, 1, CLASSES + 1)
-    for number, (lower, upper) in enumerate(itertools.pairwise(edges)):
-        label = f"{lower:.2f} to {upper:.2f}"
-        shown = {"lower": f"{lower:.15f}", "upper": f"{upper:.15f}", "symbol": str(number), "label": label}
-        ElementTree.SubElement(ranges, "range", {**shown, "render": "true"})
-        symbol = ElementTree.SubElement(
-            symbols, "symbol", {"type": "fill", "name": str(number), "alpha": "0.7"}
-        )
-        layer = ElementTree.SubElement(symbol, "layer", {"class": "SimpleFill", "enabled": "1", "pass": "0"})
-        options = ElementTree.SubElement(layer, "Option", {"type": "Map"})
-        colour = ",".join(map(str, _rgb(number / (CLASSES - 1))))
-        fill = {"color": f"{colour},255", "style": "solid", "outline_color": "0,0,0,255"}
-        for name, value in {**fill, "outline_style": "solid", "outline_width": "0.2"}.items():
-            ElementTree.SubElement(options, "Option", {"type": "QString", "name": name, "value": value})
-    ElementTree.SubElement(top, "layerGeometryType").text = "2"  # polygons
-    _write(path, top)
+    edges = np.linspace(threshold, 1, CLASSES + 1).tolist()
+    ranges = [
+        _RANGE.format(lower=lower, upper=upper, number=number)
+        for number, (lower, upper) in enumerate(itertools.pairwise(edges))
+    ]
+    symbols = [_SYMBOL.format(number=number, **_colour(number / (CLASSES - 1))) for number in range(CLASSES)]
+    _write(path, _POLYGONS.format(ranges="".join(ranges), symbols="".join(symbols)))
 
 
 def probability_style(path: Path) -> None:
     """Write the style of the probability raster: colours from 0 to 1, no data clear."""
-    top = ElementTree.Element("qgis", _TOP)
-    pipe = ElementTree.SubElement(top, "pipe")
-    told = {"type": "singlebandpseudocolor", "band": "1", "opacity": "0.7", "alphaBand": "-1"}
-    renderer = ElementTree.SubElement(
-        pipe, "rasterrenderer", {**told, "classificationMin": "0", "classificationMax": "1"}
+    values = np.linspace(0, 1, 2 * CLASSES + 1).tolist()
+    _write(
+        path, _RASTER.format(items="".join(_ITEM.format(value=value, **_colour(value)) for value in values))
     )
-    shader = ElementTree.SubElement(renderer, "rastershader")
-    ramp = ElementTree.SubElement(
-        shader, "colorrampshader", {"colorRampType": "INTERPOLATED", "classificationMode": "1", "clip": "0"}
-    )
-    for value in np.linspace(0, 1, 2 * CLASSES + 1):
-        colour = "#{:02x}{:02x}{:02x}".format(*_rgb(float(value)))
-        item = {"value": f"{value:.2f}", "label": f"{value:.1f}", "color": colour, "alpha": "255"}
-        ElementTree.SubElement(ramp, "item", item)
-    _write(path, top)
 
 
-def _rgb(share: float) -> tuple[int, int, int]:
-    red, green, blue, _ = matplotlib.colormaps[COLOURS](share, bytes=True)
-    return int(red), int(green), int(blue)
+def _colour(share: float) -> dict[str, int]:
+    rgba = matplotlib.colormaps[COLOURS](share, bytes=True)
+    return dict(zip(("red", "green", "blue"), map(int, rgba), strict=False))
 
 
-def _write(path: Path, top: ElementTree.Element) -> None:
-    ElementTree.indent(top, " ")
-    text = ElementTree.tostring(top, encoding="unicode")
-    kind = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
-    path.write_text(kind + text + "\n", encoding="utf-8")
+def _write(path: Path, content: str) -> None:
+    path.write_text(_QGIS.format(content=content), encoding="utf-8")

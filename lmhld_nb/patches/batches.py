@@ -25,15 +25,15 @@ class Group:
     """Patches of one size.
 
     Attributes:
-        parts: PatchSets they are from.
-        where: (n, 2) int, for each patch the part and the number in it.
+        patch_sets: PatchSets they are from.
+        where: (n, 2) int, for each patch the position of its PatchSet and its number in it.
         areas: (n,) area of each patch.
         mean, std: (n, bands, 1, 1) float32 on the device, what each patch is normalised with.
         resident: images (n, bands, size, size) as stored and masks (n, size, size) uint8 on the device; None
             where they are read from the memory map batch by batch.
     """
 
-    parts: tuple[PatchSet, ...]
+    patch_sets: tuple[PatchSet, ...]
     where: np.ndarray
     areas: np.ndarray
     mean: Tensor
@@ -42,7 +42,7 @@ class Group:
 
     def read(self, numbers: np.ndarray) -> tuple[Tensor, Tensor]:
         """Read patches from disk: images (n, bands, size, size) and masks (n, size, size), as stored."""
-        return _read(self.parts, self.where[numbers])
+        return _read(self.patch_sets, self.where[numbers])
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Batches:
             patches = random.permutation(n) if random else np.arange(n)
             batches += [(number, patches[start : start + batch_size]) for start in range(0, n, batch_size)]
         if random and len(self.groups) > 1:
-            batches = [batches[place] for place in random.permutation(len(batches))]
+            batches = [batches[index] for index in random.permutation(len(batches))]
         return batches
 
     def load(self, order: Iterable[tuple[int, np.ndarray]]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -83,16 +83,16 @@ class Batches:
         picks = flat.split([len(numbers) for _, numbers in order])
         with ThreadPoolExecutor(1) as reader:
             ahead = None
-            for place, ((number, _), pick) in enumerate(zip(order, picks, strict=True)):
+            for position, ((number, _), pick) in enumerate(zip(order, picks, strict=True)):
                 group = self.groups[number]
                 if group.resident is not None:
                     images, masks = (tensor.index_select(0, pick) for tensor in group.resident)
                 else:
-                    future = ahead or reader.submit(group.read, order[place][1])
+                    future = ahead or reader.submit(group.read, order[position][1])
                     images, masks = future.result()
                     ahead = None
-                    if place + 1 < len(order):
-                        after, numbers = order[place + 1]
+                    if position + 1 < len(order):
+                        after, numbers = order[position + 1]
                         ahead = reader.submit(self.groups[after].read, numbers)
                     if self.device.type == "cuda":
                         images, masks = images.pin_memory(), masks.pin_memory()
@@ -120,28 +120,26 @@ def load_split(
             CPU, that of a core: as many runs may share it).
         only: the numbers of the patches taken of each PatchSet; None for all of the split.
     """
-    chosen = only or [patches.where(split) for patches in patch_sets]
-    by_size: dict[int, list[tuple[PatchSet, np.ndarray]]] = {}
-    for patches, own in zip(patch_sets, chosen, strict=True):
-        by_size.setdefault(patches.spec.size, []).append((patches, own))
+    chosen = list(zip(patch_sets, only or [patches.where(split) for patches in patch_sets], strict=True))
     if resident is None:
-        wanted = sum(_bytes(patches) * len(own) for patches, own in zip(patch_sets, chosen, strict=True))
+        total = sum(_bytes(patches) * len(numbers) for patches, numbers in chosen)
         sharers = 1 if device.type == "cuda" else cores()
-        resident = wanted <= RESIDENT_SHARE * free_memory(device) / sharers
+        resident = total <= RESIDENT_SHARE * free_memory(device) / sharers
     groups = []
-    for size in sorted(by_size):
-        parts = tuple(patches for patches, _ in by_size[size])
-        numbers = [own for _, own in by_size[size]]
-        where = np.concatenate([np.stack([np.full_like(n, k), n], axis=1) for k, n in enumerate(numbers)])
-        mean, std = (
-            torch.from_numpy(np.concatenate(values)).to(device)
-            for values in zip(
-                *(statistics(p, n, normalise) for p, n in zip(parts, numbers, strict=True)), strict=True
-            )
+    for size in sorted({patches.spec.size for patches in patch_sets}):
+        members = [(patches, numbers) for patches, numbers in chosen if patches.spec.size == size]
+        own = tuple(patches for patches, _ in members)
+        where = np.concatenate(
+            [np.stack([np.full_like(n, k), n], axis=1) for k, (_, n) in enumerate(members)]
         )
-        kept = tuple(tensor.to(device) for tensor in _read(parts, where)) if resident else None
-        areas = np.concatenate([np.full(len(n), p.spec.area) for p, n in zip(parts, numbers, strict=True)])
-        groups.append(Group(parts, where, areas, mean, std, kept))  # type: ignore[arg-type]
+        areas = np.concatenate([np.full(len(numbers), patches.spec.area) for patches, numbers in members])
+        scales = zip(*(statistics(patches, numbers, normalise) for patches, numbers in members), strict=True)
+        mean, std = (torch.from_numpy(np.concatenate(values)).to(device) for values in scales)
+        images, masks = _read(own, where) if resident else (None, None)
+        on_device = (
+            (images.to(device), masks.to(device)) if images is not None and masks is not None else None
+        )
+        groups.append(Group(own, where, areas, mean, std, on_device))
     return Batches(tuple(groups), device)
 
 
@@ -150,10 +148,12 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:  # what the page cache holds counts as free
-        told = re.search(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text(encoding="utf-8"))
+        available = re.search(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text(encoding="utf-8"))
     except OSError:  # no Linux
-        told = None
-    return int(told[1]) * 1024 if told else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+        available = None
+    if available:
+        return int(available[1]) * 1024
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
 def statistics(patches: PatchSet, numbers: np.ndarray, normalise: str) -> tuple[np.ndarray, np.ndarray]:
@@ -162,9 +162,8 @@ def statistics(patches: PatchSet, numbers: np.ndarray, normalise: str) -> tuple[
         rows = np.tile(np.array([patches.mean, patches.std]), (len(numbers), 1, 1))
     else:
         names = patches.index["scene"].to_numpy()[numbers]
-        rows = np.array([patches.scene_statistics[name] for name in names]).reshape(
-            len(numbers), 2, len(patches.spec.bands)
-        )
+        rows = np.array([patches.scene_statistics[name] for name in names])
+        rows = rows.reshape(len(numbers), 2, len(patches.spec.bands))  # also where there are no patches
     mean, std = np.moveaxis(rows.astype(np.float32), 1, 0)[..., None, None]
     return mean, std
 
@@ -179,24 +178,25 @@ def normalised(patches: PatchSet, numbers: np.ndarray, normalise: str) -> Tensor
 def augment(images: Tensor, masks: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Turn and flip a batch as one (patches are square)."""
     turns, flip = int(random.integers(4)), bool(random.integers(2))
-    both = [torch.rot90(tensor, turns, (2, 3)) for tensor in (images, masks)]
-    both = [tensor.flip(3) for tensor in both] if flip else both
-    return both[0].contiguous(memory_format=torch.channels_last), both[1]
+    images, masks = (torch.rot90(tensor, turns, (2, 3)) for tensor in (images, masks))
+    if flip:
+        images, masks = images.flip(3), masks.flip(3)
+    return images.contiguous(memory_format=torch.channels_last), masks
 
 
 def _bytes(patches: PatchSet) -> int:
     """Return the bytes of one patch with its mask."""
     images, masks = patches.images[:1], patches.masks[:1]
-    kept = 4 * images.size if images.dtype == np.int16 else images.nbytes  # see `_read`
-    return int(kept + masks.nbytes)
+    image_bytes = 4 * images.size if images.dtype == np.int16 else images.nbytes  # see `_read`
+    return int(image_bytes + masks.nbytes)
 
 
-def _read(parts: Sequence[PatchSet], where: np.ndarray) -> tuple[Tensor, Tensor]:
-    if not len(where):
-        images, masks = parts[0].images[:0].copy(), parts[0].masks[:0].copy()
+def _read(patch_sets: Sequence[PatchSet], where: np.ndarray) -> tuple[Tensor, Tensor]:
+    if len(where):
+        images = np.stack([patch_sets[index].images[number] for index, number in where])
+        masks = np.stack([patch_sets[index].masks[number] for index, number in where])
     else:
-        images = np.stack([parts[part].images[number] for part, number in where])
-        masks = np.stack([parts[part].masks[number] for part, number in where])
+        images, masks = patch_sets[0].images[:0].copy(), patch_sets[0].masks[:0].copy()
     if images.dtype == np.uint16:
         # Torch hardly computes with uint16: the bits travel as int16 and are read as what they are when scaled.
         images = images.view(np.int16)

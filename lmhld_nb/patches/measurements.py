@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from lmhld_nb import inventory, patches, scenes
-from lmhld_nb.config import UserError, data_dir, write_json
+from lmhld_nb.config import UserError, data_dir, safe_name, write_json
 from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.sources import DataSet
 
 
 @dataclass(frozen=True)
 class AreaMeasurements:
-    """What a plan must know of an area's scenes: landslide-size quartiles (pixels) and the largest square's side."""
+    """Quartiles of an area's landslide sizes in pixels, and the shorter side of its largest scene in pixels."""
 
     quartiles: tuple[float, float, float]
     largest_side: int
@@ -30,23 +31,34 @@ def measure_area(dataset: DataSet, area: str) -> AreaMeasurements:
     Raises:
         UserError: a scene cannot be read, or the area has no landslide.
     """
-    path = data_dir() / dataset.name / "measured" / f"{dataset.fingerprint}-{area}.json"
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        return AreaMeasurements(tuple(kept["quartiles"]), kept["largest_side"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # not measured yet: only time is lost
-    members = dataset.scenes_of(area)
-    sides = []
-    for scene in members:
-        with scenes.open_image(scene) as image:
-            sides.append(min(image.shape))
-    found = AreaMeasurements(inventory.quartiles(inventory.area_sizes(members)), max(sides))
-    try:
-        write_json(path, vars(found))
-    except UserError:  # a shared, read-only data folder is measured anew each time
-        return found
-    return found
+
+    def measure() -> dict[str, Any]:
+        sides = []
+        for scene in dataset.scenes_of(area):
+            with scenes.open_image(scene) as image:
+                sides.append(min(image.shape))
+        sizes = inventory.area_sizes(dataset.scenes_of(area))
+        return {"quartiles": inventory.quartiles(sizes), "largest_side": max(sides)}
+
+    name = f"{dataset.fingerprint}-{safe_name(area, 'area')}.json"
+    content = _measure_once(dataset, name, ("quartiles", "largest_side"), measure)
+    return AreaMeasurements(tuple(content["quartiles"]), content["largest_side"])
+
+
+def count_patches(dataset: DataSet, spec: PatchSpec) -> int:
+    """Count the patches that cutting ``spec`` leaves, without cutting; once, as `measure_area`.
+
+    Raises:
+        UserError: a scene cannot be read.
+    """
+
+    def measure() -> dict[str, Any]:
+        least = 0.0 if spec.background else spec.min_share
+        windows = classify_area_windows(dataset, spec.area, (spec.size,), spec.bands)[spec.size]
+        return {"patches": sum(int(((reason == "") & (share >= least)).sum()) for reason, share in windows)}
+
+    name = f"{spec.fingerprint_of_patches}-patches.json"
+    return int(_measure_once(dataset, name, ("patches",), measure)["patches"])
 
 
 def classify_area_windows(
@@ -65,34 +77,30 @@ def classify_area_windows(
     """
     height = math.lcm(*sizes)
     height *= max(1, 512 // height)
-    found: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {size: [] for size in sizes}
+    by_size: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {size: [] for size in sizes}
     for scene in dataset.scenes_of(area):
-        strips: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {size: [] for size in sizes}
+        parts: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {size: [] for size in sizes}
         with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
             for strip in scenes.strips(image.shape, height):
                 valid, codes = image.valid(image.read(strip, bands)), labels.read(strip)
                 for size in sizes:
-                    strips[size].append(patches.classify_windows(codes, valid, size, 0.0))
-        for size, judged in strips.items():
-            reasons, shares = zip(*judged, strict=True)
-            found[size].append((np.concatenate(reasons), np.concatenate(shares)))
-    return found
+                    parts[size].append(patches.classify_windows(codes, valid, size, 0.0))
+        for size in sizes:
+            reasons, shares = (np.concatenate(arrays) for arrays in zip(*parts[size], strict=True))
+            by_size[size].append((reasons, shares))
+    return by_size
 
 
-def count_patches(dataset: DataSet, spec: PatchSpec) -> int:
-    """Count the patches that cutting ``spec`` leaves, without cutting; once, as `measured`.
-
-    Raises:
-        UserError: a scene cannot be read.
-    """
-    path = data_dir() / dataset.name / "measured" / f"{spec.fingerprint_of_patches}-kept.json"
-    try:
-        return int(json.loads(path.read_text(encoding="utf-8"))["kept"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    least = 0.0 if spec.background else spec.min_share
-    judged = classify_area_windows(dataset, spec.area, (spec.size,), spec.bands)[spec.size]
-    count = sum(int(((reason == "") & (share >= least)).sum()) for reason, share in judged)
-    with suppress(UserError):  # a shared, read-only data folder: counted anew each time
-        write_json(path, {"kept": count})
-    return count
+def _measure_once(
+    dataset: DataSet, name: str, keys: tuple[str, ...], measure: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """Return what ``measure`` gives, from the file ``name`` beside the data where it was measured before."""
+    path = data_dir() / safe_name(dataset.name, "data set") / "measured" / name
+    with suppress(OSError, ValueError):  # not measured yet, or not readable: only time is lost
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and set(content) == set(keys):
+            return content
+    content = measure()
+    with suppress(UserError):  # a shared, read-only data folder is measured anew each time
+        write_json(path, content)
+    return content

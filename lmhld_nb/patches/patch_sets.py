@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -17,7 +17,7 @@ from pydantic import SerializerFunctionWrapHandler, model_serializer
 from tqdm import tqdm
 
 from lmhld_nb import scenes
-from lmhld_nb.config import Strict, UserError, atomic_path, cannot_write, data_dir, write_json
+from lmhld_nb.config import Strict, UserError, atomic_path, cannot_write, data_dir, safe_name, write_json
 from lmhld_nb.patches import splits
 from lmhld_nb.scenes.scene import Scene
 
@@ -55,9 +55,9 @@ class PatchSpec(Strict):
     background: bool = False
 
     @model_serializer(mode="wrap")
-    def _told(self, told: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what is younger than the names of many runs, where it changes nothing."""
-        return {name: value for name, value in told(self).items() if name != "background" or value}
+    def _without_default_background(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out ``background`` where it changes nothing: it came after many patches had got their names."""
+        return {name: value for name, value in serialise(self).items() if name != "background" or value}
 
     @property
     def fingerprint_of_patches(self) -> str:
@@ -68,9 +68,8 @@ class PatchSpec(Strict):
     @property
     def folder(self) -> Path:
         """Return where the PatchSet lies (made or not)."""
-        return (
-            data_dir() / self.dataset / "patches" / f"{self.area}-{self.size}-{self.fingerprint_of_patches}"
-        )
+        home = data_dir() / safe_name(self.dataset, "data set") / "patches"
+        return home / f"{safe_name(self.area, 'area')}-{self.size}-{self.fingerprint_of_patches}"
 
 
 @dataclass(frozen=True)
@@ -85,8 +84,7 @@ class PatchSet:
             no-data or unlabelled pixels), ``share`` (less landslide than ``min_share``). Each counts once.
         mean, std: of each band over the training patches, in stored units.
         scene_statistics: mean and std of each band over the valid pixels of each scene.
-        resolution_m: ground size of a pixel in metres, the median over the scenes; None where it is not known (and in
-            records made before it was kept).
+        resolution_m: ground size of a pixel in metres, the median over the scenes; None where it is not known.
     """
 
     spec: PatchSpec
@@ -96,7 +94,7 @@ class PatchSet:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     scene_statistics: dict[str, tuple[tuple[float, ...], tuple[float, ...]]]
-    resolution_m: float | None = None
+    resolution_m: float | None
 
     @cached_property
     def images(self) -> np.ndarray:
@@ -110,7 +108,7 @@ class PatchSet:
 
     @cached_property
     def index(self) -> pd.DataFrame:
-        """One row a patch: scene, row, col (of its upper left pixel), share (of landslide), split."""
+        """One row per patch: scene, row, col (of its upper left pixel), share (of landslide), split."""
         return pd.read_csv(self.folder / "index.csv", dtype={"scene": str})
 
     def where(self, split: str) -> np.ndarray:
@@ -120,12 +118,12 @@ class PatchSet:
     def neighbours(self, split: str, other: str) -> int:
         """Count the patches of ``split`` that touch one of ``other``, at a side or a corner."""
         side = self.spec.size
-        here, there = (self.index[self.index["split"] == name] for name in (split, other))
-        taken = set(zip(there["scene"], there["row"], there["col"], strict=True))
-        around = [(dr * side, dc * side) for dr in (-1, 0, 1) for dc in (-1, 0, 1)]
+        touched, around = (self.index[self.index["split"] == name] for name in (split, other))
+        positions = set(zip(around["scene"], around["row"], around["col"], strict=True))
+        steps = [(row, col) for row in (-side, 0, side) for col in (-side, 0, side)]
         return sum(
-            any((scene, row + dr, col + dc) in taken for dr, dc in around)
-            for scene, row, col in zip(here["scene"], here["row"], here["col"], strict=True)
+            any((scene, row + down, col + right) in positions for down, right in steps)
+            for scene, row, col in zip(touched["scene"], touched["row"], touched["col"], strict=True)
         )
 
     def shares(self) -> dict[str, float]:
@@ -191,8 +189,8 @@ def classify_windows(
     landslide = (labels[inner] == 1).reshape(blocks).sum(axis=(1, 3), dtype=np.int64) / size**2
     known = (valid[inner] & (labels[inner] != 255)).reshape(blocks).all(axis=(1, 3))
     share[:full_rows, :full_cols] = landslide
-    judged = np.where(landslide < min_share, "share", "")
-    reason[:full_rows, :full_cols] = np.where(known, judged, "nodata")
+    enough = np.where(landslide < min_share, "share", "")
+    reason[:full_rows, :full_cols] = np.where(known, enough, "nodata")
     return reason, share
 
 
@@ -208,10 +206,10 @@ def cut(spec: PatchSpec, area_scenes: Iterable[Scene], progress: bool = True) ->
     folder = spec.folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        held = FileLock(folder.parent / f".{folder.name}.lock").acquire()
+        lock = FileLock(folder.parent / f".{folder.name}.lock").acquire()
     except OSError as error:
         raise cannot_write(folder.parent, error) from error
-    with held:
+    with lock:
         if not is_cut(spec):
             with atomic_path(folder) as temporary:
                 temporary.mkdir()
@@ -241,7 +239,7 @@ def load(spec: PatchSpec) -> PatchSet:
             tuple(record["mean"]),
             tuple(record["std"]),
             {name: (tuple(mean), tuple(std)) for name, (mean, std) in record["scenes"].items()},
-            record.get("resolution_m"),
+            record["resolution_m"],
         )
     except FileNotFoundError:
         raise UserError(f"{spec.folder}: no such patches; make them with `lmhld run`") from None
@@ -249,29 +247,36 @@ def load(spec: PatchSpec) -> PatchSet:
         raise UserError(f"{record_path}: damaged ({error}); delete the folder, it is made anew") from None
 
 
+@dataclass
+class _Tally:
+    """What is counted while scenes are cut, as the record keeps it."""
+
+    windows: int = 0
+    dropped: dict[str, int] = field(default_factory=lambda: {"edge": 0, "nodata": 0, "share": 0})
+    statistics: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
+    resolutions: list[float] = field(default_factory=list)
+
+
 def _write_patches(spec: PatchSpec, area_scenes: list[Scene], folder: Path, progress: bool) -> None:
-    counts = {"windows": 0, "edge": 0, "nodata": 0, "share": 0}
+    tally = _Tally()
     rows: list[dict[str, object]] = []
     sums: list[np.ndarray] = []
-    statistics: dict[str, tuple[list[float], list[float]]] = {}
-    resolutions: list[float] = []
     shape = (len(spec.bands), spec.size, spec.size)
-    bar = tqdm(
-        area_scenes, desc=f"cut {spec.area} {spec.size} px", unit="scene", disable=not progress, leave=False
-    )
+    title = f"cut {spec.area} {spec.size} px"
+    bar = tqdm(area_scenes, desc=title, unit="scene", disable=not progress, leave=False)
     with (
         _NpyWriter(folder / "images.npy", shape) as images,
         _NpyWriter(folder / "masks.npy", shape[1:]) as masks,
     ):
         for scene in bar:
-            for patch, mask, row in _scene_patches(scene, spec, counts, statistics, resolutions):
+            for patch, mask, row in _scene_patches(scene, spec, tally):
                 images.append(patch)
                 masks.append(mask)
                 rows.append(row)
                 values = patch.astype(np.float64).reshape(len(spec.bands), -1)
                 sums.append(np.stack([values.sum(axis=1), (values**2).sum(axis=1)]))
     if not rows:
-        raise UserError(_nothing_left(spec, counts))
+        raise UserError(_nothing_left(spec, tally))
     index = pd.DataFrame(rows)
     index["split"] = _splits(index, spec)
     for split in splits.SPLITS:
@@ -281,17 +286,17 @@ def _write_patches(spec: PatchSpec, area_scenes: list[Scene], folder: Path, prog
                 "use a larger scene, a smaller `size`, or other `fractions`"
             )
     index.to_csv(folder / "index.csv", index=False, float_format="%.6f")
-    train = np.array(sums)[(index["split"] == "train").to_numpy()].sum(axis=0)
-    pixels = int((index["split"] == "train").sum()) * spec.size**2
-    mean, std = mean_and_std(train[0], train[1], pixels)
+    train = (index["split"] == "train").to_numpy()
+    total, squares = np.array(sums)[train].sum(axis=0)
+    mean, std = mean_and_std(total, squares, int(train.sum()) * spec.size**2)
     record = {
         "spec": spec.model_dump(mode="json"),
-        "windows": counts.pop("windows"),
-        "dropped": counts,
+        "windows": tally.windows,
+        "dropped": tally.dropped,
         "mean": mean,
         "std": std,
-        "scenes": statistics,
-        "resolution_m": float(np.median(resolutions)) if resolutions else None,
+        "scenes": tally.statistics,
+        "resolution_m": float(np.median(tally.resolutions)) if tally.resolutions else None,
     }
     write_json(folder / "patchset.json", record)
 
@@ -307,34 +312,30 @@ def mean_and_std(total: np.ndarray, squares: np.ndarray, count: int) -> tuple[li
 
 
 def _scene_patches(
-    scene: Scene,
-    spec: PatchSpec,
-    counts: dict[str, int],
-    statistics: dict[str, tuple[list[float], list[float]]],
-    resolutions: list[float],
+    scene: Scene, spec: PatchSpec, tally: _Tally
 ) -> Iterator[tuple[np.ndarray, np.ndarray, dict[str, object]]]:
-    """Yield the kept patches of a scene, counting what is dropped."""
+    """Yield image, mask and index row of each patch of a scene that stays, counting what is dropped."""
     size = spec.size
     # About 512 rows at once: as tall as the usual GeoTIFF tile, a whole number of windows.
     height = size * max(1, 512 // size)
     with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
         if image.ground_m is not None:
-            resolutions.append(image.ground_m)
+            tally.resolutions.append(image.ground_m)
         # A large scene's statistics need no more than every 8th pixel of every 8th row.
         step = 8 if max(image.shape) > 2048 else 1
-        seen, total, squares = 0, np.zeros(len(spec.bands)), np.zeros(len(spec.bands))
+        count, total, squares = 0, np.zeros(len(spec.bands)), np.zeros(len(spec.bands))
         for strip in scenes.strips(image.shape, height):
             values, codes = image.read(strip, spec.bands), labels.read(strip)
             valid = image.valid(values)
             pixels = values[:, ::step, ::step][:, valid[::step, ::step]].astype(np.float64)
-            seen += pixels.shape[1]
+            count += pixels.shape[1]
             total, squares = total + pixels.sum(axis=1), squares + (pixels**2).sum(axis=1)
             reason, share = classify_windows(codes, valid, size, 0.0 if spec.background else spec.min_share)
-            counts["windows"] += reason.size
-            for name in ("edge", "nodata", "share"):
-                counts[name] += int((reason == name).sum())
+            tally.windows += reason.size
+            for name in tally.dropped:
+                tally.dropped[name] += int((reason == name).sum())
             for r, c in zip(*np.nonzero(reason == ""), strict=True):
-                part = (slice(r * size, (r + 1) * size), slice(c * size, (c + 1) * size))
+                window = (slice(r * size, (r + 1) * size), slice(c * size, (c + 1) * size))
                 row = {
                     "scene": scene.name,
                     "row": strip.row + r * size,
@@ -343,14 +344,14 @@ def _scene_patches(
                 }
                 if scene.split:
                     row["given"] = scene.split
-                yield values[(slice(None), *part)], codes[part], row
-        if not seen:
+                yield values[(slice(None), *window)], codes[window], row
+        if not count:
             raise UserError(f"{scene.image}: every pixel is no data; check the file and its `nodata:` value")
-        statistics[scene.name] = mean_and_std(total, squares, seen)
+        tally.statistics[scene.name] = mean_and_std(total, squares, count)
 
 
-def _nothing_left(spec: PatchSpec, counts: dict[str, int]) -> str:
-    reasons = {
+def _nothing_left(spec: PatchSpec, tally: _Tally) -> str:
+    texts = {
         "share": (
             f"hold less than {spec.min_share:.0%} landslide",
             "lower `min_share` or use a smaller size",
@@ -358,11 +359,13 @@ def _nothing_left(spec: PatchSpec, counts: dict[str, int]) -> str:
         "nodata": ("touch no-data or unlabelled pixels", "use a smaller size or check `nodata:`"),
         "edge": ("reach over the scene's edge", "use a smaller size"),
     }
-    worst = max(reasons, key=lambda name: counts[name])
-    said = ", ".join(f"{counts[name]} {text}" for name, (text, _) in reasons.items() if counts[name])
+    worst = max(texts, key=lambda name: tally.dropped[name])
+    counts = ", ".join(
+        f"{tally.dropped[name]} {text}" for name, (text, _) in texts.items() if tally.dropped[name]
+    )
     return (
-        f"{spec.dataset} {spec.area}: no {spec.size} px patch left of {counts['windows']} windows ({said}); "
-        f"{reasons[worst][1]}"
+        f"{spec.dataset} {spec.area}: no {spec.size} px patch left of {tally.windows} windows ({counts}); "
+        f"{texts[worst][1]}"
     )
 
 
@@ -370,30 +373,26 @@ def _splits(index: pd.DataFrame, spec: PatchSpec) -> np.ndarray:
     if spec.split == "given":
         if "given" not in index:
             raise UserError(f"{spec.dataset}: has no splits of its own; use `split: random` or `blocks`")
-        given = index["given"]
-        if not given.isin(splits.SPLITS).all():
-            scene = index.loc[~given.isin(splits.SPLITS), "scene"].iloc[0]
+        unknown = index.loc[~index["given"].isin(splits.SPLITS), "scene"]
+        if len(unknown):
             raise UserError(
-                f"{spec.dataset}: scene '{scene}' has no split; give it one, or use `split: random`"
+                f"{spec.dataset}: scene '{unknown.iloc[0]}' has no split; give it one, or use `split: random`"
             )
-        return given.to_numpy()
+        return index["given"].to_numpy()
     if spec.background and spec.split == "blocks":
         raise UserError(
             f"{spec.dataset} {spec.area}: background patches are dealt apart from the others, which would divide "
             "blocks; use `split: random`"
         )
-    dealt = np.full(len(index), splits.SPLITS[0], object)
-    kept = (index["share"] >= spec.min_share).to_numpy()
-    for chosen in (kept, ~kept):
-        part = index[chosen]
-        if len(part):
-            groups = (
-                splits.blocks(part, spec.block * spec.size)
-                if spec.split == "blocks"
-                else np.arange(len(part))
-            )
-            dealt[chosen] = splits.deal(part["share"].to_numpy(), groups, spec.fractions, spec.seed)
-    return dealt
+    by_patch = np.full(len(index), splits.SPLITS[0], object)
+    enough = (index["share"] >= spec.min_share).to_numpy()
+    for chosen in (enough, ~enough):
+        rows = index[chosen]
+        if len(rows):
+            blocks = spec.split == "blocks"
+            groups = splits.blocks(rows, spec.block * spec.size) if blocks else np.arange(len(rows))
+            by_patch[chosen] = splits.deal(rows["share"].to_numpy(), groups, spec.fractions, spec.seed)
+    return by_patch
 
 
 class _NpyWriter:

@@ -14,11 +14,8 @@ def blocks(index: pd.DataFrame, side_px: int) -> np.ndarray:
     Returns:
         (patches,) block numbers from 0; patches of one block must share a split so that neighbours stay together.
     """
-    return (
-        index.groupby(["scene", index["row"] // side_px, index["col"] // side_px], sort=False)
-        .ngroup()
-        .to_numpy()
-    )
+    squares = ["scene", index["row"] // side_px, index["col"] // side_px]
+    return index.groupby(squares, sort=False).ngroup().to_numpy()
 
 
 def deal(
@@ -57,11 +54,11 @@ def deal(
 
 def _deal_once(share: np.ndarray, target: np.ndarray, random: np.random.Generator) -> np.ndarray:
     order = np.argsort(share + random.normal(0, 0.02, len(share)))
-    wanted = np.maximum(np.round(target * len(share)).astype(int), 1)
-    wanted[0] = max(0, len(share) - wanted[1:].sum())
+    counts = np.maximum(np.round(target * len(share)).astype(int), 1)
+    counts[0] = max(0, len(share) - counts[1:].sum())
     # Each split's cards lie evenly through the deck, from a random phase on.
-    places = np.concatenate([(np.arange(n) + random.random(n)) / n for n in wanted])
-    cards = np.repeat(np.arange(3), wanted)[np.argsort(places)]
+    positions = np.concatenate([(np.arange(n) + random.random(n)) / n for n in counts])
+    cards = np.repeat(np.arange(3), counts)[np.argsort(positions)]
     dealt = np.empty(len(share), int)
     dealt[order] = cards[: len(share)]
     return dealt

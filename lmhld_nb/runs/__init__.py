@@ -1,5 +1,6 @@
 """Runs: the content-addressed store, and what makes the missing ones."""
 
+from lmhld_nb.runs.runner import make_run, make_runs
 from lmhld_nb.runs.store import (
     FAILURE,
     Run,
@@ -11,14 +12,11 @@ from lmhld_nb.runs.store import (
     patch_set,
     patch_sets,
     rates,
-    scored_windows,
-    set_aside,
+    record_failure,
+    select,
     status,
-    tell_failure,
     test_patches,
-    those_of,
-    weights_damage,
-    windows,
+    window_counts,
 )
 
 __all__ = [
@@ -29,22 +27,14 @@ __all__ = [
     "failure",
     "files",
     "find",
+    "make_run",
+    "make_runs",
     "patch_set",
     "patch_sets",
     "rates",
-    "scored_windows",
-    "set_aside",
+    "record_failure",
+    "select",
     "status",
-    "tell_failure",
     "test_patches",
-    "those_of",
-    "weights_damage",
-    "windows",
+    "window_counts",
 ]
-
-from lmhld_nb.runs.runner import ensure as _ensure, make as _make
-from lmhld_nb.runs.store import windows as window_counts, those_of as select, files
-def make_runs(specs, workers=None, execution=None, whole_area=()):
-    return _ensure(specs, workers, execution, whole_area)
-def make_run(spec, execution=None, whole_area=False):
-    return _make(spec, execution, whole_area)

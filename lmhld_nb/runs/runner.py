@@ -2,309 +2,285 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 import traceback
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from functools import partial
+from graphlib import TopologicalSorter
+from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from lmhld_nb import patches, runs
-from lmhld_nb.runs import gpus
-from lmhld_nb.training import scoring
-from lmhld_nb.config import Interrupted, UserError, cannot_write, progress_bar, runs_dir
+from lmhld_nb import patches
+from lmhld_nb.config import Interrupted, UserError, progress_bar, runs_dir
+from lmhld_nb.processes import cores, pool
+from lmhld_nb.runs import gpus, store
+from lmhld_nb.runs.store import Busy, Run
 from lmhld_nb.training.hardware import Execution, choose_device
-from lmhld_nb.patches.patch_sets import PatchSpec
-from lmhld_nb.processes import cores, side_by_side
-from lmhld_nb.runs.store import Run
-from lmhld_nb.training.specs import RunSpec
 from lmhld_nb.training.loop import train
+from lmhld_nb.training.specs import RunSpec
 
 
-class Busy(Exception):
-    """Another process is making the run."""
-
-
-def make(
-    spec: RunSpec, execution: Execution | None = None, with_whole_area: bool = False, wait: bool = True
+def make_run(
+    spec: RunSpec, execution: Execution | None = None, whole_area: bool = False, wait: bool = True
 ) -> Run:
-    """Return the run of ``spec``, training it where it is not finished.
-
-    A lock file makes sure that of several processes one trains while the others wait and then find it done. On a
-    machine with GPUs another one makes sure that no more runs share a GPU than ``execution`` allows.
+    """Return the run of ``spec``; train it, and the stages before it, where they are not finished.
 
     Args:
         spec: the run.
         execution: how it is computed.
-        with_whole_area: score it on its whole area too.
+        whole_area: score it on its whole area too.
         wait: for another process that is making it.
 
     Raises:
-        UserError: the store cannot be written, or as `training.train`; the run's folder then says why it failed.
+        UserError: the store cannot be read or written, or as `training.train`; the run's folder then says why.
         Interrupted: as `training.train`.
         Busy: another process is making it, and ``wait`` is False.
     """
     execution = execution or Execution()
-    folder = runs_dir() / spec.run_id
-    if spec.stage is not None and runs.status(spec, with_whole_area) != "done":
+    if store.status(spec, whole_area) != "done":
         for stage in spec.chain[:-1]:
-            _ready(stage, execution, wait)
-    with _locked(spec, wait):
-        if runs.status(spec, with_whole_area) != "done":
-            if reason := runs.damage(spec):
-                runs.set_aside(spec, reason)
-            try:
-                with gpus.slot(execution) as chosen:
-                    if choose_device(chosen.device) == "cpu":
-                        torch.set_num_threads(chosen.threads)
-                    if runs.find(spec) is None:
-                        earlier = [runs.earlier(stage) for stage in spec.chain[:-1]]
-                        train(spec, runs.patch_sets(spec, chosen.progress), folder, chosen, earlier)
-                    if with_whole_area and (run := runs.find(spec)):
-                        _score_whole_area(run, chosen)
-            except Interrupted:
-                raise
-            except Exception as error:
-                runs.tell_failure(spec, error)
-                raise
-        (folder / runs.FAILURE).unlink(missing_ok=True)
-    finished = runs.find(spec)
-    if finished is None:
-        raise UserError(f"{folder}: was changed while it was made; run the command again")
-    return finished
+            with store.lock(stage.run_id, wait):
+                if reason := store.weights_damage(stage):
+                    store.set_aside(stage, reason)
+            make_run(stage, execution, wait=wait)
+        with store.lock(spec.run_id, wait):
+            if store.status(spec, whole_area) != "done":  # another process may have made it meanwhile
+                _make_locked(spec, execution, whole_area)
+    run = store.find(spec)
+    if run is None:
+        raise UserError(f"{runs_dir() / spec.run_id}: was changed while it was made; run the command again")
+    return run
 
 
-def _ready(stage: RunSpec, execution: Execution, wait: bool) -> None:
-    """Make an earlier stage of a chain where it is missing, and again where its weights are damaged."""
-    with _locked(stage, wait):
-        run = runs.find(stage)
-        if run is not None and (reason := runs.weights_damage(run)):
-            runs.set_aside(stage, reason)
-    make(stage, execution, wait=wait)
-
-
-def _score_whole_area(run: Run, execution: Execution) -> None:
-    place = torch.device(choose_device(execution.device))
-    scoring.write_whole_area(run.folder, run.spec.run_id, runs.scored_windows(run, place, execution.progress))
-
-
-@contextmanager
-def _locked(spec: RunSpec, wait: bool = True) -> Iterator[None]:
+def _make_locked(spec: RunSpec, execution: Execution, whole_area: bool) -> None:
+    """Train and score what is missing of a run; its folder keeps the reason of a failure until it succeeds."""
+    folder = runs_dir() / spec.run_id
+    if reason := store.damage(spec):
+        store.set_aside(spec, reason)
     try:
-        runs_dir().mkdir(parents=True, exist_ok=True)
-        held = FileLock(runs_dir() / f".{spec.run_id}.lock").acquire(timeout=-1 if wait else 0)
-    except Timeout:
-        raise Busy(spec.run_id) from None
-    except OSError as error:
-        raise cannot_write(runs_dir(), error) from error
-    with held:
-        yield
+        with gpus.slot(execution) as chosen:
+            device = choose_device(chosen.device)
+            if device == "cpu":
+                torch.set_num_threads(chosen.threads)
+            if store.find(spec) is None:
+                earlier = [store.earlier(stage) for stage in spec.chain[:-1]]
+                train(spec, store.patch_sets(spec, chosen.progress), folder, chosen, earlier)
+            if whole_area and (run := store.find(spec)):
+                store.score_whole_area(run, torch.device(device), chosen.progress)
+    except Interrupted:
+        raise
+    except Exception as error:
+        store.record_failure(spec, error)
+        raise
+    (folder / store.FAILURE).unlink(missing_ok=True)
 
 
-def ensure(
+def make_runs(
     specs: Iterable[RunSpec],
     workers: int | None = None,
     execution: Execution | None = None,
-    with_whole_area: Collection[str] = (),
-    retries: int = 0,
+    whole_area: Collection[str] = (),
+    retry: bool = False,
 ) -> list[Run]:
     """Make what is missing of ``specs`` and return all runs in their order.
 
     Args:
         specs: runs wanted; equal ones are made once.
-        workers: trainings side by side; None for one a processor core, or on GPUs for as many as they have room for.
+        workers: trainings side by side; None for one per processor core, or on GPUs for as many as they have room for.
         execution: how each is computed.
-        with_whole_area: ids of the runs that are scored on their whole area too.
-        retries: how often those that fail are tried again.
+        whole_area: ids of the runs that are scored on their whole area too.
+        retry: try those that fail once more.
 
     Raises:
         UserError: some runs failed; the others are finished first and the message names each failure.
+        Interrupted: a signal came; the same call goes on where it stopped.
     """
-    execution = execution or Execution()
-    wanted = list(specs)
+    execution, specs = execution or Execution(), list(specs)
     missing = {
-        spec.run_id: spec
-        for asked in wanted
-        if runs.status(asked, asked.run_id in with_whole_area) != "done"
-        for spec in asked.chain
-        if runs.status(spec, spec.run_id in with_whole_area) != "done"
+        stage.run_id: stage
+        for spec in specs
+        if not _is_done(spec, whole_area)
+        for stage in spec.chain
+        if not _is_done(stage, whole_area)
     }
     if workers is None:
         on_cpu = choose_device(execution.device) == "cpu"
         workers = max(1, cores() // execution.threads) if on_cpu else gpus.room(execution)
-    todo, failures = list(missing.values()), {}
-    for _ in range(retries + 1):
-        failures = _attempt(todo, workers, execution, with_whole_area)
-        todo = [missing[run_id] for run_id in failures]
-        if not failures:
-            break
+    failures = _make_all(missing, workers, execution, whole_area)
+    if failures and retry:
+        failed = {run_id: missing[run_id] for run_id in failures}
+        failures = _make_all(failed, workers, execution, whole_area)
     if failures:
-        raise UserError(_summary(failures, missing)) from next(iter(failures.values()))
-    return [run for spec in wanted if (run := runs.find(spec))]
+        by_reason: dict[str, list[str]] = {}  # runs with the same reason share it
+        for run_id, error in failures.items():
+            by_reason.setdefault(store.reason(error), []).append(f"{run_id} ({missing[run_id].label})")
+        lines = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
+        first = next(iter(failures.values()))
+        raise UserError(f"{len(failures)} of {len(missing)} runs failed: {lines}") from first
+    return [run for spec in specs if (run := store.find(spec))]
 
 
-def _summary(failures: dict[str, Exception], specs: dict[str, RunSpec]) -> str:
-    """Return one line on all failures; runs that failed of the same are told together."""
-    same: dict[str, list[str]] = {}
-    for run_id, error in failures.items():
-        told = str(error) if isinstance(error, UserError) else repr(error)
-        same.setdefault(told, []).append(f"{run_id} ({specs[run_id].label})")
-    lines = [f"{', '.join(names)}: {told}" for told, names in same.items()]
-    return f"{len(failures)} of {len(specs)} runs failed: " + "; ".join(lines)
+def _is_done(spec: RunSpec, whole_area: Collection[str]) -> bool:
+    try:
+        return store.status(spec, spec.run_id in whole_area) == "done"
+    except UserError:  # see `_unreadable`
+        return False
 
 
-def _attempt(
-    specs: Sequence[RunSpec], workers: int, execution: Execution, with_whole_area: Collection[str]
-) -> dict[str, Exception]:
-    """Make runs; return what those that failed say."""
+def _unreadable(specs: Iterable[RunSpec]) -> dict[str, Exception]:
+    """Return the errors of the runs that are there and cannot be read, which must not cost the others, by id."""
     failures: dict[str, Exception] = {}
-    ready = []
-    # Patches are cut before any training: workers would only wait for each other. Each once, however many want them.
-    refused: dict[PatchSpec, Exception] = {}
-    for part in dict.fromkeys(part for spec in specs for part in spec.data):
-        try:
-            runs.patch_set(part, execution.progress)
-        except Exception as error:  # whatever it is, it must not cost the other runs; it is told at the end
-            refused[part] = error
     for spec in specs:
-        why = next((refused[part] for part in spec.data if part in refused), None)
-        if why is None:
-            ready.append(spec)
-            continue
-        if isinstance(why, UserError) and len(spec.data) > 1:
-            why = UserError(f"{why}; or leave the area out (key `experiment_3.areas`)")
-        failures[spec.run_id] = why
-        runs.tell_failure(spec, why)
-    # What most work waits for comes first, and so a stage before those that start from it; then long runs, so that
-    # no worker is left alone with one at the end.
-    urgency = _urgency(ready)
-    ready.sort(key=lambda spec: urgency[spec.run_id], reverse=True)
-    # What another runner has begun is left to it as long as there is something else to do.
-    for wait in (False, True):
-        if workers == 1 or len(ready) <= 1:
-            busy = []
-            for spec in ready:
-                with _kept(failures, spec):
-                    _refuse_after_failure(spec, failures)
-                    try:
-                        make(spec, execution, spec.run_id in with_whole_area, wait)
-                    except Busy:
-                        busy.append(spec)
-        else:
-            busy = _make_side_by_side(ready, workers, execution, with_whole_area, wait, failures)
-        ready = busy
+        try:
+            store.find(spec)
+        except UserError as error:
+            failures[spec.run_id] = error
     return failures
 
 
-def _urgency(specs: Sequence[RunSpec]) -> dict[str, int]:
-    """Return the megapixels of each run and of the longest chain of those that start from it."""
-    found = {spec.run_id: 0 for spec in specs}
-    for spec in sorted(specs, key=lambda spec: -len(spec.chain)):
-        found[spec.run_id] += _cost(spec)
-        if spec.stage is not None and (parent := spec.stage.parent.run_id) in found:
-            found[parent] = max(found[parent], found[spec.run_id])
-    return found
+def _make_all(
+    specs: Mapping[str, RunSpec], workers: int, execution: Execution, whole_area: Collection[str]
+) -> dict[str, Exception]:
+    """Make runs; return the errors of those that failed, by id."""
+    failures = _unreadable(specs.values())
+    left = {run_id: spec for run_id, spec in specs.items() if run_id not in failures}
+    failures |= _cut_patches(left, execution.progress)
+    left = {run_id: spec for run_id, spec in specs.items() if run_id not in failures}
+    costs = {run_id: _cost(spec) for run_id, spec in left.items()}
+    count, workers = len(left), min(workers, len(left))
+    here = workers <= 1  # else in processes, whose death of too little memory is not that of this one
+    quiet = execution.model_copy(update={"progress": execution.progress and here})
+    work = partial(_work, quiet, frozenset(whole_area))
+    with progress_bar(sum(costs.values()), "train", "Mpx", execution.progress and not here) as bar:
+        while left:
+            killed = ""
+            try:
+                with _Here() if here else pool(workers) as executor:
+                    for run_id, error in _in_order(executor, work, workers, left, costs, failures):
+                        if isinstance(error, BrokenProcessPool):
+                            killed = run_id
+                            raise error
+                        if error is not None:
+                            failures[run_id] = _without_frames(error)
+                        label = left.pop(run_id).label
+                        bar.set_postfix_str(f"run {count - len(left)} of {count}: {label}", refresh=False)
+                        bar.update(costs[run_id])
+            except BrokenProcessPool:
+                left = {run_id: spec for run_id, spec in left.items() if not _is_done(spec, whole_area)}
+                if workers > 1:
+                    workers //= 2
+                    message = "a training's process was killed (out of memory?); going on with"
+                    tqdm.write(f"{message} {workers} at a time", file=sys.stderr)
+                elif killed in left:  # alone; it must not cost the others
+                    advice = "use fewer `--workers`, or a `micro_batch` in the profile"
+                    failures[killed] = UserError(f"its process was killed (out of memory?); {advice}")
+                    store.record_failure(left.pop(killed), failures[killed])
+    return failures
 
 
-def _refuse_after_failure(spec: RunSpec, failures: Mapping[str, Exception]) -> None:
-    """Raise where the stage that a run starts from has failed: it would only fail again."""
-    if spec.stage is not None and spec.stage.parent.run_id in failures:
-        error = UserError("the stage before it failed")
-        runs.tell_failure(spec, error)
-        raise error
+def _in_order(
+    executor: Executor,
+    work: Callable[[RunSpec, bool, bool], None],
+    workers: int,
+    specs: Mapping[str, RunSpec],
+    costs: Mapping[str, int],
+    failures: Mapping[str, Exception],
+) -> Iterator[tuple[str, Exception | None]]:
+    """Submit runs, each after the stage it starts from, the most urgent first; yield ids and errors as they end.
+
+    What most work waits for is the most urgent; then long runs, so that no worker is left alone with one at the end.
+    """
+    parents = {run_id: spec.stage.parent.run_id if spec.stage else "" for run_id, spec in specs.items()}
+    before = {run_id: {parent} & specs.keys() for run_id, parent in parents.items()}
+    urgency = dict(costs)  # of a run and of the longest chain of those that start from it
+    for run_id in reversed([*TopologicalSorter(before).static_order()]):
+        for parent in before[run_id]:
+            urgency[parent] = max(urgency[parent], costs[parent] + urgency[run_id])
+    graph = TopologicalSorter(before)
+    graph.prepare()
+    running: dict[Future[None], str] = {}
+    ready, busy, wait_for_others = list[str](), list[str](), False
+    while graph.is_active():
+        ready = sorted([*ready, *graph.get_ready()], key=urgency.__getitem__, reverse=True)
+        if not ready and not running:
+            # What another runner has begun was left to it as long as there was something else to do.
+            ready, busy, wait_for_others = busy, [], True
+        while ready and len(running) < workers:
+            run_id = ready.pop(0)
+            is_orphan = parents[run_id] in failures
+            running[executor.submit(work, specs[run_id], wait_for_others, is_orphan)] = run_id
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            run_id, error = running.pop(future), future.exception()
+            if isinstance(error, Busy):
+                busy.append(run_id)
+            elif isinstance(error, Interrupted):
+                raise error
+            else:
+                assert error is None or isinstance(error, Exception)
+                yield run_id, error
+                graph.done(run_id)
+
+
+class _Here(Executor):
+    """Stands in for a pool of processes: this process does the work when it is submitted."""
+
+    def submit(self, work: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
+        future = Future[Any]()
+        try:
+            future.set_result(work(*arguments, **options))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def _work(
+    execution: Execution, whole_area: Collection[str], spec: RunSpec, wait: bool, is_orphan: bool
+) -> None:
+    """Make a run where an executor does it."""
+    if is_orphan:
+        raise store.record_failure(spec, UserError("the stage before it failed"))
+    try:
+        make_run(spec, execution, spec.run_id in whole_area, wait)
+    except Interrupted as error:
+        if multiprocessing.parent_process() is None:
+            raise
+        os._exit(128 + error.by)  # at once: the pool may have handed it the next run already
+
+
+def _cut_patches(specs: Mapping[str, RunSpec], progress: bool) -> dict[str, Exception]:
+    """Cut each set of patches once, before workers would wait for each other; return the errors by run."""
+    errors: dict[patches.PatchSpec, Exception] = {}
+    for patch_spec in dict.fromkeys(patch_spec for spec in specs.values() for patch_spec in spec.data):
+        try:
+            store.patch_set(patch_spec, progress)
+        except Exception as error:  # whatever it is, it must not cost the runs on other patches
+            errors[patch_spec] = _without_frames(error)
+    failures = {}
+    for run_id, spec in specs.items():
+        refused = [errors[patch_spec] for patch_spec in spec.data if patch_spec in errors]
+        if refused and isinstance(refused[0], UserError) and len(spec.data) > 1:
+            refused = [UserError(f"{refused[0]}; or leave the area out (key `experiment_3.areas`)")]
+        if refused:
+            failures[run_id] = store.record_failure(spec, refused[0])
+    return failures
 
 
 def _cost(spec: RunSpec) -> int:
     """Return the megapixels a training passes over, at least 1: what order and time left go by."""
-    pixels = sum(len(patches.load(part).index) * part.size**2 for part in spec.data)
+    pixels = sum(len(patches.load(patch_spec).index) * patch_spec.size**2 for patch_spec in spec.data)
     return max(1, round(pixels * spec.recipe.epochs / 1e6))
 
 
-@contextmanager
-def _kept(failures: dict[str, Exception], spec: RunSpec) -> Iterator[None]:
-    try:
-        yield
-    except Interrupted:
-        raise
-    except Exception as error:  # whatever it is, it must not cost the other runs; it is told at the end
-        failures[spec.run_id] = error
-        # Its traceback would keep the network and its patches in memory for the rest of the runs.
-        link: BaseException | None = error
-        while link is not None:
-            traceback.clear_frames(link.__traceback__)
-            link = link.__cause__ or link.__context__
-
-
-def _make_side_by_side(
-    specs: Sequence[RunSpec],
-    workers: int,
-    execution: Execution,
-    with_whole_area: Collection[str],
-    wait: bool,
-    failures: dict[str, Exception],
-) -> list[RunSpec]:
-    """Make runs in processes of their own, add failures, and return the runs that others are making."""
-    busy = []
-    work = partial(
-        _work,
-        execution=execution.model_copy(update={"progress": False}),
-        with_whole_area=frozenset(with_whole_area),
-        wait=wait,
-    )
-    left = list(specs)
-    costs = {spec.run_id: _cost(spec) for spec in specs}
-    with progress_bar(sum(costs.values()), "train", "Mpx", execution.progress) as bar:
-        while left:
-            try:
-                for spec in tuple(left):
-                    with _kept(failures, spec):
-                        _refuse_after_failure(spec, failures)
-                left = [spec for spec in left if spec.run_id not in failures]
-                places = {spec.run_id: place for place, spec in enumerate(left)}
-                after = [
-                    places.get(spec.stage.parent.run_id) if spec.stage is not None else None for spec in left
-                ]
-                for spec, future in side_by_side(work, tuple(left), workers, after):
-                    error = future.exception()
-                    if isinstance(error, BrokenProcessPool):
-                        raise error
-                    left.remove(spec)
-                    if isinstance(error, Busy):
-                        busy.append(spec)
-                    elif isinstance(error, Exception):
-                        with _kept(failures, spec):
-                            _refuse_after_failure(spec, failures)
-                            raise error
-                    done = f"run {len(specs) - len(left)} of {len(specs)}: {spec.label}"
-                    bar.set_postfix_str(done, refresh=False)
-                    bar.update(costs[spec.run_id])
-            except BrokenProcessPool:
-                # What ended before may not have been told yet; then the first in line is the one that was killed.
-                left = [spec for spec in left if runs.status(spec, spec.run_id in with_whole_area) != "done"]
-                if workers > 1:
-                    workers //= 2
-                    told = (
-                        f"a training's process was killed (out of memory?); going on with {workers} at a time"
-                    )
-                    tqdm.write(told, file=sys.stderr)
-                elif left:  # it must not cost the others
-                    spec = left.pop(0)
-                    failures[spec.run_id] = UserError(
-                        "its process was killed (out of memory?); use fewer `--workers`, or a `micro_batch` in "
-                        "the profile"
-                    )
-                    runs.tell_failure(spec, failures[spec.run_id])
-    return busy
-
-
-def _work(spec: RunSpec, execution: Execution, with_whole_area: frozenset[str], wait: bool) -> None:
-    """Make a run in a worker. Asked to stop, it leaves at once: the pool may have handed it the next run already."""
-    try:
-        make(spec, execution, spec.run_id in with_whole_area, wait)
-    except Interrupted as error:
-        os._exit(128 + error.by)
+def _without_frames(error: Exception) -> Exception:
+    """Clear the frames of an error, which would keep the network and its patches in memory for the other runs."""
+    link: BaseException | None = error
+    while link is not None:
+        traceback.clear_frames(link.__traceback__)
+        link = link.__cause__ or link.__context__
+    return error

@@ -14,7 +14,6 @@ from pydantic import (
     PositiveInt,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 
 from lmhld_nb import models
@@ -100,6 +99,11 @@ class Stage(Strict):
     replay: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
+def _source_of(fields: dict[str, Any]) -> str:
+    name = str(fields.get("model"))
+    return models.source_of(name) if ":" in name else ""
+
+
 class RunSpec(Strict):
     """All that decides a run's result, and so names it.
 
@@ -118,7 +122,7 @@ class RunSpec(Strict):
     """
 
     model: str
-    source: str = ""
+    source: str = Field(default_factory=_source_of)
     width: int | None = None
     options: dict[str, bool] = {}
     data: tuple[PatchSpec, ...]
@@ -126,13 +130,6 @@ class RunSpec(Strict):
     seed: int = 0
     milestones: tuple[PositiveInt, ...] = ()
     stage: Stage | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_source(cls, fields: Any) -> Any:
-        if isinstance(fields, dict) and ":" in str(fields.get("model")) and "source" not in fields:
-            return {**fields, "source": models.source_of(fields["model"])}
-        return fields
 
     @property
     def run_id(self) -> str:

@@ -21,7 +21,15 @@ from lmhld_nb.patches.patch_sets import PatchSet
 from lmhld_nb.training.specs import RunSpec
 
 # What reading a file raises that is damaged or something else.
-_UNREADABLE = (OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError, RuntimeError)
+_UNREADABLE = (
+    OSError,
+    safetensors.SafetensorError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:

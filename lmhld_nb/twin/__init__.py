@@ -1,7 +1,7 @@
 """The synthetic twin of LMHLD: made-up terrain, landslides and imagery of seven areas and six later events.
 
 Every scene is an image, its elevation and its landslide polygons, made from nothing but one seed, the recipe of its
-area (``areas``, ``events``) and random numbers of its own, so that it is the same whatever else is made beside it.
+area (``recipes.toml``) and random numbers of its own, so that it is the same whatever else is made beside it.
 
 NumPy computes with what instructions it finds, and the last digits differ from one processor to the next: enough for
 another slope to fail. Scenes are therefore made in processes of their own, in which NumPy keeps to the instructions
@@ -28,8 +28,7 @@ from tqdm import tqdm
 from lmhld_nb import config
 from lmhld_nb.processes import side_by_side
 from lmhld_nb.scenes.scene import Scene
-from lmhld_nb.twin.areas import AREAS, AreaRecipe
-from lmhld_nb.twin.events import EVENTS, RECIPES
+from lmhld_nb.twin.areas import AREAS, EVENTS, RECIPES, AreaRecipe
 from lmhld_nb.twin.scene import NODATA, TWIN_VERSION, SceneTask, lay_out, make_scene, paths_of
 
 __all__ = [
@@ -88,22 +87,22 @@ class TwinSpec(config.Strict):
 
 def target_patches(spec: TwinSpec, area: str) -> int:
     """Return how many usable patches the area should have under ``spec``."""
-    wanted = max(round(spec.scale * RECIPES[area].patches), spec.min_patches)
+    patches = max(round(spec.scale * RECIPES[area].patches), spec.min_patches)
     if spec.max_patches is not None:
-        wanted = min(wanted, spec.max_patches)
+        patches = min(patches, spec.max_patches)
     if spec.max_megapixels is not None:
-        wanted = min(wanted, round(spec.max_megapixels * 1e6 / RECIPES[area].patch ** 2))
-    return wanted
+        patches = min(patches, round(spec.max_megapixels * 1e6 / RECIPES[area].patch ** 2))
+    return patches
 
 
 def plan(spec: TwinSpec) -> list[SceneTask]:
     """List the scenes that ``spec`` asks for, area by area in Table 1's order, then the events in section 3.2's."""
     tasks = []
     for area in [a for a in RECIPES if a in spec.areas]:
-        wanted = target_patches(spec, area)
-        count = -(-wanted // spec.patches_per_scene)
+        patches = target_patches(spec, area)
+        count = -(-patches // spec.patches_per_scene)
         for k in range(count):
-            tasks.append(SceneTask(area, k, wanted // count + (k < wanted % count), spec.seed))
+            tasks.append(SceneTask(area, k, patches // count + (k < patches % count), spec.seed))
     return tasks
 
 
@@ -140,8 +139,8 @@ def _plain_instructions() -> Iterator[None]:
     """Have Pythons that start in this block compute without the instructions that only some processors have."""
     key = "NPY_DISABLE_CPU_FEATURES"
     before = os.environ.get(key)
-    found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
-    os.environ[key] = " ".join(dict.fromkeys([*(before or "").split(), *found]))
+    extensions = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    os.environ[key] = " ".join(dict.fromkeys([*(before or "").split(), *extensions]))
     try:
         yield
     finally:

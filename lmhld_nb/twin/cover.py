@@ -37,10 +37,10 @@ def valleys(relief: terrain.Relief, shape: Shape, cells_per_patch: float, abunda
     for course, area in terrain.rivers(relief, 2.5 * cells_per_patch**2):
         steps = np.arange(0, len(course) - 1, 0.4 / ratio)
         at = np.stack([np.interp(steps, np.arange(len(course)), course[:, i]) for i in (0, 1)], axis=1)
-        place = np.clip(((at + 0.5) * ratio).astype(int), 0, np.array(shape) - 1)
+        index = np.clip(((at + 0.5) * ratio).astype(int), 0, np.array(shape) - 1)
         flow = np.interp(steps, np.arange(len(course)), area) / cells_per_patch**2
         half = ratio * cells_per_patch * np.clip(0.012 * np.sqrt(flow), 0.012, 0.12) * (0.4 + 0.8 * abundance)
-        np.maximum.at(width, (place[:, 0], place[:, 1]), half.astype(np.float32))
+        np.maximum.at(width, (index[:, 0], index[:, 1]), half.astype(np.float32))
     height = terrain.resize(relief.height, shape)
     if not width.any():
         return Valleys(np.full(shape, 99, dtype=np.float32), height)
@@ -153,8 +153,8 @@ def _grid(rng: np.random.Generator, shape: Shape, spacing: float, jitter: float 
 
 
 def _at(field: Array, points: Array, step: int) -> Array:
-    place = np.clip((points / step).astype(int), 0, np.array(field.shape) - 1)
-    return np.asarray(field[place[:, 0], place[:, 1]])
+    index = np.clip((points / step).astype(int), 0, np.array(field.shape) - 1)
+    return np.asarray(field[index[:, 0], index[:, 1]])
 
 
 def _parcels(

@@ -1,4 +1,4 @@
-"""Landslides on a relief: sizes, places and outlines that start on steep ground and run out downhill."""
+"""Landslides on a relief: sizes, positions and outlines that start on steep ground and run out downhill."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def draw_sizes(
     """Draw sizes (pixels, largest first) that together cover about ``total`` pixels.
 
     One size is drawn from each of n equal slices of probability (stratified), so that even a small scene has the
-    quartiles asked for.
+    wanted quartiles.
     """
     mean = float(size_quantile((np.arange(4000) + 0.5) / 4000, least, quartiles, most, tail).mean())
     count = max(4, round(total / mean))
@@ -79,7 +79,7 @@ def draw_sizes(
     return np.sort(np.clip(sizes, least, int(most)))[::-1]
 
 
-def place(
+def put_slides(
     rng: np.random.Generator,
     height: Array,
     step: int,
@@ -114,19 +114,19 @@ def place(
     chance = np.cumsum(weight.ravel(), dtype=np.float64)
     tries = 14
     picked = np.searchsorted(chance, rng.random(len(sizes) * tries) * chance[-1])
-    places = np.stack(np.divmod(picked, height.shape[1]), axis=1) + rng.random((len(picked), 2)) - 0.5
+    starts = np.stack(np.divmod(picked, height.shape[1]), axis=1) + rng.random((len(picked), 2)) - 0.5
     stretch = np.exp(rng.normal(1.2, 0.35, len(sizes)))
     length = np.sqrt(sizes * stretch)
     aside = rng.normal(0, 0.5, (len(sizes), BRANCHES))
     longest = int(np.ceil(length.max() / step)) + 2
-    downhill = terrain.trace(down, right, places.astype(np.float32), longest)
-    uphill = terrain.trace(down, right, places.astype(np.float32), longest, uphill=True)
+    downhill = terrain.trace(down, right, starts.astype(np.float32), longest)
+    uphill = terrain.trace(down, right, starts.astype(np.float32), longest, uphill=True)
     blocked = ~allowed
     load = np.zeros(tuple(n // window + 1 for n in shape))
     label = np.zeros(shape, dtype=np.int32)
     along = np.zeros(shape, dtype=np.float32)
     margin = np.zeros(shape, dtype=np.float32)
-    kept: list[int] = []
+    placed: list[int] = []
     ends: list[tuple[Array, Array]] = []
     for i, size in enumerate(sizes):
         for attempt in range(tries):
@@ -145,14 +145,14 @@ def place(
                 continue
             if _blocked_at(blocked, line[0]) or _blocked_at(blocked, middle):
                 continue
-            if _grow(lines, int(size), len(kept) + 1, blocked, label, along, margin, rough):
-                kept.append(int(size))
+            if _grow(lines, int(size), len(placed) + 1, blocked, label, along, margin, rough):
+                placed.append(int(size))
                 load[home] += int(size)
                 ends.append((line[0], line[-1]))
                 break
     crown = np.array([e[0] for e in ends], dtype=np.float32).reshape(-1, 2)
     toe = np.array([e[1] for e in ends], dtype=np.float32).reshape(-1, 2)
-    return Slides(label, along, margin, np.array(kept, dtype=np.int64), crown, toe)
+    return Slides(label, along, margin, np.array(placed, dtype=np.int64), crown, toe)
 
 
 def _course(downhill: Array, uphill: Array, length: float) -> Array:
@@ -213,9 +213,9 @@ def _grow(
     if np.count_nonzero(free) < 1.3 * size:
         return False
     origin = np.array([top, left], dtype=np.float32)
-    distance, place = _around([part - origin for part in lines], shape, width)
+    distance, position = _around([part - origin for part in lines], shape, width)
     # Source, narrower transport zone, wider deposit (Varnes 1958; section 2.2 of the paper).
-    profile = np.interp(place, [0, 0.15, 0.5, 0.85, 1], [0.85, 1.1, 0.75, 1.2, 0.95]).astype(np.float32)
+    profile = np.interp(position, [0, 0.15, 0.5, 0.85, 1], [0.85, 1.1, 0.75, 1.2, 0.95]).astype(np.float32)
     cost = distance / (0.5 * max(width, 1.0) * profile)
     cost += np.float32(0.32) * rough[window] * np.clip(cost, 0.25, 1.0)
     cost[~free] = np.inf
@@ -223,7 +223,7 @@ def _grow(
     if region is None:
         return False
     label[window][region] = number
-    along[window][region] = place[region]
+    along[window][region] = position[region]
     margin[window][region] = cost[region] / max(float(cost[region].max()), 1e-6)
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
     near = (
@@ -238,11 +238,11 @@ def _grow(
 
 
 def _around(lines: list[Array], shape: tuple[int, int], width: float) -> tuple[Array, Array]:
-    """Return distance to the paths (pixels) and place along them (0 to 1) for each pixel of a window."""
+    """Return distance to the paths (pixels) and position along them (0 to 1) for each pixel of a window."""
     stride = max(1, int(width) // 24)
     coarse = tuple(-(-n // stride) for n in shape)
     off = np.ones(coarse, dtype=bool)
-    where = np.zeros(coarse, dtype=np.float32)
+    along = np.zeros(coarse, dtype=np.float32)
     for line in lines:
         lengths = np.hypot(*np.diff(line, axis=0).T)
         steps = np.concatenate([[0.0], np.cumsum(lengths)])
@@ -250,17 +250,17 @@ def _around(lines: list[Array], shape: tuple[int, int], width: float) -> tuple[A
         rows = np.clip(np.interp(dense, steps, line[:, 0]) / stride, 0, coarse[0] - 1).round().astype(int)
         columns = np.clip(np.interp(dense, steps, line[:, 1]) / stride, 0, coarse[1] - 1).round().astype(int)
         off[rows, columns] = False
-        where[rows, columns] = np.linspace(0, 1, len(dense))
+        along[rows, columns] = np.linspace(0, 1, len(dense))
     distance, nearest = ndimage.distance_transform_edt(off, return_indices=True)
-    place = where[nearest[0], nearest[1]]
+    position = along[nearest[0], nearest[1]]
     distance = distance.astype(np.float32) * stride
     if stride == 1:
-        return distance, place
+        return distance, position
     padded = tuple(n * stride for n in coarse)
     cut = (slice(0, shape[0]), slice(0, shape[1]))
     return (
         terrain.resize(distance, padded, smooth=False)[cut],  # type: ignore[arg-type]
-        terrain.resize(place, padded, smooth=False)[cut],  # type: ignore[arg-type]
+        terrain.resize(position, padded, smooth=False)[cut],  # type: ignore[arg-type]
     )
 
 
@@ -279,16 +279,16 @@ def _take(cost: Array, size: int) -> NDArray[np.bool_] | None:
         amounts = np.bincount(parts.ravel())
         amounts[0] = 0
         main = int(amounts.argmax())
-        found = int(amounts[main])
+        amount = int(amounts[main])
         region = parts == main
-        if found == size:
+        if amount == size:
             return region
-        if found > size:
+        if amount > size:
             break
         inner = region
         if rank >= flat.size:
             return None
-        rank = min(flat.size, rank + int(1.3 * (size - found)) + 2)
+        rank = min(flat.size, rank + int(1.3 * (size - amount)) + 2)
     else:
         return None
     if inner is None or not (inner & region).any():
@@ -298,11 +298,11 @@ def _take(cost: Array, size: int) -> NDArray[np.bool_] | None:
     missing = size - int(np.count_nonzero(inner))
     while missing > 0:
         front = ndimage.binary_dilation(inner) & region & ~inner
-        places = np.flatnonzero(front)
-        if places.size == 0:
+        pixels = np.flatnonzero(front)
+        if pixels.size == 0:
             return None
-        if places.size > missing:
-            places = places[np.argsort(cost.flat[places], kind="stable")[:missing]]
-        inner.flat[places] = True
-        missing -= places.size
+        if pixels.size > missing:
+            pixels = pixels[np.argsort(cost.flat[pixels], kind="stable")[:missing]]
+        inner.flat[pixels] = True
+        missing -= pixels.size
     return inner

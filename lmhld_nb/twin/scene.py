@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import geopandas
 import numpy as np
+import pyogrio
+import rasterio
+import shapely
 from numpy.typing import NDArray
+from rasterio import features
+from rasterio.transform import Affine, from_origin
+from rasterio.warp import transform as reproject
 
-from lmhld_nb.twin import cover, files, image, runout, terrain
-from lmhld_nb.twin.areas import AreaRecipe
-from lmhld_nb.twin.events import RECIPES
+from lmhld_nb import config
+from lmhld_nb.twin import cover, image, runout, terrain
+from lmhld_nb.twin.areas import RECIPES, AreaRecipe
 
 TWIN_VERSION = 2
 """Raised whenever the generated pixels change; part of the data fingerprint."""
 
+_FAILED = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError)
 NODATA = 0
 CELLS_PER_PATCH = 12  # of the relief: a window spans the same number of ridges and valleys in every area
 
@@ -92,16 +102,16 @@ def make_scene(folder: Path, task: SceneTask) -> None:
     pixels = image.expose(
         sensor, recipe, dem, scene.height, scene.step, drawn, scene.slides, scene.tile, scene.valid
     )
-    where = files.georeference(recipe, task.number)
+    transform = georeference(recipe, task.number)
     image_path, dem_path, polygon_path = paths_of(folder, task)
-    files.write_polygons(polygon_path, scene.slides, recipe, where)
-    files.write_raster(dem_path, dem[None], recipe, where, ("elevation",), {"SYNTHETIC": "yes"}, None)
+    write_polygons(polygon_path, scene.slides, recipe, transform)
+    write_raster(dem_path, dem[None], recipe, transform, ("elevation",), {"SYNTHETIC": "yes"}, None)
     digest = hashlib.sha256()
     for layer in (pixels, dem, scene.slides.label):
         digest.update(np.ascontiguousarray(layer).data)
     tags = {"TWIN": task.stamp, "SENSOR": f"synthetic, after {recipe.sensor}", "SYNTHETIC": "yes"}
     tags["PIXELS"] = digest.hexdigest()[:16]
-    files.write_raster(image_path, pixels, recipe, where, recipe.bands, tags, NODATA)
+    write_raster(image_path, pixels, recipe, transform, recipe.bands, tags, NODATA)
 
 
 def paths_of(folder: Path, task: SceneTask) -> tuple[Path, Path, Path]:
@@ -136,9 +146,9 @@ def _frame(
     edge = np.linspace(0.1, 0.9, height) * recipe.patch
     if rng.random() < 0.5:
         edge = edge[::-1]
-    place = np.arange(width)[None, :]
+    column = np.arange(width)[None, :]
     # The windows start at the left, so a strip on the right may also use the columns beyond the last whole window.
-    valid = place >= edge[:, None] if rng.random() < 0.5 else place < width - edge[:, None]
+    valid = column >= edge[:, None] if rng.random() < 0.5 else column < width - edge[:, None]
     return (height, width), valid
 
 
@@ -151,7 +161,7 @@ def _place_slides(
     valid: NDArray[np.bool_],
     rough: terrain.Array,
 ) -> runout.Slides:
-    """Draw the area's landslide sizes and place them on steep ground within the image."""
+    """Draw the area's landslide sizes and column them on steep ground within the image."""
     least, q1, q2, q3, most = recipe.sizes
     pixels = float(np.count_nonzero(valid))
     cap = min(most, 0.025 * pixels)
@@ -167,7 +177,9 @@ def _place_slides(
         preference = preference * dry
         valid = valid & (terrain.resize(dry, valid.shape, smooth=False) > 0.5)
     cell = recipe.resolution_m * step
-    return runout.place(rng, height, step, cell, valid, preference, sizes, rough, recipe.patch, recipe.crowd)
+    return runout.put_slides(
+        rng, height, step, cell, valid, preference, sizes, rough, recipe.patch, recipe.crowd
+    )
 
 
 def _surface(
@@ -186,3 +198,55 @@ def _surface(
     change = (slides.along.ravel()[inside] - 0.55) * np.clip(1.6 * (1 - slides.margin.ravel()[inside]), 0, 1)
     flat[inside] += 1.6 * change * depth[slides.label.ravel()[inside]]
     return np.round(dem * 64) / np.float32(64)  # 1.6 cm: finer digits are noise that does not compress
+
+
+def georeference(recipe: AreaRecipe, number: int) -> Affine:
+    """Return the position on the map: scenes of an area lie side by side in rows of eight, on a 10 m grid."""
+    (x,), (y,) = reproject("EPSG:4326", f"EPSG:{recipe.epsg}", [recipe.lon], [recipe.lat])
+    pace = 40 * recipe.patch * recipe.resolution_m
+    left = round((x + (number % 8) * pace) / 10) * 10
+    top = round((y - (number // 8) * pace) / 10) * 10
+    return from_origin(left, top, recipe.resolution_m, recipe.resolution_m)
+
+
+def write_raster(
+    path: Path, data: NDArray[Any], recipe: AreaRecipe, transform: Affine, names: tuple[str, ...],
+    tags: dict[str, str], nodata: int | None,
+) -> None:  # fmt: skip
+    """Write a tiled GeoTIFF of ``data`` (bands, rows, columns) with band ``names``."""
+    count, height, width = data.shape
+    with (
+        config.atomic_path(path) as temporary,
+        rasterio.Env(GDAL_CACHEMAX=64),  # MB; left alone, GDAL's cache grows to more than the scene itself
+        rasterio.open(
+            temporary, "w", driver="GTiff", width=width, height=height, count=count, dtype=data.dtype.name,
+            crs=f"EPSG:{recipe.epsg}", transform=transform, nodata=nodata, tiled=True, blockxsize=256, blockysize=256,
+            compress="deflate", predictor=3 if data.dtype.kind == "f" else 2, zlevel=1, interleave="band",
+        ) as target,
+    ):  # fmt: skip
+        target.write(data)
+        target.descriptions = names
+        target.update_tags(**tags)
+
+
+def write_polygons(path: Path, slides: runout.Slides, recipe: AreaRecipe, transform: Affine) -> None:
+    """Write the landslides' outlines along the pixels' edges, with ``id``, ``area_px`` and ``area_m2``."""
+    shapes = features.shapes(slides.label, mask=slides.label > 0, connectivity=4, transform=transform)
+    outlines = {int(value): shapely.geometry.shape(outline) for outline, value in shapes}
+    numbers = sorted(outlines)
+    geometry = shapely.make_valid(np.array([outlines[n] for n in numbers], dtype=object))
+    pixels = slides.size[np.array(numbers, dtype=int) - 1]
+    table = geopandas.GeoDataFrame(
+        {"id": numbers, "area_px": pixels, "area_m2": pixels * recipe.resolution_m**2},
+        geometry=geometry, crs=f"EPSG:{recipe.epsg}",
+    )  # fmt: skip
+    # GeoPackage stores when it was written: a fixed date keeps two makings of the same scene identical.
+    before = os.environ.get("OGR_CURRENT_DATE")
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "2024-01-01T00:00:00.000Z"})
+    try:
+        with config.atomic_path(path) as temporary:
+            table.to_file(temporary, layer="landslides", driver="GPKG", engine="pyogrio")
+    except _FAILED as error:  # of GDAL's, which knows no OSError
+        raise config.cannot_write(path, OSError(" ".join(str(error).split())[:120])) from error
+    finally:
+        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": before})

@@ -64,7 +64,7 @@ def spread(rng: np.random.Generator, tile: Array, shape: tuple[int, int]) -> Arr
     """
     top, left = (int(rng.integers(n)) for n in tile.shape)
     rolled = np.roll(tile, (-top, -left), axis=(0, 1))
-    repeats = tuple(-(-wanted // have) for wanted, have in zip(shape, tile.shape, strict=True))
+    repeats = tuple(-(-length // have) for length, have in zip(shape, tile.shape, strict=True))
     return np.ascontiguousarray(np.tile(rolled, repeats)[: shape[0], : shape[1]])
 
 
@@ -76,10 +76,10 @@ def resize(field: NDArray[Any], shape: tuple[int, int], smooth: bool = True) -> 
     return np.ascontiguousarray((columns @ across).T)
 
 
-def _weights(size: int, wanted: int, smooth: bool) -> sparse.csr_array:
-    place = (np.arange(wanted) + 0.5) * size / wanted - 0.5
-    base = np.floor(place).astype(int)
-    t = place - base
+def _weights(size: int, length: int, smooth: bool) -> sparse.csr_array:
+    position = (np.arange(length) + 0.5) * size / length - 0.5
+    base = np.floor(position).astype(int)
+    t = position - base
     if smooth:
         taps = [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3]
         values, first = np.stack(taps, axis=1) / 6, -1
@@ -87,9 +87,9 @@ def _weights(size: int, wanted: int, smooth: bool) -> sparse.csr_array:
         values, first = np.stack([1 - t, t], axis=1), 0
     count = values.shape[1]
     indices = np.clip(base[:, None] + first + np.arange(count), 0, size - 1)
-    pointers = np.arange(wanted + 1) * count
+    pointers = np.arange(length + 1) * count
     return sparse.csr_array(
-        (values.astype(np.float32).ravel(), indices.ravel(), pointers), shape=(wanted, size)
+        (values.astype(np.float32).ravel(), indices.ravel(), pointers), shape=(length, size)
     )
 
 

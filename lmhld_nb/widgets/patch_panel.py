@@ -45,7 +45,7 @@ def patch_explorer(profile: Profile, dataset: DataSet, area: str | None = None) 
     begin = area if area in areas else areas[0]
     sizes = tuple(sorted({*patches.SIZES, *(profiles.patch_size(profile, name) for name in areas)}))
     bands = profile.patches.bands
-    judged = lru_cache(maxsize=None)(lambda name: measurements.windows(dataset, name, sizes, bands))
+    judged = lru_cache(maxsize=None)(lambda name: measurements.classify_area_windows(dataset, name, sizes, bands))
     seen = lru_cache(maxsize=32)(preview)
 
     chosen = parts.choice("Area", [(style.area_name(name), name) for name in areas], begin)

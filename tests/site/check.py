@@ -23,7 +23,7 @@ SHOTS = workdir() / "build" / "site-check"
 PAGES = sorted(str(path.relative_to(SITE)) for path in SITE.rglob("*.html") if "_static" not in path.parts)
 CHAPTERS = [page for page in PAGES if page.startswith("chapters/")]
 # Pages on modules are all of one make: the browser opens a few of them, links are followed through all.
-MODULES = ["api/index.html", "api/audit.html", "api/patches.html", "api/profiles.html"]
+MODULES = ["api/index.html", "api/lmhld_nb.audit.html", "api/lmhld_nb.patches.html"]
 OPENED = [page for page in PAGES if not page.startswith("api/") or page in MODULES]
 LARGEST = 3_000_000  # bytes of a page with all it loads
 PHONE = {"width": 390, "height": 844}

@@ -18,15 +18,15 @@ import jupytext
 import pytest
 from playwright.sync_api import sync_playwright
 
-from lmhld_nb.book import kernels
 from lmhld_nb.config import ROOT
 
+KERNEL = "LMHLD book"
 PROFILE = """
 name: tiny
 description: two areas of the smallest twin
 data: twin-smoke
 areas: [emilia_romagna, gorkha]
-experiments: [2]
+experiments: {single: {}}
 models: [unet]
 width: {unet: 2}
 recipe: {batch_size: 4, epochs: 1}
@@ -46,7 +46,7 @@ def page() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what JupyterLab needs of the book; its explorers show a tiny profile."""
     folder = tmp_path_factory.mktemp("book")
     (folder / "tiny.yaml").write_text(PROFILE, encoding="utf-8")
@@ -63,7 +63,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(place: Path, twin_data: Path) -> Iterator[tuple[str, str]]:
+def server(folder: Path, twin_data: Path) -> Iterator[tuple[str, str]]:
     """JupyterLab as `make lab` starts it, on a free port: its address and token."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -73,12 +73,19 @@ def server(place: Path, twin_data: Path) -> Iterator[tuple[str, str]]:
         sys.executable, "-m", "jupyterlab", "--config=notebooks/jupyter_lab.json", "--no-browser", "--allow-root",
         f"--ServerApp.port={port}", f"--IdentityProvider.token={token}", "--ServerApp.port_retries=0",
     ]  # fmt: skip
-    log = place / "jupyter.log"
-    with kernels.own(), log.open("w") as told:
-        settings = {"HOME": str(place), "LMHLD_DATA": str(twin_data), "LMHLD_WORKDIR": str(place)}
+    install = [sys.executable, "-m", "ipykernel", "install", "--prefix", str(folder)]
+    subprocess.run([*install, "--name", "lmhld", "--display-name", KERNEL], check=True, capture_output=True)
+    settings = {"HOME": str(folder), "LMHLD_DATA": str(twin_data), "LMHLD_WORKDIR": str(folder)}
+    settings["JUPYTER_PATH"] = str(folder / "share" / "jupyter")
+    log = folder / "jupyter.log"
+    with log.open("w") as output:
         known = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         child = subprocess.Popen(
-            command, cwd=place, env={**os.environ, **settings, "PYTHONPATH": known}, stdout=told, stderr=told
+            command,
+            cwd=folder,
+            env={**os.environ, **settings, "PYTHONPATH": known},
+            stdout=output,
+            stderr=output,
         )
         try:
             until = time.monotonic() + 90
@@ -104,18 +111,18 @@ def test_the_lab_opens_on_the_first_chapter(page: Any, server: tuple[str, str]) 
     page.goto(f"{address}/?token={token}")
     page.wait_for_selector(".jp-Notebook h1:has-text('Start here')", timeout=60_000)
     assert page.url.split("?")[0].endswith("/lab/tree/notebooks/00_start.ipynb")
-    assert page.locator(".jp-Toolbar-kernelName").first.inner_text() == kernels.TITLE
+    assert page.locator(".jp-Toolbar-kernelName").first.inner_text() == KERNEL
 
 
 def test_a_slider_moved_by_keyboard_changes_the_count(
-    page: Any, server: tuple[str, str], place: Path
+    page: Any, server: tuple[str, str], folder: Path
 ) -> None:
     address, token = server
-    source = place / "notebooks" / "explorer.py"
+    source = folder / "notebooks" / "explorer.py"
     before = source.read_text(encoding="utf-8")
     page.goto(f"{address}/lab/tree/notebooks/explorer.ipynb?token={token}")
     page.wait_for_selector(".jp-Notebook h1:has-text('The explorers')", timeout=60_000)
-    page.wait_for_selector(f".jp-Toolbar-kernelName:visible:has-text('{kernels.TITLE}')", timeout=30_000)
+    page.wait_for_selector(f".jp-Toolbar-kernelName:visible:has-text('{KERNEL}')", timeout=30_000)
     page.locator(".jp-Notebook h1:visible").first.click()
     for _ in range(4):  # title, parameters, words, the first widget
         page.keyboard.press("Shift+Enter")
@@ -133,7 +140,7 @@ def test_a_slider_moved_by_keyboard_changes_the_count(
         timeout=30_000,
     )
     assert page.locator("img.widget-image:visible").count() == 1
-    page.screenshot(path=str(place / "lab.png"))
+    page.screenshot(path=str(folder / "lab.png"))
     page.keyboard.press("Control+s")
     page.wait_for_timeout(2000)
     assert source.read_text(encoding="utf-8") == before, (

@@ -1,0 +1,45 @@
+"""The package stays thin: lines, entries, and what a chapter imports."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import jupytext
+import pytest
+
+from lmhld_nb.book.chapters import chapters
+from lmhld_nb.config import ROOT
+
+
+def count_lines(folder: str) -> int:
+    return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize(("folder", "most"), [("lmhld_nb", 17_500), ("tests", 11_000)])
+def test_lines_stay_within_the_budget(folder: str, most: int) -> None:
+    assert count_lines(folder) <= most
+
+
+def test_the_package_has_few_entries() -> None:
+    assert len([path for path in (ROOT / "lmhld_nb").iterdir() if path.name != "__pycache__"]) <= 22
+
+
+def imported_names(path: Path) -> list[str]:
+    """Return the names that a chapter imports from the package, its widget cells included."""
+    code = [cell.source for cell in jupytext.read(path).cells if cell.cell_type == "code"]
+    lines = [
+        line for source in code for line in source.splitlines() if not line.lstrip().startswith(("%", "!"))
+    ]
+    names = []
+    for node in ast.walk(ast.parse("\n".join(lines))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names if alias.name.split(".")[0] == "lmhld_nb"]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "lmhld_nb":
+            names += [alias.name for alias in node.names]
+    return sorted(set(names))
+
+
+@pytest.mark.parametrize("path", chapters(), ids=lambda path: path.stem)
+def test_a_chapter_imports_few_names(path: Path) -> None:
+    assert len(imported_names(path)) <= 6, imported_names(path)

@@ -1,0 +1,163 @@
+"""What maintainers run: traces of one machine in committed notebooks, pairs that differ, publication."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from pathlib import Path
+
+import check_notebooks
+import jupytext
+import nbformat
+import numpy as np
+import publish
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
+
+from lmhld_nb.book.chapters import chapters
+from lmhld_nb.config import ROOT, UserError
+
+KERNEL = {"kernelspec": {"name": "lmhld", "display_name": "LMHLD book", "language": "python"}}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "tests" / "reference").glob("*.ipynb")), ids=lambda path: path.stem
+)
+def test_references_hold_nothing_of_one_machine(path: Path) -> None:
+    assert check_notebooks.traces(nbformat.read(path, as_version=4)) == []
+
+
+def test_there_is_a_reference_for_each_chapter() -> None:
+    stems = {path.stem for path in (ROOT / "tests" / "reference").glob("*.ipynb")}
+    assert stems == {path.stem for path in chapters()}
+    notebooks = ROOT / "notebooks"
+    assert {p.stem for p in notebooks.glob("*.ipynb")} == {p.stem for p in notebooks.glob("*.py")}
+
+
+def traces(**output: str) -> list[str]:
+    ((kind, text),) = output.items()
+    shown = new_output("stream", text=text)
+    if kind != "stream":
+        shown = new_output("execute_result", data={f"text/{kind}": text})
+    return check_notebooks.traces(new_notebook(cells=[new_code_cell("x", outputs=[shown])]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "saved to /home/ann/book/figures/a.png",
+        "see /srv/x/y",
+        r"C:\Users\ann\book",
+        "~/book",
+        "made at 14:05",
+        "2026-11-24T20:30:13Z",
+        "<pandas.io.formats.style.Styler at 0x7f0d377257d0>",
+        "took 4 s of 114 s",
+        "12.5 ms",
+        "seconds  7.85",
+        "step (ms)",
+        "id 8f14e45fceea167a5a36dedd4bea2543",
+        "123e4567-e89b-12d3-a456-426614174000",
+    ],
+)
+def test_a_trace_is_found_in_print_and_in_a_result(text: str) -> None:
+    assert traces(stream=text) and traces(plain=text) and traces(html=f"<td>{html.escape(text)}</td>")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "U-Net: F1 0.683, 9 × 9 pixels, 3 runs, 10 m",
+        "images 2015-08, event 2017-08-08: 24 months earlier",
+        "2PR / (P + R); precision/recall; TripleSat 0.5m-15m",
+        "runs 5a0b3c3d4e5f6071",
+        "OD1: rio, gorkha",
+    ],
+)
+def test_what_is_no_trace_passes(text: str) -> None:
+    assert traces(stream=text) == traces(html=f"<table class='dataframe'><td>{text}</td></table>") == []
+
+
+def test_ids_and_metadata_of_an_execution_are_found() -> None:
+    assert traces(html="<style>#T_1a2b3_row0 {color: red}</style><table id='T_1a2b3'><td>1</td></table>")
+    assert not traces(html="<style>#T_moved_row0 {color: red}</style><table id='T_moved'><td>1</td></table>")
+    cell = new_code_cell("x", metadata={"tags": ["a"], "execution": {"iopub.execute_input": "…"}})
+    notebook = new_notebook(cells=[cell], metadata={**KERNEL, "papermill": {}})
+    assert check_notebooks.traces(notebook) == ["metadata: papermill", "cell 0: metadata execution"]
+
+
+def test_a_measured_cost_is_allowed_in_a_tagged_cell() -> None:
+    cell = new_code_cell("x", outputs=[new_output("stream", text="EPYC: 3.2 ms")])
+    assert check_notebooks.traces(new_notebook(cells=[cell]))
+    cell.metadata["tags"] = [check_notebooks.TIMING]
+    assert not check_notebooks.traces(new_notebook(cells=[cell]))
+    cell.outputs[0].text = "EPYC: 3.2 ms at 14:05"
+    assert check_notebooks.traces(new_notebook(cells=[cell]))
+
+
+def pair(folder: Path, ours: list, theirs: list) -> Path:
+    source = folder / "05_made.py"
+    jupytext.write(new_notebook(cells=ours, metadata=KERNEL), source, fmt="py:percent")
+    nbformat.write(new_notebook(cells=theirs, metadata=KERNEL), source.with_suffix(".ipynb"))
+    return source
+
+
+def cells(prose: str = "# Title\n\nOne.", code: str = "x = 1\nprint(x)") -> list:
+    return [new_markdown_cell(prose), new_code_cell(code)]
+
+
+def test_pairs_that_differ_are_reported_with_the_next_step(tmp_path: Path) -> None:
+    printed = cells()
+    printed[1].outputs = [new_output("stream", text="1")]
+    assert check_notebooks.difference(pair(tmp_path, cells(), printed)) is None
+    message = check_notebooks.difference(pair(tmp_path, cells(), cells(code="x = 1\nprint(2)")))
+    assert message == (
+        "notebooks/05_made.ipynb: cell 1 differs from its .py: 'print(x)' there, 'print(2)' here; "
+        "lmhld book mini --chapter 05, then make publish"
+    )
+    source = pair(tmp_path, cells(), [*cells(), new_code_cell("more")])
+    assert "3 cells, its .py has 2" in str(check_notebooks.difference(source))
+    source.with_suffix(".ipynb").unlink()
+    assert "05_made.ipynb: not there" in str(check_notebooks.difference(source))
+
+
+# Publication -----------------------------------------------------------------------------------------------------
+
+
+def test_published_notebooks_and_figures_are_light(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (600, 600, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    output = new_output("display_data", {"image/png": base64.b64encode(file.getvalue()).decode()})
+    injected = new_code_cell("profile = 'mini'", metadata={"tags": ["injected-parameters"]})
+    notebook = new_notebook(cells=[injected, new_code_cell("1", outputs=[output])], metadata=KERNEL)
+    publish.publish_notebooks({Path("05_made.py"): notebook}, tmp_path)
+    written = tmp_path / "05_made.ipynb"
+    assert written.stat().st_size <= check_notebooks.LARGEST_NOTEBOOK < len(file.getvalue())
+    assert [cell.source for cell in nbformat.read(written, as_version=4).cells] == ["1"]
+
+    figures, published = tmp_path / "figures", tmp_path / "published"
+    for folder in (figures, published):
+        folder.mkdir()
+        (folder / f"{folder.name}.csv").write_text("f1\n0.5\n")
+    (figures / "a.png").write_bytes(file.getvalue())
+    publish.publish_figures(figures, published)
+    assert sorted(path.name for path in published.iterdir()) == ["a.png", "figures.csv"]
+    assert (published / "a.png").stat().st_size < len(file.getvalue()) / 2
+
+
+def test_an_outdated_execution_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path))
+    source = pair(tmp_path, cells(), cells(code="x = 0"))
+    monkeypatch.setattr(publish, "chapters", lambda **_: [source])
+    with pytest.raises(UserError, match=r"05_made\.ipynb: chapter not executed; run `lmhld book mini` first"):
+        publish.executed("mini")
+    target = tmp_path / "build" / "mini" / "05_made.ipynb"
+    target.parent.mkdir(parents=True)
+    source.with_suffix(".ipynb").rename(target)
+    with pytest.raises(
+        UserError, match=r"05_made\.ipynb: older than its source; run `lmhld book mini` again"
+    ):
+        publish.executed("mini")
