@@ -121,7 +121,8 @@ class Book(Study):
             caption: instead of `caption`, for figures that show nothing of the profile; empty for none.
         """
         text = self.caption(about, published, dataset) if caption is None else caption
-        style.add_caption(figure, text)
+        if text:
+            style.add_caption(figure, text)
         self.figures.mkdir(parents=True, exist_ok=True)
         figure.savefig(self.figures / f"{name}.png", metadata={"Software": None})
         plt.close(figure)
