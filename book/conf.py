@@ -80,7 +80,7 @@ html_theme_options = {
     "use_repository_button": False,
     "home_page_in_toc": True,
     "show_toc_level": 2,
-    "navigation_depth": 1,  # pages on modules stay out of the side bar, which would be longer than any page
+    "max_navbar_depth": 1,  # pages on modules stay out of the side bar, which would be longer than any page
     # The theme's icons and fonts are its own files; nothing is fetched from elsewhere.
     "icon_links": [],
 }

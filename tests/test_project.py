@@ -30,7 +30,6 @@ DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow", "bs4": "beautifulsoup4"}
 # Needed at run time though nothing of ours imports them.
 STARTED_BY_OTHERS = {
     "pyogrio": "geopandas reads and writes vector files through it",
-    "requests": "pooch downloads with it",
 }
 
 CONDA_NAMES = {"torch": "pytorch"}
@@ -133,11 +132,16 @@ def test_what_is_imported_is_declared_and_the_other_way_round() -> None:
     assert third_party(python_files("tests")) <= set(floors()) | {"markdown-it"}, "myst-nb brings that one"
 
 
-def test_the_package_carries_its_facts() -> None:
-    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["lmhld_nb.paper"]
-    carried = {path.name for pattern in patterns for path in (PACKAGE / "paper").glob(pattern)}
-    present = {path.name for path in (PACKAGE / "paper").iterdir() if path.is_file() and path.suffix != ".py"}
-    assert carried == present
+def test_the_package_carries_its_data() -> None:
+    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]
+    carried = {
+        path
+        for name, globs in patterns.items()
+        for glob in globs
+        for path in (ROOT / name.replace(".", "/")).glob(glob)
+    }
+    files = (path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    assert carried == {path for path in files if path.suffix != ".py"}
 
 
 def test_there_is_one_version() -> None:

@@ -26,12 +26,12 @@ def palette_png(picture: bytes, colours: int, scale: float = 1.0) -> bytes:
     """Return a picture as PNG with a palette: for drawings, a third of the size without a visible difference."""
     # Without dithering, whose noise would not compress.
     reduced = _opened(picture, scale).quantize(colours, dither=Image.Dither.NONE)
-    return _written(reduced, "PNG")
+    return _written(reduced, "PNG", optimize=True)
 
 
 def jpeg(picture: bytes, quality: int, scale: float = 1.0) -> bytes:
     """Return a picture as JPEG: for photographs."""
-    # Without chroma subsampling, which would blur thin coloured outlines.
+    # Without chroma subsampling, which would blur thin coloured outlines. Pillow cannot optimise noisy JPEGs in memory.
     return _written(_opened(picture, scale), "JPEG", quality=quality, subsampling=0)
 
 
@@ -43,7 +43,7 @@ def _opened(picture: bytes, scale: float) -> Image.Image:
 
 def _written(picture: Image.Image, kind: str, **options: int) -> bytes:
     file = io.BytesIO()
-    picture.save(file, kind, optimize=True, **options)
+    picture.save(file, kind, **options)
     return file.getvalue()
 
 

@@ -88,7 +88,8 @@ def cells(study: Study, specs: Mapping[int, Sequence[RunSpec]]) -> list[Cell]:
     """Return the cells that the finished runs of ``specs`` (by table) fill."""
     groups: dict[tuple[int, str, int, str], list[Run]] = {}
     for table, of_table in specs.items():
-        for run in study.finished(of_table, whole_area=table == 4):
+        scored = {spec.run_id for spec in of_table} if table == 4 else set()
+        for run in study.finished(of_table, scored):
             (first, *_), one_area = run.spec.data, table in (4, 5)
             key = (table, first.area if one_area else "all", first.size if one_area else 0, run.spec.model)
             groups.setdefault(key, []).append(run)

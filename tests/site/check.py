@@ -1,6 +1,6 @@
 """The web edition in a real browser, opened as files, without a network: `make test-site`.
 
-Not named test_…, so that `make test` needs no browser. Screenshots of five pages go to build/site-check/.
+Not named test_…, so that `make test` needs no browser.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, R
 from lmhld_nb.config import workdir
 
 SITE = workdir() / "build" / "site"
-SHOTS = workdir() / "build" / "site-check"
 PAGES = sorted(str(path.relative_to(SITE)) for path in SITE.rglob("*.html") if "_static" not in path.parts)
 CHAPTERS = [page for page in PAGES if page.startswith("chapters/")]
 # Pages on modules are all of one make: the browser opens a few of them, links are followed through all.
@@ -311,24 +310,3 @@ def test_chapters_stand_in_the_side_bar_with_their_numbers(light: Watched) -> No
     links = page.locator("nav.bd-links a[href*='chapters/']")
     titles = links.evaluate_all("links => links.map((link) => link.textContent.trim())")
     assert [title[:2] for title in titles] == [Path(name).name[:2] for name in CHAPTERS]
-
-
-@pytest.mark.parametrize(
-    ("kind", "name"),
-    [
-        ("light", "index.html"),
-        ("light", "gallery.html"),
-        ("light", "chapters/04"),
-        ("dark", "chapters/01"),
-        ("phone", "chapters/05"),
-    ],
-)
-def test_screenshots_are_kept(kind: str, name: str, request: pytest.FixtureRequest) -> None:
-    watched: Watched = request.getfixturevalue(kind)
-    whole = next(page for page in PAGES if page.startswith(name))
-    page = watched.open(whole)
-    scrolled(page)
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    target = SHOTS / f"{Path(whole).stem}-{kind}.png"
-    page.screenshot(path=target)
-    assert target.stat().st_size > 10_000
