@@ -18,18 +18,12 @@ from lmhld_nb.config import UserError
 from lmhld_nb.patches import measurements
 from lmhld_nb.plots import style
 from lmhld_nb.plots.data import WINDOWS
-<<<<<<< HEAD
 from lmhld_nb.scenes import Scene
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.widgets import controls
 
 if TYPE_CHECKING:
     from lmhld_nb.book.face import Book
-=======
-from lmhld_nb.scenes.scene import Scene
-from lmhld_nb.sources import DataSet
-from lmhld_nb.widgets import parts
->>>>>>> main
 
 SIDE = 560
 """Longest side of a scene's preview in pixels."""
