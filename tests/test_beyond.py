@@ -54,7 +54,7 @@ def make(specs: Sequence[RunSpec]) -> list[Run]:
     return [runs.make_run(spec, QUIET, whole_area=True) for spec in specs]
 =======
 def made(specs: list) -> list[Run]:
-    return [runs.make_run(spec, QUIET, whole_area=True) for spec in specs]
+    return [runs.make_run(spec, QUIET, with_whole_area=True) for spec in specs]
 >>>>>>> main
 
 
