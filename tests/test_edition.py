@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup, Tag
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lmhld_book import finish, notebooks, pages, pictures
 from PIL import Image
@@ -250,6 +250,7 @@ def test_a_table_has_one_header_row_and_numbers_on_the_right() -> None:
     assert "sortable" not in tidied(pd.DataFrame(index=["a", "b", "c"]))["class"]
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from("ab"), st.sampled_from("cd"), st.sampled_from("ef")), min_size=3, max_size=9
