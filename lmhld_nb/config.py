@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import math
@@ -10,7 +11,7 @@ import re
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -158,7 +159,7 @@ def explain(error: ValidationError) -> str:
     """Turn pydantic's report into one line that names the first wrong key and its correction."""
     first = error.errors()[0]
     # Where a key may be of several types, pydantic adds the type it tried, which the user never wrote.
-    keys = [str(key) for key in first["loc"] if not re.match(r"literal\[|constrained-", str(key))]
+    keys = [str(key) for key in first["loc"] if not re.match(r"literal\[|constrained-|\[key\]", str(key))]
     key = ".".join(keys) or "(top level)"
     others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
@@ -169,7 +170,37 @@ def explain(error: ValidationError) -> str:
     hint = ""
     if isinstance(value, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", value, re.IGNORECASE):
         hint = " (YAML reads 1e-3 as text: write 1.0e-3)"
-    return f"key '{key}' = {value!r}: {first['msg'].lower()}{hint}{others}"
+    own = first["type"] == "value_error"  # a check of ours: it may name modules and files
+    message = first["msg"].removeprefix("Value error, ") if own else first["msg"].lower()
+    return f"key '{key}' = {value!r}: {message}{hint}{others}"
+
+
+EXTENSIONS = "LMHLD_EXTENSIONS"
+
+
+def load_extensions(names: Iterable[str] | None = None) -> None:
+    """Import modules that register losses, metrics, experiments and the like.
+
+    Processes that start from now on can do the same.
+
+    Args:
+        names: dotted names of modules; None for those that the process that started this one has imported.
+
+    Raises:
+        UserError: a module cannot be imported.
+    """
+    loaded = [name for name in os.environ.get(EXTENSIONS, "").split(",") if name]
+    names = loaded if names is None else names
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # whatever the module does when it is imported
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+            raise UserError(
+                f"extension '{name}': cannot be imported ({reason}); install its package or put its folder into "
+                "PYTHONPATH"
+            ) from error
+    os.environ[EXTENSIONS] = ",".join(dict.fromkeys([*loaded, *names]))
 
 
 @contextmanager

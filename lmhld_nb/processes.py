@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from lmhld_nb.config import load_extensions
+
 Task = TypeVar("Task")
 Item = TypeVar("Item")
 
@@ -74,6 +76,7 @@ def _prepare_worker() -> None:
     # tqdm's own lock is a semaphore, which a worker that is stopped would leave behind with a warning.
     tqdm.set_lock(threading.RLock())
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    load_extensions()
 
 
 def _end_with_parent() -> None:

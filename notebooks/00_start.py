@@ -16,7 +16,7 @@
 # experiments. This book does the same from parameters and sets its results beside the published ones; then it checks the
 # published numbers against each other, and asks what the paper does not.
 #
-# **Time.** 3 minutes to read, 10 seconds to run.
+# **Time.** 3 minutes to read, under half a minute to run.
 #
 # A *profile* decides everything: which data set, which networks, how long they train. `smoke` is for tests, `mini`
 # for a laptop, `paper` for a GPU. Change the cell below and run the chapter again.
@@ -27,16 +27,10 @@ profile: str = "mini"  # a profile in params/, or a YAML file of your own
 # %%
 import pandas as pd
 
-from lmhld_nb.book import exercises as teaching
-from lmhld_nb.experiments import common as experiments
-from lmhld_nb.experiments import plan as plans
-from lmhld_nb.experiments import profile as profiles
-from lmhld_nb.plots import areas as plots
-from lmhld_nb.plots import style
+import lmhld_nb as lm
+from lmhld_nb.experiments.plan import plan_table
 
-loaded = profiles.load(profile)
-dataset = experiments.dataset_of(loaded, progress=False)
-note = style.note(dataset, loaded.name)
+book = lm.open(profile)
 
 # %% [markdown]
 # ## The data
@@ -47,23 +41,18 @@ note = style.note(dataset, loaded.name)
 # that names it.
 
 # %% tags=["nbval-check-output"]
-print(f"data set: {dataset.title} ({'synthetic' if dataset.synthetic else 'real'})")
-print(f"areas: {', '.join(dataset.areas)}")
-print(f"bands: {', '.join(dataset.bands)}")
+kind = "synthetic" if book.dataset.synthetic else "real"
+print(f"data set: {book.dataset.title} ({kind})")
+print(f"areas: {', '.join(book.dataset.areas)}")
+print(f"bands: {', '.join(book.dataset.bands)}")
 
 # %% [markdown]
 # One scene of each area in true colour, and below it the same with its landslides outlined. Look for what else is bare
 # and bright: river gravel, roads, fields, clouds. A network must learn to tell landslides from these.
 
 # %%
-style.save(
-    plots.scene_gallery(
-        [dataset.scenes_of(area)[0] for area in experiments.areas(loaded, dataset)],
-        note,
-    ),
-    "overview",
-    loaded.name,
-)
+first_scenes = [scenes[0] for scenes in book.scenes().values()]
+book.show(lm.plots.data.scene_gallery(first_scenes), "overview")
 
 # %% [markdown]
 # The sizes differ from area to area, from thin scars of a few pixels to slopes that came down whole. This is why the
@@ -71,37 +60,36 @@ style.save(
 #
 # ## The runs
 #
-# Every training is a *run*, named by a hash of all that decides it. A run that is done is never done again. The table
-# counts those of this profile: rows are the experiments that ask for them (`1+2`: made once for both), columns the
-# networks. Look for the experiment that asks for most. `lmhld plan PROFILE` lists each run with its state and cost,
+# Every training is a *run*, named by a hash of everything that decides its result. A finished run is never made again. The
+# table counts the runs of this profile: rows are the experiments that need them (`1+2`: made once for both), columns the
+# networks. Look for the experiment that needs most. `lmhld plan PROFILE` lists each run with its state and cost,
 # `lmhld run PROFILE` makes the missing ones.
 
 # %%
-planned = plans.plan(loaded, dataset)
-table = plans.plan_table(planned)
-pd.crosstab(table["experiments"], table["model"])[list(loaded.models)]
+planned = book.plan()
+table = plan_table(planned)
+pd.crosstab(table["experiments"], table["model"])[list(book.models)]
 
 # %%
 print(f"done: {(table['status'] == 'done').sum()} of {len(table)}")
 
 # %% tags=["nbval-check-output"]
+recipe, batches = book.profile.recipe, book.profile.batch_size_at
 print(
-    f"{len(planned)} runs: {len(loaded.models)} model(s) on {len(experiments.areas(loaded, dataset))} areas"
+    f"{len(planned)} runs: {len(book.models)} model(s) on {len(book.areas)} areas"
 )
-other = "".join(
-    f", {batch} at {size} px" for size, batch in loaded.batch_size_at.items()
-)
+other = "".join(f", {batch} at {size} px" for size, batch in batches.items())
 print(
-    f"recipe: SGD, {loaded.recipe.epochs} epochs, batch {loaded.recipe.batch_size}{other}"
+    f"recipe: {recipe.optimiser.upper()}, {recipe.epochs} epochs, batch {recipe.batch_size}{other}"
 )
 
 # %% [markdown]
-# Experiment 4 asks for most by far: seven areas in six orders, and every stage is a run. All that is not done yet is made
-# when a chapter needs it, or beforehand by the command.
+# Where a profile makes all experiments, experiment 4 needs most by far: seven areas in six orders, and every stage is a run.
+# What is not finished yet is made when a chapter needs it, or beforehand by the command.
 #
 # ## Beside the paper
 #
-# The published recipe is batch 16, 300 epochs, learning rate 0.01 falling by 1 % an epoch (section 3.3). What this
+# The published recipe is batch 16, 300 epochs, learning rate 0.01 falling by 1 % per epoch (section 3.3). What this
 # profile changes, and why, stands in its YAML file in `params/`; what the paper leaves open stands in the fidelity
 # ledger, a page of the web edition.
 
@@ -115,17 +103,20 @@ print(
 # ### Exercise 1: two profiles
 #
 # In which fields do the recipes of the profiles `mini` and `paper` differ? Set `changed` to the list of their names, in alphabetical
-# order. (`profiles.load(name).recipe` is a pydantic model.)
+# order. (`lm.experiments.load(name).recipe` is a pydantic model.)
 
 # %% tags=["solution", "hide-cell"]
 mini, published = (
-    profiles.load(name).recipe.model_dump() for name in ("mini", "paper")
+    lm.experiments.load(name).recipe.model_dump() for name in ("mini", "paper")
 )
 changed = sorted(name for name in mini if mini[name] != published[name])
 
 # %% tags=["check"]
-with teaching.exercise(1, changed):
-    one, other = profiles.load("mini").recipe, profiles.load("paper").recipe
+with lm.exercise(1, changed):
+    one, other = (
+        lm.experiments.load("mini").recipe,
+        lm.experiments.load("paper").recipe,
+    )
     same = one.model_copy(update={name: getattr(other, name) for name in changed})
     assert same == other, "a field that differs is missing: look at all fields"
     assert all(getattr(one, name) != getattr(other, name) for name in changed), (
@@ -137,7 +128,7 @@ with teaching.exercise(1, changed):
 # ### Exercise 2: a misspelt key
 #
 # Copy `params/smoke.yaml` to a temporary folder as `mine.yaml`, with `name: mine`, and misspell `epochs` in its `recipe` as
-# `epoch`. Load it with `profiles.load`, catch the error, and set `message` to its text. What would have happened if the loader
+# `epoch`. Load it with `lm.experiments.load`, catch the error, and set `message` to its text. What would have happened if the loader
 # left unknown keys out in silence?
 
 # %% tags=["solution", "hide-cell"]
@@ -155,14 +146,14 @@ with tempfile.TemporaryDirectory() as folder:
     path = Path(folder) / "mine.yaml"
     path.write_text(text, encoding="utf-8")
     try:
-        profiles.load(str(path))
+        lm.experiments.load(str(path))
         message = "no error"
     except UserError as error:
         message = str(error)
 # In silence the recipe's default would hold: 300 epochs instead of 4.
 
 # %% tags=["check"]
-with teaching.exercise(2, message):
+with lm.exercise(2, message):
     assert "mine.yaml" in message, "the error names the file: is it mine.yaml?"
     assert "unknown key" in message, "nothing unknown was found: misspell the key"
     assert "'recipe.epoch'" in message, "look for the key `epochs` of `recipe`"
@@ -176,15 +167,13 @@ with teaching.exercise(2, message):
 # %% tags=["solution", "hide-cell"]
 from math import ceil
 
-from lmhld_nb import paper
-
-published = profiles.load("paper").recipe
-training = round(0.7 * paper.areas().loc["hokkaido", "patches"])
+published = lm.experiments.load("paper").recipe
+training = round(0.7 * lm.paper.areas().loc["hokkaido", "patches"])
 steps = ceil(training / published.batch_size) * published.epochs
 
 # %% tags=["check"]
-with teaching.exercise(3, steps):
-    recipe = profiles.load("paper").recipe
+with lm.exercise(3, steps):
+    recipe = lm.experiments.load("paper").recipe
     assert steps % recipe.epochs == 0, "every epoch has equally many steps"
     of_an_epoch = steps // recipe.epochs
     left = round(0.7 * 1915) - of_an_epoch * recipe.batch_size

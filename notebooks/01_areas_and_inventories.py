@@ -15,30 +15,23 @@
 # outline the landslides and check them against slope, elevation, brightness and the loss of vegetation. Table 1 gives
 # the number of landslides and the smallest and largest, in pixels; Fig 9 shows their sizes.
 #
-# **Time.** 5 minutes to read, 20 seconds to run.
+# **Time.** 5 minutes to read, under half a minute to run.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
 feature_area: str = "wenchuan"  # area shown in Fig 2 and checked polygon by polygon
 ring_px: int = 12  # width in pixels of a landslide's surroundings
-flat_degrees: float = 8.0  # mean slope below which a polygon is asked about
+flat_degrees: float = 8.0  # mean slope below which a polygon is flagged
 
 # %%
 import numpy as np
 import pandas as pd
 
-from lmhld_nb import inventory, paper, patches
-from lmhld_nb.book import exercises as teaching
-from lmhld_nb.experiments import common as experiments
-from lmhld_nb.experiments import profile as profiles
-from lmhld_nb.experiments import results
-from lmhld_nb.plots import areas as plots
-from lmhld_nb.plots import style
+import lmhld_nb as lm
+from lmhld_nb.experiments.examples import scene_to_show
+from lmhld_nb.experiments.tables import published_areas
 
-loaded = profiles.load(profile)
-dataset = experiments.dataset_of(loaded, progress=False)
-note = style.note(dataset, loaded.name)
-area_scenes = experiments.area_scenes(loaded, dataset)
+book = lm.open(profile)
 
 # %% [markdown]
 # ## Where (Fig 1)
@@ -46,8 +39,11 @@ area_scenes = experiments.area_scenes(loaded, dataset)
 # Look at the pairs of sensor and resolution: the same landslide covers 156 times as many pixels at 0.8 m as at 10 m.
 
 # %%
-style.save(
-    plots.world_map(), "fig01_study_areas", loaded.name, paper.areas().reset_index()
+book.show(
+    lm.plots.data.world_map(),
+    "fig01_study_areas",
+    lm.paper.areas().reset_index(),
+    caption="",
 )
 
 # %% [markdown]
@@ -60,21 +56,19 @@ style.save(
 # of the scenes, so a landslide that two polygons share counts once.
 
 # %%
-measured = inventory.summary(area_scenes)
-published = paper.table(1)
-published.index = [paper.area_key(name) for name in published["study_area"]]
-beside = measured.join(
-    published[["landslides", "min_area_px", "max_area_px"]].add_prefix("published_")
-)
-style.save_table(beside, "table1", loaded.name)
+measured = lm.inventory.summary(book.scenes())
+published = published_areas(book.dataset.name)
+columns = ["landslides", "min_area_px", "max_area_px"]
+table1 = measured.join(published[columns].add_prefix("published_"))
+book.save(table1, "table1")
 
 # %% tags=["nbval-check-output"]
-for area, row in beside.iterrows():
+for area, row in table1.iterrows():
     print(
         f"{area:15} {row['landslides']:4.0f} landslides, Q1 {row['q1']:.0f}, median {row['q2']:.0f}, Q3 {row['q3']:.0f} px"
     )
-inside = (beside["min_px"] >= beside["published_min_area_px"]) & (
-    beside["max_px"] <= beside["published_max_area_px"]
+inside = (table1["min_px"] >= table1["published_min_area_px"]) & (
+    table1["max_px"] <= table1["published_max_area_px"]
 )
 print(f"sizes within Table 1's range: {inside.sum()} of {inside.size} areas")
 
@@ -90,16 +84,15 @@ print(f"sizes within Table 1's range: {inside.sum()} of {inside.size} areas")
 
 # %%
 sizes = {
-    area: inventory.area_sizes(members) for area, members in area_scenes.items()
+    area: lm.inventory.area_sizes(scenes) for area, scenes in book.scenes().items()
 }
 candidates = {
-    area: patches.candidate_sizes(inventory.quartiles(values))
+    area: lm.patches.candidate_sizes(lm.inventory.quartiles(values))
     for area, values in sizes.items()
 }
-style.save(
-    plots.size_histograms(sizes, candidates, note),
+book.show(
+    lm.plots.data.size_histograms(sizes, candidates),
     "fig09_sizes",
-    loaded.name,
     measured.reset_index(),
 )
 
@@ -116,26 +109,22 @@ for area, values in sizes.items():
 # ## What an expert looks at (Fig 2)
 #
 # A fresh landslide is bright, has lost its vegetation (in the second column vegetation is red) and lies on a slope.
-# Look for places that meet one of these conditions and are not outlined. The table below gives the means, on the landslide
+# Look for spots that meet one of these conditions and are not outlined. The table below gives the means, on the landslide
 # and beside it.
 
 # %%
-scene = results.scene_to_show(area_scenes, feature_area)
-place = plots.place_to_show(scene)
-contrast = inventory.feature_contrast(scene, place)
-style.save(
-    plots.annotation_features(scene, place, note),
-    "fig02_features",
-    loaded.name,
-    contrast,
-)
+scene = scene_to_show(book.scenes(), feature_area)
+window = lm.plots.data.window_to_show(scene)
+contrast = lm.inventory.feature_contrast(scene, window)
+figure = lm.plots.data.annotation_features(scene, window)
+book.show(figure, "fig02_features", contrast)
 
 # %%
 contrast.round(3)
 
 # %% [markdown]
-# Here the landslide is brighter and far barer than what lies beside it. Its slope is hardly another one: both are the same
-# hillside.
+# In `mini` the landslide is brighter and far barer than what lies beside it. Its slope is almost the same: both are part of
+# one hillside.
 #
 # ## A check of every polygon (section 2.2)
 #
@@ -146,12 +135,8 @@ contrast.round(3)
 # flagged; it is empty where nothing is.
 
 # %%
-checked = inventory.check_polygons(
-    scene, ring_px=ring_px, flat_degrees=flat_degrees
-)
-style.save(
-    plots.polygon_checks(checked, note), "polygon_checks", loaded.name, checked
-)
+checked = lm.inventory.check_polygons(scene, ring_px, flat_degrees)
+book.show(lm.plots.data.polygon_checks(checked), "polygon_checks", checked)
 
 # %%
 checked[checked["flag"] != ""].head(10).round(2)
@@ -161,29 +146,25 @@ print(f"{len(checked)} polygons checked in {scene.area}")
 if "ndvi" in checked:
     barer = (checked["ndvi"] < checked["ndvi_around"]).mean()
     print(f"barer than their surroundings: {barer:.0%}")
-print(
-    f"brighter than their surroundings: {(checked['brightness'] > checked['brightness_around']).mean():.0%}"
-)
+brighter = (checked["brightness"] > checked["brightness_around"]).mean()
+print(f"brighter than their surroundings: {brighter:.0%}")
 
 # %% [markdown]
-# The twin's outlines are exact, so next to nothing of it is flagged. An inventory from elsewhere is not exact: it may be drawn
+# The twin's outlines are exact, so almost none of them is flagged. An inventory from elsewhere is not exact: it may be drawn
 # on another image, and lie some pixels off. What does the check say of the same polygons, moved to the east?
 
 # %%
-moved = {}
-for pixels in (0, 20, 60):
-    result = inventory.check_polygons(scene, ring_px, flat_degrees, shift_px=pixels)
-    moved[pixels] = {
-        "polygons": len(result),
-        "flagged": (result["flag"] != "").mean(),
-    }
-moved = style.save_table(
-    pd.DataFrame(moved).T.rename_axis("moved by px"), "moved_polygons", loaded.name
-)
-moved.assign(
-    polygons=moved["polygons"].map("{:.0f}".format),
-    flagged=moved["flagged"].map("{:.0%}".format),
-)
+checks = {0: checked}
+for pixels in (20, 60):
+    checks[pixels] = lm.inventory.check_polygons(
+        scene, ring_px, flat_degrees, shift_px=pixels
+    )
+rows = {
+    pixels: {"polygons": len(table), "flagged": (table["flag"] != "").mean()}
+    for pixels, table in checks.items()
+}
+moved = pd.DataFrame(rows).T.rename_axis("moved by px")
+book.save(moved, "moved_polygons").astype({"polygons": int}).round(2)
 
 # %% tags=["nbval-check-output"]
 print(
@@ -201,7 +182,7 @@ print(
 # August 2017. Table 1's counts add up to more than the "approximately 20,000 landslides" of the text:
 
 # %% tags=["nbval-check-output"]
-print(f"landslides in Table 1: {paper.table(1)['landslides'].sum():,}")
+print(f"landslides in Table 1: {lm.paper.table(1)['landslides'].sum():,}")
 
 # %% [markdown]
 # ## Exercises
@@ -213,16 +194,16 @@ print(f"landslides in Table 1: {paper.table(1)['landslides'].sum():,}")
 # ### Exercise 1: pixels and metres
 #
 # How long is the side of a square as large as the smallest landslide of Table 1? Set `side_m` to a Series in metres, indexed by area
-# key (`paper.areas()` has what it takes). What does it say about comparing counts of landslides between areas?
+# key (`lm.paper.areas()` has what it takes). What does it say about comparing counts of landslides between areas?
 
 # %% tags=["solution", "hide-cell"]
-published_areas = paper.areas()
+published_areas = lm.paper.areas()
 side_m = published_areas["min_area_px"] ** 0.5 * published_areas["resolution_m"]
 # From 2 m to 28 m: an area seen more sharply counts landslides that another one cannot show.
 
 # %% tags=["check"]
-with teaching.exercise(1, side_m):
-    known = paper.areas()
+with lm.exercise(1, side_m):
+    known = lm.paper.areas()
     assert set(side_m.index) == set(known.index), (
         "one value for each of the seven areas"
     )
@@ -236,7 +217,7 @@ with teaching.exercise(1, side_m):
 # ### Exercise 2: half of the area
 #
 # Write `half(sizes)`: how many of the largest landslides does it take to hold at least half of the area of all? Try it on
-# `inventory.area_sizes(...)` of an area.
+# `lm.inventory.area_sizes(...)` of an area.
 
 
 # %% tags=["solution", "hide-cell"]
@@ -247,7 +228,7 @@ def half(sizes):
 
 
 # %% tags=["check"]
-with teaching.exercise(2):
+with lm.exercise(2):
     assert half([5]) == 1, "one landslide holds all of the area"
     assert half([1, 1, 1, 1]) == 2, (
         "'at least half': two of four equal ones are enough"
@@ -281,14 +262,14 @@ changed = {
 # A ratio of bands is blind to a common factor: in the shadow NDVI still tells bare ground, brightness does not.
 
 # %% tags=["check"]
-with teaching.exercise(3, changed):
+with lm.exercise(3, changed):
     bands = ("blue", "green", "red", "nir")
     light = np.random.default_rng(0).uniform(0.05, 0.4, (4, 8, 8))
     moves = {
         name: not np.allclose(feature(light, bands), feature(light / 2, bands))
         for name, feature in (
-            ("NDVI", inventory.ndvi),
-            ("brightness", inventory.brightness),
+            ("NDVI", lm.inventory.ndvi),
+            ("brightness", lm.inventory.brightness),
         )
     }
     names = [name for name, moved in moves.items() if moved]

@@ -13,9 +13,9 @@
 #
 # **The paper** (sections 2.3 and 4.1, Tables 2 and 3) measures landslide sizes, narrows the patch sizes 32, 64, 128, 224 and 256 to three
 # candidates for each area, cuts the scene into windows that do not overlap, drops windows with less than 10 % landslide or
-# with no-data, and deals the rest over training (70 %), validation (20 %) and test (10 %).
+# with no-data, and splits the rest into training (70 %), validation (20 %) and test (10 %).
 #
-# **Time.** 4 minutes to read, 15 seconds to run.
+# **Time.** 4 minutes to read, under half a minute to run.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
@@ -25,18 +25,12 @@ show_area: str = "hokkaido"  # area whose windows are drawn
 import numpy as np
 import pandas as pd
 
-from lmhld_nb import inventory, paper, patches, sources
-from lmhld_nb.book import exercises as teaching
-from lmhld_nb.experiments import common as experiments
-from lmhld_nb.experiments import profile as profiles
-from lmhld_nb.experiments import results
-from lmhld_nb.plots import areas as plots
-from lmhld_nb.plots import style
+import lmhld_nb as lm
+from lmhld_nb.experiments import patch_size
+from lmhld_nb.experiments.examples import scene_to_show
+from lmhld_nb.experiments.tables import published_areas
 
-loaded = profiles.load(profile)
-dataset = experiments.dataset_of(loaded, progress=False)
-note = style.note(dataset, loaded.name)
-area_scenes = experiments.area_scenes(loaded, dataset)
+book = lm.open(profile)
 
 # %% [markdown]
 # ## Candidate sizes
@@ -48,35 +42,20 @@ area_scenes = experiments.area_scenes(loaded, dataset)
 # %% tags=["nbval-check-output"]
 wenchuan = (417, 1191, 4123)
 print("ideal sides:", ", ".join(f"{(10 * q) ** 0.5:.1f}" for q in wenchuan))
-print("candidates: ", patches.candidate_sizes(wenchuan))
+print("candidates: ", lm.patches.candidate_sizes(wenchuan))
 
 # %% [markdown]
-# These are the published 64, 128 and 224. Now the same for every area of this data set:
+# These are the published 64, 128 and 224. Now the same for every area of this data set, with its quartiles in pixels:
 
 # %%
-quartiles = {
-    area: inventory.quartiles(inventory.area_sizes(members))
-    for area, members in area_scenes.items()
-}
-candidates = pd.DataFrame(
-    {
-        area: [*np.round(q), *patches.candidate_sizes(q)]
-        for area, q in quartiles.items()
-    },
-    index=["q1", "q2", "q3", "smallest", "middle", "largest"],
-).T.astype(int)
-candidates["chosen"] = [
-    profiles.patch_size(loaded, area) for area in candidates.index
-]
-style.save_table(candidates, "candidate_sizes", loaded.name)
+candidates = book.save(patch_size.candidate_table(book), "candidate_sizes")
+candidates
 
 # %% tags=["nbval-check-output"]
-among = [
-    row["chosen"] in (row["smallest"], row["middle"], row["largest"])
-    for _, row in candidates.iterrows()
-]
+sizes = candidates[["smallest", "middle", "largest"]]
+among = sizes.eq(candidates["chosen"], axis=0).any(axis=1)
 print(
-    f"the size used is among the three candidates in {sum(among)} of {len(among)} areas"
+    f"the size used is among the three candidates in {among.sum()} of {len(among)} areas"
 )
 
 # %% [markdown]
@@ -87,16 +66,10 @@ print(
 # Green windows become patches. Look at where the orange ones lie.
 
 # %%
-parts = [
-    experiments.cut(loaded, dataset, area, progress=False) for area in area_scenes
-]
-scene = results.scene_to_show(area_scenes, show_area)
-shown = next(part for part in parts if part.spec.area == scene.area)
-style.save(
-    plots.windows_on_scene(scene, shown, note),
-    "windows",
-    loaded.name,
-)
+patch_sets = [book.patches(area) for area in book.areas]
+scene = scene_to_show(book.scenes(), show_area)
+figure = lm.plots.data.windows_on_scene(scene, book.patches(scene.area))
+book.show(figure, "windows")
 
 # %% [markdown]
 # The rule keeps the neighbourhood of landslides and drops the rest of the landscape.
@@ -106,9 +79,7 @@ style.save(
 # keeps most of the scene?
 
 # %% tags=["widget", "skip-execution", "nbval-skip", "hide-input"]
-from lmhld_nb import widgets
-
-widgets.patch_explorer(loaded, dataset, show_area)
+lm.widgets.patch_explorer(book, show_area)
 
 # %% [markdown]
 # ## Counts and shares (Table 2)
@@ -117,33 +88,22 @@ widgets.patch_explorer(loaded, dataset, show_area)
 # difference between splits in the share of landslide pixels. The paper promises at most 1 %.
 
 # %%
-table2 = results.table_2(parts)
-published = paper.table(2)
-published.index = [
-    paper.area_key(name) if name != "Comparison dataset" else name
-    for name in published["study_area"]
-]
-if not results.has_published_areas(dataset.name):
-    published = published.iloc[:0]
-style.save_table(
-    table2.join(published[["patches"]].add_prefix("published_")),
-    "table2",
-    loaded.name,
-)
+table2 = patch_size.table_2(patch_sets)
+published = published_areas(book.dataset.name)[["patches"]]
+book.save(table2.join(published.add_prefix("published_")), "table2")
 
 # %% tags=["nbval-check-output"]
 for area, row in table2.iterrows():
     print(
         f"{area:15} {row['patch_size']:3.0f} px: {row['patches']:3.0f} of {row['windows']:3.0f} windows kept"
     )
-print(
-    f"all windows accounted for: {(table2.filter(like='dropped').sum(axis=1) + table2['patches'] == table2['windows']).all()}"
-)
+counted = table2.filter(like="dropped").sum(axis=1) + table2["patches"]
+print(f"all windows accounted for: {(counted == table2['windows']).all()}")
 
 # %%
-gaps = table2["gap"].round(4)
+gaps = table2["gap"]
 print(
-    f"splits differ by at most 1 % in {(table2['gap'] <= 0.01).sum()} of {len(table2)} areas (largest gap {gaps.max():.4f})"
+    f"splits differ by at most 1 % in {(gaps <= 0.01).sum()} of {len(gaps)} areas (largest gap {gaps.max():.4f})"
 )
 
 # %% [markdown]
@@ -154,9 +114,8 @@ print(
 # Six patches of each area, from the least to the greatest share of landslide.
 
 # %%
-style.save(
-    plots.patch_gallery(parts, note), "patches", loaded.name, table2.reset_index()
-)
+figure = lm.plots.data.patch_gallery(patch_sets)
+book.show(figure, "patches", table2.reset_index())
 
 # %% [markdown]
 # With the published rule every patch holds a landslide. A network trained and tested on these has never seen a landscape
@@ -164,31 +123,18 @@ style.save(
 #
 # ## Random or in blocks?
 #
-# Patches dealt at random have neighbours in another split: parts of one landslide can be in training and in test. A split
-# by blocks keeps squares of neighbouring windows together. Here is how many test patches touch a training patch:
+# If patches are split at random, many have neighbours in another split: parts of one landslide can be in training and in
+# test. A split by blocks keeps squares of neighbouring windows together. Here is how many test patches touch a training patch:
 
 # %%
-rows = {}
-for kind in ("random", "blocks"):
-    rule = loaded.patches.model_copy(update={"split": kind})
-    split = experiments.cut(
-        loaded.model_copy(update={"patches": rule}),
-        dataset,
-        scene.area,
-        progress=False,
-    )
-    rows[kind] = {
-        "test patches": len(split.where("test")),
-        "touching a training patch": split.neighbours("test", "train"),
-    }
-pd.DataFrame(rows).T
+contacts = patch_size.split_contacts(book, scene.area)
+contacts
 
 # %% tags=["nbval-check-output"]
-share = {
-    kind: row["touching a training patch"] / max(1, row["test patches"])
-    for kind, row in rows.items()
-}
-print("blocks separate better than random:", share["blocks"] <= share["random"])
+touching = contacts["touching a training patch"] / contacts["test patches"].clip(1)
+print(
+    f"blocks separate better than random: {touching['blocks'] <= touching['random']}"
+)
 
 # %% [markdown]
 # A split by blocks does not end all contact: patches on both sides of a border still touch. What the split is worth in F1
@@ -199,10 +145,10 @@ print("blocks separate better than random:", share["blocks"] <= share["random"])
 # Look at sizes and numbers of patches. The last column names the entry of this book's catalogue that reads the data set (`lmhld data list`).
 
 # %%
-table3 = paper.table(3)
+table3 = lm.paper.table(3)
 table3["read by"] = ["bijie", "landslide4sense", "hr-gldd", "gvlm", "cas", "lmhld"]
-assert set(table3["read by"]) <= set(sources.catalogue())
-style.save_table(table3, "table3", loaded.name)
+assert set(table3["read by"]) <= set(lm.sources.catalogue())
+book.save(table3, "table3")
 
 # %% [markdown]
 # LMHLD is the largest by number of patches. Counted in pixels the order is another one: a patch of 512 pixels a side holds
@@ -228,16 +174,16 @@ style.save_table(table3, "table3", loaded.name)
 
 # %% tags=["solution", "hide-cell"]
 # A patch of 5·Q pixels instead of 10·Q is what the rule gives for half the quartile.
-fuller = patches.candidate_sizes(tuple(q / 2 for q in (417, 1191, 4123)))
+fuller = lm.patches.candidate_sizes(tuple(q / 2 for q in (417, 1191, 4123)))
 
 # %% tags=["check"]
-with teaching.exercise(1, fuller):
-    assert len(fuller) == 3 and set(fuller) <= set(patches.SIZES), (
-        f"three of the sizes {patches.SIZES}"
+with lm.exercise(1, fuller):
+    assert len(fuller) == 3 and set(fuller) <= set(lm.patches.SIZES), (
+        f"three of the sizes {lm.patches.SIZES}"
     )
     for size, quartile in zip(fuller, (417, 1191, 4123), strict=True):
         side = (quartile / 0.2) ** 0.5
-        nearest = min(patches.SIZES, key=lambda offered: abs(offered - side))
+        nearest = min(lm.patches.SIZES, key=lambda offered: abs(offered - side))
         assert size == nearest, (
             f"quartile {quartile}: what side has a square in which it fills a fifth?"
         )
@@ -258,7 +204,7 @@ def kept(mask, size, least):
 
 
 # %% tags=["check"]
-with teaching.exercise(2):
+with lm.exercise(2):
     random = np.random.default_rng(0)
     mask = (random.random((70, 100)) < np.linspace(0, 0.5, 100)).astype(np.uint8)
     counts = [kept(mask, 32, least) for least in (0, 0.1, 0.3, 1)]
@@ -270,7 +216,7 @@ with teaching.exercise(2):
     )
     everywhere = np.ones(mask.shape, bool)
     for least, count in zip((0, 0.1, 0.3, 1), counts, strict=True):
-        reason, _ = patches.classify_windows(mask, everywhere, 32, least)
+        reason, _ = lm.patches.classify_windows(mask, everywhere, 32, least)
         assert count == (reason == "").sum(), (
             f"at least {least}: compare window by window"
         )
@@ -280,11 +226,11 @@ with teaching.exercise(2):
 #
 # Suppose half of all windows are kept, and the dropped ones hold from 0 to 10 % landslide. Between which bounds lies each area's share
 # in the landscape, if Table 2 gives that of the kept (`landslide_fraction_train`)? Set `bounds` to a DataFrame with columns `low` and
-# `high`, indexed by area key (`paper.area_key`), without the comparison dataset.
+# `high`, indexed by area key (`lm.paper.area_key`), without the comparison dataset.
 
 # %% tags=["solution", "hide-cell"]
-rows = paper.table(2).query("study_area != 'Comparison dataset'")
-patch_share = rows.set_index(rows["study_area"].map(paper.area_key))[
+rows = lm.paper.table(2).query("study_area != 'Comparison dataset'")
+patch_share = rows.set_index(rows["study_area"].map(lm.paper.area_key))[
     "landslide_fraction_train"
 ]
 bounds = pd.DataFrame(
@@ -293,12 +239,12 @@ bounds = pd.DataFrame(
 # Even the upper bound lies below the share in the patches: the filter takes out what is low.
 
 # %% tags=["check"]
-with teaching.exercise(3, bounds):
-    assert set(bounds.index) == set(paper.AREAS), "the seven areas, by key"
-    table = paper.table(2)[:7]
+with lm.exercise(3, bounds):
+    assert set(bounds.index) == set(lm.paper.AREAS), "the seven areas, by key"
+    table = lm.paper.table(2)[:7]
     share = dict(
         zip(
-            table["study_area"].map(paper.area_key),
+            table["study_area"].map(lm.paper.area_key),
             table["landslide_fraction_train"],
             strict=True,
         )

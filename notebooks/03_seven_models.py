@@ -15,11 +15,11 @@
 # residual connections to transformers. It names the seven publications and no more: no widths, no numbers of parameters.
 # This book builds each as its own publication has it (the fidelity ledger lists what those leave open).
 #
-# **Time.** 13 minutes to read, 45 seconds to run.
+# **Time.** 13 minutes to read, about a minute to run.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
-models: list = []  # networks in the tables at the end; empty for all seven
+models: list = []  # networks in the tables at the end; empty for all of the profile
 draws: int = 2  # random networks behind each receptive field
 
 # %%
@@ -30,25 +30,20 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lmhld_nb import paper
-from lmhld_nb.anatomy import architecture, dataflow, diagrams
-from lmhld_nb.book import exercises as teaching
-from lmhld_nb.experiments import profile as profiles
-from lmhld_nb.models import NAMES, build
-from lmhld_nb.plots import style
-from lmhld_nb.training import hardware
+import lmhld_nb as lm
+from lmhld_nb.anatomy import architecture, comparison, dataflow, diagrams
+from lmhld_nb.training.hardware import cpu_name
 
-loaded = profiles.load(profile)
+book = lm.open(profile, models)
 # Networks this small are slower on several threads where others want the cores too.
-torch.set_num_threads(loaded.execution.threads)
-chosen = models.split(",") if isinstance(models, str) else models
-shown = [name.strip() for name in chosen if name.strip()] or list(NAMES)
+torch.set_num_threads(book.profile.execution.threads)
 
 # %% [markdown]
-# No network is trained in this chapter. What is shown holds for any weights, so random ones will do.
+# No network is trained in this chapter. What is shown holds for any weights, so random ones will do. All seven are drawn; the
+# measurements at the end are of the networks that the profile compares (`mini`: all seven; `smoke`, for tests: two).
 #
 # The drawings are made from the networks themselves: PyTorch follows a patch through the code (`torch.fx`) and says which
-# block hands what to which. Each box is a block with its number of channels. Resolution falls from top to bottom,
+# block passes what to which. Each box is a block with its number of channels. Resolution falls from top to bottom,
 # computation runs from left to right. Boxes that plain U-Net does not have are in colour; ×3 in a box means three such
 # blocks in a row; small numbers under an operation are its channels.
 #
@@ -59,26 +54,24 @@ shown = [name.strip() for name in chosen if name.strip()] or list(NAMES)
 # up level by level, and at each level lays the sharp map from the way down beside the blurred one: a *skip*.
 
 # %%
-style.save(diagrams.architecture("unet"), "architecture_unet", loaded.name)
+book.show(diagrams.architecture("unet"), "architecture_unet", caption="")
 
 # %% [markdown]
-# How much do the skips carry? We set to zero the weights that read them, and ask by gradients which input pixels
+# How much do the skips carry? We set to zero the weights that read them, and measure by gradients which input pixels
 # the middle pixel's logit depends on.
 
 # %%
 torch.manual_seed(0)
-whole = build("unet", 4, 8).eval()
+whole = lm.models.build("unet", 4, 8).eval()
 cut = copy.deepcopy(whole)
-with torch.no_grad():
-    for block in cut.decoder:  # of what a block reads, the skip is the first half
-        block[0].weight[:, : block[0].in_channels // 2] = 0
-
+for block in cut.decoder:  # of what a block reads, the skip is the first half
+    skip = block[0].in_channels // 2
+    _ = torch.nn.init.zeros_(block[0].weight[:, :skip])
 patch = torch.randn(1, 4, 64, 64)
-middle = slice(28, 37)
 near = {}
 for label, network in (("with skips", whole), ("without skips", cut)):
     influence = architecture.centre_gradient(network, patch)
-    near[label] = float(influence[middle, middle].sum() / influence.sum())
+    near[label] = float(influence[28:37, 28:37].sum() / influence.sum())
     print(f"{label}: {near[label]:.0%} of the influence is within 9 × 9 pixels")
 
 # %% tags=["nbval-check-output"]
@@ -89,7 +82,7 @@ print(
 )
 
 # %% [markdown]
-# Without skips, the answer for a pixel hardly depends on that pixel: all goes through the coarse map. There are as many
+# Without skips, the answer for a pixel hardly depends on that pixel: everything goes through the coarse map. There are as many
 # ways through a U-Net as it has levels, and the shortest keeps the outline.
 #
 # ## Res U-Net: add, do not replace
@@ -100,7 +93,7 @@ print(
 # convolution instead of two 3×3 ones.
 
 # %%
-style.save(diagrams.architecture("res_unet"), "architecture_res_unet", loaded.name)
+book.show(diagrams.architecture("res_unet"), "architecture_res_unet", caption="")
 
 # %% [markdown]
 # Silence what the 3×3 convolutions compute, in all blocks of both networks (the last normalisation's scale is set to
@@ -109,13 +102,14 @@ style.save(diagrams.architecture("res_unet"), "architecture_res_unet", loaded.na
 # %% tags=["nbval-check-output"]
 for name in ("unet", "res_unet"):
     torch.manual_seed(0)
-    network = build(name, 4, 8).eval()
+    network = lm.models.build(name, 4, 8).eval()
     for block in (*network.encoder, *network.decoder):
         convolutions = block.residual if name == "res_unet" else block[:-1]
         torch.nn.init.zeros_(convolutions[-1].weight)
     with torch.no_grad():
         varies = bool(network(patch).std() > 0)
-    print(f"{paper.MODELS[name]}, silenced: output varies over the patch: {varies}")
+    title = lm.models.network(name).title
+    print(f"{title}, silenced: output varies over the patch: {varies}")
 
 # %% [markdown]
 # ## Dense U-Net: keep everything
@@ -125,8 +119,8 @@ for name in ("unet", "res_unet"):
 # be narrow, and at the published width the whole network has less than a third of U-Net's parameters.
 
 # %%
-style.save(
-    diagrams.architecture("dense_unet"), "architecture_dense_unet", loaded.name
+book.show(
+    diagrams.architecture("dense_unet"), "architecture_dense_unet", caption=""
 )
 
 # %% [markdown]
@@ -137,7 +131,7 @@ style.save(
 for name in ("unet", "res_unet", "dense_unet"):
     block = dataflow.inside(name, "encoder.1")
     ways = block.ways(block.nodes[0].name, block.nodes[-1].name)
-    print(f"{paper.MODELS[name]:12} ways through one block: {ways}")
+    print(f"{lm.models.network(name).title:12} ways through one block: {ways}")
 read = [
     n.channels
     for n in block.nodes
@@ -155,30 +149,21 @@ print(f"Dense U-Net's parameters, as a share of U-Net's: {share:.0%}")
 # number between 0 and 1 for each pixel, the same for all channels.
 
 # %%
-style.save(
-    diagrams.architecture("attention_unet"),
-    "architecture_attention_unet",
-    loaded.name,
-)
+figure = diagrams.architecture("attention_unet")
+book.show(figure, "architecture_attention_unet", caption="")
 
 # %% tags=["nbval-check-output"]
 torch.manual_seed(0)
-network = build("attention_unet", 4, 8).eval()
-gate, skip, coarse = (
-    network.gates[-1],
-    torch.rand(1, 8, 64, 64) + 1,
-    torch.randn(1, 8, 64, 64),
-)
+gate = lm.models.build("attention_unet", 4, 8).eval().gates[-1]
+skip, coarse = torch.rand(1, 8, 64, 64) + 1, torch.randn(1, 8, 64, 64)
 with torch.no_grad():
     passed = gate(coarse, skip) / skip
-    print(
-        f"one number a pixel: {bool((passed - passed[:, :1]).abs().max() < 1e-5)}"
-    )
-    print(f"between 0 and 1: {bool((passed > 0).all() and (passed < 1).all())}")
     gate.psi[1].bias.fill_(-100)
-    print(
-        f"a gate that is shut passes nothing: {bool(gate(coarse, skip).max() < 1e-6)}"
-    )
+    shut = gate(coarse, skip)
+one_number = bool((passed - passed[:, :1]).abs().max() < 1e-5)
+print(f"one number per pixel: {one_number}")
+print(f"between 0 and 1: {bool((passed > 0).all() and (passed < 1).all())}")
+print(f"a gate that is shut passes nothing: {bool(shut.max() < 1e-6)}")
 
 # %% [markdown]
 # Maps of these numbers are often shown as explanations. An untrained gate has such a map too, and it means nothing: what
@@ -186,14 +171,14 @@ with torch.no_grad():
 #
 # ## Trans U-Net: everything looks at everything
 #
-# A convolution sees its neighbours; to relate two ends of a patch takes many of them. A transformer relates all places
+# A convolution sees its neighbours; to relate two ends of a patch takes many of them. A transformer relates all positions
 # at once. Trans U-Net (Chen et al. 2021) shrinks the patch by a ResNet to one *token* per 16 × 16 pixels, lets twelve
 # transformer blocks exchange what the tokens know, and comes back up with three skips. (`PreActBottleneck`, the ResNet's
 # block, has its name from the published code; its order is convolution, normalisation, ReLU, as the drawing shows.)
 
 # %%
-style.save(
-    diagrams.architecture("trans_unet"), "architecture_trans_unet", loaded.name
+book.show(
+    diagrams.architecture("trans_unet"), "architecture_trans_unet", caption=""
 )
 
 # %% [markdown]
@@ -201,29 +186,26 @@ style.save(
 # at how small a part of the whole the two products of attention are:
 
 # %%
-tokens = {size: (size // 16) ** 2 for size in architecture.SIZES}
+sizes = pd.Index(architecture.SIZES, name="patch size")
+tokens = (sizes // 16) ** 2
+attention = (
+    12 * 2 * tokens**2 * 768
+)  # 12 blocks, two products of tokens × tokens × 768
+macs = [architecture.macs("trans_unet", size) for size in sizes]
+shares = [f"{part:.2%}" for part in attention / macs]
 pd.DataFrame(
-    {
-        "tokens": tokens,
-        "attention's share of all MACs": {
-            # 12 blocks, two products of tokens × tokens × 768
-            size: f"{12 * 2 * n**2 * 768 / architecture.macs('trans_unet', size):.2%}"
-            for size, n in tokens.items()
-        },
-    }
-).rename_axis("patch size")
+    {"tokens": tokens, "attention's share of all MACs": shares}, index=sizes
+)
 
 # %% tags=["nbval-check-output"]
 torch.manual_seed(0)
-transformer = build("trans_unet", 4, 8).eval().transformer
-tokens_in = torch.randn(1, 128, 14, 14, requires_grad=True)
-for label, blocks in (
-    ("with its blocks", transformer.layer),
-    ("without", torch.nn.Identity()),
-):
+transformer = lm.models.build("trans_unet", 4, 8).eval().transformer
+tokens = torch.randn(1, 128, 14, 14, requires_grad=True)
+no_blocks = torch.nn.Identity()
+for label, blocks in ("with its blocks", transformer.layer), ("without", no_blocks):
     transformer.layer = blocks
-    out = transformer(tokens_in)[0, :, 7, 7].square().sum()
-    (gradient,) = torch.autograd.grad(out, tokens_in)
+    middle = transformer(tokens)[0, :, 7, 7].square().sum()
+    (gradient,) = torch.autograd.grad(middle, tokens)
     everywhere = bool(gradient.abs().sum(dim=1).min() > 0)
     print(
         f"transformer {label}: a token in the middle depends on all 14 × 14: {everywhere}"
@@ -239,7 +221,7 @@ for label, blocks in (
 # its level. Four heads are trained at once, one for each depth (*deep supervision*); the prediction is their mean.
 
 # %%
-style.save(diagrams.architecture("unet_pp"), "architecture_unet_pp", loaded.name)
+book.show(diagrams.architecture("unet_pp"), "architecture_unet_pp", caption="")
 
 # %% [markdown]
 # Each head is a complete network. One that answers from an early head needs only what stands behind it:
@@ -247,14 +229,15 @@ style.save(diagrams.architecture("unet_pp"), "architecture_unet_pp", loaded.name
 # %% tags=["nbval-check-output"]
 nested = dataflow.graph("unet_pp")
 heads = [node.name for node in nested.nodes if node.kind == "head"]
-for head, behind in zip(
-    heads, architecture.parameters_behind("unet_pp"), strict=True
-):
+counts = architecture.parameters_behind("unet_pp")
+for head, count in zip(heads, counts, strict=True):
     print(
-        f"{head}: {behind:9,} parameters, {nested.ways('input', head):2} ways to it"
+        f"{head}: {count:9,} parameters, {nested.ways('input', head):2} ways to it"
     )
 
 # %% [markdown]
+# The shallowest of the four needs about a hundredth of the parameters of the deepest.
+#
 # ## U-Net+++: all scales at once
 #
 # In U-Net+++ (UNet 3+, Huang et al. 2020) every decoder node reads all five scales: finer encoder maps, pooled, for
@@ -264,23 +247,24 @@ for head, behind in zip(
 # paper's classification-guided module is optional here and off.
 
 # %%
-style.save(diagrams.architecture("unet_3p"), "architecture_unet_3p", loaded.name)
+book.show(diagrams.architecture("unet_3p"), "architecture_unet_3p", caption="")
 
 # %% tags=["nbval-check-output"]
 full = dataflow.graph("unet_3p")
 for node in full.nodes:
     if node.kind == "DecoderNode":
-        given = sorted(full.sources(node.name), key=lambda source: source.level)
+        scales = sorted(full.sources(node.name), key=lambda source: source.level)
+        channels = ", ".join(str(source.channels) for source in scales)
         print(
-            f"{dataflow.SIZE >> node.level} px: reads {len(given)} scales of {', '.join(str(s.channels) for s in given)} channels, gives {node.channels}"
+            f"{dataflow.SIZE >> node.level} px: reads {len(scales)} scales of {channels} channels, gives {node.channels}"
         )
-as_told = architecture.macs("unet_3p", 64)
+as_published = architecture.macs("unet_3p", 64)
 ours = architecture.macs("unet_3p", 64, literal=False)
-print(f"MACs at 64 px: {as_told:,} as published, {ours:,} as computed here")
+print(f"MACs at 64 px: {as_published:,} as published, {ours:,} as computed here")
 
 # %% [markdown]
 # The last line is a lesson in linear algebra. "Enlarge, then mix the channels" and "mix (once for each of the nine filter
-# taps), then enlarge and shift" give the same map but for rounding, but the second multiplies where the map is small.
+# taps), then enlarge and shift" give the same map except for rounding, but the second multiplies where the map is small.
 # The network is the same; its price is not.
 #
 # ## How far they see
@@ -290,73 +274,78 @@ print(f"MACs at 64 px: {as_told:,} as published, {ours:,} as computed here")
 # field, Luo et al. 2016). Look at how much smaller it is, and at which ideas make it larger.
 
 # %%
-reaches = {name: architecture.receptive_field(name, draws=draws) for name in shown}
-note = f"random weights, 8 channels at the first level · profile {loaded.name}"
-style.save(diagrams.influence(reaches, note), "receptive_fields", loaded.name)
+reaches = comparison.receptive_fields(book.models, draws)
+book.show(
+    diagrams.influence(reaches),
+    "receptive_fields",
+    caption=f"random weights, 8 channels at the first level · profile {book.name}",
+)
 
 # %% [markdown]
-# For U-Net the extent can be had with paper and pencil: each 3×3 convolution adds a pixel on either side, each level
-# doubles what is below it. The gradient finds the same number. The effective field of untrained U-Nets is a
+# For U-Net the extent can be worked out with paper and pencil: each 3×3 convolution adds a pixel on either side, each level
+# doubles what is below it. The gradient gives the same number. The effective field of untrained U-Nets is a
 # small part of it; training widens it. In Trans U-Net it is nearly the whole patch, but here that is mostly group
 # normalisation, which shares its statistics over the map: an untrained transformer adds little to it.
 #
-# Not every difference is an idea's: 220 px instead of 188 come from how a map is enlarged. A transposed convolution of
+# Not every difference comes from a network's main idea: Attention U-Net sees 220 px instead of U-Net's 188 because of how a
+# map is enlarged. A transposed convolution of
 # 2×2 reads one pixel, bilinear up-sampling and a 3×3 convolution read neighbours too. A gate is 1×1 and adds no reach.
 # We take the neighbours away from the convolutions that enlarge in Attention U-Net, and the blocks from the transformer:
 
 
-# %% tags=["nbval-check-output"]
+# %%
 def read_no_neighbours(network):
+    """Set all but the middle of the convolutions that enlarge to zero."""
+    centre = torch.zeros(3, 3)
+    centre[1, 1] = 1
     for up in network.up:
-        middle = torch.zeros(3, 3)
-        middle[1, 1] = 1
-        up[1].weight.data *= middle
+        up[1].weight.data *= centre
 
 
 def without_transformer(network):
+    """Take the blocks out of the transformer."""
     network.transformer.layer = torch.nn.Identity()
 
 
-for name, told, change in (
+# %% tags=["nbval-check-output"]
+for name, label, change in (
     ("attention_unet", "enlarging without neighbours", read_no_neighbours),
     ("trans_unet", "without transformer blocks", without_transformer),
 ):
-    before, after = (
-        architecture.receptive_field(name, draws=1, change=done)
-        for done in (None, change)
-    )
-    print(
-        f"{paper.MODELS[name]}: sees {before.extent} px, {told} {after.extent} px"
-    )
+    before = architecture.receptive_field(name, draws=1)
+    after = architecture.receptive_field(name, draws=1, change=change)
+    title = lm.models.network(name).title
+    print(f"{title}: sees {before.extent} px, {label} {after.extent} px")
     if before.whole:
-        kept = after.effective / before.effective
-        print(f"… more than 95 % of the effective field is left: {kept > 0.95}")
+        share = after.effective / before.effective
+        print(f"… more than 95 % of the effective field is left: {share > 0.95}")
 
 # %% [markdown]
-# Dense U-Net, with four 3×3 convolutions to a block, has the largest extent of the convolutional networks and one of the
+# Dense U-Net, with four 3×3 convolutions in a block, has the largest extent of the convolutional networks and one of the
 # smallest effective fields. But do not read small differences off one drawing. Single random networks scatter by a few px,
 # some by more than ten:
 
 # %%
 for name in ("unet", "dense_unet", "res_unet", "unet_3p"):
-    single = [
-        architecture.receptive_field(name, draws=1, first=seed).effective
-        for seed in range(4)
-    ]
-    print(f"{paper.MODELS[name]:10} 95 % within {single} px")
+    if name in book.models:
+        single = [
+            architecture.receptive_field(name, draws=1, first=seed).effective
+            for seed in range(4)
+        ]
+        print(f"{lm.models.network(name).title:10} 95 % within {single} px")
 
 # %% [markdown]
-# ## All seven side by side
+# ## Side by side
 #
 # First the networks as published, with four bands in. A *MAC* is a multiplication with an addition.
 
 # %%
-published = architecture.table(shown)
-published["extent"] = [reaches[name].extent for name in shown]
-published["extent_is_patch"] = [reaches[name].whole for name in shown]
-style.save_table(published, "architecture", loaded.name)
-own = architecture.table(shown, loaded.width)
-style.save_table(own, "architecture_profile", loaded.name)
+published = architecture.table(book.models)
+published["extent"] = [reach.extent for reach in reaches.values()]
+published["extent_is_patch"] = [reach.whole for reach in reaches.values()]
+_ = book.save(published, "architecture")
+own = architecture.table(book.models, book.profile.width)
+book.save(own, "architecture_profile")
 
 # %% tags=["nbval-check-output"]
 for model, row in published.iterrows():
@@ -370,62 +359,23 @@ for model, row in published.iterrows():
 # billions (G). MACs of U-Net+++ are those of the published way. *Layers* are modules without parts: how many steps a
 # network takes, roughly.
 
-
 # %%
-def readable(table):
-    counts = {"parameters (M)": table["parameters"] / 1e6}
-    for size in architecture.SIZES:
-        counts[f"MACs at {size} px (G)"] = table[f"macs_{size}"] / 1e9
-    return pd.DataFrame(counts)
-
-
-at_published_width, at_own_width = readable(published), readable(own)
-at_published_width["sees (px)"] = [
-    "all" if reaches[name].whole else reaches[name].extent for name in shown
-]
-at_published_width["95 % within (px), 8 channels, random"] = [
-    reaches[name].effective for name in shown
-]
-at_own_width["layers"] = [
-    sum(not list(part.children()) for part in architecture.empty(name).modules())
-    for name in shown
-]
-
-# %%
-side_by_side = pd.concat(
-    {"published": at_published_width, f"profile {loaded.name}": at_own_width},
-    axis=1,
-).T
-side_by_side.map(lambda value: value if isinstance(value, str) else f"{value:.4g}")
+comparison.side_by_side(published, own, f"profile {book.name}", reaches)
 
 # %% [markdown]
 # And the time that a patch of 64 px takes, in milliseconds, at the widths and in the batches of this profile. These are
 # measurements of the processor named below: compare them with each other only. U-Net+++ is timed in the cheaper way.
 
 # %% tags=["timing"]
-print(hardware.cpu_name(), f"({loaded.execution.threads} thread)")
-times = {
-    paper.MODELS[name]: architecture.seconds_per_patch(
-        name, loaded.recipe, loaded.width.get(name), repeats=3
-    )
-    for name in shown
-}
-(pd.DataFrame(times).T * 1e3).round(3).rename(
-    columns={"train": "training step (ms)", "predict": "prediction (ms)"}
-)
+print(cpu_name(), f"({book.profile.execution.threads} thread)")
+comparison.timings(book.models, book.profile.recipe, book.profile.width)
 
 # %% tags=["nbval-check-output"]
-widths = {name: loaded.width.get(name) for name in ("unet", "dense_unet")}
-told = {name: width or "published" for name, width in widths.items()}
-size = {
-    name: architecture.parameters(name, width) for name, width in widths.items()
-}
-print(
-    f"channels of the first level: U-Net {told['unet']}, Dense U-Net {told['dense_unet']}"
-)
-print(
-    f"Dense U-Net has fewer parameters than U-Net: {size['dense_unet'] < size['unet']}"
-)
+widths = [book.profile.width.get(name) for name in ("unet", "dense_unet")]
+unet, dense = (width or "published" for width in widths)
+print(f"channels of the first level: U-Net {unet}, Dense U-Net {dense}")
+unet, dense = map(architecture.parameters, ("unet", "dense_unet"), widths)
+print(f"Dense U-Net has fewer parameters than U-Net: {dense < unet}")
 
 # %% [markdown]
 # A profile may give Dense U-Net more channels than the others; there it need not be the smaller network.
@@ -434,13 +384,13 @@ print(
 # and for the one with the most operations.
 
 # %%
-panels = {"published widths": published, f"widths of profile {loaded.name}": own}
-if own["width"].isna().all():
-    panels.pop(f"widths of profile {loaded.name}")
-style.save(
-    diagrams.costs(panels, 64, f"4 bands, 1 class · profile {loaded.name}"),
+panels = {"published widths": published}
+if own["width"].notna().any():
+    panels[f"widths of profile {book.name}"] = own
+book.show(
+    diagrams.costs(panels, 64),
     "architecture_costs",
-    loaded.name,
+    caption=f"4 bands, 1 class · profile {book.name}",
 )
 
 # %% [markdown]
@@ -457,46 +407,31 @@ style.save(
 # time (Table 5) they differ more. Does the larger network do better there? (Parameters are of this book's builds; the
 # paper gives none.)
 
-
 # %% tags=["nbval-check-output"]
-def gap(scores):
-    return scores["f1"].max() - scores["f1"].min()
-
-
-others = {
-    n: table[table["model"] != "Res U-Net"]
-    for n in (5, 7)
-    for table in [paper.table(n)]
-}
-single = [gap(scores) for _, scores in others[5].groupby("study_area")]
-print(
-    f"largest gap in F1 but for Res U-Net: {gap(others[7]):.4f} on all areas (Table 7),"
-)
-print(f"{min(single):.3f} to {max(single):.3f} on one area (Table 5)")
+alone, all_areas = (lm.paper.table(n).query("model != 'Res U-Net'") for n in (5, 7))
+gap = np.ptp(all_areas["f1"])
+print(f"largest gap in F1 but for Res U-Net: {gap:.4f} on all areas (Table 7),")
+gaps = alone.groupby("study_area")["f1"].agg(np.ptp)
+print(f"{gaps.min():.3f} to {gaps.max():.3f} on one area (Table 5)")
 
 # %% [markdown]
-# Now size against score: parameters, and the mean F1 over the areas of Table 5.
+# Now size against score: parameters of all seven, and the mean F1 over the areas of Table 5.
 
 # %% tags=["nbval-check-output"]
-f1 = paper.table(5).groupby("model", sort=False)["f1"].mean()
-beside = pd.DataFrame(
-    {
-        "parameters": [architecture.parameters(name) for name in NAMES],
-        "f1": [f1[paper.MODELS[name]] for name in NAMES],
-    },
-    index=[paper.MODELS[name] for name in NAMES],
-)
+seven = {lm.models.network(name).title: name for name in lm.paper.MODELS}
+scores = lm.paper.table(5).groupby("model")["f1"].mean()[list(seven)]
+beside = scores.to_frame()
+beside["parameters"] = list(map(architecture.parameters, seven.values()))
 for model, row in beside.iterrows():
     print(
         f"{model:16} {row['parameters'] / 1e6:6.1f} M parameters, mean F1 {row['f1']:.3f}"
     )
-ranks = beside.rank()
-correlation = ranks["parameters"].corr(ranks["f1"])
-by_chance = [
-    np.corrcoef(ranks["parameters"], order)[0, 1]
-    for order in permutations(ranks["f1"])
-]
-as_large = np.mean(np.abs(by_chance) >= abs(correlation) - 1e-9)
+
+# %% tags=["nbval-check-output"]
+parameters, f1 = beside["parameters"].rank(), beside["f1"].rank()
+correlation = parameters.corr(f1)
+orders = [np.corrcoef(parameters, order)[0, 1] for order in permutations(f1)]
+as_large = np.mean(np.abs(orders) >= abs(correlation) - 1e-9)
 print(
     f"rank correlation: {correlation:.2f}; of all orders of seven, {as_large:.0%} give one as large"
 )
@@ -528,7 +463,7 @@ first, last = first - 2, last + 2
 extent = last - first + 1
 
 # %% tags=["check"]
-with teaching.exercise(1, extent):
+with lm.exercise(1, extent):
     measured = architecture.receptive_field("unet", size=256).extent
     assert extent >= measured / 2, "too small: did you go down to the lowest level?"
     assert extent == measured, (
@@ -549,8 +484,8 @@ weights = (through, around)
 # Around: one small convolution, no rectifier. Far pixels keep more of their influence, so the effective field is larger.
 
 # %% tags=["check"]
-with teaching.exercise(2, weights):
-    unit = build("res_unet", 4, 64).encoder[1]
+with lm.exercise(2, weights):
+    unit = lm.models.build("res_unet", 4, 64).encoder[1]
     counted = [
         sum(
             layer.weight.numel()
@@ -585,7 +520,7 @@ other = (architecture.macs("trans_unet", small) - attention(small)) / small**2
 half_at = (other / (attention(small) / small**4)) ** 0.5
 
 # %% tags=["check"]
-with teaching.exercise(3, half_at):
+with lm.exercise(3, half_at):
     assert half_at > 224, "a side in pixels; at 224 attention is a small part"
     side = 32 * round(half_at / 32)  # a side that the network takes
     tokens = (side // 16) ** 2

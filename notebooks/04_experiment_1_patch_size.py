@@ -16,7 +16,7 @@
 # networks reach their highest F1 (Table 4). F1 lies between 0.47 and 0.72 there, far below the 0.82 to 0.88 that Table 5
 # gives on chosen patches.
 #
-# **Time.** 6 minutes to read, 10 seconds to run where the 21 trainings of `mini` are there; these take 3 minutes one after another.
+# **Time.** 6 minutes to read; under half a minute to run once the 21 trainings of `mini` are there, which take a few minutes.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
@@ -27,20 +27,10 @@ on_missing: str = "train"  # if runs are missing: train, skip or error
 # %%
 import pandas as pd
 
-from lmhld_nb import inventory, paper
-from lmhld_nb.book import exercises as teaching
-from lmhld_nb.experiments import common as experiments
-from lmhld_nb.experiments import plan as plans
-from lmhld_nb.experiments import profile as profiles
-from lmhld_nb.experiments import results
-from lmhld_nb.plots import areas as plots
-from lmhld_nb.plots import schemes, style
-from lmhld_nb.plots import scores as score_plots
+import lmhld_nb as lm
+from lmhld_nb.experiments import patch_size
 
-loaded = profiles.narrowed(profiles.load(profile), models, areas)
-dataset = experiments.dataset_of(loaded, progress=False)
-note = style.note(dataset, loaded.name)
-beside = style.note(dataset, loaded.name, "Table 4")
+book = lm.open(profile, models, areas)
 
 # %% [markdown]
 # ## The five experiments (Fig 3)
@@ -50,52 +40,40 @@ beside = style.note(dataset, loaded.name, "Table 4")
 # below adds the studies of chapters 09 and 11, which the paper's figure does not show.
 
 # %%
-planned = plans.plan(loaded, dataset)
-style.save(
-    schemes.experiment_scheme(planned, experiments.areas(loaded, dataset), note),
+planned = book.plan()
+needs = {entry.spec.run_id: "+".join(entry.experiments) for entry in planned}
+book.show(
+    lm.plots.schemes.experiment_scheme(planned, book.areas),
     "fig03_experiments",
-    loaded.name,
-    pd.DataFrame(
-        [
-            {
-                "run_id": entry.spec.run_id,
-                "experiments": "+".join(entry.experiments),
-            }
-            for entry in planned
-        ]
-    ),
+    pd.DataFrame(needs.items(), columns=["run_id", "experiments"]),
 )
 
 # %% tags=["nbval-check-output"]
-for name, (title, _) in plans.EXPERIMENTS.items():
-    count = sum(name in entry.experiments for entry in planned)
-    print(f"experiment {name} ({title}): {count} trainings")
+for experiment in lm.experiments.EXPERIMENTS.values():
+    label = experiment.label
+    count = sum(label in entry.experiments for entry in planned)
+    print(f"experiment {label} ({experiment.title}): {count} trainings")
 print(f"different ones in all: {len(planned)}")
 
 # %% [markdown]
 # ## The candidates
 #
-# Each quartile Q of an area's landslide sizes asks for a patch of 10·Q pixels, in which such a landslide fills 10 %
+# Each quartile Q of an area's landslide sizes leads to a patch of 10·Q pixels, in which such a landslide fills 10 %
 # (chapter 02). Look at where the dashed quartiles stand: half of the landslides lie between the outer two, and yet the
 # largest candidate has some ten times the pixels of the smallest. Fig 9 in chapter 01 shows all areas. (On the twin the candidates come out as published by
 # construction: its quartiles were chosen for that.)
 
 # %%
-compared = experiments.compared_areas(loaded, dataset)
-candidates = {
-    area: experiments.candidates(loaded, dataset, area) for area in compared
-}
-sizes = {area: inventory.area_sizes(dataset.scenes_of(area)) for area in compared}
-style.save(
-    plots.size_histograms(sizes, candidates, note),
-    "candidates_compared",
-    loaded.name,
-)
+compared = book.areas_of("patch_size")
+candidates = {area: patch_size.candidates(book, area) for area in compared}
+sizes = {area: lm.inventory.area_sizes(book.scenes()[area]) for area in compared}
+book.show(lm.plots.data.size_histograms(sizes, candidates), "candidates_compared")
 
 # %% tags=["nbval-check-output"]
 for area, chosen in candidates.items():
+    listed = ", ".join(map(str, chosen))
     print(
-        f"{area}: candidates {', '.join(map(str, chosen))} px, this profile uses {profiles.patch_size(loaded, area)}"
+        f"{area}: candidates {listed} px, this profile uses {book.patch_size(area)}"
     )
 
 # %% [markdown]
@@ -105,75 +83,58 @@ for area, chosen in candidates.items():
 # overlap, pixels without data are left out, and landscape without any landslide counts.
 
 # %%
-finished = experiments.fetch(
-    loaded,
-    experiments.patch_sizes(loaded, dataset),
-    on_missing,
-    with_whole_area=True,
-)
+runs = book.runs("patch_size", on_missing)
 
 # %% [markdown]
 # Look for curves that still rise at the end, and for networks that begin late. The mark is the epoch that is tested.
 
 # %%
 panels = {}
-for run in finished:
-    (part,) = run.spec.data
-    title = f"{style.area_name(part.area)}, {part.size} px"
+for run in runs:
+    (data,) = run.spec.data
+    title = f"{lm.paper.area_name(data.area)}, {data.size} px"
     panels.setdefault(title, []).append(run)
-style.save(
-    score_plots.learning_curves(panels, note),
-    "learning_curves_patch_size",
-    loaded.name,
-)
+book.show(lm.plots.scores.learning_curves(panels), "learning_curves_patch_size")
 
 # %% [markdown]
 # These curves are no comparison yet: each panel is validated on patches of its own size, chosen for holding landslide.
 #
 # ## Table 4
 #
-# The first columns count every pixel of the area, those that begin with `outside_` leave the training patches out. A network
+# The first columns count every pixel of the area, those that begin with "outside" leave the training patches out. A network
 # may know these by heart. They also hold more landslide than the rest, so F1 outside would be lower without any memory:
-# watch whether recall falls, or only precision. `difference` is ours less the published value; on synthetic data no agreement
-# is to be expected.
+# watch whether recall falls, or only precision. A difference is our score minus the published one; on synthetic data no
+# agreement is to be expected.
 
 # %%
-table4 = style.save_table(results.table_4(finished), "table4", loaded.name)
-table4.drop(columns="run_ids").round(3)
+table4 = book.table(4)
+lm.tidy(table4)
 
 # %% [markdown]
 # The same F1 as heat maps, for the area that the paper shows (or the first one here):
 
 # %%
 area = "wenchuan" if "wenchuan" in compared else compared[0]
-style.save(
-    score_plots.score_heatmap(
-        table4.xs(area),
-        {
-            "f1": "whole area",
-            "outside_f1": "outside the training patches",
-            "published_f1": "published",
-        },
-        "patch_size",
-        beside,
-    ),
-    "table4_f1",
-    loaded.name,
-)
+columns = {
+    "f1": "whole area",
+    "outside_f1": "outside the training patches",
+    "published_f1": "published",
+}
+figure = lm.plots.scores.score_heatmap(table4.xs(area), columns, "patch_size")
+book.show(figure, "table4_f1", published="Table 4")
 
 # %%
-for score in results.SCORES:
-    print(
-        f"mean {score}: {table4[score].mean():.3f} on the whole area, {table4[f'outside_{score}'].mean():.3f} outside"
-    )
+for score in lm.evaluation.METRICS:
+    whole, outside = table4[score].mean(), table4[f"outside_{score}"].mean()
+    print(f"mean {score}: {whole:.3f} on the whole area, {outside:.3f} outside")
 
 # %% tags=["nbval-check-output"]
 drop = (table4["f1"] - table4["outside_f1"]).mean()
-print(f"runs scored on the whole area: {len(finished)}")
+print(f"runs scored on the whole area: {len(runs)}")
 print(f"F1 outside the training patches is lower on average: {bool(drop > 0)}")
 
 # %% [markdown]
-# If recall keeps its height outside and precision falls, then it is not memory that is lost: outside there is less landslide,
+# If recall stays as high outside and precision falls, then it is not memory that is lost: outside there is less landslide,
 # and more that looks like it.
 #
 # ## The choice
@@ -183,13 +144,11 @@ print(f"F1 outside the training patches is lower on average: {bool(drop > 0)}")
 # line, the mean, and at whether the two readings of "entire area" agree.
 
 # %%
-choice = style.save_table(
-    results.patch_size_choice(table4), "patch_size_choice", loaded.name
-)
-style.save(
-    score_plots.patch_size_scores(choice, table4, beside),
+choice = book.save(patch_size.patch_size_choice(table4), "patch_size_choice")
+book.show(
+    lm.plots.scores.patch_size_scores(choice, table4),
     "patch_size_scores",
-    loaded.name,
+    published="Table 4",
 )
 
 # %% [markdown]
@@ -199,18 +158,7 @@ style.save(
 choice.round(3)
 
 # %%
-for area, rows in choice.groupby("area", sort=False):
-    rows = rows.droplevel("area")
-    picked = rows.index[rows["chosen"]][0]
-    used = profiles.patch_size(loaded, area)
-    print(
-        f"{area}: {picked} px chosen (mean F1 {rows['mean_f1'].max():.3f}, {rows.loc[picked, 'models_best']} networks at their "
-        f"best); {rows.index[rows['outside_chosen']][0]} px outside the training patches; the profile uses {used} px"
-    )
-    others = rows["mean_f1"].drop(picked)
-    print(
-        f"  ahead of {others.idxmax()} px by {rows['mean_f1'].max() - others.max():.3f}"
-    )
+print("\n".join(patch_size.describe_choice(choice, book)))
 
 # %% [markdown]
 # Take the choice of `mini` for what it is: one seed, few epochs, and trainings that are not equal. The larger the patches,
@@ -218,14 +166,15 @@ for area, rows in choice.groupby("area", sort=False):
 # agree.
 #
 # The book does not switch sizes by itself, because then no plan could be made before the first experiment is done. If a
-# choice is clear and differs from the size in use, say so in the profile: `patches: {sizes: {AREA: SIZE}}`.
+# choice is clear and differs from the size in use, write it into the profile: `patches: {sizes: {AREA: SIZE}}`.
 #
 # ## Beside the paper
 #
 # Is the published choice the one that the published table leads to? And do the networks agree?
 
 # %% tags=["nbval-check-output"]
-published = paper.table(4).pivot(index="model", columns="patch_size", values="f1")
+table = lm.paper.table(4)
+published = table.pivot(index="model", columns="patch_size", values="f1")
 for size, mean in published.mean().items():
     best = (published.idxmax(axis=1) == size).sum()
     print(
@@ -253,19 +202,21 @@ for size, mean in published.mean().items():
 # more, precision or recall? Set `fell` to its name. Which pixels have been added?
 
 # %% tags=["solution", "hide-cell"]
-whole = paper.table(4).query("model == 'U-Net' and patch_size == 224").iloc[0]
-chosen = paper.table(5).query("model == 'U-Net' and study_area == 'Wenchuan China'")
+whole = lm.paper.table(4).query("model == 'U-Net' and patch_size == 224").iloc[0]
+chosen = lm.paper.table(5).query(
+    "model == 'U-Net' and study_area == 'Wenchuan China'"
+)
 fall = chosen.iloc[0][["precision", "recall"]] - whole[["precision", "recall"]]
 fell = fall.astype(float).idxmax()
 # Added are windows with less than 10 % landslide: false alarms there cost precision and add few hits or misses.
 
 # %% tags=["check"]
-with teaching.exercise(1, fell):
+with lm.exercise(1, fell):
     assert fell in ("precision", "recall"), "one of the two words"
     lost = {}
     for score in ("precision", "recall"):
-        there = paper.table(5).set_index(["study_area", "model"])[score]
-        here = paper.table(4).set_index(["model", "patch_size"])[score]
+        there = lm.paper.table(5).set_index(["study_area", "model"])[score]
+        here = lm.paper.table(4).set_index(["model", "patch_size"])[score]
         lost[score] = there["Wenchuan China", "U-Net"] - here["U-Net", 224]
     assert lost[fell] == max(lost.values()), (
         "compare the rows of both tables, score by score"
@@ -278,13 +229,13 @@ with teaching.exercise(1, fell):
 # much does the published choice depend on the rule?
 
 # %% tags=["solution", "hide-cell"]
-by_size = paper.table(4).groupby("patch_size")["f1"]
+by_size = lm.paper.table(4).groupby("patch_size")["f1"]
 by_median, by_best = by_size.median().idxmax(), by_size.max().idxmax()
 # Not at all here: mean, median and best network lead to the same size.
 
 # %% tags=["check"]
-with teaching.exercise(2, by_median, by_best):
-    f1 = paper.table(4).pivot(index="model", columns="patch_size", values="f1")
+with lm.exercise(2, by_median, by_best):
+    f1 = lm.paper.table(4).pivot(index="model", columns="patch_size", values="f1")
     assert {by_median, by_best} <= set(f1.columns), (
         "both are patch sizes of Table 4"
     )
@@ -305,7 +256,7 @@ with teaching.exercise(2, by_median, by_best):
 # %% tags=["solution", "hide-cell"]
 from itertools import combinations
 
-published_f1 = paper.table(4).pivot(
+published_f1 = lm.paper.table(4).pivot(
     index="model", columns="patch_size", values="f1"
 )
 pairs = sum(
@@ -314,8 +265,8 @@ pairs = sum(
 )
 
 # %% tags=["check"]
-with teaching.exercise(3, pairs):
-    f1 = paper.table(4).pivot(index="model", columns="patch_size", values="f1")
+with lm.exercise(3, pairs):
+    f1 = lm.paper.table(4).pivot(index="model", columns="patch_size", values="f1")
     sums = f1.to_numpy()[:, None] + f1.to_numpy()[None]  # (network, network, size)
     wins = sums.argmax(axis=2) == list(f1.columns).index(224)
     ordered = (

@@ -103,21 +103,21 @@ scores = part.order_scores(finished)
 
 # %%
 book.show(
-    lm.plots.serial.order_differences(scores, "precision"),
+    lm.plots.chains.order_differences(scores, "precision"),
     "fig12_precision",
     scores[["precision", "run_ids"]],
 )
 
 # %%
 book.show(
-    lm.plots.serial.order_differences(scores, "f1"),
+    lm.plots.chains.order_differences(scores, "f1"),
     "fig13_f1",
     scores[["f1", "run_ids"]],
 )
 
 # %%
 book.show(
-    lm.plots.serial.order_differences(scores, "recall"),
+    lm.plots.chains.order_differences(scores, "recall"),
     "fig14_recall",
     scores[["recall", "run_ids"]],
 )
@@ -158,7 +158,7 @@ lm.tidy(table7)
 # %%
 beside = part.beside_mix_and_single(book, table7)
 book.show(
-    lm.plots.serial.part_beside(beside),
+    lm.plots.chains.part_beside(beside),
     "table7_beside",
     beside,
     published="Tables 5 to 7",
@@ -183,7 +183,7 @@ for other in ("mix", "single"):
 matrices = forgetting.stage_matrix(finished)
 drawn = matrices.loc[show_order].drop(columns="run_ids")
 book.show(
-    lm.plots.serial.stage_matrices(drawn),
+    lm.plots.chains.stage_matrices(drawn),
     "stage_matrix",
     matrices,
     about=f"order {show_order}",
@@ -232,7 +232,7 @@ strategies = forgetting.strategy_table(by_seed)
 network = lm.models.network(book.settings("part").compared).title
 seeds = f"95 % interval over {strategies['seeds'].max()} seeds (Student's t)"
 book.show(
-    lm.plots.serial.strategies(strategies, by_seed),
+    lm.plots.chains.strategies(strategies, by_seed),
     "strategies",
     strategies,
     about=f"{network}, {seeds}",
@@ -284,7 +284,7 @@ new = book.settings("part").added
 added = lm.runs.select(part.added_stages(book), runs)
 addition = forgetting.addition_table(added) if added else None
 if added:
-    figure = lm.plots.serial.addition(addition)
+    figure = lm.plots.chains.addition(addition)
     about = f"added: {new.area} of {new.data}"
     book.show(figure, "eighth_area", addition, about=about)
 figure if added else None

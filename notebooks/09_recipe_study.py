@@ -9,12 +9,12 @@
 # %% [markdown]
 # # The recipe: batch size and epochs
 #
-# **Question.** How many patches a step, and how many epochs?
+# **Question.** How many patches per step, and how many epochs?
 #
 # **The paper** (section 3.3) tried batch sizes of 8, 16, 32 and 64 with 50, 100, 200 and 300 epochs and found 16 and 300
 # best. It gives no table, and does not say for which area or network. `mini` tries smaller numbers of both.
 #
-# **Time.** 3 minutes to read, 10 seconds to run where the 4 trainings of `mini` are there; these take 35 seconds one after another.
+# **Time.** 3 minutes to read; under half a minute to run once the 4 trainings of `mini` are there, which take about half a minute.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
@@ -23,36 +23,26 @@ on_missing: str = "train"  # if runs are missing: train, skip or error
 # %%
 import numpy as np
 
-from lmhld_nb import paper
-from lmhld_nb.book import exercises as teaching
-from lmhld_nb.experiments import common as experiments
-from lmhld_nb.experiments import profile as profiles
-from lmhld_nb.experiments import results
-from lmhld_nb.plots import scores as score_plots
-from lmhld_nb.plots import style
+import lmhld_nb as lm
 
-loaded = profiles.load(profile)
-dataset = experiments.dataset_of(loaded, progress=False)
-note = style.note(dataset, loaded.name)
-study = loaded.recipe_study
+book = lm.open(profile)
+study = book.settings("recipe")
+network, area = lm.models.network(study.model).title, lm.paper.area_name(study.area)
 
 # %% [markdown]
 # ## Sixteen combinations, four trainings
 #
 # The learning rate of epoch $e$ is $\eta\,\gamma^{e}$: it depends on how many epochs have passed, not on how many are to
-# come. A training of 50 epochs is therefore, step for step, the beginning of one of 300. So one training a batch size is
+# come. A training of 50 epochs is therefore, step for step, the beginning of one of 300. So one training per batch size is
 # enough, if the test patches are scored on the way: with the same seed, the short training is the beginning of the long one.
-# (With a schedule that knows its end, a cosine say, this would be wrong.)
+# (With a schedule that knows its end, such as a cosine, this would be wrong.)
 
 # %%
-specs = experiments.recipe_study(loaded, dataset)
-finished = experiments.fetch(loaded, specs, on_missing)
+runs = book.runs("recipe", on_missing)
 
 # %% tags=["nbval-check-output"]
-print(
-    f"{paper.MODELS[study.model]} on {style.area_name(study.area)}: {len(specs)} trainings for "
-    f"{len(study.batch_sizes) * len(study.epochs)} combinations"
-)
+combinations = len(study.batch_sizes) * len(study.epochs)
+print(f"{network} on {area}: {len(runs)} trainings for {combinations} combinations")
 saved = sum(study.epochs) / max(study.epochs)
 print(f"one by one they would take {saved:.1f} times as many epochs")
 
@@ -64,15 +54,9 @@ print(f"one by one they would take {saved:.1f} times as many epochs")
 # number of steps counts, and that a small batch is only another way to take many.
 
 # %%
-grid = style.save_table(results.recipe_table(finished), "recipe_study", loaded.name)
-style.save(
-    score_plots.recipe_heatmap(
-        grid,
-        f"{paper.MODELS[study.model]}, {style.area_name(study.area)} · {note}",
-    ),
-    "recipe_study_f1",
-    loaded.name,
-)
+grid = book.table("recipe_study")
+figure = lm.plots.scores.recipe_heatmap(grid)
+book.show(figure, "recipe_study_f1", about=f"{network}, {area}")
 
 # %%
 for name, values in {
@@ -83,11 +67,11 @@ for name, values in {
     print(f"correlation of F1 with the logarithm of {name}: {together:.2f}")
 
 # %% [markdown]
-# Whichever of the two F1 goes with more, this does not separate the causes: the learning rate falls with each epoch, so a
-# small batch takes most of its many steps at a rate that is nearly spent.
+# Whichever of the two goes more closely with F1, this does not separate the causes: the learning rate falls with each epoch,
+# so a small batch takes most of its many steps at a rate that is nearly spent.
 
 # %%
-grid.drop(columns="run_ids").round(3)
+lm.tidy(grid)
 
 # %% tags=["nbval-check-output"]
 print(f"combinations scored: {len(grid)}")
@@ -109,10 +93,7 @@ print(
 # the training loss stops falling?
 
 # %% tags=["widget", "skip-execution", "nbval-skip", "hide-input"]
-from lmhld_nb import widgets
-from lmhld_nb.experiments import plan as plans
-
-widgets.run_browser(plans.plan(loaded, dataset), note)
+lm.widgets.run_browser(book)
 
 # %% [markdown]
 # ## Beside the paper
@@ -122,14 +103,12 @@ widgets.run_browser(plans.plan(loaded, dataset), note)
 # $\gamma = 0.99$ leave the learning rate at a twentieth of where it began:
 
 # %% tags=["nbval-check-output"]
-published = profiles.load("paper").recipe
+gamma = lm.experiments.load("paper").recipe.gamma
 for n in (50, 100, 200, 300):
-    print(
-        f"after {n} epochs the learning rate is {published.gamma**n:.3f} of the first"
-    )
+    print(f"after {n} epochs the learning rate is {gamma**n:.3f} of the first")
 
 # %% [markdown]
-# Here it is one area, one network and one seed a combination; the paper does not say. Neighbouring cells that differ by a few
+# Here it is one area, one network and one seed per combination; the paper does not say. Neighbouring cells that differ by a few
 # hundredths may change places with another seed.
 
 # %% [markdown]
@@ -156,7 +135,7 @@ ratio = steps(1024, 8, 1) / steps(1024, 64, 1)
 # Batch 64 takes an eighth of the steps, so it gets eight times the learning rate.
 
 # %% tags=["check"]
-with teaching.exercise(1, ratio):
+with lm.exercise(1, ratio):
     for patches, batch, epochs in (
         (10, 4, 1),
         (12, 4, 3),
@@ -178,15 +157,15 @@ with teaching.exercise(1, ratio):
 # %% tags=["solution", "hide-cell"]
 from math import ceil, log
 
-recipe = profiles.load("paper").recipe
+recipe = lm.experiments.load("paper").recipe
 gamma = recipe.gamma
 share_100 = (1 - gamma**100) / (1 - gamma**recipe.epochs)
 tenth = ceil(log(0.1) / log(gamma))
 # Two thirds of the way in the first third: the last hundred epochs move the weights little, whatever the data say.
 
 # %% tags=["check"]
-with teaching.exercise(2, share_100, tenth):
-    recipe = profiles.load("paper").recipe
+with lm.exercise(2, share_100, tenth):
+    recipe = lm.experiments.load("paper").recipe
     rates = recipe.lr * recipe.gamma ** np.arange(recipe.epochs)
     assert 0 < share_100 < 1, "a share of the sum over all epochs"
     assert abs(share_100 - rates[:100].sum() / rates.sum()) < 0.001, (
@@ -209,7 +188,7 @@ luck = np.random.default_rng(0).normal(0, 0.02, (50_000, 16)).max(axis=1).mean()
 # %% tags=["check"]
 from scipy import integrate, stats
 
-with teaching.exercise(3, luck):
+with lm.exercise(3, luck):
     best = stats.norm.cdf  # of the best of 16: cdf to the power of 16
     mean, _ = integrate.quad(
         lambda z: z * 16 * best(z) ** 15 * stats.norm.pdf(z), -8, 8
@@ -221,6 +200,6 @@ with teaching.exercise(3, luck):
 
 # %% [markdown]
 # **To go further.** Set `seeds: [0, 1, 2]` in a copy of the profile: by how much do the cells of the grid move? Choose by the validation
-# patches (`run.history["val_f1"]` of each run in `finished`): is it the same cell?
+# patches (`run.history["val_f1"]` of each run in `runs`): is it the same cell?
 #
 # **Next:** chapter 10 holds the published numbers against each other.

@@ -15,7 +15,7 @@
 # from them. Here each statement that can be checked is a row: where it stands, what it says in our words, what follows from
 # the tables, and a verdict. Nothing is computed from images; no run and no data set is needed.
 #
-# **Time.** 6 minutes to read, 10 seconds to run.
+# **Time.** 8 minutes to read, seconds to run: no training is needed.
 #
 # The same from the command line: `.venv/bin/lmhld audit`, and with `--json` for other programs.
 
@@ -27,14 +27,11 @@ show: str = ""  # parts to list, e.g. section 4.4,Table 6; empty for all
 import numpy as np
 import pandas as pd
 
-from lmhld_nb import audit, paper
-from lmhld_nb.book import exercises as teaching
-from lmhld_nb.experiments import profile as profiles
-from lmhld_nb.plots import audit as audit_plots
-from lmhld_nb.plots import style
+import lmhld_nb as lm
+from lmhld_nb import audit
 
-loaded = profiles.load(profile)
-note = "published numbers, the real LMHLD: no run of this book"
+book = lm.open(profile)
+source = "published numbers, the real LMHLD: no run of this book"
 checks = audit.checks()
 table = audit.table(checks)
 
@@ -66,11 +63,9 @@ print(f"{len(table)} rows, {statements} statements")
 # two events have no name, and section 4.4, because the scores of single orders are printed only as colours.
 
 # %%
-style.save(
-    audit_plots.verdicts(table, note),
-    "audit_verdicts",
-    loaded.name,
-    pd.crosstab(table["place"], table["verdict"]),
+verdicts = pd.crosstab(table["section"], table["verdict"])
+book.show(
+    lm.plots.audit.verdicts(table), "audit_verdicts", verdicts, caption=source
 )
 
 # %% [markdown]
@@ -79,16 +74,13 @@ style.save(
 # In the paper's order. `audit.csv` beside the figures has the tolerance and a remark for each row as well; so has the command.
 
 # %%
-style.save_table(table, "audit", loaded.name)
-wanted = [place.strip() for place in show.split(",") if place.strip()]
-listed = table[table["place"].isin(wanted)] if wanted else table
-claim = listed["claim"] + [
-    f" [{text}]" if text else "" for text in listed["reading"]
-]
+book.save(table, "audit")
+sections = [name.strip() for name in show.split(",") if name.strip()]
+listed = table[table["section"].isin(sections)] if sections else table
+reading = [f" [{text}]" if text else "" for text in listed["reading"]]
+listed = listed.assign(statement=listed["claim"] + reading).set_index("section")
 pd.set_option("display.max_rows", None, "display.max_colwidth", None)
-listed.assign(statement=claim).set_index("place")[
-    ["statement", "derived", "verdict"]
-]
+listed[["statement", "derived", "verdict"]]
 
 # %% [markdown]
 # ## F1 against precision and recall
@@ -99,26 +91,20 @@ listed.assign(statement=claim).set_index("place")[
 # spread, and from that follows how far below. Look at the two marks that lie apart.
 
 # %%
-rows = pd.concat(
-    [audit.f1_rows(n).assign(table=n) for n in audit.SCORE_TABLES],
-    ignore_index=True,
-)
-style.save(
-    audit_plots.f1_differences(rows, note),
+by_table = [audit.f1_rows(n).assign(table=n) for n in audit.SCORE_TABLES]
+rows = pd.concat(by_table, ignore_index=True)
+book.show(
+    lm.plots.audit.f1_differences(rows),
     "audit_f1",
-    loaded.name,
     rows.set_index(["table", "model"]),
+    caption=source,
 )
 
 # %% tags=["nbval-check-output"]
-for n, part in rows.groupby("table"):
-    counted = part["verdict"].value_counts()
-    print(
-        f"Table {n}: "
-        + ", ".join(
-            f"{counted[name]} {name}" for name in audit.VERDICTS if name in counted
-        )
-    )
+for n, of_table in rows.groupby("table"):
+    counts = of_table["verdict"].value_counts()
+    names = [name for name in audit.VERDICTS if name in counts]
+    print(f"Table {n}:", ", ".join(f"{counts[name]} {name}" for name in names))
 for row in rows[rows["verdict"] == "contradicted"].itertuples():
     print(
         f"Table {row.table}, {row.model}: printed {row.f1:.4f}, from P and R {row.derived:.4f}"
@@ -135,38 +121,31 @@ for row in rows[rows["verdict"] == "contradicted"].itertuples():
 # ## LMHLD_part beside the others
 #
 # Section 4.4 finds LMHLD_part ahead of LMHLD_mix and of the areas alone, and concludes that mixed patch sizes help and that
-# forgetting is mitigated. On the left, Table 7 less Table 6; on the right, Table 7 less Table 5, where small marks are single areas.
+# forgetting is mitigated. On the left, Table 7 minus Table 6; on the right, Table 7 minus Table 5, where small marks are single areas.
 # Look at which side of zero the marks lie, F1 first, then precision and recall.
 
 # %%
-less_mix, less_single = audit.part_less_mix(), audit.part_less_single()
-style.save(
-    audit_plots.part_beside(less_mix, less_single, note),
+minus_mix, minus_single = audit.part_minus_mix(), audit.part_minus_single()
+mix = minus_mix.assign(area="mix").set_index("area", append=True).swaplevel()
+book.show(
+    lm.plots.audit.part_beside(minus_mix, minus_single),
     "audit_part",
-    loaded.name,
-    pd.concat(
-        [
-            less_mix.assign(area="mix").set_index("area", append=True).swaplevel(),
-            less_single,
-        ]
-    ),
+    pd.concat([mix, minus_single]),
+    caption=source,
 )
 
 # %% tags=["nbval-check-output"]
-print("part less mix, F1:")
-for model, value in less_mix["f1"].items():
+print("part minus mix, F1:")
+for model, value in minus_mix["f1"].items():
     print(f"  {model}: {value:+.4f}")
-for score in less_mix:
-    print(
-        f"{score}: {less_mix[score].mean():+.4f} on average, higher for {(less_mix[score] > 0).sum()} of {len(less_mix)}"
-    )
-means = less_single.groupby(level="model").mean()
-print(
-    f"part above the mean over areas of single: {(means > 0).sum().sum()} of {means.size} scores"
-)
-print(
-    f"part above single in each area, F1: {(less_single['f1'] > 0).sum()} of {len(less_single)}"
-)
+for score, values in minus_mix.items():
+    higher = f"{(values > 0).sum()} of {len(values)}"
+    print(f"{score}: {values.mean():+.4f} on average, higher for {higher}")
+means = minus_single.groupby(level="model").mean()
+above = (means > 0).sum().sum()
+print(f"part above the mean over areas of single: {above} of {means.size} scores")
+above = (minus_single["f1"] > 0).sum()
+print(f"part above single in each area, F1: {above} of {len(minus_single)}")
 
 # %% [markdown]
 # On average both statements hold for F1. Model by model, the first has two exceptions (Res U-Net and Trans U-Net) and the second
@@ -181,7 +160,7 @@ print(
 # %% tags=["nbval-check-output"]
 for name in audit.in_every_reading(table, "contradicted"):
     row = table[table.index.str.split("/").str[0] == name].iloc[0]
-    print(f"{row['place']}: {row['claim']}\n    {row['derived']}")
+    print(f"{row['section']}: {row['claim']}\n    {row['derived']}")
 
 # %% [markdown]
 # What is contradicted in one reading and not in another:
@@ -190,7 +169,7 @@ for name in audit.in_every_reading(table, "contradicted"):
 everywhere = audit.in_every_reading(table, "contradicted")
 for name, row in table[table["verdict"] == "contradicted"].iterrows():
     if name.split("/")[0] not in everywhere:
-        print(f"{row['place']}: {row['claim']} [{row['reading']}]")
+        print(f"{row['section']}: {row['claim']} [{row['reading']}]")
 
 # %% [markdown]
 # How much does it matter? Most of these touch no result: a formula, a caption, the number of landslides and the size of the
@@ -217,20 +196,20 @@ for name, row in table[table["verdict"] == "contradicted"].iterrows():
 # ### Exercise 1: the 20,000 landslides
 #
 # Section 2.1 speaks of about 20,000 landslides, Table 1 adds up to more. Which areas would have to be left out to come as near to 20,000 as
-# possible? Set `left_out` to the set of their keys (`paper.areas()`).
+# possible? Set `left_out` to the set of their keys (`lm.paper.areas()`).
 
 # %% tags=["solution", "hide-cell"]
 from itertools import chain, combinations
 
-landslides = paper.areas()["landslides"]
-choices = chain.from_iterable(combinations(paper.AREAS, n) for n in range(7))
+landslides = lm.paper.areas()["landslides"]
+choices = chain.from_iterable(combinations(lm.paper.AREAS, n) for n in range(7))
 left_out = set(
     min(choices, key=lambda areas: abs(landslides.drop(list(areas)).sum() - 20_000))
 )
 
 # %% tags=["check"]
-with teaching.exercise(1, left_out):
-    counts = paper.areas()["landslides"]
+with lm.exercise(1, left_out):
+    counts = lm.paper.areas()["landslides"]
     assert set(left_out) < set(counts.index), "keys of areas, not all of them"
     bits = np.arange(2**7)[:, None] >> np.arange(7) & 1  # every choice, a row each
     nearest = np.abs(bits @ counts.to_numpy() - 20_000).min()
@@ -246,14 +225,14 @@ with teaching.exercise(1, left_out):
 # have among the seven precisions, 1 being the highest? Set `place`.
 
 # %% tags=["solution", "hide-cell"]
-table6 = paper.table(6).set_index("model")
+table6 = lm.paper.table(6).set_index("model")
 f1, recall = table6.loc["U-Net+++", ["f1", "recall"]]
 restored = f1 * recall / (2 * recall - f1)  # F1 = 2PR / (P + R), solved for P
 place = 1 + int((table6["precision"].drop("U-Net+++") > restored).sum())
 
 # %% tags=["check"]
-with teaching.exercise(2, restored, place):
-    table6 = paper.table(6).set_index("model")
+with lm.exercise(2, restored, place):
+    table6 = lm.paper.table(6).set_index("model")
     row = table6.loc["U-Net+++"]
     from_it = 2 * restored * row["recall"] / (restored + row["recall"])
     assert abs(from_it - row["f1"]) < 0.00005, (
@@ -270,13 +249,13 @@ with teaching.exercise(2, restored, place):
 # A score of four digits is off by at most 0.00005, evenly spread. If the errors of the 49 rows of Table 5 are independent, what is the
 # standard deviation of the error of their mean? Set `spread`. The means that section 4.2 prints are rounded to four digits as well: which of
 # `"precision"`, `"f1"` and `"recall"` lies further from Table 5's mean than half a digit and three spreads? Set `off` to a list.
-# (`paper.quotes()["mean_f1"].number` is the printed one.)
+# (`lm.paper.quotes()["mean_f1"].number` is the printed one.)
 
 # %% tags=["solution", "hide-cell"]
 spread = 0.0001 / 12**0.5 / 49**0.5
 names = ["precision", "f1", "recall"]
-printed = {name: paper.quotes()[f"mean_{name}"].number for name in names}
-means = paper.table(5)[names].mean()
+printed = {name: lm.paper.quotes()[f"mean_{name}"].number for name in names}
+means = lm.paper.table(5)[names].mean()
 off = [
     name
     for name in names
@@ -285,7 +264,7 @@ off = [
 # F1 is off by much more than chance allows, but all three agree when digits are cut off instead of rounded.
 
 # %% tags=["check"]
-with teaching.exercise(3, spread, off):
+with lm.exercise(3, spread, off):
     exact = np.random.default_rng(0).random((20_000, 49))
     simulated = (exact.round(4) - exact).mean(axis=1).std()
     assert abs(spread / simulated - 1) < 0.05, (
@@ -293,8 +272,8 @@ with teaching.exercise(3, spread, off):
     )
     for name in ("precision", "f1", "recall"):
         mean, quote = (
-            paper.table(5)[name].to_numpy().sum() / 49,
-            paper.quotes()[f"mean_{name}"],
+            lm.paper.table(5)[name].to_numpy().sum() / 49,
+            lm.paper.quotes()[f"mean_{name}"],
         )
         beyond = abs(mean - quote.number) - quote.half > 3 * simulated
         assert (name in off) == beyond, (

@@ -10,7 +10,7 @@
 # # The explorers
 #
 # The four panels of chapters 02, 05, 07 and 09 on one page. Run all cells here in JupyterLab, or see the page without code:
-# `make explorer`. Finished runs are only looked at, none is made; `lmhld run mini` makes them.
+# `make explorer`. It only shows finished runs and makes none; `lmhld run mini` makes them.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
@@ -21,16 +21,11 @@ profile: str = "mini"  # a profile in params/, or a YAML file of your own
 # Choose area, patch size and least share of landslide: which windows stay?
 
 # %% tags=["widget"]
-from lmhld_nb import runs, widgets
-from lmhld_nb.experiments import common as experiments
-from lmhld_nb.experiments import plan as plans
-from lmhld_nb.experiments import profile as profiles
-from lmhld_nb.plots import style
+import lmhld_nb as lm
+from lmhld_nb.experiments import single
 
-loaded = profiles.load(profile)
-dataset = experiments.dataset_of(loaded, progress=False)
-note = style.note(dataset, loaded.name)
-widgets.patch_explorer(loaded, dataset)
+book = lm.open(profile)
+lm.widgets.patch_explorer(book)
 
 # %% [markdown]
 # ## What a network finds
@@ -38,10 +33,7 @@ widgets.patch_explorer(loaded, dataset)
 # Choose a run of experiment 2, a test patch and a threshold: what is found, what is missed?
 
 # %% tags=["widget"]
-single = [
-    run for spec in experiments.single(loaded, dataset) if (run := runs.find(spec))
-]
-widgets.prediction_browser(single, note)
+lm.widgets.prediction_browser(book, book.finished(single.specs(book)))
 
 # %% [markdown]
 # ## How runs learned
@@ -49,7 +41,7 @@ widgets.prediction_browser(single, note)
 # Choose experiment, network, area and patch size: which curves still rise at the end?
 
 # %% tags=["widget"]
-widgets.run_browser(plans.plan(loaded, dataset), note)
+lm.widgets.run_browser(book)
 
 # %% [markdown]
 # ## Areas one after another
@@ -57,4 +49,4 @@ widgets.run_browser(plans.plan(loaded, dataset), note)
 # Choose an order of addition, or move areas to one of your own: what does each stage do, and what is left of the first area?
 
 # %% tags=["widget"]
-widgets.order_explorer(loaded, dataset)
+lm.widgets.order_explorer(book)

@@ -11,8 +11,8 @@
 #
 # **Question.** What do chapters 01, 02 and 05 say about landslides of your own?
 #
-# You need images (GeoTIFF, PNG, …; a scene or patches) and for each a mask of the same name: 1 landslide, 0 none. Without any,
-# this notebook writes a small synthetic scene and uses that. Run it once as it is, then name your folder below.
+# You need images (GeoTIFF, PNG, …; a scene or patches) and for each a mask of the same name: 1 landslide, 0 none. If you have
+# none yet, this notebook writes a small synthetic scene and uses that. Run it once as it is, then name your folder below.
 
 # %% tags=["parameters"]
 folder: str = ""  # holds images/ and masks/; empty: a synthetic scene is written for the example
@@ -22,17 +22,15 @@ epochs: int = 6  # of training U-Net
 chapters: list = ["01", "02", "05"]  # those to run
 
 # %%
-import shutil
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
-import rasterio
 
-from lmhld_nb import config, scenes, sources
-from lmhld_nb.book import chapters as book
+import lmhld_nb as lm
+from lmhld_nb.book.chapters import make
+from lmhld_nb.sources.example import write_example
 
-here = config.workdir()
+here = lm.config.workdir()
 
 # %% [markdown]
 # ## The folder
@@ -40,29 +38,15 @@ here = config.workdir()
 # `images/a.tif` belongs to `masks/a.tif`. The example is a scene of the synthetic data set for tests.
 
 # %%
-if not folder:
-    scene = sources.get("twin-smoke", progress=False).scenes_of("gorkha")[0]
-    place = here / "build" / "my-data-example"
-    for name in ("images", "masks"):
-        (place / name).mkdir(parents=True, exist_ok=True)
-    shutil.copy(scene.image, place / "images" / "a.tif")
-    _, labels, _ = scenes.read_all(scene)
-    with rasterio.open(scene.image) as image:
-        grid = {"crs": image.crs, "transform": image.transform}
-    with rasterio.open(
-        place / "masks" / "a.tif", "w", driver="GTiff", dtype="uint8", count=1,
-        height=labels.shape[0], width=labels.shape[1], **grid,
-    ) as mask:  # fmt: skip
-        mask.write(np.where(labels == 255, 0, labels).astype("uint8"), 1)
-source = Path(folder) if folder else place
+example = here / "build" / "my-data-example"
+source = Path(folder) if folder else write_example(example)
 
 # %% [markdown]
 # What does the book see in it? In a terminal: `lmhld data check FOLDER/images/a.tif`.
 
 # %%
-print(
-    sources.check(sorted((source / "images").iterdir())[0]).replace(str(source), "")
-)
+image = sorted((source / "images").iterdir())[0]
+print(lm.sources.check(image).replace(str(source), ""))
 
 # %% [markdown]
 # ## A description and a profile
@@ -71,9 +55,9 @@ print(
 # `my-data`; call them as you like, and see `params/` for what else can stand in them.
 
 # %%
-described = here / "params" / "data" / "my-data.yaml"
-described.parent.mkdir(parents=True, exist_ok=True)
-_ = described.write_text(f"""name: my-data
+description = here / "params" / "data" / "my-data.yaml"
+description.parent.mkdir(parents=True, exist_ok=True)
+_ = description.write_text(f"""name: my-data
 title: {"my landslides" if folder else "Example of data of one's own"}
 licence: mine
 citation: not published
@@ -92,7 +76,7 @@ description: my landslides
 data: my-data
 models: [unet]
 width: {{unet: 4}}
-experiments: [2]
+experiments: {{single: {{}}}}
 patches: {{size: {patch}, bands: [{bands}]}}
 recipe: {{batch_size: 2, epochs: {epochs}, lr: 0.1, gamma: 0.8, momentum: 0.9, loss: dice_bce}}
 execution: {{threads: 1}}
@@ -104,7 +88,8 @@ execution: {{threads: 1}}
 # In a terminal: `lmhld data get my-data --from FOLDER`. Nothing is copied: the files stay where they are.
 
 # %%
-print(sources.summary(sources.get("my-data", source, progress=False)))
+dataset = lm.sources.get("my-data", source, progress=False)
+print(lm.sources.summary(dataset))
 
 # %% [markdown]
 # ## Run the chapters
@@ -113,8 +98,8 @@ print(sources.summary(sources.get("my-data", source, progress=False)))
 
 # %%
 for number in chapters:
-    (made,) = book.make(str(profile), number, progress=False)
-    print(made.relative_to(here))
+    (executed,) = make(str(profile), number, progress=False)
+    print(executed.relative_to(here))
 
 # %% [markdown]
 # These are chapters like those of the book; open them in JupyterLab. Two of their figures: which windows became patches, and what
@@ -122,11 +107,11 @@ for number in chapters:
 
 # %%
 for name in ("windows", "fig10_predictions"):
-    picture = plt.imread(here / "figures" / "my-data" / f"{name}.png")
+    picture = plt.imread(lm.config.figures_dir("my-data") / f"{name}.png")
     _, ax = plt.subplots(figsize=(8, 8 * picture.shape[0] / picture.shape[1]))
     _ = ax.imshow(picture)
     _ = ax.axis("off")
 
 # %% [markdown]
-# A handful of patches and epochs say that the way is open, no more. With data of your own choose the patch size from chapter 02's
-# candidates, and a `width` and number of `epochs` that your machine bears.
+# A handful of patches and epochs only show that it works. With data of your own choose the patch size from chapter 02's
+# candidates, and a `width` and number of `epochs` that your machine can afford.

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from made import blobs, scene
 
-from lmhld_nb import config, sources
+from lmhld_nb import config, patches, sources
+from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.training.hardware import Execution
 
 SHARED = Path(os.environ.get("LMHLD_SHARED_DATA", config.ROOT.parent / "shared" / "data"))
@@ -61,3 +63,28 @@ def tiny(twin_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     path = tmp_path / "tiny.yaml"
     path.write_text(TINY, encoding="utf-8")
     return path
+
+
+@pytest.fixture(scope="session")
+def areas(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[PatchSpec]]:
+    """A data folder with three areas of patches of different sizes, and their PatchSpecs."""
+    folder, specs = tmp_path_factory.mktemp("areas"), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LMHLD_DATA", str(folder))
+        for number, size in enumerate((32, 48, 32)):
+            spec = PatchSpec(dataset="made", fingerprint=f"{number}" * 16, area=f"area_{number}", size=size)
+            one = scene(folder / f"scene_{number}", blobs(256, 256, 50, seed=number))
+            patches.cut(spec, [one], progress=False)
+            specs.append(spec)
+    return folder, specs
+
+
+@pytest.fixture
+def stages(
+    areas: tuple[Path, list[PatchSpec]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[PatchSpec]:
+    """The PatchSpecs of three areas; runs go into a folder of one's own."""
+    monkeypatch.setenv("LMHLD_DATA", str(areas[0]))
+    monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path / "work"))
+    monkeypatch.delenv("LMHLD_RUNS", raising=False)
+    return areas[1]

@@ -71,23 +71,6 @@ def test_a_closed_gate_takes_the_skip_away_and_nothing_else(level):
     assert not torch.equal(model(x), without(up))
 
 
-def test_with_open_gates_skips_pass_untouched():
-    model = network()
-    x = torch.randn(1, 3, 64, 64)
-    gated = model(x)
-    for gate in model.gates:
-        hold(gate, 200)
-    opened = model(x)
-    assert not torch.allclose(gated, opened)
-
-    class Through(nn.Module):
-        def forward(self, g, skip):
-            return skip
-
-    model.gates = nn.ModuleList(Through() for _ in LEVELS)
-    assert torch.equal(opened, model(x))
-
-
 def test_gates_are_steered_by_the_decoder_level_below():
     model = network()
     seen = {}

@@ -1,4 +1,3 @@
-import json
 import math
 
 import numpy as np
@@ -9,9 +8,7 @@ from hypothesis import strategies as st
 from made import blobs
 
 from lmhld_nb import inventory
-from lmhld_nb.config import write_json
-from lmhld_nb.evaluation import objects as detection
-from lmhld_nb.evaluation.counts import Confusion
+from lmhld_nb.evaluation import Confusion, objects
 
 # Noise for the few joins of strips, blobs for landslides that reach over many.
 codes = st.tuples(st.integers(1, 30), st.integers(1, 30), st.integers(0, 2**32 - 1), st.booleans())
@@ -53,7 +50,7 @@ def ordered(table):
 @settings(max_examples=50, deadline=None)
 def test_strips_overlap_as_the_whole_does(made, height):
     pair = two_masks(*made)
-    whole, strips = detection.overlaps([tuple(pair)]), detection.overlaps(cut(pair, height)())
+    whole, strips = objects.overlaps([tuple(pair)]), objects.overlaps(cut(pair, height)())
     pd.testing.assert_frame_equal(ordered(strips), ordered(whole))
     assert sorted(whole["size_px"]) == sorted(inventory.landslide_sizes(pair[0]))
 
@@ -63,7 +60,7 @@ def test_strips_overlap_as_the_whole_does(made, height):
 def test_both_directions_cover_the_true_positives(made):
     mapped, truth = two_masks(*made)
     counts = Confusion.of(mapped == 1, truth == 1, (mapped != 255) & (truth != 255))
-    of_truth, of_map = detection.overlaps([(truth, mapped)]), detection.overlaps([(mapped, truth)])
+    of_truth, of_map = objects.overlaps([(truth, mapped)]), objects.overlaps([(mapped, truth)])
     assert of_truth["covered_px"].sum() == of_map["covered_px"].sum() == counts.tp
     assert of_truth["known_px"].sum() == counts.tp + counts.fn
     assert of_map["known_px"].sum() == counts.tp + counts.fp
@@ -75,19 +72,19 @@ def test_a_landslide_knows_its_box_and_what_covers_it():
     mapped[8:16, 10:14] = 1
     mapped[4:6, 10:12] = 255
     strips = [(truth[:9], mapped[:9]), (truth[9:], mapped[9:])]
-    (found,) = detection.overlaps(strips).to_dict("records")
-    assert found == {
+    (row,) = objects.overlaps(strips).to_dict("records")
+    assert row == {
         "size_px": 32, "known_px": 28, "covered_px": 16, "top": 4, "left": 10, "bottom": 12, "right": 14,
     }  # fmt: skip
-    assert detection.overlaps([]).empty
-    assert list(detection.overlaps([]).columns) == list(found)
+    assert objects.overlaps([]).empty
+    assert list(objects.overlaps([]).columns) == list(row)
 
 
 @given(codes, st.integers(1, 9))
 @settings(max_examples=25, deadline=None)
 def test_strips_score_as_the_whole_does(made, height):
     arrays = scene(*made)
-    (whole, tables), (strips, others) = (detection.score(cut(arrays, rows), 9.0) for rows in (99, height))
+    (whole, tables), (strips, others) = (objects.score(cut(arrays, rows), 9.0) for rows in (99, height))
     assert strips == pytest.approx(whole, nan_ok=True)
     for name, table in tables.items():
         pd.testing.assert_frame_equal(table, others[name])
@@ -97,7 +94,7 @@ def test_strips_score_as_the_whole_does(made, height):
 @settings(max_examples=25, deadline=None)
 def test_counts_are_those_of_the_mask(made):
     probability, mask, truth = scene(*made)
-    scores, _ = detection.score(cut((probability, mask, truth), 7), 9.0)
+    scores, _ = objects.score(cut((probability, mask, truth), 7), 9.0)
     known = (mask != 255) & (truth != 255)
     counts = Confusion.of(mask == 1, truth == 1, known).as_dict()
     assert {name: scores[name] for name in counts} == pytest.approx(counts, nan_ok=True)
@@ -108,7 +105,7 @@ def test_counts_are_those_of_the_mask(made):
 def test_a_perfect_map_finds_all_and_invents_nothing():
     truth = blobs(90, 80, 12).astype(np.uint8)
     truth[:3] = 255
-    scores, tables = detection.score(cut((truth.clip(max=1).astype(np.float32), truth % 255, truth), 16), 9.0)
+    scores, tables = objects.score(cut((truth.clip(max=1).astype(np.float32), truth % 255, truth), 16), 9.0)
     assert scores["average_precision"] == scores["f1"] == scores["detection_rate"] == 1
     assert scores["landslides"] == scores["landslides_detected"] > 3
     assert scores["mapped_false"] == scores["brier"] == scores["calibration_error"] == 0
@@ -119,37 +116,23 @@ def test_a_perfect_map_finds_all_and_invents_nothing():
 def test_an_empty_map_finds_nothing_and_a_map_without_landslides_is_all_false():
     landslide = blobs(60, 60, 6).astype(np.uint8)
     nothing = np.zeros_like(landslide)
-    scores, _ = detection.score(cut((nothing.astype(np.float32), nothing, landslide), 16), 9.0)
+    scores, _ = objects.score(cut((nothing.astype(np.float32), nothing, landslide), 16), 9.0)
     assert scores["detection_rate"] == scores["recall"] == scores["mapped"] == 0
     assert math.isnan(scores["precision"])
     assert scores["average_precision"] == pytest.approx(scores["prevalence"]) == landslide.mean()
-    scores, tables = detection.score(cut((landslide.astype(np.float32), landslide, nothing), 16), 9.0)
+    scores, tables = objects.score(cut((landslide.astype(np.float32), landslide, nothing), 16), 9.0)
     assert scores["mapped"] == scores["mapped_false"] == len(inventory.landslide_sizes(landslide))
-    assert math.isnan(scores["detection_rate"])
-    assert math.isnan(scores["average_precision"])
-    assert math.isnan(scores["best_threshold"])
+    assert all(math.isnan(scores[name]) for name in ("detection_rate", "average_precision", "best_threshold"))
     assert set(tables["size_frequency"]["inventory"]) == {"mapped"}
-
-
-def test_what_cannot_be_scored_is_null_in_json(tmp_path):
-    empty = np.full((8, 8), 255, np.uint8)
-    scores, tables = detection.score(cut((np.full((8, 8), -1, np.float32), empty, empty), 4), 9.0)
-    write_json(
-        tmp_path / "scores.json", {"scores": scores, **{k: v.to_dict("list") for k, v in tables.items()}}
-    )
-    told = json.loads((tmp_path / "scores.json").read_text())
-    assert told["scores"]["f1"] is told["scores"]["best_threshold"] is None
-    assert told["scores"]["landslides"] == 0
-    assert told["precision_recall"]["precision"] == [None] * 1001
 
 
 def test_a_pixel_without_probability_is_left_out_whatever_the_mask_says():
     probability, mask, truth = scene(20, 20, 3, False)
     mask[mask == 255] = 1
     assert (probability < 0).any()
-    scores, tables = detection.score(cut((probability, mask, truth), 6), 9.0)
+    scores, tables = objects.score(cut((probability, mask, truth), 6), 9.0)
     mask[probability < 0] = 255
-    expected, others = detection.score(cut((probability, mask, truth), 6), 9.0)
+    expected, others = objects.score(cut((probability, mask, truth), 6), 9.0)
     assert scores == pytest.approx(expected)
     pd.testing.assert_frame_equal(tables["by_size"], others["by_size"])
 
@@ -161,25 +144,33 @@ def table(*rows):
 def test_a_landslide_counts_in_its_class_and_by_the_share_that_is_covered():
     truth = table((10, 10, 5), (10, 10, 4), (11, 4, 2), (200, 200, 200), (5, 0, 0))
     mapped = table((250, 250, 205), (3, 3, 1))
-    found = detection.by_size(truth, mapped, 10.0)
-    assert list(found["area_m2"]) == ["< 100", "100–300", "1,000–3,000"]
-    assert list(found["landslides"]) == [0, 3, 1]
-    assert list(found["detected"]) == [0, 2, 1]
-    assert list(found["mapped"]) == [1, 0, 1]
-    assert list(found["mapped_false"]) == [1, 0, 0]
-    assert found["detection_rate"].tolist() == pytest.approx([math.nan, 2 / 3, 1], nan_ok=True)
-    strict = detection.by_size(truth, mapped, 10.0, least=0.9, classes=(1000,))
-    assert list(strict["area_m2"]) == ["< 1,000", "≥ 1,000"]
-    assert list(strict["detected"]) == [0, 1]
-    assert list(strict["mapped_false"]) == [1, 1]
+    counts = objects.by_size(truth, mapped, 10.0)
+    columns = ["area_m2", "landslides", "detected", "mapped", "mapped_false"]
+    assert counts[columns].to_numpy().tolist() == [
+        ["< 100", 0, 0, 1, 1], ["100–300", 3, 2, 0, 0], ["1,000–3,000", 1, 1, 1, 0],
+    ]  # fmt: skip
+    assert counts["detection_rate"].tolist() == pytest.approx([math.nan, 2 / 3, 1], nan_ok=True)
+    strict = objects.by_size(truth, mapped, 10.0, least=0.9, classes=(1000,))
+    columns = ["area_m2", "detected", "mapped_false"]
+    assert strict[columns].to_numpy().tolist() == [["< 1,000", 0, 1], ["≥ 1,000", 1, 1]]
+
+
+def test_pooled_counts_are_added_by_class():
+    tables = [
+        objects.by_size(table((9, 9, 9), (90, 90, 0)), table(), 10.0),
+        objects.by_size(table((9, 9, 0)), table(), 10.0),
+    ]
+    pooled = objects.pooled(tables)
+    assert pooled[["landslides", "detected"]].to_numpy().tolist() == [[2, 1], [1, 0]]
+    assert list(objects.pooled([]).columns) == list(pooled.columns)
 
 
 @given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_the_interval_is_wilsons(counts):
-    found, total = counts
-    truth = table(*[(5, 5, 5)] * found, *[(5, 5, 0)] * (total - found))
-    (row,) = detection.by_size(truth, table(), 9.0).to_dict("records")
-    share, z = found / total, 1.959963984540054
+    count, total = counts
+    truth = table(*[(5, 5, 5)] * count, *[(5, 5, 0)] * (total - count))
+    (row,) = objects.by_size(truth, table(), 9.0).to_dict("records")
+    share, z = count / total, 1.959963984540054
     middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
     half = z / (1 + z**2 / total) * math.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
     assert row["detection_low"] == pytest.approx(middle - half, abs=1e-9)
@@ -188,23 +179,22 @@ def test_the_interval_is_wilsons(counts):
 
 @given(st.lists(st.floats(0.25, 1e7), min_size=1), st.integers(1, 20))
 def test_the_density_sums_up_to_one(areas, bins):
-    found = detection.size_frequency(np.array(areas), bins)
+    frequency = objects.size_frequency(np.array(areas), bins)
     half = 10 ** (0.5 / bins)
-    assert (found["density"] * found["area_m2"] * (half - 1 / half)).sum() == pytest.approx(1)
-    assert found["count"].sum() == len(areas)
-    assert found["count"].min() > 0
+    assert (frequency["density"] * frequency["area_m2"] * (half - 1 / half)).sum() == pytest.approx(1)
+    assert frequency["count"].sum() == len(areas) and frequency["count"].min() > 0
 
 
 @pytest.mark.parametrize("exponent", range(-1, 7))
 def test_bins_start_at_powers_of_ten(exponent):
-    (found,) = detection.size_frequency(np.array([10.0**exponent]), 5)["area_m2"]
-    assert found == pytest.approx(10 ** (exponent + 0.1))
+    (middle,) = objects.size_frequency(np.array([10.0**exponent]), 5)["area_m2"]
+    assert middle == pytest.approx(10 ** (exponent + 0.1))
 
 
 def test_the_density_of_a_power_law_has_its_slope():
     areas = 100 * (1 - np.random.default_rng(0).random(200_000)) ** (-1 / 1.4)  # p(A) ~ A^-2.4
-    found = detection.size_frequency(areas).query("count > 500")
-    slope = np.polyfit(np.log(found["area_m2"]), np.log(found["density"]), 1)[0]
+    frequency = objects.size_frequency(areas).query("count > 500")
+    slope = np.polyfit(np.log(frequency["area_m2"]), np.log(frequency["density"]), 1)[0]
     assert slope == pytest.approx(-2.4, abs=0.05)
 
 
@@ -216,27 +206,22 @@ def test_close_ups_show_the_worst_places_whole_and_inside_the_scene():
     mapped[290:295, 190:199] = 1  # false
     mapped[280, 20:22] = 1  # false, small
     strips = cut((mapped.astype(np.float32), mapped, truth), 64)
-    tables = detection.landslides(strips)
-    found = detection.close_ups(*tables, truth.shape, count=2, side=40)
-    assert [(place.kind, place.wrong_px) for place in found] == [
+    tables = objects.landslides(strips)
+    close_ups = objects.close_ups(*tables, truth.shape, count=2, side=40)
+    assert [(up.kind, up.wrong_px) for up in close_ups] == [
         ("false", 45), ("false", 2), ("missed", 520), ("missed", 100),
     ]  # fmt: skip
-    for place in found:
-        window = place.window
+    for up in close_ups:
+        window = up.window
         part = np.s_[window.row : window.row + window.height, window.col : window.col + window.width]
-        top, left, bottom, right = place.box
+        top, left, bottom, right = up.box
         inside = (truth[part] != mapped[part])[top:bottom, left:right]
-        assert inside.sum() == inside.size == place.wrong_px  # all of them are rectangles
+        assert inside.sum() == inside.size == up.wrong_px  # all of them are rectangles
         assert min(window.row, window.col) >= 0
         assert window.row + window.height <= 300
         assert window.col + window.width <= 200
-    assert found[2].window.width == found[2].window.height == 182
-    assert {place.window.height for place in (found[0], found[3])} == {40}
-    first = detection.close_ups(*tables, truth.shape, side=999)[0].window
+    assert close_ups[2].window.width == close_ups[2].window.height == 182
+    assert {up.window.height for up in (close_ups[0], close_ups[3])} == {40}
+    first = objects.close_ups(*tables, truth.shape, side=999)[0].window
     assert (first.row, first.col, first.height, first.width) == (0, 0, 300, 200)
-
-
-def test_a_perfect_map_has_no_close_ups():
-    mask = blobs(40, 40, 3).astype(np.uint8)
-    tables = detection.landslides(cut((mask.astype(np.float32), mask, mask), 16))
-    assert detection.close_ups(*tables, mask.shape) == []
+    assert objects.close_ups(*objects.landslides(cut((truth, truth, truth), 64)), truth.shape) == []

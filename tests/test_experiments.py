@@ -1,53 +1,70 @@
-"""Profiles and experiments: stable plans, the paper's tables beside ours, what a chapter does about missing runs."""
+"""Profiles, studies and plans: stable run ids, bad input in one line, what a chapter does about missing runs."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 from conftest import QUIET
 
 from lmhld_nb import models, paper, runs, sources
 from lmhld_nb.config import UserError
-from lmhld_nb.experiments import common as experiments
-from lmhld_nb.experiments import plan as plans
+from lmhld_nb.experiments import EXPERIMENTS, Study, load, open_study, single
 from lmhld_nb.experiments import profile as profiles
+<<<<<<< HEAD
+from lmhld_nb.experiments.plan import PlannedRun, plan, plan_table
+=======
 from lmhld_nb.experiments import results
 from lmhld_nb.experiments.profile import Profile
 from lmhld_nb.sources import DataSet
+>>>>>>> main
 from lmhld_nb.training.hardware import Execution
 
 
 @pytest.fixture
-def profile(tiny: Path) -> Profile:
-    return profiles.load(str(tiny))
+def study(tiny: Path) -> Study:
+    return open_study(load(str(tiny)), progress=False)
 
 
-@pytest.fixture
-def dataset(tiny: Path) -> DataSet:
-    return sources.load("twin-smoke")
+def changed(study: Study, **changes: object) -> Study:
+    return replace(study, profile=study.profile.model_copy(update=changes))
 
 
-def changed(profile: Profile, **patches: object) -> Profile:
-    return profile.model_copy(update={"patches": profile.patches.model_copy(update=patches)})
+def with_patches(study: Study, **changes: object) -> Study:
+    return changed(study, patches=study.profile.patches.model_copy(update=changes))
+
+
+def ids(planned: list[PlannedRun]) -> list[str]:
+    return [entry.spec.run_id for entry in planned]
+
+
+def rewrite(path: Path, old: str, new: str) -> str:
+    """Change a profile's file and return its path as `load` wants it."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    return str(path)
+
+
+# Profiles --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", profiles.names())
 def test_every_profile_of_the_book_loads(name: str) -> None:
-    loaded = profiles.load(name)
+    loaded = load(name)
     assert loaded.name == name and loaded.data in sources.catalogue()
     assert set(loaded.models) <= set(models.NAMES)
     assert "\n" not in loaded.description
 
 
-def test_the_book_has_the_profiles_the_design_names() -> None:
+def test_the_paper_s_profile_has_the_published_recipe() -> None:
     assert set(profiles.names()) >= {"smoke", "mini", "paper"}
-    recipe = profiles.load("paper").recipe
+    recipe = load("paper").recipe
     assert (recipe.batch_size, recipe.epochs, recipe.lr, recipe.gamma) == (16, 300, 0.01, 0.99)
-    assert (recipe.momentum, recipe.weight_decay, recipe.loss) == (0.0, 0.0, "bce")
-    assert profiles.load("paper").width == {}
+    assert (recipe.momentum, recipe.weight_decay, recipe.loss, recipe.optimiser) == (0.0, 0.0, "bce", "sgd")
+    assert load("paper").width == {}
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in sources.descriptions.CATALOGUE.glob("*.yaml")))
@@ -55,93 +72,183 @@ def test_every_entry_of_the_catalogue_loads(name: str) -> None:
     assert sources.describe(name).name == name
 
 
-def test_plans_are_stable(profile: Profile, dataset: DataSet) -> None:
-    planned = plans.plan(profile, dataset, "2")
-    assert [entry.spec.run_id for entry in planned] == [
-        entry.spec.run_id for entry in plans.plan(profile, dataset, "2")
-    ]
-    assert [entry.areas for entry in planned] == [("emilia_romagna",), ("gorkha",)]
-    renamed = profile.model_copy(
-        update={"name": "other", "description": "", "execution": Execution(threads=2, checkpoint_every=1)}
-    )
-    assert [entry.spec.run_id for entry in plans.plan(renamed, dataset, "2")] == [
-        entry.spec.run_id for entry in planned
-    ]
-    turned = profile.model_copy(update={"areas": profile.areas[::-1]})
-    assert [entry.spec for entry in plans.plan(turned, dataset, "2")] == [entry.spec for entry in planned]
-    seeds = plans.plan(profile.model_copy(update={"seeds": (0, 1)}), dataset, "2")
-    assert len({entry.spec.run_id for entry in seeds}) == 4
-    assert {entry.spec.run_id for entry in planned} < {entry.spec.run_id for entry in seeds}
-    assert changed(profile, min_share=0.2).patches != profile.patches
-    assert not {entry.spec.run_id for entry in plans.plan(changed(profile, min_share=0.2), dataset, "2")} & {
-        entry.spec.run_id for entry in planned
-    }
-    with pytest.raises(UserError, match="experiment 9: unknown"):
-        plans.plan(profile, dataset, "9")
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("models: [unet]", "models: [resnet]", "key 'models.0' = 'resnet': model 'resnet': unknown; choose one of"),
+        ("width: {unet: 2}", "width: {resnet: 4}", "key 'width.resnet' = 'resnet': model 'resnet': unknown"),
+        ("models: [unet]", "models: ['no.such:net']", "no.such cannot be imported"),
+        ("data:", "options: {unet: {deep: true}}\ndata:", "key 'options.unet': no option 'deep'; it has"),
+        ("single", "sngle", "unknown key 'experiments.sngle'"),
+        ("single: {}", "single: {}, mix: {sise: 32}", "unknown key 'experiments.mix.sise'"),
+        ("single", "patch_size: {candidates: {rio: [40]}}, single", "key 'experiments.patch_size.candidates.rio.0'"),
+        ("single", "recipe: {area: rio, epochs: []}, single", "key 'experiments.recipe.epochs'"),
+        ("name: tiny", "name: small", "key 'name' = 'small': write the file's own name, 'tiny'"),
+    ],
+)  # fmt: skip
+def test_a_wrong_profile_is_refused_in_one_line(tiny: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        load(rewrite(tiny, old, new))
+    assert message in str(error.value) and str(tiny) in str(error.value) and "\n" not in str(error.value)
 
 
-def test_areas_follow_the_data_set_and_unknown_ones_are_told(profile: Profile, dataset: DataSet) -> None:
-    everything = profile.model_copy(update={"areas": ()})
-    assert experiments.areas(everything, dataset) == tuple(paper.areas().index)
-    with pytest.raises(UserError, match=r"key 'areas': no area 'atlantis' in 'twin-smoke'; it has rio, "):
-        experiments.areas(profile.model_copy(update={"areas": ("rio", "atlantis")}), dataset)
-    with pytest.raises(UserError, match=r"key 'patches.sizes': no area 'gorka'"):
-        experiments.areas(changed(profile, sizes={"gorka": 64}), dataset)
-
-
-def test_patch_sizes_follow_the_rule(profile: Profile, dataset: DataSet) -> None:
-    published = paper.areas()["patch_size"]
-    for area in dataset.areas:
-        assert profiles.patch_size(profile, area) == published[area]
-    mixed = changed(profile, size=64, sizes={"gorkha": 128})
-    assert (profiles.patch_size(mixed, "gorkha"), profiles.patch_size(mixed, "rio")) == (128, 64)
-    assert experiments.patch_spec(mixed, dataset, "gorkha").size == 128
-    assert experiments.patch_spec(mixed, dataset, "gorkha", 32).size == 32
-    with pytest.raises(
-        UserError, match=r"no published patch size for 'atlantis'; add it under `patches: sizes:`"
-    ):
-        profiles.patch_size(profile, "atlantis")
-
-
-def test_profiles_are_narrowed(profile: Profile) -> None:
-    assert profiles.narrowed(profile, [], []) == profile
-    assert profiles.narrowed(profile, ["unet"], ["gorkha"]).areas == ("gorkha",)
+def test_profiles_are_narrowed(study: Study) -> None:
+    profile = study.profile
+    assert profiles.narrow(profile, [], "") == profile
+    one = profiles.narrow(profile, "unet", ["gorkha"])
+    assert (one.name, one.models, one.areas) == ("tiny-part", ("unet",), ("gorkha",))
     with pytest.raises(UserError, match="model 'resnet': not in profile 'tiny', which has unet"):
-        profiles.narrowed(profile, ["resnet"], [])
+        profiles.narrow(profile, ["resnet"], [])
+    # An experiment on an area that is left out is left out too; others forget the areas that they name.
+    rio = profiles.narrow(load("mini"), [], "rio").model_copy(update={"data": "twin-smoke"})
+    planned = plan(Study(rio, study.dataset))
+    assert {area for entry in planned for area in entry.areas} == {"rio"}
+    assert not any("recipe" in entry.experiments for entry in planned)
+    assert profiles.narrow(load("mini"), ["res_unet"], []).settings("part").compared == "res_unet"
+    assert not profiles.narrow(load("mini"), [], "gorkha").makes("beyond"), (
+        "it compares sizes in another area"
+    )
+    assert profiles.narrow(load("mini"), [], "gorkha, wenchuan").makes("beyond")
 
 
-@pytest.mark.parametrize(("key", "text"), [("models", "models: [resnet]"), ("width", "width: {resnet: 4}")])
-def test_unknown_models_are_told(tiny: Path, key: str, text: str) -> None:
-    lines = [line for line in tiny.read_text().splitlines() if not line.startswith(f"{key}:")]
-    tiny.write_text("\n".join([*lines, text]))
-    with pytest.raises(UserError, match=rf"key '{key}': unknown model 'resnet'; choose from unet"):
-        profiles.load(str(tiny))
+# Areas and patches -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("gorkha]", "atlantis]", "key 'areas': no area 'atlantis' in 'twin-smoke'; it has rio, "),
+        ("data:", "patches: {sizes: {gorka: 64}}\ndata:", "key 'patches.sizes': no area 'gorka'"),
+        ("data:", "patches: {bands: [red, swir]}\ndata:", "key 'patches.bands': 'twin-smoke' has no band 'swir'"),
+        ("single", "patch_size: {areas: [rio]}, single", "key 'experiments.patch_size.areas': 'rio' is not among the"),
+        ("single", "patch_size: {candidates: {gorka: [32]}}, single",
+         "key 'experiments.patch_size.candidates': no area 'gorka'"),
+        ("single", "mix: {areas: [rio]}, single", "key 'experiments.mix.areas': 'rio' is not among the"),
+        ("single", "part: {areas: [rio]}, single", "key 'experiments.part.areas': 'rio' is not among"),
+        ("single", "part: {first: [atlantis]}, single", "key 'experiments.part.first': no area 'atlantis'"),
+        ("single", "recipe: {area: rio}, single", "key 'experiments.recipe.area': 'rio' is not among"),
+        ("single", "beyond: {area: rio}, single", "key 'experiments.beyond.area': 'rio' is not among"),
+        ("single", "beyond: {area: gorkha, sizes_area: nowhere}, single",
+         "key 'experiments.beyond.sizes_area': no area 'nowhere'"),
+        ("single", "mix: {size: 4096}, single",
+         "key 'experiments.mix.size' = 4096: no scene of 'twin-smoke' is that large"),
+        ("single", "patch_size: {candidates: {gorkha: [4096]}}, single",
+         "no scene is as large as the candidate sizes 4096"),
+    ],
+)  # fmt: skip
+def test_an_experiment_that_would_stay_empty_is_refused(tiny: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        plan(open_study(load(rewrite(tiny, old, new)), progress=False))
+
+
+def test_areas_and_patch_sizes_follow_the_data_set_and_the_rule(study: Study) -> None:
+    everything = changed(study, areas=())
+    assert everything.areas == tuple(paper.areas().index) == tuple(everything.scenes())
+    published = paper.areas()["patch_size"]
+    assert all(everything.patch_size(area) == published[area] for area in everything.areas)
+    mixed = with_patches(study, size=64, sizes={"gorkha": 128})
+    assert (mixed.patch_size("gorkha"), mixed.patch_size("rio")) == (128, 64)
+    assert mixed.patch_spec("gorkha").size == 128 and mixed.patch_spec("gorkha", 32).size == 32
+    with pytest.raises(
+        UserError, match="no published patch size for 'atlantis'; add it under `patches: sizes:`"
+    ):
+        study.patch_size("atlantis")
+    with pytest.raises(
+        UserError, match="patches of 4096 px do not fit; give a smaller size, or leave part out"
+    ):
+        study.fitting_patch_spec("gorkha", 4096, "part")
+
+
+# Plans -----------------------------------------------------------------------------------------------------------
+
+
+def test_plans_are_stable(study: Study) -> None:
+    planned = plan(study, "2")
+    assert plan(study, "single") == planned and [entry.areas for entry in planned] == [
+        ("emilia_romagna",),
+        ("gorkha",),
+    ]
+    execution = Execution(threads=2, checkpoint_every=1)
+    assert ids(plan(changed(study, name="other", description="", execution=execution))) == ids(planned)
+    assert plan(changed(study, areas=study.profile.areas[::-1])) == planned, "the data set's order holds"
+    seeds = plan(changed(study, seeds=(0, 1)))
+    assert len(set(ids(seeds))) == 4 and set(ids(planned)) < set(ids(seeds))
+    assert not set(ids(plan(with_patches(study, min_share=0.2)))) & set(ids(planned))
+    with pytest.raises(UserError, match=r"experiment 9: unknown; choose from 1 \(patch_size\), 2 \(single\)"):
+        plan(study, "9")
+    with pytest.raises(
+        UserError, match=re.escape("does not make the experiment 'recipe', only single; add `recipe: {}`")
+    ):
+        plan(study, "recipe")
+
+
+def test_the_published_recipe_has_the_runs_of_the_paper(study: Study) -> None:
+    """7 areas × 3 sizes × 7 networks, 7 × 7, and 7 (the paper's 147, 49 and 7).
+
+    Experiment 4: 24 stages per network; for the comparison two seeds more of U-Net's first chain, five other strategies
+    of three seeds that share their first stages with it, and three trainings on all areas at once. Experiment 5: one
+    chain of experiment 4, and one for three bands.
+    """
+    study = Study(load("paper").model_copy(update={"data": "twin-smoke"}), study.dataset)
+    planned = plan(study)
+    counts = {
+        entry.label: sum(entry.label in run.experiments for run in planned) for entry in EXPERIMENTS.values()
+    }
+    # Beyond, each with 3 seeds: U-Net's trainings of Table 4 (those of Table 5 and the base are among them) and
+    # Table 6, and its first chain of Table 7; background; two more random splits and three by blocks; four more sizes;
+    # five switches.
+    beyond = 7 * 3 * 3 + 3 + 3 + 3 + 2 + 3 + 4 * 3 + 5 * 3
+    expected = {"1": 147, "2": 49, "3": 7, "4": 24 * 7 + 14 + 90 + 3, "5": 14, "recipe": 4, "beyond": beyond}
+    assert counts == expected
+    paper_runs = [entry for entry in planned if not {"recipe", "beyond"} & set(entry.experiments)]
+    assert {entry.spec.recipe.batch_size for entry in paper_runs} == {16}
+    sizes = {(entry.areas, entry.sizes) for entry in planned if "1" in entry.experiments}
+    assert len(sizes) == 7 * 3
+
+
+# Missing and finished runs ---------------------------------------------------------------------------------------
 
 
 def test_missing_runs_are_skipped_trained_or_an_error(
-    profile: Profile, dataset: DataSet, capsys: pytest.CaptureFixture[str]
+    study: Study, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    specs = experiments.single(profile, dataset)
+    study = changed(study, execution=QUIET)
+    specs = single.specs(study)
     for on_missing in ("skip", "error"):
         with pytest.raises(UserError, match="2 of 2 runs are missing; make them with `lmhld run tiny`"):
+<<<<<<< HEAD
+            study.fetch(specs, on_missing)
+    runs.make_run(specs[1], QUIET)
+=======
             experiments.fetch(profile, specs, on_missing)
     runs.make_run(specs[1], execution=QUIET)
+>>>>>>> main
     capsys.readouterr()
-    assert [run.spec for run in experiments.fetch(profile, specs, "skip")] == [specs[1]]
+    assert [run.spec for run in study.fetch(specs, "skip")] == [specs[1]]
     assert capsys.readouterr().out == "1 of 2 runs are missing and left out\n"
     with pytest.raises(UserError, match="1 of 2 runs are missing"):
-        experiments.fetch(profile, specs, "error")
-    assert [run.spec for run in experiments.fetch(profile, specs, "train")] == specs
+        study.fetch(specs, "error")
+    assert [run.spec for run in study.fetch(specs)] == specs
     with pytest.raises(UserError, match="on_missing 'wait': unknown; choose train, skip or error"):
-        experiments.fetch(profile, specs, "wait")
-    plan = plans.plan_table(plans.plan(profile, dataset, "2"))
-    assert list(plan["status"]) == ["done", "done"]
+        study.fetch(specs, "wait")
+    assert list(plan_table(plan(study))["status"]) == ["done", "done"]
+    run_ids = {spec.run_id for spec in specs}
     with pytest.raises(UserError, match="2 of 2 runs are missing"):
-        experiments.fetch(profile, specs, "skip", with_whole_area=True)
-    scored = experiments.fetch(profile, specs, "train", with_whole_area=True)
-    assert all(run.whole_area for run in scored)
+        study.fetch(specs, "skip", whole_area=run_ids)
+    assert all(run.whole_area for run in study.fetch(specs, whole_area=run_ids))
+    assert len(study.finished(specs, whole_area=True)) == 2
 
 
+<<<<<<< HEAD
+def test_estimates_come_from_finished_runs_alike(study: Study) -> None:
+    first, second = single.specs(study)
+    patch_sets = [runs.patch_sets(spec, progress=False)[0] for spec in (first, second)]
+    seconds = runs.make_run(first, QUIET).metrics["seconds"]
+    table = plan_table(plan(study)).set_index("run_id")
+    assert table.loc[first.run_id, "seconds"] == seconds
+    passes = [len(patch_set.where("train")) + len(patch_set.where("val")) for patch_set in patch_sets]
+    assert table.loc[second.run_id, "seconds"] == pytest.approx(seconds * passes[1] / passes[0], rel=0.01)
+=======
 def test_table_5_stands_beside_the_published_one(profile: Profile, dataset: DataSet) -> None:
     twice = profile.model_copy(update={"seeds": (0, 1)})
     finished = runs.make_runs(experiments.single(twice, dataset), workers=1, execution=QUIET)
@@ -219,3 +326,4 @@ def test_examples_and_the_threshold_belong_to_the_test_patches(profile: Profile,
         assert sum(vars(rule.confusion).values()) == len(tests) * part.spec.size**2
         counted = sum(int(results.predict(run, part, number).sum()) for number in tests)
         assert counted == run.metrics["test"]["tp"] + run.metrics["test"]["fp"]
+>>>>>>> main

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rasterio
 import safetensors
 from conftest import QUIET
 from made import blobs, image_of, write_tif
+from mapped import draw, read
 
 from lmhld_nb import mapping, runs, sources
 from lmhld_nb.config import UserError, runs_dir
-from lmhld_nb.experiments import common as experiments
-from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.experiments import load, open_study, single
 from lmhld_nb.mapping import export as exports
 from lmhld_nb.scenes.scene import BANDS
 from lmhld_nb.training.specs import RunSpec
@@ -24,24 +23,18 @@ from lmhld_nb.training.specs import RunSpec
 
 @pytest.fixture
 def spec(tiny: Path) -> RunSpec:
-    spec = experiments.single(profiles.load(str(tiny)), sources.load("twin-smoke"))[0]
+    spec = single.specs(open_study(load(str(tiny)), progress=False))[0]
     runs.make_run(spec, execution=QUIET)
     return spec
-
-
-def probability(folder: Path) -> np.ndarray:
-    with rasterio.open(folder / "probability.tif") as source:
-        return source.read(1)
 
 
 def test_a_copied_file_alone_maps_as_the_run(
     spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = mapping.scene_of_file(write_tif(tmp_path / "a.tif", image_of(blobs(90, 100, 5))), BANDS)
-    options = {"progress": False, "device": "cpu", "resolution": "trained"}
-    mapping.map_scene(scene, runs_dir() / spec.run_id / "weights.safetensors", tmp_path / "run", **options)
     weights, card = exports.export(spec.run_id, tmp_path / "export" / "net.safetensors")
     assert (weights.name, card.name) == ("net.safetensors", "net.json")
+    draw(scene, runs_dir() / spec.run_id / "weights.safetensors", tmp_path / "run", resolution="trained")
     empty = tmp_path / "empty"
     empty.mkdir()
     shutil.copy(weights, empty)
@@ -50,28 +43,30 @@ def test_a_copied_file_alone_maps_as_the_run(
     for name in ("LMHLD_WORKDIR", "LMHLD_DATA", "LMHLD_RUNS"):
         monkeypatch.setenv(name, str(empty))
     monkeypatch.chdir(empty)
-    report = mapping.map_scene(scene, Path("net.safetensors"), Path("out"), **options)
-    assert np.array_equal(probability(empty / "out"), probability(tmp_path / "run"))
+    report = draw(scene, Path("net.safetensors"), Path("out"), resolution="trained")
+    probabilities = (read(folder / "probability.tif") for folder in (empty / "out", tmp_path / "run"))
+    assert np.array_equal(*probabilities)
     assert report["run_id"] == spec.run_id and report["resampled"]
     with pytest.raises(UserError, match="area 'atlantis'"):
-        mapping.map_scene(scene, Path("net.safetensors"), Path("out"), normalise="atlantis", **options)
-    mapping.map_scene(scene, Path("net.safetensors"), Path("out"), normalise=spec.data[0].area, **options)
+        draw(scene, Path("net.safetensors"), Path("out"), normalise="atlantis")
+    draw(scene, Path("net.safetensors"), Path("out"), normalise=spec.data[0].area)
 
 
-def test_the_card_tells_what_a_mapper_asks(spec: RunSpec, tmp_path: Path) -> None:
-    weights, told = exports.export(spec.run_id, tmp_path / "net.safetensors")
-    card = json.loads(told.read_text())
+def test_the_card_holds_what_a_mapper_needs(spec: RunSpec, tmp_path: Path) -> None:
+    weights, card_file = exports.export(spec.run_id, tmp_path / "net.safetensors")
+    card = json.loads(card_file.read_text())
     with safetensors.safe_open(weights, framework="pt") as file:
         assert json.loads(file.metadata()["card"]) == card
-    (run,) = [found for found in [runs.find(spec)] if found]
-    (part,) = spec.data
-    area = card["areas"][part.area]
-    scene = sources.load(part.dataset).scenes_of(part.area)[0]
+    run = runs.find(spec)
+    (data,) = spec.data
+    area = card["areas"][data.area]
+    scene = sources.load(data.dataset).scenes_of(data.area)[0]
+    assert run is not None
     assert (card["model"], card["width"], card["run_id"]) == (spec.model, spec.width, spec.run_id)
     assert card["bands"] == list(BANDS) and card["precision"] == run.metrics["precision"]
-    assert area["patch_size"] == part.size and area["resolution_m"] == scene.resolution_m
-    assert (area["dataset"], area["fingerprint"]) == (part.dataset, part.fingerprint)
-    assert card["test"] == run.metrics["test"] and area["test"] == run.metrics["areas"][part.area]
+    assert area["patch_size"] == data.size and area["resolution_m"] == scene.resolution_m
+    assert (area["dataset"], area["fingerprint"]) == (data.dataset, data.fingerprint)
+    assert card["test"] == run.metrics["test"] and area["test"] == run.metrics["areas"][data.area]
     assert len(area["mean"]) == len(area["std"]) == 4 and "torch" in card["trained_with"]
 
 
@@ -108,7 +103,7 @@ def test_the_store_of_runs_is_never_exported_into(spec: RunSpec, tmp_path: Path,
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_what_cannot_be_exported_is_told(
+def test_what_cannot_be_exported_is_refused(
     spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "new" / "net.safetensors"

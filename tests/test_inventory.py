@@ -10,7 +10,7 @@ from made import blobs, image_of, scene, write_tif
 from scipy import ndimage
 from shapely.geometry import box
 
-from lmhld_nb import inventory, scenes
+from lmhld_nb import inventory
 from lmhld_nb.config import UserError
 
 masks = st.integers(1, 40).flatmap(
@@ -45,9 +45,6 @@ def test_strips_give_the_same_sizes_as_the_whole(mask, height):
 def test_diagonal_neighbours_are_one_landslide_and_255_is_none():
     mask = np.array([[1, 0, 255], [0, 1, 255], [0, 0, 0], [1, 0, 0]], np.uint8)
     assert sorted(inventory.landslide_sizes(mask)) == [1, 2]
-
-
-def test_no_landslide_gives_an_empty_array():
     assert len(inventory.landslide_sizes(np.zeros((4, 4), np.uint8))) == 0
 
 
@@ -55,28 +52,22 @@ def test_a_ring_that_closes_over_several_strips_counts_once():
     mask = np.zeros((30, 30), np.uint8)
     mask[3:27, 3:27] = 1
     mask[6:24, 6:24] = 0
-    (found,) = inventory.components([(mask[:10],), (mask[10:20],), (mask[20:],)]).to_dict("records")
-    assert found == {"size_px": mask.sum(), "top": 3, "left": 3, "bottom": 27, "right": 27}
+    (landslide,) = inventory.components([(mask[:10],), (mask[10:20],), (mask[20:],)]).to_dict("records")
+    assert landslide == {"size_px": mask.sum(), "top": 3, "left": 3, "bottom": 27, "right": 27}
 
 
 def test_quartiles_are_type_7():
     # Hyndman & Fan 1996: position 1 + (n − 1)p, interpolated.
     assert inventory.quartiles(np.array([1, 2, 4, 8])) == (1.75, 3.0, 5.0)
+    for measure in (inventory.quartiles, inventory.histogram):
+        with pytest.raises(UserError, match="empty"):
+            measure(np.zeros(0, int))
 
 
 @given(st.lists(st.integers(1, 10**6), min_size=1))
-def test_quartiles_are_ordered_and_inside_the_range(sizes):
+def test_quartiles_are_ordered_and_histograms_count_every_landslide_once(sizes):
     q1, q2, q3 = inventory.quartiles(np.array(sizes))
     assert min(sizes) <= q1 <= q2 <= q3 <= max(sizes)
-
-
-def test_quartiles_of_nothing_are_refused():
-    with pytest.raises(UserError, match="empty"):
-        inventory.quartiles(np.zeros(0, int))
-
-
-@given(st.lists(st.integers(1, 10**6), min_size=1))
-def test_histogram_counts_every_landslide_once(sizes):
     counts, edges = inventory.histogram(np.array(sizes))
     assert counts.sum() == len(sizes)
     assert (np.diff(edges) > 0).all()
@@ -120,26 +111,12 @@ def test_pictures_without_georeference_are_checked_too(tmp_path):
     assert checked.loc[0, "brightness"] > checked.loc[0, "brightness_around"] + 300
 
 
-def test_slope_of_a_grid_in_degrees_is_in_metres(tmp_path):
-    degrees = Affine(0.0001, 0, 100.0, 0, -0.0001, 30.0)
-    mask = blobs(64, 64, 4)
-    made = scene(tmp_path, mask)
-    write_tif(made.image, image_of(mask), crs="EPSG:4326", transform=degrees, nodata=0)
-    write_tif(made.mask, mask.astype(np.uint8), crs="EPSG:4326", transform=degrees)
-    with scenes.open_image(made) as image:
-        assert image.pixel_m == pytest.approx(11.1, abs=0.1)
-
-
-def test_summary_has_a_row_an_area(tmp_path):
-    table = inventory.summary(
-        {"made": [scene(tmp_path, blobs(200, 200, 9), "a"), scene(tmp_path, blobs(200, 200, 7, 1), "b")]}
-    )
-    both = np.concatenate(
-        [inventory.landslide_sizes(blobs(200, 200, 9)), inventory.landslide_sizes(blobs(200, 200, 7, 1))]
-    )
-    assert table.loc["made", "landslides"] == len(both)
-    assert table.loc["made", "total_px"] == both.sum()
-    assert table.loc["made", "q2"] == np.median(both)
+def test_summary_has_one_row_per_area(tmp_path):
+    masks = [blobs(200, 200, 9), blobs(200, 200, 7, 1)]
+    table = inventory.summary({"made": [scene(tmp_path, mask, str(n)) for n, mask in enumerate(masks)]})
+    sizes = np.concatenate([inventory.landslide_sizes(mask) for mask in masks])
+    row = table.loc["made"]
+    assert (row["landslides"], row["total_px"], row["q2"]) == (len(sizes), sizes.sum(), np.median(sizes))
 
 
 def test_polygons_are_held_against_their_surroundings(tmp_path):

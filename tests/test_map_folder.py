@@ -8,9 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +22,8 @@ from mapped import FILES, SCORED, draw, names, write_weights
 from lmhld_nb import cli
 from lmhld_nb.config import UserError
 from lmhld_nb.mapping import folder as map_folder
-from lmhld_nb.scenes.scene import Scene
+
+NO_PROCESS = 2**22 + 1  # more than any process has
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +35,19 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def refused(made: Scene, weights: Path, out: Path, match: str, **options: Any) -> None:
+def write(out: Path, files: Sequence[str] = SCORED, text: str = "1", inputs: Sequence[Path] = ()) -> None:
+    """Write what passes for a map."""
+    with map_folder.all_or_nothing(out, inputs) as folder:
+        for name in set(files) - {"map.json"}:
+            (folder / name).write_text(text)
+        (folder / "map.json").write_text(json.dumps({"sha256": map_folder.digests(folder)}))
+
+
+def refused(out: Path, match: str, inputs: Sequence[Path] = ()) -> None:
     """Check that a map is refused in one line and that not a byte below ``out`` changes."""
     before = content(out)
     with pytest.raises(UserError, match=match) as caught:
-        draw(made, weights, out, **options)
+        write(out, text="2", inputs=inputs)
     assert "\n" not in str(caught.value) and content(out) == before
 
 
@@ -58,141 +67,119 @@ def test_truth_beside_the_scene_is_not_replaced_by_its_prediction(
     assert content(tmp_path) == before
 
 
-@pytest.mark.parametrize(
-    "name", ["mask.tif", "probability.tif", "overlay.png", "map.json", "landslides.gpkg"]
-)
-@pytest.mark.parametrize("role", ["image", "mask", "polygons", "others", "weights"])
-@pytest.mark.parametrize("spelling", ["same", "dots", "symlink", "hard link", "folder link"])
-def test_no_input_is_replaced_however_it_is_spelled(
-    tmp_path: Path, weights: Path, name: str, role: str, spelling: str
-) -> None:
-    made, out = scene(tmp_path / "scene", blobs(60, 60, 3)), tmp_path / "out"
-    draw(made, weights, out)  # an older map, whose files may be replaced where they are no input
-    path = out / name
-    if spelling == "dots":
-        (tmp_path / "x").mkdir()
-        path = tmp_path / "x" / ".." / "out" / name
-    elif spelling == "folder link":
-        (tmp_path / "x").symlink_to(out)
-        path = tmp_path / "x" / name
-    elif spelling == "symlink":
-        path = tmp_path / "link"
-        path.symlink_to(out / name)
-    elif spelling == "hard link":
-        path = tmp_path / "link"
-        os.link(out / name, path)
-    if role == "others":
-        refused(made, weights, out, "is an input of this map", others=[path])
-    elif role == "weights":
-        refused(made, path, out, "is an input of this map")
-    else:
-        refused(replace(made, **{role: path}), weights, out, "is an input of this map")
-
-
-def test_the_files_behind_a_vrt_are_inputs_too(tmp_path: Path, weights: Path) -> None:
+def test_scene_tiles_truth_and_weights_are_inputs(tmp_path: Path, weights: Path) -> None:
     made, out = scene(tmp_path / "scene", blobs(60, 60, 3)), tmp_path / "out"
     draw(made, weights, out)
-    with rasterio.open(out / "probability.tif") as source:
-        rasterio.shutil.copy(source, tmp_path / "a.vrt", driver="VRT")
-    with rasterio.open(tmp_path / "a.vrt") as source:
-        rasterio.shutil.copy(source, tmp_path / "b.vrt", driver="VRT")
-    refused(
-        replace(made, image=tmp_path / "b.vrt"), weights, out, r"probability\.tif: is an input of this map"
-    )
+    path, before = out / "mask.tif", content(out)
+    for role in ("image", "mask", "polygons"):
+        with pytest.raises(UserError, match="is an input of this map"):
+            draw(replace(made, **{role: path}), weights, out)
+    with pytest.raises(UserError, match="is an input of this map"):
+        draw(made, weights, out, others=[path])
+    with pytest.raises(UserError, match="is an input of this map"):
+        draw(made, path, out)
+    assert content(out) == before
 
 
-@pytest.mark.parametrize("name", [*SCORED, "scores_by_size.csv"])
-def test_a_foreign_file_is_never_replaced(tmp_path: Path, weights: Path, name: str) -> None:
-    made, out = scene(tmp_path / "scene", blobs(60, 60, 3)), tmp_path / "out"
-    out.mkdir()
-    (out / name).write_text("{}")
-    refused(made, weights, out, f"{name}: is not of an older map")
-    (out / name).unlink()
-    (out / name).mkdir()
-    refused(made, weights, out, f"{name}: is not of an older map")
-    (out / name).rmdir()
-    (out / name).symlink_to("nowhere")
-    refused(made, weights, out, f"{name}: is not of an older map")
+@pytest.mark.parametrize("name", SCORED)
+def test_no_input_is_replaced_however_it_is_spelled(tmp_path: Path, name: str) -> None:
+    out, link = tmp_path / "out", tmp_path / "link"
+    write(out)  # an older map, whose files may be replaced where they are no input
+    (tmp_path / "folder").symlink_to(out)
+    link.symlink_to(out / name)
+    os.link(out / name, tmp_path / "hard link")
+    spellings = [out, tmp_path / "folder", tmp_path / "folder" / ".." / "out"]
+    for path in (link, tmp_path / "hard link", *(folder / name for folder in spellings)):
+        for folder in spellings:
+            refused(folder, f"{name}: is an input of this map", [tmp_path / "other", path])
 
 
-def test_a_folder_of_other_files_is_no_place_for_a_map(tmp_path: Path, weights: Path) -> None:
-    made = scene(tmp_path / "scene", blobs(60, 60, 3))
-    refused(made, weights, tmp_path / "scene", r"scene: holds other files \(a\.tif\).*new or empty folder")
+def test_the_files_behind_a_vrt_are_inputs_too(tmp_path: Path) -> None:
+    with map_folder.all_or_nothing(tmp_path / "out") as folder:
+        write_tif(folder / "probability.tif", np.zeros((20, 20), np.float32))
+        (folder / "map.json").write_text(json.dumps({"sha256": map_folder.digests(folder)}))
+    for source, target in (("out/probability.tif", "a.vrt"), ("a.vrt", "b.vrt")):
+        with rasterio.open(tmp_path / source) as raster:
+            rasterio.shutil.copy(raster, tmp_path / target, driver="VRT")
+    refused(tmp_path / "out", r"probability\.tif: is an input of this map", [tmp_path / "b.vrt"])
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_a_foreign_file_is_never_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("{}")
+    refused(tmp_path, f"{name}: is not of an older map")
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    refused(tmp_path, f"{name}: is not of an older map")
+    (tmp_path / name).rmdir()
+    (tmp_path / name).symlink_to("nowhere")
+    refused(tmp_path, f"{name}: is not of an older map")
 
 
 @pytest.mark.parametrize("name", [name for name in SCORED if name != "map.json"])
-def test_an_older_map_s_file_that_was_changed_is_kept(tmp_path: Path, weights: Path, name: str) -> None:
-    made, out = scene(tmp_path / "scene", blobs(60, 60, 3)), tmp_path / "out"
-    draw(made, weights, out)
-    with (out / name).open("ab") as file:
-        file.write(b" ")
-    refused(made, weights, out, f"{name}: is not of an older map")
+def test_an_older_map_s_file_that_was_changed_is_kept(tmp_path: Path, name: str) -> None:
+    write(tmp_path)
+    (tmp_path / name).write_text("drawn by hand")
+    refused(tmp_path, f"{name}: is not of an older map")
 
 
-def test_an_older_map_is_replaced_and_files_of_other_names_stay(
-    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_of_other_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_text("mine")
+    refused(tmp_path, r"holds other files \(a\.tif\).*new or empty folder")
+    refused(tmp_path / "a.tif", "a.tif: cannot be written")
+
+
+def test_an_older_map_is_replaced_and_files_of_other_names_stay(tmp_path: Path, weights: Path) -> None:
     made, out = scene(tmp_path / "scene", blobs(60, 60, 3)), tmp_path / "out"
     draw(made, weights, out)
     (out / "notes.txt").write_text("mine")
     (out / "scores_mine.csv").write_text("mine")
     (out / "map").mkdir()
-    (out / "overlay.png").unlink()  # less than an older map is one, too
+    (out / "overlay.png").unlink()  # an incomplete map is an older map, too
     before = content(out)
-    with monkeypatch.context() as patch:
-        patch.setattr(map_folder, "digests", lambda _: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            draw(made, weights, out)
+    with pytest.raises(ZeroDivisionError), map_folder.all_or_nothing(out) as folder:
+        (folder / "mask.tif").write_text("half")
+        raise ZeroDivisionError
     assert content(out) == before
     draw(replace(made, mask=None), weights, out)  # scores of the older map would pass for this one's
     assert names(out) == sorted([*FILES, "map", "notes.txt", "scores_mine.csv"])
     assert (out / "notes.txt").read_text() == "mine"
+    assert json.loads((out / "map.json").read_text())["sha256"] == map_folder.digests(out)
 
 
-def test_nothing_is_deleted_because_a_file_says_so(tmp_path: Path, weights: Path) -> None:
-    made, out = scene(tmp_path / "scene", blobs(60, 60, 3), labels="none"), tmp_path / "out"
-    draw(made, weights, out)
-    precious = {"precious.txt": b"1", "scores_old.csv": b"2", "sub/mask.tif": b"3"}
+def test_nothing_is_deleted_because_a_file_says_so(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write(out, FILES)
+    precious = {"precious.txt": b"1", "scores_old.csv": b"2", "sub/mask.tif": b"3", "../outside.txt": b"4"}
     (out / "sub").mkdir()
     for name, value in precious.items():
         (out / name).write_bytes(value)
-    (tmp_path / "outside.txt").write_text("4")
     digests = map_folder.digests(out) | {name: map_folder.digest(out / name) for name in precious}
-    digests["../outside.txt"] = map_folder.digest(tmp_path / "outside.txt")
-    report = json.loads((out / "map.json").read_text())
-    (out / "map.json").write_text(json.dumps(report | {"score_files": list(digests), "sha256": digests}))
-    killed = out / f"{map_folder.temporary_prefix()}{2**22 + 1}-x"  # more than any process has
+    (out / "map.json").write_text(json.dumps({"score_files": list(digests), "sha256": digests}))
+    killed = out / f"{map_folder.temporary_prefix()}{NO_PROCESS}-x"
     (killed / "sub").mkdir(parents=True)
     (killed / "precious.txt").write_text("5")
     (killed / "mask.tif").write_text("half")
-    draw(made, weights, out)
+    write(out, FILES)
     assert {name: (out / name).read_bytes() for name in precious} == precious
-    assert (tmp_path / "outside.txt").read_text() == "4"
     assert names(killed) == ["precious.txt", "sub"]
 
 
 @pytest.mark.parametrize("planted", ["", "[]", "{", '{"sha256": []}', '{"sha256": {"mask.tif": 3}}', "\xff"])
-def test_a_record_that_is_none_proves_nothing(tmp_path: Path, weights: Path, planted: str) -> None:
-    made, out = scene(tmp_path / "scene", blobs(60, 60, 3), labels="none"), tmp_path / "out"
-    draw(made, weights, out)
-    (out / "map.json").write_text(planted, encoding="latin-1")
-    refused(made, weights, out, "is not of an older map")
+def test_a_record_that_is_none_proves_nothing(tmp_path: Path, planted: str) -> None:
+    write(tmp_path)
+    (tmp_path / "map.json").write_text(planted, encoding="latin-1")
+    refused(tmp_path, "is not of an older map")
 
 
-def test_what_appears_while_a_map_is_computed_is_not_replaced(
-    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made, out = scene(tmp_path / "scene", blobs(60, 60, 3)), tmp_path / "out"
-    original = map_folder.digests
-
-    def late(folder: Path) -> dict[str, str]:
-        (out / "mask.tif").write_text("drawn by hand meanwhile")
-        return original(folder)
-
-    monkeypatch.setattr(map_folder, "digests", late)
-    with pytest.raises(UserError, match=r"mask\.tif: is not of an older map"):
-        draw(made, weights, out)
-    assert content(out) == {"mask.tif": b"drawn by hand meanwhile"}
+def test_what_appears_while_a_map_is_computed_is_not_replaced(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UserError, match=r"mask\.tif: is not of an older map"),
+        map_folder.all_or_nothing(tmp_path) as folder,
+    ):
+        (folder / "mask.tif").write_text("1")
+        (tmp_path / "mask.tif").write_text("drawn by hand meanwhile")
+    assert content(tmp_path) == {"mask.tif": b"drawn by hand meanwhile"}
 
 
 class Killed(BaseException):
@@ -204,14 +191,8 @@ class Killed(BaseException):
 def test_a_map_killed_while_its_files_move_is_never_taken_for_whole_and_heals(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: int, older: list[str]
 ) -> None:
-    def write(version: str, files: list[str]) -> None:
-        with map_folder.all_or_nothing(tmp_path) as folder:
-            for name in set(files) - {"map.json"}:
-                (folder / name).write_text(version)
-            (folder / "map.json").write_text(json.dumps({"sha256": map_folder.digests(folder)}))
-
     if older:
-        write("1", older)
+        write(tmp_path, older)
     left, original = moves + bool(older), Path.replace
 
     def kill(path: Path, target: Path) -> Path:
@@ -223,11 +204,11 @@ def test_a_map_killed_while_its_files_move_is_never_taken_for_whole_and_heals(
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(Path, "replace", kill)
-        patch.setattr(os, "getpid", lambda: 2**22 + 1)  # more than any process has
+        patch.setattr(os, "getpid", lambda: NO_PROCESS)
         patch.setattr(map_folder, "_is_alive", lambda _: True)
-        write("2", FILES)
+        write(tmp_path, FILES, "2")
     assert not (tmp_path / "map.json").exists() and len(names(tmp_path)) > 1
-    write("3", FILES)
+    write(tmp_path, FILES, "3")
     assert names(tmp_path) == FILES
     assert {path.read_text() for path in tmp_path.iterdir() if path.name != "map.json"} == {"3"}
 
@@ -259,5 +240,5 @@ def test_what_a_killed_map_leaves_is_removed_by_the_next(tmp_path: Path, weights
     else:
         assert process.returncode == 128 + number and error.count("\n") == 1
         assert names(out) == []
-    draw(made, weights, out)
+    write(out)
     assert names(out) == SCORED

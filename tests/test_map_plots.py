@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from lmhld_nb.evaluation import objects as detection
-from lmhld_nb.experiments.unseen_results import View
+from lmhld_nb.experiments.examples import View
 from lmhld_nb.plots import maps as map_plots
 
 
@@ -26,18 +26,16 @@ def tables(mapped: bool) -> tuple[dict, dict[str, pd.DataFrame]]:
 def test_scores_are_drawn_also_where_nothing_is_mapped(tmp_path: Path, mapped: bool) -> None:
     scores, found = tables(mapped)
     figures = (
-        *(draw([], "made") for draw in (map_plots.images, map_plots.overlays, map_plots.mistakes)),
-        map_plots.precision_recall({}, pd.DataFrame(), "made"),
-        map_plots.reliability({}, "made"),
-        map_plots.detection_by_size(detection.pooled([]), "made"),
-        map_plots.precision_recall(
-            {"a": found["precision_recall"]}, pd.DataFrame([scores], index=["a"]), "made"
-        ),
-        map_plots.reliability({"a": found["calibration"]}, "made"),
-        map_plots.detection_by_size(found["by_size"], "made"),
-        map_plots.size_frequency(found["size_frequency"], "made"),
-        map_plots.landslides(found["by_size"], found["size_frequency"], "made"),
-        map_plots.size_frequency(found["size_frequency"].iloc[:0], "made"),
+        *(draw([]) for draw in (map_plots.images, map_plots.overlays, map_plots.mistakes)),
+        map_plots.precision_recall({}, pd.DataFrame()),
+        map_plots.reliability({}),
+        map_plots.detection_by_size(detection.pooled([])),
+        map_plots.precision_recall({"a": found["precision_recall"]}, pd.DataFrame([scores], index=["a"])),
+        map_plots.reliability({"a": found["calibration"]}),
+        map_plots.detection_by_size(found["by_size"]),
+        map_plots.size_frequency(found["size_frequency"]),
+        map_plots.landslides(found["by_size"], found["size_frequency"]),
+        map_plots.size_frequency(found["size_frequency"].iloc[:0]),
     )
     for figure in figures:
         figure.savefig(tmp_path / "figure.png")
@@ -52,12 +50,12 @@ def test_scenes_are_drawn_one_panel_each(tmp_path: Path, count: int, labelled: b
     values = np.random.default_rng(0).random((3, 30, 40))
     views = [View("a", values, ("blue", "green", "red"), mapped, mapped if labelled else None)] * count
     for draw in (map_plots.images, map_plots.overlays):
-        figure = draw(views, "made")
+        figure = draw(views)
         figure.savefig(tmp_path / "figure.png")
         plt.close(figure)
         assert sum(bool(ax.images) for ax in figure.axes) == count
     if labelled:
-        figure = map_plots.mistakes(views, "made")
+        figure = map_plots.mistakes(views)
         figure.savefig(tmp_path / "figure.png")
         plt.close(figure)
         assert sum(bool(ax.images) for ax in figure.axes) == 2 * count

@@ -11,7 +11,7 @@ from made import blobs, image_of, scene, write_tif
 
 from lmhld_nb import patches
 from lmhld_nb.config import UserError
-from lmhld_nb.patches import splits
+from lmhld_nb.patches import patch_sets, splits
 from lmhld_nb.patches.patch_sets import PatchSpec, candidate_sizes
 
 
@@ -24,14 +24,17 @@ def spec(**changes):
     return PatchSpec(**{"dataset": "made", "fingerprint": "0" * 16, "area": "made", "size": 32, **changes})
 
 
-def test_wenchuan_gets_the_papers_candidates():
-    assert candidate_sizes((417, 1191, 4123)) == (64, 128, 224)
-
-
-def test_two_quartiles_of_one_size_widen_to_the_nearest_unused():
-    assert candidate_sizes((100, 105, 4000)) == (32, 64, 224)
-    assert candidate_sizes((1, 2, 3)) == (32, 64, 128)
-    assert candidate_sizes((9000, 20_000, 90_000)) == (128, 224, 256)
+@pytest.mark.parametrize(
+    ("quartiles", "candidates"),
+    [
+        ((417, 1191, 4123), (64, 128, 224)),  # Wenchuan, as the paper has it
+        ((100, 105, 4000), (32, 64, 224)),  # two of one size widen to the nearest unused
+        ((1, 2, 3), (32, 64, 128)),
+        ((9000, 20_000, 90_000), (128, 224, 256)),
+    ],
+)
+def test_candidates_follow_the_papers_rule(quartiles, candidates):
+    assert candidate_sizes(quartiles) == candidates
 
 
 @given(st.lists(st.floats(0.1, 1e7), min_size=3, max_size=3).map(sorted))
@@ -72,20 +75,20 @@ def test_every_window_has_one_reason(rows, cols, size, seed):
 def test_patches_are_the_scenes_pixels_and_counts_add_up(tmp_path):
     mask = blobs(420, 333, 60)
     made = scene(tmp_path, mask, labels="polygons")
-    part = patches.cut(spec(), [made], progress=False)
+    patch_set = patches.cut(spec(), [made], progress=False)
     image = image_of(mask)
-    assert len(part.index) + sum(part.dropped.values()) == part.windows == 14 * 11
-    assert part.images.shape == (len(part.index), 4, 32, 32)
-    assert part.images.dtype == np.uint16
-    for number, row in part.index.iterrows():
+    assert len(patch_set.index) + sum(patch_set.dropped.values()) == patch_set.windows == 14 * 11
+    assert patch_set.images.shape == (len(patch_set.index), 4, 32, 32)
+    assert patch_set.images.dtype == np.uint16
+    for number, row in patch_set.index.iterrows():
         here = (slice(row["row"], row["row"] + 32), slice(row["col"], row["col"] + 32))
-        assert (part.images[number] == image[:, *here]).all()
-        assert (part.masks[number] == mask[here]).all()
+        assert (patch_set.images[number] == image[:, *here]).all()
+        assert (patch_set.masks[number] == mask[here]).all()
         assert row["share"] == pytest.approx(mask[here].mean(), abs=1e-6)
         assert row["share"] >= 0.1
-    train = part.images[part.where("train")].astype(float)
-    assert part.mean == pytest.approx(train.mean(axis=(0, 2, 3)))
-    assert part.std == pytest.approx(train.std(axis=(0, 2, 3)))
+    train = patch_set.images[patch_set.where("train")].astype(float)
+    assert patch_set.mean == pytest.approx(train.mean(axis=(0, 2, 3)))
+    assert patch_set.std == pytest.approx(train.std(axis=(0, 2, 3)))
 
 
 def test_nodata_and_unlabelled_windows_are_dropped(tmp_path):
@@ -97,38 +100,30 @@ def test_nodata_and_unlabelled_windows_are_dropped(tmp_path):
     made = scene(tmp_path, mask)
     write_tif(made.image, image, nodata=0)
     write_tif(made.mask, codes)
-    part = patches.cut(spec(), [made], progress=False)
-    assert part.dropped == {"edge": 0, "nodata": 2, "share": 0}
-    assert len(part.index) == 14
+    patch_set = patches.cut(spec(), [made], progress=False)
+    assert patch_set.dropped == {"edge": 0, "nodata": 2, "share": 0}
+    assert len(patch_set.index) == 14
 
 
-def test_the_same_spec_is_cut_once(tmp_path):
+def test_the_same_spec_is_cut_once_and_another_has_another_folder(tmp_path):
     made = scene(tmp_path, blobs(256, 256, 40))
     first = patches.cut(spec(), [made], progress=False)
     made.image.unlink()
     again = patches.cut(spec(), [made], progress=False)
     assert (again.images == first.images).all()
-
-
-def test_another_spec_is_another_folder():
     folders = {spec().folder, spec(size=64).folder, spec(seed=1).folder, spec(min_share=0.2).folder}
     assert len(folders) == 4
 
 
 def test_nothing_left_says_which_filter_took_them(tmp_path):
     made = scene(tmp_path, blobs(256, 256, 3, radius=(2, 4)))
-    with pytest.raises(
-        UserError, match=r"no 64 px patch left of 16 windows \(16 hold less than 10% landslide\)"
-    ):
+    says = r"no 64 px patch left of 16 windows \(16 hold less than 10% landslide\)"
+    with pytest.raises(UserError, match=says):
         patches.cut(spec(size=64), [made], progress=False)
-    assert not list((tmp_path / "data").rglob("*.npy"))
-
-
-def test_all_nodata_is_told(tmp_path):
-    made = scene(tmp_path, np.ones((64, 64), bool))
-    write_tif(made.image, np.zeros((4, 64, 64), np.uint16), nodata=0)
+    write_tif(made.image, np.zeros((4, 256, 256), np.uint16), nodata=0)
     with pytest.raises(UserError, match=r"a\.tif: every pixel is no data"):
         patches.cut(spec(), [made], progress=False)
+    assert not list((tmp_path / "data").rglob("*.npy"))
 
 
 def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
@@ -137,7 +132,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
     def full(self, array):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(patches._NpyWriter, "append", full)
+    monkeypatch.setattr(patch_sets._NpyWriter, "append", full)
     with pytest.raises(UserError, match="no space left"):
         patches.cut(spec(), [made], progress=False)
     assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file() and path.suffix != ".lock"]
@@ -159,31 +154,17 @@ def test_two_processes_cut_it_once(tmp_path):
     assert len(list((tmp_path / "data").rglob("patchset.json"))) == 1
 
 
-def test_a_damaged_record_is_told(tmp_path):
-    made = scene(tmp_path, blobs(256, 256, 40))
-    part = patches.cut(spec(), [made], progress=False)
-    (part.folder / "patchset.json").write_text("{", encoding="utf-8")
+@pytest.mark.parametrize(("declared", "expected"), [(None, 3.0), (2.5, 2.5)])
+def test_the_record_holds_spec_and_resolution(tmp_path, declared, expected):
+    made = scene(tmp_path, blobs(256, 256, 40), resolution_m=declared)
+    patch_set = patches.cut(spec(), [made], progress=False)
+    assert patch_set.resolution_m == patches.load(spec()).resolution_m == expected
+    path = patch_set.folder / "patchset.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert PatchSpec.model_validate_json(json.dumps(record["spec"])) == patch_set.spec
+    path.write_text("{", encoding="utf-8")
     with pytest.raises(UserError, match="damaged"):
         patches.load(spec())
-
-
-def test_the_record_tells_the_spec(tmp_path):
-    part = patches.cut(spec(), [scene(tmp_path, blobs(256, 256, 40))], progress=False)
-    record = json.loads((part.folder / "patchset.json").read_text(encoding="utf-8"))
-    assert PatchSpec.model_validate_json(json.dumps(record["spec"])) == part.spec
-
-
-@pytest.mark.parametrize(("declared", "expected"), [(None, 3.0), (2.5, 2.5)])
-def test_the_record_tells_the_resolution_and_older_ones_do_without(tmp_path, declared, expected):
-    made = scene(tmp_path, blobs(256, 256, 40), resolution_m=declared)
-    part = patches.cut(spec(), [made], progress=False)
-    assert part.resolution_m == patches.load(spec()).resolution_m == expected
-    path = part.folder / "patchset.json"
-    record = json.loads(path.read_text(encoding="utf-8"))
-    del record["resolution_m"]
-    path.write_text(json.dumps(record), encoding="utf-8")
-    older = patches.load(spec())
-    assert older.resolution_m is None and older.mean == part.mean
 
 
 @given(st.integers(30, 300), st.integers(0, 10**6))
@@ -208,23 +189,19 @@ def test_deals_are_the_same_for_the_same_seed():
 
 def test_blocks_are_never_divided(tmp_path):
     made = scene(tmp_path, blobs(640, 640, 300))
-    part = patches.cut(spec(split="blocks", block=3), [made], progress=False)
-    block = part.index["row"] // 96 * 100 + part.index["col"] // 96
-    assert (part.index.groupby(block)["split"].nunique() == 1).all()
-    assert set(part.index["split"]) == set(splits.SPLITS)
-
-
-def test_a_scene_without_split_is_told_among_given_ones(tmp_path):
-    mask = np.ones((64, 64), bool)
-    members = [scene(tmp_path, mask, name, split=name) for name in splits.SPLITS]
-    with pytest.raises(UserError, match="scene 'x' has no split"):
-        patches.cut(spec(split="given"), [*members, scene(tmp_path, mask, "x")], progress=False)
+    patch_set = patches.cut(spec(split="blocks", block=3), [made], progress=False)
+    block = patch_set.index["row"] // 96 * 100 + patch_set.index["col"] // 96
+    assert (patch_set.index.groupby(block)["split"].nunique() == 1).all()
+    assert set(patch_set.index["split"]) == set(splits.SPLITS)
 
 
 def test_given_splits_are_kept_and_missing_ones_refused(tmp_path):
     mask = np.ones((64, 64), bool)
-    members = [scene(tmp_path, mask, name, split=name) for name in splits.SPLITS]
-    part = patches.cut(spec(split="given"), members, progress=False)
-    assert (part.index["split"] == part.index["scene"]).all()
+    scenes = [scene(tmp_path, mask, name, split=name) for name in splits.SPLITS]
+    other = scene(tmp_path, mask, "x")
+    with pytest.raises(UserError, match="scene 'x' has no split"):
+        patches.cut(spec(split="given"), [*scenes, other], progress=False)
+    patch_set = patches.cut(spec(split="given"), scenes, progress=False)
+    assert (patch_set.index["split"] == patch_set.index["scene"]).all()
     with pytest.raises(UserError, match="no splits of its own"):
-        patches.cut(spec(split="given", seed=1), [scene(tmp_path, mask, "x")], progress=False)
+        patches.cut(spec(split="given", seed=1), [other], progress=False)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmhld_nb.evaluation.counts import Confusion
+from lmhld_nb.evaluation import Confusion
 from lmhld_nb.evaluation.ranking import STEPS, Ranked
 
 
@@ -62,24 +62,14 @@ def test_pixels_counted_apart_add_up(made, at):
 def test_average_precision_equals_the_sum_over_thresholds(made):
     # Equal to the last digit where no bin holds different probabilities.
     probability, truth = np.round(made[0].astype(float) * STEPS) / STEPS, made[1]
-    found = Ranked.of(probability, truth).average_precision
-    assert math.isnan(found) if not truth.any() else found == pytest.approx(ranks(probability, truth))
+    average = Ranked.of(probability, truth).average_precision
+    assert math.isnan(average) if not truth.any() else average == pytest.approx(ranks(probability, truth))
 
 
 def test_average_precision_of_a_ranking_worked_by_hand():
     # Landslides at ranks 1, 3 and 4: (1/1 + 2/3 + 3/4) / 3.
     ranked = Ranked.of(np.array([0.9, 0.8, 0.7, 0.6, 0.1]), np.array([1, 0, 1, 1, 0]))
     assert ranked.average_precision == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
-
-
-def test_bins_cost_average_precision_of_fine_probabilities_next_to_nothing():
-    random = np.random.default_rng(4)
-    truth = random.random(20_000) < 0.1
-    probability = 1 / (1 + np.exp(3 - 3 * truth - random.normal(size=truth.size)))
-    order = np.argsort(-probability)
-    hits = np.cumsum(truth[order])
-    direct = float((hits / np.arange(1, truth.size + 1))[truth[order]].mean())
-    assert Ranked.of(probability, truth).average_precision == pytest.approx(direct, abs=1e-3)
 
 
 def test_a_perfect_ranking_reaches_one_and_a_constant_one_the_prevalence():
@@ -121,14 +111,17 @@ def test_calibration_equals_a_direct_computation(made, bins):
     table = Ranked.of(probability, truth).reliability(bins)
     # The same edges to the last bit: bins · probability would round across them.
     edges = np.arange(bins + 1) * (STEPS // bins) / STEPS
-    place = np.minimum(np.searchsorted(edges, probability, side="right") - 1, bins - 1)
-    held = np.unique(place)
-    assert list(table["pixels"]) == [(place == bin_).sum() for bin_ in held]
-    assert list(table["mean_probability"]) == pytest.approx([probability[place == b].mean() for b in held])
-    assert list(table["observed_share"]) == pytest.approx([truth[place == b].mean() for b in held])
+    index = np.minimum(np.searchsorted(edges, probability, side="right") - 1, bins - 1)
+    occupied = np.unique(index)
+    assert list(table["pixels"]) == [(index == bin_).sum() for bin_ in occupied]
+    assert list(table["mean_probability"]) == pytest.approx(
+        [probability[index == b].mean() for b in occupied]
+    )
+    assert list(table["observed_share"]) == pytest.approx([truth[index == b].mean() for b in occupied])
     if bins == 10:
         gaps = [
-            abs(probability[place == b].mean() - truth[place == b].mean()) * (place == b).mean() for b in held
+            abs(probability[index == b].mean() - truth[index == b].mean()) * (index == b).mean()
+            for b in occupied
         ]
         assert Ranked.of(probability, truth).calibration_error == pytest.approx(sum(gaps))
 
@@ -139,21 +132,10 @@ def test_brier_equals_the_mean_square(made):
     assert Ranked.of(probability, truth).brier == pytest.approx(((probability - truth) ** 2).mean(), abs=3e-7)
 
 
-def test_calibrated_probabilities_have_a_small_error_and_doubled_ones_a_large_one():
-    random = np.random.default_rng(1)
-    chance = random.random(50_000) * 0.5
-    truth = random.random(50_000) < chance
-    assert Ranked.of(chance, truth).calibration_error < 0.01
-    assert Ranked.of(chance * 2, truth).calibration_error == pytest.approx(0.25, abs=0.01)
-
-
 def test_nothing_to_score_is_nan():
     ranked = Ranked.none()
-    assert math.isnan(ranked.average_precision)
-    assert math.isnan(ranked.calibration_error)
-    assert math.isnan(ranked.brier)
-    assert len(ranked.reliability()) == 0
-    assert ranked.curve()["recall"].isna().all()
+    assert np.isnan([ranked.average_precision, ranked.calibration_error, ranked.brier]).all()
+    assert len(ranked.reliability()) == 0 and ranked.curve()["recall"].isna().all()
     assert ranked.confusion(0.5) == Confusion(0, 0, 0, 0)
 
 

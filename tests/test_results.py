@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,234 +13,191 @@ from conftest import QUIET
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmhld_nb import paper, runs, sources
+from lmhld_nb import models, paper, runs
 from lmhld_nb.config import UserError
-from lmhld_nb.evaluation.counts import Confusion
-from lmhld_nb.experiments import common as experiments
-from lmhld_nb.experiments import plan as plans
-from lmhld_nb.experiments import profile as profiles
-from lmhld_nb.experiments import results
-from lmhld_nb.experiments.profile import Profile
-from lmhld_nb.plots import scores as score_plots
-from lmhld_nb.sources import DataSet
-
-MODELS = list(paper.MODELS)
+from lmhld_nb.evaluation import Confusion
+from lmhld_nb.experiments import EXPERIMENTS, Study, load, mix, open_study, patch_size, recipe, single
+from lmhld_nb.experiments import examples as example_patches
+from lmhld_nb.experiments.plan import plan
+from lmhld_nb.runs import Run
 
 
 @pytest.fixture
-def profile(tiny: Path) -> Profile:
+def study(tiny: Path) -> Study:
     """Experiments 1 to 3 on one and two areas, and a small study of the recipe."""
-    text = tiny.read_text().replace("experiments: [2]", "experiments: [1, 2, 3, recipe]")
-    text = text.replace("epochs: 3", "epochs: 2")
-    text += "experiment_1: {areas: [gorkha], candidates: {gorkha: [32, 64]}}\n"
-    text += "experiment_3: {size: 32}\nseeds: [0, 1]\n"
-    text += "recipe_study: {area: gorkha, batch_sizes: [2, 4], epochs: [1, 2]}\n"
-    tiny.write_text(text)
-    return profiles.load(str(tiny))
-
-
-@pytest.fixture
-def dataset(tiny: Path) -> DataSet:
-    return sources.load("twin-smoke")
-
-
-def made(profile: Profile, dataset: DataSet) -> dict[str, list[runs.Run]]:
-    planned = plans.plan(profile, dataset)
-    runs.make_runs(
-        [entry.spec for entry in planned],
-        1,
-        QUIET,
-        {entry.spec.run_id for entry in planned if entry.with_whole_area},
+    experiments = (
+        "{patch_size: {areas: [gorkha], candidates: {gorkha: [32, 64]}}, single: {}, mix: {size: 32}, "
+        "recipe: {area: gorkha, batch_sizes: [2, 4], epochs: [1, 2]}}\nseeds: [0, 1]"
     )
+    text = tiny.read_text().replace("{single: {}}", experiments).replace("epochs: 3", "epochs: 2")
+    tiny.write_text(text)
+    return open_study(load(str(tiny)), progress=False)
+
+
+def finished_runs(study: Study) -> dict[str, list[Run]]:
+    """Make all runs of a study; return them by experiment."""
+    planned = plan(study)
+    whole_area = {entry.spec.run_id for entry in planned if entry.whole_area}
+    runs.make_runs([entry.spec for entry in planned], 1, QUIET, whole_area)
     return {
-        name: [run for entry in planned if name in entry.experiments and (run := runs.find(entry.spec))]
-        for name in plans.EXPERIMENTS
+        name: study.finished(entry.specs(study))
+        for name, entry in EXPERIMENTS.items()
+        if study.profile.makes(name)
     }
 
 
-def test_plan_makes_each_run_once(profile: Profile, dataset: DataSet) -> None:
-    planned = plans.plan(profile, dataset)
-    ids = [entry.spec.run_id for entry in planned]
-    assert len(set(ids)) == len(ids)
-    counts = {name: sum(name in entry.experiments for entry in planned) for name in plans.EXPERIMENTS}
-    assert counts == {"1": 4, "2": 4, "3": 2, "4": 0, "5": 0, "recipe": 4, "beyond": 0}
-    # Gorkha at its own size, two seeds, is asked for by experiments 1 and 2.
+def test_a_plan_lists_each_run_once(study: Study) -> None:
+    planned = plan(study)
+    run_ids = [entry.spec.run_id for entry in planned]
+    assert len(set(run_ids)) == len(run_ids) == 4 + 4 + 2 + 4 - 2
+    counts = [
+        sum(label in entry.experiments for entry in planned) for label in ("1", "2", "3", "4", "recipe")
+    ]
+    assert counts == [4, 4, 2, 0, 4]
+    # Gorkha at its own size, two seeds, belongs to experiments 1 and 2.
     shared = [entry for entry in planned if entry.experiments == ("1", "2")]
-    assert [entry.areas for entry in shared] == [("gorkha",)] * 2 and len(ids) == 4 + 4 + 2 + 4 - 2
-    only = plans.plan(profile, dataset, "2")
-    assert len(only) == 4 and {entry.spec.run_id for entry in only} < set(ids)
+    assert [entry.areas for entry in shared] == [("gorkha",)] * 2
+    only = plan(study, "2")
+    assert len(only) == 4 and {entry.spec.run_id for entry in only} < set(run_ids)
 
 
-def test_the_published_recipe_has_the_runs_of_the_paper(dataset: DataSet) -> None:
-    """7 areas × 3 sizes × 7 networks, 7 × 7, and 7 (the paper's 147, 49 and 7).
-
-    Experiment 4: 24 stages a network; for the comparison two seeds more of U-Net's first chain, five other strategies
-    of three seeds that share their first stages with it, and three trainings on all at once. Experiment 5: one chain of
-    experiment 4, and one for three bands.
-    """
-    paper_profile = profiles.load("paper").model_copy(update={"data": "twin-smoke"})
-    planned = plans.plan(paper_profile, dataset)
-    counts = {name: sum(name in entry.experiments for entry in planned) for name in plans.EXPERIMENTS}
-    # Beyond, each with 3 seeds: U-Net's trainings of Table 4 (those of Table 5 and the base are among them) and
-    # Table 6, and its first chain of Table 7; background; two more random splits and three by blocks; four more sizes;
-    # five switches.
-    beyond = 7 * 3 * 3 + 3 + 3 + 3 + 2 + 3 + 4 * 3 + 5 * 3
-    papers = {"1": 147, "2": 49, "3": 7, "4": 24 * 7 + 14 + 90 + 3, "5": 14, "recipe": 4}
-    assert counts == {**papers, "beyond": beyond}
-    assert {
-        entry.spec.recipe.batch_size for entry in planned if not {"recipe", "beyond"} & set(entry.experiments)
-    } == {16}
-    sizes = {
-        area: [part.size for entry in planned if "1" in entry.experiments for part in entry.spec.data
-               if part.area == area and entry.spec.model == "unet"]
-        for area in dataset.areas
-    }  # fmt: skip
-    assert all(len(set(found)) == 3 for found in sizes.values())
-
-
-def test_tables_4_to_6_and_the_recipe_are_means_over_seeds(profile: Profile, dataset: DataSet) -> None:
-    finished = made(profile, dataset)
-    table4 = results.table_4(finished["1"])
+def test_tables_are_means_over_seeds_beside_the_published_ones(study: Study) -> None:
+    by_experiment = finished_runs(study)
+    table4 = patch_size.table_4(study, by_experiment["patch_size"])
     assert list(table4.index) == [("gorkha", "unet", 32), ("gorkha", "unet", 64)]
     for size, row in table4.droplevel([0, 1]).iterrows():
-        mine = [run for run in finished["1"] if run.spec.data[0].size == size]
-        scores = [(run.whole_area["all"].f1, run.whole_area["outside_training"].f1) for run in mine]  # type: ignore[index]
-        assert row[["f1", "outside_f1"]].tolist() == pytest.approx(np.mean(scores, axis=0).tolist())
-        assert row["run_ids"].split("+") == [run.spec.run_id for run in mine]
+        seeds = [run for run in by_experiment["patch_size"] if run.spec.data[0].size == size]
+        f1 = [(run.whole_area["all"].f1, run.whole_area["outside_training"].f1) for run in seeds]  # type: ignore[index]
+        assert row[["f1", "outside_f1"]].tolist() == pytest.approx(np.mean(f1, axis=0).tolist())
+        assert row["run_ids"].split("+") == [run.spec.run_id for run in seeds]
     assert table4["published_f1"].isna().all()  # Table 4 is of Wenchuan
 
-    table6 = results.table_6(finished["3"])
-    assert list(table6.index) == ["unet"]
-    assert table6.loc["unet", "f1"] == pytest.approx(
-        np.mean([r.metrics["test"]["f1"] for r in finished["3"]])
-    )
-    published = paper.table(6).set_index("model").loc["U-Net", "f1"]
-    assert table6.loc["unet", "published_f1"] == published
-    assert table6.loc["unet", "difference_f1"] == pytest.approx(table6.loc["unet", "f1"] - published)
+    table5 = single.table_5(study, by_experiment["single"])
+    published = paper.table(5).query("model == 'U-Net'")
+    published = published.set_index(published["study_area"].map(paper.area_key))
+    assert list(table5.index) == [("emilia_romagna", "unet"), ("gorkha", "unet")]
+    for (area, _), row in table5.iterrows():
+        tests = [run.metrics["test"] for run in by_experiment["single"] if run.spec.data[0].area == area]
+        for score in ("precision", "f1", "recall"):
+            mean = np.mean([test[score] for test in tests if test[score] is not None])
+            assert row[score] == pytest.approx(mean, nan_ok=True)
+            assert row[f"published_{score}"] == published.loc[area, score]
+            assert row[f"difference_{score}"] == pytest.approx(
+                row[score] - published.loc[area, score], nan_ok=True
+            )
 
-    by_area = results.table_6_by_area(finished["3"], finished["2"])
+    table6 = mix.table_6(study, by_experiment["mix"])
+    f1 = np.mean([run.metrics["test"]["f1"] for run in by_experiment["mix"]])
+    assert list(table6.index) == ["unet"] and table6.loc["unet", "f1"] == pytest.approx(f1)
+    assert table6.loc["unet", "published_f1"] == paper.table(6).set_index("model").loc["U-Net", "f1"]
+
+    by_area = mix.table_6_by_area(by_experiment["mix"], by_experiment["single"])
     assert list(by_area.index) == [("emilia_romagna", "unet"), ("gorkha", "unet")]
-    for run in finished["3"]:
-        whole = sum(
-            (
-                Confusion(*(test[key] for key in ("tp", "fp", "fn", "tn")))
-                for test in run.metrics["areas"].values()
-            ),
-            Confusion(0, 0, 0, 0),
-        )
-        assert vars(whole) == {key: run.metrics["test"][key] for key in vars(whole)}
+    for run in by_experiment["mix"]:
+        areas = [Confusion.from_dict(counts) for counts in run.metrics["areas"].values()]
+        assert sum(areas, Confusion(0, 0, 0, 0)) == Confusion.from_dict(run.metrics["test"])
     # Both areas' own size is 32, as that of the mix here: the same test patches.
     assert by_area["alone_f1"].notna().all()
     assert by_area["gain"].tolist() == pytest.approx((by_area["f1"] - by_area["alone_f1"]).tolist())
-    assert results.table_6_by_area(finished["3"])["alone_f1"].isna().all()
+    larger = [run for run in by_experiment["patch_size"] if run.spec.data[0].size == 64]
+    for alone in ([], larger):  # other patches are not comparable
+        assert mix.table_6_by_area(by_experiment["mix"], alone)["alone_f1"].isna().all()
 
-    grid = results.recipe_table(finished["recipe"])
+    grid = recipe.recipe_table(study, by_experiment["recipe"])
     assert list(grid.index) == list(itertools.product((2, 4), (1, 2)))
-    patches = finished["recipe"][0].metrics["training_patches"]
-    assert grid["steps"].tolist() == [-(-patches // b) * e for b, e in grid.index]
+    patches = by_experiment["recipe"][0].metrics["training_patches"]
+    assert grid["steps"].tolist() == [-(-patches // batch) * epochs for batch, epochs in grid.index]
 
 
-def test_another_size_than_the_areas_own_is_not_comparable(profile: Profile, dataset: DataSet) -> None:
-    finished = made(profile, dataset)
-    alone = [run for run in finished["1"] if run.spec.data[0].size == 64]
-    assert results.table_6_by_area(finished["3"], alone)["alone_f1"].isna().all()
+def test_an_area_the_paper_does_not_have_stands_alone(study: Study) -> None:
+    run = runs.make_run(single.specs(study)[0], QUIET)
+    patch_spec = run.spec.data[0].model_copy(update={"area": "atlantis"})
+    elsewhere = replace(run, spec=run.spec.model_copy(update={"data": (patch_spec,)}))
+    table = single.table_5(study, [elsewhere])
+    assert list(table.index) == [("atlantis", "unet")] and pd.isna(table["published_f1"].iloc[0])
+
+
+def test_table_2_counts_patches_and_shares(study: Study) -> None:
+    patch_sets = [study.patches(area) for area in study.areas]
+    table = patch_size.table_2(patch_sets)
+    for patch_set, (area, row) in zip(patch_sets, table.iterrows(), strict=True):
+        assert area == patch_set.spec.area and row["patches"] == len(patch_set.index)
+        dropped = sum(row[f"dropped_{reason}"] for reason in ("edge", "nodata", "share"))
+        assert row["patches"] + dropped == row["windows"]
+        shares = patch_set.index.groupby("split")["share"].mean()
+        assert row["gap"] == pytest.approx(shares.max() - shares.min(), abs=1e-9)
+
+
+def test_examples_and_thresholds_belong_to_the_test_patches(study: Study) -> None:
+    finished = [runs.make_run(spec, QUIET) for spec in single.specs(study) if spec.seed == 0]
+    shown = example_patches.examples(finished)
+    assert [example.area for example in shown] == ["emilia_romagna", "gorkha"]
+    scores = example_patches.example_scores(shown)
+    assert list(scores["run_ids"]) == [run.spec.run_id for run in finished]
+    for run, example in zip(finished, shown, strict=True):
+        (patch_set,) = runs.patch_sets(run.spec)
+        tests = patch_set.where("test")
+        assert any(
+            (patch_set.images[number] == example.image).all()
+            and (patch_set.masks[number] == example.truth).all()
+            for number in tests
+        )
+        predicted = example.predictions["unet"]
+        assert predicted.shape == example.truth.shape and predicted.dtype == bool
+        best, fair = single.threshold_baseline(run), single.threshold_from_training(run)
+        assert sum(vars(best.confusion).values()) == len(tests) * patch_set.spec.size**2
+        assert np.nan_to_num(fair.f1) <= best.confusion.f1
+        counted = sum(int(example_patches.predict(run, patch_set, number).sum()) for number in tests)
+        assert counted == run.metrics["test"]["tp"] + run.metrics["test"]["fp"]
+    table = single.against_threshold(
+        single.table_5(study, finished),
+        {run.spec.data[0].area: single.threshold_baseline(run) for run in finished},
+    )
+    assert list(table.index) == ["emilia_romagna", "gorkha"] and set(table["network"]) == {"unet"}
+
+
+# The choice of a patch size --------------------------------------------------------------------------------------
+
+
+def choose(values: list[list[float]], sizes: list[int]) -> pd.DataFrame:
+    """Return the choice from one F1 per network (rows) and size."""
+    levels = [["rio"], models.NAMES[: len(values)], sizes]
+    index = pd.MultiIndex.from_product(levels, names=["area", "model", "patch_size"])
+    table = pd.DataFrame({"f1": np.ravel(values), "outside_f1": np.nan, "published_f1": np.nan}, index)
+    return patch_size.patch_size_choice(table.dropna(subset="f1")).loc["rio"]
 
 
 def test_the_published_table_4_leads_to_the_published_choice() -> None:
-    table = paper.table(4).assign(area="wenchuan")
+    table = paper.table(4).assign(area="wenchuan", outside_f1=np.nan, published_f1=np.nan)
     table["model"] = table["model"].map({name: key for key, name in paper.MODELS.items()})
-    f1 = table.set_index(["area", "model", "patch_size"])["f1"]
-    choice = results._choice(f1).loc["wenchuan"]
+    choice = patch_size.patch_size_choice(table.set_index(["area", "model", "patch_size"])).loc["wenchuan"]
     assert choice.index[choice["chosen"]].tolist() == [paper.areas().loc["wenchuan", "patch_size"]]
     assert choice["models_best"].tolist() == [1, 1, 5] and not choice["tied"].any()
     assert choice.loc[64, "winners"] == "Res U-Net" and choice.loc[128, "winners"] == "Dense U-Net"
 
 
-def f1_table(values: list[list[float]], sizes: list[int]) -> pd.Series:
-    index = pd.MultiIndex.from_product(
-        [["rio"], MODELS[: len(values)], sizes], names=["area", "model", "patch_size"]
-    )
-    return pd.Series(np.ravel(values), index, name="f1")
-
-
 def test_ties_go_to_the_size_with_more_winners_then_to_the_smaller() -> None:
-    equal = results._choice(f1_table([[0.5, 0.9], [0.7, 0.3], [0.6, 0.6]], [64, 128])).loc["rio"]
+    equal = choose([[0.5, 0.9], [0.7, 0.3], [0.6, 0.6]], [64, 128])
     assert equal["tied"].all() and equal["models_best"].tolist() == [2, 2]
     assert equal["chosen"].tolist() == [True, False]
-    more = results._choice(f1_table([[0.5, 0.51], [0.6, 0.61], [0.62, 0.6]], [64, 128])).loc["rio"]
-    assert more["tied"].all() and more["chosen"].tolist() == [False, True]
-    close = results._choice(f1_table([[0.5, 0.5012]], [64, 128])).loc["rio"]
+    winners = choose([[0.5, 0.51], [0.6, 0.61], [0.62, 0.6]], [64, 128])
+    assert winners["tied"].all() and winners["chosen"].tolist() == [False, True]
+    close = choose([[0.5, 0.5012]], [64, 128])
     assert not close["tied"].any() and close["chosen"].tolist() == [False, True]
 
 
 def test_networks_without_a_run_at_every_size_do_not_decide() -> None:
-    f1 = f1_table([[0.8, 0.7], [0.2, 0.1]], [64, 128]).drop(("rio", MODELS[1], 128))
-    choice = results._choice(f1).loc["rio"]
+    choice = choose([[0.8, 0.7], [0.2, np.nan]], [64, 128])
     assert choice["chosen"].tolist() == [True, False] and choice["models"].tolist() == [1, 1]
     with pytest.raises(UserError, match="rio: no network has runs at every size"):
-        results._choice(f1.drop(("rio", MODELS[0], 64)))
-
-
-def test_predictions_leave_a_gap_where_a_network_was_not_run(profile: Profile, dataset: DataSet) -> None:
-    finished = made(profile, dataset)["2"]
-    shown = results.examples(finished)
-    shown[0].predictions.clear()
-    figure = score_plots.predictions(shown, profile.patches.bands, "note")
-    titles = [ax.get_title().splitlines()[0] for ax in figure.axes if ax.get_title()]
-    assert titles[:3] == ["image", "U-Net", "truth"]
-
-
-@pytest.mark.parametrize(
-    ("line", "told"),
-    [
-        (
-            "experiment_1: {areas: [rio]}",
-            "key 'experiment_1.areas': 'rio' is not among the profile's `areas`",
-        ),
-        (
-            "experiment_3: {areas: [rio]}",
-            "key 'experiment_3.areas': 'rio' is not among the profile's `areas`",
-        ),
-        ("recipe_study: {area: rio}", "key 'recipe_study.area': 'rio' is not among the profile's `areas`"),
-        (
-            "experiment_3: {size: 4096}",
-            "key 'experiment_3.size' = 4096: no scene of 'twin-smoke' is that large",
-        ),
-        ("experiment_1: {candidates: {gorkha: [4096]}}", "no scene is as large as the candidate sizes 4096"),
-    ],
-)
-def test_an_experiment_that_would_stay_empty_is_told(tiny: Path, line: str, told: str) -> None:
-    tiny.write_text(tiny.read_text().replace("experiments: [2]\n", "") + line + "\n")
-    profile = profiles.load(str(tiny))
-    with pytest.raises(UserError, match=re.escape(told)):
-        plans.plan(profile, experiments.dataset_of(profile, progress=False))
-
-
-def test_what_is_said_of_an_experiment_that_is_left_out_does_not_matter(tiny: Path) -> None:
-    # A copy of mini with other areas: its experiment 1 is on an area that is not used, and is not made.
-    lines = "experiment_1: {areas: [rio]}\nexperiment_3: {areas: [rio]}\nrecipe_study: {area: rio}\n"
-    tiny.write_text(tiny.read_text() + lines)
-    profile = profiles.load(str(tiny))
-    planned = plans.plan(profile, experiments.dataset_of(profile, progress=False))
-    assert [entry.experiments for entry in planned] == [("2",), ("2",)]
-
-
-def test_an_experiment_that_a_profile_leaves_out_is_told(tiny: Path) -> None:
-    profile = profiles.load(str(tiny))
-    with pytest.raises(UserError, match="experiment recipe: profile 'tiny' makes 2 only"):
-        plans.plan(profile, experiments.dataset_of(profile, progress=False), "recipe")
-    narrowed = profiles.narrowed(profiles.load("mini"), [], "rio")
-    planned = plans.plan(narrowed.model_copy(update={"data": "twin-smoke"}), sources.load("twin-smoke"))
-    assert {area for entry in planned for area in entry.areas} == {"rio"}
-    assert not any("recipe" in entry.experiments for entry in planned)
+        choose([[np.nan, 0.7], [0.2, np.nan]], [64, 128])
 
 
 @given(st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=1, max_size=7))
 def test_one_size_is_chosen_and_none_is_clearly_better(values: list[list[float]]) -> None:
-    choice = results._choice(f1_table(values, [64, 128, 224])).loc["rio"]
+    choice = choose(values, [64, 128, 224])
     (size,) = choice.index[choice["chosen"]]
-    assert choice["mean_f1"].max() - choice.loc[size, "mean_f1"] <= results.TIE
+    assert choice["mean_f1"].max() - choice.loc[size, "mean_f1"] <= patch_size.TIE
     assert choice["models_best"].sum() >= len(values)
-    # The order in which models are listed does not matter.
-    turned = results._choice(f1_table(values[::-1], [64, 128, 224])).loc["rio"]
-    assert turned["chosen"].tolist() == choice["chosen"].tolist()
+    reordered = choose(values[::-1], [64, 128, 224])  # the order of networks does not matter
+    assert reordered["chosen"].tolist() == choice["chosen"].tolist()

@@ -427,8 +427,8 @@ def test_a_failed_score_of_the_whole_area_is_reported(
 
     monkeypatch.setattr(store, "score_whole_area", broken)
     with pytest.raises(UserError, match=r"a\.tif: damaged"):
-        runs.make_runs(specs[:1], 1, QUIET, with_whole_area={specs[0].run_id})
-    assert runs.status(specs[0], with_whole_area=True) == "failed" and runs.status(specs[0]) == "done"
+        runs.make_runs(specs[:1], 1, QUIET, whole_area={specs[0].run_id})
+    assert runs.status(specs[0], whole_area=True) == "failed" and runs.status(specs[0]) == "done"
     assert runs.failure(specs[0]) == "a.tif: damaged"
 
 

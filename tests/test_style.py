@@ -1,4 +1,4 @@
-"""One style everywhere: names, colours, marks and order come from one place; figures say data, profile and n."""
+"""One style everywhere: names, colours, markers and order come from one place; figures say n."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from itertools import pairwise
 
 import jupytext
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
-from lmhld_nb import paper, sources
+from lmhld_nb import models, paper, sources
 from lmhld_nb.book import chapters as book
 from lmhld_nb.config import ROOT
 from lmhld_nb.experiments import profile as profiles
@@ -19,83 +20,94 @@ from lmhld_nb.plots import style
 
 DRAWING = sorted(
     path
-    for path in (ROOT / "lmhld_nb").glob("*.py")
-    if re.search(r"-> Figure", path.read_text(encoding="utf-8")) and path.stem != "style"
+    for folder in ("plots", "anatomy")
+    for path in (ROOT / "lmhld_nb" / folder).glob("*.py")
+    if "-> Figure" in path.read_text(encoding="utf-8") and path.stem != "style"
 )
 
 
-def figure_functions() -> Iterator[tuple[str, ast.FunctionDef]]:
+def figure_functions() -> Iterator[ast.FunctionDef]:
     for path in DRAWING:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if (
-                isinstance(node, ast.FunctionDef)
-                and isinstance(node.returns, ast.Name)
-                and node.returns.id == "Figure"
-            ):
-                yield path.stem, node
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and ast.unparse(node.returns or node) == "Figure":
+                yield node
 
 
-@pytest.mark.parametrize(
-    ("module", "node"), list(figure_functions()), ids=lambda value: getattr(value, "name", value)
-)
-def test_a_figure_says_its_data_and_n(module: str, node: ast.FunctionDef) -> None:
-    inside = {part for inner in node.body for part in ast.walk(inner) if isinstance(inner, ast.FunctionDef)}
-    returned = [part.value for part in ast.walk(node) if isinstance(part, ast.Return) and part not in inside]
-    calls = {
-        inner.func.id: inner
-        for inner in returned
-        if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Name)
-    }
-    assert len(returned) == sum(isinstance(value, ast.Call) for value in returned)
-    assert set(calls) <= {"signed", "_nothing"} and "signed" in calls, (
-        f"{module}.{node.name}: end in `style.signed`"
+@pytest.mark.parametrize("node", list(figure_functions()), ids=lambda node: node.name)
+def test_a_figure_says_n_and_leaves_the_caption_to_whoever_shows_it(node: ast.FunctionDef) -> None:
+    ends = [ast.unparse(part.value) for part in node.body if isinstance(part, ast.Return) and part.value]
+    assert len(ends) == 1 and ends[0].startswith("style.counted(figure, "), "end in `style.counted`"
+    assert not {argument.arg for argument in node.args.args} & {"note", "caption"}
+
+
+def test_the_line_below_a_figure() -> None:
+    figure = plt.figure(figsize=(4, 2))
+    style.counted(figure, style.format_count(1, "patch"), "dashed: quartiles")
+    assert figure.get_supxlabel() == "dashed: quartiles · n = 1 patch"
+    style.add_caption(figure, "a data set · profile smoke")
+    style.add_caption(figure, "paper Table 5, a longer line than fits")
+    text = figure.get_supxlabel()
+    assert " ".join(text.split()).endswith(
+        "fits · a data set · profile smoke · dashed: quartiles · n = 1 patch"
     )
-    n = next(word.value for word in calls["signed"].keywords if word.arg == "n")
-    assert "many(" in ast.unparse(n), f"{module}.{node.name}: n counts what is shown"
-    told = ast.unparse(calls["signed"].args[1])
-    known = {argument.arg for argument in node.args.args} & {"note", "dataset_note"}
-    assert not known or any(name in told for name in known), f"{module}.{node.name}: says data and profile"
-
-
-def test_the_line_under_a_figure() -> None:
-    figure = plt.figure(figsize=(8, 2))
-    style.signed(figure, "made data · profile smoke", n=style.many(1, "patch"))
-    assert figure.get_supxlabel() == "made data · profile smoke · n = 1 patch"
+    assert len(text.splitlines()) == 2 and max(map(len, text.splitlines())) <= 18.5 * 4
     plt.close(figure)
-    assert [style.many(n, "scene") for n in (0, 1, 1200)] == ["0 scenes", "1 scene", "1,200 scenes"]
-    assert style.many(2, "patch") == "2 patches"
+    counts = [style.format_count(n, "scene") for n in (0, 1, 1200)]
+    assert [*counts, style.format_count(2, "patch")] == ["0 scenes", "1 scene", "1,200 scenes", "2 patches"]
 
 
 @pytest.mark.parametrize("path", book.chapters(), ids=lambda path: path.stem)
-def test_a_chapters_figures_are_given_a_note_and_saved(path) -> None:
+def test_a_chapters_figures_are_drawn_in_the_package(path) -> None:
     for cell in jupytext.read(path).cells:
-        if cell.cell_type == "code":
-            assert "plt." not in cell.source and ".figure(" not in cell.source, (
-                "figures are drawn in lmhld_nb"
-            )
+        assert cell.cell_type != "code" or not re.search(r"plt\.|\.figure\(", cell.source)
 
 
-def test_a_name_has_its_colour_and_mark_in_whatever_company() -> None:
-    for names in (list(paper.AREAS), list(paper.MODELS)):
-        together = style.colours(names)
-        assert len(set(together.values())) == len(names)
+def test_a_name_has_its_colour_and_marker_in_whatever_company() -> None:
+    for look, names in (
+        (style.area_colours, list(paper.AREAS)),
+        (style.network_colours, list(models.NAMES)),
+        (style.network_markers, list(models.NAMES)),
+    ):
+        together = look(names)
+        assert list(together) == names and len(set(together.values())) == len(names)
         for name in names:
-            assert style.colours([name])[name] == together[name]
-            assert style.colours([*reversed(names), "else"])[name] == together[name]
-    marks = style.markers(list(paper.MODELS))
-    assert len(set(marks.values())) == len(paper.MODELS)
-    assert style.markers(["unet_3p"])["unet_3p"] == marks["unet_3p"]
+            assert look([name])[name] == together[name] == look([*reversed(names)])[name]
+    assert style.area_colours(["else", "rio"])["rio"] == style.area_colours(["rio"])["rio"]
+
+
+def test_a_network_of_ones_own_has_a_title_colour_and_marker() -> None:
+    own = f"{__name__}:build_own_network"
+    globals()["build_own_network"] = lambda in_channels: None
+    (handle,) = style.network_handles([own])
+    assert handle.get_label() == style.network_title(own) == "own network"
+    assert handle.get_color() not in style.network_colours(list(models.NAMES)).values()
+
+
+def test_a_grid_knows_its_left_and_bottom_panels() -> None:
+    figure, panels, left, bottom = style.grid(6, (1, 1), (0.5, 0.25), across=4, widest=4)
+    assert len(panels) == 6 and left == [panels[0], panels[4]] and bottom == panels[2:]
+    assert figure.get_size_inches().tolist() == [4, 2.25]
+    plt.close(figure)
+
+
+def test_a_heat_map_is_readable_and_leaves_out_what_is_missing() -> None:
+    figure, ax = plt.subplots()
+    values = np.array([[0, np.nan], [1, 0.5]])
+    style.heatmap(ax, values, bold=values == 1)
+    style.name_cells(ax, ["a", "b"], ["c", "d"])
+    letters = [(text.get_text(), text.get_color(), text.get_fontweight()) for text in ax.texts]
+    assert letters == [("0.00", "w", "normal"), ("1.00", "k", "bold"), ("0.50", "k", "normal")]
+    assert [label.get_text() for label in (*ax.get_xticklabels(), *ax.get_yticklabels())] == list("abcd")
+    plt.close(figure)
 
 
 def in_order(names: list[str], order: list[str]) -> bool:
-    places = [order.index(name) for name in names if name in order]
-    return all(a < b for a, b in pairwise(places))
+    return all(a < b for a, b in pairwise(order.index(name) for name in names if name in order))
 
 
 @pytest.mark.parametrize("profile", profiles.names())
 def test_profiles_list_networks_in_one_order(profile: str) -> None:
-    loaded = profiles.load(profile)
-    assert in_order(list(loaded.models), list(paper.MODELS))
+    assert in_order(list(profiles.load(profile).models), list(models.NAMES))
 
 
 def test_data_sets_list_areas_in_one_order() -> None:
@@ -104,14 +116,8 @@ def test_data_sets_list_areas_in_one_order() -> None:
         assert in_order(areas, list(paper.AREAS)), name
 
 
-def test_one_matplotlib_style() -> None:
+def test_one_matplotlib_style_and_no_colour_with_a_meaning_typed_again() -> None:
     for path in [*DRAWING, *(ROOT / "notebooks").glob("*.py")]:
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"rcParams|rc_context|plt\.style|set_theme|sns\.set", text), path.name
-
-
-def test_colours_with_a_meaning_are_not_typed_again() -> None:
-    for path in DRAWING:
-        text = path.read_text(encoding="utf-8").lower()
-        for name in ("HIT", "FALSE_ALARM", "MISS"):
-            assert getattr(style, name) not in text, f"{path.name}: take style.{name}"
+        assert not re.search("|".join((style.HIT, style.FALSE_ALARM, style.MISS)), text.lower()), path.name

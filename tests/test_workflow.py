@@ -13,7 +13,7 @@ import yaml
 from conftest import QUIET
 
 from lmhld_nb import runs
-from lmhld_nb.config import ROOT
+from lmhld_nb.config import ROOT, runs_dir
 from lmhld_nb.experiments import common as experiments
 from lmhld_nb.experiments import plan as plans
 from lmhld_nb.experiments import profile as profiles
@@ -76,7 +76,7 @@ def test_a_stage_waits_for_the_stage_before_it(tiny: Path, tmp_path: Path) -> No
     loaded = profiles.load(str(tiny))
     dataset = experiments.dataset_of(loaded, False)
     ((last,),) = serial_experiment.finals(loaded, dataset).values()
-    target = f"{runs.runs_dir()}/{last.run_id}/metrics.json"
+    target = f"{runs_dir()}/{last.run_id}/metrics.json"
     done = snakemake(tiny, "--cores", "2", target, folder=tmp_path)
     assert last.stage is not None
     assert asked_for(done) == sorted([last.stage.parent.run_id, last.run_id])

@@ -9,7 +9,7 @@ from lmhld_nb.experiments import profile as profiles
 
 
 def main(name: str) -> int:
-    """Cut them; a run whose patches cannot be cut does not keep the others waiting, its own job tells why."""
+    """Cut them; a run whose patches cannot be cut does not hold up the others; its own job says why."""
     profile = profiles.load(name)
     for entry in plans.plan(profile, experiments.dataset_of(profile)):
         if runs.status(entry.spec, entry.with_whole_area) != "done":

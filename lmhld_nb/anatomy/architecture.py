@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lmhld_nb import models, paper
+from lmhld_nb import models
 from lmhld_nb.training import engine
 from lmhld_nb.training.hardware import choose_device
 from lmhld_nb.training.specs import Recipe
@@ -44,16 +44,18 @@ def macs(name: str, size: int, width: int | None = None, literal: bool = True) -
     own counter has them (it counts multiplications and additions: two a MAC). Biases, normalisation, activations,
     pooling and interpolation are not: they move memory rather than multiply.
 
-    A network may compute the same numbers by a cheaper way than its paper tells (`unet_3p.UpsampledConv`); with
+    A network may compute the same numbers more cheaply than its paper describes (`unet_3p.UpsampledConv`); with
     ``literal`` the paper's way is counted, without it ours.
     """
     model = empty(name, width)
     for module in list(model.modules()):
         if hasattr(module, "literal"):
             module.literal = literal  # type: ignore[assignment]
-        for place, child in module.named_children():
+        for name_of_child, child in module.named_children():
             if isinstance(child, nn.BatchNorm2d | nn.LayerNorm | nn.GroupNorm | nn.ReLU):
-                setattr(module, place, nn.Identity())  # not counted, but half the time that counting takes
+                setattr(
+                    module, name_of_child, nn.Identity()
+                )  # not counted, but half the time that counting takes
     patch = torch.zeros(1, BANDS, size, size, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(patch)
@@ -66,7 +68,7 @@ def parameters_behind(name: str, width: int | None = None) -> list[int]:
     weights = list(model.parameters())
     heads, _ = models.supervised(model, torch.zeros(1, BANDS, 64, 64, device="meta"))
     return [
-        sum(weight.numel() for weight, used in zip(weights, gradients, strict=True) if used is not None)
+        sum(weight.numel() for weight, grad in zip(weights, gradients, strict=True) if grad is not None)
         for gradients in (
             torch.autograd.grad(head.sum(), weights, retain_graph=True, allow_unused=True) for head in heads
         )
@@ -108,12 +110,12 @@ def receptive_field(
     the extent cuts it off.
 
     Args:
-        name: one of `models.NAMES`.
+        name: of the network, as `models.network` takes it.
         width: first-level channels; narrow networks see as far as wide ones.
         size: side of the patch in px, a multiple of 32.
         draws: random networks.
         first: seed of the first of them.
-        change: done to each network before it is measured, to see what one of its parts is for.
+        change: applied to each network before it is measured, to see what one of its layers is for.
 
     Raises:
         ValueError: in no draw anything got through (rectifiers can shut a very narrow network).
@@ -122,8 +124,7 @@ def receptive_field(
     influence = np.mean(influences, axis=0)
     if not influence.any():
         raise ValueError(f"{name}: nothing reaches the centre in {draws} draws; take more, or a larger width")
-    rows, columns = (np.flatnonzero(influence.any(axis=axis)) for axis in (1, 0))
-    extent = max(int(np.ptp(rows)), int(np.ptp(columns))) + 1
+    extent = 1 + max(int(np.ptp(np.flatnonzero(influence.any(axis=axis)))) for axis in (0, 1))
     return Reach(extent, _side_of(influence, 0.95), influence)
 
 
@@ -178,56 +179,55 @@ def seconds_per_patch(
     device: str = "auto",
     repeats: int = 5,
 ) -> dict[str, float]:
-    """Time the engine on random patches: ``train`` (one step) and ``predict``, seconds a patch, medians.
+    """Time the engine on random patches: ``train`` (one step) and ``predict``, seconds per patch, medians.
 
     A batch is the recipe's, the threads are torch's. What is measured depends on the machine and on what else it does:
     compare the networks of one table with each other, not with another machine's.
     """
-    place = torch.device(choose_device(device))
-    model = models.build(name, BANDS, width).to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images = torch.randn(recipe.batch_size, BANDS, size, size, device=place)
+    chosen = torch.device(choose_device(device))
+    model = models.build(name, BANDS, width).to(chosen).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = torch.randn(recipe.batch_size, BANDS, size, size, device=chosen)
     images = images.to(memory_format=torch.channels_last)
-    masks = (torch.rand(recipe.batch_size, 1, size, size, device=place) < 0.2).float()
+    masks = (torch.rand(recipe.batch_size, 1, size, size, device=chosen) < 0.2).float()
     step = engine.step_of(model, engine.optimiser_of(model, recipe), recipe)
 
     def predict() -> None:
-        with torch.no_grad(), engine.autocast(place, recipe):
+        with torch.no_grad(), engine.autocast(chosen, recipe):
             model(images)
 
-    train = _median_seconds(lambda: step(images, masks), place, repeats)
+    train = _median_seconds(lambda: step(images, masks), chosen, repeats)
     model.eval()
-    predicting = _median_seconds(predict, place, repeats)
+    predicting = _median_seconds(predict, chosen, repeats)
     return {"train": train / recipe.batch_size, "predict": predicting / recipe.batch_size}
 
 
-def _median_seconds(work: Callable[[], object], place: torch.device, repeats: int) -> float:
+def _median_seconds(work: Callable[[], object], device: torch.device, repeats: int) -> float:
     """Return the median of several repetitions, after one to warm up."""
-    taken = []
+    seconds = []
     for _ in range(repeats + 1):
-        began = time.perf_counter()
+        start = time.perf_counter()
         work()
-        if place.type == "cuda":
-            torch.cuda.synchronize(place)
-        taken.append(time.perf_counter() - began)
-    return median(taken[1:])
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    return median(seconds[1:])
 
 
 def table(
     names: Sequence[str], width: Mapping[str, int | None] | None = None, sizes: Sequence[int] = SIZES
 ) -> pd.DataFrame:
-    """Return parameters and MACs of several networks, one row each, indexed by the paper's names.
+    """Return parameters and MACs of several networks.
 
-    Columns: width (channels of the first level; empty as published), parameters, macs_SIZE (MACs of one
-    patch).
+    Columns: width (channels of the first level; empty as published), parameters, macs_SIZE (MACs of one patch). The
+    index ``model`` holds the names of the networks.
     """
-    rows = {}
-    for name in names:
-        own = (width or {}).get(name)
-        rows[paper.MODELS.get(name, name)] = {
+    widths = {name: (width or {}).get(name) for name in names}
+    rows = [
+        {
             "width": own,
             "parameters": parameters(name, own),
             **{f"macs_{size}": macs(name, size, own) for size in sizes},
         }
-    found = pd.DataFrame.from_dict(rows, orient="index")
-    found.index.name = "model"
-    return found.astype({"width": "Int64"})
+        for name, own in widths.items()
+    ]
+    return pd.DataFrame(rows, index=pd.Index(list(names), name="model")).astype({"width": "Int64"})

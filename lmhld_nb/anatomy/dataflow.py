@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from lmhld_nb.anatomy import architecture
 
-SIZE = 64  # px of the patch that shapes are told for
+SIZE = 64
+"""Side in px of the patch whose shapes are described."""
 
 _SAMPLERS = (nn.MaxPool2d, nn.Upsample, nn.ConvTranspose2d)
 _MINOR = (nn.BatchNorm2d, nn.GroupNorm, nn.ReLU, nn.GELU, nn.Dropout)
@@ -39,7 +40,7 @@ class Node:
     Attributes:
         name: its path in the network, such as ``encoder.2``.
         kind: what it is: ``input``, ``head`` (what makes logits), a class such as ``ResidualUnit``, or the
-            convolutions in it, such as ``2 × conv 3×3``. Inside a block ``from …`` is what it is handed.
+            convolutions in it, such as ``2 × conv 3×3``. Inside a block ``from …`` is what enters it.
         channels: of what it puts out.
         level: how often the side of its output is halved: 0 is the patch's own size.
         column: length of the longest way to it from the input.
@@ -54,7 +55,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Edge:
-    """What one node hands to another.
+    """What one node passes on to another.
 
     Attributes:
         source, target: names of nodes.
@@ -79,7 +80,7 @@ class Graph:
         return next(node for node in self.nodes if node.name == name)
 
     def sources(self, name: str, kind: str | None = None) -> list[Node]:
-        """Return the nodes that hand something to a node (by edges of one kind)."""
+        """Return the nodes that lead to a node (by edges of one kind)."""
         return [self[edge.source] for edge in self.edges if edge.target == name and kind in (None, edge.kind)]
 
     def ways(self, start: str, end: str) -> int:
@@ -95,8 +96,8 @@ class Graph:
 def graph(name: str, width: int | None = None) -> Graph:
     """Return a network's blocks as its own code joins them, with all heads where it is deeply supervised.
 
-    What the network's ``forward`` calls is one block. Pooling and up-sampling are told by edges, and so is a
-    convolution that enlarges a map on its way to a join.
+    What the network's ``forward`` calls is one block. Pooling and up-sampling lie on edges, and so does a convolution
+    that enlarges a map on its way to a join.
     """
     model = architecture.empty(name, width)
     traced, values = _traced(model)
@@ -133,21 +134,21 @@ def graph(name: str, width: int | None = None) -> Graph:
 
 @cache
 def inside(name: str, block: str, width: int | None = None) -> Graph:
-    """Return the operations within one block, and what it is handed.
+    """Return the operations within one block, and what enters it.
 
     Args:
         name: of the network.
-        block: path of the block, such as ``encoder.1``. A ``Sequential`` within it is told as one operation.
+        block: path of the block, such as ``encoder.1``. A ``Sequential`` within it is one operation.
         width: first-level channels.
     """
     model = architecture.empty(name, width)
     traced, values = _traced(model, block)
     modules = dict(model.named_modules())
     within = [node for node in traced.nodes if _is_within(node, block)]
-    given = [source for node in within for source in _maps(node, values) if source not in within]
+    inputs = [source for node in within for source in _maps(node, values) if source not in within]
     blocks = {
-        node: Node(f"given {place}", f"from {_origin(node, modules, values)}", _channels(values[node]), 0)
-        for place, node in enumerate(dict.fromkeys(given))
+        node: Node(f"input {number}", f"from {_origin(node, modules, values)}", _channels(values[node]), 0)
+        for number, node in enumerate(dict.fromkeys(inputs))
     }
     for node in within:
         # A module may be used several times, as a ReLU is: `name` tells the uses apart.
@@ -169,29 +170,29 @@ def kind_of(module: nn.Module) -> str:
     if not isinstance(module, nn.Sequential):
         chains = [kind_of(child) for child in module.children() if isinstance(child, nn.Sequential)]
         own = [chain for chain in chains if re.fullmatch(r"\d+ × [A-Z]\w+", chain)]
-        return f"{_told(module)} of {own[0]}" if own else _told(module)
-    parts = _flat(module)
+        return f"{_layer_name(module)} of {own[0]}" if own else _layer_name(module)
+    layers = _flat(module)
     # Normalisation and rectifiers go without saying, unless there is nothing else.
-    weighty = [part for part in parts if not isinstance(part, _MINOR)]
-    runs = [(told, len(list(run))) for told, run in groupby(weighty or parts, _told)]
-    return " + ".join(told if count == 1 else f"{count} × {told}" for told, count in runs)
+    major = [layer for layer in layers if not isinstance(layer, _MINOR)]
+    runs = [(name, len(list(run))) for name, run in groupby(major or layers, _layer_name)]
+    return " + ".join(name if count == 1 else f"{count} × {name}" for name, count in runs)
 
 
 def _flat(module: nn.Module) -> list[nn.Module]:
     if not isinstance(module, nn.Sequential):
         return [module]
-    return [part for child in module for part in _flat(child)]
+    return [layer for child in module for layer in _flat(child)]
 
 
-def _told(module: nn.Module) -> str:
+def _layer_name(module: nn.Module) -> str:
     if isinstance(module, nn.Conv2d):
-        told = f"conv {module.kernel_size[0]}×{module.kernel_size[1]}"
-        return f"up ×{module.factor} + {told}" if hasattr(module, "factor") else told
+        name = f"conv {module.kernel_size[0]}×{module.kernel_size[1]}"
+        return f"up ×{module.factor} + {name}" if hasattr(module, "factor") else name
     return _SHORT.get(type(module), type(module).__name__)
 
 
 class _Blocks(fx.Tracer):
-    """Takes what a network calls as whole, but for one block that it looks into."""
+    """Traces what a network calls as one operation each, but for one block whose inside it traces."""
 
     def __init__(self, method: str, block: str) -> None:
         super().__init__()
@@ -205,16 +206,16 @@ class _Blocks(fx.Tracer):
 def _traced(model: nn.Module, block: str = "") -> tuple[fx.Graph, dict[fx.Node, Any]]:
     """Return the operations of a network and what each gives for one patch (shapes without numbers)."""
     traced = _Blocks("supervised" if hasattr(model, "supervised") else "forward", block).trace(model)
-    seen: list[Any] = []
+    results: list[Any] = []
 
     class Recorder(fx.Interpreter):
         def run_node(self, n: fx.Node) -> Any:
-            seen.append(super().run_node(n))
-            return seen[-1]
+            results.append(super().run_node(n))
+            return results[-1]
 
     patch = torch.zeros(1, architecture.BANDS, SIZE, SIZE, device="meta")
     Recorder(fx.GraphModule(model, traced)).run(patch)
-    return traced, dict(zip(traced.nodes, seen, strict=True))
+    return traced, dict(zip(traced.nodes, results, strict=True))
 
 
 def _maps(node: fx.Node, values: dict[fx.Node, Any]) -> list[fx.Node]:
@@ -261,8 +262,8 @@ def _collapsed(
         if node.op == "output" or not isinstance(values[node], Tensor):
             continue
         block = blocks.get(node)
-        given = [] if block and block.kind.startswith("from") else _maps(node, values)
-        sources = list(dict.fromkeys(origin for part in given for origin in behind.get(part, [])))
+        inputs = [] if block and block.kind.startswith("from") else _maps(node, values)
+        sources = list(dict.fromkeys(origin for entry in inputs for origin in behind.get(entry, [])))
         if block is None:
             behind[node] = sources
             continue

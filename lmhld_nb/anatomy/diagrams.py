@@ -19,14 +19,13 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch, Rectangle
 from matplotlib.path import Path
 from matplotlib.ticker import LogLocator, NullLocator
 
-from lmhld_nb import paper
 from lmhld_nb.anatomy import dataflow
 from lmhld_nb.anatomy.architecture import Reach, empty
 from lmhld_nb.anatomy.dataflow import Edge, Graph, Node
-from lmhld_nb.plots.style import FALSE_ALARM, HIT, MISS, colours, many, markers, no_ticks, signed
+from lmhld_nb.plots import style
+from lmhld_nb.plots.style import FALSE_ALARM, HIT, MISS, RGB
 
 Points = Sequence[tuple[float, float]]
-Colour = tuple[float, float, float]
 
 _GREY, _POOLED = "0.35", "#cc79a7"
 _Line = Literal["-"] | tuple[float, tuple[float, ...]]
@@ -51,7 +50,7 @@ INSIDE = {
 }
 """Blocks whose inside is drawn under each network."""
 
-_GIVEN, _PLAIN = (0.95, 0.95, 0.95), (0.86, 0.86, 0.86)  # greys of inputs, and of what plain U-Net has too
+_INPUT, _PLAIN = (0.95, 0.95, 0.95), (0.86, 0.86, 0.86)  # greys of inputs, and of what plain U-Net has too
 _HALF = 0.21  # half the height of a box, in levels
 
 
@@ -69,22 +68,19 @@ def architecture(name: str, width: int | None = None) -> Figure:
     figure, axes = plt.subplots(
         1 + len(blocks), figsize=(10.5, sum(heights) + 0.2), height_ratios=heights, squeeze=False
     )
-    colour = colours([name])[name]
-    drawn = {edge.kind for part in (graph, *(block for _, block in blocks)) for edge in part.edges}
+    colour = style.network_colours([name])[name]
+    drawn = {edge.kind for drawing in (graph, *(block for _, block in blocks)) for edge in drawing.edges}
     _draw_network(axes[0, 0], graph, colour, drawn)
-    axes[0, 0].set_title(f"{paper.MODELS.get(name, name)}: channels of each block, by resolution", loc="left")
+    axes[0, 0].set_title(f"{style.network_title(name)}: channels of each block, by resolution", loc="left")
     for ax, (path, block) in zip(axes[1:, 0], blocks, strict=True):
         _draw_inside(ax, block, _PLAIN if name == "unet" else _tint(colour, 0.4))
         kind = dataflow.kind_of(network.get_submodule(path))
         box = next(node for node in graph.nodes if f"{path}.".startswith(f"{node.name}."))
         side = f"{dataflow.SIZE >> box.level} px"
         ax.set_title(f"inside {path} ({kind}), at {side}", loc="left", fontsize=8, fontweight="normal")
-    told = "published width" if width is None else f"{width} channels at the first level"
-    return signed(
-        figure,
-        f"{told}; read off the network by torch.fx, shapes of a {dataflow.SIZE} px patch",
-        n=many(1, "network"),
-    )
+    size = "published width" if width is None else f"{width} channels at the first level"
+    explanation = f"{size}; read off the network by torch.fx, shapes of a {dataflow.SIZE} px patch"
+    return style.counted(figure, style.format_count(1, "network"), explanation)
 
 
 def _look(node: Node) -> str:
@@ -95,12 +91,12 @@ def _look(node: Node) -> str:
     return "" if plain else re.sub(r"^\d+ × (?!conv)", "", node.kind)
 
 
-def _tint(colour: Colour, strength: float) -> Colour:
-    red, green, blue = (1 - strength * (1 - part) for part in colour)
+def _tint(colour: RGB, strength: float) -> RGB:
+    red, green, blue = (1 - strength * (1 - value) for value in colour)
     return red, green, blue
 
 
-def _draw_network(ax: Axes, graph: Graph, colour: Colour, drawn: set[str]) -> None:
+def _draw_network(ax: Axes, graph: Graph, colour: RGB, drawn: set[str]) -> None:
     boxes = [node for node in graph.nodes if node.kind != "head"]
     most = max(node.channels for node in boxes)
     pitch = min(1.25, 12.6 / max(node.column for node in boxes))
@@ -111,7 +107,7 @@ def _draw_network(ax: Axes, graph: Graph, colour: Colour, drawn: set[str]) -> No
     looks = list(dict.fromkeys(_look(node) for node in boxes if _look(node)))
     fills = {look: _tint(colour, 0.75 - 0.6 * looks.index(look) / len(looks)) for look in looks}
     for node in boxes:
-        fill = _GIVEN if node.kind == "input" else fills.get(_look(node), _PLAIN)
+        fill = _INPUT if node.kind == "input" else fills.get(_look(node), _PLAIN)
         times = re.match(r"(\d+) × (?!conv)", node.kind)
         text = f"{node.channels}\n×{times[1]}" if times else str(node.channels)
         spots[node.name].box(ax, _HALF, fill, text)
@@ -126,22 +122,18 @@ def _draw_network(ax: Axes, graph: Graph, colour: Colour, drawn: set[str]) -> No
             _arrow(ax, _route(graph, edge, spots, slots), edge.kind)
     depth = max(node.level for node in graph.nodes)
     for level in range(depth + 1):
-        ax.text(
-            -0.7, -level, f"{dataflow.SIZE >> level} px", ha="right", va="center", fontsize=8, color=_GREY
-        )
+        side = f"{dataflow.SIZE >> level} px"
+        ax.text(-0.7, -level, side, ha="right", va="center", fontsize=8, color=_GREY)
     ax.set(xlim=(-1.3, 14.6), ylim=(-depth - 0.5, 0.85))
     ax.axis("off")
     plain = ", ".join(dict.fromkeys(n.kind for n in boxes if not _look(n) and n.kind != "input"))
-    shown = {**({plain: _PLAIN} if plain else {}), **fills}
+    legend = {plain: _PLAIN, **fills} if plain else fills
     handles: list[Patch | Line2D] = [
-        Patch(facecolor=f, edgecolor="0.4", label=text) for text, f in shown.items()
+        Patch(facecolor=fill, edgecolor="0.4", label=text) for text, fill in legend.items()
     ]
     handles.append(Line2D([], [], color=_GREY, marker="D", linewidth=0, markersize=4.5, label="head: logits"))
-    lines = {_EDGES[kind] for kind in drawn}
-    handles += [
-        Line2D([], [], color=tone, linestyle=line, label=label)
-        for tone, line, label in dict.fromkeys(_EDGES.values()) if (tone, line, label) in lines
-    ]  # fmt: skip
+    for tone, line, label in dict.fromkeys(look for kind, look in _EDGES.items() if kind in drawn):
+        handles.append(Line2D([], [], color=tone, linestyle=line, label=label))
     ax.legend(handles=handles, loc="lower right", fontsize=7.5, borderaxespad=0)
 
 
@@ -161,7 +153,7 @@ class _Spot:
     def right(self) -> float:
         return self.x + self.half
 
-    def box(self, ax: Axes, height: float, fill: Colour, text: str) -> None:
+    def box(self, ax: Axes, height: float, fill: RGB, text: str) -> None:
         """Draw the box, twice ``height`` high."""
         corner, shape = (self.left, self.y - height), "round,pad=0,rounding_size=0.05"
         ax.add_patch(
@@ -217,8 +209,8 @@ def _route(
         node for node in graph.sources(target.name)
         if (node.level - target.level) * side > 0 and target.column - node.column > 1
     ]  # fmt: skip
-    place = sorted(rivals, key=lambda node: node.column).index(source) - (len(rivals) - 1) / 2
-    x = end.x + place * 0.13
+    rank = sorted(rivals, key=lambda node: node.column).index(source) - (len(rivals) - 1) / 2
+    x = end.x + rank * 0.13
     return [(start.right, start.y), (x, start.y), (x, end.y - side * _HALF)]
 
 
@@ -257,23 +249,25 @@ def _lanes(graph: Graph) -> dict[str, int]:
     return lanes
 
 
-def _draw_inside(ax: Axes, graph: Graph, fill: Colour) -> None:
+def _draw_inside(ax: Axes, graph: Graph, fill: RGB) -> None:
     lanes = _lanes(graph)
     texts = {
-        node.name: f"{node.channels}\n{node.kind}" if _is_given(node) else node.kind.replace(" + ", "\n")
+        node.name: f"{node.channels}\n{node.kind}" if _enters(node) else node.kind.replace(" + ", "\n")
         for node in graph.nodes
     }
     half = {name: 0.1 + 0.042 * max(map(len, text.splitlines())) for name, text in texts.items()}
-    place, x = {}, -0.6
+    centres, x = {}, -0.6
     for column in range(1 + max(node.column for node in graph.nodes)):
         widest = max(half[node.name] for node in graph.nodes if node.column == column)
-        place[column] = x + widest
+        centres[column] = x + widest
         x += 2 * widest + 0.42
-    spots = {node.name: _Spot(place[node.column], lanes[node.name], half[node.name]) for node in graph.nodes}
+    spots = {
+        node.name: _Spot(centres[node.column], lanes[node.name], half[node.name]) for node in graph.nodes
+    }
     for node in graph.nodes:
         spot = spots[node.name]
-        spot.box(ax, 0.3, _GIVEN if _is_given(node) else fill, texts[node.name])
-        if not _is_given(node):
+        spot.box(ax, 0.3, _INPUT if _enters(node) else fill, texts[node.name])
+        if not _enters(node):
             ax.text(spot.x + 0.06, spot.y - 0.33, str(node.channels), va="top", fontsize=6.5, color=_GREY)
     for edge in graph.edges:
         _arrow(ax, _way(graph, edge, spots), edge.kind)
@@ -281,7 +275,7 @@ def _draw_inside(ax: Axes, graph: Graph, fill: Colour) -> None:
     ax.axis("off")
 
 
-def _is_given(node: Node) -> bool:
+def _enters(node: Node) -> bool:
     return node.kind.startswith("from")
 
 
@@ -304,55 +298,46 @@ def _way(graph: Graph, edge: Edge, spots: Mapping[str, _Spot]) -> list[tuple[flo
     return [(start.right, start.y), (end.x, start.y), (end.x, end.y - 0.3)]
 
 
-def influence(reaches: Mapping[str, Reach], note: str) -> Figure:
-    """Draw what the middle pixel of a patch depends on, one panel a network.
+def influence(reaches: Mapping[str, Reach]) -> Figure:
+    """Draw what the middle pixel of a patch depends on, one panel per network.
 
     The dashed square is the extent (none where it is the whole patch), the full one holds 95 % of the influence.
     """
-    columns = min(4, len(reaches))
-    rows = -(-len(reaches) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(2.6 * columns + 0.8, 2.75 * rows + 0.3), squeeze=False
-    )
+    figure, panels, _, _ = style.grid(len(reaches), (2.6, 2.75), (0.8, 0.3))
     norm = LogNorm(1e-6, 1)
     squares: dict[str, _Line] = {"any influence": (0, (3, 2)), "95 % of the influence": "-"}
-    for ax, (name, reach) in zip(axes.ravel(), reaches.items(), strict=False):
+    for ax, (name, reach) in zip(panels, reaches.items(), strict=True):
         share = reach.influence / reach.influence.max()
         ax.imshow(np.where(share > 0, share, np.nan), norm=norm, cmap="viridis")
         for side, line in zip((reach.extent, reach.effective), squares.values(), strict=True):
             if side < len(share):
-                corner = len(share) // 2 - side / 2
-                ax.add_patch(
-                    Rectangle((corner, corner), side, side, fill=False, color=FALSE_ALARM, linestyle=line)
-                )
+                corner = (len(share) // 2 - side / 2,) * 2
+                ax.add_patch(Rectangle(corner, side, side, fill=False, color=FALSE_ALARM, linestyle=line))
         extent = "whole patch" if reach.whole else f"{reach.extent} px"
-        ax.set_title(
-            f"{paper.MODELS.get(name, name)}: {extent}\n95 % within {reach.effective} px", fontsize=8.5
-        )
-    no_ticks(*axes.ravel())
-    for ax in axes.ravel():
+        title = f"{style.network_title(name)}: {extent}\n95 % within {reach.effective} px"
+        ax.set_title(title, fontsize=8.5)
         ax.spines[:].set_visible(False)
-    told = "influence, share of the strongest pixel (log)"
-    figure.colorbar(ScalarMappable(norm, "viridis"), ax=axes, shrink=0.8, label=told)
+    style.no_ticks(*panels)
+    label = "influence, share of the strongest pixel (log)"
+    figure.colorbar(ScalarMappable(norm, "viridis"), ax=figure.axes, shrink=0.8, label=label)
     handles = [
         Line2D([], [], color=FALSE_ALARM, linestyle=line, label=text) for text, line in squares.items()
     ]
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
-    return signed(figure, note, n=many(len(reaches), "network"))
+    return style.counted(figure, style.format_count(len(reaches), "network"))
 
 
-def costs(tables: Mapping[str, pd.DataFrame], size: int, note: str) -> Figure:
+def costs(tables: Mapping[str, pd.DataFrame], size: int) -> Figure:
     """Draw MACs of one patch of ``size`` px over parameters, one panel for each of `architecture.table`'s tables."""
     figure, axes = plt.subplots(1, len(tables), figsize=(5.2 * len(tables), 3.8), squeeze=False)
-    keys = {shown: key for key, shown in paper.MODELS.items()}
     for ax, (title, table) in zip(axes[0], tables.items(), strict=True):
-        named = [keys.get(model, model) for model in table.index]
-        tones = {model: colours(named)[key] for model, key in zip(table.index, named, strict=True)}
-        marks = markers(named)
-        millions, macs = table["parameters"] / 1e6, table[f"macs_{size}"] / 1e9
-        for model, key in zip(table.index, named, strict=True):
-            ax.scatter(millions[model], macs[model], s=60, color=tones[model], marker=marks[key], edgecolor="k",
-                       linewidth=0.5, label=model)  # fmt: skip
+        names = list(map(str, table.index))
+        colours, markers = style.network_colours(names), style.network_markers(names)
+        for name, millions, billions in zip(
+            names, table["parameters"] / 1e6, table[f"macs_{size}"] / 1e9, strict=True
+        ):
+            ax.scatter(millions, billions, s=60, color=colours[name], marker=markers[name], edgecolor="k",
+                       linewidth=0.5, label=style.network_title(name))  # fmt: skip
         ax.set(xscale="log", yscale="log", xlabel="parameters (million)", title=title)
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -362,4 +347,4 @@ def costs(tables: Mapping[str, pd.DataFrame], size: int, note: str) -> Figure:
         ax.set_axisbelow(True)
     axes[0, 0].set_ylabel(f"multiply-accumulates of a {size} px patch (billion)")
     axes[0, -1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return signed(figure, note, n=f"{many(max(map(len, tables.values())), 'network')} a panel")
+    return style.counted(figure, f"{style.format_count(max(map(len, tables.values())), 'network')} a panel")

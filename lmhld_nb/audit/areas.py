@@ -21,13 +21,8 @@ from lmhld_nb.audit.rules import (
 )
 
 
-def _sensors() -> Finding:
-    sensors = sorted(set(paper.table(1)["sensor"]))
-    return count("sensors", len(sensors), f"in Table 1: {', '.join(sensors)}")
-
-
-def _sensor_names() -> Finding:
-    return same_sets(set(paper.table(1)["sensor"]), set(quoted("sensor_names").values), "Table 1")
+def _sensors() -> set[str]:
+    return set(paper.table(1)["sensor"])
 
 
 def _dates() -> dict[str, pd.Period]:
@@ -129,10 +124,6 @@ def _after(area: str) -> Finding:
     return unchecked(f"images {images}; the paper names no event", detail, "one month")
 
 
-def _after_luding() -> Finding:
-    return _image_after(pd.Period(quoted("image_luding").values[0], "D"), "luding")
-
-
 def _part_of_all(area: str) -> Finding:
     """An event's landslides cannot be fewer than those of the study area in it."""
     quote, table = quoted(f"slides_{area}"), paper.table(1)
@@ -167,15 +158,15 @@ def _resolution_by_sensor() -> Finding:
 
 CHECKS: Checks = {
     "areas": lambda: count("areas", len(paper.table(1)), "rows in Table 1"),
-    "sensors": _sensors,
+    "sensors": lambda: count("sensors", len(_sensors()), f"in Table 1: {', '.join(sorted(_sensors()))}"),
     "years": _years,
     "commercial": _commercial,
-    "sensor_names": _sensor_names,
+    "sensor_names": lambda: same_sets(_sensors(), set(quoted("sensor_names").values), "Table 1"),
     "landslides": _landslides,
     "smallest": _smallest,
     "largest": _largest,
     **{f"after_{area}": partial(_after, area) for area in paper.AREAS},
-    "after_luding": _after_luding,
+    "after_luding": lambda: _image_after(pd.Period(quoted("image_luding").values[0], "D"), "luding"),
     **{f"slides_{area}": partial(_part_of_all, area) for area in ("jiuzhaigou", "wenchuan")},
     "magnitude": _magnitude,
     "resolution_by_sensor": _resolution_by_sensor,

@@ -17,6 +17,7 @@ from lmhld_nb.audit.rules import (
     count,
     equals,
     holds_if,
+    is_size,
     listed,
     quoted,
     same_sets,
@@ -141,11 +142,6 @@ def _diversity(column: str, unknown: str = "") -> Finding:
     return holds_if(not above, derived, f"{', '.join(joined)} counted as one" if joined else "")
 
 
-def _comparison_size() -> Finding:
-    size = int(_patches(study_areas=False)["patch_size"].iloc[0])
-    return holds_if(size == quoted("comparison_size").number, f"{size} in Table 2")
-
-
 def _table_3_patches() -> Finding:
     ours = int(_ours()["patches"])
     return holds_if(_total() == ours, f"{ours:,} here, {_total():,} there")
@@ -181,7 +177,7 @@ CHECKS: Checks = {
     "volume/pixels": _volume_in_pixels,
     "size_diversity": partial(_diversity, "patch_size", "-"),
     "sensor_diversity": partial(_diversity, "sensors"),
-    "comparison_size": _comparison_size,
+    "comparison_size": lambda: is_size("comparison_size", _patches(study_areas=False)["patch_size"].iloc[0]),
     "table_3_patches": _table_3_patches,
     "table_3_sizes": _table_3_sizes,
     "table_3_sensors": lambda: same_sets(

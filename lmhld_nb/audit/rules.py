@@ -140,6 +140,11 @@ def count(name: str, value: int, what: str, detail: str = "") -> Finding:
     return equals(name, value, f"{value:,} {what}", detail, f"±{half:,.0f}" if half else "exact")
 
 
+def is_size(name: str, size: int) -> Finding:
+    """Compare a quoted patch size with that of Table 2."""
+    return holds_if(size == quoted(name).number, f"{size} in Table 2")
+
+
 def all_above(differences: pd.Series | Mapping[str, float], what: str, detail: str = "") -> Finding:
     """Judge "higher in all of them" from named differences of scores; the finding lists the exceptions."""
     values = {str(name): float(value) for name, value in differences.items()}

@@ -19,6 +19,7 @@ from lmhld_nb.audit.rules import (
     all_above,
     compare,
     holds_if,
+    is_size,
     listing,
     names,
     quoted,
@@ -66,11 +67,6 @@ def _orders() -> Finding:
         f"{len(moving)} areas can follow each other in {count} orders; with the {len(fixed)} fixed ones they are "
         f"{'' if complete else 'not '}the seven areas",
     )
-
-
-def _other_orders() -> Finding:
-    every = math.factorial(len(paper.AREAS))
-    return unchecked(f"{quoted('orders').number:.0f} of {every:,} orders were tried")
 
 
 def _one_epoch() -> Finding:
@@ -190,17 +186,14 @@ def _misjudgements() -> Finding:
     )  # fmt: skip
 
 
-def _chosen_size() -> Finding:
-    size = paper.areas()["patch_size"]["wenchuan"]
-    return holds_if(size == quoted("best_size").number, f"{size} in Table 2")
-
-
 CHECKS: Checks = {
     "experiments": _experiments,
     "networks": _networks,
     "candidates_count": _candidates_count,
     "orders": _orders,
-    "other_orders": _other_orders,
+    "other_orders": lambda: unchecked(
+        f"{quoted('orders').number:.0f} of {math.factorial(len(paper.AREAS)):,} orders were tried"
+    ),
     "one_epoch": _one_epoch,
     "unseen": _unseen,
     "tried": _tried,
@@ -213,5 +206,5 @@ CHECKS: Checks = {
     "best_size/highest": lambda: _best_size("highest", _by_size("f1").max(), OF_DIFFERENCE),
     "best_size/each": lambda: all_above(_lead("f1"), "models", "the text speaks of multiple models"),
     "misjudgements": _misjudgements,
-    "chosen_size": _chosen_size,
+    "chosen_size": lambda: is_size("best_size", paper.areas()["patch_size"]["wenchuan"]),
 }

@@ -78,7 +78,7 @@ class Book(Study):
         for entry in EXPERIMENTS.values():
             if key in entry.tables and self.profile.makes(entry.name):
                 scored = entry.whole_area(self) if entry.whole_area else set()
-                finished = self.finished(entry.specs(self), whole_area=bool(scored))
+                finished = self.finished(entry.specs(self), scored)
                 if not finished:
                     raise UserError(
                         f"{key}: none of its runs is finished; make them with `lmhld run {self.name}`"
@@ -121,7 +121,8 @@ class Book(Study):
             caption: instead of `caption`, for figures that show nothing of the profile; empty for none.
         """
         text = self.caption(about, published, dataset) if caption is None else caption
-        style.add_caption(figure, text)
+        if text:
+            style.add_caption(figure, text)
         self.figures.mkdir(parents=True, exist_ok=True)
         figure.savefig(self.figures / f"{name}.png", metadata={"Software": None})
         plt.close(figure)

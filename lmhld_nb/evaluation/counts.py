@@ -72,11 +72,11 @@ class Confusion:
         return {"tp": self.tp, "fp": self.fp, "fn": self.fn, "tn": self.tn, **scores(self)}
 
 
-def ratio(part: Any, whole: Any) -> Any:
-    """Return part / whole, NaN where whole is 0: a float of two numbers, an array of arrays."""
+def ratio(share: Any, whole: Any) -> Any:
+    """Return share / whole, NaN where whole is 0: a float of two numbers, an array of arrays."""
     if np.ndim(whole) == 0:
-        return part / whole if whole else float("nan")
-    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
+        return share / whole if whole else float("nan")
+    return np.divide(share, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def _best_cut(name: str, above: bool, feature: np.ndarray, truth: np.ndarray) ->
     order = np.argsort(-feature if above else feature, kind="stable")
     ranked = feature[order]
     tp = np.cumsum(truth[order])
-    # Equal values cannot be parted by a threshold: only the last of each run is a possible cut.
+    # No threshold lies between equal values: only the last of each run is a possible cut.
     cuts = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
     f1 = 2 * tp[cuts] / (cuts + 1 + tp[-1])
     at = cuts[int(np.argmax(f1))]

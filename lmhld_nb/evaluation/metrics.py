@@ -1,4 +1,4 @@
-"""The registry of metrics: whatever is told of a network's answers, computed from counts of pixels."""
+"""The registry of metrics: scores of predicted masks, all computed from counts of pixels."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from lmhld_nb.experiments.registry import Experiment, Names, register
 from lmhld_nb.experiments.study import Study
 from lmhld_nb.patches import PatchSpec
 from lmhld_nb.patches.measurements import count_patches, measure_area
+from lmhld_nb.training.optimisers import OPTIMISERS
 from lmhld_nb.training.specs import Recipe, RunSpec
 
 LEAST_PATCHES = 3  # one per split
@@ -163,9 +164,10 @@ def switches(study: Study) -> dict[str | int, list[RunSpec]]:
 
 def _other_choices(recipe: Recipe) -> dict[str, Any]:
     """Return for each open point of the recipe the choice that it does not make."""
+    momentum = {"momentum": 0.0 if recipe.momentum else 0.9} if OPTIMISERS[recipe.optimiser].momentum else {}
     return {
         "loss": "bce" if recipe.loss == "dice_bce" else "dice_bce",
-        "momentum": 0.0 if recipe.momentum else 0.9,
+        **momentum,
         "normalise": "scene" if recipe.normalise == "area" else "area",
         "augment": not recipe.augment,
         "keep": "last" if recipe.keep == "best" else "best",

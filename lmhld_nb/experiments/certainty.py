@@ -88,7 +88,8 @@ def cells(study: Study, specs: Mapping[int, Sequence[RunSpec]]) -> list[Cell]:
     """Return the cells that the finished runs of ``specs`` (by table) fill."""
     groups: dict[tuple[int, str, int, str], list[Run]] = {}
     for table, of_table in specs.items():
-        for run in study.finished(of_table, whole_area=table == 4):
+        scored = {spec.run_id for spec in of_table} if table == 4 else set()
+        for run in study.finished(of_table, scored):
             (first, *_), one_area = run.spec.data, table in (4, 5)
             key = (table, first.area if one_area else "all", first.size if one_area else 0, run.spec.model)
             groups.setdefault(key, []).append(run)
@@ -255,13 +256,13 @@ def rankings(pairs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
             "published_beyond_noise": published > pairs["noise"],
             "published_beyond_scaled": exceeds(published, pairs["noise_published"]),
             "published_beyond_luck": exceeds(published, luck),
-        }
+        },
+        index=pairs.index,
     )
     counts = flags.groupby("table", sort=False).sum(min_count=1)
     counts.insert(2, "luck", by_table.reindex(counts.index))  # none where no two networks are compared
-    ids = (
-        pd.concat([pairs["run_ids"], scores["run_ids"]]).groupby("table", sort=False).agg(list).map(join_ids)
-    )
+    rows = pd.concat([frame.reset_index()[["table", "run_ids"]] for frame in (pairs, scores)])
+    ids = rows.groupby("table", sort=False)["run_ids"].agg(list).map(join_ids)
     return counts.assign(run_ids=ids.reindex(counts.index))
 
 

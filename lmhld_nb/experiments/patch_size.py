@@ -69,6 +69,32 @@ def candidates(study: Study, area: str) -> tuple[int, ...]:
     return fitting
 
 
+def candidate_table(study: Study) -> pd.DataFrame:
+    """Tabulate from which landslide sizes each area's candidates follow, and which patch size the study uses.
+
+    Returns:
+        One row per area, whole pixels: quartiles q1, q2, q3; the candidates that follow from them, smallest, middle and
+        largest; chosen.
+    """
+    rows = {}
+    for area in study.areas:
+        quartiles = measure_area(study.dataset, area).quartiles
+        rows[area] = [*map(round, quartiles), *patches.candidate_sizes(quartiles), study.patch_size(area)]
+    columns = ["q1", "q2", "q3", "smallest", "middle", "largest", "chosen"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+def split_contacts(study: Study, area: str) -> pd.DataFrame:
+    """Count an area's test patches, and those that touch a training patch, by how patches are split (rows)."""
+    rows = {}
+    for kind in ("random", "blocks"):
+        patch_spec = study.patch_spec(area).model_copy(update={"split": kind})
+        patch_set = patches.cut(patch_spec, study.dataset.scenes_of(area), progress=False)
+        rows[kind] = [len(patch_set.where("test")), patch_set.neighbours("test", "train")]
+    columns = ["test patches", "touching a training patch"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
 def table_2(patch_sets: Sequence[PatchSet]) -> pd.DataFrame:
     """Tabulate patch sizes, counts and landslide shares as paper Table 2 does, with the dropped windows."""
     rows = []
@@ -128,6 +154,27 @@ def patch_size_choice(table: pd.DataFrame) -> pd.DataFrame:
         if (f1 := table[f"{reading}_f1"].dropna()).size:
             choice = choice.join(_choice(f1)[["mean_f1", "chosen"]].add_prefix(f"{reading}_"))
     return choice
+
+
+def describe_choice(choice: pd.DataFrame, study: Study) -> list[str]:
+    """Say of each area which size is chosen, by how much, and which one the study uses.
+
+    Args:
+        choice: of `patch_size_choice`.
+    """
+    lines = []
+    for area, by_size in choice.groupby("area", sort=False):
+        rows = by_size.droplevel("area")
+        chosen, outside = (rows.index[rows[column]][0] for column in ("chosen", "outside_chosen"))
+        means = rows["mean_f1"]
+        lines.append(
+            f"{area}: {chosen} px chosen (mean F1 {means.max():.3f}, {rows.loc[chosen, 'models_best']} networks at "
+            f"their best); {outside} px outside the training patches; the profile uses {study.patch_size(str(area))} px"
+        )
+        others = means.drop(chosen)
+        if len(others):
+            lines.append(f"  ahead of {others.idxmax()} px by {means.max() - others.max():.3f}")
+    return lines
 
 
 def _choice(f1: pd.Series) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, create_model
 
 from lmhld_nb import models
-from lmhld_nb.config import ROOT, Strict, UserError, read_yaml, safe_name
+from lmhld_nb.config import ROOT, Strict, UserError, load_extensions, read_yaml, safe_name
 from lmhld_nb.experiments.registry import EXPERIMENTS
 from lmhld_nb.scenes import BANDS
 from lmhld_nb.training.hardware import Execution
@@ -55,6 +55,12 @@ class PatchRule(Strict, allow_inf_nan=False):
     seed: int = 0
 
 
+class Extensions(Strict, extra="ignore"):
+    """What is read of a profile before the rest: modules that register what it names (`config.load_extensions`)."""
+
+    extensions: tuple[str, ...] = ()
+
+
 class Profile(Strict, allow_inf_nan=False):
     """A whole book's parameters.
 
@@ -70,6 +76,7 @@ class Profile(Strict, allow_inf_nan=False):
         patches, recipe: see there.
         batch_size_at: batch sizes at single patch sizes, instead of the recipe's, where few large patches have to do.
         seeds: one run each.
+        extensions: modules of one's own that register further losses, optimisers, metrics or experiments.
         experiments: those that are made and have their chapters, each with its settings (``{}`` for its defaults).
         execution: how runs are computed (`training.hardware.Execution`); no part of what names them. More than one
             of its ``threads`` makes a single run faster and several at once slower; another number can change the
@@ -89,6 +96,7 @@ class Profile(Strict, allow_inf_nan=False):
     batch_size_at: dict[PatchSize, PositiveInt] = {}
     seeds: Seeds = (0,)
     execution: Execution = Execution()
+    extensions: tuple[str, ...] = ()
     experiments: Any
 
     def makes(self, experiment: str) -> bool:
@@ -133,13 +141,19 @@ def load(profile: str) -> Profile:
     """Load a profile by its name (``params/NAME.yaml``) or by the path of a YAML file of one's own.
 
     Raises:
-        UserError: no such profile, an unknown key, a wrong type, or an unknown network or option.
+        UserError: no such profile, an extension that cannot be imported, an unknown key, a wrong type, or an unknown
+            network or option.
     """
     path = Path(profile) if profile.endswith((".yaml", ".yml")) else ROOT / "params" / f"{profile}.yaml"
     if not path.is_file():
         raise UserError(
             f"profile '{profile}': unknown; choose one of {', '.join(names())}, or give a YAML file"
         )
+    try:
+        load_extensions(read_yaml(path, Extensions).extensions)
+    except UserError as error:
+        about = "" if str(error).startswith(str(path)) else f"{path}: key 'extensions': "
+        raise UserError(f"{about}{error}") from error
     loaded = read_yaml(path, schema())
     safe_name(loaded.name, f"{path}: key 'name'")
     if loaded.name != path.stem:

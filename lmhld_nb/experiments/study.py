@@ -207,11 +207,10 @@ class Study:
             for seed in seeds or profile.seeds
         ]
 
-    def finished(self, specs: Sequence[RunSpec], whole_area: bool = False) -> list[Run]:
-        """Return those runs of ``specs`` that are finished (and scored on their whole area, where that is wanted)."""
-        return [
-            run for spec in specs if (run := runs.find(spec)) and not (whole_area and run.whole_area is None)
-        ]
+    def finished(self, specs: Sequence[RunSpec], whole_area: Collection[str] = ()) -> list[Run]:
+        """Return those runs of ``specs`` that are finished; ids in ``whole_area`` must be scored there too."""
+        stored = (runs.find(spec) for spec in specs)
+        return [run for run in stored if run and not (run.spec.run_id in whole_area and run.whole_area is None)]
 
     def fetch(
         self, specs: Sequence[RunSpec], on_missing: str = "train", whole_area: Collection[str] = ()
@@ -231,11 +230,7 @@ class Study:
             raise UserError(f"on_missing '{on_missing}': unknown; choose train, skip or error")
         if on_missing == "train":
             return runs.make_runs(specs, execution=self.profile.execution, whole_area=whole_area)
-        finished = [
-            run
-            for spec in specs
-            if (run := runs.find(spec)) and not (spec.run_id in whole_area and run.whole_area is None)
-        ]
+        finished = self.finished(specs, whole_area)
         missing = len(specs) - len(finished)
         if missing and (on_missing == "error" or not finished):
             raise UserError(

@@ -31,6 +31,12 @@ def has_published_areas(dataset: str) -> bool:
     return dataset == "lmhld" or sources.describe(dataset).synthetic
 
 
+def published_areas(dataset: str) -> pd.DataFrame:
+    """Return what the paper says of the areas of a data set (`paper.areas`); no rows where they are not the paper's."""
+    areas = paper.areas()
+    return areas if has_published_areas(dataset) else areas.iloc[:0]
+
+
 def beside_published(
     rows: Sequence[Mapping[str, Any]], keys: list[str], published: pd.DataFrame, finished: Sequence[Run]
 ) -> pd.DataFrame:

@@ -29,6 +29,7 @@ __all__ = [
     "parameter_count",
     "source_of",
     "supervised",
+    "takes_width",
 ]
 
 

@@ -40,7 +40,7 @@ class UpsampledConv(nn.Conv2d):
     Up-sampling treats every channel alike, so it commutes with the mixing of channels. We mix first (once for each
     of the nine filter taps), where the map is small; two thin matrix products then enlarge, shift and sum the nine
     maps, along rows and along columns. The result is the same map but for rounding, at a fraction of the operations
-    and without the large map of many channels. Set ``literal`` to compute as told: to compare, or to count
+    and without the large map of many channels. Set ``literal`` to compute as published: to compare, or to count
     operations as published.
     """
 

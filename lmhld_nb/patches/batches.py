@@ -127,13 +127,13 @@ def load_split(
         resident = total <= RESIDENT_SHARE * free_memory(device) / sharers
     groups = []
     for size in sorted({patches.spec.size for patches in patch_sets}):
-        members = [(patches, numbers) for patches, numbers in chosen if patches.spec.size == size]
-        own = tuple(patches for patches, _ in members)
+        of_size = [(patches, numbers) for patches, numbers in chosen if patches.spec.size == size]
+        own = tuple(patches for patches, _ in of_size)
         where = np.concatenate(
-            [np.stack([np.full_like(n, k), n], axis=1) for k, (_, n) in enumerate(members)]
+            [np.stack([np.full_like(n, k), n], axis=1) for k, (_, n) in enumerate(of_size)]
         )
-        areas = np.concatenate([np.full(len(numbers), patches.spec.area) for patches, numbers in members])
-        scales = zip(*(statistics(patches, numbers, normalise) for patches, numbers in members), strict=True)
+        areas = np.concatenate([np.full(len(numbers), patches.spec.area) for patches, numbers in of_size])
+        scales = zip(*(statistics(patches, numbers, normalise) for patches, numbers in of_size), strict=True)
         mean, std = (torch.from_numpy(np.concatenate(values)).to(device) for values in scales)
         images, masks = _read(own, where) if resident else (None, None)
         on_device = (

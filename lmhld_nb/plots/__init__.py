@@ -1,1 +1,5 @@
-"""Plots: one file a family of figures, and the one style."""
+"""Plots: one file per family of figures, and the one style; every function returns a matplotlib Figure."""
+
+from lmhld_nb.plots import audit, beyond, chains, data, maps, schemes, scores, style
+
+__all__ = ["audit", "beyond", "chains", "data", "maps", "schemes", "scores", "style"]

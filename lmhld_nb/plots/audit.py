@@ -38,7 +38,7 @@ def verdicts(table: pd.DataFrame) -> Figure:
                 edgecolor="white", height=0.75)  # fmt: skip
         left = left + counts[verdict].to_numpy()
     ax.set_ylim(len(counts) - 0.4, -0.6)
-    ax.set_xlabel("statements, each reading of one style.counted")
+    ax.set_xlabel("statements, each reading of one counted")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.tick_params(axis="y", length=0)
     ax.legend(loc="lower right")

@@ -32,26 +32,24 @@ def score_intervals(table: pd.DataFrame) -> Figure:
         table: index levels ``table``, ``area``, ``patch_size`` and ``model``; columns ``f1``, ``low``, ``high``,
             ``seeds``, ``seeds_low``, ``seeds_high`` and ``published_f1``.
     """
-    groups = list(dict.fromkeys(key[:3] for key in table.index))
-    rows = [[group for group in groups if (group[0] == 5) == of_areas] for of_areas in (False, True)]
+    groups: list[Any] = list(table.groupby(level=["table", "area", "patch_size"], sort=False))
+    rows = [[group for group in groups if (group[0][0] == 5) == of_areas] for of_areas in (False, True)]
     rows = [row for row in rows if row]
     models = style.in_order(table, "model")
     colours, markers = style.network_colours(models), style.network_markers(models)
     size = (9.5, 0.8 + 2.5 * len(rows))
     figure, axes = plt.subplots(len(rows), 1, figsize=size, squeeze=False, sharey=True)
     for ax, row in zip(axes[:, 0], rows, strict=True):
-        for column, group in enumerate(row):
-            for model, line in table.loc[group].iterrows():
+        for column, (_, scores) in enumerate(row):
+            for (*_, model), line in scores.iterrows():
                 x = column + 0.8 * (models.index(model) + 0.5) / len(models) - 0.4
-                _interval(
-                    ax, x, line["f1"], line["low"], line["high"], colours[str(model)], markers[str(model)]
-                )
+                _interval(ax, x, line["f1"], line["low"], line["high"], colours[model], markers[model])
                 ax.plot(x, line["published_f1"], "_", color="k", markersize=7)
                 if line["seeds"] > 1:
                     ax.plot([x] * 2, [line["seeds_low"], line["seeds_high"]], zorder=0, **_SEED_RANGE)
             if column:
                 ax.axvline(column - 0.5, color="0.85", linewidth=0.8)
-        ax.set_xticks(range(len(row)), [_title(*group) for group in row], fontsize=8)
+        ax.set_xticks(range(len(row)), [_title(*key) for key, _ in row], fontsize=8)
         ax.set(ylim=(0, 1), xlim=(-0.5, len(row) - 0.5), ylabel="F1")
     handles = style.network_handles(models, markersize=4)
     handles.append(Line2D([], [], color="k", marker="_", linestyle="", markersize=7, label="published"))
@@ -185,7 +183,7 @@ def switches(table: pd.DataFrame) -> Figure:
     figure, ax = plt.subplots(figsize=(7.5, 1.2 + 0.45 * len(table)))
     y = range(len(table))
     lines = (
-        ax.plot(table["effect"], y, "o", color="k", markersize=5, label="mean over seeds")[0],
+        ax.plot(table["effect"], y, "o", color="k", markersize=5, zorder=3, label="mean over seeds")[0],
         ax.hlines(y, table["seeds_low"], table["seeds_high"], color="0.75", linewidth=5, zorder=1,
                   label="95 % over seeds (Student's t)"),
         ax.hlines(y, table["low"], table["high"], color=style.HIT, linewidth=2, label="95 % over patches (bootstrap)"),

@@ -55,7 +55,7 @@ def experiment_scheme(planned: Sequence[PlannedRun], areas: Sequence[str]) -> Fi
     def experiment(number: str, x: float, y: float, title: str) -> Box:
         own = [run for run in planned if number in run.experiments]
         networks = style.format_count(len({run.spec.model for run in own}), "network")
-        text = f"{len(own)} trainings, {networks}" if own else "not in this profile"
+        text = f"{style.format_count(len(own), 'training')}, {networks}" if own else "not in this profile"
         if shared := sum(run.experiments[0] != number for run in own):
             text += f"\n{shared} of them made before"
         return Box(x, y, f"Experiment {number}: {title}", text, _RUNS, width=2.9, height=1.15)

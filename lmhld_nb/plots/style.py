@@ -106,7 +106,7 @@ def counted(figure: Figure, count: str, explanation: str = "") -> Figure:
 
 def add_caption(figure: Figure, caption: str) -> Figure:
     """Put a caption, such as data and profile, before the text below a figure; return the figure."""
-    return _write_below(figure, f"{caption} · {figure.get_supxlabel()}")
+    return _write_below(figure, " · ".join(filter(None, [caption, figure.get_supxlabel()])))
 
 
 def _write_below(figure: Figure, text: str) -> Figure:

@@ -129,28 +129,15 @@ def make_runs(
 def _is_done(spec: RunSpec, whole_area: Collection[str]) -> bool:
     try:
         return store.status(spec, spec.run_id in whole_area) == "done"
-    except UserError:  # see `_unreadable`
+    except UserError:  # it cannot be read: see `_prepare`
         return False
-
-
-def _unreadable(specs: Iterable[RunSpec]) -> dict[str, Exception]:
-    """Return the errors of the runs that are there and cannot be read, which must not cost the others, by id."""
-    failures: dict[str, Exception] = {}
-    for spec in specs:
-        try:
-            store.find(spec)
-        except UserError as error:
-            failures[spec.run_id] = error
-    return failures
 
 
 def _make_all(
     specs: Mapping[str, RunSpec], workers: int, execution: Execution, whole_area: Collection[str]
 ) -> dict[str, Exception]:
     """Make runs; return the errors of those that failed, by id."""
-    failures = _unreadable(specs.values())
-    left = {run_id: spec for run_id, spec in specs.items() if run_id not in failures}
-    failures |= _cut_patches(left, execution.progress)
+    failures = _prepare(specs, execution.progress)
     left = {run_id: spec for run_id, spec in specs.items() if run_id not in failures}
     costs = {run_id: _cost(spec) for run_id, spec in left.items()}
     count, workers = len(left), min(workers, len(left))
@@ -253,16 +240,24 @@ def _work(
         os._exit(128 + error.by)  # at once: the pool may have handed it the next run already
 
 
-def _cut_patches(specs: Mapping[str, RunSpec], progress: bool) -> dict[str, Exception]:
-    """Cut each set of patches once, before workers would wait for each other; return the errors by run."""
+def _prepare(specs: Mapping[str, RunSpec], progress: bool) -> dict[str, Exception]:
+    """Cut the patches of runs; return the errors of those whose patches cannot be cut or whose files cannot be read.
+
+    Each set of patches is cut once, before workers would wait for each other.
+    """
     errors: dict[patches.PatchSpec, Exception] = {}
     for patch_spec in dict.fromkeys(patch_spec for spec in specs.values() for patch_spec in spec.data):
         try:
             store.patch_set(patch_spec, progress)
         except Exception as error:  # whatever it is, it must not cost the runs on other patches
             errors[patch_spec] = _without_frames(error)
-    failures = {}
+    failures: dict[str, Exception] = {}
     for run_id, spec in specs.items():
+        try:
+            store.find(spec)
+        except UserError as error:
+            failures[run_id] = error  # its folder is left as it is
+            continue
         refused = [errors[patch_spec] for patch_spec in spec.data if patch_spec in errors]
         if refused and isinstance(refused[0], UserError) and len(spec.data) > 1:
             refused = [UserError(f"{refused[0]}; or leave the area out (key `experiment_3.areas`)")]

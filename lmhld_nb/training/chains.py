@@ -1,7 +1,7 @@
 """Serial training, LMHLD_part: areas are learnt one after another, each from the weights before (paper 3.2 (4)).
 
 A chain is a list of RunSpecs, each of which names the one before as its parent. What a stage does with its parent's
-weights is a row of a table, the schedule: each group of layers is ``fresh`` (drawn anew), ``frozen`` (kept as it is,
+weights is a row of a table, the schedule: each group of layers is ``fresh`` (drawn anew), ``frozen`` (left as it is,
 statistics of batch normalisation included) or ``finetune`` (trained on).
 """
 
@@ -25,6 +25,7 @@ from lmhld_nb.patches.batches import Batches, load_split
 from lmhld_nb.patches.patch_sets import PatchSet
 from lmhld_nb.training import engine
 from lmhld_nb.training.specs import LAYER_GROUPS, Recipe, RunSpec, Stage, Treatment
+from lmhld_nb.training.weights import copy_of
 
 LEVELS = len(LAYER_GROUPS) - 2
 FISHER_PATCHES = 32  # of each earlier area: what the diagonal of its Fisher information is estimated from
@@ -113,11 +114,11 @@ def layer_groups(model: nn.Module) -> dict[str, str]:
     (`models.encoder_levels`) has only the input convolution and the decoder, and so nothing that a schedule freezes.
     """
     levels = enumerate(models.encoder_levels(model)[:LEVELS], start=1)
-    members = [(f"level {number}", level) for number, level in levels]
+    modules = [(f"level {number}", level) for number, level in levels]
     if (first := models.input_conv(model)) is not None:
-        members.append(("input", first))  # it lies within level 1, so it is named last
+        modules.append(("input", first))  # it lies within level 1, so it is named last
     groups = {
-        id(value): group for group, module in members for value in module.state_dict(keep_vars=True).values()
+        id(value): group for group, module in modules for value in module.state_dict(keep_vars=True).values()
     }
     return {
         name: groups.get(id(value), "decoder") for name, value in model.state_dict(keep_vars=True).items()
@@ -191,15 +192,15 @@ def training_split(
     Of each earlier area at least one patch is drawn, the same ones in every epoch.
     """
     share = spec.stage.replay if spec.stage is not None else 0.0
-    parts = list(patch_sets)
-    only = [patches.where("train") for patches in parts]
+    sources = list(patch_sets)
+    only = [patches.where("train") for patches in sources]
     for number, patches in enumerate([own for stage in earlier for own in stage.patch_sets] if share else []):
         numbers = patches.where("train")
         random = np.random.default_rng((spec.seed, number))
         drawn = random.choice(numbers, min(len(numbers), max(1, round(share * len(numbers)))), replace=False)
-        parts.append(patches)
+        sources.append(patches)
         only.append(np.sort(drawn))
-    return load_split(parts, "train", device, spec.recipe.normalise, resident, only)
+    return load_split(sources, "train", device, spec.recipe.normalise, resident, only)
 
 
 def consolidation(
@@ -215,7 +216,7 @@ def consolidation(
     names = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     weight = {name: torch.zeros_like(value) for name, value in names.items()}
     drawn = {name: torch.zeros_like(value) for name, value in names.items()}
-    kept = {name: value.clone() for name, value in model.state_dict().items()}
+    before = copy_of(model)
     model.eval()
     for stage in earlier:
         copy_layer_groups(model, stage.weights, LAYER_GROUPS)
@@ -230,7 +231,7 @@ def consolidation(
                     weight[name] += strength * fisher
                     drawn[name] += strength * fisher * parameter.detach()
     model.zero_grad(set_to_none=True)
-    model.load_state_dict(kept)
+    model.load_state_dict(before)
 
     @torch.no_grad()
     def pull(lr: float) -> None:

@@ -18,7 +18,7 @@ from lmhld_nb.experiments import profile as profiles
 from lmhld_nb.experiments.profile import Profile
 from lmhld_nb.patches import measurements
 from lmhld_nb.plots import style
-from lmhld_nb.plots.areas import WINDOWS
+from lmhld_nb.plots.data import WINDOWS
 from lmhld_nb.scenes.scene import Scene
 from lmhld_nb.sources import DataSet
 from lmhld_nb.widgets import parts

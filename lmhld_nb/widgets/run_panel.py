@@ -9,7 +9,7 @@ import ipywidgets
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from lmhld_nb import paper, runs
+from lmhld_nb import runs
 from lmhld_nb.experiments.plan import EXPERIMENTS, Planned
 from lmhld_nb.plots import style
 from lmhld_nb.runs.store import Run
@@ -38,7 +38,7 @@ def run_browser(planned: Sequence[Planned], note: str) -> ipywidgets.VBox:
             [(f"{key}: {EXPERIMENTS[key][0]}", key) for key in _all(e.experiments for e, _ in pairs)],
         ),
         "Network": parts.several(
-            "Network", [(paper.MODELS[m], m) for m in _all((e.spec.model,) for e, _ in pairs)]
+            "Network", [(style.network_title(m), m) for m in _all((e.spec.model,) for e, _ in pairs)]
         ),
         "Area": parts.several("Area", [(style.area_name(a), a) for a in _all(e.areas for e, _ in pairs)]),
         "Patch size": parts.several(
@@ -69,12 +69,13 @@ def run_browser(planned: Sequence[Planned], note: str) -> ipywidgets.VBox:
         # One network: its curves are told apart by area instead.
         by_model = len({entry.spec.model for entry, _ in drawn}) > 1
         groups = [entry.spec.model if by_model else _where(entry) for entry, _ in drawn]
-        tints, marks = style.colours(list(dict.fromkeys(groups))), style.markers(groups)
+        colours = (style.network_colours if by_model else style.area_colours)(list(dict.fromkeys(groups)))
+        markers = style.network_markers(groups) if by_model else {}
         named = set()
         for group, (_, run) in zip(groups, drawn, strict=True):
-            name = paper.MODELS[group] if by_model else style.area_name(group)
+            name = style.network_title(group) if by_model else style.area_name(group)
             curve = run.history[["epoch", measure.value]].to_numpy().T
-            ax.plot(*curve, color=tints[group], marker=marks[group], markersize=4, linewidth=1,
+            ax.plot(*curve, color=colours[group], marker=markers.get(group, "."), markersize=4, linewidth=1,
                     label=None if name in named else name)  # fmt: skip
             named.add(name)
         ax.set(xlabel="epoch", ylabel=MEASURES[measure.value])
@@ -112,7 +113,7 @@ def table(planned: Sequence[Planned], finished: Sequence[Run]) -> pd.DataFrame:
             {
                 "run": run.spec.run_id,
                 "experiments": ", ".join(entry.experiments),
-                "network": paper.MODELS[run.spec.model],
+                "network": style.network_title(run.spec.model),
                 "areas": ", ".join(map(style.area_name, entry.areas)),
                 "px": ", ".join(map(str, _sizes(entry))),
                 "seed": run.spec.seed,

@@ -1,0 +1,61 @@
+"""Comparison: how far several networks see, what they cost and how long they take, in tables to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from lmhld_nb import models
+from lmhld_nb.anatomy.architecture import SIZES, Reach, empty, receptive_field, seconds_per_patch
+from lmhld_nb.training.specs import Recipe
+
+WIDTH = 8
+"""Channels of the first level in networks whose receptive field is measured: narrow ones see as far as wide ones."""
+
+
+def receptive_fields(names: Sequence[str], draws: int = 2) -> dict[str, Reach]:
+    """Measure how far networks see (`receptive_field`), by name; those whose width cannot be chosen as they are."""
+    return {
+        name: receptive_field(name, WIDTH if models.takes_width(models.network(name)) else None, draws=draws)
+        for name in names
+    }
+
+
+def side_by_side(
+    published: pd.DataFrame, own: pd.DataFrame, title: str, reaches: Mapping[str, Reach]
+) -> pd.DataFrame:
+    """Return for reading what networks cost at two widths and how far they see, one column per network.
+
+    Args:
+        published, own: of `architecture.table`, at the published widths and at others.
+        title: of the other widths.
+        reaches: by network, in the order of the tables.
+
+    Returns:
+        Texts: parameters in millions, MACs in billions, px that are seen, px that hold 95 % of the influence; layers
+        (modules without parts).
+    """
+    first, second = _readable(published), _readable(own)
+    first["sees (px)"] = ["all" if reach.whole else reach.extent for reach in reaches.values()]
+    first[f"95 % within (px), {WIDTH} channels, random"] = [reach.effective for reach in reaches.values()]
+    second["layers"] = [
+        sum(not list(module.children()) for module in empty(name).modules()) for name in reaches
+    ]
+    table = pd.concat({"published": first, title: second}, axis=1).T
+    return table.map(lambda value: value if isinstance(value, str) else f"{value:.4g}")
+
+
+def _readable(table: pd.DataFrame) -> pd.DataFrame:
+    macs = {f"MACs at {size} px (G)": table[f"macs_{size}"] / 1e9 for size in SIZES}
+    return pd.DataFrame({"parameters (M)": table["parameters"] / 1e6, **macs})
+
+
+def timings(names: Sequence[str], recipe: Recipe, width: Mapping[str, int]) -> pd.DataFrame:
+    """Return the milliseconds that a training step and a prediction take per patch of 64 px, one row per network."""
+    seconds = {
+        models.network(name).title: seconds_per_patch(name, recipe, width.get(name), repeats=3)
+        for name in names
+    }
+    columns = {"train": "training step (ms)", "predict": "prediction (ms)"}
+    return (pd.DataFrame(seconds).T * 1e3).round(3).rename(columns=columns)

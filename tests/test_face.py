@@ -1,0 +1,91 @@
+"""The face: what chapters open, the tables it computes and saves, the captions it writes, names for reading."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+from conftest import QUIET
+
+import lmhld_nb as lm
+from lmhld_nb import runs
+from lmhld_nb.config import UserError
+from lmhld_nb.experiments import single
+from lmhld_nb.plots import style
+
+
+@pytest.fixture
+def book(tiny: Path) -> lm.Book:
+    return lm.open(str(tiny))
+
+
+@pytest.mark.parametrize("areas", [["gorkha"], "gorkha", " gorkha, "])
+def test_a_book_is_opened_whole_or_narrowed(tiny: Path, areas: list[str] | str) -> None:
+    whole, narrowed = lm.open(str(tiny), [], ""), lm.open(str(tiny), "unet", areas)
+    assert (whole.name, whole.models, whole.areas) == ("tiny", ("unet",), ("emilia_romagna", "gorkha"))
+    assert whole.bands == ("blue", "green", "red", "nir")
+    assert (narrowed.name, narrowed.models, narrowed.areas) == ("tiny-part", ("unet",), ("gorkha",))
+    assert narrowed.figures != whole.figures, "figures of a part do not replace those of the whole"
+    assert [entry.areas for entry in narrowed.plan()] == [("gorkha",)]
+
+
+def test_what_cannot_be_opened_says_so_in_one_line(tiny: Path) -> None:
+    with pytest.raises(UserError, match="profile 'nosuch': unknown; choose one of "):
+        lm.open("nosuch")
+    with pytest.raises(UserError, match="model 'vnet': not in profile 'tiny'"):
+        lm.open(str(tiny), models="unet,vnet")
+    with pytest.raises(UserError, match="key 'areas': no area 'atlantis'"):
+        lm.open(str(tiny), areas="atlantis")
+
+
+def test_tables_are_computed_from_finished_runs_and_saved(book: lm.Book) -> None:
+    with pytest.raises(
+        UserError, match="table5: none of its runs is finished; make them with `lmhld run tiny`"
+    ):
+        book.table(5)
+    with pytest.raises(UserError, match="profile 'tiny' has no table 'table6'; it has table5"):
+        book.table(6)
+    with pytest.raises(UserError, match="does not make the experiment 'mix', only single"):
+        book.runs("mix")
+    runs.make_run(single.specs(book)[1], QUIET)
+    (run,) = book.runs("single", "skip")
+    table = book.table(5)
+    assert table.index.tolist() == [("gorkha", "unet")] and table["run_ids"].tolist() == [run.spec.run_id]
+    assert book.runs("2", "skip") == [run]
+    saved = pd.read_csv(book.figures / "table5.csv", index_col=["area", "model"])
+    pd.testing.assert_frame_equal(saved, table, rtol=1e-5)
+
+    shown = lm.tidy(table)
+    assert shown.index.tolist() == [("Gorkha", "U-Net")]
+    assert list(shown.columns[:4]) == ["precision", "F1", "recall", "published precision"]
+    assert "run ids" not in shown and shown["F1"].iloc[0] == round(table["f1"].iloc[0], 3)
+    assert list(lm.tidy(table, ["f1", "published_f1"], 1).columns) == ["F1", "published F1"]
+
+
+def test_a_figure_is_shown_with_its_caption_and_saved_with_its_numbers(book: lm.Book) -> None:
+    def draw() -> plt.Figure:
+        return style.counted(plt.subplots(figsize=(9, 3))[0], "2 areas", "bar: mean")
+
+    numbers = pd.DataFrame({"f1": [0.5]}, index=pd.Index(["gorkha"], name="area"))
+    figure = book.show(draw(), "scores", numbers, about="test patches", published="Table 5")
+    below = " ".join(figure.get_supxlabel().split())
+    assert below.startswith("test patches · this book: ") and below.endswith("bar: mean · n = 2 areas")
+    assert (
+        "(synthetic data, no satellite image) · profile tiny · published: the real LMHLD, paper Table 5"
+        in below
+    )
+    assert sorted(path.name for path in book.figures.iterdir()) == ["scores.csv", "scores.png"]
+    assert pd.read_csv(book.figures / "scores.csv", index_col="area").equals(numbers)
+    assert not plt.fignum_exists(figure.number), "closed: the chapter shows what is returned"
+    assert book.show(draw(), "scheme", caption="").get_supxlabel() == "bar: mean · n = 2 areas"
+    bare = book.show(plt.subplots()[0], "bare", caption="Fig 2 of the paper")
+    assert bare.get_supxlabel() == "Fig 2 of the paper"
+
+
+def test_the_module_offers_its_packages_and_nothing_else() -> None:
+    assert {"open", "Book", "tidy", "exercise", "plots", "paper", "experiments"} <= set(dir(lm))
+    assert lm.plots.style is style and lm.experiments.single is single
+    with pytest.raises(AttributeError, match="'lmhld_nb' has no attribute 'nosuch'"):
+        _ = lm.nosuch

@@ -1,0 +1,225 @@
+"""Experiment 4: orders, chains and the strategies they are compared with, and the tables made of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from conftest import QUIET
+from made import blobs, scene
+
+from lmhld_nb import paper, patches, runs
+from lmhld_nb.config import UserError, runs_dir
+from lmhld_nb.experiments import Study, forgetting, load, open_study, part, single, tables
+from lmhld_nb.experiments.profile import narrow
+from lmhld_nb.patches import PatchSpec
+from lmhld_nb.training import chains
+from lmhld_nb.training.specs import LAYER_GROUPS, Recipe, RunSpec
+
+RECIPE = Recipe(batch_size=4, epochs=2, lr=0.05, momentum=0.9)
+
+
+@pytest.fixture
+def areas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[PatchSpec]:
+    """Three areas of patches of different sizes, cut into a data folder of one's own."""
+    monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path / "work"))
+    monkeypatch.delenv("LMHLD_RUNS", raising=False)
+    specs = []
+    for number, size in enumerate((32, 48, 32)):
+        spec = PatchSpec(dataset="made", fingerprint=f"{number}" * 16, area=f"area_{number}", size=size)
+        scenes = [scene(tmp_path / f"scene_{number}", blobs(256, 256, 50, seed=number))]
+        patches.cut(spec, scenes, progress=False)
+        specs.append(spec)
+    return specs
+
+
+def chain_of(areas: list[PatchSpec]) -> list[RunSpec]:
+    """Return the paper's chain of a small U-Net that adds areas in this order."""
+    plain = [RunSpec(model="unet", width=4, data=(area,), recipe=RECIPE) for area in areas]
+    return chains.link(plain, chains.paper_schedule(len(plain)))
+
+
+@pytest.fixture
+def mini(tiny: Path) -> Study:
+    """Experiment 4 of `mini` for one network, on the smallest twin."""
+    profile = load("mini").model_copy(update={"data": "twin-smoke", "models": ("unet",)})
+    return open_study(profile, progress=False)
+
+
+# What is trained -------------------------------------------------------------------------------------------------
+
+
+def test_a_profile_says_how_areas_are_added(mini: Study) -> None:
+    settings, finals = mini.settings("part"), part.finals(mini)
+    assert list(finals) == ["OD1", "OD2", "OD3", "OD4", "OD5", "OD6"]
+    (last,) = finals["OD1"]
+    order = ("rio", "gorkha", "emilia_romagna", "hokkaido", "taiwan", "jiuzhaigou", "wenchuan")
+    assert tuple(spec.data[0].area for spec in last.chain) == part.first_order(mini) == order
+    epochs = [*settings.epochs, *[settings.epochs[-1]] * 7][:7]
+    assert [spec.recipe.epochs for spec in last.chain] == epochs
+    assert [spec.recipe.lr for spec in last.chain] == [mini.profile.recipe.lr, *[settings.lr] * 6]
+    stages = part.unique_stages([final for group in finals.values() for final in group])
+    assert len(stages) == 24, "orders that begin alike share stages"
+    (added,) = part.added_stages(mini)
+    assert [spec.run_id for spec in added.chain[:-1]] == [spec.run_id for spec in last.chain]
+    assert added.data[0].dataset == settings.added.data
+    run_ids = {spec.run_id for spec in part.specs(mini)}
+    assert {spec.run_id for spec in [*stages, added]} < run_ids
+
+
+def test_strategies_differ_in_what_later_stages_do(mini: Study) -> None:
+    settings, last = mini.settings("part"), part.finals(mini)["OD1"][0]
+    compared = part.strategies(mini)
+    assert compared["LMHLD_part"][0].run_id == last.run_id
+    assert {len(specs) for specs in compared.values()} == {len(settings.seeds)}
+    stages = {name: specs[0].stage for name, specs in compared.items()}
+    assert stages["freezing only"].treatment == ("finetune", *last.stage.treatment[1:])
+    assert stages["fresh input only"].treatment == ("fresh", *["finetune"] * 6)
+    replayed = f"replay of {settings.replay:.0%}"
+    assert all(set(stages[name].treatment) == {"finetune"} for name in ("plain fine-tuning", "EWC", replayed))
+    assert (stages["EWC"].ewc, stages["EWC"].replay) == (settings.ewc, 0)
+    assert (stages[replayed].ewc, stages[replayed].replay) == (0, settings.replay)
+    assert stages["all at once"] is None and len(compared["all at once"][0].data) == 7
+
+
+def test_the_last_row_of_a_schedule_holds_for_all_that_follow(mini: Study) -> None:
+    rows = (
+        dict.fromkeys(LAYER_GROUPS, "fresh"),
+        {**dict.fromkeys(LAYER_GROUPS, "frozen"), "decoder": "finetune"},
+    )
+    changed = Study(mini.profile.with_settings("part", schedule=rows), mini.dataset)
+    assert part.schedule(changed) == [rows[0], *[rows[1]] * 6]
+    assert part.schedule(mini) == chains.paper_schedule(7)
+
+
+def test_areas_that_are_not_used_are_passed_over_and_unnamed_ones_come_last(mini: Study) -> None:
+    profile = narrow(mini.profile, [], "rio,taiwan,gorkha")
+    profile = profile.with_settings("part", first=("gorkha",), permuted=(), last=("hokkaido",))
+    assert part.orders(Study(profile, mini.dataset)) == {"OD1": ("gorkha", "rio", "taiwan")}
+
+
+def test_the_example_with_an_eighth_area_repeats_the_runs_of_mini() -> None:
+    mini, example = load("mini"), load("eighth")
+    assert mini.model_dump(exclude={"name", "description", "experiments"}) == example.model_dump(
+        exclude={"name", "description", "experiments"}
+    )
+    settings = (mini.settings("part"), example.settings("part"))
+    assert settings[0].model_copy(update={"added": None}) == settings[1].model_copy(update={"added": None})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("schedule: [{input: fresh}]", "row 1 must name each of"),
+        ("schedule: [{input: frozen, level 1: fresh, level 2: fresh, level 3: fresh, level 4: fresh, level 5: fresh, "
+         "decoder: fresh}]", "row 1 must be fresh throughout"),
+        ("compared: nosuch", "key 'experiments.part.compared' = 'nosuch'"),
+        ("added: {data: twin, area: rio, size: 40}", "key 'experiments.part.added.size' = 40"),
+        ("added: {data: twin-smoke, area: atlantis, size: 64}",
+         "key 'experiments.part.added.area': no area 'atlantis' in 'twin-smoke'"),
+        ("added: {data: twin-smoke, area: rio, size: 4096}", "patches of 4096 px do not fit"),
+    ],
+)  # fmt: skip
+def test_wrong_settings_are_refused_before_anything_starts(tiny: Path, text: str, message: str) -> None:
+    tiny.write_text(tiny.read_text().replace("single: {}", f"part: {{{text}}}"))
+    with pytest.raises(UserError, match=message):
+        part.specs(open_study(load(str(tiny)), progress=False))
+
+
+# Tables ----------------------------------------------------------------------------------------------------------
+
+
+def test_forgetting_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    f1 = [{"a": 0.8}, {"a": 0.9, "b": 0.5}, {"a": 0.6, "b": 0.7, "c": 0.4}]
+    stages = [SimpleNamespace(counts={k: SimpleNamespace(f1=v) for k, v in row.items()}) for row in f1]
+    monkeypatch.setattr(forgetting, "stages_of", lambda run: stages)
+    monkeypatch.setattr(forgetting, "counts_by_area", lambda run: run.counts)
+    measures = forgetting.forgetting(stages[-1])
+    assert measures["forgetting"] == pytest.approx(((0.9 - 0.6) + (0.5 - 0.7)) / 2)
+    assert measures["backward_transfer"] == pytest.approx(((0.6 - 0.8) + (0.7 - 0.5)) / 2)
+
+
+def test_tables_of_chains(areas: list[PatchSpec], monkeypatch: pytest.MonkeyPatch) -> None:
+    specs = {"OD1": chain_of(areas), "OD2": chain_of([areas[0], areas[2], areas[1]])}
+    finals = {order: [runs.make_run(chain[-1], QUIET)] for order, chain in specs.items()}
+    scores = part.order_scores(finals)
+    for order, (run,) in finals.items():
+        assert scores.loc[("unet", order), "f1"] == pytest.approx(part.total_scores(run)["f1"], nan_ok=True)
+        own, last = part.counts_by_area(run, own_input=True), part.counts_by_area(run)
+        (area_added,) = run.metrics["areas"]
+        assert own[area_added] == last[area_added] and set(own) == set(last)
+    last_runs = [run for group in finals.values() for run in group]
+    for is_published, expected in (
+        (True, paper.table(7).set_index("model").loc["U-Net", "f1"]),
+        (False, float("nan")),
+    ):
+        monkeypatch.setattr(tables, "has_published_areas", lambda dataset, answer=is_published: answer)
+        table = part.mean_over_orders(last_runs)
+        assert table.loc["unet", "published_f1"] == pytest.approx(expected, nan_ok=True)
+    assert table.loc["unet", "f1"] == pytest.approx(scores["f1"].mean())
+    spread = part.largest_differences(scores).loc["unet", "f1"]
+    assert spread == pytest.approx(abs(scores["f1"].diff().iloc[-1]))
+
+    matrix = forgetting.stage_matrix(finals)
+    assert list(matrix.columns) == ["area_0", "area_1", "area_2", "run_ids"]
+    cells = matrix.loc["OD2"].drop(columns="run_ids").notna()
+    assert cells.to_numpy().tolist() == [[True, False, False], [True, False, True], [True, True, True]]
+    assert matrix.loc["OD2", "run_ids"].tolist() == [spec.run_id for spec in specs["OD2"]]
+
+    by_seed = forgetting.strategy_runs({"LMHLD_part": finals["OD1"], "other": finals["OD2"]})
+    stages = forgetting.stages_of(finals["OD1"][0])
+    steps = sum(stage.metrics["trained_parameters"] * stage.metrics["steps"] for stage in stages)
+    assert by_seed["trained_parameter_steps"].iloc[0] == steps
+    strategies = forgetting.strategy_table(by_seed)
+    assert strategies.loc["LMHLD_part", "f1_less_part"] == 0
+    assert strategies["f1_low"].isna().all()  # one seed has no interval
+    shutil.rmtree(stages[0].folder)
+    with pytest.raises(UserError, match="a stage of this chain is missing; make it with `lmhld run`"):
+        forgetting.stages_of(finals["OD1"][0])
+
+
+def test_one_more_area_is_added_without_training_the_others_again(areas: list[PatchSpec]) -> None:
+    before = runs.make_run(chain_of(areas[:2])[-1], QUIET)
+    longer = chain_of(areas)
+    times = [(runs_dir() / spec.run_id / "metrics.json").stat().st_mtime_ns for spec in longer[:2]]
+    run = runs.make_run(longer[-1], QUIET)
+    assert times == [(runs_dir() / spec.run_id / "metrics.json").stat().st_mtime_ns for spec in longer[:2]]
+    table = forgetting.addition_table([run])
+    assert list(table.index) == [(f"area_{number}", "unet") for number in range(3)]
+    assert table["before"].isna().tolist() == [False, False, True]
+    f1 = {area: counts.f1 for area, counts in part.counts_by_area(before).items()}
+    assert table["before"].tolist()[:2] == pytest.approx(list(f1.values()), nan_ok=True)
+    assert table["change"].tolist() == pytest.approx((table["after"] - table["before"]).tolist(), nan_ok=True)
+
+
+def test_areas_of_two_data_sets_may_have_one_name(areas: list[PatchSpec]) -> None:
+    # The same patches under another data set's name.
+    renamed = areas[2].model_copy(update={"area": "area_0", "dataset": "other"})
+    shutil.copytree(areas[2].folder, renamed.folder)
+    record = json.loads((renamed.folder / "patchset.json").read_text())
+    (renamed.folder / "patchset.json").write_text(
+        json.dumps({**record, "spec": renamed.model_dump(mode="json")})
+    )
+    run = runs.make_run(chain_of([areas[0], renamed])[-1], QUIET)
+    assert list(part.counts_by_area(run)) == ["area_0", "area_0 (other)"]
+    table = forgetting.addition_table([run])
+    assert table.loc[("area_0", "unet"), ["before", "after", "own_input"]].notna().all()
+
+
+def test_the_strategy_stands_beside_mixing_and_training_alone(tiny: Path) -> None:
+    settings = "{single: {}, mix: {size: 32}, part: {first: [], permuted: [], last: [], seeds: [0]}}"
+    tiny.write_text(tiny.read_text().replace("{single: {}}", settings).replace("epochs: 3", "epochs: 1"))
+    study = open_study(load(str(tiny)), progress=False)
+    finished = runs.make_runs([spec for specs in part.finals(study).values() for spec in specs], 1, QUIET)
+    table = part.table_7(study, finished)
+    assert list(table.index) == ["unet"] and table["published_f1"].notna().all()
+    beside = part.beside_mix_and_single(study, table)
+    assert beside.loc["unet", "part_f1"] == table.loc["unet", "f1"]
+    assert beside["mix_f1"].isna().all(), "none of its runs is finished"
+    # The first stage of the chain is a run of experiment 2.
+    (alone,) = study.finished(single.specs(study))
+    assert beside.loc["unet", "single_f1"] == pytest.approx(alone.metrics["test"]["f1"], nan_ok=True)
