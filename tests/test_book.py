@@ -16,7 +16,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from lmhld_nb.book import chapters, doctor
+from lmhld_nb.book import chapters
 from lmhld_nb.config import ROOT, UserError
 
 KERNELSPEC = {"name": "lmhld", "display_name": "LMHLD book", "language": "python"}
@@ -71,7 +71,7 @@ def test_an_unknown_parameter_is_refused_before_anything_starts(tmp_path: Path) 
     assert not target.parent.exists()
 
 
-def test_chapters_are_chosen_by_number() -> None:
+def test_chapters_are_chosen_by_number_and_profile(tiny: Path) -> None:
     assert (
         chapters.chapters("5") == chapters.chapters("05") == [path for path in ALL if path.stem[:2] == "05"]
     )
@@ -79,8 +79,6 @@ def test_chapters_are_chosen_by_number() -> None:
     with pytest.raises(UserError, match="chapter '77': unknown; choose from 00,"):
         chapters.chapters("77")
 
-
-def test_a_profile_has_the_chapters_of_its_experiments(tiny: Path) -> None:
     numbers = {path.stem[:2] for path in chapters.chapters(profile=str(tiny))}
     assert {path.stem[:2] for path in ALL} - numbers == set(chapters.EXPERIMENT_OF) - {"05"}
     assert chapters.chapters(profile="mini") == ALL
@@ -151,15 +149,6 @@ def test_chapters_run_on_this_python_whatever_is_installed(
     assert executed.cells[1].outputs == [] and executed.cells[1].metadata.tags == ["widget", "skip-execution"]
     assert executed.metadata["kernelspec"]["name"] == name
     assert os.environ["JUPYTER_PATH"] == str(tmp_path / "jupyter")
-
-
-def test_doctor_says_how_to_install_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    assert (
-        "unknown to Jupyter here: `python -m ipykernel install --sys-prefix --name lmhld" in doctor.report()
-    )
-    (tmp_path / "share" / "jupyter" / "kernels" / "lmhld").mkdir(parents=True)
-    assert "kernel      known to Jupyter" in doctor.report()
 
 
 # Many chapters ---------------------------------------------------------------------------------------------------

@@ -59,21 +59,14 @@ def test_saving_a_notebook_that_was_run_changes_nothing_in_its_source(manager: A
     assert saved(manager) == before
 
 
-def test_saving_an_edited_notebook_writes_the_edit_into_its_source(manager: Any) -> None:
-    before = Path(manager.root_dir, "notebooks", "00_start.py").read_text(encoding="utf-8")
-    after = saved(manager, "\n\nA new sentence.")
-    old, new = before.splitlines(), after.splitlines()
-    assert [line for line in new if line not in old] == ["# A new sentence."]
-    assert [line for line in old if line not in new] == []
-    made = json.loads(Path(manager.root_dir, "notebooks", "00_start.ipynb").read_text(encoding="utf-8"))
-    assert made["cells"][0]["source"][-1] == "A new sentence."
-
-
-def test_an_edited_source_is_what_the_notebook_opens_with(manager: Any) -> None:
-    path = Path(manager.root_dir, "notebooks", "00_start.py")
-    path.write_text(
-        path.read_text(encoding="utf-8").replace("# # Start here", "# # Begin here"), encoding="utf-8"
-    )
+def test_edits_travel_both_ways(manager: Any) -> None:
+    source = Path(manager.root_dir, "notebooks", "00_start.py")
+    before = source.read_text(encoding="utf-8").splitlines()
+    after = saved(manager, "\n\nA new sentence.").splitlines()
+    assert [line for line in after if line not in before] == ["# A new sentence."]
+    assert [line for line in before if line not in after] == []
+    edited = source.read_text(encoding="utf-8").replace("# # Start here", "# # Begin here")
+    source.write_text(edited, encoding="utf-8")
     opened = manager.get("notebooks/00_start.ipynb", type="notebook")["content"]
     assert opened["cells"][0]["source"].startswith("# Begin here")
 
