@@ -112,9 +112,7 @@ def best_threshold(images: np.ndarray, masks: np.ndarray, bands: tuple[str, ...]
     return max(rules, key=lambda rule: rule.confusion.f1)
 
 
-def score_threshold(
-    rule: Threshold, images: np.ndarray, masks: np.ndarray, bands: tuple[str, ...]
-) -> Confusion:
+def score_threshold(rule: Threshold, images: np.ndarray, masks: np.ndarray, bands: tuple[str, ...]) -> Confusion:
     """Score a rule found elsewhere (on training patches, say) on these pixels; arguments as `best_threshold`."""
     known, truth = _known(masks)
     feature = _features(images, bands)[rule.feature][known]

@@ -105,22 +105,16 @@ def mixed(
         weights: of each group.
         resamples, seed: as in `over_patches`.
     """
-    weighted = [
-        (group, weight) for group, weight in zip(groups, weights, strict=True) if weight and group.size
-    ]
+    weighted = [(group, weight) for group, weight in zip(groups, weights, strict=True) if weight and group.size]
 
     def statistic(metric: Metric, *drawn: np.ndarray) -> np.ndarray:
         sums = [
-            weight * group[:, numbers].sum(axis=-2)
-            for (group, weight), numbers in zip(weighted, drawn, strict=True)
+            weight * group[:, numbers].sum(axis=-2) for (group, weight), numbers in zip(weighted, drawn, strict=True)
         ]
         return np.asarray(metric.of(_confusion(np.sum(sums, axis=0)))).mean(axis=0)
 
     patches = [group.shape[1] for group, _ in weighted]
-    return {
-        name: _bootstrap(partial(statistic, metric), patches, resamples, seed)
-        for name, metric in METRICS.items()
-    }
+    return {name: _bootstrap(partial(statistic, metric), patches, resamples, seed) for name, metric in METRICS.items()}
 
 
 def permuted(one: np.ndarray, other: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> float:
@@ -180,9 +174,7 @@ def _runs(counts: np.ndarray) -> np.ndarray:
     return counts[None] if counts.ndim == 2 else counts
 
 
-def _bootstrap(
-    statistic: Callable[..., np.ndarray], patches: Sequence[int], resamples: int, seed: int
-) -> Interval:
+def _bootstrap(statistic: Callable[..., np.ndarray], patches: Sequence[int], resamples: int, seed: int) -> Interval:
     """Return the statistic of all patches and its interval; scipy draws the numbers of the patches of each group."""
     numbers = tuple(np.arange(count) for count in patches)
     whole = float(statistic(*numbers))

@@ -54,8 +54,7 @@ class AttentionUNet(nn.Module):
         super().__init__()
         channels = [width * 2**level for level in range(5)]
         self.encoder = nn.ModuleList(
-            double_conv(before, after)
-            for before, after in zip([in_channels, *channels[:-1]], channels, strict=True)
+            double_conv(before, after) for before, after in zip([in_channels, *channels[:-1]], channels, strict=True)
         )
         self.pool = nn.MaxPool2d(2)
         self.up = nn.ModuleList(up_conv(2 * c, c) for c in reversed(channels[:-1]))

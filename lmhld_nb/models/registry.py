@@ -85,9 +85,7 @@ def network(name: str) -> Network:
             "into PYTHONPATH"
         ) from error
     if not callable(builder):
-        raise UserError(
-            f"model '{name}': {module} has no function '{function}'; correct the name after the colon"
-        )
+        raise UserError(f"model '{name}': {module} has no function '{function}'; correct the name after the colon")
     number = int(hashlib.sha256(name.encode()).hexdigest(), 16)
     colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number // len(_COLOURS) % len(_MARKERS)]
     return Network(name, function.removeprefix("build_").replace("_", " "), colour, marker, builder)

@@ -68,9 +68,7 @@ class PreActBottleneck(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.shortcut: nn.Module = nn.Identity()
         if in_channels != out_channels:
-            self.shortcut = nn.Sequential(
-                StdConv2d(in_channels, out_channels, 1, stride), group_norm(out_channels)
-            )
+            self.shortcut = nn.Sequential(StdConv2d(in_channels, out_channels, 1, stride), group_norm(out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu(self.gn1(self.conv1(x)))
@@ -138,9 +136,7 @@ class Transformer(nn.Module):
         x = self.patch_embeddings(x)
         height, width = x.shape[2:]
         # Corner stays on corner, as where the published code resizes pre-trained embeddings; 14×14 stay as they are.
-        positions = F.interpolate(
-            self.position_embeddings, (height, width), mode="bilinear", align_corners=True
-        )
+        positions = F.interpolate(self.position_embeddings, (height, width), mode="bilinear", align_corners=True)
         x = self.dropout((x + positions).flatten(2).transpose(1, 2))  # (N, h·w, channels)
         x = self.encoder_norm(self.layer(x))
         return x.transpose(1, 2).unflatten(2, (height, width))  # strides of channels_last, without a copy

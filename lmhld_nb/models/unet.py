@@ -29,8 +29,7 @@ class UNet(nn.Module):
         super().__init__()
         channels = [width * 2**level for level in range(5)]
         self.encoder = nn.ModuleList(
-            self.block(before, after)
-            for before, after in zip([in_channels, *channels[:-1]], channels, strict=True)
+            self.block(before, after) for before, after in zip([in_channels, *channels[:-1]], channels, strict=True)
         )
         self.pool = nn.MaxPool2d(2)
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * c, c, 2, stride=2) for c in reversed(channels[:-1]))

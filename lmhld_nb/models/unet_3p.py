@@ -132,8 +132,7 @@ class UNet3Plus(nn.Module):
         super().__init__()
         encoded = [width * 2**level for level in range(SCALES)]
         self.encoder = nn.ModuleList(
-            double_conv(before, after)
-            for before, after in zip([in_channels, *encoded], encoded, strict=False)
+            double_conv(before, after) for before, after in zip([in_channels, *encoded], encoded, strict=False)
         )
         self.pool = nn.MaxPool2d(2)
         decoded = [SCALES * width] * (SCALES - 1) + encoded[-1:]

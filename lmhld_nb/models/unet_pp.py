@@ -25,8 +25,7 @@ class UNetPlusPlus(nn.Module):
         super().__init__()
         channels = [width * 2**level for level in range(LEVELS)]
         self.encoder = nn.ModuleList(  # X(i, 0)
-            double_conv(before, after)
-            for before, after in zip([in_channels, *channels[:-1]], channels, strict=True)
+            double_conv(before, after) for before, after in zip([in_channels, *channels[:-1]], channels, strict=True)
         )
         self.pool = nn.MaxPool2d(2)
         self.up = nn.Upsample(scale_factor=2, mode="bilinear")

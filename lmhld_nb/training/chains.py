@@ -60,10 +60,7 @@ def orders_of_addition(
     first: Sequence[str], permuted: Sequence[str], last: Sequence[str]
 ) -> dict[str, tuple[str, ...]]:
     """Return the orders of addition (paper Fig 6): OD1, OD2, … by the permutations of the areas in the middle."""
-    return {
-        f"OD{number}": (*first, *middle, *last)
-        for number, middle in enumerate(permutations(permuted), start=1)
-    }
+    return {f"OD{number}": (*first, *middle, *last) for number, middle in enumerate(permutations(permuted), start=1)}
 
 
 def link(
@@ -117,12 +114,8 @@ def layer_groups(model: nn.Module) -> dict[str, str]:
     modules = [(f"level {number}", level) for number, level in levels]
     if (first := models.input_conv(model)) is not None:
         modules.append(("input", first))  # it lies within level 1, so it is named last
-    groups = {
-        id(value): group for group, module in modules for value in module.state_dict(keep_vars=True).values()
-    }
-    return {
-        name: groups.get(id(value), "decoder") for name, value in model.state_dict(keep_vars=True).items()
-    }
+    groups = {id(value): group for group, module in modules for value in module.state_dict(keep_vars=True).values()}
+    return {name: groups.get(id(value), "decoder") for name, value in model.state_dict(keep_vars=True).items()}
 
 
 def seed_of(spec: RunSpec) -> int:
@@ -139,9 +132,7 @@ def start_from_parent(model: nn.Module, stage: Stage, weights: Path) -> None:
         UserError: the weights are missing, damaged, or of another network.
     """
     treatments = dict(zip(LAYER_GROUPS, stage.treatment, strict=True))
-    copy_layer_groups(
-        model, weights, [group for group, treatment in treatments.items() if treatment != "fresh"]
-    )
+    copy_layer_groups(model, weights, [group for group, treatment in treatments.items() if treatment != "fresh"])
     groups = layer_groups(model)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(treatments[groups[name]] != "frozen")

@@ -57,9 +57,7 @@ def optimiser_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     optimiser = OPTIMISERS[recipe.optimiser]
     momentum = {"momentum": recipe.momentum} if optimiser.momentum else {}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return optimiser.builder(
-        trained, lr=recipe.lr, weight_decay=recipe.weight_decay, **momentum, **{fastest: True}
-    )
+    return optimiser.builder(trained, lr=recipe.lr, weight_decay=recipe.weight_decay, **momentum, **{fastest: True})
 
 
 @contextmanager

@@ -48,9 +48,7 @@ def choose_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(
-            f"device '{device}': no CUDA device is seen; use `--device cpu` or check `lmhld doctor`"
-        )
+        raise UserError(f"device '{device}': no CUDA device is seen; use `--device cpu` or check `lmhld doctor`")
     if ":" in device and int(device.partition(":")[2]) >= torch.cuda.device_count():
         raise UserError(f"device '{device}': only {torch.cuda.device_count()} CUDA device(s) are seen")
     return device

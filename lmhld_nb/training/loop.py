@@ -143,9 +143,7 @@ def _prepare(
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = engine.optimiser_of(model, spec.recipe)
     best, good = weights.copy_of(model), weights.copy_of(model)
-    state = weights.restore_checkpoint(
-        folder / CHECKPOINT, model, optimiser, {"best": best, "good": good}, identity
-    )
+    state = weights.restore_checkpoint(folder / CHECKPOINT, model, optimiser, {"best": best, "good": good}, identity)
     # A run that is taken up on other hardware keeps the precision it began with.
     state.precision = state.precision or precision(spec.recipe.precision, device)
     recipe = spec.recipe.model_copy(update={"precision": state.precision})
@@ -284,9 +282,7 @@ def _finish(job: _Job, steps: int) -> dict[str, object]:
     """Test the training and write what is left of its folder; return the content of metrics.json."""
     spec, state, folder, keep_best = job.spec, job.state, job.folder, job.recipe.keep == "best"
     _take_tested_weights(job)
-    tests, loss = scoring.test_counts(
-        job.model, spec, job.patch_sets, job.earlier, job.recipe, job.execution.resident
-    )
+    tests, loss = scoring.test_counts(job.model, spec, job.patch_sets, job.earlier, job.recipe, job.execution.resident)
     scoring.write(folder / scoring.PATCHES_FILE, tests)
     counts = tests[tests["stage"] == spec.run_id]
     test = scoring.total(counts).as_dict()

@@ -143,8 +143,7 @@ def earlier_scores(patches: pd.DataFrame, spec: RunSpec) -> dict[str, dict[str, 
         rows = patches[patches["input"] == input_of]
         scores[key] = {
             stage.run_id: {
-                area: counts.as_dict()
-                for area, counts in by_area(rows[rows["stage"] == stage.run_id]).items()
+                area: counts.as_dict() for area, counts in by_area(rows[rows["stage"] == stage.run_id]).items()
             }
             for stage in spec.chain[:-1]
         }
@@ -186,9 +185,7 @@ def window_counts(
     title = f"whole area {patches.spec.area}"
     for scene in tqdm(area_scenes, desc=title, unit="scene", disable=not progress, leave=False):
         for strip, predicted, truth, known in predict_strips(model, patches, scene, recipe, device):
-            counts = np.stack(
-                [_sum_windows(outcome & known, size) for outcome in _outcomes(predicted, truth)]
-            )
+            counts = np.stack([_sum_windows(outcome & known, size) for outcome in _outcomes(predicted, truth)])
             for r, c in zip(*np.nonzero(counts.sum(axis=0)), strict=True):
                 window = (scene.name, strip.row + int(r) * size, int(c) * size)
                 rows.append([*window, int(window in trained), *counts[:, r, c].tolist()])
@@ -220,9 +217,7 @@ def predict_strips(
 
 
 @torch.inference_mode()
-def _predict(
-    model: nn.Module, scaled: np.ndarray, size: int, recipe: Recipe, device: torch.device
-) -> np.ndarray:
+def _predict(model: nn.Module, scaled: np.ndarray, size: int, recipe: Recipe, device: torch.device) -> np.ndarray:
     """Return where windows of a strip (bands, height, width) are predicted as landslide, bool (height, width)."""
     bands, height, width = scaled.shape
     rows, cols = -(-height // size), -(-width // size)

@@ -92,9 +92,7 @@ class Stage(Strict):
     """
 
     parent: RunSpec
-    treatment: Annotated[
-        tuple[Treatment, ...], Field(min_length=len(LAYER_GROUPS), max_length=len(LAYER_GROUPS))
-    ]
+    treatment: Annotated[tuple[Treatment, ...], Field(min_length=len(LAYER_GROUPS), max_length=len(LAYER_GROUPS))]
     ewc: NonNegativeFloat = 0.0
     replay: Annotated[float, Field(ge=0, le=1)] = 0.0
 

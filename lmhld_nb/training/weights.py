@@ -136,9 +136,7 @@ def _one_line_errors(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: {error}") from error
     except _UNREADABLE as error:
         detail = " ".join(str(error).split())[:120]
-        raise UserError(
-            f"{path}: not a network of this book ({detail}); give a run's weights.safetensors"
-        ) from error
+        raise UserError(f"{path}: not a network of this book ({detail}); give a run's weights.safetensors") from error
 
 
 # Checkpoints
