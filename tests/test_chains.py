@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
 
 import pytest
 import safetensors.torch
 import torch
 
 from lmhld_nb import models, patches, runs
-from lmhld_nb.config import Interrupted, UserError, runs_dir
+from lmhld_nb.config import UserError, runs_dir
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.patches.batches import load_split
 from lmhld_nb.patches.patch_sets import PatchSpec
@@ -116,27 +114,6 @@ def test_fresh_is_drawn_anew_at_every_stage_and_finetune_starts_from_the_parent(
     assert len({chains.seed_of(spec) for spec in chain}) == 3
 
 
-def test_a_stage_that_freezes_nothing_is_another_run_that_trains_all(stages, folder):
-    chain, other = linked(stages[:2], schedule=FINE_TUNED), linked(stages[:2])
-    _, metrics = trained(chain, folder)
-    assert metrics[1]["trained_parameters"] == metrics[1]["parameters"]
-    assert chain[1].run_id != other[1].run_id and chain[0].run_id == other[0].run_id
-
-
-def test_a_stage_is_tested_on_all_areas_so_far(stages, folder):
-    chain = linked(stages)
-    _, (first, _, last) = trained(chain, folder)
-    assert "earlier" not in first and list(last["areas"]) == ["area_2"]
-    for kind in ("earlier", "earlier_own_input"):
-        assert list(last[kind]) == [spec.run_id for spec in chain[:-1]]
-        for area, scores in zip(stages, last[kind].values(), strict=False):
-            ((name, counts),) = scores.items()
-            tests = len(patches.load(area).where("test"))
-            assert name == area.area
-            assert sum(vars(Confusion.from_dict(counts)).values()) == tests * area.size**2
-    assert last["steps"] == 2 * math.ceil(last["training_patches"] / 4)
-
-
 def test_an_area_is_seen_through_the_input_convolution_of_its_own_stage(stages, folder):
     chain = linked(stages)
     _, metrics = trained(chain, folder)
@@ -198,25 +175,6 @@ def test_nothing_pulls_at_the_weights_of_the_area_itself(stages, folder):
     pull(0.1)
     for name, value in network.state_dict().items():
         assert torch.allclose(before[name], value, atol=1e-5), name
-
-
-def test_a_stage_stopped_and_taken_up_again_ends_with_the_same_weights(stages, folder, tmp_path, monkeypatch):
-    chain = linked(stages[:2])
-    (_, whole), _ = trained(chain, folder)
-    trained(chain[:1], tmp_path)
-    write = scoring.write
-
-    def stop(path, table):
-        write(path, table)
-        if path.name == "history.csv" and len(table) == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(scoring, "write", stop)
-        trained(chain, tmp_path)
-    assert (tmp_path / chain[1].run_id / "checkpoint.safetensors").is_file()
-    (_, again), _ = trained(chain, tmp_path)
-    assert all(torch.equal(whole[name], again[name]) for name in whole)
 
 
 def test_a_network_without_levels_can_be_chained_but_has_nothing_to_freeze(stages, tmp_path, monkeypatch):
@@ -287,12 +245,11 @@ def test_a_child_of_other_weights_or_without_earlier_scores_is_not_used(stages):
     assert runs.find(chain[1]) is None and "metrics.json" in runs.damage(chain[1])
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_children_of_a_failed_stage_say_so_and_others_are_made(stages, workers):
+def test_children_of_a_failed_stage_say_so_and_others_are_made(stages):
     good = linked(stages[:2])
     first = good[0].model_copy(update={"recipe": RECIPE.model_copy(update={"lr": 1e30})})
     bad = chains.link([first, good[1].model_copy(update={"stage": None})], chains.paper_schedule(2))
     with pytest.raises(UserError, match="the stage before it failed"):
-        runs.make_runs([*bad, *good], workers, QUIET)
+        runs.make_runs([*bad, *good], 1, QUIET)
     assert all(runs.find(spec) for spec in good)
     assert runs.status(bad[-1]) == "failed"

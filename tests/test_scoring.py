@@ -114,13 +114,11 @@ def chain(tiny: Path) -> list[RunSpec]:
     """A tiny chain of two areas."""
     data = sources.load("twin-smoke")
     recipe = Recipe(batch_size=4, epochs=2, lr=0.05, gamma=0.9, momentum=0.9)
-    areas = [
-        PatchSpec(dataset=data.name, fingerprint=data.fingerprint, area=area, size=32)
-        for area in ("emilia_romagna", "gorkha")
-    ]
-    return chains.link(
-        [RunSpec(model="unet", width=2, data=(area,), recipe=recipe) for area in areas], chains.paper_schedule(2)
-    )
+    specs = []
+    for area in ("emilia_romagna", "gorkha"):
+        patch_spec = PatchSpec(dataset=data.name, fingerprint=data.fingerprint, area=area, size=32)
+        specs.append(RunSpec(model="unet", width=2, data=(patch_spec,), recipe=recipe))
+    return chains.link(specs, chains.paper_schedule(2))
 
 
 def test_patches_sum_up_to_what_the_run_stores(chain: list[RunSpec]) -> None:

@@ -183,20 +183,9 @@ def test_the_weights_before_a_divergence_are_kept(part, tmp_path, monkeypatch):
 
 
 def test_best_epoch_is_the_one_tested(part, tmp_path, whole):
-    history = pd.read_csv(whole / "history.csv")
-    metrics = json.loads((whole / "metrics.json").read_text())
-    assert metrics["best_epoch"] == history.loc[history["val_f1"].idxmax(), "epoch"]
+    best = json.loads((whole / "metrics.json").read_text())["best_epoch"]
+    assert best == 1 + pd.read_csv(whole / "history.csv")["val_f1"].idxmax()
     assert train(run_spec(recipe=LAST), part, tmp_path)["best_epoch"] == 4
-
-
-def test_batches_are_normalised_with_training_statistics(part):
-    batches = load_split([part], "train", CPU)
-    order = batches.order(4, (1, 2))
-    images = torch.cat([images for images, _ in batches.load(order)])
-    assert images.mean(dim=(0, 2, 3)).abs().max() < 1e-4
-    assert images.std(dim=(0, 2, 3)) == pytest.approx(1, abs=1e-3)
-    assert sorted(np.concatenate([numbers for _, numbers in order])) == list(range(len(batches)))
-    assert [len(numbers) for _, numbers in order[:-1]] == [4] * (len(order) - 1)
 
 
 def test_run_ids_follow_from_everything_that_decides():
@@ -335,7 +324,7 @@ def test_a_network_whose_code_has_changed_is_not_loaded(part, tmp_path, monkeypa
     train(spec, part, tmp_path / "run")
     assert stored.load(tmp_path / "run" / "weights.safetensors")[1]["source"] == spec.source
     path.write_text(code + "# edited")
-    with pytest.raises(UserError, match=r"weights\.safetensors: the code of 'own_nets:Own' has changed"):
+    with pytest.raises(UserError, match="safetensors: the code of 'own_nets:Own' has changed"):
         stored.load(tmp_path / "run" / "weights.safetensors")
 
 
