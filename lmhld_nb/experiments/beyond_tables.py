@@ -25,8 +25,8 @@ def held_out(base: Run, with_background: Run) -> pd.DataFrame:
     """Return the windows on which a network and the same one trained with `PatchSpec.background` were both tested.
 
     Returns:
-        Rows by window: its position, kept (whether the paper's rule keeps it), base_tp, …, background_fn, and weight: how
-        many windows of the area it stands for, so that both kinds together are the whole area.
+        Rows by window: its position, kept (whether the paper's rule keeps it), base_tp, …, background_fn, and weight:
+        how many windows of the area it stands for, so that both kinds together are the whole area.
     """
     (patch_set,) = runs.patch_sets(with_background.spec, progress=False)
     index = patch_set.index.assign(kept=patch_set.index["share"] >= patch_set.spec.min_share)
@@ -138,8 +138,9 @@ def switch_table(
     """Tabulate what each change does to F1 on the same test patches, seed by seed.
 
     Returns:
-        Rows by change: f1; effect (mean over seeds of F1 with the change minus without); seeds_low, seeds_high (Student's t
-        over seeds); low, high (bootstrap over patches); p (paired t-test over seeds) and corrected; seeds; run_ids.
+        Rows by change: f1; effect (mean over seeds of F1 with the change minus without); seeds_low, seeds_high
+        (Student's t over seeds); low, high (bootstrap over patches); p (paired t-test over seeds) and corrected; seeds;
+        run_ids.
     """
     by_seed = {run.spec.seed: run for run in base}
     rows = []
@@ -177,8 +178,8 @@ def landslides(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, float]:
     """Return the true and the mapped landslides of a run's whole area, the training patches included.
 
     Returns:
-        `objects.overlaps` of truth with map and of map with truth, over all scenes; the ground area of a pixel in m² (NaN
-        where the data do not say).
+        `objects.overlaps` of truth with map and of map with truth, over all scenes; the ground area of a pixel in m²
+        (NaN where the data do not say).
     """
     (patch_set,) = runs.patch_sets(run.spec, progress=False)
     model, tables, pixel_m2 = run.model(), [], float("nan")

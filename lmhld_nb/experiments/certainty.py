@@ -28,8 +28,8 @@ CELL = ["table", "area", "patch_size", "model"]
 class Cell:
     """An F1 of Tables 4 to 7 as our runs have it; area ``all`` and size 0 where all areas count together.
 
-    ``runs`` are the seeds, and in Table 7 the orders of addition, whose mean it is; ``counts`` (runs, patches, 3) are tp,
-    fp and fn, in Table 4 of windows; ``published_f1`` is NaN where nothing is published.
+    ``runs`` are the seeds, and in Table 7 the orders of addition, whose mean it is; ``counts`` (runs, patches, 3) are
+    tp, fp and fn, in Table 4 of windows; ``published_f1`` is NaN where nothing is published.
     """
 
     table: int
@@ -110,8 +110,8 @@ def interval_table(cells: Sequence[Cell], repeated: Sequence[Cell] = (), resampl
     ``repeated`` are cells of a network that was trained with several seeds (`repeated_cells`).
 
     Returns:
-        Rows `CELL`: f1, low, high, patches; seeds, seeds_f1, seeds_sd, seeds_low, seeds_high (Student's interval of their
-        mean, NaN for one seed); published_f1; run_ids.
+        Rows `CELL`: f1, low, high, patches; seeds, seeds_f1, seeds_sd, seeds_low, seeds_high (Student's interval of
+        their mean, NaN for one seed); published_f1; run_ids.
     """
     again = {cell.key: cell for cell in repeated}
     rows = []
@@ -144,9 +144,9 @@ def pair_table(cells: Sequence[Cell], resamples: int = RESAMPLES) -> pd.DataFram
     """Compare all networks of a table pairwise on the same patches.
 
     Returns:
-        Rows `CELL` and other: difference in F1 with low and high (bootstrap); p of the paired permutation test; corrected,
-        over all pairs on the same patches; published_difference; noise, half the interval's width, and noise_published,
-        what is left of it with as many test patches as the paper's (NaN in Table 4); run_ids.
+        Rows `CELL` and other: difference in F1 with low and high (bootstrap); p of the paired permutation test;
+        corrected, over all pairs on the same patches; published_difference; noise, half the interval's width, and
+        noise_published, what is left of it with as many test patches as the paper's (NaN in Table 4); run_ids.
     """
     groups: dict[tuple[int, str, int], list[Cell]] = {}
     for cell in cells:
@@ -197,8 +197,8 @@ def _published_patches(table: int, area: str) -> float:
 def seed_noise(scores: pd.DataFrame) -> pd.Series:
     """Return by table how far apart in F1 two trainings may end that differ in their seed alone, in 95 of 100 pairs.
 
-    Student's t times the standard deviation over seeds, pooled over the cells of `interval_table` that have several, times
-    the root of two; NaN where no cell has.
+    Student's t times the standard deviation over seeds, pooled over the cells of `interval_table` that have several,
+    times the root of two; NaN where no cell has.
     """
     spread = scores["seeds_sd"].where(scores["seeds"] > 1)
     freedom = (scores["seeds"] - 1).where(spread.notna(), 0)
@@ -212,9 +212,10 @@ def rankings(pairs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """Count by table how many differences of `pair_table` exceed the noise, given the scores of `interval_table`.
 
     Returns:
-        Rows by table: pairs; ours_sure (corrected p below 0.05); luck (`seed_noise`); ours_beyond_luck; published (pairs
-        with a published difference); published_beyond_noise, _scaled and _luck: those that exceed our noise, what is left
-        of it with as many test patches as the paper's, and luck; run_ids. NaN where there is nothing to compare with.
+        Rows by table: pairs; ours_sure (corrected p below 0.05); luck (`seed_noise`); ours_beyond_luck; published
+        (pairs with a published difference); published_beyond_noise, _scaled and _luck: those that exceed our noise,
+        what is left of it with as many test patches as the paper's, and luck; run_ids. NaN where there is nothing to
+        compare with.
     """
     published, ours = pairs["published_difference"].abs(), pairs["difference"].abs()
     by_table = seed_noise(scores)

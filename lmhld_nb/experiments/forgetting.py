@@ -95,8 +95,8 @@ def strategy_runs(finals: Finals) -> pd.DataFrame:
     """Tabulate the chains of `part.strategies` (and the joint trainings) by strategy and seed.
 
     Returns:
-        Rows (strategy, seed): f1 on all areas, forgetting, backward_transfer, trained_parameter_steps (over all stages),
-        seconds (of training), run_ids.
+        Rows (strategy, seed): f1 on all areas, forgetting, backward_transfer, trained_parameter_steps (over all
+        stages), seconds (of training), run_ids.
     """
     rows: list[dict[str, Any]] = []
     for strategy, finished in finals.items():
@@ -147,8 +147,8 @@ def addition_table(finished: Sequence[Run]) -> pd.DataFrame:
     """Tabulate what the stages of `part.added_stages` did to finished chains, mean over seeds.
 
     Returns:
-        Rows (area, model): F1 on the area's test patches before the last stage and after it; change; own_input, after it
-        through the area's own input convolution; run_ids. The area added comes last and has no ``before``.
+        Rows (area, model): F1 on the area's test patches before the last stage and after it; change; own_input, after
+        it through the area's own input convolution; run_ids. The area added comes last and has no ``before``.
     """
     rows = []
     for run in finished:

@@ -71,7 +71,8 @@ def runs_alone(study: Study) -> list[Run]:
 def table_6_by_area(finished: Sequence[Run], alone: Sequence[Run] = ()) -> pd.DataFrame:
     """Tabulate Experiment 3 area by area, beside networks trained on that area alone (`runs_alone`).
 
-    Of ``alone``, runs on other patches than experiment 3 has of that area are left out: both are scores on the same ones.
+    Of ``alone``, runs on other patches than experiment 3 has of that area are left out: both are scores on the same
+    ones.
 
     Returns:
         Rows (area, model): the scores; alone_f1, gain (f1 minus alone_f1; NaN without such a run); run_ids.

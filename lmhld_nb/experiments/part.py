@@ -123,8 +123,8 @@ def chain_specs(
 ) -> list[list[RunSpec]]:
     """Return the chain of each network, with each seed, that adds areas in ``order`` (`chains.link`).
 
-    Schedule, networks, seeds and epochs per stage are the profile's where none are given; patches ``extra`` are added after
-    these areas; ``ewc`` and ``replay`` as in `chains.link`.
+    Schedule, networks, seeds and epochs per stage are the profile's where none are given; patches ``extra`` are added
+    after these areas; ``ewc`` and ``replay`` as in `chains.link`.
 
     Raises:
         UserError: an area has no patches of its size, or not the bands of the others.
@@ -214,8 +214,8 @@ def strategies(study: Study) -> dict[str, list[RunSpec]]:
 def counts_by_area(run: Run, own_input: bool = False) -> dict[str, Confusion]:
     """Return a run's counts on the test patches of each area so far, in the order of addition.
 
-    An area of another data set than the first one's has that behind its name. ``own_input`` shows earlier areas through the
-    input convolution of their own stage, instead of the last one.
+    An area of another data set than the first one's has that behind its name. ``own_input`` shows earlier areas through
+    the input convolution of their own stage, instead of the last one.
     """
     tested = {
         **run.metrics.get("earlier_own_input" if own_input else "earlier", {}),

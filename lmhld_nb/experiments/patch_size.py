@@ -140,9 +140,9 @@ def patch_size_choice(table: pd.DataFrame) -> pd.DataFrame:
     best, then the smaller one. Networks that lack one of the sizes (runs that are missing) are left out.
 
     Returns:
-        Rows (area, patch_size): mean_f1, models (how many were compared), models_best (those at their best there), winners
-        (their names), tied (mean as high as the highest), chosen; mean_f1 and chosen also as ``outside_…`` (without the
-        training patches) and, where they are published, ``published_…``.
+        Rows (area, patch_size): mean_f1, models (how many were compared), models_best (those at their best there),
+        winners (their names), tied (mean as high as the highest), chosen; mean_f1 and chosen also as ``outside_…``
+        (without the training patches) and, where they are published, ``published_…``.
     """
     choice = _choice(table["f1"])
     for reading in ("outside", "published"):
