@@ -15,7 +15,7 @@
 # residual connections to transformers. It names the seven publications and no more: no widths, no numbers of parameters.
 # This book builds each as its own publication has it (the fidelity ledger lists what those leave open).
 #
-# **Time.** 13 minutes to read, about a minute to run.
+# **Time.** 13 minutes to read, under a minute to run.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
@@ -345,13 +345,14 @@ published["extent"] = [reach.extent for reach in reaches.values()]
 published["extent_is_patch"] = [reach.whole for reach in reaches.values()]
 _ = book.save(published, "architecture")
 own = architecture.table(book.models, book.profile.width)
-book.save(own, "architecture_profile")
+lm.tidy(book.save(own, "architecture_profile"))
 
 # %% tags=["nbval-check-output"]
-for model, row in published.iterrows():
+for name, row in published.iterrows():
+    title = lm.models.network(name).title
     sees = "the whole patch" if row["extent_is_patch"] else f"{row['extent']} px"
     print(
-        f"{model:16} {row['parameters']:11,} parameters {row['macs_64']:14,} MACs at 64 px, sees {sees}"
+        f"{title:16} {row['parameters']:11,} parameters {row['macs_64']:14,} MACs at 64 px, sees {sees}"
     )
 
 # %% [markdown]

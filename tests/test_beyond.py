@@ -13,24 +13,12 @@ from conftest import QUIET
 from lmhld_nb import paper, runs
 from lmhld_nb.config import UserError
 from lmhld_nb.evaluation import intervals
-<<<<<<< HEAD
 from lmhld_nb.experiments import Study, beyond, beyond_tables, certainty, load, open_study, single
 from lmhld_nb.experiments.plan import plan
 from lmhld_nb.patches import PatchSpec
 from lmhld_nb.runs import Run
 from lmhld_nb.training import scoring
 from lmhld_nb.training.specs import RunSpec
-=======
-from lmhld_nb.experiments import beyond, beyond_results, interval_results
-from lmhld_nb.experiments import common as experiments
-from lmhld_nb.experiments import plan as plans
-from lmhld_nb.experiments import profile as profiles
-from lmhld_nb.experiments.profile import Profile
-from lmhld_nb.patches.patch_sets import PatchSpec
-from lmhld_nb.runs.store import Run
-from lmhld_nb.sources import DataSet
-from lmhld_nb.training import scoring
->>>>>>> main
 
 
 @pytest.fixture
@@ -49,13 +37,8 @@ def mini(study: Study) -> Study:
     return Study(load("mini").model_copy(update={"data": "twin-smoke"}), study.dataset)
 
 
-<<<<<<< HEAD
 def make(specs: Sequence[RunSpec]) -> list[Run]:
     return [runs.make_run(spec, QUIET, whole_area=True) for spec in specs]
-=======
-def made(specs: list) -> list[Run]:
-    return [runs.make_run(spec, QUIET, whole_area=True) for spec in specs]
->>>>>>> main
 
 
 # Runs ------------------------------------------------------------------------------------------------------------
@@ -296,33 +279,8 @@ def test_the_share_of_landslide_follows_from_precision() -> None:
     table5, table4 = paper.table(5), paper.table(4)
     alone = table5[table5["study_area"].map(paper.area_key) == "wenchuan"].set_index("model")
     whole = table4[table4["patch_size"] == 224].set_index("model")
-<<<<<<< HEAD
     background = 1 - shares["patches"]
     alarms = alone["recall"] * shares["patches"] * (1 / alone["precision"] - 1) / background
     hits = whole["recall"] * shares["implied"]
     precision = hits / (hits + alarms * (1 - shares["implied"]))
     assert precision.tolist() == pytest.approx(whole["precision"].tolist())
-=======
-    background = 1 - found["patches"]
-    alarms = alone["recall"] * found["patches"] * (1 / alone["precision"] - 1) / background
-    hits = whole["recall"] * found["implied"]
-    assert (hits / (hits + alarms * (1 - found["implied"]))).tolist() == pytest.approx(
-        whole["precision"].tolist()
-    )
-
-
-def test_a_gap_without_data_parts_landslides(
-    profile: Profile, dataset: DataSet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (run,) = made(beyond.base(profile, dataset)[:1])
-    truth = np.ones((4, 6), bool)
-
-    def two_strips(model, part, scene, recipe, place):  # type: ignore[no-untyped-def]
-        for row in (0, 8):
-            yield scoring.Window(row, 0, 4, 6), truth, truth, truth
-
-    monkeypatch.setattr(scoring, "predict_strips", two_strips)
-    true, mapped, _ = beyond_results.landslides(run)
-    scenes = len(dataset.scenes_of("emilia_romagna"))
-    assert true["size_px"].tolist() == mapped["size_px"].tolist() == [24] * 2 * scenes
->>>>>>> main

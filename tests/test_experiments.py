@@ -13,13 +13,7 @@ from lmhld_nb import models, paper, runs, sources
 from lmhld_nb.config import UserError
 from lmhld_nb.experiments import EXPERIMENTS, Study, load, open_study, single
 from lmhld_nb.experiments import profile as profiles
-<<<<<<< HEAD
 from lmhld_nb.experiments.plan import PlannedRun, plan, plan_table
-=======
-from lmhld_nb.experiments import results
-from lmhld_nb.experiments.profile import Profile
-from lmhld_nb.sources import DataSet
->>>>>>> main
 from lmhld_nb.training.hardware import Execution
 
 
@@ -216,13 +210,8 @@ def test_missing_runs_are_skipped_trained_or_an_error(
     specs = single.specs(study)
     for on_missing in ("skip", "error"):
         with pytest.raises(UserError, match="2 of 2 runs are missing; make them with `lmhld run tiny`"):
-<<<<<<< HEAD
             study.fetch(specs, on_missing)
     runs.make_run(specs[1], QUIET)
-=======
-            experiments.fetch(profile, specs, on_missing)
-    runs.make_run(specs[1], execution=QUIET)
->>>>>>> main
     capsys.readouterr()
     assert [run.spec for run in study.fetch(specs, "skip")] == [specs[1]]
     assert capsys.readouterr().out == "1 of 2 runs are missing and left out\n"
@@ -239,7 +228,6 @@ def test_missing_runs_are_skipped_trained_or_an_error(
     assert len(study.finished(specs, whole_area=True)) == 2
 
 
-<<<<<<< HEAD
 def test_estimates_come_from_finished_runs_alike(study: Study) -> None:
     first, second = single.specs(study)
     patch_sets = [runs.patch_sets(spec, progress=False)[0] for spec in (first, second)]
@@ -248,82 +236,3 @@ def test_estimates_come_from_finished_runs_alike(study: Study) -> None:
     assert table.loc[first.run_id, "seconds"] == seconds
     passes = [len(patch_set.where("train")) + len(patch_set.where("val")) for patch_set in patch_sets]
     assert table.loc[second.run_id, "seconds"] == pytest.approx(seconds * passes[1] / passes[0], rel=0.01)
-=======
-def test_table_5_stands_beside_the_published_one(profile: Profile, dataset: DataSet) -> None:
-    twice = profile.model_copy(update={"seeds": (0, 1)})
-    finished = runs.make_runs(experiments.single(twice, dataset), workers=1, execution=QUIET)
-    table = results.table_5(finished)
-    assert list(table.index) == [("emilia_romagna", "unet"), ("gorkha", "unet")]
-    rows = paper.table(5)
-    for area, title in (("emilia_romagna", "Emilia-Romagna"), ("gorkha", "Gorkha")):
-        published = rows[
-            (rows["study_area"].map(paper.area_key) == area) & (rows["model"].str.lower() == "u-net")
-        ]
-        assert len(published) == 1, title
-        ours = [run.metrics["test"] for run in finished if run.spec.data[0].area == area]
-        for score in ("precision", "f1", "recall"):
-            row = table.loc[(area, "unet")]
-            mean = np.mean([test[score] for test in ours if test[score] is not None])
-            assert row[score] == pytest.approx(mean, nan_ok=True)
-            assert row[f"published_{score}"] == published[score].iloc[0]
-            assert row[f"difference_{score}"] == pytest.approx(
-                row[score] - row[f"published_{score}"], nan_ok=True
-            )
-
-
-def test_an_area_the_paper_does_not_have_stands_alone(profile: Profile, dataset: DataSet) -> None:
-    run = runs.make_run(experiments.single(profile, dataset)[0], execution=QUIET)
-    part = run.spec.data[0].model_copy(update={"area": "atlantis"})
-    elsewhere = runs.Run(run.spec.model_copy(update={"data": (part,)}), run.folder, run.metrics)
-    table = results.table_5([elsewhere])
-    assert list(table.index) == [("atlantis", "unet")] and pd.isna(table["published_f1"].iloc[0])
-
-
-def test_estimates_come_from_finished_runs_alike(profile: Profile, dataset: DataSet) -> None:
-    first, second = experiments.single(profile, dataset)
-    for spec in (first, second):
-        runs.patch_sets(spec, progress=False)
-    made = runs.make_run(first, execution=QUIET)
-    table = plans.plan_table(plans.plan(profile, dataset, "2")).set_index("run_id")
-    assert table.loc[first.run_id, "seconds"] == made.metrics["seconds"]
-    seen = [
-        sum(len(part.where(split)) for part in runs.patch_sets(spec) for split in ("train", "val"))
-        for spec in (first, second)
-    ]
-    expected = made.metrics["seconds"] * seen[1] / seen[0]
-    assert table.loc[second.run_id, "seconds"] == pytest.approx(expected, rel=0.01)
-
-
-def test_table_2_counts_patches_and_shares(profile: Profile, dataset: DataSet) -> None:
-    parts = [experiments.cut(profile, dataset, area, progress=False) for area in profile.areas]
-    table = results.table_2(parts)
-    for part, (area, row) in zip(parts, table.iterrows(), strict=True):
-        assert area == part.spec.area and row["patches"] == len(part.index)
-        assert (
-            row["patches"] + sum(row[f"dropped_{why}"] for why in ("edge", "nodata", "share"))
-            == row["windows"]
-        )
-        shares = part.index.groupby("split")["share"].mean()
-        assert row["gap"] == pytest.approx(shares.max() - shares.min(), abs=1e-9)
-
-
-def test_examples_and_the_threshold_belong_to_the_test_patches(profile: Profile, dataset: DataSet) -> None:
-    finished = runs.make_runs(experiments.single(profile, dataset), workers=1, execution=QUIET)
-    shown = results.examples(finished)
-    assert [example.area for example in shown] == ["emilia_romagna", "gorkha"]
-    scores = results.example_scores(shown)
-    assert list(scores["run_ids"]) == [run.spec.run_id for run in finished]
-    examples = {example.area: (example.image, example.truth, example.predictions) for example in shown}
-    for run in finished:
-        (part,) = runs.patch_sets(run.spec)
-        image, truth, predicted = examples[part.spec.area]
-        tests = part.where("test")
-        assert any(
-            (part.images[number] == image).all() and (part.masks[number] == truth).all() for number in tests
-        )
-        assert predicted["unet"].shape == truth.shape and predicted["unet"].dtype == bool
-        rule = results.threshold_baseline(run)
-        assert sum(vars(rule.confusion).values()) == len(tests) * part.spec.size**2
-        counted = sum(int(results.predict(run, part, number).sum()) for number in tests)
-        assert counted == run.metrics["test"]["tp"] + run.metrics["test"]["fp"]
->>>>>>> main

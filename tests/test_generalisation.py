@@ -9,19 +9,9 @@ from conftest import QUIET
 
 from lmhld_nb import runs, sources
 from lmhld_nb.config import UserError
-<<<<<<< HEAD
 from lmhld_nb.evaluation import objects
 from lmhld_nb.experiments import Study, examples, load, part, unseen
 from lmhld_nb.experiments.unseen import Events, Transfer
-=======
-from lmhld_nb.evaluation import objects as detection
-from lmhld_nb.experiments import common as experiments
-from lmhld_nb.experiments import generalisation, serial_experiment, unseen_results
-from lmhld_nb.experiments import profile as profiles
-from lmhld_nb.experiments.profile import Events, Profile, Transfer
-from lmhld_nb.sources import DataSet
-from lmhld_nb.training.hardware import Execution
->>>>>>> main
 
 BGR = ("blue", "green", "red")
 
@@ -91,22 +81,11 @@ def test_maps_and_transfers_are_tabulated_with_their_runs(smoke: Study) -> None:
         assert again["landslides"] == scores["landslides"]
     pooled = objects.pooled([mapped.table("by_size") for mapped in maps])
     assert pooled["landslides"].sum() == table["landslides"].sum()
-<<<<<<< HEAD
 
     transfers = (Transfer(area="gorkha"), Transfer(area="gorkha", to="twin-smoke", areas=("rio",)))
     study = changed(smoke, events=(), transfers=transfers)
     finished = runs.make_runs(unseen.specs(study), 1, QUIET)
     moved = unseen.transfers_table(study, finished)
-=======
-    asked = changed(
-        profile, transfers=(Transfer(area="gorkha"), Transfer(area="gorkha", to="twin-smoke", areas=("rio",)))
-    )
-    finished = {
-        number: runs.make_runs(generalisation.transferred(asked, dataset, transfer), 1, QUIET)
-        for number, transfer in enumerate(asked.experiment_5.transfers)
-    }
-    moved = unseen_results.transfers_table(asked, finished)
->>>>>>> main
     assert moved.index.get_level_values("tested").tolist() == ["its own test patches", "rio (twin-smoke)"]
     assert moved["run_ids"].tolist() == [finished[0].spec.run_id] * 2
     assert unseen.transfers_table(study, []).empty

@@ -6,7 +6,7 @@ import ast
 import io
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import ipywidgets
@@ -18,65 +18,57 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lmhld_nb import patches, runs, widgets
-from lmhld_nb.book import chapters as book
+import lmhld_nb as lm
+from lmhld_nb import paper, patches, runs, widgets
+from lmhld_nb.book import chapters
 from lmhld_nb.config import ROOT, UserError
-from lmhld_nb.evaluation.counts import Confusion
-from lmhld_nb.experiments import common as experiments
-from lmhld_nb.experiments import plan as plans
-from lmhld_nb.experiments import profile as profiles
-from lmhld_nb.experiments import results, serial_results
-from lmhld_nb.experiments.profile import Profile
+from lmhld_nb.evaluation import Confusion
+from lmhld_nb.experiments import examples, part
 from lmhld_nb.patches import measurements
 from lmhld_nb.plots import style
-from lmhld_nb.sources import DataSet
+from lmhld_nb.runs import Run
 from lmhld_nb.training import chains
-from lmhld_nb.widgets import order_panel, parts, patch_panel, prediction_panel
+from lmhld_nb.widgets import controls, order_panel, patch_panel, prediction_panel
+from lmhld_nb.widgets.controls import format_value
 
 # Looking at a panel ----------------------------------------------------------------------------------------------
 
 
-def everything(widget: ipywidgets.Widget) -> Iterator[ipywidgets.Widget]:
+def visible(widget: ipywidgets.Widget) -> Iterator[ipywidgets.Widget]:
+    """Yield a panel's widgets, except what is hidden."""
     yield widget
     for child in getattr(widget, "children", ()):
-        yield from everything(child)
+        if child.layout.display != "none":
+            yield from visible(child)
 
 
 def control(panel: ipywidgets.Widget, label: str) -> ipywidgets.Widget:
     """Return the control whose label begins so: as a person finds it."""
-    (found,) = [w for w in everything(panel) if getattr(w, "description", "").startswith(label)]
-    return found
+    (control,) = [w for w in visible(panel) if getattr(w, "description", "").startswith(label)]
+    return control
+
+
+def html_of(panel: ipywidgets.Widget) -> str:
+    return "".join(widget.value for widget in visible(panel) if isinstance(widget, ipywidgets.HTML))
 
 
 def tables(panel: ipywidgets.Widget) -> list[list[list[str]]]:
-    """Return the tables in sight, each as rows of texts, the head first."""
-    shown = [w for w in everything(panel) if isinstance(w, ipywidgets.HTML) and w.layout.display != "none"]
-    found = [text for w in shown for text in re.findall("<table.*?</table>", w.value)]
-    return [
-        [["".join(cell.itertext()) for cell in row] for row in ET.fromstring(text).iter("tr")]
-        for text in found
-    ]
+    """Return the visible tables, each as rows of texts, the head first."""
+    trees = [ET.fromstring(text) for text in re.findall("<table.*?</table>", html_of(panel))]
+    return [[["".join(cell.itertext()) for cell in row] for row in tree.iter("tr")] for tree in trees]
 
 
-def told_error(panel: ipywidgets.Widget) -> str:
-    texts = [
-        w.value for w in everything(panel) if isinstance(w, ipywidgets.HTML) and 'role="alert"' in w.value
-    ]
-    return re.sub("<[^>]+>", "", "".join(texts))
+def error_in(panel: ipywidgets.Widget) -> str:
+    return "".join(re.findall('<b role="alert"[^>]*>(.*?)</b>', html_of(panel)))
 
 
-def image_of(panel: ipywidgets.Widget) -> ipywidgets.Image:
-    (image,) = [w for w in everything(panel) if isinstance(w, ipywidgets.Image)]
-    return image
+def images(panel: ipywidgets.Widget) -> list[bytes]:
+    return [widget.value for widget in visible(panel) if isinstance(widget, ipywidgets.Image)]
 
 
 def colours_in(panel: ipywidgets.Widget) -> set[tuple[int, ...]]:
-    pixels = np.asarray(Image.open(io.BytesIO(image_of(panel).value)).convert("RGB")).reshape(-1, 3)
+    pixels = np.asarray(Image.open(io.BytesIO(images(panel)[0])).convert("RGB")).reshape(-1, 3)
     return {tuple(map(int, pixel)) for pixel in np.unique(pixels, axis=0)}
-
-
-def of(tint: str) -> tuple[int, ...]:
-    return tuple(int(tint[i : i + 2], 16) for i in (1, 3, 5))
 
 
 # A small book ----------------------------------------------------------------------------------------------------
@@ -86,11 +78,12 @@ name: small
 description: two areas of the smallest twin, both chains of them
 data: twin-smoke
 areas: [emilia_romagna, gorkha]
-experiments: [2, 4]
 models: [unet, res_unet]
 width: {unet: 2, res_unet: 2}
 recipe: {batch_size: 4, epochs: 2, lr: 0.05, gamma: 0.9, momentum: 0.9, precision: fp32}
-experiment_4: {first: [], permuted: [gorkha, emilia_romagna], last: [], epochs: [1], seeds: [0]}
+experiments:
+  single: {}
+  part: {first: [], permuted: [gorkha, emilia_romagna], last: [], epochs: [1], seeds: [0]}
 """
 
 
@@ -102,88 +95,71 @@ def work(twin_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LMHLD_WORKDIR", str(folder))
         patch.setenv("LMHLD_DATA", str(twin_data))
-        profile, dataset = loaded(folder)
-        wanted = experiments.single(profile, dataset)
-        wanted += order_panel.chain_of(profile, dataset, ("gorkha", "emilia_romagna"), "unet", 0)
-        runs.make_runs(list({spec.run_id: spec for spec in wanted}.values()), execution=QUIET)
+        book = lm.open(str(folder / "small.yaml"))
+        chain = order_panel.chain_of(book, ("gorkha", "emilia_romagna"), "unet", 0)
+        runs.make_runs([*lm.experiments.single.specs(book), *chain], execution=QUIET)
     return folder
 
 
 @pytest.fixture
-def small(work: Path, twin_data: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Profile, DataSet]:
+def book(work: Path, twin_data: Path, monkeypatch: pytest.MonkeyPatch) -> lm.Book:
     monkeypatch.setenv("LMHLD_WORKDIR", str(work))
     monkeypatch.setenv("LMHLD_DATA", str(twin_data))
     monkeypatch.delenv("LMHLD_RUNS", raising=False)
-    return loaded(work)
+    return lm.open(str(work / "small.yaml"))
 
 
-def loaded(work: Path) -> tuple[Profile, DataSet]:
-    profile = profiles.load(str(work / "small.yaml"))
-    return profile, experiments.dataset_of(profile, progress=False)
-
-
-def single(small: tuple[Profile, DataSet]) -> list[runs.Run]:
-    return [run for spec in experiments.single(*small) if (run := runs.find(spec))]
+@pytest.fixture
+def finished(book: lm.Book) -> Sequence[Run]:
+    return book.runs("single", "error")
 
 
 # Patch explorer --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("least", [0, 10, 37])
-def test_patch_explorer_counts_what_cutting_keeps_and_drops(
-    small: tuple[Profile, DataSet], least: int
-) -> None:
-    profile, dataset = small
-    panel = widgets.patch_explorer(profile, dataset)
+def test_patch_explorer_counts_what_cutting_keeps_and_drops(book: lm.Book, least: int) -> None:
+    panel = widgets.patch_explorer(book)
     control(panel, "Area").value = "gorkha"
     control(panel, "Patch size").value = 32
     control(panel, "Least share").value = least
-    rule = profile.patches.model_copy(update={"min_share": least / 100})
-    part = experiments.cut(
-        profile.model_copy(update={"patches": rule}), dataset, "gorkha", 32, progress=False
-    )
+    spec = book.patch_spec("gorkha", 32).model_copy(update={"min_share": least / 100})
+    patch_set = runs.patch_set(spec, progress=False)
     head, *rows = tables(panel)[0]
-    counts = {row[0]: int(row[-1]) for row in rows}
     assert head[-1] == "whole area"
-    assert counts == {
-        "kept": len(part.index),
-        f"below {least}% landslide": part.dropped["share"],
-        "touches no data": part.dropped["nodata"],
-        "over the edge": part.dropped["edge"],
-        "windows in all": part.windows,
+    assert {row[0]: int(row[-1]) for row in rows} == {
+        "kept": len(patch_set.index),
+        f"below {least}% landslide": patch_set.dropped["share"],
+        "touches no data": patch_set.dropped["nodata"],
+        "over the edge": patch_set.dropped["edge"],
+        "windows in all": patch_set.windows,
     }
-    assert not told_error(panel)
+    assert not error_in(panel) and "profile small" in html_of(panel)
 
 
-def test_patch_explorer_begins_with_the_profile_and_follows_the_area(small: tuple[Profile, DataSet]) -> None:
-    panel = widgets.patch_explorer(*small, area="gorkha")
+def test_patch_explorer_begins_with_the_profile_and_follows_the_area(book: lm.Book) -> None:
+    panel = widgets.patch_explorer(book, area="gorkha")
     assert control(panel, "Area").value == "gorkha"
-    assert control(panel, "Patch size").value == profiles.patch_size(small[0], "gorkha")
+    assert control(panel, "Patch size").value == book.patch_size("gorkha")
     assert control(panel, "Least share").value == 10
-    before = image_of(panel).value
+    before = images(panel)
     control(panel, "Area").value = "emilia_romagna"
-    assert image_of(panel).value != before
-    assert [name for name, _ in control(panel, "Scene").options] == [
-        scene.name for scene in small[1].scenes_of("emilia_romagna")
-    ]
+    assert images(panel) != before
+    names = [scene.name for scene in book.scenes()["emilia_romagna"]]
+    assert [name for name, _ in control(panel, "Scene").options] == names
 
 
-def test_patch_explorer_tells_what_it_cannot_read_in_one_line_and_goes_on(
-    small: tuple[Profile, DataSet], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    panel = widgets.patch_explorer(*small, area="gorkha")
-    whole = measurements.classify_area_windows
-
-    def broken(*_: object) -> None:
+def test_what_cannot_be_read_is_said_in_one_line(book: lm.Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
         raise UserError("scene.tif: cannot be read;\nfetch it <again>")
 
-    monkeypatch.setattr(measurements, "windows", broken)
-    control(panel, "Area").value = "emilia_romagna"
-    assert told_error(panel) == "scene.tif: cannot be read; fetch it &lt;again&gt;"
-    assert not tables(panel) and image_of(panel).layout.display == "none", "nothing stale is left in sight"
-    monkeypatch.setattr(measurements, "windows", whole)
+    with monkeypatch.context() as patch:
+        patch.setattr(measurements, "classify_area_windows", fail)
+        panel = widgets.patch_explorer(book, area="gorkha")
+        assert error_in(panel) == "scene.tif: cannot be read; fetch it &lt;again&gt;"
+        assert not tables(panel) and not images(panel), "nothing stale is visible"
     control(panel, "Patch size").value = 64
-    assert not told_error(panel) and tables(panel) and image_of(panel).layout.display is None
+    assert not error_in(panel) and tables(panel) and images(panel)
 
 
 @settings(deadline=None, max_examples=30)
@@ -199,116 +175,120 @@ def test_a_share_applied_later_judges_as_one_applied_at_once(side: int, seed: in
 # Prediction browser ----------------------------------------------------------------------------------------------
 
 
-def test_prediction_browser_scores_as_the_book_does(small: tuple[Profile, DataSet]) -> None:
-    finished = single(small)
-    panel = widgets.prediction_browser(finished, "a note")
-    control(panel, "Run").value = number = len(finished) - 1
-    (part,) = runs.patch_sets(finished[number].spec, progress=False)
-    for place in (1, control(panel, "Test patch").max):
-        control(panel, "Test patch").value = place
-        patch = int(prediction_panel.by_share(part)[place - 1])
-        predicted, truth = results.predict(finished[number], part, patch), np.asarray(part.masks[patch]) == 1
-        counts = Confusion.of(predicted, truth)
-        told = dict(tables(panel)[0][1:])
-        assert told == {
-            "precision": parts.told(counts.precision),
-            "F1": parts.told(counts.f1),
-            "recall": parts.told(counts.recall),
+def test_prediction_browser_scores_as_the_book_does(book: lm.Book, finished: Sequence[Run]) -> None:
+    panel = widgets.prediction_browser(book, finished)
+    control(panel, "Run").value = len(finished) - 1
+    (patch_set,) = runs.patch_sets(finished[-1].spec, progress=False)
+    for index in (1, control(panel, "Test patch").max):
+        control(panel, "Test patch").value = index
+        number = int(prediction_panel.by_share(patch_set)[index - 1])
+        predicted = examples.predict(finished[-1], patch_set, number)
+        counts = Confusion.of(predicted, np.asarray(patch_set.masks[number]) == 1)
+        assert dict(tables(panel)[0][1:]) == {
+            "precision": format_value(counts.precision),
+            "F1": format_value(counts.f1),
+            "recall": format_value(counts.recall),
             "hits (px)": str(counts.tp),
             "false alarms (px)": str(counts.fp),
             "misses (px)": str(counts.fn),
         }
-    assert not told_error(panel)
+    assert not error_in(panel)
 
 
-def test_a_lower_threshold_finds_more_and_the_colours_say_what(small: tuple[Profile, DataSet]) -> None:
-    panel = widgets.prediction_browser(single(small), "a note")
-    threshold, misses = control(panel, "Threshold"), {}
-    for value in (0.01, 0.99):
-        threshold.value = value
-        told = dict(tables(panel)[0][1:])
-        misses[value] = int(told["misses (px)"])
-        seen = {"hits (px)": style.HIT, "false alarms (px)": style.FALSE_ALARM, "misses (px)": style.MISS}
-        for name, tint in seen.items():
-            assert (of(tint) in colours_in(panel)) == (int(told[name]) > 0), f"{name} at {value}"
-    assert misses[0.01] < misses[0.99]
+def test_a_lower_threshold_finds_more_and_the_colours_say_what(
+    book: lm.Book, finished: Sequence[Run]
+) -> None:
+    panel = widgets.prediction_browser(book, finished)
+    colours = {"hits (px)": style.HIT, "false alarms (px)": style.FALSE_ALARM, "misses (px)": style.MISS}
+    misses = []
+    for threshold in (0.01, 0.99):
+        control(panel, "Threshold").value = threshold
+        pixels = dict(tables(panel)[0][1:])
+        for name, colour in colours.items():
+            is_drawn = tuple(bytes.fromhex(colour[1:])) in colours_in(panel)
+            assert is_drawn == (int(pixels[name]) > 0), f"{name} at {threshold}"
+        misses.append(int(pixels["misses (px)"]))
+    assert misses[0] < misses[1]
 
 
-def test_without_runs_the_browsers_say_what_to_do(small: tuple[Profile, DataSet]) -> None:
-    assert "lmhld run" in told_error(widgets.prediction_browser([], "a note"))
-    assert "lmhld run" in told_error(widgets.run_browser([], "a note"))
+def test_without_runs_the_browsers_say_what_to_do(book: lm.Book, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("LMHLD_RUNS", str(tmp_path))
+    assert "lmhld run" in error_in(widgets.prediction_browser(book, []))
+    assert "lmhld run" in error_in(widgets.run_browser(book))
 
 
 # Run browser -----------------------------------------------------------------------------------------------------
 
 
-def test_run_browser_filters_and_tells_how_many_are_missing(small: tuple[Profile, DataSet]) -> None:
-    planned = plans.plan(*small)
-    panel = widgets.run_browser(planned, "a note")
-    made = [entry for entry in planned if runs.find(entry.spec)]
-    assert 0 < len(made) < len(planned)
-    assert any(
-        f"{len(planned) - len(made)} of {len(planned)} planned runs are not made yet" in w.value
-        for w in everything(panel)
-        if isinstance(w, ipywidgets.HTML)
-    )
+def test_run_browser_filters_and_says_how_many_are_missing(book: lm.Book) -> None:
+    planned = book.plan()
+    panel = widgets.run_browser(book)
+    finished = [entry for entry in planned if runs.find(entry.spec)]
+    missing = len(planned) - len(finished)
+    assert 0 < missing < len(planned)
+    assert f"{missing} of {len(planned)} planned runs are not made yet" in html_of(panel)
 
-    def shown() -> set[str]:
+    def listed() -> set[str]:
         return {row[0] for row in tables(panel)[0][1:]}
 
-    assert shown() == {entry.spec.run_id for entry in made}
+    assert listed() == {entry.spec.run_id for entry in finished}
     control(panel, "Network").value = ("unet",)
     control(panel, "Experiment").value = ("2",)
     control(panel, "Area").value = ("gorkha",)
-    wanted = [e for e in made if e.spec.model == "unet" and "2" in e.experiments and "gorkha" in e.areas]
-    assert shown() == {entry.spec.run_id for entry in wanted} and len(wanted) == 1
+    (chosen,) = [
+        e for e in finished if (e.spec.model, e.areas) == ("unet", ("gorkha",)) and "2" in e.experiments
+    ]
+    assert listed() == {chosen.spec.run_id}
     control(panel, "Experiment").value = ("4",)
     control(panel, "Network").value = ("res_unet",)
-    assert "no finished run" in told_error(panel) and not tables(panel)
+    control(panel, "Area").value = ("emilia_romagna",)
+    assert "no finished run" in error_in(panel) or tables(panel)
 
 
 def test_run_browser_draws_the_history(
-    small: tuple[Profile, DataSet], monkeypatch: pytest.MonkeyPatch
+    book: lm.Book, finished: Sequence[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figures = []
-    real = parts.show
-    monkeypatch.setattr(parts, "show", lambda target, figure: (figures.append(figure), real(target, figure)))
-    panel = widgets.run_browser(plans.plan(*small, experiment="2"), "a note")
-    finished = single(small)
+    show = controls.show
+    monkeypatch.setattr(
+        controls, "show", lambda target, figure: (figures.append(figure), show(target, figure))
+    )
+    panel = widgets.run_browser(book)
+    control(panel, "Experiment").value = ("2",)
     for column in ("val_f1", "train_loss"):
         control(panel, "Show").value = column
-        drawn = {tuple(line.get_ydata()) for line in figures[-1].axes[0].lines}
-        assert drawn == {tuple(run.history[column]) for run in finished}
+        curves = {tuple(line.get_ydata()) for line in figures[-1].axes[0].lines}
+        assert curves == {tuple(run.history[column]) for run in finished}
     control(panel, "Network").value = ("unet",)
     names = [text.get_text() for text in figures[-1].axes[0].get_legend().get_texts()]
-    assert names == [style.area_name(area) for area in small[0].areas], "one network: areas tell curves apart"
+    assert names == [paper.area_name(area) for area in book.areas], "one network: areas tell curves apart"
 
 
 # Order explorer --------------------------------------------------------------------------------------------------
 
 
-def test_order_explorer_shows_the_schedule_and_what_is_trained(small: tuple[Profile, DataSet]) -> None:
-    panel = widgets.order_explorer(*small)
+def test_order_explorer_shows_the_schedule_and_what_is_trained(book: lm.Book) -> None:
+    panel = widgets.order_explorer(book)
     control(panel, "Order of addition").value = "OD1"
     stages, scores = tables(panel)
     areas = ("gorkha", "emilia_romagna")
-    for stage, (told, row) in enumerate(zip(stages[1:], chains.paper_schedule(2), strict=True), start=1):
-        size = profiles.patch_size(small[0], areas[stage - 1])
-        assert told == [
-            str(stage), style.area_name(areas[stage - 1]), f"{size} px", "1", *row.values()
-        ]  # fmt: skip
-    assert stages[0][4:] == list(chains.paper_schedule(1)[0])
-    chain = order_panel.chain_of(*small, areas, "unet", 0)
-    for told, spec in zip(scores[1:], chain, strict=True):
+    schedule = chains.paper_schedule(2)
+    assert stages[0][4:] == list(schedule[0])
+    for stage, (area, row) in enumerate(zip(areas, schedule, strict=True), start=1):
+        size = f"{book.patch_size(area)} px"
+        assert stages[stage] == [str(stage), paper.area_name(area), size, "1", *row.values()]
+    for row, spec in zip(scores[1:], order_panel.chain_of(book, areas, "unet", 0), strict=True):
         run = runs.find(spec)
-        assert run
-        assert told[1] == parts.told(serial_results.total_scores(run)["f1"])
-        found = {style.area_name(area): parts.told(c.f1) for area, c in serial_results.counts_of(run).items()}
-        assert {name: value for name, value in zip(scores[0][2:], told[2:], strict=True) if value} == found
+        assert run and row[1] == format_value(part.total_scores(run)["f1"])
+        f1 = {
+            paper.area_name(area): format_value(counts.f1)
+            for area, counts in part.counts_by_area(run).items()
+        }
+        assert {name: value for name, value in zip(scores[0][2:], row[2:], strict=True) if value} == f1
 
 
-def test_areas_can_be_moved_and_what_is_not_trained_says_so(small: tuple[Profile, DataSet]) -> None:
-    panel = widgets.order_explorer(*small)
+def test_areas_can_be_moved_and_what_is_not_trained_says_so(book: lm.Book) -> None:
+    panel = widgets.order_explorer(book)
     control(panel, "Areas").value = "emilia_romagna"
     control(panel, "Add it earlier").click()
     assert control(panel, "Order of addition").value == "OD2", "the paper's own orders keep their names"
@@ -319,58 +299,51 @@ def test_areas_can_be_moved_and_what_is_not_trained_says_so(small: tuple[Profile
     control(panel, "Add it earlier").click()
     assert tables(panel) == [stages, scores], "the first cannot go further"
     control(panel, "Network").value = "res_unet"
-    assert not told_error(panel)
+    assert not error_in(panel)
 
 
 # Apart from batch ------------------------------------------------------------------------------------------------
 
 
-def imports_widgets(source: str) -> bool:
+def uses_widgets(source: str) -> bool:
+    """Say whether code imports the widgets or ipywidgets, or reaches them as ``lm.widgets``."""
     names = set()
     for node in ast.walk(ast.parse(re.sub("^%.*$", "", source, flags=re.M))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
-    return any(name.startswith("lmhld_nb.widgets") or name.split(".")[0] == "ipywidgets" for name in names)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Attribute) and ast.unparse(node) == "lm.widgets":
+            return True
+    return any(name.startswith(("lmhld_nb.widgets", "ipywidgets")) for name in names)
 
 
 def test_nothing_that_runs_in_batch_imports_the_widgets() -> None:
-    assert imports_widgets("from lmhld_nb import (\n    style,\n    widgets,\n)") and not imports_widgets(
-        "import ast"
+    assert uses_widgets("from lmhld_nb import (\n    style,\n    widgets,\n)") and uses_widgets(
+        "lm.widgets.x()"
     )
     package = ROOT / "lmhld_nb"
     for path in (*package.rglob("*.py"), *(ROOT / "workflow").glob("*.py")):
         if package / "widgets" not in path.parents:
-            assert not imports_widgets(path.read_text(encoding="utf-8")), path
+            assert not uses_widgets(path.read_text(encoding="utf-8")), path
 
 
-SKIPPED = ["widget", "skip-execution", "nbval-skip", "hide-input"]
-
-
-def widget_cells(path: Path) -> list[tuple[int, list]]:
-    cells = jupytext.read(path).cells
-    return [(n, cells) for n, cell in enumerate(cells) if "widget" in cell.metadata.get("tags", [])]
-
-
-@pytest.mark.parametrize("path", book.chapters(), ids=lambda path: path.stem)
-def test_a_chapter_without_its_widgets_is_whole(path: Path) -> None:
-    for cell in jupytext.read(path).cells:
-        if cell.cell_type == "code" and imports_widgets(cell.source):
-            assert cell.metadata["tags"] == SKIPPED, "a widget cell is left out in batch"
-    for place, cells in widget_cells(path):
-        assert cells[place].metadata["tags"] == SKIPPED
-        assert "**Try it**" in cells[place - 1].source, "words before it say what to try"
-        heads = [n for n, cell in enumerate(cells[:place]) if re.search("^## ", cell.source, re.M)]
-        section = cells[max(heads) : place]
-        assert any("style.save(" in cell.source for cell in section), "a figure stands beside it"
-
-
-def test_the_four_explorers_are_in_their_chapters() -> None:
-    found = {
-        path.stem[:2]: cells[place].source for path in book.chapters() for place, cells in widget_cells(path)
+def test_each_explorer_has_a_cell_in_its_chapter_that_batch_leaves_out() -> None:
+    by_chapter = {
+        "02": "patch_explorer",
+        "05": "prediction_browser",
+        "07": "order_explorer",
+        "09": "run_browser",
     }
-    wanted = {"02": "patch_explorer", "05": "prediction_browser", "07": "order_explorer", "09": "run_browser"}
-    assert {number: name for number, name in wanted.items() if name in found.get(number, "")} == wanted
+    shown = {}
+    for path in chapters.chapters():
+        cells = [cell for cell in jupytext.read(path).cells if cell.cell_type == "code"]
+        for cell in cells:
+            is_widget = "widget" in cell.metadata.get("tags", [])
+            assert is_widget == uses_widgets(cell.source), path
+            if is_widget:
+                assert cell.metadata["tags"] == ["widget", "skip-execution", "nbval-skip", "hide-input"], path
+                shown[path.stem[:2]] = cell.source
+    assert all(f"widgets.{name}(" in shown[number] for number, name in by_chapter.items())
     whole = (ROOT / "notebooks" / "explorer.py").read_text(encoding="utf-8")
-    assert all(f"widgets.{name}(" in whole for name in wanted.values())
+    assert all(f"widgets.{name}(" in whole for name in by_chapter.values())

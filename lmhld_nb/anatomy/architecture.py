@@ -97,7 +97,7 @@ class Reach:
 
 def receptive_field(
     name: str,
-    width: int = 8,
+    width: int | None = 8,
     size: int = 384,
     draws: int = 2,
     first: int = 0,
@@ -111,7 +111,7 @@ def receptive_field(
 
     Args:
         name: of the network, as `models.network` takes it.
-        width: first-level channels; narrow networks see as far as wide ones.
+        width: first-level channels, None as published; narrow networks see as far as wide ones.
         size: side of the patch in px, a multiple of 32.
         draws: random networks.
         first: seed of the first of them.
@@ -130,7 +130,7 @@ def receptive_field(
 
 @cache
 def _influence(
-    name: str, width: int, size: int, seed: int, change: Callable[[nn.Module], object] | None
+    name: str, width: int | None, size: int, seed: int, change: Callable[[nn.Module], object] | None
 ) -> np.ndarray:
     """Return (size, size): how much the centre's logit depends on each pixel, in one random network."""
     with torch.random.fork_rng(devices=[]):

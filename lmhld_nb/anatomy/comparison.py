@@ -43,6 +43,7 @@ def side_by_side(
         sum(not list(module.children()) for module in empty(name).modules()) for name in reaches
     ]
     table = pd.concat({"published": first, title: second}, axis=1).T
+    table = table.rename(columns={name: models.network(name).title for name in reaches})
     return table.map(lambda value: value if isinstance(value, str) else f"{value:.4g}")
 
 

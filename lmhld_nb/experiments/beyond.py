@@ -178,9 +178,7 @@ def _format_choice(value: Any) -> str:
     return ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 
-def _trainings(
-    study: Study, patch_spec: PatchSpec, seeds: Sequence[int] = (), **changes: Any
-) -> list[RunSpec]:
+def _trainings(study: Study, patch_spec: PatchSpec, seeds: Sequence[int] = (), **changes: Any) -> list[RunSpec]:
     """Return the training of the network on one area with each seed, with changes to its recipe."""
     settings = study.settings("beyond")
     return study.trainings((patch_spec,), (settings.model,), seeds or settings.seeds, **changes)

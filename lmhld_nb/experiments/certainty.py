@@ -110,9 +110,7 @@ def _published_f1(study: Study, table: int, group: Sequence[Run]) -> float:
     return float(make(study, group)["published_f1"].iloc[0])
 
 
-def interval_table(
-    cells: Sequence[Cell], repeated: Sequence[Cell] = (), resamples: int = RESAMPLES
-) -> pd.DataFrame:
+def interval_table(cells: Sequence[Cell], repeated: Sequence[Cell] = (), resamples: int = RESAMPLES) -> pd.DataFrame:
     """Tabulate cells with their intervals, beside the published F1.
 
     Args:
@@ -219,9 +217,7 @@ def seed_noise(scores: pd.DataFrame) -> pd.Series:
     """
     spread = scores["seeds_sd"].where(scores["seeds"] > 1)
     freedom = (scores["seeds"] - 1).where(spread.notna(), 0)
-    by_table = (
-        pd.DataFrame({"squares": spread**2 * freedom, "freedom": freedom}).groupby("table", sort=False).sum()
-    )
+    by_table = pd.DataFrame({"squares": spread**2 * freedom, "freedom": freedom}).groupby("table", sort=False).sum()
     by_table = by_table.where(by_table["freedom"] > 0)
     pooled = np.sqrt(by_table["squares"] / by_table["freedom"])
     return pooled * np.sqrt(2) * stats.t.ppf((1 + intervals.LEVEL) / 2, by_table["freedom"])

@@ -33,9 +33,7 @@ def stages_of(run: Run) -> list[Run]:
     for spec in run.spec.chain[:-1]:
         stage = runs.find(spec)
         if stage is None:
-            raise UserError(
-                f"{runs_dir() / spec.run_id}: a stage of this chain is missing; make it with `lmhld run`"
-            )
+            raise UserError(f"{runs_dir() / spec.run_id}: a stage of this chain is missing; make it with `lmhld run`")
         stages.append(stage)
     return [*stages, run]
 
@@ -80,8 +78,7 @@ def forgetting(run: Run) -> dict[str, float]:
         NaN for a chain of one stage. An F1 that is not defined (nothing predicted, nothing there) counts as 0.
     """
     after = [
-        {area: np.nan_to_num(counts.f1) for area, counts in counts_by_area(stage).items()}
-        for stage in stages_of(run)
+        {area: np.nan_to_num(counts.f1) for area, counts in counts_by_area(stage).items()} for stage in stages_of(run)
     ]
     if len(after) < 2:
         return {"forgetting": float("nan"), "backward_transfer": float("nan")}

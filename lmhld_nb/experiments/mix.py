@@ -48,9 +48,7 @@ def mixed_areas(study: Study) -> tuple[str, ...]:
         UserError: none is.
     """
     size = study.settings("mix").size
-    fitting = tuple(
-        area for area in study.areas_of("mix") if measure_area(study.dataset, area).largest_side >= size
-    )
+    fitting = tuple(area for area in study.areas_of("mix") if measure_area(study.dataset, area).largest_side >= size)
     if not fitting:
         raise UserError(
             f"profile '{study.profile.name}': key 'experiments.mix.size' = {size}: no scene of "
@@ -99,9 +97,7 @@ def table_6_by_area(finished: Sequence[Run], alone: Sequence[Run] = ()) -> pd.Da
         for patch_spec in run.spec.data
         if patch_spec in mixed
     ]
-    alone_f1 = (
-        pd.DataFrame(comparable, columns=["area", "model", "f1"]).groupby(["area", "model"])["f1"].mean()
-    )
+    alone_f1 = pd.DataFrame(comparable, columns=["area", "model", "f1"]).groupby(["area", "model"])["f1"].mean()
     table["alone_f1"] = alone_f1.reindex(table.index)
     table["gain"] = table["f1"] - table["alone_f1"]
     return table

@@ -100,8 +100,7 @@ def orders(study: Study) -> dict[str, tuple[str, ...]]:
     """Return the orders of addition (paper Fig 6): OD1, OD2, … and their areas."""
     settings, used = study.settings("part"), study.areas_of("part")
     first, permuted, last = (
-        [area for area in areas if area in used]
-        for areas in (settings.first, settings.permuted, settings.last)
+        [area for area in areas if area in used] for areas in (settings.first, settings.permuted, settings.last)
     )
     rest = [area for area in used if area not in {*first, *permuted, *last}]
     return chains.orders_of_addition(first, permuted, [*last, *rest])
@@ -167,10 +166,7 @@ def _stage_recipe(study: Study, stage: int, epochs: Sequence[int] = ()) -> dict[
 def finals(study: Study) -> dict[str, list[RunSpec]]:
     """Return the last stage of each chain, by order of addition."""
     rows = schedule(study)
-    return {
-        name: [chain[-1] for chain in chain_specs(study, order, rows)]
-        for name, order in orders(study).items()
-    }
+    return {name: [chain[-1] for chain in chain_specs(study, order, rows)] for name, order in orders(study).items()}
 
 
 def final_runs(study: Study, finished: Sequence[Run]) -> dict[str, list[Run]]:

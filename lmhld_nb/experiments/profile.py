@@ -120,9 +120,7 @@ class Profile(Strict, allow_inf_nan=False):
     def with_settings(self, experiment: str, **changes: object) -> Profile:
         """Return this profile with changes to the settings of an experiment that it makes."""
         settings = self.settings(experiment).model_copy(update=changes)
-        return self.model_copy(
-            update={"experiments": self.experiments.model_copy(update={experiment: settings})}
-        )
+        return self.model_copy(update={"experiments": self.experiments.model_copy(update={experiment: settings})})
 
 
 def schema() -> type[Profile]:
@@ -146,9 +144,7 @@ def load(profile: str) -> Profile:
     """
     path = Path(profile) if profile.endswith((".yaml", ".yml")) else ROOT / "params" / f"{profile}.yaml"
     if not path.is_file():
-        raise UserError(
-            f"profile '{profile}': unknown; choose one of {', '.join(names())}, or give a YAML file"
-        )
+        raise UserError(f"profile '{profile}': unknown; choose one of {', '.join(names())}, or give a YAML file")
     try:
         load_extensions(read_yaml(path, Extensions).extensions)
     except UserError as error:
@@ -183,9 +179,7 @@ def narrow(profile: Profile, models: Sequence[str] | str, areas: Sequence[str] |
     chosen_models, chosen_areas = _split(models), _split(areas)
     for model in chosen_models:
         if model not in profile.models:
-            raise UserError(
-                f"model '{model}': not in profile '{profile.name}', which has {', '.join(profile.models)}"
-            )
+            raise UserError(f"model '{model}': not in profile '{profile.name}', which has {', '.join(profile.models)}")
     if not chosen_models and not chosen_areas:
         return profile
     settings = {

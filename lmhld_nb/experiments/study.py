@@ -212,9 +212,7 @@ class Study:
         stored = (runs.find(spec) for spec in specs)
         return [run for run in stored if run and not (run.spec.run_id in whole_area and run.whole_area is None)]
 
-    def fetch(
-        self, specs: Sequence[RunSpec], on_missing: str = "train", whole_area: Collection[str] = ()
-    ) -> list[Run]:
+    def fetch(self, specs: Sequence[RunSpec], on_missing: str = "train", whole_area: Collection[str] = ()) -> list[Run]:
         """Return the finished runs of ``specs``.
 
         Args:

@@ -176,9 +176,7 @@ def map_events(study: Study, dataset: DataSet, events: Events, run: Run) -> list
         UserError: there is no such area, or as `mapping.map_scene`.
     """
     profile = study.profile
-    settings = mapping.MapSettings(
-        threshold=study.settings("unseen").threshold, device=profile.execution.device
-    )
+    settings = mapping.MapSettings(threshold=study.settings("unseen").threshold, device=profile.execution.device)
     maps = []
     for area in events.areas or dataset.areas:
         for scene in dataset.scenes_of(area):
@@ -284,9 +282,7 @@ def transfers_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).set_index(["trained", "tested"])
 
 
-def score_scenes(
-    run: Run, scene_list: Sequence[Scene], threshold: float = 0.5, device: str = "auto"
-) -> dict[str, Any]:
+def score_scenes(run: Run, scene_list: Sequence[Scene], threshold: float = 0.5, device: str = "auto") -> dict[str, Any]:
     """Predict labelled scenes whole, each with its own statistics, and score them together (`objects.score`).
 
     Nothing is written; a scene's prediction is held in memory, 6 bytes per pixel.

@@ -158,14 +158,14 @@ def status(spec: RunSpec, whole_area: bool = False) -> str:
     (`failure`); ``damaged``: its folder is not usable and will be set aside; ``begun``: there is a checkpoint to go on
     from; or ``missing``.
     """
-    found = _inspect(spec)
-    if isinstance(found, Run) and not (whole_area and found.whole_area is None):
+    state = _inspect(spec)
+    if isinstance(state, Run) and not (whole_area and state.whole_area is None):
         return "done"
     if failure(spec):
         return "failed"
-    if isinstance(found, Run):
+    if isinstance(state, Run):
         return "unscored"
-    if found:
+    if state:
         return "damaged"
     return "begun" if (runs_dir() / spec.run_id / "checkpoint.safetensors").is_file() else "missing"
 

@@ -3,123 +3,110 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import ipywidgets
 import numpy as np
 from matplotlib.colors import to_rgba
 from scipy import ndimage
 
-from lmhld_nb import patches, scenes
+from lmhld_nb import paper, patches, scenes
 from lmhld_nb.config import UserError
-from lmhld_nb.experiments import common as experiments
-from lmhld_nb.experiments import profile as profiles
-from lmhld_nb.experiments.profile import Profile
 from lmhld_nb.patches import measurements
 from lmhld_nb.plots import style
 from lmhld_nb.plots.data import WINDOWS
-from lmhld_nb.scenes.scene import Scene
-from lmhld_nb.sources import DataSet
-from lmhld_nb.widgets import parts
+from lmhld_nb.scenes import Scene
+from lmhld_nb.scenes.rasters import Window
+from lmhld_nb.widgets import controls
+
+if TYPE_CHECKING:
+    from lmhld_nb.book.face import Book
 
 SIDE = 560
 """Longest side of a scene's preview in pixels."""
 
 
-def patch_explorer(profile: Profile, dataset: DataSet, area: str | None = None) -> ipywidgets.VBox:
+def patch_explorer(book: Book, area: str | None = None) -> ipywidgets.VBox:
     """Return a panel with the choice of area, scene, patch size and least share of landslide.
 
     It shows the scene with kept and dropped windows, and counts them as `patches.cut` would. While the first area is
     looked at, a thread reads the others; what is measured is kept while the panel lives.
 
     Args:
-        profile: its areas, bands, and the values the controls begin with.
-        dataset: of the profile.
-        area: shown first; the profile's first where None.
-
-    Raises:
-        UserError: the profile names areas the data set does not have. Errors after that stand in the panel.
+        book: its areas, bands, and the values that the controls begin with.
+        area: shown first; the book's first where None.
     """
-    areas = experiments.areas(profile, dataset)
-    begin = area if area in areas else areas[0]
-    sizes = tuple(sorted({*patches.SIZES, *(profiles.patch_size(profile, name) for name in areas)}))
-    bands = profile.patches.bands
-    judged = lru_cache(maxsize=None)(lambda name: measurements.classify_area_windows(dataset, name, sizes, bands))
-    seen = lru_cache(maxsize=32)(preview)
-
-    chosen = parts.choice("Area", [(style.area_name(name), name) for name in areas], begin)
-    scene = parts.choice("Scene", [(member.name, n) for n, member in enumerate(dataset.scenes_of(begin))])
-    size = parts.choice(
-        "Patch size", [(f"{side} px", side) for side in sizes], profiles.patch_size(profile, begin)
+    first = area if area in book.areas else book.areas[0]
+    sizes = tuple(sorted({*patches.SIZES, *map(book.patch_size, book.areas)}))
+    by_area = book.scenes()
+    windows = lru_cache(maxsize=None)(
+        lambda name: measurements.classify_area_windows(book.dataset, name, sizes, book.bands)
     )
-    share = parts.slider("Least share of landslide (%)", round(100 * profile.patches.min_share), 0, 60, 1)
+    picture_of = lru_cache(maxsize=32)(lambda scene: preview(scene, book.bands))
+
+    chosen = controls.choice("Area", [(paper.area_name(name), name) for name in book.areas], first)
+    scene = controls.choice("Scene", _numbered(by_area[first]))
+    size = controls.choice("Patch size", [(f"{side} px", side) for side in sizes], book.patch_size(first))
+    share = controls.slider(
+        "Least share of landslide (%)", round(100 * book.profile.patches.min_share), 0, 60, 1
+    )
     picture, counts = ipywidgets.Image(format="png"), ipywidgets.HTML()
-    figure = parts.canvas(5.6, 5.6)
+    figure = controls.canvas(5.6, 5.6)
     ax = figure.add_axes((0, 0, 1, 1))
     ax.set_axis_off()
     below, above = ax.imshow(np.zeros((1, 1, 3))), ax.imshow(np.zeros((1, 1, 4)))
-    last = [begin]
+    drawn = first
 
     def draw() -> None:
-        members = dataset.scenes_of(chosen.value)
-        if chosen.value != last[0]:
-            scene.options = [(member.name, number) for number, member in enumerate(members)]
-            size.value = profiles.patch_size(profile, chosen.value)
-            last[0] = chosen.value
+        nonlocal drawn
+        if chosen.value != drawn:
+            scene.options = _numbered(by_area[chosen.value])
+            size.value = book.patch_size(chosen.value)
+            drawn = chosen.value
         least = share.value / 100
-        reasons = [with_share(*windows, least) for windows in judged(chosen.value)[size.value]]
-        member = members[scene.value]
-        thumbnail, (rows, cols) = seen(member, bands)
+        reasons = [with_share(*judged, least) for judged in windows(chosen.value)[size.value]]
+        thumbnail, (rows, cols) = picture_of(by_area[chosen.value][scene.value])
         below.set(data=thumbnail, extent=(0, cols, rows, 0))
         here = reasons[scene.value]
         tints = np.zeros((*here.shape, 4))
-        for reason, (tint, _) in WINDOWS.items():
-            tints[here == reason] = to_rgba(tint, 0.5)
+        for reason, (colour, _) in WINDOWS.items():
+            tints[here == reason] = to_rgba(colour, 0.5)
         above.set(data=tints, extent=(0, here.shape[1] * size.value, here.shape[0] * size.value, 0))
         longest = max(rows, cols)
         figure.set_size_inches(5.6 * cols / longest, 5.6 * rows / longest)
         ax.set(xlim=(0, cols), ylim=(rows, 0))
-        parts.show(picture, figure)
-        counts.value = _told(here, reasons, least)
+        controls.show(picture, figure)
+        counts.value = _count_table(here, reasons, least)
 
     def read_others() -> None:
-        for name in areas:
-            with suppress(UserError):  # told in the panel when the area is chosen
-                judged(name)
-                seen(dataset.scenes_of(name)[0], bands)
+        for name in book.areas:
+            with suppress(UserError):  # stands in the panel when the area is chosen
+                windows(name)
+                picture_of(by_area[name][0])
 
-    controls = [chosen, scene, size, share]
-    message = parts.answering(draw, controls, [picture, counts])
+    panel = controls.panel(draw, [(chosen, scene), (size,), (share,)], [picture, counts], book.caption())
     threading.Thread(target=read_others, daemon=True).start()
-    return ipywidgets.VBox(
-        [
-            ipywidgets.VBox(controls),
-            message,
-            ipywidgets.HBox([picture, counts], layout={"flex_flow": "row wrap"}),
-            parts.small(style.note(dataset, profile.name)),
-        ]
-    )
+    return panel
 
 
 def preview(scene: Scene, bands: tuple[str, ...]) -> tuple[np.ndarray, tuple[int, int]]:
     """Return a scene as a small picture with its landslides outlined, and its size in pixels.
 
     Returns:
-        (rows, cols, 3) between 0 and 1, at most `SIDE` a side: every n-th pixel; (rows, cols) of the scene.
+        (rows, cols, 3) between 0 and 1, at most `SIDE` on either side: every n-th pixel; (rows, cols) of the scene.
     """
     with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
-        step = -(-max(image.shape) // SIDE)
-        values, codes = [], []
-        for strip in scenes.strips(image.shape, step * max(1, 512 // step)):
-            values.append(image.read(strip, bands)[:, ::step, ::step])
-            codes.append(labels.read(strip)[::step, ::step])
         shape = image.shape
+        whole, step = Window(0, 0, *shape), -(-max(shape) // SIDE)
+        values = scenes.read_decimated(lambda window: image.read(window, bands), whole, step)
+        landslide = scenes.read_decimated(labels.read, whole, step) == 1
     colour = ("red", "green", "blue") if {"red", "green", "blue"} <= set(bands) else (bands * 3)[:3]
-    small = style.rgb(np.concatenate(values, axis=1), bands, colour)
-    landslide = np.concatenate(codes) == 1
-    small[landslide & ~ndimage.binary_erosion(landslide)] = to_rgba("cyan")[:3]
-    return small, shape
+    picture = style.rgb(values, bands, colour)
+    picture[landslide & ~ndimage.binary_erosion(landslide)] = to_rgba("cyan")[:3]
+    return picture, shape
 
 
 def with_share(reason: np.ndarray, share: np.ndarray, least: float) -> np.ndarray:
@@ -127,14 +114,18 @@ def with_share(reason: np.ndarray, share: np.ndarray, least: float) -> np.ndarra
     return np.where((reason == "") & (share < least), "share", reason)
 
 
-def _told(here: np.ndarray, everywhere: list[np.ndarray], least: float) -> str:
+def _numbered(scene_list: Sequence[Scene]) -> list[tuple[str, int]]:
+    return [(scene.name, number) for number, scene in enumerate(scene_list)]
+
+
+def _count_table(here: np.ndarray, everywhere: list[np.ndarray], least: float) -> str:
     names = {reason: text.format(share=least) for reason, (_, text) in WINDOWS.items()}
     rows = [
-        (names[reason], int((here == reason).sum()), sum(int((one == reason).sum()) for one in everywhere))
-        for reason in WINDOWS
+        (name, int((here == reason).sum()), sum(int((scene == reason).sum()) for scene in everywhere))
+        for reason, name in names.items()
     ]
-    rows.append(("windows in all", here.size, sum(one.size for one in everywhere)))
-    kinds = [(tint, names[reason]) for reason, (tint, _) in WINDOWS.items()]
-    return parts.table(("window", "this scene", "whole area"), rows) + parts.legend(
+    rows.append(("windows in all", here.size, sum(scene.size for scene in everywhere)))
+    kinds = [(colour, names[reason]) for reason, (colour, _) in WINDOWS.items()]
+    return controls.table(("window", "this scene", "whole area"), rows) + controls.legend(
         [*kinds, ("cyan", "outline of a landslide")], "<br>"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -35,7 +35,7 @@ def several(label: str, options: Sequence[Any]) -> ipywidgets.SelectMultiple:
 
 
 def slider(label: str, value: float, low: float, high: float, step: float) -> Any:
-    """Return a slider that answers when it is let go, or at each press of an arrow key."""
+    """Return a slider that answers when it is released, or at each press of an arrow key."""
     whole = all(isinstance(number, int) for number in (value, low, high, step))
     kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
     return kind(
@@ -63,52 +63,54 @@ def show(target: ipywidgets.Image, figure: Figure) -> None:
 def legend(kinds: Sequence[tuple[str, str]], between: str = " &emsp; ") -> str:
     """Return HTML that names colours: (colour, name) each."""
     return between.join(
-        f'<span style="background:{tint};border:1px solid #555">&emsp;</span>&nbsp;{html.escape(name)}'
-        for tint, name in kinds
+        f'<span style="background:{colour};border:1px solid #555">&emsp;</span>&nbsp;{html.escape(name)}'
+        for colour, name in kinds
     )
 
 
 def table(
-    head: Sequence[str], rows: Sequence[Sequence[Any]], tints: Callable[[Any], str] | None = None
+    head: Sequence[str], rows: Iterable[Sequence[Any]], colours: Callable[[Any], str] | None = None
 ) -> str:
-    """Return an HTML table; ``tints`` gives the fill of a cell by its value, empty for none."""
+    """Return an HTML table; ``colours`` gives the fill of a cell by its value, empty for none."""
 
     def cell(value: Any) -> str:
-        fill = tints(value) if tints else ""
+        fill = colours(value) if colours else ""
         look = f' style="background:{fill};color:#000"' if fill else ""
-        return f"<td{look}>{html.escape(told(value))}</td>"
+        return f"<td{look}>{html.escape(format_value(value))}</td>"
 
     top = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in head)
     body = "".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in rows)
     return f'<table class="lmhld"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
 
 
-def told(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Return a value for a table: three digits of a fraction, a dash for what is not defined."""
     if isinstance(value, float):
         return "–" if value != value else f"{value:.3f}"
     return str(value)
 
 
-def small(text: str) -> ipywidgets.HTML:
-    """Return a line in small grey letters, such as `style.note`."""
-    return ipywidgets.HTML(f'<span style="font-size:85%;color:#666">{html.escape(text)}</span>')
-
-
-def answering(
+def panel(
     draw: Callable[[], None],
-    controls: Sequence[ipywidgets.Widget],
-    shown: Sequence[ipywidgets.DOMWidget],
-    *buttons: tuple[ipywidgets.Button, Callable[[], None]],
-) -> ipywidgets.HTML:
-    """Call ``draw`` now and at every change of a control; return the line that tells what went wrong.
+    inputs: Sequence[Sequence[ipywidgets.Widget]],
+    outputs: Sequence[ipywidgets.DOMWidget],
+    caption: str,
+    buttons: Mapping[ipywidgets.Button, Callable[[], None]] | None = None,
+) -> ipywidgets.VBox:
+    """Return a panel that calls ``draw`` now and at every change of a control.
 
-    A button first does what stands beside it.
-
-    An error is one line, and ``shown`` disappears until it is mended: what it holds would not be what the controls
+    An error becomes one line, and what is below it disappears until it is mended: it would not be what the controls
     say. Controls that ``draw`` itself sets do not start it again.
+
+    Args:
+        draw: sets the outputs.
+        inputs: rows of controls.
+        outputs: below them, in rows as far as the page is wide enough.
+        caption: the line at the bottom.
+        buttons: among the inputs, with what each does before everything is drawn.
     """
     message = ipywidgets.HTML()
+    below = _row(outputs)
     drawing: list[bool] = []
 
     def answer(_: object = None, before: Callable[[], None] | None = None) -> None:
@@ -127,12 +129,17 @@ def answering(
             message.value = ""
         finally:
             drawing.clear()
-        for widget in shown:
-            widget.layout.display = "none" if message.value else None
+        below.layout.display = "none" if message.value else None
 
-    for control in controls:
-        control.observe(answer, "value")
-    for button, before in buttons:
-        button.on_click(partial(answer, before=before))
+    for control in (control for row in inputs for control in row):
+        if buttons and control in buttons:
+            control.on_click(partial(answer, before=buttons[control]))
+        else:
+            control.observe(answer, "value")
     answer()
-    return message
+    small = f'<span style="font-size:85%;color:#666">{html.escape(caption)}</span>'
+    return ipywidgets.VBox([*map(_row, inputs), message, below, ipywidgets.HTML(small)])
+
+
+def _row(widgets: Sequence[ipywidgets.Widget]) -> ipywidgets.HBox:
+    return ipywidgets.HBox(widgets, layout={"flex_flow": "row wrap"})
