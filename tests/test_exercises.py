@@ -12,15 +12,17 @@ from typing import Any
 
 import jupytext
 import nbformat
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nbformat import v4
 
-from lmhld_nb import cli
+from lmhld_nb import cli, paper, patches
 from lmhld_nb.book import chapters
 from lmhld_nb.book.exercises import exercise, exercises, stub, student, write_copies
 from lmhld_nb.config import UserError
+from lmhld_nb.evaluation import intervals
 
 CHAPTERS = {path.stem[:2]: path for path in chapters.chapters()}
 
@@ -63,6 +65,9 @@ MISTAKES = {
     "11.3": "seeds = lambda gap, spread: max(2, round((1.96 * spread / gap) ** 2))",
 }
 """What a student may well answer: run after the solution, it must not pass. No exercise is left out."""
+
+TOOLS = {"np": np, "paper": paper, "patches": patches, "intervals": intervals}
+"""What they use besides the names of chapter and solution."""
 
 
 @cache
@@ -125,7 +130,7 @@ def test_solutions_pass_and_stubs_and_mistakes_do_not(number: str, data: None) -
         assert not lost, f"exercise {each.number} takes the chapter's own {', '.join(lost)}"
 
         for mistake in (MISTAKES[f"{number}.{each.number}"], *nonsense(start)):
-            wrong = dict(alone)
+            wrong = {**TOOLS, **alone}
             run(mistake, wrong)
             with pytest.raises(AssertionError, match=rf"^exercise {each.number}: (?!no answer yet)\S"):
                 run(each.check, wrong)
