@@ -58,6 +58,6 @@ register(
         settings=Augmented,
         specs=augmented_specs,
         tables={"augmented": augmented_table},
-        used_areas=lambda settings: {"area": (settings.area,)},
+        used_areas=("area",),
     )
 )
