@@ -20,9 +20,7 @@ from lmhld_nb.training.specs import RunSpec
 
 def build_thin_net(bands: int) -> nn.Module:
     """Return a network of two convolutions, for a profile to name as ``extension_example:build_thin_net``."""
-    return nn.Sequential(
-        nn.Conv2d(bands, 8, 5, padding=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 1, 3, padding=1)
-    )
+    return nn.Sequential(nn.Conv2d(bands, 8, 5, padding=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 1, 3, padding=1))
 
 
 def focal(logits: Tensor, masks: Tensor) -> Tensor:
@@ -60,6 +58,6 @@ register(
         settings=Augmented,
         specs=augmented_specs,
         tables={"augmented": augmented_table},
-        used_areas=lambda settings: {"area": (settings.area,)},
+        used_areas=("area",),
     )
 )

@@ -56,9 +56,7 @@ def profile(registries: None, twin_data: Path, tmp_path_factory: pytest.TempPath
         patch.setenv("LMHLD_WORKDIR", str(folder))
         patch.setenv("LMHLD_DATA", str(twin_data))
         patch.delenv("LMHLD_RUNS", raising=False)
-        patch.setenv(
-            "PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-        )
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
         yield path
 
 
@@ -81,9 +79,7 @@ def book(profile: Path) -> lm.Book:
 # One entry each --------------------------------------------------------------------------------------------------
 
 
-def test_another_loss_or_version_renames_only_the_runs_that_use_it(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_loss_or_version_renames_only_the_runs_that_use_it(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run_ids(loss: str) -> list[str]:
         profile = load(str(tiny))
         recipe = profile.recipe.model_copy(update={"loss": loss})
@@ -111,9 +107,7 @@ def test_another_loss_or_version_renames_only_the_runs_that_use_it(
         ("no_such_module", "key 'extensions' = 'no_such_module'"),
     ],
 )
-def test_an_extension_that_cannot_be_imported_is_refused_in_one_line(
-    tiny: Path, extensions: str, message: str
-) -> None:
+def test_an_extension_that_cannot_be_imported_is_refused_in_one_line(tiny: Path, extensions: str, message: str) -> None:
     tiny.write_text(tiny.read_text() + f"extensions: {extensions}\n")
     with pytest.raises(UserError) as error:
         load(str(tiny))

@@ -40,9 +40,7 @@ def finished_runs(study: Study) -> dict[str, list[Run]]:
     whole_area = {entry.spec.run_id for entry in planned if entry.whole_area}
     runs.make_runs([entry.spec for entry in planned], 1, QUIET, whole_area)
     return {
-        name: study.finished(entry.specs(study))
-        for name, entry in EXPERIMENTS.items()
-        if study.profile.makes(name)
+        name: study.finished(entry.specs(study)) for name, entry in EXPERIMENTS.items() if study.profile.makes(name)
     }
 
 
@@ -50,9 +48,7 @@ def test_a_plan_lists_each_run_once(study: Study) -> None:
     planned = plan(study)
     run_ids = [entry.spec.run_id for entry in planned]
     assert len(set(run_ids)) == len(run_ids) == 4 + 4 + 2 + 4 - 2
-    counts = [
-        sum(label in entry.experiments for entry in planned) for label in ("1", "2", "3", "4", "recipe")
-    ]
+    counts = [sum(label in entry.experiments for entry in planned) for label in ("1", "2", "3", "4", "recipe")]
     assert counts == [4, 4, 2, 0, 4]
     # Gorkha at its own size, two seeds, belongs to experiments 1 and 2.
     shared = [entry for entry in planned if entry.experiments == ("1", "2")]
@@ -82,9 +78,7 @@ def test_tables_are_means_over_seeds_beside_the_published_ones(study: Study) -> 
             mean = np.mean([test[score] for test in tests if test[score] is not None])
             assert row[score] == pytest.approx(mean, nan_ok=True)
             assert row[f"published_{score}"] == published.loc[area, score]
-            assert row[f"difference_{score}"] == pytest.approx(
-                row[score] - published.loc[area, score], nan_ok=True
-            )
+            assert row[f"difference_{score}"] == pytest.approx(row[score] - published.loc[area, score], nan_ok=True)
 
     table6 = mix.table_6(study, by_experiment["mix"])
     f1 = np.mean([run.metrics["test"]["f1"] for run in by_experiment["mix"]])
@@ -138,8 +132,7 @@ def test_examples_and_thresholds_belong_to_the_test_patches(study: Study) -> Non
         (patch_set,) = runs.patch_sets(run.spec)
         tests = patch_set.where("test")
         assert any(
-            (patch_set.images[number] == example.image).all()
-            and (patch_set.masks[number] == example.truth).all()
+            (patch_set.images[number] == example.image).all() and (patch_set.masks[number] == example.truth).all()
             for number in tests
         )
         predicted = example.predictions["unet"]

@@ -39,9 +39,7 @@ def prediction_browser(book: Book, finished: Sequence[Run]) -> ipywidgets.VBox:
     model = lru_cache(maxsize=4)(lambda number: finished[number].model())
     patch_sets = lru_cache(maxsize=16)(lambda number: runs.patch_sets(finished[number].spec, progress=False))
     logits = lru_cache(maxsize=64)(
-        lambda number, index, patch: examples.logits(
-            finished[number], model(number), patch_sets(number)[index], patch
-        )
+        lambda number, index, patch: examples.logits(finished[number], model(number), patch_sets(number)[index], patch)
     )
 
     run = controls.choice("Run", [(_name(entry), number) for number, entry in enumerate(finished)])

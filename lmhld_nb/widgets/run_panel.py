@@ -55,17 +55,14 @@ def run_browser(book: Book) -> ipywidgets.VBox:
 
     def is_chosen(entry: PlannedRun) -> bool:
         return all(
-            not widget.value or set(widget.value) & set(KINDS[kind][0](entry))
-            for kind, widget in filters.items()
+            not widget.value or set(widget.value) & set(KINDS[kind][0](entry)) for kind, widget in filters.items()
         )
 
     def draw() -> None:
         chosen = [(entry, run) for entry, run in pairs if is_chosen(entry)]
         if not chosen:
             raise ValueError("no finished run is of all these kinds; choose fewer, or make them: `lmhld run`")
-        rest = (
-            f"; curves and table: the first {MOST}, choose fewer to see others" if len(chosen) > MOST else ""
-        )
+        rest = f"; curves and table: the first {MOST}, choose fewer to see others" if len(chosen) > MOST else ""
         rows = run_table(chosen[:MOST])
         listed.value = f"<p>{len(chosen)} of {len(pairs)} finished runs{rest}</p>"
         listed.value += controls.table([*map(str, rows)], rows.itertuples(index=False, name=None))
