@@ -247,10 +247,12 @@ def test_run_browser_draws_the_history(book: lm.Book, finished: Sequence[Run], m
     monkeypatch.setattr(controls, "show", lambda target, figure: (figures.append(figure), show(target, figure)))
     panel = widgets.run_browser(book)
     control(panel, "Experiment").value = ("2",)
-    axes = [ax for ax in figures[-1].axes if ax.lines]
-    assert [ax.get_title() for ax in axes] == [f"{paper.area_name(area)}, 32 px" for area in book.areas]
-    curves = {tuple(line.get_ydata()) for ax in axes for line in ax.lines if len(line.get_ydata()) > 1}
-    assert curves == {tuple(run.history["val_f1"]) for run in finished}
+    for column in ("val_f1", "train_loss"):
+        control(panel, "Show").value = column
+        axes = [ax for ax in figures[-1].axes if ax.lines]
+        assert [ax.get_title() for ax in axes] == [f"{paper.area_name(area)}, 32 px" for area in book.areas]
+        curves = {tuple(line.get_ydata()) for ax in axes for line in ax.lines if len(line.get_ydata()) > 1}
+        assert curves == {tuple(run.history[column]) for run in finished}
 
 
 # Order explorer --------------------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ def run_browser(book: Book) -> ipywidgets.VBox:
     for kind, (values_of, title) in KINDS.items():
         values = dict.fromkeys(value for entry, _ in pairs for value in values_of(entry))
         filters[kind] = controls.several(kind, [(title(value), value) for value in values])
+    curve = controls.choice("Show", [(title, column) for column, title in scores.CURVES.items()])
     picture, listed = ipywidgets.Image(format="png"), ipywidgets.HTML()
 
     def is_chosen(entry: PlannedRun) -> bool:
@@ -56,11 +57,11 @@ def run_browser(book: Book) -> ipywidgets.VBox:
         panels: dict[str, list[Run]] = {}
         for entry, run in chosen[:MOST]:
             panels.setdefault(_where(entry), []).append(run)
-        controls.show(picture, scores.learning_curves(panels))
+        controls.show(picture, scores.learning_curves(panels, curve.value))
 
     missing = len(planned) - len(pairs)
     about = f"{missing} of {len(planned)} planned runs are not made yet" if missing else ""
-    return controls.panel(draw, [tuple(filters.values())], [picture, listed], book.caption(about))
+    return controls.panel(draw, [tuple(filters.values()), (curve,)], [picture, listed], book.caption(about))
 
 
 def _row(entry: PlannedRun, run: Run) -> tuple[Any, ...]:
