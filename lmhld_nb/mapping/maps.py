@@ -39,7 +39,7 @@ from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import Image, Labels, Scene
 from lmhld_nb.training import engine
 from lmhld_nb.training import weights as networks
-from lmhld_nb.training.hardware import Execution, choose_device, device_name
+from lmhld_nb.training.hardware import choose_device, device_name
 
 Rows = Iterable[tuple[Window, np.ndarray]]
 
@@ -91,7 +91,7 @@ def map_scene(
         labels = None
         if scene.mask or scene.polygons:
             labels = stack.enter_context(scenes.open_labels(scene, image))
-        stack.enter_context(engine.settings(device, Execution()))
+        stack.enter_context(engine.settings(device))
         statistics = inputs.statistics_of(view, bands, card, weights, settings.normalise)
         picture, components = files.Picture(view, bands), outlines.Components(image.shape[1])
         predicted = prediction.predicted_rows(
