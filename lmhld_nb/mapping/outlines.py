@@ -69,9 +69,7 @@ class Components:
         }
 
 
-def outline(
-    mask: Path, components: Components, min_area_px: int = 1, min_area_m2: float = 0.0
-) -> gpd.GeoDataFrame:
+def outline(mask: Path, components: Components, min_area_px: int = 1, min_area_m2: float = 0.0) -> gpd.GeoDataFrame:
     """Outline a mask's landslides, and measure area, probability, position and shape of each.
 
     Args:

@@ -31,9 +31,7 @@ NO_PROBABILITY = -1.0
 LARGEST = 1e9  # a larger number in a float image stands for something else
 CHUNK_ROWS = 512  # read at once: as tall as the usual GeoTIFF tile
 CHUNK_BYTES = 400e6
-CPU_PIXELS = (
-    2**20
-)  # of a batch, shared by the channels of a network's first level: what a processor's caches like
+CPU_PIXELS = 2**20  # of a batch, shared by the channels of a network's first level: what a processor's caches like
 GPU_PIXELS = 2**22
 SQUARE = 512  # px, of the samples that a large scene's statistics are taken from
 
@@ -329,9 +327,7 @@ def _forward(model: nn.Module, images: Tensor) -> Tensor:
             raise
     # Only here has the failed attempt let go of its memory.
     if len(images) == 1:
-        raise UserError(
-            f"out of memory with one window of {images.shape[-1]} px; free memory or use `--device cpu`"
-        )
+        raise UserError(f"out of memory with one window of {images.shape[-1]} px; free memory or use `--device cpu`")
     half = len(images) // 2
     return torch.cat([_forward(model, images[:half]), _forward(model, images[half:])])
 

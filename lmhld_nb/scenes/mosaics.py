@@ -67,9 +67,7 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
         if not path.is_dir():
             files.append(path)
             continue
-        inside = [
-            file for file in sorted(path.iterdir()) if file.suffix.lower() in SUFFIXES and file.is_file()
-        ]
+        inside = [file for file in sorted(path.iterdir()) if file.suffix.lower() in SUFFIXES and file.is_file()]
         if not inside:
             raise UserError(f"{path}: holds no image; give a folder of {', '.join(SUFFIXES)} files")
         files += inside
@@ -110,8 +108,7 @@ def open_files(
     corners = [_corner(first, header) for header in headers]
     top, left = (min(corner[axis] for corner in corners) for axis in (0, 1))
     windows = [
-        Window(row - top, col - left, *header.shape)
-        for (row, col), header in zip(corners, headers, strict=True)
+        Window(row - top, col - left, *header.shape) for (row, col), header in zip(corners, headers, strict=True)
     ]
     shape = max(w.row + w.height for w in windows), max(w.col + w.width for w in windows)
     transform = first.transform * Affine.translation(left, top)
@@ -177,9 +174,7 @@ def _corner(first: Raster, other: Raster) -> tuple[int, int]:
     return round(row), round(col)
 
 
-def _scale(
-    first: Raster, transform: Affine, shape: tuple[int, int], resolution_m: float
-) -> tuple[float, float] | None:
+def _scale(first: Raster, transform: Affine, shape: tuple[int, int], resolution_m: float) -> tuple[float, float] | None:
     """Return how many pixels of the files go across and down into one; None where it is one."""
     if first.crs is None:
         raise UserError(
