@@ -103,18 +103,12 @@ def test_marked_cells_are_those_of_the_text(text: str) -> None:
             for column, cell in zip(head, line, strict=True):
                 if mark := re.fullmatch(r"<([bu])>([\d.]+)</[bu]>", cell):
                     size = int(line[1]) if number == 4 else 0
-                    key = (
-                        (first, column, 0, names[line[1]])
-                        if number == 5
-                        else ("", first, size, names[column])
-                    )
+                    key = (first, column, 0, names[line[1]]) if number == 5 else ("", first, size, names[column])
                     cells.append((number, *key, {"b": "bold", "u": "underline"}[mark[1]]))
                     table = TABLE(number)
                     for name, value in zip(("study_area", "model", "patch_size"), key, strict=False):
                         table = table[table[name] == value] if name in table else table
-                    assert table[key[-1]].tolist() == [float(mark[2])], (
-                        "the marked number is that of the table"
-                    )
+                    assert table[key[-1]].tolist() == [float(mark[2])], "the marked number is that of the table"
     assert len(cells) == len(re.findall(r"<[bu]>0\.\d{4}<", text))
     assert list(paper.marks().itertuples(index=False, name=None)) == cells
 
@@ -270,9 +264,7 @@ def test_a_network_that_was_not_tested_may_be_state_of_the_art(monkeypatch: pyte
 def test_verdicts_follow_the_tables(checks: list[audit.Check]) -> None:
     # Other scores everywhere: what a statement about scores is judged by must not be fixed.
     published = {check.id: check.verdict for check in checks}
-    about_scores = [
-        name for name in (*audit.scores.CHECKS, *audit.strategies.CHECKS) if not name.startswith("figure")
-    ]
+    about_scores = [name for name in (*audit.scores.CHECKS, *audit.strategies.CHECKS) if not name.startswith("figure")]
     verdicts: dict[str, set[str]] = {name: {published[name]} for name in about_scores}
     edits = (
         lambda table: table.__setitem__(SCORES, table[SCORES].to_numpy()[::-1]),
@@ -284,9 +276,7 @@ def test_verdicts_follow_the_tables(checks: list[audit.Check]) -> None:
             put(patch, dict.fromkeys(rules.SCORE_TABLES, edit))
             for name, seen in verdicts.items():
                 seen.add(verdict(name))
-    fixed = {
-        name for name, seen in verdicts.items() if len(seen) == 1 and published[name] != "cannot be checked"
-    }
+    fixed = {name for name, seen in verdicts.items() if len(seen) == 1 and published[name] != "cannot be checked"}
     assert fixed == {"easiest_f1/except", "formula_3", "size_of_hokkaido", "size_of_wenchuan", "state_of_the_art",
                      "table_5_all_underlined"}  # fmt: skip
 
@@ -344,9 +334,7 @@ def test_the_worst_spread_reaches_the_gap() -> None:
 @given(st.lists(score, min_size=1, max_size=49))
 def test_a_printed_mean_of_printed_scores_is_never_contradicted(values: list[float]) -> None:
     printed = round(float(np.mean(values)), 4)
-    assert (
-        rules.compare(printed, float(np.mean(np.round(values, 4))), rules.HALF, rules.HALF) != "contradicted"
-    )
+    assert rules.compare(printed, float(np.mean(np.round(values, 4))), rules.HALF, rules.HALF) != "contradicted"
 
 
 @given(score, score)

@@ -76,9 +76,7 @@ def checks() -> list[Check]:
     if unknown := set(CHECKS) - set(claims.index):
         raise ValueError(f"claims.csv has no row for {', '.join(sorted(unknown))}")
     return [
-        Check(
-            str(key), row["section"], row["claim"], row["reading"], **vars(_finding(str(key), row["needs"]))
-        )
+        Check(str(key), row["section"], row["claim"], row["reading"], **vars(_finding(str(key), row["needs"])))
         for key, row in claims.iterrows()
     ]
 

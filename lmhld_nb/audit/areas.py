@@ -53,9 +53,7 @@ def _commercial() -> Finding:
     facts = paper.outside()
     free = facts[(facts["kind"] == "open_data") & facts["key"].isin(paper.table(1)["sensor"])]
     derived = "; ".join(f"{row.key}: {row.value}, data free to all" for row in free.itertuples())
-    return holds_if(
-        free.empty, derived or "no sensor of Table 1 is known to us as public", "; ".join(free["source"])
-    )
+    return holds_if(free.empty, derived or "no sensor of Table 1 is known to us as public", "; ".join(free["source"]))
 
 
 def _landslides() -> Finding:
@@ -95,9 +93,7 @@ def _image_after(images: pd.Period, key: str) -> Finding:
     assert known is not None, f"outside.csv has no event {key}"
     event, source = known
     months = (images.year - event.year) * 12 + images.month - event.month
-    finding = unchecked(
-        "the month of the event: before or after it", f"event: {source}", "one month (images)"
-    )
+    finding = unchecked("the month of the event: before or after it", f"event: {source}", "one month (images)")
     if images.start_time > event.end_time:
         finding = replace(finding, verdict="holds", derived=_months(months, "later"))
     elif images.end_time < event.start_time:

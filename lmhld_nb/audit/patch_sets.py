@@ -50,9 +50,7 @@ def _ours() -> Any:
 def _bijie() -> Finding:
     resolution = str(_others().loc["Bijie landslide", "resolution"])
     tolerance = f"±{quoted('bijie_resolution').half:g} m"
-    return equals(
-        "bijie_resolution", float(resolution.rstrip("m")), f"{resolution} in Table 3", "", tolerance
-    )
+    return equals("bijie_resolution", float(resolution.rstrip("m")), f"{resolution} in Table 3", "", tolerance)
 
 
 def _fixed_sizes() -> Finding:
@@ -180,8 +178,6 @@ CHECKS: Checks = {
     "comparison_size": lambda: is_size("comparison_size", _patches(study_areas=False)["patch_size"].iloc[0]),
     "table_3_patches": _table_3_patches,
     "table_3_sizes": _table_3_sizes,
-    "table_3_sensors": lambda: same_sets(
-        set(paper.table(1)["sensor"]), set(listed(_ours()["sensors"])), "Table 1"
-    ),
+    "table_3_sensors": lambda: same_sets(set(paper.table(1)["sensor"]), set(listed(_ours()["sensors"])), "Table 1"),
     "table_3_resolution": _table_3_resolution,
 }

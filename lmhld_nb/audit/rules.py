@@ -154,8 +154,7 @@ def all_above(differences: pd.Series | Mapping[str, float], what: str, detail: s
     if exceptions:
         derived += f", not in {', '.join(exceptions)}"
     rows = tuple(
-        {"case": name, "difference": round(value, 6), "verdict": verdicts[name]}
-        for name, value in values.items()
+        {"case": name, "difference": round(value, 6), "verdict": verdicts[name]} for name, value in values.items()
     )
     return Finding(derived, worst(verdicts.values()), OF_DIFFERENCE, detail, rows)
 

@@ -106,9 +106,7 @@ def _named(cells: pd.MultiIndex) -> str:
     texts = []
     for area, model, size, score in cells:
         area_name = names([paper.area_key(area)]) if area else ""
-        texts.append(
-            " ".join(filter(None, (area_name, model, f"{size} px" if size else "", paper.SCORES[score])))
-        )
+        texts.append(" ".join(filter(None, (area_name, model, f"{size} px" if size else "", paper.SCORES[score]))))
     return ", ".join(texts)
 
 

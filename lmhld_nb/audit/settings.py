@@ -84,9 +84,7 @@ def _unseen() -> Finding:
     of_scenes = f"of {len(scenes) + 1} scenes lies in the region of a study area"
     if shared.empty:
         return Finding(f"none {of_scenes}", "holds")
-    places = (
-        f"{scene} ({names([area])})" for scene, area in zip(shared["key"], shared["value"], strict=True)
-    )
+    places = (f"{scene} ({names([area])})" for scene, area in zip(shared["key"], shared["value"], strict=True))
     return unchecked(
         f"{len(shared)} {of_scenes}: {', '.join(places)}",
         "the outlines of study area and scene are not published; the images themselves may be new",

@@ -65,9 +65,7 @@ def _printed(key: str) -> str:
 def _cut_at(areas: str, size: str) -> Finding:
     sizes = paper.areas().loc[list(quoted(areas).values), "patch_size"]
     same = bool((sizes == quoted(size).number).all())
-    return holds_if(
-        same, "Table 2: " + ", ".join(f"{names([area])} {value}" for area, value in sizes.items())
-    )
+    return holds_if(same, "Table 2: " + ", ".join(f"{names([area])} {value}" for area, value in sizes.items()))
 
 
 def _mix_gains(size: int) -> pd.DataFrame:
