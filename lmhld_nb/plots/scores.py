@@ -68,20 +68,14 @@ def score_heatmap(table: pd.DataFrame, scores: Mapping[str, str], rows: str, nam
     for ax, (column, title) in zip(axes, scores.items(), strict=True):
         cells = table[column].unstack("model").reindex(index=lines, columns=models)
         best = cells.max(axis=1 if rows == "area" else 0)
-        style.heatmap(
-            ax, cells.to_numpy(float), bold=cells.eq(best, axis=0 if rows == "area" else 1).to_numpy()
-        )
+        style.heatmap(ax, cells.to_numpy(float), bold=cells.eq(best, axis=0 if rows == "area" else 1).to_numpy())
         ax.set_title(title)
     for ax in left:
-        style.name_cells(
-            ax, rows=[style.area_name(line) if rows == "area" else f"{line} px" for line in lines]
-        )
+        style.name_cells(ax, rows=[style.area_name(line) if rows == "area" else f"{line} px" for line in lines])
     for ax in bottom:
         style.name_cells(ax, columns=list(map(style.network_title, models)), rotation=40, ha="right")
     bold = "the best of a row" if rows == "area" else "the best size of each network"
-    return style.counted(
-        figure, f"{style.format_count(len(table), 'score')} a panel at most", f"{name}, bold: {bold}"
-    )
+    return style.counted(figure, f"{style.format_count(len(table), 'score')} a panel at most", f"{name}, bold: {bold}")
 
 
 def patch_size_scores(choice: pd.DataFrame, table: pd.DataFrame) -> Figure:
@@ -137,9 +131,7 @@ def recipe_heatmap(table: pd.DataFrame) -> Figure:
     colours = sns.color_palette("viridis", len(f1))
     for size, colour, marker in zip(f1.index, colours, cycle("osD^vPX"), strict=False):
         line = table.loc[size]
-        axes[1].plot(
-            line["steps"], line["f1"], color=colour, marker=marker, markersize=5, label=f"batch {size}"
-        )
+        axes[1].plot(line["steps"], line["f1"], color=colour, marker=marker, markersize=5, label=f"batch {size}")
     axes[1].set(xscale="log", xlabel="steps of SGD", ylabel="F1", title="the same scores over steps")
     axes[1].legend()
     return style.counted(figure, style.format_count(len(table), "score"))
