@@ -34,7 +34,7 @@ from lmhld_nb.patches.batches import load_split
 from lmhld_nb.patches.patch_sets import PatchSet, PatchSpec
 from lmhld_nb.processes import cores
 from lmhld_nb.training import engine, scoring
-from lmhld_nb.training.hardware import Execution, choose_device, precision
+from lmhld_nb.training.hardware import choose_device, precision
 from lmhld_nb.training.specs import Recipe
 
 RECIPE = Recipe()  # the published one: 16 patches a step
@@ -225,7 +225,7 @@ def shared_rate(name: str, patches: PatchSet, processes: int) -> float:
 
 def _one_of_several(name: str, patches: PatchSet, start: Barrier) -> float:
     device = torch.device("cuda")
-    with engine.settings(device, Execution()):
+    with engine.settings(device):
         ours = Ours(name, patches, device)
         for _ in range(20):
             ours()
@@ -250,7 +250,7 @@ def main() -> None:
     print(f"matrix product: fp32 {peaks['fp32']:.3g} TFLOP/s, bf16 {peaks['bf16']:.3g} TFLOP/s")
     cases = [(name, int(size)) for name in arguments.models.split(",") for size in arguments.sizes.split(",")]
     rows = []
-    with engine.settings(device, Execution()):
+    with engine.settings(device):
         for name, size in tqdm(cases, unit="case"):
             # Saved after each case, so that the rows so far survive when the rest is cut off.
             row = measure(name, size, arguments.rounds, device, peaks)

@@ -303,7 +303,8 @@ def audit(
     from lmhld_nb import audit as checking
 
     width = min(shutil.get_terminal_size((100, 24)).columns, 140)
-    typer.echo(checking.as_json() if as_json else checking.text(width=width))
+    checked = checking.checks()
+    typer.echo(checking.as_json(checked) if as_json else checking.text(checked, width))
 
 
 @app.command()

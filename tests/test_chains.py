@@ -70,8 +70,7 @@ def test_six_orders_share_their_beginnings():
     assert list(orders) == ["OD1", "OD2", "OD3", "OD4", "OD5", "OD6"]
     assert len(set(orders.values())) == 6 and len({frozenset(order) for order in orders.values()}) == 1
     specs = [
-        [PatchSpec(dataset="d", fingerprint="0", area=area, size=64) for area in order]
-        for order in orders.values()
+        [PatchSpec(dataset="d", fingerprint="0", area=area, size=64) for area in order] for order in orders.values()
     ]
     assert len({spec.run_id for order in specs for spec in linked(order)}) == 24  # not 42
 
@@ -180,9 +179,7 @@ def test_replay_trains_on_a_share_of_earlier_patches(stages, tmp_path):
     expected = [max(1, round(0.2 * counts[0])), max(1, round(0.2 * counts[1])), counts[2]]
     assert [drawn.count(part.area) for part in stages] == expected
     # Areas 0 and 2 have patches of one size and share batches.
-    assert metrics[2]["steps"] == 2 * (
-        math.ceil((expected[0] + expected[2]) / 4) + math.ceil(expected[1] / 4)
-    )
+    assert metrics[2]["steps"] == 2 * (math.ceil((expected[0] + expected[2]) / 4) + math.ceil(expected[1] / 4))
     assert chain[2].run_id != linked(stages)[2].run_id
 
 

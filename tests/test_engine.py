@@ -41,9 +41,7 @@ def stepped(model: nn.Module, recipe: Recipe = RECIPE, steps: int = 3) -> tuple[
 @pytest.mark.parametrize("micro_batch", [1, 3, 8, 50])
 def test_micro_batches_make_the_same_step(micro_batch: int, loss: str) -> None:
     recipe = RECIPE.model_copy(update={"loss": loss})
-    whole, parts = (
-        stepped(plain(), one) for one in (recipe, recipe.model_copy(update={"micro_batch": micro_batch}))
-    )
+    whole, parts = (stepped(plain(), one) for one in (recipe, recipe.model_copy(update={"micro_batch": micro_batch})))
     assert parts[0] == pytest.approx(whole[0], rel=1e-5)
     torch.testing.assert_close(parts[1], whole[1], rtol=1e-4, atol=1e-6)
 
@@ -78,9 +76,7 @@ def test_out_of_memory_names_what_would_fit(
         return original(model, images, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(engine, "training_loss", limited)
-    with pytest.raises(
-        engine.OutOfMemory, match=rf"out of memory with 8 patches of 32 px at a time.*{advice}"
-    ):
+    with pytest.raises(engine.OutOfMemory, match=rf"out of memory with 8 patches of 32 px at a time.*{advice}"):
         stepped(plain())
 
 
@@ -114,9 +110,7 @@ def test_dice_is_zero_for_a_perfect_answer_and_near_one_for_a_wrong_one() -> Non
 
 
 @pytest.mark.parametrize("native", [True, False])
-def test_precision_follows_the_hardware_only_when_asked_to(
-    monkeypatch: pytest.MonkeyPatch, native: bool
-) -> None:
+def test_precision_follows_the_hardware_only_when_asked_to(monkeypatch: pytest.MonkeyPatch, native: bool) -> None:
     cpu = torch.device("cpu")
     monkeypatch.setattr(hardware, "native_bf16", lambda _: native)
     assert precision("auto", cpu) == ("bf16" if native else "fp32")

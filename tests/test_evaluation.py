@@ -20,9 +20,7 @@ def test_counts_add(a, b):
 @given(counts.filter(lambda c: c.tp > 0))
 def test_f1_is_the_harmonic_mean(c):
     assert c.f1 == pytest.approx(2 * c.precision * c.recall / (c.precision + c.recall))
-    assert min(c.precision, c.recall) <= c.f1 <= max(c.precision, c.recall) or c.precision == pytest.approx(
-        c.recall
-    )
+    assert min(c.precision, c.recall) <= c.f1 <= max(c.precision, c.recall) or c.precision == pytest.approx(c.recall)
 
 
 def test_published_rows_obey_this_f1_and_not_formula_3():

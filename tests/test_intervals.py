@@ -84,9 +84,7 @@ def test_a_permutation_test_of_few_patches_tries_all_ways() -> None:
 
 def test_p_is_evenly_spread_where_networks_are_equal() -> None:
     random = np.random.default_rng(2)
-    p = np.array(
-        [intervals.permuted(*random.gamma(2, 50, (2, 20, 3)).astype(int), resamples=400) for _ in range(200)]
-    )
+    p = np.array([intervals.permuted(*random.gamma(2, 50, (2, 20, 3)).astype(int), resamples=400) for _ in range(200)])
     assert 0.01 <= (p < 0.05).mean() <= 0.10 and 0.4 <= p.mean() <= 0.6
 
 

@@ -71,9 +71,7 @@ def test_windows_sum_up_to_the_score_of_the_whole_area(single: Run) -> None:
     (patch_set,) = runs.patch_sets(single.spec)
     trained = patch_set.index[patch_set.index["split"] == "train"]
     taken = counts[counts["trained"] == 1]
-    assert sorted(taken[POSITION].itertuples(index=False)) == sorted(
-        trained[POSITION].itertuples(index=False)
-    )
+    assert sorted(taken[POSITION].itertuples(index=False)) == sorted(trained[POSITION].itertuples(index=False))
     # A window that is a test patch counts the same.
     numbered = counts.merge(patch_set.index.reset_index(names="number")[["number", *POSITION]], on=POSITION)
     same = runs.test_patches(single).merge(numbered, on="number", suffixes=("", "_window"))

@@ -86,9 +86,7 @@ def test_a_stage_whose_scores_on_an_earlier_area_are_missing_is_not_used(stages)
 def test_children_of_a_failed_stage_say_so_and_others_are_made(stages, workers):
     chain = linked(stages)
     broken = chain[0].model_copy(update={"recipe": RECIPE.model_copy(update={"lr": 1e30})})
-    bad = chains.link(
-        [broken, *(s.model_copy(update={"stage": None}) for s in chain[1:])], chains.paper_schedule(3)
-    )
+    bad = chains.link([broken, *(s.model_copy(update={"stage": None}) for s in chain[1:])], chains.paper_schedule(3))
     with pytest.raises(UserError, match="the stage before it failed"):
         runner.ensure([*bad, *chain], workers=workers, execution=QUIET)
     assert all(runs.find(spec) for spec in chain)
@@ -127,8 +125,7 @@ def test_tables_of_chains(stages, monkeypatch):
     assert matrix.loc["OD2", "run_ids"].tolist() == [spec.run_id for spec in chains["OD2"]]
     by_seed = serial_results.strategy_runs({"LMHLD_part": finals["OD1"], "other": finals["OD2"]})
     steps = sum(
-        s.metrics["trained_parameters"] * s.metrics["steps"]
-        for s in serial_results.stages_of(finals["OD1"][0])
+        s.metrics["trained_parameters"] * s.metrics["steps"] for s in serial_results.stages_of(finals["OD1"][0])
     )
     assert by_seed["trained_parameter_steps"].iloc[0] == steps
     found = serial_results.strategy_table(by_seed)
@@ -226,8 +223,6 @@ def test_a_profile_says_how_areas_are_added(twin_data, tmp_path, monkeypatch):
 )  # fmt: skip
 def test_a_wrong_rule_for_chains_is_told_before_anything_starts(tmp_path, text, told):
     path = tmp_path / "mine.yaml"
-    path.write_text(
-        f"name: mine\ndescription: x\ndata: twin\nmodels: [unet]\nrecipe: {{}}\nexperiment_4: {{{text}}}\n"
-    )
+    path.write_text(f"name: mine\ndescription: x\ndata: twin\nmodels: [unet]\nrecipe: {{}}\nexperiment_4: {{{text}}}\n")
     with pytest.raises(UserError, match=told):
         profiles.load(str(path))

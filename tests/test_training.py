@@ -133,9 +133,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(part, tmp_path, monkeypat
     monkeypatch.undo()
     monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
     epochs = []
-    monkeypatch.setattr(
-        loop, "_validate", lambda job, *rest: epochs.append(job.state.epoch) or original(job, *rest)
-    )
+    monkeypatch.setattr(loop, "_validate", lambda job, *rest: epochs.append(job.state.epoch) or original(job, *rest))
     train(run_spec(part), part, tmp_path / "killed", checkpoint_every=1)
     assert epochs == [2, 3]
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
@@ -231,17 +229,13 @@ def test_a_run_taken_up_elsewhere_keeps_its_precision(part, tmp_path, monkeypatc
     assert train(run_spec(part), part, tmp_path / "new")["precision"] == "bf16"
 
 
-@pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("full"), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")]
-)
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")])
 def test_lack_of_memory_while_scoring_is_reported(part, tmp_path, monkeypatch, error):
     def full(*_):
         raise error
 
     monkeypatch.setattr(scoring, "patch_counts", full)
-    with pytest.raises(
-        UserError, match=r"run: out of memory beside the training steps; use fewer `--workers`"
-    ):
+    with pytest.raises(UserError, match=r"run: out of memory beside the training steps; use fewer `--workers`"):
         train(run_spec(part), part, tmp_path / "run")
 
 

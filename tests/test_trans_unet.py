@@ -96,9 +96,7 @@ def test_convolutions_of_the_resnet_are_weight_standardised(model):
 def standardised_conv(x, conv):
     weight = conv.weight
     variance, mean = torch.var_mean(weight, dim=(1, 2, 3), correction=0, keepdim=True)
-    return F.conv2d(
-        x, (weight - mean) / (variance + 1e-5).sqrt(), None, conv.stride, conv.kernel_size[0] // 2
-    )
+    return F.conv2d(x, (weight - mean) / (variance + 1e-5).sqrt(), None, conv.stride, conv.kernel_size[0] // 2)
 
 
 @pytest.mark.parametrize(("in_channels", "stride"), [(8, 2), (16, 1)])
@@ -163,9 +161,7 @@ def seen_positions(model, size):
     """Return what the first block gets when the patch embedding is silent: (tokens, channels)."""
     seen = []
     silence(model.transformer.patch_embeddings)
-    handle = model.transformer.layer[0].register_forward_pre_hook(
-        lambda _module, inputs: seen.append(inputs[0][0])
-    )
+    handle = model.transformer.layer[0].register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0][0]))
     model(torch.randn(1, 4, size, size))
     handle.remove()
     return seen[0]

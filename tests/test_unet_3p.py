@@ -107,9 +107,7 @@ def test_nodes_read_pooled_encoder_maps_from_above_and_decoder_maps_from_below(m
 def test_a_node_hears_each_of_its_five_scales_through_its_own_branch(branch):
     torch.manual_seed(0)
     node = DecoderNode([1, 1, 2, 4, 8], [4, 8, 20, 20, 64], WIDTH).eval()
-    maps = [
-        torch.rand(1, c, 16 // f, 16 // f) for c, f in zip([4, 8, 20, 20, 64], [1, 1, 2, 4, 8], strict=True)
-    ]
+    maps = [torch.rand(1, c, 16 // f, 16 // f) for c, f in zip([4, 8, 20, 20, 64], [1, 1, 2, 4, 8], strict=True)]
     widths = []
     for project in node.project:
         project.register_forward_hook(lambda _, __, out: widths.append(out.shape[1]))
@@ -158,9 +156,7 @@ def test_guided_logit_holds_at_extreme_values(dtype):
     assert torch.isfinite(a.grad).all()
     sure = guided(a, torch.full((5,), 1e4, dtype=dtype))[:, :, :, :4]  # certain of a landslide: as it was
     torch.testing.assert_close(sure, a.float()[:, :, :, :4])
-    none = guided(
-        a, torch.full((5,), -1e4, dtype=dtype)
-    )  # certain of none: no pixel is more likely than that
+    none = guided(a, torch.full((5,), -1e4, dtype=dtype))  # certain of none: no pixel is more likely than that
     assert (none < -9000).all()
 
 
