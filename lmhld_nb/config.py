@@ -80,9 +80,7 @@ def safe_name(text: str, what: str) -> str:
         text, reason = f"{text[:40]}…", f"is longer than {_LONGEST_NAME} bytes"
     else:
         return text
-    raise UserError(
-        f"{what} '{text}': {reason}, so no file or folder can be named after it; choose another name"
-    )
+    raise UserError(f"{what} '{text}': {reason}, so no file or folder can be named after it; choose another name")
 
 
 SafeName = Annotated[str, AfterValidator(lambda name: safe_name(name, "name"))]
@@ -148,9 +146,7 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key '{key.value}' is given twice", key.start_mark
-                )
+                raise yaml.constructor.ConstructorError(None, None, f"key '{key.value}' is given twice", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 

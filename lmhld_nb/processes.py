@@ -26,9 +26,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def side_by_side(
-    work: Callable[[Task], object], tasks: Sequence[Task], workers: int
-) -> Iterator[tuple[Task, Future]]:
+def side_by_side(work: Callable[[Task], object], tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, Future]]:
     """Do ``work``, a function of a module, on each task in a `pool`; yield tasks with their futures, as they end."""
     with pool(min(workers, len(tasks))) as executor:
         futures = {executor.submit(work, task): task for task in tasks}

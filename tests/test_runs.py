@@ -112,9 +112,7 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize(
-    ("file", "content"), [(file, one) for file, several in DAMAGE.items() for one in several]
-)
+@pytest.mark.parametrize(("file", "content"), [(file, one) for file, several in DAMAGE.items() for one in several])
 def test_a_damaged_run_is_set_aside_and_remade(
     specs: list[RunSpec],
     trainings: list[str],
@@ -176,9 +174,7 @@ def test_what_cannot_be_read_does_not_cost_the_other_runs(specs: list[RunSpec]) 
     for name in ("history.csv", "weights.safetensors", "test_patches.csv"):
         (folder / name).touch()
     (folder / "spec.json").write_text(specs[0].canonical())
-    with pytest.raises(
-        UserError, match=r"1 of 2 runs failed.*metrics\.json: cannot be read \(is a directory\)"
-    ):
+    with pytest.raises(UserError, match=r"1 of 2 runs failed.*metrics\.json: cannot be read \(is a directory\)"):
         runs.make_runs(specs, workers=1, execution=QUIET)
     assert runs.status(specs[1]) == "done" and not (folder / runs.FAILURE).exists()
 
@@ -235,9 +231,7 @@ def test_a_disk_that_refuses_gives_one_line(
 
     with monkeypatch.context() as patch:
         patch.setattr(safetensors.torch, "save_file", full)
-        with pytest.raises(
-            UserError, match=r"weights\.safetensors: cannot be written \(.*No space left on device"
-        ):
+        with pytest.raises(UserError, match=r"weights\.safetensors: cannot be written \(.*No space left on device"):
             runs.make_run(specs[0], QUIET)
     assert runs.status(specs[0]) == "failed" and "No space left on device" in runs.failure(specs[0])
     (tmp_path / "file").write_text("")
@@ -277,9 +271,7 @@ def test_failing_runs_are_reported_and_the_others_are_the_same_whoever_makes_the
         assert test == other and same(one, two)
 
 
-def test_a_run_that_is_interrupted_stops_the_others_too(
-    specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_is_interrupted_stops_the_others_too(specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch) -> None:
     bad = impossible(specs[0])
     with pytest.raises(UserError):
         runs.make_runs([bad], workers=1, execution=QUIET)
@@ -297,9 +289,7 @@ def test_a_run_that_is_interrupted_stops_the_others_too(
     assert runs.status(bad) == "failed" and "lower `lr`" in runs.failure(bad)
 
 
-def test_failed_runs_leave_no_network_in_memory(
-    specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_runs_leave_no_network_in_memory(specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch) -> None:
     """Their errors are kept until the end, and errors hold on to what was in use."""
     built: list[weakref.ref[torch.nn.Module]] = []
     alive: list[int] = []
@@ -364,9 +354,7 @@ def test_after_a_kill_it_goes_on_with_fewer_at_a_time(
     assert "was killed (out of memory?); going on with 1 at a time" in capsys.readouterr().err
     monkeypatch.setattr(processes, "_prepare_worker", marks.kill_worker)
     others = [changed(spec, epochs=1) for spec in specs]
-    with pytest.raises(
-        UserError, match=r"2 of 2 runs failed.*its process was killed .*use fewer `--workers`"
-    ):
+    with pytest.raises(UserError, match=r"2 of 2 runs failed.*its process was killed .*use fewer `--workers`"):
         runs.make_runs(others, workers=2, execution=QUIET)
     assert [runs.status(spec) for spec in others] == ["failed", "failed"]
 
@@ -417,9 +405,7 @@ def test_patches_are_cut_once_however_many_runs_need_them(
     assert str(caught.value).count("leave the area out (key `experiment_3.areas`)") == 1
 
 
-def test_a_failed_score_of_the_whole_area_is_reported(
-    specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_score_of_the_whole_area_is_reported(specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch) -> None:
     runs.make_run(specs[0], QUIET)
 
     def broken(*_: object) -> None:
@@ -450,9 +436,7 @@ def test_a_file_that_is_no_network_gives_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_a_refused_cut_can_be_repeated_while_its_error_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refused_cut_can_be_repeated_while_its_error_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A notebook keeps the last error: the lock of the patches must not live as long as it does.
     monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
     spec = PatchSpec(dataset="made", fingerprint="0" * 16, area="made", size=32)

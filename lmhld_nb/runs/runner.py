@@ -26,9 +26,7 @@ from lmhld_nb.training.loop import train
 from lmhld_nb.training.specs import RunSpec
 
 
-def make_run(
-    spec: RunSpec, execution: Execution | None = None, whole_area: bool = False, wait: bool = True
-) -> Run:
+def make_run(spec: RunSpec, execution: Execution | None = None, whole_area: bool = False, wait: bool = True) -> Run:
     """Return the run of ``spec``; train it, and the stages before it, where they are not finished.
 
     Args:
@@ -226,9 +224,7 @@ class _Here(Executor):
         return future
 
 
-def _work(
-    execution: Execution, whole_area: Collection[str], spec: RunSpec, wait: bool, is_orphan: bool
-) -> None:
+def _work(execution: Execution, whole_area: Collection[str], spec: RunSpec, wait: bool, is_orphan: bool) -> None:
     """Make a run where an executor does it."""
     if is_orphan:
         raise store.record_failure(spec, UserError("the stage before it failed"))

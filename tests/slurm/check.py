@@ -72,9 +72,7 @@ class Workflow:
 
     def plan(self, **changed: str) -> list[dict[str, str]]:
         """Return the rows of `lmhld plan`."""
-        table = output(
-            {**self.environment, **changed}, str(BIN / "lmhld"), "plan", str(self.profile), "--csv"
-        )
+        table = output({**self.environment, **changed}, str(BIN / "lmhld"), "plan", str(self.profile), "--csv")
         return list(csv.DictReader(table.splitlines()))
 
     def jobs(self) -> list[dict[str, str]]:
@@ -144,9 +142,7 @@ def place_kept(workflow: Workflow, run_id: str) -> tuple[int, int]:
 def examine(workflow: Workflow) -> None:
     """Run the workflow, disturb it, run it again, and look at what is there."""
     planned = workflow.plan()
-    check(
-        "four runs are planned, none is made", [row["status"] for row in planned] == ["missing"] * 4, planned
-    )
+    check("four runs are planned, none is made", [row["status"] for row in planned] == ["missing"] * 4, planned)
 
     snakemake = workflow.start(log="first.log")
     interrupted = interrupt_two(workflow, snakemake)
@@ -204,9 +200,7 @@ def examine(workflow: Workflow) -> None:
 def main() -> int:
     """Return 0 where all is as it should be, 1 where not, 2 where the test cannot be made."""
     if os.geteuid() != 0 or lacking():
-        wanted = (
-            f"not installed: {', '.join(lacking())}" if lacking() else "it starts daemons, which needs root"
-        )
+        wanted = f"not installed: {', '.join(lacking())}" if lacking() else "it starts daemons, which needs root"
         print(f"test-slurm: {wanted}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the cluster is stopped then, too
