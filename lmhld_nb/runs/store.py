@@ -77,35 +77,32 @@ def files(whole_area: bool) -> tuple[str, ...]:
 
 
 def find(spec: RunSpec) -> Run | None:
-    """Return the finished run of ``spec``, or None.
+    """Return the finished run of ``spec``, or None; raises `UserError` where a file is there and cannot be read.
 
     A run is finished if and only if its metrics.json is there. A folder that holds damaged files, or those of another
     run, is never used (`damage`); whoever makes the run sets it aside first.
-
-    Raises:
-        UserError: a file is there and cannot be read.
     """
-    run = _inspect(spec)
-    return run if isinstance(run, Run) else None
+    state = _inspect(spec)
+    return state if isinstance(state, Run) else None
 
 
 def damage(spec: RunSpec) -> str:
     """Return what is wrong with the folder of ``spec``, foreign or damaged files, or ""; raises as `find`."""
-    reason = _inspect(spec)
-    return reason if isinstance(reason, str) else ""
+    state = _inspect(spec)
+    return state if isinstance(state, str) else ""
 
 
-def _inspect(spec: RunSpec) -> Run | str | None:
-    """Return the finished run, what is wrong with its folder, or None if it is not made yet; raises as `find`."""
+def _inspect(spec: RunSpec) -> Run | str:
+    """Return the finished run, what is wrong with its folder, or "" if it is not made yet; raises as `find`."""
     folder = runs_dir() / spec.run_id
     try:
         names = {path.name for path in folder.iterdir()} if folder.exists() else set()
-        if "metrics.json" not in names and "spec.json" not in names:
-            return None
+        if names.isdisjoint(("metrics.json", "spec.json")):
+            return ""
         if _read_json(folder / "spec.json") != json.loads(spec.canonical()):
             return "it holds another spec"
         if "metrics.json" not in names:
-            return None
+            return ""
         if absent := sorted({"history.csv", WEIGHTS, scoring.PATCHES_FILE} - names):
             return f"{absent[0]} is missing"
         metrics = _read_json(folder / "metrics.json")
@@ -146,9 +143,8 @@ def _begun_from(parent: RunSpec, weights: str) -> bool:
 def weights_damage(spec: RunSpec) -> str:
     """Return what is wrong with a finished run's weights, read from end to end; empty if nothing is."""
     run = find(spec)
-    if run is not None and run.metrics["weights"] != weights.digest(run.folder / WEIGHTS):
-        return "its weights are not those it was finished with"
-    return ""
+    is_damaged = run is not None and run.metrics["weights"] != weights.digest(run.folder / WEIGHTS)
+    return "its weights are not those it was finished with" if is_damaged else ""
 
 
 def status(spec: RunSpec, whole_area: bool = False) -> str:
@@ -183,19 +179,17 @@ def reason(error: Exception) -> str:
     return str(error) if isinstance(error, UserError) else repr(error)
 
 
-def record_failure(spec: RunSpec, error: Exception) -> Exception:
-    """Keep the reason of a failure in the run's folder, until the run succeeds; return the error."""
+def record_failure(spec: RunSpec, reason: str) -> str:
+    """Keep the reason of a failure in the run's folder, until the run succeeds; return it."""
     with suppress(UserError):  # a full disk cannot keep it; the command prints it all the same
-        write_json(runs_dir() / spec.run_id / FAILURE, {"error": printable(reason(error))})
-    return error
+        write_json(runs_dir() / spec.run_id / FAILURE, {"error": printable(reason)})
+    return reason
 
 
 def lock(name: str, wait: bool = True) -> AbstractContextManager[Any]:
     """Take a lock file of the store; leaving the returned context, or the end of the process, gives it back.
 
-    Raises:
-        Busy: another process holds it, and ``wait`` is False.
-        UserError: the store cannot be written.
+    Raises `Busy` where another process holds it and ``wait`` is False, `UserError` where the store cannot be written.
     """
     try:
         runs_dir().mkdir(parents=True, exist_ok=True)
@@ -220,20 +214,14 @@ def set_aside(spec: RunSpec, why: str) -> None:
 
 def rates() -> pd.DataFrame:
     """Return how fast each finished run was made: model, width, device, patch_size, patches_per_second."""
+    columns = ["model", "width", "device", "patch_size", "patches_per_second"]
     rows = []
     for path in sorted(runs_dir().glob("*/metrics.json")):
         with suppress(OSError, ValueError, KeyError, TypeError):  # `find` deals with it where it is needed
             metrics, spec = _read_json(path), _read_json(path.parent / "spec.json")
-            rows.append(
-                {
-                    "model": spec["model"],
-                    "width": str(spec["width"] or "published"),
-                    "device": metrics["device"],
-                    "patch_size": max(patch_spec["size"] for patch_spec in spec["data"]),
-                    "patches_per_second": metrics["patches_per_second"],
-                }
-            )
-    return pd.DataFrame(rows, columns=["model", "width", "device", "patch_size", "patches_per_second"])
+            size, width = max(patches["size"] for patches in spec["data"]), str(spec["width"] or "published")
+            rows.append([spec["model"], width, metrics["device"], size, metrics["patches_per_second"]])
+    return pd.DataFrame(rows, columns=columns)
 
 
 def select(specs: Sequence[RunSpec], runs: Sequence[Run]) -> list[Run]:
@@ -243,16 +231,15 @@ def select(specs: Sequence[RunSpec], runs: Sequence[Run]) -> list[Run]:
 
 
 def patch_sets(spec: RunSpec, progress: bool = True) -> list[PatchSet]:
-    """Return the PatchSets a run is trained on, cutting those that are not there yet.
-
-    Raises:
-        UserError: the data set is not prepared, or is not the one the spec names.
-    """
+    """Return the PatchSets a run is trained on, cutting those that are not there yet; raises as `patch_set`."""
     return [patch_set(patch_spec, progress) for patch_spec in spec.data]
 
 
 def patch_set(spec: PatchSpec, progress: bool = True) -> PatchSet:
-    """Return one PatchSet, cut where it is not there yet; raises as `patch_sets`."""
+    """Return one PatchSet, cut where it is not there yet.
+
+    Raises `UserError` where the data set is not prepared, or is not the one the spec names.
+    """
     if patches.is_cut(spec):  # its name says from which content: no need to look at the data
         return patches.load(spec)
     dataset = sources.load(spec.dataset)
@@ -270,19 +257,14 @@ def earlier(stage: RunSpec) -> EarlierStage:
 
 
 def test_patches(run: Run) -> pd.DataFrame:
-    """Return the counts of a run's test patches, as `scoring.tested` gives them.
-
-    Raises:
-        UserError: the run's table of them is missing or damaged.
-    """
+    """Return the counts of a run's test patches (`scoring.test_counts`); raises `UserError` where they are damaged."""
     return _read_counts(run, scoring.PATCHES_FILE, scoring.PATCH_COLUMNS)
 
 
 def window_counts(run: Run) -> pd.DataFrame:
-    """Return the counts of all windows of a run's area, as `scoring.window_counts` gives them.
+    """Return the counts of all windows of a run's area (`scoring.window_counts`).
 
-    Raises:
-        UserError: the table is missing, as it is where the run was not scored on its whole area, or damaged.
+    Raises `UserError` where they are damaged or, as the run was not scored on its whole area, missing.
     """
     return _read_counts(run, scoring.WINDOWS_FILE, scoring.WINDOW_COLUMNS)
 
@@ -290,17 +272,15 @@ def window_counts(run: Run) -> pd.DataFrame:
 def _read_counts(run: Run, name: str, columns: Sequence[str]) -> pd.DataFrame:
     counts = scoring.read(run.folder / name, columns)
     if counts is None:
-        raise UserError(
-            f"{run.folder / name}: missing or damaged; move the folder away and make the run again with `lmhld run`"
-        )
+        way_out = "move the folder away and make the run again with `lmhld run`"
+        raise UserError(f"{run.folder / name}: missing or damaged; {way_out}")
     return counts
 
 
 def score_whole_area(run: Run, device: torch.device, progress: bool) -> None:
     """Count all windows of a run's area (`scoring.window_counts`) and write them beside its metrics.
 
-    Raises:
-        UserError: its data set is not there, or a scene cannot be read.
+    Raises `UserError` where its data set is not there, or a scene cannot be read.
     """
     (patch_set,) = patch_sets(run.spec, progress)
     model = run.model().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
