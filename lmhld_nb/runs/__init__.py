@@ -2,7 +2,6 @@
 
 from lmhld_nb.runs.runner import make_run, make_runs
 from lmhld_nb.runs.store import (
-    FAILURE,
     Run,
     damage,
     failure,
@@ -18,7 +17,6 @@ from lmhld_nb.runs.store import (
 )
 
 __all__ = [
-    "FAILURE",
     "Run",
     "damage",
     "failure",

@@ -19,6 +19,7 @@ from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.processes import cores, pool
 from lmhld_nb.runs import gpus, store
 from lmhld_nb.runs.store import Busy, Run
+from lmhld_nb.training.chains import EarlierStage
 from lmhld_nb.training.hardware import Execution, choose_device
 from lmhld_nb.training.loop import train
 from lmhld_nb.training.specs import RunSpec
@@ -27,11 +28,7 @@ from lmhld_nb.training.specs import RunSpec
 def make_run(spec: RunSpec, execution: Execution | None = None, whole_area: bool = False, wait: bool = True) -> Run:
     """Return the run of ``spec``; train it, and the stages before it, where they are not finished.
 
-    Args:
-        spec: the run.
-        execution: how it is computed.
-        whole_area: score it on its whole area too.
-        wait: for another process that is making it.
+    With ``whole_area`` it is scored on its whole area too; with ``wait``, another process that makes it is waited for.
 
     Raises:
         UserError: the store cannot be read or written, or as `training.train`; the run's folder then says why.
@@ -49,8 +46,7 @@ def make_run(spec: RunSpec, execution: Execution | None = None, whole_area: bool
             if store.status(spec, whole_area) != "done":  # another process may have made it meanwhile
                 _make_locked(spec, execution, whole_area)
     run = store.find(spec)
-    if run is None:
-        raise UserError(f"{runs_dir() / spec.run_id}: was changed while it was made; run the command again")
+    assert run is not None, f"{runs_dir() / spec.run_id}: was changed while it was made; run the command again"
     return run
 
 
@@ -65,7 +61,12 @@ def _make_locked(spec: RunSpec, execution: Execution, whole_area: bool) -> None:
             if device == "cpu":
                 torch.set_num_threads(chosen.threads)
             if store.find(spec) is None:
-                earlier = [store.earlier(stage) for stage in spec.chain[:-1]]
+                earlier = [
+                    EarlierStage(
+                        stage.run_id, runs_dir() / stage.run_id / store.WEIGHTS, store.patch_sets(stage, False)
+                    )
+                    for stage in spec.chain[:-1]
+                ]
                 train(spec, store.patch_sets(spec, chosen.progress), folder, chosen, earlier)
             if whole_area and (run := store.find(spec)):
                 store.score_whole_area(run, torch.device(device), chosen.progress)
@@ -89,7 +90,6 @@ def make_runs(
     Args:
         specs: runs wanted; equal ones are made once.
         workers: trainings side by side; None for one per processor core, or on GPUs for as many as they have room for.
-        execution: how each is computed.
         whole_area: ids of the runs that are scored on their whole area too.
         retry: try those that fail once more.
 

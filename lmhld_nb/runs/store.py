@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ from lmhld_nb.config import UserError, cannot_read, cannot_write, printable, run
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.patches.patch_sets import PatchSet, PatchSpec
 from lmhld_nb.training import scoring, weights
-from lmhld_nb.training.chains import EarlierStage
 from lmhld_nb.training.specs import Recipe, RunSpec
 
 FAILURE = "failure.json"
@@ -61,7 +61,7 @@ class Run:
     def whole_area(self) -> dict[str, Confusion] | None:
         """Counts over the whole study area (`scoring.whole_area`); None where they were not made."""
         try:
-            stored = json.loads((self.folder / scoring.WHOLE_AREA_FILE).read_text(encoding="utf-8"))
+            stored = _read_json(self.folder / scoring.WHOLE_AREA_FILE)
             if stored["run_id"] != self.spec.run_id:
                 return None
             return {name: Confusion.from_dict(stored[name]) for name in ("all", "outside_training")}
@@ -106,12 +106,11 @@ def _inspect(spec: RunSpec) -> Run | str:
         if absent := sorted({"history.csv", WEIGHTS, scoring.PATCHES_FILE} - names):
             return f"{absent[0]} is missing"
         metrics = _read_json(folder / "metrics.json")
-        earlier = {stage.run_id for stage in spec.chain[:-1]}
         if metrics["run_id"] != spec.run_id or not {"test", "weights"} <= set(metrics):
             return "its metrics.json is that of another run"
-        if earlier - set(metrics.get("earlier", ())):
+        if {stage.run_id for stage in spec.chain[:-1]} - set(metrics.get("earlier", ())):
             return "its metrics.json lacks the scores on earlier areas"
-        if spec.stage is not None and not _begun_from(spec.stage.parent, metrics["parent_weights"]):
+        if spec.stage is not None and _has_other_weights(spec.stage.parent, metrics["parent_weights"]):
             return "its parent has been made again, with other weights"
         (folder / WEIGHTS).open("rb").close()  # for an error that says why it cannot be read
         with safetensors.safe_open(folder / WEIGHTS, framework="pt") as tensors:
@@ -133,11 +132,11 @@ def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _begun_from(parent: RunSpec, weights: str) -> bool:
-    """Say whether a stage's parent still has the weights it began with; one that is not there cannot have others."""
+def _has_other_weights(parent: RunSpec, weights: str) -> bool:
+    """Say whether a stage's parent has other weights than it began with; one that is not there cannot."""
     with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-        return bool(_read_json(runs_dir() / parent.run_id / "metrics.json")["weights"] == weights)
-    return True
+        return bool(_read_json(runs_dir() / parent.run_id / "metrics.json")["weights"] != weights)
+    return False
 
 
 def weights_damage(spec: RunSpec) -> str:
@@ -150,9 +149,8 @@ def weights_damage(spec: RunSpec) -> str:
 def status(spec: RunSpec, whole_area: bool = False) -> str:
     """Return how far a run is; raises as `find`.
 
-    ``done``; ``unscored``: only the score of the whole area is left; ``failed``: the last attempt ended in an error
-    (`failure`); ``damaged``: its folder is not usable and will be set aside; ``begun``: there is a checkpoint to go on
-    from; or ``missing``.
+    ``done``; ``unscored``: only the score of the whole area is left; ``failed``: the last attempt ended in an error;
+    ``damaged``: its folder is not usable and will be set aside; ``begun``: there is a checkpoint; or ``missing``.
     """
     state = _inspect(spec)
     if isinstance(state, Run) and not (whole_area and state.whole_area is None):
@@ -205,8 +203,7 @@ def set_aside(spec: RunSpec, why: str) -> None:
     folder = runs_dir() / spec.run_id
     aside = folder.parent / "set-aside"
     aside.mkdir(exist_ok=True)
-    targets = (aside / f"{folder.name}.{number}" for number in range(10_000))
-    target = next(path for path in targets if not path.exists())
+    target = next(path for number in count() if not (path := aside / f"{folder.name}.{number}").exists())
     shutil.move(folder, target)
     # On stderr: `lmhld plan --csv` is read by programs.
     tqdm.write(f"{folder}: not usable ({why}); set aside as {target}", file=sys.stderr)
@@ -214,14 +211,13 @@ def set_aside(spec: RunSpec, why: str) -> None:
 
 def rates() -> pd.DataFrame:
     """Return how fast each finished run was made: model, width, device, patch_size, patches_per_second."""
-    columns = ["model", "width", "device", "patch_size", "patches_per_second"]
     rows = []
     for path in sorted(runs_dir().glob("*/metrics.json")):
         with suppress(OSError, ValueError, KeyError, TypeError):  # `find` deals with it where it is needed
             metrics, spec = _read_json(path), _read_json(path.parent / "spec.json")
             size, width = max(patches["size"] for patches in spec["data"]), str(spec["width"] or "published")
             rows.append([spec["model"], width, metrics["device"], size, metrics["patches_per_second"]])
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=["model", "width", "device", "patch_size", "patches_per_second"])
 
 
 def select(specs: Sequence[RunSpec], runs: Sequence[Run]) -> list[Run]:
@@ -244,28 +240,18 @@ def patch_set(spec: PatchSpec, progress: bool = True) -> PatchSet:
         return patches.load(spec)
     dataset = sources.load(spec.dataset)
     if dataset.fingerprint != spec.fingerprint:
-        raise UserError(
-            f"data set '{spec.dataset}': its content is {dataset.fingerprint}, the run was planned on "
-            f"{spec.fingerprint}; plan again with `lmhld plan`"
-        )
+        change = f"its content is {dataset.fingerprint}, the run was planned on {spec.fingerprint}"
+        raise UserError(f"data set '{spec.dataset}': {change}; plan again with `lmhld plan`")
     return patches.cut(spec, dataset.scenes_of(spec.area), progress)
 
 
-def earlier(stage: RunSpec) -> EarlierStage:
-    """Return a finished stage of a chain as the training of a later one needs it."""
-    return EarlierStage(stage.run_id, runs_dir() / stage.run_id / WEIGHTS, patch_sets(stage, False))
-
-
 def test_patches(run: Run) -> pd.DataFrame:
-    """Return the counts of a run's test patches (`scoring.test_counts`); raises `UserError` where they are damaged."""
+    """Return the counts of a run's test patches (`scoring.test_counts`); raises `UserError` where there are none."""
     return _read_counts(run, scoring.PATCHES_FILE, scoring.PATCH_COLUMNS)
 
 
 def window_counts(run: Run) -> pd.DataFrame:
-    """Return the counts of all windows of a run's area (`scoring.window_counts`).
-
-    Raises `UserError` where they are damaged or, as the run was not scored on its whole area, missing.
-    """
+    """Return the counts of all windows of a run's area (`scoring.window_counts`); raises as `test_patches`."""
     return _read_counts(run, scoring.WINDOWS_FILE, scoring.WINDOW_COLUMNS)
 
 
@@ -278,10 +264,7 @@ def _read_counts(run: Run, name: str, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def score_whole_area(run: Run, device: torch.device, progress: bool) -> None:
-    """Count all windows of a run's area (`scoring.window_counts`) and write them beside its metrics.
-
-    Raises `UserError` where its data set is not there, or a scene cannot be read.
-    """
+    """Count all windows of a run's area (`scoring.window_counts`), beside its metrics; raises as `patch_set`."""
     (patch_set,) = patch_sets(run.spec, progress)
     model = run.model().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     scenes = sources.load(patch_set.spec.dataset).scenes_of(patch_set.spec.area)
