@@ -72,9 +72,7 @@ def test_an_unknown_parameter_is_refused_before_anything_starts(tmp_path: Path) 
 
 
 def test_chapters_are_chosen_by_number_and_profile(tiny: Path) -> None:
-    assert (
-        chapters.chapters("5") == chapters.chapters("05") == [path for path in ALL if path.stem[:2] == "05"]
-    )
+    assert chapters.chapters("5") == chapters.chapters("05") == [path for path in ALL if path.stem[:2] == "05"]
     assert [path.stem[:2] for path in ALL] == sorted(path.stem[:2] for path in ALL)
     with pytest.raises(UserError, match="chapter '77': unknown; choose from 00,"):
         chapters.chapters("77")
@@ -137,9 +135,7 @@ def test_chapters_run_on_this_python_whatever_is_installed(
     (other / "kernel.json").write_text(json.dumps(spec))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     cells = [nbformat.v4.new_code_cell("import sys\nsys.executable")]
-    cells.append(
-        nbformat.v4.new_code_cell("raise ValueError", metadata={"tags": ["widget", "skip-execution"]})
-    )
+    cells.append(nbformat.v4.new_code_cell("raise ValueError", metadata={"tags": ["widget", "skip-execution"]}))
     notebook = nbformat.v4.new_notebook(cells=cells)
     notebook.metadata["kernelspec"] = {**KERNELSPEC, "name": name}
     nbformat.write(notebook, tmp_path / "a.ipynb")
@@ -179,9 +175,7 @@ def test_times_are_written_and_own_profiles_found(tmp_path: Path, monkeypatch: p
     assert seconds.to_dict() == {"00_start": 3.0, "01_areas_and_inventories": 1.2}
 
 
-def test_an_error_in_a_worker_reaches_the_caller_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_in_a_worker_reaches_the_caller_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write_chapter(tmp_path, "raise ValueError('first line\\nsecond line')")
     text = source.read_text().replace("number: int", 'profile: str = "smoke"  # a profile\nnumber: int')
     source.write_text(text)

@@ -28,9 +28,7 @@ def test_the_package_has_few_entries() -> None:
 def imported_names(path: Path) -> list[str]:
     """Return the names that a chapter imports from the package, its widget cells included."""
     code = [cell.source for cell in jupytext.read(path).cells if cell.cell_type == "code"]
-    lines = [
-        line for source in code for line in source.splitlines() if not line.lstrip().startswith(("%", "!"))
-    ]
+    lines = [line for source in code for line in source.splitlines() if not line.lstrip().startswith(("%", "!"))]
     names = []
     for node in ast.walk(ast.parse("\n".join(lines))):
         if isinstance(node, ast.Import):

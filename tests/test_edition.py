@@ -169,9 +169,7 @@ def test_names_from_files_are_shown_literally(figures: Path) -> None:
     from markdown_it import MarkdownIt
 
     manifest = {HOSTILE: entry(alt={"a_b": HOSTILE})}
-    text = pages.numbers(manifest, figures, {"05_x": HOSTILE}) + pages.gallery(
-        manifest, figures, {"05_x": HOSTILE}
-    )
+    text = pages.numbers(manifest, figures, {"05_x": HOSTILE}) + pages.gallery(manifest, figures, {"05_x": HOSTILE})
     assert pages.plain("a\n\nb:::\n<c>") == r"a b\:\:\: \<c\>"
     headings = [line for line in text.splitlines() if line.startswith("## ")]
     assert len(headings) == 2
@@ -251,11 +249,7 @@ def test_a_table_has_one_header_row_and_numbers_on_the_right() -> None:
 
 
 @settings(deadline=None)
-@given(
-    st.lists(
-        st.tuples(st.sampled_from("ab"), st.sampled_from("cd"), st.sampled_from("ef")), min_size=3, max_size=9
-    )
-)
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("cd"), st.sampled_from("ef")), min_size=3, max_size=9))
 def test_values_of_an_index_are_written_into_each_row(keys: list[tuple[str, str, str]]) -> None:
     index = pd.MultiIndex.from_tuples(keys, names=["x", "y", "z"])
     frame = pd.DataFrame({"n": range(len(keys))}, index=index)
@@ -293,9 +287,7 @@ def test_module_pages_cover_the_package() -> None:
     assert listed == present
 
 
-def test_the_site_of_the_committed_notebooks_needs_no_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_site_of_the_committed_notebooks_needs_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Sphinx itself is left out: it takes a minute, and `make test-site` looks at what it makes.
     monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path))
     commands: list[list[str]] = []

@@ -330,9 +330,7 @@ def test_the_command_writes_every_chapter(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(SystemExit) as left:
         cli.main()
     copies = sorted((tmp_path / "build" / "student").iterdir())
-    assert left.value.code == 0 and [path.stem for path in copies] == [
-        path.stem for path in CHAPTERS.values()
-    ]
+    assert left.value.code == 0 and [path.stem for path in copies] == [path.stem for path in CHAPTERS.values()]
     for path in copies:
         made = nbformat.read(path, as_version=4)
         assert chapters.parameters_of(made), "it can be run with parameters"

@@ -89,6 +89,4 @@ def test_the_book_runs_on_data_of_ones_own(tmp_path: Path, monkeypatch: pytest.M
     assert list(table["area"]) == ["my_area"] and table["patches"].item() > 10
     assert len(pd.read_csv(figures / "table5.csv")) == 1
     assert (tmp_path / "work" / "build" / "my-data" / "05_experiment_2_single.ipynb").is_file()
-    assert not (ROOT / "params" / "data" / "my-data.yaml").exists(), (
-        "in the working folder, not in the book's"
-    )
+    assert not (ROOT / "params" / "data" / "my-data.yaml").exists(), "in the working folder, not in the book's"

@@ -88,9 +88,7 @@ def test_conda_environment_is_in_step_with_pyproject() -> None:
     listed: set[str] = set()
     for entry in read_yaml(ROOT / "environment.yml", Environment).dependencies:
         listed.update([entry] if isinstance(entry, str) else entry["pip"])
-    expected = {
-        f"{CONDA_NAMES.get(name, name)}{requirement.specifier}" for name, requirement in floors().items()
-    }
+    expected = {f"{CONDA_NAMES.get(name, name)}{requirement.specifier}" for name, requirement in floors().items()}
     assert listed == expected | {f"python{PYPROJECT['project']['requires-python']}", "pip", "-e ."}
 
 
@@ -122,9 +120,7 @@ def third_party(paths: list[Path]) -> set[str]:
 def test_what_is_imported_is_declared_and_the_other_way_round() -> None:
     project = PYPROJECT["project"]
     groups = {"run": project["dependencies"], **project["optional-dependencies"]}
-    names = {
-        key: {canonicalize_name(Requirement(line).name) for line in lines} for key, lines in groups.items()
-    }
+    names = {key: {canonicalize_name(Requirement(line).name) for line in lines} for key, lines in groups.items()}
     package = third_party(python_files("lmhld_nb", "notebooks"))
     assert package <= names["run"] | names["lab"]
     assert names["run"] <= package | set(STARTED_BY_OTHERS), "drop from pyproject.toml and environment.yml"
@@ -179,9 +175,7 @@ def test_imports_point_one_way() -> None:
         where = [graph[user].get(used, "") for used, user in pairwise(cycle)]
         pytest.fail(f"imports go round: {' → '.join(reversed(cycle))}; {', '.join(where)}")
     assert order[0] == "config" or not edges[order[0]]
-    assert not {name for name, targets in edges.items() if "widgets" in targets}, (
-        "no batch code imports widgets"
-    )
+    assert not {name for name, targets in edges.items() if "widgets" in targets}, "no batch code imports widgets"
 
 
 # The Makefile ----------------------------------------------------------------------------------------------------

@@ -22,9 +22,7 @@ from lmhld_nb.config import ROOT, UserError
 KERNEL = {"kernelspec": {"name": "lmhld", "display_name": "LMHLD book", "language": "python"}}
 
 
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "tests" / "reference").glob("*.ipynb")), ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", sorted((ROOT / "tests" / "reference").glob("*.ipynb")), ids=lambda path: path.stem)
 def test_references_hold_nothing_of_one_machine(path: Path) -> None:
     assert path.stem in {chapter.stem for chapter in chapters()}
     assert check_notebooks.traces(nbformat.read(path, as_version=4)) == []
@@ -141,7 +139,5 @@ def test_an_outdated_execution_is_not_published(tmp_path: Path, monkeypatch: pyt
     target = tmp_path / "build" / "mini" / "05_made.ipynb"
     target.parent.mkdir(parents=True)
     source.with_suffix(".ipynb").rename(target)
-    with pytest.raises(
-        UserError, match=r"05_made\.ipynb: older than its source; run `lmhld book mini` again"
-    ):
+    with pytest.raises(UserError, match=r"05_made\.ipynb: older than its source; run `lmhld book mini` again"):
         publish.executed("mini")

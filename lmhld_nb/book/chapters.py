@@ -120,9 +120,7 @@ def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> Non
             except PapermillExecutionError as error:
                 shutil.copy(temporary, failed)
                 reason = " ".join(f"{error.ename}: {error.evalue}".split())
-                raise UserError(
-                    f"{source.name}: cell {error.exec_count} failed: {reason}; see {failed}"
-                ) from error
+                raise UserError(f"{source.name}: cell {error.exec_count} failed: {reason}; see {failed}") from error
             except RuntimeError as error:  # what nbclient and jupyter_client raise about their kernels
                 raise UserError(
                     f"{source.name}: {' '.join(str(error).split())} (out of memory?); run it alone with "
@@ -162,9 +160,7 @@ def _tidy(path: Path) -> None:
     nbformat.write(notebook, path)
 
 
-def make(
-    profile: str, number: str | None = None, progress: bool = True, workers: int | None = None
-) -> list[Path]:
+def make(profile: str, number: str | None = None, progress: bool = True, workers: int | None = None) -> list[Path]:
     """Execute the chapters of a profile into ``build/PROFILE/``, each in a process of its own.
 
     Run times go to ``times.csv`` beside them (columns ``chapter``, ``seconds``).
@@ -214,9 +210,7 @@ def _execute_quietly(pair: tuple[Path, Path], parameters: dict[str, object]) -> 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("interrupted"))
     # No widgets in a page; and one thread each, because chapters run side by side.
     os.environ |= {"LMHLD_PROGRESS": "lines", "OMP_NUM_THREADS": "1"}
-    with open(
-        os.devnull, "w"
-    ) as nowhere:  # kernels write to the terminal besides their outputs; errors are raised
+    with open(os.devnull, "w") as nowhere:  # kernels write to the terminal besides their outputs; errors are raised
         for stream in (1, 2):
             os.dup2(nowhere.fileno(), stream)
     began = time.perf_counter()
@@ -255,9 +249,7 @@ def site(profile: str, committed: bool = False) -> Path:
     notebooks = [executed / f"{source.stem}.ipynb" for source in chapters(profile=profile)]
     for path in notebooks:
         if not path.is_file():
-            raise UserError(
-                f"{executed}: chapter {path.stem} is not executed; run `lmhld book {profile}` first"
-            )
+            raise UserError(f"{executed}: chapter {path.stem} is not executed; run `lmhld book {profile}` first")
     build.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="site-", dir=build) as temporary:
         source, pages = Path(temporary) / "source", Path(temporary) / "site"
@@ -272,9 +264,7 @@ def site(profile: str, committed: bool = False) -> Path:
         sphinx = subprocess.run(command, check=False, capture_output=True, text=True)
         if sphinx.returncode != 0:
             lines = sphinx.stderr.splitlines() or [f"sphinx ended with code {sphinx.returncode}"]
-            problems = [
-                line for line in lines if re.search(r"WARNING|ERROR|CRITICAL|[Ee]rror:", line)
-            ] or lines
+            problems = [line for line in lines if re.search(r"WARNING|ERROR|CRITICAL|[Ee]rror:", line)] or lines
             raise UserError(f"web edition: {problems[0].strip()} ({len(problems)} such lines)")
         shutil.rmtree(build / "site", ignore_errors=True)
         pages.rename(build / "site")

@@ -200,12 +200,8 @@ def _exercise(number: int, cells: list[NotebookNode]) -> Exercise:
     if match is None or int(match[1]) != number:
         raise UserError(f"'{heading}': expected exercise {number}; number them from 1")
     kinds = [_kind(cell) for cell in cells]
-    if [kind for kind in kinds if kind != "words"] != ["question", "solution", "check"] or kinds[
-        -1
-    ] != "check":
-        raise UserError(
-            f"exercise {number}: its cells are {', '.join(kinds)}; expected are question, solution, check"
-        )
+    if [kind for kind in kinds if kind != "words"] != ["question", "solution", "check"] or kinds[-1] != "check":
+        raise UserError(f"exercise {number}: its cells are {', '.join(kinds)}; expected are question, solution, check")
     solution = _only(cells, "solution").source
     return Exercise(number, match[2].strip(), question.strip(), solution, cells[-1].source)
 

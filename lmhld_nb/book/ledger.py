@@ -63,9 +63,7 @@ def table(keys: Sequence[str] = ()) -> pd.DataFrame:
     known = {key for row in rows for key in row.keys}
     for key in keys:
         if key not in known:
-            raise UserError(
-                f"ledger: no open point has the key '{key}'; choose from {', '.join(sorted(known))}"
-            )
+            raise UserError(f"ledger: no open point has the key '{key}'; choose from {', '.join(sorted(known))}")
     records = [
         {**row.model_dump(), "keys": ", ".join(row.keys)}
         for row in rows

@@ -56,9 +56,7 @@ def browser() -> Iterator[Browser]:
     quiet = ["--disable-quic", "--no-first-run", "--disable-background-networking"]
     quiet += ["--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND"]
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=found, args=["--no-sandbox", "--disable-gpu", *quiet]
-        )
+        started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu", *quiet])
         yield started
         started.close()
 
@@ -227,9 +225,7 @@ def test_search_finds_a_word(light: Watched) -> None:
     page = light.open("search.html")
     page.goto(address("search.html") + "?q=quartile")
     page.wait_for_selector("ul.search li a", timeout=20_000)
-    found = page.locator("ul.search li a").evaluate_all(
-        "links => links.map((link) => link.getAttribute('href'))"
-    )
+    found = page.locator("ul.search li a").evaluate_all("links => links.map((link) => link.getAttribute('href'))")
     assert any("chapters/01" in link for link in found) and any("glossary" in link for link in found)
     assert not light.wrong
 
@@ -244,9 +240,7 @@ def test_the_search_field_of_a_page_leads_there(light: Watched) -> None:
 
 
 def test_tables_are_sorted_by_mouse_and_keyboard(light: Watched) -> None:
-    page = light.open(
-        next(name for name in CHAPTERS if "sortable" in (SITE / name).read_text(encoding="utf-8"))
-    )
+    page = light.open(next(name for name in CHAPTERS if "sortable" in (SITE / name).read_text(encoding="utf-8")))
     table = page.locator("table.sortable").first
     rows = table.locator("tbody tr").count()
     columns = table.locator("thead tr:last-child > *").count()
@@ -254,9 +248,7 @@ def test_tables_are_sorted_by_mouse_and_keyboard(light: Watched) -> None:
         header = table.locator("thead tr:last-child > *").nth(column)
         if header.locator("button.sort").count() == 0:
             continue
-        read = (
-            "(table, column) => [...table.tBodies[0].rows].map((row) => row.cells[column].textContent.trim())"
-        )
+        read = "(table, column) => [...table.tBodies[0].rows].map((row) => row.cells[column].textContent.trim())"
         before = table.evaluate(read, column)
         header.locator("button.sort").focus()
         page.keyboard.press("Enter")

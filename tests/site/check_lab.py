@@ -114,9 +114,7 @@ def test_the_lab_opens_on_the_first_chapter(page: Any, server: tuple[str, str]) 
     assert page.locator(".jp-Toolbar-kernelName").first.inner_text() == KERNEL
 
 
-def test_a_slider_moved_by_keyboard_changes_the_count(
-    page: Any, server: tuple[str, str], folder: Path
-) -> None:
+def test_a_slider_moved_by_keyboard_changes_the_count(page: Any, server: tuple[str, str], folder: Path) -> None:
     address, token = server
     source = folder / "notebooks" / "explorer.py"
     before = source.read_text(encoding="utf-8")
@@ -143,6 +141,4 @@ def test_a_slider_moved_by_keyboard_changes_the_count(
     page.screenshot(path=str(folder / "lab.png"))
     page.keyboard.press("Control+s")
     page.wait_for_timeout(2000)
-    assert source.read_text(encoding="utf-8") == before, (
-        "saving a notebook that was run changes nothing in its pair"
-    )
+    assert source.read_text(encoding="utf-8") == before, "saving a notebook that was run changes nothing in its pair"
