@@ -49,9 +49,6 @@ def write_chapter(folder: Path, code: str) -> Path:
     return path
 
 
-# Parameters and choice -------------------------------------------------------------------------------------------
-
-
 def test_parameters_are_read_from_the_tagged_cell(tmp_path: Path) -> None:
     assert chapters.parameters_of(jupytext.read(write_chapter(tmp_path, ""))) == [
         {"name": "number", "type": "int", "default": "1", "help": "how often"},
@@ -63,12 +60,25 @@ def test_parameters_are_read_from_the_tagged_cell(tmp_path: Path) -> None:
     assert chapters.parameters_of(untagged) == []
 
 
-def test_an_unknown_parameter_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    target = tmp_path / "out" / "a.ipynb"
+def test_an_unknown_parameter_is_refused_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = write_chapter(tmp_path, ""), tmp_path / "out" / "a.ipynb"
     message = r"00_tiny\.py: no parameter 'nmber'; it has colour, names, number, table"
     with pytest.raises(UserError, match=message):
-        chapters.execute(write_chapter(tmp_path, ""), target, {"nmber": 2})
+        chapters.execute(source, target, {"nmber": 2})
+    monkeypatch.setattr(chapters, "chapters", lambda *_: [source])
+    with pytest.raises(UserError, match=message):
+        chapters.make("smoke", parameters={"number": "2", "nmber": "2"})
     assert not target.parent.exists()
+
+
+def test_values_are_read_from_the_command_line_as_papermill_reads_them() -> None:
+    from papermill.cli import _resolve_type
+
+    for text in ("True", "False", "None", "3", "-3", "1e-3", "0.5", "rio,gorkha", "true", "[1]", "", "05"):
+        value, expected = chapters.parameter_value(text), _resolve_type(text)
+        assert (value, type(value)) == (expected, type(expected)), text
 
 
 def test_chapters_are_chosen_by_number_and_profile(tiny: Path) -> None:
@@ -150,27 +160,29 @@ def test_chapters_run_on_this_python_whatever_is_installed(
 # Many chapters ---------------------------------------------------------------------------------------------------
 
 
-def test_times_are_written_and_own_profiles_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_are_written_and_own_profiles_and_parameters_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Chapters run in notebooks/: a path relative to where the command was given must not be lost.
     monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path / "work"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text("")
-    profiles = []
+    passed = []
 
-    def side_by_side(work: partial, pairs: list, workers: int) -> Iterator[tuple[object, Future]]:
-        profiles.append(work.keywords["parameters"]["profile"])
-        for source, target in pairs:
+    def side_by_side(work: partial, sources: list[Path], workers: int) -> Iterator[tuple[Path, Future]]:
+        passed.append(work.keywords["parameters"])
+        for source in sources:
             done: Future[float] = Future()
             done.set_result(1.25 if "01" in source.stem else 3.0)
-            yield (source, target), done
+            yield source, done
 
     monkeypatch.setattr(chapters, "side_by_side", side_by_side)
     folder = tmp_path / "work" / "build" / "mine"
     assert chapters.make("mine.yaml", "00", progress=False) == [folder / "00_start.ipynb"]
     for number in ("01", "00"):
         chapters.make("mine.yaml", number, progress=False)
-    chapters.make("smoke", "00", progress=False)
-    assert profiles == [str(tmp_path / "mine.yaml")] * 3 + ["smoke"]
+    chapters.make("smoke", "05", progress=False, parameters={"models": "unet"})
+    assert passed == [{"profile": str(tmp_path / "mine.yaml")}] * 3 + [{"models": "unet", "profile": "smoke"}]
     seconds = pd.read_csv(folder / "times.csv").set_index("chapter")["seconds"]
     assert seconds.to_dict() == {"00_start": 3.0, "01_areas_and_inventories": 1.2}
 

@@ -86,8 +86,7 @@ def begun(number: str) -> dict[str, Any]:
     run(parameters.source, names)
     names["profile"] = "smoke"
     for cell in takewhile(lambda cell: cell.cell_type == "code", following):
-        # Out of a notebook there are no magics.
-        run("\n".join(line for line in cell.source.splitlines() if not line.startswith("%")), names)
+        run(re.sub(r"^%.*$", "", cell.source, flags=re.M), names)  # out of a notebook there are no magics
     return names
 
 
@@ -99,15 +98,12 @@ def data(twin_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("LMHLD_RUNS", raising=False)
 
 
-# Exercises of the book --------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("number", CHAPTERS)
 def test_a_chapter_ends_in_exercises(number: str) -> None:
-    cells = chapter(number).cells
-    found = exercises(chapter(number))
-    assert 2 <= len(found) <= 4 and "**Next:**" in cells[-1].source
-    for each in found:
+    own = exercises(chapter(number))
+    assert 2 <= len(own) <= 4 and "**Next:**" in chapter(number).cells[-1].source
+    assert {f"{number}.{each.number}" for each in own} == {key for key in MISTAKES if key.startswith(number)}
+    for each in own:
         assert each.question, "something is asked"
         assert f"exercise({each.number}" in each.check
         # Every assertion says where to look: one without a message would end in "exercise 1: ".
@@ -148,14 +144,6 @@ def nonsense(start: str) -> list[str]:
     ]
 
 
-def test_no_exercise_is_left_out() -> None:
-    keys = {f"{number}.{each.number}" for number in CHAPTERS for each in exercises(chapter(number))}
-    assert set(MISTAKES) == keys
-
-
-# What a check says ------------------------------------------------------------------------------------------------
-
-
 def test_a_check_says_which_exercise_and_why(capsys: pytest.CaptureFixture[str]) -> None:
     with exercise(3, 1, "two"):
         pass
@@ -164,28 +152,21 @@ def test_a_check_says_which_exercise_and_why(capsys: pytest.CaptureFixture[str])
         raise AssertionError("look there")
     with pytest.raises(AssertionError, match=r"^exercise 3: no answer yet$"), exercise(3, 1, ...):
         raise AssertionError("not reached")
-    with (
-        pytest.raises(AssertionError, match=r"^exercise 3: KeyError: 'b'; has the") as caught,
-        exercise(3),
-    ):
+    with pytest.raises(AssertionError, match=r"^exercise 3: KeyError: 'b'; has the") as caught, exercise(3):
         {"a": 1}["b"]
     assert isinstance(caught.value.__cause__, KeyError)
     assert capsys.readouterr().out == ""
 
 
-# Copies for students ----------------------------------------------------------------------------------------------
-
 KERNEL = {"kernelspec": {"display_name": "P", "language": "python", "name": "python3"}}
 
 
 def cell(kind: str, source: str, *tags: str) -> nbformat.NotebookNode:
-    made = v4.new_code_cell(source) if kind == "code" else v4.new_markdown_cell(source)
-    if kind == "code":
-        made.outputs = [v4.new_output("stream", text="SECRET output")]
-        made.execution_count = 7
-    if tags:
-        made.metadata["tags"] = list(tags)
-    return made
+    metadata = {"tags": list(tags)} if tags else {}
+    if kind == "markdown":
+        return v4.new_markdown_cell(source, metadata=metadata)
+    outputs = [v4.new_output("stream", text="SECRET output")]
+    return v4.new_code_cell(source, metadata=metadata, outputs=outputs, execution_count=7)
 
 
 PARTS = {  # of solutions, with a check each: what is SECRET must not stand in a student's copy
@@ -222,10 +203,7 @@ def made_exercise(number: int, kinds: list[str], words: bool) -> list[nbformat.N
 def test_a_student_s_copy_has_everything_but_the_solutions(asked: list[tuple[list[str], bool]]) -> None:
     groups = [made_exercise(number, *each) for number, each in enumerate(asked, start=1)]
     before = [cell("markdown", "# Title", "own"), cell("code", "a = 1", "own")]
-    injected, tail = (
-        cell("code", "profile = 'SECRET'", "injected-parameters"),
-        cell("markdown", "**Next:** more"),
-    )
+    injected, tail = cell("code", "profile = 'SECRET'", "injected-parameters"), cell("markdown", "**Next:** more")
     cells = [*before, injected, *(each for group in groups for each in group), tail]
     notebook = v4.new_notebook(cells=cells, metadata=copy.deepcopy(KERNEL))
     whole = copy.deepcopy(notebook)
@@ -263,10 +241,7 @@ def notebook_of(*cells: nbformat.NotebookNode) -> nbformat.NotebookNode:
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        (
-            [QUESTION, CHECK],
-            "exercise 1: its cells are question, check; expected are question, solution, check",
-        ),
+        ([QUESTION, CHECK], "exercise 1: its cells are question, check; expected are question, solution, check"),
         ([QUESTION, CHECK, SOLUTION], "exercise 1: its cells are question, check, solution; expected"),
         ([SOLUTION, CHECK], "a cell tagged solution, hide-cell belongs to no exercise"),
         ([QUESTION, SOLUTION, CHECK, cell("code", "a"), CHECK], "a cell tagged check belongs to no exercise"),
@@ -274,10 +249,7 @@ def notebook_of(*cells: nbformat.NotebookNode) -> nbformat.NotebookNode:
             [QUESTION, cell("code", "a = 1", "solution"), CHECK],
             "exercise 1: its cells are question, code tagged solution, check",
         ),
-        (
-            [QUESTION, SOLUTION, CHECK] * 2,
-            "'### Exercise 1: a title': expected exercise 2; number them from 1",
-        ),
+        ([QUESTION, SOLUTION, CHECK] * 2, "'### Exercise 1: a title': expected exercise 2; number them from 1"),
     ],
 )
 def test_cells_in_the_wrong_order_are_reported(cells: list[nbformat.NotebookNode], message: str) -> None:
@@ -288,12 +260,10 @@ def test_cells_in_the_wrong_order_are_reported(cells: list[nbformat.NotebookNode
 
 
 def sources(folder: Path, *solutions: str) -> list[Path]:
-    found = []
-    for number, solution in enumerate(solutions):
-        found.append(folder / f"{number:02d}_made.ipynb")
-        made = notebook_of(QUESTION, cell("code", solution, "solution", "hide-cell"), CHECK)
-        nbformat.write(made, found[-1])
-    return found
+    paths = [folder / f"{number:02d}_made.ipynb" for number in range(len(solutions))]
+    for path, solution in zip(paths, solutions, strict=True):
+        nbformat.write(notebook_of(QUESTION, cell("code", solution, "solution", "hide-cell"), CHECK), path)
+    return paths
 
 
 def test_copies_are_written_all_or_none(tmp_path: Path) -> None:

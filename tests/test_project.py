@@ -14,11 +14,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import lmhld_nb
-from lmhld_nb.config import ROOT, Strict, read_yaml
+from lmhld_nb.config import ROOT
 
 PACKAGE = ROOT / "lmhld_nb"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -27,11 +28,7 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 # Import names that differ from the name of the distribution.
 DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow", "bs4": "beautifulsoup4"}
 
-# Needed at run time though nothing of ours imports them.
-STARTED_BY_OTHERS = {
-    "pyogrio": "geopandas reads and writes vector files through it",
-}
-
+STARTED_BY_OTHERS = {"pyogrio"}  # geopandas reads and writes vector files through it
 CONDA_NAMES = {"torch": "pytorch"}
 
 
@@ -43,12 +40,6 @@ def floors() -> dict[str, Requirement]:
     project = PYPROJECT["project"]
     groups = [project["dependencies"], *project["optional-dependencies"].values()]
     requirements = [Requirement(line) for group in groups for line in group]
-    return {canonicalize_name(requirement.name): requirement for requirement in requirements}
-
-
-def pins() -> dict[str, Requirement]:
-    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    requirements = [Requirement(line) for line in lines if line and not line.startswith("#")]
     return {canonicalize_name(requirement.name): requirement for requirement in requirements}
 
 
@@ -65,7 +56,9 @@ def test_every_dependency_has_a_floor_and_a_reason() -> None:
 
 
 def test_pins_are_exact_and_satisfy_the_floors() -> None:
-    pinned = pins()
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    requirements = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    pinned = {canonicalize_name(requirement.name): requirement for requirement in requirements}
     for name, requirement in pinned.items():
         assert [part.operator for part in requirement.specifier] == ["=="], name
         assert requirement.url is None
@@ -76,17 +69,10 @@ def test_pins_are_exact_and_satisfy_the_floors() -> None:
     assert str(pinned["torch"].specifier) == "==2.13.0"
 
 
-class Environment(Strict):
-    """A conda environment file."""
-
-    name: str
-    channels: tuple[str, ...]
-    dependencies: tuple[str | dict[str, tuple[str, ...]], ...]
-
-
 def test_conda_environment_is_in_step_with_pyproject() -> None:
     listed: set[str] = set()
-    for entry in read_yaml(ROOT / "environment.yml", Environment).dependencies:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    for entry in environment["dependencies"]:
         listed.update([entry] if isinstance(entry, str) else entry["pip"])
     expected = {f"{CONDA_NAMES.get(name, name)}{requirement.specifier}" for name, requirement in floors().items()}
     assert listed == expected | {f"python{PYPROJECT['project']['requires-python']}", "pip", "-e ."}
@@ -98,16 +84,12 @@ def python_files(*folders: str) -> list[Path]:
 
 def imported(path: Path) -> Iterator[tuple[str, int]]:
     """Yield the full name and the line of everything a file imports, wherever in the file it does so."""
-    package = ["lmhld_nb", *path.relative_to(PACKAGE).parent.parts] if PACKAGE in path.parents else []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.name, node.lineno
+            yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            start = package[: len(package) - node.level + 1] if node.level else []
-            base = ".".join([*start, *([node.module] if node.module else [])])
-            for alias in node.names:
-                yield f"{base}.{alias.name}", node.lineno
+            assert node.level == 0, f"{path}:{node.lineno}: import by the full name"
+            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
 
 
 def third_party(paths: list[Path]) -> set[str]:
@@ -123,19 +105,15 @@ def test_what_is_imported_is_declared_and_the_other_way_round() -> None:
     names = {key: {canonicalize_name(Requirement(line).name) for line in lines} for key, lines in groups.items()}
     package = third_party(python_files("lmhld_nb", "notebooks"))
     assert package <= names["run"] | names["lab"]
-    assert names["run"] <= package | set(STARTED_BY_OTHERS), "drop from pyproject.toml and environment.yml"
+    assert names["run"] <= package | STARTED_BY_OTHERS, "drop from pyproject.toml and environment.yml"
     assert third_party(python_files("book", "tools")) <= names["run"] | names["site"]
     assert third_party(python_files("tests")) <= set(floors()) | {"markdown-it"}, "myst-nb brings that one"
 
 
 def test_the_package_carries_its_data() -> None:
-    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]
-    carried = {
-        path
-        for name, globs in patterns.items()
-        for glob in globs
-        for path in (ROOT / name.replace(".", "/")).glob(glob)
-    }
+    patterns = PYPROJECT["tool"]["setuptools"]["package-data"].items()
+    globs = [(ROOT / name.replace(".", "/"), pattern) for name, several in patterns for pattern in several]
+    carried = {path for folder, pattern in globs for path in folder.glob(pattern)}
     files = (path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     assert carried == {path for path in files if path.suffix != ".py"}
 
@@ -149,9 +127,8 @@ def test_there_is_one_version() -> None:
 # Imports ---------------------------------------------------------------------------------------------------------
 
 
-def top_level_imports() -> dict[str, dict[str, str]]:
-    """Return for each package or module of the first level those that it imports, and one line where it does."""
-    graph: dict[str, dict[str, str]] = {}
+def test_imports_point_one_way() -> None:
+    graph: dict[str, dict[str, str]] = {}  # of packages and modules of the first level, with one line of each import
     for path in python_files("lmhld_nb"):
         first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
         if first == "__init__":  # what chapters open: it imports anything when it is first used
@@ -161,11 +138,6 @@ def top_level_imports() -> dict[str, dict[str, str]]:
             parts = name.split(".")
             if parts[0] == "lmhld_nb" and len(parts) > 1 and parts[1] != first:
                 targets.setdefault(parts[1], f"{path.relative_to(ROOT)}:{line}")
-    return graph
-
-
-def test_imports_point_one_way() -> None:
-    graph = top_level_imports()
     present = {path.stem for path in PACKAGE.iterdir() if not path.name.startswith("__")}
     edges = {name: set(targets) & present for name, targets in graph.items()}
     try:
