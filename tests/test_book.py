@@ -49,17 +49,6 @@ def write_chapter(folder: Path, code: str) -> Path:
     return path
 
 
-def test_parameters_are_read_from_the_tagged_cell(tmp_path: Path) -> None:
-    assert chapters.parameters_of(jupytext.read(write_chapter(tmp_path, ""))) == [
-        {"name": "number", "type": "int", "default": "1", "help": "how often"},
-        {"name": "colour", "type": "str", "default": '"#a:b=c"', "help": "any text: with = and #"},
-        {"name": "names", "type": "list[str]", "default": "[]", "help": "whose"},
-        {"name": "table", "type": "dict[str, int]", "default": '{"a": 1}', "help": "of what"},
-    ]
-    untagged = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("a: int = 1  # x")])
-    assert chapters.parameters_of(untagged) == []
-
-
 def test_an_unknown_parameter_is_refused_before_anything_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,9 +79,6 @@ def test_chapters_are_chosen_by_number_and_profile(tiny: Path) -> None:
     numbers = {path.stem[:2] for path in chapters.chapters(profile=str(tiny))}
     assert {path.stem[:2] for path in ALL} - numbers == set(chapters.EXPERIMENT_OF) - {"05"}
     assert chapters.chapters(profile="mini") == ALL
-
-
-# Execution -------------------------------------------------------------------------------------------------------
 
 
 def test_a_chapter_is_executed_tidily_and_the_same_again(tmp_path: Path) -> None:
@@ -157,9 +143,6 @@ def test_chapters_run_on_this_python_whatever_is_installed(
     assert os.environ["JUPYTER_PATH"] == str(tmp_path / "jupyter")
 
 
-# Many chapters ---------------------------------------------------------------------------------------------------
-
-
 def test_times_are_written_and_own_profiles_and_parameters_passed_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,9 +180,6 @@ def test_an_error_in_a_worker_reaches_the_caller_whole(tmp_path: Path, monkeypat
         chapters.make("smoke", progress=False)
 
 
-# What all chapters keep to ---------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_source_keeps_to_the_form(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
@@ -218,7 +198,6 @@ def test_a_notebook_source_keeps_to_the_form(path: Path) -> None:
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 def test_a_chapter_has_a_profile_and_something_that_is_compared(path: Path) -> None:
     notebook = jupytext.read(path)
-    types = {parameter["name"]: parameter["type"] for parameter in chapters.parameters_of(notebook)}
-    assert types["profile"] == "str"
+    assert "profile" in chapters.parameters_of(notebook)
     tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
     assert tags[1] == ["parameters"] and any("nbval-check-output" in each for each in tags)

@@ -32,9 +32,6 @@ STARTED_BY_OTHERS = {"pyogrio"}  # geopandas reads and writes vector files throu
 CONDA_NAMES = {"torch": "pytorch"}
 
 
-# Dependencies ----------------------------------------------------------------------------------------------------
-
-
 def floors() -> dict[str, Requirement]:
     """Return every declared dependency, optional groups included."""
     project = PYPROJECT["project"]
@@ -124,9 +121,6 @@ def test_there_is_one_version() -> None:
     assert f"ersion {lmhld_nb.__version__}:" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-# Imports ---------------------------------------------------------------------------------------------------------
-
-
 def test_imports_point_one_way() -> None:
     graph: dict[str, dict[str, str]] = {}  # of packages and modules of the first level, with one line of each import
     for path in python_files("lmhld_nb"):
@@ -149,8 +143,6 @@ def test_imports_point_one_way() -> None:
     assert order[0] == "config" or not edges[order[0]]
     assert not {name for name, targets in edges.items() if "widgets" in targets}, "no batch code imports widgets"
 
-
-# The Makefile ----------------------------------------------------------------------------------------------------
 
 TARGETS = {
     *("env", "book", "test", "smoke", "lab", "site", "bench", "clean", "publish", "help", "lint"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import io
 import os
 import re
 import shutil
@@ -12,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import tokenize
 from collections.abc import Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -65,23 +63,11 @@ def chapters(number: str | None = None, profile: str | None = None) -> list[Path
     return [path for key, path in paths.items() if key not in EXPERIMENT_OF or loaded.makes(EXPERIMENT_OF[key])]
 
 
-def parameters_of(notebook: nbformat.NotebookNode) -> list[dict[str, str]]:
-    """Return name, type, default and help of each parameter of a chapter."""
-    for cell in notebook.cells:
-        if "parameters" in cell.metadata.get("tags", []):
-            tokens = tokenize.generate_tokens(io.StringIO(cell.source).readline)
-            helps = {token.start[0]: token.string for token in tokens if token.type == tokenize.COMMENT}
-            return [
-                {
-                    "name": ast.unparse(node.target),
-                    "type": ast.unparse(node.annotation),
-                    "default": ast.get_source_segment(cell.source, node.value) or "",
-                    "help": helps.get(node.end_lineno or 0, "").lstrip("# "),
-                }
-                for node in ast.parse(cell.source).body
-                if isinstance(node, ast.AnnAssign) and node.value is not None
-            ]
-    return []
+def parameters_of(notebook: nbformat.NotebookNode) -> list[str]:
+    """Return the names of a chapter's parameters."""
+    cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    nodes = [node for cell in cells for node in ast.parse(cell.source).body]
+    return [ast.unparse(node.target) for node in nodes if isinstance(node, ast.AnnAssign)]
 
 
 def parameter_value(text: str) -> object:
@@ -97,7 +83,7 @@ def parameter_value(text: str) -> object:
 def _read(source: Path, parameters: Mapping[str, object]) -> nbformat.NotebookNode:
     """Read a chapter that has all of these parameters."""
     notebook = jupytext.read(source)
-    known = sorted(parameter["name"] for parameter in parameters_of(notebook))
+    known = sorted(parameters_of(notebook))
     if unknown := [name for name in parameters if name not in known]:
         raise UserError(f"{source.name}: no parameter '{unknown[0]}'; it has {', '.join(known)}")
     return notebook
