@@ -231,9 +231,8 @@ def test_values_of_an_index_are_written_into_each_row(keys: list[tuple[str, str,
 
 
 @pytest.mark.parametrize("lazy", [True, False])
-def test_pictures_reserve_their_space_load_late_and_open_whole(tmp_path: Path, lazy: bool) -> None:
-    path = tmp_path / "x.png"
-    Image.new("RGB", (30, 20)).save(path)
+def test_pictures_reserve_their_space_load_late_and_open_whole(figures: Path, lazy: bool) -> None:
+    path = figures / "a_b.png"
     body = '<img class="figure-a" src="../_images/x.png"><a href="y"><img src="z.png"></a>'
     soup = BeautifulSoup(body + '<div class="sd-card"><img src="t.webp"></div>', "html.parser")
     finish.finish_pictures(soup, {"x.png": path}, lazy)

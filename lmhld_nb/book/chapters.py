@@ -45,11 +45,7 @@ EXPERIMENT_OF = {
 
 
 def chapters(number: str | None = None, profile: str | None = None) -> list[Path]:
-    """Return the sources of all chapters in order, of those of a profile, or of one given by its number (``05``).
-
-    Raises:
-        UserError: there is no such chapter.
-    """
+    """Return the sources of all chapters, of a profile's, or of one by number (``05``; `UserError` if unknown)."""
     paths = {path.stem[:2]: path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))}
     if number is not None:
         if number.zfill(2) not in paths:

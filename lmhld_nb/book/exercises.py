@@ -66,11 +66,7 @@ def exercise(number: int, *answers: object) -> Iterator[None]:
 
 
 def exercises(notebook: NotebookNode) -> list[Exercise]:
-    """Return a chapter's exercises in their order; none where it has no such cells.
-
-    Raises:
-        UserError: cells are not in the order that the module describes; names the exercise.
-    """
+    """Return a chapter's exercises; raises `UserError` where cells are not in the order that the module describes."""
     groups: list[list[NotebookNode]] = []
     current: list[NotebookNode] = []  # empty outside of an exercise
     for cell in notebook.cells:
@@ -165,9 +161,7 @@ def _head(function: ast.FunctionDef) -> str:
 def write_copies(sources: Sequence[Path], folder: Path, replace: bool = False) -> dict[Path, int]:
     """Write students' copies of chapters (.py or .ipynb) into ``folder`` as .ipynb, all or none; count their exercises.
 
-    Raises:
-        UserError: a chapter's exercises are not in order, a copy was changed since (without ``replace``), or the
-            folder cannot be written.
+    Raises `UserError` where exercises are not in order, or a copy was changed since (and ``replace`` is not given).
     """
     import jupytext
     import nbformat

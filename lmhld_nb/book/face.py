@@ -51,11 +51,7 @@ class Book(Study):
         return plan(self)
 
     def runs(self, experiment: str, on_missing: str = "train") -> list[Run]:
-        """Return the finished runs of an experiment, by its name or its number in the paper.
-
-        Raises:
-            UserError: the profile does not make it, or as `Study.fetch`, which ``on_missing`` goes to.
-        """
+        """Return the finished runs of an experiment, by its name or its number in the paper; see `Study.fetch`."""
         entry = experiment_named(experiment)
         self.settings(entry.name)
         return self.fetch(entry.specs(self), on_missing, entry.whole_area(self) if entry.whole_area else set())
@@ -126,10 +122,8 @@ class Book(Study):
 def open(profile: str, models: Sequence[str] | str = (), areas: Sequence[str] | str = ()) -> Book:
     """Open a profile, by name or YAML file, and its data set, which is made first if it is synthetic.
 
-    ``models`` and ``areas`` (lists, or texts with commas) narrow it; empty for all of the profile.
-
-    Raises:
-        UserError: the profile is unknown or wrong, or its data set is not there.
+    ``models`` and ``areas`` (lists, or texts with commas) narrow it; empty for all of the profile. Raises `UserError`
+    where the profile is unknown or wrong, or its data set is not there.
     """
     narrowed = narrow(load(profile), models, areas)
     return Book(narrowed, open_dataset(narrowed.data))
@@ -141,9 +135,7 @@ def tidy(table: pd.DataFrame, columns: Sequence[str] = (), digits: int = 3) -> p
     for level, title in (("model", lambda name: models.network(name).title), ("area", paper.area_name)):
         if level in table.index.names:
             shown = shown.rename(index={name: title(name) for name in table.index.get_level_values(level).unique()})
-    return shown.rename(columns=_printed).round(digits)
-
-
-def _printed(column: str) -> str:
-    """Return a column's name for reading: ``published_f1`` is "published F1"."""
-    return " ".join(METRICS[word].title if word in METRICS else word for word in str(column).split("_"))
+    titles = {name: metric.title for name, metric in METRICS.items()}
+    # A column published_f1 reads "published F1".
+    printed = {column: " ".join(titles.get(word, word) for word in str(column).split("_")) for column in shown}
+    return shown.rename(columns=printed).round(digits)

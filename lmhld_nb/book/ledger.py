@@ -40,10 +40,9 @@ def load() -> Ledger:
 
 
 def table(keys: Sequence[str] = ()) -> pd.DataFrame:
-    """Return the open points that one of ``keys`` decides, or all: index ``point``; columns ``choice, why, keys``.
+    """Return the open points that ``keys`` decide, or all: index ``point``, columns ``choice, why, keys``.
 
-    Raises:
-        UserError: a key decides no point.
+    Raises `UserError` where a key decides none.
     """
     rows = [row for section in load().sections for row in section.rows]
     known = {key for row in rows for key in row.keys}
