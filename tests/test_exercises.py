@@ -252,39 +252,29 @@ def test_cells_in_the_wrong_order_are_reported(cells: list[nbformat.NotebookNode
             read(notebook)
 
 
-def sources(folder: Path, *solutions: str) -> list[Path]:
-    paths = [folder / f"{number:02d}_made.ipynb" for number in range(len(solutions))]
-    for path, solution in zip(paths, solutions, strict=True):
-        nbformat.write(notebook_of(QUESTION, cell("code", solution, "solution", "hide-cell"), CHECK), path)
-    return paths
-
-
-def test_copies_are_written_all_or_none(tmp_path: Path) -> None:
+def test_copies_are_written_all_or_none_and_never_over_somebody_s_work(tmp_path: Path) -> None:
+    first, second = sources = [tmp_path / "00_made.ipynb", tmp_path / "01_made.ipynb"]
+    for path in sources:
+        nbformat.write(notebook_of(QUESTION, SOLUTION, CHECK), path)
     out = tmp_path / "out"
-    good = sources(tmp_path, "a = 1", "a = 2")
-    assert write_copies(good, out) == {out / path.name: 1 for path in good}
+    assert write_copies(sources, out) == {out / path.name: 1 for path in sources}
     assert sorted(path.name for path in out.iterdir()) == ["00_made.ipynb", "01_made.ipynb"]
-    nbformat.write(notebook_of(QUESTION, CHECK), good[1])
+    nbformat.write(notebook_of(QUESTION, CHECK), second)
     with pytest.raises(UserError, match=r"^01_made\.ipynb: exercise 1: its cells are question, check;"):
-        write_copies(good, tmp_path / "other")
+        write_copies(sources, tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
-
-def test_somebody_s_work_is_not_overwritten(tmp_path: Path) -> None:
-    (path,) = sources(tmp_path, "a = 1")
-    out = tmp_path / "out"
-    write_copies([path], out)
-    worked = nbformat.read(out / path.name, as_version=4)
+    worked = nbformat.read(out / first.name, as_version=4)
     worked.cells[1].outputs = [v4.new_output("stream", text="seen")]
-    nbformat.write(worked, out / path.name)
-    write_copies([path], out)  # only executed
+    nbformat.write(worked, out / first.name)
+    write_copies([first], out)  # only executed
     worked.cells[1].source = "a = 'my own'"
-    nbformat.write(worked, out / path.name)
+    nbformat.write(worked, out / first.name)
     with pytest.raises(UserError, match=r"00_made\.ipynb: differs from what would be written .*--replace"):
-        write_copies([path], out)
-    assert "my own" in (out / path.name).read_text()
-    write_copies([path], out, replace=True)
-    assert "my own" not in (out / path.name).read_text()
+        write_copies([first], out)
+    assert "my own" in (out / first.name).read_text()
+    write_copies([first], out, replace=True)
+    assert "my own" not in (out / first.name).read_text()
 
 
 def test_the_command_writes_every_chapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,24 +144,16 @@ def test_imports_point_one_way() -> None:
     assert not {name for name, targets in edges.items() if "widgets" in targets}, "no batch code imports widgets"
 
 
-TARGETS = {
-    *("env", "book", "test", "smoke", "lab", "site", "bench", "clean", "publish", "help", "lint"),
-    *("first", "explorer", "student", "real", "reference", "test-slurm", "test-site", "nbval-mini"),
-}
-
-
-def test_the_makefile_has_its_targets() -> None:
-    assert set(re.findall(r"^([a-z-]+):", MAKEFILE, re.M)) == TARGETS
-    phony = re.search(r"^\.PHONY: (.+)$", MAKEFILE, re.M)
-    assert phony and set(phony[1].split()) == TARGETS
-
-
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_make_lists_its_targets_and_says_which_python_it_needs(tmp_path: Path) -> None:
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     shown = subprocess.run(["make"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    assert set(re.findall(r"^  make ([a-z-]+) ", shown, re.M)) == TARGETS
+    targets = re.findall(r"^([a-z-]+):", MAKEFILE, re.M)
+    assert re.findall(r"^  make ([a-z-]+) ", shown, re.M) == targets
+    assert set(targets) > {"env", "book", "test", "smoke", "lab", "site", "bench", "clean", "publish"}
+    (phony,) = re.findall(r"^\.PHONY: (.+)$", MAKEFILE, re.M)
+    assert sorted(phony.split()) == sorted(targets)
     too_old = tmp_path / "python-too-old"
     too_old.write_text("#!/bin/sh\nexit 1\n")
     too_old.chmod(0o755)
