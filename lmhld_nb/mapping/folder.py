@@ -121,11 +121,11 @@ def _check(out: Path, inputs: Iterable[Path]) -> None:
 
 def _read_digests(report: Path) -> dict[str, str] | None:
     """Return what a map.json records; None where there is none, or it is no map's."""
-    try:
-        recorded = json.loads(report.read_text(encoding="utf-8"))["sha256"]
-        return {name: recorded[name] for name in _RECORDED if name in recorded}
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return None
+    with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
+        if report.is_file():
+            recorded = json.loads(report.read_text(encoding="utf-8"))["sha256"]
+            return {name: recorded[name] for name in _RECORDED if name in recorded}
+    return None
 
 
 def _matches(path: Path, recorded: dict[str, str]) -> bool:
