@@ -35,12 +35,16 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def record(folder: Path) -> None:
+    (folder / "map.json").write_text(json.dumps({"sha256": map_folder.digests(folder)}))
+
+
 def write(out: Path, files: Sequence[str] = SCORED, text: str = "1", inputs: Sequence[Path] = ()) -> None:
     """Write what passes for a map."""
     with map_folder.all_or_nothing(out, inputs) as folder:
         for name in set(files) - {"map.json"}:
             (folder / name).write_text(text)
-        (folder / "map.json").write_text(json.dumps({"sha256": map_folder.digests(folder)}))
+        record(folder)
 
 
 def refused(out: Path, match: str, inputs: Sequence[Path] = ()) -> None:
@@ -68,16 +72,17 @@ def test_truth_beside_the_scene_is_not_replaced_by_its_prediction(
 
 
 def test_scene_tiles_truth_and_weights_are_inputs(tmp_path: Path, weights: Path) -> None:
-    made, out = scene(tmp_path / "scene", blobs(60, 60, 3)), tmp_path / "out"
-    draw(made, weights, out)
+    event, out = scene(tmp_path / "scene", blobs(60, 60, 3)), tmp_path / "out"
+    draw(event, weights, out)
     path, before = out / "mask.tif", content(out)
-    for role in ("image", "mask", "polygons"):
+    scenes = [replace(event, **{role: path}) for role in ("image", "mask", "polygons")]
+    for described, network, others in (
+        *((s, weights, []) for s in scenes),
+        (event, weights, [path]),
+        (event, path, []),
+    ):
         with pytest.raises(UserError, match="is an input of this map"):
-            draw(replace(made, **{role: path}), weights, out)
-    with pytest.raises(UserError, match="is an input of this map"):
-        draw(made, weights, out, others=[path])
-    with pytest.raises(UserError, match="is an input of this map"):
-        draw(made, path, out)
+            draw(described, network, out, others=others)
     assert content(out) == before
 
 
@@ -97,7 +102,7 @@ def test_no_input_is_replaced_however_it_is_spelled(tmp_path: Path, name: str) -
 def test_the_files_behind_a_vrt_are_inputs_too(tmp_path: Path) -> None:
     with map_folder.all_or_nothing(tmp_path / "out") as folder:
         write_tif(folder / "probability.tif", np.zeros((20, 20), np.float32))
-        (folder / "map.json").write_text(json.dumps({"sha256": map_folder.digests(folder)}))
+        record(folder)
     for source, target in (("out/probability.tif", "a.vrt"), ("a.vrt", "b.vrt")):
         with rasterio.open(tmp_path / source) as raster:
             rasterio.shutil.copy(raster, tmp_path / target, driver="VRT")
@@ -106,21 +111,18 @@ def test_the_files_behind_a_vrt_are_inputs_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", SCORED)
 def test_a_foreign_file_is_never_replaced(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_text("{}")
-    refused(tmp_path, f"{name}: is not of an older map")
-    (tmp_path / name).unlink()
-    (tmp_path / name).mkdir()
-    refused(tmp_path, f"{name}: is not of an older map")
-    (tmp_path / name).rmdir()
-    (tmp_path / name).symlink_to("nowhere")
-    refused(tmp_path, f"{name}: is not of an older map")
-
-
-@pytest.mark.parametrize("name", [name for name in SCORED if name != "map.json"])
-def test_an_older_map_s_file_that_was_changed_is_kept(tmp_path: Path, name: str) -> None:
-    write(tmp_path)
-    (tmp_path / name).write_text("drawn by hand")
-    refused(tmp_path, f"{name}: is not of an older map")
+    foreign = f"{name}: is not of an older map"
+    (tmp_path / "folder" / name).mkdir(parents=True)
+    refused(tmp_path / "folder", foreign)
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / name).symlink_to("nowhere")
+    refused(tmp_path / "link", foreign)
+    write(tmp_path / "map")
+    (tmp_path / "map" / name).write_text("drawn by hand")  # of an older map, but changed
+    refused(tmp_path / "map", "is not of an older map")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / name).write_text("{}")
+    refused(tmp_path / "other", foreign)
 
 
 def test_a_folder_of_other_files_is_refused(tmp_path: Path) -> None:
@@ -130,8 +132,8 @@ def test_a_folder_of_other_files_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_older_map_is_replaced_and_files_of_other_names_stay(tmp_path: Path, weights: Path) -> None:
-    made, out = scene(tmp_path / "scene", blobs(60, 60, 3)), tmp_path / "out"
-    draw(made, weights, out)
+    event, out = scene(tmp_path / "scene", blobs(60, 60, 3)), tmp_path / "out"
+    draw(event, weights, out)
     (out / "notes.txt").write_text("mine")
     (out / "scores_mine.csv").write_text("mine")
     (out / "map").mkdir()
@@ -141,7 +143,7 @@ def test_an_older_map_is_replaced_and_files_of_other_names_stay(tmp_path: Path, 
         (folder / "mask.tif").write_text("half")
         raise ZeroDivisionError
     assert content(out) == before
-    draw(replace(made, mask=None), weights, out)  # scores of the older map would pass for this one's
+    draw(replace(event, mask=None), weights, out)  # scores of the older map would pass for this one's
     assert names(out) == sorted([*FILES, "map", "notes.txt", "scores_mine.csv"])
     assert (out / "notes.txt").read_text() == "mine"
     assert json.loads((out / "map.json").read_text())["sha256"] == map_folder.digests(out)
@@ -156,7 +158,7 @@ def test_nothing_is_deleted_because_a_file_says_so(tmp_path: Path) -> None:
         (out / name).write_bytes(value)
     digests = map_folder.digests(out) | {name: map_folder.digest(out / name) for name in precious}
     (out / "map.json").write_text(json.dumps({"score_files": list(digests), "sha256": digests}))
-    killed = out / f"{map_folder.temporary_prefix()}{NO_PROCESS}-x"
+    killed = out / f"{map_folder.TEMPORARY}{NO_PROCESS}-x"
     (killed / "sub").mkdir(parents=True)
     (killed / "precious.txt").write_text("5")
     (killed / "mask.tif").write_text("half")
@@ -214,18 +216,12 @@ def test_a_map_killed_while_its_files_move_is_never_taken_for_whole_and_heals(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="kills as Linux does")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_what_a_killed_map_leaves_is_removed_by_the_next(tmp_path: Path, weights: Path, number: int) -> None:
-    made, out = scene(tmp_path, blobs(400, 400, 9)), tmp_path / "out"
+def test_what_a_killed_map_leaves_is_removed_by_the_next(tmp_path: Path, weights: Path) -> None:
+    event, out = scene(tmp_path, blobs(400, 400, 9)), tmp_path / "out"
     out.mkdir()
-    words = ["map", str(made.image), "--weights", str(weights), "--out", str(out), "--overlap", "0.9"]
+    words = ["map", str(event.image), "--weights", str(weights), "--out", str(out), "--overlap", "0.9"]
     words += ["--batch-size", "1", "--bands", "blue,green,red,nir", "-q"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lmhld_nb.cli", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = subprocess.Popen([sys.executable, "-m", "lmhld_nb.cli", *words])
     until = time.monotonic() + 60
     while not list(out.glob(".map-*/*.tif")) and process.poll() is None and time.monotonic() < until:
         time.sleep(0.01)
@@ -233,12 +229,7 @@ def test_what_a_killed_map_leaves_is_removed_by_the_next(tmp_path: Path, weights
     # Another map into this folder does not touch what belongs to one that lives.
     with map_folder.all_or_nothing(out):
         assert temporary.is_dir()
-    process.send_signal(number)
-    _, error = process.communicate(timeout=60)
-    if number == signal.SIGKILL:
-        assert process.returncode == -number and temporary.is_dir()
-    else:
-        assert process.returncode == 128 + number and error.count("\n") == 1
-        assert names(out) == []
+    process.kill()
+    assert process.wait(60) == -signal.SIGKILL and temporary.is_dir()
     write(out)
     assert names(out) == SCORED

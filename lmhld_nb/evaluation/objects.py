@@ -239,7 +239,7 @@ def close_ups(
     columns = ["wrong_px", "top", "left", "bottom", "right"]
     for kind, table in (("false", mapped), ("missed", truth)):
         judged, is_matched = _judged(table, 0.5)
-        wrong = judged[~is_matched].assign(wrong_px=judged["known_px"] - judged["covered_px"])
+        wrong = judged.assign(wrong_px=judged["known_px"] - judged["covered_px"])[~is_matched]
         wrong = wrong.sort_values("wrong_px", ascending=False, kind="stable")
         for pixels, top, left, bottom, right in wrong.head(count)[columns].to_numpy().tolist():
             extent = max(side, math.ceil(1.4 * max(bottom - top, right - left)))

@@ -36,11 +36,7 @@ def writer(path: Path, image: Image, dtype: str, nodata: float) -> rasterio.io.D
 
 
 def finish(path: Path, resampling: Resampling) -> None:
-    """Add overviews down to one tile, and make sure that all of the file is there.
-
-    Raises:
-        OSError: it is not: GDAL closes a file without a word when the disk is full.
-    """
+    """Add overviews; OSError where a part is missing: GDAL closes a file without a word when the disk is full."""
     with rasterio.open(path, "r+", num_threads="all_cpus") as raster:
         # From 4 on: a program that shows every second pixel reads all without trouble, and level 2 is the costly one.
         factors = [2**level for level in range(2, 32) if max(raster.shape) / 2**level > BLOCK / 4]

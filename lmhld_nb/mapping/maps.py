@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +27,8 @@ from lmhld_nb.mapping.prediction import NO_PROBABILITY, Network
 from lmhld_nb.scenes import rasters
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import Image, Labels, Scene
-from lmhld_nb.training import engine
+from lmhld_nb.training import engine, hardware
 from lmhld_nb.training import weights as networks
-from lmhld_nb.training.hardware import choose_device, device_name
 
 Rows = Iterable[tuple[Window, np.ndarray]]
 
@@ -46,13 +44,12 @@ def map_scene(
     """Map the landslides of a scene of any size.
 
     Overlapping windows of the patch size the network was trained at are predicted and blended, band of rows after band
-    of rows, so memory for images depends on the scene's width only. Every raster lies on the scene's own grid. Files
-    appear together once all is done.
+    of rows, so memory for images depends on the scene's width only. Every raster lies on the scene's own grid.
 
     Args:
         scene: image with the bands the network wants, by name; others it may have.
         weights: a run's weights.safetensors, or what `lmhld export` made of it.
-        out: folder of the results: new, empty, or an older map's.
+        out: folder of the results: new, empty, or an older map's. Files appear together once all is done.
         settings: how it is mapped.
         others: further files of the image, on its grid (`mosaics.open_files`).
         progress: show a bar.
@@ -61,34 +58,31 @@ def map_scene(
         The content of map.json: counts, area totals, settings, model and versions; with labels also scores.
 
     Raises:
-        UserError: the scene lacks a band or georeference, is rotated, too small or without data, or ``out`` cannot be
-            written without replacing what is no older map (`folder.all_or_nothing`).
+        UserError: the scene cannot be mapped, or ``out`` not written (`folder.all_or_nothing`).
     """
     began = time.perf_counter()
     read = [path for path in (scene.image, *others, scene.mask, scene.polygons, weights) if path]
     with map_folder.all_or_nothing(out, read) as folder, ExitStack() as stack:
         model, card = networks.load(weights)
-        device = torch.device(choose_device(settings.device))
+        device = torch.device(hardware.choose_device(settings.device))
         size, bands = inputs.window_of(card, weights), tuple(card["bands"])
         model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        network = Network(model, device, inputs.precision_of(settings, card, device))
+        tested = "fp32" if card.get("precision", "fp32") == "fp32" else "auto"  # bf16 only where it is native
+        wanted = tested if settings.precision == "auto" else settings.precision
+        network = Network(model, device, hardware.precision(wanted, device))
         batch_size = settings.batch_size or prediction.suitable_batch(network, size)
         image = stack.enter_context(scenes.open_image(scene, others))
-        inputs.check_image(image, bands)
         metres = inputs.resolution_of(settings, card, weights, image)
         view = image if metres is None else stack.enter_context(scenes.open_image(scene, others, metres))
+        inputs.check_image(view, bands)
         if view.transform == image.transform:  # that is its own resolution
             view = image
-        labels = None
-        if scene.mask or scene.polygons:
-            labels = stack.enter_context(scenes.open_labels(scene, image))
+        has_labels = scene.mask or scene.polygons
+        labels = stack.enter_context(scenes.open_labels(scene, image)) if has_labels else None
         stack.enter_context(engine.settings(device))
         statistics = inputs.statistics_of(view, bands, card, weights, settings.normalise)
         predicted = prediction.predicted_rows(view, bands, statistics, network, size, settings.overlap, batch_size)
-        with (
-            closing(predicted) as rows,
-            progress_bar(view.shape[0], f"map {scene.name}", "row", progress) as bar,
-        ):
+        with closing(predicted) as rows, progress_bar(view.shape[0], f"map {scene.name}", "row", progress) as bar:
             counts = _write_rasters(folder, image, view, files.in_blocks(rows, bar.update), settings.threshold)
         landslides = outlines.measure(_written(folder, image.shape))
         mask = folder / map_folder.MASK
@@ -98,10 +92,16 @@ def map_scene(
         qgis.polygon_style(folder / map_folder.POLYGON_STYLE, settings.threshold)
         qgis.probability_style(folder / map_folder.PROBABILITY_STYLE)
         files.draw_overlay(folder, view, bands)
+        across, down = rasters.ground_pixel(image.crs, image.transform, image.shape)
         report = {
             "scene": scene.image.name,
             "files": [str(path) for path in (scene.image, *others)],
-            **_describe_grid(image, view, metres),
+            "crs": image.crs.to_string() if image.crs else None,
+            "shape": list(image.shape),
+            "pixel_size": [abs(image.transform.a), abs(image.transform.e)],
+            "pixel_m": [across, down] if image.crs else None,
+            "resolution_m": (down if view is image else metres) if image.crs else None,
+            "resampled": view is not image,
             **{name: card[name] for name in ("model", "width", "run_id")},
             "bands": list(bands),
             "mean": statistics[0].tolist(),
@@ -110,7 +110,7 @@ def map_scene(
             **asdict(settings),
             "batch_size": batch_size,
             "device": device.type,
-            "hardware": device_name(device),
+            "hardware": hardware.device_name(device),
             "precision": network.precision,
             **counts,
             "landslides": len(polygons),
@@ -130,19 +130,6 @@ def map_scene(
         }
         write_json(folder / map_folder.REPORT, report)
     return report
-
-
-def _describe_grid(image: Image, view: Image, metres: float | None) -> dict[str, Any]:
-    """Return the scene's grid, and the resolution it was predicted at."""
-    across, down = rasters.ground_pixel(image.crs, image.transform, image.shape)
-    return {
-        "crs": image.crs.to_string() if image.crs else None,
-        "shape": list(image.shape),
-        "pixel_size": [abs(image.transform.a), abs(image.transform.e)],
-        "pixel_m": [across, down] if image.crs else None,
-        "resolution_m": (down if view is image else metres) if image.crs else None,
-        "resampled": view is not image,
-    }
 
 
 def _write_rasters(folder: Path, image: Image, view: Image, rows: Rows, threshold: float) -> dict[str, int]:
@@ -193,18 +180,15 @@ def _score(folder: Path, image: Image, labels: Labels | None) -> dict[str, Any]:
     if labels is None:
         return {"scores": None, "score_files": []}
     across, down = rasters.ground_pixel(image.crs, image.transform, image.shape)
-    pixel_m2 = across * down if image.crs else image.pixel_m**2
-    scores, tables = objects.score(partial(_scored_strips, folder, labels, image.shape), pixel_m2)
+    scores, tables = objects.score(
+        lambda: (
+            (probability, mask, labels.read(window)) for window, mask, probability in _written(folder, image.shape)
+        ),
+        across * down if image.crs else image.pixel_m**2,
+    )
     for name, table in tables.items():
         table.to_csv(folder / f"scores_{name}.csv", index=False)
     return {"scores": scores, "score_files": [f"scores_{name}.csv" for name in tables]}
-
-
-def _scored_strips(
-    folder: Path, labels: Labels, shape: tuple[int, int]
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    for window, mask, probability in _written(folder, shape):
-        yield probability, mask, labels.read(window)
 
 
 def _written(folder: Path, shape: tuple[int, int]) -> Iterator[tuple[Window, np.ndarray, np.ndarray]]:

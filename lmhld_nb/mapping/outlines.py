@@ -23,15 +23,9 @@ _AGGREGATED = {"first": "min", "area_px": "sum", "mean_probability": "sum", "max
 
 
 def measure(strips: Iterable[tuple[Window, np.ndarray, np.ndarray]]) -> pd.DataFrame:
-    """Measure each 8-connected landslide of a scene of any size.
+    """Return one row per 8-connected landslide: ``first`` pixel (row · width + col), area and probabilities.
 
-    Args:
-        strips: full-width windows from top to bottom, each with the mask (rows, cols), 1 where there is landslide, and
-            probabilities.
-
-    Returns:
-        One row per landslide, in order: ``first`` pixel (row · width + col), ``area_px``, ``mean_probability`` and
-        ``max_probability``.
+    ``strips`` are full-width windows from top to bottom, each with mask (1 is landslide) and probability (rows, cols).
     """
     tables = [pd.DataFrame(columns=[*_AGGREGATED], dtype=float)]
     seams: list[np.ndarray] = []
@@ -56,12 +50,7 @@ def measure(strips: Iterable[tuple[Window, np.ndarray, np.ndarray]]) -> pd.DataF
 
 
 def outline(mask: Path, landslides: pd.DataFrame, min_area_px: int = 1, min_area_m2: float = 0.0) -> gpd.GeoDataFrame:
-    """Outline a mask's landslides.
-
-    Args:
-        mask: raster with 1 where there is landslide; read line by line.
-        landslides: of `measure` of that very mask.
-        min_area_px, min_area_m2: smaller landslides are left out.
+    """Outline a mask raster's ``landslides`` (of `measure`); smaller ones are left out.
 
     Returns:
         One multipolygon per landslide, top to bottom: id, area_px, mean_probability, max_probability, area_m2 (in an

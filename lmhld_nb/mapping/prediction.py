@@ -34,6 +34,7 @@ SQUARE = 512  # px, of the samples that a large scene's statistics are taken fro
 
 Statistics = tuple[np.ndarray, np.ndarray]
 Rows = Generator[tuple[Window, np.ndarray], None, None]
+_Chunks = Iterator[tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def scene_statistics(image: Image, bands: tuple[str, ...], squares: int = 64) ->
     squares of 512.
 
     Raises:
-        UserError: every pixel is no data, or a value or a statistic is out of bounds.
+        UserError: every pixel is no data, or a value is out of bounds.
     """
     height, width = image.shape
     is_large = max(height, width) > 2048
@@ -77,12 +78,11 @@ def scene_statistics(image: Image, bands: tuple[str, ...], squares: int = 64) ->
         sums_of_squares += (pixels**2).sum(axis=1)
     if count == 0 and is_large and squares < height * width:
         return scene_statistics(image, bands, height * width)  # data may lie between the sampled squares
-    path = image.scene.image
     if count == 0:
-        raise UserError(f"{path}: every pixel is no data; check the file and its no-data value (`--nodata`)")
+        raise UserError(
+            f"{image.scene.image}: every pixel is no data; check the file and its no-data value (`--nodata`)"
+        )
     mean, std = (np.asarray(values, np.float32) for values in mean_and_std(sums, sums_of_squares, count))
-    if not (np.isfinite(mean).all() and np.isfinite(std).all()):
-        raise UserError(f"{path}: its mean or deviation is not finite; check its values and give `--nodata`")
     return mean, std
 
 
@@ -91,11 +91,8 @@ def _spread(height: int, width: int, squares: int) -> tuple[list[int], list[int]
     high, wide = math.ceil(height / SQUARE), math.ceil(width / SQUARE)
     down = min(high, squares, max(1, math.isqrt(max(1, squares * high // wide))))
     across = min(wide, max(1, squares // down))
-    rows, cols = (
-        (np.unique(np.linspace(0, total - 1, count).round().astype(int)) * SQUARE).tolist()
-        for total, count in ((high, down), (wide, across))
-    )
-    return rows, cols
+    rows, cols = (np.linspace(0, end - 1, count).round().astype(int) for end, count in ((high, down), (wide, across)))
+    return (np.unique(rows) * SQUARE).tolist(), (np.unique(cols) * SQUARE).tolist()
 
 
 def read_checked(image: Image, window: Window, bands: tuple[str, ...]) -> np.ndarray:
@@ -121,22 +118,18 @@ def predicted_rows(
     overlap: float = 0.5,
     batch_size: int | None = None,
 ) -> Rows:
-    """Yield an image's probabilities band of rows after band of rows; memory depends on its width only.
+    """Yield band of rows after band of rows: window and probabilities (rows, cols) float32, −1 for no data.
 
-    Windows that hold no data at all are not predicted. Pixels without data, and what lies beyond the edge, are given to
-    the network as the mean. Close the generator (`contextlib.closing`) where it is not read to its end.
+    Memory depends on the image's width only. Windows that hold no data at all are not predicted. Pixels without data,
+    and what lies beyond the edge, are given to the network as the mean. Close the generator (`contextlib.closing`)
+    where it is not read to its end: threads of its own read the image and run the network.
 
     Args:
-        image: read in a thread of its own while the generator is active.
-        bands: to be read, in the network's order.
+        image, bands: what is read, in the network's order.
         statistics: mean and standard deviation (bands,) that the values are normalised with.
-        network: the network.
-        size: side of a window in pixels, a multiple of 16.
+        network: with the ``size`` of its windows in pixels, a multiple of 16.
         overlap: share of a window that its neighbour covers too, 0 to 0.9.
         batch_size: windows predicted at once; None for what suits the device.
-
-    Yields:
-        Window and probabilities (rows, cols) float32, −1 for no data; together they cover the image once.
 
     Raises:
         UserError: the image cannot be read, the network gives NaN, or the device's memory is full.
@@ -144,7 +137,7 @@ def predicted_rows(
     step = max(16, int(size * (1 - overlap)))
     rows, cols = starts(image.shape[0], size, step), starts(image.shape[1], size, step)
     batch_size = batch_size or suitable_batch(network, size)
-    batches = _batches(image, bands, statistics, rows, cols, size, batch_size)
+    batches = _batches(_normalised(image, bands, statistics), image.shape, rows, cols, size, batch_size)
     with (
         _workers(network.device) as workers,
         closing(processes.ahead(batches, 2 * workers)) as batches_ahead,
@@ -173,15 +166,14 @@ def suitable_batch(network: Network, size: int) -> int:
 
 
 def _batches(
-    image: Image, bands: tuple[str, ...], statistics: Statistics, rows: list[int], cols: list[int], size: int,
-    batch_size: int,
-) -> Generator[_Batch, None, None]:  # fmt: skip
-    """Yield the windows in order, normalised; every row of the image is read once."""
-    height, width = image.shape
+    chunks: _Chunks, shape: tuple[int, int], rows: list[int], cols: list[int], size: int, batch_size: int
+) -> Generator[_Batch, None, None]:
+    """Yield the windows in order, from chunks of rows that are read once."""
+    height, width = shape
     high, wide = min(size, height), min(size, width)
-    chunks = _normalised(image, bands, statistics)
     strip, valid = next(chunks)
-    windows = np.zeros((batch_size, size, size, len(bands)), np.float32)  # channels last, as the network computes
+    # Channels last, as the network computes.
+    windows = np.zeros((batch_size, size, size, strip.shape[2]), np.float32)
     batch = _Batch()
     for number, (row, following) in enumerate(itertools.pairwise([*rows, height])):
         while len(valid) < high:
@@ -204,9 +196,7 @@ def _batches(
     yield batch
 
 
-def _normalised(
-    image: Image, bands: tuple[str, ...], statistics: Statistics
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _normalised(image: Image, bands: tuple[str, ...], statistics: Statistics) -> _Chunks:
     """Yield the image's rows (rows, cols, bands), no data as the mean, and where there is data (rows, cols)."""
     mean, std = (values[:, None, None] for values in statistics)
     row_bytes = 4 * image.shape[1] * len(bands)
@@ -222,15 +212,14 @@ def _normalised(
 
 @contextmanager
 def _workers(device: torch.device) -> Iterator[int]:
-    """Yield how many batches are computed at once, and set the threads that share one.
-
-    Windows are small: threads that share one batch wait for each other (``benchmarks/mapping.py``).
-    """
+    """Yield how many batches are computed at once, and set the threads that share one."""
     if device.type == "cuda":
         yield 2  # one is computed while the other travels
         return
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(
+        1
+    )  # windows are small: threads that share a batch wait for each other (benchmarks/mapping.py)
     try:
         yield threads
     finally:

@@ -24,7 +24,6 @@ from lmhld_nb.scenes.rasters import Window
 
 SUFFIXES = (".tif", ".tiff", ".vrt", ".img", ".jp2")
 MOST_SCALE = 50.0  # times that a scene may be made coarser or finer
-LEAST_SIDE = 16  # px
 
 
 @dataclass(frozen=True)
@@ -108,11 +107,6 @@ def open_files(
             transform *= Affine.scale(*scale)
             whole = _scaled(Window(0, 0, *shape), scale)
             shape, windows = (whole.height, whole.width), [_scaled(window, scale) for window in windows]
-            if min(shape) < LEAST_SIDE:
-                raise UserError(
-                    f"{first.path}: {shape[0]}×{shape[1]} pixels at {resolution_m:g} m, at least {LEAST_SIDE} are "
-                    "needed a side; choose a finer `--resolution`"
-                )
             for number, (source, file, window) in enumerate(zip(sources, files, windows, strict=True)):
                 warped = WarpedVRT(
                     source,
