@@ -103,7 +103,7 @@ def test_aliases_name_one_area_each() -> None:
 def test_an_alias_given_to_two_areas_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     doubled = paper.areas()
     doubled.loc["taiwan", "aliases"] = "taiwan;Rio"
-    monkeypatch.setattr(paper, "_areas", lambda: doubled)
+    monkeypatch.setattr(paper, "areas", lambda: doubled)
     with pytest.raises(ValueError, match="names both rio and taiwan"):
         paper._keys_by_spelling.__wrapped__()
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch, Rectangle
@@ -67,11 +67,11 @@ def architecture(name: str, width: int | None = None) -> Figure:
     heights = [0.62 * depth + 0.6, *(0.85 - 0.5 * min(_lanes(block).values()) for block in blocks.values())]
     size = (10.5, sum(heights) + 0.2)
     figure, axes = plt.subplots(len(heights), figsize=size, height_ratios=heights, squeeze=False)
-    colour = style.network_colours([name])[name]
+    colour = to_rgb(models.network(name).colour)
     _draw_network(axes[0, 0], graph, colour, {edge.kind for part in (graph, *blocks.values()) for edge in part.edges})
     axes[0, 0].set_title(f"{style.network_title(name)}: channels of each block, by resolution", loc="left")
     for ax, (path, block) in zip(axes[1:, 0], blocks.items(), strict=True):
-        _draw_inside(ax, block, _PLAIN if name == "unet" else _tint(colour, 0.4))
+        _draw_inside(ax, block, _PLAIN if name == "unet" else style.tint(colour, 0.4))
         kind = dataflow.kind_of(network.get_submodule(path))
         box = next(node for node in graph.nodes if f"{path}.".startswith(f"{node.name}."))
         title = f"inside {path} ({kind}), at {dataflow.SIZE >> box.level} px"
@@ -89,11 +89,6 @@ def _look(node: Node) -> str:
     return "" if plain else re.sub(r"^\d+ × (?!conv)", "", node.kind)
 
 
-def _tint(colour: RGB, strength: float) -> RGB:
-    red, green, blue = (1 - strength * (1 - value) for value in colour)
-    return red, green, blue
-
-
 def _draw_network(ax: Axes, graph: Graph, colour: RGB, drawn: set[str]) -> None:
     boxes = [node for node in graph.nodes if node.kind != "head"]
     most, depth = max(node.channels for node in boxes), max(node.level for node in boxes)
@@ -101,7 +96,7 @@ def _draw_network(ax: Axes, graph: Graph, colour: RGB, drawn: set[str]) -> None:
     half = {node.name: 0.17 + 0.2 * (node.channels / most) ** 0.5 for node in boxes}
     spots = {node.name: _Spot(pitch * node.column, -node.level, half[node.name]) for node in boxes}
     looks = list(dict.fromkeys(filter(None, map(_look, boxes))))
-    fills = {look: _tint(colour, 0.75 - 0.6 * looks.index(look) / len(looks)) for look in looks}
+    fills = {look: style.tint(colour, 0.75 - 0.6 * looks.index(look) / len(looks)) for look in looks}
     for node in boxes:
         fill = _INPUT if node.kind == "input" else fills.get(_look(node), _PLAIN)
         times = re.match(r"(\d+) × (?!conv)", node.kind)

@@ -55,17 +55,14 @@ def run_browser(book: Book) -> ipywidgets.VBox:
 
     def is_chosen(entry: PlannedRun) -> bool:
         return all(
-            not widget.value or set(widget.value) & set(KINDS[kind][0](entry))
-            for kind, widget in filters.items()
+            not widget.value or set(widget.value) & set(KINDS[kind][0](entry)) for kind, widget in filters.items()
         )
 
     def draw() -> None:
         chosen = [(entry, run) for entry, run in pairs if is_chosen(entry)]
         if not chosen:
             raise ValueError("no finished run is of all these kinds; choose fewer, or make them: `lmhld run`")
-        rest = (
-            f"; curves and table: the first {MOST}, choose fewer to see others" if len(chosen) > MOST else ""
-        )
+        rest = f"; curves and table: the first {MOST}, choose fewer to see others" if len(chosen) > MOST else ""
         rows = run_table(chosen[:MOST])
         listed.value = f"<p>{len(chosen)} of {len(pairs)} finished runs{rest}</p>"
         listed.value += controls.table([*map(str, rows)], rows.itertuples(index=False, name=None))
@@ -84,13 +81,12 @@ def _draw_curves(ax: Axes, drawn: Sequence[tuple[PlannedRun, Run]], column: str)
     by_model = len({entry.spec.model for entry, _ in drawn}) > 1
     groups = [entry.spec.model if by_model else _where(entry) for entry, _ in drawn]
     names = list(dict.fromkeys(groups))
-    colours = style.network_colours(names) if by_model else style.area_colours(names)
-    markers = style.network_markers(names) if by_model else dict.fromkeys(names, ".")
+    colours = {} if by_model else style.area_colours(names)
     for number, (group, (_, run)) in enumerate(zip(groups, drawn, strict=True)):
-        name = style.network_title(group) if by_model else paper.area_name(group)
-        label = None if group in groups[:number] else name
-        (line,) = ax.plot(run.history["epoch"], run.history[column], label=label, linewidth=1)
-        line.set(color=colours[group], marker=markers[group], markersize=4)
+        own = {"color": colours.get(group), "marker": ".", "label": paper.area_name(group)}
+        look = style.network_look(group) if by_model else own
+        label = None if group in groups[:number] else look["label"]
+        ax.plot(run.history["epoch"], run.history[column], **look | {"label": label}, linewidth=1, markersize=4)
     ax.set(xlabel="epoch", ylabel=MEASURES[column])
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if column == "val_f1":
