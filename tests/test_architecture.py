@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,10 +21,8 @@ def test_macs_of_a_unet_by_hand():
     channels = [width * 2**level for level in range(5)]
     pixels = [(size >> level) ** 2 for level in range(5)]
     total = pixels[0] * channels[0]  # the head
-    before = 4
-    for c, p in zip(channels, pixels, strict=True):
+    for before, c, p in zip([4, *channels], channels, pixels, strict=False):
         total += p * 9 * (before * c + c * c)
-        before = c
     for level in range(4):
         c, p = channels[level], pixels[level]
         total += pixels[level + 1] * (2 * c) * c * 4  # a transposed convolution multiplies at each pixel it reads
@@ -172,6 +171,10 @@ def links(name):
     return graph, {(edge.source, edge.target): edge.kind for edge in graph.edges}
 
 
+def into(block, kinds):
+    return {source: kind for (source, target), kind in kinds.items() if target == block}
+
+
 @pytest.mark.parametrize("name", ["unet", "res_unet"])
 def test_a_unet_has_four_skips_and_nothing_else(name):
     graph, kinds = links(name)
@@ -186,22 +189,18 @@ def test_a_unet_has_four_skips_and_nothing_else(name):
 
 
 def test_every_skip_of_the_attention_unet_passes_a_gate():
-    graph, kinds = links("attention_unet")
+    _, kinds = links("attention_unet")
     for level in range(4):
         coarser = f"decoder.{level - 1}" if level else "encoder.4"
-        assert kinds[f"encoder.{3 - level}", f"gates.{level}"] == "skip"
-        assert kinds[coarser, f"gates.{level}"] == "gate"
-        assert kinds[f"gates.{level}", f"decoder.{level}"] == "skip"
-        assert kinds[coarser, f"decoder.{level}"] == "up"
-        assert {node.name for node in graph.sources(f"decoder.{level}")} == {f"gates.{level}", coarser}
+        assert into(f"gates.{level}", kinds) == {f"encoder.{3 - level}": "skip", coarser: "gate"}
+        assert into(f"decoder.{level}", kinds) == {f"gates.{level}": "skip", coarser: "up"}
 
 
 def test_trans_unet_has_three_skips_and_a_transformer_at_the_bottom():
     graph, kinds = links("trans_unet")
     skips = {pair for pair, kind in kinds.items() if kind == "skip"}
     assert skips == {("stages.1", "decoder.0"), ("stages.0", "decoder.1"), ("root", "decoder.2")}
-    assert graph["transformer"].kind == "Transformer of 12 × Block"
-    assert graph["transformer"].level == 4
+    assert (graph["transformer"].kind, graph["transformer"].level) == ("Transformer of 12 × Block", 4)
     assert [graph[f"stages.{stage}"].kind.split()[0] for stage in range(3)] == ["3", "4", "9"]
 
 
@@ -214,7 +213,7 @@ def test_unet_pp_has_all_dense_links():
     for j in range(1, 5):
         for i in range(5 - j):
             expected = {node(i, k): "skip" for k in range(j)} | {node(i + 1, j - 1): "up"}
-            assert {source: kind for (source, target), kind in kinds.items() if target == node(i, j)} == expected
+            assert into(node(i, j), kinds) == expected
             assert graph[node(i, j)].column == 1 + i + 2 * j
     heads = [n.name for n in graph.nodes if n.kind == "head"]
     assert [graph.sources(head)[0].name for head in heads] == [node(0, j) for j in range(1, 5)]
@@ -222,13 +221,11 @@ def test_unet_pp_has_all_dense_links():
 
 def test_every_decoder_node_of_unet_3p_reads_all_five_scales():
     graph, kinds = links("unet_3p")
-    for place in range(4):
-        level = 3 - place
-        given = {source: kind for (source, target), kind in kinds.items() if target == f"decoder.{place}"}
+    for level in range(4):
         expected = {f"encoder.{level}": "skip"} | {f"encoder.{finer}": "pooled" for finer in range(level)}
-        expected |= {f"decoder.{deeper}": "up" for deeper in range(place)} | {"encoder.4": "up"}
-        assert given == expected
-        assert graph[f"decoder.{place}"].channels == 5 * 8
+        expected |= {f"decoder.{deeper}": "up" for deeper in range(3 - level)} | {"encoder.4": "up"}
+        assert into(f"decoder.{3 - level}", kinds) == expected
+        assert graph[f"decoder.{3 - level}"].channels == 5 * 8
     assert sum(node.kind == "head" for node in graph.nodes) == 5
 
 
@@ -249,18 +246,14 @@ def test_nothing_hangs_loose(name):
     assert {label.split(".")[0] for label in left_out} <= {"up"}
 
 
-def test_ways_through_a_block():
+def test_what_lies_inside_a_block():
     for name, ways in {"unet": 1, "res_unet": 2, "dense_unet": 2**4}.items():
         block = dataflow.inside(name, "encoder.1", 8)
         assert block.ways("input 0", block.nodes[-1].name) == ways
-
-
-def test_inside_a_gate():
     gate = dataflow.inside("attention_unet", "gates.0", 8)
     product = gate.nodes[-1]
-    assert product.kind == "×"
     factors = {(node.kind, node.channels) for node in gate.sources(product.name)}
-    assert factors == {("from encoder.3", 64), ("conv 1×1 + sigmoid", 1)}
+    assert product.kind == "×" and factors == {("from encoder.3", 64), ("conv 1×1 + sigmoid", 1)}
     assert [edge.kind for edge in gate.edges if edge.target == "add"] == ["add", "add"]
 
 
@@ -274,8 +267,7 @@ def test_a_drawing_holds_every_box_and_no_two_overlap(name):
     for ax in figure.axes:
         patches = [patch for patch in ax.patches if hasattr(patch, "get_boxstyle")]
         extents = [patch.get_window_extent() for patch in patches]
-        for number, one in enumerate(extents):
-            assert not any(one.overlaps(other) for other in extents[number + 1 :])
+        assert not any(one.overlaps(other) for one, other in combinations(extents, 2))
         texts = [text for text in ax.texts if text.get_zorder() == 4]
         assert len(texts) == len(patches)
         for text, box in zip(texts, extents, strict=True):
@@ -292,7 +284,7 @@ def test_a_drawing_holds_every_box_and_no_two_overlap(name):
 
 def test_what_plain_unet_does_not_have_is_in_colour():
     def fills(name, axes):
-        figure = diagrams.architecture(name, 8)
+        figure = diagrams.architecture(name)
         plt.close(figure)
         return [patch.get_facecolor()[:3] for patch in figure.axes[axes].patches if hasattr(patch, "get_boxstyle")]
 
@@ -308,19 +300,18 @@ def build_own_network(in_channels, width=4):
     return models.build("unet", in_channels, width)
 
 
-def test_a_network_of_ones_own_is_drawn_like_the_seven():
+def test_a_network_of_ones_own_is_drawn_and_compared_like_the_seven():
     own = f"{__name__}:build_own_network"
     figure = diagrams.architecture(own, 4)
     assert figure.axes[0].get_title(loc="left").startswith("own network")
     plt.close(figure)
-    plt.close(diagrams.costs({"": architecture.table([own, "unet"], {own: 4, "unet": 8}, (64,))}, 64))
-
-
-def test_comparisons_show_every_network():
-    table = architecture.table(["unet", "trans_unet"], {"unet": 4, "trans_unet": 8}, (64,))
+    table = architecture.table([own, "unet"], {own: 4, "unet": 8}, (64,))
     figure = diagrams.costs({"one": table, "two": table}, 64)
     assert [len(ax.collections) for ax in figure.axes] == [2, 2]
     plt.close(figure)
+
+
+def test_influence_is_drawn_for_every_network():
     reaches = {name: architecture.Reach(9, 3, np.eye(16)) for name in models.NAMES[:5]}
     reaches["unet_3p"] = architecture.Reach(16, 5, np.ones((16, 16)))
     figure = diagrams.influence(reaches)
