@@ -72,10 +72,9 @@ def parameters_behind(name: str, width: int | None = None) -> list[int]:
 class Reach:
     """What one predicted pixel depends on.
 
-    Attributes:
-        extent: side in px of the region with any influence; the side of the whole patch if it fills that.
-        effective: side in px of the centred square that holds 95 % of the influence.
-        influence: (size, size), mean absolute gradient of the centre logit by each input pixel, summed over bands.
+    ``extent`` is the side in px of the region with any influence (at most the whole patch), ``effective`` that of the
+    centred square with 95 % of the influence; ``influence`` (size, size) is the mean absolute gradient of the centre
+    logit by each input pixel, summed over bands.
     """
 
     extent: int
@@ -153,8 +152,7 @@ def seconds_per_patch(
 ) -> dict[str, float]:
     """Time the engine on random patches: ``train`` (one step) and ``predict``, seconds per patch, medians.
 
-    A batch is the recipe's, the threads are torch's. What is measured depends on the machine and on what else it does:
-    compare the networks of one table with each other, not with another machine's.
+    What is measured depends on the machine and on what else it does: compare the networks of one table only.
     """
     chosen = torch.device(choose_device(device))
     model = models.build(name, BANDS, width).to(chosen).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -187,8 +185,7 @@ def table(
 ) -> pd.DataFrame:
     """Return parameters and MACs of several networks.
 
-    Columns: width (channels of the first level; empty as published), parameters, macs_SIZE (MACs of one patch). The
-    index ``model`` holds the names of the networks.
+    Columns: width (channels of the first level; empty as published), parameters, macs_SIZE (MACs of one patch).
     """
     rows = []
     for name in names:

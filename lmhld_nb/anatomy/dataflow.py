@@ -36,15 +36,11 @@ _OPERATIONS: dict[Any, str] = {torch.cat: "concat", operator.add: "+", operator.
 
 @dataclass(frozen=True)
 class Node:
-    """One block of a network, or one operation within a block.
+    """One block of a network (``name`` is its path), or one operation within a block.
 
-    Attributes:
-        name: its path in the network, such as ``encoder.2``.
-        kind: what it is: ``input``, ``head`` (what makes logits), a class such as ``ResidualUnit``, or the
-            convolutions in it, such as ``2 × conv 3×3``. Inside a block ``from …`` is what enters it.
-        channels: of what it puts out.
-        level: how often the side of its output is halved: 0 is the patch's own size.
-        column: length of the longest way to it from the input.
+    Its kind is ``input``, ``head`` (what makes logits), a class such as ``ResidualUnit``, or the convolutions in it
+    (``2 × conv 3×3``); inside a block ``from …`` is what enters it. ``channels`` and ``level`` (how often the side is
+    halved) are those of its output, ``column`` is the length of the longest way to it from the input.
     """
 
     name: str
@@ -58,11 +54,9 @@ class Node:
 class Edge:
     """What one node passes on to another.
 
-    Attributes:
-        source, target: names of nodes.
-        kind: ``forward`` (the main way at one resolution), ``down`` and ``up`` (the main way to another),
-            ``skip`` (joined by concatenation), ``pooled`` (so too, from a finer resolution), ``gate`` (steers an
-            attention gate), ``add`` (joined by a sum).
+    Its kind is ``forward`` (the main way at one resolution), ``down`` and ``up`` (the main way to another), ``skip``
+    (joined by concatenation), ``pooled`` (so too, from a finer resolution), ``gate`` (steers an attention gate) or
+    ``add`` (joined by a sum).
     """
 
     source: str
@@ -108,12 +102,11 @@ def graph(name: str, width: int | None = None) -> Graph:
             blocks[node] = Node("input", "input", architecture.BANDS, 0)
         elif node.op == "call_module":
             path, side = str(node.target), _shape(node)[-1]
-            enlarges = side > max(_shape(source)[-1] for source in _maps(node))
+            module, enlarges = model.get_submodule(path), side > max(_shape(source)[-1] for source in _maps(node))
             to_join = enlarges and any(user.target is torch.cat for user in node.users)
-            if to_join or isinstance(model.get_submodule(path), _SAMPLERS):
-                continue
-            kind = "head" if path.startswith("head") else kind_of(model.get_submodule(path))
-            blocks[node] = Node(path, kind, _shape(node)[1], (SIZE // side).bit_length() - 1)
+            if not to_join and not isinstance(module, _SAMPLERS):
+                kind = "head" if path.startswith("head") else kind_of(module)
+                blocks[node] = Node(path, kind, _shape(node)[1], (SIZE // side).bit_length() - 1)
 
     def edge_kind(source: Node, target: Node, joined: bool) -> str:
         if target.kind == "head":
@@ -137,16 +130,14 @@ def inside(name: str, block: str, width: int | None = None) -> Graph:
     traced = _traced(model, block)
     within = [node for node in traced.nodes if _is_within(node, block)]
     inputs = dict.fromkeys(source for node in within for source in _maps(node) if source not in within)
-    blocks = {
-        node: Node(f"input {number}", f"from {_origin(node, model)}", _channels(node), 0)
-        for number, node in enumerate(inputs)
-    }
+    names = {node: (f"input {number}", f"from {_origin(node, model)}") for number, node in enumerate(inputs)}
     for node in within:
         # A module may be used several times, as a ReLU is: `name` tells the uses apart.
         if node.op == "call_module":
-            blocks[node] = Node(node.name, kind_of(model.get_submodule(str(node.target))), _channels(node), 0)
+            names[node] = (node.name, kind_of(model.get_submodule(str(node.target))))
         elif node.target in _OPERATIONS:
-            blocks[node] = Node(node.name, _OPERATIONS[node.target], _channels(node), 0)
+            names[node] = (node.name, _OPERATIONS[node.target])
+    blocks = {node: Node(*name_and_kind, _channels(node), 0) for node, name_and_kind in names.items()}
 
     def edge_kind(source: Node, target: Node, joined: bool) -> str:
         if target.kind == "×":

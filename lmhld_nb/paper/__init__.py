@@ -83,10 +83,9 @@ def _table(n: int) -> pd.DataFrame:
 def areas() -> pd.DataFrame:
     """Return the seven study areas, indexed by ``key`` in Table 1's order.
 
-    Columns: name (as Table 1 spells it), short_name (for figures), aliases (lower-case spellings joined by
-    ``;``), country, lon and lat (degrees, approximate, see ``SOURCES.md``), epsg (UTM zone of that point),
-    event, trigger (``earthquake`` or ``rainfall``), then Table 1's sensor, resolution_m, date, landslides,
-    min_area_px, max_area_px, and Table 2's patch_size and patches.
+    Columns: name (as Table 1 spells it), short_name (for figures), aliases (lower-case spellings joined by ``;``),
+    country, lon and lat (degrees, approximate), epsg (UTM zone of that point), event, trigger (``earthquake`` or
+    ``rainfall``), then those of Table 1 but study_area, and Table 2's patch_size and patches.
     """
     locations = pd.read_csv(FOLDER / "areas.csv")
     measured = table(1).merge(table(2)[["study_area", "patch_size", "patches"]], on="study_area", validate="1:1")
@@ -97,8 +96,7 @@ def areas() -> pd.DataFrame:
 def area_key(text: str) -> str:
     """Return the key of the study area that ``text`` names, in any published spelling or known alias.
 
-    Only letters count: case, accents, spaces, punctuation and digits are ignored, so ``Wenchuan China``
-    (Table 5), ``Wenchuan, China`` (Table 1) and a folder ``wenchuan_224`` all give ``wenchuan``.
+    Only letters count, not case or accents: ``Wenchuan, China`` and a folder ``wenchuan_224`` give ``wenchuan``.
 
     Raises:
         UserError: no study area is known under that name.
@@ -147,14 +145,10 @@ def world() -> geopandas.GeoDataFrame:
 
 @dataclass(frozen=True)
 class Quote:
-    """What the paper's text says somewhere: a number, a name, or several.
+    """What the paper's text says in a section: a number, a name, or several; ``name`` is its key in ``quoted.csv``.
 
-    Attributes:
-        name: key in ``quoted.csv``.
-        section: where it stands, such as ``section 4.2``.
-        printed: as printed, one text each.
-        values: what it means: numbers without separators, keys of areas, names as the tables have them.
-        unit: of the last printed digit of a rounded number; 0 where it is exact.
+    ``printed`` is as printed, one text each; ``values`` what it means: numbers without separators, keys of areas, names
+    as the tables have them. ``unit`` is that of the last printed digit of a rounded number, 0 where it is exact.
     """
 
     name: str
