@@ -26,9 +26,11 @@ areas: [emilia_romagna, gorkha, rio]
 models: [unet, res_unet]
 width: {unet: 2, res_unet: 2}
 recipe: {batch_size: 2, epochs: 6, lr: 0.05, gamma: 0.9, momentum: 0.9, precision: fp32}
-experiment_1: {areas: [gorkha], candidates: {gorkha: [32, 64]}}
-experiment_3: {size: 32}
-recipe_study: {area: gorkha, batch_sizes: [2, 4], epochs: [2, 4]}
+experiments:
+  patch_size: {areas: [gorkha], candidates: {gorkha: [32, 64]}}
+  single: {}
+  mix: {size: 32}
+  recipe: {area: gorkha, batch_sizes: [2, 4], epochs: [2, 4]}
 execution: {checkpoint_every: 1}
 """
 TIMES = ("seconds", "patches_per_second")

@@ -24,18 +24,23 @@ if TYPE_CHECKING:
     from lmhld_nb.experiments.examples import Example
 
 
-def learning_curves(panels: Mapping[str, Sequence[Run]]) -> Figure:
-    """Draw validation F1 over epochs, one panel per group of runs (by title); a network's mark is the epoch tested."""
+CURVES = {"val_f1": "validation F1", "train_loss": "training loss", "val_loss": "validation loss"}
+"""Columns of a run's history, as figures call them."""
+
+
+def learning_curves(panels: Mapping[str, Sequence[Run]], column: str = "val_f1") -> Figure:
+    """Draw one of `CURVES` over epochs, one panel per group of runs; a network's mark is the epoch tested."""
     models = list(dict.fromkeys(run.spec.model for runs in panels.values() for run in runs))
     figure, axes, left, bottom = style.grid(len(panels), (2.5, 2.2), (1.5, 0.5), narrowest=6.5, sharey=True)
     for ax, (title, runs) in zip(axes, panels.items(), strict=True):
         for run in runs:
             look = style.network_look(run.spec.model, markersize=5)
-            ax.plot(run.history["epoch"], run.history["val_f1"], color=look["color"], linewidth=1.2)
-            ax.plot(run.metrics["best_epoch"], run.metrics["val_f1"], **look)
-        ax.set(title=title, ylim=(0, 1))
+            curve, tested = run.history.set_index("epoch")[column], run.metrics["best_epoch"]
+            ax.plot(curve.index, curve, color=look["color"], linewidth=1.2)
+            ax.plot(tested, curve[tested], **look)
+        ax.set(title=title, ylim=(0, 1) if column == "val_f1" else None)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    plt.setp(left, ylabel="validation F1")
+    plt.setp(left, ylabel=CURVES[column])
     plt.setp(bottom, xlabel="epoch")
     figure.legend(handles=style.network_handles(models, markersize=5), loc="outside right center")
     return style.counted(figure, style.format_count(sum(map(len, panels.values())), "training"))

@@ -270,7 +270,7 @@ def earlier(stage: RunSpec) -> EarlierStage:
 
 
 def test_patches(run: Run) -> pd.DataFrame:
-    """Return the counts of a run's test patches, as `scoring.tested` gives them.
+    """Return the counts of a run's test patches, as `scoring.test_counts` gives them.
 
     Raises:
         UserError: the run's table of them is missing or damaged.
