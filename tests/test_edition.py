@@ -39,7 +39,7 @@ def png(pixels: np.ndarray) -> bytes:
 
 def test_saved_pictures_are_recognised_whatever_else_a_cell_does() -> None:
     source = '%config a = 1\nif True:\n    !ls\n    figure = book.show(f(x, "no"), "one", numbers)\n'
-    source += 'book.save(t, "not")\nstyle.save(\n    g(),\n    "two",\n    name,\n)'
+    source += 'book.save(t, "not")\nbook.show(\n    g(),\n    "two",\n    name,\n)'
     assert notebooks.saved_names(source) == ["one", "two"]
 
 

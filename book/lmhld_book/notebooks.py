@@ -12,7 +12,7 @@ from lmhld_book import pictures
 
 HEAVY = 300_000
 """Bytes; a larger picture is compressed, so that a page stays below 3 MB with all it loads."""
-SAVING = {"style.save", "book.show"}
+SAVING = {"book.show"}
 """Calls that save a figure (first argument) under a name (second argument)."""
 
 

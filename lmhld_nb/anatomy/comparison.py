@@ -23,16 +23,10 @@ def receptive_fields(names: Sequence[str], draws: int = 2) -> dict[str, Reach]:
 
 
 def side_by_side(published: pd.DataFrame, own: pd.DataFrame, title: str, reaches: Mapping[str, Reach]) -> pd.DataFrame:
-    """Return for reading what networks cost at two widths and how far they see, one column per network.
+    """Return, as text to read, what networks cost at two widths and how far they see, one column per network.
 
-    Args:
-        published, own: of `architecture.table`, at the published widths and at others.
-        title: of the other widths.
-        reaches: by network, in the order of the tables.
-
-    Returns:
-        Texts: parameters in millions, MACs in billions, px that are seen, px that hold 95 % of the influence; layers
-        (modules without parts).
+    ``published`` and ``own`` are of `architecture.table`, at the published widths and at others (called ``title``);
+    ``reaches`` has the order of the tables. Layers are modules without parts.
     """
     first, second = _readable(published), _readable(own)
     first["sees (px)"] = ["all" if reach.whole else reach.extent for reach in reaches.values()]

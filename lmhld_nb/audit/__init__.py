@@ -29,15 +29,7 @@ _SYMBOLS = {"holds": "=", "rounding": "~", "contradicted": "X", "cannot be check
 
 @dataclass(frozen=True)
 class Check:
-    """One statement of the paper and what follows for it.
-
-    Attributes:
-        id: key; readings of one statement share the part before ``/``.
-        section: where the statement stands, such as ``Table 4`` or ``section 4.2``.
-        claim: what the paper says, in our words, with its number.
-        reading: how it is understood; empty where there is only one way.
-        derived, verdict, tolerance, detail, rows: as in `rules.Finding`.
-    """
+    """One statement of the paper (columns of `paper.claims`) and what follows for it (`rules.Finding`)."""
 
     id: str
     section: str

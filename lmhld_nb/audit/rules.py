@@ -162,9 +162,8 @@ def harmonic(precision: Any, recall: Any) -> Any:
 def averaging_gap(precision: Any, recall: Any) -> Any:
     """Return how far a mean F1 may lie below the F1 of mean precision and mean recall.
 
-    F1 is concave in precision and recall, so that the mean over runs never lies above. Section 4.4 says how far
-    precision and recall of the orders spread at most. The gap is largest, to second order, where half the runs have the
-    highest precision with the lowest recall and the other half the opposite.
+    F1 is concave in both, so that the mean over runs never lies above. With the spreads of section 4.4 the gap is
+    largest, to second order, where half the runs have the highest precision with the lowest recall, half the opposite.
     """
     p, r = quoted("order_precision").number / 2, quoted("order_recall").number / 2
     apart = (harmonic(precision - p, recall + r) + harmonic(precision + p, recall - r)) / 2

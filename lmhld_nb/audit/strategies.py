@@ -34,12 +34,8 @@ def _minus_single(n: int, areas: tuple[str, ...]) -> pd.DataFrame:
 def _named(table: pd.DataFrame | pd.Series) -> dict[str, float]:
     """Return a table's cells by what their row (and score) are called in print."""
     cells: Any = table.stack() if isinstance(table, pd.DataFrame) else table
-    return {" ".join(map(_printed, key)): float(value) for key, value in cells.items()}
-
-
-def _printed(key: str) -> str:
-    """Return an area's short name, a score's name, or a model's name as it is."""
-    return key if key in paper.MODELS.values() else paper.SCORES.get(key) or paper.area_name(key)
+    printed = paper.areas()["short_name"].to_dict() | dict(paper.SCORES)
+    return {" ".join(printed.get(part, part) for part in key): float(value) for key, value in cells.items()}
 
 
 def _cut_at(areas: str, size: str) -> Finding:
