@@ -95,9 +95,7 @@ def test_a_server_that_stays_silent_is_given_up_and_the_part_kept(zenodo: FakeZe
         ("gone", "answered 404"),
     ],
 )
-def test_what_is_not_the_file_is_refused_and_removed(
-    zenodo: FakeZenodo, tmp_path: Path, mood: str, says: str
-) -> None:
+def test_what_is_not_the_file_is_refused_and_removed(zenodo: FakeZenodo, tmp_path: Path, mood: str, says: str) -> None:
     zenodo.mood["a.bin"] = mood
     with pytest.raises(UserError, match=says) as error:
         fetch(zenodo, tmp_path)
@@ -138,9 +136,7 @@ def test_a_full_disk_is_told_and_the_part_kept(
 
     (tmp_path / "a.bin.part").write_bytes(CONTENT[:1000])
     monkeypatch.setattr(Path, "open", full)
-    with pytest.raises(
-        UserError, match=r"a\.bin\.part: cannot be written \(no space left on device\); free space"
-    ):
+    with pytest.raises(UserError, match=r"a\.bin\.part: cannot be written \(no space left on device\); free space"):
         fetch(zenodo, tmp_path)
     assert (tmp_path / "a.bin.part").stat().st_size == 1000
 
@@ -214,9 +210,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_zip_of_zips_becomes_folders_and_is_unpacked_once(tmp_path: Path) -> None:
-    inner = zipped(
-        tmp_path / "Rio.zip", {"img/1.tif": b"1", "__MACOSX/x": b"", "dir/.DS_Store": b""}
-    ).read_bytes()
+    inner = zipped(tmp_path / "Rio.zip", {"img/1.tif": b"1", "__MACOSX/x": b"", "dir/.DS_Store": b""}).read_bytes()
     archive = zipped(tmp_path / "all.zip", {"data/Rio.zip": inner, "data/readme.txt": b"hello"})
     out = unpack(archive)
     names = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
@@ -228,15 +222,11 @@ def test_a_zip_of_zips_becomes_folders_and_is_unpacked_once(tmp_path: Path) -> N
 
 
 def test_a_tar_is_unpacked(tmp_path: Path) -> None:
-    out = unpack(
-        tarred(tmp_path / "a.tar.gz", [entry("d", tarfile.DIRTYPE), entry("d/1.tif"), entry("./2.tif")])
-    )
+    out = unpack(tarred(tmp_path / "a.tar.gz", [entry("d", tarfile.DIRTYPE), entry("d/1.tif"), entry("./2.tif")]))
     assert (out / "d/1.tif").read_bytes() == (out / "2.tif").read_bytes() == b"x"
 
 
-@given(
-    st.lists(st.sampled_from(["..", ".", "a", "b.tif", "", "C:", "\\", "-x", "\x01"]), min_size=1, max_size=4)
-)
+@given(st.lists(st.sampled_from(["..", ".", "a", "b.tif", "", "C:", "\\", "-x", "\x01"]), min_size=1, max_size=4))
 @example(["..", "evil.tif"])
 @example(["a", "..", "..", "evil.tif"])
 @example(["", "tmp", "evil.tif"])

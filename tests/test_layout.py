@@ -143,10 +143,7 @@ def test_areas_splits_and_ids_come_from_the_paths(tmp_path: Path) -> None:
     )
     scenes = resolve(tmp_path, layout, "made")
     assert [scene.name for scene in scenes] == [
-        f"{area}_{split}_{number}"
-        for area in ("rio", "wenchuan")
-        for split in ("train", "val")
-        for number in (2, 10)
+        f"{area}_{split}_{number}" for area in ("rio", "wenchuan") for split in ("train", "val") for number in (2, 10)
     ]
     assert {(scene.area, scene.resolution_m) for scene in scenes} == {("rio", 5.0), ("wenchuan", None)}
     assert scenes[0].label_nodata_codes == ()
@@ -291,9 +288,7 @@ def test_discovers_stacks(tmp_path: Path, channels: str) -> None:
             stack = np.stack([image(seed) for seed in range(count)])
             stack = stack if channels == "first" else stack.transpose(0, 2, 3, 1)
             npy(tmp_path / f"{area}_{split}_X.npy", stack)
-            npy(
-                tmp_path / f"{area}_{split}_Y.npy", np.stack([mask(seed) for seed in range(count)])[..., None]
-            )
+            npy(tmp_path / f"{area}_{split}_Y.npy", np.stack([mask(seed) for seed in range(count)])[..., None])
     scenes = found_scenes(tmp_path)
     assert len(scenes) == 20 and scenes[8].name == "rio_val_00001"
     assert {scene.channels for scene in scenes} == {channels}
@@ -349,9 +344,7 @@ def test_two_possible_mask_folders_are_refused(tmp_path: Path) -> None:
     pairs(tmp_path)
     for number in range(3):
         png(tmp_path / "rio" / "label" / f"{number}.png", mask(number))
-    template = refused(
-        tmp_path, r"rio/images: two possible masks, 'rio/label/\{id\}\.png' and 'rio/masks"
-    ).template
+    template = refused(tmp_path, r"rio/images: two possible masks, 'rio/label/\{id\}\.png' and 'rio/masks").template
     assert "rio/images/{id}.tif" in template and "FILL IN" in template and "area: rio" in template
     (tmp_path / "layout.yaml").write_text(template.replace("'FILL IN'", "'rio/masks/{id}.png'"))
     assert len(resolve(tmp_path, read_yaml(tmp_path / "layout.yaml", Layout), "made")) == 3

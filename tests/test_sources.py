@@ -173,9 +173,7 @@ def test_an_archive_is_unpacked_and_gives_the_same_fingerprint(folder: Path, tmp
     (tmp_path / "downloads").mkdir()
     zipped(folder, tmp_path / "downloads" / "other.zip")
     data = get(from_path=tmp_path / "downloads")
-    assert data.fingerprint == first and data.scenes[0].image.is_relative_to(
-        tmp_path / "data/plain/raw/other"
-    )
+    assert data.fingerprint == first and data.scenes[0].image.is_relative_to(tmp_path / "data/plain/raw/other")
     assert not (tmp_path / "data/plain/raw/tiles").exists()
 
 
@@ -201,9 +199,7 @@ def test_fingerprints_follow_the_content_and_not_the_place(
     ):
         (catalogue_folder / "plain.yaml").write_text(PLAIN.format(name="plain") + change)
         assert get(from_path=moved).fingerprint != first, change
-    (catalogue_folder / "plain.yaml").write_text(
-        PLAIN.format(name="plain").replace("Made tiles", "Other words")
-    )
+    (catalogue_folder / "plain.yaml").write_text(PLAIN.format(name="plain").replace("Made tiles", "Other words"))
     assert get(from_path=moved).fingerprint == first
     png(moved / "rio/masks/0.png", mask(3))
     assert get(from_path=moved).fingerprint != first
@@ -228,9 +224,7 @@ def test_changed_and_missing_files_are_noticed(folder: Path) -> None:
 def test_a_description_that_changed_is_prepared_again(folder: Path, catalogue_folder: Path) -> None:
     get(from_path=folder)
     (catalogue_folder / "plain.yaml").write_text(PLAIN.format(name="plain") + "resolution_m: 2.0\n")
-    with pytest.raises(
-        UserError, match="prepared from another description of 'plain'; run `lmhld data get plain`"
-    ):
+    with pytest.raises(UserError, match="prepared from another description of 'plain'; run `lmhld data get plain`"):
         sources.load("plain")
     assert get().scenes[0].resolution_m == 2.0
 
@@ -292,16 +286,12 @@ def test_whatever_an_area_is_called_nothing_is_written_outside(
         except UserError as error:
             assert not set(str(error)) & {"\n", "\x1b"}
         with contextlib.suppress(UserError):  # a spec may come from a file, too
-            assert patches.PatchSpec(dataset=name, fingerprint="0", area=name, size=4).folder.is_relative_to(
-                data
-            )
+            assert patches.PatchSpec(dataset=name, fingerprint="0", area=name, size=4).folder.is_relative_to(data)
     created = {*home.parent.iterdir(), *home.rglob("*")} - before
     assert all(path.is_relative_to(data / "plain") or data.is_relative_to(path) for path in created)
 
 
-def test_a_data_folder_that_cannot_be_written(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_data_folder_that_cannot_be_written(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "file" / "data"))
     with pytest.raises(UserError, match=r"cannot be written .*choose another data folder with LMHLD_DATA"):
@@ -328,9 +318,7 @@ def test_a_read_only_data_set_that_is_ready_is_loaded(
     assert not (tmp_path / "data/plain/hashes.json").exists()
 
 
-def test_a_full_disk_leaves_nothing_half_written(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_nothing_half_written(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Path.write_text
 
     def full(path: Path, *args: object, **options: object) -> int:
@@ -367,9 +355,7 @@ def zenodo(tmp_path: Path, catalogue_folder: Path, monkeypatch: pytest.MonkeyPat
         for area in ("Rio", "Wenchuan"):
             for split, count in {"train": 4, "val": 2, "test": 1}.items():
                 pairs(tmp_path / "made" / area / split, "data", count)
-            target.writestr(
-                f"{area}.zip", zipped(tmp_path / "made" / area, tmp_path / "inner.zip").read_bytes()
-            )
+            target.writestr(f"{area}.zip", zipped(tmp_path / "made" / area, tmp_path / "inner.zip").read_bytes())
     monkeypatch.setattr(download, "PATIENCE", QUICK)
     with serve(FakeZenodo({"LMHLD.zip": outer.getvalue(), "readme.md": b"hello"}, step=60_000)) as fake:
         monkeypatch.setenv(download.API_VARIABLE, fake.api)
@@ -455,9 +441,7 @@ def test_the_twin_is_made_and_made_again_when_its_recipe_changes(
 ) -> None:
     made: list[twin.TwinSpec] = []
 
-    def make(
-        folder: Path, spec: twin.TwinSpec, workers: int = 2, progress: bool = True
-    ) -> list[sources.Scene]:
+    def make(folder: Path, spec: twin.TwinSpec, workers: int = 2, progress: bool = True) -> list[sources.Scene]:
         made.append(spec)
         tif(folder / "rio/rio_0.tif", image(spec.seed))
         return [sources.Scene("rio_0", "rio", folder / "rio/rio_0.tif", ("blue", "green", "red", "nir"))]
@@ -470,9 +454,7 @@ def test_the_twin_is_made_and_made_again_when_its_recipe_changes(
     with pytest.raises(UserError, match="is made, not adopted; leave out --from"):
         get("tiny", from_path=tmp_path)
     first.scenes[0].image.unlink()
-    with pytest.raises(
-        UserError, match=r"rio_0\.tif: a file of data set 'tiny' is gone; run `lmhld data get tiny`"
-    ):
+    with pytest.raises(UserError, match=r"rio_0\.tif: a file of data set 'tiny' is gone; run `lmhld data get tiny`"):
         sources.load("tiny")
     assert get("tiny") == first
     (catalogue_folder / "tiny.yaml").write_text(TWIN.replace("SEED", "2"))
@@ -539,22 +521,16 @@ def test_gvlm_is_read_in_both_packings(tmp_path: Path, packing: str) -> None:
         assert get("gvlm", from_path=gvlm(tmp_path / f"{number}", packing, [site])).areas == ("a_luoi",)
 
 
-def test_gvlm_in_both_packings_is_read_once_and_said(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_gvlm_in_both_packings_is_read_once_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = gvlm(gvlm(tmp_path / "both", "change"), "object")
     data = sources.get("gvlm", root)
     assert [scene.image.name for scene in data.scenes] == ["im2.png"] * len(SITES)
-    said = (
-        "read: **/GVLM_C*/{area}/im2.png (7 images); left out, the same data again: **/GVLM_O*/{area}/im.png"
-    )
+    said = "read: **/GVLM_C*/{area}/im2.png (7 images); left out, the same data again: **/GVLM_O*/{area}/im.png"
     assert said in capsys.readouterr().out
     assert "fits the data set 'gvlm': 7 scenes" in sources.check(root)
     shutil.rmtree(root / "GVLM_Change_Detection")
     (root / "GVLM_Object_Extraction").rename(root / "elsewhere")
-    with pytest.raises(
-        UserError, match=r"no file fits `images: \*\*/GVLM_C.*` or `images: \*\*/GVLM_O.*`; give"
-    ):
+    with pytest.raises(UserError, match=r"no file fits `images: \*\*/GVLM_C.*` or `images: \*\*/GVLM_O.*`; give"):
         get("gvlm", from_path=root)
 
 
@@ -651,6 +627,4 @@ def test_the_unlabelled_sample_is_adopted_but_not_scored(shared_data: Path) -> N
     values, _, valid = read_all(replace(scene, unlabelled_is_background=True))
     assert values[0].max() < values[3].max() and 0.45 < valid.mean() < 0.55
     assert json.loads((config.data_dir() / "chattogram/dataset.json").read_text())["fingerprint"]
-    assert checking.check(scene.image).startswith(
-        "scene_rgbn_uint16.tif: 4 bands, 1868×986 pixels, uint16, EPSG:4326"
-    )
+    assert checking.check(scene.image).startswith("scene_rgbn_uint16.tif: 4 bands, 1868×986 pixels, uint16, EPSG:4326")

@@ -313,9 +313,7 @@ def _encoded(scene: Scene, root: Path) -> dict[str, Any]:
 
 
 def _decoded(entry: dict[str, Any], root: Path) -> Scene:
-    content: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
-    }
+    content: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
     content |= {key: root / content[key] for key in fingerprints.PATHS if key in content}
     return Scene(**content | ({"nodata": float("nan")} if content.get("nodata") == "nan" else {}))
 

@@ -81,9 +81,7 @@ class _Unpacking:
         """
         self.files, self.bytes = self.files + files, self.bytes + size
         if self.files > self.limits.files:
-            raise UserError(
-                f"{self.archive}: more than {self.limits.files} files; unpack it by hand if you trust it"
-            )
+            raise UserError(f"{self.archive}: more than {self.limits.files} files; unpack it by hand if you trust it")
         if self.bytes > self.most:
             raise UserError(
                 f"{self.archive}: unpacks to more than {self.most / 1e6:.0f} MB, {self.limits.ratio:.0f} "
@@ -138,9 +136,7 @@ def extract(archive: Path, folder: Path, progress: bool = True, limits: Limits =
     try:
         status = archive.stat()
     except OSError as error:
-        raise UserError(
-            f"{archive}: cannot be read ({error.strerror}); give an archive that exists"
-        ) from error
+        raise UserError(f"{archive}: cannot be read ({error.strerror}); give an archive that exists") from error
     seal: dict[str, object] = {
         "archive": archive.name,
         "size": status.st_size,
@@ -178,23 +174,17 @@ def _unpack(archive: Path, folder: Path, state: _Unpacking, label: str, depth: i
     """Unpack into ``folder`` (made here); ``label`` names the archive in messages, with its outer archive."""
     kind = sniff(archive)
     if kind in ("rar", "7z", "split zip"):
-        raise UserError(
-            f"{label}: {kind} archives cannot be read; unpack it by hand and give the folder with --from"
-        )
+        raise UserError(f"{label}: {kind} archives cannot be read; unpack it by hand and give the folder with --from")
     if kind == "html":
         raise UserError(f"{label}: is a web page, not an archive; download the file itself again")
     if kind == "other":
-        raise UserError(
-            f"{label}: not a zip or tar archive, or damaged; get it again or give the unpacked folder"
-        )
+        raise UserError(f"{label}: not a zip or tar archive, or damaged; get it again or give the unpacked folder")
     folder.mkdir(parents=True)
     try:
         (_unzip if kind == "zip" else _untar)(archive, folder, state, label)
     except _DAMAGED as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(
-            f"{label}: truncated, damaged or encrypted ({reason}); delete it and get it again"
-        ) from error
+        raise UserError(f"{label}: truncated, damaged or encrypted ({reason}); delete it and get it again") from error
     for inner in sorted(path for path in folder.rglob("*") if path.is_file() and is_archive(path)):
         if depth == 0:
             raise UserError(f"{label}: archives nested too deeply ({inner.name}); unpack it by hand")
@@ -251,9 +241,7 @@ def _member_name(name: str, plain: bool, is_folder: bool, folder: Path, label: s
         raise UserError(f"{label}: member {name!r} is a link or a device; unpack it by hand if you trust it")
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or "\0" in name or re.match(r"[A-Za-z]:", name):
-        raise UserError(
-            f"{label}: member {name!r} would be written outside the folder; do not trust this archive"
-        )
+        raise UserError(f"{label}: member {name!r} would be written outside the folder; do not trust this archive")
     if is_folder or _CLUTTER.intersection(path.parts):
         return None
     if (folder / path).exists():

@@ -95,8 +95,6 @@ def _describe_polygons(path: Path) -> str:
     try:
         info = pyogrio.read_info(path)
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
-        raise UserError(
-            f"{path}: cannot be read as polygons ({error}); export it again as GeoPackage"
-        ) from error
+        raise UserError(f"{path}: cannot be read as polygons ({error}); export it again as GeoPackage") from error
     grid = info["crs"] or "no coordinate system"
     return f"{path.name}: {info['features']} features ({info['geometry_type']}), {grid}"

@@ -155,9 +155,7 @@ def _check_whole(root: Path, images: list[Group], rows: tuple[dict[str, Any], ..
                 raise _Doubt(f"{root / image.folder}: {area} has images with and without a split")
             again = row["size"] != other_row["size"] or bool(image.files.keys() & other.files.keys())
             if len(splits) == 1 and again:
-                raise _Doubt(
-                    f"{root / image.folder}: {area} is found twice, here and in {other.folder or '.'}"
-                )
+                raise _Doubt(f"{root / image.folder}: {area} is found twice, here and in {other.folder or '.'}")
 
 
 def _rank(pair: tuple[Group, Group]) -> tuple[Any, ...]:
@@ -184,15 +182,11 @@ def _look_into(
     first, where = probes[0], root / paths[0]
     for other, path in zip(probes, paths, strict=True):
         if (other.dtype, len(other.shape)) != (first.dtype, len(first.shape)):
-            raise _Doubt(
-                f"{root / path}: {other.dtype} {other.shape}, others are {first.dtype} {first.shape}"
-            )
+            raise _Doubt(f"{root / path}: {other.dtype} {other.shape}, others are {first.dtype} {first.shape}")
     stack = len(first.shape) == 4
     channels, bands = _axis(where, first, len(declared.bands))
     if bands != len(declared.bands):
-        raise _Doubt(
-            f"{where}: {bands} bands, {len(declared.bands)} are expected ({', '.join(declared.bands)})"
-        )
+        raise _Doubt(f"{where}: {bands} bands, {len(declared.bands)} are expected ({', '.join(declared.bands)})")
     if any(item.blank_alpha for item in probes):
         raise _Doubt(f"{where}: its fourth band is an alpha channel, so there are 3 bands")
     size = _size(first.shape, channels)
@@ -213,9 +207,7 @@ def _look_into(
         mask_key=keys[1],
         landslide_codes=None if codes == declared.landslide_codes else codes,
         # images/{id}.tif would also fit images/1_mask.tif
-        exclude=tuple(
-            g.pattern for g in groups if g.pattern != image.pattern and own.fullmatch(g.some(1)[0])
-        ),
+        exclude=tuple(g.pattern for g in groups if g.pattern != image.pattern and own.fullmatch(g.some(1)[0])),
     )
     sizes = {_size(item.shape, channels) for item in probes}
     values = (

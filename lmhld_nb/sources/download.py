@@ -80,17 +80,13 @@ def list_files(doi: str) -> list[RemoteFile]:
             for entry in answer.json()["files"]
         ]
     except requests.exceptions.JSONDecodeError as error:
-        raise UserError(
-            f"doi:{doi}: the server sent a web page instead of the record's list{hint}"
-        ) from error
+        raise UserError(f"doi:{doi}: the server sent a web page instead of the record's list{hint}") from error
     except requests.ConnectionError as error:
         raise UserError(f"doi:{doi}: cannot reach the record (no connection){hint}") from error
     except requests.RequestException as error:
         raise UserError(f"doi:{doi}: cannot reach the record ({_short(error)}){hint}") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"doi:{doi}: the server's answer is not a record with files ({_short(error)}){hint}"
-        ) from error
+        raise UserError(f"doi:{doi}: the server's answer is not a record with files ({_short(error)}){hint}") from error
     if not files:
         raise UserError(f"doi:{doi}: the record has no files; correct the DOI in the data set's YAML")
     for file in files:
@@ -218,9 +214,7 @@ def _transfer(file: RemoteFile, part: Path, bar: tqdm) -> str | None:
             return f"nothing for {PATIENCE.read:g} s"
         return f"the connection broke ({_short(error)})"
     except requests.RequestException as error:
-        raise UserError(
-            f"{file.name}: cannot be fetched ({_short(error)}); correct the data set's YAML"
-        ) from error
+        raise UserError(f"{file.name}: cannot be fetched ({_short(error)}); correct the data set's YAML") from error
     return None if _size(part) >= file.size else "the server closed the connection"
 
 
@@ -246,9 +240,7 @@ def _web_page(file: RemoteFile) -> UserError:
 
 def _unwritable(path: Path, error: OSError) -> UserError:
     reason = (error.strerror or str(error)).lower()
-    return UserError(
-        f"{path}: cannot be written ({reason}); free space or move the data folder with LMHLD_DATA"
-    )
+    return UserError(f"{path}: cannot be written ({reason}); free space or move the data folder with LMHLD_DATA")
 
 
 def _part(target: Path) -> Path:

@@ -47,9 +47,7 @@ def list_files(root: Path) -> list[str]:
         raise UserError(f"{root}: no such folder; give the folder that holds the data")
 
     def unreadable(error: OSError) -> None:
-        raise UserError(
-            f"{error.filename}: cannot be read ({error.strerror}); change its permissions"
-        ) from error
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror}); change its permissions") from error
 
     files, seen = [], set()
     for folder, below, names in os.walk(root, onerror=unreadable, followlinks=True):

@@ -75,9 +75,7 @@ def repeated_images(scenes: Sequence[Scene], root: Path, cache: Path) -> str | N
 
 def _files(scenes: Iterable[Scene]) -> dict[Path, None]:
     """Return the files of ``scenes``, each once, in their order."""
-    paths = dict.fromkeys(
-        path for scene in scenes for key in PATHS if (path := getattr(scene, key)) is not None
-    )
+    paths = dict.fromkeys(path for scene in scenes for key in PATHS if (path := getattr(scene, key)) is not None)
     return dict.fromkeys(file for path in paths for file in _with_sidecars(path))
 
 
@@ -95,15 +93,11 @@ def _hashes(scenes: Iterable[Scene], root: Path, cache: Path, progress: bool) ->
         stats = {file: [(status := file.stat()).st_size, status.st_mtime_ns] for file in names}
         stale = [file for file, name in names.items() if cached.get(name, [])[:2] != stats[file]]
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-            fresh = tqdm(
-                pool.map(_sha256, stale), "reading", len(stale), unit="file", disable=not (progress and stale)
-            )
+            fresh = tqdm(pool.map(_sha256, stale), "reading", len(stale), unit="file", disable=not (progress and stale))
             for file, value in zip(stale, fresh, strict=True):
                 cached[names[file]] = [*stats[file], value]
     except OSError as error:
-        raise UserError(
-            f"{error.filename}: cannot be read ({error.strerror}); repair or fetch it again"
-        ) from error
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror}); repair or fetch it again") from error
     if stale and os.access(cache.parent, os.W_OK):  # a shared, read-only data folder is read anew each time
         config.write_json(cache, {name: cached[name] for name in names.values()})
     return {file: str(cached[name][2]) for file, name in names.items()}

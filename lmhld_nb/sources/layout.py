@@ -70,9 +70,7 @@ class Part(config.Strict):
         own = placeholders(self.images)
         for pattern in (self.masks, self.polygons, self.dem):
             if pattern and pattern != BACKGROUND and (foreign := placeholders(pattern) - own):
-                raise ValueError(
-                    f"'{pattern}' has {', '.join(sorted(foreign))}, which '{self.images}' has not"
-                )
+                raise ValueError(f"'{pattern}' has {', '.join(sorted(foreign))}, which '{self.images}' has not")
         for pattern in self.exclude:
             compile_pattern(pattern)
         return self
@@ -164,11 +162,7 @@ def describe_left_out(root: Path, layout: Layout) -> str | None:
     if not left:
         return None
     read, left_out = (
-        ", ".join(
-            f"{part.images} ({len(images)} image{'s' * (len(images) > 1)})"
-            for part, images in parts
-            if images
-        )
+        ", ".join(f"{part.images} ({len(images)} image{'s' * (len(images) > 1)})" for part, images in parts if images)
         for parts in (chosen, left)
     )
     return f"read: {read}; left out, the same data again: {left_out}"
@@ -223,9 +217,7 @@ def _choose_parts(root: Path, layout: Layout, files: list[str]) -> tuple[_Parts,
     return chosen, left
 
 
-def _scenes(
-    image: Path, layout: Layout, part: Part, match: Match, beside: dict[str, Path], name: str
-) -> list[Scene]:
+def _scenes(image: Path, layout: Layout, part: Part, match: Match, beside: dict[str, Path], name: str) -> list[Scene]:
     """Return the scene of an image, or those of a stack; ``beside`` are its masks, polygons and elevation."""
     area, split = _area(image, layout, part, match, name), part.split or _split(image, match)
     mask, polygons = beside.get("masks"), beside.get("polygons")
@@ -236,9 +228,7 @@ def _scenes(
     if part.stack:
         length = _stack_length(image, image_key)
         if mask is not None and (labels := _stack_length(mask, mask_key)) != length:
-            raise UserError(
-                f"{mask}: {labels} masks for the {length} images of {image.name}; fetch both again"
-            )
+            raise UserError(f"{mask}: {labels} masks for the {length} images of {image.name}; fetch both again")
         indices = range(length)
     codes, nodata_codes = codes_of(layout, part)
     resolution = layout.resolution_m
@@ -270,9 +260,7 @@ def _scenes(
 
 def _stack_length(path: Path, key: str | None) -> int:
     if not arrays.is_array_file(path):
-        raise UserError(
-            f"{path}: `stack: true` needs an array file ({', '.join(arrays.SUFFIXES)}); leave it out"
-        )
+        raise UserError(f"{path}: `stack: true` needs an array file ({', '.join(arrays.SUFFIXES)}); leave it out")
     with arrays.open_array(path, key) as array:
         if len(array.shape) < 3:
             raise UserError(f"{path}: shape {tuple(array.shape)} is not a stack; leave out `stack: true`")
@@ -288,9 +276,7 @@ def _area(image: Path, layout: Layout, part: Part, match: Match, name: str) -> s
     try:
         return paper.area_key(text)
     except UserError as error:
-        raise UserError(
-            f"{image}: {error}, or name it under `areas:`, e.g. `areas: {{{text}: rio}}`"
-        ) from error
+        raise UserError(f"{image}: {error}, or name it under `areas:`, e.g. `areas: {{{text}: rio}}`") from error
 
 
 def _letters(text: str) -> str:
@@ -318,9 +304,7 @@ def _pair(root: Path, part: Part, kind: str, images: list[Match], files: list[st
     for match in match_files(pattern, files):
         key = tuple(match.captured[name] for name in names)
         if (other := by_key.setdefault(key, match.path)) != match.path:
-            raise UserError(
-                f"{root / match.path}: fits `{kind}: {pattern}` like {other}; make the pattern more exact"
-            )
+            raise UserError(f"{root / match.path}: fits `{kind}: {pattern}` like {other}; make the pattern more exact")
     keys = {match.path: tuple(match.captured[name] for name in names) for match in images}
     pairs = {path: by_key[key] for path, key in keys.items() if key in by_key}
     alone = [path for path in keys if path not in pairs]

@@ -137,9 +137,7 @@ def group_files(files: list[str], root: Path) -> list[Group]:
     """
     files = [path for path in files if path.lower().endswith(SUFFIXES)]
     if not files:
-        raise UserError(
-            f"{root}: holds no images ({', '.join(SUFFIXES)}); give the folder that holds the patches"
-        )
+        raise UserError(f"{root}: holds no images ({', '.join(SUFFIXES)}); give the folder that holds the patches")
     groups: dict[tuple[str, str | None, str | None, str | None], dict[str, str]] = defaultdict(dict)
     for path in files:
         folder, _, name = path.rpartition("/")
