@@ -22,12 +22,13 @@ from lmhld_nb.config import UserError
 from lmhld_nb.sources import archives, download
 
 CONTENT = random.Random(1).randbytes(700_000)
-QUICK = download.Patience(connect=2, read=0.3, attempts=3, pause=0.005)
+QUICK = {"TIMEOUT": (2, 0.3), "ATTEMPTS": 3, "PAUSE": 0.005}
 
 
 @pytest.fixture
 def zenodo(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeZenodo]:
-    monkeypatch.setattr(download, "PATIENCE", QUICK)
+    for name, value in QUICK.items():
+        monkeypatch.setattr(download, name, value)
     with serve(FakeZenodo({"a.bin": CONTENT, "b.bin": CONTENT[:1000]})) as fake:
         monkeypatch.setenv(download.API_VARIABLE, fake.api)
         yield fake
@@ -155,15 +156,6 @@ def test_records_that_cannot_be_listed(zenodo: FakeZenodo, monkeypatch: pytest.M
         monkeypatch.setenv(download.API_VARIABLE, f"http://127.0.0.1:{idle.getsockname()[1]}/api/records")
         with pytest.raises(UserError, match=r"cannot reach the record \(no connection\).*--from FOLDER"):
             download.list_files(zenodo.doi)
-
-
-def test_pinned_files_are_chosen_and_compared(zenodo: FakeZenodo) -> None:
-    files = download.list_files(zenodo.doi)
-    assert download.choose(files, {"b.bin": files[1].md5}, zenodo.doi) == [files[1]]
-    with pytest.raises(UserError, match="the data set's YAML says"):
-        download.choose(files, {"b.bin": "0" * 32}, zenodo.doi)
-    with pytest.raises(UserError, match=r"holds no c\.bin"):
-        download.choose(files, {"c.bin": "0" * 32}, zenodo.doi)
 
 
 # Archives --------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from lmhld_nb.config import UserError, read_yaml
 from lmhld_nb.scenes.scene import Scene, read_all
 from lmhld_nb.sources import files
 from lmhld_nb.sources.discovery import Ambiguous, discover
-from lmhld_nb.sources.files import probe
+from lmhld_nb.sources.files import read_header
 from lmhld_nb.sources.layout import Layout, Part, resolve
 
 SIDE = 16
@@ -418,7 +418,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         discover(tmp_path, LMHLD)
     np.save(tmp_path / "rio/img/1.npy", np.array([{"a": 1}], object), allow_pickle=True)
     with pytest.raises(UserError, match=r"1\.npy: cannot be read .*pickle"):
-        probe(tmp_path / "rio/img/1.npy")
+        read_header(tmp_path / "rio/img/1.npy")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty: holds no images"):
         discover(tmp_path / "empty", LMHLD)
@@ -433,4 +433,4 @@ def test_a_tiff_of_pages_is_refused(tmp_path: Path) -> None:
     (tmp_path / "rio/images").mkdir(parents=True)
     pages[0].save(tmp_path / "rio/images/1.tif", save_all=True, append_images=pages[1:])
     with pytest.raises(UserError, match="holds 4 separate pages instead of bands"):
-        probe(tmp_path / "rio/images/1.tif")
+        read_header(tmp_path / "rio/images/1.tif")

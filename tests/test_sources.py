@@ -356,7 +356,8 @@ def zenodo(tmp_path: Path, catalogue_folder: Path, monkeypatch: pytest.MonkeyPat
             for split, count in {"train": 4, "val": 2, "test": 1}.items():
                 pairs(tmp_path / "made" / area / split, "data", count)
             target.writestr(f"{area}.zip", zipped(tmp_path / "made" / area, tmp_path / "inner.zip").read_bytes())
-    monkeypatch.setattr(download, "PATIENCE", QUICK)
+    for name, value in QUICK.items():
+        monkeypatch.setattr(download, name, value)
     with serve(FakeZenodo({"LMHLD.zip": outer.getvalue(), "readme.md": b"hello"}, step=60_000)) as fake:
         monkeypatch.setenv(download.API_VARIABLE, fake.api)
         (catalogue_folder / "record.yaml").write_text(RECORD.format(doi=fake.doi))

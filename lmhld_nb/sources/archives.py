@@ -30,36 +30,28 @@ _MAGIC = {
     b"Rar!": "rar",
     b"7z\xbc\xaf\x27\x1c": "7z",
 }
+_NO_ARCHIVE = {
+    "html": "is a web page, not an archive; download the file itself again",
+    "other": "not a zip or tar archive, or damaged; get it again or give the unpacked folder",
+}
 _CLUTTER = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"}
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What an archive may grow to.
+    """What an archive may grow to."""
 
-    Attributes:
-        files: number of files, nested archives included.
-        ratio: unpacked bytes for one packed byte; judged only above ``floor`` bytes, because masks that are
-            mostly zeros pack a thousandfold in all innocence.
-        floor: unpacked bytes below which the ratio is not judged.
-        reserve: bytes that stay free on the disk.
-        depth: archives inside archives.
-    """
-
-    files: int = 2_000_000
-    ratio: float = 200.0
-    floor: int = 1 << 30
-    reserve: int = 256 << 20
-    depth: int = 3
-
-
-LIMITS = Limits()
+    files: int = 2_000_000  # nested archives included
+    ratio: float = 200.0  # unpacked bytes for one packed byte; masks of zeros pack a thousandfold in all innocence, so
+    floor: int = 1 << 30  # it is judged only above so many unpacked bytes
+    reserve: int = 256 << 20  # bytes that stay free on the disk
+    depth: int = 3  # archives inside archives
 
 
 @dataclass
 class _Unpacking:
-    """One archive being unpacked: its limits and what they have been used up to.
+    """One archive being unpacked, and what of its limits is used up.
 
     Sizes are those that the archive declares: both libraries stop reading a member there, so that a false size makes
     a damaged member and no bomb.
@@ -73,12 +65,8 @@ class _Unpacking:
     bytes: int = 0
     files: int = 0
 
-    def take(self, files: int, size: int) -> None:
-        """Count members before they are written.
-
-        Raises:
-            UserError: they are too many or too large.
-        """
+    def count(self, files: int, size: int) -> None:
+        """Count members before they are written; refuse too many, or too many bytes."""
         self.files, self.bytes = self.files + files, self.bytes + size
         if self.files > self.limits.files:
             raise UserError(f"{self.archive}: more than {self.limits.files} files; unpack it by hand if you trust it")
@@ -100,11 +88,7 @@ def is_archive(path: Path) -> bool:
 
 
 def stem(path: Path, label: str = "") -> str:
-    """Return the name of ``path`` without its archive suffix: ``Rio.tar.gz`` gives ``Rio``.
-
-    Raises:
-        UserError: what is left cannot be the name of a folder.
-    """
+    """Return the name of ``path`` without its archive suffix; UserError if it cannot be the name of a folder."""
     return config.safe_name(_SUFFIX.sub("", path.name), f"{label or path}: folder")
 
 
@@ -112,36 +96,28 @@ def sniff(path: Path) -> str:
     """Return what the first bytes of ``path`` are: zip, split zip, tar, rar, 7z, html or other."""
     with path.open("rb") as file:
         head = file.read(1024)
-    for magic, kind in _MAGIC.items():
-        if head.startswith(magic):
-            return kind
-    if head[257:262] == b"ustar":
-        return "tar"
     if re.match(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head)\b", head, re.IGNORECASE):
         return "html"
-    return "other"
+    kinds = (kind for magic, kind in _MAGIC.items() if head.startswith(magic))
+    return next(kinds, "tar" if head[257:262] == b"ustar" else "other")
 
 
-def extract(archive: Path, folder: Path, progress: bool = True, limits: Limits = LIMITS) -> Path:
+def extract(archive: Path, folder: Path, progress: bool = True, limits: Limits | None = None) -> Path:
     """Unpack ``archive`` (zip, tar, tar.gz/bz2/xz) and the archives inside it into ``folder``.
 
-    Everything is written to a temporary folder that takes its name at the end, so ``folder`` is complete or
-    absent; a second call on the same archive does nothing. An inner archive ``Rio.zip`` becomes the folder ``Rio``.
+    ``folder`` is complete or absent; a second call on the same archive does nothing. An inner ``Rio.zip`` becomes the
+    folder ``Rio``.
 
     Raises:
-        UserError: not an archive that can be read, truncated, encrypted, a member that would be written
-            outside the folder or is a link or a device, the same name twice, too large or too many
-            files, disk full.
+        UserError: not an archive that can be read, damaged, encrypted, a member that would be written outside the
+            folder or is a link or a device, the same name twice, too large or too many files, disk full.
     """
+    limits = limits or Limits()
     try:
         status = archive.stat()
     except OSError as error:
         raise UserError(f"{archive}: cannot be read ({error.strerror}); give an archive that exists") from error
-    seal: dict[str, object] = {
-        "archive": archive.name,
-        "size": status.st_size,
-        "mtime_ns": status.st_mtime_ns,
-    }
+    seal = {"archive": archive.name, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
     if _is_complete(folder, seal):
         return folder
     existing = next(parent for parent in folder.absolute().parents if parent.exists())
@@ -152,7 +128,7 @@ def extract(archive: Path, folder: Path, progress: bool = True, limits: Limits =
         tqdm(desc=archive.name, unit="B", unit_scale=True, disable=not progress) as bar,
     ):
         _unpack(archive, temporary, _Unpacking(archive, limits, most, free, bar), archive.name, limits.depth)
-        (temporary / MARKER).write_text(json.dumps(seal | _census(temporary)), encoding="utf-8")
+        (temporary / MARKER).write_text(json.dumps(seal | _count_files(temporary)), encoding="utf-8")
     return folder
 
 
@@ -162,10 +138,10 @@ def _is_complete(folder: Path, seal: dict[str, object]) -> bool:
         marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return False
-    return bool(marker == seal | _census(folder))
+    return bool(marker == seal | _count_files(folder))
 
 
-def _census(folder: Path) -> dict[str, int]:
+def _count_files(folder: Path) -> dict[str, int]:
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.name != MARKER]
     return {"files": len(sizes), "bytes": sum(sizes)}
 
@@ -173,12 +149,9 @@ def _census(folder: Path) -> dict[str, int]:
 def _unpack(archive: Path, folder: Path, state: _Unpacking, label: str, depth: int) -> None:
     """Unpack into ``folder`` (made here); ``label`` names the archive in messages, with its outer archive."""
     kind = sniff(archive)
-    if kind in ("rar", "7z", "split zip"):
-        raise UserError(f"{label}: {kind} archives cannot be read; unpack it by hand and give the folder with --from")
-    if kind == "html":
-        raise UserError(f"{label}: is a web page, not an archive; download the file itself again")
-    if kind == "other":
-        raise UserError(f"{label}: not a zip or tar archive, or damaged; get it again or give the unpacked folder")
+    if kind not in ("zip", "tar"):
+        by_hand = f"{kind} archives cannot be read; unpack it by hand and give the folder with --from"
+        raise UserError(f"{label}: {_NO_ARCHIVE.get(kind, by_hand)}")
     folder.mkdir(parents=True)
     try:
         (_unzip if kind == "zip" else _untar)(archive, folder, state, label)
@@ -199,11 +172,10 @@ def _unpack(archive: Path, folder: Path, state: _Unpacking, label: str, depth: i
 def _unzip(archive: Path, folder: Path, state: _Unpacking, label: str) -> None:
     with _open_zip(archive) as source:
         entries = source.infolist()
-        state.take(len(entries), sum(entry.file_size for entry in entries))
+        state.count(len(entries), sum(entry.file_size for entry in entries))
         for entry in entries:
             plain = stat.S_IFMT(entry.external_attr >> 16) in (0, stat.S_IFREG, stat.S_IFDIR)
-            name = _member_name(entry.filename, plain, entry.filename.endswith("/"), folder, label)
-            if name:
+            if name := _member_name(entry.filename, plain, entry.filename.endswith("/"), folder, label):
                 entry.filename = name
                 source.extract(entry, folder)
                 state.bar.update(entry.file_size)
@@ -212,10 +184,8 @@ def _unzip(archive: Path, folder: Path, state: _Unpacking, label: str) -> None:
 def _untar(archive: Path, folder: Path, state: _Unpacking, label: str) -> None:
     with tarfile.open(archive, "r:*") as source:
         for entry in source:
-            plain = entry.isfile() or entry.isdir()
-            name = _member_name(entry.name, plain, entry.isdir(), folder, label)
-            if name:
-                state.take(1, entry.size)
+            if name := _member_name(entry.name, entry.isfile() or entry.isdir(), entry.isdir(), folder, label):
+                state.count(1, entry.size)
                 # Files get the rights of this user's umask, not those of whoever packed them.
                 source.extract(entry.replace(name=name, deep=False), folder, set_attrs=False, filter="data")
                 state.bar.update(entry.size)
@@ -232,11 +202,7 @@ def _open_zip(archive: Path) -> zipfile.ZipFile:
 
 
 def _member_name(name: str, plain: bool, is_folder: bool, folder: Path, label: str) -> str | None:
-    """Return the path below ``folder`` that a member is written to; None for folders and clutter.
-
-    Raises:
-        UserError: a link or a device, a path that leads out of the folder, or one that is there already.
-    """
+    """Return the path below ``folder`` that a member is written to, None for folders and clutter; refuse others."""
     if not plain:
         raise UserError(f"{label}: member {name!r} is a link or a device; unpack it by hand if you trust it")
     path = PurePosixPath(name.replace("\\", "/"))

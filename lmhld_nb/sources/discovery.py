@@ -1,22 +1,25 @@
 """Discovery: find out how an unknown folder of patches is laid out, or say why it cannot be known.
 
-Nobody guesses silently here. Study areas, splits, images and masks are recognised by the words in the names of
-folders and files, band axis and mask codes by looking into some files. The result is a ``Layout`` with plain
-patterns, the same thing a user would write; where two readings are possible it is refused with a template.
+Areas, splits, images and masks are recognised by the words in names (`names`), band axis and mask codes by looking into
+some files. The result is a ``Layout`` as a user would write it; where two are possible it is refused with a template.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from lmhld_nb import paper
 from lmhld_nb.config import UserError
-from lmhld_nb.scenes import arrays, rasters
-from lmhld_nb.sources.files import Probe, codes_in, compile_pattern, list_files, probe
-from lmhld_nb.sources.layout import Layout, Part, area_rank, codes_of, slug
-from lmhld_nb.sources.names import TWO, Group, group_files, marks_in, role_of
+from lmhld_nb.scenes import arrays
+from lmhld_nb.sources import names
+from lmhld_nb.sources.files import Header, codes_in, compile_pattern, list_files, read_header
+from lmhld_nb.sources.layout import Layout, Part, area_rank, nodata_codes, slug, split_rank
+from lmhld_nb.sources.names import Group
 
 _SAMPLED_IMAGES, _SAMPLED_MASKS, _SEARCHED_MASKS = 4, 12, 200
 _COLUMNS = ("area", "split", "count", "size", "type", "bands", "axis", "codes", "images")
@@ -37,61 +40,42 @@ class _Doubt(Exception):
 
 @dataclass(frozen=True)
 class Discovery:
-    """The result.
-
-    Attributes:
-        layout: ready to be read.
-        rows: for each area and split a value for each of ``_COLUMNS``.
-        ignored: patterns and files left out.
-    """
+    """A layout that is ready to be read, what it holds by area and split, and what was left out of it."""
 
     layout: Layout
-    rows: tuple[dict[str, Any], ...]
+    rows: tuple[dict[str, Any], ...]  # with `_COLUMNS`
     ignored: tuple[str, ...]
 
     def table(self) -> str:
         """Return a compact table: one line for each area and split."""
-        lines = [_COLUMNS, *(tuple(str(row[name]) for name in _COLUMNS) for row in self.rows)]
+        lines = [_COLUMNS, *(tuple(map(str, row.values())) for row in self.rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         text = "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
         return text + "".join(f"\nleft out: {name}" for name in self.ignored)
 
 
-def discover(root: Path, declared: Layout | None = None) -> Discovery:
-    """Find the layout of the folder ``root``.
+def discover(root: Path, declared: Layout) -> Discovery:
+    """Find the layout of the folder ``root``, which holds images in any depth.
 
-    Args:
-        root: folder with images, in any depth.
-        declared: what is known beforehand: bands, codes that differ, whether areas must be the paper's seven.
+    ``declared`` is what is known beforehand: bands, codes that differ, whether areas must be the paper's seven.
 
     Raises:
         Ambiguous: two possible mask folders, images without masks, an unknown area, more than two mask codes,
             an unclear band axis, another number of bands than declared. It carries a template.
         UserError: no images at all, or a file that cannot be read.
     """
-    declared = declared or Layout()
-    groups = group_files(list_files(root), root)
+    groups = names.group_files(list_files(root), root)
     pairs: _Pairs = []
     try:
         ignored = _pair_all(root, groups, pairs)
-        pairs.sort(key=_rank)
-        looks = [_look_into(root, declared, image, mask, groups) for image, mask in pairs]
-        rows = tuple(row for _, row in looks)
-        _check_whole(root, [image for image, _ in pairs], rows)
+        if not pairs:
+            raise _Doubt(f"{root}: no masks found beside the images")
+        pairs.sort(key=lambda pair: (area_rank(pair[0].area or "~"), split_rank(pair[0].split), pair[0].pattern))
+        parts, rows, crs = zip(*(_look_into(root, declared, *pair, groups) for pair in pairs), strict=True)
     except _Doubt as doubt:
         raise Ambiguous(str(doubt), _template(root, declared, str(doubt), groups, pairs)) from None
-    samples = [root / path for image, _ in pairs for path in image.some(_SAMPLED_IMAGES)]
-    layout = declared.model_copy(
-        update={
-            "layout": "parts",
-            "parts": tuple(part for part, _ in looks),
-            "georeferenced": all(_has_crs(path) for path in samples),
-        }
-    )
+    layout = declared.model_copy(update={"layout": "parts", "parts": parts, "georeferenced": all(crs)})
     return Discovery(layout, rows, tuple(ignored))
-
-
-# Pairs -----------------------------------------------------------------------------------------------------------
 
 
 def _pair_all(root: Path, groups: list[Group], pairs: _Pairs) -> list[str]:
@@ -100,17 +84,22 @@ def _pair_all(root: Path, groups: list[Group], pairs: _Pairs) -> list[str]:
     ignored = [f"{group.pattern} ({len(group.files)})" for group in groups if group.role == "other"]
     for image in sorted((g for g in groups if g.role in ("image", None)), key=lambda g: g.role is None):
         candidates = [mask for mask in masks if (mask.area, mask.split) == (image.area, image.split)]
-        nearest = max((_shared(image.folder, mask.folder) for mask in candidates), default=0)
-        candidates = [mask for mask in candidates if _shared(image.folder, mask.folder) == nearest]
+        shared = [_shared_folders(image.folder, mask.folder) for mask in candidates]
+        candidates = [mask for mask, depth in zip(candidates, shared, strict=True) if depth == max(shared)]
         same = [mask for mask in candidates if mask.files.keys() == image.files.keys()]
         candidates = same if len(same) == 1 else candidates
         first = next(iter(image.files.values()))
         if len(candidates) > 1:
-            names = " and ".join(f"'{mask.pattern}'" for mask in candidates[:2])
-            raise _Doubt(f"{root / image.folder}: two possible masks, {names}")
+            patterns = " and ".join(f"'{mask.pattern}'" for mask in candidates[:2])
+            raise _Doubt(f"{root / image.folder}: two possible masks, {patterns}")
         if candidates:
-            _check_pairing(root, image, candidates[0])
-            pairs.append((image, candidates[0]))
+            mask = candidates[0]
+            if alone := [path for name, path in image.files.items() if name not in mask.files]:
+                counts = f"{len(alone)} of {len(image.files)} images have none"
+                raise _Doubt(f"{root / alone[0]}: no mask in '{mask.pattern}' ({counts})")
+            if alone := [path for name, path in mask.files.items() if name not in image.files]:
+                raise _Doubt(f"{root / alone[0]}: a mask without its image in '{image.pattern}' ({len(alone)} such)")
+            pairs.append((image, mask))
         elif arrays.is_array_file(root / first) and len(arrays.array_keys(root / first)) > 1:
             pairs.append((image, image))
         elif image.role is None and len(image.files) == 1:
@@ -124,77 +113,40 @@ def _pair_all(root: Path, groups: list[Group], pairs: _Pairs) -> list[str]:
     return ignored
 
 
-def _shared(folder: str, other: str) -> int:
-    """Count the folders two paths have in common from the top."""
-    count = 0
-    for own, others in zip(folder.split("/"), other.split("/"), strict=False):
-        if own != others:
-            break
-        count += 1
-    return count
-
-
-def _check_pairing(root: Path, image: Group, mask: Group) -> None:
-    alone = [path for name, path in image.files.items() if name not in mask.files]
-    if alone:
-        counts = f"{len(alone)} of {len(image.files)} images have none"
-        raise _Doubt(f"{root / alone[0]}: no mask in '{mask.pattern}' ({counts})")
-    alone = [path for name, path in mask.files.items() if name not in image.files]
-    if alone:
-        raise _Doubt(f"{root / alone[0]}: a mask without its image in '{image.pattern}' ({len(alone)} such)")
-
-
-def _check_whole(root: Path, images: list[Group], rows: tuple[dict[str, Any], ...]) -> None:
-    """Refuse an area found twice, or partly split."""
-    for number, (image, row) in enumerate(zip(images, rows, strict=True)):
-        for other, other_row in zip(images[:number], rows, strict=False):
-            area, splits = row["area"], {row["split"], other_row["split"]}
-            if area != other_row["area"]:
-                continue
-            if "-" in splits and len(splits) == 2:
-                raise _Doubt(f"{root / image.folder}: {area} has images with and without a split")
-            again = row["size"] != other_row["size"] or bool(image.files.keys() & other.files.keys())
-            if len(splits) == 1 and again:
-                raise _Doubt(f"{root / image.folder}: {area} is found twice, here and in {other.folder or '.'}")
-
-
-def _rank(pair: tuple[Group, Group]) -> tuple[Any, ...]:
-    splits, image = ("train", "val", "test", None), pair[0]
-    return (area_rank(image.area or "~"), splits.index(image.split), image.pattern)
-
-
-# Contents --------------------------------------------------------------------------------------------------------
+def _shared_folders(first: str, second: str) -> int:
+    """Count the folders that two paths have in common from the top."""
+    pairs = zip(first.split("/"), second.split("/"), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _look_into(
     root: Path, declared: Layout, image: Group, mask: Group, groups: list[Group]
-) -> tuple[Part, dict[str, Any]]:
-    """Open some files of a pair of groups and return its part of the layout and its row of the table."""
-    folder, paths = root / image.folder, image.some(_SAMPLED_IMAGES)
+) -> tuple[Part, dict[str, Any], bool]:
+    """Open some files of a pair of groups and return its part of the layout, its row, and if all have a CRS."""
+    folder, paths = root / image.folder, [root / path for path in image.some(_SAMPLED_IMAGES)]
     area = image.area
     if area is None and declared.known_areas:
         raise _Doubt(f"{folder}: none of the study areas {', '.join(paper.AREAS)} is named here")
     area = area or slug(image.folder.split("/")[0] or root.name) or "area"
-    if TWO in area:
+    if names.TWO in area:
         raise _Doubt(f"{folder}: names two study areas, {area}")
-    keys = _keys(root / paths[0]) if mask is image else (None, None)
-    probes = [probe(root / path, keys[0]) for path in paths]
-    first, where = probes[0], root / paths[0]
-    for other, path in zip(probes, paths, strict=True):
-        if (other.dtype, len(other.shape)) != (first.dtype, len(first.shape)):
-            raise _Doubt(f"{root / path}: {other.dtype} {other.shape}, others are {first.dtype} {first.shape}")
+    image_key, mask_key = _keys(paths[0]) if mask is image else (None, None)
+    headers = [read_header(path, image_key) for path in paths]
+    first = headers[0]
+    for header, path in zip(headers, paths, strict=True):
+        if (header.dtype, len(header.shape)) != (first.dtype, len(first.shape)):
+            raise _Doubt(f"{path}: {header.dtype} {header.shape}, others are {first.dtype} {first.shape}")
     stack = len(first.shape) == 4
-    channels, bands = _axis(where, first, len(declared.bands))
-    if bands != len(declared.bands):
-        raise _Doubt(f"{where}: {bands} bands, {len(declared.bands)} are expected ({', '.join(declared.bands)})")
-    if any(item.blank_alpha for item in probes):
-        raise _Doubt(f"{where}: its fourth band is an alpha channel, so there are 3 bands")
-    size = _size(first.shape, channels)
-    expected = (first.shape[0], *size) if stack else size
-    labels = probe(root / mask.some(1)[0], keys[1]).shape
+    channels = _axis(paths[0], first, declared.bands)
+    if any(header.blank_alpha for header in headers):
+        raise _Doubt(f"{paths[0]}: its fourth band is an alpha channel, so there are 3 bands")
+    sizes = [header.shape[-2:] if channels == "first" else header.shape[-3:-1] for header in headers]
+    some_mask = root / mask.some(1)[0]
+    labels = read_header(some_mask, mask_key).shape
+    expected = (*first.shape[:1], *sizes[0]) if stack else sizes[0]
     if [side for side in labels if side > 1] != [side for side in expected if side > 1]:
-        raise _Doubt(f"{root / mask.some(1)[0]}: shape {labels} does not go with the image's {first.shape}")
-    codes = _landslide_codes(root, mask, keys[1], declared)
+        raise _Doubt(f"{some_mask}: shape {labels} does not go with the image's {first.shape}")
+    codes = _landslide_codes(root, mask, mask_key, declared)
     own = compile_pattern(image.pattern)
     part = Part(
         images=image.pattern,
@@ -203,53 +155,39 @@ def _look_into(
         split=image.split,  # type: ignore[arg-type]
         stack=stack,
         channels=None if channels == declared.channels else channels,  # type: ignore[arg-type]
-        image_key=keys[0],
-        mask_key=keys[1],
+        image_key=image_key,
+        mask_key=mask_key,
         landslide_codes=None if codes == declared.landslide_codes else codes,
         # images/{id}.tif would also fit images/1_mask.tif
         exclude=tuple(g.pattern for g in groups if g.pattern != image.pattern and own.fullmatch(g.some(1)[0])),
     )
-    sizes = {_size(item.shape, channels) for item in probes}
-    values = (
-        area,
-        image.split or "-",
-        first.shape[0] if stack else len(image.files),
-        "×".join(map(str, size)) if len(sizes) == 1 else "varies",
-        first.dtype,
-        bands,
-        channels if first.array else "-",
-        "/".join(map(str, sorted({0, *codes}))),
-        image.pattern,
-    )
-    return part, dict(zip(_COLUMNS, values, strict=True))
+    count = first.shape[0] if stack else len(image.files)
+    size = "×".join(map(str, sizes[0])) if len(set(sizes)) == 1 else "varies"
+    axis, listed = channels if first.array else "-", "/".join(map(str, sorted({0, *codes})))
+    values = (area, image.split or "-", count, size, first.dtype, len(declared.bands), axis, listed, image.pattern)
+    return part, dict(zip(_COLUMNS, values, strict=True)), all(header.crs for header in headers)
 
 
-def _axis(path: Path, header: Probe, expected: int) -> tuple[str, int]:
-    """Return which end the band axis is at, and how many bands there are."""
+def _axis(path: Path, header: Header, bands: tuple[str, ...]) -> str:
+    """Return which end the band axis is at, first or last."""
     shape = header.shape[1:] if len(header.shape) == 4 else header.shape
     if len(shape) != 3:
         raise _Doubt(f"{path}: shape {header.shape} is not an image of several bands")
-    if not header.array:
-        return "first", shape[0]
-    first, last = shape[0] == expected, shape[2] == expected
+    first, last = shape[0] == len(bands), header.array and shape[2] == len(bands)
     if first and last:
         raise _Doubt(f"{path}: shape {header.shape}, the band axis may be the first or the last")
-    if not first and not last:  # the short end, so that the message can say how many bands it has
-        if shape[0] == shape[2] or min(shape) == shape[1]:
-            raise _Doubt(f"{path}: shape {header.shape}, the band axis is not clear")
-        first = shape[0] < shape[2]
-    return ("first", shape[0]) if first else ("last", shape[2])
-
-
-def _size(shape: tuple[int, ...], channels: str) -> tuple[int, ...]:
-    return shape[-2:] if channels == "first" else shape[-3:-1]
+    if not first and not last:
+        listed = f"{len(bands)} are expected ({', '.join(bands)})"
+        found = f"shape {header.shape}" if header.array else f"{shape[0]} bands"
+        raise _Doubt(f"{path}: {found}, {listed}")
+    return "first" if first else "last"
 
 
 def _landslide_codes(root: Path, mask: Group, key: str | None, declared: Layout) -> tuple[int, ...]:
     """Return the codes that mean landslide: 1 or 255, or those the description states."""
-    landslide, nodata = codes_of(declared, declared)
+    landslide = declared.landslide_codes
     stated = {"landslide_codes", "label_nodata_codes"} & declared.model_fields_set
-    allowed = {0, *landslide, *nodata} if stated else {0, 1}
+    allowed = [{0, *landslide, *nodata_codes(declared, landslide)}] if stated else [{0, 1}, {0, 255}]
     values: set[int] = set()
     for count, path in enumerate(dict.fromkeys([*mask.some(_SAMPLED_MASKS), *mask.some(_SEARCHED_MASKS)])):
         if count >= _SAMPLED_MASKS and values != {0}:
@@ -258,7 +196,7 @@ def _landslide_codes(root: Path, mask: Group, key: str | None, declared: Layout)
         if codes is None:
             raise _Doubt(f"{root / path}: holds values that are not whole numbers, hence no landslide codes")
         values |= codes
-        if not (values <= allowed or (not stated and values <= {0, 255})):
+        if not any(values <= known for known in allowed):
             listed = ", ".join(map(str, sorted(values)[:6]))
             raise _Doubt(f"{root / path}: mask codes {listed}: which of them mean landslide is not clear")
     if values == {0}:
@@ -268,65 +206,48 @@ def _landslide_codes(root: Path, mask: Group, key: str | None, declared: Layout)
 
 def _keys(path: Path) -> tuple[str, str]:
     """Name the image's and the mask's variable in a file that holds both."""
-    roles = {name: role_of(marks_in(name, single_letters=True)) for name in arrays.array_keys(path)}
-    images = [name for name, role in roles.items() if role == "image"]
-    masks = [name for name, role in roles.items() if role == "mask"]
+    roles = {name: names.role_of(names.marks_in(name, single_letters=True)) for name in arrays.array_keys(path)}
+    images, masks = ([name for name, role in roles.items() if role == wanted] for wanted in ("image", "mask"))
     if len(images) != 1 or len(masks) != 1:
         raise _Doubt(f"{path}: holds {', '.join(roles)}: which is the image and which the mask is not clear")
     return images[0], masks[0]
 
 
-def _has_crs(path: Path) -> bool:
-    if arrays.is_array_file(path):
-        return False
-    with rasters.open_raster(path) as source:
-        return source.crs is not None
-
-
-# Template --------------------------------------------------------------------------------------------------------
-
 _TEMPLATE = """\
 # {doubt}.
 # Complete this file and give it with --layout. Patterns are paths below the data's folder; {{id}} stands for
 # what differs between scenes, {{area}}, {{split}} and {{ext}} may stand for folders or parts of names.
+# bands: in file order; channels: band axis of .npy, .h5 and .mat, first or last; landslide_codes, label_nodata_codes:
+# values in the masks that mean landslide, and not labelled; georeferenced: true for GeoTIFFs with a coordinate system;
+# area: one of {areas}, or another word; split: train, val, test or null.
 #
 # Found below {root}:
 {groups}
 
-bands: [{bands}]  # in file order
-channels: {channels}  # band axis of .npy, .h5 and .mat: first or last
-landslide_codes: {codes}  # values in the masks that mean landslide
-label_nodata_codes: {nodata}  # values in the masks that mean not labelled
-georeferenced: false  # true: the images are GeoTIFF with a coordinate system
-# area: one of {areas}, or another word; split: train, val, test or null
-parts:
-{parts}
-"""
+{content}"""
 
 
 def _template(root: Path, declared: Layout, doubt: str, groups: list[Group], pairs: _Pairs) -> str:
     """Return YAML with what was found filled in and the rest to be filled in."""
-    codes, nodata = codes_of(declared, declared)
     done = {image.pattern for image, _ in pairs}
-    open_groups = [g for g in groups if g.role in ("image", None) and g.pattern not in done]
+    unpaired = [g for g in groups if g.role in ("image", None) and g.pattern not in done]
+    masks = [*((image, mask.pattern) for image, mask in pairs), *((group, "FILL IN") for group in unpaired[:60])]
+    content = {
+        "bands": list(declared.bands),
+        "channels": declared.channels,
+        "landslide_codes": list(declared.landslide_codes),
+        "label_nodata_codes": list(nodata_codes(declared, declared.landslide_codes)),
+        "georeferenced": False,
+        "parts": [
+            {"images": image.pattern, "masks": pattern, "area": image.area or "FILL IN", "split": image.split}
+            for image, pattern in masks
+        ],
+    }
     listed = [f"#   {g.role or 'unknown':8} {len(g.files):6}  {g.pattern}" for g in groups]
-    parts = [
-        f"  - images: {_quote(image.pattern)}\n    masks: {_quote(masks)}\n"
-        f"    area: {image.area or 'FILL IN'}\n    split: {image.split or 'null'}"
-        for image, masks in [*((i, m.pattern) for i, m in pairs), *((g, "FILL IN") for g in open_groups[:60])]
-    ]
     return _TEMPLATE.format(
         doubt=doubt,
         root=root.name,
         groups="\n".join(sorted(listed, key=lambda line: line[18:])[:60]),
-        bands=", ".join(declared.bands),
-        channels=declared.channels,
-        codes=list(codes),
-        nodata=list(nodata),
         areas=", ".join(paper.AREAS),
-        parts="\n".join(parts),
+        content=yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None, width=1000),
     )
-
-
-def _quote(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -44,19 +44,6 @@ def of_scenes(scenes: Sequence[Scene], root: Path, cache: Path, progress: bool =
     return digest.hexdigest()[:16]
 
 
-def stamp(scenes: Iterable[Scene]) -> str:
-    """Return a hash of the sizes and dates of the scenes' files: a cheap sign that nothing has changed.
-
-    Raises:
-        OSError: a file is gone or cannot be reached.
-    """
-    digest = hashlib.sha256()
-    for file in _files(scenes):
-        status = os.stat(file)
-        digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:16]
-
-
 def repeated_images(scenes: Sequence[Scene], root: Path, cache: Path) -> str | None:
     """Return a sentence on images that occur more than once (they leak from training into test), or None."""
     hashes = _hashes(scenes, root, cache, progress=False)
@@ -67,28 +54,28 @@ def repeated_images(scenes: Sequence[Scene], root: Path, cache: Path) -> str | N
     if not repeated:
         return None
     first, second = repeated[0][:2]
-    return (
-        f"note: {len(repeated)} image{'s occur' if len(repeated) > 1 else ' occurs'} more than once, "
-        f"e.g. as {first.name} and {second.name}"
-    )
+    images = f"{len(repeated)} image{'s occur' if len(repeated) > 1 else ' occurs'}"
+    return f"note: {images} more than once, e.g. as {first.name} and {second.name}"
 
 
-def _files(scenes: Iterable[Scene]) -> dict[Path, None]:
+def files_of(scenes: Iterable[Scene]) -> list[Path]:
     """Return the files of ``scenes``, each once, in their order."""
     paths = dict.fromkeys(path for scene in scenes for key in PATHS if (path := getattr(scene, key)) is not None)
-    return dict.fromkeys(file for path in paths for file in _with_sidecars(path))
+    return list(dict.fromkeys(file for path in paths for file in _with_sidecars(path)))
 
 
 def _with_sidecars(path: Path) -> list[Path]:
-    if path.suffix.lower() != ".shp":
-        return [path]
-    return [path, *(other for suffix in _SIDECARS if (other := path.with_suffix(suffix)).is_file())]
+    sidecars = (path.with_suffix(suffix) for suffix in _SIDECARS if path.suffix.lower() == ".shp")
+    return [path, *(file for file in sidecars if file.is_file())]
 
 
 def _hashes(scenes: Iterable[Scene], root: Path, cache: Path, progress: bool) -> dict[Path, str]:
     # Relative to the data, so that the cache serves where data set and cache were moved together.
-    names = {file: os.path.relpath(file, root) for file in _files(scenes)}
-    cached = _read_cache(cache)
+    names = {file: os.path.relpath(file, root) for file in files_of(scenes)}
+    try:
+        cached = json.loads(cache.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # nothing cached, or not readable: only time is lost
+        cached = {}
     try:
         stats = {file: [(status := file.stat()).st_size, status.st_mtime_ns] for file in names}
         stale = [file for file, name in names.items() if cached.get(name, [])[:2] != stats[file]]
@@ -101,14 +88,6 @@ def _hashes(scenes: Iterable[Scene], root: Path, cache: Path, progress: bool) ->
     if stale and os.access(cache.parent, os.W_OK):  # a shared, read-only data folder is read anew each time
         config.write_json(cache, {name: cached[name] for name in names.values()})
     return {file: str(cached[name][2]) for file, name in names.items()}
-
-
-def _read_cache(cache: Path) -> dict[str, list[Any]]:
-    try:
-        content = json.loads(cache.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):  # nothing cached, or not readable: only time is lost
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _sha256(path: Path) -> str:

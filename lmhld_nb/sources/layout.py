@@ -17,28 +17,22 @@ from lmhld_nb import config, paper
 from lmhld_nb.config import UserError
 from lmhld_nb.scenes import arrays
 from lmhld_nb.scenes.scene import BANDS, Scene
-from lmhld_nb.sources.files import Match, compile_pattern, list_files, match_files, natural_key, placeholders
+from lmhld_nb.sources.files import compile_pattern, list_files, match_files, natural_key, placeholders
 
 BACKGROUND = "none"
 """Value of ``masks:`` for images known to be free of landslides."""
 
 Split = Literal["train", "val", "test"]
-SPLITS: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
+Channels = Literal["first", "last"]
+_SPLIT_WORDS: dict[Split, str] = {"train": "train training", "val": "val valid validation", "test": "test testing"}
+SPLITS = {word: split for split, words in _SPLIT_WORDS.items() for word in words.split()}
+_Images = dict[str, dict[str, str]]  # path → text of each placeholder
 
 
 class Part(config.Strict):
     """Files of one kind: a pattern for the images and one for what is known of them.
 
-    ``bands``, ``channels``, ``landslide_codes``, ``label_nodata_codes``, ``image_key`` and ``mask_key`` stand
-    in place of the layout's own for this part.
+    ``channels``, ``landslide_codes``, ``image_key`` and ``mask_key`` stand in place of the layout's own for this part.
 
     An ``optional`` part may be absent. A ``fallback`` is another packing of the same data: it is read where no part
     before it has an image, and stands in for them. In an ``unlabelled`` part each image has a mask, or polygons, or
@@ -54,12 +48,10 @@ class Part(config.Strict):
     split: Split | None = None
     stack: bool = False
     optional: bool = False
-    bands: tuple[str, ...] | None = None
-    channels: Literal["first", "last"] | None = None
+    channels: Channels | None = None
     image_key: str | None = None
     mask_key: str | None = None
     landslide_codes: tuple[int, ...] | None = None
-    label_nodata_codes: tuple[int, ...] | None = None
     fallback: bool = False
     unlabelled: bool = False
 
@@ -81,7 +73,6 @@ class Layout(config.Strict):
 
     Attributes:
         layout: ``parts`` as declared below, or ``discover``: study areas, images and masks by name.
-        parts: the patterns.
         areas: what the folders call an area → its key; case, spaces and ``_`` do not count. Others become lower-case
             words joined by ``_``.
         known_areas: every area must be one of the paper's seven.
@@ -98,7 +89,7 @@ class Layout(config.Strict):
     areas: dict[str, str] = Field(default_factory=dict)
     known_areas: bool = False
     bands: tuple[str, ...] = BANDS
-    channels: Literal["first", "last"] = "first"
+    channels: Channels = "first"
     image_key: str | None = None
     mask_key: str | None = None
     landslide_codes: tuple[int, ...] = (1,)
@@ -112,18 +103,15 @@ class Layout(config.Strict):
 
     @model_validator(mode="after")
     def _check_codes(self) -> Layout:
-        declared: list[Part | Layout] = [self, *self.parts]
-        for part in declared:
-            codes, nodata = codes_of(self, part)
-            if set(codes) & set(nodata):
+        for codes in (self.landslide_codes, *(part.landslide_codes or () for part in self.parts)):
+            if set(codes) & set(nodata_codes(self, codes)):
                 raise ValueError("a value is in both landslide_codes and label_nodata_codes")
-            bands = _setting(self, part, "bands")
-            if len(set(bands)) != len(bands) or not bands:
-                raise ValueError("bands must be named, each once")
+        if len(set(self.bands)) != len(self.bands) or not self.bands:
+            raise ValueError("bands must be named, each once")
         return self
 
 
-def resolve(root: Path, layout: Layout, name: str) -> list[Scene]:
+def resolve(root: Path, layout: Layout, name: str, progress: bool = False) -> list[Scene]:
     """Return the Scenes that ``layout`` finds below ``root``; ``name`` is the area where none is declared.
 
     Scenes come in the order of area (the paper's first), split, name. Their names are made from area, split,
@@ -137,11 +125,11 @@ def resolve(root: Path, layout: Layout, name: str) -> list[Scene]:
     if not layout.parts:
         raise UserError(f"{root}: the description has no `parts:`; add them, see params/data/*.yaml")
     by_name: dict[str, Scene] = {}
-    for part, images in _choose_parts(root, layout, files)[0]:
+    for part, images in _choose_parts(root, layout, files, progress):
         pairs = {kind: _pair(root, part, kind, images, files) for kind in ("masks", "polygons", "dem")}
-        for match in images:
-            beside = {kind: root / pair[match.path] for kind, pair in pairs.items() if match.path in pair}
-            for scene in _scenes(root / match.path, layout, part, match, beside, name):
+        for path, captured in images.items():
+            beside = {kind: root / pair[path] for kind, pair in pairs.items() if path in pair}
+            for scene in _scenes(root / path, layout, part, captured, beside, name):
                 if (other := by_name.setdefault(scene.name, scene)) is not scene:
                     raise UserError(
                         f"{scene.image}: makes the same scene '{scene.name}' as {other.image}; "
@@ -149,23 +137,7 @@ def resolve(root: Path, layout: Layout, name: str) -> list[Scene]:
                     )
     if not by_name:
         raise UserError(f"{root}: holds none of the files described; give the right folder")
-    splits = (*Split.__args__, None)  # type: ignore[attr-defined]
-    return sorted(
-        by_name.values(),
-        key=lambda scene: (area_rank(scene.area), splits.index(scene.split), natural_key(scene.name)),
-    )
-
-
-def describe_left_out(root: Path, layout: Layout) -> str | None:
-    """Say which packing of the same data ``resolve`` reads, where ``root`` holds more than one; None otherwise."""
-    chosen, left = _choose_parts(root, layout, list_files(root))
-    if not left:
-        return None
-    read, left_out = (
-        ", ".join(f"{part.images} ({len(images)} image{'s' * (len(images) > 1)})" for part, images in parts if images)
-        for parts in (chosen, left)
-    )
-    return f"read: {read}; left out, the same data again: {left_out}"
+    return sorted(by_name.values(), key=lambda s: (area_rank(s.area), split_rank(s.split), natural_key(s.name)))
 
 
 def slug(text: str) -> str:
@@ -178,63 +150,60 @@ def area_rank(area: str) -> tuple[int, str]:
     return (paper.AREAS.index(area) if area in paper.AREAS else len(paper.AREAS), area)
 
 
-def codes_of(layout: Layout, part: Part | Layout) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the landslide codes and the not-labelled codes that hold in ``part``."""
-    codes, nodata = (_setting(layout, part, name) for name in ("landslide_codes", "label_nodata_codes"))
-    if nodata is None:
-        nodata = () if 255 in codes else (255,)
-    return codes, nodata
+def split_rank(split: str | None) -> int:
+    """Return a sorting key: train, val, test, none."""
+    return ("train", "val", "test", None).index(split)
 
 
-def _setting(layout: Layout, part: Part | Layout, name: str) -> Any:
-    own = getattr(part, name)
-    return own if own is not None else getattr(layout, name)
+def nodata_codes(layout: Layout, landslide_codes: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the codes that mean not labelled."""
+    if layout.label_nodata_codes is not None:
+        return layout.label_nodata_codes
+    return () if 255 in landslide_codes else (255,)
 
 
-_Parts = list[tuple[Part, list[Match]]]
-
-
-def _choose_parts(root: Path, layout: Layout, files: list[str]) -> tuple[_Parts, _Parts]:
-    """Return the parts to read with their images, and the fallbacks that have images but are not needed."""
-    chosen: _Parts = []
-    left: _Parts = []
+def _choose_parts(root: Path, layout: Layout, files: list[str], progress: bool) -> list[tuple[Part, _Images]]:
+    """Return the parts to read with their images; say which fallbacks have images but are not needed."""
+    chosen: list[tuple[Part, _Images]] = []
+    left_out = []
     for part in layout.parts:
-        excluded = [compile_pattern(pattern) for pattern in part.exclude]
-        images = [
-            match
-            for match in match_files(part.images, files)
-            if not any(pattern.fullmatch(match.path) for pattern in excluded)
-        ]
-        if not part.fallback or not any(matches for _, matches in chosen):
+        excluded = {path for pattern in part.exclude for path in match_files(pattern, files)}
+        images = {path: text for path, text in match_files(part.images, files).items() if path not in excluded}
+        if not part.fallback or not any(other for _, other in chosen):
             chosen.append((part, images))
         elif images:
-            left.append((part, images))
-    stands_in = any(part.fallback and images for part, images in chosen)
+            left_out.append(part.images)
     missing = [part.images for part, images in chosen if not images and not part.optional]
-    if missing and not stands_in:
+    if missing and not any(part.fallback and images for part, images in chosen):
         patterns = " or ".join(f"`images: {pattern}`" for pattern in missing)
         raise UserError(f"{root}: no file fits {patterns}; give the right folder, or correct the description")
-    return chosen, left
+    if left_out and progress:
+        read = ", ".join(f"{part.images} ({len(images)} images)" for part, images in chosen if images)
+        print(f"read: {read}; left out, the same data again: {', '.join(left_out)}")
+    return chosen
 
 
-def _scenes(image: Path, layout: Layout, part: Part, match: Match, beside: dict[str, Path], name: str) -> list[Scene]:
+def _scenes(
+    image: Path, layout: Layout, part: Part, captured: dict[str, str], beside: dict[str, Path], name: str
+) -> list[Scene]:
     """Return the scene of an image, or those of a stack; ``beside`` are its masks, polygons and elevation."""
-    area, split = _area(image, layout, part, match, name), part.split or _split(image, match)
+    area, split = _area(image, layout, part, captured, name), part.split or _split(image, captured)
     mask, polygons = beside.get("masks"), beside.get("polygons")
     if mask is not None and polygons is not None:
         raise UserError(f"{image}: has both {mask.name} and {polygons.name}; remove one of them")
-    image_key, mask_key = part.image_key or layout.image_key, part.mask_key or layout.mask_key
+    resolution, shared = layout.resolution_m, ("bands", "nodata", "scale", "georeferenced", "extra_bands")
+    settings: dict[str, Any] = {key: getattr(layout, key) for key in shared}
+    for key in ("channels", "landslide_codes", "image_key", "mask_key"):
+        settings[key] = getattr(layout, key) if getattr(part, key) is None else getattr(part, key)
+    settings["label_nodata_codes"] = nodata_codes(layout, settings["landslide_codes"])
+    settings["resolution_m"] = resolution.get(area) if isinstance(resolution, dict) else resolution
     indices: Iterable[int | None] = (None,)
     if part.stack:
-        length = _stack_length(image, image_key)
-        if mask is not None and (labels := _stack_length(mask, mask_key)) != length:
+        length = _stack_length(image, settings["image_key"])
+        if mask is not None and (labels := _stack_length(mask, settings["mask_key"])) != length:
             raise UserError(f"{mask}: {labels} masks for the {length} images of {image.name}; fetch both again")
         indices = range(length)
-    codes, nodata_codes = codes_of(layout, part)
-    resolution = layout.resolution_m
-    common = {name: getattr(layout, name) for name in ("nodata", "scale", "georeferenced", "extra_bands")}
-    common |= {name: _setting(layout, part, name) for name in ("bands", "channels")}
-    label = "_".join(text for text in (area, split, match.captured.get("id")) if text)
+    label = "_".join(text for text in (area, split, captured.get("id")) if text)
     label = config.safe_name(re.sub(r"[^\w.-]+", "_", label), f"{image}: scene")
     return [
         Scene(
@@ -247,12 +216,7 @@ def _scenes(image: Path, layout: Layout, part: Part, match: Match, beside: dict[
             dem=beside.get("dem"),
             split=split,
             index=index,
-            image_key=image_key,
-            mask_key=mask_key,
-            landslide_codes=codes,
-            label_nodata_codes=nodata_codes,
-            resolution_m=resolution.get(area) if isinstance(resolution, dict) else resolution,
-            **common,
+            **settings,
         )
         for index in indices
     ]
@@ -267,10 +231,12 @@ def _stack_length(path: Path, key: str | None) -> int:
         return int(array.shape[0])
 
 
-def _area(image: Path, layout: Layout, part: Part, match: Match, name: str) -> str:
-    text = part.area or match.captured.get("area") or name
-    by_letters = {_letters(folder): key for folder, key in layout.areas.items()}
-    text = by_letters.get(_letters(text), text)
+def _area(image: Path, layout: Layout, part: Part, captured: dict[str, str], name: str) -> str:
+    def letters(text: str) -> str:
+        return slug(text).replace("_", "")
+
+    text = part.area or captured.get("area") or name
+    text = {letters(folder): key for folder, key in layout.areas.items()}.get(letters(text), text)
     if not layout.known_areas:
         return config.safe_name(slug(text) if part.area is None else text, f"{image}: area")
     try:
@@ -279,33 +245,25 @@ def _area(image: Path, layout: Layout, part: Part, match: Match, name: str) -> s
         raise UserError(f"{image}: {error}, or name it under `areas:`, e.g. `areas: {{{text}: rio}}`") from error
 
 
-def _letters(text: str) -> str:
-    return slug(text).replace("_", "")
+def _split(image: Path, captured: dict[str, str]) -> Split | None:
+    text = captured.get("split")
+    if text is not None and text.lower() not in SPLITS:
+        expected = ", ".join(SPLITS)
+        raise UserError(f"{image}: '{text}' is no split; expected {expected}: fix it in the part with `split:`")
+    return None if text is None else SPLITS[text.lower()]
 
 
-def _split(image: Path, match: Match) -> Split | None:
-    text = match.captured.get("split")
-    if text is None:
-        return None
-    if text.lower() not in SPLITS:
-        raise UserError(
-            f"{image}: '{text}' is no split; expected {', '.join(SPLITS)}: fix it in the part with `split:`"
-        )
-    return SPLITS[text.lower()]
-
-
-def _pair(root: Path, part: Part, kind: str, images: list[Match], files: list[str]) -> dict[str, str]:
+def _pair(root: Path, part: Part, kind: str, images: _Images, files: list[str]) -> dict[str, str]:
     """Map each image's path to that of its mask, polygons or elevation."""
     pattern = getattr(part, kind)
     if pattern is None or pattern == BACKGROUND or not images:
         return {}
     names = sorted(placeholders(pattern))
     by_key: dict[tuple[str, ...], str] = {}
-    for match in match_files(pattern, files):
-        key = tuple(match.captured[name] for name in names)
-        if (other := by_key.setdefault(key, match.path)) != match.path:
-            raise UserError(f"{root / match.path}: fits `{kind}: {pattern}` like {other}; make the pattern more exact")
-    keys = {match.path: tuple(match.captured[name] for name in names) for match in images}
+    for path, captured in match_files(pattern, files).items():
+        if (other := by_key.setdefault(tuple(captured[name] for name in names), path)) != path:
+            raise UserError(f"{root / path}: fits `{kind}: {pattern}` like {other}; make the pattern more exact")
+    keys = {path: tuple(captured[name] for name in names) for path, captured in images.items()}
     pairs = {path: by_key[key] for path, key in keys.items() if key in by_key}
     alone = [path for path in keys if path not in pairs]
     if alone and kind != "dem" and not part.unlabelled:  # elevation may be there for some scenes only
