@@ -92,18 +92,15 @@ def get(
     layout: Path | None = None,
     workers: int | None = None,
 ) -> DataSet:
-    """Make, download or adopt a data set, and load it. A call on one that is ready does nothing.
+    """Make, download or adopt a data set of the catalogue, and load it. A call on one that is ready does nothing.
 
     Args:
-        name: entry of the catalogue.
         from_path: folder or archive that holds the data; a folder is used where it lies, an archive is unpacked.
-        progress: show progress bars and the layout.
         layout: YAML that says how the folder is laid out (keys of ``layout.Layout``), over the description's own.
-        workers: processes that make the twin; None for one a processor.
+        workers: processes that make the twin; None for one per processor.
 
     Raises:
-        UserError: whatever keeps it from getting ready, with the next step. What was fetched or made stays, and
-            the same call goes on from there.
+        UserError: whatever keeps it from getting ready; the same call goes on with what was fetched or made.
     """
     description = describe(name)
     home = config.data_dir() / name
@@ -153,11 +150,8 @@ def load(name: str) -> DataSet:
     Raises:
         UserError: not prepared, prepared from another description, or its files are gone or changed.
     """
-    description = describe(name)
-    home = config.data_dir() / name
-    again = f"run `lmhld data get {name}`"
-    state = _state(home)
-    if state is None:
+    description, home, again = describe(name), config.data_dir() / name, f"run `lmhld data get {name}`"
+    if (state := _state(home)) is None:
         raise UserError(f"{home}: data set '{name}' is not prepared; {again}")
     if state["key"] != key_of(description):
         raise UserError(f"{home}: prepared from another description of '{name}'; {again}")
@@ -172,19 +166,26 @@ def load(name: str) -> DataSet:
         if fingerprint != state["fingerprint"]:
             again += f" --from {root}" if adopted else ""
             raise _Stale(f"{root}: files of data set '{name}' have changed since; {again}")
-    title, synthetic, citation = description.title, description.synthetic, description.citation
-    return DataSet(name, title, synthetic, citation, scenes, state["fingerprint"])
+    about = (name, description.title, description.synthetic, description.citation)
+    return DataSet(*about, scenes, state["fingerprint"])
 
 
 def _root(home: Path, description: Description, from_path: Path | None, progress: bool) -> Path:
     """Return the folder that holds the files, fetched or unpacked where needed."""
-    source = description.source
     if from_path is not None:
-        return _adopt(home, from_path.expanduser().resolve(), progress)
+        path = from_path.expanduser().resolve()
+        if not path.exists():
+            raise UserError(f"{path}: no such file or folder; correct --from")
+        if path.is_dir() and files.list_files(path):
+            return path
+        packed = [path] if path.is_file() else sorted(filter(archives.is_archive, path.iterdir()))
+        if not packed:
+            raise UserError(f"{path}: holds neither images nor archives; give the folder that holds the data")
+        return _unpack(home, packed, progress)
     state = _state(home)
     if state is not None and Path(state["root"]).is_absolute() and Path(state["root"]).is_dir():
         return Path(state["root"])  # adopted before; the description or the files have changed since
-    if isinstance(source, Zenodo):
+    if isinstance(source := description.source, Zenodo):
         folders = {True: home / "download", False: home / "raw"}
         listed = download.list_files(source.doi)
         paths = download.fetch_all([(f, folders[archives.is_archive(Path(f.name))]) for f in listed], progress)
@@ -196,19 +197,6 @@ def _root(home: Path, description: Description, from_path: Path | None, progress
         f"data set '{description.name}' is not downloaded by itself ({where}); get it and give its place: "
         f"lmhld data get {description.name} --from FOLDER"
     )
-
-
-def _adopt(home: Path, path: Path, progress: bool) -> Path:
-    if path.is_file():
-        return _unpack(home, [path], progress)
-    if not path.is_dir():
-        raise UserError(f"{path}: no such file or folder; correct --from")
-    if files.list_files(path):
-        return path
-    packed = sorted(entry for entry in path.iterdir() if entry.is_file() and archives.is_archive(entry))
-    if not packed:
-        raise UserError(f"{path}: holds neither images nor archives; give the folder that holds the data")
-    return _unpack(home, packed, progress)
 
 
 def _unpack(home: Path, packed: list[Path], progress: bool) -> Path:
@@ -228,13 +216,12 @@ def _read_layout(home: Path, root: Path, description: Description, progress: boo
     layout: layouts.Layout = description
     if description.layout == "discover" and not description.parts:
         try:
-            discovered = discovery.discover(root, description)
+            layout, text = discovery.discover(root, description)
         except discovery.Ambiguous as error:
             template = _save_template(home, error.template)
             raise UserError(f"{error}; complete {template} and repeat with --layout {template}") from error
-        layout = discovered.layout
         if progress:
-            print(discovered.table())
+            print(text)
     return layouts.resolve(root, layout, description.name, progress)
 
 
@@ -253,12 +240,12 @@ def _state(home: Path) -> dict[str, Any] | None:
     """Return the record of a prepared data set, None without one of today's format."""
     path = home / "dataset.json"
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
+        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); remove it and run `lmhld data get`") from error
-    return state if isinstance(state, dict) and state.get("format") == FORMAT else None
+    return state if state["format"] == FORMAT else None
 
 
 def _encoded(scene: Scene, root: Path) -> dict[str, Any]:
@@ -284,10 +271,7 @@ def _locked(home: Path) -> Iterator[None]:
             print(f"{home}: another process prepares this data set; waiting for it")
             lock = FileLock(home / ".lock").acquire()
     except OSError as error:
-        raise UserError(
-            f"{home}: cannot be written ({(error.strerror or str(error)).lower()}); "
-            "choose another data folder with LMHLD_DATA"
-        ) from error
+        raise config.cannot_write(home, error) from error
     with lock:
         for left in (*home.glob(".*.part*"), *(home / "raw").glob(".*.part*")):
             shutil.rmtree(left) if left.is_dir() else left.unlink()

@@ -10,6 +10,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -51,35 +52,30 @@ class Limits:
 
 @dataclass
 class _Unpacking:
-    """One archive being unpacked, and what of its limits is used up.
+    """One archive being unpacked, and what of its limits is left.
 
     Sizes are those that the archive declares: both libraries stop reading a member there, so that a false size makes
     a damaged member and no bomb.
     """
 
     archive: Path
-    limits: Limits
-    most: float
-    free: float
+    files: int
+    bytes: float
     bar: tqdm
-    bytes: int = 0
-    files: int = 0
 
     def count(self, files: int, size: int) -> None:
         """Count members before they are written; refuse too many, or too many bytes."""
-        self.files, self.bytes = self.files + files, self.bytes + size
-        if self.files > self.limits.files:
-            raise UserError(f"{self.archive}: more than {self.limits.files} files; unpack it by hand if you trust it")
-        if self.bytes > self.most:
+        self.files, self.bytes = self.files - files, self.bytes - size
+        if self.files < 0:
+            raise UserError(f"{self.archive}: holds too many files; unpack it by hand if you trust it")
+        if self.bytes < 0:
             raise UserError(
-                f"{self.archive}: unpacks to more than {self.most / 1e6:.0f} MB, {self.limits.ratio:.0f} "
-                "times its size or more, like a decompression bomb; unpack it by hand if you trust it"
+                f"{self.archive}: unpacks to more than is free, or than its size suggests (a decompression bomb); "
+                "free space or move the data folder with LMHLD_DATA, or unpack it by hand if you trust it"
             )
-        if self.bytes > self.free:
-            raise UserError(
-                f"{self.archive}: needs more than the {max(self.free, 0) / 1e9:.2f} GB free on the disk; "
-                "free space or move the data folder with LMHLD_DATA"
-            )
+
+
+LIMITS = Limits()
 
 
 def is_archive(path: Path) -> bool:
@@ -102,43 +98,32 @@ def sniff(path: Path) -> str:
     return next(kinds, "tar" if head[257:262] == b"ustar" else "other")
 
 
-def extract(archive: Path, folder: Path, progress: bool = True, limits: Limits | None = None) -> Path:
-    """Unpack ``archive`` (zip, tar, tar.gz/bz2/xz) and the archives inside it into ``folder``.
+def extract(archive: Path, folder: Path, progress: bool = True, limits: Limits = LIMITS) -> Path:
+    """Unpack ``archive`` (zip, tar, tar.gz/bz2/xz) and the archives inside it (``Rio.zip`` into a folder ``Rio``).
 
-    ``folder`` is complete or absent; a second call on the same archive does nothing. An inner ``Rio.zip`` becomes the
-    folder ``Rio``.
+    ``folder`` is complete or absent; a second call on the same archive does nothing.
 
     Raises:
-        UserError: not an archive that can be read, damaged, encrypted, a member that would be written outside the
-            folder or is a link or a device, the same name twice, too large or too many files, disk full.
+        UserError: not an archive, damaged, encrypted, too large, or with members that are not safe; disk full.
     """
-    limits = limits or Limits()
     try:
         status = archive.stat()
     except OSError as error:
         raise UserError(f"{archive}: cannot be read ({error.strerror}); give an archive that exists") from error
     seal = {"archive": archive.name, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
-    if _is_complete(folder, seal):
-        return folder
+    with suppress(FileNotFoundError, NotADirectoryError, ValueError):
+        if json.loads((folder / MARKER).read_text(encoding="utf-8")) == seal | _count_files(folder):
+            return folder
     existing = next(parent for parent in folder.absolute().parents if parent.exists())
     free = shutil.disk_usage(existing).free - limits.reserve
-    most = max(float(limits.floor), limits.ratio * status.st_size)
+    size = min(max(limits.floor, limits.ratio * status.st_size), free)
     with (
         config.atomic_path(folder) as temporary,
         tqdm(desc=archive.name, unit="B", unit_scale=True, disable=not progress) as bar,
     ):
-        _unpack(archive, temporary, _Unpacking(archive, limits, most, free, bar), archive.name, limits.depth)
+        _unpack(archive, temporary, _Unpacking(archive, limits.files, size, bar), archive.name, limits.depth)
         (temporary / MARKER).write_text(json.dumps(seal | _count_files(temporary)), encoding="utf-8")
     return folder
-
-
-def _is_complete(folder: Path, seal: dict[str, object]) -> bool:
-    """Say whether ``folder`` was made from this archive and none of its files is gone or has another size."""
-    try:
-        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return False
-    return bool(marker == seal | _count_files(folder))
 
 
 def _count_files(folder: Path) -> dict[str, int]:
@@ -194,10 +179,8 @@ def _untar(archive: Path, folder: Path, state: _Unpacking, label: str) -> None:
 def _open_zip(archive: Path) -> zipfile.ZipFile:
     """Open a zip, reading the names that tools on Chinese Windows write without saying in which encoding."""
     for encoding in ("utf-8", "gbk"):
-        try:
+        with suppress(UnicodeDecodeError):
             return zipfile.ZipFile(archive, metadata_encoding=encoding)
-        except UnicodeDecodeError:
-            continue
     return zipfile.ZipFile(archive)
 
 

@@ -20,9 +20,6 @@ def check(path: Path) -> str:
 
     For a folder: the catalogued data sets it fits, else the layout that would be discovered, or why none can be.
     For a file: shape, type, coordinate system, pixel size, no-data value, mask codes; polygons are counted.
-
-    Raises:
-        UserError: nothing there, or nothing that can be read.
     """
     if path.is_dir():
         return _describe_folder(path)
@@ -30,7 +27,12 @@ def check(path: Path) -> str:
         raise UserError(f"{path}: no such file or folder; correct the path")
     suffix = path.suffix.lower()
     if suffix in files.VECTORS:
-        return _describe_polygons(path)
+        try:
+            info = pyogrio.read_info(path)
+        except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
+            raise UserError(f"{path}: cannot be read as polygons ({error}); export it again as GeoPackage") from error
+        grid = info["crs"] or "no coordinate system"
+        return f"{path.name}: {info['features']} features ({info['geometry_type']}), {grid}"
     if suffix in files.SUFFIXES:
         keys: list[str | None] = [*arrays.array_keys(path)] if arrays.is_array_file(path) else []
         return "\n".join(_describe_image(path, key) for key in keys or [None])
@@ -58,7 +60,9 @@ def _describe_folder(root: Path) -> str:
     if len(lines) > 1:
         return "\n".join(lines)
     try:
-        lines += ["discovered:", discovery.discover(root, Layout()).table()]
+        layout, text = discovery.discover(root, Layout())
+        resolve(root, layout, "area")
+        lines += ["discovered:", text]
     except discovery.Ambiguous as error:
         lines += [f"the layout cannot be discovered: {error}", "template for --layout:", error.template.rstrip()]
     except UserError as error:
@@ -79,12 +83,3 @@ def _describe_image(path: Path, key: str | None) -> str:
     nodata = f", no data {header.nodata:g}" if header.nodata is not None else ""
     count = f"{bands} band{'s' if bands > 1 else ''}"
     return f"{path.name}: {count}, {rows}×{cols} pixels, {header.dtype}, {grid}{nodata}{listed}"
-
-
-def _describe_polygons(path: Path) -> str:
-    try:
-        info = pyogrio.read_info(path)
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
-        raise UserError(f"{path}: cannot be read as polygons ({error}); export it again as GeoPackage") from error
-    grid = info["crs"] or "no coordinate system"
-    return f"{path.name}: {info['features']} features ({info['geometry_type']}), {grid}"

@@ -33,21 +33,13 @@ class Local(config.Strict):
 
 
 class Description(Layout):
-    """One entry of the catalogue, ``params/data/NAME.yaml``.
-
-    Attributes:
-        title, licence, citation: for people; the citation stands under what is made from the data.
-        synthetic: made up; every figure made from it says so.
-        source: ``kind: twin`` (made), ``zenodo`` (downloaded) or ``local`` (brought).
-
-    The other keys say how the files are read: see ``layout.Layout``.
-    """
+    """One entry of the catalogue, ``params/data/NAME.yaml``."""
 
     name: str = Field(pattern=_NAME, max_length=200)
     title: str
     licence: str
-    citation: str
-    synthetic: bool = False
+    citation: str  # stands under what is made from the data
+    synthetic: bool = False  # made up; every figure made from it says so
     source: Annotated[twin.TwinSpec | Zenodo | Local, Field(discriminator="kind")]
 
     @model_validator(mode="after")
@@ -61,11 +53,7 @@ class Description(Layout):
 
 
 def catalogue() -> dict[str, Description]:
-    """Return the data sets by name: those of ``params/data``, and of ``LMHLD_WORKDIR`` where that is elsewhere.
-
-    Raises:
-        UserError: a description is wrong.
-    """
+    """Return the data sets by name: those of ``params/data``, and of ``LMHLD_WORKDIR`` where that is elsewhere."""
     return {name: describe(name) for name in sorted(_paths())}
 
 
@@ -99,13 +87,9 @@ def overlaid(description: Description, path: Path) -> Description:
 
 
 def key_of(description: Description) -> str:
-    """Return a hash of all in a description that decides what the data are.
-
-    Keys of the layout at their defaults do not count, so that a new one leaves prepared data ready.
-    """
-    content = description.model_dump(
-        mode="json", exclude={"title", "licence", "citation", "source"}, exclude_defaults=True
-    )
+    """Return a hash of all that decides what the data are; new keys at their defaults leave prepared data ready."""
+    words = {"title", "licence", "citation", "source"}
+    content = description.model_dump(mode="json", exclude=words, exclude_defaults=True)
     content["source"] = description.source.model_dump(mode="json")
     if isinstance(description.source, twin.TwinSpec):
         content["twin_version"] = twin.TWIN_VERSION

@@ -6,23 +6,18 @@ some files. The result is a ``Layout`` as a user would write it; where two are p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from lmhld_nb import paper
 from lmhld_nb.config import UserError
-from lmhld_nb.scenes import arrays
 from lmhld_nb.sources import names
 from lmhld_nb.sources.files import Header, codes_in, compile_pattern, list_files, read_header
 from lmhld_nb.sources.layout import Layout, Part, area_rank, nodata_codes, slug, split_rank
 from lmhld_nb.sources.names import Group
 
 _SAMPLED_IMAGES, _SAMPLED_MASKS, _SEARCHED_MASKS = 4, 12, 200
-_COLUMNS = ("area", "split", "count", "size", "type", "bands", "axis", "codes", "images")
 _Pairs = list[tuple[Group, Group]]
 
 
@@ -38,30 +33,14 @@ class _Doubt(Exception):
     """What cannot be decided, in words that begin with a path."""
 
 
-@dataclass(frozen=True)
-class Discovery:
-    """A layout that is ready to be read, what it holds by area and split, and what was left out of it."""
-
-    layout: Layout
-    rows: tuple[dict[str, Any], ...]  # with `_COLUMNS`
-    ignored: tuple[str, ...]
-
-    def table(self) -> str:
-        """Return a compact table: one line for each area and split."""
-        lines = [_COLUMNS, *(tuple(map(str, row.values())) for row in self.rows)]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        text = "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
-        return text + "".join(f"\nleft out: {name}" for name in self.ignored)
-
-
-def discover(root: Path, declared: Layout) -> Discovery:
-    """Find the layout of the folder ``root``, which holds images in any depth.
+def discover(root: Path, declared: Layout) -> tuple[Layout, str]:
+    """Find the layout of the folder ``root``, which holds images in any depth, and describe it in a line per part.
 
     ``declared`` is what is known beforehand: bands, codes that differ, whether areas must be the paper's seven.
 
     Raises:
-        Ambiguous: two possible mask folders, images without masks, an unknown area, more than two mask codes,
-            an unclear band axis, another number of bands than declared. It carries a template.
+        Ambiguous: two possible mask folders, images without masks, an unknown area, several mask codes, an unclear
+            band axis, other bands than declared. It carries a template.
         UserError: no images at all, or a file that cannot be read.
     """
     groups = names.group_files(list_files(root), root)
@@ -71,11 +50,11 @@ def discover(root: Path, declared: Layout) -> Discovery:
         if not pairs:
             raise _Doubt(f"{root}: no masks found beside the images")
         pairs.sort(key=lambda pair: (area_rank(pair[0].area or "~"), split_rank(pair[0].split), pair[0].pattern))
-        parts, rows, crs = zip(*(_look_into(root, declared, *pair, groups) for pair in pairs), strict=True)
+        parts, lines, crs = zip(*(_look_into(root, declared, *pair, groups) for pair in pairs), strict=True)
     except _Doubt as doubt:
         raise Ambiguous(str(doubt), _template(root, declared, str(doubt), groups, pairs)) from None
     layout = declared.model_copy(update={"layout": "parts", "parts": parts, "georeferenced": all(crs)})
-    return Discovery(layout, rows, tuple(ignored))
+    return layout, "\n".join([*lines, *(f"left out: {name}" for name in ignored)])
 
 
 def _pair_all(root: Path, groups: list[Group], pairs: _Pairs) -> list[str]:
@@ -84,7 +63,7 @@ def _pair_all(root: Path, groups: list[Group], pairs: _Pairs) -> list[str]:
     ignored = [f"{group.pattern} ({len(group.files)})" for group in groups if group.role == "other"]
     for image in sorted((g for g in groups if g.role in ("image", None)), key=lambda g: g.role is None):
         candidates = [mask for mask in masks if (mask.area, mask.split) == (image.area, image.split)]
-        shared = [_shared_folders(image.folder, mask.folder) for mask in candidates]
+        shared = [len(image.ancestors & mask.ancestors) for mask in candidates]
         candidates = [mask for mask, depth in zip(candidates, shared, strict=True) if depth == max(shared)]
         same = [mask for mask in candidates if mask.files.keys() == image.files.keys()]
         candidates = same if len(same) == 1 else candidates
@@ -93,15 +72,7 @@ def _pair_all(root: Path, groups: list[Group], pairs: _Pairs) -> list[str]:
             patterns = " and ".join(f"'{mask.pattern}'" for mask in candidates[:2])
             raise _Doubt(f"{root / image.folder}: two possible masks, {patterns}")
         if candidates:
-            mask = candidates[0]
-            if alone := [path for name, path in image.files.items() if name not in mask.files]:
-                counts = f"{len(alone)} of {len(image.files)} images have none"
-                raise _Doubt(f"{root / alone[0]}: no mask in '{mask.pattern}' ({counts})")
-            if alone := [path for name, path in mask.files.items() if name not in image.files]:
-                raise _Doubt(f"{root / alone[0]}: a mask without its image in '{image.pattern}' ({len(alone)} such)")
-            pairs.append((image, mask))
-        elif arrays.is_array_file(root / first) and len(arrays.array_keys(root / first)) > 1:
-            pairs.append((image, image))
+            pairs.append((image, candidates[0]))
         elif image.role is None and len(image.files) == 1:
             ignored.append(first)  # a lone overview picture
         else:
@@ -113,16 +84,8 @@ def _pair_all(root: Path, groups: list[Group], pairs: _Pairs) -> list[str]:
     return ignored
 
 
-def _shared_folders(first: str, second: str) -> int:
-    """Count the folders that two paths have in common from the top."""
-    pairs = zip(first.split("/"), second.split("/"), strict=False)
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-
-
-def _look_into(
-    root: Path, declared: Layout, image: Group, mask: Group, groups: list[Group]
-) -> tuple[Part, dict[str, Any], bool]:
-    """Open some files of a pair of groups and return its part of the layout, its row, and if all have a CRS."""
+def _look_into(root: Path, declared: Layout, image: Group, mask: Group, groups: list[Group]) -> tuple[Part, str, bool]:
+    """Open some files of a pair of groups and return its part of the layout, a line on it, and if all have a CRS."""
     folder, paths = root / image.folder, [root / path for path in image.some(_SAMPLED_IMAGES)]
     area = image.area
     if area is None and declared.known_areas:
@@ -130,23 +93,13 @@ def _look_into(
     area = area or slug(image.folder.split("/")[0] or root.name) or "area"
     if names.TWO in area:
         raise _Doubt(f"{folder}: names two study areas, {area}")
-    image_key, mask_key = _keys(paths[0]) if mask is image else (None, None)
-    headers = [read_header(path, image_key) for path in paths]
-    first = headers[0]
-    for header, path in zip(headers, paths, strict=True):
-        if (header.dtype, len(header.shape)) != (first.dtype, len(first.shape)):
-            raise _Doubt(f"{path}: {header.dtype} {header.shape}, others are {first.dtype} {first.shape}")
-    stack = len(first.shape) == 4
+    headers = [read_header(path) for path in paths]
+    first, stack = headers[0], len(headers[0].shape) == 4
     channels = _axis(paths[0], first, declared.bands)
     if any(header.blank_alpha for header in headers):
         raise _Doubt(f"{paths[0]}: its fourth band is an alpha channel, so there are 3 bands")
     sizes = [header.shape[-2:] if channels == "first" else header.shape[-3:-1] for header in headers]
-    some_mask = root / mask.some(1)[0]
-    labels = read_header(some_mask, mask_key).shape
-    expected = (*first.shape[:1], *sizes[0]) if stack else sizes[0]
-    if [side for side in labels if side > 1] != [side for side in expected if side > 1]:
-        raise _Doubt(f"{some_mask}: shape {labels} does not go with the image's {first.shape}")
-    codes = _landslide_codes(root, mask, mask_key, declared)
+    codes = _landslide_codes(root, mask, declared)
     own = compile_pattern(image.pattern)
     part = Part(
         images=image.pattern,
@@ -155,17 +108,15 @@ def _look_into(
         split=image.split,  # type: ignore[arg-type]
         stack=stack,
         channels=None if channels == declared.channels else channels,  # type: ignore[arg-type]
-        image_key=image_key,
-        mask_key=mask_key,
         landslide_codes=None if codes == declared.landslide_codes else codes,
         # images/{id}.tif would also fit images/1_mask.tif
         exclude=tuple(g.pattern for g in groups if g.pattern != image.pattern and own.fullmatch(g.some(1)[0])),
     )
     count = first.shape[0] if stack else len(image.files)
-    size = "×".join(map(str, sizes[0])) if len(set(sizes)) == 1 else "varies"
-    axis, listed = channels if first.array else "-", "/".join(map(str, sorted({0, *codes})))
-    values = (area, image.split or "-", count, size, first.dtype, len(declared.bands), axis, listed, image.pattern)
-    return part, dict(zip(_COLUMNS, values, strict=True)), all(header.crs for header in headers)
+    size = "×".join(map(str, sizes[0])) if len(set(sizes)) == 1 else "of several sizes"
+    listed = "/".join(map(str, sorted({0, *codes})))
+    line = f"{area:16} {image.split or '-':5} {count:6} images {size} {first.dtype}, codes {listed}: {image.pattern}"
+    return part, line, all(header.crs for header in headers)
 
 
 def _axis(path: Path, header: Header, bands: tuple[str, ...]) -> str:
@@ -183,7 +134,7 @@ def _axis(path: Path, header: Header, bands: tuple[str, ...]) -> str:
     return "first" if first else "last"
 
 
-def _landslide_codes(root: Path, mask: Group, key: str | None, declared: Layout) -> tuple[int, ...]:
+def _landslide_codes(root: Path, mask: Group, declared: Layout) -> tuple[int, ...]:
     """Return the codes that mean landslide: 1 or 255, or those the description states."""
     landslide = declared.landslide_codes
     stated = {"landslide_codes", "label_nodata_codes"} & declared.model_fields_set
@@ -192,7 +143,7 @@ def _landslide_codes(root: Path, mask: Group, key: str | None, declared: Layout)
     for count, path in enumerate(dict.fromkeys([*mask.some(_SAMPLED_MASKS), *mask.some(_SEARCHED_MASKS)])):
         if count >= _SAMPLED_MASKS and values != {0}:
             break
-        codes = codes_in(root / path, key)
+        codes = codes_in(root / path)
         if codes is None:
             raise _Doubt(f"{root / path}: holds values that are not whole numbers, hence no landslide codes")
         values |= codes
@@ -204,21 +155,12 @@ def _landslide_codes(root: Path, mask: Group, key: str | None, declared: Layout)
     return landslide if stated or 255 not in values else (255,)
 
 
-def _keys(path: Path) -> tuple[str, str]:
-    """Name the image's and the mask's variable in a file that holds both."""
-    roles = {name: names.role_of(names.marks_in(name, single_letters=True)) for name in arrays.array_keys(path)}
-    images, masks = ([name for name, role in roles.items() if role == wanted] for wanted in ("image", "mask"))
-    if len(images) != 1 or len(masks) != 1:
-        raise _Doubt(f"{path}: holds {', '.join(roles)}: which is the image and which the mask is not clear")
-    return images[0], masks[0]
-
-
 _TEMPLATE = """\
 # {doubt}.
 # Complete this file and give it with --layout. Patterns are paths below the data's folder; {{id}} stands for
 # what differs between scenes, {{area}}, {{split}} and {{ext}} may stand for folders or parts of names.
-# bands: in file order; channels: band axis of .npy, .h5 and .mat, first or last; landslide_codes, label_nodata_codes:
-# values in the masks that mean landslide, and not labelled; georeferenced: true for GeoTIFFs with a coordinate system;
+# bands: in file order; channels: band axis of .npy, .h5 and .mat, first or last; landslide_codes: values in the masks
+# that mean landslide; label_nodata_codes: not labelled; georeferenced: true for GeoTIFFs with a coordinate system;
 # area: one of {areas}, or another word; split: train, val, test or null.
 #
 # Found below {root}:
@@ -236,7 +178,6 @@ def _template(root: Path, declared: Layout, doubt: str, groups: list[Group], pai
         "bands": list(declared.bands),
         "channels": declared.channels,
         "landslide_codes": list(declared.landslide_codes),
-        "label_nodata_codes": list(nodata_codes(declared, declared.landslide_codes)),
         "georeferenced": False,
         "parts": [
             {"images": image.pattern, "masks": pattern, "area": image.area or "FILL IN", "split": image.split}

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from lmhld_nb import __version__, config
 from lmhld_nb.config import UserError
+from lmhld_nb.scenes import rasters
 
 API = "https://zenodo.org/api/records"
 API_VARIABLE = "LMHLD_ZENODO_API"
@@ -43,11 +44,7 @@ class RemoteFile:
 
 
 def list_files(doi: str) -> list[RemoteFile]:
-    """List the files of the Zenodo record that ``doi`` names.
-
-    Raises:
-        UserError: no connection, no such record, or an answer that is not a record.
-    """
+    """List the files of the Zenodo record that ``doi`` names; UserError if there is no connection or no record."""
     hint = "; try later, or download its files in a browser and adopt them with --from FOLDER"
     address = f"{os.environ.get(API_VARIABLE, API).rstrip('/')}/{doi.rsplit('.', 1)[-1]}"
     try:
@@ -57,27 +54,22 @@ def list_files(doi: str) -> list[RemoteFile]:
             for e in entries
         ]
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # a web page, or the record of an error
-        raise UserError(f"doi:{doi}: the server's answer is not a record with files ({_short(error)}){hint}") from error
+        raise UserError(
+            f"doi:{doi}: the server's answer is not a record with files ({rasters.short(error)}){hint}"
+        ) from error
     except requests.RequestException as error:
         raise UserError(f"doi:{doi}: cannot reach the record ({_reason(error)}){hint}") from error
-    if not files:
-        raise UserError(f"doi:{doi}: the record has no files; correct the DOI in the data set's YAML")
+    if not files or not all(re.fullmatch(r"[0-9a-f]{32}", file.md5) for file in files):
+        raise UserError(f"doi:{doi}: the record has no files, or no MD5 for some{hint}")
     for file in files:
         config.safe_name(file.name, f"doi:{doi}: file")
-        if not re.fullmatch(r"[0-9a-f]{32}", file.md5):
-            raise UserError(f"doi:{doi}: no MD5 for {file.name}{hint}")
     return files
 
 
 def fetch_all(files: list[tuple[RemoteFile, Path]], progress: bool = True) -> list[Path]:
-    """Fetch each file into its folder and return the paths; space is checked before the first byte.
-
-    Raises:
-        UserError: not enough space, or anything ``fetch`` raises.
-    """
-    missing = 0
-    for file, folder in files:
-        missing += max(file.size - max(_size(folder / file.name), _size(_part(folder / file.name))), 0)
+    """``fetch`` each file into its folder and return the paths; space is checked before the first byte."""
+    present = (max(_size(folder / file.name), _size(folder / f"{file.name}.part")) for file, folder in files)
+    missing = sum(max(file.size - size, 0) for (file, _), size in zip(files, present, strict=True))
     if files and missing > (free := shutil.disk_usage(files[0][1].parent).free):
         raise UserError(
             f"{files[0][1]}: {missing / 1e9:.2f} GB to download, {free / 1e9:.2f} GB free; "
@@ -90,12 +82,8 @@ def fetch(file: RemoteFile, folder: Path, progress: bool = True) -> Path:
     """Fetch one file into ``folder``, continuing where an earlier attempt stopped, and verify it.
 
     What arrives is kept in ``NAME.part``; the final name appears only when size and MD5 are right.
-
-    Raises:
-        UserError: the server stays silent or refuses, sends a web page or wrong bytes, or the disk is full.
     """
-    target = folder / file.name
-    part = _part(target)
+    target, part = folder / file.name, folder / f"{file.name}.part"
     if target.is_file():
         if target.stat().st_size == file.size and _md5(target) == file.md5:
             return target
@@ -168,7 +156,7 @@ def _reason(error: requests.RequestException) -> str:
         return f"the server answered {error.response.status_code}"
     if isinstance(error, requests.Timeout) or "timed out" in str(error):  # what a time-out in mid-answer becomes
         return f"nothing for {TIMEOUT[1]:g} s"
-    return "no connection" if isinstance(error, requests.ConnectionError) else _short(error)
+    return "no connection" if isinstance(error, requests.ConnectionError) else rasters.short(error)
 
 
 def _md5(path: Path) -> str:
@@ -176,13 +164,5 @@ def _md5(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _part(target: Path) -> Path:
-    return target.with_name(target.name + ".part")
-
-
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _short(error: object) -> str:
-    return " ".join(str(error).split())[:120]

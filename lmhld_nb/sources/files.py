@@ -29,9 +29,6 @@ def list_files(root: Path) -> list[str]:
     """List image, array and vector files below ``root``: relative, ``/`` between folders, sorted by name.
 
     Hidden folders and those macOS adds to zips are left out; linked folders are followed, once.
-
-    Raises:
-        UserError: ``root`` is no folder, or a folder cannot be read.
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the folder that holds the data")
@@ -103,11 +100,7 @@ class Header:
 
 
 def read_header(path: Path, key: str | None = None) -> Header:
-    """Look at the header of an image or array file.
-
-    Raises:
-        UserError: missing, damaged, pickled, several variables and no ``key``, or a TIFF of several pages.
-    """
+    """Look at the header of an image or array file; UserError if it cannot be read, or is a TIFF of several pages."""
     if arrays.is_array_file(path):
         with arrays.open_array(path, key) as array:
             return Header(tuple(array.shape), np.dtype(array.dtype), array=True)

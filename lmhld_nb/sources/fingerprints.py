@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -28,9 +27,6 @@ def of_scenes(scenes: Sequence[Scene], root: Path, cache: Path, progress: bool =
 
     Scenes enter with their names, keys and codes and the SHA-256 of their files; paths do not. ``cache`` is a JSON
     file of hashes with each file's size and date, so that a second call reads no file whose two are the same.
-
-    Raises:
-        UserError: a file cannot be read.
     """
     hashes = _hashes(scenes, root, cache, progress)
     digest = hashlib.sha256()
@@ -47,15 +43,16 @@ def of_scenes(scenes: Sequence[Scene], root: Path, cache: Path, progress: bool =
 def repeated_images(scenes: Sequence[Scene], root: Path, cache: Path) -> str | None:
     """Return a sentence on images that occur more than once (they leak from training into test), or None."""
     hashes = _hashes(scenes, root, cache, progress=False)
-    by_content: dict[tuple[str, int | None, str | None], list[Scene]] = defaultdict(list)
+    first: dict[tuple[str, int | None, str | None], Scene] = {}
+    repeated: dict[tuple[str, int | None, str | None], str] = {}
     for scene in scenes:
-        by_content[(hashes[scene.image], scene.index, scene.image_key)].append(scene)
-    repeated = [group for group in by_content.values() if len({scene.image for scene in group}) > 1]
+        content = (hashes[scene.image], scene.index, scene.image_key)
+        if (other := first.setdefault(content, scene)).image != scene.image:
+            repeated.setdefault(content, f"{other.name} and {scene.name}")
     if not repeated:
         return None
-    first, second = repeated[0][:2]
     images = f"{len(repeated)} image{'s occur' if len(repeated) > 1 else ' occurs'}"
-    return f"note: {images} more than once, e.g. as {first.name} and {second.name}"
+    return f"note: {images} more than once, e.g. as {next(iter(repeated.values()))}"
 
 
 def files_of(scenes: Iterable[Scene]) -> list[Path]:

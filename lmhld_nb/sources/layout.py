@@ -17,7 +17,7 @@ from lmhld_nb import config, paper
 from lmhld_nb.config import UserError
 from lmhld_nb.scenes import arrays
 from lmhld_nb.scenes.scene import BANDS, Scene
-from lmhld_nb.sources.files import compile_pattern, list_files, match_files, natural_key, placeholders
+from lmhld_nb.sources.files import compile_pattern, list_files, match_files, natural_key, placeholders, read_header
 
 BACKGROUND = "none"
 """Value of ``masks:`` for images known to be free of landslides."""
@@ -30,14 +30,7 @@ _Images = dict[str, dict[str, str]]  # path → text of each placeholder
 
 
 class Part(config.Strict):
-    """Files of one kind: a pattern for the images and one for what is known of them.
-
-    ``channels``, ``landslide_codes``, ``image_key`` and ``mask_key`` stand in place of the layout's own for this part.
-
-    An ``optional`` part may be absent. A ``fallback`` is another packing of the same data: it is read where no part
-    before it has an image, and stands in for them. In an ``unlabelled`` part each image has a mask, or polygons, or
-    neither: then it can be mapped and not scored.
-    """
+    """Files of one kind: patterns of the images and of what is known of them, and how they differ from the layout."""
 
     images: str
     masks: str | None = None
@@ -46,14 +39,12 @@ class Part(config.Strict):
     exclude: tuple[str, ...] = ()
     area: str | None = None
     split: Split | None = None
-    stack: bool = False
-    optional: bool = False
+    stack: bool = False  # one array file holds many images
     channels: Channels | None = None
-    image_key: str | None = None
-    mask_key: str | None = None
     landslide_codes: tuple[int, ...] | None = None
-    fallback: bool = False
-    unlabelled: bool = False
+    optional: bool = False  # may be absent
+    fallback: bool = False  # another packing of the same data: read where no part before it has an image
+    unlabelled: bool = False  # images may lack labels, and can be mapped then, but not scored
 
     @model_validator(mode="after")
     def _check(self) -> Part:
@@ -71,35 +62,25 @@ class Part(config.Strict):
 class Layout(config.Strict):
     """How a data set's images are read and where they lie (the part of its YAML that ``--layout`` gives).
 
-    Attributes:
-        layout: ``parts`` as declared below, or ``discover``: study areas, images and masks by name.
-        areas: what the folders call an area → its key; case, spaces and ``_`` do not count. Others become lower-case
-            words joined by ``_``.
-        known_areas: every area must be one of the paper's seven.
-        bands: the image's bands in file order.
-        patch_size: side of the patches in pixels to cut scenes into, a number or one for each area.
-        resolution_m: metres a pixel, a number or one for each area.
-        label_nodata_codes: left out: 255, unless that is a landslide code.
-
-    The other keys are those of ``scenes.Scene``.
+    Keys without a comment are those of ``scenes.Scene``.
     """
 
-    layout: Literal["parts", "discover"] = "parts"
+    layout: Literal["parts", "discover"] = "parts"  # discover: areas, images and masks by the words in names
     parts: tuple[Part, ...] = ()
-    areas: dict[str, str] = Field(default_factory=dict)
-    known_areas: bool = False
+    areas: dict[str, str] = Field(default_factory=dict)  # a folder's name for an area → its key, compared by letters
+    known_areas: bool = False  # every area must be one of the paper's seven
     bands: tuple[str, ...] = BANDS
     channels: Channels = "first"
     image_key: str | None = None
     mask_key: str | None = None
     landslide_codes: tuple[int, ...] = (1,)
-    label_nodata_codes: tuple[int, ...] | None = None
+    label_nodata_codes: tuple[int, ...] | None = None  # left out: 255, unless that is a landslide code
     nodata: float | None = None
     scale: float = 1.0
-    resolution_m: float | dict[str, float] | None = None
+    resolution_m: float | dict[str, float] | None = None  # for all, or by area
     georeferenced: bool = True
     extra_bands: Literal["error", "ignore"] = "error"
-    patch_size: int | dict[str, int] | None = None
+    patch_size: int | dict[str, int] | None = None  # side of the patches in pixels, for all or by area
 
     @model_validator(mode="after")
     def _check_codes(self) -> Layout:
@@ -114,12 +95,11 @@ class Layout(config.Strict):
 def resolve(root: Path, layout: Layout, name: str, progress: bool = False) -> list[Scene]:
     """Return the Scenes that ``layout`` finds below ``root``; ``name`` is the area where none is declared.
 
-    Scenes come in the order of area (the paper's first), split, name. Their names are made from area, split,
-    id and position in a stack.
+    Scenes come in the order of area (the paper's first), split, name, which is made from area, split, id and position
+    in a stack; ``progress`` says which of several packings of the same data is read.
 
     Raises:
-        UserError: no file fits, an image without its mask or a mask without its image, two files of one name,
-            an area or split that is not known, a stack whose images and masks differ in number.
+        UserError: no file fits, images and masks that do not pair, two files of one name, an unknown area or split.
     """
     files = list_files(root)
     if not layout.parts:
@@ -191,18 +171,16 @@ def _scenes(
     mask, polygons = beside.get("masks"), beside.get("polygons")
     if mask is not None and polygons is not None:
         raise UserError(f"{image}: has both {mask.name} and {polygons.name}; remove one of them")
-    resolution, shared = layout.resolution_m, ("bands", "nodata", "scale", "georeferenced", "extra_bands")
-    settings: dict[str, Any] = {key: getattr(layout, key) for key in shared}
-    for key in ("channels", "landslide_codes", "image_key", "mask_key"):
-        settings[key] = getattr(layout, key) if getattr(part, key) is None else getattr(part, key)
-    settings["label_nodata_codes"] = nodata_codes(layout, settings["landslide_codes"])
-    settings["resolution_m"] = resolution.get(area) if isinstance(resolution, dict) else resolution
     indices: Iterable[int | None] = (None,)
     if part.stack:
-        length = _stack_length(image, settings["image_key"])
-        if mask is not None and (labels := _stack_length(mask, settings["mask_key"])) != length:
+        length = _stack_length(image, layout.image_key)
+        if mask is not None and (labels := _stack_length(mask, layout.mask_key)) != length:
             raise UserError(f"{mask}: {labels} masks for the {length} images of {image.name}; fetch both again")
         indices = range(length)
+    resolution = layout.resolution_m
+    codes = layout.landslide_codes if part.landslide_codes is None else part.landslide_codes
+    copied = ("bands", "nodata", "scale", "georeferenced", "extra_bands", "image_key", "mask_key")
+    settings: dict[str, Any] = {key: getattr(layout, key) for key in copied}
     label = "_".join(text for text in (area, split, captured.get("id")) if text)
     label = config.safe_name(re.sub(r"[^\w.-]+", "_", label), f"{image}: scene")
     return [
@@ -216,6 +194,10 @@ def _scenes(
             dem=beside.get("dem"),
             split=split,
             index=index,
+            channels=part.channels or layout.channels,
+            landslide_codes=codes,
+            label_nodata_codes=nodata_codes(layout, codes),
+            resolution_m=resolution.get(area) if isinstance(resolution, dict) else resolution,
             **settings,
         )
         for index in indices
@@ -223,12 +205,9 @@ def _scenes(
 
 
 def _stack_length(path: Path, key: str | None) -> int:
-    if not arrays.is_array_file(path):
-        raise UserError(f"{path}: `stack: true` needs an array file ({', '.join(arrays.SUFFIXES)}); leave it out")
-    with arrays.open_array(path, key) as array:
-        if len(array.shape) < 3:
-            raise UserError(f"{path}: shape {tuple(array.shape)} is not a stack; leave out `stack: true`")
-        return int(array.shape[0])
+    if (shape := read_header(path, key).shape)[2:] and arrays.is_array_file(path):
+        return shape[0]
+    raise UserError(f"{path}: shape {shape} in a {path.suffix} file is not a stack of images; leave out `stack: true`")
 
 
 def _area(image: Path, layout: Layout, part: Part, captured: dict[str, str], name: str) -> str:

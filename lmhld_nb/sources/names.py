@@ -9,7 +9,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +52,11 @@ class Group:
         """Where the files lie, below the data's folder."""
         return self.pattern.rpartition("/")[0]
 
+    @property
+    def ancestors(self) -> set[PurePosixPath]:
+        """The folders the files lie in, up to the data's."""
+        return set(PurePosixPath(self.pattern).parents)
+
     def some(self, count: int) -> list[str]:
         """Return at most ``count`` of its paths, evenly spread from first to last."""
         paths = list(self.files.values())
@@ -60,11 +65,11 @@ class Group:
 
 
 class Mark(NamedTuple):
-    """A known word in a name; ``kind`` is area, split, role or filler."""
+    """A known word in a name."""
 
     start: int
     end: int
-    kind: str
+    kind: str  # area, split, role or filler
     value: str
 
 
@@ -94,21 +99,16 @@ def marks_in(text: str, single_letters: bool = False) -> list[Mark]:
         for length in range(min(_LONGEST_ALIAS, len(tokens) - at), 0, -1):
             word = "".join(token.group().lower() for token in tokens[at : at + length])
             meaning = _words().get(word)
-            if meaning is None and length == 1:
-                meaning = _meaning(word, single_letters)
+            if single_letters and word in ("x", "y"):
+                meaning = ("role", "image" if word == "x" else "mask")
+            elif meaning is None and length == 1:  # wenchuan224
+                long = (alias for alias in _aliases() if len(alias) >= 6 and alias.isascii() and word.startswith(alias))
+                meaning = next((_words()[alias] for alias in long), None)
             if meaning:
                 marks.append(Mark(tokens[at].start(), tokens[at + length - 1].end(), *meaning))
                 break
         at += length
     return marks
-
-
-def _meaning(word: str, single_letters: bool) -> tuple[str, str] | None:
-    """Return kind and value of a single letter, or of a word that begins with a long alias."""
-    if single_letters and word in ("x", "y"):
-        return "role", "image" if word == "x" else "mask"
-    long = (alias for alias in _aliases() if len(alias) >= 6 and alias.isascii() and word.startswith(alias))
-    return next((("area", _aliases()[alias]) for alias in long), None)
 
 
 def role_of(marks: list[Mark]) -> str | None:
