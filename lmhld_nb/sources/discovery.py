@@ -6,9 +6,8 @@ some files. The result is a ``Layout`` as a user would write it; where two are p
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-
-import yaml
 
 from lmhld_nb import paper
 from lmhld_nb.config import UserError
@@ -166,7 +165,8 @@ _TEMPLATE = """\
 # Found below {root}:
 {groups}
 
-{content}"""
+{content}
+"""
 
 
 def _template(root: Path, declared: Layout, doubt: str, groups: list[Group], pairs: _Pairs) -> str:
@@ -174,21 +174,21 @@ def _template(root: Path, declared: Layout, doubt: str, groups: list[Group], pai
     done = {image.pattern for image, _ in pairs}
     unpaired = [g for g in groups if g.role in ("image", None) and g.pattern not in done]
     masks = [*((image, mask.pattern) for image, mask in pairs), *((group, "FILL IN") for group in unpaired[:60])]
-    content = {
-        "bands": list(declared.bands),
+    settings = {
+        "bands": declared.bands,
         "channels": declared.channels,
-        "landslide_codes": list(declared.landslide_codes),
+        "landslide_codes": declared.landslide_codes,
         "georeferenced": False,
-        "parts": [
-            {"images": image.pattern, "masks": pattern, "area": image.area or "FILL IN", "split": image.split}
-            for image, pattern in masks
-        ],
     }
+    content = [f"{key}: {json.dumps(value)}" for key, value in settings.items()] + ["parts:"]
+    for image, pattern in masks:
+        part = {"images": image.pattern, "masks": pattern, "area": image.area or "FILL IN", "split": image.split}
+        content.append(f"  - {json.dumps(part, ensure_ascii=False)}")
     listed = [f"#   {g.role or 'unknown':8} {len(g.files):6}  {g.pattern}" for g in groups]
     return _TEMPLATE.format(
         doubt=doubt,
         root=root.name,
         groups="\n".join(sorted(listed, key=lambda line: line[18:])[:60]),
         areas=", ".join(paper.AREAS),
-        content=yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None, width=1000),
+        content="\n".join(content),
     )
