@@ -19,8 +19,7 @@ class FakeZenodo:
     """What the server serves and how.
 
     ``mood`` of a file: ``good``; ``truncate``, ``stall`` (each connection ends, or falls silent, after ``step``
-    bytes); ``html`` (a page in place of the file), ``html-as-zip`` (the same, said to be a zip); ``wrong`` (other
-    bytes of the same length); ``no-range`` (always from the beginning); ``busy`` (503 at first), ``gone`` (404).
+    bytes); ``html`` (a page in place of the file); ``wrong`` (other bytes of the same length); ``no-range`` (always from the beginning); ``busy`` (503 at first), ``gone`` (404).
     """
 
     files: dict[str, bytes]
@@ -82,10 +81,8 @@ def serve(fake: FakeZenodo) -> Iterator[FakeZenodo]:
                 return self.answer(404, b"", "text/plain")
             if mood == "busy" and len(fake.fetched(name)) < 3:
                 return self.answer(503, b"", "text/plain")
-            if mood.startswith("html"):
-                kind = "text/html" if mood == "html" else "application/zip"
-                page = PAGE if mood == "html" else PAGE.ljust(len(content))[: len(content)]
-                return self.answer(200, page, kind)
+            if mood == "html":
+                return self.answer(200, PAGE, "text/html")
             if mood == "wrong":
                 content = bytes(len(content))
             wanted = self.headers.get("Range")
