@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from lmhld_nb import config, twin
 from lmhld_nb.config import UserError
@@ -265,11 +265,7 @@ def _locked(home: Path) -> Iterator[None]:
     """Let one process at a time prepare a data set, and clear what a killed one left behind."""
     try:
         home.mkdir(parents=True, exist_ok=True)
-        try:
-            lock = FileLock(home / ".lock").acquire(timeout=0)
-        except Timeout:
-            print(f"{home}: another process prepares this data set; waiting for it")
-            lock = FileLock(home / ".lock").acquire()
+        lock = FileLock(home / ".lock").acquire()  # waits for another process that prepares the same
     except OSError as error:
         raise config.cannot_write(home, error) from error
     with lock:

@@ -23,13 +23,7 @@ _Pairs = list[tuple[Group, Group]]
 class Ambiguous(UserError):
     """A layout that can be read in two ways; ``template`` is the YAML for the user to complete."""
 
-    def __init__(self, message: str, template: str) -> None:
-        super().__init__(message)
-        self.template = template
-
-
-class _Doubt(Exception):
-    """What cannot be decided, in words that begin with a path."""
+    template = ""
 
 
 def discover(root: Path, declared: Layout) -> tuple[Layout, str]:
@@ -47,11 +41,12 @@ def discover(root: Path, declared: Layout) -> tuple[Layout, str]:
     try:
         ignored = _pair_all(root, groups, pairs)
         if not pairs:
-            raise _Doubt(f"{root}: no masks found beside the images")
+            raise Ambiguous(f"{root}: no masks found beside the images")
         pairs.sort(key=lambda pair: (area_rank(pair[0].area or "~"), split_rank(pair[0].split), pair[0].pattern))
         parts, lines, crs = zip(*(_look_into(root, declared, *pair, groups) for pair in pairs), strict=True)
-    except _Doubt as doubt:
-        raise Ambiguous(str(doubt), _template(root, declared, str(doubt), groups, pairs)) from None
+    except Ambiguous as error:
+        error.template = _template(root, declared, str(error), groups, pairs)
+        raise
     layout = declared.model_copy(update={"layout": "parts", "parts": parts, "georeferenced": all(crs)})
     return layout, "\n".join([*lines, *(f"left out: {name}" for name in ignored)])
 
@@ -69,17 +64,17 @@ def _pair_all(root: Path, groups: list[Group], pairs: _Pairs) -> list[str]:
         first = next(iter(image.files.values()))
         if len(candidates) > 1:
             patterns = " and ".join(f"'{mask.pattern}'" for mask in candidates[:2])
-            raise _Doubt(f"{root / image.folder}: two possible masks, {patterns}")
+            raise Ambiguous(f"{root / image.folder}: two possible masks, {patterns}")
         if candidates:
             pairs.append((image, candidates[0]))
         elif image.role is None and len(image.files) == 1:
             ignored.append(first)  # a lone overview picture
         else:
-            raise _Doubt(f"{root / first}: no masks found for it")
+            raise Ambiguous(f"{root / first}: no masks found for it")
     paired = {mask.pattern for _, mask in pairs}
     for mask in masks:
         if mask.pattern not in paired:
-            raise _Doubt(f"{root / next(iter(mask.files.values()))}: a mask, but its images were not found")
+            raise Ambiguous(f"{root / next(iter(mask.files.values()))}: a mask, but its images were not found")
     return ignored
 
 
@@ -88,15 +83,15 @@ def _look_into(root: Path, declared: Layout, image: Group, mask: Group, groups: 
     folder, paths = root / image.folder, [root / path for path in image.some(_SAMPLED_IMAGES)]
     area = image.area
     if area is None and declared.known_areas:
-        raise _Doubt(f"{folder}: none of the study areas {', '.join(paper.AREAS)} is named here")
+        raise Ambiguous(f"{folder}: none of the study areas {', '.join(paper.AREAS)} is named here")
     area = area or slug(image.folder.split("/")[0] or root.name) or "area"
     if names.TWO in area:
-        raise _Doubt(f"{folder}: names two study areas, {area}")
+        raise Ambiguous(f"{folder}: names two study areas, {area}")
     headers = [read_header(path) for path in paths]
     first, stack = headers[0], len(headers[0].shape) == 4
     channels = _axis(paths[0], first, declared.bands)
     if any(header.blank_alpha for header in headers):
-        raise _Doubt(f"{paths[0]}: its fourth band is an alpha channel, so there are 3 bands")
+        raise Ambiguous(f"{paths[0]}: its fourth band is an alpha channel, so there are 3 bands")
     sizes = [header.shape[-2:] if channels == "first" else header.shape[-3:-1] for header in headers]
     codes = _landslide_codes(root, mask, declared)
     own = compile_pattern(image.pattern)
@@ -122,14 +117,14 @@ def _axis(path: Path, header: Header, bands: tuple[str, ...]) -> str:
     """Return which end the band axis is at, first or last."""
     shape = header.shape[1:] if len(header.shape) == 4 else header.shape
     if len(shape) != 3:
-        raise _Doubt(f"{path}: shape {header.shape} is not an image of several bands")
+        raise Ambiguous(f"{path}: shape {header.shape} is not an image of several bands")
     first, last = shape[0] == len(bands), header.array and shape[2] == len(bands)
     if first and last:
-        raise _Doubt(f"{path}: shape {header.shape}, the band axis may be the first or the last")
+        raise Ambiguous(f"{path}: shape {header.shape}, the band axis may be the first or the last")
     if not first and not last:
         listed = f"{len(bands)} are expected ({', '.join(bands)})"
         found = f"shape {header.shape}" if header.array else f"{shape[0]} bands"
-        raise _Doubt(f"{path}: {found}, {listed}")
+        raise Ambiguous(f"{path}: {found}, {listed}")
     return "first" if first else "last"
 
 
@@ -144,29 +139,14 @@ def _landslide_codes(root: Path, mask: Group, declared: Layout) -> tuple[int, ..
             break
         codes = codes_in(root / path)
         if codes is None:
-            raise _Doubt(f"{root / path}: holds values that are not whole numbers, hence no landslide codes")
+            raise Ambiguous(f"{root / path}: holds values that are not whole numbers, hence no landslide codes")
         values |= codes
         if not any(values <= known for known in allowed):
             listed = ", ".join(map(str, sorted(values)[:6]))
-            raise _Doubt(f"{root / path}: mask codes {listed}: which of them mean landslide is not clear")
+            raise Ambiguous(f"{root / path}: mask codes {listed}: which of them mean landslide is not clear")
     if values == {0}:
-        raise _Doubt(f"{root / mask.folder}: no landslide in {count + 1} masks")
+        raise Ambiguous(f"{root / mask.folder}: no landslide in {count + 1} masks")
     return landslide if stated or 255 not in values else (255,)
-
-
-_TEMPLATE = """\
-# {doubt}.
-# Complete this file and give it with --layout. Patterns are paths below the data's folder; {{id}} stands for
-# what differs between scenes, {{area}}, {{split}} and {{ext}} may stand for folders or parts of names.
-# bands: in file order; channels: band axis of .npy, .h5 and .mat, first or last; landslide_codes: values in the masks
-# that mean landslide; label_nodata_codes: not labelled; georeferenced: true for GeoTIFFs with a coordinate system;
-# area: one of {areas}, or another word; split: train, val, test or null.
-#
-# Found below {root}:
-{groups}
-
-{content}
-"""
 
 
 def _template(root: Path, declared: Layout, doubt: str, groups: list[Group], pairs: _Pairs) -> str:
@@ -185,10 +165,17 @@ def _template(root: Path, declared: Layout, doubt: str, groups: list[Group], pai
         part = {"images": image.pattern, "masks": pattern, "area": image.area or "FILL IN", "split": image.split}
         content.append(f"  - {json.dumps(part, ensure_ascii=False)}")
     listed = [f"#   {g.role or 'unknown':8} {len(g.files):6}  {g.pattern}" for g in groups]
-    return _TEMPLATE.format(
-        doubt=doubt,
-        root=root.name,
-        groups="\n".join(sorted(listed, key=lambda line: line[18:])[:60]),
-        areas=", ".join(paper.AREAS),
-        content="\n".join(content),
-    )
+    groups_text, rows = "\n".join(sorted(listed, key=lambda line: line[18:])[:60]), "\n".join(content)
+    return f"""\
+# {doubt}.
+# Complete this file and give it with --layout. Patterns are paths below the data's folder; {{id}} stands for
+# what differs between scenes, {{area}}, {{split}} and {{ext}} may stand for folders or parts of names.
+# bands: in file order; channels: band axis of .npy, .h5 and .mat, first or last; landslide_codes: values in the masks
+# that mean landslide; label_nodata_codes: not labelled; georeferenced: true for GeoTIFFs with a coordinate system;
+# area: one of {", ".join(paper.AREAS)}, or another word; split: train, val, test or null.
+#
+# Below {root.name}:
+{groups_text}
+
+{rows}
+"""

@@ -7,7 +7,7 @@ with the same ``{area}``, ``{split}``, ``{id}`` and ``**/``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -167,41 +167,41 @@ def _scenes(
     image: Path, layout: Layout, part: Part, captured: dict[str, str], beside: dict[str, Path], name: str
 ) -> list[Scene]:
     """Return the scene of an image, or those of a stack; ``beside`` are its masks, polygons and elevation."""
-    area, split = _area(image, layout, part, captured, name), part.split or _split(image, captured)
+    area, word = _area(image, layout, part, captured, name), captured.get("split", "")
+    split = part.split or SPLITS.get(word.lower())
+    if word and split is None:
+        expected = ", ".join(SPLITS)
+        raise UserError(f"{image}: '{word}' is no split; expected {expected}: fix it in the part with `split:`")
     mask, polygons = beside.get("masks"), beside.get("polygons")
     if mask is not None and polygons is not None:
         raise UserError(f"{image}: has both {mask.name} and {polygons.name}; remove one of them")
-    indices: Iterable[int | None] = (None,)
-    if part.stack:
-        length = _stack_length(image, layout.image_key)
-        if mask is not None and (labels := _stack_length(mask, layout.mask_key)) != length:
-            raise UserError(f"{mask}: {labels} masks for the {length} images of {image.name}; fetch both again")
-        indices = range(length)
     resolution = layout.resolution_m
     codes = layout.landslide_codes if part.landslide_codes is None else part.landslide_codes
     copied = ("bands", "nodata", "scale", "georeferenced", "extra_bands", "image_key", "mask_key")
     settings: dict[str, Any] = {key: getattr(layout, key) for key in copied}
     label = "_".join(text for text in (area, split, captured.get("id")) if text)
     label = config.safe_name(re.sub(r"[^\w.-]+", "_", label), f"{image}: scene")
-    return [
-        Scene(
-            name=label if index is None else f"{label}_{index:05d}",
-            area=area,
-            image=image,
-            mask=mask,
-            polygons=polygons,
-            unlabelled_is_background=part.masks == BACKGROUND,
-            dem=beside.get("dem"),
-            split=split,
-            index=index,
-            channels=part.channels or layout.channels,
-            landslide_codes=codes,
-            label_nodata_codes=nodata_codes(layout, codes),
-            resolution_m=resolution.get(area) if isinstance(resolution, dict) else resolution,
-            **settings,
-        )
-        for index in indices
-    ]
+    scene = Scene(
+        name=label,
+        area=area,
+        image=image,
+        mask=mask,
+        polygons=polygons,
+        unlabelled_is_background=part.masks == BACKGROUND,
+        dem=beside.get("dem"),
+        split=split,
+        channels=part.channels or layout.channels,
+        landslide_codes=codes,
+        label_nodata_codes=nodata_codes(layout, codes),
+        resolution_m=resolution.get(area) if isinstance(resolution, dict) else resolution,
+        **settings,
+    )
+    if not part.stack:
+        return [scene]
+    length = _stack_length(image, layout.image_key)
+    if mask is not None and (labels := _stack_length(mask, layout.mask_key)) != length:
+        raise UserError(f"{mask}: {labels} masks for the {length} images of {image.name}; fetch both again")
+    return [replace(scene, name=f"{label}_{index:05d}", index=index) for index in range(length)]
 
 
 def _stack_length(path: Path, key: str | None) -> int:
@@ -222,14 +222,6 @@ def _area(image: Path, layout: Layout, part: Part, captured: dict[str, str], nam
         return paper.area_key(text)
     except UserError as error:
         raise UserError(f"{image}: {error}, or name it under `areas:`, e.g. `areas: {{{text}: rio}}`") from error
-
-
-def _split(image: Path, captured: dict[str, str]) -> Split | None:
-    text = captured.get("split")
-    if text is not None and text.lower() not in SPLITS:
-        expected = ", ".join(SPLITS)
-        raise UserError(f"{image}: '{text}' is no split; expected {expected}: fix it in the part with `split:`")
-    return None if text is None else SPLITS[text.lower()]
 
 
 def _pair(root: Path, part: Part, kind: str, images: _Images, files: list[str]) -> dict[str, str]:
