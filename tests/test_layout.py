@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import h5py
@@ -233,14 +234,18 @@ def test_discovers_areas_with_splits(tmp_path: Path) -> None:
 
 
 def test_discovers_areas_without_splits(tmp_path: Path) -> None:
-    """(2) area folders with img/ and label/, 4-band TIFFs and PNG masks of 0 and 255, world files beside them."""
+    """(2) area folders with img/ and label/, images beside world files and arrays, PNG masks of 0 and 255."""
     for area in ("里约", "Taiwan, China"):
         for number in range(5):
             write(tmp_path / area / "img" / f"img_{number}.tif", image(number))
             (tmp_path / area / "img" / f"img_{number}.tfw").write_text("1")
             write(tmp_path / area / "label" / f"label_{number}.png", mask(number, 255))
+    for number in range(3):
+        write(tmp_path / "gorkha/TrainData/img" / f"image_{number}.h5", image(number))
+        write(tmp_path / "gorkha/TrainData/mask" / f"mask_{number}.h5", mask(number))
     scenes = discovered(tmp_path)
-    assert [scene.area for scene in scenes] == ["rio"] * 5 + ["taiwan"] * 5
+    assert [scene.area for scene in scenes] == ["rio"] * 5 + ["gorkha"] * 3 + ["taiwan"] * 5
+    assert scenes[5].name == "gorkha_train_0"
     assert scenes[0].landslide_codes == (255,) and scenes[0].split is None
     check_scene(scenes[3], 3)
 
@@ -260,20 +265,17 @@ def test_discovers_stacks(tmp_path: Path, channels: str) -> None:
     check_scene(scenes[13], 3)
 
 
-def test_discovers_arrays(tmp_path: Path) -> None:
-    for number in range(3):
-        write(tmp_path / "gorkha/TrainData/img" / f"image_{number}.h5", image(number))
-        write(tmp_path / "gorkha/TrainData/mask" / f"mask_{number}.h5", mask(number))
-    assert [scene.name for scene in discovered(tmp_path)] == [f"gorkha_train_{n}" for n in range(3)]
-
-
 def test_discovers_one_flat_folder(tmp_path: Path) -> None:
     """Area in the file's name, masks beside the images with a suffix, an overview picture at the top."""
     for area in ("wenchuan", "taiwan"):
         for number in range(3):
-            write(tmp_path / "all" / f"{area}_{number}.tif", image(number), CRS)
-            write(tmp_path / "all" / f"{area}_{number}_mask.tif", mask(number), CRS)
+            write(tmp_path / f"{area}_{number}.tif", image(number), CRS)
+            write(tmp_path / f"{area}_{number}_mask.tif", mask(number), CRS)
+            write(tmp_path / "old" / f"{area}_{number + 9}_mask.tif", mask(number), CRS)
     write(tmp_path / "overview.png", mask(1))
+    with pytest.raises(Ambiguous, match="a mask, but its images were not found"):
+        discover(tmp_path, LMHLD)
+    shutil.rmtree(tmp_path / "old")
     scenes = discovered(tmp_path)
     assert [scene.name for scene in scenes] == [f"{a}_{n}" for a in ("wenchuan", "taiwan") for n in range(3)]
     assert all(scene.georeferenced for scene in scenes)

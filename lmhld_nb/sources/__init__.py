@@ -27,9 +27,7 @@ from lmhld_nb.sources.descriptions import Description, Local, Zenodo, catalogue,
 
 __all__ = ["DataSet", "Description", "catalogue", "check", "describe", "get", "is_ready", "load", "summary"]
 
-FORMAT = 2
-"""Version of ``dataset.json``; another one is prepared anew."""
-
+FORMAT = 2  # of dataset.json; another one is prepared anew
 _DEFAULTS = {field.name: field.default for field in fields(Scene)}
 _OPENED = 48  # scenes opened as a test when a data set is prepared
 
@@ -166,8 +164,7 @@ def load(name: str) -> DataSet:
         if fingerprint != state["fingerprint"]:
             again += f" --from {root}" if adopted else ""
             raise _Stale(f"{root}: files of data set '{name}' have changed since; {again}")
-    about = (name, description.title, description.synthetic, description.citation)
-    return DataSet(*about, scenes, state["fingerprint"])
+    return DataSet(name, description.title, description.synthetic, description.citation, scenes, state["fingerprint"])
 
 
 def _root(home: Path, description: Description, from_path: Path | None, progress: bool) -> Path:
@@ -187,8 +184,8 @@ def _root(home: Path, description: Description, from_path: Path | None, progress
         return Path(state["root"])  # adopted before; the description or the files have changed since
     if isinstance(source := description.source, Zenodo):
         folders = {True: home / "download", False: home / "raw"}
-        listed = download.list_files(source.doi)
-        paths = download.fetch_all([(f, folders[archives.is_archive(Path(f.name))]) for f in listed], progress)
+        listed = [(file, archives.is_archive(Path(file.name))) for file in download.list_files(source.doi)]
+        paths = [download.fetch(file, folders[packed], progress) for file, packed in listed]
         return _unpack(home, [path for path in paths if archives.is_archive(path)], progress)
     if state is not None and (home / state["root"]).is_dir():
         return (home / state["root"]).resolve()  # unpacked before
@@ -231,8 +228,7 @@ def _save_template(home: Path, text: str) -> Path:
     while path.exists() and path.read_text(encoding="utf-8") != text:
         number += 1
         path = home / f"layout-{number}.yaml"
-    with config.atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     return path
 
 

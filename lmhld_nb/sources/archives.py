@@ -31,10 +31,6 @@ _MAGIC = {
     b"Rar!": "rar",
     b"7z\xbc\xaf\x27\x1c": "7z",
 }
-_NO_ARCHIVE = {
-    "html": "is a web page, not an archive; download the file itself again",
-    "other": "not a zip or tar archive, or damaged; get it again or give the unpacked folder",
-}
 _CLUTTER = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"}
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 
@@ -75,9 +71,6 @@ class _Unpacking:
             )
 
 
-LIMITS = Limits()
-
-
 def is_archive(path: Path) -> bool:
     """Say whether ``path`` is named like an archive (also of the kinds that are refused: rar, 7z)."""
     return _SUFFIX.search(path.name) is not None
@@ -98,7 +91,7 @@ def sniff(path: Path) -> str:
     return next(kinds, "tar" if head[257:262] == b"ustar" else "other")
 
 
-def extract(archive: Path, folder: Path, progress: bool = True, limits: Limits = LIMITS) -> Path:
+def extract(archive: Path, folder: Path, progress: bool = True, limits: Limits | None = None) -> Path:
     """Unpack ``archive`` (zip, tar, tar.gz/bz2/xz) and the archives inside it (``Rio.zip`` into a folder ``Rio``).
 
     ``folder`` is complete or absent; a second call on the same archive does nothing.
@@ -106,6 +99,7 @@ def extract(archive: Path, folder: Path, progress: bool = True, limits: Limits =
     Raises:
         UserError: not an archive, damaged, encrypted, too large, or with members that are not safe; disk full.
     """
+    limits = limits or Limits()
     try:
         status = archive.stat()
     except OSError as error:
@@ -134,9 +128,11 @@ def _count_files(folder: Path) -> dict[str, int]:
 def _unpack(archive: Path, folder: Path, state: _Unpacking, label: str, depth: int) -> None:
     """Unpack into ``folder`` (made here); ``label`` names the archive in messages, with its outer archive."""
     kind = sniff(archive)
+    if kind == "html":
+        raise UserError(f"{label}: is a web page, not an archive; download the file itself again")
     if kind not in ("zip", "tar"):
-        by_hand = f"{kind} archives cannot be read; unpack it by hand and give the folder with --from"
-        raise UserError(f"{label}: {_NO_ARCHIVE.get(kind, by_hand)}")
+        what = "not a zip or tar archive, or damaged" if kind == "other" else f"{kind} archives cannot be read"
+        raise UserError(f"{label}: {what}; get it again, or unpack it by hand and give the folder with --from")
     folder.mkdir(parents=True)
     try:
         (_unzip if kind == "zip" else _untar)(archive, folder, state, label)

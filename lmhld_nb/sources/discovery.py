@@ -32,9 +32,7 @@ def discover(root: Path, declared: Layout) -> tuple[Layout, str]:
     ``declared`` is what is known beforehand: bands, codes that differ, whether areas must be the paper's seven.
 
     Raises:
-        Ambiguous: two possible mask folders, images without masks, an unknown area, several mask codes, an unclear
-            band axis, other bands than declared. It carries a template.
-        UserError: no images at all, or a file that cannot be read.
+        Ambiguous: masks, areas, mask codes or the band axis are not clear; it carries a template.
     """
     groups = names.group_files(list_files(root), root)
     pairs: _Pairs = []
@@ -57,7 +55,7 @@ def _pair_all(root: Path, groups: list[Group], pairs: _Pairs) -> list[str]:
     ignored = [f"{group.pattern} ({len(group.files)})" for group in groups if group.role == "other"]
     for image in sorted((g for g in groups if g.role in ("image", None)), key=lambda g: g.role is None):
         candidates = [mask for mask in masks if (mask.area, mask.split) == (image.area, image.split)]
-        shared = [len(image.ancestors & mask.ancestors) for mask in candidates]
+        shared = [len(image.ancestors & mask.ancestors) + (image.folder == mask.folder) for mask in candidates]
         candidates = [mask for mask, depth in zip(candidates, shared, strict=True) if depth == max(shared)]
         same = [mask for mask in candidates if mask.files.keys() == image.files.keys()]
         candidates = same if len(same) == 1 else candidates
@@ -165,7 +163,7 @@ def _template(root: Path, declared: Layout, doubt: str, groups: list[Group], pai
         part = {"images": image.pattern, "masks": pattern, "area": image.area or "FILL IN", "split": image.split}
         content.append(f"  - {json.dumps(part, ensure_ascii=False)}")
     listed = [f"#   {g.role or 'unknown':8} {len(g.files):6}  {g.pattern}" for g in groups]
-    groups_text, rows = "\n".join(sorted(listed, key=lambda line: line[18:])[:60]), "\n".join(content)
+    listing, yaml_lines = "\n".join(sorted(listed, key=lambda line: line[18:])[:60]), "\n".join(content)
     return f"""\
 # {doubt}.
 # Complete this file and give it with --layout. Patterns are paths below the data's folder; {{id}} stands for
@@ -175,7 +173,7 @@ def _template(root: Path, declared: Layout, doubt: str, groups: list[Group], pai
 # area: one of {", ".join(paper.AREAS)}, or another word; split: train, val, test or null.
 #
 # Below {root.name}:
-{groups_text}
+{listing}
 
-{rows}
+{yaml_lines}
 """

@@ -5,10 +5,8 @@ A transfer goes on where the last one stopped: LMHLD's archives are large, and p
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from tqdm import tqdm
 from lmhld_nb import __version__, config
 from lmhld_nb.config import UserError
 from lmhld_nb.scenes import rasters
+from lmhld_nb.sources.fingerprints import digest_of
 
 API = "https://zenodo.org/api/records"
 API_VARIABLE = "LMHLD_ZENODO_API"
@@ -66,18 +65,6 @@ def list_files(doi: str) -> list[RemoteFile]:
     return files
 
 
-def fetch_all(files: list[tuple[RemoteFile, Path]], progress: bool = True) -> list[Path]:
-    """``fetch`` each file into its folder and return the paths; space is checked before the first byte."""
-    present = (max(_size(folder / file.name), _size(folder / f"{file.name}.part")) for file, folder in files)
-    missing = sum(max(file.size - size, 0) for (file, _), size in zip(files, present, strict=True))
-    if files and missing > (free := shutil.disk_usage(files[0][1].parent).free):
-        raise UserError(
-            f"{files[0][1]}: {missing / 1e9:.2f} GB to download, {free / 1e9:.2f} GB free; "
-            "free space or move the data folder with LMHLD_DATA"
-        )
-    return [fetch(file, folder, progress) for file, folder in files]
-
-
 def fetch(file: RemoteFile, folder: Path, progress: bool = True) -> Path:
     """Fetch one file into ``folder``, continuing where an earlier attempt stopped, and verify it.
 
@@ -85,7 +72,7 @@ def fetch(file: RemoteFile, folder: Path, progress: bool = True) -> Path:
     """
     target, part = folder / file.name, folder / f"{file.name}.part"
     if target.is_file():
-        if target.stat().st_size == file.size and _md5(target) == file.md5:
+        if target.stat().st_size == file.size and digest_of(target, "md5") == file.md5:
             return target
         raise UserError(
             f"{target}: differs from the record (MD5 should be {file.md5}); remove it and repeat the command"
@@ -94,7 +81,7 @@ def fetch(file: RemoteFile, folder: Path, progress: bool = True) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tqdm(desc=file.name, total=file.size, unit="B", unit_scale=True, disable=not progress) as bar:
             _complete(file, part, bar)
-        if (md5 := _md5(part)) != file.md5:
+        if (md5 := digest_of(part, "md5")) != file.md5:
             part.unlink()
             problem = f"wrong content: MD5 expected {file.md5}, found {md5}"
             raise UserError(f"{file.name}: {problem}; it was deleted, repeat the command")
@@ -157,11 +144,6 @@ def _reason(error: requests.RequestException) -> str:
     if isinstance(error, requests.Timeout) or "timed out" in str(error):  # what a time-out in mid-answer becomes
         return f"nothing for {TIMEOUT[1]:g} s"
     return "no connection" if isinstance(error, requests.ConnectionError) else rasters.short(error)
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _size(path: Path) -> int:

@@ -77,7 +77,9 @@ def _hashes(scenes: Iterable[Scene], root: Path, cache: Path, progress: bool) ->
         stats = {file: [(status := file.stat()).st_size, status.st_mtime_ns] for file in names}
         stale = [file for file, name in names.items() if cached.get(name, [])[:2] != stats[file]]
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-            fresh = tqdm(pool.map(_sha256, stale), "reading", len(stale), unit="file", disable=not (progress and stale))
+            fresh = tqdm(
+                pool.map(digest_of, stale), "reading", len(stale), unit="file", disable=not (progress and stale)
+            )
             for file, value in zip(stale, fresh, strict=True):
                 cached[names[file]] = [*stats[file], value]
     except OSError as error:
@@ -87,6 +89,7 @@ def _hashes(scenes: Iterable[Scene], root: Path, cache: Path, progress: bool) ->
     return {file: str(cached[name][2]) for file, name in names.items()}
 
 
-def _sha256(path: Path) -> str:
+def digest_of(path: Path, algorithm: str = "sha256") -> str:
+    """Return a file's digest, hexadecimal."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, algorithm).hexdigest()

@@ -102,8 +102,6 @@ def resolve(root: Path, layout: Layout, name: str, progress: bool = False) -> li
         UserError: no file fits, images and masks that do not pair, two files of one name, an unknown area or split.
     """
     files = list_files(root)
-    if not layout.parts:
-        raise UserError(f"{root}: the description has no `parts:`; add them, see params/data/*.yaml")
     by_name: dict[str, Scene] = {}
     for part, images in _choose_parts(root, layout, files, progress):
         pairs = {kind: _pair(root, part, kind, images, files) for kind in ("masks", "polygons", "dem")}
@@ -116,7 +114,7 @@ def resolve(root: Path, layout: Layout, name: str, progress: bool = False) -> li
                         "remove one of the two folders or tell them apart with {id}"
                     )
     if not by_name:
-        raise UserError(f"{root}: holds none of the files described; give the right folder")
+        raise UserError(f"{root}: holds no image that fits `parts:`; give the right folder")
     return sorted(by_name.values(), key=lambda s: (area_rank(s.area), split_rank(s.split), natural_key(s.name)))
 
 

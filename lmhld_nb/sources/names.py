@@ -74,21 +74,15 @@ class Mark(NamedTuple):
 
 
 @cache
-def _aliases() -> dict[str, str]:
-    aliases = dict(entry.split() for entry in _CHINESE_NAMES.split(", "))
-    for area, names in paper.areas()["aliases"].items():
-        for name in (str(area), *names.split(";")):
-            aliases[re.sub(r"[\W_]+", "", name.lower())] = str(area)
-    return aliases
-
-
-@cache
 def _words() -> dict[str, tuple[str, str]]:
     """Return kind and value of each known word."""
     words = {word: ("filler", "") for word in _FILLERS.split()}
     words |= {word: ("role", role) for role, listed in _ROLES.items() for word in listed.split()}
     words |= {word: ("split", split) for word, split in SPLITS.items()}
-    return words | {word: ("area", area) for word, area in _aliases().items()}
+    words |= {word: ("area", area) for word, area in map(str.split, _CHINESE_NAMES.split(", "))}
+    for area, aliases in paper.areas()["aliases"].items():
+        words |= {re.sub(r"[\W_]+", "", word.lower()): ("area", str(area)) for word in (str(area), *aliases.split(";"))}
+    return words
 
 
 def marks_in(text: str, single_letters: bool = False) -> list[Mark]:
@@ -102,8 +96,8 @@ def marks_in(text: str, single_letters: bool = False) -> list[Mark]:
             if single_letters and word in ("x", "y"):
                 meaning = ("role", "image" if word == "x" else "mask")
             elif meaning is None and length == 1:  # wenchuan224
-                long = (alias for alias in _aliases() if len(alias) >= 6 and alias.isascii() and word.startswith(alias))
-                meaning = next((_words()[alias] for alias in long), None)
+                areas = ((name, known) for name, known in _words().items() if known[0] == "area" and name.isascii())
+                meaning = next((known for name, known in areas if len(name) >= 6 and word.startswith(name)), None)
             if meaning:
                 marks.append(Mark(tokens[at].start(), tokens[at + length - 1].end(), *meaning))
                 break
