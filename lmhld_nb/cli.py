@@ -107,9 +107,7 @@ def plan(
         count = sum(entry.label in run.experiments for run in planned)
         typer.echo(f"  {entry.label:7} {entry.title:22} {count:4} runs")
     columns = table.drop(columns=["parent", "files", "failure"])
-    columns["areas"] = [
-        f"{text.count('+') + 1} areas" if text.count("+") > 1 else text for text in columns["areas"]
-    ]
+    columns["areas"] = [f"{text.count('+') + 1} areas" if text.count("+") > 1 else text for text in columns["areas"]]
     formatters = {"seconds": _format_seconds, "f1": _format_score}
     typer.echo(columns.to_string(index=False, na_rep="?", formatters=formatters))
     for row in table[table["failure"] != ""].itertuples():
@@ -187,18 +185,14 @@ def train(
             finished = runs.make_run(entry.spec, _execution(study.profile, device, quiet), entry.whole_area)
             typer.echo(f"{run_id}: F1 {finished.metrics['test']['f1']}")
             return
-    raise UserError(
-        f"run '{run_id}': not in profile '{study.profile.name}'; `lmhld plan {profile}` lists its runs"
-    )
+    raise UserError(f"run '{run_id}': not in profile '{study.profile.name}'; `lmhld plan {profile}` lists its runs")
 
 
 @app.command()
 def book(
     profile: ProfileName,
     chapter: Annotated[str | None, typer.Option(help="only this chapter, e.g. 05")] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="chapters side by side; default: one a core")
-    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="chapters side by side; default: one a core")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Execute chapters with papermill into build/PROFILE/, their figures and tables into build/PROFILE/figures/."""
@@ -215,9 +209,7 @@ def site(
     profile: ProfileName = "mini",
     committed: Annotated[
         bool,
-        typer.Option(
-            "--committed", help="from notebooks/*.ipynb and figures/ as committed: needs no training"
-        ),
+        typer.Option("--committed", help="from notebooks/*.ipynb and figures/ as committed: needs no training"),
     ] = False,
 ) -> None:
     """Build the web edition build/site/ from a profile's executed chapters."""
@@ -252,34 +244,24 @@ def map_(
     ],
     out: Annotated[Path, typer.Option(help="folder for the results")],
     run_id: Annotated[str | None, typer.Option("--run", help="id of a finished run")] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="a weights.safetensors file, or one of `lmhld export`")
-    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="a weights.safetensors file, or one of `lmhld export`")] = None,
     bands: Annotated[
         str | None,
-        typer.Option(
-            help="names of the file's bands in order, e.g. red,green,blue; default: its own descriptions"
-        ),
+        typer.Option(help="names of the file's bands in order, e.g. red,green,blue; default: its own descriptions"),
     ] = None,
     nodata: Annotated[float | None, typer.Option(help="no-data value; default: the file's own")] = None,
     resolution: Annotated[
         str | None,
-        typer.Option(
-            help="metres to predict at, or `trained`: as the network was; results keep the scene's own grid"
-        ),
+        typer.Option(help="metres to predict at, or `trained`: as the network was; results keep the scene's own grid"),
     ] = None,
     normalise: Annotated[
         str, typer.Option(help="`scene`: by its own statistics, or an area whose stored ones are used")
     ] = "scene",
-    truth: Annotated[
-        Path | None, typer.Option(help="mask on the scene's grid, or polygons, to score against")
-    ] = None,
+    truth: Annotated[Path | None, typer.Option(help="mask on the scene's grid, or polygons, to score against")] = None,
     truth_code: Annotated[int, typer.Option(help="value that means landslide in a --truth mask")] = 1,
     threshold: Annotated[float, typer.Option(help="least probability of a landslide")] = 0.5,
     overlap: Annotated[float, typer.Option(help="share of a window that its neighbour covers too")] = 0.5,
-    min_area_px: Annotated[
-        int, typer.Option(help="leave out polygons of fewer pixels (rasters keep them all)")
-    ] = 1,
+    min_area_px: Annotated[int, typer.Option(help="leave out polygons of fewer pixels (rasters keep them all)")] = 1,
     min_area_m2: Annotated[
         float, typer.Option(help="leave out polygons of fewer square metres (rasters keep them all)")
     ] = 0.0,
@@ -308,33 +290,28 @@ def map_(
     described = mapping.scene_of_file(first, names, nodata, truth, truth_code)
     report = mapping.map_scene(described, chosen, out, settings, others, not quiet)
     area = report["landslide_m2"]
-    typer.echo(
-        f"{out}: {report['landslides']} landslides" + (f", {area / 1e6:.3f} km²" if area is not None else "")
-    )
+    typer.echo(f"{out}: {report['landslides']} landslides" + (f", {area / 1e6:.3f} km²" if area is not None else ""))
     if scores := report["scores"]:
         typer.echo(", ".join(f"{metric.title} {scores[name]:.4f}" for name, metric in METRICS.items()))
 
 
 @app.command()
 def audit(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="for other programs, with every single comparison")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="for other programs, with every single comparison")] = False,
 ) -> None:
     """Check the paper's published numbers against each other: one line a statement, with its verdict."""
     from lmhld_nb import audit as checking
 
     width = min(shutil.get_terminal_size((100, 24)).columns, 140)
-    typer.echo(checking.as_json() if as_json else checking.text(width=width))
+    checked = checking.checks()
+    typer.echo(checking.as_json(checked) if as_json else checking.text(checked, width))
 
 
 @app.command()
 def export(
     run_id: Annotated[str, typer.Argument(help="id of a finished run")],
     out: Annotated[Path, typer.Option(help="FILE.safetensors; FILE.json beside it says the same to people")],
-    force: Annotated[
-        bool, typer.Option("--force", help="replace files that are no earlier export, too")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="replace files that are no earlier export, too")] = False,
 ) -> None:
     """Write a trained network as one file that `lmhld map --weights` needs nothing else for."""
     from lmhld_nb.mapping import export as exports
@@ -376,9 +353,7 @@ def main() -> None:
         # Files that the operating system refuses are no bug either, wherever they were met.
         if debug or error.filename is None:
             raise
-        _tell(
-            f"{error.filename}: {(error.strerror or str(error)).lower()}; check the path and its permissions"
-        )
+        _tell(f"{error.filename}: {(error.strerror or str(error)).lower()}; check the path and its permissions")
         sys.exit(2)
     except (Interrupted, KeyboardInterrupt, typer.Abort) as error:
         if debug:

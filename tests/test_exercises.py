@@ -12,15 +12,17 @@ from typing import Any
 
 import jupytext
 import nbformat
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nbformat import v4
 
-from lmhld_nb import cli
+from lmhld_nb import cli, paper, patches
 from lmhld_nb.book import chapters
 from lmhld_nb.book.exercises import exercise, exercises, stub, student, write_copies
 from lmhld_nb.config import UserError
+from lmhld_nb.evaluation import intervals
 
 CHAPTERS = {path.stem[:2]: path for path in chapters.chapters()}
 
@@ -31,7 +33,7 @@ MISTAKES = {
     "01.1": "side_m = side_m * side_m",
     "01.2": "half = lambda sizes: int((np.cumsum(sizes) < sum(sizes) / 2).sum()) + 1",
     "01.3": "changed = 'both'",
-    "02.1": "fuller = patches.candidate_sizes((417, 1191, 4123))",
+    "02.1": "fuller = lm.patches.candidate_sizes((417, 1191, 4123))",
     "02.2": "kept = lambda mask, size, least: round(mask.size / size**2 * (mask.mean() >= least))",
     "02.3": "bounds = bounds.assign(high=bounds['low'] + 0.1)",
     "03.1": "extent = extent - 4",
@@ -41,16 +43,16 @@ MISTAKES = {
     "04.2": "by_best = 128",
     "04.3": "pairs = 2 * pairs",
     "05.1": "precision = lambda share, recall, false_rate: recall / (recall + false_rate)",
-    "05.2": "lead = paper.table(5).groupby('study_area')['f1'].agg(lambda f1: f1.max() - f1.mean())",
+    "05.2": "lead = lm.paper.table(5).groupby('study_area')['f1'].agg(lambda f1: f1.max() - f1.mean())",
     "05.3": "pooled_f1 = lambda c: (2 * c['tp'] / (2 * c['tp'] + c['fp'] + c['fn'])).mean()",
-    "06.1": "recut = recut / (paper.areas()['patch_size'] / 128)",
+    "06.1": "recut = recut / (lm.paper.areas()['patch_size'] / 128)",
     "06.2": "weighted = equal",
-    "06.3": "alone_at_64 = list(paper.AREAS)",
+    "06.3": "alone_at_64 = list(lm.paper.AREAS)",
     "07.1": "trainings = lambda orders: sum(map(len, orders.values()))",
     "07.2": "frozen = [min(stage, 5) for stage in range(7)]",
-    "07.3": "forgetting = lambda matrix: (matrix.iloc[:-1].max() - matrix.iloc[-1]).mean()",
+    "07.3": "mean_forgetting = lambda matrix: (matrix.iloc[:-1].max() - matrix.iloc[-1]).mean()",
     "08.1": "can_rise = 'recall'",
-    "08.2": "pixels = 1000 / paper.areas()['resolution_m']",
+    "08.2": "pixels = 1000 / lm.paper.areas()['resolution_m']",
     "08.3": "removed = ['road']",
     "09.1": "steps = lambda patches, batch, epochs: patches // batch * epochs",
     "09.2": "tenth = tenth + 1",
@@ -63,6 +65,9 @@ MISTAKES = {
     "11.3": "seeds = lambda gap, spread: max(2, round((1.96 * spread / gap) ** 2))",
 }
 """What a student may well answer: run after the solution, it must not pass. No exercise is left out."""
+
+TOOLS = {"np": np, "paper": paper, "patches": patches, "intervals": intervals}
+"""What they use besides the names of chapter and solution."""
 
 
 @cache
@@ -125,7 +130,7 @@ def test_solutions_pass_and_stubs_and_mistakes_do_not(number: str, data: None) -
         assert not lost, f"exercise {each.number} takes the chapter's own {', '.join(lost)}"
 
         for mistake in (MISTAKES[f"{number}.{each.number}"], *nonsense(start)):
-            wrong = dict(alone)
+            wrong = {**TOOLS, **alone}
             run(mistake, wrong)
             with pytest.raises(AssertionError, match=rf"^exercise {each.number}: (?!no answer yet)\S"):
                 run(each.check, wrong)

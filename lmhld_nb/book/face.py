@@ -80,9 +80,7 @@ class Book(Study):
                 scored = entry.whole_area(self) if entry.whole_area else set()
                 finished = self.finished(entry.specs(self), scored)
                 if not finished:
-                    raise UserError(
-                        f"{key}: none of its runs is finished; make them with `lmhld run {self.name}`"
-                    )
+                    raise UserError(f"{key}: none of its runs is finished; make them with `lmhld run {self.name}`")
                 return self.save(entry.tables[key](self, finished), key)
         known = [key for e in EXPERIMENTS.values() if self.profile.makes(e.name) for key in e.tables]
         raise UserError(f"profile '{self.name}' has no table '{key}'; it has {', '.join(known) or 'none'}")
