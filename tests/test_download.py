@@ -235,13 +235,10 @@ def test_no_member_leaves_the_folder(tmp_path_factory: pytest.TempPathFactory, p
     assert sorted(path.name for path in root.iterdir()) == ["in.tar.gz", "in.zip"]
 
 
-@pytest.mark.parametrize(
-    ("kind", "link"),
-    [(tarfile.SYMTYPE, "/etc"), (tarfile.LNKTYPE, "ok.tif"), (tarfile.CHRTYPE, ""), (tarfile.FIFOTYPE, "")],
-)
-def test_links_and_devices_are_refused(folder: Path, kind: bytes, link: str) -> None:
-    tar = tarred(folder / "link.tar.gz", [entry("ok.tif"), entry("l", kind, link), entry("l/x")])
-    refused(tar, "is a link or a device")
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_links_and_devices_are_refused(folder: Path, kind: bytes) -> None:
+    entries = [entry("ok.tif"), entry("l", kind, "ok.tif"), entry("l/x")]
+    refused(tarred(folder / "link.tar.gz", entries), "is a link or a device")
     info = zipfile.ZipInfo("l")
     info.external_attr = 0o120777 << 16
     with zipfile.ZipFile(folder / "link.zip", "w") as target:

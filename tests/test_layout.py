@@ -193,11 +193,11 @@ def test_what_does_not_pair_is_refused(tmp_path: Path) -> None:
 
 def test_unknown_areas_and_splits_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "Atlantis/final/1.tif", image(1))
-    part = Part(images="{area}/{split}/{id}.tif")
+    parts = (Part(images="{area}/{split}/{id}.tif"),)
     with pytest.raises(UserError, match=r"'Atlantis' is not known.*areas: \{Atlantis: rio\}"):
-        resolve(tmp_path, Layout(parts=(part,), known_areas=True), "made")
+        resolve(tmp_path, Layout(parts=parts, known_areas=True), "made")
     with pytest.raises(UserError, match="'final' is no split"):
-        resolve(tmp_path, Layout(parts=(part,), areas={"Atlantis": "rio"}), "made")
+        resolve(tmp_path, Layout(parts=parts, areas={"Atlantis": "rio"}), "made")
 
 
 # Discovery -------------------------------------------------------------------------------------------------------

@@ -22,12 +22,12 @@ from made import CRS, write_polygons
 from test_download import QUICK
 from test_layout import image, mask, pairs, write
 
-from lmhld_nb import config, patches, sources, twin
+from lmhld_nb import patches, sources, twin
 from lmhld_nb.config import UserError
 from lmhld_nb.patches import measurements
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import Scene, open_image, read_all
-from lmhld_nb.sources import checking, descriptions, download, fingerprints
+from lmhld_nb.sources import descriptions, download, fingerprints
 
 ABOUT = "name: {name}\ntitle: Made tiles\nlicence: none\ncitation: nobody\n"
 PLAIN = (
@@ -523,5 +523,4 @@ def test_the_unlabelled_sample_is_adopted_but_not_scored(shared_data: Path) -> N
         read_all(scene)
     values, _, valid = read_all(replace(scene, unlabelled_is_background=True))
     assert values[0].max() < values[3].max() and 0.45 < valid.mean() < 0.55
-    assert json.loads((config.data_dir() / "chattogram/dataset.json").read_text())["fingerprint"]
-    assert checking.check(scene.image).startswith("scene_rgbn_uint16.tif: 4 bands, 1868×986 pixels, uint16, EPSG:4326")
+    assert sources.check(scene.image).startswith("scene_rgbn_uint16.tif: 4 bands, 1868×986 pixels, uint16, EPSG:4326")

@@ -20,8 +20,7 @@ from lmhld_nb.scenes import rasters
 from lmhld_nb.sources.fingerprints import digest_of
 
 API = "https://zenodo.org/api/records"
-API_VARIABLE = "LMHLD_ZENODO_API"
-"""Environment variable with another base address of Zenodo's record API (a mirror, or a test server)."""
+API_VARIABLE = "LMHLD_ZENODO_API"  # environment variable with another base address (a mirror, or a test server)
 TIMEOUT = (15.0, 60.0)  # seconds until a connection, or the next bytes on it, are given up
 ATTEMPTS = 6  # in a row that bring no byte, before the download is given up
 PAUSE = 2.0  # seconds before the next attempt, doubled with each that brings nothing, up to a minute

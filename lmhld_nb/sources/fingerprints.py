@@ -17,8 +17,7 @@ from lmhld_nb import config
 from lmhld_nb.config import UserError
 from lmhld_nb.scenes.scene import Scene
 
-PATHS = ("image", "mask", "polygons", "dem")
-"""Fields of a Scene that are files."""
+PATHS = ("image", "mask", "polygons", "dem")  # fields of a Scene that are files
 _SIDECARS = (".shx", ".dbf", ".prj")  # a Shapefile is several files
 
 

@@ -19,8 +19,7 @@ from lmhld_nb.scenes import arrays
 from lmhld_nb.scenes.scene import BANDS, Scene
 from lmhld_nb.sources.files import compile_pattern, list_files, match_files, natural_key, placeholders, read_header
 
-BACKGROUND = "none"
-"""Value of ``masks:`` for images known to be free of landslides."""
+BACKGROUND = "none"  # value of `masks:` for images known to be free of landslides
 
 Split = Literal["train", "val", "test"]
 Channels = Literal["first", "last"]

@@ -32,8 +32,7 @@ _CHINESE_NAMES = (
     "廓尔喀 gorkha, 九寨沟 jiuzhaigou, 汶川 wenchuan, 台湾 taiwan, 臺灣 taiwan"
 )
 _TOKEN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
-TWO = " and "
-"""Stands between the areas of a name that speaks of two."""
+TWO = " and "  # stands between the areas of a name that speaks of two
 _LONGEST_ALIAS = 4  # words: rio de janeiro brazil
 
 
