@@ -35,9 +35,7 @@ def write_weights(
     return path
 
 
-def draw(
-    made: Scene, weights: Path, out: Path, others: Sequence[Path] = (), **options: Any
-) -> dict[str, Any]:
+def draw(made: Scene, weights: Path, out: Path, others: Sequence[Path] = (), **options: Any) -> dict[str, Any]:
     settings = mapping.MapSettings(device="cpu", **options)
     return mapping.map_scene(made, weights, out, settings, others, progress=False)
 

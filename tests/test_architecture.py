@@ -43,9 +43,7 @@ def test_macs_of_a_unet_by_hand():
         before = c
     for level in range(4):
         c, p = channels[level], pixels[level]
-        total += (
-            pixels[level + 1] * (2 * c) * c * 4
-        )  # a transposed convolution multiplies at each pixel it reads
+        total += pixels[level + 1] * (2 * c) * c * 4  # a transposed convolution multiplies at each pixel it reads
         total += p * 9 * (2 * c * c + c * c)
     assert architecture.macs("unet", size, width) == total
 
@@ -103,9 +101,7 @@ def bilinear(low, high, extra):
 EXTENTS = {
     "unet": extent_by_hand([2] * 5, 2, transposed),
     "res_unet": extent_by_hand([2] * 5, 2, transposed),
-    "dense_unet": extent_by_hand(
-        [5, 4, 4, 4, 4], 4, transposed
-    ),  # four 3×3 a block, one more before the first
+    "dense_unet": extent_by_hand([5, 4, 4, 4, 4], 4, transposed),  # four 3×3 a block, one more before the first
     "attention_unet": extent_by_hand([2] * 5, 2, nearest, extra=1),
     "unet_pp": extent_by_hand([2] * 5, 2, bilinear),
     "unet_3p": extent_by_hand([2] * 5, 2, bilinear, head=1),
@@ -254,9 +250,7 @@ def test_unet_pp_has_all_dense_links():
     for j in range(1, 5):
         for i in range(5 - j):
             expected = {node(i, k): "skip" for k in range(j)} | {node(i + 1, j - 1): "up"}
-            assert {
-                source: kind for (source, target), kind in kinds.items() if target == node(i, j)
-            } == expected
+            assert {source: kind for (source, target), kind in kinds.items() if target == node(i, j)} == expected
             assert graph[node(i, j)].column == 1 + i + 2 * j
     heads = [n.name for n in graph.nodes if n.kind == "head"]
     assert [graph.sources(head)[0].name for head in heads] == [node(0, j) for j in range(1, 5)]
@@ -345,9 +339,7 @@ def test_links_over_boxes_of_their_level_do_not_lie_on_each_other():
     graph = dataflow.graph("unet_pp")
     slots = diagrams._slots(graph)
     assert len(slots) == 6 + 3 + 1  # of the rows with five, four and three nodes
-    spans = [
-        (graph[e.source].level, graph[e.source].column, graph[e.target].column, s) for e, s in slots.items()
-    ]
+    spans = [(graph[e.source].level, graph[e.source].column, graph[e.target].column, s) for e, s in slots.items()]
     for number, (level, start, end, slot) in enumerate(spans):
         for other_level, other_start, other_end, other_slot in spans[number + 1 :]:
             if level == other_level and start < other_end and other_start < end:

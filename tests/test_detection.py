@@ -18,9 +18,7 @@ def two_masks(rows, cols, seed, noise):
     random = np.random.default_rng(seed)
     pair = []
     for _ in range(2):
-        landslide = (
-            random.random((rows, cols)) < 0.4 if noise else blobs(rows, cols, 5, random.integers(99), (1, 5))
-        )
+        landslide = random.random((rows, cols)) < 0.4 if noise else blobs(rows, cols, 5, random.integers(99), (1, 5))
         mask = landslide.astype(np.uint8)
         mask[random.random((rows, cols)) < 0.05] = 255
         pair.append(mask)
@@ -37,9 +35,7 @@ def scene(rows, cols, seed, noise):
 
 def cut(arrays, height):
     """Return what yields the strips of arrays, as often as it is called."""
-    return lambda: (
-        tuple(array[row : row + height] for array in arrays) for row in range(0, len(arrays[0]), height)
-    )
+    return lambda: (tuple(array[row : row + height] for array in arrays) for row in range(0, len(arrays[0]), height))
 
 
 def ordered(table):

@@ -28,9 +28,7 @@ def spec(tiny: Path) -> RunSpec:
     return spec
 
 
-def test_a_copied_file_alone_maps_as_the_run(
-    spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_copied_file_alone_maps_as_the_run(spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = mapping.scene_of_file(write_tif(tmp_path / "a.tif", image_of(blobs(90, 100, 5))), BANDS)
     weights, card = exports.export(spec.run_id, tmp_path / "export" / "net.safetensors")
     assert (weights.name, card.name) == ("net.safetensors", "net.json")
@@ -103,9 +101,7 @@ def test_the_store_of_runs_is_never_exported_into(spec: RunSpec, tmp_path: Path,
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_what_cannot_be_exported_is_refused(
-    spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_exported_is_refused(spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "new" / "net.safetensors"
     with pytest.raises(UserError, match=r"nosuch: no finished run \(spec\.json is missing\); `lmhld plan"):
         exports.export("nosuch", out)

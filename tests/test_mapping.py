@@ -227,9 +227,7 @@ def breaks(monkeypatch: pytest.MonkeyPatch, where: str, error: BaseException) ->
 
 
 @pytest.mark.parametrize("where", ["rows", "forward", "outlines", "picture", "reading"])
-@pytest.mark.parametrize(
-    "error", [KeyboardInterrupt(), OSError(28, "No space left on device"), ValueError("x")]
-)
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device"), ValueError("x")])
 def test_an_interrupted_map_leaves_nothing(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, where: str, error: BaseException
 ) -> None:
@@ -359,9 +357,7 @@ def test_an_area_s_statistics_can_normalise(tmp_path: Path) -> None:
         assert draw(made, path, tmp_path / name, normalise=name)["normalise"] == name
     maps = [read(tmp_path / name / "probability.tif") for name in ("scene", "made")]
     assert maps[0] == pytest.approx(maps[1], abs=1e-5)
-    with pytest.raises(
-        UserError, match=r"area 'atlantis': w\.safetensors was trained on made; choose one of them"
-    ):
+    with pytest.raises(UserError, match=r"area 'atlantis': w\.safetensors was trained on made; choose one of them"):
         draw(made, path, tmp_path / "out", normalise="atlantis")
     own["std"] = [float("inf")] * 4
     path = write_weights(tmp_path / "w.safetensors", areas={"made": own})
@@ -392,9 +388,7 @@ def test_layers_open_in_a_gis(tmp_path: Path, weights: Path) -> None:
     assert list(table["id"]) == list(range(1, report["landslides"] + 1))
     assert table.geometry.is_valid.all() and set(table.geom_type) == {"MultiPolygon"}
     centres = table.geometry.centroid.to_crs(4326)
-    assert table["lon"].to_numpy() == pytest.approx(centres.x) and table["lat"].to_numpy() == pytest.approx(
-        centres.y
-    )
+    assert table["lon"].to_numpy() == pytest.approx(centres.x) and table["lat"].to_numpy() == pytest.approx(centres.y)
     # Each polygon's numbers are those of the pixels it covers.
     probability = read(tmp_path / "out" / "probability.tif")
     for row in table[::200].itertuples():
@@ -524,9 +518,7 @@ def like(tmp_path: Path, change: str) -> Path:
         ("no nir", "has no band 'nir' (it has blue, green, red, x); the network wants blue, green, red, nir"),
     ],
 )
-def test_a_scene_that_cannot_be_mapped_is_named(
-    tmp_path: Path, weights: Path, change: str, message: str
-) -> None:
+def test_a_scene_that_cannot_be_mapped_is_named(tmp_path: Path, weights: Path, change: str, message: str) -> None:
     bands = ("blue", "green", "red", "x") if change == "no nir" else BANDS
     made = mapping.scene_of_file(like(tmp_path, change), bands)
     with pytest.raises(UserError) as caught:
@@ -634,9 +626,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, weights: Path) -> Non
     made = scene(tmp_path, np.random.default_rng(0).random((200, 300)) < 0.5)
     words = ["map", str(made.image), "--weights", str(weights), "--out", str(tmp_path / "out"), "-q"]
     words += ["--bands", "blue,green,red,nir"]
-    done = subprocess.run(
-        [sys.executable, "-c", LIMITED, "90000", *words], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", LIMITED, "90000", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("lmhld: ")]
     assert line.startswith(f"lmhld: {tmp_path / 'out'}: cannot be written (") and "free space" in line
@@ -644,9 +634,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, weights: Path) -> Non
 
 
 def test_a_raster_that_lacks_a_part_is_not_taken_for_whole(tmp_path: Path) -> None:
-    path = write_tif(
-        tmp_path / "a.tif", np.random.default_rng(0).random((1, 300, 300)), blockxsize=256, blockysize=256
-    )
+    path = write_tif(tmp_path / "a.tif", np.random.default_rng(0).random((1, 300, 300)), blockxsize=256, blockysize=256)
     files.finish(path, rasterio.enums.Resampling.average)
     empty = tmp_path / "b.tif"
     write_tif(empty, np.zeros((1, 300, 300), np.uint8), sparse_ok=True)
@@ -665,9 +653,7 @@ def test_a_raster_that_lacks_a_part_is_not_taken_for_whole(tmp_path: Path) -> No
         ("jinsha-uav-georef/scene_C_rgb.tif", "jinsha-uav-georef/scene_C_mask.tif"),
     ],
 )
-def test_real_scenes_are_mapped_on_their_grid(
-    tmp_path: Path, shared_data: Path, image: str, truth: str
-) -> None:
+def test_real_scenes_are_mapped_on_their_grid(tmp_path: Path, shared_data: Path, image: str, truth: str) -> None:
     paths = []
     for number, name in enumerate((image, truth)):
         paths.append(tmp_path / f"{number}.tif")

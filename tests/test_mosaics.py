@@ -21,9 +21,7 @@ from lmhld_nb.scenes.scene import BANDS, Scene
 
 
 def tile(folder: Path, name: str, image: np.ndarray, row: int, col: int, **options: object) -> Path:
-    return write_tif(
-        folder / f"{name}.tif", image, transform=TRANSFORM * Affine.translation(col, row), **options
-    )
+    return write_tif(folder / f"{name}.tif", image, transform=TRANSFORM * Affine.translation(col, row), **options)
 
 
 def read(paths: list[Path], **options: object) -> tuple[np.ndarray, np.ndarray, Affine]:
@@ -47,9 +45,7 @@ def test_tiles_are_the_scene_they_were_cut_from(tmp_path: Path) -> None:
 
 @given(st.data())
 @settings(max_examples=25, deadline=None)
-def test_the_first_file_that_holds_data_wins(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
+def test_the_first_file_that_holds_data_wins(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder = tmp_path_factory.mktemp("mosaic")
     expected = np.full((4, 50, 50), -1, np.int64)
     corners = data.draw(st.lists(st.tuples(st.integers(0, 34), st.integers(0, 34)), min_size=2, max_size=4))
@@ -188,9 +184,7 @@ def test_a_fourth_band_of_bytes_is_no_alpha(tmp_path: Path) -> None:
 def test_impossible_resolutions_are_told(tmp_path: Path) -> None:
     path = tile(tmp_path, "a", image_of(blobs(64, 64, 5)), 0, 0)
     for metres in (0.05, 151.0):
-        with pytest.raises(
-            UserError, match=r"resolution .* m: a pixel of a\.tif is 3 × 3 m; choose one at most 50"
-        ):
+        with pytest.raises(UserError, match=r"resolution .* m: a pixel of a\.tif is 3 × 3 m; choose one at most 50"):
             read([path], resolution_m=metres)
     with pytest.raises(UserError, match=r"a\.tif: 4×4 pixels at 50 m, at least 16"):
         read([path], resolution_m=50)

@@ -114,15 +114,10 @@ def test_calibration_equals_a_direct_computation(made, bins):
     index = np.minimum(np.searchsorted(edges, probability, side="right") - 1, bins - 1)
     occupied = np.unique(index)
     assert list(table["pixels"]) == [(index == bin_).sum() for bin_ in occupied]
-    assert list(table["mean_probability"]) == pytest.approx(
-        [probability[index == b].mean() for b in occupied]
-    )
+    assert list(table["mean_probability"]) == pytest.approx([probability[index == b].mean() for b in occupied])
     assert list(table["observed_share"]) == pytest.approx([truth[index == b].mean() for b in occupied])
     if bins == 10:
-        gaps = [
-            abs(probability[index == b].mean() - truth[index == b].mean()) * (index == b).mean()
-            for b in occupied
-        ]
+        gaps = [abs(probability[index == b].mean() - truth[index == b].mean()) * (index == b).mean() for b in occupied]
         assert Ranked.of(probability, truth).calibration_error == pytest.approx(sum(gaps))
 
 

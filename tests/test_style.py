@@ -47,9 +47,7 @@ def test_the_line_below_a_figure() -> None:
     style.add_caption(figure, "a data set · profile smoke")
     style.add_caption(figure, "paper Table 5, a longer line than fits")
     text = figure.get_supxlabel()
-    assert " ".join(text.split()).endswith(
-        "fits · a data set · profile smoke · dashed: quartiles · n = 1 patch"
-    )
+    assert " ".join(text.split()).endswith("fits · a data set · profile smoke · dashed: quartiles · n = 1 patch")
     assert len(text.splitlines()) == 2 and max(map(len, text.splitlines())) <= 18.5 * 4
     plt.close(figure)
     counts = [style.format_count(n, "scene") for n in (0, 1, 1200)]

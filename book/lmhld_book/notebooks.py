@@ -51,8 +51,7 @@ def describe(notebook: Any, descriptions: Mapping[str, str]) -> list[str]:
     problems = []
     for number, cell in enumerate(notebook.cells):
         count = sum(
-            any(mime.startswith("image/") for mime in output.get("data", {}))
-            for output in cell.get("outputs", [])
+            any(mime.startswith("image/") for mime in output.get("data", {})) for output in cell.get("outputs", [])
         )
         if not count:
             continue

@@ -53,9 +53,7 @@ def macs(name: str, size: int, width: int | None = None, literal: bool = True) -
             module.literal = literal  # type: ignore[assignment]
         for name_of_child, child in module.named_children():
             if isinstance(child, nn.BatchNorm2d | nn.LayerNorm | nn.GroupNorm | nn.ReLU):
-                setattr(
-                    module, name_of_child, nn.Identity()
-                )  # not counted, but half the time that counting takes
+                setattr(module, name_of_child, nn.Identity())  # not counted, but half the time that counting takes
     patch = torch.zeros(1, BANDS, size, size, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(patch)

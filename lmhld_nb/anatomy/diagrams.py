@@ -101,8 +101,7 @@ def _draw_network(ax: Axes, graph: Graph, colour: RGB, drawn: set[str]) -> None:
     most = max(node.channels for node in boxes)
     pitch = min(1.25, 12.6 / max(node.column for node in boxes))
     spots = {
-        node.name: _Spot(pitch * node.column, -node.level, 0.17 + 0.2 * (node.channels / most) ** 0.5)
-        for node in boxes
+        node.name: _Spot(pitch * node.column, -node.level, 0.17 + 0.2 * (node.channels / most) ** 0.5) for node in boxes
     }
     looks = list(dict.fromkeys(_look(node) for node in boxes if _look(node)))
     fills = {look: _tint(colour, 0.75 - 0.6 * looks.index(look) / len(looks)) for look in looks}
@@ -176,9 +175,7 @@ def _slots(graph: Graph) -> dict[Edge, int]:
     pairs = {edge: (graph[edge.source], graph[edge.target]) for edge in graph.edges}
     over = {e: ends for e, ends in pairs.items() if ends[0].level == ends[1].level and _between(graph, *ends)}
     slots: dict[Edge, int] = {}
-    for edge, (source, target) in sorted(
-        over.items(), key=lambda item: item[1][1].column - item[1][0].column
-    ):
+    for edge, (source, target) in sorted(over.items(), key=lambda item: item[1][1].column - item[1][0].column):
         taken = {
             slot for other, slot in slots.items()
             if over[other][0].level == source.level
@@ -261,9 +258,7 @@ def _draw_inside(ax: Axes, graph: Graph, fill: RGB) -> None:
         widest = max(half[node.name] for node in graph.nodes if node.column == column)
         centres[column] = x + widest
         x += 2 * widest + 0.42
-    spots = {
-        node.name: _Spot(centres[node.column], lanes[node.name], half[node.name]) for node in graph.nodes
-    }
+    spots = {node.name: _Spot(centres[node.column], lanes[node.name], half[node.name]) for node in graph.nodes}
     for node in graph.nodes:
         spot = spots[node.name]
         spot.box(ax, 0.3, _INPUT if _enters(node) else fill, texts[node.name])
@@ -320,9 +315,7 @@ def influence(reaches: Mapping[str, Reach]) -> Figure:
     style.no_ticks(*panels)
     label = "influence, share of the strongest pixel (log)"
     figure.colorbar(ScalarMappable(norm, "viridis"), ax=figure.axes, shrink=0.8, label=label)
-    handles = [
-        Line2D([], [], color=FALSE_ALARM, linestyle=line, label=text) for text, line in squares.items()
-    ]
+    handles = [Line2D([], [], color=FALSE_ALARM, linestyle=line, label=text) for text, line in squares.items()]
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
     return style.counted(figure, style.format_count(len(reaches), "network"))
 
@@ -333,9 +326,7 @@ def costs(tables: Mapping[str, pd.DataFrame], size: int) -> Figure:
     for ax, (title, table) in zip(axes[0], tables.items(), strict=True):
         names = list(map(str, table.index))
         colours, markers = style.network_colours(names), style.network_markers(names)
-        for name, millions, billions in zip(
-            names, table["parameters"] / 1e6, table[f"macs_{size}"] / 1e9, strict=True
-        ):
+        for name, millions, billions in zip(names, table["parameters"] / 1e6, table[f"macs_{size}"] / 1e9, strict=True):
             ax.scatter(millions, billions, s=60, color=colours[name], marker=markers[name], edgecolor="k",
                        linewidth=0.5, label=style.network_title(name))  # fmt: skip
         ax.set(xscale="log", yscale="log", xlabel="parameters (million)", title=title)

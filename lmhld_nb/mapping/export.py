@@ -38,9 +38,7 @@ def export(run_id: str, out: Path, force: bool = False) -> tuple[Path, Path]:
     card_file = out.with_suffix(".json")
     _refuse_to_replace(out, card_file, runs_dir() / run_id, force)
     folder = runs_dir() / run_id
-    spec, metrics, environment = (
-        _read(folder / name) for name in ("spec.json", "metrics.json", "environment.json")
-    )
+    spec, metrics, environment = (_read(folder / name) for name in ("spec.json", "metrics.json", "environment.json"))
     tensors, card = networks.read(folder / "weights.safetensors")
     try:
         for patch_set in spec["data"]:

@@ -115,9 +115,7 @@ def _check(out: Path, inputs: Iterable[Path]) -> None:
         for name in (*_RECORDED, REPORT):
             with suppress(OSError):  # one of the two is not there
                 if os.path.samefile(out / name, path):
-                    raise UserError(
-                        f"{out / name}: is an input of this map; choose another folder for the results"
-                    )
+                    raise UserError(f"{out / name}: is an input of this map; choose another folder for the results")
     _clear(out)
     recorded = _read_digests(out / REPORT)
     foreign = [name for name in _RECORDED if not _matches(out / name, recorded or {})]

@@ -54,9 +54,7 @@ class MapSettings:
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1 or not 0 <= self.overlap <= 0.9:
-            raise UserError(
-                f"threshold {self.threshold}, overlap {self.overlap}: must lie in (0, 1) and [0, 0.9]"
-            )
+            raise UserError(f"threshold {self.threshold}, overlap {self.overlap}: must lie in (0, 1) and [0, 0.9]")
         if self.batch_size is not None and self.batch_size < 1:
             raise UserError(f"batch size {self.batch_size}: must be at least 1")
         if self.min_area_px < 0 or not 0 <= self.min_area_m2 < math.inf:
@@ -167,9 +165,7 @@ def window_of(card: dict[str, Any], weights: Path) -> int:
         if size < 16 or size % 16 or not str(card["run_id"]):
             raise ValueError(f"patches of {size} px")
     except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{weights}: its card is not whole ({error}); give a run's weights.safetensors"
-        ) from error
+        raise UserError(f"{weights}: its card is not whole ({error}); give a run's weights.safetensors") from error
     return size
 
 
@@ -219,7 +215,5 @@ def statistics_of(
         )
     mean, std = (np.asarray(card["areas"][normalise][name], np.float32) for name in ("mean", "std"))
     if mean.shape != (len(bands),) or not np.isfinite([mean, std]).all() or (std <= 0).any():
-        raise UserError(
-            f"{weights}: the statistics stored for '{normalise}' are damaged; leave out --normalise"
-        )
+        raise UserError(f"{weights}: the statistics stored for '{normalise}' are damaged; leave out --normalise")
     return mean, std

@@ -54,9 +54,7 @@ def polygon_style(path: Path, threshold: float) -> None:
 def probability_style(path: Path) -> None:
     """Write the style of the probability raster: colours from 0 to 1, no data clear."""
     values = np.linspace(0, 1, 2 * CLASSES + 1).tolist()
-    _write(
-        path, _RASTER.format(items="".join(_ITEM.format(value=value, **_colour(value)) for value in values))
-    )
+    _write(path, _RASTER.format(items="".join(_ITEM.format(value=value, **_colour(value)) for value in values)))
 
 
 def _colour(share: float) -> dict[str, int]:

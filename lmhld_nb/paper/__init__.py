@@ -96,9 +96,7 @@ def areas() -> pd.DataFrame:
 @cache
 def _areas() -> pd.DataFrame:
     locations = pd.read_csv(FOLDER / "areas.csv")
-    measured = table(1).merge(
-        table(2)[["study_area", "patch_size", "patches"]], on="study_area", validate="1:1"
-    )
+    measured = table(1).merge(table(2)[["study_area", "patch_size", "patches"]], on="study_area", validate="1:1")
     joined = locations.merge(measured, left_on="name", right_on="study_area", validate="1:1")
     return joined.drop(columns="study_area").set_index("key").loc[list(AREAS)]
 
@@ -124,9 +122,7 @@ def _keys_by_spelling() -> Mapping[str, str]:
     for key, name, short_name, aliases in _areas()[["name", "short_name", "aliases"]].itertuples():
         for spelling in (key, name, short_name, *aliases.split(";")):
             if spellings.setdefault(_letters(spelling), key) != key:
-                raise ValueError(
-                    f"areas.csv: {spelling!r} names both {spellings[_letters(spelling)]} and {key}"
-                )
+                raise ValueError(f"areas.csv: {spelling!r} names both {spellings[_letters(spelling)]} and {key}")
     return MappingProxyType(spellings)
 
 

@@ -61,9 +61,7 @@ def f1_differences(rows: pd.DataFrame) -> Figure:
     colours, markers = style.network_colours(names), style.network_markers(names)
     for name, printed in paper.MODELS.items():
         own = (rows["model"] == printed).to_numpy()
-        ax.plot(
-            x[own], y[own], markers[name], color=colours[name], markersize=5, label=style.network_title(name)
-        )
+        ax.plot(x[own], y[own], markers[name], color=colours[name], markersize=5, label=style.network_title(name))
     for row in np.flatnonzero(difference != y):
         text = f"{rows['model'].iloc[row]} {'+' if difference[row] > 0 else '−'}{abs(difference[row]):.1f}"
         ax.annotate(text, (x[row], y[row]), (-10, 0), textcoords="offset points", ha="right", va="center")

@@ -56,9 +56,7 @@ def score_intervals(table: pd.DataFrame) -> Figure:
     if (table["seeds"] > 1).any():
         handles.append(Line2D([], [], label="over seeds", **_SEED_RANGE))
     figure.legend(handles=handles, loc="outside right center")
-    return style.counted(
-        figure, style.format_count(len(table), "score"), f"bars: {_OVER_PATCHES} (Table 4: windows)"
-    )
+    return style.counted(figure, style.format_count(len(table), "score"), f"bars: {_OVER_PATCHES} (Table 4: windows)")
 
 
 def _title(table: int, area: str, size: int) -> str:

@@ -41,9 +41,7 @@ def order_differences(scores: pd.DataFrame, score: str) -> Figure:
         len(models), (side, side + 0.35), (0.8, 0.4), _ACROSS, narrowest=5, widest=11, dpi=_DPI
     )
     for ax, model, cells in zip(panels, models, differences, strict=True):
-        style.heatmap(
-            ax, cells, lambda value: f"{value:.3f}".removeprefix("0"), (0, largest), _DIFFERENCE, fontsize=7
-        )
+        style.heatmap(ax, cells, lambda value: f"{value:.3f}".removeprefix("0"), (0, largest), _DIFFERENCE, fontsize=7)
         ax.set_title(style.network_title(model))
         style.name_cells(ax, orders, orders, fontsize=7.5)
     mappable = ScalarMappable(Normalize(0, largest), _DIFFERENCE)
@@ -64,9 +62,7 @@ def stage_matrices(matrix: pd.DataFrame) -> Figure:
     models, areas = style.in_order(matrix, "model"), list(map(style.area_name, matrix.columns))
     stages = pd.MultiIndex.from_frame(matrix.index.to_frame()[["stage", "area_added"]].drop_duplicates())
     panel = (0.34 * len(areas) + 0.3, 0.27 * len(stages) + 0.65)
-    figure, panels, left, bottom = style.grid(
-        len(models), panel, (1.8, 1.0), _ACROSS, narrowest=5, widest=11, dpi=_DPI
-    )
+    figure, panels, left, bottom = style.grid(len(models), panel, (1.8, 1.0), _ACROSS, narrowest=5, widest=11, dpi=_DPI)
     last_row = panels[(len(models) - 1) // _ACROSS * _ACROSS :]
     for ax, model in zip(panels, models, strict=True):
         style.heatmap(ax, matrix.loc[model].reindex(stages).to_numpy(float), fontsize=6.5)
@@ -79,9 +75,7 @@ def stage_matrices(matrix: pd.DataFrame) -> Figure:
                 ax.annotate(name, (column + 0.5, 0), (0, -5), xycoords=("data", "axes fraction"), va="top", ha="center",
                             textcoords="offset points", rotation=90, fontsize=7.5, in_layout=False)  # fmt: skip
         if ax in left:
-            style.name_cells(
-                ax, rows=[f"{stage} {style.area_name(str(area))}" for stage, area in stages], fontsize=7.5
-            )
+            style.name_cells(ax, rows=[f"{stage} {style.area_name(str(area))}" for stage, area in stages], fontsize=7.5)
     explanation = "F1 on the test patches; rows: after this stage; grey: area not yet added"
     return style.counted(figure, style.format_count(len(models), "chain"), explanation)
 
@@ -121,9 +115,7 @@ def strategies(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         ax.set_title(title)
     axes[0].set_yticks(y, [textwrap.fill(title, 28) for title in titles])
     axes[0].set_ylim(len(titles) - 0.5, -0.5)
-    return style.counted(
-        figure, style.format_count(len(runs), "network"), "line: interval, faint dots: single seeds"
-    )
+    return style.counted(figure, style.format_count(len(runs), "network"), "line: interval, faint dots: single seeds")
 
 
 def _bars(ax: Axes, values: np.ndarray) -> None:
@@ -194,7 +186,5 @@ def part_beside(table: pd.DataFrame) -> Figure:
         ax.grid(axis="y", color="0.85")
         ax.set_axisbelow(True)
     left[0].set_ylabel("F1")
-    figure.legend(
-        handles=[drawn[name] for name in _DATASETS if name in drawn], loc="outside upper center", ncols=3
-    )
+    figure.legend(handles=[drawn[name] for name in _DATASETS if name in drawn], loc="outside upper center", ncols=3)
     return style.counted(figure, style.format_count(len(table), "network"))

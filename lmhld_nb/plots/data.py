@@ -37,9 +37,7 @@ def world_map() -> Figure:
     paper.world().plot(ax=ax, color="0.9", edgecolor="0.7", linewidth=0.4)
     for key, row in areas.iterrows():
         point, marker = (row["lon"], row["lat"]), _TRIGGERS[row["trigger"]]
-        ax.scatter(
-            *point, s=80, marker=marker, color=colours[str(key)], edgecolor="k", linewidth=0.5, zorder=3
-        )
+        ax.scatter(*point, s=80, marker=marker, color=colours[str(key)], edgecolor="k", linewidth=0.5, zorder=3)
         ax.annotate(
             f"{row['short_name']}\n{row['sensor']}, {row['resolution_m']:g} m",
             point, xytext=_LABEL_OFFSETS.get(str(key), (10, 8)), textcoords="offset points", fontsize=7.5,
@@ -196,9 +194,7 @@ def polygon_checks(checked: pd.DataFrame) -> Figure:
     panels = [panel for panel in panels if panel[1] in checked and checked[panel[1]].notna().any()]
     figure, axes = plt.subplots(1, len(panels), figsize=(1 + 3 * len(panels), 3.2), squeeze=False)
     for ax, (x, y, title) in zip(axes[0], panels, strict=True):
-        points = ax.scatter(
-            checked[x], checked[y], c=checked["area_px"], norm=LogNorm(), s=12, cmap="viridis"
-        )
+        points = ax.scatter(checked[x], checked[y], c=checked["area_px"], norm=LogNorm(), s=12, cmap="viridis")
         label = f"flagged: {len(flagged)}"
         ax.scatter(flagged[x], flagged[y], s=45, facecolor="none", edgecolor=style.FALSE_ALARM, label=label)
         ax.set_title(title)

@@ -83,9 +83,7 @@ def precision_recall(curves: Mapping[str, pd.DataFrame], scores: pd.DataFrame) -
     colours = style.area_colours(list(curves))
     for (name, curve), marker in zip(curves.items(), cycle(_MARKERS), strict=False):
         row, colour = scores.loc[name], colours[name]
-        label = (
-            f"{style.area_name(name)}: AP {row['average_precision']:.2f}, {row['prevalence']:.0%} landslide"
-        )
+        label = f"{style.area_name(name)}: AP {row['average_precision']:.2f}, {row['prevalence']:.0%} landslide"
         ax.plot(curve["recall"], curve["precision"], color=colour, lw=1.4)
         ax.plot(row["recall"], row["precision"], marker, color=colour, ms=7, label=label)
     ax.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="recall", ylabel="precision")

@@ -112,14 +112,10 @@ def mix_strategy(patch_sets: Sequence[PatchSet], specs: Sequence[RunSpec]) -> Fi
     arrows = [*((area, "set") for area in areas), ("set", "models"), ("models", "whole"), ("models", "apart")]
     figure, ax = plt.subplots(figsize=(9.6, 0.62 * len(areas) + 0.7))
     _draw(ax, boxes, arrows)
-    return style.counted(
-        figure, style.format_count(sum(len(patch_set.index) for patch_set in patch_sets), "patch")
-    )
+    return style.counted(figure, style.format_count(sum(len(patch_set.index) for patch_set in patch_sets), "patch"))
 
 
-def part_strategy(
-    order: Sequence[str], sizes: Mapping[str, int], rows: Sequence[Mapping[str, Treatment]]
-) -> Figure:
+def part_strategy(order: Sequence[str], sizes: Mapping[str, int], rows: Sequence[Mapping[str, Treatment]]) -> Figure:
     """Draw LMHLD_part: what becomes of each group of layers at each stage (paper Fig 5).
 
     Args:
@@ -145,9 +141,7 @@ def part_strategy(
     for column, group in enumerate(groups):
         ax.text(column, 0.45, group, ha="center", va="bottom", fontweight="bold")
     for stage, area in enumerate(order):
-        ax.text(
-            -0.55, -stage, f"{stage + 1} {style.area_name(area)}, {sizes[area]} px", ha="right", va="center"
-        )
+        ax.text(-0.55, -stage, f"{stage + 1} {style.area_name(area)}, {sizes[area]} px", ha="right", va="center")
     handles = [Patch(facecolor=fill, edgecolor="0.35", label=text) for fill, text in TREATMENTS.values()]
     figure.legend(handles=handles, loc="outside upper center", ncols=2)
     return style.counted(figure, style.format_count(len(order), "stage"), "arrow: weights pass on")
@@ -163,16 +157,12 @@ def addition_orders(orders: Mapping[str, Sequence[str]], sizes: Mapping[str, int
     stages = max(map(len, orders.values()))
     colours = style.area_colours([area for order in orders.values() for area in order])
     boxes = {
-        f"{name} {stage}": Box(
-            stage, -row, style.area_name(area), f"{sizes[area]} px", _pale(colours[area]), 0.8, 0.74
-        )
+        f"{name} {stage}": Box(stage, -row, style.area_name(area), f"{sizes[area]} px", _pale(colours[area]), 0.8, 0.74)
         for row, (name, order) in enumerate(orders.items())
         for stage, area in enumerate(order)
     }
     arrows = [
-        (f"{name} {stage - 1}", f"{name} {stage}")
-        for name, order in orders.items()
-        for stage in range(1, len(order))
+        (f"{name} {stage - 1}", f"{name} {stage}") for name, order in orders.items() for stage in range(1, len(order))
     ]
     figure, ax = plt.subplots(figsize=(max(6.0, 0.7 + 1.47 * stages), 0.8 + 0.56 * len(orders)))
     _draw(ax, boxes, arrows)

@@ -24,11 +24,16 @@ if TYPE_CHECKING:
     from lmhld_nb.experiments.examples import Example
 
 
-def learning_curves(panels: Mapping[str, Sequence[Run]]) -> Figure:
-    """Draw validation F1 over epochs, one panel per group of runs; a network's mark is the epoch tested.
+CURVES = {"val_f1": "validation F1", "train_loss": "training loss", "val_loss": "validation loss"}
+"""Columns of a run's history, as figures call them."""
+
+
+def learning_curves(panels: Mapping[str, Sequence[Run]], column: str = "val_f1") -> Figure:
+    """Draw how runs learned over epochs, one panel per group of runs; a network's mark is the epoch tested.
 
     Args:
         panels: runs by the title of their panel.
+        column: one of `CURVES`.
     """
     models = list(dict.fromkeys(run.spec.model for runs in panels.values() for run in runs))
     colours, markers = style.network_colours(models), style.network_markers(models)
@@ -36,12 +41,13 @@ def learning_curves(panels: Mapping[str, Sequence[Run]]) -> Figure:
     for ax, (title, runs) in zip(axes, panels.items(), strict=True):
         for run in runs:
             colour, marker = colours[run.spec.model], markers[run.spec.model]
-            ax.plot(run.history["epoch"], run.history["val_f1"], color=colour, linewidth=1.2)
-            ax.plot(run.metrics["best_epoch"], run.metrics["val_f1"], marker, color=colour, markersize=5)
-        ax.set(title=title, ylim=(0, 1))
+            curve, tested = run.history.set_index("epoch")[column], run.metrics["best_epoch"]
+            ax.plot(curve.index, curve, color=colour, linewidth=1.2)
+            ax.plot(tested, curve[tested], marker, color=colour, markersize=5)
+        ax.set(title=title, ylim=(0, 1) if column == "val_f1" else None)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     for ax in left:
-        ax.set_ylabel("validation F1")
+        ax.set_ylabel(CURVES[column])
     for ax in bottom:
         ax.set_xlabel("epoch")
     figure.legend(handles=style.network_handles(models, markersize=5), loc="outside right center")
@@ -68,20 +74,14 @@ def score_heatmap(table: pd.DataFrame, scores: Mapping[str, str], rows: str, nam
     for ax, (column, title) in zip(axes, scores.items(), strict=True):
         cells = table[column].unstack("model").reindex(index=lines, columns=models)
         best = cells.max(axis=1 if rows == "area" else 0)
-        style.heatmap(
-            ax, cells.to_numpy(float), bold=cells.eq(best, axis=0 if rows == "area" else 1).to_numpy()
-        )
+        style.heatmap(ax, cells.to_numpy(float), bold=cells.eq(best, axis=0 if rows == "area" else 1).to_numpy())
         ax.set_title(title)
     for ax in left:
-        style.name_cells(
-            ax, rows=[style.area_name(line) if rows == "area" else f"{line} px" for line in lines]
-        )
+        style.name_cells(ax, rows=[style.area_name(line) if rows == "area" else f"{line} px" for line in lines])
     for ax in bottom:
         style.name_cells(ax, columns=list(map(style.network_title, models)), rotation=40, ha="right")
     bold = "the best of a row" if rows == "area" else "the best size of each network"
-    return style.counted(
-        figure, f"{style.format_count(len(table), 'score')} a panel at most", f"{name}, bold: {bold}"
-    )
+    return style.counted(figure, f"{style.format_count(len(table), 'score')} a panel at most", f"{name}, bold: {bold}")
 
 
 def patch_size_scores(choice: pd.DataFrame, table: pd.DataFrame) -> Figure:
@@ -137,9 +137,7 @@ def recipe_heatmap(table: pd.DataFrame) -> Figure:
     colours = sns.color_palette("viridis", len(f1))
     for size, colour, marker in zip(f1.index, colours, cycle("osD^vPX"), strict=False):
         line = table.loc[size]
-        axes[1].plot(
-            line["steps"], line["f1"], color=colour, marker=marker, markersize=5, label=f"batch {size}"
-        )
+        axes[1].plot(line["steps"], line["f1"], color=colour, marker=marker, markersize=5, label=f"batch {size}")
     axes[1].set(xscale="log", xlabel="steps of SGD", ylabel="F1", title="the same scores over steps")
     axes[1].legend()
     return style.counted(figure, style.format_count(len(table), "score"))

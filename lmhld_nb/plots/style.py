@@ -70,8 +70,7 @@ def network_handles(names: Sequence[str], **line: Any) -> list[Line2D]:
     """Return one handle for a legend per network; further arguments are those of `Line2D`."""
     colours, markers = network_colours(names), network_markers(names)
     return [
-        Line2D([], [], color=colours[name], marker=markers[name], label=network_title(name), **line)
-        for name in names
+        Line2D([], [], color=colours[name], marker=markers[name], label=network_title(name), **line) for name in names
     ]
 
 
@@ -220,9 +219,7 @@ def name_cells(ax: Axes, columns: Sequence[str] = (), rows: Sequence[str] = (), 
         ax.set_yticks(np.arange(len(rows)) + 0.5, rows, rotation=0, fontsize=text.get("fontsize"))
 
 
-def rgb(
-    values: np.ndarray, bands: Sequence[str], shown: Sequence[str] = ("red", "green", "blue")
-) -> np.ndarray:
+def rgb(values: np.ndarray, bands: Sequence[str], shown: Sequence[str] = ("red", "green", "blue")) -> np.ndarray:
     """Stretch three bands of (bands, rows, cols) to (rows, cols, 3) between 0 and 1, by the 2nd and 98th percentile."""
     picked = np.stack([values[bands.index(name)] for name in shown]).astype(np.float32)
     known = (values != 0).any(axis=0)

@@ -93,11 +93,11 @@ def by_share(patch_set: PatchSet) -> np.ndarray:
 
 
 def _name(run: Run) -> str:
-    sizes = "+".join(map(str, dict.fromkeys(data.size for data in run.spec.data)))
     areas = list(dict.fromkeys(paper.area_name(data.area) for data in run.spec.data))
     where = areas[0] if len(areas) == 1 else f"{len(areas)} areas"
-    network = models.network(run.spec.model).title
-    return f"{network}, {where}, {sizes} px, seed {run.spec.seed}, {run.spec.run_id[:6]}"
+    sizes = "+".join(map(str, dict.fromkeys(data.size for data in run.spec.data)))
+    spec, network = run.spec, models.network(run.spec.model).title
+    return f"{network}, {where}, {sizes} px, seed {spec.seed}, {spec.run_id[:6]}"
 
 
 def _score_table(counts: Confusion, patch_set: PatchSet, number: int, threshold: float) -> str:
