@@ -19,11 +19,3 @@ def kill_first_worker() -> None:
     except FileExistsError:
         return
     kill_worker()
-
-
-def leave_a_mark(task: str) -> str:
-    """Write down that the task was done; ``bad`` fails."""
-    if task == "bad":
-        raise ValueError(task)
-    (Path(os.environ[FOLDER]) / task).touch()
-    return task.upper()

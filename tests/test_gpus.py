@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from lmhld_nb.config import UserError
 from lmhld_nb.runs import gpus
 from lmhld_nb.training.hardware import Execution
 
@@ -70,9 +69,3 @@ def test_visible_devices_are_respected(
 def test_a_named_device_is_not_locked() -> None:
     for device in ("cpu", "cuda:1"):
         assert taken(2, Execution(device=device)) == [device] * 2
-
-
-def test_a_store_that_cannot_be_written_gives_one_line(tmp_path: Path) -> None:
-    (tmp_path / "runs").write_text("")
-    with pytest.raises(UserError, match="runs: cannot be written"):
-        taken(1)

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from conftest import QUIET
 
 from lmhld_nb import runs
@@ -48,15 +47,6 @@ def test_an_unknown_profile_is_reported_in_one_line(tmp_path: Path) -> None:
     process = snakemake("nosuch", "-n", folder=tmp_path)
     assert process.returncode != 0
     assert "lmhld: profile 'nosuch': unknown" in process.stderr and "Traceback" not in process.stderr
-
-
-@pytest.mark.parametrize("cluster", ["local", "slurm"])
-def test_cluster_profiles_keep_what_runs_left(cluster: str) -> None:
-    path = ROOT / "params" / "cluster" / cluster / "config.yaml"
-    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    assert settings["executor"] == cluster
-    # Snakemake would otherwise remove whole files of runs, or remake them after every change of the code.
-    assert settings["keep-incomplete"] and settings["rerun-triggers"] == ["mtime", "params", "input"]
 
 
 def test_a_stage_waits_for_the_stage_before_it(tiny: Path, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
 
 GRES_CONF = "Name=gpu File={folder}/gpu[0-1]\n"
 
-# Snakemake starts a job's step without most of SLURM's variables; here srun needs one of them to find its cluster.
+# Snakemake starts a job's step without most of SLURM's variables; srun needs this one to find its cluster.
 SRUN = """#!/bin/sh
 SLURM_CONF={folder}/slurm.conf exec {srun} "$@"
 """
@@ -78,10 +78,9 @@ def _find(name: str) -> str | None:
 
 @contextlib.contextmanager
 def one_node(folder: Path) -> Iterator[dict[str, str]]:
-    """Run the cluster in ``folder`` for the block; yields the environment in which commands find it.
+    """Run the cluster in ``folder`` for the block and yield the environment in which commands find it.
 
-    Raises:
-        RuntimeError: a daemon did not come up; holds the end of its log.
+    Raises `RuntimeError` where a daemon does not come up.
     """
     _configure(folder)
     # Daemons and commands must not take the job of a shell that runs in one for theirs.
@@ -89,18 +88,24 @@ def one_node(folder: Path) -> Iterator[dict[str, str]]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     environment |= {"SLURM_CONF": f"{folder}/slurm.conf", "PATH": f"{folder}/bin:{os.environ['PATH']}"}
     munge = [f"--{name}-file={folder}/munge.{name}" for name in ("key", "pid", "log", "seed")]
+    munged = ["munged", "--foreground", f"--socket={folder}/munge.socket", *munge]
     daemons: list[tuple[list[str], Callable[[], bool]]] = [
-        (
-            ["munged", "--foreground", f"--socket={folder}/munge.socket", *munge],
-            (folder / "munge.socket").exists,
-        ),
+        (munged, (folder / "munge.socket").exists),
         (["slurmctld", "-D"], lambda: "UP" in output(environment, "scontrol", "ping")),
         (["slurmd", "-D"], lambda: "idle" in output(environment, "sinfo", "-h", "-o", "%t")),
     ]
     with contextlib.ExitStack() as stack:
-        stack.callback(_kill_what_is_left, folder)
-        for command, is_ready in daemons:
-            stack.enter_context(_daemon(folder, environment, command, is_ready))
+        for (name, *options), is_ready in daemons:
+            log = stack.enter_context((folder / f"{name}.out").open("wb"))
+            command, null = [_find(name) or name, *options], subprocess.DEVNULL
+            daemon = subprocess.Popen(command, env=environment, stdin=null, stdout=log, stderr=log)
+            stack.enter_context(daemon)
+            stack.callback(_kill_all, folder)
+            end = time.monotonic() + 120
+            while not is_ready():
+                if daemon.poll() is not None or time.monotonic() > end:
+                    raise RuntimeError(f"{name} did not come up:\n{Path(log.name).read_text()[-2000:]}")
+                time.sleep(0.2)
         yield environment
 
 
@@ -121,39 +126,13 @@ def _configure(folder: Path) -> None:
     key.write_bytes(secrets.token_bytes(128))
 
 
-def _kill_what_is_left(folder: Path) -> None:
-    """Kill jobs that outlived the daemons: those that were started with this cluster's configuration."""
+def _kill_all(folder: Path) -> None:
+    """Kill the daemons and all jobs: whatever was started with this cluster's configuration."""
     mark = f"SLURM_CONF={folder}/slurm.conf".encode()
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if int(process.name) != os.getpid() and mark in (process / "environ").read_bytes().split(b"\0"):
+            if mark in (process / "environ").read_bytes().split(b"\0"):
                 os.kill(int(process.name), signal.SIGKILL)
-
-
-@contextlib.contextmanager
-def _daemon(
-    folder: Path, environment: dict[str, str], command: list[str], is_ready: Callable[[], bool]
-) -> Iterator[None]:
-    """Run a daemon for the block, which begins when it is ready."""
-    name, *options = command
-    log, null = folder / f"{name}.out", subprocess.DEVNULL
-    with log.open("wb") as file:
-        program = _find(name) or name
-        process = subprocess.Popen([program, *options], env=environment, stdin=null, stdout=file, stderr=file)
-        try:
-            end = time.monotonic() + 120
-            while not is_ready():
-                if process.poll() is not None or time.monotonic() > end:
-                    raise RuntimeError(f"{name} did not come up:\n{log.read_text()[-2000:]}")
-                time.sleep(0.2)
-            yield
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 def _free_port() -> int:
