@@ -288,9 +288,9 @@ book.show(
 # normalisation, which shares its statistics over the map: an untrained transformer adds little to it.
 #
 # Not every difference comes from a network's main idea: Attention U-Net sees 220 px instead of U-Net's 188 because of how a
-# map is enlarged. A transposed convolution of
-# 2×2 reads one pixel, bilinear up-sampling and a 3×3 convolution read neighbours too. A gate is 1×1 and adds no reach.
-# We take the neighbours away from the convolutions that enlarge in Attention U-Net, and the blocks from the transformer:
+# map is enlarged. A transposed convolution of 2×2 reads one pixel, bilinear up-sampling and a 3×3 convolution read
+# neighbours too. A gate is 1×1 and adds no reach. We take the neighbours away from the convolutions that enlarge in
+# Attention U-Net, and the blocks from the transformer:
 
 
 # %%

@@ -79,7 +79,7 @@ def map_scene(
             view = image
         has_labels = scene.mask or scene.polygons
         labels = stack.enter_context(scenes.open_labels(scene, image)) if has_labels else None
-        stack.enter_context(engine.settings(device, hardware.Execution()))
+        stack.enter_context(engine.settings(device))
         statistics = inputs.statistics_of(view, bands, card, weights, settings.normalise)
         predicted = prediction.predicted_rows(view, bands, statistics, network, size, settings.overlap, batch_size)
         with closing(predicted) as rows, progress_bar(view.shape[0], f"map {scene.name}", "row", progress) as bar:
