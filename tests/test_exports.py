@@ -94,13 +94,14 @@ def test_the_store_of_runs_is_never_exported_into(spec: RunSpec, tmp_path: Path)
 
 def test_what_cannot_be_exported_is_refused(spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "new" / "net.safetensors"
-    with pytest.raises(UserError, match=r"nosuch: no finished run \(spec\.json is missing\); `lmhld plan"):
-        exports.export("nosuch", out)
-    with pytest.raises(UserError, match=r"net\.pt: must end in \.safetensors"):
-        exports.export(spec.run_id, out.with_suffix(".pt"))
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
-        exports.export(spec.run_id, tmp_path / "file" / "net.safetensors")
+    for run_id, path, message in (
+        ("nosuch", out, r"nosuch: no finished run \(spec\.json is missing\); `lmhld plan"),
+        (spec.run_id, out.with_suffix(".pt"), r"net\.pt: must end in \.safetensors"),
+        (spec.run_id, tmp_path / "file" / "net.safetensors", "cannot be written"),
+    ):
+        with pytest.raises(UserError, match=message):
+            exports.export(run_id, path)
 
     def full(*_: object, **__: object) -> None:
         raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
@@ -110,9 +111,7 @@ def test_what_cannot_be_exported_is_refused(spec: RunSpec, tmp_path: Path, monke
         exports.export(spec.run_id, out)
     assert list((tmp_path / "new").iterdir()) == []
     folder = runs_dir() / spec.run_id
-    (folder / "spec.json").write_text("{}")
-    with pytest.raises(UserError, match="damaged"):
-        exports.export(spec.run_id, out)
-    (folder / "metrics.json").write_text("{")
-    with pytest.raises(UserError, match=r"metrics\.json: damaged"):
-        exports.export(spec.run_id, out)
+    for name, text, message in (("spec", "{}", "damaged"), ("metrics", "{", r"metrics\.json: damaged")):
+        (folder / f"{name}.json").write_text(text)
+        with pytest.raises(UserError, match=message):
+            exports.export(spec.run_id, out)

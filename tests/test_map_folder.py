@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +12,9 @@ import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
-from made import blobs, image_of, scene, write_tif
+from made import blobs, scene, write_tif
 from mapped import FILES, SCORED, draw, names, write_weights
 
-from lmhld_nb import cli
 from lmhld_nb.config import UserError
 from lmhld_nb.mapping import folder as map_folder
 
@@ -55,19 +50,13 @@ def refused(out: Path, match: str, inputs: Sequence[Path] = ()) -> None:
     assert "\n" not in str(caught.value) and content(out) == before
 
 
-def test_truth_beside_the_scene_is_not_replaced_by_its_prediction(
-    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    mask = blobs(60, 60, 3)
-    image = write_tif(tmp_path / "d" / "image.tif", image_of(mask))
-    truth = write_tif(tmp_path / "d" / "mask.tif", mask.astype(np.uint8))
+def test_truth_beside_the_scene_is_not_replaced_by_its_prediction(tmp_path: Path, weights: Path) -> None:
+    event = scene(tmp_path, blobs(60, 60, 3))
+    assert event.mask is not None
+    event = replace(event, mask=event.mask.rename(tmp_path / "mask.tif"))
     before = content(tmp_path)
-    words = ["map", image, "--truth", truth, "--out", tmp_path / "d", "--weights", weights, "-q"]
-    monkeypatch.setattr(sys, "argv", ["lmhld", *map(str, words), "--bands", "blue,green,red,nir"])
-    with pytest.raises(SystemExit) as code:
-        cli.main()
-    error = capsys.readouterr().err
-    assert code.value.code == 2 and error.count("\n") == 1 and f"{truth}: is an input of this map" in error
+    with pytest.raises(UserError, match=r"mask\.tif: is an input of this map"):
+        draw(event, weights, tmp_path)
     assert content(tmp_path) == before
 
 
@@ -167,6 +156,13 @@ def test_nothing_is_deleted_because_a_file_says_so(tmp_path: Path) -> None:
     assert names(killed) == ["precious.txt", "sub"]
 
 
+def test_what_a_living_map_has_begun_is_not_cleared(tmp_path: Path) -> None:
+    with map_folder.all_or_nothing(tmp_path) as living:
+        (living / "mask.tif").write_text("half")
+        with map_folder.all_or_nothing(tmp_path):
+            assert (living / "mask.tif").exists()
+
+
 @pytest.mark.parametrize("planted", ["", "[]", "{", '{"sha256": []}', '{"sha256": {"mask.tif": 3}}', "\xff"])
 def test_a_record_that_is_none_proves_nothing(tmp_path: Path, planted: str) -> None:
     write(tmp_path)
@@ -188,7 +184,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("moves", range(1, len(FILES)))
+@pytest.mark.parametrize("moves", [1, 3, len(FILES) - 1])
 @pytest.mark.parametrize("older", [[], FILES, SCORED])
 def test_a_map_killed_while_its_files_move_is_never_taken_for_whole_and_heals(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: int, older: list[str]
@@ -213,23 +209,3 @@ def test_a_map_killed_while_its_files_move_is_never_taken_for_whole_and_heals(
     write(tmp_path, FILES, "3")
     assert names(tmp_path) == FILES
     assert {path.read_text() for path in tmp_path.iterdir() if path.name != "map.json"} == {"3"}
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="kills as Linux does")
-def test_what_a_killed_map_leaves_is_removed_by_the_next(tmp_path: Path, weights: Path) -> None:
-    event, out = scene(tmp_path, blobs(400, 400, 9)), tmp_path / "out"
-    out.mkdir()
-    words = ["map", str(event.image), "--weights", str(weights), "--out", str(out), "--overlap", "0.9"]
-    words += ["--batch-size", "1", "--bands", "blue,green,red,nir", "-q"]
-    process = subprocess.Popen([sys.executable, "-m", "lmhld_nb.cli", *words])
-    until = time.monotonic() + 60
-    while not list(out.glob(".map-*/*.tif")) and process.poll() is None and time.monotonic() < until:
-        time.sleep(0.01)
-    (temporary,) = out.iterdir()
-    # Another map into this folder does not touch what belongs to one that lives.
-    with map_folder.all_or_nothing(out):
-        assert temporary.is_dir()
-    process.kill()
-    assert process.wait(60) == -signal.SIGKILL and temporary.is_dir()
-    write(out)
-    assert names(out) == SCORED

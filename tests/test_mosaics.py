@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -35,25 +36,24 @@ def read(paths: list[Path], **options: object) -> tuple[np.ndarray, np.ndarray, 
 
 def test_tiles_are_the_scene_they_were_cut_from(tmp_path: Path) -> None:
     whole = image_of(blobs(80, 90, 5))
-    paths = [
-        tile(tmp_path, f"{row}-{col}", whole[:, row : row + 30, col : col + 40], row, col)
-        for row in (30, 60, 0)
-        for col in (40, 80, 0)
-    ]
+    corners = itertools.product((30, 60, 0), (40, 80, 0))
+    paths = [tile(tmp_path, f"{r}-{c}", whole[:, r : r + 30, c : c + 40], r, c) for r, c in corners]
     values, valid, transform = read(paths)
     assert np.array_equal(values, whole) and valid.all() and transform == TRANSFORM
+    with scenes.open_image(Scene("a", "made", paths[0], BANDS), paths[1:]) as image:
+        for row, col, height, width in ((10, 3, 20, 50), (63, 63, 1, 1), (16, 16, 16, 16)):
+            values = image.read(Window(row, col, height, width), ("nir", "red"))
+            assert np.array_equal(values, whole[[3, 2], row : row + height, col : col + width])
 
 
 @given(st.data())
 @settings(max_examples=25, deadline=None)
 def test_the_first_file_that_holds_data_wins(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder = tmp_path_factory.mktemp("mosaic")
-    expected = np.full((4, 50, 50), -1, np.int64)
+    expected, paths = np.full((4, 50, 50), -1, np.int64), []
     corners = data.draw(st.lists(st.tuples(st.integers(0, 34), st.integers(0, 34)), min_size=2, max_size=4))
-    corners = [(0, 0), *corners]
     random = np.random.default_rng(data.draw(st.integers(0, 99)))
-    paths = []
-    for number, (row, col) in enumerate(corners):
+    for number, (row, col) in enumerate([(0, 0), *corners]):
         nodata = [0, None, 7][number % 3]
         image = random.integers(0, 9, (4, 16, 16)).astype(np.uint8)
         hole = random.random((16, 16)) < 0.3
@@ -69,16 +69,6 @@ def test_the_first_file_that_holds_data_wins(tmp_path_factory: pytest.TempPathFa
     expected = expected[:, : values.shape[1], : values.shape[2]]
     assert np.array_equal(valid, (expected != -1).all(axis=0))
     assert np.array_equal(values[:, valid], expected[:, valid])
-
-
-def test_windows_are_parts_of_the_whole(tmp_path: Path) -> None:
-    whole = image_of(blobs(64, 64, 5)).astype(np.float32)
-    corners = [(row, col) for row in range(0, 64, 16) for col in range(0, 64, 16)]
-    paths = [tile(tmp_path, f"{r}-{c}", whole[:, r : r + 16, c : c + 16], r, c) for r, c in corners]
-    with scenes.open_image(Scene("a", "made", paths[0], BANDS), paths[1:]) as image:
-        for row, col, height, width in ((0, 0, 64, 64), (10, 3, 20, 50), (63, 63, 1, 1), (16, 16, 16, 16)):
-            values = image.read(Window(row, col, height, width), ("nir", "red"))
-            assert np.array_equal(values, whole[[3, 2], row : row + height, col : col + width])
 
 
 @pytest.mark.parametrize(
@@ -125,9 +115,6 @@ def test_a_folder_stands_for_its_images(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty: holds no image"):
         mosaics.files_of([tmp_path / "empty"])
-
-
-# Resolution -------------------------------------------------------------------------------------------------------
 
 
 def test_coarser_pixels_are_the_means_of_those_below(tmp_path: Path) -> None:

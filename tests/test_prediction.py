@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pytest
 import torch
 from made import blobs, image_of, write_tif
 
-from lmhld_nb import models, processes, scenes
+from lmhld_nb import models, scenes
 from lmhld_nb.config import UserError
 from lmhld_nb.mapping import prediction
 from lmhld_nb.mapping.prediction import Network
@@ -151,9 +150,6 @@ def test_a_network_that_gives_nan_is_refused(tmp_path: Path) -> None:
         predict(scene_of(tmp_path), Network(broken, torch.device("cpu")))
 
 
-# Statistics -------------------------------------------------------------------------------------------------------
-
-
 def statistics_of(image: np.ndarray, folder: Path, **options: Any) -> tuple[np.ndarray, np.ndarray]:
     scene = scene_of(folder, image, **options)
     with scenes.open_image(scene) as opened:
@@ -184,28 +180,3 @@ def test_numbers_no_sensor_gives_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"4 values like .*probably mean no data: give it, e\.g\. --nodata "):
         statistics_of(image, tmp_path)
     assert np.isfinite(statistics_of(image, tmp_path, nodata=np.float32(1e20))[0]).all()
-
-
-# Ahead ------------------------------------------------------------------------------------------------------------
-
-
-def test_what_is_read_ahead_comes_in_order_not_too_early_and_is_closed() -> None:
-    started: list[int] = []
-    closed: list[str] = []
-
-    def items() -> Generator[int, None, None]:
-        try:
-            for number in range(20):
-                started.append(number)
-                yield number
-        finally:
-            closed.append(threading.current_thread().name)
-
-    running = alive()
-    with closing(processes.ahead(items(), 3)) as line:
-        assert next(line) == 0
-        time.sleep(0.1)
-        assert len(started) <= 1 + 3 + 1  # taken, waiting, and one that waits to be put
-    assert len(closed) == 1 and closed[0] != threading.current_thread().name and alive() == running
-    with closing(processes.ahead(items(), 3)) as line:
-        assert list(line) == list(range(20))

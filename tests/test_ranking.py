@@ -29,15 +29,6 @@ def test_a_threshold_cuts_as_it_cuts_the_probabilities_themselves(pixels, step):
     assert Ranked.of(probability, truth, known).confusion(threshold) == expected
 
 
-@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
-def test_an_edge_belongs_to_the_bin_above_it_in_every_type(kind):
-    edges = (np.arange(STEPS + 1) / STEPS).astype(kind)
-    for shifted in (edges, np.nextafter(edges, kind(2)).clip(max=1)):
-        assert (Ranked.of(shifted, np.ones(STEPS + 1, bool)).pixels[1] == 1).all()
-    below = Ranked.of(np.nextafter(edges[1:], kind(0)), np.ones(STEPS, bool))
-    assert (below.pixels[1, :-1] == 1).all()
-
-
 @given(maps(), st.integers(0, 60))
 @settings(deadline=None, max_examples=50)
 def test_pixels_counted_apart_add_up(pixels, at):

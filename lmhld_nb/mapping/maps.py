@@ -68,8 +68,8 @@ def map_scene(
         size, bands = inputs.window_of(card, weights), tuple(card["bands"])
         model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         tested = "fp32" if card.get("precision", "fp32") == "fp32" else "auto"  # bf16 only where it is native
-        wanted = tested if settings.precision == "auto" else settings.precision
-        network = Network(model, device, hardware.precision(wanted, device))
+        precision = tested if settings.precision == "auto" else settings.precision
+        network = Network(model, device, hardware.precision(precision, device))
         batch_size = settings.batch_size or prediction.suitable_batch(network, size)
         image = stack.enter_context(scenes.open_image(scene, others))
         metres = inputs.resolution_of(settings, card, weights, image)
