@@ -70,9 +70,7 @@ def area_sizes(area_scenes: Sequence[Scene]) -> np.ndarray:
         first, *others = area_scenes
         source = first.mask or first.polygons or first.image
         extra = f" and {len(others)} more" if others else ""
-        raise UserError(
-            f"{source}{extra}: the inventory is empty (no landslide pixel); check its landslide codes"
-        )
+        raise UserError(f"{source}{extra}: the inventory is empty (no landslide pixel); check its landslide codes")
     return sizes
 
 
@@ -173,9 +171,7 @@ def summary(area_scenes: dict[str, Sequence[Scene]]) -> pd.DataFrame:
     for area, scenes_of_area in area_scenes.items():
         sizes = area_sizes(scenes_of_area)
         numbers = (len(sizes), int(sizes.min()), *quartiles(sizes), int(sizes.max()), int(sizes.sum()))
-        rows[area] = dict(
-            zip(("landslides", "min_px", "q1", "q2", "q3", "max_px", "total_px"), numbers, strict=True)
-        )
+        rows[area] = dict(zip(("landslides", "min_px", "q1", "q2", "q3", "max_px", "total_px"), numbers, strict=True))
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("area")
 
 
@@ -254,9 +250,7 @@ def check_polygons(
     bands = tuple(band for band in scenes.BANDS if band in scene.bands)
     rows = []
     with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
-        outlines = _outlines(scene, image, labels).translate(
-            shift_px * image.transform.a, shift_px * image.transform.d
-        )
+        outlines = _outlines(scene, image, labels).translate(shift_px * image.transform.a, shift_px * image.transform.d)
         index = outlines.sindex
         for geometry in outlines:
             window = _window_around(geometry.bounds, image, ring_px + 1)
@@ -300,9 +294,7 @@ def _window_around(bounds: tuple[float, ...], image: scenes.Image, margin: int) 
     return Window(row, col, bottom - row, right - col) if bottom > row and right > col else None
 
 
-def _contrast(
-    values: np.ndarray, bands: tuple[str, ...], inside: np.ndarray, around: np.ndarray
-) -> dict[str, float]:
+def _contrast(values: np.ndarray, bands: tuple[str, ...], inside: np.ndarray, around: np.ndarray) -> dict[str, float]:
     layers = {"brightness": brightness(values, bands)}
     if {"red", "nir"} <= set(bands):
         layers["ndvi"] = ndvi(values, bands)

@@ -90,10 +90,7 @@ def best_threshold_f1(value: np.ndarray, truth: np.ndarray) -> float:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    return {
-        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in sorted(folder.rglob("*.*"))
-    }
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*.*"))}
 
 
 @pytest.mark.parametrize(("number", "area"), list(enumerate(twin.AREAS)))
@@ -306,9 +303,7 @@ def test_water_finds_the_rim_and_nothing_is_lost() -> None:
 
 def test_an_outline_has_exactly_the_pixels_asked_for() -> None:
     rng = np.random.default_rng(4)
-    cost = np.hypot(*np.indices((60, 60)) - 30.0).astype(np.float32) + 4 * rng.random(
-        (60, 60), dtype=np.float32
-    )
+    cost = np.hypot(*np.indices((60, 60)) - 30.0).astype(np.float32) + 4 * rng.random((60, 60), dtype=np.float32)
     cost[:, 38:] = np.inf
     for size in (1, 7, 100, 999):
         region = runout._take(cost, size)
@@ -324,9 +319,7 @@ def test_areas_are_made_as_before_there_were_events(made: dict[str, Scene]) -> N
     # Their place in the list numbers the random streams, and the default areas are part of the fingerprint.
     assert list(twin.RECIPES) == [*paper.AREAS, *twin.EVENTS] and tuple(twin.AREAS) == paper.AREAS
     assert twin.TwinSpec().areas == paper.AREAS
-    pinned = dict(
-        line.split("==") for line in (config.ROOT / "constraints.txt").read_text().split() if "==" in line
-    )
+    pinned = dict(line.split("==") for line in (config.ROOT / "constraints.txt").read_text().split() if "==" in line)
     if platform.machine() != "x86_64" or any(version(name) != pinned[name] for name in ("numpy", "scipy")):
         pytest.skip("other processors and versions may round the last digits otherwise")
     assert twin.fingerprint(SMOKE, list(made.values())) == "ddb56b475743e0bc"  # of the data set twin-smoke
@@ -363,9 +356,7 @@ def test_events_have_landslides_that_no_threshold_finds(events: dict[str, Scene]
     share = (labels == 1).sum() / valid.sum()
     assert 0.03 < share < 0.15
     best = best_threshold(values[None], labels[None], events[event].bands).confusion.f1
-    assert (
-        2 * share / (1 + share) + 0.05 < best < 0.6
-    )  # better than calling all of it landslide, and no solution
+    assert 2 * share / (1 + share) + 0.05 < best < 0.6  # better than calling all of it landslide, and no solution
 
 
 def test_an_event_is_the_same_whatever_is_made_beside_it(events: dict[str, Scene], tmp_path: Path) -> None:
@@ -418,8 +409,6 @@ def test_a_full_disk_is_named_and_leaves_no_polygons(tmp_path: Path, monkeypatch
     assert geopandas.read_file(path)["area_px"].tolist() == [6]
     path.unlink()
     monkeypatch.setattr(geopandas.GeoDataFrame, "to_file", full)
-    with pytest.raises(
-        config.UserError, match=r"a\.gpkg: cannot be written \(Failed to commit transaction\); free"
-    ):
+    with pytest.raises(config.UserError, match=r"a\.gpkg: cannot be written \(Failed to commit transaction\); free"):
         scene.write_polygons(path, slides, recipe, where)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []

@@ -129,16 +129,12 @@ def load_split(
     for size in sorted({patches.spec.size for patches in patch_sets}):
         of_size = [(patches, numbers) for patches, numbers in chosen if patches.spec.size == size]
         own = tuple(patches for patches, _ in of_size)
-        where = np.concatenate(
-            [np.stack([np.full_like(n, k), n], axis=1) for k, (_, n) in enumerate(of_size)]
-        )
+        where = np.concatenate([np.stack([np.full_like(n, k), n], axis=1) for k, (_, n) in enumerate(of_size)])
         areas = np.concatenate([np.full(len(numbers), patches.spec.area) for patches, numbers in of_size])
         scales = zip(*(statistics(patches, numbers, normalise) for patches, numbers in of_size), strict=True)
         mean, std = (torch.from_numpy(np.concatenate(values)).to(device) for values in scales)
         images, masks = _read(own, where) if resident else (None, None)
-        on_device = (
-            (images.to(device), masks.to(device)) if images is not None and masks is not None else None
-        )
+        on_device = (images.to(device), masks.to(device)) if images is not None and masks is not None else None
         groups.append(Group(own, where, areas, mean, std, on_device))
     return Batches(tuple(groups), device)
 

@@ -132,9 +132,7 @@ class PatchSet:
         return {split: float(by_split.get(split, np.nan)) for split in splits.SPLITS}
 
 
-def candidate_sizes(
-    quartiles: tuple[float, float, float], sizes: Sequence[int] = SIZES
-) -> tuple[int, int, int]:
+def candidate_sizes(quartiles: tuple[float, float, float], sizes: Sequence[int] = SIZES) -> tuple[int, int, int]:
     """Choose three patch sizes for an area from its landslide-size quartiles (paper sections 3.2 (1), 4.1).
 
     A landslide of Q pixels should fill about 10 % of its patch, so the ideal side is √(10·Q). Each quartile, from Q1
@@ -360,9 +358,7 @@ def _nothing_left(spec: PatchSpec, tally: _Tally) -> str:
         "edge": ("reach over the scene's edge", "use a smaller size"),
     }
     worst = max(texts, key=lambda name: tally.dropped[name])
-    counts = ", ".join(
-        f"{tally.dropped[name]} {text}" for name, (text, _) in texts.items() if tally.dropped[name]
-    )
+    counts = ", ".join(f"{tally.dropped[name]} {text}" for name, (text, _) in texts.items() if tally.dropped[name])
     return (
         f"{spec.dataset} {spec.area}: no {spec.size} px patch left of {tally.windows} windows ({counts}); "
         f"{texts[worst][1]}"

@@ -75,9 +75,7 @@ def open_raster(path: Path) -> rasterio.DatasetReader:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             return rasterio.open(path, num_threads="all_cpus")
     except RasterioIOError as error:
-        raise UserError(
-            f"{path}: cannot be read as an image ({short(error)}); fetch or export it again"
-        ) from error
+        raise UserError(f"{path}: cannot be read as an image ({short(error)}); fetch or export it again") from error
 
 
 def read_raster(
@@ -95,9 +93,7 @@ def read_raster(
     try:
         values = source.read(list(bands), window=window.as_rasterio, masked=masked)
     except RasterioIOError as error:
-        raise UserError(
-            f"{path}: damaged near row {window.row} ({short(error)}); fetch or export it again"
-        ) from error
+        raise UserError(f"{path}: damaged near row {window.row} ({short(error)}); fetch or export it again") from error
     return values.astype(np.float32).filled(np.nan) if masked else values
 
 

@@ -135,9 +135,7 @@ class Labels:
 
 
 @contextmanager
-def open_image(
-    scene: Scene, others: Sequence[Path] = (), resolution_m: float | None = None
-) -> Iterator[Image]:
+def open_image(scene: Scene, others: Sequence[Path] = (), resolution_m: float | None = None) -> Iterator[Image]:
     """Open a scene's image.
 
     Args:
@@ -180,9 +178,7 @@ def open_labels(scene: Scene, image: Image) -> Iterator[Labels]:
         with rasters.open_raster(scene.mask) as source:
             mend = f"export the mask on the image's grid ({_warp_to(image, scene.mask)})"
             _check_grid(scene.mask, source, image, mend)
-            yield Labels(
-                lambda window: _decode(scene, rasters.read_raster(source, scene.mask, window, [1])[0])
-            )
+            yield Labels(lambda window: _decode(scene, rasters.read_raster(source, scene.mask, window, [1])[0]))
     elif scene.polygons is not None:
         yield _polygon_labels(scene, image)
     elif scene.unlabelled_is_background:
@@ -255,9 +251,9 @@ def read_dem(scene: Scene, window: Window | None = None) -> np.ndarray:
         raise UserError(f"{scene.image}: has no elevation raster; add `dem:` to the data set's description")
     with open_image(scene) as image, rasters.open_raster(scene.dem) as source:
         _check_grid(scene.dem, source, image, "resample it to the image's grid")
-        return rasters.read_raster(source, scene.dem, window or Window(0, 0, *image.shape), [1], masked=True)[
-            0
-        ].astype(np.float32)
+        return rasters.read_raster(source, scene.dem, window or Window(0, 0, *image.shape), [1], masked=True)[0].astype(
+            np.float32
+        )
 
 
 def _check_band_count(scene: Scene, count: int) -> None:
@@ -366,8 +362,6 @@ def _polygon_labels(scene: Scene, image: Image) -> Labels:
         near = index.query(box(*array_bounds(window.height, window.width, transform)))
         if len(near) == 0:
             return np.zeros((window.height, window.width), np.uint8)
-        return rasterize(
-            shapes[near], out_shape=(window.height, window.width), transform=transform, dtype=np.uint8
-        )
+        return rasterize(shapes[near], out_shape=(window.height, window.width), transform=transform, dtype=np.uint8)
 
     return Labels(read, len(polygons), repaired, outside)

@@ -120,9 +120,7 @@ def make(folder: Path, spec: TwinSpec, workers: int = 2, progress: bool = True) 
     """
     tasks = plan(spec)
     todo = [t for t in tasks if not _complete(folder, t)]
-    todo.sort(
-        key=lambda t: -t.patches * RECIPES[t.area].patch ** 2
-    )  # the long ones first: workers end together
+    todo.sort(key=lambda t: -t.patches * RECIPES[t.area].patch ** 2)  # the long ones first: workers end together
     if todo:
         with (
             tqdm(total=len(todo), desc="twin", unit="scene", disable=not progress, file=sys.stderr) as bar,

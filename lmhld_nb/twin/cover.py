@@ -95,9 +95,7 @@ def draw_cover(
     tone = np.ones(shape, dtype=np.float32)
     parcels, kinds, tones = _parcels(rng, recipe, steep, step, shape)
     if parcels:
-        number = features.rasterize(
-            ((p, i + 1) for i, p in enumerate(parcels)), out_shape=shape, dtype="int32"
-        )
+        number = features.rasterize(((p, i + 1) for i, p in enumerate(parcels)), out_shape=shape, dtype="int32")
         code = np.concatenate([[0], kinds]).astype(np.uint8)[number]
         tone = np.concatenate([[1], tones]).astype(np.float32)[number]
     quarries = _quarries(rng, recipe, steep, step, shape)
@@ -123,9 +121,7 @@ def draw_cover(
         tone[on_road] = 1
     houses, shades = _houses(rng, recipe, steep, valley, step, shape)
     if houses:
-        number = features.rasterize(
-            ((p, i + 1) for i, p in enumerate(houses)), out_shape=shape, dtype="int32"
-        )
+        number = features.rasterize(((p, i + 1) for i, p in enumerate(houses)), out_shape=shape, dtype="int32")
         there = number > 0
         code[there] = CLASSES.index("roof")
         tone[there] = np.concatenate([[1], shades]).astype(np.float32)[number[there]]
@@ -176,9 +172,7 @@ def _parcels(
     return _quads(rng, middle, a, b, angle, 0.05), kinds, tones
 
 
-def _quarries(
-    rng: np.random.Generator, recipe: AreaRecipe, steep: Array, step: int, shape: Shape
-) -> list[Any]:
+def _quarries(rng: np.random.Generator, recipe: AreaRecipe, steep: Array, step: int, shape: Shape) -> list[Any]:
     count = rng.poisson(recipe.quarries * 0.03 * shape[0] * shape[1] / recipe.patch**2)
     if not count:
         return []
@@ -205,9 +199,7 @@ def _houses(
     middle = middle[rng.random(len(middle)) < chance]
     count = len(middle)
     angle = _at(town, middle, step) * 2
-    quads = _quads(
-        rng, middle, side * rng.uniform(0.7, 1.6, count), side * rng.uniform(0.6, 1.1, count), angle, 0.02
-    )
+    quads = _quads(rng, middle, side * rng.uniform(0.7, 1.6, count), side * rng.uniform(0.6, 1.1, count), angle, 0.02)
     return quads, np.exp(rng.normal(0, 0.25, count)).astype(np.float32)
 
 

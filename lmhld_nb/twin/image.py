@@ -71,11 +71,7 @@ def expose(
         if seam is not None:
             ground *= seam[b]
         ground = _blur(ground, recipe.blur)
-        ground += (
-            np.float32(recipe.noise)
-            * rng.standard_normal(shape, dtype=np.float32)
-            * np.sqrt(0.3 + 4 * ground)
-        )
+        ground += np.float32(recipe.noise) * rng.standard_normal(shape, dtype=np.float32) * np.sqrt(0.3 + 4 * ground)
         ground *= np.float32(recipe.gains[b] / recipe.scale)
         np.clip(ground, 1, recipe.most, out=ground)
         ground *= valid
@@ -94,9 +90,7 @@ def _ground_shares(
     steep = terrain.slope(height, recipe.resolution_m * step) / recipe.mean_slope
 
     def field(low: Array, detail: float) -> Array:
-        return terrain.resize(low, shape, smooth=False) + np.float32(detail) * terrain.spread(
-            rng, tile, shape
-        )
+        return terrain.resize(low, shape, smooth=False) + np.float32(detail) * terrain.spread(rng, tile, shape)
 
     def share(value: Array, sharpness: float) -> Array:
         value *= np.float32(sharpness)
@@ -144,9 +138,7 @@ def _debris(
     return np.clip(bare, 0, 1), tone, stony[which]
 
 
-def _light(
-    recipe: AreaRecipe, dem: Array, height: Array, step: int, shape: Shape
-) -> tuple[Array, tuple[float, ...]]:
+def _light(recipe: AreaRecipe, dem: Array, height: Array, step: int, shape: Shape) -> tuple[Array, tuple[float, ...]]:
     """Return direct light (1 on level ground with the sky's part added) and the sky's part per band."""
     azimuth, elevation = recipe.sun
     level = float(np.sin(np.radians(elevation)))

@@ -99,9 +99,7 @@ def make_scene(folder: Path, task: SceneTask) -> None:
     cover_rng, sensor, fine = _streams(task)[2:]
     dem = _surface(fine, recipe, scene, shape)
     drawn = cover.draw_cover(cover_rng, recipe, scene.height, scene.valley, scene.step, shape, scene.rough)
-    pixels = image.expose(
-        sensor, recipe, dem, scene.height, scene.step, drawn, scene.slides, scene.tile, scene.valid
-    )
+    pixels = image.expose(sensor, recipe, dem, scene.height, scene.step, drawn, scene.slides, scene.tile, scene.valid)
     transform = georeference(recipe, task.number)
     image_path, dem_path, polygon_path = paths_of(folder, task)
     write_polygons(polygon_path, scene.slides, recipe, transform)
@@ -126,9 +124,7 @@ def _streams(task: SceneTask) -> list[np.random.Generator]:
     return [np.random.default_rng(s) for s in source.spawn(5)]
 
 
-def _frame(
-    rng: np.random.Generator, recipe: AreaRecipe, task: SceneTask
-) -> tuple[tuple[int, int], NDArray[np.bool_]]:
+def _frame(rng: np.random.Generator, recipe: AreaRecipe, task: SceneTask) -> tuple[tuple[int, int], NDArray[np.bool_]]:
     """Return the size of the scene in pixels and where it has data: all but a slanted strip on one side.
 
     A swath lies slantwise on the map's grid, so its edge crosses the scene; it costs one column of windows.
@@ -177,22 +173,16 @@ def _place_slides(
         preference = preference * dry
         valid = valid & (terrain.resize(dry, valid.shape, smooth=False) > 0.5)
     cell = recipe.resolution_m * step
-    return runout.put_slides(
-        rng, height, step, cell, valid, preference, sizes, rough, recipe.patch, recipe.crowd
-    )
+    return runout.put_slides(rng, height, step, cell, valid, preference, sizes, rough, recipe.patch, recipe.crowd)
 
 
-def _surface(
-    rng: np.random.Generator, recipe: AreaRecipe, scene: Layout, shape: tuple[int, int]
-) -> terrain.Array:
+def _surface(rng: np.random.Generator, recipe: AreaRecipe, scene: Layout, shape: tuple[int, int]) -> terrain.Array:
     """Return the elevation (metres) on the pixel grid, with fine relief, scars and deposits."""
     fine = 1 - np.abs(terrain.spread(rng, scene.tile, shape))
     dem = terrain.resize(scene.height, shape)
     slides = scene.slides
     dem += fine * np.float32(0.035 * recipe.mean_slope * recipe.resolution_m * recipe.patch * 0.12)
-    depth = np.concatenate([[0.0], 0.05 * np.sqrt(slides.size)]).astype(np.float32) * np.float32(
-        recipe.resolution_m
-    )
+    depth = np.concatenate([[0.0], 0.05 * np.sqrt(slides.size)]).astype(np.float32) * np.float32(recipe.resolution_m)
     inside = np.flatnonzero(slides.label)
     flat = dem.reshape(-1)
     change = (slides.along.ravel()[inside] - 0.55) * np.clip(1.6 * (1 - slides.margin.ravel()[inside]), 0, 1)

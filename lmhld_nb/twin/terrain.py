@@ -88,14 +88,10 @@ def _weights(size: int, length: int, smooth: bool) -> sparse.csr_array:
     count = values.shape[1]
     indices = np.clip(base[:, None] + first + np.arange(count), 0, size - 1)
     pointers = np.arange(length + 1) * count
-    return sparse.csr_array(
-        (values.astype(np.float32).ravel(), indices.ravel(), pointers), shape=(length, size)
-    )
+    return sparse.csr_array((values.astype(np.float32).ravel(), indices.ravel(), pointers), shape=(length, size))
 
 
-def carve(
-    rng: np.random.Generator, shape: tuple[int, int], cell: float, mean_slope: float, roughness: float
-) -> Relief:
+def carve(rng: np.random.Generator, shape: tuple[int, int], cell: float, mean_slope: float, roughness: float) -> Relief:
     """Carve a mountain landscape whose mean slope is ``mean_slope`` (tangent, e.g. 0.6).
 
     Stream-power erosion in its implicit form (Braun and Willett 2013) runs on grids of 1/4, 1/2 and full
@@ -283,9 +279,7 @@ def trace(down: Array, right: Array, starts: Array, steps: int, uphill: bool = F
     moving = np.ones(len(starts), dtype=bool)
     for k in range(steps):
         where = path[:, k]
-        pull = np.stack(
-            [ndimage.map_coordinates(g, where.T, order=1, mode="nearest") for g in (down, right)], axis=1
-        )
+        pull = np.stack([ndimage.map_coordinates(g, where.T, order=1, mode="nearest") for g in (down, right)], axis=1)
         steep = np.hypot(pull[:, 0], pull[:, 1])
         heading = 0.6 * heading + 0.4 * sign * pull / np.maximum(steep, 1e-6)[:, None]
         unit = heading / np.maximum(np.hypot(heading[:, 0], heading[:, 1]), 1e-6)[:, None]
