@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from lmhld_nb import inventory, patches, scenes
+from lmhld_nb import inventory, scenes
 from lmhld_nb.config import UserError, data_dir, safe_name, write_json
-from lmhld_nb.patches.patch_sets import PatchSpec
+from lmhld_nb.patches.patch_sets import PatchSpec, classify_windows
 from lmhld_nb.sources import DataSet
 
 
@@ -40,8 +40,7 @@ def measure_area(dataset: DataSet, area: str) -> AreaMeasurements:
         sizes = inventory.area_sizes(dataset.scenes_of(area))
         return {"quartiles": inventory.quartiles(sizes), "largest_side": max(sides)}
 
-    name = f"{dataset.fingerprint}-{safe_name(area, 'area')}.json"
-    content = _measure_once(dataset, name, ("quartiles", "largest_side"), measure)
+    content = _measure_once(dataset, f"{dataset.fingerprint}-{safe_name(area, 'area')}.json", measure)
     return AreaMeasurements(tuple(content["quartiles"]), content["largest_side"])
 
 
@@ -57,8 +56,7 @@ def count_patches(dataset: DataSet, spec: PatchSpec) -> int:
         windows = classify_area_windows(dataset, spec.area, (spec.size,), spec.bands)[spec.size]
         return {"patches": sum(int(((reason == "") & (share >= least)).sum()) for reason, share in windows)}
 
-    name = f"{spec.fingerprint_of_patches}-patches.json"
-    return int(_measure_once(dataset, name, ("patches",), measure)["patches"])
+    return int(_measure_once(dataset, f"{spec.fingerprint_of_patches}-patches.json", measure)["patches"])
 
 
 def classify_area_windows(
@@ -69,8 +67,7 @@ def classify_area_windows(
     Scenes are read once, in strips that are a whole number of windows of each size.
 
     Returns:
-        By size, for each scene in order: reasons and shares as `patches.classify_windows` gives them for a least share
-        of 0, that is reasons ``""``, ``nodata`` and ``edge``.
+        By size, for each scene in order: reasons and shares as `classify_windows` gives them for a least share of 0.
 
     Raises:
         UserError: a scene cannot be read.
@@ -84,22 +81,18 @@ def classify_area_windows(
             for strip in scenes.strips(image.shape, height):
                 valid, codes = image.valid(image.read(strip, bands)), labels.read(strip)
                 for size in sizes:
-                    parts[size].append(patches.classify_windows(codes, valid, size, 0.0))
+                    parts[size].append(classify_windows(codes, valid, size, 0.0))
         for size in sizes:
             reasons, shares = (np.concatenate(arrays) for arrays in zip(*parts[size], strict=True))
             by_size[size].append((reasons, shares))
     return by_size
 
 
-def _measure_once(
-    dataset: DataSet, name: str, keys: tuple[str, ...], measure: Callable[[], dict[str, Any]]
-) -> dict[str, Any]:
+def _measure_once(dataset: DataSet, name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return what ``measure`` gives, from the file ``name`` beside the data where it was measured before."""
     path = data_dir() / safe_name(dataset.name, "data set") / "measured" / name
-    with suppress(OSError, ValueError):  # not measured yet, or not readable: only time is lost
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(content, dict) and set(content) == set(keys):
-            return content
+    with suppress(OSError, ValueError, TypeError):  # not measured yet, or not readable: only time is lost
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     content = measure()
     with suppress(UserError):  # a shared, read-only data folder is measured anew each time
         write_json(path, content)

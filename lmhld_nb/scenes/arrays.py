@@ -12,7 +12,7 @@ import numpy as np
 import scipy.io
 
 from lmhld_nb.config import UserError
-from lmhld_nb.scenes.rasters import short
+from lmhld_nb.scenes.rasters import readable
 
 _UNREADABLE = (OSError, ValueError, EOFError, TypeError, scipy.io.matlab.MatReadError)
 SUFFIXES = (".npy", ".mat", ".h5", ".hdf5")
@@ -36,9 +36,9 @@ def open_array(path: Path, key: str | None = None) -> Iterator[Any]:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    # Only opening is guarded: errors of the caller's block (a full disk, say) must keep their own words.
     with ExitStack() as stack:
-        try:
+        # Only opening is guarded: errors of the caller's block (a full disk, say) must keep their own words.
+        with readable(path, _UNREADABLE, next_step="fetch or export it again, without pickled objects"):
             if path.suffix.lower() == ".npy":
                 array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
             elif path.suffix.lower() == ".mat" and not h5py.is_hdf5(path):
@@ -47,10 +47,6 @@ def open_array(path: Path, key: str | None = None) -> Iterator[Any]:
             else:
                 file = stack.enter_context(h5py.File(path, "r"))
                 array = file[_choose(path, key, _datasets(file))]
-        except _UNREADABLE as error:
-            raise UserError(
-                f"{path}: cannot be read ({short(error)}); fetch or export it again, without pickled objects"
-            ) from error
         yield array
 
 
@@ -58,13 +54,11 @@ def array_keys(path: Path) -> list[str]:
     """List the array variables of an .h5 or .mat file (empty for .npy)."""
     if path.suffix.lower() == ".npy":
         return []
-    try:
+    with readable(path, _UNREADABLE, next_step="fetch it again"):
         if h5py.is_hdf5(path):
             with h5py.File(path, "r") as file:
                 return _datasets(file)
         return [name for name, _, _ in scipy.io.whosmat(path)]
-    except _UNREADABLE as error:
-        raise UserError(f"{path}: cannot be read ({short(error)}); fetch it again") from error
 
 
 def _datasets(file: h5py.File) -> list[str]:
