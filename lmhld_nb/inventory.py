@@ -36,22 +36,14 @@ def landslide_sizes(mask: np.ndarray) -> np.ndarray:
 
 
 def scene_sizes(scene: Scene, rows_at_once: int = 512) -> np.ndarray:
-    """Return the pixels of each landslide of a scene of any size, read in strips of ``rows_at_once``.
-
-    Raises:
-        UserError: the scene cannot be read.
-    """
+    """Return the pixels of each landslide of a scene of any size, read in strips of ``rows_at_once``."""
     with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
         strips = scenes.strips(image.shape, rows_at_once)
         return components((labels.read(window),) for window in strips)["size_px"].to_numpy()
 
 
 def area_sizes(area_scenes: Sequence[Scene]) -> np.ndarray:
-    """Return the pixels of each landslide of an area's scenes, of which some may be free of landslides.
-
-    Raises:
-        UserError: no scene holds a landslide pixel.
-    """
+    """Return the pixels of each landslide of an area's scenes; a UserError says that none of them holds any."""
     sizes = np.concatenate([scene_sizes(scene) for scene in area_scenes])
     if len(sizes) == 0:
         first, *others = area_scenes
@@ -117,22 +109,14 @@ def touching(above: np.ndarray, below: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def quartiles(sizes: np.ndarray) -> tuple[float, float, float]:
-    """Return Q1, the median and Q3 of landslide sizes (Hyndman & Fan 1996, type 7; paper section 3.2 (1)).
-
-    Raises:
-        UserError: there is no landslide.
-    """
+    """Return Q1, the median and Q3 of at least one landslide size (Hyndman & Fan 1996, type 7; paper 3.2 (1))."""
     _check_not_empty(sizes, "quartiles")
     q1, q2, q3 = np.quantile(np.asarray(sizes, float), (0.25, 0.5, 0.75), method="linear")
     return float(q1), float(q2), float(q3)
 
 
 def histogram(sizes: np.ndarray, bins: int = 24) -> tuple[np.ndarray, np.ndarray]:
-    """Return counts (bins,) and edges in pixels (bins + 1,) of bins of equal width in log size (paper Fig 9).
-
-    Raises:
-        UserError: there is no landslide.
-    """
+    """Return counts (bins,) and edges in pixels (bins + 1,) of bins of equal width in log size (paper Fig 9)."""
     _check_not_empty(sizes, "histogram")
     # Half a pixel of room at both ends: rounding must not lose the smallest and the largest.
     edges = np.geomspace(sizes.min() - 0.5, sizes.max() + 0.5, bins + 1)
@@ -149,9 +133,9 @@ def summary(area_scenes: dict[str, Sequence[Scene]]) -> pd.DataFrame:
     rows = {}
     for area, scenes_of_area in area_scenes.items():
         sizes = area_sizes(scenes_of_area)
-        numbers = (len(sizes), int(sizes.min()), *quartiles(sizes), int(sizes.max()), int(sizes.sum()))
-        rows[area] = dict(zip(("landslides", "min_px", "q1", "q2", "q3", "max_px", "total_px"), numbers, strict=True))
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("area")
+        rows[area] = (len(sizes), int(sizes.min()), *quartiles(sizes), int(sizes.max()), int(sizes.sum()))
+    columns = ["landslides", "min_px", "q1", "q2", "q3", "max_px", "total_px"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("area")
 
 
 def slope_degrees(dem: np.ndarray, resolution_m: float) -> np.ndarray:
@@ -283,8 +267,7 @@ def _relief(scene: Scene, window: Window, inside: np.ndarray, image: scenes.Imag
 def _flag(row: dict[str, float], flat_degrees: float) -> str:
     flags = ["flat"] if row["slope_deg"] < flat_degrees else []
     greener = row.get("ndvi_around", np.nan) - row.get("ndvi", np.nan)
-    around = row["brightness_around"]
-    ratio = row["brightness"] / around if around else np.nan
+    ratio = row["brightness"] / (row["brightness_around"] or np.nan)
     # A comparison with NaN is False: what cannot be measured is not held against the polygon.
     if ratio < BRIGHTER and not greener >= NDVI_DROP:
         flags.append("no contrast")

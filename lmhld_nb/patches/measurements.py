@@ -26,11 +26,7 @@ class AreaMeasurements:
 
 
 def measure_area(dataset: DataSet, area: str) -> AreaMeasurements:
-    """Measure an area's scenes, once: the result is kept beside the data, under its fingerprint.
-
-    Raises:
-        UserError: a scene cannot be read, or the area has no landslide.
-    """
+    """Measure an area's scenes, once: the result is kept beside the data, under its fingerprint."""
 
     def measure() -> dict[str, Any]:
         sides = []
@@ -45,11 +41,7 @@ def measure_area(dataset: DataSet, area: str) -> AreaMeasurements:
 
 
 def count_patches(dataset: DataSet, spec: PatchSpec) -> int:
-    """Count the patches that cutting ``spec`` leaves, without cutting; once, as `measure_area`.
-
-    Raises:
-        UserError: a scene cannot be read.
-    """
+    """Count the patches that cutting ``spec`` leaves, without cutting; once, as `measure_area`."""
 
     def measure() -> dict[str, Any]:
         least = 0.0 if spec.background else spec.min_share
@@ -68,22 +60,18 @@ def classify_area_windows(
 
     Returns:
         By size, for each scene in order: reasons and shares as `classify_windows` gives them for a least share of 0.
-
-    Raises:
-        UserError: a scene cannot be read.
     """
     height = math.lcm(*sizes)
     height *= max(1, 512 // height)
     by_size: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {size: [] for size in sizes}
     for scene in dataset.scenes_of(area):
-        parts: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {size: [] for size in sizes}
+        judged = []  # one entry per strip, in it one per size
         with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
             for strip in scenes.strips(image.shape, height):
                 valid, codes = image.valid(image.read(strip, bands)), labels.read(strip)
-                for size in sizes:
-                    parts[size].append(classify_windows(codes, valid, size, 0.0))
-        for size in sizes:
-            reasons, shares = (np.concatenate(arrays) for arrays in zip(*parts[size], strict=True))
+                judged.append([classify_windows(codes, valid, size, 0.0) for size in sizes])
+        for size, strips in zip(sizes, zip(*judged, strict=True), strict=True):
+            reasons, shares = (np.concatenate(arrays) for arrays in zip(*strips, strict=True))
             by_size[size].append((reasons, shares))
     return by_size
 

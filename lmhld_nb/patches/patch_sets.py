@@ -171,7 +171,7 @@ def classify_windows(
 def cut(spec: PatchSpec, area_scenes: Iterable[Scene], progress: bool = True) -> PatchSet:
     """Make (or load, where it is made already) the PatchSet of ``spec``.
 
-    Scenes of any size are read once, strip by strip. Two processes that want the same PatchSet wait for each other.
+    Scenes are read once, strip by strip. Two processes that want the same PatchSet wait for each other.
 
     Raises:
         UserError: a scene cannot be read, no patch is left after the filters, a split stays empty, or the folder
@@ -197,11 +197,7 @@ def is_cut(spec: PatchSpec) -> bool:
 
 
 def load(spec: PatchSpec) -> PatchSet:
-    """Load a finished PatchSet.
-
-    Raises:
-        UserError: it was not made yet, or its record is damaged.
-    """
+    """Load a finished PatchSet; a UserError says that it was not made yet, or that its record is damaged."""
     record_path = spec.folder / "patchset.json"
     try:
         record = json.loads(record_path.read_text(encoding="utf-8"))
@@ -290,8 +286,7 @@ def _scene_patches(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, dict[str, object]]]:
     """Yield image, mask and index row of each patch of a scene that stays."""
     size = spec.size
-    # About 512 rows at once: as tall as the usual GeoTIFF tile, a whole number of windows.
-    height = size * max(1, 512 // size)
+    height = size * max(1, 512 // size)  # about as tall as the usual GeoTIFF tile, a whole number of windows
     with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
         if image.ground_m is not None:
             tally.resolutions.append(image.ground_m)
@@ -309,8 +304,7 @@ def _scene_patches(
             for r, c in zip(*np.nonzero(reason == ""), strict=True):
                 window = (slice(r * size, (r + 1) * size), slice(c * size, (c + 1) * size))
                 row = {"scene": scene.name, "row": strip.row + r * size, "col": c * size, "share": share[r, c]}
-                if scene.split:
-                    row["given"] = scene.split
+                row |= {"given": scene.split} if scene.split else {}
                 yield values[(slice(None), *window)], codes[window], row
         if not count:
             raise UserError(f"{scene.image}: every pixel is no data; check the file and its `nodata:` value")
@@ -318,9 +312,8 @@ def _scene_patches(
 
 
 def _nothing_left(spec: PatchSpec, tally: _Tally) -> str:
-    too_few = f"hold less than {spec.min_share:.0%} landslide"
     texts = {
-        "share": (too_few, "lower `min_share` or use a smaller size"),
+        "share": (f"hold less than {spec.min_share:.0%} landslide", "lower `min_share` or use a smaller size"),
         "nodata": ("touch no-data or unlabelled pixels", "use a smaller size or check `nodata:`"),
         "edge": ("reach over the scene's edge", "use a smaller size"),
     }

@@ -30,15 +30,12 @@ def open_array(path: Path, key: str | None = None) -> Iterator[Any]:
     Args:
         path: .npy (memory-mapped), .h5/.hdf5 or MATLAB v7.3 (read on slicing), MATLAB v5 (read whole).
         key: variable inside .h5 and .mat; may be left out where there is only one.
-
-    Raises:
-        UserError: missing, truncated, pickled, or the key is absent or needed.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     with ExitStack() as stack:
         # Only opening is guarded: errors of the caller's block (a full disk, say) must keep their own words.
-        with readable(path, _UNREADABLE, next_step="fetch or export it again, without pickled objects"):
+        with readable(path, "cannot be read", "fetch or export it again, without pickled objects", *_UNREADABLE):
             if path.suffix.lower() == ".npy":
                 array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
             elif path.suffix.lower() == ".mat" and not h5py.is_hdf5(path):
@@ -54,7 +51,7 @@ def array_keys(path: Path) -> list[str]:
     """List the array variables of an .h5 or .mat file (empty for .npy)."""
     if path.suffix.lower() == ".npy":
         return []
-    with readable(path, _UNREADABLE, next_step="fetch it again"):
+    with readable(path, "cannot be read", "fetch it again", *_UNREADABLE):
         if h5py.is_hdf5(path):
             with h5py.File(path, "r") as file:
                 return _datasets(file)
@@ -70,7 +67,5 @@ def _choose(path: Path, key: str | None, names: list[str]) -> str:
         return names[0]
     if key in names:
         return str(key)
-    problem = f"no variable '{key}'" if key else "several variables"
-    raise UserError(
-        f"{path}: {problem}, it holds {', '.join(names) or 'none'}; name one as `key:` in the data set's YAML"
-    )
+    problem, held = f"no variable '{key}'" if key else "several variables", ", ".join(names) or "none"
+    raise UserError(f"{path}: {problem}, it holds {held}; name one as `key:` in the data set's YAML")

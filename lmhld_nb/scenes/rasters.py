@@ -60,12 +60,7 @@ def read_decimated(read: Callable[[Window], np.ndarray], window: Window, step: i
 
 
 @contextmanager
-def readable(
-    path: Path | None,
-    errors: type[Exception] | tuple[type[Exception], ...],
-    problem: str = "cannot be read",
-    next_step: str = "fetch or export it again",
-) -> Iterator[None]:
+def readable(path: Path | None, problem: str, next_step: str, *errors: type[Exception]) -> Iterator[None]:
     """Turn ``errors`` of the block into a UserError that names the file, the problem and the next step."""
     try:
         yield
@@ -77,7 +72,8 @@ def open_raster(path: Path) -> rasterio.DatasetReader:
     """Open a raster file of any format GDAL reads; raise a UserError where it is missing or no image."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    with readable(path, RasterioIOError, "cannot be read as an image"), warnings.catch_warnings():
+    mend = "fetch or export it again"
+    with readable(path, "cannot be read as an image", mend, RasterioIOError), warnings.catch_warnings():
         # Images without georeference are declared as such and checked in scenes.open_image.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         return rasterio.open(path, num_threads="all_cpus")
@@ -86,12 +82,8 @@ def open_raster(path: Path) -> rasterio.DatasetReader:
 def read_raster(
     source: rasterio.DatasetReader, path: Path | None, window: Window, bands: Sequence[int], masked: bool = False
 ) -> np.ndarray:
-    """Read bands (counted from 1) of a window, (bands, rows, cols); ``masked`` gives float32 with NaN for no data.
-
-    Raises:
-        UserError: the file is damaged there.
-    """
-    with readable(path, RasterioIOError, f"damaged near row {window.row}"):
+    """Read bands (counted from 1) of a window, (bands, rows, cols); ``masked`` gives float32 with NaN for no data."""
+    with readable(path, f"damaged near row {window.row}", "fetch or export it again", RasterioIOError):
         values = source.read(list(bands), window=window.as_rasterio, masked=masked)
     return values.astype(np.float32).filled(np.nan) if masked else values
 
@@ -157,12 +149,10 @@ def ground_pixel(crs: CRS | None, transform: Affine, shape: tuple[int, int]) -> 
     (lon,), (lat,) = rasterio.warp.transform(crs, "EPSG:4326", [x], [y])
     # Azimuthal equidistant: distances from its centre are true.
     local = CRS.from_proj4(f"+proj=aeqd +lat_0={lat} +lon_0={lon} +datum=WGS84 +units=m")
-    east, north = rasterio.warp.transform(
-        crs, local, [x, x + transform.a, x + transform.b], [y, y + transform.d, y + transform.e]
-    )
-    across = math.hypot(east[1] - east[0], north[1] - north[0])
-    down = math.hypot(east[2] - east[0], north[2] - north[0])
-    true = all(abs(side / own - 1) < 0.01 for side, own in zip((across, down), nominal, strict=True))
+    corners = [x, x + transform.a, x + transform.b], [y, y + transform.d, y + transform.e]
+    east, north = rasterio.warp.transform(crs, local, *corners)
+    across, down = (math.hypot(east[k] - east[0], north[k] - north[0]) for k in (1, 2))
+    true = abs(across / nominal[0] - 1) < 0.01 and abs(down / nominal[1] - 1) < 0.01
     return nominal if true and not crs.is_geographic else (across, down)
 
 

@@ -62,12 +62,7 @@ class Image:
         self.crs, self.transform = raster.crs, raster.transform
 
     def read(self, window: Window, bands: Sequence[str] = BANDS) -> np.ndarray:
-        """Return ``bands`` of ``window`` as (bands, height, width), values as stored.
-
-        Raises:
-            UserError: a band is not among the scene's, the file is damaged, or a value is NaN or infinite
-                where NaN is not the declared no-data value.
-        """
+        """Return ``bands`` of ``window`` as (bands, height, width), values as stored."""
         missing = [band for band in bands if band not in self.scene.bands]
         if missing:
             raise UserError(
@@ -111,8 +106,7 @@ def open_image(scene: Scene, others: Sequence[Path] = (), resolution_m: float | 
     """Open a scene's image, with ``others`` on its grid as one, to be read at its own or another resolution.
 
     Raises:
-        UserError: missing or damaged file, band count that differs from the description, no coordinate system, or
-            files of several grids.
+        UserError: missing or damaged file, other bands than described, no coordinate system, or several grids.
     """
     if arrays.is_array_file(scene.image) and not others:
         with arrays.open_array(scene.image, scene.image_key) as array:
@@ -130,11 +124,7 @@ def open_image(scene: Scene, others: Sequence[Path] = (), resolution_m: float | 
 
 @contextmanager
 def open_labels(scene: Scene, image: Image) -> Iterator[Labels]:
-    """Open a scene's mask or polygons, to be read on the grid of ``image``.
-
-    Raises:
-        UserError: nothing labelled, another size or grid than the image, or an empty inventory.
-    """
+    """Open a scene's mask or polygons, to be read on the grid of ``image``; a UserError says what is wrong with them."""
     if scene.mask is not None and arrays.is_array_file(scene.mask):
         with arrays.open_array(scene.mask, scene.mask_key) as array:
             yield _array_labels(scene, array, image.shape)
@@ -154,11 +144,7 @@ def open_labels(scene: Scene, image: Image) -> Iterator[Labels]:
 
 
 def read_polygons(scene: Scene, image: Image) -> gpd.GeoSeries:
-    """Read the landslide polygons that meet the scene, repaired and in the image's coordinate system.
-
-    Raises:
-        UserError: unreadable, without coordinate system (or the image is), empty, or all of it outside the scene.
-    """
+    """Read the landslide polygons that meet the scene, repaired and in the image's coordinate system."""
     path = scene.polygons
     assert path is not None
     if image.crs is None:
@@ -167,7 +153,7 @@ def read_polygons(scene: Scene, image: Image) -> gpd.GeoSeries:
             "(gdal_edit.py -a_srs EPSG:… FILE) or rasterise the polygons"
         )
     failures = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError)
-    with readable(path, failures, "cannot be read as polygons", "export it again as GeoPackage"):
+    with readable(path, "cannot be read as polygons", "export it again as GeoPackage", *failures):
         table = pyogrio.read_dataframe(path)
     if not isinstance(table, gpd.GeoDataFrame) or len(table) == 0:
         raise UserError(f"{path}: the inventory is empty; give the file that holds the landslide polygons")
@@ -197,11 +183,7 @@ def read_all(scene: Scene, bands: Sequence[str] = BANDS) -> tuple[np.ndarray, np
 
 
 def read_dem(scene: Scene, window: Window | None = None) -> np.ndarray:
-    """Read a scene's elevation in ``window`` (or whole), (rows, cols) float32 metres, NaN where there is none.
-
-    Raises:
-        UserError: the scene has none, or it lies on another grid.
-    """
+    """Read a scene's elevation in ``window`` (or whole), (rows, cols) float32 metres, NaN where there is none."""
     if scene.dem is None:
         raise UserError(f"{scene.image}: has no elevation raster; add `dem:` to the data set's description")
     with open_image(scene) as image, rasters.open_raster(scene.dem) as source:
@@ -238,11 +220,8 @@ def _warp_to(image: Image, path: Path) -> str:
     """Return the command that puts a mask on an image's grid."""
     left, bottom, right, top = array_bounds(*image.shape, image.transform)
     epsg = image.crs.to_epsg() if image.crs is not None else None
-    system = f"EPSG:{epsg}" if epsg else "CRS"
-    return (
-        f"gdalwarp -t_srs {system} -te {left:.10g} {bottom:.10g} {right:.10g} {top:.10g} "
-        f"-ts {image.shape[1]} {image.shape[0]} -r near {path.name} aligned.tif"
-    )
+    grid = f"-t_srs {f'EPSG:{epsg}' if epsg else 'CRS'} -te {left:.10g} {bottom:.10g} {right:.10g} {top:.10g}"
+    return f"gdalwarp {grid} -ts {image.shape[1]} {image.shape[0]} -r near {path.name} aligned.tif"
 
 
 def _decode(scene: Scene, codes: np.ndarray) -> np.ndarray:
@@ -251,29 +230,32 @@ def _decode(scene: Scene, codes: np.ndarray) -> np.ndarray:
     return labels
 
 
-def _check_stack(scene: Scene, array: Any, path: Path | None) -> None:
-    if scene.index is not None and scene.index >= array.shape[0]:
+def _position(scene: Scene, array: Any, path: Path | None) -> tuple[int, ...]:
+    """Return what to index the array of a stack with; nothing where it holds one scene."""
+    if scene.index is None:
+        return ()
+    if scene.index >= array.shape[0]:
         raise UserError(
             f"{path}: a stack of {array.shape[0]}, number {scene.index} (from 0) is asked for; "
             "correct the pairing or the description"
         )
+    return (scene.index,)
 
 
 def _array_image(scene: Scene, array: Any) -> Image:
-    stack = () if scene.index is None else (scene.index,)
+    stack = _position(scene, array, scene.image)
     if len(array.shape) != 3 + len(stack):
         raise UserError(
             f"{scene.image}: shape {tuple(array.shape)} is not (bands, rows, cols); "
             "set `channels:` and `stack:` in its description"
         )
-    _check_stack(scene, array, scene.image)
     last = scene.channels == "last"
     count, rows, cols = np.roll(array.shape[-3:], 1 if last else 0).tolist()
     _check_band_count(scene, count)
 
     def read(window: Window, indices: list[int]) -> np.ndarray:
         pixels = _slices(window)
-        with readable(scene.image, OSError, "damaged", "fetch it again"):
+        with readable(scene.image, "damaged", "fetch it again", OSError):
             values = np.asarray(array[(*stack, *pixels) if last else (*stack, slice(None), *pixels)])
         return (values.transpose(2, 0, 1) if last else values)[indices]
 
@@ -282,9 +264,8 @@ def _array_image(scene: Scene, array: Any) -> Image:
 
 
 def _array_labels(scene: Scene, array: Any, shape: tuple[int, int]) -> Labels:
-    _check_stack(scene, array, scene.mask)
-    with readable(scene.mask, OSError, "damaged", "fetch it again"):
-        codes = np.asarray(array if scene.index is None else array[scene.index]).squeeze()
+    with readable(scene.mask, "damaged", "fetch it again", OSError):
+        codes = np.asarray(array[_position(scene, array, scene.mask)]).squeeze()
     if codes.shape != shape:
         raise UserError(
             f"{scene.mask}: shape {codes.shape}, the image {scene.image.name} has {shape}; "
@@ -305,8 +286,7 @@ def _polygon_labels(scene: Scene, image: Image) -> Labels:
     def read(window: Window) -> np.ndarray:
         transform = image.window_transform(window)
         near = index.query(box(*array_bounds(window.height, window.width, transform)))
-        if len(near) == 0:
-            return np.zeros((window.height, window.width), np.uint8)
-        return rasterize(shapes[near], out_shape=(window.height, window.width), transform=transform, dtype=np.uint8)
+        labels = np.zeros((window.height, window.width), np.uint8)
+        return rasterize(shapes[near], out=labels, transform=transform) if len(near) else labels
 
     return Labels(read)

@@ -103,11 +103,7 @@ def _streams(task: SceneTask) -> list[np.random.Generator]:
 
 
 def _frame(rng: np.random.Generator, recipe: AreaRecipe, windows: float, step: int) -> Mask:
-    """Return where a scene of so many windows has data.
-
-    A swath lies slantwise on the map's grid, so its edge crosses the scene; it costs one column of windows.
-    A recipe without swath has data everywhere, on whole windows.
-    """
+    """Return where a scene of so many windows has data; the slanted edge of a swath costs one column of them."""
     columns = max(2, round(np.sqrt(1.15 * windows)))
     rows = max(2, int(np.ceil(windows / columns)))
     if not recipe.swath:
