@@ -202,10 +202,8 @@ def load(spec: PatchSpec) -> PatchSet:
     try:
         record = json.loads(record_path.read_text(encoding="utf-8"))
         by_scene = {name: (tuple(mean), tuple(std)) for name, (mean, std) in record["scenes"].items()}
-        mean, std = tuple(record["mean"]), tuple(record["std"])
-        return PatchSet(
-            spec, spec.folder, record["windows"], record["dropped"], mean, std, by_scene, record["resolution_m"]
-        )
+        mean, std, windows, dropped = (record[name] for name in ("mean", "std", "windows", "dropped"))
+        return PatchSet(spec, spec.folder, windows, dropped, tuple(mean), tuple(std), by_scene, record["resolution_m"])
     except FileNotFoundError:
         raise UserError(f"{spec.folder}: no such patches; make them with `lmhld run`") from None
     except (ValueError, KeyError) as error:

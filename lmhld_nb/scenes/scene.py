@@ -124,7 +124,7 @@ def open_image(scene: Scene, others: Sequence[Path] = (), resolution_m: float | 
 
 @contextmanager
 def open_labels(scene: Scene, image: Image) -> Iterator[Labels]:
-    """Open a scene's mask or polygons, to be read on the grid of ``image``; a UserError says what is wrong with them."""
+    """Open a scene's mask or polygons, to be read on the grid of ``image``; a UserError says what is wrong."""
     if scene.mask is not None and arrays.is_array_file(scene.mask):
         with arrays.open_array(scene.mask, scene.mask_key) as array:
             yield _array_labels(scene, array, image.shape)

@@ -255,7 +255,7 @@ def trace(down: Array, right: Array, starts: Array, steps: int, uphill: bool = F
 
 
 def sunlight(down: Array, right: Array, azimuth: float, elevation: float) -> Array:
-    """Return the cosine of the sun's angle to the ground (0 where it faces away); azimuth from north, rows run south."""
+    """Return the cosine of the sun's angle to the ground (0 where it faces away); rows run south."""
     a, e = np.radians(azimuth), np.radians(elevation)
     light = down * np.float32(np.cos(a) * np.cos(e)) - right * np.float32(np.sin(a) * np.cos(e))
     light += np.float32(np.sin(e))
