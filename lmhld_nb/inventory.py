@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from rasterio.features import rasterize
 from rasterio.features import shapes as vectorise
-from rasterio.transform import array_bounds, rowcol
+from rasterio.transform import array_bounds
 from scipy.ndimage import binary_dilation, find_objects, label
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -18,61 +18,38 @@ from shapely.geometry import box, shape
 from lmhld_nb import scenes
 from lmhld_nb.config import UserError
 from lmhld_nb.scenes.rasters import Window
-from lmhld_nb.scenes.scene import Scene
+from lmhld_nb.scenes.scene import Labels, Scene, read_polygons
 
 # scipy, which is here anyway. benchmarks/components.py has the times: OpenCV would save a third of a step that is a
 # tenth of the tiling, for a large dependency; connected-components-3d 4 labels wrongly in two dimensions.
 EIGHT = np.ones((3, 3), int)
+NDVI_DROP, BRIGHTER = 0.03, 1.02  # least plausible fall of NDVI and ratio of brightness against the surroundings
 
 
 def landslide_sizes(mask: np.ndarray) -> np.ndarray:
-    """Measure every landslide of a mask.
+    """Return the pixels of each 8-connected landslide of a mask, in order of first appearance row by row.
 
     Args:
         mask: (rows, cols); 0 background, 255 not labelled, every other value landslide.
-
-    Returns:
-        Pixels of each 8-connected landslide, in order of first appearance row by row; empty where there is none.
     """
     return components([(np.asarray(mask),)])["size_px"].to_numpy()
 
 
 def scene_sizes(scene: Scene, rows_at_once: int = 512) -> np.ndarray:
-    """Measure every landslide of a scene of any size, strip by strip.
-
-    A landslide cut by a strip's edge counts once, with all its pixels. The image itself is not read.
-
-    Args:
-        scene: a scene with mask or polygons.
-        rows_at_once: height of a strip; memory is about 6 bytes for each of its pixels.
-
-    Returns:
-        Pixels of each landslide, as `landslide_sizes` of the whole mask would give; empty where there is none.
-
-    Raises:
-        UserError: the scene cannot be read.
-    """
+    """Return the pixels of each landslide of a scene of any size, read in strips of ``rows_at_once``."""
     with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
         strips = scenes.strips(image.shape, rows_at_once)
         return components((labels.read(window),) for window in strips)["size_px"].to_numpy()
 
 
 def area_sizes(area_scenes: Sequence[Scene]) -> np.ndarray:
-    """Measure every landslide of an area's scenes.
-
-    Single scenes may be free of landslides (in a folder of patches many are), the area may not.
-
-    Raises:
-        UserError: no scene holds a landslide pixel: the inventory is empty.
-    """
+    """Return the pixels of each landslide of an area's scenes; a UserError says that none of them holds any."""
     sizes = np.concatenate([scene_sizes(scene) for scene in area_scenes])
     if len(sizes) == 0:
         first, *others = area_scenes
         source = first.mask or first.polygons or first.image
         extra = f" and {len(others)} more" if others else ""
-        raise UserError(
-            f"{source}{extra}: the inventory is empty (no landslide pixel); check its landslide codes"
-        )
+        raise UserError(f"{source}{extra}: the inventory is empty (no landslide pixel); check its landslide codes")
     return sizes
 
 
@@ -80,20 +57,18 @@ def components(strips: Iterable[tuple[np.ndarray, ...]], layers: Sequence[str] =
     """Measure every 8-connected landslide of a mask of any size and count what else is true of its pixels.
 
     Args:
-        strips: from top to bottom, each the mask (rows, cols; 0 background, 255 not labelled, every other value
-            landslide) and one bool array of its shape for each of ``layers``. A landslide that reaches over strips
-            counts once.
-        layers: names of the other arrays.
+        strips: from top to bottom, each the mask (as for `landslide_sizes`) and one bool array of its shape for each
+            of ``layers``. A landslide that reaches over strips counts once.
 
     Returns:
         One row per landslide, whole numbers: ``size_px``; for each layer the landslide's pixels that are True in it;
-        its box ``top``, ``left`` and, one beyond the last pixel, ``bottom`` and ``right``. Without a seam in the
-        order of first appearance row by row.
+        its box ``top``, ``left`` and, one beyond the last pixel, ``bottom`` and ``right``.
     """
-    parts: list[np.ndarray] = []
+    names = ["size_px", *layers]
+    parts = [np.zeros((0, len(names) + 4), np.int64)]
     seams: list[np.ndarray] = []
     total = row = 0
-    above: np.ndarray | None = None
+    above = np.zeros(0, np.int64)
     for mask, *others in strips:
         if mask.size == 0:
             continue
@@ -102,15 +77,13 @@ def components(strips: Iterable[tuple[np.ndarray, ...]], layers: Sequence[str] =
         counts += [np.bincount(labels[other], minlength=count + 1)[1:] for other in others]
         boxes = [(y.start + row, x.start, y.stop + row, x.stop) for y, x in find_objects(labels)]
         parts.append(np.column_stack([*counts, np.array(boxes, np.int64).reshape(count, 4)]))
-        top = np.where(labels[0] > 0, labels[0].astype(np.int64) + total, 0)
-        if above is not None:
+        top, bottom = (np.where(labels[k] > 0, labels[k].astype(np.int64) + total, 0) for k in (0, -1))
+        if above.size:
             seams.extend(touching(above, top))
-        above = np.where(labels[-1] > 0, labels[-1].astype(np.int64) + total, 0)
+        above = bottom
         total += count
         row += mask.shape[0]
-    names = ["size_px", *layers]
-    values = np.concatenate(parts) if parts else np.zeros((0, len(names) + 4))
-    table = pd.DataFrame(values.astype(np.int64), columns=[*names, "top", "left", "bottom", "right"])
+    table = pd.DataFrame(np.concatenate(parts), columns=[*names, "top", "left", "bottom", "right"])
     if not seams:
         return table
     _, group = joined(np.concatenate(seams, axis=1) - 1, total)
@@ -136,47 +109,33 @@ def touching(above: np.ndarray, below: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def quartiles(sizes: np.ndarray) -> tuple[float, float, float]:
-    """Return Q1, the median and Q3 of landslide sizes (Hyndman & Fan 1996, type 7; paper section 3.2 (1)).
-
-    Raises:
-        UserError: there is no landslide.
-    """
-    if len(sizes) == 0:
-        raise UserError("quartiles: the inventory is empty; give sizes of at least one landslide")
+    """Return Q1, the median and Q3 of at least one landslide size (Hyndman & Fan 1996, type 7; paper 3.2 (1))."""
+    _check_not_empty(sizes, "quartiles")
     q1, q2, q3 = np.quantile(np.asarray(sizes, float), (0.25, 0.5, 0.75), method="linear")
     return float(q1), float(q2), float(q3)
 
 
 def histogram(sizes: np.ndarray, bins: int = 24) -> tuple[np.ndarray, np.ndarray]:
-    """Count landslides in bins of equal width in log size (paper Fig 9).
-
-    Returns:
-        Counts (bins,) and edges in pixels (bins + 1,); every landslide falls in one bin.
-
-    Raises:
-        UserError: there is no landslide.
-    """
-    if len(sizes) == 0:
-        raise UserError("histogram: the inventory is empty; give sizes of at least one landslide")
+    """Return counts (bins,) and edges in pixels (bins + 1,) of bins of equal width in log size (paper Fig 9)."""
+    _check_not_empty(sizes, "histogram")
     # Half a pixel of room at both ends: rounding must not lose the smallest and the largest.
     edges = np.geomspace(sizes.min() - 0.5, sizes.max() + 0.5, bins + 1)
     return np.histogram(sizes, edges)[0], edges
 
 
-def summary(area_scenes: dict[str, Sequence[Scene]]) -> pd.DataFrame:
-    """Tabulate each area's inventory (the measured side of paper Table 1 and Fig 9).
+def _check_not_empty(sizes: np.ndarray, what: str) -> None:
+    if len(sizes) == 0:
+        raise UserError(f"{what}: the inventory is empty; give sizes of at least one landslide")
 
-    Returns:
-        One row per area: landslides, min_px, q1, q2, q3, max_px, total_px.
-    """
+
+def summary(area_scenes: dict[str, Sequence[Scene]]) -> pd.DataFrame:
+    """Tabulate each area's inventory, one row per area (the measured side of paper Table 1 and Fig 9)."""
     rows = {}
     for area, scenes_of_area in area_scenes.items():
         sizes = area_sizes(scenes_of_area)
-        numbers = (len(sizes), int(sizes.min()), *quartiles(sizes), int(sizes.max()), int(sizes.sum()))
-        rows[area] = dict(
-            zip(("landslides", "min_px", "q1", "q2", "q3", "max_px", "total_px"), numbers, strict=True)
-        )
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("area")
+        rows[area] = (len(sizes), int(sizes.min()), *quartiles(sizes), int(sizes.max()), int(sizes.sum()))
+    columns = ["landslides", "min_px", "q1", "q2", "q3", "max_px", "total_px"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("area")
 
 
 def slope_degrees(dem: np.ndarray, resolution_m: float) -> np.ndarray:
@@ -199,11 +158,10 @@ def brightness(values: np.ndarray, bands: tuple[str, ...]) -> np.ndarray:
 
 
 def feature_layers(scene: Scene, window: Window) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return what an annotator looks at in a part of a scene (paper section 2.2).
+    """Return what an annotator looks at in a window (paper section 2.2), and where its landslides are, bool.
 
-    Returns:
-        ``brightness`` (reflectance where the scene's scale is known, else stored units), ``NDVI`` and ``slope``
-        (degrees), each (rows, cols), as far as bands and elevation are there; and where the landslides are, bool.
+    ``brightness`` (reflectance where the scene's scale is known, else stored units), ``NDVI`` and ``slope`` (degrees),
+    as far as bands and elevation are there.
     """
     with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
         values, landslide = image.read(window, scene.bands), labels.read(window) == 1
@@ -225,14 +183,7 @@ def feature_contrast(scene: Scene, window: Window) -> pd.DataFrame:
     return pd.DataFrame(rows).T.rename_axis("feature")
 
 
-def check_polygons(
-    scene: Scene,
-    ring_px: int = 12,
-    flat_degrees: float = 8.0,
-    ndvi_drop: float = 0.03,
-    brighter: float = 1.02,
-    shift_px: int = 0,
-) -> pd.DataFrame:
+def check_polygons(scene: Scene, ring_px: int = 12, flat_degrees: float = 8.0, shift_px: int = 0) -> pd.DataFrame:
     """Hold every polygon of an inventory against its surroundings (paper section 2.2's annotation checks).
 
     A fresh landslide lies on a slope, has lost vegetation and is brighter than what surrounds it. A polygon is
@@ -243,8 +194,6 @@ def check_polygons(
         scene: with polygons or a mask (outlined first) and, for slope and relief, an elevation raster.
         ring_px: width in pixels of the surroundings, other landslides and no-data left out.
         flat_degrees: least plausible mean slope.
-        ndvi_drop: least plausible fall of NDVI against the surroundings.
-        brighter: least plausible ratio of brightness to the surroundings.
         shift_px: move all polygons so many pixels along the rows first, to see what a misplaced inventory looks like.
 
     Returns:
@@ -254,9 +203,7 @@ def check_polygons(
     bands = tuple(band for band in scenes.BANDS if band in scene.bands)
     rows = []
     with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
-        outlines = _outlines(scene, image, labels).translate(
-            shift_px * image.transform.a, shift_px * image.transform.d
-        )
+        outlines = _outlines(scene, image, labels).translate(shift_px * image.transform.a, shift_px * image.transform.d)
         index = outlines.sindex
         for geometry in outlines:
             window = _window_around(geometry.bounds, image, ring_px + 1)
@@ -276,14 +223,14 @@ def check_polygons(
             around = binary_dilation(inside, iterations=ring_px) & ~landslides & valid
             row = {"area_px": int(inside.sum()), **_contrast(values, bands, inside, around)}
             row |= _relief(scene, window, inside, image)
-            rows.append(row | {"flag": _flag(row, flat_degrees, ndvi_drop, brighter)})
+            rows.append(row | {"flag": _flag(row, flat_degrees)})
     return pd.DataFrame(rows)
 
 
-def _outlines(scene: Scene, image: scenes.Image, labels: scenes.Labels) -> gpd.GeoSeries:
+def _outlines(scene: Scene, image: scenes.Image, labels: Labels) -> gpd.GeoSeries:
     """Return the inventory's polygons; where the scene has a mask, the outlines of its landslides."""
     if scene.polygons is not None:
-        return scenes.read_polygons(scene, image)[0].geometry
+        return read_polygons(scene, image)
     mask = labels.read(Window(0, 0, *image.shape))
     outlines = vectorise(mask, mask == 1, connectivity=8, transform=image.transform)
     return gpd.GeoSeries([shape(outline) for outline, _ in outlines], crs=image.crs)
@@ -292,17 +239,13 @@ def _outlines(scene: Scene, image: scenes.Image, labels: scenes.Labels) -> gpd.G
 def _window_around(bounds: tuple[float, ...], image: scenes.Image, margin: int) -> Window | None:
     """Return the window of ``bounds`` and a margin, cut to the image; None where they lie outside it."""
     # By hand: a picture without georeference counts rows downwards, which rasterio's from_bounds refuses.
-    corners = [(x, y) for x in bounds[::2] for y in bounds[1::2]]
-    cols, rows = zip(*(rowcol(image.transform, x, y, op=float)[::-1] for x, y in corners), strict=True)
-    row, col = max(0, int(min(rows)) - margin), max(0, int(min(cols)) - margin)
-    bottom = min(image.shape[0], int(np.ceil(max(rows))) + margin)
-    right = min(image.shape[1], int(np.ceil(max(cols))) + margin)
+    corners = np.array([~image.transform * corner for corner in (bounds[:2], bounds[2:])])[:, ::-1]  # rows, columns
+    row, col = (int(start) for start in np.maximum(np.floor(corners.min(axis=0)) - margin, 0))
+    bottom, right = (int(stop) for stop in np.minimum(np.ceil(corners.max(axis=0)) + margin, image.shape))
     return Window(row, col, bottom - row, right - col) if bottom > row and right > col else None
 
 
-def _contrast(
-    values: np.ndarray, bands: tuple[str, ...], inside: np.ndarray, around: np.ndarray
-) -> dict[str, float]:
+def _contrast(values: np.ndarray, bands: tuple[str, ...], inside: np.ndarray, around: np.ndarray) -> dict[str, float]:
     layers = {"brightness": brightness(values, bands)}
     if {"red", "nir"} <= set(bands):
         layers["ndvi"] = ndvi(values, bands)
@@ -317,19 +260,15 @@ def _relief(scene: Scene, window: Window, inside: np.ndarray, image: scenes.Imag
     if scene.dem is None:
         return {"slope_deg": np.nan, "relief_m": np.nan}
     dem = scenes.read_dem(scene, window)
-    slope = slope_degrees(dem, image.pixel_m)[inside]
-    return {
-        "slope_deg": float(np.nanmean(slope)),
-        "relief_m": float(np.nanmax(dem[inside]) - np.nanmin(dem[inside])),
-    }
+    slope, height = slope_degrees(dem, image.pixel_m)[inside], dem[inside]
+    return {"slope_deg": float(np.nanmean(slope)), "relief_m": float(np.nanmax(height) - np.nanmin(height))}
 
 
-def _flag(row: dict[str, float], flat_degrees: float, ndvi_drop: float, brighter: float) -> str:
+def _flag(row: dict[str, float], flat_degrees: float) -> str:
     flags = ["flat"] if row["slope_deg"] < flat_degrees else []
     greener = row.get("ndvi_around", np.nan) - row.get("ndvi", np.nan)
-    around = row["brightness_around"]
-    ratio = row["brightness"] / around if around else np.nan
+    ratio = row["brightness"] / (row["brightness_around"] or np.nan)
     # A comparison with NaN is False: what cannot be measured is not held against the polygon.
-    if ratio < brighter and not greener >= ndvi_drop:
+    if ratio < BRIGHTER and not greener >= NDVI_DROP:
         flags.append("no contrast")
     return ", ".join(flags)

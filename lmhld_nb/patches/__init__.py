@@ -1,27 +1,8 @@
 """Patches: candidate sizes, tiling, filters, splits and batches."""
 
-from lmhld_nb.patches.patch_sets import (
-    CUT_VERSION,
-    SIZES,
-    PatchSet,
-    PatchSpec,
-    candidate_sizes,
-    classify_windows,
-    cut,
-    is_cut,
-    load,
-    mean_and_std,
-)
+from lmhld_nb.patches import patch_sets
+from lmhld_nb.patches.patch_sets import PatchSet, PatchSpec, candidate_sizes, classify_windows, cut, is_cut, load
 
-__all__ = [
-    "CUT_VERSION",
-    "SIZES",
-    "PatchSet",
-    "PatchSpec",
-    "candidate_sizes",
-    "classify_windows",
-    "cut",
-    "is_cut",
-    "load",
-    "mean_and_std",
-]
+SIZES = patch_sets.SIZES
+
+__all__ = ["SIZES", "PatchSet", "PatchSpec", "candidate_sizes", "classify_windows", "cut", "is_cut", "load"]

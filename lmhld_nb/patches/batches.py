@@ -3,45 +3,33 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import closing
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lmhld_nb.patches.patch_sets import PatchSet
-from lmhld_nb.processes import cores
+from lmhld_nb.processes import ahead, cores
 
-# Share of the free memory that a split may take to stay on the device; the rest is the network's.
-RESIDENT_SHARE = 0.5
+RESIDENT_SHARE = 0.5  # of the free memory, what a split may take to stay on the device; the rest is the network's
 
 
 @dataclass(frozen=True)
 class Group:
-    """Patches of one size.
-
-    Attributes:
-        patch_sets: PatchSets they are from.
-        where: (n, 2) int, for each patch the position of its PatchSet and its number in it.
-        areas: (n,) area of each patch.
-        mean, std: (n, bands, 1, 1) float32 on the device, what each patch is normalised with.
-        resident: images (n, bands, size, size) as stored and masks (n, size, size) uint8 on the device; None
-            where they are read from the memory map batch by batch.
-    """
+    """Patches of one size."""
 
     patch_sets: tuple[PatchSet, ...]
-    where: np.ndarray
-    areas: np.ndarray
-    mean: Tensor
+    where: np.ndarray  # (n, 2) int, for each patch the position of its PatchSet and its number in it
+    areas: np.ndarray  # (n,)
+    mean: Tensor  # (n, bands, 1, 1) float32 on the device, like std what each patch is normalised with
     std: Tensor
-    resident: tuple[Tensor, Tensor] | None
+    resident: tuple[Tensor, Tensor] | None  # images and masks on the device; None where read batch by batch
 
     def read(self, numbers: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Read patches from disk: images (n, bands, size, size) and masks (n, size, size), as stored."""
+        """Read patches from disk: images (n, bands, size, size) as stored and masks (n, size, size) uint8."""
         return _read(self.patch_sets, self.where[numbers])
 
 
@@ -56,10 +44,7 @@ class Batches:
         return sum(len(group.where) for group in self.groups)
 
     def order(self, batch_size: int, seed: Sequence[int] | None) -> list[tuple[int, np.ndarray]]:
-        """Return batches as (group, patch numbers); shuffled by ``seed``, in file order without one.
-
-        All batches of a group are full, but for one that holds what is left.
-        """
+        """Return batches as (group, patch numbers); shuffled by ``seed``, in file order without one."""
         random = np.random.default_rng(seed) if seed is not None else None
         batches: list[tuple[int, np.ndarray]] = []
         for number, group in enumerate(self.groups):
@@ -81,23 +66,18 @@ class Batches:
             return
         flat = torch.from_numpy(np.concatenate([numbers for _, numbers in order])).to(self.device)
         picks = flat.split([len(numbers) for _, numbers in order])
-        with ThreadPoolExecutor(1) as reader:
-            ahead = None
-            for position, ((number, _), pick) in enumerate(zip(order, picks, strict=True)):
-                group = self.groups[number]
+        groups = [self.groups[number] for number, _ in order]
+        unread = (group.read(numbers) for group, (_, numbers) in zip(groups, order, strict=True) if not group.resident)
+        with closing(ahead(unread, 1)) as read:
+            for group, pick in zip(groups, picks, strict=True):
                 if group.resident is not None:
                     images, masks = (tensor.index_select(0, pick) for tensor in group.resident)
                 else:
-                    future = ahead or reader.submit(group.read, order[position][1])
-                    images, masks = future.result()
-                    ahead = None
-                    if position + 1 < len(order):
-                        after, numbers = order[position + 1]
-                        ahead = reader.submit(self.groups[after].read, numbers)
-                    if self.device.type == "cuda":
-                        images, masks = images.pin_memory(), masks.pin_memory()
-                    images, masks = (tensor.to(self.device, non_blocking=True) for tensor in (images, masks))
+                    images, masks = (self._to_device(tensor) for tensor in next(read))
                 yield _scaled(images, group.mean[pick], group.std[pick]), masks[:, None].float()
+
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        return (tensor.pin_memory() if self.device.type == "cuda" else tensor).to(self.device, non_blocking=True)
 
 
 def load_split(
@@ -111,9 +91,6 @@ def load_split(
     """Make one split of several PatchSets ready to be drawn from.
 
     Args:
-        patch_sets: of one or more areas.
-        split: ``train``, ``val`` or ``test``.
-        device: where the batches shall lie.
         normalise: ``area`` for z-scores with the statistics of each area's training patches, ``scene`` with those
             of the scene each patch is from.
         resident: keep all patches on the device; None where they take no more than half of its free memory (on the
@@ -122,56 +99,47 @@ def load_split(
     """
     chosen = list(zip(patch_sets, only or [patches.where(split) for patches in patch_sets], strict=True))
     if resident is None:
-        total = sum(_bytes(patches) * len(numbers) for patches, numbers in chosen)
+        first = np.zeros((1, 2), int)
+        total = sum(len(numbers) * sum(t.nbytes for t in _read((patches,), first)) for patches, numbers in chosen)
         sharers = 1 if device.type == "cuda" else cores()
         resident = total <= RESIDENT_SHARE * free_memory(device) / sharers
     groups = []
     for size in sorted({patches.spec.size for patches in patch_sets}):
         of_size = [(patches, numbers) for patches, numbers in chosen if patches.spec.size == size]
         own = tuple(patches for patches, _ in of_size)
-        where = np.concatenate(
-            [np.stack([np.full_like(n, k), n], axis=1) for k, (_, n) in enumerate(of_size)]
-        )
+        where = np.concatenate([np.stack([np.full_like(n, k), n], axis=1) for k, (_, n) in enumerate(of_size)])
         areas = np.concatenate([np.full(len(numbers), patches.spec.area) for patches, numbers in of_size])
-        scales = zip(*(statistics(patches, numbers, normalise) for patches, numbers in of_size), strict=True)
+        scales = zip(*(_statistics(patches, numbers, normalise) for patches, numbers in of_size), strict=True)
         mean, std = (torch.from_numpy(np.concatenate(values)).to(device) for values in scales)
-        images, masks = _read(own, where) if resident else (None, None)
-        on_device = (
-            (images.to(device), masks.to(device)) if images is not None and masks is not None else None
-        )
-        groups.append(Group(own, where, areas, mean, std, on_device))
+        group = Group(own, where, areas, mean, std, None)
+        if resident:
+            images, masks = group.read(np.arange(len(where)))
+            group = replace(group, resident=(images.to(device), masks.to(device)))
+        groups.append(group)
     return Batches(tuple(groups), device)
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the free memory of a device in bytes."""
+    """Return the free memory of a device in bytes; half of all is taken for it on the CPU."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    try:  # what the page cache holds counts as free
-        available = re.search(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text(encoding="utf-8"))
-    except OSError:  # no Linux
-        available = None
-    if available:
-        return int(available[1]) * 1024
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
-def statistics(patches: PatchSet, numbers: np.ndarray, normalise: str) -> tuple[np.ndarray, np.ndarray]:
+def _statistics(patches: PatchSet, numbers: np.ndarray, normalise: str) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and std (n, bands, 1, 1) float32 that patches are normalised with, as `load_split` says."""
-    if normalise == "area":
-        rows = np.tile(np.array([patches.mean, patches.std]), (len(numbers), 1, 1))
-    else:
-        names = patches.index["scene"].to_numpy()[numbers]
-        rows = np.array([patches.scene_statistics[name] for name in names])
-        rows = rows.reshape(len(numbers), 2, len(patches.spec.bands))  # also where there are no patches
-    mean, std = np.moveaxis(rows.astype(np.float32), 1, 0)[..., None, None]
+    rows = [(patches.mean, patches.std)] * len(numbers)
+    if normalise == "scene":
+        rows = [patches.scene_statistics[name] for name in patches.index["scene"].to_numpy()[numbers]]
+    values = np.array(rows, np.float32).reshape(len(numbers), 2, len(patches.spec.bands))  # also without patches
+    mean, std = np.moveaxis(values, 1, 0)[..., None, None]
     return mean, std
 
 
 def normalised(patches: PatchSet, numbers: np.ndarray, normalise: str) -> Tensor:
     """Return patches as (n, bands, size, size) float32, z-scored as `load_split` says."""
     images, _ = _read((patches,), np.stack([np.zeros_like(numbers), numbers], axis=1))
-    mean, std = statistics(patches, numbers, normalise)
+    mean, std = _statistics(patches, numbers, normalise)
     return _scaled(images, torch.from_numpy(mean), torch.from_numpy(std))
 
 
@@ -184,19 +152,12 @@ def augment(images: Tensor, masks: Tensor, random: np.random.Generator) -> tuple
     return images.contiguous(memory_format=torch.channels_last), masks
 
 
-def _bytes(patches: PatchSet) -> int:
-    """Return the bytes of one patch with its mask."""
-    images, masks = patches.images[:1], patches.masks[:1]
-    image_bytes = 4 * images.size if images.dtype == np.int16 else images.nbytes  # see `_read`
-    return int(image_bytes + masks.nbytes)
-
-
 def _read(patch_sets: Sequence[PatchSet], where: np.ndarray) -> tuple[Tensor, Tensor]:
-    if len(where):
-        images = np.stack([patch_sets[index].images[number] for index, number in where])
-        masks = np.stack([patch_sets[index].masks[number] for index, number in where])
-    else:
-        images, masks = patch_sets[0].images[:0].copy(), patch_sets[0].masks[:0].copy()
+    stored = np.result_type(*(patches.images.dtype for patches in patch_sets))
+    images = np.empty((len(where), *patch_sets[0].images.shape[1:]), stored)
+    masks = np.empty((len(where), *patch_sets[0].masks.shape[1:]), np.uint8)
+    for row, (index, number) in enumerate(where):
+        images[row], masks[row] = patch_sets[index].images[number], patch_sets[index].masks[number]
     if images.dtype == np.uint16:
         # Torch hardly computes with uint16: the bits travel as int16 and are read as what they are when scaled.
         images = images.view(np.int16)

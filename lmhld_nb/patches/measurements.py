@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from lmhld_nb import inventory, patches, scenes
+from lmhld_nb import inventory, scenes
 from lmhld_nb.config import UserError, data_dir, safe_name, write_json
-from lmhld_nb.patches.patch_sets import PatchSpec
+from lmhld_nb.patches.patch_sets import PatchSpec, classify_windows
 from lmhld_nb.sources import DataSet
 
 
@@ -26,11 +26,7 @@ class AreaMeasurements:
 
 
 def measure_area(dataset: DataSet, area: str) -> AreaMeasurements:
-    """Measure an area's scenes, once: the result is kept beside the data, under its fingerprint.
-
-    Raises:
-        UserError: a scene cannot be read, or the area has no landslide.
-    """
+    """Measure an area's scenes, once: the result is kept beside the data, under its fingerprint."""
 
     def measure() -> dict[str, Any]:
         sides = []
@@ -40,25 +36,19 @@ def measure_area(dataset: DataSet, area: str) -> AreaMeasurements:
         sizes = inventory.area_sizes(dataset.scenes_of(area))
         return {"quartiles": inventory.quartiles(sizes), "largest_side": max(sides)}
 
-    name = f"{dataset.fingerprint}-{safe_name(area, 'area')}.json"
-    content = _measure_once(dataset, name, ("quartiles", "largest_side"), measure)
+    content = _measure_once(dataset, f"{dataset.fingerprint}-{safe_name(area, 'area')}.json", measure)
     return AreaMeasurements(tuple(content["quartiles"]), content["largest_side"])
 
 
 def count_patches(dataset: DataSet, spec: PatchSpec) -> int:
-    """Count the patches that cutting ``spec`` leaves, without cutting; once, as `measure_area`.
-
-    Raises:
-        UserError: a scene cannot be read.
-    """
+    """Count the patches that cutting ``spec`` leaves, without cutting; once, as `measure_area`."""
 
     def measure() -> dict[str, Any]:
         least = 0.0 if spec.background else spec.min_share
         windows = classify_area_windows(dataset, spec.area, (spec.size,), spec.bands)[spec.size]
         return {"patches": sum(int(((reason == "") & (share >= least)).sum()) for reason, share in windows)}
 
-    name = f"{spec.fingerprint_of_patches}-patches.json"
-    return int(_measure_once(dataset, name, ("patches",), measure)["patches"])
+    return int(_measure_once(dataset, f"{spec.fingerprint_of_patches}-patches.json", measure)["patches"])
 
 
 def classify_area_windows(
@@ -69,37 +59,28 @@ def classify_area_windows(
     Scenes are read once, in strips that are a whole number of windows of each size.
 
     Returns:
-        By size, for each scene in order: reasons and shares as `patches.classify_windows` gives them for a least share
-        of 0, that is reasons ``""``, ``nodata`` and ``edge``.
-
-    Raises:
-        UserError: a scene cannot be read.
+        By size, for each scene in order: reasons and shares as `classify_windows` gives them for a least share of 0.
     """
     height = math.lcm(*sizes)
     height *= max(1, 512 // height)
     by_size: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {size: [] for size in sizes}
     for scene in dataset.scenes_of(area):
-        parts: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {size: [] for size in sizes}
+        judged = []  # one entry per strip, in it one per size
         with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
             for strip in scenes.strips(image.shape, height):
                 valid, codes = image.valid(image.read(strip, bands)), labels.read(strip)
-                for size in sizes:
-                    parts[size].append(patches.classify_windows(codes, valid, size, 0.0))
-        for size in sizes:
-            reasons, shares = (np.concatenate(arrays) for arrays in zip(*parts[size], strict=True))
+                judged.append([classify_windows(codes, valid, size, 0.0) for size in sizes])
+        for size, strips in zip(sizes, zip(*judged, strict=True), strict=True):
+            reasons, shares = (np.concatenate(arrays) for arrays in zip(*strips, strict=True))
             by_size[size].append((reasons, shares))
     return by_size
 
 
-def _measure_once(
-    dataset: DataSet, name: str, keys: tuple[str, ...], measure: Callable[[], dict[str, Any]]
-) -> dict[str, Any]:
+def _measure_once(dataset: DataSet, name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return what ``measure`` gives, from the file ``name`` beside the data where it was measured before."""
     path = data_dir() / safe_name(dataset.name, "data set") / "measured" / name
-    with suppress(OSError, ValueError):  # not measured yet, or not readable: only time is lost
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(content, dict) and set(content) == set(keys):
-            return content
+    with suppress(OSError, ValueError, TypeError):  # not measured yet, or not readable: only time is lost
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     content = measure()
     with suppress(UserError):  # a shared, read-only data folder is measured anew each time
         write_json(path, content)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,8 +17,8 @@ from filelock import FileLock
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 from tqdm import tqdm
 
-from lmhld_nb import scenes
-from lmhld_nb.config import Strict, UserError, atomic_path, cannot_write, data_dir, safe_name, write_json
+from lmhld_nb import config, scenes
+from lmhld_nb.config import UserError, safe_name
 from lmhld_nb.patches import splits
 from lmhld_nb.scenes.scene import Scene
 
@@ -25,33 +26,21 @@ SIZES = (32, 64, 128, 224, 256)
 CUT_VERSION = 2  # raised whenever the same spec would give other patches
 
 
-class PatchSpec(Strict):
-    """What decides the patches of one area, and so names them.
-
-    Attributes:
-        dataset, fingerprint: the data set and the identity of its content.
-        area: study area.
-        size: patch side in pixels.
-        min_share: least share of landslide pixels a patch is kept with (paper section 2.3: 10 %).
-        bands: bands kept, in this order.
-        split: ``random`` (stratified by landslide share), ``blocks`` (spatial) or ``given`` (by the data set).
-        fractions: shares of training, validation and test patches.
-        block: side of a spatial block, in patches.
-        seed: of the split.
-        background: windows with less landslide than ``min_share`` are kept too. They are dealt over the splits by
-            themselves, so that all others lie in the splits where they lie without them.
-    """
+class PatchSpec(config.Strict):
+    """What decides the patches of one area, and so names them."""
 
     dataset: str
-    fingerprint: str
+    fingerprint: str  # of the data set's content
     area: str
-    size: int
-    min_share: float = 0.10
+    size: int  # side in pixels
+    min_share: float = 0.10  # least share of landslide pixels (paper section 2.3)
     bands: tuple[str, ...] = scenes.BANDS
-    split: Literal["random", "blocks", "given"] = "random"
-    fractions: tuple[float, float, float] = (0.7, 0.2, 0.1)
-    block: int = 3
-    seed: int = 0
+    split: Literal["random", "blocks", "given"] = "random"  # by landslide share, by place, or by the data set
+    fractions: tuple[float, float, float] = (0.7, 0.2, 0.1)  # of training, validation and test patches
+    block: int = 3  # side of a block of `blocks`, in patches
+    seed: int = 0  # of the split
+    # Keep windows with less landslide than `min_share` too. They are dealt over the splits apart, so that all others
+    # lie in the splits where they lie without them.
     background: bool = False
 
     @model_serializer(mode="wrap")
@@ -61,15 +50,24 @@ class PatchSpec(Strict):
 
     @property
     def fingerprint_of_patches(self) -> str:
-        """Return 16 hex digits that stand for the patches' content."""
+        """16 hexadecimal digits that stand for the patches' content."""
         canonical = json.dumps({"cut": CUT_VERSION, **self.model_dump(mode="json")}, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     @property
     def folder(self) -> Path:
-        """Return where the PatchSet lies (made or not)."""
-        home = data_dir() / safe_name(self.dataset, "data set") / "patches"
+        """Where the PatchSet lies (made or not)."""
+        home = config.data_dir() / safe_name(self.dataset, "data set") / "patches"
         return home / f"{safe_name(self.area, 'area')}-{self.size}-{self.fingerprint_of_patches}"
+
+
+@dataclass
+class _Tally:
+    """What is counted while scenes are cut."""
+
+    reasons: Counter[str] = field(default_factory=Counter)
+    statistics: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
+    resolutions: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -77,9 +75,8 @@ class PatchSet:
     """Patches of one area on disk: memory-mapped arrays, an index and a short record.
 
     Attributes:
-        spec: what it was made from.
         folder: holds images.npy, masks.npy, index.csv and patchset.json (written last).
-        windows: windows looked at.
+        windows: number of windows judged.
         dropped: windows removed, by reason: ``edge`` (reaches over the scene's edge), ``nodata`` (touches
             no-data or unlabelled pixels), ``share`` (less landslide than ``min_share``). Each counts once.
         mean, std: of each band over the training patches, in stored units.
@@ -117,14 +114,11 @@ class PatchSet:
 
     def neighbours(self, split: str, other: str) -> int:
         """Count the patches of ``split`` that touch one of ``other``, at a side or a corner."""
-        side = self.spec.size
-        touched, around = (self.index[self.index["split"] == name] for name in (split, other))
-        positions = set(zip(around["scene"], around["row"], around["col"], strict=True))
-        steps = [(row, col) for row in (-side, 0, side) for col in (-side, 0, side)]
-        return sum(
-            any((scene, row + down, col + right) in positions for down, right in steps)
-            for scene, row, col in zip(touched["scene"], touched["row"], touched["col"], strict=True)
-        )
+        side, columns = self.spec.size, ["scene", "row", "col"]
+        patches, around = (self.index.loc[self.index["split"] == name, columns] for name in (split, other))
+        steps = [(down, right) for down in (-side, 0, side) for right in (-side, 0, side)]
+        moved = [around.assign(row=around["row"] + down, col=around["col"] + right) for down, right in steps]
+        return len(patches.merge(pd.concat(moved).drop_duplicates()))
 
     def shares(self) -> dict[str, float]:
         """Return the share of landslide pixels in each split (the columns of paper Table 2)."""
@@ -132,36 +126,23 @@ class PatchSet:
         return {split: float(by_split.get(split, np.nan)) for split in splits.SPLITS}
 
 
-def candidate_sizes(
-    quartiles: tuple[float, float, float], sizes: Sequence[int] = SIZES
-) -> tuple[int, int, int]:
+def candidate_sizes(quartiles: tuple[float, float, float], sizes: Sequence[int] = SIZES) -> tuple[int, int, int]:
     """Choose three patch sizes for an area from its landslide-size quartiles (paper sections 3.2 (1), 4.1).
 
     A landslide of Q pixels should fill about 10 % of its patch, so the ideal side is √(10·Q). Each quartile, from Q1
-    on, takes the available size nearest to its ideal side; one already taken is passed over, so that two quartiles
-    that share a nearest size widen to the nearest unused one.
-
-    Args:
-        quartiles: Q1 ≤ Q2 ≤ Q3 in pixels, all > 0. Wenchuan's (417, 1191, 4123) give (64, 128, 224).
-        sizes: sizes to choose from, at least three different ones.
-
-    Returns:
-        Three increasing sizes.
+    on, takes the unused size nearest to its ideal side. Wenchuan's (417, 1191, 4123) give (64, 128, 224).
 
     Raises:
-        UserError: quartiles not positive and in order, or fewer than three sizes.
+        UserError: quartiles not positive and in order, or fewer than three sizes to choose from.
     """
     if not 0 < quartiles[0] <= quartiles[1] <= quartiles[2]:
         raise UserError(f"quartiles {quartiles}: must be positive and in order; give (Q1, Q2, Q3) in pixels")
-    unused = sorted(set(sizes))
+    unused = set(sizes)
     if len(unused) < 3:
         raise UserError(f"sizes {tuple(sizes)}: at least three different ones are needed to choose from")
-    chosen = []
     for quartile in quartiles:
-        nearest = min(unused, key=lambda size: abs(size - (10 * quartile) ** 0.5))
-        unused.remove(nearest)
-        chosen.append(nearest)
-    first, second, third = sorted(chosen)
+        unused.remove(min(sorted(unused), key=lambda size: abs(size - (10 * quartile) ** 0.5)))
+    first, second, third = sorted(set(sizes) - unused)
     return first, second, third
 
 
@@ -173,108 +154,88 @@ def classify_windows(
     Args:
         labels: (rows, cols) 1 landslide, 0 background, 255 not labelled.
         valid: (rows, cols) False where the image has no data.
-        size: side of a window.
-        min_share: least share of landslide pixels.
 
     Returns:
         (window rows, window cols) of reasons, ``""`` where the window is kept, and of landslide shares
         (0 in windows that reach over the edge). Rows and columns that do not fill a window make ``edge`` windows.
     """
-    rows, cols = -(-labels.shape[0] // size), -(-labels.shape[1] // size)
-    full_rows, full_cols = labels.shape[0] // size, labels.shape[1] // size
-    reason = np.full((rows, cols), "edge", dtype="<U6")
-    share = np.zeros((rows, cols))
-    inner = (slice(0, full_rows * size), slice(0, full_cols * size))
-    blocks = (full_rows, size, full_cols, size)
+    rows, cols = labels.shape[0] // size, labels.shape[1] // size
+    inner, blocks = (slice(0, rows * size), slice(0, cols * size)), (rows, size, cols, size)
     landslide = (labels[inner] == 1).reshape(blocks).sum(axis=(1, 3), dtype=np.int64) / size**2
     known = (valid[inner] & (labels[inner] != 255)).reshape(blocks).all(axis=(1, 3))
-    share[:full_rows, :full_cols] = landslide
-    enough = np.where(landslide < min_share, "share", "")
-    reason[:full_rows, :full_cols] = np.where(known, enough, "nodata")
-    return reason, share
+    reason = np.where(known, np.where(landslide < min_share, "share", ""), "nodata")
+    edge = [(0, int(length % size > 0)) for length in labels.shape]
+    return np.pad(reason, edge, constant_values="edge"), np.pad(landslide, edge)
 
 
 def cut(spec: PatchSpec, area_scenes: Iterable[Scene], progress: bool = True) -> PatchSet:
     """Make (or load, where it is made already) the PatchSet of ``spec``.
 
-    Scenes of any size are read once, strip by strip. Two processes that want the same PatchSet wait for each other.
+    Scenes are read once, strip by strip. Two processes that want the same PatchSet wait for each other.
 
     Raises:
-        UserError: a scene cannot be read, no patch is left after the filters (says which filter took how many), a
-            split stays empty, or the folder cannot be written. Nothing half-made is left.
+        UserError: a scene cannot be read, no patch is left after the filters, a split stays empty, or the folder
+            cannot be written. Nothing half-made is left.
     """
     folder = spec.folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder.parent / f".{folder.name}.lock").acquire()
     except OSError as error:
-        raise cannot_write(folder.parent, error) from error
+        raise config.cannot_write(folder.parent, error) from error
     with lock:
         if not is_cut(spec):
-            with atomic_path(folder) as temporary:
+            with config.atomic_path(folder) as temporary:
                 temporary.mkdir()
                 _write_patches(spec, list(area_scenes), temporary, progress)
     return load(spec)
 
 
 def is_cut(spec: PatchSpec) -> bool:
-    """Say whether a PatchSet was made."""
+    """Say whether the PatchSet was made."""
     return (spec.folder / "patchset.json").is_file()
 
 
 def load(spec: PatchSpec) -> PatchSet:
-    """Load a finished PatchSet.
-
-    Raises:
-        UserError: it was not made yet, or its record is damaged.
-    """
+    """Load a finished PatchSet; a UserError says that it was not made yet, or that its record is damaged."""
     record_path = spec.folder / "patchset.json"
     try:
         record = json.loads(record_path.read_text(encoding="utf-8"))
-        return PatchSet(
-            spec,
-            spec.folder,
-            record["windows"],
-            record["dropped"],
-            tuple(record["mean"]),
-            tuple(record["std"]),
-            {name: (tuple(mean), tuple(std)) for name, (mean, std) in record["scenes"].items()},
-            record["resolution_m"],
-        )
+        by_scene = {name: (tuple(mean), tuple(std)) for name, (mean, std) in record["scenes"].items()}
+        mean, std, windows, dropped = (record[name] for name in ("mean", "std", "windows", "dropped"))
+        return PatchSet(spec, spec.folder, windows, dropped, tuple(mean), tuple(std), by_scene, record["resolution_m"])
     except FileNotFoundError:
         raise UserError(f"{spec.folder}: no such patches; make them with `lmhld run`") from None
     except (ValueError, KeyError) as error:
         raise UserError(f"{record_path}: damaged ({error}); delete the folder, it is made anew") from None
 
 
-@dataclass
-class _Tally:
-    """What is counted while scenes are cut, as the record keeps it."""
-
-    windows: int = 0
-    dropped: dict[str, int] = field(default_factory=lambda: {"edge": 0, "nodata": 0, "share": 0})
-    statistics: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
-    resolutions: list[float] = field(default_factory=list)
-
-
 def _write_patches(spec: PatchSpec, area_scenes: list[Scene], folder: Path, progress: bool) -> None:
     tally = _Tally()
     rows: list[dict[str, object]] = []
     sums: list[np.ndarray] = []
-    shape = (len(spec.bands), spec.size, spec.size)
-    title = f"cut {spec.area} {spec.size} px"
-    bar = tqdm(area_scenes, desc=title, unit="scene", disable=not progress, leave=False)
-    with (
-        _NpyWriter(folder / "images.npy", shape) as images,
-        _NpyWriter(folder / "masks.npy", shape[1:]) as masks,
-    ):
+    side, bands = (spec.size, spec.size), len(spec.bands)
+    bar = tqdm(area_scenes, f"cut {spec.area} {spec.size} px", unit="scene", disable=not progress, leave=False)
+    # Plain writes, not a memory map: on a full disk they raise an error instead of killing the process.
+    with (folder / "images.npy").open("wb") as images, (folder / "masks.npy").open("wb") as masks:
+        stored = np.dtype(np.uint16)
+        _write_header(images, stored, (0, bands, *side))
+        _write_header(masks, np.dtype(np.uint8), (0, *side))
         for scene in bar:
             for patch, mask, row in _scene_patches(scene, spec, tally):
-                images.append(patch)
-                masks.append(mask)
+                if rows and patch.dtype != stored:
+                    raise UserError(
+                        f"{scene.image}: {patch.dtype}, the scenes before it {stored}; "
+                        "scenes of an area must share one data type"
+                    )
+                stored = patch.dtype
+                images.write(np.ascontiguousarray(patch).data)
+                masks.write(np.ascontiguousarray(mask).data)
                 rows.append(row)
-                values = patch.astype(np.float64).reshape(len(spec.bands), -1)
+                values = patch.astype(np.float64).reshape(bands, -1)
                 sums.append(np.stack([values.sum(axis=1), (values**2).sum(axis=1)]))
+        _write_header(images, stored, (len(rows), bands, *side))
+        _write_header(masks, np.dtype(np.uint8), (len(rows), *side))
     if not rows:
         raise UserError(_nothing_left(spec, tally))
     index = pd.DataFrame(rows)
@@ -291,14 +252,21 @@ def _write_patches(spec: PatchSpec, area_scenes: list[Scene], folder: Path, prog
     mean, std = mean_and_std(total, squares, int(train.sum()) * spec.size**2)
     record = {
         "spec": spec.model_dump(mode="json"),
-        "windows": tally.windows,
-        "dropped": tally.dropped,
+        "windows": sum(tally.reasons.values()),
+        "dropped": {reason: tally.reasons[reason] for reason in ("edge", "nodata", "share")},
         "mean": mean,
         "std": std,
         "scenes": tally.statistics,
         "resolution_m": float(np.median(tally.resolutions)) if tally.resolutions else None,
     }
-    write_json(folder / "patchset.json", record)
+    config.write_json(folder / "patchset.json", record)
+
+
+def _write_header(file: BinaryIO, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    """Write the start of an .npy file; NumPy pads it so that more patches and another type fit in the same space."""
+    file.seek(0)
+    content = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, content)
 
 
 def mean_and_std(total: np.ndarray, squares: np.ndarray, count: int) -> tuple[list[float], list[float]]:
@@ -314,10 +282,9 @@ def mean_and_std(total: np.ndarray, squares: np.ndarray, count: int) -> tuple[li
 def _scene_patches(
     scene: Scene, spec: PatchSpec, tally: _Tally
 ) -> Iterator[tuple[np.ndarray, np.ndarray, dict[str, object]]]:
-    """Yield image, mask and index row of each patch of a scene that stays, counting what is dropped."""
+    """Yield image, mask and index row of each patch of a scene that stays."""
     size = spec.size
-    # About 512 rows at once: as tall as the usual GeoTIFF tile, a whole number of windows.
-    height = size * max(1, 512 // size)
+    height = size * max(1, 512 // size)  # about as tall as the usual GeoTIFF tile, a whole number of windows
     with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
         if image.ground_m is not None:
             tally.resolutions.append(image.ground_m)
@@ -331,19 +298,11 @@ def _scene_patches(
             count += pixels.shape[1]
             total, squares = total + pixels.sum(axis=1), squares + (pixels**2).sum(axis=1)
             reason, share = classify_windows(codes, valid, size, 0.0 if spec.background else spec.min_share)
-            tally.windows += reason.size
-            for name in tally.dropped:
-                tally.dropped[name] += int((reason == name).sum())
+            tally.reasons.update(reason.ravel().tolist())
             for r, c in zip(*np.nonzero(reason == ""), strict=True):
                 window = (slice(r * size, (r + 1) * size), slice(c * size, (c + 1) * size))
-                row = {
-                    "scene": scene.name,
-                    "row": strip.row + r * size,
-                    "col": c * size,
-                    "share": share[r, c],
-                }
-                if scene.split:
-                    row["given"] = scene.split
+                row = {"scene": scene.name, "row": strip.row + r * size, "col": c * size, "share": share[r, c]}
+                row |= {"given": scene.split} if scene.split else {}
                 yield values[(slice(None), *window)], codes[window], row
         if not count:
             raise UserError(f"{scene.image}: every pixel is no data; check the file and its `nodata:` value")
@@ -352,24 +311,18 @@ def _scene_patches(
 
 def _nothing_left(spec: PatchSpec, tally: _Tally) -> str:
     texts = {
-        "share": (
-            f"hold less than {spec.min_share:.0%} landslide",
-            "lower `min_share` or use a smaller size",
-        ),
+        "share": (f"hold less than {spec.min_share:.0%} landslide", "lower `min_share` or use a smaller size"),
         "nodata": ("touch no-data or unlabelled pixels", "use a smaller size or check `nodata:`"),
         "edge": ("reach over the scene's edge", "use a smaller size"),
     }
-    worst = max(texts, key=lambda name: tally.dropped[name])
-    counts = ", ".join(
-        f"{tally.dropped[name]} {text}" for name, (text, _) in texts.items() if tally.dropped[name]
-    )
-    return (
-        f"{spec.dataset} {spec.area}: no {spec.size} px patch left of {tally.windows} windows ({counts}); "
-        f"{texts[worst][1]}"
-    )
+    counts = ", ".join(f"{tally.reasons[name]} {text}" for name, (text, _) in texts.items() if tally.reasons[name])
+    next_step = texts[max(texts, key=lambda name: tally.reasons[name])][1]
+    windows = sum(tally.reasons.values())
+    return f"{spec.dataset} {spec.area}: no {spec.size} px patch left of {windows} windows ({counts}); {next_step}"
 
 
 def _splits(index: pd.DataFrame, spec: PatchSpec) -> np.ndarray:
+    share = index["share"].to_numpy()
     if spec.split == "given":
         if "given" not in index:
             raise UserError(f"{spec.dataset}: has no splits of its own; use `split: random` or `blocks`")
@@ -379,56 +332,15 @@ def _splits(index: pd.DataFrame, spec: PatchSpec) -> np.ndarray:
                 f"{spec.dataset}: scene '{unknown.iloc[0]}' has no split; give it one, or use `split: random`"
             )
         return index["given"].to_numpy()
-    if spec.background and spec.split == "blocks":
-        raise UserError(
-            f"{spec.dataset} {spec.area}: background patches are dealt apart from the others, which would divide "
-            "blocks; use `split: random`"
-        )
-    by_patch = np.full(len(index), splits.SPLITS[0], object)
-    enough = (index["share"] >= spec.min_share).to_numpy()
-    for chosen in (enough, ~enough):
-        rows = index[chosen]
-        if len(rows):
-            blocks = spec.split == "blocks"
-            groups = splits.blocks(rows, spec.block * spec.size) if blocks else np.arange(len(rows))
-            by_patch[chosen] = splits.deal(rows["share"].to_numpy(), groups, spec.fractions, spec.seed)
-    return by_patch
-
-
-class _NpyWriter:
-    """Append arrays of one shape to an .npy file whose length is not known beforehand.
-
-    Plain writes, not a memory map: on a full disk they raise an error instead of killing the process.
-    """
-
-    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
-        self._file = path.open("wb")
-        self._shape, self._count = shape, 0
-        self._dtype: np.dtype | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._dtype is not None:
-            self._file.seek(0)
-            self._header()
-        self._file.close()
-
-    def _header(self) -> None:
-        assert self._dtype is not None
-        # NumPy pads the header so that a longer first axis fits in the same space.
-        content = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False}
-        np.lib.format.write_array_header_1_0(self._file, {**content, "shape": (self._count, *self._shape)})
-
-    def append(self, array: np.ndarray) -> None:
-        if self._dtype is None:
-            self._dtype = array.dtype
-            self._header()
-        if array.shape != self._shape or array.dtype != self._dtype:
+    if spec.split == "blocks":
+        if spec.background:
             raise UserError(
-                f"patch of {array.dtype} {array.shape} among {self._dtype} {self._shape}; "
-                "scenes of an area must share one data type"
+                f"{spec.dataset} {spec.area}: background patches are dealt apart from the others, which would divide "
+                "blocks; use `split: random`"
             )
-        self._file.write(np.ascontiguousarray(array).data)
-        self._count += 1
+        return splits.deal(share, splits.blocks(index, spec.block * spec.size), spec.fractions, spec.seed)
+    by_patch = np.full(len(index), splits.SPLITS[0], object)
+    for chosen in (share >= spec.min_share, share < spec.min_share):
+        if chosen.any():
+            by_patch[chosen] = splits.deal(share[chosen], np.arange(chosen.sum()), spec.fractions, spec.seed)
+    return by_patch

@@ -9,11 +9,7 @@ SPLITS = ("train", "val", "test")
 
 
 def blocks(index: pd.DataFrame, side_px: int) -> np.ndarray:
-    """Number the squares of ``side_px`` pixels that patches (scene, row, col) lie in.
-
-    Returns:
-        (patches,) block numbers from 0; patches of one block must share a split so that neighbours stay together.
-    """
+    """Return for each patch (scene, row, col) the number, from 0, of the square of ``side_px`` pixels it lies in."""
     squares = ["scene", index["row"] // side_px, index["col"] // side_px]
     return index.groupby(squares, sort=False).ngroup().to_numpy()
 
@@ -28,14 +24,9 @@ def deal(
     Small sets cannot always reach 1 %.
 
     Args:
-        share: (patches,) landslide share of each patch, 0 to 1.
-        group: (patches,) group numbers from 0; a group is never divided.
-        fractions: wanted shares of train, val and test patches.
-        seed: of the deal.
-        tries: deals looked at.
-
-    Returns:
-        (patches,) of ``train``, ``val``, ``test``.
+        share: landslide share of each patch, 0 to 1.
+        group: each patch's group, numbered from 0; a group is never divided.
+        fractions: wanted shares of ``train``, ``val`` and ``test`` patches.
     """
     weight = np.bincount(group)
     group_share = np.bincount(group, weights=share) / weight

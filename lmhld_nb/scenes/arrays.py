@@ -12,7 +12,7 @@ import numpy as np
 import scipy.io
 
 from lmhld_nb.config import UserError
-from lmhld_nb.scenes.rasters import short
+from lmhld_nb.scenes.rasters import readable
 
 _UNREADABLE = (OSError, ValueError, EOFError, TypeError, scipy.io.matlab.MatReadError)
 SUFFIXES = (".npy", ".mat", ".h5", ".hdf5")
@@ -30,15 +30,12 @@ def open_array(path: Path, key: str | None = None) -> Iterator[Any]:
     Args:
         path: .npy (memory-mapped), .h5/.hdf5 or MATLAB v7.3 (read on slicing), MATLAB v5 (read whole).
         key: variable inside .h5 and .mat; may be left out where there is only one.
-
-    Raises:
-        UserError: missing, truncated, pickled, or the key is absent or needed.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    # Only opening is guarded: errors of the caller's block (a full disk, say) must keep their own words.
     with ExitStack() as stack:
-        try:
+        # Only opening is guarded: errors of the caller's block (a full disk, say) must keep their own words.
+        with readable(path, "cannot be read", "fetch or export it again, without pickled objects", *_UNREADABLE):
             if path.suffix.lower() == ".npy":
                 array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
             elif path.suffix.lower() == ".mat" and not h5py.is_hdf5(path):
@@ -47,10 +44,6 @@ def open_array(path: Path, key: str | None = None) -> Iterator[Any]:
             else:
                 file = stack.enter_context(h5py.File(path, "r"))
                 array = file[_choose(path, key, _datasets(file))]
-        except _UNREADABLE as error:
-            raise UserError(
-                f"{path}: cannot be read ({short(error)}); fetch or export it again, without pickled objects"
-            ) from error
         yield array
 
 
@@ -58,13 +51,11 @@ def array_keys(path: Path) -> list[str]:
     """List the array variables of an .h5 or .mat file (empty for .npy)."""
     if path.suffix.lower() == ".npy":
         return []
-    try:
+    with readable(path, "cannot be read", "fetch it again", *_UNREADABLE):
         if h5py.is_hdf5(path):
             with h5py.File(path, "r") as file:
                 return _datasets(file)
         return [name for name, _, _ in scipy.io.whosmat(path)]
-    except _UNREADABLE as error:
-        raise UserError(f"{path}: cannot be read ({short(error)}); fetch it again") from error
 
 
 def _datasets(file: h5py.File) -> list[str]:
@@ -76,7 +67,5 @@ def _choose(path: Path, key: str | None, names: list[str]) -> str:
         return names[0]
     if key in names:
         return str(key)
-    problem = f"no variable '{key}'" if key else "several variables"
-    raise UserError(
-        f"{path}: {problem}, it holds {', '.join(names) or 'none'}; name one as `key:` in the data set's YAML"
-    )
+    problem, held = f"no variable '{key}'" if key else "several variables", ", ".join(names) or "none"
+    raise UserError(f"{path}: {problem}, it holds {held}; name one as `key:` in the data set's YAML")

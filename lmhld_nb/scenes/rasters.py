@@ -6,6 +6,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,10 +50,7 @@ def strips(shape: tuple[int, int], height: int) -> Iterator[Window]:
 def read_decimated(read: Callable[[Window], np.ndarray], window: Window, step: int) -> np.ndarray:
     """Read every ``step``-th pixel of every ``step``-th row of a window of any size, strip by strip.
 
-    Args:
-        read: returns (..., rows, cols) of a window, e.g. ``labels.read`` or ``partial(image.read, bands=bands)``.
-        window: what to read; its upper left pixel is the first one taken.
-        step: 1 takes every pixel.
+    ``read`` returns (..., rows, cols) of a window, e.g. ``labels.read``.
     """
     parts = []
     for strip in strips((window.height, window.width), step * max(1, 512 // step)):
@@ -61,52 +59,37 @@ def read_decimated(read: Callable[[Window], np.ndarray], window: Window, step: i
     return np.concatenate(parts, axis=-2)
 
 
-def open_raster(path: Path) -> rasterio.DatasetReader:
-    """Open a raster file of any format GDAL reads; it decompresses on all cores.
+@contextmanager
+def readable(path: Path | None, problem: str, next_step: str, *errors: type[Exception]) -> Iterator[None]:
+    """Turn ``errors`` of the block into a UserError that names the file, the problem and the next step."""
+    try:
+        yield
+    except errors as error:
+        raise UserError(f"{path}: {problem} ({short(error)}); {next_step}") from error
 
-    Raises:
-        UserError: missing, or no image.
-    """
+
+def open_raster(path: Path) -> rasterio.DatasetReader:
+    """Open a raster file of any format GDAL reads; raise a UserError where it is missing or no image."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    try:
-        with warnings.catch_warnings():
-            # Images without georeference are declared as such and checked in scenes.open_image.
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            return rasterio.open(path, num_threads="all_cpus")
-    except RasterioIOError as error:
-        raise UserError(
-            f"{path}: cannot be read as an image ({short(error)}); fetch or export it again"
-        ) from error
+    mend = "fetch or export it again"
+    with readable(path, "cannot be read as an image", mend, RasterioIOError), warnings.catch_warnings():
+        # Images without georeference are declared as such and checked in scenes.open_image.
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        return rasterio.open(path, num_threads="all_cpus")
 
 
 def read_raster(
-    source: rasterio.DatasetReader,
-    path: Path | None,
-    window: Window,
-    bands: Sequence[int],
-    masked: bool = False,
+    source: rasterio.DatasetReader, path: Path | None, window: Window, bands: Sequence[int], masked: bool = False
 ) -> np.ndarray:
-    """Read bands (counted from 1) of a window, (bands, rows, cols); ``masked`` gives float32 with NaN for no data.
-
-    Raises:
-        UserError: the file is damaged there.
-    """
-    try:
+    """Read bands (counted from 1) of a window, (bands, rows, cols); ``masked`` gives float32 with NaN for no data."""
+    with readable(path, f"damaged near row {window.row}", "fetch or export it again", RasterioIOError):
         values = source.read(list(bands), window=window.as_rasterio, masked=masked)
-    except RasterioIOError as error:
-        raise UserError(
-            f"{path}: damaged near row {window.row} ({short(error)}); fetch or export it again"
-        ) from error
     return values.astype(np.float32).filled(np.nan) if masked else values
 
 
 def check_finite(values: np.ndarray, nodata: float | None, path: Path, window: Window) -> None:
-    """Refuse NaN and infinite values where NaN is not the declared no-data value.
-
-    Raises:
-        UserError: there are some.
-    """
+    """Raise a UserError for NaN and infinite values where NaN is not the declared no-data value."""
     if values.dtype.kind != "f" or (nodata is not None and np.isnan(nodata)):
         return
     bad = values.size - int(np.isfinite(values).sum())
@@ -119,11 +102,10 @@ def check_finite(values: np.ndarray, nodata: float | None, path: Path, window: W
 
 def holdable(nodata: float | None, dtype: np.dtype) -> float | None:
     """Return ``nodata``, or None where ``dtype`` cannot hold it: such a value occurs nowhere."""
-    if nodata is not None and dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        if not float(nodata).is_integer() or not limits.min <= nodata <= limits.max:
-            return None
-    return nodata
+    if nodata is None or dtype.kind not in "iu":
+        return nodata
+    limits = np.iinfo(dtype)
+    return nodata if float(nodata).is_integer() and limits.min <= nodata <= limits.max else None
 
 
 def valid_pixels(values: np.ndarray, nodata: float | None) -> np.ndarray:
@@ -146,11 +128,7 @@ def band_names(source: rasterio.DatasetReader) -> tuple[str, ...]:
 
 
 def check_north_up(path: Path, crs: CRS | None, transform: Affine) -> None:
-    """Refuse a rotated, sheared or flipped grid.
-
-    Raises:
-        UserError: it is one.
-    """
+    """Raise a UserError for a rotated, sheared or flipped grid."""
     turned = max(abs(transform.b), abs(transform.d)) > 1e-6 * abs(transform.a)
     if crs is not None and (turned or transform.a <= 0 or transform.e >= 0):
         raise UserError(
@@ -161,8 +139,7 @@ def check_north_up(path: Path, crs: CRS | None, transform: Affine) -> None:
 def ground_pixel(crs: CRS | None, transform: Affine, shape: tuple[int, int]) -> tuple[float, float]:
     """Return width and height in metres on the ground of the pixel in the middle; (1, 1) without coordinates.
 
-    Projected systems that are true to 1 % there give their own units; degrees, and Mercator away from the equator,
-    are measured.
+    Projected systems that are true to 1 % there give their own units; all others are measured.
     """
     if crs is None:
         return 1.0, 1.0
@@ -172,12 +149,10 @@ def ground_pixel(crs: CRS | None, transform: Affine, shape: tuple[int, int]) -> 
     (lon,), (lat,) = rasterio.warp.transform(crs, "EPSG:4326", [x], [y])
     # Azimuthal equidistant: distances from its centre are true.
     local = CRS.from_proj4(f"+proj=aeqd +lat_0={lat} +lon_0={lon} +datum=WGS84 +units=m")
-    east, north = rasterio.warp.transform(
-        crs, local, [x, x + transform.a, x + transform.b], [y, y + transform.d, y + transform.e]
-    )
-    across = math.hypot(east[1] - east[0], north[1] - north[0])
-    down = math.hypot(east[2] - east[0], north[2] - north[0])
-    true = all(abs(side / own - 1) < 0.01 for side, own in zip((across, down), nominal, strict=True))
+    corners = [x, x + transform.a, x + transform.b], [y, y + transform.d, y + transform.e]
+    east, north = rasterio.warp.transform(crs, local, *corners)
+    across, down = (math.hypot(east[k] - east[0], north[k] - north[0]) for k in (1, 2))
+    true = abs(across / nominal[0] - 1) < 0.01 and abs(down / nominal[1] - 1) < 0.01
     return nominal if true and not crs.is_geographic else (across, down)
 
 

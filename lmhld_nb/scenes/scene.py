@@ -22,57 +22,35 @@ from shapely.geometry import box
 from lmhld_nb.config import UserError
 from lmhld_nb.scenes import arrays, mosaics, rasters
 from lmhld_nb.scenes.mosaics import Raster
-from lmhld_nb.scenes.rasters import Window, short
+from lmhld_nb.scenes.rasters import Window, readable
 
 BANDS = ("blue", "green", "red", "nir")
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One image and its landslides, described (nothing is opened until it is read).
+    """One image and its landslides, described (nothing is opened until it is read)."""
 
-    Attributes:
-        name: unique within its data set; letters, digits, ``_``, ``-`` and ``.``.
-        area: study area the scene belongs to, e.g. ``wenchuan``.
-        image: raster file (any format GDAL reads) or array file (.npy, .mat, .h5/.hdf5).
-        bands: names of the image's bands in file order: ``blue``, ``green``, ``red``, ``nir``, others as you like.
-        mask: raster or array file with landslide codes; None where ``polygons`` is given or nothing is labelled.
-        polygons: vector file (.gpkg, .shp, .geojson) of landslides, in any coordinate system.
-        unlabelled_is_background: with neither mask nor polygons, the whole image is known to be free of landslides.
-        dem: elevation raster in metres on the image's grid.
-        split: ``train``, ``val`` or ``test`` where the data set fixes it.
-        index: position in a stack of patches (first axis of an array file).
-        image_key, mask_key: variable inside an .h5 or .mat file.
-        channels: ``first`` or ``last``, for array files.
-        landslide_codes, label_nodata_codes: values in ``mask`` that mean landslide, and not labelled; any other value
-            is background.
-        nodata: value in the image that means no data; None to take the file's own declaration.
-        scale: factor that turns stored values into reflectance (for display and indices; patches keep stored values).
-        resolution_m: ground size of a pixel in metres, where known.
-        georeferenced: False for PNG patches and the like, which need no coordinate system.
-        extra_bands: ``error`` or ``ignore``: what to do when the file has more bands than ``bands`` names.
-    """
-
-    name: str
-    area: str
-    image: Path
-    bands: tuple[str, ...]
-    mask: Path | None = None
-    polygons: Path | None = None
-    unlabelled_is_background: bool = False
-    dem: Path | None = None
-    split: str | None = None
-    index: int | None = None
-    image_key: str | None = None
+    name: str  # unique within its data set; letters, digits, ``_``, ``-`` and ``.``
+    area: str  # study area the scene belongs to, e.g. ``wenchuan``
+    image: Path  # raster file (any format GDAL reads) or array file (.npy, .mat, .h5/.hdf5)
+    bands: tuple[str, ...]  # names in file order: ``blue``, ``green``, ``red``, ``nir``, others as you like
+    mask: Path | None = None  # raster or array file with landslide codes
+    polygons: Path | None = None  # vector file (.gpkg, .shp, .geojson) of landslides, in any coordinate system
+    unlabelled_is_background: bool = False  # with neither of them, the image is known to be free of landslides
+    dem: Path | None = None  # elevation raster in metres on the image's grid
+    split: str | None = None  # ``train``, ``val`` or ``test`` where the data set fixes it
+    index: int | None = None  # position in a stack of patches (first axis of an array file)
+    image_key: str | None = None  # variable inside an .h5 or .mat file
     mask_key: str | None = None
-    channels: str = "first"
-    landslide_codes: tuple[int, ...] = (1,)
-    label_nodata_codes: tuple[int, ...] = (255,)
-    nodata: float | None = None
-    scale: float = 1.0
-    resolution_m: float | None = None
-    georeferenced: bool = True
-    extra_bands: str = "error"
+    channels: str = "first"  # or ``last``, for array files
+    landslide_codes: tuple[int, ...] = (1,)  # values in ``mask`` that mean landslide
+    label_nodata_codes: tuple[int, ...] = (255,)  # and not labelled; any other value is background
+    nodata: float | None = None  # value in the image that means no data; None to take the file's own declaration
+    scale: float = 1.0  # of stored values to reflectance (for display and indices; patches keep stored values)
+    resolution_m: float | None = None  # ground size of a pixel in metres, where known
+    georeferenced: bool = True  # False for PNG patches and the like, which need no coordinate system
+    extra_bands: str = "error"  # or ``ignore``: what to do when the file has more bands than ``bands`` names
 
 
 class Image:
@@ -84,12 +62,7 @@ class Image:
         self.crs, self.transform = raster.crs, raster.transform
 
     def read(self, window: Window, bands: Sequence[str] = BANDS) -> np.ndarray:
-        """Return ``bands`` of ``window`` as (bands, height, width), values as stored.
-
-        Raises:
-            UserError: a band is not among the scene's, the file is damaged, or a value is NaN or infinite
-                where NaN is not the declared no-data value.
-        """
+        """Return ``bands`` of ``window`` as (bands, height, width), values as stored."""
         missing = [band for band in bands if band not in self.scene.bands]
         if missing:
             raise UserError(
@@ -123,31 +96,17 @@ class Image:
 
 @dataclass(frozen=True)
 class Labels:
-    """Opened landslide labels on an image's grid: 1 landslide, 0 background, 255 not labelled.
-
-    Of polygons, ``count`` meet the scene, ``repaired`` of all were invalid and ``outside`` lie beside it.
-    """
+    """Opened landslide labels on an image's grid; ``read`` gives 1 landslide, 0 background, 255 not labelled."""
 
     read: Callable[[Window], np.ndarray]
-    count: int | None = None
-    repaired: int = 0
-    outside: int = 0
 
 
 @contextmanager
-def open_image(
-    scene: Scene, others: Sequence[Path] = (), resolution_m: float | None = None
-) -> Iterator[Image]:
-    """Open a scene's image.
-
-    Args:
-        scene: what to open.
-        others: further files on the image's grid (`mosaics.open_files`).
-        resolution_m: side of a pixel to read it at, in metres on the ground; None for its own.
+def open_image(scene: Scene, others: Sequence[Path] = (), resolution_m: float | None = None) -> Iterator[Image]:
+    """Open a scene's image, with ``others`` on its grid as one, to be read at its own or another resolution.
 
     Raises:
-        UserError: missing or damaged file, band count that differs from the description, no coordinate system, or
-            files of several grids.
+        UserError: missing or damaged file, other bands than described, no coordinate system, or several grids.
     """
     if arrays.is_array_file(scene.image) and not others:
         with arrays.open_array(scene.image, scene.image_key) as array:
@@ -165,14 +124,7 @@ def open_image(
 
 @contextmanager
 def open_labels(scene: Scene, image: Image) -> Iterator[Labels]:
-    """Open a scene's mask or polygons, to be read on the grid of ``image``.
-
-    Polygons in another coordinate system are reprojected; invalid ones are repaired and counted
-    (``Labels.repaired``); those outside the scene are counted (``Labels.outside``).
-
-    Raises:
-        UserError: nothing labelled, another size or grid than the image, or an empty inventory.
-    """
+    """Open a scene's mask or polygons, to be read on the grid of ``image``; a UserError says what is wrong."""
     if scene.mask is not None and arrays.is_array_file(scene.mask):
         with arrays.open_array(scene.mask, scene.mask_key) as array:
             yield _array_labels(scene, array, image.shape)
@@ -180,28 +132,19 @@ def open_labels(scene: Scene, image: Image) -> Iterator[Labels]:
         with rasters.open_raster(scene.mask) as source:
             mend = f"export the mask on the image's grid ({_warp_to(image, scene.mask)})"
             _check_grid(scene.mask, source, image, mend)
-            yield Labels(
-                lambda window: _decode(scene, rasters.read_raster(source, scene.mask, window, [1])[0])
-            )
+            yield Labels(lambda window: _decode(scene, rasters.read_raster(source, scene.mask, window, [1])[0]))
     elif scene.polygons is not None:
         yield _polygon_labels(scene, image)
     elif scene.unlabelled_is_background:
-        yield Labels(lambda window: np.zeros((window.height, window.width), np.uint8), count=0)
+        yield Labels(lambda window: np.zeros((window.height, window.width), np.uint8))
     else:
         raise UserError(
             f"{scene.image}: no mask and no polygons; add `masks:` or `polygons:` to the data set's description"
         )
 
 
-def read_polygons(scene: Scene, image: Image) -> tuple[gpd.GeoDataFrame, int, int]:
-    """Read the scene's landslide polygons in the image's coordinate system.
-
-    Returns:
-        The polygons that meet the scene, how many were repaired, and how many lie outside.
-
-    Raises:
-        UserError: unreadable, without coordinate system (or the image is), empty, or all of it outside the scene.
-    """
+def read_polygons(scene: Scene, image: Image) -> gpd.GeoSeries:
+    """Read the landslide polygons that meet the scene, repaired and in the image's coordinate system."""
     path = scene.polygons
     assert path is not None
     if image.crs is None:
@@ -209,32 +152,26 @@ def read_polygons(scene: Scene, image: Image) -> tuple[gpd.GeoDataFrame, int, in
             f"{scene.image}: has no coordinate system to lay {path.name} over; assign one "
             "(gdal_edit.py -a_srs EPSG:… FILE) or rasterise the polygons"
         )
-    try:
+    failures = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError)
+    with readable(path, "cannot be read as polygons", "export it again as GeoPackage", *failures):
         table = pyogrio.read_dataframe(path)
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
-        raise UserError(
-            f"{path}: cannot be read as polygons ({short(error)}); export it again as GeoPackage"
-        ) from error
     if not isinstance(table, gpd.GeoDataFrame) or len(table) == 0:
         raise UserError(f"{path}: the inventory is empty; give the file that holds the landslide polygons")
     if table.crs is None:
         raise UserError(f"{path}: has no coordinate system; assign one in a GIS, or supply the .prj file")
-    table = table[~(table.geometry.isna() | table.geometry.is_empty)].to_crs(image.crs)
-    invalid = ~table.geometry.is_valid
-    mixed = invalid | (table.geometry.geom_type == "GeometryCollection")
-    if mixed.any():
-        # buffer(0) drops the lines and points that are left over: they cover no ground, yet would be drawn.
-        whole = shapely.buffer(shapely.make_valid(table.geometry[mixed].to_numpy()), 0)
-        table.loc[mixed, table.geometry.name] = gpd.GeoSeries(whole, table.index[mixed], crs=table.crs)
-    table = table[table.geometry.geom_type.isin(("Polygon", "MultiPolygon")) & ~table.geometry.is_empty]
-    if len(table) == 0:
+    shapes = table.geometry[~(table.geometry.isna() | table.geometry.is_empty)].to_crs(image.crs)
+    unfit = ~shapes.is_valid | (shapes.geom_type == "GeometryCollection")
+    # buffer(0) drops the lines and points that are left over: they cover no ground, yet would be drawn.
+    shapes[unfit] = shapely.buffer(shapely.make_valid(shapes[unfit].to_numpy()), 0)
+    shapes = shapes[shapes.geom_type.isin(("Polygon", "MultiPolygon")) & ~shapes.is_empty]
+    if len(shapes) == 0:
         raise UserError(f"{path}: holds no polygons; give the file that holds the landslides' outlines")
-    inside = table.intersects(box(*array_bounds(*image.shape, image.transform)))
+    inside = shapes.intersects(box(*array_bounds(*image.shape, image.transform)))
     if not inside.any():
         raise UserError(
-            f"{path}: none of its {len(table)} polygons lies in {scene.image.name}; check that the two belong together"
+            f"{path}: none of its {len(shapes)} polygons lies in {scene.image.name}; check that the two belong together"
         )
-    return table[inside].reset_index(drop=True), int(invalid.sum()), int((~inside).sum())
+    return shapes[inside].reset_index(drop=True)
 
 
 def read_all(scene: Scene, bands: Sequence[str] = BANDS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -246,18 +183,12 @@ def read_all(scene: Scene, bands: Sequence[str] = BANDS) -> tuple[np.ndarray, np
 
 
 def read_dem(scene: Scene, window: Window | None = None) -> np.ndarray:
-    """Read a scene's elevation in ``window`` (or whole), (rows, cols) float32 metres, NaN where there is none.
-
-    Raises:
-        UserError: the scene has none, or it lies on another grid.
-    """
+    """Read a scene's elevation in ``window`` (or whole), (rows, cols) float32 metres, NaN where there is none."""
     if scene.dem is None:
         raise UserError(f"{scene.image}: has no elevation raster; add `dem:` to the data set's description")
     with open_image(scene) as image, rasters.open_raster(scene.dem) as source:
         _check_grid(scene.dem, source, image, "resample it to the image's grid")
-        return rasters.read_raster(source, scene.dem, window or Window(0, 0, *image.shape), [1], masked=True)[
-            0
-        ].astype(np.float32)
+        return rasters.read_raster(source, scene.dem, window or Window(0, 0, *image.shape), [1], masked=True)[0]
 
 
 def _check_band_count(scene: Scene, count: int) -> None:
@@ -273,12 +204,9 @@ def _check_band_count(scene: Scene, count: int) -> None:
 
 
 def _check_grid(path: Path, source: rasterio.DatasetReader, image: Image, mend: str) -> None:
-    name = image.scene.image.name
-    if (source.height, source.width) != image.shape:
-        raise UserError(
-            f"{path}: {source.height}×{source.width} pixels, the image {name} has "
-            f"{image.shape[0]}×{image.shape[1]}; {mend}"
-        )
+    name, (rows, cols) = image.scene.image.name, image.shape
+    if source.shape != image.shape:
+        raise UserError(f"{path}: {source.height}×{source.width} pixels, the image {name} has {rows}×{cols}; {mend}")
     if source.transform.is_identity or image.transform.is_identity:
         return
     shift = np.abs(np.subtract(source.transform[:6], image.transform[:6]))
@@ -292,11 +220,8 @@ def _warp_to(image: Image, path: Path) -> str:
     """Return the command that puts a mask on an image's grid."""
     left, bottom, right, top = array_bounds(*image.shape, image.transform)
     epsg = image.crs.to_epsg() if image.crs is not None else None
-    system = f"EPSG:{epsg}" if epsg else "CRS"
-    return (
-        f"gdalwarp -t_srs {system} -te {left:.10g} {bottom:.10g} {right:.10g} {top:.10g} "
-        f"-ts {image.shape[1]} {image.shape[0]} -r near {path.name} aligned.tif"
-    )
+    grid = f"-t_srs {f'EPSG:{epsg}' if epsg else 'CRS'} -te {left:.10g} {bottom:.10g} {right:.10g} {top:.10g}"
+    return f"gdalwarp {grid} -ts {image.shape[1]} {image.shape[0]} -r near {path.name} aligned.tif"
 
 
 def _decode(scene: Scene, codes: np.ndarray) -> np.ndarray:
@@ -305,33 +230,33 @@ def _decode(scene: Scene, codes: np.ndarray) -> np.ndarray:
     return labels
 
 
-def _check_stack(scene: Scene, array: Any, path: Path | None) -> None:
-    if scene.index is not None and scene.index >= array.shape[0]:
+def _position(scene: Scene, array: Any, path: Path | None) -> tuple[int, ...]:
+    """Return what to index the array of a stack with; nothing where it holds one scene."""
+    if scene.index is None:
+        return ()
+    if scene.index >= array.shape[0]:
         raise UserError(
             f"{path}: a stack of {array.shape[0]}, number {scene.index} (from 0) is asked for; "
             "correct the pairing or the description"
         )
+    return (scene.index,)
 
 
 def _array_image(scene: Scene, array: Any) -> Image:
-    stack = () if scene.index is None else (scene.index,)
-    shape = tuple(array.shape)[len(stack) :]
-    if len(shape) != 3:
+    stack = _position(scene, array, scene.image)
+    if len(array.shape) != 3 + len(stack):
         raise UserError(
             f"{scene.image}: shape {tuple(array.shape)} is not (bands, rows, cols); "
             "set `channels:` and `stack:` in its description"
         )
-    _check_stack(scene, array, scene.image)
     last = scene.channels == "last"
-    count, rows, cols = (shape[2], *shape[:2]) if last else shape
+    count, rows, cols = np.roll(array.shape[-3:], 1 if last else 0).tolist()
     _check_band_count(scene, count)
 
     def read(window: Window, indices: list[int]) -> np.ndarray:
         pixels = _slices(window)
-        try:
+        with readable(scene.image, "damaged", "fetch it again", OSError):
             values = np.asarray(array[(*stack, *pixels) if last else (*stack, slice(None), *pixels)])
-        except OSError as error:
-            raise UserError(f"{scene.image}: damaged ({short(error)}); fetch it again") from error
         return (values.transpose(2, 0, 1) if last else values)[indices]
 
     dtype, grid = np.dtype(array.dtype), Affine.identity()
@@ -339,11 +264,8 @@ def _array_image(scene: Scene, array: Any) -> Image:
 
 
 def _array_labels(scene: Scene, array: Any, shape: tuple[int, int]) -> Labels:
-    _check_stack(scene, array, scene.mask)
-    try:
-        codes = np.asarray(array if scene.index is None else array[scene.index]).squeeze()
-    except OSError as error:
-        raise UserError(f"{scene.mask}: damaged ({short(error)}); fetch it again") from error
+    with readable(scene.mask, "damaged", "fetch it again", OSError):
+        codes = np.asarray(array[_position(scene, array, scene.mask)]).squeeze()
     if codes.shape != shape:
         raise UserError(
             f"{scene.mask}: shape {codes.shape}, the image {scene.image.name} has {shape}; "
@@ -358,16 +280,13 @@ def _slices(window: Window) -> tuple[slice, slice]:
 
 
 def _polygon_labels(scene: Scene, image: Image) -> Labels:
-    polygons, repaired, outside = read_polygons(scene, image)
-    shapes, index = polygons.geometry.to_numpy(), polygons.sindex
+    polygons = read_polygons(scene, image)
+    shapes, index = polygons.to_numpy(), polygons.sindex
 
     def read(window: Window) -> np.ndarray:
         transform = image.window_transform(window)
         near = index.query(box(*array_bounds(window.height, window.width, transform)))
-        if len(near) == 0:
-            return np.zeros((window.height, window.width), np.uint8)
-        return rasterize(
-            shapes[near], out_shape=(window.height, window.width), transform=transform, dtype=np.uint8
-        )
+        labels = np.zeros((window.height, window.width), np.uint8)
+        return rasterize(shapes[near], out=labels, transform=transform) if len(near) else labels
 
-    return Labels(read, len(polygons), repaired, outside)
+    return Labels(read)

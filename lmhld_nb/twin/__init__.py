@@ -1,11 +1,6 @@
 """The synthetic twin of LMHLD: made-up terrain, landslides and imagery of seven areas and six later events.
 
-Every scene is an image, its elevation and its landslide polygons, made from nothing but one seed, the recipe of its
-area (``recipes.toml``) and random numbers of its own, so that it is the same whatever else is made beside it.
-
-NumPy computes with what instructions it finds, and the last digits differ from one processor to the next: enough for
-another slope to fail. Scenes are therefore made in processes of their own, in which NumPy keeps to the instructions
-that every processor of a kind (x86-64, say) has.
+A scene follows from one seed and the recipe of its area (``recipes.toml``), whatever else is made beside it.
 """
 
 from __future__ import annotations
@@ -13,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -23,40 +17,24 @@ from typing import Literal
 import numpy as np
 import rasterio
 from pydantic import Field, field_validator, model_validator
-from tqdm import tqdm
 
 from lmhld_nb import config
 from lmhld_nb.processes import side_by_side
 from lmhld_nb.scenes.scene import Scene
-from lmhld_nb.twin.areas import AREAS, EVENTS, RECIPES, AreaRecipe
-from lmhld_nb.twin.scene import NODATA, TWIN_VERSION, SceneTask, lay_out, make_scene, paths_of
+from lmhld_nb.twin.areas import AREAS, EVENTS, RECIPES
+from lmhld_nb.twin.scene import NODATA, TWIN_VERSION, SceneTask, make_scene, paths_of
 
-__all__ = [
-    "AREAS",
-    "EVENTS",
-    "RECIPES",
-    "TWIN_VERSION",
-    "AreaRecipe",
-    "SceneTask",
-    "TwinSpec",
-    "fingerprint",
-    "lay_out",
-    "make",
-    "make_scene",
-    "plan",
-    "target_patches",
-]
+__all__ = ["AREAS", "EVENTS", "RECIPES", "TWIN_VERSION", "SceneTask", "TwinSpec", "fingerprint", "make", "plan"]
 
 
 class TwinSpec(config.Strict):
     """The ``source:`` block of a data set made by this module.
 
     Attributes:
-        seed: start of all random numbers.
         scale: share of LMHLD's own number of patches (Table 2), of an event's windows, to reach; 1.0 is all of them.
         min_patches, max_patches: bounds on that number for each area; ``max_patches`` null is no bound.
-        max_megapixels: bound on the pixels in an area's patches, before the others; null is no bound. It keeps areas of
-            large patches from taking all of the time.
+        max_megapixels: bound on the pixels in an area's patches, null for none; it goes before the other bounds and
+            keeps areas of large patches from taking all of the time.
         areas: which of the seven areas and the six events to make.
         patches_per_scene: an area is split into scenes of about so many patches, which bounds memory.
     """
@@ -86,13 +64,13 @@ class TwinSpec(config.Strict):
 
 
 def target_patches(spec: TwinSpec, area: str) -> int:
-    """Return how many usable patches the area should have under ``spec``."""
-    patches = max(round(spec.scale * RECIPES[area].patches), spec.min_patches)
+    """Return how many usable patches the area should have."""
+    bounds = [max(round(spec.scale * RECIPES[area].patches), spec.min_patches)]
     if spec.max_patches is not None:
-        patches = min(patches, spec.max_patches)
+        bounds.append(spec.max_patches)
     if spec.max_megapixels is not None:
-        patches = min(patches, round(spec.max_megapixels * 1e6 / RECIPES[area].patch ** 2))
-    return patches
+        bounds.append(round(spec.max_megapixels * 1e6 / RECIPES[area].patch ** 2))
+    return min(bounds)
 
 
 def plan(spec: TwinSpec) -> list[SceneTask]:
@@ -101,8 +79,8 @@ def plan(spec: TwinSpec) -> list[SceneTask]:
     for area in [a for a in RECIPES if a in spec.areas]:
         patches = target_patches(spec, area)
         count = -(-patches // spec.patches_per_scene)
-        for k in range(count):
-            tasks.append(SceneTask(area, k, patches // count + (k < patches % count), spec.seed))
+        shares = [patches // count + (k < patches % count) for k in range(count)]
+        tasks += [SceneTask(area, k, share, spec.seed) for k, share in enumerate(shares)]
     return tasks
 
 
@@ -120,14 +98,9 @@ def make(folder: Path, spec: TwinSpec, workers: int = 2, progress: bool = True) 
     """
     tasks = plan(spec)
     todo = [t for t in tasks if not _complete(folder, t)]
-    todo.sort(
-        key=lambda t: -t.patches * RECIPES[t.area].patch ** 2
-    )  # the long ones first: workers end together
+    todo.sort(key=lambda t: -t.patches * RECIPES[t.area].patch ** 2)  # the long ones first: workers end together
     if todo:
-        with (
-            tqdm(total=len(todo), desc="twin", unit="scene", disable=not progress, file=sys.stderr) as bar,
-            _plain_instructions(),
-        ):
+        with config.progress_bar(len(todo), "twin", "scene", progress) as bar, _plain_instructions():
             for _, done in side_by_side(partial(make_scene, folder), todo, workers):
                 done.result()
                 bar.update()
@@ -136,18 +109,19 @@ def make(folder: Path, spec: TwinSpec, workers: int = 2, progress: bool = True) 
 
 @contextmanager
 def _plain_instructions() -> Iterator[None]:
-    """Have Pythons that start in this block compute without the instructions that only some processors have."""
+    """Have Pythons that start in this block compute without the instructions that only some processors have.
+
+    With them the last digits differ from one processor to the next: enough for another slope to fail.
+    """
     key = "NPY_DISABLE_CPU_FEATURES"
-    before = os.environ.get(key)
+    before = {key: os.environ[key]} if key in os.environ else {}
     extensions = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
-    os.environ[key] = " ".join(dict.fromkeys([*(before or "").split(), *extensions]))
+    os.environ[key] = " ".join(dict.fromkeys([*before.get(key, "").split(), *extensions]))
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[key]
-        else:
-            os.environ[key] = before
+        del os.environ[key]
+        os.environ.update(before)
 
 
 def fingerprint(spec: TwinSpec, scenes: Sequence[Scene]) -> str:
@@ -165,13 +139,11 @@ def fingerprint(spec: TwinSpec, scenes: Sequence[Scene]) -> str:
 
 def _complete(folder: Path, task: SceneTask) -> bool:
     image, dem, polygons = paths_of(folder, task)
-    if not (image.exists() and dem.exists() and polygons.exists()):
-        return False
     try:
         with rasterio.open(image) as source:
-            return bool(source.tags().get("TWIN") == task.stamp)
+            return source.tags().get("TWIN") == task.stamp and dem.exists() and polygons.exists()
     except rasterio.RasterioIOError:
-        return False  # not a raster any more: made again
+        return False  # missing, or not a raster any more
 
 
 def _describe(folder: Path, task: SceneTask) -> Scene:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tomllib
+from collections import ChainMap
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,100 +18,64 @@ Spectrum = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class AreaRecipe:
-    """How one study area's scenes are made.
+    """How one study area's scenes are made."""
 
-    Attributes:
-        sensor, resolution_m: Table 1.
-        patch, patches: patch size in pixels and number of patches, Table 2 (of an event: windows of its scene).
-        lon, lat: middle of the area, degrees. epsg: its UTM zone.
-        sizes: smallest landslide, Q1, Q2, Q3 and largest, pixels.
-        tail: exponent of the size distribution above Q3.
-        cover: share of a scene under landslides.
-        kept: share of windows that pass the 10 % rule (measured, it sets the size of scenes).
-        clustering: how much landslides crowd together.
-        crowd: share of a window at which no more landslides are put there.
-        old: share of older, partly overgrown landslides.
-        mean_slope: tangent of the mean slope. ruggedness: variation of the uplift.
-        base_m: height of the lowest ground.
-        most: largest stored value. scale: stored value -> reflectance. gains: per band, sensor's response.
-        blur: standard deviation of the point spread function, pixels.
-        noise: sensor noise, reflectance. haze: path radiance, reflectance.
-        sun: azimuth and elevation, degrees.
-        crown_px: size of trees in the texture.
-        forest: share of vegetated ground under forest; dry: how dry or leafless the rest is.
-        rock: bare rock on cliffs and high ground (1 is a sixth of the scene).
-        snow: share of the scene, from the top, under snow.
-        fields, settlements, quarries, roads, river, clouds: abundance of look-alikes (0 none, 1 common).
-        covers: spectra that differ from ``COVERS`` here (season, rock).
-        bands: what the image holds, the first of ``scenes.BANDS``.
-        swath: a slanted edge of the acquisition crosses the scene; else the image is full.
-        seam: how much the tone changes where two acquisitions of a mosaic meet (0 no seam).
-        sea: share of the scene under the sea. riverside: how much landslides prefer river banks.
-        road_m: widths of narrow and wide roads, metres.
-    """
-
-    sensor: str
+    sensor: str  # this and the resolution: Table 1
     resolution_m: float
-    patch: int
+    patch: int  # side in pixels; this and the number of patches: Table 2 (of an event: windows of its scene)
     patches: int
-    lon: float
+    lon: float  # middle of the area, degrees
     lat: float
-    epsg: int
-    sizes: tuple[int, int, int, int, int]
-    tail: float
-    cover: float
-    kept: float
-    clustering: float
-    crowd: float
-    old: float
-    mean_slope: float
-    ruggedness: float
-    base_m: float
-    most: int
-    scale: float
-    gains: Spectrum
-    blur: float
-    noise: float
-    haze: float
-    sun: tuple[float, float]
-    crown_px: float
-    forest: float
-    dry: float
-    rock: float
-    snow: float
-    fields: float
+    epsg: int  # its UTM zone
+    sizes: tuple[int, int, int, int, int]  # smallest landslide, Q1, Q2, Q3 and largest, pixels
+    tail: float  # exponent of the size distribution above Q3
+    cover: float  # share of a scene under landslides
+    kept: float  # share of windows that pass the 10 % rule (measured, it sets the size of scenes)
+    clustering: float  # how much landslides crowd together
+    crowd: float  # share of a window at which no more landslides are put there
+    old: float  # share of older, partly overgrown landslides
+    mean_slope: float  # tangent
+    ruggedness: float  # variation of the uplift
+    base_m: float  # height of the lowest ground
+    most: int  # largest stored value
+    scale: float  # stored value -> reflectance
+    gains: Spectrum  # the sensor's response
+    blur: float  # standard deviation of the point spread function, pixels
+    noise: float  # of the sensor, reflectance
+    haze: float  # path radiance, reflectance
+    sun: tuple[float, float]  # azimuth and elevation, degrees
+    crown_px: float  # size of trees in the texture
+    forest: float  # share of vegetated ground under forest
+    dry: float  # how dry or leafless the rest is
+    rock: float  # bare rock on cliffs and high ground (1 is a sixth of the scene)
+    snow: float  # share of the scene, from the top, under snow
+    fields: float  # this and the following five: abundance of look-alikes (0 none, 1 common)
     settlements: float
     quarries: float
     roads: float
     river: float
     clouds: float
-    covers: dict[str, Spectrum] = field(default_factory=dict)
-    bands: tuple[str, ...] = BANDS
-    swath: bool = True
-    seam: float = 0.0
-    sea: float = 0.0
-    riverside: float = 0.0
-    road_m: tuple[float, float] = (5.0, 8.0)
+    covers: dict[str, Spectrum] = field(default_factory=dict)  # spectra that differ from ``COVERS`` here
+    bands: tuple[str, ...] = BANDS  # what the image holds, the first of ``scenes.BANDS``
+    swath: bool = True  # a slanted edge of the acquisition crosses the scene; else the image is full
+    seam: float = 0.0  # how much the tone changes where two acquisitions of a mosaic meet (0 no seam)
+    sea: float = 0.0  # share of the scene under the sea
+    riverside: float = 0.0  # how much landslides prefer river banks
+    road_m: tuple[float, float] = (5.0, 8.0)  # widths of narrow and wide roads, metres
 
 
-def _with_tuples(content: dict[str, Any]) -> dict[str, Any]:
+def _with_tuples(content: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
-
-
-def _recipe(tables: dict[str, dict[str, Any]]) -> AreaRecipe:
-    """Make a recipe of its tables in the file, whose names only group the keys; ``covers`` is a key itself."""
-    covers = _with_tuples(tables.pop("covers", {}))
-    return AreaRecipe(
-        **{key: value for table in tables.values() for key, value in _with_tuples(table).items()},
-        covers=covers,
-    )
 
 
 _CONTENT = tomllib.loads((Path(__file__).parent / "recipes.toml").read_text(encoding="utf-8"))
 
 COVERS: dict[str, Spectrum] = _with_tuples(_CONTENT.pop("covers"))
 
-RECIPES: dict[str, AreaRecipe] = {area: _recipe(tables) for area, tables in _CONTENT.items()}
+RECIPES = {  # the names of the other tables only group the keys
+    area: AreaRecipe(covers=_with_tuples(tables.pop("covers", {})), **_with_tuples(ChainMap(*tables.values())))
+    for area, tables in _CONTENT.items()
+}
 """Areas and events. Their order numbers the random streams: new ones go to the end."""
 
 AREAS = {area: recipe for area, recipe in RECIPES.items() if area in paper.AREAS}

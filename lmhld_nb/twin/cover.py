@@ -14,12 +14,10 @@ from scipy.sparse import csgraph
 
 from lmhld_nb.twin import terrain
 from lmhld_nb.twin.areas import AreaRecipe
-from lmhld_nb.twin.terrain import Array
+from lmhld_nb.twin.terrain import Array, Mask, Shape
 
 CLASSES = ("", "bare field", "crop", "stubble", "quarry", "gravel", "water", "road", "roof", "surf")
-Shape = tuple[int, int]
-BEACH_M, SURF_M = 8.0, 5.0
-"""Widths of beach and breakers along a coast, metres."""
+BEACH_M, SURF_M = 8.0, 5.0  # widths of beach and breakers along a coast
 
 
 @dataclass(frozen=True)
@@ -57,10 +55,7 @@ def floodplain(height: Array, valley: Valleys) -> Array:
 
 
 def flooded(rng: np.random.Generator, height: Array, share: float) -> Array:
-    """Let the ground fall away towards one side and put the lowest ``share`` of it under a level sea.
-
-    What is under water is 0 afterwards; metres, on the grid of ``height``.
-    """
+    """Let the ground fall away towards one side and put the lowest ``share`` of it under a level sea of height 0."""
     way = np.linspace(0, 1, height.shape[1], dtype=np.float32)[None, :]
     if rng.random() < 0.5:
         way = way[:, ::-1]
@@ -80,60 +75,47 @@ class Cover:
 
 
 def draw_cover(
-    rng: np.random.Generator,
-    recipe: AreaRecipe,
-    height: Array,
-    valley: Valleys,
-    step: int,
-    shape: Shape,
-    rough: Array,
+    rng: np.random.Generator, recipe: AreaRecipe, height: Array, valley: Valleys, step: int, shape: Shape, rough: Array
 ) -> Cover:
     """Draw fields, quarries, rivers, roads and houses: everything bright and bare that is no landslide."""
     cell = recipe.resolution_m * step
     steep = terrain.slope(ndimage.gaussian_filter(height, 1.5), cell)
-    code = np.zeros(shape, dtype=np.uint8)
-    tone = np.ones(shape, dtype=np.float32)
     parcels, kinds, tones = _parcels(rng, recipe, steep, step, shape)
-    if parcels:
-        number = features.rasterize(
-            ((p, i + 1) for i, p in enumerate(parcels)), out_shape=shape, dtype="int32"
-        )
-        code = np.concatenate([[0], kinds]).astype(np.uint8)[number]
-        tone = np.concatenate([[1], tones]).astype(np.float32)[number]
-    quarries = _quarries(rng, recipe, steep, step, shape)
-    if quarries:
-        code[features.rasterize(quarries, out_shape=shape, dtype="uint8") > 0] = CLASSES.index("quarry")
+    number = _drawn(parcels, shape)
+    code = np.concatenate([[0], kinds]).astype(np.uint8)[number]
+    tone = np.concatenate([[1], tones]).astype(np.float32)[number]
+
+    def lay(where: Mask, name: str) -> None:
+        code[where] = CLASSES.index(name)
+        tone[where] = 1
+
+    code[_drawn(_quarries(rng, recipe, shape), shape) > 0] = CLASSES.index("quarry")  # in the tone of the field
     distance = terrain.resize(valley.distance, shape, smooth=False)
     bed = distance + np.float32(0.25) * rough < 1
-    code[bed] = CLASSES.index("gravel")
-    tone[bed] = 1
+    lay(bed, "gravel")
     weave = terrain.resize(terrain.noise(rng, height.shape, 2.5, 24.0, 5.0), shape)
-    code[bed & (distance + np.float32(0.3) * weave < 0.45)] = CLASSES.index("water")
+    lay(bed & (distance + np.float32(0.3) * weave < 0.45), "water")
     if recipe.sea:
         off = ndimage.distance_transform_edt(height <= recipe.base_m) * cell
         inland = ndimage.distance_transform_edt(height > recipe.base_m) * cell
         wave = terrain.resize(off - inland, shape, smooth=False) + np.float32(1.5) * rough
-        code[wave > -BEACH_M] = CLASSES.index("gravel")
-        code[wave > 0] = CLASSES.index("surf")
-        tone[wave > -BEACH_M] = 1
-    roads = _roads(rng, recipe, height, steep, step)
-    if roads:
-        on_road = features.rasterize(roads, out_shape=shape, dtype="uint8", all_touched=False) > 0
-        code[on_road] = CLASSES.index("road")
-        tone[on_road] = 1
+        lay(wave > -BEACH_M, "gravel")
+        lay(wave > 0, "surf")
+    lay(_drawn(_roads(rng, recipe, height, step), shape) > 0, "road")
     houses, shades = _houses(rng, recipe, steep, valley, step, shape)
-    if houses:
-        number = features.rasterize(
-            ((p, i + 1) for i, p in enumerate(houses)), out_shape=shape, dtype="int32"
-        )
-        there = number > 0
-        code[there] = CLASSES.index("roof")
-        tone[there] = np.concatenate([[1], shades]).astype(np.float32)[number[there]]
+    number = _drawn(houses, shape)
+    lay(number > 0, "roof")
+    tone[number > 0] = shades[number[number > 0] - 1]
     if recipe.sea:  # last: the level sea would draw roads and houses
-        open_water = wave > SURF_M + np.float32(0.5 * SURF_M) * weave
-        code[open_water] = CLASSES.index("water")
-        tone[open_water] = 1
+        lay(wave > SURF_M + np.float32(0.5 * SURF_M) * weave, "water")
     return Cover(code, tone)
+
+
+def _drawn(shapes: list[Any], shape: Shape) -> NDArray[np.int32]:
+    """Return the number from 1 of the (last) shape at each pixel, 0 where there is none."""
+    if not shapes:  # rasterio refuses an empty list
+        return np.zeros(shape, np.int32)
+    return features.rasterize(((s, i) for i, s in enumerate(shapes, 1)), out_shape=shape, dtype="int32")
 
 
 def _quads(rng: np.random.Generator, middle: Array, a: Any, b: Any, angle: Any, wobble: float) -> list[Any]:
@@ -160,6 +142,7 @@ def _at(field: Array, points: Array, step: int) -> Array:
 def _parcels(
     rng: np.random.Generator, recipe: AreaRecipe, steep: Array, step: int, shape: Shape
 ) -> tuple[list[Any], NDArray[np.uint8], Array]:
+    """Return fields, the class of each and its tone."""
     spacing = 0.17 * recipe.patch
     middle = _grid(rng, shape, spacing, 0.4)
     district = terrain.noise(rng, (16, 16), 1.5, 16.0, 3.0)
@@ -176,12 +159,8 @@ def _parcels(
     return _quads(rng, middle, a, b, angle, 0.05), kinds, tones
 
 
-def _quarries(
-    rng: np.random.Generator, recipe: AreaRecipe, steep: Array, step: int, shape: Shape
-) -> list[Any]:
+def _quarries(rng: np.random.Generator, recipe: AreaRecipe, shape: Shape) -> list[Any]:
     count = rng.poisson(recipe.quarries * 0.03 * shape[0] * shape[1] / recipe.patch**2)
-    if not count:
-        return []
     middle = rng.random((count, 2)) * np.array(shape)
     radius = recipe.patch * rng.uniform(0.08, 0.2, count)
     turn = np.linspace(0, 2 * np.pi, 9)[:-1]
@@ -205,27 +184,16 @@ def _houses(
     middle = middle[rng.random(len(middle)) < chance]
     count = len(middle)
     angle = _at(town, middle, step) * 2
-    quads = _quads(
-        rng, middle, side * rng.uniform(0.7, 1.6, count), side * rng.uniform(0.6, 1.1, count), angle, 0.02
-    )
+    quads = _quads(rng, middle, side * rng.uniform(0.7, 1.6, count), side * rng.uniform(0.6, 1.1, count), angle, 0.02)
     return quads, np.exp(rng.normal(0, 0.25, count)).astype(np.float32)
 
 
-def _roads(rng: np.random.Generator, recipe: AreaRecipe, height: Array, steep: Array, step: int) -> list[Any]:
+def _roads(rng: np.random.Generator, recipe: AreaRecipe, height: Array, step: int) -> list[Any]:
     """Route roads over a thinned grid where each metre of climb costs as much as many metres on the level."""
     thin = max(1, round(recipe.patch / step / 12))
     low = height[::thin, ::thin]
-    columns = low.shape[1]
-    index = np.arange(low.size).reshape(low.shape)
-    pairs = [
-        (index[:, :-1], index[:, 1:], 1.0),
-        (index[:-1], index[1:], 1.0),
-        (index[:-1, :-1], index[1:, 1:], 1.41),
-        (index[:-1, 1:], index[1:, :-1], 1.41),
-    ]
-    a = np.concatenate([p.ravel() for p, _, _ in pairs])
-    b = np.concatenate([q.ravel() for _, q, _ in pairs])
-    far = np.concatenate([np.full(p.size, d) for p, _, d in pairs])
+    a, b, diagonal = terrain.neighbours(low.shape)
+    far = np.where(diagonal, 1.41, 1.0)
     climb = np.abs(low.ravel()[a] - low.ravel()[b]) / (far * recipe.resolution_m * step * thin)
     cost = far * (1 + (climb / 0.08) ** 2) * (0.7 + 0.6 * rng.random(low.size)[a])
     if recipe.sea:
@@ -242,9 +210,8 @@ def _roads(rng: np.random.Generator, recipe: AreaRecipe, height: Array, steep: A
             course.append(int(before[course[-1]]))
         if len(course) < 5:
             continue
-        points = np.stack(np.divmod(np.array(course), columns), axis=1).astype(np.float32)
+        points = np.stack(np.unravel_index(course, low.shape), axis=1).astype(np.float32)
         points = (terrain.smooth_line(points, 2) * thin + 0.5) * step
-        metres = rng.choice(recipe.road_m)
-        width = max(0.5, 0.5 * metres / recipe.resolution_m)
+        width = max(0.5, 0.5 * rng.choice(recipe.road_m) / recipe.resolution_m)
         lines.append(shapely.LineString(points[:, ::-1]).buffer(width, quad_segs=2))
     return lines

@@ -2,57 +2,59 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from lmhld_nb.twin import terrain
 from lmhld_nb.twin.areas import COVERS, AreaRecipe
-from lmhld_nb.twin.cover import CLASSES, Cover, Shape
+from lmhld_nb.twin.cover import CLASSES, Cover, Valleys
 from lmhld_nb.twin.runout import Slides
-from lmhld_nb.twin.terrain import Array
+from lmhld_nb.twin.terrain import Array, Mask, Shape
+
+SKY = (0.33, 0.28, 0.25, 0.22)  # light from the sky per band; with the sun's it adds up to about 1 on level ground
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A scene before it is photographed: its frame, ground and landslides."""
+
+    valid: Mask  # where the image has data, on the pixel grid
+    step: int  # pixels in a cell of the middle grid, which ``height`` (metres) and ``valley`` are on
+    height: Array
+    valley: Valleys
+    tile: Array  # periodic noise for textures
+    rough: Array  # noise of unit variance on the pixel grid
+    slides: Slides
 
 
 def expose(
-    rng: np.random.Generator,
-    recipe: AreaRecipe,
-    dem: Array,
-    height: Array,
-    step: int,
-    cover: Cover,
-    slides: Slides,
-    tile: Array,
-    valid: NDArray[np.bool_],
+    rng: np.random.Generator, recipe: AreaRecipe, dem: Array, scene: Layout, cover: Cover
 ) -> NDArray[np.uint16] | NDArray[np.uint8]:
-    """Return the image (bands, rows, columns), uint16 or, where ``most`` allows, uint8; 0 is no data.
-
-    Bands are the recipe's, in the order blue, green, red, near infrared.
-
-    ``dem`` is on the pixel grid, ``height`` the smooth relief on the grid of ``step`` pixels, ``tile`` a periodic
-    noise tile used for textures.
-    """
-    shape: Shape = (dem.shape[0], dem.shape[1])
-    coarse: Shape = (height.shape[0], height.shape[1])
+    """Return the image (the recipe's bands, rows, columns), uint16 or, where ``most`` allows, uint8; 0 is no data."""
+    shape = dem.shape
     spectra = {**COVERS, **recipe.covers}
-    share = _ground_shares(rng, recipe, height, step, shape, tile)
-    crowns = terrain.noise(rng, tile.shape, 0.5, 3 * recipe.crown_px, 0.7 * recipe.crown_px)
+    share = _ground_shares(rng, recipe, scene, shape)
+    crowns = terrain.noise(rng, scene.tile.shape, 0.5, 3 * recipe.crown_px, 0.7 * recipe.crown_px)
     canopy = terrain.spread(rng, crowns, shape)
-    grain = terrain.spread(rng, tile, shape)
+    grain = terrain.spread(rng, scene.tile, shape)
     texture = 1 + canopy * (0.06 + 0.16 * share["forest"])
-    light, sky = _light(recipe, dem, height, step, shape)
-    cloud, shade = _clouds(rng, recipe, coarse, step)
+    light = _sunlight(recipe, dem, scene)
+    cloud, shade = _clouds(rng, recipe, scene.height.shape, scene.step)
     light *= 1 - terrain.resize(np.maximum(shade, 0), shape, smooth=False)
     cloud = terrain.resize(cloud, shape, smooth=False)
     haze = recipe.haze * (1 + 0.25 * terrain.resize(terrain.noise(rng, (16, 16), 2.0, 16.0), shape))
-    inside = np.flatnonzero(slides.label)
-    bare, soil_tone, rocky = _debris(rng, slides, recipe.old, inside, grain, canopy)
+    inside = np.flatnonzero(scene.slides.label)
+    bare, soil_tone, rocky = _debris(rng, scene.slides, recipe.old, inside, grain, canopy)
     named = np.flatnonzero(cover.code)
     codes = cover.code.ravel()[named]
     tones = cover.tone.ravel()[named] * (1 + 0.05 * grain.ravel()[named])
     seam = _seam(rng, recipe, shape) if recipe.seam else None
     counts = np.uint8 if recipe.most <= np.iinfo(np.uint8).max else np.uint16
     image = np.empty((len(recipe.bands), *shape), dtype=counts)
-    for b in range(len(recipe.bands)):
+    for b, sky in enumerate(SKY[: len(image)]):
         ground = np.zeros(shape, dtype=np.float32)
         for name, part in share.items():
             if name != "snow":
@@ -65,38 +67,29 @@ def expose(
         flat[inside] += bare * (debris * soil_tone - flat[inside])
         if "snow" in share:
             ground += share["snow"] * (spectra["snow"][b] - ground)
-        ground *= light + np.float32(sky[b])
+        ground *= light + np.float32(sky)
         ground += cloud * (0.55 - ground)
         ground += haze * np.float32((1.25, 1.0, 0.75, 0.45)[b])
         if seam is not None:
             ground *= seam[b]
         ground = _blur(ground, recipe.blur)
-        ground += (
-            np.float32(recipe.noise)
-            * rng.standard_normal(shape, dtype=np.float32)
-            * np.sqrt(0.3 + 4 * ground)
-        )
+        ground += np.float32(recipe.noise) * rng.standard_normal(shape, dtype=np.float32) * np.sqrt(0.3 + 4 * ground)
         ground *= np.float32(recipe.gains[b] / recipe.scale)
         np.clip(ground, 1, recipe.most, out=ground)
-        ground *= valid
+        ground *= scene.valid
         np.rint(ground, out=ground)
         image[b] = ground
     return image
 
 
-def _ground_shares(
-    rng: np.random.Generator, recipe: AreaRecipe, height: Array, step: int, shape: Shape, tile: Array
-) -> dict[str, Array]:
+def _ground_shares(rng: np.random.Generator, recipe: AreaRecipe, scene: Layout, shape: Shape) -> dict[str, Array]:
     """Return the shares of natural cover; all but snow add up to 1."""
-    coarse: Shape = (height.shape[0], height.shape[1])
-    cells = recipe.patch / step
+    height, coarse, cells = scene.height, scene.height.shape, recipe.patch / scene.step
     relative = (height - height.min()) / max(float(np.ptp(height)), 1e-6)
-    steep = terrain.slope(height, recipe.resolution_m * step) / recipe.mean_slope
+    steep = terrain.slope(height, recipe.resolution_m * scene.step) / recipe.mean_slope
 
     def field(low: Array, detail: float) -> Array:
-        return terrain.resize(low, shape, smooth=False) + np.float32(detail) * terrain.spread(
-            rng, tile, shape
-        )
+        return terrain.resize(low, shape, smooth=False) + np.float32(detail) * terrain.spread(rng, scene.tile, shape)
 
     def share(value: Array, sharpness: float) -> Array:
         value *= np.float32(sharpness)
@@ -120,12 +113,7 @@ def _ground_shares(
 
 
 def _debris(
-    rng: np.random.Generator,
-    slides: Slides,
-    old: float,
-    inside: NDArray[np.int64],
-    grain: Array,
-    canopy: Array,
+    rng: np.random.Generator, slides: Slides, old: float, inside: NDArray[np.int64], grain: Array, canopy: Array
 ) -> tuple[Array, Array, Array]:
     """Return, for the landslide pixels: share of bare debris, its brightness, share of rock in it."""
     which = slides.label.ravel()[inside] - 1
@@ -144,17 +132,13 @@ def _debris(
     return np.clip(bare, 0, 1), tone, stony[which]
 
 
-def _light(
-    recipe: AreaRecipe, dem: Array, height: Array, step: int, shape: Shape
-) -> tuple[Array, tuple[float, ...]]:
-    """Return direct light (1 on level ground with the sky's part added) and the sky's part per band."""
-    azimuth, elevation = recipe.sun
-    level = float(np.sin(np.radians(elevation)))
-    light = terrain.sunlight(*terrain.gradient(dem, recipe.resolution_m), azimuth, elevation)
-    shadow = terrain.cast_shadow(height, recipe.resolution_m * step, azimuth, elevation)
-    light *= 1 - np.float32(0.65) * terrain.resize(shadow, shape, smooth=False)
-    light *= np.float32(0.74 / level)
-    return light, (0.33, 0.28, 0.25, 0.22)
+def _sunlight(recipe: AreaRecipe, dem: Array, scene: Layout) -> Array:
+    """Return the sun's light, 0.74 on level ground."""
+    light = terrain.sunlight(*terrain.gradient(dem, recipe.resolution_m), *recipe.sun)
+    shadow = terrain.cast_shadow(scene.height, recipe.resolution_m * scene.step, *recipe.sun)
+    light *= 1 - np.float32(0.65) * terrain.resize(shadow, dem.shape, smooth=False)
+    light *= np.float32(0.74 / float(np.sin(np.radians(recipe.sun[1]))))
+    return light
 
 
 def _clouds(rng: np.random.Generator, recipe: AreaRecipe, coarse: Shape, step: int) -> tuple[Array, Array]:

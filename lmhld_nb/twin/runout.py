@@ -10,107 +10,83 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lmhld_nb.twin import terrain
-from lmhld_nb.twin.terrain import Array
+from lmhld_nb.twin.areas import AreaRecipe
+from lmhld_nb.twin.terrain import Array, Mask, Shape
 
-GAP = 2
-"""Pixels kept free around a landslide, so that neighbours never merge under 8-connectivity."""
-
+GAP = 2  # pixels kept free around a landslide, so that neighbours never merge under 8-connectivity
 BRANCHES = 2  # side gullies of a landslide whose path is longer than BRANCHED cells of the middle grid
 BRANCHED = 18
 
 
+Sizes = tuple[float, float, float, float, float]
+"""Smallest landslide, Q1, Q2, Q3 and largest, pixels."""
+
+
 @dataclass(frozen=True)
 class Slides:
-    """Landslides of one scene on its pixel grid.
+    """Landslides of one scene on its pixel grid."""
 
-    Attributes:
-        label: int32 (rows, columns); 0 where there is no landslide, else its number from 1.
-        along: float32, 0 at the crown to 1 at the toe along the path (0 outside).
-        margin: float32, 0 on the path to about 1 at the outline (0 outside).
-        size: pixels of each landslide, by number (``size[0]`` belongs to number 1).
-        crown, toe: (n, 2) row/column of the ends of each path, pixels.
-    """
-
-    label: NDArray[np.int32]
-    along: Array
-    margin: Array
-    size: NDArray[np.int64]
-    crown: Array
-    toe: Array
+    label: NDArray[np.int32]  # 0 where there is no landslide, else its number from 1
+    along: Array  # 0 at the crown to 1 at the toe along the path (0 outside)
+    margin: Array  # 0 on the path to about 1 at the outline (0 outside)
+    size: NDArray[np.int64]  # pixels of each landslide; ``size[0]`` belongs to number 1
 
 
-def size_quantile(
-    p: NDArray[Any], least: int, quartiles: tuple[int, int, int], most: float, tail: float
-) -> NDArray[np.float64]:
+def size_quantile(p: NDArray[Any], sizes: Sizes, tail: float) -> NDArray[np.float64]:
     """Return landslide sizes (pixels) at probabilities ``p``, with the given minimum, quartiles and maximum.
 
     Above the third quartile the sizes follow a truncated power law, P(size > x) ~ x^-tail; below the first they
     thin out towards the minimum. Both are what Malamud et al. (2004) find in complete inventories: a heavy tail and
     a rollover. In between the logarithm is linear in ``p``.
     """
-    p = np.asarray(p, dtype=np.float64)
-    q1, q2, q3 = (float(q) for q in quartiles)
+    least, q1, q2, q3, most = sizes
     low = np.log(least) + np.log(q1 / least) * np.sqrt(np.clip(p / 0.25, 0, 1))
     middle = np.interp(p, [0.25, 0.5, 0.75], np.log([q1, q2, q3]))
-    most = max(float(most), q3 * 1.01)
+    most = max(most, q3 * 1.01)
     beyond = np.clip((1 - p) / 0.25, 0, 1)  # share of the upper quarter that is larger
     end = (most / q3) ** -tail
     high = np.log(q3) - np.log(end + beyond * (1 - end)) / tail
     return np.exp(np.where(p < 0.25, low, np.where(p <= 0.75, middle, high)))
 
 
-def draw_sizes(
-    rng: np.random.Generator,
-    total: float,
-    least: int,
-    quartiles: tuple[int, int, int],
-    most: float,
-    tail: float,
-) -> NDArray[np.int64]:
+def draw_sizes(rng: np.random.Generator, total: float, sizes: Sizes, tail: float) -> NDArray[np.int64]:
     """Draw sizes (pixels, largest first) that together cover about ``total`` pixels.
 
     One size is drawn from each of n equal slices of probability (stratified), so that even a small scene has the
     wanted quartiles.
     """
-    mean = float(size_quantile((np.arange(4000) + 0.5) / 4000, least, quartiles, most, tail).mean())
+    mean = float(size_quantile((np.arange(4000) + 0.5) / 4000, sizes, tail).mean())
     count = max(4, round(total / mean))
     p = (np.arange(count) + 0.25 + 0.5 * rng.random(count)) / count
-    sizes = np.rint(size_quantile(p, least, quartiles, most, tail)).astype(np.int64)
-    return np.sort(np.clip(sizes, least, int(most)))[::-1]
+    drawn = np.rint(size_quantile(p, sizes, tail)).astype(np.int64)
+    return np.sort(np.clip(drawn, sizes[0], int(sizes[-1])))[::-1]
 
 
 def put_slides(
     rng: np.random.Generator,
+    recipe: AreaRecipe,
     height: Array,
     step: int,
-    cell: float,
-    allowed: NDArray[np.bool_],
+    allowed: Mask,
     preference: Array,
     sizes: NDArray[np.int64],
     rough: Array,
-    window: int,
-    crowd: float,
 ) -> Slides:
-    """Put one landslide of each size (largest first) on the ground.
+    """Put one landslide of each size (largest first) on the ground; those that find no room are left out.
 
     Args:
-        height: smooth heights (metres) on a grid of ``step`` x ``step`` pixels a cell, ``cell`` metres wide.
-        allowed: (rows, columns) pixels where there is data.
+        height: smooth heights (metres) on a grid of ``step`` × ``step`` pixels per cell.
+        allowed: pixels where there is data.
         preference: likelihood of a start, on the grid of ``height``, before slope is taken into account.
         rough: noise of unit variance on the pixel grid that makes outlines irregular.
-        window: side of the windows, pixels, in which crowding is measured.
-        crowd: share of a window under landslides at which no more are put there, unless there is no other place.
-
-    A landslide that finds no room after several tries is left out.
     """
-    shape = allowed.shape
-    down, right = terrain.gradient(height, cell)
+    shape, window = allowed.shape, recipe.patch
+    down, right = terrain.gradient(height, recipe.resolution_m * step)
     steep = np.hypot(down, right)
     reference = float(np.percentile(steep, 70))
     weight = preference * np.clip(steep / reference - 0.55, 0, 0.8) ** 1.5
     border = 3
-    weight[:border] = weight[-border:] = 0
-    weight[:, :border] = weight[:, -border:] = 0
+    weight[:border] = weight[-border:] = weight[:, :border] = weight[:, -border:] = 0
     chance = np.cumsum(weight.ravel(), dtype=np.float64)
     tries = 14
     picked = np.searchsorted(chance, rng.random(len(sizes) * tries) * chance[-1])
@@ -122,12 +98,10 @@ def put_slides(
     downhill = terrain.trace(down, right, starts.astype(np.float32), longest)
     uphill = terrain.trace(down, right, starts.astype(np.float32), longest, uphill=True)
     blocked = ~allowed
-    load = np.zeros(tuple(n // window + 1 for n in shape))
+    load = np.zeros((shape[0] // window + 1, shape[1] // window + 1))
     label = np.zeros(shape, dtype=np.int32)
-    along = np.zeros(shape, dtype=np.float32)
-    margin = np.zeros(shape, dtype=np.float32)
+    along, margin = (np.zeros(shape, dtype=np.float32) for _ in range(2))
     placed: list[int] = []
-    ends: list[tuple[Array, Array]] = []
     for i, size in enumerate(sizes):
         for attempt in range(tries):
             k = i * tries + attempt
@@ -138,27 +112,28 @@ def put_slides(
             if length[i] > BRANCHED * step:
                 lines += _branches(down, right, line, aside[i])
             lines = [(part + 0.5) * step - 0.5 for part in lines]
-            line = lines[0]
-            middle = line[len(line) // 2]
+            start, middle = lines[0][0], lines[0][len(line) // 2]
             home = (int(middle[0]) // window, int(middle[1]) // window)
-            if load[home] > crowd * (1 + attempt // 5) * window**2:
+            if load[home] > recipe.crowd * (1 + attempt // 5) * window**2:
                 continue
-            if _blocked_at(blocked, line[0]) or _blocked_at(blocked, middle):
+            if blocked[tuple(np.rint([start, middle]).astype(int).T)].any():
                 continue
-            if _grow(lines, int(size), len(placed) + 1, blocked, label, along, margin, rough):
-                placed.append(int(size))
-                load[home] += int(size)
-                ends.append((line[0], line[-1]))
-                break
-    crown = np.array([e[0] for e in ends], dtype=np.float32).reshape(-1, 2)
-    toe = np.array([e[1] for e in ends], dtype=np.float32).reshape(-1, 2)
-    return Slides(label, along, margin, np.array(placed, dtype=np.int64), crown, toe)
+            grown = _grow(lines, int(size), blocked, rough)
+            if grown is None:
+                continue
+            box, region, position, edge = grown
+            placed.append(int(size))
+            label[box][region] = len(placed)
+            along[box][region] = position
+            margin[box][region] = edge
+            load[home] += int(size)
+            break
+    return Slides(label, along, margin, np.array(placed, dtype=np.int64))
 
 
 def _course(downhill: Array, uphill: Array, length: float) -> Array:
     """Cut a path of the wanted length: mostly downhill of the start, uphill of it where the valley comes early."""
-    below = downhill[: _moves(downhill) + 1]
-    below = below[: max(2, int(np.ceil(length)) + 1)]
+    below = downhill[: _moves(downhill) + 1][: max(2, int(np.ceil(length)) + 1)]
     missing = length - (len(below) - 1)
     if missing >= 1:
         above = uphill[: _moves(uphill) + 1][1 : int(missing) + 1]
@@ -182,38 +157,26 @@ def _moves(path: Array) -> int:
     return int(np.any(np.diff(path, axis=0) != 0, axis=1).sum())
 
 
-def _blocked_at(blocked: NDArray[np.bool_], point: Array) -> bool:
-    row, column = round(float(point[0])), round(float(point[1]))
-    if not (0 <= row < blocked.shape[0] and 0 <= column < blocked.shape[1]):
-        return True
-    return bool(blocked[row, column])
-
-
 def _grow(
-    lines: list[Array],
-    size: int,
-    number: int,
-    blocked: NDArray[np.bool_],
-    label: NDArray[np.int32],
-    along: Array,
-    margin: Array,
-    rough: Array,
-) -> bool:
-    """Draw one landslide of exactly ``size`` pixels around its paths; False where there is no room for it."""
-    run = sum(max(1.0, float(np.hypot(*np.diff(line, axis=0).T).sum())) for line in lines[:1])
-    run += sum(0.6 * float(np.hypot(*np.diff(line, axis=0).T).sum()) for line in lines[1:])
-    width = size / run
+    lines: list[Array], size: int, blocked: Mask, rough: Array
+) -> tuple[tuple[slice, slice], Mask, Array, Array] | None:
+    """Draw one landslide of exactly ``size`` pixels around its paths and block its ground; None if there is no room.
+
+    Returns:
+        A window; in it, which pixels it covers; of these, the position along the path and the nearness to the outline.
+    """
+    main, *side = (float(np.hypot(*np.diff(line, axis=0).T).sum()) for line in lines)
+    width = size / (max(1.0, main) + sum(0.6 * length for length in side))
     line = np.concatenate(lines)
     pad = int(np.ceil(1.3 * width + 5))
     top, left = np.maximum(np.floor(line.min(axis=0)).astype(int) - pad, 0)
     bottom, end = np.minimum(np.ceil(line.max(axis=0)).astype(int) + pad + 1, blocked.shape)
     window = (slice(int(top), int(bottom)), slice(int(left), int(end)))
-    shape = (int(bottom - top), int(end - left))
     free = ~blocked[window]
     if np.count_nonzero(free) < 1.3 * size:
-        return False
+        return None
     origin = np.array([top, left], dtype=np.float32)
-    distance, position = _around([part - origin for part in lines], shape, width)
+    distance, position = _around([part - origin for part in lines], free.shape, width)
     # Source, narrower transport zone, wider deposit (Varnes 1958; section 2.2 of the paper).
     profile = np.interp(position, [0, 0.15, 0.5, 0.85, 1], [0.85, 1.1, 0.75, 1.2, 0.95]).astype(np.float32)
     cost = distance / (0.5 * max(width, 1.0) * profile)
@@ -221,26 +184,23 @@ def _grow(
     cost[~free] = np.inf
     region = _take(cost, size)
     if region is None:
-        return False
-    label[window][region] = number
-    along[window][region] = position[region]
-    margin[window][region] = cost[region] / max(float(cost[region].max()), 1e-6)
-    rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
-    near = (
-        slice(max(int(top) + int(rows[0]) - GAP, 0), int(top) + int(rows[-1]) + GAP + 1),
-        slice(max(int(left) + int(columns[0]) - GAP, 0), int(left) + int(columns[-1]) + GAP + 1),
-    )
-    reached = label[near] == number
+        return None
+    outer = tuple(slice(max(s.start - GAP, 0), s.stop + GAP) for s in window)
+    reached = np.zeros(blocked[outer].shape, np.uint8)
+    inner = tuple(slice(s.start - o.start, s.stop - o.start) for s, o in zip(window, outer, strict=True))
+    reached[inner] = region
     for axis in (0, 1):
-        reached = ndimage.maximum_filter1d(reached.view(np.uint8), 2 * GAP + 1, axis=axis).view(bool)
-    blocked[near] |= reached
-    return True
+        reached = ndimage.maximum_filter1d(reached, 2 * GAP + 1, axis=axis)
+    blocked[outer] |= reached.view(bool)
+    edge = cost[region]
+    edge /= max(edge.max(), 1e-6)
+    return window, region, position[region], edge
 
 
-def _around(lines: list[Array], shape: tuple[int, int], width: float) -> tuple[Array, Array]:
+def _around(lines: list[Array], shape: Shape, width: float) -> tuple[Array, Array]:
     """Return distance to the paths (pixels) and position along them (0 to 1) for each pixel of a window."""
     stride = max(1, int(width) // 24)
-    coarse = tuple(-(-n // stride) for n in shape)
+    coarse = (-(-shape[0] // stride), -(-shape[1] // stride))
     off = np.ones(coarse, dtype=bool)
     along = np.zeros(coarse, dtype=np.float32)
     for line in lines:
@@ -256,15 +216,12 @@ def _around(lines: list[Array], shape: tuple[int, int], width: float) -> tuple[A
     distance = distance.astype(np.float32) * stride
     if stride == 1:
         return distance, position
-    padded = tuple(n * stride for n in coarse)
-    cut = (slice(0, shape[0]), slice(0, shape[1]))
-    return (
-        terrain.resize(distance, padded, smooth=False)[cut],  # type: ignore[arg-type]
-        terrain.resize(position, padded, smooth=False)[cut],  # type: ignore[arg-type]
-    )
+    padded = (coarse[0] * stride, coarse[1] * stride)
+    distance, position = (terrain.resize(field, padded, smooth=False) for field in (distance, position))
+    return distance[: shape[0], : shape[1]], position[: shape[0], : shape[1]]
 
 
-def _take(cost: Array, size: int) -> NDArray[np.bool_] | None:
+def _take(cost: Array, size: int) -> Mask | None:
     """Return the cheapest 4-connected set of exactly ``size`` pixels, grown outwards; None where there is none."""
     flat = cost[np.isfinite(cost)]
     if flat.size < size:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,12 @@ from rasterio.warp import transform as reproject
 from lmhld_nb import config
 from lmhld_nb.twin import cover, image, runout, terrain
 from lmhld_nb.twin.areas import RECIPES, AreaRecipe
+from lmhld_nb.twin.cover import Valleys
+from lmhld_nb.twin.image import Layout
+from lmhld_nb.twin.runout import Slides
+from lmhld_nb.twin.terrain import Array, Mask
 
-TWIN_VERSION = 2
-"""Raised whenever the generated pixels change; part of the data fingerprint."""
-
-_FAILED = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError)
+TWIN_VERSION = 2  # raised whenever the generated pixels change; part of the data fingerprint
 NODATA = 0
 CELLS_PER_PATCH = 12  # of the relief: a window spans the same number of ridges and valleys in every area
 
@@ -48,37 +48,15 @@ class SceneTask:
         return f"version {TWIN_VERSION}, seed {self.seed}, {self.patches} patches"
 
 
-@dataclass(frozen=True)
-class Layout:
-    """A scene before it is photographed: its frame, ground and landslides.
-
-    Attributes:
-        valid: where the image has data, bool on the pixel grid.
-        step: pixels in a cell of the middle grid, on which ``height`` (metres) and ``valley`` are given.
-        tile: periodic noise for textures. rough: noise of unit variance on the pixel grid.
-    """
-
-    valid: NDArray[np.bool_]
-    step: int
-    height: terrain.Array
-    valley: cover.Valleys
-    tile: terrain.Array
-    rough: terrain.Array
-    slides: runout.Slides
-
-
 def lay_out(task: SceneTask) -> Layout:
     """Carve the ground of one scene and let the landslides down on it."""
     recipe = RECIPES[task.area]
     ground, events = _streams(task)[:2]
     step = max(1, recipe.patch // 32)
-    shape, valid = _frame(ground, recipe, task)
-    coarse = (shape[0] // step, shape[1] // step)
+    valid = _frame(ground, recipe, task.patches / recipe.kept, step)
+    shape, coarse = valid.shape, (valid.shape[0] // step, valid.shape[1] // step)
     tile = terrain.noise(ground, (512, 512), 2.0, 0.35 * recipe.patch, 2.0)
-    cells = (
-        round(shape[0] * CELLS_PER_PATCH / recipe.patch),
-        round(shape[1] * CELLS_PER_PATCH / recipe.patch),
-    )
+    cells = (round(shape[0] * CELLS_PER_PATCH / recipe.patch), round(shape[1] * CELLS_PER_PATCH / recipe.patch))
     cell = recipe.resolution_m * shape[0] / cells[0]
     relief = terrain.carve(ground, cells, cell, recipe.mean_slope, recipe.ruggedness)
     valley = cover.valleys(relief, coarse, CELLS_PER_PATCH, recipe.river)
@@ -95,23 +73,21 @@ def make_scene(folder: Path, task: SceneTask) -> None:
     """Make one scene's three files; the image, which marks the scene as complete, is written last."""
     recipe = RECIPES[task.area]
     scene = lay_out(task)
-    shape = (scene.valid.shape[0], scene.valid.shape[1])
     cover_rng, sensor, fine = _streams(task)[2:]
-    dem = _surface(fine, recipe, scene, shape)
-    drawn = cover.draw_cover(cover_rng, recipe, scene.height, scene.valley, scene.step, shape, scene.rough)
-    pixels = image.expose(
-        sensor, recipe, dem, scene.height, scene.step, drawn, scene.slides, scene.tile, scene.valid
-    )
-    transform = georeference(recipe, task.number)
+    dem = _surface(fine, recipe, scene)
+    drawn = cover.draw_cover(cover_rng, recipe, scene.height, scene.valley, scene.step, dem.shape, scene.rough)
+    pixels = image.expose(sensor, recipe, dem, scene, drawn)
+    transform = _transform(recipe, task.number)
     image_path, dem_path, polygon_path = paths_of(folder, task)
     write_polygons(polygon_path, scene.slides, recipe, transform)
-    write_raster(dem_path, dem[None], recipe, transform, ("elevation",), {"SYNTHETIC": "yes"}, None)
+    grid = {"crs": f"EPSG:{recipe.epsg}", "transform": transform}
+    _write_raster(dem_path, dem[None], grid, ("elevation",), {"SYNTHETIC": "yes"})
     digest = hashlib.sha256()
     for layer in (pixels, dem, scene.slides.label):
         digest.update(np.ascontiguousarray(layer).data)
     tags = {"TWIN": task.stamp, "SENSOR": f"synthetic, after {recipe.sensor}", "SYNTHETIC": "yes"}
     tags["PIXELS"] = digest.hexdigest()[:16]
-    write_raster(image_path, pixels, recipe, transform, recipe.bands, tags, NODATA)
+    _write_raster(image_path, pixels, grid | {"nodata": NODATA}, recipe.bands, tags)
 
 
 def paths_of(folder: Path, task: SceneTask) -> tuple[Path, Path, Path]:
@@ -126,21 +102,12 @@ def _streams(task: SceneTask) -> list[np.random.Generator]:
     return [np.random.default_rng(s) for s in source.spawn(5)]
 
 
-def _frame(
-    rng: np.random.Generator, recipe: AreaRecipe, task: SceneTask
-) -> tuple[tuple[int, int], NDArray[np.bool_]]:
-    """Return the size of the scene in pixels and where it has data: all but a slanted strip on one side.
-
-    A swath lies slantwise on the map's grid, so its edge crosses the scene; it costs one column of windows.
-    A recipe without swath has data everywhere, on whole windows.
-    """
-    windows = task.patches / recipe.kept
+def _frame(rng: np.random.Generator, recipe: AreaRecipe, windows: float, step: int) -> Mask:
+    """Return where a scene of so many windows has data; the slanted edge of a swath costs one column of them."""
     columns = max(2, round(np.sqrt(1.15 * windows)))
     rows = max(2, int(np.ceil(windows / columns)))
     if not recipe.swath:
-        whole = (rows * recipe.patch, columns * recipe.patch)
-        return whole, np.ones(whole, dtype=bool)
-    step = max(1, recipe.patch // 32)
+        return np.ones((rows * recipe.patch, columns * recipe.patch), dtype=bool)
     height = -(-(rows * recipe.patch + int(rng.integers(0, recipe.patch // 3))) // step) * step
     width = -(-((columns + 1) * recipe.patch + int(rng.integers(0, recipe.patch // 4))) // step) * step
     edge = np.linspace(0.1, 0.9, height) * recipe.patch
@@ -148,24 +115,16 @@ def _frame(
         edge = edge[::-1]
     column = np.arange(width)[None, :]
     # The windows start at the left, so a strip on the right may also use the columns beyond the last whole window.
-    valid = column >= edge[:, None] if rng.random() < 0.5 else column < width - edge[:, None]
-    return (height, width), valid
+    return column >= edge[:, None] if rng.random() < 0.5 else column < width - edge[:, None]
 
 
 def _place_slides(
-    rng: np.random.Generator,
-    recipe: AreaRecipe,
-    height: terrain.Array,
-    valley: cover.Valleys,
-    step: int,
-    valid: NDArray[np.bool_],
-    rough: terrain.Array,
-) -> runout.Slides:
-    """Draw the area's landslide sizes and column them on steep ground within the image."""
-    least, q1, q2, q3, most = recipe.sizes
+    rng: np.random.Generator, recipe: AreaRecipe, height: Array, valley: Valleys, step: int, valid: Mask, rough: Array
+) -> Slides:
+    """Draw the area's landslide sizes and put them on steep ground within the image."""
     pixels = float(np.count_nonzero(valid))
-    cap = min(most, 0.025 * pixels)
-    sizes = runout.draw_sizes(rng, recipe.cover * pixels, least, (q1, q2, q3), cap, recipe.tail)
+    largest = min(recipe.sizes[-1], 0.025 * pixels)
+    sizes = runout.draw_sizes(rng, recipe.cover * pixels, (*recipe.sizes[:-1], largest), recipe.tail)
     crowding = terrain.resize(terrain.noise(rng, (24, 24), 1.5, 12.0, 3.0), height.shape)
     preference = np.exp(recipe.clustering * crowding) * (valley.distance > 1.2)
     if recipe.snow:  # a slide under the snow cannot be seen, so an interpreter would not have drawn it
@@ -176,23 +135,16 @@ def _place_slides(
         dry = height > recipe.base_m
         preference = preference * dry
         valid = valid & (terrain.resize(dry, valid.shape, smooth=False) > 0.5)
-    cell = recipe.resolution_m * step
-    return runout.put_slides(
-        rng, height, step, cell, valid, preference, sizes, rough, recipe.patch, recipe.crowd
-    )
+    return runout.put_slides(rng, recipe, height, step, valid, preference, sizes, rough)
 
 
-def _surface(
-    rng: np.random.Generator, recipe: AreaRecipe, scene: Layout, shape: tuple[int, int]
-) -> terrain.Array:
+def _surface(rng: np.random.Generator, recipe: AreaRecipe, scene: Layout) -> Array:
     """Return the elevation (metres) on the pixel grid, with fine relief, scars and deposits."""
-    fine = 1 - np.abs(terrain.spread(rng, scene.tile, shape))
-    dem = terrain.resize(scene.height, shape)
+    fine = 1 - np.abs(terrain.spread(rng, scene.tile, scene.valid.shape))
+    dem = terrain.resize(scene.height, scene.valid.shape)
     slides = scene.slides
     dem += fine * np.float32(0.035 * recipe.mean_slope * recipe.resolution_m * recipe.patch * 0.12)
-    depth = np.concatenate([[0.0], 0.05 * np.sqrt(slides.size)]).astype(np.float32) * np.float32(
-        recipe.resolution_m
-    )
+    depth = np.concatenate([[0.0], 0.05 * np.sqrt(slides.size)]).astype(np.float32) * np.float32(recipe.resolution_m)
     inside = np.flatnonzero(slides.label)
     flat = dem.reshape(-1)
     change = (slides.along.ravel()[inside] - 0.55) * np.clip(1.6 * (1 - slides.margin.ravel()[inside]), 0, 1)
@@ -200,8 +152,8 @@ def _surface(
     return np.round(dem * 64) / np.float32(64)  # 1.6 cm: finer digits are noise that does not compress
 
 
-def georeference(recipe: AreaRecipe, number: int) -> Affine:
-    """Return the position on the map: scenes of an area lie side by side in rows of eight, on a 10 m grid."""
+def _transform(recipe: AreaRecipe, number: int) -> Affine:
+    """Put the scenes of an area side by side in rows of eight, on a 10 m grid."""
     (x,), (y,) = reproject("EPSG:4326", f"EPSG:{recipe.epsg}", [recipe.lon], [recipe.lat])
     pace = 40 * recipe.patch * recipe.resolution_m
     left = round((x + (number % 8) * pace) / 10) * 10
@@ -209,19 +161,17 @@ def georeference(recipe: AreaRecipe, number: int) -> Affine:
     return from_origin(left, top, recipe.resolution_m, recipe.resolution_m)
 
 
-def write_raster(
-    path: Path, data: NDArray[Any], recipe: AreaRecipe, transform: Affine, names: tuple[str, ...],
-    tags: dict[str, str], nodata: int | None,
-) -> None:  # fmt: skip
-    """Write a tiled GeoTIFF of ``data`` (bands, rows, columns) with band ``names``."""
+def _write_raster(
+    path: Path, data: NDArray[Any], grid: dict[str, Any], names: tuple[str, ...], tags: dict[str, str]
+) -> None:
     count, height, width = data.shape
     with (
         config.atomic_path(path) as temporary,
         rasterio.Env(GDAL_CACHEMAX=64),  # MB; left alone, GDAL's cache grows to more than the scene itself
         rasterio.open(
             temporary, "w", driver="GTiff", width=width, height=height, count=count, dtype=data.dtype.name,
-            crs=f"EPSG:{recipe.epsg}", transform=transform, nodata=nodata, tiled=True, blockxsize=256, blockysize=256,
-            compress="deflate", predictor=3 if data.dtype.kind == "f" else 2, zlevel=1, interleave="band",
+            tiled=True, blockxsize=256, blockysize=256, compress="deflate", zlevel=1,
+            predictor=3 if data.dtype.kind == "f" else 2, interleave="band", **grid,
         ) as target,
     ):  # fmt: skip
         target.write(data)
@@ -229,7 +179,7 @@ def write_raster(
         target.update_tags(**tags)
 
 
-def write_polygons(path: Path, slides: runout.Slides, recipe: AreaRecipe, transform: Affine) -> None:
+def write_polygons(path: Path, slides: Slides, recipe: AreaRecipe, transform: Affine) -> None:
     """Write the landslides' outlines along the pixels' edges, with ``id``, ``area_px`` and ``area_m2``."""
     shapes = features.shapes(slides.label, mask=slides.label > 0, connectivity=4, transform=transform)
     outlines = {int(value): shapely.geometry.shape(outline) for outline, value in shapes}
@@ -240,13 +190,11 @@ def write_polygons(path: Path, slides: runout.Slides, recipe: AreaRecipe, transf
         {"id": numbers, "area_px": pixels, "area_m2": pixels * recipe.resolution_m**2},
         geometry=geometry, crs=f"EPSG:{recipe.epsg}",
     )  # fmt: skip
+    failures = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError)
     # GeoPackage stores when it was written: a fixed date keeps two makings of the same scene identical.
-    before = os.environ.get("OGR_CURRENT_DATE")
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "2024-01-01T00:00:00.000Z"})
     try:
         with config.atomic_path(path) as temporary:
             table.to_file(temporary, layer="landslides", driver="GPKG", engine="pyogrio")
-    except _FAILED as error:  # of GDAL's, which knows no OSError
+    except failures as error:  # of GDAL's, which knows no OSError
         raise config.cannot_write(path, OSError(" ".join(str(error).split())[:120])) from error
-    finally:
-        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": before})

@@ -1,8 +1,7 @@
 """Fractal terrain: eroded relief with its rivers, flow paths, illumination and noise textures.
 
-Pure NumPy and SciPy. Heights are metres, positions are (row, column) in cells, and every random number comes
-from the generator passed in. The relief is carved on a coarse grid, where following every drop of water is
-cheap, and is then spread to the pixel grid.
+Heights are metres, positions (row, column) in cells. The relief is carved on a coarse grid, where following every
+drop of water is cheap, and is then spread to the pixel grid.
 """
 
 from __future__ import annotations
@@ -16,33 +15,25 @@ from scipy import fft, ndimage, sparse
 from scipy.sparse import csgraph
 
 Array = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Shape = tuple[int, int]
 Tree = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
 class Relief:
-    """Carved relief on a coarse grid of square cells.
-
-    Attributes:
-        height: metres, float32 (rows, columns).
-        cell: cell size in metres.
-        area: contributing area in cells (at least 1).
-        downstream: flat index of the cell each cell drains to; itself where water leaves the grid.
-    """
+    """Carved relief on a coarse grid of square cells."""
 
     height: Array
-    cell: float
-    area: Array
-    downstream: NDArray[np.int64]
+    area: Array  # contributing, in cells (at least 1)
+    downstream: NDArray[np.int64]  # flat index of the cell each cell drains to; itself where water leaves the grid
 
 
-def noise(
-    rng: np.random.Generator, shape: tuple[int, int], beta: float, longest: float, shortest: float = 2.0
-) -> Array:
+def noise(rng: np.random.Generator, shape: Shape, beta: float, longest: float, shortest: float = 2.0) -> Array:
     """Return periodic Gaussian noise with a power spectrum ~ frequency^-beta, zero mean, unit variance.
 
     ``longest`` and ``shortest`` are the wavelengths (cells) between which there is power: a fractal surface
-    is one with beta between 2 and 4 (Turcotte 1997). float32 array of the given shape.
+    is one with beta between 2 and 4 (Turcotte 1997).
     """
     spectrum = fft.rfft2(rng.standard_normal(shape, dtype=np.float32))
     rows = fft.fftfreq(shape[0]).astype(np.float32)[:, None]
@@ -57,21 +48,15 @@ def noise(
     return field / np.float32(deviation) if deviation > 0 else field
 
 
-def spread(rng: np.random.Generator, tile: Array, shape: tuple[int, int]) -> Array:
-    """Cover ``shape`` with a periodic tile from a random starting point.
-
-    Good for fine texture, whose repetition the eye does not see, at a small part of the cost of noise of its own.
-    """
-    top, left = (int(rng.integers(n)) for n in tile.shape)
-    rolled = np.roll(tile, (-top, -left), axis=(0, 1))
-    repeats = tuple(-(-length // have) for length, have in zip(shape, tile.shape, strict=True))
-    return np.ascontiguousarray(np.tile(rolled, repeats)[: shape[0], : shape[1]])
+def spread(rng: np.random.Generator, tile: Array, shape: Shape) -> Array:
+    """Cover ``shape`` with a periodic tile from a random starting point: cheap texture whose repetition goes unseen."""
+    rows, columns = ((np.arange(n) + rng.integers(size)) % size for n, size in zip(shape, tile.shape, strict=True))
+    return tile[np.ix_(rows, columns)]
 
 
-def resize(field: NDArray[Any], shape: tuple[int, int], smooth: bool = True) -> Array:
+def resize(field: NDArray[Any], shape: Shape, smooth: bool = True) -> Array:
     """Resample a field over the same extent: cubic B-spline (``smooth``, no kinks) or linear."""
-    rows = _weights(field.shape[0], shape[0], smooth)
-    columns = _weights(field.shape[1], shape[1], smooth)
+    rows, columns = (_weights(size, length, smooth) for size, length in zip(field.shape, shape, strict=True))
     across = np.ascontiguousarray((rows @ np.ascontiguousarray(field, dtype=np.float32)).T)
     return np.ascontiguousarray((columns @ across).T)
 
@@ -88,51 +73,52 @@ def _weights(size: int, length: int, smooth: bool) -> sparse.csr_array:
     count = values.shape[1]
     indices = np.clip(base[:, None] + first + np.arange(count), 0, size - 1)
     pointers = np.arange(length + 1) * count
-    return sparse.csr_array(
-        (values.astype(np.float32).ravel(), indices.ravel(), pointers), shape=(length, size)
-    )
+    return sparse.csr_array((values.astype(np.float32).ravel(), indices.ravel(), pointers), shape=(length, size))
 
 
-def carve(
-    rng: np.random.Generator, shape: tuple[int, int], cell: float, mean_slope: float, roughness: float
-) -> Relief:
+def carve(rng: np.random.Generator, shape: Shape, cell: float, mean_slope: float, roughness: float) -> Relief:
     """Carve a mountain landscape whose mean slope is ``mean_slope`` (tangent, e.g. 0.6).
 
     Stream-power erosion in its implicit form (Braun and Willett 2013) runs on grids of 1/4, 1/2 and full
     resolution, with slopes limited to the angle of repose; ``roughness`` (0 to 1) is how much the uplift varies.
+    ``cell`` is the side of a cell in metres.
     A margin is carved too and cut off, so that rivers cross the edges of the scene as they do in nature.
     """
     margin = max(4, min(shape) // 6)
     full = (shape[0] + 2 * margin, shape[1] + 2 * margin)
     uplift = resize(np.exp(roughness * noise(rng, (32, 32), 2.5, 16.0)), full)
-    height = noise(rng, tuple(max(8, -(-n // 4)) for n in full), 3.0, 32.0)  # type: ignore[arg-type]
+    height = noise(rng, (max(8, -(-full[0] // 4)), max(8, -(-full[1] // 4))), 3.0, 32.0)
     height += resize(uplift, height.shape)
-    tree: Tree | None = None
-    area = np.ones(0)
     for factor, rounds in ((4, 8), (2, 4), (1, 3)):
-        size = tuple(max(8, -(-n // factor)) for n in full)
-        height = resize(height, size)  # type: ignore[arg-type]
+        size = (max(8, -(-full[0] // factor)), max(8, -(-full[1] // factor)))
+        height = resize(height, size)
         height += 0.04 * height.std() * rng.standard_normal(size, dtype=np.float32)
-        lift = resize(uplift, size).ravel()  # type: ignore[arg-type]
+        lift = resize(uplift, size).ravel()
         for _ in range(rounds):
             tree = flow_tree(height)
             area = gather(tree, np.ones(height.size))
             height = _erode(height, tree, area * factor**2, lift * factor, factor)
-    assert tree is not None
     cut = (slice(margin, -margin), slice(margin, -margin))
     steep = slope(height[cut], 1.0)
     height = height * np.float32(mean_slope * cell / steep.mean())
-    index = np.arange(full[0] * full[1]).reshape(full)
-    inside = np.full(full[0] * full[1], -1)
-    inside[index[cut].ravel()] = np.arange(shape[0] * shape[1])
-    down = inside[tree[1].reshape(full)[cut].ravel()]
+    inside = np.full(full, -1)
+    inside[cut] = np.arange(shape[0] * shape[1]).reshape(shape)
+    down = inside.ravel()[tree[1].reshape(full)[cut].ravel()]
     down = np.where(down < 0, np.arange(down.size), down)
-    return Relief(
-        np.ascontiguousarray(height[cut]),
-        cell,
-        area.reshape(full)[cut].astype(np.float32),
-        down.astype(np.int64),
-    )
+    return Relief(np.ascontiguousarray(height[cut]), area.reshape(full)[cut].astype(np.float32), down)
+
+
+def neighbours(shape: Shape) -> tuple[NDArray[np.int64], NDArray[np.int64], Mask]:
+    """Return all pairs of 8-neighbours of a grid as flat cell indices, and which of them are diagonal."""
+    index = np.arange(shape[0] * shape[1]).reshape(shape)
+    pairs = [
+        (index[:, :-1], index[:, 1:]),
+        (index[:-1], index[1:]),
+        (index[:-1, :-1], index[1:, 1:]),
+        (index[:-1, 1:], index[1:, :-1]),
+    ]
+    first, second = (np.concatenate([pair[side].ravel() for pair in pairs]) for side in (0, 1))
+    return first, second, np.repeat([False, False, True, True], [a.size for a, _ in pairs])
 
 
 def flow_tree(height: NDArray[Any]) -> Tree:
@@ -142,41 +128,31 @@ def flow_tree(height: NDArray[Any]) -> Tree:
     those of the minimum spanning tree over the heights of the passes between neighbours. ``order`` lists
     the cells by number of steps to the outlet; ``level starts`` delimits the steps in it.
     """
-    rows, columns = height.shape
     flat = height.astype(np.float64).ravel()
     flat = 1.0 + (flat - flat.min()) / max(float(np.ptp(flat)), 1e-12)
-    index = np.arange(flat.size).reshape(rows, columns)
-    pairs = [
-        (index[:, :-1], index[:, 1:]),
-        (index[:-1], index[1:]),
-        (index[:-1, :-1], index[1:, 1:]),
-        (index[:-1, 1:], index[1:, :-1]),
-    ]
-    a = np.concatenate([p.ravel() for p, _ in pairs])
-    b = np.concatenate([q.ravel() for _, q in pairs])
+    a, b, _ = neighbours(height.shape)
     # The small second term makes the steepest of several equally high passes the shortest.
     weight = np.maximum(flat[a], flat[b]) + 1e-3 * np.minimum(flat[a], flat[b])
     graph = sparse.coo_array((weight, (a, b)), shape=(flat.size, flat.size)).tocsr()
+    index = np.arange(flat.size).reshape(height.shape)
     rim = np.concatenate([index[0], index[-1], index[:, 0], index[:, -1]])
     outlet = int(rim[np.argmin(flat[rim])])
     order, before = csgraph.breadth_first_order(csgraph.minimum_spanning_tree(graph), outlet, directed=False)
     downstream = before.astype(np.int64)
     downstream[outlet] = outlet
-    depth = np.zeros(flat.size, dtype=np.int64)
-    jump, step = downstream.copy(), (np.arange(flat.size) != outlet).astype(np.int64)
-    depth += step
-    while True:  # doubling: after k rounds every cell has looked 2^k steps ahead
-        further = depth[jump]
-        if not further.any():
-            break
-        depth = depth + further
-        jump = jump[jump]
-    starts = np.searchsorted(depth[order], np.arange(int(depth.max()) + 2))
-    return order.astype(np.int64), downstream, starts
+    depth = _steps_to_outlet(downstream)
+    return order.astype(np.int64), downstream, np.searchsorted(depth[order], np.arange(int(depth.max()) + 2))
+
+
+def _steps_to_outlet(downstream: NDArray[np.int64]) -> NDArray[np.int64]:
+    jump, steps = downstream, (downstream != np.arange(downstream.size)).astype(np.int64)
+    while (further := steps[jump]).any():  # doubling: after k rounds every cell has looked 2^k steps ahead
+        steps, jump = steps + further, jump[jump]
+    return steps
 
 
 def gather(tree: Tree, amount: NDArray[Any]) -> NDArray[np.float64]:
-    """Sum ``amount`` (flat, one value a cell) over everything that drains through each cell, itself included."""
+    """Sum ``amount`` (flat, one value per cell) over everything that drains through each cell, itself included."""
     order, downstream, starts = tree
     total = amount.astype(np.float64).copy()
     for level in range(len(starts) - 2, 0, -1):
@@ -185,10 +161,9 @@ def gather(tree: Tree, amount: NDArray[Any]) -> NDArray[np.float64]:
     return total
 
 
-def _erode(
-    height: Array, tree: Tree, area: NDArray[np.float64], lift: NDArray[Any], cell: float, repose: float = 1.1
-) -> Array:
-    """One implicit step of uplift, stream-power erosion, landsliding down to ``repose`` and soil creep."""
+def _erode(height: Array, tree: Tree, area: NDArray[np.float64], lift: Array, cell: float) -> Array:
+    """One implicit step of uplift, stream-power erosion, landsliding down to the angle of repose and soil creep."""
+    repose = 1.1
     order, downstream, starts = tree
     h = height.astype(np.float64).ravel() + lift
     columns = height.shape[1]
@@ -205,8 +180,7 @@ def _erode(
 
 def gradient(height: NDArray[Any], cell: float) -> tuple[Array, Array]:
     """Return d(height)/d(row) and d(height)/d(column), metres per metre, by central differences."""
-    down = np.empty(height.shape, dtype=np.float32)
-    right = np.empty(height.shape, dtype=np.float32)
+    down, right = (np.empty(height.shape, dtype=np.float32) for _ in range(2))
     np.subtract(height[2:], height[:-2], out=down[1:-1])
     np.subtract(height[:, 2:], height[:, :-2], out=right[:, 1:-1])
     down[0], down[-1] = down[1], down[-2]
@@ -227,38 +201,25 @@ def rivers(relief: Relief, least_area: float) -> list[tuple[Array, Array]]:
 
     ``least_area`` is the contributing area in cells at which a river begins. A tributary ends on the river it joins.
     """
-    columns = relief.height.shape[1]
-    area = relief.area.ravel()
-    channel = area >= least_area
-    has_source = np.zeros(area.size, dtype=bool)
-    cells = np.flatnonzero(channel)
-    moving = cells[relief.downstream[cells] != cells]
-    has_source[relief.downstream[moving]] = True
-    heads = cells[~has_source[cells]]
+    area, downstream = relief.area.ravel(), relief.downstream
+    cells = np.flatnonzero(area >= least_area)
+    heads = np.setdiff1d(cells, downstream[cells[downstream[cells] != cells]])
     seen = np.zeros(area.size, dtype=bool)
     courses = []
     # The longest course first, so that the trunk is followed whole before its tributaries.
-    for head in sorted(heads, key=lambda c: (-_run_length(relief.downstream, c), c)):
+    for head in heads[np.argsort(-_steps_to_outlet(downstream)[heads], kind="stable")]:
         course = [int(head)]
         while not seen[course[-1]]:
             seen[course[-1]] = True
-            following = int(relief.downstream[course[-1]])
+            following = int(downstream[course[-1]])
             if following == course[-1]:
                 break
             course.append(following)
         if len(course) < 4:
             continue
-        points = np.stack(np.divmod(np.array(course), columns), axis=1).astype(np.float32)
+        points = np.stack(np.unravel_index(course, relief.height.shape), axis=1).astype(np.float32)
         courses.append((smooth_line(points, 5), area[course].astype(np.float32)))
     return courses
-
-
-def _run_length(downstream: NDArray[np.int64], cell: int) -> int:
-    steps = 0
-    while downstream[cell] != cell:
-        cell = int(downstream[cell])
-        steps += 1
-    return steps
 
 
 def smooth_line(points: Array, rounds: int) -> Array:
@@ -270,10 +231,10 @@ def smooth_line(points: Array, rounds: int) -> Array:
 
 
 def trace(down: Array, right: Array, starts: Array, steps: int, uphill: bool = False) -> Array:
-    """Follow the slope from many points at once: (n, steps + 1, 2) positions in cells.
+    """Follow the gradient from many points at once: (n, steps + 1, 2) positions in cells.
 
-    ``down`` and ``right`` are the gradient; a step is one cell long and keeps part of the last direction, as
-    moving debris does. A path that leaves the grid or comes to flat ground stays where it is.
+    A step is one cell long and keeps part of the last direction, as moving debris does. A path that leaves the grid
+    or comes to flat ground stays where it is.
     """
     sign = 1.0 if uphill else -1.0
     path = np.empty((len(starts), steps + 1, 2), dtype=np.float32)
@@ -283,9 +244,7 @@ def trace(down: Array, right: Array, starts: Array, steps: int, uphill: bool = F
     moving = np.ones(len(starts), dtype=bool)
     for k in range(steps):
         where = path[:, k]
-        pull = np.stack(
-            [ndimage.map_coordinates(g, where.T, order=1, mode="nearest") for g in (down, right)], axis=1
-        )
+        pull = np.stack([ndimage.map_coordinates(g, where.T, order=1, mode="nearest") for g in (down, right)], axis=1)
         steep = np.hypot(pull[:, 0], pull[:, 1])
         heading = 0.6 * heading + 0.4 * sign * pull / np.maximum(steep, 1e-6)[:, None]
         unit = heading / np.maximum(np.hypot(heading[:, 0], heading[:, 1]), 1e-6)[:, None]
@@ -296,10 +255,7 @@ def trace(down: Array, right: Array, starts: Array, steps: int, uphill: bool = F
 
 
 def sunlight(down: Array, right: Array, azimuth: float, elevation: float) -> Array:
-    """Return the cosine of the sun's angle to the ground (0 where it faces away).
-
-    ``azimuth`` is degrees clockwise from north, ``elevation`` degrees above the horizon; rows run south.
-    """
+    """Return the cosine of the sun's angle to the ground (0 where it faces away); rows run south."""
     a, e = np.radians(azimuth), np.radians(elevation)
     light = down * np.float32(np.cos(a) * np.cos(e)) - right * np.float32(np.sin(a) * np.cos(e))
     light += np.float32(np.sin(e))
