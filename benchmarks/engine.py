@@ -168,9 +168,7 @@ def predicting(name: str, size: int, patches: PatchSet, device: torch.device) ->
     return len(batches) / statistics.median(times)
 
 
-def measure(
-    name: str, size: int, rounds: int, device: torch.device, peaks: dict[str, float]
-) -> dict[str, object]:
+def measure(name: str, size: int, rounds: int, device: torch.device, peaks: dict[str, float]) -> dict[str, object]:
     """Measure one network at one patch size."""
     on_gpu = device.type == "cuda"
     steps = 10 if on_gpu else 3  # a turn
@@ -256,9 +254,9 @@ def main() -> None:
             row = measure(name, size, arguments.rounds, device, peaks)
             if device.type == "cuda" and size <= 64:
                 for processes in (2, 4):
-                    row[f"shared_by_{processes}"] = shared_rate(
-                        name, made_patches(size, 960), processes
-                    ) / float(row["patches_per_s"])  # type: ignore[arg-type]
+                    row[f"shared_by_{processes}"] = shared_rate(name, made_patches(size, 960), processes) / float(
+                        row["patches_per_s"]
+                    )  # type: ignore[arg-type]
             rows.append(row)
             common.save(pd.DataFrame(rows), "engine", device, show=len(rows) == len(cases))
     shutil.rmtree(common.SCRATCH, ignore_errors=True)

@@ -11,9 +11,7 @@ from lmhld_nb.processes import side_by_side
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_every_task_is_done_and_yielded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
-) -> None:
+def test_every_task_is_done_and_yielded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
     monkeypatch.setenv(marks.FOLDER, str(tmp_path))
     tasks = ["a", "bad", "b", "c"]
     ended = dict(side_by_side(marks.leave_a_mark, tasks, workers))

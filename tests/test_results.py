@@ -19,6 +19,7 @@ from lmhld_nb.evaluation import Confusion
 from lmhld_nb.experiments import EXPERIMENTS, Study, load, mix, open_study, patch_size, recipe, single
 from lmhld_nb.experiments import examples as example_patches
 from lmhld_nb.experiments.plan import plan
+from lmhld_nb.plots.scores import predictions
 from lmhld_nb.runs import Run
 
 
@@ -142,11 +143,13 @@ def test_examples_and_thresholds_belong_to_the_test_patches(study: Study) -> Non
         assert np.nan_to_num(fair.f1) <= best.confusion.f1
         counted = sum(int(example_patches.predict(run, patch_set, number).sum()) for number in tests)
         assert counted == run.metrics["test"]["tp"] + run.metrics["test"]["fp"]
-    table = single.against_threshold(
-        single.table_5(study, finished),
-        {run.spec.data[0].area: single.threshold_baseline(run) for run in finished},
-    )
+    rules = {run.spec.data[0].area: single.threshold_baseline(run) for run in finished}
+    table = single.against_threshold(single.table_5(study, finished), rules)
     assert list(table.index) == ["emilia_romagna", "gorkha"] and set(table["network"]) == {"unet"}
+    shown[0].predictions.clear()  # a network that was not run leaves a gap
+    figure = predictions(shown, study.profile.patches.bands)
+    titles = [ax.get_title().splitlines()[0] for ax in figure.axes if ax.get_title()]
+    assert titles[:3] == ["image", "U-Net", "truth"]
 
 
 # The choice of a patch size --------------------------------------------------------------------------------------
