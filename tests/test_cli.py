@@ -246,7 +246,7 @@ def test_an_interrupted_run_ends_as_one_that_was_not(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: int
 ) -> None:
     # Trainings that last long enough to be met.
-    tiny.write_text(TINY.replace("epochs: 3", "epochs: 24") + "execution: {checkpoint_every: 3}\n")
+    tiny.write_text(TINY.replace("epochs: 3", "epochs: 12") + "execution: {checkpoint_every: 3}\n")
     specs = single.specs(open_study(load(str(tiny)), progress=False))
     store = tmp_path / "stopped"
     process = subprocess.Popen(
