@@ -13,7 +13,6 @@ from torch import nn
 
 from lmhld_nb import models, paper
 from lmhld_nb.anatomy import architecture, dataflow, diagrams
-from lmhld_nb.training.specs import Recipe
 
 
 def test_macs_of_a_unet_by_hand():
@@ -159,11 +158,6 @@ def test_each_head_needs_what_stands_behind_it():
     assert behind[0] == first and behind == sorted(behind)
     assert behind[-1] == models.parameter_count(models.build("unet_pp", 4, width)) - 3 * (width + 1)
     assert architecture.parameters_behind("unet", 4) == [architecture.parameters("unet", 4)]
-
-
-def test_times_are_those_of_a_patch():
-    seconds = architecture.seconds_per_patch("unet", Recipe(batch_size=2), 4, 32, "cpu", repeats=1)
-    assert 0 < seconds["predict"] < seconds["train"] < 10
 
 
 def links(name):

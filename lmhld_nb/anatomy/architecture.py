@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from statistics import median
 
 import numpy as np
 import pandas as pd
@@ -15,9 +13,6 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lmhld_nb import models
-from lmhld_nb.training import engine
-from lmhld_nb.training.hardware import choose_device
-from lmhld_nb.training.specs import Recipe
 
 SIZES = (32, 64, 128, 224)
 """Patch sizes of LMHLD (paper Table 2), px."""
@@ -145,39 +140,6 @@ def _side_of(influence: np.ndarray, share: float) -> int:
     held = np.cumsum(np.bincount(ring.ravel(), weights=influence.ravel()))
     half = int(np.searchsorted(held, share * held[-1]))
     return min(2 * half + 1, len(influence))
-
-
-def seconds_per_patch(
-    name: str, recipe: Recipe, width: int | None = None, size: int = 64, device: str = "auto", repeats: int = 5
-) -> dict[str, float]:
-    """Time the engine on random patches: ``train`` (one step) and ``predict``, seconds per patch, medians.
-
-    What is measured depends on the machine and on what else it does: compare the networks of one table only.
-    """
-    chosen = torch.device(choose_device(device))
-    model = models.build(name, BANDS, width).to(chosen).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images = torch.randn(recipe.batch_size, BANDS, size, size, device=chosen)
-    images = images.to(memory_format=torch.channels_last)
-    masks = (torch.rand(recipe.batch_size, 1, size, size, device=chosen) < 0.2).float()
-    step = engine.step_of(model, engine.optimiser_of(model, recipe), recipe)
-
-    def predict() -> None:
-        with torch.no_grad(), engine.autocast(chosen, recipe):
-            model(images)
-
-    def seconds(work: Callable[[], object]) -> float:
-        times = []
-        for _ in range(repeats + 1):  # the first warms up
-            start = time.perf_counter()
-            work()
-            if chosen.type == "cuda":
-                torch.cuda.synchronize(chosen)
-            times.append(time.perf_counter() - start)
-        return median(times[1:]) / recipe.batch_size
-
-    train = seconds(lambda: step(images, masks))
-    model.eval()
-    return {"train": train, "predict": seconds(predict)}
 
 
 def table(

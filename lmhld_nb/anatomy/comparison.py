@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from lmhld_nb import models
-from lmhld_nb.anatomy.architecture import SIZES, Reach, empty, receptive_field, seconds_per_patch
-from lmhld_nb.training.specs import Recipe
+from lmhld_nb.anatomy.architecture import SIZES, Reach, empty, receptive_field
 
 WIDTH = 8
 """Channels of the first level in networks whose receptive field is measured: narrow ones see as far as wide ones."""
@@ -40,12 +39,3 @@ def side_by_side(published: pd.DataFrame, own: pd.DataFrame, title: str, reaches
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
     macs = {f"MACs at {size} px (G)": table[f"macs_{size}"] / 1e9 for size in SIZES}
     return pd.DataFrame({"parameters (M)": table["parameters"] / 1e6, **macs})
-
-
-def timings(names: Sequence[str], recipe: Recipe, width: Mapping[str, int]) -> pd.DataFrame:
-    """Return the milliseconds that a training step and a prediction take per patch of 64 px, one row per network."""
-    seconds = {
-        models.network(name).title: seconds_per_patch(name, recipe, width.get(name), repeats=3) for name in names
-    }
-    columns = {"train": "training step (ms)", "predict": "prediction (ms)"}
-    return (pd.DataFrame(seconds).T * 1e3).round(3).rename(columns=columns)

@@ -50,8 +50,11 @@ def landslides(strips: Strips) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def by_size(
-    truth: pd.DataFrame, mapped: pd.DataFrame, pixel_m2: float, least: float = 0.5, classes: Sequence[float] =
-    CLASSES_M2
+    truth: pd.DataFrame,
+    mapped: pd.DataFrame,
+    pixel_m2: float,
+    least: float = 0.5,
+    classes: Sequence[float] = CLASSES_M2,
 ) -> pd.DataFrame:
     """Count detected landslides and false objects by size class.
 
