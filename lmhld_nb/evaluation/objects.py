@@ -50,7 +50,11 @@ def landslides(strips: Strips) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def by_size(
-    truth: pd.DataFrame, mapped: pd.DataFrame, pixel_m2: float, least: float = 0.5, classes: Sequence[float] = CLASSES_M2
+    truth: pd.DataFrame,
+    mapped: pd.DataFrame,
+    pixel_m2: float,
+    least: float = 0.5,
+    classes: Sequence[float] = CLASSES_M2,
 ) -> pd.DataFrame:
     """Count detected landslides and false objects by size class.
 
@@ -226,14 +230,9 @@ def close_ups(
 ) -> list[CloseUp]:
     """Return the false objects, then the missed landslides, with the most wrong pixels (`by_size`), largest first.
 
-    Windows are square, hold the whole object with a margin of a fifth of its extent and lie inside the scene (which
-    alone makes them smaller).
-
-    Args:
-        truth, mapped: of `landslides`.
-        shape: rows and columns of the scene.
-        count: at most so many of each kind.
-        side: least height and width of a window in pixels.
+    At most ``count`` of each kind, of a scene of ``shape``; tables as `landslides` returns them. Windows are square, of
+    ``side`` pixels or more, hold the whole object with a margin of a fifth of its extent and lie inside the scene
+    (which alone makes them smaller).
     """
     windows: list[CloseUp] = []
     columns = ["wrong_px", "top", "left", "bottom", "right"]
