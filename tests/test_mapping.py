@@ -66,14 +66,14 @@ def test_files_lie_on_the_scenes_grid_and_agree_with_each_other(
     cut = median(event, weights, tmp_path / "first", overlap=0.25)
     report = draw(event, weights, out, threshold=cut, batch_size=3, overlap=0.25)
     assert names(out) == SCORED
-    expected = {
+    settings = {
         "scene": "a.tif", "crs": "EPSG:32654", "shape": list(shape), "pixel_size": [3.0, 3.0], "pixel_m": [3.0, 3.0],
         "model": "unet", "width": 2, "run_id": "0" * 16, "bands": list(BANDS), "normalise": "scene",
         "resolution_m": 3.0, "resampled": False, "window": 32, "overlap": 0.25, "batch_size": 3, "threshold": cut,
         "valid_px": mask.size, "device": "cpu", "precision": "fp32", "megapixels": mask.size / 1e6,
         "score_files": TABLES, "torch": torch.__version__, "lmhld_nb": lmhld_nb.__version__,
     }  # fmt: skip
-    assert {key: report[key] for key in expected} == expected
+    assert {key: report[key] for key in settings} == settings
     assert grid(event.image) == grid(out / "probability.tif") == grid(out / "mask.tif")
     probability, predicted = rasters(out)
     assert ((probability >= 0) & (probability <= 1)).all()
@@ -302,7 +302,8 @@ def test_small_landslides_are_left_out_of_the_polygons_only(tmp_path: Path, weig
     draw(event, weights, out, threshold=cut)
     table, whole = gpd.read_file(out / "landslides.gpkg"), rasters(out)
     least = int(table[column].median()) + 1
-    draw(event, weights, out, threshold=cut, **{f"min_{column}": least})
+    options: dict[str, Any] = {f"min_{column}": least}
+    draw(event, weights, out, threshold=cut, **options)
     polygons = gpd.read_file(out / "landslides.gpkg")
     assert 0 < len(polygons) < len(table)
     assert list(polygons["area_px"]) == list(table["area_px"][table[column] >= least])

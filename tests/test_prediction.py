@@ -8,6 +8,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -87,11 +88,14 @@ def test_the_gpu_predicts_what_the_cpu_does(tmp_path: Path, network: Network) ->
 
 
 def test_every_row_is_read_once(tmp_path: Path, network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    windows: list[Window] = []
-    original = prediction.read_checked
-    monkeypatch.setattr(prediction, "read_checked", lambda *words: windows.append(words[1]) or original(*words))
+    read = Mock(side_effect=prediction.read_checked)
+    monkeypatch.setattr(prediction, "read_checked", read)
     predict(scene_of(tmp_path, image_of(blobs(1100, 40, 4))), network)
-    assert windows == [Window(0, 0, 512, 40), Window(512, 0, 512, 40), Window(1024, 0, 76, 40)]
+    assert [call.args[1] for call in read.call_args_list] == [
+        Window(0, 0, 512, 40),
+        Window(512, 0, 512, 40),
+        Window(1024, 0, 76, 40),
+    ]
 
 
 def test_windows_without_data_are_not_predicted(
@@ -99,11 +103,10 @@ def test_windows_without_data_are_not_predicted(
 ) -> None:
     image = image_of(blobs(200, 200, 4))
     image[:, :, 100:] = image[:, 150:] = 0
-    counted: list[int] = []
-    original = prediction._forward
-    monkeypatch.setattr(prediction, "_forward", lambda *words: counted.append(len(words[1])) or original(*words))
+    forward = Mock(side_effect=prediction._forward)
+    monkeypatch.setattr(prediction, "_forward", forward)
     predicted = predict(scene_of(tmp_path, image, nodata=0), network, overlap=0.0)
-    assert sum(counted) == 4 * 5  # of 7 × 7 windows
+    assert sum(len(call.args[1]) for call in forward.call_args_list) == 4 * 5  # of 7 × 7 windows
     assert np.array_equal(predicted == -1, (image == 0).all(axis=0))
 
 

@@ -230,14 +230,9 @@ def close_ups(
 ) -> list[CloseUp]:
     """Return the false objects, then the missed landslides, with the most wrong pixels (`by_size`), largest first.
 
-    Windows are square, hold the whole object with a margin of a fifth of its extent and lie inside the scene (which
-    alone makes them smaller).
-
-    Args:
-        truth, mapped: of `landslides`.
-        shape: rows and columns of the scene.
-        count: at most so many of each kind.
-        side: least height and width of a window in pixels.
+    At most ``count`` of each kind, of a scene of ``shape``; tables as `landslides` returns them. Windows are square, of
+    ``side`` pixels or more, hold the whole object with a margin of a fifth of its extent and lie inside the scene
+    (which alone makes them smaller).
     """
     windows: list[CloseUp] = []
     columns = ["wrong_px", "top", "left", "bottom", "right"]
