@@ -1,7 +1,5 @@
 """The project's folders, strict YAML, one-line errors, files that are written whole, and progress bars."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import json

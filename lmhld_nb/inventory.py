@@ -1,7 +1,5 @@
 """Landslide inventories: sizes in pixels, quartiles, histograms, and checks of each polygon's plausibility."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 
 import geopandas as gpd

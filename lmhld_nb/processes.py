@@ -1,7 +1,5 @@
 """Work done side by side, in processes that end with the one that started them, or ahead in a thread."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

@@ -1,7 +1,5 @@
 """Architecture: what a network costs and how far it sees, measured on the network itself."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache

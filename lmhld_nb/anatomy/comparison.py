@@ -1,7 +1,5 @@
 """Comparison: how far several networks see, what they cost and how long they take, in tables to be read."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """Dataflow: a network's blocks and what flows between them, read off the network itself by `torch.fx`."""
 
-from __future__ import annotations
-
 import operator
 import re
 from collections.abc import Callable

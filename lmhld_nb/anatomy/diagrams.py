@@ -1,7 +1,5 @@
 """Diagrams: networks drawn from their dataflow; what they cost and how far they see, side by side."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Statements and numbers are data (`lmhld_nb.paper`); what follows is computed fro
 read in several ways has a row for each; the rows share the part of their id before ``/``.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import textwrap

@@ -1,7 +1,5 @@
 """What follows for the paper's statements on study areas and images (abstract, sections 1, 2.1 and 3.2, Table 1)."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 

@@ -1,7 +1,5 @@
 """What follows for the paper's statements on patches and other data sets (sections 1 and 2.3, Tables 2 and 3)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any

@@ -3,8 +3,6 @@
 A published score lies within half a unit of its last digit. What is derived from scores inherits that, and no more.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """What follows for the paper's statements on scores (section 4, Tables 4 to 7)."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

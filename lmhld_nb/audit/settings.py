@@ -1,7 +1,5 @@
 """What follows for the paper's statements on experiments and settings (section 3), and on patch sizes (section 4.1)."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What follows for the paper's statements on LMHLD_mix and LMHLD_part (sections 4.3 to 4.5)."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

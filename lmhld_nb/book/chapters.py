@@ -1,7 +1,5 @@
 """Chapters executed by papermill, one process each, and the web edition built from them."""
 
-from __future__ import annotations
-
 import ast
 import os
 import re

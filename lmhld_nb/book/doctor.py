@@ -1,7 +1,5 @@
 """What `lmhld doctor` reports about this machine."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import os
 import platform

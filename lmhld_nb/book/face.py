@@ -1,7 +1,5 @@
 """The face of the module: what a chapter opens, and all that it usually needs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The fidelity ledger: what the paper leaves open and what the book does about it, kept in ``book/ledger.yaml``."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Annotated
 

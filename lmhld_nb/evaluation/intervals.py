@@ -4,8 +4,6 @@ An F1 is not a mean over patches: counts are summed first. So patches are resamp
 by side are alike, which no resampling of single patches sees: these intervals are rather too narrow than too wide.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple

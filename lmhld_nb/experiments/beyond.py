@@ -1,7 +1,5 @@
 """What the paper does not ask (chapter 11): one network on one area, and one thing changed at a time."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Annotated, Any
 

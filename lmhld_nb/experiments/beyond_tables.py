@@ -1,7 +1,5 @@
 """What the paper's choices are worth: the runs of `beyond` as tables, each with a column ``run_ids``."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

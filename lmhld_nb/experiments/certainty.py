@@ -1,7 +1,5 @@
 """How sure the paper's tables are, as our runs have them: an interval for every F1, and networks compared pairwise."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations

@@ -1,7 +1,5 @@
 """Predictions to look at: test patches with what networks find in them, and mapped scenes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ A run here is the last stage of its chain; the stages before it are found in the
 ``run_ids``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Experiment 3, LMHLD_mix: all areas cut to one size and trained on together (paper section 3.2 (3))."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Experiment 4, LMHLD_part: areas learnt one after another, in several orders (paper section 3.2 (4))."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """Experiment 1: which patch size suits an area (paper sections 3.2 (1) and 4.1)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Annotated
 

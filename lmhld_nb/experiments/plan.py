@@ -1,7 +1,5 @@
 """Plans: every run of a study, each once, with the experiments that need it and what it will cost."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """The study of batch size and epochs (paper section 3.3); the paper does not say on which area and network."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Annotated, Any
 

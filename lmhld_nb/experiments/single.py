@@ -1,7 +1,5 @@
 """Experiment 2, LMHLD_single: each network on each area alone, at the area's patch size (paper section 3.2 (2))."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pandas as pd

@@ -3,8 +3,6 @@
 Every table has a column ``run_ids``: the runs that its row is computed from (several where there are several seeds).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

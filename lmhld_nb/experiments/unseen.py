@@ -1,7 +1,5 @@
 """Experiment 5: landslides that no training has seen (paper sections 3.2 (5) and 4.5)."""
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass

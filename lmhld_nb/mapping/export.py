@@ -1,7 +1,5 @@
 """Exports: a run's network as one file that maps scenes anywhere, and its card for people."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The rasters and the picture of a map; rasters are checked to be whole."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial

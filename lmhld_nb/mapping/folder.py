@@ -4,8 +4,6 @@ map.json records the SHA-256 of its map's other files, which proves them to be a
 map has left its records in its temporary folder, so that the next one can tell what it may clear.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json

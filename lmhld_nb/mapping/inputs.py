@@ -1,7 +1,5 @@
 """What a map is made from: its settings, the scene's description, and what the network's card says of both."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Mapping: a trained network over a whole scene → rasters, polygons, styles, a picture and a record, all or none."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence

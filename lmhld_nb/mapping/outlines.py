@@ -1,7 +1,5 @@
 """Outlines: the landslides of a mapped scene as polygons, with their area, probability, position and shape."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from pathlib import Path

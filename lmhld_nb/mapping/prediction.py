@@ -3,8 +3,6 @@
 A thread reads and normalises ahead, others run the network, and whoever iterates over the rows blends and writes.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections import deque

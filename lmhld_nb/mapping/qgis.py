@@ -1,7 +1,5 @@
 """QGIS: style files beside a map's layers, which QGIS applies by itself when it opens them."""
 
-from __future__ import annotations
-
 import itertools
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Networks: one architecture per file, the registry of them, and what training and mapping need to know of any."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import inspect

@@ -6,8 +6,6 @@ two-dimensional versions do (the paper's three-dimensional one compares at the c
 nearest-neighbour up-sampling and a 3×3 convolution.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import torch

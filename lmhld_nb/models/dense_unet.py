@@ -9,8 +9,6 @@ Theirs adds its input to its output, because artefacts are what it predicts; our
 pooling leads down; a transposed convolution, normalised and rectified like every other one, leads up.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

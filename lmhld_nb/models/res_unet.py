@@ -5,8 +5,6 @@ U-Net's skeleton with each of its nine double convolutions, in the encoder and i
 else is `unet.UNet`'s. The title's weights are a mask of the visible eye disc: a landslide patch has none.
 """
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 

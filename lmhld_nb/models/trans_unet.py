@@ -13,8 +13,6 @@ Where the paper is silent, the code published with it is followed, with three ex
   stride 16 leaves four values to a group on a patch of 32 px.
 """
 
-from __future__ import annotations
-
 import math
 from itertools import pairwise
 

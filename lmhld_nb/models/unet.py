@@ -1,7 +1,5 @@
 """U-Net (Ronneberger, Fischer & Brox 2015), with batch normalisation and same-size convolutions."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 

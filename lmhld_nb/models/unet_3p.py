@@ -8,8 +8,6 @@ up-sampling, then projected by a 3×3 convolution to 64 channels; the five are f
 Inference rule: the head at full resolution. The other four serve training only (deep supervision, section 2.2).
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import torch

@@ -8,8 +8,6 @@ Inference rule: the paper's accurate mode, the mean over the four heads (of logi
 Up-sampling is bilinear, without parameters: the paper leaves it open, and 9.16 M parameters leave room for none.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import torch

@@ -1,7 +1,5 @@
 """Batches: patches of one split, drawn by index, normalised and turned on the device."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing

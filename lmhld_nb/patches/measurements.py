@@ -1,7 +1,5 @@
 """Measurements: what a plan must know of an area's scenes, measured once and kept beside the data."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Patches: candidate sizes, windows and their filters, splits, and the PatchSet kept on disk."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections import Counter

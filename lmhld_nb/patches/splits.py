@@ -1,7 +1,5 @@
 """Splits: patches dealt over training, validation and test with like landslide shares."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

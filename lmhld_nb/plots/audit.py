@@ -1,7 +1,5 @@
 """Figures of the audit; every function returns a matplotlib Figure."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import matplotlib.pyplot as plt

@@ -1,7 +1,5 @@
 """Figures of what the paper does not ask; every function returns a matplotlib Figure."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

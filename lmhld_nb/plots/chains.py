@@ -1,7 +1,5 @@
 """Figures of experiment 4, networks trained on areas one after another; every function returns a matplotlib Figure."""
 
-from __future__ import annotations
-
 import textwrap
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Figures of scenes, inventories and patches; every function returns a matplotlib Figure."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt

@@ -1,7 +1,5 @@
 """What all figures share: the style, names and colours, the line below, grids of panels and heat maps."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple

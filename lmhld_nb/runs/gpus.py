@@ -1,7 +1,5 @@
 """GPUs: which one a run computes on, so that no more runs share one than it has room for."""
 
-from __future__ import annotations
-
 import os
 import platform
 import time

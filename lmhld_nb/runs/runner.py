@@ -1,7 +1,5 @@
 """The runner: makes the missing runs of the store on this machine, several at once, each of them once."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import sys

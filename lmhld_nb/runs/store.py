@@ -1,7 +1,5 @@
 """Runs: a store where each training lies under the hash of its spec, so that none is made twice."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import sys

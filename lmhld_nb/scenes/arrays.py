@@ -1,7 +1,5 @@
 """Array files (.npy, .mat, .h5) opened for lazy slicing; nothing pickled is ever loaded."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path

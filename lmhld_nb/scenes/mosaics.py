@@ -1,7 +1,5 @@
 """Mosaics: raster files on one grid joined without copying, and rasters read at another resolution."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager

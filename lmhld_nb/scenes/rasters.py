@@ -1,7 +1,5 @@
 """Raster files opened and read window by window, and their grids, with errors in one line."""
 
-from __future__ import annotations
-
 import math
 import os
 import warnings

@@ -1,7 +1,5 @@
 """Scenes: an image with named bands and its landslide mask or polygons, read window by window."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass

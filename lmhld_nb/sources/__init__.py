@@ -4,8 +4,6 @@ A prepared data set is ``data/NAME/dataset.json``, written last: the Scenes and 
 The fingerprint does not depend on where the files lie, so runs stay valid when data are moved.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

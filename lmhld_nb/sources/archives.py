@@ -1,7 +1,5 @@
 """Archives unpacked safely: nothing leaves the target folder, no bombs, all or nothing."""
 
-from __future__ import annotations
-
 import json
 import lzma
 import re

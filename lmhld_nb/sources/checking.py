@@ -1,7 +1,5 @@
 """Say what a folder or a file holds (``lmhld data check``); nothing is written."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pyogrio

@@ -4,8 +4,6 @@ Areas, splits, images and masks are recognised by the words in names (`names`), 
 some files. The result is a ``Layout`` as a user would write it; where two are possible it is refused with a template.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

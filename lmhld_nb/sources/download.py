@@ -3,8 +3,6 @@
 A transfer goes on where the last one stopped: LMHLD's archives are large, and pooch would start again from nothing.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import time

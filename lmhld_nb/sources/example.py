@@ -1,7 +1,5 @@
 """An example of data of one's own: a small synthetic scene as a folder of images and masks."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

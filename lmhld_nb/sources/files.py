@@ -4,8 +4,6 @@ A pattern is a path below a data set's folder in which ``{area}``, ``{split}`` a
 ``{ext}`` is any image suffix, ``*`` anything but ``/``, and ``**/`` any number of folders.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator

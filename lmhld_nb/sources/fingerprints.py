@@ -1,7 +1,5 @@
 """Fingerprints of data: what is read, not where it lies or when it was written."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -3,8 +3,6 @@
 Files whose names differ in the id only form a group, that is one path pattern.
 """
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ weights is a row of a table, the schedule: each group of layers is ``fresh`` (dr
 statistics of batch normalisation included) or ``finetune`` (trained on).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations

@@ -4,8 +4,6 @@ What makes it fast, each measured in ``benchmarks/engine.py``: bf16 where it is 
 that moves all weights at once, and no value that the host waits for.
 """
 
-from __future__ import annotations
-
 import signal
 import threading
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Hardware: which device computes, and what travels with a run's numbers."""
 
-from __future__ import annotations
-
 import platform
 import re
 from pathlib import Path

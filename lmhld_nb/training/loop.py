@@ -5,8 +5,6 @@ optimiser state and that position: a run that was stopped ends with the same wei
 the same number of threads, bit for bit).
 """
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable, Sequence

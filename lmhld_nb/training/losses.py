@@ -1,7 +1,5 @@
 """The registry of losses: what training makes small."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The registry of optimisers: how gradients move the weights."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

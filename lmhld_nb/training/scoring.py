@@ -4,8 +4,6 @@ Patches are chosen for holding landslide; a landscape mostly does not. Experimen
 "the performance of landslide detection across the entire study area" (paper section 3.2 (1)): by all its windows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Weights on disk, all as safetensors (no pickle): networks with a card that says what they are, and checkpoints."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Recipes of the synthetic twin's study areas and later events, read from ``recipes.toml``."""
 
-from __future__ import annotations
-
 import tomllib
 from collections import ChainMap
 from collections.abc import Mapping

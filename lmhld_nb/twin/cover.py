@@ -1,7 +1,5 @@
 """Ground cover of the synthetic twin: valleys, fields, quarries, rivers, roads and houses."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

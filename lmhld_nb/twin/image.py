@@ -1,7 +1,5 @@
 """Radiometry of the synthetic twin: from ground cover, relief and landslides to a sensor's counts."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Landslides on a relief: sizes, positions and outlines that start on steep ground and run out downhill."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """One scene of the synthetic twin: laid out, drawn, and written to its three files."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path

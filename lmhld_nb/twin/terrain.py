@@ -4,8 +4,6 @@ Heights are metres, positions (row, column) in cells. The relief is carved on a 
 drop of water is cheap, and is then spread to the pixel grid.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

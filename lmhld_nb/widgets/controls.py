@@ -1,7 +1,5 @@
 """What the front ends share: controls with readable labels, pictures that are redrawn fast, errors in one line."""
 
-from __future__ import annotations
-
 import html
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
