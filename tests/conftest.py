@@ -1,7 +1,5 @@
 """What several test files share: the smallest twin, made once a session, and a working folder of one's own."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What readers may add to the book, one entry each: the module that the profile of `test_extension` names."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pandas as pd

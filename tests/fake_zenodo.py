@@ -1,7 +1,5 @@
 """A local HTTP server that imitates Zenodo's record API, in good and in bad moods."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import threading

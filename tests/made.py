@@ -1,7 +1,5 @@
 """Small made scenes with the layout of real ones, for tests."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import geopandas as gpd

@@ -1,7 +1,5 @@
 """Maps by an untrained network, for tests."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

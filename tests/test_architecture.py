@@ -1,7 +1,5 @@
 """Architecture, dataflow and diagrams: numbers against those worked out by hand, links against the papers' figures."""
 
-from __future__ import annotations
-
 import math
 from itertools import combinations
 

@@ -1,7 +1,5 @@
 """The audit: complete, computed from the published tables, fair to rounding, and equal to the text we were given."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """What the paper does not ask: its runs differ in one thing each, and its tables say what the counts say."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Chapters: parameters, execution that leaves a whole notebook or none, kernels, and what all chapters keep to."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """The package stays thin: lines, entries, and what a chapter imports."""
 
-from __future__ import annotations
-
 import ast
 from pathlib import Path
 

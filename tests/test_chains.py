@@ -1,7 +1,5 @@
 """Chains of trainings: what is fresh, frozen and trained on, what earlier areas keep, and how the store keeps them."""
 
-from __future__ import annotations
-
 import json
 import math
 

@@ -1,7 +1,5 @@
 """The command: help, one-line errors, and a run that may be interrupted at any moment."""
 
-from __future__ import annotations
-
 import os
 import random
 import re

@@ -1,7 +1,5 @@
 """Strict YAML, names that become paths, files that are written whole or not at all, and progress as lines."""
 
-from __future__ import annotations
-
 import errno
 import json
 import math

@@ -1,7 +1,5 @@
 """Downloads and archives, against a local server and made archives that misbehave."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import io

@@ -1,7 +1,5 @@
 """The web edition: pictures described and made lighter, pages made from files, tables of finished pages."""
 
-from __future__ import annotations
-
 import io
 import re
 from pathlib import Path

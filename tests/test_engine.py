@@ -1,7 +1,5 @@
 """The engine's step: the same mathematics however it is computed."""
 
-from __future__ import annotations
-
 import platform
 import threading
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Exercises: their form in the chapters, solutions that pass, stubs and mistakes that fail, copies for students."""
 
-from __future__ import annotations
-
 import copy
 import re
 import sys

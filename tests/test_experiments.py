@@ -1,7 +1,5 @@
 """Profiles, studies and plans: stable run ids, bad input in one line, what a chapter does about missing runs."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from pathlib import Path

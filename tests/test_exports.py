@@ -1,7 +1,5 @@
 """Exports: one file, taken anywhere, maps as the run it came from."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import shutil

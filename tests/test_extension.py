@@ -3,8 +3,6 @@
 The entries are those of `extension_example`, which a copy of the profile `smoke` names.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The face: what chapters open, the tables it computes and saves, the captions it writes, names for reading."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import matplotlib.pyplot as plt

@@ -1,7 +1,5 @@
 """Experiment 5: which networks map unseen events, and what its tables hold."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """GPU slots: one run per GPU and slot, whichever process asks; nothing is locked where there is nothing to choose."""
 
-from __future__ import annotations
-
 import threading
 from contextlib import ExitStack
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Intervals and tests: what must hold of them whatever the counts."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

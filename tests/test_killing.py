@@ -1,7 +1,5 @@
 """`lmhld run`, killed ten times at random moments, ends with the store of one that was left alone."""
 
-from __future__ import annotations
-
 import json
 import os
 import random

@@ -1,7 +1,5 @@
 """JupyterLab: pairs kept in step on save; and the notebook for data of one's own."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Path patterns, declared layouts, and the discovery of unknown ones."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from pathlib import Path

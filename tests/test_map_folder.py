@@ -1,7 +1,5 @@
 """The folder of a map: no file that is not an older map's is ever replaced, and all files appear or none."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Sequence

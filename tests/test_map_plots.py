@@ -1,7 +1,5 @@
 """Figures of maps: drawn from whatever a map holds, nothing at all included."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd

@@ -1,7 +1,5 @@
 """Maps: on the scene's grid, every pixel once, scored from what is written, all files or none."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Mosaics: files on one grid read as one image, and images at another resolution."""
 
-from __future__ import annotations
-
 import itertools
 from pathlib import Path
 from typing import Any

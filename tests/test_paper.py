@@ -1,7 +1,5 @@
 """The published facts: complete, typed, spelled in one way, and equal to the tables we were given."""
 
-from __future__ import annotations
-
 import math
 import os
 from pathlib import Path

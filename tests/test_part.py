@@ -1,7 +1,5 @@
 """Experiment 4: orders, chains and the strategies they are compared with, and the tables made of them."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Prediction: reading, computing and blending side by side give what one after the other would, or one error."""
 
-from __future__ import annotations
-
 import random
 import threading
 import time

@@ -1,7 +1,5 @@
 """Work side by side: every task is yielded with its result, and what fails does not cost the others."""
 
-from __future__ import annotations
-
 import pytest
 
 from lmhld_nb.processes import side_by_side

@@ -1,7 +1,5 @@
 """The project holds together: dependencies, import direction, the Makefile, one version."""
 
-from __future__ import annotations
-
 import ast
 import re
 import shutil

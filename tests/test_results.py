@@ -1,7 +1,5 @@
 """The paper's tables from finished runs, and the rule that chooses a patch size."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import replace
 from pathlib import Path

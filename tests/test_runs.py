@@ -1,7 +1,5 @@
 """The store of runs: made once, adopted, set aside when damaged, the same whoever makes them."""
 
-from __future__ import annotations
-
 import shutil
 import threading
 import time

@@ -1,7 +1,5 @@
 """Scenes: everything that can be wrong with an image, a mask or an inventory, and windows that agree with the whole."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 from pathlib import Path

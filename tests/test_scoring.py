@@ -1,7 +1,5 @@
 """Counts patch by patch and window by window: they sum up to stored scores, and every known pixel counts once."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

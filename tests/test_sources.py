@@ -1,7 +1,5 @@
 """The catalogue, and data sets made, downloaded and adopted."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import io

@@ -1,7 +1,5 @@
 """One style everywhere: names, colours, markers and order come from one place; figures say n."""
 
-from __future__ import annotations
-
 import ast
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """What maintainers run: traces of one machine in committed notebooks, pairs that differ, publication."""
 
-from __future__ import annotations
-
 import base64
 import html
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The synthetic twin and its events: inventories, geometry, files, determinism; thresholds do not solve them."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import platform

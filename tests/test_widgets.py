@@ -1,7 +1,5 @@
 """The explorers: driven by their controls, they show what the book's own functions say; nothing in batch needs them."""
 
-from __future__ import annotations
-
 import ast
 import io
 import re

@@ -1,7 +1,5 @@
 """The workflow asks for what the store lacks, and for nothing else (on SLURM: tests/slurm/check.py)."""
 
-from __future__ import annotations
-
 import importlib.util
 import re
 import subprocess

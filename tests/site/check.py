@@ -3,8 +3,6 @@
 Not named test_…, so that `make test` needs no browser.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 from collections.abc import Callable, Iterator

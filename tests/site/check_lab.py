@@ -1,7 +1,5 @@
 """The explorers in a real JupyterLab and a real browser: Debian's Chromium, driven by Playwright (`make test-site`)."""
 
-from __future__ import annotations
-
 import os
 import secrets
 import shutil

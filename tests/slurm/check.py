@@ -4,8 +4,6 @@ Four small runs ask for two simulated GPUs. One is killed and one cancelled in m
 them from their checkpoints.
 """
 
-from __future__ import annotations
-
 import csv
 import os
 import re

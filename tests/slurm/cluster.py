@@ -4,8 +4,6 @@ Needs the daemons (Debian: ``slurm-wlm`` and ``munge``) and root. Nothing outsid
 find this cluster, and no other, through the variable ``SLURM_CONF``.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import secrets
