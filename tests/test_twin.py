@@ -194,8 +194,8 @@ def test_pixels_depend_on_neither_workers_nor_the_processors_instructions(four: 
 
 
 def test_another_seed_gives_other_landslides() -> None:
-    labels = [scene.lay_out(twin.SceneTask("gorkha", 0, 4, seed)).slides.label for seed in (5, 5, 6)]
-    assert np.array_equal(labels[0], labels[1]) and not np.array_equal(labels[0], labels[2])
+    labels = [scene.lay_out(twin.SceneTask("gorkha", 0, 4, seed)).slides.label for seed in (5, 6)]
+    assert not np.array_equal(*labels)
 
 
 def test_an_interrupted_making_is_completed(four: list[Scene], tmp_path: Path) -> None:
@@ -213,11 +213,9 @@ def test_an_interrupted_making_is_completed(four: list[Scene], tmp_path: Path) -
 
 def test_plan_reaches_the_published_counts() -> None:
     full = twin.TwinSpec(seed=1, scale=1.0, min_patches=4, max_patches=None)
-    tasks = twin.plan(full)
     for area, recipe in twin.AREAS.items():
-        parts = [t.patches for t in tasks if t.area == area]
-        assert sum(parts) == recipe.patches
-        assert max(parts) <= full.patches_per_scene
+        patches = [task.patches for task in twin.plan(full) if task.area == area]
+        assert sum(patches) == recipe.patches and max(patches) <= full.patches_per_scene
     mini = twin.TwinSpec(seed=1, scale=0.01, min_patches=48, max_patches=60)
     assert [twin.target_patches(mini, a) for a in twin.AREAS] == [48, 48, 59, 48, 48, 48, 60]
     # An event is the same whatever is made beside it, and the order is that of the paper.
@@ -242,17 +240,6 @@ def test_water_finds_the_rim_and_nothing_is_lost() -> None:
     outlet = tree[0][0]
     assert area[outlet] == height.size
     assert outlet // 50 in (0, 39) or outlet % 50 in (0, 49)
-
-
-def test_an_outline_has_exactly_the_pixels_asked_for() -> None:
-    rng = np.random.default_rng(4)
-    cost = np.hypot(*np.indices((60, 60)) - 30.0).astype(np.float32) + 4 * rng.random((60, 60), dtype=np.float32)
-    cost[:, 38:] = np.inf
-    for size in (1, 7, 100, 999):
-        region = runout._take(cost, size)
-        assert region is not None and region.sum() == size
-        assert ndimage.label(region)[1] == 1 and not region[:, 38:].any()
-    assert runout._take(cost, 60 * 38 + 1) is None
 
 
 def test_areas_are_made_as_before_there_were_events(smoke: DataSet) -> None:
