@@ -5,6 +5,8 @@ PY      ?= python3
 PROFILE ?= mini
 BIN     := .venv/bin
 REFERENCE := tests/reference
+# Two processes side by side; a file, or a notebook, stays in one of them, so that it shares its fixtures, or its kernel.
+PYTEST  := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help first env book smoke test test-slurm test-site nbval-mini reference publish real lab explorer student site bench lint clean
@@ -47,8 +49,8 @@ smoke: env  ## the book in its smallest form (profile smoke)
 	$(BIN)/lmhld book smoke
 
 test: env  ## unit tests, then the chapters against their references
-	$(BIN)/python -m pytest tests
-	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-sanitize-with $(REFERENCE)/sanitize.cfg $(REFERENCE)
+	$(PYTEST) tests
+	$(PYTEST) --nbval-lax --nbval-current-env --nbval-sanitize-with $(REFERENCE)/sanitize.cfg $(REFERENCE)
 
 # Debian's slurm-wlm and munge are installed where they are missing; the cluster lives in a temporary folder.
 test-slurm: env  ## the workflow on a SLURM of one node, started for the test (2 minutes; needs root)
@@ -67,7 +69,7 @@ test-site: env .venv/.browser  ## every page of build/site/ in a real browser, w
 nbval-mini: env  ## run committed chapters again on the finished mini runs and compare (CHAPTER=05: one)
 	LMHLD_DATA="$${LMHLD_DATA:-$${LMHLD_WORKDIR:-$(CURDIR)}/data}" LMHLD_RUNS="$${LMHLD_RUNS:-$${LMHLD_WORKDIR:-$(CURDIR)}/runs}" \
 	LMHLD_WORKDIR="$(CURDIR)/build/nbval" \
-	$(BIN)/python -m pytest --nbval-lax --nbval-sanitize-with $(REFERENCE)/sanitize.cfg $(wildcard notebooks/$(CHAPTER)*.ipynb)
+	$(PYTEST) --nbval-lax --nbval-sanitize-with $(REFERENCE)/sanitize.cfg $(wildcard notebooks/$(CHAPTER)*.ipynb)
 
 reference: smoke  ## remake the references that `make test` compares chapters with (maintainers)
 	$(BIN)/python tools/publish.py smoke

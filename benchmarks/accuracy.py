@@ -21,10 +21,8 @@ import torch
 from tqdm import tqdm
 
 from benchmarks import common, plain
-from lmhld_nb import models, patches, sources, training
+from lmhld_nb import experiments, models, training
 from lmhld_nb.evaluation.counts import Confusion
-from lmhld_nb.experiments import common as experiments
-from lmhld_nb.experiments import profile as profiles
 from lmhld_nb.patches.batches import load_split
 from lmhld_nb.patches.patch_sets import PatchSet
 from lmhld_nb.processes import cores
@@ -68,10 +66,9 @@ def main() -> None:
     arguments = parser.parse_args()
     device = torch.device(choose_device("auto"))
     torch.set_num_threads(cores())
-    profile = profiles.load("mini")
+    profile = experiments.load("mini")
     rule = profile.patches.model_copy(update={"fractions": FRACTIONS})
-    profile = profile.model_copy(update={"patches": rule})
-    dataset = sources.get(profile.data)
+    study = experiments.open_study(profile.model_copy(update={"patches": rule}))
     rows = []
     cases = [
         (area, model, seed)
@@ -80,7 +77,7 @@ def main() -> None:
         for seed in range(arguments.seeds)
     ]
     for area, model, seed in tqdm(cases, unit="pair"):
-        patch_set = patches.cut(experiments.patch_spec(profile, dataset, area), dataset.scenes_of(area))
+        patch_set = study.patches(area, progress=True)
         width = 2 * profile.width[model]  # mini cuts its widths to fit the book into minutes
         spec = RunSpec(model=model, width=width, data=(patch_set.spec,), recipe=RECIPE, seed=seed)
         folder = common.SCRATCH / spec.run_id

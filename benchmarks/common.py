@@ -57,9 +57,9 @@ def save(table: pd.DataFrame, name: str, place: torch.device | None = None, show
     """Write a table with the hardware (the processor, or the GPU ``place``) in its name, and print it."""
     path = path_of(name, place)
     RESULTS.mkdir(exist_ok=True)
-    table.assign(
-        hardware=device_name(place), torch=torch.__version__, python=platform.python_version()
-    ).to_csv(path, index=False, float_format="%.4g")
+    table.assign(hardware=device_name(place), torch=torch.__version__, python=platform.python_version()).to_csv(
+        path, index=False, float_format="%.4g"
+    )
     if show:
         print(table.to_string(index=False, float_format=lambda value: f"{value:.3g}"))
         print(f"→ {path.relative_to(ROOT)}")

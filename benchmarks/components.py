@@ -35,9 +35,7 @@ def labellers() -> dict[str, Labeller]:
     try:
         import cv2
 
-        found["opencv-python-headless"] = lambda mask: cv2.connectedComponents(
-            mask.astype(np.uint8), connectivity=8
-        )[1]
+        found["opencv-python-headless"] = lambda mask: cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[1]
     except ImportError:
         pass
     try:
@@ -55,9 +53,7 @@ def wrong(labeller: Labeller, masks: int = 1000) -> int:
     different = 0
     for _ in range(masks):
         mask = random.random(random.integers(1, 40, 2)) < 0.4
-        ours, theirs = (
-            np.sort(np.bincount(label(mask).ravel())[1:]) for label in (labeller, labellers()["scipy"])
-        )
+        ours, theirs = (np.sort(np.bincount(label(mask).ravel())[1:]) for label in (labeller, labellers()["scipy"]))
         different += not np.array_equal(ours, theirs)
     return different
 

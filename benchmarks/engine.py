@@ -34,7 +34,7 @@ from lmhld_nb.patches.batches import load_split
 from lmhld_nb.patches.patch_sets import PatchSet, PatchSpec
 from lmhld_nb.processes import cores
 from lmhld_nb.training import engine, scoring
-from lmhld_nb.training.hardware import Execution, choose_device, precision
+from lmhld_nb.training.hardware import choose_device, precision
 from lmhld_nb.training.specs import Recipe
 
 RECIPE = Recipe()  # the published one: 16 patches a step
@@ -168,9 +168,7 @@ def predicting(name: str, size: int, patches: PatchSet, device: torch.device) ->
     return len(batches) / statistics.median(times)
 
 
-def measure(
-    name: str, size: int, rounds: int, device: torch.device, peaks: dict[str, float]
-) -> dict[str, object]:
+def measure(name: str, size: int, rounds: int, device: torch.device, peaks: dict[str, float]) -> dict[str, object]:
     """Measure one network at one patch size."""
     on_gpu = device.type == "cuda"
     steps = 10 if on_gpu else 3  # a turn
@@ -225,7 +223,7 @@ def shared_rate(name: str, patches: PatchSet, processes: int) -> float:
 
 def _one_of_several(name: str, patches: PatchSet, start: Barrier) -> float:
     device = torch.device("cuda")
-    with engine.settings(device, Execution()):
+    with engine.settings(device):
         ours = Ours(name, patches, device)
         for _ in range(20):
             ours()
@@ -250,15 +248,15 @@ def main() -> None:
     print(f"matrix product: fp32 {peaks['fp32']:.3g} TFLOP/s, bf16 {peaks['bf16']:.3g} TFLOP/s")
     cases = [(name, int(size)) for name in arguments.models.split(",") for size in arguments.sizes.split(",")]
     rows = []
-    with engine.settings(device, Execution()):
+    with engine.settings(device):
         for name, size in tqdm(cases, unit="case"):
             # Saved after each case, so that the rows so far survive when the rest is cut off.
             row = measure(name, size, arguments.rounds, device, peaks)
             if device.type == "cuda" and size <= 64:
                 for processes in (2, 4):
-                    row[f"shared_by_{processes}"] = shared_rate(
-                        name, made_patches(size, 960), processes
-                    ) / float(row["patches_per_s"])  # type: ignore[arg-type]
+                    row[f"shared_by_{processes}"] = shared_rate(name, made_patches(size, 960), processes) / float(
+                        row["patches_per_s"]
+                    )  # type: ignore[arg-type]
             rows.append(row)
             common.save(pd.DataFrame(rows), "engine", device, show=len(rows) == len(cases))
     shutil.rmtree(common.SCRATCH, ignore_errors=True)

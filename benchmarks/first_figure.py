@@ -17,9 +17,7 @@ from lmhld_nb.training.hardware import cpu_name
 
 # What the project's own environment would pass on must not help.
 PASSED_ON = {
-    name: value
-    for name, value in os.environ.items()
-    if not name.startswith(("LMHLD_", "PYTHON", "VIRTUAL_ENV"))
+    name: value for name, value in os.environ.items() if not name.startswith(("LMHLD_", "PYTHON", "VIRTUAL_ENV"))
 }
 
 

@@ -102,9 +102,7 @@ def whole(folder: str, weights: str) -> dict[str, float]:
     out = common.SCRATCH / "map"
     shutil.rmtree(out, ignore_errors=True)
     scene = Scene("big", "big", Path(folder) / "image.tif", BANDS)
-    report = mapping.map_scene(
-        scene, Path(weights), out, mapping.MapSettings(overlap=OVERLAP), progress=False
-    )
+    report = mapping.map_scene(scene, Path(weights), out, mapping.MapSettings(overlap=OVERLAP), progress=False)
     windows = _windows(report["shape"][0], report["window"], OVERLAP)
     counts = {name: report[name] for name in ("megapixels", "landslides")}
     return {**counts, "windows": windows, "work_s": report["seconds"]}
@@ -123,9 +121,7 @@ def plain(folder: str, weights: str) -> dict[str, float]:
                     window = rasterio.windows.Window(col, row, size, size)
                     image = (source.read(window=window).astype(np.float32) - mean) / std
                     with torch.no_grad():
-                        predicted = torch.sigmoid(
-                            network.model(torch.from_numpy(image)[None].to(network.device))
-                        )
+                        predicted = torch.sigmoid(network.model(torch.from_numpy(image)[None].to(network.device)))
                     target.write(predicted[0].cpu().numpy(), window=window)
                     windows += 1
         side = source.height
@@ -137,9 +133,7 @@ TASKS = {"model": model, "bare": bare, "map": whole, "plain": plain}
 
 def main() -> None:
     """Compare, print, store."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--widths", type=int, nargs="+", default=[4, 16])
@@ -162,9 +156,7 @@ def main() -> None:
             shared = common.measured("mapping", "bare", side, weights, "shared")
             loop = common.measured("mapping", "plain", folder, weights)
             best = min(alone["work_s"], shared["work_s"])
-            rate = {
-                name: task["windows"] / task["work_s"] for name, task in (("ours", ours), ("plain", loop))
-            }
+            rate = {name: task["windows"] / task["work_s"] for name, task in (("ours", ours), ("plain", loop))}
             rows.append(
                 {"side_px": options.side, "patch_px": options.size, "width": width, "map_s": ours["work_s"],
                  "map_mpx_per_s": ours["megapixels"] / ours["work_s"], "bare_s": alone["work_s"],

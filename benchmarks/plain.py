@@ -49,12 +49,8 @@ def loader(
     On the CPU, reading in worker processes would take the cores from the network, so there are none.
     """
     on_gpu = device.type == "cuda"
-    how = (
-        {"batch_sampler": order} if order else {"batch_size": batch_size, "shuffle": True, "drop_last": True}
-    )
-    return DataLoader(
-        files, num_workers=4 if on_gpu else 0, pin_memory=on_gpu, persistent_workers=on_gpu, **how
-    )
+    how = {"batch_sampler": order} if order else {"batch_size": batch_size, "shuffle": True, "drop_last": True}
+    return DataLoader(files, num_workers=4 if on_gpu else 0, pin_memory=on_gpu, persistent_workers=on_gpu, **how)
 
 
 def step(model: nn.Module, optimiser: torch.optim.Optimizer, images: Tensor, masks: Tensor) -> float:

@@ -99,9 +99,7 @@ def main() -> None:
     rates = pd.read_csv(arguments.parse_args().rates)
     missing = set(models.NAMES) - set(rates["model"])
     if missing:
-        raise SystemExit(
-            f"no rates for {', '.join(sorted(missing))}; run `python -m benchmarks.engine` first"
-        )
+        raise SystemExit(f"no rates for {', '.join(sorted(missing))}; run `python -m benchmarks.engine` first")
     sizes = ", ".join(map(str, sorted(rates["patch_px"].unique())))
     print(f"hours on one {rates['hardware'].iloc[0]}; rates measured at {sizes} px")
     common.save(projected(rates), "projection", place)

@@ -31,13 +31,11 @@ import pandas as pd
 import torch
 
 from benchmarks import common
-from lmhld_nb import evaluation, mapping, patches, runs, scenes, sources
+from lmhld_nb import evaluation, experiments, mapping, patches, runs, scenes, sources
 from lmhld_nb.config import ROOT, UserError, workdir
+from lmhld_nb.evaluation import METRICS
 from lmhld_nb.evaluation.counts import Confusion
-from lmhld_nb.experiments import common as experiments
-from lmhld_nb.experiments import plan as plans
-from lmhld_nb.experiments import profile as profiles
-from lmhld_nb.experiments import results
+from lmhld_nb.experiments import mix, patch_size, single
 from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.training.hardware import Execution, cpu_name
 from lmhld_nb.training.specs import Recipe, RunSpec
@@ -62,9 +60,9 @@ def dealt(name: str, base: PatchSpec, recipe: Recipe, width: int, deals: int) ->
         part = base.model_copy(update={"seed": seed})
         run = train(RunSpec(model="unet", width=width, data=(part,), recipe=recipe, seed=seed))
         network += counts_of(run.metrics["test"])
-        rule = results.threshold_baseline(run)
+        rule = single.threshold_baseline(run)
         threshold += rule.confusion
-        trained_threshold += results.threshold_from_training(run)
+        trained_threshold += single.threshold_from_training(run)
         features.add(rule.feature)
         seconds += run.metrics["seconds"]
         won += run.metrics["test"]["f1"] > rule.confusion.f1
@@ -128,14 +126,12 @@ def jinsha() -> Row:
     run = train(RunSpec(model="unet", width=16, data=(spec,), recipe=RECIPE))
     (scene,) = dataset.scenes_of("jinsha_c")
     began = time.perf_counter()
-    report = mapping.map_scene(
-        scene, run.folder / "weights.safetensors", workdir() / "build" / "real" / "jinsha_c"
-    )
+    report = mapping.map_scene(scene, run.folder / "weights.safetensors", workdir() / "build" / "real" / "jinsha_c")
     seconds = run.metrics["seconds"] + time.perf_counter() - began
     values, labels, valid = scenes.read_all(scene, BGR)
     rule = evaluation.best_threshold(values[None], np.where(valid, labels, 255)[None], BGR)
     network = counts_of(report["scores"])
-    trained_rule = results.threshold_baseline(run, "train")
+    trained_rule = single.threshold_baseline(run, "train")
     known = np.where(valid, labels, 255)[None]
     trained_threshold = evaluation.score_threshold(trained_rule, values[None], known, BGR)
     trained = {"deals": 1, "deals_won": int(network.f1 > rule.confusion.f1), "seconds": round(seconds, 1)}
@@ -170,26 +166,19 @@ CASES: dict[str, Callable[[], Row]] = {
 def paper_experiments() -> pd.DataFrame:
     """Make experiments 1 to 3 on three real scenes; one row a score."""
     adopt("real-areas", ".")
-    profile = profiles.load("real")
-    dataset = experiments.dataset_of(profile, progress=False)
-    planned = plans.plan(profile, dataset)
-    finished = runs.make_runs(
-        [entry.spec for entry in planned],
-        execution=profile.execution,
-        with_whole_area={entry.spec.run_id for entry in planned if entry.with_whole_area},
-    )
-    by_id = {run.spec.run_id: run for run in finished}
-
-    def of(name: str) -> list[runs.Run]:
-        return [by_id[entry.spec.run_id] for entry in planned if name in entry.experiments]
-
-    whole = results.table_4(of("1"))
-    print(results.patch_size_choice(whole).to_string(float_format=lambda value: f"{value:.4f}"))
+    study = experiments.open_study(experiments.load("real"), progress=False)
+    finished = {}
+    for experiment in (patch_size, single, mix):
+        specs = experiment.specs(study)
+        scored = {spec.run_id for spec in specs} if experiment is patch_size else set()
+        finished[experiment] = study.fetch(specs, whole_area=scored)
+    whole = patch_size.table_4(study, finished[patch_size])
+    print(patch_size.patch_size_choice(whole).to_string(float_format=lambda value: f"{value:.4f}"))
     tables = {
         "1 patch size (whole area)": whole.reset_index(),
-        "2 single": results.table_5(of("2")).reset_index(),
-        "3 mix": results.table_6(of("3")).reset_index(),
-        "3 mix, by area": results.table_6_by_area(of("3"), of("2")).reset_index(),
+        "2 single": single.table_5(study, finished[single]).reset_index(),
+        "3 mix": mix.table_6(study, finished[mix]).reset_index(),
+        "3 mix, by area": mix.table_6_by_area(finished[mix], finished[single]).reset_index(),
     }
     rows = pd.concat([table.assign(experiment=name) for name, table in tables.items()])
     columns = [
@@ -197,7 +186,7 @@ def paper_experiments() -> pd.DataFrame:
         "area",
         "patch_size",
         "model",
-        *results.SCORES,
+        *METRICS,
         "outside_f1",
         "alone_f1",
         "run_ids",
@@ -207,9 +196,7 @@ def paper_experiments() -> pd.DataFrame:
 
 def main() -> None:
     """Run the cases, print, store."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--case",
         choices=[*CASES, "experiments"],
@@ -231,9 +218,7 @@ def main() -> None:
         print(table.to_string(index=False, float_format=lambda value: f"{value:.4f}", na_rep=""))
         if options.case in (None, "experiments"):
             path = common.RESULTS / name
-            table.assign(hardware=cpu_name(), torch=torch.__version__).to_csv(
-                path, index=False, float_format="%.4f"
-            )
+            table.assign(hardware=cpu_name(), torch=torch.__version__).to_csv(path, index=False, float_format="%.4f")
             print(f"→ {path.relative_to(ROOT)}")
 
 

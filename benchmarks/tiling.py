@@ -42,9 +42,7 @@ def make_scene(side: int) -> Path:
             "transform": rasterio.transform.from_origin(400_000, 3_500_000, 0.8, 0.8)}  # fmt: skip
     part = folder / "mask.part.tif"
     with (
-        rasterio.open(
-            folder / "image.tif", "w", count=4, dtype="uint16", nodata=0, predictor=2, **grid
-        ) as image,
+        rasterio.open(folder / "image.tif", "w", count=4, dtype="uint16", nodata=0, predictor=2, **grid) as image,
         rasterio.open(part, "w", count=1, dtype="uint8", **grid) as labels,
     ):
         noise = random.normal(0, 40, (4, tile, tile))
@@ -88,9 +86,7 @@ TASKS = {"read": read, "tile": tile}
 
 def main() -> None:
     """Compare, print, store."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--task")

@@ -20,12 +20,9 @@ import ipywidgets
 import pandas as pd
 import torch
 
+import lmhld_nb as lm
 from benchmarks import common
-from lmhld_nb import runs, widgets
-from lmhld_nb.experiments import common as experiments
-from lmhld_nb.experiments import plan as plans
-from lmhld_nb.experiments import profile as profiles
-from lmhld_nb.plots import style
+from lmhld_nb import widgets
 
 READING = 4.0
 """Seconds a reader looks at a panel before the first change; the patch explorer reads the other areas meanwhile."""
@@ -55,52 +52,48 @@ def _set(panel: ipywidgets.Widget, label: str, value: object) -> Callable[[], ob
 
 def main() -> None:
     """Measure, print, store."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", default="mini")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(1)  # or the processor's seconds count each thread's waiting
-    profile = profiles.load(options.profile)
-    dataset = experiments.dataset_of(profile, progress=False)
-    note, areas = style.note(dataset, profile.name), experiments.areas(profile, dataset)
-    single = [run for spec in experiments.single(profile, dataset) if (run := runs.find(spec))]
-    found: list[dict[str, object]] = []
+    book = lm.open(options.profile)
+    areas, single = book.areas, book.runs("single", "skip")
+    rows: list[dict[str, object]] = []
 
-    def tell(panel: str, change: str, kind: str, taken: dict[str, float]) -> None:
-        found.append({"panel": panel, "change": change, "kind": kind, **taken})
+    def add(panel: str, change: str, kind: str, taken: dict[str, float]) -> None:
+        rows.append({"panel": panel, "change": change, "kind": kind, **taken})
 
-    panel = widgets.patch_explorer(profile, dataset, areas[0])
+    panel = widgets.patch_explorer(book)
     time.sleep(READING)
     for area in areas[1:]:
-        tell("patches", "area", "first", timed(_set(panel, "Area", area)))
+        add("patches", "area", "first", timed(_set(panel, "Area", area)))
     for number in range(options.rounds):
-        tell("patches", "area", "again", timed(_set(panel, "Area", areas[number % len(areas)])))
-        tell("patches", "size", "again", timed(_set(panel, "Patch size", (64, 256)[number % 2])))
-        tell("patches", "least share", "again", timed(_set(panel, "Least share", 20 + number)))
+        add("patches", "area", "again", timed(_set(panel, "Area", areas[number % len(areas)])))
+        add("patches", "size", "again", timed(_set(panel, "Patch size", (64, 256)[number % 2])))
+        add("patches", "least share", "again", timed(_set(panel, "Least share", 20 + number)))
 
-    panel = widgets.prediction_browser(single, note)
+    panel = widgets.prediction_browser(book, single)
     for number in range(1, len(single), max(1, len(single) // (2 * options.rounds))):
-        tell("predictions", "run", "first", timed(_set(panel, "Run", number)))
-        tell("predictions", "threshold", "again", timed(_set(panel, "Threshold", 0.2 + number / 100)))
+        add("predictions", "run", "first", timed(_set(panel, "Run", number)))
+        add("predictions", "threshold", "again", timed(_set(panel, "Threshold", 0.2 + number / 100)))
 
-    panel = widgets.run_browser(plans.plan(profile, dataset), note)
-    models = list(profile.models)
+    panel = widgets.run_browser(book)
+    models = book.models
     for number in range(options.rounds):
-        tell("runs", "network", "again", timed(_set(panel, "Network", (models[number % len(models)],))))
-        tell("runs", "none chosen", "again", timed(_set(panel, "Network", ())))
+        add("runs", "network", "again", timed(_set(panel, "Network", (models[number % len(models)],))))
+        add("runs", "none chosen", "again", timed(_set(panel, "Network", ())))
 
-    panel = widgets.order_explorer(profile, dataset)
+    panel = widgets.order_explorer(book)
     for number in range(options.rounds):
-        tell("orders", "order", "again", timed(_set(panel, "Order", f"OD{2 + number % 5}")))
+        add("orders", "order", "again", timed(_set(panel, "Order", f"OD{2 + number % 5}")))
 
-    summary = pd.DataFrame(found).groupby(["panel", "change", "kind"], sort=False, as_index=False).agg(
+    summary = pd.DataFrame(rows).groupby(["panel", "change", "kind"], sort=False, as_index=False).agg(
         median_s=("seconds", "median"), slowest_s=("seconds", "max"), median_cpu_s=("cpu_s", "median"),
         changes=("seconds", "size"),
     )  # fmt: skip
     load = os.getloadavg()[0] / (os.cpu_count() or 1)  # over 1: other programs took part of the time
-    common.save(summary.assign(profile=profile.name, load_a_core=load), "widgets")
+    common.save(summary.assign(profile=book.name, load_a_core=load), "widgets")
 
 
 if __name__ == "__main__":

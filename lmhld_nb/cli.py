@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,7 +17,8 @@ from lmhld_nb import __version__
 from lmhld_nb.config import Interrupted, UserError, runs_dir, workdir
 
 if TYPE_CHECKING:
-    from lmhld_nb.experiments import Profile
+    from lmhld_nb.experiments import Profile, Study
+    from lmhld_nb.experiments.plan import PlannedRun
     from lmhld_nb.training.hardware import Execution
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -26,13 +27,8 @@ app.add_typer(data, name="data")
 
 ProfileName = Annotated[str, typer.Argument(help="smoke, mini, paper, or a YAML file of your own")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
-Experiment = Annotated[
-    str | None,
-    typer.Option(
-        help="only this experiment: 1 to 5 as the paper numbers them, or a name (patch_size, single, mix, part, "
-        "unseen, recipe, beyond)"
-    ),
-]
+_EXPERIMENTS = "1 to 5 as in the paper, or a name (patch_size, single, mix, part, unseen, recipe, beyond)"
+Experiment = Annotated[str | None, typer.Option(help=f"only this experiment: {_EXPERIMENTS}")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")]
 
 
@@ -47,7 +43,7 @@ def _options(
         raise typer.Exit
 
 
-@data.command("list")
+@data.command("list", epilog="Example: lmhld data list")
 def data_list() -> None:
     """List the catalogue of data sets and which of them are there."""
     from lmhld_nb import sources
@@ -58,15 +54,12 @@ def data_list() -> None:
         typer.echo(f"{name:16} {kind:10} {state:6} {description.title}")
 
 
-@data.command("get")
+@data.command("get", epilog="Example: lmhld data get hokkaido --from ~/Downloads/hokkaido.zip")
 def data_get(
     name: Annotated[str, typer.Argument(help="a name of `lmhld data list`")],
-    from_path: Annotated[
-        Path | None, typer.Option("--from", help="adopt this folder or archive instead of downloading")
-    ] = None,
+    from_path: Annotated[Path | None, typer.Option("--from", help="adopt this folder or archive, no download")] = None,
     layout: Annotated[
-        Path | None,
-        typer.Option(help="YAML that says where images and masks lie (a template is written when needed)"),
+        Path | None, typer.Option(help="YAML that says where images and masks lie (a template is written when needed)")
     ] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -77,7 +70,7 @@ def data_get(
     typer.echo(sources.summary(dataset))
 
 
-@data.command("check")
+@data.command("check", epilog="Example: lmhld data check my_patches/")
 def data_check(path: Annotated[Path, typer.Argument(help="a folder of patches, or one scene")]) -> None:
     """Say what a folder or a scene holds, and whether the book can read it."""
     from lmhld_nb import sources
@@ -85,53 +78,50 @@ def data_check(path: Annotated[Path, typer.Argument(help="a folder of patches, o
     typer.echo(sources.check(path))
 
 
-@app.command()
+def _open_plan(profile: str, experiment: str | None, progress: bool) -> tuple[Study, list[PlannedRun]]:
+    from lmhld_nb import experiments
+    from lmhld_nb.experiments.plan import plan as list_runs
+
+    study = experiments.open_study(experiments.load(profile), progress)
+    return study, list_runs(study, experiment)
+
+
+@app.command(epilog="Example: lmhld plan mini --experiment 2")
 def plan(
     profile: ProfileName,
     experiment: Experiment = None,
     csv: Annotated[bool, typer.Option("--csv", help="comma-separated, for other programs")] = False,
 ) -> None:
     """List every run of a profile: id, experiments, network, data, done or missing, estimated cost."""
-    from lmhld_nb import experiments
-    from lmhld_nb.experiments.plan import plan as list_runs
+    from lmhld_nb.experiments import EXPERIMENTS
     from lmhld_nb.experiments.plan import plan_table
 
-    study = experiments.open_study(experiments.load(profile), not csv)
-    planned = list_runs(study, experiment)
+    study, planned = _open_plan(profile, experiment, not csv)
     table = plan_table(planned, study.profile.execution.device)
     if csv:
         typer.echo(table.to_csv(index=False, float_format="%.6g"), nl=False)
         return
     typer.echo(f"{study.profile.name}: {study.profile.description}")
-    for entry in experiments.EXPERIMENTS.values():
+    for entry in EXPERIMENTS.values():
         count = sum(entry.label in run.experiments for run in planned)
         typer.echo(f"  {entry.label:7} {entry.title:22} {count:4} runs")
     columns = table.drop(columns=["parent", "files", "failure"])
     columns["areas"] = [f"{text.count('+') + 1} areas" if text.count("+") > 1 else text for text in columns["areas"]]
-    formatters = {"seconds": _format_seconds, "f1": _format_score}
-    typer.echo(columns.to_string(index=False, na_rep="?", formatters=formatters))
+    columns["seconds"] = ["?" if seconds != seconds else f"{seconds:.0f}" for seconds in table["seconds"]]
+    columns["f1"] = ["" if score != score else f"{score:.3f}" for score in table["f1"]]
+    typer.echo(columns.to_string(index=False, na_rep="?"))
     for row in table[table["failure"] != ""].itertuples():
         typer.echo(f"failed: {row.run_id}: {row.failure}")
     counts = table["status"].value_counts()
-    left = table[~table["status"].isin(["done", "unscored"])]  # scoring takes seconds
+    remaining = table[~table["status"].isin(["done", "unscored"])]["seconds"]  # scoring takes seconds
     summary = f"{len(table)} runs: " + ", ".join(f"{count} {status}" for status, count in counts.items())
-    if len(left) and left["seconds"].notna().all():
-        summary += f"; about {_format_duration(left['seconds'].sum())} of computing are left"
+    if len(remaining) and remaining.notna().all():
+        hours = remaining.sum() / 3600
+        duration = f"{hours:.1f} h" if hours >= 1.5 else f"{hours * 60:.0f} min"
+        summary += f"; about {duration} of computing are left"
     typer.echo(summary)
-    if left["seconds"].isna().any():
+    if remaining.isna().any():
         typer.echo(f"? = no measured rate yet: {runs_dir()} holds no like run, or the patches are not cut")
-
-
-def _format_seconds(seconds: float) -> str:
-    return "?" if seconds != seconds else f"{seconds:.0f}"
-
-
-def _format_score(score: float) -> str:
-    return "" if score != score else f"{score:.3f}"
-
-
-def _format_duration(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.0f} min"
 
 
 def _execution(profile: Profile, device: str, quiet: bool) -> Execution:
@@ -140,7 +130,7 @@ def _execution(profile: Profile, device: str, quiet: bool) -> Execution:
     return profile.execution.model_copy(update={"progress": not quiet, **chosen})
 
 
-@app.command()
+@app.command(epilog="Example: lmhld run mini --experiment single --workers 2")
 def run(
     profile: ProfileName,
     experiment: Experiment = None,
@@ -152,23 +142,17 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Make the missing runs of a profile on this machine; finished ones are kept, failed ones tried again."""
-    from lmhld_nb import experiments, runs
-    from lmhld_nb.experiments.plan import plan as list_runs
+    from lmhld_nb import runs
 
-    study = experiments.open_study(experiments.load(profile), not quiet)
-    planned = list_runs(study, experiment)
+    study, planned = _open_plan(profile, experiment, not quiet)
     missing = sum(runs.status(entry.spec, entry.whole_area) != "done" for entry in planned)
     typer.echo(f"{study.profile.name}: {len(planned)} runs, {missing} to make")
-    runs.make_runs(
-        [entry.spec for entry in planned],
-        workers,
-        _execution(study.profile, device, quiet),
-        {entry.spec.run_id for entry in planned if entry.whole_area},
-        retry,
-    )
+    scored = {entry.spec.run_id for entry in planned if entry.whole_area}
+    execution = _execution(study.profile, device, quiet)
+    runs.make_runs([entry.spec for entry in planned], workers, execution, scored, retry)
 
 
-@app.command()
+@app.command(epilog="Example: lmhld train mini 0123456789abcdef")
 def train(
     profile: ProfileName,
     run_id: Annotated[str, typer.Argument(help="an id of `lmhld plan`")],
@@ -176,11 +160,10 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Make one run of a profile (what a workflow calls)."""
-    from lmhld_nb import experiments, runs
-    from lmhld_nb.experiments.plan import plan as list_runs
+    from lmhld_nb import runs
 
-    study = experiments.open_study(experiments.load(profile), not quiet)
-    for entry in list_runs(study):
+    study, planned = _open_plan(profile, None, not quiet)
+    for entry in planned:
         if entry.spec.run_id == run_id:
             finished = runs.make_run(entry.spec, _execution(study.profile, device, quiet), entry.whole_area)
             typer.echo(f"{run_id}: F1 {finished.metrics['test']['f1']}")
@@ -188,11 +171,25 @@ def train(
     raise UserError(f"run '{run_id}': not in profile '{study.profile.name}'; `lmhld plan {profile}` lists its runs")
 
 
-@app.command()
+class _Book(typer.core.TyperCommand):
+    """A command with an option of two values that may be repeated, which typer cannot declare."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Join each ``-p NAME VALUE`` into ``-p NAME=VALUE``."""
+        joined = list(args)
+        for index in reversed([index for index, word in enumerate(args[:-2]) if word == "-p"]):
+            joined[index + 1 : index + 3] = ["=".join(args[index + 1 : index + 3])]
+        return super().parse_args(ctx, joined)
+
+
+@app.command(cls=_Book, epilog="Example: lmhld book mini --chapter 05 -p on_missing skip -p models unet,unet_pp")
 def book(
     profile: ProfileName,
     chapter: Annotated[str | None, typer.Option(help="only this chapter, e.g. 05")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="chapters side by side; default: one a core")] = None,
+    parameters: Annotated[
+        list[str] | None, typer.Option("-p", metavar="NAME VALUE", help="set a parameter of the chapters; repeatable")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="chapters side by side; default: one per core")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Execute chapters with papermill into build/PROFILE/, their figures and tables into build/PROFILE/figures/."""
@@ -200,16 +197,16 @@ def book(
     from lmhld_nb.experiments import profile as profiles
 
     profiles.load(profile)
-    for path in chapters.make(profile, chapter, not quiet, workers):
+    pairs = [text.partition("=") for text in parameters or ()]
+    for path in chapters.make(profile, chapter, not quiet, workers, {name: value for name, _, value in pairs}):
         typer.echo(path)
 
 
-@app.command()
+@app.command(epilog="Example: lmhld site mini")
 def site(
     profile: ProfileName = "mini",
     committed: Annotated[
-        bool,
-        typer.Option("--committed", help="from notebooks/*.ipynb and figures/ as committed: needs no training"),
+        bool, typer.Option("--committed", help="from notebooks/*.ipynb and figures/ as committed: needs no training")
     ] = False,
 ) -> None:
     """Build the web edition build/site/ from a profile's executed chapters."""
@@ -218,59 +215,40 @@ def site(
     typer.echo(chapters.site(profile, committed) / "index.html")
 
 
-@app.command()
+@app.command(epilog="Example: lmhld student --out handout/")
 def student(
     out: Annotated[Path | None, typer.Option(help="folder; build/student/ if none is given")] = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="overwrite copies that somebody has worked in, too")
-    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="overwrite copies that were worked in, too")] = False,
 ) -> None:
     """Write the chapters without solutions, for students: each exercise is a stub with its check."""
     from lmhld_nb.book import chapters, exercises
 
     folder = out or workdir() / "build" / "student"
-    counts = exercises.write_copies(chapters.chapters(), folder, replace)
-    for path, count in counts.items():
+    for path, count in exercises.write_copies(chapters.chapters(), folder, replace).items():
         typer.echo(f"{path}: {count} exercises")
 
 
-@app.command("map")
+@app.command("map", epilog="Example: lmhld map scene.tif --run 0123456789abcdef --bands red,green,blue --out map/")
 def map_(
     scene: Annotated[
         list[Path],
-        typer.Argument(
-            help="georeferenced image, or several files or a folder of them on one grid (the first with data wins)"
-        ),
+        typer.Argument(help="georeferenced image, or files or a folder of them on one grid (the first with data wins)"),
     ],
     out: Annotated[Path, typer.Option(help="folder for the results")],
     run_id: Annotated[str | None, typer.Option("--run", help="id of a finished run")] = None,
     weights: Annotated[Path | None, typer.Option(help="a weights.safetensors file, or one of `lmhld export`")] = None,
-    bands: Annotated[
-        str | None,
-        typer.Option(help="names of the file's bands in order, e.g. red,green,blue; default: its own descriptions"),
-    ] = None,
+    bands: Annotated[str | None, typer.Option(help="names of the file's bands in order, e.g. red,green,blue")] = None,
     nodata: Annotated[float | None, typer.Option(help="no-data value; default: the file's own")] = None,
-    resolution: Annotated[
-        str | None,
-        typer.Option(help="metres to predict at, or `trained`: as the network was; results keep the scene's own grid"),
-    ] = None,
-    normalise: Annotated[
-        str, typer.Option(help="`scene`: by its own statistics, or an area whose stored ones are used")
-    ] = "scene",
+    resolution: Annotated[str | None, typer.Option(help="metres to predict at, or `trained`; not of results")] = None,
+    normalise: Annotated[str, typer.Option(help="`scene`: its own statistics, or an area: its stored ones")] = "scene",
     truth: Annotated[Path | None, typer.Option(help="mask on the scene's grid, or polygons, to score against")] = None,
     truth_code: Annotated[int, typer.Option(help="value that means landslide in a --truth mask")] = 1,
     threshold: Annotated[float, typer.Option(help="least probability of a landslide")] = 0.5,
     overlap: Annotated[float, typer.Option(help="share of a window that its neighbour covers too")] = 0.5,
-    min_area_px: Annotated[int, typer.Option(help="leave out polygons of fewer pixels (rasters keep them all)")] = 1,
-    min_area_m2: Annotated[
-        float, typer.Option(help="leave out polygons of fewer square metres (rasters keep them all)")
-    ] = 0.0,
-    batch_size: Annotated[
-        int | None, typer.Option(help="windows predicted at once; default: what suits the device")
-    ] = None,
-    precision: Annotated[
-        str, typer.Option(help="fp32, bf16, or auto: as the network was tested, where the hardware has it")
-    ] = "auto",
+    min_area_px: Annotated[int, typer.Option(help="leave out smaller polygons, in pixels (not from rasters)")] = 1,
+    min_area_m2: Annotated[float, typer.Option(help="leave out smaller polygons, in m² (not from rasters)")] = 0.0,
+    batch_size: Annotated[int | None, typer.Option(help="windows predicted at once; default: by device")] = None,
+    precision: Annotated[str, typer.Option(help="fp32, bf16, or auto: as tested, where hardware has it")] = "auto",
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
@@ -295,18 +273,19 @@ def map_(
         typer.echo(", ".join(f"{metric.title} {scores[name]:.4f}" for name, metric in METRICS.items()))
 
 
-@app.command()
+@app.command(epilog="Example: lmhld audit --json")
 def audit(
     as_json: Annotated[bool, typer.Option("--json", help="for other programs, with every single comparison")] = False,
 ) -> None:
-    """Check the paper's published numbers against each other: one line a statement, with its verdict."""
+    """Check the paper's published numbers against each other: one line per statement, with its verdict."""
     from lmhld_nb import audit as checking
 
     width = min(shutil.get_terminal_size((100, 24)).columns, 140)
-    typer.echo(checking.as_json() if as_json else checking.text(width=width))
+    checked = checking.checks()
+    typer.echo(checking.as_json(checked) if as_json else checking.text(checked, width))
 
 
-@app.command()
+@app.command(epilog="Example: lmhld export 0123456789abcdef --out net.safetensors")
 def export(
     run_id: Annotated[str, typer.Argument(help="id of a finished run")],
     out: Annotated[Path, typer.Option(help="FILE.safetensors; FILE.json beside it says the same to people")],
@@ -319,7 +298,7 @@ def export(
         typer.echo(path)
 
 
-@app.command()
+@app.command(epilog="Example: lmhld doctor")
 def doctor() -> None:
     """Show Python, packages, devices, disk space and data: the first thing to look at when something is wrong."""
     from lmhld_nb.book.doctor import report
@@ -340,40 +319,30 @@ def main() -> None:
     signal.signal(signal.SIGTERM, stop)
     try:
         code = app(prog_name="lmhld", standalone_mode=False) or 0
-        if code == _INTERRUPTED:  # what typer makes of KeyboardInterrupt
+        if code == 130:  # what typer makes of KeyboardInterrupt
             raise KeyboardInterrupt
         sys.exit(code)
-    except (UserError, _UsageError) as error:
-        if debug:
+    except (UserError, _UsageError, OSError, Interrupted, KeyboardInterrupt, typer.Abort) as error:
+        if debug or (isinstance(error, OSError) and error.filename is None):
             raise
-        _tell(error)
-        sys.exit(2)
-    except OSError as error:
-        # Files that the operating system refuses are no bug either, wherever they were met.
-        if debug or error.filename is None:
-            raise
-        _tell(f"{error.filename}: {(error.strerror or str(error)).lower()}; check the path and its permissions")
-        sys.exit(2)
-    except (Interrupted, KeyboardInterrupt, typer.Abort) as error:
-        if debug:
-            raise
-        _tell("interrupted; the same command goes on where it stopped")
-        by = error.by if isinstance(error, Interrupted) else signals[0] if signals else signal.SIGINT
-        sys.exit(128 + by)
+        if text := " ".join(_describe(error).split()):  # a command without arguments has shown its help
+            typer.echo(f"lmhld: {text}", err=True)
+        if isinstance(error, UserError | OSError | _UsageError):
+            sys.exit(2)
+        sys.exit(128 + (error.by if isinstance(error, Interrupted) else (signals or [signal.SIGINT])[0]))
 
 
-_INTERRUPTED = 130
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer does not export it by itself
 
 
-def _tell(error: object) -> None:
-    text = str(error)
+def _describe(error: BaseException) -> str:
     if isinstance(error, _UsageError):
         message, context = error.format_message(), getattr(error, "ctx", None)  # type: ignore[attr-defined]
-        if not message:  # a command without arguments has shown its help
-            return
-        text = f"{message.rstrip('.')}; see `{context.command_path if context else 'lmhld'} --help`"
-    typer.echo(f"lmhld: {' '.join(text.split())}", err=True)
+        command = context.command_path if context else "lmhld"
+        return f"{message.rstrip('.')}; see `{command} --help`" if message else ""
+    if isinstance(error, OSError):  # files that the operating system refuses are no bug, wherever they were met
+        return f"{error.filename}: {(error.strerror or str(error)).lower()}; check the path and its permissions"
+    return str(error) if isinstance(error, UserError) else "interrupted; the same command goes on where it stopped"
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,13 +60,7 @@ StrictT = TypeVar("StrictT", bound=BaseModel)
 def safe_name(text: str, what: str) -> str:
     """Return ``text`` if it can become one component of a path, whatever data or YAML it comes from.
 
-    Args:
-        text: the name.
-        what: what it names, for the message: "area", say.
-
-    Raises:
-        UserError: it is empty, begins with ``.`` or ``-``, holds a slash, a backslash or a control character, or has
-            more than 200 bytes.
+    Else raises `UserError`; ``what`` says there what it names ("area", say).
     """
     if not text:
         reason = "is empty"
@@ -80,20 +74,11 @@ def safe_name(text: str, what: str) -> str:
         text, reason = f"{text[:40]}…", f"is longer than {_LONGEST_NAME} bytes"
     else:
         return text
-    raise UserError(
-        f"{what} '{text}': {reason}, so no file or folder can be named after it; choose another name"
-    )
-
-
-SafeName = Annotated[str, AfterValidator(lambda name: safe_name(name, "name"))]
-"""The type of a key of YAML whose value becomes one component of a path."""
+    raise UserError(f"{what} '{text}': {reason}, so no file or folder can be named after it; choose another name")
 
 
 def workdir() -> Path:
-    """Return the folder that holds ``data/``, ``runs/`` and ``build/``.
-
-    It is the project's root unless the environment variable ``LMHLD_WORKDIR`` names another folder.
-    """
+    """Return the folder that holds ``data/``, ``runs/`` and ``build/``: ``LMHLD_WORKDIR``, else the project's root."""
     return Path(os.environ.get("LMHLD_WORKDIR", ROOT)).resolve()
 
 
@@ -113,13 +98,10 @@ def figures_dir(profile: str) -> Path:
 
 
 def read_yaml(path: Path, schema: type[StrictT]) -> StrictT:
-    """Read ``path`` and check it against ``schema``.
+    """Read ``path`` and check it against ``schema``; what is wrong with it is a `UserError`.
 
     Values pass through JSON so that a YAML list is accepted where a tuple is declared, while ``1e-3`` (text to
     YAML 1.1) is refused where a number is.
-
-    Raises:
-        UserError: the file is missing, is not YAML, or has an unknown key or a wrong type.
     """
     try:
         raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
@@ -137,8 +119,6 @@ def read_yaml(path: Path, schema: type[StrictT]) -> StrictT:
         return schema.model_validate_json(plain)
     except ValidationError as error:
         raise UserError(f"{path}: {explain(error)}") from None
-    except UserError as error:  # of a key's own check, `safe_name` say
-        raise UserError(f"{path}: {error}") from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -148,9 +128,7 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key '{key.value}' is given twice", key.start_mark
-                )
+                raise yaml.constructor.ConstructorError(None, None, f"key '{key.value}' is given twice", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -179,15 +157,9 @@ EXTENSIONS = "LMHLD_EXTENSIONS"
 
 
 def load_extensions(names: Iterable[str] | None = None) -> None:
-    """Import modules that register losses, metrics, experiments and the like.
+    """Import modules that register losses, metrics, experiments and the like; raises `UserError` where one cannot be.
 
-    Processes that start from now on can do the same.
-
-    Args:
-        names: dotted names of modules; None for those that the process that started this one has imported.
-
-    Raises:
-        UserError: a module cannot be imported.
+    ``names`` None stands for those that the process that started this one has imported.
     """
     loaded = [name for name in os.environ.get(EXTENSIONS, "").split(",") if name]
     names = loaded if names is None else names
@@ -196,10 +168,8 @@ def load_extensions(names: Iterable[str] | None = None) -> None:
             importlib.import_module(name)
         except Exception as error:  # whatever the module does when it is imported
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
-            raise UserError(
-                f"extension '{name}': cannot be imported ({reason}); install its package or put its folder into "
-                "PYTHONPATH"
-            ) from error
+            way_out = "install its package or put its folder into PYTHONPATH"
+            raise UserError(f"extension '{name}': cannot be imported ({reason}); {way_out}") from error
     os.environ[EXTENSIONS] = ",".join(dict.fromkeys([*loaded, *names]))
 
 
@@ -207,10 +177,8 @@ def load_extensions(names: Iterable[str] | None = None) -> None:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that takes its name only if the block succeeds.
 
-    The block may create a file or a folder. If it fails, what was at ``path`` stays and the temporary path is removed.
-
-    Raises:
-        UserError: the folder cannot be written, or the disk is full.
+    The block may create a file or a folder. If it fails, what was at ``path`` stays and the temporary path is removed;
+    what the system refuses, a full disk say, is a `UserError`.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
     try:
@@ -272,12 +240,7 @@ class _Lines:
 def progress_bar(total: int, desc: str, unit: str, show: bool = True, initial: int = 0) -> Any:
     """Return a tqdm bar on a terminal and in a notebook; elsewhere one that prints a plain line per step.
 
-    Args:
-        total: number of steps.
-        desc: what is done.
-        unit: name of a step.
-        show: False for a bar that shows nothing.
-        initial: steps done before.
+    ``desc`` is what is done, ``initial`` the number of steps done before.
     """
     options: dict[str, Any] = {"total": total, "desc": printable(desc), "unit": unit, "initial": initial}
     if not show or sys.stderr.isatty():

@@ -26,9 +26,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def side_by_side(
-    work: Callable[[Task], object], tasks: Sequence[Task], workers: int
-) -> Iterator[tuple[Task, Future]]:
+def side_by_side(work: Callable[[Task], object], tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, Future]]:
     """Do ``work``, a function of a module, on each task in a `pool`; yield tasks with their futures, as they end."""
     with pool(min(workers, len(tasks))) as executor:
         futures = {executor.submit(work, task): task for task in tasks}
@@ -38,11 +36,7 @@ def side_by_side(
 
 @contextmanager
 def pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Yield an executor with ``workers`` fresh processes.
-
-    When the block is left by an exception (Ctrl-C, SIGTERM), the processes get SIGTERM; when this process is killed,
-    they send it to themselves.
-    """
+    """Yield an executor with ``workers`` fresh processes, which get SIGTERM when the block is left by an exception."""
     with _Pool(max(1, workers), multiprocessing.get_context("spawn"), _prepare_worker) as executor:
         try:
             yield executor
@@ -55,21 +49,14 @@ def pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 class _Pool(ProcessPoolExecutor):
     def submit(self, *work: Any, **options: Any) -> Future:
-        with _interrupts_ignored():  # the first call starts the processes
+        # The first call starts the processes. They inherit that Ctrl-C is ignored: their parent stops them in order.
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
+        try:
             return super().submit(*work, **options)
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Ignore Ctrl-C while workers start: they inherit that and leave it to their parent, which stops them in order."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+        finally:
+            if in_main_thread:
+                signal.signal(signal.SIGINT, before)
 
 
 def _prepare_worker() -> None:

@@ -197,8 +197,8 @@ print(f"landslides in Table 1: {lm.paper.table(1)['landslides'].sum():,}")
 # key (`lm.paper.areas()` has what it takes). What does it say about comparing counts of landslides between areas?
 
 # %% tags=["solution", "hide-cell"]
-published_areas = lm.paper.areas()
-side_m = published_areas["min_area_px"] ** 0.5 * published_areas["resolution_m"]
+table1_areas = lm.paper.areas()
+side_m = table1_areas["min_area_px"] ** 0.5 * table1_areas["resolution_m"]
 # From 2 m to 28 m: an area seen more sharply counts landslides that another one cannot show.
 
 # %% tags=["check"]
@@ -238,9 +238,9 @@ with lm.exercise(2):
     )
     sizes = np.random.default_rng(0).integers(1, 1000, 99)
     largest = sorted(sizes.tolist(), reverse=True)
-    found = half(sizes)
-    assert 2 * sum(largest[:found]) >= sum(largest), "these hold less than half"
-    assert 2 * sum(largest[: found - 1]) < sum(largest), "one fewer would do"
+    count = half(sizes)
+    assert 2 * sum(largest[:count]) >= sum(largest), "these hold less than half"
+    assert 2 * sum(largest[: count - 1]) < sum(largest), "one fewer would do"
 
 # %% [markdown]
 # ### Exercise 3: what a shadow changes
@@ -259,7 +259,7 @@ changed = {
     (True, False): "NDVI",
     (False, True): "brightness",
 }[ndvi_moves, brightness_moves]
-# A ratio of bands is blind to a common factor: in the shadow NDVI still tells bare ground, brightness does not.
+# A ratio of bands is blind to a common factor: in the shadow NDVI still shows bare ground, brightness does not.
 
 # %% tags=["check"]
 with lm.exercise(3, changed):
@@ -273,11 +273,13 @@ with lm.exercise(3, changed):
         )
     }
     names = [name for name, moved in moves.items() if moved]
-    told = {0: "neither", 2: "both"}.get(len(names), "".join(names))
+    expected = {0: "neither", 2: "both"}.get(len(names), "".join(names))
     assert changed in {"NDVI", "brightness", "both", "neither"}, (
         "one of the four words"
     )
-    assert changed == told, "put half of each band into the formula of each feature"
+    assert changed == expected, (
+        "put half of each band into the formula of each feature"
+    )
 
 # %% [markdown]
 # **To go further.** Set `flat_degrees` to 30: which polygons are flagged now, and would you remove them from the inventory? Change

@@ -32,7 +32,6 @@ import torch
 
 import lmhld_nb as lm
 from lmhld_nb.anatomy import architecture, comparison, dataflow, diagrams
-from lmhld_nb.training.hardware import cpu_name
 
 book = lm.open(profile, models)
 # Networks this small are slower on several threads where others want the cores too.
@@ -288,9 +287,9 @@ book.show(
 # normalisation, which shares its statistics over the map: an untrained transformer adds little to it.
 #
 # Not every difference comes from a network's main idea: Attention U-Net sees 220 px instead of U-Net's 188 because of how a
-# map is enlarged. A transposed convolution of
-# 2×2 reads one pixel, bilinear up-sampling and a 3×3 convolution read neighbours too. A gate is 1×1 and adds no reach.
-# We take the neighbours away from the convolutions that enlarge in Attention U-Net, and the blocks from the transformer:
+# map is enlarged. A transposed convolution of 2×2 reads one pixel, bilinear up-sampling and a 3×3 convolution read
+# neighbours too. A gate is 1×1 and adds no reach. We take the neighbours away from the convolutions that enlarge in
+# Attention U-Net, and the blocks from the transformer:
 
 
 # %%
@@ -362,14 +361,6 @@ for name, row in published.iterrows():
 
 # %%
 comparison.side_by_side(published, own, f"profile {book.name}", reaches)
-
-# %% [markdown]
-# And the time that a patch of 64 px takes, in milliseconds, at the widths and in the batches of this profile. These are
-# measurements of the processor named below: compare them with each other only. U-Net+++ is timed in the cheaper way.
-
-# %% tags=["timing"]
-print(cpu_name(), f"({book.profile.execution.threads} thread)")
-comparison.timings(book.models, book.profile.recipe, book.profile.width)
 
 # %% tags=["nbval-check-output"]
 widths = [book.profile.width.get(name) for name in ("unet", "dense_unet")]

@@ -60,8 +60,8 @@ print(f"different ones in all: {len(planned)}")
 #
 # Each quartile Q of an area's landslide sizes leads to a patch of 10·Q pixels, in which such a landslide fills 10 %
 # (chapter 02). Look at where the dashed quartiles stand: half of the landslides lie between the outer two, and yet the
-# largest candidate has some ten times the pixels of the smallest. Fig 9 in chapter 01 shows all areas. (On the twin the candidates come out as published by
-# construction: its quartiles were chosen for that.)
+# largest candidate has some ten times the pixels of the smallest. Fig 9 in chapter 01 shows all areas. (On the twin the
+# candidates come out as published by construction: its quartiles were chosen for that.)
 
 # %%
 compared = book.areas_of("patch_size")
@@ -124,9 +124,11 @@ figure = lm.plots.scores.score_heatmap(table4.xs(area), columns, "patch_size")
 book.show(figure, "table4_f1", published="Table 4")
 
 # %%
-for score in lm.evaluation.METRICS:
+for score, metric in lm.evaluation.METRICS.items():
     whole, outside = table4[score].mean(), table4[f"outside_{score}"].mean()
-    print(f"mean {score}: {whole:.3f} on the whole area, {outside:.3f} outside")
+    print(
+        f"mean {metric.title}: {whole:.3f} on the whole area, {outside:.3f} outside"
+    )
 
 # %% tags=["nbval-check-output"]
 drop = (table4["f1"] - table4["outside_f1"]).mean()
@@ -135,7 +137,7 @@ print(f"F1 outside the training patches is lower on average: {bool(drop > 0)}")
 
 # %% [markdown]
 # If recall stays as high outside and precision falls, then it is not memory that is lost: outside there is less landslide,
-# and more that looks like it.
+# and more that looks like it. This is what `mini` shows.
 #
 # ## The choice
 #

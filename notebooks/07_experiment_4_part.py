@@ -346,6 +346,7 @@ with lm.exercise(1):
     assert trainings({"OD1": ("a", "b", "c"), "OD2": ("a", "c", "b")}) == 5, (
         "both begin with a: that stage is trained once"
     )
+    finals = part.finals(book)
     firsts = [specs[0] for specs in finals.values()]  # the first network's chains
     ids = {stage.run_id for last in firsts for stage in last.chain}
     assert trainings(orders) == len(ids), (

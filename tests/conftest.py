@@ -80,9 +80,7 @@ def areas(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[PatchSpe
 
 
 @pytest.fixture
-def stages(
-    areas: tuple[Path, list[PatchSpec]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> list[PatchSpec]:
+def stages(areas: tuple[Path, list[PatchSpec]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[PatchSpec]:
     """The PatchSpecs of three areas; runs go into a folder of one's own."""
     monkeypatch.setenv("LMHLD_DATA", str(areas[0]))
     monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path / "work"))

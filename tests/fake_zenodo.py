@@ -19,26 +19,34 @@ class FakeZenodo:
     """What the server serves and how.
 
     ``mood`` of a file: ``good``; ``truncate``, ``stall`` (each connection ends, or falls silent, after ``step``
-    bytes); ``html`` (a page in place of the file), ``html-as-zip`` (the same, said to be a zip); ``wrong`` (other
-    bytes of the same length); ``no-range`` (always from the beginning); ``busy`` (503 at first), ``gone`` (404).
+    bytes); ``html`` (a page in place of the file); ``wrong`` (other bytes of the same length); ``no-range`` (always
+    from the beginning); ``busy`` (503 at first), ``gone`` (404).
     """
 
     files: dict[str, bytes]
-    record: str = "4242"
     mood: dict[str, str] = field(default_factory=dict)
     step: int = 150_000
     api: str = ""
     requests: list[tuple[str, str | None]] = field(default_factory=list)
     silence: threading.Event = field(default_factory=threading.Event)
     listing: str = "good"
-
-    @property
-    def doi(self) -> str:
-        return f"10.5281/zenodo.{self.record}"
+    doi = "10.5281/zenodo.4242"
 
     def fetched(self, name: str) -> list[str | None]:
         """Range headers of the requests for a file, in order."""
         return [header for path, header in self.requests if f"/files/{name}/" in path]
+
+    def record(self) -> bytes:
+        files = [
+            {
+                "key": name,
+                "size": len(content),
+                "checksum": "md5:" + hashlib.md5(content).hexdigest(),
+                "links": {"self": f"{self.api}/4242/files/{name}/content"},
+            }
+            for name, content in self.files.items()
+        ]
+        return json.dumps({"id": 4242, "files": files}).encode()
 
 
 @contextmanager
@@ -51,64 +59,39 @@ def serve(fake: FakeZenodo) -> Iterator[FakeZenodo]:
         def do_GET(self) -> None:
             fake.requests.append((self.path, self.headers.get("Range")))
             parts = unquote(self.path).strip("/").split("/")
-            if parts[:2] == ["api", "records"] and len(parts) == 3:
-                self.record(parts[2])
-            elif len(parts) == 6 and parts[4] in fake.files:
+            if len(parts) == 6 and parts[4] in fake.files:
                 self.file(parts[4])
+            elif parts == ["api", "records", "4242"]:
+                self.answer(200, PAGE if fake.listing == "html" else fake.record())
             else:
-                self.answer(404, b'{"status": 404, "message": "not found"}', "application/json")
-
-        def record(self, number: str) -> None:
-            if fake.listing == "html":
-                self.answer(200, PAGE, "text/html")
-            elif number != fake.record:
-                self.answer(404, b'{"status": 404, "message": "PID does not exist"}', "application/json")
-            else:
-                files = [
-                    {
-                        "key": name,
-                        "size": len(content),
-                        "checksum": "md5:" + hashlib.md5(content).hexdigest(),
-                        "links": {"self": f"{fake.api}/{number}/files/{name}/content"},
-                    }
-                    for name, content in fake.files.items()
-                ]
-                answer = json.dumps({"id": int(number), "files": files}).encode()
-                self.answer(200, answer, "application/json")
+                self.answer(404, b'{"status": 404, "message": "not found"}')
 
         def file(self, name: str) -> None:
             content, mood = fake.files[name], fake.mood.get(name, "good")
-            if mood == "gone":
-                return self.answer(404, b"", "text/plain")
-            if mood == "busy" and len(fake.fetched(name)) < 3:
-                return self.answer(503, b"", "text/plain")
-            if mood.startswith("html"):
-                kind = "text/html" if mood == "html" else "application/zip"
-                page = PAGE if mood == "html" else PAGE.ljust(len(content))[: len(content)]
-                return self.answer(200, page, kind)
-            if mood == "wrong":
-                content = bytes(len(content))
+            if mood == "gone" or (mood == "busy" and len(fake.fetched(name)) < 3):
+                return self.answer(404 if mood == "gone" else 503, b"")
+            if mood == "html":
+                return self.answer(200, PAGE, {"Content-Type": "text/html"})
+            content = bytes(len(content)) if mood == "wrong" else content
             wanted = self.headers.get("Range")
             start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and mood != "no-range" else 0
-            self.send_response(206 if start else 200)
-            self.send_header("Content-Type", "application/octet-stream")
-            self.send_header("Content-Length", str(len(content) - start))
-            if start:
-                self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-            self.end_headers()
-            if mood in ("truncate", "stall"):
-                self.wfile.write(content[start : start + fake.step])
-                self.wfile.flush()
-                if mood == "stall" and start + fake.step < len(content):
-                    fake.silence.wait(5)
-                self.close_connection = True
-            else:
-                self.wfile.write(content[start:])
+            headers = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if start else {}
+            if mood not in ("truncate", "stall"):
+                return self.answer(206 if start else 200, content[start:], headers)
+            length = len(content) - start
+            self.answer(206 if start else 200, content[start : start + fake.step], headers, length)
+            self.wfile.flush()
+            if mood == "stall" and fake.step < length:
+                fake.silence.wait(5)
+            self.close_connection = True
 
-        def answer(self, status: int, content: bytes, kind: str) -> None:
+        def answer(
+            self, status: int, content: bytes, headers: dict[str, str] | None = None, length: int | None = None
+        ) -> None:
             self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(content)))
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content) if length is None else length))
             self.end_headers()
             self.wfile.write(content)
 

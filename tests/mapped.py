@@ -35,11 +35,9 @@ def write_weights(
     return path
 
 
-def draw(
-    made: Scene, weights: Path, out: Path, others: Sequence[Path] = (), **options: Any
-) -> dict[str, Any]:
+def draw(scene: Scene, weights: Path, out: Path, others: Sequence[Path] = (), **options: Any) -> dict[str, Any]:
     settings = mapping.MapSettings(device="cpu", **options)
-    return mapping.map_scene(made, weights, out, settings, others, progress=False)
+    return mapping.map_scene(scene, weights, out, settings, others, progress=False)
 
 
 def read(path: Path) -> np.ndarray:
@@ -47,9 +45,9 @@ def read(path: Path) -> np.ndarray:
         return source.read(1)
 
 
-def median(made: Scene, weights: Path, out: Path) -> float:
+def median(scene: Scene, weights: Path, out: Path, **options: Any) -> float:
     """A threshold that parts this untrained network's probabilities in two."""
-    draw(made, weights, out)
+    draw(scene, weights, out, **options)
     values = read(out / "probability.tif")
     return float(np.median(values[values >= 0]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,24 +13,6 @@ from torch import nn
 
 from lmhld_nb import models, paper
 from lmhld_nb.anatomy import architecture, dataflow, diagrams
-from lmhld_nb.training.specs import Recipe
-
-
-@pytest.fixture
-def registered(monkeypatch):
-    """Give a class a name in the registry for the time of one test."""
-
-    def register(name, made):
-        monkeypatch.setitem(models.NETWORKS, name, models.Network(name, name, "#000000", "o", made))
-
-    architecture.macs.cache_clear()
-    dataflow.graph.cache_clear()
-    yield register
-    architecture.macs.cache_clear()
-    dataflow.graph.cache_clear()
-
-
-# MACs ------------------------------------------------------------------------------------------------------------
 
 
 def test_macs_of_a_unet_by_hand():
@@ -37,15 +20,11 @@ def test_macs_of_a_unet_by_hand():
     channels = [width * 2**level for level in range(5)]
     pixels = [(size >> level) ** 2 for level in range(5)]
     total = pixels[0] * channels[0]  # the head
-    before = 4
-    for c, p in zip(channels, pixels, strict=True):
+    for before, c, p in zip([4, *channels], channels, pixels, strict=False):
         total += p * 9 * (before * c + c * c)
-        before = c
     for level in range(4):
         c, p = channels[level], pixels[level]
-        total += (
-            pixels[level + 1] * (2 * c) * c * 4
-        )  # a transposed convolution multiplies at each pixel it reads
+        total += pixels[level + 1] * (2 * c) * c * 4  # a transposed convolution multiplies at each pixel it reads
         total += p * 9 * (2 * c * c + c * c)
     assert architecture.macs("unet", size, width) == total
 
@@ -74,9 +53,6 @@ def test_macs_as_published_do_not_depend_on_how_we_compute():
     assert as_published == total
 
 
-# Receptive field ---------------------------------------------------------------------------------------------------
-
-
 def extent_by_hand(down, up, enlarge, extra=0, head=0):
     """Follow the pixel at 0 backwards: ``down`` and ``up`` are pixels either side that a level's block adds."""
     low, high = -head, head
@@ -103,31 +79,24 @@ def bilinear(low, high, extra):
 EXTENTS = {
     "unet": extent_by_hand([2] * 5, 2, transposed),
     "res_unet": extent_by_hand([2] * 5, 2, transposed),
-    "dense_unet": extent_by_hand(
-        [5, 4, 4, 4, 4], 4, transposed
-    ),  # four 3×3 a block, one more before the first
+    "dense_unet": extent_by_hand([5, 4, 4, 4, 4], 4, transposed),  # four 3×3 a block, one more before the first
     "attention_unet": extent_by_hand([2] * 5, 2, nearest, extra=1),
     "unet_pp": extent_by_hand([2] * 5, 2, bilinear),
     "unet_3p": extent_by_hand([2] * 5, 2, bilinear, head=1),
 }
 
 
-def test_unet_sees_188_pixels():
-    assert EXTENTS["unet"] == 188
-
-
 @pytest.mark.parametrize("name", EXTENTS)
 def test_gradients_find_the_extent_worked_out_by_hand(name):
     reach = architecture.receptive_field(name)
-    assert reach.extent == EXTENTS[name]
-    assert not reach.whole
-    assert reach.effective < reach.extent
+    assert reach.effective < reach.extent == EXTENTS[name] and not reach.whole
 
 
-def test_a_transformer_sees_the_whole_patch():
+def test_a_transformer_sees_the_whole_patch_and_every_network_a_small_one():
+    assert EXTENTS["unet"] == 188
+    assert architecture.receptive_field("unet", size=128, draws=1).whole
     reach = architecture.receptive_field("trans_unet", size=256, draws=1)
-    assert reach.whole and reach.extent == 256
-    assert (reach.influence > 0).all()
+    assert reach.whole and reach.extent == 256 and (reach.influence > 0).all()
 
 
 def test_a_change_is_measured():
@@ -141,12 +110,12 @@ def test_a_change_is_measured():
     assert architecture.receptive_field("attention_unet", change=only_middle_taps).extent == EXTENTS["unet"]
 
 
-def test_a_patch_smaller_than_the_extent_cuts_it_off():
-    assert architecture.receptive_field("unet", size=128, draws=1).whole
+def blur(in_channels, width):
+    return nn.Conv2d(in_channels, 1, 7, padding=3)
 
 
-def test_what_one_convolution_depends_on(registered):
-    registered("blur", lambda in_channels, width: nn.Conv2d(in_channels, 1, 7, padding=3))
+def test_what_one_convolution_depends_on(monkeypatch):
+    monkeypatch.setitem(models.NETWORKS, "blur", models.Network("blur", "blur", "#000000", "o", blur))
     reach = architecture.receptive_field("blur", size=32, draws=1)
     assert reach.extent == 7
     assert np.flatnonzero(reach.influence.any(axis=0)).tolist() == list(range(13, 20))
@@ -168,18 +137,13 @@ def test_measuring_leaves_the_random_state_alone():
     assert torch.equal(torch.rand(3), expected)
 
 
-# Tables ------------------------------------------------------------------------------------------------------------
-
-
 def test_table_has_published_and_own_widths():
     published = architecture.table(["unet", "unet_pp"], sizes=(32, 64))
-    assert published.index.tolist() == ["unet", "unet_pp"]
-    assert published["width"].isna().all()
+    assert published.index.tolist() == ["unet", "unet_pp"] and published["width"].isna().all()
     assert published.loc["unet", "parameters"] == 31_044_097
     assert (published["macs_64"] == 4 * published["macs_32"]).all()
     own = architecture.table(["unet_pp"], {"unet_pp": 8}, (32,)).loc["unet_pp"]
-    assert own["width"] == 8
-    assert own["parameters"] == models.parameter_count(models.build("unet_pp", 4, 8))
+    assert own.tolist()[:2] == [8, models.parameter_count(models.build("unet_pp", 4, 8))]
 
 
 def test_each_head_needs_what_stands_behind_it():
@@ -191,24 +155,18 @@ def test_each_head_needs_what_stands_behind_it():
 
     first = block(4, width) + block(width, 2 * width) + block(3 * width, width) + width + 1
     behind = architecture.parameters_behind("unet_pp", width)
-    assert behind[0] == first
-    assert behind == sorted(behind)
+    assert behind[0] == first and behind == sorted(behind)
     assert behind[-1] == models.parameter_count(models.build("unet_pp", 4, width)) - 3 * (width + 1)
     assert architecture.parameters_behind("unet", 4) == [architecture.parameters("unet", 4)]
-
-
-def test_times_are_those_of_a_patch():
-    seconds = architecture.seconds_per_patch("unet", Recipe(batch_size=2), 4, 32, "cpu", repeats=1)
-    assert set(seconds) == {"train", "predict"}
-    assert 0 < seconds["predict"] < seconds["train"] < 10
-
-
-# Dataflow ----------------------------------------------------------------------------------------------------------
 
 
 def links(name):
     graph = dataflow.graph(name, 8)
     return graph, {(edge.source, edge.target): edge.kind for edge in graph.edges}
+
+
+def into(block, kinds):
+    return {source: kind for (source, target), kind in kinds.items() if target == block}
 
 
 @pytest.mark.parametrize("name", ["unet", "res_unet"])
@@ -221,27 +179,22 @@ def test_a_unet_has_four_skips_and_nothing_else(name):
         expected[f"decoder.{level - 1}" if level else "encoder.4", f"decoder.{level}"] = "up"
     assert kinds == expected
     assert [graph[f"encoder.{level}"].channels for level in range(5)] == [8, 16, 32, 64, 128]
-    assert [graph[f"decoder.{level}"].level for level in range(4)] == [3, 2, 1, 0]
     assert graph.ways("input", "head") == 5
 
 
 def test_every_skip_of_the_attention_unet_passes_a_gate():
-    graph, kinds = links("attention_unet")
+    _, kinds = links("attention_unet")
     for level in range(4):
         coarser = f"decoder.{level - 1}" if level else "encoder.4"
-        assert kinds[f"encoder.{3 - level}", f"gates.{level}"] == "skip"
-        assert kinds[coarser, f"gates.{level}"] == "gate"
-        assert kinds[f"gates.{level}", f"decoder.{level}"] == "skip"
-        assert kinds[coarser, f"decoder.{level}"] == "up"
-        assert {node.name for node in graph.sources(f"decoder.{level}")} == {f"gates.{level}", coarser}
+        assert into(f"gates.{level}", kinds) == {f"encoder.{3 - level}": "skip", coarser: "gate"}
+        assert into(f"decoder.{level}", kinds) == {f"gates.{level}": "skip", coarser: "up"}
 
 
 def test_trans_unet_has_three_skips_and_a_transformer_at_the_bottom():
     graph, kinds = links("trans_unet")
     skips = {pair for pair, kind in kinds.items() if kind == "skip"}
     assert skips == {("stages.1", "decoder.0"), ("stages.0", "decoder.1"), ("root", "decoder.2")}
-    assert graph["transformer"].kind == "Transformer of 12 × Block"
-    assert graph["transformer"].level == 4
+    assert (graph["transformer"].kind, graph["transformer"].level) == ("Transformer of 12 × Block", 4)
     assert [graph[f"stages.{stage}"].kind.split()[0] for stage in range(3)] == ["3", "4", "9"]
 
 
@@ -254,9 +207,7 @@ def test_unet_pp_has_all_dense_links():
     for j in range(1, 5):
         for i in range(5 - j):
             expected = {node(i, k): "skip" for k in range(j)} | {node(i + 1, j - 1): "up"}
-            assert {
-                source: kind for (source, target), kind in kinds.items() if target == node(i, j)
-            } == expected
+            assert into(node(i, j), kinds) == expected
             assert graph[node(i, j)].column == 1 + i + 2 * j
     heads = [n.name for n in graph.nodes if n.kind == "head"]
     assert [graph.sources(head)[0].name for head in heads] == [node(0, j) for j in range(1, 5)]
@@ -264,13 +215,11 @@ def test_unet_pp_has_all_dense_links():
 
 def test_every_decoder_node_of_unet_3p_reads_all_five_scales():
     graph, kinds = links("unet_3p")
-    for place in range(4):
-        level = 3 - place
-        given = {source: kind for (source, target), kind in kinds.items() if target == f"decoder.{place}"}
+    for level in range(4):
         expected = {f"encoder.{level}": "skip"} | {f"encoder.{finer}": "pooled" for finer in range(level)}
-        expected |= {f"decoder.{deeper}": "up" for deeper in range(place)} | {"encoder.4": "up"}
-        assert given == expected
-        assert graph[f"decoder.{place}"].channels == 5 * 8
+        expected |= {f"decoder.{deeper}": "up" for deeper in range(3 - level)} | {"encoder.4": "up"}
+        assert into(f"decoder.{3 - level}", kinds) == expected
+        assert graph[f"decoder.{3 - level}"].channels == 5 * 8
     assert sum(node.kind == "head" for node in graph.nodes) == 5
 
 
@@ -291,26 +240,15 @@ def test_nothing_hangs_loose(name):
     assert {label.split(".")[0] for label in left_out} <= {"up"}
 
 
-def test_ways_through_a_block():
-    ways = {}
-    for name in ("unet", "res_unet", "dense_unet"):
+def test_what_lies_inside_a_block():
+    for name, ways in {"unet": 1, "res_unet": 2, "dense_unet": 2**4}.items():
         block = dataflow.inside(name, "encoder.1", 8)
-        ways[name] = block.ways("input 0", block.nodes[-1].name)
-    assert ways == {"unet": 1, "res_unet": 2, "dense_unet": 2**4}
-
-
-def test_inside_a_gate():
+        assert block.ways("input 0", block.nodes[-1].name) == ways
     gate = dataflow.inside("attention_unet", "gates.0", 8)
     product = gate.nodes[-1]
-    assert product.kind == "×"
-    assert {(n.kind, n.channels) for n in gate.sources(product.name)} == {
-        ("from encoder.3", 64),
-        ("conv 1×1 + sigmoid", 1),
-    }
+    factors = {(node.kind, node.channels) for node in gate.sources(product.name)}
+    assert product.kind == "×" and factors == {("from encoder.3", 64), ("conv 1×1 + sigmoid", 1)}
     assert [edge.kind for edge in gate.edges if edge.target == "add"] == ["add", "add"]
-
-
-# Diagrams ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", models.NAMES)
@@ -321,71 +259,53 @@ def test_a_drawing_holds_every_box_and_no_two_overlap(name):
     boxes = [node for node in graph.nodes if node.kind != "head"]
     assert len(figure.axes) == 1 + len(diagrams.INSIDE[name])
     for ax in figure.axes:
-        patches = [patch for patch in ax.patches if type(patch).__name__ == "FancyBboxPatch"]
+        patches = [patch for patch in ax.patches if hasattr(patch, "get_boxstyle")]
         extents = [patch.get_window_extent() for patch in patches]
-        for number, one in enumerate(extents):
-            assert not any(one.overlaps(other) for other in extents[number + 1 :])
+        assert not any(one.overlaps(other) for one, other in combinations(extents, 2))
         texts = [text for text in ax.texts if text.get_zorder() == 4]
         assert len(texts) == len(patches)
         for text, box in zip(texts, extents, strict=True):
             inside = text.get_window_extent()
             assert box.x0 <= inside.x0 and inside.x1 <= box.x1, text.get_text()
-        legend = ax.get_legend()
-        if legend:
-            frame = legend.get_window_extent()
-            assert not any(frame.overlaps(extent) for extent in extents)
+        frames = [legend.get_window_extent() for legend in (ax.get_legend(),) if legend]
+        assert not any(frame.overlaps(extent) for frame in frames for extent in extents)
     shown = [text.get_text().split("\n")[0] for text in figure.axes[0].texts if text.get_zorder() == 4]
     assert shown == [str(node.channels) for node in boxes]
-    arrows = [p for p in figure.axes[0].patches if type(p).__name__ == "FancyArrowPatch"]
+    arrows = [patch for patch in figure.axes[0].patches if hasattr(patch, "get_arrowstyle")]
     assert len(arrows) == sum(graph[edge.target].kind != "head" for edge in graph.edges)
     plt.close(figure)
 
 
-def test_links_over_boxes_of_their_level_do_not_lie_on_each_other():
-    graph = dataflow.graph("unet_pp")
-    slots = diagrams._slots(graph)
-    assert len(slots) == 6 + 3 + 1  # of the rows with five, four and three nodes
-    spans = [
-        (graph[e.source].level, graph[e.source].column, graph[e.target].column, s) for e, s in slots.items()
-    ]
-    for number, (level, start, end, slot) in enumerate(spans):
-        for other_level, other_start, other_end, other_slot in spans[number + 1 :]:
-            if level == other_level and start < other_end and other_start < end:
-                assert slot != other_slot
-
-
 def test_what_plain_unet_does_not_have_is_in_colour():
     def fills(name, axes):
-        figure = diagrams.architecture(name, 8)
-        boxes = [p for p in figure.axes[axes].patches if type(p).__name__ == "FancyBboxPatch"]
+        figure = diagrams.architecture(name)
         plt.close(figure)
-        return [p.get_facecolor()[:3] for p in boxes]
+        return [patch.get_facecolor()[:3] for patch in figure.axes[axes].patches if hasattr(patch, "get_boxstyle")]
 
-    greys = {diagrams._INPUT, diagrams._PLAIN}
-    assert set(fills("unet", 0)) == set(fills("unet", 1)) == greys
-    assert not set(fills("dense_unet", 1)) & {diagrams._PLAIN}
-    # Of Trans U-Net's boxes only the four of its way up are those of a U-Net; the root is not.
-    assert fills("trans_unet", 0).count(diagrams._PLAIN) == 4
-    assert len([node for node in dataflow.graph("trans_unet", 8).nodes if node.kind == "2 × conv 3×3"]) == 4
+    def coloured(name, axes=0):
+        return sum(len(set(fill)) > 1 for fill in fills(name, axes))
+
+    assert coloured("unet") == coloured("unet", 1) == 0 < coloured("dense_unet", 1)
+    # Of Trans U-Net's boxes only the input and the four of its way up are those of a U-Net; the root is not.
+    assert len(fills("trans_unet", 0)) - coloured("trans_unet") == 5
 
 
 def build_own_network(in_channels, width=4):
     return models.build("unet", in_channels, width)
 
 
-def test_a_network_of_ones_own_is_drawn_like_the_seven():
+def test_a_network_of_ones_own_is_drawn_and_compared_like_the_seven():
     own = f"{__name__}:build_own_network"
     figure = diagrams.architecture(own, 4)
     assert figure.axes[0].get_title(loc="left").startswith("own network")
     plt.close(figure)
-    plt.close(diagrams.costs({"": architecture.table([own, "unet"], {own: 4, "unet": 8}, (64,))}, 64))
-
-
-def test_comparisons_show_every_network():
-    table = architecture.table(["unet", "trans_unet"], {"unet": 4, "trans_unet": 8}, (64,))
+    table = architecture.table([own, "unet"], {own: 4, "unet": 8}, (64,))
     figure = diagrams.costs({"one": table, "two": table}, 64)
     assert [len(ax.collections) for ax in figure.axes] == [2, 2]
     plt.close(figure)
+
+
+def test_influence_is_drawn_for_every_network():
     reaches = {name: architecture.Reach(9, 3, np.eye(16)) for name in models.NAMES[:5]}
     reaches["unet_3p"] = architecture.Reach(16, 5, np.ones((16, 16)))
     figure = diagrams.influence(reaches)

@@ -24,9 +24,7 @@ from lmhld_nb.training.specs import RunSpec
 @pytest.fixture
 def study(tiny: Path) -> Study:
     settings = "beyond: {area: emilia_romagna, seeds: [0, 1], sizes: [32, 64, 128], size_seeds: [0]}"
-    text = (
-        tiny.read_text().replace("single: {}", f"single: {{}}, {settings}").replace("epochs: 3", "epochs: 1")
-    )
+    text = tiny.read_text().replace("single: {}", f"single: {{}}, {settings}").replace("epochs: 3", "epochs: 1")
     tiny.write_text(text.replace("[unet]", "[unet, res_unet]").replace("{unet: 2}", "{unet: 2, res_unet: 2}"))
     return open_study(load(str(tiny)), progress=False)
 
@@ -87,7 +85,8 @@ def test_splits_come_in_pairs(study: Study) -> None:
         assert other.model_copy(update={"data": one.data}) == one
 
 
-def test_sizes_see_equally_many_pixels_in_equally_many_steps(mini: Study) -> None:
+def test_sizes_see_equally_many_pixels_in_equally_many_steps(study: Study, mini: Study) -> None:
+    assert list(beyond.sizes(study)) == [32, 64], "128 px leave too few patches in its small scenes"
     changes = {
         "area": "jiuzhaigou",
         "sizes": (64, 128, 224),
@@ -109,17 +108,12 @@ def test_sizes_see_equally_many_pixels_in_equally_many_steps(mini: Study) -> Non
     assert max(pixels) / min(pixels) < 1.4, pixels
 
 
-def test_sizes_that_do_not_fit_are_passed_over(study: Study) -> None:
-    assert list(beyond.sizes(study)) == [32, 64]  # the smallest twin's scenes are 256 px at most
-
-
 # Background ------------------------------------------------------------------------------------------------------
 
 
 def test_background_leaves_the_other_patches_where_they_are(study: Study) -> None:
     base, background = (
-        runs.patch_set(specs[0].data[0], progress=False)
-        for specs in (beyond.base(study), beyond.background(study))
+        runs.patch_set(specs[0].data[0], progress=False) for specs in (beyond.base(study), beyond.background(study))
     )
     columns = ["scene", "row", "col", "share", "split"]
     is_kept = background.index["share"] >= base.spec.min_share
@@ -150,12 +144,8 @@ def test_the_weight_of_dropped_windows_runs_from_patches_to_the_whole_area(study
     test = base[0].metrics["test"]
     pixels = test["tp"] + test["fp"] + test["fn"] + test["tn"]
     for training, group in (("as in the paper", base), ("with background", background)):
-        assert without_dropped.loc[training, "prevalence"] == pytest.approx(
-            (test["tp"] + test["fn"]) / pixels
-        )
-        assert table.loc[training, "run_ids"].unique().tolist() == [
-            "+".join(run.spec.run_id for run in group)
-        ]
+        assert without_dropped.loc[training, "prevalence"] == pytest.approx((test["tp"] + test["fn"]) / pixels)
+        assert table.loc[training, "run_ids"].unique().tolist() == ["+".join(run.spec.run_id for run in group)]
     # Without dropped windows these are the test patches, on which the base runs were scored.
     f1 = np.mean([run.metrics["test"]["f1"] for run in base])
     assert without_dropped.loc["as in the paper", "f1"] == pytest.approx(f1, nan_ok=True)

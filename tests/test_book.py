@@ -49,32 +49,29 @@ def write_chapter(folder: Path, code: str) -> Path:
     return path
 
 
-# Parameters and choice -------------------------------------------------------------------------------------------
-
-
-def test_parameters_are_read_from_the_tagged_cell(tmp_path: Path) -> None:
-    assert chapters.parameters_of(jupytext.read(write_chapter(tmp_path, ""))) == [
-        {"name": "number", "type": "int", "default": "1", "help": "how often"},
-        {"name": "colour", "type": "str", "default": '"#a:b=c"', "help": "any text: with = and #"},
-        {"name": "names", "type": "list[str]", "default": "[]", "help": "whose"},
-        {"name": "table", "type": "dict[str, int]", "default": '{"a": 1}', "help": "of what"},
-    ]
-    untagged = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("a: int = 1  # x")])
-    assert chapters.parameters_of(untagged) == []
-
-
-def test_an_unknown_parameter_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    target = tmp_path / "out" / "a.ipynb"
+def test_an_unknown_parameter_is_refused_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = write_chapter(tmp_path, ""), tmp_path / "out" / "a.ipynb"
     message = r"00_tiny\.py: no parameter 'nmber'; it has colour, names, number, table"
     with pytest.raises(UserError, match=message):
-        chapters.execute(write_chapter(tmp_path, ""), target, {"nmber": 2})
+        chapters.execute(source, target, {"nmber": 2})
+    monkeypatch.setattr(chapters, "chapters", lambda *_: [source])
+    with pytest.raises(UserError, match=message):
+        chapters.make("smoke", parameters={"number": "2", "nmber": "2"})
     assert not target.parent.exists()
 
 
+def test_values_are_read_from_the_command_line_as_papermill_reads_them() -> None:
+    from papermill.cli import _resolve_type
+
+    for text in ("True", "False", "None", "3", "-3", "1e-3", "0.5", "rio,gorkha", "true", "[1]", "", "05"):
+        value, expected = chapters.parameter_value(text), _resolve_type(text)
+        assert (value, type(value)) == (expected, type(expected)), text
+
+
 def test_chapters_are_chosen_by_number_and_profile(tiny: Path) -> None:
-    assert (
-        chapters.chapters("5") == chapters.chapters("05") == [path for path in ALL if path.stem[:2] == "05"]
-    )
+    assert chapters.chapters("5") == chapters.chapters("05") == [path for path in ALL if path.stem[:2] == "05"]
     assert [path.stem[:2] for path in ALL] == sorted(path.stem[:2] for path in ALL)
     with pytest.raises(UserError, match="chapter '77': unknown; choose from 00,"):
         chapters.chapters("77")
@@ -82,9 +79,6 @@ def test_chapters_are_chosen_by_number_and_profile(tiny: Path) -> None:
     numbers = {path.stem[:2] for path in chapters.chapters(profile=str(tiny))}
     assert {path.stem[:2] for path in ALL} - numbers == set(chapters.EXPERIMENT_OF) - {"05"}
     assert chapters.chapters(profile="mini") == ALL
-
-
-# Execution -------------------------------------------------------------------------------------------------------
 
 
 def test_a_chapter_is_executed_tidily_and_the_same_again(tmp_path: Path) -> None:
@@ -137,9 +131,7 @@ def test_chapters_run_on_this_python_whatever_is_installed(
     (other / "kernel.json").write_text(json.dumps(spec))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     cells = [nbformat.v4.new_code_cell("import sys\nsys.executable")]
-    cells.append(
-        nbformat.v4.new_code_cell("raise ValueError", metadata={"tags": ["widget", "skip-execution"]})
-    )
+    cells.append(nbformat.v4.new_code_cell("raise ValueError", metadata={"tags": ["widget", "skip-execution"]}))
     notebook = nbformat.v4.new_notebook(cells=cells)
     notebook.metadata["kernelspec"] = {**KERNELSPEC, "name": name}
     nbformat.write(notebook, tmp_path / "a.ipynb")
@@ -151,37 +143,34 @@ def test_chapters_run_on_this_python_whatever_is_installed(
     assert os.environ["JUPYTER_PATH"] == str(tmp_path / "jupyter")
 
 
-# Many chapters ---------------------------------------------------------------------------------------------------
-
-
-def test_times_are_written_and_own_profiles_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_are_written_and_own_profiles_and_parameters_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Chapters run in notebooks/: a path relative to where the command was given must not be lost.
     monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path / "work"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text("")
-    profiles = []
+    passed = []
 
-    def side_by_side(work: partial, pairs: list, workers: int) -> Iterator[tuple[object, Future]]:
-        profiles.append(work.keywords["parameters"]["profile"])
-        for source, target in pairs:
+    def side_by_side(work: partial, sources: list[Path], workers: int) -> Iterator[tuple[Path, Future]]:
+        passed.append(work.keywords["parameters"])
+        for source in sources:
             done: Future[float] = Future()
             done.set_result(1.25 if "01" in source.stem else 3.0)
-            yield (source, target), done
+            yield source, done
 
     monkeypatch.setattr(chapters, "side_by_side", side_by_side)
     folder = tmp_path / "work" / "build" / "mine"
     assert chapters.make("mine.yaml", "00", progress=False) == [folder / "00_start.ipynb"]
     for number in ("01", "00"):
         chapters.make("mine.yaml", number, progress=False)
-    chapters.make("smoke", "00", progress=False)
-    assert profiles == [str(tmp_path / "mine.yaml")] * 3 + ["smoke"]
+    chapters.make("smoke", "05", progress=False, parameters={"models": "unet"})
+    assert passed == [{"profile": str(tmp_path / "mine.yaml")}] * 3 + [{"models": "unet", "profile": "smoke"}]
     seconds = pd.read_csv(folder / "times.csv").set_index("chapter")["seconds"]
     assert seconds.to_dict() == {"00_start": 3.0, "01_areas_and_inventories": 1.2}
 
 
-def test_an_error_in_a_worker_reaches_the_caller_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_in_a_worker_reaches_the_caller_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write_chapter(tmp_path, "raise ValueError('first line\\nsecond line')")
     text = source.read_text().replace("number: int", 'profile: str = "smoke"  # a profile\nnumber: int')
     source.write_text(text)
@@ -189,9 +178,6 @@ def test_an_error_in_a_worker_reaches_the_caller_whole(
     monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path / "work"))
     with pytest.raises(UserError, match=r"00_tiny\.py: cell \d+ failed: ValueError: first line second line"):
         chapters.make("smoke", progress=False)
-
-
-# What all chapters keep to ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -212,7 +198,6 @@ def test_a_notebook_source_keeps_to_the_form(path: Path) -> None:
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 def test_a_chapter_has_a_profile_and_something_that_is_compared(path: Path) -> None:
     notebook = jupytext.read(path)
-    types = {parameter["name"]: parameter["type"] for parameter in chapters.parameters_of(notebook)}
-    assert types["profile"] == "str"
+    assert "profile" in chapters.parameters_of(notebook)
     tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
     assert tags[1] == ["parameters"] and any("nbval-check-output" in each for each in tags)

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pickle
+import re
 import signal
 from pathlib import Path
 
@@ -14,9 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmhld_nb import config
+from lmhld_nb import config, experiments
 from lmhld_nb.config import Strict, UserError, atomic_path, printable, read_yaml, safe_name, write_json
-from lmhld_nb.experiments import profile as profiles
 
 
 class Inner(Strict):
@@ -41,8 +41,7 @@ def read(tmp_path: Path, text: str | bytes) -> Outer:
 
 def test_a_good_file_is_read(tmp_path: Path) -> None:
     assert read(tmp_path, GOOD) == Outer(count=3, inner=Inner(rate=0.1, names=("a", "b")))
-    nodata = read(tmp_path, GOOD + "nodata: .nan\n").nodata
-    assert nodata is not None and math.isnan(nodata)
+    assert math.isnan(read(tmp_path, GOOD + "nodata: .nan\n").nodata or 0)
 
 
 @pytest.mark.parametrize(
@@ -51,9 +50,9 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
         (GOOD + "cuont: 3\n", "unknown key 'cuont'; remove it or correct its spelling"),
         (GOOD.replace("names", "nmes"), "unknown key 'inner.nmes'"),
         (GOOD.replace("0.1", "1e-3"), r"key 'inner.rate' = '1e-3': .*write 1.0e-3"),
-        (GOOD.replace("count: 3", "count: 1e3"), r"key 'count' = '1e3': .*write 1.0e-3"),
-        (GOOD.replace("count: 3", "count: 3.5"), "key 'count' = 3.5"),
-        (GOOD.replace("count: 3", "count: '3'"), "key 'count' = '3'"),
+        (GOOD.replace("3", "1e3"), r"key 'count' = '1e3': .*write 1.0e-3"),
+        (GOOD.replace("3", "3.5"), "key 'count' = 3.5"),
+        (GOOD.replace("3", "'3'"), "key 'count' = '3'"),
         (GOOD.replace("[a, b]", "ab"), r"key 'inner.names' = 'ab'"),
         (GOOD.replace("[a, b]", "[a, 2]"), r"key 'inner.names.1' = 2"),
         (GOOD.replace("count: 3\n", ""), "key 'count' is missing"),
@@ -72,22 +71,14 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
 def test_a_wrong_file_gives_one_line(tmp_path: Path, text: str | bytes, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         read(tmp_path, text)
-    assert str(caught.value).startswith(str(tmp_path / "some.yaml"))
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(str(tmp_path / "some.yaml")) and "\n" not in str(caught.value)
 
 
-def test_a_file_that_cannot_be_read_gives_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_read_gives_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         read_yaml(tmp_path / "gone.yaml", Outer)
-    with pytest.raises(UserError, match="is a directory"):
+    with pytest.raises(UserError, match=r"cannot be read \(is a directory\); check its permissions"):
         read_yaml(tmp_path, Outer)
-
-    def refuse(*_: object, **__: object) -> str:
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-
-    monkeypatch.setattr(Path, "read_text", refuse)
-    with pytest.raises(UserError, match=r"some\.yaml: cannot be read \(permission denied\)"):
-        read_yaml(tmp_path / "some.yaml", Outer)
 
 
 @pytest.mark.parametrize(
@@ -103,23 +94,16 @@ def test_a_file_that_cannot_be_read_gives_one_line(tmp_path: Path, monkeypatch: 
         ("key 'models'", "models: []"),
         ("key 'execution.threads'", "execution: {threads: 0}"),
         ("key 'width.unet'", "width: {unet: 0}"),
-        ("name '..': begins with '.'", "name: .."),
-        ("name 'a/b': holds a slash", "name: a/b"),
-        ("key 'options.unet': no option 'deep'; it has none", "options: {unet: {deep: true}}"),
-        (
-            "key 'options.unet_3p': no option 'guided'; it has classification_guided",
-            "options: {unet_3p: {guided: true}}",
-        ),
-        ("key 'options': unknown model 'vnet'", "options: {vnet: {}}"),
+        ("key 'name' '..': begins with '.'", "name: .."),
+        ("key 'name' 'a/b': holds a slash", "name: a/b"),
     ],
 )
 def test_a_profile_with_an_impossible_value_is_refused(tmp_path: Path, message: str, text: str) -> None:
-    lines = {"name": "x", "description": "x", "data": "twin-smoke", "models": "[unet]", "recipe": "{}"}
-    lines[text.partition(":")[0]] = text.partition(":")[2]
-    path = tmp_path / "x.yaml"
-    path.write_text("\n".join(f"{name}: {value}" for name, value in lines.items()))
+    profile = "name: x\ndescription: x\ndata: twin-smoke\nmodels: [unet]\nrecipe: {}\nexperiments: {single: {}}\n"
+    path, key = tmp_path / "x.yaml", text.partition(":")[0]
+    path.write_text(re.sub(f"(?m)^{key}:.*\n", "", profile) + text)
     with pytest.raises(UserError) as caught:
-        profiles.load(str(path))
+        experiments.load(str(path))
     assert f"x.yaml: {message}" in str(caught.value)
 
 
@@ -130,32 +114,26 @@ HOSTILE = st.text(st.sampled_from("a.-/\\\0\x1b\n \u202eé崩")) | st.text() | s
 
 @given(HOSTILE)
 def test_a_safe_name_is_one_visible_component_of_a_path(text: str) -> None:
-    folder = Path("/data")
     try:
         name = safe_name(text, "area")
     except UserError as error:
         assert str(error).startswith("area '") and printable(str(error)) == str(error)
         return
-    path = folder / name
-    assert name == text and path.parent == folder and path.name == text
+    path = Path("/data") / name
+    assert name == text and path.parent == Path("/data") and path.name == text
     assert Path(os.path.normpath(path)) == path and not text.startswith((".", "-"))
     assert len(os.fsencode(name)) <= 200 and printable(name) == name and text.encode()
 
 
-@pytest.mark.parametrize(
-    "name", ["emilia_romagna", "Hokkaidō 2018 (3 m)", "九寨沟", "a..b", "x" * 200, "می‌خواهم"]
-)
-def test_ordinary_names_are_safe(name: str) -> None:
-    assert safe_name(name, "area") == name
+ORDINARY = ["emilia_romagna", "Hokkaidō 2018 (3 m)", "九寨沟", "a..b", "x" * 200, "می‌خواهم"]
+REFUSED = ["", ".", "..", "../x", "/abs", "a/b", "a\\b", ".git", "-rf", "a\nb", "\x1b[2J", "é" * 101, "\udcff"]
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["", ".", "..", "../x", "/abs", "a/b", "a\\b", ".git", "-rf", "a\nb", "\x1b[2J", "é" * 101, "\udcff"],
-)
-def test_a_name_that_is_no_component_of_a_path_is_refused(name: str) -> None:
-    with pytest.raises(UserError, match=r"^area '.*choose another name$"):
-        safe_name(name, "area")
+def test_ordinary_names_are_safe_and_no_components_of_a_path_are_refused() -> None:
+    assert [safe_name(name, "area") for name in ORDINARY] == ORDINARY
+    for name in REFUSED:
+        with pytest.raises(UserError, match=r"^area '.*choose another name$"):
+            safe_name(name, "area")
 
 
 @given(HOSTILE)
@@ -163,23 +141,21 @@ def test_no_message_can_steer_a_terminal(text: str) -> None:
     message = str(UserError(f"{text}.tif: no such file"))
     assert all(char.isprintable() or char.isspace() or char > "\xa0" for char in message)
     assert not set(message) & set("\x1b\x07\x08\x9b\n\r\u202e") and message.encode()
-    assert str(UserError(message)) == message == str(pickle.loads(pickle.dumps(UserError(message))))
+    assert str(UserError(message)) == message
 
 
-def test_an_interruption_keeps_its_signal_between_processes() -> None:
+def test_errors_come_whole_from_other_processes() -> None:
+    assert str(pickle.loads(pickle.dumps(UserError("a.tif: no such file")))) == "a.tif: no such file"
     assert pickle.loads(pickle.dumps(config.Interrupted("stopped", signal.SIGINT))).by == signal.SIGINT
 
 
-def test_progress_prints_a_line_for_each_step_where_there_is_no_terminal(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_progress_prints_a_line_for_each_step_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with config.progress_bar(3, "train", "epoch", initial=1) as bar:
         for _ in range(2):
             bar.set_postfix_str("loss 1.000", refresh=False)
             bar.update()
-    lines = capsys.readouterr().err.splitlines()
     times = ", loss 1.000, 00:00 spent, 00:00 left"
-    assert lines == [f"train: epoch 2/3{times}", f"train: epoch 3/3{times}"]
+    assert capsys.readouterr().err.splitlines() == [f"train: epoch 2/3{times}", f"train: epoch 3/3{times}"]
     with config.progress_bar(1, "train", "epoch", show=False) as bar:
         bar.update()
     assert capsys.readouterr().err == ""
@@ -188,27 +164,33 @@ def test_progress_prints_a_line_for_each_step_where_there_is_no_terminal(
 # Atomic writing --------------------------------------------------------------------------------------------------
 
 
-def test_a_file_appears_whole(tmp_path: Path) -> None:
+def test_a_file_appears_whole_and_a_folder_is_replaced(tmp_path: Path) -> None:
     target = tmp_path / "new" / "folder" / "a.txt"
     with atomic_path(target) as temporary:
         temporary.write_text("whole")
-        assert temporary.suffix == ".txt"
-        assert not target.exists()
-    assert target.read_text() == "whole"
-    assert list(target.parent.iterdir()) == [target]
+        assert temporary.suffix == ".txt" and not target.exists()
+    assert target.read_text() == "whole" and list(target.parent.iterdir()) == [target]
+    for name in ("first", "second"):
+        with atomic_path(target.parent) as temporary:
+            temporary.mkdir()
+            (temporary / name).write_text(name)
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == [
+        "new",
+        "new/folder",
+        "new/folder/second",
+    ]
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt(), UserError("mine")])
 @pytest.mark.parametrize("inner", ["", "inner"])
 def test_a_failure_leaves_what_was_there(tmp_path: Path, error: BaseException, inner: str) -> None:
-    target = tmp_path / "a.txt"
-    target.write_text("old")
-    with pytest.raises(type(error)) as caught, atomic_path(target) as temporary:
+    (tmp_path / "a.txt").write_text("old")
+    with pytest.raises(type(error)) as caught, atomic_path(tmp_path / "a.txt") as temporary:
         if inner:
             temporary.mkdir()
         (temporary / inner).write_text("half")
         raise error
-    assert caught.value is error and target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
+    assert caught.value is error and {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.txt": "old"}
 
 
 def test_what_the_system_refuses_gives_one_line(tmp_path: Path) -> None:
@@ -221,16 +203,6 @@ def test_what_the_system_refuses_gives_one_line(tmp_path: Path) -> None:
     target.write_text("")
     with pytest.raises(UserError, match="cannot be written"), atomic_path(target / "a.txt"):
         raise AssertionError("its folder cannot be made")
-
-
-def test_a_folder_is_replaced(tmp_path: Path) -> None:
-    target = tmp_path / "folder"
-    for name in ("first", "second"):
-        with atomic_path(target) as temporary:
-            temporary.mkdir()
-            (temporary / name).write_text(name)
-    assert [path.name for path in target.iterdir()] == ["second"]
-    assert list(tmp_path.iterdir()) == [target]
 
 
 JSON = st.recursive(
@@ -256,6 +228,6 @@ def test_folders_follow_the_environment(tmp_path: Path, monkeypatch: pytest.Monk
     assert (config.workdir(), config.data_dir(), config.runs_dir()) == (root, root / "data", root / "runs")
     monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path))
     assert (config.data_dir(), config.runs_dir()) == (tmp_path / "data", tmp_path / "runs")
-    for name in ("data", "runs"):
-        monkeypatch.setenv(f"LMHLD_{name.upper()}", str(tmp_path / "scratch" / name))
-    assert {config.data_dir().parent, config.runs_dir().parent} == {tmp_path / "scratch"}
+    monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "scratch"))
+    monkeypatch.setenv("LMHLD_RUNS", str(tmp_path / "disk"))
+    assert (config.data_dir(), config.runs_dir()) == (tmp_path / "scratch", tmp_path / "disk")

@@ -12,15 +12,17 @@ from typing import Any
 
 import jupytext
 import nbformat
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nbformat import v4
 
-from lmhld_nb import cli
+from lmhld_nb import cli, paper, patches
 from lmhld_nb.book import chapters
 from lmhld_nb.book.exercises import exercise, exercises, stub, student, write_copies
 from lmhld_nb.config import UserError
+from lmhld_nb.evaluation import intervals
 
 CHAPTERS = {path.stem[:2]: path for path in chapters.chapters()}
 
@@ -31,7 +33,7 @@ MISTAKES = {
     "01.1": "side_m = side_m * side_m",
     "01.2": "half = lambda sizes: int((np.cumsum(sizes) < sum(sizes) / 2).sum()) + 1",
     "01.3": "changed = 'both'",
-    "02.1": "fuller = patches.candidate_sizes((417, 1191, 4123))",
+    "02.1": "fuller = lm.patches.candidate_sizes((417, 1191, 4123))",
     "02.2": "kept = lambda mask, size, least: round(mask.size / size**2 * (mask.mean() >= least))",
     "02.3": "bounds = bounds.assign(high=bounds['low'] + 0.1)",
     "03.1": "extent = extent - 4",
@@ -41,16 +43,16 @@ MISTAKES = {
     "04.2": "by_best = 128",
     "04.3": "pairs = 2 * pairs",
     "05.1": "precision = lambda share, recall, false_rate: recall / (recall + false_rate)",
-    "05.2": "lead = paper.table(5).groupby('study_area')['f1'].agg(lambda f1: f1.max() - f1.mean())",
+    "05.2": "lead = lm.paper.table(5).groupby('study_area')['f1'].agg(lambda f1: f1.max() - f1.mean())",
     "05.3": "pooled_f1 = lambda c: (2 * c['tp'] / (2 * c['tp'] + c['fp'] + c['fn'])).mean()",
-    "06.1": "recut = recut / (paper.areas()['patch_size'] / 128)",
+    "06.1": "recut = recut / (lm.paper.areas()['patch_size'] / 128)",
     "06.2": "weighted = equal",
-    "06.3": "alone_at_64 = list(paper.AREAS)",
+    "06.3": "alone_at_64 = list(lm.paper.AREAS)",
     "07.1": "trainings = lambda orders: sum(map(len, orders.values()))",
     "07.2": "frozen = [min(stage, 5) for stage in range(7)]",
-    "07.3": "forgetting = lambda matrix: (matrix.iloc[:-1].max() - matrix.iloc[-1]).mean()",
+    "07.3": "mean_forgetting = lambda matrix: (matrix.iloc[:-1].max() - matrix.iloc[-1]).mean()",
     "08.1": "can_rise = 'recall'",
-    "08.2": "pixels = 1000 / paper.areas()['resolution_m']",
+    "08.2": "pixels = 1000 / lm.paper.areas()['resolution_m']",
     "08.3": "removed = ['road']",
     "09.1": "steps = lambda patches, batch, epochs: patches // batch * epochs",
     "09.2": "tenth = tenth + 1",
@@ -63,6 +65,9 @@ MISTAKES = {
     "11.3": "seeds = lambda gap, spread: max(2, round((1.96 * spread / gap) ** 2))",
 }
 """What a student may well answer: run after the solution, it must not pass. No exercise is left out."""
+
+TOOLS = {"np": np, "paper": paper, "patches": patches, "intervals": intervals}
+"""What they use besides the names of chapter and solution."""
 
 
 @cache
@@ -81,8 +86,7 @@ def begun(number: str) -> dict[str, Any]:
     run(parameters.source, names)
     names["profile"] = "smoke"
     for cell in takewhile(lambda cell: cell.cell_type == "code", following):
-        # Out of a notebook there are no magics.
-        run("\n".join(line for line in cell.source.splitlines() if not line.startswith("%")), names)
+        run(re.sub(r"^%.*$", "", cell.source, flags=re.M), names)  # out of a notebook there are no magics
     return names
 
 
@@ -94,15 +98,12 @@ def data(twin_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("LMHLD_RUNS", raising=False)
 
 
-# Exercises of the book --------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("number", CHAPTERS)
 def test_a_chapter_ends_in_exercises(number: str) -> None:
-    cells = chapter(number).cells
-    found = exercises(chapter(number))
-    assert 2 <= len(found) <= 4 and "**Next:**" in cells[-1].source
-    for each in found:
+    own = exercises(chapter(number))
+    assert 2 <= len(own) <= 4 and "**Next:**" in chapter(number).cells[-1].source
+    assert {f"{number}.{each.number}" for each in own} == {key for key in MISTAKES if key.startswith(number)}
+    for each in own:
         assert each.question, "something is asked"
         assert f"exercise({each.number}" in each.check
         # Every assertion says where to look: one without a message would end in "exercise 1: ".
@@ -125,7 +126,7 @@ def test_solutions_pass_and_stubs_and_mistakes_do_not(number: str, data: None) -
         assert not lost, f"exercise {each.number} takes the chapter's own {', '.join(lost)}"
 
         for mistake in (MISTAKES[f"{number}.{each.number}"], *nonsense(start)):
-            wrong = dict(alone)
+            wrong = {**TOOLS, **alone}
             run(mistake, wrong)
             with pytest.raises(AssertionError, match=rf"^exercise {each.number}: (?!no answer yet)\S"):
                 run(each.check, wrong)
@@ -143,14 +144,6 @@ def nonsense(start: str) -> list[str]:
     ]
 
 
-def test_no_exercise_is_left_out() -> None:
-    keys = {f"{number}.{each.number}" for number in CHAPTERS for each in exercises(chapter(number))}
-    assert set(MISTAKES) == keys
-
-
-# What a check says ------------------------------------------------------------------------------------------------
-
-
 def test_a_check_says_which_exercise_and_why(capsys: pytest.CaptureFixture[str]) -> None:
     with exercise(3, 1, "two"):
         pass
@@ -159,81 +152,64 @@ def test_a_check_says_which_exercise_and_why(capsys: pytest.CaptureFixture[str])
         raise AssertionError("look there")
     with pytest.raises(AssertionError, match=r"^exercise 3: no answer yet$"), exercise(3, 1, ...):
         raise AssertionError("not reached")
-    with (
-        pytest.raises(AssertionError, match=r"^exercise 3: KeyError: 'b'; has the") as caught,
-        exercise(3),
-    ):
+    with pytest.raises(AssertionError, match=r"^exercise 3: KeyError: 'b'; has the") as caught, exercise(3):
         {"a": 1}["b"]
     assert isinstance(caught.value.__cause__, KeyError)
     assert capsys.readouterr().out == ""
 
 
-# Copies for students ----------------------------------------------------------------------------------------------
-
 KERNEL = {"kernelspec": {"display_name": "P", "language": "python", "name": "python3"}}
 
 
 def cell(kind: str, source: str, *tags: str) -> nbformat.NotebookNode:
-    made = v4.new_code_cell(source) if kind == "code" else v4.new_markdown_cell(source)
-    if kind == "code":
-        made.outputs = [v4.new_output("stream", text="SECRET output")]
-        made.execution_count = 7
-    if tags:
-        made.metadata["tags"] = list(tags)
-    return made
+    metadata = {"tags": list(tags)} if tags else {}
+    if kind == "markdown":
+        return v4.new_markdown_cell(source, metadata=metadata)
+    outputs = [v4.new_output("stream", text="SECRET output")]
+    return v4.new_code_cell(source, metadata=metadata, outputs=outputs, execution_count=7)
 
 
-PARTS = {  # of solutions, with a check each: what is SECRET must not stand in a student's copy
+SOLUTIONS = {  # with a check each: what is SECRET must not stand in a student's copy
     "value": ("value: int = len('SECRET')", "assert value is not None, 'v'"),
     "loop": ("for loop in range(3):\n    SECRET = 3", "assert loop is not None, 'l'"),
+    "Kind": ("class Kind:\n    SECRET = 1", "assert Kind is not None, 'k'"),
     "function": (
         'def function(x, *, y=2):\n    """Return x."""\n    SECRET = x\n    return SECRET',
         "assert function(5) == 5, 'f'",
     ),
-    "class": ("class Kind:\n    SECRET = 1", "assert Kind is not None, 'k'"),
 }
 
 
-def made_exercise(number: int, kinds: list[str], words: bool) -> list[nbformat.NotebookNode]:
-    """One exercise that asks for several names: numbers, functions, a class, or what a loop sets."""
-    asked = ["Kind" if kind == "class" else kind for kind in kinds if kind != "function"]
-    lines = [f"with exercise({', '.join([str(number), *asked])}):", "helper = [n for n in range(3)]"]
-    check = "\n    ".join([*lines, *(PARTS[kind][1] for kind in kinds)])
-    solution = "\n".join(["import math  # tool", *(PARTS[kind][0] for kind in kinds)])
-    return [
-        cell("markdown", f"### Exercise {number}: a title\n\nA question?"),
-        cell("code", solution, "solution", "hide-cell"),
-        *([cell("markdown", "SECRET in words", "solution")] if words else []),
-        cell("code", check, "check"),
-    ]
-
-
 @settings(max_examples=30, deadline=None)
-@given(
-    asked=st.lists(
-        st.tuples(st.lists(st.sampled_from(list(PARTS)), min_size=1, unique=True), st.booleans()), max_size=4
-    )
-)
-def test_a_student_s_copy_has_everything_but_the_solutions(asked: list[tuple[list[str], bool]]) -> None:
-    groups = [made_exercise(number, *each) for number, each in enumerate(asked, start=1)]
+@given(st.lists(st.lists(st.sampled_from(list(SOLUTIONS)), min_size=1, unique=True), max_size=4))
+def test_a_student_s_copy_has_everything_but_the_solutions(asked: list[list[str]]) -> None:
+    groups = []
+    for number, names in enumerate(asked, start=1):
+        answers = ", ".join([str(number), *(name for name in names if name != "function")])
+        lines = [
+            f"with exercise({answers}):",
+            "helper = [n for n in range(3)]",
+            *(SOLUTIONS[name][1] for name in names),
+        ]
+        solution = "\n".join(["import math  # tool", *(SOLUTIONS[name][0] for name in names)])
+        question = cell("markdown", f"### Exercise {number}: a title\n\nA question?")
+        words = cell("markdown", "SECRET in words", "solution")
+        code = cell("code", solution, "solution", "hide-cell")
+        groups.append([question, code, words, cell("code", "\n    ".join(lines), "check")])
     before = [cell("markdown", "# Title", "own"), cell("code", "a = 1", "own")]
-    injected, tail = (
-        cell("code", "profile = 'SECRET'", "injected-parameters"),
-        cell("markdown", "**Next:** more"),
-    )
+    injected, tail = cell("code", "profile = 'SECRET'", "injected-parameters"), cell("markdown", "**Next:** more")
     cells = [*before, injected, *(each for group in groups for each in group), tail]
     notebook = v4.new_notebook(cells=cells, metadata=copy.deepcopy(KERNEL))
     whole = copy.deepcopy(notebook)
-
-    made = student(notebook)
+    stripped = student(notebook)
     assert notebook == whole, "the chapter itself stays as it is"
-    nbformat.validate(made)
-    assert "SECRET" not in nbformat.writes(made) and made.metadata == KERNEL
-    assert all(each.execution_count is None for each in made.cells if each.cell_type == "code")
-    for source, target in zip([*before, tail], [*made.cells[:2], made.cells[-1]], strict=True):
+    nbformat.validate(stripped)
+    assert "SECRET" not in nbformat.writes(stripped) and stripped.metadata == KERNEL
+    assert all(each.execution_count is None for each in stripped.cells if each.cell_type == "code")
+    for source, target in zip([*before, tail], [*stripped.cells[:2], stripped.cells[-1]], strict=True):
         assert (source.source, source.metadata) == (target.source, target.metadata)
     for index, group in enumerate(groups):
-        question, start, check = made.cells[2 + 3 * index :][:3]
+        question, start, check = stripped.cells[2 + 3 * index :][:3]
         assert (question.source, check.source) == (group[0].source, group[-1].source)
         assert check.metadata["tags"] == ["check"] and "tags" not in start.metadata
         assert "# your answer" in start.source and "import math" in start.source
@@ -258,10 +234,7 @@ def notebook_of(*cells: nbformat.NotebookNode) -> nbformat.NotebookNode:
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        (
-            [QUESTION, CHECK],
-            "exercise 1: its cells are question, check; expected are question, solution, check",
-        ),
+        ([QUESTION, CHECK], "exercise 1: its cells are question, check; expected are question, solution, check"),
         ([QUESTION, CHECK, SOLUTION], "exercise 1: its cells are question, check, solution; expected"),
         ([SOLUTION, CHECK], "a cell tagged solution, hide-cell belongs to no exercise"),
         ([QUESTION, SOLUTION, CHECK, cell("code", "a"), CHECK], "a cell tagged check belongs to no exercise"),
@@ -269,10 +242,7 @@ def notebook_of(*cells: nbformat.NotebookNode) -> nbformat.NotebookNode:
             [QUESTION, cell("code", "a = 1", "solution"), CHECK],
             "exercise 1: its cells are question, code tagged solution, check",
         ),
-        (
-            [QUESTION, SOLUTION, CHECK] * 2,
-            "'### Exercise 1: a title': expected exercise 2; number them from 1",
-        ),
+        ([QUESTION, SOLUTION, CHECK] * 2, "'### Exercise 1: a title': expected exercise 2; number them from 1"),
     ],
 )
 def test_cells_in_the_wrong_order_are_reported(cells: list[nbformat.NotebookNode], message: str) -> None:
@@ -282,41 +252,29 @@ def test_cells_in_the_wrong_order_are_reported(cells: list[nbformat.NotebookNode
             read(notebook)
 
 
-def sources(folder: Path, *solutions: str) -> list[Path]:
-    found = []
-    for number, solution in enumerate(solutions):
-        found.append(folder / f"{number:02d}_made.ipynb")
-        made = notebook_of(QUESTION, cell("code", solution, "solution", "hide-cell"), CHECK)
-        nbformat.write(made, found[-1])
-    return found
-
-
-def test_copies_are_written_all_or_none(tmp_path: Path) -> None:
+def test_copies_are_written_all_or_none_and_never_over_somebody_s_work(tmp_path: Path) -> None:
+    first, second = sources = [tmp_path / "00_made.ipynb", tmp_path / "01_made.ipynb"]
+    for path in sources:
+        nbformat.write(notebook_of(QUESTION, SOLUTION, CHECK), path)
     out = tmp_path / "out"
-    good = sources(tmp_path, "a = 1", "a = 2")
-    assert write_copies(good, out) == {out / path.name: 1 for path in good}
+    assert write_copies(sources, out) == {out / path.name: 1 for path in sources}
     assert sorted(path.name for path in out.iterdir()) == ["00_made.ipynb", "01_made.ipynb"]
-    nbformat.write(notebook_of(QUESTION, CHECK), good[1])
+    nbformat.write(notebook_of(QUESTION, CHECK), second)
     with pytest.raises(UserError, match=r"^01_made\.ipynb: exercise 1: its cells are question, check;"):
-        write_copies(good, tmp_path / "other")
+        write_copies(sources, tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
-
-def test_somebody_s_work_is_not_overwritten(tmp_path: Path) -> None:
-    (path,) = sources(tmp_path, "a = 1")
-    out = tmp_path / "out"
-    write_copies([path], out)
-    worked = nbformat.read(out / path.name, as_version=4)
+    worked = nbformat.read(out / first.name, as_version=4)
     worked.cells[1].outputs = [v4.new_output("stream", text="seen")]
-    nbformat.write(worked, out / path.name)
-    write_copies([path], out)  # only executed
+    nbformat.write(worked, out / first.name)
+    write_copies([first], out)  # only executed
     worked.cells[1].source = "a = 'my own'"
-    nbformat.write(worked, out / path.name)
+    nbformat.write(worked, out / first.name)
     with pytest.raises(UserError, match=r"00_made\.ipynb: differs from what would be written .*--replace"):
-        write_copies([path], out)
-    assert "my own" in (out / path.name).read_text()
-    write_copies([path], out, replace=True)
-    assert "my own" not in (out / path.name).read_text()
+        write_copies([first], out)
+    assert "my own" in (out / first.name).read_text()
+    write_copies([first], out, replace=True)
+    assert "my own" not in (out / first.name).read_text()
 
 
 def test_the_command_writes_every_chapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,9 +283,7 @@ def test_the_command_writes_every_chapter(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(SystemExit) as left:
         cli.main()
     copies = sorted((tmp_path / "build" / "student").iterdir())
-    assert left.value.code == 0 and [path.stem for path in copies] == [
-        path.stem for path in CHAPTERS.values()
-    ]
+    assert left.value.code == 0 and [path.stem for path in copies] == [path.stem for path in CHAPTERS.values()]
     for path in copies:
         made = nbformat.read(path, as_version=4)
         assert chapters.parameters_of(made), "it can be run with parameters"

@@ -41,9 +41,7 @@ def test_what_cannot_be_opened_says_so_in_one_line(tiny: Path) -> None:
 
 
 def test_tables_are_computed_from_finished_runs_and_saved(book: lm.Book) -> None:
-    with pytest.raises(
-        UserError, match="table5: none of its runs is finished; make them with `lmhld run tiny`"
-    ):
+    with pytest.raises(UserError, match="table5: none of its runs is finished; make them with `lmhld run tiny`"):
         book.table(5)
     with pytest.raises(UserError, match="profile 'tiny' has no table 'table6'; it has table5"):
         book.table(6)
@@ -72,10 +70,7 @@ def test_a_figure_is_shown_with_its_caption_and_saved_with_its_numbers(book: lm.
     figure = book.show(draw(), "scores", numbers, about="test patches", published="Table 5")
     below = " ".join(figure.get_supxlabel().split())
     assert below.startswith("test patches · this book: ") and below.endswith("bar: mean · n = 2 areas")
-    assert (
-        "(synthetic data, no satellite image) · profile tiny · published: the real LMHLD, paper Table 5"
-        in below
-    )
+    assert "(synthetic data, no satellite image) · profile tiny · published: the real LMHLD, paper Table 5" in below
     assert sorted(path.name for path in book.figures.iterdir()) == ["scores.csv", "scores.png"]
     assert pd.read_csv(book.figures / "scores.csv", index_col="area").equals(numbers)
     assert not plt.fignum_exists(figure.number), "closed: the chapter shows what is returned"

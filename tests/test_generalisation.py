@@ -53,9 +53,7 @@ def test_data_of_events_that_are_not_here_are_named_and_a_plan_does_not_need_the
 
 
 def test_a_transfer_from_an_area_that_is_not_there_is_refused(smoke: Study) -> None:
-    with pytest.raises(
-        UserError, match=r"key 'experiments\.unseen\.transfers': no area 'nowhere' in 'twin-smoke'"
-    ):
+    with pytest.raises(UserError, match=r"key 'experiments\.unseen\.transfers': no area 'nowhere' in 'twin-smoke'"):
         unseen.specs(changed(smoke, transfers=(Transfer(area="nowhere"),)))
 
 

@@ -9,9 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lmhld_nb.evaluation import intervals
-from lmhld_nb.evaluation.counts import Confusion
-from lmhld_nb.evaluation.metrics import METRICS
+from lmhld_nb.evaluation import Confusion, intervals, scores
 
 # Every patch holds landslide, as the paper's do.
 COUNTS = hnp.arrays(np.int64, st.tuples(st.integers(2, 12), st.just(3)), elements=st.integers(0, 400)).map(
@@ -22,25 +20,22 @@ FEW = {"resamples": 200}
 
 @given(COUNTS)
 def test_f1_is_that_of_summed_counts(counts: np.ndarray) -> None:
-    tp, fp, fn = (int(value) for value in counts.sum(axis=0))
-    assert float(intervals.f1(counts)) == pytest.approx(Confusion(tp, fp, fn, 0).f1)
-    told = {name: metric.of(intervals._confusion(counts.sum(axis=0))) for name, metric in METRICS.items()}
-    assert float(told["recall"]) == pytest.approx(Confusion(tp, fp, fn, 0).recall)
-    expected = Confusion(tp, fp, fn, 0).precision
-    assert float(told["precision"]) == pytest.approx(expected, nan_ok=True)
+    total = Confusion(*(int(value) for value in counts.sum(axis=0)), tn=0)
+    assert float(intervals.f1(counts)) == pytest.approx(total.f1)
+    values = {name: float(value) for name, value in scores(intervals._confusion(counts.sum(axis=0))).items()}
+    assert values == pytest.approx(scores(total), nan_ok=True)
 
 
 @given(COUNTS, st.integers(2, 5))
 @settings(deadline=None, max_examples=25)
 def test_bootstrap_laws(counts: np.ndarray, factor: int) -> None:
-    found = intervals.over_patches(counts, **FEW)
-    assert 0 <= found.low <= found.high <= 1
-    each = intervals.f1(counts[:, None])
-    assert each.min() - 1e-12 <= found.low and found.high <= each.max() + 1e-12, "F1 of sums lies between"
+    interval, each = intervals.over_patches(counts, **FEW), intervals.f1(counts[:, None])
+    assert 0 <= interval.low <= interval.high <= 1
+    assert each.min() - 1e-12 <= interval.low and interval.high <= each.max() + 1e-12, "F1 of sums lies between"
     # Larger pixels change nothing, nor does another run with the same counts.
-    assert intervals.over_patches(factor * counts, **FEW) == pytest.approx(found)
-    assert intervals.over_patches(np.stack([counts, counts]), **FEW) == pytest.approx(found)
-    assert intervals.over_patches(counts, **FEW) == found, "the same draws each time"
+    for same in (factor * counts, np.stack([counts, counts])):
+        assert intervals.over_patches(same, **FEW) == pytest.approx(interval)
+    assert intervals.over_patches(counts, **FEW) == interval, "the same draws each time"
 
 
 def test_equal_patches_leave_no_doubt_and_more_patches_less() -> None:
@@ -53,15 +48,13 @@ def test_equal_patches_leave_no_doubt_and_more_patches_less() -> None:
 
 
 def test_the_interval_covers_what_it_promises() -> None:
-    random = np.random.default_rng(1)
-    truth, hits, samples = 0.0, 0, 200
+    random, hits = np.random.default_rng(1), 0
     world = random.gamma(2, 50, (4000, 3)).astype(int)
-    truth = float(intervals.f1(world))
-    for _ in range(samples):
-        found = intervals.over_patches(world[random.integers(0, len(world), 40)], resamples=400)
-        hits += found.low <= truth <= found.high
+    for _ in range(200):
+        interval = intervals.over_patches(world[random.integers(0, len(world), 40)], resamples=400)
+        hits += interval.low <= float(intervals.f1(world)) <= interval.high
     # 95 %, give or take four standard errors and the percentile method's known few percent at 40 patches.
-    assert 0.86 <= hits / samples <= 1.0
+    assert hits / 200 >= 0.86
 
 
 @given(COUNTS)
@@ -84,49 +77,42 @@ def test_a_permutation_test_of_few_patches_tries_all_ways() -> None:
 
 def test_p_is_evenly_spread_where_networks_are_equal() -> None:
     random = np.random.default_rng(2)
-    p = np.array(
-        [intervals.permuted(*random.gamma(2, 50, (2, 20, 3)).astype(int), resamples=400) for _ in range(200)]
-    )
+    p = np.array([intervals.permuted(*random.gamma(2, 50, (2, 20, 3)).astype(int), resamples=400) for _ in range(200)])
     assert 0.01 <= (p < 0.05).mean() <= 0.10 and 0.4 <= p.mean() <= 0.6
 
 
 def test_weights_change_what_counts() -> None:
     kept, dropped = np.tile([50, 10, 10], (1, 5, 1)), np.tile([0, 30, 0], (1, 5, 1))
     for weight, precision in ((0.0, 50 / 60), (1.0, 50 / 90), (2.0, 50 / 120)):
-        found = intervals.mixed((kept, dropped), (1.0, weight), **FEW)
-        assert found["precision"].value == pytest.approx(precision)
-        assert found["recall"] == pytest.approx((50 / 60,) * 3)
+        mixed = intervals.mixed((kept, dropped), (1.0, weight), **FEW)
+        assert mixed["precision"].value == pytest.approx(precision)
+        assert mixed["recall"] == pytest.approx((50 / 60,) * 3)
     none = intervals.mixed((kept, dropped[:, :0]), (1.0, 1.0), **FEW)
     assert none["precision"].value == pytest.approx(50 / 60)
 
 
 def test_too_little_has_no_interval() -> None:
-    for found in (
-        intervals.over_patches(np.array([[5, 1, 1]])),
-        intervals.over_seeds([0.5]),
-        intervals.over_seeds([0.5, np.nan]),
-        intervals.over_patches(np.zeros((4, 3), int)),
-    ):
-        assert np.isnan([found.low, found.high]).all() and "too few" in found.describe()
-    assert intervals.over_seeds([0.5, 0.5, 0.5]) == (0.5, 0.5, 0.5)
+    patches = [intervals.over_patches(counts) for counts in (np.array([[5, 1, 1]]), np.zeros((4, 3), int))]
+    for interval in (*patches, intervals.over_seeds([0.5]), intervals.over_seeds([0.5, np.nan])):
+        assert np.isnan([interval.low, interval.high]).all() and "too few" in interval.describe()
     assert intervals.Interval(0.5, 0.4, 0.6).describe(".1f") == "0.5 (95 % from 0.4 to 0.6)"
 
 
 def test_over_seeds_is_students() -> None:
-    found = intervals.over_seeds([0.70, 0.72, 0.77])
     half = 4.302653 * np.std([0.70, 0.72, 0.77], ddof=1) / 3**0.5  # t of 2 degrees of freedom
-    assert found == pytest.approx((0.73, 0.73 - half, 0.73 + half), abs=1e-6)
+    expected = (0.73, 0.73 - half, 0.73 + half)
+    assert intervals.over_seeds([0.70, 0.72, 0.77]) == pytest.approx(expected, abs=1e-6)
+    assert intervals.over_seeds([0.5, 0.5, 0.5]) == (0.5, 0.5, 0.5)
 
 
 @given(st.lists(st.floats(0, 1) | st.just(float("nan")), max_size=12))
 def test_correction_raises_p_and_keeps_its_order(values: list[float]) -> None:
     p = pd.Series(values, dtype=float)
-    found = intervals.corrected(p)
-    assert found.isna().tolist() == p.isna().tolist()
+    corrected = intervals.corrected(p)
+    assert corrected.isna().tolist() == p.isna().tolist()
     known = p.notna()
-    assert (found[known] >= p[known] - 1e-12).all() and (found[known] <= 1).all()
-    ordered = found[known].iloc[np.argsort(p[known].to_numpy(), kind="stable")]
-    assert ordered.is_monotonic_increasing
+    assert corrected[known].between(p[known] - 1e-12, 1).all()
+    assert corrected[p[known].sort_values(kind="stable").index].is_monotonic_increasing
 
 
 def test_other_patches_are_not_paired() -> None:

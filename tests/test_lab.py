@@ -19,9 +19,6 @@ from lmhld_nb.config import ROOT
 SETTINGS = ROOT / "notebooks" / "jupyter_lab.json"
 
 
-# Pairs -----------------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def manager(tmp_path: Path) -> Any:
     """What JupyterLab saves notebooks through, on a copy of a chapter, with the folder that `make lab` opens."""
@@ -38,12 +35,7 @@ def saved(manager: Any, change: str = "") -> str:
     """Save the chapter's notebook as JupyterLab does, with outputs and metadata it adds; return its source then."""
     model = manager.get("notebooks/00_start.ipynb", type="notebook")
     content = model["content"]
-    content["metadata"]["language_info"] = {
-        "name": "python",
-        "version": "3.99.1",
-        "mimetype": "text/x-python",
-    }
-    content["metadata"]["widgets"] = {"state": {}}
+    content["metadata"] |= {"language_info": {"name": "python", "version": "3.99.1"}, "widgets": {"state": {}}}
     for cell in content["cells"]:
         if cell["cell_type"] == "code":
             cell["metadata"] |= {"execution": {"iopub.execute_input": "2026-01-01"}, "collapsed": False}
@@ -54,24 +46,17 @@ def saved(manager: Any, change: str = "") -> str:
     return Path(manager.root_dir, "notebooks", "00_start.py").read_text(encoding="utf-8")
 
 
-def test_saving_a_notebook_that_was_run_changes_nothing_in_its_source(manager: Any) -> None:
-    before = Path(manager.root_dir, "notebooks", "00_start.py").read_text(encoding="utf-8")
-    assert saved(manager) == before
-
-
-def test_edits_travel_both_ways(manager: Any) -> None:
+def test_edits_travel_both_ways_and_nothing_else_does(manager: Any) -> None:
     source = Path(manager.root_dir, "notebooks", "00_start.py")
-    before = source.read_text(encoding="utf-8").splitlines()
+    before = source.read_text(encoding="utf-8")
+    assert saved(manager) == before, "a notebook that was run is saved"
     after = saved(manager, "\n\nA new sentence.").splitlines()
-    assert [line for line in after if line not in before] == ["# A new sentence."]
-    assert [line for line in before if line not in after] == []
+    assert [line for line in after if line not in before.splitlines()] == ["# A new sentence."]
+    assert [line for line in before.splitlines() if line not in after] == []
     edited = source.read_text(encoding="utf-8").replace("# # Start here", "# # Begin here")
     source.write_text(edited, encoding="utf-8")
     opened = manager.get("notebooks/00_start.ipynb", type="notebook")["content"]
     assert opened["cells"][0]["source"].startswith("# Begin here")
-
-
-# Data of one's own -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -89,6 +74,4 @@ def test_the_book_runs_on_data_of_ones_own(tmp_path: Path, monkeypatch: pytest.M
     assert list(table["area"]) == ["my_area"] and table["patches"].item() > 10
     assert len(pd.read_csv(figures / "table5.csv")) == 1
     assert (tmp_path / "work" / "build" / "my-data" / "05_experiment_2_single.ipynb").is_file()
-    assert not (ROOT / "params" / "data" / "my-data.yaml").exists(), (
-        "in the working folder, not in the book's"
-    )
+    assert not (ROOT / "params" / "data" / "my-data.yaml").exists(), "in the working folder, not in the book's"

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +12,9 @@ import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
-from made import blobs, image_of, scene, write_tif
+from made import blobs, scene, write_tif
 from mapped import FILES, SCORED, draw, names, write_weights
 
-from lmhld_nb import cli
 from lmhld_nb.config import UserError
 from lmhld_nb.mapping import folder as map_folder
 
@@ -35,12 +30,16 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def record(folder: Path) -> None:
+    (folder / "map.json").write_text(json.dumps({"sha256": map_folder.digests(folder)}))
+
+
 def write(out: Path, files: Sequence[str] = SCORED, text: str = "1", inputs: Sequence[Path] = ()) -> None:
     """Write what passes for a map."""
     with map_folder.all_or_nothing(out, inputs) as folder:
         for name in set(files) - {"map.json"}:
             (folder / name).write_text(text)
-        (folder / "map.json").write_text(json.dumps({"sha256": map_folder.digests(folder)}))
+        record(folder)
 
 
 def refused(out: Path, match: str, inputs: Sequence[Path] = ()) -> None:
@@ -51,33 +50,28 @@ def refused(out: Path, match: str, inputs: Sequence[Path] = ()) -> None:
     assert "\n" not in str(caught.value) and content(out) == before
 
 
-def test_truth_beside_the_scene_is_not_replaced_by_its_prediction(
-    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    mask = blobs(60, 60, 3)
-    image = write_tif(tmp_path / "d" / "image.tif", image_of(mask))
-    truth = write_tif(tmp_path / "d" / "mask.tif", mask.astype(np.uint8))
+def test_truth_beside_the_scene_is_not_replaced_by_its_prediction(tmp_path: Path, weights: Path) -> None:
+    event = scene(tmp_path, blobs(60, 60, 3))
+    assert event.mask is not None
+    event = replace(event, mask=event.mask.rename(tmp_path / "mask.tif"))
     before = content(tmp_path)
-    words = ["map", image, "--truth", truth, "--out", tmp_path / "d", "--weights", weights, "-q"]
-    monkeypatch.setattr(sys, "argv", ["lmhld", *map(str, words), "--bands", "blue,green,red,nir"])
-    with pytest.raises(SystemExit) as code:
-        cli.main()
-    error = capsys.readouterr().err
-    assert code.value.code == 2 and error.count("\n") == 1 and f"{truth}: is an input of this map" in error
+    with pytest.raises(UserError, match=r"mask\.tif: is an input of this map"):
+        draw(event, weights, tmp_path)
     assert content(tmp_path) == before
 
 
 def test_scene_tiles_truth_and_weights_are_inputs(tmp_path: Path, weights: Path) -> None:
-    made, out = scene(tmp_path / "scene", blobs(60, 60, 3)), tmp_path / "out"
-    draw(made, weights, out)
+    event, out = scene(tmp_path / "scene", blobs(60, 60, 3)), tmp_path / "out"
+    draw(event, weights, out)
     path, before = out / "mask.tif", content(out)
-    for role in ("image", "mask", "polygons"):
+    scenes = [replace(event, **{role: path}) for role in ("image", "mask", "polygons")]
+    for described, network, others in (
+        *((s, weights, []) for s in scenes),
+        (event, weights, [path]),
+        (event, path, []),
+    ):
         with pytest.raises(UserError, match="is an input of this map"):
-            draw(replace(made, **{role: path}), weights, out)
-    with pytest.raises(UserError, match="is an input of this map"):
-        draw(made, weights, out, others=[path])
-    with pytest.raises(UserError, match="is an input of this map"):
-        draw(made, path, out)
+            draw(described, network, out, others=others)
     assert content(out) == before
 
 
@@ -97,7 +91,7 @@ def test_no_input_is_replaced_however_it_is_spelled(tmp_path: Path, name: str) -
 def test_the_files_behind_a_vrt_are_inputs_too(tmp_path: Path) -> None:
     with map_folder.all_or_nothing(tmp_path / "out") as folder:
         write_tif(folder / "probability.tif", np.zeros((20, 20), np.float32))
-        (folder / "map.json").write_text(json.dumps({"sha256": map_folder.digests(folder)}))
+        record(folder)
     for source, target in (("out/probability.tif", "a.vrt"), ("a.vrt", "b.vrt")):
         with rasterio.open(tmp_path / source) as raster:
             rasterio.shutil.copy(raster, tmp_path / target, driver="VRT")
@@ -106,21 +100,18 @@ def test_the_files_behind_a_vrt_are_inputs_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", SCORED)
 def test_a_foreign_file_is_never_replaced(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_text("{}")
-    refused(tmp_path, f"{name}: is not of an older map")
-    (tmp_path / name).unlink()
-    (tmp_path / name).mkdir()
-    refused(tmp_path, f"{name}: is not of an older map")
-    (tmp_path / name).rmdir()
-    (tmp_path / name).symlink_to("nowhere")
-    refused(tmp_path, f"{name}: is not of an older map")
-
-
-@pytest.mark.parametrize("name", [name for name in SCORED if name != "map.json"])
-def test_an_older_map_s_file_that_was_changed_is_kept(tmp_path: Path, name: str) -> None:
-    write(tmp_path)
-    (tmp_path / name).write_text("drawn by hand")
-    refused(tmp_path, f"{name}: is not of an older map")
+    foreign = f"{name}: is not of an older map"
+    (tmp_path / "folder" / name).mkdir(parents=True)
+    refused(tmp_path / "folder", foreign)
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / name).symlink_to("nowhere")
+    refused(tmp_path / "link", foreign)
+    write(tmp_path / "map")
+    (tmp_path / "map" / name).write_text("drawn by hand")  # of an older map, but changed
+    refused(tmp_path / "map", "is not of an older map")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / name).write_text("{}")
+    refused(tmp_path / "other", foreign)
 
 
 def test_a_folder_of_other_files_is_refused(tmp_path: Path) -> None:
@@ -130,8 +121,8 @@ def test_a_folder_of_other_files_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_older_map_is_replaced_and_files_of_other_names_stay(tmp_path: Path, weights: Path) -> None:
-    made, out = scene(tmp_path / "scene", blobs(60, 60, 3)), tmp_path / "out"
-    draw(made, weights, out)
+    event, out = scene(tmp_path / "scene", blobs(60, 60, 3)), tmp_path / "out"
+    draw(event, weights, out)
     (out / "notes.txt").write_text("mine")
     (out / "scores_mine.csv").write_text("mine")
     (out / "map").mkdir()
@@ -141,7 +132,7 @@ def test_an_older_map_is_replaced_and_files_of_other_names_stay(tmp_path: Path, 
         (folder / "mask.tif").write_text("half")
         raise ZeroDivisionError
     assert content(out) == before
-    draw(replace(made, mask=None), weights, out)  # scores of the older map would pass for this one's
+    draw(replace(event, mask=None), weights, out)  # scores of the older map would pass for this one's
     assert names(out) == sorted([*FILES, "map", "notes.txt", "scores_mine.csv"])
     assert (out / "notes.txt").read_text() == "mine"
     assert json.loads((out / "map.json").read_text())["sha256"] == map_folder.digests(out)
@@ -156,13 +147,20 @@ def test_nothing_is_deleted_because_a_file_says_so(tmp_path: Path) -> None:
         (out / name).write_bytes(value)
     digests = map_folder.digests(out) | {name: map_folder.digest(out / name) for name in precious}
     (out / "map.json").write_text(json.dumps({"score_files": list(digests), "sha256": digests}))
-    killed = out / f"{map_folder.temporary_prefix()}{NO_PROCESS}-x"
+    killed = out / f"{map_folder.TEMPORARY}{NO_PROCESS}-x"
     (killed / "sub").mkdir(parents=True)
     (killed / "precious.txt").write_text("5")
     (killed / "mask.tif").write_text("half")
     write(out, FILES)
     assert {name: (out / name).read_bytes() for name in precious} == precious
     assert names(killed) == ["precious.txt", "sub"]
+
+
+def test_what_a_living_map_has_begun_is_not_cleared(tmp_path: Path) -> None:
+    with map_folder.all_or_nothing(tmp_path) as living:
+        (living / "mask.tif").write_text("half")
+        with map_folder.all_or_nothing(tmp_path):
+            assert (living / "mask.tif").exists()
 
 
 @pytest.mark.parametrize("planted", ["", "[]", "{", '{"sha256": []}', '{"sha256": {"mask.tif": 3}}', "\xff"])
@@ -186,7 +184,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("moves", range(1, len(FILES)))
+@pytest.mark.parametrize("moves", [1, 3, len(FILES) - 1])
 @pytest.mark.parametrize("older", [[], FILES, SCORED])
 def test_a_map_killed_while_its_files_move_is_never_taken_for_whole_and_heals(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: int, older: list[str]
@@ -211,34 +209,3 @@ def test_a_map_killed_while_its_files_move_is_never_taken_for_whole_and_heals(
     write(tmp_path, FILES, "3")
     assert names(tmp_path) == FILES
     assert {path.read_text() for path in tmp_path.iterdir() if path.name != "map.json"} == {"3"}
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="kills as Linux does")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_what_a_killed_map_leaves_is_removed_by_the_next(tmp_path: Path, weights: Path, number: int) -> None:
-    made, out = scene(tmp_path, blobs(400, 400, 9)), tmp_path / "out"
-    out.mkdir()
-    words = ["map", str(made.image), "--weights", str(weights), "--out", str(out), "--overlap", "0.9"]
-    words += ["--batch-size", "1", "--bands", "blue,green,red,nir", "-q"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lmhld_nb.cli", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    until = time.monotonic() + 60
-    while not list(out.glob(".map-*/*.tif")) and process.poll() is None and time.monotonic() < until:
-        time.sleep(0.01)
-    (temporary,) = out.iterdir()
-    # Another map into this folder does not touch what belongs to one that lives.
-    with map_folder.all_or_nothing(out):
-        assert temporary.is_dir()
-    process.send_signal(number)
-    _, error = process.communicate(timeout=60)
-    if number == signal.SIGKILL:
-        assert process.returncode == -number and temporary.is_dir()
-    else:
-        assert process.returncode == 128 + number and error.count("\n") == 1
-        assert names(out) == []
-    write(out)
-    assert names(out) == SCORED

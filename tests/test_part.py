@@ -201,9 +201,7 @@ def test_areas_of_two_data_sets_may_have_one_name(areas: list[PatchSpec]) -> Non
     renamed = areas[2].model_copy(update={"area": "area_0", "dataset": "other"})
     shutil.copytree(areas[2].folder, renamed.folder)
     record = json.loads((renamed.folder / "patchset.json").read_text())
-    (renamed.folder / "patchset.json").write_text(
-        json.dumps({**record, "spec": renamed.model_dump(mode="json")})
-    )
+    (renamed.folder / "patchset.json").write_text(json.dumps({**record, "spec": renamed.model_dump(mode="json")}))
     run = runs.make_run(chain_of([areas[0], renamed])[-1], QUIET)
     assert list(part.counts_by_area(run)) == ["area_0", "area_0 (other)"]
     table = forgetting.addition_table([run])

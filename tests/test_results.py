@@ -19,6 +19,7 @@ from lmhld_nb.evaluation import Confusion
 from lmhld_nb.experiments import EXPERIMENTS, Study, load, mix, open_study, patch_size, recipe, single
 from lmhld_nb.experiments import examples as example_patches
 from lmhld_nb.experiments.plan import plan
+from lmhld_nb.plots.scores import predictions
 from lmhld_nb.runs import Run
 
 
@@ -40,9 +41,7 @@ def finished_runs(study: Study) -> dict[str, list[Run]]:
     whole_area = {entry.spec.run_id for entry in planned if entry.whole_area}
     runs.make_runs([entry.spec for entry in planned], 1, QUIET, whole_area)
     return {
-        name: study.finished(entry.specs(study))
-        for name, entry in EXPERIMENTS.items()
-        if study.profile.makes(name)
+        name: study.finished(entry.specs(study)) for name, entry in EXPERIMENTS.items() if study.profile.makes(name)
     }
 
 
@@ -50,9 +49,7 @@ def test_a_plan_lists_each_run_once(study: Study) -> None:
     planned = plan(study)
     run_ids = [entry.spec.run_id for entry in planned]
     assert len(set(run_ids)) == len(run_ids) == 4 + 4 + 2 + 4 - 2
-    counts = [
-        sum(label in entry.experiments for entry in planned) for label in ("1", "2", "3", "4", "recipe")
-    ]
+    counts = [sum(label in entry.experiments for entry in planned) for label in ("1", "2", "3", "4", "recipe")]
     assert counts == [4, 4, 2, 0, 4]
     # Gorkha at its own size, two seeds, belongs to experiments 1 and 2.
     shared = [entry for entry in planned if entry.experiments == ("1", "2")]
@@ -82,9 +79,7 @@ def test_tables_are_means_over_seeds_beside_the_published_ones(study: Study) -> 
             mean = np.mean([test[score] for test in tests if test[score] is not None])
             assert row[score] == pytest.approx(mean, nan_ok=True)
             assert row[f"published_{score}"] == published.loc[area, score]
-            assert row[f"difference_{score}"] == pytest.approx(
-                row[score] - published.loc[area, score], nan_ok=True
-            )
+            assert row[f"difference_{score}"] == pytest.approx(row[score] - published.loc[area, score], nan_ok=True)
 
     table6 = mix.table_6(study, by_experiment["mix"])
     f1 = np.mean([run.metrics["test"]["f1"] for run in by_experiment["mix"]])
@@ -138,8 +133,7 @@ def test_examples_and_thresholds_belong_to_the_test_patches(study: Study) -> Non
         (patch_set,) = runs.patch_sets(run.spec)
         tests = patch_set.where("test")
         assert any(
-            (patch_set.images[number] == example.image).all()
-            and (patch_set.masks[number] == example.truth).all()
+            (patch_set.images[number] == example.image).all() and (patch_set.masks[number] == example.truth).all()
             for number in tests
         )
         predicted = example.predictions["unet"]
@@ -149,11 +143,13 @@ def test_examples_and_thresholds_belong_to_the_test_patches(study: Study) -> Non
         assert np.nan_to_num(fair.f1) <= best.confusion.f1
         counted = sum(int(example_patches.predict(run, patch_set, number).sum()) for number in tests)
         assert counted == run.metrics["test"]["tp"] + run.metrics["test"]["fp"]
-    table = single.against_threshold(
-        single.table_5(study, finished),
-        {run.spec.data[0].area: single.threshold_baseline(run) for run in finished},
-    )
+    rules = {run.spec.data[0].area: single.threshold_baseline(run) for run in finished}
+    table = single.against_threshold(single.table_5(study, finished), rules)
     assert list(table.index) == ["emilia_romagna", "gorkha"] and set(table["network"]) == {"unet"}
+    shown[0].predictions.clear()  # a network that was not run leaves a gap
+    figure = predictions(shown, study.profile.patches.bands)
+    titles = [ax.get_title().splitlines()[0] for ax in figure.axes if ax.get_title()]
+    assert titles[:3] == ["image", "U-Net", "truth"]
 
 
 # The choice of a patch size --------------------------------------------------------------------------------------

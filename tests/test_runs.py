@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import gc
-import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import tempfile
-import textwrap
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +17,9 @@ import torch
 from conftest import QUIET
 from made import blobs, scene
 
-from lmhld_nb import models, patches, processes, runs, sources
+from lmhld_nb import patches, processes, runs
 from lmhld_nb.config import Interrupted, UserError, runs_dir
-from lmhld_nb.experiments import common as experiments
-from lmhld_nb.experiments import profile as profiles
+from lmhld_nb.experiments import load, open_study, single
 from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.runs import runner, store
 from lmhld_nb.training import weights as networks
@@ -37,58 +28,54 @@ from lmhld_nb.training.specs import RunSpec
 
 @pytest.fixture
 def specs(tiny: Path) -> list[RunSpec]:
-    return experiments.single(profiles.load(str(tiny)), sources.load("twin-smoke"))
+    return single.specs(open_study(load(str(tiny)), progress=False))
 
 
 @pytest.fixture
 def trainings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Ids of the runs trained in this process, in their order."""
-    seen: list[str] = []
+    ids: list[str] = []
     original = runner.train
 
     def counted(spec: RunSpec, *rest: Any) -> object:
-        seen.append(spec.run_id)
+        ids.append(spec.run_id)
         return original(spec, *rest)
 
     monkeypatch.setattr(runner, "train", counted)
-    return seen
+    return ids
 
 
 def changed(spec: RunSpec, **recipe: object) -> RunSpec:
     return spec.model_copy(update={"recipe": spec.recipe.model_copy(update=recipe)})
 
 
-def impossible(spec: RunSpec) -> RunSpec:
-    return changed(spec, lr=1e30)
-
-
 def uncuttable(spec: RunSpec) -> RunSpec:
     return spec.model_copy(update={"data": (spec.data[0].model_copy(update={"min_share": 1.0}),)})
 
 
-def weights(run_id: str) -> dict[str, torch.Tensor]:
+def weights(run_id: str) -> dict[str, bytes]:
     stored = safetensors.torch.load_file(runs_dir() / run_id / "weights.safetensors")
-    return {name: value.clone() for name, value in stored.items()}  # not a map of a file that changes
-
-
-def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+    return {name: value.numpy().tobytes() for name, value in stored.items()}
 
 
 # One run -----------------------------------------------------------------------------------------------------------
 
 
 def test_the_same_spec_is_made_once(specs: list[RunSpec], trainings: list[str]) -> None:
-    assert [runs.status(spec) for spec in specs] == ["missing", "missing"]
+    assert [runs.status(spec) for spec in specs] == ["missing", "missing"] and runs.rates().empty
     first = runs.make_runs([specs[0], *specs, specs[1]], workers=1, execution=QUIET)
     assert sorted(trainings) == sorted(spec.run_id for spec in specs)
     assert [run.spec.run_id for run in first] == [specs[n].run_id for n in (0, 0, 1, 1)]
     again = runs.make_runs(specs, execution=QUIET)
-    assert len(trainings) == 2
+    assert len(trainings) == 2 and len(again[0].history) == 3
     assert again[0].metrics == first[0].metrics and runs.status(specs[0]) == "done"
-    assert len(again[0].history) == 3
     absent = specs[0].model_copy(update={"seed": 99})
     assert runs.select([specs[1], absent, specs[0]], again) == again[::-1]
+    # Rates come from every whole run of the store.
+    (again[1].folder / "metrics.json").write_text("{")
+    (row,) = runs.rates().to_dict("records")
+    expected = {"model": "unet", "width": "2", "patch_size": 32}
+    assert row == expected | {key: again[0].metrics[key] for key in ("device", "patches_per_second")}
 
 
 def test_a_run_copied_from_elsewhere_is_adopted(
@@ -104,23 +91,17 @@ def test_a_run_copied_from_elsewhere_is_adopted(
     assert adopted.model()(torch.zeros(1, 4, 32, 32)).shape == (1, 1, 32, 32)
 
 
-DAMAGE = {
-    "metrics.json": (b"{", b"[]", b'{"run_id": "of another run"}'),
-    "weights.safetensors": (b"\x10\0\0\0", None),
-    "spec.json": (b"{}", None),
-    "history.csv": (b"epoch,lr\n", None),
-}
-
-
 @pytest.mark.parametrize(
-    ("file", "content"), [(file, one) for file, several in DAMAGE.items() for one in several]
+    ("file", "content"),
+    [
+        *[("metrics.json", content) for content in (b"{", b"[]", b'{"run_id": "of another run"}')],
+        *[("weights.safetensors", content) for content in (b"\x10\0\0\0", None)],
+        *[("spec.json", content) for content in (b"{}", None)],
+        *[("history.csv", content) for content in (b"epoch,lr\n", None)],
+    ],
 )
 def test_a_damaged_run_is_set_aside_and_remade(
-    specs: list[RunSpec],
-    trainings: list[str],
-    capsys: pytest.CaptureFixture[str],
-    file: str,
-    content: bytes | None,
+    specs: list[RunSpec], trainings: list[str], capsys: pytest.CaptureFixture[str], file: str, content: bytes | None
 ) -> None:
     spec = changed(specs[0], epochs=1)
     folder = runs.make_run(spec, QUIET).folder
@@ -133,92 +114,56 @@ def test_a_damaged_run_is_set_aside_and_remade(
     message = capsys.readouterr().err
     assert message.count("\n") == 1 and str(folder) in message and "set aside as" in message
     assert (runs_dir() / "set-aside" / f"{spec.run_id}.0").is_dir()
-    assert len(trainings) == 2 and same(before, weights(spec.run_id))
+    assert len(trainings) == 2 and before == weights(spec.run_id)
 
 
-@pytest.fixture
-def shared_store(specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A store where everyone may write, not below pytest's folders, which only their owner may enter."""
-    folder = Path(tempfile.mkdtemp())
-    monkeypatch.setenv("LMHLD_RUNS", str(folder))
-    yield folder
-    os.seteuid(os.getuid())
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.mark.parametrize("file", ["metrics.json", "weights.safetensors", "spec.json", "history.csv", "."])
-def test_what_cannot_be_read_is_not_missing(
-    specs: list[RunSpec], trainings: list[str], shared_store: Path, file: str
+@pytest.mark.parametrize("file", ["metrics.json", "weights.safetensors", "spec.json", "history.csv"])
+def test_what_cannot_be_read_is_not_missing_and_does_not_cost_the_other_runs(
+    specs: list[RunSpec], trainings: list[str], file: str
 ) -> None:
-    spec = changed(specs[0], epochs=1)
-    folder = runs.make_run(spec, QUIET).folder
-    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    for path in (shared_store, folder, *folder.iterdir()):
-        path.chmod(0o777)
-    (folder / file).chmod(0)
-    if os.getuid() == 0:  # whom no mode stops
-        os.seteuid(65534)
-    message = rf"{folder / file}: cannot be read \(permission denied\)"
+    spec, other = (changed(spec, epochs=1) for spec in specs)
+    path = runs.make_run(spec, QUIET).folder / file
+    path.unlink()
+    path.mkdir()
+    message = rf"{path}: cannot be read \(is a directory\)"
     for look in (runs.find, runs.status, runs.damage, lambda spec: runs.make_run(spec, QUIET)):
         with pytest.raises(UserError, match=f"^{message}"):
             look(spec)
-    with pytest.raises(UserError, match=rf"1 of 1 runs failed: {spec.run_id} .*: {message}"):
-        runs.make_runs([spec], workers=1, execution=QUIET)
-    os.seteuid(os.getuid())
-    (folder / file).chmod(0o700)
-    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
-    assert trainings == [spec.run_id] and not (shared_store / "set-aside").exists()
+    with pytest.raises(UserError, match=rf"1 of 2 runs failed: {spec.run_id} .*: {message}"):
+        runs.make_runs([spec, other], workers=1, execution=QUIET)
+    assert trainings == [spec.run_id, other.run_id] and not (path.parent / store.FAILURE).exists()
+    assert path.is_dir() and not (runs_dir() / "set-aside").exists()
 
 
-def test_what_cannot_be_read_does_not_cost_the_other_runs(specs: list[RunSpec]) -> None:
-    folder = runs_dir() / specs[0].run_id
-    (folder / "metrics.json").mkdir(parents=True)
-    for name in ("history.csv", "weights.safetensors", "test_patches.csv"):
-        (folder / name).touch()
-    (folder / "spec.json").write_text(specs[0].canonical())
-    with pytest.raises(
-        UserError, match=r"1 of 2 runs failed.*metrics\.json: cannot be read \(is a directory\)"
-    ):
-        runs.make_runs(specs, workers=1, execution=QUIET)
-    assert runs.status(specs[1]) == "done" and not (folder / runs.FAILURE).exists()
+def test_weights_and_checkpoints_of_another_run_are_never_used(
+    specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*arguments: Any) -> None:
+        save_checkpoint(*arguments)
+        raise Interrupted("stopped")
 
-
-def begin(spec: RunSpec) -> Path:
-    """Begin a run and stop it after its first checkpoint; return its folder."""
-    folder = runs_dir() / spec.run_id
-
-    def stop() -> None:
-        while not (folder / "checkpoint.safetensors").is_file():
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=stop, daemon=True).start()
-    with pytest.raises(Interrupted):
-        runs.make_run(spec, QUIET.model_copy(update={"checkpoint_every": 1}))
-    return folder
-
-
-def test_weights_and_checkpoints_of_another_run_are_never_used(specs: list[RunSpec], tmp_path: Path) -> None:
-    mine, other = changed(specs[0], epochs=1), changed(specs[1], epochs=100)
+    mine, other = (changed(spec, epochs=1) for spec in specs)
     folder = runs.make_run(mine, QUIET).folder
     expected = weights(mine.run_id)
-    foreign = runs.make_run(changed(specs[1], epochs=1), QUIET).folder
-    shutil.copy(foreign / "weights.safetensors", folder)
+    shutil.copy(runs.make_run(other, QUIET).folder / "weights.safetensors", folder)
     assert runs.damage(mine) == "its weights are those of another run"
     runs.make_run(mine, QUIET)
-    assert same(weights(mine.run_id), expected)
+    assert weights(mine.run_id) == expected
     # A begun run of another spec, copied under this one's name: same shapes, other area and weights.
-    begun = begin(other)
-    assert runs.status(other) == "begun"
+    save_checkpoint = networks.save_checkpoint
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(networks, "save_checkpoint", stop)
+        runs.make_run(specs[1], QUIET.model_copy(update={"checkpoint_every": 1}))
+    assert runs.status(specs[1]) == "begun"
     for with_spec in (True, False):
         shutil.rmtree(folder)
-        shutil.copytree(begun, folder)
+        shutil.copytree(runs_dir() / specs[1].run_id, folder)
         if with_spec:
             assert runs.status(mine) == "damaged" and runs.damage(mine) == "it holds another spec"
         else:
             (folder / "spec.json").unlink()
         runs.make_run(mine, QUIET)
-        assert same(weights(mine.run_id), expected)
+        assert weights(mine.run_id) == expected
 
 
 def test_a_run_planned_on_other_data_is_refused(specs: list[RunSpec]) -> None:
@@ -235,9 +180,7 @@ def test_a_disk_that_refuses_gives_one_line(
 
     with monkeypatch.context() as patch:
         patch.setattr(safetensors.torch, "save_file", full)
-        with pytest.raises(
-            UserError, match=r"weights\.safetensors: cannot be written \(.*No space left on device"
-        ):
+        with pytest.raises(UserError, match=r"weights\.safetensors: cannot be written \(.*No space left on device"):
             runs.make_run(specs[0], QUIET)
     assert runs.status(specs[0]) == "failed" and "No space left on device" in runs.failure(specs[0])
     (tmp_path / "file").write_text("")
@@ -246,23 +189,13 @@ def test_a_disk_that_refuses_gives_one_line(
         runs.make_run(specs[0], QUIET)
 
 
-def test_rates_come_from_every_whole_run_of_the_store(specs: list[RunSpec]) -> None:
-    assert runs.rates().empty
-    run = runs.make_run(changed(specs[0], epochs=1), QUIET)
-    (runs_dir() / "damaged").mkdir()
-    (runs_dir() / "damaged" / "metrics.json").write_text("{")
-    (row,) = runs.rates().to_dict("records")
-    expected = {"model": "unet", "width": "2", "patch_size": 32}
-    assert row == expected | {key: run.metrics[key] for key in ("device", "patches_per_second")}
-
-
 # Several runs, runners and processes -------------------------------------------------------------------------------
 
 
 def test_failing_runs_are_reported_and_the_others_are_the_same_whoever_makes_them(
     specs: list[RunSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bad, uncut = impossible(specs[0]), uncuttable(specs[0])
+    bad, uncut = changed(specs[0], lr=1e30), uncuttable(specs[0])
     results = []
     for workers in (1, 2):
         monkeypatch.setenv("LMHLD_RUNS", str(tmp_path / str(workers)))
@@ -273,69 +206,48 @@ def test_failing_runs_are_reported_and_the_others_are_the_same_whoever_makes_the
             assert message in str(caught.value) and message in runs.failure(spec)
         assert [runs.status(spec) for spec in (*specs, bad, uncut)] == ["done", "done", "failed", "failed"]
         results.append([(runs.make_run(spec).metrics["test"], weights(spec.run_id)) for spec in specs])
-    for (test, one), (other, two) in zip(*results, strict=True):
-        assert test == other and same(one, two)
+    assert results[0] == results[1]
 
 
-def test_a_run_that_is_interrupted_stops_the_others_too(
-    specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bad = impossible(specs[0])
-    with pytest.raises(UserError):
-        runs.make_runs([bad], workers=1, execution=QUIET)
-    begun = []
+def test_why_a_run_failed_is_known_until_it_succeeds(specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch) -> None:
+    def shaky(spec: RunSpec, *rest: Any) -> object:
+        tries.append(spec.run_id)
+        if errors:
+            raise errors.pop(0)
+        return original(spec, *rest)
 
-    def stopped(spec: RunSpec, *_: object) -> None:
-        begun.append(spec)
-        raise Interrupted("stopped in epoch 1")
+    original, tries = runner.train, list[str]()
+    errors: list[Exception] = [OSError("the disk was away"), Interrupted("stopped in epoch 1"), ValueError("a bug")]
+    monkeypatch.setattr(runner, "train", shaky)
+    with pytest.raises(UserError, match=r"1 of 1 runs failed.*the disk was away"):
+        runs.make_runs(specs[:1], workers=1, execution=QUIET)
+    with pytest.raises(Interrupted):  # which stops the others too
+        runs.make_runs(specs, workers=1, execution=QUIET)
+    assert len(tries) == 2 and runs.status(specs[0]) == "failed" and "the disk was away" in runs.failure(specs[0])
+    (run,) = runs.make_runs(specs[:1], workers=1, execution=QUIET, retry=True)
+    assert tries == [specs[0].run_id] * 4 and runs.status(specs[0]) == "done" and runs.failure(specs[0]) == ""
+    assert not (run.folder / store.FAILURE).exists()
 
-    monkeypatch.setattr(runner, "train", stopped)
-    with pytest.raises(Interrupted):
-        runs.make_runs([bad, *specs], workers=1, execution=QUIET)
-    assert len(begun) == 1
-    # Why a run failed is known until it succeeds, whatever comes between.
-    assert runs.status(bad) == "failed" and "lower `lr`" in runs.failure(bad)
 
+def test_failed_runs_leave_no_network_in_memory(specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        alive.append(sum(reference() is not None for reference in built))
+        network = torch.nn.Linear(1, 1)
+        built.append(weakref.ref(network))
+        raise ValueError("no")
 
-def test_failed_runs_leave_no_network_in_memory(
-    specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Their errors are kept until the end, and errors hold on to what was in use."""
     built: list[weakref.ref[torch.nn.Module]] = []
     alive: list[int] = []
-    build = models.build
-
-    def remembered(*arguments: Any, **options: Any) -> torch.nn.Module:
-        gc.collect()
-        alive.append(sum(network() is not None for network in built))
-        network = build(*arguments, **options)
-        built.append(weakref.ref(network))
-        return network
-
-    monkeypatch.setattr(models, "build", remembered)
-    bad = [impossible(specs[0]).model_copy(update={"seed": seed}) for seed in range(3)]
-    with pytest.raises(UserError, match="3 of 3 runs failed"):
-        runs.make_runs(bad, workers=1, execution=QUIET)
-    assert alive == [0, 0, 0]
+    monkeypatch.setattr(runner, "train", fail)
+    with pytest.raises(UserError, match="2 of 2 runs failed"):
+        runs.make_runs(specs, workers=1, execution=QUIET)
+    assert alive == [0, 0]
 
 
-def test_two_processes_train_once(specs: list[RunSpec]) -> None:
-    script = """
-        import sys
-        from conftest import QUIET
-        from lmhld_nb.runs import runner
-        from lmhld_nb.training.specs import RunSpec
-        real = runner.train
-        runner.train = lambda *arguments: (print("trained"), real(*arguments))[1]
-        print(runner.make_run(RunSpec.model_validate_json(sys.argv[1]), QUIET).metrics["test"]["f1"])
-    """
-    command = [sys.executable, "-c", textwrap.dedent(script), specs[0].model_dump_json()]
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    started = [subprocess.Popen(command, cwd=Path(__file__).parent, **pipes) for _ in range(2)]
-    outputs = [process.communicate(timeout=60) for process in started]
-    assert [process.returncode for process in started] == [0, 0], outputs
-    (waited,), (trained, score) = sorted((out.split() for out, _ in outputs), key=len)
-    assert trained == "trained" and waited == score
+def test_two_runners_train_once(specs: list[RunSpec], trainings: list[str]) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(lambda spec: runs.make_run(spec, QUIET), [specs[0]] * 2)
+    assert first.metrics == second.metrics and trainings == [specs[0].run_id]
 
 
 def test_what_another_runner_has_begun_is_left_to_it_while_there_is_other_work(
@@ -347,11 +259,10 @@ def test_what_another_runner_has_begun_is_left_to_it_while_there_is_other_work(
             runs.make_run(first, QUIET, wait=False)
         thread = threading.Thread(target=runs.make_runs, args=(specs, 1, QUIET))
         thread.start()
-        until = time.monotonic() + 60
-        while runs.status(second) != "done" and time.monotonic() < until:
+        while runs.status(second) != "done" and thread.is_alive():
             time.sleep(0.02)
         assert trainings == [second.run_id]
-    thread.join(60)
+    thread.join()
     assert trainings == [second.run_id, first.run_id] and runs.status(first) == "done"
 
 
@@ -364,62 +275,35 @@ def test_after_a_kill_it_goes_on_with_fewer_at_a_time(
     assert "was killed (out of memory?); going on with 1 at a time" in capsys.readouterr().err
     monkeypatch.setattr(processes, "_prepare_worker", marks.kill_worker)
     others = [changed(spec, epochs=1) for spec in specs]
-    with pytest.raises(
-        UserError, match=r"2 of 2 runs failed.*its process was killed .*use fewer `--workers`"
-    ):
+    with pytest.raises(UserError, match=r"2 of 2 runs failed.*its process was killed .*use fewer `--workers`"):
         runs.make_runs(others, workers=2, execution=QUIET)
     assert [runs.status(spec) for spec in others] == ["failed", "failed"]
-
-
-def test_a_failed_run_is_tried_again_and_forgets_its_failure(
-    specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, tries = runner.train, []
-
-    def shaky(*arguments: Any) -> object:
-        tries.append(arguments[0].run_id)
-        if len(tries) < 3:
-            raise OSError("the disk was away")
-        return real(*arguments)
-
-    monkeypatch.setattr(runner, "train", shaky)
-    with pytest.raises(UserError, match=r"1 of 1 runs failed.*the disk was away"):
-        runs.make_runs(specs[:1], workers=1, execution=QUIET)
-    assert runs.status(specs[0]) == "failed" and "the disk was away" in runs.failure(specs[0])
-    (run,) = runs.make_runs(specs[:1], workers=1, execution=QUIET, retry=True)
-    assert len(tries) == 3 and runs.status(specs[0]) == "done" and runs.failure(specs[0]) == ""
-    assert not (run.folder / runs.FAILURE).exists()
 
 
 def test_patches_are_cut_once_however_many_runs_need_them(
     specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cut = []
-    original = store.patch_set
-
     def broken(spec: PatchSpec, progress: bool = True) -> Any:
         cut.append(spec)
         if spec == specs[1].data[0]:
             raise ZeroDivisionError("a bug")
         return original(spec, progress)
 
+    cut, original = list[PatchSpec](), store.patch_set
     monkeypatch.setattr(store, "patch_set", broken)
     bad = uncuttable(specs[0])
     several = [bad.model_copy(update={"seed": seed}) for seed in range(3)]
     mixed = specs[0].model_copy(update={"data": (*bad.data, *specs[0].data)})
     with pytest.raises(UserError, match=r"5 of 6 runs failed.*ZeroDivisionError\('a bug'\)") as caught:
         runs.make_runs([*several, mixed, *specs], workers=1, execution=QUIET)
-    cut_before_training = cut[: cut.index(specs[1].data[0]) + 1]
-    assert len(cut_before_training) == len(set(cut_before_training)) == 3
+    assert cut == [*bad.data, *specs[0].data, *specs[1].data, *specs[0].data]  # the last for the training
     assert [runs.status(spec) for spec in specs] == ["done", "failed"]
     # One reason for the three together, and once with the way out of a mix.
     assert str(caught.value).count("no 32 px patch left") == 2
-    assert str(caught.value).count("leave the area out (key `experiment_3.areas`)") == 1
+    assert str(caught.value).count("; or leave the area out") == 1
 
 
-def test_a_failed_score_of_the_whole_area_is_reported(
-    specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_score_of_the_whole_area_is_reported(specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch) -> None:
     runs.make_run(specs[0], QUIET)
 
     def broken(*_: object) -> None:
@@ -432,34 +316,11 @@ def test_a_failed_score_of_the_whole_area_is_reported(
     assert runs.failure(specs[0]) == "a.tif: damaged"
 
 
-# What runs are made of ---------------------------------------------------------------------------------------------
-
-
-def test_a_file_that_is_no_network_gives_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "w.safetensors"
-    with pytest.raises(UserError, match="no such file"):
-        networks.load(path)
-    for content in (b"", b"\x08\0\0\0\0\0\0\0{}      ", b"PK\x03\x04"):
-        path.write_bytes(content)
-        with pytest.raises(UserError, match=r"w\.safetensors: not a network of this book"):
-            networks.load(path)
-    for card in ("[]", "{}", json.dumps({"model": "unet", "bands": ["red"], "width": 2})):
-        safetensors.torch.save_file({"x": torch.zeros(1)}, path, metadata={"card": card})
-        with pytest.raises(UserError, match="not a network of this book") as caught:
-            networks.load(path)
-        assert "\n" not in str(caught.value)
-
-
-def test_a_refused_cut_can_be_repeated_while_its_error_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refused_cut_can_be_repeated_while_its_error_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A notebook keeps the last error: the lock of the patches must not live as long as it does.
     monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
     spec = PatchSpec(dataset="made", fingerprint="0" * 16, area="made", size=32)
     with pytest.raises(UserError) as caught:
         patches.cut(spec, [], progress=False)
-    script = "import sys; from filelock import FileLock; FileLock(sys.argv[1], timeout=0).acquire()"
-    lock = spec.folder.parent / f".{spec.folder.name}.lock"
-    assert subprocess.run([sys.executable, "-c", script, str(lock)], check=False).returncode == 0
     assert len(patches.cut(spec, [scene(tmp_path, blobs(256, 256, 40))], progress=False).index) > 0
     assert caught.value is not None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from itertools import pairwise
 
 import jupytext
 import matplotlib.pyplot as plt
@@ -47,9 +46,7 @@ def test_the_line_below_a_figure() -> None:
     style.add_caption(figure, "a data set · profile smoke")
     style.add_caption(figure, "paper Table 5, a longer line than fits")
     text = figure.get_supxlabel()
-    assert " ".join(text.split()).endswith(
-        "fits · a data set · profile smoke · dashed: quartiles · n = 1 patch"
-    )
+    assert " ".join(text.split()).endswith("fits · a data set · profile smoke · dashed: quartiles · n = 1 patch")
     assert len(text.splitlines()) == 2 and max(map(len, text.splitlines())) <= 18.5 * 4
     plt.close(figure)
     counts = [style.format_count(n, "scene") for n in (0, 1, 1200)]
@@ -63,16 +60,12 @@ def test_a_chapters_figures_are_drawn_in_the_package(path) -> None:
 
 
 def test_a_name_has_its_colour_and_marker_in_whatever_company() -> None:
-    for look, names in (
-        (style.area_colours, list(paper.AREAS)),
-        (style.network_colours, list(models.NAMES)),
-        (style.network_markers, list(models.NAMES)),
-    ):
-        together = look(names)
-        assert list(together) == names and len(set(together.values())) == len(names)
-        for name in names:
-            assert look([name])[name] == together[name] == look([*reversed(names)])[name]
-    assert style.area_colours(["else", "rio"])["rio"] == style.area_colours(["rio"])["rio"]
+    together = style.area_colours(paper.AREAS)
+    assert tuple(together) == paper.AREAS and len(set(together.values())) == len(together)
+    for names in (["else", "rio"], ["rio"], paper.AREAS[::-1]):
+        assert style.area_colours(names)["rio"] == together["rio"]
+    for look in ("color", "marker", "label"):
+        assert len({style.network_look(name)[look] for name in models.NAMES}) == len(models.NAMES)
 
 
 def test_a_network_of_ones_own_has_a_title_colour_and_marker() -> None:
@@ -80,7 +73,7 @@ def test_a_network_of_ones_own_has_a_title_colour_and_marker() -> None:
     globals()["build_own_network"] = lambda in_channels: None
     (handle,) = style.network_handles([own])
     assert handle.get_label() == style.network_title(own) == "own network"
-    assert handle.get_color() not in style.network_colours(list(models.NAMES)).values()
+    assert handle.get_color() not in {style.network_look(name)["color"] for name in models.NAMES}
 
 
 def test_a_grid_knows_its_left_and_bottom_panels() -> None:
@@ -101,19 +94,12 @@ def test_a_heat_map_is_readable_and_leaves_out_what_is_missing() -> None:
     plt.close(figure)
 
 
-def in_order(names: list[str], order: list[str]) -> bool:
-    return all(a < b for a, b in pairwise(order.index(name) for name in names if name in order))
-
-
-@pytest.mark.parametrize("profile", profiles.names())
-def test_profiles_list_networks_in_one_order(profile: str) -> None:
-    assert in_order(list(profiles.load(profile).models), list(models.NAMES))
-
-
-def test_data_sets_list_areas_in_one_order() -> None:
-    for name, description in sources.catalogue().items():
-        areas = list(getattr(description.source, "areas", None) or [])
-        assert in_order(areas, list(paper.AREAS)), name
+def test_profiles_list_networks_and_data_sets_list_areas_in_one_order() -> None:
+    lists = [(profiles.load(name).models, models.NAMES) for name in profiles.names()]
+    lists += [(getattr(entry.source, "areas", None) or (), paper.AREAS) for entry in sources.catalogue().values()]
+    for names, order in lists:
+        known = [order.index(name) for name in names if name in order]
+        assert known == sorted(known), names
 
 
 def test_one_matplotlib_style_and_no_colour_with_a_meaning_typed_again() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 from pathlib import Path
 
 import check_notebooks
@@ -22,57 +21,41 @@ from lmhld_nb.config import ROOT, UserError
 KERNEL = {"kernelspec": {"name": "lmhld", "display_name": "LMHLD book", "language": "python"}}
 
 
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "tests" / "reference").glob("*.ipynb")), ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", sorted((ROOT / "tests" / "reference").glob("*.ipynb")), ids=lambda path: path.stem)
 def test_references_hold_nothing_of_one_machine(path: Path) -> None:
     assert path.stem in {chapter.stem for chapter in chapters()}
     assert check_notebooks.traces(nbformat.read(path, as_version=4)) == []
 
 
-def traces(**output: str) -> list[str]:
-    ((kind, text),) = output.items()
-    shown = new_output("stream", text=text)
-    if kind != "stream":
-        shown = new_output("execute_result", data={f"text/{kind}": text})
-    return check_notebooks.traces(new_notebook(cells=[new_code_cell("x", outputs=[shown])]))
+def traces(text: str, kind: str = "") -> list[str]:
+    """Return the traces in a text that a cell printed, or showed as text/KIND."""
+    result = new_output("execute_result", data={f"text/{kind}": text})
+    outputs = [result if kind else new_output("stream", text=text)]
+    return check_notebooks.traces(new_notebook(cells=[new_code_cell("x", outputs=outputs)]))
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "saved to /home/ann/book/figures/a.png",
-        r"C:\Users\ann\book",
-        "~/book",
-        "made at 14:05",
-        "2026-11-24T20:30:13Z",
+        *("saved to /home/ann/book/figures/a.png", r"C:\Users\ann\book", "~/book"),
+        *("made at 14:05", "2026-11-24T20:30:13Z", "took 4 s of 114 s", "seconds  7.85", "step (ms)"),
         "<pandas.io.formats.style.Styler at 0x7f0d377257d0>",
-        "took 4 s of 114 s",
-        "seconds  7.85",
-        "step (ms)",
-        "id 8f14e45fceea167a5a36dedd4bea2543",
-        "123e4567-e89b-12d3-a456-426614174000",
+        *("id 8f14e45fceea167a5a36dedd4bea2543", "123e4567-e89b-12d3-a456-426614174000"),
     ],
 )
 def test_a_trace_is_found_in_print_and_in_a_result(text: str) -> None:
-    assert traces(stream=text) and traces(plain=text) and traces(html=f"<td>{html.escape(text)}</td>")
+    assert traces(text) and traces(text, "plain") and traces(f"<td>{html.escape(text)}</td>", "html")
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "U-Net: F1 0.683, 9 × 9 pixels, 3 runs, 10 m",
-        "images 2015-08, event 2017-08-08: 24 months earlier",
-        "2PR / (P + R); precision/recall; runs 5a0b3c3d4e5f6071; OD1: rio",
-    ],
-)
-def test_what_is_no_trace_passes(text: str) -> None:
-    assert traces(stream=text) == traces(html=f"<table class='dataframe'><td>{text}</td></table>") == []
+def test_what_is_no_trace_passes() -> None:
+    text = "U-Net: F1 0.683, 9 × 9 pixels, 3 runs, 10 m; images 2015-08, event 2017-08-08: 24 months earlier; "
+    text += "2PR / (P + R); precision/recall; runs 5a0b3c3d4e5f6071; OD1: rio"
+    assert traces(text) == traces(f"<table class='dataframe'><td>{text}</td></table>", "html") == []
 
 
 def test_ids_and_metadata_of_an_execution_are_found() -> None:
-    assert traces(html="<style>#T_1a2b3_row0 {color: red}</style><table id='T_1a2b3'><td>1</td></table>")
-    assert not traces(html="<style>#T_moved_row0 {color: red}</style><table id='T_moved'><td>1</td></table>")
+    styled = "<style>#T_{0}_row0 {{color: red}}</style><table id='T_{0}'><td>1</td></table>"
+    assert traces(styled.format("1a2b3"), "html") and not traces(styled.format("moved"), "html")
     cell = new_code_cell("x", metadata={"tags": ["a"], "execution": {"iopub.execute_input": "…"}})
     notebook = new_notebook(cells=[cell], metadata={**KERNEL, "papermill": {}})
     assert check_notebooks.traces(notebook) == ["metadata: papermill", "cell 0: metadata execution"]
@@ -107,29 +90,26 @@ def test_pairs_that_differ_are_reported_with_the_next_step(tmp_path: Path) -> No
     assert "05_made.ipynb: not there" in str(check_notebooks.difference(source))
 
 
-# Publication -----------------------------------------------------------------------------------------------------
-
-
 def test_published_notebooks_and_figures_are_light(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (600, 600, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    output = new_output("display_data", {"image/png": base64.b64encode(file.getvalue()).decode()})
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    png = (tmp_path / "a.png").read_bytes()
+    output = new_output("display_data", {"image/png": base64.b64encode(png).decode()})
     injected = new_code_cell("profile = 'mini'", metadata={"tags": ["injected-parameters"]})
     notebook = new_notebook(cells=[injected, new_code_cell("1", outputs=[output])], metadata=KERNEL)
     publish.publish_notebooks({Path("05_made.py"): notebook}, tmp_path)
     written = tmp_path / "05_made.ipynb"
-    assert written.stat().st_size <= check_notebooks.LARGEST_NOTEBOOK < len(file.getvalue())
+    assert written.stat().st_size <= check_notebooks.LARGEST_NOTEBOOK < len(png)
     assert [cell.source for cell in nbformat.read(written, as_version=4).cells] == ["1"]
 
     figures, published = tmp_path / "figures", tmp_path / "published"
     for folder in (figures, published):
         folder.mkdir()
         (folder / f"{folder.name}.csv").write_text("f1\n0.5\n")
-    (figures / "a.png").write_bytes(file.getvalue())
+    (figures / "a.png").write_bytes(png)
     publish.publish_figures(figures, published)
     assert sorted(path.name for path in published.iterdir()) == ["a.png", "figures.csv"]
-    assert (published / "a.png").stat().st_size < len(file.getvalue()) / 2
+    assert (published / "a.png").stat().st_size < len(png) / 2
 
 
 def test_an_outdated_execution_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +121,5 @@ def test_an_outdated_execution_is_not_published(tmp_path: Path, monkeypatch: pyt
     target = tmp_path / "build" / "mini" / "05_made.ipynb"
     target.parent.mkdir(parents=True)
     source.with_suffix(".ipynb").rename(target)
-    with pytest.raises(
-        UserError, match=r"05_made\.ipynb: older than its source; run `lmhld book mini` again"
-    ):
+    with pytest.raises(UserError, match=r"05_made\.ipynb: older than its source; run `lmhld book mini` again"):
         publish.executed("mini")

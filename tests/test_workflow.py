@@ -9,16 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from conftest import QUIET
 
 from lmhld_nb import runs
 from lmhld_nb.config import ROOT, runs_dir
-from lmhld_nb.experiments import common as experiments
-from lmhld_nb.experiments import plan as plans
-from lmhld_nb.experiments import profile as profiles
-from lmhld_nb.experiments import serial_experiment
-from lmhld_nb.training.specs import RunSpec
+from lmhld_nb.experiments import load, open_study, part, single
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("snakemake") is None, reason="snakemake is not installed (group 'workflow')"
@@ -32,52 +27,34 @@ def snakemake(profile: Path | str, *options: str, folder: Path) -> subprocess.Co
     return subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True, check=False)
 
 
-def asked_for(done: subprocess.CompletedProcess[str]) -> list[str]:
+def ids_of_jobs(process: subprocess.CompletedProcess[str]) -> set[str]:
     """Return the ids of the runs that Snakemake makes, or would make."""
-    assert done.returncode == 0, done.stdout + done.stderr
-    return sorted(re.findall(r"wildcards: run_id=(\w+)", done.stdout + done.stderr))
-
-
-def specs_of(profile: Path) -> list[RunSpec]:
-    loaded = profiles.load(str(profile))
-    return [entry.spec for entry in plans.plan(loaded, experiments.dataset_of(loaded, False))]
+    assert process.returncode == 0, process.stdout + process.stderr
+    return set(re.findall(r"wildcards: run_id=(\w+)", process.stdout + process.stderr))
 
 
 def test_missing_runs_are_made_and_whole_ones_left_alone(tiny: Path, tmp_path: Path) -> None:
-    first, second = specs_of(tiny)
-    assert asked_for(snakemake(tiny, "-n", "book", folder=tmp_path)) == sorted([first.run_id, second.run_id])
-    made = runs.make_run(first, QUIET)  # as `lmhld run` would; Snakemake has no note of it
-    before = (made.folder / "metrics.json").stat().st_mtime_ns
-    assert asked_for(snakemake(tiny, folder=tmp_path)) == [second.run_id]
-    assert runs.find(second)
-    assert (made.folder / "metrics.json").stat().st_mtime_ns == before
+    first, second = single.specs(open_study(load(str(tiny)), progress=False))
+    run = runs.make_run(first, QUIET)  # as `lmhld run` would; Snakemake has no note of it
+    before = (run.folder / "metrics.json").stat().st_mtime_ns
+    assert ids_of_jobs(snakemake(tiny, "-n", "book", folder=tmp_path)) == {second.run_id}
+    assert ids_of_jobs(snakemake(tiny, folder=tmp_path)) == {second.run_id} and runs.find(second)
+    assert (run.folder / "metrics.json").stat().st_mtime_ns == before
     assert "Nothing to be done" in snakemake(tiny, "-n", folder=tmp_path).stdout
 
 
-def test_an_unknown_profile_is_told_in_one_line(tmp_path: Path) -> None:
-    done = snakemake("nosuch", "-n", folder=tmp_path)
-    assert done.returncode != 0
-    assert "lmhld: profile 'nosuch': unknown" in done.stderr and "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize("cluster", ["local", "slurm"])
-def test_cluster_profiles_keep_what_runs_left(cluster: str) -> None:
-    path = ROOT / "params" / "cluster" / cluster / "config.yaml"
-    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    assert settings["executor"] == cluster
-    # Snakemake would otherwise remove whole files of runs, or remake them after every change of the code.
-    assert settings["keep-incomplete"] and settings["rerun-triggers"] == ["mtime", "params", "input"]
+def test_an_unknown_profile_is_reported_in_one_line(tmp_path: Path) -> None:
+    process = snakemake("nosuch", "-n", folder=tmp_path)
+    assert process.returncode != 0
+    assert "lmhld: profile 'nosuch': unknown" in process.stderr and "Traceback" not in process.stderr
 
 
 def test_a_stage_waits_for_the_stage_before_it(tiny: Path, tmp_path: Path) -> None:
-    text = tiny.read_text(encoding="utf-8").replace("experiments: [2]", "experiments: [4]")
-    rule = "experiment_4: {first: [gorkha], permuted: [], last: [emilia_romagna], seeds: [0]}\n"
-    tiny.write_text(text.replace("epochs: 3", "epochs: 1") + rule, encoding="utf-8")
-    loaded = profiles.load(str(tiny))
-    dataset = experiments.dataset_of(loaded, False)
-    ((last,),) = serial_experiment.finals(loaded, dataset).values()
+    serial = "part: {first: [gorkha], permuted: [], last: [emilia_romagna], seeds: [0]}"
+    text = tiny.read_text(encoding="utf-8").replace("single: {}", serial)
+    tiny.write_text(text.replace("epochs: 3", "epochs: 1"), encoding="utf-8")
+    ((last,),) = part.finals(open_study(load(str(tiny)), progress=False)).values()
     target = f"{runs_dir()}/{last.run_id}/metrics.json"
-    done = snakemake(tiny, "--cores", "2", target, folder=tmp_path)
+    process = snakemake(tiny, "--cores", "2", target, folder=tmp_path)
     assert last.stage is not None
-    assert asked_for(done) == sorted([last.stage.parent.run_id, last.run_id])
-    assert runs.find(last)
+    assert ids_of_jobs(process) == {last.stage.parent.run_id, last.run_id} and runs.find(last)

@@ -51,9 +51,7 @@ def traces(notebook: NotebookNode) -> list[str]:
     for number, cell in enumerate(notebook.cells):
         label = f"cell {number}"
         # jupytext's lines_to_next_cell says how the .py is laid out.
-        problems += [
-            f"{label}: metadata {key}" for key in cell.metadata if key not in ("tags", "lines_to_next_cell")
-        ]
+        problems += [f"{label}: metadata {key}" for key in cell.metadata if key not in ("tags", "lines_to_next_cell")]
         patterns = dict(TRACES)
         if TIMING not in cell.metadata.get("tags", []):
             patterns["a duration"] = DURATION
@@ -115,9 +113,7 @@ def problems() -> Iterator[str]:
     size = sum(path.stat().st_size for path in PUBLISHED.parent.rglob("*") if path.is_file())
     if size > LARGEST_FIGURES:
         yield f"figures/: {size / 1e6:.1f} MB; make publish compresses them"
-    files = {
-        file for entry in read_manifest(ROOT / "figures" / "manifest.yaml").values() for file in entry.files
-    }
+    files = {file for entry in read_manifest(ROOT / "figures" / "manifest.yaml").values() for file in entry.files}
     present = {path.name for path in PUBLISHED.iterdir()}
     for file in sorted(files - present):
         yield f"figures/mini/{file}: in figures/manifest.yaml, but not there; make publish"

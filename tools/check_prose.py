@@ -101,11 +101,7 @@ def book() -> Iterator[str]:
     entries = set(re.findall(r"^@\w+\{(\w+),", read("book/references.bib"), re.M))
     for path in sorted((ROOT / "book").glob("*.md")):
         for keys in re.findall(r"\{cite:\w\}`([^`]+)`", path.read_text(encoding="utf-8")):
-            yield from (
-                f"{path.name}: {key} is not in references.bib"
-                for key in keys.split(",")
-                if key not in entries
-            )
+            yield from (f"{path.name}: {key} is not in references.bib" for key in keys.split(",") if key not in entries)
 
 
 def alternative_texts() -> Iterator[str]:

@@ -42,7 +42,7 @@ def prepare(app: Sphinx) -> None:
     figures = source / "figures"
     pictures.thumbnails(figures, source / "thumbnails")
     written = {
-        "ledger.md": pages.ledger(ledger.load(source / "ledger.yaml")),
+        "ledger.md": pages.ledger(ledger.load()),
         "gallery.md": pages.gallery(manifest, figures, titles),
         "numbers.md": pages.numbers(manifest, figures, titles),
     }

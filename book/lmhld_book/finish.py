@@ -126,9 +126,7 @@ def _repeat_index_values(body: Tag) -> None:
         for column in range(count):
             if column in spanning:
                 cell, rows = spanning.pop(column)
-                repeated = BeautifulSoup(
-                    f'<th><span class="again">{cell.decode_contents()}</span></th>', "html.parser"
-                )
+                repeated = BeautifulSoup(f'<th><span class="again">{cell.decode_contents()}</span></th>', "html.parser")
                 cells = row.find_all(["th", "td"], recursive=False)
                 row.insert(row.contents.index(cells[column]) if column < len(cells) else len(row), repeated)
             else:

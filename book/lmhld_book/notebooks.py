@@ -12,7 +12,7 @@ from lmhld_book import pictures
 
 HEAVY = 300_000
 """Bytes; a larger picture is compressed, so that a page stays below 3 MB with all it loads."""
-SAVING = {"style.save", "book.show"}
+SAVING = {"book.show"}
 """Calls that save a figure (first argument) under a name (second argument)."""
 
 
@@ -51,8 +51,7 @@ def describe(notebook: Any, descriptions: Mapping[str, str]) -> list[str]:
     problems = []
     for number, cell in enumerate(notebook.cells):
         count = sum(
-            any(mime.startswith("image/") for mime in output.get("data", {}))
-            for output in cell.get("outputs", [])
+            any(mime.startswith("image/") for mime in output.get("data", {})) for output in cell.get("outputs", [])
         )
         if not count:
             continue

@@ -178,9 +178,7 @@ def _tile(name: str, picture: str, entry: Entry) -> list[str]:
     }
     return [
         ":::{grid-item-card}",
-        *(
-            f":{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in options.items()
-        ),  # quoted as in YAML
+        *(f":{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in options.items()),  # quoted as in YAML
         "",
         plain(caption),
         ":::",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from statistics import median
 
 import numpy as np
 import pandas as pd
@@ -15,9 +13,6 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lmhld_nb import models
-from lmhld_nb.training import engine
-from lmhld_nb.training.hardware import choose_device
-from lmhld_nb.training.specs import Recipe
 
 SIZES = (32, 64, 128, 224)
 """Patch sizes of LMHLD (paper Table 2), px."""
@@ -38,14 +33,11 @@ def parameters(name: str, width: int | None = None) -> int:
 
 @cache
 def macs(name: str, size: int, width: int | None = None, literal: bool = True) -> int:
-    """Return the multiply-accumulates of predicting one patch of ``size`` px with 4 bands.
+    """Return the multiply-accumulates of predicting one patch of ``size`` px with 4 bands, by torch's own counter.
 
-    Counted are convolutions (transposed ones too), linear layers and the two matrix products of attention, as torch's
-    own counter has them (it counts multiplications and additions: two a MAC). Biases, normalisation, activations,
-    pooling and interpolation are not: they move memory rather than multiply.
-
-    A network may compute the same numbers more cheaply than its paper describes (`unet_3p.UpsampledConv`); with
-    ``literal`` the paper's way is counted, without it ours.
+    Counted are convolutions (transposed ones too), linear layers and the two matrix products of attention; biases,
+    normalisation, activations, pooling and interpolation are not. A network may compute the same numbers more cheaply
+    than its paper describes (`unet_3p.UpsampledConv`); with ``literal`` the paper's way is counted, without it ours.
     """
     model = empty(name, width)
     for module in list(model.modules()):
@@ -53,36 +45,31 @@ def macs(name: str, size: int, width: int | None = None, literal: bool = True) -
             module.literal = literal  # type: ignore[assignment]
         for name_of_child, child in module.named_children():
             if isinstance(child, nn.BatchNorm2d | nn.LayerNorm | nn.GroupNorm | nn.ReLU):
-                setattr(
-                    module, name_of_child, nn.Identity()
-                )  # not counted, but half the time that counting takes
+                setattr(module, name_of_child, nn.Identity())  # not counted, but half the time that counting takes
     patch = torch.zeros(1, BANDS, size, size, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(patch)
-    return int(counter.get_total_flops()) // 2
+    return int(counter.get_total_flops()) // 2  # multiplications and additions: two a MAC
 
 
 def parameters_behind(name: str, width: int | None = None) -> list[int]:
     """Return for each head of a network the number of parameters that its logits depend on."""
     model = empty(name, width)
-    weights = list(model.parameters())
+    weights, counts = list(model.parameters()), []
     heads, _ = models.supervised(model, torch.zeros(1, BANDS, 64, 64, device="meta"))
-    return [
-        sum(weight.numel() for weight, grad in zip(weights, gradients, strict=True) if grad is not None)
-        for gradients in (
-            torch.autograd.grad(head.sum(), weights, retain_graph=True, allow_unused=True) for head in heads
-        )
-    ]
+    for head in heads:
+        gradients = torch.autograd.grad(head.sum(), weights, retain_graph=True, allow_unused=True)
+        counts.append(sum(gradient.numel() for gradient in gradients if gradient is not None))
+    return counts
 
 
 @dataclass(frozen=True)
 class Reach:
     """What one predicted pixel depends on.
 
-    Attributes:
-        extent: side in px of the region with any influence; the side of the whole patch if it fills that.
-        effective: side in px of the centred square that holds 95 % of the influence.
-        influence: (size, size), mean absolute gradient of the centre logit by each input pixel, summed over bands.
+    ``extent`` is the side in px of the region with any influence (at most the whole patch), ``effective`` that of the
+    centred square with 95 % of the influence; ``influence`` (size, size) is the mean absolute gradient of the centre
+    logit by each input pixel, summed over bands.
     """
 
     extent: int
@@ -95,27 +82,18 @@ class Reach:
         return self.extent >= len(self.influence)
 
 
+Change = Callable[[nn.Module], object]
+
+
 def receptive_field(
-    name: str,
-    width: int | None = 8,
-    size: int = 384,
-    draws: int = 2,
-    first: int = 0,
-    change: Callable[[nn.Module], object] | None = None,
+    name: str, width: int | None = 8, size: int = 384, draws: int = 2, first: int = 0, change: Change | None = None
 ) -> Reach:
     """Measure the receptive field of the pixel in the middle of a patch, by gradients (Luo et al. 2016).
 
-    Rectifiers and max-pooling let only some paths through, so several random networks and inputs are taken, with
-    random statistics in their normalisation. The extent does not depend on ``width``; a patch that is smaller than
-    the extent cuts it off.
-
-    Args:
-        name: of the network, as `models.network` takes it.
-        width: first-level channels, None as published; narrow networks see as far as wide ones.
-        size: side of the patch in px, a multiple of 32.
-        draws: random networks.
-        first: seed of the first of them.
-        change: applied to each network before it is measured, to see what one of its layers is for.
+    Rectifiers and max-pooling let only some paths through, so several random networks and inputs are taken (``draws``,
+    the ``first`` with this seed), with random statistics in their normalisation. The extent does not depend on
+    ``width``; a patch (``size`` px, a multiple of 32) smaller than the extent cuts it off. ``change`` is applied to
+    each network first, to see what one of its layers is for.
 
     Raises:
         ValueError: in no draw anything got through (rectifiers can shut a very narrow network).
@@ -129,13 +107,17 @@ def receptive_field(
 
 
 @cache
-def _influence(
-    name: str, width: int | None, size: int, seed: int, change: Callable[[nn.Module], object] | None
-) -> np.ndarray:
+def _influence(name: str, width: int | None, size: int, seed: int, change: Change | None) -> np.ndarray:
     """Return (size, size): how much the centre's logit depends on each pixel, in one random network."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = _shaken(models.build(name, BANDS, width)).eval()
+        model = models.build(name, BANDS, width).eval()
+        for module in model.modules():  # as if its normalisation had seen data
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.normal_(module.running_mean, 0, 0.2)  # type: ignore[arg-type]
+                nn.init.uniform_(module.running_var, 0.5, 2)  # type: ignore[arg-type]
+                nn.init.uniform_(module.weight, 0.5, 1.5)
+                nn.init.normal_(module.bias, 0, 0.2)
         if change:
             change(model)
         return centre_gradient(model, torch.randn(1, BANDS, size, size)).numpy()
@@ -150,17 +132,6 @@ def centre_gradient(model: nn.Module, images: Tensor) -> Tensor:
     return gradient.abs().sum(dim=(0, 1))
 
 
-def _shaken(model: nn.Module) -> nn.Module:
-    """Give every batch normalisation statistics as if it had seen data."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.running_mean, 0, 0.2)  # type: ignore[arg-type]
-            nn.init.uniform_(module.running_var, 0.5, 2)  # type: ignore[arg-type]
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, 0, 0.2)
-    return model
-
-
 def _side_of(influence: np.ndarray, share: float) -> int:
     """Return the side of the smallest centred square that holds a share of the influence."""
     centre = len(influence) // 2
@@ -171,63 +142,16 @@ def _side_of(influence: np.ndarray, share: float) -> int:
     return min(2 * half + 1, len(influence))
 
 
-def seconds_per_patch(
-    name: str,
-    recipe: Recipe,
-    width: int | None = None,
-    size: int = 64,
-    device: str = "auto",
-    repeats: int = 5,
-) -> dict[str, float]:
-    """Time the engine on random patches: ``train`` (one step) and ``predict``, seconds per patch, medians.
-
-    A batch is the recipe's, the threads are torch's. What is measured depends on the machine and on what else it does:
-    compare the networks of one table with each other, not with another machine's.
-    """
-    chosen = torch.device(choose_device(device))
-    model = models.build(name, BANDS, width).to(chosen).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images = torch.randn(recipe.batch_size, BANDS, size, size, device=chosen)
-    images = images.to(memory_format=torch.channels_last)
-    masks = (torch.rand(recipe.batch_size, 1, size, size, device=chosen) < 0.2).float()
-    step = engine.step_of(model, engine.optimiser_of(model, recipe), recipe)
-
-    def predict() -> None:
-        with torch.no_grad(), engine.autocast(chosen, recipe):
-            model(images)
-
-    train = _median_seconds(lambda: step(images, masks), chosen, repeats)
-    model.eval()
-    predicting = _median_seconds(predict, chosen, repeats)
-    return {"train": train / recipe.batch_size, "predict": predicting / recipe.batch_size}
-
-
-def _median_seconds(work: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Return the median of several repetitions, after one to warm up."""
-    seconds = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        seconds.append(time.perf_counter() - start)
-    return median(seconds[1:])
-
-
 def table(
     names: Sequence[str], width: Mapping[str, int | None] | None = None, sizes: Sequence[int] = SIZES
 ) -> pd.DataFrame:
     """Return parameters and MACs of several networks.
 
-    Columns: width (channels of the first level; empty as published), parameters, macs_SIZE (MACs of one patch). The
-    index ``model`` holds the names of the networks.
+    Columns: width (channels of the first level; empty as published), parameters, macs_SIZE (MACs of one patch).
     """
-    widths = {name: (width or {}).get(name) for name in names}
-    rows = [
-        {
-            "width": own,
-            "parameters": parameters(name, own),
-            **{f"macs_{size}": macs(name, size, own) for size in sizes},
-        }
-        for name, own in widths.items()
-    ]
+    rows = []
+    for name in names:
+        own = (width or {}).get(name)
+        counts = {f"macs_{size}": macs(name, size, own) for size in sizes}
+        rows.append({"width": own, "parameters": parameters(name, own), **counts})
     return pd.DataFrame(rows, index=pd.Index(list(names), name="model")).astype({"width": "Int64"})

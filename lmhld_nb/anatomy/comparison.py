@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from lmhld_nb import models
-from lmhld_nb.anatomy.architecture import SIZES, Reach, empty, receptive_field, seconds_per_patch
-from lmhld_nb.training.specs import Recipe
+from lmhld_nb.anatomy.architecture import SIZES, Reach, empty, receptive_field
 
 WIDTH = 8
 """Channels of the first level in networks whose receptive field is measured: narrow ones see as far as wide ones."""
@@ -22,26 +21,16 @@ def receptive_fields(names: Sequence[str], draws: int = 2) -> dict[str, Reach]:
     }
 
 
-def side_by_side(
-    published: pd.DataFrame, own: pd.DataFrame, title: str, reaches: Mapping[str, Reach]
-) -> pd.DataFrame:
-    """Return for reading what networks cost at two widths and how far they see, one column per network.
+def side_by_side(published: pd.DataFrame, own: pd.DataFrame, title: str, reaches: Mapping[str, Reach]) -> pd.DataFrame:
+    """Return, as text to read, what networks cost at two widths and how far they see, one column per network.
 
-    Args:
-        published, own: of `architecture.table`, at the published widths and at others.
-        title: of the other widths.
-        reaches: by network, in the order of the tables.
-
-    Returns:
-        Texts: parameters in millions, MACs in billions, px that are seen, px that hold 95 % of the influence; layers
-        (modules without parts).
+    ``published`` and ``own`` are of `architecture.table`, at the published widths and at others (called ``title``);
+    ``reaches`` has the order of the tables. Layers are modules without parts.
     """
     first, second = _readable(published), _readable(own)
     first["sees (px)"] = ["all" if reach.whole else reach.extent for reach in reaches.values()]
     first[f"95 % within (px), {WIDTH} channels, random"] = [reach.effective for reach in reaches.values()]
-    second["layers"] = [
-        sum(not list(module.children()) for module in empty(name).modules()) for name in reaches
-    ]
+    second["layers"] = [sum(not list(module.children()) for module in empty(name).modules()) for name in reaches]
     table = pd.concat({"published": first, title: second}, axis=1).T
     table = table.rename(columns={name: models.network(name).title for name in reaches})
     return table.map(lambda value: value if isinstance(value, str) else f"{value:.4g}")
@@ -50,13 +39,3 @@ def side_by_side(
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
     macs = {f"MACs at {size} px (G)": table[f"macs_{size}"] / 1e9 for size in SIZES}
     return pd.DataFrame({"parameters (M)": table["parameters"] / 1e6, **macs})
-
-
-def timings(names: Sequence[str], recipe: Recipe, width: Mapping[str, int]) -> pd.DataFrame:
-    """Return the milliseconds that a training step and a prediction take per patch of 64 px, one row per network."""
-    seconds = {
-        models.network(name).title: seconds_per_patch(name, recipe, width.get(name), repeats=3)
-        for name in names
-    }
-    columns = {"train": "training step (ms)", "predict": "prediction (ms)"}
-    return (pd.DataFrame(seconds).T * 1e3).round(3).rename(columns=columns)

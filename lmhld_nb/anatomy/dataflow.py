@@ -11,7 +11,8 @@ from itertools import groupby
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
+from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 from torch.nn import functional as F
 
 from lmhld_nb.anatomy import architecture
@@ -35,15 +36,11 @@ _OPERATIONS: dict[Any, str] = {torch.cat: "concat", operator.add: "+", operator.
 
 @dataclass(frozen=True)
 class Node:
-    """One block of a network, or one operation within a block.
+    """One block of a network (``name`` is its path), or one operation within a block.
 
-    Attributes:
-        name: its path in the network, such as ``encoder.2``.
-        kind: what it is: ``input``, ``head`` (what makes logits), a class such as ``ResidualUnit``, or the
-            convolutions in it, such as ``2 × conv 3×3``. Inside a block ``from …`` is what enters it.
-        channels: of what it puts out.
-        level: how often the side of its output is halved: 0 is the patch's own size.
-        column: length of the longest way to it from the input.
+    Its kind is ``input``, ``head`` (what makes logits), a class such as ``ResidualUnit``, or the convolutions in it
+    (``2 × conv 3×3``); inside a block ``from …`` is what enters it. ``channels`` and ``level`` (how often the side is
+    halved) are those of its output, ``column`` is the length of the longest way to it from the input.
     """
 
     name: str
@@ -57,11 +54,9 @@ class Node:
 class Edge:
     """What one node passes on to another.
 
-    Attributes:
-        source, target: names of nodes.
-        kind: ``forward`` (the main way at one resolution), ``down`` and ``up`` (the main way to another),
-            ``skip`` (joined by concatenation), ``pooled`` (so too, from a finer resolution), ``gate`` (steers an
-            attention gate), ``add`` (joined by a sum).
+    Its kind is ``forward`` (the main way at one resolution), ``down`` and ``up`` (the main way to another), ``skip``
+    (joined by concatenation), ``pooled`` (so too, from a finer resolution), ``gate`` (steers an attention gate) or
+    ``add`` (joined by a sum).
     """
 
     source: str
@@ -100,69 +95,56 @@ def graph(name: str, width: int | None = None) -> Graph:
     that enlarges a map on its way to a join.
     """
     model = architecture.empty(name, width)
-    traced, values = _traced(model)
-    modules = dict(model.named_modules())
-
-    def on_edge(node: fx.Node) -> bool:
-        if isinstance(modules[str(node.target)], _SAMPLERS):
-            return True
-        enlarges = _side(values[node]) > max(_side(values[source]) for source in _maps(node, values))
-        return enlarges and any(user.target is torch.cat for user in node.users)
-
+    traced = _traced(model)
     blocks: dict[fx.Node, Node] = {}
     for node in traced.nodes:
         if node.op == "placeholder":
             blocks[node] = Node("input", "input", architecture.BANDS, 0)
-        elif node.op == "call_module" and not on_edge(node):
-            path, value = str(node.target), values[node]
-            kind = "head" if path.startswith("head") else kind_of(modules[path])
-            blocks[node] = Node(path, kind, value.shape[1], (SIZE // _side(value)).bit_length() - 1)
+        elif node.op == "call_module":
+            path, side = str(node.target), _shape(node)[-1]
+            module, enlarges = model.get_submodule(path), side > max(_shape(source)[-1] for source in _maps(node))
+            to_join = enlarges and any(user.target is torch.cat for user in node.users)
+            if not to_join and not isinstance(module, _SAMPLERS):
+                kind = "head" if path.startswith("head") else kind_of(module)
+                blocks[node] = Node(path, kind, _shape(node)[1], (SIZE // side).bit_length() - 1)
 
     def edge_kind(source: Node, target: Node, joined: bool) -> str:
         if target.kind == "head":
             return "forward"
-        if "Gate" in target.kind and source.level > target.level:
-            return "gate"
         if source.level > target.level:
-            return "up"
+            return "gate" if "Gate" in target.kind else "up"
         if joined:
             return "pooled" if source.level < target.level else "skip"
         return "down" if source.level < target.level else "forward"
 
-    return _collapsed(traced, values, blocks, edge_kind)
+    return _collapsed(traced, blocks, edge_kind)
 
 
 @cache
 def inside(name: str, block: str, width: int | None = None) -> Graph:
-    """Return the operations within one block, and what enters it.
+    """Return the operations within one block (such as ``encoder.1``), and what enters it.
 
-    Args:
-        name: of the network.
-        block: path of the block, such as ``encoder.1``. A ``Sequential`` within it is one operation.
-        width: first-level channels.
+    A ``Sequential`` within the block is one operation.
     """
     model = architecture.empty(name, width)
-    traced, values = _traced(model, block)
-    modules = dict(model.named_modules())
+    traced = _traced(model, block)
     within = [node for node in traced.nodes if _is_within(node, block)]
-    inputs = [source for node in within for source in _maps(node, values) if source not in within]
-    blocks = {
-        node: Node(f"input {number}", f"from {_origin(node, modules, values)}", _channels(values[node]), 0)
-        for number, node in enumerate(dict.fromkeys(inputs))
-    }
+    inputs = dict.fromkeys(source for node in within for source in _maps(node) if source not in within)
+    names = {node: (f"input {number}", f"from {_origin(node, model)}") for number, node in enumerate(inputs)}
     for node in within:
         # A module may be used several times, as a ReLU is: `name` tells the uses apart.
         if node.op == "call_module":
-            blocks[node] = Node(node.name, kind_of(modules[str(node.target)]), _channels(values[node]), 0)
+            names[node] = (node.name, kind_of(model.get_submodule(str(node.target))))
         elif node.target in _OPERATIONS:
-            blocks[node] = Node(node.name, _OPERATIONS[node.target], _channels(values[node]), 0)
+            names[node] = (node.name, _OPERATIONS[node.target])
+    blocks = {node: Node(*name_and_kind, _channels(node), 0) for node, name_and_kind in names.items()}
 
     def edge_kind(source: Node, target: Node, joined: bool) -> str:
         if target.kind == "×":
             return "forward" if source.kind.startswith("from") else "gate"
         return {"+": "add", "concat": "skip"}.get(target.kind, "forward")
 
-    return _collapsed(traced, values, blocks, edge_kind)
+    return _collapsed(traced, blocks, edge_kind)
 
 
 def kind_of(module: nn.Module) -> str:
@@ -203,44 +185,43 @@ class _Blocks(fx.Tracer):
         return not f"{self.block}.".startswith(f"{module_qualified_name}.")
 
 
-def _traced(model: nn.Module, block: str = "") -> tuple[fx.Graph, dict[fx.Node, Any]]:
-    """Return the operations of a network and what each gives for one patch (shapes without numbers)."""
+def _traced(model: nn.Module, block: str = "") -> fx.Graph:
+    """Return the operations of a network, each with the shape of what it gives for one patch."""
     traced = _Blocks("supervised" if hasattr(model, "supervised") else "forward", block).trace(model)
-    results: list[Any] = []
-
-    class Recorder(fx.Interpreter):
-        def run_node(self, n: fx.Node) -> Any:
-            results.append(super().run_node(n))
-            return results[-1]
-
-    patch = torch.zeros(1, architecture.BANDS, SIZE, SIZE, device="meta")
-    Recorder(fx.GraphModule(model, traced)).run(patch)
-    return traced, dict(zip(traced.nodes, results, strict=True))
+    module = fx.GraphModule(model, traced)
+    ShapeProp(module).propagate(torch.zeros(1, architecture.BANDS, SIZE, SIZE, device="meta"))
+    return module.graph
 
 
-def _maps(node: fx.Node, values: dict[fx.Node, Any]) -> list[fx.Node]:
+def _is_map(node: fx.Node) -> bool:
+    return isinstance(node.meta.get("tensor_meta"), TensorMetadata)
+
+
+def _maps(node: fx.Node) -> list[fx.Node]:
     """Return the nodes that a node takes maps from (not mere shapes)."""
-    return [source for source in node.all_input_nodes if isinstance(values[source], Tensor)]
+    return [source for source in node.all_input_nodes if _is_map(source)]
 
 
-def _origin(node: fx.Node, modules: dict[str, nn.Module], values: dict[fx.Node, Any]) -> str:
+def _shape(node: fx.Node) -> torch.Size:
+    return node.meta["tensor_meta"].shape
+
+
+def _channels(node: fx.Node) -> int:
+    shape = _shape(node)
+    return shape[1] if len(shape) == 4 else shape[-1]  # of a map or of tokens
+
+
+def _origin(node: fx.Node, model: nn.Module) -> str:
     """Return the block, or the operation, that a map comes from, and how much it is pooled or enlarged on the way."""
-    side = _side(values[node])
-    while node.op == "call_module" and isinstance(modules[str(node.target)], nn.MaxPool2d | nn.Upsample):
+    side = _shape(node)[-1]
+    while node.op == "call_module" and isinstance(model.get_submodule(str(node.target)), nn.MaxPool2d | nn.Upsample):
         node = node.all_input_nodes[0]
-    origin = str(node.target) if node.op == "call_module" else _OPERATIONS.get(node.target, node.name)
-    first = _side(values[node])
+    origin, first = _OPERATIONS.get(node.target, node.name), _shape(node)[-1]
+    if node.op == "call_module":
+        origin = str(node.target)
     if side == first:
         return origin
     return f"{origin}, " + (f"pooled ×{first // side}" if side < first else f"enlarged ×{side // first}")
-
-
-def _side(value: Tensor) -> int:
-    return int(value.shape[-1])
-
-
-def _channels(value: Tensor) -> int:
-    return int(value.shape[1] if value.ndim == 4 else value.shape[-1])  # of a map or of tokens
 
 
 def _is_within(node: fx.Node, block: str) -> bool:
@@ -248,29 +229,21 @@ def _is_within(node: fx.Node, block: str) -> bool:
     return any(path == block for path, _ in stack) and node.target != block
 
 
-def _collapsed(
-    traced: fx.Graph,
-    values: dict[fx.Node, Any],
-    blocks: dict[fx.Node, Node],
-    edge_kind: Callable[[Node, Node, bool], str],
-) -> Graph:
+def _collapsed(traced: fx.Graph, blocks: dict[fx.Node, Node], edge_kind: Callable[[Node, Node, bool], str]) -> Graph:
     """Return the graph of ``blocks``; what lies between them becomes part of the edges."""
     nodes: dict[fx.Node, Node] = {}
     behind: dict[fx.Node, list[fx.Node]] = {}  # the blocks whose maps an operation between blocks carries
     edges: list[Edge] = []
-    for node in traced.nodes:
-        if node.op == "output" or not isinstance(values[node], Tensor):
-            continue
+    for node in filter(_is_map, traced.nodes):
         block = blocks.get(node)
-        inputs = [] if block and block.kind.startswith("from") else _maps(node, values)
+        inputs = [] if block and block.kind.startswith("from") else _maps(node)
         sources = list(dict.fromkeys(origin for entry in inputs for origin in behind.get(entry, [])))
-        if block is None:
-            behind[node] = sources
-            continue
-        behind[node] = [node]
-        columns = [nodes[source].column + 1 for source in sources]
-        nodes[node] = target = replace(block, column=max(columns, default=0))
-        for source in sources:
-            kind = edge_kind(nodes[source], target, len(sources) > 1)
-            edges.append(Edge(nodes[source].name, target.name, kind))
+        behind[node] = [node] if block else sources
+        if block:
+            column = max((nodes[source].column + 1 for source in sources), default=0)
+            nodes[node] = target = replace(block, column=column)
+            edges += [
+                Edge(nodes[source].name, target.name, edge_kind(nodes[source], target, len(sources) > 1))
+                for source in sources
+            ]
     return Graph(tuple(nodes.values()), tuple(edges))

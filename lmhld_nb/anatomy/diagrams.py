@@ -5,20 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch, Rectangle
 from matplotlib.path import Path
 from matplotlib.ticker import LogLocator, NullLocator
 
+from lmhld_nb import models
 from lmhld_nb.anatomy import dataflow
 from lmhld_nb.anatomy.architecture import Reach, empty
 from lmhld_nb.anatomy.dataflow import Edge, Graph, Node
@@ -61,25 +62,22 @@ def architecture(name: str, width: int | None = None) -> Figure:
     channels; what is not in plain U-Net has the network's colour.
     """
     graph, network = dataflow.graph(name, width), empty(name, width)
-    blocks = [(path, dataflow.inside(name, path, width)) for path in INSIDE.get(name, ())]
+    blocks = {path: dataflow.inside(name, path, width) for path in INSIDE.get(name, ())}
     depth = 1 + max(node.level for node in graph.nodes)
-    lanes = [1 - min(_lanes(block).values()) for _, block in blocks]
-    heights = [0.62 * depth + 0.6, *(0.5 * count + 0.35 for count in lanes)]
-    figure, axes = plt.subplots(
-        1 + len(blocks), figsize=(10.5, sum(heights) + 0.2), height_ratios=heights, squeeze=False
-    )
-    colour = style.network_colours([name])[name]
-    drawn = {edge.kind for drawing in (graph, *(block for _, block in blocks)) for edge in drawing.edges}
-    _draw_network(axes[0, 0], graph, colour, drawn)
+    heights = [0.62 * depth + 0.6, *(0.85 - 0.5 * min(_lanes(block).values()) for block in blocks.values())]
+    size = (10.5, sum(heights) + 0.2)
+    figure, axes = plt.subplots(len(heights), figsize=size, height_ratios=heights, squeeze=False)
+    colour = to_rgb(models.network(name).colour)
+    _draw_network(axes[0, 0], graph, colour, {edge.kind for part in (graph, *blocks.values()) for edge in part.edges})
     axes[0, 0].set_title(f"{style.network_title(name)}: channels of each block, by resolution", loc="left")
-    for ax, (path, block) in zip(axes[1:, 0], blocks, strict=True):
-        _draw_inside(ax, block, _PLAIN if name == "unet" else _tint(colour, 0.4))
+    for ax, (path, block) in zip(axes[1:, 0], blocks.items(), strict=True):
+        _draw_inside(ax, block, _PLAIN if name == "unet" else style.tint(colour, 0.4))
         kind = dataflow.kind_of(network.get_submodule(path))
         box = next(node for node in graph.nodes if f"{path}.".startswith(f"{node.name}."))
-        side = f"{dataflow.SIZE >> box.level} px"
-        ax.set_title(f"inside {path} ({kind}), at {side}", loc="left", fontsize=8, fontweight="normal")
-    size = "published width" if width is None else f"{width} channels at the first level"
-    explanation = f"{size}; read off the network by torch.fx, shapes of a {dataflow.SIZE} px patch"
+        title = f"inside {path} ({kind}), at {dataflow.SIZE >> box.level} px"
+        ax.set_title(title, loc="left", fontsize=8, fontweight="normal")
+    channels = "published width" if width is None else f"{width} channels at the first level"
+    explanation = f"{channels}; read off the network by torch.fx, shapes of a {dataflow.SIZE} px patch"
     return style.counted(figure, style.format_count(1, "network"), explanation)
 
 
@@ -91,26 +89,18 @@ def _look(node: Node) -> str:
     return "" if plain else re.sub(r"^\d+ × (?!conv)", "", node.kind)
 
 
-def _tint(colour: RGB, strength: float) -> RGB:
-    red, green, blue = (1 - strength * (1 - value) for value in colour)
-    return red, green, blue
-
-
 def _draw_network(ax: Axes, graph: Graph, colour: RGB, drawn: set[str]) -> None:
     boxes = [node for node in graph.nodes if node.kind != "head"]
-    most = max(node.channels for node in boxes)
+    most, depth = max(node.channels for node in boxes), max(node.level for node in boxes)
     pitch = min(1.25, 12.6 / max(node.column for node in boxes))
-    spots = {
-        node.name: _Spot(pitch * node.column, -node.level, 0.17 + 0.2 * (node.channels / most) ** 0.5)
-        for node in boxes
-    }
-    looks = list(dict.fromkeys(_look(node) for node in boxes if _look(node)))
-    fills = {look: _tint(colour, 0.75 - 0.6 * looks.index(look) / len(looks)) for look in looks}
+    half = {node.name: 0.17 + 0.2 * (node.channels / most) ** 0.5 for node in boxes}
+    spots = {node.name: _Spot(pitch * node.column, -node.level, half[node.name]) for node in boxes}
+    looks = list(dict.fromkeys(filter(None, map(_look, boxes))))
+    fills = {look: style.tint(colour, 0.75 - 0.6 * looks.index(look) / len(looks)) for look in looks}
     for node in boxes:
         fill = _INPUT if node.kind == "input" else fills.get(_look(node), _PLAIN)
         times = re.match(r"(\d+) × (?!conv)", node.kind)
-        text = f"{node.channels}\n×{times[1]}" if times else str(node.channels)
-        spots[node.name].box(ax, _HALF, fill, text)
+        spots[node.name].box(ax, _HALF, fill, f"{node.channels}\n×{times[1]}" if times else str(node.channels))
     slots = _slots(graph)
     for edge in graph.edges:
         source, target = graph[edge.source], graph[edge.target]
@@ -120,17 +110,13 @@ def _draw_network(ax: Axes, graph: Graph, colour: RGB, drawn: set[str]) -> None:
             ax.plot(x + 0.13, y - 0.13, marker="D", color=_GREY, markersize=4.5)
         else:
             _arrow(ax, _route(graph, edge, spots, slots), edge.kind)
-    depth = max(node.level for node in graph.nodes)
     for level in range(depth + 1):
-        side = f"{dataflow.SIZE >> level} px"
-        ax.text(-0.7, -level, side, ha="right", va="center", fontsize=8, color=_GREY)
+        ax.text(-0.7, -level, f"{dataflow.SIZE >> level} px", ha="right", va="center", fontsize=8, color=_GREY)
     ax.set(xlim=(-1.3, 14.6), ylim=(-depth - 0.5, 0.85))
     ax.axis("off")
-    plain = ", ".join(dict.fromkeys(n.kind for n in boxes if not _look(n) and n.kind != "input"))
-    legend = {plain: _PLAIN, **fills} if plain else fills
-    handles: list[Patch | Line2D] = [
-        Patch(facecolor=fill, edgecolor="0.4", label=text) for text, fill in legend.items()
-    ]
+    plain = dict.fromkeys((node.kind for node in boxes if not _look(node) and node.kind != "input"), _PLAIN)
+    fills = plain | fills
+    handles: list[Any] = [Patch(facecolor=fill, edgecolor="0.4", label=text) for text, fill in fills.items()]
     handles.append(Line2D([], [], color=_GREY, marker="D", linewidth=0, markersize=4.5, label="head: logits"))
     for tone, line, label in dict.fromkeys(look for kind, look in _EDGES.items() if kind in drawn):
         handles.append(Line2D([], [], color=tone, linestyle=line, label=label))
@@ -156,48 +142,44 @@ class _Spot:
     def box(self, ax: Axes, height: float, fill: RGB, text: str) -> None:
         """Draw the box, twice ``height`` high."""
         corner, shape = (self.left, self.y - height), "round,pad=0,rounding_size=0.05"
-        ax.add_patch(
-            FancyBboxPatch(corner, 2 * self.half, 2 * height, boxstyle=shape, facecolor=fill, edgecolor="0.3",
-                           linewidth=0.8, zorder=3)
-        )  # fmt: skip
+        box = FancyBboxPatch(corner, 2 * self.half, 2 * height, boxstyle=shape, facecolor=fill, edgecolor="0.3")
+        ax.add_patch(box).set(linewidth=0.8, zorder=3)
         ax.text(self.x, self.y, text, ha="center", va="center", fontsize=7.5, linespacing=0.95, zorder=4)
 
 
-def _between(graph: Graph, source: Node, target: Node) -> list[Node]:
-    """Return the boxes of a level that lie between two of its boxes."""
-    return [
-        node for node in graph.nodes
-        if node.level == source.level and node.kind != "head" and source.column < node.column < target.column
-    ]  # fmt: skip
+def _between(graph: Graph, edge: Edge) -> list[Node]:
+    """Return the boxes between source and target of an edge, where these are on one level."""
+    source, target = graph[edge.source], graph[edge.target]
+    level = [node for node in graph.nodes if node.level == source.level == target.level and node.kind != "head"]
+    return [node for node in level if source.column < node.column < target.column]
 
 
 def _slots(graph: Graph) -> dict[Edge, int]:
     """Return how high each link that passes over boxes of its own level goes, so that none lies on another."""
-    pairs = {edge: (graph[edge.source], graph[edge.target]) for edge in graph.edges}
-    over = {e: ends for e, ends in pairs.items() if ends[0].level == ends[1].level and _between(graph, *ends)}
+    over = [edge for edge in graph.edges if _between(graph, edge)]
+    spans = {edge: (graph[edge.source].column, graph[edge.target].column) for edge in over}
     slots: dict[Edge, int] = {}
-    for edge, (source, target) in sorted(
-        over.items(), key=lambda item: item[1][1].column - item[1][0].column
-    ):
+    for edge in sorted(over, key=lambda edge: spans[edge][1] - spans[edge][0]):
+        start, end = spans[edge]
         taken = {
-            slot for other, slot in slots.items()
-            if over[other][0].level == source.level
-            and over[other][0].column < target.column and source.column < over[other][1].column
-        }  # fmt: skip
+            slot
+            for other, slot in slots.items()
+            if graph[other.source].level == graph[edge.source].level
+            and spans[other][0] < end
+            and start < spans[other][1]
+        }
         slots[edge] = min(set(range(len(over))) - taken)
     return slots
 
 
-def _route(
-    graph: Graph, edge: Edge, spots: Mapping[str, _Spot], slots: Mapping[Edge, int]
-) -> list[tuple[float, float]]:
+def _route(graph: Graph, edge: Edge, spots: Mapping[str, _Spot], slots: Mapping[Edge, int]) -> Points:
     """Return the corners of an edge's way between two boxes."""
     source, target = graph[edge.source], graph[edge.target]
     start, end = spots[edge.source], spots[edge.target]
     if edge in slots:
         rise = start.y + _HALF + 0.16 + 0.1 * slots[edge]
-        passed = len(_between(graph, source, target))
-        begin, finish = start.x + 0.16 - 0.08 * passed, end.x - 0.16 + 0.08 * passed
+        shift = 0.16 - 0.08 * len(_between(graph, edge))
+        begin, finish = start.x + shift, end.x - shift
         return [(begin, start.y + _HALF), (begin, rise), (finish, rise), (finish, end.y + _HALF)]
     if source.level == target.level:
         return [(start.right, start.y), (end.left, end.y)]
@@ -205,47 +187,36 @@ def _route(
     if target.column - source.column == 1:  # from corner to corner
         return [(start.right - 0.02, start.y + side * _HALF), (end.left + 0.02, end.y - side * _HALF)]
     # To the right, then up or down into the target; ways into one side of it keep apart.
-    rivals = [
-        node for node in graph.sources(target.name)
-        if (node.level - target.level) * side > 0 and target.column - node.column > 1
-    ]  # fmt: skip
-    rank = sorted(rivals, key=lambda node: node.column).index(source) - (len(rivals) - 1) / 2
-    x = end.x + rank * 0.13
+    rivals = [node for node in graph.sources(target.name) if (node.level - target.level) * side > 0]
+    rivals = sorted((node for node in rivals if target.column - node.column > 1), key=lambda node: node.column)
+    x = end.x + (rivals.index(source) - (len(rivals) - 1) / 2) * 0.13
     return [(start.right, start.y), (x, start.y), (x, end.y - side * _HALF)]
 
 
-def _arrow(ax: Axes, points: Points, kind: str, radius: float = 0.12) -> None:
+def _arrow(ax: Axes, points: Points, kind: str) -> None:
     """Draw an arrow along corners, rounded."""
     colour, line, _ = _EDGES[kind]
-    vertices, codes = [points[0]], [Path.MOVETO]
+    vertices: list[Any] = [points[0]]
+    codes = [Path.MOVETO]
     for before, corner, after in zip(points, points[1:], points[2:], strict=False):
-        ends = []
-        for end in (before, after):
-            away = np.subtract(end, corner)
-            near = np.add(corner, away * min(0.5, radius / max(float(np.hypot(*away)), 1e-9)))
-            ends.append((float(near[0]), float(near[1])))
-        vertices += [ends[0], corner, ends[1]]
+        aways = [np.subtract(end, corner) for end in (before, after)]
+        near = [corner + away * min(0.5, 0.12 / max(float(np.hypot(*away)), 1e-9)) for away in aways]
+        vertices += [near[0], corner, near[1]]
         codes += [Path.LINETO, Path.CURVE3, Path.CURVE3]
-    way = Path([*vertices, points[-1]], [*codes, Path.LINETO])
-    ax.add_patch(
-        FancyArrowPatch(path=way, arrowstyle="-|>,head_length=3.5,head_width=1.6", color=colour, linestyle=line,
-                        linewidth=1.1, zorder=1)
-    )  # fmt: skip
+    way, head = Path([*vertices, points[-1]], [*codes, Path.LINETO]), "-|>,head_length=3.5,head_width=1.6"
+    ax.add_patch(FancyArrowPatch(path=way, arrowstyle=head, color=colour, linestyle=line, linewidth=1.1, zorder=1))
 
 
 def _lanes(graph: Graph) -> dict[str, int]:
     """Return the lane of each operation: 0 for the longest way, others below it."""
-    lanes: dict[str, int] = {}
-    here: Node | None = graph.nodes[-1]
-    while here is not None:
+    lanes = {graph.nodes[-1].name: 0}
+    here = graph.nodes[-1]
+    while here.column:
+        here = next(node for node in graph.sources(here.name) if node.column == here.column - 1)
         lanes[here.name] = 0
-        behind = [node for node in graph.sources(here.name) if node.column == here.column - 1]
-        here = behind[0] if behind else None
     for node in sorted(graph.nodes, key=lambda node: node.name):
-        if node.name not in lanes:
-            beside = [lanes[other.name] for other in graph.nodes
-                      if other.column == node.column and other.name in lanes]  # fmt: skip
-            lanes[node.name] = min(beside, default=0) - 1
+        beside = [other.name for other in graph.nodes if other.column == node.column]
+        lanes.setdefault(node.name, min((lanes[name] for name in beside if name in lanes), default=0) - 1)
     return lanes
 
 
@@ -256,14 +227,13 @@ def _draw_inside(ax: Axes, graph: Graph, fill: RGB) -> None:
         for node in graph.nodes
     }
     half = {name: 0.1 + 0.042 * max(map(len, text.splitlines())) for name, text in texts.items()}
-    centres, x = {}, -0.6
+    spots: dict[str, _Spot] = {}
+    x = -0.6
     for column in range(1 + max(node.column for node in graph.nodes)):
-        widest = max(half[node.name] for node in graph.nodes if node.column == column)
-        centres[column] = x + widest
+        names = [node.name for node in graph.nodes if node.column == column]
+        widest = max(half[name] for name in names)
+        spots |= {name: _Spot(x + widest, lanes[name], half[name]) for name in names}
         x += 2 * widest + 0.42
-    spots = {
-        node.name: _Spot(centres[node.column], lanes[node.name], half[node.name]) for node in graph.nodes
-    }
     for node in graph.nodes:
         spot = spots[node.name]
         spot.box(ax, 0.3, _INPUT if _enters(node) else fill, texts[node.name])
@@ -279,30 +249,24 @@ def _enters(node: Node) -> bool:
     return node.kind.startswith("from")
 
 
-def _way(graph: Graph, edge: Edge, spots: Mapping[str, _Spot]) -> list[tuple[float, float]]:
+def _way(graph: Graph, edge: Edge, spots: Mapping[str, _Spot]) -> Points:
     """Return the corners of a link's way between two operations."""
     start, end = spots[edge.source], spots[edge.target]
-    between = [
-        node for node in graph.nodes
-        if spots[node.name].y == start.y and graph[edge.source].column < node.column < graph[edge.target].column
-    ]  # fmt: skip
+    columns = range(graph[edge.source].column + 1, graph[edge.target].column)
     if start.y > end.y:  # down, then right
         return [(start.x, start.y - 0.3), (start.x, end.y), (end.left, end.y)]
-    if between:  # over them on the longest way, else under them
-        side = 1 if start.y == end.y else -1
-        turn = start.y + side * 0.6
-        begin, finish = start.x + 0.06, end.x - 0.06  # one may begin where another ends
-        return [(begin, start.y + side * 0.3), (begin, turn), (finish, turn), (finish, end.y + side * 0.3)]
+    if any(node.column in columns and spots[node.name].y == start.y for node in graph.nodes):
+        # Over what lies between on the longest way, else under it.
+        rise = 0.3 if start.y == end.y else -0.3
+        begin, finish, turn = start.x + 0.06, end.x - 0.06, start.y + 2 * rise  # one may begin where another ends
+        return [(begin, start.y + rise), (begin, turn), (finish, turn), (finish, end.y + rise)]
     if start.y == end.y:
         return [(start.right, start.y), (end.left, end.y)]
     return [(start.right, start.y), (end.x, start.y), (end.x, end.y - 0.3)]
 
 
 def influence(reaches: Mapping[str, Reach]) -> Figure:
-    """Draw what the middle pixel of a patch depends on, one panel per network.
-
-    The dashed square is the extent (none where it is the whole patch), the full one holds 95 % of the influence.
-    """
+    """Draw what the middle pixel of a patch depends on, one panel per network."""
     figure, panels, _, _ = style.grid(len(reaches), (2.6, 2.75), (0.8, 0.3))
     norm = LogNorm(1e-6, 1)
     squares: dict[str, _Line] = {"any influence": (0, (3, 2)), "95 % of the influence": "-"}
@@ -314,15 +278,12 @@ def influence(reaches: Mapping[str, Reach]) -> Figure:
                 corner = (len(share) // 2 - side / 2,) * 2
                 ax.add_patch(Rectangle(corner, side, side, fill=False, color=FALSE_ALARM, linestyle=line))
         extent = "whole patch" if reach.whole else f"{reach.extent} px"
-        title = f"{style.network_title(name)}: {extent}\n95 % within {reach.effective} px"
-        ax.set_title(title, fontsize=8.5)
+        ax.set_title(f"{style.network_title(name)}: {extent}\n95 % within {reach.effective} px", fontsize=8.5)
         ax.spines[:].set_visible(False)
     style.no_ticks(*panels)
-    label = "influence, share of the strongest pixel (log)"
-    figure.colorbar(ScalarMappable(norm, "viridis"), ax=figure.axes, shrink=0.8, label=label)
-    handles = [
-        Line2D([], [], color=FALSE_ALARM, linestyle=line, label=text) for text, line in squares.items()
-    ]
+    scale = ScalarMappable(norm, "viridis")
+    figure.colorbar(scale, ax=figure.axes, shrink=0.8, label="influence, share of the strongest pixel (log)")
+    handles = [Line2D([], [], color=FALSE_ALARM, linestyle=line, label=text) for text, line in squares.items()]
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
     return style.counted(figure, style.format_count(len(reaches), "network"))
 
@@ -331,13 +292,10 @@ def costs(tables: Mapping[str, pd.DataFrame], size: int) -> Figure:
     """Draw MACs of one patch of ``size`` px over parameters, one panel for each of `architecture.table`'s tables."""
     figure, axes = plt.subplots(1, len(tables), figsize=(5.2 * len(tables), 3.8), squeeze=False)
     for ax, (title, table) in zip(axes[0], tables.items(), strict=True):
-        names = list(map(str, table.index))
-        colours, markers = style.network_colours(names), style.network_markers(names)
-        for name, millions, billions in zip(
-            names, table["parameters"] / 1e6, table[f"macs_{size}"] / 1e9, strict=True
-        ):
-            ax.scatter(millions, billions, s=60, color=colours[name], marker=markers[name], edgecolor="k",
-                       linewidth=0.5, label=style.network_title(name))  # fmt: skip
+        for name, row in table.iterrows():
+            network = models.network(str(name))
+            look: dict[str, Any] = {"color": network.colour, "marker": network.marker, "label": network.title}
+            ax.scatter(row["parameters"] / 1e6, row[f"macs_{size}"] / 1e9, s=60, edgecolor="k", linewidth=0.5, **look)
         ax.set(xscale="log", yscale="log", xlabel="parameters (million)", title=title)
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_locator(LogLocator(subs=(1, 2, 5)))

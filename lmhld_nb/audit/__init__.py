@@ -16,44 +16,20 @@ import pandas as pd
 
 from lmhld_nb import paper
 from lmhld_nb.audit import areas, patch_sets, scores, settings, strategies
-from lmhld_nb.audit.rules import (
-    MEANS as MEANS,
-)
-from lmhld_nb.audit.rules import (
-    SCORE_TABLES as SCORE_TABLES,
-)
-from lmhld_nb.audit.rules import (
-    VERDICTS as VERDICTS,
-)
-from lmhld_nb.audit.rules import (
-    Finding,
-    Verdict,
-    unchecked,
-)
-from lmhld_nb.audit.rules import (
-    f1_rows as f1_rows,
-)
-from lmhld_nb.audit.strategies import part_minus_mix as part_minus_mix
-from lmhld_nb.audit.strategies import part_minus_single as part_minus_single
+from lmhld_nb.audit.rules import SCORE_TABLES, VERDICTS, Finding, Verdict, f1_rows, unchecked
+from lmhld_nb.audit.strategies import part_minus_mix, part_minus_single
 
-CHECKS = {
-    **areas.CHECKS, **patch_sets.CHECKS, **settings.CHECKS, **scores.CHECKS, **strategies.CHECKS
-}  # fmt: skip
+__all__ = ["CHECKS", "SCORE_TABLES", "VERDICTS", "Check", "as_json", "checks", "counts", "f1_rows", "in_every_reading"]
+__all__ += ["part_minus_mix", "part_minus_single", "table", "text"]
+
+CHECKS = areas.CHECKS | patch_sets.CHECKS | settings.CHECKS | scores.CHECKS | strategies.CHECKS
 """What computes the finding of each claim, by the claim's id."""
 _SYMBOLS = {"holds": "=", "rounding": "~", "contradicted": "X", "cannot be checked": "?"}
 
 
 @dataclass(frozen=True)
 class Check:
-    """One statement of the paper and what follows for it.
-
-    Attributes:
-        id: key; readings of one statement share the part before ``/``.
-        section: where the statement stands, such as ``Table 4`` or ``section 4.2``.
-        claim: what the paper says, in our words, with its number.
-        reading: how it is understood; empty where there is only one way.
-        derived, verdict, tolerance, detail, rows: as in `rules.Finding`.
-    """
+    """One statement of the paper (columns of `paper.claims`) and what follows for it (`rules.Finding`)."""
 
     id: str
     section: str
@@ -63,7 +39,7 @@ class Check:
     verdict: Verdict
     tolerance: str
     detail: str
-    rows: tuple[dict[str, Any], ...] = ()
+    rows: tuple[dict[str, Any], ...]
 
 
 def checks() -> list[Check]:
@@ -76,9 +52,7 @@ def checks() -> list[Check]:
     if unknown := set(CHECKS) - set(claims.index):
         raise ValueError(f"claims.csv has no row for {', '.join(sorted(unknown))}")
     return [
-        Check(
-            str(key), row["section"], row["claim"], row["reading"], **vars(_finding(str(key), row["needs"]))
-        )
+        Check(str(key), row["section"], row["claim"], row["reading"], **vars(_finding(str(key), row["needs"])))
         for key, row in claims.iterrows()
     ]
 
@@ -86,20 +60,19 @@ def checks() -> list[Check]:
 def _finding(key: str, needs: str) -> Finding:
     """Return what follows for a claim; where something needed is not published, that is the verdict."""
     finding = CHECKS[key]() if key in CHECKS else None
-    if not needs:
+    if needs:
+        missing = unchecked(f"it would take {needs}", tolerance="none")
         if finding is None:
-            raise ValueError(f"claim {key} is not computed, and claims.csv names nothing that it would need")
-        return finding
-    missing = unchecked(f"it would take {needs}", tolerance="none")
+            return missing
+        return replace(missing, derived=f"{missing.derived}; {finding.derived}", detail=finding.detail)
     if finding is None:
-        return missing
-    derived = f"{missing.derived}; {finding.derived}"
-    return replace(finding, derived=derived, verdict=missing.verdict, tolerance=missing.tolerance)
+        raise ValueError(f"claim {key} is not computed, and claims.csv names nothing that it would need")
+    return finding
 
 
-def table(checked: list[Check] | None = None) -> pd.DataFrame:
+def table(checked: list[Check]) -> pd.DataFrame:
     """Return the checks as a table indexed by ``id``, without the single comparisons."""
-    return pd.DataFrame(checks() if checked is None else checked).drop(columns="rows").set_index("id")
+    return pd.DataFrame(checked).drop(columns="rows").set_index("id")
 
 
 def in_every_reading(table: pd.DataFrame, verdict: Verdict) -> list[str]:
@@ -114,16 +87,14 @@ def counts(checked: list[Check]) -> dict[str, int]:
     return {verdict: sum(check.verdict == verdict for check in checked) for verdict in VERDICTS}
 
 
-def as_json(checked: list[Check] | None = None) -> str:
+def as_json(checked: list[Check]) -> str:
     """Return all checks as JSON: ``paper``, ``counts`` by verdict and ``checks`` with their single comparisons."""
-    checked = checks() if checked is None else checked
     content = {"paper": "arXiv:2502.19866", "counts": counts(checked), "checks": list(map(asdict, checked))}
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
 
 
-def text(checked: list[Check] | None = None, width: int = 100) -> str:
+def text(checked: list[Check], width: int = 100) -> str:
     """Return all checks as text to read, by section, no line longer than ``width`` letters (at least 40)."""
-    checked = checks() if checked is None else checked
     lines: list[str] = []
     section = ""
     for check in checked:
@@ -131,15 +102,14 @@ def text(checked: list[Check] | None = None, width: int = 100) -> str:
             section = check.section
             lines += ["", section[0].upper() + section[1:]]
         reading = f" [{check.reading}]" if check.reading else ""
-        lines += _wrapped(f"{_SYMBOLS[check.verdict]} {check.verdict}: ", f"{check.claim}{reading}", width, 4)
         tolerance = f" (tolerance: {check.tolerance})" if re.search(r"\d", check.tolerance) else ""
-        lines += _wrapped("    → ", check.derived + tolerance, width)
-        if check.detail:
-            lines += _wrapped("      ", check.detail, width)
+        for start, content, indent in (
+            (f"{_SYMBOLS[check.verdict]} {check.verdict}: ", f"{check.claim}{reading}", 4),
+            ("    → ", check.derived + tolerance, 6),
+            ("      ", check.detail, 6),
+        ):
+            if content:
+                lines += textwrap.wrap(start + content, max(40, width), subsequent_indent=" " * indent)
     lines += ["", f"{len(checked)} checks"]
     lines += [f"{count:5} {_SYMBOLS[verdict]} {verdict}" for verdict, count in counts(checked).items()]
     return "\n".join(lines).strip()
-
-
-def _wrapped(start: str, content: str, width: int, indent: int = 6) -> list[str]:
-    return textwrap.wrap(start + content, max(40, width), subsequent_indent=" " * indent)

@@ -8,17 +8,8 @@ from functools import partial
 import pandas as pd
 
 from lmhld_nb import paper
-from lmhld_nb.audit.rules import (
-    Checks,
-    Finding,
-    count,
-    holds_if,
-    listed,
-    names,
-    quoted,
-    same_sets,
-    unchecked,
-)
+from lmhld_nb.audit import rules
+from lmhld_nb.audit.rules import Finding, count, holds_if, published, quoted, unchecked
 
 
 def _sensors() -> set[str]:
@@ -27,11 +18,7 @@ def _sensors() -> set[str]:
 
 def _dates() -> dict[str, pd.Period]:
     """Return the month of each area's images (Table 1)."""
-    table = paper.table(1)
-    return {
-        paper.area_key(name): pd.Period(date.replace(".", "-"), "M")
-        for name, date in zip(table["study_area"], table["date"], strict=True)
-    }
+    return {str(area): pd.Period(date.replace(".", "-"), "M") for area, date in published(1)["date"].items()}
 
 
 def _stated_years() -> dict[str, int]:
@@ -41,101 +28,79 @@ def _stated_years() -> dict[str, int]:
 
 
 def _years() -> Finding:
-    dates, stated = _dates(), _stated_years()
-    wrong = {area: dates[area].year for area, year in stated.items() if dates[area].year != year}
-    derived = f"{len(stated) - len(wrong)} of {len(dates)} years are those of Table 1's dates"
+    years, stated = {area: month.year for area, month in _dates().items()}, _stated_years()
+    wrong = [area for area, year in stated.items() if years[area] != year]
+    derived = f"{len(stated) - len(wrong)} of {len(years)} years are those of Table 1's dates"
     if wrong:
-        derived += "; Table 1: " + ", ".join(f"{names([area])} {year}" for area, year in wrong.items())
-    return holds_if(not wrong and set(stated) == set(dates), derived)
+        derived += "; Table 1: " + ", ".join(f"{paper.area_name(area)} {years[area]}" for area in wrong)
+    return holds_if(stated == years, derived)
 
 
 def _commercial() -> Finding:
-    facts = paper.outside()
-    free = facts[(facts["kind"] == "open_data") & facts["key"].isin(paper.table(1)["sensor"])]
-    derived = "; ".join(f"{row.key}: {row.value}, data free to all" for row in free.itertuples())
-    return holds_if(
-        free.empty, derived or "no sensor of Table 1 is known to us as public", "; ".join(free["source"])
-    )
+    free = rules.facts("open_data").filter(sorted(_sensors()), axis=0)
+    derived = "; ".join(f"{sensor}: {operator}, data free to all" for sensor, operator in free["value"].items())
+    return holds_if(free.empty, derived or "no sensor of Table 1 is known to us as public", "; ".join(free["source"]))
 
 
 def _landslides() -> Finding:
-    table = paper.table(1)
-    total, most = int(table["landslides"].sum()), table.sort_values("landslides").iloc[-1]
-    detail = f"without {most['study_area']} it would be {total - int(most['landslides']):,}"
-    return count("landslides", total, "in Table 1 together", detail)
+    numbers = paper.table(1).set_index("study_area")["landslides"]
+    detail = f"without {numbers.idxmax()} it would be {numbers.sum() - numbers.max():,}"
+    return count("landslides", int(numbers.sum()), "in Table 1 together", detail)
 
 
 def _smallest() -> Finding:
-    row = paper.table(1).sort_values("min_area_px").iloc[0]
-    return count("smallest_px", int(row["min_area_px"]), f"px in Table 1 ({row['study_area']})")
+    pixels = paper.table(1).set_index("study_area")["min_area_px"]
+    return count("smallest_px", int(pixels.min()), f"px in Table 1 ({pixels.idxmin()})")
 
 
 def _largest() -> Finding:
-    table = paper.table(1)
-    table["km2"] = table["max_area_px"] * table["resolution_m"] ** 2 / 1e6
-    row, widest = table.sort_values("max_area_px").iloc[-1], table.sort_values("km2").iloc[-1]
-    same = table[table["max_area_px"] == quoted("largest_px").number]["study_area"]
-    detail = f"on the ground the largest is that of {widest['study_area']} ({widest['km2']:.2f} km²)"
+    table = paper.table(1).set_index("study_area")
+    pixels, km2 = table["max_area_px"], table["max_area_px"] * table["resolution_m"] ** 2 / 1e6
+    detail = f"on the ground the largest is that of {km2.idxmax()} ({km2.max():.2f} km²)"
+    same = pixels.index[pixels == quoted("largest_px").number]
     if len(same):
         detail = f"{quoted('largest_px')} is the value of {', '.join(same)}; {detail}"
-    return count("largest_px", int(row["max_area_px"]), f"px in Table 1 ({row['study_area']})", detail)
-
-
-def _event(key: str) -> tuple[pd.Period, str] | None:
-    """Return when an event was (a day or a month) and who says so."""
-    facts = paper.outside()
-    for row in facts[(facts["kind"] == "event") & (facts["key"] == key)].itertuples():
-        day_or_month = "D" if str(row.value).count("-") == 2 else "M"
-        return pd.Period(str(row.value), day_or_month), str(row.source)
-    return None
+    return count("largest_px", int(pixels.max()), f"px in Table 1 ({pixels.idxmax()})", detail)
 
 
 def _image_after(images: pd.Period, key: str) -> Finding:
-    known = _event(key)
-    assert known is not None, f"outside.csv has no event {key}"
-    event, source = known
-    months = (images.year - event.year) * 12 + images.month - event.month
-    finding = unchecked(
-        "the month of the event: before or after it", f"event: {source}", "one month (images)"
-    )
+    """Judge from a month or a day of the images whether they were taken after an event."""
+    value, source = rules.facts("event").loc[key, ["value", "source"]]
+    event = pd.Period(value)
+    months = abs((images.year - event.year) * 12 + images.month - event.month)
+    verdict: rules.Verdict = "cannot be checked"
+    distance = "the month of the event: before or after it"
     if images.start_time > event.end_time:
-        finding = replace(finding, verdict="holds", derived=_months(months, "later"))
+        distance, verdict = f"{months} month{'' if months == 1 else 's'} later", "holds"
     elif images.end_time < event.start_time:
-        finding = replace(finding, verdict="contradicted", derived=_months(-months, "earlier"))
-    return replace(finding, derived=f"images {images}, event {event}: {finding.derived}")
-
-
-def _months(months: int, direction: str) -> str:
-    if not months:
-        return f"{direction} in the same month"
-    return f"{months} month{'s' if months != 1 else ''} {direction}"
+        distance, verdict = f"{months} month{'' if months == 1 else 's'} earlier", "contradicted"
+    return Finding(f"images {images}, event {event}: {distance}", verdict, "one month (images)", f"event: {source}")
 
 
 def _after(area: str) -> Finding:
-    images, event = _dates()[area], _event(area)
+    images, events = _dates()[area], rules.facts("event")
     if f"event_{area}" in paper.quotes():
         finding = _image_after(images, area)
         if finding.verdict == "contradicted" and _stated_years()[area] == images.year:
             finding = replace(finding, detail=f"{finding.detail}; the abstract, too, gives {images.year}")
         return finding
     detail = ""
-    if event and images > event[0].asfreq("M"):
-        detail = f"the landslides of {event[0]} would fit ({event[1]})"
+    if area in events.index:
+        value, source = events.loc[area, ["value", "source"]]
+        detail = f"the landslides of {value} would fit ({source})" if images > pd.Period(value, "M") else ""
     return unchecked(f"images {images}; the paper names no event", detail, "one month")
 
 
 def _part_of_all(area: str) -> Finding:
     """An event's landslides cannot be fewer than those of the study area in it."""
-    quote, table = quoted(f"slides_{area}"), paper.table(1)
-    keys = [paper.area_key(name) for name in table["study_area"]]
-    here = int(table["landslides"].iloc[keys.index(area)])
+    quote, here = quoted(f"slides_{area}"), int(published(1)["landslides"][area])
+    tolerance = rules.whole_tolerance(quote)
     if here <= quote.number + quote.half:
-        return Finding(f"{here:,} in Table 1: a part of them", "holds", f"±{quote.half:,.0f}")
+        return Finding(f"{here:,} in Table 1: a part of them", "holds", tolerance)
     derived = f"{here:,} in Table 1, in the study area alone"
-    tolerance = f"±{quote.half:,.0f}" if quote.half else "exact"
     if quote.printed[0].startswith("over"):
-        open_point = f"'{quote}' leaves open how many; the two counts are of different inventories"
-        return unchecked(derived, open_point, tolerance)
+        detail = f"'{quote}' leaves open how many; the two counts are of different inventories"
+        return unchecked(derived, detail, tolerance)
     return Finding(derived, "contradicted", tolerance)
 
 
@@ -149,19 +114,19 @@ def _resolution_by_sensor() -> Finding:
     for sensor, resolution in paper.table(1)[["sensor", "resolution_m"]].itertuples(index=False):
         metres.setdefault(sensor, set()).add(float(resolution))
     for sensors, resolution in paper.table(3)[["sensors", "resolution"]].itertuples(index=False):
-        if len(listed(sensors)) == 1:
+        if len(rules.listed(sensors)) == 1:
             ends = (float(end.rstrip("m")) for end in resolution.split("-"))
-            metres.setdefault(listed(sensors)[0], set()).update(ends)
+            metres.setdefault(rules.listed(sensors)[0], set()).update(ends)
     several = [f"{name} {sorted(values)} m" for name, values in metres.items() if len(values) > 1]
     return holds_if(not several, "; ".join(several) or f"one value for each of {len(metres)} sensors")
 
 
-CHECKS: Checks = {
+CHECKS: rules.Checks = {
     "areas": lambda: count("areas", len(paper.table(1)), "rows in Table 1"),
     "sensors": lambda: count("sensors", len(_sensors()), f"in Table 1: {', '.join(sorted(_sensors()))}"),
     "years": _years,
     "commercial": _commercial,
-    "sensor_names": lambda: same_sets(_sensors(), set(quoted("sensor_names").values), "Table 1"),
+    "sensor_names": lambda: rules.same_sets(_sensors(), set(quoted("sensor_names").values), "Table 1"),
     "landslides": _landslides,
     "smallest": _smallest,
     "largest": _largest,

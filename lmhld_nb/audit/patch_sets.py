@@ -9,29 +9,22 @@ from typing import Any
 import pandas as pd
 
 from lmhld_nb import paper
-from lmhld_nb.audit.rules import (
-    ROOM,
-    Checks,
-    Finding,
-    at_most,
-    count,
-    equals,
-    holds_if,
-    is_size,
-    listed,
-    quoted,
-    same_sets,
-    worst,
-)
+from lmhld_nb.audit import rules
+from lmhld_nb.audit.rules import Finding, count, holds_if, listed, published, quoted, same_sets
 
 _OURS = "LMHLD"
 _SPLITS = ["landslide_fraction_train", "landslide_fraction_val", "landslide_fraction_test"]
 
 
-def _patches(study_areas: bool = True) -> pd.DataFrame:
-    """Return Table 2's rows of study areas, or those of the comparison data set."""
+def _patches() -> pd.DataFrame:
+    """Return Table 2's rows of study areas."""
     table = paper.table(2)
-    return table[table["study_area"].isin(set(paper.table(1)["study_area"])) == study_areas]
+    return table[table["study_area"].isin(set(paper.table(1)["study_area"]))]
+
+
+def _sizes() -> set[str]:
+    """Return the patch sizes of the study areas (Table 2)."""
+    return set(_patches()["patch_size"].astype(str))
 
 
 def _total() -> int:
@@ -40,32 +33,26 @@ def _total() -> int:
 
 def _others() -> pd.DataFrame:
     """Return Table 3's rows of other data sets, by name."""
-    return paper.table(3).set_index("dataset").drop(index=_OURS)
+    return published(3).drop(index=_OURS)
 
 
-def _ours() -> Any:
-    return paper.table(3).set_index("dataset").loc[_OURS]
+def _ours(column: str) -> str:
+    return str(published(3).loc[_OURS, column])
 
 
 def _bijie() -> Finding:
     resolution = str(_others().loc["Bijie landslide", "resolution"])
     tolerance = f"±{quoted('bijie_resolution').half:g} m"
-    return equals(
-        "bijie_resolution", float(resolution.rstrip("m")), f"{resolution} in Table 3", "", tolerance
-    )
+    return rules.equals("bijie_resolution", float(resolution.rstrip("m")), f"{resolution} in Table 3", "", tolerance)
 
 
 def _fixed_sizes() -> Finding:
-    sizes = {str(name): listed(text) for name, text in _others()["patch_size"].items()}
-    several = [name for name, values in sizes.items() if len(values) > 1]
-    present = {size for values in sizes.values() for size in values}
-    unknown = [name for name, values in sizes.items() if values == ["-"]]
-    return holds_if(
-        not several and set(quoted("fixed_sizes").values) <= present,
-        f"{len(several)} of the {len(sizes)} others in Table 3 have several sizes; "
-        f"sizes there: {', '.join(sorted(present - {'-'}, key=int))}",
-        f"no size is given for {', '.join(unknown)}" if unknown else "",
-    )
+    sizes = _others()["patch_size"].map(listed)
+    several, present = (sizes.str.len() > 1).sum(), sorted(set(sizes.explode()) - {"-"}, key=int)
+    derived = f"{several} of the {len(sizes)} others in Table 3 have several sizes; sizes there: {', '.join(present)}"
+    unknown = ", ".join(sizes.index[sizes.str[0] == "-"])
+    holds = not several and set(quoted("fixed_sizes").values) <= set(present)
+    return holds_if(holds, derived, f"no size is given for {unknown}" if unknown else "")
 
 
 def _single_resolution(enough: Callable[[int, int], bool]) -> Finding:
@@ -78,41 +65,31 @@ def _single_resolution(enough: Callable[[int, int], bool]) -> Finding:
     return holds_if(enough(single, len(resolutions)), derived)
 
 
-def _default_sizes() -> Finding:
-    sizes = {str(size) for size in _patches()["patch_size"]}
-    known = set(quoted("default_sizes").values)
-    return holds_if(sizes <= known, f"Table 2 uses {', '.join(sorted(sizes, key=int))}")
-
-
 def _least_share() -> Finding:
     lowest = float(paper.table(2)[_SPLITS].to_numpy().min())
-    return holds_if(
-        lowest >= quoted("least_share").number,
-        f"the lowest share in Table 2 is {lowest:.4f}",
-        "necessary, not sufficient: a mean above the limit says little about single patches",
-    )
+    detail = "necessary, not sufficient: a mean above the limit says little about single patches"
+    return holds_if(lowest >= quoted("least_share").number, f"the lowest share in Table 2 is {lowest:.4f}", detail)
 
 
 def _gaps(relative: bool) -> Finding:
     table = paper.table(2).set_index("study_area")[_SPLITS]
-    gaps = table.max(axis=1) - table.min(axis=1)
-    room = pd.Series(ROOM, index=gaps.index)
+    smallest = table.min(axis=1)
+    gaps, room = table.max(axis=1) - smallest, pd.Series(rules.ROOM, index=table.index)
     if relative:
-        gaps, room = gaps / table.min(axis=1), room / table.min(axis=1)
+        gaps, room = gaps / smallest, room / smallest
     limit = quoted("split_difference").number
-    verdicts = [at_most(gap, limit, inherited) for gap, inherited in zip(gaps, room, strict=True)]
+    rows = [
+        {"data": name, "difference": round(gap, 6), "verdict": rules.at_most(gap, limit, inherited)}
+        for name, gap, inherited in zip(gaps.index, gaps, room, strict=True)
+    ]
     largest = f"{gaps.max():.1%} of the smallest share" if relative else f"{100 * gaps.max():.2f} points"
-    within = f"{int((gaps <= limit).sum())} of {len(gaps)} rows of Table 2 stay within"
-    rows = tuple(
-        {"data": str(name), "difference": round(float(gap), 6), "verdict": verdict}
-        for (name, gap), verdict in zip(gaps.items(), verdicts, strict=True)
-    )
-    derived = f"at most {largest} ({gaps.idxmax()}); {within}"
-    return Finding(derived, worst(verdicts), "±0.0001 (difference of rounded shares)", rows=rows)
+    derived = f"at most {largest} ({gaps.idxmax()}); {(gaps <= limit).sum()} of {len(gaps)} rows of Table 2 stay within"
+    verdict = rules.worst(row["verdict"] for row in rows)
+    return Finding(derived, verdict, "±0.0001 (difference of rounded shares)", rows=tuple(rows))
 
 
 def _volume_in_patches() -> Finding:
-    others, ours = _others()["patches"], int(_ours()["patches"])
+    others, ours = _others()["patches"], int(_ours("patches"))
     derived = f"{ours:,}; next {others.idxmax()}, {others.max():,}; all others together {others.sum():,}"
     return holds_if(ours > others.max(), derived)
 
@@ -120,68 +97,59 @@ def _volume_in_patches() -> Finding:
 def _volume_in_pixels() -> Finding:
     areas, others = _patches(), _others()
     ours = int((areas["patches"] * areas["patch_size"] ** 2).sum())
-    sides = pd.to_numeric(others["patch_size"], errors="coerce")
-    pixels = (others["patches"] * sides**2).dropna()
-    missing = [str(name) for name in others.index if name not in pixels.index]
-    return holds_if(
-        ours > pixels.max(),
-        f"{ours / 1e6:,.0f} million (Table 2); {pixels.idxmax()}: {pixels.max() / 1e6:,.0f} million",
-        f"no patch size is given for {', '.join(missing)}" if missing else "",
-    )
+    pixels = others["patches"] * pd.to_numeric(others["patch_size"], errors="coerce") ** 2
+    missing = ", ".join(pixels.index[pixels.isna()])
+    derived = f"{ours / 1e6:,.0f} million (Table 2); {pixels.idxmax()}: {pixels.max() / 1e6:,.0f} million"
+    return holds_if(ours > pixels.max(), derived, f"no patch size is given for {missing}" if missing else "")
 
 
-def _diversity(column: str, unknown: str = "") -> Finding:
-    cells = paper.table(3).set_index("dataset")[column]
-    counts = {str(name): len(set(listed(text)) - {unknown}) for name, text in cells.items()}
-    ours = counts.pop(_OURS)
-    above = {name: count for name, count in counts.items() if count >= ours}
-    derived = f"{ours} of {_OURS}, more than {len(counts) - len(above)} of {len(counts)}"
-    if above:
-        derived += "; " + ", ".join(f"{count} of {name}" for name, count in above.items())
-    joined = [item for text in cells for item in listed(text) if "/" in item]
-    return holds_if(not above, derived, f"{', '.join(joined)} counted as one" if joined else "")
+def _diversity(column: str) -> Finding:
+    items = published(3)[column].map(listed)
+    counts = items.map(lambda cell: len(set(cell) - {"-"}))  # "-": not known
+    ours, others = counts[_OURS], counts.drop(_OURS)
+    as_many = others[others >= ours]
+    derived = f"{ours} of {_OURS}, more than {len(others) - len(as_many)} of {len(others)}"
+    if len(as_many):
+        derived += "; " + ", ".join(f"{count} of {name}" for name, count in as_many.items())
+    joined = [item for item in items.explode() if "/" in item]
+    return holds_if(as_many.empty, derived, f"{', '.join(joined)} counted as one" if joined else "")
 
 
-def _table_3_patches() -> Finding:
-    ours = int(_ours()["patches"])
-    return holds_if(_total() == ours, f"{ours:,} here, {_total():,} there")
-
-
-def _table_3_sizes() -> Finding:
-    sizes = {str(size) for size in _patches()["patch_size"]}
-    return same_sets(sizes, set(listed(_ours()["patch_size"])), "Table 2")
-
-
-def _table_3_resolution() -> Finding:
+def _resolution() -> Finding:
     metres = paper.table(1)["resolution_m"]
-    ends = [float(end.rstrip("m")) for end in _ours()["resolution"].split("-")]
-    return holds_if(
-        (metres.min(), metres.max()) == (ends[0], ends[-1]),
-        f"{ends[0]:g} to {ends[-1]:g} m here, {metres.min():g} to {metres.max():g} m there",
-    )
+    low, high = (float(end.rstrip("m")) for end in _ours("resolution").split("-"))
+    derived = f"{low:g} to {high:g} m here, {metres.min():g} to {metres.max():g} m there"
+    return holds_if((metres.min(), metres.max()) == (low, high), derived)
 
 
-CHECKS: Checks = {
+def _comparison_size() -> Finding:
+    size: Any = paper.table(2).set_index("study_area").loc["Comparison dataset", "patch_size"]
+    return holds_if(size == quoted("comparison_size").number, f"{size} in Table 2")
+
+
+CHECKS: rules.Checks = {
     "patches": lambda: count("patches", _total(), "patches in Table 2's rows together"),
     "total": lambda: count("patches", _total(), "in the rows together"),
     "bijie": _bijie,
     "fixed_sizes": _fixed_sizes,
     "single_resolution/most": partial(_single_resolution, lambda single, every: 2 * single > every),
     "single_resolution/all": partial(_single_resolution, lambda single, every: single == every),
-    "default_sizes": _default_sizes,
+    "default_sizes": lambda: holds_if(
+        _sizes() <= set(quoted("default_sizes").values), f"Table 2 uses {', '.join(sorted(_sizes(), key=int))}"
+    ),
     "least_share": _least_share,
     "split_difference/points": partial(_gaps, relative=False),
     "split_difference/relative": partial(_gaps, relative=True),
     "public_datasets": lambda: count("public_datasets", len(_others()), "others in Table 3"),
     "volume/patches": _volume_in_patches,
     "volume/pixels": _volume_in_pixels,
-    "size_diversity": partial(_diversity, "patch_size", "-"),
+    "size_diversity": partial(_diversity, "patch_size"),
     "sensor_diversity": partial(_diversity, "sensors"),
-    "comparison_size": lambda: is_size("comparison_size", _patches(study_areas=False)["patch_size"].iloc[0]),
-    "table_3_patches": _table_3_patches,
-    "table_3_sizes": _table_3_sizes,
-    "table_3_sensors": lambda: same_sets(
-        set(paper.table(1)["sensor"]), set(listed(_ours()["sensors"])), "Table 1"
+    "comparison_size": _comparison_size,
+    "table_3_patches": lambda: holds_if(
+        _total() == int(_ours("patches")), f"{int(_ours('patches')):,} here, {_total():,} there"
     ),
-    "table_3_resolution": _table_3_resolution,
+    "table_3_sizes": lambda: same_sets(_sizes(), set(listed(_ours("patch_size"))), "Table 2"),
+    "table_3_sensors": lambda: same_sets(set(paper.table(1)["sensor"]), set(listed(_ours("sensors"))), "Table 1"),
+    "table_3_resolution": _resolution,
 }

@@ -1,7 +1,6 @@
 """How the audit judges: verdicts, with the rounding of published numbers carried through.
 
-Every published score is rounded to four decimals, so the unrounded one lies within half a unit of its last digit.
-What is derived from rounded numbers inherits that: the tolerance of a verdict is what rounding can do, and no more.
+A published score lies within half a unit of its last digit. What is derived from scores inherits that, and no more.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ Verdict = Literal["holds", "rounding", "contradicted", "cannot be checked"]
 VERDICTS: tuple[Verdict, ...] = ("holds", "rounding", "contradicted", "cannot be checked")
 SCORES = list(paper.SCORES)
 SCORE_TABLES = (4, 5, 6, 7)
-MEANS = frozenset({7})
-"""Tables whose values are means (over six orders of addition, as the caption of Table 7 says)."""
+TABLE_OF_MEANS = 7
+"""Its values are means over six orders of addition, as its caption says."""
 HALF = 0.5e-4
 """Half a unit in the last digit of a published score."""
 ROOM = 2 * HALF
@@ -28,6 +27,7 @@ ROOM = 2 * HALF
 OF_DIFFERENCE = "±0.0001 (difference of rounded scores)"
 OF_MEAN = "±0.0001 (mean of rounded scores)"
 OF_RANK = "order of the printed values"
+_INDEX = {1: "area", 3: "dataset", 4: ["model", "patch_size"], 5: ["area", "model"], 6: "model", 7: "model"}
 _SHORT = {"GF-2": "Gaofen-2"}  # Table 3 shortens what Table 1 writes out
 _SLACK = 1e-9  # decimal fractions are not exact in binary; far below any printed digit
 
@@ -52,38 +52,15 @@ class Finding:
     rows: tuple[dict[str, Any], ...] = ()
 
 
-Checks = Mapping[str, Callable[[], Finding]]
+Checks = dict[str, Callable[[], Finding]]
 """What computes the finding of each claim, by the claim's id."""
 
 
-# Verdicts --------------------------------------------------------------------------------------------------------
-
-
-def _judge(excess: float, inherited: float) -> Verdict:
-    """Return the verdict of a statement that holds where ``excess`` is at most 0, up to rounding."""
-    if excess <= _SLACK:
+def at_most(value: float, limit: float, inherited: float = 0.0) -> Verdict:
+    """Judge "at most" a limit; above it, but within the rounding that the value inherits, is ``rounding``."""
+    if value <= limit + _SLACK:
         return "holds"
-    return "rounding" if excess <= inherited + _SLACK else "contradicted"
-
-
-def yes(true: bool) -> Verdict:
-    """Return the verdict of a statement that either follows or does not."""
-    return "holds" if true else "contradicted"
-
-
-def compare(printed: float, derived: float, half: float, inherited: float = 0.0) -> Verdict:
-    """Compare a printed number with what follows for it.
-
-    Args:
-        printed: as printed.
-        derived: from published numbers.
-        half: half a unit in the last printed digit of ``printed``; 0 where it is exact.
-        inherited: how far ``derived`` may be off because those numbers are rounded.
-
-    Returns:
-        ``holds`` where ``derived`` rounds to ``printed``, ``rounding`` where another value within the tolerance would.
-    """
-    return _judge(abs(printed - derived) - half, inherited)
+    return "rounding" if value <= limit + inherited + _SLACK else "contradicted"
 
 
 def above(difference: float, inherited: float = 0.0) -> Verdict:
@@ -93,17 +70,13 @@ def above(difference: float, inherited: float = 0.0) -> Verdict:
     return "rounding" if difference >= -inherited - _SLACK else "contradicted"
 
 
-def at_most(value: float, limit: float, inherited: float = 0.0) -> Verdict:
-    """Judge "at most" a limit; above it, but within the rounding, is ``rounding``."""
-    return _judge(value - limit, inherited)
+def compare(printed: float, derived: float, half: float, inherited: float = 0.0) -> Verdict:
+    """Judge whether ``derived`` rounds to ``printed``, whose last digit has half a unit ``half`` (0: exact)."""
+    return at_most(abs(printed - derived), half, inherited)
 
 
 def worst(verdicts: Iterable[str]) -> Verdict:
-    """Return the verdict of a statement about all: one exception contradicts it.
-
-    Raises:
-        ValueError: there are no verdicts; nothing would be said about nothing.
-    """
+    """Return the verdict of a statement about all: one exception contradicts it; none at all is a ValueError."""
     present = set(verdicts)
     order: tuple[Verdict, ...] = ("contradicted", "cannot be checked", "rounding", "holds")
     for verdict in order:
@@ -112,12 +85,9 @@ def worst(verdicts: Iterable[str]) -> Verdict:
     raise ValueError("no verdicts to choose from")
 
 
-# Findings of one kind --------------------------------------------------------------------------------------------
-
-
-def holds_if(true: bool, derived: str, detail: str = "", tolerance: str = "exact") -> Finding:
+def holds_if(true: Any, derived: str, detail: str = "", tolerance: str = "exact") -> Finding:
     """Return the finding of a statement that either follows or does not."""
-    return Finding(derived, yes(true), tolerance, detail)
+    return Finding(derived, "holds" if true else "contradicted", tolerance, detail)
 
 
 def unchecked(derived: str, detail: str = "", tolerance: str = "exact") -> Finding:
@@ -130,19 +100,18 @@ def equals(
 ) -> Finding:
     """Compare a quoted number with what follows for it; the tolerance is half its last digit unless stated."""
     quote = quoted(name)
-    tolerance = tolerance or f"±{quote.half:g}"
-    return Finding(derived, compare(quote.number, value, quote.half, inherited), tolerance, detail)
+    verdict = compare(quote.number, value, quote.half, inherited)
+    return Finding(derived, verdict, tolerance or f"±{quote.half:g}", detail)
 
 
 def count(name: str, value: int, what: str, detail: str = "") -> Finding:
     """Compare a quoted whole number with a count."""
-    half = quoted(name).half
-    return equals(name, value, f"{value:,} {what}", detail, f"±{half:,.0f}" if half else "exact")
+    return equals(name, value, f"{value:,} {what}", detail, whole_tolerance(quoted(name)))
 
 
-def is_size(name: str, size: int) -> Finding:
-    """Compare a quoted patch size with that of Table 2."""
-    return holds_if(size == quoted(name).number, f"{size} in Table 2")
+def whole_tolerance(quote: paper.Quote) -> str:
+    """Return how far a count may lie from a quoted whole number, to read."""
+    return f"±{quote.half:,.0f}" if quote.half else "exact"
 
 
 def all_above(differences: pd.Series | Mapping[str, float], what: str, detail: str = "") -> Finding:
@@ -153,23 +122,17 @@ def all_above(differences: pd.Series | Mapping[str, float], what: str, detail: s
     derived = f"higher in {len(values) - len(exceptions)} of {len(values)} {what}"
     if exceptions:
         derived += f", not in {', '.join(exceptions)}"
-    rows = tuple(
-        {"case": name, "difference": round(value, 6), "verdict": verdicts[name]}
-        for name, value in values.items()
-    )
-    return Finding(derived, worst(verdicts.values()), OF_DIFFERENCE, detail, rows)
+    rows = [{"case": name, "difference": round(value, 6), "verdict": verdicts[name]} for name, value in values.items()]
+    return Finding(derived, worst(verdicts.values()), OF_DIFFERENCE, detail, tuple(rows))
 
 
 def same_sets(names: set[str], stated: set[str], where: str) -> Finding:
     """Compare the names in a table (``where``) with those stated."""
-    extra, missing = sorted(names - stated), sorted(stated - names)
+    extra, missing = ", ".join(sorted(names - stated)) or "none", ", ".join(sorted(stated - names)) or "none"
     derived = f"the same {len(names)} in {where}"
-    if extra or missing:
-        derived = f"only in {where}: {', '.join(extra) or 'none'}; only here: {', '.join(missing) or 'none'}"
+    if names != stated:
+        derived = f"only in {where}: {extra}; only here: {missing}"
     return holds_if(names == stated, derived)
-
-
-# Published numbers -----------------------------------------------------------------------------------------------
 
 
 def quoted(name: str) -> paper.Quote:
@@ -177,15 +140,18 @@ def quoted(name: str) -> paper.Quote:
     return paper.quotes()[name]
 
 
-def scores(n: int) -> pd.DataFrame:
-    """Return Table 4, 5, 6 or 7 indexed by model (5: by area key and model; 4: by model and patch size)."""
+def facts(kind: str) -> Any:
+    """Return the facts of one kind that are not the paper's: value and source, by key."""
+    table = paper.outside()
+    return table[table["kind"] == kind].set_index("key")
+
+
+def published(n: int) -> Any:
+    """Return a table (not Table 2) indexed by what names its rows: area key, data set, model, patch size."""
     table = paper.table(n)
-    if n == 4:
-        return table.set_index(["model", "patch_size"])
-    if n == 5:
-        table["area"] = [paper.area_key(name) for name in table.pop("study_area")]
-        return table.set_index(["area", "model"])
-    return table.set_index("model")
+    if "study_area" in table:
+        table["area"] = [paper.area_key(name) for name in table["study_area"]]
+    return table.set_index(_INDEX[n])
 
 
 def harmonic(precision: Any, recall: Any) -> Any:
@@ -196,12 +162,10 @@ def harmonic(precision: Any, recall: Any) -> Any:
 def averaging_gap(precision: Any, recall: Any) -> Any:
     """Return how far a mean F1 may lie below the F1 of mean precision and mean recall.
 
-    F1 is concave in precision and recall, so that the mean over runs never lies above. Section 4.4 says how far
-    precision and recall of the orders spread at most. The gap is largest, to second order, where half the runs have the
-    highest precision with the lowest recall and the other half the opposite.
+    F1 is concave in both, so that the mean over runs never lies above. With the spreads of section 4.4 the gap is
+    largest, to second order, where half the runs have the highest precision with the lowest recall, half the opposite.
     """
-    p = quoted("order_precision").number / 2
-    r = quoted("order_recall").number / 2
+    p, r = quoted("order_precision").number / 2, quoted("order_recall").number / 2
     apart = (harmonic(precision - p, recall + r) + harmonic(precision + p, recall - r)) / 2
     return harmonic(precision, recall) - apart
 
@@ -209,32 +173,26 @@ def averaging_gap(precision: Any, recall: Any) -> Any:
 def f1_rows(n: int) -> pd.DataFrame:
     """Compare F1 with precision and recall in every row of Table 4, 5, 6 or 7.
 
-    Returns:
-        The table's rows with derived (2PR / (P + R)), difference (printed minus derived), low and high (the differences
-        that rounding allows, in Table 7 averaging too) and verdict.
+    Returns the table's rows with derived (2PR / (P + R)), difference (printed minus derived), low and high (the
+    differences that rounding allows, in Table 7 averaging too) and verdict.
     """
     table = paper.table(n)
     p, r = table["precision"], table["recall"]
     table["derived"] = harmonic(p, r)
     table["difference"] = table["f1"] - table["derived"]
     # F1 rises with both, so that its extremes over the rounding box lie at two corners.
-    averaging = averaging_gap(p, r) if n in MEANS else 0.0
+    averaging = averaging_gap(p, r) if n == TABLE_OF_MEANS else 0.0
     table["low"] = harmonic(p - HALF, r - HALF) - HALF - averaging - table["derived"]
     table["high"] = harmonic(p + HALF, r + HALF) + HALF - table["derived"]
+    as_printed = table["difference"].abs() <= HALF + _SLACK
     within = table["difference"].between(table["low"] - _SLACK, table["high"] + _SLACK)
-    table["verdict"] = np.select(
-        [table["difference"].abs() <= HALF + _SLACK, within], ["holds", "rounding"], "contradicted"
-    )
+    table["verdict"] = np.select([as_printed, within], ["holds", "rounding"], "contradicted")
     return table
-
-
-# Lists to read ---------------------------------------------------------------------------------------------------
 
 
 def names(keys: Iterable[Any]) -> str:
     """Join areas' keys as names to read."""
-    known = paper.areas()["short_name"]
-    return ", ".join(str(known.get(key, key)) for key in keys)
+    return ", ".join(map(paper.area_name, keys))
 
 
 def listed(text: str) -> list[str]:

@@ -8,50 +8,23 @@ from typing import Any
 import pandas as pd
 
 from lmhld_nb import paper
-from lmhld_nb.audit.rules import (
-    HALF,
-    MEANS,
-    OF_DIFFERENCE,
-    OF_MEAN,
-    OF_RANK,
-    ROOM,
-    SCORE_TABLES,
-    SCORES,
-    Checks,
-    Finding,
-    above,
-    equals,
-    f1_rows,
-    holds_if,
-    listing,
-    names,
-    quoted,
-    scores,
-    unchecked,
-    worst,
-    yes,
-)
-
-# Every table: F1, bold and underlined cells ----------------------------------------------------------------------
+from lmhld_nb.audit import rules
+from lmhld_nb.audit.rules import OF_DIFFERENCE, OF_RANK, ROOM, Finding, above, holds_if, names, published, quoted, worst
 
 
-def _records(table: pd.DataFrame) -> tuple[dict[str, Any], ...]:
+def _records(table: pd.DataFrame) -> Any:
     """Return a table's rows for JSON, numbers rounded far below the printed digit."""
-    return tuple(
-        {str(key): round(value, 8) if isinstance(value, float) else value for key, value in row.items()}
-        for row in table.to_dict("records")
-    )
+    return tuple(table.round(8).rename(columns=str).to_dict("records"))
 
 
 def _formula_3() -> Finding:
-    rows = pd.concat([f1_rows(n).assign(table=n) for n in SCORE_TABLES], ignore_index=True)
-    half = rows["derived"] / 2  # the formula as printed
-    as_printed = int(((rows["f1"] - half).abs() <= ROOM).sum())
-    as_mean = int((rows["verdict"] != "contradicted").sum())
+    rows = pd.concat([rules.f1_rows(n).assign(table=n) for n in rules.SCORE_TABLES], ignore_index=True)
+    as_printed = ((rows["f1"] - rows["derived"] / 2).abs() <= ROOM).sum()  # the formula has half the harmonic mean
+    as_mean = (rows["verdict"] != "contradicted").sum()
+    fits = f"fits {as_printed} of the {len(rows)} rows of Tables 4 to 7"
     return Finding(
-        f"as printed it fits {as_printed} of the {len(rows)} rows of Tables 4 to 7; the harmonic mean, 2PR / (P + R), "
-        f"fits {as_mean}",
-        yes(as_printed == len(rows)),
+        f"as printed it {fits}; the harmonic mean, 2PR / (P + R), fits {as_mean}",
+        "holds" if as_printed == len(rows) else "contradicted",
         "rounding of P, R and F1",
         f"as printed it cannot exceed 0.5; the largest F1 in the tables is {rows['f1'].max():.4f}",
         _records(rows[["table", "model", "precision", "recall", "f1", "derived"]]),
@@ -60,7 +33,7 @@ def _formula_3() -> Finding:
 
 def _f1(n: int) -> Finding:
     """Check F1 against precision and recall in every row of a table."""
-    rows = f1_rows(n)
+    rows = rules.f1_rows(n)
     counts = rows["verdict"].value_counts()
     derived = f"{counts.get('holds', 0)} of {len(rows)} rows as printed, {counts.get('rounding', 0)} within tolerance"
     if counts.get("contradicted", 0):
@@ -68,15 +41,13 @@ def _f1(n: int) -> Finding:
     details = []
     row: Any
     for row in rows[rows["verdict"] == "contradicted"].itertuples():
-        # The precision or the recall that would give the printed F1 with the other one.
-        p = row.f1 * row.recall / (2 * row.recall - row.f1)
-        r = row.f1 * row.precision / (2 * row.precision - row.f1)
+        p, r = (row.f1 * other / (2 * other - row.f1) for other in (row.recall, row.precision))  # that would give F1
         details.append(
             f"{row.model}: F1 {row.f1:.4f}; from P {row.precision:.4f} and R {row.recall:.4f} follows "
             f"{row.derived:.4f}. The printed F1 would fit P {p:.4f} or R {r:.4f}"
         )
     tolerance = "rounding of P, R and F1 (±0.0001)"
-    if n in MEANS:
+    if n == rules.TABLE_OF_MEANS:
         tolerance += "; a mean F1 may lie lower"
         least = rows.sort_values("difference", key=abs).iloc[-1]
         details.append(
@@ -94,10 +65,10 @@ def _marked(n: int, mark: str) -> pd.MultiIndex:
 
 def _best(n: int, within: list[str]) -> pd.MultiIndex:
     """Return the cells (study_area, model, patch_size, score) that are the largest of those alike in ``within``."""
-    table = paper.table(n)
     keys: dict[str, Any] = {"study_area": "", "model": "", "patch_size": 0}
+    table = paper.table(n)
     table = table.assign(**{name: value for name, value in keys.items() if name not in table})
-    cells = table.melt(list(keys), SCORES, "score").set_index([*keys, "score"])["value"]
+    cells = table.melt(list(keys), rules.SCORES, "score").set_index([*keys, "score"])["value"]
     best = cells[cells == cells.groupby(level=within).transform("max")]
     return pd.MultiIndex.from_tuples(best.index, names=cells.index.names)
 
@@ -105,10 +76,8 @@ def _best(n: int, within: list[str]) -> pd.MultiIndex:
 def _named(cells: pd.MultiIndex) -> str:
     texts = []
     for area, model, size, score in cells:
-        area_name = names([paper.area_key(area)]) if area else ""
-        texts.append(
-            " ".join(filter(None, (area_name, model, f"{size} px" if size else "", paper.SCORES[score])))
-        )
+        name = names([paper.area_key(area)]) if area else ""
+        texts.append(" ".join(filter(None, (name, model, f"{size} px" if size else "", paper.SCORES[score]))))
     return ", ".join(texts)
 
 
@@ -119,12 +88,8 @@ def _bold(n: int) -> Finding:
     marked, best = _marked(n, "bold"), _best(n, _BOLD[n])
     wrong, absent = marked.difference(best, sort=False), best.difference(marked, sort=False)
     right = len(marked) - len(wrong)
-    return holds_if(
-        not len(wrong) and not len(absent),
-        f"{right} of {len(marked)} bold values are the largest; {len(absent)} largest are not bold",
-        _named(wrong.union(absent, sort=False)),
-        OF_RANK,
-    )
+    derived = f"{right} of {len(marked)} bold values are the largest; {len(absent)} largest are not bold"
+    return holds_if(not len(wrong) + len(absent), derived, _named(wrong.union(absent, sort=False)), OF_RANK)
 
 
 def _underlined() -> Finding:
@@ -147,13 +112,9 @@ def _all_underlined() -> Finding:
     )
 
 
-# Section 4.2: areas alone ----------------------------------------------------------------------------------------
-
-
 def _single(score: str) -> pd.DataFrame:
     """Return Table 5's scores, one row per area and one column per model."""
-    table = scores(5)[score].unstack("model")
-    return table.loc[list(paper.AREAS), list(paper.MODELS.values())]
+    return published(5)[score].unstack("model").loc[list(paper.AREAS), list(paper.MODELS.values())]
 
 
 def _led_by(model: str, score: str) -> pd.Index:
@@ -167,13 +128,13 @@ def _leader() -> Finding:
     means = table.mean().sort_values(ascending=False)
     first: pd.Series[Any] = table.idxmax(axis=1)
     won = first.value_counts()
+    others = (f"{paper.area_name(str(area))} {model}" for area, model in first.items() if model != leader)
     return Finding(
-        f"mean F1 over areas: {listing(means.head(2))}; first in {won.get(leader, 0)} of {len(table)} areas, "
+        f"mean F1 over areas: {rules.listing(means.head(2))}; first in {won.get(leader, 0)} of {len(table)} areas, "
         f"others in {won.drop(leader, errors='ignore').max()} at most",
         above(means[leader] - means.drop(leader).max(), ROOM),
-        OF_MEAN,
-        "in the other areas: "
-        + ", ".join(f"{names([area])} {model}" for area, model in first.items() if model != leader),
+        rules.OF_MEAN,
+        f"in the other areas: {', '.join(others)}",
     )
 
 
@@ -184,93 +145,79 @@ def _leader_areas() -> Finding:
 
 
 def _competitive() -> Finding:
-    ranks = _single("f1").mean().rank(ascending=False).astype(int)
-    named = ranks[list(quoted("competitive").values)].sort_values()
-    others = ranks.drop(named.index).sort_values()
-    return unchecked(
-        f"ranks by mean F1 over areas: {listing(named, 'd')} of {len(ranks)}",
-        f"the others: {listing(others, 'd')}",
-    )
+    ranks = _single("f1").mean().rank(ascending=False).astype(int).sort_values()
+    named = ranks.index.isin(quoted("competitive").values)
+    derived = f"ranks by mean F1 over areas: {rules.listing(ranks[named], 'd')} of {len(ranks)}"
+    return rules.unchecked(derived, f"the others: {rules.listing(ranks[~named], 'd')}")
 
 
 def _cautious_precision() -> Finding:
     won = _led_by(quoted("cautious").values[0], "precision")
-    return holds_if(
-        len(won) == quoted("cautious_areas").number,
-        f"highest of all models in {len(won)} areas: {names(won)}",
-        tolerance=OF_RANK,
-    )
+    derived = f"highest of all models in {len(won)} areas: {names(won)}"
+    return holds_if(len(won) == quoted("cautious_areas").number, derived, tolerance=OF_RANK)
 
 
 def _cautious_recall() -> Finding:
-    recall, model = _single("recall"), quoted("cautious").values[0]
+    model = quoted("cautious").values[0]
     won = _led_by(model, "precision")
-    below = _single("precision").loc[won, model] - recall.loc[won, model]
-    lowest = int((recall.loc[won].idxmin(axis=1) == model).sum())
-    return Finding(
-        f"below its precision in {(below > 0).sum()} of {len(won)} areas, by {below.min():.4f} to {below.max():.4f}; "
-        f"the lowest recall of all models in {lowest}",
-        worst([*(above(value, ROOM) for value in below), yes(lowest == len(won))]),
-        OF_DIFFERENCE,
+    recall = _single("recall").loc[won]
+    below = _single("precision").loc[won, model] - recall[model]
+    lowest = (recall.idxmin(axis=1) == model).sum()
+    verdict = worst(["holds" if lowest == len(won) else "contradicted", *(above(value, ROOM) for value in below)])
+    derived = (
+        f"below its precision in {(below > 0).sum()} of {len(won)} areas, by {below.min():.4f} to {below.max():.4f}"
     )
+    return Finding(f"{derived}; the lowest recall of all models in {lowest}", verdict, OF_DIFFERENCE)
 
 
 def _easiest_area() -> Finding:
-    best, leader = _single("f1").idxmax(), quoted("leader").values[0]
-    there = best == quoted("easiest_area").values[0]
+    leader = quoted("leader").values[0]
+    there = _single("f1").idxmax() == quoted("easiest_area").values[0]
     others = there.drop(leader)
-    return holds_if(
-        bool(others.all()),
-        f"{others.sum()} of {len(others)} models have their highest F1 there",
-        f"so has {leader}" if there[leader] else "",
-        OF_RANK,
-    )
+    derived = f"{others.sum()} of {len(others)} models have their highest F1 there"
+    return holds_if(others.all(), derived, f"so has {leader}" if there[leader] else "", OF_RANK)
 
 
 def _easiest_f1(without: tuple[str, ...]) -> Finding:
-    row = _single("f1").T[quoted("easiest_area").values[0]].drop(list(without))
-    return equals("easiest_f1", float(row.max()), f"{row.max():.4f} ({row.idxmax()})")
+    row: Any = _single("f1").loc[quoted("easiest_area").values[0]].drop(list(without))
+    return rules.equals("easiest_f1", row.max(), f"{row.max():.4f} ({row.idxmax()})")
 
 
 def _easiest_stable() -> Finding:
     table, area = _single("f1"), quoted("easiest_area").values[0]
     spread = table.max(axis=1) - table.min(axis=1)
     narrower = spread[spread < spread[area]].sort_values()
-    return unchecked(
+    return rules.unchecked(
         f"F1 of the models spans {spread[area]:.4f} there; less in {len(narrower)} of {len(spread) - 1} other areas",
-        ", ".join(f"{names([name])} {value:.4f}" for name, value in narrower.items()),
+        rules.listing(narrower.rename(paper.area_name)),
     )
 
 
 def _mean(score: str) -> Finding:
-    values = scores(5)[score]
+    values = published(5)[score]
+    derived, detail = f"{values.mean():.6f}", f"mean of {len(values)} printed values"
     # The mean of numbers that are each off by half a unit at most is off by no more.
-    detail = f"mean of {len(values)} printed values"
-    return equals(f"mean_{score}", values.mean(), f"{values.mean():.6f}", detail, OF_MEAN, HALF)
+    return rules.equals(f"mean_{score}", values.mean(), derived, detail, rules.OF_MEAN, rules.HALF)
 
 
 def _fluctuation() -> Finding:
-    values = scores(5)["f1"]
+    values = published(5)["f1"]
     ends: list[Any] = [values.idxmin(), values.idxmax()]
-    low, high = (f"{values[end]:.4f} ({end[1]}, {names([end[0]])})" for end in ends)
-    return unchecked(f"F1 lies between {low} and {high}", f"standard deviation {values.std():.4f}")
-
-
-_MODULES = {"4.2": "single", "4.3": "mix", "4.4": "part"}
+    low, high = (f"{values[end]:.4f} ({end[1]}, {paper.area_name(end[0])})" for end in ends)
+    return rules.unchecked(f"F1 lies between {low} and {high}", f"standard deviation {values.std():.4f}")
 
 
 def _caption(number: int) -> Finding:
     section = str(paper.figures().loc[number, "section"])
-    return holds_if(
-        quoted(f"caption_figure_{number}").values[0] == _MODULES[section],
-        f"section {section} presents it as a result of LMHLD_{_MODULES[section]}",
-    )
+    module = {"4.2": "single", "4.3": "mix", "4.4": "part"}[section]
+    stated = quoted(f"caption_figure_{number}").values[0]
+    return holds_if(stated == module, f"section {section} presents it as a result of LMHLD_{module}")
 
 
-CHECKS: Checks = {
+CHECKS: rules.Checks = {
     "formula_3": _formula_3,
-    **{f"table_{n}_f1": partial(_f1, n) for n in SCORE_TABLES},
-    **{f"table_{n}_bold": partial(_bold, n) for n in SCORE_TABLES},
+    **{f"table_{n}_f1": partial(_f1, n) for n in rules.SCORE_TABLES},
+    **{f"table_{n}_bold": partial(_bold, n) for n in rules.SCORE_TABLES},
     "table_5_underlined": _underlined,
     "table_5_all_underlined": _all_underlined,
     "leader": _leader,
@@ -282,7 +229,7 @@ CHECKS: Checks = {
     "easiest_f1/besides": partial(_easiest_f1, ()),
     "easiest_f1/except": lambda: _easiest_f1(without=quoted("leader").values),
     "easiest_stable": _easiest_stable,
-    **{f"mean_{score}": partial(_mean, score) for score in SCORES},
+    **{f"mean_{score}": partial(_mean, score) for score in rules.SCORES},
     "fluctuation": _fluctuation,
     **{f"figure_{number}": partial(_caption, number) for number in (10, 11, 15)},
 }

@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 import math
-from itertools import permutations
+from typing import Any
 
 import pandas as pd
 
 from lmhld_nb import paper, patches
-from lmhld_nb.audit.rules import (
-    OF_DIFFERENCE,
-    OF_MEAN,
-    ROOM,
-    SCORE_TABLES,
-    Checks,
-    Finding,
-    above,
-    all_above,
-    compare,
-    holds_if,
-    is_size,
-    listing,
-    names,
-    quoted,
-    scores,
-    unchecked,
-    worst,
-    yes,
-)
+from lmhld_nb.audit import rules
+from lmhld_nb.audit.rules import SCORE_TABLES, Finding, compare, holds_if, published, quoted, unchecked, worst
 
 
 def _experiments() -> Finding:
@@ -50,22 +32,16 @@ def _candidates_count() -> Finding:
     defaults = [int(size) for size in quoted("default_sizes").values]
     start = defaults.index(tried[0]) if tried[0] in defaults else 0
     adjacent = defaults[start : start + len(tried)] == tried
-    return holds_if(
-        adjacent and len(tried) == quoted("candidates_count").number,
-        f"Table 4 tries {', '.join(map(str, tried))}, {'' if adjacent else 'not '}neighbours in the list of "
-        "default sizes",
-    )
+    derived = f"Table 4 tries {', '.join(map(str, tried))}, {'' if adjacent else 'not '}neighbours in the list of"
+    return holds_if(adjacent and len(tried) == quoted("candidates_count").number, f"{derived} default sizes")
 
 
 def _orders() -> Finding:
-    fixed = [*quoted("first_areas").values, *quoted("last_area").values]
-    moving = quoted("middle_areas").values
-    count = sum(1 for _ in permutations(moving))
-    complete = sorted([*fixed, *moving]) == sorted(paper.AREAS)
+    fixed, moving = [*quoted("first_areas").values, *quoted("last_area").values], quoted("middle_areas").values
+    count, complete = math.factorial(len(moving)), sorted([*fixed, *moving]) == sorted(paper.AREAS)
+    derived = f"{len(moving)} areas can follow each other in {count} orders; with the {len(fixed)} fixed ones they are"
     return holds_if(
-        complete and count == quoted("orders").number,
-        f"{len(moving)} areas can follow each other in {count} orders; with the {len(fixed)} fixed ones they are "
-        f"{'' if complete else 'not '}the seven areas",
+        complete and count == quoted("orders").number, f"{derived} {'' if complete else 'not '}the seven areas"
     )
 
 
@@ -78,34 +54,24 @@ def _one_epoch() -> Finding:
 
 
 def _unseen() -> Finding:
-    facts, scenes = paper.outside(), quoted("scenes_figure_7").values
-    inside = facts[(facts["kind"] == "lies_in") & facts["key"].isin(scenes)]
-    shared = inside[inside["value"].isin([paper.area_key(name) for name in paper.table(1)["study_area"]])]
+    scenes, regions = quoted("scenes_figure_7").values, rules.facts("lies_in")["value"]
+    shared = regions[regions.index.isin(scenes) & regions.isin(published(1).index)]
     of_scenes = f"of {len(scenes) + 1} scenes lies in the region of a study area"
     if shared.empty:
         return Finding(f"none {of_scenes}", "holds")
-    places = (
-        f"{scene} ({names([area])})" for scene, area in zip(shared["key"], shared["value"], strict=True)
-    )
+    regions_shown = (f"{scene} ({paper.area_name(area)})" for scene, area in shared.items())
     return unchecked(
-        f"{len(shared)} {of_scenes}: {', '.join(places)}",
+        f"{len(shared)} {of_scenes}: {', '.join(regions_shown)}",
         "the outlines of study area and scene are not published; the images themselves may be new",
     )
 
 
 def _tried() -> Finding:
-    lists = {"batch": quoted("tried_batches").values, "epochs": quoted("tried_epochs").values}
-    among = all(quoted(name).values[0] in tried for name, tried in lists.items())
-    ends = {name: sorted(map(float, tried)) for name, tried in lists.items()}
-    edges = [name for name, tried in ends.items() if quoted(name).number in (tried[0], tried[-1])]
-    return holds_if(
-        among,
-        "both are among them" if among else "not both are among them",
-        f"at the edge of what was tried: {', '.join(edges)}" if edges else "",
-    )
-
-
-# Section 4.1: patch sizes of Wenchuan ----------------------------------------------------------------------------
+    tried = {"batch": quoted("tried_batches").values, "epochs": quoted("tried_epochs").values}
+    among = all(quoted(name).values[0] in values for name, values in tried.items())
+    edges = ", ".join(name for name, values in tried.items() if quoted(name).values[0] in (values[0], values[-1]))
+    detail = f"at the edge of what was tried: {edges}" if edges else ""
+    return holds_if(among, f"{'' if among else 'not '}both are among them", detail)
 
 
 def _quartiles() -> tuple[float, float, float]:
@@ -115,24 +81,13 @@ def _quartiles() -> tuple[float, float, float]:
 def _between(derived: str, shares: tuple[float, ...], detail: str = "") -> Finding:
     quote = quoted("share_between")
     verdict = worst(compare(quote.number, share, quote.half) for share in shares)
-    return Finding(derived, verdict, f"±{quote.half:.1%}", detail)
-
-
-def _between_together() -> Finding:
-    derived = f"between first and third quartile lie {0.75 - 0.25:.0%}, by definition"
-    return _between(derived, (0.75 - 0.25,), "section 3.2 calls the three numbers quartiles")
-
-
-def _between_each() -> Finding:
-    derived = f"above the first quartile lie {1 - 0.25:.0%}, below the third {0.75:.0%}, by definition"
-    return _between(derived, (1 - 0.25, 0.75))
+    return Finding(f"{derived}, by definition", verdict, f"±{quote.half:.1%}", detail)
 
 
 def _median() -> Finding:
-    table = paper.table(1)
-    row = table.iloc[[paper.area_key(name) for name in table["study_area"]].index("wenchuan")]
+    lowest, highest = published(1).loc["wenchuan", ["min_area_px", "max_area_px"]]
     q1, q2, q3 = _quartiles()
-    ordered = row["min_area_px"] <= q1 <= q2 <= q3 <= row["max_area_px"]
+    ordered = lowest <= q1 <= q2 <= q3 <= highest
     return holds_if(
         ordered and quoted("share_below_median").number == 0.5,
         f"below the second quartile lie {0.5:.0%}, by definition",
@@ -150,23 +105,23 @@ def _window_pixels() -> Finding:
 def _candidates() -> Finding:
     sides = [(quartile / quoted("fill").number) ** 0.5 for quartile in _quartiles()]
     defaults = [int(size) for size in quoted("default_sizes").values]
-    chosen = [str(size) for size in patches.candidate_sizes(_quartiles(), defaults)]
+    chosen = tuple(str(size) for size in patches.candidate_sizes(_quartiles(), defaults))
     return holds_if(
-        chosen == list(quoted("candidates").values),
+        chosen == quoted("candidates").values,
         f"sides of {', '.join(f'{side:.1f}' for side in sides)}; nearest default sizes {', '.join(chosen)}",
         "the rule (nearest size) is our reading; the text gives the outcome",
     )
 
 
 def _by_size(score: str) -> pd.DataFrame:
-    return scores(4)[score].unstack("patch_size").reindex(list(paper.MODELS.values()))
+    return published(4)[score].unstack("patch_size").reindex(list(paper.MODELS.values()))
 
 
 def _best_size(summary: str, values: pd.Series, tolerance: str) -> Finding:
     """Judge whether a summary of F1 over the models is highest at the chosen size."""
     size = int(quoted("best_size").number)
-    verdict = above(values[size] - values.drop(size).max(), ROOM)
-    return Finding(f"{summary} F1 {listing(values)}", verdict, tolerance)
+    verdict = rules.above(values[size] - values.drop(size).max(), rules.ROOM)
+    return Finding(f"{summary} F1 {rules.listing(values)}", verdict, tolerance)
 
 
 def _lead(score: str) -> pd.Series:
@@ -179,14 +134,16 @@ def _misjudgements() -> Finding:
     best = pd.DataFrame({score: _lead(score) > 0 for score in ("precision", "recall")})
     counts = best.sum()
     derived = ", ".join(f"{score} in {count} of {len(paper.MODELS)}" for score, count in counts.items())
-    in_all = best.index[best.all(axis=1)]
-    return Finding(
-        f"best of the three sizes: {derived} models", yes(counts.min() > 1), "several: at least two",
-        f"both in {', '.join(in_all) or 'none'}",
-    )  # fmt: skip
+    derived, both = f"best of the three sizes: {derived} models", ", ".join(best.index[best.all(axis=1)])
+    return holds_if(counts.min() > 1, derived, f"both in {both or 'none'}", "several: at least two")
 
 
-CHECKS: Checks = {
+def _chosen_size() -> Finding:
+    size: Any = paper.areas().loc["wenchuan", "patch_size"]
+    return holds_if(size == quoted("best_size").number, f"{size} in Table 2")
+
+
+CHECKS: rules.Checks = {
     "experiments": _experiments,
     "networks": _networks,
     "candidates_count": _candidates_count,
@@ -197,14 +154,16 @@ CHECKS: Checks = {
     "one_epoch": _one_epoch,
     "unseen": _unseen,
     "tried": _tried,
-    "between/together": _between_together,
-    "between/each": _between_each,
+    "between/together": lambda: _between(
+        "between first and third quartile lie 50%", (0.5,), "section 3.2 calls the three numbers quartiles"
+    ),
+    "between/each": lambda: _between("above the first quartile lie 75%, below the third 75%", (0.75, 0.75)),
     "median": _median,
     "window_pixels": _window_pixels,
     "candidates": _candidates,
-    "best_size/mean": lambda: _best_size("mean", _by_size("f1").mean(), OF_MEAN),
-    "best_size/highest": lambda: _best_size("highest", _by_size("f1").max(), OF_DIFFERENCE),
-    "best_size/each": lambda: all_above(_lead("f1"), "models", "the text speaks of multiple models"),
+    "best_size/mean": lambda: _best_size("mean", _by_size("f1").mean(), rules.OF_MEAN),
+    "best_size/highest": lambda: _best_size("highest", _by_size("f1").max(), rules.OF_DIFFERENCE),
+    "best_size/each": lambda: rules.all_above(_lead("f1"), "models", "the text speaks of multiple models"),
     "misjudgements": _misjudgements,
-    "chosen_size": lambda: is_size("best_size", paper.areas()["patch_size"]["wenchuan"]),
+    "chosen_size": _chosen_size,
 }

@@ -8,32 +8,15 @@ from typing import Any
 import pandas as pd
 
 from lmhld_nb import paper
-from lmhld_nb.audit.rules import (
-    OF_DIFFERENCE,
-    ROOM,
-    SCORES,
-    Checks,
-    Finding,
-    above,
-    all_above,
-    at_most,
-    equals,
-    holds_if,
-    listing,
-    names,
-    quoted,
-    scores,
-    unchecked,
-    worst,
-)
+from lmhld_nb.audit import rules
+from lmhld_nb.audit.rules import OF_DIFFERENCE, ROOM, Finding, above, all_above, equals, holds_if, published, quoted
 
-_OF_GAPS = "±0.0002 (difference of two differences)"
 _OTHER_TESTS = "the two are tested on different patches"
 
 
 def part_minus_mix() -> pd.DataFrame:
     """Return Table 7 minus Table 6: one row per model, one column per score."""
-    return (scores(7) - scores(6))[SCORES].loc[list(paper.MODELS.values())]
+    return (published(7) - published(6))[rules.SCORES].loc[list(paper.MODELS.values())]
 
 
 def part_minus_single() -> pd.DataFrame:
@@ -43,31 +26,22 @@ def part_minus_single() -> pd.DataFrame:
 
 def _minus_single(n: int, areas: tuple[str, ...]) -> pd.DataFrame:
     """Return Table ``n`` minus Table 5 for some areas: rows (area, model), one column per score."""
-    single = scores(5)[SCORES]
-    single = single[single.index.get_level_values("area").isin(areas)]
-    return scores(n)[SCORES].reindex(single.index, level="model") - single
+    single = published(5)[rules.SCORES]
+    single = single[single.index.isin(areas, level="area")]
+    return published(n)[rules.SCORES].reindex(single.index, level="model") - single
 
 
 def _named(table: pd.DataFrame | pd.Series) -> dict[str, float]:
     """Return a table's cells by what their row (and score) are called in print."""
     cells: Any = table.stack() if isinstance(table, pd.DataFrame) else table
-    return {" ".join(map(_printed, key)): float(value) for key, value in cells.items()}
-
-
-def _printed(key: str) -> str:
-    """Return an area's short name, a score's name, or a model's name as it is."""
-    return key if key in paper.MODELS.values() else paper.SCORES.get(key) or names([key])
-
-
-# Section 4.3: mix ------------------------------------------------------------------------------------------------
+    printed = paper.areas()["short_name"].to_dict() | dict(paper.SCORES)
+    return {" ".join(printed.get(part, part) for part in key): float(value) for key, value in cells.items()}
 
 
 def _cut_at(areas: str, size: str) -> Finding:
     sizes = paper.areas().loc[list(quoted(areas).values), "patch_size"]
-    same = bool((sizes == quoted(size).number).all())
-    return holds_if(
-        same, "Table 2: " + ", ".join(f"{names([area])} {value}" for area, value in sizes.items())
-    )
+    same = (sizes == quoted(size).number).all()
+    return holds_if(same, "Table 2: " + rules.listing(sizes.rename(paper.area_name), "d"))
 
 
 def _mix_gains(size: int) -> pd.DataFrame:
@@ -76,61 +50,49 @@ def _mix_gains(size: int) -> pd.DataFrame:
 
 
 def _improved() -> Finding:
-    gains = _mix_gains(224)["f1"].groupby(level="area", sort=False)
-    means, counts = gains.mean(), gains.apply(lambda values: int((values > 0).sum()))
+    gains = _mix_gains(224)["f1"].unstack("area")[list(quoted("areas_at_224").values)]
     derived = ", ".join(
-        f"{names([area])} {mean:+.4f} (higher for {counts[str(area)]} of {len(paper.MODELS)})"
-        for area, mean in means.items()
+        f"{paper.area_name(str(area))} {values.mean():+.4f} (higher for {(values > 0).sum()} of {len(values)})"
+        for area, values in gains.items()
     )
-    verdict = worst(above(mean, ROOM) for mean in means)
+    verdict = rules.worst(above(mean, ROOM) for mean in gains.mean())
     return Finding(f"F1 on average: {derived}", verdict, OF_DIFFERENCE, _OTHER_TESTS)
 
 
 def _declined() -> Finding:
     gains = _mix_gains(224)
-    counts = (gains < -ROOM).sum()
-    derived = ", ".join(f"{paper.SCORES[str(score)]} {count}" for score, count in counts.items())
-    lower = pd.Series(_named(gains["f1"][gains["f1"] < -ROOM]), dtype=float)
-    return holds_if(
-        counts.sum() > 0,
-        f"lower scores among {len(gains)}: {derived}",
-        f"F1: {listing(lower, '+.4f')}" if len(lower) else "",
-        OF_DIFFERENCE,
-    )
+    counts, f1 = (gains < -ROOM).sum(), pd.Series(_named(gains["f1"]))
+    derived = f"lower scores among {len(gains)}: {rules.listing(counts.rename(paper.SCORES), 'd')}"
+    lower = rules.listing(f1[f1 < -ROOM], "+.4f")
+    return holds_if(counts.sum() > 0, derived, f"F1: {lower}" if lower else "", OF_DIFFERENCE)
 
 
 def _slight() -> Finding:
     gains, least = _mix_gains(224)["f1"], _mix_gains(128)["f1"].min()
-    return unchecked(
+    return rules.unchecked(
         f"gains of F1 reach from {gains.min():+.4f} to {gains.max():+.4f}",
         f"{(gains >= least).sum()} of {len(gains)} are no smaller than the smallest at 128 pixels ({least:+.4f})",
     )
 
 
-# Section 4.4: part -----------------------------------------------------------------------------------------------
-
-
 def _f1_between_models() -> Finding:
-    f1, quote = scores(7)["f1"], quoted("order_f1")
+    f1, quote = published(7)["f1"], quoted("order_f1")
     spread, without = f1.max() - f1.min(), f1.drop(list(quoted("part_exception").values))
-    return Finding(
-        f"F1 of the models in Table 7 spans {spread:.4f}",
-        at_most(spread, quote.number, quote.half + ROOM),
-        OF_DIFFERENCE,
-        f"{without.max() - without.min():.4f} without {quoted('part_exception')}",
-    )
+    verdict = rules.at_most(spread, quote.number, quote.half + ROOM)
+    detail = f"{without.max() - without.min():.4f} without {quoted('part_exception')}"
+    return Finding(f"F1 of the models in Table 7 spans {spread:.4f}", verdict, OF_DIFFERENCE, detail)
 
 
 def _part_best() -> Finding:
-    f1 = scores(7)["f1"]
-    derived = f"{f1.max():.4f}, of {f1.idxmax()}"
+    f1 = published(7)["f1"]
+    finding = equals("part_best_f1", f1.max(), f"{f1.max():.4f}, of {f1.idxmax()}")
     if f1.idxmax() != quoted("part_best").values[0]:
-        return Finding(derived, "contradicted", f"±{quoted('part_best_f1').half:g}")
-    return equals("part_best_f1", f1.max(), derived)
+        return Finding(finding.derived, "contradicted", finding.tolerance)
+    return finding
 
 
 def _part_exception() -> Finding:
-    f1, exception = scores(7)["f1"], quoted("part_exception").values[0]
+    f1, exception = published(7)["f1"], quoted("part_exception").values[0]
     others = f1.drop(exception)
     derived = f"{exception} {f1[exception]:.4f}, the others {others.min():.4f} to {others.max():.4f}"
     return Finding(derived, above(others.min() - f1[exception], ROOM), "the exception is the lowest")
@@ -138,14 +100,13 @@ def _part_exception() -> Finding:
 
 def _above_mix(score: str) -> Finding:
     gains = part_minus_mix()[score]
-    higher = f"higher for {(gains > 0).sum()} of {len(gains)} models"
-    derived = f"{paper.SCORES[score]} {gains.mean():+.4f}; {higher}"
+    derived = f"{paper.SCORES[score]} {gains.mean():+.4f}; higher for {(gains > 0).sum()} of {len(gains)} models"
     return Finding(derived, above(gains.mean(), ROOM), OF_DIFFERENCE, _OTHER_TESTS)
 
 
 def _above_mix_each() -> Finding:
     gains = part_minus_mix()["f1"]
-    return all_above(gains, "models", f"{_OTHER_TESTS}; by model: {listing(gains, '+.4f')}")
+    return all_above(gains, "models", f"{_OTHER_TESTS}; by model: {rules.listing(gains, '+.4f')}")
 
 
 def _above_single(level: str, detail: str) -> Finding:
@@ -155,7 +116,7 @@ def _above_single(level: str, detail: str) -> Finding:
 
 def _gap() -> pd.Series:
     """Return precision minus recall of each model in Table 7."""
-    return scores(7)["precision"] - scores(7)["recall"]
+    return published(7)["precision"] - published(7)["recall"]
 
 
 def _conservative_gap() -> Finding:
@@ -163,22 +124,22 @@ def _conservative_gap() -> Finding:
     return equals("conservative_gap", gap, f"{gap:.4f} (Table 7)", tolerance=OF_DIFFERENCE, inherited=ROOM)
 
 
-def _smaller_gaps(models: tuple[str, ...], detail: str) -> Finding:
+def _smaller_gaps(models: str, detail: str) -> Finding:
     """Judge whether some models' gaps are smaller than that of the model with the best F1."""
-    gap, model = _gap().abs(), quoted("part_best").values[0]
-    verdict = worst(above(gap[model] - gap[name], 2 * ROOM) for name in models)
-    return Finding(listing(gap[[model, *models]]), verdict, _OF_GAPS, detail)
+    gap, model, others = _gap().abs(), quoted("part_best").values[0], quoted(models).values
+    verdict = rules.worst(above(gap[model] - gap[name], 2 * ROOM) for name in others)
+    tolerance = "±0.0002 (difference of two differences)"
+    return Finding(rules.listing(gap[[model, *others]]), verdict, tolerance, detail)
 
 
 def _less_conservative() -> Finding:
     gap = _gap()
-    larger = gap[gap > gap[quoted("part_best").values[0]]]
-    detail = f"larger still: {listing(larger)}" if len(larger) else ""
-    return _smaller_gaps(quoted("less_conservative").values, detail)
+    larger = rules.listing(gap[gap > gap[quoted("part_best").values[0]]])
+    return _smaller_gaps("less_conservative", f"larger still: {larger}" if larger else "")
 
 
 def _part_f1_gap() -> Finding:
-    f1, best = scores(7)["f1"], quoted("part_best").values[0]
+    f1, best = published(7)["f1"], quoted("part_best").values[0]
     others = f1.drop([best, *quoted("part_exception").values])
     gap = f1[best] - others.min()
     derived = f"{gap:.4f} ({others.idxmin()})"
@@ -187,13 +148,10 @@ def _part_f1_gap() -> Finding:
 
 def _state_of_the_art() -> Finding:
     tested = [name for name in quoted("state_of_the_art").values if name in paper.MODELS.values()]
-    derived = "none of these was tested"
-    if tested:
-        derived = f"of these, {len(tested)} are among the tested networks: {', '.join(tested)}"
-    return holds_if(not tested, derived, "both statements stand in section 4.4")
-
-
-# Section 4.5: unseen scenes --------------------------------------------------------------------------------------
+    derived = f"of these, {len(tested)} are among the tested networks: {', '.join(tested)}"
+    return holds_if(
+        not tested, derived if tested else "none of these was tested", "both statements stand in section 4.4"
+    )
 
 
 def _figure_16() -> Finding:
@@ -201,7 +159,7 @@ def _figure_16() -> Finding:
     return holds_if(before == after, f"{len(before & after)} of {len(before)} scenes are in both")
 
 
-CHECKS: Checks = {
+CHECKS: rules.Checks = {
     "size_of_hokkaido": partial(_cut_at, "areas_at_128", "size_of_hokkaido"),
     "size_of_wenchuan": partial(_cut_at, "areas_at_224", "size_of_wenchuan"),
     "better_at_128/f1": lambda: all_above(_named(_mix_gains(128)["f1"]), "scores", _OTHER_TESTS),
@@ -223,9 +181,7 @@ CHECKS: Checks = {
     "part_above_single/cells": lambda: all_above(_named(part_minus_single()["f1"]), "scores", _OTHER_TESTS),
     "conservative_gap": _conservative_gap,
     "less_conservative": _less_conservative,
-    "more_stable/gap": lambda: _smaller_gaps(
-        quoted("state_of_the_art").values, "the one measure that the paragraph gives"
-    ),
+    "more_stable/gap": partial(_smaller_gaps, "state_of_the_art", "the one measure that the paragraph gives"),
     "part_f1_gap": _part_f1_gap,
     "state_of_the_art": _state_of_the_art,
     "figure_16": _figure_16,

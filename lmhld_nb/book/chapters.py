@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import csv
-import io
 import os
 import re
 import shutil
@@ -13,15 +11,15 @@ import subprocess
 import sys
 import tempfile
 import time
-import tokenize
 from collections.abc import Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import jupytext
 import nbformat
+import pandas as pd
 import papermill
 from ipykernel.kernelspec import write_kernel_spec
 from papermill.exceptions import PapermillExecutionError
@@ -47,44 +45,44 @@ EXPERIMENT_OF = {
 
 
 def chapters(number: str | None = None, profile: str | None = None) -> list[Path]:
-    """Return the sources of all chapters in order, of those of a profile, or of one given by its number (``05``).
-
-    Raises:
-        UserError: there is no such chapter.
-    """
-    paths = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
+    """Return the sources of all chapters, of a profile's, or of one by number (``05``; `UserError` if unknown)."""
+    paths = {path.stem[:2]: path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))}
     if number is not None:
-        chosen = [path for path in paths if path.stem[:2] == number.zfill(2)]
-        if not chosen:
-            numbers = ", ".join(path.stem[:2] for path in paths)
-            raise UserError(f"chapter '{number}': unknown; choose from {numbers}")
-        return chosen
+        if number.zfill(2) not in paths:
+            raise UserError(f"chapter '{number}': unknown; choose from {', '.join(paths)}")
+        return [paths[number.zfill(2)]]
     if profile is None:
-        return paths
+        return list(paths.values())
     from lmhld_nb import experiments
 
     loaded = experiments.load(profile)
-    names = {path: EXPERIMENT_OF.get(path.stem[:2]) for path in paths}
-    return [path for path, name in names.items() if name is None or loaded.makes(name)]
+    return [path for key, path in paths.items() if key not in EXPERIMENT_OF or loaded.makes(EXPERIMENT_OF[key])]
 
 
-def parameters_of(notebook: nbformat.NotebookNode) -> list[dict[str, str]]:
-    """Return name, type, default and help of each parameter of a chapter."""
-    for cell in notebook.cells:
-        if "parameters" in cell.metadata.get("tags", []):
-            tokens = tokenize.generate_tokens(io.StringIO(cell.source).readline)
-            helps = {token.start[0]: token.string for token in tokens if token.type == tokenize.COMMENT}
-            return [
-                {
-                    "name": ast.unparse(node.target),
-                    "type": ast.unparse(node.annotation),
-                    "default": ast.get_source_segment(cell.source, node.value) or "",
-                    "help": helps.get(node.end_lineno or 0, "").lstrip("# "),
-                }
-                for node in ast.parse(cell.source).body
-                if isinstance(node, ast.AnnAssign) and node.value is not None
-            ]
-    return []
+def parameters_of(notebook: nbformat.NotebookNode) -> list[str]:
+    """Return the names of a chapter's parameters."""
+    cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    nodes = [node for cell in cells for node in ast.parse(cell.source).body]
+    return [ast.unparse(node.target) for node in nodes if isinstance(node, ast.AnnAssign)]
+
+
+def parameter_value(text: str) -> object:
+    """Return a parameter's value from the command line, by papermill's rules: a truth value, None, a number or text."""
+    if text in ("True", "False", "None"):
+        return ast.literal_eval(text)
+    for number in (int, float):
+        with suppress(ValueError):
+            return number(text)
+    return text
+
+
+def _read(source: Path, parameters: Mapping[str, object]) -> nbformat.NotebookNode:
+    """Read a chapter that has all of these parameters."""
+    notebook = jupytext.read(source)
+    known = sorted(parameters_of(notebook))
+    if unknown := [name for name in parameters if name not in known]:
+        raise UserError(f"{source.name}: no parameter '{unknown[0]}'; it has {', '.join(known)}")
+    return notebook
 
 
 def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> None:
@@ -97,41 +95,29 @@ def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> Non
         UserError: the chapter does not have one of the parameters, a cell failed (names chapter and error; the broken
             notebook is kept beside the target as ``….failed.ipynb``), or the kernel died.
     """
-    notebook = jupytext.read(source)
-    known = {parameter["name"] for parameter in parameters_of(notebook)}
-    for name in parameters:
-        if name not in known:
-            raise UserError(f"{source.name}: no parameter '{name}'; it has {', '.join(sorted(known))}")
+    notebook = _read(source, parameters)
     target.parent.mkdir(parents=True, exist_ok=True)
-    plain = target.with_suffix(".input.ipynb")
     failed = target.with_suffix(".failed.ipynb")
-    nbformat.write(notebook, plain)
-    try:
-        with _this_python() as scratch, atomic_path(target) as temporary:
-            config = Config()
-            # Sockets in a folder of its own: chapters executed side by side would share names or ports.
-            config.KernelManager.transport = "ipc"
-            config.KernelManager.ip = f"{scratch}/kernel"
-            try:
-                papermill.execute_notebook(
-                    str(plain), str(temporary), dict(parameters), cwd=str(ROOT / "notebooks"), progress_bar=False,
-                    config=config, request_save_on_cell_execute=False, start_timeout=300, kernel_name=KERNEL,
-                )  # fmt: skip
-            except PapermillExecutionError as error:
-                shutil.copy(temporary, failed)
-                reason = " ".join(f"{error.ename}: {error.evalue}".split())
-                raise UserError(
-                    f"{source.name}: cell {error.exec_count} failed: {reason}; see {failed}"
-                ) from error
-            except RuntimeError as error:  # what nbclient and jupyter_client raise about their kernels
-                raise UserError(
-                    f"{source.name}: {' '.join(str(error).split())} (out of memory?); run it alone with "
-                    f"`--chapter {source.stem[:2]}`"
-                ) from error
-            _tidy(temporary)
-        failed.unlink(missing_ok=True)
-    finally:
-        plain.unlink(missing_ok=True)
+    with _this_python() as scratch, atomic_path(target) as temporary:
+        nbformat.write(notebook, f"{scratch}/input.ipynb")
+        config = Config()
+        # Sockets in a folder of its own: chapters executed side by side would share names or ports.
+        config.KernelManager.transport = "ipc"
+        config.KernelManager.ip = f"{scratch}/kernel"
+        try:
+            papermill.execute_notebook(
+                f"{scratch}/input.ipynb", str(temporary), dict(parameters), cwd=str(ROOT / "notebooks"), config=config,
+                progress_bar=False, request_save_on_cell_execute=False, start_timeout=300, kernel_name=KERNEL,
+            )  # fmt: skip
+        except PapermillExecutionError as error:
+            shutil.copy(temporary, failed)
+            reason = " ".join(f"{error.ename}: {error.evalue}".split())
+            raise UserError(f"{source.name}: cell {error.exec_count} failed: {reason}; see {failed}") from error
+        except RuntimeError as error:  # what nbclient and jupyter_client raise about their kernels
+            reason = f"{' '.join(str(error).split())} (out of memory?)"
+            raise UserError(f"{source.name}: {reason}; run it alone with `--chapter {source.stem[:2]}`") from error
+        _tidy(temporary)
+    failed.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -144,10 +130,8 @@ def _this_python() -> Iterator[str]:
         try:
             yield scratch
         finally:
-            if before is None:
-                del os.environ["JUPYTER_PATH"]
-            else:
-                os.environ["JUPYTER_PATH"] = before
+            del os.environ["JUPYTER_PATH"]
+            os.environ |= {"JUPYTER_PATH": before} if before is not None else {}
 
 
 def _tidy(path: Path) -> None:
@@ -163,87 +147,82 @@ def _tidy(path: Path) -> None:
 
 
 def make(
-    profile: str, number: str | None = None, progress: bool = True, workers: int | None = None
+    profile: str,
+    number: str | None = None,
+    progress: bool = True,
+    workers: int | None = None,
+    parameters: Mapping[str, str] | None = None,
 ) -> list[Path]:
-    """Execute the chapters of a profile into ``build/PROFILE/``, each in a process of its own.
+    """Execute the chapters of a profile, or one of them, into ``build/PROFILE/``, each in a process of its own.
 
     Run times go to ``times.csv`` beside them (columns ``chapter``, ``seconds``).
 
     Args:
-        profile: name or file of a profile.
-        number: of a single chapter.
-        progress: show a bar.
         workers: chapters side by side; None for one per processor core.
+        parameters: of the chapters beside ``profile``, as texts of the command line.
 
     Raises:
-        UserError: a chapter failed; the others are finished.
+        UserError: a chapter does not have one of the parameters (nothing starts), or failed (the others are finished).
     """
     sources = chapters(number, profile)
     folder = workdir() / "build" / Path(profile).stem
-    targets = [folder / f"{source.stem}.ipynb" for source in sources]
     if profile.endswith((".yaml", ".yml")):  # chapters run in another folder
         profile = str(Path(profile).resolve())
+    values = {name: parameter_value(text) for name, text in (parameters or {}).items()}
+    if "profile" in values:
+        raise UserError("-p profile: the profile is the command's first argument")
+    for source in sources:
+        _read(source, values)
     # Long ones first, so that none runs alone at the end; a long text is mostly a long run.
-    pairs = sorted(zip(sources, targets, strict=True), key=lambda pair: -pair[0].stat().st_size)
-    work = partial(_execute_quietly, parameters={"profile": profile})
+    sources_by_size = sorted(sources, key=lambda source: -source.stat().st_size)
+    work = partial(_execute_quietly, folder=folder, parameters={**values, "profile": profile})
     failures, seconds = [], {}
-    with tqdm(total=len(sources), desc=f"book {profile}", unit="chapter", disable=not progress) as bar:
-        for (source, _), future in side_by_side(work, pairs, workers or cores()):
-            try:
-                seconds[source.stem] = future.result()
-            except UserError as error:
-                failures.append(str(error))
-                continue
-            except BrokenProcessPool:
-                raise UserError(
-                    "a chapter's process was killed (out of memory?); go on with `lmhld book --workers 1`"
-                ) from None
-            bar.set_postfix_str(source.stem)
-            bar.update()
+    executed = side_by_side(work, sources_by_size, workers or cores())
+    for source, future in tqdm(executed, f"book {profile}", len(sources), unit="chapter", disable=not progress):
+        try:
+            seconds[source.stem] = future.result()
+        except UserError as error:
+            failures.append(str(error))
+        except BrokenProcessPool:
+            message = "a chapter's process was killed (out of memory?); go on with `lmhld book --workers 1`"
+            raise UserError(message) from None
+        else:
             if progress:
                 tqdm.write(f"{source.stem}: {seconds[source.stem]:.0f} s")
     _write_times(folder / "times.csv", seconds)
     if failures:
         raise UserError("; ".join(failures))
-    return targets
+    return [folder / f"{source.stem}.ipynb" for source in sources]
 
 
-def _execute_quietly(pair: tuple[Path, Path], parameters: dict[str, object]) -> float:
+def _execute_quietly(source: Path, folder: Path, parameters: dict[str, object]) -> float:
     """Execute a chapter in a worker process; return the seconds it took."""
     # Leave by an exception, so that the kernel is stopped and temporary files are removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("interrupted"))
     # No widgets in a page; and one thread each, because chapters run side by side.
     os.environ |= {"LMHLD_PROGRESS": "lines", "OMP_NUM_THREADS": "1"}
-    with open(
-        os.devnull, "w"
-    ) as nowhere:  # kernels write to the terminal besides their outputs; errors are raised
+    with open(os.devnull, "w") as nowhere:  # kernels write to the terminal besides their outputs; errors are raised
         for stream in (1, 2):
             os.dup2(nowhere.fileno(), stream)
     began = time.perf_counter()
-    execute(*pair, parameters)
+    execute(source, folder / f"{source.stem}.ipynb", parameters)
     return time.perf_counter() - began
 
 
 def _write_times(path: Path, seconds: dict[str, float]) -> None:
     """Update the run times in a CSV file; chapters that were not executed now keep theirs."""
-    rows: dict[str, str] = {}
+    times = pd.Series(seconds, name="seconds", dtype=float).rename_axis("chapter")
     if path.is_file():
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = {row["chapter"]: row["seconds"] for row in csv.DictReader(file)}
-    rows |= {chapter: f"{value:.1f}" for chapter, value in seconds.items()}
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([("chapter", "seconds"), *sorted(rows.items())])
+        times = times.combine_first(pd.read_csv(path, index_col="chapter")["seconds"])
+    with atomic_path(path) as temporary:
+        times.sort_index().to_csv(temporary, float_format="%.1f")
 
 
 def site(profile: str, committed: bool = False) -> Path:
     """Build the web edition ``build/site/``; where that fails, the one that was there stays.
 
-    Sphinx reads a copy of ``book/`` with the executed chapters and their figures beside it; everything else is up to
-    the extension ``book/lmhld_book/``.
-
-    Args:
-        profile: take the executed chapters of ``build/PROFILE/`` and the figures of ``build/PROFILE/figures/``.
-        committed: take those in the repository instead, ``notebooks/*.ipynb`` and ``figures/PROFILE/``.
+    Sphinx reads a copy of ``book/`` with chapters and figures of ``build/PROFILE/`` beside it, or of the repository
+    (``committed``); everything else is up to the extension ``book/lmhld_book/``.
 
     Raises:
         UserError: a chapter is not executed yet, or Sphinx warned (a picture without a description, say).
@@ -255,9 +234,7 @@ def site(profile: str, committed: bool = False) -> Path:
     notebooks = [executed / f"{source.stem}.ipynb" for source in chapters(profile=profile)]
     for path in notebooks:
         if not path.is_file():
-            raise UserError(
-                f"{executed}: chapter {path.stem} is not executed; run `lmhld book {profile}` first"
-            )
+            raise UserError(f"{executed}: chapter {path.stem} is not executed; run `lmhld book {profile}` first")
     build.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="site-", dir=build) as temporary:
         source, pages = Path(temporary) / "source", Path(temporary) / "site"
@@ -272,9 +249,7 @@ def site(profile: str, committed: bool = False) -> Path:
         sphinx = subprocess.run(command, check=False, capture_output=True, text=True)
         if sphinx.returncode != 0:
             lines = sphinx.stderr.splitlines() or [f"sphinx ended with code {sphinx.returncode}"]
-            problems = [
-                line for line in lines if re.search(r"WARNING|ERROR|CRITICAL|[Ee]rror:", line)
-            ] or lines
+            problems = [line for line in lines if re.search(r"WARNING|ERROR|CRITICAL|[Ee]rror:", line)] or lines
             raise UserError(f"web edition: {problems[0].strip()} ({len(problems)} such lines)")
         shutil.rmtree(build / "site", ignore_errors=True)
         pages.rename(build / "site")

@@ -24,11 +24,8 @@ _INSTALL = f'`python -m ipykernel install --sys-prefix --name {KERNEL} --display
 def report() -> str:
     """Return a readable page: versions, devices, folders with free space, data sets and profiles."""
     rows = {"Python": f"{platform.python_version()} ({sys.executable})"}
-    for package in _PACKAGES:
-        try:
-            rows[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            rows[package] = "not installed (optional: see pyproject.toml's groups)"
+    installed = {package.name: package.version for package in importlib.metadata.distributions()}
+    rows |= {name: installed.get(name, "not installed (optional: see pyproject.toml's groups)") for name in _PACKAGES}
     kernel = Path(sys.prefix) / "share" / "jupyter" / "kernels" / KERNEL
     rows["kernel"] = "known to Jupyter" if kernel.is_dir() else f"unknown to Jupyter here: {_INSTALL}"
     cores, threads = os.cpu_count(), torch.get_num_threads()

@@ -51,39 +51,26 @@ class Book(Study):
         return plan(self)
 
     def runs(self, experiment: str, on_missing: str = "train") -> list[Run]:
-        """Return the finished runs of an experiment.
-
-        Args:
-            experiment: its name, or its number in the paper.
-            on_missing: as in `Study.fetch`.
-
-        Raises:
-            UserError: the profile does not make it, or as `Study.fetch`.
-        """
+        """Return the finished runs of an experiment, by its name or its number in the paper; see `Study.fetch`."""
         entry = experiment_named(experiment)
         self.settings(entry.name)
-        scored = entry.whole_area(self) if entry.whole_area else set()
-        return self.fetch(entry.specs(self), on_missing, scored)
+        return self.fetch(entry.specs(self), on_missing, entry.whole_area(self) if entry.whole_area else set())
 
     def table(self, name: int | str) -> pd.DataFrame:
-        """Compute a table from the finished runs of its experiment, and save it.
-
-        Args:
-            name: a number of the paper's tables, or a name that an experiment registers.
+        """Compute a table, by its number in the paper or its registered name, from finished runs, and save it.
 
         Raises:
             UserError: no experiment of the profile has such a table, or none of its runs is finished.
         """
         key = f"table{name}" if isinstance(name, int) else name
-        for entry in EXPERIMENTS.values():
-            if key in entry.tables and self.profile.makes(entry.name):
-                scored = entry.whole_area(self) if entry.whole_area else set()
-                finished = self.finished(entry.specs(self), scored)
-                if not finished:
-                    raise UserError(f"{key}: none of its runs is finished; make them with `lmhld run {self.name}`")
-                return self.save(entry.tables[key](self, finished), key)
-        known = [key for e in EXPERIMENTS.values() if self.profile.makes(e.name) for key in e.tables]
-        raise UserError(f"profile '{self.name}' has no table '{key}'; it has {', '.join(known) or 'none'}")
+        entries = {key: e for e in EXPERIMENTS.values() if self.profile.makes(e.name) for key in e.tables}
+        if key not in entries:
+            raise UserError(f"profile '{self.name}' has no table '{key}'; it has {', '.join(entries) or 'none'}")
+        entry = entries[key]
+        finished = self.finished(entry.specs(self), entry.whole_area(self) if entry.whole_area else set())
+        if not finished:
+            raise UserError(f"{key}: none of its runs is finished; make them with `lmhld run {self.name}`")
+        return self.save(entry.tables[key](self, finished), key)
 
     def caption(self, about: str = "", published: str = "", dataset: DataSet | None = None) -> str:
         """Return the line under a figure that says which data and profile it shows.
@@ -93,10 +80,11 @@ class Book(Study):
             published: the paper's table whose numbers stand beside ours: those are scores on the real LMHLD.
             dataset: shown; None for the profile's.
         """
-        shown = dataset or self.dataset
-        kind = "synthetic data, no satellite image" if shown.synthetic else "real data"
-        ours = f"{shown.title} ({kind}) · profile {self.name}"
-        text = f"this book: {ours} · published: the real LMHLD, paper {published}" if published else ours
+        source = dataset or self.dataset
+        kind = "synthetic data, no satellite image" if source.synthetic else "real data"
+        text = f"{source.title} ({kind}) · profile {self.name}"
+        if published:
+            text = f"this book: {text} · published: the real LMHLD, paper {published}"
         return f"{about} · {text}" if about else text
 
     def show(
@@ -109,17 +97,13 @@ class Book(Study):
         dataset: DataSet | None = None,
         caption: str | None = None,
     ) -> Figure:
-        """Write a caption under a figure, save it with the numbers behind it, and return it for display.
+        """Write a caption under a figure, save it as NAME.png in `figures`, and return it for display.
 
         Args:
-            figure: of `lmhld_nb.plots`.
-            name: of its files in `figures`: NAME.png, and NAME.csv for the numbers.
-            numbers: behind it; None where a table of that name has been saved already, or there are none.
-            about, published, dataset: as in `caption`.
+            numbers: behind it, for NAME.csv; None where a table of that name has been saved already, or there are none.
             caption: instead of `caption`, for figures that show nothing of the profile; empty for none.
         """
-        text = self.caption(about, published, dataset) if caption is None else caption
-        if text:
+        if text := self.caption(about, published, dataset) if caption is None else caption:
             style.add_caption(figure, text)
         self.figures.mkdir(parents=True, exist_ok=True)
         figure.savefig(self.figures / f"{name}.png", metadata={"Software": None})
@@ -136,42 +120,22 @@ class Book(Study):
 
 
 def open(profile: str, models: Sequence[str] | str = (), areas: Sequence[str] | str = ()) -> Book:
-    """Open a book.
+    """Open a profile, by name or YAML file, and its data set, which is made first if it is synthetic.
 
-    Args:
-        profile: name or YAML file of a profile.
-        models, areas: networks and areas to show, lists or texts with commas; empty for all of the profile.
-
-    Returns:
-        The profile and its data set, which is made first if it is synthetic.
-
-    Raises:
-        UserError: the profile is unknown or wrong, or its data set is not there.
+    ``models`` and ``areas`` (lists, or texts with commas) narrow it; empty for all of the profile. Raises `UserError`
+    where the profile is unknown or wrong, or its data set is not there.
     """
     narrowed = narrow(load(profile), models, areas)
     return Book(narrowed, open_dataset(narrowed.data))
 
 
 def tidy(table: pd.DataFrame, columns: Sequence[str] = (), digits: int = 3) -> pd.DataFrame:
-    """Return a table for reading: printed names of networks, areas and scores, rounded, without ids of runs.
-
-    Args:
-        table: of an experiment.
-        columns: those shown; empty for all.
-        digits: after the point.
-    """
+    """Return an experiment's table for reading: printed names, rounded, without ids of runs or only ``columns``."""
     shown = table[list(columns)] if columns else table.drop(columns="run_ids", errors="ignore")
-    titles = {name: models.network(name).title for name in _levels(table, "model")}
-    areas = {name: paper.area_name(name) for name in _levels(table, "area")}
-    shown = shown.rename(index={**titles, **areas})
-    return shown.rename(columns=_printed).round(digits)
-
-
-def _levels(table: pd.DataFrame, level: str) -> list[str]:
-    return list(table.index.get_level_values(level).unique()) if level in table.index.names else []
-
-
-def _printed(column: str) -> str:
-    """Return a column's name for reading: ``published_f1`` is "published F1"."""
-    words = str(column).split("_")
-    return " ".join(METRICS[word].title if word in METRICS else word for word in words)
+    for level, title in (("model", lambda name: models.network(name).title), ("area", paper.area_name)):
+        if level in table.index.names:
+            shown = shown.rename(index={name: title(name) for name in table.index.get_level_values(level).unique()})
+    titles = {name: metric.title for name, metric in METRICS.items()}
+    # A column published_f1 reads "published F1".
+    printed = {column: " ".join(titles.get(word, word) for word in str(column).split("_")) for column in shown}
+    return shown.rename(columns=printed).round(digits)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
@@ -13,14 +12,7 @@ from lmhld_nb.config import ROOT, Strict, UserError, read_yaml
 
 
 class Row(Strict):
-    """An open point.
-
-    Attributes:
-        point: what is open, or printed and contradicted.
-        choice: what the book does.
-        why: the reason.
-        keys: of a profile, that decide the point; empty where it is no parameter.
-    """
+    """An open point, what the book does and why, and the keys of a profile that decide it (if any)."""
 
     point: str
     choice: str
@@ -42,33 +34,20 @@ class Ledger(Strict):
     sections: tuple[Section, ...]
 
 
-def load(path: Path = ROOT / "book" / "ledger.yaml") -> Ledger:
-    """Read the ledger.
-
-    Raises:
-        UserError: the file is missing or is not a `Ledger`.
-    """
-    return read_yaml(path, Ledger)
+def load() -> Ledger:
+    """Read the ledger."""
+    return read_yaml(ROOT / "book" / "ledger.yaml", Ledger)
 
 
 def table(keys: Sequence[str] = ()) -> pd.DataFrame:
-    """Return the open points that one of ``keys`` of a profile decides, or all: one row per point.
+    """Return the open points that ``keys`` decide, or all: index ``point``, columns ``choice, why, keys``.
 
-    Columns: ``choice``, ``why``, ``keys`` (joined by commas); index ``point``.
-
-    Raises:
-        UserError: a key decides no point.
+    Raises `UserError` where a key decides none.
     """
     rows = [row for section in load().sections for row in section.rows]
     known = {key for row in rows for key in row.keys}
     for key in keys:
         if key not in known:
-            raise UserError(
-                f"ledger: no open point has the key '{key}'; choose from {', '.join(sorted(known))}"
-            )
-    records = [
-        {**row.model_dump(), "keys": ", ".join(row.keys)}
-        for row in rows
-        if not keys or not set(keys).isdisjoint(row.keys)
-    ]
-    return pd.DataFrame(records).set_index("point")
+            raise UserError(f"ledger: no open point has the key '{key}'; choose from {', '.join(sorted(known))}")
+    chosen = [row for row in rows if not keys or set(keys) & set(row.keys)]
+    return pd.DataFrame([{**row.model_dump(), "keys": ", ".join(row.keys)} for row in chosen]).set_index("point")

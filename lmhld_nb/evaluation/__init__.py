@@ -3,13 +3,4 @@
 from lmhld_nb.evaluation.counts import Confusion, Threshold, best_threshold, ratio, score_threshold
 from lmhld_nb.evaluation.metrics import METRICS, Metric, scores
 
-__all__ = [
-    "METRICS",
-    "Confusion",
-    "Metric",
-    "Threshold",
-    "best_threshold",
-    "ratio",
-    "score_threshold",
-    "scores",
-]
+__all__ = ["METRICS", "Confusion", "Metric", "Threshold", "best_threshold", "ratio", "score_threshold", "scores"]

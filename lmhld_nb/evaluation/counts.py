@@ -16,8 +16,7 @@ from lmhld_nb.inventory import brightness, ndvi
 class Confusion:
     """Counts of pixels: true and false positives, false and true negatives. Adds with ``+``.
 
-    Ratios whose denominator is 0 are NaN: nothing was there to be scored. The counts may be arrays of one shape: ratios
-    are then arrays too (`intervals`).
+    Ratios whose denominator is 0 are NaN: nothing was there to be scored. Of arrays of counts, ratios are arrays too.
     """
 
     tp: int
@@ -27,11 +26,7 @@ class Confusion:
 
     @classmethod
     def of(cls, predicted: np.ndarray, truth: np.ndarray, known: np.ndarray | None = None) -> Confusion:
-        """Count boolean arrays of one shape; pixels where ``known`` is False are left out.
-
-        Raises:
-            ValueError: the shapes differ.
-        """
+        """Count boolean arrays of one shape (else ValueError); pixels where ``known`` is False are left out."""
         predicted, truth = np.asarray(predicted, bool), np.asarray(truth, bool)
         if predicted.shape != truth.shape:
             raise ValueError(f"predicted {predicted.shape} and truth {truth.shape} must have one shape")
@@ -61,10 +56,7 @@ class Confusion:
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of precision and recall, 2PR/(P+R).
-
-        The paper's formula 3 prints PR/(P+R), half of it; its published rows obey this one.
-        """
+        """Harmonic mean of precision and recall, 2PR/(P+R); formula 3 prints half of it, published rows obey this."""
         return ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
     def as_dict(self) -> dict[str, float | int]:
@@ -99,31 +91,19 @@ def best_threshold(images: np.ndarray, masks: np.ndarray, bands: tuple[str, ...]
         images: (patches, bands, rows, cols) in stored units.
         masks: (patches, rows, cols), 1 landslide, 0 background; other values are left out.
         bands: names of the bands axis.
-
-    Returns:
-        The best rule with its confusion counts.
     """
-    known, truth = _known(masks)
-    rules = [
-        _best_cut(name, above, feature[known], truth)
-        for name, feature in _features(images, bands).items()
-        for above in (True, False)
-    ]
+    known = masks <= 1
+    features = {name: feature[known] for name, feature in _features(images, bands).items()}
+    truth = masks[known] == 1
+    rules = [_best_cut(name, above, values, truth) for name, values in features.items() for above in (True, False)]
     return max(rules, key=lambda rule: rule.confusion.f1)
 
 
-def score_threshold(
-    rule: Threshold, images: np.ndarray, masks: np.ndarray, bands: tuple[str, ...]
-) -> Confusion:
+def score_threshold(rule: Threshold, images: np.ndarray, masks: np.ndarray, bands: tuple[str, ...]) -> Confusion:
     """Score a rule found elsewhere (on training patches, say) on these pixels; arguments as `best_threshold`."""
-    known, truth = _known(masks)
-    feature = _features(images, bands)[rule.feature][known]
-    return Confusion.of(feature >= rule.value if rule.above else feature <= rule.value, truth)
-
-
-def _known(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    known = (masks == 0) | (masks == 1)
-    return known, masks[known] == 1
+    feature = _features(images, bands)[rule.feature]
+    predicted = feature >= rule.value if rule.above else feature <= rule.value
+    return Confusion.of(predicted, masks == 1, masks <= 1)
 
 
 def _features(images: np.ndarray, bands: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -145,7 +125,5 @@ def _best_cut(name: str, above: bool, feature: np.ndarray, truth: np.ndarray) ->
     # No threshold lies between equal values: only the last of each run is a possible cut.
     cuts = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
     f1 = 2 * tp[cuts] / (cuts + 1 + tp[-1])
-    at = cuts[int(np.argmax(f1))]
-    hit, picked, total = int(tp[at]), int(at + 1), int(tp[-1])
-    counts = Confusion(hit, picked - hit, total - hit, truth.size - picked - (total - hit))
-    return Threshold(name, above, float(ranked[at]), counts)
+    value = ranked[cuts[int(np.argmax(f1))]]
+    return Threshold(name, above, float(value), Confusion.of(feature >= value if above else feature <= value, truth))

@@ -20,7 +20,7 @@ from lmhld_nb.evaluation.metrics import METRICS, Metric
 COUNTED = ["tp", "fp", "fn"]
 RESAMPLES = 2000
 LEVEL = 0.95
-CELLS_AT_ONCE = 2**24  # gathered at once
+CELLS_AT_ONCE = 2**24  # of counts that a permutation test gathers at once
 
 
 class Interval(NamedTuple):
@@ -54,13 +54,9 @@ def _confusion(sums: np.ndarray) -> Confusion:
 
 
 def stacked(tables: Sequence[pd.DataFrame], keys: Sequence[str]) -> np.ndarray:
-    """Return counts of the same patches by several runs as (runs, patches, 3).
+    """Return counts of the same patches by several runs, one table each, as (runs, patches, 3).
 
-    Args:
-        tables: one per run, with ``keys`` (the columns that name a patch) and the counts.
-
-    Raises:
-        ValueError: the tables are not of the same patches.
+    ``keys`` are the columns that name a patch; ValueError if the tables are not of the same patches.
     """
     ordered = [table.set_index(list(keys))[COUNTED].sort_index() for table in tables]
     if any(not table.index.equals(ordered[0].index) for table in ordered):
@@ -71,20 +67,14 @@ def stacked(tables: Sequence[pd.DataFrame], keys: Sequence[str]) -> np.ndarray:
 def over_patches(counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
     """Return F1 with its bootstrap interval (percentiles) over patches.
 
-    Args:
-        counts: (patches, 3), or (runs, patches, 3) for the mean F1 of several runs: the same patches are drawn for all.
-        resamples: of the patches.
-        seed: of the draws.
+    ``counts`` are (patches, 3), or (runs, patches, 3) for the mean F1 of runs: the same patches are drawn for all.
     """
     counts = _runs(counts)
     return _bootstrap(lambda drawn: f1(counts[:, drawn]).mean(axis=0), [counts.shape[1]], resamples, seed)
 
 
 def difference(one: np.ndarray, other: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Return mean F1 of ``one`` minus that of ``other`` on the same patches, with its bootstrap interval.
-
-    Arguments as in `over_patches`; the numbers of runs may differ.
-    """
+    """Return F1 of ``one`` minus that of ``other`` as `over_patches`, on the same patches; runs may differ."""
     one, other = _runs(one), _runs(other)
 
     def statistic(drawn: np.ndarray) -> np.ndarray:
@@ -98,29 +88,17 @@ def mixed(
 ) -> dict[str, Interval]:
     """Return all metrics where groups of patches count more or less, with bootstrap intervals.
 
-    Patches are drawn within each group.
-
-    Args:
-        groups: each (runs, patches, 3); the numbers of runs agree, scores are means over them.
-        weights: of each group.
-        resamples, seed: as in `over_patches`.
+    Patches are drawn within each group, (runs, patches, 3); the numbers of runs agree, scores are means over them.
     """
-    weighted = [
-        (group, weight) for group, weight in zip(groups, weights, strict=True) if weight and group.size
-    ]
+    weighted = [(group, weight) for group, weight in zip(groups, weights, strict=True) if weight and group.size]
 
     def statistic(metric: Metric, *drawn: np.ndarray) -> np.ndarray:
-        sums = [
-            weight * group[:, numbers].sum(axis=-2)
-            for (group, weight), numbers in zip(weighted, drawn, strict=True)
-        ]
+        pairs = zip(weighted, drawn, strict=True)
+        sums = [weight * group[:, numbers].sum(axis=-2) for (group, weight), numbers in pairs]
         return np.asarray(metric.of(_confusion(np.sum(sums, axis=0)))).mean(axis=0)
 
     patches = [group.shape[1] for group, _ in weighted]
-    return {
-        name: _bootstrap(partial(statistic, metric), patches, resamples, seed)
-        for name, metric in METRICS.items()
-    }
+    return {name: _bootstrap(partial(statistic, metric), patches, resamples, seed) for name, metric in METRICS.items()}
 
 
 def permuted(one: np.ndarray, other: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> float:
@@ -128,10 +106,7 @@ def permuted(one: np.ndarray, other: np.ndarray, resamples: int = RESAMPLES, see
 
     If the networks are equally good, it does not matter which of the two a patch's counts are from: patch by patch they
     change places at random. All ways are tried where these are no more than ``resamples``; NaN for a single patch.
-
-    Args:
-        one, other: (patches, 3), or (runs, patches, 3) with equally many runs, paired in their order.
-        resamples, seed: of the exchange.
+    Both are (patches, 3), or (runs, patches, 3) with equally many runs, paired in their order.
     """
     counts = np.concatenate([_runs(one), _runs(other)], axis=1)
     patches = counts.shape[1] // 2
@@ -180,9 +155,7 @@ def _runs(counts: np.ndarray) -> np.ndarray:
     return counts[None] if counts.ndim == 2 else counts
 
 
-def _bootstrap(
-    statistic: Callable[..., np.ndarray], patches: Sequence[int], resamples: int, seed: int
-) -> Interval:
+def _bootstrap(statistic: Callable[..., np.ndarray], patches: Sequence[int], resamples: int, seed: int) -> Interval:
     """Return the statistic of all patches and its interval; scipy draws the numbers of the patches of each group."""
     numbers = tuple(np.arange(count) for count in patches)
     whole = float(statistic(*numbers))

@@ -12,13 +12,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Metric:
-    """A score between 0 and 1, higher is better.
+    """A score between 0 and 1, higher is better: its key in files and tables, its title in figures, its formula.
 
-    Attributes:
-        name: its key in files and tables.
-        title: what figures and prose call it.
-        of: from counts to the score, NaN where it is not defined. Intervals pass arrays of counts and want an array of
-            scores: `counts.ratio` divides both.
+    The formula gives NaN where it is not defined. Of arrays of counts, which intervals pass, it gives an array of
+    scores: `counts.ratio` divides both.
     """
 
     name: str
@@ -27,12 +24,9 @@ class Metric:
 
 
 METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric("precision", "precision", lambda counts: counts.precision),
-        Metric("f1", "F1", lambda counts: counts.f1),
-        Metric("recall", "recall", lambda counts: counts.recall),
-    )
+    "precision": Metric("precision", "precision", lambda counts: counts.precision),
+    "f1": Metric("f1", "F1", lambda counts: counts.f1),
+    "recall": Metric("recall", "recall", lambda counts: counts.recall),
 }
 
 

@@ -1,7 +1,6 @@
 """Scores of a landslide map beyond pixel counts: landslide by landslide, and of its probabilities (`ranking`).
 
-A network that marks the few large landslides of an event has a high pixel F1 and may still have missed most
-landslides; one whose probabilities are off scores as well as one whose are right. Both matter to users of the map.
+Marking the few large landslides of an event gives a high pixel F1, though most landslides may be missed.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,23 +31,18 @@ def overlaps(strips: Iterable[tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
 
     Args:
         strips: (mask, other) from top to bottom, each (rows, cols): 0 background, 255 not labelled, every other value
-            landslide. A landslide that reaches over strips counts once; memory depends on a strip's size only.
+            landslide.
 
     Returns:
         One row per landslide of ``mask``: ``size_px``; ``known_px``, those of its pixels that ``other`` has a label
-        for; ``covered_px``, those that ``other`` marks as landslide; its box as in `inventory.components`. Over all
-        landslides covered_px sums up to the true positives, known_px to these and one kind of error.
+        for; ``covered_px``, those that ``other`` marks as landslide; its box as in `inventory.components`.
     """
     layers = ((mask, other != NO_LABEL, _landslide(other)) for mask, other in strips)
     return components(layers, ("known_px", "covered_px"))
 
 
 def landslides(strips: Strips) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return `overlaps` of the true landslides with the map and of the mapped ones with the truth.
-
-    Args:
-        strips: as in `score`; called twice.
-    """
+    """Return `overlaps` of the true landslides with the map, and of the mapped ones with the truth (`score`)."""
     return (
         overlaps((truth, _labels(probability, mask)) for probability, mask, truth in strips()),
         overlaps((_labels(probability, mask), truth) for probability, mask, truth in strips()),
@@ -66,15 +60,13 @@ def by_size(
 
     A landslide is detected when at least ``least`` of its area is mapped, by however many objects. A mapped object is
     false when less than ``least`` of its area is landslide, of however many landslides. So the two counts need not
-    match. Areas count as far as both masks have a label; landslides outside that are left out. Classes are of the whole
-    size.
+    match. Areas count as far as both masks have a label; landslides outside that are left out.
 
     Args:
-        truth: true landslides, `overlaps` of truth with map.
-        mapped: mapped objects, `overlaps` of map with truth.
+        truth, mapped: of `landslides`.
         pixel_m2: ground area of a pixel.
         least: share, above 0 up to 1.
-        classes: rising edges in m²; a class includes its lower edge.
+        classes: rising edges of the whole size in m²; a class includes its lower edge.
 
     Returns:
         One row per class that occurs: ``area_m2`` (text) and ``from_m2``; ``landslides``, ``detected``,
@@ -83,10 +75,10 @@ def by_size(
     """
     counts = []
     for table in (truth, mapped):
-        judged = _judged(table, least)
-        index = np.digitize(judged["size_px"].to_numpy() * pixel_m2, classes)
-        for rows in (index, index[judged["matched"].to_numpy()]):
-            counts.append(np.bincount(rows, minlength=len(classes) + 1))
+        judged, is_matched = _judged(table, least)
+        for rows in (judged, judged[is_matched]):
+            index = np.digitize(rows["size_px"].to_numpy() * pixel_m2, classes)
+            counts.append(np.bincount(index, minlength=len(classes) + 1))
     edges = [f"{edge:,.10g}" for edge in classes]
     names = [f"< {edges[0]}", *(f"{a}–{b}" for a, b in pairwise(edges)), f"≥ {edges[-1]}"]
     all_true, detected, objects, matched = counts
@@ -97,26 +89,20 @@ def by_size(
 
 def pooled(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return several tables of `by_size` as one: counts added up by class, rates and intervals of the sums."""
-    if not tables:
-        return _rates(pd.DataFrame(columns=["from_m2", "area_m2", *_COUNTS], dtype=int))
-    return _rates(pd.concat(tables).groupby(["from_m2", "area_m2"])[_COUNTS].sum().reset_index())
+    empty = pd.DataFrame(columns=["from_m2", "area_m2", *_COUNTS], dtype=int)
+    return _rates(pd.concat([*tables] or [empty]).groupby(["from_m2", "area_m2"])[_COUNTS].sum().reset_index())
 
 
 def _rates(counts: pd.DataFrame) -> pd.DataFrame:
     """Return counts by size class with the rates that follow from them."""
     total, detected, mapped, false = (counts[name].to_numpy() for name in _COUNTS)
-    intervals = [_wilson(*pair) for pair in zip(detected.tolist(), total.tolist(), strict=True)]
-    low, high = np.array(intervals, float).reshape(-1, 2).T
-    return pd.DataFrame(
-        {
-            **counts[["area_m2", "from_m2", "landslides", "detected"]],
-            "detection_rate": ratio(detected, total),
-            "detection_low": low,
-            "detection_high": high,
-            **counts[["mapped", "mapped_false"]],
-            "false_share": ratio(false, mapped),
-        }
-    )
+    intervals = [
+        binomtest(count, of).proportion_ci(method="wilson") if of else (math.nan, math.nan)
+        for count, of in zip(detected.tolist(), total.tolist(), strict=True)
+    ]
+    table = counts[["area_m2", "from_m2", "landslides", "detected"]].assign(detection_rate=ratio(detected, total))
+    table[["detection_low", "detection_high"]] = np.array(intervals, float).reshape(-1, 2)
+    return table.assign(mapped=mapped, mapped_false=false, false_share=ratio(false, mapped))
 
 
 def size_frequency(areas_m2: np.ndarray, bins_per_decade: int = 5) -> pd.DataFrame:
@@ -124,10 +110,6 @@ def size_frequency(areas_m2: np.ndarray, bins_per_decade: int = 5) -> pd.DataFra
 
     Bins have equal widths in log area and edges at powers of ten, so inventories share them. Bins narrower than a
     pixel (at some five pixels and below) hold one size or none: the density jumps there.
-
-    Args:
-        areas_m2: area of each landslide, above 0.
-        bins_per_decade: bins between 10ⁿ and 10ⁿ⁺¹ m².
 
     Returns:
         One row per bin that holds a landslide: ``area_m2`` (geometric middle), ``density`` (per m²; times the bins'
@@ -153,22 +135,20 @@ class Tally:
         ranked: probabilities by truth.
         counts: pixels of the mask.
         sizes: of `by_size`.
-        true_m2, mapped_m2: area of each true and each mapped landslide of which something is labelled in the other.
+        areas_m2: of each true and each mapped landslide of which something is labelled in the other.
     """
 
     ranked: Ranked
     counts: Confusion
     sizes: pd.DataFrame
-    true_m2: np.ndarray
-    mapped_m2: np.ndarray
+    areas_m2: tuple[np.ndarray, np.ndarray]
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
             self.ranked + other.ranked,
             self.counts + other.counts,
             pooled([self.sizes, other.sizes]),
-            np.concatenate([self.true_m2, other.true_m2]),
-            np.concatenate([self.mapped_m2, other.mapped_m2]),
+            (np.append(self.areas_m2[0], other.areas_m2[0]), np.append(self.areas_m2[1], other.areas_m2[1])),
         )
 
     def scores(self) -> dict[str, Any]:
@@ -193,7 +173,7 @@ class Tally:
 
 def tally(strips: Strips, pixel_m2: float) -> Tally:
     """Count what `score` is computed from; arguments and errors as there."""
-    ranked, counts = Ranked.none(), Confusion(0, 0, 0, 0)
+    ranked, counts = Ranked.of(np.empty(0), np.empty(0)), Confusion(0, 0, 0, 0)
     for probability, mask, truth in strips():
         labels, is_landslide = _labels(probability, mask), _landslide(truth)
         known = (labels != NO_LABEL) & (truth != NO_LABEL)
@@ -201,7 +181,7 @@ def tally(strips: Strips, pixel_m2: float) -> Tally:
         counts += Confusion.of(_landslide(labels), is_landslide, known)
     true, mapped = landslides(strips)
     areas = [table.loc[table["known_px"] > 0, "size_px"].to_numpy() * pixel_m2 for table in (true, mapped)]
-    return Tally(ranked, counts, by_size(true, mapped, pixel_m2), *areas)
+    return Tally(ranked, counts, by_size(true, mapped, pixel_m2), (areas[0], areas[1]))
 
 
 def score(strips: Strips, pixel_m2: float) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
@@ -214,9 +194,9 @@ def score(strips: Strips, pixel_m2: float) -> tuple[dict[str, Any], dict[str, pd
         pixel_m2: ground area of a pixel.
 
     Returns:
-        Scores, NaN where there is nothing to score: those of `Confusion.as_dict` of the mask; of the probabilities
-        those of `Ranked`, the best threshold and its F1 chosen on the truth itself, hence optimistic; ``prevalence``,
-        the share of landslide; by the rule of `by_size`, landslides and mapped objects.
+        Scores, NaN where there is nothing to score: `Confusion.as_dict` of the mask; ``prevalence``, the share of
+        landslide; of the probabilities those of `Ranked` (the best threshold is chosen on the truth itself, hence
+        optimistic); landslides and mapped objects as in `by_size`.
         Tables: ``precision_recall`` of `Ranked.curve`, ``calibration`` of `Ranked.reliability`, `by_size`, and
         `size_frequency` with a column ``inventory`` (``true``, ``mapped``).
 
@@ -226,7 +206,7 @@ def score(strips: Strips, pixel_m2: float) -> tuple[dict[str, Any], dict[str, pd
     counted = tally(strips, pixel_m2)
     frequencies = [
         size_frequency(areas).assign(inventory=name)
-        for name, areas in (("true", counted.true_m2), ("mapped", counted.mapped_m2))
+        for name, areas in zip(("true", "mapped"), counted.areas_m2, strict=True)
     ]
     return counted.scores(), {
         "precision_recall": counted.ranked.curve(),
@@ -238,54 +218,33 @@ def score(strips: Strips, pixel_m2: float) -> tuple[dict[str, Any], dict[str, pd
 
 @dataclass(frozen=True)
 class CloseUp:
-    """A window of a scene where a map is wrong.
+    """A window of a scene around a ``false`` object or a ``missed`` landslide, and how many of its pixels are wrong."""
 
-    Attributes:
-        kind: ``false`` object or ``missed`` landslide.
-        wrong_px: its pixels that are wrong.
-        window: what to show of the scene.
-        box: the object's first row and column and last row and column plus one, counted in the window.
-    """
-
-    kind: Literal["false", "missed"]
+    kind: str
     wrong_px: int
     window: Window
-    box: tuple[int, int, int, int]
 
 
 def close_ups(
-    truth: pd.DataFrame,
-    mapped: pd.DataFrame,
-    shape: tuple[int, int],
-    count: int = 3,
-    least: float = 0.5,
-    side: int = 96,
+    truth: pd.DataFrame, mapped: pd.DataFrame, shape: tuple[int, int], count: int = 3, side: int = 96
 ) -> list[CloseUp]:
-    """Return the false objects and the missed landslides with the most wrong pixels.
+    """Return the false objects, then the missed landslides, with the most wrong pixels (`by_size`), largest first.
 
-    Args:
-        truth, mapped: of `landslides`; no array is needed, so scenes may be of any size.
-        shape: rows and columns of the scene.
-        count: at most so many of each kind.
-        least: as in `by_size`.
-        side: least height and width of a window in pixels.
-
-    Returns:
-        False objects, then missed landslides, each from the largest down. Windows are square, hold the whole object
-        with a margin of a fifth of its extent and lie inside the scene (which alone makes them smaller).
+    At most ``count`` of each kind, of a scene of ``shape``; tables as `landslides` returns them. Windows are square, of
+    ``side`` pixels or more, hold the whole object with a margin of a fifth of its extent and lie inside the scene
+    (which alone makes them smaller).
     """
     windows: list[CloseUp] = []
-    tables: dict[Literal["false", "missed"], pd.DataFrame] = {"false": mapped, "missed": truth}
-    for kind, table in tables.items():
-        judged = _judged(table, least).assign(wrong_px=lambda rows: rows["known_px"] - rows["covered_px"])
-        wrong = judged[~judged["matched"]].sort_values("wrong_px", ascending=False, kind="stable")
-        columns = ["wrong_px", "top", "left", "bottom", "right"]
+    columns = ["wrong_px", "top", "left", "bottom", "right"]
+    for kind, table in (("false", mapped), ("missed", truth)):
+        judged, is_matched = _judged(table, 0.5)
+        wrong = judged.assign(wrong_px=judged["known_px"] - judged["covered_px"])[~is_matched]
+        wrong = wrong.sort_values("wrong_px", ascending=False, kind="stable")
         for pixels, top, left, bottom, right in wrong.head(count)[columns].to_numpy().tolist():
             extent = max(side, math.ceil(1.4 * max(bottom - top, right - left)))
             row, height = _centred(top, bottom, extent, shape[0])
             col, width = _centred(left, right, extent, shape[1])
-            box = (top - row, left - col, bottom - row, right - col)
-            windows.append(CloseUp(kind, pixels, Window(row, col, height, width), box))
+            windows.append(CloseUp(kind, pixels, Window(row, col, height, width)))
     return windows
 
 
@@ -295,10 +254,10 @@ def _centred(low: int, high: int, extent: int, length: int) -> tuple[int, int]:
     return min(max(0, (low + high - extent) // 2), length - extent), extent
 
 
-def _judged(table: pd.DataFrame, least: float) -> pd.DataFrame:
-    """Return landslides of which something is labelled in the other mask, and whether they are ``matched`` there."""
+def _judged(table: pd.DataFrame, least: float) -> tuple[pd.DataFrame, pd.Series]:
+    """Return landslides of which something is labelled in the other mask, and whether each is matched there."""
     judged = table[table["known_px"] > 0]
-    return judged.assign(matched=judged["covered_px"] >= least * judged["known_px"])
+    return judged, judged["covered_px"] >= least * judged["known_px"]
 
 
 def _labels(probability: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -307,10 +266,3 @@ def _labels(probability: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def _landslide(codes: np.ndarray) -> np.ndarray:
     return (codes != 0) & (codes != NO_LABEL)
-
-
-def _wilson(count: int, total: int) -> tuple[float, float]:
-    if not total:
-        return math.nan, math.nan
-    interval = binomtest(count, total).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)

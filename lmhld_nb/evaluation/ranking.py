@@ -15,10 +15,10 @@ STEPS = 1000  # of probability; thresholds are multiples of 1/STEPS
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
-    """Pixels counted by predicted probability and truth, in a fixed number of bins. Adds with ``+``.
+    """Pixels counted by predicted probability and truth. Adds with ``+``.
 
     Bin k holds probabilities from k/1000 to below (k + 1)/1000, the last one those that are 1: scores at multiples of
-    1/1000 are exact, and so are means, from the sums.
+    1/1000 are exact.
 
     Attributes:
         pixels: (2, STEPS + 1) int64; background, landslide.
@@ -50,20 +50,11 @@ class Ranked:
         pixels, sums = (np.bincount(bins, weights, 2 * (STEPS + 1)) for weights in (None, values))
         return cls(pixels.reshape(2, -1), sums.reshape(2, -1))
 
-    @classmethod
-    def none(cls) -> Ranked:
-        """Return the counts of no pixel, to add to."""
-        return cls(np.zeros((2, STEPS + 1), np.int64), np.zeros((2, STEPS + 1)))
-
     def __add__(self, other: Ranked) -> Ranked:
         return Ranked(self.pixels + other.pixels, self.sums + other.sums)
 
     def confusion(self, threshold: float) -> Confusion:
-        """Return the counts of a map that is landslide where the probability is at least ``threshold``.
-
-        Raises:
-            ValueError: the threshold is no multiple of 1/1000 between 0 and 1: the bins cannot tell.
-        """
+        """Return the counts of a map that is landslide from ``threshold`` on, a multiple of 1/1000."""
         step = round(threshold * STEPS)
         if not 0 <= step <= STEPS or abs(threshold * STEPS - step) > 1e-4:
             raise ValueError(f"threshold {threshold} must be a multiple of {1 / STEPS} between 0 and 1")
@@ -71,10 +62,7 @@ class Ranked:
         return Confusion(int(tp), int(fp), int(landslide - tp), int(background - fp))
 
     def curve(self) -> pd.DataFrame:
-        """Return ``threshold``, ``precision`` and ``recall`` at every multiple of 1/1000 from 0 to 1.
-
-        Precision is NaN where nothing is predicted, recall where there is no landslide.
-        """
+        """Return ``threshold``, ``precision`` and ``recall`` at every multiple of 1/1000; NaN as in `Confusion`."""
         fp, tp = self._above()
         recall = ratio(tp, np.broadcast_to(tp[0], tp.shape))
         thresholds = np.arange(STEPS + 1) / STEPS
@@ -86,20 +74,16 @@ class Ranked:
 
     @property
     def average_precision(self) -> float:
-        """Precision averaged over landslide pixels: Σ (Rₙ − Rₙ₋₁) Pₙ over falling thresholds; NaN without landslide.
+        """Σ (Rₙ − Rₙ₋₁) Pₙ over falling thresholds (Manning, Raghavan & Schütze 2008, section 8.4).
 
-        The step-wise sum of information retrieval (Manning, Raghavan & Schütze 2008, section 8.4); pixels of one bin
-        count as tied. A map that is no better than chance reaches the prevalence.
+        Pixels of one bin count as tied; NaN without landslide. Chance reaches the prevalence.
         """
         occupied = self.pixels[1] > 0
         precision = self.curve()["precision"].to_numpy()[occupied]
         return ratio(float((precision * self.pixels[1, occupied]).sum()), int(self.pixels[1].sum()))
 
     def best(self) -> tuple[float, float]:
-        """Return the threshold with the highest F1 (the lowest of equals) and that F1; NaN without landslide.
-
-        Chosen on the very pixels it is scored on: an upper bound of what a threshold chosen elsewhere reaches here.
-        """
+        """Return the threshold with the highest F1 on these very pixels, and that F1; NaN without landslide."""
         fp, tp = self._above()
         if tp[0] == 0:
             return math.nan, math.nan
@@ -110,10 +94,7 @@ class Ranked:
     def reliability(self, bins: int = 10) -> pd.DataFrame:
         """Return ``mean_probability``, ``observed_share`` of landslide and ``pixels`` of bins of equal width.
 
-        Where probabilities are calibrated the first two agree. Bins without a pixel are left out.
-
-        Raises:
-            ValueError: ``bins`` does not divide 1000.
+        Where probabilities are calibrated the first two agree. Empty bins are left out; ``bins`` divides 1000.
         """
         if bins < 1 or STEPS % bins:
             raise ValueError(f"bins {bins} must divide {STEPS}")
@@ -126,10 +107,9 @@ class Ranked:
 
     @property
     def calibration_error(self) -> float:
-        """Expected calibration error: how far mean probability and observed share are apart, over ten bins' pixels.
+        """Expected calibration error (Naeini, Cooper & Hauskrecht 2015): mean gap of `reliability` over ten bins.
 
-        Naeini, Cooper & Hauskrecht 2015 (AAAI). Where landslides are rare the lowest bin holds most pixels and decides
-        it: read it beside the table of `reliability`.
+        Where landslides are rare the lowest bin holds most pixels and decides it.
         """
         table = self.reliability()
         gaps = (table["mean_probability"] - table["observed_share"]).abs() * table["pixels"]

@@ -11,7 +11,7 @@ from lmhld_nb import patches
 from lmhld_nb.config import Strict
 from lmhld_nb.experiments import mix, part, patch_size, single
 from lmhld_nb.experiments.profile import ModelName, PatchSize, Seeds
-from lmhld_nb.experiments.registry import Experiment, Names, register
+from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
 from lmhld_nb.patches import PatchSpec
 from lmhld_nb.patches.measurements import count_patches, measure_area
@@ -83,10 +83,7 @@ def repeated(study: Study) -> dict[int, list[RunSpec]]:
 
 
 def base(study: Study) -> list[RunSpec]:
-    """Return what all else is compared with: the profile's recipe and patches, one run per seed.
-
-    Those with the profile's own seeds are runs of experiment 2.
-    """
+    """Return what all else is compared with: the profile's recipe and patches, one run per seed."""
     return _trainings(study, study.patch_spec(study.settings("beyond").area))
 
 
@@ -97,10 +94,7 @@ def background(study: Study) -> list[RunSpec]:
 
 
 def split_kinds(study: Study) -> dict[str | int, list[RunSpec]]:
-    """Return trainings on patches split at random and by spatial blocks, in pairs: each seed draws both splits too.
-
-    The side of a block is the profile's `patches.block`.
-    """
+    """Return trainings on patches split at random and by blocks, in pairs: each seed draws both splits too."""
     settings = study.settings("beyond")
     patch_spec = study.patch_spec(settings.area)
     return {
@@ -190,15 +184,6 @@ def _training_patches(study: Study, patch_spec: PatchSpec) -> int:
     return max(1, round(share * count_patches(study.dataset, patch_spec)))
 
 
-def _areas(settings: Beyond) -> dict[str, Names]:
-    return {"area": (settings.area,), "sizes_area": (settings.sizes_area or settings.area,)}
-
-
-def _narrow(settings: Beyond, models: Names, areas: Names) -> Beyond | None:
-    needed = {settings.area, settings.sizes_area or settings.area}
-    return settings if not areas or needed <= set(areas) else None
-
-
 register(
     Experiment(
         name="beyond",
@@ -206,7 +191,6 @@ register(
         settings=Beyond,
         specs=specs,
         whole_area=scored_on_whole_area,
-        used_areas=_areas,
-        narrow=_narrow,
+        used_areas=("area", "sizes_area"),
     )
 )

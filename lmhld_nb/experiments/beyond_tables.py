@@ -22,10 +22,7 @@ WEIGHTS = (0.0, *np.geomspace(0.05, 100, 14).round(3))
 
 
 def held_out(base: Run, with_background: Run) -> pd.DataFrame:
-    """Return the windows that a network and the same one trained with background were both tested on.
-
-    Args:
-        base, with_background: runs on the same split, without and with `PatchSpec.background`.
+    """Return the windows on which a network and the same one trained with `PatchSpec.background` were both tested.
 
     Returns:
         Rows by window: its position, kept (whether the paper's rule keeps it), base_tp, …, background_fn, and weight:
@@ -52,9 +49,8 @@ def prevalence_table(pairs: Sequence[tuple[Run, Run]], resamples: int = RESAMPLE
         pairs: by seed, runs without and with background, all on one split.
 
     Returns:
-        Rows (training, weight of a dropped window beside a kept one): prevalence (share of landslide); precision, f1
-        and recall with …_low and …_high; natural (the weight at which both kinds are as frequent as in the area);
-        run_ids.
+        Rows (training, weight of a dropped window beside a kept one): prevalence (share of landslide); the scores with
+        …_low and …_high; natural (whether both kinds are as frequent as in the area); run_ids.
     """
     tables = [held_out(base, background) for base, background in pairs]
     kept, side = tables[0]["kept"].to_numpy(), pairs[0][0].spec.data[0].size
@@ -85,8 +81,8 @@ def split_table(kinds: Mapping[str, Sequence[Run]], resamples: int = RESAMPLES) 
     """Tabulate runs on patches split in several ways.
 
     Returns:
-        Rows (split, seed): f1 with low and high (bootstrap over patches); test_patches; touching, the share of them
-        that touch a training patch at a side or a corner; run_ids.
+        Rows (split, seed): f1, low, high (bootstrap over patches); test_patches; touching, the share of them beside a
+        training patch; run_ids.
     """
     rows = []
     for kind, finished in kinds.items():
@@ -108,15 +104,11 @@ def split_table(kinds: Mapping[str, Sequence[Run]], resamples: int = RESAMPLES) 
 
 
 def size_table(by_size: Mapping[int, Sequence[Run]], own: int, resamples: int = RESAMPLES) -> pd.DataFrame:
-    """Tabulate runs on patches of several sizes, scored over the whole area.
-
-    Args:
-        by_size: finished runs.
-        own: the size the 10 % rule chooses.
+    """Tabulate runs on patches of several sizes, scored over the whole area; ``own`` is the 10 % rule's choice.
 
     Returns:
-        Rows (patch_size, seed): f1 with low and high (bootstrap over windows); outside_f1, outside the training
-        patches; training_patches, steps, megapixels (seen in training); chosen; run_ids.
+        Rows (patch_size, seed): f1, low, high (bootstrap over windows); outside_f1, outside the training patches;
+        training_patches, steps, megapixels (seen in training); chosen; run_ids.
     """
     rows = []
     for size, finished in by_size.items():
@@ -145,14 +137,10 @@ def switch_table(
 ) -> pd.DataFrame:
     """Tabulate what each change does to F1 on the same test patches, seed by seed.
 
-    Args:
-        base: runs without any change.
-        switched: runs by what is changed.
-
     Returns:
         Rows by change: f1; effect (mean over seeds of F1 with the change minus without); seeds_low, seeds_high
-        (Student's t over seeds); low, high (bootstrap over patches); p (paired t-test over seeds) and corrected;
-        seeds; run_ids.
+        (Student's t over seeds); low, high (bootstrap over patches); p (paired t-test over seeds) and corrected; seeds;
+        run_ids.
     """
     by_seed = {run.spec.seed: run for run in base}
     rows = []
@@ -190,11 +178,8 @@ def landslides(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, float]:
     """Return the true and the mapped landslides of a run's whole area, the training patches included.
 
     Returns:
-        `objects.overlaps` of truth with map and of map with truth, over all scenes; the ground area of a pixel in m²,
-        NaN where the data do not say.
-
-    Raises:
-        UserError: the data set is not there, or a scene cannot be read.
+        `objects.overlaps` of truth with map and of map with truth, over all scenes; the ground area of a pixel in m²
+        (NaN where the data do not say).
     """
     (patch_set,) = runs.patch_sets(run.spec, progress=False)
     model, tables, pixel_m2 = run.model(), [], float("nan")
@@ -234,14 +219,10 @@ def size_frequencies(true: pd.DataFrame, mapped: pd.DataFrame, pixel_m2: float) 
 
 
 def implied_prevalence() -> pd.DataFrame:
-    """Return the share of landslide in Wenchuan's whole area that the published tables imply.
+    """Return the share of landslide in Wenchuan's whole area that the published tables imply, by network as printed.
 
     With precision P and recall R where a share s is landslide, R s (1/P - 1) / (1 - s) of the background is mapped
-    falsely. As much of it in the whole area, with Table 4's P and R, gives the share there.
-
-    Returns:
-        Rows by network (as printed): patches (share of Table 2's test patches), patches_precision (Table 5),
-        area_precision (Table 4 at the same patch size), implied.
+    falsely. As much of it in the whole area, with Table 4's P and R, gives the share there (column ``implied``).
     """
     cuts = paper.table(2)
     own = cuts[cuts["study_area"].str.startswith("Wenchuan")].iloc[0]

@@ -26,13 +26,10 @@ CELL = ["table", "area", "patch_size", "model"]
 
 @dataclass(frozen=True)
 class Cell:
-    """An F1 of the paper's tables 4 to 7 as our runs have it.
+    """An F1 of Tables 4 to 7 as our runs have it; area ``all`` and size 0 where all areas count together.
 
-    Attributes:
-        table, area, patch_size, model: which; area ``all`` and size 0 where all areas count together.
-        runs: the seeds, and in Table 7 the orders of addition, whose mean it is.
-        counts: (runs, patches, 3) of tp, fp, fn; in Table 4 of windows.
-        published_f1: NaN where nothing is published.
+    ``runs`` are the seeds, and in Table 7 the orders of addition, whose mean it is; ``counts`` (runs, patches, 3) are
+    tp, fp and fn, in Table 4 of windows; ``published_f1`` is NaN where nothing is published.
     """
 
     table: int
@@ -63,10 +60,7 @@ def tested_patches(run: Run) -> pd.DataFrame:
 
 
 def table_specs(study: Study) -> dict[int, list[RunSpec]]:
-    """Return the runs of Tables 4 to 7 by table, as far as the profile makes them.
-
-    Those of Table 7 are the last stages of all orders of addition.
-    """
+    """Return the runs of Tables 4 to 7 by table, as far as the profile makes them; of Table 7 the last stages."""
     makers = {4: ("patch_size", patch_size.specs), 5: ("single", single.specs), 6: ("mix", mix.specs)}
     specs = {table: make(study) for table, (name, make) in makers.items() if study.profile.makes(name)}
     if study.profile.makes("part"):
@@ -111,17 +105,13 @@ def _published_f1(study: Study, table: int, group: Sequence[Run]) -> float:
 
 
 def interval_table(cells: Sequence[Cell], repeated: Sequence[Cell] = (), resamples: int = RESAMPLES) -> pd.DataFrame:
-    """Tabulate cells with their intervals, beside the published F1.
+    """Tabulate cells with their intervals (bootstrap over patches), beside the published F1.
 
-    Args:
-        cells: of all networks (`table_cells`).
-        repeated: of a network that was trained with several seeds (`repeated_cells`).
-        resamples: of the patches.
+    ``repeated`` are cells of a network that was trained with several seeds (`repeated_cells`).
 
     Returns:
-        Rows (table, area, patch_size, model): f1; low, high (bootstrap over patches); patches; seeds, seeds_f1,
-        seeds_sd, seeds_low, seeds_high (mean, standard deviation and Student's interval over seeds, of the repeated
-        runs where there are some; NaN for one seed); published_f1; run_ids.
+        Rows `CELL`: f1, low, high, patches; seeds, seeds_f1, seeds_sd, seeds_low, seeds_high (Student's interval of
+        their mean, NaN for one seed); published_f1; run_ids.
     """
     again = {cell.key: cell for cell in repeated}
     rows = []
@@ -154,10 +144,9 @@ def pair_table(cells: Sequence[Cell], resamples: int = RESAMPLES) -> pd.DataFram
     """Compare all networks of a table pairwise on the same patches.
 
     Returns:
-        Rows (table, area, patch_size, model, other): difference in F1 with low and high (bootstrap over patches); p of
-        the paired permutation test; corrected, over all pairs on the same patches; published_difference; noise, half
-        the interval's width, and noise_published, what is left of it with as many test patches as the paper's (NaN in
-        Table 4, whose windows are not counted); run_ids.
+        Rows `CELL` and other: difference in F1 with low and high (bootstrap); p of the paired permutation test;
+        corrected, over all pairs on the same patches; published_difference; noise, half the interval's width, and
+        noise_published, what is left of it with as many test patches as the paper's (NaN in Table 4); run_ids.
     """
     groups: dict[tuple[int, str, int], list[Cell]] = {}
     for cell in cells:
@@ -206,14 +195,10 @@ def _published_patches(table: int, area: str) -> float:
 
 
 def seed_noise(scores: pd.DataFrame) -> pd.Series:
-    """Return by table how far apart two trainings may end that differ in their seed alone, in 95 of 100 pairs.
+    """Return by table how far apart in F1 two trainings may end that differ in their seed alone, in 95 of 100 pairs.
 
-    Args:
-        scores: of `interval_table`.
-
-    Returns:
-        Half-widths in F1: Student's t times the standard deviation over seeds, pooled over the cells that have several
-        seeds, times the root of two. NaN where no cell has.
+    Student's t times the standard deviation over seeds, pooled over the cells of `interval_table` that have several,
+    times the root of two; NaN where no cell has.
     """
     spread = scores["seeds_sd"].where(scores["seeds"] > 1)
     freedom = (scores["seeds"] - 1).where(spread.notna(), 0)
@@ -224,17 +209,13 @@ def seed_noise(scores: pd.DataFrame) -> pd.Series:
 
 
 def rankings(pairs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """Count by table how many differences between networks exceed the noise.
-
-    Args:
-        pairs: of `pair_table`.
-        scores: of `interval_table`.
+    """Count by table how many differences of `pair_table` exceed the noise, given the scores of `interval_table`.
 
     Returns:
-        Rows by table: pairs; ours_sure (corrected p below 0.05); luck (`seed_noise`); ours_beyond_luck (differences
-        that exceed it); published (pairs with a published difference); published_beyond_noise,
-        published_beyond_scaled and published_beyond_luck (those that exceed our noise, what is left of it with as many
-        test patches as the paper's, and luck); run_ids. NaN where there is nothing to compare with.
+        Rows by table: pairs; ours_sure (corrected p below 0.05); luck (`seed_noise`); ours_beyond_luck; published
+        (pairs with a published difference); published_beyond_noise, _scaled and _luck: those that exceed our noise,
+        what is left of it with as many test patches as the paper's, and luck; run_ids. NaN where there is nothing to
+        compare with.
     """
     published, ours = pairs["published_difference"].abs(), pairs["difference"].abs()
     by_table = seed_noise(scores)
@@ -263,11 +244,7 @@ def rankings(pairs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def describe_rankings(ranked: pd.DataFrame) -> list[str]:
-    """Return lines of text on how many differences between networks are more than chance.
-
-    Args:
-        ranked: of `rankings`.
-    """
+    """Return lines of text on how many differences between networks are more than chance (of `rankings`)."""
     lines = []
     for table, row in ranked.iterrows():
         lines.append(

@@ -26,14 +26,9 @@ from lmhld_nb.training import engine
 
 @dataclass(frozen=True)
 class Example:
-    """A test patch and what networks find in it.
+    """A test patch, (bands, rows, cols) as stored with (rows, cols) truth, and by network what it finds there.
 
-    Attributes:
-        area, scene, row, col: where it is from (pixel of its upper left corner).
-        image: (bands, rows, cols) in stored units.
-        truth: (rows, cols) bool.
-        predictions: by network, (rows, cols) bool.
-        run_ids: by network, the run that predicted.
+    ``row`` and ``col`` are its upper left pixel in the scene; ``run_ids`` says which run of a network predicted.
     """
 
     area: str
@@ -119,13 +114,9 @@ def scene_to_show(by_area: Mapping[str, Sequence[Scene]], area: str) -> Scene:
 
 @dataclass(frozen=True)
 class View:
-    """A mapped scene, or a part of one, as a figure shows it.
+    """A mapped scene, or a part of one, as a figure shows it: (bands, rows, cols) values, map and truth (rows, cols).
 
-    Attributes:
-        title: the area, and what is wrong where it shows that.
-        values: (bands, rows, cols) as stored, of ``bands``.
-        mapped: (rows, cols) bool, landslide in the map.
-        truth: (rows, cols) bool, true landslide; None where nothing is labelled.
+    ``title`` is the area, and what is wrong where it shows that; ``truth`` is None where nothing is labelled.
     """
 
     title: str

@@ -24,11 +24,7 @@ Finals = Mapping[str, Sequence[Run]]
 
 
 def stages_of(run: Run) -> list[Run]:
-    """Return the finished runs of a chain, the first stage first and ``run`` last.
-
-    Raises:
-        UserError: one of them is not in the store.
-    """
+    """Return the finished runs of a chain, ``run`` last; raises `UserError` where one is not in the store."""
     stages = []
     for spec in run.spec.chain[:-1]:
         stage = runs.find(spec)
@@ -45,9 +41,6 @@ def patch_sets_of(run: Run) -> list[PatchSet]:
 
 def stage_matrix(finals: Finals) -> pd.DataFrame:
     """Tabulate F1 after each stage on the test patches of each area so far, mean over seeds.
-
-    Args:
-        finals: of `part.final_runs`.
 
     Returns:
         Rows (order, model, stage, area_added): F1 by area, NaN where it is yet to come; run_ids, of the stage.
@@ -89,11 +82,7 @@ def forgetting(run: Run) -> dict[str, float]:
 
 
 def forgetting_table(finals: Finals) -> pd.DataFrame:
-    """Tabulate `forgetting` of the chains of all orders, mean over seeds.
-
-    Returns:
-        Rows (model, order): forgetting, backward_transfer, run_ids.
-    """
+    """Tabulate `forgetting` of the chains of all orders by model and order, mean over seeds."""
     rows: list[dict[str, Any]] = [
         {"model": run.spec.model, "order": order, **forgetting(run), "run_ids": run.spec.run_id}
         for order, finished in finals.items()
@@ -103,14 +92,11 @@ def forgetting_table(finals: Finals) -> pd.DataFrame:
 
 
 def strategy_runs(finals: Finals) -> pd.DataFrame:
-    """Tabulate chains by strategy and seed.
-
-    Args:
-        finals: by strategy (`part.strategies`), the last stages (or the joint trainings).
+    """Tabulate the chains of `part.strategies` (and the joint trainings) by strategy and seed.
 
     Returns:
-        Rows (strategy, seed): f1 on all areas, forgetting, backward_transfer, trained_parameter_steps (trained
-        parameters times steps of the optimiser, over all stages), seconds (of training), run_ids.
+        Rows (strategy, seed): f1 on all areas, forgetting, backward_transfer, trained_parameter_steps (over all
+        stages), seconds (of training), run_ids.
     """
     rows: list[dict[str, Any]] = []
     for strategy, finished in finals.items():
@@ -136,15 +122,11 @@ def parameter_steps(run: Run) -> int:
 
 
 def strategy_table(by_seed: pd.DataFrame) -> pd.DataFrame:
-    """Return means over seeds with 95 % intervals (Student's t), and paired differences from LMHLD_part.
-
-    Args:
-        by_seed: of `strategy_runs`.
+    """Return the means of `strategy_runs` over seeds with 95 % intervals (Student's t).
 
     Returns:
-        Rows by strategy: f1, forgetting, backward_transfer, each with …_low and …_high (NaN for one seed);
-        f1_less_part, f1_less_part_low, f1_less_part_high: the mean difference over equal seeds; seeds,
-        trained_parameter_steps, seconds, run_ids.
+        Rows by strategy: f1, forgetting, backward_transfer and f1_less_part (paired with LMHLD_part by seed), each with
+        …_low and …_high (NaN for one seed); seeds, trained_parameter_steps, seconds, run_ids.
     """
     rows = {}
     reference = by_seed["f1"].xs("LMHLD_part", level="strategy")
@@ -162,15 +144,11 @@ def strategy_table(by_seed: pd.DataFrame) -> pd.DataFrame:
 
 
 def addition_table(finished: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate what one more area did to a finished chain, mean over seeds.
-
-    Args:
-        finished: the stages that added it (`part.added_stages`), of one or more networks.
+    """Tabulate what the stages of `part.added_stages` did to finished chains, mean over seeds.
 
     Returns:
-        Rows (area, model): before and after, F1 on the area's test patches before the last stage and after it; change;
-        own_input, F1 after it through the area's own input convolution; run_ids. The area added comes last and has no
-        ``before``.
+        Rows (area, model): F1 on the area's test patches before the last stage and after it; change; own_input, after
+        it through the area's own input convolution; run_ids. The area added comes last and has no ``before``.
     """
     rows = []
     for run in finished:

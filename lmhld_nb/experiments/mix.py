@@ -12,7 +12,7 @@ from lmhld_nb import paper
 from lmhld_nb.config import Strict, UserError
 from lmhld_nb.experiments import single
 from lmhld_nb.experiments.profile import PatchSize
-from lmhld_nb.experiments.registry import Experiment, all_areas, own_areas, register
+from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
 from lmhld_nb.experiments.tables import beside_published, mean_over_seeds, run_scores
 from lmhld_nb.patches.measurements import measure_area
@@ -58,11 +58,7 @@ def mixed_areas(study: Study) -> tuple[str, ...]:
 
 
 def table_6(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate Experiment 3 as paper Table 6 does: one network on the test patches of all areas, mean over seeds.
-
-    Returns:
-        Rows by model as of `beside_published`.
-    """
+    """Tabulate Experiment 3 by model as paper Table 6 does, on the test patches of all areas (`beside_published`)."""
     rows = [{"model": run.spec.model, **run_scores(run), "run_ids": run.spec.run_id} for run in finished]
     return beside_published(rows, ["model"], paper.table(6), finished)
 
@@ -73,16 +69,13 @@ def runs_alone(study: Study) -> list[Run]:
 
 
 def table_6_by_area(finished: Sequence[Run], alone: Sequence[Run] = ()) -> pd.DataFrame:
-    """Tabulate Experiment 3 area by area, beside networks that were trained on that area alone.
+    """Tabulate Experiment 3 area by area, beside networks trained on that area alone (`runs_alone`).
 
-    Args:
-        finished: runs of experiment 3.
-        alone: runs of experiment 2; those with other patches than experiment 3 has of that area are left out, so that
-            both columns are scores on the same test patches.
+    Of ``alone``, runs on other patches than experiment 3 has of that area are left out: both are scores on the same
+    ones.
 
     Returns:
-        Rows (area, model): the scores on the area's test patches; alone_f1, gain (f1 minus alone_f1; NaN without such
-        a run); run_ids.
+        Rows (area, model): the scores; alone_f1, gain (f1 minus alone_f1; NaN without such a run); run_ids.
     """
     rows: list[dict[str, Any]] = [
         {"area": area, "model": run.spec.model, **run_scores(run, counts), "run_ids": run.spec.run_id}
@@ -111,7 +104,6 @@ register(
         settings=Mix,
         specs=specs,
         tables={"table6": table_6},
-        used_areas=own_areas,
-        narrow=all_areas,
+        used_areas=("areas",),
     )
 )

@@ -15,7 +15,7 @@ from lmhld_nb.config import Strict, UserError
 from lmhld_nb.evaluation import METRICS, Confusion, scores
 from lmhld_nb.experiments import mix, single
 from lmhld_nb.experiments.profile import ModelName, PatchSize, Seeds
-from lmhld_nb.experiments.registry import Experiment, Names, own_areas, register
+from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
 from lmhld_nb.experiments.tables import beside_published, mean_over_seeds
 from lmhld_nb.patches import PatchSpec
@@ -27,12 +27,7 @@ Row = Mapping[str, Treatment]
 
 
 class AddedArea(Strict):
-    """An area of another data set that is added to a finished chain.
-
-    Attributes:
-        data, area: data set of the catalogue and which of its areas.
-        size: of its patches, in pixels.
-    """
+    """An area of another data set of the catalogue that is added to a finished chain, and its patch size in pixels."""
 
     data: str
     area: str
@@ -82,11 +77,7 @@ class Part(Strict):
 
 
 def specs(study: Study) -> list[RunSpec]:
-    """Return all stages of experiment 4, each once: orders that begin alike share their first stages.
-
-    With them the other strategies they are compared with (`strategies`), and the stages that add an area of another
-    data set (`added_stages`).
-    """
+    """Return all stages of experiment 4, each once: of all orders, of `strategies` and of `added_stages`."""
     groups = [*finals(study).values(), *strategies(study).values(), added_stages(study)]
     return unique_stages([final for group in groups for final in group])
 
@@ -132,14 +123,8 @@ def chain_specs(
 ) -> list[list[RunSpec]]:
     """Return the chain of each network, with each seed, that adds areas in ``order`` (`chains.link`).
 
-    Args:
-        study: profile and data set.
-        order: areas in the order of addition.
-        rows: the schedule; empty for the profile's.
-        networks, seeds: empty for the profile's.
-        extra: patches that are added after these areas.
-        epochs: of each stage; empty for the settings' own.
-        ewc, replay: as in `chains.link`.
+    Schedule, networks, seeds and epochs per stage are the profile's where none are given; patches ``extra`` are added
+    after these areas; ``ewc`` and ``replay`` as in `chains.link`.
 
     Raises:
         UserError: an area has no patches of its size, or not the bands of the others.
@@ -175,9 +160,7 @@ def final_runs(study: Study, finished: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def added_stages(study: Study) -> list[RunSpec]:
-    """Return the stages that add an area of another data set to the finished chains of the first order.
-
-    None where the settings name no such area (`AddedArea`); nothing of the chains is trained again.
+    """Return the stages that add the settings' `AddedArea` to the finished chains of the first order; none without one.
 
     Raises:
         UserError: the other data set is not there, has no such area, or lacks a band.
@@ -229,13 +212,10 @@ def strategies(study: Study) -> dict[str, list[RunSpec]]:
 
 
 def counts_by_area(run: Run, own_input: bool = False) -> dict[str, Confusion]:
-    """Return a stage's counts on the test patches of each area so far, in the order of addition.
+    """Return a run's counts on the test patches of each area so far, in the order of addition.
 
-    An area of another data set than the first one's has that behind its name.
-
-    Args:
-        run: a stage of a chain, or any other run.
-        own_input: show earlier areas through the input convolution of their own stage, instead of the last one.
+    An area of another data set than the first one's has that behind its name. ``own_input`` shows earlier areas through
+    the input convolution of their own stage, instead of the last one.
     """
     tested = {
         **run.metrics.get("earlier_own_input" if own_input else "earlier", {}),
@@ -258,10 +238,7 @@ def total_scores(run: Run, own_input: bool = False) -> dict[str, float]:
 
 
 def order_scores(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
-    """Score the last stage of each chain on the test patches of all areas, mean over seeds (paper Figs 12 to 14).
-
-    Args:
-        finals: of `final_runs`.
+    """Score the last stages of `final_runs` on the test patches of all areas, mean over seeds (paper Figs 12 to 14).
 
     Returns:
         Rows (model, order): the scores; ``own_input_…``, with each area's own input convolution; run_ids.
@@ -281,25 +258,14 @@ def order_scores(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
 
 
 def largest_differences(table: pd.DataFrame) -> pd.DataFrame:
-    """Return how much the order of addition matters: the largest difference between two orders, by network.
-
-    Args:
-        table: of `order_scores`.
-
-    Returns:
-        Rows by model: the scores, run_ids.
-    """
+    """Return the largest difference between two orders of `order_scores`, by network: how much the order matters."""
     groups = table.groupby("model", sort=False)
     spread = groups[list(METRICS)].max() - groups[list(METRICS)].min()
     return spread.join(groups["run_ids"].agg("+".join))
 
 
 def table_7(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate Experiment 4 as paper Table 7 does: means over the orders of addition.
-
-    Returns:
-        Rows by model as of `beside_published`.
-    """
+    """Tabulate Experiment 4 by model as paper Table 7 does: means over the orders of addition (`beside_published`)."""
     return mean_over_orders([run for group in final_runs(study, finished).values() for run in group])
 
 
@@ -313,11 +279,8 @@ def beside_mix_and_single(study: Study, table7: pd.DataFrame) -> pd.DataFrame:
     """Return F1 of LMHLD_part beside LMHLD_mix and the mean of LMHLD_single over areas, ours and published.
 
     Args:
-        study: whose finished runs of experiments 3 and 2 are taken; where there are none their columns are NaN.
+        study: whose finished runs of experiments 3 and 2 are taken; NaN where there are none.
         table7: of `table_7`.
-
-    Returns:
-        Rows by model: part_f1, mix_f1, single_f1, published_part_f1, published_mix_f1, published_single_f1, run_ids.
     """
     tables = {"part": table7}
     if study.profile.makes("mix") and (mixed := study.finished(mix.specs(study))):
@@ -331,14 +294,8 @@ def beside_mix_and_single(study: Study, table7: pd.DataFrame) -> pd.DataFrame:
     return beside.join(table7["run_ids"])
 
 
-def _known_areas(settings: Part) -> dict[str, Names]:
-    # The defaults are the paper's areas, whether or not this data set has them.
-    named = settings.model_fields_set & {"first", "permuted", "last"}
-    return {key: getattr(settings, key) for key in named}
-
-
-def _narrow(settings: Part, models: Names, areas: Names) -> Part:
-    changes: dict[str, Any] = {"areas": (), "added": None} if areas else {}
+def _narrow(settings: Part, models: Sequence[str], areas: Sequence[str]) -> Part:
+    changes: dict[str, Any] = {"added": None} if areas else {}
     if models and settings.compared not in models:
         changes["compared"] = models[0]
     return settings.model_copy(update=changes)
@@ -352,8 +309,8 @@ register(
         settings=Part,
         specs=specs,
         tables={"table7": table_7},
-        used_areas=own_areas,
-        known_areas=_known_areas,
+        used_areas=("areas",),
+        known_areas=("first", "permuted", "last"),
         narrow=_narrow,
     )
 )

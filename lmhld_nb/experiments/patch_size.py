@@ -12,7 +12,7 @@ from lmhld_nb import models, paper, patches
 from lmhld_nb.config import Strict, UserError
 from lmhld_nb.evaluation import scores
 from lmhld_nb.experiments.profile import PatchSize
-from lmhld_nb.experiments.registry import Experiment, all_areas, own_areas, register
+from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
 from lmhld_nb.experiments.tables import beside_published
 from lmhld_nb.patches import PatchSet
@@ -116,11 +116,10 @@ def table_2(patch_sets: Sequence[PatchSet]) -> pd.DataFrame:
 
 
 def table_4(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate Experiment 1 as paper Table 4 does: scores over the whole area, mean over seeds.
+    """Tabulate Experiment 1 as paper Table 4 does: scores over the whole area (and ``outside_…`` the training patches).
 
     Returns:
-        Rows (area, model, patch_size) as of `beside_published`, with outside_precision, … without the training
-        patches.
+        Rows (area, model, patch_size) as of `beside_published`.
     """
     rows = []
     for run in finished:
@@ -135,19 +134,15 @@ def table_4(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
 
 
 def patch_size_choice(table: pd.DataFrame) -> pd.DataFrame:
-    """Choose each area's patch size from Table 4: the one with the highest mean F1 over the networks.
+    """Choose each area's patch size from `table_4`: the one with the highest mean F1 over the networks.
 
     Means that differ by less than 0.0005 count as equal; then the size decides at which more networks are at their
     best, then the smaller one. Networks that lack one of the sizes (runs that are missing) are left out.
 
-    Args:
-        table: of `table_4`.
-
     Returns:
-        Rows (area, patch_size): mean_f1, models (how many were compared), models_best (those at their best there, equal
-        ones counted at each), winners (their names), tied (mean as high as the highest), chosen; outside_mean_f1 and
-        outside_chosen, the same without the training patches; and where they are published published_mean_f1,
-        published_chosen.
+        Rows (area, patch_size): mean_f1, models (how many were compared), models_best (those at their best there),
+        winners (their names), tied (mean as high as the highest), chosen; mean_f1 and chosen also as ``outside_…``
+        (without the training patches) and, where they are published, ``published_…``.
     """
     choice = _choice(table["f1"])
     for reading in ("outside", "published"):
@@ -157,11 +152,7 @@ def patch_size_choice(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def describe_choice(choice: pd.DataFrame, study: Study) -> list[str]:
-    """Say of each area which size is chosen, by how much, and which one the study uses.
-
-    Args:
-        choice: of `patch_size_choice`.
-    """
+    """Say of each area which size is chosen (`patch_size_choice`), by how much, and which one the study uses."""
     lines = []
     for area, by_size in choice.groupby("area", sort=False):
         rows = by_size.droplevel("area")
@@ -214,8 +205,7 @@ register(
         specs=specs,
         tables={"table4": table_4},
         whole_area=lambda study: {spec.run_id for spec in specs(study)},
-        used_areas=own_areas,
-        known_areas=lambda settings: {"candidates": tuple(settings.candidates)},
-        narrow=all_areas,
+        used_areas=("areas",),
+        known_areas=("candidates",),
     )
 )

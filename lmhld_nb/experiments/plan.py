@@ -20,11 +20,7 @@ from lmhld_nb.training.specs import RunSpec
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run, the experiments that need it, and whether it is scored on its whole area too.
-
-    Attributes:
-        experiments: labels (`Experiment.label`), in the order of the registry.
-    """
+    """A run, the labels of the experiments that need it, and whether it is scored on its whole area too."""
 
     spec: RunSpec
     experiments: tuple[str, ...]
@@ -42,11 +38,7 @@ class PlannedRun:
 
 
 def plan(study: Study, experiment: str | None = None) -> list[PlannedRun]:
-    """List the runs of a study, of one experiment or of all; each once, with all experiments that need it.
-
-    Args:
-        study: profile and data set.
-        experiment: a name or a number in the paper; None for all.
+    """List the runs of a study, of one experiment (its name or number in the paper) or of all; each once.
 
     Raises:
         UserError: there is no such experiment, or the profile does not make it.

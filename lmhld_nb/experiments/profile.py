@@ -104,11 +104,7 @@ class Profile(Strict, allow_inf_nan=False):
         return getattr(self.experiments, experiment, None) is not None
 
     def settings(self, experiment: str) -> Any:
-        """Return the settings of an experiment.
-
-        Raises:
-            UserError: the profile does not make it.
-        """
+        """Return the settings of an experiment; raises `UserError` if the profile does not make it."""
         if not self.makes(experiment):
             made = [name for name in EXPERIMENTS if self.makes(name)]
             raise UserError(
@@ -164,14 +160,10 @@ def load(profile: str) -> Profile:
 
 
 def narrow(profile: Profile, models: Sequence[str] | str, areas: Sequence[str] | str) -> Profile:
-    """Return the profile with only some of its networks and areas; nothing given keeps all.
+    """Return the profile with only some of its networks and areas: lists or texts with commas, empty for all.
 
-    Args:
-        profile: the whole.
-        models, areas: lists or, as ``papermill -p`` passes them, texts with commas.
-
-    Returns:
-        A profile whose name ends in ``-part``, so that its figures do not replace those of the whole.
+    The name gets ``-part`` behind it, so that figures of a part do not replace those of the whole. Experiments on one
+    area that is not chosen are left out; those on several areas are made on all that are chosen.
 
     Raises:
         UserError: a network is not one of the profile's.
@@ -182,11 +174,17 @@ def narrow(profile: Profile, models: Sequence[str] | str, areas: Sequence[str] |
             raise UserError(f"model '{model}': not in profile '{profile.name}', which has {', '.join(profile.models)}")
     if not chosen_models and not chosen_areas:
         return profile
-    settings = {
-        name: entry.narrow(profile.settings(name), chosen_models, chosen_areas)
-        for name, entry in EXPERIMENTS.items()
-        if profile.makes(name)
-    }
+    settings: dict[str, Any] = {}
+    for name, entry in EXPERIMENTS.items():
+        if profile.makes(name):
+            own = profile.settings(name)
+            keys = {key: getattr(own, key) for key in entry.used_areas}
+            if chosen_areas and any(isinstance(area, str) and area not in chosen_areas for area in keys.values()):
+                settings[name] = None
+                continue
+            everything = {key: () for key, value in keys.items() if chosen_areas and isinstance(value, tuple)}
+            own = own.model_copy(update=everything)
+            settings[name] = entry.narrow(own, chosen_models, chosen_areas) if entry.narrow else own
     changes = {
         "name": f"{profile.name}-part",
         "models": chosen_models or profile.models,

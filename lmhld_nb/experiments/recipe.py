@@ -81,7 +81,6 @@ register(
         settings=RecipeStudy,
         specs=specs,
         tables={"recipe_study": recipe_table},
-        used_areas=lambda settings: {"area": (settings.area,)},
-        narrow=lambda settings, models, areas: settings if not areas or settings.area in areas else None,
+        used_areas=("area",),
     )
 )

@@ -15,28 +15,6 @@ if TYPE_CHECKING:
     from lmhld_nb.runs import Run
     from lmhld_nb.training.specs import RunSpec
 
-Names = Sequence[str]
-
-
-def no_areas(settings: Any) -> dict[str, Names]:
-    """Return the areas that an experiment's settings name: none."""
-    return {}
-
-
-def own_areas(settings: Any) -> dict[str, Names]:
-    """Return the areas that an experiment's settings name under the key ``areas``."""
-    return {"areas": settings.areas}
-
-
-def keep_settings(settings: Any, models: Names, areas: Names) -> Any:
-    """Return settings that do not depend on which networks and areas a chapter shows."""
-    return settings
-
-
-def all_areas(settings: Any, models: Names, areas: Names) -> Any:
-    """Return settings whose ``areas`` are all those that a chapter shows, where it names any."""
-    return settings.model_copy(update={"areas": ()}) if areas else settings
-
 
 @dataclass(frozen=True)
 class Experiment:
@@ -48,12 +26,11 @@ class Experiment:
         settings: schema of its settings in a profile.
         specs: its runs.
         number: of the paper's experiment (section 3.2); None for those that the paper does not number.
-        tables: its tables, by the name that `Study.table` takes (a number is a table of the paper), each computed
-            from the experiment's finished runs.
+        tables: its tables by name, each computed from the experiment's finished runs.
         whole_area: ids of the runs that are scored on their whole area too; None for none.
-        used_areas: areas that the settings name and the profile must use, by key.
-        known_areas: areas that the settings name and the data set must have, by key; the profile need not use them.
-        narrow: settings for a choice of networks and areas (empty for all); None leaves the experiment out.
+        used_areas, known_areas: keys of the settings that hold areas which the profile must use, or which the data set
+            must have; a list of areas is empty for all.
+        narrow: settings for a choice of networks and areas (empty for all), beyond what `used_areas` says.
     """
 
     name: str
@@ -63,9 +40,9 @@ class Experiment:
     number: int | None = None
     tables: Mapping[str, Callable[[Study, Sequence[Run]], pd.DataFrame]] = field(default_factory=dict)
     whole_area: Callable[[Study], set[str]] | None = None
-    used_areas: Callable[[Any], dict[str, Names]] = no_areas
-    known_areas: Callable[[Any], dict[str, Names]] = no_areas
-    narrow: Callable[[Any, Names, Names], Any] = keep_settings
+    used_areas: tuple[str, ...] = ()
+    known_areas: tuple[str, ...] = ()
+    narrow: Callable[[Any, Sequence[str], Sequence[str]], Any] | None = None
 
     @property
     def label(self) -> str:
@@ -84,16 +61,9 @@ def register(experiment: Experiment) -> Experiment:
 
 
 def experiment_named(text: str) -> Experiment:
-    """Return the experiment of a name or of a number in the paper.
-
-    Raises:
-        UserError: there is no such experiment.
-    """
+    """Return the experiment of a name or of a number in the paper; raises `UserError` if there is none."""
     for experiment in EXPERIMENTS.values():
         if text in (experiment.name, experiment.label):
             return experiment
-    known = ", ".join(
-        f"{experiment.label} ({experiment.name})" if experiment.number else experiment.name
-        for experiment in EXPERIMENTS.values()
-    )
-    raise UserError(f"experiment {text}: unknown; choose from {known}")
+    names = [f"{entry.label} ({entry.name})" if entry.number else entry.name for entry in EXPERIMENTS.values()]
+    raise UserError(f"experiment {text}: unknown; choose from {', '.join(names)}")

@@ -26,11 +26,7 @@ def specs(study: Study) -> list[RunSpec]:
 
 
 def table_5(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate Experiment 2 as paper Table 5 does, mean over seeds.
-
-    Returns:
-        Rows (area, model) as of `beside_published`.
-    """
+    """Tabulate Experiment 2 by area and model as paper Table 5 does, mean over seeds (`beside_published`)."""
     rows = [
         {
             "area": run.spec.data[0].area,
@@ -56,11 +52,7 @@ def histories(finished: Sequence[Run]) -> pd.DataFrame:
 
 
 def best_networks(f1: pd.Series) -> pd.Series:
-    """Return the printed name of the best network of each area; NaN where no F1 is known.
-
-    Args:
-        f1: by area and model.
-    """
+    """Return the printed name of the best network of each area, of F1 by area and model; NaN where none is known."""
     by_area = f1.unstack("model")
     known = by_area[by_area.notna().any(axis=1)]
     return known.idxmax(axis=1).map(lambda name: models.network(name).title).reindex(by_area.index)
@@ -74,10 +66,7 @@ def threshold_baseline(run: Run, split: str = "test") -> Threshold:
 
 
 def threshold_from_training(run: Run) -> Confusion:
-    """Score, on the test pixels of a run, the single threshold that is best on its training pixels.
-
-    This is what thresholding can do with no more knowledge than the network has.
-    """
+    """Score, on the test pixels of a run, the threshold that is best on its training pixels: no better informed."""
     (patch_set,) = runs.patch_sets(run.spec, progress=False)
     numbers = patch_set.where("test")
     rule = threshold_baseline(run, "train")
@@ -85,11 +74,7 @@ def threshold_from_training(run: Run) -> Confusion:
 
 
 def against_threshold(table: pd.DataFrame, rules: dict[str, Threshold]) -> pd.DataFrame:
-    """Tabulate by area the best threshold beside the best network.
-
-    Args:
-        table: of `table_5`.
-        rules: of `threshold_baseline`, by area.
+    """Tabulate by area the best threshold (`threshold_baseline`) beside the best network of `table_5`.
 
     Returns:
         Rows by area: feature, threshold_f1, network_f1 and network (the best), networks_above (the threshold).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -21,12 +21,7 @@ from lmhld_nb.training.specs import Recipe, RunSpec
 
 @dataclass(frozen=True)
 class Study:
-    """A profile with its data set.
-
-    Attributes:
-        profile: parameters.
-        dataset: prepared data.
-    """
+    """A profile with its prepared data set; raises `UserError` if this lacks an area or a band that it names."""
 
     profile: Profile
     dataset: DataSet
@@ -40,29 +35,34 @@ class Study:
                     f"profile '{profile.name}': key 'patches.bands': '{dataset.name}' has no band '{band}'; "
                     f"it has {', '.join(dataset.bands)}"
                 )
-        known: dict[str, Sequence[str]] = {
-            "areas": profile.areas,
-            "patches.sizes": tuple(profile.patches.sizes),
-        }
-        used: dict[str, Sequence[str]] = {}
+        for key, (area, must_be_used) in self._named_areas():
+            if area not in dataset.areas:
+                raise UserError(
+                    f"profile '{profile.name}': key '{key}': no area '{area}' in '{dataset.name}'; "
+                    f"it has {', '.join(dataset.areas)}"
+                )
+            # An experiment on an area that is not used would be left out in silence.
+            if must_be_used and profile.areas and area not in profile.areas:
+                raise UserError(
+                    f"profile '{profile.name}': key '{key}': '{area}' is not among the profile's `areas` "
+                    f"({', '.join(profile.areas)}); correct one of the two, or leave the experiment out"
+                )
+
+    def _named_areas(self) -> Iterator[tuple[str, tuple[str, bool]]]:
+        """Yield every area that the profile names: its key, the area, and whether the profile must use it."""
+        profile = self.profile
+        yield from (("areas", (area, False)) for area in profile.areas)
+        yield from (("patches.sizes", (area, False)) for area in profile.patches.sizes)
         for name, entry in EXPERIMENTS.items():
-            if profile.makes(name):
-                settings = profile.settings(name)
-                used |= {f"experiments.{name}.{key}": v for key, v in entry.used_areas(settings).items()}
-                known |= {f"experiments.{name}.{key}": v for key, v in entry.known_areas(settings).items()}
-        for key, areas in {**known, **used}.items():
-            for area in areas:
-                if area not in dataset.areas:
-                    raise UserError(
-                        f"profile '{profile.name}': key '{key}': no area '{area}' in '{dataset.name}'; "
-                        f"it has {', '.join(dataset.areas)}"
-                    )
-                # An experiment on an area that is not used would be left out in silence.
-                if key in used and profile.areas and area not in profile.areas:
-                    raise UserError(
-                        f"profile '{profile.name}': key '{key}': '{area}' is not among the profile's `areas` "
-                        f"({', '.join(profile.areas)}); correct one of the two, or leave the experiment out"
-                    )
+            settings = profile.settings(name) if profile.makes(name) else None
+            if settings is None:
+                continue
+            for key in (*entry.used_areas, *entry.known_areas):
+                value = getattr(settings, key)
+                # Defaults are the paper's areas, whether or not this data set has them.
+                if value and key in settings.model_fields_set:
+                    areas = (value,) if isinstance(value, str) else tuple(value)
+                    yield from ((f"experiments.{name}.{key}", (area, key in entry.used_areas)) for area in areas)
 
     @cached_property
     def areas(self) -> tuple[str, ...]:
@@ -91,14 +91,9 @@ class Study:
         return replace(self, profile=self.profile.model_copy(update={"patches": rule}))
 
     def with_data(self, name: str, bands: Sequence[str] | None = None) -> Study:
-        """Return the same profile on all areas of another data set, which is made first if it is synthetic.
+        """Return the same profile on all areas of another data set, and other bands where some are given.
 
-        Args:
-            name: data set of the catalogue.
-            bands: that networks see there; None for the profile's.
-
-        Returns:
-            A study without experiments: the areas that they name belong to the profile's own data set.
+        It has no experiments: the areas that they name belong to the profile's own data set.
         """
         dataset = open_dataset(name)
         rule = self.profile.patches
@@ -112,11 +107,7 @@ class Study:
         return Study(self.profile.model_copy(update=changes), dataset)
 
     def patch_size(self, area: str) -> int:
-        """Return an area's patch size in pixels under the profile's rule.
-
-        Raises:
-            UserError: the rule is ``published`` and the paper has no such area.
-        """
+        """Return an area's patch size in pixels; raises `UserError` where it is ``published`` and nothing is."""
         rule = self.profile.patches
         if area in rule.sizes:
             return rule.sizes[area]
@@ -146,11 +137,7 @@ class Study:
         )
 
     def fitting_patch_spec(self, area: str, size: int | None = None, experiment: str = "") -> PatchSpec:
-        """Return how an area is cut, if patches of its size fit into its scenes.
-
-        Raises:
-            UserError: they do not; ``experiment`` names the one to leave out.
-        """
+        """Return how an area is cut; raises `UserError` (leave out ``experiment``) where its scenes are too small."""
         spec = self.patch_spec(area, size)
         side = measure_area(self.dataset, area).largest_side
         if spec.size > side:
@@ -183,14 +170,9 @@ class Study:
         milestones: tuple[int, ...] = (),
         **changes: Any,
     ) -> list[RunSpec]:
-        """Return the training of each network, with each seed, on the same patches.
+        """Return the training of each network, with each seed, on the same patches of one or more areas.
 
-        Args:
-            data: patches of one or more areas, trained on together.
-            networks, seeds: empty for the profile's.
-            epochs: None for the recipe's.
-            milestones: as in `RunSpec`.
-            changes: to the recipe.
+        Networks, seeds and epochs are the profile's where none are given; ``changes`` are to the recipe.
         """
         profile = self.profile
         return [
@@ -213,16 +195,12 @@ class Study:
         return [run for run in stored if run and not (run.spec.run_id in whole_area and run.whole_area is None)]
 
     def fetch(self, specs: Sequence[RunSpec], on_missing: str = "train", whole_area: Collection[str] = ()) -> list[Run]:
-        """Return the finished runs of ``specs``.
+        """Return the finished runs of ``specs``; ids in ``whole_area`` must be scored on their whole area too.
 
-        Args:
-            specs: runs wanted.
-            on_missing: ``train`` them, ``skip`` them (says how many), or ``error``.
-            whole_area: ids of the runs that must be scored on their whole area too.
+        Missing ones are made under ``train`` and passed over under ``skip``, which prints how many.
 
         Raises:
-            UserError: runs are missing under ``error``, none is there under ``skip``, or ``on_missing`` is another
-                word.
+            UserError: runs are missing under ``error``, none is there under ``skip``, or the word is another one.
         """
         if on_missing not in ("train", "skip", "error"):
             raise UserError(f"on_missing '{on_missing}': unknown; choose train, skip or error")
@@ -240,11 +218,7 @@ class Study:
 
 
 def open_study(profile: Profile, progress: bool = True) -> Study:
-    """Return the study of a profile; a synthetic data set is made first, others must be there already.
-
-    Raises:
-        UserError: the data set is unknown or not there, or lacks an area or a band that the profile names.
-    """
+    """Return the study of a profile; raises `UserError` where the data set lacks what the profile names."""
     return Study(profile, open_dataset(profile.data, progress))
 
 

@@ -49,8 +49,8 @@ def beside_published(
         finished: the runs; where they have other areas than the paper's, nothing is published.
 
     Returns:
-        The scores; ``published_…`` and ``difference_…`` (our score minus the published one) for those that the paper
-        gives, NaN for networks and areas that it does not have; run_ids.
+        The scores; ``published_…`` and ``difference_…`` (ours minus published), NaN where nothing is published;
+        run_ids.
     """
     ours = mean_over_seeds(rows, keys)
     if not all(has_published_areas(spec.dataset) for run in finished for spec in run.spec.data):

@@ -101,9 +101,6 @@ def event_networks(study: Study, events: Events) -> list[RunSpec]:
     """Return the network that maps events, one for each seed: the last stage of LMHLD_part in the first order.
 
     With the profile's own bands this is a run of experiment 4; with others it is a chain of its own.
-
-    Raises:
-        UserError: the data set lacks a band.
     """
     settings, chained = study.settings("unseen"), study.with_bands(events.bands)
     own = chained.profile.patches.bands == study.profile.patches.bands
@@ -114,11 +111,7 @@ def event_networks(study: Study, events: Events) -> list[RunSpec]:
 
 
 def transfer_networks(study: Study, transfer: Transfer) -> list[RunSpec]:
-    """Return the training of a transfer, one for each seed.
-
-    Raises:
-        UserError: the data set it is trained on is not there, has no such area, or lacks a band.
-    """
+    """Return the training of a transfer, one for each seed; raises `UserError` if its data set lacks area or band."""
     networks = (study.settings("unseen").model,)
     home = study.with_data(transfer.data or study.profile.data, transfer.bands)
     if transfer.area not in home.dataset.areas:
@@ -131,14 +124,7 @@ def transfer_networks(study: Study, transfer: Transfer) -> list[RunSpec]:
 
 @dataclass(frozen=True)
 class MappedScene:
-    """A scene that a network has mapped.
-
-    Attributes:
-        dataset: where the scene is from.
-        scene, run: what was mapped, and by what.
-        folder: of the map's files (`mapping.map_scene`).
-        report: content of map.json; its ``scores`` are None where nothing is labelled.
-    """
+    """A scene of a data set that a run has mapped into a folder; ``report`` is the content of its map.json."""
 
     dataset: DataSet
     scene: Scene
@@ -170,11 +156,7 @@ def _available(name: str) -> DataSet | None:
 
 
 def map_events(study: Study, dataset: DataSet, events: Events, run: Run) -> list[MappedScene]:
-    """Map the scenes of events with a finished run, into ``build/PROFILE/maps/SCENE/``.
-
-    Raises:
-        UserError: there is no such area, or as `mapping.map_scene`.
-    """
+    """Map the scenes of events with a finished run, into ``build/PROFILE/maps/SCENE/``."""
     profile = study.profile
     settings = mapping.MapSettings(threshold=study.settings("unseen").threshold, device=profile.execution.device)
     maps = []
@@ -251,11 +233,7 @@ def _threshold_f1(mapped: MappedScene) -> float:
 
 
 def transfers_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate what networks trained on one area find elsewhere.
-
-    Args:
-        study: with `Unseen.transfers`.
-        finished: runs of the experiment.
+    """Tabulate what networks trained on one area find elsewhere, from the finished runs of the experiment.
 
     Returns:
         Rows (trained, tested): the scores of `events_table` that do not belong to one scene, scenes; run_ids. Where a
@@ -286,9 +264,6 @@ def score_scenes(run: Run, scene_list: Sequence[Scene], threshold: float = 0.5, 
     """Predict labelled scenes whole, each with its own statistics, and score them together (`objects.score`).
 
     Nothing is written; a scene's prediction is held in memory, 6 bytes per pixel.
-
-    Raises:
-        UserError: a scene cannot be read or has no labels.
     """
     model, card = weights.load(run.folder / "weights.safetensors")
     torch_device = torch.device(choose_device(device))

@@ -16,31 +16,22 @@ from lmhld_nb.training.weights import write_tensors
 
 
 def export(run_id: str, out: Path, force: bool = False) -> tuple[Path, Path]:
-    """Write a finished run's weights with their card to ``out``, and the card as JSON beside it.
+    """Write a finished run's weights with their card to ``out`` (.safetensors), and the card as JSON beside it.
 
     The card holds model, width, bands, patch sizes, resolution, normalisation, data sets and their fingerprints, scores
-    on the test patches, and versions.
-
-    Args:
-        run_id: of the store of runs.
-        out: FILE.safetensors; its folder is made where absent.
-        force: replace files that are no earlier export, too (never the store's).
-
-    Returns:
-        The two files.
+    on the test patches, and versions. Returns both files.
 
     Raises:
-        UserError: no finished run, another suffix, a file there that is no earlier export, or the folder cannot be
-            written.
+        UserError: no finished run, another suffix, it cannot be written, or a file is there that is no earlier export
+            (unless ``force``; the store's files are never replaced).
     """
     if out.suffix != ".safetensors":
         raise UserError(f"{out}: must end in .safetensors, as what it holds")
     card_file = out.with_suffix(".json")
-    _refuse_to_replace(out, card_file, runs_dir() / run_id, force)
     folder = runs_dir() / run_id
-    spec, metrics, environment = (
-        _read(folder / name) for name in ("spec.json", "metrics.json", "environment.json")
-    )
+    for path in (out, card_file):
+        _refuse_to_replace(path, folder, force)
+    spec, metrics, environment = (_read(folder / name) for name in ("spec.json", "metrics.json", "environment.json"))
     tensors, card = networks.read(folder / "weights.safetensors")
     try:
         for patch_set in spec["data"]:
@@ -54,11 +45,7 @@ def export(run_id: str, out: Path, force: bool = False) -> tuple[Path, Path]:
             "seed": spec["seed"],
             "engine": spec["engine"],
             "trained_with": environment,
-            "exported_with": {
-                "lmhld_nb": lmhld_nb.__version__,
-                "torch": torch.__version__,
-                "safetensors": safetensors.__version__,
-            },
+            "exported_with": {module.__name__: module.__version__ for module in (lmhld_nb, torch, safetensors)},
         }
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder}: damaged ({error!r}); make the run again with `lmhld run`") from error
@@ -67,35 +54,23 @@ def export(run_id: str, out: Path, force: bool = False) -> tuple[Path, Path]:
     return out, card_file
 
 
-def _refuse_to_replace(out: Path, card_file: Path, run: Path, force: bool) -> None:
-    """Refuse to write into the store of runs, or over files that no export has written.
-
-    Raises:
-        UserError: it would.
-    """
-    stored = runs_dir()
-    for path in (out, card_file):
-        same = path.exists() and any(path.samefile(file) for file in run.glob("*"))
-        if same or path.resolve().is_relative_to(stored):
-            raise UserError(f"{path}: is in the store of runs; choose another file")
-    for path, is_ours in ((out, _is_network), (card_file, _is_card)):
-        if not force and path.exists() and not is_ours(path):
-            raise UserError(
-                f"{path}: exists and is no export of this book; choose another file, or replace it with --force"
-            )
+def _refuse_to_replace(path: Path, run: Path, force: bool) -> None:
+    """Refuse (UserError) to write into the store of runs, or over a file that no export has written."""
+    is_stored = path.exists() and any(path.samefile(file) for file in run.glob("*"))
+    if is_stored or path.resolve().is_relative_to(runs_dir()):
+        raise UserError(f"{path}: is in the store of runs; choose another file")
+    if path.exists() and not force and not _is_export(path):
+        reason = "exists and is no export of this book"
+        raise UserError(f"{path}: {reason}; choose another file, or replace it with --force")
 
 
-def _is_network(path: Path) -> bool:
+def _is_export(path: Path) -> bool:
     try:
-        return path.is_file() and bool(networks.read(path))
-    except UserError:
-        return False
-
-
-def _is_card(path: Path) -> bool:
-    try:
-        return path.is_file() and {"run_id", "areas", "bands"} <= set(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError):
+        if not path.is_file():
+            return False
+        card = networks.read(path)[1] if path.suffix == ".safetensors" else json.loads(path.read_text("utf-8"))
+        return {"run_id", "areas", "bands"} <= set(card)
+    except (UserError, OSError, ValueError, TypeError, RecursionError):
         return False
 
 
@@ -103,8 +78,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(
-            f"{path.parent}: no finished run ({path.name} is missing); `lmhld plan PROFILE` lists them"
-        ) from None
+        reason = f"no finished run ({path.name} is missing)"
+        raise UserError(f"{path.parent}: {reason}; `lmhld plan PROFILE` lists them") from None
     except ValueError as error:
         raise UserError(f"{path}: damaged ({error}); make the run again with `lmhld run`") from error

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import matplotlib.image
@@ -12,6 +12,7 @@ import numpy as np
 import rasterio
 from rasterio.enums import Resampling
 
+from lmhld_nb import scenes
 from lmhld_nb.mapping.folder import MASK, OVERLAY
 from lmhld_nb.mapping.inputs import NO_LABEL
 from lmhld_nb.scenes.rasters import Window
@@ -35,11 +36,7 @@ def writer(path: Path, image: Image, dtype: str, nodata: float) -> rasterio.io.D
 
 
 def finish(path: Path, resampling: Resampling) -> None:
-    """Add overviews down to one tile, and make sure that all of the file is there.
-
-    Raises:
-        OSError: it is not: GDAL closes a file without a word when the disk is full.
-    """
+    """Add overviews; OSError where a part is missing: GDAL closes a file without a word when the disk is full."""
     with rasterio.open(path, "r+", num_threads="all_cpus") as raster:
         # From 4 on: a program that shows every second pixel reads all without trouble, and level 2 is the costly one.
         factors = [2**level for level in range(2, 32) if max(raster.shape) / 2**level > BLOCK / 4]
@@ -62,49 +59,36 @@ def rounded(probability: np.ndarray) -> np.ndarray:
     return np.rint(scaled, out=scaled) / np.float32(STEPS)
 
 
-def in_blocks(rows: Iterable[tuple[Window, np.ndarray]]) -> Iterator[tuple[Window, np.ndarray]]:
+def in_blocks(
+    rows: Iterable[tuple[Window, np.ndarray]], advance: Callable[[int], object]
+) -> Iterator[tuple[Window, np.ndarray]]:
     """Yield full-width rows again in bands as high as a tile, so that each tile is written once."""
-    waiting: list[np.ndarray] = []
-    top, height = 0, 0
-    for _, values in rows:
-        waiting.append(values)
-        height += len(values)
-        if height >= BLOCK:
-            joined = np.concatenate(waiting)
-            whole = height - height % BLOCK
-            yield Window(top, 0, whole, joined.shape[1]), joined[:whole]
-            top, height, waiting = top + whole, height - whole, [joined[whole:]]
-    if height:
-        joined = np.concatenate(waiting)
-        yield Window(top, 0, height, joined.shape[1]), joined
+    waiting = np.empty((0, 0), np.float32)
+    top = 0
+    for window, values in rows:
+        waiting = np.concatenate([waiting, values]) if len(waiting) else values
+        while len(waiting) >= BLOCK:
+            yield Window(top, 0, BLOCK, window.width), waiting[:BLOCK]
+            waiting, top = waiting[BLOCK:], top + BLOCK
+        advance(window.height)
+    if len(waiting):
+        yield Window(top, 0, *waiting.shape), waiting
 
 
-@dataclass
-class Picture:
-    """The image reduced to `LONGEST` pixels, gathered while it is read; the mask in red, as in paper Figs 16–17."""
-
-    image: Image
-    bands: tuple[str, ...]
-    rows: list[np.ndarray] = field(default_factory=list)
-
-    def add(self, window: Window, values: np.ndarray) -> None:
-        """Keep every n-th pixel of a strip (bands, rows, cols) that was read."""
-        step = max(1, math.ceil(max(self.image.shape) / LONGEST))
-        colour = ["red", "green", "blue"]
-        if not set(colour) <= set(self.bands):  # near infrared, red, green, say; or shades of grey
-            colour = list(self.bands[::-1][:3]) if len(self.bands) >= 3 else [self.bands[0]] * 3
-        indices = [self.bands.index(name) for name in colour]
-        self.rows.append(values[indices, -window.row % step :: step, ::step].astype(np.float32))
-
-    def draw(self, folder: Path) -> None:
-        """Write overlay.png."""
-        colours = np.concatenate(self.rows, axis=1)
-        with rasterio.open(folder / MASK) as source:
-            mask = source.read(1, out_shape=colours.shape[1:])
-        known = (mask != NO_LABEL) & self.image.valid(colours)
-        low, high = np.percentile(colours[:, known], (2, 98)) if known.any() else (0, 1)
-        picture = np.clip((colours - low) * np.float32(1 / max(high - low, 1e-6)), 0, 1).transpose(1, 2, 0)
-        picture[mask == 1] = 0.35 * picture[mask == 1] + 0.65 * RED
-        picture[~known] = 1
-        # Matplotlib takes bytes as they are.
-        matplotlib.image.imsave(folder / OVERLAY, np.rint(255 * picture).astype(np.uint8))
+def draw_overlay(folder: Path, image: Image, bands: tuple[str, ...]) -> None:
+    """Write overlay.png: the image reduced to `LONGEST` pixels, the mask in red, as in paper Figs 16–17."""
+    colour: tuple[str, ...] = ("red", "green", "blue")
+    if not set(colour) <= set(bands):  # near infrared, red, green, say; or shades of grey
+        colour = bands[::-1][:3] if len(bands) >= 3 else bands[:1] * 3
+    step = max(1, math.ceil(max(image.shape) / LONGEST))
+    colours = scenes.read_decimated(partial(image.read, bands=colour), Window(0, 0, *image.shape), step)
+    colours = colours.astype(np.float32)
+    with rasterio.open(folder / MASK) as source:
+        mask = source.read(1, out_shape=colours.shape[1:])
+    known = (mask != NO_LABEL) & image.valid(colours)
+    low, high = np.percentile(colours[:, known], (2, 98)) if known.any() else (0, 1)
+    picture = np.clip((colours - low) * np.float32(1 / max(high - low, 1e-6)), 0, 1).transpose(1, 2, 0)
+    picture[mask == 1] = 0.35 * picture[mask == 1] + 0.65 * RED
+    picture[~known] = 1
+    # Matplotlib takes bytes as they are.
+    matplotlib.image.imsave(folder / OVERLAY, np.rint(255 * picture).astype(np.uint8))

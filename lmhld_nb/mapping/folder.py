@@ -1,13 +1,13 @@
 """The folder of a map: nothing but an older map is ever replaced, and all files appear or none.
 
-map.json records the SHA-256 of every other file of its map, which proves them to be an older map's. Files appear by
-renaming, map.json last. A map killed at that moment has left its records in its temporary folder, so that the next one
-can tell what it may clear.
+map.json records the SHA-256 of its map's other files, which proves them to be an older map's. It moves last: a killed
+map has left its records in its temporary folder, so that the next one can tell what it may clear.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import platform
@@ -34,6 +34,9 @@ _RECORDED = (
     *(f"scores_{name}.csv" for name in SCORE_TABLES),
 )  # fmt: skip
 _OLDER = f"{REPORT}.older"
+TEMPORARY = (
+    f".map-{platform.node()}-"  # how the names of this machine's temporary folders begin; the process's id follows
+)
 _WRITING_ERRORS = (
     OSError, RasterioError, CPLE_BaseError,
     pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError,
@@ -42,25 +45,20 @@ _WRITING_ERRORS = (
 
 @contextmanager
 def all_or_nothing(out: Path, inputs: Iterable[Path] = ()) -> Iterator[Path]:
-    """Yield a temporary folder whose files move to ``out`` if the block succeeds, map.json last.
+    """Yield a temporary folder whose files move to ``out`` if the block succeeds; folders made for it go again if not.
 
-    Folders made for it go again if the block fails. What killed maps have left in ``out`` is removed. Files of names
-    that no map writes are left alone.
-
-    Args:
-        out: a new or empty folder, or one of an older map.
-        inputs: files that must not be replaced.
+    What killed maps have left in ``out`` is removed. Files of names that no map writes are left alone.
 
     Raises:
-        UserError: a file in ``out`` would be replaced that is an input or not an older map's, ``out`` holds other files
-            and no map, or it cannot be written. Checked before the block and after it.
+        UserError: a file in ``out`` would be replaced that is one of ``inputs`` or not an older map's, ``out`` holds
+            other files and no map, or it cannot be written. Checked before the block and after it.
     """
     inputs = _with_sources(inputs)
     created = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         out.mkdir(parents=True, exist_ok=True)
         _check(out, inputs)
-        temporary = Path(tempfile.mkdtemp(prefix=f"{temporary_prefix()}{os.getpid()}-", dir=out))
+        temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{os.getpid()}-", dir=out))
         try:
             yield temporary
             _check(out, inputs)
@@ -74,9 +72,8 @@ def all_or_nothing(out: Path, inputs: Iterable[Path] = ()) -> Iterator[Path]:
             with suppress(OSError):  # somebody else has put something there
                 folder.rmdir()
         if isinstance(error, _WRITING_ERRORS):
-            has_number = isinstance(error, OSError) and error.errno
-            reason = error if has_number else OSError(short(error))
-            raise cannot_write(out, reason) from error
+            is_of_the_system = isinstance(error, OSError) and error.errno
+            raise cannot_write(out, error if is_of_the_system else OSError(short(error))) from error
         raise
 
 
@@ -91,43 +88,32 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def temporary_prefix() -> str:
-    """Return how the names of this machine's temporary folders begin; the process's id follows."""
-    return f".map-{platform.node()}-"
-
-
-def _with_sources(paths: Iterable[Path]) -> list[Path]:
+def _with_sources(paths: Iterable[Path]) -> set[Path]:
     """Return files and, of each VRT among them, the files that it refers to."""
-    listed: list[Path] = []
+    listed: set[Path] = set()
     waiting = list(paths)
     while waiting:
         path = waiting.pop()
-        if path not in listed:
-            listed.append(path)
-            if path.suffix.lower() == ".vrt":
-                with suppress(RasterioError), rasterio.open(path) as source:  # it is refused later
-                    waiting += [Path(name) for name in source.files]
+        if path.suffix.lower() == ".vrt" and path not in listed:
+            with suppress(RasterioError), rasterio.open(path) as source:  # one that cannot be opened is refused later
+                waiting += map(Path, source.files)
+        listed.add(path)
     return listed
 
 
 def _check(out: Path, inputs: Iterable[Path]) -> None:
-    for path in inputs:
-        for name in (*_RECORDED, REPORT):
-            with suppress(OSError):  # one of the two is not there
-                if os.path.samefile(out / name, path):
-                    raise UserError(
-                        f"{out / name}: is an input of this map; choose another folder for the results"
-                    )
+    for path, name in itertools.product(inputs, (*_RECORDED, REPORT)):
+        with suppress(OSError):  # one of the two is not there
+            if os.path.samefile(out / name, path):
+                raise UserError(f"{out / name}: is an input of this map; choose another folder for the results")
     _clear(out)
     recorded = _read_digests(out / REPORT)
     foreign = [name for name in _RECORDED if not _matches(out / name, recorded or {})]
     if recorded is None and os.path.lexists(out / REPORT):
         foreign.append(REPORT)
     if foreign:
-        raise UserError(
-            f"{out / foreign[0]}: is not of an older map ({REPORT} does not record it as it is); move it away or "
-            "choose another folder for the results"
-        )
+        reason = f"is not of an older map ({REPORT} does not record it as it is)"
+        raise UserError(f"{out / foreign[0]}: {reason}; move it away or choose another folder for the results")
     others = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
     if recorded is None and others:
         raise UserError(f"{out}: holds other files ({others[0]}) and no map; choose a new or empty folder")
@@ -135,13 +121,11 @@ def _check(out: Path, inputs: Iterable[Path]) -> None:
 
 def _read_digests(report: Path) -> dict[str, str] | None:
     """Return what a map.json records; None where there is none, or it is no map's."""
-    if not report.is_file():
-        return None
-    try:
-        recorded = json.loads(report.read_text(encoding="utf-8"))["sha256"]
-        return {name: recorded[name] for name in _RECORDED if name in recorded}
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
-        return None
+    with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
+        if report.is_file():
+            recorded = json.loads(report.read_text(encoding="utf-8"))["sha256"]
+            return {name: recorded[name] for name in _RECORDED if name in recorded}
+    return None
 
 
 def _matches(path: Path, recorded: dict[str, str]) -> bool:
@@ -153,8 +137,8 @@ def _matches(path: Path, recorded: dict[str, str]) -> bool:
 
 def _clear(out: Path) -> None:
     """Remove what maps of this machine have left that were killed."""
-    for temporary in out.glob(f"{temporary_prefix()}*"):
-        process = temporary.name.removeprefix(temporary_prefix()).partition("-")[0]
+    for temporary in out.glob(f"{TEMPORARY}*"):
+        process = temporary.name.removeprefix(TEMPORARY).partition("-")[0]
         if not process.isdigit() or _is_alive(int(process)):
             continue
         if not (out / REPORT).exists():  # killed while its files moved

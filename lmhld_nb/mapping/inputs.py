@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from lmhld_nb import scenes
 from lmhld_nb.config import UserError
 from lmhld_nb.mapping.prediction import Statistics, scene_statistics
-from lmhld_nb.scenes import mosaics, rasters
+from lmhld_nb.scenes import rasters
 from lmhld_nb.scenes.scene import Image, Scene
-from lmhld_nb.training import hardware
 
 NO_LABEL = 255
+LEAST_SIDE = 16  # px
 TRAINED = "trained"
 OF_THE_SCENE = "scene"
 POLYGON_SUFFIXES = (".gpkg", ".shp", ".geojson", ".json")
@@ -31,15 +30,11 @@ class MapSettings:
         threshold: least probability of landslide, between 0 and 1.
         overlap: share of a window that its neighbour covers too, 0 to 0.9.
         batch_size: windows predicted at once; None for what suits the device.
-        min_area_px: smaller polygons are left out of the GeoPackage (not of the rasters).
-        min_area_m2: likewise, in square metres.
+        min_area_px, min_area_m2: smaller polygons are left out of the GeoPackage (not of the rasters).
         resolution: metres that the scene is predicted at; ``trained`` for the network's; None for the scene's own.
         normalise: ``scene`` for its own statistics (ledger: unseen scenes), or an area whose stored ones are used.
         precision: ``fp32``, ``bf16``, or ``auto`` for the one the network was tested in (bf16 only where native).
         device: ``auto``, ``cpu`` or ``cuda``.
-
-    Raises:
-        UserError: one is out of range.
     """
 
     threshold: float = 0.5
@@ -54,24 +49,21 @@ class MapSettings:
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1 or not 0 <= self.overlap <= 0.9:
-            raise UserError(
-                f"threshold {self.threshold}, overlap {self.overlap}: must lie in (0, 1) and [0, 0.9]"
-            )
+            raise UserError(f"threshold {self.threshold}, overlap {self.overlap}: must lie in (0, 1) and [0, 0.9]")
         if self.batch_size is not None and self.batch_size < 1:
             raise UserError(f"batch size {self.batch_size}: must be at least 1")
         if self.min_area_px < 0 or not 0 <= self.min_area_m2 < math.inf:
             raise UserError(f"least area {self.min_area_px} px, {self.min_area_m2} m²: must not be negative")
         if self.precision not in ("auto", "fp32", "bf16"):
             raise UserError(f"precision '{self.precision}': unknown; choose auto, fp32 or bf16")
-        if self.resolution not in (None, TRAINED):
-            try:
-                is_length = 0 < float(str(self.resolution)) < math.inf
-            except ValueError:
-                is_length = False
-            if not is_length:
-                raise UserError(
-                    f"resolution '{self.resolution}': give metres, e.g. --resolution 3, or --resolution trained"
-                )
+        try:
+            is_valid = self.resolution in (None, TRAINED) or 0 < float(str(self.resolution)) < math.inf
+        except ValueError:
+            is_valid = False
+        if not is_valid:
+            raise UserError(
+                f"resolution '{self.resolution}': give metres, e.g. --resolution 3, or --resolution trained"
+            )
 
 
 def scene_of_file(
@@ -84,9 +76,8 @@ def scene_of_file(
     """Describe an image file (the first of a mosaic, say) for mapping.
 
     Args:
-        path: georeferenced image.
-        bands: names of its bands in file order; None to take the file's own band descriptions.
-        nodata: value that means no data; None to take the file's own.
+        path: the image.
+        bands, nodata: names in file order, and the value that means no data; None for the file's own.
         truth: mask raster on the image's grid or polygons, to score against.
         truth_code: value that means landslide in a mask; 255 means not labelled unless it is this value.
 
@@ -95,16 +86,13 @@ def scene_of_file(
     """
     with rasters.open_raster(path) as source:
         described, count = rasters.band_names(source), source.count
-    if bands is None and not any(described):
-        raise UserError(
-            f"{path}: band order unknown ({count} bands without names); give it, e.g. --bands red,green,blue"
-        )
     names = tuple(band.strip().lower() for band in bands) if bands else described
+    example = "e.g. --bands red,green,blue"
+    if not any(names):
+        raise UserError(f"{path}: band order unknown ({count} bands without names); give it, {example}")
     if len(names) != count:
-        raise UserError(
-            f"{path}: {count} bands, but {len(names)} are named ({', '.join(names)}); name all in the file's order, "
-            "e.g. --bands red,green,blue"
-        )
+        named = f"{len(names)} are named ({', '.join(names)})"
+        raise UserError(f"{path}: {count} bands, but {named}; name all in the file's order, {example}")
     repeated = [band for band in names if band and names.count(band) > 1]
     if repeated:
         raise UserError(f"{path}: two bands are named '{repeated[0]}'; tell them apart with --bands")
@@ -112,10 +100,10 @@ def scene_of_file(
     if truth is not None and not is_vector:
         _check_truth(truth, truth_code)
     return Scene(
-        name=path.stem,
-        area=path.stem,
-        image=path,
-        bands=names,
+        path.stem,
+        path.stem,
+        path,
+        names,
         mask=None if is_vector else truth,
         polygons=truth if is_vector else None,
         nodata=nodata,
@@ -136,68 +124,41 @@ def _check_truth(truth: Path, code: int) -> None:
 
 
 def check_image(image: Image, bands: tuple[str, ...]) -> None:
-    """Refuse an image without the network's bands, coordinates, a north-up grid or room for a window.
-
-    Raises:
-        UserError: it is one.
-    """
+    """Refuse (UserError) an image without the network's bands, a north-up grid or room for a window."""
     path, names = image.scene.image, image.scene.bands
-    missing = [band for band in bands if band not in names]
-    if missing:
-        raise UserError(
-            f"{path}: has no band '{missing[0]}' (it has {', '.join(band or '?' for band in names)}); the network "
-            f"wants {', '.join(bands)}: correct the names with --bands, or take a network of other bands"
-        )
+    for band in bands:
+        if band not in names:
+            raise UserError(
+                f"{path}: has no band '{band}' (it has {', '.join(name or '?' for name in names)}); the network wants "
+                f"{', '.join(bands)}: correct the names with --bands, or take a network of other bands"
+            )
     rasters.check_north_up(path, image.crs, image.transform)
-    if min(image.shape) < mosaics.LEAST_SIDE:
-        raise UserError(
-            f"{path}: {image.shape[0]}×{image.shape[1]} pixels, at least {mosaics.LEAST_SIDE} are needed a side; "
-            "give a larger scene"
-        )
+    if min(image.shape) < LEAST_SIDE:
+        size = f"{image.shape[0]}×{image.shape[1]} pixels as it is predicted, at least {LEAST_SIDE} are needed a side"
+        raise UserError(f"{path}: {size}; give a larger scene, or a finer `--resolution`")
 
 
 def window_of(card: dict[str, Any], weights: Path) -> int:
-    """Return the side of the windows: the largest patch size the network was trained at.
-
-    Raises:
-        UserError: the card does not say.
-    """
+    """Return the side of the windows: the largest patch size the network was trained at."""
     try:
         size = max(int(area["patch_size"]) for area in card["areas"].values())
         if size < 16 or size % 16 or not str(card["run_id"]):
             raise ValueError(f"patches of {size} px")
     except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{weights}: its card is not whole ({error}); give a run's weights.safetensors"
-        ) from error
+        raise UserError(f"{weights}: its card is not whole ({error}); give a run's weights.safetensors") from error
     return size
 
 
-def precision_of(settings: MapSettings, card: dict[str, Any], device: torch.device) -> str:
-    """Return ``fp32`` or ``bf16``; ``auto`` is the one the network was tested in, bf16 only where it is native."""
-    if settings.precision != "auto":
-        return settings.precision
-    tested_in_bf16 = card.get("precision", "fp32") in ("auto", "bf16")
-    return hardware.precision("auto" if tested_in_bf16 else "fp32", device)
-
-
 def resolution_of(settings: MapSettings, card: dict[str, Any], weights: Path, image: Image) -> float | None:
-    """Return the metres to predict at; of a network of several areas, the resolution nearest to the scene's own.
-
-    Raises:
-        UserError: the card does not say what the network was trained at.
-    """
-    if settings.resolution is None:
-        return None
+    """Return the metres to predict at; of a network of several areas, the resolution nearest to the scene's own."""
     if settings.resolution != TRAINED:
-        return float(settings.resolution)
+        return None if settings.resolution is None else float(settings.resolution)
     areas = card["areas"]
     chosen = [areas[settings.normalise]] if settings.normalise in areas else areas.values()
     known = [float(area["resolution_m"]) for area in chosen if area.get("resolution_m")]
     if not known:
-        raise UserError(
-            f"{weights}: does not say the resolution it was trained at; give it in metres, e.g. --resolution 3"
-        )
+        reason = "does not say the resolution it was trained at"
+        raise UserError(f"{weights}: {reason}; give it in metres, e.g. --resolution 3")
     own = rasters.ground_pixel(image.crs, image.transform, image.shape)[1]
     return min(known, key=lambda metres: abs(math.log(metres / own)))
 
@@ -205,11 +166,7 @@ def resolution_of(settings: MapSettings, card: dict[str, Any], weights: Path, im
 def statistics_of(
     image: Image, bands: tuple[str, ...], card: dict[str, Any], weights: Path, normalise: str
 ) -> Statistics:
-    """Return mean and deviation of each band: the image's own, or those that the card holds of an area.
-
-    Raises:
-        UserError: there is no such area, or every pixel is no data.
-    """
+    """Return mean and deviation of each band: the image's own, or those that the card holds of an area."""
     if normalise == OF_THE_SCENE:
         return scene_statistics(image, bands)
     if normalise not in card["areas"]:
@@ -219,7 +176,5 @@ def statistics_of(
         )
     mean, std = (np.asarray(card["areas"][normalise][name], np.float32) for name in ("mean", "std"))
     if mean.shape != (len(bands),) or not np.isfinite([mean, std]).all() or (std <= 0).any():
-        raise UserError(
-            f"{weights}: the statistics stored for '{normalise}' are damaged; leave out --normalise"
-        )
+        raise UserError(f"{weights}: the statistics stored for '{normalise}' are damaged; leave out --normalise")
     return mean, std

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +22,13 @@ from lmhld_nb.config import progress_bar, write_json
 from lmhld_nb.evaluation import objects
 from lmhld_nb.mapping import files, inputs, outlines, prediction, qgis
 from lmhld_nb.mapping import folder as map_folder
-from lmhld_nb.mapping.folder import (
-    COARSE,
-    MASK,
-    POLYGON_STYLE,
-    POLYGONS,
-    PROBABILITY,
-    PROBABILITY_STYLE,
-    REPORT,
-)
 from lmhld_nb.mapping.inputs import NO_LABEL, MapSettings
 from lmhld_nb.mapping.prediction import NO_PROBABILITY, Network
 from lmhld_nb.scenes import rasters
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import Image, Labels, Scene
-from lmhld_nb.training import engine
+from lmhld_nb.training import engine, hardware
 from lmhld_nb.training import weights as networks
-from lmhld_nb.training.hardware import Execution, choose_device, device_name
 
 Rows = Iterable[tuple[Window, np.ndarray]]
 
@@ -54,64 +43,65 @@ def map_scene(
 ) -> dict[str, Any]:
     """Map the landslides of a scene of any size.
 
-    Overlapping windows of the patch size the network was trained at are predicted and blended (`prediction`), band of
-    rows after band of rows, so memory for images depends on the scene's width only; the polygons take what their
-    number and corners take. Every raster lies on the scene's own grid. Files appear together once all is done.
+    Overlapping windows of the patch size the network was trained at are predicted and blended, band of rows after band
+    of rows, so memory for images depends on the scene's width only. Every raster lies on the scene's own grid.
 
     Args:
         scene: image with the bands the network wants, by name; others it may have.
         weights: a run's weights.safetensors, or what `lmhld export` made of it.
-        out: folder of the results: new, empty, or an older map's.
+        out: folder of the results: new, empty, or an older map's. Files appear together once all is done.
         settings: how it is mapped.
         others: further files of the image, on its grid (`mosaics.open_files`).
-        progress: show a bar with the time left.
+        progress: show a bar.
 
     Returns:
         The content of map.json: counts, area totals, settings, model and versions; with labels also scores.
 
     Raises:
-        UserError: the scene lacks a band or georeference, is rotated, too small or without data, or ``out`` cannot be
-            written without replacing what is no older map (`folder.all_or_nothing`).
+        UserError: the scene cannot be mapped, or ``out`` not written (`folder.all_or_nothing`).
     """
     began = time.perf_counter()
     read = [path for path in (scene.image, *others, scene.mask, scene.polygons, weights) if path]
     with map_folder.all_or_nothing(out, read) as folder, ExitStack() as stack:
         model, card = networks.load(weights)
-        device = torch.device(choose_device(settings.device))
+        device = torch.device(hardware.choose_device(settings.device))
         size, bands = inputs.window_of(card, weights), tuple(card["bands"])
         model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        network = Network(model, device, inputs.precision_of(settings, card, device))
+        tested = "fp32" if card.get("precision", "fp32") == "fp32" else "auto"  # bf16 only where it is native
+        precision = tested if settings.precision == "auto" else settings.precision
+        network = Network(model, device, hardware.precision(precision, device))
         batch_size = settings.batch_size or prediction.suitable_batch(network, size)
         image = stack.enter_context(scenes.open_image(scene, others))
-        inputs.check_image(image, bands)
         metres = inputs.resolution_of(settings, card, weights, image)
         view = image if metres is None else stack.enter_context(scenes.open_image(scene, others, metres))
+        inputs.check_image(view, bands)
         if view.transform == image.transform:  # that is its own resolution
             view = image
-        labels = None
-        if scene.mask or scene.polygons:
-            labels = stack.enter_context(scenes.open_labels(scene, image))
-        stack.enter_context(engine.settings(device, Execution()))
+        has_labels = scene.mask or scene.polygons
+        labels = stack.enter_context(scenes.open_labels(scene, image)) if has_labels else None
+        stack.enter_context(engine.settings(device))
         statistics = inputs.statistics_of(view, bands, card, weights, settings.normalise)
-        picture, components = files.Picture(view, bands), outlines.Components(image.shape[1])
-        predicted = prediction.predicted_rows(
-            view, bands, statistics, network, size, settings.overlap, batch_size, picture.add
-        )
-        with (
-            closing(predicted) as rows,
-            progress_bar(view.shape[0], f"map {scene.name}", "row", progress) as bar,
-        ):
-            counts = _write_rasters(folder, image, view, rows, settings.threshold, components, bar.update)
-        polygons = outlines.outline(folder / MASK, components, settings.min_area_px, settings.min_area_m2)
+        predicted = prediction.predicted_rows(view, bands, statistics, network, size, settings.overlap, batch_size)
+        with closing(predicted) as rows, progress_bar(view.shape[0], f"map {scene.name}", "row", progress) as bar:
+            counts = _write_rasters(folder, image, view, files.in_blocks(rows, bar.update), settings.threshold)
+        landslides = outlines.measure(_written(folder, image.shape))
+        mask = folder / map_folder.MASK
+        polygons = outlines.outline(mask, landslides, settings.min_area_px, settings.min_area_m2)
         # One type of geometry, whether or not a landslide's parts meet at corners only.
-        polygons.to_file(folder / POLYGONS, layer="landslides", driver="GPKG", promote_to_multi=True)
-        qgis.polygon_style(folder / POLYGON_STYLE, settings.threshold)
-        qgis.probability_style(folder / PROBABILITY_STYLE)
-        picture.draw(folder)
+        polygons.to_file(folder / map_folder.POLYGONS, layer="landslides", driver="GPKG", promote_to_multi=True)
+        qgis.polygon_style(folder / map_folder.POLYGON_STYLE, settings.threshold)
+        qgis.probability_style(folder / map_folder.PROBABILITY_STYLE)
+        files.draw_overlay(folder, view, bands)
+        across, down = rasters.ground_pixel(image.crs, image.transform, image.shape)
         report = {
             "scene": scene.image.name,
             "files": [str(path) for path in (scene.image, *others)],
-            **_describe_grid(image, view, metres),
+            "crs": image.crs.to_string() if image.crs else None,
+            "shape": list(image.shape),
+            "pixel_size": [abs(image.transform.a), abs(image.transform.e)],
+            "pixel_m": [across, down] if image.crs else None,
+            "resolution_m": (down if view is image else metres) if image.crs else None,
+            "resampled": view is not image,
             **{name: card[name] for name in ("model", "width", "run_id")},
             "bands": list(bands),
             "mean": statistics[0].tolist(),
@@ -120,80 +110,42 @@ def map_scene(
             **asdict(settings),
             "batch_size": batch_size,
             "device": device.type,
-            "hardware": device_name(device),
+            "hardware": hardware.device_name(device),
             "precision": network.precision,
             **counts,
             "landslides": len(polygons),
             "landslide_m2": float(polygons["area_m2"].sum()) if image.crs else None,
             **_score(folder, image, labels),
         }
-        report |= _describe_speed(math.prod(image.shape), time.perf_counter() - began)
-        report["sha256"] = map_folder.digests(folder)
-        write_json(folder / REPORT, report)
+        seconds, megapixels = time.perf_counter() - began, math.prod(image.shape) / 1e6
+        report |= {
+            "seconds": round(seconds, 3),
+            "megapixels": round(megapixels, 6),
+            "megapixels_per_second": round(megapixels / seconds, 4),
+            "lmhld_nb": lmhld_nb.__version__,
+            "torch": torch.__version__,
+            "rasterio": rasterio.__version__,
+            "gdal": rasterio.__gdal_version__,
+            "sha256": map_folder.digests(folder),
+        }
+        write_json(folder / map_folder.REPORT, report)
     return report
 
 
-def _describe_grid(image: Image, view: Image, metres: float | None) -> dict[str, Any]:
-    """Return the scene's grid, and the resolution it was predicted at."""
-    across, down = rasters.ground_pixel(image.crs, image.transform, image.shape)
-    return {
-        "crs": image.crs.to_string() if image.crs else None,
-        "shape": list(image.shape),
-        "pixel_size": [abs(image.transform.a), abs(image.transform.e)],
-        "pixel_m": [across, down] if image.crs else None,
-        "resolution_m": (down if view is image else metres) if image.crs else None,
-        "resampled": view is not image,
-    }
-
-
-def _describe_speed(pixels: int, seconds: float) -> dict[str, Any]:
-    """Return how fast a map was made, and with which versions."""
-    return {
-        "seconds": round(seconds, 3),
-        "megapixels": round(pixels / 1e6, 6),
-        "megapixels_per_second": round(pixels / 1e6 / seconds, 4),
-        "lmhld_nb": lmhld_nb.__version__,
-        "torch": torch.__version__,
-        "rasterio": rasterio.__version__,
-        "gdal": rasterio.__gdal_version__,
-    }
-
-
-def _write_rasters(
-    folder: Path,
-    image: Image,
-    view: Image,
-    rows: Rows,
-    threshold: float,
-    components: outlines.Components,
-    advance: Callable[[int], object],
-) -> dict[str, int]:
-    """Write probability and mask on the grid of ``image``, gather ``components`` and count pixels.
-
-    Args:
-        folder: of the files.
-        image: the scene on its own grid.
-        view: the scene as it was predicted.
-        rows: of probabilities of ``view``.
-        threshold: least probability of landslide.
-        components: to be gathered from the mask.
-        advance: called with the number of rows done.
-
-    Returns:
-        Pixels with data, and of landslide.
-    """
-    bands = _count(files.in_blocks(rows), advance)
+def _write_rasters(folder: Path, image: Image, view: Image, rows: Rows, threshold: float) -> dict[str, int]:
+    """Write probability and mask on the grid of ``image`` from probabilities of ``view``; count pixels."""
     if view is not image:
-        with files.writer(folder / COARSE, view, "float32", NO_PROBABILITY) as coarse:
-            for window, probability in bands:
+        with files.writer(folder / map_folder.COARSE, view, "float32", NO_PROBABILITY) as coarse:
+            for window, probability in rows:
                 coarse.write(probability, 1, window=window.as_rasterio)
-        bands = _resampled(folder / COARSE, image)
+        rows = _resampled(folder / map_folder.COARSE, image)
     valid_px, landslide_px = 0, 0
+    probability_file, mask_file = folder / map_folder.PROBABILITY, folder / map_folder.MASK
     with (
-        files.writer(folder / PROBABILITY, image, "float32", NO_PROBABILITY) as probabilities,
-        files.writer(folder / MASK, image, "uint8", NO_LABEL) as masks,
+        files.writer(probability_file, image, "float32", NO_PROBABILITY) as probabilities,
+        files.writer(mask_file, image, "uint8", NO_LABEL) as masks,
     ):
-        for window, exact in bands:
+        for window, exact in rows:
             probability = files.rounded(exact)
             mask = (probability >= threshold).astype(np.uint8)
             landslide_px += int(np.count_nonzero(mask))
@@ -202,16 +154,9 @@ def _write_rasters(
             valid_px += mask.size - int(np.count_nonzero(unknown))
             probabilities.write(probability, 1, window=window.as_rasterio)
             masks.write(mask, 1, window=window.as_rasterio)
-            components.add(window, mask, probability)
-    files.finish(folder / PROBABILITY, Resampling.average)
-    files.finish(folder / MASK, Resampling.nearest)
+    files.finish(probability_file, Resampling.average)
+    files.finish(mask_file, Resampling.nearest)
     return {"valid_px": valid_px, "landslide_px": landslide_px}
-
-
-def _count(rows: Rows, advance: Callable[[int], object]) -> Rows:
-    for window, probability in rows:
-        yield window, probability
-        advance(window.height)
 
 
 def _resampled(coarse: Path, image: Image) -> Rows:
@@ -235,18 +180,22 @@ def _score(folder: Path, image: Image, labels: Labels | None) -> dict[str, Any]:
     if labels is None:
         return {"scores": None, "score_files": []}
     across, down = rasters.ground_pixel(image.crs, image.transform, image.shape)
-    pixel_m2 = across * down if image.crs else image.pixel_m**2
-    scores, tables = objects.score(partial(_strips, folder, labels, image.shape), pixel_m2)
+    scores, tables = objects.score(
+        lambda: (
+            (probability, mask, labels.read(window)) for window, mask, probability in _written(folder, image.shape)
+        ),
+        across * down if image.crs else image.pixel_m**2,
+    )
     for name, table in tables.items():
         table.to_csv(folder / f"scores_{name}.csv", index=False)
     return {"scores": scores, "score_files": [f"scores_{name}.csv" for name in tables]}
 
 
-def _strips(
-    folder: Path, labels: Labels, shape: tuple[int, int]
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield probability (−1 no data), mask (255 no data) and truth (255 not labelled), top to bottom, as written."""
-    with rasterio.open(folder / PROBABILITY) as probabilities, rasterio.open(folder / MASK) as masks:
+def _written(folder: Path, shape: tuple[int, int]) -> Iterator[tuple[Window, np.ndarray, np.ndarray]]:
+    """Yield windows from top to bottom with mask (255 no data) and probability (−1 no data) as written."""
+    with (
+        rasterio.open(folder / map_folder.PROBABILITY) as probabilities,
+        rasterio.open(folder / map_folder.MASK) as masks,
+    ):
         for window in scenes.strips(shape, 2 * files.BLOCK):
-            area = window.as_rasterio
-            yield probabilities.read(1, window=area), masks.read(1, window=area), labels.read(window)
+            yield window, masks.read(1, window=window.as_rasterio), probabilities.read(1, window=window.as_rasterio)

@@ -1,16 +1,14 @@
 """Prediction: a network over an image of any size, in overlapping windows blended smoothly, row after row.
 
-Three things happen at once, joined by queues of bounded length: a thread reads and normalises ahead, threads of their
-own run the network, and whoever iterates over the rows blends and writes. On the CPU each processor thread computes a
-batch of its own: windows are small, and operations that share one batch wait for each other
-(``benchmarks/mapping.py``).
+A thread reads and normalises ahead, others run the network, and whoever iterates over the rows blends and writes.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -31,15 +29,12 @@ NO_PROBABILITY = -1.0
 LARGEST = 1e9  # a larger number in a float image stands for something else
 CHUNK_ROWS = 512  # read at once: as tall as the usual GeoTIFF tile
 CHUNK_BYTES = 400e6
-CPU_PIXELS = (
-    2**20
-)  # of a batch, shared by the channels of a network's first level: what a processor's caches like
-GPU_PIXELS = 2**22
+CPU_PIXELS, GPU_PIXELS = 2**20, 2**25  # of a batch, times the channels of a network's first level
 SQUARE = 512  # px, of the samples that a large scene's statistics are taken from
 
 Statistics = tuple[np.ndarray, np.ndarray]
 Rows = Generator[tuple[Window, np.ndarray], None, None]
-Observer = Callable[[Window, np.ndarray], None]
+_Chunks = Iterator[tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -53,17 +48,11 @@ class Network:
 
 @dataclass
 class _Batch:
-    """Windows on their way through the threads.
-
-    Attributes:
-        images: (N, bands, size, size).
-        corners: of each window: its band of rows, counted from 0, and its first column.
-        valid: of each band of rows that begins in this batch, which pixels hold data in the rows that end with it.
-    """
+    """Windows on their way through the threads: (N, bands, size, size)."""
 
     images: Tensor = field(default_factory=lambda: torch.empty(0))
-    corners: list[tuple[int, int]] = field(default_factory=list)
-    valid: list[np.ndarray] = field(default_factory=list)
+    corners: list[tuple[int, int]] = field(default_factory=list)  # band of rows, counted from 0, and first column
+    valid: list[np.ndarray] = field(default_factory=list)  # of bands that begin here: data in the rows that end there
 
 
 def scene_statistics(image: Image, bands: tuple[str, ...], squares: int = 64) -> Statistics:
@@ -73,30 +62,27 @@ def scene_statistics(image: Image, bands: tuple[str, ...], squares: int = 64) ->
     squares of 512.
 
     Raises:
-        UserError: every pixel is no data, or a value or a statistic is out of bounds.
+        UserError: every pixel is no data, or a value is out of bounds.
     """
     height, width = image.shape
     is_large = max(height, width) > 2048
-    step = 4 if is_large else 1
+    step, side = (4, SQUARE) if is_large else (1, width)
     rows, cols = _spread(height, width, squares) if is_large else (list(range(0, height, SQUARE)), [0])
     count, sums, sums_of_squares = 0, np.zeros(len(bands)), np.zeros(len(bands))
-    for row in rows:
-        for col in cols:
-            across = min(SQUARE, width - col) if is_large else width
-            window = Window(row, col, min(SQUARE, height - row), across)
-            values = read_checked(image, window, bands)[:, ::step, ::step]
-            pixels = values[:, image.valid(values)].astype(np.float64)
-            count += pixels.shape[1]
-            sums += pixels.sum(axis=1)
-            sums_of_squares += (pixels**2).sum(axis=1)
+    for row, col in itertools.product(rows, cols):
+        window = Window(row, col, min(SQUARE, height - row), min(side, width - col))
+        values = read_checked(image, window, bands)[:, ::step, ::step]
+        pixels = values[:, image.valid(values)].astype(np.float64)
+        count += pixels.shape[1]
+        sums += pixels.sum(axis=1)
+        sums_of_squares += (pixels**2).sum(axis=1)
     if count == 0 and is_large and squares < height * width:
         return scene_statistics(image, bands, height * width)  # data may lie between the sampled squares
-    path = image.scene.image
     if count == 0:
-        raise UserError(f"{path}: every pixel is no data; check the file and its no-data value (`--nodata`)")
+        raise UserError(
+            f"{image.scene.image}: every pixel is no data; check the file and its no-data value (`--nodata`)"
+        )
     mean, std = (np.asarray(values, np.float32) for values in mean_and_std(sums, sums_of_squares, count))
-    if not (np.isfinite(mean).all() and np.isfinite(std).all()):
-        raise UserError(f"{path}: its mean or deviation is not finite; check its values and give `--nodata`")
     return mean, std
 
 
@@ -105,19 +91,12 @@ def _spread(height: int, width: int, squares: int) -> tuple[list[int], list[int]
     high, wide = math.ceil(height / SQUARE), math.ceil(width / SQUARE)
     down = min(high, squares, max(1, math.isqrt(max(1, squares * high // wide))))
     across = min(wide, max(1, squares // down))
-    rows, cols = (
-        (np.unique(np.linspace(0, total - 1, count).round().astype(int)) * SQUARE).tolist()
-        for total, count in ((high, down), (wide, across))
-    )
-    return rows, cols
+    rows, cols = (np.linspace(0, end - 1, count).round().astype(int) for end, count in ((high, down), (wide, across)))
+    return (np.unique(rows) * SQUARE).tolist(), (np.unique(cols) * SQUARE).tolist()
 
 
 def read_checked(image: Image, window: Window, bands: tuple[str, ...]) -> np.ndarray:
-    """Read a window (bands, height, width) and refuse numbers that no sensor gives.
-
-    Raises:
-        UserError: as `Image.read`, or a valid value is beyond ±1e9.
-    """
+    """Read a window (bands, height, width); numbers that no sensor gives (beyond ±1e9) raise UserError."""
     values = image.read(window, bands)
     if values.dtype.kind == "f":
         huge = (np.abs(values) > LARGEST) & image.valid(values)
@@ -138,25 +117,19 @@ def predicted_rows(
     size: int,
     overlap: float = 0.5,
     batch_size: int | None = None,
-    observe: Observer | None = None,
 ) -> Rows:
-    """Yield an image's probabilities band of rows after band of rows; memory depends on its width only.
+    """Yield band of rows after band of rows: window and probabilities (rows, cols) float32, −1 for no data.
 
-    Windows that hold no data at all are not predicted. Pixels without data, and what lies beyond the edge, are given to
-    the network as the mean. Close the generator (`contextlib.closing`) where it is not read to its end.
+    Memory depends on the image's width only. Windows that hold no data at all are not predicted. Pixels without data,
+    and what lies beyond the edge, are given to the network as the mean. Close the generator (`contextlib.closing`)
+    where it is not read to its end: threads of its own read the image and run the network.
 
     Args:
-        image: read in a thread of its own while the generator is active.
-        bands: to be read, in the network's order.
+        image, bands: what is read, in the network's order.
         statistics: mean and standard deviation (bands,) that the values are normalised with.
-        network: the network.
-        size: side of a window in pixels, a multiple of 16.
+        network: with the ``size`` of its windows in pixels, a multiple of 16.
         overlap: share of a window that its neighbour covers too, 0 to 0.9.
         batch_size: windows predicted at once; None for what suits the device.
-        observe: called (in the reading thread) with every window read, top to bottom, and its values.
-
-    Yields:
-        Window and probabilities (rows, cols) float32, −1 for no data; together they cover the image once.
 
     Raises:
         UserError: the image cannot be read, the network gives NaN, or the device's memory is full.
@@ -164,24 +137,18 @@ def predicted_rows(
     step = max(16, int(size * (1 - overlap)))
     rows, cols = starts(image.shape[0], size, step), starts(image.shape[1], size, step)
     batch_size = batch_size or suitable_batch(network, size)
-    batches = _batches(image, bands, statistics, rows, cols, size, batch_size, observe)
+    batches = _batches(_normalised(image, bands, statistics), image.shape, rows, cols, size, batch_size)
     with (
         _workers(network.device) as workers,
         closing(processes.ahead(batches, 2 * workers)) as batches_ahead,
         closing(_predicted(batches_ahead, network, workers, size)) as predictions,
-        closing(_blended(predictions, image, rows, cols, size)) as blended,
     ):
-        yield from blended
+        yield from _blended(predictions, image, rows, cols, size)
 
 
 def blend_ramp(size: int) -> np.ndarray:
     """Return the weight (size,) of a window's predictions along one side: a raised cosine, never 0."""
     return (np.sin(np.pi * (np.arange(size) + 0.5) / size) ** 2 + 1e-3).astype(np.float32)
-
-
-def blend_weight(size: int) -> np.ndarray:
-    """Return the (size, size) weight of a window's predictions, highest in the middle."""
-    return np.outer(blend_ramp(size), blend_ramp(size))
 
 
 def starts(length: int, size: int, step: int) -> list[int]:
@@ -192,85 +159,55 @@ def starts(length: int, size: int, step: int) -> list[int]:
 
 
 def suitable_batch(network: Network, size: int) -> int:
-    """Return how many windows of ``size`` pixels suit the device at once."""
+    """Return how many windows of ``size`` pixels suit the device at once; `_forward` halves what is too much."""
     width = next(int(value.shape[0]) for value in network.model.parameters() if value.dim() == 4)
-    pixels = CPU_PIXELS // width
-    if network.device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(network.device)
-        # About 64 float maps of the first level at the widest point of the networks here; two batches are on the way.
-        pixels = min(GPU_PIXELS, free // (2 * 64 * 4 * width))
-    return int(max(1, pixels // size**2))
+    pixels = GPU_PIXELS if network.device.type == "cuda" else CPU_PIXELS
+    return max(1, pixels // width // size**2)
 
 
 def _batches(
-    image: Image, bands: tuple[str, ...], statistics: Statistics, rows: list[int], cols: list[int], size: int,
-    batch_size: int, observe: Observer | None,
-) -> Generator[_Batch, None, None]:  # fmt: skip
-    """Yield the windows in order, normalised; every row of the image is read once."""
-    height, width = image.shape
-    high = min(size, height)
+    chunks: _Chunks, shape: tuple[int, int], rows: list[int], cols: list[int], size: int, batch_size: int
+) -> Generator[_Batch, None, None]:
+    """Yield the windows in order, from chunks of rows that are read once."""
+    height, width = shape
+    high, wide = min(size, height), min(size, width)
+    strip, valid = next(chunks)
     # Channels last, as the network computes.
-    strip = np.zeros((size, max(width, size), len(bands)), np.float32)
-    valid = np.zeros((high, width), bool)
-    fill = _reader(image, bands, statistics, observe)
-    held, count = 0, 0  # rows in the strip, windows in the batch
-    windows = np.empty((batch_size, size, size, len(bands)), np.float32)
+    windows = np.zeros((batch_size, size, size, strip.shape[2]), np.float32)
     batch = _Batch()
-    for number, row in enumerate(rows):
-        fill(strip[held:high, :width], valid[held:])
-        following = rows[number + 1] if number + 1 < len(rows) else height
+    for number, (row, following) in enumerate(itertools.pairwise([*rows, height])):
+        while len(valid) < high:
+            chunk = next(chunks)
+            strip, valid = np.concatenate([strip, chunk[0]]), np.concatenate([valid, chunk[1]])
         done = following - row
-        batch.valid.append(valid[:done].copy())
-        everywhere = bool(valid.all())
+        batch.valid.append(valid[:done])
+        everywhere = bool(valid[:high].all())
         for col in cols:
-            if not everywhere and not valid[:, col : col + size].any():
+            if not everywhere and not valid[:high, col : col + size].any():
                 continue
-            windows[count] = strip[:, col : col + size]
+            windows[len(batch.corners), :high, :wide] = strip[:high, col : col + size]
             batch.corners.append((number, col))
-            count += 1
-            if count == batch_size:
+            if len(batch.corners) == batch_size:
                 batch.images = torch.from_numpy(windows).permute(0, 3, 1, 2)
                 yield batch
-                windows, batch, count = np.empty_like(windows), _Batch(), 0
-        held = high - done
-        strip[:held], valid[:held] = strip[done:high], valid[done:]
-    batch.images = torch.from_numpy(windows[:count]).permute(0, 3, 1, 2)
+                windows, batch = np.zeros_like(windows), _Batch()
+        strip, valid = strip[done:], valid[done:]
+    batch.images = torch.from_numpy(windows[: len(batch.corners)]).permute(0, 3, 1, 2)
     yield batch
 
 
-def _reader(
-    image: Image, bands: tuple[str, ...], statistics: Statistics, observe: Observer | None
-) -> Callable[[np.ndarray, np.ndarray], None]:
-    """Return a function that fills (rows, cols, bands) float32 and (rows, cols) bool with the image's next rows."""
-    width = image.shape[1]
-    mean, std = statistics
-    row_bytes = width * len(bands) * image.dtype.itemsize
-    chunks = scenes.strips(image.shape, int(min(CHUNK_ROWS, max(16, CHUNK_BYTES // row_bytes))))
-    values, good, taken = np.empty((len(bands), 0, width)), np.empty((0, width), bool), 0
-
-    def fill(strip: np.ndarray, valid: np.ndarray) -> None:
-        nonlocal values, good, taken
-        filled = 0
-        while filled < len(valid):
-            if taken == len(good):
-                window = next(chunks)
-                values, taken = read_checked(image, window, bands), 0
-                good = image.valid(values)
-                if observe is not None:
-                    observe(window, values)
-            count = min(len(valid) - filled, len(good) - taken)
-            here, there = slice(filled, filled + count), slice(taken, taken + count)
-            for band in range(len(bands)):
-                scaled = values[band, there].astype(np.float32)
-                scaled -= mean[band]
-                scaled /= std[band]
-                strip[here, :, band] = scaled
-            valid[here] = good[there]
-            if not good[there].all():
-                strip[here][~good[there]] = 0  # the mean: what the network takes least notice of
-            filled, taken = filled + count, taken + count
-
-    return fill
+def _normalised(image: Image, bands: tuple[str, ...], statistics: Statistics) -> _Chunks:
+    """Yield the image's rows (rows, cols, bands), no data as the mean, and where there is data (rows, cols)."""
+    mean, std = (values[:, None, None] for values in statistics)
+    row_bytes = 4 * image.shape[1] * len(bands)
+    for window in scenes.strips(image.shape, int(min(CHUNK_ROWS, max(16, CHUNK_BYTES // row_bytes)))):
+        values = read_checked(image, window, bands)
+        valid = image.valid(values)
+        scaled = values.astype(np.float32)
+        scaled -= mean
+        scaled /= std
+        scaled[:, ~valid] = 0  # what the network takes least notice of
+        yield np.ascontiguousarray(scaled.transpose(1, 2, 0)), valid
 
 
 @contextmanager
@@ -280,7 +217,9 @@ def _workers(device: torch.device) -> Iterator[int]:
         yield 2  # one is computed while the other travels
         return
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(
+        1
+    )  # windows are small: threads that share a batch wait for each other (benchmarks/mapping.py)
     try:
         yield threads
     finally:
@@ -291,7 +230,7 @@ def _predicted(
     batches: Iterator[_Batch], network: Network, workers: int, size: int
 ) -> Generator[tuple[_Batch, np.ndarray], None, None]:
     """Yield batches in order, with their windows' weighted probabilities (N, size, size)."""
-    weight = torch.from_numpy(blend_weight(size)).to(network.device)
+    weight = torch.from_numpy(np.outer(blend_ramp(size), blend_ramp(size))).to(network.device)
     recipe = Recipe(precision="bf16" if network.precision == "bf16" else "fp32")
 
     def work(batch: _Batch) -> np.ndarray:
@@ -313,8 +252,7 @@ def _predicted(
                 if len(waiting) > 2 * workers + 2:
                     done, future = waiting.popleft()
                     yield done, future.result()
-            while waiting:
-                done, future = waiting.popleft()
+            for done, future in waiting:
                 yield done, future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -329,19 +267,13 @@ def _forward(model: nn.Module, images: Tensor) -> Tensor:
             raise
     # Only here has the failed attempt let go of its memory.
     if len(images) == 1:
-        raise UserError(
-            f"out of memory with one window of {images.shape[-1]} px; free memory or use `--device cpu`"
-        )
+        raise UserError(f"out of memory with one window of {images.shape[-1]} px; free memory or use `--device cpu`")
     half = len(images) // 2
     return torch.cat([_forward(model, images[:half]), _forward(model, images[half:])])
 
 
 def _blended(
-    predictions: Iterator[tuple[_Batch, np.ndarray]],
-    image: Image,
-    rows: list[int],
-    cols: list[int],
-    size: int,
+    predictions: Iterator[tuple[_Batch, np.ndarray]], image: Image, rows: list[int], cols: list[int], size: int
 ) -> Rows:
     """Add up the windows' weighted probabilities and yield the rows that no later window meets."""
     height, width = image.shape
@@ -350,32 +282,25 @@ def _blended(
     down, across = _summed(rows, size, height), _summed(cols, size, width)
     valid: deque[np.ndarray] = deque()
     current = 0
-
-    def finish() -> tuple[Window, np.ndarray]:
-        row, good = rows[current], valid.popleft()
-        done = len(good)
-        finished = total[:done, :width] / down[row : row + done, None]
-        finished /= across
-        if not np.isfinite(finished).all(where=good):
-            raise UserError(
-                f"{image.scene.image}: the network gives NaN near row {row}; its weights are damaged, train it again"
-            )
-        np.minimum(finished, 1, out=finished)  # rounding
-        finished[~good] = NO_PROBABILITY
-        total[: size - done] = total[done:].copy()
-        total[size - done :] = 0
-        return Window(row, 0, done, width), finished
-
-    for batch, patches in predictions:
+    below = _Batch(corners=[(len(rows), 0)])  # a window below the image: what is left is finished
+    for batch, patches in itertools.chain(predictions, [(below, np.zeros((1, size, size), np.float32))]):
         valid.extend(batch.valid)
         for (number, col), patch in zip(batch.corners, patches, strict=True):
             while current < number:
-                yield finish()
+                row, good = rows[current], valid.popleft()
+                done = len(good)
+                finished = total[:done, :width] / down[row : row + done, None]
+                finished /= across
+                if not np.isfinite(finished).all(where=good):
+                    where = f"{image.scene.image}: the network gives NaN near row {row}"
+                    raise UserError(f"{where}; its weights are damaged, train it again")
+                np.minimum(finished, 1, out=finished)  # rounding
+                finished[~good] = NO_PROBABILITY
+                total[: size - done] = total[done:].copy()
+                total[size - done :] = 0
+                yield Window(row, 0, done, width), finished
                 current += 1
             total[:, col : col + size] += patch
-    while current < len(rows):
-        yield finish()
-        current += 1
 
 
 def _summed(firsts: list[int], size: int, length: int) -> np.ndarray:

@@ -48,21 +48,17 @@ def polygon_style(path: Path, threshold: float) -> None:
         for number, (lower, upper) in enumerate(itertools.pairwise(edges))
     ]
     symbols = [_SYMBOL.format(number=number, **_colour(number / (CLASSES - 1))) for number in range(CLASSES)]
-    _write(path, _POLYGONS.format(ranges="".join(ranges), symbols="".join(symbols)))
+    content = _POLYGONS.format(ranges="".join(ranges), symbols="".join(symbols))
+    path.write_text(_QGIS.format(content=content), encoding="utf-8")
 
 
 def probability_style(path: Path) -> None:
     """Write the style of the probability raster: colours from 0 to 1, no data clear."""
     values = np.linspace(0, 1, 2 * CLASSES + 1).tolist()
-    _write(
-        path, _RASTER.format(items="".join(_ITEM.format(value=value, **_colour(value)) for value in values))
-    )
+    items = "".join(_ITEM.format(value=value, **_colour(value)) for value in values)
+    path.write_text(_QGIS.format(content=_RASTER.format(items=items)), encoding="utf-8")
 
 
 def _colour(share: float) -> dict[str, int]:
     rgba = matplotlib.colormaps[COLOURS](share, bytes=True)
     return dict(zip(("red", "green", "blue"), map(int, rgba), strict=False))
-
-
-def _write(path: Path, content: str) -> None:
-    path.write_text(_QGIS.format(content=content), encoding="utf-8")

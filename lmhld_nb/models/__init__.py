@@ -1,58 +1,145 @@
-"""Networks: one architecture per file, one registry, and what training and mapping need to know of any of them."""
+"""Networks: one architecture per file, the registry of them, and what training and mapping need to know of any."""
 
 from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from lmhld_nb.config import UserError
-from lmhld_nb.models.registry import (
-    NAMES,
-    NETWORKS,
-    Network,
-    network,
-    one_line,
-    options_of,
-    source_of,
-    takes_width,
-)
+from lmhld_nb.models.attention_unet import AttentionUNet
+from lmhld_nb.models.dense_unet import DenseUNet
+from lmhld_nb.models.res_unet import ResUNet
+from lmhld_nb.models.trans_unet import TransUNet
+from lmhld_nb.models.unet import UNet
+from lmhld_nb.models.unet_3p import UNet3Plus
+from lmhld_nb.models.unet_pp import UNetPlusPlus
 
-__all__ = [
-    "NAMES",
-    "NETWORKS",
-    "Network",
-    "build",
-    "encoder_levels",
-    "input_conv",
-    "network",
-    "options_of",
-    "parameter_count",
-    "source_of",
-    "supervised",
-    "takes_width",
-]
+
+@dataclass(frozen=True)
+class Network:
+    """An architecture.
+
+    Attributes:
+        name: its key in profiles, specs and tables.
+        title: its name in tables and figures; of the seven, as the paper's tables print it.
+        colour, marker: of figures, a hex string and a marker of matplotlib.
+        builder: called with the number of bands, ``width`` if it takes one, and options.
+    """
+
+    name: str
+    title: str
+    colour: str
+    marker: str
+    builder: Callable[..., nn.Module]
+
+    def parameters(self) -> list[str]:
+        """Return the names of what its builder is called with."""
+        variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        return [name for name, one in inspect.signature(self.builder).parameters.items() if one.kind not in variadic]
+
+
+# The first seven colours of seaborn's colour-blind palette. Markers differ too: some colours are alike to some eyes.
+NETWORKS: dict[str, Network] = {
+    entry.name: entry
+    for entry in (
+        Network("unet", "U-Net", "#0173B2", "o", UNet),
+        Network("res_unet", "Res U-Net", "#DE8F05", "s", ResUNet),
+        Network("dense_unet", "Dense U-Net", "#029E73", "D", DenseUNet),
+        Network("attention_unet", "Attention U-Net", "#D55E00", "^", AttentionUNet),
+        Network("trans_unet", "Trans U-Net", "#CC78BC", "v", TransUNet),
+        Network("unet_pp", "U-Net++", "#CA9161", "P", UNetPlusPlus),
+        Network("unet_3p", "U-Net+++", "#FBAFE4", "X", UNet3Plus),
+    )
+}
+NAMES = tuple(NETWORKS)
+# Of networks from outside: none is one of the seven's.
+_COLOURS, _MARKERS = ("#949494", "#ECE133", "#56B4E9", "#332288", "#882255", "#44AA99"), "p*h<>d"
+
+
+def network(name: str) -> Network:
+    """Return the network that a profile names: one of `NETWORKS`, or ``package.module:function`` from outside.
+
+    The title of one from outside is its function's name without ``build_``; its colour and marker follow from its name.
+
+    Raises:
+        UserError: there is no such network, or its module cannot be imported.
+    """
+    if name in NETWORKS:
+        return NETWORKS[name]
+    module, _, function = name.partition(":")
+    # A file of weights may name a network too: nothing that comes with Python is called because a file says so.
+    if not function or module.partition(".")[0] in sys.stdlib_module_names:
+        raise UserError(
+            f"model '{name}': unknown; choose one of {', '.join(NETWORKS)}, or name a function of your own as "
+            "package.module:function"
+        )
+    try:
+        builder = getattr(importlib.import_module(module), function, None)
+    except Exception as error:  # whatever the module does when it is imported
+        raise UserError(
+            f"model '{name}': {module} cannot be imported ({_one_line(error)}); install its package or put its folder "
+            "into PYTHONPATH"
+        ) from error
+    if not callable(builder):
+        raise UserError(f"model '{name}': {module} has no function '{function}'; correct the name after the colon")
+    number = int(hashlib.sha256(name.encode()).hexdigest(), 16)
+    colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number // len(_COLOURS) % len(_MARKERS)]
+    return Network(name, function.removeprefix("build_").replace("_", " "), colour, marker, builder)
+
+
+def source_of(name: str) -> str:
+    """Return 16 hex digits of the file that holds the code of a network from outside; empty for a registered one.
+
+    They are part of what names a run, so that a network that was edited gets another run.
+
+    Raises:
+        UserError: as `network`, or the network is not written in a Python file.
+    """
+    if name in NETWORKS:
+        return ""
+    try:
+        return hashlib.sha256(Path(inspect.getfile(network(name).builder)).read_bytes()).hexdigest()[:16]
+    except (TypeError, OSError) as error:
+        raise UserError(
+            f"model '{name}': its code is in no Python file; name a function or class that is written in one"
+        ) from error
+
+
+def options_of(name: str) -> list[str]:
+    """Return what can be switched on or off in an architecture; raises as `network`."""
+    return [option for option in network(name).parameters()[1:] if option != "width"]
+
+
+def takes_width(entry: Network) -> bool:
+    """Say whether a network's width can be chosen."""
+    return "width" in entry.parameters()
 
 
 def build(name: str, in_channels: int = 4, width: int | None = None, **options: bool) -> nn.Module:
-    """Build a network with fresh weights (drawn from torch's global generator).
+    """Build a network with fresh weights: (N, in_channels, H, W) float → (N, 1, H, W) logits, H and W multiples of 16.
 
     Args:
-        name: one of `NAMES`, or ``package.module:function``; such a network keeps its own initialisation.
+        name: one of `NAMES`, or ``package.module:function``; such a network keeps its own initialisation. Others are
+            drawn from torch's global generator.
         in_channels: bands of the input.
         width: channels of the first level, scales all others; None as published.
         options: of the architecture: ``classification_guided`` (`unet_3p`).
-
-    Returns:
-        A module from (N, in_channels, H, W) float to (N, 1, H, W) logits, H and W multiples of 16.
 
     Raises:
         UserError: unknown name or option; or a network from outside cannot be built or returns something else.
     """
     entry = network(name)
-    for option in options:
-        if option not in options_of(name):
-            known = ", ".join(options_of(name)) or "none"
-            raise UserError(f"model '{name}': no option '{option}'; it has {known}")
+    if unknown := set(options).difference(options_of(name) if options else ()):
+        known = ", ".join(options_of(name)) or "none"
+        raise UserError(f"model '{name}': no option '{min(unknown)}'; it has {known}")
     if width is not None and not takes_width(entry):
         raise UserError(f"model '{name}': takes no `width`; leave it out of the profile's widths")
     sizes = {} if width is None else {"width": width}
@@ -60,29 +147,27 @@ def build(name: str, in_channels: int = 4, width: int | None = None, **options: 
         return entry.builder(in_channels, **sizes, **options).apply(_initialise)
     try:
         model = entry.builder(in_channels, **sizes, **options)
-        _check_output(model, in_channels)
+        with torch.no_grad():
+            logits = model.eval()(torch.zeros(2, in_channels, 64, 64))
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        if shape != (2, 1, 64, 64):
+            raise ValueError(f"from two patches of 64 px it returned {shape}")
     except Exception as error:  # whatever code from outside does
         raise UserError(
-            f"model '{name}': cannot be used ({one_line(error)}); it must be built from the number of bands and turn "
+            f"model '{name}': cannot be used ({_one_line(error)}); it must be built from the number of bands and turn "
             "(N, bands, H, W) into logits (N, 1, H, W)"
         ) from error
-    return model
+    return model.train()
 
 
-@torch.no_grad()
-def _check_output(model: nn.Module, in_channels: int, size: int = 64) -> None:
-    logits = model.eval()(torch.zeros(2, in_channels, size, size))
-    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-    if shape != (2, 1, size, size):
-        raise ValueError(f"from two patches of {size} px it returned {shape}")
-    model.train()
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:160]
 
 
 def _initialise(module: nn.Module) -> None:
-    """Apply Xavier (Glorot & Bengio 2010) to convolutions and linear layers.
+    """Apply Xavier (Glorot & Bengio 2010) to all but the normalisation layers that the paper names too (section 3.3).
 
-    The paper names normalisation layers too (section 3.3), but Xavier is undefined for 1-D weights: they keep
-    scale 1 and shift 0.
+    For their 1-D weights it is undefined: they keep scale 1 and shift 0.
     """
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.xavier_uniform_(module.weight)
@@ -111,11 +196,9 @@ def encoder_levels(model: nn.Module) -> list[nn.Module]:
 
 
 def supervised(model: nn.Module, images: Tensor) -> tuple[list[Tensor], Tensor | None]:
-    """Return what a network is trained on.
+    """Return what is trained on: the logits (N, 1, H, W) of each head, and the class logit (N,) if the network has one.
 
-    Returns:
-        The logits (N, 1, H, W) of each head (one, but for networks with deep supervision), and the class logit (N,)
-        of a classification-guided network, else None.
+    Networks have one head but for those with deep supervision; a class logit comes with classification guidance.
     """
     if hasattr(model, "supervised"):
         return model.supervised(images)  # type: ignore[operator]

@@ -1,35 +1,25 @@
 """Attention U-Net (Oktay et al. 2018, Attention U-Net: learning where to look for the pancreas, MIDL).
 
 Each skip passes an additive attention gate: the decoder's map from the level below, which has seen more context,
-decides pixel by pixel how much of the encoder's map goes through.
-
-The gate works at the skip's resolution, on the coarser map after its up-convolution, as most two-dimensional
-versions do (the paper's three-dimensional one compares at the coarser grid and interpolates the coefficients), and
-up-sampling is nearest-neighbour followed by a 3×3 convolution.
+decides pixel by pixel how much of the encoder's map goes through. The gate works at the skip's resolution, as most
+two-dimensional versions do (the paper's three-dimensional one compares at the coarser grid), on the coarser map after
+nearest-neighbour up-sampling and a 3×3 convolution.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lmhld_nb.models.unet import double_conv
+from lmhld_nb.models.unet import conv, double_conv, encode
 
 
 def pointwise(in_channels: int, out_channels: int) -> nn.Sequential:
     """1×1 convolution and batch normalisation."""
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1), nn.BatchNorm2d(out_channels))
-
-
-def up_conv(in_channels: int, out_channels: int) -> nn.Sequential:
-    """Double the size, then 3×3 convolution, batch normalisation, ReLU."""
-    return nn.Sequential(
-        nn.Upsample(scale_factor=2),
-        nn.Conv2d(in_channels, out_channels, 3, padding=1),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(inplace=True),
-    )
 
 
 class AttentionGate(nn.Module):
@@ -53,22 +43,16 @@ class AttentionUNet(nn.Module):
     def __init__(self, in_channels: int = 4, width: int = 64) -> None:
         super().__init__()
         channels = [width * 2**level for level in range(5)]
-        self.encoder = nn.ModuleList(
-            double_conv(before, after)
-            for before, after in zip([in_channels, *channels[:-1]], channels, strict=True)
-        )
+        self.encoder = nn.ModuleList(double_conv(*pair) for pair in pairwise([in_channels, *channels]))
         self.pool = nn.MaxPool2d(2)
-        self.up = nn.ModuleList(up_conv(2 * c, c) for c in reversed(channels[:-1]))
+        self.up = nn.ModuleList(nn.Sequential(nn.Upsample(scale_factor=2), *conv(2 * c, c)) for c in channels[-2::-1])
         self.gates = nn.ModuleList(AttentionGate(c) for c in reversed(channels[:-1]))
         self.decoder = nn.ModuleList(double_conv(2 * c, c) for c in reversed(channels[:-1]))
         self.head = nn.Conv2d(width, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:  # (N, bands, H, W) → (N, 1, H, W) logits
-        skips = []
-        for level, block in enumerate(self.encoder):
-            x = block(self.pool(x) if level else x)
-            skips.append(x)
-        for up, gate, block, skip in zip(self.up, self.gates, self.decoder, skips[-2::-1], strict=True):
+        *skips, x = encode(self.encoder, self.pool, x)
+        for up, gate, block, skip in zip(self.up, self.gates, self.decoder, reversed(skips), strict=True):
             x = up(x)
             x = block(torch.cat([gate(x, skip), x], dim=1))
         return self.head(x)

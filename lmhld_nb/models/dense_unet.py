@@ -14,25 +14,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from lmhld_nb.models.unet import conv, encode
+
 LAYERS = 4  # in each dense block
-
-
-def conv(in_channels: int, out_channels: int, size: int) -> list[nn.Module]:
-    """Same-size convolution, batch normalisation, ReLU."""
-    return [
-        nn.Conv2d(in_channels, out_channels, size, padding=size // 2),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(inplace=True),
-    ]
 
 
 def up_conv(in_channels: int, out_channels: int) -> nn.Sequential:
     """2×2 transposed convolution that doubles the size, batch normalisation, ReLU."""
-    return nn.Sequential(
-        nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(inplace=True),
-    )
+    up = nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2)
+    return nn.Sequential(up, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
 
 
 class DenseBlock(nn.Module):
@@ -71,10 +61,7 @@ class DenseUNet(nn.Module):
         self.head = nn.Conv2d(8 * growth[0], 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:  # (N, bands, H, W) → (N, 1, H, W) logits
-        skips = []
-        for level, block in enumerate(self.encoder):
-            x = block(self.pool(x) if level else x)
-            skips.append(x)
-        for up, reduce, block, skip in zip(self.up, self.reduce, self.decoder, skips[-2::-1], strict=True):
+        *skips, x = encode(self.encoder, self.pool, x)
+        for up, reduce, block, skip in zip(self.up, self.reduce, self.decoder, reversed(skips), strict=True):
             x = block(reduce(torch.cat([skip, up(x)], dim=1)))
         return self.head(x)

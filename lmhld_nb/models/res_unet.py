@@ -2,10 +2,7 @@
 
 U-Net's skeleton with each of its nine double convolutions, in the encoder and in the decoder, made a residual unit
 (He et al. 2016): what the convolutions learn is added to a linear projection of what they were given. Everything
-else is `unet.UNet`'s, so that the two differ by this one idea.
-
-The "weighted" part of the title is a mask of the visible eye disc that retina images come with; a landslide patch
-has none.
+else is `unet.UNet`'s. The title's weights are a mask of the visible eye disc: a landslide patch has none.
 """
 
 from __future__ import annotations

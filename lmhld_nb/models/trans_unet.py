@@ -16,10 +16,13 @@ Where the paper is silent, the code published with it is followed, with three ex
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from lmhld_nb.models.unet import conv
 
 GRID = 14  # tokens a side that have a position embedding of their own: those of 224 px, as published
 UNITS = (3, 4, 9)  # bottlenecks a stage: ResNet-50's 3, 4, 6, 3 with the last stage's moved into the third
@@ -28,17 +31,13 @@ DROPOUT = 0.1  # on embeddings and in MLPs; attention has none
 
 
 class StdConv2d(nn.Conv2d):
-    """Convolution with weight standardisation (Qiao et al. 2019): each filter has mean 0, variance 1.
-
-    A group norm follows each, so there is no bias.
-    """
+    """Convolution of filters of mean 0 and variance 1 (Qiao et al. 2019); without bias, as a group norm follows."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        # A layer norm without scale and shift, over a filter, is that standardisation in one kernel; it computes
-        # in float32 under autocast too.
+        # A layer norm over a filter is that standardisation in one kernel, in float32 under autocast too.
         weight = F.layer_norm(self.weight, list(self.weight.shape[1:]), eps=1e-5)
         return F.conv2d(x, weight, None, self.stride, self.padding)
 
@@ -49,11 +48,10 @@ def group_norm(channels: int) -> nn.GroupNorm:
 
 
 class PreActBottleneck(nn.Module):
-    """1×1, 3×3, 1×1 convolution beside a shortcut.
+    """1×1, 3×3, 1×1 convolution beside a shortcut, each followed by its norm; the last ReLU follows the sum.
 
-    The name is the published code's. The order is the hybrid ViT's, which that code shares: each convolution is
-    followed by its norm, and the last ReLU follows the sum. He et al.'s (2016) pre-activation order, norm and ReLU
-    before the convolution, would have 3 456 parameters fewer in all.
+    The name is the published code's, the order the hybrid ViT's. He et al.'s (2016) pre-activation order would have
+    3 456 parameters fewer in all.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
@@ -68,9 +66,7 @@ class PreActBottleneck(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.shortcut: nn.Module = nn.Identity()
         if in_channels != out_channels:
-            self.shortcut = nn.Sequential(
-                StdConv2d(in_channels, out_channels, 1, stride), group_norm(out_channels)
-            )
+            self.shortcut = nn.Sequential(StdConv2d(in_channels, out_channels, 1, stride), group_norm(out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu(self.gn1(self.conv1(x)))
@@ -87,7 +83,7 @@ def stage(in_channels: int, channels: int, units: int, stride: int) -> nn.Sequen
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention: every token looks at every other."""
+    """Multi-head self-attention: every token looks at every other; (N, tokens, channels) in and out."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -95,7 +91,7 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(channels, 3 * channels)
         self.out = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor) -> Tensor:  # (N, tokens, channels), same out
+    def forward(self, x: Tensor) -> Tensor:
         qkv = self.qkv(x).unflatten(2, (3, HEADS, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()  # each (N, heads, tokens, channels / heads)
         return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
@@ -109,13 +105,8 @@ class Block(nn.Module):
         self.attention_norm = nn.LayerNorm(channels, eps=1e-6)
         self.attn = Attention(channels)
         self.ffn_norm = nn.LayerNorm(channels, eps=1e-6)
-        self.ffn = nn.Sequential(
-            nn.Linear(channels, 4 * channels),
-            nn.GELU(),
-            nn.Dropout(DROPOUT),
-            nn.Linear(4 * channels, channels),
-            nn.Dropout(DROPOUT),
-        )
+        hidden = nn.Sequential(nn.Linear(channels, 4 * channels), nn.GELU(), nn.Dropout(DROPOUT))
+        self.ffn = nn.Sequential(*hidden, nn.Linear(4 * channels, channels), nn.Dropout(DROPOUT))
 
     def forward(self, x: Tensor) -> Tensor:  # (N, tokens, channels), same out
         x = x + self.attn(self.attention_norm(x))
@@ -138,26 +129,15 @@ class Transformer(nn.Module):
         x = self.patch_embeddings(x)
         height, width = x.shape[2:]
         # Corner stays on corner, as where the published code resizes pre-trained embeddings; 14×14 stay as they are.
-        positions = F.interpolate(
-            self.position_embeddings, (height, width), mode="bilinear", align_corners=True
-        )
+        positions = F.interpolate(self.position_embeddings, (height, width), mode="bilinear", align_corners=True)
         x = self.dropout((x + positions).flatten(2).transpose(1, 2))  # (N, h·w, channels)
         x = self.encoder_norm(self.layer(x))
         return x.transpose(1, 2).unflatten(2, (height, width))  # strides of channels_last, without a copy
 
 
-def conv_bn_relu(in_channels: int, out_channels: int) -> nn.Sequential:
-    """3×3 convolution (batch normalisation stands for its bias), batch normalisation, ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(inplace=True),
-    )
-
-
-def decoder_block(in_channels: int, out_channels: int) -> nn.Sequential:
-    """What follows an up-sampling and its skip."""
-    return nn.Sequential(conv_bn_relu(in_channels, out_channels), conv_bn_relu(out_channels, out_channels))
+def convs(*channels: int) -> nn.Sequential:
+    """3×3 convolutions, each with batch normalisation, which stands for their biases, and ReLU."""
+    return nn.Sequential(*(nn.Sequential(*conv(*pair, bias=False)) for pair in pairwise(channels)))
 
 
 class TransUNet(nn.Module):
@@ -168,25 +148,18 @@ class TransUNet(nn.Module):
         w = width
         self.root = nn.Sequential(StdConv2d(in_channels, w, 7, 2), group_norm(w), nn.ReLU(inplace=True))
         self.pool = nn.MaxPool2d(3, 2, padding=1)
-        self.stages = nn.ModuleList(
-            [stage(w, w, UNITS[0], 1), stage(4 * w, 2 * w, UNITS[1], 2), stage(8 * w, 4 * w, UNITS[2], 2)]
-        )
+        sizes = ((w, w, UNITS[0], 1), (4 * w, 2 * w, UNITS[1], 2), (8 * w, 4 * w, UNITS[2], 2))
+        self.stages = nn.ModuleList(stage(*size) for size in sizes)
         self.transformer = Transformer(16 * w, 12 * w)
-        self.conv_more = conv_bn_relu(12 * w, 8 * w)
+        self.conv_more = nn.Sequential(*conv(12 * w, 8 * w, bias=False))
         self.up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
-        self.decoder = nn.ModuleList(
-            [
-                decoder_block(8 * w + 8 * w, 4 * w),  # from below + skip
-                decoder_block(4 * w + 4 * w, 2 * w),
-                decoder_block(2 * w + w, w),
-                decoder_block(w, w // 4),  # full size: the ResNet has no map to skip
-            ]
-        )
+        # From below and the skip; at full size the ResNet has no map to skip.
+        channels = ((8 * w + 8 * w, 4 * w), (4 * w + 4 * w, 2 * w), (2 * w + w, w), (w, w // 4))
+        self.decoder = nn.ModuleList(convs(before, after, after) for before, after in channels)
         self.head = nn.Conv2d(w // 4, 1, 3, padding=1)
 
     @property
-    def encoder_levels(self) -> list[nn.Module]:
-        """Root, three stages of the ResNet, transformer."""
+    def encoder_levels(self) -> list[nn.Module]:  # root, three stages of the ResNet, transformer
         return [self.root, *self.stages, self.transformer]
 
     def forward(self, x: Tensor) -> Tensor:  # (N, bands, H, W) → (N, 1, H, W) logits

@@ -10,11 +10,13 @@ Inference rule: the head at full resolution. The other four serve training only 
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lmhld_nb.models.unet import double_conv
+from lmhld_nb.models.unet import conv, double_conv
 
 SCALES = 5
 
@@ -22,9 +24,8 @@ SCALES = 5
 def tap_matrix(size: int, factor: int, like: Tensor) -> Tensor:
     """Return what the taps of a zero-padded 3-wide filter see of a row of pixels that is bilinearly up-sampled.
 
-    Returns:
-        A matrix (factor·size, 3·size) of the kind of ``like``: at (X, k·size + x) the share of pixel x in pixel
-        X + k − 1 of the up-sampled row. Shares are multiples of 1 / (2·factor): bf16 holds them exactly.
+    A matrix (factor·size, 3·size) of the kind of ``like``: at (X, k·size + x) the share of pixel x in pixel X + k − 1
+    of the up-sampled row. Shares are multiples of 1 / (2·factor): bf16 holds them exactly.
     """
     fine, coarse = size * factor, torch.arange(size, device=like.device)
     seen = torch.arange(fine, device=like.device)[:, None] + torch.arange(-1, 2, device=like.device)  # (X, k)
@@ -37,11 +38,10 @@ def tap_matrix(size: int, factor: int, like: Tensor) -> Tensor:
 class UpsampledConv(nn.Conv2d):
     """Bilinear up-sampling by ``factor``, then a 3×3 convolution.
 
-    Up-sampling treats every channel alike, so it commutes with the mixing of channels. We mix first (once for each
-    of the nine filter taps), where the map is small; two thin matrix products then enlarge, shift and sum the nine
-    maps, along rows and along columns. The result is the same map but for rounding, at a fraction of the operations
-    and without the large map of many channels. Set ``literal`` to compute as published: to compare, or to count
-    operations as published.
+    Up-sampling treats every channel alike, so it commutes with the mixing of channels. We mix first (once for each of
+    the nine filter taps), where the map is small; two thin matrix products then enlarge, shift and sum the nine maps,
+    along rows and along columns: the same map but for rounding, at a fraction of the operations and memory.
+    Set ``literal`` to compute as published, or to count operations as published.
     """
 
     literal = False
@@ -66,7 +66,7 @@ class UpsampledConv(nn.Conv2d):
 class DecoderNode(nn.Module):
     """Five maps, shallow to deep, those from above already pooled → 5·width channels.
 
-    Each branch is convolution, batch normalisation, ReLU. Normalising the branches side by side is normalising each.
+    Each branch is convolution, batch normalisation, ReLU: normalised side by side, which is normalising each.
     """
 
     def __init__(self, factors: list[int], channels: list[int], width: int) -> None:
@@ -76,11 +76,7 @@ class DecoderNode(nn.Module):
             for factor, before in zip(factors, channels, strict=True)
         )
         self.norm = nn.Sequential(nn.BatchNorm2d(SCALES * width), nn.ReLU(inplace=True))
-        self.fuse = nn.Sequential(
-            nn.Conv2d(SCALES * width, SCALES * width, 3, padding=1),
-            nn.BatchNorm2d(SCALES * width),
-            nn.ReLU(inplace=True),
-        )
+        self.fuse = nn.Sequential(*conv(SCALES * width, SCALES * width))
 
     def forward(self, *scales: Tensor) -> Tensor:
         branches = [project(scale) for project, scale in zip(self.project, scales, strict=True)]
@@ -115,11 +111,9 @@ class ClassificationGuide(nn.Module):
 def guided(logits: Tensor, class_logit: Tensor) -> Tensor:
     """Multiply the probability of every pixel by that of its patch; logits in, logits out.
 
-    With p = σ(a)·σ(c), the odds p / (1 − p) are 1 / (e^−a + e^−c + e^−(a+c)): finite at any a and c.
-
-    Huang et al. multiply by the classifier's hard 0/1. Ours is soft: a hard 0 has no logit, a wrong one would make
-    the loss infinite in training, and a map could not be thresholded elsewhere. As in the paper (argmax has no
-    gradient) the classifier learns from its own loss alone, hence `detach`.
+    With p = σ(a)·σ(c), the odds p / (1 − p) are 1 / (e^−a + e^−c + e^−(a+c)): finite at any a and c. Huang et al.
+    multiply by the classifier's hard 0/1, which has no logit: a wrong 0 would make the loss infinite. As theirs does
+    (argmax has no gradient), the classifier learns from its own loss alone, hence `detach`.
     """
     a, c = logits.float(), class_logit.float().detach()[:, None, None, None]
     return -torch.logaddexp(torch.logaddexp(-a, -c), -a - c)
@@ -131,20 +125,13 @@ class UNet3Plus(nn.Module):
     def __init__(self, in_channels: int = 4, width: int = 64, classification_guided: bool = False) -> None:
         super().__init__()
         encoded = [width * 2**level for level in range(SCALES)]
-        self.encoder = nn.ModuleList(
-            double_conv(before, after)
-            for before, after in zip([in_channels, *encoded], encoded, strict=False)
-        )
+        self.encoder = nn.ModuleList(double_conv(*pair) for pair in pairwise([in_channels, *encoded]))
         self.pool = nn.MaxPool2d(2)
         decoded = [SCALES * width] * (SCALES - 1) + encoded[-1:]
-        self.decoder = nn.ModuleList(  # deep to shallow
-            DecoderNode(
-                [1] * (level + 1) + [2**step for step in range(1, SCALES - level)],
-                encoded[: level + 1] + decoded[level + 1 :],
-                width,
-            )
-            for level in reversed(range(SCALES - 1))
-        )
+        self.decoder = nn.ModuleList()  # deep to shallow
+        for level in reversed(range(SCALES - 1)):
+            factors = [2 ** max(0, other - level) for other in range(SCALES)]
+            self.decoder.append(DecoderNode(factors, encoded[: level + 1] + decoded[level + 1 :], width))
         self.heads = nn.ModuleList(Head(channels, 2**level) for level, channels in enumerate(decoded))
         self.guide = ClassificationGuide(encoded[-1]) if classification_guided else None
 

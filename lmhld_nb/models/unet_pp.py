@@ -10,10 +10,12 @@ Up-sampling is bilinear, without parameters: the paper leaves it open, and 9.16 
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
-from lmhld_nb.models.unet import double_conv
+from lmhld_nb.models.unet import double_conv, encode
 
 LEVELS = 5
 
@@ -24,27 +26,18 @@ class UNetPlusPlus(nn.Module):
     def __init__(self, in_channels: int = 4, width: int = 32) -> None:
         super().__init__()
         channels = [width * 2**level for level in range(LEVELS)]
-        self.encoder = nn.ModuleList(  # X(i, 0)
-            double_conv(before, after)
-            for before, after in zip([in_channels, *channels[:-1]], channels, strict=True)
-        )
+        self.encoder = nn.ModuleList(double_conv(*pair) for pair in pairwise([in_channels, *channels]))  # X(i, 0)
         self.pool = nn.MaxPool2d(2)
         self.up = nn.Upsample(scale_factor=2, mode="bilinear")
-        self.nested = nn.ModuleDict(
-            {
-                f"x{i}_{j}": double_conv(j * channels[i] + channels[i + 1], channels[i])
-                for j in range(1, LEVELS)
-                for i in range(LEVELS - j)
-            }
-        )
+        self.nested = nn.ModuleDict()
+        for j in range(1, LEVELS):
+            for i in range(LEVELS - j):
+                self.nested[f"x{i}_{j}"] = double_conv(j * channels[i] + channels[i + 1], channels[i])
         self.heads = nn.ModuleList(nn.Conv2d(width, 1, 1) for _ in range(1, LEVELS))
 
     def supervised(self, x: Tensor) -> tuple[list[Tensor], None]:
         """Return the logits of the four heads, on X(0, 1) to X(0, 4); there is no class logit."""
-        rows: list[list[Tensor]] = []  # rows[i][j] is X(i, j)
-        for level, block in enumerate(self.encoder):
-            x = block(self.pool(x) if level else x)
-            rows.append([x])
+        rows = [[level] for level in encode(self.encoder, self.pool, x)]  # rows[i][j] is X(i, j)
         for j in range(1, LEVELS):
             for i in range(LEVELS - j):
                 links = [*rows[i], self.up(rows[i + 1][j - 1])]

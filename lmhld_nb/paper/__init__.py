@@ -1,21 +1,18 @@
 """Published facts: study areas, Tables 1 to 7 and the list of figures of the LMHLD paper.
 
-Every fact has one home, a CSV in this folder: ``tableN_*.csv`` hold the tables exactly as published,
-``areas.csv`` adds what they leave out (location, event, spellings), ``figures.csv`` lists the figures. What the text
-says is in ``quoted.csv`` (numbers and names), ``marks.csv`` (bold and underlined cells) and ``claims.csv``
-(statements, in our words); ``outside.csv`` holds the few facts from elsewhere that checking them takes.
-``SOURCES.md`` says where each file comes from. Nothing here corrects the paper: the audit chapter judges it.
+Every fact has one home, a CSV in this folder (``SOURCES.md`` says where each comes from). Nothing here corrects the
+paper: the audit chapter judges it.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pandas as pd
 
@@ -26,17 +23,8 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 
-TABLES = MappingProxyType(
-    {
-        1: "table1_study_areas.csv",
-        2: "table2_patches.csv",
-        3: "table3_datasets.csv",
-        4: "table4_patch_size_wenchuan.csv",
-        5: "table5_single.csv",
-        6: "table6_mix.csv",
-        7: "table7_part.csv",
-    }
-)
+TABLES = MappingProxyType({int(path.name[5]): path.name for path in sorted(FOLDER.glob("table[1-7]_*.csv"))})
+"""Names of the tables' files."""
 
 AREAS = ("rio", "hokkaido", "emilia_romagna", "gorkha", "jiuzhaigou", "wenchuan", "taiwan")
 """Keys of the study areas in Table 1's order, the order used everywhere."""
@@ -56,6 +44,15 @@ MODELS: Mapping[str, str] = MappingProxyType(
 
 SCORES: Mapping[str, str] = MappingProxyType({"precision": "precision", "f1": "F1", "recall": "recall"})
 """Columns of scores in Tables 4 to 7, in the tables' order, and their names in running text."""
+
+Frame = TypeVar("Frame", bound=pd.DataFrame)
+
+
+def _copied(read: Callable[[], Frame]) -> Callable[[], Frame]:
+    """Read once; give each caller a copy."""
+    once = cache(read)
+    return wraps(read)(lambda: once().copy())
+
 
 # Read as text: 2015.10 is a month and not a number, and Table 3 holds "-" and "32, 64, 128, 224".
 _TEXT_COLUMNS = {1: {"date": str}, 3: {"patch_size": str}}
@@ -82,23 +79,16 @@ def _table(n: int) -> pd.DataFrame:
     return pd.read_csv(FOLDER / TABLES[n], dtype=_TEXT_COLUMNS.get(n))
 
 
+@_copied
 def areas() -> pd.DataFrame:
     """Return the seven study areas, indexed by ``key`` in Table 1's order.
 
-    Columns: name (as Table 1 spells it), short_name (for figures), aliases (lower-case spellings joined by
-    ``;``), country, lon and lat (degrees, approximate, see ``SOURCES.md``), epsg (UTM zone of that point),
-    event, trigger (``earthquake`` or ``rainfall``), then Table 1's sensor, resolution_m, date, landslides,
-    min_area_px, max_area_px, and Table 2's patch_size and patches.
+    Columns: name (as Table 1 spells it), short_name (for figures), aliases (lower-case spellings joined by ``;``),
+    country, lon and lat (degrees, approximate), epsg (UTM zone of that point), event, trigger (``earthquake`` or
+    ``rainfall``), then those of Table 1 but study_area, and Table 2's patch_size and patches.
     """
-    return _areas().copy()
-
-
-@cache
-def _areas() -> pd.DataFrame:
     locations = pd.read_csv(FOLDER / "areas.csv")
-    measured = table(1).merge(
-        table(2)[["study_area", "patch_size", "patches"]], on="study_area", validate="1:1"
-    )
+    measured = table(1).merge(table(2)[["study_area", "patch_size", "patches"]], on="study_area", validate="1:1")
     joined = locations.merge(measured, left_on="name", right_on="study_area", validate="1:1")
     return joined.drop(columns="study_area").set_index("key").loc[list(AREAS)]
 
@@ -106,8 +96,7 @@ def _areas() -> pd.DataFrame:
 def area_key(text: str) -> str:
     """Return the key of the study area that ``text`` names, in any published spelling or known alias.
 
-    Only letters count: case, accents, spaces, punctuation and digits are ignored, so ``Wenchuan China``
-    (Table 5), ``Wenchuan, China`` (Table 1) and a folder ``wenchuan_224`` all give ``wenchuan``.
+    Only letters count, not case or accents: ``Wenchuan, China`` and a folder ``wenchuan_224`` give ``wenchuan``.
 
     Raises:
         UserError: no study area is known under that name.
@@ -121,12 +110,10 @@ def area_key(text: str) -> str:
 @cache
 def _keys_by_spelling() -> Mapping[str, str]:
     spellings: dict[str, str] = {}
-    for key, name, short_name, aliases in _areas()[["name", "short_name", "aliases"]].itertuples():
+    for key, name, short_name, aliases in areas()[["name", "short_name", "aliases"]].itertuples():
         for spelling in (key, name, short_name, *aliases.split(";")):
             if spellings.setdefault(_letters(spelling), key) != key:
-                raise ValueError(
-                    f"areas.csv: {spelling!r} names both {spellings[_letters(spelling)]} and {key}"
-                )
+                raise ValueError(f"areas.csv: {spelling!r} names both {spellings[_letters(spelling)]} and {key}")
     return MappingProxyType(spellings)
 
 
@@ -135,30 +122,22 @@ def _letters(text: str) -> str:
     return "".join(letter for letter in plain.casefold() if letter.isascii() and letter.isalpha())
 
 
+@_copied
 def figures() -> pd.DataFrame:
     """Return Figures 1 to 17 of the paper, indexed by ``number``.
 
     Columns: caption (what it shows, in this book's words), section (of the paper, text such as ``4.1``),
     kind (``map``, ``images``, ``diagram``, ``histogram``, ``detections`` or ``matrix``).
     """
-    return _figures().copy()
-
-
-@cache
-def _figures() -> pd.DataFrame:
     return pd.read_csv(FOLDER / "figures.csv", dtype={"section": str}).set_index("number")
 
 
+@_copied
 def world() -> geopandas.GeoDataFrame:
     """Return the outline of the world's land without Antarctica: one row, longitude and latitude (EPSG:4326).
 
     Natural Earth 1:110m, public domain, rounded to 0.01 degree: for overview maps, not for measuring.
     """
-    return _world().copy()
-
-
-@cache
-def _world() -> geopandas.GeoDataFrame:
     import geopandas  # here, because it takes a second and only maps need it
 
     return geopandas.read_file(FOLDER / "world_land.geojson")
@@ -166,14 +145,10 @@ def _world() -> geopandas.GeoDataFrame:
 
 @dataclass(frozen=True)
 class Quote:
-    """What the paper's text says somewhere: a number, a name, or several.
+    """What the paper's text says in a section: a number, a name, or several; ``name`` is its key in ``quoted.csv``.
 
-    Attributes:
-        name: key in ``quoted.csv``.
-        section: where it stands, such as ``section 4.2``.
-        printed: as printed, one text each.
-        values: what it means: numbers without separators, keys of areas, names as the tables have them.
-        unit: of the last printed digit of a rounded number; 0 where it is exact.
+    ``printed`` is as printed, one text each; ``values`` what it means: numbers without separators, keys of areas, names
+    as the tables have them. ``unit`` is that of the last printed digit of a rounded number, 0 where it is exact.
     """
 
     name: str
@@ -197,18 +172,13 @@ class Quote:
         return f"{', '.join(others)} and {last}" if others else last
 
 
+@cache
 def quotes() -> Mapping[str, Quote]:
     """Return what the paper's text says, by name."""
-    return _quotes()
-
-
-@cache
-def _quotes() -> Mapping[str, Quote]:
-    quotes = (
-        Quote(name, section, tuple(printed.split(";")), tuple(values.split(";")), float(unit or 0))
+    return {
+        name: Quote(name, section, tuple(printed.split(";")), tuple(values.split(";")), float(unit or 0))
         for name, section, printed, values, unit in _texts("quoted.csv").itertuples(index=False)
-    )
-    return MappingProxyType({quote.name: quote for quote in quotes})
+    }
 
 
 def claims() -> pd.DataFrame:

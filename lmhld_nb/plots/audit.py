@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -23,19 +25,15 @@ _LIMIT = 4.0  # units of the last digit; what lies further out is written at the
 
 
 def verdicts(table: pd.DataFrame) -> Figure:
-    """Draw how many statements of each section of the paper got which verdict.
-
-    Args:
-        table: of `audit.table`.
-    """
+    """Draw how many statements of each section of the paper got which verdict (`audit.table`)."""
     counts = pd.crosstab(table["section"], table["verdict"]).reindex(
         index=list(dict.fromkeys(table["section"])), columns=list(audit.VERDICTS), fill_value=0
     )
     figure, ax = plt.subplots(figsize=(7.5, 1.2 + 0.25 * len(counts)))
     left = np.zeros(len(counts))
     for verdict, (colour, hatch) in _LOOKS.items():
-        ax.barh(counts.index, counts[verdict], left=left, label=verdict, color=colour, hatch=hatch,
-                edgecolor="white", height=0.75)  # fmt: skip
+        look: dict[str, Any] = {"color": colour, "hatch": hatch, "edgecolor": "white", "height": 0.75}
+        ax.barh(counts.index, counts[verdict], left=left, label=verdict, **look)
         left = left + counts[verdict].to_numpy()
     ax.set_ylim(len(counts) - 0.4, -0.6)
     ax.set_xlabel("statements, each reading of one counted")
@@ -46,34 +44,24 @@ def verdicts(table: pd.DataFrame) -> Figure:
 
 
 def f1_differences(rows: pd.DataFrame) -> Figure:
-    """Draw printed F1 minus 2PR / (P + R) for every row of Tables 4 to 7, with what rounding allows.
-
-    Args:
-        rows: rows of `audit.f1_rows` with a column ``table``, in the order to be drawn.
-    """
+    """Draw printed F1 minus 2PR / (P + R), and what rounding allows: rows of `audit.f1_rows` with their ``table``."""
     figure, ax = plt.subplots(figsize=(10, 3.6))
     difference, low, high = (rows[["difference", "low", "high"]].to_numpy() * 1e4).T
     x = np.arange(len(rows)) + 4 * (rows["table"] - rows["table"].min()).to_numpy()
     y = np.clip(difference, -_LIMIT, _LIMIT)
     ax.vlines(x, low, high, color="0.85", linewidth=5, label="within the tolerance")
     ax.axhline(0, color="0.6", linewidth=0.8)
-    names = list(paper.MODELS)
-    colours, markers = style.network_colours(names), style.network_markers(names)
     for name, printed in paper.MODELS.items():
         own = (rows["model"] == printed).to_numpy()
-        ax.plot(
-            x[own], y[own], markers[name], color=colours[name], markersize=5, label=style.network_title(name)
-        )
+        ax.plot(x[own], y[own], **style.network_look(name, linestyle="", markersize=5))
+    points: dict[str, Any] = {"textcoords": "offset points"}
     for row in np.flatnonzero(difference != y):
         text = f"{rows['model'].iloc[row]} {'+' if difference[row] > 0 else '−'}{abs(difference[row]):.1f}"
-        ax.annotate(text, (x[row], y[row]), (-10, 0), textcoords="offset points", ha="right", va="center")
-        arrow = {"arrowstyle": "->", "color": "0.3"}
-        ax.annotate("", (x[row], y[row] * 1.17), (x[row], y[row]), arrowprops=arrow)
+        ax.annotate(text, (x[row], y[row]), (-10, 0), ha="right", va="center", **points)
+        ax.annotate("", (x[row], y[row] * 1.17), (x[row], y[row]), arrowprops={"arrowstyle": "->", "color": "0.3"})
     for number, group in rows.assign(x=x).groupby("table"):
-        ax.annotate(
-            f"Table {number}", (group["x"].mean(), 1), (0, 3), xycoords=("data", "axes fraction"),
-            textcoords="offset points", ha="center", weight="bold",
-        )  # fmt: skip
+        spot = (group["x"].mean(), 1)
+        ax.annotate(f"Table {number}", spot, (0, 3), ("data", "axes fraction"), ha="center", weight="bold", **points)
     ax.set(
         xticks=[],
         ylim=(min(y.min(), low.min()) - 0.8, max(y.max(), high.max()) + 0.8),
@@ -85,22 +73,15 @@ def f1_differences(rows: pd.DataFrame) -> Figure:
 
 
 def part_beside(minus_mix: pd.DataFrame, minus_single: pd.DataFrame) -> Figure:
-    """Draw LMHLD_part minus LMHLD_mix, and minus LMHLD_single, for every network and score.
-
-    Args:
-        minus_mix: of `audit.part_minus_mix`.
-        minus_single: of `audit.part_minus_single`.
-    """
+    """Draw LMHLD_part minus LMHLD_mix, and minus LMHLD_single, for every network and score (`audit.part_minus_…`)."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 3.8), sharey=True, width_ratios=[1, 2])
     models = list(minus_mix.index)
     panels = {
         "Table 7 minus Table 6 (mix)": minus_mix,
         "Table 7 minus Table 5 (single)": minus_single.groupby(level="model").mean().loc[models],
     }
-    y, styles = (
-        np.arange(len(models)),
-        zip((-0.24, 0, 0.24), "^oD", sns.color_palette("colorblind"), strict=False),
-    )
+    y = np.arange(len(models))
+    styles = zip((-0.24, 0, 0.24), "^oD", sns.color_palette("colorblind"), strict=False)
     for (score, name), (shift, marker, colour) in zip(paper.SCORES.items(), styles, strict=True):
         for ax, table in zip(axes, panels.values(), strict=True):
             ax.plot(table[score], y + shift, marker, color=colour, label=name, zorder=3)
@@ -109,12 +90,11 @@ def part_beside(minus_mix: pd.DataFrame, minus_single: pd.DataFrame) -> Figure:
     for ax, title in zip(axes, panels, strict=True):
         ax.axvline(0, color="0.4", linewidth=0.8)
         ax.grid(axis="x", color="0.92")
-        ax.set_axisbelow(True)
         ax.set(title=title, xlabel="difference of the score")
     axes[1].plot([], [], "|", color="0.4", label="one area (large: mean)")
     axes[0].set_yticks(y, models)
     axes[0].invert_yaxis()
     axes[0].tick_params(axis="y", length=0)
     axes[1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    areas_shown = f"{style.format_count(len(minus_single), 'network')} of single areas"
-    return style.counted(figure, f"{style.format_count(len(models), 'network')}, {areas_shown}")
+    of_areas = f"{style.format_count(len(minus_single), 'network')} of single areas"
+    return style.counted(figure, f"{style.format_count(len(models), 'network')}, {of_areas}")

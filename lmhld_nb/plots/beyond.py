@@ -28,22 +28,19 @@ _OVER_PATCHES = "95 % interval, bootstrap over patches"
 def score_intervals(table: pd.DataFrame) -> Figure:
     """Draw every F1 of tables 4 to 7 with its interval over patches, one group of networks per column.
 
-    Args:
-        table: index levels ``table``, ``area``, ``patch_size`` and ``model``; columns ``f1``, ``low``, ``high``,
-            ``seeds``, ``seeds_low``, ``seeds_high`` and ``published_f1``.
+    ``table`` has the index levels ``table``, ``area``, ``patch_size`` and ``model``, and the columns ``f1``, ``low``,
+    ``high``, ``seeds``, ``seeds_low``, ``seeds_high`` and ``published_f1``.
     """
     groups: list[Any] = list(table.groupby(level=["table", "area", "patch_size"], sort=False))
     rows = [[group for group in groups if (group[0][0] == 5) == of_areas] for of_areas in (False, True)]
-    rows = [row for row in rows if row]
-    models = style.in_order(table, "model")
-    colours, markers = style.network_colours(models), style.network_markers(models)
+    rows, models = [row for row in rows if row], list(table.index.unique("model"))
     size = (9.5, 0.8 + 2.5 * len(rows))
     figure, axes = plt.subplots(len(rows), 1, figsize=size, squeeze=False, sharey=True)
     for ax, row in zip(axes[:, 0], rows, strict=True):
         for column, (_, scores) in enumerate(row):
             for (*_, model), line in scores.iterrows():
                 x = column + 0.8 * (models.index(model) + 0.5) / len(models) - 0.4
-                _interval(ax, x, line["f1"], line["low"], line["high"], colours[model], markers[model])
+                _interval(ax, x, line["f1"], line["low"], line["high"], **style.network_look(model))
                 ax.plot(x, line["published_f1"], "_", color="k", markersize=7)
                 if line["seeds"] > 1:
                     ax.plot([x] * 2, [line["seeds_low"], line["seeds_high"]], zorder=0, **_SEED_RANGE)
@@ -56,43 +53,39 @@ def score_intervals(table: pd.DataFrame) -> Figure:
     if (table["seeds"] > 1).any():
         handles.append(Line2D([], [], label="over seeds", **_SEED_RANGE))
     figure.legend(handles=handles, loc="outside right center")
-    return style.counted(
-        figure, style.format_count(len(table), "score"), f"bars: {_OVER_PATCHES} (Table 4: windows)"
-    )
+    return style.counted(figure, style.format_count(len(table), "score"), f"bars: {_OVER_PATCHES} (Table 4: windows)")
 
 
 def _title(table: int, area: str, size: int) -> str:
     return f"Table {table}" if area == "all" else f"Table {table}\n{style.area_name(area)}\n{size} px"
 
 
-def _interval(
-    ax: Axes, x: float, value: float, low: float, high: float, colour: object = "0.4", marker: str = "o"
-) -> None:
+def _interval(ax: Axes, x: float, value: float, low: float, high: float, **look: Any) -> None:
     """Draw a value and, where there is one, its interval."""
-    ax.plot(x, value, marker, color=colour, markersize=4)
+    look = {"color": "0.4", "marker": "o", **look}
+    ax.plot(x, value, **look, markersize=4)
     if np.isfinite([low, high]).all():
-        ax.plot([x, x], [low, high], color=colour, linewidth=1.4)
+        ax.plot([x, x], [low, high], color=look["color"], linewidth=1.4)
 
 
 def prevalence(table: pd.DataFrame) -> Figure:
     """Draw every metric against the share of landslide in what is tested.
 
-    Args:
-        table: index levels ``training`` and ``weight``; columns ``prevalence``, ``natural`` and one per metric, each
-            also with ``_low`` and ``_high``.
+    ``table`` has the index levels ``training`` and ``weight``, and the columns ``prevalence``, ``natural`` and one per
+    metric, each also with ``_low`` and ``_high``.
     """
     metrics = [metric for metric in METRICS.values() if metric.name in table]
-    size = (0.5 + 3 * len(metrics), 3.4)
-    figure, axes = plt.subplots(1, len(metrics), figsize=size, squeeze=False, sharey=True, sharex=True)
-    colours = dict(zip(style.in_order(table, "training"), (style.HIT, style.FALSE_ALARM), strict=False))
+    shared: dict[str, Any] = {"squeeze": False, "sharey": True, "sharex": True}
+    figure, axes = plt.subplots(1, len(metrics), figsize=(0.5 + 3 * len(metrics), 3.4), **shared)
+    colours = dict(zip(list(table.index.unique("training")), (style.HIT, style.FALSE_ALARM), strict=False))
     low, high = 100 * table["prevalence"].min(), 100 * table["prevalence"].max()
     for ax, metric in zip(axes[0], metrics, strict=True):
         for training, colour in colours.items():
             line = table.loc[training].sort_values("prevalence")
             x, y = 100 * line["prevalence"], line[metric.name]
-            ends = line[f"{metric.name}_low"], line[f"{metric.name}_high"]
+            lower, upper = line[f"{metric.name}_low"], line[f"{metric.name}_high"]
             ax.plot(x, y, color=colour, label=training)
-            ax.fill_between(x, *ends, color=colour, alpha=0.15, linewidth=0)
+            ax.fill_between(x, lower, upper, color=colour, alpha=0.15, linewidth=0)
             ax.plot(x.iloc[-1], y.iloc[-1], "o", color=colour)
             ax.plot(x[line["natural"]], y[line["natural"]], "s", color=colour)
         ax.set(title=metric.title, xscale="log", xlabel="landslide in what is tested (%)", ylim=(0, 1))
@@ -100,10 +93,8 @@ def prevalence(table: pd.DataFrame) -> Figure:
         ax.xaxis.set_major_formatter("{x:g}")
         ax.xaxis.set_minor_formatter(NullFormatter())
     labels = {"o": "kept patches only, as Table 5", "s": "the area's own share, as Table 4"}
-    handles = [
-        *axes[0, 0].get_legend_handles_labels()[0],
-        *(Line2D([], [], color="0.4", marker=m, linestyle="", label=label) for m, label in labels.items()),
-    ]
+    handles = [Line2D([], [], color="0.4", marker=m, linestyle="", label=label) for m, label in labels.items()]
+    handles = [*axes[0, 0].get_legend_handles_labels()[0], *handles]
     figure.legend(handles=handles, loc="outside upper center", ncols=4)
     return style.counted(figure, style.format_count(len(table), "score"), f"bands: {_OVER_PATCHES}")
 
@@ -111,9 +102,7 @@ def prevalence(table: pd.DataFrame) -> Figure:
 def split_kinds(table: pd.DataFrame, patch_sets: Mapping[str, PatchSet]) -> Figure:
     """Draw how patches of the first scene are split, and the F1 that each kind of split gives.
 
-    Args:
-        table: index levels ``split`` and ``seed``; columns ``f1``, ``low``, ``high`` and ``touching``.
-        patch_sets: one of each kind of split.
+    ``table`` has the index levels ``split`` and ``seed``, and the columns ``f1``, ``low``, ``high`` and ``touching``.
     """
     figure, axes = plt.subplots(1, len(patch_sets) + 1, figsize=(3.1 * (len(patch_sets) + 1), 3.2))
     scene = next(iter(patch_sets.values())).index["scene"].iloc[0]
@@ -129,8 +118,8 @@ def split_kinds(table: pd.DataFrame, patch_sets: Mapping[str, PatchSet]) -> Figu
         runs = table.loc[kind]
         _seeds(ax, column, runs, "f1", 0.14)
         ax.plot([column - 0.3, column + 0.3], [runs["f1"].mean()] * 2, color=style.HIT, linewidth=2)
-        text = f"{runs['touching'].mean():.0%} touch\na training patch"
-        ax.text(column, 0.03, text, ha="center", va="bottom", fontsize=7.5)
+        touching = f"{runs['touching'].mean():.0%} touch\na training patch"
+        ax.text(column, 0.03, touching, ha="center", va="bottom", fontsize=7.5)
     ax.set_xticks(range(len(patch_sets)), list(patch_sets))
     ax.set(xlim=(-0.5, len(patch_sets) - 0.5), ylim=(0, 1), ylabel="F1 on the test patches")
     ax.set_title("one dot per seed, line: mean")
@@ -149,10 +138,9 @@ def _seeds(ax: Axes, column: int, runs: Any, score: str, step: float) -> None:
 def sizes(table: pd.DataFrame) -> Figure:
     """Draw F1 over the whole area against patch size, at equal pixels seen; the 10 % rule's choice is marked.
 
-    Args:
-        table: index levels ``patch_size`` and ``seed``; columns ``f1``, ``low``, ``high``, ``outside_f1``, ``chosen``.
+    ``table`` has the levels ``patch_size`` and ``seed``; columns ``f1``, ``low``, ``high``, ``outside_f1``, ``chosen``.
     """
-    candidates = style.in_order(table, "patch_size")
+    candidates = list(table.index.unique("patch_size"))
     figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.3), sharey=True)
     titles = {"f1": "whole area", "outside_f1": "outside the training patches"}
     for ax, (score, title) in zip(axes, titles.items(), strict=True):
@@ -175,21 +163,15 @@ def sizes(table: pd.DataFrame) -> Figure:
 
 
 def switches(table: pd.DataFrame) -> Figure:
-    """Draw what each open point does to F1 when it alone is decided otherwise.
-
-    Args:
-        table: rows by change; columns ``effect``, ``low``, ``high``, ``seeds_low`` and ``seeds_high``.
-    """
+    """Draw what each open point (row) does to F1 when it alone is decided otherwise: ``effect``, and two intervals."""
     figure, ax = plt.subplots(figsize=(7.5, 1.2 + 0.45 * len(table)))
     y = range(len(table))
-    lines = (
-        ax.plot(table["effect"], y, "o", color="k", markersize=5, zorder=3, label="mean over seeds")[0],
-        ax.hlines(y, table["seeds_low"], table["seeds_high"], color="0.75", linewidth=5, zorder=1,
-                  label="95 % over seeds (Student's t)"),
-        ax.hlines(y, table["low"], table["high"], color=style.HIT, linewidth=2, label="95 % over patches (bootstrap)"),
-    )  # fmt: skip
+    grey: dict[str, Any] = {"color": "0.75", "zorder": 1, "label": "95 % over seeds (Student's t)"}
+    ax.plot(table["effect"], y, "o", color="k", markersize=5, zorder=3, label="mean over seeds")
+    ax.hlines(y, table["seeds_low"], table["seeds_high"], linewidth=5, **grey)
+    ax.hlines(y, table["low"], table["high"], color=style.HIT, linewidth=2, label="95 % over patches (bootstrap)")
     ax.axvline(0, color="0.4", linewidth=0.8)
     ax.set_yticks(y, list(table.index))
     ax.set(xlabel="F1 with the change minus F1 without", ylim=(len(table) - 0.5, -0.5))
-    figure.legend(handles=list(lines), loc="outside upper center", ncols=3)
+    figure.legend(loc="outside upper center", ncols=3)
     return style.counted(figure, style.format_count(len(table), "open point"))

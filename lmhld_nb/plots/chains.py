@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,52 +22,45 @@ from lmhld_nb.plots import style
 _DIFFERENCE = LinearSegmentedColormap.from_list("difference", ["white", "#ffe94a", "#d7261e", "black"])
 _DATASETS = {"part": "LMHLD_part", "mix": "LMHLD_mix", "single": "LMHLD_single, mean over areas"}
 _ACROSS = 4
-_DPI = 80  # many small letters make large pictures: fewer dots on the page than elsewhere (files have their own number)
+# Many small letters make large pictures: fewer dots on the page than elsewhere (files have their own number).
+_PAGE: dict[str, Any] = {"narrowest": 5, "widest": 11, "dpi": 80}
 
 
 def order_differences(scores: pd.DataFrame, score: str) -> Figure:
     """Draw how far apart two orders of addition leave a network, one panel per network (paper Figs 12 to 14).
 
-    Args:
-        scores: index levels ``model`` and ``order``, one column per metric.
-        score: the column to compare.
+    ``scores`` has the index levels ``model`` and ``order``, and one column per metric; ``score`` is the one to compare.
     """
-    models, orders = style.in_order(scores, "model"), style.in_order(scores, "order")
+    models, orders = list(scores.index.unique("model")), list(scores.index.unique("order"))
     values = scores[score].unstack("order").reindex(index=models, columns=orders).to_numpy(float)
     differences = np.abs(values[:, :, None] - values[:, None, :])
     # One scale for all panels, so that colours compare between networks.
     largest = max(1e-6, float(np.nan_to_num(differences).max()))
     side = max(1.6, 0.38 * len(orders)) + 0.3
-    figure, panels, _, _ = style.grid(
-        len(models), (side, side + 0.35), (0.8, 0.4), _ACROSS, narrowest=5, widest=11, dpi=_DPI
-    )
+    figure, panels, _, _ = style.grid(len(models), (side, side + 0.35), (0.8, 0.4), _ACROSS, **_PAGE)
     for ax, model, cells in zip(panels, models, differences, strict=True):
-        style.heatmap(
-            ax, cells, lambda value: f"{value:.3f}".removeprefix("0"), (0, largest), _DIFFERENCE, fontsize=7
-        )
+        style.heatmap(ax, cells, lambda value: f"{value:.3f}".removeprefix("0"), (0, largest), _DIFFERENCE, fontsize=7)
         ax.set_title(style.network_title(model))
         style.name_cells(ax, orders, orders, fontsize=7.5)
     mappable = ScalarMappable(Normalize(0, largest), _DIFFERENCE)
-    bar = figure.colorbar(mappable, ax=figure.axes, shrink=0.8, aspect=30, pad=0.01)
+    label = f"absolute difference of {METRICS[score].title}"
+    bar = figure.colorbar(mappable, ax=figure.axes, shrink=0.8, aspect=30, pad=0.01, label=label)
     if largest <= 1e-6:  # nothing differs: the ticks would be of no meaning
         bar.set_ticks([0])
-    bar.set_label(f"absolute difference of {METRICS[score].title}")
     return style.counted(figure, f"{style.format_count(len(orders), 'order')} a network")
 
 
 def stage_matrices(matrix: pd.DataFrame) -> Figure:
-    """Draw what a network knows after each stage: per network one panel, per stage a row, per tested area a column.
+    """Draw what a network knows after each stage: one panel per network, one row per stage, one column per tested area.
 
-    Args:
-        matrix: index levels ``model``, ``stage`` and ``area_added``; columns are areas in the order they were added;
-            F1 on that area's test patches, missing where the area was not yet added.
+    ``matrix`` has the index levels ``model``, ``stage`` and ``area_added``; its columns are areas in the order of
+    addition: F1 on that area's test patches, missing where the area was not yet added.
     """
-    models, areas = style.in_order(matrix, "model"), list(map(style.area_name, matrix.columns))
+    models, areas = list(matrix.index.unique("model")), list(map(style.area_name, matrix.columns))
     stages = pd.MultiIndex.from_frame(matrix.index.to_frame()[["stage", "area_added"]].drop_duplicates())
     panel = (0.34 * len(areas) + 0.3, 0.27 * len(stages) + 0.65)
-    figure, panels, left, bottom = style.grid(
-        len(models), panel, (1.8, 1.0), _ACROSS, narrowest=5, widest=11, dpi=_DPI
-    )
+    figure, panels, left, bottom = style.grid(len(models), panel, (1.8, 1.0), _ACROSS, **_PAGE)
+    hanging: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "in_layout": False}
     last_row = panels[(len(models) - 1) // _ACROSS * _ACROSS :]
     for ax, model in zip(panels, models, strict=True):
         style.heatmap(ax, matrix.loc[model].reindex(stages).to_numpy(float), fontsize=6.5)
@@ -76,12 +70,10 @@ def stage_matrices(matrix: pd.DataFrame) -> Figure:
         elif ax in bottom:
             # No panel below: the names hang into the empty space instead of pushing the next row down.
             for column, name in enumerate(areas):
-                ax.annotate(name, (column + 0.5, 0), (0, -5), xycoords=("data", "axes fraction"), va="top", ha="center",
-                            textcoords="offset points", rotation=90, fontsize=7.5, in_layout=False)  # fmt: skip
+                spot = (column + 0.5, 0)
+                ax.annotate(name, spot, (0, -5), va="top", ha="center", rotation=90, fontsize=7.5, **hanging)
         if ax in left:
-            style.name_cells(
-                ax, rows=[f"{stage} {style.area_name(str(area))}" for stage, area in stages], fontsize=7.5
-            )
+            style.name_cells(ax, rows=[f"{stage} {style.area_name(str(area))}" for stage, area in stages], fontsize=7.5)
     explanation = "F1 on the test patches; rows: after this stage; grey: area not yet added"
     return style.counted(figure, style.format_count(len(models), "chain"), explanation)
 
@@ -89,10 +81,9 @@ def stage_matrices(matrix: pd.DataFrame) -> Figure:
 def strategies(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Compare ways of training on all areas: what they reach, what they forget, what they cost.
 
-    Args:
-        table: index ``strategy`` (titles); columns ``f1`` and ``forgetting``, each also with ``_low`` and ``_high``,
-            ``trained_parameter_steps`` and ``seconds``. Joint training forgets nothing: its forgetting is missing.
-        runs: index levels ``strategy`` and ``seed``, columns ``f1`` and ``forgetting``.
+    ``table`` has the index ``strategy`` (titles), ``f1`` and ``forgetting`` (missing for joint training, which forgets
+    nothing), each also with ``_low`` and ``_high``, ``trained_parameter_steps`` and ``seconds``; ``runs`` the index
+    levels ``strategy`` and ``seed``, ``f1`` and ``forgetting``.
     """
     titles = [str(title) for title in table.index]
     y = np.arange(len(titles))
@@ -106,11 +97,10 @@ def strategies(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         ax.hlines(y, table[f"{column}_low"], table[f"{column}_high"], color=colour, linewidth=2)
         ax.plot(table[column], y, marker, color=colour, markersize=6)
         ax.grid(axis="x", color="0.9")
-        ax.set_axisbelow(True)
         ax.xaxis.set_major_locator(MaxNLocator(5))
+    middle: dict[str, Any] = {"transform": axes[1].get_yaxis_transform(), "ha": "center", "va": "center"}
     for row in y[table["forgetting"].isna().to_numpy()]:
-        axes[1].text(0.5, row, "nothing to forget", transform=axes[1].get_yaxis_transform(), ha="center",
-                     va="center", fontsize=7.5, color="0.4")  # fmt: skip
+        axes[1].text(0.5, row, "nothing to forget", fontsize=7.5, color="0.4", **middle)
     axes[0].set(title="F1", xlabel="test patches, higher is better")
     axes[1].set(title="average forgetting", xlabel="F1 lost, lower is better")
     if table["forgetting"].notna().any():
@@ -121,9 +111,7 @@ def strategies(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         ax.set_title(title)
     axes[0].set_yticks(y, [textwrap.fill(title, 28) for title in titles])
     axes[0].set_ylim(len(titles) - 0.5, -0.5)
-    return style.counted(
-        figure, style.format_count(len(runs), "network"), "line: interval, faint dots: single seeds"
-    )
+    return style.counted(figure, style.format_count(len(runs), "network"), "line: interval, faint dots: single seeds")
 
 
 def _bars(ax: Axes, values: np.ndarray) -> None:
@@ -143,20 +131,16 @@ def _bars(ax: Axes, values: np.ndarray) -> None:
 
 
 def addition(table: pd.DataFrame) -> Figure:
-    """Draw F1 of each area before and after one more was added to a finished chain.
-
-    Args:
-        table: index levels ``area`` and ``model``; columns ``before`` (missing for the new area) and ``after``.
-    """
-    areas, models = style.in_order(table, "area"), style.in_order(table, "model")
-    colours, markers = style.network_colours(models), style.network_markers(models)
+    """Draw F1 of each ``area`` and ``model`` ``before`` and ``after`` one more area was added to a finished chain."""
+    areas, models = list(table.index.unique("area")), list(table.index.unique("model"))
     figure, ax = plt.subplots(figsize=(8.5, 1.0 + 0.5 * len(areas)))
     for (area, model), before, after in table[["before", "after"]].itertuples():
         y = areas.index(area) + 0.6 * ((models.index(model) + 0.5) / len(models) - 0.5)
+        look = style.network_look(model, markersize=4)
         if np.isfinite(before):
-            arrow = {"arrowstyle": "->", "color": colours[model], "shrinkA": 0, "shrinkB": 2}
+            arrow = {"arrowstyle": "->", "color": look["color"], "shrinkA": 0, "shrinkB": 2}
             ax.annotate("", (after, y), (before, y), arrowprops=arrow)
-        ax.plot(after, y, markers[model], color=colours[model], markersize=4)
+        ax.plot(after, y, **look)
     ax.set_yticks(range(len(areas)), [style.area_name(area) for area in areas])
     ax.set(xlim=(0, 1), ylim=(len(areas) - 0.5, -0.5), xlabel="F1 on the area's test patches")
     ax.grid(axis="x", color="0.9")
@@ -168,15 +152,13 @@ def addition(table: pd.DataFrame) -> Figure:
 def part_beside(table: pd.DataFrame) -> Figure:
     """Draw each network's F1 on LMHLD_part beside LMHLD_mix and LMHLD_single, ours and the published (paper Table 7).
 
-    Args:
-        table: index ``model``; columns ``part_f1``, ``mix_f1``, ``single_f1``, the same with ``published_``; those
-            without any value are left out.
+    ``table`` has the columns ``part_f1``, ``mix_f1``, ``single_f1``, and the same with ``published_``; those without
+    any value are left out.
     """
-    known = {name for name in table.columns if table[name].notna().any()}
-    panels = {"this book": "", "published": "published_"}
-    panels = {
-        title: prefix for title, prefix in panels.items() if any(f"{prefix}{name}_f1" in known for name in _DATASETS)
-    } or {"this book": ""}  # fmt: skip
+    known = set(table.columns[table.notna().any()])
+    panels = {"this book": ""}
+    if any(f"published_{name}_f1" in known for name in _DATASETS):
+        panels["published"] = "published_"
     figure, axes, left, _ = style.grid(len(panels), (5.2, 3.6), narrowest=5.5, sharey=True)
     styles = dict(zip(_DATASETS, zip(sns.color_palette("colorblind"), "osD", strict=False), strict=False))
     x = np.arange(len(table))
@@ -186,15 +168,11 @@ def part_beside(table: pd.DataFrame) -> Figure:
             ax.axvspan(column - 0.5, column + 0.5, color="0.95", linewidth=0)
         for shift, (name, (colour, marker)) in zip((-0.22, 0, 0.22), styles.items(), strict=True):
             if f"{prefix}{name}_f1" in known:
-                scores = table[f"{prefix}{name}_f1"]
-                label = _DATASETS[name]
-                (drawn[name],) = ax.plot(x + shift, scores, marker, color=colour, markersize=6, label=label)
+                look: dict[str, Any] = {"color": colour, "markersize": 6, "label": _DATASETS[name]}
+                (drawn[name],) = ax.plot(x + shift, table[f"{prefix}{name}_f1"], marker, **look)
         ax.set(title=title, xlim=(-0.5, len(table) - 0.5))
         ax.set_xticks(x, [style.network_title(str(model)) for model in table.index], rotation=35, ha="right")
         ax.grid(axis="y", color="0.85")
-        ax.set_axisbelow(True)
     left[0].set_ylabel("F1")
-    figure.legend(
-        handles=[drawn[name] for name in _DATASETS if name in drawn], loc="outside upper center", ncols=3
-    )
+    figure.legend(handles=[drawn[name] for name in _DATASETS if name in drawn], loc="outside upper center", ncols=3)
     return style.counted(figure, style.format_count(len(table), "network"))

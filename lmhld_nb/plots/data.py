@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.colors import ListedColormap, LogNorm
+from matplotlib.colors import LogNorm, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -37,19 +37,13 @@ def world_map() -> Figure:
     paper.world().plot(ax=ax, color="0.9", edgecolor="0.7", linewidth=0.4)
     for key, row in areas.iterrows():
         point, marker = (row["lon"], row["lat"]), _TRIGGERS[row["trigger"]]
-        ax.scatter(
-            *point, s=80, marker=marker, color=colours[str(key)], edgecolor="k", linewidth=0.5, zorder=3
-        )
-        ax.annotate(
-            f"{row['short_name']}\n{row['sensor']}, {row['resolution_m']:g} m",
-            point, xytext=_LABEL_OFFSETS.get(str(key), (10, 8)), textcoords="offset points", fontsize=7.5,
-            arrowprops={"arrowstyle": "-", "color": "0.4", "linewidth": 0.6}, zorder=4,
-        )  # fmt: skip
-    handles = [
+        ax.scatter(*point, s=80, marker=marker, color=colours[str(key)], edgecolor="k", linewidth=0.5, zorder=3)
+        text = f"{row['short_name']}\n{row['sensor']}, {row['resolution_m']:g} m"
+        offset, line = _LABEL_OFFSETS.get(str(key), (10, 8)), {"arrowstyle": "-", "color": "0.4", "linewidth": 0.6}
+        ax.annotate(text, point, offset, textcoords="offset points", fontsize=7.5, arrowprops=line, zorder=4)
+    for trigger, marker in _TRIGGERS.items():
         ax.scatter([], [], marker=marker, color="0.5", edgecolor="k", label=trigger)
-        for trigger, marker in _TRIGGERS.items()
-    ]
-    ax.legend(handles=handles, title="trigger", loc="lower left")
+    ax.legend(title="trigger", loc="lower left")
     ax.set(xlim=(-180, 180), ylim=(-58, 84), xlabel="longitude", ylabel="latitude")
     sources = "Locations and facts: paper Table 1. Land: Natural Earth 1:110m, public domain"
     return style.counted(figure, style.format_count(len(areas), "area"), sources)
@@ -102,10 +96,7 @@ def scene_gallery(shown: Sequence[Scene], side: int = 512) -> Figure:
             rows, cols = image.shape
             height, width = min(side, rows), min(side, cols)
             window = Window((rows - height) // 2, (cols - width) // 2, height, width)
-            picture, landslide = (
-                style.rgb(image.read(window, scene.bands), scene.bands),
-                labels.read(window) == 1,
-            )
+            picture, landslide = style.rgb(image.read(window, scene.bands), scene.bands), labels.read(window) == 1
         for ax in column:
             ax.imshow(picture)
         if landslide.any():
@@ -129,12 +120,10 @@ def size_histograms(sizes: Mapping[str, np.ndarray], candidates: Mapping[str, Se
         chosen = ", ".join(map(str, candidates[area]))
         title = f"{style.area_name(area)} (n = {len(values)})\ncandidates {chosen} px"
         ax.set(xscale="log", title=title, ylim=(0, counts.max() * 1.15))
-    for ax in left:
-        ax.set_ylabel("landslides")
-    for ax in bottom:
-        ax.set_xlabel("landslide size (px)")
-    total = sum(map(len, sizes.values()))
-    return style.counted(figure, style.format_count(total, "landslide"), "dashed: quartiles")
+    plt.setp(left, ylabel="landslides")
+    plt.setp(bottom, xlabel="landslide size (px)")
+    total = style.format_count(sum(map(len, sizes.values())), "landslide")
+    return style.counted(figure, total, "dashed: quartiles")
 
 
 def windows_on_scene(scene: Scene, patch_set: PatchSet) -> Figure:
@@ -142,30 +131,28 @@ def windows_on_scene(scene: Scene, patch_set: PatchSet) -> Figure:
     values, labels, valid = scenes.read_all(scene, scene.bands)
     size, least = patch_set.spec.size, patch_set.spec.min_share
     reasons, _ = classify_windows(labels, valid, size, least)
-    order, colours = list(WINDOWS), [colour for colour, _ in WINDOWS.values()]
-    step = max(1, max(labels.shape) // 900)
+    step, (rows, cols) = max(1, max(labels.shape) // 900), labels.shape
     figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.95), sharex=True, sharey=True)
-    rows, cols = labels.shape
     for ax in axes:
         ax.imshow(style.rgb(values[:, ::step, ::step], scene.bands), extent=(0, cols, rows, 0))
-    axes[0].contour(np.arange(0, cols, step), np.arange(0, rows, step), labels[::step, ::step] == 1, [0.5],
-                    colors="cyan", linewidths=0.5)  # fmt: skip
-    codes = np.array([order.index(str(reason)) for reason in reasons.flat]).reshape(reasons.shape)
-    axes[1].imshow(codes, cmap=ListedColormap(colours), vmin=-0.5, vmax=3.5, alpha=0.55,
-                   extent=(0, reasons.shape[1] * size, reasons.shape[0] * size, 0))  # fmt: skip
+    outline = (np.arange(0, cols, step), np.arange(0, rows, step), labels[::step, ::step] == 1)
+    axes[0].contour(*outline, [0.5], colors="cyan", linewidths=0.5)
     axes[0].set_title("landslides outlined")
-    axes[1].set_title(f"{size}-pixel windows")
-    axes[1].set(xlim=(0, cols), ylim=(rows, 0))
+    # Red, green, blue and opacity of each window, by its reason.
+    fills = {reason: to_rgba(colour, 0.55) for reason, (colour, _) in WINDOWS.items()}
+    picture = np.array([fills[str(reason)] for reason in reasons.flat]).reshape(*reasons.shape, 4)
+    axes[1].imshow(picture, extent=(0, reasons.shape[1] * size, reasons.shape[0] * size, 0))
+    axes[1].set(xlim=(0, cols), ylim=(rows, 0), title=f"{size}-pixel windows")
+    counts = {reason: (reasons == reason).sum() for reason in WINDOWS}
     handles = [
-        Patch(color=colour, alpha=0.55, label=f"{name.format(share=least)}: {(codes == code).sum()}")
-        for code, (colour, name) in enumerate(WINDOWS.values())
-        if (codes == code).any()
+        Patch(color=fills[reason], label=f"{name.format(share=least)}: {counts[reason]}")
+        for reason, (_, name) in WINDOWS.items()
+        if counts[reason]
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=4)
     style.no_ticks(*axes)
-    return style.counted(
-        figure, style.format_count(codes.size, "window"), f"{style.area_name(scene.area)}, scene {scene.name}"
-    )
+    explanation = f"{style.area_name(scene.area)}, scene {scene.name}"
+    return style.counted(figure, style.format_count(reasons.size, "window"), explanation)
 
 
 def patch_gallery(patch_sets: Sequence[PatchSet], each: int = 6) -> Figure:
@@ -196,9 +183,7 @@ def polygon_checks(checked: pd.DataFrame) -> Figure:
     panels = [panel for panel in panels if panel[1] in checked and checked[panel[1]].notna().any()]
     figure, axes = plt.subplots(1, len(panels), figsize=(1 + 3 * len(panels), 3.2), squeeze=False)
     for ax, (x, y, title) in zip(axes[0], panels, strict=True):
-        points = ax.scatter(
-            checked[x], checked[y], c=checked["area_px"], norm=LogNorm(), s=12, cmap="viridis"
-        )
+        points = ax.scatter(checked[x], checked[y], c=checked["area_px"], norm=LogNorm(), s=12, cmap="viridis")
         label = f"flagged: {len(flagged)}"
         ax.scatter(flagged[x], flagged[y], s=45, facecolor="none", edgecolor=style.FALSE_ALARM, label=label)
         ax.set_title(title)

@@ -71,11 +71,10 @@ def mistakes(views: Sequence[View]) -> Figure:
 
 
 def precision_recall(curves: Mapping[str, pd.DataFrame], scores: pd.DataFrame) -> Figure:
-    """Draw precision against recall over all thresholds; the mark is the map's own threshold.
+    """Draw precision against recall over all thresholds (`ranking.Ranked.curve`, by scene).
 
-    Args:
-        curves: by scene, columns ``precision`` and ``recall`` (`ranking.Ranked.curve`).
-        scores: rows by scene, ``precision``, ``recall``, ``average_precision`` and ``prevalence``.
+    The mark is at the ``scores`` of the map's own threshold: rows by scene, ``precision``, ``recall``,
+    ``average_precision`` and ``prevalence``.
     """
     if not curves:
         return _nothing()
@@ -83,9 +82,7 @@ def precision_recall(curves: Mapping[str, pd.DataFrame], scores: pd.DataFrame) -
     colours = style.area_colours(list(curves))
     for (name, curve), marker in zip(curves.items(), cycle(_MARKERS), strict=False):
         row, colour = scores.loc[name], colours[name]
-        label = (
-            f"{style.area_name(name)}: AP {row['average_precision']:.2f}, {row['prevalence']:.0%} landslide"
-        )
+        label = f"{style.area_name(name)}: AP {row['average_precision']:.2f}, {row['prevalence']:.0%} landslide"
         ax.plot(curve["recall"], curve["precision"], color=colour, lw=1.4)
         ax.plot(row["recall"], row["precision"], marker, color=colour, ms=7, label=label)
     ax.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
@@ -95,11 +92,7 @@ def precision_recall(curves: Mapping[str, pd.DataFrame], scores: pd.DataFrame) -
 
 
 def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """Draw the share of landslide among pixels against the probability the network gave them, and how many there are.
-
-    Args:
-        tables: by scene, of `ranking.Ranked.reliability`.
-    """
+    """Draw the share of landslide among pixels against the probability they got (`ranking.Ranked.reliability`)."""
     if not tables:
         return _nothing()
     figure, (ax, below) = plt.subplots(2, 1, figsize=(4.8, 4.8), height_ratios=(3, 1), sharex=True)
@@ -117,11 +110,7 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def detection_by_size(table: pd.DataFrame) -> Figure:
-    """Draw the share of landslides found and of mapped objects that are false, by size class.
-
-    Args:
-        table: of `objects.by_size`.
-    """
+    """Draw the share of landslides found and of mapped objects that are false, by size class (`objects.by_size`)."""
     if table.empty:
         return _nothing()
     figure, axes = plt.subplots(1, 2, figsize=(7.4, 3.1), sharey=True)
@@ -130,11 +119,7 @@ def detection_by_size(table: pd.DataFrame) -> Figure:
 
 
 def size_frequency(table: pd.DataFrame) -> Figure:
-    """Draw the frequency density of landslide areas, mapped against true.
-
-    Args:
-        table: columns ``inventory`` (true, mapped), ``area_m2`` and ``density`` (`objects.size_frequency`).
-    """
+    """Draw the frequency density of landslide areas, mapped against true (`objects.size_frequency`)."""
     if table.empty:
         return _nothing()
     figure, ax = plt.subplots(figsize=(5.2, 3.4))
@@ -159,11 +144,9 @@ def _both_counts(table: pd.DataFrame) -> str:
 
 
 def _by_size(axes: Sequence[Axes], table: pd.DataFrame) -> None:
-    panels = (
-        ("landslides", "detection_rate", "landslides that are found", style.HIT),
-        ("mapped", "false_share", "mapped objects that are false", style.FALSE_ALARM),
-    )
-    for ax, (total, share, title, colour) in zip(axes, panels, strict=True):
+    found = ("landslides", "detection_rate", "landslides that are found", style.HIT)
+    false = ("mapped", "false_share", "mapped objects that are false", style.FALSE_ALARM)
+    for ax, (total, share, title, colour) in zip(axes, (found, false), strict=True):
         rows = table[table[total] > 0]
         x = np.arange(len(rows))
         ax.bar(x, rows[share], color=colour, width=0.7)

@@ -45,12 +45,7 @@ class Box:
 
 
 def experiment_scheme(planned: Sequence[PlannedRun], areas: Sequence[str]) -> Figure:
-    """Draw the paper's five experiments as one flowchart, with the number of trainings of each (paper Fig 3).
-
-    Args:
-        planned: of `experiments.plan.plan`, all experiments.
-        areas: of the profile.
-    """
+    """Draw the paper's five experiments as one flowchart, with their numbers of trainings (paper Fig 3)."""
 
     def experiment(number: str, x: float, y: float, title: str) -> Box:
         own = [run for run in planned if number in run.experiments]
@@ -72,108 +67,73 @@ def experiment_scheme(planned: Sequence[PlannedRun], areas: Sequence[str]) -> Fi
         "one": Box(13.1, 0, "does one size do?", "Table 6, Fig 11", _RESULT),
         "unseen": experiment("5", 13.1, -3.1, experiment_named("5").title),
     }
-    arrows = [("areas", "1"), ("1", "sizes"), ("sizes", "2"), ("sizes", "4"), ("2", "each"), ("3", "one"),
-              ("4", "learnt"), ("4", "unseen")]  # fmt: skip
+    arrows = [("areas", "1"), ("1", "sizes"), ("sizes", "2"), ("sizes", "4")]
+    arrows += [("2", "each"), ("3", "one"), ("4", "learnt"), ("4", "unseen")]
     figure, ax = plt.subplots(figsize=(11, 4.7))
     _draw(ax, boxes, arrows)
     # One size for all: experiment 3 takes the areas as they are, past the choice.
-    start, end = boxes["areas"], boxes["3"]
-    left, low, turn = end.x - end.width / 2, -1.0, end.x - end.width / 2 - 0.45
-    corners = [(start.x, -start.height / 2), (start.x, low), (turn, low), (turn, -0.3), (left - 0.05, -0.3)]
+    left = boxes["3"].x - boxes["3"].width / 2
+    corners = [(0, -0.5), (0, -1.0), (left - 0.45, -1.0), (left - 0.45, -0.3), (left - 0.05, -0.3)]
     ax.add_patch(FancyArrowPatch(path=Path(corners), fill=False, **_ARROW))
-    ax.text((start.x + turn) / 2, low - 0.08, "all areas cut to one size", va="top", ha="center", fontsize=7.5,
-            color="0.35")  # fmt: skip
+    ax.text(left / 2 - 0.225, -1.08, "all areas cut to one size", va="top", ha="center", fontsize=7.5, color="0.35")
     return style.counted(figure, style.format_count(len(planned), "training"))
 
 
 def mix_strategy(patch_sets: Sequence[PatchSet], specs: Sequence[RunSpec]) -> Figure:
-    """Draw LMHLD_mix: all areas cut to one size, trained on together, tested together and apart (paper Fig 4).
-
-    Args:
-        patch_sets: of experiment 3, one per area.
-        specs: its runs.
-    """
+    """Draw LMHLD_mix: all areas cut to one size, trained on together, tested together and apart (paper Fig 4)."""
     areas = [patch_set.spec.area for patch_set in patch_sets]
     colours = style.area_colours(areas)
     boxes = {}
     for number, (area, patch_set) in enumerate(zip(areas, patch_sets, strict=True)):
         text = f"{style.format_count(len(patch_set.index), 'patch')} of {patch_set.spec.size} px"
         y = 0.8 * ((len(areas) - 1) / 2 - number)
-        boxes[area] = Box(0, y, style.area_name(area), text, _pale(colours[area]), 2.6, 0.62)
-    counts = {split: sum(len(patch_set.where(split)) for patch_set in patch_sets) for split in SPLITS}
-    text = f"train {counts['train']}\nvalidation {counts['val']}\ntest {counts['test']}"
-    title = f"one set of {patch_sets[0].spec.size} px patches"
-    boxes["set"] = Box(4, 0, title, text, _DATA, 2.6, 1.2)
+        boxes[area] = Box(0, y, style.area_name(area), text, style.tint(colours[area], 0.35), 2.6, 0.62)
+    train, val, test = (sum(len(patch_set.where(split)) for patch_set in patch_sets) for split in SPLITS)
+    text = f"train {train}\nvalidation {val}\ntest {test}"
+    boxes["set"] = Box(4, 0, f"one set of {patch_sets[0].spec.size} px patches", text, _DATA, 2.6, 1.2)
     models = [style.network_title(name) for name in dict.fromkeys(spec.model for spec in specs)]
-    height = 0.75 + 0.19 * len(models)
-    boxes["models"] = Box(7.6, 0, "trained from random weights", "\n".join(models), _RUNS, 2.8, height)
-    boxes["whole"] = Box(11.2, 0.8, "tested on all", f"{counts['test']} patches (Table 6)", _RESULT, 2.6)
+    title, height = "trained from random weights", 0.75 + 0.19 * len(models)
+    boxes["models"] = Box(7.6, 0, title, "\n".join(models), _RUNS, 2.8, height)
+    boxes["whole"] = Box(11.2, 0.8, "tested on all", f"{test} patches (Table 6)", _RESULT, 2.6)
     boxes["apart"] = Box(11.2, -0.8, "tested area by area", f"{len(areas)} areas", _RESULT, 2.6)
     arrows = [*((area, "set") for area in areas), ("set", "models"), ("models", "whole"), ("models", "apart")]
     figure, ax = plt.subplots(figsize=(9.6, 0.62 * len(areas) + 0.7))
     _draw(ax, boxes, arrows)
-    return style.counted(
-        figure, style.format_count(sum(len(patch_set.index) for patch_set in patch_sets), "patch")
-    )
+    return style.counted(figure, style.format_count(sum(len(patch_set.index) for patch_set in patch_sets), "patch"))
 
 
-def part_strategy(
-    order: Sequence[str], sizes: Mapping[str, int], rows: Sequence[Mapping[str, Treatment]]
-) -> Figure:
-    """Draw LMHLD_part: what becomes of each group of layers at each stage (paper Fig 5).
+def part_strategy(order: Sequence[str], sizes: Mapping[str, int], rows: Sequence[Mapping[str, Treatment]]) -> Figure:
+    """Draw LMHLD_part: what becomes of each group of layers at each stage (`part.schedule`; paper Fig 5).
 
-    Args:
-        order: areas in the order they are added, one per stage.
-        sizes: patch size of each area.
-        rows: of `experiments.part.schedule`.
+    Areas are in the order they are added, one per stage, with their patch sizes.
     """
-    groups = list(rows[0])
-    boxes = {
-        f"{group} {stage}": Box(column, -stage, row[group], "", TREATMENTS[row[group]][0], 0.88, 0.58)
-        for stage, row in enumerate(rows)
-        for column, group in enumerate(groups)
-    }
-    # Fresh layers take nothing over from the stage before, so no arrow leads to them.
-    arrows = [
-        (f"{group} {stage - 1}", f"{group} {stage}")
-        for stage, row in enumerate(rows)
-        for group in groups
-        if stage and row[group] != "fresh"
-    ]
+    groups, boxes, arrows = list(rows[0]), {}, []
+    for stage, row in enumerate(rows):
+        for column, (group, treatment) in enumerate(row.items()):
+            boxes[f"{group} {stage}"] = Box(column, -stage, treatment, "", TREATMENTS[treatment][0], 0.88, 0.58)
+            if stage and treatment != "fresh":  # fresh layers take nothing over from the stage before
+                arrows.append((f"{group} {stage - 1}", f"{group} {stage}"))
     figure, ax = plt.subplots(figsize=(max(6.5, 2.0 + 1.05 * len(groups)), 1.3 + 0.47 * len(order)))
     _draw(ax, boxes, arrows)
     for column, group in enumerate(groups):
         ax.text(column, 0.45, group, ha="center", va="bottom", fontweight="bold")
     for stage, area in enumerate(order):
-        ax.text(
-            -0.55, -stage, f"{stage + 1} {style.area_name(area)}, {sizes[area]} px", ha="right", va="center"
-        )
+        ax.text(-0.55, -stage, f"{stage + 1} {style.area_name(area)}, {sizes[area]} px", ha="right", va="center")
     handles = [Patch(facecolor=fill, edgecolor="0.35", label=text) for fill, text in TREATMENTS.values()]
     figure.legend(handles=handles, loc="outside upper center", ncols=2)
     return style.counted(figure, style.format_count(len(order), "stage"), "arrow: weights pass on")
 
 
 def addition_orders(orders: Mapping[str, Sequence[str]], sizes: Mapping[str, int]) -> Figure:
-    """Draw the orders in which areas are added, one row per order (paper Fig 6).
-
-    Args:
-        orders: areas of each order, by its name.
-        sizes: patch size of each area.
-    """
+    """Draw the orders in which areas are added, with the areas' patch sizes, one row per order (paper Fig 6)."""
     stages = max(map(len, orders.values()))
     colours = style.area_colours([area for order in orders.values() for area in order])
-    boxes = {
-        f"{name} {stage}": Box(
-            stage, -row, style.area_name(area), f"{sizes[area]} px", _pale(colours[area]), 0.8, 0.74
-        )
-        for row, (name, order) in enumerate(orders.items())
-        for stage, area in enumerate(order)
-    }
-    arrows = [
-        (f"{name} {stage - 1}", f"{name} {stage}")
-        for name, order in orders.items()
-        for stage in range(1, len(order))
-    ]
+    boxes, arrows = {}, []
+    for row, (name, order) in enumerate(orders.items()):
+        for stage, area in enumerate(order):
+            fill = style.tint(colours[area], 0.35)
+            boxes[f"{name} {stage}"] = Box(stage, -row, style.area_name(area), f"{sizes[area]} px", fill, 0.8, 0.74)
+        arrows += [(f"{name} {stage}", f"{name} {stage + 1}") for stage in range(len(order) - 1)]
     figure, ax = plt.subplots(figsize=(max(6.0, 0.7 + 1.47 * stages), 0.8 + 0.56 * len(orders)))
     _draw(ax, boxes, arrows)
     for row, name in enumerate(orders):
@@ -183,20 +143,13 @@ def addition_orders(orders: Mapping[str, Sequence[str]], sizes: Mapping[str, int
     return style.counted(figure, style.format_count(len(orders), "order"))
 
 
-def _pale(colour: Sequence[float]) -> tuple[float, float, float]:
-    red, green, blue = (0.65 + 0.35 * value for value in colour)
-    return red, green, blue
-
-
 def _draw(ax: Axes, boxes: Mapping[str, Box], arrows: Sequence[tuple[str, str]]) -> None:
     """Draw boxes and arrows between them, and fit the axes to them."""
     text: dict[str, Any] = {"ha": "center", "va": "top", "textcoords": "offset points"}
     for box in boxes.values():
         corner, shape = (box.x - box.width / 2, box.y - box.height / 2), "round,pad=0,rounding_size=0.08"
-        ax.add_patch(
-            FancyBboxPatch(corner, box.width, box.height, boxstyle=shape, facecolor=box.fill, edgecolor="0.35",
-                           linewidth=0.9)
-        )  # fmt: skip
+        look: dict[str, Any] = {"facecolor": box.fill, "edgecolor": "0.35", "linewidth": 0.9}
+        ax.add_patch(FancyBboxPatch(corner, box.width, box.height, boxstyle=shape, **look))
         # In points, so that lines keep their distance whatever the scale: title 11, gap 3, then 9.5 per line.
         lines = box.text.splitlines()
         top = (14 + 9.5 * len(lines) if lines else 11) / 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -24,79 +24,65 @@ if TYPE_CHECKING:
     from lmhld_nb.experiments.examples import Example
 
 
-def learning_curves(panels: Mapping[str, Sequence[Run]]) -> Figure:
-    """Draw validation F1 over epochs, one panel per group of runs; a network's mark is the epoch tested.
+CURVES = {"val_f1": "validation F1", "train_loss": "training loss", "val_loss": "validation loss"}
+"""Columns of a run's history, as figures call them."""
 
-    Args:
-        panels: runs by the title of their panel.
-    """
+
+def learning_curves(panels: Mapping[str, Sequence[Run]], column: str = "val_f1") -> Figure:
+    """Draw one of `CURVES` over epochs, one panel per group of runs; a network's mark is the epoch tested."""
     models = list(dict.fromkeys(run.spec.model for runs in panels.values() for run in runs))
-    colours, markers = style.network_colours(models), style.network_markers(models)
     figure, axes, left, bottom = style.grid(len(panels), (2.5, 2.2), (1.5, 0.5), narrowest=6.5, sharey=True)
     for ax, (title, runs) in zip(axes, panels.items(), strict=True):
         for run in runs:
-            colour, marker = colours[run.spec.model], markers[run.spec.model]
-            ax.plot(run.history["epoch"], run.history["val_f1"], color=colour, linewidth=1.2)
-            ax.plot(run.metrics["best_epoch"], run.metrics["val_f1"], marker, color=colour, markersize=5)
-        ax.set(title=title, ylim=(0, 1))
+            look = style.network_look(run.spec.model, markersize=5)
+            curve, tested = run.history.set_index("epoch")[column], run.metrics["best_epoch"]
+            ax.plot(curve.index, curve, color=look["color"], linewidth=1.2)
+            ax.plot(tested, curve[tested], **look)
+        ax.set(title=title, ylim=(0, 1) if column == "val_f1" else None)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for ax in left:
-        ax.set_ylabel("validation F1")
-    for ax in bottom:
-        ax.set_xlabel("epoch")
+    plt.setp(left, ylabel=CURVES[column])
+    plt.setp(bottom, xlabel="epoch")
     figure.legend(handles=style.network_handles(models, markersize=5), loc="outside right center")
     return style.counted(figure, style.format_count(sum(map(len, panels.values())), "training"))
 
 
 def score_heatmap(table: pd.DataFrame, scores: Mapping[str, str], rows: str, name: str = "F1") -> Figure:
-    """Draw scores as heat maps of rows × networks, side by side.
+    """Draw scores as heat maps of rows (``area`` or ``patch_size``) × networks, side by side.
 
-    Args:
-        table: of an experiment, with index levels ``rows`` and ``model``.
-        scores: columns to draw and their titles; those without any value are left out.
-        rows: ``area`` or ``patch_size``.
-        name: of the score, for the line below.
+    ``scores`` has the titles of the columns to draw; those without any value are left out. ``name`` is that of the
+    score, for the line below.
     """
     scores = {column: title for column, title in scores.items() if table[column].notna().any()}
-    models, lines = style.in_order(table, "model"), style.in_order(table, rows)
+    models, lines = list(table.index.unique("model")), list(table.index.unique(rows))
     # Side by side as long as a page is wide enough, else one above the other.
     across = len(scores) if len(scores) * len(models) <= 14 else 1
     panel = (0.5 + 0.62 * len(models), 0.36 * len(lines) + 0.45)
-    figure, axes, left, bottom = style.grid(
-        len(scores), panel, (1.6, 1.2), across, narrowest=5.5, sharey=True, sharex=True
-    )
+    shared: dict[str, Any] = {"narrowest": 5.5, "sharey": True, "sharex": True}
+    figure, axes, left, bottom = style.grid(len(scores), panel, (1.6, 1.2), across, **shared)
     for ax, (column, title) in zip(axes, scores.items(), strict=True):
         cells = table[column].unstack("model").reindex(index=lines, columns=models)
         best = cells.max(axis=1 if rows == "area" else 0)
-        style.heatmap(
-            ax, cells.to_numpy(float), bold=cells.eq(best, axis=0 if rows == "area" else 1).to_numpy()
-        )
+        style.heatmap(ax, cells.to_numpy(float), bold=cells.eq(best, axis=0 if rows == "area" else 1).to_numpy())
         ax.set_title(title)
     for ax in left:
-        style.name_cells(
-            ax, rows=[style.area_name(line) if rows == "area" else f"{line} px" for line in lines]
-        )
+        style.name_cells(ax, rows=[style.area_name(line) if rows == "area" else f"{line} px" for line in lines])
     for ax in bottom:
         style.name_cells(ax, columns=list(map(style.network_title, models)), rotation=40, ha="right")
     bold = "the best of a row" if rows == "area" else "the best size of each network"
-    return style.counted(
-        figure, f"{style.format_count(len(table), 'score')} a panel at most", f"{name}, bold: {bold}"
-    )
+    return style.counted(figure, f"{style.format_count(len(table), 'score')} a panel at most", f"{name}, bold: {bold}")
 
 
 def patch_size_scores(choice: pd.DataFrame, table: pd.DataFrame) -> Figure:
     """Draw each network's F1 over the whole area against patch size, and the mean that decides (paper Table 4).
 
-    Args:
-        choice: index levels ``area`` and ``patch_size``; ``mean_f1`` of the networks, prefixed as the scores.
-        table: Table 4, index levels ``area``, ``patch_size`` and ``model``.
+    ``choice`` has the index levels ``area`` and ``patch_size`` and ``mean_f1`` of the networks, prefixed as the scores;
+    ``table`` is Table 4, with the level ``model`` as well.
     """
-    areas, models = style.in_order(table, "area"), style.in_order(table, "model")
+    areas, models = list(table.index.unique("area")), list(table.index.unique("model"))
     titles = {"f1": "this book", "outside_f1": "outside the training patches", "published_f1": "published"}
     titles = {column: title for column, title in titles.items() if table[column].notna().any()}
     size = (1.6 + 2.9 * len(titles), 0.8 + 2.6 * len(areas))
     figure, axes = plt.subplots(len(areas), len(titles), figsize=size, squeeze=False, sharey=True)
-    colours, markers = style.network_colours(models), style.network_markers(models)
     for row, area in zip(axes, areas, strict=True):
         for ax, (column, title) in zip(row, titles.items(), strict=True):
             cells = table.loc[area][column].unstack("model")
@@ -105,67 +91,43 @@ def patch_size_scores(choice: pd.DataFrame, table: pd.DataFrame) -> Figure:
                 continue
             ticks = range(len(cells))
             for model in cells:
-                ax.plot(
-                    ticks,
-                    cells[model],
-                    color=colours[model],
-                    marker=markers[model],
-                    markersize=4,
-                    linewidth=1,
-                )
+                ax.plot(ticks, cells[model], **style.network_look(str(model), markersize=4, linewidth=1))
             ax.plot(ticks, choice.loc[area][column.replace("f1", "mean_f1")], color="k", linewidth=2.5)
             ax.set_xticks(ticks, [f"{size} px" for size in cells.index])
         row[0].set_ylabel("F1, whole area")
-    handles = style.network_handles(models, markersize=4)
-    handles.append(Line2D([], [], color="k", linewidth=2.5, label="mean"))
-    figure.legend(handles=handles, loc="outside right center")
+    mean = Line2D([], [], color="k", linewidth=2.5, label="mean")
+    figure.legend(handles=[*style.network_handles(models, markersize=4), mean], loc="outside right center")
     return style.counted(figure, f"{style.format_count(len(models), 'network')} a size")
 
 
 def recipe_heatmap(table: pd.DataFrame) -> Figure:
-    """Draw test F1 by batch size and epochs, and over the optimiser's steps (paper section 3.3).
-
-    Args:
-        table: index levels ``batch_size`` and ``epochs``, columns ``f1`` and ``steps``.
-    """
+    """Draw test F1 by batch size and epochs (index levels), and over the optimiser's steps (paper section 3.3)."""
     f1 = table["f1"].unstack("epochs")
     figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.2))
-    limits = (table["f1"].min(), table["f1"].max())
-    style.heatmap(axes[0], f1.to_numpy(float), "{:.3f}".format, limits)
+    style.heatmap(axes[0], f1.to_numpy(float), "{:.3f}".format, (table["f1"].min(), table["f1"].max()))
     style.name_cells(axes[0], list(map(str, f1.columns)), list(map(str, f1.index)))
     axes[0].set(title="F1 on the test patches", xlabel="epochs", ylabel="batch size")
     colours = sns.color_palette("viridis", len(f1))
     for size, colour, marker in zip(f1.index, colours, cycle("osD^vPX"), strict=False):
         line = table.loc[size]
-        axes[1].plot(
-            line["steps"], line["f1"], color=colour, marker=marker, markersize=5, label=f"batch {size}"
-        )
+        axes[1].plot(line["steps"], line["f1"], color=colour, marker=marker, markersize=5, label=f"batch {size}")
     axes[1].set(xscale="log", xlabel="steps of SGD", ylabel="F1", title="the same scores over steps")
     axes[1].legend()
     return style.counted(figure, style.format_count(len(table), "score"))
 
 
 def against_threshold(rules: Mapping[str, Threshold], f1: pd.Series) -> Figure:
-    """Draw the best network's F1 beside the best single threshold's, area by area.
-
-    Args:
-        rules: best threshold of each area.
-        f1: of networks, index (area, model).
-    """
+    """Draw the best network's F1 (index: area, model) beside the best single threshold's (``rules``), area by area."""
     figure, ax = plt.subplots(figsize=(9, 3.2))
     x = np.arange(len(rules))
     best = [f1.loc[area] for area in rules]
     limits = [(rule.feature, rule.confusion.f1) for rule in rules.values()]
     networks = [(style.network_title(scores.idxmax()), scores.max()) for scores in best]
-    bars = (
-        (x - 0.2, "0.75", "best single threshold", limits),
-        (x + 0.2, style.HIT, "best network", networks),
-    )
+    bars = ((x - 0.2, "0.75", "best single threshold", limits), (x + 0.2, style.HIT, "best network", networks))
     for centres, colour, label, named in bars:
         ax.bar(centres, [score for _, score in named], 0.38, color=colour, label=label)
         for centre, (name, score) in zip(centres, named, strict=True):
-            text = f"{name} {score:.2f}"
-            ax.text(centre, 0.02, text, ha="center", va="bottom", rotation=90, fontsize=7.5)
+            ax.text(centre, 0.02, f"{name} {score:.2f}", ha="center", va="bottom", rotation=90, fontsize=7.5)
     ax.set(ylim=(0, 1), ylabel="F1 on the test patches")
     ax.set_xticks(x, [style.area_name(area) for area in rules])
     figure.legend(loc="outside upper right", ncols=2)
@@ -190,12 +152,7 @@ def errors_legend(figure: Figure) -> None:
 
 
 def predictions(examples: Sequence[Example], bands: Sequence[str]) -> Figure:
-    """Show image, each network's prediction as hits, false alarms and misses, and truth (paper Figs 10 and 11).
-
-    Args:
-        examples: of `experiments.examples`.
-        bands: of the images.
-    """
+    """Show image, each network's prediction as hits, false alarms and misses, and truth (paper Figs 10 and 11)."""
     models = list(dict.fromkeys(model for example in examples for model in example.predictions))
     columns = ["image", *map(style.network_title, models), "truth"]
     size = (1.3 * len(columns), 1.42 * len(examples) + 0.6)

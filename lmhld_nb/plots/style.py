@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, Normalize, to_rgb
@@ -16,9 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lmhld_nb import models, paper
-from lmhld_nb.config import figures_dir
 from lmhld_nb.paper import area_name as area_name
-from lmhld_nb.sources import DataSet
 
 RGB = tuple[float, float, float]
 # Colour-blind safe, one per class: hit, false alarm, miss.
@@ -33,6 +30,7 @@ _STYLE: dict[Any, Any] = {
     "axes.titleweight": "bold",
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "axes.axisbelow": True,
     "legend.frameon": False,
     "legend.fontsize": 8,
     "figure.constrained_layout.use": True,
@@ -41,24 +39,17 @@ _STYLE: dict[Any, Any] = {
 plt.rcParams.update(_STYLE)
 
 
-# Names and colours -----------------------------------------------------------------------------------------------
-
-
 def area_colours(names: Sequence[str]) -> dict[str, RGB]:
     """Return a colour for each area or scene, always the same for the paper's areas."""
-    ordered = [*paper.AREAS, *(name for name in names if name not in paper.AREAS)]
+    ordered = list(dict.fromkeys([*paper.AREAS, *names]))
     palette = dict(zip(ordered, sns.color_palette("colorblind", max(10, len(ordered))), strict=False))
     return {name: palette[name] for name in names}
 
 
-def network_colours(names: Sequence[str]) -> dict[str, RGB]:
-    """Return the colour of each network, as `models.network` has it."""
-    return {name: to_rgb(models.network(name).colour) for name in names}
-
-
-def network_markers(names: Sequence[str]) -> dict[str, str]:
-    """Return the marker of each network, as `models.network` has it: some colours are alike to some eyes."""
-    return {name: models.network(name).marker for name in names}
+def tint(colour: Sequence[float], strength: float) -> RGB:
+    """Return a colour mixed with white: 1 leaves it as it is, 0 is white."""
+    red, green, blue = (1 - strength * (1 - value) for value in colour)
+    return red, green, blue
 
 
 def network_title(name: str) -> str:
@@ -66,37 +57,21 @@ def network_title(name: str) -> str:
     return models.network(name).title
 
 
+def network_look(name: str, **line: Any) -> dict[str, Any]:
+    """Return colour, marker and label of a network, and further arguments of `Axes.plot`."""
+    network = models.network(name)
+    return {"color": network.colour, "marker": network.marker, "label": network.title, **line}
+
+
 def network_handles(names: Sequence[str], **line: Any) -> list[Line2D]:
     """Return one handle for a legend per network; further arguments are those of `Line2D`."""
-    colours, markers = network_colours(names), network_markers(names)
-    return [
-        Line2D([], [], color=colours[name], marker=markers[name], label=network_title(name), **line)
-        for name in names
-    ]
-
-
-def in_order(table: pd.DataFrame, level: str) -> list[Any]:
-    """Return the values of an index level, each once, in the table's order."""
-    return list(dict.fromkeys(table.index.get_level_values(level)))
+    return [Line2D([], [], **network_look(name, **line)) for name in names]
 
 
 def format_count(count: int, thing: str) -> str:
     """Return how many there are of something: ``1 patch``, ``22 patches``."""
     ending = "" if count == 1 else "es" if thing.endswith(("ch", "s")) else "s"
     return f"{count:,} {thing}{ending}"
-
-
-# The line below a figure, and its files --------------------------------------------------------------------------
-
-
-def note(dataset: DataSet, profile: str, published: str = "") -> str:
-    """Return the line under every figure that says which data and profile it shows.
-
-    ``published`` names the paper's table where its numbers stand beside ours: those are scores on the real LMHLD.
-    """
-    kind = "synthetic data, no satellite image" if dataset.synthetic else "real data"
-    ours = f"{dataset.title} ({kind}) · profile {profile}"
-    return f"this book: {ours} · published: the real LMHLD, paper {published}" if published else ours
 
 
 def counted(figure: Figure, count: str, explanation: str = "") -> Figure:
@@ -113,28 +88,6 @@ def _write_below(figure: Figure, text: str) -> Figure:
     lines = textwrap.wrap(text, int(18.5 * figure.get_figwidth()))  # letters of this size per inch
     figure.supxlabel("\n".join(lines), fontsize=7, color="0.4", x=0.01, ha="left")
     return figure
-
-
-def save(figure: Figure, name: str, profile: str, numbers: pd.DataFrame | None = None) -> Figure:
-    """Write ``build/PROFILE/figures/NAME.png`` and the numbers behind it as CSV; return the figure for display."""
-    folder = figures_dir(profile)
-    folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / f"{name}.png", metadata={"Software": None})
-    if numbers is not None:
-        save_table(numbers, name, profile)
-    plt.close(figure)
-    return figure
-
-
-def save_table(table: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
-    """Write ``build/PROFILE/figures/NAME.csv``; return the table for display."""
-    folder = figures_dir(profile)
-    folder.mkdir(parents=True, exist_ok=True)
-    table.to_csv(folder / f"{name}.csv", float_format="%.6g")
-    return table
-
-
-# Panels and what they hold ---------------------------------------------------------------------------------------
 
 
 class Grid(NamedTuple):
@@ -155,21 +108,15 @@ def grid(
     widest: float = np.inf,
     **options: Any,
 ) -> Grid:
-    """Return a figure of ``count`` panels, at most ``across`` per row.
+    """Return a figure of ``count`` panels of a width and height (inches), at most ``across`` per row.
 
-    Args:
-        count: number of panels, at least 1.
-        panel: width and height of one, in inches.
-        margin: width beside and height below all of them, in inches.
-        across: panels per row.
-        narrowest, widest: least and greatest width of the figure, in inches.
-        options: of `plt.subplots`.
+    ``margin`` is the width beside and the height below all of them, ``narrowest`` and ``widest`` limit the width of the
+    figure (inches); further options are those of `plt.subplots`.
     """
     columns = min(across, count)
     rows = -(-count // columns)
     width = min(widest, max(narrowest, margin[0] + panel[0] * columns))
-    size = (width, margin[1] + panel[1] * rows)
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
+    figure, axes = plt.subplots(rows, columns, figsize=(width, margin[1] + panel[1] * rows), squeeze=False, **options)
     panels = list(axes.flat)
     for ax in panels[count:]:
         ax.set_axis_off()
@@ -185,16 +132,9 @@ def heatmap(
     bold: np.ndarray | None = None,
     fontsize: float = 7.5,
 ) -> None:
-    """Draw cells with their values, black or white by the fill; a missing one is grey.
+    """Draw (rows, columns) cells with their labels, black or white by the fill; a missing one (NaN) is grey.
 
-    Args:
-        ax: what to draw on; it gets no ticks.
-        values: (rows, columns), NaN where missing.
-        label: from a value to what its cell says.
-        limits: values of the first and the last colour.
-        colormap: name or object.
-        bold: (rows, columns), true where the letters are bold.
-        fontsize: of the letters, in points.
+    ``limits`` are the values of the first and the last colour; the letters of ``bold`` cells (rows, columns) are bold.
     """
     colours, scale = plt.get_cmap(colormap), Normalize(*limits)
     labels = np.vectorize(label, otypes=[object])(values)
@@ -220,9 +160,7 @@ def name_cells(ax: Axes, columns: Sequence[str] = (), rows: Sequence[str] = (), 
         ax.set_yticks(np.arange(len(rows)) + 0.5, rows, rotation=0, fontsize=text.get("fontsize"))
 
 
-def rgb(
-    values: np.ndarray, bands: Sequence[str], shown: Sequence[str] = ("red", "green", "blue")
-) -> np.ndarray:
+def rgb(values: np.ndarray, bands: Sequence[str], shown: Sequence[str] = ("red", "green", "blue")) -> np.ndarray:
     """Stretch three bands of (bands, rows, cols) to (rows, cols, 3) between 0 and 1, by the 2nd and 98th percentile."""
     picked = np.stack([values[bands.index(name)] for name in shown]).astype(np.float32)
     known = (values != 0).any(axis=0)

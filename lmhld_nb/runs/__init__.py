@@ -2,17 +2,14 @@
 
 from lmhld_nb.runs.runner import make_run, make_runs
 from lmhld_nb.runs.store import (
-    FAILURE,
     Run,
     damage,
-    earlier,
     failure,
     files,
     find,
     patch_set,
     patch_sets,
     rates,
-    record_failure,
     select,
     status,
     test_patches,
@@ -20,10 +17,8 @@ from lmhld_nb.runs.store import (
 )
 
 __all__ = [
-    "FAILURE",
     "Run",
     "damage",
-    "earlier",
     "failure",
     "files",
     "find",
@@ -32,7 +27,6 @@ __all__ = [
     "patch_set",
     "patch_sets",
     "rates",
-    "record_failure",
     "select",
     "status",
     "test_patches",

@@ -7,22 +7,21 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle
 
 import torch
 
 from lmhld_nb.runs.store import Busy, lock
 from lmhld_nb.training.hardware import Execution, choose_device
 
-WAIT = 1.0  # seconds between looks for a free slot
+WAIT = 0.2  # seconds after each slot that is taken
 
 
 def visible() -> list[str]:
     """Return the names of the GPUs this process may use: those in CUDA_VISIBLE_DEVICES, or all by number."""
-    named, count = os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count()
-    if named is None:
-        return [str(number) for number in range(count)]
-    # It may name more than there are: torch counts what it can use.
-    return [name.strip() for name in named.split(",") if name.strip()][:count]
+    count = torch.cuda.device_count()
+    names = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count)))).split(",")
+    return [name.strip() for name in names if name.strip()][:count]  # it may name more than there are
 
 
 def room(execution: Execution) -> int:
@@ -35,10 +34,9 @@ def room(execution: Execution) -> int:
 def slot(execution: Execution) -> Iterator[Execution]:
     """Take a slot on a GPU for the block, wait for one where all are taken, and yield the execution on it.
 
-    A slot is a lock in the store, where only who may make runs can take it; it counts for all processes of this
-    machine that fill the store, and a killed one gives it back. Where nothing is to choose, nothing is locked: on the
-    CPU, on a device that ``execution`` names, and where CUDA_VISIBLE_DEVICES names one GPU only, as a batch system
-    does for each of its jobs (which may all call it 0).
+    A slot is a lock in the store: it counts for all processes of this machine that fill the store, and a killed one
+    gives it back. Nothing is locked where there is nothing to choose: on the CPU, on a device that ``execution``
+    names, and where CUDA_VISIBLE_DEVICES names one GPU, as a batch system does for its jobs (which may all call it 0).
     """
     names = visible()
     one_named = len(names) <= 1 and "CUDA_VISIBLE_DEVICES" in os.environ
@@ -46,16 +44,13 @@ def slot(execution: Execution) -> Iterator[Execution]:
         yield execution
         return
     # An empty GPU before a second run on a busy one.
-    slots = [(share, index) for share in range(execution.runs_per_gpu) for index in range(len(names))]
-    while True:
-        for share, index in slots:
-            name = names[index].replace("/", "-")
-            try:
-                taken = lock(f"gpu-{platform.node()}-{name}-{share}", wait=False)
-            except Busy:
-                continue
-            with taken:
-                # By number and not by setting CUDA_VISIBLE_DEVICES: torch may have read that already.
-                yield execution.model_copy(update={"device": f"cuda:{index}"})
-            return
-        time.sleep(WAIT)
+    for share, index in cycle((share, index) for share in range(execution.runs_per_gpu) for index in range(len(names))):
+        try:
+            taken = lock(f"gpu-{platform.node()}-{names[index].replace('/', '-')}-{share}", wait=False)
+        except Busy:
+            time.sleep(WAIT)
+            continue
+        with taken:
+            # By number and not by setting CUDA_VISIBLE_DEVICES: torch may have read that already.
+            yield execution.model_copy(update={"device": f"cuda:{index}"})
+        return

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ from lmhld_nb.config import UserError, cannot_read, cannot_write, printable, run
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.patches.patch_sets import PatchSet, PatchSpec
 from lmhld_nb.training import scoring, weights
-from lmhld_nb.training.chains import EarlierStage
 from lmhld_nb.training.specs import Recipe, RunSpec
 
 FAILURE = "failure.json"
@@ -61,7 +61,7 @@ class Run:
     def whole_area(self) -> dict[str, Confusion] | None:
         """Counts over the whole study area (`scoring.whole_area`); None where they were not made."""
         try:
-            stored = json.loads((self.folder / scoring.WHOLE_AREA_FILE).read_text(encoding="utf-8"))
+            stored = _read_json(self.folder / scoring.WHOLE_AREA_FILE)
             if stored["run_id"] != self.spec.run_id:
                 return None
             return {name: Confusion.from_dict(stored[name]) for name in ("all", "outside_training")}
@@ -77,44 +77,40 @@ def files(whole_area: bool) -> tuple[str, ...]:
 
 
 def find(spec: RunSpec) -> Run | None:
-    """Return the finished run of ``spec``, or None.
+    """Return the finished run of ``spec``, or None; raises `UserError` where a file is there and cannot be read.
 
     A run is finished if and only if its metrics.json is there. A folder that holds damaged files, or those of another
     run, is never used (`damage`); whoever makes the run sets it aside first.
-
-    Raises:
-        UserError: a file is there and cannot be read.
     """
-    run = _inspect(spec)
-    return run if isinstance(run, Run) else None
+    state = _inspect(spec)
+    return state if isinstance(state, Run) else None
 
 
 def damage(spec: RunSpec) -> str:
     """Return what is wrong with the folder of ``spec``, foreign or damaged files, or ""; raises as `find`."""
-    reason = _inspect(spec)
-    return reason if isinstance(reason, str) else ""
+    state = _inspect(spec)
+    return state if isinstance(state, str) else ""
 
 
-def _inspect(spec: RunSpec) -> Run | str | None:
-    """Return the finished run, what is wrong with its folder, or None if it is not made yet; raises as `find`."""
+def _inspect(spec: RunSpec) -> Run | str:
+    """Return the finished run, what is wrong with its folder, or "" if it is not made yet; raises as `find`."""
     folder = runs_dir() / spec.run_id
     try:
         names = {path.name for path in folder.iterdir()} if folder.exists() else set()
-        if "metrics.json" not in names and "spec.json" not in names:
-            return None
+        if names.isdisjoint(("metrics.json", "spec.json")):
+            return ""
         if _read_json(folder / "spec.json") != json.loads(spec.canonical()):
             return "it holds another spec"
         if "metrics.json" not in names:
-            return None
+            return ""
         if absent := sorted({"history.csv", WEIGHTS, scoring.PATCHES_FILE} - names):
             return f"{absent[0]} is missing"
         metrics = _read_json(folder / "metrics.json")
-        earlier = {stage.run_id for stage in spec.chain[:-1]}
         if metrics["run_id"] != spec.run_id or not {"test", "weights"} <= set(metrics):
             return "its metrics.json is that of another run"
-        if earlier - set(metrics.get("earlier", ())):
+        if {stage.run_id for stage in spec.chain[:-1]} - set(metrics.get("earlier", ())):
             return "its metrics.json lacks the scores on earlier areas"
-        if spec.stage is not None and not _begun_from(spec.stage.parent, metrics["parent_weights"]):
+        if spec.stage is not None and _has_other_weights(spec.stage.parent, metrics["parent_weights"]):
             return "its parent has been made again, with other weights"
         (folder / WEIGHTS).open("rb").close()  # for an error that says why it cannot be read
         with safetensors.safe_open(folder / WEIGHTS, framework="pt") as tensors:
@@ -136,27 +132,25 @@ def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _begun_from(parent: RunSpec, weights: str) -> bool:
-    """Say whether a stage's parent still has the weights it began with; one that is not there cannot have others."""
+def _has_other_weights(parent: RunSpec, weights: str) -> bool:
+    """Say whether a stage's parent has other weights than it began with; one that is not there cannot."""
     with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-        return bool(_read_json(runs_dir() / parent.run_id / "metrics.json")["weights"] == weights)
-    return True
+        return bool(_read_json(runs_dir() / parent.run_id / "metrics.json")["weights"] != weights)
+    return False
 
 
 def weights_damage(spec: RunSpec) -> str:
     """Return what is wrong with a finished run's weights, read from end to end; empty if nothing is."""
     run = find(spec)
-    if run is not None and run.metrics["weights"] != weights.digest(run.folder / WEIGHTS):
-        return "its weights are not those it was finished with"
-    return ""
+    is_damaged = run is not None and run.metrics["weights"] != weights.digest(run.folder / WEIGHTS)
+    return "its weights are not those it was finished with" if is_damaged else ""
 
 
 def status(spec: RunSpec, whole_area: bool = False) -> str:
     """Return how far a run is; raises as `find`.
 
-    ``done``; ``unscored``: only the score of the whole area is left; ``failed``: the last attempt ended in an error
-    (`failure`); ``damaged``: its folder is not usable and will be set aside; ``begun``: there is a checkpoint to go on
-    from; or ``missing``.
+    ``done``; ``unscored``: only the score of the whole area is left; ``failed``: the last attempt ended in an error;
+    ``damaged``: its folder is not usable and will be set aside; ``begun``: there is a checkpoint; or ``missing``.
     """
     state = _inspect(spec)
     if isinstance(state, Run) and not (whole_area and state.whole_area is None):
@@ -183,19 +177,17 @@ def reason(error: Exception) -> str:
     return str(error) if isinstance(error, UserError) else repr(error)
 
 
-def record_failure(spec: RunSpec, error: Exception) -> Exception:
-    """Keep the reason of a failure in the run's folder, until the run succeeds; return the error."""
+def record_failure(spec: RunSpec, reason: str) -> str:
+    """Keep the reason of a failure in the run's folder, until the run succeeds; return it."""
     with suppress(UserError):  # a full disk cannot keep it; the command prints it all the same
-        write_json(runs_dir() / spec.run_id / FAILURE, {"error": printable(reason(error))})
-    return error
+        write_json(runs_dir() / spec.run_id / FAILURE, {"error": printable(reason)})
+    return reason
 
 
 def lock(name: str, wait: bool = True) -> AbstractContextManager[Any]:
     """Take a lock file of the store; leaving the returned context, or the end of the process, gives it back.
 
-    Raises:
-        Busy: another process holds it, and ``wait`` is False.
-        UserError: the store cannot be written.
+    Raises `Busy` where another process holds it and ``wait`` is False, `UserError` where the store cannot be written.
     """
     try:
         runs_dir().mkdir(parents=True, exist_ok=True)
@@ -211,8 +203,7 @@ def set_aside(spec: RunSpec, why: str) -> None:
     folder = runs_dir() / spec.run_id
     aside = folder.parent / "set-aside"
     aside.mkdir(exist_ok=True)
-    targets = (aside / f"{folder.name}.{number}" for number in range(10_000))
-    target = next(path for path in targets if not path.exists())
+    target = next(path for number in count() if not (path := aside / f"{folder.name}.{number}").exists())
     shutil.move(folder, target)
     # On stderr: `lmhld plan --csv` is read by programs.
     tqdm.write(f"{folder}: not usable ({why}); set aside as {target}", file=sys.stderr)
@@ -224,15 +215,8 @@ def rates() -> pd.DataFrame:
     for path in sorted(runs_dir().glob("*/metrics.json")):
         with suppress(OSError, ValueError, KeyError, TypeError):  # `find` deals with it where it is needed
             metrics, spec = _read_json(path), _read_json(path.parent / "spec.json")
-            rows.append(
-                {
-                    "model": spec["model"],
-                    "width": str(spec["width"] or "published"),
-                    "device": metrics["device"],
-                    "patch_size": max(patch_spec["size"] for patch_spec in spec["data"]),
-                    "patches_per_second": metrics["patches_per_second"],
-                }
-            )
+            size, width = max(patches["size"] for patches in spec["data"]), str(spec["width"] or "published")
+            rows.append([spec["model"], width, metrics["device"], size, metrics["patches_per_second"]])
     return pd.DataFrame(rows, columns=["model", "width", "device", "patch_size", "patches_per_second"])
 
 
@@ -243,65 +227,44 @@ def select(specs: Sequence[RunSpec], runs: Sequence[Run]) -> list[Run]:
 
 
 def patch_sets(spec: RunSpec, progress: bool = True) -> list[PatchSet]:
-    """Return the PatchSets a run is trained on, cutting those that are not there yet.
-
-    Raises:
-        UserError: the data set is not prepared, or is not the one the spec names.
-    """
+    """Return the PatchSets a run is trained on, cutting those that are not there yet; raises as `patch_set`."""
     return [patch_set(patch_spec, progress) for patch_spec in spec.data]
 
 
 def patch_set(spec: PatchSpec, progress: bool = True) -> PatchSet:
-    """Return one PatchSet, cut where it is not there yet; raises as `patch_sets`."""
+    """Return one PatchSet, cut where it is not there yet.
+
+    Raises `UserError` where the data set is not prepared, or is not the one the spec names.
+    """
     if patches.is_cut(spec):  # its name says from which content: no need to look at the data
         return patches.load(spec)
     dataset = sources.load(spec.dataset)
     if dataset.fingerprint != spec.fingerprint:
-        raise UserError(
-            f"data set '{spec.dataset}': its content is {dataset.fingerprint}, the run was planned on "
-            f"{spec.fingerprint}; plan again with `lmhld plan`"
-        )
+        change = f"its content is {dataset.fingerprint}, the run was planned on {spec.fingerprint}"
+        raise UserError(f"data set '{spec.dataset}': {change}; plan again with `lmhld plan`")
     return patches.cut(spec, dataset.scenes_of(spec.area), progress)
 
 
-def earlier(stage: RunSpec) -> EarlierStage:
-    """Return a finished stage of a chain as the training of a later one needs it."""
-    return EarlierStage(stage.run_id, runs_dir() / stage.run_id / WEIGHTS, patch_sets(stage, False))
-
-
 def test_patches(run: Run) -> pd.DataFrame:
-    """Return the counts of a run's test patches, as `scoring.tested` gives them.
-
-    Raises:
-        UserError: the run's table of them is missing or damaged.
-    """
+    """Return the counts of a run's test patches (`scoring.test_counts`); raises `UserError` where there are none."""
     return _read_counts(run, scoring.PATCHES_FILE, scoring.PATCH_COLUMNS)
 
 
 def window_counts(run: Run) -> pd.DataFrame:
-    """Return the counts of all windows of a run's area, as `scoring.window_counts` gives them.
-
-    Raises:
-        UserError: the table is missing, as it is where the run was not scored on its whole area, or damaged.
-    """
+    """Return the counts of all windows of a run's area (`scoring.window_counts`); raises as `test_patches`."""
     return _read_counts(run, scoring.WINDOWS_FILE, scoring.WINDOW_COLUMNS)
 
 
 def _read_counts(run: Run, name: str, columns: Sequence[str]) -> pd.DataFrame:
     counts = scoring.read(run.folder / name, columns)
     if counts is None:
-        raise UserError(
-            f"{run.folder / name}: missing or damaged; move the folder away and make the run again with `lmhld run`"
-        )
+        way_out = "move the folder away and make the run again with `lmhld run`"
+        raise UserError(f"{run.folder / name}: missing or damaged; {way_out}")
     return counts
 
 
 def score_whole_area(run: Run, device: torch.device, progress: bool) -> None:
-    """Count all windows of a run's area (`scoring.window_counts`) and write them beside its metrics.
-
-    Raises:
-        UserError: its data set is not there, or a scene cannot be read.
-    """
+    """Count all windows of a run's area (`scoring.window_counts`), beside its metrics; raises as `patch_set`."""
     (patch_set,) = patch_sets(run.spec, progress)
     model = run.model().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     scenes = sources.load(patch_set.spec.dataset).scenes_of(patch_set.spec.area)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import rasterio
@@ -25,9 +23,7 @@ from lmhld_nb.scenes import rasters
 from lmhld_nb.scenes.rasters import Window
 
 SUFFIXES = (".tif", ".tiff", ".vrt", ".img", ".jp2")
-OPEN_FILES = 64  # of one mosaic at a time
 MOST_SCALE = 50.0  # times that a scene may be made coarser or finer
-LEAST_SIDE = 16  # px
 
 
 @dataclass(frozen=True)
@@ -64,12 +60,9 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
     """
     files: list[Path] = []
     for path in paths:
-        if not path.is_dir():
-            files.append(path)
-            continue
-        inside = [
-            file for file in sorted(path.iterdir()) if file.suffix.lower() in SUFFIXES and file.is_file()
-        ]
+        inside = [path]
+        if path.is_dir():
+            inside = [file for file in sorted(path.iterdir()) if file.suffix.lower() in SUFFIXES and file.is_file()]
         if not inside:
             raise UserError(f"{path}: holds no image; give a folder of {', '.join(SUFFIXES)} files")
         files += inside
@@ -83,59 +76,58 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
 def open_files(
     paths: Sequence[Path], nodata: float | None = None, resolution_m: float | None = None
 ) -> Iterator[Raster]:
-    """Open files on one grid as one image, or at another resolution.
+    """Open files of one coordinate system, pixel size, type and band order, pixels aligned, as one image.
 
     Where files overlap, the first that holds data wins, pixel by pixel. What no file holds is no data. Coarser, each
     pixel is the mean of those below it; finer, they are interpolated bilinearly; within 1 % of their own resolution
     the files are read as they are.
 
     Args:
-        paths: one file or more: one coordinate system, pixel size, type and band order, pixels aligned.
+        paths: one file or more.
         nodata: value that means no data; None to take each file's own.
-        resolution_m: side of a pixel on the ground in metres.
+        resolution_m: side of a pixel on the ground in metres; None for the files' own.
 
     Raises:
         UserError: a file cannot be read or lies on another grid than the first, or the resolution is out of reach.
     """
-    if len(paths) == 1 and resolution_m is None:  # opened once: data sets may have thousands of small files
-        with rasters.open_raster(paths[0]) as source:
-            yield _describe(source, paths[0], nodata)
-        return
-    headers = []
-    for path in paths:
-        with rasters.open_raster(path) as source:
-            headers.append(_describe(source, path, nodata))
-        rasters.check_north_up(path, headers[-1].crs, headers[-1].transform)
-    first = headers[0]
-    corners = [_corner(first, header) for header in headers]
-    top, left = (min(corner[axis] for corner in corners) for axis in (0, 1))
-    windows = [
-        Window(row - top, col - left, *header.shape)
-        for (row, col), header in zip(corners, headers, strict=True)
-    ]
-    shape = max(w.row + w.height for w in windows), max(w.col + w.width for w in windows)
-    transform = first.transform * Affine.translation(left, top)
-    scale = _scale(first, transform, shape, resolution_m) if resolution_m is not None else None
-    if scale is not None:
-        transform *= Affine.scale(*scale)
-        whole = _scaled(Window(0, 0, *shape), scale)
-        shape, windows = (whole.height, whole.width), [_scaled(window, scale) for window in windows]
-        if min(shape) < LEAST_SIDE:
-            raise UserError(
-                f"{first.path}: {shape[0]}×{shape[1]} pixels at {resolution_m:g} m, at least {LEAST_SIDE} are needed "
-                "a side; choose a finer `--resolution`"
-            )
-    with closing(_Files(headers, windows, transform, scale)) as files:
-        if len(headers) == 1:
-            yield replace(first, shape=shape, transform=transform, read=partial(files.read, 0))
-        else:
-            dtype, fill = _type_with_fill(first.dtype)
-            read = partial(_joined, files, dtype, fill)
-            yield replace(first, shape=shape, transform=transform, dtype=dtype, nodata=fill, read=read)
-
-
-def _read_bands(source: rasterio.DatasetReader, path: Path, window: Window, indices: list[int]) -> np.ndarray:
-    return rasters.read_raster(source, path, window, [index + 1 for index in indices])
+    with ExitStack() as stack:
+        if len(paths) == 1 and resolution_m is None:
+            yield _describe(stack.enter_context(rasters.open_raster(paths[0])), paths[0], nodata)
+            return
+        sources = [_open_when_read(path, stack) for path in paths]
+        files = [_describe(source, path, nodata) for source, path in zip(sources, paths, strict=True)]
+        first = files[0]
+        corners = [_corner(first, file) for file in files]
+        top, left = (min(corner[axis] for corner in corners) for axis in (0, 1))
+        windows = [Window(row - top, col - left, *file.shape) for (row, col), file in zip(corners, files, strict=True)]
+        shape = max(w.row + w.height for w in windows), max(w.col + w.width for w in windows)
+        transform = first.transform * Affine.translation(left, top)
+        scale = _scale(first, transform, shape, resolution_m) if resolution_m is not None else None
+        if scale is not None:
+            transform *= Affine.scale(*scale)
+            whole = _scaled(Window(0, 0, *shape), scale)
+            shape, windows = (whole.height, whole.width), [_scaled(window, scale) for window in windows]
+            for number, (source, file, window) in enumerate(zip(sources, files, windows, strict=True)):
+                warped = WarpedVRT(
+                    source,
+                    crs=file.crs,
+                    transform=transform * Affine.translation(window.col, window.row),
+                    height=window.height,
+                    width=window.width,
+                    src_nodata=file.nodata,
+                    nodata=file.nodata,
+                    resampling=Resampling.average if max(scale) > 1 else Resampling.bilinear,
+                    # A pixel is no data where every band is, as in `rasters.valid_pixels`.
+                    UNIFIED_SRC_NODATA="YES",
+                    NUM_THREADS="ALL_CPUS",
+                )
+                files[number] = _describe(stack.enter_context(warped), file.path, file.nodata)
+        if len(files) == 1:
+            yield replace(files[0], transform=transform)
+            return
+        dtype, fill = _type_with_fill(first.dtype)
+        read = partial(_joined, files, windows, dtype, fill)
+        yield replace(first, shape=shape, transform=transform, dtype=dtype, nodata=fill, read=read)
 
 
 def _describe(source: rasterio.DatasetReader, path: Path, nodata: float | None) -> Raster:
@@ -148,9 +140,25 @@ def _describe(source: rasterio.DatasetReader, path: Path, nodata: float | None) 
         source.transform,
         rasters.holdable(source.nodata if nodata is None else nodata, dtype),
         source.count,
-        partial(_read_bands, source, path),
+        partial(_read, source, path),
         rasters.band_names(source),
     )
+
+
+def _read(source: rasterio.DatasetReader, path: Path, window: Window, indices: list[int]) -> np.ndarray:
+    return rasters.read_raster(source, path, window, [index + 1 for index in indices])
+
+
+def _open_when_read(path: Path, stack: ExitStack) -> rasterio.DatasetReader:
+    """Open a VRT in memory that stands for a file: GDAL opens the file when it is read, and holds only so many open."""
+    memory = stack.enter_context(MemoryFile(ext=".vrt"))
+    with rasters.open_raster(path) as source:
+        rasters.check_north_up(path, source.crs, source.transform)
+        rasterio.shutil.copy(source, memory.name, driver="VRT")
+    with rasterio.open(memory.name, "r+") as vrt:
+        # GDAL takes the fourth band of bytes for alpha: near infrared would decide where the others are seen.
+        vrt.colorinterp = [ColorInterp.undefined] * vrt.count
+    return stack.enter_context(rasterio.open(memory.name))
 
 
 def _corner(first: Raster, other: Raster) -> tuple[int, int]:
@@ -161,15 +169,15 @@ def _corner(first: Raster, other: Raster) -> tuple[int, int]:
     if other.count != first.count:
         reason = f"has {other.count} bands, {first.path.name} {first.count}"
     elif other.names != first.names:
-        own, names = (" ".join(name or "?" for name in header.names) for header in (other, first))
+        own, names = (" ".join(name or "?" for name in file.names) for file in (other, first))
         reason = f"its bands are {own}, those of {first.path.name} {names}"
     elif other.dtype != first.dtype:
         reason = f"holds {other.dtype}, {first.path.name} {first.dtype}"
     elif other.crs != first.crs:
         reason = f"has another coordinate system than {first.path.name}"
     elif max(abs(x - 1), abs(y - 1)) * max(other.shape) > 0.05:
-        pixels = f"{abs(other.transform.a):g} × {abs(other.transform.e):g}"
-        reason = f"a pixel is {pixels}, in {first.path.name} {abs(first.transform.a):g} × {abs(first.transform.e):g}"
+        own, pixel = (f"{abs(file.transform.a):g} × {abs(file.transform.e):g}" for file in (other, first))
+        reason = f"a pixel is {own}, in {first.path.name} {pixel}"
     elif max(abs(row - round(row)), abs(col - round(col))) > 0.05:
         reason = f"its pixels do not meet those of {first.path.name}"
     if reason:
@@ -177,9 +185,7 @@ def _corner(first: Raster, other: Raster) -> tuple[int, int]:
     return round(row), round(col)
 
 
-def _scale(
-    first: Raster, transform: Affine, shape: tuple[int, int], resolution_m: float
-) -> tuple[float, float] | None:
+def _scale(first: Raster, transform: Affine, shape: tuple[int, int], resolution_m: float) -> tuple[float, float] | None:
     """Return how many pixels of the files go across and down into one; None where it is one."""
     if first.crs is None:
         raise UserError(
@@ -206,92 +212,6 @@ def _scaled(window: Window, scale: tuple[float, float]) -> Window:
     return Window(row, col, end_row - row, end_col - col)
 
 
-class _Files:
-    """The files of a mosaic, each in its window of the grid, opened when read and closed when others are."""
-
-    def __init__(
-        self,
-        headers: list[Raster],
-        windows: list[Window],
-        transform: Affine,
-        scale: tuple[float, float] | None,
-    ) -> None:
-        self.headers, self.windows = headers, windows
-        self._transform, self._scale = transform, scale
-        self._corners = np.array([(w.row, w.col, w.row + w.height, w.col + w.width) for w in windows]).T
-        self._open: OrderedDict[int, tuple[rasterio.DatasetReader, ExitStack]] = OrderedDict()
-
-    def meeting(self, window: Window) -> list[int]:
-        """Return the numbers of the files that meet a window, in order."""
-        row, col, end_row, end_col = self._corners
-        meets = (row < window.row + window.height) & (end_row > window.row)
-        meets &= (col < window.col + window.width) & (end_col > window.col)
-        return [int(number) for number in np.flatnonzero(meets)]
-
-    def read(self, number: int, window: Window, indices: list[int]) -> np.ndarray:
-        """Read a window, counted from the file's own corner."""
-        if number in self._open:
-            self._open.move_to_end(number)
-        else:
-            while len(self._open) >= OPEN_FILES:
-                self._close_oldest()
-            # Closed by callbacks: as context managers, datasets enter an environment of the thread that opens them,
-            # and another may close them.
-            stack = ExitStack()
-            self._open[number] = self._opened(number, stack), stack
-        return _read_bands(self._open[number][0], self.headers[number].path, window, indices)
-
-    def _opened(self, number: int, stack: ExitStack) -> rasterio.DatasetReader:
-        header, window = self.headers[number], self.windows[number]
-        source = rasters.open_raster(header.path)
-        stack.callback(source.close)
-        if self._scale is None:
-            return source
-        if ColorInterp.alpha in source.colorinterp:
-            source = _without_alpha(source, stack)
-        warped = WarpedVRT(
-            source,
-            crs=header.crs,
-            transform=self._transform * Affine.translation(window.col, window.row),
-            height=window.height,
-            width=window.width,
-            src_nodata=header.nodata,
-            nodata=header.nodata,
-            resampling=Resampling.average if max(self._scale) > 1 else Resampling.bilinear,
-            # A pixel is no data where every band is, as in `rasters.valid_pixels`.
-            UNIFIED_SRC_NODATA="YES",
-            NUM_THREADS="ALL_CPUS",
-        )
-        stack.callback(warped.close)
-        return warped
-
-    def _close_oldest(self) -> None:
-        self._open.popitem(last=False)[1][1].close()
-
-    def close(self) -> None:
-        while self._open:
-            self._close_oldest()
-
-
-def _without_alpha(source: rasterio.DatasetReader, stack: ExitStack) -> rasterio.DatasetReader:
-    """Open a file again with an alpha band that is a band like others; ``stack`` closes it.
-
-    GDAL takes the fourth band of bytes for alpha unless it is told otherwise when the file is written. Near infrared
-    would then decide where the others are seen.
-    """
-    with MemoryFile(ext=".vrt") as memory:
-        rasterio.shutil.copy(source, memory.name, driver="VRT")
-        top = ElementTree.fromstring(memory.read())
-    for band in top.iter("VRTRasterBand"):
-        for kind in band.findall("ColorInterp"):
-            band.remove(kind)
-    plain = MemoryFile(ElementTree.tostring(top), ext=".vrt")
-    stack.callback(plain.close)
-    opened = plain.open()
-    stack.callback(opened.close)
-    return opened
-
-
 def _type_with_fill(dtype: np.dtype) -> tuple[np.dtype, float]:
     """Return a type that holds the values of ``dtype`` and one more, which then means no data; and that value."""
     if dtype.kind == "f":
@@ -300,21 +220,23 @@ def _type_with_fill(dtype: np.dtype) -> tuple[np.dtype, float]:
     return wider, float(np.iinfo(wider).min)
 
 
-def _joined(files: _Files, dtype: np.dtype, fill: float, window: Window, indices: list[int]) -> np.ndarray:
+def _joined(
+    files: list[Raster], windows: list[Window], dtype: np.dtype, fill: float, window: Window, indices: list[int]
+) -> np.ndarray:
+    """Read a window of a mosaic whose files lie in ``windows``."""
     joined = np.full((len(indices), window.height, window.width), fill, dtype)
     missing = np.ones((window.height, window.width), bool)
-    for number in files.meeting(window):
-        header, own = files.headers[number], files.windows[number]
+    for file, own in zip(files, windows, strict=True):
         top, left = max(window.row, own.row), max(window.col, own.col)
         bottom = min(window.row + window.height, own.row + own.height)
         right = min(window.col + window.width, own.col + own.width)
         here = (slice(top - window.row, bottom - window.row), slice(left - window.col, right - window.col))
-        if not missing[here].any():
+        if top >= bottom or left >= right or not missing[here].any():
             continue
-        part = Window(top - own.row, left - own.col, bottom - top, right - left)
-        values = files.read(number, part, indices)
-        rasters.check_finite(values, header.nodata, header.path, part)
-        take = missing[here] & rasters.valid_pixels(values, header.nodata)
+        overlap = Window(top - own.row, left - own.col, bottom - top, right - left)
+        values = file.read(overlap, indices)
+        rasters.check_finite(values, file.nodata, file.path, overlap)
+        take = missing[here] & rasters.valid_pixels(values, file.nodata)
         joined[(slice(None), *here)][:, take] = values[:, take]
         missing[here] &= ~take
     return joined

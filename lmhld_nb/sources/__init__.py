@@ -10,12 +10,12 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from lmhld_nb import config, twin
 from lmhld_nb.config import UserError
@@ -27,9 +27,7 @@ from lmhld_nb.sources.descriptions import Description, Local, Zenodo, catalogue,
 
 __all__ = ["DataSet", "Description", "catalogue", "check", "describe", "get", "is_ready", "load", "summary"]
 
-FORMAT = 2
-"""Version of ``dataset.json``; another one is prepared anew."""
-
+FORMAT = 2  # of dataset.json; another one is prepared anew
 _DEFAULTS = {field.name: field.default for field in fields(Scene)}
 _OPENED = 48  # scenes opened as a test when a data set is prepared
 
@@ -57,11 +55,7 @@ class DataSet:
         return tuple(band for band in first if all(band in bands for bands in others))
 
     def scenes_of(self, area: str) -> tuple[Scene, ...]:
-        """Return the scenes of ``area``.
-
-        Raises:
-            UserError: the data set has no such area.
-        """
+        """Return the scenes of ``area``; UserError if the data set has no such area."""
         if area not in self.areas:
             raise UserError(f"data set '{self.name}' has no area '{area}'; it has {', '.join(self.areas)}")
         return tuple(scene for scene in self.scenes if scene.area == area)
@@ -96,26 +90,21 @@ def get(
     layout: Path | None = None,
     workers: int | None = None,
 ) -> DataSet:
-    """Make, download or adopt a data set, and load it. A call on one that is ready does nothing.
+    """Make, download or adopt a data set of the catalogue, and load it. A call on one that is ready does nothing.
 
     Args:
-        name: entry of the catalogue.
         from_path: folder or archive that holds the data; a folder is used where it lies, an archive is unpacked.
-        progress: show progress bars and what was found.
         layout: YAML that says how the folder is laid out (keys of ``layout.Layout``), over the description's own.
-        workers: processes that make the twin; None for one a processor.
+        workers: processes that make the twin; None for one per processor.
 
     Raises:
-        UserError: whatever keeps it from getting ready, with the next step. What was fetched or made stays, and
-            the same call goes on from there.
+        UserError: whatever keeps it from getting ready; the same call goes on with what was fetched or made.
     """
     description = describe(name)
     home = config.data_dir() / name
     if from_path is None and layout is None and is_ready(name):
-        try:
+        with suppress(_Stale):  # mended below
             return load(name)
-        except _Stale:
-            pass  # mended below
     with _locked(home):
         if from_path is None and layout is None and (state := _state(home)) is not None and state["layout"]:
             layout = Path(state["layout"])
@@ -130,11 +119,26 @@ def get(
         else:
             root = _root(home, description, from_path, progress)
             scenes = _read_layout(home, root, description, progress)
-            _open_some(scenes)
+            # Open some scenes, evenly spread, so that a wrong description is refused at once and not hours later.
+            for scene in (*scenes[:: max(len(scenes) // _OPENED, 1)], scenes[-1]):
+                with open_image(scene) as image:
+                    if scene.mask is not None or scene.polygons is not None:
+                        with open_labels(scene, image):
+                            pass
             fingerprint = fingerprints.of_scenes(scenes, root, home / "hashes.json", progress)
             if progress and (note := fingerprints.repeated_images(scenes, root, home / "hashes.json")):
                 print(note)
-        _write_state(home, root, description, scenes, fingerprint, layout)
+        inside = root.resolve().is_relative_to(home.resolve())
+        state = {
+            "format": FORMAT,
+            "name": name,
+            "key": key_of(describe(name)),  # without --layout: the same `get` without it finds the data ready
+            "layout": str(layout.resolve()) if layout else None,
+            "fingerprint": fingerprint,
+            "root": os.path.relpath(root.resolve(), home.resolve()) if inside else str(root.resolve()),
+            "scenes": [_encoded(scene, root) for scene in scenes],
+        }
+        config.write_json(home / "dataset.json", state)
     return load(name)
 
 
@@ -144,49 +148,45 @@ def load(name: str) -> DataSet:
     Raises:
         UserError: not prepared, prepared from another description, or its files are gone or changed.
     """
-    description = describe(name)
-    home = config.data_dir() / name
-    again = f"run `lmhld data get {name}`"
-    state = _state(home)
-    if state is None:
+    description, home, again = describe(name), config.data_dir() / name, f"run `lmhld data get {name}`"
+    if (state := _state(home)) is None:
         raise UserError(f"{home}: data set '{name}' is not prepared; {again}")
     if state["key"] != key_of(description):
         raise UserError(f"{home}: prepared from another description of '{name}'; {again}")
     root = (home / state["root"]).resolve()
     adopted = Path(state["root"]).is_absolute()
     scenes = tuple(_decoded(entry, root) for entry in state["scenes"])
-    try:
-        same = fingerprints.stamp(scenes) == state["stamp"]
-    except OSError as error:
+    if gone := next((file for file in fingerprints.files_of(scenes) if not file.is_file()), None):
         again += " --from FOLDER with its new place" if adopted else ""
-        reason = "is gone" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-        raise _Stale(f"{error.filename}: a file of data set '{name}' {reason}; {again}") from None
-    if not same and not isinstance(description.source, twin.TwinSpec):
+        raise _Stale(f"{gone}: a file of data set '{name}' is gone; {again}")
+    if not isinstance(description.source, twin.TwinSpec):
         fingerprint = fingerprints.of_scenes(scenes, root, home / "hashes.json", progress=False)
         if fingerprint != state["fingerprint"]:
             again += f" --from {root}" if adopted else ""
             raise _Stale(f"{root}: files of data set '{name}' have changed since; {again}")
-    title, synthetic, citation = description.title, description.synthetic, description.citation
-    return DataSet(name, title, synthetic, citation, scenes, state["fingerprint"])
-
-
-# From the source to a folder -------------------------------------------------------------------------------------
+    return DataSet(name, description.title, description.synthetic, description.citation, scenes, state["fingerprint"])
 
 
 def _root(home: Path, description: Description, from_path: Path | None, progress: bool) -> Path:
     """Return the folder that holds the files, fetched or unpacked where needed."""
-    source = description.source
     if from_path is not None:
-        return _adopt(home, description, from_path.expanduser().resolve(), progress)
+        path = from_path.expanduser().resolve()
+        if not path.exists():
+            raise UserError(f"{path}: no such file or folder; correct --from")
+        if path.is_dir() and files.list_files(path):
+            return path
+        packed = [path] if path.is_file() else sorted(filter(archives.is_archive, path.iterdir()))
+        if not packed:
+            raise UserError(f"{path}: holds neither images nor archives; give the folder that holds the data")
+        return _unpack(home, packed, progress)
     state = _state(home)
     if state is not None and Path(state["root"]).is_absolute() and Path(state["root"]).is_dir():
         return Path(state["root"])  # adopted before; the description or the files have changed since
-    if isinstance(source, Zenodo):
-        listed = download.choose(download.list_files(source.doi), source.files, source.doi)
+    if isinstance(source := description.source, Zenodo):
         folders = {True: home / "download", False: home / "raw"}
-        wanted = [(file, folders[archives.is_archive(Path(file.name))]) for file in listed]
-        fetched = download.fetch_all(wanted, progress)
-        return _unpack(home, [path for path in fetched if archives.is_archive(path)], progress)
+        listed = [(file, archives.is_archive(Path(file.name))) for file in download.list_files(source.doi)]
+        paths = [download.fetch(file, folders[packed], progress) for file, packed in listed]
+        return _unpack(home, [path for path in paths if archives.is_archive(path)], progress)
     if state is not None and (home / state["root"]).is_dir():
         return (home / state["root"]).resolve()  # unpacked before
     where = source.where if isinstance(source, Local) else ""
@@ -194,24 +194,6 @@ def _root(home: Path, description: Description, from_path: Path | None, progress
         f"data set '{description.name}' is not downloaded by itself ({where}); get it and give its place: "
         f"lmhld data get {description.name} --from FOLDER"
     )
-
-
-def _adopt(home: Path, description: Description, path: Path, progress: bool) -> Path:
-    if path.is_dir():
-        if files.list_files(path):
-            return path
-        packed = sorted(entry for entry in path.iterdir() if entry.is_file() and archives.is_archive(entry))
-        if not packed:
-            raise UserError(f"{path}: holds neither images nor archives; give the folder that holds the data")
-    elif path.is_file():
-        packed = [path]
-    else:
-        raise UserError(f"{path}: no such file or folder; correct --from")
-    pinned = description.source.files if isinstance(description.source, Zenodo) else {}
-    for entry in packed:
-        if entry.name in pinned and (md5 := download.file_md5(entry)) != pinned[entry.name].lower():
-            raise UserError(f"{entry}: MD5 is {md5}, expected {pinned[entry.name]}; download it again")
-    return _unpack(home, packed, progress)
 
 
 def _unpack(home: Path, packed: list[Path], progress: bool) -> Path:
@@ -227,83 +209,39 @@ def _unpack(home: Path, packed: list[Path], progress: bool) -> Path:
     return raw
 
 
-# From a folder to Scenes -----------------------------------------------------------------------------------------
-
-
 def _read_layout(home: Path, root: Path, description: Description, progress: bool) -> list[Scene]:
     layout: layouts.Layout = description
     if description.layout == "discover" and not description.parts:
         try:
-            discovered = discovery.discover(root, description)
+            layout, text = discovery.discover(root, description)
         except discovery.Ambiguous as error:
             template = _save_template(home, error.template)
             raise UserError(f"{error}; complete {template} and repeat with --layout {template}") from error
-        layout = discovered.layout
         if progress:
-            print(discovered.table())
-    elif progress and (note := layouts.describe_left_out(root, layout)):
-        print(note)
-    return layouts.resolve(root, layout, description.name)
+            print(text)
+    return layouts.resolve(root, layout, description.name, progress)
 
 
 def _save_template(home: Path, text: str) -> Path:
     """Write the template under a name that is free, so that one already completed is not lost."""
     number, path = 1, home / "layout.yaml"
-    while path.exists():
-        if path.read_text(encoding="utf-8") == text:
-            return path
+    while path.exists() and path.read_text(encoding="utf-8") != text:
         number += 1
         path = home / f"layout-{number}.yaml"
-    with config.atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     return path
 
 
-def _open_some(scenes: list[Scene]) -> None:
-    """Open some scenes, evenly spread, so that a wrong description is refused at once and not hours later."""
-    step = max(len(scenes) // _OPENED, 1)
-    for scene in (*scenes[::step], scenes[-1]):
-        with open_image(scene) as image:
-            if scene.mask is not None or scene.polygons is not None:
-                with open_labels(scene, image):
-                    pass
-
-
-# The record of a prepared data set ---------------------------------------------------------------------------------
-
-
 def _state(home: Path) -> dict[str, Any] | None:
+    """Return the record of a prepared data set, None without one of today's format."""
     path = home / "dataset.json"
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
+        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); remove it and run `lmhld data get`") from error
-    return state if isinstance(state, dict) and state.get("format") == FORMAT else None
-
-
-def _write_state(
-    home: Path,
-    root: Path,
-    description: Description,
-    scenes: list[Scene],
-    fingerprint: str,
-    layout: Path | None,
-) -> None:
-    inside = root.resolve().is_relative_to(home.resolve())
-    state = {
-        "format": FORMAT,
-        "name": description.name,
-        # Without --layout: the same `get` without it finds the data ready.
-        "key": key_of(describe(description.name)),
-        "layout": str(layout.resolve()) if layout else None,
-        "fingerprint": fingerprint,
-        "root": os.path.relpath(root.resolve(), home.resolve()) if inside else str(root.resolve()),
-        "stamp": fingerprints.stamp(scenes),
-        "scenes": [_encoded(scene, root) for scene in scenes],
-    }
-    config.write_json(home / "dataset.json", state)
+    return state if state["format"] == FORMAT else None
 
 
 def _encoded(scene: Scene, root: Path) -> dict[str, Any]:
@@ -313,9 +251,7 @@ def _encoded(scene: Scene, root: Path) -> dict[str, Any]:
 
 
 def _decoded(entry: dict[str, Any], root: Path) -> Scene:
-    content: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
-    }
+    content: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
     content |= {key: root / content[key] for key in fingerprints.PATHS if key in content}
     return Scene(**content | ({"nodata": float("nan")} if content.get("nodata") == "nan" else {}))
 
@@ -325,21 +261,10 @@ def _locked(home: Path) -> Iterator[None]:
     """Let one process at a time prepare a data set, and clear what a killed one left behind."""
     try:
         home.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(home / ".lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            print(f"{home}: another process prepares this data set; waiting for it")
-            lock.acquire(timeout=-1)
+        lock = FileLock(home / ".lock").acquire()  # waits for another process that prepares the same
     except OSError as error:
-        raise UserError(
-            f"{home}: cannot be written ({(error.strerror or str(error)).lower()}); "
-            "choose another data folder with LMHLD_DATA"
-        ) from error
-    try:
-        for folder in (home, home / "raw"):
-            for left in folder.glob(".*.part*"):
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+        raise config.cannot_write(home, error) from error
+    with lock:
+        for left in (*home.glob(".*.part*"), *(home / "raw").glob(".*.part*")):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
         yield
-    finally:
-        lock.release()

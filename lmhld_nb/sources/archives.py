@@ -10,6 +10,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -36,63 +37,37 @@ _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EO
 
 @dataclass(frozen=True)
 class Limits:
-    """What an archive may grow to.
+    """What an archive may grow to."""
 
-    Attributes:
-        files: number of files, nested archives included.
-        ratio: unpacked bytes for one packed byte; judged only above ``floor`` bytes, because masks that are
-            mostly zeros pack a thousandfold in all innocence.
-        floor: unpacked bytes below which the ratio is not judged.
-        reserve: bytes that stay free on the disk.
-        depth: archives inside archives.
-    """
-
-    files: int = 2_000_000
-    ratio: float = 200.0
-    floor: int = 1 << 30
-    reserve: int = 256 << 20
-    depth: int = 3
-
-
-LIMITS = Limits()
+    files: int = 2_000_000  # nested archives included
+    ratio: float = 200.0  # unpacked bytes for one packed byte; masks of zeros pack a thousandfold in all innocence, so
+    floor: int = 1 << 30  # it is judged only above so many unpacked bytes
+    reserve: int = 256 << 20  # bytes that stay free on the disk
+    depth: int = 3  # archives inside archives
 
 
 @dataclass
 class _Unpacking:
-    """One archive being unpacked: its limits and what they have been used up to.
+    """One archive being unpacked, and what of its limits is left.
 
     Sizes are those that the archive declares: both libraries stop reading a member there, so that a false size makes
     a damaged member and no bomb.
     """
 
     archive: Path
-    limits: Limits
-    most: float
-    free: float
+    files: int
+    bytes: float
     bar: tqdm
-    bytes: int = 0
-    files: int = 0
 
-    def take(self, files: int, size: int) -> None:
-        """Count members before they are written.
-
-        Raises:
-            UserError: they are too many or too large.
-        """
-        self.files, self.bytes = self.files + files, self.bytes + size
-        if self.files > self.limits.files:
+    def count(self, files: int, size: int) -> None:
+        """Count members before they are written; refuse too many, or too many bytes."""
+        self.files, self.bytes = self.files - files, self.bytes - size
+        if self.files < 0:
+            raise UserError(f"{self.archive}: holds too many files; unpack it by hand if you trust it")
+        if self.bytes < 0:
             raise UserError(
-                f"{self.archive}: more than {self.limits.files} files; unpack it by hand if you trust it"
-            )
-        if self.bytes > self.most:
-            raise UserError(
-                f"{self.archive}: unpacks to more than {self.most / 1e6:.0f} MB, {self.limits.ratio:.0f} "
-                "times its size or more, like a decompression bomb; unpack it by hand if you trust it"
-            )
-        if self.bytes > self.free:
-            raise UserError(
-                f"{self.archive}: needs more than the {max(self.free, 0) / 1e9:.2f} GB free on the disk; "
-                "free space or move the data folder with LMHLD_DATA"
+                f"{self.archive}: unpacks to more than is free, or than its size suggests (a decompression bomb); "
+                "free space or move the data folder with LMHLD_DATA, or unpack it by hand if you trust it"
             )
 
 
@@ -102,11 +77,7 @@ def is_archive(path: Path) -> bool:
 
 
 def stem(path: Path, label: str = "") -> str:
-    """Return the name of ``path`` without its archive suffix: ``Rio.tar.gz`` gives ``Rio``.
-
-    Raises:
-        UserError: what is left cannot be the name of a folder.
-    """
+    """Return the name of ``path`` without its archive suffix; UserError if it cannot be the name of a folder."""
     return config.safe_name(_SUFFIX.sub("", path.name), f"{label or path}: folder")
 
 
@@ -114,62 +85,42 @@ def sniff(path: Path) -> str:
     """Return what the first bytes of ``path`` are: zip, split zip, tar, rar, 7z, html or other."""
     with path.open("rb") as file:
         head = file.read(1024)
-    for magic, kind in _MAGIC.items():
-        if head.startswith(magic):
-            return kind
-    if head[257:262] == b"ustar":
-        return "tar"
     if re.match(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head)\b", head, re.IGNORECASE):
         return "html"
-    return "other"
+    kinds = (kind for magic, kind in _MAGIC.items() if head.startswith(magic))
+    return next(kinds, "tar" if head[257:262] == b"ustar" else "other")
 
 
-def extract(archive: Path, folder: Path, progress: bool = True, limits: Limits = LIMITS) -> Path:
-    """Unpack ``archive`` (zip, tar, tar.gz/bz2/xz) and the archives inside it into ``folder``.
+def extract(archive: Path, folder: Path, progress: bool = True, limits: Limits | None = None) -> Path:
+    """Unpack ``archive`` (zip, tar, tar.gz/bz2/xz) and the archives inside it (``Rio.zip`` into a folder ``Rio``).
 
-    Everything is written to a temporary folder that takes its name at the end, so ``folder`` is complete or
-    absent; a second call on the same archive does nothing. An inner archive ``Rio.zip`` becomes the folder ``Rio``.
+    ``folder`` is complete or absent; a second call on the same archive does nothing.
 
     Raises:
-        UserError: not an archive that can be read, truncated, encrypted, a member that would be written
-            outside the folder or is a link or a device, the same name twice, too large or too many
-            files, disk full.
+        UserError: not an archive, damaged, encrypted, too large, or with members that are not safe; disk full.
     """
+    limits = limits or Limits()
     try:
         status = archive.stat()
     except OSError as error:
-        raise UserError(
-            f"{archive}: cannot be read ({error.strerror}); give an archive that exists"
-        ) from error
-    seal: dict[str, object] = {
-        "archive": archive.name,
-        "size": status.st_size,
-        "mtime_ns": status.st_mtime_ns,
-    }
-    if _is_complete(folder, seal):
-        return folder
+        raise UserError(f"{archive}: cannot be read ({error.strerror}); give an archive that exists") from error
+    seal = {"archive": archive.name, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    with suppress(FileNotFoundError, NotADirectoryError, ValueError):
+        if json.loads((folder / MARKER).read_text(encoding="utf-8")) == seal | _count_files(folder):
+            return folder
     existing = next(parent for parent in folder.absolute().parents if parent.exists())
     free = shutil.disk_usage(existing).free - limits.reserve
-    most = max(float(limits.floor), limits.ratio * status.st_size)
+    size = min(max(limits.floor, limits.ratio * status.st_size), free)
     with (
         config.atomic_path(folder) as temporary,
         tqdm(desc=archive.name, unit="B", unit_scale=True, disable=not progress) as bar,
     ):
-        _unpack(archive, temporary, _Unpacking(archive, limits, most, free, bar), archive.name, limits.depth)
-        (temporary / MARKER).write_text(json.dumps(seal | _census(temporary)), encoding="utf-8")
+        _unpack(archive, temporary, _Unpacking(archive, limits.files, size, bar), archive.name, limits.depth)
+        (temporary / MARKER).write_text(json.dumps(seal | _count_files(temporary)), encoding="utf-8")
     return folder
 
 
-def _is_complete(folder: Path, seal: dict[str, object]) -> bool:
-    """Say whether ``folder`` was made from this archive and none of its files is gone or has another size."""
-    try:
-        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return False
-    return bool(marker == seal | _census(folder))
-
-
-def _census(folder: Path) -> dict[str, int]:
+def _count_files(folder: Path) -> dict[str, int]:
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.name != MARKER]
     return {"files": len(sizes), "bytes": sum(sizes)}
 
@@ -177,24 +128,17 @@ def _census(folder: Path) -> dict[str, int]:
 def _unpack(archive: Path, folder: Path, state: _Unpacking, label: str, depth: int) -> None:
     """Unpack into ``folder`` (made here); ``label`` names the archive in messages, with its outer archive."""
     kind = sniff(archive)
-    if kind in ("rar", "7z", "split zip"):
-        raise UserError(
-            f"{label}: {kind} archives cannot be read; unpack it by hand and give the folder with --from"
-        )
     if kind == "html":
         raise UserError(f"{label}: is a web page, not an archive; download the file itself again")
-    if kind == "other":
-        raise UserError(
-            f"{label}: not a zip or tar archive, or damaged; get it again or give the unpacked folder"
-        )
+    if kind not in ("zip", "tar"):
+        what = "not a zip or tar archive, or damaged" if kind == "other" else f"{kind} archives cannot be read"
+        raise UserError(f"{label}: {what}; get it again, or unpack it by hand and give the folder with --from")
     folder.mkdir(parents=True)
     try:
         (_unzip if kind == "zip" else _untar)(archive, folder, state, label)
     except _DAMAGED as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(
-            f"{label}: truncated, damaged or encrypted ({reason}); delete it and get it again"
-        ) from error
+        raise UserError(f"{label}: truncated, damaged or encrypted ({reason}); delete it and get it again") from error
     for inner in sorted(path for path in folder.rglob("*") if path.is_file() and is_archive(path)):
         if depth == 0:
             raise UserError(f"{label}: archives nested too deeply ({inner.name}); unpack it by hand")
@@ -209,11 +153,10 @@ def _unpack(archive: Path, folder: Path, state: _Unpacking, label: str, depth: i
 def _unzip(archive: Path, folder: Path, state: _Unpacking, label: str) -> None:
     with _open_zip(archive) as source:
         entries = source.infolist()
-        state.take(len(entries), sum(entry.file_size for entry in entries))
+        state.count(len(entries), sum(entry.file_size for entry in entries))
         for entry in entries:
             plain = stat.S_IFMT(entry.external_attr >> 16) in (0, stat.S_IFREG, stat.S_IFDIR)
-            name = _member_name(entry.filename, plain, entry.filename.endswith("/"), folder, label)
-            if name:
+            if name := _member_name(entry.filename, plain, entry.filename.endswith("/"), folder, label):
                 entry.filename = name
                 source.extract(entry, folder)
                 state.bar.update(entry.file_size)
@@ -222,10 +165,8 @@ def _unzip(archive: Path, folder: Path, state: _Unpacking, label: str) -> None:
 def _untar(archive: Path, folder: Path, state: _Unpacking, label: str) -> None:
     with tarfile.open(archive, "r:*") as source:
         for entry in source:
-            plain = entry.isfile() or entry.isdir()
-            name = _member_name(entry.name, plain, entry.isdir(), folder, label)
-            if name:
-                state.take(1, entry.size)
+            if name := _member_name(entry.name, entry.isfile() or entry.isdir(), entry.isdir(), folder, label):
+                state.count(1, entry.size)
                 # Files get the rights of this user's umask, not those of whoever packed them.
                 source.extract(entry.replace(name=name, deep=False), folder, set_attrs=False, filter="data")
                 state.bar.update(entry.size)
@@ -234,26 +175,18 @@ def _untar(archive: Path, folder: Path, state: _Unpacking, label: str) -> None:
 def _open_zip(archive: Path) -> zipfile.ZipFile:
     """Open a zip, reading the names that tools on Chinese Windows write without saying in which encoding."""
     for encoding in ("utf-8", "gbk"):
-        try:
+        with suppress(UnicodeDecodeError):
             return zipfile.ZipFile(archive, metadata_encoding=encoding)
-        except UnicodeDecodeError:
-            continue
     return zipfile.ZipFile(archive)
 
 
 def _member_name(name: str, plain: bool, is_folder: bool, folder: Path, label: str) -> str | None:
-    """Return the path below ``folder`` that a member is written to; None for folders and clutter.
-
-    Raises:
-        UserError: a link or a device, a path that leads out of the folder, or one that is there already.
-    """
+    """Return the path below ``folder`` that a member is written to, None for folders and clutter; refuse others."""
     if not plain:
         raise UserError(f"{label}: member {name!r} is a link or a device; unpack it by hand if you trust it")
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or "\0" in name or re.match(r"[A-Za-z]:", name):
-        raise UserError(
-            f"{label}: member {name!r} would be written outside the folder; do not trust this archive"
-        )
+        raise UserError(f"{label}: member {name!r} would be written outside the folder; do not trust this archive")
     if is_folder or _CLUTTER.intersection(path.parts):
         return None
     if (folder / path).exists():

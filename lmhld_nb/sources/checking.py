@@ -9,7 +9,7 @@ import pyogrio
 from lmhld_nb.config import UserError
 from lmhld_nb.scenes import arrays
 from lmhld_nb.sources import archives, discovery, files
-from lmhld_nb.sources.descriptions import Description, catalogue
+from lmhld_nb.sources.descriptions import catalogue
 from lmhld_nb.sources.layout import Layout, resolve
 
 _FEW_CODES = 16  # a raster with so few values is taken for a mask
@@ -20,9 +20,6 @@ def check(path: Path) -> str:
 
     For a folder: the catalogued data sets it fits, else the layout that would be discovered, or why none can be.
     For a file: shape, type, coordinate system, pixel size, no-data value, mask codes; polygons are counted.
-
-    Raises:
-        UserError: nothing there, or nothing that can be read.
     """
     if path.is_dir():
         return _describe_folder(path)
@@ -30,15 +27,18 @@ def check(path: Path) -> str:
         raise UserError(f"{path}: no such file or folder; correct the path")
     suffix = path.suffix.lower()
     if suffix in files.VECTORS:
-        return _describe_polygons(path)
+        try:
+            info = pyogrio.read_info(path)
+        except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
+            raise UserError(f"{path}: cannot be read as polygons ({error}); export it again as GeoPackage") from error
+        grid = info["crs"] or "no coordinate system"
+        return f"{path.name}: {info['features']} features ({info['geometry_type']}), {grid}"
     if suffix in files.SUFFIXES:
-        keys: list[str | None] = [*arrays.array_keys(path)] if arrays.is_array_file(path) else [None]
+        keys: list[str | None] = [*arrays.array_keys(path)] if arrays.is_array_file(path) else []
         return "\n".join(_describe_image(path, key) for key in keys or [None])
     if archives.is_archive(path) or archives.sniff(path) == "zip":
-        return (
-            f"{path.name}: {archives.sniff(path)} archive, {path.stat().st_size / 1e6:.1f} MB; "
-            f"adopt it with `lmhld data get NAME --from {path}`"
-        )
+        size = f"{archives.sniff(path)} archive, {path.stat().st_size / 1e6:.1f} MB"
+        return f"{path.name}: {size}; adopt it with `lmhld data get NAME --from {path}`"
     raise UserError(f"{path}: neither image, polygons nor archive; give one of {', '.join(files.SUFFIXES)}")
 
 
@@ -51,33 +51,27 @@ def _describe_folder(root: Path) -> str:
         return f"{root}: {packed} archives; adopt them with `lmhld data get NAME --from {root}`"
     lines = [f"{root}: {len(names)} image, array and vector files"]
     for name, description in catalogue().items():
-        if content := _fit(root, description):
-            lines.append(f"fits the data set '{name}': {content}")
+        try:
+            scenes = resolve(root, description, name)
+        except UserError:  # the answer sought: it is another data set
+            continue
+        areas = ", ".join(dict.fromkeys(scene.area for scene in scenes))
+        lines.append(f"fits the data set '{name}': {len(scenes)} scenes, areas {areas}")
     if len(lines) > 1:
         return "\n".join(lines)
     try:
-        lines += ["discovered:", discovery.discover(root, Layout()).table()]
+        layout, text = discovery.discover(root, Layout())
+        resolve(root, layout, "area")
+        lines += ["discovered:", text]
+    except discovery.Ambiguous as error:
+        lines += [f"the layout cannot be discovered: {error}", "template for --layout:", error.template.rstrip()]
     except UserError as error:
-        lines[1:] = [f"the layout cannot be discovered: {error}"]
-        if isinstance(error, discovery.Ambiguous):
-            lines += ["template for --layout:", error.template.rstrip()]
+        lines += [f"the layout cannot be discovered: {error}"]
     return "\n".join(lines)
 
 
-def _fit(root: Path, description: Description) -> str | None:
-    """Return what ``root`` holds under a description, None where it does not fit."""
-    if not description.parts:
-        return None
-    try:
-        scenes = resolve(root, description, description.name)
-    except UserError:  # the answer sought: it is another data set
-        return None
-    areas = dict.fromkeys(scene.area for scene in scenes)
-    return f"{len(scenes)} scenes, areas {', '.join(areas)}"
-
-
 def _describe_image(path: Path, key: str | None) -> str:
-    header = files.probe(path, key)
+    header = files.read_header(path, key)
     single = header.shape[0] == 1 if not header.array else len(header.shape) == 2 or 1 in header.shape
     codes = files.codes_in(path, key) if single else None
     listed = f", codes {'/'.join(map(str, sorted(codes)))}" if codes and len(codes) <= _FEW_CODES else ""
@@ -89,14 +83,3 @@ def _describe_image(path: Path, key: str | None) -> str:
     nodata = f", no data {header.nodata:g}" if header.nodata is not None else ""
     count = f"{bands} band{'s' if bands > 1 else ''}"
     return f"{path.name}: {count}, {rows}×{cols} pixels, {header.dtype}, {grid}{nodata}{listed}"
-
-
-def _describe_polygons(path: Path) -> str:
-    try:
-        info = pyogrio.read_info(path)
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
-        raise UserError(
-            f"{path}: cannot be read as polygons ({error}); export it again as GeoPackage"
-        ) from error
-    grid = info["crs"] or "no coordinate system"
-    return f"{path.name}: {info['features']} features ({info['geometry_type']}), {grid}"

@@ -15,14 +15,14 @@ from lmhld_nb.config import UserError
 from lmhld_nb.sources.layout import Layout
 
 CATALOGUE = config.ROOT / "params" / "data"
+_NAME = r"^[a-z0-9][a-z0-9-]*$"
 
 
 class Zenodo(config.Strict):
-    """A record on Zenodo. ``files`` (name → MD5) limits what is fetched and pins it; empty means all files."""
+    """A record on Zenodo."""
 
     kind: Literal["zenodo"]
     doi: str = Field(pattern=r"^10\.5281/zenodo\.\d+$")
-    files: dict[str, str] = Field(default_factory=dict)
 
 
 class Local(config.Strict):
@@ -33,22 +33,13 @@ class Local(config.Strict):
 
 
 class Description(Layout):
-    """One entry of the catalogue, ``params/data/NAME.yaml``.
+    """One entry of the catalogue, ``params/data/NAME.yaml``."""
 
-    Attributes:
-        name: as the file is called.
-        title, licence, citation: for people; the citation stands under what is made from the data.
-        synthetic: made up; every figure made from it says so.
-        source: ``kind: twin`` (made), ``zenodo`` (downloaded) or ``local`` (brought).
-
-    The other keys say how the files are read: see ``layout.Layout``.
-    """
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=200)
+    name: str = Field(pattern=_NAME, max_length=200)
     title: str
     licence: str
-    citation: str
-    synthetic: bool = False
+    citation: str  # stands under what is made from the data
+    synthetic: bool = False  # made up; every figure made from it says so
     source: Annotated[twin.TwinSpec | Zenodo | Local, Field(discriminator="kind")]
 
     @model_validator(mode="after")
@@ -62,45 +53,31 @@ class Description(Layout):
 
 
 def catalogue() -> dict[str, Description]:
-    """Return all data sets that ``params/data`` describes, by name; ``LMHLD_WORKDIR`` may have more of its own.
-
-    Raises:
-        UserError: a description is wrong.
-    """
-    return {name: describe(name) for name in sorted(_files())}
+    """Return the data sets by name: those of ``params/data``, and of ``LMHLD_WORKDIR`` where that is elsewhere."""
+    return {name: describe(name) for name in sorted(_paths())}
 
 
-def _files() -> dict[str, Path]:
-    """Return the descriptions by name: the book's, and those in the working folder where that is another one."""
+def _paths() -> dict[str, Path]:
     own = (config.workdir() / "params" / "data").glob("*.yaml")
     return {path.stem: path for path in (*own, *CATALOGUE.glob("*.yaml"))}
 
 
 def describe(name: str) -> Description:
-    """Return the description of one data set.
-
-    Raises:
-        UserError: not in the catalogue, or wrong.
-    """
-    files = _files()
-    path = files.get(name)
-    if path is None or not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+    """Return the description of one data set; UserError if it is not in the catalogue, or wrong."""
+    paths = _paths()
+    if name not in paths or not re.match(_NAME, name):
         raise UserError(
-            f"data set '{name}' is not in the catalogue; choose from {', '.join(sorted(files))}, or add "
+            f"data set '{name}' is not in the catalogue; choose from {', '.join(sorted(paths))}, or add "
             f"{CATALOGUE / f'{name}.yaml'}"
         )
-    description = config.read_yaml(path, Description)
+    description = config.read_yaml(paths[name], Description)
     if description.name != name:
-        raise UserError(f"{path}: key 'name' = '{description.name}'; call it '{name}' like the file")
+        raise UserError(f"{paths[name]}: key 'name' = '{description.name}'; call it '{name}' like the file")
     return description
 
 
 def overlaid(description: Description, path: Path) -> Description:
-    """Return ``description`` with the keys of a layout file over its own.
-
-    Raises:
-        UserError: the file is wrong, or the two do not go together.
-    """
+    """Return ``description`` with the keys of a layout file over its own; UserError if they do not go together."""
     layout = config.read_yaml(path, Layout)
     content = description.model_dump(exclude_unset=True) | {"layout": "parts"}
     try:
@@ -110,14 +87,12 @@ def overlaid(description: Description, path: Path) -> Description:
 
 
 def key_of(description: Description) -> str:
-    """Return a hash of all in a description that decides what the data are.
-
-    Keys of the layout at their defaults do not count, so that a new one leaves prepared data ready.
-    """
-    content = description.model_dump(
-        mode="json", exclude={"title", "licence", "citation", "source"}, exclude_defaults=True
-    )
+    """Return a hash of all that decides what the data are; new keys at their defaults leave prepared data ready."""
+    words = {"title", "licence", "citation", "source"}
+    content = description.model_dump(mode="json", exclude=words, exclude_defaults=True)
     content["source"] = description.source.model_dump(mode="json")
     if isinstance(description.source, twin.TwinSpec):
         content["twin_version"] = twin.TWIN_VERSION
+    elif isinstance(description.source, Zenodo):
+        content["source"]["files"] = {}  # as the hash of a record began, so that prepared data stay ready
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -8,26 +8,17 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
-from lmhld_nb import scenes, sources
-from lmhld_nb.config import atomic_path
+from lmhld_nb import config, scenes, sources
 
 
 def write_example(folder: Path) -> Path:
-    """Write ``images/a.tif`` and ``masks/a.tif`` (1 landslide, 0 none) into a folder, and return the folder.
-
-    The scene is Gorkha's of the synthetic data set for tests.
-    """
+    """Write Gorkha's scene of ``twin-smoke`` as ``images/a.tif`` and ``masks/a.tif`` (1 landslide, 0 none)."""
     scene = sources.get("twin-smoke", progress=False).scenes_of("gorkha")[0]
-    for name in ("images", "masks"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
     shutil.copy(scene.image, folder / "images" / "a.tif")
     _, labels, _ = scenes.read_all(scene)
-    with rasterio.open(scene.image) as image:
-        rows, cols = image.shape
-        grid = {"height": rows, "width": cols, "crs": image.crs, "transform": image.transform}
-    with (
-        atomic_path(folder / "masks" / "a.tif") as temporary,
-        rasterio.open(temporary, "w", driver="GTiff", dtype="uint8", count=1, **grid) as mask,
-    ):
-        mask.write((labels == 1).astype(np.uint8), 1)
+    with rasterio.open(scene.image) as image, config.atomic_path(folder / "masks" / "a.tif") as temporary:
+        grid = {key: image.profile[key] for key in ("driver", "height", "width", "crs", "transform")}
+        with rasterio.open(temporary, "w", dtype="uint8", count=1, **grid) as mask:
+            mask.write((labels == 1).astype(np.uint8), 1)
     return folder

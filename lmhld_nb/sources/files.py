@@ -1,9 +1,7 @@
-"""Files below a folder: found by path patterns, and looked into.
+"""Files below a folder: listed, found by path patterns, and looked into.
 
-A pattern is a path below a data set's folder, with ``/`` between folders and, instead of names,
-
-- ``{area}``, ``{split}``, ``{id}``: what stands there is the study area, the split, the name of the scene;
-- ``{ext}``: any image suffix; ``*``: anything but ``/``; ``**/``: any number of folders.
+A pattern is a path below a data set's folder in which ``{area}``, ``{split}`` and ``{id}`` (the scene's name) are read,
+``{ext}`` is any image suffix, ``*`` anything but ``/``, and ``**/`` any number of folders.
 """
 
 from __future__ import annotations
@@ -27,54 +25,33 @@ VECTORS = (".gpkg", ".shp", ".geojson")
 _PLACEHOLDER = re.compile(r"\{(\w*)\}|(\*\*/)|(\*)")
 
 
-@dataclass(frozen=True)
-class Match:
-    """A file that fits a pattern, and the text in place of each placeholder."""
-
-    path: str
-    captured: dict[str, str]
-
-
 def list_files(root: Path) -> list[str]:
     """List image, array and vector files below ``root``: relative, ``/`` between folders, sorted by name.
 
     Hidden folders and those macOS adds to zips are left out; linked folders are followed, once.
-
-    Raises:
-        UserError: ``root`` is no folder, or a folder cannot be read.
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the folder that holds the data")
 
     def unreadable(error: OSError) -> None:
-        raise UserError(
-            f"{error.filename}: cannot be read ({error.strerror}); change its permissions"
-        ) from error
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror}); change its permissions") from error
 
     files, seen = [], set()
     for folder, below, names in os.walk(root, onerror=unreadable, followlinks=True):
-        real = os.path.realpath(folder)
         below[:] = sorted(name for name in below if name[0] != "." and name != "__MACOSX")
-        if real in seen:  # a link that leads back
+        if (real := os.path.realpath(folder)) in seen:  # a link that leads back
             below.clear()
             continue
         seen.add(real)
-        inside = os.path.relpath(folder, root).replace(os.sep, "/")
-        prefix = "" if inside == "." else inside + "/"
-        files += [
-            prefix + name
-            for name in names
-            if name[0] != "." and os.path.splitext(name)[1].lower() in SUFFIXES + VECTORS
-        ]
+        images = (name for name in names if name[0] != "." and name.lower().endswith(SUFFIXES + VECTORS))
+        files += [Path(folder, name).relative_to(root).as_posix() for name in images]
     return sorted(files, key=natural_key)
 
 
-def match_files(pattern: str, files: list[str]) -> list[Match]:
-    """Return those of ``files`` (paths as ``list_files`` gives them) that fit ``pattern``, in their order."""
+def match_files(pattern: str, files: list[str]) -> dict[str, dict[str, str]]:
+    """Return those of ``files`` that fit ``pattern``, in their order, each with the text of its placeholders."""
     regex = compile_pattern(pattern)
-    start = re.split(r"[{*]", pattern, maxsplit=1)[0]
-    matches = (regex.fullmatch(path) for path in files if path.startswith(start))
-    return [Match(match.string, match.groupdict()) for match in matches if match]
+    return {path: match.groupdict() for path in files if (match := regex.fullmatch(path))}
 
 
 def placeholders(pattern: str) -> set[str]:
@@ -84,23 +61,23 @@ def placeholders(pattern: str) -> set[str]:
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:
     """Turn a path pattern into a regular expression with one named group for each placeholder."""
-    out, end, folders = "", 0, 0
+    regex, end, folders = "", 0, 0
     for match in _PLACEHOLDER.finditer(pattern):
-        out += re.escape(pattern[end : match.start()])
+        regex += re.escape(pattern[end : match.start()])
         end = match.end()
         word, deep, _ = match.groups()
         if deep:
-            out += f"(?P<folders{folders}>(?:[^/]+/)*)"
+            regex += f"(?P<folders{folders}>(?:[^/]+/)*)"
             folders += 1
         elif word is None:
-            out += "[^/]*"
+            regex += "[^/]*"
         elif word == "ext":
-            out += "(?i:" + "|".join(suffix[1:] for suffix in SUFFIXES) + ")"
+            regex += "(?i:" + "|".join(suffix[1:] for suffix in SUFFIXES) + ")"
         elif word in ("area", "split", "id"):
-            out += f"(?P={word})" if f"(?P<{word}>" in out else f"(?P<{word}>[^/]+)"
+            regex += f"(?P={word})" if f"(?P<{word}>" in regex else f"(?P<{word}>[^/]+)"
         else:
             raise ValueError(f"'{pattern}': unknown placeholder {{{word}}}; known are area, split, id, ext")
-    return re.compile(out + re.escape(pattern[end:]))
+    return re.compile(regex + re.escape(pattern[end:]))
 
 
 def natural_key(text: str) -> list[Any]:
@@ -110,37 +87,23 @@ def natural_key(text: str) -> list[Any]:
 
 
 @dataclass(frozen=True)
-class Probe:
-    """What a file's header says.
+class Header:
+    """What a file's header says."""
 
-    Attributes:
-        shape: as stored; (bands, rows, cols) for rasters.
-        dtype: data type.
-        array: read as an array file, whose band axis may be anywhere.
-        crs: coordinate system as text, None without one.
-        resolution: pixel size in units of the coordinate system, None without one.
-        nodata: the file's declared no-data value.
-        blank_alpha: a fourth band that is an alpha channel.
-    """
-
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  # as stored; (bands, rows, cols) for rasters
     dtype: np.dtype
-    array: bool
+    array: bool  # an array file, whose band axis may be anywhere
     crs: str | None = None
-    resolution: tuple[float, float] | None = None
+    resolution: tuple[float, float] | None = None  # in units of the coordinate system
     nodata: float | None = None
-    blank_alpha: bool = False
+    blank_alpha: bool = False  # a fourth band that is an alpha channel
 
 
-def probe(path: Path, key: str | None = None) -> Probe:
-    """Look at the header of an image or array file.
-
-    Raises:
-        UserError: missing, damaged, pickled, several variables and no ``key``, or a TIFF of several pages.
-    """
+def read_header(path: Path, key: str | None = None) -> Header:
+    """Look at the header of an image or array file; UserError if it cannot be read, or is a TIFF of several pages."""
     if arrays.is_array_file(path):
         with arrays.open_array(path, key) as array:
-            return Probe(tuple(array.shape), np.dtype(array.dtype), array=True)
+            return Header(tuple(array.shape), np.dtype(array.dtype), array=True)
     with rasters.open_raster(path) as source:
         if source.count == 1 and source.subdatasets:
             raise UserError(
@@ -148,7 +111,7 @@ def probe(path: Path, key: str | None = None) -> Probe:
                 "save each image as one TIFF with its bands together"
             )
         alpha = source.count == 4 and source.colorinterp[3].name == "alpha"
-        return Probe(
+        return Header(
             (source.count, source.height, source.width),
             np.dtype(source.dtypes[0]),
             array=False,
@@ -161,7 +124,7 @@ def probe(path: Path, key: str | None = None) -> Probe:
 
 
 def codes_in(path: Path, key: str | None = None) -> set[int] | None:
-    """Return the values that occur in a mask, None where some are not whole numbers."""
+    """Return the values that occur in a mask (some, where there are over 256), None if not all are whole numbers."""
     codes: set[int] = set()
     for block in _blocks(path, key, 512):
         values = np.unique(block)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -18,8 +17,7 @@ from lmhld_nb import config
 from lmhld_nb.config import UserError
 from lmhld_nb.scenes.scene import Scene
 
-PATHS = ("image", "mask", "polygons", "dem")
-"""Fields of a Scene that are files."""
+PATHS = ("image", "mask", "polygons", "dem")  # fields of a Scene that are files
 _SIDECARS = (".shx", ".dbf", ".prj")  # a Shapefile is several files
 
 
@@ -28,9 +26,6 @@ def of_scenes(scenes: Sequence[Scene], root: Path, cache: Path, progress: bool =
 
     Scenes enter with their names, keys and codes and the SHA-256 of their files; paths do not. ``cache`` is a JSON
     file of hashes with each file's size and date, so that a second call reads no file whose two are the same.
-
-    Raises:
-        UserError: a file cannot be read.
     """
     hashes = _hashes(scenes, root, cache, progress)
     digest = hashlib.sha256()
@@ -44,79 +39,56 @@ def of_scenes(scenes: Sequence[Scene], root: Path, cache: Path, progress: bool =
     return digest.hexdigest()[:16]
 
 
-def stamp(scenes: Iterable[Scene]) -> str:
-    """Return a hash of the sizes and dates of the scenes' files: a cheap sign that nothing has changed.
-
-    Raises:
-        OSError: a file is gone or cannot be reached.
-    """
-    digest = hashlib.sha256()
-    for file in _files(scenes):
-        status = os.stat(file)
-        digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:16]
-
-
 def repeated_images(scenes: Sequence[Scene], root: Path, cache: Path) -> str | None:
     """Return a sentence on images that occur more than once (they leak from training into test), or None."""
     hashes = _hashes(scenes, root, cache, progress=False)
-    by_content: dict[tuple[str, int | None, str | None], list[Scene]] = defaultdict(list)
+    first: dict[tuple[str, int | None, str | None], Scene] = {}
+    repeated: dict[tuple[str, int | None, str | None], str] = {}
     for scene in scenes:
-        by_content[(hashes[scene.image], scene.index, scene.image_key)].append(scene)
-    repeated = [group for group in by_content.values() if len({scene.image for scene in group}) > 1]
+        content = (hashes[scene.image], scene.index, scene.image_key)
+        if (other := first.setdefault(content, scene)).image != scene.image:
+            repeated.setdefault(content, f"{other.name} and {scene.name}")
     if not repeated:
         return None
-    first, second = repeated[0][:2]
-    return (
-        f"note: {len(repeated)} image{'s occur' if len(repeated) > 1 else ' occurs'} more than once, "
-        f"e.g. as {first.name} and {second.name}"
-    )
+    images = f"{len(repeated)} image{'s occur' if len(repeated) > 1 else ' occurs'}"
+    return f"note: {images} more than once, e.g. as {next(iter(repeated.values()))}"
 
 
-def _files(scenes: Iterable[Scene]) -> dict[Path, None]:
+def files_of(scenes: Iterable[Scene]) -> list[Path]:
     """Return the files of ``scenes``, each once, in their order."""
-    paths = dict.fromkeys(
-        path for scene in scenes for key in PATHS if (path := getattr(scene, key)) is not None
-    )
-    return dict.fromkeys(file for path in paths for file in _with_sidecars(path))
+    paths = dict.fromkeys(path for scene in scenes for key in PATHS if (path := getattr(scene, key)) is not None)
+    return list(dict.fromkeys(file for path in paths for file in _with_sidecars(path)))
 
 
 def _with_sidecars(path: Path) -> list[Path]:
-    if path.suffix.lower() != ".shp":
-        return [path]
-    return [path, *(other for suffix in _SIDECARS if (other := path.with_suffix(suffix)).is_file())]
+    sidecars = (path.with_suffix(suffix) for suffix in _SIDECARS if path.suffix.lower() == ".shp")
+    return [path, *(file for file in sidecars if file.is_file())]
 
 
 def _hashes(scenes: Iterable[Scene], root: Path, cache: Path, progress: bool) -> dict[Path, str]:
     # Relative to the data, so that the cache serves where data set and cache were moved together.
-    names = {file: os.path.relpath(file, root) for file in _files(scenes)}
-    cached = _read_cache(cache)
+    names = {file: os.path.relpath(file, root) for file in files_of(scenes)}
+    try:
+        cached = json.loads(cache.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # nothing cached, or not readable: only time is lost
+        cached = {}
     try:
         stats = {file: [(status := file.stat()).st_size, status.st_mtime_ns] for file in names}
         stale = [file for file, name in names.items() if cached.get(name, [])[:2] != stats[file]]
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
             fresh = tqdm(
-                pool.map(_sha256, stale), "reading", len(stale), unit="file", disable=not (progress and stale)
+                pool.map(digest_of, stale), "reading", len(stale), unit="file", disable=not (progress and stale)
             )
             for file, value in zip(stale, fresh, strict=True):
                 cached[names[file]] = [*stats[file], value]
     except OSError as error:
-        raise UserError(
-            f"{error.filename}: cannot be read ({error.strerror}); repair or fetch it again"
-        ) from error
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror}); repair or fetch it again") from error
     if stale and os.access(cache.parent, os.W_OK):  # a shared, read-only data folder is read anew each time
         config.write_json(cache, {name: cached[name] for name in names.values()})
     return {file: str(cached[name][2]) for file, name in names.items()}
 
 
-def _read_cache(cache: Path) -> dict[str, list[Any]]:
-    try:
-        content = json.loads(cache.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):  # nothing cached, or not readable: only time is lost
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _sha256(path: Path) -> str:
+def digest_of(path: Path, algorithm: str = "sha256") -> str:
+    """Return a file's digest, hexadecimal."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, algorithm).hexdigest()

@@ -7,7 +7,7 @@ with the same ``{area}``, ``{split}``, ``{id}`` and ``**/``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,33 +17,19 @@ from lmhld_nb import config, paper
 from lmhld_nb.config import UserError
 from lmhld_nb.scenes import arrays
 from lmhld_nb.scenes.scene import BANDS, Scene
-from lmhld_nb.sources.files import Match, compile_pattern, list_files, match_files, natural_key, placeholders
+from lmhld_nb.sources.files import compile_pattern, list_files, match_files, natural_key, placeholders, read_header
 
-BACKGROUND = "none"
-"""Value of ``masks:`` for images known to be free of landslides."""
+BACKGROUND = "none"  # value of `masks:` for images known to be free of landslides
 
 Split = Literal["train", "val", "test"]
-SPLITS: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
+Channels = Literal["first", "last"]
+_SPLIT_WORDS: dict[Split, str] = {"train": "train training", "val": "val valid validation", "test": "test testing"}
+SPLITS = {word: split for split, words in _SPLIT_WORDS.items() for word in words.split()}
+_Images = dict[str, dict[str, str]]  # path → text of each placeholder
 
 
 class Part(config.Strict):
-    """Files of one kind: a pattern for the images and one for what is known of them.
-
-    ``bands``, ``channels``, ``landslide_codes``, ``label_nodata_codes``, ``image_key`` and ``mask_key`` stand
-    in place of the layout's own for this part.
-
-    An ``optional`` part may be absent. A ``fallback`` is another packing of the same data: it is read where no part
-    before it has an image, and stands in for them. In an ``unlabelled`` part each image has a mask, or polygons, or
-    neither: then it can be mapped and not scored.
-    """
+    """Files of one kind: patterns of the images and of what is known of them, and how they differ from the layout."""
 
     images: str
     masks: str | None = None
@@ -52,16 +38,12 @@ class Part(config.Strict):
     exclude: tuple[str, ...] = ()
     area: str | None = None
     split: Split | None = None
-    stack: bool = False
-    optional: bool = False
-    bands: tuple[str, ...] | None = None
-    channels: Literal["first", "last"] | None = None
-    image_key: str | None = None
-    mask_key: str | None = None
+    stack: bool = False  # one array file holds many images
+    channels: Channels | None = None
     landslide_codes: tuple[int, ...] | None = None
-    label_nodata_codes: tuple[int, ...] | None = None
-    fallback: bool = False
-    unlabelled: bool = False
+    optional: bool = False  # may be absent
+    fallback: bool = False  # another packing of the same data: read where no part before it has an image
+    unlabelled: bool = False  # images may lack labels, and can be mapped then, but not scored
 
     @model_validator(mode="after")
     def _check(self) -> Part:
@@ -70,9 +52,7 @@ class Part(config.Strict):
         own = placeholders(self.images)
         for pattern in (self.masks, self.polygons, self.dem):
             if pattern and pattern != BACKGROUND and (foreign := placeholders(pattern) - own):
-                raise ValueError(
-                    f"'{pattern}' has {', '.join(sorted(foreign))}, which '{self.images}' has not"
-                )
+                raise ValueError(f"'{pattern}' has {', '.join(sorted(foreign))}, which '{self.images}' has not")
         for pattern in self.exclude:
             compile_pattern(pattern)
         return self
@@ -81,97 +61,60 @@ class Part(config.Strict):
 class Layout(config.Strict):
     """How a data set's images are read and where they lie (the part of its YAML that ``--layout`` gives).
 
-    Attributes:
-        layout: ``parts`` as declared below, or ``discover``: study areas, images and masks by name.
-        parts: the patterns.
-        areas: what the folders call an area → its key; case, spaces and ``_`` do not count. Others become lower-case
-            words joined by ``_``.
-        known_areas: every area must be one of the paper's seven.
-        bands: the image's bands in file order.
-        patch_size: side of the patches in pixels to cut scenes into, a number or one for each area.
-        resolution_m: metres a pixel, a number or one for each area.
-        label_nodata_codes: left out: 255, unless that is a landslide code.
-
-    The other keys are those of ``scenes.Scene``.
+    Keys without a comment are those of ``scenes.Scene``.
     """
 
-    layout: Literal["parts", "discover"] = "parts"
+    layout: Literal["parts", "discover"] = "parts"  # discover: areas, images and masks by the words in names
     parts: tuple[Part, ...] = ()
-    areas: dict[str, str] = Field(default_factory=dict)
-    known_areas: bool = False
+    areas: dict[str, str] = Field(default_factory=dict)  # a folder's name for an area → its key, compared by letters
+    known_areas: bool = False  # every area must be one of the paper's seven
     bands: tuple[str, ...] = BANDS
-    channels: Literal["first", "last"] = "first"
+    channels: Channels = "first"
     image_key: str | None = None
     mask_key: str | None = None
     landslide_codes: tuple[int, ...] = (1,)
-    label_nodata_codes: tuple[int, ...] | None = None
+    label_nodata_codes: tuple[int, ...] | None = None  # left out: 255, unless that is a landslide code
     nodata: float | None = None
     scale: float = 1.0
-    resolution_m: float | dict[str, float] | None = None
+    resolution_m: float | dict[str, float] | None = None  # for all, or by area
     georeferenced: bool = True
     extra_bands: Literal["error", "ignore"] = "error"
-    patch_size: int | dict[str, int] | None = None
+    patch_size: int | dict[str, int] | None = None  # side of the patches in pixels, for all or by area
 
     @model_validator(mode="after")
     def _check_codes(self) -> Layout:
-        declared: list[Part | Layout] = [self, *self.parts]
-        for part in declared:
-            codes, nodata = codes_of(self, part)
-            if set(codes) & set(nodata):
+        for codes in (self.landslide_codes, *(part.landslide_codes or () for part in self.parts)):
+            if set(codes) & set(nodata_codes(self, codes)):
                 raise ValueError("a value is in both landslide_codes and label_nodata_codes")
-            bands = _setting(self, part, "bands")
-            if len(set(bands)) != len(bands) or not bands:
-                raise ValueError("bands must be named, each once")
+        if len(set(self.bands)) != len(self.bands) or not self.bands:
+            raise ValueError("bands must be named, each once")
         return self
 
 
-def resolve(root: Path, layout: Layout, name: str) -> list[Scene]:
+def resolve(root: Path, layout: Layout, name: str, progress: bool = False) -> list[Scene]:
     """Return the Scenes that ``layout`` finds below ``root``; ``name`` is the area where none is declared.
 
-    Scenes come in the order of area (the paper's first), split, name. Their names are made from area, split,
-    id and position in a stack.
+    Scenes come in the order of area (the paper's first), split, name, which is made from area, split, id and position
+    in a stack; ``progress`` says which of several packings of the same data is read.
 
     Raises:
-        UserError: no file fits, an image without its mask or a mask without its image, two files of one name,
-            an area or split that is not known, a stack whose images and masks differ in number.
+        UserError: no file fits, images and masks that do not pair, two files of one name, an unknown area or split.
     """
     files = list_files(root)
-    if not layout.parts:
-        raise UserError(f"{root}: the description has no `parts:`; add them, see params/data/*.yaml")
     by_name: dict[str, Scene] = {}
-    for part, images in _choose_parts(root, layout, files)[0]:
+    for part, images in _choose_parts(root, layout, files, progress):
         pairs = {kind: _pair(root, part, kind, images, files) for kind in ("masks", "polygons", "dem")}
-        for match in images:
-            beside = {kind: root / pair[match.path] for kind, pair in pairs.items() if match.path in pair}
-            for scene in _scenes(root / match.path, layout, part, match, beside, name):
+        for path, captured in images.items():
+            beside = {kind: root / pair[path] for kind, pair in pairs.items() if path in pair}
+            for scene in _scenes(root / path, layout, part, captured, beside, name):
                 if (other := by_name.setdefault(scene.name, scene)) is not scene:
                     raise UserError(
                         f"{scene.image}: makes the same scene '{scene.name}' as {other.image}; "
                         "remove one of the two folders or tell them apart with {id}"
                     )
     if not by_name:
-        raise UserError(f"{root}: holds none of the files described; give the right folder")
-    splits = (*Split.__args__, None)  # type: ignore[attr-defined]
-    return sorted(
-        by_name.values(),
-        key=lambda scene: (area_rank(scene.area), splits.index(scene.split), natural_key(scene.name)),
-    )
-
-
-def describe_left_out(root: Path, layout: Layout) -> str | None:
-    """Say which packing of the same data ``resolve`` reads, where ``root`` holds more than one; None otherwise."""
-    chosen, left = _choose_parts(root, layout, list_files(root))
-    if not left:
-        return None
-    read, left_out = (
-        ", ".join(
-            f"{part.images} ({len(images)} image{'s' * (len(images) > 1)})"
-            for part, images in parts
-            if images
-        )
-        for parts in (chosen, left)
-    )
-    return f"read: {read}; left out, the same data again: {left_out}"
+        raise UserError(f"{root}: holds no image that fits `parts:`; give the right folder")
+    return sorted(by_name.values(), key=lambda s: (area_rank(s.area), split_rank(s.split), natural_key(s.name)))
 
 
 def slug(text: str) -> str:
@@ -184,144 +127,111 @@ def area_rank(area: str) -> tuple[int, str]:
     return (paper.AREAS.index(area) if area in paper.AREAS else len(paper.AREAS), area)
 
 
-def codes_of(layout: Layout, part: Part | Layout) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the landslide codes and the not-labelled codes that hold in ``part``."""
-    codes, nodata = (_setting(layout, part, name) for name in ("landslide_codes", "label_nodata_codes"))
-    if nodata is None:
-        nodata = () if 255 in codes else (255,)
-    return codes, nodata
+def split_rank(split: str | None) -> int:
+    """Return a sorting key: train, val, test, none."""
+    return ("train", "val", "test", None).index(split)
 
 
-def _setting(layout: Layout, part: Part | Layout, name: str) -> Any:
-    own = getattr(part, name)
-    return own if own is not None else getattr(layout, name)
+def nodata_codes(layout: Layout, landslide_codes: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the codes that mean not labelled."""
+    if layout.label_nodata_codes is not None:
+        return layout.label_nodata_codes
+    return () if 255 in landslide_codes else (255,)
 
 
-_Parts = list[tuple[Part, list[Match]]]
-
-
-def _choose_parts(root: Path, layout: Layout, files: list[str]) -> tuple[_Parts, _Parts]:
-    """Return the parts to read with their images, and the fallbacks that have images but are not needed."""
-    chosen: _Parts = []
-    left: _Parts = []
+def _choose_parts(root: Path, layout: Layout, files: list[str], progress: bool) -> list[tuple[Part, _Images]]:
+    """Return the parts to read with their images; say which fallbacks have images but are not needed."""
+    chosen: list[tuple[Part, _Images]] = []
+    left_out = []
     for part in layout.parts:
-        excluded = [compile_pattern(pattern) for pattern in part.exclude]
-        images = [
-            match
-            for match in match_files(part.images, files)
-            if not any(pattern.fullmatch(match.path) for pattern in excluded)
-        ]
-        if not part.fallback or not any(matches for _, matches in chosen):
+        excluded = {path for pattern in part.exclude for path in match_files(pattern, files)}
+        images = {path: text for path, text in match_files(part.images, files).items() if path not in excluded}
+        if not part.fallback or not any(other for _, other in chosen):
             chosen.append((part, images))
         elif images:
-            left.append((part, images))
-    stands_in = any(part.fallback and images for part, images in chosen)
+            left_out.append(part.images)
     missing = [part.images for part, images in chosen if not images and not part.optional]
-    if missing and not stands_in:
+    if missing and not any(part.fallback and images for part, images in chosen):
         patterns = " or ".join(f"`images: {pattern}`" for pattern in missing)
         raise UserError(f"{root}: no file fits {patterns}; give the right folder, or correct the description")
-    return chosen, left
+    if left_out and progress:
+        read = ", ".join(f"{part.images} ({len(images)} images)" for part, images in chosen if images)
+        print(f"read: {read}; left out, the same data again: {', '.join(left_out)}")
+    return chosen
 
 
 def _scenes(
-    image: Path, layout: Layout, part: Part, match: Match, beside: dict[str, Path], name: str
+    image: Path, layout: Layout, part: Part, captured: dict[str, str], beside: dict[str, Path], name: str
 ) -> list[Scene]:
     """Return the scene of an image, or those of a stack; ``beside`` are its masks, polygons and elevation."""
-    area, split = _area(image, layout, part, match, name), part.split or _split(image, match)
+    area, word = _area(image, layout, part, captured, name), captured.get("split", "")
+    split = part.split or SPLITS.get(word.lower())
+    if word and split is None:
+        expected = ", ".join(SPLITS)
+        raise UserError(f"{image}: '{word}' is no split; expected {expected}: fix it in the part with `split:`")
     mask, polygons = beside.get("masks"), beside.get("polygons")
     if mask is not None and polygons is not None:
         raise UserError(f"{image}: has both {mask.name} and {polygons.name}; remove one of them")
-    image_key, mask_key = part.image_key or layout.image_key, part.mask_key or layout.mask_key
-    indices: Iterable[int | None] = (None,)
-    if part.stack:
-        length = _stack_length(image, image_key)
-        if mask is not None and (labels := _stack_length(mask, mask_key)) != length:
-            raise UserError(
-                f"{mask}: {labels} masks for the {length} images of {image.name}; fetch both again"
-            )
-        indices = range(length)
-    codes, nodata_codes = codes_of(layout, part)
     resolution = layout.resolution_m
-    common = {name: getattr(layout, name) for name in ("nodata", "scale", "georeferenced", "extra_bands")}
-    common |= {name: _setting(layout, part, name) for name in ("bands", "channels")}
-    label = "_".join(text for text in (area, split, match.captured.get("id")) if text)
+    codes = layout.landslide_codes if part.landslide_codes is None else part.landslide_codes
+    copied = ("bands", "nodata", "scale", "georeferenced", "extra_bands", "image_key", "mask_key")
+    settings: dict[str, Any] = {key: getattr(layout, key) for key in copied}
+    label = "_".join(text for text in (area, split, captured.get("id")) if text)
     label = config.safe_name(re.sub(r"[^\w.-]+", "_", label), f"{image}: scene")
-    return [
-        Scene(
-            name=label if index is None else f"{label}_{index:05d}",
-            area=area,
-            image=image,
-            mask=mask,
-            polygons=polygons,
-            unlabelled_is_background=part.masks == BACKGROUND,
-            dem=beside.get("dem"),
-            split=split,
-            index=index,
-            image_key=image_key,
-            mask_key=mask_key,
-            landslide_codes=codes,
-            label_nodata_codes=nodata_codes,
-            resolution_m=resolution.get(area) if isinstance(resolution, dict) else resolution,
-            **common,
-        )
-        for index in indices
-    ]
+    scene = Scene(
+        name=label,
+        area=area,
+        image=image,
+        mask=mask,
+        polygons=polygons,
+        unlabelled_is_background=part.masks == BACKGROUND,
+        dem=beside.get("dem"),
+        split=split,
+        channels=part.channels or layout.channels,
+        landslide_codes=codes,
+        label_nodata_codes=nodata_codes(layout, codes),
+        resolution_m=resolution.get(area) if isinstance(resolution, dict) else resolution,
+        **settings,
+    )
+    if not part.stack:
+        return [scene]
+    length = _stack_length(image, layout.image_key)
+    if mask is not None and (labels := _stack_length(mask, layout.mask_key)) != length:
+        raise UserError(f"{mask}: {labels} masks for the {length} images of {image.name}; fetch both again")
+    return [replace(scene, name=f"{label}_{index:05d}", index=index) for index in range(length)]
 
 
 def _stack_length(path: Path, key: str | None) -> int:
-    if not arrays.is_array_file(path):
-        raise UserError(
-            f"{path}: `stack: true` needs an array file ({', '.join(arrays.SUFFIXES)}); leave it out"
-        )
-    with arrays.open_array(path, key) as array:
-        if len(array.shape) < 3:
-            raise UserError(f"{path}: shape {tuple(array.shape)} is not a stack; leave out `stack: true`")
-        return int(array.shape[0])
+    if (shape := read_header(path, key).shape)[2:] and arrays.is_array_file(path):
+        return shape[0]
+    raise UserError(f"{path}: shape {shape} in a {path.suffix} file is not a stack of images; leave out `stack: true`")
 
 
-def _area(image: Path, layout: Layout, part: Part, match: Match, name: str) -> str:
-    text = part.area or match.captured.get("area") or name
-    by_letters = {_letters(folder): key for folder, key in layout.areas.items()}
-    text = by_letters.get(_letters(text), text)
+def _area(image: Path, layout: Layout, part: Part, captured: dict[str, str], name: str) -> str:
+    def letters(text: str) -> str:
+        return slug(text).replace("_", "")
+
+    text = part.area or captured.get("area") or name
+    text = {letters(folder): key for folder, key in layout.areas.items()}.get(letters(text), text)
     if not layout.known_areas:
         return config.safe_name(slug(text) if part.area is None else text, f"{image}: area")
     try:
         return paper.area_key(text)
     except UserError as error:
-        raise UserError(
-            f"{image}: {error}, or name it under `areas:`, e.g. `areas: {{{text}: rio}}`"
-        ) from error
+        raise UserError(f"{image}: {error}, or name it under `areas:`, e.g. `areas: {{{text}: rio}}`") from error
 
 
-def _letters(text: str) -> str:
-    return slug(text).replace("_", "")
-
-
-def _split(image: Path, match: Match) -> Split | None:
-    text = match.captured.get("split")
-    if text is None:
-        return None
-    if text.lower() not in SPLITS:
-        raise UserError(
-            f"{image}: '{text}' is no split; expected {', '.join(SPLITS)}: fix it in the part with `split:`"
-        )
-    return SPLITS[text.lower()]
-
-
-def _pair(root: Path, part: Part, kind: str, images: list[Match], files: list[str]) -> dict[str, str]:
+def _pair(root: Path, part: Part, kind: str, images: _Images, files: list[str]) -> dict[str, str]:
     """Map each image's path to that of its mask, polygons or elevation."""
     pattern = getattr(part, kind)
     if pattern is None or pattern == BACKGROUND or not images:
         return {}
     names = sorted(placeholders(pattern))
     by_key: dict[tuple[str, ...], str] = {}
-    for match in match_files(pattern, files):
-        key = tuple(match.captured[name] for name in names)
-        if (other := by_key.setdefault(key, match.path)) != match.path:
-            raise UserError(
-                f"{root / match.path}: fits `{kind}: {pattern}` like {other}; make the pattern more exact"
-            )
-    keys = {match.path: tuple(match.captured[name] for name in names) for match in images}
+    for path, captured in match_files(pattern, files).items():
+        if (other := by_key.setdefault(tuple(captured[name] for name in names), path)) != path:
+            raise UserError(f"{root / path}: fits `{kind}: {pattern}` like {other}; make the pattern more exact")
+    keys = {path: tuple(captured[name] for name in names) for path, captured in images.items()}
     pairs = {path: by_key[key] for path, key in keys.items() if key in by_key}
     alone = [path for path in keys if path not in pairs]
     if alone and kind != "dem" and not part.unlabelled:  # elevation may be there for some scenes only

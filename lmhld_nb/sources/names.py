@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -26,42 +26,35 @@ _ROLES = {
     "seg target targets",
     "other": "dem dsm slope elevation aspect hillshade",
 }
-_ROLE_OF_WORD = {word: role for role, words in _ROLES.items() for word in words.split()}
-# May stand around an id without meaning anything.
-_FILLERS = {"data", "dataset", "patch", "patches", "array", "landslide", "landslides", "lmhld", "set"}
-_CHINESE_NAMES = {
-    "rio": "里约 里约热内卢",
-    "hokkaido": "北海道",
-    "emilia_romagna": "艾米利亚 艾米利亚罗马涅",
-    "gorkha": "尼泊尔 廓尔喀",
-    "jiuzhaigou": "九寨沟",
-    "wenchuan": "汶川",
-    "taiwan": "台湾 臺灣",
-}
+_FILLERS = "data dataset patch patches array landslide landslides lmhld set"  # may stand around an id
+_CHINESE_NAMES = (
+    "里约 rio, 里约热内卢 rio, 北海道 hokkaido, 艾米利亚 emilia_romagna, 艾米利亚罗马涅 emilia_romagna, 尼泊尔 gorkha, "
+    "廓尔喀 gorkha, 九寨沟 jiuzhaigou, 汶川 wenchuan, 台湾 taiwan, 臺灣 taiwan"
+)
 _TOKEN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
-TWO = " and "
-"""Stands between the areas of a name that speaks of two."""
+TWO = " and "  # stands between the areas of a name that speaks of two
 _LONGEST_ALIAS = 4  # words: rio de janeiro brazil
 
 
 @dataclass(frozen=True)
 class Group:
-    """Files of one folder whose names differ in an id only.
-
-    Attributes:
-        pattern: the path pattern they fit.
-        folder: where they lie, below the data's folder.
-        role: ``image``, ``mask``, ``other`` (elevation and the like), None where no name says.
-        area, split: what the names say of them.
-        files: id → path.
-    """
+    """Files of one folder whose names differ in an id only, and what the names say of them."""
 
     pattern: str
-    folder: str
-    role: str | None
+    role: str | None  # image, mask, other (elevation and the like), None where no name says
     area: str | None
     split: str | None
-    files: dict[str, str] = field(hash=False, compare=False)
+    files: dict[str, str]  # id → path
+
+    @property
+    def folder(self) -> str:
+        """Where the files lie, below the data's folder."""
+        return self.pattern.rpartition("/")[0]
+
+    @property
+    def ancestors(self) -> set[PurePosixPath]:
+        """The folders the files lie in, up to the data's."""
+        return set(PurePosixPath(self.pattern).parents)
 
     def some(self, count: int) -> list[str]:
         """Return at most ``count`` of its paths, evenly spread from first to last."""
@@ -71,21 +64,24 @@ class Group:
 
 
 class Mark(NamedTuple):
-    """A known word in a name; ``kind`` is area, split, role or filler."""
+    """A known word in a name."""
 
     start: int
     end: int
-    kind: str
+    kind: str  # area, split, role or filler
     value: str
 
 
 @cache
-def _aliases() -> dict[str, str]:
-    aliases = {name: area for area, names in _CHINESE_NAMES.items() for name in names.split()}
-    for area, names in paper.areas()["aliases"].items():
-        for name in (str(area), *names.split(";")):
-            aliases[re.sub(r"[\W_]+", "", name.lower())] = str(area)
-    return aliases
+def _words() -> dict[str, tuple[str, str]]:
+    """Return kind and value of each known word."""
+    words = {word: ("filler", "") for word in _FILLERS.split()}
+    words |= {word: ("role", role) for role, listed in _ROLES.items() for word in listed.split()}
+    words |= {word: ("split", split) for word, split in SPLITS.items()}
+    words |= {word: ("area", area) for word, area in map(str.split, _CHINESE_NAMES.split(", "))}
+    for area, aliases in paper.areas()["aliases"].items():
+        words |= {re.sub(r"[\W_]+", "", word.lower()): ("area", str(area)) for word in (str(area), *aliases.split(";"))}
+    return words
 
 
 def marks_in(text: str, single_letters: bool = False) -> list[Mark]:
@@ -94,33 +90,18 @@ def marks_in(text: str, single_letters: bool = False) -> list[Mark]:
     marks, at = [], 0
     while at < len(tokens):
         for length in range(min(_LONGEST_ALIAS, len(tokens) - at), 0, -1):
-            words = "".join(token.group().lower() for token in tokens[at : at + length])
-            kind = value = ""
-            if words in _aliases():
-                kind, value = "area", _aliases()[words]
-            elif length == 1:
-                kind, value = _meaning(words, single_letters)
-            if kind:
-                marks.append(Mark(tokens[at].start(), tokens[at + length - 1].end(), kind, value))
+            word = "".join(token.group().lower() for token in tokens[at : at + length])
+            meaning = _words().get(word)
+            if single_letters and word in ("x", "y"):
+                meaning = ("role", "image" if word == "x" else "mask")
+            elif meaning is None and length == 1:  # wenchuan224
+                areas = ((name, known) for name, known in _words().items() if known[0] == "area" and name.isascii())
+                meaning = next((known for name, known in areas if len(name) >= 6 and word.startswith(name)), None)
+            if meaning:
+                marks.append(Mark(tokens[at].start(), tokens[at + length - 1].end(), *meaning))
                 break
         at += length
     return marks
-
-
-def _meaning(word: str, single_letters: bool) -> tuple[str, str]:
-    """Return kind and value of a word that is no alias; two empty texts where it is unknown."""
-    if word in SPLITS:
-        return "split", SPLITS[word]
-    if single_letters and word in ("x", "y"):
-        return "role", "image" if word == "x" else "mask"
-    if word in _ROLE_OF_WORD:
-        return "role", _ROLE_OF_WORD[word]
-    if word in _FILLERS:
-        return "filler", ""
-    for alias, area in _aliases().items():
-        if len(alias) >= 6 and alias.isascii() and word.startswith(alias):
-            return "area", area
-    return "", ""
 
 
 def role_of(marks: list[Mark]) -> str | None:
@@ -130,36 +111,25 @@ def role_of(marks: list[Mark]) -> str | None:
 
 
 def group_files(files: list[str], root: Path) -> list[Group]:
-    """Sort files into groups of one folder, suffix, name pattern, area, split and role.
-
-    Raises:
-        UserError: there are no images among them.
-    """
+    """Sort files into groups of one folder, suffix, name pattern, area, split and role; UserError without images."""
     files = [path for path in files if path.lower().endswith(SUFFIXES)]
     if not files:
-        raise UserError(
-            f"{root}: holds no images ({', '.join(SUFFIXES)}); give the folder that holds the patches"
-        )
+        raise UserError(f"{root}: holds no images ({', '.join(SUFFIXES)}); give the folder that holds the patches")
     groups: dict[tuple[str, str | None, str | None, str | None], dict[str, str]] = defaultdict(dict)
     for path in files:
-        folder, _, name = path.rpartition("/")
+        *folders, name = path.split("/")
         stem, _, suffix = name.rpartition(".")
         area = split = role = None
-        for component in folder.split("/") if folder else []:
+        for component in folders:
             marks = marks_in(component, single_letters=component.lower() in ("x", "y"))
-            area, split = _area(marks) or area, _split(marks) or split
-            role = role_of(marks) or role
-        prefix, middle, ending, marks = _split_stem(stem, f".{suffix.lower()}" in arrays.SUFFIXES)
+            area, split, role = _area(marks) or area, _split(marks) or split, role_of(marks) or role
+        prefix, middle, ending, marks = _split_stem(stem, arrays.is_array_file(Path(name)))
         own = role_of(marks)
         # masks/image_1.tif is a mask; images/1_mask.tif is one too.
         role = "mask" if "mask" in (role, own) else own or role
-        pattern = f"{prefix}{{id}}{ending}.{suffix}" if middle else name
-        pattern = f"{folder}/{pattern}" if folder else pattern
+        pattern = "/".join([*folders, f"{prefix}{{id}}{ending}.{suffix}" if middle else name])
         groups[pattern, role, _area(marks) or area, _split(marks) or split][middle] = path
-    return [
-        Group(pattern, pattern.rpartition("/")[0], role, area, split, paths)
-        for (pattern, role, area, split), paths in groups.items()
-    ]
+    return [Group(*key, paths) for key, paths in groups.items()]
 
 
 def _area(marks: list[Mark]) -> str | None:
@@ -173,8 +143,7 @@ def _split(marks: list[Mark]) -> str | None:
 def _split_stem(stem: str, array: bool) -> tuple[str, str, str, list[Mark]]:
     """Split a file's stem into prefix, id and suffix: known words at its ends are no part of the id."""
     marks = marks_in(stem, single_letters=array)
-    left, right = 0, len(stem)
-    outer = []
+    left, right, outer = 0, len(stem), []
     for mark in marks:
         if re.fullmatch(r"[\W_]*", stem[left : mark.start]):
             left = mark.end

@@ -48,8 +48,7 @@ def paper_schedule(stages: int) -> list[dict[str, Treatment]]:
     """
     rows: list[dict[str, Treatment]] = [dict.fromkeys(LAYER_GROUPS, "fresh")]
     for stage in range(2, stages + 1):
-        row: dict[str, Treatment] = dict.fromkeys(LAYER_GROUPS, "finetune")
-        row["input"] = "fresh"
+        row: dict[str, Treatment] = {**dict.fromkeys(LAYER_GROUPS, "finetune"), "input": "fresh"}
         for level in range(1, min(stage - 1, LEVELS - 1) + 1):
             row[f"level {level}"] = "frozen"
         rows.append(row)
@@ -60,27 +59,20 @@ def orders_of_addition(
     first: Sequence[str], permuted: Sequence[str], last: Sequence[str]
 ) -> dict[str, tuple[str, ...]]:
     """Return the orders of addition (paper Fig 6): OD1, OD2, … by the permutations of the areas in the middle."""
-    return {
-        f"OD{number}": (*first, *middle, *last)
-        for number, middle in enumerate(permutations(permuted), start=1)
-    }
+    return {f"OD{number}": (*first, *middle, *last) for number, middle in enumerate(permutations(permuted), start=1)}
 
 
 def link(
-    stages: Sequence[RunSpec],
-    schedule: Sequence[Mapping[str, Treatment]],
-    ewc: float = 0.0,
-    replay: float = 0.0,
+    stages: Sequence[RunSpec], schedule: Sequence[Mapping[str, Treatment]], ewc: float = 0.0, replay: float = 0.0
 ) -> list[RunSpec]:
-    """Link trainings into a chain.
+    """Link trainings into a chain: the same specs, each from the second on with its parent.
+
+    Chains that begin alike share those runs.
 
     Args:
         stages: one RunSpec per area, in the order of addition.
-        schedule: one row per stage; where it is shorter than the chain, its last row holds for the stages that follow.
+        schedule: one row per stage; the last one holds for all stages that follow.
         ewc, replay: of each stage from the second on (`specs.Stage`).
-
-    Returns:
-        The same specs, each from the second on with its parent. Chains that begin alike share those runs.
 
     Raises:
         UserError: a stage has other bands than the first, or patches that the networks cannot take.
@@ -88,16 +80,13 @@ def link(
     linked: list[RunSpec] = []
     for number, spec in enumerate(stages):
         for patches in spec.data:
+            name = f"stage {number + 1}, '{patches.area}'"
             if patches.bands != stages[0].bands:
-                raise UserError(
-                    f"stage {number + 1}, '{patches.area}': bands {', '.join(patches.bands)}; the chain began with "
-                    f"{', '.join(stages[0].bands)}; give all areas the same (key `patches.bands`)"
-                )
+                own, first = ", ".join(patches.bands), ", ".join(stages[0].bands)
+                advice = "give all areas the same (key `patches.bands`)"
+                raise UserError(f"{name}: bands {own}; the chain began with {first}; {advice}")
             if patches.size < 32 or patches.size % 16:
-                raise UserError(
-                    f"stage {number + 1}, '{patches.area}': patches of {patches.size} px; the networks take multiples "
-                    "of 16 from 32 on"
-                )
+                raise UserError(f"{name}: patches of {patches.size} px; the networks take multiples of 16 from 32 on")
         if number:
             row = schedule[min(number, len(schedule) - 1)]
             treatment = tuple(row[group] for group in LAYER_GROUPS)
@@ -113,16 +102,11 @@ def layer_groups(model: nn.Module) -> dict[str, str]:
     Layers of no encoder level belong to the decoder. A network from outside that does not show its levels
     (`models.encoder_levels`) has only the input convolution and the decoder, and so nothing that a schedule freezes.
     """
-    levels = enumerate(models.encoder_levels(model)[:LEVELS], start=1)
-    modules = [(f"level {number}", level) for number, level in levels]
+    modules = [(f"level {k}", level) for k, level in enumerate(models.encoder_levels(model)[:LEVELS], start=1)]
     if (first := models.input_conv(model)) is not None:
         modules.append(("input", first))  # it lies within level 1, so it is named last
-    groups = {
-        id(value): group for group, module in modules for value in module.state_dict(keep_vars=True).values()
-    }
-    return {
-        name: groups.get(id(value), "decoder") for name, value in model.state_dict(keep_vars=True).items()
-    }
+    groups = {id(value): group for group, module in modules for value in module.state_dict(keep_vars=True).values()}
+    return {name: groups.get(id(value), "decoder") for name, value in model.state_dict(keep_vars=True).items()}
 
 
 def seed_of(spec: RunSpec) -> int:
@@ -138,26 +122,17 @@ def start_from_parent(model: nn.Module, stage: Stage, weights: Path) -> None:
     Raises:
         UserError: the weights are missing, damaged, or of another network.
     """
-    treatments = dict(zip(LAYER_GROUPS, stage.treatment, strict=True))
-    copy_layer_groups(
-        model, weights, [group for group, treatment in treatments.items() if treatment != "fresh"]
-    )
+    treatments = stage.treatments
+    copy_layer_groups(model, weights, [group for group, treatment in treatments.items() if treatment != "fresh"])
     groups = layer_groups(model)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(treatments[groups[name]] != "frozen")
 
 
 def copy_layer_groups(model: nn.Module, weights: Path, groups: Collection[str]) -> None:
-    """Copy some groups of layers from stored weights into a network.
+    """Copy some groups of layers from stored weights of the same architecture into a network, in place.
 
-    Args:
-        model: changed in place.
-        weights: of a network of the same architecture.
-        groups: of `specs.LAYER_GROUPS`. ``input`` alone shows a later stage an earlier area as that area's own stage
-            saw it.
-
-    Raises:
-        UserError: the weights are missing, damaged, or of another network.
+    ``input`` alone shows a later stage an earlier area as that area's own stage saw it. Raises as `start_from_parent`.
     """
     state = model.state_dict()
     try:
@@ -172,8 +147,7 @@ def copy_layer_groups(model: nn.Module, weights: Path, groups: Collection[str]) 
 
 def freeze_statistics(model: nn.Module, stage: Stage) -> None:
     """Keep batch normalisation in frozen groups at the statistics it has; call it after ``model.train()``."""
-    treatments = dict(zip(LAYER_GROUPS, stage.treatment, strict=True))
-    groups = layer_groups(model)
+    groups, treatments = layer_groups(model), stage.treatments
     for name, module in model.named_modules():
         group = groups.get(f"{name}.running_mean", "")
         if isinstance(module, _BatchNorm) and treatments.get(group) == "frozen":
@@ -181,26 +155,20 @@ def freeze_statistics(model: nn.Module, stage: Stage) -> None:
 
 
 def training_split(
-    spec: RunSpec,
-    patch_sets: Sequence[PatchSet],
-    earlier: Sequence[EarlierStage],
-    device: torch.device,
-    resident: bool | None,
+    spec: RunSpec, patch_sets: Sequence[PatchSet], earlier: Sequence[EarlierStage], device: torch.device
 ) -> Batches:
     """Return what a run is trained on: its own training patches, and those of earlier areas that are replayed.
 
     Of each earlier area at least one patch is drawn, the same ones in every epoch.
     """
     share = spec.stage.replay if spec.stage is not None else 0.0
-    sources = list(patch_sets)
-    only = [patches.where("train") for patches in sources]
-    for number, patches in enumerate([own for stage in earlier for own in stage.patch_sets] if share else []):
+    replayed = [own for stage in earlier for own in stage.patch_sets] if share else []
+    only = [patches.where("train") for patches in patch_sets]
+    for number, patches in enumerate(replayed):
         numbers = patches.where("train")
-        random = np.random.default_rng((spec.seed, number))
-        drawn = random.choice(numbers, min(len(numbers), max(1, round(share * len(numbers)))), replace=False)
-        sources.append(patches)
-        only.append(np.sort(drawn))
-    return load_split(sources, "train", device, spec.recipe.normalise, resident, only)
+        count = min(len(numbers), max(1, round(share * len(numbers))))
+        only.append(np.sort(np.random.default_rng((spec.seed, number)).choice(numbers, count, replace=False)))
+    return load_split([*patch_sets, *replayed], "train", device, spec.recipe.normalise, only=only)
 
 
 def consolidation(
@@ -213,19 +181,24 @@ def consolidation(
     chosen. Call what is returned with the learning rate after each step of SGD. The pull is applied implicitly (a
     proximal step), so that no strength makes the training diverge.
     """
-    names = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    weight = {name: torch.zeros_like(value) for name, value in names.items()}
-    drawn = {name: torch.zeros_like(value) for name, value in names.items()}
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    weight = {name: torch.zeros_like(value) for name, value in trained.items()}
+    drawn = {name: torch.zeros_like(value) for name, value in trained.items()}
     before = copy_of(model)
     model.eval()
     for stage in earlier:
         copy_layer_groups(model, stage.weights, LAYER_GROUPS)
-        only = [_spread(patches.where("train"), FISHER_PATCHES) for patches in stage.patch_sets]
-        batches = load_split(stage.patch_sets, "train", device, recipe.normalise, None, only)
+        only = []
+        for patches in stage.patch_sets:
+            numbers = patches.where("train")
+            only.append(
+                numbers[np.linspace(0, len(numbers) - 1, min(len(numbers), FISHER_PATCHES)).round().astype(int)]
+            )
+        batches = load_split(stage.patch_sets, "train", device, recipe.normalise, only=only)
         for images, masks in batches.load(batches.order(1, None)):
             model.zero_grad(set_to_none=True)
             engine.training_loss(model, images, masks, recipe).backward()
-            for name, parameter in names.items():
+            for name, parameter in trained.items():
                 if parameter.grad is not None:
                     fisher = parameter.grad**2 / len(batches)
                     weight[name] += strength * fisher
@@ -235,13 +208,7 @@ def consolidation(
 
     @torch.no_grad()
     def pull(lr: float) -> None:
-        for name, parameter in names.items():
+        for name, parameter in trained.items():
             parameter.add_(drawn[name], alpha=lr).div_(1 + lr * weight[name])
 
     return pull
-
-
-def _spread(numbers: np.ndarray, count: int) -> np.ndarray:
-    if len(numbers) <= count:
-        return numbers
-    return numbers[np.linspace(0, len(numbers) - 1, count).round().astype(int)]

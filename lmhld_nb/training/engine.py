@@ -6,11 +6,10 @@ that moves all weights at once, and no value that the host waits for.
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -19,10 +18,12 @@ from torch.nn import functional as F
 
 from lmhld_nb import models
 from lmhld_nb.config import UserError
-from lmhld_nb.training.hardware import Execution, precision
+from lmhld_nb.training.hardware import precision
 from lmhld_nb.training.losses import LOSSES
 from lmhld_nb.training.optimisers import OPTIMISERS
 from lmhld_nb.training.specs import Recipe
+
+Step = Callable[[Tensor, Tensor], Tensor]
 
 
 def training_loss(model: nn.Module, images: Tensor, masks: Tensor, recipe: Recipe) -> Tensor:
@@ -36,17 +37,14 @@ def training_loss(model: nn.Module, images: Tensor, masks: Tensor, recipe: Recip
     loss_of = LOSSES[recipe.loss].function
     loss = torch.stack([loss_of(head.float(), masks) for head in heads]).mean()
     if class_logit is not None:
-        holds = masks.amax(dim=(1, 2, 3))
-        loss = loss + F.binary_cross_entropy_with_logits(class_logit.float(), holds)
+        loss = loss + F.binary_cross_entropy_with_logits(class_logit.float(), masks.amax(dim=(1, 2, 3)))
     return loss
 
 
-@contextmanager
-def autocast(device: torch.device, recipe: Recipe) -> Iterator[None]:
-    """Compute in the recipe's precision."""
+def autocast(device: torch.device, recipe: Recipe) -> AbstractContextManager[None]:
+    """Return the context in which a network computes in the recipe's precision."""
     bf16 = precision(recipe.precision, device) == "bf16"
-    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        yield
+    return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
 
 def optimiser_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -57,73 +55,56 @@ def optimiser_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     optimiser = OPTIMISERS[recipe.optimiser]
     momentum = {"momentum": recipe.momentum} if optimiser.momentum else {}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return optimiser.builder(
-        trained, lr=recipe.lr, weight_decay=recipe.weight_decay, **momentum, **{fastest: True}
-    )
+    return optimiser.builder(trained, lr=recipe.lr, weight_decay=recipe.weight_decay, **momentum, **{fastest: True})
 
 
 @contextmanager
-def settings(device: torch.device, execution: Execution) -> Iterator[None]:
-    """Set what torch keeps for the whole process, and put it back afterwards."""
-    before = (
-        torch.backends.cudnn.benchmark,
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
-    on_gpu = device.type == "cuda"
-    torch.backends.cudnn.benchmark = on_gpu and not execution.deterministic
-    if on_gpu and execution.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
+def settings(device: torch.device) -> Iterator[None]:
+    """Let cuDNN choose its fastest kernels on a GPU, which is made the current one, and undo that afterwards."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = device.type == "cuda"
     try:
-        with torch.cuda.device(device) if on_gpu else nullcontext():
+        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
             yield
     finally:
-        torch.backends.cudnn.benchmark = before[0]
-        torch.use_deterministic_algorithms(before[1], warn_only=before[2])
+        torch.backends.cudnn.benchmark = before
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[Callable[[], int]]:
     """Keep SIGTERM and Ctrl-C for the block to ask for: yields a function that returns the signal's number, or 0.
 
-    A second Ctrl-C interrupts at once. Signals reach the main thread only, and one that this process ignores stays
-    ignored.
+    A second Ctrl-C interrupts at once. Only the main thread receives signals; those that are ignored stay so.
     """
-    came = 0
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: 0
-        return
+    received = 0
 
     def stop(number: int, _: object) -> None:
-        nonlocal came
-        if number == signal.SIGINT and came:
+        nonlocal received
+        if number == signal.SIGINT and received:
             raise KeyboardInterrupt
-        came = number
+        received = number
 
-    numbers = [n for n in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(n) != signal.SIG_IGN]
+    main = threading.current_thread() is threading.main_thread()
+    numbers = [n for n in (signal.SIGTERM, signal.SIGINT) if main and signal.getsignal(n) != signal.SIG_IGN]
     before = {number: signal.signal(number, stop) for number in numbers}
     try:
-        yield lambda: came
+        yield lambda: received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-Step = Callable[[Tensor, Tensor], Tensor]
-
-
-def step_of(model: nn.Module, optimiser: torch.optim.Optimizer, recipe: Recipe) -> Step:
+def step_of(
+    model: nn.Module, optimiser: torch.optim.Optimizer, recipe: Recipe, pull: Callable[[float], None] | None = None
+) -> Step:
     """Return the function that does one step: images (N, bands, H, W), masks (N, 1, H, W) → loss, on the device.
 
     Batches larger than ``recipe.micro_batch`` are computed in micro-batches whose gradients are summed, so that the
-    step is that of the whole batch (but for batch normalisation, which sees the micro-batches).
-
-    Raises:
-        OutOfMemory: (by the function) names the micro-batch that would fit.
+    step is that of the whole batch (but for batch normalisation, which sees the micro-batches). ``pull`` ends the step:
+    it is called with the learning rate (`chains.consolidation`).
     """
 
-    def gradients(images: Tensor, masks: Tensor) -> Tensor:
+    def step(images: Tensor, masks: Tensor) -> Tensor:
         optimiser.zero_grad(set_to_none=True)
         total = torch.zeros((), device=images.device)
         size = recipe.micro_batch or len(images)
@@ -131,40 +112,25 @@ def step_of(model: nn.Module, optimiser: torch.optim.Optimizer, recipe: Recipe) 
             share = training_loss(model, some, truth, recipe) * (len(some) / len(images))
             share.backward()
             total += share.detach()
+        optimiser.step()
+        if pull is not None:
+            pull(optimiser.param_groups[0]["lr"])
         return total
-
-    def step(images: Tensor, masks: Tensor) -> Tensor:
-        try:
-            loss = gradients(images, masks)
-            optimiser.step()  # its first call allocates its state
-            return loss
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-        # Only here has the failed step let go of its memory.
-        optimiser.zero_grad(set_to_none=True)
-        raise OutOfMemory(_memory_advice(gradients, images, masks, recipe))
 
     return step
 
 
-class OutOfMemory(Exception):
-    """The device's memory is full; the message says what would fit."""
-
-
 @contextmanager
-def memory_errors(folder: Path) -> Iterator[None]:
-    """Turn lack of memory, wherever it shows, into a `UserError` that names the run's folder and the next step."""
+def memory_errors(folder: Path, patches: int) -> Iterator[None]:
+    """Turn lack of memory into a `UserError` that names the run's folder, the patches at a time and the next step."""
     try:
         yield
-    except OutOfMemory as error:
-        raise UserError(f"{folder}: {error}") from error
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
         raise UserError(
-            f"{folder}: out of memory beside the training steps; use fewer `--workers`, or a `micro_batch` in the "
-            "profile, which scoring obeys too"
+            f"{folder}: out of memory with {patches} patches at a time; use fewer `--workers`, or set a smaller "
+            "`micro_batch` for this model in the profile"
         ) from error
 
 
@@ -173,22 +139,3 @@ def out_of_memory(error: Exception) -> bool:
     # Libraries that allocate by themselves have words of their own.
     words = ("can't allocate memory", "not enough memory", "out of memory", "STATUS_ALLOC_FAILED")
     return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
-
-
-def _memory_advice(gradients: Step, images: Tensor, masks: Tensor, recipe: Recipe) -> str:
-    """Say how many patches at a time would fit, by trying."""
-    size = min(recipe.micro_batch or len(images), len(images))
-    message = f"out of memory with {size} patches of {images.shape[-1]} px at a time"
-    while size > 1:
-        size //= 2
-        try:
-            gradients(images[:size], masks[:size])
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-        else:
-            return (
-                f"{message}; use fewer `--workers`, or set this model's `micro_batch: {size}` in the profile "
-                f"(a step stays one of {recipe.batch_size})"
-            )
-    return f"{message}, and not even 1 fits; use fewer `--workers`, a smaller `width` or another device"

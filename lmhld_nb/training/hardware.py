@@ -23,9 +23,6 @@ class Execution(Strict):
         threads: processor threads of one training on the CPU.
         runs_per_gpu: trainings that may share a GPU; more than 1 where small patches do not fill one.
         checkpoint_every: epochs between checkpoints.
-        resident: keep patches on the device; None where they fit.
-        deterministic: on CUDA, prefer operations that give the same bits twice, and warn where there is none (the
-            CPU always repeats itself, with the same number of threads).
     """
 
     device: str = "auto"
@@ -33,24 +30,16 @@ class Execution(Strict):
     threads: PositiveInt = 1
     runs_per_gpu: PositiveInt = 1
     checkpoint_every: PositiveInt = 10
-    resident: bool | None = None
-    deterministic: bool = False
 
 
 def choose_device(device: str) -> str:
-    """Turn ``auto`` into ``cuda`` where there is a GPU, else ``cpu``.
-
-    Raises:
-        UserError: there is no CUDA device where ``cuda`` is named, or the word names no device.
-    """
+    """Turn ``auto`` into ``cuda`` where there is a GPU, else ``cpu``; UserError for a device that is not there."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise UserError(f"device '{device}': unknown; choose auto, cpu or cuda")
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(
-            f"device '{device}': no CUDA device is seen; use `--device cpu` or check `lmhld doctor`"
-        )
+        raise UserError(f"device '{device}': no CUDA device is seen; use `--device cpu` or check `lmhld doctor`")
     if ":" in device and int(device.partition(":")[2]) >= torch.cuda.device_count():
         raise UserError(f"device '{device}': only {torch.cuda.device_count()} CUDA device(s) are seen")
     return device
@@ -77,11 +66,11 @@ def device_name(device: torch.device) -> str:
 def cpu_name() -> str:
     """Return the processor's name as the system gives it."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:  # no Linux
         return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    name = re.search(r"^model name.*?:\s*(.+?)\s*$", text, re.MULTILINE)
+    return name[1] if name else platform.machine()
 
 
 def native_bf16(device: torch.device | None = None) -> bool:
@@ -96,6 +85,4 @@ def native_bf16(device: torch.device | None = None) -> bool:
 
 def precision(word: str, device: torch.device) -> str:
     """Turn a recipe's precision ``auto`` into ``bf16`` where it is native, else ``fp32``."""
-    if word != "auto":
-        return word
-    return "bf16" if native_bf16(device) else "fp32"
+    return ("bf16" if native_bf16(device) else "fp32") if word == "auto" else word

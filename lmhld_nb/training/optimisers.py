@@ -13,8 +13,8 @@ class Optimiser:
     """An optimiser; what a recipe does not say (betas, epsilon) is as torch has it.
 
     Attributes:
-        builder: called with the parameters, ``lr``, ``weight_decay``, ``momentum`` if it takes it, and what is fastest
-            here, ``fused`` or ``foreach``. Its state must be tensors, for checkpoints to hold it.
+        builder: called with the parameters, ``lr``, ``weight_decay``, ``momentum`` if it takes it, and ``fused`` or
+            ``foreach``. Its state must be tensors, for checkpoints to hold it.
         momentum: whether it takes momentum.
         version: raised when it computes something else; only runs that use it get another name.
     """
@@ -26,7 +26,5 @@ class Optimiser:
 
 OPTIMISERS: dict[str, Optimiser] = {
     "sgd": Optimiser(torch.optim.SGD, momentum=True),  # the paper's (section 3.3)
-    "adamw": Optimiser(
-        torch.optim.AdamW
-    ),  # Loshchilov & Hutter 2019, Decoupled weight decay regularization, ICLR
+    "adamw": Optimiser(torch.optim.AdamW),  # Loshchilov & Hutter 2019, Decoupled weight decay regularization, ICLR
 }

@@ -1,10 +1,7 @@
 """Scores of a network: counts of pixels, patch by patch, and window by window over whole scenes.
 
-What a run keeps of each test patch is what intervals and tests between networks are computed from (`intervals`).
-
 Patches are chosen for holding landslide; a landscape mostly does not. Experiment 1 therefore judges patch sizes by
-"the performance of landslide detection across the entire study area" (paper section 3.2 (1)): by all windows of the
-area's scenes.
+"the performance of landslide detection across the entire study area" (paper section 3.2 (1)): by all its windows.
 """
 
 from __future__ import annotations
@@ -26,7 +23,8 @@ from lmhld_nb.patches.batches import Batches, load_split
 from lmhld_nb.patches.patch_sets import PatchSet
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import Scene
-from lmhld_nb.training import chains, engine
+from lmhld_nb.training import engine
+from lmhld_nb.training.chains import EarlierStage, copy_layer_groups
 from lmhld_nb.training.losses import LOSSES
 from lmhld_nb.training.specs import Recipe, RunSpec
 from lmhld_nb.training.weights import copy_of
@@ -52,34 +50,23 @@ def by_area(counts: pd.DataFrame) -> dict[str, Confusion]:
 
 @torch.no_grad()
 def patch_counts(model: nn.Module, batches: Batches, recipe: Recipe) -> tuple[pd.DataFrame, float]:
-    """Count each patch at probability 0.5.
-
-    Returns:
-        One row per patch: area, number (in its PatchSet), tp, fp, fn, tn; and the mean loss over pixels.
-    """
+    """Count each patch at probability 0.5: area, number (in its PatchSet), tp, fp, fn, tn; and the mean pixel loss."""
     model.eval()
-    order = batches.order(4 * (recipe.micro_batch or recipe.batch_size), None)
-    total_loss = torch.zeros((), dtype=torch.float64, device=batches.device)
-    counts = []
-    pixels = 0
-    for images, masks in batches.load(order):
+    loss_sum = torch.zeros((), dtype=torch.float64, device=batches.device)
+    counts, pixels = [torch.zeros((0, len(COUNTS)), dtype=torch.int64, device=batches.device)], 0
+    for images, masks in batches.load(batches.order(4 * (recipe.micro_batch or recipe.batch_size), None)):
         with engine.autocast(images.device, recipe):
             logits = model(images)
         logits = logits.float()
-        total_loss += LOSSES[recipe.loss].function(logits, masks).double() * masks.numel()
+        loss_sum += LOSSES[recipe.loss].function(logits, masks).double() * masks.numel()
         pixels += masks.numel()
         outcomes = _outcomes(logits > 0, masks > 0.5)
         counts.append(torch.stack([outcome.sum(dim=(1, 2, 3)) for outcome in outcomes], dim=1))
-    # One copy from the device for all.
-    rows = torch.cat(counts).cpu().numpy() if counts else np.zeros((0, len(COUNTS)), int)
-    areas = [batches.groups[group].areas[numbers] for group, numbers in order]
-    own = [batches.groups[group].where[numbers, 1] for group, numbers in order]
-    table = {
-        "area": np.concatenate(areas) if areas else np.zeros(0, str),
-        "number": np.concatenate(own) if own else np.zeros(0, int),
-        **dict(zip(COUNTS, rows.T, strict=True)),
-    }
-    return pd.DataFrame(table), float(total_loss) / max(1, pixels)
+    table = pd.DataFrame(torch.cat(counts).cpu().numpy(), columns=COUNTS)  # one copy from the device for all
+    # Without a seed, batches follow one another as the patches lie in their groups.
+    table.insert(0, "area", np.concatenate([group.areas for group in batches.groups]))
+    table.insert(1, "number", np.concatenate([group.where[:, 1] for group in batches.groups]))
+    return table, float(loss_sum) / max(1, pixels)
 
 
 def _outcomes(predicted: Any, truth: Any) -> list[Any]:
@@ -88,43 +75,30 @@ def _outcomes(predicted: Any, truth: Any) -> list[Any]:
 
 
 def test_counts(
-    model: nn.Module,
-    spec: RunSpec,
-    patch_sets: Sequence[PatchSet],
-    earlier: Sequence[chains.EarlierStage],
-    recipe: Recipe,
-    resident: bool | None = None,
+    model: nn.Module, spec: RunSpec, patch_sets: Sequence[PatchSet], earlier: Sequence[EarlierStage], recipe: Recipe
 ) -> tuple[pd.DataFrame, float]:
     """Count the test patches of a run, and of the stages before it where it is a stage of a chain.
 
     Those of earlier stages are counted twice: through the input convolution the network has, and through that of their
-    own stage. The network is given back as it was.
-
-    Args:
-        model: the tested weights, on its device.
-        spec: the run.
-        patch_sets, earlier: as in `training.train`.
-        recipe: with the precision it is computed in.
-        resident: as in `batches.load_split`.
+    own stage. ``model`` has the tested weights and is given back as it was; ``recipe`` says the precision it is
+    computed in; other arguments as in `training.train`.
 
     Returns:
         One row per patch: stage (id of the run whose test patch it is), input (``last``, or ``own``), area, number, tp,
         fp, fn, tn; and the mean loss over the pixels of the run's own test patches.
     """
-    device = next(model.parameters()).device
-    tables = []
+    device, before, tables = next(model.parameters()).device, copy_of(model), []
 
     def count(run_id: str, input_of: str, tests: Batches) -> float:
         patches, loss = patch_counts(model, tests, recipe)
         tables.append(patches.assign(stage=run_id, input=input_of))
         return loss
 
-    loss = count(spec.run_id, "last", load_split(patch_sets, "test", device, recipe.normalise, resident))
-    before = copy_of(model)
+    loss = count(spec.run_id, "last", load_split(patch_sets, "test", device, recipe.normalise))
     for stage in earlier:
-        tests = load_split(stage.patch_sets, "test", device, recipe.normalise, resident)
+        tests = load_split(stage.patch_sets, "test", device, recipe.normalise)
         count(stage.run_id, "last", tests)
-        chains.copy_layer_groups(model, stage.weights, ["input"])
+        copy_layer_groups(model, stage.weights, ["input"])
         count(stage.run_id, "own", tests)
         model.load_state_dict(before)
     return pd.concat(tables, ignore_index=True)[PATCH_COLUMNS], loss
@@ -136,18 +110,12 @@ def earlier_scores(patches: pd.DataFrame, spec: RunSpec) -> dict[str, dict[str, 
     ``earlier`` and ``earlier_own_input``: by run id, then by area, counts and scores; nothing for a run without
     earlier stages.
     """
-    if spec.stage is None:
-        return {}
     scores: dict[str, dict[str, object]] = {}
     for key, input_of in (("earlier", "last"), ("earlier_own_input", "own")):
-        rows = patches[patches["input"] == input_of]
-        scores[key] = {
-            stage.run_id: {
-                area: counts.as_dict()
-                for area, counts in by_area(rows[rows["stage"] == stage.run_id]).items()
-            }
-            for stage in spec.chain[:-1]
-        }
+        for stage in spec.chain[:-1]:
+            rows = patches[(patches["input"] == input_of) & (patches["stage"] == stage.run_id)]
+            counts = by_area(rows).items()
+            scores.setdefault(key, {})[stage.run_id] = {area: confusion.as_dict() for area, confusion in counts}
     return scores
 
 
@@ -162,15 +130,7 @@ def window_counts(
     """Count each window of whole scenes at probability 0.5; windows have the patch size and do not overlap.
 
     Windows that reach over a scene's edge are filled up with the mean. Pixels without data and pixels without a label
-    are left out.
-
-    Args:
-        model: in evaluation mode, on ``device``.
-        patches: what it was trained on: their size, bands and normalisation are used.
-        area_scenes: the area's scenes.
-        recipe: normalisation and precision.
-        device: of the model.
-        progress: show a bar.
+    are left out. ``model`` is in evaluation mode, on ``device``, and was trained on ``patches``.
 
     Returns:
         One row per window that holds a known pixel: scene, row, col (of its upper left pixel), trained (1 for the
@@ -181,14 +141,10 @@ def window_counts(
     """
     index = patches.index[patches.index["split"] == "train"]
     trained = set(zip(index["scene"], index["row"], index["col"], strict=True))
-    size = patches.spec.size
-    rows = []
-    title = f"whole area {patches.spec.area}"
-    for scene in tqdm(area_scenes, desc=title, unit="scene", disable=not progress, leave=False):
+    size, rows = patches.spec.size, []
+    for scene in tqdm(area_scenes, f"whole area {patches.spec.area}", unit="scene", disable=not progress, leave=False):
         for strip, predicted, truth, known in predict_strips(model, patches, scene, recipe, device):
-            counts = np.stack(
-                [_sum_windows(outcome & known, size) for outcome in _outcomes(predicted, truth)]
-            )
+            counts = np.stack([_sum_windows(outcome & known, size) for outcome in _outcomes(predicted, truth)])
             for r, c in zip(*np.nonzero(counts.sum(axis=0)), strict=True):
                 window = (scene.name, strip.row + int(r) * size, int(c) * size)
                 rows.append([*window, int(window in trained), *counts[:, r, c].tolist()])
@@ -198,10 +154,9 @@ def window_counts(
 def predict_strips(
     model: nn.Module, patches: PatchSet, scene: Scene, recipe: Recipe, device: torch.device
 ) -> Iterator[tuple[Window, np.ndarray, np.ndarray, np.ndarray]]:
-    """Predict a scene strip by strip from top to bottom, as `window_counts` does.
+    """Predict a scene strip by strip from top to bottom, as `window_counts` does, but for strips without known pixels.
 
-    Yields:
-        The strip; predicted, true and known landslide, bool (rows, cols). Strips without a known pixel are left out.
+    Yields the strip; predicted, true and known landslide, bool (rows, cols).
     """
     by_scene = recipe.normalise == "scene"
     statistics = patches.scene_statistics[scene.name] if by_scene else (patches.mean, patches.std)
@@ -220,9 +175,7 @@ def predict_strips(
 
 
 @torch.inference_mode()
-def _predict(
-    model: nn.Module, scaled: np.ndarray, size: int, recipe: Recipe, device: torch.device
-) -> np.ndarray:
+def _predict(model: nn.Module, scaled: np.ndarray, size: int, recipe: Recipe, device: torch.device) -> np.ndarray:
     """Return where windows of a strip (bands, height, width) are predicted as landslide, bool (height, width)."""
     bands, height, width = scaled.shape
     rows, cols = -(-height // size), -(-width // size)
@@ -245,11 +198,7 @@ def _sum_windows(pixels: np.ndarray, size: int) -> np.ndarray:
 
 
 def whole_area(windows: pd.DataFrame) -> dict[str, Confusion]:
-    """Sum the rows of `window_counts`.
-
-    Returns:
-        ``all``: counts over the whole area; ``outside_training``: those outside the training patches.
-    """
+    """Sum the rows of `window_counts`: ``all``, and ``outside_training`` those outside the training patches."""
     return {"all": total(windows), "outside_training": total(windows[windows["trained"] == 0])}
 
 
@@ -260,14 +209,10 @@ def write_whole_area(folder: Path, run_id: str, windows: pd.DataFrame) -> None:
     write_json(folder / WHOLE_AREA_FILE, {"run_id": run_id, **scores})
 
 
-def write(path: Path, counts: pd.DataFrame) -> None:
-    """Write rows of counts as CSV, atomically.
-
-    Raises:
-        UserError: the folder cannot be written.
-    """
+def write(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV, atomically; raises UserError if the folder cannot be written."""
     with atomic_path(path) as temporary:
-        counts.to_csv(temporary, index=False)
+        table.to_csv(temporary, index=False, na_rep="nan")
 
 
 def read(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationInfo, field_validator
 
 from lmhld_nb import models
 from lmhld_nb.config import Strict
@@ -64,21 +56,18 @@ class Recipe(Strict, allow_inf_nan=False):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     micro_batch: PositiveInt | None = None
 
-    @field_validator("loss", "optimiser")
+    @field_validator("loss", "optimiser", "momentum")
     @classmethod
-    def _registered(cls, word: str, field: ValidationInfo) -> str:
-        known: Iterable[str] = LOSSES if field.field_name == "loss" else OPTIMISERS
-        if word not in known:
+    def _fits_the_registries(cls, value: Any, field: ValidationInfo) -> Any:
+        optimiser = field.data.get("optimiser")  # known only once it is valid
+        if field.field_name == "momentum":
+            if value and optimiser and not OPTIMISERS[optimiser].momentum:
+                raise ValueError(f"{optimiser} has no momentum; set it to 0")
+            return value
+        known = list(LOSSES if field.field_name == "loss" else OPTIMISERS)
+        if value not in known:
             raise ValueError(f"unknown {field.field_name}; choose one of {', '.join(known)}")
-        return word
-
-    @field_validator("momentum")
-    @classmethod
-    def _momentum_has_an_effect(cls, momentum: float, field: ValidationInfo) -> float:
-        optimiser = field.data.get("optimiser", "sgd")
-        if momentum and not OPTIMISERS[optimiser].momentum:
-            raise ValueError(f"{optimiser} has no momentum; set it to 0")
-        return momentum
+        return value
 
 
 class Stage(Strict):
@@ -92,11 +81,14 @@ class Stage(Strict):
     """
 
     parent: RunSpec
-    treatment: Annotated[
-        tuple[Treatment, ...], Field(min_length=len(LAYER_GROUPS), max_length=len(LAYER_GROUPS))
-    ]
+    treatment: Annotated[tuple[Treatment, ...], Field(min_length=len(LAYER_GROUPS), max_length=len(LAYER_GROUPS))]
     ewc: NonNegativeFloat = 0.0
     replay: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    @property
+    def treatments(self) -> dict[str, Treatment]:
+        """The treatment of each layer group, by its name."""
+        return dict(zip(LAYER_GROUPS, self.treatment, strict=True))
 
 
 def _source_of(fields: dict[str, Any]) -> str:
@@ -109,15 +101,14 @@ class RunSpec(Strict):
 
     Attributes:
         model: architecture (`models.network`).
-        source: digest of the architecture's code, for a network from outside (`models.source_of`); filled in where it
-            is left out.
+        source: digest of its code, for a network from outside (`models.source_of`); filled in where it is left out.
         width: channels of its first level (None as published).
         options: of the architecture (`models.build`).
         data: the patches of one or more areas, trained on together.
         recipe: how it is trained.
         seed: of initial weights, order of patches and augmentation.
         milestones: epochs after which the test patches are scored as well. No learning rate depends on how many
-            epochs are to come, so a shorter training is the beginning of a longer one, and its score is had on the way.
+            epochs are to come, so this is the score of a shorter training.
         stage: where it goes on from another run; None from random weights.
     """
 
@@ -133,7 +124,7 @@ class RunSpec(Strict):
 
     @property
     def run_id(self) -> str:
-        """Return 16 hex digits: a hash of the canonical spec, the data's fingerprints included."""
+        """16 hex digits: a hash of the canonical spec, the data's fingerprints included."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:16]
 
     def canonical(self) -> str:
@@ -142,17 +133,14 @@ class RunSpec(Strict):
         if self.stage is not None:  # its id stands for all that made the parent
             stage = self.stage.model_dump(mode="json", exclude={"parent"}, exclude_defaults=True)
             fields["stage"] = {"parent": self.stage.parent.run_id, **stage}
-        versions = {
-            "loss_version": LOSSES[self.recipe.loss].version,
-            "optimiser_version": OPTIMISERS[self.recipe.optimiser].version,
-        }
-        # Only where it is not the first, so that a new version names those runs anew and no others.
-        fields |= {key: version for key, version in versions.items() if version != 1}
+        for name, entry in (("loss", LOSSES[self.recipe.loss]), ("optimiser", OPTIMISERS[self.recipe.optimiser])):
+            if entry.version != 1:  # so that a new version names its runs anew and no others
+                fields[f"{name}_version"] = entry.version
         return json.dumps({"engine": ENGINE_VERSION, **fields}, sort_keys=True)
 
     @property
     def label(self) -> str:
-        """Return a few words on model and data, for progress lines and errors."""
+        """A few words on model and data, for progress lines and errors."""
         areas = list(dict.fromkeys(patches.area for patches in self.data))
         where = f"stage {len(self.chain)}, " if self.stage else ""
         names = "+".join(areas) if len(areas) < 3 else f"{len(areas)} areas"
@@ -161,10 +149,7 @@ class RunSpec(Strict):
     @property
     def chain(self) -> list[RunSpec]:
         """Trainings up to this one, each of which starts from the one before; alone where it starts afresh."""
-        specs = [self]
-        while (stage := specs[-1].stage) is not None:
-            specs.append(stage.parent)
-        return specs[::-1]
+        return [*(self.stage.parent.chain if self.stage else []), self]
 
     @property
     def bands(self) -> tuple[str, ...]:

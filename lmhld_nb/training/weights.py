@@ -21,23 +21,11 @@ from lmhld_nb.patches.patch_sets import PatchSet
 from lmhld_nb.training.specs import RunSpec
 
 # What reading a file raises that is damaged or something else.
-_UNREADABLE = (
-    OSError,
-    safetensors.SafetensorError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    RuntimeError,
-)
+_UNREADABLE = (OSError, safetensors.SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write tensors from any device into a safetensors file, atomically.
-
-    Raises:
-        UserError: the folder cannot be written, or the disk is full.
-    """
+    """Write tensors from any device into a safetensors file, atomically; UserError if disk or folder refuse."""
     # Tensors that share memory are refused: clones have their own.
     own = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     with atomic_path(path) as temporary:
@@ -69,24 +57,17 @@ def save(
 ) -> None:
     """Write a network's tensors with its card: model, bands, each area's normalisation and resolution, and ``extra``.
 
-    Raises:
-        UserError: the folder cannot be written, or the disk is full.
+    Raises as `write_tensors`.
     """
     card = {
         "run_id": spec.run_id,
-        "model": spec.model,
-        "source": spec.source,
-        "width": spec.width,
-        "options": spec.options,
-        "bands": list(spec.bands),
+        **{name: getattr(spec, name) for name in ("model", "source", "width", "options", "bands")},
         "normalise": spec.recipe.normalise,
         "precision": spec.recipe.precision,
         "areas": {
             patch_spec.area: {
                 "patch_size": patch_spec.size,
-                "mean": list(patches.mean),
-                "std": list(patches.std),
-                "resolution_m": patches.resolution_m,
+                **{name: getattr(patches, name) for name in ("mean", "std", "resolution_m")},
             }
             for patch_spec, patches in zip(spec.data, patch_sets, strict=True)
         },
@@ -102,14 +83,13 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
         UserError: the file is missing, damaged, has no card or one of another network; or the code of a network from
             outside is not what it was.
     """
+    tensors, card = read(path)
     with _one_line_errors(path):
-        card = _card(path)
         if models.source_of(card["model"]) != card.get("source", ""):
             raise UserError(f"the code of '{card['model']}' has changed since; train it again")
         model = models.build(card["model"], len(card["bands"]), card["width"], **card.get("options", {}))
-        tensors = safetensors.torch.load_file(path)
-        expected = {name: value.shape for name, value in model.state_dict().items()}
-        if expected != {name: value.shape for name, value in tensors.items()}:
+        shapes, stored = ({name: value.shape for name, value in one.items()} for one in (model.state_dict(), tensors))
+        if stored != shapes:
             raise ValueError(f"its weights are not those of the {card['model']} that its card describes")
         model.load_state_dict(tensors)
     return model.eval(), card
@@ -117,13 +97,8 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return a stored network's tensors and its card; raises as `load`."""
-    with _one_line_errors(path):
-        return safetensors.torch.load_file(path), _card(path)
-
-
-def _card(path: Path) -> dict[str, Any]:
-    with safetensors.safe_open(path, framework="pt") as file:
-        return json.loads((file.metadata() or {})["card"])
+    with _one_line_errors(path), safetensors.safe_open(path, framework="pt") as file:
+        return safetensors.torch.load_file(path), json.loads((file.metadata() or {})["card"])
 
 
 @contextmanager
@@ -136,9 +111,7 @@ def _one_line_errors(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: {error}") from error
     except _UNREADABLE as error:
         detail = " ".join(str(error).split())[:120]
-        raise UserError(
-            f"{path}: not a network of this book ({detail}); give a run's weights.safetensors"
-        ) from error
+        raise UserError(f"{path}: not a network of this book ({detail}); give a run's weights.safetensors") from error
 
 
 # Checkpoints
@@ -159,29 +132,21 @@ class TrainingState:
     milestones: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
+Copies = Mapping[str, Mapping[str, Tensor]]  # weights of earlier epochs, by what they are kept for
+
+
 def save_checkpoint(
-    path: Path,
-    model: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    copies: Mapping[str, Mapping[str, Tensor]],
-    state: TrainingState,
-    identity: str,
+    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, copies: Copies, state: TrainingState, identity: str
 ) -> None:
-    """Write all that a stopped training needs, atomically; ``copies`` are weights of earlier epochs, by name."""
+    """Write all that a stopped training needs, atomically."""
     tensors = _named_tensors(model, copies)
     for number, values in optimiser.state_dict()["state"].items():
-        for name, value in values.items():
-            if isinstance(value, Tensor):
-                tensors[f"optimiser/{number}/{name}"] = value
+        tensors |= {f"optimiser/{number}/{name}": value for name, value in values.items() if torch.is_tensor(value)}
     write_tensors(path, tensors, {"state": json.dumps(vars(state)), "identity": identity})
 
 
 def restore_checkpoint(
-    path: Path,
-    model: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    copies: Mapping[str, Mapping[str, Tensor]],
-    identity: str,
+    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, copies: Copies, identity: str
 ) -> TrainingState:
     """Put a checkpoint's content back in place; change nothing without one, or with a damaged or a foreign one."""
     if not path.is_file():
@@ -200,26 +165,21 @@ def restore_checkpoint(
         return TrainingState()
     for name, value in targets.items():
         value.copy_(tensors[name])
-    _restore_optimiser(optimiser, tensors)
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    content = optimiser.state_dict()
+    for key in sorted(tensors.keys() - targets.keys()):
+        _, number, name = key.split("/")
+        parameter, value = parameters[int(number)], tensors[key]
+        if value.shape == parameter.shape:  # with the parameter's order in memory, as it was
+            value = torch.empty_like(parameter).copy_(value)
+        content["state"].setdefault(int(number), {})[name] = value
+    optimiser.load_state_dict(content)
     return state
 
 
-def _named_tensors(model: nn.Module, copies: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def _named_tensors(model: nn.Module, copies: Copies) -> dict[str, Tensor]:
     return {
         f"{label}/{name}": value
         for label, weights in {"model": model.state_dict(), **copies}.items()
         for name, value in weights.items()
     }
-
-
-def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-    content = optimiser.state_dict()
-    for key, value in tensors.items():
-        if key.startswith("optimiser/"):
-            _, number, name = key.split("/")
-            parameter = parameters[int(number)]
-            if value.shape == parameter.shape:  # with the parameter's order in memory, as it was
-                value = torch.empty_like(parameter).copy_(value)
-            content["state"].setdefault(int(number), {})[name] = value
-    optimiser.load_state_dict(content)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import ipywidgets
+import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from lmhld_nb.config import UserError
@@ -52,12 +53,11 @@ def canvas(width: float, height: float) -> Figure:
 
 
 def show(target: ipywidgets.Image, figure: Figure) -> None:
-    """Draw a figure into an image; light compression, for it does not travel far."""
+    """Draw a figure into an image and close it; light compression, for it does not travel far."""
     buffer = io.BytesIO()
-    figure.savefig(
-        buffer, format="png", dpi=100, metadata={"Software": None}, pil_kwargs={"compress_level": 1}
-    )
+    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None}, pil_kwargs={"compress_level": 1})
     target.value = buffer.getvalue()
+    plt.close(figure)
 
 
 def legend(kinds: Sequence[tuple[str, str]], between: str = " &emsp; ") -> str:
@@ -68,9 +68,7 @@ def legend(kinds: Sequence[tuple[str, str]], between: str = " &emsp; ") -> str:
     )
 
 
-def table(
-    head: Sequence[str], rows: Iterable[Sequence[Any]], colours: Callable[[Any], str] | None = None
-) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]], colours: Callable[[Any], str] | None = None) -> str:
     """Return an HTML table; ``colours`` gives the fill of a cell by its value, empty for none."""
 
     def cell(value: Any) -> str:

@@ -50,9 +50,7 @@ def patch_explorer(book: Book, area: str | None = None) -> ipywidgets.VBox:
     chosen = controls.choice("Area", [(paper.area_name(name), name) for name in book.areas], first)
     scene = controls.choice("Scene", _numbered(by_area[first]))
     size = controls.choice("Patch size", [(f"{side} px", side) for side in sizes], book.patch_size(first))
-    share = controls.slider(
-        "Least share of landslide (%)", round(100 * book.profile.patches.min_share), 0, 60, 1
-    )
+    share = controls.slider("Least share of landslide (%)", round(100 * book.profile.patches.min_share), 0, 60, 1)
     picture, counts = ipywidgets.Image(format="png"), ipywidgets.HTML()
     figure = controls.canvas(5.6, 5.6)
     ax = figure.add_axes((0, 0, 1, 1))

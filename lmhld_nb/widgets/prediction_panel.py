@@ -39,9 +39,7 @@ def prediction_browser(book: Book, finished: Sequence[Run]) -> ipywidgets.VBox:
     model = lru_cache(maxsize=4)(lambda number: finished[number].model())
     patch_sets = lru_cache(maxsize=16)(lambda number: runs.patch_sets(finished[number].spec, progress=False))
     logits = lru_cache(maxsize=64)(
-        lambda number, index, patch: examples.logits(
-            finished[number], model(number), patch_sets(number)[index], patch
-        )
+        lambda number, index, patch: examples.logits(finished[number], model(number), patch_sets(number)[index], patch)
     )
 
     run = controls.choice("Run", [(_name(entry), number) for number, entry in enumerate(finished)])
@@ -95,11 +93,11 @@ def by_share(patch_set: PatchSet) -> np.ndarray:
 
 
 def _name(run: Run) -> str:
-    sizes = "+".join(map(str, dict.fromkeys(data.size for data in run.spec.data)))
     areas = list(dict.fromkeys(paper.area_name(data.area) for data in run.spec.data))
     where = areas[0] if len(areas) == 1 else f"{len(areas)} areas"
-    network = models.network(run.spec.model).title
-    return f"{network}, {where}, {sizes} px, seed {run.spec.seed}, {run.spec.run_id[:6]}"
+    sizes = "+".join(map(str, dict.fromkeys(data.size for data in run.spec.data)))
+    spec, network = run.spec, models.network(run.spec.model).title
+    return f"{network}, {where}, {sizes} px, seed {spec.seed}, {spec.run_id[:6]}"
 
 
 def _score_table(counts: Confusion, patch_set: PatchSet, number: int, threshold: float) -> str:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
-from lmhld_nb import paper, runs
+from lmhld_nb import models, paper, runs
 from lmhld_nb.evaluation import Confusion
 from lmhld_nb.experiments import experiment_named
 from lmhld_nb.experiments.plan import PlannedRun
-from lmhld_nb.plots import style
+from lmhld_nb.plots import scores
 from lmhld_nb.runs import Run
 from lmhld_nb.widgets import controls
 
@@ -24,20 +21,15 @@ if TYPE_CHECKING:
 MOST = 30
 """Curves drawn at once: more cannot be told apart."""
 
-MEASURES = {"val_f1": "validation F1", "train_loss": "training loss", "val_loss": "validation loss"}
-"""Columns of a run's history, as they are called here."""
-
-
 KINDS: dict[str, tuple[Callable[[PlannedRun], tuple[Any, ...]], Callable[[Any], str]]] = {
-    "Experiment": (
-        lambda entry: entry.experiments,
-        lambda label: f"{label}: {experiment_named(label).title}",
-    ),
-    "Network": (lambda entry: (entry.spec.model,), style.network_title),
+    "Experiment": (lambda entry: entry.experiments, lambda label: f"{label}: {experiment_named(label).title}"),
+    "Network": (lambda entry: (entry.spec.model,), lambda name: models.network(name).title),
     "Area": (lambda entry: entry.areas, paper.area_name),
     "Patch size": (lambda entry: entry.sizes, "{} px".format),
 }
 """What runs are filtered by: its values for a run, and what a value is called."""
+
+COLUMNS = ("run", "experiments", "network", "areas", "px", "seed", "epochs", "best epoch", "validation F1", "test F1")
 
 
 def run_browser(book: Book) -> ipywidgets.VBox:
@@ -48,76 +40,41 @@ def run_browser(book: Book) -> ipywidgets.VBox:
     for kind, (values_of, title) in KINDS.items():
         values = dict.fromkeys(value for entry, _ in pairs for value in values_of(entry))
         filters[kind] = controls.several(kind, [(title(value), value) for value in values])
-    measure = controls.choice("Show", [(name, column) for column, name in MEASURES.items()])
+    curve = controls.choice("Show", [(title, column) for column, title in scores.CURVES.items()])
     picture, listed = ipywidgets.Image(format="png"), ipywidgets.HTML()
-    figure = controls.canvas(7.5, 3.6)
-    ax = figure.add_axes((0.09, 0.14, 0.66, 0.8))
 
     def is_chosen(entry: PlannedRun) -> bool:
-        return all(
-            not widget.value or set(widget.value) & set(KINDS[kind][0](entry))
-            for kind, widget in filters.items()
-        )
+        chosen = {kind: set(widget.value) for kind, widget in filters.items()}
+        return all(not values or values & set(KINDS[kind][0](entry)) for kind, values in chosen.items())
 
     def draw() -> None:
         chosen = [(entry, run) for entry, run in pairs if is_chosen(entry)]
         if not chosen:
             raise ValueError("no finished run is of all these kinds; choose fewer, or make them: `lmhld run`")
-        rest = (
-            f"; curves and table: the first {MOST}, choose fewer to see others" if len(chosen) > MOST else ""
-        )
-        rows = run_table(chosen[:MOST])
-        listed.value = f"<p>{len(chosen)} of {len(pairs)} finished runs{rest}</p>"
-        listed.value += controls.table([*map(str, rows)], rows.itertuples(index=False, name=None))
-        _draw_curves(ax, chosen[:MOST], measure.value)
-        controls.show(picture, figure)
+        rest = f"; curves and table: the first {MOST}, choose fewer to see others" if len(chosen) > MOST else ""
+        table = controls.table(COLUMNS, [_row(entry, run) for entry, run in chosen[:MOST]])
+        listed.value = f"<p>{len(chosen)} of {len(pairs)} finished runs{rest}</p>{table}"
+        panels: dict[str, list[Run]] = {}
+        for entry, run in chosen[:MOST]:
+            panels.setdefault(_where(entry), []).append(run)
+        controls.show(picture, scores.learning_curves(panels, curve.value))
 
     missing = len(planned) - len(pairs)
     about = f"{missing} of {len(planned)} planned runs are not made yet" if missing else ""
-    inputs = [tuple(filters.values()), (measure,)]
-    return controls.panel(draw, inputs, [picture, listed], book.caption(about))
+    return controls.panel(draw, [tuple(filters.values()), (curve,)], [picture, listed], book.caption(about))
 
 
-def _draw_curves(ax: Axes, drawn: Sequence[tuple[PlannedRun, Run]], column: str) -> None:
-    """Draw a column of each run's history; where all are of one network, areas tell curves apart."""
-    ax.clear()
-    by_model = len({entry.spec.model for entry, _ in drawn}) > 1
-    groups = [entry.spec.model if by_model else _where(entry) for entry, _ in drawn]
-    names = list(dict.fromkeys(groups))
-    colours = style.network_colours(names) if by_model else style.area_colours(names)
-    markers = style.network_markers(names) if by_model else dict.fromkeys(names, ".")
-    for number, (group, (_, run)) in enumerate(zip(groups, drawn, strict=True)):
-        name = style.network_title(group) if by_model else paper.area_name(group)
-        label = None if group in groups[:number] else name
-        (line,) = ax.plot(run.history["epoch"], run.history[column], label=label, linewidth=1)
-        line.set(color=colours[group], marker=markers[group], markersize=4)
-    ax.set(xlabel="epoch", ylabel=MEASURES[column])
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if column == "val_f1":
-        ax.set_ylim(0, 1)
-    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
-
-
-def run_table(pairs: Sequence[tuple[PlannedRun, Run]]) -> pd.DataFrame:
-    """Tabulate runs: run, experiments, network, areas, px, seed, epochs, best epoch, validation F1, test F1."""
-    return pd.DataFrame(
-        [
-            {
-                "run": run.spec.run_id,
-                "experiments": ", ".join(entry.experiments),
-                "network": style.network_title(run.spec.model),
-                "areas": ", ".join(map(paper.area_name, entry.areas)),
-                "px": ", ".join(map(str, entry.sizes)),
-                "seed": run.spec.seed,
-                "epochs": run.spec.recipe.epochs,
-                "best epoch": run.metrics["best_epoch"],
-                "validation F1": float("nan") if run.metrics["val_f1"] is None else run.metrics["val_f1"],
-                "test F1": Confusion.from_dict(run.metrics["test"]).f1,
-            }
-            for entry, run in pairs
-        ]
+def _row(entry: PlannedRun, run: Run) -> tuple[Any, ...]:
+    """Return what the table says of a run (`COLUMNS`)."""
+    spec, val_f1 = run.spec, run.metrics["val_f1"]
+    return (
+        *(spec.run_id, ", ".join(entry.experiments), models.network(spec.model).title),
+        *(", ".join(map(paper.area_name, entry.areas)), ", ".join(map(str, entry.sizes)), spec.seed),
+        *(spec.recipe.epochs, run.metrics["best_epoch"], float("nan") if val_f1 is None else val_f1),
+        Confusion.from_dict(run.metrics["test"]).f1,
     )
 
 
 def _where(entry: PlannedRun) -> str:
-    return entry.areas[0] if len(entry.areas) == 1 else f"{len(entry.areas)} areas"
+    area = paper.area_name(entry.areas[0]) if len(entry.areas) == 1 else f"{len(entry.areas)} areas"
+    return f"{area}, {'+'.join(map(str, entry.sizes))} px"

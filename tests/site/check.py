@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
 
 from lmhld_nb.config import workdir
 
@@ -30,16 +30,11 @@ PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 900}
 
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
-# What the theme does and no page of ours can change.
-THEIRS = {
-    "landmark-unique": "the theme names its navigation bars alike",
-    "landmark-no-duplicate-banner": "the theme puts a second header inside the article",
-    "landmark-banner-is-top-level": "the same header",
-    "landmark-complementary-is-top-level": "the theme puts its side bar inside the main part",
-    "landmark-contentinfo-is-top-level": "and its footer",
-    "landmark-no-duplicate-contentinfo": "the same footer",
-    "region": "the theme's skip link and dialogs stand outside of any landmark",
-}
+# What the theme does and no page of ours can change: navigation bars named alike, a second header and a footer inside
+# the article, its skip link and dialogs outside of any landmark.
+THEIRS = ["region", "landmark-unique", "landmark-no-duplicate-banner", "landmark-banner-is-top-level"]
+THEIRS += ["landmark-complementary-is-top-level", "landmark-contentinfo-is-top-level"]
+THEIRS += ["landmark-no-duplicate-contentinfo"]
 
 
 def address(page: str) -> str:
@@ -48,19 +43,14 @@ def address(page: str) -> str:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    found = next(
-        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))),
-        None,
-    )
-    assert found, "no Chromium: sh tests/site/install.sh"
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    assert chromium, "no Chromium: sh tests/site/install.sh"
     quiet = ["--disable-quic", "--no-first-run", "--disable-background-networking"]
     quiet += ["--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND"]
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=found, args=["--no-sandbox", "--disable-gpu", *quiet]
-        )
-        yield started
-        started.close()
+        launched = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", *quiet])
+        yield launched
+        launched.close()
 
 
 class Watched:
@@ -71,11 +61,7 @@ class Watched:
         self.wrong: list[str] = []
         self.files: set[Path] = set()
 
-    def _said(self, message: ConsoleMessage) -> None:
-        if message.type == "error":
-            self.wrong.append(message.text)
-
-    def _asked(self, request: Request) -> None:
+    def _on_request(self, request: Request) -> None:
         parts = urlsplit(request.url)
         if parts.scheme == "file":
             self.files.add(Path(unquote(parts.path)))
@@ -89,10 +75,10 @@ class Watched:
         self.wrong.clear()
         self.files.clear()
         page = self.context.new_page()
-        page.on("console", self._said)
+        page.on("console", lambda message: self.wrong.extend([message.text] * (message.type == "error")))
         page.on("pageerror", lambda error: self.wrong.append(str(error)))
         page.on("requestfailed", lambda request: self.wrong.append(f"not loaded: {request.url}"))
-        page.on("request", self._asked)
+        page.on("request", self._on_request)
         page.goto(address(name), wait_until="load")
         return page
 
@@ -102,19 +88,16 @@ class Watched:
         return sum(path.stat().st_size for path in self.files if path.is_file())
 
 
-@pytest.fixture(scope="session")
-def light(browser: Browser) -> Watched:
-    return Watched(browser.new_context(viewport=DESKTOP, color_scheme="light", offline=True))
+def context(viewport: dict[str, int], scheme: str) -> Callable[[Browser], Watched]:
+    """Return a session's fixture: pages of this size, light or dark, offline."""
+
+    def fixture(browser: Browser) -> Watched:
+        return Watched(browser.new_context(viewport=viewport, color_scheme=scheme, offline=True))
+
+    return pytest.fixture(scope="session")(fixture)
 
 
-@pytest.fixture(scope="session")
-def dark(browser: Browser) -> Watched:
-    return Watched(browser.new_context(viewport=DESKTOP, color_scheme="dark", offline=True))
-
-
-@pytest.fixture(scope="session")
-def phone(browser: Browser) -> Watched:
-    return Watched(browser.new_context(viewport=PHONE, color_scheme="light", offline=True))
+light, dark, phone = context(DESKTOP, "light"), context(DESKTOP, "dark"), context(PHONE, "light")
 
 
 def scrolled(page: Page) -> None:
@@ -140,15 +123,8 @@ def complaints(page: Page, rules: list[str] | None = None) -> list[str]:
         options["rules"] = {rule: {"enabled": False} for rule in THEIRS}
     else:
         options["runOnly"] = rules
-    found = page.evaluate("(options) => axe.run(document, options)", options)
-    return [
-        f"{violation['id']} ({len(violation['nodes'])}): {violation['nodes'][0]['html'][:200]} "
-        f"{violation['nodes'][0]['failureSummary'][:300]}"
-        for violation in found["violations"]
-    ]
-
-
-# Each page -------------------------------------------------------------------------------------------------------
+    violations = page.evaluate("(options) => axe.run(document, options)", options)["violations"]
+    return [f"{each['id']}: {str(each['nodes'][0])[:500]}" for each in violations]
 
 
 @pytest.mark.parametrize("name", OPENED)
@@ -172,34 +148,26 @@ def test_a_page_opens_whole_and_light(light: Watched, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OPENED)
-def test_a_page_is_readable_in_the_dark(dark: Watched, name: str) -> None:
+def test_a_page_is_readable_in_the_dark_and_fits_a_phone(dark: Watched, phone: Watched, name: str) -> None:
     page = dark.open(name)
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
-    assert not complaints(page, ["color-contrast"])
-    assert not dark.wrong
-
-
-@pytest.mark.parametrize("name", OPENED)
-def test_a_page_fits_a_phone(phone: Watched, name: str) -> None:
+    assert not complaints(page, ["color-contrast"]) and not dark.wrong
     page = phone.open(name)
     scrolled(page)
     wide = page.evaluate(
-        """() => document.documentElement.scrollWidth <= innerWidth ? [] :
-          [...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 1)
+        """() => [...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > innerWidth)
             .slice(0, 3).map((e) => e.outerHTML.slice(0, 200))"""
     )
-    assert not wide and page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], wide
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], wide
     assert not phone.wrong
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_links_lead_somewhere_and_nothing_is_fetched_from_elsewhere(name: str) -> None:
-    soup = parsed(name)
-    for element in soup.find_all(src=True):
-        assert not re.match(r"(https?:)?//", element["src"]), element["src"]
-    for element in soup.find_all("link", href=True):
-        if element["rel"] != ["canonical"]:
-            assert not re.match(r"(https?:)?//", element["href"]), element["href"]
+    soup = BeautifulSoup((SITE / name).read_text(encoding="utf-8"), "html.parser")
+    loaded = [element["src"] for element in soup.find_all(src=True)]
+    loaded += [element["href"] for element in soup.find_all("link", href=True) if element["rel"] != ["canonical"]]
+    assert not [address for address in loaded if re.match(r"(https?:)?//", address)]
     for link in soup.find_all("a", href=True):
         parts = urlsplit(link["href"])
         if parts.scheme or parts.netloc:
@@ -207,11 +175,7 @@ def test_links_lead_somewhere_and_nothing_is_fetched_from_elsewhere(name: str) -
         target = (SITE / name).parent / unquote(parts.path) if parts.path else SITE / name
         assert target.is_file(), f"{link['href']} is not there"
         if parts.fragment and target.suffix == ".html":
-            assert unquote(parts.fragment) in ids(target), f"{link['href']}: no such place"
-
-
-def parsed(name: str) -> BeautifulSoup:
-    return BeautifulSoup((SITE / name).read_text(encoding="utf-8"), "html.parser")
+            assert unquote(parts.fragment) in ids(target), f"{link['href']}: no such heading"
 
 
 @cache
@@ -220,22 +184,14 @@ def ids(path: Path) -> set[str]:
     return set(re.findall(r'\bid="([^"]+)"', path.read_text(encoding="utf-8")))
 
 
-# What pages do ---------------------------------------------------------------------------------------------------
-
-
 def test_search_finds_a_word(light: Watched) -> None:
     page = light.open("search.html")
     page.goto(address("search.html") + "?q=quartile")
     page.wait_for_selector("ul.search li a", timeout=20_000)
-    found = page.locator("ul.search li a").evaluate_all(
-        "links => links.map((link) => link.getAttribute('href'))"
-    )
-    assert any("chapters/01" in link for link in found) and any("glossary" in link for link in found)
+    links = page.locator("ul.search li a").evaluate_all("links => links.map((link) => link.getAttribute('href'))")
+    assert any("chapters/01" in link for link in links) and any("glossary" in link for link in links)
     assert not light.wrong
-
-
-def test_the_search_field_of_a_page_leads_there(light: Watched) -> None:
-    page = light.open("index.html")
+    page = light.open("index.html")  # and the search field of a page leads there
     page.keyboard.press("Control+k")
     page.keyboard.type("quartile")
     page.keyboard.press("Enter")
@@ -244,25 +200,22 @@ def test_the_search_field_of_a_page_leads_there(light: Watched) -> None:
 
 
 def test_tables_are_sorted_by_mouse_and_keyboard(light: Watched) -> None:
-    page = light.open(
-        next(name for name in CHAPTERS if "sortable" in (SITE / name).read_text(encoding="utf-8"))
-    )
+    page = light.open(next(name for name in CHAPTERS if "sortable" in (SITE / name).read_text(encoding="utf-8")))
     table = page.locator("table.sortable").first
     rows = table.locator("tbody tr").count()
     columns = table.locator("thead tr:last-child > *").count()
     for column in range(columns):
         header = table.locator("thead tr:last-child > *").nth(column)
-        if header.locator("button.sort").count() == 0:
+        button = header.locator("button.sort")
+        if button.count() == 0:
             continue
-        read = (
-            "(table, column) => [...table.tBodies[0].rows].map((row) => row.cells[column].textContent.trim())"
-        )
+        read = "(table, column) => [...table.tBodies[0].rows].map((row) => row.cells[column].textContent.trim())"
         before = table.evaluate(read, column)
-        header.locator("button.sort").focus()
+        button.focus()
         page.keyboard.press("Enter")
         assert header.get_attribute("aria-sort") == "ascending"
         up = table.evaluate(read, column)
-        header.locator("button.sort").click()
+        button.click()
         assert header.get_attribute("aria-sort") == "descending"
         down = table.evaluate(read, column)
         assert sorted(before) == sorted(up) == sorted(down) and len(up) == rows

@@ -1,4 +1,4 @@
-"""A SLURM of one node and two pretended GPUs, in a folder of its own, for as long as a block lasts.
+"""A SLURM of one node and two simulated GPUs, in a folder of its own, for as long as a block lasts.
 
 Needs the daemons (Debian: ``slurm-wlm`` and ``munge``) and root. Nothing outside the folder is written: the commands
 find this cluster, and no other, through the variable ``SLURM_CONF``.
@@ -17,8 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-DAEMONS = ("munged", "slurmctld", "slurmd")
-COMMANDS = (*DAEMONS, "sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
+COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
 
 # No accounting, no systemd and no cgroups are needed: processes are found by their parents (linuxproc). The node
 # claims more than the machine may have (config_overrides), so that jobs get what the workflow asks for, and
@@ -57,7 +56,7 @@ PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
 
 GRES_CONF = "Name=gpu File={folder}/gpu[0-1]\n"
 
-# Snakemake starts a job's step without most of SLURM's variables; here srun needs one of them to find its cluster.
+# Snakemake starts a job's step without most of SLURM's variables; srun needs this one to find its cluster.
 SRUN = """#!/bin/sh
 SLURM_CONF={folder}/slurm.conf exec {srun} "$@"
 """
@@ -68,7 +67,7 @@ echo "$SLURM_JOB_ID $SLURM_STEP_ID ${{CUDA_VISIBLE_DEVICES:-none}}" >> {folder}/
 """
 
 
-def lacking() -> list[str]:
+def missing_commands() -> list[str]:
     """Return the commands that are not installed."""
     return [name for name in COMMANDS if _find(name) is None]
 
@@ -79,84 +78,61 @@ def _find(name: str) -> str | None:
 
 @contextlib.contextmanager
 def one_node(folder: Path) -> Iterator[dict[str, str]]:
-    """Run the cluster in ``folder`` for the block; yields the environment in which commands find it.
+    """Run the cluster in ``folder`` for the block and yield the environment in which commands find it.
 
-    Raises:
-        RuntimeError: a daemon did not come up; holds the end of its log.
+    Raises `RuntimeError` where a daemon does not come up.
     """
     _configure(folder)
-    # A shell that itself runs in a job would tell the daemons and commands of that job.
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("SLURM_", "SBATCH_", "SRUN_", "CUDA_VISIBLE"))
-    }
+    # Daemons and commands must not take the job of a shell that runs in one for theirs.
+    others = ("SLURM_", "SBATCH_", "SRUN_", "CUDA_VISIBLE")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     environment |= {"SLURM_CONF": f"{folder}/slurm.conf", "PATH": f"{folder}/bin:{os.environ['PATH']}"}
     munge = [f"--{name}-file={folder}/munge.{name}" for name in ("key", "pid", "log", "seed")]
+    munged = ["munged", "--foreground", f"--socket={folder}/munge.socket", *munge]
+    daemons: list[tuple[list[str], Callable[[], bool]]] = [
+        (munged, (folder / "munge.socket").exists),
+        (["slurmctld", "-D"], lambda: "UP" in output(environment, "scontrol", "ping")),
+        (["slurmd", "-D"], lambda: "idle" in output(environment, "sinfo", "-h", "-o", "%t")),
+    ]
     with contextlib.ExitStack() as stack:
-        stack.callback(_kill_what_is_left, folder)
-
-        def start(*command: str) -> None:
-            stack.enter_context(_daemon(folder, environment, *command))
-
-        start("munged", "--foreground", f"--socket={folder}/munge.socket", *munge)
-        _wait("munged", folder, (folder / "munge.socket").exists)
-        start("slurmctld", "-D")
-        _wait("slurmctld", folder, lambda: "UP" in output(environment, "scontrol", "ping"))
-        start("slurmd", "-D")
-        _wait("slurmd", folder, lambda: "idle" in output(environment, "sinfo", "-h", "-o", "%t"))
+        for (name, *options), is_ready in daemons:
+            log = stack.enter_context((folder / f"{name}.out").open("wb"))
+            command, null = [_find(name) or name, *options], subprocess.DEVNULL
+            daemon = subprocess.Popen(command, env=environment, stdin=null, stdout=log, stderr=log)
+            stack.enter_context(daemon)
+            stack.callback(_kill_all, folder)
+            end = time.monotonic() + 120
+            while not is_ready():
+                if daemon.poll() is not None or time.monotonic() > end:
+                    raise RuntimeError(f"{name} did not come up:\n{Path(log.name).read_text()[-2000:]}")
+                time.sleep(0.2)
         yield environment
 
 
 def _configure(folder: Path) -> None:
     folder.chmod(0o755)  # munge wants its socket in a folder that anyone may enter
-    host = socket.gethostname().split(".")[0]
-    names = {
-        "folder": folder,
-        "host": host,
-        "controller": _free_port(),
-        "node": _free_port(),
-        "srun": _find("srun"),
-    }
+    values = {"folder": folder, "host": socket.gethostname().split(".")[0], "srun": _find("srun")}
+    values |= {"controller": _free_port(), "node": _free_port()}
     for name in ("state", "spool", "bin"):
         (folder / name).mkdir()
     for name in ("gpu0", "gpu1"):
         (folder / name).symlink_to("/dev/null")  # slurmd wants device files, and any will do
     contents = {"slurm.conf": SLURM_CONF, "gres.conf": GRES_CONF, "prolog": PROLOG, "bin/srun": SRUN}
     for name, content in contents.items():
-        (folder / name).write_text(content.format(**names))
+        (folder / name).write_text(content.format(**values))
         (folder / name).chmod(0o755)
     key = folder / "munge.key"
     key.touch(mode=0o600)
     key.write_bytes(secrets.token_bytes(128))
 
 
-def _kill_what_is_left(folder: Path) -> None:
-    """Kill jobs that outlived the daemons: those that were started with this cluster's configuration."""
+def _kill_all(folder: Path) -> None:
+    """Kill the daemons and all jobs: whatever was started with this cluster's configuration."""
     mark = f"SLURM_CONF={folder}/slurm.conf".encode()
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if int(process.name) != os.getpid() and mark in (process / "environ").read_bytes().split(b"\0"):
+            if mark in (process / "environ").read_bytes().split(b"\0"):
                 os.kill(int(process.name), signal.SIGKILL)
-
-
-@contextlib.contextmanager
-def _daemon(folder: Path, environment: dict[str, str], name: str, *options: str) -> Iterator[None]:
-    program = _find(name)
-    assert program is not None
-    with (folder / f"{name}.out").open("wb") as said:
-        process = subprocess.Popen(
-            [program, *options], env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said
-        )
-        try:
-            yield
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 def _free_port() -> int:
@@ -166,15 +142,5 @@ def _free_port() -> int:
 
 
 def output(environment: dict[str, str], *command: str) -> str:
-    """Return what a command says on stdout, however it ends."""
+    """Return what a command prints on stdout, however it ends."""
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout
-
-
-def _wait(name: str, folder: Path, ready: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not ready():
-        if time.monotonic() > end:
-            logs = [folder / f"{name}.out", folder / f"{name}.log", folder / "munge.log"]
-            told = [line for log in logs if log.is_file() for line in log.read_text().splitlines()[-8:]]
-            raise RuntimeError(f"{name} did not come up:\n" + "\n".join(told))
-        time.sleep(0.2)

@@ -1,0 +1,190 @@
+"""A network, a metric, a loss, an optimiser and an experiment of a reader's own, each one entry, in the whole book.
+
+The entries are those of `extension_example`, which a copy of the profile `smoke` names.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+import yaml
+
+import lmhld_nb as lm
+from lmhld_nb import config, widgets
+from lmhld_nb.config import ROOT, UserError
+from lmhld_nb.evaluation import METRICS
+from lmhld_nb.experiments import EXPERIMENTS, load, part, single
+from lmhld_nb.experiments.plan import plan
+from lmhld_nb.training.losses import LOSSES
+from lmhld_nb.training.optimisers import OPTIMISERS
+
+EIGHTH = "extension_example:build_thin_net"
+
+
+@pytest.fixture(scope="module")
+def registries() -> Iterator[None]:
+    """Forget afterwards what the extension registers, for other tests know of none."""
+    entries = [(registry, dict(registry)) for registry in (EXPERIMENTS, METRICS, LOSSES, OPTIMISERS)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(config.EXTENSIONS, "")
+        yield
+    sys.modules.pop("extension_example", None)
+    for registry, before in entries:
+        registry.clear()
+        registry.update(before)
+
+
+@pytest.fixture(scope="module")
+def profile(registries: None, twin_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Yield the file of the extended profile, in a working folder whose run store is empty."""
+    folder = tmp_path_factory.mktemp("extended")
+    settings = yaml.safe_load((ROOT / "params" / "smoke.yaml").read_text(encoding="utf-8"))
+    settings |= {"name": "extended", "extensions": ["extension_example"], "models": ["unet", EIGHTH]}
+    settings["recipe"] |= {"loss": "focal", "optimiser": "adamw", "momentum": 0.0, "lr": 0.01}
+    settings["experiments"]["augmented"] = {"area": "gorkha"}
+    path = folder / "extended.yaml"
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LMHLD_WORKDIR", str(folder))
+        patch.setenv("LMHLD_DATA", str(twin_data))
+        patch.delenv("LMHLD_RUNS", raising=False)
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+        yield path
+
+
+def lmhld(*arguments: object) -> str:
+    """Run the command in a process of its own and return what it prints."""
+    command = [sys.executable, "-m", "lmhld_nb.cli", *map(str, arguments)]
+    child = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert child.returncode == 0, child.stderr
+    return child.stdout
+
+
+@pytest.fixture(scope="module")
+def book(profile: Path) -> lm.Book:
+    """The extended book with all its runs made, the eighth experiment's by its name."""
+    lmhld("run", profile, "--experiment", "augmented", "--workers", 2, "-q")
+    lmhld("run", profile, "--workers", 2, "-q")
+    return lm.open(str(profile))
+
+
+# One entry each --------------------------------------------------------------------------------------------------
+
+
+def test_another_loss_or_version_renames_only_the_runs_that_use_it(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_ids(loss: str) -> list[str]:
+        profile = load(str(tiny))
+        recipe = profile.recipe.model_copy(update={"loss": loss})
+        study = lm.experiments.open_study(profile.model_copy(update={"recipe": recipe}), progress=False)
+        return [spec.run_id for spec in single.specs(study)]
+
+    before = {loss: run_ids(loss) for loss in ("bce", "dice_bce")}
+    monkeypatch.setitem(LOSSES, "absolute", replace(LOSSES["bce"]))
+    assert {loss: run_ids(loss) for loss in before} == before
+    assert not set(run_ids("absolute")) & set(before["bce"])
+    monkeypatch.setitem(LOSSES, "dice_bce", replace(LOSSES["dice_bce"], version=2))
+    assert run_ids("bce") == before["bce"]
+    assert not set(run_ids("dice_bce")) & set(before["dice_bce"])
+    monkeypatch.setitem(OPTIMISERS, "adamw", replace(OPTIMISERS["adamw"], version=2))
+    assert run_ids("bce") == before["bce"], "they use another optimiser"
+
+
+@pytest.mark.parametrize(
+    ("extensions", "message"),
+    [
+        (
+            "[no_such_module]",
+            "key 'extensions': extension 'no_such_module': cannot be imported (ModuleNotFoundError",
+        ),
+        ("no_such_module", "key 'extensions' = 'no_such_module'"),
+    ],
+)
+def test_an_extension_that_cannot_be_imported_is_refused_in_one_line(tiny: Path, extensions: str, message: str) -> None:
+    tiny.write_text(tiny.read_text() + f"extensions: {extensions}\n")
+    with pytest.raises(UserError) as error:
+        load(str(tiny))
+    assert str(error.value).startswith(f"{tiny}: {message}") and "\n" not in str(error.value)
+
+
+def test_what_an_extension_registers_is_known_when_the_profile_is_checked(profile: Path) -> None:
+    loaded = load(str(profile))
+    assert loaded.recipe.loss == "focal" and loaded.settings("augmented").area == "gorkha"
+    assert config.EXTENSIONS in os.environ and os.environ[config.EXTENSIONS] == "extension_example"
+    study = lm.experiments.open_study(loaded, progress=False)
+    labels = [label for entry in plan(study) for label in entry.experiments]
+    assert labels.count("augmented") == 2 == len(plan(study, "augmented"))
+
+
+# The whole book --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_tables_hold_the_eighth_network_the_metric_and_the_experiment(book: lm.Book) -> None:
+    for number in (4, 5, 6, 7):
+        table = book.table(number).reset_index("model")
+        eighth = table[table["model"] == EIGHTH]
+        assert len(eighth) and eighth.filter(like="published_").isna().all(axis=None), f"Table {number}"
+        assert table["iou"].between(0, 1).all() and "published_iou" not in table
+        saved = pd.read_csv(book.figures / f"table{number}.csv")
+        assert {"iou", "published_f1"} <= set(saved) and EIGHTH in set(saved["model"])
+    assert "IoU" in lm.tidy(book.table(5)) and ("Gorkha", "thin net") in lm.tidy(book.table(5)).index
+    augmented = book.table("augmented")
+    assert list(augmented.index) == ["unet", EIGHTH] and "iou" in augmented
+    planned = pd.read_csv(pd.io.common.StringIO(lmhld("plan", book_file(book), "--csv")))
+    assert (planned["status"] == "done").all() and "augmented" in set(planned["experiments"])
+
+
+def book_file(book: lm.Book) -> Path:
+    return config.workdir() / f"{book.name}.yaml"
+
+
+@pytest.mark.slow
+def test_the_eighth_network_maps_a_scene(book: lm.Book, tmp_path: Path) -> None:
+    run = next(run for run in book.runs("single", "error") if run.spec.model == EIGHTH)
+    scene = book.scenes()["gorkha"][0].image
+    lmhld("map", scene, "--weights", run.folder / "weights.safetensors", "--out", tmp_path / "map",
+          "--bands", "blue,green,red,nir", "-q")  # fmt: skip
+    assert {"probability.tif", "map.json"} <= {path.name for path in (tmp_path / "map").iterdir()}
+
+
+@pytest.mark.slow
+def test_the_explorers_show_the_eighth_network(book: lm.Book) -> None:
+    panels = [
+        widgets.order_explorer(book),
+        widgets.prediction_browser(book, book.runs("single", "error")),
+        widgets.run_browser(book),
+    ]
+    for panel in panels:
+        texts = [widget.value for widget in panel.children if hasattr(widget, "value")]
+        assert not any('role="alert"' in str(text) for text in texts)
+        options = [option for row in panel.children for w in getattr(row, "children", ()) for option in
+                   getattr(w, "options", ())]  # fmt: skip
+        assert any("thin net" in str(option) for option in options)
+    schedule = part.schedule(book)
+    assert len(schedule) == len(book.areas_of("part"))
+
+
+@pytest.mark.slow
+def test_the_chapters_show_the_eighth_network(book: lm.Book) -> None:
+    lmhld("book", book_file(book), "-q")
+    build = config.workdir() / "build" / book.name
+    text = "".join(
+        str(output.get("data", output.get("text")))
+        for path in sorted(build.glob("[0-9]*.ipynb"))
+        for cell in nbformat.read(path, as_version=4).cells
+        for output in cell.get("outputs", [])
+    )
+    assert "thin net" in text and "IoU" in text
+    for number in (4, 5, 6, 7):
+        saved = pd.read_csv(book.figures / f"table{number}.csv")
+        assert EIGHTH in set(saved["model"]) and "iou" in saved, f"Table {number}"
+    pictures = {path.stem for path in book.figures.glob("*.png")}
+    assert pictures and all((book.figures / f"{name}.png").stat().st_size for name in pictures)

@@ -1,0 +1,182 @@
+"""Counts patch by patch and window by window: they sum up to stored scores, and every known pixel counts once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import QUIET
+from made import blobs, image_of, scene, write_tif
+from torch import Tensor, nn
+
+from lmhld_nb import patches, runs, scenes, sources
+from lmhld_nb.config import UserError
+from lmhld_nb.evaluation.counts import Confusion
+from lmhld_nb.patches.patch_sets import PatchSet, PatchSpec
+from lmhld_nb.runs import Run
+from lmhld_nb.scenes.scene import BANDS, Scene
+from lmhld_nb.training import chains, scoring
+from lmhld_nb.training.specs import Recipe, RunSpec
+
+CPU = torch.device("cpu")
+SHAPE = (150, 203)  # no multiple of 32: windows reach over two edges
+POSITION = ["scene", "row", "col"]
+SPEC = PatchSpec(dataset="made", fingerprint="0" * 16, area="made", size=32, fractions=(0.6, 0.2, 0.2))
+
+
+# Whole areas
+
+
+class Bright(nn.Module):
+    """Landslide where the first band is above its mean: knows no neighbours, so windows cannot matter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.images: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.images.append(x)
+        return x[:, :1]
+
+
+def score(area: tuple[PatchSet, Scene], model: nn.Module | None = None, times: int = 1, **recipe: Any) -> dict:
+    patch_set, made = area
+    model = model or Bright()
+    counts = scoring.window_counts(model, patch_set, [made] * times, Recipe(**recipe), CPU, progress=False)
+    return scoring.whole_area(counts)
+
+
+@pytest.fixture
+def area(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[PatchSet, Scene]:
+    """One scene with a strip of no data and a strip without labels, and its patches."""
+    monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
+    mask = blobs(*SHAPE, 60)
+    image, labels = image_of(mask), mask.astype(np.uint8)
+    image[:, :, :10], labels[:20] = 0, 255
+    made = scene(tmp_path, mask)
+    write_tif(made.image, image, nodata=0)
+    write_tif(made.mask, labels)  # type: ignore[arg-type]
+    return patches.cut(SPEC, [made], progress=False), made
+
+
+@pytest.mark.parametrize("normalise", ["area", "scene"])
+def test_every_known_pixel_counts_once(area: tuple[PatchSet, Scene], normalise: str) -> None:
+    patch_set, made = area
+    values, labels, valid = scenes.read_all(made, BANDS)
+    mean, _ = (patch_set.mean, patch_set.std) if normalise == "area" else patch_set.scene_statistics["a"]
+    known = valid & (labels != 255)
+    counts = score(area, normalise=normalise)
+    assert counts["all"] == Confusion.of(values[0] > mean[0], labels == 1, known)
+    assert known.sum() == (SHAPE[0] - 20) * (SHAPE[1] - 10)
+    assert score(area, times=2, normalise=normalise)["all"] == counts["all"] + counts["all"]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "float32", "float64"])
+def test_every_stored_type_is_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
+    monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
+    mask = blobs(128, 128, 30)
+    made, values, model = scene(tmp_path, mask), (image_of(mask) // 20).astype(dtype), Bright()
+    write_tif(made.image, values)
+    patch_set = patches.cut(SPEC, [made], progress=False)
+    counts = score((patch_set, made), model)
+    assert {x.dtype for x in model.images} == {torch.float32}
+    assert counts["all"] == Confusion.of(values[0] > patch_set.mean[0], mask)
+
+
+def test_the_second_score_leaves_out_the_training_patches_and_nothing_else(area: tuple[PatchSet, Scene]) -> None:
+    patch_set, made = area
+    values, labels, valid = scenes.read_all(made, BANDS)
+    known = valid & (labels != 255)
+    trained = patch_set.index[patch_set.index["split"] == "train"]
+    assert 0 < len(trained) < len(patch_set.index)
+    for row, col in zip(trained["row"], trained["col"], strict=True):
+        known[row : row + 32, col : col + 32] = False
+    assert score(area)["outside_training"] == Confusion.of(values[0] > patch_set.mean[0], labels == 1, known)
+
+
+def test_windows_have_the_patch_size_and_do_not_overlap(area: tuple[PatchSet, Scene]) -> None:
+    model = Bright()
+    score(area, model, micro_batch=8)
+    shapes = [tuple(x.shape) for x in model.images]
+    assert {shape[1:] for shape in shapes} == {(4, 32, 32)} and max(shape[0] for shape in shapes) == 8
+    assert sum(shape[0] for shape in shapes) == 5 * 7  # those of the grid, each once
+
+
+# Counts of runs
+
+
+@pytest.fixture
+def chain(tiny: Path) -> list[RunSpec]:
+    """A tiny chain of two areas."""
+    data = sources.load("twin-smoke")
+    recipe = Recipe(batch_size=4, epochs=2, lr=0.05, gamma=0.9, momentum=0.9)
+    specs = []
+    for area in ("emilia_romagna", "gorkha"):
+        patch_spec = PatchSpec(dataset=data.name, fingerprint=data.fingerprint, area=area, size=32)
+        specs.append(RunSpec(model="unet", width=2, data=(patch_spec,), recipe=recipe))
+    return chains.link(specs, chains.paper_schedule(2))
+
+
+def test_patches_sum_up_to_what_the_run_stores(chain: list[RunSpec]) -> None:
+    run = runs.make_run(chain[-1], QUIET)
+    counts = runs.test_patches(run)
+    own = counts[counts["stage"] == run.spec.run_id]
+    for area, stored in run.metrics["areas"].items():
+        assert scoring.by_area(own)[area] == Confusion.from_dict(stored)
+    for key, kind in (("earlier", "last"), ("earlier_own_input", "own")):
+        rows = counts[(counts["stage"] == chain[0].run_id) & (counts["input"] == kind)]
+        stored = run.metrics[key][chain[0].run_id]
+        assert {area: Confusion.from_dict(cells) for area, cells in stored.items()} == scoring.by_area(rows)
+    (patch_set,) = runs.patch_sets(run.spec)
+    assert own["number"].tolist() == patch_set.where("test").tolist()
+    landslide = patch_set.masks[own["number"].to_numpy()].reshape(len(own), -1).sum(axis=1)
+    assert (own["tp"] + own["fn"]).tolist() == landslide.tolist()
+    refused(run, scoring.PATCHES_FILE, runs.test_patches)
+    assert runs.damage(run.spec) == "test_patches.csv is missing"
+
+
+def refused(run: Run, name: str, read: Any) -> None:
+    """Check that a damaged or missing table is never read."""
+    for content in (b"", b"area,tp\nrio,1\n", b"\x00\xff", None):
+        path = run.folder / name
+        path.unlink() if content is None else path.write_bytes(content)
+        with pytest.raises(UserError, match=rf"{name}: missing or damaged.*`lmhld run`"):
+            read(run)
+
+
+def test_windows_sum_up_to_the_score_of_the_whole_area(chain: list[RunSpec]) -> None:
+    run = runs.make_run(chain[0], QUIET, whole_area=True)
+    counts = runs.window_counts(run)
+    assert scoring.whole_area(counts) == run.whole_area
+    (patch_set,) = runs.patch_sets(run.spec)
+    trained = patch_set.index[patch_set.index["split"] == "train"]
+    taken = counts[counts["trained"] == 1]
+    assert sorted(taken[POSITION].itertuples(index=False)) == sorted(trained[POSITION].itertuples(index=False))
+    # A window that is a test patch counts the same.
+    numbered = counts.merge(patch_set.index.reset_index(names="number")[["number", *POSITION]], on=POSITION)
+    same = runs.test_patches(run).merge(numbered, on="number", suffixes=("", "_window"))
+    assert len(same) == len(patch_set.where("test")) > 0
+    for cell in scoring.COUNTS:
+        assert same[cell].tolist() == same[f"{cell}_window"].tolist()
+    refused(run, scoring.WINDOWS_FILE, runs.window_counts)
+
+
+def test_a_run_is_scored_once_and_a_damaged_score_is_made_again(chain: list[RunSpec]) -> None:
+    spec = chain[0]
+    assert runs.make_run(spec, QUIET).whole_area is None
+    assert runs.status(spec, whole_area=True) == "unscored" and runs.status(spec) == "done"
+    path = runs.make_run(spec, QUIET, whole_area=True).folder / scoring.WHOLE_AREA_FILE
+    assert runs.status(spec, whole_area=True) == "done"
+    before, stamp = path.read_text(), path.stat().st_mtime_ns
+    runs.make_run(spec, QUIET, whole_area=True)
+    assert path.stat().st_mtime_ns == stamp
+    cut_off = json.dumps({"run_id": spec.run_id, "all": {}})
+    for damaged in ("{", "[]", "null", cut_off, before.replace(spec.run_id, "0" * 16)):
+        path.write_text(damaged)
+        assert runs.status(spec, whole_area=True) == "unscored"
+        runs.make_run(spec, QUIET, whole_area=True)
+        assert path.read_text() == before

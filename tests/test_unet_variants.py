@@ -1,0 +1,206 @@
+"""What makes each variant of U-Net with skips what it is: residual units, gates, dense blocks, nested nodes."""
+
+from itertools import combinations
+
+import pytest
+import torch
+from made import settled
+from torch import nn
+from torch.nn import functional as F
+
+from lmhld_nb.models.attention_unet import AttentionGate, AttentionUNet
+from lmhld_nb.models.dense_unet import DenseBlock, DenseUNet
+from lmhld_nb.models.res_unet import ResidualUnit, ResUNet
+from lmhld_nb.models.unet import UNet
+from lmhld_nb.models.unet_pp import UNetPlusPlus
+
+LEVELS = range(4)  # of the decoder, from deep to shallow
+
+
+@pytest.fixture(autouse=True)
+def same_draws():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def image():
+    return torch.randn(1, 3, 64, 64)
+
+
+def silence(layer, bias=0.0):
+    """Let a layer answer ``bias`` whatever it is given."""
+    nn.init.zeros_(layer.weight)
+    nn.init.constant_(layer.bias, bias)
+
+
+@torch.no_grad()
+def without(model, convolution, channels, image):
+    """Return the logits of a network one of whose convolutions does not read some of its channels."""
+    weight = convolution.weight.clone()
+    convolution.weight[:, channels] = 0
+    logits = model(image)
+    convolution.weight.copy_(weight)
+    return logits
+
+
+def halves(convolution):
+    """Return the input channels that are the skip, and those that are up-sampled."""
+    half = convolution.in_channels // 2
+    return slice(half), slice(half, None)
+
+
+# Res U-Net
+
+
+def test_a_unit_without_its_residual_branch_is_its_rectified_projection():
+    model = settled(ResUNet(3, 4))
+    units = [*model.encoder, *model.decoder]
+    assert [type(unit) for unit in units] == [ResidualUnit] * 9
+    for unit in units:
+        x = torch.randn(1, unit.project.in_channels, 8, 8)
+        full = unit(x)
+        silence(unit.residual[-1])
+        assert unit.project.kernel_size == (1, 1)
+        assert torch.equal(unit(x), unit.project(x).relu()) and not torch.allclose(full, unit(x))
+
+
+def test_where_channels_stay_the_short_cut_is_the_identity():
+    unit = ResidualUnit(6, 6).eval()
+    silence(unit.residual[-1])
+    x = torch.randn(2, 6, 8, 8)
+    before = x.clone()
+    assert torch.equal(unit(x), x.relu())
+    assert torch.equal(x, before)  # rectified in place, but never the input
+
+
+def test_residual_branch_is_not_rectified_before_the_sum():
+    unit = ResidualUnit(3, 5).eval()
+    nn.init.constant_(unit.residual[-1].bias, -1000.0)
+    assert not unit(torch.rand(1, 3, 8, 8)).any()
+
+
+def test_without_projections_it_is_the_unet(image):
+    model, plain = settled(ResUNet(3, 4)), UNet(3, 4).eval()
+    state = {k.replace(".residual.", "."): v for k, v in model.state_dict().items() if ".project." not in k}
+    plain.load_state_dict(state)
+    assert not torch.allclose(model(image), plain(image))
+    for unit in (*model.encoder, *model.decoder):
+        silence(unit.project)
+    assert torch.equal(model(image), plain(image))
+
+
+# Attention U-Net
+
+
+def test_a_gate_scales_all_channels_of_a_pixel_alike_and_pixels_differently():
+    g, x = torch.randn(2, 2, 6, 8, 8)
+    alpha = AttentionGate(6).eval()(g, x) / x
+    assert torch.allclose(alpha, alpha[:, :1].expand_as(alpha), rtol=1e-4)
+    assert alpha.min() > 0 and alpha.max() < 1 and alpha.std() > 0.01
+
+
+@pytest.mark.parametrize("silent", ["w_g", "w_x"])
+def test_a_gate_adds_its_two_signals(silent):
+    # Silence one and the other still steers; a gate that multiplied them would stand still.
+    gate, coefficients = AttentionGate(6).eval(), []
+    gate.psi.register_forward_hook(lambda module, args, alpha: coefficients.append(alpha))
+    g, other_g, x, other_x = torch.randn(4, 1, 6, 8, 8)
+    nn.init.zeros_(getattr(gate, silent)[1].weight)
+    for pair in ((g, x), (other_g, x), (g, other_x)):
+        gate(*pair)
+    same = [torch.allclose(coefficients[0], other, atol=1e-3) for other in coefficients[1:]]
+    assert same == [silent == "w_g", silent == "w_x"]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_closed_gate_takes_the_skip_away_and_nothing_else(level, image):
+    model = settled(AttentionUNet(3, 4))
+    first = model.decoder[level][0]
+    skip, up = halves(first)
+    assert not torch.equal(model(image), without(model, first, skip, image))
+    silence(model.gates[level].psi[1], -200)  # the sigmoid is held at 0
+    assert torch.equal(model(image), without(model, first, skip, image))
+    assert not torch.equal(model(image), without(model, first, up, image))
+
+
+def test_gates_are_steered_by_the_decoder_level_below(image):
+    model, inputs, outputs = settled(AttentionUNet(3, 4)), {}, {}
+    for label, module in model.named_modules():
+        module.register_forward_pre_hook(lambda _, args, key=label: inputs.update({key: args}))
+        module.register_forward_hook(lambda _, __, out, key=label: outputs.update({key: out}))
+    model(image)
+    for level in LEVELS:
+        g, skip = inputs[f"gates.{level}"]
+        assert inputs[f"up.{level}"][0] is outputs[f"decoder.{level - 1}" if level else "encoder.4"]
+        assert g is outputs[f"up.{level}"] and skip is outputs[f"encoder.{3 - level}"]
+
+
+# Dense U-Net
+
+
+@pytest.mark.parametrize(("width", "channels"), [(4, 8), (8, 8), (20, 16), (24, 24)])
+def test_width_is_the_channels_after_the_first_block(width, channels):
+    model = settled(DenseUNet(3, width))
+    assert model.encoder[0](torch.zeros(1, 3, 32, 32)).shape[1] == model.head.in_channels == channels
+
+
+@torch.no_grad()
+def test_a_block_hands_on_its_input_and_every_layer_and_each_layer_reads_all_before():
+    k, block, outputs = 3, DenseBlock(3).eval(), []
+    x = torch.randn(1, 4 * k, 8, 8)
+    hooks = [layer.register_forward_hook(lambda module, args, out: outputs.append(out)) for layer in block.layers]
+    before = block(x)
+    assert torch.equal(before, torch.cat([x, *outputs], dim=1))
+    for hook in hooks:
+        hook.remove()
+    maps = [slice(4 * k + k * layer, 4 * k + k * (layer + 1)) for layer in range(4)]
+    for early, late in combinations(range(4), 2):
+        after = without(block, block.layers[late][0], maps[early], x)
+        assert torch.equal(before[:, : maps[late].start], after[:, : maps[late].start])
+        assert not torch.allclose(before[:, maps[late]], after[:, maps[late]])
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_skip_and_decoder_both_reach_the_reduction(level, image):
+    model = settled(DenseUNet(3, 8))
+    first = model.reduce[level][0]
+    assert not any(torch.equal(model(image), without(model, first, half, image)) for half in halves(first))
+
+
+# U-Net++
+
+
+@torch.no_grad()
+def changed(model, image, before):
+    return [
+        not torch.allclose(one, two, atol=1e-6) for one, two in zip(before, model.supervised(image)[0], strict=True)
+    ]
+
+
+def test_every_node_reads_all_nodes_before_it_and_the_one_below(image):
+    model, inputs, outputs = UNetPlusPlus(3, 4).eval(), {}, {}
+    nodes = {(i, 0): block for i, block in enumerate(model.encoder)}
+    nodes |= {(int(name[1]), int(name[3])): block for name, block in model.nested.items()}
+    for key, module in nodes.items():
+        module.register_forward_pre_hook(lambda _, args, key=key: inputs.update({key: args[0]}))
+        module.register_forward_hook(lambda _, __, out, key=key: outputs.update({key: out}))
+    model(image)
+    assert sorted(outputs) == [(i, j) for i in range(5) for j in range(5 - i)]  # 15 nodes
+    for (i, j), read in inputs.items():
+        if j:
+            below = F.interpolate(outputs[i + 1, j - 1], scale_factor=2, mode="bilinear")
+            assert torch.equal(read, torch.cat([*(outputs[i, k] for k in range(j)), below], dim=1)), (i, j)
+        elif i:
+            assert torch.equal(read, F.max_pool2d(outputs[i - 1, 0], 2))
+
+
+@torch.no_grad()
+def test_the_prediction_is_the_mean_of_four_separate_heads(image):
+    model = UNetPlusPlus(3, 4).eval()
+    before, _ = model.supervised(image)
+    torch.testing.assert_close(model(image), sum(before) / 4)
+    for k, head in enumerate(model.heads):
+        head.bias += 1
+        assert changed(model, image, before) == [k == other for other in range(4)]
+        torch.testing.assert_close(model(image), sum(before) / 4 + 0.25)
+        head.bias -= 1
