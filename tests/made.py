@@ -40,12 +40,10 @@ def write_tif(
     """Write (bands, rows, cols) as a tiled GeoTIFF."""
     path.parent.mkdir(parents=True, exist_ok=True)
     values = values if values.ndim == 3 else values[None]
-    profile = {
-        "driver": "GTiff", "count": values.shape[0], "height": values.shape[1], "width": values.shape[2],
-        "dtype": values.dtype, "crs": crs, "transform": transform, "tiled": True, "blockxsize": 64, "blockysize": 64,
-        "compress": "deflate", **options,
-    }  # fmt: skip
-    with rasterio.open(path, "w", **profile) as target:
+    count, height, width = values.shape
+    grid = {"count": count, "height": height, "width": width, "crs": crs, "transform": transform}
+    tiles = {"tiled": True, "blockxsize": 64, "blockysize": 64, "compress": "deflate"}
+    with rasterio.open(path, "w", driver="GTiff", dtype=values.dtype, **grid, **tiles, **options) as target:
         target.write(values)
     return path
 
