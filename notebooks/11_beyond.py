@@ -62,7 +62,8 @@ for name, group in groups.items():
 book.runs(
     "beyond", on_missing
 )  # the repeated trainings of Tables 4 to 7 among them
-cells, repeated = certainty.table_cells(book), certainty.repeated_cells(book)
+cells = certainty.table_cells(book)
+repeated = certainty.cells(book, beyond.repeated(book))
 scores = certainty.interval_table(cells, repeated, resamples)
 book.show(
     lm.plots.beyond.score_intervals(scores),

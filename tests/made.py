@@ -11,6 +11,7 @@ from rasterio.features import shapes
 from shapely.geometry import shape
 from torch import nn
 
+from lmhld_nb.experiments import Profile
 from lmhld_nb.scenes.scene import BANDS, Scene
 
 CRS = "EPSG:32654"
@@ -76,3 +77,9 @@ def settled(model: nn.Module) -> nn.Module:
     with torch.no_grad():
         model(torch.randn(4, 3, 64, 64))
     return model.eval()
+
+
+def with_settings(profile: Profile, experiment: str, **changes: object) -> Profile:
+    """Return a profile with changes to the settings of an experiment that it makes."""
+    settings = profile.settings(experiment).model_copy(update=changes)
+    return profile.model_copy(update={"experiments": profile.experiments.model_copy(update={experiment: settings})})

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import QUIET
+from made import with_settings
 
 from lmhld_nb import paper, runs
 from lmhld_nb.config import UserError
@@ -92,7 +93,7 @@ def test_sizes_see_equally_many_pixels_in_equally_many_steps(study: Study, mini:
         "size_seeds": (),
         "sizes_area": None,
     }
-    study = Study(mini.profile.with_settings("beyond", **changes), mini.dataset)
+    study = Study(with_settings(mini.profile, "beyond", **changes), mini.dataset)
     specs, recipe = beyond.sizes(study), study.profile.recipe
     assert list(specs) == [64, 128, 224] and beyond.own_size(study) == 128
     assert specs[128] == beyond.base(study), "the area's own size is trained as ever"
@@ -229,7 +230,7 @@ def test_cells_and_pairs(study: Study) -> None:
     assert certainty.rankings(pairs).loc[5, ["pairs", "sure"]].tolist() == [2, sure]
 
     make(beyond.repeated(study)[5])
-    repeated = certainty.repeated_cells(study)
+    repeated = certainty.cells(study, beyond.repeated(study))
     assert {(cell.table, cell.model, len(cell.runs)) for cell in repeated} == {(5, "unet", 2)}
     with_seeds = certainty.interval_table(cells, repeated, resamples=50)
     for cell in repeated:

@@ -10,7 +10,7 @@ import pandas as pd
 from lmhld_nb import runs
 from lmhld_nb.evaluation import intervals
 from lmhld_nb.evaluation.intervals import RESAMPLES
-from lmhld_nb.experiments import beyond, mix, part, patch_size, single
+from lmhld_nb.experiments import mix, part, patch_size, single
 from lmhld_nb.experiments.study import Study
 from lmhld_nb.experiments.tables import join_ids
 from lmhld_nb.runs import Run
@@ -70,11 +70,6 @@ def table_cells(study: Study) -> list[Cell]:
     return cells(study, table_specs(study))
 
 
-def repeated_cells(study: Study) -> list[Cell]:
-    """Return the cells of the network that was trained with several seeds (`beyond.repeated`)."""
-    return cells(study, beyond.repeated(study))
-
-
 def cells(study: Study, specs: Mapping[int, Sequence[RunSpec]]) -> list[Cell]:
     """Return the cells that the finished runs of ``specs`` (by table) fill."""
     groups: dict[tuple[int, str, int, str], list[Run]] = {}
@@ -104,7 +99,7 @@ def _published_f1(study: Study, table: int, group: Sequence[Run]) -> float:
 def interval_table(cells: Sequence[Cell], repeated: Sequence[Cell] = (), resamples: int = RESAMPLES) -> pd.DataFrame:
     """Tabulate cells with their intervals (bootstrap over patches), beside the published F1.
 
-    ``repeated`` are cells of a network that was trained with several seeds (`repeated_cells`).
+    ``repeated`` are cells of a network that was trained with several seeds (`beyond.repeated`).
 
     Returns:
         Rows `CELL`: f1, low, high, patches; seeds, seeds_f1, seeds_sd, seeds_low, seeds_high (Student's interval of
