@@ -51,7 +51,7 @@ def candidates(study: Study, area: str) -> tuple[int, ...]:
     Raises:
         UserError: none is left.
     """
-    settings = study.settings("patch_size") if study.profile.makes("patch_size") else PatchSizes()
+    settings = _settings(study)
     measurements = measure_area(study.dataset, area)
     sizes = settings.candidates.get(area) or patches.candidate_sizes(measurements.quartiles, settings.sizes)
     fitting = tuple(size for size in sizes if size <= measurements.largest_side)
@@ -64,6 +64,10 @@ def candidates(study: Study, area: str) -> tuple[int, ...]:
     return fitting
 
 
+def _settings(study: Study) -> PatchSizes:
+    return study.settings("patch_size") if study.profile.makes("patch_size") else PatchSizes()
+
+
 def candidate_table(study: Study) -> pd.DataFrame:
     """Tabulate from which landslide sizes each area's candidates follow, and which patch size the study uses.
 
@@ -73,8 +77,8 @@ def candidate_table(study: Study) -> pd.DataFrame:
     """
     rows = {}
     for area in study.areas:
-        quartiles = measure_area(study.dataset, area).quartiles
-        rows[area] = [*map(round, quartiles), *patches.candidate_sizes(quartiles), study.patch_size(area)]
+        quartiles, sizes = measure_area(study.dataset, area).quartiles, _settings(study).sizes
+        rows[area] = [*map(round, quartiles), *patches.candidate_sizes(quartiles, sizes), study.patch_size(area)]
     columns = ["q1", "q2", "q3", "smallest", "middle", "largest", "chosen"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from lmhld_nb import scenes
 from lmhld_nb.config import UserError
+from lmhld_nb.evaluation.objects import NO_LABEL
 from lmhld_nb.mapping.prediction import Statistics, scene_statistics
 from lmhld_nb.scenes import rasters
 from lmhld_nb.scenes.scene import Image, Scene
 
-NO_LABEL = 255
 LEAST_SIDE = 16  # px
 TRAINED = "trained"
 OF_THE_SCENE = "scene"
