@@ -11,8 +11,8 @@ import rasterio
 from rasterio.enums import Resampling
 
 from lmhld_nb import scenes
+from lmhld_nb.evaluation.objects import NO_LABEL
 from lmhld_nb.mapping.folder import MASK, OVERLAY
-from lmhld_nb.mapping.inputs import NO_LABEL
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import Image
 

@@ -20,7 +20,7 @@ from lmhld_nb.config import progress_bar, write_json
 from lmhld_nb.evaluation import objects
 from lmhld_nb.mapping import files, inputs, outlines, prediction, qgis
 from lmhld_nb.mapping import folder as map_folder
-from lmhld_nb.mapping.inputs import NO_LABEL, MapSettings
+from lmhld_nb.mapping.inputs import MapSettings
 from lmhld_nb.mapping.prediction import NO_PROBABILITY, Network
 from lmhld_nb.scenes import rasters
 from lmhld_nb.scenes.rasters import Window
@@ -137,14 +137,14 @@ def _write_rasters(folder: Path, image: Image, view: Image, rows: Rows, threshol
     probability_file, mask_file = folder / map_folder.PROBABILITY, folder / map_folder.MASK
     with (
         files.writer(probability_file, image, "float32", NO_PROBABILITY) as probabilities,
-        files.writer(mask_file, image, "uint8", NO_LABEL) as masks,
+        files.writer(mask_file, image, "uint8", objects.NO_LABEL) as masks,
     ):
         for window, exact in rows:
             probability = files.rounded(exact)
             mask = (probability >= threshold).astype(np.uint8)
             landslide_px += int(np.count_nonzero(mask))
             unknown = probability < 0
-            mask[unknown] = NO_LABEL
+            mask[unknown] = objects.NO_LABEL
             valid_px += mask.size - int(np.count_nonzero(unknown))
             probabilities.write(probability, 1, window=window.as_rasterio)
             masks.write(mask, 1, window=window.as_rasterio)
