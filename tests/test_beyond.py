@@ -85,13 +85,7 @@ def test_splits_come_in_pairs(study: Study) -> None:
 
 def test_sizes_see_equally_many_pixels_in_equally_many_steps(study: Study, mini: Study) -> None:
     assert list(beyond.sizes(study)) == [32, 64], "128 px leave too few patches in its small scenes"
-    changes = {
-        "area": "jiuzhaigou",
-        "sizes": (64, 128, 224),
-        "seeds": (0,),
-        "size_seeds": (),
-        "sizes_area": None,
-    }
+    changes = {"area": "jiuzhaigou", "sizes": (64, 128, 224), "seeds": (0,), "size_seeds": (), "sizes_area": None}
     study = Study(mini.profile.with_settings("beyond", **changes), mini.dataset)
     specs, recipe = beyond.sizes(study), study.profile.recipe
     assert list(specs) == [64, 128, 224] and beyond.own_size(study) == 128

@@ -145,10 +145,7 @@ def test_areas_and_patch_sizes_follow_the_data_set_and_the_rule(study: Study) ->
 
 def test_plans_are_stable(study: Study) -> None:
     planned = plan(study, "2")
-    assert plan(study, "single") == planned and [entry.areas for entry in planned] == [
-        ("emilia_romagna",),
-        ("gorkha",),
-    ]
+    assert plan(study, "single") == planned and [entry.areas for entry in planned] == [("emilia_romagna",), ("gorkha",)]
     execution = Execution(threads=2, checkpoint_every=1)
     assert ids(plan(changed(study, name="other", description="", execution=execution))) == ids(planned)
     assert plan(changed(study, areas=study.profile.areas[::-1])) == planned, "the data set's order holds"

@@ -98,10 +98,7 @@ def test_another_loss_or_version_renames_only_the_runs_that_use_it(tiny: Path, m
 @pytest.mark.parametrize(
     ("extensions", "message"),
     [
-        (
-            "[no_such_module]",
-            "key 'extensions': extension 'no_such_module': cannot be imported (ModuleNotFoundError",
-        ),
+        ("[no_such_module]", "key 'extensions': extension 'no_such_module': cannot be imported (ModuleNotFoundError"),
         ("no_such_module", "key 'extensions' = 'no_such_module'"),
     ],
 )

@@ -85,10 +85,7 @@ def test_strategies_differ_in_what_later_stages_do(mini: Study) -> None:
 
 
 def test_the_last_row_of_a_schedule_holds_for_all_that_follow(mini: Study) -> None:
-    rows = (
-        dict.fromkeys(LAYER_GROUPS, "fresh"),
-        {**dict.fromkeys(LAYER_GROUPS, "frozen"), "decoder": "finetune"},
-    )
+    rows = (dict.fromkeys(LAYER_GROUPS, "fresh"), {**dict.fromkeys(LAYER_GROUPS, "frozen"), "decoder": "finetune"})
     changed = Study(mini.profile.with_settings("part", schedule=rows), mini.dataset)
     assert part.schedule(changed) == [rows[0], *[rows[1]] * 6]
     assert part.schedule(mini) == chains.paper_schedule(7)
@@ -151,10 +148,7 @@ def test_tables_of_chains(areas: list[PatchSpec], monkeypatch: pytest.MonkeyPatc
         (area_added,) = run.metrics["areas"]
         assert own[area_added] == last[area_added] and set(own) == set(last)
     last_runs = [run for group in finals.values() for run in group]
-    for is_published, expected in (
-        (True, paper.table(7).set_index("model").loc["U-Net", "f1"]),
-        (False, float("nan")),
-    ):
+    for is_published, expected in ((True, paper.table(7).set_index("model").loc["U-Net", "f1"]), (False, float("nan"))):
         monkeypatch.setattr(tables, "has_published_areas", lambda dataset, answer=is_published: answer)
         table = part.mean_over_orders(last_runs)
         assert table.loc["unet", "published_f1"] == pytest.approx(expected, nan_ok=True)

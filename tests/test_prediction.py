@@ -17,7 +17,6 @@ from lmhld_nb import models, scenes
 from lmhld_nb.config import UserError
 from lmhld_nb.mapping import prediction
 from lmhld_nb.mapping.prediction import Network
-from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import BANDS, Scene
 
 FLAT = np.full(4, 800, np.float32), np.full(4, 100, np.float32)
@@ -83,17 +82,6 @@ def test_the_gpu_predicts_what_the_cpu_does(tmp_path: Path, network: Network) ->
     for size in (3, None):
         predicted = predict(scene, Network(other.to(device), device), batch_size=size)
         assert predicted == pytest.approx(predict(scene, network), abs=2e-3)
-
-
-def test_every_row_is_read_once(tmp_path: Path, network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = Mock(side_effect=prediction.read_checked)
-    monkeypatch.setattr(prediction, "read_checked", read)
-    predict(scene_of(tmp_path, image_of(blobs(1100, 40, 4))), network)
-    assert [call.args[1] for call in read.call_args_list] == [
-        Window(0, 0, 512, 40),
-        Window(512, 0, 512, 40),
-        Window(1024, 0, 76, 40),
-    ]
 
 
 def test_windows_without_data_are_not_predicted(

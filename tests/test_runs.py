@@ -3,7 +3,6 @@
 import shutil
 import threading
 import time
-import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,8 @@ import pytest
 import safetensors.torch
 import torch
 from conftest import QUIET
-from made import blobs, scene
 
-from lmhld_nb import patches, processes, runs
+from lmhld_nb import processes, runs
 from lmhld_nb.config import Interrupted, UserError, runs_dir
 from lmhld_nb.experiments import load, open_study, single
 from lmhld_nb.patches.patch_sets import PatchSpec
@@ -227,21 +225,6 @@ def test_why_a_run_failed_is_known_until_it_succeeds(specs: list[RunSpec], monke
     assert not (run.folder / store.FAILURE).exists()
 
 
-def test_failed_runs_leave_no_network_in_memory(specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        alive.append(sum(reference() is not None for reference in built))
-        network = torch.nn.Linear(1, 1)
-        built.append(weakref.ref(network))
-        raise ValueError("no")
-
-    built: list[weakref.ref[torch.nn.Module]] = []
-    alive: list[int] = []
-    monkeypatch.setattr(runner, "train", fail)
-    with pytest.raises(UserError, match="2 of 2 runs failed"):
-        runs.make_runs(specs, workers=1, execution=QUIET)
-    assert alive == [0, 0]
-
-
 def test_two_runners_train_once(specs: list[RunSpec], trainings: list[str]) -> None:
     with ThreadPoolExecutor(2) as threads:
         first, second = threads.map(lambda spec: runs.make_run(spec, QUIET), [specs[0]] * 2)
@@ -312,13 +295,3 @@ def test_a_failed_score_of_the_whole_area_is_reported(specs: list[RunSpec], monk
         runs.make_runs(specs[:1], 1, QUIET, whole_area={specs[0].run_id})
     assert runs.status(specs[0], whole_area=True) == "failed" and runs.status(specs[0]) == "done"
     assert runs.failure(specs[0]) == "a.tif: damaged"
-
-
-def test_a_refused_cut_can_be_repeated_while_its_error_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A notebook keeps the last error: the lock of the patches must not live as long as it does.
-    monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
-    spec = PatchSpec(dataset="made", fingerprint="0" * 16, area="made", size=32)
-    with pytest.raises(UserError) as caught:
-        patches.cut(spec, [], progress=False)
-    assert len(patches.cut(spec, [scene(tmp_path, blobs(256, 256, 40))], progress=False).index) > 0
-    assert caught.value is not None

@@ -74,13 +74,6 @@ def test_a_network_of_ones_own_has_a_title_colour_and_marker() -> None:
     assert handle.get_color() not in {style.network_look(name)["color"] for name in models.NAMES}
 
 
-def test_a_grid_knows_its_left_and_bottom_panels() -> None:
-    figure, panels, left, bottom = style.grid(6, (1, 1), (0.5, 0.25), across=4, widest=4)
-    assert len(panels) == 6 and left == [panels[0], panels[4]] and bottom == panels[2:]
-    assert figure.get_size_inches().tolist() == [4, 2.25]
-    plt.close(figure)
-
-
 def test_a_heat_map_is_readable_and_leaves_out_what_is_missing() -> None:
     figure, ax = plt.subplots()
     values = np.array([[0, np.nan], [1, 0.5]])

@@ -249,27 +249,6 @@ def test_a_wrong_spec_is_refused(wrong: dict[str, object], tmp_path: Path) -> No
     assert "spec.yaml" in str(error.value) and "\n" not in str(error.value)
 
 
-def test_water_finds_the_rim_and_nothing_is_lost() -> None:
-    rng = np.random.default_rng(3)
-    height = terrain.noise(rng, (40, 50), 3.0, 20.0)
-    tree = terrain.flow_tree(height)
-    area = terrain.gather(tree, np.ones(height.size))
-    outlet = tree[0][0]
-    assert area[outlet] == height.size
-    assert outlet // 50 in (0, 39) or outlet % 50 in (0, 49)
-
-
-def test_an_outline_has_exactly_the_pixels_asked_for() -> None:
-    rng = np.random.default_rng(4)
-    cost = np.hypot(*np.indices((60, 60)) - 30.0).astype(np.float32) + 4 * rng.random((60, 60), dtype=np.float32)
-    cost[:, 38:] = np.inf
-    for size in (1, 7, 100, 999):
-        region = runout._take(cost, size)
-        assert region is not None and region.sum() == size
-        assert ndimage.label(region)[1] == 1 and not region[:, 38:].any()
-    assert runout._take(cost, 60 * 38 + 1) is None
-
-
 def test_areas_are_made_as_before_there_were_events(smoke: DataSet) -> None:
     # Their position in the list numbers the random streams, and the default areas are part of the fingerprint.
     assert list(twin.RECIPES) == [*paper.AREAS, *twin.EVENTS] and twin.TwinSpec().areas == paper.AREAS

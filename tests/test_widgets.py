@@ -26,7 +26,7 @@ from lmhld_nb.patches import measurements
 from lmhld_nb.plots import style
 from lmhld_nb.runs import Run
 from lmhld_nb.training import chains
-from lmhld_nb.widgets import controls, order_panel, patch_panel, prediction_panel
+from lmhld_nb.widgets import order_panel, patch_panel, prediction_panel
 from lmhld_nb.widgets.controls import format_value
 
 # Looking at a panel ----------------------------------------------------------------------------------------------
@@ -239,20 +239,6 @@ def test_run_browser_filters_and_says_how_many_are_missing(book: lm.Book) -> Non
     assert "no finished run" in error_in(panel) or tables(panel)
 
 
-def test_run_browser_draws_the_history(book: lm.Book, finished: Sequence[Run], monkeypatch: pytest.MonkeyPatch) -> None:
-    figures = []
-    show = controls.show
-    monkeypatch.setattr(controls, "show", lambda target, figure: (figures.append(figure), show(target, figure)))
-    panel = widgets.run_browser(book)
-    control(panel, "Experiment").value = ("2",)
-    for column in ("val_f1", "train_loss"):
-        control(panel, "Show").value = column
-        axes = [ax for ax in figures[-1].axes if ax.lines]
-        assert [ax.get_title() for ax in axes] == [f"{paper.area_name(area)}, 32 px" for area in book.areas]
-        curves = {tuple(line.get_ydata()) for ax in axes for line in ax.lines if len(line.get_ydata()) > 1}
-        assert curves == {tuple(run.history[column]) for run in finished}
-
-
 # Order explorer --------------------------------------------------------------------------------------------------
 
 
@@ -313,12 +299,7 @@ def test_nothing_that_runs_in_batch_imports_the_widgets() -> None:
 
 
 def test_each_explorer_has_a_cell_in_its_chapter_that_batch_leaves_out() -> None:
-    by_chapter = {
-        "02": "patch_explorer",
-        "05": "prediction_browser",
-        "07": "order_explorer",
-        "09": "run_browser",
-    }
+    by_chapter = {"02": "patch_explorer", "05": "prediction_browser", "07": "order_explorer", "09": "run_browser"}
     shown = {}
     for path in chapters.chapters():
         cells = [cell for cell in jupytext.read(path).cells if cell.cell_type == "code"]

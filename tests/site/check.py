@@ -230,21 +230,3 @@ def test_a_figure_opens_whole(phone: Watched) -> None:
     figure.click()
     page.wait_for_load_state()
     assert re.search(r"_images/.+\.(png|jpe?g)$", page.url)
-
-
-def test_the_switch_makes_the_page_dark(light: Watched) -> None:
-    page = light.open("index.html")
-    ground = "getComputedStyle(document.body).backgroundColor"
-    bright = page.evaluate(ground)
-    page.locator("button.theme-switch-button:visible").first.click()
-    page.locator("button.theme-change-button[data-mode=dark]:visible").first.click()
-    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
-    assert page.evaluate(ground) != bright
-    page.evaluate("localStorage.clear()")
-
-
-def test_chapters_stand_in_the_side_bar_with_their_numbers(light: Watched) -> None:
-    page = light.open("index.html")
-    links = page.locator("nav.bd-links a[href*='chapters/']")
-    titles = links.evaluate_all("links => links.map((link) => link.textContent.trim())")
-    assert [title[:2] for title in titles] == [Path(name).name[:2] for name in CHAPTERS]
