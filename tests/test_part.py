@@ -48,9 +48,6 @@ def mini(tiny: Path) -> Study:
     return open_study(profile, progress=False)
 
 
-# What is trained -------------------------------------------------------------------------------------------------
-
-
 def test_a_profile_says_how_areas_are_added(mini: Study) -> None:
     settings, finals = mini.settings("part"), part.finals(mini)
     assert list(finals) == ["OD1", "OD2", "OD3", "OD4", "OD5", "OD6"]
@@ -123,9 +120,6 @@ def test_wrong_settings_are_refused_before_anything_starts(tiny: Path, text: str
     tiny.write_text(tiny.read_text().replace("single: {}", f"part: {{{text}}}"))
     with pytest.raises(UserError, match=message):
         part.specs(open_study(load(str(tiny)), progress=False))
-
-
-# Tables ----------------------------------------------------------------------------------------------------------
 
 
 def test_forgetting_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:

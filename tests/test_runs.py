@@ -54,9 +54,6 @@ def weights(run_id: str) -> dict[str, bytes]:
     return {name: value.numpy().tobytes() for name, value in stored.items()}
 
 
-# One run -----------------------------------------------------------------------------------------------------------
-
-
 def test_the_same_spec_is_made_once(specs: list[RunSpec], trainings: list[str]) -> None:
     assert [runs.status(spec) for spec in specs] == ["missing", "missing"] and runs.rates().empty
     first = runs.make_runs([specs[0], *specs, specs[1]], workers=1, execution=QUIET)
@@ -183,9 +180,6 @@ def test_a_disk_that_refuses_gives_one_line(
     monkeypatch.setenv("LMHLD_RUNS", str(tmp_path / "file"))
     with pytest.raises(UserError, match=r"file: cannot be written \(file exists\)"):
         runs.make_run(specs[0], QUIET)
-
-
-# Several runs, runners and processes -------------------------------------------------------------------------------
 
 
 def test_failing_runs_are_reported_and_the_others_are_the_same_whoever_makes_them(

@@ -29,8 +29,6 @@ from lmhld_nb.training import chains
 from lmhld_nb.widgets import order_panel, patch_panel, prediction_panel
 from lmhld_nb.widgets.controls import format_value
 
-# Looking at a panel ----------------------------------------------------------------------------------------------
-
 
 def visible(widget: ipywidgets.Widget) -> Iterator[ipywidgets.Widget]:
     """Yield a panel's widgets, except what is hidden."""
@@ -68,8 +66,6 @@ def colours_in(panel: ipywidgets.Widget) -> set[tuple[int, ...]]:
     pixels = np.asarray(Image.open(io.BytesIO(images(panel)[0])).convert("RGB")).reshape(-1, 3)
     return {tuple(map(int, pixel)) for pixel in np.unique(pixels, axis=0)}
 
-
-# A small book ----------------------------------------------------------------------------------------------------
 
 SMALL = """
 name: small
@@ -112,9 +108,6 @@ def finished(book: lm.Book) -> Sequence[Run]:
     return book.runs("single", "error")
 
 
-# Patch explorer --------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("least", [0, 10, 37])
 def test_patch_explorer_counts_what_cutting_keeps_and_drops(book: lm.Book, least: int) -> None:
     panel = widgets.patch_explorer(book)
@@ -133,18 +126,6 @@ def test_patch_explorer_counts_what_cutting_keeps_and_drops(book: lm.Book, least
         "windows in all": patch_set.windows,
     }
     assert not error_in(panel) and "profile small" in html_of(panel)
-
-
-def test_patch_explorer_begins_with_the_profile_and_follows_the_area(book: lm.Book) -> None:
-    panel = widgets.patch_explorer(book, area="gorkha")
-    assert control(panel, "Area").value == "gorkha"
-    assert control(panel, "Patch size").value == book.patch_size("gorkha")
-    assert control(panel, "Least share").value == 10
-    before = images(panel)
-    control(panel, "Area").value = "emilia_romagna"
-    assert images(panel) != before
-    names = [scene.name for scene in book.scenes()["emilia_romagna"]]
-    assert [name for name, _ in control(panel, "Scene").options] == names
 
 
 def test_what_cannot_be_read_is_said_in_one_line(book: lm.Book, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,9 +149,6 @@ def test_a_share_applied_later_judges_as_one_applied_at_once(side: int, seed: in
     valid = random.random((19, 23)) > 0.01
     later = patch_panel.with_share(*patches.classify_windows(labels, valid, 2 * side, 0.0), least)
     assert (later == patches.classify_windows(labels, valid, 2 * side, least)[0]).all()
-
-
-# Prediction browser ----------------------------------------------------------------------------------------------
 
 
 def test_prediction_browser_scores_as_the_book_does(book: lm.Book, finished: Sequence[Run]) -> None:
@@ -213,9 +191,6 @@ def test_without_runs_the_browsers_say_what_to_do(book: lm.Book, tmp_path: Path,
     assert "lmhld run" in error_in(widgets.run_browser(book))
 
 
-# Run browser -----------------------------------------------------------------------------------------------------
-
-
 def test_run_browser_filters_and_says_how_many_are_missing(book: lm.Book) -> None:
     planned = book.plan()
     panel = widgets.run_browser(book)
@@ -237,9 +212,6 @@ def test_run_browser_filters_and_says_how_many_are_missing(book: lm.Book) -> Non
     control(panel, "Network").value = ("res_unet",)
     control(panel, "Area").value = ("emilia_romagna",)
     assert "no finished run" in error_in(panel) or tables(panel)
-
-
-# Order explorer --------------------------------------------------------------------------------------------------
 
 
 def test_order_explorer_shows_the_schedule_and_what_is_trained(book: lm.Book) -> None:
@@ -272,9 +244,6 @@ def test_areas_can_be_moved_and_what_is_not_trained_says_so(book: lm.Book) -> No
     assert tables(panel) == [stages, scores], "the first cannot go further"
     control(panel, "Network").value = "res_unet"
     assert not error_in(panel)
-
-
-# Apart from batch ------------------------------------------------------------------------------------------------
 
 
 def uses_widgets(source: str) -> bool:

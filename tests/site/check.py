@@ -201,9 +201,7 @@ def test_tables_are_sorted_by_mouse_and_keyboard(light: Watched) -> None:
     page = light.open(next(name for name in CHAPTERS if "sortable" in (SITE / name).read_text(encoding="utf-8")))
     table = page.locator("table.sortable").first
     rows = table.locator("tbody tr").count()
-    columns = table.locator("thead tr:last-child > *").count()
-    for column in range(columns):
-        header = table.locator("thead tr:last-child > *").nth(column)
+    for column, header in enumerate(table.locator("thead tr:last-child > *").all()):
         button = header.locator("button.sort")
         if button.count() == 0:
             continue
