@@ -62,7 +62,8 @@ for name, group in groups.items():
 book.runs(
     "beyond", on_missing
 )  # the repeated trainings of Tables 4 to 7 among them
-cells, repeated = certainty.table_cells(book), certainty.repeated_cells(book)
+cells = certainty.table_cells(book)
+repeated = certainty.cells(book, beyond.repeated(book))
 scores = certainty.interval_table(cells, repeated, resamples)
 book.show(
     lm.plots.beyond.score_intervals(scores),
@@ -79,20 +80,28 @@ book.show(
 
 # %%
 pairs = book.save(certainty.pair_table(cells, resamples), "score_pairs")
-ranked = book.save(certainty.rankings(pairs, scores), "rankings")
+ranked = book.save(certainty.rankings(pairs), "rankings")
 lm.tidy(ranked)
 
 # %%
-for line in certainty.describe_rankings(ranked):
-    print(line)
+spread = scores["seeds_sd"].groupby("table").max().dropna()
+for table, row in ranked.iterrows():
+    print(
+        f"Table {table}: {row['sure']} of {row['pairs']} pairs of networks differ beyond the chance of patches"
+    )
+    if table in spread:
+        print(
+            f"   seeds of one network: F1 with a standard deviation of up to {spread[table]:.3f}"
+        )
 
 # %% [markdown]
-# Three kinds of chance are told apart. *Patches*: half the width of the interval of a difference between two networks. *As many
-# patches as the paper's*: its test sets are larger, and their noise smaller, about by the root of the ratio. *Seeds*: how far apart two
-# trainings of the same network end, 95 times in 100, measured on one network and taken for all. Where a difference is smaller than
-# that, a ranking from one training each is not a finding. Patches side by side are alike, so true intervals are rather wider.
+# Two kinds of chance are told apart. *Patches*: the interval of a difference says how it would come out on other test patches.
+# *Seeds*: the standard deviation says how far trainings of the same network lie apart, measured on one network of this book. It
+# says nothing of the published networks, which are wider and were trained for longer. Where a difference is smaller than the
+# spread of seeds, a ranking from one training each is not a finding. Patches side by side are alike, so true intervals are
+# rather wider.
 #
-# **Try it:** `seeds: [0, 1, 2]` in a copy of the profile trains every network three times; `beyond: {model: res_unet}` repeats another one.
+# **Try it:** `seeds: [0, 1, 2]` in a copy of the profile trains every network three times; `experiments: {beyond: {model: res_unet, ...}}` repeats another one.
 #
 # ## 2. What does the 10 % filter hide?
 #

@@ -11,6 +11,7 @@ from rasterio.features import shapes
 from shapely.geometry import shape
 from torch import nn
 
+from lmhld_nb.experiments import Profile
 from lmhld_nb.scenes.scene import BANDS, Scene
 
 CRS = "EPSG:32654"
@@ -40,12 +41,10 @@ def write_tif(
     """Write (bands, rows, cols) as a tiled GeoTIFF."""
     path.parent.mkdir(parents=True, exist_ok=True)
     values = values if values.ndim == 3 else values[None]
-    profile = {
-        "driver": "GTiff", "count": values.shape[0], "height": values.shape[1], "width": values.shape[2],
-        "dtype": values.dtype, "crs": crs, "transform": transform, "tiled": True, "blockxsize": 64, "blockysize": 64,
-        "compress": "deflate", **options,
-    }  # fmt: skip
-    with rasterio.open(path, "w", **profile) as target:
+    count, height, width = values.shape
+    grid = {"count": count, "height": height, "width": width, "crs": crs, "transform": transform}
+    tiles = {"tiled": True, "blockxsize": 64, "blockysize": 64, "compress": "deflate"}
+    with rasterio.open(path, "w", driver="GTiff", dtype=values.dtype, **grid, **tiles, **options) as target:
         target.write(values)
     return path
 
@@ -78,3 +77,9 @@ def settled(model: nn.Module) -> nn.Module:
     with torch.no_grad():
         model(torch.randn(4, 3, 64, 64))
     return model.eval()
+
+
+def with_settings(profile: Profile, experiment: str, **changes: object) -> Profile:
+    """Return a profile with changes to the settings of an experiment that it makes."""
+    settings = profile.settings(experiment).model_copy(update=changes)
+    return profile.model_copy(update={"experiments": profile.experiments.model_copy(update={experiment: settings})})

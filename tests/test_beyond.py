@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import QUIET
+from made import with_settings
 
 from lmhld_nb import paper, runs
 from lmhld_nb.config import UserError
@@ -82,7 +83,7 @@ def test_splits_come_in_pairs(study: Study) -> None:
 def test_sizes_see_equally_many_pixels_in_equally_many_steps(study: Study, mini: Study) -> None:
     assert list(beyond.sizes(study)) == [32, 64], "128 px leave too few patches in its small scenes"
     changes = {"area": "jiuzhaigou", "sizes": (64, 128, 224), "seeds": (0,), "size_seeds": (), "sizes_area": None}
-    study = Study(mini.profile.with_settings("beyond", **changes), mini.dataset)
+    study = Study(with_settings(mini.profile, "beyond", **changes), mini.dataset)
     specs, recipe = beyond.sizes(study), study.profile.recipe
     assert list(specs) == [64, 128, 224] and beyond.own_size(study) == 128
     assert specs[128] == beyond.base(study), "the area's own size is trained as ever"
@@ -197,12 +198,11 @@ def test_cells_and_pairs(study: Study) -> None:
     for (_, area, size, one, other), row in pairs.iterrows():
         gap = table.loc[(5, area, size, one), "f1"] - table.loc[(5, area, size, other), "f1"]
         assert row["difference"] == pytest.approx(gap, nan_ok=True)
-    ranked = certainty.rankings(pairs, table).loc[5]
-    assert ranked[["pairs", "published"]].tolist() == [2, 2]
-    assert ranked[["luck", "published_beyond_luck"]].isna().all(), "one seed says nothing of luck"
+    sure = int((pairs["corrected"] < 0.05).sum())
+    assert certainty.rankings(pairs).loc[5, ["pairs", "sure"]].tolist() == [2, sure]
 
     make(beyond.repeated(study)[5])
-    repeated = certainty.repeated_cells(study)
+    repeated = certainty.cells(study, beyond.repeated(study))
     assert {(cell.table, cell.model, len(cell.runs)) for cell in repeated} == {(5, "unet", 2)}
     with_seeds = certainty.interval_table(cells, repeated, resamples=50)
     for cell in repeated:
@@ -211,25 +211,7 @@ def test_cells_and_pairs(study: Study) -> None:
         assert row["seeds_f1"] == pytest.approx(np.mean(f1)) and row["run_ids"] == cell.run_ids
     assert (with_seeds.xs("res_unet", level="model")["seeds"] == 1).all()
     one_network = [cell for cell in cells if cell.model == "unet"]
-    assert certainty.rankings(certainty.pair_table(one_network, 50), with_seeds).empty, "nothing to rank"
-    ranked = certainty.rankings(pairs, with_seeds).loc[5]
-    beyond_luck = (pairs["published_difference"].abs() > ranked["luck"]).sum()
-    assert ranked["luck"] > 0 and ranked["published_beyond_luck"] == beyond_luck
-
-
-def test_luck_covers_two_seeds_of_one_network() -> None:
-    # Of two further trainings of a network whose luck was measured on three cells of three seeds, 95 pairs in 100 end
-    # closer to each other.
-    random = np.random.default_rng(0)
-    index = pd.MultiIndex.from_tuples([(5, str(n), 32, "unet") for n in range(3)], names=certainty.CELL)
-    inside = []
-    for _ in range(1000):
-        scatter = random.normal(0.5, 0.02, (3, 3))
-        scores = pd.DataFrame({"seeds": 3, "seeds_sd": scatter.std(axis=1, ddof=1)}, index)
-        gap = np.abs(np.diff(random.normal(0.5, 0.02, 2)))[0]
-        inside.append(gap < certainty.seed_noise(scores).loc[5])
-    assert np.mean(inside) == pytest.approx(0.95, abs=0.02)
-    assert np.isnan(certainty.seed_noise(scores.assign(seeds=1)).loc[5])
+    assert certainty.rankings(certainty.pair_table(one_network, 50)).empty, "nothing to rank"
 
 
 def test_the_share_of_landslide_follows_from_precision() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from conftest import QUIET
+from made import with_settings
 
 from lmhld_nb import runs, sources
 from lmhld_nb.config import UserError
@@ -23,7 +24,7 @@ def smoke(twin_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S
 
 
 def changed(study: Study, **changes: object) -> Study:
-    return Study(study.profile.with_settings("unseen", **changes), study.dataset)
+    return Study(with_settings(study.profile, "unseen", **changes), study.dataset)
 
 
 def test_four_bands_are_mapped_by_the_run_of_experiment_4_and_three_by_a_chain_of_their_own(smoke: Study) -> None:

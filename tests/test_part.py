@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import QUIET
-from made import blobs, scene
+from made import blobs, scene, with_settings
 
 from lmhld_nb import paper, patches, runs
 from lmhld_nb.config import UserError, runs_dir
@@ -83,14 +83,14 @@ def test_strategies_differ_in_what_later_stages_do(mini: Study) -> None:
 
 def test_the_last_row_of_a_schedule_holds_for_all_that_follow(mini: Study) -> None:
     rows = (dict.fromkeys(LAYER_GROUPS, "fresh"), {**dict.fromkeys(LAYER_GROUPS, "frozen"), "decoder": "finetune"})
-    changed = Study(mini.profile.with_settings("part", schedule=rows), mini.dataset)
+    changed = Study(with_settings(mini.profile, "part", schedule=rows), mini.dataset)
     assert part.schedule(changed) == [rows[0], *[rows[1]] * 6]
     assert part.schedule(mini) == chains.paper_schedule(7)
 
 
 def test_areas_that_are_not_used_are_passed_over_and_unnamed_ones_come_last(mini: Study) -> None:
     profile = narrow(mini.profile, [], "rio,taiwan,gorkha")
-    profile = profile.with_settings("part", first=("gorkha",), permuted=(), last=("hokkaido",))
+    profile = with_settings(profile, "part", first=("gorkha",), permuted=(), last=("hokkaido",))
     assert part.orders(Study(profile, mini.dataset)) == {"OD1": ("gorkha", "rio", "taiwan")}
 
 

@@ -20,14 +20,10 @@ LEAST_PATCHES = 3  # one per split
 
 
 class Beyond(Strict):
-    """Settings of what goes beyond the paper.
+    """Settings of what goes beyond the paper: one network on one area, one run per seed of everything compared.
 
-    Attributes:
-        model, area: what is trained, and on which area.
-        seeds: one run each, of everything compared.
-        sizes_area: area on which patch sizes are compared; None for ``area``.
-        sizes: those compared, in pixels; sizes that leave fewer than three patches are passed over.
-        size_seeds: one run each of every size; empty for ``seeds``.
+    Patch sizes are compared on ``sizes_area`` (None for ``area``) with ``size_seeds`` (empty for ``seeds``); sizes that
+    leave fewer than three patches are passed over.
     """
 
     area: str

@@ -10,7 +10,7 @@ from scipy import stats
 
 from lmhld_nb import paper, runs, scenes, sources
 from lmhld_nb.evaluation import intervals, objects
-from lmhld_nb.evaluation.intervals import RESAMPLES, Interval
+from lmhld_nb.evaluation.intervals import RESAMPLES
 from lmhld_nb.experiments.certainty import PATCH, WINDOW, tested_patches
 from lmhld_nb.experiments.tables import join_ids
 from lmhld_nb.runs import Run
@@ -70,7 +70,7 @@ def prevalence_table(pairs: Sequence[tuple[Run, Run]], resamples: int = RESAMPLE
                 "natural": weight == natural,
             }
             for score, interval in intervals.mixed(groups, weights, resamples).items():
-                row |= _bounds(score, interval)
+                row |= {score: interval.value, f"{score}_low": interval.low, f"{score}_high": interval.high}
             rows.append(row | {"run_ids": join_ids([pair[index].spec.run_id for pair in pairs])})
     return pd.DataFrame(rows).set_index(["training", "weight"])
 
@@ -239,7 +239,3 @@ def implied_prevalence() -> pd.DataFrame:
             "implied": odds / (1 + odds),
         }
     )
-
-
-def _bounds(name: str, interval: Interval) -> dict[str, float]:
-    return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}

@@ -39,12 +39,8 @@ class Example:
     run_ids: dict[str, str] = field(default_factory=dict)
 
 
-def _own_patches(run: Run) -> list[PatchSet]:
-    return runs.patch_sets(run.spec, progress=False)
-
-
 def examples(
-    finished: Sequence[Run], patch_sets_of: Callable[[Run], Sequence[PatchSet]] = _own_patches
+    finished: Sequence[Run], patch_sets_of: Callable[[Run], Sequence[PatchSet]] | None = None
 ) -> list[Example]:
     """Predict one test patch per area with each network: the one of middle landslide share (paper Figs 10, 11, 15).
 
@@ -52,7 +48,7 @@ def examples(
     """
     by_area: dict[str, Example] = {}
     for run in finished:
-        for patch_set in patch_sets_of(run):
+        for patch_set in patch_sets_of(run) if patch_sets_of else runs.patch_sets(run.spec, progress=False):
             tests = patch_set.index.iloc[patch_set.where("test")].sort_values("share")
             number = int(tests.index[len(tests) // 2])
             if patch_set.spec.area not in by_area:

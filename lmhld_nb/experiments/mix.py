@@ -19,13 +19,7 @@ from lmhld_nb.training.specs import RunSpec
 
 
 class Mix(Strict):
-    """Settings of experiment 3.
-
-    Attributes:
-        areas: areas mixed; empty for all.
-        size: of every patch, in pixels.
-        epochs: of these runs; None for the recipe's.
-    """
+    """Settings of experiment 3: areas mixed (empty for all), patch size in pixels, epochs (None for the recipe's)."""
 
     areas: tuple[str, ...] = ()
     size: PatchSize = 128

@@ -22,12 +22,9 @@ TIE = 0.0005  # of a mean F1: what four printed digits cannot tell apart
 
 
 class PatchSizes(Strict):
-    """Settings of experiment 1.
+    """Settings of experiment 1: areas compared (empty for all), and the sizes in pixels that they choose from.
 
-    Attributes:
-        areas: areas compared; empty for all.
-        sizes: what the three candidates of an area are chosen from, in pixels.
-        candidates: sizes for single areas, instead of those that follow from their landslides.
+    ``candidates`` are sizes of single areas, instead of those that follow from their landslides.
     """
 
     areas: tuple[str, ...] = ()

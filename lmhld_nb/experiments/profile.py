@@ -35,14 +35,9 @@ Seeds = Annotated[tuple[int, ...], Field(min_length=1)]
 
 
 class PatchRule(Strict, allow_inf_nan=False):
-    """How patches are cut and split.
+    """How patches are cut and split (`patches.PatchSpec`), and the bands that networks see.
 
-    Attributes:
-        size: ``published`` (the choice for each area in paper Table 2) or one size in pixels for all areas.
-        sizes: sizes of single areas in pixels; they take precedence over ``size``.
-        min_share, split, fractions, block: see `patches.PatchSpec`.
-        bands: bands that the networks see.
-        seed: of the split.
+    ``size`` is ``published`` (paper Table 2's choice for each area) or pixels; ``sizes`` of single areas go before it.
     """
 
     size: PatchSize | Literal["published"] = "published"
@@ -62,25 +57,16 @@ class Extensions(Strict, extra="ignore"):
 
 
 class Profile(Strict, allow_inf_nan=False):
-    """A whole book's parameters.
+    """A whole book's parameters: one data set, its patches, the networks compared, and how they are trained.
 
     Attributes:
-        name: also names the output folders.
-        description: one line for `lmhld plan`.
-        data: data set of the catalogue.
         areas: areas used; empty for all of the data set.
-        models: networks compared.
         width: first-level channels of single networks; those not named are built as published.
-        options: of single networks (`models.build`).
-        micro_batch: of single networks, where memory is short (`training.specs.Recipe`).
-        patches, recipe: see there.
-        batch_size_at: batch sizes at single patch sizes, instead of the recipe's, where few large patches have to do.
-        seeds: one run each.
+        options, micro_batch: of single networks (`models.build`, `training.specs.Recipe`).
+        batch_size_at: batch sizes at single patch sizes, where few large patches have to do.
         extensions: modules of one's own that register further losses, optimisers, metrics or experiments.
         experiments: those that are made and have their chapters, each with its settings (``{}`` for its defaults).
-        execution: how runs are computed (`training.hardware.Execution`); no part of what names them. More than one
-            of its ``threads`` makes a single run faster and several at once slower; another number can change the
-            last digits of a result.
+        execution: how runs are computed; no part of what names them, though more ``threads`` may change last digits.
     """
 
     name: str
@@ -112,11 +98,6 @@ class Profile(Strict, allow_inf_nan=False):
                 f"`{experiment}: {{}}` under its key `experiments`"
             )
         return getattr(self.experiments, experiment)
-
-    def with_settings(self, experiment: str, **changes: object) -> Profile:
-        """Return this profile with changes to the settings of an experiment that it makes."""
-        settings = self.settings(experiment).model_copy(update=changes)
-        return self.model_copy(update={"experiments": self.experiments.model_copy(update={experiment: settings})})
 
 
 def schema() -> type[Profile]:

@@ -16,13 +16,7 @@ from lmhld_nb.training.specs import RunSpec
 
 
 class RecipeStudy(Strict):
-    """Settings of the recipe study.
-
-    Attributes:
-        model, area: what is trained, and on which area.
-        batch_sizes: patches per step.
-        epochs: lengths of training; the longest is trained, the others are tested on its way.
-    """
+    """Settings of the recipe study; of ``epochs`` the longest is trained, the others are tested on its way."""
 
     area: str
     model: ModelName = "unet"

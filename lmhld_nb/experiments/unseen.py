@@ -33,12 +33,9 @@ THRESHOLD_PIXELS = 4_000_000  # of a scene, at most, that its best single thresh
 
 
 class Events(Strict):
-    """Scenes of unseen landslides, and what the network that maps them sees.
+    """Scenes of unseen landslides: a data set, its areas (empty for all), and the bands of the network that maps them.
 
-    Attributes:
-        data: data set of the catalogue.
-        areas: which of its areas; empty for all.
-        bands: of the network; None for the profile's. Images without near infrared need a network trained without it.
+    Images without near infrared need a network trained without it; None for the profile's bands.
     """
 
     data: str
@@ -47,15 +44,10 @@ class Events(Strict):
 
 
 class Transfer(Strict):
-    """A network trained on one area alone and shown the scenes of another data set, or its own test patches.
+    """A network trained on one area alone and shown scenes of another data set.
 
-    Attributes:
-        area: trained on.
-        data: data set of that area; None for the profile's.
-        size: of its patches; None for the profile's rule.
-        bands: that it sees; None for the profile's.
-        to: data set whose scenes it is shown; None for the test patches of its own area.
-        areas: which areas of that data set; empty for all.
+    ``area``, ``data``, ``size`` and ``bands`` say what it is trained on (None as in the profile), ``to`` and ``areas``
+    what it is shown: None for the test patches of its own area, empty for all areas.
     """
 
     area: str
@@ -67,15 +59,9 @@ class Transfer(Strict):
 
 
 class Unseen(Strict):
-    """Settings of experiment 5.
+    """Settings of experiment 5: scenes that ``model`` maps above ``threshold``, and networks trained on one area alone.
 
-    Attributes:
-        model: network that is tested, as experiment 4 trains it in its first order of addition.
-        events: scenes it maps.
-        epochs: of each stage of a chain for other bands than the profile's, as in `part.Part`; empty for experiment
-            4's.
-        transfers: networks trained on one area alone.
-        threshold: least probability of landslide in the maps.
+    ``epochs`` are those of each stage of a chain for other bands than the profile's; empty for experiment 4's.
     """
 
     model: ModelName = "unet"

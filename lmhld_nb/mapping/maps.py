@@ -39,18 +39,14 @@ def map_scene(
     others: Sequence[Path] = (),
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Map the landslides of a scene of any size.
+    """Map the landslides of a scene of any size, from a run's weights.safetensors or a file of `lmhld export`.
 
     Overlapping windows of the patch size the network was trained at are predicted and blended, band of rows after band
     of rows, so memory for images depends on the scene's width only. Every raster lies on the scene's own grid.
 
     Args:
-        scene: image with the bands the network wants, by name; others it may have.
-        weights: a run's weights.safetensors, or what `lmhld export` made of it.
         out: folder of the results: new, empty, or an older map's. Files appear together once all is done.
-        settings: how it is mapped.
         others: further files of the image, on its grid (`mosaics.open_files`).
-        progress: show a bar.
 
     Returns:
         The content of map.json: counts, area totals, settings, model and versions; with labels also scores.

@@ -83,13 +83,10 @@ def make_runs(
     whole_area: Collection[str] = (),
     retry: bool = False,
 ) -> list[Run]:
-    """Make what is missing of ``specs`` and return all runs in their order.
+    """Make what is missing of ``specs`` and return all runs in their order; ids in ``whole_area`` are scored there too.
 
-    Args:
-        specs: runs wanted; equal ones are made once.
-        workers: trainings side by side; None for one per processor core, or on GPUs for as many as they have room for.
-        whole_area: ids of the runs that are scored on their whole area too.
-        retry: try those that fail once more.
+    Trainings run side by side, without ``workers`` one per processor core, or on GPUs as many as they have room for;
+    ``retry`` tries those that fail once more.
 
     Raises:
         UserError: some runs failed; the others are finished first and the message names each failure.

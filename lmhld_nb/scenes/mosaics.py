@@ -26,17 +26,10 @@ MOST_SCALE = 50.0  # times that a scene may be made coarser or finer
 
 @dataclass(frozen=True)
 class Raster:
-    """One or several files as one image.
+    """One or several files (``path`` is the first) as one image on one grid.
 
-    Attributes:
-        path: the file, the first of several.
-        shape: rows, columns.
-        dtype: of the values read.
-        crs, transform: the grid.
-        nodata: value that means no data, None where every pixel holds some.
-        count: bands.
-        read: gives (bands, height, width) of a window and of bands counted from 0.
-        names: that the file gives its bands.
+    ``nodata`` is None where every pixel holds some; ``read`` gives (bands, height, width) of a window and of bands
+    counted from 0; ``names`` are those that the file gives its bands.
     """
 
     path: Path

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -14,7 +12,6 @@ from matplotlib.colors import to_rgba
 from scipy import ndimage
 
 from lmhld_nb import paper, patches, scenes
-from lmhld_nb.config import UserError
 from lmhld_nb.patches import measurements
 from lmhld_nb.plots import style
 from lmhld_nb.plots.data import WINDOWS
@@ -32,8 +29,8 @@ SIDE = 560
 def patch_explorer(book: Book, area: str | None = None) -> ipywidgets.VBox:
     """Return a panel with the choice of area, scene, patch size and least share of landslide.
 
-    It shows the scene with kept and dropped windows, and counts them as `patches.cut` would. While the first area is
-    looked at, a thread reads the others; what is measured is kept while the panel lives.
+    It shows the scene with kept and dropped windows, and counts them as `patches.cut` would; what is measured is kept
+    while the panel lives.
 
     Args:
         book: its areas, bands, and the values that the controls begin with.
@@ -79,15 +76,7 @@ def patch_explorer(book: Book, area: str | None = None) -> ipywidgets.VBox:
         controls.show(picture, figure)
         counts.value = _count_table(here, reasons, least)
 
-    def read_others() -> None:
-        for name in book.areas:
-            with suppress(UserError):  # stands in the panel when the area is chosen
-                windows(name)
-                picture_of(by_area[name][0])
-
-    panel = controls.panel(draw, [(chosen, scene), (size,), (share,)], [picture, counts], book.caption())
-    threading.Thread(target=read_others, daemon=True).start()
-    return panel
+    return controls.panel(draw, [(chosen, scene), (size,), (share,)], [picture, counts], book.caption())
 
 
 def preview(scene: Scene, bands: tuple[str, ...]) -> tuple[np.ndarray, tuple[int, int]]:
