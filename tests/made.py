@@ -43,8 +43,8 @@ def write_tif(
     values = values if values.ndim == 3 else values[None]
     count, height, width = values.shape
     grid = {"count": count, "height": height, "width": width, "crs": crs, "transform": transform}
-    tiles = {"tiled": True, "blockxsize": 64, "blockysize": 64, "compress": "deflate"}
-    with rasterio.open(path, "w", driver="GTiff", dtype=values.dtype, **grid, **tiles, **options) as target:
+    options = {"tiled": True, "blockxsize": 64, "blockysize": 64, "compress": "deflate", **options}
+    with rasterio.open(path, "w", driver="GTiff", dtype=values.dtype, **grid, **options) as target:
         target.write(values)
     return path
 

@@ -4,12 +4,11 @@ import math
 from itertools import combinations
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from lmhld_nb import models, paper
+from lmhld_nb import models
 from lmhld_nb.anatomy import architecture, dataflow, diagrams
 
 
@@ -108,25 +107,6 @@ def test_a_change_is_measured():
     assert architecture.receptive_field("attention_unet", change=only_middle_taps).extent == EXTENTS["unet"]
 
 
-def blur(in_channels, width):
-    return nn.Conv2d(in_channels, 1, 7, padding=3)
-
-
-def test_what_one_convolution_depends_on(monkeypatch):
-    monkeypatch.setitem(models.NETWORKS, "blur", models.Network("blur", "blur", "#000000", "o", blur))
-    reach = architecture.receptive_field("blur", size=32, draws=1)
-    assert reach.extent == 7
-    assert np.flatnonzero(reach.influence.any(axis=0)).tolist() == list(range(13, 20))
-
-
-def test_effective_side_holds_its_share():
-    influence = np.zeros((64, 64))
-    influence[32, 32], influence[32, 36], influence[5, 5] = 0.90, 0.06, 0.04
-    assert architecture._side_of(influence, 0.90) == 1
-    assert architecture._side_of(influence, 0.95) == 9
-    assert architecture._side_of(influence, 0.99) == 55
-
-
 def test_measuring_leaves_the_random_state_alone():
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -196,21 +176,6 @@ def test_trans_unet_has_three_skips_and_a_transformer_at_the_bottom():
     assert [graph[f"stages.{stage}"].kind.split()[0] for stage in range(3)] == ["3", "4", "9"]
 
 
-def test_unet_pp_has_all_dense_links():
-    graph, kinds = links("unet_pp")
-
-    def node(i, j):
-        return f"nested.x{i}_{j}" if j else f"encoder.{i}"
-
-    for j in range(1, 5):
-        for i in range(5 - j):
-            expected = {node(i, k): "skip" for k in range(j)} | {node(i + 1, j - 1): "up"}
-            assert into(node(i, j), kinds) == expected
-            assert graph[node(i, j)].column == 1 + i + 2 * j
-    heads = [n.name for n in graph.nodes if n.kind == "head"]
-    assert [graph.sources(head)[0].name for head in heads] == [node(0, j) for j in range(1, 5)]
-
-
 def test_every_decoder_node_of_unet_3p_reads_all_five_scales():
     graph, kinds = links("unet_3p")
     for level in range(4):
@@ -274,20 +239,6 @@ def test_a_drawing_holds_every_box_and_no_two_overlap(name):
     plt.close(figure)
 
 
-def test_what_plain_unet_does_not_have_is_in_colour():
-    def fills(name, axes):
-        figure = diagrams.architecture(name)
-        plt.close(figure)
-        return [patch.get_facecolor()[:3] for patch in figure.axes[axes].patches if hasattr(patch, "get_boxstyle")]
-
-    def coloured(name, axes=0):
-        return sum(len(set(fill)) > 1 for fill in fills(name, axes))
-
-    assert coloured("unet") == coloured("unet", 1) == 0 < coloured("dense_unet", 1)
-    # Of Trans U-Net's boxes only the input and the four of its way up are those of a U-Net; the root is not.
-    assert len(fills("trans_unet", 0)) - coloured("trans_unet") == 5
-
-
 def build_own_network(in_channels, width=4):
     return models.build("unet", in_channels, width)
 
@@ -300,15 +251,4 @@ def test_a_network_of_ones_own_is_drawn_and_compared_like_the_seven():
     table = architecture.table([own, "unet"], {own: 4, "unet": 8}, (64,))
     figure = diagrams.costs({"one": table, "two": table}, 64)
     assert [len(ax.collections) for ax in figure.axes] == [2, 2]
-    plt.close(figure)
-
-
-def test_influence_is_drawn_for_every_network():
-    reaches = {name: architecture.Reach(9, 3, np.eye(16)) for name in models.NAMES[:5]}
-    reaches["unet_3p"] = architecture.Reach(16, 5, np.ones((16, 16)))
-    figure = diagrams.influence(reaches)
-    titles = [ax.get_title() for ax in figure.axes]
-    assert titles[0] == "U-Net: 9 px\n95 % within 3 px"
-    assert titles[5] == f"{paper.MODELS['unet_3p']}: whole patch\n95 % within 5 px"
-    assert [len(ax.patches) for ax in figure.axes[:6]] == [2, 2, 2, 2, 2, 1]
     plt.close(figure)

@@ -16,7 +16,6 @@ from lmhld_nb.experiments import Study, beyond, beyond_tables, certainty, load, 
 from lmhld_nb.experiments.plan import plan
 from lmhld_nb.patches import PatchSpec
 from lmhld_nb.runs import Run
-from lmhld_nb.training import scoring
 from lmhld_nb.training.specs import RunSpec
 
 
@@ -36,9 +35,6 @@ def mini(study: Study) -> Study:
 
 def make(specs: Sequence[RunSpec]) -> list[Run]:
     return [runs.make_run(spec, QUIET, whole_area=True) for spec in specs]
-
-
-# Runs ------------------------------------------------------------------------------------------------------------
 
 
 def test_base_runs_are_those_of_experiment_2(study: Study) -> None:
@@ -86,13 +82,7 @@ def test_splits_come_in_pairs(study: Study) -> None:
 
 def test_sizes_see_equally_many_pixels_in_equally_many_steps(study: Study, mini: Study) -> None:
     assert list(beyond.sizes(study)) == [32, 64], "128 px leave too few patches in its small scenes"
-    changes = {
-        "area": "jiuzhaigou",
-        "sizes": (64, 128, 224),
-        "seeds": (0,),
-        "size_seeds": (),
-        "sizes_area": None,
-    }
+    changes = {"area": "jiuzhaigou", "sizes": (64, 128, 224), "seeds": (0,), "size_seeds": (), "sizes_area": None}
     study = Study(with_settings(mini.profile, "beyond", **changes), mini.dataset)
     specs, recipe = beyond.sizes(study), study.profile.recipe
     assert list(specs) == [64, 128, 224] and beyond.own_size(study) == 128
@@ -105,9 +95,6 @@ def test_sizes_see_equally_many_pixels_in_equally_many_steps(study: Study, mini:
         assert spec.recipe.batch_size == max(1, round(2 * 128**2 / size**2))
     # A whole number of epochs and a last batch that is not full cannot hit the mark.
     assert max(pixels) / min(pixels) < 1.4, pixels
-
-
-# Background ------------------------------------------------------------------------------------------------------
 
 
 def test_background_leaves_the_other_patches_where_they_are(study: Study) -> None:
@@ -131,9 +118,6 @@ def test_patches_without_background_keep_their_names() -> None:
     background = spec.model_copy(update={"background": True})
     assert background.model_dump()["background"] is True
     assert background.fingerprint_of_patches != spec.fingerprint_of_patches
-
-
-# Tables ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_weight_of_dropped_windows_runs_from_patches_to_the_whole_area(study: Study) -> None:
@@ -184,7 +168,7 @@ def test_tables_say_what_the_runs_say(study: Study) -> None:
         assert bounds == pytest.approx(list(intervals.over_seeds(gaps)))
 
 
-def test_landslides_add_up_to_pixels(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_landslides_add_up_to_pixels(study: Study) -> None:
     (run,) = make(beyond.base(study)[:1])
     true, mapped, pixel_m2 = beyond_tables.landslides(run)
     counts = run.whole_area
@@ -195,18 +179,6 @@ def test_landslides_add_up_to_pixels(study: Study, monkeypatch: pytest.MonkeyPat
     frequencies = beyond_tables.size_frequencies(true, mapped, pixel_m2)
     by_inventory = frequencies.groupby("inventory")["count"].sum().to_dict()
     assert by_inventory == {"true": len(true), "mapped": len(mapped)}
-
-    # Two strips that are landslide throughout, with a gap without data between them: they must not be joined.
-    landslide = np.ones((4, 6), bool)
-
-    def two_strips(*_: object) -> object:
-        for row in (0, 8):
-            yield scoring.Window(row, 0, 4, 6), landslide, landslide, landslide
-
-    monkeypatch.setattr(scoring, "predict_strips", two_strips)
-    true, mapped, _ = beyond_tables.landslides(run)
-    scenes = len(study.dataset.scenes_of("emilia_romagna"))
-    assert true["size_px"].tolist() == mapped["size_px"].tolist() == [24] * 2 * scenes
 
 
 def test_cells_and_pairs(study: Study) -> None:

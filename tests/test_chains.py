@@ -163,18 +163,6 @@ def test_consolidation_holds_what_mattered_and_never_diverges(stages, folder):
     assert moved[0] > moved[1] > moved[2] and all(map(math.isfinite, moved))
 
 
-def test_nothing_pulls_at_the_weights_of_the_area_itself(stages, folder):
-    chain = linked(stages[:2])
-    trained(chain[:1], folder)
-    network, _ = stored.load(folder / chain[0].run_id / "weights.safetensors")
-    before = stored.copy_of(network)
-    pull = chains.consolidation(network, 1e6, earlier_of(chain[1], folder), RECIPE, CPU)
-    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
-    pull(0.1)
-    for name, value in network.state_dict().items():
-        assert torch.allclose(before[name], value, atol=1e-5), name
-
-
 def test_a_network_without_levels_can_be_chained_but_has_nothing_to_freeze(stages, tmp_path, monkeypatch):
     (tmp_path / "flat_nets.py").write_text(
         "from torch import nn\n"

@@ -105,8 +105,6 @@ def test_a_profile_with_an_impossible_value_is_refused(tmp_path: Path, message: 
     assert f"x.yaml: {message}" in str(caught.value)
 
 
-# Names and messages ----------------------------------------------------------------------------------------------
-
 HOSTILE = st.text(st.sampled_from("a.-/\\\0\x1b\n \u202eé崩")) | st.text() | st.binary().map(os.fsdecode)
 
 
@@ -157,9 +155,6 @@ def test_progress_prints_a_line_for_each_step_where_there_is_no_terminal(capsys:
     with config.progress_bar(1, "train", "epoch", show=False) as bar:
         bar.update()
     assert capsys.readouterr().err == ""
-
-
-# Atomic writing --------------------------------------------------------------------------------------------------
 
 
 def test_a_file_appears_whole_and_a_folder_is_replaced(tmp_path: Path) -> None:

@@ -141,9 +141,6 @@ def test_records_that_cannot_be_listed(zenodo: FakeZenodo, monkeypatch: pytest.M
         refused(zenodo.doi, r"cannot reach the record \(no connection\).*--from FOLDER")
 
 
-# Archives --------------------------------------------------------------------------------------------------------
-
-
 def zipped(path: Path, members: dict[str, bytes]) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
         for name, content in members.items():

@@ -35,12 +35,6 @@ def png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def test_saved_pictures_are_recognised_whatever_else_a_cell_does() -> None:
-    source = '%config a = 1\nif True:\n    !ls\n    figure = book.show(f(x, "no"), "one", numbers)\n'
-    source += 'book.save(t, "not")\nbook.show(\n    g(),\n    "two",\n    name,\n)'
-    assert notebooks.saved_names(source) == ["one", "two"]
-
-
 def test_pictures_get_their_descriptions_and_missing_ones_are_reported() -> None:
     cells = [cell('book.show(f(), "a_b")'), cell("plt.show()\n# Figure: A line."), cell("1", 0)]
     notebook = nbformat.v4.new_notebook(cells=cells)
@@ -213,19 +207,6 @@ def test_values_of_an_index_are_written_into_each_row(keys: list[tuple[str, str,
     # What pandas leaves out is hidden, and nothing else.
     visible = BeautifulSoup(frame.to_html(), "html.parser").find("tbody")
     assert len(table.find_all(class_="again")) == 3 * len(keys) - len(visible.find_all("th"))
-
-
-@pytest.mark.parametrize("lazy", [True, False])
-def test_pictures_reserve_their_space_load_late_and_open_whole(figures: Path, lazy: bool) -> None:
-    path = figures / "a_b.png"
-    body = '<img class="figure-a" src="../_images/x.png"><a href="y"><img src="z.png"></a>'
-    soup = BeautifulSoup(body + '<div class="sd-card"><img src="t.webp"></div>', "html.parser")
-    finish.finish_pictures(soup, {"x.png": path}, lazy)
-    first, second, tile = soup.find_all("img")
-    assert (first["width"], first["height"]) == ("30", "20") and not second.has_attr("width")
-    assert [picture.get("loading") for picture in (first, second)] == [("lazy" if lazy else None)] * 2
-    assert (first.parent["href"], first.parent["id"]) == ("../_images/x.png", "figure-a")
-    assert second.parent["href"] == "y" and tile.parent.name == "div"
 
 
 def test_module_pages_cover_the_package() -> None:

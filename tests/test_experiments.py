@@ -40,9 +40,6 @@ def rewrite(path: Path, old: str, new: str) -> str:
     return str(path)
 
 
-# Profiles --------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", profiles.names())
 def test_every_profile_of_the_book_loads(name: str) -> None:
     loaded = load(name)
@@ -96,9 +93,6 @@ def test_profiles_are_narrowed(study: Study) -> None:
     assert profiles.narrow(load("mini"), [], "gorkha, wenchuan").makes("beyond")
 
 
-# Areas and patches -----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -140,15 +134,9 @@ def test_areas_and_patch_sizes_follow_the_data_set_and_the_rule(study: Study) ->
         study.fitting_patch_spec("gorkha", 4096, "part")
 
 
-# Plans -----------------------------------------------------------------------------------------------------------
-
-
 def test_plans_are_stable(study: Study) -> None:
     planned = plan(study, "2")
-    assert plan(study, "single") == planned and [entry.areas for entry in planned] == [
-        ("emilia_romagna",),
-        ("gorkha",),
-    ]
+    assert plan(study, "single") == planned and [entry.areas for entry in planned] == [("emilia_romagna",), ("gorkha",)]
     execution = Execution(threads=2, checkpoint_every=1)
     assert ids(plan(changed(study, name="other", description="", execution=execution))) == ids(planned)
     assert plan(changed(study, areas=study.profile.areas[::-1])) == planned, "the data set's order holds"
@@ -183,9 +171,6 @@ def test_the_published_recipe_has_the_runs_of_the_paper(study: Study) -> None:
     assert {entry.spec.recipe.batch_size for entry in paper_runs} == {16}
     sizes = {(entry.areas, entry.sizes) for entry in planned if "1" in entry.experiments}
     assert len(sizes) == 7 * 3
-
-
-# Missing and finished runs ---------------------------------------------------------------------------------------
 
 
 def test_missing_runs_are_skipped_trained_or_an_error(study: Study, capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,9 +74,6 @@ def book(profile: Path) -> lm.Book:
     return lm.open(str(profile))
 
 
-# One entry each --------------------------------------------------------------------------------------------------
-
-
 def test_another_loss_or_version_renames_only_the_runs_that_use_it(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run_ids(loss: str) -> list[str]:
         profile = load(str(tiny))
@@ -98,10 +95,7 @@ def test_another_loss_or_version_renames_only_the_runs_that_use_it(tiny: Path, m
 @pytest.mark.parametrize(
     ("extensions", "message"),
     [
-        (
-            "[no_such_module]",
-            "key 'extensions': extension 'no_such_module': cannot be imported (ModuleNotFoundError",
-        ),
+        ("[no_such_module]", "key 'extensions': extension 'no_such_module': cannot be imported (ModuleNotFoundError"),
         ("no_such_module", "key 'extensions' = 'no_such_module'"),
     ],
 )
@@ -119,9 +113,6 @@ def test_what_an_extension_registers_is_known_when_the_profile_is_checked(profil
     study = lm.experiments.open_study(loaded, progress=False)
     labels = [label for entry in plan(study) for label in entry.experiments]
     assert labels.count("augmented") == 2 == len(plan(study, "augmented"))
-
-
-# The whole book --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow

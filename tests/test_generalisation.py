@@ -27,9 +27,7 @@ def changed(study: Study, **changes: object) -> Study:
     return Study(with_settings(study.profile, "unseen", **changes), study.dataset)
 
 
-def test_four_bands_are_mapped_by_the_run_of_experiment_4_and_three_by_a_chain_of_their_own(
-    smoke: Study,
-) -> None:
+def test_four_bands_are_mapped_by_the_run_of_experiment_4_and_three_by_a_chain_of_their_own(smoke: Study) -> None:
     three_bands, four_bands = smoke.settings("unseen").events
     (own,) = [spec for spec in next(iter(part.finals(smoke).values())) if spec.model == "unet"]
     (four,) = unseen.event_networks(smoke, four_bands)

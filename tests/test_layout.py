@@ -61,9 +61,6 @@ def check_scene(scene: Scene, seed: int) -> None:
     assert np.array_equal(values, image(seed)) and np.array_equal(labels, mask(seed))
 
 
-# Patterns --------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("pattern", "path", "captured"),
     [
@@ -106,9 +103,6 @@ def test_wrong_declarations_are_refused(tmp_path: Path, text: str, says: str) ->
     (tmp_path / "layout.yaml").write_text(text)
     with pytest.raises(UserError, match=says):
         read_yaml(tmp_path / "layout.yaml", Layout)
-
-
-# Declared layouts ------------------------------------------------------------------------------------------------
 
 
 def test_areas_splits_and_ids_come_from_the_paths(tmp_path: Path) -> None:
@@ -196,9 +190,6 @@ def test_unknown_areas_and_splits_are_refused(tmp_path: Path) -> None:
         resolve(tmp_path, Layout(parts=parts, known_areas=True), "made")
     with pytest.raises(UserError, match="'final' is no split"):
         resolve(tmp_path, Layout(parts=parts, areas={"Atlantis": "rio"}), "made")
-
-
-# Discovery -------------------------------------------------------------------------------------------------------
 
 
 def discovered(root: Path, declared: Layout = LMHLD) -> list[Scene]:

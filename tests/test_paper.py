@@ -77,14 +77,6 @@ def test_aliases_name_one_area_each() -> None:
             assert owners.setdefault(alias, str(key)) == key
 
 
-def test_an_alias_given_to_two_areas_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    doubled = paper.areas()
-    doubled.loc["taiwan", "aliases"] = "taiwan;Rio"
-    monkeypatch.setattr(paper, "areas", lambda: doubled)
-    with pytest.raises(ValueError, match="names both rio and taiwan"):
-        paper._keys_by_spelling.__wrapped__()
-
-
 def test_figures_are_all_listed() -> None:
     figures = paper.figures()
     assert figures.index.tolist() == list(range(1, 18))

@@ -48,9 +48,6 @@ def mini(tiny: Path) -> Study:
     return open_study(profile, progress=False)
 
 
-# What is trained -------------------------------------------------------------------------------------------------
-
-
 def test_a_profile_says_how_areas_are_added(mini: Study) -> None:
     settings, finals = mini.settings("part"), part.finals(mini)
     assert list(finals) == ["OD1", "OD2", "OD3", "OD4", "OD5", "OD6"]
@@ -85,10 +82,7 @@ def test_strategies_differ_in_what_later_stages_do(mini: Study) -> None:
 
 
 def test_the_last_row_of_a_schedule_holds_for_all_that_follow(mini: Study) -> None:
-    rows = (
-        dict.fromkeys(LAYER_GROUPS, "fresh"),
-        {**dict.fromkeys(LAYER_GROUPS, "frozen"), "decoder": "finetune"},
-    )
+    rows = (dict.fromkeys(LAYER_GROUPS, "fresh"), {**dict.fromkeys(LAYER_GROUPS, "frozen"), "decoder": "finetune"})
     changed = Study(with_settings(mini.profile, "part", schedule=rows), mini.dataset)
     assert part.schedule(changed) == [rows[0], *[rows[1]] * 6]
     assert part.schedule(mini) == chains.paper_schedule(7)
@@ -128,9 +122,6 @@ def test_wrong_settings_are_refused_before_anything_starts(tiny: Path, text: str
         part.specs(open_study(load(str(tiny)), progress=False))
 
 
-# Tables ----------------------------------------------------------------------------------------------------------
-
-
 def test_forgetting_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     f1 = [{"a": 0.8}, {"a": 0.9, "b": 0.5}, {"a": 0.6, "b": 0.7, "c": 0.4}]
     stages = [SimpleNamespace(counts={k: SimpleNamespace(f1=v) for k, v in row.items()}) for row in f1]
@@ -151,10 +142,7 @@ def test_tables_of_chains(areas: list[PatchSpec], monkeypatch: pytest.MonkeyPatc
         (area_added,) = run.metrics["areas"]
         assert own[area_added] == last[area_added] and set(own) == set(last)
     last_runs = [run for group in finals.values() for run in group]
-    for is_published, expected in (
-        (True, paper.table(7).set_index("model").loc["U-Net", "f1"]),
-        (False, float("nan")),
-    ):
+    for is_published, expected in ((True, paper.table(7).set_index("model").loc["U-Net", "f1"]), (False, float("nan"))):
         monkeypatch.setattr(tables, "has_published_areas", lambda dataset, answer=is_published: answer)
         table = part.mean_over_orders(last_runs)
         assert table.loc["unet", "published_f1"] == pytest.approx(expected, nan_ok=True)

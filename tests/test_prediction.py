@@ -6,7 +6,6 @@ import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from lmhld_nb import models, scenes
 from lmhld_nb.config import UserError
 from lmhld_nb.mapping import prediction
 from lmhld_nb.mapping.prediction import Network
-from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import BANDS, Scene
 
 FLAT = np.full(4, 800, np.float32), np.full(4, 100, np.float32)
@@ -83,29 +81,6 @@ def test_the_gpu_predicts_what_the_cpu_does(tmp_path: Path, network: Network) ->
     for size in (3, None):
         predicted = predict(scene, Network(other.to(device), device), batch_size=size)
         assert predicted == pytest.approx(predict(scene, network), abs=2e-3)
-
-
-def test_every_row_is_read_once(tmp_path: Path, network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = Mock(side_effect=prediction.read_checked)
-    monkeypatch.setattr(prediction, "read_checked", read)
-    predict(scene_of(tmp_path, image_of(blobs(1100, 40, 4))), network)
-    assert [call.args[1] for call in read.call_args_list] == [
-        Window(0, 0, 512, 40),
-        Window(512, 0, 512, 40),
-        Window(1024, 0, 76, 40),
-    ]
-
-
-def test_windows_without_data_are_not_predicted(
-    tmp_path: Path, network: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    image = image_of(blobs(200, 200, 4))
-    image[:, :, 100:] = image[:, 150:] = 0
-    forward = Mock(side_effect=prediction._forward)
-    monkeypatch.setattr(prediction, "_forward", forward)
-    predicted = predict(scene_of(tmp_path, image, nodata=0), network, overlap=0.0)
-    assert sum(len(call.args[1]) for call in forward.call_args_list) == 4 * 5  # of 7 × 7 windows
-    assert np.array_equal(predicted == -1, (image == 0).all(axis=0))
 
 
 @pytest.mark.parametrize("function", ["read_checked", "_forward"])

@@ -150,9 +150,6 @@ def test_examples_and_thresholds_belong_to_the_test_patches(study: Study) -> Non
     assert titles[:3] == ["image", "U-Net", "truth"]
 
 
-# The choice of a patch size --------------------------------------------------------------------------------------
-
-
 def choose(values: list[list[float]], sizes: list[int]) -> pd.DataFrame:
     """Return the choice from one F1 per network (rows) and size."""
     levels = [["rio"], models.NAMES[: len(values)], sizes]

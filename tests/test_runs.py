@@ -3,7 +3,6 @@
 import shutil
 import threading
 import time
-import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,8 @@ import pytest
 import safetensors.torch
 import torch
 from conftest import QUIET
-from made import blobs, scene
 
-from lmhld_nb import patches, processes, runs
+from lmhld_nb import processes, runs
 from lmhld_nb.config import Interrupted, UserError, runs_dir
 from lmhld_nb.experiments import load, open_study, single
 from lmhld_nb.patches.patch_sets import PatchSpec
@@ -54,9 +52,6 @@ def uncuttable(spec: RunSpec) -> RunSpec:
 def weights(run_id: str) -> dict[str, bytes]:
     stored = safetensors.torch.load_file(runs_dir() / run_id / "weights.safetensors")
     return {name: value.numpy().tobytes() for name, value in stored.items()}
-
-
-# One run -----------------------------------------------------------------------------------------------------------
 
 
 def test_the_same_spec_is_made_once(specs: list[RunSpec], trainings: list[str]) -> None:
@@ -187,9 +182,6 @@ def test_a_disk_that_refuses_gives_one_line(
         runs.make_run(specs[0], QUIET)
 
 
-# Several runs, runners and processes -------------------------------------------------------------------------------
-
-
 def test_failing_runs_are_reported_and_the_others_are_the_same_whoever_makes_them(
     specs: list[RunSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,21 +217,6 @@ def test_why_a_run_failed_is_known_until_it_succeeds(specs: list[RunSpec], monke
     (run,) = runs.make_runs(specs[:1], workers=1, execution=QUIET, retry=True)
     assert tries == [specs[0].run_id] * 4 and runs.status(specs[0]) == "done" and runs.failure(specs[0]) == ""
     assert not (run.folder / store.FAILURE).exists()
-
-
-def test_failed_runs_leave_no_network_in_memory(specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        alive.append(sum(reference() is not None for reference in built))
-        network = torch.nn.Linear(1, 1)
-        built.append(weakref.ref(network))
-        raise ValueError("no")
-
-    built: list[weakref.ref[torch.nn.Module]] = []
-    alive: list[int] = []
-    monkeypatch.setattr(runner, "train", fail)
-    with pytest.raises(UserError, match="2 of 2 runs failed"):
-        runs.make_runs(specs, workers=1, execution=QUIET)
-    assert alive == [0, 0]
 
 
 def test_two_runners_train_once(specs: list[RunSpec], trainings: list[str]) -> None:
@@ -312,13 +289,3 @@ def test_a_failed_score_of_the_whole_area_is_reported(specs: list[RunSpec], monk
         runs.make_runs(specs[:1], 1, QUIET, whole_area={specs[0].run_id})
     assert runs.status(specs[0], whole_area=True) == "failed" and runs.status(specs[0]) == "done"
     assert runs.failure(specs[0]) == "a.tif: damaged"
-
-
-def test_a_refused_cut_can_be_repeated_while_its_error_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A notebook keeps the last error: the lock of the patches must not live as long as it does.
-    monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
-    spec = PatchSpec(dataset="made", fingerprint="0" * 16, area="made", size=32)
-    with pytest.raises(UserError) as caught:
-        patches.cut(spec, [], progress=False)
-    assert len(patches.cut(spec, [scene(tmp_path, blobs(256, 256, 40))], progress=False).index) > 0
-    assert caught.value is not None

@@ -96,14 +96,6 @@ def test_the_second_score_leaves_out_the_training_patches_and_nothing_else(area:
     assert score(area)["outside_training"] == Confusion.of(values[0] > patch_set.mean[0], labels == 1, known)
 
 
-def test_windows_have_the_patch_size_and_do_not_overlap(area: tuple[PatchSet, Scene]) -> None:
-    model = Bright()
-    score(area, model, micro_batch=8)
-    shapes = [tuple(x.shape) for x in model.images]
-    assert {shape[1:] for shape in shapes} == {(4, 32, 32)} and max(shape[0] for shape in shapes) == 8
-    assert sum(shape[0] for shape in shapes) == 5 * 7  # those of the grid, each once
-
-
 # Counts of runs
 
 

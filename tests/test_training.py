@@ -118,8 +118,10 @@ def train_until(step, number, spec, part, folder):
     assert stopped.value.by == number and not (folder / "metrics.json").exists()
 
 
-@pytest.mark.parametrize(("number", "step"), [(signal.SIGTERM, 1), (signal.SIGINT, 23)])
-@pytest.mark.parametrize("recipe", [RECIPE, AUGMENTED, ADAMW], ids=["sgd", "augmented", "adamw"])
+@pytest.mark.parametrize(
+    ("number", "step", "recipe"),
+    [(signal.SIGTERM, 1, ADAMW), (signal.SIGINT, 23, RECIPE), (signal.SIGINT, 9, AUGMENTED)],
+)
 def test_a_stopped_run_ends_with_the_same_weights(part, tmp_path, signals_heard, number, step, recipe):
     spec = run_spec(recipe=recipe, milestones=(1, 2))
     metrics = train(spec, part, tmp_path / "whole")
@@ -202,15 +204,6 @@ def test_a_run_taken_up_elsewhere_keeps_its_precision(part, tmp_path, monkeypatc
     monkeypatch.setattr(hardware, "native_bf16", lambda _: True)
     for name, precision in (("run", "fp32"), ("new", "bf16")):
         assert train(run_spec(recipe=ONE_EPOCH), part, tmp_path / name)["precision"] == precision
-
-
-def test_lack_of_memory_while_scoring_is_reported(part, tmp_path, monkeypatch):
-    def full(*_):
-        raise torch.OutOfMemoryError("full")
-
-    monkeypatch.setattr(scoring, "patch_counts", full)
-    with pytest.raises(UserError, match=r"run: out of memory with 4 patches at a time; use fewer `--workers`"):
-        train(run_spec(), part, tmp_path / "run")
 
 
 def test_patches_of_two_sizes_are_read_from_disk_as_from_memory(data, part):
@@ -329,8 +322,8 @@ def test_a_network_whose_code_has_changed_is_not_loaded(part, tmp_path, monkeypa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("area", ["emilia_romagna", "gorkha"])
-def test_the_twin_is_worth_learning_a_network_clears_every_threshold_by_a_tenth(area, tmp_path, monkeypatch):
+def test_the_twin_is_worth_learning_a_network_clears_every_threshold_by_a_tenth(tmp_path, monkeypatch):
+    area = "emilia_romagna"
     monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
     source = twin.TwinSpec(seed=2024, scale=0.04, min_patches=150, max_patches=240, areas=(area,))
     scenes = twin.make(tmp_path / "twin", source, workers=1, progress=False)

@@ -123,25 +123,3 @@ def test_position_embeddings_start_small_and_are_interpolated_from_corner_to_cor
         assert torch.allclose(positions[:, 0, 0], stored[0, :, 0, 0])
         assert torch.allclose(positions[:, -1, -1], stored[0, :, -1, -1])
         assert size != 224 or torch.equal(positions, stored[0])
-
-
-@torch.no_grad()
-def test_position_embeddings_break_the_symmetry_of_tokens(model):
-    # Without them the transformer cannot tell where a token lies: mirrored in, mirrored out.
-    x, transformer = torch.randn(1, 16 * WIDTH, 4, 4), model.transformer
-    assert not close(transformer(x.flip(3)), transformer(x).flip(3))
-    transformer.position_embeddings.zero_()
-    assert close(transformer(x.flip(3)), transformer(x).flip(3))
-
-
-@torch.no_grad()
-def test_skips_are_the_maps_of_the_resnet(model):
-    maps, joined = [], []
-    sources = [model.stages[1], model.stages[0], model.root]
-    for source, block in zip(sources, model.decoder[:3], strict=True):
-        source.register_forward_hook(lambda _module, _inputs, output: maps.insert(0, output.clone()))
-        block.register_forward_pre_hook(lambda _module, inputs: joined.append(inputs[0]))
-    model(torch.randn(1, 4, 64, 64))
-    assert [m.shape[1:] for m in maps] == [(32, 8, 8), (16, 16, 16), (4, 32, 32)]
-    for skip, inputs in zip(maps, joined, strict=True):
-        assert torch.equal(inputs[:, -skip.shape[1] :], skip)

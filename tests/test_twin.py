@@ -230,16 +230,6 @@ def test_a_wrong_spec_is_refused(tmp_path: Path) -> None:
             config.read_yaml(path, twin.TwinSpec)
 
 
-def test_water_finds_the_rim_and_nothing_is_lost() -> None:
-    rng = np.random.default_rng(3)
-    height = terrain.noise(rng, (40, 50), 3.0, 20.0)
-    tree = terrain.flow_tree(height)
-    area = terrain.gather(tree, np.ones(height.size))
-    outlet = tree[0][0]
-    assert area[outlet] == height.size
-    assert outlet // 50 in (0, 39) or outlet % 50 in (0, 49)
-
-
 def test_areas_are_made_as_before_there_were_events(smoke: DataSet) -> None:
     # Their position in the list numbers the random streams, and the default areas are part of the fingerprint.
     assert list(twin.RECIPES) == [*paper.AREAS, *twin.EVENTS] and twin.TwinSpec().areas == paper.AREAS

@@ -73,12 +73,6 @@ def test_where_channels_stay_the_short_cut_is_the_identity():
     assert torch.equal(x, before)  # rectified in place, but never the input
 
 
-def test_residual_branch_is_not_rectified_before_the_sum():
-    unit = ResidualUnit(3, 5).eval()
-    nn.init.constant_(unit.residual[-1].bias, -1000.0)
-    assert not unit(torch.rand(1, 3, 8, 8)).any()
-
-
 def test_without_projections_it_is_the_unet(image):
     model, plain = settled(ResUNet(3, 4)), UNet(3, 4).eval()
     state = {k.replace(".residual.", "."): v for k, v in model.state_dict().items() if ".project." not in k}
@@ -123,18 +117,6 @@ def test_a_closed_gate_takes_the_skip_away_and_nothing_else(level, image):
     assert not torch.equal(model(image), without(model, first, up, image))
 
 
-def test_gates_are_steered_by_the_decoder_level_below(image):
-    model, inputs, outputs = settled(AttentionUNet(3, 4)), {}, {}
-    for label, module in model.named_modules():
-        module.register_forward_pre_hook(lambda _, args, key=label: inputs.update({key: args}))
-        module.register_forward_hook(lambda _, __, out, key=label: outputs.update({key: out}))
-    model(image)
-    for level in LEVELS:
-        g, skip = inputs[f"gates.{level}"]
-        assert inputs[f"up.{level}"][0] is outputs[f"decoder.{level - 1}" if level else "encoder.4"]
-        assert g is outputs[f"up.{level}"] and skip is outputs[f"encoder.{3 - level}"]
-
-
 # Dense U-Net
 
 
@@ -160,21 +142,7 @@ def test_a_block_hands_on_its_input_and_every_layer_and_each_layer_reads_all_bef
         assert not torch.allclose(before[:, maps[late]], after[:, maps[late]])
 
 
-@pytest.mark.parametrize("level", LEVELS)
-def test_skip_and_decoder_both_reach_the_reduction(level, image):
-    model = settled(DenseUNet(3, 8))
-    first = model.reduce[level][0]
-    assert not any(torch.equal(model(image), without(model, first, half, image)) for half in halves(first))
-
-
 # U-Net++
-
-
-@torch.no_grad()
-def changed(model, image, before):
-    return [
-        not torch.allclose(one, two, atol=1e-6) for one, two in zip(before, model.supervised(image)[0], strict=True)
-    ]
 
 
 def test_every_node_reads_all_nodes_before_it_and_the_one_below(image):
@@ -192,15 +160,3 @@ def test_every_node_reads_all_nodes_before_it_and_the_one_below(image):
             assert torch.equal(read, torch.cat([*(outputs[i, k] for k in range(j)), below], dim=1)), (i, j)
         elif i:
             assert torch.equal(read, F.max_pool2d(outputs[i - 1, 0], 2))
-
-
-@torch.no_grad()
-def test_the_prediction_is_the_mean_of_four_separate_heads(image):
-    model = UNetPlusPlus(3, 4).eval()
-    before, _ = model.supervised(image)
-    torch.testing.assert_close(model(image), sum(before) / 4)
-    for k, head in enumerate(model.heads):
-        head.bias += 1
-        assert changed(model, image, before) == [k == other for other in range(4)]
-        torch.testing.assert_close(model(image), sum(before) / 4 + 0.25)
-        head.bias -= 1

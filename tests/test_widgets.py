@@ -26,10 +26,8 @@ from lmhld_nb.patches import measurements
 from lmhld_nb.plots import style
 from lmhld_nb.runs import Run
 from lmhld_nb.training import chains
-from lmhld_nb.widgets import controls, order_panel, patch_panel, prediction_panel
+from lmhld_nb.widgets import order_panel, patch_panel, prediction_panel
 from lmhld_nb.widgets.controls import format_value
-
-# Looking at a panel ----------------------------------------------------------------------------------------------
 
 
 def visible(widget: ipywidgets.Widget) -> Iterator[ipywidgets.Widget]:
@@ -68,8 +66,6 @@ def colours_in(panel: ipywidgets.Widget) -> set[tuple[int, ...]]:
     pixels = np.asarray(Image.open(io.BytesIO(images(panel)[0])).convert("RGB")).reshape(-1, 3)
     return {tuple(map(int, pixel)) for pixel in np.unique(pixels, axis=0)}
 
-
-# A small book ----------------------------------------------------------------------------------------------------
 
 SMALL = """
 name: small
@@ -112,9 +108,6 @@ def finished(book: lm.Book) -> Sequence[Run]:
     return book.runs("single", "error")
 
 
-# Patch explorer --------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("least", [0, 10, 37])
 def test_patch_explorer_counts_what_cutting_keeps_and_drops(book: lm.Book, least: int) -> None:
     panel = widgets.patch_explorer(book)
@@ -133,18 +126,6 @@ def test_patch_explorer_counts_what_cutting_keeps_and_drops(book: lm.Book, least
         "windows in all": patch_set.windows,
     }
     assert not error_in(panel) and "profile small" in html_of(panel)
-
-
-def test_patch_explorer_begins_with_the_profile_and_follows_the_area(book: lm.Book) -> None:
-    panel = widgets.patch_explorer(book, area="gorkha")
-    assert control(panel, "Area").value == "gorkha"
-    assert control(panel, "Patch size").value == book.patch_size("gorkha")
-    assert control(panel, "Least share").value == 10
-    before = images(panel)
-    control(panel, "Area").value = "emilia_romagna"
-    assert images(panel) != before
-    names = [scene.name for scene in book.scenes()["emilia_romagna"]]
-    assert [name for name, _ in control(panel, "Scene").options] == names
 
 
 def test_what_cannot_be_read_is_said_in_one_line(book: lm.Book, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,9 +149,6 @@ def test_a_share_applied_later_judges_as_one_applied_at_once(side: int, seed: in
     valid = random.random((19, 23)) > 0.01
     later = patch_panel.with_share(*patches.classify_windows(labels, valid, 2 * side, 0.0), least)
     assert (later == patches.classify_windows(labels, valid, 2 * side, least)[0]).all()
-
-
-# Prediction browser ----------------------------------------------------------------------------------------------
 
 
 def test_prediction_browser_scores_as_the_book_does(book: lm.Book, finished: Sequence[Run]) -> None:
@@ -213,9 +191,6 @@ def test_without_runs_the_browsers_say_what_to_do(book: lm.Book, tmp_path: Path,
     assert "lmhld run" in error_in(widgets.run_browser(book))
 
 
-# Run browser -----------------------------------------------------------------------------------------------------
-
-
 def test_run_browser_filters_and_says_how_many_are_missing(book: lm.Book) -> None:
     planned = book.plan()
     panel = widgets.run_browser(book)
@@ -237,23 +212,6 @@ def test_run_browser_filters_and_says_how_many_are_missing(book: lm.Book) -> Non
     control(panel, "Network").value = ("res_unet",)
     control(panel, "Area").value = ("emilia_romagna",)
     assert "no finished run" in error_in(panel) or tables(panel)
-
-
-def test_run_browser_draws_the_history(book: lm.Book, finished: Sequence[Run], monkeypatch: pytest.MonkeyPatch) -> None:
-    figures = []
-    show = controls.show
-    monkeypatch.setattr(controls, "show", lambda target, figure: (figures.append(figure), show(target, figure)))
-    panel = widgets.run_browser(book)
-    control(panel, "Experiment").value = ("2",)
-    for column in ("val_f1", "train_loss"):
-        control(panel, "Show").value = column
-        axes = [ax for ax in figures[-1].axes if ax.lines]
-        assert [ax.get_title() for ax in axes] == [f"{paper.area_name(area)}, 32 px" for area in book.areas]
-        curves = {tuple(line.get_ydata()) for ax in axes for line in ax.lines if len(line.get_ydata()) > 1}
-        assert curves == {tuple(run.history[column]) for run in finished}
-
-
-# Order explorer --------------------------------------------------------------------------------------------------
 
 
 def test_order_explorer_shows_the_schedule_and_what_is_trained(book: lm.Book) -> None:
@@ -288,9 +246,6 @@ def test_areas_can_be_moved_and_what_is_not_trained_says_so(book: lm.Book) -> No
     assert not error_in(panel)
 
 
-# Apart from batch ------------------------------------------------------------------------------------------------
-
-
 def uses_widgets(source: str) -> bool:
     """Say whether code imports the widgets or ipywidgets, or reaches them as ``lm.widgets``."""
     names = set()
@@ -313,12 +268,7 @@ def test_nothing_that_runs_in_batch_imports_the_widgets() -> None:
 
 
 def test_each_explorer_has_a_cell_in_its_chapter_that_batch_leaves_out() -> None:
-    by_chapter = {
-        "02": "patch_explorer",
-        "05": "prediction_browser",
-        "07": "order_explorer",
-        "09": "run_browser",
-    }
+    by_chapter = {"02": "patch_explorer", "05": "prediction_browser", "07": "order_explorer", "09": "run_browser"}
     shown = {}
     for path in chapters.chapters():
         cells = [cell for cell in jupytext.read(path).cells if cell.cell_type == "code"]
