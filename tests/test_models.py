@@ -34,7 +34,7 @@ def network(name, options, bands=4, width=NARROW):
     return models.build(name, bands, width, **options)
 
 
-@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("name", PARAMETERS)
 def test_published_width_has_the_published_number_of_parameters(name):
     with torch.device("meta"):
         count = models.parameter_count(models.NETWORKS[name].builder(4))
@@ -113,9 +113,9 @@ def test_options_and_widths_are_checked(outside):
 
 
 def test_the_registry_prints_what_the_paper_prints_and_confuses_no_two():
-    assert {name: entry.title for name, entry in models.NETWORKS.items()} == dict(paper.MODELS)
+    assert dict(paper.MODELS).items() <= {name: entry.title for name, entry in models.NETWORKS.items()}.items()
     for attribute in ("colour", "marker"):
-        assert len({getattr(entry, attribute) for entry in models.NETWORKS.values()}) == 7
+        assert len({getattr(entry, attribute) for entry in models.NETWORKS.values()}) == len(models.NAMES)
 
 
 # Networks from outside
