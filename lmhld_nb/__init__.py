@@ -7,9 +7,26 @@ of ``lm``: its packages (``lm.plots``, ``lm.paper``, …), each imported when it
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 __version__ = "2.0.0.dev0"
+
+CAPS = {
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    # Not AVX2: MKL takes that word on Intel's processors alone, and elsewhere silently uses the best it finds.
+    "MKL_CBWR": "COMPATIBLE",
+    "OPENBLAS_CORETYPE": "Haswell",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
+}
+"""What keeps each numerical library to instructions that every x86-64 processor with AVX2 has, so that results are the
+same bits everywhere. They are read when a library is loaded or first computes: hence here, before all imports."""
+
+if CAPPED := os.environ.get("LMHLD_PORTABLE") != "0":
+    CAPPED = "numpy" not in sys.modules or CAPS.items() <= os.environ.items()
+    os.environ |= CAPS
 
 _PACKAGES = (
     "anatomy", "audit", "book", "config", "evaluation", "experiments", "inventory", "mapping", "models", "paper",

@@ -25,10 +25,10 @@
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
 
 # %%
-import pandas as pd
-
 import lmhld_nb as lm
 from lmhld_nb.experiments.plan import plan_table
+
+import pandas as pd
 
 book = lm.open(profile)
 

@@ -24,12 +24,12 @@ ring_px: int = 12  # width in pixels of a landslide's surroundings
 flat_degrees: float = 8.0  # mean slope below which a polygon is flagged
 
 # %%
-import numpy as np
-import pandas as pd
-
 import lmhld_nb as lm
 from lmhld_nb.experiments.examples import scene_to_show
 from lmhld_nb.experiments.tables import published_areas
+
+import numpy as np
+import pandas as pd
 
 book = lm.open(profile)
 

@@ -22,13 +22,13 @@ profile: str = "mini"  # a profile in params/, or a YAML file of your own
 show_area: str = "hokkaido"  # area whose windows are drawn
 
 # %%
-import numpy as np
-import pandas as pd
-
 import lmhld_nb as lm
 from lmhld_nb.experiments import patch_size
 from lmhld_nb.experiments.examples import scene_to_show
 from lmhld_nb.experiments.tables import published_areas
+
+import numpy as np
+import pandas as pd
 
 book = lm.open(profile)
 

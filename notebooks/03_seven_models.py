@@ -26,12 +26,12 @@ draws: int = 2  # random networks behind each receptive field
 import copy
 from itertools import permutations
 
+import lmhld_nb as lm
+from lmhld_nb.anatomy import architecture, comparison, dataflow, diagrams
+
 import numpy as np
 import pandas as pd
 import torch
-
-import lmhld_nb as lm
-from lmhld_nb.anatomy import architecture, comparison, dataflow, diagrams
 
 book = lm.open(profile, models)
 # Networks this small are slower on several threads where others want the cores too.

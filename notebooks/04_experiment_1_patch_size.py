@@ -25,10 +25,10 @@ areas: list = []  # areas to compare; empty for all of the profile
 on_missing: str = "train"  # if runs are missing: train, skip or error
 
 # %%
-import pandas as pd
-
 import lmhld_nb as lm
 from lmhld_nb.experiments import patch_size
+
+import pandas as pd
 
 book = lm.open(profile, models, areas)
 

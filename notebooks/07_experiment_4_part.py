@@ -27,10 +27,10 @@ show_order: str = "OD1"  # order of addition whose matrices are drawn
 on_missing: str = "train"  # if runs are missing: train, skip or error
 
 # %%
-import pandas as pd
-
 import lmhld_nb as lm
 from lmhld_nb.experiments import examples, forgetting, part
+
+import pandas as pd
 
 book = lm.open(profile, models, areas)
 orders, rows = part.orders(book), part.schedule(book)

@@ -24,12 +24,12 @@ show_errors: int = 1  # false and missed landslides shown, of each kind
 on_missing: str = "train"  # if runs are missing: train, skip or error
 
 # %%
-import numpy as np
-import pandas as pd
-
 import lmhld_nb as lm
 from lmhld_nb.evaluation import objects
 from lmhld_nb.experiments import examples, unseen
+
+import numpy as np
+import pandas as pd
 
 # Photographs: as PNG this page would be several megabytes.
 # %config InlineBackend.figure_formats = ["jpeg"]

@@ -21,9 +21,9 @@ profile: str = "mini"  # a profile in params/, or a YAML file of your own
 on_missing: str = "train"  # if runs are missing: train, skip or error
 
 # %%
-import numpy as np
-
 import lmhld_nb as lm
+
+import numpy as np
 
 book = lm.open(profile)
 study = book.settings("recipe")

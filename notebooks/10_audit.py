@@ -24,11 +24,11 @@ profile: str = "mini"  # only names the folder of the figures
 show: str = ""  # parts to list, e.g. section 4.4,Table 6; empty for all
 
 # %%
-import numpy as np
-import pandas as pd
-
 import lmhld_nb as lm
 from lmhld_nb import audit
+
+import numpy as np
+import pandas as pd
 
 book = lm.open(profile)
 source = "published numbers, the real LMHLD: no run of this book"

@@ -23,12 +23,12 @@ resamples: int = 2000  # of patches, for each interval and each test
 on_missing: str = "train"  # if runs are missing: train, skip or error
 
 # %%
-import numpy as np
-import pandas as pd
-
 import lmhld_nb as lm
 from lmhld_nb.evaluation import intervals, objects
 from lmhld_nb.experiments import beyond, beyond_tables, certainty
+
+import numpy as np
+import pandas as pd
 
 book = lm.open(profile)
 settings = book.settings("beyond")

@@ -24,11 +24,11 @@ chapters: list = ["01", "02", "05"]  # those to run
 # %%
 from pathlib import Path
 
-import matplotlib.pyplot as plt
-
 import lmhld_nb as lm
 from lmhld_nb.book.chapters import make
 from lmhld_nb.sources.example import write_example
+
+import matplotlib.pyplot as plt
 
 here = lm.config.workdir()
 

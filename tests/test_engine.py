@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import lmhld_nb
 from lmhld_nb.config import UserError
 from lmhld_nb.training import engine, hardware
 from lmhld_nb.training.hardware import native_bf16, precision
@@ -95,6 +96,8 @@ def test_avx512_alone_is_not_taken_for_native_bf16(monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(torch.cpu, name, lambda: False)
     assert not native_bf16()
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert not native_bf16()  # instruction sets are capped
+    monkeypatch.setattr(lmhld_nb, "CAPPED", False)
     assert native_bf16()
 
 

@@ -28,6 +28,8 @@ def report() -> str:
     rows["kernel"] = "known to Jupyter" if kernel.is_dir() else f"unknown to Jupyter here: {_INSTALL}"
     cores, threads = os.cpu_count(), torch.get_num_threads()
     rows["processor"] = f"{hardware.cpu_name()}, {cores} cores, torch uses {threads}"
+    torch.set_num_threads(1)  # as runs of portable profiles are made
+    rows["same bits"] = f"{hardware.portability(torch.device('cpu'))} (as on any x86-64 processor with AVX2)"
     rows["bf16"] = "native" if hardware.native_bf16() else "not native on this processor"
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     rows["CUDA"] = ", ".join(gpus) or "no device seen"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 
 from lmhld_nb import models, paper
@@ -81,6 +82,8 @@ class Book(Study):
         source = dataset or self.dataset
         kind = "synthetic data, no satellite image" if source.synthetic else "real data"
         text = f"{source.title} ({kind}) · profile {self.name}"
+        if self.not_portable:
+            text += f" · not portable, other digits elsewhere ({'; '.join(sorted(self.not_portable))})"
         if published:
             text = f"this book: {text} · published: the real LMHLD, paper {published}"
         return f"{about} · {text}" if about else text
@@ -121,9 +124,12 @@ def open(profile: str, models: Sequence[str] | str = (), areas: Sequence[str] | 
     """Open a profile, by name or YAML file, and its data set, which is made first if it is synthetic.
 
     ``models`` and ``areas`` (lists, or texts with commas) narrow it; empty for all of the profile. Raises `UserError`
-    where the profile is unknown or wrong, or its data set is not there.
+    where the profile is unknown or wrong, or its data set is not there. Networks of a portable profile then predict
+    with one thread in this process, as they were trained.
     """
     narrowed = narrow(load(profile), models, areas)
+    if narrowed.portable:
+        torch.set_num_threads(1)
     return Book(narrowed, open_dataset(narrowed.data))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, create_model
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, create_model, model_validator
 
 from lmhld_nb import models
 from lmhld_nb.config import ROOT, Strict, UserError, load_extensions, read_yaml, safe_name
@@ -64,6 +64,7 @@ class Profile(Strict, allow_inf_nan=False):
         width: first-level channels of single networks; those not named are built as published.
         options, micro_batch: of single networks (`models.build`, `training.specs.Recipe`).
         batch_size_at: batch sizes at single patch sizes, where few large patches have to do.
+        portable: runs are the same bits on every x86-64 processor with AVX2: on the CPU, in fp32, one thread each.
         extensions: modules of one's own that register further losses, optimisers, metrics or experiments.
         experiments: those that are made and have their chapters, each with its settings (``{}`` for its defaults).
         execution: how runs are computed; no part of what names them, though more ``threads`` may change last digits.
@@ -81,9 +82,18 @@ class Profile(Strict, allow_inf_nan=False):
     recipe: Recipe
     batch_size_at: dict[PatchSize, PositiveInt] = {}
     seeds: Seeds = (0,)
+    portable: bool = False
     execution: Execution = Execution()
     extensions: tuple[str, ...] = ()
     experiments: Any
+
+    @model_validator(mode="after")
+    def _is_portable_throughout(self) -> Profile:
+        if self.recipe.portable:
+            raise ValueError("write `portable: true` beside `recipe`, not in it")
+        if self.portable and (self.recipe.precision == "bf16" or self.execution.threads != 1):
+            raise ValueError("`portable: true` needs `precision: fp32` and `threads: 1`; change these or leave it out")
+        return self
 
     def makes(self, experiment: str) -> bool:
         """Say whether this profile makes an experiment."""
@@ -137,6 +147,8 @@ def load(profile: str) -> Profile:
             if option not in (known := models.options_of(model)):
                 listed = ", ".join(known) or "none"
                 raise UserError(f"{path}: key 'options.{model}': no option '{option}'; it has {listed}")
+    if loaded.portable and loaded.execution.device == "auto":
+        return loaded.model_copy(update={"execution": loaded.execution.model_copy(update={"device": "cpu"})})
     return loaded
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,10 +21,14 @@ from lmhld_nb.training.specs import Recipe, RunSpec
 
 @dataclass(frozen=True)
 class Study:
-    """A profile with its prepared data set; raises `UserError` if this lacks an area or a band that it names."""
+    """A profile with its prepared data set; raises `UserError` if this lacks an area or a band that it names.
+
+    ``not_portable`` collects why runs looked at so far are not the same on every machine, though the profile says so.
+    """
 
     profile: Profile
     dataset: DataSet
+    not_portable: set[str] = field(default_factory=set, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse areas and bands that the profile names and the data set does not have."""
@@ -104,7 +108,7 @@ class Study:
             "patches": rule.model_copy(update={"sizes": own, "bands": tuple(bands or rule.bands)}),
             "experiments": self.profile.experiments.model_copy(update=dict.fromkeys(EXPERIMENTS)),
         }
-        return Study(self.profile.model_copy(update=changes), dataset)
+        return Study(self.profile.model_copy(update=changes), dataset, self.not_portable)
 
     def patch_size(self, area: str) -> int:
         """Return an area's patch size in pixels; raises `UserError` where it is ``published`` and nothing is."""
@@ -158,6 +162,7 @@ class Study:
             "batch_size": profile.batch_size_at.get(size, profile.recipe.batch_size),
             "micro_batch": profile.micro_batch.get(model, profile.recipe.micro_batch),
             "epochs": epochs or profile.recipe.epochs,
+            "portable": profile.portable,
         }
         return profile.recipe.model_copy(update=changes)
 
@@ -192,7 +197,16 @@ class Study:
     def finished(self, specs: Sequence[RunSpec], whole_area: Collection[str] = ()) -> list[Run]:
         """Return those runs of ``specs`` that are finished; ids in ``whole_area`` must be scored there too."""
         stored = (runs.find(spec) for spec in specs)
-        return [run for run in stored if run and not (run.spec.run_id in whole_area and run.whole_area is None)]
+        return self._noted(
+            run for run in stored if run and not (run.spec.run_id in whole_area and run.whole_area is None)
+        )
+
+    def _noted(self, finished: Iterable[Run]) -> list[Run]:
+        """Keep in mind why some runs of a portable profile are not portable, for what is written under figures."""
+        finished = list(finished)
+        if self.profile.portable:
+            self.not_portable.update(run.metrics["portable"] for run in finished if run.metrics["portable"] != "yes")
+        return finished
 
     def fetch(self, specs: Sequence[RunSpec], on_missing: str = "train", whole_area: Collection[str] = ()) -> list[Run]:
         """Return the finished runs of ``specs``; ids in ``whole_area`` must be scored on their whole area too.
@@ -205,7 +219,7 @@ class Study:
         if on_missing not in ("train", "skip", "error"):
             raise UserError(f"on_missing '{on_missing}': unknown; choose train, skip or error")
         if on_missing == "train":
-            return runs.make_runs(specs, execution=self.profile.execution, whole_area=whole_area)
+            return self._noted(runs.make_runs(specs, execution=self.profile.execution, whole_area=whole_area))
         finished = self.finished(specs, whole_area)
         missing = len(specs) - len(finished)
         if missing and (on_missing == "error" or not finished):

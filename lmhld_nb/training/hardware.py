@@ -1,5 +1,6 @@
 """Hardware: which device computes, and what travels with a run's numbers."""
 
+import os
 import platform
 import re
 from pathlib import Path
@@ -53,7 +54,22 @@ def environment(device: torch.device) -> dict[str, str]:
         "platform": platform.platform(),
         "device": device_name(device),
         "threads": str(torch.get_num_threads()),
+        "portable": portability(device),
     }
+
+
+def portability(device: torch.device) -> str:
+    """Return ``yes`` where this process computes the same bits as any x86-64 processor with AVX2, else why not."""
+    if device.type != "cpu":
+        return "no: computed on a GPU"
+    if os.environ.get("LMHLD_PORTABLE") == "0":
+        return "no: LMHLD_PORTABLE=0 is set"
+    capability = torch.backends.cpu.get_cpu_capability()
+    if not lmhld_nb.CAPPED or capability.startswith("AVX512"):
+        return "no: numpy or torch was loaded before lmhld_nb"
+    if capability != "AVX2":
+        return "no: this processor has no AVX2"
+    return "yes" if torch.get_num_threads() == 1 else "no: computed with several threads"
 
 
 def device_name(device: torch.device) -> str:
@@ -76,6 +92,8 @@ def native_bf16(device: torch.device | None = None) -> bool:
     if device is not None and device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if platform.machine().lower() in ("x86_64", "amd64"):
+        if lmhld_nb.CAPPED:  # to AVX2, which has no such instructions
+            return False
         # oneDNN computes bf16 on any AVX-512 processor, but without these instructions slower than fp32.
         return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

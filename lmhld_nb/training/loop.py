@@ -19,7 +19,7 @@ from lmhld_nb.config import Interrupted, UserError, progress_bar, write_json
 from lmhld_nb.patches.batches import Batches, augment, load_split
 from lmhld_nb.patches.patch_sets import PatchSet
 from lmhld_nb.training import chains, engine, scoring, weights
-from lmhld_nb.training.hardware import Execution, choose_device, device_name, environment, precision
+from lmhld_nb.training.hardware import Execution, choose_device, device_name, environment, portability, precision
 from lmhld_nb.training.specs import RunSpec
 
 CHECKPOINT, LAST_GOOD = "checkpoint.safetensors", "last_good.safetensors"
@@ -231,6 +231,7 @@ class _Training:
             "patches_per_second": round(self.recipe.epochs * patches_per_epoch / max(state.seconds, 1e-9), 2),
             "device": device_name(self.device),
             "precision": state.precision,
+            "portable": portability(self.device),
         }
         write_json(folder / "metrics.json", metrics)
         for name in (CHECKPOINT, LAST_GOOD):

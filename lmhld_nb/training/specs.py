@@ -14,7 +14,7 @@ from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.training.losses import LOSSES
 from lmhld_nb.training.optimisers import OPTIMISERS
 
-ENGINE_VERSION = 3
+ENGINE_VERSION = 4
 """Raised whenever all specs would give other weights; losses and optimisers have versions of their own."""
 
 Treatment = Literal["fresh", "frozen", "finetune"]
@@ -40,6 +40,7 @@ class Recipe(Strict, allow_inf_nan=False):
         precision: ``fp32``, ``bf16`` (autocast), or ``auto``: bf16 where the hardware computes it natively.
         micro_batch: patches computed at a time, where memory is short; their gradients are summed up to
             ``batch_size`` before each step. Batch normalisation then sees that many, so it decides the result.
+        portable: computed so that every x86-64 processor with AVX2 gives the same bits (`hardware.portability`).
     """
 
     batch_size: PositiveInt = 16
@@ -55,6 +56,7 @@ class Recipe(Strict, allow_inf_nan=False):
     normalise: Literal["area", "scene"] = "area"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     micro_batch: PositiveInt | None = None
+    portable: bool = False
 
     @field_validator("loss", "optimiser", "momentum")
     @classmethod
