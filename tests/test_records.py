@@ -221,7 +221,7 @@ def test_from_records_tables_and_figures_are_the_same_and_nothing_is_trained(
     with pytest.raises(UserError, match="needs the weights of run"):
         examples.predict(stored[0], patch_set, int(other))
     absent = [spec.model_copy(update={"seed": 9}) for spec in single.specs(opened)]
-    with pytest.raises(UserError, match="2 of 2 runs are missing; make them with `lmhld run tiny`"):
+    with pytest.raises(UserError, match=rf"make them with `lmhld run tiny` \(the first is {absent[0].run_id}\)"):
         opened.fetch(absent)
     with pytest.raises(UserError, match="holds records; make the runs in a store of their own"):
         runs.make_run(absent[0], QUIET)

@@ -208,13 +208,13 @@ class Study:
         if on_missing == "train" and not runs.holds_records():
             return runs.make_runs(specs, execution=self.profile.execution, whole_area=whole_area)
         finished = self.finished(specs, whole_area)
-        missing = len(specs) - len(finished)
+        made = {run.spec.run_id for run in finished}
+        missing = [spec.run_id for spec in specs if spec.run_id not in made]
+        text = f"{len(missing)} of {len(specs)} runs are missing"
         if missing and (on_missing != "skip" or not finished):
-            raise UserError(
-                f"{missing} of {len(specs)} runs are missing; make them with `lmhld run {self.profile.name}`"
-            )
+            raise UserError(f"{text}; make them with `lmhld run {self.profile.name}` (the first is {missing[0]})")
         if missing:
-            print(f"{missing} of {len(specs)} runs are missing and left out")
+            print(f"{text} and left out")
         return finished
 
 
