@@ -178,7 +178,19 @@ def landslides(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, float]:
     Returns:
         `objects.overlaps` of truth with map and of map with truth, over all scenes; the ground area of a pixel in m²
         (NaN where the data do not say).
+
+    Raises `UserError` where only the run's record is here, without them.
     """
+    stored = runs.remembered(run, "landslides", lambda: _landslides(run))
+    true, mapped = (
+        pd.DataFrame({key.partition("/")[2]: stored[key] for key in stored if key.startswith(f"{name}/")})
+        for name in ("true", "mapped")
+    )
+    return true, mapped, float(stored["pixel_m2"])
+
+
+def _landslides(run: Run) -> dict[str, np.ndarray]:
+    """Compute what `landslides` returns: the columns of both tables as arrays, ``true/size_px`` say, and pixel_m2."""
     (patch_set,) = runs.patch_sets(run.spec, progress=False)
     model, tables, pixel_m2 = run.model(), [], float("nan")
     for scene in sources.load(patch_set.spec.dataset).scenes_of(patch_set.spec.area):
@@ -201,8 +213,11 @@ def landslides(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, float]:
         tables.append(objects.landslides(layers.__iter__))
         with scenes.open_image(scene) as image:
             pixel_m2 = image.pixel_m**2
-    true, mapped_objects = (pd.concat(parts, ignore_index=True) for parts in zip(*tables, strict=True))
-    return true, mapped_objects, pixel_m2
+    columns: dict[str, np.ndarray] = {"pixel_m2": np.array(pixel_m2)}
+    for name, parts in zip(("true", "mapped"), zip(*tables, strict=True), strict=True):
+        table = pd.concat(parts, ignore_index=True)
+        columns |= {f"{name}/{column}": table[column].to_numpy() for column in table}
+    return columns
 
 
 def size_frequencies(true: pd.DataFrame, mapped: pd.DataFrame, pixel_m2: float) -> pd.DataFrame:

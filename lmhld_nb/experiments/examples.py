@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import rasterio
 import torch
+from scipy.special import expit
 from torch import nn
 
 from lmhld_nb import paper, runs, scenes
@@ -87,8 +88,19 @@ def example_scores(shown: Sequence[Example]) -> pd.DataFrame:
 
 
 def predict(run: Run, patch_set: PatchSet, number: int) -> np.ndarray:
-    """Return where a run predicts landslide (probability over 0.5) in one patch, (rows, cols) bool."""
-    return logits(run, run.model(), patch_set, number) > 0
+    """Return where a run predicts landslide (probability over 0.5) in one patch, (rows, cols) bool.
+
+    Raises `UserError` where only the run's record is here, without this patch.
+    """
+
+    def compute() -> dict[str, np.ndarray]:
+        odds = logits(run, run.model(), patch_set, number)
+        rounded = np.rint(255 * expit(odds.astype(float)))
+        # 128 and more exactly where the probability is over 0.5.
+        return {"probability": np.where(odds > 0, rounded.clip(128), rounded.clip(max=127)).astype(np.uint8)}
+
+    name = f"patch-{patch_set.spec.fingerprint_of_patches}-{number}"
+    return runs.remembered(run, name, compute)["probability"] > 127
 
 
 def logits(run: Run, model: nn.Module, patch_set: PatchSet, number: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Experiment 5: landslides that no training has seen (paper sections 3.2 (5) and 4.5)."""
 
+import json
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ import pandas as pd
 import torch
 from pydantic import Field, PositiveInt
 
-from lmhld_nb import mapping, scenes, sources
-from lmhld_nb.config import Strict, UserError, workdir
+from lmhld_nb import mapping, runs, scenes, sources
+from lmhld_nb.config import Strict, UserError, runs_dir, workdir
 from lmhld_nb.evaluation import METRICS, best_threshold, objects
 from lmhld_nb.experiments import part
 from lmhld_nb.experiments.profile import Bands, ModelName, PatchSize
@@ -22,6 +23,7 @@ from lmhld_nb.experiments.study import Study, open_dataset
 from lmhld_nb.experiments.tables import run_scores
 from lmhld_nb.mapping import prediction
 from lmhld_nb.runs import Run
+from lmhld_nb.runs.store import MAPS
 from lmhld_nb.scenes import Scene
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.sources import DataSet
@@ -140,22 +142,33 @@ def _available(name: str) -> DataSet | None:
 
 
 def map_events(study: Study, dataset: DataSet, events: Events, run: Run) -> list[MappedScene]:
-    """Map the scenes of events with a finished run, into ``build/PROFILE/maps/SCENE/``."""
+    """Map the scenes of events with a finished run, into ``build/PROFILE/maps/SCENE/``.
+
+    From records, their maps are returned; raises `UserError` where they do not hold that map.
+    """
     profile = study.profile
     settings = mapping.MapSettings(threshold=study.settings("unseen").threshold, device=profile.execution.device)
     maps = []
     for area in events.areas or dataset.areas:
         for scene in dataset.scenes_of(area):
-            folder = workdir() / "build" / profile.name / "maps" / scene.name
-            report = mapping.map_scene(
-                scene,
-                run.folder / "weights.safetensors",
-                folder,
-                settings,
-                progress=profile.execution.progress,
-            )
-            maps.append(MappedScene(dataset, scene, run, folder, report))
+            if (mapped := _recorded_map(dataset, scene, run, settings.threshold)) is None:
+                folder = workdir() / "build" / profile.name / "maps" / scene.name
+                report = mapping.map_scene(
+                    scene, run.weights_file, folder, settings, progress=profile.execution.progress
+                )
+                mapped = MappedScene(dataset, scene, run, folder, report)
+            maps.append(mapped)
     return maps
+
+
+def _recorded_map(dataset: DataSet, scene: Scene, run: Run, threshold: float) -> MappedScene | None:
+    """Return a run's map of a scene where the store holds records and that map."""
+    folder = runs_dir() / MAPS / scene.name
+    if not (runs.holds_records() and (folder / "map.json").is_file()):
+        return None
+    report = json.loads((folder / "map.json").read_text(encoding="utf-8"))
+    is_this = (report["run_id"], report["threshold"]) == (run.spec.run_id, threshold)
+    return MappedScene(dataset, scene, run, folder, report) if is_this else None
 
 
 def _map_columns() -> list[str]:
@@ -235,13 +248,22 @@ def transfers_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
                 rows.append({**row, "tested": "its own test patches", **run_scores(run)})
             elif dataset := _available(transfer.to):
                 for area in transfer.areas or dataset.areas:
-                    scene_list = dataset.scenes_of(area)
-                    scores = score_scenes(run, scene_list, settings.threshold, study.profile.execution.device)
-                    scores["all_f1"] = _all_f1(scores["prevalence"])
-                    tested = f"{area} ({transfer.to})"
-                    rows.append({**row, "tested": tested, "scenes": len(scene_list), **scores})
+                    scores = _scores_of(run, dataset, area, settings.threshold, study.profile.execution.device)
+                    scores |= {"all_f1": _all_f1(scores["prevalence"]), "scenes": len(dataset.scenes_of(area))}
+                    rows.append({**row, "tested": f"{area} ({transfer.to})", **scores})
     columns = ["trained", "tested", "bands", "scenes", *_map_columns(), "all_f1", "run_ids"]
     return pd.DataFrame(rows, columns=columns).set_index(["trained", "tested"])
+
+
+def _scores_of(run: Run, dataset: DataSet, area: str, threshold: float, device: str) -> dict[str, Any]:
+    """Return `score_scenes` of an area, computed once."""
+
+    def compute() -> dict[str, np.ndarray]:
+        scores = score_scenes(run, dataset.scenes_of(area), threshold, device)
+        return {name: np.array(score) for name, score in scores.items()}
+
+    stored = runs.remembered(run, f"scores-{dataset.fingerprint}-{area}-{threshold:g}", compute)
+    return {name: score.item() for name, score in stored.items()}
 
 
 def score_scenes(run: Run, scene_list: Sequence[Scene], threshold: float = 0.5, device: str = "auto") -> dict[str, Any]:
@@ -249,7 +271,7 @@ def score_scenes(run: Run, scene_list: Sequence[Scene], threshold: float = 0.5, 
 
     Nothing is written; a scene's prediction is held in memory, 6 bytes per pixel.
     """
-    model, card = weights.load(run.folder / "weights.safetensors")
+    model, card = weights.load(run.weights_file)
     torch_device = torch.device(choose_device(device))
     network = prediction.Network(model.to(torch_device), torch_device)
     size = max(area["patch_size"] for area in card["areas"].values())

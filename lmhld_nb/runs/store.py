@@ -3,7 +3,9 @@
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import safetensors
 import torch
@@ -19,7 +22,9 @@ from torch import nn
 from tqdm import tqdm
 
 from lmhld_nb import patches, sources
-from lmhld_nb.config import UserError, cannot_read, cannot_write, printable, runs_dir, write_json
+from lmhld_nb.config import (
+    UserError, atomic_path, cannot_read, cannot_write, printable, runs_dir, safe_name, write_json,
+)  # fmt: skip
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.patches.patch_sets import PatchSet, PatchSpec
 from lmhld_nb.training import scoring, weights
@@ -27,6 +32,8 @@ from lmhld_nb.training.specs import Recipe, RunSpec
 
 FAILURE = "failure.json"
 WEIGHTS = "weights.safetensors"
+SHOWN = "shown"  # of a run's folder: predictions that figures show
+MANIFEST, MAPS = "records.json", "maps"  # of a store that holds records alone (`records`)
 
 
 class Busy(Exception):
@@ -48,7 +55,15 @@ class Run:
 
     def model(self) -> nn.Module:
         """Return the tested network, in evaluation mode, on the CPU."""
-        return weights.load(self.folder / WEIGHTS)[0]
+        return weights.load(self.weights_file)[0]
+
+    @property
+    def weights_file(self) -> Path:
+        """The file of its weights; raises `UserError` where only its record is here."""
+        if holds_records():
+            way_out = f"make them with `lmhld train PROFILE {self.spec.run_id}`"
+            raise UserError(f"needs the weights of run {self.spec.run_id}, of which only the record is here; {way_out}")
+        return self.folder / WEIGHTS
 
     @property
     def recipe(self) -> Recipe:
@@ -67,6 +82,11 @@ class Run:
             return None
         except OSError as error:
             raise cannot_read(self.folder / scoring.WHOLE_AREA_FILE, error) from None
+
+
+def holds_records() -> bool:
+    """Say whether the store holds records, runs without their weights: nothing is trained into it."""
+    return (runs_dir() / MANIFEST).is_file()
 
 
 def files(whole_area: bool) -> tuple[str, ...]:
@@ -101,7 +121,8 @@ def _inspect(spec: RunSpec) -> Run | str:
             return "it holds another spec"
         if "metrics.json" not in names:
             return ""
-        if absent := sorted({"history.csv", WEIGHTS, scoring.PATCHES_FILE} - names):
+        is_record = holds_records()
+        if absent := sorted({"history.csv", scoring.PATCHES_FILE, *([] if is_record else [WEIGHTS])} - names):
             return f"{absent[0]} is missing"
         metrics = _read_json(folder / "metrics.json")
         if metrics["run_id"] != spec.run_id or not {"test", "weights"} <= set(metrics):
@@ -110,10 +131,11 @@ def _inspect(spec: RunSpec) -> Run | str:
             return "its metrics.json lacks the scores on earlier areas"
         if spec.stage is not None and _has_other_weights(spec.stage.parent, metrics["parent_weights"]):
             return "its parent has been made again, with other weights"
-        (folder / WEIGHTS).open("rb").close()  # for an error that says why it cannot be read
-        with safetensors.safe_open(folder / WEIGHTS, framework="pt") as tensors:
-            if json.loads((tensors.metadata() or {})["card"])["run_id"] != spec.run_id:
-                return "its weights are those of another run"
+        if not is_record:
+            (folder / WEIGHTS).open("rb").close()  # for an error that says why it cannot be read
+            with safetensors.safe_open(folder / WEIGHTS, framework="pt") as tensors:
+                if json.loads((tensors.metadata() or {})["card"])["run_id"] != spec.run_id:
+                    return "its weights are those of another run"
         rows = (folder / "history.csv").read_text(encoding="utf-8").splitlines()
         if len(rows) != spec.recipe.epochs + 1:
             return f"its history has {max(0, len(rows) - 1)} of {spec.recipe.epochs} epochs"
@@ -185,8 +207,11 @@ def record_failure(spec: RunSpec, reason: str) -> str:
 def lock(name: str, wait: bool = True) -> AbstractContextManager[Any]:
     """Take a lock file of the store; leaving the returned context, or the end of the process, gives it back.
 
-    Raises `Busy` where another process holds it and ``wait`` is False, `UserError` where the store cannot be written.
+    Raises `Busy` where another process holds it and ``wait`` is False, `UserError` where the store cannot be written or
+    holds records.
     """
+    if holds_records():
+        raise UserError(f"{runs_dir()}: holds records; make the runs in a store of their own with `lmhld run PROFILE`")
     try:
         runs_dir().mkdir(parents=True, exist_ok=True)
         return FileLock(runs_dir() / f".{name}.lock").acquire(timeout=-1 if wait else 0)
@@ -259,6 +284,26 @@ def _read_counts(run: Run, name: str, columns: Sequence[str]) -> pd.DataFrame:
         way_out = "move the folder away and make the run again with `lmhld run`"
         raise UserError(f"{run.folder / name}: missing or damaged; {way_out}")
     return counts
+
+
+def remembered(run: Run, name: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Return what a figure shows of a run's predictions: from its folder, else computed and kept there.
+
+    Args:
+        name: stands for all that the arrays depend on, but for the run and its weights.
+        compute: returns the arrays by name.
+
+    Raises:
+        UserError: they are not in a record; or as ``compute``.
+    """
+    path = run.folder / SHOWN / f"{safe_name(name, 'prediction')}-{run.metrics['weights']}.npz"
+    with suppress(FileNotFoundError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error):  # or damaged
+        with np.load(path, allow_pickle=False) as stored:
+            return dict(stored)
+    arrays: dict[str, Any] = dict(compute())
+    with suppress(UserError), atomic_path(path) as temporary:  # a store may be read-only
+        np.savez_compressed(temporary, **arrays)
+    return arrays
 
 
 def score_whole_area(run: Run, device: torch.device, progress: bool) -> None:

@@ -1,0 +1,191 @@
+"""Records: finished runs without their weights, with what figures show of their predictions; one file an edition.
+
+``records.zip`` holds RUN_ID/FILE for each run, maps/SCENE/FILE for each mapped scene, and records.json: the version,
+the profile, and a digest of the files of each run and map.
+"""
+
+import hashlib
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmhld_nb.config import ROOT, UserError, atomic_path, cannot_read, printable, safe_name
+from lmhld_nb.runs.store import MANIFEST, MAPS, SHOWN, Run
+from lmhld_nb.training import scoring
+
+VERSION = 1
+LARGEST = 200_000_000  # bytes, unpacked
+_REQUIRED = ("spec.json", "history.csv", "metrics.json", scoring.PATCHES_FILE)
+_RUN_FILES = (*_REQUIRED, "environment.json", scoring.WHOLE_AREA_FILE, scoring.WINDOWS_FILE)
+# Of a map, what `experiments.unseen` and its figures read: not the probabilities.
+_MAP_TABLES = ("precision_recall", "calibration", "by_size", "size_frequency")
+_MAP_FILES = ("mask.tif", "map.json", *(f"scores_{name}.csv" for name in _MAP_TABLES))
+_OF_ONE_MACHINE = ("files", "seconds", "megapixels_per_second")  # of map.json
+
+_UNREADABLE = (
+    zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError,
+)  # fmt: skip
+
+Files = dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records of a profile's edition: of each run, by its id, and each mapped scene, its files by name."""
+
+    profile: str
+    runs: dict[str, Files]
+    maps: dict[str, Files]
+
+    def metrics(self, run_id: str) -> dict[str, Any]:
+        """Return the content of a run's metrics.json; raises `UserError` where the run is not recorded."""
+        if run_id not in self.runs:
+            raise UserError(f"run '{run_id}': not in the records of '{self.profile}', which hold {len(self.runs)} runs")
+        return dict(json.loads(self.runs[run_id]["metrics.json"]))
+
+
+def path(profile: str) -> Path:
+    """Return where the records of a profile's published edition lie, or would lie."""
+    return ROOT / "figures" / profile / "records.zip"
+
+
+def write(target: Path, profile: str, finished: Sequence[Run], maps: Mapping[str, Path]) -> None:
+    """Write finished runs and folders of maps, by scene, as records; the same bytes for the same runs.
+
+    Raises `UserError` where a file cannot be read, or ``target`` not be written: what was there stays.
+    """
+    recorded = Records(
+        profile,
+        {run.spec.run_id: _run_files(run) for run in finished},
+        {safe_name(scene, "scene"): _map_files(folder) for scene, folder in maps.items()},
+    )
+    with atomic_path(target) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, content in sorted(_members(recorded).items()):
+            entry = zipfile.ZipInfo(name)  # dated 1980, whenever it is written
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, content, zipfile.ZIP_DEFLATED, 9)
+
+
+def _run_files(run: Run) -> Files:
+    # Predictions carry the digest of the weights: those of weights that are no longer there are left out.
+    shown = sorted((run.folder / SHOWN).glob(f"*-{run.metrics['weights']}.npz"))
+    names = [name for name in _RUN_FILES if (run.folder / name).is_file()]
+    return _read_files(run.folder, [*names, *(f"{SHOWN}/{file.name}" for file in shown)])
+
+
+def _map_files(folder: Path) -> Files:
+    files = _read_files(folder, [name for name in _MAP_FILES if (folder / name).is_file()])
+    report = json.loads(files["map.json"])
+    kept = {key: value for key, value in report.items() if key not in _OF_ONE_MACHINE}
+    return {**files, "map.json": (json.dumps(kept, indent=1) + "\n").encode()}
+
+
+def _read_files(folder: Path, names: Sequence[str]) -> Files:
+    try:
+        return {name: (folder / name).read_bytes() for name in names}
+    except OSError as error:
+        raise cannot_read(folder, error) from error
+
+
+def _members(recorded: Records) -> Files:
+    """Return the files of a zip by name, records.json among them."""
+    groups = {"runs": recorded.runs, "maps": recorded.maps}
+    digests = {kind: {owner: _digest(files) for owner, files in group.items()} for kind, group in groups.items()}
+    manifest = {"version": VERSION, "profile": recorded.profile, **digests}
+    folders = {**recorded.runs, **{f"{MAPS}/{scene}": files for scene, files in recorded.maps.items()}}
+    return {
+        MANIFEST: (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode(),
+        **{f"{folder}/{name}": content for folder, files in folders.items() for name, content in files.items()},
+    }
+
+
+def _digest(files: Mapping[str, bytes]) -> str:
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+
+
+def read(path: Path, profile: str) -> Records:
+    """Read records and check all of them.
+
+    Raises:
+        UserError: they are not there, not whole, of another version or profile, larger than `LARGEST`, hold files that
+            no records hold, or content that does not fit its digest.
+    """
+    way_out = f"get the file again, or make the runs with `lmhld run {profile}`"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_size(path, entries := archive.infolist())
+            content = {entry.filename: archive.read(entry) for entry in entries}
+        if len(content) < len(entries):
+            raise ValueError("holds a file twice")
+        manifest = json.loads(content.pop(MANIFEST))
+        if manifest["version"] != VERSION:
+            both = f"records of version {manifest['version']}, this is version {VERSION}"
+            raise UserError(f"{path}: {both}; get the records that belong to this version of the book")
+        if manifest["profile"] != profile:
+            raise UserError(f"{path}: records of profile '{manifest['profile']}', not of '{profile}'; {way_out}")
+        shown = [zipfile.ZipFile(io.BytesIO(data)) for name, data in content.items() if name.endswith(".npz")]
+        _check_size(path, [*entries, *(entry for arrays in shown for entry in arrays.infolist())])
+        groups: dict[str, dict[str, Files]] = {"runs": {}, "maps": {}}
+        for name, data in content.items():
+            kind, owner, file = _place(name)
+            groups[kind].setdefault(owner, {})[file] = data
+        for kind, group in groups.items():
+            for owner in sorted({*manifest[kind], *group}):
+                if manifest[kind].get(owner) != _digest(group.get(owner, {})):
+                    raise UserError(f"{path}: {owner}: its files do not fit their digest; {way_out}")
+        for run_id, files in groups["runs"].items():
+            if absent := [name for name in _REQUIRED if name not in files]:
+                raise ValueError(f"{run_id}: {absent[0]} is missing")
+            if json.loads(files["metrics.json"])["run_id"] != run_id:
+                raise ValueError(f"{run_id}: its metrics.json is that of another run")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; make the runs with `lmhld run {profile}`") from None
+    except OSError as error:
+        raise cannot_read(path, error) from error
+    except _UNREADABLE as error:
+        raise UserError(f"{path}: damaged, or no records ({printable(str(error))[:120]}); {way_out}") from error
+    return Records(profile, groups["runs"], groups["maps"])
+
+
+def _check_size(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
+    if (size := sum(entry.file_size for entry in entries)) > LARGEST:
+        raise UserError(f"{path}: unpacks to {size / 1e6:.0f} MB, more than any records; do not trust it")
+    if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in entries):
+        raise ValueError("packed in another way than records are")
+
+
+def _place(name: str) -> tuple[str, str, str]:
+    """Return ``runs`` or ``maps``, the run id or scene, and the file of a member; raises ValueError for other names."""
+    match name.split("/"):
+        case [run_id, file] if _is_run_id(run_id) and file in _RUN_FILES:
+            return "runs", run_id, file
+        case [run_id, folder, file] if _is_run_id(run_id) and folder == SHOWN and file.endswith(".npz"):
+            return "runs", run_id, f"{SHOWN}/{safe_name(file, 'member')}"
+        case [folder, scene, file] if folder == MAPS and file in _MAP_FILES:
+            return "maps", safe_name(scene, "scene"), file
+    raise ValueError(f"holds {name!r}")
+
+
+def _is_run_id(text: str) -> bool:
+    return len(text) == 16 and set(text) <= set("0123456789abcdef")
+
+
+def unpack(path: Path, profile: str, folder: Path) -> Path:
+    """Unpack records into ``folder``, whole or not at all, as a store that `LMHLD_RUNS` can name; return it.
+
+    A folder that holds these records already is left alone. Raises as `read`, or where it cannot be written.
+    """
+    members = _members(read(path, profile))
+    present = folder / MANIFEST
+    if not (present.is_file() and present.read_bytes() == members[MANIFEST]):
+        with atomic_path(folder) as temporary:
+            for name, content in members.items():
+                (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+                (temporary / name).write_bytes(content)
+    return folder
