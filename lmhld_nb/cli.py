@@ -177,15 +177,19 @@ def verify(
 ) -> None:
     """Train published runs again and compare them with their records, bit for bit; exit code 1 if any differs.
 
-    They are made in build/verify/PROFILE/. Interrupted, the command goes on where it stopped, as long as the code is
-    the same; once completed, it trains all of them anew the next time.
+    Interrupted, it goes on where it stopped if the code is still the same; once completed, it begins anew.
     """
     from lmhld_nb import experiments
     from lmhld_nb.runs import records as recording
     from lmhld_nb.runs import verify as verifying
 
     name = experiments.load(profile).name
-    recorded = recording.read(records or recording.path(name), name)
+    file = records or recording.path(name)
+    if records is None and not file.is_file():
+        editions = sorted(path.parent.name for path in recording.path(name).parents[1].glob("*/records.zip"))
+        there = f"there are those of {', '.join(editions) or 'no profile'}"
+        raise UserError(f"profile '{name}': no published records ({there}); name a file of your own with --records")
+    recorded = recording.read(file, name)
     study, planned = _open_plan(profile, experiment, not quiet)
     drawn = seed if seed is not None else secrets.token_hex(4)
     chosen = verifying.choose([entry.spec for entry in planned], recorded, run_ids or (), sample, drawn)

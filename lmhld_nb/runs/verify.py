@@ -156,7 +156,9 @@ def difference(recorded: Mapping[str, bytes], remade: Mapping[str, bytes]) -> st
     text = f"{first} is {after.get(first, 'absent')}, recorded {before.get(first, 'absent')}"
     if first in DIGESTS:
         text = f"all scores and counts agree, but {text}"
-    if None in (old, new):  # there was no landslide to be found and none was
+    if old == new:
+        text += "; test F1 as recorded"
+    elif None in (old, new):  # there was no landslide to be found and none was
         text += f"; test F1 {new}, recorded {old}"
     else:
         text += f"; test F1 {new:.4f}, recorded {old:.4f}, {abs(old - new):.2g} apart"
