@@ -167,7 +167,7 @@ def run(
 @app.command(epilog="Example: lmhld verify mini --sample 2 --seed monday")
 def verify(
     profile: ProfileName,
-    run_ids: Annotated[list[str] | None, typer.Argument(metavar="[RUN_ID]...", help="ids; default: all")] = None,
+    run_ids: Annotated[list[str] | None, typer.Argument(help="ids of `lmhld plan`; default: all")] = None,
     experiment: Experiment = None,
     sample: Annotated[int | None, typer.Option(min=1, help="only so many runs, drawn at random")] = None,
     seed: Annotated[str | None, typer.Option(help="of the draw, any text; default: another each time")] = None,

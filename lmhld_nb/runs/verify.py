@@ -22,10 +22,10 @@ from lmhld_nb.training import scoring
 from lmhld_nb.training.hardware import Execution, choose_device, device_name
 from lmhld_nb.training.specs import RunSpec
 
-TABLES = (scoring.PATCHES_FILE, "history.csv")
 SCORED_LATER = (scoring.WINDOWS_FILE, scoring.WHOLE_AREA_FILE)
 # The order in which differences are looked for; digests of weights, which metrics.json holds, come last of all.
-COMPARED = ("spec.json", *TABLES, "metrics.json", *SCORED_LATER)
+COMPARED = ("spec.json", scoring.PATCHES_FILE, "history.csv", "metrics.json", *SCORED_LATER)
+KEYS = ("epoch", "stage", "input", "area", "number", "scene", "row", "col")  # columns that name a row
 MEASURED = {"seconds", "patches_per_second", "device"}
 DIGESTS = ("metrics.json: parent_weights", "metrics.json: weights")
 
@@ -123,12 +123,12 @@ def _scratch_store(folder: Path) -> Iterator[None]:
     os.environ["LMHLD_RUNS"] = str(folder)
     try:
         with store.lock("verify", wait=False):
-            if not begun.exists() or begun.read_text(encoding="utf-8") != code.hexdigest():
+            if not begun.exists() or begun.read_bytes() != code.hexdigest().encode():
                 for path in folder.iterdir():
                     if path.is_dir():
                         shutil.rmtree(path)
                 with atomic_path(begun) as temporary:
-                    temporary.write_text(code.hexdigest(), encoding="utf-8")
+                    temporary.write_bytes(code.hexdigest().encode())
             yield
             begun.unlink()
     except store.Busy:
@@ -146,14 +146,14 @@ def difference(recorded: Mapping[str, bytes], remade: Mapping[str, bytes]) -> st
     of weights; durations and the name of the hardware are not. Raises `ValueError` or the like on other files.
     """
     before, after = _values(recorded), _values(remade)
-    labels = [
-        name for name in dict.fromkeys([*before, *after]) if before.get(name, "absent") != after.get(name, "absent")
-    ]
+    both = {label: (before.get(label, "absent"), after.get(label, "absent")) for label in (*before, *after)}
+    unequal = [label for label, values in both.items() if values[0] != values[1]]
     old, new = before["metrics.json: test.f1"], after["metrics.json: test.f1"]
-    if not labels:
+    cause = _likely_cause(recorded, remade)
+    if not unequal:
         return ""
-    first = next((label for label in labels if label not in DIGESTS), labels[0])
-    text = f"{first} is {after.get(first, 'absent')}, recorded {before.get(first, 'absent')}"
+    first = next((label for label in unequal if label not in DIGESTS), unequal[0])
+    text = "{} is {}, recorded {}".format(first, *reversed(both[first]))
     if first in DIGESTS:
         text = f"all scores and counts agree, but {text}"
     if old == new:
@@ -162,14 +162,15 @@ def difference(recorded: Mapping[str, bytes], remade: Mapping[str, bytes]) -> st
         text += f"; test F1 {new}, recorded {old}"
     else:
         text += f"; test F1 {new:.4f}, recorded {old:.4f}, {abs(old - new):.2g} apart"
-    return printable(text + _likely_cause(recorded, remade))
+    return printable(text + cause)
 
 
 def _likely_cause(recorded: Mapping[str, bytes], remade: Mapping[str, bytes]) -> str:
     """Return what in the environments of two runs may have made them differ; "" for nothing."""
     old, new = (json.loads(files.get("environment.json", b"{}")) for files in (recorded, remade))
     names = ("torch", "numpy", "threads", "precision")
-    causes = [f"{name} {new[name]} here, {old[name]} there" for name in names if old.get(name) != new.get(name)]
+    pairs = {name: (new.get(name, "unknown"), old.get(name, "unknown")) for name in names}
+    causes = [f"{name} {here} here, {there} there" for name, (here, there) in pairs.items() if here != there]
     for where, environment in (("recorded", old), ("this machine", new)):
         if (reason := environment.get("portable", "yes")) != "yes":
             causes.append(f"{where}: not portable ({reason})")
@@ -183,7 +184,7 @@ def _values(files: Mapping[str, bytes]) -> dict[str, Any]:
         text = files[name].decode()
         if name.endswith(".csv"):
             for number, row in enumerate(csv.DictReader(text.splitlines()), start=2):
-                where = ", ".join(f"{key} {row[key]}" for key in _KEYS if key in row)
+                where = ", ".join(f"{key} {row[key]}" for key in KEYS if key in row)
                 values |= {f"{name} line {number} ({where}): {key}": row[key] for key in row if key not in MEASURED}
         else:
             content = json.loads(text)
@@ -191,9 +192,6 @@ def _values(files: Mapping[str, bytes]) -> dict[str, Any]:
                 if key not in MEASURED:
                     values |= _leaves(content[key], f"{name}: {key}")
     return values
-
-
-_KEYS = ("epoch", "stage", "input", "area", "number", "scene", "row", "col")
 
 
 def _leaves(content: Any, label: str) -> dict[str, Any]:
