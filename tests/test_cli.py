@@ -113,7 +113,7 @@ def test_parameters_of_chapters_are_passed_on(call: Call, tiny: Path, monkeypatc
     passed: list[object] = []
     monkeypatch.setattr(chapters, "make", lambda *arguments: passed.extend(arguments) or [])
     assert call("book", "-p", "models", "unet,a=b", tiny, "-p", "epochs", "-1", "--chapter", "05", "-q")[0] == 0
-    assert passed == [str(tiny), "05", False, None, {"models": "unet,a=b", "epochs": "-1"}]
+    assert passed == [str(tiny), "05", False, None, {"models": "unet,a=b", "epochs": "-1"}, None]
 
 
 @pytest.mark.parametrize(
