@@ -5,6 +5,7 @@ Torch and GDAL are imported inside the commands, so that ``--help`` answers at o
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import signal
 import sys
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from lmhld_nb.experiments import Profile, Study
     from lmhld_nb.experiments.plan import PlannedRun
     from lmhld_nb.training.hardware import Execution
+    from lmhld_nb.training.specs import RunSpec
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 data = typer.Typer(no_args_is_help=True, help="List, get and check data sets.")
@@ -29,6 +31,9 @@ ProfileName = Annotated[str, typer.Argument(help="smoke, mini, paper, or a YAML 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 _EXPERIMENTS = "1 to 5 as in the paper, or a name (patch_size, single, mix, part, unseen, recipe, beyond)"
 Experiment = Annotated[str | None, typer.Option(help=f"only this experiment: {_EXPERIMENTS}")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="trainings side by side; default: one per core, or one per GPU")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")]
 
 
@@ -122,12 +127,15 @@ def plan(
     remaining = table[~table["status"].isin(["done", "unscored"])]["seconds"]  # scoring takes seconds
     summary = f"{len(table)} runs: " + ", ".join(f"{count} {status}" for status, count in counts.items())
     if len(remaining) and remaining.notna().all():
-        hours = remaining.sum() / 3600
-        duration = f"{hours:.1f} h" if hours >= 1.5 else f"{hours * 60:.0f} min"
-        summary += f"; about {duration} of computing are left"
+        summary += f"; about {_duration(remaining.sum())} of computing are left"
     typer.echo(summary)
     if remaining.isna().any():
         typer.echo(f"? = no measured rate yet: {runs_dir()} holds no like run, or the patches are not cut")
+
+
+def _duration(seconds: float) -> str:
+    minutes = seconds / 60
+    return f"{minutes / 60:.1f} h" if minutes >= 90 else f"{minutes:.0f} min" if minutes >= 2 else f"{seconds:.0f} s"
 
 
 def _execution(profile: Profile, device: str, quiet: bool) -> Execution:
@@ -140,9 +148,7 @@ def _execution(profile: Profile, device: str, quiet: bool) -> Execution:
 def run(
     profile: ProfileName,
     experiment: Experiment = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="trainings side by side; default: one per core, or one per GPU")
-    ] = None,
+    workers: Workers = None,
     retry: Annotated[bool, typer.Option("--retry", help="try failed runs once more")] = False,
     device: Device = "auto",
     quiet: Quiet = False,
@@ -156,6 +162,53 @@ def run(
     scored = {entry.spec.run_id for entry in planned if entry.whole_area}
     execution = _execution(study.profile, device, quiet)
     runs.make_runs([entry.spec for entry in planned], workers, execution, scored, retry)
+
+
+@app.command(epilog="Example: lmhld verify mini --sample 2 --seed monday")
+def verify(
+    profile: ProfileName,
+    run_ids: Annotated[list[str] | None, typer.Argument(help="ids of `lmhld plan`; default: all")] = None,
+    experiment: Experiment = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="only so many runs, drawn at random")] = None,
+    seed: Annotated[str | None, typer.Option(help="of the draw, any text; default: another each time")] = None,
+    records: Annotated[Path | None, typer.Option(help="the records; default: those in figures/PROFILE/")] = None,
+    workers: Workers = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train published runs again and compare them with their records, bit for bit; exit code 1 if any differs.
+
+    Interrupted, it goes on where it stopped if the code is still the same; once completed, it begins anew.
+    """
+    from lmhld_nb import experiments
+    from lmhld_nb.runs import records as recording
+    from lmhld_nb.runs import verify as verifying
+
+    name = experiments.load(profile).name
+    file = records or recording.path(name)
+    if records is None and not file.is_file():
+        editions = sorted(path.parent.name for path in recording.path(name).parents[1].glob("*/records.zip"))
+        there = f"there are those of {', '.join(editions) or 'no profile'}"
+        raise UserError(f"profile '{name}': no published records ({there}); name a file of your own with --records")
+    recorded = recording.read(file, name)
+    study, planned = _open_plan(profile, experiment, not quiet)
+    drawn = seed if seed is not None else secrets.token_hex(4)
+    chosen = verifying.choose([entry.spec for entry in planned], recorded, run_ids or (), sample, drawn)
+    stages = verifying.trainings(chosen)
+    seconds = sum(recorded.metrics(run_id)["seconds"] for run_id in stages if run_id in recorded.runs)
+    by_chance = f" drawn with --seed {drawn}" if sample else ""
+    numbers = f"{len(chosen)} of {len(planned)} runs{by_chance}, {len(stages)} trainings with those they start from"
+    typer.echo(f"{name}: {numbers}; about {_duration(seconds)} of computing")
+    folder, execution = workdir() / "build" / "verify" / name, _execution(study.profile, "auto", quiet)
+
+    def report(spec: RunSpec, difference: str) -> None:
+        typer.echo(f"{spec.run_id} {spec.label}: {difference or 'identical'}")
+
+    differences = verifying.verify(chosen, recorded, folder, execution, workers, report)
+    differing = sum(map(bool, differences.values()))
+    typer.echo(f"{len(differences) - differing} of {len(differences)} runs are identical")
+    if differing:
+        typer.echo(f"what was made here lies in {folder} until the next `lmhld verify {profile}`")
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: lmhld train mini 0123456789abcdef")

@@ -1,15 +1,21 @@
 """What several test files share: the smallest twin, made once a session, and a working folder of one's own."""
 
 import os
+import signal
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from made import blobs, scene
 
-from lmhld_nb import config, patches, sources
+from lmhld_nb import cli, config, patches, sources
 from lmhld_nb.patches.patch_sets import PatchSpec
+from lmhld_nb.runs import runner
 from lmhld_nb.training.hardware import Execution
+from lmhld_nb.training.specs import RunSpec
 
 SHARED = Path(os.environ.get("LMHLD_SHARED_DATA", config.ROOT.parent / "shared" / "data"))
 
@@ -26,6 +32,7 @@ recipe: {batch_size: 4, epochs: 3, lr: 0.05, gamma: 0.9, momentum: 0.9}
 
 
 QUIET = Execution(progress=False)
+Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -84,3 +91,33 @@ def stages(areas: tuple[Path, list[PatchSpec]], tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path / "work"))
     monkeypatch.delenv("LMHLD_RUNS", raising=False)
     return areas[1]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Call:
+    """Run the command in this process; returns exit code, stdout and stderr."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # SIGTERM stays pytest's
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["lmhld", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        printed = capfd.readouterr()
+        return int(left.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ids of the runs trained in this process, in their order."""
+    ids: list[str] = []
+    original = runner.train
+
+    def counted(spec: RunSpec, *rest: Any) -> object:
+        ids.append(spec.run_id)
+        return original(spec, *rest)
+
+    monkeypatch.setattr(runner, "train", counted)
+    return ids

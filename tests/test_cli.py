@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from io import StringIO
 from pathlib import Path
@@ -20,31 +19,13 @@ import rasterio.windows
 import safetensors.torch
 import torch
 import typer
-from conftest import QUIET, TINY
+from conftest import QUIET, TINY, Call
 from made import blobs, image_of, write_tif
 from typer.testing import CliRunner
 
 from lmhld_nb import cli, config, experiments, runs, sources
 from lmhld_nb.book import chapters
 from lmhld_nb.experiments import load, open_study, single
-
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Call:
-    """Run the command in this process; returns exit code, stdout and stderr."""
-    monkeypatch.setattr(signal, "signal", lambda *_: None)  # SIGTERM stays pytest's
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["lmhld", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        printed = capfd.readouterr()
-        return int(left.value.code or 0), printed.out, printed.err
-
-    return run
 
 
 def commands() -> dict[str, typer.core.TyperCommand]:
@@ -132,7 +113,7 @@ def test_parameters_of_chapters_are_passed_on(call: Call, tiny: Path, monkeypatc
     passed: list[object] = []
     monkeypatch.setattr(chapters, "make", lambda *arguments: passed.extend(arguments) or [])
     assert call("book", "-p", "models", "unet,a=b", tiny, "-p", "epochs", "-1", "--chapter", "05", "-q")[0] == 0
-    assert passed == [str(tiny), "05", False, None, {"models": "unet,a=b", "epochs": "-1"}]
+    assert passed == [str(tiny), "05", False, None, {"models": "unet,a=b", "epochs": "-1"}, None]
 
 
 @pytest.mark.parametrize(

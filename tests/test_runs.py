@@ -27,20 +27,6 @@ def specs(tiny: Path) -> list[RunSpec]:
     return single.specs(open_study(load(str(tiny)), progress=False))
 
 
-@pytest.fixture
-def trainings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Ids of the runs trained in this process, in their order."""
-    ids: list[str] = []
-    original = runner.train
-
-    def counted(spec: RunSpec, *rest: Any) -> object:
-        ids.append(spec.run_id)
-        return original(spec, *rest)
-
-    monkeypatch.setattr(runner, "train", counted)
-    return ids
-
-
 def changed(spec: RunSpec, **recipe: object) -> RunSpec:
     return spec.model_copy(update={"recipe": spec.recipe.model_copy(update=recipe)})
 

@@ -1,0 +1,202 @@
+"""Verify: published runs are trained again in a store of their own, and compared with their records."""
+
+import csv
+import hashlib
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lmhld_nb.config import ROOT, UserError, atomic_path, printable
+from lmhld_nb.runs import store
+from lmhld_nb.runs.records import Records
+from lmhld_nb.runs.runner import make_runs
+from lmhld_nb.training import scoring
+from lmhld_nb.training.hardware import Execution, choose_device, device_name
+from lmhld_nb.training.specs import RunSpec
+
+SCORED_LATER = (scoring.WINDOWS_FILE, scoring.WHOLE_AREA_FILE)
+# The order in which differences are looked for; digests of weights, which metrics.json holds, come last of all.
+COMPARED = ("spec.json", scoring.PATCHES_FILE, "history.csv", "metrics.json", *SCORED_LATER)
+KEYS = ("epoch", "stage", "input", "area", "number", "scene", "row", "col")  # columns that name a row
+MEASURED = {"seconds", "patches_per_second", "device"}
+DIGESTS = ("metrics.json: parent_weights", "metrics.json: weights")
+
+
+def choose(
+    planned: Sequence[RunSpec], records: Records, run_ids: Sequence[str] = (), sample: int | None = None, seed: str = ""
+) -> list[RunSpec]:
+    """Return the planned runs to verify: those with ``run_ids``, or all; of these ``sample``, drawn by ``seed``.
+
+    Raises `UserError` for a run that is not planned, or not recorded, or whose record lacks something.
+    """
+    by_id = {spec.run_id: spec for spec in planned}
+    for run_id in run_ids:
+        if run_id not in by_id:
+            way_out = f"`lmhld plan {records.profile}` lists its runs"
+            raise UserError(f"run '{run_id}': not in profile '{records.profile}'; {way_out}")
+    chosen = set(run_ids or by_id)
+    if absent := [run_id for run_id in by_id if run_id in chosen and run_id not in records.runs]:
+        fit = len(by_id.keys() & records.runs.keys())
+        raise UserError(
+            f"profile '{records.profile}': run '{absent[0]}' has no record: {fit} of the {len(by_id)} planned runs are "
+            "recorded, so the records are of another version of the profile; check out the commit they came with, or "
+            "make new ones with `make publish`"
+        )
+    if sample is not None:
+        chosen = set(random.Random(seed).sample(sorted(chosen), min(sample, len(chosen))))
+    specs = [spec for run_id, spec in by_id.items() if run_id in chosen]
+    for run_id in trainings(specs).keys() & records.runs.keys():
+        try:
+            difference(records.runs[run_id], records.runs[run_id])
+            float(records.metrics(run_id)["seconds"])
+        except (KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
+            raise UserError(f"record of run '{run_id}': incomplete ({error!r}); get the records again") from None
+    return specs
+
+
+def trainings(specs: Sequence[RunSpec]) -> dict[str, RunSpec]:
+    """Return by id what must be trained to verify ``specs``: they and the stages they start from, in that order."""
+    return {stage.run_id: stage for spec in specs for stage in spec.chain}
+
+
+def verify(
+    specs: Sequence[RunSpec],
+    records: Records,
+    folder: Path,
+    execution: Execution,
+    workers: int | None = None,
+    report: Callable[[RunSpec, str], object] = lambda *_: None,
+) -> dict[str, str]:
+    """Train runs and the stages before them in ``folder``, and compare those that are recorded with their records.
+
+    They are trained on the processor, unless this machine's GPU is what the records name. What an interrupted call
+    left in ``folder`` is used if it was made by the same code; what a completed one left is removed first.
+
+    Args:
+        specs: runs that are recorded.
+        records: of an edition.
+        folder: a store for nothing else.
+        execution, workers: as for `make_runs`.
+        report: called for each run that is finished, also where others fail, with its spec and its difference.
+
+    Returns:
+        The `difference` of each recorded run, by id.
+
+    Raises:
+        UserError: another process uses the folder; or as `make_runs`.
+        Interrupted: as `make_runs`.
+    """
+    stages, differences = trainings(specs), dict[str, str]()
+    recorded = {run_id: records.runs[run_id] for run_id in stages if run_id in records.runs}
+    whole_area = {run_id for run_id, files in recorded.items() if scoring.WHOLE_AREA_FILE in files}
+    devices = {records.metrics(run_id).get("device") for run_id in recorded}
+    if execution.device == "auto" and device_name(torch.device(choose_device("auto"))) not in devices:
+        execution = execution.model_copy(update={"device": "cpu"})
+    with _scratch_store(folder):
+        try:
+            make_runs(stages.values(), workers, execution, whole_area)
+        finally:
+            for run_id, files in recorded.items():
+                if run := store.find(stages[run_id]):
+                    names = [name for name in (*COMPARED, "environment.json") if name in files]
+                    remade = {name: (run.folder / name).read_bytes() for name in names}
+                    differences[run_id] = difference(files, remade)
+                    report(run.spec, differences[run_id])
+    return differences
+
+
+@contextmanager
+def _scratch_store(folder: Path) -> Iterator[None]:
+    """Make ``folder`` the run store of this process and of its workers, and empty it if `verify` wants that."""
+    code = hashlib.sha256(f"torch {torch.__version__}, numpy {np.__version__}".encode())
+    for path in sorted((ROOT / "lmhld_nb").rglob("*.py")):
+        code.update(path.read_bytes())
+    before, begun = os.environ.get("LMHLD_RUNS"), folder / "begun-by-code.txt"
+    os.environ["LMHLD_RUNS"] = str(folder)
+    try:
+        with store.lock("verify", wait=False):
+            if not begun.exists() or begun.read_bytes() != code.hexdigest().encode():
+                for path in folder.iterdir():
+                    if path.is_dir():
+                        shutil.rmtree(path)
+                with atomic_path(begun) as temporary:
+                    temporary.write_bytes(code.hexdigest().encode())
+            yield
+            begun.unlink()
+    except store.Busy:
+        raise UserError(f"{folder}: another `lmhld verify` is at work there; wait for it") from None
+    finally:
+        os.environ.pop("LMHLD_RUNS")
+        if before is not None:
+            os.environ["LMHLD_RUNS"] = before
+
+
+def difference(recorded: Mapping[str, bytes], remade: Mapping[str, bytes]) -> str:
+    """Return the first difference between the files of two runs, its size in F1 and a likely cause; "" for none.
+
+    Compared are spec, counts of each test patch, history, milestones, metrics, counts on the whole area, and digests
+    of weights; durations and the name of the hardware are not. Raises `ValueError` or the like on other files.
+    """
+    before, after = _values(recorded), _values(remade)
+    both = {label: (before.get(label, "absent"), after.get(label, "absent")) for label in (*before, *after)}
+    unequal = [label for label, values in both.items() if values[0] != values[1]]
+    old, new = before["metrics.json: test.f1"], after["metrics.json: test.f1"]
+    cause = _likely_cause(recorded, remade)
+    if not unequal:
+        return ""
+    first = next((label for label in unequal if label not in DIGESTS), unequal[0])
+    text = "{} is {}, recorded {}".format(first, *reversed(both[first]))
+    if first in DIGESTS:
+        text = f"all scores and counts agree, but {text}"
+    if old == new:
+        text += "; test F1 as recorded"
+    elif None in (old, new):  # there was no landslide to be found and none was
+        text += f"; test F1 {new}, recorded {old}"
+    else:
+        text += f"; test F1 {new:.4f}, recorded {old:.4f}, {abs(old - new):.2g} apart"
+    return printable(text + cause)
+
+
+def _likely_cause(recorded: Mapping[str, bytes], remade: Mapping[str, bytes]) -> str:
+    """Return what in the environments of two runs may have made them differ; "" for nothing."""
+    old, new = (json.loads(files.get("environment.json", b"{}")) for files in (recorded, remade))
+    names = ("torch", "numpy", "threads", "precision")
+    pairs = {name: (new.get(name, "unknown"), old.get(name, "unknown")) for name in names}
+    causes = [f"{name} {here} here, {there} there" for name, (here, there) in pairs.items() if here != there]
+    for where, environment in (("recorded", old), ("this machine", new)):
+        if (reason := environment.get("portable", "yes")) != "yes":
+            causes.append(f"{where}: not portable ({reason})")
+    return "; likely cause: " + ", ".join(causes) if causes else ""
+
+
+def _values(files: Mapping[str, bytes]) -> dict[str, Any]:
+    """Return what is compared of a run's files, by a label that says where it stands, in the order of `COMPARED`."""
+    values: dict[str, Any] = {}
+    for name in [name for name in COMPARED if name in files or name not in SCORED_LATER]:
+        text = files[name].decode()
+        if name.endswith(".csv"):
+            for number, row in enumerate(csv.DictReader(text.splitlines()), start=2):
+                where = ", ".join(f"{key} {row[key]}" for key in KEYS if key in row)
+                values |= {f"{name} line {number} ({where}): {key}": row[key] for key in row if key not in MEASURED}
+        else:
+            content = json.loads(text)
+            for key in sorted(content, key=lambda key: key != "milestones"):
+                if key not in MEASURED:
+                    values |= _leaves(content[key], f"{name}: {key}")
+    return values
+
+
+def _leaves(content: Any, label: str) -> dict[str, Any]:
+    """Return the numbers and texts in JSON by their dotted place."""
+    if not isinstance(content, dict | list) or not content:
+        return {label: content}
+    pairs = content.items() if isinstance(content, dict) else enumerate(content)
+    return {name: leaf for key, item in pairs for name, leaf in _leaves(item, f"{label}.{key}").items()}

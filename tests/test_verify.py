@@ -1,0 +1,215 @@
+"""`lmhld verify`: published runs made again are the same, and whatever is not is found."""
+
+import os
+import re
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+from conftest import QUIET, TINY, Call
+
+from lmhld_nb import runs
+from lmhld_nb.config import Interrupted, workdir
+from lmhld_nb.experiments import load, open_study
+from lmhld_nb.experiments.plan import plan
+from lmhld_nb.runs import records, store, verify
+from lmhld_nb.runs.records import Records
+from lmhld_nb.training import weights
+from lmhld_nb.training.specs import RunSpec
+
+PROFILE = TINY.replace("epochs: 3", "epochs: 2").replace(
+    "{single: {}}",
+    "{single: {}, patch_size: {areas: [gorkha], candidates: {gorkha: [32]}}, part: {seeds: [0]}}",
+)
+
+
+@pytest.fixture(scope="module")
+def published(twin_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a profile, tiny.yaml, and the records of its runs, records.zip."""
+    folder = tmp_path_factory.mktemp("published")
+    (folder / "tiny.yaml").write_text(PROFILE, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LMHLD_DATA", str(twin_data))
+        patch.setenv("LMHLD_RUNS", str(folder / "runs"))
+        planned = plan(open_study(load(str(folder / "tiny.yaml")), progress=False))
+        whole_area = {entry.spec.run_id for entry in planned if entry.whole_area}
+        finished = runs.make_runs([entry.spec for entry in planned], 1, QUIET, whole_area)
+    records.write(folder / "records.zip", "tiny", finished, {})
+    return folder
+
+
+@pytest.fixture
+def recorded(published: Path, tiny: Path) -> Records:
+    tiny.write_text(PROFILE, encoding="utf-8")
+    return records.read(published / "records.zip", "tiny")
+
+
+@pytest.fixture
+def specs(recorded: Records, tiny: Path) -> list[RunSpec]:
+    """The planned runs, in a working folder without runs."""
+    return [entry.spec for entry in plan(open_study(load(str(tiny)), progress=False))]
+
+
+def test_runs_made_again_are_identical(
+    call: Call, specs: list[RunSpec], recorded: Records, tiny: Path, published: Path, trainings: list[str]
+) -> None:
+    command = ("verify", tiny, "--records", published / "records.zip", "--workers", 1, "-q")
+    before = (published / "records.zip").read_bytes()
+    code, out, error = call(*command)
+    first, *lines, last = out.splitlines()
+    assert (code, error, last) == (0, "", f"{len(specs)} of {len(specs)} runs are identical")
+    assert first.startswith(f"tiny: {len(specs)} of {len(specs)} runs, {len(specs)} trainings") and "about " in first
+    assert sorted(lines) == sorted(f"{spec.run_id} {spec.label}: identical" for spec in specs)
+    assert any("whole_area.csv" in files for files in recorded.runs.values())
+    # The stages before a run are trained, and compared, too; what an earlier call has finished is made anew.
+    last_stage = next(spec for spec in specs if len(spec.chain) == 2)
+    code, out, _ = call(*command, last_stage.run_id)
+    assert code == 0 and "1 of 9 runs, 2 trainings" in out and out.count(": identical\n") == 2
+    assert trainings[len(specs) :] == [stage.run_id for stage in last_stage.chain]
+    assert not (workdir() / "runs").exists() and "LMHLD_RUNS" not in os.environ
+    assert (published / "records.zip").read_bytes() == before
+
+
+def edited(files: dict[str, bytes], name: str, pattern: str, replacement: str) -> dict[str, bytes]:
+    text, count = re.subn(pattern, replacement, files[name].decode(), count=1, flags=re.M)
+    assert count == 1
+    return {**files, name: text.encode()}
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "replacement", "message"),
+    [
+        ("spec.json", '^ "seed": 0', ' "seed": 7', "spec.json: seed is 0, recorded 7; test F1 as recorded"),
+        ("test_patches.csv", r"(gorkha,\d+),\d+", r"\1,9999", "test_patches.csv line 2 (stage {id}, input last, area"),
+        ("test_patches.csv", r"\n(.+\n)$", r"\n\1\1", "area gorkha, number 4): stage is absent, recorded {id}; test"),
+        ("history.csv", r"^1,0\.05", "1,0.06", "history.csv line 2 (epoch 1): lr is 0.05, recorded 0.06"),
+        ("whole_area.csv", r"(,0,0,[01]),\d+", r"\1,9999", "line 2 (scene gorkha_0, row 0, col 0): tp is "),
+        ("metrics.json", '"f1": [^,]+', '"f1": 2.0', "metrics.json: test.f1 is "),
+        ("metrics.json", '"f1": [^,]+', '"f1": null', ", recorded None"),
+        ("metrics.json", r'"weights": "\w+', '"weights": "0', "all scores and counts agree, but metrics.json: weights"),
+        ("metrics.json", '"areas": {', r'"areas": {"\\u001b[31m": 1,', r"areas.\x1b[31m is absent, recorded 1"),
+    ],
+)
+def test_what_differs_is_named(
+    recorded: Records, specs: list[RunSpec], name: str, pattern: str, replacement: str, message: str
+) -> None:
+    files = recorded.runs[specs[0].run_id]
+    slower = edited(files, "metrics.json", '"seconds": ', '"seconds": 9')
+    assert verify.difference(files, files) == "" == verify.difference(slower, files)
+    changed = edited(files, name, pattern, replacement)
+    text = verify.difference(changed, files)
+    assert message.format(id=specs[0].run_id) in text and "; test F1 " in text and "likely" not in text
+    older = edited(changed, "environment.json", r'"torch": "[^"]+', '"torch": "1.0')
+    assert re.search(r"; likely cause: torch [\d.+a-z]+ here, 1\.0 there$", verify.difference(older, files))
+    elsewhere = edited(files, "environment.json", r"\n}", r',"portable": "no AVX2"}')
+    assert verify.difference(changed, elsewhere).endswith("this machine: not portable (no AVX2)")
+
+
+def test_a_run_that_differs_is_shown_with_its_size_and_the_rest_goes_on(
+    call: Call, recorded: Records, specs: list[RunSpec], tiny: Path, tmp_path: Path
+) -> None:
+    first, second = specs[0].run_id, specs[1].run_id
+    true = recorded.metrics(first)["test"]["f1"]
+    changed = edited(recorded.runs[first], "metrics.json", '"f1": [^,]+', f'"f1": {true + 0.25}')
+    file = rezipped(tmp_path, recorded, first, changed)
+    code, out, _ = call("verify", tiny, first, second, "--records", file, "--workers", 1, "-q")
+    assert code == 1 and f"recorded {true + 0.25:.4f}, 0.25 apart\n" in out
+    assert f"{second} unet emilia_romagna 32 px: identical\n1 of 2 runs are identical\n" in out
+    assert (workdir() / "build" / "verify" / "tiny" / first / "metrics.json").is_file()
+
+
+def rezipped(folder: Path, recorded: Records, run_id: str, files: dict[str, bytes] | None) -> Path:
+    """Return a zip of records with other files of a run, None for none of it, and a digest that fits."""
+    others = {key: value for key, value in recorded.runs.items() if key != run_id}
+    changed = replace(recorded, runs={**others, run_id: files} if files else others)
+    with zipfile.ZipFile(folder / "changed.zip", "w") as archive:
+        for name, content in records._members(changed).items():
+            archive.writestr(name, content)
+    return folder / "changed.zip"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("{tiny}", "profile 'tiny': no published records (there are those of "),
+        ("{tiny} --records {gone}", "gone: no such file"),
+        ("{tiny} --records {cut}", "cut.zip: damaged, or no records"),
+        ("{other} --records {good}", "records of profile 'tiny', not of 'other'"),
+        ("{tiny} --records {good} 0123456789abcdef", "run '0123456789abcdef': not in profile 'tiny'; `lmhld plan"),
+        ("{tiny} --records {lacking} {run}", "run '{run}' has no record: 8 of the 9 planned runs are recorded"),
+        ("{tiny} --records {lacking} --sample 1", "run '{run}' has no record: "),
+        ("{tiny} --records {spoilt}", "record of run '{run}': incomplete (JSONDecodeError("),
+        ("{tiny} --records {good} --sample 0", "'--sample'"),
+        ("{tiny} --records {good} --experiment 9", "experiment 9: unknown"),
+    ],
+)
+def test_bad_input_is_one_line_and_trains_nothing(
+    call: Call, recorded: Records, specs: list[RunSpec], published: Path, tiny: Path, words: str, message: str
+) -> None:
+    folder, run_id, good = tiny.parent, specs[0].run_id, published / "records.zip"
+    names = {"tiny": tiny, "good": good, "gone": folder / "gone", "run": run_id, "other": folder / "other.yaml"}
+    names["other"].write_text(PROFILE.replace("name: tiny", "name: other"))
+    names["cut"], content = folder / "cut.zip", good.read_bytes()
+    names["cut"].write_bytes(content[: len(content) // 2])
+    spoilt = {**recorded.runs[run_id], "spec.json": b"{"}
+    for name, files in (("lacking", None), ("spoilt", spoilt)):
+        names[name] = rezipped(folder, recorded, run_id, files).rename(folder / f"{name}.zip")
+    code, out, error = call("verify", *(word.format(**names) for word in words.split()), "-q")
+    assert (code, out, error.count("\n")) == (2, "", 1) and message.format(**names) in error, error
+    assert good.read_bytes() == content and not (workdir() / "build").exists()
+
+
+def test_a_draw_can_be_repeated(recorded: Records, specs: list[RunSpec]) -> None:
+    draws = [verify.choose(specs, recorded, sample=3, seed=seed) for seed in ("a", "a", "b", "c", "d")]
+    assert draws[0] == draws[1] and len(draws[0]) == 3 and any(draw != draws[0] for draw in draws)
+    assert verify.choose(specs, recorded, sample=99) == specs == verify.choose(specs, recorded)
+    ids = [specs[1].run_id, specs[0].run_id]
+    assert verify.choose(specs, recorded, [*ids, *ids]) == specs[:2]
+
+
+def test_an_interrupted_call_goes_on_unless_the_code_has_changed(
+    recorded: Records, specs: list[RunSpec], trainings: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def stop(*arguments: Any) -> None:
+        save(*arguments)
+        if trainings[-1] == ids[1]:
+            raise Interrupted("stopped")
+
+    chain = next(spec.chain for spec in specs if len(spec.chain) == 2)
+    ids = [stage.run_id for stage in chain]
+    save, identical, shown = weights.save_checkpoint, dict.fromkeys(ids, ""), list[str]()
+    arguments = (chain[1:], recorded, tmp_path / "scratch", QUIET.model_copy(update={"checkpoint_every": 1}), 1)
+    for version in (np.__version__, "another"):
+        with monkeypatch.context() as patch, pytest.raises(Interrupted):
+            patch.setattr(weights, "save_checkpoint", stop)
+            verify.verify(*arguments, lambda spec, difference: shown.append(spec.run_id + difference))
+        assert shown.pop() == ids[0] and not shown and (arguments[2] / ids[1] / "checkpoint.safetensors").is_file()
+        monkeypatch.setattr(np, "__version__", version)
+        assert verify.verify(*arguments) == identical
+    assert trainings == [*ids, ids[1], *ids, *ids]
+
+
+def test_a_full_disk_or_a_second_call_is_one_line(
+    call: Call, specs: list[RunSpec], tiny: Path, published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
+
+    command = ("verify", tiny, specs[0].run_id, "--records", published / "records.zip", "--workers", 1, "-q")
+    before, folder = (published / "records.zip").read_bytes(), workdir() / "build" / "verify" / "tiny"
+    with monkeypatch.context() as patch:
+        patch.setattr(safetensors.torch, "save_file", full)
+        code, _, error = call(*command)
+    assert (code, error.count("\n")) == (2, 1) and "weights.safetensors: cannot be written (" in error
+    with monkeypatch.context() as patch:
+        patch.setenv("LMHLD_RUNS", str(folder))
+        held = store.lock("verify")
+    with held:
+        code, _, error = call(*command)
+    assert (code, error.count("\n")) == (2, 1) and f"{folder}: another `lmhld verify` is at work there" in error
+    assert call(*command)[1].endswith("1 of 1 runs are identical\n")
+    assert (published / "records.zip").read_bytes() == before
