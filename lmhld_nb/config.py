@@ -256,9 +256,6 @@ def progress_bar(total: int, desc: str, unit: str, show: bool = True, initial: i
 def _in_notebook() -> bool:
     """Say whether a person watches through Jupyter (batch execution sets LMHLD_PROGRESS=lines)."""
     kernel = sys.modules.get("ipykernel.zmqshell")
-    return (
-        kernel is not None
-        and kernel.ZMQInteractiveShell.initialized()
-        and importlib.util.find_spec("ipywidgets") is not None
-        and os.environ.get("LMHLD_PROGRESS") != "lines"
-    )
+    if kernel is None or not kernel.ZMQInteractiveShell.initialized():
+        return False
+    return importlib.util.find_spec("ipywidgets") is not None and os.environ.get("LMHLD_PROGRESS") != "lines"

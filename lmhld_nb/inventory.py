@@ -54,9 +54,8 @@ def area_sizes(area_scenes: Sequence[Scene]) -> np.ndarray:
 def components(strips: Iterable[tuple[np.ndarray, ...]], layers: Sequence[str] = ()) -> pd.DataFrame:
     """Measure every 8-connected landslide of a mask of any size and count what else is true of its pixels.
 
-    Args:
-        strips: from top to bottom, each the mask (as for `landslide_sizes`) and one bool array of its shape for each
-            of ``layers``. A landslide that reaches over strips counts once.
+    ``strips`` are, from top to bottom, each the mask (as for `landslide_sizes`) and one bool array of its shape for
+    each of ``layers``. A landslide that reaches over strips counts once.
 
     Returns:
         One row per landslide, whole numbers: ``size_px``; for each layer the landslide's pixels that are True in it;
@@ -108,22 +107,17 @@ def touching(above: np.ndarray, below: np.ndarray) -> Iterator[np.ndarray]:
 
 def quartiles(sizes: np.ndarray) -> tuple[float, float, float]:
     """Return Q1, the median and Q3 of at least one landslide size (Hyndman & Fan 1996, type 7; paper 3.2 (1))."""
-    _check_not_empty(sizes, "quartiles")
+    if len(sizes) == 0:
+        raise UserError("quartiles: the inventory is empty; give sizes of at least one landslide")
     q1, q2, q3 = np.quantile(np.asarray(sizes, float), (0.25, 0.5, 0.75), method="linear")
     return float(q1), float(q2), float(q3)
 
 
 def histogram(sizes: np.ndarray, bins: int = 24) -> tuple[np.ndarray, np.ndarray]:
-    """Return counts (bins,) and edges in pixels (bins + 1,) of bins of equal width in log size (paper Fig 9)."""
-    _check_not_empty(sizes, "histogram")
+    """Return counts (bins,) and edges in px (bins + 1,) of one size or more, equally wide in log size (paper Fig 9)."""
     # Half a pixel of room at both ends: rounding must not lose the smallest and the largest.
     edges = np.geomspace(sizes.min() - 0.5, sizes.max() + 0.5, bins + 1)
     return np.histogram(sizes, edges)[0], edges
-
-
-def _check_not_empty(sizes: np.ndarray, what: str) -> None:
-    if len(sizes) == 0:
-        raise UserError(f"{what}: the inventory is empty; give sizes of at least one landslide")
 
 
 def summary(area_scenes: dict[str, Sequence[Scene]]) -> pd.DataFrame:
@@ -184,15 +178,11 @@ def feature_contrast(scene: Scene, window: Window) -> pd.DataFrame:
 def check_polygons(scene: Scene, ring_px: int = 12, flat_degrees: float = 8.0, shift_px: int = 0) -> pd.DataFrame:
     """Hold every polygon of an inventory against its surroundings (paper section 2.2's annotation checks).
 
-    A fresh landslide lies on a slope, has lost vegetation and is brighter than what surrounds it. A polygon is
-    flagged ``flat`` where its mean slope is below ``flat_degrees``, and ``no contrast`` where it has neither
-    lost NDVI nor gained brightness. A flag asks for a second look; it is no proof of an error.
-
-    Args:
-        scene: with polygons or a mask (outlined first) and, for slope and relief, an elevation raster.
-        ring_px: width in pixels of the surroundings, other landslides and no-data left out.
-        flat_degrees: least plausible mean slope.
-        shift_px: move all polygons so many pixels along the rows first, to see what a misplaced inventory looks like.
+    A fresh landslide lies on a slope, has lost vegetation and is brighter than what surrounds it. A polygon is flagged
+    ``flat`` where its mean slope is below ``flat_degrees``, and ``no contrast`` where it has neither lost NDVI nor
+    gained brightness. A flag asks for a second look; it is no proof of an error. A mask is outlined first; other
+    landslides and no-data do not count as surroundings (``ring_px`` wide). ``shift_px`` moves all polygons along the
+    rows first, to see what a misplaced inventory looks like.
 
     Returns:
         One row per polygon that covers data: area_px, slope_deg, relief_m (NaN without elevation), ndvi, ndvi_around,

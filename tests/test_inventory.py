@@ -41,9 +41,8 @@ def test_diagonal_neighbours_are_one_landslide_255_is_none_and_a_ring_over_strip
 def test_quartiles_are_type_7():
     # Hyndman & Fan 1996: position 1 + (n − 1)p, interpolated.
     assert inventory.quartiles(np.array([1, 2, 4, 8])) == (1.75, 3.0, 5.0)
-    for measure in (inventory.quartiles, inventory.histogram):
-        with pytest.raises(UserError, match="empty"):
-            measure(np.zeros(0, int))
+    with pytest.raises(UserError, match="empty"):
+        inventory.quartiles(np.zeros(0, int))
 
 
 @given(st.lists(st.integers(1, 10**6), min_size=1))

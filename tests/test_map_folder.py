@@ -15,6 +15,7 @@ from mapped import FILES, SCORED, draw, names, write_weights
 
 from lmhld_nb.config import UserError
 from lmhld_nb.mapping import folder as map_folder
+from lmhld_nb.sources.fingerprints import digest_of
 
 NO_PROCESS = 2**22 + 1  # more than any process has
 
@@ -143,7 +144,7 @@ def test_nothing_is_deleted_because_a_file_says_so(tmp_path: Path) -> None:
     (out / "sub").mkdir()
     for name, value in precious.items():
         (out / name).write_bytes(value)
-    digests = map_folder.digests(out) | {name: map_folder.digest(out / name) for name in precious}
+    digests = map_folder.digests(out) | {name: digest_of(out / name) for name in precious}
     (out / "map.json").write_text(json.dumps({"score_files": list(digests), "sha256": digests}))
     killed = out / f"{map_folder.TEMPORARY}{NO_PROCESS}-x"
     (killed / "sub").mkdir(parents=True)

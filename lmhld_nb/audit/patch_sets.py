@@ -125,17 +125,14 @@ def _comparison_size() -> Finding:
     return holds_if(size == quoted("comparison_size").number, f"{size} in Table 2")
 
 
-CHECKS: rules.Checks = {
+CHECKS: rules.Checks = rules.by_name(_bijie, _fixed_sizes, _least_share, _comparison_size) | {
     "patches": lambda: count("patches", _total(), "patches in Table 2's rows together"),
     "total": lambda: count("patches", _total(), "in the rows together"),
-    "bijie": _bijie,
-    "fixed_sizes": _fixed_sizes,
     "single_resolution/most": partial(_single_resolution, lambda single, every: 2 * single > every),
     "single_resolution/all": partial(_single_resolution, lambda single, every: single == every),
     "default_sizes": lambda: holds_if(
         _sizes() <= set(quoted("default_sizes").values), f"Table 2 uses {', '.join(sorted(_sizes(), key=int))}"
     ),
-    "least_share": _least_share,
     "split_difference/points": partial(_gaps, relative=False),
     "split_difference/relative": partial(_gaps, relative=True),
     "public_datasets": lambda: count("public_datasets", len(_others()), "others in Table 3"),
@@ -143,7 +140,6 @@ CHECKS: rules.Checks = {
     "volume/pixels": _volume_in_pixels,
     "size_diversity": partial(_diversity, "patch_size"),
     "sensor_diversity": partial(_diversity, "sensors"),
-    "comparison_size": _comparison_size,
     "table_3_patches": lambda: holds_if(
         _total() == int(_ours("patches")), f"{int(_ours('patches')):,} here, {_total():,} there"
     ),

@@ -32,15 +32,11 @@ _SLACK = 1e-9  # decimal fractions are not exact in binary; far below any printe
 
 @dataclass(frozen=True)
 class Finding:
-    """What follows from the published tables for one statement.
+    """What follows from the published tables for one statement: ``derived``, with its numbers, and the verdict.
 
-    Attributes:
-        derived: what follows, with its numbers.
-        verdict: ``holds`` (as printed), ``rounding`` (not as printed, but rounding can explain it), ``contradicted``,
-            or ``cannot be checked`` (what it takes is not published, or no measure is stated).
-        tolerance: how far a number may lie off and still count as the same.
-        detail: what a reader should know besides.
-        rows: the single comparisons behind a verdict on many, for other programs.
+    ``rounding`` is what is not as printed, but rounding can explain it; what ``cannot be checked`` would take numbers
+    that are not published, or states no measure. ``tolerance`` is how far a number may lie off and still count as the
+    same; ``rows`` are the single comparisons behind a verdict on many, for other programs.
     """
 
     derived: str
@@ -52,6 +48,11 @@ class Finding:
 
 Checks = dict[str, Callable[[], Finding]]
 """What computes the finding of each claim, by the claim's id."""
+
+
+def by_name(*derive: Callable[[], Finding]) -> Checks:
+    """Return checks by the ids of their claims, which name the functions: ``_years`` is the check of ``years``."""
+    return {function.__name__[1:]: function for function in derive}
 
 
 def at_most(value: float, limit: float, inherited: float = 0.0) -> Verdict:

@@ -212,22 +212,23 @@ def _caption(number: int) -> Finding:
     return holds_if(stated == module, f"section {section} presents it as a result of LMHLD_{module}")
 
 
-CHECKS: rules.Checks = {
-    "formula_3": _formula_3,
+CHECKS: rules.Checks = rules.by_name(
+    _formula_3,
+    _leader,
+    _leader_areas,
+    _competitive,
+    _cautious_precision,
+    _cautious_recall,
+    _easiest_area,
+    _easiest_stable,
+    _fluctuation,
+) | {
     **{f"table_{n}_f1": partial(_f1, n) for n in rules.SCORE_TABLES},
     **{f"table_{n}_bold": partial(_bold, n) for n in rules.SCORE_TABLES},
     "table_5_underlined": _underlined,
     "table_5_all_underlined": _all_underlined,
-    "leader": _leader,
-    "leader_areas": _leader_areas,
-    "competitive": _competitive,
-    "cautious_precision": _cautious_precision,
-    "cautious_recall": _cautious_recall,
-    "easiest_area": _easiest_area,
     "easiest_f1/besides": partial(_easiest_f1, ()),
     "easiest_f1/except": lambda: _easiest_f1(without=quoted("leader").values),
-    "easiest_stable": _easiest_stable,
     **{f"mean_{score}": partial(_mean, score) for score in rules.SCORES},
-    "fluctuation": _fluctuation,
     **{f"figure_{number}": partial(_caption, number) for number in (10, 11, 15)},
 }

@@ -141,27 +141,28 @@ def _chosen_size() -> Finding:
     return holds_if(size == quoted("best_size").number, f"{size} in Table 2")
 
 
-CHECKS: rules.Checks = {
-    "experiments": _experiments,
-    "networks": _networks,
-    "candidates_count": _candidates_count,
-    "orders": _orders,
+CHECKS: rules.Checks = rules.by_name(
+    _experiments,
+    _networks,
+    _candidates_count,
+    _orders,
+    _one_epoch,
+    _unseen,
+    _tried,
+    _median,
+    _window_pixels,
+    _candidates,
+    _misjudgements,
+    _chosen_size,
+) | {
     "other_orders": lambda: unchecked(
         f"{quoted('orders').number:.0f} of {math.factorial(len(paper.AREAS)):,} orders were tried"
     ),
-    "one_epoch": _one_epoch,
-    "unseen": _unseen,
-    "tried": _tried,
     "between/together": lambda: _between(
         "between first and third quartile lie 50%", (0.5,), "section 3.2 calls the three numbers quartiles"
     ),
     "between/each": lambda: _between("above the first quartile lie 75%, below the third 75%", (0.75, 0.75)),
-    "median": _median,
-    "window_pixels": _window_pixels,
-    "candidates": _candidates,
     "best_size/mean": lambda: _best_size("mean", _by_size("f1").mean(), rules.OF_MEAN),
     "best_size/highest": lambda: _best_size("highest", _by_size("f1").max(), rules.OF_DIFFERENCE),
     "best_size/each": lambda: rules.all_above(_lead("f1"), "models", "the text speaks of multiple models"),
-    "misjudgements": _misjudgements,
-    "chosen_size": _chosen_size,
 }

@@ -157,7 +157,9 @@ def _figure_16() -> Finding:
     return holds_if(before == after, f"{len(before & after)} of {len(before)} scenes are in both")
 
 
-CHECKS: rules.Checks = {
+CHECKS: rules.Checks = rules.by_name(
+    _part_best, _part_exception, _conservative_gap, _less_conservative, _part_f1_gap, _state_of_the_art, _figure_16
+) | {
     "size_of_hokkaido": partial(_cut_at, "areas_at_128", "size_of_hokkaido"),
     "size_of_wenchuan": partial(_cut_at, "areas_at_224", "size_of_wenchuan"),
     "better_at_128/f1": lambda: all_above(_named(_mix_gains(128)["f1"]), "scores", _OTHER_TESTS),
@@ -166,8 +168,6 @@ CHECKS: rules.Checks = {
     "declined_at_224": _declined,
     "slight_at_224": _slight,
     "f1_difference/models": _f1_between_models,
-    "part_best": _part_best,
-    "part_exception": _part_exception,
     "part_above_mix/f1_mean": partial(_above_mix, "f1"),
     "part_above_mix/f1_each": _above_mix_each,
     "part_above_mix/precision": partial(_above_mix, "precision"),
@@ -177,10 +177,5 @@ CHECKS: rules.Checks = {
     ),
     "part_above_single/areas": partial(_above_single, "area", _OTHER_TESTS),
     "part_above_single/cells": lambda: all_above(_named(part_minus_single()["f1"]), "scores", _OTHER_TESTS),
-    "conservative_gap": _conservative_gap,
-    "less_conservative": _less_conservative,
     "more_stable/gap": partial(_smaller_gaps, "state_of_the_art", "the one measure that the paragraph gives"),
-    "part_f1_gap": _part_f1_gap,
-    "state_of_the_art": _state_of_the_art,
-    "figure_16": _figure_16,
 }

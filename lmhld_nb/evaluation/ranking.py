@@ -18,11 +18,8 @@ class Ranked:
     """Pixels counted by predicted probability and truth. Adds with ``+``.
 
     Bin k holds probabilities from k/1000 to below (k + 1)/1000, the last one those that are 1: scores at multiples of
-    1/1000 are exact.
-
-    Attributes:
-        pixels: (2, STEPS + 1) int64; background, landslide.
-        sums: (2, STEPS + 1) float64, sums of the probabilities of these pixels.
+    1/1000 are exact. ``pixels`` (2, STEPS + 1) int64 are of background and landslide, ``sums`` float64 those of the
+    pixels' probabilities.
     """
 
     pixels: np.ndarray

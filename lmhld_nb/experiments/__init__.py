@@ -9,20 +9,5 @@ from lmhld_nb.experiments.profile import Profile, load
 from lmhld_nb.experiments.registry import EXPERIMENTS, Experiment, experiment_named, register
 from lmhld_nb.experiments.study import Study, open_study
 
-__all__ = [
-    "EXPERIMENTS",
-    "Experiment",
-    "Profile",
-    "Study",
-    "beyond",
-    "experiment_named",
-    "load",
-    "mix",
-    "open_study",
-    "part",
-    "patch_size",
-    "recipe",
-    "register",
-    "single",
-    "unseen",
-]
+__all__ = ["EXPERIMENTS", "Experiment", "Profile", "Study", "beyond", "experiment_named", "load", "mix", "open_study"]
+__all__ += ["part", "patch_size", "recipe", "register", "single", "unseen"]

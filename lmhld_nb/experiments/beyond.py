@@ -1,6 +1,7 @@
 """What the paper does not ask (chapter 11): one network on one area, and one thing changed at a time."""
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -90,19 +91,12 @@ def background(study: Study) -> list[RunSpec]:
 def split_kinds(study: Study) -> dict[str | int, list[RunSpec]]:
     """Return trainings on patches split at random and by blocks, in pairs: each seed draws both splits too."""
     settings = study.settings("beyond")
-    patch_spec = study.patch_spec(settings.area)
-    return {
-        kind: [
-            spec
-            for seed in settings.seeds
-            for spec in _trainings(
-                study,
-                patch_spec.model_copy(update={"split": kind, "seed": patch_spec.seed + seed}),
-                (seed,),
-            )
-        ]
-        for kind in ("random", "blocks")
-    }
+    own = study.patch_spec(settings.area)
+    groups: dict[str | int, list[RunSpec]] = {"random": [], "blocks": []}
+    for kind, seed in product(groups, settings.seeds):
+        patch_spec = own.model_copy(update={"split": kind, "seed": own.seed + seed})
+        groups[kind] += _trainings(study, patch_spec, (seed,))
+    return groups
 
 
 def sizes(study: Study) -> dict[str | int, list[RunSpec]]:
@@ -180,11 +174,7 @@ def _training_patches(study: Study, patch_spec: PatchSpec) -> int:
 
 register(
     Experiment(
-        name="beyond",
-        title="beyond the paper",
-        settings=Beyond,
-        specs=specs,
-        whole_area=scored_on_whole_area,
+        name="beyond", title="beyond the paper", settings=Beyond, specs=specs, whole_area=scored_on_whole_area,
         used_areas=("area", "sizes_area"),
     )
-)
+)  # fmt: skip

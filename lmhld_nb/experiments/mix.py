@@ -63,8 +63,7 @@ def runs_alone(study: Study) -> list[Run]:
 def table_6_by_area(finished: Sequence[Run], alone: Sequence[Run] = ()) -> pd.DataFrame:
     """Tabulate Experiment 3 area by area, beside networks trained on that area alone (`runs_alone`).
 
-    Of ``alone``, runs on other patches than experiment 3 has of that area are left out: both are scores on the same
-    ones.
+    Runs of ``alone`` on other patches than experiment 3 has of that area are left out.
 
     Returns:
         Rows (area, model): the scores; alone_f1, gain (f1 minus alone_f1; NaN without such a run); run_ids.
@@ -76,12 +75,8 @@ def table_6_by_area(finished: Sequence[Run], alone: Sequence[Run] = ()) -> pd.Da
     ]
     table = mean_over_seeds(rows, ["area", "model"])
     mixed = {patch_spec for run in finished for patch_spec in run.spec.data}
-    comparable = [
-        {"area": patch_spec.area, "model": run.spec.model, "f1": run_scores(run)["f1"]}
-        for run in alone
-        for patch_spec in run.spec.data
-        if patch_spec in mixed
-    ]
+    pairs = [(patch_spec, run) for run in alone for patch_spec in run.spec.data if patch_spec in mixed]
+    comparable = [(patch_spec.area, run.spec.model, run_scores(run)["f1"]) for patch_spec, run in pairs]
     alone_f1 = pd.DataFrame(comparable, columns=["area", "model", "f1"]).groupby(["area", "model"])["f1"].mean()
     table["alone_f1"] = alone_f1.reindex(table.index)
     table["gain"] = table["f1"] - table["alone_f1"]
@@ -90,12 +85,6 @@ def table_6_by_area(finished: Sequence[Run], alone: Sequence[Run] = ()) -> pd.Da
 
 register(
     Experiment(
-        name="mix",
-        number=3,
-        title="mix",
-        settings=Mix,
-        specs=specs,
-        tables={"table6": table_6},
-        used_areas=("areas",),
+        name="mix", number=3, title="mix", settings=Mix, specs=specs, tables={"table6": table_6}, used_areas=("areas",)
     )
 )

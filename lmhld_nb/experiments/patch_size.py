@@ -51,8 +51,7 @@ def candidates(study: Study, area: str) -> tuple[int, ...]:
     Raises:
         UserError: none is left.
     """
-    settings = _settings(study)
-    measurements = measure_area(study.dataset, area)
+    settings, measurements = _settings(study), measure_area(study.dataset, area)
     sizes = settings.candidates.get(area) or patches.candidate_sizes(measurements.quartiles, settings.sizes)
     fitting = tuple(size for size in sizes if size <= measurements.largest_side)
     if not fitting:
@@ -69,12 +68,7 @@ def _settings(study: Study) -> PatchSizes:
 
 
 def candidate_table(study: Study) -> pd.DataFrame:
-    """Tabulate from which landslide sizes each area's candidates follow, and which patch size the study uses.
-
-    Returns:
-        One row per area, whole pixels: quartiles q1, q2, q3; the candidates that follow from them, smallest, middle and
-        largest; chosen.
-    """
+    """Tabulate by area the landslide sizes (quartiles, px), the candidates that follow from them, the size in use."""
     rows = {}
     for area in study.areas:
         quartiles, sizes = measure_area(study.dataset, area).quartiles, _settings(study).sizes
@@ -100,17 +94,14 @@ def table_2(patch_sets: Sequence[PatchSet]) -> pd.DataFrame:
     for patch_set in patch_sets:
         shares = patch_set.shares()
         defined = [share for share in shares.values() if share == share]
-        rows.append(
-            {
-                "area": patch_set.spec.area,
-                "patch_size": patch_set.spec.size,
-                "patches": len(patch_set.index),
-                **shares,
-                "gap": max(defined) - min(defined),
-                "windows": patch_set.windows,
-                **{f"dropped_{reason}": count for reason, count in patch_set.dropped.items()},
-            }
-        )
+        row = {
+            "area": patch_set.spec.area,
+            "patch_size": patch_set.spec.size,
+            "patches": len(patch_set.index),
+            **shares,
+        }
+        row |= {"gap": max(defined) - min(defined), "windows": patch_set.windows}
+        rows.append(row | {f"dropped_{reason}": count for reason, count in patch_set.dropped.items()})
     return pd.DataFrame(rows).set_index("area")
 
 
@@ -174,37 +165,21 @@ def _choice(f1: pd.Series) -> pd.DataFrame:
         cells: pd.DataFrame = by_size.droplevel("area").unstack("patch_size").dropna()
         if cells.empty:
             raise UserError(f"{area}: no network has runs at every size compared; make them with `lmhld run`")
-        means = cells.mean()
-        best = cells.eq(cells.max(axis=1), axis=0)
-        tied = means >= means.max() - TIE
-        wins = best.sum()
+        means, best = cells.mean(), cells.eq(cells.max(axis=1), axis=0)
+        tied, wins = means >= means.max() - TIE, best.sum()
         winner = min(means.index[tied], key=lambda size: (-wins[size], size))
         for size in means.index:
-            rows.append(
-                {
-                    "area": area,
-                    "patch_size": size,
-                    "mean_f1": means[size],
-                    "models": len(cells),
-                    "models_best": int(wins[size]),
-                    "winners": ", ".join(models.network(name).title for name in best.index[best[size]]),
-                    "tied": bool(tied[size] and tied.sum() > 1),
-                    "chosen": size == winner,
-                }
-            )
-    return pd.DataFrame(rows).set_index(["area", "patch_size"])
+            winners = ", ".join(models.network(name).title for name in best.index[best[size]])
+            row = (area, size, means[size], len(cells), int(wins[size]), winners)
+            rows.append((*row, bool(tied[size] and tied.sum() > 1), size == winner))
+    columns = ["area", "patch_size", "mean_f1", "models", "models_best", "winners", "tied", "chosen"]
+    return pd.DataFrame(rows, columns=columns).set_index(["area", "patch_size"])
 
 
 register(
     Experiment(
-        name="patch_size",
-        number=1,
-        title="patch size",
-        settings=PatchSizes,
-        specs=specs,
-        tables={"table4": table_4},
-        whole_area=lambda study: {spec.run_id for spec in specs(study)},
-        used_areas=("areas",),
+        name="patch_size", number=1, title="patch size", settings=PatchSizes, specs=specs, tables={"table4": table_4},
+        whole_area=lambda study: {spec.run_id for spec in specs(study)}, used_areas=("areas",),
         known_areas=("candidates",),
     )
-)
+)  # fmt: skip

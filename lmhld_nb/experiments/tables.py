@@ -38,13 +38,10 @@ def published_areas(dataset: str) -> pd.DataFrame:
 def beside_published(
     rows: Sequence[Mapping[str, Any]], keys: list[str], published: pd.DataFrame, finished: Sequence[Run]
 ) -> pd.DataFrame:
-    """Return mean scores over seeds with the published ones and the differences.
+    """Return mean scores over seeds of ``rows`` with the published ones and the differences.
 
-    Args:
-        rows: one per run, with ``keys``, the scores of all `METRICS` and ``run_ids``; equal keys are averaged.
-        keys: columns that name a row of the table.
-        published: of `paper.table`, with ``keys`` and scores.
-        finished: the runs; where they have other areas than the paper's, nothing is published.
+    Rows that share ``keys`` are averaged; ``published`` is of `paper.table`, with ``keys`` and scores, of which none
+    count where the ``finished`` runs have other areas than the paper's.
 
     Returns:
         The scores; ``published_…`` and ``difference_…`` (ours minus published), NaN where nothing is published;

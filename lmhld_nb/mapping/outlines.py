@@ -52,8 +52,7 @@ def outline(mask: Path, landslides: pd.DataFrame, min_area_px: int = 1, min_area
 
     Returns:
         One multipolygon per landslide, top to bottom: id, area_px, mean_probability, max_probability, area_m2 (in an
-        equal-area system), lon and lat of the centroid, compactness (4πA/P², 1 for a disc, towards 0 for a long thin
-        slide).
+        equal-area system), lon and lat of the centroid, compactness (4πA/P²: 1 for a disc, 0 for a line).
     """
     with rasterio.open(mask) as source:
         crs, transform, width = source.crs, source.transform, source.width

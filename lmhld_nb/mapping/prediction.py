@@ -97,13 +97,11 @@ def read_checked(image: Image, window: Window, bands: tuple[str, ...]) -> np.nda
     """Read a window (bands, height, width); numbers that no sensor gives (beyond ±1e9) raise UserError."""
     values = image.read(window, bands)
     if values.dtype.kind == "f":
-        huge = (np.abs(values) > LARGEST) & image.valid(values)
-        if huge.any():
-            value = float(values[huge][0])
-            raise UserError(
-                f"{image.scene.image}: {int(huge.sum())} values like {value:.4g} near row {window.row}, column "
-                f"{window.col}; they probably mean no data: give it, e.g. --nodata {value:.9g}"
-            )
+        huge = values[(np.abs(values) > LARGEST) & image.valid(values)]
+        if huge.size:
+            where = f"{huge.size} values like {float(huge[0]):.4g} near row {window.row}, column {window.col}"
+            mend = f"they probably mean no data: give it, e.g. --nodata {float(huge[0]):.9g}"
+            raise UserError(f"{image.scene.image}: {where}; {mend}")
     return values
 
 
@@ -118,16 +116,11 @@ def predicted_rows(
 ) -> Rows:
     """Yield band of rows after band of rows: window and probabilities (rows, cols) float32, −1 for no data.
 
-    Memory depends on the image's width only. Windows that hold no data at all are not predicted. Pixels without data,
-    and what lies beyond the edge, are given to the network as the mean. Close the generator (`contextlib.closing`)
-    where it is not read to its end: threads of its own read the image and run the network.
-
-    Args:
-        image, bands: what is read, in the network's order.
-        statistics: mean and standard deviation (bands,) that the values are normalised with.
-        network: with the ``size`` of its windows in pixels, a multiple of 16.
-        overlap: share of a window that its neighbour covers too, 0 to 0.9.
-        batch_size: windows predicted at once; None for what suits the device.
+    Memory depends on the image's width only. Windows without data are not predicted; pixels without, and those beyond
+    the edge, are given to the network as the mean. Close the generator (`contextlib.closing`) where it is not read to
+    its end: it has threads of its own. ``bands`` are in the network's order, ``statistics`` what values are normalised
+    with, ``size`` is the side of windows in px (a multiple of 16), ``overlap`` the share of a window that its neighbour
+    covers too (0 to 0.9), ``batch_size`` None what suits the device.
 
     Raises:
         UserError: the image cannot be read, the network gives NaN, or the device's memory is full.
@@ -215,9 +208,7 @@ def _workers(device: torch.device) -> Iterator[int]:
         yield 2  # one is computed while the other travels
         return
     threads = torch.get_num_threads()
-    torch.set_num_threads(
-        1
-    )  # windows are small: threads that share a batch wait for each other (benchmarks/mapping.py)
+    torch.set_num_threads(1)  # windows are small: threads that share a batch wait for each other
     try:
         yield threads
     finally:

@@ -30,15 +30,8 @@ AREAS = ("rio", "hokkaido", "emilia_romagna", "gorkha", "jiuzhaigou", "wenchuan"
 """Keys of the study areas in Table 1's order, the order used everywhere."""
 
 MODELS: Mapping[str, str] = MappingProxyType(
-    {
-        "unet": "U-Net",
-        "res_unet": "Res U-Net",
-        "dense_unet": "Dense U-Net",
-        "attention_unet": "Attention U-Net",
-        "trans_unet": "Trans U-Net",
-        "unet_pp": "U-Net++",
-        "unet_3p": "U-Net+++",
-    }
+    {"unet": "U-Net", "res_unet": "Res U-Net", "dense_unet": "Dense U-Net", "attention_unet": "Attention U-Net"}
+    | {"trans_unet": "Trans U-Net", "unet_pp": "U-Net++", "unet_3p": "U-Net+++"}
 )
 """Model keys and the names the paper's tables print, in the tables' order."""
 
@@ -184,9 +177,9 @@ def quotes() -> Mapping[str, Quote]:
 def claims() -> pd.DataFrame:
     """Return the paper's checkable statements in its order, indexed by ``id``.
 
-    Columns: section, reading (how it is understood; empty where there is only one way), needs (what had to be published
-    for it to be checked; empty where nothing is missing), claim (in our words, its numbers filled in from `quotes`).
-    Readings of one statement share the part of their id before ``/``.
+    Columns: section, reading (how it is understood; may be empty), needs (what had to be published for it to be
+    checked; may be empty), claim (its numbers filled in from `quotes`). Readings of one statement share their id
+    before ``/``.
     """
     table = _texts("claims.csv").set_index("id")
     table["claim"] = [claim.format_map(quotes()) for claim in table["claim"]]

@@ -19,11 +19,9 @@ def deal(
 
     Groups of like landslide share are dealt evenly over the splits, at random. Of ``tries`` seeded deals the first
     is taken whose splits differ by at most 1 % in mean landslide share and keep the wanted fractions; else the best.
-    Small sets cannot always reach 1 %.
 
     Args:
-        share: landslide share of each patch, 0 to 1.
-        group: each patch's group, numbered from 0; a group is never divided.
+        share, group: of each patch the landslide share, 0 to 1, and the group, numbered from 0, never divided.
         fractions: wanted shares of ``train``, ``val`` and ``test`` patches.
     """
     weight = np.bincount(group)

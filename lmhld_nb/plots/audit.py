@@ -13,12 +13,8 @@ from lmhld_nb import audit, paper
 from lmhld_nb.plots import style
 
 # From the colour-blind palette; hatched as well, so that the figure reads without colour.
-_LOOKS = {
-    "holds": (style.HIT, ""),
-    "rounding": (style.MISS, "//"),
-    "contradicted": (style.FALSE_ALARM, "xx"),
-    "cannot be checked": ("0.8", ".."),
-}
+_LOOKS = {"holds": (style.HIT, ""), "rounding": (style.MISS, "//"), "contradicted": (style.FALSE_ALARM, "xx")}
+_LOOKS["cannot be checked"] = ("0.8", "..")
 _LIMIT = 4.0  # units of the last digit; what lies further out is written at the edge
 
 
@@ -60,12 +56,9 @@ def f1_differences(rows: pd.DataFrame) -> Figure:
     for number, group in rows.assign(x=x).groupby("table"):
         spot = (group["x"].mean(), 1)
         ax.annotate(f"Table {number}", spot, (0, 3), ("data", "axes fraction"), ha="center", weight="bold", **points)
-    ax.set(
-        xticks=[],
-        ylim=(min(y.min(), low.min()) - 0.8, max(y.max(), high.max()) + 0.8),
-        xlabel="rows of the tables, in their order",
-        ylabel="printed F1 minus 2PR / (P + R),\nunits of the last digit",
-    )
+    ax.set(xticks=[], ylim=(min(y.min(), low.min()) - 0.8, max(y.max(), high.max()) + 0.8))
+    ax.set_xlabel("rows of the tables, in their order")
+    ax.set_ylabel("printed F1 minus 2PR / (P + R),\nunits of the last digit")
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return style.counted(figure, style.format_count(len(rows), "row"))
 

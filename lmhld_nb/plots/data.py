@@ -142,11 +142,8 @@ def windows_on_scene(scene: Scene, patch_set: PatchSet) -> Figure:
     axes[1].imshow(picture, extent=(0, reasons.shape[1] * size, reasons.shape[0] * size, 0))
     axes[1].set(xlim=(0, cols), ylim=(rows, 0), title=f"{size}-pixel windows")
     counts = {reason: (reasons == reason).sum() for reason in WINDOWS}
-    handles = [
-        Patch(color=fills[reason], label=f"{name.format(share=least)}: {counts[reason]}")
-        for reason, (_, name) in WINDOWS.items()
-        if counts[reason]
-    ]
+    texts = {reason: f"{name.format(share=least)}: {counts[reason]}" for reason, (_, name) in WINDOWS.items()}
+    handles = [Patch(color=fills[reason], label=label) for reason, label in texts.items() if counts[reason]]
     figure.legend(handles=handles, loc="outside upper center", ncols=4)
     style.no_ticks(*axes)
     explanation = f"{style.area_name(scene.area)}, scene {scene.name}"

@@ -129,9 +129,8 @@ def check_north_up(path: Path, crs: CRS | None, transform: Affine) -> None:
     """Raise a UserError for a rotated, sheared or flipped grid."""
     turned = max(abs(transform.b), abs(transform.d)) > 1e-6 * abs(transform.a)
     if crs is not None and (turned or transform.a <= 0 or transform.e >= 0):
-        raise UserError(
-            f"{path}: its grid is rotated or flipped; warp it north-up first (gdalwarp {path.name} north_up.tif)"
-        )
+        mend = f"warp it north-up first (gdalwarp {path.name} north_up.tif)"
+        raise UserError(f"{path}: its grid is rotated or flipped; {mend}")
 
 
 def ground_pixel(crs: CRS | None, transform: Affine, shape: tuple[int, int]) -> tuple[float, float]:

@@ -5,7 +5,7 @@ some files. The result is a ``Layout`` as a user would write it; where two are p
 """
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lmhld_nb import paper
 from lmhld_nb.config import UserError
@@ -53,7 +53,10 @@ def _pair_all(root: Path, groups: list[Group], pairs: _Pairs) -> list[str]:
     ignored = [f"{group.pattern} ({len(group.files)})" for group in groups if group.role == "other"]
     for image in sorted((g for g in groups if g.role in ("image", None)), key=lambda g: g.role is None):
         candidates = [mask for mask in masks if (mask.area, mask.split) == (image.area, image.split)]
-        shared = [len(image.ancestors & mask.ancestors) + (image.folder == mask.folder) for mask in candidates]
+        above = set(PurePosixPath(image.pattern).parents)
+        shared = [
+            len(above & set(PurePosixPath(mask.pattern).parents)) + (image.folder == mask.folder) for mask in candidates
+        ]
         candidates = [mask for mask, depth in zip(candidates, shared, strict=True) if depth == max(shared)]
         same = [mask for mask in candidates if mask.files.keys() == image.files.keys()]
         candidates = same if len(same) == 1 else candidates
@@ -150,11 +153,8 @@ def _template(root: Path, declared: Layout, doubt: str, groups: list[Group], pai
     done = {image.pattern for image, _ in pairs}
     unpaired = [g for g in groups if g.role in ("image", None) and g.pattern not in done]
     masks = [*((image, mask.pattern) for image, mask in pairs), *((group, "FILL IN") for group in unpaired[:60])]
-    settings = {
-        "bands": declared.bands,
-        "channels": declared.channels,
-        "landslide_codes": declared.landslide_codes,
-        "georeferenced": False,
+    settings = {key: getattr(declared, key) for key in ("bands", "channels", "landslide_codes")} | {
+        "georeferenced": False
     }
     content = [f"{key}: {json.dumps(value)}" for key, value in settings.items()] + ["parts:"]
     for image, pattern in masks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 import ipywidgets
@@ -29,19 +29,13 @@ SIDE = 560
 def patch_explorer(book: Book, area: str | None = None) -> ipywidgets.VBox:
     """Return a panel with the choice of area, scene, patch size and least share of landslide.
 
-    It shows the scene with kept and dropped windows, and counts them as `patches.cut` would; what is measured is kept
-    while the panel lives.
-
-    Args:
-        book: its areas, bands, and the values that the controls begin with.
-        area: shown first; the book's first where None.
+    It shows the scene with kept and dropped windows, and counts them as `patches.cut` would; ``area`` (None for the
+    book's first) is shown first. What is measured is kept while the panel lives.
     """
     first = area if area in book.areas else book.areas[0]
     sizes = tuple(sorted({*patches.SIZES, *map(book.patch_size, book.areas)}))
     by_area = book.scenes()
-    windows = lru_cache(maxsize=None)(
-        lambda name: measurements.classify_area_windows(book.dataset, name, sizes, book.bands)
-    )
+    windows = cache(lambda name: measurements.classify_area_windows(book.dataset, name, sizes, book.bands))
     picture_of = lru_cache(maxsize=32)(lambda scene: preview(scene, book.bands))
 
     chosen = controls.choice("Area", [(paper.area_name(name), name) for name in book.areas], first)
@@ -113,6 +107,5 @@ def _count_table(here: np.ndarray, everywhere: list[np.ndarray], least: float) -
     ]
     rows.append(("windows in all", here.size, sum(scene.size for scene in everywhere)))
     kinds = [(colour, names[reason]) for reason, (colour, _) in WINDOWS.items()]
-    return controls.table(("window", "this scene", "whole area"), rows) + controls.legend(
-        [*kinds, ("cyan", "outline of a landslide")], "<br>"
-    )
+    legend = controls.legend([*kinds, ("cyan", "outline of a landslide")], "<br>")
+    return controls.table(("window", "this scene", "whole area"), rows) + legend
