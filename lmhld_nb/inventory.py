@@ -27,8 +27,7 @@ NDVI_DROP, BRIGHTER = 0.03, 1.02  # least plausible fall of NDVI and ratio of br
 def landslide_sizes(mask: np.ndarray) -> np.ndarray:
     """Return the pixels of each 8-connected landslide of a mask, in order of first appearance row by row.
 
-    Args:
-        mask: (rows, cols); 0 background, 255 not labelled, every other value landslide.
+    In the mask (rows, cols) 0 is background, 255 not labelled, every other value landslide.
     """
     return components([(np.asarray(mask),)])["size_px"].to_numpy()
 
@@ -55,11 +54,9 @@ def components(strips: Iterable[tuple[np.ndarray, ...]], layers: Sequence[str] =
     """Measure every 8-connected landslide of a mask of any size and count what else is true of its pixels.
 
     ``strips`` are, from top to bottom, each the mask (as for `landslide_sizes`) and one bool array of its shape for
-    each of ``layers``. A landslide that reaches over strips counts once.
-
-    Returns:
-        One row per landslide, whole numbers: ``size_px``; for each layer the landslide's pixels that are True in it;
-        its box ``top``, ``left`` and, one beyond the last pixel, ``bottom`` and ``right``.
+    each of ``layers``. A landslide that reaches over strips counts once. Returns one row per landslide, whole numbers:
+    ``size_px``; for each layer the landslide's pixels that are True in it; its box ``top``, ``left`` and, one beyond
+    the last pixel, ``bottom`` and ``right``.
     """
     names = ["size_px", *layers]
     parts = [np.zeros((0, len(names) + 4), np.int64)]
@@ -168,11 +165,8 @@ def feature_layers(scene: Scene, window: Window) -> tuple[dict[str, np.ndarray],
 def feature_contrast(scene: Scene, window: Window) -> pd.DataFrame:
     """Tabulate the means of `feature_layers` on landslides and beside them; rows are features."""
     layers, landslide = feature_layers(scene, window)
-    rows = {
-        name: {"landslide": np.nanmean(layer[landslide]), "beside": np.nanmean(layer[~landslide])}
-        for name, layer in layers.items()
-    }
-    return pd.DataFrame(rows).T.rename_axis("feature")
+    rows = {name: [np.nanmean(layer[there]) for there in (landslide, ~landslide)] for name, layer in layers.items()}
+    return pd.DataFrame(rows, index=["landslide", "beside"]).T.rename_axis("feature")
 
 
 def check_polygons(scene: Scene, ring_px: int = 12, flat_degrees: float = 8.0, shift_px: int = 0) -> pd.DataFrame:
@@ -182,11 +176,9 @@ def check_polygons(scene: Scene, ring_px: int = 12, flat_degrees: float = 8.0, s
     ``flat`` where its mean slope is below ``flat_degrees``, and ``no contrast`` where it has neither lost NDVI nor
     gained brightness. A flag asks for a second look; it is no proof of an error. A mask is outlined first; other
     landslides and no-data do not count as surroundings (``ring_px`` wide). ``shift_px`` moves all polygons along the
-    rows first, to see what a misplaced inventory looks like.
-
-    Returns:
-        One row per polygon that covers data: area_px, slope_deg, relief_m (NaN without elevation), ndvi, ndvi_around,
-        brightness, brightness_around (stored units), flag (empty text where plausible).
+    rows first, to see what a misplaced inventory looks like. Returns one row per polygon that covers data: area_px,
+    slope_deg, relief_m (NaN without elevation), ndvi, ndvi_around, brightness, brightness_around (stored units), flag
+    (empty where plausible).
     """
     bands = tuple(band for band in scenes.BANDS if band in scene.bands)
     rows = []

@@ -88,11 +88,9 @@ def receptive_field(
     """Measure the receptive field of the pixel in the middle of a patch, by gradients (Luo et al. 2016).
 
     Rectifiers and max-pooling let only some paths through, so ``draws`` random networks and inputs are taken (seeds
-    from ``first`` on), with random statistics in their normalisation. A patch (``size`` px, a multiple of 32) smaller
-    than the extent, which does not depend on ``width``, cuts it off. ``change`` is applied to each network first.
-
-    Raises:
-        ValueError: in no draw anything got through (rectifiers can shut a very narrow network).
+    from ``first`` on), with random statistics in their normalisation; ValueError where nothing got through in any. A
+    patch (``size`` px, a multiple of 32) smaller than the extent, which does not depend on ``width``, cuts it off.
+    ``change`` is applied to each network first.
     """
     influences = [_influence(name, width, size, seed, change) for seed in range(first, first + draws)]
     influence = np.mean(influences, axis=0)

@@ -119,11 +119,8 @@ def inside(name: str, block: str, width: int | None = None) -> Graph:
     """
     model = architecture.empty(name, width)
     traced = _traced(model, block)
-    within = [
-        node
-        for node in traced.nodes
-        if node.target != block and any(path == block for path, _ in node.meta.get("nn_module_stack", {}).values())
-    ]
+    stacks = {node: dict(node.meta.get("nn_module_stack", {}).values()) for node in traced.nodes}  # path → class
+    within = [node for node in traced.nodes if block in stacks[node] and node.target != block]
     inputs = dict.fromkeys(source for node in within for source in _maps(node) if source not in within)
     names = {node: (f"input {number}", f"from {_origin(node, model)}") for number, node in enumerate(inputs)}
     for node in within:

@@ -90,14 +90,14 @@ def _bold(n: int) -> Finding:
     return holds_if(not len(wrong) + len(absent), derived, _named(wrong.union(absent, sort=False)), OF_RANK)
 
 
-def _underlined() -> Finding:
+def _table_5_underlined() -> Finding:
     marked = _marked(5, "underline")
     wrong = marked.difference(_best(5, ["model", "score"]), sort=False)
     derived = f"{len(marked) - len(wrong)} of {len(marked)} underlined values are a model's best area"
     return holds_if(not len(wrong), derived, _named(wrong), OF_RANK)
 
 
-def _all_underlined() -> Finding:
+def _table_5_all_underlined() -> Finding:
     best = _best(5, ["model", "score"])
     absent = best.difference(_marked(5, "underline"), sort=False)
     plain = absent.difference(_marked(5, "bold"), sort=False)
@@ -212,21 +212,11 @@ def _caption(number: int) -> Finding:
     return holds_if(stated == module, f"section {section} presents it as a result of LMHLD_{module}")
 
 
-CHECKS: rules.Checks = rules.by_name(
-    _formula_3,
-    _leader,
-    _leader_areas,
-    _competitive,
-    _cautious_precision,
-    _cautious_recall,
-    _easiest_area,
-    _easiest_stable,
-    _fluctuation,
-) | {
+_NAMED = rules.by_name(_formula_3, _leader, _leader_areas, _competitive, _cautious_precision, _cautious_recall)
+CHECKS: rules.Checks = _NAMED | rules.by_name(_easiest_area, _easiest_stable, _fluctuation)
+CHECKS |= rules.by_name(_table_5_underlined, _table_5_all_underlined) | {
     **{f"table_{n}_f1": partial(_f1, n) for n in rules.SCORE_TABLES},
     **{f"table_{n}_bold": partial(_bold, n) for n in rules.SCORE_TABLES},
-    "table_5_underlined": _underlined,
-    "table_5_all_underlined": _all_underlined,
     "easiest_f1/besides": partial(_easiest_f1, ()),
     "easiest_f1/except": lambda: _easiest_f1(without=quoted("leader").values),
     **{f"mean_{score}": partial(_mean, score) for score in rules.SCORES},

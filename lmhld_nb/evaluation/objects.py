@@ -57,11 +57,9 @@ def by_size(
     A landslide is detected when at least ``least`` of its area (a share) is mapped, by however many objects; a mapped
     object is false when less than that of its area is landslide. So the two counts need not match. Areas count as far
     as both masks have a label. ``classes`` are rising edges of the whole size in m²; a class includes its lower edge.
-
-    Returns:
-        One row per class that occurs: ``area_m2`` (text) and ``from_m2``; ``landslides``, ``detected``,
-        ``detection_rate`` with its 95 % Wilson interval ``detection_low`` and ``detection_high``; ``mapped``,
-        ``mapped_false`` and ``false_share``. Rates of nothing are NaN.
+    Returns one row per class that occurs: ``area_m2`` (text) and ``from_m2``; ``landslides``, ``detected``,
+    ``detection_rate`` with its 95 % Wilson interval ``detection_low`` and ``detection_high``; ``mapped``,
+    ``mapped_false`` and ``false_share``. Rates of nothing are NaN.
     """
     counts = []
     for table in (truth, mapped):
@@ -166,18 +164,15 @@ def tally(strips: Strips, pixel_m2: float) -> Tally:
 def score(strips: Strips, pixel_m2: float) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
     """Score a landslide map of any size against truth: pixels, probabilities, landslides.
 
-    ``strips`` gives the map from top to bottom each time it is called (three times): probability (rows, cols) from 0
-    to 1, below 0 for no data; predicted mask and truth, both uint8 with 0 background, 1 landslide and 255 no data or
-    not labelled. Pixels that lack one of the three are left out. ``pixel_m2`` is the ground area of a pixel.
+    ``strips`` gives the map from top to bottom each time it is called (three times): probability (rows, cols) from 0 to
+    1, below 0 for no data; predicted mask and truth, both uint8 with 0 background, 1 landslide and 255 no data or not
+    labelled. Pixels that lack one of the three are left out; ValueError where their shapes differ or a probability is
+    above 1. ``pixel_m2`` is the ground area of a pixel.
 
-    Returns:
-        Scores, NaN where there is nothing to score: `Confusion.as_dict` of the mask; ``prevalence``; of the
-        probabilities those of `Ranked` (the best threshold is chosen on the truth itself, hence optimistic);
-        landslides and mapped objects as in `by_size`. Tables: ``precision_recall`` of `Ranked.curve`, ``calibration``
-        of `Ranked.reliability`, `by_size`, and `size_frequency` by ``inventory`` (``true``, ``mapped``).
-
-    Raises:
-        ValueError: the three arrays of a strip differ in shape, or a probability is above 1.
+    Returns scores, NaN where there is nothing to score: `Confusion.as_dict` of the mask; ``prevalence``; of the
+    probabilities those of `Ranked` (the best threshold is chosen on the truth itself, hence optimistic); landslides and
+    mapped objects as in `by_size`. And tables: ``precision_recall`` of `Ranked.curve`, ``calibration`` of
+    `Ranked.reliability`, `by_size`, and `size_frequency` by ``inventory`` (``true``, ``mapped``).
     """
     counted = tally(strips, pixel_m2)
     named = zip(("true", "mapped"), counted.areas_m2, strict=True)

@@ -29,8 +29,7 @@ class Ranked:
     def of(cls, probability: np.ndarray, truth: np.ndarray, known: np.ndarray | None = None) -> Ranked:
         """Count probabilities (0 to 1) and a boolean truth of one shape; pixels where ``known`` is False are left out.
 
-        Raises:
-            ValueError: the shapes differ, or a known probability is NaN or not between 0 and 1.
+        ValueError where the shapes differ, or a known probability is NaN or not between 0 and 1.
         """
         probability, truth = np.asarray(probability), np.asarray(truth, bool)
         if probability.shape != truth.shape:

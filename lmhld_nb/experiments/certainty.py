@@ -99,11 +99,9 @@ def _published_f1(study: Study, table: int, group: Sequence[Run]) -> float:
 def interval_table(cells: Sequence[Cell], repeated: Sequence[Cell] = (), resamples: int = RESAMPLES) -> pd.DataFrame:
     """Tabulate cells with their intervals (bootstrap over patches), beside the published F1.
 
-    ``repeated`` are cells of a network that was trained with several seeds (`beyond.repeated`).
-
-    Returns:
-        Rows `CELL`: f1, low, high, patches; seeds, seeds_f1, seeds_sd, seeds_low, seeds_high (Student's interval of
-        their mean, NaN for one seed); published_f1; run_ids.
+    ``repeated`` are cells of a network that was trained with several seeds (`beyond.repeated`). Rows `CELL`: f1, low,
+    high, patches; seeds, seeds_f1, seeds_sd, seeds_low, seeds_high (Student's interval of their mean, NaN for one
+    seed); published_f1; run_ids.
     """
     again = {cell.key: cell for cell in repeated}
     rows = []
@@ -122,9 +120,8 @@ def interval_table(cells: Sequence[Cell], repeated: Sequence[Cell] = (), resampl
 def pair_table(cells: Sequence[Cell], resamples: int = RESAMPLES) -> pd.DataFrame:
     """Compare all networks of a table pairwise on the same patches.
 
-    Returns:
-        Rows `CELL` and other: difference in F1 with low and high (bootstrap); p of the paired permutation test;
-        corrected, over all pairs on the same patches; published_difference; run_ids.
+    Rows `CELL` and other: difference in F1 with low and high (bootstrap); p of the paired permutation test; corrected,
+    over all pairs on the same patches; published_difference; run_ids.
     """
     groups: dict[tuple[int, str, int], list[Cell]] = {}
     for cell in cells:

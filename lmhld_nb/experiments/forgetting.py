@@ -40,8 +40,7 @@ def patch_sets_of(run: Run) -> list[PatchSet]:
 def stage_matrix(finals: Finals) -> pd.DataFrame:
     """Tabulate F1 after each stage on the test patches of each area so far, mean over seeds.
 
-    Returns:
-        Rows (order, model, stage, area_added): F1 by area, NaN where it is yet to come; run_ids, of the stage.
+    Rows (order, model, stage, area_added): F1 by area, NaN where it is yet to come; run_ids, of the stage.
     """
     rows = []
     for order, finished in finals.items():
@@ -86,9 +85,8 @@ def forgetting_table(finals: Finals) -> pd.DataFrame:
 def strategy_runs(finals: Finals) -> pd.DataFrame:
     """Tabulate the chains of `part.strategies` (and the joint trainings) by strategy and seed.
 
-    Returns:
-        Rows (strategy, seed): f1 on all areas, forgetting, backward_transfer, trained_parameter_steps (over all
-        stages), seconds (of training), run_ids.
+    Columns: f1 on all areas, forgetting, backward_transfer, trained_parameter_steps (over all stages), seconds (of
+    training), run_ids.
     """
     rows: list[dict[str, Any]] = []
     for strategy, finished in finals.items():
@@ -106,11 +104,10 @@ def parameter_steps(run: Run) -> int:
 
 
 def strategy_table(by_seed: pd.DataFrame) -> pd.DataFrame:
-    """Return the means of `strategy_runs` over seeds with 95 % intervals (Student's t).
+    """Return the means of `strategy_runs` over seeds with 95 % intervals (Student's t), by strategy.
 
-    Returns:
-        Rows by strategy: f1, forgetting, backward_transfer and f1_less_part (paired with LMHLD_part by seed), each with
-        …_low and …_high (NaN for one seed); seeds, trained_parameter_steps, seconds, run_ids.
+    Columns: f1, forgetting, backward_transfer and f1_less_part (paired with LMHLD_part by seed), each with …_low and
+    …_high (NaN for one seed); seeds, trained_parameter_steps, seconds, run_ids.
     """
     rows = {}
     reference = by_seed["f1"].xs("LMHLD_part", level="strategy")
@@ -130,9 +127,8 @@ def strategy_table(by_seed: pd.DataFrame) -> pd.DataFrame:
 def addition_table(finished: Sequence[Run]) -> pd.DataFrame:
     """Tabulate what the stages of `part.added_stages` did to finished chains, mean over seeds.
 
-    Returns:
-        Rows (area, model): F1 on the area's test patches before the last stage and after it; change; own_input, after
-        it through the area's own input convolution; run_ids. The area added comes last and has no ``before``.
+    Rows (area, model): F1 on the area's test patches before the last stage and after it; change; own_input, after it
+    through the area's own input convolution; run_ids. The area added comes last and has no ``before``.
     """
     rows = []
     for run in finished:

@@ -34,11 +34,7 @@ def specs(study: Study) -> list[RunSpec]:
 
 
 def mixed_areas(study: Study) -> tuple[str, ...]:
-    """Return the areas mixed: those the profile names whose scenes are large enough for a patch.
-
-    Raises:
-        UserError: none is.
-    """
+    """Return those areas that the profile mixes whose scenes are large enough for a patch; UserError where none is."""
     size = study.settings("mix").size
     fitting = tuple(area for area in study.areas_of("mix") if measure_area(study.dataset, area).largest_side >= size)
     if not fitting:
@@ -63,10 +59,8 @@ def runs_alone(study: Study) -> list[Run]:
 def table_6_by_area(finished: Sequence[Run], alone: Sequence[Run] = ()) -> pd.DataFrame:
     """Tabulate Experiment 3 area by area, beside networks trained on that area alone (`runs_alone`).
 
-    Runs of ``alone`` on other patches than experiment 3 has of that area are left out.
-
-    Returns:
-        Rows (area, model): the scores; alone_f1, gain (f1 minus alone_f1; NaN without such a run); run_ids.
+    Runs of ``alone`` on other patches than experiment 3 has of that area are left out. Rows (area, model): the scores;
+    alone_f1, gain (f1 minus alone_f1; NaN without such a run); run_ids.
     """
     rows: list[dict[str, Any]] = [
         {"area": area, "model": run.spec.model, **run_scores(run, counts), "run_ids": run.spec.run_id}

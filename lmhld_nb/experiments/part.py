@@ -110,10 +110,8 @@ def chain_specs(
     """Return the chain of each network, with each seed, that adds areas in ``order`` (`chains.link`).
 
     Schedule, networks, seeds and epochs per stage are the profile's where none are given; patches ``extra`` are added
-    after these areas; ``ewc`` and ``replay`` as in `chains.link`.
-
-    Raises:
-        UserError: an area has no patches of its size, or not the bands of the others.
+    after these areas; ``ewc`` and ``replay`` as in `chains.link`. UserError where an area has no patches of its size,
+    or not the bands of the others.
     """
     data = [*(study.fitting_patch_spec(area, experiment="part") for area in order), *extra]
     stages = [
@@ -147,8 +145,7 @@ def final_runs(study: Study, finished: Sequence[Run]) -> dict[str, list[Run]]:
 def added_stages(study: Study) -> list[RunSpec]:
     """Return the stages that add the settings' `AddedArea` to the finished chains of the first order; none without one.
 
-    Raises:
-        UserError: the other data set is not there, has no such area, or lacks a band.
+    UserError where the other data set is not there, has no such area, or lacks a band.
     """
     added = study.settings("part").added
     if added is None:
@@ -221,8 +218,7 @@ def total_scores(run: Run, own_input: bool = False) -> dict[str, float]:
 def order_scores(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """Score the last stages of `final_runs` on the test patches of all areas, mean over seeds (paper Figs 12 to 14).
 
-    Returns:
-        Rows (model, order): the scores; ``own_input_…``, with each area's own input convolution; run_ids.
+    Rows (model, order): the scores; ``own_input_…``, with each area's own input convolution; run_ids.
     """
     rows: list[dict[str, Any]] = []
     for order, finished in finals.items():

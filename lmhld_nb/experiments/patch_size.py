@@ -45,11 +45,8 @@ def specs(study: Study) -> list[RunSpec]:
 def candidates(study: Study, area: str) -> tuple[int, ...]:
     """Return the patch sizes compared in an area: its three candidates (`patches.candidate_sizes`), in pixels.
 
-    Sizes that no scene of the area is large enough for are left out: LMHLD is published as patches, which can be cut
-    smaller but not larger.
-
-    Raises:
-        UserError: none is left.
+    Sizes that no scene of the area is large enough for are left out (UserError where none is left): LMHLD is published
+    as patches, which can be cut smaller but not larger.
     """
     settings, measurements = _settings(study), measure_area(study.dataset, area)
     sizes = settings.candidates.get(area) or patches.candidate_sizes(measurements.quartiles, settings.sizes)
@@ -94,23 +91,14 @@ def table_2(patch_sets: Sequence[PatchSet]) -> pd.DataFrame:
     for patch_set in patch_sets:
         shares = patch_set.shares()
         defined = [share for share in shares.values() if share == share]
-        row = {
-            "area": patch_set.spec.area,
-            "patch_size": patch_set.spec.size,
-            "patches": len(patch_set.index),
-            **shares,
-        }
+        row = {"area": patch_set.spec.area, "patch_size": patch_set.spec.size, "patches": len(patch_set.index)} | shares
         row |= {"gap": max(defined) - min(defined), "windows": patch_set.windows}
         rows.append(row | {f"dropped_{reason}": count for reason, count in patch_set.dropped.items()})
     return pd.DataFrame(rows).set_index("area")
 
 
 def table_4(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate Experiment 1 as paper Table 4 does: scores over the whole area (and ``outside_…`` the training patches).
-
-    Returns:
-        Rows (area, model, patch_size) as of `beside_published`.
-    """
+    """Tabulate Experiment 1 as paper Table 4 does: scores over the whole area (``outside_…`` training patches)."""
     rows = []
     for run in finished:
         counts = run.whole_area
@@ -127,12 +115,10 @@ def patch_size_choice(table: pd.DataFrame) -> pd.DataFrame:
     """Choose each area's patch size from `table_4`: the one with the highest mean F1 over the networks.
 
     Means that differ by less than 0.0005 count as equal; then the size decides at which more networks are at their
-    best, then the smaller one. Networks that lack one of the sizes (runs that are missing) are left out.
-
-    Returns:
-        Rows (area, patch_size): mean_f1, models (how many were compared), models_best (those at their best there),
-        winners (their names), tied (mean as high as the highest), chosen; mean_f1 and chosen also as ``outside_…``
-        (without the training patches) and, where they are published, ``published_…``.
+    best, then the smaller one. Networks that lack one of the sizes (runs that are missing) are left out. Rows (area,
+    patch_size): mean_f1, models (how many were compared), models_best (those at their best there), winners (their
+    names), tied (mean as high as the highest), chosen; mean_f1 and chosen also as ``outside_…`` (without the training
+    patches) and, where they are published, ``published_…``.
     """
     choice = _choice(table["f1"])
     for reading in ("outside", "published"):

@@ -38,11 +38,9 @@ def specs(study: Study) -> list[RunSpec]:
 
 
 def recipe_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate scores by batch size and epochs, mean over seeds.
+    """Tabulate scores on the test patches by batch size and epochs, mean over seeds.
 
-    Returns:
-        Rows (batch_size, epochs): the scores on the test patches, best_epoch (the one tested), steps (of the optimiser,
-        in all), run_ids.
+    Further columns: best_epoch (the one tested), steps (of the optimiser, in all), run_ids.
     """
     rows: list[dict[str, Any]] = []
     for run in finished:

@@ -65,8 +65,7 @@ def threshold_from_training(run: Run) -> Confusion:
 def against_threshold(table: pd.DataFrame, rules: dict[str, Threshold]) -> pd.DataFrame:
     """Tabulate by area the best threshold (`threshold_baseline`) beside the best network of `table_5`.
 
-    Returns:
-        Rows by area: feature, threshold_f1, network_f1 and network (the best), networks_above (the threshold).
+    Columns: feature, threshold_f1, network_f1 and network (the best), networks_above (the threshold).
     """
     rows = {}
     for area, rule in rules.items():

@@ -41,11 +41,8 @@ def beside_published(
     """Return mean scores over seeds of ``rows`` with the published ones and the differences.
 
     Rows that share ``keys`` are averaged; ``published`` is of `paper.table`, with ``keys`` and scores, of which none
-    count where the ``finished`` runs have other areas than the paper's.
-
-    Returns:
-        The scores; ``published_…`` and ``difference_…`` (ours minus published), NaN where nothing is published;
-        run_ids.
+    count where the ``finished`` runs have other areas than the paper's. Beside the scores are ``published_…`` and
+    ``difference_…`` (ours minus published), NaN where nothing is published, and run_ids.
     """
     ours = mean_over_seeds(rows, keys)
     if not all(has_published_areas(spec.dataset) for run in finished for spec in run.spec.data):

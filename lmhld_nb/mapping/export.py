@@ -17,11 +17,9 @@ def export(run_id: str, out: Path, force: bool = False) -> tuple[Path, Path]:
     """Write a finished run's weights with their card to ``out`` (.safetensors), and the card as JSON beside it.
 
     The card holds model, width, bands, patch sizes, resolution, normalisation, data sets and their fingerprints, scores
-    on the test patches, and versions. Returns both files.
-
-    Raises:
-        UserError: no finished run, another suffix, it cannot be written, or a file is there that is no earlier export
-            (unless ``force``; the store's files are never replaced).
+    on the test patches, and versions. Returns both files. UserError where there is no finished run, another suffix, it
+    cannot be written, or a file is there that is no earlier export (unless ``force``; the store's files are never
+    replaced).
     """
     if out.suffix != ".safetensors":
         raise UserError(f"{out}: must end in .safetensors, as what it holds")

@@ -44,11 +44,9 @@ _WRITING_ERRORS = (
 def all_or_nothing(out: Path, inputs: Iterable[Path] = ()) -> Iterator[Path]:
     """Yield a temporary folder whose files move to ``out`` if the block succeeds; folders made for it go again if not.
 
-    What killed maps have left in ``out`` is removed. Files of names that no map writes are left alone.
-
-    Raises:
-        UserError: a file in ``out`` would be replaced that is one of ``inputs`` or not an older map's, ``out`` holds
-            other files and no map, or it cannot be written. Checked before the block and after it.
+    What killed maps have left in ``out`` is removed; files of names that no map writes are left alone. UserError,
+    before the block and after it, where a file in ``out`` would be replaced that is one of ``inputs`` or not an older
+    map's, ``out`` holds other files and no map, or it cannot be written.
     """
     inputs = _with_sources(inputs)
     created = [folder for folder in (out, *out.parents) if not folder.exists()]

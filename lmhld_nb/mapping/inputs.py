@@ -63,13 +63,10 @@ def scene_of_file(
 ) -> Scene:
     """Describe an image file (the first of a mosaic, say) for mapping.
 
-    Args:
-        bands, nodata: names in file order, and the value that means no data; None for the file's own.
-        truth: mask raster on the image's grid or polygons, to score against.
-        truth_code: value that means landslide in a mask; 255 means not labelled unless it is this value.
-
-    Raises:
-        UserError: the file cannot be read, its bands are not all named once, or no pixel of the mask is ``truth_code``.
+    ``bands`` are names in file order, ``nodata`` the value that means no data; None for the file's own. ``truth`` is a
+    mask raster on the image's grid or polygons, to score against; ``truth_code`` is what means landslide in a mask (255
+    means not labelled unless it is this value). UserError where a file cannot be read, bands are not all named once, or
+    no pixel of the mask has that code.
     """
     with rasters.open_raster(path) as source:
         described, count = rasters.band_names(source), source.count
@@ -106,10 +103,8 @@ def check_image(image: Image, bands: tuple[str, ...]) -> None:
     path, names = image.scene.image, image.scene.bands
     if missing := [band for band in bands if band not in names]:
         held, wanted = ", ".join(name or "?" for name in names), ", ".join(bands)
-        raise UserError(
-            f"{path}: has no band '{missing[0]}' (it has {held}); the network wants {wanted}: correct the names with "
-            "--bands, or take a network of other bands"
-        )
+        mend = "correct the names with --bands, or take a network of other bands"
+        raise UserError(f"{path}: has no band '{missing[0]}' (it has {held}); the network wants {wanted}: {mend}")
     rasters.check_north_up(path, image.crs, image.transform)
     if min(image.shape) < LEAST_SIDE:
         size = f"{image.shape[0]}×{image.shape[1]} pixels as it is predicted, at least {LEAST_SIDE} are needed a side"
@@ -148,10 +143,8 @@ def statistics_of(
     if normalise == OF_THE_SCENE:
         return scene_statistics(image, bands)
     if normalise not in card["areas"]:
-        raise UserError(
-            f"area '{normalise}': {weights.name} was trained on {', '.join(card['areas'])}; choose one of them, or "
-            "leave out --normalise for the scene's own statistics"
-        )
+        mend = "choose one of them, or leave out --normalise for the scene's own statistics"
+        raise UserError(f"area '{normalise}': {weights.name} was trained on {', '.join(card['areas'])}; {mend}")
     mean, std = (np.asarray(card["areas"][normalise][name], np.float32) for name in ("mean", "std"))
     if mean.shape != (len(bands),) or not np.isfinite([mean, std]).all() or (std <= 0).any():
         raise UserError(f"{weights}: the statistics stored for '{normalise}' are damaged; leave out --normalise")

@@ -45,9 +45,7 @@ def map_scene(
     of rows, so memory for images depends on the scene's width only. Every raster lies on the scene's own grid.
     ``others`` are further files of the image (`mosaics.open_files`), ``out`` is a new folder, an empty one or an older
     map's. Returns the content of map.json: counts, area totals, settings, model, versions; with labels also scores.
-
-    Raises:
-        UserError: the scene cannot be mapped, or ``out`` not written (`folder.all_or_nothing`).
+    UserError where the scene cannot be mapped, or ``out`` not written (`folder.all_or_nothing`).
     """
     began = time.perf_counter()
     read = [path for path in (scene.image, *others, scene.mask, scene.polygons, weights) if path]
@@ -93,14 +91,11 @@ def map_scene(
             "resampled": view is not image,
             **{name: card[name] for name in ("model", "width", "run_id")},
             "bands": list(bands),
-            "mean": statistics[0].tolist(),
-            "std": statistics[1].tolist(),
+            **{name: values.tolist() for name, values in zip(("mean", "std"), statistics, strict=True)},
             "window": size,
             **asdict(settings),
             "batch_size": batch_size,
-            "device": device.type,
-            "hardware": hardware.device_name(device),
-            "precision": network.precision,
+            **{"device": device.type, "hardware": hardware.device_name(device), "precision": network.precision},
             **counts,
             "landslides": len(polygons),
             "landslide_m2": float(polygons["area_m2"].sum()) if image.crs else None,

@@ -57,10 +57,7 @@ def scene_statistics(image: Image, bands: tuple[str, ...], squares: int = 64) ->
     """Return mean and standard deviation (bands,) of an image's valid pixels.
 
     Up to 2048 pixels a side, all pixels count; beyond, every 4th in both directions of up to ``squares`` evenly spread
-    squares of 512.
-
-    Raises:
-        UserError: every pixel is no data, or a value is out of bounds.
+    squares of 512. UserError where every pixel is no data, or a value is out of bounds.
     """
     height, width = image.shape
     is_large = max(height, width) > 2048
@@ -120,10 +117,8 @@ def predicted_rows(
     the edge, are given to the network as the mean. Close the generator (`contextlib.closing`) where it is not read to
     its end: it has threads of its own. ``bands`` are in the network's order, ``statistics`` what values are normalised
     with, ``size`` is the side of windows in px (a multiple of 16), ``overlap`` the share of a window that its neighbour
-    covers too (0 to 0.9), ``batch_size`` None what suits the device.
-
-    Raises:
-        UserError: the image cannot be read, the network gives NaN, or the device's memory is full.
+    covers too (0 to 0.9), ``batch_size`` None what suits the device. UserError where the image cannot be read, the
+    network gives NaN, or the device's memory is full.
     """
     step = max(16, int(size * (1 - overlap)))
     rows, cols = starts(image.shape[0], size, step), starts(image.shape[1], size, step)

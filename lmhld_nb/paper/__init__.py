@@ -52,15 +52,12 @@ _TEXT_COLUMNS = {1: {"date": str}, 3: {"patch_size": str}}
 
 
 def table(n: int) -> pd.DataFrame:
-    """Return Table ``n`` as published, one row per published row (Table 2 without its total).
+    """Return Table ``n`` as published, one row per published row (Table 2 without its total); UserError without such.
 
-    Columns: 1 study_area, sensor, resolution_m (metres), date (``YYYY.MM``), landslides, min_area_px,
-    max_area_px. 2 study_area, patch_size (pixels), patches, landslide_fraction_{train,val,test} (0 to 1).
-    3 dataset, patch_size, sensors, resolution, patches. 4 model, patch_size, precision, f1, recall.
-    5 study_area, model and the three scores. 6 and 7 model and the three scores (all scores 0 to 1).
-
-    Raises:
-        UserError: the paper has no such table.
+    Columns: 1 study_area, sensor, resolution_m (metres), date (``YYYY.MM``), landslides, min_area_px, max_area_px. 2
+    study_area, patch_size (pixels), patches, landslide_fraction_{train,val,test} (0 to 1). 3 dataset, patch_size,
+    sensors, resolution, patches. 4 model, patch_size, precision, f1, recall. 5 study_area, model and the three scores.
+    6 and 7 model and the three scores (all scores 0 to 1).
     """
     if isinstance(n, bool) or n not in TABLES:
         raise UserError(f"paper.table({n!r}): the paper has Tables 1 to 7; give one of these numbers")
@@ -87,12 +84,9 @@ def areas() -> pd.DataFrame:
 
 
 def area_key(text: str) -> str:
-    """Return the key of the study area that ``text`` names, in any published spelling or known alias.
+    """Return the key of the study area that ``text`` names, in any published spelling or known alias, or UserError.
 
     Only letters count, not case or accents: ``Wenchuan, China`` and a folder ``wenchuan_224`` give ``wenchuan``.
-
-    Raises:
-        UserError: no study area is known under that name.
     """
     key = _keys_by_spelling().get(_letters(text))
     if key is None:
@@ -189,8 +183,8 @@ def claims() -> pd.DataFrame:
 def marks() -> pd.DataFrame:
     """Return the marked cells of Tables 4 to 7, one row per mark.
 
-    Columns: table (number), study_area, model, patch_size (pixels, 0 where the table has none), score (``precision``,
-    ``f1`` or ``recall``), mark (``bold`` or ``underline``).
+    Columns: table (number), study_area, model, patch_size (pixels, 0 where there is none), score (of `SCORES`), mark
+    (``bold`` or ``underline``).
     """
     table = _texts("marks.csv")
     table["table"] = table["table"].astype(int)

@@ -118,10 +118,8 @@ def candidate_sizes(quartiles: tuple[float, float, float], sizes: Sequence[int] 
     """Choose three patch sizes for an area from its landslide-size quartiles (paper sections 3.2 (1), 4.1).
 
     A landslide of Q pixels should fill about 10 % of its patch, so the ideal side is √(10·Q). Each quartile, from Q1
-    on, takes the unused size nearest to its ideal side. Wenchuan's (417, 1191, 4123) give (64, 128, 224).
-
-    Raises:
-        UserError: quartiles not positive and in order, or fewer than three sizes to choose from.
+    on, takes the unused size nearest to its ideal side. Wenchuan's (417, 1191, 4123) give (64, 128, 224). UserError
+    where quartiles are not positive and in order, or fewer than three sizes are there.
     """
     if not 0 < quartiles[0] <= quartiles[1] <= quartiles[2]:
         raise UserError(f"quartiles {quartiles}: must be positive and in order; give (Q1, Q2, Q3) in pixels")
@@ -154,13 +152,10 @@ def classify_windows(
 
 
 def cut(spec: PatchSpec, area_scenes: Iterable[Scene], progress: bool = True) -> PatchSet:
-    """Make (or load, where it is made already) the PatchSet of ``spec``.
+    """Make (or load, where it is made already) the PatchSet of ``spec``; two processes that want the same one wait.
 
-    Two processes that want the same PatchSet wait for each other.
-
-    Raises:
-        UserError: a scene cannot be read, no patch is left after the filters, a split stays empty, or the folder
-            cannot be written. Nothing half-made is left.
+    UserError where a scene cannot be read, no patch is left after the filters, a split stays empty, or the folder
+    cannot be written. Nothing half-made is left.
     """
     folder = spec.folder
     try:

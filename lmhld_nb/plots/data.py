@@ -170,11 +170,8 @@ def patch_gallery(patch_sets: Sequence[PatchSet], each: int = 6) -> Figure:
 def polygon_checks(checked: pd.DataFrame) -> Figure:
     """Draw slope, NDVI and brightness of every polygon against its surroundings, flagged ones marked."""
     flagged = checked[checked["flag"] != ""]
-    panels = [
-        ("area_px", "slope_deg", "slope (degrees) against size (px)"),
-        ("ndvi_around", "ndvi", "NDVI"),
-        ("brightness_around", "brightness", "brightness (stored units)"),
-    ]
+    panels = [("area_px", "slope_deg", "slope (degrees) against size (px)"), ("ndvi_around", "ndvi", "NDVI")]
+    panels.append(("brightness_around", "brightness", "brightness (stored units)"))
     panels = [panel for panel in panels if panel[1] in checked and checked[panel[1]].notna().any()]
     figure, axes = plt.subplots(1, len(panels), figsize=(1 + 3 * len(panels), 3.2), squeeze=False)
     for ax, (x, y, title) in zip(axes[0], panels, strict=True):

@@ -44,11 +44,7 @@ class Raster:
 
 
 def files_of(paths: Sequence[Path]) -> list[Path]:
-    """Return the raster files that ``paths`` name; a folder stands for its own (`SUFFIXES`), by name.
-
-    Raises:
-        UserError: a folder holds none, or a file is named twice.
-    """
+    """Return the raster files that ``paths`` name, each once (else UserError); a folder stands for its own, by name."""
     files: list[Path] = []
     for path in paths:
         inside = sorted(path.iterdir()) if path.is_dir() else [path]
@@ -70,9 +66,7 @@ def open_files(
     Where files overlap, the first that holds data wins, pixel by pixel; what no file holds is no data. ``nodata`` None
     stands for each file's own value. At a coarser ``resolution_m`` (metres a pixel; None for the files' own) each pixel
     is the mean of those below it, at a finer one bilinear; within 1 % of their own the files are read as they are.
-
-    Raises:
-        UserError: a file cannot be read or lies on another grid than the first, or the resolution is out of reach.
+    UserError where a file cannot be read or lies on another grid than the first, or the resolution is out of reach.
     """
     with ExitStack() as stack:
         if len(paths) == 1 and resolution_m is None:

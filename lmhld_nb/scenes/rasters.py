@@ -90,12 +90,10 @@ def check_finite(values: np.ndarray, nodata: float | None, path: Path, window: W
     """Raise a UserError for NaN and infinite values where NaN is not the declared no-data value."""
     if values.dtype.kind != "f" or (nodata is not None and np.isnan(nodata)):
         return
-    bad = values.size - int(np.isfinite(values).sum())
-    if bad:
-        raise UserError(
-            f"{path}: {bad} NaN or infinite values near row {window.row}, column {window.col}; "
-            "declare `nodata: .nan` if they mean no data (`lmhld map --nodata nan`), or repair the file"
-        )
+    if bad := values.size - int(np.isfinite(values).sum()):
+        where = f"{bad} NaN or infinite values near row {window.row}, column {window.col}"
+        mend = "declare `nodata: .nan` if they mean no data (`lmhld map --nodata nan`), or repair the file"
+        raise UserError(f"{path}: {where}; {mend}")
 
 
 def holdable(nodata: float | None, dtype: np.dtype) -> float | None:

@@ -62,10 +62,8 @@ class Image:
     def read(self, window: Window, bands: Sequence[str] = BANDS) -> np.ndarray:
         """Return ``bands`` of ``window`` as (bands, height, width), values as stored."""
         if missing := [band for band in bands if band not in self.scene.bands]:
-            has, mend = (
-                ", ".join(self.scene.bands),
-                "ask for other bands with `bands:` or correct the data set's description",
-            )
+            has = ", ".join(self.scene.bands)
+            mend = "ask for other bands with `bands:` or correct the data set's description"
             raise UserError(f"{self.scene.image}: has no band '{missing[0]}' (it has {has}); {mend}")
         values = self._raster.read(window, [self.scene.bands.index(band) for band in bands])
         rasters.check_finite(values, self.nodata, self.scene.image, window)
@@ -103,8 +101,8 @@ class Labels:
 def open_image(scene: Scene, others: Sequence[Path] = (), resolution_m: float | None = None) -> Iterator[Image]:
     """Open a scene's image, with ``others`` on its grid as one, to be read at its own or another resolution.
 
-    Raises:
-        UserError: missing or damaged file, other bands than described, no coordinate system, or several grids.
+    UserError where a file is missing or damaged, has other bands than described or no coordinate system, or grids
+    differ.
     """
     if arrays.is_array_file(scene.image) and not others:
         with arrays.open_array(scene.image, scene.image_key) as array:
@@ -143,10 +141,8 @@ def read_polygons(scene: Scene, image: Image) -> gpd.GeoSeries:
     path = scene.polygons
     assert path is not None
     if image.crs is None:
-        raise UserError(
-            f"{scene.image}: has no coordinate system to lay {path.name} over; assign one "
-            "(gdal_edit.py -a_srs EPSG:… FILE) or rasterise the polygons"
-        )
+        mend = "assign one (gdal_edit.py -a_srs EPSG:… FILE) or rasterise the polygons"
+        raise UserError(f"{scene.image}: has no coordinate system to lay {path.name} over; {mend}")
     failures = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError)
     with readable(path, "cannot be read as polygons", "export it again as GeoPackage", *failures):
         table = pyogrio.read_dataframe(path)
@@ -190,10 +186,8 @@ def _check_band_count(scene: Scene, count: int) -> None:
         unknown, example = f"band order unknown ({count} bands)", "[blue, green, red, nir]"
         raise UserError(f"{scene.image}: {unknown}; name them with `bands:`, e.g. {example}")
     if count < len(scene.bands) or (count > len(scene.bands) and scene.extra_bands != "ignore"):
-        raise UserError(
-            f"{scene.image}: {count} bands, but {len(scene.bands)} are declared ({', '.join(scene.bands)}); "
-            "correct `bands:` or set `extra_bands: ignore`"
-        )
+        declared = f"{count} bands, but {len(scene.bands)} are declared ({', '.join(scene.bands)})"
+        raise UserError(f"{scene.image}: {declared}; correct `bands:` or set `extra_bands: ignore`")
 
 
 def _check_grid(path: Path, source: rasterio.DatasetReader, image: Image, mend: str) -> None:

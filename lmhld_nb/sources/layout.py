@@ -95,10 +95,8 @@ def resolve(root: Path, layout: Layout, name: str, progress: bool = False) -> li
     """Return the Scenes that ``layout`` finds below ``root``; ``name`` is the area where none is declared.
 
     Scenes come in the order of area (the paper's first), split, name, which is made from area, split, id and position
-    in a stack; ``progress`` says which of several packings of the same data is read.
-
-    Raises:
-        UserError: no file fits, images and masks that do not pair, two files of one name, an unknown area or split.
+    in a stack; ``progress`` says which of several packings of the same data is read. UserError where no file fits,
+    images and masks do not pair, two files have one name, or an area or split is unknown.
     """
     files = list_files(root)
     by_name: dict[str, Scene] = {}

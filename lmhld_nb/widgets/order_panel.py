@@ -60,10 +60,8 @@ def order_explorer(book: Book) -> ipywidgets.VBox:
         area.index = index + by
         chosen.value = names.get(order, OWN)
 
-    inputs, buttons = (
-        [(chosen, model, seed), (area, earlier, later)],
-        {earlier: partial(move, -1), later: partial(move, 1)},
-    )
+    inputs = [(chosen, model, seed), (area, earlier, later)]
+    buttons = {earlier: partial(move, -1), later: partial(move, 1)}
     return controls.panel(draw, inputs, [stages, scores], book.caption(), buttons)
 
 
