@@ -25,10 +25,7 @@ NDVI_DROP, BRIGHTER = 0.03, 1.02  # least plausible fall of NDVI and ratio of br
 
 
 def landslide_sizes(mask: np.ndarray) -> np.ndarray:
-    """Return the pixels of each 8-connected landslide of a mask, in order of first appearance row by row.
-
-    In the mask (rows, cols) 0 is background, 255 not labelled, every other value landslide.
-    """
+    """Return the pixels of each 8-connected landslide of a mask (0 background, 255 not labelled), row by row."""
     return components([(np.asarray(mask),)])["size_px"].to_numpy()
 
 
@@ -149,8 +146,7 @@ def brightness(values: np.ndarray, bands: tuple[str, ...]) -> np.ndarray:
 def feature_layers(scene: Scene, window: Window) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return what an annotator looks at in a window (paper section 2.2), and where its landslides are, bool.
 
-    ``brightness`` (reflectance where the scene's scale is known, else stored units), ``NDVI`` and ``slope`` (degrees),
-    as far as bands and elevation are there.
+    ``brightness`` (reflectance, or stored units), ``NDVI`` and ``slope`` (degrees), as far as they are known.
     """
     with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
         values, landslide = image.read(window, scene.bands), labels.read(window) == 1

@@ -33,8 +33,8 @@ def parameters(name: str, width: int | None = None) -> int:
 def macs(name: str, size: int, width: int | None = None, literal: bool = True) -> int:
     """Return the multiply-accumulates of predicting one patch of ``size`` px with 4 bands, by torch's own counter.
 
-    Counted are convolutions (transposed ones too), linear layers and the two matrix products of attention. A network
-    may compute more cheaply than its paper describes (`unet_3p.UpsampledConv`): ``literal`` counts the paper's way.
+    Normalisation, activations and the like are not counted. A network may compute more cheaply than its paper describes
+    (`unet_3p.UpsampledConv`): ``literal`` counts the paper's way.
     """
     model = empty(name, width)
     for module in list(model.modules()):
@@ -139,10 +139,7 @@ def _side_of(influence: np.ndarray, share: float) -> int:
 def table(
     names: Sequence[str], width: Mapping[str, int | None] | None = None, sizes: Sequence[int] = SIZES
 ) -> pd.DataFrame:
-    """Return parameters and MACs of several networks.
-
-    Columns: width (channels of the first level; empty as published), parameters, macs_SIZE (MACs of one patch).
-    """
+    """Return parameters and MACs of a patch (macs_SIZE) of networks, by name, at a width (empty as published)."""
     rows = []
     for name in names:
         own = (width or {}).get(name)

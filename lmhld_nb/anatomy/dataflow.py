@@ -82,8 +82,8 @@ class Graph:
 def graph(name: str, width: int | None = None) -> Graph:
     """Return a network's blocks as its own code joins them, with all heads where it is deeply supervised.
 
-    What the network's ``forward`` calls is one block. Pooling and up-sampling lie on edges, and so does a convolution
-    that enlarges a map on its way to a join.
+    A block is what ``forward`` calls; pooling, up-sampling and convolutions that enlarge on the way to a join are
+    edges.
     """
     model = architecture.empty(name, width)
     traced = _traced(model)
@@ -113,10 +113,7 @@ def graph(name: str, width: int | None = None) -> Graph:
 
 @cache
 def inside(name: str, block: str, width: int | None = None) -> Graph:
-    """Return the operations within one block (such as ``encoder.1``), and what enters it.
-
-    A ``Sequential`` within the block is one operation.
-    """
+    """Return the operations within one block (such as ``encoder.1``, a ``Sequential`` as one), and what enters it."""
     model = architecture.empty(name, width)
     traced = _traced(model, block)
     stacks = {node: dict(node.meta.get("nn_module_stack", {}).values()) for node in traced.nodes}  # path → class

@@ -172,8 +172,8 @@ def averaging_gap(precision: Any, recall: Any) -> Any:
 def f1_rows(n: int) -> pd.DataFrame:
     """Compare F1 with precision and recall in every row of Table 4, 5, 6 or 7.
 
-    Returns the table's rows with derived (2PR / (P + R)), difference (printed minus derived), low and high (the
-    differences that rounding allows, in Table 7 averaging too) and verdict.
+    Further columns: derived (2PR / (P + R)), difference (printed minus derived), low and high (what rounding allows, in
+    Table 7 averaging too) and verdict.
     """
     table = paper.table(n)
     p, r = table["precision"], table["recall"]

@@ -1,5 +1,6 @@
 """What follows for the paper's statements on scores (section 4, Tables 4 to 7)."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,13 +21,10 @@ def _formula_3() -> Finding:
     as_printed = ((rows["f1"] - rows["derived"] / 2).abs() <= ROOM).sum()  # the formula has half the harmonic mean
     as_mean = (rows["verdict"] != "contradicted").sum()
     fits = f"fits {as_printed} of the {len(rows)} rows of Tables 4 to 7"
-    return Finding(
-        f"as printed it {fits}; the harmonic mean, 2PR / (P + R), fits {as_mean}",
-        "holds" if as_printed == len(rows) else "contradicted",
-        "rounding of P, R and F1",
-        f"as printed it cannot exceed 0.5; the largest F1 in the tables is {rows['f1'].max():.4f}",
-        _records(rows[["table", "model", "precision", "recall", "f1", "derived"]]),
-    )
+    derived = f"as printed it {fits}; the harmonic mean, 2PR / (P + R), fits {as_mean}"
+    detail = f"as printed it cannot exceed 0.5; the largest F1 in the tables is {rows['f1'].max():.4f}"
+    records = _records(rows[["table", "model", "precision", "recall", "f1", "derived"]])
+    return replace(holds_if(as_printed == len(rows), derived, detail, "rounding of P, R and F1"), rows=records)
 
 
 def _f1(n: int) -> Finding:
@@ -127,13 +125,10 @@ def _leader() -> Finding:
     first: pd.Series[Any] = table.idxmax(axis=1)
     won = first.value_counts()
     others = (f"{paper.area_name(str(area))} {model}" for area, model in first.items() if model != leader)
-    return Finding(
-        f"mean F1 over areas: {rules.listing(means.head(2))}; first in {won.get(leader, 0)} of {len(table)} areas, "
-        f"others in {won.drop(leader, errors='ignore').max()} at most",
-        above(means[leader] - means.drop(leader).max(), ROOM),
-        rules.OF_MEAN,
-        f"in the other areas: {', '.join(others)}",
-    )
+    derived = f"mean F1 over areas: {rules.listing(means.head(2))}; first in {won.get(leader, 0)} of {len(table)} areas"
+    derived += f", others in {won.drop(leader, errors='ignore').max()} at most"
+    verdict = above(means[leader] - means.drop(leader).max(), ROOM)
+    return Finding(derived, verdict, rules.OF_MEAN, f"in the other areas: {', '.join(others)}")
 
 
 def _leader_areas() -> Finding:

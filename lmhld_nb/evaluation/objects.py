@@ -1,7 +1,4 @@
-"""Scores of a landslide map beyond pixel counts: landslide by landslide, and of its probabilities (`ranking`).
-
-Marking the few large landslides of an event gives a high pixel F1, though most landslides may be missed.
-"""
+"""Scores of a landslide map beyond pixel counts: landslide by landslide, and of its probabilities (`ranking`)."""
 
 from __future__ import annotations
 
@@ -138,13 +135,9 @@ class Tally:
             **self.counts.as_dict(),
             "prevalence": ratio(self.counts.tp + self.counts.fn, sum(vars(self.counts).values())),
             **ranked,
-            "best_threshold": threshold,
-            "f1_at_best_threshold": f1,
-            "landslides": total,
-            "landslides_detected": detected,
-            "detection_rate": ratio(detected, total),
-            "mapped": mapped,
-            "mapped_false": false,
+            **{"best_threshold": threshold, "f1_at_best_threshold": f1},
+            **{"landslides": total, "landslides_detected": detected, "detection_rate": ratio(detected, total)},
+            **{"mapped": mapped, "mapped_false": false},
         }
 
 

@@ -70,10 +70,7 @@ class Ranked:
 
     @property
     def average_precision(self) -> float:
-        """Σ (Rₙ − Rₙ₋₁) Pₙ over falling thresholds (Manning, Raghavan & Schütze 2008, section 8.4).
-
-        Pixels of one bin count as tied; NaN without landslide. Chance reaches the prevalence.
-        """
+        """Σ (Rₙ − Rₙ₋₁) Pₙ over falling thresholds (Manning et al. 2008, section 8.4); NaN without landslide."""
         occupied = self.pixels[1] > 0
         precision = self.curve()["precision"].to_numpy()[occupied]
         return ratio(float((precision * self.pixels[1, occupied]).sum()), int(self.pixels[1].sum()))
@@ -88,10 +85,7 @@ class Ranked:
         return best / STEPS, float(f1[best])
 
     def reliability(self, bins: int = 10) -> pd.DataFrame:
-        """Return ``mean_probability``, ``observed_share`` of landslide and ``pixels`` of bins of equal width.
-
-        Where probabilities are calibrated the first two agree. Empty bins are left out; ``bins`` divides 1000.
-        """
+        """Return ``mean_probability``, ``observed_share`` and ``pixels`` of those ``bins`` that are not empty."""
         if bins < 1 or STEPS % bins:
             raise ValueError(f"bins {bins} must divide {STEPS}")
         starts = np.arange(bins) * (STEPS // bins)
@@ -103,10 +97,7 @@ class Ranked:
 
     @property
     def calibration_error(self) -> float:
-        """Expected calibration error (Naeini, Cooper & Hauskrecht 2015): mean gap of `reliability` over ten bins.
-
-        Where landslides are rare the lowest bin holds most pixels and decides it.
-        """
+        """Expected calibration error (Naeini, Cooper & Hauskrecht 2015): mean gap of `reliability` over ten bins."""
         table = self.reliability()
         gaps = (table["mean_probability"] - table["observed_share"]).abs() * table["pixels"]
         return ratio(float(gaps.sum()), int(table["pixels"].sum()))

@@ -59,10 +59,9 @@ def groups_compared(study: Study) -> dict[str | int, list[RunSpec]]:
 
 
 def repeated(study: Study) -> dict[int, list[RunSpec]]:
-    """Return what shows how far seeds scatter: one network's trainings of Tables 4 to 7 with each seed, by table.
+    """Return one network's trainings of Tables 4 to 7 with each seed, by table, of experiments that the profile makes.
 
-    Only of experiments that the profile makes. For Table 7 it is LMHLD_part in the first order of addition, as
-    experiment 4 repeats it, where that compares the same network.
+    For Table 7 it is LMHLD_part in the first order of addition, where experiment 4 compares the same network.
     """
     settings, profile = study.settings("beyond"), study.profile
     changes = {"models": (settings.model,), "seeds": settings.seeds}
@@ -172,9 +171,7 @@ def _training_patches(study: Study, patch_spec: PatchSpec) -> int:
     return max(1, round(share * count_patches(study.dataset, patch_spec)))
 
 
-register(
-    Experiment(
-        name="beyond", title="beyond the paper", settings=Beyond, specs=specs, whole_area=scored_on_whole_area,
-        used_areas=("area", "sizes_area"),
-    )
-)  # fmt: skip
+register(Experiment(
+    name="beyond", title="beyond the paper", settings=Beyond, specs=specs, whole_area=scored_on_whole_area,
+    used_areas=("area", "sizes_area"),
+))  # fmt: skip

@@ -1,8 +1,4 @@
-"""How much of what a chain has learnt is forgotten, and what other strategies forget (experiment 4).
-
-A run here is the last stage of its chain; the stages before it are found in the store. Every table has a column
-``run_ids``.
-"""
+"""What a chain (``run`` is its last stage) has learnt and forgets, and what other strategies forget (experiment 4)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -38,10 +34,7 @@ def patch_sets_of(run: Run) -> list[PatchSet]:
 
 
 def stage_matrix(finals: Finals) -> pd.DataFrame:
-    """Tabulate F1 after each stage on the test patches of each area so far, mean over seeds.
-
-    Rows (order, model, stage, area_added): F1 by area, NaN where it is yet to come; run_ids, of the stage.
-    """
+    """Tabulate F1 by area so far after each stage (order, model, stage, area_added), mean over seeds; NaN before."""
     rows = []
     for order, finished in finals.items():
         for number, run in (
@@ -83,11 +76,7 @@ def forgetting_table(finals: Finals) -> pd.DataFrame:
 
 
 def strategy_runs(finals: Finals) -> pd.DataFrame:
-    """Tabulate the chains of `part.strategies` (and the joint trainings) by strategy and seed.
-
-    Columns: f1 on all areas, forgetting, backward_transfer, trained_parameter_steps (over all stages), seconds (of
-    training), run_ids.
-    """
+    """Tabulate the chains of `part.strategies` (and the joint trainings) by strategy and seed: scores and costs."""
     rows: list[dict[str, Any]] = []
     for strategy, finished in finals.items():
         for run in finished:

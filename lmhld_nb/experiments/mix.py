@@ -57,10 +57,9 @@ def runs_alone(study: Study) -> list[Run]:
 
 
 def table_6_by_area(finished: Sequence[Run], alone: Sequence[Run] = ()) -> pd.DataFrame:
-    """Tabulate Experiment 3 area by area, beside networks trained on that area alone (`runs_alone`).
+    """Tabulate Experiment 3 by area, beside networks trained on the same patches of that area alone (`runs_alone`).
 
-    Runs of ``alone`` on other patches than experiment 3 has of that area are left out. Rows (area, model): the scores;
-    alone_f1, gain (f1 minus alone_f1; NaN without such a run); run_ids.
+    Columns: the scores; alone_f1, gain (f1 minus alone_f1; NaN without such a run); run_ids.
     """
     rows: list[dict[str, Any]] = [
         {"area": area, "model": run.spec.model, **run_scores(run, counts), "run_ids": run.spec.run_id}
@@ -77,8 +76,6 @@ def table_6_by_area(finished: Sequence[Run], alone: Sequence[Run] = ()) -> pd.Da
     return table
 
 
-register(
-    Experiment(
-        name="mix", number=3, title="mix", settings=Mix, specs=specs, tables={"table6": table_6}, used_areas=("areas",)
-    )
-)
+register(Experiment(
+    name="mix", number=3, title="mix", settings=Mix, specs=specs, tables={"table6": table_6}, used_areas=("areas",)
+))  # fmt: skip

@@ -143,10 +143,7 @@ def final_runs(study: Study, finished: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def added_stages(study: Study) -> list[RunSpec]:
-    """Return the stages that add the settings' `AddedArea` to the finished chains of the first order; none without one.
-
-    UserError where the other data set is not there, has no such area, or lacks a band.
-    """
+    """Return the stages that add the settings' `AddedArea` to the finished chains of the first order; may be none."""
     added = study.settings("part").added
     if added is None:
         return []
@@ -216,9 +213,9 @@ def total_scores(run: Run, own_input: bool = False) -> dict[str, float]:
 
 
 def order_scores(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
-    """Score the last stages of `final_runs` on the test patches of all areas, mean over seeds (paper Figs 12 to 14).
+    """Score the last stages of `final_runs` by model and order, mean over seeds (paper Figs 12 to 14).
 
-    Rows (model, order): the scores; ``own_input_…``, with each area's own input convolution; run_ids.
+    ``own_input_…`` are the scores with each area's own input convolution.
     """
     rows: list[dict[str, Any]] = []
     for order, finished in finals.items():
@@ -248,10 +245,7 @@ def mean_over_orders(finals: Sequence[Run]) -> pd.DataFrame:
 
 
 def beside_mix_and_single(study: Study, table7: pd.DataFrame) -> pd.DataFrame:
-    """Return F1 of LMHLD_part (`table_7`) beside LMHLD_mix and the mean of LMHLD_single, ours and published.
-
-    The two are of the study's finished runs of experiments 3 and 2; NaN where there are none.
-    """
+    """Return F1 of LMHLD_part (`table_7`) beside that of experiments 3 and 2 (NaN if not made), ours and published."""
     tables = {"part": table7}
     if study.profile.makes("mix") and (mixed := study.finished(mix.specs(study))):
         tables["mix"] = mix.table_6(study, mixed)
@@ -271,9 +265,7 @@ def _narrow(settings: Part, models: Sequence[str], areas: Sequence[str]) -> Part
     return settings.model_copy(update=changes)
 
 
-register(
-    Experiment(
-        name="part", number=4, title="part", settings=Part, specs=specs, tables={"table7": table_7},
-        used_areas=("areas",), known_areas=("first", "permuted", "last"), narrow=_narrow,
-    )
-)  # fmt: skip
+register(Experiment(
+    name="part", number=4, title="part", settings=Part, specs=specs, tables={"table7": table_7},
+    used_areas=("areas",), known_areas=("first", "permuted", "last"), narrow=_narrow,
+))  # fmt: skip

@@ -22,10 +22,7 @@ TIE = 0.0005  # of a mean F1: what four printed digits cannot tell apart
 
 
 class PatchSizes(Strict):
-    """Settings of experiment 1: areas compared (empty for all), and the sizes in pixels that they choose from.
-
-    ``candidates`` are sizes of single areas, instead of those that follow from their landslides.
-    """
+    """Settings of experiment 1: areas compared (empty for all), sizes in px to choose from, ``candidates`` by area."""
 
     areas: tuple[str, ...] = ()
     sizes: Annotated[tuple[PatchSize, ...], Field(min_length=3)] = patches.SIZES
@@ -162,10 +159,8 @@ def _choice(f1: pd.Series) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).set_index(["area", "patch_size"])
 
 
-register(
-    Experiment(
-        name="patch_size", number=1, title="patch size", settings=PatchSizes, specs=specs, tables={"table4": table_4},
-        whole_area=lambda study: {spec.run_id for spec in specs(study)}, used_areas=("areas",),
-        known_areas=("candidates",),
-    )
-)  # fmt: skip
+register(Experiment(
+    name="patch_size", number=1, title="patch size", settings=PatchSizes, specs=specs, tables={"table4": table_4},
+    whole_area=lambda study: {spec.run_id for spec in specs(study)}, used_areas=("areas",),
+    known_areas=("candidates",),
+))  # fmt: skip

@@ -38,10 +38,7 @@ def specs(study: Study) -> list[RunSpec]:
 
 
 def recipe_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate scores on the test patches by batch size and epochs, mean over seeds.
-
-    Further columns: best_epoch (the one tested), steps (of the optimiser, in all), run_ids.
-    """
+    """Tabulate scores by batch size and epochs, the epoch tested and the optimiser's steps; mean over seeds."""
     rows: list[dict[str, Any]] = []
     for run in finished:
         recipe = run.spec.recipe
@@ -53,9 +50,7 @@ def recipe_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
     return mean_over_seeds(rows, ["batch_size", "epochs"]).astype({"steps": int})
 
 
-register(
-    Experiment(
-        name="recipe", title="batch size and epochs", settings=RecipeStudy, specs=specs,
-        tables={"recipe_study": recipe_table}, used_areas=("area",),
-    )
-)  # fmt: skip
+register(Experiment(
+    name="recipe", title="batch size and epochs", settings=RecipeStudy, specs=specs,
+    tables={"recipe_study": recipe_table}, used_areas=("area",),
+))  # fmt: skip

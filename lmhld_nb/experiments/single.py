@@ -63,10 +63,7 @@ def threshold_from_training(run: Run) -> Confusion:
 
 
 def against_threshold(table: pd.DataFrame, rules: dict[str, Threshold]) -> pd.DataFrame:
-    """Tabulate by area the best threshold (`threshold_baseline`) beside the best network of `table_5`.
-
-    Columns: feature, threshold_f1, network_f1 and network (the best), networks_above (the threshold).
-    """
+    """Tabulate by area the best threshold (`threshold_baseline`) beside the best network of `table_5`."""
     rows = {}
     for area, rule in rules.items():
         f1, limit = table["f1"][area], rule.confusion.f1

@@ -1,7 +1,4 @@
-"""What the tables of all experiments share: scores from counts, means over seeds, and the published values beside them.
-
-Every table has a column ``run_ids``: the runs that its row is computed from (several where there are several seeds).
-"""
+"""What the tables of all experiments share; a column ``run_ids`` names the runs that a row is computed from."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

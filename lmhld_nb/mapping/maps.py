@@ -83,8 +83,7 @@ def map_scene(
         report = {
             "scene": scene.image.name,
             "files": [str(path) for path in (scene.image, *others)],
-            "crs": image.crs.to_string() if image.crs else None,
-            "shape": list(image.shape),
+            **{"crs": image.crs.to_string() if image.crs else None, "shape": list(image.shape)},
             "pixel_size": [abs(image.transform.a), abs(image.transform.e)],
             "pixel_m": [across, down] if image.crs else None,
             "resolution_m": (down if view is image else metres) if image.crs else None,

@@ -54,10 +54,10 @@ class _Batch:
 
 
 def scene_statistics(image: Image, bands: tuple[str, ...], squares: int = 64) -> Statistics:
-    """Return mean and standard deviation (bands,) of an image's valid pixels.
+    """Return mean and standard deviation (bands,) of an image's valid pixels; UserError where there are none.
 
     Up to 2048 pixels a side, all pixels count; beyond, every 4th in both directions of up to ``squares`` evenly spread
-    squares of 512. UserError where every pixel is no data, or a value is out of bounds.
+    squares of 512.
     """
     height, width = image.shape
     is_large = max(height, width) > 2048

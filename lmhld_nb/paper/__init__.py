@@ -84,10 +84,7 @@ def areas() -> pd.DataFrame:
 
 
 def area_key(text: str) -> str:
-    """Return the key of the study area that ``text`` names, in any published spelling or known alias, or UserError.
-
-    Only letters count, not case or accents: ``Wenchuan, China`` and a folder ``wenchuan_224`` give ``wenchuan``.
-    """
+    """Return the key of the area that ``text`` names in any known spelling (only letters count); else UserError."""
     key = _keys_by_spelling().get(_letters(text))
     if key is None:
         raise UserError(f"study area {text!r} is not known; use one of {', '.join(AREAS)}")
@@ -121,10 +118,7 @@ def figures() -> pd.DataFrame:
 
 @_copied
 def world() -> geopandas.GeoDataFrame:
-    """Return the outline of the world's land without Antarctica: one row, longitude and latitude (EPSG:4326).
-
-    Natural Earth 1:110m, public domain, rounded to 0.01 degree: for overview maps, not for measuring.
-    """
+    """Return the outline of the world's land without Antarctica (Natural Earth 1:110m), longitude and latitude."""
     import geopandas  # here, because it takes a second and only maps need it
 
     return geopandas.read_file(FOLDER / "world_land.geojson")
@@ -181,11 +175,7 @@ def claims() -> pd.DataFrame:
 
 
 def marks() -> pd.DataFrame:
-    """Return the marked cells of Tables 4 to 7, one row per mark.
-
-    Columns: table (number), study_area, model, patch_size (pixels, 0 where there is none), score (of `SCORES`), mark
-    (``bold`` or ``underline``).
-    """
+    """Return the marked cells of Tables 4 to 7: table, study_area, model, patch_size (0 for none), score, mark."""
     table = _texts("marks.csv")
     table["table"] = table["table"].astype(int)
     table["patch_size"] = table["patch_size"].replace("", "0").astype(int)

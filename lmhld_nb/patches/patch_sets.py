@@ -241,10 +241,7 @@ def _write_header(file: BinaryIO, dtype: np.dtype, shape: tuple[int, ...]) -> No
 
 
 def mean_and_std(total: np.ndarray, squares: np.ndarray, count: int) -> tuple[list[float], list[float]]:
-    """Return mean and standard deviation of each band from its sum and its sum of squares over ``count`` pixels.
-
-    A constant band gets the deviation 1: it carries nothing, and dividing by 1 does no harm.
-    """
+    """Return mean and deviation (1 if constant) of each band from sums and sums of squares over ``count`` pixels."""
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
     return mean.tolist(), np.where(std > 1e-9 * np.abs(mean), std, 1.0).tolist()

@@ -58,10 +58,7 @@ def window_to_show(scene: Scene, size: int = 160) -> Window:
 
 
 def annotation_features(scene: Scene, window: Window) -> Figure:
-    """Show a window as true colour, NIR false colour, slope and brightness, landslides outlined (paper Fig 2).
-
-    Panels whose bands or elevation the scene does not have are left out.
-    """
+    """Show a window in true colour, NIR, slope and brightness, as far as known, landslides outlined (paper Fig 2)."""
     layers, landslide = inventory.feature_layers(scene, window)
     with scenes.open_image(scene) as image:
         crop = image.read(window, scene.bands)

@@ -105,12 +105,13 @@ def open_files(
 def _describe(source: rasterio.DatasetReader, path: Path, nodata: float | None) -> Raster:
     dtype = np.dtype(source.dtypes[0])
     nodata = rasters.holdable(source.nodata if nodata is None else nodata, dtype)
-    read, names = partial(_read, source, path), rasters.band_names(source)
-    return Raster(path, source.shape, dtype, source.crs, source.transform, nodata, source.count, read, names)
 
+    def read(window: Window, indices: list[int]) -> np.ndarray:
+        return rasters.read_raster(source, path, window, [index + 1 for index in indices])
 
-def _read(source: rasterio.DatasetReader, path: Path, window: Window, indices: list[int]) -> np.ndarray:
-    return rasters.read_raster(source, path, window, [index + 1 for index in indices])
+    return Raster(
+        path, source.shape, dtype, source.crs, source.transform, nodata, source.count, read, rasters.band_names(source)
+    )
 
 
 def _open_when_read(path: Path, stack: ExitStack) -> rasterio.DatasetReader:

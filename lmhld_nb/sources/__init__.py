@@ -137,10 +137,7 @@ def get(
 
 
 def load(name: str) -> DataSet:
-    """Load a data set that ``get`` has prepared; its files are checked for changes by size and date.
-
-    UserError where it is not prepared, prepared from another description, or its files are gone or changed.
-    """
+    """Load a data set that ``get`` has prepared; UserError where its files are gone or changed (by size and date)."""
     description, home, again = describe(name), config.data_dir() / name, f"run `lmhld data get {name}`"
     if (state := _state(home)) is None:
         raise UserError(f"{home}: data set '{name}' is not prepared; {again}")

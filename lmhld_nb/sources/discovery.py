@@ -6,6 +6,7 @@ some files. The result is a ``Layout`` as a user would write it; where two are p
 
 import json
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from lmhld_nb import paper
 from lmhld_nb.config import UserError
@@ -92,17 +93,12 @@ def _look_into(root: Path, declared: Layout, image: Group, mask: Group, groups: 
     sizes = [header.shape[-2:] if channels == "first" else header.shape[-3:-1] for header in headers]
     codes = _landslide_codes(root, mask, declared)
     own = compile_pattern(image.pattern)
-    part = Part(
-        images=image.pattern,
-        masks=mask.pattern,
-        area=area,
-        split=image.split,  # type: ignore[arg-type]
-        stack=stack,
-        channels=None if channels == declared.channels else channels,  # type: ignore[arg-type]
-        landslide_codes=None if codes == declared.landslide_codes else codes,
-        # images/{id}.tif would also fit images/1_mask.tif
-        exclude=tuple(g.pattern for g in groups if g.pattern != image.pattern and own.fullmatch(g.some(1)[0])),
-    )
+    # images/{id}.tif would also fit images/1_mask.tif
+    exclude = tuple(g.pattern for g in groups if g.pattern != image.pattern and own.fullmatch(g.some(1)[0]))
+    differing = {"channels": channels, "landslide_codes": codes}
+    settings: dict[str, Any] = {key: value for key, value in differing.items() if value != getattr(declared, key)}
+    settings |= {"masks": mask.pattern, "area": area, "split": image.split, "stack": stack, "exclude": exclude}
+    part = Part(images=image.pattern, **settings)
     count = first.shape[0] if stack else len(image.files)
     size = "×".join(map(str, sizes[0])) if len(set(sizes)) == 1 else "of several sizes"
     listed = "/".join(map(str, sorted({0, *codes})))

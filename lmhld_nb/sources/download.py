@@ -62,10 +62,7 @@ def list_files(doi: str) -> list[RemoteFile]:
 
 
 def fetch(file: RemoteFile, folder: Path, progress: bool = True) -> Path:
-    """Fetch one file into ``folder``, continuing where an earlier attempt stopped, and verify it.
-
-    What arrives is kept in ``NAME.part``; the final name appears only when size and MD5 are right.
-    """
+    """Fetch one file into ``folder`` and verify it, continuing where an earlier attempt stopped (``NAME.part``)."""
     target, part = folder / file.name, folder / f"{file.name}.part"
     if target.is_file():
         if target.stat().st_size == file.size and digest_of(target, "md5") == file.md5:

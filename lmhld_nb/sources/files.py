@@ -24,10 +24,7 @@ _PLACEHOLDER = re.compile(r"\{(\w*)\}|(\*\*/)|(\*)")
 
 
 def list_files(root: Path) -> list[str]:
-    """List image, array and vector files below ``root``: relative, ``/`` between folders, sorted by name.
-
-    Hidden folders and those macOS adds to zips are left out; linked folders are followed, once.
-    """
+    """List image, array and vector files below ``root``, sorted by name; hidden folders are left out."""
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the folder that holds the data")
 

@@ -59,10 +59,7 @@ class Part(config.Strict):
 
 
 class Layout(config.Strict):
-    """How a data set's images are read and where they lie (the part of its YAML that ``--layout`` gives).
-
-    Keys without a comment are those of ``scenes.Scene``.
-    """
+    """How a data set's images lie and are read (what ``--layout`` gives); uncommented keys are those of `Scene`."""
 
     layout: Literal["parts", "discover"] = "parts"  # discover: areas, images and masks by the words in names
     parts: tuple[Part, ...] = ()

@@ -23,8 +23,7 @@ OWN = "an order of my own"
 def order_explorer(book: Book) -> ipywidgets.VBox:
     """Return a panel with the choice of an order of addition, one of the paper's or one's own, and of a network.
 
-    It shows what each stage does with each group of layers, on which patches and for how many epochs; and F1 after each
-    stage on the areas so far, where that stage is trained already. Orders that begin alike share these stages.
+    It shows what each stage does with each group of layers; and F1 after each stage that is trained already.
     """
     orders = part.orders(book)
     names = {order: name for name, order in orders.items()}

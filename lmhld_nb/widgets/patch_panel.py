@@ -27,10 +27,9 @@ SIDE = 560
 
 
 def patch_explorer(book: Book, area: str | None = None) -> ipywidgets.VBox:
-    """Return a panel with the choice of area, scene, patch size and least share of landslide.
+    """Return a panel with the choice of area (``area`` first), scene, patch size and least share of landslide.
 
-    It shows the scene with kept and dropped windows, and counts them as `patches.cut` would; ``area`` (None for the
-    book's first) is shown first. What is measured is kept while the panel lives.
+    It shows the scene with kept and dropped windows, and counts them as `patches.cut` would.
     """
     first = area if area in book.areas else book.areas[0]
     sizes = tuple(sorted({*patches.SIZES, *map(book.patch_size, book.areas)}))
@@ -74,11 +73,7 @@ def patch_explorer(book: Book, area: str | None = None) -> ipywidgets.VBox:
 
 
 def preview(scene: Scene, bands: tuple[str, ...]) -> tuple[np.ndarray, tuple[int, int]]:
-    """Return a scene as a small picture with its landslides outlined, and its size in pixels.
-
-    Returns:
-        (rows, cols, 3) between 0 and 1, at most `SIDE` on either side: every n-th pixel; (rows, cols) of the scene.
-    """
+    """Return a scene as (rows, cols, 3), at most `SIDE` a side, its landslides outlined, and its size in pixels."""
     with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
         shape = image.shape
         whole, step = Window(0, 0, *shape), -(-max(shape) // SIDE)
