@@ -189,10 +189,8 @@ def check_polygons(scene: Scene, ring_px: int = 12, flat_degrees: float = 8.0, s
             valid = image.valid(values)
             transform = image.window_transform(window)
             near = outlines.iloc[index.query(box(*array_bounds(*valid.shape, transform)))]
-            inside, landslides = (
-                rasterize(shapes, out_shape=valid.shape, transform=transform).astype(bool)
-                for shapes in ([geometry], near)
-            )
+            grid = {"out_shape": valid.shape, "transform": transform}
+            inside, landslides = (rasterize(shapes, **grid).astype(bool) for shapes in ([geometry], near))
             inside &= valid
             if not inside.any():
                 continue  # the same, or all of it lies on no-data

@@ -10,19 +10,14 @@ import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
-from made import blobs, scene, write_tif
-from mapped import FILES, SCORED, draw, names, write_weights
+from made import blobs, refuses, scene, write_tif
+from mapped import FILES, SCORED, draw, names
 
 from lmhld_nb.config import UserError
 from lmhld_nb.mapping import folder as map_folder
 from lmhld_nb.sources.fingerprints import digest_of
 
 NO_PROCESS = 2**22 + 1  # more than any process has
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_weights(tmp_path_factory.mktemp("weights") / "weights.safetensors")
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -54,8 +49,7 @@ def test_truth_beside_the_scene_is_not_replaced_by_its_prediction(tmp_path: Path
     assert event.mask is not None
     event = replace(event, mask=event.mask.rename(tmp_path / "mask.tif"))
     before = content(tmp_path)
-    with pytest.raises(UserError, match=r"mask\.tif: is an input of this map"):
-        draw(event, weights, tmp_path)
+    refuses(r"mask\.tif: is an input of this map", draw, event, weights, tmp_path)
     assert content(tmp_path) == before
 
 
@@ -69,8 +63,7 @@ def test_scene_tiles_truth_and_weights_are_inputs(tmp_path: Path, weights: Path)
         (event, weights, [path]),
         (event, path, []),
     ):
-        with pytest.raises(UserError, match="is an input of this map"):
-            draw(described, network, out, others=others)
+        refuses("is an input of this map", draw, described, network, out, others=others)
     assert content(out) == before
 
 

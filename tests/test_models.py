@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from made import refuses
 from torch import nn
 
 from lmhld_nb import models, paper
@@ -108,8 +109,7 @@ def test_xavier_where_it_is_defined():
 def test_options_and_widths_are_checked(outside):
     with pytest.raises(UserError, match="model 'unet': no option 'classification_guided'; it has none"):
         models.build("unet", 4, NARROW, classification_guided=True)
-    with pytest.raises(UserError, match="takes no `width`; leave it out"):
-        models.build(f"{outside[0]}:build_tiny_net", 4, 8)
+    refuses("takes no `width`; leave it out", models.build, f"{outside[0]}:build_tiny_net", 4, 8)
 
 
 def test_the_registry_prints_what_the_paper_prints_and_confuses_no_two():
@@ -201,5 +201,4 @@ def test_a_run_of_a_network_from_outside_is_named_after_its_code(outside):
     path.write_text(CODE.replace("width=6", "width=7"))
     assert RunSpec(model=spec.model, **fields).run_id != spec.run_id
     assert "source" not in RunSpec(model="unet", **fields).canonical()
-    with pytest.raises(UserError, match="in no Python file"):
-        models.source_of("numpy:arange")
+    refuses("in no Python file", models.source_of, "numpy:arange")

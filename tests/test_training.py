@@ -22,7 +22,6 @@ from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.training import engine, hardware, loop, scoring
 from lmhld_nb.training import weights as stored
 from lmhld_nb.training.hardware import Execution
-from lmhld_nb.training.losses import LOSSES, Loss
 from lmhld_nb.training.specs import Recipe, RunSpec
 
 RECIPE = Recipe(batch_size=4, epochs=4, lr=0.05, gamma=0.9, momentum=0.9)
@@ -239,14 +238,6 @@ def test_no_memory_means_reading_from_disk(part, monkeypatch):
     assert load_split([part], "train", CPU).groups[0].resident is None
 
 
-def test_off_a_terminal_each_epoch_is_one_line(part, tmp_path, capfd):
-    training.train(run_spec(), [part], tmp_path, Execution(device="cpu"))
-    lines = capfd.readouterr().err.splitlines()
-    assert len(lines) == 4
-    line = r"unet made 32 px: epoch 4/4, loss \d\.\d{3}, val F1 \d\.\d{3}, \d\d:\d\d spent, 00:00 left"
-    assert re.fullmatch(line, lines[3])
-
-
 @pytest.mark.parametrize("name", models.NAMES)
 def test_every_network_trains_and_comes_back(part, tmp_path, name):
     options = {"classification_guided": True} if name == "unet_3p" else {}
@@ -297,16 +288,6 @@ def test_what_no_registry_has_is_refused(fields, message):
     with pytest.raises(ValidationError) as refused:
         Recipe(**fields)
     assert re.fullmatch(message, explain(refused.value))
-
-
-def test_a_loss_of_ones_own_is_one_entry_and_its_version_renames_only_its_runs(part, tmp_path, monkeypatch):
-    before = run_spec().run_id
-    monkeypatch.setitem(LOSSES, "mse", Loss(lambda logits, masks: (logits.sigmoid() - masks).square().mean()))
-    spec = run_spec(recipe=Recipe(batch_size=4, epochs=1, lr=0.05, loss="mse"))
-    assert train(spec, part, tmp_path)["test_loss"] < 1
-    first = spec.run_id
-    monkeypatch.setitem(LOSSES, "mse", Loss(LOSSES["mse"].function, version=2))
-    assert spec.run_id != first and run_spec().run_id == before
 
 
 def test_a_network_whose_code_has_changed_is_not_loaded(part, tmp_path, monkeypatch):

@@ -1,7 +1,4 @@
-"""How the audit judges: verdicts, with the rounding of published numbers carried through.
-
-A published score lies within half a unit of its last digit. What is derived from scores inherits that, and no more.
-"""
+"""How the audit judges: verdicts, with the rounding of published numbers carried through."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass

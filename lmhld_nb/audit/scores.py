@@ -46,10 +46,8 @@ def _f1(n: int) -> Finding:
     if n == rules.TABLE_OF_MEANS:
         tolerance += "; a mean F1 may lie lower"
         least = rows.sort_values("difference", key=abs).iloc[-1]
-        details.append(
-            f"means over {quoted('orders')} orders need not fit: furthest off is {least['model']}, "
-            f"{least['difference']:+.4f} where {least['low']:+.4f} can happen"
-        )
+        furthest = f"{least['model']}, {least['difference']:+.4f} where {least['low']:+.4f} can happen"
+        details.append(f"means over {quoted('orders')} orders need not fit: furthest off is {furthest}")
     return Finding(derived, worst(rows["verdict"]), tolerance, "; ".join(details), _records(rows))
 
 
@@ -99,13 +97,11 @@ def _table_5_all_underlined() -> Finding:
     best = _best(5, ["model", "score"])
     absent = best.difference(_marked(5, "underline"), sort=False)
     plain = absent.difference(_marked(5, "bold"), sort=False)
-    return Finding(
-        f"{len(best) - len(absent)} of {len(best)} are; of the others {len(absent) - len(plain)} are bold, "
-        f"{len(plain)} plain" + (f" ({_named(plain)})" if len(plain) else ""),
-        "contradicted" if len(plain) else "cannot be checked" if len(absent) else "holds",
-        OF_RANK,
-        "read off the text as supplied, where a cell that is both may have kept its bold alone",
-    )
+    derived = f"{len(best) - len(absent)} of {len(best)} are; of the others {len(absent) - len(plain)} are bold, "
+    derived += f"{len(plain)} plain" + (f" ({_named(plain)})" if len(plain) else "")
+    detail = "read off the text as supplied, where a cell that is both may have kept its bold alone"
+    verdict: rules.Verdict = "contradicted" if len(plain) else "cannot be checked" if len(absent) else "holds"
+    return Finding(derived, verdict, OF_RANK, detail)
 
 
 def _single(score: str) -> pd.DataFrame:

@@ -81,10 +81,8 @@ def pooled(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def _rates(counts: pd.DataFrame) -> pd.DataFrame:
     """Return counts by size class with the rates that follow from them."""
     total, detected, mapped, false = (counts[name].to_numpy() for name in _COUNTS)
-    intervals = [
-        binomtest(count, of).proportion_ci(method="wilson") if of else (math.nan, math.nan)
-        for count, of in zip(detected.tolist(), total.tolist(), strict=True)
-    ]
+    pairs = zip(detected.tolist(), total.tolist(), strict=True)
+    intervals = [binomtest(k, n).proportion_ci(method="wilson") if n else (math.nan, math.nan) for k, n in pairs]
     table = counts[["area_m2", "from_m2", "landslides", "detected"]].assign(detection_rate=ratio(detected, total))
     table[["detection_low", "detection_high"]] = np.array(intervals, float).reshape(-1, 2)
     return table.assign(mapped=mapped, mapped_false=false, false_share=ratio(false, mapped))

@@ -49,13 +49,8 @@ def scored_on_whole_area(study: Study) -> set[str]:
 
 def groups_compared(study: Study) -> dict[str | int, list[RunSpec]]:
     """Return the trainings on one area that differ in one thing, by what is different (a number is a patch size)."""
-    return {
-        "base": base(study),
-        "background": background(study),
-        **split_kinds(study),
-        **sizes(study),
-        **switches(study),
-    }
+    groups: dict[str | int, list[RunSpec]] = {"base": base(study), "background": background(study)}
+    return groups | split_kinds(study) | sizes(study) | switches(study)
 
 
 def repeated(study: Study) -> dict[int, list[RunSpec]]:
@@ -66,11 +61,8 @@ def repeated(study: Study) -> dict[int, list[RunSpec]]:
     settings, profile = study.settings("beyond"), study.profile
     changes = {"models": (settings.model,), "seeds": settings.seeds}
     again = Study(profile.model_copy(update=changes), study.dataset)
-    groups = {
-        table: experiment.specs(again)
-        for table, name, experiment in ((4, "patch_size", patch_size), (5, "single", single), (6, "mix", mix))
-        if profile.makes(name)
-    }
+    makers = {4: ("patch_size", patch_size), 5: ("single", single), 6: ("mix", mix)}
+    groups = {table: made.specs(again) for table, (name, made) in makers.items() if profile.makes(name)}
     if profile.makes("part") and study.settings("part").compared == settings.model:
         groups[7] = part.strategies(study)["LMHLD_part"]
     return groups

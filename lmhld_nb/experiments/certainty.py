@@ -118,11 +118,7 @@ def interval_table(cells: Sequence[Cell], repeated: Sequence[Cell] = (), resampl
 
 
 def pair_table(cells: Sequence[Cell], resamples: int = RESAMPLES) -> pd.DataFrame:
-    """Compare all networks of a table pairwise on the same patches.
-
-    Rows `CELL` and other: difference in F1 with low and high (bootstrap); p of the paired permutation test; corrected,
-    over all pairs on the same patches; published_difference; run_ids.
-    """
+    """Compare all networks of a table pairwise on the same patches: difference in F1 with its bootstrap interval, p."""
     groups: dict[tuple[int, str, int], list[Cell]] = {}
     for cell in cells:
         groups.setdefault(cell.key[:3], []).append(cell)

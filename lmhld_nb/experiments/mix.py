@@ -38,10 +38,9 @@ def mixed_areas(study: Study) -> tuple[str, ...]:
     size = study.settings("mix").size
     fitting = tuple(area for area in study.areas_of("mix") if measure_area(study.dataset, area).largest_side >= size)
     if not fitting:
-        raise UserError(
-            f"profile '{study.profile.name}': key 'experiments.mix.size' = {size}: no scene of "
-            f"'{study.dataset.name}' is that large; choose a smaller size, or leave mix out of `experiments`"
-        )
+        key = f"profile '{study.profile.name}': key 'experiments.mix.size' = {size}"
+        mend = "choose a smaller size, or leave mix out of `experiments`"
+        raise UserError(f"{key}: no scene of '{study.dataset.name}' is that large; {mend}")
     return fitting
 
 

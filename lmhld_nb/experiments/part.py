@@ -149,10 +149,9 @@ def added_stages(study: Study) -> list[RunSpec]:
         return []
     other = study.with_data(added.data)
     if added.area not in other.dataset.areas:
-        raise UserError(
-            f"profile '{study.profile.name}': key 'experiments.part.added.area': no area '{added.area}' in "
-            f"'{added.data}'; it has {', '.join(other.dataset.areas)}"
-        )
+        key, known = "key 'experiments.part.added.area'", ", ".join(other.dataset.areas)
+        problem = f"no area '{added.area}' in '{added.data}'; it has {known}"
+        raise UserError(f"profile '{study.profile.name}': {key}: {problem}")
     extra = (other.fitting_patch_spec(added.area, added.size, experiment="part"),)
     return [chain[-1] for chain in chain_specs(study, first_order(study), extra=extra)]
 

@@ -67,10 +67,8 @@ def part_beside(minus_mix: pd.DataFrame, minus_single: pd.DataFrame) -> Figure:
     """Draw LMHLD_part minus LMHLD_mix, and minus LMHLD_single, for every network and score (`audit.part_minus_…`)."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 3.8), sharey=True, width_ratios=[1, 2])
     models = list(minus_mix.index)
-    panels = {
-        "Table 7 minus Table 6 (mix)": minus_mix,
-        "Table 7 minus Table 5 (single)": minus_single.groupby(level="model").mean().loc[models],
-    }
+    means = minus_single.groupby(level="model").mean().loc[models]
+    panels = {"Table 7 minus Table 6 (mix)": minus_mix, "Table 7 minus Table 5 (single)": means}
     y = np.arange(len(models))
     styles = zip((-0.24, 0, 0.24), "^oD", sns.color_palette("colorblind"), strict=False)
     for (score, name), (shift, marker, colour) in zip(paper.SCORES.items(), styles, strict=True):

@@ -20,10 +20,9 @@ _SIDECARS = (".shx", ".dbf", ".prj")  # a Shapefile is several files
 
 
 def of_scenes(scenes: Sequence[Scene], root: Path, cache: Path, progress: bool = True) -> str:
-    """Return 16 hexadecimal digits that stand for the content of ``scenes`` and how it is read.
+    """Return 16 hexadecimal digits that stand for the content of ``scenes`` and how it is read, wherever it lies.
 
-    Scenes enter with their names, keys and codes and the SHA-256 of their files; paths do not. ``cache`` is a JSON
-    file of hashes with each file's size and date, so that a second call reads no file whose two are the same.
+    ``cache`` is a JSON file of hashes with each file's size and date, so that a second call reads no file again.
     """
     hashes = _hashes(scenes, root, cache, progress)
     digest = hashlib.sha256()

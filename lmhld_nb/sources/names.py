@@ -1,7 +1,4 @@
-"""What the names of folders and files say: study area, split, image or mask, and the id that is left.
-
-Files whose names differ in the id only form a group, that is one path pattern.
-"""
+"""What names of folders and files say: study area, split, image or mask, and the id; groups differ in it only."""
 
 import re
 from collections import defaultdict

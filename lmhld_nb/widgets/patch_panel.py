@@ -96,11 +96,9 @@ def _numbered(scene_list: Sequence[Scene]) -> list[tuple[str, int]]:
 
 def _count_table(here: np.ndarray, everywhere: list[np.ndarray], least: float) -> str:
     names = {reason: text.format(share=least) for reason, (_, text) in WINDOWS.items()}
-    rows = [
-        (name, int((here == reason).sum()), sum(int((scene == reason).sum()) for scene in everywhere))
-        for reason, name in names.items()
-    ]
-    rows.append(("windows in all", here.size, sum(scene.size for scene in everywhere)))
+    whole = np.concatenate([reasons.ravel() for reasons in everywhere])
+    rows = [(name, int((here == reason).sum()), int((whole == reason).sum())) for reason, name in names.items()]
+    rows.append(("windows in all", here.size, whole.size))
     kinds = [(colour, names[reason]) for reason, (colour, _) in WINDOWS.items()]
     legend = controls.legend([*kinds, ("cyan", "outline of a landslide")], "<br>")
     return controls.table(("window", "this scene", "whole area"), rows) + legend
