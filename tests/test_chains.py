@@ -34,10 +34,8 @@ def sets_of(spec):
 
 
 def earlier_of(spec, folder):
-    return [
-        chains.EarlierStage(stage.run_id, folder / stage.run_id / "weights.safetensors", sets_of(stage))
-        for stage in spec.chain[:-1]
-    ]
+    files = {stage.run_id: folder / stage.run_id / "weights.safetensors" for stage in spec.chain[:-1]}
+    return [chains.EarlierStage(stage.run_id, files[stage.run_id], sets_of(stage)) for stage in spec.chain[:-1]]
 
 
 def trained(chain, folder):

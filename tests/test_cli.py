@@ -105,13 +105,9 @@ def test_help_says_what_explains_every_option_and_shows_an_example(name: str) ->
 )
 def test_bad_input_is_one_line(call: Call, tiny: Path, tmp_path: Path, line: str, message: str) -> None:
     text = tiny.read_text()
-    profile_texts = {
-        "bad": text.replace("epochs", "epoch"),
-        "text": text.replace("0.05", "1e-3"),
-        "elsewhere": text.replace("twin-smoke", "nosuch"),
-        "unprepared": text.replace("twin-smoke", "hokkaido"),
-        "area": text.replace("gorkha", "atlantis"),
-    }
+    changes = {"bad": ("epochs", "epoch"), "text": ("0.05", "1e-3"), "elsewhere": ("twin-smoke", "nosuch")}
+    changes |= {"unprepared": ("twin-smoke", "hokkaido"), "area": ("gorkha", "atlantis")}
+    profile_texts = {name: text.replace(*words) for name, words in changes.items()}
     paths = {"tiny": tiny, "gone": tmp_path / "gone", "out": tmp_path / "out", "folder": tmp_path / "folder"}
     paths["folder"].mkdir()
     paths["scene"] = write_tif(tmp_path / "a.tif", image_of(blobs(64, 64, 2)))

@@ -122,20 +122,17 @@ def test_what_arrived_is_kept_by_silence_and_a_full_disk(
 
 
 def test_records_that_cannot_be_listed(zenodo: FakeZenodo, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(doi: str, says: str) -> None:
-        refuses(says, download.list_files, doi)
-
-    refused("10.5281/zenodo.1", r"doi:10\.5281/zenodo\.1: .*not a record with files.*--from")
+    refuses(r"doi:10\.5281/zenodo\.1: .*not a record with files.*--from", download.list_files, "10.5281/zenodo.1")
     zenodo.files = {"../a.bin": b"1"}
-    refused(zenodo.doi, r"file '\.\./a\.bin': begins with")
+    refuses(r"file '\.\./a\.bin': begins with", download.list_files, zenodo.doi)
     zenodo.files = {}
-    refused(zenodo.doi, "has no files")
+    refuses("has no files", download.list_files, zenodo.doi)
     zenodo.listing = "html"
-    refused(zenodo.doi, "not a record with files")
+    refuses("not a record with files", download.list_files, zenodo.doi)
     with socket.socket() as idle:  # bound but not listening: nobody answers
         idle.bind(("127.0.0.1", 0))
         monkeypatch.setenv(download.API_VARIABLE, f"http://127.0.0.1:{idle.getsockname()[1]}/api/records")
-        refused(zenodo.doi, r"cannot reach the record \(no connection\).*--from FOLDER")
+        refuses(r"cannot reach the record \(no connection\).*--from FOLDER", download.list_files, zenodo.doi)
 
 
 def zipped(path: Path, members: dict[str, bytes]) -> Path:

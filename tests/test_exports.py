@@ -91,12 +91,9 @@ def test_the_store_of_runs_is_never_exported_into(spec: RunSpec, tmp_path: Path)
 def test_what_cannot_be_exported_is_refused(spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "new" / "net.safetensors"
     (tmp_path / "file").write_text("")
-    for run_id, path, message in (
-        ("nosuch", out, r"nosuch: no finished run \(spec\.json is missing\); `lmhld plan"),
-        (spec.run_id, out.with_suffix(".pt"), r"net\.pt: must end in \.safetensors"),
-        (spec.run_id, tmp_path / "file" / "net.safetensors", "cannot be written"),
-    ):
-        refuses(message, exports.export, run_id, path)
+    refuses(r"nosuch: no finished run \(spec\.json is missing\); `lmhld plan", exports.export, "nosuch", out)
+    refuses(r"net\.pt: must end in \.safetensors", exports.export, spec.run_id, out.with_suffix(".pt"))
+    refuses("cannot be written", exports.export, spec.run_id, tmp_path / "file" / "net.safetensors")
 
     def full(*_: object, **__: object) -> None:
         raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import QUIET
-from made import with_settings
+from made import refuses, with_settings
 
 from lmhld_nb import paper, runs
 from lmhld_nb.config import UserError, runs_dir
@@ -149,8 +149,7 @@ def test_tables_of_chains(stages: list[PatchSpec], monkeypatch: pytest.MonkeyPat
     assert strategies.loc["LMHLD_part", "f1_less_part"] == 0
     assert strategies["f1_low"].isna().all()  # one seed has no interval
     shutil.rmtree(chain[0].folder)
-    with pytest.raises(UserError, match="a stage of this chain is missing; make it with `lmhld run`"):
-        forgetting.stages_of(finals["OD1"][0])
+    refuses("a stage of this chain is missing; make it with `lmhld run`", forgetting.stages_of, finals["OD1"][0])
 
 
 def test_one_more_area_is_added_without_training_the_others_again(stages: list[PatchSpec]) -> None:

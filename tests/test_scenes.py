@@ -162,10 +162,8 @@ def test_array_files_give_what_rasters_give(tmp_path: Path, suffix: str, channel
 
 def test_damaged_chunks_of_an_h5_file_are_refused(tmp_path: Path) -> None:
     codes = np.random.default_rng(0).integers(0, 2, MASK.shape).astype(np.uint8)
-    image, mask = (
-        save(tmp_path / f"{name}.h5", content, compression="gzip", fletcher32=True)
-        for name, content in (("a", IMAGE), ("m", codes))
-    )
+    options = {"compression": "gzip", "fletcher32": True}
+    image, mask = (save(tmp_path / f"{name}.h5", it, **options) for name, it in (("a", IMAGE), ("m", codes)))
     made = Scene("a", "made", image, BANDS, mask)
     read_all(made)
     for path in (image, mask):

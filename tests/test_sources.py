@@ -28,13 +28,10 @@ from lmhld_nb.scenes.scene import Scene, open_image, read_all
 from lmhld_nb.sources import descriptions, download, fingerprints
 
 ABOUT = "name: {name}\ntitle: Made tiles\nlicence: none\ncitation: nobody\n"
-PLAIN = (
-    ABOUT.format(name="plain")
-    + """source: {kind: local, where: nowhere}
+PLAIN = ABOUT.format(name="plain") + """source: {kind: local, where: nowhere}
 parts: [{images: "**/rio/images/{id}.tif", masks: "**/rio/masks/{id}.png"}]
 georeferenced: false
-"""
-)
+"""  # fmt: skip
 RECORD = ABOUT.format(name="record") + "source: {{kind: zenodo, doi: {doi}}}\nlayout: discover\nknown_areas: true\n"
 TWIN = ABOUT.format(name="tiny") + "synthetic: true\nsource: {kind: twin, seed: SEED, areas: [rio]}\n"
 

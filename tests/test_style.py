@@ -15,12 +15,8 @@ from lmhld_nb.config import ROOT
 from lmhld_nb.experiments import profile as profiles
 from lmhld_nb.plots import style
 
-DRAWING = sorted(
-    path
-    for folder in ("plots", "anatomy")
-    for path in (ROOT / "lmhld_nb" / folder).glob("*.py")
-    if "-> Figure" in path.read_text(encoding="utf-8") and path.stem != "style"
-)
+PATHS = [path for folder in ("plots", "anatomy") for path in sorted((ROOT / "lmhld_nb" / folder).glob("*.py"))]
+DRAWING = [path for path in PATHS if "-> Figure" in path.read_text(encoding="utf-8") and path.stem != "style"]
 
 
 def figure_functions() -> Iterator[ast.FunctionDef]:

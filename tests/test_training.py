@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import safetensors.torch
 import torch
-from made import blobs, scene
+from made import blobs, refuses, scene
 from pydantic import ValidationError
 
 from lmhld_nb import models, patches, training, twin
@@ -158,8 +158,7 @@ def test_a_damaged_checkpoint_only_costs_time(part, tmp_path, whole):
 
 def test_a_diverging_loss_is_reported(part, tmp_path):
     spec = run_spec(recipe=RECIPE.model_copy(update={"lr": 1e30}))
-    with pytest.raises(UserError, match=r"loss (nan|inf) in epoch 1; lower `lr`.* the weights it began with"):
-        train(spec, part, tmp_path)
+    refuses(r"loss (nan|inf) in epoch 1; lower `lr`.* the weights it began with", train, spec, part, tmp_path)
     assert not (tmp_path / "metrics.json").exists()
     torch.manual_seed(spec.seed)
     first = models.build("unet", 4, 4).state_dict()
@@ -176,8 +175,7 @@ def test_the_weights_before_a_divergence_are_kept(part, tmp_path, monkeypatch):
         return original(*arguments) * (float("nan") if len(calls) == 2 * batches + 2 else 1)
 
     monkeypatch.setattr(engine, "training_loss", broken)
-    with pytest.raises(UserError, match=r"loss nan in epoch 3; .* holds the weights of epoch 2"):
-        train(spec, part, tmp_path / "run")
+    refuses(r"loss nan in epoch 3; .* holds the weights of epoch 2", train, spec, part, tmp_path / "run")
     model, card = stored.load(tmp_path / "run" / "last_good.safetensors")
     assert same(model.state_dict(), weights(tmp_path / "two")) and card["run_id"] == spec.run_id
     assert len(pd.read_csv(tmp_path / "run" / "history.csv")) == 2
