@@ -58,11 +58,8 @@ def test_scene_tiles_truth_and_weights_are_inputs(tmp_path: Path, weights: Path)
     draw(event, weights, out)
     path, before = out / "mask.tif", content(out)
     scenes = [replace(event, **{role: path}) for role in ("image", "mask", "polygons")]
-    for described, network, others in (
-        *((s, weights, []) for s in scenes),
-        (event, weights, [path]),
-        (event, path, []),
-    ):
+    cases = [*((s, weights, []) for s in scenes), (event, weights, [path]), (event, path, [])]
+    for described, network, others in cases:
         refuses("is an input of this map", draw, described, network, out, others=others)
     assert content(out) == before
 

@@ -134,7 +134,6 @@ def two_classes(bands):
     return nn.Conv2d(bands, 2, 1)
 def broken(bands):
     raise RuntimeError("first line\\nsecond line")
-number = 3
 """
 
 
@@ -172,7 +171,6 @@ def test_a_network_from_outside_joins_the_seven_but_keeps_its_weights_and_face(o
         ("no_such_package.nets:build", "cannot be imported .*No module named .*PYTHONPATH"),
         ("bad_{}:build", "cannot be imported .*ZeroDivisionError"),
         ("nets_{}:nosuch", "has no function 'nosuch'; correct the name after the colon"),
-        ("nets_{}:number", "has no function 'number'"),
         ("nets_{}:two_classes", r"cannot be used .*returned \(2, 2, 64, 64\).*logits \(N, 1, H, W\)"),
         ("nets_{}:broken", "cannot be used .*RuntimeError: first line second line"),
     ],

@@ -28,8 +28,7 @@ def study(tiny: Path) -> Study:
         "{patch_size: {areas: [gorkha], candidates: {gorkha: [32, 64]}}, single: {}, mix: {size: 32}, "
         "recipe: {area: gorkha, batch_sizes: [2, 4], epochs: [1, 2]}}\nseeds: [0, 1]"
     )
-    text = tiny.read_text().replace("{single: {}}", experiments).replace("epochs: 3", "epochs: 2")
-    tiny.write_text(text)
+    tiny.write_text(tiny.read_text().replace("{single: {}}", experiments).replace("epochs: 3", "epochs: 2"))
     return open_study(load(str(tiny)), progress=False)
 
 

@@ -144,13 +144,11 @@ def _chosen_size() -> Finding:
     return holds_if(size == quoted("best_size").number, f"{size} in Table 2")
 
 
+_AS_NAMED = "section 3.2 calls the three numbers quartiles"
 _NAMED = rules.by_name(_experiments, _networks, _candidates_count, _orders, _one_epoch, _unseen, _tried, _median)
-CHECKS: rules.Checks = _NAMED | rules.by_name(_other_orders, _window_pixels, _candidates, _misjudgements)
-CHECKS |= {
-    "chosen_size": _chosen_size,
-    "between/together": lambda: _between(
-        "between first and third quartile lie 50%", (0.5,), "section 3.2 calls the three numbers quartiles"
-    ),
+_NAMED |= rules.by_name(_other_orders, _window_pixels, _candidates, _misjudgements, _chosen_size)
+CHECKS: rules.Checks = _NAMED | {
+    "between/together": lambda: _between("between first and third quartile lie 50%", (0.5,), _AS_NAMED),
     "between/each": lambda: _between("above the first quartile lie 75%, below the third 75%", (0.75, 0.75)),
     "best_size/mean": lambda: _best_size("mean", _by_size("f1").mean(), rules.OF_MEAN),
     "best_size/highest": lambda: _best_size("highest", _by_size("f1").max(), rules.OF_DIFFERENCE),
