@@ -62,7 +62,7 @@ def repeated(study: Study) -> dict[int, list[RunSpec]]:
     changes = {"models": (settings.model,), "seeds": settings.seeds}
     again = Study(profile.model_copy(update=changes), study.dataset)
     makers = {4: ("patch_size", patch_size), 5: ("single", single), 6: ("mix", mix)}
-    groups = {table: made.specs(again) for table, (name, made) in makers.items() if profile.makes(name)}
+    groups = {table: module.specs(again) for table, (name, module) in makers.items() if profile.makes(name)}
     if profile.makes("part") and study.settings("part").compared == settings.model:
         groups[7] = part.strategies(study)["LMHLD_part"]
     return groups

@@ -285,8 +285,8 @@ def _nothing_left(spec: PatchSpec, tally: _Tally) -> str:
     }
     counts = ", ".join(f"{tally.reasons[name]} {text}" for name, (text, _) in texts.items() if tally.reasons[name])
     next_step = texts[max(texts, key=lambda name: tally.reasons[name])][1]
-    left = f"no {spec.size} px patch left of {tally.reasons.total()} windows"
-    return f"{spec.dataset} {spec.area}: {left} ({counts}); {next_step}"
+    left = f"no {spec.size} px patch left of {tally.reasons.total()} windows ({counts})"
+    return f"{spec.dataset} {spec.area}: {left}; {next_step}"
 
 
 def _splits(index: pd.DataFrame, spec: PatchSpec) -> np.ndarray:

@@ -180,8 +180,8 @@ def _root(home: Path, description: Description, from_path: Path | None, progress
     if state is not None and (home / state["root"]).is_dir():
         return (home / state["root"]).resolve()  # unpacked before
     where = source.where if isinstance(source, Local) else ""
-    mend = f"get it and give its place: lmhld data get {description.name} --from FOLDER"
-    raise UserError(f"data set '{description.name}' is not downloaded by itself ({where}); {mend}")
+    problem = f"data set '{description.name}' is not downloaded by itself ({where}); get it and give its place"
+    raise UserError(f"{problem}: lmhld data get {description.name} --from FOLDER")
 
 
 def _unpack(home: Path, packed: list[Path], progress: bool) -> Path:
