@@ -10,6 +10,10 @@ from lmhld_nb.audit import rules
 from lmhld_nb.audit.rules import Finding, count, holds_if, published, quoted, unchecked
 
 
+def _sensors() -> set[str]:
+    return set(paper.table(1)["sensor"])
+
+
 def _dates() -> dict[str, pd.Period]:
     """Return the month of each area's images (Table 1)."""
     return {str(area): pd.Period(date.replace(".", "-"), "M") for area, date in published(1)["date"].items()}
@@ -31,7 +35,7 @@ def _years() -> Finding:
 
 
 def _commercial() -> Finding:
-    free = rules.facts("open_data").filter(sorted(set(paper.table(1)["sensor"])), axis=0)
+    free = rules.facts("open_data").filter(sorted(_sensors()), axis=0)
     derived = "; ".join(f"{sensor}: {operator}, data free to all" for sensor, operator in free["value"].items())
     return holds_if(free.empty, derived or "no sensor of Table 1 is known to us as public", "; ".join(free["source"]))
 
@@ -118,12 +122,8 @@ def _resolution_by_sensor() -> Finding:
 _NAMED = rules.by_name(_years, _commercial, _landslides, _smallest, _largest, _magnitude, _resolution_by_sensor)
 CHECKS: rules.Checks = _NAMED | {
     "areas": lambda: count("areas", len(paper.table(1)), "rows in Table 1"),
-    "sensors": lambda: count(
-        "sensors", len(set(paper.table(1)["sensor"])), f"in Table 1: {', '.join(sorted(set(paper.table(1)['sensor'])))}"
-    ),
-    "sensor_names": lambda: rules.same_sets(
-        set(paper.table(1)["sensor"]), set(quoted("sensor_names").values), "Table 1"
-    ),
+    "sensors": lambda: count("sensors", len(_sensors()), f"in Table 1: {', '.join(sorted(_sensors()))}"),
+    "sensor_names": lambda: rules.same_sets(_sensors(), set(quoted("sensor_names").values), "Table 1"),
     **{f"after_{area}": partial(_after, area) for area in paper.AREAS},
     "after_luding": lambda: _image_after(pd.Period(quoted("image_luding").values[0], "D"), "luding"),
     **{f"slides_{area}": partial(_part_of_all, area) for area in ("jiuzhaigou", "wenchuan")},

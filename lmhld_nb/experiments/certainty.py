@@ -118,7 +118,7 @@ def interval_table(cells: Sequence[Cell], repeated: Sequence[Cell] = (), resampl
 
 
 def pair_table(cells: Sequence[Cell], resamples: int = RESAMPLES) -> pd.DataFrame:
-    """Compare all networks of a table pairwise on the same patches: difference in F1 with its bootstrap interval, p."""
+    """Compare networks of a table pairwise on the same patches: difference in F1 with its interval, p, corrected p."""
     groups: dict[tuple[int, str, int], list[Cell]] = {}
     for cell in cells:
         groups.setdefault(cell.key[:3], []).append(cell)

@@ -29,12 +29,8 @@ class MapSettings:
     batch_size: int | None = None  # windows predicted at once; None for what suits the device
     min_area_px: int = 1  # smaller polygons are left out of the GeoPackage (not of the rasters)
     min_area_m2: float = 0.0
-    resolution: float | str | None = (
-        None  # metres predicted at; ``trained`` for the network's; None for the scene's own
-    )
-    normalise: str = (
-        OF_THE_SCENE  # by its own statistics (ledger: unseen scenes), or an area whose stored ones are used
-    )
+    resolution: float | str | None = None  # metres predicted at, or ``trained`` (the network's); None for the scene's
+    normalise: str = OF_THE_SCENE  # by its own statistics (ledger: unseen scenes), or an area, by its stored ones
     precision: str = "auto"  # ``fp32``, ``bf16``, or the one the network was tested in (bf16 only where native)
     device: str = "auto"  # or ``cpu``, ``cuda``
 
