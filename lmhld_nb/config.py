@@ -56,10 +56,7 @@ StrictT = TypeVar("StrictT", bound=BaseModel)
 
 
 def safe_name(text: str, what: str) -> str:
-    """Return ``text`` if it can become one component of a path, whatever data or YAML it comes from.
-
-    Else raises `UserError`; ``what`` says there what it names ("area", say).
-    """
+    """Return ``text`` if it can become one component of a path, or raise `UserError`; ``what`` it names: "area"."""
     if not text:
         reason = "is empty"
     elif text[0] in ".-":
@@ -155,10 +152,7 @@ EXTENSIONS = "LMHLD_EXTENSIONS"
 
 
 def load_extensions(names: Iterable[str] | None = None) -> None:
-    """Import modules that register losses, metrics, experiments and the like; raises `UserError` where one cannot be.
-
-    ``names`` None stands for those that the process that started this one has imported.
-    """
+    """Import modules that register losses, metrics and the like (None: those of the parent process), or `UserError`."""
     loaded = [name for name in os.environ.get(EXTENSIONS, "").split(",") if name]
     names = loaded if names is None else names
     for name in names:
@@ -236,10 +230,7 @@ class _Lines:
 
 
 def progress_bar(total: int, desc: str, unit: str, show: bool = True, initial: int = 0) -> Any:
-    """Return a tqdm bar on a terminal and in a notebook; elsewhere one that prints a plain line per step.
-
-    ``desc`` is what is done, ``initial`` the number of steps done before.
-    """
+    """Return a tqdm bar on a terminal and in a notebook; elsewhere one that prints a plain line per step."""
     options: dict[str, Any] = {"total": total, "desc": printable(desc), "unit": unit, "initial": initial}
     if not show or sys.stderr.isatty():
         return tqdm(**options, disable=not show, leave=False)
@@ -256,9 +247,6 @@ def progress_bar(total: int, desc: str, unit: str, show: bool = True, initial: i
 def _in_notebook() -> bool:
     """Say whether a person watches through Jupyter (batch execution sets LMHLD_PROGRESS=lines)."""
     kernel = sys.modules.get("ipykernel.zmqshell")
-    return (
-        kernel is not None
-        and kernel.ZMQInteractiveShell.initialized()
-        and importlib.util.find_spec("ipywidgets") is not None
-        and os.environ.get("LMHLD_PROGRESS") != "lines"
-    )
+    if kernel is None or not kernel.ZMQInteractiveShell.initialized():
+        return False
+    return importlib.util.find_spec("ipywidgets") is not None and os.environ.get("LMHLD_PROGRESS") != "lines"

@@ -25,11 +25,7 @@ NDVI_DROP, BRIGHTER = 0.03, 1.02  # least plausible fall of NDVI and ratio of br
 
 
 def landslide_sizes(mask: np.ndarray) -> np.ndarray:
-    """Return the pixels of each 8-connected landslide of a mask, in order of first appearance row by row.
-
-    Args:
-        mask: (rows, cols); 0 background, 255 not labelled, every other value landslide.
-    """
+    """Return the pixels of each 8-connected landslide of a mask (0 background, 255 not labelled), row by row."""
     return components([(np.asarray(mask),)])["size_px"].to_numpy()
 
 
@@ -54,13 +50,10 @@ def area_sizes(area_scenes: Sequence[Scene]) -> np.ndarray:
 def components(strips: Iterable[tuple[np.ndarray, ...]], layers: Sequence[str] = ()) -> pd.DataFrame:
     """Measure every 8-connected landslide of a mask of any size and count what else is true of its pixels.
 
-    Args:
-        strips: from top to bottom, each the mask (as for `landslide_sizes`) and one bool array of its shape for each
-            of ``layers``. A landslide that reaches over strips counts once.
-
-    Returns:
-        One row per landslide, whole numbers: ``size_px``; for each layer the landslide's pixels that are True in it;
-        its box ``top``, ``left`` and, one beyond the last pixel, ``bottom`` and ``right``.
+    ``strips`` are, from top to bottom, each the mask (as for `landslide_sizes`) and one bool array of its shape for
+    each of ``layers``. A landslide that reaches over strips counts once. Returns one row per landslide, whole numbers:
+    ``size_px``; for each layer the landslide's pixels that are True in it; its box ``top``, ``left`` and, one beyond
+    the last pixel, ``bottom`` and ``right``.
     """
     names = ["size_px", *layers]
     parts = [np.zeros((0, len(names) + 4), np.int64)]
@@ -108,22 +101,17 @@ def touching(above: np.ndarray, below: np.ndarray) -> Iterator[np.ndarray]:
 
 def quartiles(sizes: np.ndarray) -> tuple[float, float, float]:
     """Return Q1, the median and Q3 of at least one landslide size (Hyndman & Fan 1996, type 7; paper 3.2 (1))."""
-    _check_not_empty(sizes, "quartiles")
+    if len(sizes) == 0:
+        raise UserError("quartiles: the inventory is empty; give sizes of at least one landslide")
     q1, q2, q3 = np.quantile(np.asarray(sizes, float), (0.25, 0.5, 0.75), method="linear")
     return float(q1), float(q2), float(q3)
 
 
 def histogram(sizes: np.ndarray, bins: int = 24) -> tuple[np.ndarray, np.ndarray]:
-    """Return counts (bins,) and edges in pixels (bins + 1,) of bins of equal width in log size (paper Fig 9)."""
-    _check_not_empty(sizes, "histogram")
+    """Return counts (bins,) and edges in px (bins + 1,) of one size or more, equally wide in log size (paper Fig 9)."""
     # Half a pixel of room at both ends: rounding must not lose the smallest and the largest.
     edges = np.geomspace(sizes.min() - 0.5, sizes.max() + 0.5, bins + 1)
     return np.histogram(sizes, edges)[0], edges
-
-
-def _check_not_empty(sizes: np.ndarray, what: str) -> None:
-    if len(sizes) == 0:
-        raise UserError(f"{what}: the inventory is empty; give sizes of at least one landslide")
 
 
 def summary(area_scenes: dict[str, Sequence[Scene]]) -> pd.DataFrame:
@@ -158,8 +146,7 @@ def brightness(values: np.ndarray, bands: tuple[str, ...]) -> np.ndarray:
 def feature_layers(scene: Scene, window: Window) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return what an annotator looks at in a window (paper section 2.2), and where its landslides are, bool.
 
-    ``brightness`` (reflectance where the scene's scale is known, else stored units), ``NDVI`` and ``slope`` (degrees),
-    as far as bands and elevation are there.
+    ``brightness`` (reflectance, or stored units), ``NDVI`` and ``slope`` (degrees), as far as they are known.
     """
     with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
         values, landslide = image.read(window, scene.bands), labels.read(window) == 1
@@ -174,29 +161,20 @@ def feature_layers(scene: Scene, window: Window) -> tuple[dict[str, np.ndarray],
 def feature_contrast(scene: Scene, window: Window) -> pd.DataFrame:
     """Tabulate the means of `feature_layers` on landslides and beside them; rows are features."""
     layers, landslide = feature_layers(scene, window)
-    rows = {
-        name: {"landslide": np.nanmean(layer[landslide]), "beside": np.nanmean(layer[~landslide])}
-        for name, layer in layers.items()
-    }
-    return pd.DataFrame(rows).T.rename_axis("feature")
+    rows = {name: [np.nanmean(layer[there]) for there in (landslide, ~landslide)] for name, layer in layers.items()}
+    return pd.DataFrame(rows, index=["landslide", "beside"]).T.rename_axis("feature")
 
 
 def check_polygons(scene: Scene, ring_px: int = 12, flat_degrees: float = 8.0, shift_px: int = 0) -> pd.DataFrame:
     """Hold every polygon of an inventory against its surroundings (paper section 2.2's annotation checks).
 
-    A fresh landslide lies on a slope, has lost vegetation and is brighter than what surrounds it. A polygon is
-    flagged ``flat`` where its mean slope is below ``flat_degrees``, and ``no contrast`` where it has neither
-    lost NDVI nor gained brightness. A flag asks for a second look; it is no proof of an error.
-
-    Args:
-        scene: with polygons or a mask (outlined first) and, for slope and relief, an elevation raster.
-        ring_px: width in pixels of the surroundings, other landslides and no-data left out.
-        flat_degrees: least plausible mean slope.
-        shift_px: move all polygons so many pixels along the rows first, to see what a misplaced inventory looks like.
-
-    Returns:
-        One row per polygon that covers data: area_px, slope_deg, relief_m (NaN without elevation), ndvi, ndvi_around,
-        brightness, brightness_around (stored units), flag (empty text where plausible).
+    A fresh landslide lies on a slope, has lost vegetation and is brighter than what surrounds it. A polygon is flagged
+    ``flat`` where its mean slope is below ``flat_degrees``, and ``no contrast`` where it has neither lost NDVI nor
+    gained brightness. A flag asks for a second look; it is no proof of an error. A mask is outlined first; other
+    landslides and no-data do not count as surroundings (``ring_px`` wide). ``shift_px`` moves all polygons along the
+    rows first, to see what a misplaced inventory looks like. Returns one row per polygon that covers data: area_px,
+    slope_deg, relief_m (NaN without elevation), ndvi, ndvi_around, brightness, brightness_around (stored units), flag
+    (empty where plausible).
     """
     bands = tuple(band for band in scenes.BANDS if band in scene.bands)
     rows = []
@@ -211,10 +189,8 @@ def check_polygons(scene: Scene, ring_px: int = 12, flat_degrees: float = 8.0, s
             valid = image.valid(values)
             transform = image.window_transform(window)
             near = outlines.iloc[index.query(box(*array_bounds(*valid.shape, transform)))]
-            inside, landslides = (
-                rasterize(shapes, out_shape=valid.shape, transform=transform).astype(bool)
-                for shapes in ([geometry], near)
-            )
+            grid = {"out_shape": valid.shape, "transform": transform}
+            inside, landslides = (rasterize(shapes, **grid).astype(bool) for shapes in ([geometry], near))
             inside &= valid
             if not inside.any():
                 continue  # the same, or all of it lies on no-data

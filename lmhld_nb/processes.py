@@ -76,11 +76,7 @@ def _end_with_parent() -> None:
 
 
 def ahead(items: Generator[Item, None, None], length: int) -> Generator[Item, None, None]:
-    """Yield what ``items`` yields, computed in a thread of its own, up to ``length`` items ahead.
-
-    An error in the thread is raised here. When this generator ends or is closed, ``items`` is closed and the thread
-    has ended.
-    """
+    """Yield what ``items`` yields, computed up to ``length`` items ahead in a thread that ends with this generator."""
     end = object()
     with ThreadPoolExecutor(1) as thread:
         coming = deque(thread.submit(next, items, end) for _ in range(length))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from made import blobs, scene
+from mapped import write_weights
 
 from lmhld_nb import cli, config, patches, sources
 from lmhld_nb.patches.patch_sets import PatchSpec
@@ -57,6 +58,12 @@ def twin_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("LMHLD_DATA", str(folder))
         sources.get("twin-smoke", progress=False, workers=2)
     return folder
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights of an untrained network, as of a run."""
+    return write_weights(tmp_path_factory.mktemp("weights") / "weights.safetensors")
 
 
 @pytest.fixture

@@ -49,13 +49,7 @@ def augmented_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
     return mean_over_seeds(rows, ["model"])
 
 
-register(
-    Experiment(
-        name="augmented",
-        title="flips and turns",
-        settings=Augmented,
-        specs=augmented_specs,
-        tables={"augmented": augmented_table},
-        used_areas=("area",),
-    )
-)
+register(Experiment(
+    name="augmented", title="flips and turns", settings=Augmented, specs=augmented_specs,
+    tables={"augmented": augmented_table}, used_areas=("area",),
+))  # fmt: skip

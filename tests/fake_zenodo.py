@@ -35,15 +35,10 @@ class FakeZenodo:
         return [header for path, header in self.requests if f"/files/{name}/" in path]
 
     def record(self) -> bytes:
-        files = [
-            {
-                "key": name,
-                "size": len(content),
-                "checksum": "md5:" + hashlib.md5(content).hexdigest(),
-                "links": {"self": f"{self.api}/4242/files/{name}/content"},
-            }
-            for name, content in self.files.items()
-        ]
+        files = []
+        for name, content in self.files.items():
+            listed = {"key": name, "size": len(content), "checksum": "md5:" + hashlib.md5(content).hexdigest()}
+            files.append(listed | {"links": {"self": f"{self.api}/4242/files/{name}/content"}})
         return json.dumps({"id": 4242, "files": files}).encode()
 
 

@@ -1,9 +1,11 @@
 """Small made scenes with the layout of real ones, for tests."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pytest
 import rasterio
 import torch
 from affine import Affine
@@ -11,6 +13,7 @@ from rasterio.features import shapes
 from shapely.geometry import shape
 from torch import nn
 
+from lmhld_nb.config import UserError
 from lmhld_nb.experiments import Profile
 from lmhld_nb.scenes.scene import BANDS, Scene
 
@@ -66,6 +69,13 @@ def scene(
     elif labels == "polygons":
         fields["polygons"] = write_polygons(folder / f"{name}.gpkg", mask)
     return Scene(name=name, area="made", image=image, bands=BANDS, **fields)  # type: ignore[arg-type]
+
+
+def refuses(match: str, call: Callable[..., object], *arguments: object, **options: object) -> None:
+    """Assert that a call ends in one line, a UserError that matches."""
+    with pytest.raises(UserError, match=match) as error:
+        call(*arguments, **options)
+    assert "\n" not in str(error.value)
 
 
 def settled(model: nn.Module) -> nn.Module:

@@ -19,7 +19,6 @@ from typer.testing import CliRunner
 from lmhld_nb import audit, cli, paper
 from lmhld_nb.audit import rules
 from lmhld_nb.config import UserError
-from lmhld_nb.plots import audit as audit_plots
 
 SCORES = list(rules.SCORES)
 TABLE = paper.table  # the published one, whatever a test puts in its place
@@ -195,12 +194,8 @@ def worlds() -> Iterator[tuple[str, Callable[..., object]]]:
     yield tables(lambda table: table.assign(**table[table["dataset"] == "LMHLD"].iloc[0, 1:]), 3)
     yield quotes(lambda quote: tuple(map(minus_one, quote.values)))
     yield quotes(lambda quote: quote.values[1:] or ("other",))
-    single = {
-        "share_between": "0.5",
-        "candidates": "32;64",
-        "state_of_the_art": "SegFormer",
-        "scenes_figure_16": "Luding",
-    }
+    single = {"share_between": "0.5", "candidates": "32;64", "state_of_the_art": "SegFormer"}
+    single["scenes_figure_16"] = "Luding"
     yield quotes(lambda quote: tuple(single[quote.name].split(";")) if quote.name in single else quote.values)
     cells = TABLE(5).melt(["study_area", "model"], SCORES, "score").assign(table=5, patch_size=0, mark="underline")
     yield other("marks", lambda marks: marks[1::2])
@@ -303,18 +298,3 @@ def test_a_statement_holds_in_every_reading_or_not() -> None:
     table = pd.DataFrame({"verdict": {name: "holds" if true else "contradicted" for name, true in holds.items()}})
     assert audit.in_every_reading(table, "contradicted") == ["b", "c"]
     assert audit.in_every_reading(table, "holds") == ["d"]
-
-
-def test_figures_show_what_they_are_given(checks: list[audit.Check]) -> None:
-    table = audit.table(checks)
-    bars = audit_plots.verdicts(table).axes[0].patches
-    assert sum(bar.get_width() for bar in bars) == len(checks)
-    rows = pd.concat([audit.f1_rows(n).assign(table=n) for n in audit.SCORE_TABLES], ignore_index=True)
-    rows.loc[3, "difference"] = 9e-4
-    drawn = audit_plots.f1_differences(rows).axes[0]
-    texts = [text.get_text() for text in drawn.texts]
-    assert "U-Net+++ −22.7" in texts and "Res U-Net +9.0" in texts
-    mix, single = audit.part_minus_mix(), audit.part_minus_single()
-    left = audit_plots.part_beside(mix, single).axes[0]
-    shown = {line.get_label(): list(line.get_xdata()) for line in left.lines}
-    assert shown["F1"] == mix["f1"].tolist()

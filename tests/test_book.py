@@ -168,16 +168,6 @@ def test_times_are_written_and_own_profiles_and_parameters_passed_on(
     assert seconds.to_dict() == {"00_start": 3.0, "01_areas_and_inventories": 1.2}
 
 
-def test_an_error_in_a_worker_reaches_the_caller_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = write_chapter(tmp_path, "raise ValueError('first line\\nsecond line')")
-    text = source.read_text().replace("number: int", 'profile: str = "smoke"  # a profile\nnumber: int')
-    source.write_text(text)
-    monkeypatch.setattr(chapters, "chapters", lambda *_: [source])
-    monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path / "work"))
-    with pytest.raises(UserError, match=r"00_tiny\.py: cell \d+ failed: ValueError: first line second line"):
-        chapters.make("smoke", progress=False)
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_source_keeps_to_the_form(path: Path) -> None:
     text = path.read_text(encoding="utf-8")

@@ -11,7 +11,6 @@ from lmhld_nb import models, patches, runs
 from lmhld_nb.config import UserError, runs_dir
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.patches.batches import load_split
-from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.training import chains, scoring, train
 from lmhld_nb.training import weights as stored
 from lmhld_nb.training.hardware import Execution
@@ -35,10 +34,8 @@ def sets_of(spec):
 
 
 def earlier_of(spec, folder):
-    return [
-        chains.EarlierStage(stage.run_id, folder / stage.run_id / "weights.safetensors", sets_of(stage))
-        for stage in spec.chain[:-1]
-    ]
+    files = {stage.run_id: folder / stage.run_id / "weights.safetensors" for stage in spec.chain[:-1]}
+    return [chains.EarlierStage(stage.run_id, files[stage.run_id], sets_of(stage)) for stage in spec.chain[:-1]]
 
 
 def trained(chain, folder):
@@ -64,17 +61,6 @@ def test_schedule_freezes_one_level_more_per_stage_up_to_four():
         assert row["input"] == "fresh" and row["level 5"] == row["decoder"] == "finetune"
         frozen = [group for group in LAYER_GROUPS if row[group] == "frozen"]
         assert frozen == [f"level {level}" for level in range(1, min(stage - 1, 4) + 1)]
-
-
-def test_six_orders_share_their_beginnings():
-    middle = ("hokkaido", "taiwan", "jiuzhaigou")
-    orders = chains.orders_of_addition(("rio", "gorkha", "emilia_romagna"), middle, ("wenchuan",))
-    assert list(orders) == ["OD1", "OD2", "OD3", "OD4", "OD5", "OD6"]
-    assert len(set(orders.values())) == 6 and len({frozenset(order) for order in orders.values()}) == 1
-    data = [
-        [PatchSpec(dataset="d", fingerprint="0", area=area, size=64) for area in order] for order in orders.values()
-    ]
-    assert len({spec.run_id for order in data for spec in linked(order)}) == 24  # not 42
 
 
 @pytest.mark.parametrize("model", models.NAMES)
@@ -161,21 +147,6 @@ def test_consolidation_holds_what_mattered_and_never_diverges(stages, folder):
         names = [name for name in before if name.endswith("weight")]
         moved.append(float(sum((after[name] - before[name]).square().sum() for name in names)))
     assert moved[0] > moved[1] > moved[2] and all(map(math.isfinite, moved))
-
-
-def test_a_network_without_levels_can_be_chained_but_has_nothing_to_freeze(stages, tmp_path, monkeypatch):
-    (tmp_path / "flat_nets.py").write_text(
-        "from torch import nn\n"
-        "def build_flat(bands):\n"
-        "    return nn.Sequential(nn.Conv2d(bands, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Conv2d(4, 1, 1))\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    plain = [RunSpec(model="flat_nets:build_flat", data=(area,), recipe=RECIPE) for area in stages]
-    _, metrics = trained(chains.link(plain, chains.paper_schedule(3)), tmp_path / "runs")
-    assert metrics[2]["trained_parameters"] == metrics[2]["parameters"]
-    groups = chains.layer_groups(models.build("flat_nets:build_flat"))
-    assert {name for name, group in groups.items() if group == "input"} == {"0.weight", "0.bias"}
-    assert set(groups.values()) == {"input", "decoder"}
 
 
 # Chains in the store

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made import refuses
 
 from lmhld_nb import config, experiments
 from lmhld_nb.config import Strict, UserError, atomic_path, printable, read_yaml, safe_name, write_json
@@ -73,10 +74,8 @@ def test_a_wrong_file_gives_one_line(tmp_path: Path, text: str | bytes, message:
 
 
 def test_a_file_that_cannot_be_read_gives_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such file"):
-        read_yaml(tmp_path / "gone.yaml", Outer)
-    with pytest.raises(UserError, match=r"cannot be read \(is a directory\); check its permissions"):
-        read_yaml(tmp_path, Outer)
+    refuses("no such file", read_yaml, tmp_path / "gone.yaml", Outer)
+    refuses(r"cannot be read \(is a directory\); check its permissions", read_yaml, tmp_path, Outer)
 
 
 @pytest.mark.parametrize(
@@ -128,8 +127,7 @@ REFUSED = ["", ".", "..", "../x", "/abs", "a/b", "a\\b", ".git", "-rf", "a\nb", 
 def test_ordinary_names_are_safe_and_no_components_of_a_path_are_refused() -> None:
     assert [safe_name(name, "area") for name in ORDINARY] == ORDINARY
     for name in REFUSED:
-        with pytest.raises(UserError, match=r"^area '.*choose another name$"):
-            safe_name(name, "area")
+        refuses(r"^area '.*choose another name$", safe_name, name, "area")
 
 
 @given(HOSTILE)
@@ -167,11 +165,8 @@ def test_a_file_appears_whole_and_a_folder_is_replaced(tmp_path: Path) -> None:
         with atomic_path(target.parent) as temporary:
             temporary.mkdir()
             (temporary / name).write_text(name)
-    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == [
-        "new",
-        "new/folder",
-        "new/folder/second",
-    ]
+    names = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")]
+    assert names == ["new", "new/folder", "new/folder/second"]
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt(), UserError("mine")])
@@ -198,10 +193,8 @@ def test_what_the_system_refuses_gives_one_line(tmp_path: Path) -> None:
         raise AssertionError("its folder cannot be made")
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-)
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+JSON = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
 
 
 @given(JSON)

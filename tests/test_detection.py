@@ -131,13 +131,6 @@ def test_the_density_sums_up_to_one(areas, bins):
     assert frequency["count"].sum() == len(areas) and frequency["count"].min() > 0
 
 
-def test_the_density_of_a_power_law_has_its_slope():
-    areas = 100 * (1 - np.random.default_rng(0).random(200_000)) ** (-1 / 1.4)  # p(A) ~ A^-2.4
-    frequency = objects.size_frequency(areas).query("count > 500")
-    slope = np.polyfit(np.log(frequency["area_m2"]), np.log(frequency["density"]), 1)[0]
-    assert slope == pytest.approx(-2.4, abs=0.05)
-
-
 def test_close_ups_show_the_worst_objects_whole_and_inside_the_scene():
     truth, mapped = np.zeros((300, 200), np.uint8), np.zeros((300, 200), np.uint8)
     truth[:10, :10] = 1  # missed, in the corner

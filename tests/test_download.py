@@ -15,6 +15,7 @@ import pytest
 from fake_zenodo import FakeZenodo, serve
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from made import refuses
 
 from lmhld_nb.config import UserError
 from lmhld_nb.sources import archives, download
@@ -92,13 +93,11 @@ def test_what_is_not_the_file_is_refused_and_removed(zenodo: FakeZenodo, tmp_pat
 
 def test_a_foreign_file_is_kept_and_a_foreign_part_thrown_away(zenodo: FakeZenodo, tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"mine")
-    with pytest.raises(UserError, match="differs from the record"):
-        fetch(zenodo, tmp_path)
+    refuses("differs from the record", fetch, zenodo, tmp_path)
     assert (tmp_path / "a.bin").read_bytes() == b"mine"
     (tmp_path / "a.bin").unlink()
     (tmp_path / "a.bin.part").write_bytes(CONTENT + b"more")
-    with pytest.raises(UserError, match="wrong content"):
-        fetch(zenodo, tmp_path)
+    refuses("wrong content", fetch, zenodo, tmp_path)
     assert fetch(zenodo, tmp_path).read_bytes() == CONTENT
 
 
@@ -108,8 +107,7 @@ def test_what_arrived_is_kept_by_silence_and_a_full_disk(
     real, part = Path.open, tmp_path / "a.bin.part"
     part.write_bytes(CONTENT[:400_000])
     zenodo.mood["a.bin"], zenodo.step = "stall", 0
-    with pytest.raises(UserError, match=r"a\.bin: 400000 of 700000 bytes .* nothing for 0\.3 s; repeat"):
-        fetch(zenodo, tmp_path)
+    refuses(r"a\.bin: 400000 of 700000 bytes .* nothing for 0\.3 s; repeat", fetch, zenodo, tmp_path)
 
     def full(path: Path, mode: str = "r", *args: object, **options: object) -> object:
         if path.suffix == ".part" and mode != "rb":
@@ -124,21 +122,17 @@ def test_what_arrived_is_kept_by_silence_and_a_full_disk(
 
 
 def test_records_that_cannot_be_listed(zenodo: FakeZenodo, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(doi: str, says: str) -> None:
-        with pytest.raises(UserError, match=says):
-            download.list_files(doi)
-
-    refused("10.5281/zenodo.1", r"doi:10\.5281/zenodo\.1: .*not a record with files.*--from")
+    refuses(r"doi:10\.5281/zenodo\.1: .*not a record with files.*--from", download.list_files, "10.5281/zenodo.1")
     zenodo.files = {"../a.bin": b"1"}
-    refused(zenodo.doi, r"file '\.\./a\.bin': begins with")
+    refuses(r"file '\.\./a\.bin': begins with", download.list_files, zenodo.doi)
     zenodo.files = {}
-    refused(zenodo.doi, "has no files")
+    refuses("has no files", download.list_files, zenodo.doi)
     zenodo.listing = "html"
-    refused(zenodo.doi, "not a record with files")
+    refuses("not a record with files", download.list_files, zenodo.doi)
     with socket.socket() as idle:  # bound but not listening: nobody answers
         idle.bind(("127.0.0.1", 0))
         monkeypatch.setenv(download.API_VARIABLE, f"http://127.0.0.1:{idle.getsockname()[1]}/api/records")
-        refused(zenodo.doi, r"cannot reach the record \(no connection\).*--from FOLDER")
+        refuses(r"cannot reach the record \(no connection\).*--from FOLDER", download.list_files, zenodo.doi)
 
 
 def zipped(path: Path, members: dict[str, bytes]) -> Path:
@@ -276,8 +270,7 @@ def test_damaged_and_foreign_archives_are_refused(folder: Path) -> None:
         (folder / name).write_bytes(content)
         refused(folder / name, says)
     refused(tarred(folder / "twice.tar.gz", [entry("a.tif"), entry("a.tif")]), "holds 'a.tif' twice")
-    with pytest.raises(UserError, match=r"absent\.zip: cannot be read"):
-        unpack(folder / "absent.zip")
+    refuses(r"absent\.zip: cannot be read", unpack, folder / "absent.zip")
 
 
 @pytest.mark.parametrize("encoding", ["gbk", "utf-8"])

@@ -184,11 +184,8 @@ def test_a_student_s_copy_has_everything_but_the_solutions(asked: list[list[str]
     groups = []
     for number, names in enumerate(asked, start=1):
         answers = ", ".join([str(number), *(name for name in names if name != "function")])
-        lines = [
-            f"with exercise({answers}):",
-            "helper = [n for n in range(3)]",
-            *(SOLUTIONS[name][1] for name in names),
-        ]
+        lines = [f"with exercise({answers}):", "helper = [n for n in range(3)]"]
+        lines += [SOLUTIONS[name][1] for name in names]
         solution = "\n".join(["import math  # tool", *(SOLUTIONS[name][0] for name in names)])
         question = cell("markdown", f"### Exercise {number}: a title\n\nA question?")
         words = cell("markdown", "SECRET in words", "solution")

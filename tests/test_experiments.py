@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import QUIET
+from made import refuses
 
 from lmhld_nb import models, paper, runs, sources
 from lmhld_nb.config import UserError
@@ -81,8 +82,7 @@ def test_profiles_are_narrowed(study: Study) -> None:
     assert profiles.narrow(profile, [], "") == profile
     one = profiles.narrow(profile, "unet", ["gorkha"])
     assert (one.name, one.models, one.areas) == ("tiny-part", ("unet",), ("gorkha",))
-    with pytest.raises(UserError, match="model 'resnet': not in profile 'tiny', which has unet"):
-        profiles.narrow(profile, ["resnet"], [])
+    refuses("model 'resnet': not in profile 'tiny', which has unet", profiles.narrow, profile, ["resnet"], [])
     # An experiment on an area that is left out is left out too; others forget the areas that they name.
     rio = profiles.narrow(load("mini"), [], "rio").model_copy(update={"data": "twin-smoke"})
     planned = plan(Study(rio, study.dataset))
@@ -128,8 +128,7 @@ def test_areas_and_patch_sizes_follow_the_data_set_and_the_rule(study: Study) ->
     mixed = with_patches(study, size=64, sizes={"gorkha": 128})
     assert (mixed.patch_size("gorkha"), mixed.patch_size("rio")) == (128, 64)
     assert mixed.patch_spec("gorkha").size == 128 and mixed.patch_spec("gorkha", 32).size == 32
-    with pytest.raises(UserError, match="no published patch size for 'atlantis'; add it under `patches: sizes:`"):
-        study.patch_size("atlantis")
+    refuses("no published patch size for 'atlantis'; add it under `patches: sizes:`", study.patch_size, "atlantis")
     with pytest.raises(UserError, match="patches of 4096 px do not fit; give a smaller size, or leave part out"):
         study.fitting_patch_spec("gorkha", 4096, "part")
 
@@ -143,12 +142,8 @@ def test_plans_are_stable(study: Study) -> None:
     seeds = plan(changed(study, seeds=(0, 1)))
     assert len(set(ids(seeds))) == 4 and set(ids(planned)) < set(ids(seeds))
     assert not set(ids(plan(with_patches(study, min_share=0.2)))) & set(ids(planned))
-    with pytest.raises(UserError, match=r"experiment 9: unknown; choose from 1 \(patch_size\), 2 \(single\)"):
-        plan(study, "9")
-    with pytest.raises(
-        UserError, match=re.escape("does not make the experiment 'recipe', only single; add `recipe: {}`")
-    ):
-        plan(study, "recipe")
+    refuses(r"experiment 9: unknown; choose from 1 \(patch_size\), 2 \(single\)", plan, study, "9")
+    refuses(re.escape("does not make the experiment 'recipe', only single; add `recipe: {}`"), plan, study, "recipe")
 
 
 def test_the_published_recipe_has_the_runs_of_the_paper(study: Study) -> None:
@@ -177,21 +172,17 @@ def test_missing_runs_are_skipped_trained_or_an_error(study: Study, capsys: pyte
     study = changed(study, execution=QUIET)
     specs = single.specs(study)
     for on_missing in ("skip", "error"):
-        with pytest.raises(UserError, match="2 of 2 runs are missing; make them with `lmhld run tiny`"):
-            study.fetch(specs, on_missing)
+        refuses("2 of 2 runs are missing; make them with `lmhld run tiny`", study.fetch, specs, on_missing)
     runs.make_run(specs[1], QUIET)
     capsys.readouterr()
     assert [run.spec for run in study.fetch(specs, "skip")] == [specs[1]]
     assert capsys.readouterr().out == "1 of 2 runs are missing and left out\n"
-    with pytest.raises(UserError, match="1 of 2 runs are missing"):
-        study.fetch(specs, "error")
+    refuses("1 of 2 runs are missing", study.fetch, specs, "error")
     assert [run.spec for run in study.fetch(specs)] == specs
-    with pytest.raises(UserError, match="on_missing 'wait': unknown; choose train, skip or error"):
-        study.fetch(specs, "wait")
+    refuses("on_missing 'wait': unknown; choose train, skip or error", study.fetch, specs, "wait")
     assert list(plan_table(plan(study))["status"]) == ["done", "done"]
     run_ids = {spec.run_id for spec in specs}
-    with pytest.raises(UserError, match="2 of 2 runs are missing"):
-        study.fetch(specs, "skip", whole_area=run_ids)
+    refuses("2 of 2 runs are missing", study.fetch, specs, "skip", whole_area=run_ids)
     assert all(run.whole_area for run in study.fetch(specs, whole_area=run_ids))
     assert len(study.finished(specs, run_ids)) == 2
 

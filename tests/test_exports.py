@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import safetensors
 from conftest import QUIET
-from made import blobs, image_of, write_tif
+from made import blobs, image_of, refuses, write_tif
 from mapped import draw, read
 
 from lmhld_nb import mapping, runs, sources
-from lmhld_nb.config import UserError, runs_dir
+from lmhld_nb.config import runs_dir
 from lmhld_nb.experiments import load, open_study, single
 from lmhld_nb.mapping import export as exports
 from lmhld_nb.scenes.scene import BANDS
@@ -69,8 +69,7 @@ def test_a_file_that_is_no_earlier_export_is_kept_unless_forced(spec: RunSpec, t
     for name, text in itertools.product(("net.safetensors", "net.json"), ("precious", "{}", "[]", "[" * 100_000)):
         path, out = tmp_path / name, tmp_path / "net.safetensors"
         path.write_text(text)
-        with pytest.raises(UserError, match=rf"{name}: exists and is no export of this book; .*--force$"):
-            exports.export(spec.run_id, out)
+        refuses(rf"{name}: exists and is no export of this book; .*--force$", exports.export, spec.run_id, out)
         assert path.read_text() == text and list(tmp_path.glob("net.*")) == [path]
         exports.export(spec.run_id, out, force=True)
         exports.export(spec.run_id, out)  # over an earlier export
@@ -85,31 +84,24 @@ def test_the_store_of_runs_is_never_exported_into(spec: RunSpec, tmp_path: Path)
     hard_link.hardlink_to(folder / name)
     stored = [folder / other for other in (name, "metrics.safetensors", "new.safetensors")]
     for out in (*stored, folder / ".." / folder.name / name, tmp_path / "link" / name, hard_link):
-        with pytest.raises(UserError, match="is in the store of runs; choose another file"):
-            exports.export(spec.run_id, out, force=True)
+        refuses("is in the store of runs; choose another file", exports.export, spec.run_id, out, force=True)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_what_cannot_be_exported_is_refused(spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "new" / "net.safetensors"
     (tmp_path / "file").write_text("")
-    for run_id, path, message in (
-        ("nosuch", out, r"nosuch: no finished run \(spec\.json is missing\); `lmhld plan"),
-        (spec.run_id, out.with_suffix(".pt"), r"net\.pt: must end in \.safetensors"),
-        (spec.run_id, tmp_path / "file" / "net.safetensors", "cannot be written"),
-    ):
-        with pytest.raises(UserError, match=message):
-            exports.export(run_id, path)
+    refuses(r"nosuch: no finished run \(spec\.json is missing\); `lmhld plan", exports.export, "nosuch", out)
+    refuses(r"net\.pt: must end in \.safetensors", exports.export, spec.run_id, out.with_suffix(".pt"))
+    refuses("cannot be written", exports.export, spec.run_id, tmp_path / "file" / "net.safetensors")
 
     def full(*_: object, **__: object) -> None:
         raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr(safetensors.torch, "save_file", full)
-    with pytest.raises(UserError, match=r"net\.safetensors: cannot be written \(.*No space left"):
-        exports.export(spec.run_id, out)
+    refuses(r"net\.safetensors: cannot be written \(.*No space left", exports.export, spec.run_id, out)
     assert list((tmp_path / "new").iterdir()) == []
     folder = runs_dir() / spec.run_id
     for name, text, message in (("spec", "{}", "damaged"), ("metrics", "{", r"metrics\.json: damaged")):
         (folder / f"{name}.json").write_text(text)
-        with pytest.raises(UserError, match=message):
-            exports.export(spec.run_id, out)
+        refuses(message, exports.export, spec.run_id, out)

@@ -149,12 +149,8 @@ def test_the_eighth_network_maps_a_scene(book: lm.Book, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_explorers_show_the_eighth_network(book: lm.Book) -> None:
-    panels = [
-        widgets.order_explorer(book),
-        widgets.prediction_browser(book, book.runs("single", "error")),
-        widgets.run_browser(book),
-    ]
-    for panel in panels:
+    runs = book.runs("single", "error")
+    for panel in (widgets.order_explorer(book), widgets.prediction_browser(book, runs), widgets.run_browser(book)):
         texts = [widget.value for widget in panel.children if hasattr(widget, "value")]
         assert not any('role="alert"' in str(text) for text in texts)
         options = [option for row in panel.children for w in getattr(row, "children", ()) for option in

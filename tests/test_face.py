@@ -6,10 +6,10 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 from conftest import QUIET
+from made import refuses
 
 import lmhld_nb as lm
 from lmhld_nb import runs
-from lmhld_nb.config import UserError
 from lmhld_nb.experiments import single
 from lmhld_nb.plots import style
 
@@ -30,21 +30,15 @@ def test_a_book_is_opened_whole_or_narrowed(tiny: Path, areas: list[str] | str) 
 
 
 def test_what_cannot_be_opened_says_so_in_one_line(tiny: Path) -> None:
-    with pytest.raises(UserError, match="profile 'nosuch': unknown; choose one of "):
-        lm.open("nosuch")
-    with pytest.raises(UserError, match="model 'vnet': not in profile 'tiny'"):
-        lm.open(str(tiny), models="unet,vnet")
-    with pytest.raises(UserError, match="key 'areas': no area 'atlantis'"):
-        lm.open(str(tiny), areas="atlantis")
+    refuses("profile 'nosuch': unknown; choose one of ", lm.open, "nosuch")
+    refuses("model 'vnet': not in profile 'tiny'", lm.open, str(tiny), models="unet,vnet")
+    refuses("key 'areas': no area 'atlantis'", lm.open, str(tiny), areas="atlantis")
 
 
 def test_tables_are_computed_from_finished_runs_and_saved(book: lm.Book) -> None:
-    with pytest.raises(UserError, match="table5: none of its runs is finished; make them with `lmhld run tiny`"):
-        book.table(5)
-    with pytest.raises(UserError, match="profile 'tiny' has no table 'table6'; it has table5"):
-        book.table(6)
-    with pytest.raises(UserError, match="does not make the experiment 'mix', only single"):
-        book.runs("mix")
+    refuses("table5: none of its runs is finished; make them with `lmhld run tiny`", book.table, 5)
+    refuses("profile 'tiny' has no table 'table6'; it has table5", book.table, 6)
+    refuses("does not make the experiment 'mix', only single", book.runs, "mix")
     runs.make_run(single.specs(book)[1], QUIET)
     (run,) = book.runs("single", "skip")
     table = book.table(5)

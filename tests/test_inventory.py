@@ -6,7 +6,7 @@ import pytest
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made import blobs, image_of, scene, write_tif
+from made import blobs, image_of, refuses, scene, write_tif
 from scipy import ndimage
 from shapely.geometry import box
 
@@ -41,9 +41,8 @@ def test_diagonal_neighbours_are_one_landslide_255_is_none_and_a_ring_over_strip
 def test_quartiles_are_type_7():
     # Hyndman & Fan 1996: position 1 + (n − 1)p, interpolated.
     assert inventory.quartiles(np.array([1, 2, 4, 8])) == (1.75, 3.0, 5.0)
-    for measure in (inventory.quartiles, inventory.histogram):
-        with pytest.raises(UserError, match="empty"):
-            measure(np.zeros(0, int))
+    with pytest.raises(UserError, match="empty"):
+        inventory.quartiles(np.zeros(0, int))
 
 
 @given(st.lists(st.integers(1, 10**6), min_size=1))
@@ -60,8 +59,7 @@ def test_an_area_without_landslide_is_an_empty_inventory_but_a_scene_may_be(tmp_
     slid = scene(tmp_path, blobs(80, 80, 3), "c")
     assert len(inventory.scene_sizes(bare)) == 0
     assert len(inventory.area_sizes([bare, slid])) > 0
-    with pytest.raises(UserError, match=r"a_mask\.tif and 1 more: the inventory is empty"):
-        inventory.area_sizes([bare, other])
+    refuses(r"a_mask\.tif and 1 more: the inventory is empty", inventory.area_sizes, [bare, other])
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

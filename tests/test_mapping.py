@@ -22,7 +22,7 @@ import torch
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made import TRANSFORM, blobs, image_of, scene, write_tif
+from made import TRANSFORM, blobs, image_of, refuses, scene, write_tif
 from mapped import SCORED, TABLES, draw, median, names, read, write_weights
 from rasterio.enums import Resampling
 from scipy.ndimage import label, maximum, mean
@@ -38,11 +38,6 @@ from lmhld_nb.scenes.scene import BANDS, Scene
 from lmhld_nb.training import weights as networks
 
 PLAIN = image_of(blobs(60, 60, 3))
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_weights(tmp_path_factory.mktemp("weights") / "weights.safetensors")
 
 
 def grid(path: Path) -> tuple[Any, ...]:
@@ -145,8 +140,7 @@ def test_areas_are_square_metres_whatever_the_coordinates(
 
 def test_bands_are_matched_by_name_and_others_do_no_harm(tmp_path: Path, weights: Path) -> None:
     path = write_tif(tmp_path / "plain.tif", PLAIN)
-    with pytest.raises(UserError, match="--bands red,green,blue"):
-        mapping.scene_of_file(path)
+    refuses("--bands red,green,blue", mapping.scene_of_file, path)
     draw(mapping.scene_of_file(path, BANDS), weights, tmp_path / "plain")
     path = write_tif(tmp_path / "other.tif", np.stack([PLAIN[3], PLAIN[0] * 0 + 9, PLAIN[2], PLAIN[1], PLAIN[0]]))
     draw(mapping.scene_of_file(path, ("NIR", "x", "red", "Green ", "blue")), weights, tmp_path / "given")
@@ -237,8 +231,7 @@ def test_no_data_is_neither_landslide_nor_background_at_any_resolution(
 
 def test_the_trained_resolution_comes_from_the_card(tmp_path: Path, weights: Path) -> None:
     event = scene(tmp_path, blobs(100, 100, 6))
-    with pytest.raises(UserError, match=r"weights\.safetensors: does not say the resolution.*--resolution 3"):
-        draw(event, weights, tmp_path / "out", resolution="trained")
+    refuses("does not say the resolution.*--resolution 3", draw, event, weights, tmp_path / "out", resolution="trained")
     area = {"patch_size": 16, "mean": [700.0] * 4, "std": [90.0] * 4}
     areas = {name: {**area, "resolution_m": metres} for name, metres in (("far", 0.5), ("near", 4.5), ("none", None))}
     path = write_weights(tmp_path / "w.safetensors", areas=areas)
@@ -246,16 +239,13 @@ def test_the_trained_resolution_comes_from_the_card(tmp_path: Path, weights: Pat
         report = draw(event, path, tmp_path / "out", resolution="trained", normalise=normalise)
         assert report["resolution_m"] == expected and report["resampled"]
     assert report["mean"] == [700.0] * 4 and report["normalise"] == "far"
-    with pytest.raises(UserError, match="does not say the resolution"):
-        draw(event, path, tmp_path / "out", resolution="trained", normalise="none")
-    with pytest.raises(UserError, match=r"area 'x': w\.safetensors was trained on far, near, none; choose one of them"):
-        draw(event, path, tmp_path / "out", normalise="x")
+    refuses("does not say the resolution", draw, event, path, tmp_path / "out", resolution="trained", normalise="none")
+    refuses(r"area 'x': w\.safetensors was trained on far, near,", draw, event, path, tmp_path / "out", normalise="x")
     areas["far"]["resolution_m"], areas["near"]["std"] = 3.0, [float("inf")] * 4
     path = write_weights(tmp_path / "w.safetensors", areas=areas)
     report = draw(event, path, tmp_path / "out", resolution="trained")
     assert report["resolution_m"] == 3.0 and not report["resampled"]
-    with pytest.raises(UserError, match="statistics stored for 'near' are damaged"):
-        draw(event, path, tmp_path / "out", normalise="near")
+    refuses("statistics stored for 'near' are damaged", draw, event, path, tmp_path / "out", normalise="near")
 
 
 def test_layers_open_in_a_gis(tmp_path: Path, weights: Path) -> None:
@@ -378,8 +368,7 @@ def test_a_scene_that_cannot_be_mapped_is_named(
     ],
 )
 def test_settings_out_of_range_are_refused(key: str, value: object, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        mapping.MapSettings(**{key: value})  # type: ignore[arg-type]
+    refuses(message, mapping.MapSettings, **{key: value})
 
 
 def test_weights_that_are_none_are_refused(tmp_path: Path, weights: Path) -> None:
@@ -393,8 +382,7 @@ def test_weights_that_are_none_are_refused(tmp_path: Path, weights: Path) -> Non
         ({"areas": {"a": {"patch_size": 20}}}, "its card is not whole"),
     ):
         safetensors.torch.save_file(tensors, path, metadata={"card": json.dumps({**card, **change})})
-        with pytest.raises(UserError, match=rf"w\.safetensors: .*{message}"):
-            draw(event, path, tmp_path / "out")
+        refuses(rf"w\.safetensors: .*{message}", draw, event, path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -402,8 +390,7 @@ def test_a_truth_on_another_grid_says_how_to_mend_it(tmp_path: Path, weights: Pa
     event = scene(tmp_path, blobs(60, 60, 3))
     write_tif(tmp_path / "a_mask.tif", blobs(30, 30, 3).astype(np.uint8), transform=TRANSFORM * Affine.scale(2))
     command = "gdalwarp -t_srs EPSG:32654 -te 500000 4699820 500180 4700000 -ts 60 60 -r near a_mask.tif aligned.tif"
-    with pytest.raises(UserError, match=command):
-        draw(event, weights, tmp_path / "out")
+    refuses(command, draw, event, weights, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -10,7 +10,7 @@ import rasterio
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made import CRS, TRANSFORM, blobs, image_of, write_tif
+from made import CRS, TRANSFORM, blobs, image_of, refuses, write_tif
 from rasterio.enums import ColorInterp
 
 from lmhld_nb import scenes
@@ -98,8 +98,7 @@ def test_undeclared_nan_in_one_file_is_refused(tmp_path: Path) -> None:
     image = image_of(blobs(40, 40, 2)).astype(np.float32)
     first = tile(tmp_path, "a", image)
     image[:, 3, 3] = np.nan
-    with pytest.raises(UserError, match=r"b\.tif: 4 NaN"):
-        read([first, tile(tmp_path, "b", image, 0, 40)])
+    refuses(r"b\.tif: 4 NaN", read, [first, tile(tmp_path, "b", image, 0, 40)])
     _, valid, _ = read([first, tile(tmp_path, "b", image, 0, 40, nodata=np.nan)])
     assert not valid[3, 43] and valid.sum() == valid.size - 1
 
@@ -108,11 +107,9 @@ def test_a_folder_stands_for_its_images(tmp_path: Path) -> None:
     for name in ("b.tif", "a.TIF", "notes.txt", "a.tif.aux.xml"):
         (tmp_path / name).write_text("")
     assert [path.name for path in mosaics.files_of([tmp_path])] == ["a.TIF", "b.tif"]
-    with pytest.raises(UserError, match=r"b\.tif: is named twice"):
-        mosaics.files_of([tmp_path / "b.tif", tmp_path])
+    refuses(r"b\.tif: is named twice", mosaics.files_of, [tmp_path / "b.tif", tmp_path])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="empty: holds no image"):
-        mosaics.files_of([tmp_path / "empty"])
+    refuses("empty: holds no image", mosaics.files_of, [tmp_path / "empty"])
 
 
 def test_coarser_pixels_are_the_means_of_those_below(tmp_path: Path) -> None:
@@ -164,8 +161,7 @@ def test_impossible_resolutions_are_refused(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"resolution .* m: a pixel of a\.tif is 3 × 3 m; choose one at most 50"):
             read([path], resolution_m=metres)
     bare = write_tif(tmp_path / "bare.tif", image_of(blobs(64, 64, 5)), crs=None)
-    with pytest.raises(UserError, match=r"bare\.tif: has no coordinate system, so no resolution"):
-        read([bare], resolution_m=6)
+    refuses(r"bare\.tif: has no coordinate system, so no resolution", read, [bare], resolution_m=6)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import QUIET
-from made import blobs, scene, with_settings
+from made import refuses, with_settings
 
-from lmhld_nb import paper, patches, runs
+from lmhld_nb import paper, runs
 from lmhld_nb.config import UserError, runs_dir
 from lmhld_nb.experiments import Study, forgetting, load, open_study, part, single, tables
 from lmhld_nb.experiments.profile import narrow
@@ -18,21 +18,6 @@ from lmhld_nb.training import chains
 from lmhld_nb.training.specs import LAYER_GROUPS, Recipe, RunSpec
 
 RECIPE = Recipe(batch_size=4, epochs=2, lr=0.05, momentum=0.9)
-
-
-@pytest.fixture
-def areas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[PatchSpec]:
-    """Three areas of patches of different sizes, cut into a data folder of one's own."""
-    monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path / "work"))
-    monkeypatch.delenv("LMHLD_RUNS", raising=False)
-    specs = []
-    for number, size in enumerate((32, 48, 32)):
-        spec = PatchSpec(dataset="made", fingerprint=f"{number}" * 16, area=f"area_{number}", size=size)
-        scenes = [scene(tmp_path / f"scene_{number}", blobs(256, 256, 50, seed=number))]
-        patches.cut(spec, scenes, progress=False)
-        specs.append(spec)
-    return specs
 
 
 def chain_of(areas: list[PatchSpec]) -> list[RunSpec]:
@@ -132,8 +117,8 @@ def test_forgetting_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     assert measures["backward_transfer"] == pytest.approx(((0.6 - 0.8) + (0.7 - 0.5)) / 2)
 
 
-def test_tables_of_chains(areas: list[PatchSpec], monkeypatch: pytest.MonkeyPatch) -> None:
-    specs = {"OD1": chain_of(areas), "OD2": chain_of([areas[0], areas[2], areas[1]])}
+def test_tables_of_chains(stages: list[PatchSpec], monkeypatch: pytest.MonkeyPatch) -> None:
+    specs = {"OD1": chain_of(stages), "OD2": chain_of([stages[0], stages[2], stages[1]])}
     finals = {order: [runs.make_run(chain[-1], QUIET)] for order, chain in specs.items()}
     scores = part.order_scores(finals)
     for order, (run,) in finals.items():
@@ -157,20 +142,19 @@ def test_tables_of_chains(areas: list[PatchSpec], monkeypatch: pytest.MonkeyPatc
     assert matrix.loc["OD2", "run_ids"].tolist() == [spec.run_id for spec in specs["OD2"]]
 
     by_seed = forgetting.strategy_runs({"LMHLD_part": finals["OD1"], "other": finals["OD2"]})
-    stages = forgetting.stages_of(finals["OD1"][0])
-    steps = sum(stage.metrics["trained_parameters"] * stage.metrics["steps"] for stage in stages)
+    chain = forgetting.stages_of(finals["OD1"][0])
+    steps = sum(stage.metrics["trained_parameters"] * stage.metrics["steps"] for stage in chain)
     assert by_seed["trained_parameter_steps"].iloc[0] == steps
     strategies = forgetting.strategy_table(by_seed)
     assert strategies.loc["LMHLD_part", "f1_less_part"] == 0
     assert strategies["f1_low"].isna().all()  # one seed has no interval
-    shutil.rmtree(stages[0].folder)
-    with pytest.raises(UserError, match="a stage of this chain is missing; make it with `lmhld run`"):
-        forgetting.stages_of(finals["OD1"][0])
+    shutil.rmtree(chain[0].folder)
+    refuses("a stage of this chain is missing; make it with `lmhld run`", forgetting.stages_of, finals["OD1"][0])
 
 
-def test_one_more_area_is_added_without_training_the_others_again(areas: list[PatchSpec]) -> None:
-    before = runs.make_run(chain_of(areas[:2])[-1], QUIET)
-    longer = chain_of(areas)
+def test_one_more_area_is_added_without_training_the_others_again(stages: list[PatchSpec]) -> None:
+    before = runs.make_run(chain_of(stages[:2])[-1], QUIET)
+    longer = chain_of(stages)
     times = [(runs_dir() / spec.run_id / "metrics.json").stat().st_mtime_ns for spec in longer[:2]]
     run = runs.make_run(longer[-1], QUIET)
     assert times == [(runs_dir() / spec.run_id / "metrics.json").stat().st_mtime_ns for spec in longer[:2]]
@@ -182,13 +166,13 @@ def test_one_more_area_is_added_without_training_the_others_again(areas: list[Pa
     assert table["change"].tolist() == pytest.approx((table["after"] - table["before"]).tolist(), nan_ok=True)
 
 
-def test_areas_of_two_data_sets_may_have_one_name(areas: list[PatchSpec]) -> None:
+def test_areas_of_two_data_sets_may_have_one_name(stages: list[PatchSpec]) -> None:
     # The same patches under another data set's name.
-    renamed = areas[2].model_copy(update={"area": "area_0", "dataset": "other"})
-    shutil.copytree(areas[2].folder, renamed.folder)
+    renamed = stages[2].model_copy(update={"area": "area_0", "dataset": "other"})
+    shutil.copytree(stages[2].folder, renamed.folder)
     record = json.loads((renamed.folder / "patchset.json").read_text())
     (renamed.folder / "patchset.json").write_text(json.dumps({**record, "spec": renamed.model_dump(mode="json")}))
-    run = runs.make_run(chain_of([areas[0], renamed])[-1], QUIET)
+    run = runs.make_run(chain_of([stages[0], renamed])[-1], QUIET)
     assert list(part.counts_by_area(run)) == ["area_0", "area_0 (other)"]
     table = forgetting.addition_table([run])
     assert table.loc[("area_0", "unet"), ["before", "after", "own_input"]].notna().all()

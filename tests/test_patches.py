@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made import blobs, image_of, scene, write_tif
+from made import blobs, image_of, refuses, scene, write_tif
 
 from lmhld_nb import patches
 from lmhld_nb.config import UserError
@@ -40,8 +40,7 @@ def test_candidates_follow_the_papers_rule():
     assert candidate_sizes((1, 2, 3)) == (32, 64, 128)
     assert candidate_sizes((9000, 20_000, 90_000)) == (128, 224, 256)
     for impossible in ((0, 1, 2), (3, 2, 4), (float("nan"), 1, 2)):
-        with pytest.raises(UserError, match="quartiles"):
-            candidate_sizes(impossible)
+        refuses("quartiles", candidate_sizes, impossible)
 
 
 @given(st.lists(st.floats(0.1, 1e7), min_size=3, max_size=3).map(sorted))
@@ -107,11 +106,9 @@ def test_the_same_spec_is_cut_once_and_another_has_another_folder(made):
 def test_nothing_left_says_which_filter_took_them(tmp_path, made):
     few = scene(tmp_path, blobs(256, 256, 3, radius=(2, 4)), "few")
     says = r"no 64 px patch left of 16 windows \(16 hold less than 10% landslide\)"
-    with pytest.raises(UserError, match=says):
-        cut(few, size=64)
+    refuses(says, cut, few, size=64)
     write_tif(made.image, np.zeros((4, 256, 256), np.uint16), nodata=0)
-    with pytest.raises(UserError, match=r"a\.tif: every pixel is no data"):
-        cut(made)
+    refuses(r"a\.tif: every pixel is no data", cut, made)
     floats = write_tif(tmp_path / "floats.tif", np.ones((4, 256, 256), np.float32))
     scenes = [scene(tmp_path, np.ones((64, 64), bool), "first"), replace(made, image=floats)]
     with pytest.raises(UserError, match=r"floats\.tif: float32, the scenes before it uint16; scenes of an area must"):
@@ -124,8 +121,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, made, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(patch_sets.np, "ascontiguousarray", full)
-    with pytest.raises(UserError, match="no space left"):
-        cut(made)
+    refuses("no space left", cut, made)
     assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file() and path.suffix != ".lock"]
 
 
@@ -145,8 +141,7 @@ def test_the_record_holds_spec_and_resolution(made, declared, expected):
     record = json.loads(path.read_text(encoding="utf-8"))
     assert PatchSpec.model_validate_json(json.dumps(record["spec"])) == patch_set.spec
     path.write_text("{", encoding="utf-8")
-    with pytest.raises(UserError, match="damaged"):
-        patches.load(spec())
+    refuses("damaged", patches.load, spec())
 
 
 @given(st.integers(30, 300), st.integers(0, 10**6))
@@ -174,9 +169,7 @@ def test_given_splits_are_kept_and_missing_ones_refused(tmp_path):
     mask = np.ones((64, 64), bool)
     scenes = [scene(tmp_path, mask, name, split=name) for name in splits.SPLITS]
     other = scene(tmp_path, mask, "x")
-    with pytest.raises(UserError, match="scene 'x' has no split"):
-        patches.cut(spec(split="given"), [*scenes, other], progress=False)
+    refuses("scene 'x' has no split", patches.cut, spec(split="given"), [*scenes, other], progress=False)
     patch_set = patches.cut(spec(split="given"), scenes, progress=False)
     assert (patch_set.index["split"] == patch_set.index["scene"]).all()
-    with pytest.raises(UserError, match="no splits of its own"):
-        patches.cut(spec(split="given", seed=1), [other], progress=False)
+    refuses("no splits of its own", patches.cut, spec(split="given", seed=1), [other], progress=False)

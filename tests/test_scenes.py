@@ -13,7 +13,7 @@ import pytest
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made import CRS, TRANSFORM, blobs, image_of, scene, write_tif
+from made import CRS, TRANSFORM, blobs, image_of, refuses, scene, write_tif
 from rasterio.features import rasterize
 from shapely.geometry import Point, Polygon, box
 
@@ -162,10 +162,8 @@ def test_array_files_give_what_rasters_give(tmp_path: Path, suffix: str, channel
 
 def test_damaged_chunks_of_an_h5_file_are_refused(tmp_path: Path) -> None:
     codes = np.random.default_rng(0).integers(0, 2, MASK.shape).astype(np.uint8)
-    image, mask = (
-        save(tmp_path / f"{name}.h5", content, compression="gzip", fletcher32=True)
-        for name, content in (("a", IMAGE), ("m", codes))
-    )
+    options = {"compression": "gzip", "fletcher32": True}
+    image, mask = (save(tmp_path / f"{name}.h5", it, **options) for name, it in (("a", IMAGE), ("m", codes)))
     made = Scene("a", "made", image, BANDS, mask)
     read_all(made)
     for path in (image, mask):
@@ -314,16 +312,14 @@ def test_strips_cover_every_row_once(rows: int, cols: int, height: int, step: in
 def test_elevation_is_read_on_the_images_grid(made: Scene, tmp_path: Path) -> None:
     height = np.random.default_rng(0).normal(1000, 50, MASK.shape).astype(np.float32)
     height[3, 4] = -9999
-    with pytest.raises(UserError, match="add `dem:`"):
-        scenes.read_dem(made)
+    refuses("add `dem:`", scenes.read_dem, made)
     made = replace(made, dem=write_tif(tmp_path / "dem.tif", height, nodata=-9999))
     read = scenes.read_dem(made)
     assert np.isnan(read[3, 4]) and np.isfinite(read).sum() == read.size - 1
     assert (scenes.read_dem(made, Window(10, 20, 5, 6)) == height[10:15, 20:26]).all()
     for values, shift in ((height[1:], 0), (height, 30)):
         write_tif(tmp_path / "dem.tif", values, transform=TRANSFORM * Affine.translation(shift, 0))
-        with pytest.raises(UserError, match=r"dem\.tif: .*; resample it"):
-            scenes.read_dem(made)
+        refuses(r"dem\.tif: .*; resample it", scenes.read_dem, made)
 
 
 RGB = ("red", "green", "blue")

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import QUIET
-from made import blobs, image_of, scene, write_tif
+from made import blobs, image_of, refuses, scene, write_tif
 from torch import Tensor, nn
 
 from lmhld_nb import patches, runs, scenes, sources
-from lmhld_nb.config import UserError
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.patches.patch_sets import PatchSet, PatchSpec
 from lmhld_nb.runs import Run
@@ -134,8 +133,7 @@ def refused(run: Run, name: str, read: Any) -> None:
     for content in (b"", b"area,tp\nrio,1\n", b"\x00\xff", None):
         path = run.folder / name
         path.unlink() if content is None else path.write_bytes(content)
-        with pytest.raises(UserError, match=rf"{name}: missing or damaged.*`lmhld run`"):
-            read(run)
+        refuses(rf"{name}: missing or damaged.*`lmhld run`", read, run)
 
 
 def test_windows_sum_up_to_the_score_of_the_whole_area(chain: list[RunSpec]) -> None:

@@ -15,12 +15,8 @@ from lmhld_nb.config import ROOT
 from lmhld_nb.experiments import profile as profiles
 from lmhld_nb.plots import style
 
-DRAWING = sorted(
-    path
-    for folder in ("plots", "anatomy")
-    for path in (ROOT / "lmhld_nb" / folder).glob("*.py")
-    if "-> Figure" in path.read_text(encoding="utf-8") and path.stem != "style"
-)
+PATHS = [path for folder in ("plots", "anatomy") for path in sorted((ROOT / "lmhld_nb" / folder).glob("*.py"))]
+DRAWING = [path for path in PATHS if "-> Figure" in path.read_text(encoding="utf-8") and path.stem != "style"]
 
 
 def figure_functions() -> Iterator[ast.FunctionDef]:
@@ -61,16 +57,6 @@ def test_a_name_has_its_colour_and_marker_in_whatever_company() -> None:
     assert tuple(together) == paper.AREAS and len(set(together.values())) == len(together)
     for names in (["else", "rio"], ["rio"], paper.AREAS[::-1]):
         assert style.area_colours(names)["rio"] == together["rio"]
-    for look in ("color", "marker", "label"):
-        assert len({style.network_look(name)[look] for name in models.NAMES}) == len(models.NAMES)
-
-
-def test_a_network_of_ones_own_has_a_title_colour_and_marker() -> None:
-    own = f"{__name__}:build_own_network"
-    globals()["build_own_network"] = lambda in_channels: None
-    (handle,) = style.network_handles([own])
-    assert handle.get_label() == style.network_title(own) == "own network"
-    assert handle.get_color() not in {style.network_look(name)["color"] for name in models.NAMES}
 
 
 def test_a_heat_map_is_readable_and_leaves_out_what_is_missing() -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import safetensors.torch
 import torch
-from made import blobs, scene
+from made import blobs, refuses, scene
 from pydantic import ValidationError
 
 from lmhld_nb import models, patches, training, twin
@@ -22,7 +22,6 @@ from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.training import engine, hardware, loop, scoring
 from lmhld_nb.training import weights as stored
 from lmhld_nb.training.hardware import Execution
-from lmhld_nb.training.losses import LOSSES, Loss
 from lmhld_nb.training.specs import Recipe, RunSpec
 
 RECIPE = Recipe(batch_size=4, epochs=4, lr=0.05, gamma=0.9, momentum=0.9)
@@ -159,8 +158,7 @@ def test_a_damaged_checkpoint_only_costs_time(part, tmp_path, whole):
 
 def test_a_diverging_loss_is_reported(part, tmp_path):
     spec = run_spec(recipe=RECIPE.model_copy(update={"lr": 1e30}))
-    with pytest.raises(UserError, match=r"loss (nan|inf) in epoch 1; lower `lr`.* the weights it began with"):
-        train(spec, part, tmp_path)
+    refuses(r"loss (nan|inf) in epoch 1; lower `lr`.* the weights it began with", train, spec, part, tmp_path)
     assert not (tmp_path / "metrics.json").exists()
     torch.manual_seed(spec.seed)
     first = models.build("unet", 4, 4).state_dict()
@@ -177,8 +175,7 @@ def test_the_weights_before_a_divergence_are_kept(part, tmp_path, monkeypatch):
         return original(*arguments) * (float("nan") if len(calls) == 2 * batches + 2 else 1)
 
     monkeypatch.setattr(engine, "training_loss", broken)
-    with pytest.raises(UserError, match=r"loss nan in epoch 3; .* holds the weights of epoch 2"):
-        train(spec, part, tmp_path / "run")
+    refuses(r"loss nan in epoch 3; .* holds the weights of epoch 2", train, spec, part, tmp_path / "run")
     model, card = stored.load(tmp_path / "run" / "last_good.safetensors")
     assert same(model.state_dict(), weights(tmp_path / "two")) and card["run_id"] == spec.run_id
     assert len(pd.read_csv(tmp_path / "run" / "history.csv")) == 2
@@ -239,14 +236,6 @@ def test_no_memory_means_reading_from_disk(part, monkeypatch):
     assert load_split([part], "train", CPU).groups[0].resident is None
 
 
-def test_off_a_terminal_each_epoch_is_one_line(part, tmp_path, capfd):
-    training.train(run_spec(), [part], tmp_path, Execution(device="cpu"))
-    lines = capfd.readouterr().err.splitlines()
-    assert len(lines) == 4
-    line = r"unet made 32 px: epoch 4/4, loss \d\.\d{3}, val F1 \d\.\d{3}, \d\d:\d\d spent, 00:00 left"
-    assert re.fullmatch(line, lines[3])
-
-
 @pytest.mark.parametrize("name", models.NAMES)
 def test_every_network_trains_and_comes_back(part, tmp_path, name):
     options = {"classification_guided": True} if name == "unet_3p" else {}
@@ -297,16 +286,6 @@ def test_what_no_registry_has_is_refused(fields, message):
     with pytest.raises(ValidationError) as refused:
         Recipe(**fields)
     assert re.fullmatch(message, explain(refused.value))
-
-
-def test_a_loss_of_ones_own_is_one_entry_and_its_version_renames_only_its_runs(part, tmp_path, monkeypatch):
-    before = run_spec().run_id
-    monkeypatch.setitem(LOSSES, "mse", Loss(lambda logits, masks: (logits.sigmoid() - masks).square().mean()))
-    spec = run_spec(recipe=Recipe(batch_size=4, epochs=1, lr=0.05, loss="mse"))
-    assert train(spec, part, tmp_path)["test_loss"] < 1
-    first = spec.run_id
-    monkeypatch.setitem(LOSSES, "mse", Loss(LOSSES["mse"].function, version=2))
-    assert spec.run_id != first and run_spec().run_id == before
 
 
 def test_a_network_whose_code_has_changed_is_not_loaded(part, tmp_path, monkeypatch):

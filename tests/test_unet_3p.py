@@ -3,10 +3,9 @@
 import pytest
 import torch
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from lmhld_nb.models import parameter_count
-from lmhld_nb.models.unet_3p import DecoderNode, UNet3Plus, UpsampledConv, guided
+from lmhld_nb.models.unet_3p import UNet3Plus, UpsampledConv, guided
 
 WIDTH = 4
 BOTTOM = 16 * WIDTH
@@ -35,10 +34,6 @@ def heads_of(model, image):
     return model.supervised(image)[0]
 
 
-def changed(before, after):
-    return [not torch.allclose(one, two, atol=1e-6) for one, two in zip(before, after, strict=True)]
-
-
 @pytest.mark.parametrize("factor", (2, 4, 8, 16))
 @pytest.mark.parametrize("shape", ((1, 1), (2, 2), (3, 5)))
 def test_projection_is_that_of_the_map_after_bilinear_upsampling(factor, shape):
@@ -51,54 +46,6 @@ def test_projection_is_that_of_the_map_after_bilinear_upsampling(factor, shape):
     torch.testing.assert_close(conv(x), expected)
     gradients = (torch.autograd.grad(result, inputs, push) for result in (conv(x), expected))
     torch.testing.assert_close(*gradients)
-
-
-def test_literal_computation_is_the_same_network_with_more_operations(model, image):
-    results = []
-    upsampled = [module for module in model.modules() if isinstance(module, UpsampledConv)]
-    assert [module.factor for module in upsampled] == [2, 2, 4, 2, 4, 8, 2, 4, 8, 16]
-    for literal in (False, True):
-        for module in upsampled:
-            module.literal = literal
-        with FlopCounterMode(display=False) as counter:
-            results.append((heads_of(model, image), counter.get_total_flops()))
-    (heads, flops), (literal_heads, literal_flops) = results
-    torch.testing.assert_close(literal_heads, heads, atol=1e-4, rtol=1e-4)
-    assert literal_flops > 1.3 * flops
-
-
-@pytest.mark.parametrize("branch", range(5))
-def test_a_node_hears_each_of_its_five_scales_through_its_own_branch(branch):
-    torch.manual_seed(0)
-    factors, channels, widths = [1, 1, 2, 4, 8], [4, 8, 20, 20, 64], []
-    node = DecoderNode(factors, channels, WIDTH).eval()
-    maps = [torch.rand(1, c, 16 // f, 16 // f) for c, f in zip(channels, factors, strict=True)]
-    for project in node.project:
-        project.register_forward_hook(lambda _, __, out: widths.append(out.shape[1]))
-
-    def heard():
-        before = node(*maps)
-        assert before.shape == (1, 5 * WIDTH, 16, 16)
-        louder = [[*maps[:k], maps[k] + 1, *maps[k + 1 :]] for k in range(5)]
-        return [not torch.equal(before, node(*scales)) for scales in louder]
-
-    assert heard() == [True] * 5 and set(widths) == {WIDTH}
-    with torch.no_grad():
-        node.project[branch].weight.zero_()
-    assert heard() == [k != branch for k in range(5)]
-
-
-@torch.no_grad()
-def test_each_head_reads_its_own_map_the_deepest_one_the_bottom(model, image):
-    before = heads_of(model, image)
-    for k, source in enumerate([*reversed(model.decoder), model.encoder[4]]):
-        with source.register_forward_hook(lambda _, __, out: out + 1):
-            # What is decoded at a level reaches the levels above it, never those below.
-            assert changed(before, heads_of(model, image)) == [head <= k for head in range(5)]
-    for k, head in enumerate(model.heads):
-        head.conv.bias += 1
-        assert changed(before, heads_of(model, image)) == [k == other for other in range(5)]
-        head.conv.bias -= 1
 
 
 def test_guided_logit_is_that_of_the_product_of_probabilities():
@@ -136,17 +83,6 @@ def test_guide_multiplies_probabilities_in_training_and_prediction(guide_model, 
             torch.testing.assert_close(torch.sigmoid(head), probability * torch.sigmoid(free), rtol=0.05, atol=1e-7)
     conv.bias.fill_(-20.0)
     assert (torch.sigmoid(guide_model.train()(image)) < 1e-8).all()
-
-
-@torch.no_grad()
-def test_guide_reports_the_strongest_pixel_of_the_bottom_map(guide_model):
-    bottom, guide = torch.zeros(2, BOTTOM, 2, 2), guide_model.guide
-    guide.conv.weight.fill_(1)
-    guide.conv.bias.fill_(0)
-    bottom[1, 3, 0, 1], bottom[1, 3, 1, 0] = 5, -7
-    assert guide(bottom).tolist() == [0, 5]
-    dropped = guide.train()(torch.ones(2, BOTTOM, 2, 2))  # dropout: each kept value counts double
-    assert not torch.equal(dropped, torch.full((2,), float(BOTTOM)))
 
 
 def test_guide_learns_from_the_class_and_not_from_the_pixels(guide_model, image):

@@ -1,7 +1,5 @@
 """What makes each variant of U-Net with skips what it is: residual units, gates, dense blocks, nested nodes."""
 
-from itertools import combinations
-
 import pytest
 import torch
 from made import settled
@@ -9,8 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lmhld_nb.models.attention_unet import AttentionGate, AttentionUNet
-from lmhld_nb.models.dense_unet import DenseBlock, DenseUNet
-from lmhld_nb.models.res_unet import ResidualUnit, ResUNet
+from lmhld_nb.models.res_unet import ResUNet
 from lmhld_nb.models.unet import UNet
 from lmhld_nb.models.unet_pp import UNetPlusPlus
 
@@ -52,27 +49,6 @@ def halves(convolution):
 # Res U-Net
 
 
-def test_a_unit_without_its_residual_branch_is_its_rectified_projection():
-    model = settled(ResUNet(3, 4))
-    units = [*model.encoder, *model.decoder]
-    assert [type(unit) for unit in units] == [ResidualUnit] * 9
-    for unit in units:
-        x = torch.randn(1, unit.project.in_channels, 8, 8)
-        full = unit(x)
-        silence(unit.residual[-1])
-        assert unit.project.kernel_size == (1, 1)
-        assert torch.equal(unit(x), unit.project(x).relu()) and not torch.allclose(full, unit(x))
-
-
-def test_where_channels_stay_the_short_cut_is_the_identity():
-    unit = ResidualUnit(6, 6).eval()
-    silence(unit.residual[-1])
-    x = torch.randn(2, 6, 8, 8)
-    before = x.clone()
-    assert torch.equal(unit(x), x.relu())
-    assert torch.equal(x, before)  # rectified in place, but never the input
-
-
 def test_without_projections_it_is_the_unet(image):
     model, plain = settled(ResUNet(3, 4)), UNet(3, 4).eval()
     state = {k.replace(".residual.", "."): v for k, v in model.state_dict().items() if ".project." not in k}
@@ -93,19 +69,6 @@ def test_a_gate_scales_all_channels_of_a_pixel_alike_and_pixels_differently():
     assert alpha.min() > 0 and alpha.max() < 1 and alpha.std() > 0.01
 
 
-@pytest.mark.parametrize("silent", ["w_g", "w_x"])
-def test_a_gate_adds_its_two_signals(silent):
-    # Silence one and the other still steers; a gate that multiplied them would stand still.
-    gate, coefficients = AttentionGate(6).eval(), []
-    gate.psi.register_forward_hook(lambda module, args, alpha: coefficients.append(alpha))
-    g, other_g, x, other_x = torch.randn(4, 1, 6, 8, 8)
-    nn.init.zeros_(getattr(gate, silent)[1].weight)
-    for pair in ((g, x), (other_g, x), (g, other_x)):
-        gate(*pair)
-    same = [torch.allclose(coefficients[0], other, atol=1e-3) for other in coefficients[1:]]
-    assert same == [silent == "w_g", silent == "w_x"]
-
-
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_closed_gate_takes_the_skip_away_and_nothing_else(level, image):
     model = settled(AttentionUNet(3, 4))
@@ -115,31 +78,6 @@ def test_a_closed_gate_takes_the_skip_away_and_nothing_else(level, image):
     silence(model.gates[level].psi[1], -200)  # the sigmoid is held at 0
     assert torch.equal(model(image), without(model, first, skip, image))
     assert not torch.equal(model(image), without(model, first, up, image))
-
-
-# Dense U-Net
-
-
-@pytest.mark.parametrize(("width", "channels"), [(4, 8), (8, 8), (20, 16), (24, 24)])
-def test_width_is_the_channels_after_the_first_block(width, channels):
-    model = settled(DenseUNet(3, width))
-    assert model.encoder[0](torch.zeros(1, 3, 32, 32)).shape[1] == model.head.in_channels == channels
-
-
-@torch.no_grad()
-def test_a_block_hands_on_its_input_and_every_layer_and_each_layer_reads_all_before():
-    k, block, outputs = 3, DenseBlock(3).eval(), []
-    x = torch.randn(1, 4 * k, 8, 8)
-    hooks = [layer.register_forward_hook(lambda module, args, out: outputs.append(out)) for layer in block.layers]
-    before = block(x)
-    assert torch.equal(before, torch.cat([x, *outputs], dim=1))
-    for hook in hooks:
-        hook.remove()
-    maps = [slice(4 * k + k * layer, 4 * k + k * (layer + 1)) for layer in range(4)]
-    for early, late in combinations(range(4), 2):
-        after = without(block, block.layers[late][0], maps[early], x)
-        assert torch.equal(before[:, : maps[late].start], after[:, : maps[late].start])
-        assert not torch.allclose(before[:, maps[late]], after[:, maps[late]])
 
 
 # U-Net++

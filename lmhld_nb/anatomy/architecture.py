@@ -33,9 +33,8 @@ def parameters(name: str, width: int | None = None) -> int:
 def macs(name: str, size: int, width: int | None = None, literal: bool = True) -> int:
     """Return the multiply-accumulates of predicting one patch of ``size`` px with 4 bands, by torch's own counter.
 
-    Counted are convolutions (transposed ones too), linear layers and the two matrix products of attention; biases,
-    normalisation, activations, pooling and interpolation are not. A network may compute the same numbers more cheaply
-    than its paper describes (`unet_3p.UpsampledConv`); with ``literal`` the paper's way is counted, without it ours.
+    Normalisation, activations and the like are not counted. A network may compute more cheaply than its paper describes
+    (`unet_3p.UpsampledConv`): ``literal`` counts the paper's way.
     """
     model = empty(name, width)
     for module in list(model.modules()):
@@ -88,13 +87,10 @@ def receptive_field(
 ) -> Reach:
     """Measure the receptive field of the pixel in the middle of a patch, by gradients (Luo et al. 2016).
 
-    Rectifiers and max-pooling let only some paths through, so several random networks and inputs are taken (``draws``,
-    the ``first`` with this seed), with random statistics in their normalisation. The extent does not depend on
-    ``width``; a patch (``size`` px, a multiple of 32) smaller than the extent cuts it off. ``change`` is applied to
-    each network first, to see what one of its layers is for.
-
-    Raises:
-        ValueError: in no draw anything got through (rectifiers can shut a very narrow network).
+    Rectifiers and max-pooling let only some paths through, so ``draws`` random networks and inputs are taken (seeds
+    from ``first`` on), with random statistics in their normalisation; ValueError where nothing got through in any. A
+    patch (``size`` px, a multiple of 32) smaller than the extent, which does not depend on ``width``, cuts it off.
+    ``change`` is applied to each network first.
     """
     influences = [_influence(name, width, size, seed, change) for seed in range(first, first + draws)]
     influence = np.mean(influences, axis=0)
@@ -143,10 +139,7 @@ def _side_of(influence: np.ndarray, share: float) -> int:
 def table(
     names: Sequence[str], width: Mapping[str, int | None] | None = None, sizes: Sequence[int] = SIZES
 ) -> pd.DataFrame:
-    """Return parameters and MACs of several networks.
-
-    Columns: width (channels of the first level; empty as published), parameters, macs_SIZE (MACs of one patch).
-    """
+    """Return parameters and MACs of a patch (macs_SIZE) of networks, by name, at a width (empty as published)."""
     rows = []
     for name in names:
         own = (width or {}).get(name)

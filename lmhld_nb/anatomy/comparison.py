@@ -13,10 +13,8 @@ WIDTH = 8
 
 def receptive_fields(names: Sequence[str], draws: int = 2) -> dict[str, Reach]:
     """Measure how far networks see (`receptive_field`), by name; those whose width cannot be chosen as they are."""
-    return {
-        name: receptive_field(name, WIDTH if models.takes_width(models.network(name)) else None, draws=draws)
-        for name in names
-    }
+    widths = {name: WIDTH if models.takes_width(models.network(name)) else None for name in names}
+    return {name: receptive_field(name, width, draws=draws) for name, width in widths.items()}
 
 
 def side_by_side(published: pd.DataFrame, own: pd.DataFrame, title: str, reaches: Mapping[str, Reach]) -> pd.DataFrame:

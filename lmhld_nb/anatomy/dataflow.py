@@ -20,15 +20,8 @@ SIZE = 64
 
 _SAMPLERS = (nn.MaxPool2d, nn.Upsample, nn.ConvTranspose2d)
 _MINOR = (nn.BatchNorm2d, nn.GroupNorm, nn.ReLU, nn.GELU, nn.Dropout)
-_SHORT: dict[type, str] = {
-    nn.BatchNorm2d: "BN",
-    nn.GroupNorm: "GN",
-    nn.LayerNorm: "LN",
-    nn.ReLU: "ReLU",
-    nn.Sigmoid: "sigmoid",
-    nn.Linear: "linear",
-    nn.Identity: "identity",
-}
+_SHORT = {"BatchNorm2d": "BN", "GroupNorm": "GN", "LayerNorm": "LN", "Sigmoid": "sigmoid", "Linear": "linear"}
+_SHORT["Identity"] = "identity"
 _OPERATIONS: dict[Any, str] = {torch.cat: "concat", operator.add: "+", operator.mul: "×", F.relu: "ReLU"}
 
 
@@ -89,8 +82,8 @@ class Graph:
 def graph(name: str, width: int | None = None) -> Graph:
     """Return a network's blocks as its own code joins them, with all heads where it is deeply supervised.
 
-    What the network's ``forward`` calls is one block. Pooling and up-sampling lie on edges, and so does a convolution
-    that enlarges a map on its way to a join.
+    A block is what ``forward`` calls; pooling, up-sampling and convolutions that enlarge on the way to a join are
+    edges.
     """
     model = architecture.empty(name, width)
     traced = _traced(model)
@@ -120,13 +113,11 @@ def graph(name: str, width: int | None = None) -> Graph:
 
 @cache
 def inside(name: str, block: str, width: int | None = None) -> Graph:
-    """Return the operations within one block (such as ``encoder.1``), and what enters it.
-
-    A ``Sequential`` within the block is one operation.
-    """
+    """Return the operations within one block (such as ``encoder.1``, a ``Sequential`` as one), and what enters it."""
     model = architecture.empty(name, width)
     traced = _traced(model, block)
-    within = [node for node in traced.nodes if _is_within(node, block)]
+    stacks = {node: dict(node.meta.get("nn_module_stack", {}).values()) for node in traced.nodes}  # path → class
+    within = [node for node in traced.nodes if block in stacks[node] and node.target != block]
     inputs = dict.fromkeys(source for node in within for source in _maps(node) if source not in within)
     names = {node: (f"input {number}", f"from {_origin(node, model)}") for number, node in enumerate(inputs)}
     for node in within:
@@ -135,7 +126,9 @@ def inside(name: str, block: str, width: int | None = None) -> Graph:
             names[node] = (node.name, kind_of(model.get_submodule(str(node.target))))
         elif node.target in _OPERATIONS:
             names[node] = (node.name, _OPERATIONS[node.target])
-    blocks = {node: Node(*name_and_kind, _channels(node), 0) for node, name_and_kind in names.items()}
+    shapes = {node: _shape(node) for node in names}
+    channels = {node: shape[1] if len(shape) == 4 else shape[-1] for node, shape in shapes.items()}  # map or tokens
+    blocks = {node: Node(*name_and_kind, channels[node], 0) for node, name_and_kind in names.items()}
 
     def edge_kind(source: Node, target: Node, joined: bool) -> str:
         if target.kind == "×":
@@ -168,7 +161,7 @@ def _layer_name(module: nn.Module) -> str:
     if isinstance(module, nn.Conv2d):
         name = f"conv {module.kernel_size[0]}×{module.kernel_size[1]}"
         return f"up ×{module.factor} + {name}" if hasattr(module, "factor") else name
-    return _SHORT.get(type(module), type(module).__name__)
+    return _SHORT.get(type(module).__name__, type(module).__name__)
 
 
 class _Blocks(fx.Tracer):
@@ -204,11 +197,6 @@ def _shape(node: fx.Node) -> torch.Size:
     return node.meta["tensor_meta"].shape
 
 
-def _channels(node: fx.Node) -> int:
-    shape = _shape(node)
-    return shape[1] if len(shape) == 4 else shape[-1]  # of a map or of tokens
-
-
 def _origin(node: fx.Node, model: nn.Module) -> str:
     """Return the block, or the operation, that a map comes from, and how much it is pooled or enlarged on the way."""
     side = _shape(node)[-1]
@@ -220,11 +208,6 @@ def _origin(node: fx.Node, model: nn.Module) -> str:
     if side == first:
         return origin
     return f"{origin}, " + (f"pooled ×{first // side}" if side < first else f"enlarged ×{side // first}")
-
-
-def _is_within(node: fx.Node, block: str) -> bool:
-    stack = node.meta.get("nn_module_stack", {}).values()
-    return any(path == block for path, _ in stack) and node.target != block
 
 
 def _collapsed(traced: fx.Graph, blocks: dict[fx.Node, Node], edge_kind: Callable[[Node, Node, bool], str]) -> Graph:
@@ -240,8 +223,6 @@ def _collapsed(traced: fx.Graph, blocks: dict[fx.Node, Node], edge_kind: Callabl
         if block:
             column = max((nodes[source].column + 1 for source in sources), default=0)
             nodes[node] = target = replace(block, column=column)
-            edges += [
-                Edge(nodes[source].name, target.name, edge_kind(nodes[source], target, len(sources) > 1))
-                for source in sources
-            ]
+            joined = len(sources) > 1
+            edges += [Edge(nodes[o].name, target.name, edge_kind(nodes[o], target, joined)) for o in sources]
     return Graph(tuple(nodes.values()), tuple(edges))

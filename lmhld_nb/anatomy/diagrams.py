@@ -39,12 +39,9 @@ _EDGES: dict[str, tuple[str, _Line, str]] = {  # kind of edge: colour, line, wha
 }
 
 INSIDE = {
-    "unet": ("encoder.1",),
-    "res_unet": ("encoder.1",),
-    "dense_unet": ("encoder.1",),
+    **dict.fromkeys(("unet", "res_unet", "dense_unet"), ("encoder.1",)),
     "attention_unet": ("gates.0",),
     "trans_unet": ("stages.0.1", "transformer.layer.0"),
-    "unet_pp": (),
     "unet_3p": ("decoder.2",),
 }
 """Blocks whose inside is drawn under each network."""
@@ -159,13 +156,8 @@ def _slots(graph: Graph) -> dict[Edge, int]:
     slots: dict[Edge, int] = {}
     for edge in sorted(over, key=lambda edge: spans[edge][1] - spans[edge][0]):
         start, end = spans[edge]
-        taken = {
-            slot
-            for other, slot in slots.items()
-            if graph[other.source].level == graph[edge.source].level
-            and spans[other][0] < end
-            and start < spans[other][1]
-        }
+        beside = [other for other in slots if graph[other.source].level == graph[edge.source].level]
+        taken = {slots[other] for other in beside if spans[other][0] < end and start < spans[other][1]}
         slots[edge] = min(set(range(len(over))) - taken)
     return slots
 
@@ -220,10 +212,9 @@ def _lanes(graph: Graph) -> dict[str, int]:
 
 def _draw_inside(ax: Axes, graph: Graph, fill: RGB) -> None:
     lanes = _lanes(graph)
-    texts = {
-        node.name: f"{node.channels}\n{node.kind}" if _enters(node) else node.kind.replace(" + ", "\n")
-        for node in graph.nodes
-    }
+    entering = {node.name for node in graph.nodes if node.kind.startswith("from")}
+    texts = {node.name: node.kind.replace(" + ", "\n") for node in graph.nodes}
+    texts |= {name: f"{graph[name].channels}\n{graph[name].kind}" for name in entering}
     half = {name: 0.1 + 0.042 * max(map(len, text.splitlines())) for name, text in texts.items()}
     spots: dict[str, _Spot] = {}
     x = -0.6
@@ -234,17 +225,13 @@ def _draw_inside(ax: Axes, graph: Graph, fill: RGB) -> None:
         x += 2 * widest + 0.42
     for node in graph.nodes:
         spot = spots[node.name]
-        spot.box(ax, 0.3, _INPUT if _enters(node) else fill, texts[node.name])
-        if not _enters(node):
+        spot.box(ax, 0.3, _INPUT if node.name in entering else fill, texts[node.name])
+        if node.name not in entering:
             ax.text(spot.x + 0.06, spot.y - 0.33, str(node.channels), va="top", fontsize=6.5, color=_GREY)
     for edge in graph.edges:
         _arrow(ax, _way(graph, edge, spots), edge.kind)
     ax.set(xlim=(-1.3, 14.6), ylim=(min(lanes.values()) - 0.7, 0.75))
     ax.axis("off")
-
-
-def _enters(node: Node) -> bool:
-    return node.kind.startswith("from")
 
 
 def _way(graph: Graph, edge: Edge, spots: Mapping[str, _Spot]) -> Points:
@@ -296,9 +283,7 @@ def costs(tables: Mapping[str, pd.DataFrame], size: int) -> Figure:
             ax.scatter(row["parameters"] / 1e6, row[f"macs_{size}"] / 1e9, s=60, edgecolor="k", linewidth=0.5, **look)
         ax.set(xscale="log", yscale="log", xlabel="parameters (million)", title=title)
         for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axis.set_major_formatter("{x:g}")
-            axis.set_minor_locator(NullLocator())
+            axis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_locator=NullLocator())
         ax.grid(True, color="0.92", linewidth=0.6)
         ax.set_axisbelow(True)
     axes[0, 0].set_ylabel(f"multiply-accumulates of a {size} px patch (billion)")

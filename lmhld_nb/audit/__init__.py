@@ -41,11 +41,7 @@ class Check:
 
 
 def checks() -> list[Check]:
-    """Check every statement, in the paper's order.
-
-    Raises:
-        ValueError: a claim that is not computed says nothing of what is missing, or what is computed is no claim.
-    """
+    """Check every statement, in the paper's order; ValueError where claims and `CHECKS` do not match."""
     claims = paper.claims()
     if unknown := set(CHECKS) - set(claims.index):
         raise ValueError(f"claims.csv has no row for {', '.join(sorted(unknown))}")

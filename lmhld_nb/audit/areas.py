@@ -119,18 +119,12 @@ def _resolution_by_sensor() -> Finding:
     return holds_if(not several, "; ".join(several) or f"one value for each of {len(metres)} sensors")
 
 
-CHECKS: rules.Checks = {
+_NAMED = rules.by_name(_years, _commercial, _landslides, _smallest, _largest, _magnitude, _resolution_by_sensor)
+CHECKS: rules.Checks = _NAMED | {
     "areas": lambda: count("areas", len(paper.table(1)), "rows in Table 1"),
     "sensors": lambda: count("sensors", len(_sensors()), f"in Table 1: {', '.join(sorted(_sensors()))}"),
-    "years": _years,
-    "commercial": _commercial,
     "sensor_names": lambda: rules.same_sets(_sensors(), set(quoted("sensor_names").values), "Table 1"),
-    "landslides": _landslides,
-    "smallest": _smallest,
-    "largest": _largest,
     **{f"after_{area}": partial(_after, area) for area in paper.AREAS},
     "after_luding": lambda: _image_after(pd.Period(quoted("image_luding").values[0], "D"), "luding"),
     **{f"slides_{area}": partial(_part_of_all, area) for area in ("jiuzhaigou", "wenchuan")},
-    "magnitude": _magnitude,
-    "resolution_by_sensor": _resolution_by_sensor,
 }

@@ -44,6 +44,11 @@ def _bijie() -> Finding:
     return rules.equals("bijie_resolution", float(resolution.rstrip("m")), f"{resolution} in Table 3", "", tolerance)
 
 
+def _default_sizes() -> Finding:
+    sizes = _sizes()
+    return holds_if(sizes <= set(quoted("default_sizes").values), f"Table 2 uses {', '.join(sorted(sizes, key=int))}")
+
+
 def _fixed_sizes() -> Finding:
     sizes = _others()["patch_size"].map(listed)
     several, present = (sizes.str.len() > 1).sum(), sorted(set(sizes.explode()) - {"-"}, key=int)
@@ -113,7 +118,7 @@ def _diversity(column: str) -> Finding:
     return holds_if(as_many.empty, derived, f"{', '.join(joined)} counted as one" if joined else "")
 
 
-def _resolution() -> Finding:
+def _table_3_resolution() -> Finding:
     metres = paper.table(1)["resolution_m"]
     low, high = (float(end.rstrip("m")) for end in _ours("resolution").split("-"))
     derived = f"{low:g} to {high:g} m here, {metres.min():g} to {metres.max():g} m there"
@@ -125,17 +130,13 @@ def _comparison_size() -> Finding:
     return holds_if(size == quoted("comparison_size").number, f"{size} in Table 2")
 
 
-CHECKS: rules.Checks = {
+CHECKS: rules.Checks = rules.by_name(
+    _table_3_resolution, _bijie, _default_sizes, _fixed_sizes, _least_share, _comparison_size
+) | {
     "patches": lambda: count("patches", _total(), "patches in Table 2's rows together"),
     "total": lambda: count("patches", _total(), "in the rows together"),
-    "bijie": _bijie,
-    "fixed_sizes": _fixed_sizes,
     "single_resolution/most": partial(_single_resolution, lambda single, every: 2 * single > every),
     "single_resolution/all": partial(_single_resolution, lambda single, every: single == every),
-    "default_sizes": lambda: holds_if(
-        _sizes() <= set(quoted("default_sizes").values), f"Table 2 uses {', '.join(sorted(_sizes(), key=int))}"
-    ),
-    "least_share": _least_share,
     "split_difference/points": partial(_gaps, relative=False),
     "split_difference/relative": partial(_gaps, relative=True),
     "public_datasets": lambda: count("public_datasets", len(_others()), "others in Table 3"),
@@ -143,11 +144,7 @@ CHECKS: rules.Checks = {
     "volume/pixels": _volume_in_pixels,
     "size_diversity": partial(_diversity, "patch_size"),
     "sensor_diversity": partial(_diversity, "sensors"),
-    "comparison_size": _comparison_size,
-    "table_3_patches": lambda: holds_if(
-        _total() == int(_ours("patches")), f"{int(_ours('patches')):,} here, {_total():,} there"
-    ),
+    "table_3_patches": lambda: holds_if((n := int(_ours("patches"))) == _total(), f"{n:,} here, {_total():,} there"),
     "table_3_sizes": lambda: same_sets(_sizes(), set(listed(_ours("patch_size"))), "Table 2"),
     "table_3_sensors": lambda: same_sets(set(paper.table(1)["sensor"]), set(listed(_ours("sensors"))), "Table 1"),
-    "table_3_resolution": _resolution,
 }

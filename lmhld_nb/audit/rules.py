@@ -1,7 +1,4 @@
-"""How the audit judges: verdicts, with the rounding of published numbers carried through.
-
-A published score lies within half a unit of its last digit. What is derived from scores inherits that, and no more.
-"""
+"""How the audit judges: verdicts, with the rounding of published numbers carried through."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -32,15 +29,11 @@ _SLACK = 1e-9  # decimal fractions are not exact in binary; far below any printe
 
 @dataclass(frozen=True)
 class Finding:
-    """What follows from the published tables for one statement.
+    """What follows from the published tables for one statement: ``derived``, with its numbers, and the verdict.
 
-    Attributes:
-        derived: what follows, with its numbers.
-        verdict: ``holds`` (as printed), ``rounding`` (not as printed, but rounding can explain it), ``contradicted``,
-            or ``cannot be checked`` (what it takes is not published, or no measure is stated).
-        tolerance: how far a number may lie off and still count as the same.
-        detail: what a reader should know besides.
-        rows: the single comparisons behind a verdict on many, for other programs.
+    ``rounding`` is what is not as printed, but rounding can explain it; what ``cannot be checked`` would take numbers
+    that are not published, or states no measure. ``tolerance`` is how far a number may lie off and still count as the
+    same; ``rows`` are the single comparisons behind a verdict on many, for other programs.
     """
 
     derived: str
@@ -52,6 +45,11 @@ class Finding:
 
 Checks = dict[str, Callable[[], Finding]]
 """What computes the finding of each claim, by the claim's id."""
+
+
+def by_name(*derive: Callable[[], Finding]) -> Checks:
+    """Return checks by the ids of their claims, which name the functions: ``_years`` is the check of ``years``."""
+    return {function.__name__[1:]: function for function in derive}
 
 
 def at_most(value: float, limit: float, inherited: float = 0.0) -> Verdict:
@@ -171,8 +169,8 @@ def averaging_gap(precision: Any, recall: Any) -> Any:
 def f1_rows(n: int) -> pd.DataFrame:
     """Compare F1 with precision and recall in every row of Table 4, 5, 6 or 7.
 
-    Returns the table's rows with derived (2PR / (P + R)), difference (printed minus derived), low and high (the
-    differences that rounding allows, in Table 7 averaging too) and verdict.
+    Further columns: derived (2PR / (P + R)), difference (printed minus derived), low and high (what rounding allows, in
+    Table 7 averaging too) and verdict.
     """
     table = paper.table(n)
     p, r = table["precision"], table["recall"]

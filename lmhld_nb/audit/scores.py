@@ -1,5 +1,6 @@
 """What follows for the paper's statements on scores (section 4, Tables 4 to 7)."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,13 +21,10 @@ def _formula_3() -> Finding:
     as_printed = ((rows["f1"] - rows["derived"] / 2).abs() <= ROOM).sum()  # the formula has half the harmonic mean
     as_mean = (rows["verdict"] != "contradicted").sum()
     fits = f"fits {as_printed} of the {len(rows)} rows of Tables 4 to 7"
-    return Finding(
-        f"as printed it {fits}; the harmonic mean, 2PR / (P + R), fits {as_mean}",
-        "holds" if as_printed == len(rows) else "contradicted",
-        "rounding of P, R and F1",
-        f"as printed it cannot exceed 0.5; the largest F1 in the tables is {rows['f1'].max():.4f}",
-        _records(rows[["table", "model", "precision", "recall", "f1", "derived"]]),
-    )
+    derived = f"as printed it {fits}; the harmonic mean, 2PR / (P + R), fits {as_mean}"
+    detail = f"as printed it cannot exceed 0.5; the largest F1 in the tables is {rows['f1'].max():.4f}"
+    records = _records(rows[["table", "model", "precision", "recall", "f1", "derived"]])
+    return replace(holds_if(as_printed == len(rows), derived, detail, "rounding of P, R and F1"), rows=records)
 
 
 def _f1(n: int) -> Finding:
@@ -48,10 +46,8 @@ def _f1(n: int) -> Finding:
     if n == rules.TABLE_OF_MEANS:
         tolerance += "; a mean F1 may lie lower"
         least = rows.sort_values("difference", key=abs).iloc[-1]
-        details.append(
-            f"means over {quoted('orders')} orders need not fit: furthest off is {least['model']}, "
-            f"{least['difference']:+.4f} where {least['low']:+.4f} can happen"
-        )
+        furthest = f"{least['model']}, {least['difference']:+.4f} where {least['low']:+.4f} can happen"
+        details.append(f"means over {quoted('orders')} orders need not fit: furthest off is {furthest}")
     return Finding(derived, worst(rows["verdict"]), tolerance, "; ".join(details), _records(rows))
 
 
@@ -90,24 +86,22 @@ def _bold(n: int) -> Finding:
     return holds_if(not len(wrong) + len(absent), derived, _named(wrong.union(absent, sort=False)), OF_RANK)
 
 
-def _underlined() -> Finding:
+def _table_5_underlined() -> Finding:
     marked = _marked(5, "underline")
     wrong = marked.difference(_best(5, ["model", "score"]), sort=False)
     derived = f"{len(marked) - len(wrong)} of {len(marked)} underlined values are a model's best area"
     return holds_if(not len(wrong), derived, _named(wrong), OF_RANK)
 
 
-def _all_underlined() -> Finding:
+def _table_5_all_underlined() -> Finding:
     best = _best(5, ["model", "score"])
     absent = best.difference(_marked(5, "underline"), sort=False)
     plain = absent.difference(_marked(5, "bold"), sort=False)
-    return Finding(
-        f"{len(best) - len(absent)} of {len(best)} are; of the others {len(absent) - len(plain)} are bold, "
-        f"{len(plain)} plain" + (f" ({_named(plain)})" if len(plain) else ""),
-        "contradicted" if len(plain) else "cannot be checked" if len(absent) else "holds",
-        OF_RANK,
-        "read off the text as supplied, where a cell that is both may have kept its bold alone",
-    )
+    derived = f"{len(best) - len(absent)} of {len(best)} are; of the others {len(absent) - len(plain)} are bold, "
+    derived += f"{len(plain)} plain" + (f" ({_named(plain)})" if len(plain) else "")
+    detail = "read off the text as supplied, where a cell that is both may have kept its bold alone"
+    verdict: rules.Verdict = "contradicted" if len(plain) else "cannot be checked" if len(absent) else "holds"
+    return Finding(derived, verdict, OF_RANK, detail)
 
 
 def _single(score: str) -> pd.DataFrame:
@@ -127,13 +121,10 @@ def _leader() -> Finding:
     first: pd.Series[Any] = table.idxmax(axis=1)
     won = first.value_counts()
     others = (f"{paper.area_name(str(area))} {model}" for area, model in first.items() if model != leader)
-    return Finding(
-        f"mean F1 over areas: {rules.listing(means.head(2))}; first in {won.get(leader, 0)} of {len(table)} areas, "
-        f"others in {won.drop(leader, errors='ignore').max()} at most",
-        above(means[leader] - means.drop(leader).max(), ROOM),
-        rules.OF_MEAN,
-        f"in the other areas: {', '.join(others)}",
-    )
+    derived = f"mean F1 over areas: {rules.listing(means.head(2))}; first in {won.get(leader, 0)} of {len(table)} areas"
+    derived += f", others in {won.drop(leader, errors='ignore').max()} at most"
+    verdict = above(means[leader] - means.drop(leader).max(), ROOM)
+    return Finding(derived, verdict, rules.OF_MEAN, f"in the other areas: {', '.join(others)}")
 
 
 def _leader_areas() -> Finding:
@@ -212,22 +203,13 @@ def _caption(number: int) -> Finding:
     return holds_if(stated == module, f"section {section} presents it as a result of LMHLD_{module}")
 
 
-CHECKS: rules.Checks = {
-    "formula_3": _formula_3,
+_NAMED = rules.by_name(_formula_3, _leader, _leader_areas, _competitive, _cautious_precision, _cautious_recall)
+CHECKS: rules.Checks = _NAMED | rules.by_name(_easiest_area, _easiest_stable, _fluctuation)
+CHECKS |= rules.by_name(_table_5_underlined, _table_5_all_underlined) | {
     **{f"table_{n}_f1": partial(_f1, n) for n in rules.SCORE_TABLES},
     **{f"table_{n}_bold": partial(_bold, n) for n in rules.SCORE_TABLES},
-    "table_5_underlined": _underlined,
-    "table_5_all_underlined": _all_underlined,
-    "leader": _leader,
-    "leader_areas": _leader_areas,
-    "competitive": _competitive,
-    "cautious_precision": _cautious_precision,
-    "cautious_recall": _cautious_recall,
-    "easiest_area": _easiest_area,
     "easiest_f1/besides": partial(_easiest_f1, ()),
     "easiest_f1/except": lambda: _easiest_f1(without=quoted("leader").values),
-    "easiest_stable": _easiest_stable,
     **{f"mean_{score}": partial(_mean, score) for score in rules.SCORES},
-    "fluctuation": _fluctuation,
     **{f"figure_{number}": partial(_caption, number) for number in (10, 11, 15)},
 }

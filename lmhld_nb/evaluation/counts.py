@@ -82,15 +82,11 @@ class Threshold:
 
 
 def best_threshold(images: np.ndarray, masks: np.ndarray, bands: tuple[str, ...]) -> Threshold:
-    """Find the single threshold with the highest F1 on the very pixels it is scored on.
+    """Find the single threshold with the highest F1 on the very pixels it is scored on: an upper bound of thresholding.
 
-    An upper bound of what thresholding can do, since no threshold chosen elsewhere beats it. Features tried, in both
-    directions: brightness, NDVI and the green share of the visible bands, as far as the bands are there.
-
-    Args:
-        images: (patches, bands, rows, cols) in stored units.
-        masks: (patches, rows, cols), 1 landslide, 0 background; other values are left out.
-        bands: names of the bands axis.
+    Features tried, in both directions: brightness, NDVI and the green share of the visible bands, as far as the bands
+    are there. ``images`` are (patches, bands, rows, cols) in stored units; ``masks`` (patches, rows, cols) hold 1
+    landslide and 0 background, other values are left out; ``bands`` names the bands axis.
     """
     known = masks <= 1
     features = {name: feature[known] for name, feature in _features(images, bands).items()}

@@ -52,10 +52,7 @@ def _confusion(sums: np.ndarray) -> Confusion:
 
 
 def stacked(tables: Sequence[pd.DataFrame], keys: Sequence[str]) -> np.ndarray:
-    """Return counts of the same patches by several runs, one table each, as (runs, patches, 3).
-
-    ``keys`` are the columns that name a patch; ValueError if the tables are not of the same patches.
-    """
+    """Return counts of the same patches (named by ``keys``, else ValueError) by several runs: (runs, patches, 3)."""
     ordered = [table.set_index(list(keys))[COUNTED].sort_index() for table in tables]
     if any(not table.index.equals(ordered[0].index) for table in ordered):
         raise ValueError("these runs were tested on different patches: they cannot be paired")
@@ -102,9 +99,8 @@ def mixed(
 def permuted(one: np.ndarray, other: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> float:
     """Return the two-sided p-value of a paired permutation test of two networks on the same patches.
 
-    If the networks are equally good, it does not matter which of the two a patch's counts are from: patch by patch they
-    change places at random. All ways are tried where these are no more than ``resamples``; NaN for a single patch.
-    Both are (patches, 3), or (runs, patches, 3) with equally many runs, paired in their order.
+    Patch by patch, the counts of the two change places at random; all ways are tried where these are no more than
+    ``resamples``. NaN for a single patch. Both are (patches, 3), or (runs, patches, 3), runs paired in their order.
     """
     counts = np.concatenate([_runs(one), _runs(other)], axis=1)
     patches = counts.shape[1] // 2
@@ -138,8 +134,8 @@ def over_seeds(values: Sequence[float] | np.ndarray | pd.Series) -> Interval:
 def corrected(p: pd.Series) -> pd.Series:
     """Return p-values corrected for how many there are (Benjamini and Yekutieli 2001), NaN left out.
 
-    Of the differences that are called real at a corrected 0.05, at most one in twenty is expected to be none, however
-    the tests depend on one another (two pairs of networks that share one do).
+    Of the differences called real at a corrected 0.05, at most one in twenty is expected to be none, however the tests
+    depend on one another.
     """
     known = p.dropna()
     result = pd.Series(np.nan, index=p.index)

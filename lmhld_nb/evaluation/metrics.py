@@ -12,11 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Metric:
-    """A score between 0 and 1, higher is better: its key in files and tables, its title in figures, its formula.
-
-    The formula gives NaN where it is not defined. Of arrays of counts, which intervals pass, it gives an array of
-    scores: `counts.ratio` divides both.
-    """
+    """A score from 0 to 1, NaN where not defined: key, title and formula, which must take arrays (`counts.ratio`)."""
 
     name: str
     title: str

@@ -1,7 +1,4 @@
-"""Scores of a landslide map beyond pixel counts: landslide by landslide, and of its probabilities (`ranking`).
-
-Marking the few large landslides of an event gives a high pixel F1, though most landslides may be missed.
-"""
+"""Scores of a landslide map beyond pixel counts: landslide by landslide, and of its probabilities (`ranking`)."""
 
 from __future__ import annotations
 
@@ -29,13 +26,9 @@ _COUNTS = ["landslides", "detected", "mapped", "mapped_false"]
 def overlaps(strips: Iterable[tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
     """Measure each 8-connected landslide of one mask and how much of it another mask covers.
 
-    Args:
-        strips: (mask, other) from top to bottom, each (rows, cols): 0 background, 255 not labelled, every other value
-            landslide.
-
-    Returns:
-        One row per landslide of ``mask``: ``size_px``; ``known_px``, those of its pixels that ``other`` has a label
-        for; ``covered_px``, those that ``other`` marks as landslide; its box as in `inventory.components`.
+    ``strips`` are (mask, other) from top to bottom, each (rows, cols): 0 background, 255 not labelled, every other
+    value landslide. Returns one row per landslide of ``mask``: ``size_px``; ``known_px``, its pixels that ``other`` has
+    a label for; ``covered_px``, those that it marks as landslide; its box as in `inventory.components`.
     """
     layers = ((mask, other != NO_LABEL, _landslide(other)) for mask, other in strips)
     return components(layers, ("known_px", "covered_px"))
@@ -56,22 +49,14 @@ def by_size(
     least: float = 0.5,
     classes: Sequence[float] = CLASSES_M2,
 ) -> pd.DataFrame:
-    """Count detected landslides and false objects by size class.
+    """Count detected landslides and false objects of the tables of `landslides` by size class.
 
-    A landslide is detected when at least ``least`` of its area is mapped, by however many objects. A mapped object is
-    false when less than ``least`` of its area is landslide, of however many landslides. So the two counts need not
-    match. Areas count as far as both masks have a label; landslides outside that are left out.
-
-    Args:
-        truth, mapped: of `landslides`.
-        pixel_m2: ground area of a pixel.
-        least: share, above 0 up to 1.
-        classes: rising edges of the whole size in m²; a class includes its lower edge.
-
-    Returns:
-        One row per class that occurs: ``area_m2`` (text) and ``from_m2``; ``landslides``, ``detected``,
-        ``detection_rate`` with its 95 % Wilson interval ``detection_low`` and ``detection_high``; ``mapped``,
-        ``mapped_false`` and ``false_share``. Rates of nothing are NaN.
+    A landslide is detected when at least ``least`` of its area (a share) is mapped, by however many objects; a mapped
+    object is false when less than that of its area is landslide. So the two counts need not match. Areas count as far
+    as both masks have a label. ``classes`` are rising edges of the whole size in m²; a class includes its lower edge.
+    Returns one row per class that occurs: ``area_m2`` (text) and ``from_m2``; ``landslides``, ``detected``,
+    ``detection_rate`` with its 95 % Wilson interval ``detection_low`` and ``detection_high``; ``mapped``,
+    ``mapped_false`` and ``false_share``. Rates of nothing are NaN.
     """
     counts = []
     for table in (truth, mapped):
@@ -96,10 +81,8 @@ def pooled(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def _rates(counts: pd.DataFrame) -> pd.DataFrame:
     """Return counts by size class with the rates that follow from them."""
     total, detected, mapped, false = (counts[name].to_numpy() for name in _COUNTS)
-    intervals = [
-        binomtest(count, of).proportion_ci(method="wilson") if of else (math.nan, math.nan)
-        for count, of in zip(detected.tolist(), total.tolist(), strict=True)
-    ]
+    pairs = zip(detected.tolist(), total.tolist(), strict=True)
+    intervals = [binomtest(k, n).proportion_ci(method="wilson") if n else (math.nan, math.nan) for k, n in pairs]
     table = counts[["area_m2", "from_m2", "landslides", "detected"]].assign(detection_rate=ratio(detected, total))
     table[["detection_low", "detection_high"]] = np.array(intervals, float).reshape(-1, 2)
     return table.assign(mapped=mapped, mapped_false=false, false_share=ratio(false, mapped))
@@ -108,12 +91,9 @@ def _rates(counts: pd.DataFrame) -> pd.DataFrame:
 def size_frequency(areas_m2: np.ndarray, bins_per_decade: int = 5) -> pd.DataFrame:
     """Return the frequency density of landslide areas, p(A) = (1/N) dN/dA (Malamud et al. 2004).
 
-    Bins have equal widths in log area and edges at powers of ten, so inventories share them. Bins narrower than a
-    pixel (at some five pixels and below) hold one size or none: the density jumps there.
-
-    Returns:
-        One row per bin that holds a landslide: ``area_m2`` (geometric middle), ``density`` (per m²; times the bins'
-        widths it sums up to 1) and ``count``.
+    Bins have equal widths in log area and edges at powers of ten, so inventories share them. Returns one row per bin
+    that holds a landslide: ``area_m2`` (geometric middle), ``density`` (per m²; times the bins' widths it sums up to 1)
+    and ``count``.
     """
     areas = np.asarray(areas_m2, float)
     if areas.size == 0:
@@ -131,43 +111,31 @@ def size_frequency(areas_m2: np.ndarray, bins_per_decade: int = 5) -> pd.DataFra
 class Tally:
     """What is counted of a map against truth; several scenes add with ``+``.
 
-    Attributes:
-        ranked: probabilities by truth.
-        counts: pixels of the mask.
-        sizes: of `by_size`.
-        areas_m2: of each true and each mapped landslide of which something is labelled in the other.
+    ``areas_m2`` are those of each true and each mapped landslide of which something is labelled in the other.
     """
 
-    ranked: Ranked
-    counts: Confusion
-    sizes: pd.DataFrame
+    ranked: Ranked  # probabilities by truth
+    counts: Confusion  # pixels of the mask
+    sizes: pd.DataFrame  # of `by_size`
     areas_m2: tuple[np.ndarray, np.ndarray]
 
     def __add__(self, other: Tally) -> Tally:
-        return Tally(
-            self.ranked + other.ranked,
-            self.counts + other.counts,
-            pooled([self.sizes, other.sizes]),
-            (np.append(self.areas_m2[0], other.areas_m2[0]), np.append(self.areas_m2[1], other.areas_m2[1])),
-        )
+        true, mapped = map(np.append, self.areas_m2, other.areas_m2)
+        sizes = pooled([self.sizes, other.sizes])
+        return Tally(self.ranked + other.ranked, self.counts + other.counts, sizes, (true, mapped))
 
     def scores(self) -> dict[str, Any]:
         """Return the scores of `score`."""
         threshold, f1 = self.ranked.best()
         total, detected, mapped, false = (int(self.sizes[name].sum()) for name in _COUNTS)
+        ranked = {name: getattr(self.ranked, name) for name in ("average_precision", "calibration_error", "brier")}
         return {
             **self.counts.as_dict(),
             "prevalence": ratio(self.counts.tp + self.counts.fn, sum(vars(self.counts).values())),
-            "average_precision": self.ranked.average_precision,
-            "calibration_error": self.ranked.calibration_error,
-            "brier": self.ranked.brier,
-            "best_threshold": threshold,
-            "f1_at_best_threshold": f1,
-            "landslides": total,
-            "landslides_detected": detected,
-            "detection_rate": ratio(detected, total),
-            "mapped": mapped,
-            "mapped_false": false,
+            **ranked,
+            **{"best_threshold": threshold, "f1_at_best_threshold": f1},
+            **{"landslides": total, "landslides_detected": detected, "detection_rate": ratio(detected, total)},
+            **{"mapped": mapped, "mapped_false": false},
         }
 
 
@@ -187,33 +155,22 @@ def tally(strips: Strips, pixel_m2: float) -> Tally:
 def score(strips: Strips, pixel_m2: float) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
     """Score a landslide map of any size against truth: pixels, probabilities, landslides.
 
-    Args:
-        strips: returns the map from top to bottom, each time it is called (three times): probability (rows, cols)
-            from 0 to 1, below 0 for no data; predicted mask and truth, both uint8 with 0 background, 1 landslide and
-            255 no data or not labelled. Pixels that lack one of the three are left out.
-        pixel_m2: ground area of a pixel.
+    ``strips`` gives the map from top to bottom each time it is called (three times): probability (rows, cols) from 0 to
+    1, below 0 for no data; predicted mask and truth, both uint8 with 0 background, 1 landslide and 255 no data or not
+    labelled. Pixels that lack one of the three are left out; ValueError where their shapes differ or a probability is
+    above 1. ``pixel_m2`` is the ground area of a pixel.
 
-    Returns:
-        Scores, NaN where there is nothing to score: `Confusion.as_dict` of the mask; ``prevalence``, the share of
-        landslide; of the probabilities those of `Ranked` (the best threshold is chosen on the truth itself, hence
-        optimistic); landslides and mapped objects as in `by_size`.
-        Tables: ``precision_recall`` of `Ranked.curve`, ``calibration`` of `Ranked.reliability`, `by_size`, and
-        `size_frequency` with a column ``inventory`` (``true``, ``mapped``).
-
-    Raises:
-        ValueError: the three arrays of a strip differ in shape, or a probability is above 1.
+    Returns scores, NaN where there is nothing to score: `Confusion.as_dict` of the mask; ``prevalence``; of the
+    probabilities those of `Ranked` (the best threshold is chosen on the truth itself, hence optimistic); landslides and
+    mapped objects as in `by_size`. And tables: ``precision_recall`` of `Ranked.curve`, ``calibration`` of
+    `Ranked.reliability`, `by_size`, and `size_frequency` by ``inventory`` (``true``, ``mapped``).
     """
     counted = tally(strips, pixel_m2)
-    frequencies = [
-        size_frequency(areas).assign(inventory=name)
-        for name, areas in zip(("true", "mapped"), counted.areas_m2, strict=True)
-    ]
-    return counted.scores(), {
-        "precision_recall": counted.ranked.curve(),
-        "calibration": counted.ranked.reliability(),
-        "by_size": counted.sizes,
-        "size_frequency": pd.concat(frequencies, ignore_index=True),
-    }
+    named = zip(("true", "mapped"), counted.areas_m2, strict=True)
+    frequencies = [size_frequency(areas).assign(inventory=name) for name, areas in named]
+    tables = {"precision_recall": counted.ranked.curve(), "calibration": counted.ranked.reliability()}
+    tables |= {"by_size": counted.sizes, "size_frequency": pd.concat(frequencies, ignore_index=True)}
+    return counted.scores(), tables
 
 
 @dataclass(frozen=True)
@@ -230,9 +187,8 @@ def close_ups(
 ) -> list[CloseUp]:
     """Return the false objects, then the missed landslides, with the most wrong pixels (`by_size`), largest first.
 
-    At most ``count`` of each kind, of a scene of ``shape``; tables as `landslides` returns them. Windows are square, of
-    ``side`` pixels or more, hold the whole object with a margin of a fifth of its extent and lie inside the scene
-    (which alone makes them smaller).
+    At most ``count`` of each kind; tables as `landslides` returns them. Windows are squares of ``side`` pixels or more
+    that hold the whole object with a margin and lie inside the scene (``shape``), which alone makes them smaller.
     """
     windows: list[CloseUp] = []
     columns = ["wrong_px", "top", "left", "bottom", "right"]

@@ -18,11 +18,8 @@ class Ranked:
     """Pixels counted by predicted probability and truth. Adds with ``+``.
 
     Bin k holds probabilities from k/1000 to below (k + 1)/1000, the last one those that are 1: scores at multiples of
-    1/1000 are exact.
-
-    Attributes:
-        pixels: (2, STEPS + 1) int64; background, landslide.
-        sums: (2, STEPS + 1) float64, sums of the probabilities of these pixels.
+    1/1000 are exact. ``pixels`` (2, STEPS + 1) int64 are of background and landslide, ``sums`` float64 those of the
+    pixels' probabilities.
     """
 
     pixels: np.ndarray
@@ -32,8 +29,7 @@ class Ranked:
     def of(cls, probability: np.ndarray, truth: np.ndarray, known: np.ndarray | None = None) -> Ranked:
         """Count probabilities (0 to 1) and a boolean truth of one shape; pixels where ``known`` is False are left out.
 
-        Raises:
-            ValueError: the shapes differ, or a known probability is NaN or not between 0 and 1.
+        ValueError where the shapes differ, or a known probability is NaN or not between 0 and 1.
         """
         probability, truth = np.asarray(probability), np.asarray(truth, bool)
         if probability.shape != truth.shape:
@@ -74,10 +70,7 @@ class Ranked:
 
     @property
     def average_precision(self) -> float:
-        """Σ (Rₙ − Rₙ₋₁) Pₙ over falling thresholds (Manning, Raghavan & Schütze 2008, section 8.4).
-
-        Pixels of one bin count as tied; NaN without landslide. Chance reaches the prevalence.
-        """
+        """Σ (Rₙ − Rₙ₋₁) Pₙ over falling thresholds (Manning et al. 2008, section 8.4); NaN without landslide."""
         occupied = self.pixels[1] > 0
         precision = self.curve()["precision"].to_numpy()[occupied]
         return ratio(float((precision * self.pixels[1, occupied]).sum()), int(self.pixels[1].sum()))
@@ -92,10 +85,7 @@ class Ranked:
         return best / STEPS, float(f1[best])
 
     def reliability(self, bins: int = 10) -> pd.DataFrame:
-        """Return ``mean_probability``, ``observed_share`` of landslide and ``pixels`` of bins of equal width.
-
-        Where probabilities are calibrated the first two agree. Empty bins are left out; ``bins`` divides 1000.
-        """
+        """Return ``mean_probability``, ``observed_share`` and ``pixels`` of those ``bins`` that are not empty."""
         if bins < 1 or STEPS % bins:
             raise ValueError(f"bins {bins} must divide {STEPS}")
         starts = np.arange(bins) * (STEPS // bins)
@@ -107,10 +97,7 @@ class Ranked:
 
     @property
     def calibration_error(self) -> float:
-        """Expected calibration error (Naeini, Cooper & Hauskrecht 2015): mean gap of `reliability` over ten bins.
-
-        Where landslides are rare the lowest bin holds most pixels and decides it.
-        """
+        """Expected calibration error (Naeini, Cooper & Hauskrecht 2015): mean gap of `reliability` over ten bins."""
         table = self.reliability()
         gaps = (table["mean_probability"] - table["observed_share"]).abs() * table["pixels"]
         return ratio(float(gaps.sum()), int(table["pixels"].sum()))

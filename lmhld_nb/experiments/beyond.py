@@ -1,6 +1,7 @@
 """What the paper does not ask (chapter 11): one network on one area, and one thing changed at a time."""
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -48,29 +49,20 @@ def scored_on_whole_area(study: Study) -> set[str]:
 
 def groups_compared(study: Study) -> dict[str | int, list[RunSpec]]:
     """Return the trainings on one area that differ in one thing, by what is different (a number is a patch size)."""
-    return {
-        "base": base(study),
-        "background": background(study),
-        **split_kinds(study),
-        **sizes(study),
-        **switches(study),
-    }
+    groups: dict[str | int, list[RunSpec]] = {"base": base(study), "background": background(study)}
+    return groups | split_kinds(study) | sizes(study) | switches(study)
 
 
 def repeated(study: Study) -> dict[int, list[RunSpec]]:
-    """Return what shows how far seeds scatter: one network's trainings of Tables 4 to 7 with each seed, by table.
+    """Return one network's trainings of Tables 4 to 7 with each seed, by table, of experiments that the profile makes.
 
-    Only of experiments that the profile makes. For Table 7 it is LMHLD_part in the first order of addition, as
-    experiment 4 repeats it, where that compares the same network.
+    For Table 7 it is LMHLD_part in the first order of addition, where experiment 4 compares the same network.
     """
     settings, profile = study.settings("beyond"), study.profile
     changes = {"models": (settings.model,), "seeds": settings.seeds}
     again = Study(profile.model_copy(update=changes), study.dataset)
-    groups = {
-        table: experiment.specs(again)
-        for table, name, experiment in ((4, "patch_size", patch_size), (5, "single", single), (6, "mix", mix))
-        if profile.makes(name)
-    }
+    makers = {4: ("patch_size", patch_size), 5: ("single", single), 6: ("mix", mix)}
+    groups = {table: module.specs(again) for table, (name, module) in makers.items() if profile.makes(name)}
     if profile.makes("part") and study.settings("part").compared == settings.model:
         groups[7] = part.strategies(study)["LMHLD_part"]
     return groups
@@ -90,19 +82,12 @@ def background(study: Study) -> list[RunSpec]:
 def split_kinds(study: Study) -> dict[str | int, list[RunSpec]]:
     """Return trainings on patches split at random and by blocks, in pairs: each seed draws both splits too."""
     settings = study.settings("beyond")
-    patch_spec = study.patch_spec(settings.area)
-    return {
-        kind: [
-            spec
-            for seed in settings.seeds
-            for spec in _trainings(
-                study,
-                patch_spec.model_copy(update={"split": kind, "seed": patch_spec.seed + seed}),
-                (seed,),
-            )
-        ]
-        for kind in ("random", "blocks")
-    }
+    own = study.patch_spec(settings.area)
+    groups: dict[str | int, list[RunSpec]] = {"random": [], "blocks": []}
+    for kind, seed in product(groups, settings.seeds):
+        patch_spec = own.model_copy(update={"split": kind, "seed": own.seed + seed})
+        groups[kind] += _trainings(study, patch_spec, (seed,))
+    return groups
 
 
 def sizes(study: Study) -> dict[str | int, list[RunSpec]]:
@@ -178,13 +163,7 @@ def _training_patches(study: Study, patch_spec: PatchSpec) -> int:
     return max(1, round(share * count_patches(study.dataset, patch_spec)))
 
 
-register(
-    Experiment(
-        name="beyond",
-        title="beyond the paper",
-        settings=Beyond,
-        specs=specs,
-        whole_area=scored_on_whole_area,
-        used_areas=("area", "sizes_area"),
-    )
-)
+register(Experiment(
+    name="beyond", title="beyond the paper", settings=Beyond, specs=specs, whole_area=scored_on_whole_area,
+    used_areas=("area", "sizes_area"),
+))  # fmt: skip

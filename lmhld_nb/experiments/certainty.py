@@ -99,72 +99,40 @@ def _published_f1(study: Study, table: int, group: Sequence[Run]) -> float:
 def interval_table(cells: Sequence[Cell], repeated: Sequence[Cell] = (), resamples: int = RESAMPLES) -> pd.DataFrame:
     """Tabulate cells with their intervals (bootstrap over patches), beside the published F1.
 
-    ``repeated`` are cells of a network that was trained with several seeds (`beyond.repeated`).
-
-    Returns:
-        Rows `CELL`: f1, low, high, patches; seeds, seeds_f1, seeds_sd, seeds_low, seeds_high (Student's interval of
-        their mean, NaN for one seed); published_f1; run_ids.
+    ``repeated`` are cells of a network that was trained with several seeds (`beyond.repeated`). Rows `CELL`: f1, low,
+    high, patches; seeds, seeds_f1, seeds_sd, seeds_low, seeds_high (Student's interval of their mean, NaN for one
+    seed); published_f1; run_ids.
     """
     again = {cell.key: cell for cell in repeated}
     rows = []
     for cell in cells:
         several = again.get(cell.key, cell)
-        by_patches = intervals.over_patches(cell.counts, resamples)
-        seed_of = [run.spec.seed for run in several.runs]
-        by_seed = pd.Series(intervals.f1(several.counts)).groupby(seed_of).mean()
-        seeds = intervals.over_seeds(by_seed)
-        rows.append(
-            {
-                **dict(zip(CELL, cell.key, strict=True)),
-                "f1": by_patches.value,
-                "low": by_patches.low,
-                "high": by_patches.high,
-                "patches": cell.counts.shape[1],
-                "seeds": len(by_seed),
-                "seeds_f1": seeds.value,
-                "seeds_sd": by_seed.std(),
-                "seeds_low": seeds.low,
-                "seeds_high": seeds.high,
-                "published_f1": cell.published_f1,
-                "run_ids": join_ids([cell.run_ids, several.run_ids]),
-            }
-        )
-    return pd.DataFrame(rows).set_index(CELL)
+        f1, low, high = intervals.over_patches(cell.counts, resamples)
+        by_seed = pd.Series(intervals.f1(several.counts)).groupby([run.spec.seed for run in several.runs]).mean()
+        mean, seeds_low, seeds_high = intervals.over_seeds(by_seed)
+        seeds = (len(by_seed), mean, by_seed.std(), seeds_low, seeds_high)
+        run_ids = join_ids([cell.run_ids, several.run_ids])
+        rows.append((*cell.key, f1, low, high, cell.counts.shape[1], *seeds, cell.published_f1, run_ids))
+    columns = ["f1", "low", "high", "patches", "seeds", "seeds_f1", "seeds_sd", "seeds_low", "seeds_high"]
+    return pd.DataFrame(rows, columns=[*CELL, *columns, "published_f1", "run_ids"]).set_index(CELL)
 
 
 def pair_table(cells: Sequence[Cell], resamples: int = RESAMPLES) -> pd.DataFrame:
-    """Compare all networks of a table pairwise on the same patches.
-
-    Returns:
-        Rows `CELL` and other: difference in F1 with low and high (bootstrap); p of the paired permutation test;
-        corrected, over all pairs on the same patches; published_difference; run_ids.
-    """
+    """Compare networks of a table pairwise on the same patches: difference in F1 with its interval, p, corrected p."""
     groups: dict[tuple[int, str, int], list[Cell]] = {}
     for cell in cells:
         groups.setdefault(cell.key[:3], []).append(cell)
     rows = []
-    for (table, area, size), group in groups.items():
+    for key, group in groups.items():
         for one, other in combinations(group, 2):
             gap = intervals.difference(one.counts, other.counts, resamples)
             paired = one.counts.shape == other.counts.shape
-            rows.append(
-                {
-                    "table": table,
-                    "area": area,
-                    "patch_size": size,
-                    "model": one.model,
-                    "other": other.model,
-                    "difference": gap.value,
-                    "low": gap.low,
-                    "high": gap.high,
-                    "p": intervals.permuted(one.counts, other.counts, resamples) if paired else np.nan,
-                    "corrected": np.nan,
-                    "published_difference": one.published_f1 - other.published_f1,
-                    "run_ids": f"{one.run_ids}+{other.run_ids}",
-                }
-            )
-    pairs = pd.DataFrame(rows, columns=[*CELL, "other", "difference", "low", "high", "p", "corrected",
-                                        "published_difference", "run_ids"])  # fmt: skip
+            p = intervals.permuted(one.counts, other.counts, resamples) if paired else np.nan
+            published = one.published_f1 - other.published_f1
+            run_ids = f"{one.run_ids}+{other.run_ids}"
+            rows.append((*key, one.model, other.model, *gap, p, np.nan, published, run_ids))
+    columns = ["other", "difference", "low", "high", "p", "corrected", "published_difference", "run_ids"]
+    pairs = pd.DataFrame(rows, columns=[*CELL, *columns])
     same_patches = pairs.groupby(["table", "area", "patch_size"], sort=False)
     pairs["corrected"] = same_patches["p"].transform(intervals.corrected)
     return pairs.set_index([*CELL, "other"])

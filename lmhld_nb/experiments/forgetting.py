@@ -1,8 +1,4 @@
-"""How much of what a chain has learnt is forgotten, and what other strategies forget (experiment 4).
-
-A run here is the last stage of its chain; the stages before it are found in the store. Every table has a column
-``run_ids``.
-"""
+"""What a chain (``run`` is its last stage) has learnt and forgets, and what other strategies forget (experiment 4)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -38,35 +34,25 @@ def patch_sets_of(run: Run) -> list[PatchSet]:
 
 
 def stage_matrix(finals: Finals) -> pd.DataFrame:
-    """Tabulate F1 after each stage on the test patches of each area so far, mean over seeds.
-
-    Returns:
-        Rows (order, model, stage, area_added): F1 by area, NaN where it is yet to come; run_ids, of the stage.
-    """
-    rows = [
-        {
-            "order": order,
-            "model": run.spec.model,
-            "stage": number,
-            "area_added": run.spec.data[0].area,
-            **{area: counts.f1 for area, counts in counts_by_area(run).items()},
-            "run_ids": run.spec.run_id,
-        }
-        for order, finished in finals.items()
-        for final in finished
-        for number, run in enumerate(stages_of(final), start=1)
-    ]
+    """Tabulate F1 by area so far after each stage (order, model, stage, area_added), mean over seeds; NaN before."""
+    rows = []
+    for order, finished in finals.items():
+        for number, run in (
+            (number, run) for final in finished for number, run in enumerate(stages_of(final), start=1)
+        ):
+            key = {"order": order, "model": run.spec.model, "stage": number, "area_added": run.spec.data[0].area}
+            f1 = {area: counts.f1 for area, counts in counts_by_area(run).items()}
+            rows.append({**key, **f1, "run_ids": run.spec.run_id})
     return mean_over_seeds(rows, ["order", "model", "stage", "area_added"])
 
 
 def forgetting(run: Run) -> dict[str, float]:
-    """Return how much a chain has forgotten.
+    """Return how much a chain has forgotten; NaN for a chain of one stage.
 
-    Returns:
-        ``forgetting``: the average over the areas before the last of the highest F1 after any earlier stage, minus
-        that after the last (Chaudhry et al. 2018, equation 3). ``backward_transfer``: the average of F1 after the last
-        stage, minus that right after the area's own (Lopez-Paz & Ranzato 2017, equation 3); below 0 is forgetting.
-        NaN for a chain of one stage. An F1 that is not defined (nothing predicted, nothing there) counts as 0.
+    ``forgetting`` is the average over the areas before the last of the highest F1 after any earlier stage, minus that
+    after the last (Chaudhry et al. 2018, equation 3); ``backward_transfer`` that of F1 after the last stage, minus that
+    right after the area's own (Lopez-Paz & Ranzato 2017, equation 3): below 0 is forgetting. An F1 that is not defined
+    (nothing predicted, nothing there) counts as 0.
     """
     after = [
         {area: np.nan_to_num(counts.f1) for area, counts in counts_by_area(stage).items()} for stage in stages_of(run)
@@ -90,27 +76,14 @@ def forgetting_table(finals: Finals) -> pd.DataFrame:
 
 
 def strategy_runs(finals: Finals) -> pd.DataFrame:
-    """Tabulate the chains of `part.strategies` (and the joint trainings) by strategy and seed.
-
-    Returns:
-        Rows (strategy, seed): f1 on all areas, forgetting, backward_transfer, trained_parameter_steps (over all
-        stages), seconds (of training), run_ids.
-    """
+    """Tabulate the chains of `part.strategies` (and the joint trainings) by strategy and seed: scores and costs."""
     rows: list[dict[str, Any]] = []
     for strategy, finished in finals.items():
         for run in finished:
-            stages = stages_of(run)
-            rows.append(
-                {
-                    "strategy": strategy,
-                    "seed": run.spec.seed,
-                    "f1": total_scores(run)["f1"],
-                    **forgetting(run),
-                    "trained_parameter_steps": sum(map(parameter_steps, stages)),
-                    "seconds": sum(stage.metrics["seconds"] for stage in stages),
-                    "run_ids": join_ids([stage.spec.run_id for stage in stages]),
-                }
-            )
+            stages, row = stages_of(run), {"strategy": strategy, "seed": run.spec.seed, "f1": total_scores(run)["f1"]}
+            row |= {**forgetting(run), "trained_parameter_steps": sum(map(parameter_steps, stages))}
+            row["seconds"] = sum(stage.metrics["seconds"] for stage in stages)
+            rows.append(row | {"run_ids": join_ids([stage.spec.run_id for stage in stages])})
     return pd.DataFrame(rows).set_index(["strategy", "seed"])
 
 
@@ -120,11 +93,10 @@ def parameter_steps(run: Run) -> int:
 
 
 def strategy_table(by_seed: pd.DataFrame) -> pd.DataFrame:
-    """Return the means of `strategy_runs` over seeds with 95 % intervals (Student's t).
+    """Return the means of `strategy_runs` over seeds with 95 % intervals (Student's t), by strategy.
 
-    Returns:
-        Rows by strategy: f1, forgetting, backward_transfer and f1_less_part (paired with LMHLD_part by seed), each with
-        …_low and …_high (NaN for one seed); seeds, trained_parameter_steps, seconds, run_ids.
+    Columns: f1, forgetting, backward_transfer and f1_less_part (paired with LMHLD_part by seed), each with …_low and
+    …_high (NaN for one seed); seeds, trained_parameter_steps, seconds, run_ids.
     """
     rows = {}
     reference = by_seed["f1"].xs("LMHLD_part", level="strategy")
@@ -144,26 +116,16 @@ def strategy_table(by_seed: pd.DataFrame) -> pd.DataFrame:
 def addition_table(finished: Sequence[Run]) -> pd.DataFrame:
     """Tabulate what the stages of `part.added_stages` did to finished chains, mean over seeds.
 
-    Returns:
-        Rows (area, model): F1 on the area's test patches before the last stage and after it; change; own_input, after
-        it through the area's own input convolution; run_ids. The area added comes last and has no ``before``.
+    Rows (area, model): F1 on the area's test patches before the last stage and after it; change; own_input, after it
+    through the area's own input convolution; run_ids. The area added comes last and has no ``before``.
     """
     rows = []
     for run in finished:
         before, own = counts_by_area(stages_of(run)[-2]), counts_by_area(run, own_input=True)
         for area, counts in counts_by_area(run).items():
             f1 = before[area].f1 if area in before else float("nan")
-            rows.append(
-                {
-                    "area": area,
-                    "model": run.spec.model,
-                    "before": f1,
-                    "after": counts.f1,
-                    "change": counts.f1 - f1,
-                    "own_input": own[area].f1,
-                    "run_ids": run.spec.run_id,
-                }
-            )
+            row = {"area": area, "model": run.spec.model, "before": f1, "after": counts.f1, "change": counts.f1 - f1}
+            rows.append({**row, "own_input": own[area].f1, "run_ids": run.spec.run_id})
     return mean_over_seeds(rows, ["area", "model"])
 
 

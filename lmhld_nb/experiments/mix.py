@@ -34,18 +34,13 @@ def specs(study: Study) -> list[RunSpec]:
 
 
 def mixed_areas(study: Study) -> tuple[str, ...]:
-    """Return the areas mixed: those the profile names whose scenes are large enough for a patch.
-
-    Raises:
-        UserError: none is.
-    """
+    """Return those areas that the profile mixes whose scenes are large enough for a patch; UserError where none is."""
     size = study.settings("mix").size
     fitting = tuple(area for area in study.areas_of("mix") if measure_area(study.dataset, area).largest_side >= size)
     if not fitting:
-        raise UserError(
-            f"profile '{study.profile.name}': key 'experiments.mix.size' = {size}: no scene of "
-            f"'{study.dataset.name}' is that large; choose a smaller size, or leave mix out of `experiments`"
-        )
+        key = f"profile '{study.profile.name}': key 'experiments.mix.size' = {size}"
+        mend = "choose a smaller size, or leave mix out of `experiments`"
+        raise UserError(f"{key}: no scene of '{study.dataset.name}' is that large; {mend}")
     return fitting
 
 
@@ -61,13 +56,9 @@ def runs_alone(study: Study) -> list[Run]:
 
 
 def table_6_by_area(finished: Sequence[Run], alone: Sequence[Run] = ()) -> pd.DataFrame:
-    """Tabulate Experiment 3 area by area, beside networks trained on that area alone (`runs_alone`).
+    """Tabulate Experiment 3 by area, beside networks trained on the same patches of that area alone (`runs_alone`).
 
-    Of ``alone``, runs on other patches than experiment 3 has of that area are left out: both are scores on the same
-    ones.
-
-    Returns:
-        Rows (area, model): the scores; alone_f1, gain (f1 minus alone_f1; NaN without such a run); run_ids.
+    Columns: the scores; alone_f1, gain (f1 minus alone_f1; NaN without such a run); run_ids.
     """
     rows: list[dict[str, Any]] = [
         {"area": area, "model": run.spec.model, **run_scores(run, counts), "run_ids": run.spec.run_id}
@@ -76,26 +67,14 @@ def table_6_by_area(finished: Sequence[Run], alone: Sequence[Run] = ()) -> pd.Da
     ]
     table = mean_over_seeds(rows, ["area", "model"])
     mixed = {patch_spec for run in finished for patch_spec in run.spec.data}
-    comparable = [
-        {"area": patch_spec.area, "model": run.spec.model, "f1": run_scores(run)["f1"]}
-        for run in alone
-        for patch_spec in run.spec.data
-        if patch_spec in mixed
-    ]
+    pairs = [(patch_spec, run) for run in alone for patch_spec in run.spec.data if patch_spec in mixed]
+    comparable = [(patch_spec.area, run.spec.model, run_scores(run)["f1"]) for patch_spec, run in pairs]
     alone_f1 = pd.DataFrame(comparable, columns=["area", "model", "f1"]).groupby(["area", "model"])["f1"].mean()
     table["alone_f1"] = alone_f1.reindex(table.index)
     table["gain"] = table["f1"] - table["alone_f1"]
     return table
 
 
-register(
-    Experiment(
-        name="mix",
-        number=3,
-        title="mix",
-        settings=Mix,
-        specs=specs,
-        tables={"table6": table_6},
-        used_areas=("areas",),
-    )
-)
+register(Experiment(
+    name="mix", number=3, title="mix", settings=Mix, specs=specs, tables={"table6": table_6}, used_areas=("areas",)
+))  # fmt: skip

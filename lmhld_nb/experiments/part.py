@@ -33,35 +33,23 @@ class AddedArea(Strict):
 
 
 class Part(Strict):
-    """Settings of experiment 4.
+    """Settings of experiment 4."""
 
-    Attributes:
-        areas: areas added; empty for all.
-        first, permuted, last: areas in the order of addition; those in the middle change places, one order for each
-            permutation. Areas that the profile does not use are passed over; those named nowhere come last.
-        epochs: of each stage; the last number holds for all that follow. Empty for the recipe's.
-        schedule: what each stage does with each of `LAYER_GROUPS`, one row per stage; the last row holds for all that
-            follow. Empty for the paper's (`chains.paper_schedule`).
-        lr: first learning rate of the stages after the first; None for the recipe's.
-        compared: network for which the strategy is compared with others (`strategies`), in the first order.
-        seeds: of that comparison.
-        ewc: strength of elastic weight consolidation in it.
-        replay: share of earlier patches shown again in it.
-        added: an area that the chains of the first order go on with; None for none.
-    """
-
-    areas: tuple[str, ...] = ()
+    areas: tuple[str, ...] = ()  # added; empty for all
+    # In the order of addition; those in the middle change places, one order for each permutation. Areas that the
+    # profile does not use are passed over; those named nowhere come last.
     first: tuple[str, ...] = ("rio", "gorkha", "emilia_romagna")
     permuted: tuple[str, ...] = ("hokkaido", "taiwan", "jiuzhaigou")
     last: tuple[str, ...] = ("wenchuan",)
-    epochs: tuple[PositiveInt, ...] = ()
+    epochs: tuple[PositiveInt, ...] = ()  # of each stage, the last for all that follow; empty for the recipe's
+    # What each stage does with each of `LAYER_GROUPS`; the last row holds for all that follow. Empty for the paper's.
     schedule: tuple[dict[str, Treatment], ...] = ()
-    lr: PositiveFloat | None = None
-    compared: ModelName = "unet"
-    seeds: Seeds = (0, 1, 2)
-    ewc: PositiveFloat = 1000.0
-    replay: Annotated[float, Field(gt=0, le=1)] = 0.05
-    added: AddedArea | None = None
+    lr: PositiveFloat | None = None  # first learning rate of the stages after the first; None for the recipe's
+    compared: ModelName = "unet"  # network for which the strategy is compared with others, in the first order
+    seeds: Seeds = (0, 1, 2)  # of that comparison
+    ewc: PositiveFloat = 1000.0  # strength of elastic weight consolidation in it
+    replay: Annotated[float, Field(gt=0, le=1)] = 0.05  # share of earlier patches shown again in it
+    added: AddedArea | None = None  # what the chains of the first order go on with
 
     @field_validator("schedule")
     @classmethod
@@ -122,16 +110,14 @@ def chain_specs(
     """Return the chain of each network, with each seed, that adds areas in ``order`` (`chains.link`).
 
     Schedule, networks, seeds and epochs per stage are the profile's where none are given; patches ``extra`` are added
-    after these areas; ``ewc`` and ``replay`` as in `chains.link`.
-
-    Raises:
-        UserError: an area has no patches of its size, or not the bands of the others.
+    after these areas; ``ewc`` and ``replay`` as in `chains.link`. UserError where an area has no patches of its size,
+    or not the bands of the others.
     """
     data = [*(study.fitting_patch_spec(area, experiment="part") for area in order), *extra]
-    stages = []
-    for stage, patch_spec in enumerate(data):
-        changes = _stage_recipe(study, stage, epochs)
-        stages.append(study.trainings((patch_spec,), networks, seeds, **changes))
+    stages = [
+        study.trainings((patch_spec,), networks, seeds, **_stage_recipe(study, stage, epochs))
+        for stage, patch_spec in enumerate(data)
+    ]
     rows = rows or schedule(study)
     return [chains.link(chain, rows, ewc, replay) for chain in zip(*stages, strict=True)]
 
@@ -148,8 +134,7 @@ def _stage_recipe(study: Study, stage: int, epochs: Sequence[int] = ()) -> dict[
 
 def finals(study: Study) -> dict[str, list[RunSpec]]:
     """Return the last stage of each chain, by order of addition."""
-    rows = schedule(study)
-    return {name: [chain[-1] for chain in chain_specs(study, order, rows)] for name, order in orders(study).items()}
+    return {name: [chain[-1] for chain in chain_specs(study, order)] for name, order in orders(study).items()}
 
 
 def final_runs(study: Study, finished: Sequence[Run]) -> dict[str, list[Run]]:
@@ -158,20 +143,15 @@ def final_runs(study: Study, finished: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def added_stages(study: Study) -> list[RunSpec]:
-    """Return the stages that add the settings' `AddedArea` to the finished chains of the first order; none without one.
-
-    Raises:
-        UserError: the other data set is not there, has no such area, or lacks a band.
-    """
+    """Return the stages that add the settings' `AddedArea` to the finished chains of the first order; may be none."""
     added = study.settings("part").added
     if added is None:
         return []
     other = study.with_data(added.data)
     if added.area not in other.dataset.areas:
-        raise UserError(
-            f"profile '{study.profile.name}': key 'experiments.part.added.area': no area '{added.area}' in "
-            f"'{added.data}'; it has {', '.join(other.dataset.areas)}"
-        )
+        key, known = "key 'experiments.part.added.area'", ", ".join(other.dataset.areas)
+        problem = f"no area '{added.area}' in '{added.data}'; it has {known}"
+        raise UserError(f"profile '{study.profile.name}': {key}: {problem}")
     extra = (other.fitting_patch_spec(added.area, added.size, experiment="part"),)
     return [chain[-1] for chain in chain_specs(study, first_order(study), extra=extra)]
 
@@ -179,9 +159,9 @@ def added_stages(study: Study) -> list[RunSpec]:
 def strategies(study: Study) -> dict[str, list[RunSpec]]:
     """Return what LMHLD_part is compared with: the last stage of each chain in the first order, by strategy.
 
-    LMHLD_part itself; freezing without a fresh input convolution; a fresh input convolution without freezing; plain
-    fine-tuning, alone, with elastic weight consolidation and with a replay of earlier patches; and one training on all
-    areas at once, each at its own patch size, for as many epochs as a stage has on average.
+    LMHLD_part itself; freezing without a fresh input convolution, and the reverse; plain fine-tuning, alone, with
+    elastic weight consolidation and with a replay; one training on all areas at once, each at its own patch size, for
+    as many epochs as a stage has on average.
     """
     settings = study.settings("part")
     networks, order, paper_rows = (settings.compared,), first_order(study), schedule(study)
@@ -215,18 +195,14 @@ def counts_by_area(run: Run, own_input: bool = False) -> dict[str, Confusion]:
     An area of another data set than the first one's has that behind its name. ``own_input`` shows earlier areas through
     the input convolution of their own stage, instead of the last one.
     """
-    tested = {
-        **run.metrics.get("earlier_own_input" if own_input else "earlier", {}),
-        run.spec.run_id: run.metrics["areas"],
-    }
-    first = run.spec.chain[0].data[0].dataset
-    return {
-        data.area if data.dataset == first else f"{data.area} ({data.dataset})": Confusion.from_dict(
-            tested[stage.run_id][data.area]
-        )
-        for stage in run.spec.chain
-        for data in stage.data
-    }
+    earlier = run.metrics.get("earlier_own_input" if own_input else "earlier", {})
+    tested = {**earlier, run.spec.run_id: run.metrics["areas"]}
+    first, counts = run.spec.chain[0].data[0].dataset, {}
+    for stage in run.spec.chain:
+        for data in stage.data:
+            name = data.area if data.dataset == first else f"{data.area} ({data.dataset})"
+            counts[name] = Confusion.from_dict(tested[stage.run_id][data.area])
+    return counts
 
 
 def total_scores(run: Run, own_input: bool = False) -> dict[str, float]:
@@ -236,22 +212,16 @@ def total_scores(run: Run, own_input: bool = False) -> dict[str, float]:
 
 
 def order_scores(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
-    """Score the last stages of `final_runs` on the test patches of all areas, mean over seeds (paper Figs 12 to 14).
+    """Score the last stages of `final_runs` by model and order, mean over seeds (paper Figs 12 to 14).
 
-    Returns:
-        Rows (model, order): the scores; ``own_input_…``, with each area's own input convolution; run_ids.
+    ``own_input_…`` are the scores with each area's own input convolution.
     """
-    rows: list[dict[str, Any]] = [
-        {
-            "model": run.spec.model,
-            "order": order,
-            **total_scores(run),
-            **{f"own_input_{name}": value for name, value in total_scores(run, own_input=True).items()},
-            "run_ids": run.spec.run_id,
-        }
-        for order, finished in finals.items()
-        for run in finished
-    ]
+    rows: list[dict[str, Any]] = []
+    for order, finished in finals.items():
+        for run in finished:
+            own_input = {f"own_input_{name}": value for name, value in total_scores(run, own_input=True).items()}
+            scored = {"model": run.spec.model, "order": order, **total_scores(run), **own_input}
+            rows.append({**scored, "run_ids": run.spec.run_id})
     return mean_over_seeds(rows, ["model", "order"])
 
 
@@ -274,12 +244,7 @@ def mean_over_orders(finals: Sequence[Run]) -> pd.DataFrame:
 
 
 def beside_mix_and_single(study: Study, table7: pd.DataFrame) -> pd.DataFrame:
-    """Return F1 of LMHLD_part beside LMHLD_mix and the mean of LMHLD_single over areas, ours and published.
-
-    Args:
-        study: whose finished runs of experiments 3 and 2 are taken; NaN where there are none.
-        table7: of `table_7`.
-    """
+    """Return F1 of LMHLD_part (`table_7`) beside that of experiments 3 and 2 (NaN if not made), ours and published."""
     tables = {"part": table7}
     if study.profile.makes("mix") and (mixed := study.finished(mix.specs(study))):
         tables["mix"] = mix.table_6(study, mixed)
@@ -299,16 +264,7 @@ def _narrow(settings: Part, models: Sequence[str], areas: Sequence[str]) -> Part
     return settings.model_copy(update=changes)
 
 
-register(
-    Experiment(
-        name="part",
-        number=4,
-        title="part",
-        settings=Part,
-        specs=specs,
-        tables={"table7": table_7},
-        used_areas=("areas",),
-        known_areas=("first", "permuted", "last"),
-        narrow=_narrow,
-    )
-)
+register(Experiment(
+    name="part", number=4, title="part", settings=Part, specs=specs, tables={"table7": table_7},
+    used_areas=("areas",), known_areas=("first", "permuted", "last"), narrow=_narrow,
+))  # fmt: skip

@@ -22,10 +22,7 @@ TIE = 0.0005  # of a mean F1: what four printed digits cannot tell apart
 
 
 class PatchSizes(Strict):
-    """Settings of experiment 1: areas compared (empty for all), and the sizes in pixels that they choose from.
-
-    ``candidates`` are sizes of single areas, instead of those that follow from their landslides.
-    """
+    """Settings of experiment 1: areas compared (empty for all), sizes in px to choose from, ``candidates`` by area."""
 
     areas: tuple[str, ...] = ()
     sizes: Annotated[tuple[PatchSize, ...], Field(min_length=3)] = patches.SIZES
@@ -45,14 +42,10 @@ def specs(study: Study) -> list[RunSpec]:
 def candidates(study: Study, area: str) -> tuple[int, ...]:
     """Return the patch sizes compared in an area: its three candidates (`patches.candidate_sizes`), in pixels.
 
-    Sizes that no scene of the area is large enough for are left out: LMHLD is published as patches, which can be cut
-    smaller but not larger.
-
-    Raises:
-        UserError: none is left.
+    Sizes that no scene of the area is large enough for are left out (UserError where none is left): LMHLD is published
+    as patches, which can be cut smaller but not larger.
     """
-    settings = _settings(study)
-    measurements = measure_area(study.dataset, area)
+    settings, measurements = _settings(study), measure_area(study.dataset, area)
     sizes = settings.candidates.get(area) or patches.candidate_sizes(measurements.quartiles, settings.sizes)
     fitting = tuple(size for size in sizes if size <= measurements.largest_side)
     if not fitting:
@@ -69,12 +62,7 @@ def _settings(study: Study) -> PatchSizes:
 
 
 def candidate_table(study: Study) -> pd.DataFrame:
-    """Tabulate from which landslide sizes each area's candidates follow, and which patch size the study uses.
-
-    Returns:
-        One row per area, whole pixels: quartiles q1, q2, q3; the candidates that follow from them, smallest, middle and
-        largest; chosen.
-    """
+    """Tabulate by area the landslide sizes (quartiles, px), the candidates that follow from them, the size in use."""
     rows = {}
     for area in study.areas:
         quartiles, sizes = measure_area(study.dataset, area).quartiles, _settings(study).sizes
@@ -100,26 +88,14 @@ def table_2(patch_sets: Sequence[PatchSet]) -> pd.DataFrame:
     for patch_set in patch_sets:
         shares = patch_set.shares()
         defined = [share for share in shares.values() if share == share]
-        rows.append(
-            {
-                "area": patch_set.spec.area,
-                "patch_size": patch_set.spec.size,
-                "patches": len(patch_set.index),
-                **shares,
-                "gap": max(defined) - min(defined),
-                "windows": patch_set.windows,
-                **{f"dropped_{reason}": count for reason, count in patch_set.dropped.items()},
-            }
-        )
+        row = {"area": patch_set.spec.area, "patch_size": patch_set.spec.size, "patches": len(patch_set.index)} | shares
+        row |= {"gap": max(defined) - min(defined), "windows": patch_set.windows}
+        rows.append(row | {f"dropped_{reason}": count for reason, count in patch_set.dropped.items()})
     return pd.DataFrame(rows).set_index("area")
 
 
 def table_4(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate Experiment 1 as paper Table 4 does: scores over the whole area (and ``outside_…`` the training patches).
-
-    Returns:
-        Rows (area, model, patch_size) as of `beside_published`.
-    """
+    """Tabulate Experiment 1 as paper Table 4 does: scores over the whole area (``outside_…`` training patches)."""
     rows = []
     for run in finished:
         counts = run.whole_area
@@ -136,12 +112,10 @@ def patch_size_choice(table: pd.DataFrame) -> pd.DataFrame:
     """Choose each area's patch size from `table_4`: the one with the highest mean F1 over the networks.
 
     Means that differ by less than 0.0005 count as equal; then the size decides at which more networks are at their
-    best, then the smaller one. Networks that lack one of the sizes (runs that are missing) are left out.
-
-    Returns:
-        Rows (area, patch_size): mean_f1, models (how many were compared), models_best (those at their best there),
-        winners (their names), tied (mean as high as the highest), chosen; mean_f1 and chosen also as ``outside_…``
-        (without the training patches) and, where they are published, ``published_…``.
+    best, then the smaller one. Networks that lack one of the sizes (runs that are missing) are left out. Rows (area,
+    patch_size): mean_f1, models (how many were compared), models_best (those at their best there), winners (their
+    names), tied (mean as high as the highest), chosen; mean_f1 and chosen also as ``outside_…`` (without the training
+    patches) and, where they are published, ``published_…``.
     """
     choice = _choice(table["f1"])
     for reading in ("outside", "published"):
@@ -174,37 +148,19 @@ def _choice(f1: pd.Series) -> pd.DataFrame:
         cells: pd.DataFrame = by_size.droplevel("area").unstack("patch_size").dropna()
         if cells.empty:
             raise UserError(f"{area}: no network has runs at every size compared; make them with `lmhld run`")
-        means = cells.mean()
-        best = cells.eq(cells.max(axis=1), axis=0)
-        tied = means >= means.max() - TIE
-        wins = best.sum()
+        means, best = cells.mean(), cells.eq(cells.max(axis=1), axis=0)
+        tied, wins = means >= means.max() - TIE, best.sum()
         winner = min(means.index[tied], key=lambda size: (-wins[size], size))
         for size in means.index:
-            rows.append(
-                {
-                    "area": area,
-                    "patch_size": size,
-                    "mean_f1": means[size],
-                    "models": len(cells),
-                    "models_best": int(wins[size]),
-                    "winners": ", ".join(models.network(name).title for name in best.index[best[size]]),
-                    "tied": bool(tied[size] and tied.sum() > 1),
-                    "chosen": size == winner,
-                }
-            )
-    return pd.DataFrame(rows).set_index(["area", "patch_size"])
+            winners = ", ".join(models.network(name).title for name in best.index[best[size]])
+            row = (area, size, means[size], len(cells), int(wins[size]), winners)
+            rows.append((*row, bool(tied[size] and tied.sum() > 1), size == winner))
+    columns = ["area", "patch_size", "mean_f1", "models", "models_best", "winners", "tied", "chosen"]
+    return pd.DataFrame(rows, columns=columns).set_index(["area", "patch_size"])
 
 
-register(
-    Experiment(
-        name="patch_size",
-        number=1,
-        title="patch size",
-        settings=PatchSizes,
-        specs=specs,
-        tables={"table4": table_4},
-        whole_area=lambda study: {spec.run_id for spec in specs(study)},
-        used_areas=("areas",),
-        known_areas=("candidates",),
-    )
-)
+register(Experiment(
+    name="patch_size", number=1, title="patch size", settings=PatchSizes, specs=specs, tables={"table4": table_4},
+    whole_area=lambda study: {spec.run_id for spec in specs(study)}, used_areas=("areas",),
+    known_areas=("candidates",),
+))  # fmt: skip

@@ -28,51 +28,29 @@ def specs(study: Study) -> list[RunSpec]:
     """Return one training per batch size, tested at each number of epochs on its way."""
     settings = study.settings("recipe")
     longest = max(settings.epochs)
+    data, milestones = (study.patch_spec(settings.area),), tuple(sorted(set(settings.epochs) - {longest}))
+    changes: dict[str, Any] = {"epochs": longest, "milestones": milestones}
     return [
         spec
-        for batch_size in settings.batch_sizes
-        for spec in study.trainings(
-            (study.patch_spec(settings.area),),
-            networks=(settings.model,),
-            epochs=longest,
-            milestones=tuple(sorted(set(settings.epochs) - {longest})),
-            batch_size=batch_size,
-        )
+        for size in settings.batch_sizes
+        for spec in study.trainings(data, networks=(settings.model,), batch_size=size, **changes)
     ]
 
 
 def recipe_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate scores by batch size and epochs, mean over seeds.
-
-    Returns:
-        Rows (batch_size, epochs): the scores on the test patches, best_epoch (the one tested), steps (of the optimiser,
-        in all), run_ids.
-    """
+    """Tabulate scores by batch size and epochs, the epoch tested and the optimiser's steps; mean over seeds."""
     rows: list[dict[str, Any]] = []
     for run in finished:
         recipe = run.spec.recipe
         end = {"best_epoch": run.metrics["best_epoch"], **run.metrics["test"]}
         for epochs, test in {**run.metrics["milestones"], str(recipe.epochs): end}.items():
-            rows.append(
-                {
-                    "batch_size": recipe.batch_size,
-                    "epochs": int(epochs),
-                    **run_scores(run, test),
-                    "best_epoch": test["best_epoch"],
-                    "steps": run.metrics["steps"] * int(epochs) // recipe.epochs,
-                    "run_ids": run.spec.run_id,
-                }
-            )
+            steps = run.metrics["steps"] * int(epochs) // recipe.epochs
+            row = {"batch_size": recipe.batch_size, "epochs": int(epochs), **run_scores(run, test)}
+            rows.append({**row, "best_epoch": test["best_epoch"], "steps": steps, "run_ids": run.spec.run_id})
     return mean_over_seeds(rows, ["batch_size", "epochs"]).astype({"steps": int})
 
 
-register(
-    Experiment(
-        name="recipe",
-        title="batch size and epochs",
-        settings=RecipeStudy,
-        specs=specs,
-        tables={"recipe_study": recipe_table},
-        used_areas=("area",),
-    )
-)
+register(Experiment(
+    name="recipe", title="batch size and epochs", settings=RecipeStudy, specs=specs,
+    tables={"recipe_study": recipe_table}, used_areas=("area",),
+))  # fmt: skip

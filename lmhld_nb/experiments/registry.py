@@ -18,30 +18,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment: its settings, its runs and its tables.
+    """An experiment: its settings, its runs and its tables."""
 
-    Attributes:
-        name: its key under `experiments` in a profile, and in ``lmhld run --experiment``.
-        title: what it compares, in a few words.
-        settings: schema of its settings in a profile.
-        specs: its runs.
-        number: of the paper's experiment (section 3.2); None for those that the paper does not number.
-        tables: its tables by name, each computed from the experiment's finished runs.
-        whole_area: ids of the runs that are scored on their whole area too; None for none.
-        used_areas, known_areas: keys of the settings that hold areas which the profile must use, or which the data set
-            must have; a list of areas is empty for all.
-        narrow: settings for a choice of networks and areas (empty for all), beyond what `used_areas` says.
-    """
-
-    name: str
-    title: str
-    settings: type[Strict]
-    specs: Callable[[Study], list[RunSpec]]
-    number: int | None = None
-    tables: Mapping[str, Callable[[Study, Sequence[Run]], pd.DataFrame]] = field(default_factory=dict)
-    whole_area: Callable[[Study], set[str]] | None = None
+    name: str  # its key under `experiments` in a profile, and in ``lmhld run --experiment``
+    title: str  # what it compares, in a few words
+    settings: type[Strict]  # schema of its settings in a profile
+    specs: Callable[[Study], list[RunSpec]]  # its runs
+    number: int | None = None  # of the paper's experiment (section 3.2)
+    tables: Mapping[str, Callable[[Study, Sequence[Run]], pd.DataFrame]] = field(default_factory=dict)  # by name
+    whole_area: Callable[[Study], set[str]] | None = None  # ids of the runs that are scored on their whole area too
+    # Keys of the settings that hold areas which the profile must use, or which the data set must have; () for all.
     used_areas: tuple[str, ...] = ()
     known_areas: tuple[str, ...] = ()
+    # Settings for a choice of networks and areas (empty for all), beyond what `used_areas` says.
     narrow: Callable[[Any, Sequence[str], Sequence[str]], Any] | None = None
 
     @property

@@ -26,12 +26,7 @@ def specs(study: Study) -> list[RunSpec]:
 def table_5(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
     """Tabulate Experiment 2 by area and model as paper Table 5 does, mean over seeds (`beside_published`)."""
     rows = [
-        {
-            "area": run.spec.data[0].area,
-            "model": run.spec.model,
-            **run_scores(run),
-            "run_ids": run.spec.run_id,
-        }
+        {"area": run.spec.data[0].area, "model": run.spec.model, **run_scores(run), "run_ids": run.spec.run_id}
         for run in finished
     ]
     published = paper.table(5)
@@ -41,12 +36,8 @@ def table_5(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
 
 def histories(finished: Sequence[Run]) -> pd.DataFrame:
     """Return how runs learned: the columns of `Run.history` without the time, area and model; one row per epoch."""
-    return pd.concat(
-        [
-            run.history.drop(columns="seconds").assign(area=run.spec.data[0].area, model=run.spec.model)
-            for run in finished
-        ]
-    )
+    histories = ((run.history.drop(columns="seconds"), run.spec) for run in finished)
+    return pd.concat([history.assign(area=spec.data[0].area, model=spec.model) for history, spec in histories])
 
 
 def best_networks(f1: pd.Series) -> pd.Series:
@@ -72,31 +63,13 @@ def threshold_from_training(run: Run) -> Confusion:
 
 
 def against_threshold(table: pd.DataFrame, rules: dict[str, Threshold]) -> pd.DataFrame:
-    """Tabulate by area the best threshold (`threshold_baseline`) beside the best network of `table_5`.
-
-    Returns:
-        Rows by area: feature, threshold_f1, network_f1 and network (the best), networks_above (the threshold).
-    """
+    """Tabulate by area the best threshold (`threshold_baseline`) beside the best network of `table_5`."""
     rows = {}
     for area, rule in rules.items():
-        f1 = table["f1"][area]
-        rows[area] = {
-            "feature": rule.feature,
-            "threshold_f1": rule.confusion.f1,
-            "network_f1": f1.max(),
-            "network": f1.idxmax(),
-            "networks_above": (f1 > rule.confusion.f1).sum(),
-        }
-    return pd.DataFrame(rows).T.rename_axis("area")
+        f1, limit = table["f1"][area], rule.confusion.f1
+        rows[area] = (rule.feature, limit, f1.max(), f1.idxmax(), (f1 > limit).sum())
+    columns = ["feature", "threshold_f1", "network_f1", "network", "networks_above"]
+    return pd.DataFrame(rows, index=columns).T.rename_axis("area")
 
 
-register(
-    Experiment(
-        name="single",
-        number=2,
-        title="single",
-        settings=Single,
-        specs=specs,
-        tables={"table5": table_5},
-    )
-)
+register(Experiment(name="single", number=2, title="single", settings=Single, specs=specs, tables={"table5": table_5}))

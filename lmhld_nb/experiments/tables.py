@@ -1,7 +1,4 @@
-"""What the tables of all experiments share: scores from counts, means over seeds, and the published values beside them.
-
-Every table has a column ``run_ids``: the runs that its row is computed from (several where there are several seeds).
-"""
+"""What the tables of all experiments share; a column ``run_ids`` names the runs that a row is computed from."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -38,17 +35,11 @@ def published_areas(dataset: str) -> pd.DataFrame:
 def beside_published(
     rows: Sequence[Mapping[str, Any]], keys: list[str], published: pd.DataFrame, finished: Sequence[Run]
 ) -> pd.DataFrame:
-    """Return mean scores over seeds with the published ones and the differences.
+    """Return mean scores over seeds of ``rows`` with the published ones and the differences.
 
-    Args:
-        rows: one per run, with ``keys``, the scores of all `METRICS` and ``run_ids``; equal keys are averaged.
-        keys: columns that name a row of the table.
-        published: of `paper.table`, with ``keys`` and scores.
-        finished: the runs; where they have other areas than the paper's, nothing is published.
-
-    Returns:
-        The scores; ``published_…`` and ``difference_…`` (ours minus published), NaN where nothing is published;
-        run_ids.
+    Rows that share ``keys`` are averaged; ``published`` is of `paper.table`, with ``keys`` and scores, of which none
+    count where the ``finished`` runs have other areas than the paper's. Beside the scores are ``published_…`` and
+    ``difference_…`` (ours minus published), NaN where nothing is published, and run_ids.
     """
     ours = mean_over_seeds(rows, keys)
     if not all(has_published_areas(spec.dataset) for run in finished for spec in run.spec.data):

@@ -17,11 +17,9 @@ def export(run_id: str, out: Path, force: bool = False) -> tuple[Path, Path]:
     """Write a finished run's weights with their card to ``out`` (.safetensors), and the card as JSON beside it.
 
     The card holds model, width, bands, patch sizes, resolution, normalisation, data sets and their fingerprints, scores
-    on the test patches, and versions. Returns both files.
-
-    Raises:
-        UserError: no finished run, another suffix, it cannot be written, or a file is there that is no earlier export
-            (unless ``force``; the store's files are never replaced).
+    on the test patches, and versions. Returns both files. UserError where there is no finished run, another suffix, it
+    cannot be written, or a file is there that is no earlier export (unless ``force``; the store's files are never
+    replaced).
     """
     if out.suffix != ".safetensors":
         raise UserError(f"{out}: must end in .safetensors, as what it holds")
@@ -36,15 +34,9 @@ def export(run_id: str, out: Path, force: bool = False) -> tuple[Path, Path]:
             area = card["areas"][patch_set["area"]]
             area |= {name: patch_set[name] for name in ("dataset", "fingerprint", "min_share", "split")}
             area["test"] = metrics["areas"].get(patch_set["area"])
-        card |= {
-            "precision": metrics["precision"],
-            "test": metrics["test"],
-            "recipe": spec["recipe"],
-            "seed": spec["seed"],
-            "engine": spec["engine"],
-            "trained_with": environment,
-            "exported_with": {module.__name__: module.__version__ for module in (lmhld_nb, torch, safetensors)},
-        }
+        card |= {name: metrics[name] for name in ("precision", "test")}
+        card |= {name: spec[name] for name in ("recipe", "seed", "engine")} | {"trained_with": environment}
+        card["exported_with"] = {module.__name__: module.__version__ for module in (lmhld_nb, torch, safetensors)}
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder}: damaged ({error!r}); make the run again with `lmhld run`") from error
     write_tensors(out, tensors, {"card": json.dumps(card)})

@@ -4,7 +4,6 @@ map.json records the SHA-256 of its map's other files, which proves them to be a
 map has left its records in its temporary folder, so that the next one can tell what it may clear.
 """
 
-import hashlib
 import itertools
 import json
 import os
@@ -21,6 +20,7 @@ from rasterio.errors import RasterioError
 
 from lmhld_nb.config import UserError, cannot_write
 from lmhld_nb.scenes.rasters import short
+from lmhld_nb.sources.fingerprints import digest_of
 
 PROBABILITY, MASK, POLYGONS, OVERLAY = "probability.tif", "mask.tif", "landslides.gpkg", "overlay.png"
 POLYGON_STYLE, PROBABILITY_STYLE = "landslides.qml", "probability.qml"
@@ -32,9 +32,8 @@ _RECORDED = (
     *(f"scores_{name}.csv" for name in SCORE_TABLES),
 )  # fmt: skip
 _OLDER = f"{REPORT}.older"
-TEMPORARY = (
-    f".map-{platform.node()}-"  # how the names of this machine's temporary folders begin; the process's id follows
-)
+# How the names of this machine's temporary folders begin; the process's id follows.
+TEMPORARY = f".map-{platform.node()}-"
 _WRITING_ERRORS = (
     OSError, RasterioError, CPLE_BaseError,
     pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError,
@@ -45,11 +44,9 @@ _WRITING_ERRORS = (
 def all_or_nothing(out: Path, inputs: Iterable[Path] = ()) -> Iterator[Path]:
     """Yield a temporary folder whose files move to ``out`` if the block succeeds; folders made for it go again if not.
 
-    What killed maps have left in ``out`` is removed. Files of names that no map writes are left alone.
-
-    Raises:
-        UserError: a file in ``out`` would be replaced that is one of ``inputs`` or not an older map's, ``out`` holds
-            other files and no map, or it cannot be written. Checked before the block and after it.
+    What killed maps have left in ``out`` is removed; files of names that no map writes are left alone. UserError,
+    before the block and after it, where a file in ``out`` would be replaced that is one of ``inputs`` or not an older
+    map's, ``out`` holds other files and no map, or it cannot be written.
     """
     inputs = _with_sources(inputs)
     created = [folder for folder in (out, *out.parents) if not folder.exists()]
@@ -77,13 +74,7 @@ def all_or_nothing(out: Path, inputs: Iterable[Path] = ()) -> Iterator[Path]:
 
 def digests(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of a map's files by name, without map.json."""
-    return {name: digest(folder / name) for name in _RECORDED if (folder / name).is_file()}
-
-
-def digest(path: Path) -> str:
-    """Return a file's SHA-256."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {name: digest_of(folder / name) for name in _RECORDED if (folder / name).is_file()}
 
 
 def _with_sources(paths: Iterable[Path]) -> set[Path]:
@@ -129,7 +120,7 @@ def _read_digests(report: Path) -> dict[str, str] | None:
 def _matches(path: Path, recorded: dict[str, str]) -> bool:
     """Say whether a file is absent or as it was recorded."""
     if path.is_file():
-        return digest(path) == recorded.get(path.name)
+        return digest_of(path) == recorded.get(path.name)
     return not os.path.lexists(path)
 
 

@@ -1,7 +1,7 @@
 """What a map is made from: its settings, the scene's description, and what the network's card says of both."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,28 +22,17 @@ POLYGON_SUFFIXES = (".gpkg", ".shp", ".geojson", ".json")
 
 @dataclass(frozen=True)
 class MapSettings:
-    """How a scene is mapped.
+    """How a scene is mapped."""
 
-    Attributes:
-        threshold: least probability of landslide, between 0 and 1.
-        overlap: share of a window that its neighbour covers too, 0 to 0.9.
-        batch_size: windows predicted at once; None for what suits the device.
-        min_area_px, min_area_m2: smaller polygons are left out of the GeoPackage (not of the rasters).
-        resolution: metres that the scene is predicted at; ``trained`` for the network's; None for the scene's own.
-        normalise: ``scene`` for its own statistics (ledger: unseen scenes), or an area whose stored ones are used.
-        precision: ``fp32``, ``bf16``, or ``auto`` for the one the network was tested in (bf16 only where native).
-        device: ``auto``, ``cpu`` or ``cuda``.
-    """
-
-    threshold: float = 0.5
-    overlap: float = 0.5
-    batch_size: int | None = None
-    min_area_px: int = 1
+    threshold: float = 0.5  # least probability of landslide, between 0 and 1
+    overlap: float = 0.5  # share of a window that its neighbour covers too, 0 to 0.9
+    batch_size: int | None = None  # windows predicted at once; None for what suits the device
+    min_area_px: int = 1  # smaller polygons are left out of the GeoPackage (not of the rasters)
     min_area_m2: float = 0.0
-    resolution: float | str | None = None
-    normalise: str = OF_THE_SCENE
-    precision: str = "auto"
-    device: str = "auto"
+    resolution: float | str | None = None  # metres predicted at, or ``trained`` (the network's); None for the scene's
+    normalise: str = OF_THE_SCENE  # by its own statistics (ledger: unseen scenes), or an area, by its stored ones
+    precision: str = "auto"  # ``fp32``, ``bf16``, or the one the network was tested in (bf16 only where native)
+    device: str = "auto"  # or ``cpu``, ``cuda``
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1 or not 0 <= self.overlap <= 0.9:
@@ -55,13 +44,10 @@ class MapSettings:
         if self.precision not in ("auto", "fp32", "bf16"):
             raise UserError(f"precision '{self.precision}': unknown; choose auto, fp32 or bf16")
         try:
-            is_valid = self.resolution in (None, TRAINED) or 0 < float(str(self.resolution)) < math.inf
+            if self.resolution not in (None, TRAINED) and not 0 < float(str(self.resolution)) < math.inf:
+                raise ValueError
         except ValueError:
-            is_valid = False
-        if not is_valid:
-            raise UserError(
-                f"resolution '{self.resolution}': give metres, e.g. --resolution 3, or --resolution trained"
-            )
+            raise UserError(f"resolution '{self.resolution}': give metres, e.g. --resolution 3, or 'trained'") from None
 
 
 def scene_of_file(
@@ -73,14 +59,10 @@ def scene_of_file(
 ) -> Scene:
     """Describe an image file (the first of a mosaic, say) for mapping.
 
-    Args:
-        path: the image.
-        bands, nodata: names in file order, and the value that means no data; None for the file's own.
-        truth: mask raster on the image's grid or polygons, to score against.
-        truth_code: value that means landslide in a mask; 255 means not labelled unless it is this value.
-
-    Raises:
-        UserError: the file cannot be read, its bands are not all named once, or no pixel of the mask is ``truth_code``.
+    ``bands`` are names in file order, ``nodata`` the value that means no data; None for the file's own. ``truth`` is a
+    mask raster on the image's grid or polygons, to score against; ``truth_code`` is what means landslide in a mask (255
+    means not labelled unless it is this value). UserError where a file cannot be read, bands are not all named once, or
+    no pixel of the mask has that code.
     """
     with rasters.open_raster(path) as source:
         described, count = rasters.band_names(source), source.count
@@ -91,23 +73,14 @@ def scene_of_file(
     if len(names) != count:
         named = f"{len(names)} are named ({', '.join(names)})"
         raise UserError(f"{path}: {count} bands, but {named}; name all in the file's order, {example}")
-    repeated = [band for band in names if band and names.count(band) > 1]
-    if repeated:
+    if repeated := [band for band in names if band and names.count(band) > 1]:
         raise UserError(f"{path}: two bands are named '{repeated[0]}'; tell them apart with --bands")
     is_vector = truth is not None and truth.suffix.lower() in POLYGON_SUFFIXES
     if truth is not None and not is_vector:
         _check_truth(truth, truth_code)
-    return Scene(
-        path.stem,
-        path.stem,
-        path,
-        names,
-        mask=None if is_vector else truth,
-        polygons=truth if is_vector else None,
-        nodata=nodata,
-        landslide_codes=(truth_code,),
-        label_nodata_codes=() if truth_code == NO_LABEL else (NO_LABEL,),
-    )
+    mask, polygons = (None, truth) if is_vector else (truth, None)
+    scene = Scene(path.stem, path.stem, path, names, mask, polygons, nodata=nodata, landslide_codes=(truth_code,))
+    return replace(scene, label_nodata_codes=()) if truth_code == NO_LABEL else scene
 
 
 def _check_truth(truth: Path, code: int) -> None:
@@ -124,12 +97,10 @@ def _check_truth(truth: Path, code: int) -> None:
 def check_image(image: Image, bands: tuple[str, ...]) -> None:
     """Refuse (UserError) an image without the network's bands, a north-up grid or room for a window."""
     path, names = image.scene.image, image.scene.bands
-    for band in bands:
-        if band not in names:
-            raise UserError(
-                f"{path}: has no band '{band}' (it has {', '.join(name or '?' for name in names)}); the network wants "
-                f"{', '.join(bands)}: correct the names with --bands, or take a network of other bands"
-            )
+    if missing := [band for band in bands if band not in names]:
+        held, wanted = ", ".join(name or "?" for name in names), ", ".join(bands)
+        mend = "correct the names with --bands, or take a network of other bands"
+        raise UserError(f"{path}: has no band '{missing[0]}' (it has {held}); the network wants {wanted}: {mend}")
     rasters.check_north_up(path, image.crs, image.transform)
     if min(image.shape) < LEAST_SIDE:
         size = f"{image.shape[0]}×{image.shape[1]} pixels as it is predicted, at least {LEAST_SIDE} are needed a side"
@@ -168,10 +139,8 @@ def statistics_of(
     if normalise == OF_THE_SCENE:
         return scene_statistics(image, bands)
     if normalise not in card["areas"]:
-        raise UserError(
-            f"area '{normalise}': {weights.name} was trained on {', '.join(card['areas'])}; choose one of them, or "
-            "leave out --normalise for the scene's own statistics"
-        )
+        mend = "choose one of them, or leave out --normalise for the scene's own statistics"
+        raise UserError(f"area '{normalise}': {weights.name} was trained on {', '.join(card['areas'])}; {mend}")
     mean, std = (np.asarray(card["areas"][normalise][name], np.float32) for name in ("mean", "std"))
     if mean.shape != (len(bands),) or not np.isfinite([mean, std]).all() or (std <= 0).any():
         raise UserError(f"{weights}: the statistics stored for '{normalise}' are damaged; leave out --normalise")

@@ -43,16 +43,9 @@ def map_scene(
 
     Overlapping windows of the patch size the network was trained at are predicted and blended, band of rows after band
     of rows, so memory for images depends on the scene's width only. Every raster lies on the scene's own grid.
-
-    Args:
-        out: folder of the results: new, empty, or an older map's. Files appear together once all is done.
-        others: further files of the image, on its grid (`mosaics.open_files`).
-
-    Returns:
-        The content of map.json: counts, area totals, settings, model and versions; with labels also scores.
-
-    Raises:
-        UserError: the scene cannot be mapped, or ``out`` not written (`folder.all_or_nothing`).
+    ``others`` are further files of the image (`mosaics.open_files`), ``out`` is a new folder, an empty one or an older
+    map's. Returns the content of map.json: counts, area totals, settings, model, versions; with labels also scores.
+    UserError where the scene cannot be mapped, or ``out`` not written (`folder.all_or_nothing`).
     """
     began = time.perf_counter()
     read = [path for path in (scene.image, *others, scene.mask, scene.polygons, weights) if path]
@@ -90,38 +83,28 @@ def map_scene(
         report = {
             "scene": scene.image.name,
             "files": [str(path) for path in (scene.image, *others)],
-            "crs": image.crs.to_string() if image.crs else None,
-            "shape": list(image.shape),
+            **{"crs": image.crs.to_string() if image.crs else None, "shape": list(image.shape)},
             "pixel_size": [abs(image.transform.a), abs(image.transform.e)],
             "pixel_m": [across, down] if image.crs else None,
             "resolution_m": (down if view is image else metres) if image.crs else None,
             "resampled": view is not image,
             **{name: card[name] for name in ("model", "width", "run_id")},
             "bands": list(bands),
-            "mean": statistics[0].tolist(),
-            "std": statistics[1].tolist(),
+            **{name: values.tolist() for name, values in zip(("mean", "std"), statistics, strict=True)},
             "window": size,
             **asdict(settings),
             "batch_size": batch_size,
-            "device": device.type,
-            "hardware": hardware.device_name(device),
-            "precision": network.precision,
+            **{"device": device.type, "hardware": hardware.device_name(device), "precision": network.precision},
             **counts,
             "landslides": len(polygons),
             "landslide_m2": float(polygons["area_m2"].sum()) if image.crs else None,
             **_score(folder, image, labels),
         }
         seconds, megapixels = time.perf_counter() - began, math.prod(image.shape) / 1e6
-        report |= {
-            "seconds": round(seconds, 3),
-            "megapixels": round(megapixels, 6),
-            "megapixels_per_second": round(megapixels / seconds, 4),
-            "lmhld_nb": lmhld_nb.__version__,
-            "torch": torch.__version__,
-            "rasterio": rasterio.__version__,
-            "gdal": rasterio.__gdal_version__,
-            "sha256": map_folder.digests(folder),
-        }
+        rate = {"megapixels": round(megapixels, 6), "megapixels_per_second": round(megapixels / seconds, 4)}
+        versions = {"lmhld_nb": lmhld_nb.__version__, "torch": torch.__version__, "rasterio": rasterio.__version__}
+        report |= {"seconds": round(seconds, 3), **rate, **versions, "gdal": rasterio.__gdal_version__}
+        report["sha256"] = map_folder.digests(folder)
         write_json(folder / map_folder.REPORT, report)
     return report
 
@@ -174,12 +157,13 @@ def _score(folder: Path, image: Image, labels: Labels | None) -> dict[str, Any]:
     if labels is None:
         return {"scores": None, "score_files": []}
     across, down = rasters.ground_pixel(image.crs, image.transform, image.shape)
-    scores, tables = objects.score(
-        lambda: (
-            (probability, mask, labels.read(window)) for window, mask, probability in _written(folder, image.shape)
-        ),
-        across * down if image.crs else image.pixel_m**2,
-    )
+    pixel_m2 = across * down if image.crs else image.pixel_m**2
+
+    def strips() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        for window, mask, probability in _written(folder, image.shape):
+            yield probability, mask, labels.read(window)
+
+    scores, tables = objects.score(strips, pixel_m2)
     for name, table in tables.items():
         table.to_csv(folder / f"scores_{name}.csv", index=False)
     return {"scores": scores, "score_files": [f"scores_{name}.csv" for name in tables]}

@@ -54,13 +54,10 @@ class _Batch:
 
 
 def scene_statistics(image: Image, bands: tuple[str, ...], squares: int = 64) -> Statistics:
-    """Return mean and standard deviation (bands,) of an image's valid pixels.
+    """Return mean and standard deviation (bands,) of an image's valid pixels; UserError where there are none.
 
     Up to 2048 pixels a side, all pixels count; beyond, every 4th in both directions of up to ``squares`` evenly spread
     squares of 512.
-
-    Raises:
-        UserError: every pixel is no data, or a value is out of bounds.
     """
     height, width = image.shape
     is_large = max(height, width) > 2048
@@ -97,13 +94,11 @@ def read_checked(image: Image, window: Window, bands: tuple[str, ...]) -> np.nda
     """Read a window (bands, height, width); numbers that no sensor gives (beyond ±1e9) raise UserError."""
     values = image.read(window, bands)
     if values.dtype.kind == "f":
-        huge = (np.abs(values) > LARGEST) & image.valid(values)
-        if huge.any():
-            value = float(values[huge][0])
-            raise UserError(
-                f"{image.scene.image}: {int(huge.sum())} values like {value:.4g} near row {window.row}, column "
-                f"{window.col}; they probably mean no data: give it, e.g. --nodata {value:.9g}"
-            )
+        huge = values[(np.abs(values) > LARGEST) & image.valid(values)]
+        if huge.size:
+            where = f"{huge.size} values like {float(huge[0]):.4g} near row {window.row}, column {window.col}"
+            mend = f"they probably mean no data: give it, e.g. --nodata {float(huge[0]):.9g}"
+            raise UserError(f"{image.scene.image}: {where}; {mend}")
     return values
 
 
@@ -118,19 +113,12 @@ def predicted_rows(
 ) -> Rows:
     """Yield band of rows after band of rows: window and probabilities (rows, cols) float32, −1 for no data.
 
-    Memory depends on the image's width only. Windows that hold no data at all are not predicted. Pixels without data,
-    and what lies beyond the edge, are given to the network as the mean. Close the generator (`contextlib.closing`)
-    where it is not read to its end: threads of its own read the image and run the network.
-
-    Args:
-        image, bands: what is read, in the network's order.
-        statistics: mean and standard deviation (bands,) that the values are normalised with.
-        network: with the ``size`` of its windows in pixels, a multiple of 16.
-        overlap: share of a window that its neighbour covers too, 0 to 0.9.
-        batch_size: windows predicted at once; None for what suits the device.
-
-    Raises:
-        UserError: the image cannot be read, the network gives NaN, or the device's memory is full.
+    Memory depends on the image's width only. Windows without data are not predicted; pixels without, and those beyond
+    the edge, are given to the network as the mean. Close the generator (`contextlib.closing`) where it is not read to
+    its end: it has threads of its own. ``bands`` are in the network's order, ``statistics`` what values are normalised
+    with, ``size`` is the side of windows in px (a multiple of 16), ``overlap`` the share of a window that its neighbour
+    covers too (0 to 0.9), ``batch_size`` None what suits the device. UserError where the image cannot be read, the
+    network gives NaN, or the device's memory is full.
     """
     step = max(16, int(size * (1 - overlap)))
     rows, cols = starts(image.shape[0], size, step), starts(image.shape[1], size, step)
@@ -215,9 +203,7 @@ def _workers(device: torch.device) -> Iterator[int]:
         yield 2  # one is computed while the other travels
         return
     threads = torch.get_num_threads()
-    torch.set_num_threads(
-        1
-    )  # windows are small: threads that share a batch wait for each other (benchmarks/mapping.py)
+    torch.set_num_threads(1)  # windows are small: threads that share a batch wait for each other
     try:
         yield threads
     finally:

@@ -30,15 +30,8 @@ AREAS = ("rio", "hokkaido", "emilia_romagna", "gorkha", "jiuzhaigou", "wenchuan"
 """Keys of the study areas in Table 1's order, the order used everywhere."""
 
 MODELS: Mapping[str, str] = MappingProxyType(
-    {
-        "unet": "U-Net",
-        "res_unet": "Res U-Net",
-        "dense_unet": "Dense U-Net",
-        "attention_unet": "Attention U-Net",
-        "trans_unet": "Trans U-Net",
-        "unet_pp": "U-Net++",
-        "unet_3p": "U-Net+++",
-    }
+    {"unet": "U-Net", "res_unet": "Res U-Net", "dense_unet": "Dense U-Net", "attention_unet": "Attention U-Net"}
+    | {"trans_unet": "Trans U-Net", "unet_pp": "U-Net++", "unet_3p": "U-Net+++"}
 )
 """Model keys and the names the paper's tables print, in the tables' order."""
 
@@ -59,15 +52,12 @@ _TEXT_COLUMNS = {1: {"date": str}, 3: {"patch_size": str}}
 
 
 def table(n: int) -> pd.DataFrame:
-    """Return Table ``n`` as published, one row per published row (Table 2 without its total).
+    """Return Table ``n`` as published, one row per published row (Table 2 without its total); UserError without such.
 
-    Columns: 1 study_area, sensor, resolution_m (metres), date (``YYYY.MM``), landslides, min_area_px,
-    max_area_px. 2 study_area, patch_size (pixels), patches, landslide_fraction_{train,val,test} (0 to 1).
-    3 dataset, patch_size, sensors, resolution, patches. 4 model, patch_size, precision, f1, recall.
-    5 study_area, model and the three scores. 6 and 7 model and the three scores (all scores 0 to 1).
-
-    Raises:
-        UserError: the paper has no such table.
+    Columns: 1 study_area, sensor, resolution_m (metres), date (``YYYY.MM``), landslides, min_area_px, max_area_px. 2
+    study_area, patch_size (pixels), patches, landslide_fraction_{train,val,test} (0 to 1). 3 dataset, patch_size,
+    sensors, resolution, patches. 4 model, patch_size, precision, f1, recall. 5 study_area, model and the three scores.
+    6 and 7 model and the three scores (all scores 0 to 1).
     """
     if isinstance(n, bool) or n not in TABLES:
         raise UserError(f"paper.table({n!r}): the paper has Tables 1 to 7; give one of these numbers")
@@ -94,13 +84,7 @@ def areas() -> pd.DataFrame:
 
 
 def area_key(text: str) -> str:
-    """Return the key of the study area that ``text`` names, in any published spelling or known alias.
-
-    Only letters count, not case or accents: ``Wenchuan, China`` and a folder ``wenchuan_224`` give ``wenchuan``.
-
-    Raises:
-        UserError: no study area is known under that name.
-    """
+    """Return the key of the area that ``text`` names in any known spelling (only letters count); else UserError."""
     key = _keys_by_spelling().get(_letters(text))
     if key is None:
         raise UserError(f"study area {text!r} is not known; use one of {', '.join(AREAS)}")
@@ -134,10 +118,7 @@ def figures() -> pd.DataFrame:
 
 @_copied
 def world() -> geopandas.GeoDataFrame:
-    """Return the outline of the world's land without Antarctica: one row, longitude and latitude (EPSG:4326).
-
-    Natural Earth 1:110m, public domain, rounded to 0.01 degree: for overview maps, not for measuring.
-    """
+    """Return the outline of the world's land without Antarctica (Natural Earth 1:110m), longitude and latitude."""
     import geopandas  # here, because it takes a second and only maps need it
 
     return geopandas.read_file(FOLDER / "world_land.geojson")
@@ -184,9 +165,9 @@ def quotes() -> Mapping[str, Quote]:
 def claims() -> pd.DataFrame:
     """Return the paper's checkable statements in its order, indexed by ``id``.
 
-    Columns: section, reading (how it is understood; empty where there is only one way), needs (what had to be published
-    for it to be checked; empty where nothing is missing), claim (in our words, its numbers filled in from `quotes`).
-    Readings of one statement share the part of their id before ``/``.
+    Columns: section, reading (how it is understood; may be empty), needs (what had to be published for it to be
+    checked; may be empty), claim (its numbers filled in from `quotes`). Readings of one statement share their id
+    before ``/``.
     """
     table = _texts("claims.csv").set_index("id")
     table["claim"] = [claim.format_map(quotes()) for claim in table["claim"]]
@@ -194,11 +175,7 @@ def claims() -> pd.DataFrame:
 
 
 def marks() -> pd.DataFrame:
-    """Return the marked cells of Tables 4 to 7, one row per mark.
-
-    Columns: table (number), study_area, model, patch_size (pixels, 0 where the table has none), score (``precision``,
-    ``f1`` or ``recall``), mark (``bold`` or ``underline``).
-    """
+    """Return the marked cells of Tables 4 to 7: table, study_area, model, patch_size (0 for none), score, mark."""
     table = _texts("marks.csv")
     table["table"] = table["table"].astype(int)
     table["patch_size"] = table["patch_size"].replace("", "0").astype(int)

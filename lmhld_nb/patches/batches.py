@@ -88,12 +88,9 @@ def load_split(
 ) -> Batches:
     """Make one split of several PatchSets ready to be drawn from.
 
-    Args:
-        normalise: ``area`` for z-scores with the statistics of each area's training patches, ``scene`` with those
-            of the scene each patch is from.
-        resident: keep all patches on the device; None where they take no more than half of its free memory (on the
-            CPU, that of a core: as many runs may share it).
-        only: the numbers of the patches taken of each PatchSet; None for all of the split.
+    ``normalise`` says whose statistics z-scores use: those of the ``area``'s training patches, or of the ``scene``.
+    ``resident`` keeps all patches on the device; None does where they take no more than half of its free memory (on the
+    CPU, that of a core: as many runs may share it). ``only`` are numbers of patches of each PatchSet; None for all.
     """
     chosen = list(zip(patch_sets, only or [patches.where(split) for patches in patch_sets], strict=True))
     if resident is None:

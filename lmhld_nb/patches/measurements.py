@@ -54,10 +54,8 @@ def classify_area_windows(
 ) -> dict[int, list[tuple[np.ndarray, np.ndarray]]]:
     """Judge the windows of all scenes of an area by everything but their share of landslide, at several sizes at once.
 
-    Scenes are read once, in strips that are a whole number of windows of each size.
-
-    Returns:
-        By size, for each scene in order: reasons and shares as `classify_windows` gives them for a least share of 0.
+    Scenes are read once. Returns, by size and for each scene in order, reasons and shares as `classify_windows` gives
+    them for a least share of 0.
     """
     height = math.lcm(*sizes)
     height *= max(1, 512 // height)

@@ -70,26 +70,16 @@ class _Tally:
 
 @dataclass(frozen=True)
 class PatchSet:
-    """Patches of one area on disk: memory-mapped arrays, an index and a short record.
-
-    Attributes:
-        folder: holds images.npy, masks.npy, index.csv and patchset.json (written last).
-        windows: number of windows judged.
-        dropped: windows removed, by reason: ``edge`` (reaches over the scene's edge), ``nodata`` (touches
-            no-data or unlabelled pixels), ``share`` (less landslide than ``min_share``). Each counts once.
-        mean, std: of each band over the training patches, in stored units.
-        scene_statistics: mean and std of each band over the valid pixels of each scene.
-        resolution_m: ground size of a pixel in metres, the median over the scenes; None where it is not known.
-    """
+    """Patches of one area on disk: memory-mapped arrays, an index and a short record."""
 
     spec: PatchSpec
-    folder: Path
-    windows: int
-    dropped: dict[str, int]
-    mean: tuple[float, ...]
+    folder: Path  # holds images.npy, masks.npy, index.csv and patchset.json (written last)
+    windows: int  # judged
+    dropped: dict[str, int]  # windows removed, by reason (`classify_windows`); each counts once
+    mean: tuple[float, ...]  # of each band over the training patches, in stored units
     std: tuple[float, ...]
-    scene_statistics: dict[str, tuple[tuple[float, ...], tuple[float, ...]]]
-    resolution_m: float | None
+    scene_statistics: dict[str, tuple[tuple[float, ...], tuple[float, ...]]]  # the same of each scene's valid pixels
+    resolution_m: float | None  # ground size of a pixel, the median over the scenes; None where it is not known
 
     @cached_property
     def images(self) -> np.ndarray:
@@ -128,10 +118,8 @@ def candidate_sizes(quartiles: tuple[float, float, float], sizes: Sequence[int] 
     """Choose three patch sizes for an area from its landslide-size quartiles (paper sections 3.2 (1), 4.1).
 
     A landslide of Q pixels should fill about 10 % of its patch, so the ideal side is √(10·Q). Each quartile, from Q1
-    on, takes the unused size nearest to its ideal side. Wenchuan's (417, 1191, 4123) give (64, 128, 224).
-
-    Raises:
-        UserError: quartiles not positive and in order, or fewer than three sizes to choose from.
+    on, takes the unused size nearest to its ideal side. Wenchuan's (417, 1191, 4123) give (64, 128, 224). UserError
+    where quartiles are not positive and in order, or fewer than three sizes are there.
     """
     if not 0 < quartiles[0] <= quartiles[1] <= quartiles[2]:
         raise UserError(f"quartiles {quartiles}: must be positive and in order; give (Q1, Q2, Q3) in pixels")
@@ -149,13 +137,10 @@ def classify_windows(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Judge every non-overlapping window of a strip (paper section 2.3).
 
-    Args:
-        labels: (rows, cols) 1 landslide, 0 background, 255 not labelled.
-        valid: (rows, cols) False where the image has no data.
-
-    Returns:
-        (window rows, window cols) of reasons, ``""`` where the window is kept, and of landslide shares
-        (0 in windows that reach over the edge). Rows and columns that do not fill a window make ``edge`` windows.
+    ``labels`` (rows, cols) are 1 landslide, 0 background, 255 not labelled; ``valid`` is False where the image has no
+    data. Returns (window rows, window cols) of reasons, ``""`` where the window is kept, else ``edge`` (reaches over
+    the edge), ``nodata`` (touches no-data or unlabelled pixels) or ``share`` (less landslide than ``min_share``); and
+    of landslide shares, 0 in windows over the edge.
     """
     rows, cols = labels.shape[0] // size, labels.shape[1] // size
     inner, blocks = (slice(0, rows * size), slice(0, cols * size)), (rows, size, cols, size)
@@ -167,13 +152,10 @@ def classify_windows(
 
 
 def cut(spec: PatchSpec, area_scenes: Iterable[Scene], progress: bool = True) -> PatchSet:
-    """Make (or load, where it is made already) the PatchSet of ``spec``.
+    """Make (or load, where it is made already) the PatchSet of ``spec``; two processes that want the same one wait.
 
-    Scenes are read once, strip by strip. Two processes that want the same PatchSet wait for each other.
-
-    Raises:
-        UserError: a scene cannot be read, no patch is left after the filters, a split stays empty, or the folder
-            cannot be written. Nothing half-made is left.
+    UserError where a scene cannot be read, no patch is left after the filters, a split stays empty, or the folder
+    cannot be written. Nothing half-made is left.
     """
     folder = spec.folder
     try:
@@ -222,10 +204,8 @@ def _write_patches(spec: PatchSpec, area_scenes: list[Scene], folder: Path, prog
         for scene in bar:
             for patch, mask, row in _scene_patches(scene, spec, tally):
                 if rows and patch.dtype != stored:
-                    raise UserError(
-                        f"{scene.image}: {patch.dtype}, the scenes before it {stored}; "
-                        "scenes of an area must share one data type"
-                    )
+                    differs = f"{patch.dtype}, the scenes before it {stored}"
+                    raise UserError(f"{scene.image}: {differs}; scenes of an area must share one data type")
                 stored = patch.dtype
                 images.write(np.ascontiguousarray(patch).data)
                 masks.write(np.ascontiguousarray(mask).data)
@@ -238,25 +218,18 @@ def _write_patches(spec: PatchSpec, area_scenes: list[Scene], folder: Path, prog
         raise UserError(_nothing_left(spec, tally))
     index = pd.DataFrame(rows)
     index["split"] = _splits(index, spec)
-    for split in splits.SPLITS:
-        if not (index["split"] == split).any():
-            raise UserError(
-                f"{spec.dataset} {spec.area} {spec.size} px: no {split} patch among {len(index)}; "
-                "use a larger scene, a smaller `size`, or other `fractions`"
-            )
+    if absent := [split for split in splits.SPLITS if not (index["split"] == split).any()]:
+        problem = f"no {absent[0]} patch among {len(index)}"
+        mend = "use a larger scene, a smaller `size`, or other `fractions`"
+        raise UserError(f"{spec.dataset} {spec.area} {spec.size} px: {problem}; {mend}")
     index.to_csv(folder / "index.csv", index=False, float_format="%.6f")
     train = (index["split"] == "train").to_numpy()
     total, squares = np.array(sums)[train].sum(axis=0)
     mean, std = mean_and_std(total, squares, int(train.sum()) * spec.size**2)
-    record = {
-        "spec": spec.model_dump(mode="json"),
-        "windows": sum(tally.reasons.values()),
-        "dropped": {reason: tally.reasons[reason] for reason in ("edge", "nodata", "share")},
-        "mean": mean,
-        "std": std,
-        "scenes": tally.statistics,
-        "resolution_m": float(np.median(tally.resolutions)) if tally.resolutions else None,
-    }
+    dropped = {reason: tally.reasons[reason] for reason in ("edge", "nodata", "share")}
+    record = {"spec": spec.model_dump(mode="json"), "windows": tally.reasons.total(), "dropped": dropped}
+    resolution = float(np.median(tally.resolutions)) if tally.resolutions else None
+    record |= {"mean": mean, "std": std, "scenes": tally.statistics, "resolution_m": resolution}
     config.write_json(folder / "patchset.json", record)
 
 
@@ -268,10 +241,7 @@ def _write_header(file: BinaryIO, dtype: np.dtype, shape: tuple[int, ...]) -> No
 
 
 def mean_and_std(total: np.ndarray, squares: np.ndarray, count: int) -> tuple[list[float], list[float]]:
-    """Return mean and standard deviation of each band from its sum and its sum of squares over ``count`` pixels.
-
-    A constant band gets the deviation 1: it carries nothing, and dividing by 1 does no harm.
-    """
+    """Return mean and deviation (1 if constant) of each band from sums and sums of squares over ``count`` pixels."""
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
     return mean.tolist(), np.where(std > 1e-9 * np.abs(mean), std, 1.0).tolist()
@@ -315,8 +285,8 @@ def _nothing_left(spec: PatchSpec, tally: _Tally) -> str:
     }
     counts = ", ".join(f"{tally.reasons[name]} {text}" for name, (text, _) in texts.items() if tally.reasons[name])
     next_step = texts[max(texts, key=lambda name: tally.reasons[name])][1]
-    windows = sum(tally.reasons.values())
-    return f"{spec.dataset} {spec.area}: no {spec.size} px patch left of {windows} windows ({counts}); {next_step}"
+    left = f"no {spec.size} px patch left of {tally.reasons.total()} windows ({counts})"
+    return f"{spec.dataset} {spec.area}: {left}; {next_step}"
 
 
 def _splits(index: pd.DataFrame, spec: PatchSpec) -> np.ndarray:
@@ -326,16 +296,13 @@ def _splits(index: pd.DataFrame, spec: PatchSpec) -> np.ndarray:
             raise UserError(f"{spec.dataset}: has no splits of its own; use `split: random` or `blocks`")
         unknown = index.loc[~index["given"].isin(splits.SPLITS), "scene"]
         if len(unknown):
-            raise UserError(
-                f"{spec.dataset}: scene '{unknown.iloc[0]}' has no split; give it one, or use `split: random`"
-            )
+            problem = f"scene '{unknown.iloc[0]}' has no split"
+            raise UserError(f"{spec.dataset}: {problem}; give it one, or use `split: random`")
         return index["given"].to_numpy()
     if spec.split == "blocks":
         if spec.background:
-            raise UserError(
-                f"{spec.dataset} {spec.area}: background patches are dealt apart from the others, which would divide "
-                "blocks; use `split: random`"
-            )
+            problem = "background patches are dealt apart from the others, which would divide blocks"
+            raise UserError(f"{spec.dataset} {spec.area}: {problem}; use `split: random`")
         return splits.deal(share, splits.blocks(index, spec.block * spec.size), spec.fractions, spec.seed)
     by_patch = np.full(len(index), splits.SPLITS[0], object)
     for chosen in (share >= spec.min_share, share < spec.min_share):

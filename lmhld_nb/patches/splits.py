@@ -17,14 +17,9 @@ def deal(
 ) -> np.ndarray:
     """Deal patches over train, val and test (paper section 2.3, Table 2).
 
-    Groups of like landslide share are dealt evenly over the splits, at random. Of ``tries`` seeded deals the first
-    is taken whose splits differ by at most 1 % in mean landslide share and keep the wanted fractions; else the best.
-    Small sets cannot always reach 1 %.
-
-    Args:
-        share: landslide share of each patch, 0 to 1.
-        group: each patch's group, numbered from 0; a group is never divided.
-        fractions: wanted shares of ``train``, ``val`` and ``test`` patches.
+    Groups of like landslide share are dealt evenly over the splits, at random. Of ``tries`` seeded deals the first is
+    taken whose splits differ by at most 1 % in mean landslide share and keep the wanted ``fractions``; else the best.
+    ``share`` is each patch's landslide share, 0 to 1; ``group`` its group, numbered from 0, never divided.
     """
     weight = np.bincount(group)
     group_share = np.bincount(group, weights=share) / weight

@@ -13,12 +13,8 @@ from lmhld_nb import audit, paper
 from lmhld_nb.plots import style
 
 # From the colour-blind palette; hatched as well, so that the figure reads without colour.
-_LOOKS = {
-    "holds": (style.HIT, ""),
-    "rounding": (style.MISS, "//"),
-    "contradicted": (style.FALSE_ALARM, "xx"),
-    "cannot be checked": ("0.8", ".."),
-}
+_LOOKS = {"holds": (style.HIT, ""), "rounding": (style.MISS, "//"), "contradicted": (style.FALSE_ALARM, "xx")}
+_LOOKS["cannot be checked"] = ("0.8", "..")
 _LIMIT = 4.0  # units of the last digit; what lies further out is written at the edge
 
 
@@ -60,12 +56,9 @@ def f1_differences(rows: pd.DataFrame) -> Figure:
     for number, group in rows.assign(x=x).groupby("table"):
         spot = (group["x"].mean(), 1)
         ax.annotate(f"Table {number}", spot, (0, 3), ("data", "axes fraction"), ha="center", weight="bold", **points)
-    ax.set(
-        xticks=[],
-        ylim=(min(y.min(), low.min()) - 0.8, max(y.max(), high.max()) + 0.8),
-        xlabel="rows of the tables, in their order",
-        ylabel="printed F1 minus 2PR / (P + R),\nunits of the last digit",
-    )
+    ax.set(xticks=[], ylim=(min(y.min(), low.min()) - 0.8, max(y.max(), high.max()) + 0.8))
+    ax.set_xlabel("rows of the tables, in their order")
+    ax.set_ylabel("printed F1 minus 2PR / (P + R),\nunits of the last digit")
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return style.counted(figure, style.format_count(len(rows), "row"))
 
@@ -74,10 +67,8 @@ def part_beside(minus_mix: pd.DataFrame, minus_single: pd.DataFrame) -> Figure:
     """Draw LMHLD_part minus LMHLD_mix, and minus LMHLD_single, for every network and score (`audit.part_minus_…`)."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 3.8), sharey=True, width_ratios=[1, 2])
     models = list(minus_mix.index)
-    panels = {
-        "Table 7 minus Table 6 (mix)": minus_mix,
-        "Table 7 minus Table 5 (single)": minus_single.groupby(level="model").mean().loc[models],
-    }
+    means = minus_single.groupby(level="model").mean().loc[models]
+    panels = {"Table 7 minus Table 6 (mix)": minus_mix, "Table 7 minus Table 5 (single)": means}
     y = np.arange(len(models))
     styles = zip((-0.24, 0, 0.24), "^oD", sns.color_palette("colorblind"), strict=False)
     for (score, name), (shift, marker, colour) in zip(paper.SCORES.items(), styles, strict=True):

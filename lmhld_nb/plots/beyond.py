@@ -24,11 +24,7 @@ _OVER_PATCHES = "95 % interval, bootstrap over patches"
 
 
 def score_intervals(table: pd.DataFrame) -> Figure:
-    """Draw every F1 of tables 4 to 7 with its interval over patches, one group of networks per column.
-
-    ``table`` has the index levels ``table``, ``area``, ``patch_size`` and ``model``, and the columns ``f1``, ``low``,
-    ``high``, ``seeds``, ``seeds_low``, ``seeds_high`` and ``published_f1``.
-    """
+    """Draw every F1 of Tables 4 to 7 with its intervals (`certainty.interval_table`), networks side by side."""
     groups: list[Any] = list(table.groupby(level=["table", "area", "patch_size"], sort=False))
     rows = [[group for group in groups if (group[0][0] == 5) == of_areas] for of_areas in (False, True)]
     rows, models = [row for row in rows if row], list(table.index.unique("model"))
@@ -67,11 +63,7 @@ def _interval(ax: Axes, x: float, value: float, low: float, high: float, **look:
 
 
 def prevalence(table: pd.DataFrame) -> Figure:
-    """Draw every metric against the share of landslide in what is tested.
-
-    ``table`` has the index levels ``training`` and ``weight``, and the columns ``prevalence``, ``natural`` and one per
-    metric, each also with ``_low`` and ``_high``.
-    """
+    """Draw every metric against the share of landslide in what is tested (`beyond_tables.prevalence_table`)."""
     metrics = [metric for metric in METRICS.values() if metric.name in table]
     shared: dict[str, Any] = {"squeeze": False, "sharey": True, "sharex": True}
     figure, axes = plt.subplots(1, len(metrics), figsize=(0.5 + 3 * len(metrics), 3.4), **shared)
@@ -98,10 +90,7 @@ def prevalence(table: pd.DataFrame) -> Figure:
 
 
 def split_kinds(table: pd.DataFrame, patch_sets: Mapping[str, PatchSet]) -> Figure:
-    """Draw how patches of the first scene are split, and the F1 that each kind of split gives.
-
-    ``table`` has the index levels ``split`` and ``seed``, and the columns ``f1``, ``low``, ``high`` and ``touching``.
-    """
+    """Draw how patches of the first scene are split, and F1 by kind of split (`beyond_tables.split_table`)."""
     figure, axes = plt.subplots(1, len(patch_sets) + 1, figsize=(3.1 * (len(patch_sets) + 1), 3.2))
     scene = next(iter(patch_sets.values())).index["scene"].iloc[0]
     for ax, (kind, patch_set) in zip(axes, patch_sets.items(), strict=False):
@@ -134,10 +123,7 @@ def _seeds(ax: Axes, column: int, runs: Any, score: str, step: float) -> None:
 
 
 def sizes(table: pd.DataFrame) -> Figure:
-    """Draw F1 over the whole area against patch size, at equal pixels seen; the 10 % rule's choice is marked.
-
-    ``table`` has the levels ``patch_size`` and ``seed``; columns ``f1``, ``low``, ``high``, ``outside_f1``, ``chosen``.
-    """
+    """Draw F1 over the whole area against patch size (`beyond_tables.size_table`); the 10 % rule's choice is marked."""
     candidates = list(table.index.unique("patch_size"))
     figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.3), sharey=True)
     titles = {"f1": "whole area", "outside_f1": "outside the training patches"}
@@ -151,11 +137,9 @@ def sizes(table: pd.DataFrame) -> Figure:
         ax.set_xticks(range(len(candidates)), [f"{size} px" for size in candidates])
         ax.set(title=title, ylim=(0, 1))
     axes[0].set_ylabel("F1")
-    handles = [
-        Line2D([], [], color="0.4", marker="o", markersize=4, label="one seed, 95 % over windows"),
-        Line2D([], [], color=style.HIT, linewidth=2, label="mean"),
-        Patch(color="0.92", label="the 10 % rule's choice"),
-    ]
+    dot = Line2D([], [], color="0.4", marker="o", markersize=4, label="one seed, 95 % over windows")
+    mean = Line2D([], [], color=style.HIT, linewidth=2, label="mean")
+    handles = [dot, mean, Patch(color="0.92", label="the 10 % rule's choice")]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
     return style.counted(figure, style.format_count(len(table), "training"))
 

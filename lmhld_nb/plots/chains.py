@@ -25,10 +25,7 @@ _PAGE: dict[str, Any] = {"narrowest": 5, "widest": 11, "dpi": 80}
 
 
 def order_differences(scores: pd.DataFrame, score: str) -> Figure:
-    """Draw how far apart two orders of addition leave a network, one panel per network (paper Figs 12 to 14).
-
-    ``scores`` has the index levels ``model`` and ``order``, and one column per metric; ``score`` is the one to compare.
-    """
+    """Draw how far apart in ``score`` orders of addition leave networks (`part.order_scores`; paper Figs 12 to 14)."""
     models, orders = list(scores.index.unique("model")), list(scores.index.unique("order"))
     values = scores[score].unstack("order").reindex(index=models, columns=orders).to_numpy(float)
     differences = np.abs(values[:, :, None] - values[:, None, :])
@@ -49,11 +46,7 @@ def order_differences(scores: pd.DataFrame, score: str) -> Figure:
 
 
 def stage_matrices(matrix: pd.DataFrame) -> Figure:
-    """Draw what a network knows after each stage: one panel per network, one row per stage, one column per tested area.
-
-    ``matrix`` has the index levels ``model``, ``stage`` and ``area_added``; its columns are areas in the order of
-    addition: F1 on that area's test patches, missing where the area was not yet added.
-    """
+    """Draw what networks know after each stage (`forgetting.stage_matrix`): F1 by stage (row) and tested area."""
     models, areas = list(matrix.index.unique("model")), list(map(style.area_name, matrix.columns))
     stages = pd.MultiIndex.from_frame(matrix.index.to_frame()[["stage", "area_added"]].drop_duplicates())
     panel = (0.34 * len(areas) + 0.3, 0.27 * len(stages) + 0.65)
@@ -77,12 +70,7 @@ def stage_matrices(matrix: pd.DataFrame) -> Figure:
 
 
 def strategies(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """Compare ways of training on all areas: what they reach, what they forget, what they cost.
-
-    ``table`` has the index ``strategy`` (titles), ``f1`` and ``forgetting`` (missing for joint training, which forgets
-    nothing), each also with ``_low`` and ``_high``, ``trained_parameter_steps`` and ``seconds``; ``runs`` the index
-    levels ``strategy`` and ``seed``, ``f1`` and ``forgetting``.
-    """
+    """Compare ways of training on all areas (`forgetting.strategy_table`, ``runs`` of `strategy_runs`)."""
     titles = [str(title) for title in table.index]
     y = np.arange(len(titles))
     figure, axes = plt.subplots(1, 4, figsize=(11, 1.3 + 0.42 * len(titles)), sharey=True)
@@ -148,11 +136,7 @@ def addition(table: pd.DataFrame) -> Figure:
 
 
 def part_beside(table: pd.DataFrame) -> Figure:
-    """Draw each network's F1 on LMHLD_part beside LMHLD_mix and LMHLD_single, ours and the published (paper Table 7).
-
-    ``table`` has the columns ``part_f1``, ``mix_f1``, ``single_f1``, and the same with ``published_``; those without
-    any value are left out.
-    """
+    """Draw F1 on LMHLD_part beside mix and single, ours and published (`part.beside_mix_and_single`; Table 7)."""
     known = set(table.columns[table.notna().any()])
     panels = {"this book": ""}
     if any(f"published_{name}_f1" in known for name in _DATASETS):

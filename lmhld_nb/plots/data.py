@@ -58,10 +58,7 @@ def window_to_show(scene: Scene, size: int = 160) -> Window:
 
 
 def annotation_features(scene: Scene, window: Window) -> Figure:
-    """Show a window as true colour, NIR false colour, slope and brightness, landslides outlined (paper Fig 2).
-
-    Panels whose bands or elevation the scene does not have are left out.
-    """
+    """Show a window in true colour, NIR, slope and brightness, as far as known, landslides outlined (paper Fig 2)."""
     layers, landslide = inventory.feature_layers(scene, window)
     with scenes.open_image(scene) as image:
         crop = image.read(window, scene.bands)
@@ -142,11 +139,8 @@ def windows_on_scene(scene: Scene, patch_set: PatchSet) -> Figure:
     axes[1].imshow(picture, extent=(0, reasons.shape[1] * size, reasons.shape[0] * size, 0))
     axes[1].set(xlim=(0, cols), ylim=(rows, 0), title=f"{size}-pixel windows")
     counts = {reason: (reasons == reason).sum() for reason in WINDOWS}
-    handles = [
-        Patch(color=fills[reason], label=f"{name.format(share=least)}: {counts[reason]}")
-        for reason, (_, name) in WINDOWS.items()
-        if counts[reason]
-    ]
+    texts = {reason: f"{name.format(share=least)}: {counts[reason]}" for reason, (_, name) in WINDOWS.items()}
+    handles = [Patch(color=fills[reason], label=label) for reason, label in texts.items() if counts[reason]]
     figure.legend(handles=handles, loc="outside upper center", ncols=4)
     style.no_ticks(*axes)
     explanation = f"{style.area_name(scene.area)}, scene {scene.name}"
@@ -173,11 +167,8 @@ def patch_gallery(patch_sets: Sequence[PatchSet], each: int = 6) -> Figure:
 def polygon_checks(checked: pd.DataFrame) -> Figure:
     """Draw slope, NDVI and brightness of every polygon against its surroundings, flagged ones marked."""
     flagged = checked[checked["flag"] != ""]
-    panels = [
-        ("area_px", "slope_deg", "slope (degrees) against size (px)"),
-        ("ndvi_around", "ndvi", "NDVI"),
-        ("brightness_around", "brightness", "brightness (stored units)"),
-    ]
+    panels = [("area_px", "slope_deg", "slope (degrees) against size (px)"), ("ndvi_around", "ndvi", "NDVI")]
+    panels.append(("brightness_around", "brightness", "brightness (stored units)"))
     panels = [panel for panel in panels if panel[1] in checked and checked[panel[1]].notna().any()]
     figure, axes = plt.subplots(1, len(panels), figsize=(1 + 3 * len(panels), 3.2), squeeze=False)
     for ax, (x, y, title) in zip(axes[0], panels, strict=True):

@@ -71,11 +71,7 @@ def mistakes(views: Sequence[View]) -> Figure:
 
 
 def precision_recall(curves: Mapping[str, pd.DataFrame], scores: pd.DataFrame) -> Figure:
-    """Draw precision against recall over all thresholds (`ranking.Ranked.curve`, by scene).
-
-    The mark is at the ``scores`` of the map's own threshold: rows by scene, ``precision``, ``recall``,
-    ``average_precision`` and ``prevalence``.
-    """
+    """Draw precision against recall by scene (`Ranked.curve`), marked at the map's own threshold (``scores``)."""
     if not curves:
         return _nothing()
     figure, ax = plt.subplots(figsize=(5.6, 3.9))

@@ -47,11 +47,7 @@ def learning_curves(panels: Mapping[str, Sequence[Run]], column: str = "val_f1")
 
 
 def score_heatmap(table: pd.DataFrame, scores: Mapping[str, str], rows: str, name: str = "F1") -> Figure:
-    """Draw scores as heat maps of rows (``area`` or ``patch_size``) × networks, side by side.
-
-    ``scores`` has the titles of the columns to draw; those without any value are left out. ``name`` is that of the
-    score, for the line below.
-    """
+    """Draw ``scores`` (columns' titles, if any) as heat maps of rows (``area`` or ``patch_size``) × networks."""
     scores = {column: title for column, title in scores.items() if table[column].notna().any()}
     models, lines = list(table.index.unique("model")), list(table.index.unique(rows))
     # Side by side as long as a page is wide enough, else one above the other.
@@ -73,11 +69,7 @@ def score_heatmap(table: pd.DataFrame, scores: Mapping[str, str], rows: str, nam
 
 
 def patch_size_scores(choice: pd.DataFrame, table: pd.DataFrame) -> Figure:
-    """Draw each network's F1 over the whole area against patch size, and the mean that decides (paper Table 4).
-
-    ``choice`` has the index levels ``area`` and ``patch_size`` and ``mean_f1`` of the networks, prefixed as the scores;
-    ``table`` is Table 4, with the level ``model`` as well.
-    """
+    """Draw F1 over the whole area against patch size (Table 4), and the mean that decides (`patch_size_choice`)."""
     areas, models = list(table.index.unique("area")), list(table.index.unique("model"))
     titles = {"f1": "this book", "outside_f1": "outside the training patches", "published_f1": "published"}
     titles = {column: title for column, title in titles.items() if table[column].notna().any()}

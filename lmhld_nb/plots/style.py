@@ -21,19 +21,10 @@ HIT, FALSE_ALARM, MISS = "#009e73", "#d55e00", "#56b4e9"
 MISSING = "0.88"
 """Grey of cells and panels that have no value."""
 _STYLE: dict[Any, Any] = {
-    "figure.dpi": 100,
-    "savefig.dpi": 120,
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.titleweight": "bold",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "figure.constrained_layout.use": True,
-    "image.interpolation": "nearest",
-}
+    "figure.dpi": 100, "savefig.dpi": 120, "figure.constrained_layout.use": True, "image.interpolation": "nearest",
+    "font.size": 9, "axes.titlesize": 9, "axes.titleweight": "bold", "axes.axisbelow": True,
+    "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "legend.fontsize": 8,
+}  # fmt: skip
 plt.rcParams.update(_STYLE)
 
 

@@ -25,9 +25,8 @@ def is_array_file(path: Path) -> bool:
 def open_array(path: Path, key: str | None = None) -> Iterator[Any]:
     """Open one array and yield it, sliceable and with ``shape`` and ``dtype``.
 
-    Args:
-        path: .npy (memory-mapped), .h5/.hdf5 or MATLAB v7.3 (read on slicing), MATLAB v5 (read whole).
-        key: variable inside .h5 and .mat; may be left out where there is only one.
+    A .npy is memory-mapped, .h5/.hdf5 and MATLAB v7.3 are read on slicing, MATLAB v5 whole. ``key`` is the variable
+    inside .h5 and .mat; it may be left out where there is only one.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")

@@ -44,22 +44,16 @@ class Raster:
 
 
 def files_of(paths: Sequence[Path]) -> list[Path]:
-    """Return the raster files that ``paths`` name; a folder stands for its own (`SUFFIXES`), by name.
-
-    Raises:
-        UserError: a folder holds none, or a file is named twice.
-    """
+    """Return the raster files that ``paths`` name, each once (else UserError); a folder stands for its own, by name."""
     files: list[Path] = []
     for path in paths:
-        inside = [path]
-        if path.is_dir():
-            inside = [file for file in sorted(path.iterdir()) if file.suffix.lower() in SUFFIXES and file.is_file()]
+        inside = sorted(path.iterdir()) if path.is_dir() else [path]
+        inside = [file for file in inside if not path.is_dir() or (file.suffix.lower() in SUFFIXES and file.is_file())]
         if not inside:
             raise UserError(f"{path}: holds no image; give a folder of {', '.join(SUFFIXES)} files")
         files += inside
-    for file in files:
-        if files.count(file) > 1:
-            raise UserError(f"{file}: is named twice; name each file once")
+    if twice := [file for file in files if files.count(file) > 1]:
+        raise UserError(f"{twice[0]}: is named twice; name each file once")
     return files
 
 
@@ -69,17 +63,10 @@ def open_files(
 ) -> Iterator[Raster]:
     """Open files of one coordinate system, pixel size, type and band order, pixels aligned, as one image.
 
-    Where files overlap, the first that holds data wins, pixel by pixel. What no file holds is no data. Coarser, each
-    pixel is the mean of those below it; finer, they are interpolated bilinearly; within 1 % of their own resolution
-    the files are read as they are.
-
-    Args:
-        paths: one file or more.
-        nodata: value that means no data; None to take each file's own.
-        resolution_m: side of a pixel on the ground in metres; None for the files' own.
-
-    Raises:
-        UserError: a file cannot be read or lies on another grid than the first, or the resolution is out of reach.
+    Where files overlap, the first that holds data wins, pixel by pixel; what no file holds is no data. ``nodata`` None
+    stands for each file's own value. At a coarser ``resolution_m`` (metres a pixel; None for the files' own) each pixel
+    is the mean of those below it, at a finer one bilinear; within 1 % of their own the files are read as they are.
+    UserError where a file cannot be read or lies on another grid than the first, or the resolution is out of reach.
     """
     with ExitStack() as stack:
         if len(paths) == 1 and resolution_m is None:
@@ -100,18 +87,12 @@ def open_files(
             shape, windows = (whole.height, whole.width), [_scaled(window, scale) for window in windows]
             for number, (source, file, window) in enumerate(zip(sources, files, windows, strict=True)):
                 warped = WarpedVRT(
-                    source,
-                    crs=file.crs,
-                    transform=transform * Affine.translation(window.col, window.row),
-                    height=window.height,
-                    width=window.width,
-                    src_nodata=file.nodata,
-                    nodata=file.nodata,
+                    source, crs=file.crs, transform=transform * Affine.translation(window.col, window.row),
+                    height=window.height, width=window.width, src_nodata=file.nodata, nodata=file.nodata,
                     resampling=Resampling.average if max(scale) > 1 else Resampling.bilinear,
                     # A pixel is no data where every band is, as in `rasters.valid_pixels`.
-                    UNIFIED_SRC_NODATA="YES",
-                    NUM_THREADS="ALL_CPUS",
-                )
+                    UNIFIED_SRC_NODATA="YES", NUM_THREADS="ALL_CPUS",
+                )  # fmt: skip
                 files[number] = _describe(stack.enter_context(warped), file.path, file.nodata)
         if len(files) == 1:
             yield replace(files[0], transform=transform)
@@ -123,21 +104,14 @@ def open_files(
 
 def _describe(source: rasterio.DatasetReader, path: Path, nodata: float | None) -> Raster:
     dtype = np.dtype(source.dtypes[0])
+    nodata = rasters.holdable(source.nodata if nodata is None else nodata, dtype)
+
+    def read(window: Window, indices: list[int]) -> np.ndarray:
+        return rasters.read_raster(source, path, window, [index + 1 for index in indices])
+
     return Raster(
-        path,
-        (source.height, source.width),
-        dtype,
-        source.crs,
-        source.transform,
-        rasters.holdable(source.nodata if nodata is None else nodata, dtype),
-        source.count,
-        partial(_read, source, path),
-        rasters.band_names(source),
+        path, source.shape, dtype, source.crs, source.transform, nodata, source.count, read, rasters.band_names(source)
     )
-
-
-def _read(source: rasterio.DatasetReader, path: Path, window: Window, indices: list[int]) -> np.ndarray:
-    return rasters.read_raster(source, path, window, [index + 1 for index in indices])
 
 
 def _open_when_read(path: Path, stack: ExitStack) -> rasterio.DatasetReader:
@@ -179,16 +153,14 @@ def _corner(first: Raster, other: Raster) -> tuple[int, int]:
 def _scale(first: Raster, transform: Affine, shape: tuple[int, int], resolution_m: float) -> tuple[float, float] | None:
     """Return how many pixels of the files go across and down into one; None where it is one."""
     if first.crs is None:
-        raise UserError(
-            f"{first.path}: has no coordinate system, so no resolution; leave out `--resolution`, or assign one "
-            "(gdal_edit.py -a_srs EPSG:… FILE)"
-        )
+        mend = "leave out `--resolution`, or assign one (gdal_edit.py -a_srs EPSG:… FILE)"
+        raise UserError(f"{first.path}: has no coordinate system, so no resolution; {mend}")
     across, down = rasters.ground_pixel(first.crs, transform, shape)
     scale = resolution_m / across, resolution_m / down
     if not 1 / MOST_SCALE <= min(scale) <= max(scale) <= MOST_SCALE:
+        own = f"a pixel of {first.path.name} is {across:.3g} × {down:.3g} m"
         raise UserError(
-            f"resolution {resolution_m:g} m: a pixel of {first.path.name} is {across:.3g} × {down:.3g} m; choose one "
-            f"at most {MOST_SCALE:g} times as coarse or fine"
+            f"resolution {resolution_m:g} m: {own}; choose one at most {MOST_SCALE:g} times as coarse or fine"
         )
     return None if max(abs(factor - 1) for factor in scale) < 0.01 else scale
 

@@ -46,10 +46,7 @@ def strips(shape: tuple[int, int], height: int) -> Iterator[Window]:
 
 
 def read_decimated(read: Callable[[Window], np.ndarray], window: Window, step: int) -> np.ndarray:
-    """Read every ``step``-th pixel of every ``step``-th row of a window of any size, strip by strip.
-
-    ``read`` returns (..., rows, cols) of a window, e.g. ``labels.read``.
-    """
+    """Read every ``step``-th pixel of every ``step``-th row of a window by ``read``, such as `labels.read`."""
     parts = []
     for strip in strips((window.height, window.width), step * max(1, 512 // step)):
         values = read(Window(window.row + strip.row, window.col, strip.height, strip.width))
@@ -90,12 +87,10 @@ def check_finite(values: np.ndarray, nodata: float | None, path: Path, window: W
     """Raise a UserError for NaN and infinite values where NaN is not the declared no-data value."""
     if values.dtype.kind != "f" or (nodata is not None and np.isnan(nodata)):
         return
-    bad = values.size - int(np.isfinite(values).sum())
-    if bad:
-        raise UserError(
-            f"{path}: {bad} NaN or infinite values near row {window.row}, column {window.col}; "
-            "declare `nodata: .nan` if they mean no data (`lmhld map --nodata nan`), or repair the file"
-        )
+    if bad := values.size - int(np.isfinite(values).sum()):
+        where = f"{bad} NaN or infinite values near row {window.row}, column {window.col}"
+        mend = "declare `nodata: .nan` if they mean no data (`lmhld map --nodata nan`), or repair the file"
+        raise UserError(f"{path}: {where}; {mend}")
 
 
 def holdable(nodata: float | None, dtype: np.dtype) -> float | None:
@@ -129,23 +124,19 @@ def check_north_up(path: Path, crs: CRS | None, transform: Affine) -> None:
     """Raise a UserError for a rotated, sheared or flipped grid."""
     turned = max(abs(transform.b), abs(transform.d)) > 1e-6 * abs(transform.a)
     if crs is not None and (turned or transform.a <= 0 or transform.e >= 0):
-        raise UserError(
-            f"{path}: its grid is rotated or flipped; warp it north-up first (gdalwarp {path.name} north_up.tif)"
-        )
+        mend = f"warp it north-up first (gdalwarp {path.name} north_up.tif)"
+        raise UserError(f"{path}: its grid is rotated or flipped; {mend}")
 
 
 def ground_pixel(crs: CRS | None, transform: Affine, shape: tuple[int, int]) -> tuple[float, float]:
-    """Return width and height in metres on the ground of the pixel in the middle; (1, 1) without coordinates.
-
-    Projected systems that are true to 1 % there give their own units; all others are measured.
-    """
+    """Return width and height in metres on the ground of the pixel in the middle; (1, 1) without coordinates."""
     if crs is None:
         return 1.0, 1.0
     unit = 1.0 if crs.is_geographic else float(crs.linear_units_factor[1])
     nominal = (math.hypot(transform.a, transform.d) * unit, math.hypot(transform.b, transform.e) * unit)
     x, y = transform * (shape[1] / 2, shape[0] / 2)
     (lon,), (lat,) = rasterio.warp.transform(crs, "EPSG:4326", [x], [y])
-    # Azimuthal equidistant: distances from its centre are true.
+    # Azimuthal equidistant: distances from its centre are true. A projected system that is true to 1 % keeps its units.
     local = CRS.from_proj4(f"+proj=aeqd +lat_0={lat} +lon_0={lon} +datum=WGS84 +units=m")
     corners = [x, x + transform.a, x + transform.b], [y, y + transform.d, y + transform.e]
     east, north = rasterio.warp.transform(crs, local, *corners)

@@ -61,12 +61,10 @@ class Image:
 
     def read(self, window: Window, bands: Sequence[str] = BANDS) -> np.ndarray:
         """Return ``bands`` of ``window`` as (bands, height, width), values as stored."""
-        missing = [band for band in bands if band not in self.scene.bands]
-        if missing:
-            raise UserError(
-                f"{self.scene.image}: has no band '{missing[0]}' (it has {', '.join(self.scene.bands)}); "
-                "ask for other bands with `bands:` or correct the data set's description"
-            )
+        if missing := [band for band in bands if band not in self.scene.bands]:
+            has = ", ".join(self.scene.bands)
+            mend = "ask for other bands with `bands:` or correct the data set's description"
+            raise UserError(f"{self.scene.image}: has no band '{missing[0]}' (it has {has}); {mend}")
         values = self._raster.read(window, [self.scene.bands.index(band) for band in bands])
         rasters.check_finite(values, self.nodata, self.scene.image, window)
         return values
@@ -103,8 +101,8 @@ class Labels:
 def open_image(scene: Scene, others: Sequence[Path] = (), resolution_m: float | None = None) -> Iterator[Image]:
     """Open a scene's image, with ``others`` on its grid as one, to be read at its own or another resolution.
 
-    Raises:
-        UserError: missing or damaged file, other bands than described, no coordinate system, or several grids.
+    UserError where a file is missing or damaged, has other bands than described or no coordinate system, or grids
+    differ.
     """
     if arrays.is_array_file(scene.image) and not others:
         with arrays.open_array(scene.image, scene.image_key) as array:
@@ -113,10 +111,8 @@ def open_image(scene: Scene, others: Sequence[Path] = (), resolution_m: float | 
     with mosaics.open_files([scene.image, *others], scene.nodata, resolution_m) as raster:
         _check_band_count(scene, raster.count)
         if scene.georeferenced and raster.crs is None:
-            raise UserError(
-                f"{scene.image}: has no coordinate system; assign one (gdal_edit.py -a_srs EPSG:… FILE) "
-                "or declare `georeferenced: false`"
-            )
+            mend = "assign one (gdal_edit.py -a_srs EPSG:… FILE) or declare `georeferenced: false`"
+            raise UserError(f"{scene.image}: has no coordinate system; {mend}")
         yield Image(scene, raster)
 
 
@@ -136,9 +132,8 @@ def open_labels(scene: Scene, image: Image) -> Iterator[Labels]:
     elif scene.unlabelled_is_background:
         yield Labels(lambda window: np.zeros((window.height, window.width), np.uint8))
     else:
-        raise UserError(
-            f"{scene.image}: no mask and no polygons; add `masks:` or `polygons:` to the data set's description"
-        )
+        mend = "add `masks:` or `polygons:` to the data set's description"
+        raise UserError(f"{scene.image}: no mask and no polygons; {mend}")
 
 
 def read_polygons(scene: Scene, image: Image) -> gpd.GeoSeries:
@@ -146,10 +141,8 @@ def read_polygons(scene: Scene, image: Image) -> gpd.GeoSeries:
     path = scene.polygons
     assert path is not None
     if image.crs is None:
-        raise UserError(
-            f"{scene.image}: has no coordinate system to lay {path.name} over; assign one "
-            "(gdal_edit.py -a_srs EPSG:… FILE) or rasterise the polygons"
-        )
+        mend = "assign one (gdal_edit.py -a_srs EPSG:… FILE) or rasterise the polygons"
+        raise UserError(f"{scene.image}: has no coordinate system to lay {path.name} over; {mend}")
     failures = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError)
     with readable(path, "cannot be read as polygons", "export it again as GeoPackage", *failures):
         table = pyogrio.read_dataframe(path)
@@ -166,9 +159,8 @@ def read_polygons(scene: Scene, image: Image) -> gpd.GeoSeries:
         raise UserError(f"{path}: holds no polygons; give the file that holds the landslides' outlines")
     inside = shapes.intersects(box(*array_bounds(*image.shape, image.transform)))
     if not inside.any():
-        raise UserError(
-            f"{path}: none of its {len(shapes)} polygons lies in {scene.image.name}; check that the two belong together"
-        )
+        problem = f"none of its {len(shapes)} polygons lies in {scene.image.name}"
+        raise UserError(f"{path}: {problem}; check that the two belong together")
     return shapes[inside].reset_index(drop=True)
 
 
@@ -191,14 +183,11 @@ def read_dem(scene: Scene, window: Window | None = None) -> np.ndarray:
 
 def _check_band_count(scene: Scene, count: int) -> None:
     if not scene.bands:
-        raise UserError(
-            f"{scene.image}: band order unknown ({count} bands); name them with `bands:`, e.g. [blue, green, red, nir]"
-        )
+        unknown, example = f"band order unknown ({count} bands)", "[blue, green, red, nir]"
+        raise UserError(f"{scene.image}: {unknown}; name them with `bands:`, e.g. {example}")
     if count < len(scene.bands) or (count > len(scene.bands) and scene.extra_bands != "ignore"):
-        raise UserError(
-            f"{scene.image}: {count} bands, but {len(scene.bands)} are declared ({', '.join(scene.bands)}); "
-            "correct `bands:` or set `extra_bands: ignore`"
-        )
+        declared = f"{count} bands, but {len(scene.bands)} are declared ({', '.join(scene.bands)})"
+        raise UserError(f"{scene.image}: {declared}; correct `bands:` or set `extra_bands: ignore`")
 
 
 def _check_grid(path: Path, source: rasterio.DatasetReader, image: Image, mend: str) -> None:
@@ -230,23 +219,17 @@ def _decode(scene: Scene, codes: np.ndarray) -> np.ndarray:
 
 def _position(scene: Scene, array: Any, path: Path | None) -> tuple[int, ...]:
     """Return what to index the array of a stack with; nothing where it holds one scene."""
-    if scene.index is None:
-        return ()
-    if scene.index >= array.shape[0]:
-        raise UserError(
-            f"{path}: a stack of {array.shape[0]}, number {scene.index} (from 0) is asked for; "
-            "correct the pairing or the description"
-        )
-    return (scene.index,)
+    if scene.index is not None and scene.index >= array.shape[0]:
+        asked = f"a stack of {array.shape[0]}, number {scene.index} (from 0) is asked for"
+        raise UserError(f"{path}: {asked}; correct the pairing or the description")
+    return () if scene.index is None else (scene.index,)
 
 
 def _array_image(scene: Scene, array: Any) -> Image:
     stack = _position(scene, array, scene.image)
     if len(array.shape) != 3 + len(stack):
-        raise UserError(
-            f"{scene.image}: shape {tuple(array.shape)} is not (bands, rows, cols); "
-            "set `channels:` and `stack:` in its description"
-        )
+        problem = f"shape {tuple(array.shape)} is not (bands, rows, cols)"
+        raise UserError(f"{scene.image}: {problem}; set `channels:` and `stack:` in its description")
     last = scene.channels == "last"
     count, rows, cols = np.roll(array.shape[-3:], 1 if last else 0).tolist()
     _check_band_count(scene, count)
@@ -265,10 +248,8 @@ def _array_labels(scene: Scene, array: Any, shape: tuple[int, int]) -> Labels:
     with readable(scene.mask, "damaged", "fetch it again", OSError):
         codes = np.asarray(array[_position(scene, array, scene.mask)]).squeeze()
     if codes.shape != shape:
-        raise UserError(
-            f"{scene.mask}: shape {codes.shape}, the image {scene.image.name} has {shape}; "
-            "correct the pairing or the description"
-        )
+        other = f"the image {scene.image.name} has {shape}"
+        raise UserError(f"{scene.mask}: shape {codes.shape}, {other}; correct the pairing or the description")
     labels = _decode(scene, codes)
     return Labels(lambda window: labels[_slices(window)])
 

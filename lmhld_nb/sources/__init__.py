@@ -90,13 +90,9 @@ def get(
 ) -> DataSet:
     """Make, download or adopt a data set of the catalogue, and load it. A call on one that is ready does nothing.
 
-    Args:
-        from_path: folder or archive that holds the data; a folder is used where it lies, an archive is unpacked.
-        layout: YAML that says how the folder is laid out (keys of ``layout.Layout``), over the description's own.
-        workers: processes that make the twin; None for one per processor.
-
-    Raises:
-        UserError: whatever keeps it from getting ready; the same call goes on with what was fetched or made.
+    ``from_path`` is a folder, used where it lies, or an archive to unpack; ``layout`` a YAML with keys of
+    ``layout.Layout``, over the description's own; ``workers`` are processes that make the twin, None for one per
+    processor. UserError says what keeps it from getting ready; the same call goes on with what was fetched or made.
     """
     description = describe(name)
     home = config.data_dir() / name
@@ -141,11 +137,7 @@ def get(
 
 
 def load(name: str) -> DataSet:
-    """Load a data set that ``get`` has prepared; its files are checked for changes by size and date.
-
-    Raises:
-        UserError: not prepared, prepared from another description, or its files are gone or changed.
-    """
+    """Load a data set that ``get`` has prepared; UserError where its files are gone or changed (by size and date)."""
     description, home, again = describe(name), config.data_dir() / name, f"run `lmhld data get {name}`"
     if (state := _state(home)) is None:
         raise UserError(f"{home}: data set '{name}' is not prepared; {again}")
@@ -188,10 +180,8 @@ def _root(home: Path, description: Description, from_path: Path | None, progress
     if state is not None and (home / state["root"]).is_dir():
         return (home / state["root"]).resolve()  # unpacked before
     where = source.where if isinstance(source, Local) else ""
-    raise UserError(
-        f"data set '{description.name}' is not downloaded by itself ({where}); get it and give its place: "
-        f"lmhld data get {description.name} --from FOLDER"
-    )
+    problem = f"data set '{description.name}' is not downloaded by itself ({where}); get it and give its place"
+    raise UserError(f"{problem}: lmhld data get {description.name} --from FOLDER")
 
 
 def _unpack(home: Path, packed: list[Path], progress: bool) -> Path:

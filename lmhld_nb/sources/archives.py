@@ -19,16 +19,8 @@ from lmhld_nb.config import UserError
 
 MARKER = ".extracted.json"
 _SUFFIX = re.compile(r"\.(zip|tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz)|rar|7z)$", re.IGNORECASE)
-_MAGIC = {
-    b"PK\x03\x04": "zip",
-    b"PK\x05\x06": "zip",  # an empty archive
-    b"PK\x07\x08": "split zip",
-    b"\x1f\x8b": "tar",
-    b"BZh": "tar",
-    b"\xfd7zXZ\x00": "tar",
-    b"Rar!": "rar",
-    b"7z\xbc\xaf\x27\x1c": "7z",
-}
+_MAGIC = {b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"PK\x07\x08": "split zip", b"Rar!": "rar"}
+_MAGIC |= {b"\x1f\x8b": "tar", b"BZh": "tar", b"\xfd7zXZ\x00": "tar", b"7z\xbc\xaf\x27\x1c": "7z"}
 _CLUTTER = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"}
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 
@@ -63,10 +55,9 @@ class _Unpacking:
         if self.files < 0:
             raise UserError(f"{self.archive}: holds too many files; unpack it by hand if you trust it")
         if self.bytes < 0:
-            raise UserError(
-                f"{self.archive}: unpacks to more than is free, or than its size suggests (a decompression bomb); "
-                "free space or move the data folder with LMHLD_DATA, or unpack it by hand if you trust it"
-            )
+            problem = "unpacks to more than is free, or than its size suggests (a decompression bomb)"
+            mend = "free space or move the data folder with LMHLD_DATA, or unpack it by hand if you trust it"
+            raise UserError(f"{self.archive}: {problem}; {mend}")
 
 
 def is_archive(path: Path) -> bool:
@@ -92,10 +83,8 @@ def sniff(path: Path) -> str:
 def extract(archive: Path, folder: Path, progress: bool = True, limits: Limits | None = None) -> Path:
     """Unpack ``archive`` (zip, tar, tar.gz/bz2/xz) and the archives inside it (``Rio.zip`` into a folder ``Rio``).
 
-    ``folder`` is complete or absent; a second call on the same archive does nothing.
-
-    Raises:
-        UserError: not an archive, damaged, encrypted, too large, or with members that are not safe; disk full.
+    ``folder`` is complete or absent; a second call on the same archive does nothing. UserError where it is no archive,
+    damaged, encrypted, too large, or has members that are not safe, or the disk is full.
     """
     limits = limits or Limits()
     try:

@@ -14,11 +14,7 @@ _FEW_CODES = 16  # a raster with so few values is taken for a mask
 
 
 def check(path: Path) -> str:
-    """Return what ``path``, a folder or one file, holds, in a few lines.
-
-    For a folder: the catalogued data sets it fits, else the layout that would be discovered, or why none can be.
-    For a file: shape, type, coordinate system, pixel size, no-data value, mask codes; polygons are counted.
-    """
+    """Return what ``path`` holds, in a few lines: data sets or a layout of a folder, header and codes of a file."""
     if path.is_dir():
         return _describe_folder(path)
     if not path.is_file():

@@ -66,10 +66,8 @@ def describe(name: str) -> Description:
     """Return the description of one data set; UserError if it is not in the catalogue, or wrong."""
     paths = _paths()
     if name not in paths or not re.match(_NAME, name):
-        raise UserError(
-            f"data set '{name}' is not in the catalogue; choose from {', '.join(sorted(paths))}, or add "
-            f"{CATALOGUE / f'{name}.yaml'}"
-        )
+        known, own = ", ".join(sorted(paths)), CATALOGUE / f"{name}.yaml"
+        raise UserError(f"data set '{name}' is not in the catalogue; choose from {known}, or add {own}")
     description = config.read_yaml(paths[name], Description)
     if description.name != name:
         raise UserError(f"{paths[name]}: key 'name' = '{description.name}'; call it '{name}' like the file")

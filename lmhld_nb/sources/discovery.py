@@ -5,7 +5,8 @@ some files. The result is a ``Layout`` as a user would write it; where two are p
 """
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from lmhld_nb import paper
 from lmhld_nb.config import UserError
@@ -27,10 +28,8 @@ class Ambiguous(UserError):
 def discover(root: Path, declared: Layout) -> tuple[Layout, str]:
     """Find the layout of the folder ``root``, which holds images in any depth, and describe it in a line per part.
 
-    ``declared`` is what is known beforehand: bands, codes that differ, whether areas must be the paper's seven.
-
-    Raises:
-        Ambiguous: masks, areas, mask codes or the band axis are not clear; it carries a template.
+    ``declared`` is what is known beforehand: bands, codes that differ, whether areas must be the paper's seven. Raises
+    `Ambiguous` where masks, areas, mask codes or the band axis are not clear; it carries a template.
     """
     groups = names.group_files(list_files(root), root)
     pairs: _Pairs = []
@@ -53,7 +52,10 @@ def _pair_all(root: Path, groups: list[Group], pairs: _Pairs) -> list[str]:
     ignored = [f"{group.pattern} ({len(group.files)})" for group in groups if group.role == "other"]
     for image in sorted((g for g in groups if g.role in ("image", None)), key=lambda g: g.role is None):
         candidates = [mask for mask in masks if (mask.area, mask.split) == (image.area, image.split)]
-        shared = [len(image.ancestors & mask.ancestors) + (image.folder == mask.folder) for mask in candidates]
+        above = set(PurePosixPath(image.pattern).parents)
+        shared = [
+            len(above & set(PurePosixPath(mask.pattern).parents)) + (image.folder == mask.folder) for mask in candidates
+        ]
         candidates = [mask for mask, depth in zip(candidates, shared, strict=True) if depth == max(shared)]
         same = [mask for mask in candidates if mask.files.keys() == image.files.keys()]
         candidates = same if len(same) == 1 else candidates
@@ -91,17 +93,12 @@ def _look_into(root: Path, declared: Layout, image: Group, mask: Group, groups: 
     sizes = [header.shape[-2:] if channels == "first" else header.shape[-3:-1] for header in headers]
     codes = _landslide_codes(root, mask, declared)
     own = compile_pattern(image.pattern)
-    part = Part(
-        images=image.pattern,
-        masks=mask.pattern,
-        area=area,
-        split=image.split,  # type: ignore[arg-type]
-        stack=stack,
-        channels=None if channels == declared.channels else channels,  # type: ignore[arg-type]
-        landslide_codes=None if codes == declared.landslide_codes else codes,
-        # images/{id}.tif would also fit images/1_mask.tif
-        exclude=tuple(g.pattern for g in groups if g.pattern != image.pattern and own.fullmatch(g.some(1)[0])),
-    )
+    # images/{id}.tif would also fit images/1_mask.tif
+    exclude = tuple(g.pattern for g in groups if g.pattern != image.pattern and own.fullmatch(g.some(1)[0]))
+    differing = {"channels": channels, "landslide_codes": codes}
+    settings: dict[str, Any] = {key: value for key, value in differing.items() if value != getattr(declared, key)}
+    settings |= {"masks": mask.pattern, "area": area, "split": image.split, "stack": stack, "exclude": exclude}
+    part = Part(images=image.pattern, **settings)
     count = first.shape[0] if stack else len(image.files)
     size = "×".join(map(str, sizes[0])) if len(set(sizes)) == 1 else "of several sizes"
     listed = "/".join(map(str, sorted({0, *codes})))
@@ -150,11 +147,8 @@ def _template(root: Path, declared: Layout, doubt: str, groups: list[Group], pai
     done = {image.pattern for image, _ in pairs}
     unpaired = [g for g in groups if g.role in ("image", None) and g.pattern not in done]
     masks = [*((image, mask.pattern) for image, mask in pairs), *((group, "FILL IN") for group in unpaired[:60])]
-    settings = {
-        "bands": declared.bands,
-        "channels": declared.channels,
-        "landslide_codes": declared.landslide_codes,
-        "georeferenced": False,
+    settings = {key: getattr(declared, key) for key in ("bands", "channels", "landslide_codes")} | {
+        "georeferenced": False
     }
     content = [f"{key}: {json.dumps(value)}" for key, value in settings.items()] + ["parts:"]
     for image, pattern in masks:

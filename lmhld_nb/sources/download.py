@@ -44,17 +44,16 @@ def list_files(doi: str) -> list[RemoteFile]:
     hint = "; try later, or download its files in a browser and adopt them with --from FOLDER"
     address = f"{os.environ.get(API_VARIABLE, API).rstrip('/')}/{doi.rsplit('.', 1)[-1]}"
     try:
-        entries = requests.get(address, headers=_HEADERS, timeout=TIMEOUT).json()["files"]
-        files = [
-            RemoteFile(str(e["key"]), e["links"]["self"], int(e["size"]), e["checksum"].removeprefix("md5:"))
-            for e in entries
+        listed = [
+            (str(e["key"]), e["links"]["self"], int(e["size"]), e["checksum"].removeprefix("md5:"))
+            for e in requests.get(address, headers=_HEADERS, timeout=TIMEOUT).json()["files"]
         ]
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # a web page, or the record of an error
-        raise UserError(
-            f"doi:{doi}: the server's answer is not a record with files ({rasters.short(error)}){hint}"
-        ) from error
+        reason = f"the server's answer is not a record with files ({rasters.short(error)})"
+        raise UserError(f"doi:{doi}: {reason}{hint}") from error
     except requests.RequestException as error:
         raise UserError(f"doi:{doi}: cannot reach the record ({_reason(error)}){hint}") from error
+    files = [RemoteFile(*entry) for entry in listed]
     if not files or not all(re.fullmatch(r"[0-9a-f]{32}", file.md5) for file in files):
         raise UserError(f"doi:{doi}: the record has no files, or no MD5 for some{hint}")
     for file in files:
@@ -63,17 +62,13 @@ def list_files(doi: str) -> list[RemoteFile]:
 
 
 def fetch(file: RemoteFile, folder: Path, progress: bool = True) -> Path:
-    """Fetch one file into ``folder``, continuing where an earlier attempt stopped, and verify it.
-
-    What arrives is kept in ``NAME.part``; the final name appears only when size and MD5 are right.
-    """
+    """Fetch one file into ``folder`` and verify it, continuing where an earlier attempt stopped (``NAME.part``)."""
     target, part = folder / file.name, folder / f"{file.name}.part"
     if target.is_file():
         if target.stat().st_size == file.size and digest_of(target, "md5") == file.md5:
             return target
-        raise UserError(
-            f"{target}: differs from the record (MD5 should be {file.md5}); remove it and repeat the command"
-        )
+        reason = f"differs from the record (MD5 should be {file.md5})"
+        raise UserError(f"{target}: {reason}; remove it and repeat the command")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tqdm(desc=file.name, total=file.size, unit="B", unit_scale=True, disable=not progress) as bar:
@@ -104,10 +99,8 @@ def _complete(file: RemoteFile, part: Path, bar: tqdm) -> None:
         before, size = size, _size(part)
         silent = 0 if size > before else silent + 1
         if silent >= ATTEMPTS:
-            raise UserError(
-                f"{file.name}: {size} of {file.size} bytes arrived, then {problem}; "
-                "repeat the command to continue from there"
-            )
+            arrived = f"{size} of {file.size} bytes arrived, then {problem}"
+            raise UserError(f"{file.name}: {arrived}; repeat the command to continue from there")
         if size < file.size:
             time.sleep(min(PAUSE * 2**silent, 60.0))
 
@@ -119,10 +112,8 @@ def _transfer(file: RemoteFile, part: Path, bar: tqdm) -> None:
     with requests.get(file.url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
         answer.raise_for_status()
         if "text/html" in answer.headers.get("Content-Type", "") and not file.name.endswith(".html"):
-            raise UserError(
-                f"{file.name}: the server sent a web page instead of the file; try later, "
-                "or download it in a browser and adopt it with --from"
-            )
+            mend = "try later, or download it in a browser and adopt it with --from"
+            raise UserError(f"{file.name}: the server sent a web page instead of the file; {mend}")
         content_range = answer.headers.get("Content-Range", "")
         resumed = answer.status_code == 206 and content_range.startswith(f"bytes {have}-")
         bar.n = have if resumed else 0

@@ -24,10 +24,7 @@ _PLACEHOLDER = re.compile(r"\{(\w*)\}|(\*\*/)|(\*)")
 
 
 def list_files(root: Path) -> list[str]:
-    """List image, array and vector files below ``root``: relative, ``/`` between folders, sorted by name.
-
-    Hidden folders and those macOS adds to zips are left out; linked folders are followed, once.
-    """
+    """List image, array and vector files below ``root``, sorted by name; hidden folders are left out."""
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the folder that holds the data")
 
@@ -104,21 +101,14 @@ def read_header(path: Path, key: str | None = None) -> Header:
             return Header(tuple(array.shape), np.dtype(array.dtype), array=True)
     with rasters.open_raster(path) as source:
         if source.count == 1 and source.subdatasets:
-            raise UserError(
-                f"{path}: holds {len(source.subdatasets)} separate pages instead of bands; "
-                "save each image as one TIFF with its bands together"
-            )
+            pages = f"holds {len(source.subdatasets)} separate pages instead of bands"
+            raise UserError(f"{path}: {pages}; save each image as one TIFF with its bands together")
         alpha = source.count == 4 and source.colorinterp[3].name == "alpha"
-        return Header(
-            (source.count, source.height, source.width),
-            np.dtype(source.dtypes[0]),
-            array=False,
-            crs=str(source.crs) if source.crs else None,
-            resolution=source.res if source.crs else None,
-            nodata=source.nodata,
-            # A 4-band PNG is always said to have alpha; it is near infrared unless it is opaque throughout.
-            blank_alpha=alpha and bool((source.read(4) == np.iinfo(source.dtypes[3]).max).all()),
-        )
+        # A 4-band PNG is always said to have alpha; it is near infrared unless it is opaque throughout.
+        blank = alpha and bool((source.read(4) == np.iinfo(source.dtypes[3]).max).all())
+        shape, crs = (source.count, source.height, source.width), str(source.crs) if source.crs else None
+        resolution = source.res if crs else None
+        return Header(shape, np.dtype(source.dtypes[0]), False, crs, resolution, source.nodata, blank)
 
 
 def codes_in(path: Path, key: str | None = None) -> set[int] | None:
@@ -137,8 +127,7 @@ def codes_in(path: Path, key: str | None = None) -> set[int] | None:
 def _blocks(path: Path, key: str | None, rows: int) -> Iterator[np.ndarray]:
     if arrays.is_array_file(path):
         with arrays.open_array(path, key) as array:
-            for start in range(0, array.shape[0], rows):
-                yield np.asarray(array[start : start + rows])
+            yield from (np.asarray(array[start : start + rows]) for start in range(0, array.shape[0], rows))
     else:
         with rasters.open_raster(path) as source:
             for window in scenes.strips((source.height, source.width), rows):

@@ -20,10 +20,9 @@ _SIDECARS = (".shx", ".dbf", ".prj")  # a Shapefile is several files
 
 
 def of_scenes(scenes: Sequence[Scene], root: Path, cache: Path, progress: bool = True) -> str:
-    """Return 16 hexadecimal digits that stand for the content of ``scenes`` and how it is read.
+    """Return 16 hexadecimal digits that stand for the content of ``scenes`` and how it is read, wherever it lies.
 
-    Scenes enter with their names, keys and codes and the SHA-256 of their files; paths do not. ``cache`` is a JSON
-    file of hashes with each file's size and date, so that a second call reads no file whose two are the same.
+    ``cache`` is a JSON file of hashes with each file's size and date, so that a second call reads no file again.
     """
     hashes = _hashes(scenes, root, cache, progress)
     digest = hashlib.sha256()
@@ -41,15 +40,12 @@ def repeated_images(scenes: Sequence[Scene], root: Path, cache: Path) -> str | N
     """Return a sentence on images that occur more than once (they leak from training into test), or None."""
     hashes = _hashes(scenes, root, cache, progress=False)
     first: dict[tuple[str, int | None, str | None], Scene] = {}
-    repeated: dict[tuple[str, int | None, str | None], str] = {}
-    for scene in scenes:
-        content = (hashes[scene.image], scene.index, scene.image_key)
-        if (other := first.setdefault(content, scene)).image != scene.image:
-            repeated.setdefault(content, f"{other.name} and {scene.name}")
+    pairs = [(first.setdefault((hashes[scene.image], scene.index, scene.image_key), scene), scene) for scene in scenes]
+    repeated = [f"{one.name} and {other.name}" for one, other in pairs if one.image != other.image]
     if not repeated:
         return None
     images = f"{len(repeated)} image{'s occur' if len(repeated) > 1 else ' occurs'}"
-    return f"note: {images} more than once, e.g. as {next(iter(repeated.values()))}"
+    return f"note: {images} more than once, e.g. as {repeated[0]}"
 
 
 def files_of(scenes: Iterable[Scene]) -> list[Path]:
@@ -74,9 +70,8 @@ def _hashes(scenes: Iterable[Scene], root: Path, cache: Path, progress: bool) ->
         stats = {file: [(status := file.stat()).st_size, status.st_mtime_ns] for file in names}
         stale = [file for file, name in names.items() if cached.get(name, [])[:2] != stats[file]]
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-            fresh = tqdm(
-                pool.map(digest_of, stale), "reading", len(stale), unit="file", disable=not (progress and stale)
-            )
+            hidden = not (progress and stale)
+            fresh = tqdm(pool.map(digest_of, stale), "reading", len(stale), unit="file", disable=hidden)
             for file, value in zip(stale, fresh, strict=True):
                 cached[names[file]] = [*stats[file], value]
     except OSError as error:

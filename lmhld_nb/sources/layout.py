@@ -59,10 +59,7 @@ class Part(config.Strict):
 
 
 class Layout(config.Strict):
-    """How a data set's images are read and where they lie (the part of its YAML that ``--layout`` gives).
-
-    Keys without a comment are those of ``scenes.Scene``.
-    """
+    """How a data set's images lie and are read (what ``--layout`` gives); uncommented keys are those of `Scene`."""
 
     layout: Literal["parts", "discover"] = "parts"  # discover: areas, images and masks by the words in names
     parts: tuple[Part, ...] = ()
@@ -95,10 +92,8 @@ def resolve(root: Path, layout: Layout, name: str, progress: bool = False) -> li
     """Return the Scenes that ``layout`` finds below ``root``; ``name`` is the area where none is declared.
 
     Scenes come in the order of area (the paper's first), split, name, which is made from area, split, id and position
-    in a stack; ``progress`` says which of several packings of the same data is read.
-
-    Raises:
-        UserError: no file fits, images and masks that do not pair, two files of one name, an unknown area or split.
+    in a stack; ``progress`` says which of several packings of the same data is read. UserError where no file fits,
+    images and masks do not pair, two files have one name, or an area or split is unknown.
     """
     files = list_files(root)
     by_name: dict[str, Scene] = {}
@@ -108,10 +103,8 @@ def resolve(root: Path, layout: Layout, name: str, progress: bool = False) -> li
             beside = {kind: root / pair[path] for kind, pair in pairs.items() if path in pair}
             for scene in _scenes(root / path, layout, part, captured, beside, name):
                 if (other := by_name.setdefault(scene.name, scene)) is not scene:
-                    raise UserError(
-                        f"{scene.image}: makes the same scene '{scene.name}' as {other.image}; "
-                        "remove one of the two folders or tell them apart with {id}"
-                    )
+                    same, mend = f"makes the same scene '{scene.name}' as {other.image}", "tell them apart with {id}"
+                    raise UserError(f"{scene.image}: {same}; remove one of the two folders or {mend}")
     if not by_name:
         raise UserError(f"{root}: holds no image that fits `parts:`; give the right folder")
     return sorted(by_name.values(), key=lambda s: (area_rank(s.area), split_rank(s.split), natural_key(s.name)))
@@ -178,20 +171,11 @@ def _scenes(
     settings: dict[str, Any] = {key: getattr(layout, key) for key in copied}
     label = "_".join(text for text in (area, split, captured.get("id")) if text)
     label = config.safe_name(re.sub(r"[^\w.-]+", "_", label), f"{image}: scene")
+    settings |= {"resolution_m": resolution.get(area) if isinstance(resolution, dict) else resolution}
+    settings |= {"landslide_codes": codes, "label_nodata_codes": nodata_codes(layout, codes), "split": split}
+    settings |= {"dem": beside.get("dem"), "channels": part.channels or layout.channels}
     scene = Scene(
-        name=label,
-        area=area,
-        image=image,
-        mask=mask,
-        polygons=polygons,
-        unlabelled_is_background=part.masks == BACKGROUND,
-        dem=beside.get("dem"),
-        split=split,
-        channels=part.channels or layout.channels,
-        landslide_codes=codes,
-        label_nodata_codes=nodata_codes(layout, codes),
-        resolution_m=resolution.get(area) if isinstance(resolution, dict) else resolution,
-        **settings,
+        label, area, image, mask=mask, polygons=polygons, unlabelled_is_background=part.masks == BACKGROUND, **settings
     )
     if not part.stack:
         return [scene]
@@ -235,16 +219,13 @@ def _pair(root: Path, part: Part, kind: str, images: _Images, files: list[str]) 
     pairs = {path: by_key[key] for path, key in keys.items() if key in by_key}
     alone = [path for path in keys if path not in pairs]
     if alone and kind != "dem" and not part.unlabelled:  # elevation may be there for some scenes only
-        raise UserError(
-            f"{root / alone[0]}: no file fits `{kind}: {pattern}` ({len(alone)} of {len(images)} images "
-            "have none); complete the data or correct the pattern"
-        )
+        count = f"{len(alone)} of {len(images)} images have none"
+        fits = f"no file fits `{kind}: {pattern}` ({count})"
+        raise UserError(f"{root / alone[0]}: {fits}; complete the data or correct the pattern")
     unused = sorted(set(by_key.values()) - set(pairs.values()))
     # Where labels may be lacking, outlines under a wrong name would be passed over in silence.
     if unused and (kind == "masks" or (kind == "polygons" and part.unlabelled)):
         what = "a mask" if kind == "masks" else "a file of polygons"
-        raise UserError(
-            f"{root / unused[0]}: {what} without its image ({len(unused)} such); complete the data or "
-            f"correct `images: {part.images}`"
-        )
+        count = f"without its image ({len(unused)} such)"
+        raise UserError(f"{root / unused[0]}: {what} {count}; complete the data or correct `images: {part.images}`")
     return pairs

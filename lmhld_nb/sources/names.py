@@ -1,13 +1,10 @@
-"""What the names of folders and files say: study area, split, image or mask, and the id that is left.
-
-Files whose names differ in the id only form a group, that is one path pattern.
-"""
+"""What names of folders and files say: study area, split, image or mask, and the id; groups differ in it only."""
 
 import re
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -48,11 +45,6 @@ class Group:
     def folder(self) -> str:
         """Where the files lie, below the data's folder."""
         return self.pattern.rpartition("/")[0]
-
-    @property
-    def ancestors(self) -> set[PurePosixPath]:
-        """The folders the files lie in, up to the data's."""
-        return set(PurePosixPath(self.pattern).parents)
 
     def some(self, count: int) -> list[str]:
         """Return at most ``count`` of its paths, evenly spread from first to last."""

@@ -1,8 +1,4 @@
-"""Front ends for JupyterLab and voila: what the chapters show, with controls.
-
-They compute nothing of their own: what they show comes from the functions the chapters call. Nothing that runs in
-batch imports this package (`tests/test_widgets.py` reads the imports).
-"""
+"""Front ends for JupyterLab and voila, which compute nothing of their own; nothing that runs in batch imports them."""
 
 from lmhld_nb.widgets.order_panel import order_explorer
 from lmhld_nb.widgets.patch_panel import patch_explorer

@@ -24,23 +24,17 @@ def choice(label: str, options: Sequence[Any], value: Any = None) -> ipywidgets.
 
 def several(label: str, options: Sequence[Any]) -> ipywidgets.SelectMultiple:
     """Return a list to choose any number from; the label says that none chosen means all."""
-    return ipywidgets.SelectMultiple(
-        options=options,
-        rows=min(7, max(2, len(options))),
-        description=f"{label} (none chosen: all)",
-        style=_WIDE,
-        layout={"width": "max-content"},
-    )
+    rows, text = min(7, max(2, len(options))), f"{label} (none chosen: all)"
+    layout = {"width": "max-content"}
+    return ipywidgets.SelectMultiple(options=options, rows=rows, description=text, style=_WIDE, layout=layout)
 
 
 def slider(label: str, value: float, low: float, high: float, step: float) -> Any:
     """Return a slider that answers when it is released, or at each press of an arrow key."""
     whole = all(isinstance(number, int) for number in (value, low, high, step))
     kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
-    return kind(
-        value=value, min=low, max=high, step=step, description=label, continuous_update=False, style=_WIDE,
-        layout={"width": "38em"},
-    )  # fmt: skip
+    look: dict[str, Any] = {"description": label, "style": _WIDE, "layout": {"width": "38em"}}
+    return kind(value=value, min=low, max=high, step=step, continuous_update=False, **look)
 
 
 def canvas(width: float, height: float) -> Figure:
@@ -96,14 +90,9 @@ def panel(
     """Return a panel that calls ``draw`` now and at every change of a control.
 
     An error becomes one line, and what is below it disappears until it is mended: it would not be what the controls
-    say. Controls that ``draw`` itself sets do not start it again.
-
-    Args:
-        draw: sets the outputs.
-        inputs: rows of controls.
-        outputs: below them, in rows as far as the page is wide enough.
-        caption: the line at the bottom.
-        buttons: among the inputs, with what each does before everything is drawn.
+    say. Controls that ``draw`` itself sets do not start it again. ``inputs`` are rows of controls, above the
+    ``outputs`` that it sets; ``caption`` is the line at the bottom; ``buttons`` are those among the inputs, with what
+    each does before everything is drawn.
     """
     message = ipywidgets.HTML()
     below = _row(outputs)

@@ -23,8 +23,7 @@ OWN = "an order of my own"
 def order_explorer(book: Book) -> ipywidgets.VBox:
     """Return a panel with the choice of an order of addition, one of the paper's or one's own, and of a network.
 
-    It shows what each stage does with each group of layers, on which patches and for how many epochs; and F1 after each
-    stage on the areas so far, where that stage is trained already. Orders that begin alike share these stages.
+    It shows what each stage does with each group of layers; and F1 after each stage that is trained already.
     """
     orders = part.orders(book)
     names = {order: name for name, order in orders.items()}
@@ -32,9 +31,8 @@ def order_explorer(book: Book) -> ipywidgets.VBox:
     rows = part.schedule(book)
 
     chosen = controls.choice("Order of addition", [*orders, OWN])
-    area = ipywidgets.Select(
-        options=_numbered(order), rows=len(order), description="Areas", style={"description_width": "initial"}
-    )
+    wide = {"description_width": "initial"}
+    area = ipywidgets.Select(options=_numbered(order), rows=len(order), description="Areas", style=wide)
     earlier, later = (ipywidgets.Button(description=text) for text in ("Add it earlier", "Add it later"))
     model = controls.choice("Network", [(models.network(name).title, name) for name in book.models])
     seed = controls.choice("Seed", list(book.profile.seeds))
@@ -61,13 +59,9 @@ def order_explorer(book: Book) -> ipywidgets.VBox:
         area.index = index + by
         chosen.value = names.get(order, OWN)
 
-    return controls.panel(
-        draw,
-        [(chosen, model, seed), (area, earlier, later)],
-        [stages, scores],
-        book.caption(),
-        {earlier: partial(move, -1), later: partial(move, 1)},
-    )
+    inputs = [(chosen, model, seed), (area, earlier, later)]
+    buttons = {earlier: partial(move, -1), later: partial(move, 1)}
+    return controls.panel(draw, inputs, [stages, scores], book.caption(), buttons)
 
 
 def chain_of(study: Study, order: Sequence[str], model: str, seed: int) -> list[RunSpec]:
@@ -82,16 +76,10 @@ def _numbered(order: Sequence[str]) -> list[tuple[str, str]]:
 
 def _schedule_table(chain: Sequence[RunSpec], rows: Sequence[Mapping[str, str]]) -> str:
     head = ("stage", "area added", "patch", "epochs", *LAYER_GROUPS)
-    body = [
-        (
-            stage,
-            paper.area_name(spec.data[0].area),
-            f"{spec.data[0].size} px",
-            spec.recipe.epochs,
-            *(row[group] for group in LAYER_GROUPS),
-        )
-        for stage, (spec, row) in enumerate(zip(chain, rows, strict=True), start=1)
-    ]
+    body = []
+    for stage, (spec, row) in enumerate(zip(chain, rows, strict=True), start=1):
+        name, size = paper.area_name(spec.data[0].area), f"{spec.data[0].size} px"
+        body.append((stage, name, size, spec.recipe.epochs, *(row[group] for group in LAYER_GROUPS)))
     return controls.table(head, body, lambda value: TREATMENTS[value][0] if value in TREATMENTS else "")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 import ipywidgets
@@ -27,21 +27,14 @@ SIDE = 560
 
 
 def patch_explorer(book: Book, area: str | None = None) -> ipywidgets.VBox:
-    """Return a panel with the choice of area, scene, patch size and least share of landslide.
+    """Return a panel with the choice of area (``area`` first), scene, patch size and least share of landslide.
 
-    It shows the scene with kept and dropped windows, and counts them as `patches.cut` would; what is measured is kept
-    while the panel lives.
-
-    Args:
-        book: its areas, bands, and the values that the controls begin with.
-        area: shown first; the book's first where None.
+    It shows the scene with kept and dropped windows, and counts them as `patches.cut` would.
     """
     first = area if area in book.areas else book.areas[0]
     sizes = tuple(sorted({*patches.SIZES, *map(book.patch_size, book.areas)}))
     by_area = book.scenes()
-    windows = lru_cache(maxsize=None)(
-        lambda name: measurements.classify_area_windows(book.dataset, name, sizes, book.bands)
-    )
+    windows = cache(lambda name: measurements.classify_area_windows(book.dataset, name, sizes, book.bands))
     picture_of = lru_cache(maxsize=32)(lambda scene: preview(scene, book.bands))
 
     chosen = controls.choice("Area", [(paper.area_name(name), name) for name in book.areas], first)
@@ -80,11 +73,7 @@ def patch_explorer(book: Book, area: str | None = None) -> ipywidgets.VBox:
 
 
 def preview(scene: Scene, bands: tuple[str, ...]) -> tuple[np.ndarray, tuple[int, int]]:
-    """Return a scene as a small picture with its landslides outlined, and its size in pixels.
-
-    Returns:
-        (rows, cols, 3) between 0 and 1, at most `SIDE` on either side: every n-th pixel; (rows, cols) of the scene.
-    """
+    """Return a scene as (rows, cols, 3), at most `SIDE` a side, its landslides outlined, and its size in pixels."""
     with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
         shape = image.shape
         whole, step = Window(0, 0, *shape), -(-max(shape) // SIDE)
@@ -107,12 +96,9 @@ def _numbered(scene_list: Sequence[Scene]) -> list[tuple[str, int]]:
 
 def _count_table(here: np.ndarray, everywhere: list[np.ndarray], least: float) -> str:
     names = {reason: text.format(share=least) for reason, (_, text) in WINDOWS.items()}
-    rows = [
-        (name, int((here == reason).sum()), sum(int((scene == reason).sum()) for scene in everywhere))
-        for reason, name in names.items()
-    ]
-    rows.append(("windows in all", here.size, sum(scene.size for scene in everywhere)))
+    whole = np.concatenate([reasons.ravel() for reasons in everywhere])
+    rows = [(name, int((here == reason).sum()), int((whole == reason).sum())) for reason, name in names.items()]
+    rows.append(("windows in all", here.size, whole.size))
     kinds = [(colour, names[reason]) for reason, (colour, _) in WINDOWS.items()]
-    return controls.table(("window", "this scene", "whole area"), rows) + controls.legend(
-        [*kinds, ("cyan", "outline of a landslide")], "<br>"
-    )
+    legend = controls.legend([*kinds, ("cyan", "outline of a landslide")], "<br>")
+    return controls.table(("window", "this scene", "whole area"), rows) + legend

@@ -26,15 +26,7 @@ if TYPE_CHECKING:
 
 
 def prediction_browser(book: Book, finished: Sequence[Run]) -> ipywidgets.VBox:
-    """Return a panel with the choice of run, area, test patch and threshold.
-
-    It shows the image, the probability of landslide, and hits, false alarms and misses with the scores of this patch.
-    At 0.5 these are those of `examples.predict`.
-
-    Args:
-        book: named below the panel.
-        finished: runs to choose from.
-    """
+    """Return a panel with the choice of a finished run, area, test patch and threshold (0.5: `examples.predict`)."""
     # Shared by all that is drawn: a network takes longest to load, a patch to predict.
     model = lru_cache(maxsize=4)(lambda number: finished[number].model())
     patch_sets = lru_cache(maxsize=16)(lambda number: runs.patch_sets(finished[number].spec, progress=False))

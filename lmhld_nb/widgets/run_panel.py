@@ -66,13 +66,10 @@ def run_browser(book: Book) -> ipywidgets.VBox:
 
 def _row(entry: PlannedRun, run: Run) -> tuple[Any, ...]:
     """Return what the table says of a run (`COLUMNS`)."""
-    spec, val_f1 = run.spec, run.metrics["val_f1"]
-    return (
-        *(spec.run_id, ", ".join(entry.experiments), models.network(spec.model).title),
-        *(", ".join(map(paper.area_name, entry.areas)), ", ".join(map(str, entry.sizes)), spec.seed),
-        *(spec.recipe.epochs, run.metrics["best_epoch"], float("nan") if val_f1 is None else val_f1),
-        Confusion.from_dict(run.metrics["test"]).f1,
-    )
+    spec, val_f1, areas = run.spec, run.metrics["val_f1"], ", ".join(map(paper.area_name, entry.areas))
+    what = (spec.run_id, ", ".join(entry.experiments), models.network(spec.model).title, areas)
+    f1 = (float("nan") if val_f1 is None else val_f1, Confusion.from_dict(run.metrics["test"]).f1)
+    return (*what, ", ".join(map(str, entry.sizes)), spec.seed, spec.recipe.epochs, run.metrics["best_epoch"], *f1)
 
 
 def _where(entry: PlannedRun) -> str:
