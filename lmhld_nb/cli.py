@@ -92,12 +92,18 @@ def plan(
     experiment: Experiment = None,
     csv: Annotated[bool, typer.Option("--csv", help="comma-separated, for other programs")] = False,
 ) -> None:
-    """List every run of a profile: id, experiments, network, data, done or missing, estimated cost."""
+    """List every run of a profile: id, experiments, network, data, done, recorded or missing, estimated cost.
+
+    A recorded run is published without its weights: `lmhld book PROFILE --from-records` shows it, `lmhld run` makes it.
+    """
     from lmhld_nb.experiments import EXPERIMENTS
     from lmhld_nb.experiments.plan import plan_table
+    from lmhld_nb.runs import records
 
     study, planned = _open_plan(profile, experiment, not csv)
-    table = plan_table(planned, study.profile.execution.device)
+    name = study.profile.name
+    recorded = records.read(records.path(name), name) if records.path(name).exists() else None
+    table = plan_table(planned, study.profile.execution.device, recorded)
     if csv:
         typer.echo(table.to_csv(index=False, float_format="%.6g"), nl=False)
         return
@@ -190,6 +196,9 @@ def book(
         list[str] | None, typer.Option("-p", metavar="NAME VALUE", help="set a parameter of the chapters; repeatable")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="chapters side by side; default: one per core")] = None,
+    from_records: Annotated[
+        bool, typer.Option("--from-records", help="from the published figures/PROFILE/records.zip; nothing is trained")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Execute chapters with papermill into build/PROFILE/, their figures and tables into build/PROFILE/figures/."""
@@ -198,8 +207,12 @@ def book(
 
     profiles.load(profile)
     pairs = [text.partition("=") for text in parameters or ()]
-    for path in chapters.make(profile, chapter, not quiet, workers, {name: value for name, _, value in pairs}):
+    values = {name: value for name, _, value in pairs}
+    store = chapters.recorded_store(profile) if from_records else None
+    for path in chapters.make(profile, chapter, not quiet, workers, values, store):
         typer.echo(path)
+    if from_records and (cells := chapters.cells_with_weights(chapter, profile)):
+        typer.echo(f"need weights, which records do not hold (`lmhld run {profile}` makes them): {', '.join(cells)}")
 
 
 @app.command(epilog="Example: lmhld site mini")

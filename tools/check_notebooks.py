@@ -110,9 +110,13 @@ def problems() -> Iterator[str]:
                 yield f"{path.relative_to(ROOT)}: {trace}; correct the cell in its .py"
             if folder == ROOT / "notebooks" and path.stat().st_size > LARGEST_NOTEBOOK:
                 yield f"{path.relative_to(ROOT)}: {path.stat().st_size // 1000} kB; make publish compresses it"
-    size = sum(path.stat().st_size for path in PUBLISHED.parent.rglob("*") if path.is_file())
-    if size > LARGEST_FIGURES:
-        yield f"figures/: {size / 1e6:.1f} MB; make publish compresses them"
+    sizes = {path: path.stat().st_size for path in PUBLISHED.parent.rglob("*") if path.is_file()}
+    records = {path: sizes.pop(path) for path in PUBLISHED.parent.glob("*/records.zip")}
+    if sum(sizes.values()) > LARGEST_FIGURES:
+        yield f"figures/: {sum(sizes.values()) / 1e6:.1f} MB; make publish compresses them"
+    for path, size in records.items():
+        if size > LARGEST_FIGURES:
+            yield f"{path.relative_to(ROOT)}: {size / 1e6:.1f} MB; leave predictions out of it that no figure shows"
     files = {file for entry in read_manifest(ROOT / "figures" / "manifest.yaml").values() for file in entry.files}
     present = {path.name for path in PUBLISHED.iterdir()}
     for file in sorted(files - present):

@@ -1,11 +1,13 @@
 """Renew what is committed of the book's results; for maintainers.
 
-`make publish`: notebooks/*.ipynb and figures/mini/ from what `make book` left in build/mini/, with compressed pictures.
+`make publish`: notebooks/*.ipynb and figures/mini/ from what `make book` left in build/mini/, with compressed pictures,
+and the records of its runs.
 `make reference` (``python tools/publish.py smoke``): tests/reference/*.ipynb from build/smoke/, without pictures.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -16,6 +18,9 @@ from nbformat import NotebookNode
 
 from lmhld_nb.book.chapters import chapters
 from lmhld_nb.config import ROOT, UserError, figures_dir, workdir
+from lmhld_nb.experiments import load, open_study
+from lmhld_nb.experiments.plan import plan
+from lmhld_nb.runs import records
 
 sys.path.insert(0, str(ROOT / "book"))
 
@@ -86,6 +91,24 @@ def publish_figures(figures: Path, folder: Path) -> None:
     print(f"{folder.name}: {sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.1f} MB")
 
 
+def publish_records(profile: str) -> None:
+    """Write the records of a profile's runs and of the maps that chapter 08 made of them.
+
+    Raises:
+        UserError: a run is not finished.
+    """
+    study = open_study(load(profile))
+    planned = plan(study)
+    scored = {entry.spec.run_id for entry in planned if entry.whole_area}
+    finished = study.fetch([entry.spec for entry in planned], "error", scored)
+    run_ids = {run.spec.run_id for run in finished}
+    reports = (workdir() / "build" / profile / "maps").glob("*/map.json")
+    maps = {path.parent.name: path.parent for path in reports if json.loads(path.read_text())["run_id"] in run_ids}
+    path = records.path(profile)
+    records.write(path, profile, finished, maps)
+    print(f"records: {len(finished)} runs, {len(maps)} maps, {path.stat().st_size / 1e6:.2f} MB")
+
+
 def publish_references(notebooks: dict[Path, NotebookNode], folder: Path) -> None:
     """Replace the notebooks in ``folder``, with the outputs of those cells only that `make test` compares."""
     for path in folder.glob("*.ipynb"):
@@ -105,5 +128,6 @@ if __name__ == "__main__":
             publish_notebooks(executed("mini"), ROOT / "notebooks")
             publish_others(ROOT / "notebooks")
             publish_figures(figures_dir("mini"), ROOT / "figures" / "mini")
+            publish_records("mini")
     except UserError as error:
         sys.exit(str(error))

@@ -150,6 +150,7 @@ def make(
     progress: bool = True,
     workers: int | None = None,
     parameters: Mapping[str, str] | None = None,
+    store: Path | None = None,
 ) -> list[Path]:
     """Execute the chapters of a profile, or one of them, into ``build/PROFILE/``, each in a process of its own.
 
@@ -158,6 +159,7 @@ def make(
     Args:
         workers: chapters side by side; None for one per processor core.
         parameters: of the chapters beside ``profile``, as texts of the command line.
+        store: of runs, instead of `config.runs_dir`.
 
     Raises:
         UserError: a chapter does not have one of the parameters (nothing starts), or failed (the others are finished).
@@ -173,7 +175,7 @@ def make(
         _read(source, values)
     # Long ones first, so that none runs alone at the end; a long text is mostly a long run.
     sources_by_size = sorted(sources, key=lambda source: -source.stat().st_size)
-    work = partial(_execute_quietly, folder=folder, parameters={**values, "profile": profile})
+    work = partial(_execute_quietly, folder=folder, parameters={**values, "profile": profile}, store=store)
     failures, seconds = [], {}
     executed = side_by_side(work, sources_by_size, workers or cores())
     for source, future in tqdm(executed, f"book {profile}", len(sources), unit="chapter", disable=not progress):
@@ -193,12 +195,47 @@ def make(
     return [folder / f"{source.stem}.ipynb" for source in sources]
 
 
-def _execute_quietly(source: Path, folder: Path, parameters: dict[str, object]) -> float:
+def recorded_store(profile: str) -> Path:
+    """Unpack the records of a profile's published edition into ``build/PROFILE/records/``, and return that store.
+
+    Raises:
+        UserError: as `records.read`, or where runs of the profile as it is now are not among them.
+    """
+    from lmhld_nb import experiments
+    from lmhld_nb.experiments.plan import plan
+    from lmhld_nb.runs import records
+
+    loaded = experiments.load(profile)
+    path = records.path(loaded.name)
+    folder = records.unpack(path, loaded.name, workdir() / "build" / Path(profile).stem / "records")
+    planned = [entry.spec.run_id for entry in plan(experiments.open_study(loaded, progress=False))]
+    if missing := [run_id for run_id in planned if not (folder / run_id).is_dir()]:
+        lacking = f"without {len(missing)} of the {len(planned)} runs of '{loaded.name}' as it is now ({missing[0]})"
+        raise UserError(f"{path}: {lacking}; make them with `lmhld run {profile}` and leave --from-records out")
+    return folder
+
+
+def cells_with_weights(number: str | None, profile: str) -> list[str]:
+    """Return the cells of a profile's chapters that load a network: widgets of a module that calls ``model()``."""
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "lmhld_nb" / "widgets").glob("*.py")]
+    loading = {name for text in texts if ".model()" in text for name in re.findall(r"^def (\w+)", text, re.M)}
+    return [
+        f"chapter {source.stem[:2]}, {name}"
+        for source in chapters(number, profile)
+        for cell in jupytext.read(source).cells
+        if "widget" in cell.metadata.get("tags", [])
+        for name in re.findall(r"lm\.widgets\.(\w+)", cell.source)
+        if name in loading
+    ]
+
+
+def _execute_quietly(source: Path, folder: Path, parameters: dict[str, object], store: Path | None) -> float:
     """Execute a chapter in a worker process; return the seconds it took."""
     # Leave by an exception, so that the kernel is stopped and temporary files are removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("interrupted"))
     # No widgets in a page; and one thread each, because chapters run side by side.
     os.environ |= {"LMHLD_PROGRESS": "lines", "OMP_NUM_THREADS": "1"}
+    os.environ |= {"LMHLD_RUNS": str(store)} if store else {}
     with open(os.devnull, "w") as nowhere:  # kernels write to the terminal besides their outputs; errors are raised
         for stream in (1, 2):
             os.dup2(nowhere.fileno(), stream)

@@ -12,6 +12,7 @@ from lmhld_nb import patches, runs
 from lmhld_nb.config import UserError
 from lmhld_nb.experiments.registry import EXPERIMENTS, experiment_named
 from lmhld_nb.experiments.study import Study
+from lmhld_nb.runs import records
 from lmhld_nb.training.hardware import choose_device, environment
 from lmhld_nb.training.specs import RunSpec
 
@@ -58,14 +59,16 @@ def plan(study: Study, experiment: str | None = None) -> list[PlannedRun]:
     ]
 
 
-def plan_table(planned: Sequence[PlannedRun], device: str = "auto") -> pd.DataFrame:
+def plan_table(
+    planned: Sequence[PlannedRun], device: str = "auto", recorded: records.Records | None = None
+) -> pd.DataFrame:
     """Tabulate planned runs.
 
-    Columns: run_id, experiments, model, width, areas, patch_size, epochs, batch_size, seed, status (`runs.status`),
-    seconds, f1 (of the test, where done), parent (the run whose weights it starts from, or empty), files (whose
-    presence in the run's folder means that nothing is left to make) and failure. ``seconds`` is what a finished run
-    took, or an estimate from the median rate at which this kind of device made runs of the same network and width; NaN
-    where the store has none or the patches are not cut yet.
+    Columns: run_id, experiments, model, width, areas, patch_size, epochs, batch_size, seed, status (`runs.status`, or
+    ``recorded``: missing, but among ``recorded``), seconds, f1 (of the test, where done or recorded), parent (the run
+    whose weights it starts from, or empty), files (whose presence in the run's folder means that nothing is left to
+    make) and failure. ``seconds`` is what a finished run took, or an estimate from the median rate at which this kind
+    of device made runs of the same network and width; NaN where the store has none or the patches are not cut yet.
     """
     rates = runs.rates()
     rates = rates[rates["device"] == environment(torch.device(choose_device(device)))["device"]]
@@ -73,7 +76,9 @@ def plan_table(planned: Sequence[PlannedRun], device: str = "auto") -> pd.DataFr
     for entry in planned:
         spec = entry.spec
         run = runs.find(spec)
-        status = runs.status(spec, entry.whole_area)
+        status, metrics = runs.status(spec, entry.whole_area), run.metrics if run else None
+        if status == "missing" and recorded and spec.run_id in recorded.runs:
+            status, metrics = "recorded", recorded.metrics(spec.run_id)
         rows.append(
             {
                 "run_id": spec.run_id,
@@ -87,7 +92,7 @@ def plan_table(planned: Sequence[PlannedRun], device: str = "auto") -> pd.DataFr
                 "seed": spec.seed,
                 "status": status,
                 "seconds": run.metrics["seconds"] if run else _estimate(spec, rates),
-                "f1": run.metrics["test"]["f1"] if run else np.nan,
+                "f1": metrics["test"]["f1"] if metrics else np.nan,
                 "parent": spec.stage.parent.run_id if spec.stage else "",
                 "files": " ".join(runs.files(entry.whole_area)),
                 "failure": runs.failure(spec) if status == "failed" else "",

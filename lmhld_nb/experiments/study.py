@@ -197,18 +197,19 @@ class Study:
     def fetch(self, specs: Sequence[RunSpec], on_missing: str = "train", whole_area: Collection[str] = ()) -> list[Run]:
         """Return the finished runs of ``specs``; ids in ``whole_area`` must be scored on their whole area too.
 
-        Missing ones are made under ``train`` and passed over under ``skip``, which prints how many.
+        Missing ones are made under ``train`` and passed over under ``skip``, which prints how many. From records none
+        is made: ``train`` means ``error`` there.
 
         Raises:
             UserError: runs are missing under ``error``, none is there under ``skip``, or the word is another one.
         """
         if on_missing not in ("train", "skip", "error"):
             raise UserError(f"on_missing '{on_missing}': unknown; choose train, skip or error")
-        if on_missing == "train":
+        if on_missing == "train" and not runs.holds_records():
             return runs.make_runs(specs, execution=self.profile.execution, whole_area=whole_area)
         finished = self.finished(specs, whole_area)
         missing = len(specs) - len(finished)
-        if missing and (on_missing == "error" or not finished):
+        if missing and (on_missing != "skip" or not finished):
             raise UserError(
                 f"{missing} of {len(specs)} runs are missing; make them with `lmhld run {self.profile.name}`"
             )

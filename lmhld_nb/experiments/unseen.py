@@ -167,6 +167,8 @@ def _recorded_map(dataset: DataSet, scene: Scene, run: Run, threshold: float) ->
     if not (runs.holds_records() and (folder / "map.json").is_file()):
         return None
     report = json.loads((folder / "map.json").read_text(encoding="utf-8"))
+    if report["scores"]:  # JSON has no NaN
+        report["scores"] = {name: np.nan if score is None else score for name, score in report["scores"].items()}
     is_this = (report["run_id"], report["threshold"]) == (run.spec.run_id, threshold)
     return MappedScene(dataset, scene, run, folder, report) if is_this else None
 

@@ -10,6 +10,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,12 +130,12 @@ def read(path: Path, profile: str) -> Records:
             raise UserError(f"{path}: {both}; get the records that belong to this version of the book")
         if manifest["profile"] != profile:
             raise UserError(f"{path}: records of profile '{manifest['profile']}', not of '{profile}'; {way_out}")
-        shown = [zipfile.ZipFile(io.BytesIO(data)) for name, data in content.items() if name.endswith(".npz")]
-        _check_size(path, [*entries, *(entry for arrays in shown for entry in arrays.infolist())])
         groups: dict[str, dict[str, Files]] = {"runs": {}, "maps": {}}
         for name, data in content.items():
             kind, owner, file = _place(name)
             groups[kind].setdefault(owner, {})[file] = data
+        shown = [zipfile.ZipFile(io.BytesIO(data)) for name, data in content.items() if name.endswith(".npz")]
+        _check_size(path, [*entries, *(entry for arrays in shown for entry in arrays.infolist())])
         for kind, group in groups.items():
             for owner in sorted({*manifest[kind], *group}):
                 if manifest[kind].get(owner) != _digest(group.get(owner, {})):
@@ -162,13 +163,14 @@ def _check_size(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
 
 def _place(name: str) -> tuple[str, str, str]:
     """Return ``runs`` or ``maps``, the run id or scene, and the file of a member; raises ValueError for other names."""
-    match name.split("/"):
-        case [run_id, file] if _is_run_id(run_id) and file in _RUN_FILES:
-            return "runs", run_id, file
-        case [run_id, folder, file] if _is_run_id(run_id) and folder == SHOWN and file.endswith(".npz"):
-            return "runs", run_id, f"{SHOWN}/{safe_name(file, 'member')}"
-        case [folder, scene, file] if folder == MAPS and file in _MAP_FILES:
-            return "maps", safe_name(scene, "scene"), file
+    with suppress(UserError):
+        match name.split("/"):
+            case [run_id, file] if _is_run_id(run_id) and file in _RUN_FILES:
+                return "runs", run_id, file
+            case [run_id, folder, file] if _is_run_id(run_id) and folder == SHOWN and file.endswith(".npz"):
+                return "runs", run_id, f"{SHOWN}/{safe_name(file, 'prediction')}"
+            case [folder, scene, file] if folder == MAPS and file in _MAP_FILES:
+                return "maps", safe_name(scene, "scene"), file
     raise ValueError(f"holds {name!r}")
 
 
