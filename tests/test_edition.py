@@ -178,7 +178,7 @@ def test_each_cell_of_a_table_names_its_command_its_time_and_its_weights() -> No
         assert mean.startswith("Table 4, Rio, 64 px, U-Net: F1 0.500, the mean of 2 runs.")
         if records:
             assert "4 trainings, earlier stages of the chain among them: about 2.5 min." in mean
-            assert f"Weights: {'c' * 12}, {'d' * 12}." in mean and "1 training: about 30 s." in one
+            assert f"Digest of the weights: {'c' * 12}, {'d' * 12}." in mean and "1 training: about 30 s." in one
             assert absent.endswith("Not in the records: there is nothing to compare with.")
             assert "A <fast> one" in soup.find("p").get_text()
         else:

@@ -18,6 +18,7 @@ async function copyCommand(button, command) {
 for (const box of document.querySelectorAll(".cells")) {
   const shown = box.querySelector(".chosen-cell");
   const copy = box.querySelector(".copy-command");
+  shown.textContent = "Choose a cell.";
   for (const cell of box.querySelectorAll("[data-cell]")) {
     cell.addEventListener("click", () => {
       for (const other of box.querySelectorAll("[aria-pressed=true]")) other.setAttribute("aria-pressed", "false");

@@ -108,7 +108,8 @@ def cell_html(number: int, cell: Cell, profile: str, recorded: Records | None) -
         earlier = ", earlier stages of the chain among them" if len(needed) > len(cell.run_ids) else ""
         digests = [escape(str(recorded.metrics(run)["weights"])[:DIGITS]) for run in cell.run_ids]
         listed = ", ".join(f"<code>{digest}</code>" for digest in digests)
-        return text + f"{len(needed)} training{'s' * (len(needed) > 1)}{earlier}: about {time}. Weights: {listed}."
+        text += f"{len(needed)} training{'s' * (len(needed) > 1)}{earlier}: about {time}. "
+        return text + f"Digest of the weights: {listed}."
     return text + "Not in the records: there is nothing to compare with." if recorded else text
 
 
@@ -136,7 +137,7 @@ def table_html(number: int, table: pd.DataFrame, profile: str, recorded: Records
         buttons = [_button(places[row, network], cells) if (row, network) in places else "" for network in networks]
         lines += ["<tr>", *(f"<th>{escape(title)}</th>" for title in row or ("F1",))]
         lines += [*(f"<td>{button}</td>" for button in buttons), "</tr>"]
-    lines += ["</tbody></table>", '<div class="chosen-cell" role="status">Choose a cell.</div>']
+    lines += ["</tbody></table>", '<div class="chosen-cell" role="status"></div>']
     lines.append('<button type="button" class="copy-command" hidden>Copy the command</button></div>')
     lines.append(f"<details><summary>The commands of all {len(cells)} cells</summary><ul>")
     lines += [f'<li id="{anchor}">{cell_html(number, cell, profile, recorded)}</li>' for anchor, cell in cells.items()]
