@@ -74,7 +74,7 @@ nbval-mini: env  ## run committed chapters again on the finished mini runs and c
 reference: smoke  ## remake the references that `make test` compares chapters with (maintainers)
 	$(BIN)/python tools/publish.py smoke
 
-publish: env  ## renew notebooks/*.ipynb and figures/mini/ from what `make book` made in build/mini/ (maintainers)
+publish: env  ## renew notebooks/*.ipynb, figures/mini/ and its records from what `make book` made (maintainers)
 	$(BIN)/python tools/publish.py
 
 real: env  ## train and score on the real samples in LMHLD_SHARED_DATA

@@ -12,15 +12,18 @@ from pathlib import Path
 
 import nbformat
 import pandas as pd
+import publish
 import pytest
 import yaml
 
 import lmhld_nb as lm
 from lmhld_nb import config, widgets
+from lmhld_nb.book import chapters
 from lmhld_nb.config import ROOT, UserError
 from lmhld_nb.evaluation import METRICS
 from lmhld_nb.experiments import EXPERIMENTS, load, part, single
 from lmhld_nb.experiments.plan import plan
+from lmhld_nb.runs import records
 from lmhld_nb.training.losses import LOSSES
 from lmhld_nb.training.optimisers import OPTIMISERS
 
@@ -161,10 +164,15 @@ def test_the_explorers_show_the_eighth_network(book: lm.Book) -> None:
     assert len(schedule) == len(book.areas_of("part"))
 
 
-@pytest.mark.slow
-def test_the_chapters_show_the_eighth_network(book: lm.Book) -> None:
+@pytest.fixture(scope="module")
+def build(book: lm.Book) -> Path:
+    """The folder of the extended book, all chapters executed."""
     lmhld("book", book_file(book), "-q")
-    build = config.workdir() / "build" / book.name
+    return config.workdir() / "build" / book.name
+
+
+@pytest.mark.slow
+def test_the_chapters_show_the_eighth_network(book: lm.Book, build: Path) -> None:
     text = "".join(
         str(output.get("data", output.get("text")))
         for path in sorted(build.glob("[0-9]*.ipynb"))
@@ -177,3 +185,25 @@ def test_the_chapters_show_the_eighth_network(book: lm.Book) -> None:
         assert EIGHTH in set(saved["model"]) and "iou" in saved, f"Table {number}"
     pictures = {path.stem for path in book.figures.glob("*.png")}
     assert pictures and all((book.figures / f"{name}.png").stat().st_size for name in pictures)
+
+
+@pytest.mark.slow
+def test_chapters_from_records_show_the_same(
+    book: lm.Book, build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "path", lambda profile: tmp_path / f"{profile}.zip")
+    publish.publish_records(str(book_file(book)))
+    before, weights = tmp_path / "before", config.runs_dir()
+    sources = [path for number in ("05", "08", "11") for path in chapters.chapters(number)]
+    monkeypatch.setattr(chapters, "chapters", lambda *_: sources)
+    book.figures.rename(before)
+    (build / "maps").rename(tmp_path / "maps")
+    weights.rename(tmp_path / "runs")
+    try:
+        chapters.make(str(book_file(book)), None, False, 2, store=chapters.recorded_store(str(book_file(book))))
+        assert not weights.exists() and not (build / "maps").exists()
+    finally:
+        (tmp_path / "runs").rename(weights)
+    files = {path.name for path in book.figures.iterdir()}
+    assert {"fig10_predictions.png", "fig16_maps.png", "unseen_scores.csv", "landslides_found.png"} <= files
+    assert [name for name in files if (before / name).read_bytes() != (book.figures / name).read_bytes()] == []

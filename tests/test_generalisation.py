@@ -54,7 +54,7 @@ def test_a_transfer_from_an_area_that_is_not_there_is_refused(smoke: Study) -> N
         unseen.specs(changed(smoke, transfers=(Transfer(area="nowhere"),)))
 
 
-def test_maps_and_transfers_are_tabulated_with_their_runs(smoke: Study) -> None:
+def test_maps_and_transfers_are_tabulated_with_their_runs(smoke: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     maps = []
     for events, dataset in unseen.available_events(smoke):
         (run,) = smoke.fetch(unseen.event_networks(smoke, events))
@@ -84,3 +84,5 @@ def test_maps_and_transfers_are_tabulated_with_their_runs(smoke: Study) -> None:
     assert moved.index.get_level_values("tested").tolist() == ["its own test patches", "rio (twin-smoke)"]
     assert moved["run_ids"].tolist() == [finished[0].spec.run_id] * 2
     assert unseen.transfers_table(study, []).empty
+    monkeypatch.setattr(unseen, "score_scenes", lambda *_: pytest.fail("predicted again"))
+    assert unseen.transfers_table(study, finished).equals(moved)

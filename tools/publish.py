@@ -102,10 +102,11 @@ def publish_records(profile: str) -> None:
     scored = {entry.spec.run_id for entry in planned if entry.whole_area}
     finished = study.fetch([entry.spec for entry in planned], "error", scored)
     run_ids = {run.spec.run_id for run in finished}
-    reports = (workdir() / "build" / profile / "maps").glob("*/map.json")
+    name = study.profile.name
+    reports = (workdir() / "build" / name / "maps").glob("*/map.json")
     maps = {path.parent.name: path.parent for path in reports if json.loads(path.read_text())["run_id"] in run_ids}
-    path = records.path(profile)
-    records.write(path, profile, finished, maps)
+    path = records.path(name)
+    records.write(path, name, finished, maps)
     print(f"records: {len(finished)} runs, {len(maps)} maps, {path.stat().st_size / 1e6:.2f} MB")
 
 

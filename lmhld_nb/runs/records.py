@@ -7,6 +7,7 @@ the profile, and a digest of the files of each run and map.
 import hashlib
 import io
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -23,9 +24,8 @@ VERSION = 1
 LARGEST = 200_000_000  # bytes, unpacked
 _REQUIRED = ("spec.json", "history.csv", "metrics.json", scoring.PATCHES_FILE)
 _RUN_FILES = (*_REQUIRED, "environment.json", scoring.WHOLE_AREA_FILE, scoring.WINDOWS_FILE)
-# Of a map, what `experiments.unseen` and its figures read: not the probabilities.
-_MAP_TABLES = ("precision_recall", "calibration", "by_size", "size_frequency")
-_MAP_FILES = ("mask.tif", "map.json", *(f"scores_{name}.csv" for name in _MAP_TABLES))
+_MAP_FILE = re.compile(r"mask\.tif|map\.json|scores_[a-z_]+\.csv")  # what figures read: not the probabilities
+_RUN_ID = re.compile("[0-9a-f]{16}")
 _OF_ONE_MACHINE = ("files", "seconds", "megapixels_per_second")  # of map.json
 
 _UNREADABLE = (
@@ -80,7 +80,7 @@ def _run_files(run: Run) -> Files:
 
 
 def _map_files(folder: Path) -> Files:
-    files = _read_files(folder, [name for name in _MAP_FILES if (folder / name).is_file()])
+    files = _read_files(folder, [path.name for path in folder.iterdir() if _MAP_FILE.fullmatch(path.name)])
     report = json.loads(files["map.json"])
     kept = {key: value for key, value in report.items() if key not in _OF_ONE_MACHINE}
     return {**files, "map.json": (json.dumps(kept, indent=1) + "\n").encode()}
@@ -165,17 +165,13 @@ def _place(name: str) -> tuple[str, str, str]:
     """Return ``runs`` or ``maps``, the run id or scene, and the file of a member; raises ValueError for other names."""
     with suppress(UserError):
         match name.split("/"):
-            case [run_id, file] if _is_run_id(run_id) and file in _RUN_FILES:
+            case [run_id, file] if _RUN_ID.fullmatch(run_id) and file in _RUN_FILES:
                 return "runs", run_id, file
-            case [run_id, folder, file] if _is_run_id(run_id) and folder == SHOWN and file.endswith(".npz"):
+            case [run_id, folder, file] if _RUN_ID.fullmatch(run_id) and folder == SHOWN and file.endswith(".npz"):
                 return "runs", run_id, f"{SHOWN}/{safe_name(file, 'prediction')}"
-            case [folder, scene, file] if folder == MAPS and file in _MAP_FILES:
+            case [folder, scene, file] if folder == MAPS and _MAP_FILE.fullmatch(file):
                 return "maps", safe_name(scene, "scene"), file
     raise ValueError(f"holds {name!r}")
-
-
-def _is_run_id(text: str) -> bool:
-    return len(text) == 16 and set(text) <= set("0123456789abcdef")
 
 
 def unpack(path: Path, profile: str, folder: Path) -> Path:
