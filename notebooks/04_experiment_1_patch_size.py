@@ -111,6 +111,8 @@ table4 = book.table(4)
 lm.tidy(table4)
 
 # %% [markdown]
+# Check any cell yourself: [one command](../book/check.md#table-4) trains its runs again and compares every bit.
+#
 # The same F1 as heat maps, for the area that the paper shows (or the first one here):
 
 # %%

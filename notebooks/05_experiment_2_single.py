@@ -90,6 +90,8 @@ table5 = book.table(5)
 lm.tidy(table5)
 
 # %% [markdown]
+# Check any cell yourself: [one command](../book/check.md#table-5) trains its runs again and compares every bit.
+#
 # Rows that rest on a handful of test patches are no ranking of networks.
 #
 # The same F1 as a heat map. Read it by rows for the areas, by columns for the networks: is there a network that is best

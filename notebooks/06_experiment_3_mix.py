@@ -88,6 +88,8 @@ print(f"{len(runs)} networks trained on {len(patch_sets)} areas together")
 print(f"mean F1, to one digit: {table6['f1'].mean():.1f}")
 
 # %% [markdown]
+# Check any cell yourself: [one command](../book/check.md#table-6) trains its runs again and compares every bit.
+#
 # ## Area by area
 #
 # The paper also tested on each area's own test set ("similar patterns", section 4.3) and gives no scores. Here they are.

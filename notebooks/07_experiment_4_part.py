@@ -152,6 +152,8 @@ table7 = book.table(7)
 lm.tidy(table7)
 
 # %% [markdown]
+# Check any cell yourself: [one command](../book/check.md#table-7) trains its runs again and compares every bit.
+#
 # The paper compares this table with Tables 5 and 6 and finds LMHLD_part ahead of both. Look at whether the three marks keep
 # that order in every network, on the left and on the right.
 

@@ -1,7 +1,9 @@
 """The web edition: pictures described and made lighter, pages made from files, tables of finished pages."""
 
 import io
+import json
 import re
+import shlex
 from pathlib import Path
 
 import jupytext
@@ -12,13 +14,14 @@ import pytest
 from bs4 import BeautifulSoup, Tag
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lmhld_book import finish, notebooks, pages, pictures
+from lmhld_book import cells, finish, notebooks, pages, pictures
 from PIL import Image
 
 from lmhld_nb.book import chapters, ledger
 from lmhld_nb.config import ROOT, UserError
 from lmhld_nb.experiments import EXPERIMENTS
 from lmhld_nb.experiments.profile import schema
+from lmhld_nb.runs.records import Records
 
 PICTURE = nbformat.v4.new_output("display_data", {"image/png": "AAAA", "text/plain": "<Figure>"})
 MANIFEST = pages.read_manifest(ROOT / "figures" / "manifest.yaml")
@@ -138,6 +141,57 @@ def test_names_from_files_are_shown_literally(figures: Path) -> None:
     # Options of directives are quoted YAML; Sphinx escapes them where it writes HTML.
     (line,) = [line for line in text.splitlines() if "<script>" in line]
     assert line == ":img-alt: " + '"' + HOSTILE.replace('"', '\\"') + '"'
+
+
+def record(seconds: float, parent: str | None = None, weights: str = "0123456789abcdef") -> dict[str, bytes]:
+    files = {
+        "spec.json": {"stage": {"parent": parent}} if parent else {},
+        "metrics.json": {"seconds": seconds, "weights": weights},
+        "environment.json": {"device": "A <fast> one"},
+    }
+    return {name: json.dumps(content).encode() for name, content in files.items()}
+
+
+def test_each_cell_of_a_table_names_its_command_its_time_and_its_weights() -> None:
+    # Two chains, c after b after a, d after b: b and a are trained once.
+    runs = {"a": record(30), "b": record(30, "a"), "c": record(30, "b", "c" * 64), "d": record(60, "b", "d" * 64)}
+    rows = [("rio", 64, "unet", 0.5, "c+d"), ("rio", 64, HOSTILE, 0.25, "a"), ("x", 128, "unet", 0.75, "gone")]
+    columns = ["area", "patch_size", "model", "f1", "run_ids"]
+    table = pd.DataFrame([*rows, ("x", 128, HOSTILE, None, None)], columns=columns)
+    for records in (Records("own", runs, {}), None):
+        soup = BeautifulSoup(cells.table_html(4, table, "own profile.yaml", records), "html.parser")
+        assert texts(soup) == [
+            ["area", "patch size", "U-Net", HOSTILE],
+            ["Rio", "64 px", "0.500", "0.250"],
+            ["X", "128 px", "0.750", ""],
+        ]
+        assert not soup.find("script") and soup.find("p").get_text().startswith("Profile own profile.yaml")
+        entries = {button["aria-label"]: soup.find(id=button["data-cell"]) for button in soup.select("td button")}
+        assert list(entries) == [
+            "Rio, 64 px, U-Net: F1 0.500",
+            f"Rio, 64 px, {HOSTILE}: F1 0.250",
+            "X, 128 px, U-Net: F1 0.750",
+        ]
+        commands = [shlex.split(entry.find(class_="command").get_text())[2:] for entry in entries.values()]
+        assert commands == [["own profile.yaml", *ids] for ids in (["c", "d"], ["a"], ["gone"])]
+        mean, one, absent = (" ".join(entry.get_text().split()) for entry in entries.values())
+        assert mean.startswith("Table 4, Rio, 64 px, U-Net: F1 0.500, the mean of 2 runs.")
+        if records:
+            assert "4 trainings, earlier stages of the chain among them: about 2.5 min." in mean
+            assert f"Digest of the weights: {'c' * 12}, {'d' * 12}." in mean and "1 training: about 30 s." in one
+            assert absent.endswith("Not in the records: there is nothing to compare with.")
+            assert "A <fast> one" in soup.find("p").get_text()
+        else:
+            assert "no records here" in soup.find("p").get_text() and "about" not in mean + one + absent
+    assert [cells.format_duration(seconds) for seconds in (0.2, 59, 61, 1800, 86_400)] == [
+        "1 s",
+        "59 s",
+        "1.0 min",
+        "30 min",
+        "24 h",
+    ]
+    (only,) = cells.cells_of(pd.DataFrame([("unet", 0.5, "a")], columns=["model", "f1", "run_ids"]))
+    assert only.row == () and only.name == "U-Net"
 
 
 def is_key(key: str) -> bool:

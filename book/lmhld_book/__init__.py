@@ -12,7 +12,7 @@ import nbformat
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
-from lmhld_book import finish, notebooks, pages, pictures
+from lmhld_book import cells, finish, notebooks, pages, pictures
 from lmhld_nb.book import ledger
 
 LOG = logging.getLogger(__name__)
@@ -20,6 +20,8 @@ LOG = logging.getLogger(__name__)
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
+    app.add_config_value("lmhld_profile", "mini", "env")
+    app.add_directive("cells", cells.Cells)
     app.connect("builder-inited", prepare, priority=100)
     app.connect("html-page-context", finish.finish, priority=900)
     app.connect("build-finished", finish.trim)
@@ -37,6 +39,7 @@ def prepare(app: Sphinx) -> None:
         titles[path.stem] = notebooks.number_title(notebook, path.stem[:2])
         for problem in notebooks.describe(notebook, descriptions):
             LOG.warning("%s, %s", path.stem, problem)
+        notebooks.relink(notebook)
         notebooks.lighten(notebook)
         nbformat.write(notebook, path)
     figures = source / "figures"

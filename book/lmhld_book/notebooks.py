@@ -68,6 +68,13 @@ def describe(notebook: Any, descriptions: Mapping[str, str]) -> list[str]:
     return problems
 
 
+def relink(notebook: Any) -> None:
+    """Let links from a chapter to pages in ``book/``, as they work in the repository, work where Sphinx reads it."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = cell.source.replace("](../book/", "](../")
+
+
 def picture_outputs(notebook: Any) -> list[Any]:
     """Return the data of each output of a notebook that is a PNG or a JPEG."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]

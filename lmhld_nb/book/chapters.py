@@ -280,7 +280,7 @@ def site(profile: str, committed: bool = False) -> Path:
         for path in notebooks:
             shutil.copy(path, source / "chapters")
         command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html"]
-        command += ["-d", str(Path(temporary) / "doctrees"), str(source), str(pages)]
+        command += ["-D", f"lmhld_profile={Path(profile).name}", "-d", f"{temporary}/doctrees", str(source), str(pages)]
         sphinx = subprocess.run(command, check=False, capture_output=True, text=True)
         if sphinx.returncode != 0:
             lines = sphinx.stderr.splitlines() or [f"sphinx ended with code {sphinx.returncode}"]

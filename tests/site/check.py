@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup
-from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
 from lmhld_nb.config import workdir
 
@@ -228,3 +228,22 @@ def test_a_figure_opens_whole(phone: Watched) -> None:
     figure.click()
     page.wait_for_load_state()
     assert re.search(r"_images/.+\.(png|jpe?g)$", page.url)
+
+
+def test_a_cell_leads_to_its_command_by_mouse_and_keyboard(light: Watched) -> None:
+    page = light.open("check.html")
+    for table in page.locator(".cells").all():
+        shown, copy = table.locator("[role=status]"), table.locator(".copy-command")
+        assert not copy.is_visible()
+        first, last = table.locator("[data-cell]").first, table.locator("[data-cell]").last
+        first.click()
+        before = shown.inner_text()
+        last.focus()
+        page.keyboard.press("Enter")
+        assert shown.inner_text() != before and table.locator("[aria-pressed=true]").count() == 1
+        assert re.fullmatch(r"lmhld verify \S+( [0-9a-f]{16})+", shown.locator(".command").inner_text())
+        assert last.inner_text() in shown.inner_text()
+        copy.click()
+        expect(copy).to_have_text(re.compile("Copied|Selected"))
+    assert page.locator(".cells").count() and not light.wrong
+    assert not complaints(page)
