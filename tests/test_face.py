@@ -71,6 +71,17 @@ def test_a_figure_is_shown_with_its_caption_and_saved_with_its_numbers(book: lm.
     assert bare.get_supxlabel() == "Fig 2 of the paper"
 
 
+def test_figures_of_a_portable_profile_say_where_its_runs_are_not(tiny: Path) -> None:
+    tiny.write_text(tiny.read_text() + "portable: true\n")
+    book = lm.open(str(tiny))
+    run = runs.make_run(single.specs(book)[1], QUIET)
+    assert run.metrics["portable"] == "yes" and book.runs("single", "skip") and "portable" not in book.caption()
+    text = (run.folder / "metrics.json").read_text()
+    (run.folder / "metrics.json").write_text(text.replace('"portable": "yes"', '"portable": "no: computed on a GPU"'))
+    book.runs("single", "skip")
+    assert book.caption().endswith("not portable, other digits elsewhere (no: computed on a GPU)")
+
+
 def test_the_module_offers_its_packages_and_nothing_else() -> None:
     assert {"open", "Book", "tidy", "exercise", "plots", "paper", "experiments"} <= set(dir(lm))
     assert lm.plots.style is style and lm.experiments.single is single

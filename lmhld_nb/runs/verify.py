@@ -26,7 +26,7 @@ SCORED_LATER = (scoring.WINDOWS_FILE, scoring.WHOLE_AREA_FILE)
 # The order in which differences are looked for; digests of weights, which metrics.json holds, come last of all.
 COMPARED = ("spec.json", scoring.PATCHES_FILE, "history.csv", "metrics.json", *SCORED_LATER)
 KEYS = ("epoch", "stage", "input", "area", "number", "scene", "row", "col")  # columns that name a row
-MEASURED = {"seconds", "patches_per_second", "device"}
+MEASURED = {"seconds", "patches_per_second", "device", "portable"}
 DIGESTS = ("metrics.json: parent_weights", "metrics.json: weights")
 
 
