@@ -88,7 +88,7 @@ def as_json(checked: list[Check]) -> str:
 
 
 def text(checked: list[Check], width: int = 100) -> str:
-    """Return all checks as text to read, by section, no line longer than ``width`` letters (at least 44: a DOI stays whole)."""
+    """Return all checks as text to read, by section, in lines of at most ``width`` letters (44 where that is less)."""
     lines: list[str] = []
     section = ""
     for check in checked:
