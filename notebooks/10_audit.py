@@ -175,7 +175,7 @@ print(f"Table 1 has {part.min():.0%} to {part.max():.0%} of the landslides in th
 # of the whole area found several times as many. So the study area holds a small part of the event, and the largest landslide
 # of that earthquake is not in it, or not whole. Mw and Ms are two scales: the article cited gives Ms. GVLM's images are much finer
 # than Table 3 says, which matters where a network trained here is tried on them (chapter 08). And Landslide4Sense is counted by
-# its training part; its article has no more, but the data as released do.
+# its training part: its article has no more, but the data as released do (labels of the other two parts came after the competition).
 #
 # ## Beside the paper
 #
