@@ -160,7 +160,11 @@ print(f"part above single in each area, F1: {above} of {len(minus_single)}")
 # landslides of the Wenchuan earthquake: that the data set holds fewer does not make it right.
 
 # %% tags=["nbval-check-output"]
-named = ["magnitude_wenchuan", "slides_wenchuan/cited", "slides_wenchuan/inventories"]
+named = [
+    "magnitude_wenchuan",
+    "slides_wenchuan/cited",
+    "slides_wenchuan/inventories",
+]
 named += ["large_scale", "gvlm_resolution", "landslide4sense/released"]
 for row in table.loc[named].itertuples():
     reading = f" [{row.reading}]" if row.reading else ""
@@ -168,7 +172,9 @@ for row in table.loc[named].itertuples():
 outside = lm.paper.outside()
 inventories = outside[outside["kind"] == "inventory"]["value"].astype(int)
 part = lm.paper.areas().loc["wenchuan", "landslides"] / inventories
-print(f"Table 1 has {part.min():.0%} to {part.max():.0%} of the landslides in these inventories")
+print(
+    f"Table 1 has {part.min():.0%} to {part.max():.0%} of the landslides in these inventories"
+)
 
 # %% [markdown]
 # The text quotes an early count, of "more than" so many landslides, rockfalls and debris flows; inventories drawn from images
