@@ -5,6 +5,7 @@ import html
 from pathlib import Path
 
 import check_notebooks
+import check_prose
 import jupytext
 import nbformat
 import numpy as np
@@ -108,6 +109,37 @@ def test_published_notebooks_and_figures_are_light(tmp_path: Path) -> None:
     publish.publish_figures(figures, published)
     assert sorted(path.name for path in published.iterdir()) == ["a.png", "figures.csv"]
     assert (published / "a.png").stat().st_size < len(png) / 2
+
+
+ENTRY = """@article{dice1945,
+  author = {Dice, L. R.},
+  year = {1945},
+  title = {{Measures of association}},
+  journal = {Ecology},
+  volume = {26},
+  pages = {297--302},
+  doi = {10.2307/1932409},
+  keywords = {methods},
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("  volume = {26},\n", "", "dice1945 has no volume"),
+        ("{1945}", "{1946}", "dice1945 is of 1946"),
+        ("L. R.", "L. R. and others", "cuts its list of authors"),
+        ("{10.2307/", "{https://doi.org/10.2307/", "the DOI of dice1945"),
+        ("{methods}", "{ecology}", "the keyword of dice1945"),
+        ("},\n}\n", "},\n}\n" + ENTRY, "repeats another entry's DOI"),
+    ],
+)
+def test_an_entry_of_the_bibliography_is_whole(old: str, new: str, says: str) -> None:
+    page = ':filter: keywords % "methods"'
+    assert list(check_prose.bibliography(ENTRY, page)) == []
+    found = list(check_prose.bibliography(ENTRY.replace(old, new), page))
+    assert len(found) == 1 and says in found[0]
 
 
 def test_an_outdated_execution_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,6 +104,36 @@ def book() -> Iterator[str]:
             yield from (f"{path.name}: {key} is not in references.bib" for key in keys.split(",") if key not in entries)
 
 
+FIELDS = {
+    "article": ("journal", "volume", "pages", "doi"),
+    "book": ("publisher",),
+    "incollection": ("editor", "booktitle", "pages"),
+    "inproceedings": ("booktitle",),
+    "misc": ("howpublished",),
+}
+"""What an entry of the bibliography has, by its kind, beside author and title."""
+
+
+def bibliography(entries: str, page: str) -> Iterator[str]:
+    """Entries have their kind's fields and all authors, keys name the year, DOIs have their form; all are shown."""
+    shown, dois = set(re.findall(r'keywords % "(\w+)"', page)), set()
+    for kind, key, body in re.findall(r"^@(\w+)\{(\w+),\n(.*?)^\}", entries, re.M | re.S):
+        fields = dict(re.findall(r"^  (\w+) = \{(.*)\},$", body, re.M))
+        missing = [name for name in ("author", "title", *FIELDS[kind]) if not fields.get(name)]
+        yield from (f"references.bib: {key} has no {name}" for name in missing)
+        if fields.get("year", "") != "".join(re.findall(r"\d", key)):
+            yield f"references.bib: {key} is of {fields.get('year', 'no year')}; name the year of the volume in both"
+        if re.search(r"\b(others|et al)\b", fields.get("author", "")):
+            yield f"references.bib: {key} cuts its list of authors"
+        if fields.get("keywords") not in shown:
+            yield f"references.bib: references.md shows no entries with the keyword of {key}"
+        if "doi" in fields and not re.fullmatch(r"10\.\d{4,9}/\S+", fields["doi"]):
+            yield f"references.bib: the DOI of {key} is not of the form 10.NUMBER/NAME"
+        if fields.get("doi", key).lower() in dois:
+            yield f"references.bib: {key} repeats another entry's DOI"
+        dois.add(fields.get("doi", key).lower())
+
+
 def alternative_texts() -> Iterator[str]:
     """A description is a sentence, and names no score: the picture of another profile shows another one."""
     for name, entry in yaml.safe_load(read("figures/manifest.yaml")).items():
@@ -113,6 +143,7 @@ def alternative_texts() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    lines = [*documents(), *readme(), *book(), *alternative_texts()]
+    references = bibliography(read("book/references.bib"), read("book/references.md"))
+    lines = [*documents(), *readme(), *book(), *references, *alternative_texts()]
     print("\n".join(lines) or "documents and chapters say what is there")
     sys.exit(bool(lines))

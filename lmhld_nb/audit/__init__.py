@@ -88,7 +88,7 @@ def as_json(checked: list[Check]) -> str:
 
 
 def text(checked: list[Check], width: int = 100) -> str:
-    """Return all checks as text to read, by section, no line longer than ``width`` letters (at least 40)."""
+    """Return all checks as text to read, by section, in lines of at most ``width`` letters (44 where that is less)."""
     lines: list[str] = []
     section = ""
     for check in checked:
@@ -103,7 +103,9 @@ def text(checked: list[Check], width: int = 100) -> str:
             ("      ", check.detail, 6),
         ):
             if content:
-                lines += textwrap.wrap(start + content, max(40, width), subsequent_indent=" " * indent)
+                lines += textwrap.wrap(
+                    start + content, max(44, width), subsequent_indent=" " * indent, break_on_hyphens=False
+                )
     lines += ["", f"{len(checked)} checks"]
     lines += [f"{count:5} {_SYMBOLS[verdict]} {verdict}" for verdict, count in counts(checked).items()]
     return "\n".join(lines).strip()

@@ -61,6 +61,13 @@ def _largest() -> Finding:
     return count("largest_px", int(pixels.max()), f"px in Table 1 ({pixels.idxmax()})", detail)
 
 
+def _large_scale() -> Finding:
+    area, (km2, source) = published(1).loc["wenchuan"], rules.facts("largest_km2").loc["wenchuan", ["value", "source"]]
+    here = area["max_area_px"] * area["resolution_m"] ** 2 / 1e6
+    derived = f"the largest of Wenchuan has {here:.2f} km² in Table 1, the largest of that earthquake {km2} km²"
+    return unchecked(derived, f"the latter is not in the data set, or not whole: {source}")
+
+
 def _image_after(images: pd.Period, key: str) -> Finding:
     """Judge from a month or a day of the images whether they were taken after an event."""
     value, source = rules.facts("event").loc[key, ["value", "source"]]
@@ -89,22 +96,25 @@ def _after(area: str) -> Finding:
     return unchecked(f"images {images}; the paper names no event", detail, "one month")
 
 
-def _part_of_all(area: str) -> Finding:
-    """An event's landslides cannot be fewer than those of the study area in it."""
-    quote, here = quoted(f"slides_{area}"), int(published(1)["landslides"][area])
-    tolerance = rules.whole_tolerance(quote)
-    if here <= quote.number + quote.half:
-        return Finding(f"{here:,} in Table 1: a part of them", "holds", tolerance)
-    derived = f"{here:,} in Table 1, in the study area alone"
-    if quote.printed[0].startswith("over"):
-        detail = f"'{quote}' leaves open how many; the two counts are of different inventories"
-        return unchecked(derived, detail, tolerance)
-    return Finding(derived, "contradicted", tolerance)
+def _slides(area: str, kind: str) -> Finding:
+    """Judge an event's number of landslides by what others count; that the data set has fewer says nothing."""
+    quote, here, counts = quoted(f"slides_{area}"), published(1)["landslides"][area], rules.facts(kind).loc[[area]]
+    numbers = counts["value"].astype(float)
+    derived = "; ".join(f"{number:,.0f} ({source})" for number, source in zip(numbers, counts["source"], strict=True))
+    among = numbers.min() - quote.half <= quote.number <= numbers.max() + quote.half
+    fewer = quote.printed[0].startswith("over") and quote.number < numbers.min()
+    detail = f"Table 1 has {here:,} in the study area"
+    return holds_if(among or fewer, derived, detail, rules.whole_tolerance(quote))
 
 
 def _magnitude() -> Finding:
     apart = quoted("magnitude_text").number - quoted("magnitude_cited").number
     return unchecked(f"{abs(apart):.1f} apart", "magnitudes of two scales may differ so much")
+
+
+def _magnitude_wenchuan() -> Finding:
+    value, source = rules.facts("moment_magnitude").loc["wenchuan", ["value", "source"]]
+    return rules.equals("magnitude_wenchuan", float(value), f"Mw {value}", source)
 
 
 def _resolution_by_sensor() -> Finding:
@@ -119,12 +129,15 @@ def _resolution_by_sensor() -> Finding:
     return holds_if(not several, "; ".join(several) or f"one value for each of {len(metres)} sensors")
 
 
-_NAMED = rules.by_name(_years, _commercial, _landslides, _smallest, _largest, _magnitude, _resolution_by_sensor)
+_NAMED = rules.by_name(_years, _commercial, _landslides, _smallest, _largest, _large_scale, _magnitude)
+_NAMED |= rules.by_name(_magnitude_wenchuan, _resolution_by_sensor)
 CHECKS: rules.Checks = _NAMED | {
     "areas": lambda: count("areas", len(paper.table(1)), "rows in Table 1"),
     "sensors": lambda: count("sensors", len(_sensors()), f"in Table 1: {', '.join(sorted(_sensors()))}"),
     "sensor_names": lambda: rules.same_sets(_sensors(), set(quoted("sensor_names").values), "Table 1"),
     **{f"after_{area}": partial(_after, area) for area in paper.AREAS},
     "after_luding": lambda: _image_after(pd.Period(quoted("image_luding").values[0], "D"), "luding"),
-    **{f"slides_{area}": partial(_part_of_all, area) for area in ("jiuzhaigou", "wenchuan")},
+    "slides_jiuzhaigou": partial(_slides, "jiuzhaigou", "cited_count"),
+    "slides_wenchuan/cited": partial(_slides, "wenchuan", "cited_count"),
+    "slides_wenchuan/inventories": partial(_slides, "wenchuan", "inventory"),
 }

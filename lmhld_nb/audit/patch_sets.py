@@ -125,6 +125,12 @@ def _table_3_resolution() -> Finding:
     return holds_if((metres.min(), metres.max()) == (low, high), derived)
 
 
+def _of_authors(name: str, column: str, kind: str) -> Finding:
+    """Compare what Table 3 says of another data set with what its authors say."""
+    here, (there, source) = str(_others().loc[name, column]), rules.facts(kind).loc[name, ["value", "source"]]
+    return holds_if(here == there, f"{here} here, {there} there", source)
+
+
 def _comparison_size() -> Finding:
     size: Any = paper.table(2).set_index("study_area").loc["Comparison dataset", "patch_size"]
     return holds_if(size == quoted("comparison_size").number, f"{size} in Table 2")
@@ -146,5 +152,8 @@ CHECKS: rules.Checks = rules.by_name(
     "sensor_diversity": partial(_diversity, "sensors"),
     "table_3_patches": lambda: holds_if((n := int(_ours("patches"))) == _total(), f"{n:,} here, {_total():,} there"),
     "table_3_sizes": lambda: same_sets(_sizes(), set(listed(_ours("patch_size"))), "Table 2"),
+    "gvlm_resolution": partial(_of_authors, "GVLm", "resolution", "resolution"),
+    "landslide4sense/described": partial(_of_authors, "Landslide4sense", "patches", "patches_described"),
+    "landslide4sense/released": partial(_of_authors, "Landslide4sense", "patches", "patches_released"),
     "table_3_sensors": lambda: same_sets(set(paper.table(1)["sensor"]), set(listed(_ours("sensors"))), "Table 1"),
 }

@@ -185,8 +185,10 @@ def marks() -> pd.DataFrame:
 def outside() -> pd.DataFrame:
     """Return facts that are not the paper's, each with its source.
 
-    Columns: kind (``event``: when landslides happened, a day or a month; ``open_data``: a sensor whose images are free
-    to all, and its operator; ``lies_in``: a test scene in the region of a study area), key, value, source.
+    Columns: kind (``event``: when landslides happened, a day or a month; ``cited_count`` and ``inventory``: how many,
+    as an article that the paper cites or others count; ``moment_magnitude``; ``largest_km2``: the largest of an event;
+    ``resolution``, ``patches_described`` and ``patches_released``: of another data set; ``open_data``: a sensor whose
+    images are free to all, and its operator; ``lies_in``: a test scene in a study area's region), key, value, source.
     """
     return _texts("outside.csv")
 
