@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 __version__ = "2.0.0.dev0"
@@ -19,12 +21,17 @@ CAPS = {
     # Not AVX2: MKL takes that word on Intel's processors alone, and elsewhere silently uses the best it finds.
     "MKL_CBWR": "COMPATIBLE",
     "OPENBLAS_CORETYPE": "Haswell",
-    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
+    # NumPy 2.4 gave its instruction sets new names, and warns of names that it does not have.
+    "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL"
+    if tuple(map(int, version("numpy").split(".")[:2])) < (2, 4)
+    else "X86_V4 AVX512_ICL AVX512_SPR",
 }
 """What keeps each numerical library to instructions that every x86-64 processor with AVX2 has, so that results are the
 same bits everywhere. They are read when a library is loaded or first computes: hence here, before all imports."""
 
-if CAPPED := os.environ.get("LMHLD_PORTABLE") != "0":
+_CPU = Path("/proc/cpuinfo")
+# Where there is no AVX2, told to use it, ATen and OpenBLAS would end the process.
+if CAPPED := os.environ.get("LMHLD_PORTABLE") != "0" and not (_CPU.is_file() and " avx2" not in _CPU.read_text()):
     CAPPED = "numpy" not in sys.modules or CAPS.items() <= os.environ.items()
     os.environ |= CAPS
 

@@ -11,7 +11,7 @@ from lmhld_nb import models, patches, runs
 from lmhld_nb.config import UserError, runs_dir
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.patches.batches import load_split
-from lmhld_nb.training import chains, scoring, train
+from lmhld_nb.training import chains, loop, scoring, train
 from lmhld_nb.training import weights as stored
 from lmhld_nb.training.hardware import Execution
 from lmhld_nb.training.specs import LAYER_GROUPS, Recipe, RunSpec, Stage
@@ -200,6 +200,14 @@ def test_a_child_of_other_weights_or_without_earlier_scores_is_not_used(stages):
     assert runs.find(chain[1]) is not None
     own.write_text(json.dumps({**run.metrics, "earlier": {}}))
     assert runs.find(chain[1]) is None and "metrics.json" in runs.damage(chain[1])
+
+
+def test_a_stage_is_no_more_portable_than_the_stage_it_starts_from(stages, monkeypatch):
+    first, second = linked(stages[:2])
+    monkeypatch.setattr(loop, "portability", lambda _: "no: computed on a GPU")
+    runs.make_run(first, QUIET)
+    monkeypatch.setattr(loop, "portability", lambda _: "yes")
+    assert runs.make_run(second, QUIET).metrics["portable"] == "no: computed on a GPU"
 
 
 def test_children_of_a_failed_stage_say_so_and_others_are_made(stages):

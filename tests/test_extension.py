@@ -91,7 +91,7 @@ def test_another_loss_or_version_renames_only_the_runs_that_use_it(tiny: Path, m
     monkeypatch.setitem(LOSSES, "dice_bce", replace(LOSSES["dice_bce"], version=2))
     assert run_ids("bce") == before["bce"]
     assert not set(run_ids("dice_bce")) & set(before["dice_bce"])
-    monkeypatch.setitem(OPTIMISERS, "adamw", replace(OPTIMISERS["adamw"], version=2))
+    monkeypatch.setitem(OPTIMISERS, "adamw", replace(OPTIMISERS["adamw"], version=3))
     assert run_ids("bce") == before["bce"], "they use another optimiser"
 
 

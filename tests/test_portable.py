@@ -91,6 +91,13 @@ def test_results_of_other_hardware_are_not_called_portable(monkeypatch):
     assert hardware.portability(CPU) == "no: this processor has no AVX2"
 
 
+def test_a_processor_without_avx2_is_not_told_to_use_it(tmp_path):
+    (tmp_path / "cpuinfo").write_text("flags : fpu sse4_2 avx")
+    program = Path(lmhld_nb.__file__).read_text().replace("/proc/cpuinfo", str(tmp_path / "cpuinfo"))
+    program += "\nprint(CAPPED, CAPS.items() <= os.environ.items())"
+    assert printed_by("-c", program, **dict.fromkeys(lmhld_nb.CAPS, "")) == ["False False"]
+
+
 def test_portable_is_part_of_what_names_a_run():
     assert Recipe(portable=True) != Recipe()
     study = experiments.load("smoke")

@@ -203,6 +203,15 @@ def test_a_run_taken_up_elsewhere_keeps_its_precision(part, tmp_path, monkeypatc
         assert train(run_spec(recipe=ONE_EPOCH), part, tmp_path / name)["precision"] == precision
 
 
+def test_a_run_taken_up_elsewhere_is_not_called_portable(part, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "portability", lambda _: "no: computed on a GPU")
+    train_until(1, signal.SIGTERM, run_spec(recipe=ONE_EPOCH), part, tmp_path / "run")
+    monkeypatch.setattr(loop, "portability", lambda _: "yes")
+    for name, state in (("run", "no: computed on a GPU"), ("new", "yes")):
+        assert train(run_spec(recipe=ONE_EPOCH), part, tmp_path / name)["portable"] == state
+        assert json.loads((tmp_path / name / "environment.json").read_text())["portable"] == state
+
+
 def test_patches_of_two_sizes_are_read_from_disk_as_from_memory(data, part):
     parts = [part, patches.cut(SPEC.model_copy(update={"size": 64}), [data], progress=False)]
     drawn = []

@@ -65,10 +65,10 @@ def portability(device: torch.device) -> str:
     if os.environ.get("LMHLD_PORTABLE") == "0":
         return "no: LMHLD_PORTABLE=0 is set"
     capability = torch.backends.cpu.get_cpu_capability()
-    if not lmhld_nb.CAPPED or capability.startswith("AVX512"):
-        return "no: numpy or torch was loaded before lmhld_nb"
-    if capability != "AVX2":
+    if capability not in ("AVX2", "AVX512"):
         return "no: this processor has no AVX2"
+    if not lmhld_nb.CAPPED or capability == "AVX512":
+        return "no: numpy or torch was loaded before lmhld_nb"
     return "yes" if torch.get_num_threads() == 1 else "no: computed with several threads"
 
 

@@ -94,12 +94,13 @@ class _Training:
         write_json(folder / "spec.json", json.loads(spec.canonical()))
         torch.manual_seed(chains.seed_of(spec))
         model = models.build(spec.model, len(spec.bands), spec.width, **spec.options)
-        self.identity, self.parent_weights = spec.run_id, {}
+        self.identity, self.parent_weights, before = spec.run_id, {}, "yes"
         if spec.stage is not None:
             chains.start_from_parent(model, spec.stage, earlier[-1].weights)
             # A checkpoint that began with other weights of the parent is not this training's.
             self.parent_weights = {"parent_weights": weights.digest(earlier[-1].weights)}
             self.identity += f"-{self.parent_weights['parent_weights']}"
+            before = json.loads(earlier[-1].weights.with_name("metrics.json").read_text(encoding="utf-8"))["portable"]
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = engine.optimiser_of(self.model, spec.recipe)
         self.copies = {"best": weights.copy_of(self.model), "good": weights.copy_of(self.model)}
@@ -108,7 +109,11 @@ class _Training:
         # A run that is taken up on other hardware keeps the precision it began with.
         self.state.precision = self.state.precision or precision(spec.recipe.precision, self.device)
         self.recipe = spec.recipe.model_copy(update={"precision": self.state.precision})
-        write_json(folder / "environment.json", {**environment(self.device), "precision": self.state.precision})
+        # It is portable where all of it is: what was computed elsewhere, and the stage that it starts from.
+        states = (before, self.state.portable, portability(self.device))
+        self.state.portable = next((state for state in states if state != "yes"), "yes")
+        carried = {"precision": self.state.precision, "portable": self.state.portable}
+        write_json(folder / "environment.json", {**environment(self.device), **carried})
 
     def split(self, split: str) -> Batches:
         return load_split(self.patch_sets, split, self.device, self.recipe.normalise)
@@ -231,7 +236,7 @@ class _Training:
             "patches_per_second": round(self.recipe.epochs * patches_per_epoch / max(state.seconds, 1e-9), 2),
             "device": device_name(self.device),
             "precision": state.precision,
-            "portable": portability(self.device),
+            "portable": state.portable,
         }
         write_json(folder / "metrics.json", metrics)
         for name in (CHECKPOINT, LAST_GOOD):

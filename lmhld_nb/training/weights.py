@@ -126,6 +126,7 @@ class TrainingState:
     best_epoch: int = 0
     seconds: float = 0.0
     precision: str = ""
+    portable: str = "yes"
     history: list[dict[str, float]] = field(default_factory=list)
     milestones: dict[str, dict[str, float]] = field(default_factory=dict)
 
