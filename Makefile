@@ -50,7 +50,8 @@ smoke: env  ## the book in its smallest form (profile smoke)
 
 test: env  ## unit tests, then the chapters against their references
 	$(PYTEST) tests
-	$(PYTEST) --nbval-lax --nbval-current-env --nbval-sanitize-with $(REFERENCE)/sanitize.cfg $(REFERENCE)
+	$(BIN)/lmhld run smoke --quiet
+	$(PYTEST) --nbval --nbval-current-env --nbval-sanitize-with $(REFERENCE)/sanitize.cfg $(REFERENCE)
 
 # Debian's slurm-wlm and munge are installed where they are missing; the cluster lives in a temporary folder.
 test-slurm: env  ## the workflow on a SLURM of one node, started for the test (2 minutes; needs root)
@@ -69,7 +70,7 @@ test-site: env .venv/.browser  ## every page of build/site/ in a real browser, w
 nbval-mini: env  ## run committed chapters again on the finished mini runs and compare (CHAPTER=05: one)
 	LMHLD_DATA="$${LMHLD_DATA:-$${LMHLD_WORKDIR:-$(CURDIR)}/data}" LMHLD_RUNS="$${LMHLD_RUNS:-$${LMHLD_WORKDIR:-$(CURDIR)}/runs}" \
 	LMHLD_WORKDIR="$(CURDIR)/build/nbval" \
-	$(PYTEST) --nbval-lax --nbval-sanitize-with $(REFERENCE)/sanitize.cfg $(wildcard notebooks/$(CHAPTER)*.ipynb)
+	$(PYTEST) --nbval --nbval-sanitize-with $(REFERENCE)/sanitize.cfg $(wildcard notebooks/$(CHAPTER)*.ipynb)
 
 reference: smoke  ## remake the references that `make test` compares chapters with (maintainers)
 	$(BIN)/python tools/publish.py smoke

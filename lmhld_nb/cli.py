@@ -139,9 +139,19 @@ def _duration(seconds: float) -> str:
 
 
 def _execution(profile: Profile, device: str, quiet: bool) -> Execution:
-    """Return a profile's execution as the command line changes it."""
+    """Return a profile's execution as the command line changes it; say so where a portable profile is not, here."""
+    import torch
+
+    from lmhld_nb.training.hardware import choose_device, portability
+
     chosen = {} if device == "auto" else {"device": device}
-    return profile.execution.model_copy(update={"progress": not quiet, **chosen})
+    execution = profile.execution.model_copy(update={"progress": not quiet, **chosen})
+    if profile.portable:
+        torch.set_num_threads(1)
+        if (state := portability(torch.device(choose_device(execution.device)))) != "yes":
+            about = "runs made here will have other digits than published ones"
+            typer.echo(f"{profile.name}: not portable ({state}): {about}", err=True)
+    return execution
 
 
 @app.command(epilog="Example: lmhld run mini --experiment single --workers 2")

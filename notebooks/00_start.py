@@ -40,7 +40,7 @@ book = lm.open(profile)
 # code runs and can learn, not how well it does on a real disaster. The real LMHLD is used in the same way, by a profile
 # that names it.
 
-# %% tags=["nbval-check-output"]
+# %%
 kind = "synthetic" if book.dataset.synthetic else "real"
 print(f"data set: {book.dataset.title} ({kind})")
 print(f"areas: {', '.join(book.dataset.areas)}")
@@ -73,7 +73,7 @@ pd.crosstab(table["experiments"], table["model"])[list(book.models)]
 # %%
 print(f"done: {(table['status'] == 'done').sum()} of {len(table)}")
 
-# %% tags=["nbval-check-output"]
+# %%
 recipe, batches = book.profile.recipe, book.profile.batch_size_at
 print(
     f"{len(planned)} runs: {len(book.models)} model(s) on {len(book.areas)} areas"

@@ -62,7 +62,7 @@ columns = ["landslides", "min_area_px", "max_area_px"]
 table1 = measured.join(published[columns].add_prefix("published_"))
 book.save(table1, "table1")
 
-# %% tags=["nbval-check-output"]
+# %%
 for area, row in table1.iterrows():
     print(
         f"{area:15} {row['landslides']:4.0f} landslides, Q1 {row['q1']:.0f}, median {row['q2']:.0f}, Q3 {row['q3']:.0f} px"
@@ -96,7 +96,7 @@ book.show(
     measured.reset_index(),
 )
 
-# %% tags=["nbval-check-output"]
+# %%
 for area, values in sizes.items():
     largest = np.sort(values)[::-1][: max(1, len(values) // 10)]
     print(
@@ -141,7 +141,7 @@ book.show(lm.plots.data.polygon_checks(checked), "polygon_checks", checked)
 # %%
 checked[checked["flag"] != ""].head(10).round(2)
 
-# %% tags=["nbval-check-output"]
+# %%
 print(f"{len(checked)} polygons checked in {scene.area}")
 if "ndvi" in checked:
     barer = (checked["ndvi"] < checked["ndvi_around"]).mean()
@@ -166,7 +166,7 @@ rows = {
 moved = pd.DataFrame(rows).T.rename_axis("moved by px")
 book.save(moved, "moved_polygons").astype({"polygons": int}).round(2)
 
-# %% tags=["nbval-check-output"]
+# %%
 print(
     "more is flagged when the inventory lies off:",
     moved["flagged"].iloc[-1] > moved["flagged"].iloc[0],
@@ -181,7 +181,7 @@ print(
 # 325,589 pixels" (Taiwan's). It dates the Jiuzhaigou images to 2015.08, while section 2.1 e) dates the earthquake to
 # August 2017. Table 1's counts add up to more than the "approximately 20,000 landslides" of the text:
 
-# %% tags=["nbval-check-output"]
+# %%
 print(f"landslides in Table 1: {lm.paper.table(1)['landslides'].sum():,}")
 
 # %% [markdown]

@@ -39,7 +39,7 @@ book = lm.open(profile)
 # $\sqrt{10\,Q}$. Each of the three quartiles takes the available size nearest to its ideal side. The paper does this
 # for Wenchuan:
 
-# %% tags=["nbval-check-output"]
+# %%
 wenchuan = (417, 1191, 4123)
 print("ideal sides:", ", ".join(f"{(10 * q) ** 0.5:.1f}" for q in wenchuan))
 print("candidates: ", lm.patches.candidate_sizes(wenchuan))
@@ -51,7 +51,7 @@ print("candidates: ", lm.patches.candidate_sizes(wenchuan))
 candidates = book.save(patch_size.candidate_table(book), "candidate_sizes")
 candidates
 
-# %% tags=["nbval-check-output"]
+# %%
 sizes = candidates[["smallest", "middle", "largest"]]
 among = sizes.eq(candidates["chosen"], axis=0).any(axis=1)
 print(
@@ -93,7 +93,7 @@ table2 = patch_size.table_2(patch_sets)
 published = published_areas(book.dataset.name)[["patches"]]
 book.save(table2.join(published.add_prefix("published_")), "table2")
 
-# %% tags=["nbval-check-output"]
+# %%
 for area, row in table2.iterrows():
     print(
         f"{area:15} {row['patch_size']:3.0f} px: {row['patches']:3.0f} of {row['windows']:3.0f} windows kept"
@@ -132,7 +132,7 @@ book.show(figure, "patches", table2.reset_index())
 contacts = patch_size.split_contacts(book, scene.area)
 contacts
 
-# %% tags=["nbval-check-output"]
+# %%
 touching = contacts["touching a training patch"] / contacts["test patches"].clip(1)
 print(
     f"blocks separate better than random: {touching['blocks'] <= touching['random']}"

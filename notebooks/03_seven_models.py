@@ -73,7 +73,7 @@ for label, network in (("with skips", whole), ("without skips", cut)):
     near[label] = float(influence[28:37, 28:37].sum() / influence.sum())
     print(f"{label}: {near[label]:.0%} of the influence is within 9 × 9 pixels")
 
-# %% tags=["nbval-check-output"]
+# %%
 unet = dataflow.graph("unet")
 print(f"ways from the patch to the logits: {unet.ways('input', 'head')}")
 print(
@@ -98,7 +98,7 @@ book.show(diagrams.architecture("res_unet"), "architecture_res_unet", caption=""
 # Silence what the 3×3 convolutions compute, in all blocks of both networks (the last normalisation's scale is set to
 # zero), and look at whether the output still depends on the input:
 
-# %% tags=["nbval-check-output"]
+# %%
 for name in ("unet", "res_unet"):
     torch.manual_seed(0)
     network = lm.models.build(name, 4, 8).eval()
@@ -126,7 +126,7 @@ book.show(
 # A layer can be skipped or taken, so the number of ways through a block doubles with each layer. Compare the blocks of
 # the three networks so far:
 
-# %% tags=["nbval-check-output"]
+# %%
 for name in ("unet", "res_unet", "dense_unet"):
     block = dataflow.inside(name, "encoder.1")
     ways = block.ways(block.nodes[0].name, block.nodes[-1].name)
@@ -151,7 +151,7 @@ print(f"Dense U-Net's parameters, as a share of U-Net's: {share:.0%}")
 figure = diagrams.architecture("attention_unet")
 book.show(figure, "architecture_attention_unet", caption="")
 
-# %% tags=["nbval-check-output"]
+# %%
 torch.manual_seed(0)
 gate = lm.models.build("attention_unet", 4, 8).eval().gates[-1]
 skip, coarse = torch.rand(1, 8, 64, 64) + 1, torch.randn(1, 8, 64, 64)
@@ -196,7 +196,7 @@ pd.DataFrame(
     {"tokens": tokens, "attention's share of all MACs": shares}, index=sizes
 )
 
-# %% tags=["nbval-check-output"]
+# %%
 torch.manual_seed(0)
 transformer = lm.models.build("trans_unet", 4, 8).eval().transformer
 tokens = torch.randn(1, 128, 14, 14, requires_grad=True)
@@ -225,7 +225,7 @@ book.show(diagrams.architecture("unet_pp"), "architecture_unet_pp", caption="")
 # %% [markdown]
 # Each head is a complete network. One that answers from an early head needs only what stands behind it:
 
-# %% tags=["nbval-check-output"]
+# %%
 nested = dataflow.graph("unet_pp")
 heads = [node.name for node in nested.nodes if node.kind == "head"]
 counts = architecture.parameters_behind("unet_pp")
@@ -248,7 +248,7 @@ for head, count in zip(heads, counts, strict=True):
 # %%
 book.show(diagrams.architecture("unet_3p"), "architecture_unet_3p", caption="")
 
-# %% tags=["nbval-check-output"]
+# %%
 full = dataflow.graph("unet_3p")
 for node in full.nodes:
     if node.kind == "DecoderNode":
@@ -306,7 +306,7 @@ def without_transformer(network):
     network.transformer.layer = torch.nn.Identity()
 
 
-# %% tags=["nbval-check-output"]
+# %%
 for name, label, change in (
     ("attention_unet", "enlarging without neighbours", read_no_neighbours),
     ("trans_unet", "without transformer blocks", without_transformer),
@@ -346,7 +346,7 @@ _ = book.save(published, "architecture")
 own = architecture.table(book.models, book.profile.width)
 lm.tidy(book.save(own, "architecture_profile"))
 
-# %% tags=["nbval-check-output"]
+# %%
 for name, row in published.iterrows():
     title = lm.models.network(name).title
     sees = "the whole patch" if row["extent_is_patch"] else f"{row['extent']} px"
@@ -362,7 +362,7 @@ for name, row in published.iterrows():
 # %%
 comparison.side_by_side(published, own, f"profile {book.name}", reaches)
 
-# %% tags=["nbval-check-output"]
+# %%
 widths = [book.profile.width.get(name) for name in ("unet", "dense_unet")]
 unet, dense = (width or "published" for width in widths)
 print(f"channels of the first level: U-Net {unet}, Dense U-Net {dense}")
@@ -399,7 +399,7 @@ book.show(
 # time (Table 5) they differ more. Does the larger network do better there? (Parameters are of this book's builds; the
 # paper gives none.)
 
-# %% tags=["nbval-check-output"]
+# %%
 alone, all_areas = (lm.paper.table(n).query("model != 'Res U-Net'") for n in (5, 7))
 gap = np.ptp(all_areas["f1"])
 print(f"largest gap in F1 but for Res U-Net: {gap:.4f} on all areas (Table 7),")
@@ -409,7 +409,7 @@ print(f"{gaps.min():.3f} to {gaps.max():.3f} on one area (Table 5)")
 # %% [markdown]
 # Now size against score: parameters of all seven, and the mean F1 over the areas of Table 5.
 
-# %% tags=["nbval-check-output"]
+# %%
 seven = {lm.models.network(name).title: name for name in lm.paper.MODELS}
 scores = lm.paper.table(5).groupby("model")["f1"].mean()[list(seven)]
 beside = scores.to_frame()
@@ -419,7 +419,7 @@ for model, row in beside.iterrows():
         f"{model:16} {row['parameters'] / 1e6:6.1f} M parameters, mean F1 {row['f1']:.3f}"
     )
 
-# %% tags=["nbval-check-output"]
+# %%
 parameters, f1 = beside["parameters"].rank(), beside["f1"].rank()
 correlation = parameters.corr(f1)
 orders = [np.corrcoef(parameters, order)[0, 1] for order in permutations(f1)]

@@ -48,7 +48,7 @@ book.show(
     pd.DataFrame(needs.items(), columns=["run_id", "experiments"]),
 )
 
-# %% tags=["nbval-check-output"]
+# %%
 for experiment in lm.experiments.EXPERIMENTS.values():
     label = experiment.label
     count = sum(label in entry.experiments for entry in planned)
@@ -69,7 +69,7 @@ candidates = {area: patch_size.candidates(book, area) for area in compared}
 sizes = {area: lm.inventory.area_sizes(book.scenes()[area]) for area in compared}
 book.show(lm.plots.data.size_histograms(sizes, candidates), "candidates_compared")
 
-# %% tags=["nbval-check-output"]
+# %%
 for area, chosen in candidates.items():
     listed = ", ".join(map(str, chosen))
     print(
@@ -132,7 +132,7 @@ for score, metric in lm.evaluation.METRICS.items():
         f"mean {metric.title}: {whole:.3f} on the whole area, {outside:.3f} outside"
     )
 
-# %% tags=["nbval-check-output"]
+# %%
 drop = (table4["f1"] - table4["outside_f1"]).mean()
 print(f"runs scored on the whole area: {len(runs)}")
 print(f"F1 outside the training patches is lower on average: {bool(drop > 0)}")
@@ -176,7 +176,7 @@ print("\n".join(patch_size.describe_choice(choice, book)))
 #
 # Is the published choice the one that the published table leads to? And do the networks agree?
 
-# %% tags=["nbval-check-output"]
+# %%
 table = lm.paper.table(4)
 published = table.pivot(index="model", columns="patch_size", values="f1")
 for size, mean in published.mean().items():

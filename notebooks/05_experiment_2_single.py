@@ -38,7 +38,7 @@ book = lm.open(profile, models, areas)
 # %%
 runs = book.runs("single", on_missing)
 
-# %% tags=["nbval-check-output"]
+# %%
 by_area = {
     area: [run for run in runs if run.spec.data[0].area == area]
     for area in book.areas
@@ -64,7 +64,7 @@ book.show(
     single.histories(runs),
 )
 
-# %% tags=["nbval-check-output"]
+# %%
 losses = [run.history["train_loss"] for run in runs]
 fell = sum(loss.iloc[-1] < loss.iloc[0] for loss in losses)
 mean_f1 = pd.Series([run.metrics["test"]["f1"] or 0 for run in runs]).mean()
@@ -80,7 +80,7 @@ print(f"mean F1 of the tests, to one digit: {mean_f1:.1f}")
 # the comparison only says that both are scores of the same kind; no agreement is to be expected. First, on how many test
 # patches each row of the table rests:
 
-# %% tags=["nbval-check-output"]
+# %%
 for area in first:
     tests = book.patches(area).where("test")
     print(f"{area:15} {len(tests):3d} test patches of {book.patch_size(area)} px")
@@ -111,7 +111,7 @@ best = {
 }
 pd.DataFrame(best).dropna(axis=1, how="all")
 
-# %% tags=["nbval-check-output"]
+# %%
 published = lm.paper.table(5).pivot(
     index="study_area", columns="model", values="f1"
 )

@@ -49,7 +49,7 @@ book.show(
     table2.reset_index(),
 )
 
-# %% tags=["nbval-check-output"]
+# %%
 left_out = [area for area in book.areas if area not in table2.index]
 print(
     f"{len(table2)} areas mixed at {size} px, left out: {', '.join(left_out) or 'none'}"
@@ -83,7 +83,7 @@ book.show(
 table6 = book.table(6)
 lm.tidy(table6)
 
-# %% tags=["nbval-check-output"]
+# %%
 print(f"{len(runs)} networks trained on {len(patch_sets)} areas together")
 print(f"mean F1, to one digit: {table6['f1'].mean():.1f}")
 
@@ -136,7 +136,7 @@ book.show(
 # Section 4.3 says that "the DL models perform better" when mixed, comparing Table 6 with Table 5's rows of the two areas
 # cut at 128 pixels. From the published numbers:
 
-# %% tags=["nbval-check-output"]
+# %%
 mixed = lm.paper.table(6).set_index("model")["f1"]
 alone = lm.paper.table(5).pivot(index="model", columns="study_area", values="f1")
 for area in (
@@ -161,7 +161,7 @@ for area in (
 # `make real` makes the same experiment on three real scenes (one of Hokkaido, two of the Jinsha river; narrow networks, equal
 # epochs, one seed) and leaves its scores in `benchmarks/results/`. Again on equal test patches, what does mixing change?
 
-# %% tags=["nbval-check-output"]
+# %%
 real = pd.read_csv(lm.config.ROOT / "benchmarks/results/real-experiments.csv")
 real = real[real["experiment"] == "3 mix, by area"]
 for area, rows in real.groupby("area", sort=False):

@@ -76,7 +76,7 @@ book.show(
     pd.DataFrame(orders).rename_axis("stage"),
 )
 
-# %% tags=["nbval-check-output"]
+# %%
 finals = part.finals(book)
 networks = len(book.models) * len(book.profile.seeds)
 shared = part.unique_stages([last for group in finals.values() for last in group])
@@ -309,7 +309,7 @@ else:
 #
 # From its tables alone: where does LMHLD_part stand?
 
-# %% tags=["nbval-check-output"]
+# %%
 published = {n: lm.paper.table(n).groupby("model")["f1"].mean() for n in (5, 6, 7)}
 alone, mixed, serial = published[5], published[6], published[7]
 print(f"part above mix: {(serial > mixed).sum()} of {len(serial)} networks")

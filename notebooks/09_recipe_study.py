@@ -40,7 +40,7 @@ network, area = lm.models.network(study.model).title, lm.paper.area_name(study.a
 # %%
 runs = book.runs("recipe", on_missing)
 
-# %% tags=["nbval-check-output"]
+# %%
 combinations = len(study.batch_sizes) * len(study.epochs)
 print(f"{network} on {area}: {len(runs)} trainings for {combinations} combinations")
 saved = sum(study.epochs) / max(study.epochs)
@@ -73,7 +73,7 @@ for name, values in {
 # %%
 lm.tidy(grid)
 
-# %% tags=["nbval-check-output"]
+# %%
 print(f"combinations scored: {len(grid)}")
 grows = [
     rows["best_epoch"].is_monotonic_increasing
@@ -102,7 +102,7 @@ lm.widgets.run_browser(book)
 # have been better still is not reported. The best of our grid is picked by its test score, too. And 300 epochs at
 # $\gamma = 0.99$ leave the learning rate at a twentieth of where it began:
 
-# %% tags=["nbval-check-output"]
+# %%
 gamma = lm.experiments.load("paper").recipe.gamma
 for n in (50, 100, 200, 300):
     print(f"after {n} epochs the learning rate is {gamma**n:.3f} of the first")

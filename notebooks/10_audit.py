@@ -53,7 +53,7 @@ table = audit.table(checks)
 # Where a sentence can be read in two ways, each reading has a row of its own, named in brackets. A row that is contradicted in
 # one reading may hold in another, and often does.
 
-# %% tags=["nbval-check-output"]
+# %%
 for verdict, count in audit.counts(checks).items():
     print(f"{verdict}: {count}")
 statements = table.index.str.split("/").str[0].nunique()
@@ -101,7 +101,7 @@ book.show(
     caption=source,
 )
 
-# %% tags=["nbval-check-output"]
+# %%
 for n, of_table in rows.groupby("table"):
     counts = of_table["verdict"].value_counts()
     names = [name for name in audit.VERDICTS if name in counts]
@@ -135,7 +135,7 @@ book.show(
     caption=source,
 )
 
-# %% tags=["nbval-check-output"]
+# %%
 print("part minus mix, F1:")
 for model, value in minus_mix["f1"].items():
     print(f"  {model}: {value:+.4f}")
@@ -159,7 +159,7 @@ print(f"part above single in each area, F1: {above} of {len(minus_single)}")
 # Some statements are about an event or about somebody else's data, and the tables cannot decide them. Look at the number of
 # landslides of the Wenchuan earthquake: that the data set holds fewer does not make it right.
 
-# %% tags=["nbval-check-output"]
+# %%
 named = [
     "magnitude_wenchuan",
     "slides_wenchuan/cited",
@@ -187,7 +187,7 @@ print(
 #
 # What is contradicted however it is read:
 
-# %% tags=["nbval-check-output"]
+# %%
 for name in audit.in_every_reading(table, "contradicted"):
     row = table[table.index.str.split("/").str[0] == name].iloc[0]
     print(f"{row['section']}: {row['claim']}\n    {row['derived']}")
@@ -195,7 +195,7 @@ for name in audit.in_every_reading(table, "contradicted"):
 # %% [markdown]
 # What is contradicted in one reading and not in another:
 
-# %% tags=["nbval-check-output"]
+# %%
 everywhere = audit.in_every_reading(table, "contradicted")
 for name, row in table[table["verdict"] == "contradicted"].iterrows():
     if name.split("/")[0] not in everywhere:

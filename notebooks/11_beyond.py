@@ -45,7 +45,7 @@ specs = {spec.run_id: spec for group in groups.values() for spec in group}
 fetched = book.fetch(list(specs.values()), on_missing, whole_area=set(specs))
 runs = {name: lm.runs.select(group, fetched) for name, group in groups.items()}
 
-# %% tags=["nbval-check-output"]
+# %%
 for name, group in groups.items():
     print(f"{name}{' px' if isinstance(name, int) else ''}: {len(group)} runs")
 
@@ -294,7 +294,7 @@ for change, row in effects.iterrows():
 # Table 2 their share of landslide. If false alarms per background pixel were as many in the whole area, the precision of Table 4
 # (224 px) tells the share of landslide there:
 
-# %% tags=["nbval-check-output"]
+# %%
 for name, row in beyond_tables.implied_prevalence().iterrows():
     print(
         f"{name}: precision {row['patches_precision']:.2f} on patches, {row['area_precision']:.2f} on the area: "

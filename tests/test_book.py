@@ -184,8 +184,8 @@ def test_a_notebook_source_keeps_to_the_form(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
-def test_a_chapter_has_a_profile_and_something_that_is_compared(path: Path) -> None:
+def test_a_chapter_has_a_profile_and_is_compared(path: Path) -> None:
     notebook = jupytext.read(path)
     assert "profile" in chapters.parameters_of(notebook)
     tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
-    assert tags[1] == ["parameters"] and any("nbval-check-output" in each for each in tags)
+    assert tags[1] == ["parameters"] and sum("nbval-ignore-output" in each for each in tags) <= 2

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -143,8 +144,13 @@ def read(path: Path, profile: str) -> Records:
         for run_id, files in groups["runs"].items():
             if absent := [name for name in _REQUIRED if name not in files]:
                 raise ValueError(f"{run_id}: {absent[0]} is missing")
-            if json.loads(files["metrics.json"])["run_id"] != run_id:
+            metrics = json.loads(files["metrics.json"])
+            if metrics["run_id"] != run_id:
                 raise ValueError(f"{run_id}: its metrics.json is that of another run")
+            numbers = [metrics["seconds"], metrics["test"]["f1"] or 0.0]
+            if not (all(type(number) in (int, float) and isfinite(number) for number in numbers)
+                    and isinstance(metrics["portable"], str)):  # fmt: skip
+                raise ValueError(f"{run_id}: its metrics.json holds no scores")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; make the runs with `lmhld run {profile}`") from None
     except OSError as error:

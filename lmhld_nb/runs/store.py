@@ -28,6 +28,7 @@ from lmhld_nb.config import (
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.patches.patch_sets import PatchSet, PatchSpec
 from lmhld_nb.training import scoring, weights
+from lmhld_nb.training.hardware import portability
 from lmhld_nb.training.specs import Recipe, RunSpec
 
 FAILURE = "failure.json"
@@ -287,7 +288,9 @@ def _read_counts(run: Run, name: str, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def remembered(run: Run, name: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Return what a figure shows of a run's predictions: from its folder, else computed and kept there.
+    """Return what a figure shows of a run's predictions: from its folder, else computed, and kept there.
+
+    Those of a portable run are kept only by a process whose results are (`hardware.portability`).
 
     Args:
         name: stands for all that the arrays depend on, but for the run and its weights.
@@ -301,8 +304,9 @@ def remembered(run: Run, name: str, compute: Callable[[], Mapping[str, np.ndarra
         with np.load(path, allow_pickle=False) as stored:
             return dict(stored)
     arrays: dict[str, Any] = dict(compute())
-    with suppress(UserError), atomic_path(path) as temporary:  # a store may be read-only
-        np.savez_compressed(temporary, **arrays)
+    if not run.spec.recipe.portable or portability(torch.device("cpu")) == "yes":
+        with suppress(UserError), atomic_path(path) as temporary:  # a store may be read-only
+            np.savez_compressed(temporary, **arrays)
     return arrays
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import lmhld_nb
 from lmhld_nb.config import ROOT, UserError, atomic_path, printable
 from lmhld_nb.runs import store
 from lmhld_nb.runs.records import Records
@@ -33,7 +34,7 @@ DIGESTS = ("metrics.json: parent_weights", "metrics.json: weights")
 def choose(
     planned: Sequence[RunSpec], records: Records, run_ids: Sequence[str] = (), sample: int | None = None, seed: str = ""
 ) -> list[RunSpec]:
-    """Return the planned runs to verify: those with ``run_ids``, or all; of these ``sample``, drawn by ``seed``.
+    """Return the planned runs to verify: those with ``run_ids``, or all that are recorded; of these ``sample``.
 
     Raises `UserError` for a run that is not planned, or not recorded, or whose record lacks something.
     """
@@ -42,13 +43,13 @@ def choose(
         if run_id not in by_id:
             way_out = f"`lmhld plan {records.profile}` lists its runs"
             raise UserError(f"run '{run_id}': not in profile '{records.profile}'; {way_out}")
-    chosen = set(run_ids or by_id)
-    if absent := [run_id for run_id in by_id if run_id in chosen and run_id not in records.runs]:
-        fit = len(by_id.keys() & records.runs.keys())
+    recorded = by_id.keys() & records.runs.keys()
+    chosen = set(run_ids) or recorded
+    if absent := sorted(chosen - recorded) or sorted(by_id) * (not chosen):
         raise UserError(
-            f"profile '{records.profile}': run '{absent[0]}' has no record: {fit} of the {len(by_id)} planned runs are "
-            "recorded, so the records are of another version of the profile; check out the commit they came with, or "
-            "make new ones with `make publish`"
+            f"profile '{records.profile}': run '{absent[0]}' has no record: {len(recorded)} of the {len(by_id)} planned "
+            "runs are recorded; the others are not published yet, or the records are of another version of the profile: "
+            "check out the commit they came with, or make new ones with `make publish`"
         )
     if sample is not None:
         chosen = set(random.Random(seed).sample(sorted(chosen), min(sample, len(chosen))))
@@ -116,7 +117,7 @@ def verify(
 @contextmanager
 def _scratch_store(folder: Path) -> Iterator[None]:
     """Make ``folder`` the run store of this process and of its workers, and empty it if `verify` wants that."""
-    code = hashlib.sha256(f"torch {torch.__version__}, numpy {np.__version__}".encode())
+    code = hashlib.sha256(f"torch {torch.__version__}, numpy {np.__version__}, capped {lmhld_nb.CAPPED}".encode())
     for path in sorted((ROOT / "lmhld_nb").rglob("*.py")):
         code.update(path.read_bytes())
     before, begun = os.environ.get("LMHLD_RUNS"), folder / "begun-by-code.txt"

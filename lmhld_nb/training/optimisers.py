@@ -24,7 +24,6 @@ class Optimiser:
 
 OPTIMISERS: dict[str, Optimiser] = {
     "sgd": Optimiser(torch.optim.SGD, momentum=True),  # the paper's (section 3.3)
-    "adamw": Optimiser(
-        torch.optim.AdamW, version=2
-    ),  # Loshchilov & Hutter 2019, Decoupled weight decay regularization, ICLR
+    # Loshchilov & Hutter 2019, Decoupled weight decay regularization, ICLR
+    "adamw": Optimiser(torch.optim.AdamW, version=2),
 }
