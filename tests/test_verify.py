@@ -141,7 +141,7 @@ def rezipped(folder: Path, recorded: Records, run_id: str, files: dict[str, byte
         ("{other} --records {good}", "records of profile 'tiny', not of 'other'"),
         ("{tiny} --records {good} 0123456789abcdef", "run '0123456789abcdef': not in profile 'tiny'; `lmhld plan"),
         ("{tiny} --records {lacking} {run}", "run '{run}' has no record: 8 of the 9 planned runs are recorded"),
-        ("{tiny} --records {lacking} --sample 1", "run '{run}' has no record: "),
+        ("{tiny} --records {wordy}", "{run}: its metrics.json holds no scores"),
         ("{tiny} --records {spoilt}", "record of run '{run}': incomplete (JSONDecodeError("),
         ("{tiny} --records {good} --sample 0", "'--sample'"),
         ("{tiny} --records {good} --experiment 9", "experiment 9: unknown"),
@@ -156,7 +156,8 @@ def test_bad_input_is_one_line_and_trains_nothing(
     names["cut"], content = folder / "cut.zip", good.read_bytes()
     names["cut"].write_bytes(content[: len(content) // 2])
     spoilt = {**recorded.runs[run_id], "spec.json": b"{"}
-    for name, files in (("lacking", None), ("spoilt", spoilt)):
+    wordy = edited(recorded.runs[run_id], "metrics.json", '"seconds": [^,]+', '"seconds": "12"')
+    for name, files in (("lacking", None), ("spoilt", spoilt), ("wordy", wordy)):
         names[name] = rezipped(folder, recorded, run_id, files).rename(folder / f"{name}.zip")
     code, out, error = call("verify", *(word.format(**names) for word in words.split()), "-q")
     assert (code, out, error.count("\n")) == (2, "", 1) and message.format(**names) in error, error
@@ -167,6 +168,8 @@ def test_a_draw_can_be_repeated(recorded: Records, specs: list[RunSpec]) -> None
     draws = [verify.choose(specs, recorded, sample=3, seed=seed) for seed in ("a", "a", "b", "c", "d")]
     assert draws[0] == draws[1] and len(draws[0]) == 3 and any(draw != draws[0] for draw in draws)
     assert verify.choose(specs, recorded, sample=99) == specs == verify.choose(specs, recorded)
+    partly = replace(recorded, runs={spec.run_id: recorded.runs[spec.run_id] for spec in specs[1:]})
+    assert verify.choose(specs, partly) == specs[1:], "what is published so far"
     ids = [specs[1].run_id, specs[0].run_id]
     assert verify.choose(specs, recorded, [*ids, *ids]) == specs[:2]
 
