@@ -9,11 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from lmhld_nb import config
 from lmhld_nb.config import UserError
-from lmhld_nb.scenes.scene import Scene
+from lmhld_nb.scenes.scene import Scene, read_all
 
 PATHS = ("image", "mask", "polygons", "dem")  # fields of a Scene that are files
 _SIDECARS = (".shx", ".dbf", ".prj")  # a Shapefile is several files
@@ -27,13 +28,29 @@ def of_scenes(scenes: Sequence[Scene], root: Path, cache: Path, progress: bool =
     hashes = _hashes(scenes, root, cache, progress)
     digest = hashlib.sha256()
     for scene in sorted(scenes, key=lambda scene: scene.name):
-        content: dict[str, Any] = asdict(scene)
+        content = _settings(scene)
         for key in PATHS:
-            path = content.pop(key)
+            path = getattr(scene, key)
             content[key] = [hashes[file] for file in _with_sidecars(path)] if path is not None else None
-        content["nodata"] = repr(scene.nodata)  # NaN included
         digest.update(json.dumps(content, sort_keys=True).encode())
     return digest.hexdigest()[:16]
+
+
+def of_areas(scenes: Sequence[Scene]) -> dict[str, str]:
+    """Return the SHA-256 of what is read of each area's scenes, pixels and labels, however files pack them."""
+    digests: dict[str, Any] = {}
+    for scene in sorted(scenes, key=lambda scene: scene.name):
+        values, labels, _ = read_all(scene, scene.bands)
+        digest = digests.setdefault(scene.area, hashlib.sha256())
+        digest.update(json.dumps([_settings(scene), values.dtype.str, values.shape], sort_keys=True).encode())
+        digest.update(np.ascontiguousarray(values).data)
+        digest.update(np.ascontiguousarray(labels).data)
+    return {area: digest.hexdigest() for area, digest in digests.items()}
+
+
+def _settings(scene: Scene) -> dict[str, Any]:
+    content = {key: value for key, value in asdict(scene).items() if key not in PATHS}
+    return content | {"nodata": repr(scene.nodata)}  # NaN included
 
 
 def repeated_images(scenes: Sequence[Scene], root: Path, cache: Path) -> str | None:
