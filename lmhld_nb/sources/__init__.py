@@ -75,8 +75,7 @@ def summary(dataset: DataSet) -> str:
         count = f"{len(scenes)} scene{'s' if len(scenes) > 1 else ''}"
         lines.append(f"  {area:16} {count}" + (f", also {', '.join(extra)}" if extra else ""))
         if words := describe(dataset.name).about.get(area):
-            pixel = f"{scenes[0].resolution_m:g} m" if scenes[0].resolution_m else "pixel size unknown"
-            lines.append(f"{'':19}{words.title}, {pixel}; {words.source}; licence: {words.licence}")
+            lines.append(f"{'':19}{scenes[0].resolution_m or '?'} m; {words}")
     lines.append(f"  bands {', '.join(dataset.bands)}; fingerprint {dataset.fingerprint}")
     return "\n".join(lines)
 
@@ -113,8 +112,7 @@ def get(
             if from_path is not None or layout is not None:
                 raise UserError(f"data set '{name}' is made, not adopted; leave out --from and --layout")
             scenes = twin.make(home, source, workers or os.cpu_count() or 1, progress)
-            root = home
-            fingerprint = files_read = twin.fingerprint(source, scenes)
+            root, fingerprint = home, twin.fingerprint(source, scenes)
         else:
             root = _root(home, description, from_path, progress)
             scenes = _read_layout(home, root, description, progress)
@@ -124,9 +122,7 @@ def get(
                     if scene.mask is not None or scene.polygons is not None:
                         with open_labels(scene, image):
                             pass
-            fingerprint = files_read = fingerprints.of_scenes(scenes, root, home / "hashes.json", progress)
-            if isinstance(source, github.GitHub):
-                fingerprint = _verified(root, scenes, source)
+            fingerprint = fingerprints.of_scenes(scenes, root, home / "hashes.json", progress)
             if progress and (note := fingerprints.repeated_images(scenes, root, home / "hashes.json")):
                 print(note)
         inside = root.resolve().is_relative_to(home.resolve())
@@ -136,7 +132,7 @@ def get(
             "key": key_of(describe(name)),  # without --layout: the same `get` without it finds the data ready
             "layout": str(layout.resolve()) if layout else None,
             "fingerprint": fingerprint,
-            "files": files_read,
+            "pixels": _verified(root, scenes, source) if isinstance(source, github.GitHub) else None,
             "root": os.path.relpath(root.resolve(), home.resolve()) if inside else str(root.resolve()),
             "scenes": [_encoded(scene, root) for scene in scenes],
         }
@@ -159,10 +155,11 @@ def load(name: str) -> DataSet:
         raise _Stale(f"{gone}: a file of data set '{name}' is gone; {again}")
     if not isinstance(description.source, twin.TwinSpec):
         fingerprint = fingerprints.of_scenes(scenes, root, home / "hashes.json", progress=False)
-        if fingerprint != state.get("files", state["fingerprint"]):
+        if fingerprint != state["fingerprint"]:
             again += f" --from {root}" if adopted else ""
             raise _Stale(f"{root}: files of data set '{name}' have changed since; {again}")
-    return DataSet(name, description.title, description.synthetic, description.citation, scenes, state["fingerprint"])
+    fingerprint = state.get("pixels") or state["fingerprint"]
+    return DataSet(name, description.title, description.synthetic, description.citation, scenes, fingerprint)
 
 
 def _root(home: Path, description: Description, from_path: Path | None, progress: bool) -> Path:
@@ -199,10 +196,8 @@ def _verified(root: Path, scenes: list[Scene], source: github.GitHub) -> str:
     found = fingerprints.of_areas(scenes)
     for area, digest in found.items():
         if digest != (expected := source.sha256.get(area)):
-            problem = (
-                f"area '{area}' is not as described (SHA-256 of what is read: expected {expected}, found {digest})"
-            )
-            raise UserError(f"{root}: {problem}; fetch its files again, or describe them as a data set of your own")
+            problem = f"area '{area}' is not as described (SHA-256 of pixels: expected {expected}, found {digest})"
+            raise UserError(f"{root}: {problem}; get its files again, or describe them as a data set of your own")
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -23,6 +23,7 @@ _SUFFIX = re.compile(r"\.(zip|tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz)|rar|7z)$", re.I
 _MAGIC = {b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"PK\x07\x08": "split zip", b"Rar!": "rar"}
 _MAGIC |= {b"\x1f\x8b": "tar", b"BZh": "tar", b"\xfd7zXZ\x00": "tar", b"7z\xbc\xaf\x27\x1c": "7z"}
 _CLUTTER = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"}
+Take = Callable[[str], str | None]  # from a member's name to the path it is written to, None to leave it out
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 
 
@@ -49,7 +50,7 @@ class _Unpacking:
     files: int
     bytes: float
     bar: tqdm
-    take: Callable[[str], str | None]
+    take: Take
 
     def count(self, files: int, size: int) -> None:
         """Count members before they are written; refuse too many, or too many bytes."""
@@ -82,17 +83,11 @@ def sniff(path: Path) -> str:
     return next(kinds, "tar" if head[257:262] == b"ustar" else "other")
 
 
-def extract(
-    archive: Path,
-    folder: Path,
-    progress: bool = True,
-    limits: Limits | None = None,
-    take: Callable[[str], str | None] = str,
-) -> Path:
+def extract(archive: Path, folder: Path, progress: bool = True, limits: Limits | None = None, take: Take = str) -> Path:
     """Unpack ``archive`` (zip, tar, tar.gz/bz2/xz) and the archives inside it (``Rio.zip`` into a folder ``Rio``).
 
-    ``folder`` is complete or absent; a second call on the same archive does nothing. ``take`` says under which path a
-    member of a tar is written, None for one that is left out. UserError where it is no archive,
+    ``folder`` is complete or absent; a second call on the same archive does nothing. ``take`` chooses among
+    the members of a tar. UserError where it is no archive,
     damaged, encrypted, too large, or has members that are not safe, or the disk is full.
     """
     limits = limits or Limits()

@@ -33,14 +33,6 @@ class Local(config.Strict):
     where: str
 
 
-class Area(config.Strict):
-    """What is to be said of one area of a data set that several make up."""
-
-    title: str
-    licence: str
-    source: str
-
-
 class Description(Layout):
     """One entry of the catalogue, ``params/data/NAME.yaml``."""
 
@@ -49,7 +41,7 @@ class Description(Layout):
     licence: str
     citation: str  # stands under what is made from the data
     synthetic: bool = False  # made up; every figure made from it says so
-    about: dict[str, Area] = Field(default_factory=dict)
+    about: dict[str, str] = Field(default_factory=dict)  # by area where these differ: what it is, source, licence
     source: Annotated[twin.TwinSpec | Zenodo | GitHub | Local, Field(discriminator="kind")]
 
     @model_validator(mode="after")

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from lmhld_nb import config
@@ -28,10 +27,11 @@ def of_scenes(scenes: Sequence[Scene], root: Path, cache: Path, progress: bool =
     hashes = _hashes(scenes, root, cache, progress)
     digest = hashlib.sha256()
     for scene in sorted(scenes, key=lambda scene: scene.name):
-        content = _settings(scene)
+        content: dict[str, Any] = asdict(scene)
         for key in PATHS:
-            path = getattr(scene, key)
+            path = content.pop(key)
             content[key] = [hashes[file] for file in _with_sidecars(path)] if path is not None else None
+        content["nodata"] = repr(scene.nodata)  # NaN included
         digest.update(json.dumps(content, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
@@ -41,16 +41,10 @@ def of_areas(scenes: Sequence[Scene]) -> dict[str, str]:
     digests: dict[str, Any] = {}
     for scene in sorted(scenes, key=lambda scene: scene.name):
         values, labels, _ = read_all(scene, scene.bands)
-        digest = digests.setdefault(scene.area, hashlib.sha256())
-        digest.update(json.dumps([_settings(scene), values.dtype.str, values.shape], sort_keys=True).encode())
-        digest.update(np.ascontiguousarray(values).data)
-        digest.update(np.ascontiguousarray(labels).data)
+        read = (scene.name, scene.split, scene.bands, repr(scene.nodata), scene.resolution_m, values.dtype.str)
+        for content in (json.dumps([*read, values.shape]).encode(), values.tobytes(), labels.tobytes()):
+            digests.setdefault(scene.area, hashlib.sha256()).update(content)
     return {area: digest.hexdigest() for area, digest in digests.items()}
-
-
-def _settings(scene: Scene) -> dict[str, Any]:
-    content = {key: value for key, value in asdict(scene).items() if key not in PATHS}
-    return content | {"nodata": repr(scene.nodata)}  # NaN included
 
 
 def repeated_images(scenes: Sequence[Scene], root: Path, cache: Path) -> str | None:

@@ -1,8 +1,8 @@
 """Data on GitHub: archives of commits, the files taken from them, and tiles put together to scenes."""
 
 import os
-import shutil
-from functools import cache, partial
+import re
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +17,6 @@ from lmhld_nb.sources import archives, download
 from lmhld_nb.sources.files import match_files
 from lmhld_nb.sources.layout import Layout, resolve
 
-ADDRESS = "https://github.com"
 ADDRESS_VARIABLE = "LMHLD_GITHUB"  # environment variable with another base address (a mirror, or a test server)
 
 
@@ -41,9 +40,14 @@ class Archive(config.Strict):
     sorted_as_text: int = 0  # {id} there is a place, from 0, among the numbers 1 to this as text; here the number
     mosaics: tuple[Mosaic, ...] = ()
 
+    @cached_property
+    def numbers(self) -> dict[str, str]:
+        """The numbers at the places of `sorted_as_text`."""
+        return {str(place): n for place, n in enumerate(sorted(map(str, range(1, self.sorted_as_text + 1))))}
+
 
 class GitHub(config.Strict):
-    """Archives of commits. ``sha256``, by area, is of what is read (`fingerprints.of_areas`), in whatever packing."""
+    """Archives of commits. ``sha256`` is, by area, of what is read (`fingerprints.of_areas`), not of files."""
 
     kind: Literal["github"]
     archives: tuple[Archive, ...]
@@ -53,23 +57,18 @@ class GitHub(config.Strict):
 def fetch(source: GitHub, home: Path, progress: bool) -> Path:
     """Download what is not there yet, unpack it and put tiles together; return the folder that holds the files.
 
-    GitHub makes each archive anew and cannot continue one: after an interruption, the one it broke off in is fetched
-    again, and those before it are not.
+    GitHub cannot continue an archive: after an interruption one begins again, and those before it are kept.
     """
-    raw, names = home / "raw", {"mosaics"}
-    base = os.environ.get(ADDRESS_VARIABLE, ADDRESS).rstrip("/")
+    base = os.environ.get(ADDRESS_VARIABLE, "https://github.com").rstrip("/")
     for archive in source.archives:
-        name = f"{archive.repository.split('/')[1]}-{archive.commit}"
+        name = archive.repository.replace("/", "-")
         address = f"{base}/{archive.repository}/archive/{archive.commit}.tar.gz"
-        packed = download.fetch(download.RemoteFile(f"{name}.tar.gz", address), home / "download", progress)
-        folder = archives.extract(packed, raw / name, progress, take=partial(_place_of, archive))
+        file = download.RemoteFile(f"{name}-{archive.commit}.tar.gz", address)
+        packed = download.fetch(file, home / "download", progress)
+        folder = archives.extract(packed, home / "raw" / name, progress, take=partial(_place_of, archive))
         for mosaic in archive.mosaics:
-            _assemble(mosaic, folder, raw / "mosaics")
-        names.add(name)
-    for old in raw.iterdir():
-        if old.name not in names:  # of an earlier description
-            shutil.rmtree(old)
-    return raw
+            _assemble(mosaic, folder, home / "raw" / "mosaics")
+    return home / "raw"
 
 
 def _place_of(archive: Archive, member: str) -> str | None:
@@ -78,13 +77,8 @@ def _place_of(archive: Archive, member: str) -> str | None:
     for pattern, target in archive.files.items():
         if fits := match_files(pattern, [path]):
             name = fits[path].get("id", "")
-            return target.replace("{id}", _text_order(archive.sorted_as_text).get(name, name))
+            return target.replace("{id}", archive.numbers.get(name, name))
     return None
-
-
-@cache
-def _text_order(count: int) -> dict[str, str]:
-    return {str(place): number for place, number in enumerate(sorted(map(str, range(1, count + 1))))}
 
 
 def _assemble(mosaic: Mosaic, folder: Path, target: Path) -> None:
@@ -96,15 +90,12 @@ def _assemble(mosaic: Mosaic, folder: Path, target: Path) -> None:
     tiles = []
     for scene in resolve(folder, mosaic, "tile"):
         name = scene.name.removeprefix(f"{scene.area}_")
-        if mosaic.places and name not in mosaic.places:
-            continue
-        try:
-            row, col = mosaic.places[name] if mosaic.places else map(int, name.split("_"))
-        except ValueError:
-            raise UserError(f"{scene.image}: '{name}' is no place (ROW_COLUMN); name it under `places:`") from None
-        tiles.append((row, col, *read_all(scene, mosaic.bands)[:2]))
-    if len(tiles) < len(mosaic.places):
-        raise UserError(f"{folder}: {len(tiles)} of {len(mosaic.places)} tiles of {mosaic.to}; correct `files:`")
+        place = mosaic.places.get(name, () if mosaic.places else tuple(map(int, re.findall(r"\d+", name))))
+        if len(place) == 2:
+            tiles.append((*place, *read_all(scene, mosaic.bands)[:2]))
+    if len(tiles) < max(len(mosaic.places), 1):
+        problem = f"{len(tiles)} tiles of {mosaic.to} have a place, {len(mosaic.places)} are named"
+        raise UserError(f"{folder}: {problem}; correct `files:` or `places:`")
     top, left = (min(tile[axis] for tile in tiles) for axis in (0, 1))
     rows, cols = (max(tile[axis] + tile[3].shape[axis] for tile in tiles) for axis in (0, 1))
     image = np.zeros((len(mosaic.bands), rows - top, cols - left), np.uint8)

@@ -48,8 +48,6 @@ class Part(config.Strict):
 
     @model_validator(mode="after")
     def _check(self) -> Part:
-        if self.ids is not None and "{id}" not in self.images:
-            raise ValueError("`ids` need {id} in `images`")
         if self.masks is not None and self.polygons is not None and not self.unlabelled:
             raise ValueError("masks and polygons exclude each other")
         own = placeholders(self.images)
@@ -67,7 +65,7 @@ class Part(config.Strict):
             return fits
         runs = re.findall(r"(\D*)(\d+)(?:-(\d+))?(?: |$)", self.ids)
         known = {(word, n) for word, first, last in runs for n in range(int(first), int(last or first) + 1)}
-        ids = {path: re.fullmatch(r"(\D*)(\d+)", text["id"]) for path, text in fits.items()}
+        ids = {path: re.fullmatch(r"(\D*)(\d+)", text.get("id", "")) for path, text in fits.items()}
         return {path: fits[path] for path, own in ids.items() if own and (own[1], int(own[2])) in known}
 
 
