@@ -24,10 +24,10 @@ class Mosaic(Layout):
     """Tiles of one scene: which they are and how they are read, as in any layout, and what they become.
 
     ``places`` gives the row and column of a tile's upper left pixel by its {id}; tiles without one are left out. Where
-    it is empty the ids say them, e.g. 128_512. The scene is ``to``_rgb.npy (all bands) and ``to``_mask.npy.
+    it is empty the ids say them, e.g. 128_512. The scene is ``to``_rgb.npy (all bands, 0 to 255) and ``to``_mask.npy.
     """
 
-    to: str
+    to: str = Field(pattern=r"^\w+$")
     places: dict[str, tuple[int, int]] = {}
 
 
@@ -94,8 +94,7 @@ def _assemble(mosaic: Mosaic, folder: Path, target: Path) -> None:
         if len(place) == 2:
             tiles.append((*place, *read_all(scene, mosaic.bands)[:2]))
     if len(tiles) < max(len(mosaic.places), 1):
-        problem = f"{len(tiles)} tiles of {mosaic.to} have a place, {len(mosaic.places)} are named"
-        raise UserError(f"{folder}: {problem}; correct `files:` or `places:`")
+        raise UserError(f"{folder}: {len(tiles)} tiles of {mosaic.to} have a place; correct `files:` or `places:`")
     top, left = (min(tile[axis] for tile in tiles) for axis in (0, 1))
     rows, cols = (max(tile[axis] + tile[3].shape[axis] for tile in tiles) for axis in (0, 1))
     image = np.zeros((len(mosaic.bands), rows - top, cols - left), np.uint8)
