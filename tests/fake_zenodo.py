@@ -1,4 +1,4 @@
-"""A local HTTP server that imitates Zenodo's record API, in good and in bad moods."""
+"""A local HTTP server that imitates Zenodo's record API and GitHub's archives, in good and in bad moods."""
 
 import hashlib
 import json
@@ -54,6 +54,8 @@ def serve(fake: FakeZenodo) -> Iterator[FakeZenodo]:
             parts = unquote(self.path).strip("/").split("/")
             if len(parts) == 6 and parts[4] in fake.files:
                 self.file(parts[4])
+            elif len(parts) == 4 and parts[2] == "archive" and parts[1] in fake.files:
+                self.archive(parts[1])
             elif parts == ["api", "records", "4242"]:
                 self.answer(200, PAGE if fake.listing == "html" else fake.record())
             else:
@@ -77,6 +79,19 @@ def serve(fake: FakeZenodo) -> Iterator[FakeZenodo]:
             if mood == "stall" and fake.step < length:
                 fake.silence.wait(5)
             self.close_connection = True
+
+        def archive(self, name: str) -> None:
+            """Send a commit's archive as GitHub does: of unknown length, always from the beginning."""
+            content, broken = fake.files[name], fake.mood.get(name) == "truncate"
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            for start in range(0, len(content) // 2 if broken else len(content), 1000):
+                piece = content[start : start + 1000]
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            self.wfile.write(b"" if broken else b"0\r\n\r\n")
+            self.close_connection = broken
+            fake.mood.pop(name, None)
 
         def answer(
             self, status: int, content: bytes, headers: dict[str, str] | None = None, length: int | None = None

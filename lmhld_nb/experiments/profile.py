@@ -38,6 +38,7 @@ class PatchRule(Strict, allow_inf_nan=False):
     """How patches are cut and split (`patches.PatchSpec`), and the bands that networks see.
 
     ``size`` is ``published`` (paper Table 2's choice for each area) or pixels; ``sizes`` of single areas go before it.
+    ``split: given`` is the data set's own split, and ``blocks`` in areas for which it has none.
     """
 
     size: PatchSize | Literal["published"] = "published"

@@ -127,6 +127,7 @@ class Study:
     def patch_spec(self, area: str, size: int | None = None) -> PatchSpec:
         """Return how an area is cut; ``size`` in pixels replaces the profile's rule."""
         rule = self.profile.patches
+        fixed = rule.split != "given" or any(scene.split for scene in self.dataset.scenes_of(area))
         return PatchSpec(
             dataset=self.dataset.name,
             fingerprint=self.dataset.fingerprint,
@@ -134,7 +135,7 @@ class Study:
             size=size or self.patch_size(area),
             min_share=rule.min_share,
             bands=rule.bands,
-            split=rule.split,
+            split=rule.split if fixed else "blocks",
             fractions=rule.fractions,
             block=rule.block,
             seed=rule.seed,

@@ -4,6 +4,7 @@ A prepared data set is ``data/NAME/dataset.json``, written last: the Scenes and 
 The fingerprint does not depend on where the files lie, so runs stay valid when data are moved.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ from filelock import FileLock
 from lmhld_nb import config, twin
 from lmhld_nb.config import UserError
 from lmhld_nb.scenes.scene import Scene, open_image, open_labels
-from lmhld_nb.sources import archives, discovery, download, files, fingerprints
+from lmhld_nb.sources import archives, discovery, download, files, fingerprints, github
 from lmhld_nb.sources import layout as layouts
 from lmhld_nb.sources.checking import check
 from lmhld_nb.sources.descriptions import Description, Local, Zenodo, catalogue, describe, key_of, overlaid
@@ -73,6 +74,8 @@ def summary(dataset: DataSet) -> str:
         extra = dict.fromkeys(band for scene in scenes for band in scene.bands if band not in dataset.bands)
         count = f"{len(scenes)} scene{'s' if len(scenes) > 1 else ''}"
         lines.append(f"  {area:16} {count}" + (f", also {', '.join(extra)}" if extra else ""))
+        if words := describe(dataset.name).about.get(area):
+            lines.append(f"{'':19}{scenes[0].resolution_m or '?'} m; {words}")
     lines.append(f"  bands {', '.join(dataset.bands)}; fingerprint {dataset.fingerprint}")
     return "\n".join(lines)
 
@@ -129,6 +132,7 @@ def get(
             "key": key_of(describe(name)),  # without --layout: the same `get` without it finds the data ready
             "layout": str(layout.resolve()) if layout else None,
             "fingerprint": fingerprint,
+            "pixels": _verified(root, scenes, source) if isinstance(source, github.GitHub) else None,
             "root": os.path.relpath(root.resolve(), home.resolve()) if inside else str(root.resolve()),
             "scenes": [_encoded(scene, root) for scene in scenes],
         }
@@ -154,7 +158,8 @@ def load(name: str) -> DataSet:
         if fingerprint != state["fingerprint"]:
             again += f" --from {root}" if adopted else ""
             raise _Stale(f"{root}: files of data set '{name}' have changed since; {again}")
-    return DataSet(name, description.title, description.synthetic, description.citation, scenes, state["fingerprint"])
+    fingerprint = state.get("pixels") or state["fingerprint"]
+    return DataSet(name, description.title, description.synthetic, description.citation, scenes, fingerprint)
 
 
 def _root(home: Path, description: Description, from_path: Path | None, progress: bool) -> Path:
@@ -172,6 +177,8 @@ def _root(home: Path, description: Description, from_path: Path | None, progress
     state = _state(home)
     if state is not None and Path(state["root"]).is_absolute() and Path(state["root"]).is_dir():
         return Path(state["root"])  # adopted before; the description or the files have changed since
+    if isinstance(description.source, github.GitHub):
+        return github.fetch(description.source, home, progress)
     if isinstance(source := description.source, Zenodo):
         folders = {True: home / "download", False: home / "raw"}
         listed = [(file, archives.is_archive(Path(file.name))) for file in download.list_files(source.doi)]
@@ -182,6 +189,16 @@ def _root(home: Path, description: Description, from_path: Path | None, progress
     where = source.where if isinstance(source, Local) else ""
     problem = f"data set '{description.name}' is not downloaded by itself ({where}); get it and give its place"
     raise UserError(f"{problem}: lmhld data get {description.name} --from FOLDER")
+
+
+def _verified(root: Path, scenes: list[Scene], source: github.GitHub) -> str:
+    """Return a fingerprint of what is read, in whatever files it lies; UserError where it is not what is described."""
+    found = fingerprints.of_areas(scenes)
+    for area, digest in found.items():
+        if digest != (expected := source.sha256.get(area)):
+            problem = f"area '{area}' is not as described (SHA-256 of pixels: expected {expected}, found {digest})"
+            raise UserError(f"{root}: {problem}; get its files again, or describe them as a data set of your own")
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _unpack(home: Path, packed: list[Path], progress: bool) -> Path:

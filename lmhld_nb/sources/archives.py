@@ -8,6 +8,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -22,6 +23,7 @@ _SUFFIX = re.compile(r"\.(zip|tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz)|rar|7z)$", re.I
 _MAGIC = {b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"PK\x07\x08": "split zip", b"Rar!": "rar"}
 _MAGIC |= {b"\x1f\x8b": "tar", b"BZh": "tar", b"\xfd7zXZ\x00": "tar", b"7z\xbc\xaf\x27\x1c": "7z"}
 _CLUTTER = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"}
+Take = Callable[[str], str | None]  # from a member's name to the path it is written to, None to leave it out
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 
 
@@ -48,6 +50,7 @@ class _Unpacking:
     files: int
     bytes: float
     bar: tqdm
+    take: Take
 
     def count(self, files: int, size: int) -> None:
         """Count members before they are written; refuse too many, or too many bytes."""
@@ -80,10 +83,11 @@ def sniff(path: Path) -> str:
     return next(kinds, "tar" if head[257:262] == b"ustar" else "other")
 
 
-def extract(archive: Path, folder: Path, progress: bool = True, limits: Limits | None = None) -> Path:
+def extract(archive: Path, folder: Path, progress: bool = True, limits: Limits | None = None, take: Take = str) -> Path:
     """Unpack ``archive`` (zip, tar, tar.gz/bz2/xz) and the archives inside it (``Rio.zip`` into a folder ``Rio``).
 
-    ``folder`` is complete or absent; a second call on the same archive does nothing. UserError where it is no archive,
+    ``folder`` is complete or absent; a second call on the same archive does nothing. ``take`` chooses among
+    the members of a tar. UserError where it is no archive,
     damaged, encrypted, too large, or has members that are not safe, or the disk is full.
     """
     limits = limits or Limits()
@@ -102,7 +106,7 @@ def extract(archive: Path, folder: Path, progress: bool = True, limits: Limits |
         config.atomic_path(folder) as temporary,
         tqdm(desc=archive.name, unit="B", unit_scale=True, disable=not progress) as bar,
     ):
-        _unpack(archive, temporary, _Unpacking(archive, limits.files, size, bar), archive.name, limits.depth)
+        _unpack(archive, temporary, _Unpacking(archive, limits.files, size, bar, take), archive.name, limits.depth)
         (temporary / MARKER).write_text(json.dumps(seal | _count_files(temporary)), encoding="utf-8")
     return folder
 
@@ -152,7 +156,9 @@ def _unzip(archive: Path, folder: Path, state: _Unpacking, label: str) -> None:
 def _untar(archive: Path, folder: Path, state: _Unpacking, label: str) -> None:
     with tarfile.open(archive, "r:*") as source:
         for entry in source:
-            if name := _member_name(entry.name, entry.isfile() or entry.isdir(), entry.isdir(), folder, label):
+            if (taken := state.take(entry.name)) is None:
+                continue
+            if name := _member_name(taken, entry.isfile() or entry.isdir(), entry.isdir(), folder, label):
                 state.count(1, entry.size)
                 # Files get the rights of this user's umask, not those of whoever packed them.
                 source.extract(entry.replace(name=name, deep=False), folder, set_attrs=False, filter="data")

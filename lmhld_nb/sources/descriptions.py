@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from lmhld_nb import config, twin
 from lmhld_nb.config import UserError
+from lmhld_nb.sources.github import GitHub
 from lmhld_nb.sources.layout import Layout
 
 CATALOGUE = config.ROOT / "params" / "data"
@@ -40,7 +41,8 @@ class Description(Layout):
     licence: str
     citation: str  # stands under what is made from the data
     synthetic: bool = False  # made up; every figure made from it says so
-    source: Annotated[twin.TwinSpec | Zenodo | Local, Field(discriminator="kind")]
+    about: dict[str, str] = Field(default_factory=dict)  # by area where these differ: what it is, source, licence
+    source: Annotated[twin.TwinSpec | Zenodo | GitHub | Local, Field(discriminator="kind")]
 
     @model_validator(mode="after")
     def _check_parts(self) -> Description:
@@ -86,7 +88,7 @@ def overlaid(description: Description, path: Path) -> Description:
 
 def key_of(description: Description) -> str:
     """Return a hash of all that decides what the data are; new keys at their defaults leave prepared data ready."""
-    words = {"title", "licence", "citation", "source"}
+    words = {"title", "licence", "citation", "about", "source"}
     content = description.model_dump(mode="json", exclude=words, exclude_defaults=True)
     content["source"] = description.source.model_dump(mode="json")
     if isinstance(description.source, twin.TwinSpec):

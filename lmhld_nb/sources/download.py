@@ -1,4 +1,4 @@
-"""Files of a Zenodo record: listed, fetched, and verified before they get their name.
+"""Files of a Zenodo record or another address: listed, fetched, and verified before they get their name.
 
 A transfer goes on where the last one stopped: LMHLD's archives are large, and pooch would start again from nothing.
 """
@@ -31,12 +31,12 @@ _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file of a record: name, address, size in bytes and MD5 (hexadecimal)."""
+    """One file: name, address, size in bytes and MD5 (hexadecimal); None where these are not known beforehand."""
 
     name: str
     url: str
-    size: int
-    md5: str
+    size: int | None = None  # without it a transfer cannot go on: it begins again
+    md5: str | None = None
 
 
 def list_files(doi: str) -> list[RemoteFile]:
@@ -54,7 +54,7 @@ def list_files(doi: str) -> list[RemoteFile]:
     except requests.RequestException as error:
         raise UserError(f"doi:{doi}: cannot reach the record ({_reason(error)}){hint}") from error
     files = [RemoteFile(*entry) for entry in listed]
-    if not files or not all(re.fullmatch(r"[0-9a-f]{32}", file.md5) for file in files):
+    if not files or not all(re.fullmatch(r"[0-9a-f]{32}", str(file.md5)) for file in files):
         raise UserError(f"doi:{doi}: the record has no files, or no MD5 for some{hint}")
     for file in files:
         config.safe_name(file.name, f"doi:{doi}: file")
@@ -65,7 +65,7 @@ def fetch(file: RemoteFile, folder: Path, progress: bool = True) -> Path:
     """Fetch one file into ``folder`` and verify it, continuing where an earlier attempt stopped (``NAME.part``)."""
     target, part = folder / file.name, folder / f"{file.name}.part"
     if target.is_file():
-        if target.stat().st_size == file.size and digest_of(target, "md5") == file.md5:
+        if file.md5 is None or (target.stat().st_size == file.size and digest_of(target, "md5") == file.md5):
             return target
         reason = f"differs from the record (MD5 should be {file.md5})"
         raise UserError(f"{target}: {reason}; remove it and repeat the command")
@@ -73,7 +73,7 @@ def fetch(file: RemoteFile, folder: Path, progress: bool = True) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tqdm(desc=file.name, total=file.size, unit="B", unit_scale=True, disable=not progress) as bar:
             _complete(file, part, bar)
-        if (md5 := digest_of(part, "md5")) != file.md5:
+        if file.md5 is not None and (md5 := digest_of(part, "md5")) != file.md5:
             part.unlink()
             problem = f"wrong content: MD5 expected {file.md5}, found {md5}"
             raise UserError(f"{file.name}: {problem}; it was deleted, repeat the command")
@@ -84,12 +84,13 @@ def fetch(file: RemoteFile, folder: Path, progress: bool = True) -> Path:
 
 
 def _complete(file: RemoteFile, part: Path, bar: tqdm) -> None:
-    """Connect again and again until ``part`` has the file's size."""
-    size, silent = _size(part), 0
-    while size < file.size or not part.exists():
+    """Connect again and again until ``part`` has the file's size, or a transfer has come to its end."""
+    size, silent, ended = _size(part), 0, False
+    while not part.exists() or (not ended if file.size is None else size < file.size):
         problem = "the server closed the connection"
         try:
             _transfer(file, part, bar)
+            ended = True
         except requests.RequestException as error:
             problem = _reason(error)
             if error.response is not None and error.response.status_code not in _TRANSIENT:
@@ -99,15 +100,15 @@ def _complete(file: RemoteFile, part: Path, bar: tqdm) -> None:
         before, size = size, _size(part)
         silent = 0 if size > before else silent + 1
         if silent >= ATTEMPTS:
-            arrived = f"{size} of {file.size} bytes arrived, then {problem}"
-            raise UserError(f"{file.name}: {arrived}; repeat the command to continue from there")
-        if size < file.size:
+            arrived = f"{size} of {file.size or 'unknown'} bytes arrived, then {problem}"
+            raise UserError(f"{file.name}: {arrived}; repeat the command to continue, or adopt the data with --from")
+        if not ended or size < (file.size or 0):
             time.sleep(min(PAUSE * 2**silent, 60.0))
 
 
 def _transfer(file: RemoteFile, part: Path, bar: tqdm) -> None:
     """Append to ``part`` what one connection brings."""
-    have = _size(part)
+    have = _size(part) if file.size is not None else 0
     headers = _HEADERS | ({"Range": f"bytes={have}-"} if have else {})
     with requests.get(file.url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
         answer.raise_for_status()
@@ -121,7 +122,7 @@ def _transfer(file: RemoteFile, part: Path, bar: tqdm) -> None:
             for chunk in answer.iter_content(_CHUNK):
                 sink.write(chunk)
                 bar.update(len(chunk))
-                if sink.tell() > file.size:  # cannot be right: no use waiting for the end
+                if file.size is not None and sink.tell() > file.size:  # cannot be right: no use waiting for the end
                     break
 
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from lmhld_nb import config
 from lmhld_nb.config import UserError
-from lmhld_nb.scenes.scene import Scene
+from lmhld_nb.scenes.scene import Scene, read_all
 
 PATHS = ("image", "mask", "polygons", "dem")  # fields of a Scene that are files
 _SIDECARS = (".shx", ".dbf", ".prj")  # a Shapefile is several files
@@ -34,6 +34,17 @@ def of_scenes(scenes: Sequence[Scene], root: Path, cache: Path, progress: bool =
         content["nodata"] = repr(scene.nodata)  # NaN included
         digest.update(json.dumps(content, sort_keys=True).encode())
     return digest.hexdigest()[:16]
+
+
+def of_areas(scenes: Sequence[Scene]) -> dict[str, str]:
+    """Return the SHA-256 of what is read of each area's scenes, pixels and labels, however files pack them."""
+    digests: dict[str, Any] = {}
+    for scene in sorted(scenes, key=lambda scene: scene.name):
+        values, labels, _ = read_all(scene, scene.bands)
+        read = (scene.name, scene.split, scene.bands, repr(scene.nodata), scene.resolution_m, values.dtype.str)
+        for content in (json.dumps([*read, values.shape]).encode(), values.tobytes(), labels.tobytes()):
+            digests.setdefault(scene.area, hashlib.sha256()).update(content)
+    return {area: digest.hexdigest() for area, digest in digests.items()}
 
 
 def repeated_images(scenes: Sequence[Scene], root: Path, cache: Path) -> str | None:

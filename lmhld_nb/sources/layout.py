@@ -37,6 +37,7 @@ class Part(config.Strict):
     dem: str | None = None
     exclude: tuple[str, ...] = ()
     area: str | None = None
+    ids: str | None = Field(None, pattern=r"^[^\d\s]*\d+(-\d+)?( [^\d\s]*\d+(-\d+)?)*$")  # what {id} may be: 1-615 ls_7
     split: Split | None = None
     stack: bool = False  # one array file holds many images
     channels: Channels | None = None
@@ -57,6 +58,16 @@ class Part(config.Strict):
             compile_pattern(pattern)
         return self
 
+    def match(self, pattern: str, files: list[str]) -> _Images:
+        """Return the files that fit ``pattern`` and ``ids``, each with the text of its placeholders."""
+        fits = match_files(pattern, files)
+        if self.ids is None:
+            return fits
+        runs = re.findall(r"(\D*)(\d+)(?:-(\d+))?(?: |$)", self.ids)
+        known = {(word, n) for word, first, last in runs for n in range(int(first), int(last or first) + 1)}
+        ids = {path: re.fullmatch(r"(\D*)(\d+)", text.get("id", "")) for path, text in fits.items()}
+        return {path: fits[path] for path, own in ids.items() if own and (own[1], int(own[2])) in known}
+
 
 class Layout(config.Strict):
     """How a data set's images lie and are read (what ``--layout`` gives); uncommented keys are those of `Scene`."""
@@ -71,7 +82,7 @@ class Layout(config.Strict):
     mask_key: str | None = None
     landslide_codes: tuple[int, ...] = (1,)
     label_nodata_codes: tuple[int, ...] | None = None  # left out: 255, unless that is a landslide code
-    nodata: float | None = None
+    nodata: float | dict[str, float] | None = None  # for all, or by area
     scale: float = 1.0
     resolution_m: float | dict[str, float] | None = None  # for all, or by area
     georeferenced: bool = True
@@ -138,14 +149,14 @@ def _choose_parts(root: Path, layout: Layout, files: list[str], progress: bool) 
     left_out = []
     for part in layout.parts:
         excluded = {path for pattern in part.exclude for path in match_files(pattern, files)}
-        images = {path: text for path, text in match_files(part.images, files).items() if path not in excluded}
+        images = {path: text for path, text in part.match(part.images, files).items() if path not in excluded}
         if not part.fallback or not any(other for _, other in chosen):
             chosen.append((part, images))
         elif images:
             left_out.append(part.images)
     missing = [part.images for part, images in chosen if not images and not part.optional]
     if missing and not any(part.fallback and images for part, images in chosen):
-        patterns = " or ".join(f"`images: {pattern}`" for pattern in missing)
+        patterns = " or ".join(f"`images: {pattern}`" for pattern in dict.fromkeys(missing))
         raise UserError(f"{root}: no file fits {patterns}; give the right folder, or correct the description")
     if left_out and progress:
         read = ", ".join(f"{part.images} ({len(images)} images)" for part, images in chosen if images)
@@ -165,13 +176,14 @@ def _scenes(
     mask, polygons = beside.get("masks"), beside.get("polygons")
     if mask is not None and polygons is not None:
         raise UserError(f"{image}: has both {mask.name} and {polygons.name}; remove one of them")
-    resolution = layout.resolution_m
     codes = layout.landslide_codes if part.landslide_codes is None else part.landslide_codes
-    copied = ("bands", "nodata", "scale", "georeferenced", "extra_bands", "image_key", "mask_key")
+    copied = ("bands", "scale", "georeferenced", "extra_bands", "image_key", "mask_key")
     settings: dict[str, Any] = {key: getattr(layout, key) for key in copied}
     label = "_".join(text for text in (area, split, captured.get("id")) if text)
     label = config.safe_name(re.sub(r"[^\w.-]+", "_", label), f"{image}: scene")
-    settings |= {"resolution_m": resolution.get(area) if isinstance(resolution, dict) else resolution}
+    for key in ("nodata", "resolution_m"):
+        value = getattr(layout, key)
+        settings[key] = value.get(area) if isinstance(value, dict) else value
     settings |= {"landslide_codes": codes, "label_nodata_codes": nodata_codes(layout, codes), "split": split}
     settings |= {"dem": beside.get("dem"), "channels": part.channels or layout.channels}
     scene = Scene(
@@ -212,7 +224,7 @@ def _pair(root: Path, part: Part, kind: str, images: _Images, files: list[str]) 
         return {}
     names = sorted(placeholders(pattern))
     by_key: dict[tuple[str, ...], str] = {}
-    for path, captured in match_files(pattern, files).items():
+    for path, captured in part.match(pattern, files).items():
         if (other := by_key.setdefault(tuple(captured[name] for name in names), path)) != path:
             raise UserError(f"{root / path}: fits `{kind}: {pattern}` like {other}; make the pattern more exact")
     keys = {path: tuple(captured[name] for name in names) for path, captured in images.items()}
