@@ -15,10 +15,11 @@ from bs4 import BeautifulSoup, Tag
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lmhld_book import cells, finish, notebooks, pages, pictures
+from made import refuses
 from PIL import Image
 
 from lmhld_nb.book import chapters, ledger
-from lmhld_nb.config import ROOT, UserError
+from lmhld_nb.config import ROOT
 from lmhld_nb.experiments import EXPERIMENTS
 from lmhld_nb.experiments.profile import schema
 from lmhld_nb.runs.records import Records
@@ -100,8 +101,7 @@ def test_run_ids_of_a_table_come_once_and_are_checked(tmp_path: Path) -> None:
     pd.DataFrame({"f1": [0.5]}).to_csv(path)
     assert pages.run_ids(path) == []
     pd.DataFrame({"run_ids": ["seed 0"]}).to_csv(path)
-    with pytest.raises(UserError, match="'seed 0' in run_ids is not a run id"):
-        pages.run_ids(path)
+    refuses("'seed 0' in run_ids is not a run id", pages.run_ids, path)
 
 
 @pytest.fixture
@@ -221,8 +221,7 @@ def test_the_ledger_has_a_page_and_a_table() -> None:
         assert line.count("|") == 5, "a bar in a cell would break the table"
     assert list(ledger.table().index) == [row.point for row in rows]
     assert set(ledger.table(["recipe.loss", "recipe.keep"])["keys"]) == {"recipe.loss", "recipe.keep"}
-    with pytest.raises(UserError, match=r"no open point has the key 'recipe\.los'; choose from"):
-        ledger.table(["recipe.los"])
+    refuses(r"no open point has the key 'recipe\.los'; choose from", ledger.table, ["recipe.los"])
 
 
 def tidied(frame: pd.DataFrame) -> Tag:
@@ -289,9 +288,7 @@ def test_the_site_of_the_committed_notebooks_needs_no_run(tmp_path: Path, monkey
     monkeypatch.setattr(chapters.subprocess, "run", sphinx)
     assert (chapters.site("mini", committed=True) / "index.html").read_text() == "new"
     (tmp_path / "build" / "site" / "index.html").write_text("old")
-    with pytest.raises(UserError, match=r"web edition: x\.md:1: WARNING: odd \(1 such lines\)"):
-        chapters.site("mini", committed=True)
+    refuses(r"web edition: x\.md:1: WARNING: odd \(1 such lines\)", chapters.site, "mini", committed=True)
     assert (tmp_path / "build" / "site" / "index.html").read_text() == "old", "what was there stays"
     assert [path.name for path in (tmp_path / "build").iterdir()] == ["site"]
-    with pytest.raises(UserError, match=r"chapter 00_start is not executed; run `lmhld book mini` first"):
-        chapters.site("mini")
+    refuses(r"chapter 00_start is not executed; run `lmhld book mini` first", chapters.site, "mini")

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made import refuses
 from nbformat import v4
 
 from lmhld_nb import cli, paper, patches
 from lmhld_nb.book import chapters
 from lmhld_nb.book.exercises import exercise, exercises, stub, student, write_copies
-from lmhld_nb.config import UserError
 from lmhld_nb.evaluation import intervals
 
 CHAPTERS = {path.stem[:2]: path for path in chapters.chapters()}
@@ -243,8 +243,7 @@ def notebook_of(*cells: nbformat.NotebookNode) -> nbformat.NotebookNode:
 def test_cells_in_the_wrong_order_are_reported(cells: list[nbformat.NotebookNode], message: str) -> None:
     notebook = notebook_of(*cells)
     for read in (exercises, student):
-        with pytest.raises(UserError, match=f"^{re.escape(message)}"):
-            read(notebook)
+        refuses(f"^{re.escape(message)}", read, notebook)
 
 
 def test_copies_are_written_all_or_none_and_never_over_somebody_s_work(tmp_path: Path) -> None:
@@ -255,8 +254,7 @@ def test_copies_are_written_all_or_none_and_never_over_somebody_s_work(tmp_path:
     assert write_copies(sources, out) == {out / path.name: 1 for path in sources}
     assert sorted(path.name for path in out.iterdir()) == ["00_made.ipynb", "01_made.ipynb"]
     nbformat.write(notebook_of(QUESTION, CHECK), second)
-    with pytest.raises(UserError, match=r"^01_made\.ipynb: exercise 1: its cells are question, check;"):
-        write_copies(sources, tmp_path / "other")
+    refuses(r"^01_made\.ipynb: exercise 1: its cells are question, check;", write_copies, sources, tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
     worked = nbformat.read(out / first.name, as_version=4)
@@ -265,8 +263,7 @@ def test_copies_are_written_all_or_none_and_never_over_somebody_s_work(tmp_path:
     write_copies([first], out)  # only executed
     worked.cells[1].source = "a = 'my own'"
     nbformat.write(worked, out / first.name)
-    with pytest.raises(UserError, match=r"00_made\.ipynb: differs from what would be written .*--replace"):
-        write_copies([first], out)
+    refuses(r"00_made\.ipynb: differs from what would be written .*--replace", write_copies, [first], out)
     assert "my own" in (out / first.name).read_text()
     write_copies([first], out, replace=True)
     assert "my own" not in (out / first.name).read_text()

@@ -116,8 +116,7 @@ def test_profiles_are_narrowed(study: Study) -> None:
     ],
 )  # fmt: skip
 def test_an_experiment_that_would_stay_empty_is_refused(tiny: Path, old: str, new: str, message: str) -> None:
-    with pytest.raises(UserError, match=re.escape(message)):
-        plan(open_study(load(rewrite(tiny, old, new)), progress=False))
+    refuses(re.escape(message), plan, open_study(load(rewrite(tiny, old, new)), progress=False))
 
 
 def test_areas_and_patch_sizes_follow_the_data_set_and_the_rule(study: Study) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from made import refuses
 from shapely.geometry import Point
 
 from lmhld_nb import paper
-from lmhld_nb.config import ROOT, UserError
+from lmhld_nb.config import ROOT
 
 ROWS = {1: 7, 2: 8, 3: 6, 4: 21, 5: 49, 6: 7, 7: 7}
 
@@ -29,8 +30,7 @@ def test_every_table_is_complete_and_typed() -> None:
 
 @pytest.mark.parametrize("number", [0, 8, -1, "1", True, 1.5, None])
 def test_no_other_table(number: object) -> None:
-    with pytest.raises(UserError, match="Tables 1 to 7"):
-        paper.table(number)  # type: ignore[arg-type]
+    refuses("Tables 1 to 7", paper.table, number)
 
 
 def test_what_a_caller_changes_stays_with_the_caller() -> None:
@@ -64,8 +64,7 @@ def test_every_published_spelling_resolves() -> None:
 
 @pytest.mark.parametrize("text", ["China", "Taitung_China", "", "224", "Comparison dataset", "四川"])
 def test_what_names_no_area_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match="use one of rio, hokkaido"):
-        paper.area_key(text)
+    refuses("use one of rio, hokkaido", paper.area_key, text)
 
 
 def test_figures_are_all_listed() -> None:

@@ -10,7 +10,7 @@ from conftest import QUIET
 from made import refuses, with_settings
 
 from lmhld_nb import paper, runs
-from lmhld_nb.config import UserError, runs_dir
+from lmhld_nb.config import runs_dir
 from lmhld_nb.experiments import Study, forgetting, load, open_study, part, single, tables
 from lmhld_nb.experiments.profile import narrow
 from lmhld_nb.patches import PatchSpec
@@ -103,8 +103,7 @@ def test_the_example_with_an_eighth_area_repeats_the_runs_of_mini() -> None:
 )  # fmt: skip
 def test_wrong_settings_are_refused_before_anything_starts(tiny: Path, text: str, message: str) -> None:
     tiny.write_text(tiny.read_text().replace("single: {}", f"part: {{{text}}}"))
-    with pytest.raises(UserError, match=message):
-        part.specs(open_study(load(str(tiny)), progress=False))
+    refuses(message, part.specs, open_study(load(str(tiny)), progress=False))
 
 
 def test_forgetting_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:

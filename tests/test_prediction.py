@@ -114,8 +114,7 @@ def test_what_does_not_fit_the_memory_is_computed_in_halves(tmp_path: Path, netw
     predicted = predict(scene, Network(small, network.device), batch_size=16)
     assert predicted == pytest.approx(predict(scene, network), abs=1e-5)
     small.limit = 0
-    with pytest.raises(UserError, match="out of memory with one window of 32 px"):
-        predict(scene, Network(small, network.device), batch_size=16)
+    refuses("out of memory with one window of 32 px", predict, scene, Network(small, network.device), batch_size=16)
 
 
 def test_a_network_that_gives_nan_is_refused(tmp_path: Path) -> None:

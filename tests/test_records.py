@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import QUIET, TINY
+from made import refuses
 
 from lmhld_nb import cli, runs
 from lmhld_nb.book import chapters
@@ -95,8 +96,7 @@ def test_records_hold_runs_without_weights_and_are_the_same_again(
         assert read.metrics(run.spec.run_id) == run.metrics
     assert sum("whole_area.csv" in files for files in read.runs.values()) == 1
     assert json.loads(read.maps["scene_0"]["map.json"]) == {"threshold": 0.5}, "paths of one machine are left out"
-    with pytest.raises(UserError, match="run 'feed': not in the records of 'tiny', which hold 2 runs"):
-        read.metrics("feed")
+    refuses("run 'feed': not in the records of 'tiny', which hold 2 runs", read.metrics, "feed")
 
     for run in finished:
         os.utime(run.folder / "metrics.json", (1, 1))
@@ -174,19 +174,15 @@ def test_records_with_anything_wrong_are_refused_in_one_line(
 
 def test_files_that_are_no_zip_or_not_whole_are_refused(home: Path, tmp_path: Path) -> None:
     whole, path = records.path("tiny").read_bytes(), tmp_path / "a.zip"
-    with pytest.raises(UserError, match=r"a\.zip: no such file; make the runs with `lmhld run tiny`"):
-        records.read(path, "tiny")
+    refuses(r"a\.zip: no such file; make the runs with `lmhld run tiny`", records.read, path, "tiny")
     middle = len(whole) // 2
     for wrong in (b"", b"no zip", whole[:-100], whole[: len(whole) // 3], whole[:middle] + b"\0" * 64 + whole[middle:]):
         path.write_bytes(wrong)
-        with pytest.raises(UserError, match=r"a\.zip: damaged, or no records \(.*\); get the file again"):
-            records.read(path, "tiny")
+        refuses(r"a\.zip: damaged, or no records \(.*\); get the file again", records.read, path, "tiny")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr(records.MANIFEST, b"{}")
-    with pytest.raises(UserError, match="packed in another way than records are"):
-        records.read(path, "tiny")
-    with pytest.raises(UserError, match="cannot be read"):
-        records.read(tmp_path, "tiny")
+    refuses("packed in another way than records are", records.read, path, "tiny")
+    refuses("cannot be read", records.read, tmp_path, "tiny")
 
 
 def test_records_are_unpacked_once_and_a_failure_leaves_what_was_there(home: Path, tmp_path: Path) -> None:
@@ -214,17 +210,13 @@ def test_from_records_tables_and_figures_are_the_same_and_nothing_is_trained(
     assert [run.folder.parent for run in stored] == [store] * 2
     assert examples.example_scores(examples.examples(stored)).equals(shown)
     assert (plan_table(plan(opened))["status"] == "done").all()
-    with pytest.raises(UserError, match=f"needs the weights of run {stored[0].spec.run_id}, of which only the record"):
-        stored[0].model()
+    refuses(f"needs the weights of run {stored[0].spec.run_id}, of which only the record", stored[0].model)
     (patch_set,) = runs.patch_sets(stored[0].spec, progress=False)
     other = next(n for n in patch_set.where("val"))
-    with pytest.raises(UserError, match="needs the weights of run"):
-        examples.predict(stored[0], patch_set, int(other))
+    refuses("needs the weights of run", examples.predict, stored[0], patch_set, int(other))
     absent = [spec.model_copy(update={"seed": 9}) for spec in single.specs(opened)]
-    with pytest.raises(UserError, match=rf"make them with `lmhld run tiny` \(the first is {absent[0].run_id}\)"):
-        opened.fetch(absent)
-    with pytest.raises(UserError, match="holds records; make the runs in a store of their own"):
-        runs.make_run(absent[0], QUIET)
+    refuses(rf"make them with `lmhld run tiny` \(the first is {absent[0].run_id}\)", opened.fetch, absent)
+    refuses("holds records; make the runs in a store of their own", runs.make_run, absent[0], QUIET)
 
 
 def test_shown_predictions_are_exact_and_made_again_where_they_are_damaged(finished: list[Run]) -> None:

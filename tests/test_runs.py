@@ -12,6 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 from conftest import QUIET
+from made import refuses
 
 from lmhld_nb import processes, runs
 from lmhld_nb.config import Interrupted, UserError, runs_dir
@@ -106,8 +107,7 @@ def test_what_cannot_be_read_is_not_missing_and_does_not_cost_the_other_runs(
     path.mkdir()
     message = rf"{path}: cannot be read \(is a directory\)"
     for look in (runs.find, runs.status, runs.damage, lambda spec: runs.make_run(spec, QUIET)):
-        with pytest.raises(UserError, match=f"^{message}"):
-            look(spec)
+        refuses(f"^{message}", look, spec)
     with pytest.raises(UserError, match=rf"1 of 2 runs failed: {spec.run_id} .*: {message}"):
         runs.make_runs([spec, other], workers=1, execution=QUIET)
     assert trainings == [spec.run_id, other.run_id] and not (path.parent / store.FAILURE).exists()
@@ -147,8 +147,7 @@ def test_weights_and_checkpoints_of_another_run_are_never_used(
 
 def test_a_run_planned_on_other_data_is_refused(specs: list[RunSpec]) -> None:
     patch_spec = specs[0].data[0].model_copy(update={"fingerprint": "0" * 16})
-    with pytest.raises(UserError, match="plan again with `lmhld plan`"):
-        runs.make_run(specs[0].model_copy(update={"data": (patch_spec,)}), QUIET)
+    refuses("plan again with `lmhld plan`", runs.make_run, specs[0].model_copy(update={"data": (patch_spec,)}), QUIET)
 
 
 def test_a_disk_that_refuses_gives_one_line(
@@ -159,13 +158,11 @@ def test_a_disk_that_refuses_gives_one_line(
 
     with monkeypatch.context() as patch:
         patch.setattr(safetensors.torch, "save_file", full)
-        with pytest.raises(UserError, match=r"weights\.safetensors: cannot be written \(.*No space left on device"):
-            runs.make_run(specs[0], QUIET)
+        refuses(r"weights\.safetensors: cannot be written \(.*No space left on device", runs.make_run, specs[0], QUIET)
     assert runs.status(specs[0]) == "failed" and "No space left on device" in runs.failure(specs[0])
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LMHLD_RUNS", str(tmp_path / "file"))
-    with pytest.raises(UserError, match=r"file: cannot be written \(file exists\)"):
-        runs.make_run(specs[0], QUIET)
+    refuses(r"file: cannot be written \(file exists\)", runs.make_run, specs[0], QUIET)
 
 
 def test_failing_runs_are_reported_and_the_others_are_the_same_whoever_makes_them(
@@ -195,8 +192,7 @@ def test_why_a_run_failed_is_known_until_it_succeeds(specs: list[RunSpec], monke
     original, tries = runner.train, list[str]()
     errors: list[Exception] = [OSError("the disk was away"), Interrupted("stopped in epoch 1"), ValueError("a bug")]
     monkeypatch.setattr(runner, "train", shaky)
-    with pytest.raises(UserError, match=r"1 of 1 runs failed.*the disk was away"):
-        runs.make_runs(specs[:1], workers=1, execution=QUIET)
+    refuses(r"1 of 1 runs failed.*the disk was away", runs.make_runs, specs[:1], workers=1, execution=QUIET)
     with pytest.raises(Interrupted):  # which stops the others too
         runs.make_runs(specs, workers=1, execution=QUIET)
     assert len(tries) == 2 and runs.status(specs[0]) == "failed" and "the disk was away" in runs.failure(specs[0])
@@ -271,7 +267,6 @@ def test_a_failed_score_of_the_whole_area_is_reported(specs: list[RunSpec], monk
         raise UserError("a.tif: damaged")
 
     monkeypatch.setattr(store, "score_whole_area", broken)
-    with pytest.raises(UserError, match=r"a\.tif: damaged"):
-        runs.make_runs(specs[:1], 1, QUIET, whole_area={specs[0].run_id})
+    refuses(r"a\.tif: damaged", runs.make_runs, specs[:1], 1, QUIET, whole_area={specs[0].run_id})
     assert runs.status(specs[0], whole_area=True) == "failed" and runs.status(specs[0]) == "done"
     assert runs.failure(specs[0]) == "a.tif: damaged"

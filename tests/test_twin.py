@@ -16,6 +16,7 @@ import numpy as np
 import pyogrio
 import pytest
 import rasterio
+from made import refuses
 from rasterio import features
 from scipy import ndimage
 
@@ -226,8 +227,7 @@ def test_a_wrong_spec_is_refused(tmp_path: Path) -> None:
     bounds = "min_patches: 50\nmax_patches: 40"
     for wrong in ("areas: [atlantis]", "areas: []", "scale: 0.0", "scale: '1e-3'", "colour: red", bounds):
         path.write_text(f"kind: twin\n{wrong}\n")
-        with pytest.raises(config.UserError, match=r"^.*spec\.yaml.*$"):
-            config.read_yaml(path, twin.TwinSpec)
+        refuses(r"^.*spec\.yaml.*$", config.read_yaml, path, twin.TwinSpec)
 
 
 def test_areas_are_made_as_before_there_were_events(smoke: DataSet) -> None:
