@@ -48,9 +48,7 @@ def write_chapter(folder: Path, code: str) -> Path:
     return path
 
 
-def test_an_unknown_parameter_is_refused_before_anything_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unknown_parameter_is_refused_before_work_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = write_chapter(tmp_path, ""), tmp_path / "out" / "a.ipynb"
     message = r"00_tiny\.py: no parameter 'nmber'; it has colour, names, number, table"
     refuses(message, chapters.execute, source, target, {"nmber": 2})
@@ -116,9 +114,7 @@ def test_a_kernel_that_dies_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["lmhld", "a-kernel-nobody-has"])
-def test_chapters_run_on_this_python_whatever_is_installed(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_chapters_run_on_this_python_and_no_other(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A kernel of the same name that somebody else installed is not taken.
     other = tmp_path / "jupyter" / "kernels" / name
     other.mkdir(parents=True)
@@ -138,9 +134,7 @@ def test_chapters_run_on_this_python_whatever_is_installed(
     assert os.environ["JUPYTER_PATH"] == str(tmp_path / "jupyter")
 
 
-def test_times_are_written_and_own_profiles_and_parameters_passed_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_times_are_written_and_parameters_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Chapters run in notebooks/: a path relative to where the command was given must not be lost.
     monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path / "work"))
     monkeypatch.chdir(tmp_path)

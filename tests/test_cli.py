@@ -204,9 +204,7 @@ def alive(session: int) -> list[str]:
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for stray processes in /proc")
-def test_an_interrupted_run_ends_as_one_that_was_not(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_run_ends_as_any_other(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Trainings that last long enough to be met.
     tiny.write_text(TINY.replace("epochs: 3", "epochs: 12") + "execution: {checkpoint_every: 3}\n")
     specs = single.specs(open_study(load(str(tiny)), progress=False))

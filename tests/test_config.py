@@ -198,9 +198,7 @@ JSON = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(st.t
 
 
 @given(JSON)
-def test_any_json_is_read_back_with_null_for_what_is_not_finite(
-    tmp_path_factory: pytest.TempPathFactory, content: object
-) -> None:
+def test_json_is_read_back_null_where_not_finite(tmp_path_factory: pytest.TempPathFactory, content: object) -> None:
     path = tmp_path_factory.getbasetemp() / "any.json"
     write_json(path, content)
     expected = json.loads(json.dumps(content), parse_constant=lambda _: None)

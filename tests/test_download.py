@@ -66,9 +66,7 @@ def test_a_broken_download_goes_on_where_it_stopped(zenodo: FakeZenodo, tmp_path
         ("busy", b"", [None] * 3),
     ],
 )
-def test_a_part_is_completed(
-    zenodo: FakeZenodo, tmp_path: Path, mood: str, part: bytes, ranges: list[str | None]
-) -> None:
+def test_a_part_goes_on(zenodo: FakeZenodo, tmp_path: Path, mood: str, part: bytes, ranges: list[str | None]) -> None:
     zenodo.mood["a.bin"] = mood
     (tmp_path / "a.bin.part").write_bytes(part)
     assert fetch(zenodo, tmp_path).read_bytes() == CONTENT
@@ -101,9 +99,7 @@ def test_a_foreign_file_is_kept_and_a_foreign_part_thrown_away(zenodo: FakeZenod
     assert fetch(zenodo, tmp_path).read_bytes() == CONTENT
 
 
-def test_what_arrived_is_kept_by_silence_and_a_full_disk(
-    zenodo: FakeZenodo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_arrived_is_never_lost(zenodo: FakeZenodo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, part = Path.open, tmp_path / "a.bin.part"
     part.write_bytes(CONTENT[:400_000])
     zenodo.mood["a.bin"], zenodo.step = "stall", 0

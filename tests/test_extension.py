@@ -184,9 +184,7 @@ def test_the_chapters_show_the_eighth_network(book: lm.Book, build: Path) -> Non
 
 
 @pytest.mark.slow
-def test_chapters_from_records_show_the_same(
-    book: lm.Book, build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_records_show_the_same(book: lm.Book, build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "path", lambda profile: tmp_path / f"{profile}.zip")
     publish.publish_records(str(book_file(book)))
     before, weights = tmp_path / "before", config.runs_dir()

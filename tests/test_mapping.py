@@ -51,9 +51,7 @@ def rasters(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("shape", [(70, 83), (20, 25), (20, 100)])
-def test_files_lie_on_the_scenes_grid_and_agree_with_each_other(
-    tmp_path: Path, weights: Path, shape: tuple[int, int]
-) -> None:
+def test_files_lie_on_the_scenes_grid_and_agree(tmp_path: Path, weights: Path, shape: tuple[int, int]) -> None:
     mask, out = blobs(*shape, 4), tmp_path / "out"
     event = scene(tmp_path, mask)
     cut = median(event, weights, tmp_path / "first", overlap=0.25)
@@ -127,9 +125,7 @@ def test_no_landslide_is_a_result_too(tmp_path: Path, weights: Path) -> None:
         ("EPSG:2227", Affine(10, 0, 6_000_000, 0, -10, 2_100_000), (10 * 0.3048) ** 2),  # US survey feet
     ],
 )
-def test_areas_are_square_metres_whatever_the_coordinates(
-    tmp_path: Path, crs: str, transform: Affine, metres: float
-) -> None:
+def test_areas_are_square_metres_in_any_coordinates(tmp_path: Path, crs: str, transform: Affine, metres: float) -> None:
     mask = blobs(60, 60, 3).astype(np.uint8)
     path = write_tif(tmp_path / "mask.tif", mask, crs=crs, transform=transform)
     table = outlines.outline(path, outlines.measure([(Window(0, 0, 60, 60), mask, mask.astype(np.float32))]))
@@ -208,9 +204,7 @@ def test_files_and_a_vrt_map_as_the_one_they_were_cut_from(tmp_path: Path, weigh
 
 
 @pytest.mark.parametrize("metres", [None, 1.5, 6.0, 7.3])
-def test_no_data_is_neither_landslide_nor_background_at_any_resolution(
-    tmp_path: Path, weights: Path, metres: float | None
-) -> None:
+def test_no_data_is_of_neither_class_at_any_resolution(tmp_path: Path, weights: Path, metres: float | None) -> None:
     mask, out = blobs(150, 170, 8), tmp_path / "out"
     event, codes = scene(tmp_path, mask), mask.astype(np.uint8)
     image, hole = image_of(mask), np.zeros(mask.shape, bool)
@@ -297,9 +291,7 @@ def test_small_landslides_are_left_out_of_the_polygons_only(tmp_path: Path, weig
 
 @given(st.integers(0, 10**6), st.integers(1, 40))
 @settings(max_examples=20, deadline=None)
-def test_landslides_measured_in_strips_are_those_of_the_whole(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, height: int
-) -> None:
+def test_strips_measure_what_the_whole_does(tmp_path_factory: pytest.TempPathFactory, seed: int, height: int) -> None:
     random = np.random.default_rng(seed)
     mask = (random.random((40, 37)) < 0.45).astype(np.uint8)
     mask[random.random(mask.shape) < 0.1] = 255

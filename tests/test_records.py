@@ -82,9 +82,7 @@ def edited(home: Path, path: Path, edit: Edit, fit: bool = False) -> Path:
     return path
 
 
-def test_records_hold_runs_without_weights_and_are_the_same_again(
-    home: Path, finished: list[Run], tmp_path: Path
-) -> None:
+def test_records_hold_all_but_weights_and_are_the_same_again(home: Path, finished: list[Run], tmp_path: Path) -> None:
     read = records.read(records.path("tiny"), "tiny")
     assert set(read.runs) == {run.spec.run_id for run in finished}
     for run in finished:
@@ -162,9 +160,7 @@ def an_array_that_grows(members: dict[str, bytes]) -> None:
         ),
     ],
 )
-def test_records_with_anything_wrong_are_refused_in_one_line(
-    home: Path, tmp_path: Path, edit: Edit, fit: bool, message: str
-) -> None:
+def test_wrong_records_are_refused_in_one_line(home: Path, tmp_path: Path, edit: Edit, fit: bool, message: str) -> None:
     path = edited(home, tmp_path / "wrong.zip", edit, fit)
     with pytest.raises(UserError) as error:
         records.unpack(path, "tiny", tmp_path / "store")

@@ -98,9 +98,7 @@ def test_a_damaged_run_is_set_aside_and_remade(
 
 
 @pytest.mark.parametrize("file", ["metrics.json", "weights.safetensors", "spec.json", "history.csv"])
-def test_what_cannot_be_read_is_not_missing_and_does_not_cost_the_other_runs(
-    specs: list[RunSpec], trainings: list[str], file: str
-) -> None:
+def test_an_unreadable_run_is_neither_missing_nor_fatal(specs: list[RunSpec], trainings: list[str], file: str) -> None:
     spec, other = (changed(spec, epochs=1) for spec in specs)
     path = runs.make_run(spec, QUIET).folder / file
     path.unlink()
@@ -114,9 +112,7 @@ def test_what_cannot_be_read_is_not_missing_and_does_not_cost_the_other_runs(
     assert path.is_dir() and not (runs_dir() / "set-aside").exists()
 
 
-def test_weights_and_checkpoints_of_another_run_are_never_used(
-    specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_and_checkpoints_of_others_are_not_used(specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*arguments: Any) -> None:
         save_checkpoint(*arguments)
         raise Interrupted("stopped")
@@ -150,9 +146,7 @@ def test_a_run_planned_on_other_data_is_refused(specs: list[RunSpec]) -> None:
     refuses("plan again with `lmhld plan`", runs.make_run, specs[0].model_copy(update={"data": (patch_spec,)}), QUIET)
 
 
-def test_a_disk_that_refuses_gives_one_line(
-    specs: list[RunSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_gives_one_line(specs: list[RunSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
 
@@ -207,9 +201,7 @@ def test_two_runners_train_once(specs: list[RunSpec], trainings: list[str]) -> N
     assert first.metrics == second.metrics and trainings == [specs[0].run_id]
 
 
-def test_what_another_runner_has_begun_is_left_to_it_while_there_is_other_work(
-    specs: list[RunSpec], trainings: list[str]
-) -> None:
+def test_what_another_runner_has_begun_waits_while_there_is_work(specs: list[RunSpec], trainings: list[str]) -> None:
     first, second = specs
     with store.lock(first.run_id):
         with pytest.raises(store.Busy):
@@ -237,9 +229,7 @@ def test_after_a_kill_it_goes_on_with_fewer_at_a_time(
     assert [runs.status(spec) for spec in others] == ["failed", "failed"]
 
 
-def test_patches_are_cut_once_however_many_runs_need_them(
-    specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_patches_are_cut_once_however_many_need_them(specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(spec: PatchSpec, progress: bool = True) -> Any:
         cut.append(spec)
         if spec == specs[1].data[0]:

@@ -284,9 +284,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[Scene, np.ndarray]:
 
 @given(st.integers(0, 95), st.integers(0, 119), st.integers(1, 96), st.integers(1, 120))
 @settings(max_examples=60, deadline=None)
-def test_windows_of_polygons_are_parts_of_the_whole(
-    many: tuple[Scene, np.ndarray], row: int, col: int, height: int, width: int
-) -> None:
+def test_windows_fit_the_whole(many: tuple[Scene, np.ndarray], row: int, col: int, height: int, width: int) -> None:
     made, whole = many
     window = Window(row, col, min(height, 96 - row), min(width, 120 - col))
     with open_image(made) as image, open_labels(made, image) as labels:

@@ -217,9 +217,7 @@ NAMES = ["../../x", "..", ".", "/abs/x", "a/b", "a\\b", "\x1b[31m", "-x", ".x", 
 
 @given(st.sampled_from(NAMES) | st.text(max_size=12))
 @settings(max_examples=25, deadline=None)
-def test_whatever_an_area_is_called_nothing_is_written_outside(
-    tmp_path_factory: pytest.TempPathFactory, name: str
-) -> None:
+def test_whatever_an_area_is_called_nothing_lies_outside(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     home = tmp_path_factory.mktemp("home")
     pairs(home / "mine")
     catalogue, layout, data = home / "catalogue", home / "layout.yaml", home / "a" / "b" / "data"
@@ -288,9 +286,7 @@ def zenodo(tmp_path: Path, catalogue_folder: Path, monkeypatch: pytest.MonkeyPat
         yield fake
 
 
-def test_a_record_is_fetched_unpacked_discovered_and_loaded(
-    zenodo: FakeZenodo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_record_is_fetched_and_loaded(zenodo: FakeZenodo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     zenodo.mood["LMHLD.zip"] = "wrong"
     refused(r"LMHLD\.zip: .*MD5 expected", "record")
     assert not list((tmp_path / "data/record/download").iterdir())

@@ -140,9 +140,7 @@ def test_files_are_what_the_sensor_would_deliver(made: dict[str, Scene], events:
 
 
 @pytest.mark.parametrize("area", twin.AREAS)
-def test_patches_are_as_many_and_as_full_as_planned_and_no_threshold_solves_them(
-    made: dict[str, Scene], area: str
-) -> None:
+def test_patches_are_as_planned_and_no_threshold_solves_them(made: dict[str, Scene], area: str) -> None:
     pixels, truth = kept_windows(made[area])
     assert 0.8 * 14 <= len(truth) <= 1.9 * 14
     published = float(paper.table(2)["landslide_fraction_train"][list(twin.AREAS).index(area)])
