@@ -10,6 +10,7 @@ import rasterio
 import torch
 from affine import Affine
 from rasterio.features import shapes
+from safetensors import SafetensorError
 from shapely.geometry import shape
 from torch import nn
 
@@ -18,6 +19,7 @@ from lmhld_nb.experiments import Profile
 from lmhld_nb.scenes.scene import BANDS, Scene
 
 CRS = "EPSG:32654"
+FULL_DISK = SafetensorError("I/O error: No space left on device (os error 28)")
 TRANSFORM = Affine(3.0, 0, 500_000.0, 0, -3.0, 4_700_000.0)
 
 
@@ -71,11 +73,12 @@ def scene(
     return Scene(name=name, area="made", image=image, bands=BANDS, **fields)  # type: ignore[arg-type]
 
 
-def refuses(match: str, call: Callable[..., object], *arguments: object, **options: object) -> None:
-    """Assert that a call ends in one line, a UserError that matches."""
+def refuses(match: str, call: Callable[..., object], *arguments: object, **options: object) -> str:
+    """Assert that a call ends in one line, a UserError that matches, and return the line."""
     with pytest.raises(UserError, match=match) as error:
         call(*arguments, **options)
     assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 def settled(model: nn.Module) -> nn.Module:

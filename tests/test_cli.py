@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from io import StringIO
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -119,10 +120,7 @@ def test_parameters_of_chapters_are_passed_on(call: Call, tiny: Path, monkeypatc
 def test_what_comes_from_outside_is_one_line_too(
     call: Call, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, message: str
 ) -> None:
-    def fail(_: str) -> None:
-        raise error
-
-    monkeypatch.setattr(experiments, "load", fail)
+    monkeypatch.setattr(experiments, "load", Mock(side_effect=error))
     exit_code, _, printed = call("plan", "smoke")
     assert exit_code == code and message in printed and printed.strip().count("\n") == 0
 

@@ -10,6 +10,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from fake_zenodo import FakeZenodo, serve
@@ -83,9 +84,7 @@ def test_a_part_goes_on(zenodo: FakeZenodo, tmp_path: Path, mood: str, part: byt
 )
 def test_what_is_not_the_file_is_refused_and_removed(zenodo: FakeZenodo, tmp_path: Path, mood: str, says: str) -> None:
     zenodo.mood["a.bin"] = mood
-    with pytest.raises(UserError, match=says) as error:
-        fetch(zenodo, tmp_path)
-    assert str(error.value).startswith("a.bin: ") and "\n" not in str(error.value)
+    refuses(f"^a.bin: .*{says}", fetch, zenodo, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -111,9 +110,9 @@ def test_what_arrived_is_never_lost(zenodo: FakeZenodo, tmp_path: Path, monkeypa
         return real(path, mode, *args, **options)
 
     zenodo.mood.clear()
-    with monkeypatch.context() as context, pytest.raises(UserError, match=r"part: cannot be written \(no space left"):
+    with monkeypatch.context() as context:
         context.setattr(Path, "open", full)
-        fetch(zenodo, tmp_path)
+        refuses(r"part: cannot be written \(no space left", fetch, zenodo, tmp_path)
     assert part.stat().st_size == 400_000
 
 
@@ -159,9 +158,7 @@ def unpack(archive: Path, **limits: float) -> Path:
 def refused(archive: Path, says: str, **limits: float) -> None:
     """Assert that an archive is refused in one line that names it, and that nothing is left of it."""
     before = sorted(archive.parent.parent.rglob("*"))
-    with pytest.raises(UserError, match=says) as error:
-        unpack(archive, **limits)
-    assert archive.name in str(error.value) and "\n" not in str(error.value)
+    assert archive.name in refuses(says, unpack, archive, **limits)
     assert sorted(archive.parent.parent.rglob("*")) == before
 
 
@@ -184,13 +181,10 @@ def test_a_zip_of_zips_becomes_folders_and_is_unpacked_once(tmp_path: Path) -> N
 
 
 def test_a_tar_is_unpacked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     archive = tarred(folder / "a.tar.gz", [entry("d", tarfile.DIRTYPE), entry("d/1.tif"), entry("./2.tif")])
-    with monkeypatch.context() as context, pytest.raises(UserError, match="no space left on device"):
-        context.setattr(tarfile.TarFile, "extract", full)
-        unpack(archive)
+    with monkeypatch.context() as context:
+        context.setattr(tarfile.TarFile, "extract", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+        refuses("no space left on device", unpack, archive)
     assert [path.name for path in folder.iterdir()] == ["a.tar.gz"]
     out = unpack(archive)
     assert (out / "d/1.tif").read_bytes() == (out / "2.tif").read_bytes() == b"x"
@@ -201,7 +195,7 @@ def test_a_tar_is_unpacked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 @example(["a", "..", "..", "evil.tif"])
 @example(["", "tmp", "evil.tif"])
 @example(["..\\evil.tif"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_member_leaves_the_folder(tmp_path_factory: pytest.TempPathFactory, parts: list[str]) -> None:
     root, name = tmp_path_factory.mktemp("slip"), "/".join(parts)
     assume(name)

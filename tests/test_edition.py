@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup, Tag
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lmhld_book import cells, finish, notebooks, pages, pictures
 from made import refuses
@@ -160,18 +160,13 @@ def test_each_cell_of_a_table_names_its_command_its_time_and_its_weights() -> No
     table = pd.DataFrame([*rows, ("x", 128, HOSTILE, None, None)], columns=columns)
     for records in (Records("own", runs, {}), None):
         soup = BeautifulSoup(cells.table_html(4, table, "own profile.yaml", records), "html.parser")
-        assert texts(soup) == [
-            ["area", "patch size", "U-Net", HOSTILE],
-            ["Rio", "64 px", "0.500", "0.250"],
-            ["X", "128 px", "0.750", ""],
-        ]
+        head, *scores = texts(soup)
+        assert head == ["area", "patch size", "U-Net", HOSTILE]
+        assert scores == [["Rio", "64 px", "0.500", "0.250"], ["X", "128 px", "0.750", ""]]
         assert not soup.find("script") and soup.find("p").get_text().startswith("Profile own profile.yaml")
         entries = {button["aria-label"]: soup.find(id=button["data-cell"]) for button in soup.select("td button")}
-        assert list(entries) == [
-            "Rio, 64 px, U-Net: F1 0.500",
-            f"Rio, 64 px, {HOSTILE}: F1 0.250",
-            "X, 128 px, U-Net: F1 0.750",
-        ]
+        labels = ("Rio, 64 px, U-Net: F1 0.500", f"Rio, 64 px, {HOSTILE}: F1 0.250", "X, 128 px, U-Net: F1 0.750")
+        assert tuple(entries) == labels
         commands = [shlex.split(entry.find(class_="command").get_text())[2:] for entry in entries.values()]
         assert commands == [["own profile.yaml", *ids] for ids in (["c", "d"], ["a"], ["gone"])]
         mean, one, absent = (" ".join(entry.get_text().split()) for entry in entries.values())
@@ -183,13 +178,8 @@ def test_each_cell_of_a_table_names_its_command_its_time_and_its_weights() -> No
             assert "A <fast> one" in soup.find("p").get_text()
         else:
             assert "no records here" in soup.find("p").get_text() and "about" not in mean + one + absent
-    assert [cells.format_duration(seconds) for seconds in (0.2, 59, 61, 1800, 86_400)] == [
-        "1 s",
-        "59 s",
-        "1.0 min",
-        "30 min",
-        "24 h",
-    ]
+    durations = [cells.format_duration(seconds) for seconds in (0.2, 59, 61, 1800, 86_400)]
+    assert durations == ["1 s", "59 s", "1.0 min", "30 min", "24 h"]
     (only,) = cells.cells_of(pd.DataFrame([("unet", 0.5, "a")], columns=["model", "f1", "run_ids"]))
     assert only.row == () and only.name == "U-Net"
 
@@ -247,7 +237,6 @@ def test_a_table_has_one_header_row_and_numbers_on_the_right() -> None:
     assert "sortable" not in tidied(pd.DataFrame(index=["a", "b", "c"]))["class"]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("cd"), st.sampled_from("ef")), min_size=3, max_size=9))
 def test_values_of_an_index_are_written_into_each_row(keys: list[tuple[str, str, str]]) -> None:
     index = pd.MultiIndex.from_tuples(keys, names=["x", "y", "z"])

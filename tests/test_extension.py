@@ -4,6 +4,7 @@ The entries are those of `extension_example`, which a copy of the profile `smoke
 """
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,11 +16,12 @@ import pandas as pd
 import publish
 import pytest
 import yaml
+from made import refuses
 
 import lmhld_nb as lm
 from lmhld_nb import config, widgets
 from lmhld_nb.book import chapters
-from lmhld_nb.config import ROOT, UserError
+from lmhld_nb.config import ROOT
 from lmhld_nb.evaluation import METRICS
 from lmhld_nb.experiments import EXPERIMENTS, load, part, single
 from lmhld_nb.experiments.plan import plan
@@ -104,9 +106,7 @@ def test_another_loss_or_version_renames_only_the_runs_that_use_it(tiny: Path, m
 )
 def test_an_extension_that_cannot_be_imported_is_refused_in_one_line(tiny: Path, extensions: str, message: str) -> None:
     tiny.write_text(tiny.read_text() + f"extensions: {extensions}\n")
-    with pytest.raises(UserError) as error:
-        load(str(tiny))
-    assert str(error.value).startswith(f"{tiny}: {message}") and "\n" not in str(error.value)
+    refuses(re.escape(f"{tiny}: {message}"), load, str(tiny))
 
 
 def test_what_an_extension_registers_is_known_when_the_profile_is_checked(profile: Path) -> None:
@@ -176,9 +176,6 @@ def test_the_chapters_show_the_eighth_network(book: lm.Book, build: Path) -> Non
         for output in cell.get("outputs", [])
     )
     assert "thin net" in text and "IoU" in text
-    for number in (4, 5, 6, 7):
-        saved = pd.read_csv(book.figures / f"table{number}.csv")
-        assert EIGHTH in set(saved["model"]) and "iou" in saved, f"Table {number}"
     pictures = {path.stem for path in book.figures.glob("*.png")}
     assert pictures and all((book.figures / f"{name}.png").stat().st_size for name in pictures)
 

@@ -18,7 +18,7 @@ masks = st.tuples(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 -
 
 
 @given(masks, st.integers(1, 9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_sizes_equal_an_independent_labelling_whole_and_in_strips(mask, height):
     labels, count = ndimage.label(mask, np.ones((3, 3)))
     expected = sorted(np.bincount(labels.ravel(), minlength=count + 1)[1:])

@@ -1,7 +1,5 @@
 """What holds of every network of the registry, and how networks from outside join it."""
 
-import re
-
 import pytest
 import torch
 from made import refuses
@@ -177,9 +175,7 @@ def test_a_network_from_outside_joins_the_seven_but_keeps_its_weights_and_face(o
 )
 def test_what_is_no_network_is_refused_in_one_line(outside, tmp_path, name, message):
     name = name.format(tmp_path.name)
-    with pytest.raises(UserError) as refused:
-        models.build(name)
-    assert re.fullmatch(f"model '{name}': .*{message}.*", str(refused.value))  # one line
+    refuses(f"^model '{name}': .*{message}", models.build, name)
 
 
 def test_a_run_of_a_network_from_outside_is_named_after_its_code(outside):

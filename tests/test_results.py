@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import QUIET
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from made import refuses
 
@@ -180,7 +180,6 @@ def test_networks_without_a_run_at_every_size_do_not_decide() -> None:
     refuses("rio: no network has runs at every size", choose, [[np.nan, 0.7], [0.2, np.nan]], [64, 128])
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=1, max_size=7))
 def test_one_size_is_chosen_and_none_is_clearly_better(values: list[list[float]]) -> None:
     choice = choose(values, [64, 128, 224])

@@ -6,13 +6,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import marks
 import pytest
 import safetensors.torch
 import torch
 from conftest import QUIET
-from made import refuses
+from made import FULL_DISK, refuses
 
 from lmhld_nb import processes, runs
 from lmhld_nb.config import Interrupted, UserError, runs_dir
@@ -147,11 +148,8 @@ def test_a_run_planned_on_other_data_is_refused(specs: list[RunSpec]) -> None:
 
 
 def test_a_full_disk_gives_one_line(specs: list[RunSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
-
     with monkeypatch.context() as patch:
-        patch.setattr(safetensors.torch, "save_file", full)
+        patch.setattr(safetensors.torch, "save_file", Mock(side_effect=FULL_DISK))
         refuses(r"weights\.safetensors: cannot be written \(.*No space left on device", runs.make_run, specs[0], QUIET)
     assert runs.status(specs[0]) == "failed" and "No space left on device" in runs.failure(specs[0])
     (tmp_path / "file").write_text("")
@@ -252,11 +250,7 @@ def test_patches_are_cut_once_however_many_need_them(specs: list[RunSpec], monke
 
 def test_a_failed_score_of_the_whole_area_is_reported(specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch) -> None:
     runs.make_run(specs[0], QUIET)
-
-    def broken(*_: object) -> None:
-        raise UserError("a.tif: damaged")
-
-    monkeypatch.setattr(store, "score_whole_area", broken)
+    monkeypatch.setattr(store, "score_whole_area", Mock(side_effect=UserError("a.tif: damaged")))
     refuses(r"a\.tif: damaged", runs.make_runs, specs[:1], 1, QUIET, whole_area={specs[0].run_id})
     assert runs.status(specs[0], whole_area=True) == "failed" and runs.status(specs[0]) == "done"
     assert runs.failure(specs[0]) == "a.tif: damaged"

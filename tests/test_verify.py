@@ -3,14 +3,17 @@
 import os
 import re
 import zipfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import safetensors.torch
 from conftest import QUIET, TINY, Call
+from made import FULL_DISK
 
 from lmhld_nb import runs
 from lmhld_nb.config import Interrupted, workdir
@@ -22,8 +25,7 @@ from lmhld_nb.training import weights
 from lmhld_nb.training.specs import RunSpec
 
 PROFILE = TINY.replace("epochs: 3", "epochs: 2").replace(
-    "{single: {}}",
-    "{single: {}, patch_size: {areas: [gorkha], candidates: {gorkha: [32]}}, part: {seeds: [0]}}",
+    "{single: {}}", "{single: {}, patch_size: {areas: [gorkha], candidates: {gorkha: [32]}}, part: {seeds: [0]}}"
 )
 
 
@@ -54,12 +56,19 @@ def specs(recorded: Records, tiny: Path) -> list[RunSpec]:
     return [entry.spec for entry in plan(open_study(load(str(tiny)), progress=False))]
 
 
-def test_runs_made_again_are_identical(
-    call: Call, specs: list[RunSpec], recorded: Records, tiny: Path, published: Path, trainings: list[str]
+@pytest.fixture
+def verified(call: Call, tiny: Path, published: Path) -> Iterator[Call]:
+    """Yield `lmhld verify` of the profile; the published records stay as they are."""
+    good = published / "records.zip"
+    before = good.read_bytes()
+    yield lambda *words, file=good: call("verify", tiny, *words, "--records", file, "--workers", 1, "-q")
+    assert good.read_bytes() == before
+
+
+def test_runs_again_are_identical(
+    verified: Call, specs: list[RunSpec], recorded: Records, trainings: list[str]
 ) -> None:
-    command = ("verify", tiny, "--records", published / "records.zip", "--workers", 1, "-q")
-    before = (published / "records.zip").read_bytes()
-    code, out, error = call(*command)
+    code, out, error = verified()
     first, *lines, last = out.splitlines()
     assert (code, error, last) == (0, "", f"{len(specs)} of {len(specs)} runs are identical")
     assert first.startswith(f"tiny: {len(specs)} of {len(specs)} runs, {len(specs)} trainings") and "about " in first
@@ -67,11 +76,10 @@ def test_runs_made_again_are_identical(
     assert any("whole_area.csv" in files for files in recorded.runs.values())
     # The stages before a run are trained, and compared, too; what an earlier call has finished is made anew.
     last_stage = next(spec for spec in specs if len(spec.chain) == 2)
-    code, out, _ = call(*command, last_stage.run_id)
+    code, out, _ = verified(last_stage.run_id)
     assert code == 0 and "1 of 9 runs, 2 trainings" in out and out.count(": identical\n") == 2
     assert trainings[len(specs) :] == [stage.run_id for stage in last_stage.chain]
     assert not (workdir() / "runs").exists() and "LMHLD_RUNS" not in os.environ
-    assert (published / "records.zip").read_bytes() == before
 
 
 def edited(files: dict[str, bytes], name: str, pattern: str, replacement: str) -> dict[str, bytes]:
@@ -109,14 +117,12 @@ def test_what_differs_is_named(
     assert verify.difference(changed, elsewhere).endswith("this machine: not portable (no AVX2)")
 
 
-def test_a_run_that_differs_is_shown_with_its_size_and_the_rest_goes_on(
-    call: Call, recorded: Records, specs: list[RunSpec], tiny: Path, tmp_path: Path
-) -> None:
+def test_a_run_that_differs_is_shown(verified: Call, recorded: Records, specs: list[RunSpec], tmp_path: Path) -> None:
     first, second = specs[0].run_id, specs[1].run_id
     true = recorded.metrics(first)["test"]["f1"]
     changed = edited(recorded.runs[first], "metrics.json", '"f1": [^,]+', f'"f1": {true + 0.25}')
     file = rezipped(tmp_path, recorded, first, changed)
-    code, out, _ = call("verify", tiny, first, second, "--records", file, "--workers", 1, "-q")
+    code, out, _ = verified(first, second, file=file)
     assert code == 1 and f"recorded {true + 0.25:.4f}, 0.25 apart\n" in out
     assert f"{second} unet emilia_romagna 32 px: identical\n1 of 2 runs are identical\n" in out
     assert (workdir() / "build" / "verify" / "tiny" / first / "metrics.json").is_file()
@@ -171,9 +177,7 @@ def test_a_draw_can_be_repeated(recorded: Records, specs: list[RunSpec]) -> None
     assert verify.choose(specs, recorded, [*ids, *ids]) == specs[:2]
 
 
-def test_an_interrupted_call_goes_on_unless_the_code_has_changed(
-    recorded: Records, specs: list[RunSpec], trainings: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_an_interrupted_call_goes_on_unless_the_code_has_changed(recorded, specs, trainings, monkeypatch, tmp_path):
     def stop(*arguments: Any) -> None:
         save(*arguments)
         if trainings[-1] == ids[1]:
@@ -193,23 +197,16 @@ def test_an_interrupted_call_goes_on_unless_the_code_has_changed(
     assert trainings == [*ids, ids[1], *ids, *ids]
 
 
-def test_a_full_disk_or_a_second_call_is_one_line(
-    call: Call, specs: list[RunSpec], tiny: Path, published: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
-
-    command = ("verify", tiny, specs[0].run_id, "--records", published / "records.zip", "--workers", 1, "-q")
-    before, folder = (published / "records.zip").read_bytes(), workdir() / "build" / "verify" / "tiny"
+def test_a_full_disk_or_a_second_call_is_one_line(verified: Call, specs: list[RunSpec], monkeypatch: Any) -> None:
+    folder = workdir() / "build" / "verify" / "tiny"
     with monkeypatch.context() as patch:
-        patch.setattr(safetensors.torch, "save_file", full)
-        code, _, error = call(*command)
+        patch.setattr(safetensors.torch, "save_file", Mock(side_effect=FULL_DISK))
+        code, _, error = verified(specs[0].run_id)
     assert (code, error.count("\n")) == (2, 1) and "weights.safetensors: cannot be written (" in error
     with monkeypatch.context() as patch:
         patch.setenv("LMHLD_RUNS", str(folder))
         held = store.lock("verify")
     with held:
-        code, _, error = call(*command)
+        code, _, error = verified(specs[0].run_id)
     assert (code, error.count("\n")) == (2, 1) and f"{folder}: another `lmhld verify` is at work there" in error
-    assert call(*command)[1].endswith("1 of 1 runs are identical\n")
-    assert (published / "records.zip").read_bytes() == before
+    assert verified(specs[0].run_id)[1].endswith("1 of 1 runs are identical\n")
