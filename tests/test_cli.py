@@ -49,8 +49,6 @@ def test_help_says_what_explains_every_option_and_shows_an_example(name: str) ->
     ("line", "message"),
     [
         ("plan nosuch", "profile 'nosuch': unknown; choose one of "),
-        ("plan {bad}", "bad.yaml: unknown key 'recipe.epoch'; remove it"),
-        ("plan {text}", "text.yaml: key 'recipe.lr' = '1e-3'"),
         ("plan {elsewhere}", "data set 'nosuch' is not in the catalogue; choose from"),
         ("plan {unprepared}", "run `lmhld data get hokkaido`"),
         ("plan {area}", "no area 'atlantis' in 'twin-smoke'; it has rio,"),
@@ -58,14 +56,12 @@ def test_help_says_what_explains_every_option_and_shows_an_example(name: str) ->
         ("run {tiny} --workers 0", "'--workers'"),
         ("run {tiny} --device abacus", "device 'abacus': unknown; choose auto, cpu or cuda"),
         ("train {tiny} 0123456789abcdef", "run '0123456789abcdef': not in profile 'tiny'; `lmhld plan"),
-        ("data get nosuch", "data set 'nosuch' is not in the catalogue"),
         ("data get hokkaido", "lmhld data get hokkaido --from FOLDER"),
-        ("data check {gone}", "gone: no such file or folder"),
         ("book {tiny} --chapter 99", "chapter '99': unknown; choose from 00,"),
-        ("book nosuch", "profile 'nosuch': unknown"),
         ("book {tiny} --chapter 05 -p profil mini", "05_experiment_2_single.py: no parameter 'profil'; it has "),
         ("book {tiny} -p profile mini", "-p profile: the profile is the command's first argument"),
         ("book {tiny} -p models", "no parameter 'models'; it has profile"),
+        ("book nosuch", "profile 'nosuch': unknown"),
         ("map {scene} --out {out} --run x --bands blue,green,red,nir", "lmhld plan"),
         ("map {scene} --out {out}", "give either --run RUN_ID or --weights FILE"),
         ("map {scene} --out {out} --run x --weights y", "give either --run RUN_ID or --weights FILE"),
@@ -73,12 +69,8 @@ def test_help_says_what_explains_every_option_and_shows_an_example(name: str) ->
         ("map {gone} --out {out} --run x", "gone: no such file"),
         ("map {tiny} --out {out} --run x", "tiny.yaml: cannot be read as an image"),
         ("map {folder} --out {out} --run x", "holds no image; give a folder of .tif,"),
-        ("map {scene} {scene} --out {out} --run x", "a.tif: is named twice"),
-        ("map {scene} --out {out} --run x --bands red,green", "a.tif: 4 bands, but 2 are named (red, green)"),
         ("map {scene} --out {out} --weights {tiny} --bands b,g,r,n", "tiny.yaml: not a network of this book"),
         ("map {scene} --out {out} --run x --bands b,g,r,n --threshold 1.5", "threshold 1.5, overlap 0.5: must lie"),
-        ("export nosuch --out {out}/net.safetensors", "nosuch: no finished run (spec.json is missing)"),
-        ("export nosuch --out {out}/net.pt", "net.pt: must end in .safetensors"),
         ("map {scene} --run x", "Missing option '--out'; see `lmhld map --help`"),
         ("plan", "Missing argument 'profile'; see `lmhld plan --help`"),
         ("plan smoke --fast", "No such option: --fast; see `lmhld plan --help`"),
@@ -87,8 +79,8 @@ def test_help_says_what_explains_every_option_and_shows_an_example(name: str) ->
 )
 def test_bad_input_is_one_line(call: Call, tiny: Path, tmp_path: Path, line: str, message: str) -> None:
     text = tiny.read_text()
-    changes = {"bad": ("epochs", "epoch"), "text": ("0.05", "1e-3"), "elsewhere": ("twin-smoke", "nosuch")}
-    changes |= {"unprepared": ("twin-smoke", "hokkaido"), "area": ("gorkha", "atlantis")}
+    changes = {"elsewhere": ("twin-smoke", "nosuch"), "unprepared": ("twin-smoke", "hokkaido")}
+    changes["area"] = ("gorkha", "atlantis")
     profile_texts = {name: text.replace(*words) for name, words in changes.items()}
     paths = {"tiny": tiny, "gone": tmp_path / "gone", "out": tmp_path / "out", "folder": tmp_path / "folder"}
     paths["folder"].mkdir()

@@ -7,11 +7,10 @@ import re
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from conftest import QUIET, TINY, Call
+from conftest import QUIET, TINY
 from made import refuses
 
 from lmhld_nb import cli, runs
@@ -80,7 +79,7 @@ def edited(home: Path, path: Path, edit: Edit, fit: bool = False) -> Path:
     return path
 
 
-def test_records_hold_all_but_weights_and_are_the_same_again(home: Path, finished: list[Run], tmp_path: Path) -> None:
+def test_records_hold_all_but_weights_and_are_the_same_again(home, finished, tmp_path):
     read = records.read(records.path("tiny"), "tiny")
     assert set(read.runs) == {run.spec.run_id for run in finished}
     for run in finished:
@@ -154,13 +153,13 @@ def an_array_that_grows(members: dict[str, bytes]) -> None:
         ),
     ],
 )
-def test_wrong_records_are_refused_in_one_line(home: Path, tmp_path: Path, edit: Edit, fit: bool, message: str) -> None:
+def test_wrong_records_are_refused_in_one_line(home, tmp_path, edit, fit, message):
     path = edited(home, tmp_path / "wrong.zip", edit, fit)
     refuses(f"^{path}: .*{re.escape(message)}", records.unpack, path, "tiny", tmp_path / "store")
     assert [*tmp_path.iterdir()] == [path]
 
 
-def test_files_that_are_no_zip_or_not_whole_are_refused(home: Path, tmp_path: Path) -> None:
+def test_files_that_are_no_zip_or_not_whole_are_refused(home, tmp_path):
     whole, path = records.path("tiny").read_bytes(), tmp_path / "a.zip"
     refuses(r"a\.zip: no such file; make the runs with `lmhld run tiny`", records.read, path, "tiny")
     middle = len(whole) // 2
@@ -173,7 +172,7 @@ def test_files_that_are_no_zip_or_not_whole_are_refused(home: Path, tmp_path: Pa
     refuses("cannot be read", records.read, tmp_path, "tiny")
 
 
-def test_records_are_unpacked_once_and_a_failure_leaves_what_was_there(home: Path, tmp_path: Path) -> None:
+def test_records_are_unpacked_once_and_a_failure_leaves_what_was_there(home, tmp_path):
     path, folder = tmp_path / "records.zip", tmp_path / "store"
     path.write_bytes(records.path("tiny").read_bytes())
     records.unpack(path, "tiny", folder)
@@ -188,9 +187,7 @@ def test_records_are_unpacked_once_and_a_failure_leaves_what_was_there(home: Pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["records.zip", "store"]
 
 
-def test_records_show_the_same_and_train_nothing(
-    finished: list[Run], store: Path, home: Path, monkeypatch: Any
-) -> None:
+def test_records_show_the_same_and_train_nothing(finished, store, home, monkeypatch):
     monkeypatch.setattr(runner, "train", lambda *_: pytest.fail("trained"))
     opened, shown = study(home), examples.example_scores(examples.examples(finished))
     stored = opened.fetch(single.specs(opened))
@@ -206,7 +203,7 @@ def test_records_show_the_same_and_train_nothing(
     refuses("holds records; make the runs in a store of their own", runs.make_run, absent[0], QUIET)
 
 
-def test_shown_predictions_are_exact_and_made_again_where_they_are_damaged(finished: list[Run]) -> None:
+def test_shown_predictions_are_exact_and_made_again_where_they_are_damaged(finished):
     run = finished[0]
     (patch_set,) = runs.patch_sets(run.spec, progress=False)
     number = int(patch_set.where("test")[0])
@@ -223,7 +220,7 @@ def test_shown_predictions_are_exact_and_made_again_where_they_are_damaged(finis
     assert runs.remembered(run, "a", lambda: {"x": np.array(2)})["x"] == 2, "of other weights"
 
 
-def test_a_plan_shows_what_is_recorded(home: Path, finished: list[Run], call: Call, monkeypatch: Any) -> None:
+def test_a_plan_shows_what_is_recorded(home, finished, call, monkeypatch):
     monkeypatch.setenv("LMHLD_RUNS", str(home / "none"))
     read = records.read(records.path("tiny"), "tiny")
     table = plan_table(plan(study(home)), recorded=read).set_index("run_id")
@@ -234,7 +231,7 @@ def test_a_plan_shows_what_is_recorded(home: Path, finished: list[Run], call: Ca
     assert "2 runs: 2 missing" in call("plan", home / "tiny.yaml")[1]
 
 
-def test_no_book_from_records_that_do_not_fit(home: Path, tmp_path: Path, call: Call, monkeypatch: Any) -> None:
+def test_no_book_from_records_that_do_not_fit(home, tmp_path, call, monkeypatch):
     executed: list[object] = []
     monkeypatch.setattr(chapters, "make", lambda *arguments: executed.append(arguments[-1]) or [])
     code, out, _ = call("book", home / "tiny.yaml", "--chapter", "05", "--from-records")

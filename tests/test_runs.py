@@ -42,7 +42,7 @@ def weights(run_id: str) -> dict[str, bytes]:
     return {name: value.numpy().tobytes() for name, value in stored.items()}
 
 
-def test_the_same_spec_is_made_once(specs: list[RunSpec], trainings: list[str]) -> None:
+def test_the_same_spec_is_made_once(specs, trainings):
     assert [runs.status(spec) for spec in specs] == ["missing", "missing"] and runs.rates().empty
     first = runs.make_runs([specs[0], *specs, specs[1]], workers=1, execution=QUIET)
     assert sorted(trainings) == sorted(spec.run_id for spec in specs)
@@ -59,9 +59,7 @@ def test_the_same_spec_is_made_once(specs: list[RunSpec], trainings: list[str]) 
     assert row == expected | {key: again[0].metrics[key] for key in ("device", "patches_per_second")}
 
 
-def test_a_run_copied_from_elsewhere_is_adopted(
-    specs: list[RunSpec], trainings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_copied_from_elsewhere_is_adopted(specs, trainings, tmp_path, monkeypatch):
     run = runs.make_run(specs[0], QUIET)
     shutil.copytree(run.folder, tmp_path / "cluster" / specs[0].run_id)
     shutil.rmtree(runs_dir())
@@ -81,9 +79,7 @@ def test_a_run_copied_from_elsewhere_is_adopted(
         *[("history.csv", content) for content in (b"epoch,lr\n", None)],
     ],
 )
-def test_a_damaged_run_is_set_aside_and_remade(
-    specs: list[RunSpec], trainings: list[str], capsys: pytest.CaptureFixture[str], file: str, content: bytes | None
-) -> None:
+def test_a_damaged_run_is_set_aside_and_remade(specs, trainings, capsys, file, content):
     spec = changed(specs[0], epochs=1)
     folder = runs.make_run(spec, QUIET).folder
     before = weights(spec.run_id)
@@ -99,7 +95,7 @@ def test_a_damaged_run_is_set_aside_and_remade(
 
 
 @pytest.mark.parametrize("file", ["metrics.json", "weights.safetensors", "spec.json", "history.csv"])
-def test_an_unreadable_run_is_neither_missing_nor_fatal(specs: list[RunSpec], trainings: list[str], file: str) -> None:
+def test_an_unreadable_run_is_neither_missing_nor_fatal(specs, trainings, file):
     spec, other = (changed(spec, epochs=1) for spec in specs)
     path = runs.make_run(spec, QUIET).folder / file
     path.unlink()
@@ -113,7 +109,7 @@ def test_an_unreadable_run_is_neither_missing_nor_fatal(specs: list[RunSpec], tr
     assert path.is_dir() and not (runs_dir() / "set-aside").exists()
 
 
-def test_weights_and_checkpoints_of_others_are_not_used(specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_and_checkpoints_of_others_are_not_used(specs, monkeypatch):
     def stop(*arguments: Any) -> None:
         save_checkpoint(*arguments)
         raise Interrupted("stopped")
@@ -142,12 +138,12 @@ def test_weights_and_checkpoints_of_others_are_not_used(specs: list[RunSpec], mo
         assert weights(mine.run_id) == expected
 
 
-def test_a_run_planned_on_other_data_is_refused(specs: list[RunSpec]) -> None:
+def test_a_run_planned_on_other_data_is_refused(specs):
     patch_spec = specs[0].data[0].model_copy(update={"fingerprint": "0" * 16})
     refuses("plan again with `lmhld plan`", runs.make_run, specs[0].model_copy(update={"data": (patch_spec,)}), QUIET)
 
 
-def test_a_full_disk_gives_one_line(specs: list[RunSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_gives_one_line(specs, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(safetensors.torch, "save_file", Mock(side_effect=FULL_DISK))
         refuses(r"weights\.safetensors: cannot be written \(.*No space left on device", runs.make_run, specs[0], QUIET)
@@ -157,9 +153,7 @@ def test_a_full_disk_gives_one_line(specs: list[RunSpec], tmp_path: Path, monkey
     refuses(r"file: cannot be written \(file exists\)", runs.make_run, specs[0], QUIET)
 
 
-def test_failing_runs_are_reported_and_the_others_are_the_same_whoever_makes_them(
-    specs: list[RunSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failing_runs_are_reported_and_the_others_are_the_same_whoever_makes_them(specs, tmp_path, monkeypatch):
     bad, uncut = changed(specs[0], lr=1e30), uncuttable(specs[0])
     results = []
     for workers in (1, 2):
@@ -174,7 +168,7 @@ def test_failing_runs_are_reported_and_the_others_are_the_same_whoever_makes_the
     assert results[0] == results[1]
 
 
-def test_why_a_run_failed_is_known_until_it_succeeds(specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_why_a_run_failed_is_known_until_it_succeeds(specs, monkeypatch):
     def shaky(spec: RunSpec, *rest: Any) -> object:
         tries.append(spec.run_id)
         if errors:
@@ -193,13 +187,13 @@ def test_why_a_run_failed_is_known_until_it_succeeds(specs: list[RunSpec], monke
     assert not (run.folder / store.FAILURE).exists()
 
 
-def test_two_runners_train_once(specs: list[RunSpec], trainings: list[str]) -> None:
+def test_two_runners_train_once(specs, trainings):
     with ThreadPoolExecutor(2) as threads:
         first, second = threads.map(lambda spec: runs.make_run(spec, QUIET), [specs[0]] * 2)
     assert first.metrics == second.metrics and trainings == [specs[0].run_id]
 
 
-def test_what_another_runner_has_begun_waits_while_there_is_work(specs: list[RunSpec], trainings: list[str]) -> None:
+def test_what_another_runner_has_begun_waits_while_there_is_work(specs, trainings):
     first, second = specs
     with store.lock(first.run_id):
         with pytest.raises(store.Busy):
@@ -213,9 +207,7 @@ def test_what_another_runner_has_begun_waits_while_there_is_work(specs: list[Run
     assert trainings == [second.run_id, first.run_id] and runs.status(first) == "done"
 
 
-def test_after_a_kill_it_goes_on_with_fewer_at_a_time(
-    specs: list[RunSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_after_a_kill_it_goes_on_with_fewer_at_a_time(specs, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv(marks.FOLDER, str(tmp_path))
     monkeypatch.setattr(processes, "_prepare_worker", marks.kill_first_worker)
     assert [run.spec for run in runs.make_runs(specs, workers=2, execution=QUIET)] == specs
@@ -227,7 +219,7 @@ def test_after_a_kill_it_goes_on_with_fewer_at_a_time(
     assert [runs.status(spec) for spec in others] == ["failed", "failed"]
 
 
-def test_patches_are_cut_once_however_many_need_them(specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patches_are_cut_once_however_many_need_them(specs, monkeypatch):
     def broken(spec: PatchSpec, progress: bool = True) -> Any:
         cut.append(spec)
         if spec == specs[1].data[0]:
@@ -248,7 +240,7 @@ def test_patches_are_cut_once_however_many_need_them(specs: list[RunSpec], monke
     assert str(caught.value).count("; or leave the area out") == 1
 
 
-def test_a_failed_score_of_the_whole_area_is_reported(specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_score_of_the_whole_area_is_reported(specs, monkeypatch):
     runs.make_run(specs[0], QUIET)
     monkeypatch.setattr(store, "score_whole_area", Mock(side_effect=UserError("a.tif: damaged")))
     refuses(r"a\.tif: damaged", runs.make_runs, specs[:1], 1, QUIET, whole_area={specs[0].run_id})

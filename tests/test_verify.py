@@ -65,9 +65,7 @@ def verified(call: Call, tiny: Path, published: Path) -> Iterator[Call]:
     assert good.read_bytes() == before
 
 
-def test_runs_again_are_identical(
-    verified: Call, specs: list[RunSpec], recorded: Records, trainings: list[str]
-) -> None:
+def test_runs_again_are_identical(verified, specs, recorded, trainings):
     code, out, error = verified()
     first, *lines, last = out.splitlines()
     assert (code, error, last) == (0, "", f"{len(specs)} of {len(specs)} runs are identical")
@@ -102,9 +100,7 @@ def edited(files: dict[str, bytes], name: str, pattern: str, replacement: str) -
         ("metrics.json", '"areas": {', r'"areas": {"\\u001b[31m": 1,', r"areas.\x1b[31m is absent, recorded 1"),
     ],
 )
-def test_what_differs_is_named(
-    recorded: Records, specs: list[RunSpec], name: str, pattern: str, replacement: str, message: str
-) -> None:
+def test_what_differs_is_named(recorded, specs, name, pattern, replacement, message):
     files = recorded.runs[specs[0].run_id]
     slower = edited(files, "metrics.json", '"seconds": ', '"seconds": 9')
     assert verify.difference(files, files) == "" == verify.difference(slower, files)
@@ -117,7 +113,7 @@ def test_what_differs_is_named(
     assert verify.difference(changed, elsewhere).endswith("this machine: not portable (no AVX2)")
 
 
-def test_a_run_that_differs_is_shown(verified: Call, recorded: Records, specs: list[RunSpec], tmp_path: Path) -> None:
+def test_a_run_that_differs_is_shown(verified, recorded, specs, tmp_path):
     first, second = specs[0].run_id, specs[1].run_id
     true = recorded.metrics(first)["test"]["f1"]
     changed = edited(recorded.runs[first], "metrics.json", '"f1": [^,]+', f'"f1": {true + 0.25}')
@@ -153,9 +149,7 @@ def rezipped(folder: Path, recorded: Records, run_id: str, files: dict[str, byte
         ("{tiny} --records {good} --experiment 9", "experiment 9: unknown"),
     ],
 )
-def test_bad_input_is_one_line_and_trains_nothing(
-    call: Call, recorded: Records, specs: list[RunSpec], published: Path, tiny: Path, words: str, message: str
-) -> None:
+def test_bad_input_is_one_line_and_trains_nothing(call, recorded, specs, published, tiny, words, message):
     folder, run_id, good = tiny.parent, specs[0].run_id, published / "records.zip"
     names = {"tiny": tiny, "good": good, "gone": folder / "gone", "run": run_id, "other": folder / "other.yaml"}
     names["other"].write_text(PROFILE.replace("name: tiny", "name: other"))
@@ -169,7 +163,7 @@ def test_bad_input_is_one_line_and_trains_nothing(
     assert good.read_bytes() == content and not (workdir() / "build").exists()
 
 
-def test_a_draw_can_be_repeated(recorded: Records, specs: list[RunSpec]) -> None:
+def test_a_draw_can_be_repeated(recorded, specs):
     draws = [verify.choose(specs, recorded, sample=3, seed=seed) for seed in ("a", "a", "b", "c", "d")]
     assert draws[0] == draws[1] and len(draws[0]) == 3 and any(draw != draws[0] for draw in draws)
     assert verify.choose(specs, recorded, sample=99) == specs == verify.choose(specs, recorded)
@@ -197,7 +191,7 @@ def test_an_interrupted_call_goes_on_unless_the_code_has_changed(recorded, specs
     assert trainings == [*ids, ids[1], *ids, *ids]
 
 
-def test_a_full_disk_or_a_second_call_is_one_line(verified: Call, specs: list[RunSpec], monkeypatch: Any) -> None:
+def test_a_full_disk_or_a_second_call_is_one_line(verified, specs, monkeypatch):
     folder = workdir() / "build" / "verify" / "tiny"
     with monkeypatch.context() as patch:
         patch.setattr(safetensors.torch, "save_file", Mock(side_effect=FULL_DISK))
