@@ -78,9 +78,7 @@ def serve(fake: FakeZenodo) -> Iterator[FakeZenodo]:
                 fake.silence.wait(5)
             self.close_connection = True
 
-        def answer(
-            self, status: int, content: bytes, headers: dict[str, str] | None = None, length: int | None = None
-        ) -> None:
+        def answer(self, status: int, content: bytes, headers: dict | None = None, length: int | None = None) -> None:
             self.send_response(status)
             for name, value in (headers or {}).items():
                 self.send_header(name, value)

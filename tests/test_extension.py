@@ -4,7 +4,6 @@ The entries are those of `extension_example`, which a copy of the profile `smoke
 """
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +15,6 @@ import pandas as pd
 import publish
 import pytest
 import yaml
-from made import refuses
 
 import lmhld_nb as lm
 from lmhld_nb import config, widgets
@@ -95,18 +93,6 @@ def test_another_loss_or_version_renames_only_the_runs_that_use_it(tiny: Path, m
     assert not set(run_ids("dice_bce")) & set(before["dice_bce"])
     monkeypatch.setitem(OPTIMISERS, "adamw", replace(OPTIMISERS["adamw"], version=2))
     assert run_ids("bce") == before["bce"], "they use another optimiser"
-
-
-@pytest.mark.parametrize(
-    ("extensions", "message"),
-    [
-        ("[no_such_module]", "key 'extensions': extension 'no_such_module': cannot be imported (ModuleNotFoundError"),
-        ("no_such_module", "key 'extensions' = 'no_such_module'"),
-    ],
-)
-def test_an_extension_that_cannot_be_imported_is_refused_in_one_line(tiny: Path, extensions: str, message: str) -> None:
-    tiny.write_text(tiny.read_text() + f"extensions: {extensions}\n")
-    refuses(re.escape(f"{tiny}: {message}"), load, str(tiny))
 
 
 def test_what_an_extension_registers_is_known_when_the_profile_is_checked(profile: Path) -> None:

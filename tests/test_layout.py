@@ -32,14 +32,14 @@ def mask(seed: int, code: int = 1) -> np.ndarray:
     return labels
 
 
-def write(path: Path, values: np.ndarray, crs: str | None = None) -> Path:
+def write(path: Path, values: np.ndarray, crs: str | None = None, **options: object) -> Path:
     """Write an image, mask or array in the format of the file's suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".npy":
         np.save(path, values)
     elif path.suffix == ".h5":
         with h5py.File(path, "w") as target:
-            target["data"] = values
+            target.create_dataset("data", data=values, **options)
     else:
         values = values if values.ndim == 3 else values[None]
         shape = {"count": len(values), "height": values.shape[1], "width": values.shape[2], "dtype": values.dtype}

@@ -4,10 +4,8 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import geopandas as gpd
-import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +15,7 @@ from hypothesis import strategies as st
 from made import CRS, TRANSFORM, blobs, image_of, refuses, scene, write_tif
 from rasterio.features import rasterize
 from shapely.geometry import Point, Polygon, box
+from test_layout import write
 
 from lmhld_nb import scenes
 from lmhld_nb.scenes.rasters import Window
@@ -43,16 +42,6 @@ def point(row: float, col: float) -> tuple[float, float]:
 
 def square(row: float, col: float, side: float) -> Polygon:
     return box(*point(row + side, col), *point(row, col + side))
-
-
-def save(path: Path, content: np.ndarray, **options: Any) -> Path:
-    """Write an array file."""
-    if path.suffix == ".npy":
-        np.save(path, content)
-    else:
-        with h5py.File(path, "w") as file:
-            file.create_dataset("content", data=content, **options)
-    return path
 
 
 @pytest.fixture
@@ -109,7 +98,7 @@ def test_truncated_files_are_refused(tmp_path, name):
     path, mask = tmp_path / name, np.random.default_rng(1).integers(0, 2, (400, 400)).astype(bool)
     made = scene(tmp_path, mask)
     if path.suffix != ".tif":
-        made = replace(made, image=save(path, image_of(mask)), mask=None, unlabelled_is_background=True)
+        made = replace(made, image=write(path, image_of(mask)), mask=None, unlabelled_is_background=True)
     read_all(made)
     whole = path.read_bytes()
     for left in (0, 10, 200, len(whole) // 2, len(whole) - 2000):
@@ -145,7 +134,7 @@ def test_array_files_give_what_rasters_give(tmp_path, suffix, channels, stacked)
     stored, codes = IMAGE if channels == "first" else IMAGE.transpose(1, 2, 0), CODES
     if stacked:
         stored, codes = np.stack([stored * 0, stored]), np.stack([codes * 0, codes])
-    image, mask = save(tmp_path / f"a.{suffix}", stored), save(tmp_path / f"m.{suffix}", codes)
+    image, mask = write(tmp_path / f"a.{suffix}", stored), write(tmp_path / f"m.{suffix}", codes)
     made = Scene("a", "made", image, BANDS, mask, channels=channels, index=1 if stacked else None)
     values, labels, valid = read_all(made)
     assert (values == IMAGE).all() and (labels == MASK).all() and valid.all()
@@ -158,7 +147,7 @@ def test_array_files_give_what_rasters_give(tmp_path, suffix, channels, stacked)
 def test_damaged_chunks_of_an_h5_file_are_refused(tmp_path):
     codes = np.random.default_rng(0).integers(0, 2, MASK.shape).astype(np.uint8)
     options = {"compression": "gzip", "fletcher32": True}
-    image, mask = (save(tmp_path / f"{name}.h5", it, **options) for name, it in (("a", IMAGE), ("m", codes)))
+    image, mask = (write(tmp_path / f"{name}.h5", it, **options) for name, it in (("a", IMAGE), ("m", codes)))
     made = Scene("a", "made", image, BANDS, mask)
     read_all(made)
     for path in (image, mask):
@@ -180,7 +169,7 @@ def test_damaged_chunks_of_an_h5_file_are_refused(tmp_path):
     ],
 )
 def test_arrays_of_the_wrong_shape_are_refused(tmp_path, values, codes, index, file, next_step):
-    image, mask = save(tmp_path / "a.npy", values), save(tmp_path / "m.npy", codes)
+    image, mask = write(tmp_path / "a.npy", values), write(tmp_path / "m.npy", codes)
     refused(Scene("a", "made", image, BANDS, mask, index=index), tmp_path / file, next_step)
 
 

@@ -53,11 +53,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def zipped(folder: Path, path: Path) -> Path:
-    path.parent.mkdir(exist_ok=True)
-    with zipfile.ZipFile(path, "w") as target:
-        for file in sorted(folder.rglob("*")):
-            target.write(file, file.relative_to(folder))
-    return path
+    return Path(shutil.make_archive(str(path.with_suffix("")), "zip", folder))
 
 
 def get(name: str = "plain", from_path: Path | None = None, layout: Path | None = None) -> sources.DataSet:
