@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -61,16 +62,14 @@ def write_polygons(path: Path, mask: np.ndarray, crs: str = CRS, transform: Affi
     return path
 
 
-def scene(
-    folder: Path, mask: np.ndarray, name: str = "a", labels: str = "mask", seed: int = 0, **fields: object
-) -> Scene:
+def scene(folder: Path, mask: np.ndarray, name: str = "a", labels: str = "mask", seed: int = 0, **fields: Any) -> Scene:
     """Write one scene with a raster mask or polygons and describe it."""
     image = write_tif(folder / f"{name}.tif", image_of(mask, seed), nodata=0)
     if labels == "mask":
         fields["mask"] = write_tif(folder / f"{name}_mask.tif", mask.astype(np.uint8))
     elif labels == "polygons":
         fields["polygons"] = write_polygons(folder / f"{name}.gpkg", mask)
-    return Scene(name=name, area="made", image=image, bands=BANDS, **fields)  # type: ignore[arg-type]
+    return Scene(name=name, area="made", image=image, bands=BANDS, **fields)
 
 
 def refuses(match: str, call: Callable[..., object], *arguments: object, **options: object) -> str:

@@ -9,7 +9,7 @@ import torch
 from made import refuses
 
 from lmhld_nb import models, patches, runs
-from lmhld_nb.config import UserError, runs_dir
+from lmhld_nb.config import runs_dir
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.patches.batches import load_split
 from lmhld_nb.training import chains, scoring, train
@@ -120,9 +120,9 @@ def test_a_stage_with_other_bands_or_an_impossible_size_is_refused(stages):
 def test_a_stage_does_not_start_from_another_networks_weights(stages, tmp_path):
     stage = Stage(parent=linked(stages)[0], treatment=("fresh", *["finetune"] * 6))
     safetensors.torch.save_file(models.build("res_unet", 4, 4).state_dict(), tmp_path / "res.safetensors")
+    network, says = models.build("unet", 4, 4), "not the weights a stage can start from"
     for name in ("none.safetensors", "res.safetensors"):
-        with pytest.raises(UserError, match="not the weights a stage can start from"):
-            chains.start_from_parent(models.build("unet", 4, 4), stage, tmp_path / name)
+        refuses(says, chains.start_from_parent, network, stage, tmp_path / name)
 
 
 def test_replay_trains_on_a_share_of_earlier_patches(stages, folder):

@@ -78,10 +78,9 @@ def test_help_says_what_explains_every_option_and_shows_an_example(name: str) ->
     ],
 )
 def test_bad_input_is_one_line(call: Call, tiny: Path, tmp_path: Path, line: str, message: str) -> None:
-    text = tiny.read_text()
     changes = {"elsewhere": ("twin-smoke", "nosuch"), "unprepared": ("twin-smoke", "hokkaido")}
     changes["area"] = ("gorkha", "atlantis")
-    profile_texts = {name: text.replace(*words) for name, words in changes.items()}
+    profile_texts = {name: tiny.read_text().replace(*words) for name, words in changes.items()}
     paths = {"tiny": tiny, "gone": tmp_path / "gone", "out": tmp_path / "out", "folder": tmp_path / "folder"}
     paths["folder"].mkdir()
     paths["scene"] = write_tif(tmp_path / "a.tif", image_of(blobs(64, 64, 2)))

@@ -162,7 +162,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("moves", [1, 3, len(FILES) - 1])
 @pytest.mark.parametrize("older", [[], FILES, SCORED])
-def test_a_map_killed_while_its_files_move_is_never_taken_for_whole_and_heals(
+def test_a_map_killed_midway_heals(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: int, older: list[str]
 ) -> None:
     if older:

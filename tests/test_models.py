@@ -6,7 +6,6 @@ from made import refuses
 from torch import nn
 
 from lmhld_nb import models, paper
-from lmhld_nb.config import UserError
 from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.training.specs import Recipe, RunSpec
 
@@ -102,8 +101,8 @@ def test_xavier_where_it_is_defined():
 
 
 def test_options_and_widths_are_checked(outside):
-    with pytest.raises(UserError, match="model 'unet': no option 'classification_guided'; it has none"):
-        models.build("unet", 4, NARROW, classification_guided=True)
+    says = "model 'unet': no option 'classification_guided'; it has none"
+    refuses(says, models.build, "unet", 4, NARROW, classification_guided=True)
     refuses("takes no `width`; leave it out", models.build, f"{outside[0]}:build_tiny_net", 4, 8)
 
 

@@ -1,16 +1,14 @@
 """The published facts: complete, typed, spelled in one way, and equal to the tables we were given."""
 
 import math
-import os
-from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import SHARED
 from made import refuses
 from shapely.geometry import Point
 
 from lmhld_nb import paper
-from lmhld_nb.config import ROOT
 
 ROWS = {1: 7, 2: 8, 3: 6, 4: 21, 5: 49, 6: 7, 7: 7}
 
@@ -90,8 +88,7 @@ def test_world_outline_is_land_and_small() -> None:
 
 
 def test_tables_equal_the_ones_supplied_with_the_paper() -> None:
-    data = Path(os.environ.get("LMHLD_SHARED_DATA", ROOT.parent / "shared" / "data"))
-    supplied = data.parent / "paper"
+    supplied = SHARED.parent / "paper"
     if not supplied.is_dir():
         pytest.skip(f"no folder {supplied.name}/ beside LMHLD_SHARED_DATA: the supplied tables are not here")
     for number, name in paper.TABLES.items():
