@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 from made import blobs, scene
 from mapped import write_weights
 
@@ -32,6 +33,8 @@ recipe: {batch_size: 4, epochs: 3, lr: 0.05, gamma: 0.9, momentum: 0.9}
 """
 
 
+settings.register_profile("book", deadline=None)  # other programs want the cores too
+settings.load_profile("book")
 QUIET = Execution(progress=False)
 Call = Callable[..., tuple[int, str, str]]
 

@@ -93,9 +93,7 @@ def serve(fake: FakeZenodo) -> Iterator[FakeZenodo]:
             self.close_connection = broken
             fake.mood.pop(name, None)
 
-        def answer(
-            self, status: int, content: bytes, headers: dict[str, str] | None = None, length: int | None = None
-        ) -> None:
+        def answer(self, status: int, content: bytes, headers: dict | None = None, length: int | None = None) -> None:
             self.send_response(status)
             for name, value in (headers or {}).items():
                 self.send_header(name, value)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -10,6 +11,7 @@ import rasterio
 import torch
 from affine import Affine
 from rasterio.features import shapes
+from safetensors import SafetensorError
 from shapely.geometry import shape
 from torch import nn
 
@@ -18,6 +20,7 @@ from lmhld_nb.experiments import Profile
 from lmhld_nb.scenes.scene import BANDS, Scene
 
 CRS = "EPSG:32654"
+FULL_DISK = SafetensorError("I/O error: No space left on device (os error 28)")
 TRANSFORM = Affine(3.0, 0, 500_000.0, 0, -3.0, 4_700_000.0)
 
 
@@ -59,23 +62,22 @@ def write_polygons(path: Path, mask: np.ndarray, crs: str = CRS, transform: Affi
     return path
 
 
-def scene(
-    folder: Path, mask: np.ndarray, name: str = "a", labels: str = "mask", seed: int = 0, **fields: object
-) -> Scene:
+def scene(folder: Path, mask: np.ndarray, name: str = "a", labels: str = "mask", seed: int = 0, **fields: Any) -> Scene:
     """Write one scene with a raster mask or polygons and describe it."""
     image = write_tif(folder / f"{name}.tif", image_of(mask, seed), nodata=0)
     if labels == "mask":
         fields["mask"] = write_tif(folder / f"{name}_mask.tif", mask.astype(np.uint8))
     elif labels == "polygons":
         fields["polygons"] = write_polygons(folder / f"{name}.gpkg", mask)
-    return Scene(name=name, area="made", image=image, bands=BANDS, **fields)  # type: ignore[arg-type]
+    return Scene(name=name, area="made", image=image, bands=BANDS, **fields)
 
 
-def refuses(match: str, call: Callable[..., object], *arguments: object, **options: object) -> None:
-    """Assert that a call ends in one line, a UserError that matches."""
+def refuses(match: str, call: Callable[..., object], *arguments: object, **options: object) -> str:
+    """Assert that a call ends in one line, a UserError that matches, and return the line."""
     with pytest.raises(UserError, match=match) as error:
         call(*arguments, **options)
     assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 def settled(model: nn.Module) -> nn.Module:

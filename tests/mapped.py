@@ -20,9 +20,7 @@ TABLES = [f"scores_{name}.csv" for name in ("precision_recall", "calibration", "
 SCORED = sorted([*FILES, *TABLES])
 
 
-def write_weights(
-    path: Path, bands: tuple[str, ...] = BANDS, size: int = 32, areas: dict[str, Any] | None = None
-) -> Path:
+def write_weights(path: Path, bands: tuple[str, ...] = BANDS, size: int = 32, areas: dict | None = None) -> Path:
     torch.manual_seed(3)
     network = models.build("unet", len(bands), 2)
     card = {

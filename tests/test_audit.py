@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import SHARED
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -251,7 +251,6 @@ def table_of(precision: list[float], recall: list[float], f1: list[float]) -> pd
     return pd.DataFrame({"model": "U-Net", **{name: np.round(values, 4) for name, values in columns.items()}})
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(score, score), min_size=1, max_size=20))
 def test_scores_rounded_in_print_are_never_contradicted(pairs: list[tuple[float, float]]) -> None:
     p, r = np.array(pairs).T
@@ -260,7 +259,6 @@ def test_scores_rounded_in_print_are_never_contradicted(pairs: list[tuple[float,
         assert set(audit.f1_rows(6)["verdict"]) <= {"holds", "rounding"}
 
 
-@settings(deadline=None)
 @given(score, score, st.sampled_from([-1, 1]))
 def test_what_rounding_cannot_do_is_contradicted(p: float, r: float, sign: int) -> None:
     # Rounding P and R moves F1 by less than 0.75 units here, rounding F1 by 0.5: printed and derived by less than 2.6.
@@ -270,7 +268,6 @@ def test_what_rounding_cannot_do_is_contradicted(p: float, r: float, sign: int) 
         assert audit.f1_rows(6)["verdict"].tolist() == ["contradicted"]
 
 
-@settings(deadline=None)
 @given(st.tuples(*[st.floats(0.6, 0.95)] * 2), st.lists(st.tuples(*[st.floats(0, 1)] * 2), min_size=6, max_size=6))
 def test_a_mean_of_orders_lies_no_lower_than_the_spread_allows(start: Any, shifts: Any) -> None:
     spread = [paper.LARGEST_ORDER_DIFFERENCES[name] for name in ("precision", "recall")]

@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import QUIET
-from made import with_settings
+from made import refuses, with_settings
 
 from lmhld_nb import paper, runs
-from lmhld_nb.config import UserError
 from lmhld_nb.evaluation import intervals
 from lmhld_nb.experiments import Study, beyond, beyond_tables, certainty, load, open_study, single
 from lmhld_nb.experiments.plan import plan
@@ -98,9 +97,8 @@ def test_sizes_see_equally_many_pixels_in_equally_many_steps(study: Study, mini:
 
 
 def test_background_leaves_the_other_patches_where_they_are(study: Study) -> None:
-    base, background = (
-        runs.patch_set(specs[0].data[0], progress=False) for specs in (beyond.base(study), beyond.background(study))
-    )
+    pair = (beyond.base(study)[0], beyond.background(study)[0])
+    base, background = (runs.patch_set(spec.data[0], progress=False) for spec in pair)
     columns = ["scene", "row", "col", "share", "split"]
     is_kept = background.index["share"] >= base.spec.min_share
     kept = background.index[is_kept].reset_index(drop=True)
@@ -108,8 +106,7 @@ def test_background_leaves_the_other_patches_where_they_are(study: Study) -> Non
     added = background.index[~is_kept]
     assert len(added) == base.dropped["share"] > 0 and background.dropped["share"] == 0
     assert set(added["split"]) == {"train", "val", "test"}
-    with pytest.raises(UserError, match="would divide blocks"):
-        runs.patch_set(background.spec.model_copy(update={"split": "blocks"}), progress=False)
+    refuses("would divide blocks", runs.patch_set, background.spec.model_copy(update={"split": "blocks"}))
 
 
 def test_patches_without_background_keep_their_names() -> None:

@@ -13,9 +13,10 @@ import jupytext
 import nbformat
 import pandas as pd
 import pytest
+from made import refuses
 
 from lmhld_nb.book import chapters
-from lmhld_nb.config import ROOT, UserError
+from lmhld_nb.config import ROOT
 
 KERNELSPEC = {"name": "lmhld", "display_name": "LMHLD book", "language": "python"}
 HEADER = """# ---
@@ -47,16 +48,12 @@ def write_chapter(folder: Path, code: str) -> Path:
     return path
 
 
-def test_an_unknown_parameter_is_refused_before_anything_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unknown_parameter_is_refused_before_work_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = write_chapter(tmp_path, ""), tmp_path / "out" / "a.ipynb"
     message = r"00_tiny\.py: no parameter 'nmber'; it has colour, names, number, table"
-    with pytest.raises(UserError, match=message):
-        chapters.execute(source, target, {"nmber": 2})
+    refuses(message, chapters.execute, source, target, {"nmber": 2})
     monkeypatch.setattr(chapters, "chapters", lambda *_: [source])
-    with pytest.raises(UserError, match=message):
-        chapters.make("smoke", parameters={"number": "2", "nmber": "2"})
+    refuses(message, chapters.make, "smoke", parameters={"number": "2", "nmber": "2"})
     assert not target.parent.exists()
 
 
@@ -71,8 +68,7 @@ def test_values_are_read_from_the_command_line_as_papermill_reads_them() -> None
 def test_chapters_are_chosen_by_number_and_profile(tiny: Path) -> None:
     assert chapters.chapters("5") == chapters.chapters("05") == [path for path in ALL if path.stem[:2] == "05"]
     assert [path.stem[:2] for path in ALL] == sorted(path.stem[:2] for path in ALL)
-    with pytest.raises(UserError, match="chapter '77': unknown; choose from 00,"):
-        chapters.chapters("77")
+    refuses("chapter '77': unknown; choose from 00,", chapters.chapters, "77")
 
     numbers = {path.stem[:2] for path in chapters.chapters(profile=str(tiny))}
     assert {path.stem[:2] for path in ALL} - numbers == set(chapters.EXPERIMENT_OF) - {"05"}
@@ -102,8 +98,7 @@ def test_a_failing_cell_is_reported_and_kept_beside_the_missing_target(tmp_path:
     source = write_chapter(tmp_path, "print('so far')\n\n# %%\nraise ValueError('first line\\nsecond line')")
     target = tmp_path / "out" / "a.ipynb"
     message = r"00_tiny\.py: cell \d+ failed: ValueError: first line second line; see"
-    with pytest.raises(UserError, match=message):
-        chapters.execute(source, target, {})
+    refuses(message, chapters.execute, source, target, {})
     failed = tmp_path / "out" / "a.failed.ipynb"
     assert list(target.parent.iterdir()) == [failed] and "so far" in failed.read_text()
     write_chapter(tmp_path, "print('mended')")
@@ -112,16 +107,13 @@ def test_a_failing_cell_is_reported_and_kept_beside_the_missing_target(tmp_path:
 
 
 def test_a_kernel_that_dies_is_reported(tmp_path: Path) -> None:
-    target = tmp_path / "out" / "a.ipynb"
-    with pytest.raises(UserError, match=r"00_tiny\.py: .*[Kk]ernel died"):
-        chapters.execute(write_chapter(tmp_path, "import os\nos._exit(1)"), target, {})
+    source, target = write_chapter(tmp_path, "import os\nos._exit(1)"), tmp_path / "out" / "a.ipynb"
+    refuses(r"00_tiny\.py: .*[Kk]ernel died", chapters.execute, source, target, {})
     assert not list(target.parent.iterdir())
 
 
 @pytest.mark.parametrize("name", ["lmhld", "a-kernel-nobody-has"])
-def test_chapters_run_on_this_python_whatever_is_installed(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_chapters_run_on_this_python_and_no_other(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A kernel of the same name that somebody else installed is not taken.
     other = tmp_path / "jupyter" / "kernels" / name
     other.mkdir(parents=True)
@@ -141,9 +133,7 @@ def test_chapters_run_on_this_python_whatever_is_installed(
     assert os.environ["JUPYTER_PATH"] == str(tmp_path / "jupyter")
 
 
-def test_times_are_written_and_own_profiles_and_parameters_passed_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_times_are_written_and_parameters_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Chapters run in notebooks/: a path relative to where the command was given must not be lost.
     monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path / "work"))
     monkeypatch.chdir(tmp_path)

@@ -10,13 +10,14 @@ import time
 from contextlib import suppress
 from io import StringIO
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
 import pytest
 import typer
 from conftest import QUIET, TINY, Call
-from made import blobs, image_of, write_tif
+from made import blobs, image_of, refuses, write_tif
 from typer.testing import CliRunner
 
 from lmhld_nb import cli, config, experiments, runs, sources
@@ -48,8 +49,6 @@ def test_help_says_what_explains_every_option_and_shows_an_example(name: str) ->
     ("line", "message"),
     [
         ("plan nosuch", "profile 'nosuch': unknown; choose one of "),
-        ("plan {bad}", "bad.yaml: unknown key 'recipe.epoch'; remove it"),
-        ("plan {text}", "text.yaml: key 'recipe.lr' = '1e-3'"),
         ("plan {elsewhere}", "data set 'nosuch' is not in the catalogue; choose from"),
         ("plan {unprepared}", "run `lmhld data get hokkaido`"),
         ("plan {area}", "no area 'atlantis' in 'twin-smoke'; it has rio,"),
@@ -57,14 +56,12 @@ def test_help_says_what_explains_every_option_and_shows_an_example(name: str) ->
         ("run {tiny} --workers 0", "'--workers'"),
         ("run {tiny} --device abacus", "device 'abacus': unknown; choose auto, cpu or cuda"),
         ("train {tiny} 0123456789abcdef", "run '0123456789abcdef': not in profile 'tiny'; `lmhld plan"),
-        ("data get nosuch", "data set 'nosuch' is not in the catalogue"),
         ("data get hokkaido", "lmhld data get hokkaido --from FOLDER"),
-        ("data check {gone}", "gone: no such file or folder"),
         ("book {tiny} --chapter 99", "chapter '99': unknown; choose from 00,"),
-        ("book nosuch", "profile 'nosuch': unknown"),
         ("book {tiny} --chapter 05 -p profil mini", "05_experiment_2_single.py: no parameter 'profil'; it has "),
         ("book {tiny} -p profile mini", "-p profile: the profile is the command's first argument"),
         ("book {tiny} -p models", "no parameter 'models'; it has profile"),
+        ("book nosuch", "profile 'nosuch': unknown"),
         ("map {scene} --out {out} --run x --bands blue,green,red,nir", "lmhld plan"),
         ("map {scene} --out {out}", "give either --run RUN_ID or --weights FILE"),
         ("map {scene} --out {out} --run x --weights y", "give either --run RUN_ID or --weights FILE"),
@@ -72,12 +69,8 @@ def test_help_says_what_explains_every_option_and_shows_an_example(name: str) ->
         ("map {gone} --out {out} --run x", "gone: no such file"),
         ("map {tiny} --out {out} --run x", "tiny.yaml: cannot be read as an image"),
         ("map {folder} --out {out} --run x", "holds no image; give a folder of .tif,"),
-        ("map {scene} {scene} --out {out} --run x", "a.tif: is named twice"),
-        ("map {scene} --out {out} --run x --bands red,green", "a.tif: 4 bands, but 2 are named (red, green)"),
         ("map {scene} --out {out} --weights {tiny} --bands b,g,r,n", "tiny.yaml: not a network of this book"),
         ("map {scene} --out {out} --run x --bands b,g,r,n --threshold 1.5", "threshold 1.5, overlap 0.5: must lie"),
-        ("export nosuch --out {out}/net.safetensors", "nosuch: no finished run (spec.json is missing)"),
-        ("export nosuch --out {out}/net.pt", "net.pt: must end in .safetensors"),
         ("map {scene} --run x", "Missing option '--out'; see `lmhld map --help`"),
         ("plan", "Missing argument 'profile'; see `lmhld plan --help`"),
         ("plan smoke --fast", "No such option: --fast; see `lmhld plan --help`"),
@@ -85,10 +78,9 @@ def test_help_says_what_explains_every_option_and_shows_an_example(name: str) ->
     ],
 )
 def test_bad_input_is_one_line(call: Call, tiny: Path, tmp_path: Path, line: str, message: str) -> None:
-    text = tiny.read_text()
-    changes = {"bad": ("epochs", "epoch"), "text": ("0.05", "1e-3"), "elsewhere": ("twin-smoke", "nosuch")}
-    changes |= {"unprepared": ("twin-smoke", "hokkaido"), "area": ("gorkha", "atlantis")}
-    profile_texts = {name: text.replace(*words) for name, words in changes.items()}
+    changes = {"elsewhere": ("twin-smoke", "nosuch"), "unprepared": ("twin-smoke", "hokkaido")}
+    changes["area"] = ("gorkha", "atlantis")
+    profile_texts = {name: tiny.read_text().replace(*words) for name, words in changes.items()}
     paths = {"tiny": tiny, "gone": tmp_path / "gone", "out": tmp_path / "out", "folder": tmp_path / "folder"}
     paths["folder"].mkdir()
     paths["scene"] = write_tif(tmp_path / "a.tif", image_of(blobs(64, 64, 2)))
@@ -119,18 +111,14 @@ def test_parameters_of_chapters_are_passed_on(call: Call, tiny: Path, monkeypatc
 def test_what_comes_from_outside_is_one_line_too(
     call: Call, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, message: str
 ) -> None:
-    def fail(_: str) -> None:
-        raise error
-
-    monkeypatch.setattr(experiments, "load", fail)
+    monkeypatch.setattr(experiments, "load", Mock(side_effect=error))
     exit_code, _, printed = call("plan", "smoke")
     assert exit_code == code and message in printed and printed.strip().count("\n") == 0
 
 
 def test_a_mistake_of_ours_keeps_its_traceback_and_debug_shows_all(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["lmhld", "--debug", "plan", "nosuch"])
-    with pytest.raises(config.UserError, match="nosuch"):
-        cli.main()
+    refuses("nosuch", cli.main)
     monkeypatch.setattr(experiments, "load", lambda _: 1 / 0)
     monkeypatch.setattr(sys, "argv", ["lmhld", "plan", "smoke"])
     with pytest.raises(ZeroDivisionError):
@@ -205,9 +193,7 @@ def alive(session: int) -> list[str]:
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for stray processes in /proc")
-def test_an_interrupted_run_ends_as_one_that_was_not(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_run_ends_as_any_other(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Trainings that last long enough to be met.
     tiny.write_text(TINY.replace("epochs: 3", "epochs: 12") + "execution: {checkpoint_every: 3}\n")
     specs = single.specs(open_study(load(str(tiny)), progress=False))

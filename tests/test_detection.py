@@ -39,7 +39,7 @@ def cut(arrays, height):
 
 
 @given(codes, st.integers(1, 9))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_strips_overlap_as_the_whole_does_and_both_directions_cover_the_true_positives(case, height):
     truth, mapped = pair = two_masks(*case)
     of_truth, of_map, strips = (objects.overlaps(one) for one in ([pair], [pair[::-1]], cut(pair, height)()))
@@ -52,7 +52,7 @@ def test_strips_overlap_as_the_whole_does_and_both_directions_cover_the_true_pos
 
 
 @given(codes, st.integers(1, 9))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_strips_score_as_the_whole_does_and_counts_are_those_of_the_mask(case, height):
     arrays = scene(*case)
     _, mask, truth = arrays

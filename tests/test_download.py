@@ -10,6 +10,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from fake_zenodo import FakeZenodo, serve
@@ -66,9 +67,7 @@ def test_a_broken_download_goes_on_where_it_stopped(zenodo: FakeZenodo, tmp_path
         ("busy", b"", [None] * 3),
     ],
 )
-def test_a_part_is_completed(
-    zenodo: FakeZenodo, tmp_path: Path, mood: str, part: bytes, ranges: list[str | None]
-) -> None:
+def test_a_part_goes_on(zenodo: FakeZenodo, tmp_path: Path, mood: str, part: bytes, ranges: list[str | None]) -> None:
     zenodo.mood["a.bin"] = mood
     (tmp_path / "a.bin.part").write_bytes(part)
     assert fetch(zenodo, tmp_path).read_bytes() == CONTENT
@@ -85,9 +84,7 @@ def test_a_part_is_completed(
 )
 def test_what_is_not_the_file_is_refused_and_removed(zenodo: FakeZenodo, tmp_path: Path, mood: str, says: str) -> None:
     zenodo.mood["a.bin"] = mood
-    with pytest.raises(UserError, match=says) as error:
-        fetch(zenodo, tmp_path)
-    assert str(error.value).startswith("a.bin: ") and "\n" not in str(error.value)
+    refuses(f"^a.bin: .*{says}", fetch, zenodo, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -101,9 +98,7 @@ def test_a_foreign_file_is_kept_and_a_foreign_part_thrown_away(zenodo: FakeZenod
     assert fetch(zenodo, tmp_path).read_bytes() == CONTENT
 
 
-def test_what_arrived_is_kept_by_silence_and_a_full_disk(
-    zenodo: FakeZenodo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_arrived_is_never_lost(zenodo: FakeZenodo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, part = Path.open, tmp_path / "a.bin.part"
     part.write_bytes(CONTENT[:400_000])
     zenodo.mood["a.bin"], zenodo.step = "stall", 0
@@ -115,9 +110,9 @@ def test_what_arrived_is_kept_by_silence_and_a_full_disk(
         return real(path, mode, *args, **options)
 
     zenodo.mood.clear()
-    with monkeypatch.context() as context, pytest.raises(UserError, match=r"part: cannot be written \(no space left"):
+    with monkeypatch.context() as context:
         context.setattr(Path, "open", full)
-        fetch(zenodo, tmp_path)
+        refuses(r"part: cannot be written \(no space left", fetch, zenodo, tmp_path)
     assert part.stat().st_size == 400_000
 
 
@@ -162,17 +157,9 @@ def unpack(archive: Path, **limits: float) -> Path:
 
 def refused(archive: Path, says: str, **limits: float) -> None:
     """Assert that an archive is refused in one line that names it, and that nothing is left of it."""
-    before = sorted(archive.parent.parent.rglob("*"))
-    with pytest.raises(UserError, match=says) as error:
-        unpack(archive, **limits)
-    assert archive.name in str(error.value) and "\n" not in str(error.value)
-    assert sorted(archive.parent.parent.rglob("*")) == before
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "in").mkdir()
-    return tmp_path / "in"
+    before = sorted(archive.parent.rglob("*"))
+    assert archive.name in refuses(says, unpack, archive, **limits)
+    assert sorted(archive.parent.rglob("*")) == before
 
 
 def test_a_zip_of_zips_becomes_folders_and_is_unpacked_once(tmp_path: Path) -> None:
@@ -187,15 +174,12 @@ def test_a_zip_of_zips_becomes_folders_and_is_unpacked_once(tmp_path: Path) -> N
     assert (unpack(archive) / "data/Rio/img/1.tif").read_bytes() == b"1"
 
 
-def test_a_tar_is_unpacked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    archive = tarred(folder / "a.tar.gz", [entry("d", tarfile.DIRTYPE), entry("d/1.tif"), entry("./2.tif")])
-    with monkeypatch.context() as context, pytest.raises(UserError, match="no space left on device"):
-        context.setattr(tarfile.TarFile, "extract", full)
-        unpack(archive)
-    assert [path.name for path in folder.iterdir()] == ["a.tar.gz"]
+def test_a_tar_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = tarred(tmp_path / "a.tar.gz", [entry("d", tarfile.DIRTYPE), entry("d/1.tif"), entry("./2.tif")])
+    with monkeypatch.context() as context:
+        context.setattr(tarfile.TarFile, "extract", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+        refuses("no space left on device", unpack, archive)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tar.gz"]
     out = unpack(archive)
     assert (out / "d/1.tif").read_bytes() == (out / "2.tif").read_bytes() == b"x"
 
@@ -205,7 +189,7 @@ def test_a_tar_is_unpacked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 @example(["a", "..", "..", "evil.tif"])
 @example(["", "tmp", "evil.tif"])
 @example(["..\\evil.tif"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_member_leaves_the_folder(tmp_path_factory: pytest.TempPathFactory, parts: list[str]) -> None:
     root, name = tmp_path_factory.mktemp("slip"), "/".join(parts)
     assume(name)
@@ -225,38 +209,38 @@ def test_no_member_leaves_the_folder(tmp_path_factory: pytest.TempPathFactory, p
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
-def test_links_and_devices_are_refused(folder: Path, kind: bytes) -> None:
+def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
     entries = [entry("ok.tif"), entry("l", kind, "ok.tif"), entry("l/x")]
-    refused(tarred(folder / "link.tar.gz", entries), "is a link or a device")
+    refused(tarred(tmp_path / "link.tar.gz", entries), "is a link or a device")
     info = zipfile.ZipInfo("l")
     info.external_attr = 0o120777 << 16
-    with zipfile.ZipFile(folder / "link.zip", "w") as target:
+    with zipfile.ZipFile(tmp_path / "link.zip", "w") as target:
         target.writestr(info, "/etc/passwd")
-    refused(folder / "link.zip", "is a link or a device")
+    refused(tmp_path / "link.zip", "is a link or a device")
 
 
-def test_bombs_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    archive = zipped(folder / "bomb.zip", {"zeros.tif": bytes(3_000_000)})
+def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = zipped(tmp_path / "bomb.zip", {"zeros.tif": bytes(3_000_000)})
     tight = {"ratio": 100, "floor": 1_000_000}
     refused(archive, "decompression bomb", **tight)
-    refused(tarred(folder / "bomb.tar.gz", [entry("zeros.tif")], bytes(3_000_000)), "bomb", **tight)
-    nested = zipped(folder / "outer.zip", {"inner.zip": archive.read_bytes()})
+    refused(tarred(tmp_path / "bomb.tar.gz", [entry("zeros.tif")], bytes(3_000_000)), "bomb", **tight)
+    nested = zipped(tmp_path / "outer.zip", {"inner.zip": archive.read_bytes()})
     refused(nested, "decompression bomb", **tight)
-    refused(zipped(folder / "many.zip", {str(i): b"" for i in range(20)}), "too many files", files=10)
+    refused(zipped(tmp_path / "many.zip", {str(i): b"" for i in range(20)}), "too many files", files=10)
     for depth in range(5):
-        nested = zipped(folder / f"deep{depth}.zip", {"inner.zip": nested.read_bytes()})
+        nested = zipped(tmp_path / f"deep{depth}.zip", {"inner.zip": nested.read_bytes()})
     refused(nested, "nested too deeply")
-    refused(zipped(folder / "name.zip", {"..zip": archive.read_bytes()}), "no file or folder can be named after it")
+    refused(zipped(tmp_path / "name.zip", {"..zip": archive.read_bytes()}), "no file or folder can be named after it")
     false = archive.read_bytes().replace((3_000_000).to_bytes(4, "little"), (100).to_bytes(4, "little"))
-    (folder / "liar.zip").write_bytes(false)  # says that it holds 100 bytes
-    refused(folder / "liar.zip", "damaged|bomb", **tight)
+    (tmp_path / "liar.zip").write_bytes(false)  # says that it holds 100 bytes
+    refused(tmp_path / "liar.zip", "damaged|bomb", **tight)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
     refused(archive, "more than is free", reserve=0)
 
 
-def test_damaged_and_foreign_archives_are_refused(folder: Path) -> None:
-    whole = zipped(folder / "whole.zip", {"a.tif": CONTENT}).read_bytes()
-    tar = tarred(folder / "whole.tar.gz", [entry("a.tif")], CONTENT).read_bytes()
+def test_damaged_and_foreign_archives_are_refused(tmp_path: Path) -> None:
+    whole = zipped(tmp_path / "whole.zip", {"a.tif": CONTENT}).read_bytes()
+    tar = tarred(tmp_path / "whole.tar.gz", [entry("a.tif")], CONTENT).read_bytes()
     for name, content, says in [
         ("cut.zip", whole[:-200_000], "truncated, damaged"),
         ("bad.zip", whole[:1000] + bytes(100) + whole[1100:], "truncated, damaged"),
@@ -267,10 +251,10 @@ def test_damaged_and_foreign_archives_are_refused(folder: Path) -> None:
         ("noise.zip", b"nothing of the kind", "not a zip or tar"),
         ("plain.tar.gz", b"\x1f\x8b\x08\x00garbage", "truncated, damaged"),
     ]:
-        (folder / name).write_bytes(content)
-        refused(folder / name, says)
-    refused(tarred(folder / "twice.tar.gz", [entry("a.tif"), entry("a.tif")]), "holds 'a.tif' twice")
-    refuses(r"absent\.zip: cannot be read", unpack, folder / "absent.zip")
+        (tmp_path / name).write_bytes(content)
+        refused(tmp_path / name, says)
+    refused(tarred(tmp_path / "twice.tar.gz", [entry("a.tif"), entry("a.tif")]), "holds 'a.tif' twice")
+    refuses(r"absent\.zip: cannot be read", unpack, tmp_path / "absent.zip")
 
 
 @pytest.mark.parametrize("encoding", ["gbk", "utf-8"])

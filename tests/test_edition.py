@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup, Tag
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lmhld_book import cells, finish, notebooks, pages, pictures
+from made import refuses
 from PIL import Image
 
 from lmhld_nb.book import chapters, ledger
-from lmhld_nb.config import ROOT, UserError
+from lmhld_nb.config import ROOT
 from lmhld_nb.experiments import EXPERIMENTS
 from lmhld_nb.experiments.profile import schema
 from lmhld_nb.runs.records import Records
@@ -100,8 +101,7 @@ def test_run_ids_of_a_table_come_once_and_are_checked(tmp_path: Path) -> None:
     pd.DataFrame({"f1": [0.5]}).to_csv(path)
     assert pages.run_ids(path) == []
     pd.DataFrame({"run_ids": ["seed 0"]}).to_csv(path)
-    with pytest.raises(UserError, match="'seed 0' in run_ids is not a run id"):
-        pages.run_ids(path)
+    refuses("'seed 0' in run_ids is not a run id", pages.run_ids, path)
 
 
 @pytest.fixture
@@ -160,18 +160,13 @@ def test_each_cell_of_a_table_names_its_command_its_time_and_its_weights() -> No
     table = pd.DataFrame([*rows, ("x", 128, HOSTILE, None, None)], columns=columns)
     for records in (Records("own", runs, {}), None):
         soup = BeautifulSoup(cells.table_html(4, table, "own profile.yaml", records), "html.parser")
-        assert texts(soup) == [
-            ["area", "patch size", "U-Net", HOSTILE],
-            ["Rio", "64 px", "0.500", "0.250"],
-            ["X", "128 px", "0.750", ""],
-        ]
+        head, *scores = texts(soup)
+        assert head == ["area", "patch size", "U-Net", HOSTILE]
+        assert scores == [["Rio", "64 px", "0.500", "0.250"], ["X", "128 px", "0.750", ""]]
         assert not soup.find("script") and soup.find("p").get_text().startswith("Profile own profile.yaml")
         entries = {button["aria-label"]: soup.find(id=button["data-cell"]) for button in soup.select("td button")}
-        assert list(entries) == [
-            "Rio, 64 px, U-Net: F1 0.500",
-            f"Rio, 64 px, {HOSTILE}: F1 0.250",
-            "X, 128 px, U-Net: F1 0.750",
-        ]
+        labels = ("Rio, 64 px, U-Net: F1 0.500", f"Rio, 64 px, {HOSTILE}: F1 0.250", "X, 128 px, U-Net: F1 0.750")
+        assert tuple(entries) == labels
         commands = [shlex.split(entry.find(class_="command").get_text())[2:] for entry in entries.values()]
         assert commands == [["own profile.yaml", *ids] for ids in (["c", "d"], ["a"], ["gone"])]
         mean, one, absent = (" ".join(entry.get_text().split()) for entry in entries.values())
@@ -183,13 +178,8 @@ def test_each_cell_of_a_table_names_its_command_its_time_and_its_weights() -> No
             assert "A <fast> one" in soup.find("p").get_text()
         else:
             assert "no records here" in soup.find("p").get_text() and "about" not in mean + one + absent
-    assert [cells.format_duration(seconds) for seconds in (0.2, 59, 61, 1800, 86_400)] == [
-        "1 s",
-        "59 s",
-        "1.0 min",
-        "30 min",
-        "24 h",
-    ]
+    durations = [cells.format_duration(seconds) for seconds in (0.2, 59, 61, 1800, 86_400)]
+    assert durations == ["1 s", "59 s", "1.0 min", "30 min", "24 h"]
     (only,) = cells.cells_of(pd.DataFrame([("unet", 0.5, "a")], columns=["model", "f1", "run_ids"]))
     assert only.row == () and only.name == "U-Net"
 
@@ -221,8 +211,7 @@ def test_the_ledger_has_a_page_and_a_table() -> None:
         assert line.count("|") == 5, "a bar in a cell would break the table"
     assert list(ledger.table().index) == [row.point for row in rows]
     assert set(ledger.table(["recipe.loss", "recipe.keep"])["keys"]) == {"recipe.loss", "recipe.keep"}
-    with pytest.raises(UserError, match=r"no open point has the key 'recipe\.los'; choose from"):
-        ledger.table(["recipe.los"])
+    refuses(r"no open point has the key 'recipe\.los'; choose from", ledger.table, ["recipe.los"])
 
 
 def tidied(frame: pd.DataFrame) -> Tag:
@@ -248,7 +237,6 @@ def test_a_table_has_one_header_row_and_numbers_on_the_right() -> None:
     assert "sortable" not in tidied(pd.DataFrame(index=["a", "b", "c"]))["class"]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("cd"), st.sampled_from("ef")), min_size=3, max_size=9))
 def test_values_of_an_index_are_written_into_each_row(keys: list[tuple[str, str, str]]) -> None:
     index = pd.MultiIndex.from_tuples(keys, names=["x", "y", "z"])
@@ -289,9 +277,7 @@ def test_the_site_of_the_committed_notebooks_needs_no_run(tmp_path: Path, monkey
     monkeypatch.setattr(chapters.subprocess, "run", sphinx)
     assert (chapters.site("mini", committed=True) / "index.html").read_text() == "new"
     (tmp_path / "build" / "site" / "index.html").write_text("old")
-    with pytest.raises(UserError, match=r"web edition: x\.md:1: WARNING: odd \(1 such lines\)"):
-        chapters.site("mini", committed=True)
+    refuses(r"web edition: x\.md:1: WARNING: odd \(1 such lines\)", chapters.site, "mini", committed=True)
     assert (tmp_path / "build" / "site" / "index.html").read_text() == "old", "what was there stays"
     assert [path.name for path in (tmp_path / "build").iterdir()] == ["site"]
-    with pytest.raises(UserError, match=r"chapter 00_start is not executed; run `lmhld book mini` first"):
-        chapters.site("mini")
+    refuses(r"chapter 00_start is not executed; run `lmhld book mini` first", chapters.site, "mini")

@@ -52,10 +52,8 @@ def test_micro_batches_make_the_same_step(monkeypatch: pytest.MonkeyPatch, micro
 
 def test_only_lack_of_memory_is_taken_for_it() -> None:
     for error in (torch.OutOfMemoryError("full"), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")):
-        with (
-            pytest.raises(UserError, match=r"run: out of memory with 4 patches.*`--workers`.*`micro_batch`"),
-            engine.memory_errors(Path("run"), 4),
-        ):
+        says = r"run: out of memory with 4 patches.*`--workers`.*`micro_batch`"
+        with pytest.raises(UserError, match=says), engine.memory_errors(Path("run"), 4):
             raise error
     with pytest.raises(RuntimeError, match="channels"), engine.memory_errors(Path("run"), 4):
         stepped(nn.Conv2d(3, 1, 1))  # the batch has 4 bands

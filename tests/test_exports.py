@@ -4,12 +4,13 @@ import itertools
 import json
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import safetensors
 from conftest import QUIET
-from made import blobs, image_of, refuses, write_tif
+from made import FULL_DISK, blobs, image_of, refuses, write_tif
 from mapped import draw, read
 
 from lmhld_nb import mapping, runs, sources
@@ -94,11 +95,7 @@ def test_what_cannot_be_exported_is_refused(spec: RunSpec, tmp_path: Path, monke
     refuses(r"nosuch: no finished run \(spec\.json is missing\); `lmhld plan", exports.export, "nosuch", out)
     refuses(r"net\.pt: must end in \.safetensors", exports.export, spec.run_id, out.with_suffix(".pt"))
     refuses("cannot be written", exports.export, spec.run_id, tmp_path / "file" / "net.safetensors")
-
-    def full(*_: object, **__: object) -> None:
-        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
-
-    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    monkeypatch.setattr(safetensors.torch, "save_file", Mock(side_effect=FULL_DISK))
     refuses(r"net\.safetensors: cannot be written \(.*No space left", exports.export, spec.run_id, out)
     assert list((tmp_path / "new").iterdir()) == []
     folder = runs_dir() / spec.run_id

@@ -27,11 +27,6 @@ def test_a_book_is_opened_whole_or_narrowed(tiny: Path, areas: list[str] | str) 
     assert (narrowed.name, narrowed.models, narrowed.areas) == ("tiny-part", ("unet",), ("gorkha",))
     assert narrowed.figures != whole.figures, "figures of a part do not replace those of the whole"
     assert [entry.areas for entry in narrowed.plan()] == [("gorkha",)]
-
-
-def test_what_cannot_be_opened_says_so_in_one_line(tiny: Path) -> None:
-    refuses("profile 'nosuch': unknown; choose one of ", lm.open, "nosuch")
-    refuses("model 'vnet': not in profile 'tiny'", lm.open, str(tiny), models="unet,vnet")
     refuses("key 'areas': no area 'atlantis'", lm.open, str(tiny), areas="atlantis")
 
 

@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 from conftest import QUIET
-from made import with_settings
+from made import refuses, with_settings
 
 from lmhld_nb import runs, sources
-from lmhld_nb.config import UserError
 from lmhld_nb.evaluation import objects
 from lmhld_nb.experiments import Study, examples, load, part, unseen
 from lmhld_nb.experiments.unseen import Events, Transfer
@@ -16,9 +15,8 @@ BGR = ("blue", "green", "red")
 
 
 @pytest.fixture
-def smoke(twin_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
-    monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path))
-    monkeypatch.setenv("LMHLD_DATA", str(twin_data))
+def smoke(tiny: Path) -> Study:
+    """The profile `smoke` in the working folder of `tiny`."""
     profile = load("smoke").model_copy(update={"execution": QUIET})
     return Study(profile, sources.load("twin-smoke"))
 
@@ -39,19 +37,15 @@ def test_four_bands_are_mapped_by_the_run_of_experiment_4_and_three_by_a_chain_o
     assert four.run_id in run_ids and len(run_ids) == 2 * len(four.chain)
 
 
-def test_data_of_events_that_are_not_here_are_named_and_a_plan_does_not_need_them(
-    smoke: Study, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_events_and_areas_that_are_not_here_are_named(smoke: Study, capsys: pytest.CaptureFixture[str]) -> None:
     away = changed(smoke, events=(Events(data="gvlm", bands=BGR), Events(data="luding")))
     assert len(unseen.specs(away)) == 4
     assert unseen.available_events(away) == []
     assert "gvlm: not here; `lmhld data get gvlm" in capsys.readouterr().out
     assert unseen.specs(changed(smoke, events=())) == []
-
-
-def test_a_transfer_from_an_area_that_is_not_there_is_refused(smoke: Study) -> None:
-    with pytest.raises(UserError, match=r"key 'experiments\.unseen\.transfers': no area 'nowhere' in 'twin-smoke'"):
-        unseen.specs(changed(smoke, transfers=(Transfer(area="nowhere"),)))
+    elsewhere = changed(smoke, transfers=(Transfer(area="nowhere"),))
+    says = r"key 'experiments\.unseen\.transfers': no area 'nowhere' in 'twin-smoke'"
+    refuses(says, unseen.specs, elsewhere)
 
 
 def test_maps_and_transfers_are_tabulated_with_their_runs(smoke: Study, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,9 +56,7 @@ def test_a_run_waits_until_a_gpu_is_free() -> None:
     ("visible", "devices", "room"),
     [("5, 7", ALL[:2], 2), ("MIG-GPU-5/1/0,7", ALL[:2], 2), ("0", ["auto"] * 2, 1), ("0,1,2,3,4", ALL, 3)],
 )
-def test_visible_devices_are_respected(
-    monkeypatch: pytest.MonkeyPatch, visible: str, devices: list[str], room: int
-) -> None:
+def test_visible_devices_count(monkeypatch: pytest.MonkeyPatch, visible: str, devices: list[str], room: int) -> None:
     # Torch counts only what is visible. One alone was chosen by a batch system, whose jobs may all know it as 0.
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert taken(len(devices)) == devices and gpus.room(Execution()) == room

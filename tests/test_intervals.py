@@ -25,7 +25,7 @@ def test_f1_is_that_of_summed_counts(counts: np.ndarray) -> None:
 
 
 @given(COUNTS, st.integers(2, 5))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_bootstrap_laws(counts: np.ndarray, factor: int) -> None:
     interval, each = intervals.over_patches(counts, **FEW), intervals.f1(counts[:, None])
     assert 0 <= interval.low <= interval.high <= 1
@@ -56,7 +56,7 @@ def test_the_interval_covers_what_it_promises() -> None:
 
 
 @given(COUNTS)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_pairs_change_sign_with_their_order(counts: np.ndarray) -> None:
     other = counts[::-1] + np.array([1, 0, 0])
     gap, back = intervals.difference(counts, other, **FEW), intervals.difference(other, counts, **FEW)

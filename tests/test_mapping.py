@@ -1,12 +1,14 @@
 """Maps: on the scene's grid, every pixel once, scored from what is written, all files or none."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from xml.etree import ElementTree
 
 import geopandas as gpd
@@ -51,9 +53,7 @@ def rasters(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("shape", [(70, 83), (20, 25), (20, 100)])
-def test_files_lie_on_the_scenes_grid_and_agree_with_each_other(
-    tmp_path: Path, weights: Path, shape: tuple[int, int]
-) -> None:
+def test_files_lie_on_the_scenes_grid_and_agree(tmp_path, weights, shape):
     mask, out = blobs(*shape, 4), tmp_path / "out"
     event = scene(tmp_path, mask)
     cut = median(event, weights, tmp_path / "first", overlap=0.25)
@@ -84,10 +84,8 @@ def test_files_lie_on_the_scenes_grid_and_agree_with_each_other(
 
 
 @given(st.integers(16, 90), st.integers(16, 90), st.sampled_from([0.0, 0.5, 0.7]))
-@settings(max_examples=10, deadline=None)
-def test_bands_of_rows_give_what_the_whole_scene_gives_at_once(
-    tmp_path_factory: pytest.TempPathFactory, weights: Path, rows: int, cols: int, overlap: float
-) -> None:
+@settings(max_examples=10)
+def test_bands_of_rows_give_what_the_whole_scene_gives_at_once(tmp_path_factory, weights, rows, cols, overlap):
     folder = tmp_path_factory.mktemp("whole")
     image = image_of(blobs(rows, cols, 3))
     draw(Scene("a", "made", write_tif(folder / "a.tif", image), BANDS), weights, folder / "out", overlap=overlap)
@@ -111,7 +109,7 @@ def test_bands_of_rows_give_what_the_whole_scene_gives_at_once(
     assert read(folder / "out" / "probability.tif") == pytest.approx(expected, abs=1e-5)
 
 
-def test_no_landslide_is_a_result_too(tmp_path: Path, weights: Path) -> None:
+def test_no_landslide_is_a_result_too(tmp_path, weights):
     report = draw(scene(tmp_path, np.zeros((60, 60), bool)), weights, tmp_path / "out", threshold=0.999999)
     assert (report["landslides"], report["landslide_px"], report["landslide_m2"]) == (0, 0, 0)
     assert names(tmp_path / "out") == SCORED and len(gpd.read_file(tmp_path / "out" / "landslides.gpkg")) == 0
@@ -127,9 +125,7 @@ def test_no_landslide_is_a_result_too(tmp_path: Path, weights: Path) -> None:
         ("EPSG:2227", Affine(10, 0, 6_000_000, 0, -10, 2_100_000), (10 * 0.3048) ** 2),  # US survey feet
     ],
 )
-def test_areas_are_square_metres_whatever_the_coordinates(
-    tmp_path: Path, crs: str, transform: Affine, metres: float
-) -> None:
+def test_areas_are_square_metres_in_any_coordinates(tmp_path, crs, transform, metres):
     mask = blobs(60, 60, 3).astype(np.uint8)
     path = write_tif(tmp_path / "mask.tif", mask, crs=crs, transform=transform)
     table = outlines.outline(path, outlines.measure([(Window(0, 0, 60, 60), mask, mask.astype(np.float32))]))
@@ -138,7 +134,7 @@ def test_areas_are_square_metres_whatever_the_coordinates(
     assert ((table["compactness"] > 0) & (table["compactness"] <= np.pi / 4 + 0.01)).all()
 
 
-def test_bands_are_matched_by_name_and_others_do_no_harm(tmp_path: Path, weights: Path) -> None:
+def test_bands_are_matched_by_name_and_others_do_no_harm(tmp_path, weights):
     path = write_tif(tmp_path / "plain.tif", PLAIN)
     refuses("--bands red,green,blue", mapping.scene_of_file, path)
     draw(mapping.scene_of_file(path, BANDS), weights, tmp_path / "plain")
@@ -154,13 +150,13 @@ def test_bands_are_matched_by_name_and_others_do_no_harm(tmp_path: Path, weights
     assert names(tmp_path / "three") == SCORED
 
 
-def test_truth_is_polygons_or_a_mask_whose_code_is_known(tmp_path: Path) -> None:
+def test_truth_is_polygons_or_a_mask_whose_code_is_known(tmp_path):
     path, polygons = write_tif(tmp_path / "a.tif", PLAIN), tmp_path / "truth.gpkg"
     described = mapping.scene_of_file(path, BANDS, truth=polygons)
     assert described.polygons == polygons and described.mask is None
     truth = write_tif(tmp_path / "truth.tif", blobs(60, 60, 3).astype(np.uint8) * 255)
-    with pytest.raises(UserError, match=r"truth\.tif: no pixel is 1, it holds 0, 255; .*--truth-code"):
-        mapping.scene_of_file(path, BANDS, truth=truth)
+    says = r"truth\.tif: no pixel is 1, it holds 0, 255; .*--truth-code"
+    refuses(says, mapping.scene_of_file, path, BANDS, truth=truth)
     described = mapping.scene_of_file(path, BANDS, truth=truth, truth_code=255)
     assert described.mask == truth and described.landslide_codes == (255,) and described.label_nodata_codes == ()
 
@@ -170,19 +166,14 @@ def test_truth_is_polygons_or_a_mask_whose_code_is_known(tmp_path: Path) -> None
     [(prediction, "_forward"), (prediction, "read_checked"), (outlines, "outline"), (files, "draw_overlay")],
 )
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device"), ValueError("x")])
-def test_an_interrupted_map_leaves_nothing(
-    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, module: Any, function: str, error: BaseException
-) -> None:
-    def fail(*_: object) -> None:
-        raise error
-
-    monkeypatch.setattr(module, function, fail)
+def test_an_interrupted_map_leaves_nothing(tmp_path, weights, monkeypatch, module, function, error):
+    monkeypatch.setattr(module, function, Mock(side_effect=error))
     with pytest.raises(UserError if isinstance(error, OSError) else type(error)):
         draw(scene(tmp_path, blobs(70, 70, 3)), weights, tmp_path / "new" / "out")
     assert not (tmp_path / "new").exists()
 
 
-def test_files_and_a_vrt_map_as_the_one_they_were_cut_from(tmp_path: Path, weights: Path) -> None:
+def test_files_and_a_vrt_map_as_the_one_they_were_cut_from(tmp_path, weights):
     mask = blobs(100, 100, 6)
     whole, image = scene(tmp_path, mask), image_of(mask)
     expected = draw(whole, weights, tmp_path / "whole", threshold=0.45)
@@ -208,9 +199,7 @@ def test_files_and_a_vrt_map_as_the_one_they_were_cut_from(tmp_path: Path, weigh
 
 
 @pytest.mark.parametrize("metres", [None, 1.5, 6.0, 7.3])
-def test_no_data_is_neither_landslide_nor_background_at_any_resolution(
-    tmp_path: Path, weights: Path, metres: float | None
-) -> None:
+def test_no_data_is_of_neither_class_at_any_resolution(tmp_path, weights, metres):
     mask, out = blobs(150, 170, 8), tmp_path / "out"
     event, codes = scene(tmp_path, mask), mask.astype(np.uint8)
     image, hole = image_of(mask), np.zeros(mask.shape, bool)
@@ -229,7 +218,7 @@ def test_no_data_is_neither_landslide_nor_background_at_any_resolution(
     assert metres or (matplotlib.image.imread(out / "overlay.png")[hole] == 1).all()
 
 
-def test_the_trained_resolution_comes_from_the_card(tmp_path: Path, weights: Path) -> None:
+def test_the_trained_resolution_comes_from_the_card(tmp_path, weights):
     event = scene(tmp_path, blobs(100, 100, 6))
     refuses("does not say the resolution.*--resolution 3", draw, event, weights, tmp_path / "out", resolution="trained")
     area = {"patch_size": 16, "mean": [700.0] * 4, "std": [90.0] * 4}
@@ -248,7 +237,7 @@ def test_the_trained_resolution_comes_from_the_card(tmp_path: Path, weights: Pat
     refuses("statistics stored for 'near' are damaged", draw, event, path, tmp_path / "out", normalise="near")
 
 
-def test_layers_open_in_a_gis(tmp_path: Path, weights: Path) -> None:
+def test_layers_open_in_a_gis(tmp_path, weights):
     mask = blobs(300, 300, 30)
     mask[100, 100] = mask[101, 101] = True  # parts that meet at a corner are one landslide
     event, out = scene(tmp_path, mask), tmp_path / "out"
@@ -268,7 +257,7 @@ def test_layers_open_in_a_gis(tmp_path: Path, weights: Path) -> None:
     assert table["lon"].to_numpy() == pytest.approx(centres.x) and table["lat"].to_numpy() == pytest.approx(centres.y)
 
 
-def test_styles_are_what_qgis_reads(tmp_path: Path, weights: Path) -> None:
+def test_styles_are_what_qgis_reads(tmp_path, weights):
     draw(scene(tmp_path, blobs(60, 60, 3)), weights, tmp_path / "out", threshold=0.25)
     style = ElementTree.parse(tmp_path / "out" / "landslides.qml").getroot()
     renderer = style.find("renderer-v2")
@@ -281,7 +270,7 @@ def test_styles_are_what_qgis_reads(tmp_path: Path, weights: Path) -> None:
 
 
 @pytest.mark.parametrize("column", ["area_px", "area_m2"])
-def test_small_landslides_are_left_out_of_the_polygons_only(tmp_path: Path, weights: Path, column: str) -> None:
+def test_small_landslides_are_left_out_of_the_polygons_only(tmp_path, weights, column):
     event, out = scene(tmp_path, blobs(100, 100, 12)), tmp_path / "out"
     cut = median(event, weights, out)
     draw(event, weights, out, threshold=cut)
@@ -296,10 +285,8 @@ def test_small_landslides_are_left_out_of_the_polygons_only(tmp_path: Path, weig
 
 
 @given(st.integers(0, 10**6), st.integers(1, 40))
-@settings(max_examples=20, deadline=None)
-def test_landslides_measured_in_strips_are_those_of_the_whole(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, height: int
-) -> None:
+@settings(max_examples=20)
+def test_strips_measure_what_the_whole_does(tmp_path_factory, seed, height):
     random = np.random.default_rng(seed)
     mask = (random.random((40, 37)) < 0.45).astype(np.uint8)
     mask[random.random(mask.shape) < 0.1] = 255
@@ -343,16 +330,13 @@ def spoilt(value: float) -> np.ndarray:
         (PLAIN, {"bands": "red Red blue nir"}, "two bands are named 'red'"),
     ],
 )
-def test_a_scene_that_cannot_be_mapped_is_named(
-    tmp_path: Path, weights: Path, image: np.ndarray, options: dict[str, Any], message: str
-) -> None:
+def test_a_scene_that_cannot_be_mapped_is_named(tmp_path, weights, image, options, message):
     options = dict(options)
     bands = tuple(options.pop("bands", "blue green red nir").split())
     path = write_tif(tmp_path / "s.tif", image, **options)
-    with pytest.raises(UserError) as caught:
-        draw(mapping.scene_of_file(path, bands), weights, tmp_path / "new" / "out")
-    assert str(caught.value).startswith(f"{path}: ") and message in str(caught.value)
-    assert "\n" not in str(caught.value) and not (tmp_path / "new").exists()
+    described = mapping.scene_of_file(path, bands)
+    refuses(f"^{path}: .*{re.escape(message)}", draw, described, weights, tmp_path / "new" / "out")
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(
@@ -367,11 +351,11 @@ def test_a_scene_that_cannot_be_mapped_is_named(
         ("precision", "fp8", "precision 'fp8': unknown"),
     ],
 )
-def test_settings_out_of_range_are_refused(key: str, value: object, message: str) -> None:
+def test_settings_out_of_range_are_refused(key, value, message):
     refuses(message, mapping.MapSettings, **{key: value})
 
 
-def test_weights_that_are_none_are_refused(tmp_path: Path, weights: Path) -> None:
+def test_weights_that_are_none_are_refused(tmp_path, weights):
     event, path = scene(tmp_path, blobs(60, 60, 3)), tmp_path / "w.safetensors"
     tensors = safetensors.torch.load_file(weights)
     with safetensors.safe_open(weights, framework="pt") as file:
@@ -386,7 +370,7 @@ def test_weights_that_are_none_are_refused(tmp_path: Path, weights: Path) -> Non
     assert not (tmp_path / "out").exists()
 
 
-def test_a_truth_on_another_grid_says_how_to_mend_it(tmp_path: Path, weights: Path) -> None:
+def test_a_truth_on_another_grid_says_how_to_mend_it(tmp_path, weights):
     event = scene(tmp_path, blobs(60, 60, 3))
     write_tif(tmp_path / "a_mask.tif", blobs(30, 30, 3).astype(np.uint8), transform=TRANSFORM * Affine.scale(2))
     command = "gdalwarp -t_srs EPSG:32654 -te 500000 4699820 500180 4700000 -ts 60 60 -r near a_mask.tif aligned.tif"
@@ -395,7 +379,7 @@ def test_a_truth_on_another_grid_says_how_to_mend_it(tmp_path: Path, weights: Pa
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files as Linux does")
-def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, weights: Path) -> None:
+def test_a_full_disk_leaves_nothing_behind(tmp_path, weights):
     import resource
 
     image = write_tif(tmp_path / "a.tif", image_of(np.random.default_rng(0).random((200, 300)) < 0.5))
@@ -412,7 +396,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, weights: Path) -> Non
     assert not (tmp_path / "out").exists()
 
 
-def test_a_raster_that_lacks_a_part_is_not_taken_for_whole(tmp_path: Path) -> None:
+def test_a_raster_that_lacks_a_part_is_not_taken_for_whole(tmp_path):
     noise = np.random.default_rng(0).random((1, 300, 300))
     files.finish(write_tif(tmp_path / "a.tif", noise, blockxsize=256, blockysize=256), Resampling.average)
     empty = write_tif(tmp_path / "b.tif", np.zeros((1, 300, 300), np.uint8), sparse_ok=True)
@@ -428,7 +412,7 @@ def test_a_raster_that_lacks_a_part_is_not_taken_for_whole(tmp_path: Path) -> No
         ("jinsha-uav-georef/scene_C_rgb.tif", "jinsha-uav-georef/scene_C_mask.tif"),
     ],
 )
-def test_real_scenes_are_mapped_on_their_grid(tmp_path: Path, shared_data: Path, image: str, truth: str) -> None:
+def test_real_scenes_are_mapped_on_their_grid(tmp_path, shared_data, image, truth):
     paths = [tmp_path / "image.tif", tmp_path / "truth.tif"]
     window = rasterio.windows.Window(200, 300, 640, 512)
     for path, name in zip(paths, (image, truth), strict=True):

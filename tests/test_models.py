@@ -1,14 +1,11 @@
 """What holds of every network of the registry, and how networks from outside join it."""
 
-import re
-
 import pytest
 import torch
 from made import refuses
 from torch import nn
 
 from lmhld_nb import models, paper
-from lmhld_nb.config import UserError
 from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.training.specs import Recipe, RunSpec
 
@@ -104,8 +101,8 @@ def test_xavier_where_it_is_defined():
 
 
 def test_options_and_widths_are_checked(outside):
-    with pytest.raises(UserError, match="model 'unet': no option 'classification_guided'; it has none"):
-        models.build("unet", 4, NARROW, classification_guided=True)
+    says = "model 'unet': no option 'classification_guided'; it has none"
+    refuses(says, models.build, "unet", 4, NARROW, classification_guided=True)
     refuses("takes no `width`; leave it out", models.build, f"{outside[0]}:build_tiny_net", 4, 8)
 
 
@@ -177,9 +174,7 @@ def test_a_network_from_outside_joins_the_seven_but_keeps_its_weights_and_face(o
 )
 def test_what_is_no_network_is_refused_in_one_line(outside, tmp_path, name, message):
     name = name.format(tmp_path.name)
-    with pytest.raises(UserError) as refused:
-        models.build(name)
-    assert re.fullmatch(f"model '{name}': .*{message}.*", str(refused.value))  # one line
+    refuses(f"^model '{name}': .*{message}", models.build, name)
 
 
 def test_a_run_of_a_network_from_outside_is_named_after_its_code(outside):

@@ -1,15 +1,14 @@
 """The published facts: complete, typed, spelled in one way, and equal to the tables we were given."""
 
 import math
-import os
-from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import SHARED
+from made import refuses
 from shapely.geometry import Point
 
 from lmhld_nb import paper
-from lmhld_nb.config import ROOT, UserError
 
 ROWS = {1: 7, 2: 8, 3: 6, 4: 21, 5: 49, 6: 7, 7: 7}
 
@@ -29,8 +28,7 @@ def test_every_table_is_complete_and_typed() -> None:
 
 @pytest.mark.parametrize("number", [0, 8, -1, "1", True, 1.5, None])
 def test_no_other_table(number: object) -> None:
-    with pytest.raises(UserError, match="Tables 1 to 7"):
-        paper.table(number)  # type: ignore[arg-type]
+    refuses("Tables 1 to 7", paper.table, number)
 
 
 def test_what_a_caller_changes_stays_with_the_caller() -> None:
@@ -64,8 +62,7 @@ def test_every_published_spelling_resolves() -> None:
 
 @pytest.mark.parametrize("text", ["China", "Taitung_China", "", "224", "Comparison dataset", "四川"])
 def test_what_names_no_area_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match="use one of rio, hokkaido"):
-        paper.area_key(text)
+    refuses("use one of rio, hokkaido", paper.area_key, text)
 
 
 def test_figures_are_all_listed() -> None:
@@ -91,8 +88,7 @@ def test_world_outline_is_land_and_small() -> None:
 
 
 def test_tables_equal_the_ones_supplied_with_the_paper() -> None:
-    data = Path(os.environ.get("LMHLD_SHARED_DATA", ROOT.parent / "shared" / "data"))
-    supplied = data.parent / "paper"
+    supplied = SHARED.parent / "paper"
     if not supplied.is_dir():
         pytest.skip(f"no folder {supplied.name}/ beside LMHLD_SHARED_DATA: the supplied tables are not here")
     for number, name in paper.TABLES.items():

@@ -10,7 +10,7 @@ from conftest import QUIET
 from made import refuses, with_settings
 
 from lmhld_nb import paper, runs
-from lmhld_nb.config import UserError, runs_dir
+from lmhld_nb.config import runs_dir
 from lmhld_nb.experiments import Study, forgetting, load, open_study, part, single, tables
 from lmhld_nb.experiments.profile import narrow
 from lmhld_nb.patches import PatchSpec
@@ -86,25 +86,6 @@ def test_the_example_with_an_eighth_area_repeats_the_runs_of_mini() -> None:
     )
     settings = (mini.settings("part"), example.settings("part"))
     assert settings[0].model_copy(update={"added": None}) == settings[1].model_copy(update={"added": None})
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("schedule: [{input: fresh}]", "row 1 must name each of"),
-        ("schedule: [{input: frozen, level 1: fresh, level 2: fresh, level 3: fresh, level 4: fresh, level 5: fresh, "
-         "decoder: fresh}]", "row 1 must be fresh throughout"),
-        ("compared: nosuch", "key 'experiments.part.compared' = 'nosuch'"),
-        ("added: {data: twin, area: rio, size: 40}", "key 'experiments.part.added.size' = 40"),
-        ("added: {data: twin-smoke, area: atlantis, size: 64}",
-         "key 'experiments.part.added.area': no area 'atlantis' in 'twin-smoke'"),
-        ("added: {data: twin-smoke, area: rio, size: 4096}", "patches of 4096 px do not fit"),
-    ],
-)  # fmt: skip
-def test_wrong_settings_are_refused_before_anything_starts(tiny: Path, text: str, message: str) -> None:
-    tiny.write_text(tiny.read_text().replace("single: {}", f"part: {{{text}}}"))
-    with pytest.raises(UserError, match=message):
-        part.specs(open_study(load(str(tiny)), progress=False))
 
 
 def test_forgetting_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from made import refuses
 
 import lmhld_nb
 from lmhld_nb import experiments
-from lmhld_nb.config import UserError
 from lmhld_nb.training import hardware
 from lmhld_nb.training.specs import Recipe
 
@@ -115,5 +115,4 @@ def test_portable_is_part_of_what_names_a_run():
 def test_profiles_that_cannot_be_portable_are_refused(tmp_path, change, reason):
     path = tmp_path / "own.yaml"
     path.write_text(f"name: own\ndescription: x\ndata: twin-smoke\nmodels: [unet]\nexperiments: {{}}\n{change}\n")
-    with pytest.raises(UserError, match=re.escape(reason)):
-        experiments.load(str(path))
+    refuses(re.escape(reason), experiments.load, str(path))

@@ -13,7 +13,6 @@ import torch
 from made import blobs, image_of, refuses, write_tif
 
 from lmhld_nb import models, scenes
-from lmhld_nb.config import UserError
 from lmhld_nb.mapping import prediction
 from lmhld_nb.mapping.prediction import Network
 from lmhld_nb.scenes.scene import BANDS, Scene
@@ -48,9 +47,7 @@ def alive() -> int:
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_neither_threads_nor_batches_nor_timing_change_the_result(
-    tmp_path: Path, network: Network, monkeypatch: pytest.MonkeyPatch, threads: int
-) -> None:
+def test_neither_threads_nor_batches_nor_timing_change_the_result(tmp_path, network, monkeypatch, threads):
     scene = scene_of(tmp_path, nodata=0)
     expected = predict(scene, network, batch_size=1)
     original = prediction._forward
@@ -74,7 +71,7 @@ def test_neither_threads_nor_batches_nor_timing_change_the_result(
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_the_gpu_predicts_what_the_cpu_does(tmp_path: Path, network: Network) -> None:
+def test_the_gpu_predicts_what_the_cpu_does(tmp_path, network):
     scene, device = scene_of(tmp_path), torch.device("cuda")
     other = models.build("unet", 4, 2).eval()
     other.load_state_dict(network.model.state_dict())
@@ -84,9 +81,7 @@ def test_the_gpu_predicts_what_the_cpu_does(tmp_path: Path, network: Network) ->
 
 
 @pytest.mark.parametrize("function", ["read_checked", "_forward"])
-def test_a_fault_in_any_thread_is_raised_and_all_threads_end(
-    tmp_path: Path, network: Network, monkeypatch: pytest.MonkeyPatch, function: str
-) -> None:
+def test_a_fault_in_any_thread_is_raised_and_all_threads_end(tmp_path, network, monkeypatch, function):
     results = iter([torch.zeros(1, 32, 32) if function == "_forward" else np.ones((4, 512, 64), np.uint16)])
 
     def fail_second(*_: Any) -> Any:
@@ -101,7 +96,7 @@ def test_a_fault_in_any_thread_is_raised_and_all_threads_end(
     assert alive() == running
 
 
-def test_what_does_not_fit_the_memory_is_computed_in_halves(tmp_path: Path, network: Network) -> None:
+def test_what_does_not_fit_the_memory_is_computed_in_halves(tmp_path, network):
     class Small(torch.nn.Module):
         limit = 3
 
@@ -114,15 +109,13 @@ def test_what_does_not_fit_the_memory_is_computed_in_halves(tmp_path: Path, netw
     predicted = predict(scene, Network(small, network.device), batch_size=16)
     assert predicted == pytest.approx(predict(scene, network), abs=1e-5)
     small.limit = 0
-    with pytest.raises(UserError, match="out of memory with one window of 32 px"):
-        predict(scene, Network(small, network.device), batch_size=16)
+    refuses("out of memory with one window of 32 px", predict, scene, Network(small, network.device), batch_size=16)
 
 
-def test_a_network_that_gives_nan_is_refused(tmp_path: Path) -> None:
-    broken = models.build("unet", 4, 2).eval()
-    broken.head.bias.data.fill_(float("nan"))
-    with pytest.raises(UserError, match=r"a\.tif: the network gives NaN near row 0"):
-        predict(scene_of(tmp_path), Network(broken, torch.device("cpu")))
+def test_a_network_that_gives_nan_is_refused(tmp_path):
+    broken = Network(models.build("unet", 4, 2).eval(), torch.device("cpu"))
+    broken.model.head.bias.data.fill_(float("nan"))
+    refuses(r"a\.tif: the network gives NaN near row 0", predict, scene_of(tmp_path), broken)
 
 
 def statistics_of(image: np.ndarray, folder: Path, **options: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -132,16 +125,14 @@ def statistics_of(image: np.ndarray, folder: Path, **options: Any) -> tuple[np.n
 
 
 @pytest.mark.parametrize(("shape", "tolerance"), [((700, 300), 1e-5), ((2100, 600), 0.02), ((300, 5000), 0.02)])
-def test_statistics_are_exact_of_a_small_scene_and_come_from_all_over_a_large_one(
-    tmp_path: Path, shape: tuple[int, int], tolerance: float
-) -> None:
+def test_statistics_are_exact_of_a_small_scene_and_come_from_all_over_a_large_one(tmp_path, shape, tolerance):
     image = image_of(np.zeros(shape, bool), bands=1) + np.arange(shape[1], dtype=np.uint16)
     image[:, :, :90] = 0
     mean, std = statistics_of(image, tmp_path, nodata=0)
     assert (mean[0], std[0]) == pytest.approx((image[:, :, 90:].mean(), image[:, :, 90:].std()), rel=tolerance)
 
 
-def test_data_between_the_sampled_squares_count(tmp_path: Path) -> None:
+def test_data_between_the_sampled_squares_count(tmp_path):
     image = np.zeros((1, 64, 60_000), np.uint8)
     image[:, :, 700:710] = 7
     assert not any(col <= 700 < col + 512 for col in prediction._spread(64, 60_000, 64)[1])
@@ -149,7 +140,7 @@ def test_data_between_the_sampled_squares_count(tmp_path: Path) -> None:
     assert (mean[0], std[0]) == (7, 1)
 
 
-def test_numbers_no_sensor_gives_are_refused(tmp_path: Path) -> None:
+def test_numbers_no_sensor_gives_are_refused(tmp_path):
     image = image_of(blobs(60, 60, 3)).astype(np.float32)
     image[:, 5, 7] = 1e20
     refuses(r"4 values like .*probably mean no data: give it, e\.g\. --nodata ", statistics_of, image, tmp_path)

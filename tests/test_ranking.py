@@ -30,7 +30,7 @@ def test_a_threshold_cuts_as_it_cuts_the_probabilities_themselves(pixels, step):
 
 
 @given(maps(), st.integers(0, 60))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_pixels_counted_apart_add_up(pixels, at):
     apart = Ranked.of(*(values[:at] for values in pixels)) + Ranked.of(*(values[at:] for values in pixels))
     whole = Ranked.of(*pixels)
@@ -39,7 +39,7 @@ def test_pixels_counted_apart_add_up(pixels, at):
 
 
 @given(maps(least=1))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_average_precision_equals_the_sum_over_thresholds(pixels):
     # Equal to the last digit where no bin holds different probabilities.
     probability, truth = np.round(pixels[0].astype(float) * STEPS) / STEPS, pixels[1]
@@ -61,7 +61,7 @@ def test_average_precision_worked_by_hand():
 
 
 @given(maps(least=1))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_the_curve_holds_the_scores_of_each_threshold_and_none_is_better_than_the_best(pixels):
     ranked = Ranked.of(*pixels)
     curve, (threshold, f1) = ranked.curve(), ranked.best()
@@ -76,7 +76,7 @@ def test_the_curve_holds_the_scores_of_each_threshold_and_none_is_better_than_th
 
 
 @given(maps(least=1), st.sampled_from([1, 4, 10, 1000]))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_calibration_and_brier_equal_a_direct_computation(pixels, bins):
     probability, truth = pixels[0].astype(float), pixels[1]
     ranked = Ranked.of(probability, truth)

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import QUIET, TINY
+from made import refuses
 
 from lmhld_nb import cli, runs
 from lmhld_nb.book import chapters
-from lmhld_nb.config import UserError, runs_dir, workdir
+from lmhld_nb.config import runs_dir, workdir
 from lmhld_nb.experiments import Study, examples, load, open_study, single
 from lmhld_nb.experiments.plan import plan, plan_table
 from lmhld_nb.runs import Run, records, runner
@@ -60,14 +62,10 @@ def store(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def content(path: Path) -> dict[str, bytes]:
-    with zipfile.ZipFile(path) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
 def edited(home: Path, path: Path, edit: Edit, fit: bool = False) -> Path:
     """Write the records with an edit to their members; ``fit``: with digests that fit."""
-    members = content(home / "tiny.zip")
+    with zipfile.ZipFile(home / "tiny.zip") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
     edit(members)
     if fit:
         manifest = json.loads(members[records.MANIFEST])
@@ -81,9 +79,7 @@ def edited(home: Path, path: Path, edit: Edit, fit: bool = False) -> Path:
     return path
 
 
-def test_records_hold_runs_without_weights_and_are_the_same_again(
-    home: Path, finished: list[Run], tmp_path: Path
-) -> None:
+def test_records_hold_all_but_weights_and_are_the_same_again(home, finished, tmp_path):
     read = records.read(records.path("tiny"), "tiny")
     assert set(read.runs) == {run.spec.run_id for run in finished}
     for run in finished:
@@ -95,8 +91,7 @@ def test_records_hold_runs_without_weights_and_are_the_same_again(
         assert read.metrics(run.spec.run_id) == run.metrics
     assert sum("whole_area.csv" in files for files in read.runs.values()) == 1
     assert json.loads(read.maps["scene_0"]["map.json"]) == {"threshold": 0.5}, "paths of one machine are left out"
-    with pytest.raises(UserError, match="run 'feed': not in the records of 'tiny', which hold 2 runs"):
-        read.metrics("feed")
+    refuses("run 'feed': not in the records of 'tiny', which hold 2 runs", read.metrics, "feed")
 
     for run in finished:
         os.utime(run.folder / "metrics.json", (1, 1))
@@ -115,8 +110,8 @@ def changed_manifest(**changes: object) -> Edit:
     return edit
 
 
-def added(name: str) -> Edit:
-    return lambda members: members.update({name.replace("RUN", first_run(members)): b"1"})
+def replaced(name: str, content: bytes = b"1") -> Edit:
+    return lambda members: members.update({name.replace("RUN", first_run(members)): content})
 
 
 def one_count_changed(members: dict[str, bytes]) -> None:
@@ -128,14 +123,10 @@ def a_metric_gone(members: dict[str, bytes]) -> None:
     del members[f"{first_run(members)}/metrics.json"]
 
 
-def of_another_run(members: dict[str, bytes]) -> None:
-    members[f"{first_run(members)}/metrics.json"] = b'{"run_id": "0000000000000000"}'
-
-
 def an_array_that_grows(members: dict[str, bytes]) -> None:
     file = io.BytesIO()
     np.savez_compressed(file, probability=np.zeros(records.LARGEST, np.uint8))
-    members[f"{first_run(members)}/shown/a.npz"] = file.getvalue()
+    replaced("RUN/shown/a.npz", file.getvalue())(members)
 
 
 @pytest.mark.parametrize(
@@ -146,15 +137,15 @@ def an_array_that_grows(members: dict[str, bytes]) -> None:
         (changed_manifest(runs={}), False, "its files do not fit their digest; get the file again"),
         (changed_manifest(runs=[]), False, "damaged, or no records"),
         (lambda members: members.pop(records.MANIFEST), False, "damaged, or no records"),
-        (lambda members: members.update({records.MANIFEST: b"{"}), False, "damaged, or no records"),
+        (replaced(records.MANIFEST, b"{"), False, "damaged, or no records"),
         (one_count_changed, False, "its files do not fit their digest"),
         (a_metric_gone, False, "its files do not fit their digest"),
         (a_metric_gone, True, "metrics.json is missing"),
-        (of_another_run, True, "its metrics.json is that of another run"),
+        (replaced("RUN/metrics.json", b'{"run_id": "00"}'), True, "its metrics.json is that of another run"),
         (an_array_that_grows, True, "unpacks to 200 MB, more than any records; do not trust it"),
-        (added("RUN/shown/x.npz"), True, "damaged, or no records"),
+        (replaced("RUN/shown/x.npz"), True, "damaged, or no records"),
         *(
-            (added(name), True, "holds '")
+            (replaced(name), True, "holds '")
             for name in (
                 *("../evil", "/evil", "RUN/evil.py", "evil/spec.json", "RUN\\spec.json", "RUN/shown/../evil.npz"),
                 *("RUN/shown/.npz", "maps/../mask.tif", "maps/a/probability.tif"),
@@ -162,42 +153,33 @@ def an_array_that_grows(members: dict[str, bytes]) -> None:
         ),
     ],
 )
-def test_records_with_anything_wrong_are_refused_in_one_line(
-    home: Path, tmp_path: Path, edit: Edit, fit: bool, message: str
-) -> None:
+def test_wrong_records_are_refused_in_one_line(home, tmp_path, edit, fit, message):
     path = edited(home, tmp_path / "wrong.zip", edit, fit)
-    with pytest.raises(UserError) as error:
-        records.unpack(path, "tiny", tmp_path / "store")
-    assert str(error.value).startswith(f"{path}: ") and message in str(error.value) and "\n" not in str(error.value)
+    refuses(f"^{path}: .*{re.escape(message)}", records.unpack, path, "tiny", tmp_path / "store")
     assert [*tmp_path.iterdir()] == [path]
 
 
-def test_files_that_are_no_zip_or_not_whole_are_refused(home: Path, tmp_path: Path) -> None:
+def test_files_that_are_no_zip_or_not_whole_are_refused(home, tmp_path):
     whole, path = records.path("tiny").read_bytes(), tmp_path / "a.zip"
-    with pytest.raises(UserError, match=r"a\.zip: no such file; make the runs with `lmhld run tiny`"):
-        records.read(path, "tiny")
+    refuses(r"a\.zip: no such file; make the runs with `lmhld run tiny`", records.read, path, "tiny")
     middle = len(whole) // 2
     for wrong in (b"", b"no zip", whole[:-100], whole[: len(whole) // 3], whole[:middle] + b"\0" * 64 + whole[middle:]):
         path.write_bytes(wrong)
-        with pytest.raises(UserError, match=r"a\.zip: damaged, or no records \(.*\); get the file again"):
-            records.read(path, "tiny")
+        refuses(r"a\.zip: damaged, or no records \(.*\); get the file again", records.read, path, "tiny")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr(records.MANIFEST, b"{}")
-    with pytest.raises(UserError, match="packed in another way than records are"):
-        records.read(path, "tiny")
-    with pytest.raises(UserError, match="cannot be read"):
-        records.read(tmp_path, "tiny")
+    refuses("packed in another way than records are", records.read, path, "tiny")
+    refuses("cannot be read", records.read, tmp_path, "tiny")
 
 
-def test_records_are_unpacked_once_and_a_failure_leaves_what_was_there(home: Path, tmp_path: Path) -> None:
+def test_records_are_unpacked_once_and_a_failure_leaves_what_was_there(home, tmp_path):
     path, folder = tmp_path / "records.zip", tmp_path / "store"
     path.write_bytes(records.path("tiny").read_bytes())
     records.unpack(path, "tiny", folder)
     (folder / "mark").touch()
     records.unpack(path, "tiny", folder)
     path.write_bytes(b"no zip")
-    with pytest.raises(UserError):
-        records.unpack(path, "tiny", folder)
+    refuses("damaged", records.unpack, path, "tiny", folder)
     assert (folder / "mark").exists() and (folder / "maps" / "scene_0" / "mask.tif").is_file()
     edited(home, path, one_count_changed, fit=True)
     records.unpack(path, "tiny", folder)
@@ -205,29 +187,23 @@ def test_records_are_unpacked_once_and_a_failure_leaves_what_was_there(home: Pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["records.zip", "store"]
 
 
-def test_from_records_tables_and_figures_are_the_same_and_nothing_is_trained(
-    finished: list[Run], store: Path, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_records_show_the_same_and_train_nothing(finished, store, home, monkeypatch):
     monkeypatch.setattr(runner, "train", lambda *_: pytest.fail("trained"))
     opened, shown = study(home), examples.example_scores(examples.examples(finished))
     stored = opened.fetch(single.specs(opened))
     assert [run.folder.parent for run in stored] == [store] * 2
     assert examples.example_scores(examples.examples(stored)).equals(shown)
     assert (plan_table(plan(opened))["status"] == "done").all()
-    with pytest.raises(UserError, match=f"needs the weights of run {stored[0].spec.run_id}, of which only the record"):
-        stored[0].model()
+    refuses(f"needs the weights of run {stored[0].spec.run_id}, of which only the record", stored[0].model)
     (patch_set,) = runs.patch_sets(stored[0].spec, progress=False)
-    other = next(n for n in patch_set.where("val"))
-    with pytest.raises(UserError, match="needs the weights of run"):
-        examples.predict(stored[0], patch_set, int(other))
+    other = int(patch_set.where("val")[0])
+    refuses("needs the weights of run", examples.predict, stored[0], patch_set, other)
     absent = [spec.model_copy(update={"seed": 9}) for spec in single.specs(opened)]
-    with pytest.raises(UserError, match=rf"make them with `lmhld run tiny` \(the first is {absent[0].run_id}\)"):
-        opened.fetch(absent)
-    with pytest.raises(UserError, match="holds records; make the runs in a store of their own"):
-        runs.make_run(absent[0], QUIET)
+    refuses(rf"make them with `lmhld run tiny` \(the first is {absent[0].run_id}\)", opened.fetch, absent)
+    refuses("holds records; make the runs in a store of their own", runs.make_run, absent[0], QUIET)
 
 
-def test_shown_predictions_are_exact_and_made_again_where_they_are_damaged(finished: list[Run]) -> None:
+def test_shown_predictions_are_exact_and_made_again_where_they_are_damaged(finished):
     run = finished[0]
     (patch_set,) = runs.patch_sets(run.spec, progress=False)
     number = int(patch_set.where("test")[0])
@@ -244,38 +220,29 @@ def test_shown_predictions_are_exact_and_made_again_where_they_are_damaged(finis
     assert runs.remembered(run, "a", lambda: {"x": np.array(2)})["x"] == 2, "of other weights"
 
 
-def test_the_plan_shows_what_is_recorded(
-    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    profile, f1 = str(home / "tiny.yaml"), {run.spec.run_id: run.metrics["test"]["f1"] for run in
-                                            study(home).finished(single.specs(study(home)))}  # fmt: skip
+def test_a_plan_shows_what_is_recorded(home, finished, call, monkeypatch):
     monkeypatch.setenv("LMHLD_RUNS", str(home / "none"))
     read = records.read(records.path("tiny"), "tiny")
     table = plan_table(plan(study(home)), recorded=read).set_index("run_id")
-    assert set(table["status"]) == {"recorded"} and table["f1"].to_dict() == f1
-    cli.plan(profile)
-    assert "2 runs: 2 recorded" in capsys.readouterr().out
+    assert set(table["status"]) == {"recorded"}
+    assert table["f1"].to_dict() == {run.spec.run_id: run.metrics["test"]["f1"] for run in finished}
+    assert "2 runs: 2 recorded" in call("plan", home / "tiny.yaml")[1]
     monkeypatch.setattr(records, "path", lambda _: home / "none.zip")
-    cli.plan(profile)
-    assert "2 runs: 2 missing" in capsys.readouterr().out
+    assert "2 runs: 2 missing" in call("plan", home / "tiny.yaml")[1]
 
 
-def test_the_book_is_not_begun_from_records_that_do_not_fit(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_no_book_from_records_that_do_not_fit(home, tmp_path, call, monkeypatch):
     executed: list[object] = []
     monkeypatch.setattr(chapters, "make", lambda *arguments: executed.append(arguments[-1]) or [])
-    cli.book(str(home / "tiny.yaml"), chapter="05", from_records=True)
+    code, out, _ = call("book", home / "tiny.yaml", "--chapter", "05", "--from-records")
+    assert code == 0 and out.startswith("need weights, which records do not hold (`lmhld run")
     assert executed == [workdir() / "build" / "tiny" / "records"] and runs_dir() == home / "runs"
-    message = "need weights, which records do not hold (`lmhld run"
-    assert capsys.readouterr().out.startswith(message) and chapters.cells_with_weights(None, "mini") == [
-        "chapter 05, prediction_browser"
-    ]
+    assert chapters.cells_with_weights(None, "mini") == ["chapter 05, prediction_browser"]
     changed = tmp_path / "tiny.yaml"
     changed.write_text(TINY.replace("epochs: 3", "epochs: 4"), encoding="utf-8")
-    with pytest.raises(UserError, match=r"tiny\.zip: without 2 of the 2 runs of 'tiny' as it is now \(\w{16}\); make"):
-        cli.book(str(changed), from_records=True)
+    says = r"tiny\.zip: without 2 of the 2 runs of 'tiny' as it is now \(\w{16}\); make"
+    refuses(says, cli.book, str(changed), from_records=True)
     monkeypatch.setattr(records, "path", lambda _: home / "none.zip")
-    with pytest.raises(UserError, match=r"none\.zip: no such file; make the runs with `lmhld run tiny`"):
-        cli.book(str(home / "tiny.yaml"), from_records=True)
+    says = r"none\.zip: no such file; make the runs with `lmhld run tiny`"
+    refuses(says, cli.book, str(home / "tiny.yaml"), from_records=True)
     assert len(executed) == 1

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import QUIET
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from made import refuses
 
 from lmhld_nb import models, paper, runs
-from lmhld_nb.config import UserError
 from lmhld_nb.evaluation import Confusion
 from lmhld_nb.experiments import EXPERIMENTS, Study, load, mix, open_study, patch_size, recipe, single
 from lmhld_nb.experiments import examples as example_patches
@@ -177,11 +177,9 @@ def test_ties_go_to_the_size_with_more_winners_then_to_the_smaller() -> None:
 def test_networks_without_a_run_at_every_size_do_not_decide() -> None:
     choice = choose([[0.8, 0.7], [0.2, np.nan]], [64, 128])
     assert choice["chosen"].tolist() == [True, False] and choice["models"].tolist() == [1, 1]
-    with pytest.raises(UserError, match="rio: no network has runs at every size"):
-        choose([[np.nan, 0.7], [0.2, np.nan]], [64, 128])
+    refuses("rio: no network has runs at every size", choose, [[np.nan, 0.7], [0.2, np.nan]], [64, 128])
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=1, max_size=7))
 def test_one_size_is_chosen_and_none_is_clearly_better(values: list[list[float]]) -> None:
     choice = choose(values, [64, 128, 224])

@@ -6,12 +6,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import marks
 import pytest
 import safetensors.torch
 import torch
 from conftest import QUIET
+from made import FULL_DISK, refuses
 
 from lmhld_nb import processes, runs
 from lmhld_nb.config import Interrupted, UserError, runs_dir
@@ -40,7 +42,7 @@ def weights(run_id: str) -> dict[str, bytes]:
     return {name: value.numpy().tobytes() for name, value in stored.items()}
 
 
-def test_the_same_spec_is_made_once(specs: list[RunSpec], trainings: list[str]) -> None:
+def test_the_same_spec_is_made_once(specs, trainings):
     assert [runs.status(spec) for spec in specs] == ["missing", "missing"] and runs.rates().empty
     first = runs.make_runs([specs[0], *specs, specs[1]], workers=1, execution=QUIET)
     assert sorted(trainings) == sorted(spec.run_id for spec in specs)
@@ -57,9 +59,7 @@ def test_the_same_spec_is_made_once(specs: list[RunSpec], trainings: list[str]) 
     assert row == expected | {key: again[0].metrics[key] for key in ("device", "patches_per_second")}
 
 
-def test_a_run_copied_from_elsewhere_is_adopted(
-    specs: list[RunSpec], trainings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_copied_from_elsewhere_is_adopted(specs, trainings, tmp_path, monkeypatch):
     run = runs.make_run(specs[0], QUIET)
     shutil.copytree(run.folder, tmp_path / "cluster" / specs[0].run_id)
     shutil.rmtree(runs_dir())
@@ -79,9 +79,7 @@ def test_a_run_copied_from_elsewhere_is_adopted(
         *[("history.csv", content) for content in (b"epoch,lr\n", None)],
     ],
 )
-def test_a_damaged_run_is_set_aside_and_remade(
-    specs: list[RunSpec], trainings: list[str], capsys: pytest.CaptureFixture[str], file: str, content: bytes | None
-) -> None:
+def test_a_damaged_run_is_set_aside_and_remade(specs, trainings, capsys, file, content):
     spec = changed(specs[0], epochs=1)
     folder = runs.make_run(spec, QUIET).folder
     before = weights(spec.run_id)
@@ -97,26 +95,21 @@ def test_a_damaged_run_is_set_aside_and_remade(
 
 
 @pytest.mark.parametrize("file", ["metrics.json", "weights.safetensors", "spec.json", "history.csv"])
-def test_what_cannot_be_read_is_not_missing_and_does_not_cost_the_other_runs(
-    specs: list[RunSpec], trainings: list[str], file: str
-) -> None:
+def test_an_unreadable_run_is_neither_missing_nor_fatal(specs, trainings, file):
     spec, other = (changed(spec, epochs=1) for spec in specs)
     path = runs.make_run(spec, QUIET).folder / file
     path.unlink()
     path.mkdir()
     message = rf"{path}: cannot be read \(is a directory\)"
     for look in (runs.find, runs.status, runs.damage, lambda spec: runs.make_run(spec, QUIET)):
-        with pytest.raises(UserError, match=f"^{message}"):
-            look(spec)
-    with pytest.raises(UserError, match=rf"1 of 2 runs failed: {spec.run_id} .*: {message}"):
-        runs.make_runs([spec, other], workers=1, execution=QUIET)
+        refuses(f"^{message}", look, spec)
+    says = f"1 of 2 runs failed: {spec.run_id} .*: {message}"
+    refuses(says, runs.make_runs, [spec, other], workers=1, execution=QUIET)
     assert trainings == [spec.run_id, other.run_id] and not (path.parent / store.FAILURE).exists()
     assert path.is_dir() and not (runs_dir() / "set-aside").exists()
 
 
-def test_weights_and_checkpoints_of_another_run_are_never_used(
-    specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_and_checkpoints_of_others_are_not_used(specs, monkeypatch):
     def stop(*arguments: Any) -> None:
         save_checkpoint(*arguments)
         raise Interrupted("stopped")
@@ -145,47 +138,36 @@ def test_weights_and_checkpoints_of_another_run_are_never_used(
         assert weights(mine.run_id) == expected
 
 
-def test_a_run_planned_on_other_data_is_refused(specs: list[RunSpec]) -> None:
+def test_a_run_planned_on_other_data_is_refused(specs):
     patch_spec = specs[0].data[0].model_copy(update={"fingerprint": "0" * 16})
-    with pytest.raises(UserError, match="plan again with `lmhld plan`"):
-        runs.make_run(specs[0].model_copy(update={"data": (patch_spec,)}), QUIET)
+    refuses("plan again with `lmhld plan`", runs.make_run, specs[0].model_copy(update={"data": (patch_spec,)}), QUIET)
 
 
-def test_a_disk_that_refuses_gives_one_line(
-    specs: list[RunSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
-
+def test_a_full_disk_gives_one_line(specs, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(safetensors.torch, "save_file", full)
-        with pytest.raises(UserError, match=r"weights\.safetensors: cannot be written \(.*No space left on device"):
-            runs.make_run(specs[0], QUIET)
+        patch.setattr(safetensors.torch, "save_file", Mock(side_effect=FULL_DISK))
+        refuses(r"weights\.safetensors: cannot be written \(.*No space left on device", runs.make_run, specs[0], QUIET)
     assert runs.status(specs[0]) == "failed" and "No space left on device" in runs.failure(specs[0])
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LMHLD_RUNS", str(tmp_path / "file"))
-    with pytest.raises(UserError, match=r"file: cannot be written \(file exists\)"):
-        runs.make_run(specs[0], QUIET)
+    refuses(r"file: cannot be written \(file exists\)", runs.make_run, specs[0], QUIET)
 
 
-def test_failing_runs_are_reported_and_the_others_are_the_same_whoever_makes_them(
-    specs: list[RunSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failing_runs_are_reported_and_the_others_are_the_same_whoever_makes_them(specs, tmp_path, monkeypatch):
     bad, uncut = changed(specs[0], lr=1e30), uncuttable(specs[0])
     results = []
     for workers in (1, 2):
         monkeypatch.setenv("LMHLD_RUNS", str(tmp_path / str(workers)))
-        with pytest.raises(UserError, match="2 of 4 runs failed") as caught:
-            runs.make_runs([uncut, bad, *specs], workers=workers, execution=QUIET)
+        said = refuses("2 of 4 runs failed", runs.make_runs, [uncut, bad, *specs], workers=workers, execution=QUIET)
         for spec, message in ((bad, "lower `lr`"), (uncut, "no 32 px patch left")):
-            assert f"{spec.run_id} (unet emilia_romagna 32 px)" in str(caught.value)
-            assert message in str(caught.value) and message in runs.failure(spec)
+            assert f"{spec.run_id} (unet emilia_romagna 32 px)" in said
+            assert message in said and message in runs.failure(spec)
         assert [runs.status(spec) for spec in (*specs, bad, uncut)] == ["done", "done", "failed", "failed"]
         results.append([(runs.make_run(spec).metrics["test"], weights(spec.run_id)) for spec in specs])
     assert results[0] == results[1]
 
 
-def test_why_a_run_failed_is_known_until_it_succeeds(specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_why_a_run_failed_is_known_until_it_succeeds(specs, monkeypatch):
     def shaky(spec: RunSpec, *rest: Any) -> object:
         tries.append(spec.run_id)
         if errors:
@@ -195,8 +177,7 @@ def test_why_a_run_failed_is_known_until_it_succeeds(specs: list[RunSpec], monke
     original, tries = runner.train, list[str]()
     errors: list[Exception] = [OSError("the disk was away"), Interrupted("stopped in epoch 1"), ValueError("a bug")]
     monkeypatch.setattr(runner, "train", shaky)
-    with pytest.raises(UserError, match=r"1 of 1 runs failed.*the disk was away"):
-        runs.make_runs(specs[:1], workers=1, execution=QUIET)
+    refuses(r"1 of 1 runs failed.*the disk was away", runs.make_runs, specs[:1], workers=1, execution=QUIET)
     with pytest.raises(Interrupted):  # which stops the others too
         runs.make_runs(specs, workers=1, execution=QUIET)
     assert len(tries) == 2 and runs.status(specs[0]) == "failed" and "the disk was away" in runs.failure(specs[0])
@@ -205,15 +186,13 @@ def test_why_a_run_failed_is_known_until_it_succeeds(specs: list[RunSpec], monke
     assert not (run.folder / store.FAILURE).exists()
 
 
-def test_two_runners_train_once(specs: list[RunSpec], trainings: list[str]) -> None:
+def test_two_runners_train_once(specs, trainings):
     with ThreadPoolExecutor(2) as threads:
         first, second = threads.map(lambda spec: runs.make_run(spec, QUIET), [specs[0]] * 2)
     assert first.metrics == second.metrics and trainings == [specs[0].run_id]
 
 
-def test_what_another_runner_has_begun_is_left_to_it_while_there_is_other_work(
-    specs: list[RunSpec], trainings: list[str]
-) -> None:
+def test_what_another_runner_has_begun_waits_while_there_is_work(specs, trainings):
     first, second = specs
     with store.lock(first.run_id):
         with pytest.raises(store.Busy):
@@ -227,23 +206,19 @@ def test_what_another_runner_has_begun_is_left_to_it_while_there_is_other_work(
     assert trainings == [second.run_id, first.run_id] and runs.status(first) == "done"
 
 
-def test_after_a_kill_it_goes_on_with_fewer_at_a_time(
-    specs: list[RunSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_after_a_kill_it_goes_on_with_fewer_at_a_time(specs, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv(marks.FOLDER, str(tmp_path))
     monkeypatch.setattr(processes, "_prepare_worker", marks.kill_first_worker)
     assert [run.spec for run in runs.make_runs(specs, workers=2, execution=QUIET)] == specs
     assert "was killed (out of memory?); going on with 1 at a time" in capsys.readouterr().err
     monkeypatch.setattr(processes, "_prepare_worker", marks.kill_worker)
     others = [changed(spec, epochs=1) for spec in specs]
-    with pytest.raises(UserError, match=r"2 of 2 runs failed.*its process was killed .*use fewer `--workers`"):
-        runs.make_runs(others, workers=2, execution=QUIET)
+    says = "2 of 2 runs failed.*its process was killed .*use fewer `--workers`"
+    refuses(says, runs.make_runs, others, workers=2, execution=QUIET)
     assert [runs.status(spec) for spec in others] == ["failed", "failed"]
 
 
-def test_patches_are_cut_once_however_many_runs_need_them(
-    specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_patches_are_cut_once_however_many_need_them(specs, monkeypatch):
     def broken(spec: PatchSpec, progress: bool = True) -> Any:
         cut.append(spec)
         if spec == specs[1].data[0]:
@@ -255,23 +230,17 @@ def test_patches_are_cut_once_however_many_runs_need_them(
     bad = uncuttable(specs[0])
     several = [bad.model_copy(update={"seed": seed}) for seed in range(3)]
     mixed = specs[0].model_copy(update={"data": (*bad.data, *specs[0].data)})
-    with pytest.raises(UserError, match=r"5 of 6 runs failed.*ZeroDivisionError\('a bug'\)") as caught:
-        runs.make_runs([*several, mixed, *specs], workers=1, execution=QUIET)
+    says = r"5 of 6 runs failed.*ZeroDivisionError\('a bug'\)"
+    said = refuses(says, runs.make_runs, [*several, mixed, *specs], workers=1, execution=QUIET)
     assert cut == [*bad.data, *specs[0].data, *specs[1].data, *specs[0].data]  # the last for the training
     assert [runs.status(spec) for spec in specs] == ["done", "failed"]
     # One reason for the three together, and once with the way out of a mix.
-    assert str(caught.value).count("no 32 px patch left") == 2
-    assert str(caught.value).count("; or leave the area out") == 1
+    assert (said.count("no 32 px patch left"), said.count("; or leave the area out")) == (2, 1)
 
 
-def test_a_failed_score_of_the_whole_area_is_reported(specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_score_of_the_whole_area_is_reported(specs, monkeypatch):
     runs.make_run(specs[0], QUIET)
-
-    def broken(*_: object) -> None:
-        raise UserError("a.tif: damaged")
-
-    monkeypatch.setattr(store, "score_whole_area", broken)
-    with pytest.raises(UserError, match=r"a\.tif: damaged"):
-        runs.make_runs(specs[:1], 1, QUIET, whole_area={specs[0].run_id})
+    monkeypatch.setattr(store, "score_whole_area", Mock(side_effect=UserError("a.tif: damaged")))
+    refuses(r"a\.tif: damaged", runs.make_runs, specs[:1], 1, QUIET, whole_area={specs[0].run_id})
     assert runs.status(specs[0], whole_area=True) == "failed" and runs.status(specs[0]) == "done"
     assert runs.failure(specs[0]) == "a.tif: damaged"

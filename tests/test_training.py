@@ -14,7 +14,7 @@ from made import blobs, refuses, scene
 from pydantic import ValidationError
 
 from lmhld_nb import models, patches, training, twin
-from lmhld_nb.config import Interrupted, UserError, explain
+from lmhld_nb.config import Interrupted, explain
 from lmhld_nb.evaluation import Confusion, best_threshold
 from lmhld_nb.patches import batches as batches_module
 from lmhld_nb.patches.batches import load_split, normalised
@@ -305,8 +305,8 @@ def test_a_network_whose_code_has_changed_is_not_loaded(part, tmp_path, monkeypa
     train(spec, part, tmp_path / "run")
     assert stored.load(tmp_path / "run" / "weights.safetensors")[1]["source"] == spec.source
     path.write_text(code + "# edited")
-    with pytest.raises(UserError, match="safetensors: the code of 'own_nets:Own' has changed"):
-        stored.load(tmp_path / "run" / "weights.safetensors")
+    says = "safetensors: the code of 'own_nets:Own' has changed"
+    refuses(says, stored.load, tmp_path / "run" / "weights.safetensors")
 
 
 @pytest.mark.slow

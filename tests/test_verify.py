@@ -3,14 +3,17 @@
 import os
 import re
 import zipfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import safetensors.torch
 from conftest import QUIET, TINY, Call
+from made import FULL_DISK
 
 from lmhld_nb import runs
 from lmhld_nb.config import Interrupted, workdir
@@ -22,8 +25,7 @@ from lmhld_nb.training import weights
 from lmhld_nb.training.specs import RunSpec
 
 PROFILE = TINY.replace("epochs: 3", "epochs: 2").replace(
-    "{single: {}}",
-    "{single: {}, patch_size: {areas: [gorkha], candidates: {gorkha: [32]}}, part: {seeds: [0]}}",
+    "{single: {}}", "{single: {}, patch_size: {areas: [gorkha], candidates: {gorkha: [32]}}, part: {seeds: [0]}}"
 )
 
 
@@ -54,12 +56,17 @@ def specs(recorded: Records, tiny: Path) -> list[RunSpec]:
     return [entry.spec for entry in plan(open_study(load(str(tiny)), progress=False))]
 
 
-def test_runs_made_again_are_identical(
-    call: Call, specs: list[RunSpec], recorded: Records, tiny: Path, published: Path, trainings: list[str]
-) -> None:
-    command = ("verify", tiny, "--records", published / "records.zip", "--workers", 1, "-q")
-    before = (published / "records.zip").read_bytes()
-    code, out, error = call(*command)
+@pytest.fixture
+def verified(call: Call, tiny: Path, published: Path) -> Iterator[Call]:
+    """Yield `lmhld verify` of the profile; the published records stay as they are."""
+    good = published / "records.zip"
+    before = good.read_bytes()
+    yield lambda *words, file=good: call("verify", tiny, *words, "--records", file, "--workers", 1, "-q")
+    assert good.read_bytes() == before
+
+
+def test_runs_again_are_identical(verified, specs, recorded, trainings):
+    code, out, error = verified()
     first, *lines, last = out.splitlines()
     assert (code, error, last) == (0, "", f"{len(specs)} of {len(specs)} runs are identical")
     assert first.startswith(f"tiny: {len(specs)} of {len(specs)} runs, {len(specs)} trainings") and "about " in first
@@ -67,11 +74,10 @@ def test_runs_made_again_are_identical(
     assert any("whole_area.csv" in files for files in recorded.runs.values())
     # The stages before a run are trained, and compared, too; what an earlier call has finished is made anew.
     last_stage = next(spec for spec in specs if len(spec.chain) == 2)
-    code, out, _ = call(*command, last_stage.run_id)
+    code, out, _ = verified(last_stage.run_id)
     assert code == 0 and "1 of 9 runs, 2 trainings" in out and out.count(": identical\n") == 2
     assert trainings[len(specs) :] == [stage.run_id for stage in last_stage.chain]
     assert not (workdir() / "runs").exists() and "LMHLD_RUNS" not in os.environ
-    assert (published / "records.zip").read_bytes() == before
 
 
 def edited(files: dict[str, bytes], name: str, pattern: str, replacement: str) -> dict[str, bytes]:
@@ -94,9 +100,7 @@ def edited(files: dict[str, bytes], name: str, pattern: str, replacement: str) -
         ("metrics.json", '"areas": {', r'"areas": {"\\u001b[31m": 1,', r"areas.\x1b[31m is absent, recorded 1"),
     ],
 )
-def test_what_differs_is_named(
-    recorded: Records, specs: list[RunSpec], name: str, pattern: str, replacement: str, message: str
-) -> None:
+def test_what_differs_is_named(recorded, specs, name, pattern, replacement, message):
     files = recorded.runs[specs[0].run_id]
     slower = edited(files, "metrics.json", '"seconds": ', '"seconds": 9')
     assert verify.difference(files, files) == "" == verify.difference(slower, files)
@@ -109,14 +113,12 @@ def test_what_differs_is_named(
     assert verify.difference(changed, elsewhere).endswith("this machine: not portable (no AVX2)")
 
 
-def test_a_run_that_differs_is_shown_with_its_size_and_the_rest_goes_on(
-    call: Call, recorded: Records, specs: list[RunSpec], tiny: Path, tmp_path: Path
-) -> None:
+def test_a_run_that_differs_is_shown(verified, recorded, specs, tmp_path):
     first, second = specs[0].run_id, specs[1].run_id
     true = recorded.metrics(first)["test"]["f1"]
     changed = edited(recorded.runs[first], "metrics.json", '"f1": [^,]+', f'"f1": {true + 0.25}')
     file = rezipped(tmp_path, recorded, first, changed)
-    code, out, _ = call("verify", tiny, first, second, "--records", file, "--workers", 1, "-q")
+    code, out, _ = verified(first, second, file=file)
     assert code == 1 and f"recorded {true + 0.25:.4f}, 0.25 apart\n" in out
     assert f"{second} unet emilia_romagna 32 px: identical\n1 of 2 runs are identical\n" in out
     assert (workdir() / "build" / "verify" / "tiny" / first / "metrics.json").is_file()
@@ -147,9 +149,7 @@ def rezipped(folder: Path, recorded: Records, run_id: str, files: dict[str, byte
         ("{tiny} --records {good} --experiment 9", "experiment 9: unknown"),
     ],
 )
-def test_bad_input_is_one_line_and_trains_nothing(
-    call: Call, recorded: Records, specs: list[RunSpec], published: Path, tiny: Path, words: str, message: str
-) -> None:
+def test_bad_input_is_one_line_and_trains_nothing(call, recorded, specs, published, tiny, words, message):
     folder, run_id, good = tiny.parent, specs[0].run_id, published / "records.zip"
     names = {"tiny": tiny, "good": good, "gone": folder / "gone", "run": run_id, "other": folder / "other.yaml"}
     names["other"].write_text(PROFILE.replace("name: tiny", "name: other"))
@@ -164,7 +164,7 @@ def test_bad_input_is_one_line_and_trains_nothing(
     assert good.read_bytes() == content and not (workdir() / "build").exists()
 
 
-def test_a_draw_can_be_repeated(recorded: Records, specs: list[RunSpec]) -> None:
+def test_a_draw_can_be_repeated(recorded, specs):
     draws = [verify.choose(specs, recorded, sample=3, seed=seed) for seed in ("a", "a", "b", "c", "d")]
     assert draws[0] == draws[1] and len(draws[0]) == 3 and any(draw != draws[0] for draw in draws)
     assert verify.choose(specs, recorded, sample=99) == specs == verify.choose(specs, recorded)
@@ -174,9 +174,7 @@ def test_a_draw_can_be_repeated(recorded: Records, specs: list[RunSpec]) -> None
     assert verify.choose(specs, recorded, [*ids, *ids]) == specs[:2]
 
 
-def test_an_interrupted_call_goes_on_unless_the_code_has_changed(
-    recorded: Records, specs: list[RunSpec], trainings: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_an_interrupted_call_goes_on_unless_the_code_has_changed(recorded, specs, trainings, monkeypatch, tmp_path):
     def stop(*arguments: Any) -> None:
         save(*arguments)
         if trainings[-1] == ids[1]:
@@ -196,23 +194,16 @@ def test_an_interrupted_call_goes_on_unless_the_code_has_changed(
     assert trainings == [*ids, ids[1], *ids, *ids]
 
 
-def test_a_full_disk_or_a_second_call_is_one_line(
-    call: Call, specs: list[RunSpec], tiny: Path, published: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
-
-    command = ("verify", tiny, specs[0].run_id, "--records", published / "records.zip", "--workers", 1, "-q")
-    before, folder = (published / "records.zip").read_bytes(), workdir() / "build" / "verify" / "tiny"
+def test_a_full_disk_or_a_second_call_is_one_line(verified, specs, monkeypatch):
+    folder = workdir() / "build" / "verify" / "tiny"
     with monkeypatch.context() as patch:
-        patch.setattr(safetensors.torch, "save_file", full)
-        code, _, error = call(*command)
+        patch.setattr(safetensors.torch, "save_file", Mock(side_effect=FULL_DISK))
+        code, _, error = verified(specs[0].run_id)
     assert (code, error.count("\n")) == (2, 1) and "weights.safetensors: cannot be written (" in error
     with monkeypatch.context() as patch:
         patch.setenv("LMHLD_RUNS", str(folder))
         held = store.lock("verify")
     with held:
-        code, _, error = call(*command)
+        code, _, error = verified(specs[0].run_id)
     assert (code, error.count("\n")) == (2, 1) and f"{folder}: another `lmhld verify` is at work there" in error
-    assert call(*command)[1].endswith("1 of 1 runs are identical\n")
-    assert (published / "records.zip").read_bytes() == before
+    assert verified(specs[0].run_id)[1].endswith("1 of 1 runs are identical\n")

@@ -5,6 +5,7 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from unittest.mock import Mock
 
 import ipywidgets
 import jupytext
@@ -119,11 +120,9 @@ def test_patch_explorer_counts_what_cutting_keeps_and_drops(book: lm.Book, least
 
 
 def test_what_cannot_be_read_is_said_in_one_line(book: lm.Book, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise UserError("scene.tif: cannot be read;\nfetch it <again>")
-
+    error = UserError("scene.tif: cannot be read;\nfetch it <again>")
     with monkeypatch.context() as patch:
-        patch.setattr(measurements, "classify_area_windows", fail)
+        patch.setattr(measurements, "classify_area_windows", Mock(side_effect=error))
         panel = widgets.patch_explorer(book, area="gorkha")
         assert error_in(panel) == "scene.tif: cannot be read; fetch it &lt;again&gt;"
         assert not tables(panel) and not images(panel), "nothing stale is visible"
