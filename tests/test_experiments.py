@@ -124,7 +124,8 @@ def test_profiles_are_narrowed(study: Study) -> None:
     ],
 )  # fmt: skip
 def test_an_experiment_that_would_stay_empty_is_refused(tiny: Path, old: str, new: str, message: str) -> None:
-    refuses(re.escape(message), plan, open_study(load(rewrite(tiny, old, new)), progress=False))
+    path = rewrite(tiny, old, new)
+    refuses(re.escape(message), lambda: plan(open_study(load(path), progress=False)))
 
 
 def test_areas_and_patch_sizes_follow_the_data_set_and_the_rule(study: Study) -> None:

@@ -37,7 +37,7 @@ def write(path: Path, values: np.ndarray, crs: str | None = None, **options: obj
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".npy":
         np.save(path, values)
-    elif path.suffix == ".h5":
+    elif path.suffix in (".h5", ".mat"):
         with h5py.File(path, "w") as target:
             target.create_dataset("data", data=values, **options)
     else:

@@ -334,8 +334,8 @@ def test_a_scene_that_cannot_be_mapped_is_named(tmp_path, weights, image, option
     options = dict(options)
     bands = tuple(options.pop("bands", "blue green red nir").split())
     path = write_tif(tmp_path / "s.tif", image, **options)
-    described = mapping.scene_of_file(path, bands)
-    refuses(f"^{path}: .*{re.escape(message)}", draw, described, weights, tmp_path / "new" / "out")
+    out = tmp_path / "new" / "out"
+    refuses(f"^{path}: .*{re.escape(message)}", lambda: draw(mapping.scene_of_file(path, bands), weights, out))
     assert not (tmp_path / "new").exists()
 
 
