@@ -28,6 +28,9 @@ CAPS = {
 }
 """What keeps each numerical library to instructions that every x86-64 processor with AVX2 has, so that results are the
 same bits everywhere. They are read when a library is loaded or first computes: hence here, before all imports."""
+for _feature in os.environ.get("NPY_DISABLE_CPU_FEATURES", "").split():
+    if _feature not in CAPS["NPY_DISABLE_CPU_FEATURES"].split():  # the twin is made with fewer still
+        CAPS["NPY_DISABLE_CPU_FEATURES"] += f" {_feature}"
 
 _CPU = Path("/proc/cpuinfo")
 # Where there is no AVX2, told to use it, ATen and OpenBLAS would end the process.
