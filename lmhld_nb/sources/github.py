@@ -24,7 +24,7 @@ class Mosaic(Layout):
     """Tiles of one scene: which they are and how they are read, as in any layout, and what they become.
 
     ``places`` gives the row and column of a tile's upper left pixel by its {id}; tiles without one are left out. Where
-    it is empty the ids say them, e.g. 128_512. The scene is ``to``_rgb.npy (all bands, 0 to 255) and ``to``_mask.npy.
+    it is empty the ids say them, e.g. 128_512. The scene is TO_rgb.npy (all bands, 0 to 255) and TO_mask.npy.
     """
 
     to: str = Field(pattern=r"^\w+$")
