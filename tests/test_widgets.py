@@ -68,7 +68,7 @@ width: {unet: 2, res_unet: 2}
 recipe: {batch_size: 4, epochs: 2, lr: 0.05, gamma: 0.9, momentum: 0.9, precision: fp32}
 experiments:
   single: {}
-  part: {first: [], permuted: [gorkha, emilia_romagna], last: [], epochs: [1], seeds: [0]}
+  part: {first: [], permuted: [gorkha, emilia_romagna], last: [], seeds: [0]}
 """
 
 

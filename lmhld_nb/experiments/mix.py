@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-from pydantic import PositiveInt
 
 from lmhld_nb import paper
 from lmhld_nb.config import Strict, UserError
@@ -19,18 +18,17 @@ from lmhld_nb.training.specs import RunSpec
 
 
 class Mix(Strict):
-    """Settings of experiment 3: areas mixed (empty for all), patch size in pixels, epochs (None for the recipe's)."""
+    """Settings of experiment 3: areas mixed (empty for all) and their patch size in pixels."""
 
     areas: tuple[str, ...] = ()
     size: PatchSize = 128
-    epochs: PositiveInt | None = None
 
 
 def specs(study: Study) -> list[RunSpec]:
     """Return the training of each network on all areas together, cut to one size."""
     settings = study.settings("mix")
     data = tuple(study.patch_spec(area, settings.size) for area in mixed_areas(study))
-    return study.trainings(data, epochs=settings.epochs)
+    return study.trainings(data)
 
 
 def mixed_areas(study: Study) -> tuple[str, ...]:
