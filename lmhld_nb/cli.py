@@ -274,8 +274,9 @@ def book(
     store = chapters.recorded_store(profile) if from_records else None
     for path in chapters.make(profile, chapter, not quiet, workers, values, store):
         typer.echo(path)
-    if from_records and (cells := chapters.cells_with_weights(chapter, profile)):
-        typer.echo(f"need weights, which records do not hold (`lmhld run {profile}` makes them): {', '.join(cells)}")
+    if from_records:
+        needs = "the prediction browser of chapter 05 needs weights, which records do not hold"
+        typer.echo(f"{needs}; `lmhld run {profile}` makes them")
 
 
 @app.command(epilog="Example: lmhld site mini")

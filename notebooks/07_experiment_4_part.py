@@ -277,9 +277,8 @@ book.show(
 # ## Adding an eighth area
 #
 # The paper expects LMHLD_part to take in more landslide data later. So an area of another data set is added to the finished
-# chains of the first order; nothing before it is trained again. In `mini` a second synthetic data set stands in. With real
-# patches at hand, `params/eighth.yaml` adds Landslide4Sense: `lmhld data get landslide4sense`, `lmhld run eighth`,
-# `lmhld book eighth --chapter 07`. Look at how the other areas move.
+# chains of the first order; nothing before it is trained again. In `mini` a second synthetic data set stands in. Look at how
+# the other areas move.
 
 # %%
 new = book.settings("part").added

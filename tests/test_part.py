@@ -79,15 +79,6 @@ def test_areas_that_are_not_used_are_passed_over_and_unnamed_ones_come_last(mini
     assert part.orders(Study(profile, mini.dataset)) == {"OD1": ("gorkha", "rio", "taiwan")}
 
 
-def test_the_example_with_an_eighth_area_repeats_the_runs_of_mini() -> None:
-    mini, example = load("mini"), load("eighth")
-    assert mini.model_dump(exclude={"name", "description", "experiments"}) == example.model_dump(
-        exclude={"name", "description", "experiments"}
-    )
-    settings = (mini.settings("part"), example.settings("part"))
-    assert settings[0].model_copy(update={"added": None}) == settings[1].model_copy(update={"added": None})
-
-
 def test_forgetting_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     f1 = [{"a": 0.8}, {"a": 0.9, "b": 0.5}, {"a": 0.6, "b": 0.7, "c": 0.4}]
     stages = [SimpleNamespace(counts={k: SimpleNamespace(f1=v) for k, v in row.items()}) for row in f1]
