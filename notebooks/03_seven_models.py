@@ -243,7 +243,7 @@ for head, count in zip(heads, counts, strict=True):
 # the outline; its own level's; coarser decoder maps, enlarged, for the context. Each is first brought to as few channels
 # as the first level has, so the network has fewer parameters than U-Net. But it computes with hundreds of channels at
 # full resolution, and that costs operations. Five heads (diamonds) are trained; the one at full resolution predicts. The
-# paper's classification-guided module is optional here and off.
+# paper's optional classification-guided module is left out.
 
 # %%
 book.show(diagrams.architecture("unet_3p"), "architecture_unet_3p", caption="")

@@ -53,7 +53,7 @@ def parameters_behind(name: str, width: int | None = None) -> list[int]:
     """Return for each head of a network the number of parameters that its logits depend on."""
     model = empty(name, width)
     weights, counts = list(model.parameters()), []
-    heads, _ = models.supervised(model, torch.zeros(1, BANDS, 64, 64, device="meta"))
+    heads = models.supervised(model, torch.zeros(1, BANDS, 64, 64, device="meta"))
     for head in heads:
         gradients = torch.autograd.grad(head.sum(), weights, retain_graph=True, allow_unused=True)
         counts.append(sum(gradient.numel() for gradient in gradients if gradient is not None))

@@ -115,7 +115,7 @@ def build(name: str, in_channels: int = 4, width: int | None = None, **options: 
 
     ``name`` is one of `NAMES`, whose weights are drawn from torch's global generator, or ``package.module:function``,
     which keeps its own initialisation. ``width`` is the channels of the first level and scales all others (None as
-    published), ``options`` are the architecture's: ``classification_guided`` (`unet_3p`). UserError where a name or
+    published), ``options`` those of a network from outside. UserError where a name or
     option is unknown, or a network from outside cannot be built or returns something else.
     """
     entry = network(name)
@@ -177,11 +177,6 @@ def encoder_levels(model: nn.Module) -> list[nn.Module]:
     return list(levels) if isinstance(levels, list | tuple | nn.ModuleList) else []
 
 
-def supervised(model: nn.Module, images: Tensor) -> tuple[list[Tensor], Tensor | None]:
-    """Return what is trained on: the logits (N, 1, H, W) of each head, and the class logit (N,) if the network has one.
-
-    Networks have one head but for those with deep supervision; a class logit comes with classification guidance.
-    """
-    if hasattr(model, "supervised"):
-        return model.supervised(images)  # type: ignore[operator]
-    return [model(images)], None
+def supervised(model: nn.Module, images: Tensor) -> list[Tensor]:
+    """Return what is trained on: the logits (N, 1, H, W) of each head, one but for networks with deep supervision."""
+    return model.supervised(images) if hasattr(model, "supervised") else [model(images)]  # type: ignore[operator]
