@@ -159,7 +159,6 @@ def run(
     profile: ProfileName,
     experiment: Experiment = None,
     workers: Workers = None,
-    retry: Annotated[bool, typer.Option("--retry", help="try failed runs once more")] = False,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
@@ -171,7 +170,7 @@ def run(
     typer.echo(f"{study.profile.name}: {len(planned)} runs, {missing} to make")
     scored = {entry.spec.run_id for entry in planned if entry.whole_area}
     execution = _execution(study.profile, device, quiet)
-    runs.make_runs([entry.spec for entry in planned], workers, execution, scored, retry)
+    runs.make_runs([entry.spec for entry in planned], workers, execution, scored)
 
 
 @app.command(epilog="Example: lmhld verify mini --sample 2 --seed monday")
