@@ -100,6 +100,12 @@ def receptive_field(
     return Reach(extent, _side_of(influence, 0.95), influence)
 
 
+def receptive_fields(names: Sequence[str], draws: int = 2) -> dict[str, Reach]:
+    """Measure how far networks see, by name; those whose width cannot be chosen as they are."""
+    widths = {name: 8 if models.takes_width(models.network(name)) else None for name in names}
+    return {name: receptive_field(name, width, draws=draws) for name, width in widths.items()}
+
+
 @cache
 def _influence(name: str, width: int | None, size: int, seed: int, change: Change | None) -> np.ndarray:
     """Return (size, size): how much the centre's logit depends on each pixel, in one random network."""
