@@ -47,7 +47,7 @@ def measure(strips: Iterable[tuple[Window, np.ndarray, np.ndarray]]) -> pd.DataF
 
 
 def outline(mask: Path, landslides: pd.DataFrame, min_area_px: int = 1, min_area_m2: float = 0.0) -> gpd.GeoDataFrame:
-    """Outline a mask raster's ``landslides`` (of `measure`) as (multi)polygons, top to bottom; smaller ones are left out.
+    """Outline a mask raster's ``landslides`` (of `measure`) as polygons, top to bottom; smaller ones are left out.
 
     Columns: id, area_px, mean_probability, max_probability, area_m2 (in an equal-area system), lon and lat of the
     centroid, compactness (4πA/P²: 1 for a disc, 0 for a line).
