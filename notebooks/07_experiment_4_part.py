@@ -192,14 +192,6 @@ book.show(
 )
 
 # %% [markdown]
-# **Try it** (in JupyterLab; the page shows the matrices above). The next cell opens a panel: choose an order of addition, or
-# move areas to one of your own. The upper table is its schedule, the lower one F1 after each stage, as far as stages are
-# trained. Which orders share their first stages, and so their first scores?
-
-# %% tags=["widget", "skip-execution", "nbval-skip", "hide-input"]
-lm.widgets.order_explorer(book)
-
-# %% [markdown]
 # Two figures sum up a matrix. *Average forgetting* (Chaudhry et al. 2018, [doi:10.1007/978-3-030-01252-6_33](https://doi.org/10.1007/978-3-030-01252-6_33))
 # is the best F1 an area ever had minus what is left at the end. *Backward transfer* (Lopez-Paz & Ranzato 2017,
 # [arXiv:1706.08840](https://arxiv.org/abs/1706.08840)) is what later stages did to an area since it was learnt; below zero is
@@ -277,9 +269,8 @@ book.show(
 # ## Adding an eighth area
 #
 # The paper expects LMHLD_part to take in more landslide data later. So an area of another data set is added to the finished
-# chains of the first order; nothing before it is trained again. In `mini` a second synthetic data set stands in. With real
-# patches at hand, `params/eighth.yaml` adds Landslide4Sense: `lmhld data get landslide4sense`, `lmhld run eighth`,
-# `lmhld book eighth --chapter 07`. Look at how the other areas move.
+# chains of the first order; nothing before it is trained again. In `mini` a second synthetic data set stands in. Look at how
+# the other areas move.
 
 # %%
 new = book.settings("part").added

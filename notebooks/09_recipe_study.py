@@ -88,14 +88,6 @@ print(
 )
 
 # %% [markdown]
-# **Try it** (in JupyterLab; the page shows the figures above). The next cell opens a panel with all finished runs of the profile:
-# choose experiment, network, area and patch size, and compare how they learned. Where does validation F1 stop rising before
-# the training loss stops falling?
-
-# %% tags=["widget", "skip-execution", "nbval-skip", "hide-input"]
-lm.widgets.run_browser(book)
-
-# %% [markdown]
 # ## Beside the paper
 #
 # The published choice takes the largest number of epochs that was tried. That is the edge of the grid: whether 400 would

@@ -247,10 +247,8 @@ def test_no_memory_means_reading_from_disk(part, monkeypatch):
 
 @pytest.mark.parametrize("name", models.NAMES)
 def test_every_network_trains_and_comes_back(part, tmp_path, name):
-    options = {"classification_guided": True} if name == "unet_3p" else {}
-    metrics = train(run_spec(model=name, recipe=ONE_EPOCH, options=options), part, tmp_path)
+    metrics = train(run_spec(model=name, recipe=ONE_EPOCH), part, tmp_path)
     model, card = stored.load(tmp_path / "weights.safetensors")
-    assert card["options"] == options
     assert card["areas"]["made"]["resolution_m"] == 3.0 and card["precision"] == metrics["precision"]
     counts, _ = scoring.patch_counts(model, load_split([part], "test", CPU), ONE_EPOCH)
     assert scoring.by_area(counts) == {"made": Confusion.from_dict(metrics["test"])}

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lmhld_nb import models
 from lmhld_nb.config import UserError
@@ -28,16 +27,12 @@ Step = Callable[[Tensor, Tensor], Tensor]
 def training_loss(model: nn.Module, images: Tensor, masks: Tensor, recipe: Recipe) -> Tensor:
     """Return the loss a network is trained with.
 
-    Deep supervision: the mean over its heads (Zhou et al. 2018, equation 3 and Huang et al. 2020, section 2.2). A
-    classification-guided network adds the cross-entropy of "this patch holds landslide" (Huang et al. 2020, 2.3).
+    Deep supervision: the mean over its heads (Zhou et al. 2018, equation 3 and Huang et al. 2020, section 2.2).
     """
     with autocast(images.device, recipe):
-        heads, class_logit = models.supervised(model, images)
+        heads = models.supervised(model, images)
     loss_of = LOSSES[recipe.loss].function
-    loss = torch.stack([loss_of(head.float(), masks) for head in heads]).mean()
-    if class_logit is not None:
-        loss = loss + F.binary_cross_entropy_with_logits(class_logit.float(), masks.amax(dim=(1, 2, 3)))
-    return loss
+    return torch.stack([loss_of(head.float(), masks) for head in heads]).mean()
 
 
 def autocast(device: torch.device, recipe: Recipe) -> AbstractContextManager[None]:
