@@ -214,7 +214,7 @@ def total_scores(run: Run, own_input: bool = False) -> dict[str, float]:
 def order_scores(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """Score the last stages of `final_runs` by model and order, mean over seeds (paper Figs 12 to 14).
 
-    Columns: those of `score_table`; before them ``own_input_…``, the scores with each area's own input convolution.
+    Columns: those of `score_table`; ``own_input_…``, the scores with each area's own input convolution.
     """
     rows = []
     for order, finished in finals.items():
@@ -262,7 +262,7 @@ def beside_mix_and_single(study: Study, table7: pd.DataFrame) -> pd.DataFrame:
     that the three have in common; ``mean_NAME_f1``, mean of the F1 of these areas; ``same_NAME_f1``, counts summed over
     those areas only whose own patch size is mix's, where all three have the same test patches; ``NAME_f1_sd``, standard
     deviation of the first over seeds; ``published_NAME_f1``, of single the mean over areas. areas, same_areas: how many
-    they are; run_ids.
+    they are; orders and seeds of part; run_ids.
     """
     makes, areas = study.profile.makes, set(first_order(study))
     rows = {"part": tested([run for specs in finals(study).values() for run in study.finished(specs)])}
@@ -285,7 +285,7 @@ def beside_mix_and_single(study: Study, table7: pd.DataFrame) -> pd.DataFrame:
         scored = _scored_alike(rows.get(name, []), areas, own)
         beside[columns] = scored.reindex(index=beside.index)
         beside[f"published_{name}_f1"] = published.get(name, np.nan)
-    return beside.assign(areas=len(areas), same_areas=len(own)).join(table7["run_ids"])
+    return beside.assign(areas=len(areas), same_areas=len(own)).join(table7[["orders", "seeds", "run_ids"]])
 
 
 def _scored_alike(rows: Sequence[Mapping[str, Any]], areas: Set[str], own: Set[str]) -> pd.DataFrame:

@@ -67,10 +67,10 @@ def mean_over_seeds(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.Da
 def score_table(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.DataFrame:
     """Tabulate scores, means over the rows that share ``keys``, with what says how sure they are.
 
-    A row is the keys, a ``run``, the ``counts`` that it is scored on (`tested_patches`) and other numbers, which stand
-    first. Then come the scores; patches, and blocks of those that touch; f1_low and f1_high (95 % bootstrap over
-    blocks, NaN for fewer than ten); f1_sd (standard deviation over seeds, NaN for one); seeds; converged (share of the
-    runs, those of earlier stages among them, whose validation is flat: `Run.converged`); run_ids.
+    A row is the keys, a ``run``, the ``counts`` that it is scored on (`tested_patches`) and other numbers. Columns: the
+    scores; those numbers; patches, and blocks of those that touch; f1_low and f1_high (95 % bootstrap over blocks, NaN
+    for fewer than ten); f1_sd (standard deviation over seeds, NaN for one); seeds; converged (share of the runs, those
+    of earlier stages among them, whose validation is flat: `Run.converged`); run_ids.
     """
     table: list[dict[str, Any]] = []
     for key, group in pd.DataFrame(rows).groupby(keys, sort=False):
@@ -81,8 +81,8 @@ def score_table(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.DataFr
         stages = {spec.run_id: spec for run in finished for spec in run.spec.chain}
         row = {
             **dict(zip(keys, key, strict=True)),
-            **group.drop(columns=keys).mean(),
             **by_run.mean(),
+            **group.drop(columns=keys).mean(),
             "patches": len(counts[0]),
             "blocks": blocks.shape[1],
             "f1_low": interval.low,

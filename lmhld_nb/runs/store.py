@@ -57,6 +57,13 @@ class Run:
         return pd.read_csv(self.folder / "history.csv")
 
     @property
+    def tested(self) -> dict[str, int]:
+        """How many test patches of each of its own areas it is scored on."""
+        pixels = {spec.area: spec.size**2 for spec in self.spec.data}
+        counts = {area: Confusion.from_dict(row) for area, row in self.metrics["areas"].items()}
+        return {area: sum(vars(own).values()) // pixels[area] for area, own in counts.items()}
+
+    @property
     def converged(self) -> bool:
         """Whether a straight line through the validation F1 of the last quarter of the epochs gains less than 0.005.
 
