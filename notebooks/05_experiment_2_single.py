@@ -135,7 +135,7 @@ print(
 rules = {area: single.threshold_baseline(run) for area, run in first.items()}
 baseline = single.against_threshold(table5, rules)
 book.show(
-    lm.plots.scores.against_threshold(rules, table5["f1"]),
+    lm.plots.scores.against_threshold(rules, table5),
     "against_threshold",
     baseline,
 )

@@ -5,13 +5,15 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from conftest import QUIET
 from made import refuses, with_settings
 
 from lmhld_nb import paper, runs
 from lmhld_nb.config import runs_dir
-from lmhld_nb.experiments import Study, forgetting, load, open_study, part, single, tables
+from lmhld_nb.evaluation import Confusion
+from lmhld_nb.experiments import Study, forgetting, load, mix, open_study, part, single, tables
 from lmhld_nb.experiments.profile import narrow
 from lmhld_nb.patches import PatchSpec
 from lmhld_nb.training import chains
@@ -128,8 +130,10 @@ def test_tables_of_chains(stages: list[PatchSpec], monkeypatch: pytest.MonkeyPat
         table = part.mean_over_orders(last_runs)
         assert table.loc["unet", "published_f1"] == pytest.approx(expected, nan_ok=True)
     assert table.loc["unet", "f1"] == pytest.approx(scores["f1"].mean())
-    spread = part.largest_differences(scores).loc["unet", "f1"]
-    assert spread == pytest.approx(abs(scores["f1"].diff().iloc[-1]))
+    spread = part.largest_differences(finals).loc["unet"]
+    assert spread["f1"] == pytest.approx(abs(scores["f1"].diff().iloc[-1]))
+    assert spread[["orders", "seeds"]].tolist() == [2, 1] and spread[["p", "f1_sd"]].isna().all(), "one seed"
+    assert table.loc["unet", ["orders", "seeds"]].tolist() == [2, 1]
 
     matrix = forgetting.stage_matrix(finals)
     assert list(matrix.columns) == ["area_0", "area_1", "area_2", "run_ids"]
@@ -184,6 +188,14 @@ def test_the_strategy_stands_beside_mixing_and_training_alone(tiny: Path) -> Non
     beside = part.beside_mix_and_single(study, table)
     assert beside.loc["unet", "part_f1"] == table.loc["unet", "f1"]
     assert beside["mix_f1"].isna().all(), "none of its runs is finished"
-    # The first stage of the chain is a run of experiment 2.
-    (alone,) = study.finished(single.specs(study))
-    assert beside.loc["unet", "single_f1"] == pytest.approx(alone.metrics["test"]["f1"], nan_ok=True)
+    # The first stage of the chain is a run of experiment 2; it says nothing of the other area.
+    assert len(study.finished(single.specs(study))) == 1 and beside["single_f1"].isna().all()
+    runs.make_runs([*single.specs(study), *mix.specs(study)], 1, QUIET)
+    row = part.beside_mix_and_single(study, table).loc["unet"]
+    alone = [run.metrics["test"] for run in study.finished(single.specs(study))]
+    pooled = sum(map(Confusion.from_dict, alone), Confusion(0, 0, 0, 0)).f1
+    assert row[["single_f1", "same_single_f1"]].tolist() == pytest.approx([pooled] * 2), "both areas' size is mix's"
+    assert row["mean_single_f1"] == pytest.approx(np.mean([test["f1"] for test in alone]))
+    (mixed,) = study.finished(mix.specs(study))
+    assert row["mix_f1"] == pytest.approx(mixed.metrics["test"]["f1"])
+    assert row[["areas", "same_areas"]].tolist() == [2, 2]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from lmhld_nb import models, paper
 from lmhld_nb.config import UserError, figures_dir
-from lmhld_nb.evaluation import METRICS
+from lmhld_nb.evaluation import METRICS, intervals
 from lmhld_nb.experiments import EXPERIMENTS, Study, experiment_named
 from lmhld_nb.experiments.plan import PlannedRun, plan
 from lmhld_nb.experiments.profile import load, narrow
@@ -81,9 +81,7 @@ class Book(Study):
         """
         source = dataset or self.dataset
         kind = "synthetic data, no satellite image" if source.synthetic else "real data"
-        text = f"{source.title} ({kind}) · profile {self.name}"
-        if self.not_portable:
-            text += f" · not portable, other digits elsewhere ({'; '.join(sorted(self.not_portable))})"
+        text = " · ".join([f"{source.title} ({kind})", f"profile {self.name}", *self.doubts()])
         if published:
             text = f"this book: {text} · published: the real LMHLD, paper {published}"
         return f"{about} · {text}" if about else text
@@ -134,7 +132,10 @@ def open(profile: str, models: Sequence[str] | str = (), areas: Sequence[str] | 
 
 
 def tidy(table: pd.DataFrame, columns: Sequence[str] = (), digits: int = 3) -> pd.DataFrame:
-    """Return an experiment's table for reading: printed names, rounded, without ids of runs or only ``columns``."""
+    """Return an experiment's table for reading: printed names, rounded, without ids of runs or only ``columns``.
+
+    Scores that rest on fewer than ten test patches are marked with *.
+    """
     shown = table[list(columns)] if columns else table.drop(columns="run_ids", errors="ignore")
     for level, title in (("model", lambda name: models.network(name).title), ("area", paper.area_name)):
         if level in table.index.names:
@@ -142,4 +143,10 @@ def tidy(table: pd.DataFrame, columns: Sequence[str] = (), digits: int = 3) -> p
     titles = {name: metric.title for name, metric in METRICS.items()}
     # A column published_f1 reads "published F1".
     printed = {column: " ".join(titles.get(word, word) for word in str(column).split("_")) for column in shown}
-    return shown.rename(columns=printed).round(digits)
+    shown = shown.rename(columns=printed).round(digits)
+    if "patches" in table and (few := (table["patches"] < intervals.LEAST).to_numpy()).any():
+        for name in [name for name in titles.values() if name in shown]:
+            marks = zip(shown[name], few, strict=True)
+            shown[name] = [f"{score:.{digits}f}{'*' if is_few else ''}" for score, is_few in marks]
+        shown = shown.rename(columns={"patches": f"patches (*: fewer than {intervals.LEAST})"})
+    return shown
