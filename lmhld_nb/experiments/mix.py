@@ -1,6 +1,7 @@
 """Experiment 3, LMHLD_mix: all areas cut to one size and trained on together (paper section 3.2 (3))."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -8,7 +9,7 @@ from pydantic import PositiveInt
 
 from lmhld_nb import paper
 from lmhld_nb.config import Strict, UserError
-from lmhld_nb.experiments import single
+from lmhld_nb.experiments import findings, single
 from lmhld_nb.experiments.profile import PatchSize
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
@@ -76,5 +77,9 @@ def table_6_by_area(finished: Sequence[Run], alone: Sequence[Run] = ()) -> pd.Da
 
 
 register(Experiment(
-    name="mix", number=3, title="mix", settings=Mix, specs=specs, tables={"table6": table_6}, used_areas=("areas",)
+    name="mix", number=3, title="mix", settings=Mix, specs=specs, tables={"table6": table_6}, used_areas=("areas",),
+    findings={
+        "table6": partial(findings.pooled, number=6), "table6_by_area": findings.table6_by_area,
+        "fig11_predictions": findings.examples,
+    },
 ))  # fmt: skip

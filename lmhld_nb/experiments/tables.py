@@ -1,20 +1,14 @@
 """What the tables of all experiments share; a column ``run_ids`` names the runs that a row is computed from."""
 
 from collections.abc import Mapping, Sequence
-from itertools import takewhile
 from typing import Any
 
 import pandas as pd
 
 from lmhld_nb import paper, sources
+from lmhld_nb.config import UserError
 from lmhld_nb.evaluation import METRICS, Confusion, scores
 from lmhld_nb.runs import Run
-
-KEYS = (
-    "table", "area", "model", "other", "patch_size", "order", "strategy", "batch_size", "epochs", "stage", "area_added",
-    "seed",
-)  # fmt: skip
-"""Columns that tell the rows of a table apart, where they stand left of all others."""
 
 
 def run_scores(run: Run, counts: Mapping[str, Any] | None = None) -> dict[str, float]:
@@ -24,6 +18,8 @@ def run_scores(run: Run, counts: Mapping[str, Any] | None = None) -> dict[str, f
 
 def mean_over_seeds(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.DataFrame:
     """Return the mean of numeric columns over rows that share ``keys`` (seeds, mostly), and the ids of their runs."""
+    if not rows:
+        raise UserError("none of the runs that this table needs is finished; make them with `lmhld run`")
     groups = pd.DataFrame(rows).groupby(keys, sort=False)
     return groups.mean(numeric_only=True).join(groups["run_ids"].agg("+".join))
 
@@ -59,12 +55,6 @@ def beside_published(
     for name in common:
         table[f"difference_{name}"] = table[name] - table[f"published_{name}"]
     return table.join(run_ids)
-
-
-def indexed(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table read from its CSV with the index that it was saved with: the first columns, if of `KEYS`."""
-    keys = list(takewhile(KEYS.__contains__, table.columns))
-    return table.set_index(keys) if keys else table
 
 
 def join_ids(run_ids: Sequence[str]) -> str:

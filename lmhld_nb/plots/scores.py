@@ -70,7 +70,7 @@ def score_heatmap(table: pd.DataFrame, scores: Mapping[str, str], rows: str, nam
 
 def patch_size_scores(choice: pd.DataFrame, table: pd.DataFrame) -> Figure:
     """Draw F1 over the whole area against patch size (Table 4), and the mean that decides (`patch_size_choice`)."""
-    areas, models = list(table.index.unique("area")), list(table.index.unique("model"))
+    areas, models = list(choice.index.unique("area")), list(table.index.unique("model"))
     titles = {"f1": "this book", "outside_f1": "outside the training patches", "published_f1": "published"}
     titles = {column: title for column, title in titles.items() if table[column].notna().any()}
     size = (1.6 + 2.9 * len(titles), 0.8 + 2.6 * len(areas))
