@@ -167,17 +167,16 @@ book.show(
 # Compare each orange place with the image on the left: is it bare and bright without having slid, as fields, roads and
 # river gravel are? And a slide that is blue as a whole: is it as dark as what surrounds it? A network that goes by colour
 # alone makes just these two mistakes.
-
-# %%
-book.found("fig10_predictions", scores)
-
-# %% [markdown]
+#
 # **Try it** (in JupyterLab; the page shows the figure above). The next cell opens a panel: choose a run, a test patch and the
 # threshold of probability. A network says landslide above 0.5 here as in the paper. Does another threshold raise F1, and does
 # the same one do so in the next patch?
 
 # %% tags=["widget", "skip-execution", "nbval-skip", "hide-input"]
 lm.widgets.prediction_browser(book, runs)
+
+# %%
+book.found("fig10_predictions", scores)
 
 # %% [markdown]
 # ## Beside the paper

@@ -117,7 +117,7 @@ book.show(
 book.show(
     lm.plots.chains.order_differences(scores, "f1"),
     "fig13_f1",
-    scores.filter(["f1", "f1_sd", "seeds", "run_ids"]),
+    scores[["f1", "run_ids"]],
 )
 
 # %%
@@ -128,19 +128,17 @@ book.show(
 )
 
 # %%
-for score, published in lm.paper.LARGEST_ORDER_DIFFERENCES.items():
-    orders_of = scores[score].groupby("model", sort=False)
-    own = orders_of.max() - orders_of.min()
-    print(f"{score}: at most {own.max():.4f}, published {published}")
+differences = book.save(part.largest_differences(scores), "order_differences")
+lm.tidy(differences, digits=4)
 
 # %% [markdown]
-# On real areas, where a book of them is published, F1 by network and order:
+# On real areas, where a book of them is published, the largest differences between orders:
 
 # %%
-lm.tidy(book.real("fig13_f1"), ["f1"], across="order")
+lm.tidy(book.real("order_differences"), digits=4)
 
 # %%
-book.found("fig13_f1", scores)
+book.found("order_differences", differences)
 
 # %% [markdown]
 # ## Table 7

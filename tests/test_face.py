@@ -103,11 +103,11 @@ def test_what_was_found_is_said_of_this_book_and_of_the_published_real_areas(
     assert published is not None and published.index.equals(keys)
     book.found("table5", table)
     own, real = capsys.readouterr().out.replace("\n", " ").split("What we found, ")[1:]
-    assert own.startswith("Synthetic twin of LMHLD, smoke size (synthetic data, profile tiny): best 0.5 ['area', 'mod")
+    assert own.startswith("synthetic data (profile tiny): best 0.5 ['area', 'mod")
     assert real == "real areas, as published: best 0.75 ['area', 'model', 'f1']. "
     book.found("table5", None)
-    assert "none of the runs that this needs is finished." in capsys.readouterr().out.replace("\n", " ")
-    refuses("'table9': nothing is found from a table of this name; choose from table5", book.found, "table9", table)
+    assert "nothing yet; this profile has no finished run" in capsys.readouterr().out
+    refuses("'table9': nothing is found from a table of this name; choose from ", book.found, "table9", table)
 
     of_real_data = replace(book, dataset=replace(book.dataset, synthetic=False))
     assert of_real_data.real("table5") is None, "a book of real data needs no other beside it"

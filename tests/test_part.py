@@ -113,6 +113,8 @@ def test_tables_of_chains(stages: list[PatchSpec], monkeypatch: pytest.MonkeyPat
         table = part.mean_over_orders(last_runs)
         assert table.loc["unet", "published_f1"] == pytest.approx(expected, nan_ok=True)
     assert table.loc["unet", "f1"] == pytest.approx(scores["f1"].mean())
+    spread = part.largest_differences(scores).loc["unet", "f1"]
+    assert spread == pytest.approx(abs(scores["f1"].diff().iloc[-1]))
 
     matrix = forgetting.stage_matrix(finals)
     assert list(matrix.columns) == ["area_0", "area_1", "area_2", "run_ids"]

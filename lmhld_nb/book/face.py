@@ -101,11 +101,11 @@ class Book(Study):
         if name not in known:
             raise UserError(f"'{name}': nothing is found from a table of this name; choose from {', '.join(known)}")
         kind = "synthetic data" if self.dataset.synthetic else "real data"
-        tables = {f"{self.dataset.title} ({kind}, profile {self.name})": table}
+        tables = {f"{kind} (profile {self.name})": table}
         if (published := self.real(name)) is not None:
             tables["real areas, as published"] = published
         for where, rows in tables.items():
-            nothing = "none of the runs that this needs is finished."
+            nothing = "nothing yet; this profile has no finished run that it needs."
             found = nothing if rows is None or rows.empty else known[name](_flat(rows))
             print(textwrap.fill(f"What we found, {where}: {found}", 110))
 

@@ -11,7 +11,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from lmhld_nb import paper, runs
 from lmhld_nb.config import Strict, UserError
-from lmhld_nb.evaluation import Confusion, scores
+from lmhld_nb.evaluation import METRICS, Confusion, scores
 from lmhld_nb.experiments import findings, mix, single
 from lmhld_nb.experiments.profile import ModelName, PatchSize, Seeds
 from lmhld_nb.experiments.registry import Experiment, register
@@ -226,6 +226,13 @@ def order_scores(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     return mean_over_seeds(rows, ["model", "order"])
 
 
+def largest_differences(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the largest difference between two orders of `order_scores`, by network: how much the order matters."""
+    groups = table.groupby("model", sort=False)
+    spread = groups[list(METRICS)].max() - groups[list(METRICS)].min()
+    return spread.join(groups["run_ids"].agg("+".join))
+
+
 def table_7(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
     """Tabulate Experiment 4 by model as paper Table 7 does: means over the orders of addition (`beside_published`)."""
     return mean_over_orders([run for group in final_runs(study, finished).values() for run in group])
@@ -262,8 +269,8 @@ register(Experiment(
     name="part", number=4, title="part", settings=Part, specs=specs, tables={"table7": table_7},
     findings={
         "table7": partial(findings.pooled, number=7), "table7_beside": findings.table7_beside,
-        "fig13_f1": findings.fig13_f1, "forgetting": findings.forgetting, "strategies": findings.strategies,
-        "eighth_area": findings.eighth_area, "fig15_predictions": findings.examples,
+        "order_differences": findings.order_differences, "forgetting": findings.forgetting,
+        "strategies": findings.strategies, "eighth_area": findings.eighth_area, "fig15_predictions": findings.examples,
     },
     used_areas=("areas",), known_areas=("first", "permuted", "last"), narrow=_narrow,
 ))  # fmt: skip

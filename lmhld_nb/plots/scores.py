@@ -103,7 +103,7 @@ def recipe_heatmap(table: pd.DataFrame) -> Figure:
     for size, colour, marker in zip(f1.index, colours, cycle("osD^vPX"), strict=False):
         line = table.loc[size]
         axes[1].plot(line["steps"], line["f1"], color=colour, marker=marker, markersize=5, label=f"batch {size}")
-    axes[1].set(xscale="log", xlabel="steps of SGD", ylabel="F1", title="the same scores over steps")
+    axes[1].set(xscale="log", xlabel="steps of the optimiser", ylabel="F1", title="the same scores over steps")
     axes[1].legend()
     return style.counted(figure, style.format_count(len(table), "score"))
 
