@@ -87,7 +87,7 @@ def test_records_hold_all_but_weights_and_are_the_same_again(home, finished, tmp
         assert {"spec.json", "history.csv", "metrics.json", "environment.json", "test_patches.csv"} <= set(files)
         assert not [name for name in files if "weights" in name]
         assert all(data == (run.folder / name).read_bytes() for name, data in files.items())
-        assert sum(name.startswith("shown/patch-") for name in files) == 1
+        assert sum(name.startswith("shown/mask-") for name in files) == 1
         assert read.metrics(run.spec.run_id) == run.metrics
     assert sum("whole_area.csv" in files for files in read.runs.values()) == 1
     assert json.loads(read.maps["scene_0"]["map.json"]) == {"threshold": 0.5}, "paths of one machine are left out"
@@ -210,7 +210,7 @@ def test_shown_predictions_are_exact_and_made_again_where_they_are_damaged(finis
     for _ in range(2):
         predicted = examples.predict(run, patch_set, number)
         assert (predicted == (examples.logits(run, run.model(), patch_set, number) > 0)).all()
-    path = next((run.folder / "shown").glob(f"patch-*-{number}-*.npz"))
+    path = next((run.folder / "shown").glob(f"mask-*-{number}-*.npz"))
     before = path.read_bytes()
     for damaged in (b"", b"no zip", before[:-30]):
         path.write_bytes(damaged)
