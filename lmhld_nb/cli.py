@@ -196,7 +196,7 @@ def verify(
     name = experiments.load(profile).name
     file = records or recording.path(name)
     if records is None and not file.is_file():
-        editions = sorted(path.parent.name for path in recording.path(name).parents[1].glob("*/records.zip"))
+        editions = sorted(path.parent.name for path in recording.path(name).parents[1].glob("*/records.tar.xz"))
         there = f"there are those of {', '.join(editions) or 'no profile'}"
         raise UserError(f"profile '{name}': no published records ({there}); name a file of your own with --records")
     recorded = recording.read(file, name)
@@ -260,7 +260,7 @@ def book(
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="chapters side by side; default: one per core")] = None,
     from_records: Annotated[
-        bool, typer.Option("--from-records", help="from the published figures/PROFILE/records.zip; nothing is trained")
+        bool, typer.Option("--from-records", help="from the published figures/PROFILE/records.tar.xz; nothing is trained")
     ] = False,
     quiet: Quiet = False,
 ) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import re
-import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +30,7 @@ PROFILE = TINY.replace("epochs: 3", "epochs: 2").replace(
 
 @pytest.fixture(scope="module")
 def published(twin_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a profile, tiny.yaml, and the records of its runs, records.zip."""
+    """A folder with a profile, tiny.yaml, and the records of its runs, records.tar.xz."""
     folder = tmp_path_factory.mktemp("published")
     (folder / "tiny.yaml").write_text(PROFILE, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
@@ -40,14 +39,14 @@ def published(twin_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         planned = plan(open_study(load(str(folder / "tiny.yaml")), progress=False))
         whole_area = {entry.spec.run_id for entry in planned if entry.whole_area}
         finished = runs.make_runs([entry.spec for entry in planned], 1, QUIET, whole_area)
-    records.write(folder / "records.zip", "tiny", finished, {})
+    records.write(folder / "records.tar.xz", records.of_runs("tiny", finished, {}))
     return folder
 
 
 @pytest.fixture
 def recorded(published: Path, tiny: Path) -> Records:
     tiny.write_text(PROFILE, encoding="utf-8")
-    return records.read(published / "records.zip", "tiny")
+    return records.read(published / "records.tar.xz", "tiny")
 
 
 @pytest.fixture
@@ -59,7 +58,7 @@ def specs(recorded: Records, tiny: Path) -> list[RunSpec]:
 @pytest.fixture
 def verified(call: Call, tiny: Path, published: Path) -> Iterator[Call]:
     """Yield `lmhld verify` of the profile; the published records stay as they are."""
-    good = published / "records.zip"
+    good = published / "records.tar.xz"
     before = good.read_bytes()
     yield lambda *words, file=good: call("verify", tiny, *words, "--records", file, "--workers", 1, "-q")
     assert good.read_bytes() == before
@@ -117,21 +116,19 @@ def test_a_run_that_differs_is_shown(verified, recorded, specs, tmp_path):
     first, second = specs[0].run_id, specs[1].run_id
     true = recorded.metrics(first)["test"]["f1"]
     changed = edited(recorded.runs[first], "metrics.json", '"f1": [^,]+', f'"f1": {true + 0.25}')
-    file = rezipped(tmp_path, recorded, first, changed)
+    file = repacked(tmp_path, recorded, first, changed)
     code, out, _ = verified(first, second, file=file)
     assert code == 1 and f"recorded {true + 0.25:.4f}, 0.25 apart\n" in out
     assert f"{second} unet emilia_romagna 32 px: identical\n1 of 2 runs are identical\n" in out
     assert (workdir() / "build" / "verify" / "tiny" / first / "metrics.json").is_file()
 
 
-def rezipped(folder: Path, recorded: Records, run_id: str, files: dict[str, bytes] | None) -> Path:
-    """Return a zip of records with other files of a run, None for none of it, and a digest that fits."""
+def repacked(folder: Path, recorded: Records, run_id: str, files: dict[str, bytes] | None) -> Path:
+    """Return records with other files of a run, None for none of it, and a digest that fits."""
     others = {key: value for key, value in recorded.runs.items() if key != run_id}
     changed = replace(recorded, runs={**others, run_id: files} if files else others)
-    with zipfile.ZipFile(folder / "changed.zip", "w") as archive:
-        for name, content in records._members(changed).items():
-            archive.writestr(name, content)
-    return folder / "changed.zip"
+    records.write(folder / "changed", changed)
+    return folder / "changed"
 
 
 @pytest.mark.parametrize(
@@ -139,7 +136,7 @@ def rezipped(folder: Path, recorded: Records, run_id: str, files: dict[str, byte
     [
         ("{tiny}", "profile 'tiny': no published records (there are those of "),
         ("{tiny} --records {gone}", "gone: no such file"),
-        ("{tiny} --records {cut}", "cut.zip: damaged, or no records"),
+        ("{tiny} --records {cut}", "cut: damaged, or no records"),
         ("{other} --records {good}", "records of profile 'tiny', not of 'other'"),
         ("{tiny} --records {good} 0123456789abcdef", "run '0123456789abcdef': not in profile 'tiny'; `lmhld plan"),
         ("{tiny} --records {lacking} {run}", "run '{run}' has no record: 8 of the 9 planned runs are recorded"),
@@ -150,15 +147,15 @@ def rezipped(folder: Path, recorded: Records, run_id: str, files: dict[str, byte
     ],
 )
 def test_bad_input_is_one_line_and_trains_nothing(call, recorded, specs, published, tiny, words, message):
-    folder, run_id, good = tiny.parent, specs[0].run_id, published / "records.zip"
+    folder, run_id, good = tiny.parent, specs[0].run_id, published / "records.tar.xz"
     names = {"tiny": tiny, "good": good, "gone": folder / "gone", "run": run_id, "other": folder / "other.yaml"}
     names["other"].write_text(PROFILE.replace("name: tiny", "name: other"))
-    names["cut"], content = folder / "cut.zip", good.read_bytes()
+    names["cut"], content = folder / "cut", good.read_bytes()
     names["cut"].write_bytes(content[: len(content) // 2])
     spoilt = {**recorded.runs[run_id], "spec.json": b"{"}
     wordy = edited(recorded.runs[run_id], "metrics.json", '"seconds": [^,]+', '"seconds": "12"')
     for name, files in (("lacking", None), ("spoilt", spoilt), ("wordy", wordy)):
-        names[name] = rezipped(folder, recorded, run_id, files).rename(folder / f"{name}.zip")
+        names[name] = repacked(folder, recorded, run_id, files).rename(folder / name)
     code, out, error = call("verify", *(word.format(**names) for word in words.split()), "-q")
     assert (code, out, error.count("\n")) == (2, "", 1) and message.format(**names) in error, error
     assert good.read_bytes() == content and not (workdir() / "build").exists()
