@@ -99,7 +99,7 @@ def plan(
 ) -> None:
     """List every run of a profile: id, experiments, network, data, done, recorded or missing, estimated cost.
 
-    A recorded run is published without its weights: `lmhld book PROFILE --from-records` shows it, `lmhld run` makes it.
+    A recorded run is published without its weights; `lmhld run` takes it for finished, `lmhld train` makes its weights.
     """
     from lmhld_nb.experiments import EXPERIMENTS
     from lmhld_nb.experiments.plan import plan_table
@@ -124,7 +124,7 @@ def plan(
     for row in table[table["failure"] != ""].itertuples():
         typer.echo(f"failed: {row.run_id}: {row.failure}")
     counts = table["status"].value_counts()
-    remaining = table[~table["status"].isin(["done", "unscored"])]["seconds"]  # scoring takes seconds
+    remaining = table[~table["status"].isin(["done", "recorded", "unscored"])]["seconds"]  # scoring takes seconds
     summary = f"{len(table)} runs: " + ", ".join(f"{count} {status}" for status, count in counts.items())
     if len(remaining) and remaining.notna().all():
         summary += f"; about {_duration(remaining.sum())} of computing are left"
@@ -163,15 +163,26 @@ def run(
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Make the missing runs of a profile on this machine; finished ones are kept, failed ones tried again."""
+    """Make the missing runs of a profile on this machine; finished ones are kept, failed ones tried again.
+
+    Published runs count as finished; where a missing stage of a chain starts from one, that is trained again.
+    """
     from lmhld_nb import runs
+    from lmhld_nb.experiments.plan import ranks
+    from lmhld_nb.runs import records
 
     study, planned = _open_plan(profile, experiment, not quiet)
-    missing = sum(runs.status(entry.spec, entry.whole_area) != "done" for entry in planned)
-    typer.echo(f"{study.profile.name}: {len(planned)} runs, {missing} to make")
+    specs, name = [entry.spec for entry in planned], study.profile.name
     scored = {entry.spec.run_id for entry in planned if entry.whole_area}
-    execution = _execution(study.profile, device, quiet)
-    runs.make_runs([entry.spec for entry in planned], workers, execution, scored, retry)
+    if records.path(name).is_file():
+        records.adopt(records.read(records.path(name), name), [spec.run_id for spec in specs])
+    missing = runs.missing_runs(specs, scored)
+    recorded = {spec.run_id for spec in specs if runs.status(spec) == "recorded"}
+    text = f"{name}: {len(planned)} runs, {len(missing)} to make"
+    if recorded:
+        text += f"; {len(recorded)} are recorded, {len(recorded & missing.keys())} of them made again for their weights"
+    typer.echo(text)
+    runs.make_runs(specs, workers, _execution(study.profile, device, quiet), scored, retry, ranks(planned))
 
 
 @app.command(epilog="Example: lmhld verify mini --sample 2 --seed monday")
@@ -260,7 +271,8 @@ def book(
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="chapters side by side; default: one per core")] = None,
     from_records: Annotated[
-        bool, typer.Option("--from-records", help="from the published figures/PROFILE/records.tar.xz; nothing is trained")
+        bool,
+        typer.Option("--from-records", help="from the published figures/PROFILE/records.tar.xz; nothing is trained"),
     ] = False,
     quiet: Quiet = False,
 ) -> None:

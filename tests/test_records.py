@@ -169,7 +169,13 @@ def test_files_that_are_no_archive_or_not_whole_are_refused(home, tmp_path):
     whole, path = records.path("tiny").read_bytes(), tmp_path / "a.xz"
     refuses(r"a\.xz: no such file; make the runs with `lmhld run tiny`", records.read, path, "tiny")
     middle = len(whole) // 2
-    for wrong in (b"", b"no archive", whole[:-100], whole[: len(whole) // 3], whole[:middle] + b"\0" * 64 + whole[middle:]):
+    for wrong in (
+        b"",
+        b"no archive",
+        whole[:-100],
+        whole[: len(whole) // 3],
+        whole[:middle] + b"\0" * 64 + whole[middle:],
+    ):
         path.write_bytes(wrong)
         refuses(r"a\.xz: damaged, or no records \(.*\); get the file again", records.read, path, "tiny")
     twice = ("a/spec.json", b"1")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -77,6 +78,38 @@ def test_runs_again_are_identical(verified, specs, recorded, trainings):
     assert code == 0 and "1 of 9 runs, 2 trainings" in out and out.count(": identical\n") == 2
     assert trainings[len(specs) :] == [stage.run_id for stage in last_stage.chain]
     assert not (workdir() / "runs").exists() and "LMHLD_RUNS" not in os.environ
+
+
+def test_another_machine_goes_on_from_records(call, recorded, specs, tiny, trainings, monkeypatch):
+    first, second, *_ = (spec.chain for spec in specs if len(spec.chain) == 2)
+    assert first[0] == second[0]
+    known = {key: files for key, files in recorded.runs.items() if key != first[1].run_id}
+    monkeypatch.setattr(records, "path", lambda _: tiny.parent / "known")
+    records.write(records.path("tiny"), replace(recorded, runs=known))
+    code, out, error = call("run", tiny, "--workers", 1, "-q")
+    says = "tiny: 9 runs, {} to make; {} are recorded, {} of them made again for their weights\n"
+    assert (code, out, error) == (0, says.format(2, 8, 1), "")
+    assert trainings == [stage.run_id for stage in first], "what is missing, and what it starts from"
+    made = records.of_runs("tiny", [run for spec in specs if (run := runs.find(spec))], {})
+    assert made.runs.keys() == recorded.runs.keys()
+    assert not any(verify.difference(recorded.runs[run_id], made.runs[run_id]) for run_id in made.runs)
+    assert [runs.status(stage) for stage in (first[0], second[1])] == ["done", "recorded"]
+    assert call("run", tiny, "-q")[1] == says.format(0, 7, 0)
+    code, out, _ = call("train", tiny, second[1].run_id, "-q")
+    assert code == 0 and trainings[2:] == [second[1].run_id] and runs.status(second[1]) == "done"
+
+    # Where the same bits cannot be made, what was recorded of later stages is of no use.
+    for run_id, name in (
+        (first[0].run_id, "weights"),
+        *((spec.run_id, "parent_weights") for spec in specs if spec.stage),
+    ):
+        if run_id in known:
+            known[run_id] = edited(known[run_id], "metrics.json", f'"{name}": "..', f'"{name}": "??')
+    records.write(records.path("tiny"), replace(recorded, runs=known))
+    shutil.rmtree(workdir() / "runs")
+    code, out, error = call("run", tiny, "--workers", 1, "-q")
+    assert code == 0 and f"{first[0].run_id}: it has other weights than were recorded" in error
+    assert runs.damage(second[1]) == "its parent has been made again, with other weights"
 
 
 def edited(files: dict[str, bytes], name: str, pattern: str, replacement: str) -> dict[str, bytes]:

@@ -1,6 +1,6 @@
 """Runs: the content-addressed store, and what makes the missing ones."""
 
-from lmhld_nb.runs.runner import make_run, make_runs
+from lmhld_nb.runs.runner import make_run, make_runs, missing_runs
 from lmhld_nb.runs.store import (
     Run,
     damage,
@@ -27,6 +27,7 @@ __all__ = [
     "holds_records",
     "make_run",
     "make_runs",
+    "missing_runs",
     "patch_set",
     "patch_sets",
     "rates",

@@ -13,15 +13,15 @@ import re
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from lmhld_nb.config import ROOT, UserError, atomic_path, cannot_read, printable, safe_name
-from lmhld_nb.runs.store import MANIFEST, MAPS, SHOWN, Run
+from lmhld_nb.config import ROOT, UserError, atomic_path, cannot_read, printable, runs_dir, safe_name
+from lmhld_nb.runs.store import MANIFEST, MAPS, RECORDED, SHOWN, Busy, Run, lock
 from lmhld_nb.training import scoring
 
 VERSION = 2
@@ -123,7 +123,7 @@ def read(path: Path, profile: str) -> Records:
         UserError: they are not there, not whole, of another version or profile, larger than `LARGEST`, hold files that
             no records hold, or content that does not fit its digest.
     """
-    way_out = f"get the file again, or make the runs with `lmhld run {profile}`"
+    way_out = f"get the file again, or delete it and make the runs with `lmhld run {profile}`"
     try:
         content = _unpacked(path)
         manifest = json.loads(content.pop(MANIFEST))
@@ -202,8 +202,29 @@ def unpack(path: Path, profile: str, folder: Path) -> Path:
     members = _members(read(path, profile))
     present = folder / MANIFEST
     if not (present.is_file() and present.read_bytes() == members[MANIFEST]):
-        with atomic_path(folder) as temporary:
-            for name, content in members.items():
-                (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-                (temporary / name).write_bytes(content)
+        _write_files(folder, members)
     return folder
+
+
+def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    with atomic_path(folder) as temporary:
+        for name, content in files.items():
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            (temporary / name).write_bytes(content)
+
+
+def adopt(recorded: Records, run_ids: Iterable[str]) -> list[str]:
+    """Put recorded runs of which the store has nothing, and all maps, into it; return the ids of these runs.
+
+    They count as finished, without their weights (`store.Run.is_record`). Raises where the store cannot be written.
+    """
+    adopted = []
+    for run_id in run_ids:
+        folder = runs_dir() / run_id
+        if run_id in recorded.runs and not folder.exists():
+            with suppress(Busy), lock(run_id, wait=False):
+                _write_files(folder, {**recorded.runs[run_id], RECORDED: b""})
+                adopted.append(run_id)
+    for scene, files in recorded.maps.items():
+        _write_files(runs_dir() / MAPS / scene, files)
+    return adopted
