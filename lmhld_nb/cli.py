@@ -190,7 +190,7 @@ def verify(
     profile: ProfileName,
     run_ids: Annotated[list[str] | None, typer.Argument(help="ids of `lmhld plan`; default: all")] = None,
     experiment: Experiment = None,
-    sample: Annotated[int | None, typer.Option(min=1, help="only so many runs, drawn at random")] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="only so many, drawn at random (of up to 15 min each)")] = None,
     seed: Annotated[str | None, typer.Option(help="of the draw, any text; default: another each time")] = None,
     records: Annotated[Path | None, typer.Option(help="the records; default: those in figures/PROFILE/")] = None,
     workers: Workers = None,
@@ -215,10 +215,9 @@ def verify(
     drawn = seed if seed is not None else secrets.token_hex(4)
     chosen = verifying.choose([entry.spec for entry in planned], recorded, run_ids or (), sample, drawn)
     stages = verifying.trainings(chosen)
-    seconds = sum(recorded.metrics(run_id)["seconds"] for run_id in stages if run_id in recorded.runs)
     by_chance = f" drawn with --seed {drawn}" if sample else ""
     numbers = f"{len(chosen)} of {len(planned)} runs{by_chance}, {len(stages)} trainings with those they start from"
-    typer.echo(f"{name}: {numbers}; about {_duration(seconds)} of computing")
+    typer.echo(f"{name}: {numbers}; about {_duration(verifying.seconds(stages, recorded))} of computing")
     folder, execution = workdir() / "build" / "verify" / name, _execution(study.profile, "auto", quiet)
 
     def report(spec: RunSpec, difference: str) -> None:

@@ -200,6 +200,10 @@ def test_a_draw_can_be_repeated(recorded, specs):
     assert verify.choose(specs, recorded, sample=99) == specs == verify.choose(specs, recorded)
     partly = replace(recorded, runs={spec.run_id: recorded.runs[spec.run_id] for spec in specs[1:]})
     assert verify.choose(specs, partly) == specs[1:], "what is published so far"
+    slow = edited(recorded.runs[specs[0].run_id], "metrics.json", '"seconds": ', '"seconds": 9000')
+    costly = replace(recorded, runs={**recorded.runs, specs[0].run_id: slow})
+    assert verify.choose(specs, costly, sample=99) == [spec for spec in specs if specs[0] not in spec.chain]
+    assert verify.choose(specs, costly, [specs[0].run_id], sample=1) == [specs[0]], "there is no shorter one"
     ids = [specs[1].run_id, specs[0].run_id]
     assert verify.choose(specs, recorded, [*ids, *ids]) == specs[:2]
 
