@@ -190,7 +190,9 @@ def verify(
     profile: ProfileName,
     run_ids: Annotated[list[str] | None, typer.Argument(help="ids of `lmhld plan`; default: all")] = None,
     experiment: Experiment = None,
-    sample: Annotated[int | None, typer.Option(min=1, help="only so many, drawn at random (of up to 15 min each)")] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="only so many of those below 15 min, drawn at random")
+    ] = None,
     seed: Annotated[str | None, typer.Option(help="of the draw, any text; default: another each time")] = None,
     records: Annotated[Path | None, typer.Option(help="the records; default: those in figures/PROFILE/")] = None,
     workers: Workers = None,
@@ -282,7 +284,9 @@ def book(
     profiles.load(profile)
     pairs = [text.partition("=") for text in parameters or ()]
     values = {name: value for name, _, value in pairs}
-    store = chapters.recorded_store(profile) if from_records else None
+    store, missing = chapters.recorded_store(profile) if from_records else (None, 0)
+    if missing:
+        typer.echo(f"{missing} runs are not recorded yet and left out")
     for path in chapters.make(profile, chapter, not quiet, workers, values, store):
         typer.echo(path)
     if from_records and (cells := chapters.cells_with_weights(chapter, profile)):

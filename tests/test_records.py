@@ -216,6 +216,7 @@ def test_records_show_the_same_and_train_nothing(finished, store, home, monkeypa
     refuses("needs the weights of run", examples.predict, stored[0], patch_set, other)
     absent = [spec.model_copy(update={"seed": 9}) for spec in single.specs(opened)]
     refuses(rf"make them with `lmhld run tiny` \(the first is {absent[0].run_id}\)", opened.fetch, absent)
+    assert opened.fetch([*absent, *single.specs(opened)]) == stored, "what is recorded so far"
     refuses("holds records; make the runs in a store of their own", runs.make_run, absent[0], QUIET)
 
 
@@ -255,10 +256,12 @@ def test_no_book_from_records_that_do_not_fit(home, tmp_path, call, monkeypatch)
     assert executed == [workdir() / "build" / "tiny" / "records"] and runs_dir() == home / "runs"
     assert chapters.cells_with_weights(None, "mini") == ["chapter 05, prediction_browser"]
     changed = tmp_path / "tiny.yaml"
+    changed.write_text(TINY + "seeds: [0, 1]", encoding="utf-8")
+    assert call("book", changed, "--from-records")[1].startswith("2 runs are not recorded yet and left out\n")
     changed.write_text(TINY.replace("epochs: 3", "epochs: 4"), encoding="utf-8")
-    says = r"tiny\.tar\.xz: without 2 of the 2 runs of 'tiny' as it is now \(\w{16}\); make"
+    says = r"tiny\.tar\.xz: holds none of the 2 runs of 'tiny' as it is now; make"
     refuses(says, cli.book, str(changed), from_records=True)
     monkeypatch.setattr(records, "path", lambda _: home / "none.xz")
     says = r"none\.xz: no such file; make the runs with `lmhld run tiny`"
     refuses(says, cli.book, str(home / "tiny.yaml"), from_records=True)
-    assert len(executed) == 1
+    assert len(executed) == 2
