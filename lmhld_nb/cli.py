@@ -27,7 +27,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 data = typer.Typer(no_args_is_help=True, help="List, get and check data sets.")
 app.add_typer(data, name="data")
 
-ProfileName = Annotated[str, typer.Argument(help="smoke, mini, paper, or a YAML file of your own")]
+ProfileName = Annotated[str, typer.Argument(help="smoke, mini, edition, real, paper, or a YAML file of your own")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 _EXPERIMENTS = "1 to 5 as in the paper, or a name (patch_size, single, mix, part, unseen, recipe, beyond)"
 Experiment = Annotated[str | None, typer.Option(help=f"only this experiment: {_EXPERIMENTS}")]
@@ -295,7 +295,7 @@ def book(
 
 @app.command(epilog="Example: lmhld site mini")
 def site(
-    profile: ProfileName = "mini",
+    profile: Annotated[str | None, typer.Argument(help="default: mini; edition where it is as committed")] = None,
     committed: Annotated[
         bool, typer.Option("--committed", help="from notebooks/*.ipynb and figures/ as committed: needs no training")
     ] = False,
@@ -303,7 +303,7 @@ def site(
     """Build the web edition build/site/ from a profile's executed chapters."""
     from lmhld_nb.book import chapters
 
-    typer.echo(chapters.site(profile, committed) / "index.html")
+    typer.echo(chapters.site(profile or ("edition" if committed else "mini"), committed) / "index.html")
 
 
 @app.command(epilog="Example: lmhld student --out handout/")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import publish
 import pytest
 from conftest import QUIET, TINY
 from made import refuses
@@ -40,7 +41,7 @@ def home(twin_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         scene = folder / "map"
         scene.mkdir()
         (scene / "mask.tif").write_bytes(b"a raster")
-        (scene / "map.json").write_text(json.dumps({"files": ["/home/me/a.tif"], "threshold": 0.5}))
+        (scene / "map.json").write_text(json.dumps({"files": ["/home/me/a.tif"], "run_id": specs[0].run_id}))
         records.write(records.path("tiny"), records.of_runs("tiny", made, {"scene_0": scene}))
         yield folder
 
@@ -96,7 +97,8 @@ def test_records_hold_all_but_weights_and_are_the_same_again(home, finished, tmp
         assert sum(name.startswith("shown/mask-") for name in files) == 1
         assert read.metrics(run.spec.run_id) == run.metrics
     assert sum("whole_area.csv" in files for files in read.runs.values()) == 1
-    assert json.loads(read.maps["scene_0"]["map.json"]) == {"threshold": 0.5}, "paths of one machine are left out"
+    about = json.loads(read.maps["scene_0"]["map.json"])
+    assert list(about) == ["run_id"] and about["run_id"] in read.runs, "paths of one machine are left out"
     refuses("run 'feed': not in the records of 'tiny', which hold 2 runs", read.metrics, "feed")
 
     for run in finished:
@@ -246,6 +248,28 @@ def test_a_plan_shows_what_is_recorded(home, finished, call, monkeypatch):
     assert "2 runs: 2 recorded" in call("plan", home / "tiny.yaml")[1]
     monkeypatch.setattr(records, "path", lambda _: home / "none.xz")
     assert "2 runs: 2 missing" in call("plan", home / "tiny.yaml")[1]
+
+
+def test_what_is_recorded_stays_published_on_a_machine_without_it(home, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("LMHLD_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(records, "path", lambda _: tmp_path / "records")
+    before = (home / "tiny.tar.xz").read_bytes()
+    records.path("tiny").write_bytes(before)
+    more = tmp_path / "tiny.yaml"
+    for text, says in (
+        (TINY, "2 of 2 runs are recorded\n"),
+        (TINY + "seeds: [0, 1]", "2 of 4 runs are recorded; missing: "),
+    ):
+        more.write_text(text, encoding="utf-8")
+        assert publish.publish_records(str(more)) == 2 and f"tiny: {says}" in capsys.readouterr().out
+        assert records.path("tiny").read_bytes() == before
+    begun = next((tmp_path / "runs").glob("*/metrics.json"))  # being trained again for its weights
+    begun.unlink()
+    assert publish.publish_records(str(more)) == 2 and records.path("tiny").read_bytes() == before
+    records.path("tiny").unlink()
+    assert publish.publish_records(str(more)) == 1, "what was never recorded must be finished"
+    more.write_text(TINY.replace("epochs: 3", "epochs: 4"), encoding="utf-8")
+    assert publish.publish_records(str(more)) == 0
 
 
 def test_no_book_from_records_that_do_not_fit(home, tmp_path, call, monkeypatch):
