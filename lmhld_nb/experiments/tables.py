@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,12 @@ from lmhld_nb.runs import Run
 from lmhld_nb.training import scoring
 
 BLOCK = ["dataset", "area", "block"]
+
+KEYS = (
+    "table", "area", "model", "other", "patch_size", "order", "strategy", "batch_size", "epochs", "stage", "area_added",
+    "seed",
+)  # fmt: skip
+"""Columns that tell the rows of a table apart, where they stand left of all others."""
 
 
 def run_scores(run: Run, counts: Mapping[str, Any] | None = None) -> dict[str, float]:
@@ -137,6 +144,12 @@ def beside_published(rows: Sequence[Mapping[str, Any]], keys: list[str], publish
     for name in common:
         table[f"difference_{name}"] = table[name] - table[f"published_{name}"]
     return table.join(run_ids)
+
+
+def indexed(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table read from its CSV with the index that it was saved with: the first columns, if of `KEYS`."""
+    keys = list(takewhile(KEYS.__contains__, table.columns))
+    return table.set_index(keys) if keys else table
 
 
 def join_ids(run_ids: Sequence[str]) -> str:
