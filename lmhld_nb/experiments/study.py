@@ -58,6 +58,7 @@ class Study:
         profile = self.profile
         yield from (("areas", (area, False)) for area in profile.areas)
         yield from (("patches.sizes", (area, False)) for area in profile.patches.sizes)
+        yield from (("patches.thin", (area, False)) for area in profile.patches.thin)
         for name, entry in EXPERIMENTS.items():
             settings = profile.settings(name) if profile.makes(name) else None
             if settings is None:
@@ -102,11 +103,15 @@ class Study:
         """
         dataset = open_dataset(name)
         rule = self.profile.patches
-        own = {area: size for area, size in rule.sizes.items() if area in dataset.areas}
+        sizes, thin = (
+            {area: value for area, value in by_area.items() if area in dataset.areas}
+            for by_area in (rule.sizes, rule.thin)
+        )
+        own = {"sizes": sizes, "thin": thin, "bands": tuple(bands or rule.bands)}
         changes = {
             "data": name,
             "areas": (),
-            "patches": rule.model_copy(update={"sizes": own, "bands": tuple(bands or rule.bands)}),
+            "patches": rule.model_copy(update=own),
             "experiments": self.profile.experiments.model_copy(update=dict.fromkeys(EXPERIMENTS)),
         }
         return Study(self.profile.model_copy(update=changes), dataset, self.seen)
@@ -139,6 +144,7 @@ class Study:
             split=rule.split if fixed else "blocks",
             fractions=rule.fractions,
             block=rule.block,
+            thin=rule.thin.get(area, 1),
             seed=rule.seed,
         )
 
@@ -174,7 +180,6 @@ class Study:
         networks: Sequence[str] = (),
         seeds: Sequence[int] = (),
         epochs: int | None = None,
-        milestones: tuple[int, ...] = (),
         **changes: Any,
     ) -> list[RunSpec]:
         """Return the training of each network, with each seed, on the same patches of one or more areas.
@@ -190,10 +195,9 @@ class Study:
                 data=data,
                 recipe=self.recipe(model, data[0].size, epochs).model_copy(update=changes),
                 seed=seed,
-                milestones=milestones,
             )
             for model in networks or profile.models
-            for seed in seeds or profile.seeds
+            for seed in seeds or profile.seeds_of.get(model, profile.seeds)
         ]
 
     def finished(self, specs: Sequence[RunSpec], whole_area: Collection[str] = ()) -> list[Run]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lmhld_nb import paper, runs, sources
+from lmhld_nb.config import UserError
 from lmhld_nb.evaluation import METRICS, Confusion, intervals, scores
 from lmhld_nb.patches import PatchSpec, splits
 from lmhld_nb.runs import Run
@@ -60,6 +61,8 @@ def tested_windows(run: Run) -> pd.DataFrame:
 
 def mean_over_seeds(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.DataFrame:
     """Return the mean of numeric columns over rows that share ``keys`` (seeds, mostly), and the ids of their runs."""
+    if not rows:
+        raise UserError("none of the runs that this table needs is finished; make them with `lmhld run`")
     groups = pd.DataFrame(rows).groupby(keys, sort=False)
     return groups.mean(numeric_only=True).join(groups["run_ids"].agg("+".join))
 

@@ -309,14 +309,9 @@ def _read_counts(run: Run, name: str, columns: Sequence[str]) -> pd.DataFrame:
 def remembered(run: Run, name: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Return what a figure shows of a run's predictions: from its folder, else computed, and kept there.
 
-    Those of a portable run are kept only by a process whose results are (`hardware.portability`).
-
-    Args:
-        name: stands for all that the arrays depend on, but for the run and its weights.
-        compute: returns the arrays by name.
-
-    Raises:
-        UserError: they are not in a record; or as ``compute``.
+    ``name`` stands for all that the arrays depend on, but for the run and its weights; ``compute`` returns them by
+    name. Those of a portable run are kept only by a process whose results are (`hardware.portability`). UserError
+    where they are not in a record, or as ``compute``.
     """
     path = run.folder / SHOWN / f"{safe_name(name, 'prediction')}-{run.metrics['weights']}.npz"
     with suppress(FileNotFoundError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error):  # or damaged
