@@ -159,7 +159,6 @@ def run(
     profile: ProfileName,
     experiment: Experiment = None,
     workers: Workers = None,
-    retry: Annotated[bool, typer.Option("--retry", help="try failed runs once more")] = False,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
@@ -171,7 +170,7 @@ def run(
     typer.echo(f"{study.profile.name}: {len(planned)} runs, {missing} to make")
     scored = {entry.spec.run_id for entry in planned if entry.whole_area}
     execution = _execution(study.profile, device, quiet)
-    runs.make_runs([entry.spec for entry in planned], workers, execution, scored, retry)
+    runs.make_runs([entry.spec for entry in planned], workers, execution, scored)
 
 
 @app.command(epilog="Example: lmhld verify mini --sample 2 --seed monday")
@@ -274,8 +273,9 @@ def book(
     store = chapters.recorded_store(profile) if from_records else None
     for path in chapters.make(profile, chapter, not quiet, workers, values, store):
         typer.echo(path)
-    if from_records and (cells := chapters.cells_with_weights(chapter, profile)):
-        typer.echo(f"need weights, which records do not hold (`lmhld run {profile}` makes them): {', '.join(cells)}")
+    if from_records:
+        needs = "the prediction browser of chapter 05 needs weights, which records do not hold"
+        typer.echo(f"{needs}; `lmhld run {profile}` makes them")
 
 
 @app.command(epilog="Example: lmhld site mini")

@@ -133,7 +133,7 @@ book.found("table5", table5)
 rules = {area: single.threshold_baseline(run) for area, run in first.items()}
 baseline = single.against_threshold(table5, rules)
 book.show(
-    lm.plots.scores.against_threshold(rules, table5["f1"]),
+    lm.plots.scores.against_threshold(rules, table5),
     "against_threshold",
     baseline,
 )

@@ -128,7 +128,7 @@ book.show(
 )
 
 # %%
-differences = book.save(part.largest_differences(scores), "order_differences")
+differences = book.save(part.largest_differences(finished), "order_differences")
 lm.tidy(differences, digits=4)
 
 # %% [markdown]
@@ -163,8 +163,9 @@ book.found("table7", table7)
 # %% [markdown]
 # ## Part, mix and single
 #
-# The paper compares Table 7 with Tables 5 and 6 and finds LMHLD_part ahead of both. Look at whether the three marks keep that
-# order in every network, on the left and on the right.
+# The paper compares this table with Tables 5 and 6 and finds LMHLD_part ahead of both. Two of these add up the pixels of all
+# areas, Table 5 does not; here all three are scored both ways. Look at whether the three marks keep their order in every
+# network, from panel to panel.
 
 # %%
 beside = part.beside_mix_and_single(book, table7)
@@ -176,7 +177,8 @@ book.show(
 )
 
 # %% [markdown]
-# Read this with care: mix is tested on patches of its one size, part and single on those of each area's own size. On real
+# Mix is tested on patches of its one size, part and single at each area's own. They have the same test patches only in areas
+# whose own size is mix's: "same patches" are the test pixels of these. On real
 # areas, where a book of them is published:
 
 # %%
@@ -199,16 +201,8 @@ book.show(
     lm.plots.chains.stage_matrices(drawn),
     "stage_matrix",
     matrices,
-    about=f"order {show_order}",
+    about=f"order {show_order}, means over seeds",
 )
-
-# %% [markdown]
-# **Try it** (in JupyterLab; the page shows the matrices above). The next cell opens a panel: choose an order of addition, or
-# move areas to one of your own. The upper table is its schedule, the lower one F1 after each stage, as far as stages are
-# trained. Which orders share their first stages, and so their first scores?
-
-# %% tags=["widget", "skip-execution", "nbval-skip", "hide-input"]
-lm.widgets.order_explorer(book)
 
 # %% [markdown]
 # Two figures sum up a matrix. *Average forgetting* (Chaudhry et al. 2018, [doi:10.1007/978-3-030-01252-6_33](https://doi.org/10.1007/978-3-030-01252-6_33))
@@ -287,9 +281,8 @@ book.found("fig15_predictions", seen)
 # ## Adding an eighth area
 #
 # The paper expects LMHLD_part to take in more landslide data later. So an area of another data set is added to the finished
-# chains of the first order; nothing before it is trained again. Another synthetic data set may stand in. With real
-# patches at hand, `params/eighth.yaml` adds Landslide4Sense: `lmhld data get landslide4sense`, `lmhld run eighth`,
-# `lmhld book eighth --chapter 07`. Look at how the other areas move.
+# chains of the first order; nothing before it is trained again. In `mini` a second synthetic data set stands in. Look at how
+# the other areas move.
 
 # %%
 new = book.settings("part").added

@@ -72,14 +72,6 @@ lm.tidy(grid)
 # %%
 lm.tidy(book.real("recipe_study"), ["f1"], across="epochs")
 
-# %% [markdown]
-# **Try it** (in JupyterLab; the page shows the figures above). The next cell opens a panel with all finished runs of the profile:
-# choose experiment, network, area and patch size, and compare how they learned. Where does validation F1 stop rising before
-# the training loss stops falling?
-
-# %% tags=["widget", "skip-execution", "nbval-skip", "hide-input"]
-lm.widgets.run_browser(book)
-
 # %%
 book.found("recipe_study", grid)
 

@@ -53,18 +53,19 @@ for name, group in groups.items():
 # ## 1. How sure?
 #
 # Another draw of test patches would give another F1. The bootstrap imitates that: test patches are drawn again and again with
-# replacement, and F1 is computed from the summed counts of each draw. Every F1 of Tables 4 to 7 gets its interval that way (thin bars); in
-# Table 4 windows of the area are drawn. Another seed would give another network, and another F1 too. Where a network was trained with
-# several seeds, the broad bar is Student's interval of their mean (it may leave the picture: three seeds tell little). Look at how far
-# intervals of one column overlap, and at how close the published values lie.
+# replacement, and F1 is computed from the summed counts of each draw. Patches that touch are alike: they are drawn together, as one
+# block. Every F1 of Tables 4 to 7 that rests on ten blocks or more gets its interval that way (thin bars); in Table 4 blocks of
+# windows are drawn. Another seed would give another network, and another F1 too: where a network was trained with
+# several seeds, the broad bar is one standard deviation of theirs to either side. Look at how far intervals of one column overlap.
 
 # %%
 book.runs(
     "beyond", on_missing
 )  # the repeated trainings of Tables 4 to 7 among them
-cells = certainty.table_cells(book)
-repeated = certainty.cells(book, beyond.repeated(book))
-scores = certainty.interval_table(cells, repeated, resamples)
+finished = certainty.table_runs(book)
+scores = certainty.interval_table(book, finished)
+again = certainty.table_runs(book, beyond.repeated(book))
+seeds = book.save(certainty.interval_table(book, again), "score_seeds")
 book.show(
     lm.plots.beyond.score_intervals(scores),
     "score_intervals",
@@ -74,20 +75,22 @@ book.show(
 
 # %% [markdown]
 # Overlap is a poor test: networks are tested on the same patches, and a hard patch is hard for all. So each pair is compared patch
-# by patch. If two networks were equally good, their counts on a patch could change places; a permutation test tries that. Many
-# pairs give some small p-values by chance, so p is corrected for all pairs on the same patches (Benjamini and Yekutieli 2001,
+# by patch. If two networks were equally good, their counts on a block could change places; a permutation test tries that. With
+# fewer than six blocks no p can be below 0.05: such pairs are not tested. Many
+# pairs give some small p-values by chance, so p is corrected for all pairs of a table (Benjamini and Yekutieli 2001,
 # [doi:10.1214/aos/1013699998](https://doi.org/10.1214/aos/1013699998)).
 
 # %%
-pairs = book.save(certainty.pair_table(cells, resamples), "score_pairs")
+pairs = book.save(certainty.pair_table(book, finished, resamples), "score_pairs")
 ranked = book.save(certainty.rankings(pairs), "rankings")
 lm.tidy(ranked)
 
 # %%
-spread = scores["seeds_sd"].groupby("table").max().dropna()
+spread = seeds["f1_sd"].groupby("table").max().dropna()
 for table, row in ranked.iterrows():
     print(
-        f"Table {table}: {row['sure']} of {row['pairs']} pairs of networks differ beyond the chance of patches"
+        f"Table {table}: {row['sure']} of {row['pairs']} pairs of networks differ beyond the chance of patches, "
+        f"{row['untested']} rest on too few to test"
     )
     if table in spread:
         print(
@@ -98,8 +101,7 @@ for table, row in ranked.iterrows():
 # Two kinds of chance are told apart. *Patches*: the interval of a difference says how it would come out on other test patches.
 # *Seeds*: the standard deviation says how far trainings of the same network lie apart, measured on one network of this book. It
 # says nothing of the published networks, which are wider and were trained for longer. Where a difference is smaller than the
-# spread of seeds, a ranking from one training each is not a finding. Patches side by side are alike, so true intervals are
-# rather wider.
+# spread of seeds, a ranking from one training each is not a finding.
 #
 # **Try it:** `seeds: [0, 1, 2]` in a copy of the profile trains every network three times; `experiments: {beyond: {model: res_unet, ...}}` repeats another one.
 #
@@ -366,7 +368,7 @@ with lm.exercise(1, district):
 # %% [markdown]
 # ### Exercise 2: patches of one scene are alike
 #
-# The bootstrap draws patches as if they were independent. Write `over_scenes(counts, scene)`: F1 with its interval when whole scenes are
+# `intervals.over_patches` draws the rows it is given as if they were independent. Write `over_scenes(counts, scene)`: F1 with its interval when whole scenes are
 # drawn. `counts` is an array (patches, 3) of tp, fp, fn; `scene` names each patch's scene. Sum by scene, then use
 # `intervals.over_patches`. When are these intervals wider?
 
@@ -384,14 +386,17 @@ def over_scenes(counts, scene):
 # %% tags=["check"]
 with lm.exercise(2):
     random = np.random.default_rng(0)
-    of_scene = random.integers(20, 200, (8, 3))
-    counts, scene = np.repeat(of_scene, 10, axis=0), np.repeat(list("abcdefgh"), 10)
+    of_scene = random.integers(20, 200, (12, 3))
+    counts, scene = (
+        np.repeat(of_scene, 10, axis=0),
+        np.repeat(list("abcdefghijkl"), 10),
+    )
     by_patch, by_scene = intervals.over_patches(counts), over_scenes(counts, scene)
     assert abs(by_patch.value - by_scene.value) < 1e-9, (
         "the sums, and so F1, stay the same"
     )
     assert by_scene.half > 2 * by_patch.half, (
-        "eight scenes of equal patches: still 80 draws?"
+        "twelve scenes of equal patches: still 120 draws?"
     )
     mixed = random.permutation(len(scene))
     again = over_scenes(counts[mixed], scene[mixed]).half

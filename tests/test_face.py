@@ -42,7 +42,7 @@ def test_tables_are_computed_from_finished_runs_and_saved(book: lm.Book) -> None
     assert table.index.tolist() == [("gorkha", "unet")] and table["run_ids"].tolist() == [run.spec.run_id]
     assert book.runs("2", "skip") == [run]
     saved = pd.read_csv(book.figures / "table5.csv", index_col=["area", "model"])
-    pd.testing.assert_frame_equal(saved, table, rtol=1e-5)
+    pd.testing.assert_frame_equal(saved, table, rtol=1e-5, check_dtype=False)
 
     shown = lm.tidy(table)
     assert shown.index.tolist() == [("Gorkha", "U-Net")]
@@ -66,6 +66,20 @@ def test_a_figure_is_shown_with_its_caption_and_saved_with_its_numbers(book: lm.
     assert book.show(draw(), "scheme", caption="").get_supxlabel() == "bar: mean · n = 2 areas"
     bare = book.show(plt.subplots()[0], "bare", caption="Fig 2 of the paper")
     assert bare.get_supxlabel() == "Fig 2 of the paper"
+
+
+def test_scores_that_say_little_are_marked(book: lm.Book) -> None:
+    assert "converged" not in book.caption()
+    runs.make_run(single.specs(book)[1], QUIET)
+    table = book.table(5)
+    assert table["patches"].iloc[0] < 10 and not table["converged"].any()
+    assert book.caption().endswith("1 of 1 trainings not converged · fewer than 10 test patches: Gorkha")
+    shown = lm.tidy(table)
+    assert shown["F1"].tolist() == [f"{table['f1'].iloc[0]:.3f}*"] and "patches (*: fewer than 10)" in shown
+    assert lm.tidy(table.assign(patches=10))["F1"].iloc[0] == round(table["f1"].iloc[0], 3)
+    drawn = lm.plots.scores.score_heatmap(table, {"f1": "ours", "published_f1": "published"}, "area")
+    assert [text.get_text()[4:] for ax in drawn.axes for text in ax.texts] == ["*", ""]
+    assert "*: fewer than 10 test patches; seeds: 1 a network" in " ".join(drawn.get_supxlabel().split())
 
 
 def test_figures_of_a_portable_profile_say_where_its_runs_are_not(tiny: Path) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from unittest.mock import Mock
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -161,6 +162,14 @@ def test_blocks_are_never_divided(tmp_path):
     block = patch_set.index["row"] // 96 * 100 + patch_set.index["col"] // 96
     assert (patch_set.index.groupby(block)["split"].nunique() == 1).all()
     assert set(patch_set.index["split"]) == set(splits.SPLITS)
+
+
+def test_patches_that_touch_are_one_group_directly_or_by_others():
+    places = [("a", 0, 0), ("a", 32, 32), ("a", 32, 64), ("a", 128, 0), ("b", 0, 0), ("a", 0, 128)]
+    index = pd.DataFrame(places, columns=["scene", "row", "col"])
+    groups = splits.touching(index, 32)
+    assert len(set(groups[:3])) == 1 and len(set(groups)) == 4, "at a corner, at a side; not two away, not elsewhere"
+    assert splits.touching(index.iloc[[3]], 32).tolist() == [0]
 
 
 def test_given_splits_are_kept_and_missing_ones_refused(tmp_path):

@@ -235,9 +235,8 @@ def test_no_book_from_records_that_do_not_fit(home, tmp_path, call, monkeypatch)
     executed: list[object] = []
     monkeypatch.setattr(chapters, "make", lambda *arguments: executed.append(arguments[-1]) or [])
     code, out, _ = call("book", home / "tiny.yaml", "--chapter", "05", "--from-records")
-    assert code == 0 and out.startswith("need weights, which records do not hold (`lmhld run")
+    assert code == 0 and "chapter 05 needs weights, which records do not hold; `lmhld run" in out
     assert executed == [workdir() / "build" / "tiny" / "records"] and runs_dir() == home / "runs"
-    assert chapters.cells_with_weights(None, "mini") == ["chapter 05, prediction_browser"]
     changed = tmp_path / "tiny.yaml"
     changed.write_text(TINY.replace("epochs: 3", "epochs: 4"), encoding="utf-8")
     says = r"tiny\.zip: without 2 of the 2 runs of 'tiny' as it is now \(\w{16}\); make"

@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import marks
+import pandas as pd
 import pytest
 import safetensors.torch
 import torch
@@ -40,6 +41,18 @@ def uncuttable(spec: RunSpec) -> RunSpec:
 def weights(run_id: str) -> dict[str, bytes]:
     stored = safetensors.torch.load_file(runs_dir() / run_id / "weights.safetensors")
     return {name: value.numpy().tobytes() for name, value in stored.items()}
+
+
+@pytest.mark.parametrize(("f1", "converged"), [
+    ([0.1 * n for n in range(8)], False),  # still rising
+    ([*[0.1 * n for n in range(6)], 0.5, 0.504], True),
+    ([0.5] * 6 + [0.5, 0.506], False),
+    ([0.5] * 9 + [0.52, 0.48, 0.51], True),  # up and down
+    ([0.5] * 4, False),  # a quarter of one epoch says nothing
+])  # fmt: skip
+def test_a_run_has_converged_where_the_last_quarter_of_its_validation_is_flat(tmp_path, f1, converged):
+    pd.DataFrame({"epoch": range(1, len(f1) + 1), "val_f1": f1}).to_csv(tmp_path / "history.csv", index=False)
+    assert runs.Run(None, tmp_path, {}).converged is converged
 
 
 def test_the_same_spec_is_made_once(specs, trainings):
@@ -175,14 +188,14 @@ def test_why_a_run_failed_is_known_until_it_succeeds(specs, monkeypatch):
         return original(spec, *rest)
 
     original, tries = runner.train, list[str]()
-    errors: list[Exception] = [OSError("the disk was away"), Interrupted("stopped in epoch 1"), ValueError("a bug")]
+    errors: list[Exception] = [OSError("the disk was away"), Interrupted("stopped in epoch 1")]
     monkeypatch.setattr(runner, "train", shaky)
     refuses(r"1 of 1 runs failed.*the disk was away", runs.make_runs, specs[:1], workers=1, execution=QUIET)
     with pytest.raises(Interrupted):  # which stops the others too
         runs.make_runs(specs, workers=1, execution=QUIET)
     assert len(tries) == 2 and runs.status(specs[0]) == "failed" and "the disk was away" in runs.failure(specs[0])
-    (run,) = runs.make_runs(specs[:1], workers=1, execution=QUIET, retry=True)
-    assert tries == [specs[0].run_id] * 4 and runs.status(specs[0]) == "done" and runs.failure(specs[0]) == ""
+    (run,) = runs.make_runs(specs[:1], workers=1, execution=QUIET)
+    assert tries == [specs[0].run_id] * 3 and runs.status(specs[0]) == "done" and runs.failure(specs[0]) == ""
     assert not (run.folder / store.FAILURE).exists()
 
 

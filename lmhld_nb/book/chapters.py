@@ -87,11 +87,8 @@ def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> Non
     """Execute one chapter (.py or .ipynb) into ``target``, which is written whole or not at all.
 
     The kernel is this Python, whatever kernel the chapter's header names or Jupyter has installed. Cells tagged
-    ``skip-execution`` (the widgets) are left out.
-
-    Raises:
-        UserError: the chapter does not have one of the parameters, a cell failed (names chapter and error; the broken
-            notebook is kept beside the target as ``….failed.ipynb``), or the kernel died.
+    ``skip-execution`` (the widgets) are left out. UserError where the chapter does not have one of the parameters, a
+    cell failed (the broken notebook is kept beside the target as ``….failed.ipynb``), or the kernel died.
     """
     notebook = _read(source, parameters)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -154,15 +151,9 @@ def make(
 ) -> list[Path]:
     """Execute the chapters of a profile, or one of them, into ``build/PROFILE/``, each in a process of its own.
 
-    Run times go to ``times.csv`` beside them (columns ``chapter``, ``seconds``).
-
-    Args:
-        workers: chapters side by side; None for one per processor core.
-        parameters: of the chapters beside ``profile``, as texts of the command line.
-        store: of runs, instead of `config.runs_dir`.
-
-    Raises:
-        UserError: a chapter does not have one of the parameters (nothing starts), or failed (the others are finished).
+    ``workers`` run side by side (None: one per core), ``parameters`` are texts of the command line, ``store`` holds the
+    runs instead of `config.runs_dir`. Run times go to ``times.csv`` beside them (``chapter``, ``seconds``). UserError
+    where a chapter does not have one of the parameters (nothing starts), or failed (the others are finished).
     """
     sources = chapters(number, profile)
     folder = workdir() / "build" / Path(profile).stem
@@ -198,8 +189,7 @@ def make(
 def recorded_store(profile: str) -> Path:
     """Unpack the records of a profile's published edition into ``build/PROFILE/records/``, and return that store.
 
-    Raises:
-        UserError: as `records.read`, or where runs of the profile as it is now are not among them.
+    UserError as `records.read`, or where runs of the profile as it is now are not among them.
     """
     from lmhld_nb import experiments
     from lmhld_nb.experiments.plan import plan
@@ -213,20 +203,6 @@ def recorded_store(profile: str) -> Path:
         lacking = f"without {len(missing)} of the {len(planned)} runs of '{loaded.name}' as it is now ({missing[0]})"
         raise UserError(f"{path}: {lacking}; make them with `lmhld run {profile}` and leave --from-records out")
     return folder
-
-
-def cells_with_weights(number: str | None, profile: str) -> list[str]:
-    """Return the cells of a profile's chapters that load a network: widgets of a module that calls ``model()``."""
-    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "lmhld_nb" / "widgets").glob("*.py")]
-    loading = {name for text in texts if ".model()" in text for name in re.findall(r"^def (\w+)", text, re.M)}
-    return [
-        f"chapter {source.stem[:2]}, {name}"
-        for source in chapters(number, profile)
-        for cell in jupytext.read(source).cells
-        if "widget" in cell.metadata.get("tags", [])
-        for name in re.findall(r"lm\.widgets\.(\w+)", cell.source)
-        if name in loading
-    ]
 
 
 def _execute_quietly(source: Path, folder: Path, parameters: dict[str, object], store: Path | None) -> float:
@@ -257,10 +233,8 @@ def site(profile: str, committed: bool = False) -> Path:
     """Build the web edition ``build/site/``; where that fails, the one that was there stays.
 
     Sphinx reads a copy of ``book/`` with chapters and figures of ``build/PROFILE/`` beside it, or of the repository
-    (``committed``); everything else is up to the extension ``book/lmhld_book/``.
-
-    Raises:
-        UserError: a chapter is not executed yet, or Sphinx warned (a picture without a description, say).
+    (``committed``); everything else is up to the extension ``book/lmhld_book/``. UserError where a chapter is not
+    executed yet, or Sphinx warned (a picture without a description, say).
     """
     name = Path(profile).stem
     build = workdir() / "build"

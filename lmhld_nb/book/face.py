@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from lmhld_nb import models, paper
 from lmhld_nb.config import ROOT, UserError, figures_dir
-from lmhld_nb.evaluation import METRICS
+from lmhld_nb.evaluation import METRICS, intervals
 from lmhld_nb.experiments import EXPERIMENTS, Study, experiment_named
 from lmhld_nb.experiments.plan import PlannedRun, plan
 from lmhld_nb.experiments.profile import load, narrow
@@ -119,9 +119,7 @@ class Book(Study):
         """
         source = dataset or self.dataset
         kind = "synthetic data, no satellite image" if source.synthetic else "real data"
-        text = f"{source.title} ({kind}) · profile {self.name}"
-        if self.not_portable:
-            text += f" · not portable, other digits elsewhere ({'; '.join(sorted(self.not_portable))})"
+        text = " · ".join([f"{source.title} ({kind})", f"profile {self.name}", *self.doubts()])
         if published:
             text = f"this book: {text} · published: the real LMHLD, paper {published}"
         return f"{about} · {text}" if about else text
@@ -181,7 +179,8 @@ def tidy(
 ) -> pd.DataFrame | None:
     """Return an experiment's table for reading: printed names, rounded, without ids of runs or only ``columns``.
 
-    ``across`` names the level of the index whose values become columns, of the first of ``columns``. None for None.
+    Scores that rest on fewer than ten test patches are marked with *. ``across`` names the level of the index whose
+    values become columns, of the first of ``columns``. None for None.
     """
     if table is None:
         return None
@@ -193,4 +192,9 @@ def tidy(
     # A column published_f1 reads "published F1".
     printed = {column: " ".join(titles.get(word, word) for word in str(column).split("_")) for column in shown}
     shown = shown.rename(columns=printed).round(digits)
+    if "patches" in table and (few := (table["patches"] < intervals.LEAST).to_numpy()).any():
+        for name in [name for name in titles.values() if name in shown]:
+            marks = zip(shown[name], few, strict=True)
+            shown[name] = [f"{score:.{digits}f}{'*' if is_few else ''}" for score, is_few in marks]
+        shown = shown.rename(columns={"patches": f"patches (*: fewer than {intervals.LEAST})"})
     return shown.iloc[:, 0].unstack(across, sort=False) if across else shown

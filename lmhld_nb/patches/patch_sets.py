@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import pandas as pd
 from filelock import FileLock
-from pydantic import SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from tqdm import tqdm
 
 from lmhld_nb import config, scenes
@@ -40,11 +40,13 @@ class PatchSpec(config.Strict):
     # Keep windows with less landslide than `min_share` too. They are dealt over the splits apart, so that all others
     # lie in the splits where they lie without them.
     background: bool = False
+    thin: int = Field(default=1, ge=1)  # every how many-th patch of a split is used, in the order of scenes
 
     @model_serializer(mode="wrap")
-    def _without_default_background(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out ``background`` where it changes nothing: it came after many patches had got their names."""
-        return {name: value for name, value in serialise(self).items() if name != "background" or value}
+    def _without_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what came after many patches had got their names, where it changes nothing."""
+        late = {"background": False, "thin": 1}
+        return {name: value for name, value in serialise(self).items() if late.get(name) != value}
 
     @property
     def fingerprint_of_patches(self) -> str:
@@ -218,6 +220,7 @@ def _write_patches(spec: PatchSpec, area_scenes: list[Scene], folder: Path, prog
         raise UserError(_nothing_left(spec, tally))
     index = pd.DataFrame(rows)
     index["split"] = _splits(index, spec)
+    index.loc[index.groupby("split").cumcount() % spec.thin > 0, "split"] = "unused"
     if absent := [split for split in splits.SPLITS if not (index["split"] == split).any()]:
         problem = f"no {absent[0]} patch among {len(index)}"
         mend = "use a larger scene, a smaller `size`, or other `fractions`"

@@ -26,12 +26,9 @@ from lmhld_nb.training.specs import RunSpec
 def make_run(spec: RunSpec, execution: Execution | None = None, whole_area: bool = False, wait: bool = True) -> Run:
     """Return the run of ``spec``; train it, and the stages before it, where they are not finished.
 
-    With ``whole_area`` it is scored on its whole area too; with ``wait``, another process that makes it is waited for.
-
-    Raises:
-        UserError: the store cannot be read or written, or as `training.train`; the run's folder then says why.
-        Interrupted: as `training.train`.
-        Busy: another process is making it, and ``wait`` is False.
+    With ``whole_area`` it is scored on its whole area too; with ``wait``, another process that makes it is waited for
+    (else `Busy`). UserError where the store cannot be read or written, or, like Interrupted, as `training.train`; the
+    run's folder then says why.
     """
     execution = execution or Execution()
     if store.status(spec, whole_area) != "done":
@@ -81,16 +78,12 @@ def make_runs(
     workers: int | None = None,
     execution: Execution | None = None,
     whole_area: Collection[str] = (),
-    retry: bool = False,
 ) -> list[Run]:
     """Make what is missing of ``specs`` and return all runs in their order; ids in ``whole_area`` are scored there too.
 
     Trainings run side by side, without ``workers`` one per processor core, or on GPUs as many as they have room for;
-    ``retry`` tries those that fail once more.
-
-    Raises:
-        UserError: some runs failed; the others are finished first and the message names each failure.
-        Interrupted: a signal came; the same call goes on where it stopped.
+    UserError names each failure, after the other runs were finished; Interrupted: a signal came, and the same call goes
+    on where it stopped.
     """
     execution, specs = execution or Execution(), list(specs)
     unfinished = [spec for spec in specs if not _is_done(spec, whole_area)]
@@ -100,8 +93,6 @@ def make_runs(
         on_cpu = choose_device(execution.device) == "cpu"
         workers = max(1, cores() // execution.threads) if on_cpu else gpus.room(execution)
     failures = _make_all(missing, workers, execution, whole_area)
-    if failures and retry:
-        failures = _make_all({run_id: missing[run_id] for run_id in failures}, workers, execution, whole_area)
     if failures:
         by_reason: dict[str, list[str]] = {}  # runs with the same reason share it
         for run_id, reason in failures.items():

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from lmhld_nb.training.specs import Recipe, RunSpec
 FAILURE = "failure.json"
 WEIGHTS = "weights.safetensors"
 SHOWN = "shown"  # of a run's folder: predictions that figures show
+FLAT = 0.005  # of F1: what a validation curve may still gain in its last quarter
 MANIFEST, MAPS = "records.json", "maps"  # of a store that holds records alone (`records`)
 
 
@@ -53,6 +55,23 @@ class Run:
     def history(self) -> pd.DataFrame:
         """One row per epoch: lr, losses, validation scores, seconds since the start."""
         return pd.read_csv(self.folder / "history.csv")
+
+    @property
+    def tested(self) -> dict[str, int]:
+        """How many test patches of each of its own areas it is scored on."""
+        pixels = {spec.area: spec.size**2 for spec in self.spec.data}
+        counts = {area: Confusion.from_dict(row) for area, row in self.metrics["areas"].items()}
+        return {area: sum(vars(own).values()) // pixels[area] for area, own in counts.items()}
+
+    @property
+    def converged(self) -> bool:
+        """Whether a straight line through the validation F1 of the last quarter of the epochs gains less than 0.005.
+
+        False where that quarter is a single epoch: nothing can be said of it.
+        """
+        f1 = self.history["val_f1"].fillna(0).to_numpy()
+        last = f1[-ceil(len(f1) / 4) :]
+        return len(last) > 1 and bool(np.polyfit(np.arange(len(last)), last, 1)[0] * (len(last) - 1) < FLAT)
 
     def model(self) -> nn.Module:
         """Return the tested network, in evaluation mode, on the CPU."""
@@ -290,14 +309,9 @@ def _read_counts(run: Run, name: str, columns: Sequence[str]) -> pd.DataFrame:
 def remembered(run: Run, name: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Return what a figure shows of a run's predictions: from its folder, else computed, and kept there.
 
-    Those of a portable run are kept only by a process whose results are (`hardware.portability`).
-
-    Args:
-        name: stands for all that the arrays depend on, but for the run and its weights.
-        compute: returns the arrays by name.
-
-    Raises:
-        UserError: they are not in a record; or as ``compute``.
+    ``name`` stands for all that the arrays depend on, but for the run and its weights; ``compute`` returns them by
+    name. Those of a portable run are kept only by a process whose results are (`hardware.portability`). UserError
+    where they are not in a record, or as ``compute``.
     """
     path = run.folder / SHOWN / f"{safe_name(name, 'prediction')}-{run.metrics['weights']}.npz"
     with suppress(FileNotFoundError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error):  # or damaged
