@@ -52,7 +52,7 @@ def with_noise(label: Labels, old: NDArray[np.bool_], noise: LabelNoise, rng: np
     chance, steps = rng.random((3, len(old))), rng.random((2, len(old)))
     small = size < np.median(size)
     gone = (small & (chance[0] < noise.omitted)) | (old & (chance[1] < noise.old))
-    drawn = np.where(np.concatenate([[True], gone])[label], 0, label)
+    drawn = np.where(np.append(True, gone)[label], 0, label).astype(label.dtype)
     drawn = _merged(drawn, noise.merged, rng)
     return _shifted(drawn, chance[2] < noise.shifted, steps, noise.shift_px)
 

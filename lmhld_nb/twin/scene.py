@@ -80,8 +80,8 @@ def make_scene(folder: Path, task: SceneTask) -> None:
     pixels = image.expose(sensor, recipe, dem, scene, drawn)
     transform = _transform(recipe, task.number)
     image_path, dem_path, polygon_path = paths_of(folder, task)
-    drawn = labels.with_noise(scene.slides.label, scene.old, labels.LEVELS[task.label_noise], interpreter)
-    write_polygons(polygon_path, {"landslides": drawn, TRUE_LAYER: scene.slides.label}, recipe, transform)
+    outlines = labels.with_noise(scene.slides.label, scene.old, labels.LEVELS[task.label_noise], interpreter)
+    write_polygons(polygon_path, {"landslides": outlines, TRUE_LAYER: scene.slides.label}, recipe, transform)
     grid = {"crs": f"EPSG:{recipe.epsg}", "transform": transform}
     _write_raster(dem_path, dem[None], grid, ("elevation",), {"SYNTHETIC": "yes"})
     digest = hashlib.sha256()
