@@ -64,7 +64,7 @@ def _merged(label: Labels, share: float, rng: np.random.Generator) -> Labels:
     lowest = ndimage.minimum_filter(np.where(label > 0, label, beyond), NEIGHBOURS, mode="constant", cval=beyond)
     between = (label == 0) & (lowest < highest)
     pairs, which = np.unique(np.stack([lowest[between], highest[between]]), axis=1, return_inverse=True)
-    chosen = rng.random(pairs.shape[1]) < share
+    chosen = rng.random(size=(pairs.shape[1],)) < share
     name = np.arange(label.max(initial=0) + 1, dtype=label.dtype)
     for low, high in pairs[:, chosen].T:
         one, other = sorted((name[low], name[high]))
