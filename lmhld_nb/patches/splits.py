@@ -12,6 +12,15 @@ def blocks(index: pd.DataFrame, side_px: int) -> np.ndarray:
     return index.groupby(squares, sort=False).ngroup().to_numpy()
 
 
+def touching(index: pd.DataFrame, others: np.ndarray | pd.Series, size: int) -> np.ndarray:
+    """Say of each patch (scene, row, col) whether it touches one of ``others`` (bool) at a side or a corner."""
+    columns = ["scene", "row", "col"]
+    around = set(index.loc[np.asarray(others), columns].itertuples(index=False, name=None))
+    steps = [(down, right) for down in (-size, 0, size) for right in (-size, 0, size)]
+    places = index[columns].itertuples(index=False, name=None)
+    return np.array([any((s, row + down, col + right) in around for down, right in steps) for s, row, col in places])
+
+
 def deal(
     share: np.ndarray, group: np.ndarray, fractions: tuple[float, float, float], seed: int, tries: int = 500
 ) -> np.ndarray:

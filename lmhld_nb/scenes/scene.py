@@ -123,6 +123,8 @@ def open_labels(scene: Scene, image: Image, layer: str | int = 0) -> Iterator[La
 
     ``layer`` of a file of polygons is a name or number; a mask has none.
     """
+    if layer and scene.mask is not None:
+        raise UserError(f"{scene.mask}: a mask has no layer '{layer}'; only polygons of synthetic scenes do")
     if scene.mask is not None and arrays.is_array_file(scene.mask):
         with arrays.open_array(scene.mask, scene.mask_key) as array:
             yield _array_labels(scene, array, image.shape)
