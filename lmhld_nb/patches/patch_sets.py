@@ -110,7 +110,7 @@ class PatchSet:
     def neighbours(self, split: str, other: str) -> int:
         """Count the patches of ``split`` that touch one of ``other``, at a side or a corner."""
         is_other = self.index["split"] == other
-        return int((splits.touching(self.index, is_other, self.spec.size) & (self.index["split"] == split)).sum())
+        return int((splits.beside(self.index, is_other, self.spec.size) & (self.index["split"] == split)).sum())
 
     def shares(self) -> dict[str, float]:
         """Return the share of landslide pixels in each split (the columns of paper Table 2)."""
@@ -331,5 +331,5 @@ def _in_blocks(index: pd.DataFrame, spec: PatchSpec) -> np.ndarray:
     dealt = splits.deal(index["share"].to_numpy(), groups, spec.fractions, spec.seed)
     if spec.gap:
         is_test = dealt == "test"
-        dealt = np.where(splits.touching(index, is_test, spec.size) & ~is_test, "unused", dealt)
+        dealt = np.where(splits.beside(index, is_test, spec.size) & ~is_test, "unused", dealt)
     return dealt

@@ -12,7 +12,7 @@ def blocks(index: pd.DataFrame, side_px: int) -> np.ndarray:
     return index.groupby(squares, sort=False).ngroup().to_numpy()
 
 
-def touching(index: pd.DataFrame, others: np.ndarray | pd.Series, size: int) -> np.ndarray:
+def beside(index: pd.DataFrame, others: np.ndarray | pd.Series, size: int) -> np.ndarray:
     """Say of each patch (scene, row, col) whether it touches one of ``others`` (bool) at a side or a corner."""
     columns = ["scene", "row", "col"]
     around = set(index.loc[np.asarray(others), columns].itertuples(index=False, name=None))

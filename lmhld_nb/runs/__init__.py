@@ -3,6 +3,7 @@
 from lmhld_nb.runs.runner import make_run, make_runs
 from lmhld_nb.runs.store import (
     Run,
+    counts_on,
     damage,
     failure,
     files,
@@ -20,6 +21,7 @@ from lmhld_nb.runs.store import (
 
 __all__ = [
     "Run",
+    "counts_on",
     "damage",
     "failure",
     "files",
