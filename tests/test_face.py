@@ -1,5 +1,6 @@
 """The face: what chapters open, the tables it computes and saves, the captions it writes, names for reading."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -10,7 +11,8 @@ from made import refuses
 
 import lmhld_nb as lm
 from lmhld_nb import runs
-from lmhld_nb.experiments import single
+from lmhld_nb.book import face
+from lmhld_nb.experiments import EXPERIMENTS, single
 from lmhld_nb.plots import style
 
 
@@ -82,3 +84,31 @@ def test_the_module_offers_its_packages_and_nothing_else() -> None:
     assert lm.plots.style is style and lm.experiments.single is single
     with pytest.raises(AttributeError, match="'lmhld_nb' has no attribute 'nosuch'"):
         _ = lm.nosuch
+
+
+def test_what_was_found_is_said_of_this_book_and_of_the_published_real_areas(
+    book: lm.Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = replace(EXPERIMENTS["single"], findings={"table5": lambda table: f"best {table['f1'].max()} {list(table)}."})
+    monkeypatch.setitem(EXPERIMENTS, "single", said)
+    monkeypatch.setattr(face, "published_dir", lambda profile: tmp_path / profile)
+    keys = pd.MultiIndex.from_tuples([("gorkha", "unet")], names=["area", "model"])
+    table = pd.DataFrame({"f1": [0.5]}, keys)
+    assert book.real("table5") is None
+    book.found("table5", table)
+    assert capsys.readouterr().out.count("What we found") == 1, "nothing of real areas where none are published"
+
+    (tmp_path / "real").mkdir()
+    (table + 0.25).to_csv(tmp_path / "real" / "table5.csv")
+    published = book.real("table5")
+    assert published is not None and published.index.equals(keys)
+    book.found("table5", table)
+    own, real = capsys.readouterr().out.replace("\n", " ").split("What we found, ")[1:]
+    assert own.startswith("Synthetic twin of LMHLD, smoke size (synthetic data, profile tiny): best 0.5 ['area', 'mod")
+    assert real == "real areas, as published: best 0.75 ['area', 'model', 'f1']. "
+    book.found("table5", None)
+    assert "none of the runs that this needs is" in capsys.readouterr().out
+    refuses("'table9': nothing is found from a table of this name; choose from table5", book.found, "table9", table)
+
+    of_real_data = replace(book, dataset=replace(book.dataset, synthetic=False))
+    assert of_real_data.real("table5") is None, "a book of real data needs no other beside it"

@@ -1,5 +1,6 @@
 """The face of the module: what a chapter opens, and all that it usually needs."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +11,19 @@ import torch
 from matplotlib.figure import Figure
 
 from lmhld_nb import models, paper
-from lmhld_nb.config import UserError, figures_dir
+from lmhld_nb.config import UserError, figures_dir, published_dir
 from lmhld_nb.evaluation import METRICS
 from lmhld_nb.experiments import EXPERIMENTS, Study, experiment_named
 from lmhld_nb.experiments.plan import PlannedRun, plan
 from lmhld_nb.experiments.profile import load, narrow
 from lmhld_nb.experiments.study import open_dataset
+from lmhld_nb.experiments.tables import indexed
 from lmhld_nb.plots import style
 from lmhld_nb.runs import Run
 from lmhld_nb.sources import DataSet
+
+REAL = "real"
+"""Profile whose published edition stands beside books of synthetic data."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,31 @@ class Book(Study):
             raise UserError(f"{key}: none of its runs is finished; make them with `lmhld run {self.name}`")
         return self.save(entry.tables[key](self, finished), key)
 
+    def real(self, name: str) -> pd.DataFrame | None:
+        """Return a table of the edition published on real areas, by name, as it was saved with its index.
+
+        None where it is not published, and for a book of real data, which needs no other beside it.
+        """
+        path = published_dir(REAL) / f"{name}.csv"
+        return indexed(pd.read_csv(path)) if self.dataset.synthetic and path.is_file() else None
+
+    def found(self, name: str, table: pd.DataFrame | None) -> None:
+        """Print what a table says, by the experiment's `findings`: this book's, and after it the one on real areas.
+
+        ``table`` is None or has no rows where none of its runs is finished; UserError for an unknown name.
+        """
+        known = {name: say for entry in EXPERIMENTS.values() for name, say in entry.findings.items()}
+        if name not in known:
+            raise UserError(f"'{name}': nothing is found from a table of this name; choose from {', '.join(known)}")
+        kind = "synthetic data" if self.dataset.synthetic else "real data"
+        tables = {f"{self.dataset.title} ({kind}, profile {self.name})": table}
+        if (published := self.real(name)) is not None:
+            tables["real areas, as published"] = published
+        for where, rows in tables.items():
+            nothing = "none of the runs that this needs is finished."
+            found = nothing if rows is None or rows.empty else known[name](_flat(rows))
+            print(textwrap.fill(f"What we found, {where}: {found}", 118))
+
     def caption(self, about: str = "", published: str = "", dataset: DataSet | None = None) -> str:
         """Return the line under a figure that says which data and profile it shows.
 
@@ -118,6 +148,11 @@ class Book(Study):
         self.figures.mkdir(parents=True, exist_ok=True)
         table.to_csv(self.figures / f"{name}.csv", float_format="%.6g")
         return table
+
+
+def _flat(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table as its CSV holds it, with its index as columns."""
+    return table.reset_index(drop=table.index.names == [None])
 
 
 def open(profile: str, models: Sequence[str] | str = (), areas: Sequence[str] | str = ()) -> Book:

@@ -11,8 +11,8 @@ from scipy import stats
 from lmhld_nb import paper, runs, scenes, sources
 from lmhld_nb.evaluation import intervals, objects
 from lmhld_nb.evaluation.intervals import RESAMPLES
-from lmhld_nb.experiments.certainty import PATCH, WINDOW, tested_patches
-from lmhld_nb.experiments.tables import join_ids
+from lmhld_nb.experiments.certainty import WINDOW
+from lmhld_nb.experiments.tables import BLOCK, join_ids, tested_patches, tested_windows
 from lmhld_nb.runs import Run
 from lmhld_nb.training import scoring
 
@@ -86,7 +86,7 @@ def split_table(kinds: Mapping[str, Sequence[Run]], resamples: int = RESAMPLES) 
     for kind, finished in kinds.items():
         for run in finished:
             (patch_set,) = runs.patch_sets(run.spec, progress=False)
-            interval = intervals.over_patches(tested_patches(run)[intervals.COUNTED].to_numpy(), resamples)
+            interval = intervals.over_patches(intervals.stacked([tested_patches(run)], BLOCK), resamples)
             patches = len(patch_set.where("test"))
             rows.append(
                 {
@@ -111,8 +111,8 @@ def size_table(by_size: Mapping[int, Sequence[Run]], own: int, resamples: int = 
     rows = []
     for size, finished in by_size.items():
         for run in finished:
-            counts = runs.window_counts(run)
-            interval = intervals.over_patches(counts[intervals.COUNTED].to_numpy(), resamples)
+            counts = tested_windows(run)
+            interval = intervals.over_patches(intervals.stacked([counts], BLOCK), resamples)
             patches = run.metrics["training_patches"]
             rows.append(
                 {
@@ -147,7 +147,7 @@ def switch_table(
         if not pairs:
             continue
         with_it, without = (
-            intervals.stacked([tested_patches(pair[index]) for pair in pairs], PATCH) for index in (0, 1)
+            intervals.stacked([tested_patches(pair[index]) for pair in pairs], BLOCK) for index in (0, 1)
         )
         gaps = intervals.f1(with_it) - intervals.f1(without)
         seeds, patches = intervals.over_seeds(gaps), intervals.difference(with_it, without, resamples)

@@ -1,6 +1,6 @@
 """Experiment 4, LMHLD_part: areas learnt one after another, in several orders (paper section 3.2 (4))."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from statistics import mean
 from typing import Annotated, Any
 
@@ -10,15 +10,15 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from lmhld_nb import paper, runs
 from lmhld_nb.config import Strict, UserError
-from lmhld_nb.evaluation import METRICS, Confusion, scores
+from lmhld_nb.evaluation import METRICS, Confusion, intervals, scores
 from lmhld_nb.experiments import mix, single
 from lmhld_nb.experiments.profile import ModelName, PatchSize, Seeds
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
-from lmhld_nb.experiments.tables import beside_published, mean_over_seeds
+from lmhld_nb.experiments.tables import beside_published, by_order_and_seed, order_of, score_table, tested
 from lmhld_nb.patches import PatchSpec
 from lmhld_nb.runs import Run
-from lmhld_nb.training import chains
+from lmhld_nb.training import chains, scoring
 from lmhld_nb.training.specs import LAYER_GROUPS, RunSpec, Treatment
 
 Row = Mapping[str, Treatment]
@@ -214,22 +214,32 @@ def total_scores(run: Run, own_input: bool = False) -> dict[str, float]:
 def order_scores(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """Score the last stages of `final_runs` by model and order, mean over seeds (paper Figs 12 to 14).
 
-    ``own_input_…`` are the scores with each area's own input convolution.
+    Columns: those of `score_table`; before them ``own_input_…``, the scores with each area's own input convolution.
     """
-    rows: list[dict[str, Any]] = []
+    rows = []
     for order, finished in finals.items():
-        for run in finished:
-            own_input = {f"own_input_{name}": value for name, value in total_scores(run, own_input=True).items()}
-            scored = {"model": run.spec.model, "order": order, **total_scores(run), **own_input}
-            rows.append({**scored, "run_ids": run.spec.run_id})
-    return mean_over_seeds(rows, ["model", "order"])
+        for row in tested(finished):
+            own_input = {f"own_input_{name}": value for name, value in total_scores(row["run"], own_input=True).items()}
+            rows.append({**row, "order": order, **own_input})
+    return score_table(rows, ["model", "order"])
 
 
-def largest_differences(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the largest difference between two orders of `order_scores`, by network: how much the order matters."""
-    groups = table.groupby("model", sort=False)
+def largest_differences(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
+    """Return the largest difference between two orders of `final_runs`, by network: how much the order matters.
+
+    Columns: the scores, means over seeds; f1_sd, the standard deviation of F1 over seeds in one order (NaN for one
+    seed); p, that orders which do not matter differ as much in F1 (`intervals.reordered`); orders and seeds, how many
+    f1_sd and p rest on (without orders that some seed lacks); run_ids.
+    """
+    groups = order_scores(finals).groupby("model", sort=False)
     spread = groups[list(METRICS)].max() - groups[list(METRICS)].min()
-    return spread.join(groups["run_ids"].agg("+".join))
+    rows = {}
+    for model in spread.index:
+        own = [run for group in finals.values() for run in group if run.spec.model == model]
+        f1 = by_order_and_seed(own, [total_scores(run)["f1"] for run in own])
+        p = intervals.reordered(f1.T.to_numpy())
+        rows[model] = {"f1_sd": f1.var(axis=1).mean() ** 0.5, "p": p, "orders": f1.shape[0], "seeds": f1.shape[1]}
+    return spread.join(pd.DataFrame.from_dict(rows, orient="index")).join(groups["run_ids"].agg("+".join))
 
 
 def table_7(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
@@ -238,23 +248,59 @@ def table_7(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
 
 
 def mean_over_orders(finals: Sequence[Run]) -> pd.DataFrame:
-    """Return the rows of Table 7 for some last stages."""
-    rows = [{"model": run.spec.model, **total_scores(run), "run_ids": run.spec.run_id} for run in finals]
-    return beside_published(rows, ["model"], paper.table(7), finals)
+    """Return the rows of Table 7 for some last stages; a column orders says how many a network has."""
+    table = beside_published(tested(finals), ["model"], paper.table(7))
+    orders = pd.Series(map(order_of, finals)).groupby([run.spec.model for run in finals]).nunique()
+    table.insert(list(table).index("seeds"), "orders", orders)
+    return table
 
 
 def beside_mix_and_single(study: Study, table7: pd.DataFrame) -> pd.DataFrame:
-    """Return F1 of LMHLD_part (`table_7`) beside that of experiments 3 and 2 (NaN if not made), ours and published."""
-    tables = {"part": table7}
-    if study.profile.makes("mix") and (mixed := study.finished(mix.specs(study))):
-        tables["mix"] = mix.table_6(study, mixed)
-    if study.profile.makes("single") and (alone := study.finished(single.specs(study))):
-        tables["single"] = single.table_5(study, alone)[["f1", "published_f1"]].groupby("model").mean()
+    """Return F1 of LMHLD_part (`table_7`) beside that of experiments 3 and 2, all scored alike, and as published.
+
+    Of each NAME (part, mix, single), NaN if not made: ``NAME_f1``, counts summed over the test patches of all areas
+    that the three have in common; ``mean_NAME_f1``, mean of the F1 of these areas; ``same_NAME_f1``, counts summed over
+    those areas only whose own patch size is mix's, where all three have the same test patches; ``NAME_f1_sd``, standard
+    deviation of the first over seeds; ``published_NAME_f1``, of single the mean over areas. areas, same_areas: how many
+    they are; run_ids.
+    """
+    makes, areas = study.profile.makes, set(first_order(study))
+    rows = {"part": tested([run for specs in finals(study).values() for run in study.finished(specs)])}
+    published, own = {"part": table7["published_f1"]}, set[str]()
+    if makes("mix") and (mixed := study.finished(mix.specs(study))):
+        areas &= set(mix.mixed_areas(study))
+        own = {area for area in areas if study.patch_size(area) == study.settings("mix").size}
+        rows["mix"], published["mix"] = tested(mixed), mix.table_6(study, mixed)["published_f1"]
+    if makes("single") and (alone := study.finished(single.specs(study))):
+        on_areas = pd.DataFrame(single.tested([run for run in alone if run.spec.data[0].area in areas]))
+        seeds = on_areas["run"].map(lambda run: run.spec.seed)
+        rows["single"] = [
+            {"model": model, "run": group["run"].iloc[0], "counts": pd.concat(list(group["counts"]))}
+            for (model, _), group in on_areas.groupby(["model", seeds], sort=False)
+        ]
+        published["single"] = single.table_5(study, alone)["published_f1"].groupby("model").mean()
     beside = pd.DataFrame(index=table7.index)
-    for prefix in ("", "published_"):
-        for name in ("part", "mix", "single"):
-            beside[f"{prefix}{name}_f1"] = tables[name][f"{prefix}f1"] if name in tables else np.nan
-    return beside.join(table7["run_ids"])
+    for name in ("part", "mix", "single"):
+        columns = [f"{name}_f1", f"mean_{name}_f1", f"same_{name}_f1", f"{name}_f1_sd"]
+        scored = _scored_alike(rows.get(name, []), areas, own)
+        beside[columns] = scored.reindex(index=beside.index)
+        beside[f"published_{name}_f1"] = published.get(name, np.nan)
+    return beside.assign(areas=len(areas), same_areas=len(own)).join(table7["run_ids"])
+
+
+def _scored_alike(rows: Sequence[Mapping[str, Any]], areas: Set[str], own: Set[str]) -> pd.DataFrame:
+    """Return by model the first four columns of `beside_mix_and_single`; rows that lack an area are left out."""
+    scored = []
+    for row in rows:
+        counts = {area: one for area, one in scoring.by_area(row["counts"]).items() if area in areas}
+        if len(counts) == len(areas):
+            pooled, same = (sum((counts[area] for area in kept), Confusion(0, 0, 0, 0)).f1 for kept in (areas, own))
+            mean = np.mean([one.f1 for one in counts.values()])
+            scored.append({"model": row["model"], "run": row["run"], "pooled": pooled, "mean": mean, "same": same})
+    table = pd.DataFrame(scored, columns=["model", "run", "pooled", "mean", "same"])
+    groups = table.groupby("model")
+    deviations = {model: by_order_and_seed(list(group["run"]), group["pooled"]).mean().std() for model, group in groups}
+    return groups[["pooled", "mean", "same"]].mean().assign(sd=pd.Series(deviations, dtype=float))
 
 
 def _narrow(settings: Part, models: Sequence[str], areas: Sequence[str]) -> Part:

@@ -1,7 +1,7 @@
 """Experiment 1: which patch size suits an area (paper sections 3.2 (1) and 4.1)."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 from pydantic import Field
@@ -12,10 +12,11 @@ from lmhld_nb.evaluation import scores
 from lmhld_nb.experiments.profile import PatchSize
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
-from lmhld_nb.experiments.tables import beside_published
+from lmhld_nb.experiments.tables import beside_published, tested_windows
 from lmhld_nb.patches import PatchSet
 from lmhld_nb.patches.measurements import measure_area
 from lmhld_nb.runs import Run
+from lmhld_nb.training import scoring
 from lmhld_nb.training.specs import RunSpec
 
 TIE = 0.0005  # of a mean F1: what four printed digits cannot tell apart
@@ -96,16 +97,19 @@ def table_2(patch_sets: Sequence[PatchSet]) -> pd.DataFrame:
 
 def table_4(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
     """Tabulate Experiment 1 as paper Table 4 does: scores over the whole area (``outside_…`` training patches)."""
+    published = paper.table(4).assign(area="wenchuan")
+    return beside_published(tested(finished), ["area", "model", "patch_size"], published)
+
+
+def tested(finished: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return the rows of `table_4`, one per run (`tables.score_table`): their patches are all windows of the area."""
     rows = []
     for run in finished:
-        counts = run.whole_area
-        assert counts is not None, f"{run.folder}: not scored on its whole area"
-        (patch_spec,) = run.spec.data
-        outside = {f"outside_{name}": score for name, score in scores(counts["outside_training"]).items()}
+        (patch_spec,), counts = run.spec.data, tested_windows(run)
+        outside = scores(scoring.whole_area(counts)["outside_training"])
         key = {"area": patch_spec.area, "model": run.spec.model, "patch_size": patch_spec.size}
-        rows.append({**key, **scores(counts["all"]), **outside, "run_ids": run.spec.run_id})
-    published = paper.table(4).assign(area="wenchuan")
-    return beside_published(rows, ["area", "model", "patch_size"], published, finished)
+        rows.append({**key, "run": run, "counts": counts, **{f"outside_{name}": f1 for name, f1 in outside.items()}})
+    return rows
 
 
 def patch_size_choice(table: pd.DataFrame) -> pd.DataFrame:

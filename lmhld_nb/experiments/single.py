@@ -1,15 +1,17 @@
 """Experiment 2, LMHLD_single: each network on each area alone, at the area's patch size (paper section 3.2 (2))."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
 from lmhld_nb import models, paper, runs
 from lmhld_nb.config import Strict
 from lmhld_nb.evaluation import Confusion, Threshold, best_threshold, score_threshold
+from lmhld_nb.experiments import tables
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
-from lmhld_nb.experiments.tables import beside_published, run_scores
+from lmhld_nb.experiments.tables import beside_published
 from lmhld_nb.runs import Run
 from lmhld_nb.training.specs import RunSpec
 
@@ -25,13 +27,14 @@ def specs(study: Study) -> list[RunSpec]:
 
 def table_5(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
     """Tabulate Experiment 2 by area and model as paper Table 5 does, mean over seeds (`beside_published`)."""
-    rows = [
-        {"area": run.spec.data[0].area, "model": run.spec.model, **run_scores(run), "run_ids": run.spec.run_id}
-        for run in finished
-    ]
     published = paper.table(5)
     published["area"] = published["study_area"].map(paper.area_key)
-    return beside_published(rows, ["area", "model"], published, finished)
+    return beside_published(tested(finished), ["area", "model"], published)
+
+
+def tested(finished: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return the rows of `table_5`, one per run (`tables.score_table`)."""
+    return [{"area": row["run"].spec.data[0].area, **row} for row in tables.tested(finished)]
 
 
 def histories(finished: Sequence[Run]) -> pd.DataFrame:

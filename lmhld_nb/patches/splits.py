@@ -2,6 +2,9 @@
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
 
 SPLITS = ("train", "val", "test")
 
@@ -12,13 +15,25 @@ def blocks(index: pd.DataFrame, side_px: int) -> np.ndarray:
     return index.groupby(squares, sort=False).ngroup().to_numpy()
 
 
-def beside(index: pd.DataFrame, others: np.ndarray | pd.Series, size: int) -> np.ndarray:
-    """Say of each patch (scene, row, col) whether it touches one of ``others`` (bool) at a side or a corner."""
-    columns = ["scene", "row", "col"]
-    around = set(index.loc[np.asarray(others), columns].itertuples(index=False, name=None))
-    steps = [(down, right) for down in (-size, 0, size) for right in (-size, 0, size)]
-    places = index[columns].itertuples(index=False, name=None)
-    return np.array([any((s, row + down, col + right) in around for down, right in steps) for s, row, col in places])
+def touching(index: pd.DataFrame, side_px: int) -> np.ndarray:
+    """Return for each patch (scene, row, col) the number, from 0, of its group of patches that touch one another.
+
+    Two belong to one group if they touch at a side or a corner, or if others between them do.
+    """
+    pairs = KDTree(_places(index)).query_pairs(side_px, p=np.inf, output_type="ndarray")
+    graph = coo_array((np.ones(len(pairs), bool), tuple(pairs.T)), shape=(len(index), len(index)))
+    return np.asarray(connected_components(graph, directed=False)[1])
+
+
+def beside(index: pd.DataFrame, others: np.ndarray | pd.Series, side_px: int) -> np.ndarray:
+    """Say of each patch (scene, row, col) whether it touches one of ``others`` (bool), or is one."""
+    places = _places(index)
+    return np.asarray(KDTree(places[np.asarray(others)]).query(places, p=np.inf)[0] <= side_px)
+
+
+def _places(index: pd.DataFrame) -> np.ndarray:
+    scenes = index["scene"].factorize()[0] * 1e9  # far apart
+    return np.column_stack([scenes, index["row"], index["col"]])
 
 
 def deal(

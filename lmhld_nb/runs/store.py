@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from lmhld_nb.training.specs import Recipe, RunSpec
 FAILURE = "failure.json"
 WEIGHTS = "weights.safetensors"
 SHOWN = "shown"  # of a run's folder: predictions that figures show
+FLAT = 0.005  # of F1: what a validation curve may still gain in its last quarter
 MANIFEST, MAPS = "records.json", "maps"  # of a store that holds records alone (`records`)
 
 
@@ -54,6 +56,16 @@ class Run:
     def history(self) -> pd.DataFrame:
         """One row per epoch: lr, losses, validation scores, seconds since the start."""
         return pd.read_csv(self.folder / "history.csv")
+
+    @property
+    def converged(self) -> bool:
+        """Whether a straight line through the validation F1 of the last quarter of the epochs gains less than 0.005.
+
+        False where that quarter is a single epoch: nothing can be said of it.
+        """
+        f1 = self.history["val_f1"].fillna(0).to_numpy()
+        last = f1[-ceil(len(f1) / 4) :]
+        return len(last) > 1 and bool(np.polyfit(np.arange(len(last)), last, 1)[0] * (len(last) - 1) < FLAT)
 
     def model(self) -> nn.Module:
         """Return the tested network, in evaluation mode, on the CPU."""
