@@ -10,6 +10,7 @@ from pydantic import Field, PositiveInt
 from lmhld_nb import patches
 from lmhld_nb.config import Strict
 from lmhld_nb.experiments import mix, part, patch_size, single
+from lmhld_nb.experiments.beyond_findings import BEYOND
 from lmhld_nb.experiments.profile import ModelName, PatchSize, Seeds
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
@@ -113,7 +114,7 @@ def background(study: Study) -> list[RunSpec]:
 
 
 def labels(study: Study) -> dict[str | int, list[RunSpec]]:
-    """Return the same trainings with the true outlines as labels, where data are synthetic: only there they are known."""
+    """Return the same trainings with true outlines as labels, of synthetic data: only there they are known."""
     true = study.patch_spec(study.settings("beyond").area).model_copy(update={"labels": "true"})
     return {"true labels": _trainings(study, true)} if study.dataset.synthetic else {}
 
@@ -207,5 +208,5 @@ def _training_patches(study: Study, patch_spec: PatchSpec) -> int:
 
 register(Experiment(
     name="beyond", title="beyond the paper", settings=Beyond, specs=specs, whole_area=scored_on_whole_area,
-    used_areas=("area", "sizes_area"),
+    findings=BEYOND, used_areas=("area", "sizes_area"),
 ))  # fmt: skip
