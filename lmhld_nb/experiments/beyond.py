@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt
 
 from lmhld_nb import patches
 from lmhld_nb.config import Strict
-from lmhld_nb.experiments import mix, part, patch_size, single
+from lmhld_nb.experiments import mix, part, single
 from lmhld_nb.experiments.beyond_findings import BEYOND
 from lmhld_nb.experiments.profile import ModelName, PatchSize, Seeds
 from lmhld_nb.experiments.registry import Experiment, register
@@ -45,14 +45,14 @@ class Beyond(Strict):
 
 def specs(study: Study) -> list[RunSpec]:
     """Return all trainings of chapter 11, each once."""
-    groups = [*groups_compared(study).values(), *repeated(study).values()]
+    groups = list(groups_compared(study).values())
     groups += [group for compared in by_epochs(study).values() for group in compared.values()]
     return part.unique_stages([spec for group in groups for spec in group])
 
 
 def scored_on_whole_area(study: Study) -> set[str]:
     """Return the ids of those trainings whose network is scored on its whole area too."""
-    groups = [base(study), background(study), *sizes(study).values(), repeated(study).get(4, [])]
+    groups = [base(study), background(study), *sizes(study).values()]
     return {spec.run_id for group in groups for spec in group}
 
 
@@ -60,20 +60,6 @@ def groups_compared(study: Study) -> dict[str | int, list[RunSpec]]:
     """Return the trainings on one area that differ in one thing, by what is different (a number is a patch size)."""
     groups: dict[str | int, list[RunSpec]] = {"base": base(study), "background": background(study)}
     return groups | labels(study) | split_kinds(study) | sizes(study) | switches(study)
-
-
-def repeated(study: Study) -> dict[int, list[RunSpec]]:
-    """Return one network's trainings of Tables 4 to 7 with each seed, by table, of experiments that the profile makes.
-
-    For Table 7 it is LMHLD_part in the first order of addition, where experiment 4 compares the same network.
-    """
-    settings, profile = study.settings("beyond"), study.profile
-    again = _of_network(study, settings.seeds)
-    makers = {4: ("patch_size", patch_size), 5: ("single", single), 6: ("mix", mix)}
-    groups = {table: module.specs(again) for table, (name, module) in makers.items() if profile.makes(name)}
-    if profile.makes("part") and study.settings("part").compared == settings.model:
-        groups[7] = part.strategies(study)["LMHLD_part"]
-    return groups
 
 
 def by_epochs(study: Study) -> dict[int, dict[str, list[RunSpec]]]:
