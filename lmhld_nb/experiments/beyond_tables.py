@@ -10,6 +10,7 @@ import torch
 
 from lmhld_nb import paper, runs, scenes, sources
 from lmhld_nb.evaluation import Confusion, intervals, objects
+from lmhld_nb.evaluation.counts import ratio
 from lmhld_nb.evaluation.intervals import RESAMPLES
 from lmhld_nb.experiments.certainty import WINDOW
 from lmhld_nb.experiments.tables import (
@@ -47,18 +48,21 @@ def held_out(base: Run, with_background: Run) -> pd.DataFrame:
     )
 
 
-def prevalence_table(pairs: Sequence[tuple[Run, Run]], resamples: int = RESAMPLES) -> pd.DataFrame:
+def prevalence_table(base: Sequence[Run], background: Sequence[Run], resamples: int = RESAMPLES) -> pd.DataFrame:
     """Tabulate scores on the same held-out windows while those that the paper's rule drops count more and more.
 
-    Args:
-        pairs: by seed, runs without and with background, all on one split.
+    Runs without and with background are paired by seed, all on one split; no rows where there are no pairs.
 
     Returns:
         Rows (training, weight of a dropped window beside a kept one): prevalence (share of landslide); the scores with
         …_low and …_high, f1_sd (over seeds); false_alarms (share of the background that is mapped); natural (whether
         both kinds are as frequent as in the area); kept and dropped (test windows of each kind); seeds; run_ids.
     """
-    tables = [held_out(base, background) for base, background in pairs]
+    by_seed = {run.spec.seed: run for run in background}
+    pairs = [(run, by_seed[run.spec.seed]) for run in base if run.spec.seed in by_seed]
+    if not pairs:
+        return pd.DataFrame()
+    tables = [held_out(*pair) for pair in pairs]
     kept, side = tables[0]["kept"].to_numpy(), pairs[0][0].spec.data[0].size
     natural = float(tables[0]["weight"][~kept].iloc[0]) if (~kept).any() else 0.0
     rows = []
@@ -103,7 +107,7 @@ def split_table(kinds: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
             touching = patch_set.neighbours("test", "train") / len(patch_set.where("test"))
             row = {"split": kind, "seed": run.spec.seed, "training_patches": run.metrics["training_patches"]}
             rows.append({**row, "touching": touching, "run": run, "counts": tested_patches(run)})
-    return score_table(rows, ["split", "seed"])
+    return score_table(rows, ["split", "seed"]) if rows else pd.DataFrame()
 
 
 def size_table(by_size: Mapping[int, Sequence[Run]], own: int) -> pd.DataFrame:
@@ -121,7 +125,7 @@ def size_table(by_size: Mapping[int, Sequence[Run]], own: int) -> pd.DataFrame:
             row |= {"training_patches": patches, "steps": run.metrics["steps"], "chosen": int(size == own)}
             row |= {"megapixels": patches * size**2 * run.spec.recipe.epochs / 1e6}
             rows.append({**row, "run": run, "counts": counts})
-    return score_table(rows, ["patch_size"])
+    return score_table(rows, ["patch_size"]) if rows else pd.DataFrame()
 
 
 def label_table(drawn: Sequence[Run], true: Sequence[Run]) -> pd.DataFrame:
@@ -225,7 +229,7 @@ def switch_table(base: Sequence[Run], switched: Mapping[str, Sequence[Run]]) -> 
                 "run_ids": join_ids([run.spec.run_id for pair in pairs for run in pair]),
             }
         )
-    return pd.DataFrame(rows).set_index("change")
+    return pd.DataFrame(rows).set_index("change") if rows else pd.DataFrame()
 
 
 def landslides(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, float]:
@@ -287,11 +291,23 @@ def size_frequencies(true: pd.DataFrame, mapped: pd.DataFrame, pixel_m2: float) 
     )
 
 
-def implied_prevalence(ratio: float = 1.0) -> pd.DataFrame:
+def false_alarm_ratio(table: pd.DataFrame) -> float:
+    """Return how frequent false alarms are in the background of the whole area, beside that of kept windows.
+
+    ``table`` is of `prevalence_table`, of whose networks those trained as in the paper count; NaN without any.
+    """
+    if table.empty:
+        return float("nan")
+    usual = table.xs("as in the paper").reset_index()
+    whole, kept = (usual.loc[chosen, "false_alarms"].mean() for chosen in (usual["natural"], usual["weight"] == 0))
+    return float(ratio(whole, kept))
+
+
+def implied_prevalence(alarms_ratio: float = 1.0) -> pd.DataFrame:
     """Return the share of landslide in Wenchuan's whole area that the published tables imply, by network as printed.
 
     With precision P and recall R where a share s is landslide, R s (1/P - 1) / (1 - s) of the background is mapped
-    falsely. ``ratio`` times as much of it in the whole area, with Table 4's P and R, gives the share there (column
+    falsely. ``alarms_ratio`` times as much of it in the whole area, with Table 4's P and R, gives the share there (column
     ``implied``); the paper does not say how large the ratio is.
     """
     cuts = paper.table(2)
@@ -301,8 +317,8 @@ def implied_prevalence(ratio: float = 1.0) -> pd.DataFrame:
     alone = table5[table5["study_area"].map(paper.area_key) == "wenchuan"].set_index("model")
     whole = table4[table4["patch_size"] == own["patch_size"]].set_index("model")
     alarms = alone["recall"] * share * (1 / alone["precision"] - 1) / (1 - share)
-    # P = R s / (R s + ratio alarms (1 - s)), solved for s.
-    odds = ratio * alarms / (whole["recall"] * (1 / whole["precision"] - 1))
+    # P = R s / (R s + alarms_ratio alarms (1 - s)), solved for s.
+    odds = alarms_ratio * alarms / (whole["recall"] * (1 / whole["precision"] - 1))
     return pd.DataFrame(
         {
             "patches": share,

@@ -76,6 +76,14 @@ def left_out_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
     return table.join(pd.DataFrame(beside).T).join(run_ids)
 
 
+def fetched(study: Study, on_missing: str = "train") -> pd.DataFrame | None:
+    """Return `left_out_table` of the runs that `Study.fetch` gives; None where it is not made, or nothing is finished."""
+    made = study.profile.makes("leave_one_out")
+    if not made or (on_missing == "skip" and not study.finished(specs(study))):
+        return None
+    return left_out_table(study, study.fetch(specs(study), on_missing))
+
+
 def _mix_f1(study: Study, model: str) -> dict[Any, float]:
     """Return F1 of experiment 3's network by area; nothing where it is not made."""
     made = study.finished(mix.specs(study)) if study.profile.makes("mix") else []
@@ -86,5 +94,5 @@ def _mix_f1(study: Study, model: str) -> dict[Any, float]:
 register(Experiment(
     name="leave_one_out", title="leave one area out", settings=LeaveOneOut, specs=specs,
     tables={"leave_one_out": left_out_table}, findings={"leave_one_out": beyond_findings.leave_one_out},
-    used_areas=("areas",),
+    used_areas=("areas",), narrow=lambda settings, _, areas: None if len(areas) == 1 else settings,
 ))  # fmt: skip
