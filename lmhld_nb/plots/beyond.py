@@ -14,13 +14,14 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import NullFormatter
 
 from lmhld_nb.evaluation import METRICS
+from lmhld_nb.evaluation.intervals import LEAST
 from lmhld_nb.patches import PatchSet
 from lmhld_nb.patches.splits import SPLITS
 from lmhld_nb.plots import style
 
 _SPLIT_COLOURS = dict(zip(SPLITS, ("0.75", style.MISS, style.FALSE_ALARM), strict=True))
 _SEED_RANGE: dict[str, Any] = {"color": "0.6", "linewidth": 5, "alpha": 0.5}
-_OVER_PATCHES = "95 % interval, bootstrap over patches"
+_OVER_PATCHES = "95 % interval, bootstrap over blocks of patches"
 _BROAD = "broad bars: ± standard deviation over seeds"
 
 
@@ -35,10 +36,10 @@ def score_intervals(table: pd.DataFrame) -> Figure:
         for column, (_, scores) in enumerate(row):
             for (*_, model), line in scores.iterrows():
                 x = column + 0.8 * (models.index(model) + 0.5) / len(models) - 0.4
-                _interval(ax, x, line["f1"], line["low"], line["high"], **style.network_look(model))
+                _interval(ax, x, line["f1"], line["f1_low"], line["f1_high"], **style.network_look(model))
                 ax.plot(x, line["published_f1"], "_", color="k", markersize=7)
-                if line["seeds"] > 1:
-                    ax.plot([x] * 2, [line["seeds_low"], line["seeds_high"]], zorder=0, **_SEED_RANGE)
+                ends = [line["f1"] - line["f1_sd"], line["f1"] + line["f1_sd"]]
+                ax.plot([x] * 2, ends, zorder=0, **_SEED_RANGE)
             if column:
                 ax.axvline(column - 0.5, color="0.85", linewidth=0.8)
         ax.set_xticks(range(len(row)), [_title(*key) for key, _ in row], fontsize=8)
@@ -46,9 +47,12 @@ def score_intervals(table: pd.DataFrame) -> Figure:
     handles = style.network_handles(models, markersize=4)
     handles.append(Line2D([], [], color="k", marker="_", linestyle="", markersize=7, label="published"))
     if (table["seeds"] > 1).any():
-        handles.append(Line2D([], [], label="over seeds", **_SEED_RANGE))
+        handles.append(Line2D([], [], label="± standard\ndeviation\nover seeds", **_SEED_RANGE))
     figure.legend(handles=handles, loc="outside right center")
-    return style.counted(figure, style.format_count(len(table), "score"), f"bars: {_OVER_PATCHES} (Table 4: windows)")
+    explanation = (
+        f"bars: {_OVER_PATCHES} (Table 4: windows), none below {LEAST} blocks; {style.by_network(table, 'seeds')}"
+    )
+    return style.counted(figure, style.format_count(len(table), "score"), explanation)
 
 
 def _title(table: int, area: str, size: int) -> str:
