@@ -433,14 +433,17 @@ def over_scenes(counts, scene):
 # %% tags=["check"]
 with lm.exercise(2):
     random = np.random.default_rng(0)
-    of_scene = random.integers(20, 200, (8, 3))
-    counts, scene = np.repeat(of_scene, 10, axis=0), np.repeat(list("abcdefgh"), 10)
+    of_scene = random.integers(20, 200, (12, 3))
+    counts, scene = (
+        np.repeat(of_scene, 10, axis=0),
+        np.repeat(list("abcdefghijkl"), 10),
+    )
     by_patch, by_scene = intervals.over_patches(counts), over_scenes(counts, scene)
     assert abs(by_patch.value - by_scene.value) < 1e-9, (
         "the sums, and so F1, stay the same"
     )
     assert by_scene.half > 2 * by_patch.half, (
-        "eight scenes of equal patches: still 80 draws?"
+        "twelve scenes of equal patches: still 120 draws?"
     )
     mixed = random.permutation(len(scene))
     again = over_scenes(counts[mixed], scene[mixed]).half

@@ -307,8 +307,8 @@ def implied_prevalence(alarms_ratio: float = 1.0) -> pd.DataFrame:
     """Return the share of landslide in Wenchuan's whole area that the published tables imply, by network as printed.
 
     With precision P and recall R where a share s is landslide, R s (1/P - 1) / (1 - s) of the background is mapped
-    falsely. ``alarms_ratio`` times as much of it in the whole area, with Table 4's P and R, gives the share there (column
-    ``implied``); the paper does not say how large the ratio is.
+    falsely. ``alarms_ratio`` times as much of it in the whole area, with Table 4's P and R, gives the share there
+    (column ``implied``); the paper does not say how large the ratio is.
     """
     cuts = paper.table(2)
     own = cuts[cuts["study_area"].str.startswith("Wenchuan")].iloc[0]

@@ -77,7 +77,7 @@ def left_out_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
 
 
 def fetched(study: Study, on_missing: str = "train") -> pd.DataFrame | None:
-    """Return `left_out_table` of the runs that `Study.fetch` gives; None where it is not made, or nothing is finished."""
+    """Return `left_out_table` of what `Study.fetch` gives; None where it is not made, or nothing is finished."""
     made = study.profile.makes("leave_one_out")
     if not made or (on_missing == "skip" and not study.finished(specs(study))):
         return None
