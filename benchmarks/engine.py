@@ -82,7 +82,7 @@ def flops_of_step(name: str, size: int) -> float:
     with torch.device("meta"):
         model = models.build(name)
         with FlopCounterMode(display=False) as counter:
-            heads, _ = models.supervised(model, torch.zeros(16, 4, size, size))
+            heads = models.supervised(model, torch.zeros(16, 4, size, size))
             torch.stack([head.sum() for head in heads]).sum().backward()
     return float(counter.get_total_flops())
 

@@ -21,6 +21,7 @@ import json
 import shutil
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -91,9 +92,14 @@ def bare(side: str, weights: str, shared: str) -> dict[str, float]:
     batch_size, windows = prediction.suitable_batch(network, size), _windows(int(side), size, OVERLAP)
     images = torch.randn(batch_size, len(BANDS), size, size).contiguous(memory_format=torch.channels_last)
     began = time.perf_counter()
-    batches = (prediction._Batch(images) for _ in range(round(windows / batch_size)))
-    with nullcontext(1) if shared == "shared" else prediction._workers(network.device) as workers:
-        deque(prediction._predicted(batches, network, workers, size), 0)
+
+    def work(_: int) -> None:
+        with torch.inference_mode():
+            prediction._forward(network.model, images.to(network.device))
+
+    threads = nullcontext(1) if shared == "shared" else prediction._workers(network.device)
+    with threads as workers, ThreadPoolExecutor(workers) as pool:
+        deque(pool.map(work, range(round(windows / batch_size))), 0)
     return {"megapixels": int(side) ** 2 / 1e6, "windows": windows, "work_s": time.perf_counter() - began}
 
 

@@ -57,7 +57,7 @@ def step(model: nn.Module, optimiser: torch.optim.Optimizer, images: Tensor, mas
     """Do one step; the loss comes back as a number, for which the host waits."""
     criterion = nn.BCEWithLogitsLoss()
     optimiser.zero_grad()
-    heads, _ = models.supervised(model, images)
+    heads = models.supervised(model, images)
     loss = sum(criterion(head, masks) for head in heads) / len(heads)
     loss.backward()
     optimiser.step()

@@ -78,16 +78,6 @@ def main() -> None:
         add("predictions", "run", "first", timed(_set(panel, "Run", number)))
         add("predictions", "threshold", "again", timed(_set(panel, "Threshold", 0.2 + number / 100)))
 
-    panel = widgets.run_browser(book)
-    models = book.models
-    for number in range(options.rounds):
-        add("runs", "network", "again", timed(_set(panel, "Network", (models[number % len(models)],))))
-        add("runs", "none chosen", "again", timed(_set(panel, "Network", ())))
-
-    panel = widgets.order_explorer(book)
-    for number in range(options.rounds):
-        add("orders", "order", "again", timed(_set(panel, "Order", f"OD{2 + number % 5}")))
-
     summary = pd.DataFrame(rows).groupby(["panel", "change", "kind"], sort=False, as_index=False).agg(
         median_s=("seconds", "median"), slowest_s=("seconds", "max"), median_cpu_s=("cpu_s", "median"),
         changes=("seconds", "size"),

@@ -3,7 +3,6 @@
 import importlib
 import importlib.util
 import json
-import math
 import os
 import re
 import shutil
@@ -90,11 +89,6 @@ def runs_dir() -> Path:
 def figures_dir(profile: str) -> Path:
     """Return the folder of a profile's figures and of the numbers behind them, ``build/PROFILE/figures/``."""
     return workdir() / "build" / profile / "figures"
-
-
-def published_dir(profile: str) -> Path:
-    """Return the folder of a profile's published figures, numbers and records, ``figures/PROFILE/``."""
-    return ROOT / "figures" / profile
 
 
 def read_yaml(path: Path, schema: type[StrictT]) -> StrictT:
@@ -209,18 +203,9 @@ def _reason(error: OSError) -> str:
 
 def write_json(path: Path, content: object) -> None:
     """Write ``content`` as indented JSON, atomically; NaN and infinities become null so that any reader parses it."""
+    finite = json.loads(json.dumps(content), parse_constant=lambda _: None)
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(_finite(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _finite(content: Any) -> Any:
-    if isinstance(content, float) and not math.isfinite(content):
-        return None
-    if isinstance(content, dict):
-        return {key: _finite(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_finite(value) for value in content]
-    return content
+        temporary.write_text(json.dumps(finite, indent=1) + "\n", encoding="utf-8")
 
 
 class _Lines:

@@ -27,7 +27,7 @@ import copy
 from itertools import permutations
 
 import lmhld_nb as lm
-from lmhld_nb.anatomy import architecture, comparison, dataflow, diagrams
+from lmhld_nb.anatomy import architecture, dataflow, diagrams
 
 import numpy as np
 import pandas as pd
@@ -243,7 +243,7 @@ for head, count in zip(heads, counts, strict=True):
 # the outline; its own level's; coarser decoder maps, enlarged, for the context. Each is first brought to as few channels
 # as the first level has, so the network has fewer parameters than U-Net. But it computes with hundreds of channels at
 # full resolution, and that costs operations. Five heads (diamonds) are trained; the one at full resolution predicts. The
-# paper's classification-guided module is optional here and off.
+# paper's optional classification-guided module is left out.
 
 # %%
 book.show(diagrams.architecture("unet_3p"), "architecture_unet_3p", caption="")
@@ -273,7 +273,7 @@ print(f"MACs at 64 px: {as_published:,} as published, {ours:,} as computed here"
 # field, Luo et al. 2016). Look at how much smaller it is, and at which ideas make it larger.
 
 # %%
-reaches = comparison.receptive_fields(book.models, draws)
+reaches = architecture.receptive_fields(book.models, draws)
 book.show(
     diagrams.influence(reaches),
     "receptive_fields",
@@ -355,12 +355,8 @@ for name, row in published.iterrows():
     )
 
 # %% [markdown]
-# Now the same networks at the widths of this profile, and the whole table: parameters in millions (M), MACs in
-# billions (G). MACs of U-Net+++ are those of the published way. *Layers* are modules without parts: how many steps a
-# network takes, roughly.
-
-# %%
-comparison.side_by_side(published, own, f"profile {book.name}", reaches)
+# The table above is of the widths of this profile, the lines are of the published ones. MACs of U-Net+++ are those of the
+# published way.
 
 # %%
 widths = [book.profile.width.get(name) for name in ("unet", "dense_unet")]
@@ -388,9 +384,7 @@ book.show(
 # %% [markdown]
 # Parameters are shared by all pixels: they cost memory for the weights. Operations are done for each pixel, and are dear
 # where the map is large. The transformer keeps its parameters where there are few tokens; U-Net+++ computes at full
-# resolution. Time follows neither when networks are as narrow as in `mini`: compare the order of the times with the order
-# of the MACs and of the layers. Many small steps each have their own overhead. At published widths the operations weigh
-# more.
+# resolution.
 #
 # ## Beside the paper
 #

@@ -415,7 +415,7 @@ with lm.exercise(1, district):
 # %% [markdown]
 # ### Exercise 2: patches of one scene are alike
 #
-# The bootstrap draws patches as if they were independent. Write `over_scenes(counts, scene)`: F1 with its interval when whole scenes are
+# `intervals.over_patches` draws the rows it is given as if they were independent. Write `over_scenes(counts, scene)`: F1 with its interval when whole scenes are
 # drawn. `counts` is an array (patches, 3) of tp, fp, fn; `scene` names each patch's scene. Sum by scene, then use
 # `intervals.over_patches`. When are these intervals wider?
 

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # The explorers
 #
-# The four panels of chapters 02, 05, 07 and 09 on one page. Run all cells here in JupyterLab, or see the page without code:
+# The two panels of chapters 02 and 05 on one page. Run all cells here in JupyterLab, or see the page without code:
 # `make explorer`. It only shows finished runs and makes none; `lmhld run mini` makes them.
 
 # %% tags=["parameters"]
@@ -34,19 +34,3 @@ lm.widgets.patch_explorer(book)
 
 # %% tags=["widget"]
 lm.widgets.prediction_browser(book, book.finished(single.specs(book)))
-
-# %% [markdown]
-# ## How runs learned
-#
-# Choose experiment, network, area and patch size: which curves still rise at the end?
-
-# %% tags=["widget"]
-lm.widgets.run_browser(book)
-
-# %% [markdown]
-# ## Areas one after another
-#
-# Choose an order of addition, or move areas to one of your own: what does each stage do, and what is left of the first area?
-
-# %% tags=["widget"]
-lm.widgets.order_explorer(book)

@@ -59,7 +59,7 @@ def twin_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LMHLD_DATA", str(folder))
-        sources.get("twin-smoke", progress=False, workers=2)
+        sources.get("twin-smoke", progress=False)
     return folder
 
 

@@ -11,7 +11,7 @@ from conftest import QUIET
 from made import refuses, with_settings
 
 from lmhld_nb import paper, runs
-from lmhld_nb.evaluation import Confusion
+from lmhld_nb.evaluation import Confusion, intervals
 from lmhld_nb.experiments import (
     Study,
     beyond,
@@ -93,7 +93,9 @@ def test_splits_come_in_pairs(study: Study) -> None:
 def test_sizes_see_equally_many_pixels_in_equally_many_steps(study: Study, mini: Study) -> None:
     assert list(beyond.sizes(study)) == [32, 64], "128 px leave too few patches in its small scenes"
     changes = {"area": "jiuzhaigou", "sizes": (64, 128, 224), "seeds": (0,), "size_seeds": (), "sizes_area": None}
-    study = Study(with_settings(mini.profile, "beyond", **changes), mini.dataset)
+    profile = with_settings(mini.profile, "beyond", **changes)
+    falling = profile.recipe.model_copy(update={"schedule": "exponential"})
+    study = Study(profile.model_copy(update={"recipe": falling}), mini.dataset)
     specs, recipe = beyond.sizes(study), study.profile.recipe
     assert list(specs) == [64, 128, 224] and beyond.own_size(study) == 128
     assert specs[128] == beyond.base(study), "the area's own size is trained as ever"
@@ -254,37 +256,34 @@ def test_landslides_add_up_to_pixels(study: Study) -> None:
     assert by_inventory == {"true": len(true), "mapped": len(mapped)}
 
 
-def test_cells_and_pairs(study: Study) -> None:
+def test_intervals_and_pairs(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     make(single.specs(study))
-    cells = certainty.table_cells(study)
-    table = certainty.interval_table(cells, resamples=50)
+    again = [spec for area in study.areas for spec in study.trainings((study.patch_spec(area),), ("unet",), (0, 1))]
+    make(again)
+    finished = certainty.table_runs(study)
+    table = certainty.interval_table(study, finished)
     areas, networks = ("emilia_romagna", "gorkha"), ("unet", "res_unet")
     assert [key[1:] for key in table.index] == [(area, 32, model) for area in areas for model in networks]
     published = paper.table(5)
     published = published.set_index([published["study_area"].map(paper.area_key), "model"])["f1"]
-    for cell in cells:
-        (run,) = cell.runs
-        assert table.loc[cell.key, "f1"] == pytest.approx(run.metrics["test"]["f1"], nan_ok=True)
-        assert table.loc[cell.key, "published_f1"] == published[cell.area, paper.MODELS[cell.model]]
-    pairs = certainty.pair_table(cells, resamples=200)
+    for (_, area, _, model), row in table.iterrows():
+        assert row["published_f1"] == published[area, paper.MODELS[model]]
+    # One network has two seeds: it is compared by the seed that both have.
+    repeated = certainty.table_runs(study, {5: again})
+    assert (certainty.interval_table(study, repeated)["seeds"] == 2).all()
+    both = {5: [*repeated[5], *(run for run in finished[5] if run.spec.model == "res_unet")]}
+    pairs = certainty.pair_table(study, both, resamples=200)
     assert len(pairs) == 2 and list(pairs.index.names) == [*certainty.CELL, "other"]
     for (_, area, size, one, other), row in pairs.iterrows():
         gap = table.loc[(5, area, size, one), "f1"] - table.loc[(5, area, size, other), "f1"]
-        assert row["difference"] == pytest.approx(gap, nan_ok=True)
-    sure = int((pairs["corrected"] < 0.05).sum())
-    assert certainty.rankings(pairs).loc[5, ["pairs", "sure"]].tolist() == [2, sure]
-
-    make(beyond.repeated(study)[5])
-    repeated = certainty.cells(study, beyond.repeated(study))
-    assert {(cell.table, cell.model, len(cell.runs)) for cell in repeated} == {(5, "unet", 2)}
-    with_seeds = certainty.interval_table(cells, repeated, resamples=50)
-    for cell in repeated:
-        row, f1 = with_seeds.loc[cell.key], [run.metrics["test"]["f1"] for run in cell.runs]
-        assert row["seeds"] == 2 and row["f1"] == table.loc[cell.key, "f1"]
-        assert row["seeds_f1"] == pytest.approx(np.mean(f1)) and row["run_ids"] == cell.run_ids
-    assert (with_seeds.xs("res_unet", level="model")["seeds"] == 1).all()
-    one_network = [cell for cell in cells if cell.model == "unet"]
-    assert certainty.rankings(certainty.pair_table(one_network, 50)).empty, "nothing to rank"
+        assert row["difference"] == pytest.approx(gap, nan_ok=True) and row["runs"] == 1
+        assert np.isnan(row["p"]) == (row["blocks"] < 6) and np.isnan(row["low"]) == (row["blocks"] < 10)
+    assert certainty.rankings(pairs).loc[5, ["pairs", "untested"]].tolist() == [2, pairs["p"].isna().sum()]
+    monkeypatch.setattr(intervals, "permuted", lambda *_: 0.02)
+    both_areas = certainty.pair_table(study, both, 50)["corrected"]
+    assert both_areas.tolist() == pytest.approx([0.03] * 2), "the table is the family, not the area"
+    one_network = {5: [run for run in finished[5] if run.spec.model == "unet"]}
+    assert certainty.rankings(certainty.pair_table(study, one_network, 50)).empty, "nothing to rank"
 
 
 def test_the_share_of_landslide_follows_from_precision() -> None:

@@ -20,13 +20,12 @@ PARAMETERS = {
     "trans_unet": (105_277_081 + 64 * 49 - 8 * (9 * 16 + 1), 105.13 + 768 * 14**2 / 1e6),
     **{"unet_pp": (9_163_716, 9.16), "unet_3p": (26_990_213, 26.99)},
 }
-EVERY = [(name, {}) for name in models.NAMES] + [("unet_3p", {"classification_guided": True})]
-every_network = pytest.mark.parametrize(("name", "options"), EVERY)
+every_network = pytest.mark.parametrize("name", models.NAMES)
 
 
-def network(name, options, bands=4, width=NARROW):
+def network(name, bands=4, width=NARROW):
     torch.manual_seed(0)
-    return models.build(name, bands, width, **options)
+    return models.build(name, bands, width)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -40,21 +39,19 @@ def test_published_width_has_the_published_number_of_parameters(name):
 
 @every_network
 @torch.no_grad()
-def test_one_set_of_weights_takes_every_patch_size(name, options):
-    model = network(name, options).eval()
+def test_one_set_of_weights_takes_every_patch_size(name):
+    model = network(name).eval()
     for height, width in ((32, 32), (64, 64), (128, 128), (224, 224), (256, 256), (48, 80)):
         assert model(torch.zeros(1, 4, height, width)).shape == (1, 1, height, width)
 
 
 @every_network
 @pytest.mark.parametrize("width", [4, 8])
-def test_gradients_reach_every_parameter(name, options, width):
-    model = network(name, options, 3, width)
-    heads, class_logit = models.supervised(model, torch.randn(2, 3, 32, 32))
+def test_gradients_reach_every_parameter(name, width):
+    model = network(name, 3, width)
+    heads = models.supervised(model, torch.randn(2, 3, 32, 32))
     assert all(head.shape == (2, 1, 32, 32) for head in heads)
-    assert class_logit is None or class_logit.shape == (2,)
-    answers = heads if class_logit is None else [*heads, class_logit]
-    sum(answer.square().mean() for answer in answers).backward()
+    sum(head.square().mean() for head in heads).backward()
     for label, parameter in model.named_parameters():
         assert torch.isfinite(parameter.grad).all(), label
         # A shift just before batch normalisation is taken out again: only weights have to move.
@@ -63,8 +60,8 @@ def test_gradients_reach_every_parameter(name, options, width):
 
 @every_network
 @torch.no_grad()
-def test_levels_hold_the_encoder_from_shallow_to_deep_and_nothing_else(name, options):
-    model = network(name, options, 3).eval()
+def test_levels_hold_the_encoder_from_shallow_to_deep_and_nothing_else(name):
+    model = network(name, 3).eval()
     first, levels = models.input_conv(model), models.encoder_levels(model)
     assert isinstance(first, nn.Conv2d) and first.in_channels == 3
     assert any(module is first for module in levels[0].modules())
@@ -82,27 +79,27 @@ def test_levels_hold_the_encoder_from_shallow_to_deep_and_nothing_else(name, opt
 
 @every_network
 @torch.no_grad()
-def test_forward_follows_the_heads(name, options):
-    model = network(name, options).eval()
+def test_forward_follows_the_heads(name):
+    model = network(name).eval()
     x = torch.randn(2, 4, 32, 32)
-    heads, _ = models.supervised(model, x)
+    heads = models.supervised(model, x)
     assert len(heads) == {"unet_pp": 4, "unet_3p": 5}.get(name, 1)
     expected = torch.stack(heads).mean(dim=0) if name == "unet_pp" else heads[0]
     torch.testing.assert_close(model(x), expected)
 
 
 def test_xavier_where_it_is_defined():
-    model = network("unet", {}, width=16)
+    model = network("unet", width=16)
     weight, norm = models.encoder_levels(model)[2][0].weight, models.encoder_levels(model)[0][1]
     bound = (6 / (weight.shape[1] * 9 + weight.shape[0] * 9)) ** 0.5
     assert 0.99 * bound < weight.abs().max() <= bound
     assert (norm.weight == 1).all() and (norm.bias == 0).all()
-    assert torch.equal(weight, models.encoder_levels(network("unet", {}, width=16))[2][0].weight)
+    assert torch.equal(weight, models.encoder_levels(network("unet", width=16))[2][0].weight)
 
 
 def test_options_and_widths_are_checked(outside):
-    says = "model 'unet': no option 'classification_guided'; it has none"
-    refuses(says, models.build, "unet", 4, NARROW, classification_guided=True)
+    says = "model 'unet': no option 'deep'; it has none"
+    refuses(says, models.build, "unet", 4, NARROW, deep=True)
     refuses("takes no `width`; leave it out", models.build, f"{outside[0]}:build_tiny_net", 4, 8)
 
 

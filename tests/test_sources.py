@@ -181,13 +181,6 @@ def test_changed_and_missing_files_are_noticed(folder, catalogue_folder):
     refused(r"images/0\.tif: no file fits `masks")
 
 
-def test_repeated_images_are_noted(folder, capsys):
-    shutil.copy(folder / "rio/images/0.tif", folder / "rio/images/9.tif")
-    write(folder / "rio/masks/9.png", mask(9))
-    sources.get("plain", folder)
-    assert "note: 1 image occurs more than once, e.g. as plain_0 and plain_9" in capsys.readouterr().out
-
-
 def test_what_cannot_be_adopted_says_so(folder, tmp_path):
     refused(r"not downloaded by itself \(nowhere\).*lmhld data get plain --from FOLDER")
     refused("no such file or folder; correct --from", from_path=tmp_path / "absent")

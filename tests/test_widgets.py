@@ -14,15 +14,14 @@ import pytest
 from conftest import QUIET
 
 import lmhld_nb as lm
-from lmhld_nb import paper, runs, widgets
+from lmhld_nb import runs, widgets
 from lmhld_nb.book import chapters
 from lmhld_nb.config import ROOT, UserError
 from lmhld_nb.evaluation import Confusion
-from lmhld_nb.experiments import examples, part
+from lmhld_nb.experiments import examples
 from lmhld_nb.patches import measurements
 from lmhld_nb.runs import Run
-from lmhld_nb.training import chains
-from lmhld_nb.widgets import order_panel, prediction_panel
+from lmhld_nb.widgets import prediction_panel
 from lmhld_nb.widgets.controls import format_value
 
 
@@ -60,7 +59,7 @@ def images(panel: ipywidgets.Widget) -> list[bytes]:
 
 SMALL = """
 name: small
-description: two areas of the smallest twin, both chains of them
+description: two areas of the smallest twin
 data: twin-smoke
 areas: [emilia_romagna, gorkha]
 models: [unet, res_unet]
@@ -68,21 +67,19 @@ width: {unet: 2, res_unet: 2}
 recipe: {batch_size: 4, epochs: 2, lr: 0.05, gamma: 0.9, momentum: 0.9, precision: fp32}
 experiments:
   single: {}
-  part: {first: [], permuted: [gorkha, emilia_romagna], last: [], epochs: [1], seeds: [0]}
 """
 
 
 @pytest.fixture(scope="module")
 def work(twin_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder in which all of experiment 2 and U-Net's chain in the first order are made."""
+    """A working folder in which all of experiment 2 is made."""
     folder = tmp_path_factory.mktemp("work")
     (folder / "small.yaml").write_text(SMALL, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LMHLD_WORKDIR", str(folder))
         patch.setenv("LMHLD_DATA", str(twin_data))
         book = lm.open(str(folder / "small.yaml"))
-        chain = order_panel.chain_of(book, ("gorkha", "emilia_romagna"), "unet", 0)
-        runs.make_runs([*lm.experiments.single.specs(book), *chain], execution=QUIET)
+        runs.make_runs(lm.experiments.single.specs(book), execution=QUIET)
     return folder
 
 
@@ -158,65 +155,8 @@ def test_a_lower_threshold_finds_more(book: lm.Book, finished: Sequence[Run]) ->
     assert misses[0] < misses[1]
 
 
-def test_without_runs_the_browsers_say_what_to_do(book: lm.Book, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setenv("LMHLD_RUNS", str(tmp_path))
+def test_without_runs_the_browser_says_what_to_do(book: lm.Book) -> None:
     assert "lmhld run" in error_in(widgets.prediction_browser(book, []))
-    assert "lmhld run" in error_in(widgets.run_browser(book))
-
-
-def test_run_browser_filters_and_says_how_many_are_missing(book: lm.Book) -> None:
-    planned = book.plan()
-    panel = widgets.run_browser(book)
-    finished = [entry for entry in planned if runs.find(entry.spec)]
-    missing = len(planned) - len(finished)
-    assert 0 < missing < len(planned)
-    assert f"{missing} of {len(planned)} planned runs are not made yet" in html_of(panel)
-
-    def listed() -> set[str]:
-        return {row[0] for row in tables(panel)[0][1:]}
-
-    assert listed() == {entry.spec.run_id for entry in finished}
-    control(panel, "Network").value = ("unet",)
-    control(panel, "Experiment").value = ("2",)
-    control(panel, "Area").value = ("gorkha",)
-    (chosen,) = [e for e in finished if (e.spec.model, e.areas) == ("unet", ("gorkha",)) and "2" in e.experiments]
-    assert listed() == {chosen.spec.run_id}
-    control(panel, "Experiment").value = ("4",)
-    control(panel, "Network").value = ("res_unet",)
-    control(panel, "Area").value = ("emilia_romagna",)
-    assert "no finished run" in error_in(panel) or tables(panel)
-
-
-def test_order_explorer_shows_the_schedule_and_what_is_trained(book: lm.Book) -> None:
-    panel = widgets.order_explorer(book)
-    control(panel, "Order of addition").value = "OD1"
-    stages, scores = tables(panel)
-    areas = ("gorkha", "emilia_romagna")
-    schedule = chains.paper_schedule(2)
-    assert stages[0][4:] == list(schedule[0])
-    for stage, (area, row) in enumerate(zip(areas, schedule, strict=True), start=1):
-        size = f"{book.patch_size(area)} px"
-        assert stages[stage] == [str(stage), paper.area_name(area), size, "1", *row.values()]
-    for row, spec in zip(scores[1:], order_panel.chain_of(book, areas, "unet", 0), strict=True):
-        run = runs.find(spec)
-        assert run and row[1] == format_value(part.total_scores(run)["f1"])
-        f1 = {paper.area_name(area): format_value(counts.f1) for area, counts in part.counts_by_area(run).items()}
-        assert {name: value for name, value in zip(scores[0][2:], row[2:], strict=True) if value} == f1
-
-
-def test_areas_can_be_moved_and_what_is_not_trained_says_so(book: lm.Book) -> None:
-    panel = widgets.order_explorer(book)
-    control(panel, "Areas").value = "emilia_romagna"
-    control(panel, "Add it earlier").click()
-    assert control(panel, "Order of addition").value == "OD2", "the paper's own orders keep their names"
-    stages, scores = tables(panel)
-    assert [row[1] for row in stages[1:]] == ["Emilia-Romagna", "Gorkha"]
-    assert control(panel, "Areas").value == "emilia_romagna"
-    assert [row[1] for row in scores[1:]] == ["not trained yet"] * 2
-    control(panel, "Add it earlier").click()
-    assert tables(panel) == [stages, scores], "the first cannot go further"
-    control(panel, "Network").value = "res_unet"
-    assert not error_in(panel)
 
 
 def uses_widgets(source: str) -> bool:
@@ -233,7 +173,7 @@ def uses_widgets(source: str) -> bool:
 
 
 def test_each_explorer_has_a_cell_in_its_chapter_that_batch_leaves_out() -> None:
-    by_chapter = {"02": "patch_explorer", "05": "prediction_browser", "07": "order_explorer", "09": "run_browser"}
+    by_chapter = {"02": "patch_explorer", "05": "prediction_browser"}
     shown = {}
     for path in chapters.chapters():
         cells = [cell for cell in jupytext.read(path).cells if cell.cell_type == "code"]

@@ -53,7 +53,7 @@ def parameters_behind(name: str, width: int | None = None) -> list[int]:
     """Return for each head of a network the number of parameters that its logits depend on."""
     model = empty(name, width)
     weights, counts = list(model.parameters()), []
-    heads, _ = models.supervised(model, torch.zeros(1, BANDS, 64, 64, device="meta"))
+    heads = models.supervised(model, torch.zeros(1, BANDS, 64, 64, device="meta"))
     for head in heads:
         gradients = torch.autograd.grad(head.sum(), weights, retain_graph=True, allow_unused=True)
         counts.append(sum(gradient.numel() for gradient in gradients if gradient is not None))
@@ -98,6 +98,12 @@ def receptive_field(
         raise ValueError(f"{name}: nothing reaches the centre in {draws} draws; take more, or a larger width")
     extent = 1 + max(int(np.ptp(np.flatnonzero(influence.any(axis=axis)))) for axis in (0, 1))
     return Reach(extent, _side_of(influence, 0.95), influence)
+
+
+def receptive_fields(names: Sequence[str], draws: int = 2) -> dict[str, Reach]:
+    """Measure how far networks see, by name; those whose width cannot be chosen as they are."""
+    widths = {name: 8 if models.takes_width(models.network(name)) else None for name in names}
+    return {name: receptive_field(name, width, draws=draws) for name, width in widths.items()}
 
 
 @cache

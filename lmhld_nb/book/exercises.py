@@ -44,10 +44,8 @@ def exercise(number: int, *answers: object) -> Iterator[None]:
     """Put the exercise's number before the assertions of a block, and say where it has no answer yet.
 
     ``with exercise(2, side): assert side > 0, "what to look at"``; an answer that is still ``...`` is none.
-
-    Raises:
-        AssertionError: there is no answer yet, an assertion of the block failed, or the answer has the wrong form
-            (its error is kept as the cause).
+    AssertionError where there is none yet, an assertion of the block failed, or the answer has the wrong form (its own
+    error is kept as the cause).
     """
     try:
         if any(answer is ... for answer in answers):

@@ -106,11 +106,12 @@ def permuted(one: np.ndarray, other: np.ndarray, ways: int = PERMUTATIONS, seed:
     """Return the two-sided p-value of a paired permutation test of two networks on the same blocks of patches.
 
     Block by block, the counts of the two change places at random; all ways are tried where these are no more than
-    ``ways``. NaN for fewer than six blocks, whose smallest possible p exceeds 0.05. Both are (blocks, 3), or (runs,
-    blocks, 3), runs paired in their order.
+    ``ways``. NaN where fewer than six blocks differ, whose smallest possible p exceeds 0.05. Both are (blocks, 3), or
+    (runs, blocks, 3), runs paired in their order.
     """
     one, other = _runs(one), _runs(other)
-    blocks = one.shape[1]
+    differs = (one != other).any(axis=(0, 2))
+    blocks = int(differs.sum())
     if 2.0 ** (1 - blocks) > 1 - LEVEL:
         return float("nan")
     all_ways = 2**blocks <= ways
@@ -118,7 +119,7 @@ def permuted(one: np.ndarray, other: np.ndarray, ways: int = PERMUTATIONS, seed:
     if swaps is None:
         swaps = np.random.default_rng(seed).integers(0, 2, (ways, blocks))
         swaps[0] = 0  # the way it was
-    moved = swaps.astype(float) @ (other - one)
+    moved = swaps.astype(float) @ (other - one)[:, differs]
     sums = [network.sum(axis=1, keepdims=True) for network in (one, other)]
     gaps = np.abs((_f1(sums[0] + moved) - _f1(sums[1] - moved)).mean(axis=0))
     return float((gaps >= gaps[0] - 1e-12).mean())

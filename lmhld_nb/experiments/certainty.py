@@ -49,7 +49,7 @@ def interval_table(study: Study, finished: Mapping[int, Sequence[Run]]) -> pd.Da
     for number, group in finished.items():
         table = part.mean_over_orders(group) if number == 7 else makers[number](study, group)
         parts.append(_cells(study, table.reset_index().assign(table=number)).set_index(CELL)[_SHOWN])
-    return pd.concat(parts)
+    return pd.concat(parts) if parts else pd.DataFrame(columns=[*CELL, *_SHOWN]).set_index(CELL)
 
 
 def _cells(study: Study, rows: pd.DataFrame) -> pd.DataFrame:

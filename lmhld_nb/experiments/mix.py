@@ -1,13 +1,13 @@
 """Experiment 3, LMHLD_mix: all areas cut to one size and trained on together (paper section 3.2 (3))."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
-from pydantic import PositiveInt
 
 from lmhld_nb import paper
 from lmhld_nb.config import Strict, UserError
-from lmhld_nb.experiments import single
+from lmhld_nb.experiments import findings, single
 from lmhld_nb.experiments.profile import PatchSize
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
@@ -18,18 +18,17 @@ from lmhld_nb.training.specs import RunSpec
 
 
 class Mix(Strict):
-    """Settings of experiment 3: areas mixed (empty for all), patch size in pixels, epochs (None for the recipe's)."""
+    """Settings of experiment 3: areas mixed (empty for all) and their patch size in pixels."""
 
     areas: tuple[str, ...] = ()
     size: PatchSize = 128
-    epochs: PositiveInt | None = None
 
 
 def specs(study: Study) -> list[RunSpec]:
     """Return the training of each network on all areas together, cut to one size."""
     settings = study.settings("mix")
     data = tuple(study.patch_spec(area, settings.size) for area in mixed_areas(study))
-    return study.trainings(data, epochs=settings.epochs)
+    return study.trainings(data)
 
 
 def mixed_areas(study: Study) -> tuple[str, ...]:
@@ -73,5 +72,9 @@ def table_6_by_area(finished: Sequence[Run], alone: Sequence[Run] = ()) -> pd.Da
 
 
 register(Experiment(
-    name="mix", number=3, title="mix", settings=Mix, specs=specs, tables={"table6": table_6}, used_areas=("areas",)
+    name="mix", number=3, title="mix", settings=Mix, specs=specs, tables={"table6": table_6}, used_areas=("areas",),
+    findings={
+        "table6": partial(findings.pooled, number=6), "table6_by_area": findings.table6_by_area,
+        "fig11_predictions": findings.examples,
+    },
 ))  # fmt: skip

@@ -10,7 +10,6 @@ import pandas as pd
 import rasterio
 import rasterio.features
 import shapely
-from affine import Affine
 from scipy.ndimage import label
 from shapely.geometry import shape as to_geometry
 
@@ -48,21 +47,23 @@ def measure(strips: Iterable[tuple[Window, np.ndarray, np.ndarray]]) -> pd.DataF
 
 
 def outline(mask: Path, landslides: pd.DataFrame, min_area_px: int = 1, min_area_m2: float = 0.0) -> gpd.GeoDataFrame:
-    """Outline a mask raster's ``landslides`` (of `measure`) as multipolygons, top to bottom; smaller ones are left out.
+    """Outline a mask raster's ``landslides`` (of `measure`) as polygons, top to bottom; smaller ones are left out.
 
     Columns: id, area_px, mean_probability, max_probability, area_m2 (in an equal-area system), lon and lat of the
     centroid, compactness (4πA/P²: 1 for a disc, 0 for a line).
     """
     with rasterio.open(mask) as source:
         crs, transform, width = source.crs, source.transform, source.width
-        pieces = []
-        if len(landslides):
-            band = rasterio.band(source, 1)
-            # Where the mask is 0 there is nothing to outline; 255 is no data. Outlines of 8-connected landslides would
-            # touch themselves, which is no valid polygon: those of 4-connected pieces do not.
-            outlined = rasterio.features.shapes(band, band, 4, transform)
-            pieces = [to_geometry(geometry) for geometry, value in outlined if value == 1]
-    shapes = _joined(np.array(pieces, object), ~transform, width, landslides["first"].to_numpy())
+        # Where the mask is 0 there is nothing to outline; 255 is no data.
+        band = rasterio.band(source, 1)
+        outlined = rasterio.features.shapes(band, band, 8, transform) if len(landslides) else ()
+        shapes = np.array([to_geometry(geometry) for geometry, value in outlined if value == 1], object)
+    # The first corner, row by row, is that of a landslide's first pixel: they come in this order.
+    corners, owner = shapely.get_coordinates(shapes, return_index=True)
+    cols, rows = np.rint(~transform * corners.T).astype(np.int64)  # outlines follow the pixels' edges
+    firsts = pd.Series(rows * (width + 1) + cols).groupby(owner).min()
+    # Where parts meet at a corner, an outline touches itself: as several polygons it is valid.
+    shapes = shapely.make_valid(shapes[np.argsort(firsts)])
     table = gpd.GeoDataFrame(landslides.drop(columns="first"), geometry=shapes, crs=crs)
     table = table[table["area_px"] >= min_area_px].reset_index(drop=True)
     ground = table
@@ -80,22 +81,3 @@ def outline(mask: Path, landslides: pd.DataFrame, min_area_px: int = 1, min_area
         table = table[table["area_m2"] >= min_area_m2].reset_index(drop=True)
     table.insert(0, "id", np.arange(1, len(table) + 1))
     return table
-
-
-def _joined(pieces: np.ndarray, to_pixels: Affine, width: int, firsts: np.ndarray) -> np.ndarray:
-    """Join 4-connected pieces that meet at a corner; return a multipolygon for each first pixel."""
-    if len(pieces) == 0:
-        return pieces
-    corners, owner = shapely.get_coordinates(pieces, return_index=True)
-    cols, rows = np.rint(to_pixels * corners.T).astype(np.int64)  # outlines follow the pixels' edges
-    corner = rows * (width + 1) + cols
-    order = np.argsort(corner, kind="stable")
-    same = np.flatnonzero(np.diff(corner[order]) == 0)
-    pairs = np.stack([owner[order[same]], owner[order[same + 1]]])
-    count, group = inventory.joined(pairs, len(pieces))
-    # The first corner, row by row, is that of the landslide's first pixel.
-    first = np.full(count, np.iinfo(np.int64).max)
-    np.minimum.at(first, group[owner], rows * width + cols)
-    number = np.searchsorted(firsts, first)[group]
-    order = np.argsort(number, kind="stable")
-    return shapely.multipolygons(pieces[order], indices=number[order])

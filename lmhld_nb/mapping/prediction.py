@@ -8,8 +8,8 @@ import math
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ SQUARE = 512  # px, of the samples that a large scene's statistics are taken fro
 
 Statistics = tuple[np.ndarray, np.ndarray]
 Rows = Generator[tuple[Window, np.ndarray], None, None]
+_Parts = list[tuple[list[int], Future[np.ndarray]]]  # first columns of windows, and their probabilities to come
 _Chunks = Iterator[tuple[np.ndarray, np.ndarray]]
 
 
@@ -42,15 +43,6 @@ class Network:
     model: nn.Module
     device: torch.device
     precision: str = "fp32"
-
-
-@dataclass
-class _Batch:
-    """Windows on their way through the threads: (N, bands, size, size)."""
-
-    images: Tensor = field(default_factory=lambda: torch.empty(0))
-    corners: list[tuple[int, int]] = field(default_factory=list)  # band of rows, counted from 0, and first column
-    valid: list[np.ndarray] = field(default_factory=list)  # of bands that begin here: data in the rows that end there
 
 
 def scene_statistics(image: Image, bands: tuple[str, ...], squares: int = 64) -> Statistics:
@@ -120,16 +112,43 @@ def predicted_rows(
     covers too (0 to 0.9), ``batch_size`` None what suits the device. UserError where the image cannot be read, the
     network gives NaN, or the device's memory is full.
     """
-    step = max(16, int(size * (1 - overlap)))
-    rows, cols = starts(image.shape[0], size, step), starts(image.shape[1], size, step)
+    step, (height, width) = max(16, int(size * (1 - overlap))), image.shape
+    rows, cols = starts(height, size, step), starts(width, size, step)
     batch_size = batch_size or suitable_batch(network, size)
-    batches = _batches(_normalised(image, bands, statistics), image.shape, rows, cols, size, batch_size)
-    with (
-        _workers(network.device) as workers,
-        closing(processes.ahead(batches, 2 * workers)) as batches_ahead,
-        closing(_predicted(batches_ahead, network, workers, size)) as predictions,
-    ):
-        yield from _blended(predictions, image, rows, cols, size)
+    total = np.zeros((size, max(width, size)), np.float32)
+    # Every window that meets a pixel with data is predicted, so the sum of their weights is known beforehand.
+    down, across = _summed(rows, size, height), _summed(cols, size, width)
+
+    def blend(row: int, good: np.ndarray, parts: _Parts) -> tuple[Window, np.ndarray]:
+        """Add up a band's weighted probabilities and return the rows that no later band meets."""
+        for firsts, future in parts:
+            for col, patch in zip(firsts, future.result(), strict=True):
+                total[:, col : col + size] += patch
+        done = len(good)
+        finished = total[:done, :width] / down[row : row + done, None] / across
+        if not np.isfinite(finished).all(where=good):
+            where = f"{image.scene.image}: the network gives NaN near row {row}"
+            raise UserError(f"{where}; its weights are damaged, train it again")
+        np.minimum(finished, 1, out=finished)  # rounding
+        finished[~good] = NO_PROBABILITY
+        total[: size - done] = total[done:].copy()
+        total[size - done :] = 0
+        return Window(row, 0, done, width), finished
+
+    waiting: deque[tuple[int, np.ndarray, _Parts]] = deque()
+    with _workers(network.device) as workers, ExitStack() as stack:
+        pool = ThreadPoolExecutor(workers)
+        stack.callback(pool.shutdown, cancel_futures=True)
+        read = stack.enter_context(closing(processes.ahead(_bands(image, bands, statistics, rows, size), 2)))
+        for row, strip, valid, good in read:
+            meeting = cols if valid.all() else [col for col in cols if valid[:, col : col + size].any()]
+            parts = [meeting[first : first + batch_size] for first in range(0, len(meeting), batch_size)]
+            waiting.append((row, good, [(part, pool.submit(_weighted, network, strip, part, size)) for part in parts]))
+            # The first is waited for when others keep the workers busy; the number limits what is in memory.
+            while len(waiting) > 2 * workers or sum(len(later[2]) for later in [*waiting][1:]) >= 2 * workers:
+                yield blend(*waiting.popleft())
+        while waiting:
+            yield blend(*waiting.popleft())
 
 
 def blend_ramp(size: int) -> np.ndarray:
@@ -151,35 +170,23 @@ def suitable_batch(network: Network, size: int) -> int:
     return max(1, pixels // width // size**2)
 
 
-def _batches(
-    chunks: _Chunks, shape: tuple[int, int], rows: list[int], cols: list[int], size: int, batch_size: int
-) -> Generator[_Batch, None, None]:
-    """Yield the windows in order, from chunks of rows that are read once."""
-    height, width = shape
-    high, wide = min(size, height), min(size, width)
+def _bands(
+    image: Image, bands: tuple[str, ...], statistics: Statistics, rows: list[int], size: int
+) -> Generator[tuple[int, np.ndarray, np.ndarray, np.ndarray], None, None]:
+    """Yield each band of windows, from chunks that are read once.
+
+    These are its first row, the pixels (height, cols, bands), where there is data (height, cols), and that again of the
+    rows that no later band meets.
+    """
+    chunks = _normalised(image, bands, statistics)
     strip, valid = next(chunks)
-    # Channels last, as the network computes.
-    windows = np.zeros((batch_size, size, size, strip.shape[2]), np.float32)
-    batch = _Batch()
-    for number, (row, following) in enumerate(itertools.pairwise([*rows, height])):
+    high = min(size, image.shape[0])
+    for row, following in itertools.pairwise([*rows, image.shape[0]]):
         while len(valid) < high:
             chunk = next(chunks)
             strip, valid = np.concatenate([strip, chunk[0]]), np.concatenate([valid, chunk[1]])
-        done = following - row
-        batch.valid.append(valid[:done])
-        everywhere = bool(valid[:high].all())
-        for col in cols:
-            if not everywhere and not valid[:high, col : col + size].any():
-                continue
-            windows[len(batch.corners), :high, :wide] = strip[:high, col : col + size]
-            batch.corners.append((number, col))
-            if len(batch.corners) == batch_size:
-                batch.images = torch.from_numpy(windows).permute(0, 3, 1, 2)
-                yield batch
-                windows, batch = np.zeros_like(windows), _Batch()
-        strip, valid = strip[done:], valid[done:]
-    batch.images = torch.from_numpy(windows[: len(batch.corners)]).permute(0, 3, 1, 2)
-    yield batch
+        yield row, strip[:high], valid[:high], valid[: following - row]
+        strip, valid = strip[following - row :], valid[following - row :]
 
 
 def _normalised(image: Image, bands: tuple[str, ...], statistics: Statistics) -> _Chunks:
@@ -210,36 +217,20 @@ def _workers(device: torch.device) -> Iterator[int]:
         torch.set_num_threads(threads)
 
 
-def _predicted(
-    batches: Iterator[_Batch], network: Network, workers: int, size: int
-) -> Generator[tuple[_Batch, np.ndarray], None, None]:
-    """Yield batches in order, with their windows' weighted probabilities (N, size, size)."""
+def _weighted(network: Network, strip: np.ndarray, cols: list[int], size: int) -> np.ndarray:
+    """Return the probabilities (N, size, size) of a band's windows that begin at ``cols``, times their weights."""
+    windows = np.zeros((len(cols), size, size, strip.shape[2]), np.float32)  # channels last, as the network computes
+    for window, col in zip(windows, cols, strict=True):
+        part = strip[:, col : col + size]
+        window[: part.shape[0], : part.shape[1]] = part
+    images = torch.from_numpy(windows).permute(0, 3, 1, 2)
     weight = torch.from_numpy(np.outer(blend_ramp(size), blend_ramp(size))).to(network.device)
     recipe = Recipe(precision="bf16" if network.precision == "bf16" else "fp32")
-
-    def work(batch: _Batch) -> np.ndarray:
-        with torch.inference_mode(), engine.autocast(network.device, recipe):
-            images = batch.images
-            if network.device.type == "cuda":
-                images = images.pin_memory().to(network.device, non_blocking=True)
-            images = images.contiguous(memory_format=torch.channels_last)
-            batch.images = torch.empty(0)  # memory
-            if not len(images):  # bands of rows without data
-                return np.empty((0, size, size), np.float32)
-            return _forward(network.model, images).mul_(weight).cpu().numpy()
-
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[tuple[_Batch, Future[np.ndarray]]] = deque()
-        try:
-            for batch in batches:
-                waiting.append((batch, pool.submit(work, batch)))
-                if len(waiting) > 2 * workers + 2:
-                    done, future = waiting.popleft()
-                    yield done, future.result()
-            for done, future in waiting:
-                yield done, future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    with torch.inference_mode(), engine.autocast(network.device, recipe):
+        if network.device.type == "cuda":
+            images = images.pin_memory().to(network.device, non_blocking=True)
+        images = images.contiguous(memory_format=torch.channels_last)
+        return _forward(network.model, images).mul_(weight).cpu().numpy()
 
 
 def _forward(model: nn.Module, images: Tensor) -> Tensor:
@@ -254,37 +245,6 @@ def _forward(model: nn.Module, images: Tensor) -> Tensor:
         raise UserError(f"out of memory with one window of {images.shape[-1]} px; free memory or use `--device cpu`")
     half = len(images) // 2
     return torch.cat([_forward(model, images[:half]), _forward(model, images[half:])])
-
-
-def _blended(
-    predictions: Iterator[tuple[_Batch, np.ndarray]], image: Image, rows: list[int], cols: list[int], size: int
-) -> Rows:
-    """Add up the windows' weighted probabilities and yield the rows that no later window meets."""
-    height, width = image.shape
-    total = np.zeros((size, max(width, size)), np.float32)
-    # Every window that meets a pixel with data was predicted, so the sum of their weights is known beforehand.
-    down, across = _summed(rows, size, height), _summed(cols, size, width)
-    valid: deque[np.ndarray] = deque()
-    current = 0
-    below = _Batch(corners=[(len(rows), 0)])  # a window below the image: what is left is finished
-    for batch, patches in itertools.chain(predictions, [(below, np.zeros((1, size, size), np.float32))]):
-        valid.extend(batch.valid)
-        for (number, col), patch in zip(batch.corners, patches, strict=True):
-            while current < number:
-                row, good = rows[current], valid.popleft()
-                done = len(good)
-                finished = total[:done, :width] / down[row : row + done, None]
-                finished /= across
-                if not np.isfinite(finished).all(where=good):
-                    where = f"{image.scene.image}: the network gives NaN near row {row}"
-                    raise UserError(f"{where}; its weights are damaged, train it again")
-                np.minimum(finished, 1, out=finished)  # rounding
-                finished[~good] = NO_PROBABILITY
-                total[: size - done] = total[done:].copy()
-                total[size - done :] = 0
-                yield Window(row, 0, done, width), finished
-                current += 1
-            total[:, col : col + size] += patch
 
 
 def _summed(firsts: list[int], size: int, length: int) -> np.ndarray:

@@ -23,20 +23,13 @@ from lmhld_nb.models.unet_pp import UNetPlusPlus
 
 @dataclass(frozen=True)
 class Network:
-    """An architecture.
+    """An architecture."""
 
-    Attributes:
-        name: its key in profiles, specs and tables.
-        title: its name in tables and figures; of the seven, as the paper's tables print it.
-        colour, marker: of figures, a hex string and a marker of matplotlib.
-        builder: called with the number of bands, ``width`` if it takes one, and options.
-    """
-
-    name: str
-    title: str
-    colour: str
-    marker: str
-    builder: Callable[..., nn.Module]
+    name: str  # its key in profiles, specs and tables
+    title: str  # its name in tables and figures; of the seven, as the paper's tables print it
+    colour: str  # of figures, a hex string
+    marker: str  # of figures, one of matplotlib's
+    builder: Callable[..., nn.Module]  # called with the number of bands, ``width`` if it takes one, and options
 
     def parameters(self) -> list[str]:
         """Return the names of what its builder is called with."""
@@ -66,9 +59,7 @@ def network(name: str) -> Network:
     """Return the network that a profile names: one of `NETWORKS`, or ``package.module:function`` from outside.
 
     The title of one from outside is its function's name without ``build_``; its colour and marker follow from its name.
-
-    Raises:
-        UserError: there is no such network, or its module cannot be imported.
+    UserError where there is no such network, or its module cannot be imported.
     """
     if name in NETWORKS:
         return NETWORKS[name]
@@ -96,10 +87,8 @@ def network(name: str) -> Network:
 def source_of(name: str) -> str:
     """Return 16 hex digits of the file that holds the code of a network from outside; empty for a registered one.
 
-    They are part of what names a run, so that a network that was edited gets another run.
-
-    Raises:
-        UserError: as `network`, or the network is not written in a Python file.
+    They are part of what names a run, so that a network that was edited gets another run. UserError as `network`, or
+    where the network is not written in a Python file.
     """
     if name in NETWORKS:
         return ""
@@ -124,15 +113,10 @@ def takes_width(entry: Network) -> bool:
 def build(name: str, in_channels: int = 4, width: int | None = None, **options: bool) -> nn.Module:
     """Build a network with fresh weights: (N, in_channels, H, W) float → (N, 1, H, W) logits, H and W multiples of 16.
 
-    Args:
-        name: one of `NAMES`, or ``package.module:function``; such a network keeps its own initialisation. Others are
-            drawn from torch's global generator.
-        in_channels: bands of the input.
-        width: channels of the first level, scales all others; None as published.
-        options: of the architecture: ``classification_guided`` (`unet_3p`).
-
-    Raises:
-        UserError: unknown name or option; or a network from outside cannot be built or returns something else.
+    ``name`` is one of `NAMES`, whose weights are drawn from torch's global generator, or ``package.module:function``,
+    which keeps its own initialisation. ``width`` is the channels of the first level and scales all others (None as
+    published), ``options`` those of a network from outside. UserError where a name or
+    option is unknown, or a network from outside cannot be built or returns something else.
     """
     entry = network(name)
     if unknown := set(options).difference(options_of(name) if options else ()):
@@ -183,6 +167,16 @@ def input_conv(model: nn.Module) -> nn.Module | None:
     return next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
 
 
+def input_norm(model: nn.Module) -> nn.Module | None:
+    """Return the normalisation of what `input_conv` gives: the layer behind it, if it takes as many maps; else None."""
+    kinds = (nn.Conv2d, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+    layers = [module for module in model.modules() if isinstance(module, kinds)][:2]
+    if len(layers) < 2 or isinstance(layers[1], nn.Conv2d):
+        return None
+    maps = layers[1].num_channels if isinstance(layers[1], nn.GroupNorm) else layers[1].num_features
+    return layers[1] if maps == layers[0].out_channels else None
+
+
 def encoder_levels(model: nn.Module) -> list[nn.Module]:
     """Return the levels of a network's encoder from shallow to deep.
 
@@ -193,11 +187,6 @@ def encoder_levels(model: nn.Module) -> list[nn.Module]:
     return list(levels) if isinstance(levels, list | tuple | nn.ModuleList) else []
 
 
-def supervised(model: nn.Module, images: Tensor) -> tuple[list[Tensor], Tensor | None]:
-    """Return what is trained on: the logits (N, 1, H, W) of each head, and the class logit (N,) if the network has one.
-
-    Networks have one head but for those with deep supervision; a class logit comes with classification guidance.
-    """
-    if hasattr(model, "supervised"):
-        return model.supervised(images)  # type: ignore[operator]
-    return [model(images)], None
+def supervised(model: nn.Module, images: Tensor) -> list[Tensor]:
+    """Return what is trained on: the logits (N, 1, H, W) of each head, one but for networks with deep supervision."""
+    return model.supervised(images) if hasattr(model, "supervised") else [model(images)]  # type: ignore[operator]

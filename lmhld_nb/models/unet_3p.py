@@ -5,7 +5,8 @@ Segmentation", ICASSP. A decoder node reads the encoder maps of its level and ab
 the bottom, where there is none, the encoder's). Each is brought to the node's size, by max-pooling or by bilinear
 up-sampling, then projected by a 3×3 convolution to 64 channels; the five are fused to 320.
 
-Inference rule: the head at full resolution. The other four serve training only (deep supervision, section 2.2).
+Inference rule: the head at full resolution. The other four serve training only (deep supervision, section 2.2). The
+optional classifier of section 2.3 is left out: every patch of LMHLD holds landslide.
 """
 
 from itertools import pairwise
@@ -94,33 +95,10 @@ class Head(nn.Module):
         return F.interpolate(x, scale_factor=self.factor, mode="bilinear") if self.factor > 1 else x
 
 
-class ClassificationGuide(nn.Module):
-    """Classification-guided module (section 2.3): does the patch hold landslide? Bottom map → one logit (N,)."""
-
-    def __init__(self, in_channels: int) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(0.5)
-        self.conv = nn.Conv2d(in_channels, 1, 1)
-
-    def forward(self, bottom: Tensor) -> Tensor:
-        return self.conv(self.dropout(bottom)).amax(dim=(1, 2, 3))
-
-
-def guided(logits: Tensor, class_logit: Tensor) -> Tensor:
-    """Multiply the probability of every pixel by that of its patch; logits in, logits out.
-
-    With p = σ(a)·σ(c), the odds p / (1 − p) are 1 / (e^−a + e^−c + e^−(a+c)): finite at any a and c. Huang et al.
-    multiply by the classifier's hard 0/1, which has no logit: a wrong 0 would make the loss infinite. As theirs does
-    (argmax has no gradient), the classifier learns from its own loss alone, hence `detach`.
-    """
-    a, c = logits.float(), class_logit.float().detach()[:, None, None, None]
-    return -torch.logaddexp(torch.logaddexp(-a, -c), -a - c)
-
-
 class UNet3Plus(nn.Module):
-    """Encoder 64…1024 as U-Net, four full-scale decoder nodes of 320, five heads, optionally a classifier."""
+    """Encoder 64…1024 as U-Net, four full-scale decoder nodes of 320, five heads."""
 
-    def __init__(self, in_channels: int = 4, width: int = 64, classification_guided: bool = False) -> None:
+    def __init__(self, in_channels: int = 4, width: int = 64) -> None:
         super().__init__()
         encoded = [width * 2**level for level in range(SCALES)]
         self.encoder = nn.ModuleList(double_conv(*pair) for pair in pairwise([in_channels, *encoded]))
@@ -131,7 +109,6 @@ class UNet3Plus(nn.Module):
             factors = [2 ** max(0, other - level) for other in range(SCALES)]
             self.decoder.append(DecoderNode(factors, encoded[: level + 1] + decoded[level + 1 :], width))
         self.heads = nn.ModuleList(Head(channels, 2**level) for level, channels in enumerate(decoded))
-        self.guide = ClassificationGuide(encoded[-1]) if classification_guided else None
 
     def maps(self, x: Tensor) -> list[Tensor]:
         """Return the maps that the heads read: decoder levels 0…3, then the bottom of the encoder."""
@@ -148,15 +125,8 @@ class UNet3Plus(nn.Module):
         return below
 
     def forward(self, x: Tensor) -> Tensor:  # (N, bands, H, W) → (N, 1, H, W) logits
-        maps = self.maps(x)
-        logits = self.heads[0](maps[0])
-        return logits if self.guide is None else guided(logits, self.guide(maps[-1]))
+        return self.heads[0](self.maps(x)[0])
 
-    def supervised(self, x: Tensor) -> tuple[list[Tensor], Tensor | None]:
-        """Return the logits of the five heads, guided as the paper guides each, and the class logit (N,) if any."""
-        maps = self.maps(x)
-        logits = [head(scale) for head, scale in zip(self.heads, maps, strict=True)]
-        if self.guide is None:
-            return logits, None
-        holds = self.guide(maps[-1])
-        return [guided(head, holds) for head in logits], holds
+    def supervised(self, x: Tensor) -> list[Tensor]:
+        """Return the logits of the five heads."""
+        return [head(scale) for head, scale in zip(self.heads, self.maps(x), strict=True)]

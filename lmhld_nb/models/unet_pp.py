@@ -33,15 +33,14 @@ class UNetPlusPlus(nn.Module):
                 self.nested[f"x{i}_{j}"] = double_conv(j * channels[i] + channels[i + 1], channels[i])
         self.heads = nn.ModuleList(nn.Conv2d(width, 1, 1) for _ in range(1, LEVELS))
 
-    def supervised(self, x: Tensor) -> tuple[list[Tensor], None]:
-        """Return the logits of the four heads, on X(0, 1) to X(0, 4); there is no class logit."""
+    def supervised(self, x: Tensor) -> list[Tensor]:
+        """Return the logits of the four heads, on X(0, 1) to X(0, 4)."""
         rows = [[level] for level in encode(self.encoder, self.pool, x)]  # rows[i][j] is X(i, j)
         for j in range(1, LEVELS):
             for i in range(LEVELS - j):
                 links = [*rows[i], self.up(rows[i + 1][j - 1])]
                 rows[i].append(self.nested[f"x{i}_{j}"](torch.cat(links, dim=1)))
-        return [head(node) for head, node in zip(self.heads, rows[0][1:], strict=True)], None
+        return [head(node) for head, node in zip(self.heads, rows[0][1:], strict=True)]
 
     def forward(self, x: Tensor) -> Tensor:  # (N, bands, H, W) → (N, 1, H, W) logits
-        heads, _ = self.supervised(x)
-        return torch.stack(heads).mean(dim=0)
+        return torch.stack(self.supervised(x)).mean(dim=0)

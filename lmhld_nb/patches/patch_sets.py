@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import pandas as pd
 from filelock import FileLock
-from pydantic import SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from tqdm import tqdm
 
 from lmhld_nb import config, scenes
@@ -46,11 +46,12 @@ class PatchSpec(config.Strict):
     gap: bool = False
     # Masks as people draw them, or as they truly are (synthetic data only); windows and splits are those of ``drawn``.
     labels: Literal["drawn", "true"] = "drawn"
+    thin: int = Field(default=1, ge=1)  # every how many-th patch of a split is used, in the order of scenes
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what came after many patches had got their names, where it changes nothing."""
-        late = {"background": False, "gap": False, "labels": "drawn"}
+        late = {"background": False, "gap": False, "labels": "drawn", "thin": 1}
         return {name: value for name, value in serialise(self).items() if late.get(name) != value}
 
     @property
@@ -222,6 +223,7 @@ def _write_patches(spec: PatchSpec, area_scenes: list[Scene], folder: Path, prog
         raise UserError(_nothing_left(spec, tally))
     index = pd.DataFrame(rows)
     index["split"] = _splits(index, spec)
+    index.loc[index.groupby("split").cumcount() % spec.thin > 0, "split"] = "unused"
     if absent := [split for split in splits.SPLITS if not (index["split"] == split).any()]:
         problem = f"no {absent[0]} patch among {len(index)}"
         mend = "use a larger scene, a smaller `size`, or other `fractions`"

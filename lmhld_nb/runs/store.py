@@ -38,6 +38,7 @@ WEIGHTS = "weights.safetensors"
 SHOWN = "shown"  # of a run's folder: predictions that figures show
 FLAT = 0.005  # of F1: what a validation curve may still gain in its last quarter
 MANIFEST, MAPS = "records.json", "maps"  # of a store that holds records alone (`records`)
+RECORDED = "recorded"  # an empty file in the folder of a run of which the store has the record alone
 
 
 class Busy(Exception):
@@ -58,6 +59,13 @@ class Run:
         return pd.read_csv(self.folder / "history.csv")
 
     @property
+    def tested(self) -> dict[str, int]:
+        """How many test patches of each of its own areas it is scored on."""
+        pixels = {spec.area: spec.size**2 for spec in self.spec.data}
+        counts = {area: Confusion.from_dict(row) for area, row in self.metrics["areas"].items()}
+        return {area: sum(vars(own).values()) // pixels[area] for area, own in counts.items()}
+
+    @property
     def converged(self) -> bool:
         """Whether a straight line through the validation F1 of the last quarter of the epochs gains less than 0.005.
 
@@ -72,9 +80,14 @@ class Run:
         return weights.load(self.weights_file)[0]
 
     @property
+    def is_record(self) -> bool:
+        """Whether only its record is here, without its weights."""
+        return holds_records() or (self.folder / RECORDED).is_file()
+
+    @property
     def weights_file(self) -> Path:
         """The file of its weights; raises `UserError` where only its record is here."""
-        if holds_records():
+        if self.is_record:
             way_out = f"make them with `lmhld train PROFILE {self.spec.run_id}`"
             raise UserError(f"needs the weights of run {self.spec.run_id}, of which only the record is here; {way_out}")
         return self.folder / WEIGHTS
@@ -135,7 +148,7 @@ def _inspect(spec: RunSpec) -> Run | str:
             return "it holds another spec"
         if "metrics.json" not in names:
             return ""
-        is_record = holds_records()
+        is_record = holds_records() or RECORDED in names
         if absent := sorted({"history.csv", scoring.PATCHES_FILE, *([] if is_record else [WEIGHTS])} - names):
             return f"{absent[0]} is missing"
         metrics = _read_json(folder / "metrics.json")
@@ -176,19 +189,21 @@ def _has_other_weights(parent: RunSpec, weights: str) -> bool:
 def weights_damage(spec: RunSpec) -> str:
     """Return what is wrong with a finished run's weights, read from end to end; empty if nothing is."""
     run = find(spec)
-    is_damaged = run is not None and run.metrics["weights"] != weights.digest(run.folder / WEIGHTS)
+    is_damaged = (
+        run is not None and not run.is_record and run.metrics["weights"] != weights.digest(run.folder / WEIGHTS)
+    )
     return "its weights are not those it was finished with" if is_damaged else ""
 
 
 def status(spec: RunSpec, whole_area: bool = False) -> str:
     """Return how far a run is; raises as `find`.
 
-    ``done``; ``unscored``: only the score of the whole area is left; ``failed``: the last attempt ended in an error;
+    ``done``; ``recorded``: done, but only its record is here; ``unscored``: only the score of the whole area is left; ``failed``: the last attempt ended in an error;
     ``damaged``: its folder is not usable and will be set aside; ``begun``: there is a checkpoint; or ``missing``.
     """
     state = _inspect(spec)
     if isinstance(state, Run) and not (whole_area and state.whole_area is None):
-        return "done"
+        return "recorded" if (state.folder / RECORDED).is_file() else "done"
     if failure(spec):
         return "failed"
     if isinstance(state, Run):
@@ -303,14 +318,9 @@ def _read_counts(run: Run, name: str, columns: Sequence[str]) -> pd.DataFrame:
 def remembered(run: Run, name: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Return what a figure shows of a run's predictions: from its folder, else computed, and kept there.
 
-    Those of a portable run are kept only by a process whose results are (`hardware.portability`).
-
-    Args:
-        name: stands for all that the arrays depend on, but for the run and its weights.
-        compute: returns the arrays by name.
-
-    Raises:
-        UserError: they are not in a record; or as ``compute``.
+    ``name`` stands for all that the arrays depend on, but for the run and its weights; ``compute`` returns them by
+    name. Those of a portable run are kept only by a process whose results are (`hardware.portability`). UserError
+    where they are not in a record, or as ``compute``.
     """
     path = run.folder / SHOWN / f"{safe_name(name, 'prediction')}-{run.metrics['weights']}.npz"
     with suppress(FileNotFoundError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error):  # or damaged

@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from lmhld_nb import config, twin
 from lmhld_nb.config import UserError
+from lmhld_nb.processes import cores
 from lmhld_nb.scenes.scene import Scene, open_image, open_labels
 from lmhld_nb.sources import archives, discovery, download, files, fingerprints, github
 from lmhld_nb.sources import layout as layouts
@@ -84,18 +85,12 @@ class _Stale(UserError):
     """The files are not those that were prepared."""
 
 
-def get(
-    name: str,
-    from_path: Path | None = None,
-    progress: bool = True,
-    layout: Path | None = None,
-    workers: int | None = None,
-) -> DataSet:
+def get(name: str, from_path: Path | None = None, progress: bool = True, layout: Path | None = None) -> DataSet:
     """Make, download or adopt a data set of the catalogue, and load it. A call on one that is ready does nothing.
 
     ``from_path`` is a folder, used where it lies, or an archive to unpack; ``layout`` a YAML with keys of
-    ``layout.Layout``, over the description's own; ``workers`` are processes that make the twin, None for one per
-    processor. UserError says what keeps it from getting ready; the same call goes on with what was fetched or made.
+    ``layout.Layout``, over the description's own. UserError says what keeps it from getting ready; the same call goes
+    on with what was fetched or made.
     """
     description = describe(name)
     home = config.data_dir() / name
@@ -111,7 +106,7 @@ def get(
         if isinstance(source, twin.TwinSpec):
             if from_path is not None or layout is not None:
                 raise UserError(f"data set '{name}' is made, not adopted; leave out --from and --layout")
-            scenes = twin.make(home, source, workers or os.cpu_count() or 1, progress)
+            scenes = twin.make(home, source, cores(), progress)
             root, fingerprint = home, twin.fingerprint(source, scenes)
         else:
             root = _root(home, description, from_path, progress)
@@ -123,8 +118,6 @@ def get(
                         with open_labels(scene, image):
                             pass
             fingerprint = fingerprints.of_scenes(scenes, root, home / "hashes.json", progress)
-            if progress and (note := fingerprints.repeated_images(scenes, root, home / "hashes.json")):
-                print(note)
         inside = root.resolve().is_relative_to(home.resolve())
         state = {
             "format": FORMAT,

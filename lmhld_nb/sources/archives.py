@@ -24,18 +24,13 @@ _MAGIC = {b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"PK\x07\x08": "split zip"
 _MAGIC |= {b"\x1f\x8b": "tar", b"BZh": "tar", b"\xfd7zXZ\x00": "tar", b"7z\xbc\xaf\x27\x1c": "7z"}
 _CLUTTER = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"}
 Take = Callable[[str], str | None]  # from a member's name to the path it is written to, None to leave it out
+# What an archive may grow to.
+FILES = 2_000_000  # nested archives included
+RATIO = 200.0  # unpacked bytes for one packed byte; masks of zeros pack a thousandfold in all innocence, so
+FLOOR = 1 << 30  # it is judged only above so many unpacked bytes
+RESERVE = 256 << 20  # bytes that stay free on the disk
+DEPTH = 3  # archives inside archives
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What an archive may grow to."""
-
-    files: int = 2_000_000  # nested archives included
-    ratio: float = 200.0  # unpacked bytes for one packed byte; masks of zeros pack a thousandfold in all innocence, so
-    floor: int = 1 << 30  # it is judged only above so many unpacked bytes
-    reserve: int = 256 << 20  # bytes that stay free on the disk
-    depth: int = 3  # archives inside archives
 
 
 @dataclass
@@ -83,14 +78,13 @@ def sniff(path: Path) -> str:
     return next(kinds, "tar" if head[257:262] == b"ustar" else "other")
 
 
-def extract(archive: Path, folder: Path, progress: bool = True, limits: Limits | None = None, take: Take = str) -> Path:
+def extract(archive: Path, folder: Path, progress: bool = True, take: Take = str) -> Path:
     """Unpack ``archive`` (zip, tar, tar.gz/bz2/xz) and the archives inside it (``Rio.zip`` into a folder ``Rio``).
 
-    ``folder`` is complete or absent; a second call on the same archive does nothing. ``take`` chooses among
-    the members of a tar. UserError where it is no archive,
-    damaged, encrypted, too large, or has members that are not safe, or the disk is full.
+    ``folder`` is complete or absent; a second call on the same archive does nothing. ``take`` chooses among the members
+    of a tar. UserError where it is no archive, damaged, encrypted, too large, or has members that are not safe, or the
+    disk is full.
     """
-    limits = limits or Limits()
     try:
         status = archive.stat()
     except OSError as error:
@@ -100,13 +94,13 @@ def extract(archive: Path, folder: Path, progress: bool = True, limits: Limits |
         if json.loads((folder / MARKER).read_text(encoding="utf-8")) == seal | _count_files(folder):
             return folder
     existing = next(parent for parent in folder.absolute().parents if parent.exists())
-    free = shutil.disk_usage(existing).free - limits.reserve
-    size = min(max(limits.floor, limits.ratio * status.st_size), free)
+    free = shutil.disk_usage(existing).free - RESERVE
+    size = min(max(FLOOR, RATIO * status.st_size), free)
     with (
         config.atomic_path(folder) as temporary,
         tqdm(desc=archive.name, unit="B", unit_scale=True, disable=not progress) as bar,
     ):
-        _unpack(archive, temporary, _Unpacking(archive, limits.files, size, bar, take), archive.name, limits.depth)
+        _unpack(archive, temporary, _Unpacking(archive, FILES, size, bar, take), archive.name, DEPTH)
         (temporary / MARKER).write_text(json.dumps(seal | _count_files(temporary)), encoding="utf-8")
     return folder
 

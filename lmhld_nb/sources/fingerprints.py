@@ -47,18 +47,6 @@ def of_areas(scenes: Sequence[Scene]) -> dict[str, str]:
     return {area: digest.hexdigest() for area, digest in digests.items()}
 
 
-def repeated_images(scenes: Sequence[Scene], root: Path, cache: Path) -> str | None:
-    """Return a sentence on images that occur more than once (they leak from training into test), or None."""
-    hashes = _hashes(scenes, root, cache, progress=False)
-    first: dict[tuple[str, int | None, str | None], Scene] = {}
-    pairs = [(first.setdefault((hashes[scene.image], scene.index, scene.image_key), scene), scene) for scene in scenes]
-    repeated = [f"{one.name} and {other.name}" for one, other in pairs if one.image != other.image]
-    if not repeated:
-        return None
-    images = f"{len(repeated)} image{'s occur' if len(repeated) > 1 else ' occurs'}"
-    return f"note: {images} more than once, e.g. as {repeated[0]}"
-
-
 def files_of(scenes: Iterable[Scene]) -> list[Path]:
     """Return the files of ``scenes``, each once, in their order."""
     paths = dict.fromkeys(path for scene in scenes for key in PATHS if (path := getattr(scene, key)) is not None)

@@ -4,6 +4,7 @@ What makes it fast, each measured in ``benchmarks/engine.py``: bf16 where it is 
 that moves all weights at once, and no value that the host waits for.
 """
 
+import math
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -12,7 +13,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lmhld_nb import models
 from lmhld_nb.config import UserError
@@ -27,16 +27,12 @@ Step = Callable[[Tensor, Tensor], Tensor]
 def training_loss(model: nn.Module, images: Tensor, masks: Tensor, recipe: Recipe) -> Tensor:
     """Return the loss a network is trained with.
 
-    Deep supervision: the mean over its heads (Zhou et al. 2018, equation 3 and Huang et al. 2020, section 2.2). A
-    classification-guided network adds the cross-entropy of "this patch holds landslide" (Huang et al. 2020, 2.3).
+    Deep supervision: the mean over its heads (Zhou et al. 2018, equation 3 and Huang et al. 2020, section 2.2).
     """
     with autocast(images.device, recipe):
-        heads, class_logit = models.supervised(model, images)
+        heads = models.supervised(model, images)
     loss_of = LOSSES[recipe.loss].function
-    loss = torch.stack([loss_of(head.float(), masks) for head in heads]).mean()
-    if class_logit is not None:
-        loss = loss + F.binary_cross_entropy_with_logits(class_logit.float(), masks.amax(dim=(1, 2, 3)))
-    return loss
+    return torch.stack([loss_of(head.float(), masks) for head in heads]).mean()
 
 
 def autocast(device: torch.device, recipe: Recipe) -> AbstractContextManager[None]:
@@ -56,6 +52,27 @@ def optimiser_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     momentum = {"momentum": recipe.momentum} if optimiser.momentum else {}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return optimiser.builder(trained, lr=recipe.lr, weight_decay=recipe.weight_decay, **momentum, **{fastest: True})
+
+
+def learning_rate(recipe: Recipe, epoch: int, done: float = 0.0) -> float:
+    """Return the learning rate of a step.
+
+    Cosine: Loshchilov & Hutter 2017, SGDR, ICLR, without restarts. One cycle: Smith & Topin 2019, Super-convergence, up
+    from ``lr / 25`` and down to 0, both along a cosine.
+
+    Args:
+        recipe: of the training.
+        epoch: counted from 0.
+        done: share of its steps that were done before, 0 to 1.
+    """
+    if recipe.schedule == "exponential":
+        return recipe.lr * recipe.gamma**epoch
+    position, start, rise = (epoch + done) / recipe.epochs, 1.0, 0.0
+    if recipe.schedule == "one_cycle":
+        start, rise = 1 / 25, 0.3
+    low, way = (start, 1 - position / rise) if position < rise else (0.0, (position - rise) / (1 - rise))
+    # Rounded, for the last digit of a cosine is not the same in every C library.
+    return recipe.lr * round(low + (1 - low) * (1 + math.cos(math.pi * way)) / 2, 6)
 
 
 @contextmanager

@@ -2,8 +2,7 @@
 
 import html
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import ipywidgets
@@ -20,13 +19,6 @@ def choice(label: str, options: Sequence[Any], value: Any = None) -> ipywidgets.
     first = options[0][1] if options and isinstance(options[0], tuple) else next(iter(options), None)
     chosen = first if value is None else value
     return ipywidgets.Dropdown(options=options, value=chosen, description=label, style=_WIDE)
-
-
-def several(label: str, options: Sequence[Any]) -> ipywidgets.SelectMultiple:
-    """Return a list to choose any number from; the label says that none chosen means all."""
-    rows, text = min(7, max(2, len(options))), f"{label} (none chosen: all)"
-    layout = {"width": "max-content"}
-    return ipywidgets.SelectMultiple(options=options, rows=rows, description=text, style=_WIDE, layout=layout)
 
 
 def slider(label: str, value: float, low: float, high: float, step: float) -> Any:
@@ -60,16 +52,11 @@ def legend(kinds: Sequence[tuple[str, str]], between: str = " &emsp; ") -> str:
     )
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[Any]], colours: Callable[[Any], str] | None = None) -> str:
-    """Return an HTML table; ``colours`` gives the fill of a cell by its value, empty for none."""
-
-    def cell(value: Any) -> str:
-        fill = colours(value) if colours else ""
-        look = f' style="background:{fill};color:#000"' if fill else ""
-        return f"<td{look}>{html.escape(format_value(value))}</td>"
-
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Return an HTML table."""
     top = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in head)
-    body = "".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in rows)
+    cells = ("".join(f"<td>{html.escape(format_value(value))}</td>" for value in row) for row in rows)
+    body = "".join(f"<tr>{row}</tr>" for row in cells)
     return f'<table class="lmhld"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
 
 
@@ -85,26 +72,22 @@ def panel(
     inputs: Sequence[Sequence[ipywidgets.Widget]],
     outputs: Sequence[ipywidgets.DOMWidget],
     caption: str,
-    buttons: Mapping[ipywidgets.Button, Callable[[], None]] | None = None,
 ) -> ipywidgets.VBox:
     """Return a panel that calls ``draw`` now and at every change of a control.
 
     An error becomes one line, and what is below it disappears until it is mended: it would not be what the controls
     say. Controls that ``draw`` itself sets do not start it again. ``inputs`` are rows of controls, above the
-    ``outputs`` that it sets; ``caption`` is the line at the bottom; ``buttons`` are those among the inputs, with what
-    each does before everything is drawn.
+    ``outputs`` that it sets; ``caption`` is the line at the bottom.
     """
     message = ipywidgets.HTML()
     below = _row(outputs)
     drawing: list[bool] = []
 
-    def answer(_: object = None, before: Callable[[], None] | None = None) -> None:
+    def answer(_: object = None) -> None:
         if drawing:
             return
         drawing.append(True)
         try:
-            if before:
-                before()
             draw()
         except Exception as error:
             name = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
@@ -117,10 +100,7 @@ def panel(
         below.layout.display = "none" if message.value else None
 
     for control in (control for row in inputs for control in row):
-        if buttons and control in buttons:
-            control.on_click(partial(answer, before=buttons[control]))
-        else:
-            control.observe(answer, "value")
+        control.observe(answer, "value")
     answer()
     small = f'<span style="font-size:85%;color:#666">{html.escape(caption)}</span>'
     return ipywidgets.VBox([*map(_row, inputs), message, below, ipywidgets.HTML(small)])
