@@ -43,6 +43,7 @@ def expose(
     cloud, shade = _clouds(rng, recipe, scene.height.shape, scene.step)
     light *= 1 - terrain.resize(np.maximum(shade, 0), shape, smooth=False)
     cloud = terrain.resize(cloud, shape, smooth=False)
+    regional = _regional(rng, recipe, scene)
     haze = recipe.haze * (1 + 0.25 * terrain.resize(terrain.noise(rng, (16, 16), 2.0, 16.0), shape))
     inside = np.flatnonzero(scene.slides.label)
     bare, soil_tone, rocky = _debris(rng, scene.slides, recipe.old, inside, grain, canopy)
@@ -59,10 +60,12 @@ def expose(
                 ground += part * np.float32(spectra[name][b])
         ground *= texture
         flat = ground.reshape(-1)
+        tint = terrain.resize(regional[b], shape, smooth=False)
         table = np.array([0.0] + [spectra[c][b] for c in CLASSES[1:]], dtype=np.float32)
         flat[named] = table[codes] * tones
         debris = spectra["soil"][b] + rocky * np.float32(spectra["rock"][b] - spectra["soil"][b])
         flat[inside] += bare * (debris * soil_tone - flat[inside])
+        ground *= tint
         if "snow" in share:
             ground += share["snow"] * (spectra["snow"][b] - ground)
         ground *= light + np.float32(sky)
@@ -82,7 +85,7 @@ def expose(
 
 def _ground_shares(rng: np.random.Generator, recipe: AreaRecipe, scene: Layout, shape: Shape) -> dict[str, Array]:
     """Return the shares of natural cover; all but snow add up to 1."""
-    height, coarse, cells = scene.height, scene.height.shape, recipe.patch / scene.step
+    height, coarse, cells = scene.height, scene.height.shape, recipe.relief_px / scene.step
     relative = (height - height.min()) / max(float(np.ptp(height)), 1e-6)
     steep = terrain.slope(height, recipe.resolution_m * scene.step) / recipe.mean_slope
 
@@ -108,6 +111,16 @@ def _ground_shares(rng: np.random.Generator, recipe: AreaRecipe, scene: Layout, 
         line = relative - 0.12 * steep + 0.03 * terrain.noise(rng, coarse, 2.0, cells, 2.0)
         shares["snow"] = share(field(line - np.quantile(line, 1 - recipe.snow), 0.02), 12.0)
     return shares
+
+
+def _regional(rng: np.random.Generator, recipe: AreaRecipe, scene: Layout) -> Array:
+    """Return (4, rows, columns) brightness factors on the middle grid: soil, moisture and air differ from place to place.
+
+    They change over one to three distances between valleys, so near patches look alike and far ones do not.
+    """
+    cells, shape = recipe.relief_px / scene.step, scene.height.shape
+    bright, *hues = (terrain.noise(rng, shape, 2.0, 3 * cells, cells) for _ in range(5))
+    return np.exp(np.float32(0.13) * bright + np.float32(0.07) * np.stack(hues))
 
 
 def _debris(
@@ -142,16 +155,16 @@ def _sunlight(recipe: AreaRecipe, dem: Array, scene: Layout) -> Array:
 def _clouds(rng: np.random.Generator, recipe: AreaRecipe, coarse: Shape, step: int) -> tuple[Array, Array]:
     """Return opacity of small clouds and darkness of their shadows on the coarse grid, 0 to 1."""
     cloud = np.zeros(coarse, dtype=np.float32)
-    windows = coarse[0] * coarse[1] * step**2 / recipe.patch**2
+    cells = recipe.relief_px / step
     rows, columns = np.ogrid[: coarse[0], : coarse[1]]
-    puff = terrain.noise(rng, coarse, 3.0, recipe.patch / step / 2, 3.0)
-    for _ in range(rng.poisson(0.015 * recipe.clouds * windows) + (recipe.clouds > 0)):
+    puff = terrain.noise(rng, coarse, 3.0, cells / 4, 3.0)
+    for _ in range(rng.poisson(0.04 * recipe.clouds * coarse[0] * coarse[1] / cells**2) + (recipe.clouds > 0)):
         middle = rng.random(2) * coarse
-        radius = recipe.patch / step * rng.uniform(0.15, 0.35)
+        radius = cells * rng.uniform(0.08, 0.2)
         away = np.hypot(rows - middle[0], columns - middle[1]) / radius
         cloud = np.maximum(cloud, np.clip(1.2 - away + 0.35 * puff, 0, 1) * (away < 2))
     azimuth, elevation = recipe.sun
-    offset = 0.35 * recipe.patch / step / np.tan(np.radians(elevation))
+    offset = 0.2 * cells / np.tan(np.radians(elevation))
     move = (np.cos(np.radians(azimuth)) * offset, -np.sin(np.radians(azimuth)) * offset)
     shade = 0.65 * ndimage.shift(cloud, move, order=1, mode="constant")
     return np.clip(1.3 * cloud, 0, 0.95).astype(np.float32), shade.astype(np.float32)
