@@ -43,7 +43,7 @@ def expose(
     cloud, shade = _clouds(rng, recipe, scene.height.shape, scene.step)
     light *= 1 - terrain.resize(np.maximum(shade, 0), shape, smooth=False)
     cloud = terrain.resize(cloud, shape, smooth=False)
-    regional = _regional(rng, recipe, scene)
+    tint, of_debris, of_objects = _regional(rng, recipe, scene)
     haze = recipe.haze * (1 + 0.25 * terrain.resize(terrain.noise(rng, (16, 16), 2.0, 16.0), shape))
     inside = np.flatnonzero(scene.slides.label)
     bare, soil_tone, rocky = _debris(rng, scene.slides, recipe.old, inside, grain, canopy)
@@ -60,12 +60,12 @@ def expose(
                 ground += part * np.float32(spectra[name][b])
         ground *= texture
         flat = ground.reshape(-1)
-        tint = terrain.resize(regional[b], shape, smooth=False)
         table = np.array([0.0] + [spectra[c][b] for c in CLASSES[1:]], dtype=np.float32)
-        flat[named] = table[codes] * tones
+        flat[named] = table[codes] * tones * terrain.resize(of_objects[b], shape, smooth=False).ravel()[named]
+        local = soil_tone * terrain.resize(of_debris[b], shape, smooth=False).ravel()[inside]
         debris = spectra["soil"][b] + rocky * np.float32(spectra["rock"][b] - spectra["soil"][b])
-        flat[inside] += bare * (debris * soil_tone - flat[inside])
-        ground *= tint
+        flat[inside] += bare * (debris * local - flat[inside])
+        ground *= terrain.resize(tint[b], shape, smooth=False)
         if "snow" in share:
             ground += share["snow"] * (spectra["snow"][b] - ground)
         ground *= light + np.float32(sky)
@@ -113,14 +113,19 @@ def _ground_shares(rng: np.random.Generator, recipe: AreaRecipe, scene: Layout, 
     return shares
 
 
-def _regional(rng: np.random.Generator, recipe: AreaRecipe, scene: Layout) -> Array:
-    """Return (4, rows, columns) brightness factors on the middle grid: soil, moisture and air differ from place to place.
+def _regional(rng: np.random.Generator, recipe: AreaRecipe, scene: Layout) -> tuple[Array, Array, Array]:
+    """Return brightness factors (4, rows, columns) on the middle grid: of all ground, of debris, of fields and roads.
 
-    They change over one to three distances between valleys, so near patches look alike and far ones do not.
+    Rock, moisture and air differ from place to place, over one to four distances between valleys: near patches look
+    alike and far ones do not, and what debris is told by in one place deceives in another.
     """
     cells, shape = recipe.relief_px / scene.step, scene.height.shape
-    bright, *hues = (terrain.noise(rng, shape, 2.0, 3 * cells, cells) for _ in range(5))
-    return np.exp(np.float32(0.13) * bright + np.float32(0.07) * np.stack(hues))
+
+    def factors(bright: float, hue: float) -> Array:
+        common, *bands = (terrain.noise(rng, shape, 2.0, 4 * cells, cells) for _ in range(5))
+        return np.exp(np.float32(bright) * common + np.float32(hue) * np.stack(bands))
+
+    return factors(0.14, 0.09), factors(0.25, 0.12), factors(0.2, 0.08)
 
 
 def _debris(
@@ -133,7 +138,7 @@ def _debris(
     fresh = rng.uniform(0.86, 1.0, count).astype(np.float32)
     aged = rng.random(count) < old
     fresh[aged] = rng.uniform(0.3, 0.65, int(aged.sum()))
-    tint = np.exp(rng.normal(0, 0.13, count)).astype(np.float32)
+    tint = np.exp(rng.normal(0, 0.17, count)).astype(np.float32)
     stony = rng.uniform(0.0, 0.4, count).astype(np.float32)
     grain, canopy = grain.ravel()[inside], canopy.ravel()[inside]
     remnant = np.clip(0.9 * grain + 0.5 * margin + 0.35 * along - 1.35, 0, 0.75)

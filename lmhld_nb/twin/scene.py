@@ -31,7 +31,7 @@ LARGEST = 0.025  # of a scene's pixels that one landslide may cover
 
 @dataclass(frozen=True)
 class SceneTask:
-    """One scene to make: area, number within the area, how many patches it should give; or one without landslides."""
+    """One scene to make: area, number within the area, how many patches it should give if it has landslides."""
 
     area: str
     number: int
@@ -45,12 +45,14 @@ class SceneTask:
 
     @property
     def stamp(self) -> str:
-        return f"version {TWIN_VERSION}, seed {self.seed}, {self.patches} patches" + ", no landslide" * (not self.landslides)
+        return f"version {TWIN_VERSION}, seed {self.seed}, {self.patches} patches" + ", no landslide" * (
+            not self.landslides
+        )
 
     @property
     def windows(self) -> float:
-        """How many windows of the patch size the scene has; without landslides as many as it should give patches."""
-        return self.patches / (RECIPES[self.area].kept if self.landslides else 1)
+        """How many windows of the patch size the scene needs."""
+        return self.patches / RECIPES[self.area].kept
 
 
 def lay_out(task: SceneTask) -> Layout:
@@ -88,7 +90,8 @@ def make_scene(folder: Path, task: SceneTask) -> None:
     pixels = image.expose(sensor, recipe, dem, scene, drawn)
     transform = _transform(recipe, task.number)
     image_path, dem_path, polygon_path = paths_of(folder, task)
-    write_polygons(polygon_path, scene.slides.label, recipe, transform)
+    if task.landslides:
+        write_polygons(polygon_path, scene.slides.label, recipe, transform)
     grid = {"crs": f"EPSG:{recipe.epsg}", "transform": transform}
     _write_raster(dem_path, dem[None], grid, ("elevation",), {"SYNTHETIC": "yes"})
     digest = hashlib.sha256()
