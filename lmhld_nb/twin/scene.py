@@ -45,9 +45,8 @@ class SceneTask:
 
     @property
     def stamp(self) -> str:
-        return f"version {TWIN_VERSION}, seed {self.seed}, {self.patches} patches" + ", no landslide" * (
-            not self.landslides
-        )
+        content = f"{self.patches} patches" if self.landslides else "no landslides"
+        return f"version {TWIN_VERSION}, seed {self.seed}, {content}"
 
     @property
     def windows(self) -> float:
