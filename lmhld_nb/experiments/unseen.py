@@ -155,9 +155,9 @@ def map_events(study: Study, dataset: DataSet, events: Events, run: Run) -> list
 
 
 def _recorded_map(dataset: DataSet, scene: Scene, run: Run, threshold: float) -> MappedScene | None:
-    """Return a run's map of a scene where the store holds records and that map."""
+    """Return a run's map of a scene where the store holds only the run's record, and that map."""
     folder = runs_dir() / MAPS / scene.name
-    if not (runs.holds_records() and (folder / "map.json").is_file()):
+    if not (run.is_record and (folder / "map.json").is_file()):
         return None
     report = json.loads((folder / "map.json").read_text(encoding="utf-8"))
     if report["scores"]:  # JSON has no NaN
