@@ -91,11 +91,6 @@ def figures_dir(profile: str) -> Path:
     return workdir() / "build" / profile / "figures"
 
 
-def published_dir(profile: str) -> Path:
-    """Return the folder of a profile's published figures, numbers and records, ``figures/PROFILE/``."""
-    return ROOT / "figures" / profile
-
-
 def read_yaml(path: Path, schema: type[StrictT]) -> StrictT:
     """Read ``path`` and check it against ``schema``; what is wrong with it is a `UserError`.
 

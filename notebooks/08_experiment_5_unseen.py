@@ -43,7 +43,7 @@ book = lm.open(profile)
 # data six made-up events stand in for them: they show nothing of the real places, and no score here can be compared with one from
 # there. They are made with other sensors, seasons and ground than the seven areas, and have roads, river bars and bare fields
 # that look like landslides. With the real images at hand (`lmhld data get gvlm --from FOLDER`, the same for `luding`) the profile
-# `paper` uses those; `real` maps Gorkha, a real event that its networks have never seen, and draws no picture of it.
+# `paper` uses those; `real` maps Gorkha, a real event that its networks have never seen; no picture of it is published.
 
 # %%
 for event, dataset in unseen.available_events(book):
@@ -86,18 +86,17 @@ for run in {e.run.spec.run_id: e.run for e in one_seed}.values():
 # where would you look for landslides?
 
 # %% tags=["nbval-ignore-output"]
-drawn = one_seed if book.settings("unseen").pictures else []
 with_nir = [e.name for e in one_seed if "nir" in e.run.spec.bands]
 without_nir = [e.name for e in one_seed if e.name not in with_nir]
 about = ["bands", "resolution_m", "prevalence"]
 
 # %%
-pictures = [examples.view(e) for e in drawn if e.name in without_nir]
+pictures = [examples.view(e) for e in one_seed if e.name in without_nir]
 figure = lm.plots.maps.images(pictures)
 book.show(figure, "fig07_unseen", numbers.loc[without_nir, about], dataset=shown)
 
 # %%
-pictures = [examples.view(e) for e in drawn if e.name in with_nir]
+pictures = [examples.view(e) for e in one_seed if e.name in with_nir]
 figure = lm.plots.maps.images(pictures)
 book.show(figure, "fig08_luding", numbers.loc[with_nir, about], dataset=shown)
 
@@ -106,12 +105,12 @@ book.show(figure, "fig08_luding", numbers.loc[with_nir, about], dataset=shown)
 # stands how much of it is red, and how much is landslide. Look for red outside of cyan: along rivers, on roads, on bare fields.
 
 # %%
-overlays = {e.name: examples.view(e, f"{e.name}\n{e.shares}") for e in drawn}
-figure = lm.plots.maps.overlays([overlays[e] for e in without_nir if e in overlays])
+overlays = {e.name: examples.view(e, f"{e.name}\n{e.shares}") for e in one_seed}
+figure = lm.plots.maps.overlays([overlays[e] for e in without_nir])
 book.show(figure, "fig16_maps", numbers.loc[without_nir], dataset=shown)
 
 # %%
-figure = lm.plots.maps.overlays([overlays[e] for e in with_nir if e in overlays])
+figure = lm.plots.maps.overlays([overlays[e] for e in with_nir])
 book.show(figure, "fig17_luding", numbers.loc[with_nir], dataset=shown)
 
 # %%
@@ -216,10 +215,7 @@ book.show(
 
 # %%
 close_ups = [
-    view
-    for e in drawn
-    if e.is_scored
-    for view in examples.worst(e, show_errors)
+    view for e in one_seed if e.is_scored for view in examples.worst(e, show_errors)
 ]
 figure = lm.plots.maps.mistakes(close_ups)
 book.show(figure, "unseen_mistakes", rows, dataset=shown)

@@ -387,7 +387,10 @@ def over_scenes(counts, scene):
 with lm.exercise(2):
     random = np.random.default_rng(0)
     of_scene = random.integers(20, 200, (12, 3))
-    counts, scene = np.repeat(of_scene, 10, axis=0), np.repeat(list("abcdefghijkl"), 10)
+    counts, scene = (
+        np.repeat(of_scene, 10, axis=0),
+        np.repeat(list("abcdefghijkl"), 10),
+    )
     by_patch, by_scene = intervals.over_patches(counts), over_scenes(counts, scene)
     assert abs(by_patch.value - by_scene.value) < 1e-9, (
         "the sums, and so F1, stay the same"

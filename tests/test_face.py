@@ -105,24 +105,23 @@ def test_what_was_found_is_said_of_this_book_and_of_the_published_real_areas(
 ) -> None:
     said = replace(EXPERIMENTS["single"], findings={"table5": lambda table: f"best {table['f1'].max()} {list(table)}."})
     monkeypatch.setitem(EXPERIMENTS, "single", said)
-    monkeypatch.setattr(face, "published_dir", lambda profile: tmp_path / profile)
+    monkeypatch.setattr(face, "REAL", tmp_path)
     keys = pd.MultiIndex.from_tuples([("gorkha", "unet")], names=["area", "model"])
     table = pd.DataFrame({"f1": [0.5]}, keys)
     assert book.real("table5") is None
     book.found("table5", table)
     assert capsys.readouterr().out.count("What we found") == 1, "nothing of real areas where none are published"
 
-    (tmp_path / "real").mkdir()
-    (table + 0.25).to_csv(tmp_path / "real" / "table5.csv")
+    (table + 0.25).to_csv(tmp_path / "table5.csv")
     published = book.real("table5")
     assert published is not None and published.index.equals(keys)
     book.found("table5", table)
     own, real = capsys.readouterr().out.replace("\n", " ").split("What we found, ")[1:]
-    assert own.startswith("Synthetic twin of LMHLD, smoke size (synthetic data, profile tiny): best 0.5 ['area', 'mod")
+    assert own.startswith("synthetic data (profile tiny): best 0.5 ['area', 'mod")
     assert real == "real areas, as published: best 0.75 ['area', 'model', 'f1']. "
     book.found("table5", None)
-    assert "none of the runs that this needs is" in capsys.readouterr().out
-    refuses("'table9': nothing is found from a table of this name; choose from table5", book.found, "table9", table)
+    assert "nothing yet; this profile has no finished run" in capsys.readouterr().out
+    refuses("'table9': nothing is found from a table of this name; choose from ", book.found, "table9", table)
 
     of_real_data = replace(book, dataset=replace(book.dataset, synthetic=False))
     assert of_real_data.real("table5") is None, "a book of real data needs no other beside it"

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -11,19 +12,23 @@ import torch
 from matplotlib.figure import Figure
 
 from lmhld_nb import models, paper
-from lmhld_nb.config import UserError, figures_dir, published_dir
+from lmhld_nb.config import ROOT, UserError, figures_dir
 from lmhld_nb.evaluation import METRICS, intervals
 from lmhld_nb.experiments import EXPERIMENTS, Study, experiment_named
 from lmhld_nb.experiments.plan import PlannedRun, plan
 from lmhld_nb.experiments.profile import load, narrow
 from lmhld_nb.experiments.study import open_dataset
-from lmhld_nb.experiments.tables import indexed
 from lmhld_nb.plots import style
 from lmhld_nb.runs import Run
 from lmhld_nb.sources import DataSet
 
-REAL = "real"
-"""Profile whose published edition stands beside books of synthetic data."""
+REAL = ROOT / "figures" / "real"
+"""Figures and numbers of the edition on real areas, which stand beside those of books of synthetic data."""
+KEYS = (
+    "table", "area", "model", "other", "patch_size", "order", "strategy", "batch_size", "epochs", "stage", "area_added",
+    "seed",
+)  # fmt: skip
+"""Columns that tell the rows of a table apart, where they stand left of all others."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +86,11 @@ class Book(Study):
 
         None where it is not published, and for a book of real data, which needs no other beside it.
         """
-        path = published_dir(REAL) / f"{name}.csv"
-        return indexed(pd.read_csv(path)) if self.dataset.synthetic and path.is_file() else None
+        path = REAL / f"{name}.csv"
+        if not self.dataset.synthetic or not path.is_file():
+            return None
+        table = pd.read_csv(path)
+        return table.set_index([*takewhile(KEYS.__contains__, table)] or [table.columns[0]])
 
     def found(self, name: str, table: pd.DataFrame | None) -> None:
         """Print what a table says, by the experiment's `findings`: this book's, and after it the one on real areas.
@@ -93,13 +101,13 @@ class Book(Study):
         if name not in known:
             raise UserError(f"'{name}': nothing is found from a table of this name; choose from {', '.join(known)}")
         kind = "synthetic data" if self.dataset.synthetic else "real data"
-        tables = {f"{self.dataset.title} ({kind}, profile {self.name})": table}
+        tables = {f"{kind} (profile {self.name})": table}
         if (published := self.real(name)) is not None:
             tables["real areas, as published"] = published
         for where, rows in tables.items():
-            nothing = "none of the runs that this needs is finished."
+            nothing = "nothing yet; this profile has no finished run that it needs."
             found = nothing if rows is None or rows.empty else known[name](_flat(rows))
-            print(textwrap.fill(f"What we found, {where}: {found}", 118))
+            print(textwrap.fill(f"What we found, {where}: {found}", 110))
 
     def caption(self, about: str = "", published: str = "", dataset: DataSet | None = None) -> str:
         """Return the line under a figure that says which data and profile it shows.
@@ -166,11 +174,16 @@ def open(profile: str, models: Sequence[str] | str = (), areas: Sequence[str] | 
     return Book(narrowed, open_dataset(narrowed.data))
 
 
-def tidy(table: pd.DataFrame, columns: Sequence[str] = (), digits: int = 3) -> pd.DataFrame:
+def tidy(
+    table: pd.DataFrame | None, columns: Sequence[str] = (), digits: int = 3, across: str = ""
+) -> pd.DataFrame | None:
     """Return an experiment's table for reading: printed names, rounded, without ids of runs or only ``columns``.
 
-    Scores that rest on fewer than ten test patches are marked with *.
+    Scores that rest on fewer than ten test patches are marked with *. ``across`` names the level of the index whose
+    values become columns, of the first of ``columns``. None for None.
     """
+    if table is None:
+        return None
     shown = table[list(columns)] if columns else table.drop(columns="run_ids", errors="ignore")
     for level, title in (("model", lambda name: models.network(name).title), ("area", paper.area_name)):
         if level in table.index.names:
@@ -184,4 +197,4 @@ def tidy(table: pd.DataFrame, columns: Sequence[str] = (), digits: int = 3) -> p
             marks = zip(shown[name], few, strict=True)
             shown[name] = [f"{score:.{digits}f}{'*' if is_few else ''}" for score, is_few in marks]
         shown = shown.rename(columns={"patches": f"patches (*: fewer than {intervals.LEAST})"})
-    return shown
+    return shown.iloc[:, 0].unstack(across, sort=False) if across else shown

@@ -1,12 +1,13 @@
 """Experiment 3, LMHLD_mix: all areas cut to one size and trained on together (paper section 3.2 (3))."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 
 from lmhld_nb import paper
 from lmhld_nb.config import Strict, UserError
-from lmhld_nb.experiments import single
+from lmhld_nb.experiments import findings, single
 from lmhld_nb.experiments.profile import PatchSize
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
@@ -71,5 +72,9 @@ def table_6_by_area(finished: Sequence[Run], alone: Sequence[Run] = ()) -> pd.Da
 
 
 register(Experiment(
-    name="mix", number=3, title="mix", settings=Mix, specs=specs, tables={"table6": table_6}, used_areas=("areas",)
+    name="mix", number=3, title="mix", settings=Mix, specs=specs, tables={"table6": table_6}, used_areas=("areas",),
+    findings={
+        "table6": partial(findings.pooled, number=6), "table6_by_area": findings.table6_by_area,
+        "fig11_predictions": findings.examples,
+    },
 ))  # fmt: skip

@@ -1,6 +1,7 @@
 """Experiment 4, LMHLD_part: areas learnt one after another, in several orders (paper section 3.2 (4))."""
 
 from collections.abc import Mapping, Sequence, Set
+from functools import partial
 from math import ceil
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 from lmhld_nb import paper, runs
 from lmhld_nb.config import Strict, UserError
 from lmhld_nb.evaluation import METRICS, Confusion, intervals, scores
-from lmhld_nb.experiments import mix, single
+from lmhld_nb.experiments import findings, mix, single
 from lmhld_nb.experiments.profile import ModelName, PatchSize, Seeds
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
@@ -353,5 +354,10 @@ def _narrow(settings: Part, models: Sequence[str], areas: Sequence[str]) -> Part
 
 register(Experiment(
     name="part", number=4, title="part", settings=Part, specs=specs, tables={"table7": table_7},
+    findings={
+        "table7": partial(findings.pooled, number=7), "table7_beside": findings.table7_beside,
+        "order_differences": findings.order_differences, "forgetting": findings.forgetting,
+        "strategies": findings.strategies, "eighth_area": findings.eighth_area, "fig15_predictions": findings.examples,
+    },
     used_areas=("areas",), known_areas=("first", "permuted", "last"), narrow=_narrow,
 ))  # fmt: skip

@@ -8,6 +8,7 @@ import pandas as pd
 from pydantic import Field, PositiveInt
 
 from lmhld_nb.config import Strict
+from lmhld_nb.experiments import findings
 from lmhld_nb.experiments.profile import ModelName
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
@@ -49,4 +50,5 @@ def recipe_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
 register(Experiment(
     name="recipe", title="batch size and epochs", settings=RecipeStudy, specs=specs,
     tables={"recipe_study": recipe_table}, used_areas=("area",),
+    findings={"recipe_study": findings.recipe_study},
 ))  # fmt: skip

@@ -231,7 +231,7 @@ class Study:
         """Return the finished runs of ``specs``; ids in ``whole_area`` must be scored on their whole area too.
 
         Missing ones are made under ``train`` and passed over under ``skip``, which prints how many. From records none
-        is made: ``train`` means ``error`` there.
+        is made: ``train`` means ``skip`` there.
 
         Raises:
             UserError: runs are missing under ``error``, none is there under ``skip``, or the word is another one.
@@ -244,7 +244,7 @@ class Study:
         made = {run.spec.run_id for run in finished}
         missing = [spec.run_id for spec in specs if spec.run_id not in made]
         text = f"{len(missing)} of {len(specs)} runs are missing"
-        if missing and (on_missing != "skip" or not finished):
+        if missing and (on_missing == "error" or not finished):
             raise UserError(f"{text}; make them with `lmhld run {self.profile.name}` (the first is {missing[0]})")
         if missing:
             print(f"{text} and left out")

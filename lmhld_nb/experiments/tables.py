@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +9,13 @@ import numpy as np
 import pandas as pd
 
 from lmhld_nb import paper, runs, sources
+from lmhld_nb.config import UserError
 from lmhld_nb.evaluation import METRICS, Confusion, intervals, scores
 from lmhld_nb.patches import PatchSpec, splits
 from lmhld_nb.runs import Run
 from lmhld_nb.training import scoring
 
 BLOCK = ["dataset", "area", "block"]
-
-KEYS = (
-    "table", "area", "model", "other", "patch_size", "order", "strategy", "batch_size", "epochs", "stage", "area_added",
-    "seed",
-)  # fmt: skip
-"""Columns that tell the rows of a table apart, where they stand left of all others."""
 
 
 def run_scores(run: Run, counts: Mapping[str, Any] | None = None) -> dict[str, float]:
@@ -67,6 +61,8 @@ def tested_windows(run: Run) -> pd.DataFrame:
 
 def mean_over_seeds(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.DataFrame:
     """Return the mean of numeric columns over rows that share ``keys`` (seeds, mostly), and the ids of their runs."""
+    if not rows:
+        raise UserError("none of the runs that this table needs is finished; make them with `lmhld run`")
     groups = pd.DataFrame(rows).groupby(keys, sort=False)
     return groups.mean(numeric_only=True).join(groups["run_ids"].agg("+".join))
 
@@ -144,12 +140,6 @@ def beside_published(rows: Sequence[Mapping[str, Any]], keys: list[str], publish
     for name in common:
         table[f"difference_{name}"] = table[name] - table[f"published_{name}"]
     return table.join(run_ids)
-
-
-def indexed(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table read from its CSV with the index that it was saved with: the first columns, if of `KEYS`."""
-    keys = list(takewhile(KEYS.__contains__, table.columns))
-    return table.set_index(keys) if keys else table
 
 
 def join_ids(run_ids: Sequence[str]) -> str:

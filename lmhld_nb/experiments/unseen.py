@@ -17,7 +17,7 @@ from lmhld_nb.config import Strict
 from lmhld_nb.evaluation import METRICS, Confusion, best_threshold, intervals, objects
 from lmhld_nb.evaluation.objects import Tally
 from lmhld_nb.evaluation.ranking import STEPS, Ranked
-from lmhld_nb.experiments import part
+from lmhld_nb.experiments import findings, part
 from lmhld_nb.experiments.profile import Bands, ModelName
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study, open_dataset
@@ -58,11 +58,10 @@ class Events(Strict):
 
 
 class Unseen(Strict):
-    """Settings of experiment 5: events that ``model`` maps; without ``pictures`` no scene is drawn: others own them."""
+    """Settings of experiment 5: events that ``model`` maps."""
 
     model: ModelName = "unet"
     events: tuple[Events, ...] = ()
-    pictures: bool = True
 
 
 def specs(study: Study) -> list[RunSpec]:
@@ -295,12 +294,11 @@ def found_scores(table: pd.DataFrame) -> str:
         place = "above" if f1.low > index_f1 else "below" if f1.high < index_f1 else "not surely above or below"
         said.append(f"{row['event']} {f1.describe('.2f')}, {place} the {index_f1:.2f} of that threshold")
     known, detected, chance = (rows[name].sum() for name in ("landslides", "landslides_detected", "by_chance"))
-    told = "cannot be judged from these runs" if 2 * chance >= known else "holds here"
-    told = "does not hold here" if 2 * detected <= known else told
+    most = False if 2 * detected <= known else None if 2 * chance > known else True
     return (
         f"the F1 of the network beside the best threshold on one index, at {_events(rows)}: {'; '.join(said)}. "
         f"{detected:.0f} of {known:.0f} landslides are detected, {chance:.0f} by the same maps at random places."
-        f" The paper's claim that most landslides are identified {told}."
+        f"{findings.claim('most landslides are identified', most)}"
     )
 
 

@@ -79,7 +79,7 @@ def score_heatmap(table: pd.DataFrame, scores: Mapping[str, str], rows: str, nam
 
 def patch_size_scores(choice: pd.DataFrame, table: pd.DataFrame) -> Figure:
     """Draw F1 over the whole area against patch size (Table 4), and the mean that decides (`patch_size_choice`)."""
-    areas, models = list(table.index.unique("area")), list(table.index.unique("model"))
+    areas, models = list(choice.index.unique("area")), list(table.index.unique("model"))
     titles = {"f1": "this book", "outside_f1": "outside the training patches", "published_f1": "published"}
     titles = {column: title for column, title in titles.items() if table[column].notna().any()}
     size = (1.6 + 2.9 * len(titles), 0.8 + 2.6 * len(areas))
@@ -114,7 +114,7 @@ def recipe_heatmap(table: pd.DataFrame) -> Figure:
     for size, colour, marker in zip(f1.index, colours, cycle("osD^vPX"), strict=False):
         line = table.loc[size]
         axes[1].plot(line["steps"], line["f1"], color=colour, marker=marker, markersize=5, label=f"batch {size}")
-    axes[1].set(xscale="log", xlabel="steps of SGD", ylabel="F1", title="the same scores over steps")
+    axes[1].set(xscale="log", xlabel="steps of the optimiser", ylabel="F1", title="the same scores over steps")
     axes[1].legend()
     return style.counted(figure, style.format_count(len(table), "score"))
 

@@ -37,6 +37,7 @@ WEIGHTS = "weights.safetensors"
 SHOWN = "shown"  # of a run's folder: predictions that figures show
 FLAT = 0.005  # of F1: what a validation curve may still gain in its last quarter
 MANIFEST, MAPS = "records.json", "maps"  # of a store that holds records alone (`records`)
+RECORDED = "recorded"  # an empty file in the folder of a run of which the store has the record alone
 
 
 class Busy(Exception):
@@ -78,9 +79,14 @@ class Run:
         return weights.load(self.weights_file)[0]
 
     @property
+    def is_record(self) -> bool:
+        """Whether only its record is here, without its weights."""
+        return holds_records() or (self.folder / RECORDED).is_file()
+
+    @property
     def weights_file(self) -> Path:
         """The file of its weights; raises `UserError` where only its record is here."""
-        if holds_records():
+        if self.is_record:
             way_out = f"make them with `lmhld train PROFILE {self.spec.run_id}`"
             raise UserError(f"needs the weights of run {self.spec.run_id}, of which only the record is here; {way_out}")
         return self.folder / WEIGHTS
@@ -141,7 +147,7 @@ def _inspect(spec: RunSpec) -> Run | str:
             return "it holds another spec"
         if "metrics.json" not in names:
             return ""
-        is_record = holds_records()
+        is_record = holds_records() or RECORDED in names
         if absent := sorted({"history.csv", scoring.PATCHES_FILE, *([] if is_record else [WEIGHTS])} - names):
             return f"{absent[0]} is missing"
         metrics = _read_json(folder / "metrics.json")
@@ -182,19 +188,21 @@ def _has_other_weights(parent: RunSpec, weights: str) -> bool:
 def weights_damage(spec: RunSpec) -> str:
     """Return what is wrong with a finished run's weights, read from end to end; empty if nothing is."""
     run = find(spec)
-    is_damaged = run is not None and run.metrics["weights"] != weights.digest(run.folder / WEIGHTS)
+    is_damaged = (
+        run is not None and not run.is_record and run.metrics["weights"] != weights.digest(run.folder / WEIGHTS)
+    )
     return "its weights are not those it was finished with" if is_damaged else ""
 
 
 def status(spec: RunSpec, whole_area: bool = False) -> str:
     """Return how far a run is; raises as `find`.
 
-    ``done``; ``unscored``: only the score of the whole area is left; ``failed``: the last attempt ended in an error;
+    ``done``; ``recorded``: done, but only its record is here; ``unscored``: only the score of the whole area is left; ``failed``: the last attempt ended in an error;
     ``damaged``: its folder is not usable and will be set aside; ``begun``: there is a checkpoint; or ``missing``.
     """
     state = _inspect(spec)
     if isinstance(state, Run) and not (whole_area and state.whole_area is None):
-        return "done"
+        return "recorded" if (state.folder / RECORDED).is_file() else "done"
     if failure(spec):
         return "failed"
     if isinstance(state, Run):

@@ -221,9 +221,9 @@ def write_whole_area(folder: Path, run_id: str, windows: pd.DataFrame) -> None:
 
 
 def write(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV, atomically; raises UserError if the folder cannot be written."""
+    """Write a table as CSV, its numbers to six digits, atomically; raises UserError if the folder cannot be written."""
     with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, na_rep="nan")
+        table.to_csv(temporary, index=False, na_rep="nan", float_format="%.6g")
 
 
 def read(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:
