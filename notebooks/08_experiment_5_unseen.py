@@ -157,9 +157,6 @@ curves = {e.name: e.tally.ranked.curve() for e in scored}
 figure = lm.plots.maps.precision_recall(curves, rows)
 book.show(figure, "unseen_curves", rows, dataset=shown)
 
-# %%
-book.found("unseen_curves", rows)
-
 # %% [markdown]
 # Is a probability of 0.8 right in eight of ten pixels? Below the dashed line the network is too sure of itself. Where a curve lies far
 # below it, what the network learnt of probabilities in one place does not hold in another.
@@ -170,7 +167,7 @@ figure = lm.plots.maps.reliability(calibration)
 book.show(figure, "unseen_calibration", rows, dataset=shown)
 
 # %%
-book.found("unseen_calibration", rows)
+book.found("unseen_curves", rows)
 
 # %% [markdown]
 # ## Landslides, not pixels
