@@ -38,6 +38,12 @@ def tested_patches(run: Run) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def tested_on(run: Run, spec: PatchSpec) -> pd.DataFrame:
+    """Return what a run's network finds on the test patches of any PatchSpec, as `tested_patches`."""
+    counts = runs.counts_on(run, spec)
+    return counts.assign(dataset=spec.dataset, block=_blocks(spec, spec.folder)[counts["number"]])
+
+
 def tested(finished: Sequence[Run]) -> list[dict[str, Any]]:
     """Return a row of `score_table` for each run, by model, on all its test patches."""
     return [{"model": run.spec.model, "run": run, "counts": tested_patches(run)} for run in finished]

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -40,12 +41,17 @@ class PatchSpec(config.Strict):
     # Keep windows with less landslide than `min_share` too. They are dealt over the splits apart, so that all others
     # lie in the splits where they lie without them.
     background: bool = False
+    # Of ``blocks``, training and validation patches that touch a test patch are not used; of a ``random`` split as many
+    # patches are not used, drawn at random, so that the two can be compared.
+    gap: bool = False
+    # Masks as people draw them, or as they truly are (synthetic data only); windows and splits are those of ``drawn``.
+    labels: Literal["drawn", "true"] = "drawn"
     thin: int = Field(default=1, ge=1)  # every how many-th patch of a split is used, in the order of scenes
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what came after many patches had got their names, where it changes nothing."""
-        late = {"background": False, "thin": 1}
+        late = {"background": False, "gap": False, "labels": "drawn", "thin": 1}
         return {name: value for name, value in serialise(self).items() if late.get(name) != value}
 
     @property
@@ -104,11 +110,8 @@ class PatchSet:
 
     def neighbours(self, split: str, other: str) -> int:
         """Count the patches of ``split`` that touch one of ``other``, at a side or a corner."""
-        side, columns = self.spec.size, ["scene", "row", "col"]
-        patches, around = (self.index.loc[self.index["split"] == name, columns] for name in (split, other))
-        steps = [(down, right) for down in (-side, 0, side) for right in (-side, 0, side)]
-        moved = [around.assign(row=around["row"] + down, col=around["col"] + right) for down, right in steps]
-        return len(patches.merge(pd.concat(moved).drop_duplicates()))
+        is_other = self.index["split"] == other
+        return int((splits.beside(self.index, is_other, self.spec.size) & (self.index["split"] == split)).sum())
 
     def shares(self) -> dict[str, float]:
         """Return the share of landslide pixels in each split (the columns of paper Table 2)."""
@@ -256,7 +259,12 @@ def _scene_patches(
     """Yield image, mask and index row of each patch of a scene that stays."""
     size = spec.size
     height = size * max(1, 512 // size)  # about as tall as the usual GeoTIFF tile, a whole number of windows
-    with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
+    with ExitStack() as opened:
+        image = opened.enter_context(scenes.open_image(scene))
+        labels = opened.enter_context(scenes.open_labels(scene, image))
+        targets = labels
+        if spec.labels == "true":
+            targets = opened.enter_context(scenes.open_labels(scene, image, scenes.TRUE_LAYER))
         if image.ground_m is not None:
             tally.resolutions.append(image.ground_m)
         # A large scene's statistics need no more than every 8th pixel of every 8th row.
@@ -264,6 +272,7 @@ def _scene_patches(
         count, total, squares = 0, np.zeros(len(spec.bands)), np.zeros(len(spec.bands))
         for strip in scenes.strips(image.shape, height):
             values, codes = image.read(strip, spec.bands), labels.read(strip)
+            masks = codes if targets is labels else targets.read(strip)
             valid = image.valid(values)
             pixels = values[:, ::step, ::step][:, valid[::step, ::step]].astype(np.float64)
             count += pixels.shape[1]
@@ -274,7 +283,7 @@ def _scene_patches(
                 window = (slice(r * size, (r + 1) * size), slice(c * size, (c + 1) * size))
                 row = {"scene": scene.name, "row": strip.row + r * size, "col": c * size, "share": share[r, c]}
                 row |= {"given": scene.split} if scene.split else {}
-                yield values[(slice(None), *window)], codes[window], row
+                yield values[(slice(None), *window)], masks[window], row
         if not count:
             raise UserError(f"{scene.image}: every pixel is no data; check the file and its `nodata:` value")
         tally.statistics[scene.name] = mean_and_std(total, squares, count)
@@ -306,9 +315,23 @@ def _splits(index: pd.DataFrame, spec: PatchSpec) -> np.ndarray:
         if spec.background:
             problem = "background patches are dealt apart from the others, which would divide blocks"
             raise UserError(f"{spec.dataset} {spec.area}: {problem}; use `split: random`")
-        return splits.deal(share, splits.blocks(index, spec.block * spec.size), spec.fractions, spec.seed)
+        return _in_blocks(index, spec)
     by_patch = np.full(len(index), splits.SPLITS[0], object)
     for chosen in (share >= spec.min_share, share < spec.min_share):
         if chosen.any():
             by_patch[chosen] = splits.deal(share[chosen], np.arange(chosen.sum()), spec.fractions, spec.seed)
+    if spec.gap:
+        wanted, random = pd.Series(_in_blocks(index, spec)).value_counts(), np.random.default_rng(spec.seed)
+        for split in splits.SPLITS[:2]:
+            numbers = random.permutation(np.flatnonzero(by_patch == split))
+            by_patch[numbers[wanted.get(split, 0) :]] = "unused"
     return by_patch
+
+
+def _in_blocks(index: pd.DataFrame, spec: PatchSpec) -> np.ndarray:
+    groups = splits.blocks(index, spec.block * spec.size)
+    dealt = splits.deal(index["share"].to_numpy(), groups, spec.fractions, spec.seed)
+    if spec.gap:
+        is_test = dealt == "test"
+        dealt = np.where(splits.beside(index, is_test, spec.size) & ~is_test, "unused", dealt)
+    return dealt

@@ -27,6 +27,7 @@ from lmhld_nb.config import (
     UserError, atomic_path, cannot_read, cannot_write, printable, runs_dir, safe_name, write_json,
 )  # fmt: skip
 from lmhld_nb.evaluation.counts import Confusion
+from lmhld_nb.patches.batches import load_split
 from lmhld_nb.patches.patch_sets import PatchSet, PatchSpec
 from lmhld_nb.training import scoring, weights
 from lmhld_nb.training.hardware import portability
@@ -330,6 +331,21 @@ def remembered(run: Run, name: str, compute: Callable[[], Mapping[str, np.ndarra
         with suppress(UserError), atomic_path(path) as temporary:  # a store may be read-only
             np.savez_compressed(temporary, **arrays)
     return arrays
+
+
+def counts_on(run: Run, spec: PatchSpec) -> pd.DataFrame:
+    """Return the counts of a run's network on test patches of any PatchSpec: area, number, tp, fp, fn, tn.
+
+    They are scaled with the statistics of that PatchSet, which no label is needed for. UserError as `remembered`.
+    """
+
+    def compute() -> Mapping[str, np.ndarray]:
+        tests = load_split([patch_set(spec, False)], "test", torch.device("cpu"), run.spec.recipe.normalise)
+        counts, _ = scoring.patch_counts(run.model(), tests, run.recipe)
+        return {name: counts[name].to_numpy() for name in ("number", *scoring.COUNTS)}
+
+    stored = remembered(run, f"patches-{spec.fingerprint_of_patches}", compute)
+    return pd.DataFrame(stored).assign(area=spec.area)
 
 
 def score_whole_area(run: Run, device: torch.device, progress: bool) -> None:
