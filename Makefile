@@ -9,7 +9,7 @@ REFERENCE := tests/reference
 PYTEST  := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help first env book smoke test test-slurm test-site nbval-mini reference publish real lab explorer student site bench lint clean
+.PHONY: help first env book smoke test test-slurm test-site nbval-edition reference publish records real lab explorer student site bench lint clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -66,8 +66,8 @@ test-site: env .venv/.browser  ## every page of build/site/ in a real browser, w
 	$(BIN)/python -m pytest tests/site/check.py
 	$(BIN)/python -m pytest tests/site/check_lab.py
 
-# In a working folder of its own, so that build/mini/ stays as it is.
-nbval-mini: env  ## run committed chapters again on the finished mini runs and compare (CHAPTER=05: one)
+# In a working folder of its own, so that build/edition/ stays as it is.
+nbval-edition: env  ## run committed chapters again on the finished runs of edition and compare (CHAPTER=05: one)
 	LMHLD_DATA="$${LMHLD_DATA:-$${LMHLD_WORKDIR:-$(CURDIR)}/data}" LMHLD_RUNS="$${LMHLD_RUNS:-$${LMHLD_WORKDIR:-$(CURDIR)}/runs}" \
 	LMHLD_WORKDIR="$(CURDIR)/build/nbval" \
 	$(PYTEST) --nbval --nbval-sanitize-with $(REFERENCE)/sanitize.cfg $(wildcard notebooks/$(CHAPTER)*.ipynb)
@@ -75,8 +75,11 @@ nbval-mini: env  ## run committed chapters again on the finished mini runs and c
 reference: smoke  ## remake the references that `make test` compares chapters with (maintainers)
 	$(BIN)/python tools/publish.py smoke
 
-publish: env  ## renew notebooks/*.ipynb, figures/mini/ and its records from what `make book` made (maintainers)
+publish: env  ## renew the published edition from finished runs of edition and real: notebooks/*.ipynb, figures/ (maintainers)
 	$(BIN)/python tools/publish.py
+
+records: env  ## renew the records of finished runs alone, so that another machine goes on from them (maintainers)
+	$(BIN)/python tools/publish.py records
 
 real: env  ## train and score on the real samples in LMHLD_SHARED_DATA
 	$(BIN)/python -m benchmarks.real_samples

@@ -29,7 +29,7 @@ extensions = [
     "lmhld_book",
 ]
 source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-nb"}  # autosummary writes .rst
-exclude_patterns = ["_build", "_templates", "**/.ipynb_checkpoints"]
+exclude_patterns = ["_build", "_templates", "**/.ipynb_checkpoints", "results.md"]  # the last stands in index.md
 templates_path = ["_templates"]
 
 nb_execution_mode = "off"  # chapters are executed by papermill, with parameters, before

@@ -27,7 +27,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 data = typer.Typer(no_args_is_help=True, help="List, get and check data sets.")
 app.add_typer(data, name="data")
 
-ProfileName = Annotated[str, typer.Argument(help="smoke, mini, paper, or a YAML file of your own")]
+ProfileName = Annotated[str, typer.Argument(help="smoke, mini, edition, real, paper, or a YAML file of your own")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 _EXPERIMENTS = "1 to 5 as in the paper, or a name (patch_size, single, mix, part, unseen, recipe, beyond)"
 Experiment = Annotated[str | None, typer.Option(help=f"only this experiment: {_EXPERIMENTS}")]
@@ -99,7 +99,7 @@ def plan(
 ) -> None:
     """List every run of a profile: id, experiments, network, data, done, recorded or missing, estimated cost.
 
-    A recorded run is published without its weights: `lmhld book PROFILE --from-records` shows it, `lmhld run` makes it.
+    A recorded run is published without its weights; `lmhld run` takes it for finished, `lmhld train` makes its weights.
     """
     from lmhld_nb.experiments import EXPERIMENTS
     from lmhld_nb.experiments.plan import plan_table
@@ -124,7 +124,7 @@ def plan(
     for row in table[table["failure"] != ""].itertuples():
         typer.echo(f"failed: {row.run_id}: {row.failure}")
     counts = table["status"].value_counts()
-    remaining = table[~table["status"].isin(["done", "unscored"])]["seconds"]  # scoring takes seconds
+    remaining = table[~table["status"].isin(["done", "recorded", "unscored"])]["seconds"]  # scoring takes seconds
     summary = f"{len(table)} runs: " + ", ".join(f"{count} {status}" for status, count in counts.items())
     if len(remaining) and remaining.notna().all():
         summary += f"; about {_duration(remaining.sum())} of computing are left"
@@ -162,15 +162,26 @@ def run(
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Make the missing runs of a profile on this machine; finished ones are kept, failed ones tried again."""
+    """Make the missing runs of a profile on this machine; finished ones are kept, failed ones tried again.
+
+    Published runs count as finished; where a missing stage of a chain starts from one, that is trained again.
+    """
     from lmhld_nb import runs
+    from lmhld_nb.experiments.plan import ranks
+    from lmhld_nb.runs import records
 
     study, planned = _open_plan(profile, experiment, not quiet)
-    missing = sum(runs.status(entry.spec, entry.whole_area) != "done" for entry in planned)
-    typer.echo(f"{study.profile.name}: {len(planned)} runs, {missing} to make")
+    specs, name = [entry.spec for entry in planned], study.profile.name
     scored = {entry.spec.run_id for entry in planned if entry.whole_area}
-    execution = _execution(study.profile, device, quiet)
-    runs.make_runs([entry.spec for entry in planned], workers, execution, scored)
+    if records.path(name).is_file():
+        records.adopt(records.read(records.path(name), name), [spec.run_id for spec in specs])
+    missing = runs.missing_runs(specs, scored)
+    recorded = {spec.run_id for spec in specs if runs.status(spec) == "recorded"}
+    text = f"{name}: {len(planned)} runs, {len(missing)} to make"
+    if recorded:
+        text += f"; {len(recorded)} are recorded, {len(recorded & missing.keys())} of them made again for their weights"
+    typer.echo(text)
+    runs.make_runs(specs, workers, _execution(study.profile, device, quiet), scored, ranks(planned))
 
 
 @app.command(epilog="Example: lmhld verify mini --sample 2 --seed monday")
@@ -178,7 +189,9 @@ def verify(
     profile: ProfileName,
     run_ids: Annotated[list[str] | None, typer.Argument(help="ids of `lmhld plan`; default: all")] = None,
     experiment: Experiment = None,
-    sample: Annotated[int | None, typer.Option(min=1, help="only so many runs, drawn at random")] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="only so many of those below 15 min, drawn at random")
+    ] = None,
     seed: Annotated[str | None, typer.Option(help="of the draw, any text; default: another each time")] = None,
     records: Annotated[Path | None, typer.Option(help="the records; default: those in figures/PROFILE/")] = None,
     workers: Workers = None,
@@ -195,7 +208,7 @@ def verify(
     name = experiments.load(profile).name
     file = records or recording.path(name)
     if records is None and not file.is_file():
-        editions = sorted(path.parent.name for path in recording.path(name).parents[1].glob("*/records.zip"))
+        editions = sorted(path.parent.name for path in recording.path(name).parents[1].glob("*/records.tar.xz"))
         there = f"there are those of {', '.join(editions) or 'no profile'}"
         raise UserError(f"profile '{name}': no published records ({there}); name a file of your own with --records")
     recorded = recording.read(file, name)
@@ -203,10 +216,9 @@ def verify(
     drawn = seed if seed is not None else secrets.token_hex(4)
     chosen = verifying.choose([entry.spec for entry in planned], recorded, run_ids or (), sample, drawn)
     stages = verifying.trainings(chosen)
-    seconds = sum(recorded.metrics(run_id)["seconds"] for run_id in stages if run_id in recorded.runs)
     by_chance = f" drawn with --seed {drawn}" if sample else ""
     numbers = f"{len(chosen)} of {len(planned)} runs{by_chance}, {len(stages)} trainings with those they start from"
-    typer.echo(f"{name}: {numbers}; about {_duration(seconds)} of computing")
+    typer.echo(f"{name}: {numbers}; about {_duration(verifying.seconds(stages, recorded))} of computing")
     folder, execution = workdir() / "build" / "verify" / name, _execution(study.profile, "auto", quiet)
 
     def report(spec: RunSpec, difference: str) -> None:
@@ -259,7 +271,8 @@ def book(
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="chapters side by side; default: one per core")] = None,
     from_records: Annotated[
-        bool, typer.Option("--from-records", help="from the published figures/PROFILE/records.zip; nothing is trained")
+        bool,
+        typer.Option("--from-records", help="from the published figures/PROFILE/records.tar.xz; nothing is trained"),
     ] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -270,7 +283,9 @@ def book(
     profiles.load(profile)
     pairs = [text.partition("=") for text in parameters or ()]
     values = {name: value for name, _, value in pairs}
-    store = chapters.recorded_store(profile) if from_records else None
+    store, missing = chapters.recorded_store(profile) if from_records else (None, 0)
+    if missing:
+        typer.echo(f"{missing} runs are not recorded yet and left out")
     for path in chapters.make(profile, chapter, not quiet, workers, values, store):
         typer.echo(path)
     if from_records:
@@ -280,7 +295,7 @@ def book(
 
 @app.command(epilog="Example: lmhld site mini")
 def site(
-    profile: ProfileName = "mini",
+    profile: Annotated[str | None, typer.Argument(help="default: mini; edition where it is as committed")] = None,
     committed: Annotated[
         bool, typer.Option("--committed", help="from notebooks/*.ipynb and figures/ as committed: needs no training")
     ] = False,
@@ -288,7 +303,7 @@ def site(
     """Build the web edition build/site/ from a profile's executed chapters."""
     from lmhld_nb.book import chapters
 
-    typer.echo(chapters.site(profile, committed) / "index.html")
+    typer.echo(chapters.site(profile or ("edition" if committed else "mini"), committed) / "index.html")
 
 
 @app.command(epilog="Example: lmhld student --out handout/")

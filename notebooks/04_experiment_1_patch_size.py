@@ -16,7 +16,7 @@
 # networks reach their highest F1 (Table 4). F1 lies between 0.47 and 0.72 there, far below the 0.82 to 0.88 that Table 5
 # gives on chosen patches.
 #
-# **Time.** 6 minutes to read; under half a minute to run once the 21 trainings of `mini` are there, which take a few minutes.
+# **Time.** 6 minutes to read; under half a minute to run once the trainings are there.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
@@ -33,7 +33,9 @@ import pandas as pd
 book = lm.open(profile, models, areas)
 
 # %% [markdown]
-# ## The five experiments (Fig 3)
+# ## How it is made
+#
+# ### The five experiments (Fig 3)
 #
 # In the paper experiment 1 comes first: experiments 2 and 4 use the sizes that it chooses, experiment 3 uses 128 pixels
 # everywhere. The numbers in the boxes are those of this profile: a training that two experiments need is made once. The list
@@ -56,12 +58,12 @@ for experiment in lm.experiments.EXPERIMENTS.values():
 print(f"different ones in all: {len(planned)}")
 
 # %% [markdown]
-# ## The candidates
+# ### The candidates
 #
 # Each quartile Q of an area's landslide sizes leads to a patch of 10·Q pixels, in which such a landslide fills 10 %
 # (chapter 02). Look at where the dashed quartiles stand: half of the landslides lie between the outer two, and yet the
-# largest candidate has some ten times the pixels of the smallest. Fig 9 in chapter 01 shows all areas. (On the twin the
-# candidates come out as published by construction: its quartiles were chosen for that.)
+# largest candidate has many times the pixels of the smallest. Fig 9 in chapter 01 shows all areas. (The twin's landslides
+# are drawn with the published quartiles. If its candidates are the published ones, that is no result.)
 
 # %%
 compared = book.areas_of("patch_size")
@@ -77,7 +79,7 @@ for area, chosen in candidates.items():
     )
 
 # %% [markdown]
-# ## The runs
+# ### The runs
 #
 # A run that is in the store is read, not made again. Each is scored on all windows of the area's scenes: windows do not
 # overlap, pixels without data are left out, and landscape without any landslide counts.
@@ -103,8 +105,9 @@ book.show(lm.plots.scores.learning_curves(panels), "learning_curves_patch_size")
 #
 # The first columns count every pixel of the area, those that begin with "outside" leave the training patches out. A network
 # may know these by heart. They also hold more landslide than the rest, so F1 outside would be lower without any memory:
-# watch whether recall falls, or only precision. A difference is our score minus the published one; on synthetic data no
-# agreement is to be expected.
+# watch whether recall falls, or only precision. If recall stays and precision falls, then it is not memory that is lost:
+# outside there is less landslide, and more that looks like it. A difference is our score minus the published one; on
+# synthetic data no agreement is to be expected.
 
 # %%
 table4 = book.table(4)
@@ -116,7 +119,8 @@ lm.tidy(table4)
 # The same F1 as heat maps, for the area that the paper shows (or the first one here):
 
 # %%
-area = "wenchuan" if "wenchuan" in compared else compared[0]
+finished = table4.index.unique("area")
+area = "wenchuan" if "wenchuan" in finished else finished[0]
 columns = {
     "f1": "whole area",
     "outside_f1": "outside the training patches",
@@ -126,21 +130,9 @@ figure = lm.plots.scores.score_heatmap(table4.xs(area), columns, "patch_size")
 book.show(figure, "table4_f1", published="Table 4")
 
 # %%
-for score, metric in lm.evaluation.METRICS.items():
-    whole, outside = table4[score].mean(), table4[f"outside_{score}"].mean()
-    print(
-        f"mean {metric.title}: {whole:.3f} on the whole area, {outside:.3f} outside"
-    )
-
-# %%
-drop = (table4["f1"] - table4["outside_f1"]).mean()
-print(f"runs scored on the whole area: {len(runs)}")
-print(f"F1 outside the training patches is lower on average: {bool(drop > 0)}")
+book.found("table4", table4)
 
 # %% [markdown]
-# If recall stays as high outside and precision falls, then it is not memory that is lost: outside there is less landslide,
-# and more that looks like it. This is what `mini` shows.
-#
 # ## The choice
 #
 # The rule of this book: **the size with the highest mean F1 over the networks, on the whole area**. Means closer than 0.0005
@@ -148,7 +140,8 @@ print(f"F1 outside the training patches is lower on average: {bool(drop > 0)}")
 # line, the mean, and at whether the two readings of "entire area" agree.
 
 # %%
-choice = book.save(patch_size.patch_size_choice(table4), "patch_size_choice")
+choice = patch_size.patch_size_choice(table4)
+choice["used"] = [book.patch_size(area) == size for area, size in choice.index]
 book.show(
     lm.plots.scores.patch_size_scores(choice, table4),
     "patch_size_scores",
@@ -156,22 +149,29 @@ book.show(
 )
 
 # %% [markdown]
-# The same in numbers, with the names of the winners:
+# The same in numbers, with the names of the winners, and the size that the other experiments of this profile use:
 
 # %%
-choice.round(3)
-
-# %%
-print("\n".join(patch_size.describe_choice(choice, book)))
+book.save(choice, "patch_size_choice").round(3)
 
 # %% [markdown]
-# Take the choice of `mini` for what it is: one seed, few epochs, and trainings that are not equal. The larger the patches,
-# the fewer there are, and the fewer steps an epoch has. A lead of some thousandths is a tie, and the two readings need not
-# agree.
+# Trainings at several sizes are not equal: the larger the patches, the fewer there are, and the fewer steps an epoch has. A
+# lead of some thousandths is a tie, and the two readings need not agree. The book does not switch sizes by itself, because
+# then no plan could be made before the first experiment is done. If a choice is clear and differs from the size in use,
+# write it into the profile: `patches: {sizes: {AREA: SIZE}}`.
 #
-# The book does not switch sizes by itself, because then no plan could be made before the first experiment is done. If a
-# choice is clear and differs from the size in use, write it into the profile: `patches: {sizes: {AREA: SIZE}}`.
-#
+# Real areas have candidates by the same rule. Where a book of them is published, the next cell shows what it chose.
+
+# %%
+lm.tidy(
+    book.real("patch_size_choice"),
+    ["mean_f1", "models", "models_best", "chosen", "used"],
+)
+
+# %%
+book.found("patch_size_choice", choice)
+
+# %% [markdown]
 # ## Beside the paper
 #
 # Is the published choice the one that the published table leads to? And do the networks agree?

@@ -17,7 +17,7 @@
 # step. It reports F1 between 0.83 and 0.87 (Table 7), hardly any difference between orders, more than LMHLD_mix reaches, and
 # concludes that catastrophic forgetting is avoided. It measures neither forgetting nor another strategy; this chapter does both.
 #
-# **Time.** 11 minutes to read; under a minute to run once the trainings are there, which take several minutes.
+# **Time.** 11 minutes to read; under a minute to run once the trainings are there.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
@@ -40,7 +40,9 @@ assert show_order in orders, (
 sizes = {area: book.patch_size(area) for area in part.first_order(book)}
 
 # %% [markdown]
-# ## The schedule (Fig 5)
+# ## How it is made
+#
+# ### The schedule (Fig 5)
 #
 # The schedule is a table: one row per stage, one column per group of layers. *Fresh* weights are drawn at random, *frozen* ones
 # stay as they are (the statistics of batch normalisation too), the rest is fine-tuned. The paper describes it in words; the
@@ -65,9 +67,9 @@ schedule
 # Only the first stage is trained as a whole. From the fifth on, four of five encoder levels are fixed, and a fresh input
 # convolution has to feed levels that expect what another one gave them.
 #
-# ## The orders of addition (Fig 6)
+# ### The orders of addition (Fig 6)
 #
-# Three areas come first and one last; those between change places. Orders that begin alike share those trainings.
+# In the paper three areas come first and one last; those between change places. Orders that begin alike share those trainings.
 
 # %%
 book.show(
@@ -78,14 +80,13 @@ book.show(
 
 # %%
 finals = part.finals(book)
-networks = len(book.models) * len(book.profile.seeds)
-shared = part.unique_stages([last for group in finals.values() for last in group])
-print(f"{len(orders)} orders of {len(sizes)} areas, {networks} networks")
-chained = sum(len(order) for order in orders.values()) * networks
-print(f"{len(shared)} trainings; without sharing {chained}")
+lasts = [last for group in finals.values() for last in group]
+chained = sum(len(last.chain) for last in lasts)
+print(f"{len(orders)} orders of {len(sizes)} areas, {len(lasts)} chains")
+print(f"{len(part.unique_stages(lasts))} trainings; without sharing {chained}")
 
 # %% [markdown]
-# ## The runs
+# ### The runs
 #
 # A stage is a run like any other: its spec names the run it starts from. Every stage is tested on its own area and on all
 # areas before.
@@ -94,12 +95,16 @@ print(f"{len(shared)} trainings; without sharing {chained}")
 runs = book.runs("part", on_missing)
 finished = part.final_runs(book, runs)
 scores = part.order_scores(finished)
+if not finished[show_order]:
+    show_order = next(filter(finished.get, finished))
 
 # %% [markdown]
 # ## Does the order matter? (Figs 12, 13, 14)
 #
 # Each panel is a network, each cell the absolute difference between two orders, on the test patches of all areas together.
-# White is no difference, black the largest of all networks. First precision, then F1, then recall.
+# White is no difference, black the largest of all networks. First precision, then F1, then recall. The paper gives its largest
+# differences in the text (section 4.4). It says that of F1 "on seven models", and the models of its Table 7 differ by more; we
+# read it as the largest difference between orders within one network.
 
 # %%
 book.show(
@@ -122,40 +127,45 @@ book.show(
     scores[["recall", "run_ids"]],
 )
 
+# %%
+differences = book.save(part.largest_differences(finished), "order_differences")
+lm.tidy(differences, digits=4)
+
 # %% [markdown]
-# The paper gives its largest differences in the text (section 4.4). It says that of F1 "on seven models", and the models of
-# its Table 7 differ by more; we read it as the largest difference between orders within one network.
+# On real areas, where a book of them is published, the largest differences between orders:
 
 # %%
-differences = book.save(part.largest_differences(scores), "order_differences")
-for score, published in lm.paper.LARGEST_ORDER_DIFFERENCES.items():
-    own = differences[score]
-    if own.isna().all():
-        print(f"{score}: not defined, some chain found nothing at all")
-        continue
-    name = lm.models.network(own.idxmax()).title
-    print(
-        f"{score}: at most {own.max():.4f} ({name}), published {published}; "
-        f"{(own <= published).sum()} of {len(own)} networks stay within"
-    )
+lm.tidy(book.real("order_differences"), digits=4)
+
+# %%
+book.found("order_differences", differences)
 
 # %% [markdown]
-# Read this with the profile in mind. In `mini` late stages are few steps on few patches: one unlucky stage can spoil a
-# chain, and the order may show more than it would after 300 epochs.
-#
 # ## Table 7
 #
-# Means over the orders, beside the published ones.
+# Means over the orders, beside the published ones. Look at which networks lose most to the published score, and whether
+# precision or recall.
 
 # %%
 table7 = book.table(7)
 lm.tidy(table7)
 
 # %% [markdown]
-# Check any cell yourself: [one command](../book/check.md#table-7) trains its runs again and compares every bit.
+# Check any cell yourself: [one command](../book/check.md#table-7) trains its runs again and compares every bit. The same on
+# real areas, where a book of them is published:
+
+# %%
+lm.tidy(book.real("table7"), ["precision", "f1", "recall"])
+
+# %%
+book.found("table7", table7)
+
+# %% [markdown]
+# ## Part, mix and single
 #
-# The paper compares this table with Tables 5 and 6 and finds LMHLD_part ahead of both. Look at whether the three marks keep
-# that order in every network, on the left and on the right.
+# The paper compares this table with Tables 5 and 6 and finds LMHLD_part ahead of both. Two of these add up the pixels of all
+# areas, Table 5 does not; here all three are scored both ways. Look at whether the three marks keep their order in every
+# network, from panel to panel.
 
 # %%
 beside = part.beside_mix_and_single(book, table7)
@@ -166,15 +176,18 @@ book.show(
     published="Tables 5 to 7",
 )
 
+# %% [markdown]
+# Mix is tested on patches of its one size, part and single at each area's own. They have the same test patches only in areas
+# whose own size is mix's: "same patches" are the test pixels of these. On real
+# areas, where a book of them is published:
+
 # %%
-for other in ("mix", "single"):
-    above = (beside["part_f1"] > beside[f"{other}_f1"]).sum()
-    print(f"part above {other}: {above} of {len(beside)} networks")
+lm.tidy(book.real("table7_beside"), ["part_f1", "mix_f1", "single_f1"])
+
+# %%
+book.found("table7_beside", beside)
 
 # %% [markdown]
-# The three are tested on different patches: mix on 128 pixels throughout, part and single at each area's own size. And part has
-# its own number of epochs per stage (`experiments: part` in the profile).
-#
 # ## Forgetting, measured
 #
 # F1 after each stage (down) on each area's test patches (across), for one order of addition; `stage_matrix.csv` has those of
@@ -188,7 +201,7 @@ book.show(
     lm.plots.chains.stage_matrices(drawn),
     "stage_matrix",
     matrices,
-    about=f"order {show_order}",
+    about=f"order {show_order}, means over seeds",
 )
 
 # %% [markdown]
@@ -198,14 +211,22 @@ book.show(
 # a loss. Both are means over all areas but the last, and here over the orders.
 
 # %%
-forgotten = book.save(forgetting.forgetting_table(finished), "forgetting")
-table = forgotten.join(scores[["f1", "own_input_f1"]])
-lm.tidy(table.groupby("model", sort=False).mean(numeric_only=True))
+forgotten = forgetting.forgetting_table(finished)
+forgotten = book.save(forgotten.join(scores[["f1", "own_input_f1"]]), "forgetting")
+lm.tidy(forgotten.groupby("model", sort=False).mean(numeric_only=True))
 
 # %% [markdown]
-# `own_input_f1` is the last network again, but each area is shown through the input convolution of its own stage. If F1 rises,
-# it was the fresh input layer that lost the area; if it falls, the levels behind have moved on.
-#
+# `own input F1` is the last network again, but each area is shown through the input convolution of its own stage. If F1 rises,
+# it was the fresh input layer that lost the area; if it falls, the levels behind have moved on. On real areas, where a book of
+# them is published, the F1 forgotten by network and order:
+
+# %%
+lm.tidy(book.real("forgetting"), ["forgetting"], across="order")
+
+# %%
+book.found("forgetting", forgotten)
+
+# %% [markdown]
 # ## Is it the freezing?
 #
 # The same areas in the first order, learnt in other ways: without freezing, without a fresh input, without either (plain
@@ -219,39 +240,30 @@ compared = {
     name: lm.runs.select(specs, runs)
     for name, specs in part.strategies(book).items()
 }
-by_seed = book.save(forgetting.strategy_runs(compared), "strategies_by_seed")
-strategies = forgetting.strategy_table(by_seed)
+strategies = figure = None
+if compared["LMHLD_part"]:
+    by_seed = book.save(forgetting.strategy_runs(compared), "strategies_by_seed")
+    strategies = forgetting.strategy_table(by_seed)
+    figure = lm.plots.chains.strategies(strategies, by_seed)
+    network = lm.models.network(book.settings("part").compared).title
+    book.show(figure, "strategies", strategies, about=network)
+figure
 
 # %%
-network = lm.models.network(book.settings("part").compared).title
-seeds = f"95 % interval over {strategies['seeds'].max()} seeds (Student's t)"
-book.show(
-    lm.plots.chains.strategies(strategies, by_seed),
-    "strategies",
-    strategies,
-    about=f"{network}, {seeds}",
-)
-
-# %%
-difference = ["f1_less_part", "f1_less_part_low", "f1_less_part_high"]
-strategies[["f1", *difference, "forgetting", "trained_parameter_steps"]].round(3)
-
-# %%
-for name, row in strategies.drop("LMHLD_part").iterrows():
-    sure = row["f1_less_part_low"] > 0 or row["f1_less_part_high"] < 0
-    print(
-        f"{name}: F1 {row['f1_less_part']:+.3f} against LMHLD_part, "
-        + (
-            "beyond what seeds explain"
-            if sure
-            else "within what seeds explain, or too few seeds to say"
-        )
-    )
+gap = ["f1_less_part", "f1_less_part_low", "f1_less_part_high"]
+lm.tidy(strategies, ["f1", *gap, "forgetting", "trained_parameter_steps"])
 
 # %% [markdown]
-# `all at once` takes the batch size of the first area, so that it makes fewer and larger steps than the chain: an upper bound
-# in what it sees, not in how it is trained.
-#
+# `all at once` sees all areas from its first step on: an upper bound of what a chain can reach with the same steps. On real
+# areas, where a book of them is published:
+
+# %%
+lm.tidy(book.real("strategies"), ["f1", *gap, "forgetting"])
+
+# %%
+book.found("strategies", strategies)
+
+# %% [markdown]
 # ## What is found and what is missed (Fig 15)
 #
 # One test patch per area, as in chapter 05, by the last stage of the order above. Green is a hit, orange a false
@@ -259,11 +271,11 @@ for name, row in strategies.drop("LMHLD_part").iterrows():
 
 # %%
 shown = examples.examples(finished[show_order], forgetting.patch_sets_of)
-book.show(
-    lm.plots.scores.predictions(shown, book.bands),
-    "fig15_predictions",
-    examples.example_scores(shown),
-)
+seen = examples.example_scores(shown)
+book.show(lm.plots.scores.predictions(shown, book.bands), "fig15_predictions", seen)
+
+# %%
+book.found("fig15_predictions", seen)
 
 # %% [markdown]
 # ## Adding an eighth area
@@ -285,15 +297,16 @@ figure if added else None
 # %%
 if added:
     share = forgetting.share_of_cost(added)
-    change = addition["change"].dropna()
     print(
-        f"the new area took {share:.1%} of what all {len(added)} chains cost (trained parameters × steps); the areas "
-        f"before it changed by {change.mean():+.3f} F1 on average, from {change.min():+.3f} to {change.max():+.3f}"
+        f"the new area took {share:.1%} of what all {len(added)} chains cost (trained parameters × steps)"
     )
 else:
     print(
         "no area to add: name one in the profile (`experiments: {part: {added: ...}}`)"
     )
+
+# %%
+book.found("eighth_area", addition)
 
 # %% [markdown]
 # ## Beside the paper

@@ -1,6 +1,7 @@
 """What the paper does not ask: its runs differ in one thing each, and its tables say what the counts say."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,26 @@ from conftest import QUIET
 from made import refuses, with_settings
 
 from lmhld_nb import paper, runs
-from lmhld_nb.evaluation import intervals
-from lmhld_nb.experiments import Study, beyond, beyond_tables, certainty, load, open_study, single
+from lmhld_nb.evaluation import Confusion, intervals
+from lmhld_nb.experiments import (
+    Study,
+    beyond,
+    beyond_findings,
+    beyond_tables,
+    certainty,
+    leave_one_out,
+    load,
+    mix,
+    open_study,
+    part,
+    single,
+    tables,
+)
 from lmhld_nb.experiments.plan import plan
+from lmhld_nb.experiments.profile import narrow
 from lmhld_nb.patches import PatchSpec
 from lmhld_nb.runs import Run
+from lmhld_nb.training import scoring
 from lmhld_nb.training.specs import RunSpec
 
 
@@ -32,8 +48,18 @@ def mini(study: Study) -> Study:
     return Study(load("mini").model_copy(update={"data": "twin-smoke"}), study.dataset)
 
 
-def make(specs: Sequence[RunSpec]) -> list[Run]:
-    return [runs.make_run(spec, QUIET, whole_area=True) for spec in specs]
+def make(specs: Sequence[RunSpec], whole_area: bool = True) -> list[Run]:
+    return [runs.make_run(spec, QUIET, whole_area=whole_area) for spec in specs]
+
+
+def make_all(specs: Sequence[RunSpec]) -> list[Run]:
+    """Make the last stages of chains, and the stages before them."""
+    return [make(spec.chain, whole_area=False)[-1] for spec in specs]
+
+
+def with_experiments(study: Study, **settings: object) -> Study:
+    experiments = study.profile.experiments.model_copy(update=settings)
+    return replace(study, profile=study.profile.model_copy(update={"experiments": experiments}))
 
 
 def test_base_runs_are_those_of_experiment_2(study: Study) -> None:
@@ -41,9 +67,7 @@ def test_base_runs_are_those_of_experiment_2(study: Study) -> None:
     base = beyond.base(study)
     assert [(spec.seed, spec.run_id in alone) for spec in base] == [(0, True), (1, False)]
     shared = {entry.spec.run_id: entry for entry in plan(study) if entry.experiments == ("2", "beyond")}
-    # The other one is the same network on the other area, which is repeated with all seeds.
-    assert len(shared) == 2 and shared.pop(base[0].run_id).whole_area
-    assert not any(entry.whole_area for entry in shared.values())
+    assert len(shared) == 1 and shared.pop(base[0].run_id).whole_area
 
 
 def test_each_switch_changes_one_thing(study: Study) -> None:
@@ -57,24 +81,11 @@ def test_each_switch_changes_one_thing(study: Study) -> None:
     assert changed == {"loss", "momentum", "normalise", "augment", "keep"}
 
 
-def test_repeated_trainings_are_scored_on_the_whole_area_for_table_4_alone(mini: Study) -> None:
-    again = beyond.repeated(mini)
-    assert list(again) == [4, 5, 6, 7]
-    for table, specs in again.items():
-        assert {spec.model for spec in specs} == {"unet"}, table
-        assert {spec.seed for spec in specs} == {0, 1, 2}, table
-    scored = beyond.scored_on_whole_area(mini)
-    assert {spec.run_id for spec in again[4]} <= scored
-    assert not {spec.run_id for spec in again[6]} & scored
-    assert {entry.spec.run_id for entry in plan(mini) if entry.whole_area} >= scored
-
-
 def test_splits_come_in_pairs(study: Study) -> None:
     kinds = beyond.split_kinds(study)
-    assert kinds["random"][0] == beyond.base(study)[0]
     for one, other in zip(kinds["random"], kinds["blocks"], strict=True):
         (a,), (b,) = one.data, other.data
-        assert (a.split, b.split, a.seed) == ("random", "blocks", one.seed)
+        assert (a.split, b.split, a.seed, a.gap) == ("random", "blocks", one.seed, True)
         assert b.model_copy(update={"split": "random"}) == a
         assert other.model_copy(update={"data": one.data}) == one
 
@@ -119,7 +130,7 @@ def test_patches_without_background_keep_their_names() -> None:
 
 def test_the_weight_of_dropped_windows_runs_from_patches_to_the_whole_area(study: Study) -> None:
     base, background = make(beyond.base(study)), make(beyond.background(study))
-    table = beyond_tables.prevalence_table(list(zip(base, background, strict=True)), resamples=50)
+    table = beyond_tables.prevalence_table(base, background, resamples=50)
     without_dropped = table.xs(0.0, level="weight")
     test = base[0].metrics["test"]
     pixels = test["tp"] + test["fp"] + test["fn"] + test["tn"]
@@ -134,35 +145,100 @@ def test_the_weight_of_dropped_windows_runs_from_patches_to_the_whole_area(study
     windows = beyond_tables.held_out(base[0], background[0]).groupby("kept")["weight"].sum()
     assert windows[False] / windows[True] == pytest.approx((~is_kept).sum() / is_kept.sum())
     natural = table[table["natural"]].loc["as in the paper"]
+    alarms = test["fp"] / (test["fp"] + test["tn"]), base[1].metrics["test"]["fp"] / (pixels - test["tp"] - test["fn"])
+    assert without_dropped.loc["as in the paper", "false_alarms"] == pytest.approx(np.mean(alarms))
+    assert beyond_tables.prevalence_table(base, []).empty
     assert natural["prevalence"].iloc[0] < without_dropped.loc["as in the paper", "prevalence"]
 
 
 def test_tables_say_what_the_runs_say(study: Study) -> None:
     base = make(beyond.base(study))
     kinds = {kind: make(specs) for kind, specs in beyond.split_kinds(study).items()}
-    splits = beyond_tables.split_table(kinds, resamples=50)
+    splits = beyond_tables.split_table(kinds)
     for kind, finished in kinds.items():
         for run in finished:
             row = splits.loc[(kind, run.spec.seed)]
             assert row["f1"] == pytest.approx(run.metrics["test"]["f1"], nan_ok=True)
             assert 0 <= row["touching"] <= 1 and row["run_ids"] == run.spec.run_id
+    assert (splits.loc["blocks", "touching"] == 0).all()
+    assert (splits.loc["blocks", "training_patches"] == splits.loc["random", "training_patches"]).all()
 
     by_size = {size: make(specs) for size, specs in beyond.sizes(study).items()}
-    sizes = beyond_tables.size_table(by_size, beyond.own_size(study), resamples=50)
+    sizes = beyond_tables.size_table(by_size, beyond.own_size(study))
     for size, (run,) in by_size.items():
-        row, counts = sizes.loc[(size, 0)], run.whole_area
+        row, counts = sizes.loc[size], run.whole_area
         assert counts is not None and row["chosen"] == (size == 32)
         assert row["f1"] == pytest.approx(counts["all"].f1, nan_ok=True)
         assert row["outside_f1"] == pytest.approx(counts["outside_training"].f1, nan_ok=True)
 
     switched = {name: make(specs) for name, specs in list(beyond.switches(study).items())[:2]}
-    table = beyond_tables.switch_table(base, switched, resamples=50)
+    table = beyond_tables.switch_table(base, switched)
     for name, finished in switched.items():
         pairs = zip(finished, base, strict=True)
         gaps = [run.metrics["test"]["f1"] - without.metrics["test"]["f1"] for run, without in pairs]
         assert table.loc[name, "effect"] == pytest.approx(np.mean(gaps))
-        bounds = table.loc[name, ["effect", "seeds_low", "seeds_high"]].tolist()
-        assert bounds == pytest.approx(list(intervals.over_seeds(gaps)))
+        assert table.loc[name, "effect_sd"] == pytest.approx(np.std(gaps, ddof=1)) and table.loc[name, "seeds"] == 2
+
+
+def test_labels_are_tested_against_drawn_and_true_outlines(study: Study) -> None:
+    drawn, true = make(beyond.base(study)), make(beyond.labels(study)["true labels"])
+    masks = [runs.patch_set(group[0].spec.data[0]) for group in (drawn, true)]
+    assert masks[0].index.equals(masks[1].index) and (masks[0].images == masks[1].images).all()
+    assert (masks[0].masks != masks[1].masks).any()
+    table = beyond_tables.label_table(drawn, true)
+    for name, group in (("drawn", drawn), ("true", true)):
+        own = np.mean([run.metrics["test"]["f1"] for run in group])
+        assert table.loc[(name, name), "f1"] == pytest.approx(own, nan_ok=True)
+    both = table["f1"].xs("true", level="tested")
+    assert table.loc[("true", "true"), "gain"] == pytest.approx(both["true"] - both["drawn"])
+    test, *_ = (patch_set.where("test") for patch_set in masks)
+    agreed = Confusion.of(masks[0].masks[test] > 0, masks[1].masks[test] > 0).f1
+    assert table["labels_f1"].unique().tolist() == [pytest.approx(agreed)]
+    assert beyond_tables.label_table(drawn, []).empty
+    real = replace(study, dataset=replace(study.dataset, synthetic=False))
+    assert beyond.labels(real) == {}, "nobody knows the truth of real data"
+
+
+def test_part_is_compared_at_several_epochs(study: Study) -> None:
+    assert beyond.by_epochs(study) == {}
+    settings = study.settings("beyond").model_copy(update={"stage_epochs": (2,), "stage_seeds": (0,)})
+    study = with_experiments(study, part=part.Part(), mix=mix.Mix(size=32), beyond=settings)
+    groups = beyond.by_epochs(study)
+    assert list(groups) == [1, 2] and {len(group) for of in groups.values() for group in of.values()} == {1, 2}
+    chain = groups[2]["part"][0].chain
+    assert {spec.recipe.epochs for spec in [*chain, *groups[2]["mix"], *groups[2]["single"]]} == {2}
+    assert {spec.run_id for spec in [*chain, *groups[1]["mix"]]} <= {spec.run_id for spec in beyond.specs(study)}
+    finished = {epochs: {name: make_all(group) for name, group in of.items()} for epochs, of in groups.items()}
+    table = beyond_tables.epochs_table(finished)
+    single_f1 = scoring.total(pd.concat([runs.test_patches(run) for run in finished[2]["single"]])).f1
+    assert table.loc[(2, "single"), "f1"] == pytest.approx(single_f1, nan_ok=True)
+    gap = table.loc[(2, "part"), "f1"] - table.loc[(2, "mix"), "f1"]
+    assert table.loc[(2, "mix"), "part_minus"] == pytest.approx(gap, nan_ok=True)
+    assert "2 areas" in beyond_findings.epochs_per_stage(table.reset_index())
+
+
+def test_an_area_is_left_out(study: Study) -> None:
+    study = with_experiments(study, leave_one_out=leave_one_out.LeaveOneOut(areas=("gorkha",), seeds=(0,)))
+    assert leave_one_out.fetched(study, "skip") is None
+    (spec,) = leave_one_out.specs(study)
+    assert [data.area for data in spec.data] == ["emilia_romagna"]
+    (run,) = make([spec])
+    own = study.patch_spec("gorkha")
+    counts = tables.tested_on(run, own)
+    assert counts["number"].tolist() == runs.patch_set(own).where("test").tolist()
+    table = leave_one_out.fetched(study)
+    assert table.loc["gorkha", "f1"] == pytest.approx(scoring.total(counts).f1, nan_ok=True)
+    assert np.isnan(table.loc["gorkha", "single_f1"])
+    alone = make([spec for spec in single.specs(study) if (spec.model, spec.data[0].area) == ("unet", "gorkha")])
+    f1 = alone[0].metrics["test"]["f1"]
+    assert leave_one_out.fetched(study).loc["gorkha", "single_f1"] == pytest.approx(f1, nan_ok=True)
+    assert not narrow(study.profile, (), "gorkha").makes("leave_one_out")
+    alone = with_experiments(study, beyond=None)
+    refuses(
+        "without its only area",
+        leave_one_out.without,
+        replace(alone, profile=alone.profile.model_copy(update={"areas": ("gorkha",)})),
+    )
 
 
 def test_landslides_add_up_to_pixels(study: Study) -> None:
@@ -178,37 +254,33 @@ def test_landslides_add_up_to_pixels(study: Study) -> None:
     assert by_inventory == {"true": len(true), "mapped": len(mapped)}
 
 
-def test_cells_and_pairs(study: Study) -> None:
+def test_intervals_and_pairs(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     make(single.specs(study))
-    cells = certainty.table_cells(study)
-    table = certainty.interval_table(cells, resamples=50)
+    make([spec for spec in beyond.repeated(study)[5] if spec.seed])
+    finished = certainty.table_runs(study)
+    table = certainty.interval_table(study, finished)
     areas, networks = ("emilia_romagna", "gorkha"), ("unet", "res_unet")
     assert [key[1:] for key in table.index] == [(area, 32, model) for area in areas for model in networks]
     published = paper.table(5)
     published = published.set_index([published["study_area"].map(paper.area_key), "model"])["f1"]
-    for cell in cells:
-        (run,) = cell.runs
-        assert table.loc[cell.key, "f1"] == pytest.approx(run.metrics["test"]["f1"], nan_ok=True)
-        assert table.loc[cell.key, "published_f1"] == published[cell.area, paper.MODELS[cell.model]]
-    pairs = certainty.pair_table(cells, resamples=200)
+    for (_, area, _, model), row in table.iterrows():
+        assert row["published_f1"] == published[area, paper.MODELS[model]]
+    # One network has two seeds: it is compared by the seed that both have.
+    repeated = certainty.table_runs(study, beyond.repeated(study))
+    assert (certainty.interval_table(study, repeated)["seeds"] == 2).all()
+    both = {5: [*repeated[5], *(run for run in finished[5] if run.spec.model == "res_unet")]}
+    pairs = certainty.pair_table(study, both, resamples=200)
     assert len(pairs) == 2 and list(pairs.index.names) == [*certainty.CELL, "other"]
     for (_, area, size, one, other), row in pairs.iterrows():
         gap = table.loc[(5, area, size, one), "f1"] - table.loc[(5, area, size, other), "f1"]
-        assert row["difference"] == pytest.approx(gap, nan_ok=True)
-    sure = int((pairs["corrected"] < 0.05).sum())
-    assert certainty.rankings(pairs).loc[5, ["pairs", "sure"]].tolist() == [2, sure]
-
-    make(beyond.repeated(study)[5])
-    repeated = certainty.cells(study, beyond.repeated(study))
-    assert {(cell.table, cell.model, len(cell.runs)) for cell in repeated} == {(5, "unet", 2)}
-    with_seeds = certainty.interval_table(cells, repeated, resamples=50)
-    for cell in repeated:
-        row, f1 = with_seeds.loc[cell.key], [run.metrics["test"]["f1"] for run in cell.runs]
-        assert row["seeds"] == 2 and row["f1"] == table.loc[cell.key, "f1"]
-        assert row["seeds_f1"] == pytest.approx(np.mean(f1)) and row["run_ids"] == cell.run_ids
-    assert (with_seeds.xs("res_unet", level="model")["seeds"] == 1).all()
-    one_network = [cell for cell in cells if cell.model == "unet"]
-    assert certainty.rankings(certainty.pair_table(one_network, 50)).empty, "nothing to rank"
+        assert row["difference"] == pytest.approx(gap, nan_ok=True) and row["runs"] == 1
+        assert np.isnan(row["p"]) == (row["blocks"] < 6) and np.isnan(row["low"]) == (row["blocks"] < 10)
+    assert certainty.rankings(pairs).loc[5, ["pairs", "untested"]].tolist() == [2, pairs["p"].isna().sum()]
+    monkeypatch.setattr(intervals, "permuted", lambda *_: 0.02)
+    both_areas = certainty.pair_table(study, both, 50)["corrected"]
+    assert both_areas.tolist() == pytest.approx([0.03] * 2), "the table is the family, not the area"
+    one_network = {5: [run for run in finished[5] if run.spec.model == "unet"]}
+    assert certainty.rankings(certainty.pair_table(study, one_network, 50)).empty, "nothing to rank"
 
 
 def test_the_share_of_landslide_follows_from_precision() -> None:

@@ -59,7 +59,7 @@ def test_schedule_freezes_one_level_more_per_stage_up_to_four():
     first, *later = chains.paper_schedule(7)
     assert set(first.values()) == {"fresh"}
     for stage, row in enumerate(later, start=2):
-        assert row["input"] == "fresh" and row["level 5"] == row["decoder"] == "finetune"
+        assert row["input"] == row["input norm"] == "fresh" and row["level 5"] == row["decoder"] == "finetune"
         frozen = [group for group in LAYER_GROUPS if row[group] == "frozen"]
         assert frozen == [f"level {level}" for level in range(1, min(stage - 1, 4) + 1)]
 
@@ -69,10 +69,15 @@ def test_every_tensor_has_its_layer_group(model):
     network = models.build(model, 4, WIDTHS.get(model, 4))
     groups = chains.layer_groups(network)
     assert set(groups) == set(network.state_dict())
-    assert set(groups.values()) == set(LAYER_GROUPS)
+    empty = {"level 1"} if model == "trans_unet" else set()  # its first level is the input alone
+    assert set(groups.values()) == set(LAYER_GROUPS) - empty
     first = {id(value) for value in models.input_conv(network).parameters()}
     names = {name for name, value in network.named_parameters() if id(value) in first}
     assert names == {name for name, group in groups.items() if group == "input"}
+    norm = models.input_norm(network).state_dict(keep_vars=True).values()
+    by_id = {id(value): groups[name] for name, value in network.state_dict(keep_vars=True).items()}
+    assert {by_id[id(value)] for value in norm} == {"input norm"}
+    assert list(groups.values()).count("input norm") == len(norm)
 
 
 @pytest.mark.parametrize("model", models.NAMES)
@@ -80,9 +85,9 @@ def test_what_is_frozen_stays_and_what_is_not_moves(stages, folder, model):
     (_, before, after), metrics = trained(linked(stages, model), folder)
     groups = chains.layer_groups(models.build(model, 4, WIDTHS.get(model, 4)))
     moved = {name for name in groups if not torch.equal(before[name], after[name])}
-    assert {groups[name] for name in moved} == {"input", "level 3", "level 4", "level 5", "decoder"}
+    assert {groups[name] for name in moved} == {*chains.INPUT, "level 3", "level 4", "level 5", "decoder"}
     # Statistics and counters of batch normalisation are among what is frozen.
-    assert moved >= {name for name, group in groups.items() if group == "input"}
+    assert moved >= {name for name, group in groups.items() if group in chains.INPUT}
     assert metrics[2]["trained_parameters"] < metrics[2]["parameters"]
 
 
@@ -94,7 +99,7 @@ def test_fresh_is_drawn_anew_at_every_stage_and_finetune_starts_from_the_parent(
     drawn = stored.copy_of(network)
     chains.start_from_parent(network, chain[2].stage, folder / chain[1].run_id / "weights.safetensors")
     for name, group in chains.layer_groups(network).items():
-        source = drawn if group == "input" else parent
+        source = drawn if group in chains.INPUT else parent
         assert torch.equal(network.state_dict()[name], source[name]), name
     assert len({chains.seed_of(spec) for spec in chain}) == 3
 
@@ -104,9 +109,9 @@ def test_an_area_is_seen_through_the_input_convolution_of_its_own_stage(stages, 
     _, metrics = trained(chain, folder)
     network, _ = stored.load(folder / chain[2].run_id / "weights.safetensors")
     before = stored.copy_of(network)
-    chains.copy_layer_groups(network, folder / chain[0].run_id / "weights.safetensors", ["input"])
+    chains.copy_layer_groups(network, folder / chain[0].run_id / "weights.safetensors", chains.INPUT)
     changed = {name for name, value in network.state_dict().items() if not torch.equal(before[name], value)}
-    assert changed == {name for name, group in chains.layer_groups(network).items() if group == "input"}
+    assert changed == {name for name, group in chains.layer_groups(network).items() if group in chains.INPUT}
     counts, _ = scoring.patch_counts(network, load_split(sets_of(chain[0]), "test", CPU), RECIPE)
     scores = metrics[2]["earlier_own_input"][chain[0].run_id]["area_0"]
     assert scoring.total(counts) == Confusion.from_dict(scores)
@@ -118,7 +123,7 @@ def test_a_stage_with_other_bands_or_an_impossible_size_is_refused(stages):
 
 
 def test_a_stage_does_not_start_from_another_networks_weights(stages, tmp_path):
-    stage = Stage(parent=linked(stages)[0], treatment=("fresh", *["finetune"] * 6))
+    stage = Stage(parent=linked(stages)[0], treatment=("fresh", *["finetune"] * 7))
     safetensors.torch.save_file(models.build("res_unet", 4, 4).state_dict(), tmp_path / "res.safetensors")
     network, says = models.build("unet", 4, 4), "not the weights a stage can start from"
     for name in ("none.safetensors", "res.safetensors"):

@@ -73,6 +73,7 @@ def test_an_entry_names_and_describes_its_files() -> None:
     for changes, message in (
         ({"alt": {}}, r"what does a_b\.png show"),
         ({"alt": {"a_b": "A dot.", "b": "A line."}}, r"b\.png is not among the files"),
+        ({"images": ("b",)}, r"images: b\.png is not among the files"),
         ({"files": ("../a.csv",)}, r"'\.\./a\.csv' is not the name"),
         ({"files": ("<b>.csv",)}, "'<b>.csv' is not the name"),
     ):
@@ -261,6 +262,13 @@ def test_module_pages_cover_the_package() -> None:
 def test_the_site_of_the_committed_notebooks_needs_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Sphinx itself is left out: it takes a minute, and `make test-site` looks at what it makes.
     monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path))
+    committed = tmp_path / "committed"
+    (committed / "figures" / "smoke").mkdir(parents=True)
+    (committed / "figures" / "smoke" / "overview.png").touch()
+    (committed / "figures" / "manifest.yaml").touch()
+    for name in ("book", "notebooks"):
+        (committed / name).symlink_to(ROOT / name)
+    monkeypatch.setattr(chapters, "ROOT", committed)
     commands: list[list[str]] = []
 
     def sphinx(command: list[str], **_: object) -> object:
@@ -275,9 +283,9 @@ def test_the_site_of_the_committed_notebooks_needs_no_run(tmp_path: Path, monkey
         return type("Done", (), {"returncode": len(commands) - 1, "stderr": "a\nx.md:1: WARNING: odd\nb"})()
 
     monkeypatch.setattr(chapters.subprocess, "run", sphinx)
-    assert (chapters.site("mini", committed=True) / "index.html").read_text() == "new"
+    assert (chapters.site("smoke", committed=True) / "index.html").read_text() == "new"
     (tmp_path / "build" / "site" / "index.html").write_text("old")
-    refuses(r"web edition: x\.md:1: WARNING: odd \(1 such lines\)", chapters.site, "mini", committed=True)
+    refuses(r"web edition: x\.md:1: WARNING: odd \(1 such lines\)", chapters.site, "smoke", committed=True)
     assert (tmp_path / "build" / "site" / "index.html").read_text() == "old", "what was there stays"
     assert [path.name for path in (tmp_path / "build").iterdir()] == ["site"]
-    refuses(r"chapter 00_start is not executed; run `lmhld book mini` first", chapters.site, "mini")
+    refuses(r"chapter 00_start is not executed; run `lmhld book smoke` first", chapters.site, "smoke")

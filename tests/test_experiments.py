@@ -11,7 +11,7 @@ from made import refuses
 from lmhld_nb import models, paper, runs, sources
 from lmhld_nb.experiments import EXPERIMENTS, Study, load, open_study, single
 from lmhld_nb.experiments import profile as profiles
-from lmhld_nb.experiments.plan import PlannedRun, plan, plan_table
+from lmhld_nb.experiments.plan import PlannedRun, plan, plan_table, ranks
 from lmhld_nb.training.hardware import Execution
 
 
@@ -149,6 +149,10 @@ def test_plans_are_stable(study: Study) -> None:
     assert plan(changed(study, areas=study.profile.areas[::-1])) == planned, "the data set's order holds"
     seeds = plan(changed(study, seeds=(0, 1)))
     assert len(set(ids(seeds))) == 4 and set(ids(planned)) < set(ids(seeds))
+    labels = iter([("beyond",), ("1",), ("3", "beyond"), ("2",)])
+    order = ranks(mixed := [replace(entry, experiments=next(labels)) for entry in seeds])
+    early = [(entry.spec.seed, *entry.experiments) for entry in sorted(mixed, key=lambda run: order[run.spec.run_id])]
+    assert early == [(0, "3", "beyond"), (0, "beyond"), (1, "2"), (1, "1")], "first one seed of all"
     assert not set(ids(plan(with_patches(study, min_share=0.2)))) & set(ids(planned))
     refuses(r"experiment 9: unknown; choose from 1 \(patch_size\), 2 \(single\)", plan, study, "9")
     refuses(re.escape("does not make the experiment 'recipe', only single; add `recipe: {}`"), plan, study, "recipe")

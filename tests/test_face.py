@@ -1,5 +1,6 @@
 """The face: what chapters open, the tables it computes and saves, the captions it writes, names for reading."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -10,7 +11,8 @@ from made import refuses
 
 import lmhld_nb as lm
 from lmhld_nb import runs
-from lmhld_nb.experiments import single
+from lmhld_nb.book import face
+from lmhld_nb.experiments import EXPERIMENTS, single
 from lmhld_nb.plots import style
 
 
@@ -40,7 +42,7 @@ def test_tables_are_computed_from_finished_runs_and_saved(book: lm.Book) -> None
     assert table.index.tolist() == [("gorkha", "unet")] and table["run_ids"].tolist() == [run.spec.run_id]
     assert book.runs("2", "skip") == [run]
     saved = pd.read_csv(book.figures / "table5.csv", index_col=["area", "model"])
-    pd.testing.assert_frame_equal(saved, table, rtol=1e-5)
+    pd.testing.assert_frame_equal(saved, table, rtol=1e-5, check_dtype=False)
 
     shown = lm.tidy(table)
     assert shown.index.tolist() == [("Gorkha", "U-Net")]
@@ -66,6 +68,20 @@ def test_a_figure_is_shown_with_its_caption_and_saved_with_its_numbers(book: lm.
     assert bare.get_supxlabel() == "Fig 2 of the paper"
 
 
+def test_scores_that_say_little_are_marked(book: lm.Book) -> None:
+    assert "converged" not in book.caption()
+    runs.make_run(single.specs(book)[1], QUIET)
+    table = book.table(5)
+    assert table["patches"].iloc[0] < 10 and not table["converged"].any()
+    assert book.caption().endswith("1 of 1 trainings not converged · fewer than 10 test patches: Gorkha")
+    shown = lm.tidy(table)
+    assert shown["F1"].tolist() == [f"{table['f1'].iloc[0]:.3f}*"] and "patches (*: fewer than 10)" in shown
+    assert lm.tidy(table.assign(patches=10))["F1"].iloc[0] == round(table["f1"].iloc[0], 3)
+    drawn = lm.plots.scores.score_heatmap(table, {"f1": "ours", "published_f1": "published"}, "area")
+    assert [text.get_text()[4:] for ax in drawn.axes for text in ax.texts] == ["*", ""]
+    assert "*: fewer than 10 test patches; seeds: 1 a network" in " ".join(drawn.get_supxlabel().split())
+
+
 def test_figures_of_a_portable_profile_say_where_its_runs_are_not(tiny: Path) -> None:
     tiny.write_text(tiny.read_text() + "portable: true\n")
     book = lm.open(str(tiny))
@@ -82,3 +98,30 @@ def test_the_module_offers_its_packages_and_nothing_else() -> None:
     assert lm.plots.style is style and lm.experiments.single is single
     with pytest.raises(AttributeError, match="'lmhld_nb' has no attribute 'nosuch'"):
         _ = lm.nosuch
+
+
+def test_what_was_found_is_said_of_this_book_and_of_the_published_real_areas(
+    book: lm.Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = replace(EXPERIMENTS["single"], findings={"table5": lambda table: f"best {table['f1'].max()} {list(table)}."})
+    monkeypatch.setitem(EXPERIMENTS, "single", said)
+    monkeypatch.setattr(face, "REAL", tmp_path)
+    keys = pd.MultiIndex.from_tuples([("gorkha", "unet")], names=["area", "model"])
+    table = pd.DataFrame({"f1": [0.5]}, keys)
+    assert book.real("table5") is None
+    book.found("table5", table)
+    assert capsys.readouterr().out.count("What we found") == 1, "nothing of real areas where none are published"
+
+    (table + 0.25).to_csv(tmp_path / "table5.csv")
+    published = book.real("table5")
+    assert published is not None and published.index.equals(keys)
+    book.found("table5", table)
+    own, real = capsys.readouterr().out.replace("\n", " ").split("What we found, ")[1:]
+    assert own.startswith("synthetic data (profile tiny): best 0.5 ['area', 'mod")
+    assert real == "real areas, as published: best 0.75 ['area', 'model', 'f1']. "
+    book.found("table5", None)
+    assert "nothing yet; this profile has no finished run" in capsys.readouterr().out
+    refuses("'table9': nothing is found from a table of this name; choose from ", book.found, "table9", table)
+
+    of_real_data = replace(book, dataset=replace(book.dataset, synthetic=False))
+    assert of_real_data.real("table5") is None, "a book of real data needs no other beside it"

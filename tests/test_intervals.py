@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from lmhld_nb.evaluation import Confusion, intervals, scores
 
 # Every patch holds landslide, as the paper's do.
-COUNTS = hnp.arrays(np.int64, st.tuples(st.integers(2, 12), st.just(3)), elements=st.integers(0, 400)).map(
+COUNTS = hnp.arrays(np.int64, st.tuples(st.integers(10, 14), st.just(3)), elements=st.integers(0, 400)).map(
     lambda counts: counts + np.array([0, 0, 1])
 )
 FEW = {"resamples": 200}
@@ -37,7 +37,7 @@ def test_bootstrap_laws(counts: np.ndarray, factor: int) -> None:
 
 
 def test_equal_patches_leave_no_doubt_and_more_patches_less() -> None:
-    same = np.tile([50, 10, 20], (8, 1))
+    same = np.tile([50, 10, 20], (10, 1))
     assert intervals.over_patches(same) == pytest.approx((100 / 130,) * 3)
     counts = np.random.default_rng(0).integers(1, 400, (10, 3))
     few, many = (intervals.over_patches(np.tile(counts, (n, 1))) for n in (1, 16))
@@ -61,20 +61,38 @@ def test_pairs_change_sign_with_their_order(counts: np.ndarray) -> None:
     other = counts[::-1] + np.array([1, 0, 0])
     gap, back = intervals.difference(counts, other, **FEW), intervals.difference(other, counts, **FEW)
     assert (gap.value, gap.low, gap.high) == pytest.approx((-back.value, -back.high, -back.low), abs=1e-12)
-    p = intervals.permuted(counts, other, **FEW)
-    assert 0 < p <= 1 and p == pytest.approx(intervals.permuted(other, counts, **FEW), abs=0.15)
-    assert intervals.permuted(counts, counts, **FEW) == 1
+    p = intervals.permuted(counts, other, 200)
+    assert 0 < p <= 1 and p == pytest.approx(intervals.permuted(other, counts, 200))
+    assert np.isnan(intervals.permuted(counts, counts, 200)), "no block differs: nothing to test"
     assert intervals.difference(counts, counts, **FEW) == (0, 0, 0)
 
 
 def test_a_permutation_test_of_few_patches_tries_all_ways() -> None:
     better, worse = np.tile([90, 5, 5], (6, 1)), np.tile([20, 40, 40], (6, 1))
-    assert intervals.permuted(better, worse, 2000) == pytest.approx(2 / 2**6), "two of 64 ways are as extreme"
-    assert np.isnan(intervals.permuted(better[:1], worse[:1]))
+    assert intervals.permuted(better, worse) == pytest.approx(2 / 2**6), "two of 64 ways are as extreme"
+    for few in (worse[:5], np.concatenate([worse[:5], better[:3]])):
+        assert np.isnan(intervals.permuted(better[[0] * len(few)], few)), "two of 32 ways are more than one in twenty"
+
+
+def test_p_of_like_networks_is_evenly_spread() -> None:
+    random = np.random.default_rng(3)
+    pairs = random.gamma(2, 50, (200, 2, 12, 3)).astype(int)
+    p = np.array([intervals.permuted(one, other, 500) for one, other in pairs])
+    assert 0.02 < (p < 0.1).mean() < 0.19, "one in ten, give or take four standard errors"
+
+
+def test_the_order_matters_where_seeds_agree_on_it() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.01, (3, 6))
+    assert intervals.reordered(noise) > 0.05
+    assert intervals.reordered(noise + 0.1 * np.arange(6)) < 0.01
+    # What a seed does to all orders is not the order's.
+    assert intervals.reordered(noise + np.array([[0.0], [0.5], [0.9]])) == intervals.reordered(noise)
+    for few in (noise[:1], noise[:, :1], noise[:, :2]):
+        assert np.isnan(intervals.reordered(few)), "two orders of three seeds change places in 8 ways"
 
 
 def test_weights_change_what_counts() -> None:
-    kept, dropped = np.tile([50, 10, 10], (1, 5, 1)), np.tile([0, 30, 0], (1, 5, 1))
+    kept, dropped = np.tile([50, 10, 10], (1, 10, 1)), np.tile([0, 30, 0], (1, 10, 1))
     for weight, precision in ((0.0, 50 / 60), (1.0, 50 / 90), (2.0, 50 / 120)):
         mixed = intervals.mixed((kept, dropped), (1.0, weight), **FEW)
         assert mixed["precision"].value == pytest.approx(precision)
@@ -84,7 +102,7 @@ def test_weights_change_what_counts() -> None:
 
 
 def test_too_little_has_no_interval() -> None:
-    patches = [intervals.over_patches(counts) for counts in (np.array([[5, 1, 1]]), np.zeros((4, 3), int))]
+    patches = [intervals.over_patches(counts) for counts in (np.ones((9, 3)), np.zeros((10, 3), int))]
     for interval in (*patches, intervals.over_seeds([0.5]), intervals.over_seeds([0.5, np.nan])):
         assert np.isnan([interval.low, interval.high]).all() and "too few" in interval.describe()
     assert intervals.Interval(0.5, 0.4, 0.6).describe(".1f") == "0.5 (95 % from 0.4 to 0.6)"
@@ -110,5 +128,7 @@ def test_correction_raises_p_and_keeps_its_order(values: list[float]) -> None:
 def test_other_patches_are_not_paired() -> None:
     table = pd.DataFrame({"number": [3, 1], "tp": [1, 2], "fp": [3, 4], "fn": [5, 6]})
     assert intervals.stacked([table, table[::-1]], ["number"]).tolist() == [[[2, 4, 6], [1, 3, 5]]] * 2
-    with pytest.raises(ValueError, match="different patches"):
-        intervals.stacked([table, table.assign(number=[3, 2])], ["number"])
+    assert intervals.stacked([table.assign(number=1)], ["number"]).tolist() == [[[3, 7, 11]]], "a block is a sum"
+    for other in (table.assign(number=[3, 2]), pd.concat([table, table])):
+        with pytest.raises(ValueError, match="different patches"):
+            intervals.stacked([table, other], ["number"])

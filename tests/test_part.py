@@ -5,13 +5,15 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from conftest import QUIET
 from made import refuses, with_settings
 
 from lmhld_nb import paper, runs
 from lmhld_nb.config import runs_dir
-from lmhld_nb.experiments import Study, forgetting, load, open_study, part, single, tables
+from lmhld_nb.evaluation import Confusion
+from lmhld_nb.experiments import Study, forgetting, load, mix, open_study, part, single, tables
 from lmhld_nb.experiments.profile import narrow
 from lmhld_nb.patches import PatchSpec
 from lmhld_nb.training import chains
@@ -35,35 +37,59 @@ def mini(tiny: Path) -> Study:
 
 def test_a_profile_says_how_areas_are_added(mini: Study) -> None:
     settings, finals = mini.settings("part"), part.finals(mini)
-    assert list(finals) == ["OD1", "OD2", "OD3", "OD4", "OD5", "OD6"]
+    assert list(finals) == ["OD1", "OD2"] and len(part.orders(mini)) == 6
     (last,) = finals["OD1"]
     order = ("rio", "gorkha", "emilia_romagna", "hokkaido", "taiwan", "jiuzhaigou", "wenchuan")
     assert tuple(spec.data[0].area for spec in last.chain) == part.first_order(mini) == order
-    epochs = [*settings.epochs, *[settings.epochs[-1]] * 7][:7]
-    assert [spec.recipe.epochs for spec in last.chain] == epochs
-    assert [spec.recipe.lr for spec in last.chain] == [mini.profile.recipe.lr, *[settings.lr] * 6]
-    stages = part.unique_stages([final for group in finals.values() for final in group])
+    assert {spec.recipe.epochs for spec in last.chain} == {mini.profile.recipe.epochs}, "equal epochs in every stage"
+    whole = Study(with_settings(mini.profile, "part", orders=1, orders_of={"unet": 6}), mini.dataset)
+    stages = part.unique_stages([final for group in part.finals(whole).values() for final in group])
     assert len(stages) == 24, "orders that begin alike share stages"
     (added,) = part.added_stages(mini)
     assert [spec.run_id for spec in added.chain[:-1]] == [spec.run_id for spec in last.chain]
     assert added.data[0].dataset == settings.added.data
-    run_ids = {spec.run_id for spec in part.specs(mini)}
+    run_ids = {spec.run_id for spec in part.specs(whole)}
     assert {spec.run_id for spec in [*stages, added]} < run_ids
 
 
 def test_strategies_differ_in_what_later_stages_do(mini: Study) -> None:
-    settings, last = mini.settings("part"), part.finals(mini)["OD1"][0]
-    compared = part.strategies(mini)
+    last, changed = part.finals(mini)["OD1"][0], {"ewc": (10.0, 20.0), "replay": (0.1,)}
+    study = Study(with_settings(mini.profile, "part", **changed), mini.dataset)
+    compared = part.strategies(study)
     assert compared["LMHLD_part"][0].run_id == last.run_id
-    assert {len(specs) for specs in compared.values()} == {len(settings.seeds)}
-    stages = {name: specs[0].stage for name, specs in compared.items()}
-    assert stages["freezing only"].treatment == ("finetune", *last.stage.treatment[1:])
-    assert stages["fresh input only"].treatment == ("fresh", *["finetune"] * 6)
-    replayed = f"replay of {settings.replay:.0%}"
-    assert all(set(stages[name].treatment) == {"finetune"} for name in ("plain fine-tuning", "EWC", replayed))
-    assert (stages["EWC"].ewc, stages["EWC"].replay) == (settings.ewc, 0)
-    assert (stages[replayed].ewc, stages[replayed].replay) == (0, settings.replay)
-    assert stages["all at once"] is None and len(compared["all at once"][0].data) == 7
+    assert {len(specs) for specs in compared.values()} == {len(study.settings("part").seeds)}
+    stages, own = {name: specs[0].stage for name, specs in compared.items()}, last.stage.treatment
+    assert stages["old normalisation"].treatment == ("fresh", "finetune", *own[2:])
+    assert stages["input kept"].treatment == ("finetune", "finetune", *own[2:])
+    assert stages["nothing frozen"].treatment == ("fresh", "fresh", *["finetune"] * 6)
+    settings = {"plain fine-tuning": (0, 0), "EWC 10": (10, 0), "EWC 20": (20, 0), "replay of 10%": (0, 0.1)}
+    for name, expected in settings.items():
+        assert set(stages[name].treatment) == {"finetune"} and (stages[name].ewc, stages[name].replay) == expected
+    assert stages["cumulative"].treatment == own
+    data = [[patches.area for patches in spec.data] for spec in compared["cumulative"][0].chain]
+    assert data == [list(part.first_order(study)[:stage]) for stage in range(1, 8)]
+    (joint,) = compared["all at once"]
+    assert stages["all at once"] is None and len(joint.data) == 7
+
+
+def test_all_at_once_has_at_least_the_steps_of_the_chain(mini: Study) -> None:
+    def steps(spec: RunSpec) -> int:
+        patches = [len(study.patches(area).where("train")) for area in (one.area for one in spec.data)]
+        return sum(-(-count // spec.recipe.batch_size) for count in patches) * spec.recipe.epochs
+
+    study = Study(mini.profile.model_copy(update={"patches": mini.profile.patches}), mini.dataset)
+    strategies = part.strategies(study)
+    (joint,), (last,) = strategies["all at once"], strategies["LMHLD_part"]
+    assert steps(joint) >= 0.9 * sum(map(steps, last.chain)), "counts are estimated, to a few patches"
+
+
+def test_the_setting_that_validates_best_is_chosen() -> None:
+    def run(f1: float) -> SimpleNamespace:
+        tp = round(1000 * f1)
+        return SimpleNamespace(metrics={"validation": {"tp": tp, "fp": 1000 - tp, "fn": 1000 - tp, "tn": 0}})
+
+    finals = {"LMHLD_part": [run(0.5)], "EWC 1": [run(0.6)], "EWC 2": [run(0.7)], "replay of 5%": [], "all": [run(0.1)]}
+    assert list(part.chosen_strategies(finals)) == ["LMHLD_part", "EWC 2", "all"]
 
 
 def test_the_last_row_of_a_schedule_holds_for_all_that_follow(mini: Study) -> None:
@@ -104,8 +130,10 @@ def test_tables_of_chains(stages: list[PatchSpec], monkeypatch: pytest.MonkeyPat
         table = part.mean_over_orders(last_runs)
         assert table.loc["unet", "published_f1"] == pytest.approx(expected, nan_ok=True)
     assert table.loc["unet", "f1"] == pytest.approx(scores["f1"].mean())
-    spread = part.largest_differences(scores).loc["unet", "f1"]
-    assert spread == pytest.approx(abs(scores["f1"].diff().iloc[-1]))
+    spread = part.largest_differences(finals).loc["unet"]
+    assert spread["f1"] == pytest.approx(abs(scores["f1"].diff().iloc[-1]))
+    assert spread[["orders", "seeds"]].tolist() == [2, 1] and spread[["p", "f1_sd"]].isna().all(), "one seed"
+    assert table.loc["unet", ["orders", "seeds"]].tolist() == [2, 1]
 
     matrix = forgetting.stage_matrix(finals)
     assert list(matrix.columns) == ["area_0", "area_1", "area_2", "run_ids"]
@@ -160,6 +188,14 @@ def test_the_strategy_stands_beside_mixing_and_training_alone(tiny: Path) -> Non
     beside = part.beside_mix_and_single(study, table)
     assert beside.loc["unet", "part_f1"] == table.loc["unet", "f1"]
     assert beside["mix_f1"].isna().all(), "none of its runs is finished"
-    # The first stage of the chain is a run of experiment 2.
-    (alone,) = study.finished(single.specs(study))
-    assert beside.loc["unet", "single_f1"] == pytest.approx(alone.metrics["test"]["f1"], nan_ok=True)
+    # The first stage of the chain is a run of experiment 2; it says nothing of the other area.
+    assert len(study.finished(single.specs(study))) == 1 and beside["single_f1"].isna().all()
+    runs.make_runs([*single.specs(study), *mix.specs(study)], 1, QUIET)
+    row = part.beside_mix_and_single(study, table).loc["unet"]
+    alone = [run.metrics["test"] for run in study.finished(single.specs(study))]
+    pooled = sum(map(Confusion.from_dict, alone), Confusion(0, 0, 0, 0)).f1
+    assert row[["single_f1", "same_single_f1"]].tolist() == pytest.approx([pooled] * 2), "both areas' size is mix's"
+    assert row["mean_single_f1"] == pytest.approx(np.mean([test["f1"] for test in alone]))
+    (mixed,) = study.finished(mix.specs(study))
+    assert row["mix_f1"] == pytest.approx(mixed.metrics["test"]["f1"])
+    assert row[["areas", "same_areas"]].tolist() == [2, 2]

@@ -2,13 +2,15 @@
 
 import io
 import json
+import lzma
 import os
 import re
-import zipfile
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import publish
 import pytest
 from conftest import QUIET, TINY
 from made import refuses
@@ -32,15 +34,15 @@ def home(twin_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         patch.setenv("LMHLD_WORKDIR", str(folder))
         patch.setenv("LMHLD_DATA", str(twin_data))
         patch.delenv("LMHLD_RUNS", raising=False)
-        patch.setattr(records, "path", lambda profile: folder / f"{profile}.zip")
+        patch.setattr(records, "path", lambda profile: folder / f"{profile}.tar.xz")
         specs = single.specs(study(folder))
         made = runs.make_runs(specs, 1, QUIET, {specs[0].run_id})
         examples.examples(made)
         scene = folder / "map"
         scene.mkdir()
         (scene / "mask.tif").write_bytes(b"a raster")
-        (scene / "map.json").write_text(json.dumps({"files": ["/home/me/a.tif"], "threshold": 0.5}))
-        records.write(records.path("tiny"), "tiny", made, {"scene_0": scene})
+        (scene / "map.json").write_text(json.dumps({"files": ["/home/me/a.tif"], "run_id": specs[0].run_id}))
+        records.write(records.path("tiny"), records.of_runs("tiny", made, {"scene_0": scene}))
         yield folder
 
 
@@ -64,8 +66,7 @@ def store(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def edited(home: Path, path: Path, edit: Edit, fit: bool = False) -> Path:
     """Write the records with an edit to their members; ``fit``: with digests that fit."""
-    with zipfile.ZipFile(home / "tiny.zip") as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
+    members = records._unpacked(home / "tiny.tar.xz")
     edit(members)
     if fit:
         manifest = json.loads(members[records.MANIFEST])
@@ -73,9 +74,15 @@ def edited(home: Path, path: Path, edit: Edit, fit: bool = False) -> Path:
             files = {name.partition("/")[2]: data for name, data in members.items() if name.startswith(owner)}
             manifest["runs"][owner] = records._digest(files)
         members[records.MANIFEST] = json.dumps(manifest).encode()
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
+    return packed(path, *members.items())
+
+
+def packed(path: Path, *members: tuple[str, bytes], kind: bytes = tarfile.REGTYPE) -> Path:
+    with tarfile.open(path, "w:xz", preset=0) as archive:
+        for name, data in members:
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.type, entry.linkname = len(data), kind, "records.json"
+            archive.addfile(entry, io.BytesIO(data))
     return path
 
 
@@ -87,16 +94,17 @@ def test_records_hold_all_but_weights_and_are_the_same_again(home, finished, tmp
         assert {"spec.json", "history.csv", "metrics.json", "environment.json", "test_patches.csv"} <= set(files)
         assert not [name for name in files if "weights" in name]
         assert all(data == (run.folder / name).read_bytes() for name, data in files.items())
-        assert sum(name.startswith("shown/patch-") for name in files) == 1
+        assert sum(name.startswith("shown/mask-") for name in files) == 1
         assert read.metrics(run.spec.run_id) == run.metrics
     assert sum("whole_area.csv" in files for files in read.runs.values()) == 1
-    assert json.loads(read.maps["scene_0"]["map.json"]) == {"threshold": 0.5}, "paths of one machine are left out"
+    about = json.loads(read.maps["scene_0"]["map.json"])
+    assert list(about) == ["run_id"] and about["run_id"] in read.runs, "paths of one machine are left out"
     refuses("run 'feed': not in the records of 'tiny', which hold 2 runs", read.metrics, "feed")
 
     for run in finished:
         os.utime(run.folder / "metrics.json", (1, 1))
-    records.write(tmp_path / "again.zip", "tiny", finished[::-1], {"scene_0": home / "map"})
-    assert (tmp_path / "again.zip").read_bytes() == records.path("tiny").read_bytes()
+    records.write(tmp_path / "again.tar.xz", records.of_runs("tiny", finished[::-1], {"scene_0": home / "map"}))
+    assert (tmp_path / "again.tar.xz").read_bytes() == records.path("tiny").read_bytes()
 
 
 def first_run(members: dict[str, bytes]) -> str:
@@ -132,7 +140,7 @@ def an_array_that_grows(members: dict[str, bytes]) -> None:
 @pytest.mark.parametrize(
     ("edit", "fit", "message"),
     [
-        (changed_manifest(version=2), False, "records of version 2, this is version 1; get the records that belong"),
+        (changed_manifest(version=1), False, "records of version 1, this is version 2; get the records that belong"),
         (changed_manifest(profile="mini"), False, "records of profile 'mini', not of 'tiny'; get the file again, or"),
         (changed_manifest(runs={}), False, "its files do not fit their digest; get the file again"),
         (changed_manifest(runs=[]), False, "damaged, or no records"),
@@ -159,32 +167,42 @@ def test_wrong_records_are_refused_in_one_line(home, tmp_path, edit, fit, messag
     assert [*tmp_path.iterdir()] == [path]
 
 
-def test_files_that_are_no_zip_or_not_whole_are_refused(home, tmp_path):
-    whole, path = records.path("tiny").read_bytes(), tmp_path / "a.zip"
-    refuses(r"a\.zip: no such file; make the runs with `lmhld run tiny`", records.read, path, "tiny")
+def test_files_that_are_no_archive_or_not_whole_are_refused(home, tmp_path):
+    whole, path = records.path("tiny").read_bytes(), tmp_path / "a.xz"
+    refuses(r"a\.xz: no such file; make the runs with `lmhld run tiny`", records.read, path, "tiny")
     middle = len(whole) // 2
-    for wrong in (b"", b"no zip", whole[:-100], whole[: len(whole) // 3], whole[:middle] + b"\0" * 64 + whole[middle:]):
+    for wrong in (
+        b"",
+        b"no archive",
+        whole[:-100],
+        whole[: len(whole) // 3],
+        whole[:middle] + b"\0" * 64 + whole[middle:],
+    ):
         path.write_bytes(wrong)
-        refuses(r"a\.zip: damaged, or no records \(.*\); get the file again", records.read, path, "tiny")
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
-        archive.writestr(records.MANIFEST, b"{}")
-    refuses("packed in another way than records are", records.read, path, "tiny")
+        refuses(r"a\.xz: damaged, or no records \(.*\); get the file again", records.read, path, "tiny")
+    twice = ("a/spec.json", b"1")
+    for members, kind in (((twice, twice), tarfile.REGTYPE), ((twice,), tarfile.SYMTYPE)):
+        packed(path, *members, kind=kind)
+        refuses("holds 'a/spec.json' twice, or as no file", records.read, path, "tiny")
+    with lzma.open(path, "wb", preset=0) as file:
+        file.write(bytes(records.LARGEST + 1))
+    refuses("unpacks to 200 MB, more than any records", records.read, path, "tiny")
     refuses("cannot be read", records.read, tmp_path, "tiny")
 
 
 def test_records_are_unpacked_once_and_a_failure_leaves_what_was_there(home, tmp_path):
-    path, folder = tmp_path / "records.zip", tmp_path / "store"
+    path, folder = tmp_path / "records", tmp_path / "store"
     path.write_bytes(records.path("tiny").read_bytes())
     records.unpack(path, "tiny", folder)
     (folder / "mark").touch()
     records.unpack(path, "tiny", folder)
-    path.write_bytes(b"no zip")
+    path.write_bytes(b"no archive")
     refuses("damaged", records.unpack, path, "tiny", folder)
     assert (folder / "mark").exists() and (folder / "maps" / "scene_0" / "mask.tif").is_file()
     edited(home, path, one_count_changed, fit=True)
     records.unpack(path, "tiny", folder)
     assert not (folder / "mark").exists()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["records.zip", "store"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["records", "store"]
 
 
 def test_records_show_the_same_and_train_nothing(finished, store, home, monkeypatch):
@@ -200,6 +218,7 @@ def test_records_show_the_same_and_train_nothing(finished, store, home, monkeypa
     refuses("needs the weights of run", examples.predict, stored[0], patch_set, other)
     absent = [spec.model_copy(update={"seed": 9}) for spec in single.specs(opened)]
     refuses(rf"make them with `lmhld run tiny` \(the first is {absent[0].run_id}\)", opened.fetch, absent)
+    assert opened.fetch([*absent, *single.specs(opened)]) == stored, "what is recorded so far"
     refuses("holds records; make the runs in a store of their own", runs.make_run, absent[0], QUIET)
 
 
@@ -210,9 +229,9 @@ def test_shown_predictions_are_exact_and_made_again_where_they_are_damaged(finis
     for _ in range(2):
         predicted = examples.predict(run, patch_set, number)
         assert (predicted == (examples.logits(run, run.model(), patch_set, number) > 0)).all()
-    path = next((run.folder / "shown").glob(f"patch-*-{number}-*.npz"))
+    path = next((run.folder / "shown").glob(f"mask-*-{number}-*.npz"))
     before = path.read_bytes()
-    for damaged in (b"", b"no zip", before[:-30]):
+    for damaged in (b"", b"no archive", before[:-30]):
         path.write_bytes(damaged)
         assert (examples.predict(run, patch_set, number) == predicted).all() and path.read_bytes() == before
     again = Run(run.spec, run.folder, run.metrics | {"weights": "f" * 16})
@@ -227,8 +246,30 @@ def test_a_plan_shows_what_is_recorded(home, finished, call, monkeypatch):
     assert set(table["status"]) == {"recorded"}
     assert table["f1"].to_dict() == {run.spec.run_id: run.metrics["test"]["f1"] for run in finished}
     assert "2 runs: 2 recorded" in call("plan", home / "tiny.yaml")[1]
-    monkeypatch.setattr(records, "path", lambda _: home / "none.zip")
+    monkeypatch.setattr(records, "path", lambda _: home / "none.xz")
     assert "2 runs: 2 missing" in call("plan", home / "tiny.yaml")[1]
+
+
+def test_what_is_recorded_stays_published_on_a_machine_without_it(home, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("LMHLD_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(records, "path", lambda _: tmp_path / "records")
+    before = (home / "tiny.tar.xz").read_bytes()
+    records.path("tiny").write_bytes(before)
+    more = tmp_path / "tiny.yaml"
+    for text, says in (
+        (TINY, "2 of 2 runs are recorded\n"),
+        (TINY + "seeds: [0, 1]", "2 of 4 runs are recorded; missing: "),
+    ):
+        more.write_text(text, encoding="utf-8")
+        assert publish.publish_records(str(more)) == 2 and f"tiny: {says}" in capsys.readouterr().out
+        assert records.path("tiny").read_bytes() == before
+    begun = next((tmp_path / "runs").glob("*/metrics.json"))  # being trained again for its weights
+    begun.unlink()
+    assert publish.publish_records(str(more)) == 2 and records.path("tiny").read_bytes() == before
+    records.path("tiny").unlink()
+    assert publish.publish_records(str(more)) == 1, "what was never recorded must be finished"
+    more.write_text(TINY.replace("epochs: 3", "epochs: 4"), encoding="utf-8")
+    assert publish.publish_records(str(more)) == 0
 
 
 def test_no_book_from_records_that_do_not_fit(home, tmp_path, call, monkeypatch):
@@ -238,10 +279,12 @@ def test_no_book_from_records_that_do_not_fit(home, tmp_path, call, monkeypatch)
     assert code == 0 and "chapter 05 needs weights, which records do not hold; `lmhld run" in out
     assert executed == [workdir() / "build" / "tiny" / "records"] and runs_dir() == home / "runs"
     changed = tmp_path / "tiny.yaml"
+    changed.write_text(TINY + "seeds: [0, 1]", encoding="utf-8")
+    assert call("book", changed, "--from-records")[1].startswith("2 runs are not recorded yet and left out\n")
     changed.write_text(TINY.replace("epochs: 3", "epochs: 4"), encoding="utf-8")
-    says = r"tiny\.zip: without 2 of the 2 runs of 'tiny' as it is now \(\w{16}\); make"
+    says = r"tiny\.tar\.xz: holds none of the 2 runs of 'tiny' as it is now; make"
     refuses(says, cli.book, str(changed), from_records=True)
-    monkeypatch.setattr(records, "path", lambda _: home / "none.zip")
-    says = r"none\.zip: no such file; make the runs with `lmhld run tiny`"
+    monkeypatch.setattr(records, "path", lambda _: home / "none.xz")
+    says = r"none\.xz: no such file; make the runs with `lmhld run tiny`"
     refuses(says, cli.book, str(home / "tiny.yaml"), from_records=True)
-    assert len(executed) == 1
+    assert len(executed) == 2

@@ -1,7 +1,6 @@
 """The paper's tables from finished runs, and the rule that chooses a patch size."""
 
 import itertools
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from made import refuses
 
 from lmhld_nb import models, paper, runs
 from lmhld_nb.evaluation import Confusion
-from lmhld_nb.experiments import EXPERIMENTS, Study, load, mix, open_study, patch_size, recipe, single
+from lmhld_nb.experiments import EXPERIMENTS, Study, load, mix, open_study, patch_size, recipe, single, tables
 from lmhld_nb.experiments import examples as example_patches
 from lmhld_nb.experiments.plan import plan
 from lmhld_nb.plots.scores import predictions
@@ -72,6 +71,11 @@ def test_tables_are_means_over_seeds_beside_the_published_ones(study: Study) -> 
     assert list(table5.index) == [("emilia_romagna", "unet"), ("gorkha", "unet")]
     for (area, _), row in table5.iterrows():
         tests = [run.metrics["test"] for run in by_experiment["single"] if run.spec.data[0].area == area]
+        finished = [run for run in by_experiment["single"] if run.spec.data[0].area == area]
+        assert row["patches"] == len(runs.test_patches(finished[0])) and row["blocks"] <= row["patches"]
+        assert np.isnan(row["f1_low"]) == (row["blocks"] < 10) and row["seeds"] == 2
+        assert row["f1_sd"] == pytest.approx(np.std([test["f1"] for test in tests], ddof=1))
+        assert row["converged"] == np.mean([run.converged for run in finished])
         for score in ("precision", "f1", "recall"):
             mean = np.mean([test[score] for test in tests if test[score] is not None])
             assert row[score] == pytest.approx(mean, nan_ok=True)
@@ -103,9 +107,8 @@ def test_tables_are_means_over_seeds_beside_the_published_ones(study: Study) -> 
 
 def test_an_area_the_paper_does_not_have_stands_alone(study: Study) -> None:
     run = runs.make_run(single.specs(study)[0], QUIET)
-    patch_spec = run.spec.data[0].model_copy(update={"area": "atlantis"})
-    elsewhere = replace(run, spec=run.spec.model_copy(update={"data": (patch_spec,)}))
-    table = single.table_5(study, [elsewhere])
+    rows = [{**row, "area": "atlantis"} for row in single.tested([run])]
+    table = tables.beside_published(rows, ["area", "model"], paper.table(5).assign(area="rio"))
     assert list(table.index) == [("atlantis", "unet")] and pd.isna(table["published_f1"].iloc[0])
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import marks
+import pandas as pd
 import pytest
 import safetensors.torch
 import torch
@@ -42,10 +43,23 @@ def weights(run_id: str) -> dict[str, bytes]:
     return {name: value.numpy().tobytes() for name, value in stored.items()}
 
 
+@pytest.mark.parametrize(("f1", "converged"), [
+    ([0.1 * n for n in range(8)], False),  # still rising
+    ([*[0.1 * n for n in range(6)], 0.5, 0.504], True),
+    ([0.5] * 6 + [0.5, 0.506], False),
+    ([0.5] * 9 + [0.52, 0.48, 0.51], True),  # up and down
+    ([0.5] * 4, False),  # a quarter of one epoch says nothing
+])  # fmt: skip
+def test_a_run_has_converged_where_the_last_quarter_of_its_validation_is_flat(tmp_path, f1, converged):
+    pd.DataFrame({"epoch": range(1, len(f1) + 1), "val_f1": f1}).to_csv(tmp_path / "history.csv", index=False)
+    assert runs.Run(None, tmp_path, {}).converged is converged
+
+
 def test_the_same_spec_is_made_once(specs, trainings):
     assert [runs.status(spec) for spec in specs] == ["missing", "missing"] and runs.rates().empty
-    first = runs.make_runs([specs[0], *specs, specs[1]], workers=1, execution=QUIET)
-    assert sorted(trainings) == sorted(spec.run_id for spec in specs)
+    ranks = {specs[0].run_id: 2, specs[1].run_id: 1}
+    first = runs.make_runs([specs[0], *specs, specs[1]], workers=1, execution=QUIET, ranks=ranks)
+    assert trainings == [specs[1].run_id, specs[0].run_id]
     assert [run.spec.run_id for run in first] == [specs[n].run_id for n in (0, 0, 1, 1)]
     again = runs.make_runs(specs, execution=QUIET)
     assert len(trainings) == 2 and len(again[0].history) == 3

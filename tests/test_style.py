@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import jupytext
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
 from lmhld_nb import models, paper, sources
@@ -43,6 +44,8 @@ def test_the_line_below_a_figure() -> None:
     assert " ".join(text.split()).endswith("fits · a data set · profile smoke · dashed: quartiles · n = 1 patch")
     assert len(text.splitlines()) == 2 and max(map(len, text.splitlines())) <= 18.5 * 4
     plt.close(figure)
+    table = pd.DataFrame({"seeds": [3, 1, 3]}, index=pd.Index(["unet", "res_unet", "unet_pp"], name="model"))
+    assert style.by_network(table, "seeds") == "seeds: 3 (U-Net, U-Net++), 1 (Res U-Net)"
     counts = [style.format_count(n, "scene") for n in (0, 1, 1200)]
     assert [*counts, style.format_count(2, "patch")] == ["0 scenes", "1 scene", "1,200 scenes", "2 patches"]
 

@@ -81,8 +81,7 @@ def test_pairs_that_differ_are_reported_with_the_next_step(tmp_path: Path) -> No
     assert check_notebooks.difference(pair(tmp_path, cells(), printed)) is None
     message = check_notebooks.difference(pair(tmp_path, cells(), cells(code="x = 1\nprint(2)")))
     assert message == (
-        "notebooks/05_made.ipynb: cell 1 differs from its .py: 'print(x)' there, 'print(2)' here; "
-        "lmhld book mini --chapter 05, then make publish"
+        "notebooks/05_made.ipynb: cell 1 differs from its .py: 'print(x)' there, 'print(2)' here; make publish"
     )
     source = pair(tmp_path, cells(), [*cells(), new_code_cell("more")])
     assert "3 cells, its .py has 2" in str(check_notebooks.difference(source))
@@ -107,9 +106,54 @@ def test_published_notebooks_and_figures_are_light(tmp_path: Path) -> None:
         folder.mkdir()
         (folder / f"{folder.name}.csv").write_text("f1\n0.5\n")
     (figures / "a.png").write_bytes(png)
-    publish.publish_figures(figures, published)
-    assert sorted(path.name for path in published.iterdir()) == ["a.png", "figures.csv"]
+    (published / "records.tar.xz").touch()
+    for name in ("overview", "table5_f1", "audit_f1"):
+        (figures / f"{name}.png").write_bytes(png)
+    publish.publish_figures(figures, published, synthetic=True)
+    files = ["a.png", "audit_f1.png", "figures.csv", "overview.png", "records.tar.xz", "table5_f1.png"]
+    assert sorted(path.name for path in published.iterdir()) == files
     assert (published / "a.png").stat().st_size < len(png) / 2
+    publish.publish_figures(figures, published, synthetic=False)
+    files = ["figures.csv", "records.tar.xz", "table5_f1.png"]
+    assert sorted(path.name for path in published.iterdir()) == files, "no picture of real data, or of unknown content"
+
+
+def test_the_readme_begins_with_what_the_published_tables_say(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    marks = publish.RESULTS.search(text)
+    assert marks and marks[0] == marks[1] + publish.results_block(ROOT / "figures") + marks[2], "make publish"
+
+    (tmp_path / "edition").mkdir()
+    (tmp_path / "real").mkdir()
+    header, ends = "model,area,f1,f1_low,f1_high,patches,seeds", "0.5,0.4,0.6,12"
+    (tmp_path / "edition" / "table5.csv").write_text(f"{header}\nunet,rio,{ends},1\n")
+    (tmp_path / "edition" / "overview.png").touch()
+    picture, best = publish.results_block(tmp_path).strip().split("\n\n")
+    assert picture.startswith("![Two rows of pictures") and picture.endswith(
+        "(synthetic data)](figures/edition/overview.png)"
+    )
+    score = "F1 0.50 (95 % interval 0.40 to 0.60, 12 test patches, {})"
+    assert (
+        best
+        == f"**The best result.** On synthetic data, U-Net trained on Rio alone reaches {score.format('1 seed')} there."
+    )
+    (tmp_path / "real" / "table5.csv").write_text(f"{header}\nunet,moxi,{ends},3\nunet_pp,rio,0.9,,,3,3\n")
+    assert f"On real images, U-Net trained on Moxi alone reaches {score.format('3 seeds')}" in publish.results_block(
+        tmp_path
+    )
+    (tmp_path / "real" / "table5.csv").write_text(f"{header}\nunet_pp,rio,0.9,,,3,3\n")
+    assert best in publish.results_block(tmp_path), "too few real patches to say anything"
+    (tmp_path / "real" / "table7_beside.csv").write_text(
+        "model,part_f1,mix_f1,single_f1\nunet,0.8,0.9,0.7\nunet_pp,,0.5,0.1\n"
+    )
+    (tmp_path / "real" / "leave_one_out.csv").write_text(
+        f"{header},single_f1\nunet,rio,{ends},3,0.9\nunet,moxi,0.6,0.5,0.7,12,3,0.8\n"
+    )
+    *_, claim, sobering = publish.results_block(tmp_path).strip().split("\n\n")
+    assert claim.endswith("On real images they do not, by mean F1 (1 network): 0.800, 0.900 and 0.700.")
+    assert "all areas but Rio reaches F1 0.50 (95 %" in sobering and sobering.endswith(
+        "there, one that has learnt it alone 0.90."
+    )
 
 
 ENTRY = """@article{dice1945,
@@ -147,8 +191,10 @@ def test_an_outdated_execution_is_not_published(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path))
     source = pair(tmp_path, cells(), cells(code="x = 0"))
     monkeypatch.setattr(publish, "chapters", lambda **_: [source])
-    refuses(r"05_made\.ipynb: chapter not executed; run `lmhld book mini` first", publish.executed, "mini")
+    says = r"05_made\.ipynb: not executed from its source as it is now; run `lmhld book mini`"
+    refuses(says, publish.executed, "mini")
     target = tmp_path / "build" / "mini" / "05_made.ipynb"
     target.parent.mkdir(parents=True)
     source.with_suffix(".ipynb").rename(target)
-    refuses(r"05_made\.ipynb: older than its source; run `lmhld book mini` again", publish.executed, "mini")
+    refuses(says, publish.executed, "mini")
+    assert publish.executed("mini", partly=True) == {}

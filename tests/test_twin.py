@@ -24,7 +24,7 @@ import lmhld_nb
 from lmhld_nb import config, paper, sources, twin
 from lmhld_nb.evaluation.counts import best_threshold
 from lmhld_nb.patches.patch_sets import candidate_sizes, classify_windows
-from lmhld_nb.scenes.scene import BANDS, Scene, read_all
+from lmhld_nb.scenes.scene import BANDS, TRUE_LAYER, Scene, read_all
 from lmhld_nb.sources import DataSet
 from lmhld_nb.twin import runout, scene, terrain
 
@@ -57,7 +57,7 @@ def read(scene: Scene) -> tuple[np.ndarray, np.ndarray, geopandas.GeoDataFrame]:
     """Return image, landslide mask drawn from the polygons, polygons."""
     with rasterio.open(scene.image) as source:
         image, where = source.read(), source.transform
-    slides = geopandas.read_file(scene.polygons)
+    slides = geopandas.read_file(scene.polygons, layer=TRUE_LAYER)
     outlines = zip(slides.geometry, slides["id"], strict=True)
     mask = features.rasterize(outlines, out_shape=image.shape[1:], transform=where, dtype="int32")
     return image, mask, slides

@@ -2,7 +2,7 @@
 
 import os
 import re
-import zipfile
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +31,7 @@ PROFILE = TINY.replace("epochs: 3", "epochs: 2").replace(
 
 @pytest.fixture(scope="module")
 def published(twin_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a profile, tiny.yaml, and the records of its runs, records.zip."""
+    """A folder with a profile, tiny.yaml, and the records of its runs, records.tar.xz."""
     folder = tmp_path_factory.mktemp("published")
     (folder / "tiny.yaml").write_text(PROFILE, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
@@ -40,14 +40,14 @@ def published(twin_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         planned = plan(open_study(load(str(folder / "tiny.yaml")), progress=False))
         whole_area = {entry.spec.run_id for entry in planned if entry.whole_area}
         finished = runs.make_runs([entry.spec for entry in planned], 1, QUIET, whole_area)
-    records.write(folder / "records.zip", "tiny", finished, {})
+    records.write(folder / "records.tar.xz", records.of_runs("tiny", finished, {}))
     return folder
 
 
 @pytest.fixture
 def recorded(published: Path, tiny: Path) -> Records:
     tiny.write_text(PROFILE, encoding="utf-8")
-    return records.read(published / "records.zip", "tiny")
+    return records.read(published / "records.tar.xz", "tiny")
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def specs(recorded: Records, tiny: Path) -> list[RunSpec]:
 @pytest.fixture
 def verified(call: Call, tiny: Path, published: Path) -> Iterator[Call]:
     """Yield `lmhld verify` of the profile; the published records stay as they are."""
-    good = published / "records.zip"
+    good = published / "records.tar.xz"
     before = good.read_bytes()
     yield lambda *words, file=good: call("verify", tiny, *words, "--records", file, "--workers", 1, "-q")
     assert good.read_bytes() == before
@@ -78,6 +78,38 @@ def test_runs_again_are_identical(verified, specs, recorded, trainings):
     assert code == 0 and "1 of 9 runs, 2 trainings" in out and out.count(": identical\n") == 2
     assert trainings[len(specs) :] == [stage.run_id for stage in last_stage.chain]
     assert not (workdir() / "runs").exists() and "LMHLD_RUNS" not in os.environ
+
+
+def test_another_machine_goes_on_from_records(call, recorded, specs, tiny, trainings, monkeypatch):
+    first, second, *_ = (spec.chain for spec in specs if len(spec.chain) == 2)
+    assert first[0] == second[0]
+    known = {key: files for key, files in recorded.runs.items() if key != first[1].run_id}
+    monkeypatch.setattr(records, "path", lambda _: tiny.parent / "known")
+    records.write(records.path("tiny"), replace(recorded, runs=known))
+    code, out, error = call("run", tiny, "--workers", 1, "-q")
+    says = "tiny: 9 runs, {} to make; {} are recorded, {} of them made again for their weights\n"
+    assert (code, out, error) == (0, says.format(2, 8, 1), "")
+    assert trainings == [stage.run_id for stage in first], "what is missing, and what it starts from"
+    made = records.of_runs("tiny", [run for spec in specs if (run := runs.find(spec))], {})
+    assert made.runs.keys() == recorded.runs.keys()
+    assert not any(verify.difference(recorded.runs[run_id], made.runs[run_id]) for run_id in made.runs)
+    assert [runs.status(stage) for stage in (first[0], second[1])] == ["done", "recorded"]
+    assert call("run", tiny, "-q")[1] == says.format(0, 7, 0)
+    code, out, _ = call("train", tiny, second[1].run_id, "-q")
+    assert code == 0 and trainings[2:] == [second[1].run_id] and runs.status(second[1]) == "done"
+
+    # Where the same bits cannot be made, what was recorded of later stages is of no use.
+    for run_id, name in (
+        (first[0].run_id, "weights"),
+        *((spec.run_id, "parent_weights") for spec in specs if spec.stage),
+    ):
+        if run_id in known:
+            known[run_id] = edited(known[run_id], "metrics.json", f'"{name}": "..', f'"{name}": "??')
+    records.write(records.path("tiny"), replace(recorded, runs=known))
+    shutil.rmtree(workdir() / "runs")
+    code, out, error = call("run", tiny, "--workers", 1, "-q")
+    assert code == 0 and f"{first[0].run_id}: it has other weights than were recorded" in error
+    assert runs.damage(second[1]) == "its parent has been made again, with other weights"
 
 
 def edited(files: dict[str, bytes], name: str, pattern: str, replacement: str) -> dict[str, bytes]:
@@ -117,21 +149,19 @@ def test_a_run_that_differs_is_shown(verified, recorded, specs, tmp_path):
     first, second = specs[0].run_id, specs[1].run_id
     true = recorded.metrics(first)["test"]["f1"]
     changed = edited(recorded.runs[first], "metrics.json", '"f1": [^,]+', f'"f1": {true + 0.25}')
-    file = rezipped(tmp_path, recorded, first, changed)
+    file = repacked(tmp_path, recorded, first, changed)
     code, out, _ = verified(first, second, file=file)
     assert code == 1 and f"recorded {true + 0.25:.4f}, 0.25 apart\n" in out
     assert f"{second} unet emilia_romagna 32 px: identical\n1 of 2 runs are identical\n" in out
     assert (workdir() / "build" / "verify" / "tiny" / first / "metrics.json").is_file()
 
 
-def rezipped(folder: Path, recorded: Records, run_id: str, files: dict[str, bytes] | None) -> Path:
-    """Return a zip of records with other files of a run, None for none of it, and a digest that fits."""
+def repacked(folder: Path, recorded: Records, run_id: str, files: dict[str, bytes] | None) -> Path:
+    """Return records with other files of a run, None for none of it, and a digest that fits."""
     others = {key: value for key, value in recorded.runs.items() if key != run_id}
     changed = replace(recorded, runs={**others, run_id: files} if files else others)
-    with zipfile.ZipFile(folder / "changed.zip", "w") as archive:
-        for name, content in records._members(changed).items():
-            archive.writestr(name, content)
-    return folder / "changed.zip"
+    records.write(folder / "changed", changed)
+    return folder / "changed"
 
 
 @pytest.mark.parametrize(
@@ -139,7 +169,7 @@ def rezipped(folder: Path, recorded: Records, run_id: str, files: dict[str, byte
     [
         ("{tiny}", "profile 'tiny': no published records (there are those of "),
         ("{tiny} --records {gone}", "gone: no such file"),
-        ("{tiny} --records {cut}", "cut.zip: damaged, or no records"),
+        ("{tiny} --records {cut}", "cut: damaged, or no records"),
         ("{other} --records {good}", "records of profile 'tiny', not of 'other'"),
         ("{tiny} --records {good} 0123456789abcdef", "run '0123456789abcdef': not in profile 'tiny'; `lmhld plan"),
         ("{tiny} --records {lacking} {run}", "run '{run}' has no record: 8 of the 9 planned runs are recorded"),
@@ -150,15 +180,15 @@ def rezipped(folder: Path, recorded: Records, run_id: str, files: dict[str, byte
     ],
 )
 def test_bad_input_is_one_line_and_trains_nothing(call, recorded, specs, published, tiny, words, message):
-    folder, run_id, good = tiny.parent, specs[0].run_id, published / "records.zip"
+    folder, run_id, good = tiny.parent, specs[0].run_id, published / "records.tar.xz"
     names = {"tiny": tiny, "good": good, "gone": folder / "gone", "run": run_id, "other": folder / "other.yaml"}
     names["other"].write_text(PROFILE.replace("name: tiny", "name: other"))
-    names["cut"], content = folder / "cut.zip", good.read_bytes()
+    names["cut"], content = folder / "cut", good.read_bytes()
     names["cut"].write_bytes(content[: len(content) // 2])
     spoilt = {**recorded.runs[run_id], "spec.json": b"{"}
     wordy = edited(recorded.runs[run_id], "metrics.json", '"seconds": [^,]+', '"seconds": "12"')
     for name, files in (("lacking", None), ("spoilt", spoilt), ("wordy", wordy)):
-        names[name] = rezipped(folder, recorded, run_id, files).rename(folder / f"{name}.zip")
+        names[name] = repacked(folder, recorded, run_id, files).rename(folder / name)
     code, out, error = call("verify", *(word.format(**names) for word in words.split()), "-q")
     assert (code, out, error.count("\n")) == (2, "", 1) and message.format(**names) in error, error
     assert good.read_bytes() == content and not (workdir() / "build").exists()
@@ -170,6 +200,10 @@ def test_a_draw_can_be_repeated(recorded, specs):
     assert verify.choose(specs, recorded, sample=99) == specs == verify.choose(specs, recorded)
     partly = replace(recorded, runs={spec.run_id: recorded.runs[spec.run_id] for spec in specs[1:]})
     assert verify.choose(specs, partly) == specs[1:], "what is published so far"
+    slow = edited(recorded.runs[specs[0].run_id], "metrics.json", '"seconds": ', '"seconds": 9000')
+    costly = replace(recorded, runs={**recorded.runs, specs[0].run_id: slow})
+    assert verify.choose(specs, costly, sample=99) == [spec for spec in specs if specs[0] not in spec.chain]
+    assert verify.choose(specs, costly, [specs[0].run_id], sample=1) == [specs[0]], "there is no shorter one"
     ids = [specs[1].run_id, specs[0].run_id]
     assert verify.choose(specs, recorded, [*ids, *ids]) == specs[:2]
 

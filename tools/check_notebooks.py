@@ -22,10 +22,10 @@ sys.path.insert(0, str(ROOT / "book"))
 from lmhld_book.pages import read_manifest
 
 FOLDERS = (ROOT / "notebooks", ROOT / "tests" / "reference")
-PUBLISHED = ROOT / "figures" / "mini"
+PUBLISHED = ROOT / "figures"
 LARGEST_NOTEBOOK = 400_000
-LARGEST_FIGURES = 5_000_000
-"""Bytes; of one notebook, and of figures/ altogether."""
+LARGEST_FIGURES = 12_000_000
+"""Bytes; of one notebook, and of figures/ altogether, records included."""
 
 TIMING = "timing"
 """Tag of cells whose output is a measured duration: a result, printed with the hardware it was measured on."""
@@ -83,7 +83,7 @@ def _texts(output: NotebookNode) -> Iterator[str]:
 def difference(source: Path) -> str | None:
     """Return how a chapter's ``.ipynb`` differs from its ``.py``, and the next step; None where they agree."""
     name = f"notebooks/{source.stem}.ipynb"
-    step = f"lmhld book mini --chapter {source.stem[:2]}, then make publish"
+    step = "make publish"
     pair = source.with_suffix(".ipynb")
     if not pair.is_file():
         return f"{name}: not there; {step}"
@@ -110,20 +110,17 @@ def problems() -> Iterator[str]:
                 yield f"{path.relative_to(ROOT)}: {trace}; correct the cell in its .py"
             if folder == ROOT / "notebooks" and path.stat().st_size > LARGEST_NOTEBOOK:
                 yield f"{path.relative_to(ROOT)}: {path.stat().st_size // 1000} kB; make publish compresses it"
-    sizes = {path: path.stat().st_size for path in PUBLISHED.parent.rglob("*") if path.is_file()}
-    records = {path: sizes.pop(path) for path in PUBLISHED.parent.glob("*/records.zip")}
-    if sum(sizes.values()) > LARGEST_FIGURES:
-        yield f"figures/: {sum(sizes.values()) / 1e6:.1f} MB; make publish compresses them"
-    for path, size in records.items():
-        if size > LARGEST_FIGURES:
-            yield f"{path.relative_to(ROOT)}: {size / 1e6:.1f} MB; leave predictions out of it that no figure shows"
-    files = {file for entry in read_manifest(ROOT / "figures" / "manifest.yaml").values() for file in entry.files}
-    present = {path.name for path in PUBLISHED.iterdir()}
-    for file in sorted(files - present):
-        yield f"figures/mini/{file}: in figures/manifest.yaml, but not there; make publish"
-    for file in sorted(name for name in present - files if not name.startswith("architecture_")):
-        if file.endswith(".png"):
-            yield f"figures/mini/{file}: not in figures/manifest.yaml; delete it or describe it there"
+    sizes = [path.stat().st_size for path in PUBLISHED.rglob("*") if path.is_file()]
+    if sum(sizes) > LARGEST_FIGURES:
+        yield f"figures/: {sum(sizes) / 1e6:.1f} MB; leave predictions out of records that no figure shows"
+    entries = read_manifest(PUBLISHED / "manifest.yaml").values()
+    files = {file for entry in entries for file in entry.files}
+    images = {f"{name}.png" for entry in entries for name in entry.images}
+    for path in sorted(PUBLISHED.glob("*/*.png")):
+        if path.name not in files and not path.name.startswith("architecture_"):
+            yield f"{path.relative_to(ROOT)}: not in figures/manifest.yaml; delete it or describe it there"
+        if path.parent.name == "real" and path.name in images:
+            yield f"{path.relative_to(ROOT)}: shows data that may not be copied; delete it"
 
 
 if __name__ == "__main__":

@@ -1,52 +1,64 @@
 """Renew what is committed of the book's results; for maintainers.
 
-`make publish`: notebooks/*.ipynb and figures/mini/ from what `make book` left in build/mini/, with compressed pictures,
-and the records of its runs.
+`make publish`: the published edition, which is the profiles `EDITIONS`, from their finished runs: figures, tables and
+records in figures/PROFILE/, notebooks/*.ipynb from ``edition``, and the results that the README begins with.
+`make records`: the records alone, which take seconds and let another machine go on.
 `make reference` (``python tools/publish.py smoke``): tests/reference/*.ipynb from build/smoke/, without pictures.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
+from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 import jupytext
 import nbformat
 from nbformat import NotebookNode
 
-from lmhld_nb.book.chapters import chapters
+from lmhld_nb.book.chapters import chapters, make
 from lmhld_nb.config import ROOT, UserError, figures_dir, workdir
 from lmhld_nb.experiments import load, open_study
 from lmhld_nb.experiments.plan import plan
-from lmhld_nb.runs import records
+from lmhld_nb.runs import damage, records
 
 sys.path.insert(0, str(ROOT / "book"))
 
 from lmhld_book.notebooks import HEAVY, picture_of, picture_outputs, replace_picture
+from lmhld_book.pages import read_manifest, results
 from lmhld_book.pictures import fit, palette_png
+
+EDITIONS = ("edition", "real")
+RESULTS = re.compile(r"(<!-- results: `make publish` computes what follows -->\n).*?(<!-- end of results -->\n)", re.S)
+OF_NO_DATA = ("03", "10")
+"""Chapters that say the same of every data set: they are published once."""
 
 LARGEST_NOTEBOOK = 390_000
 """Bytes, a little below what tools/check_notebooks.py allows."""
 
 
-def executed(profile: str) -> dict[Path, NotebookNode]:
+def executed(profile: str, partly: bool = False) -> dict[Path, NotebookNode]:
     """Return a profile's executed chapters by their sources.
 
     Raises:
-        UserError: one is missing or was executed from another source.
+        UserError: one is missing or was executed from another source; ``partly``: it is left out and printed.
     """
     notebooks = {}
     for source in chapters(profile=profile):
         path = workdir() / "build" / profile / f"{source.stem}.ipynb"
-        if not path.is_file():
-            raise UserError(f"{path}: chapter not executed; run `lmhld book {profile}` first")
-        notebook = nbformat.read(path, as_version=4)
+        notebook = nbformat.read(path, as_version=4) if path.is_file() else NotebookNode(cells=[])
         written = [cell.source for cell in notebook.cells if not _is_injected(cell)]
-        if written != [cell.source for cell in jupytext.read(source).cells]:
-            raise UserError(f"{path}: older than its source; run `lmhld book {profile}` again")
-        notebooks[source] = notebook
+        if written == [cell.source for cell in jupytext.read(source).cells]:
+            notebooks[source] = notebook
+            continue
+        problem = f"{path}: not executed from its source as it is now; run `lmhld book {profile}`"
+        if not partly:
+            raise UserError(problem)
+        print(problem)
     return notebooks
 
 
@@ -71,9 +83,9 @@ def publish_notebooks(notebooks: dict[Path, NotebookNode], folder: Path) -> None
         print(f"{source.stem}: {before // 1000} → {after // 1000} kB")
 
 
-def publish_others(folder: Path) -> None:
-    """Write the notebooks that are not chapters from their sources, without outputs."""
-    for source in sorted(set(folder.glob("*.py")) - set(chapters())):
+def publish_others(folder: Path, published: Collection[Path]) -> None:
+    """Write the other notebooks from their sources, without outputs."""
+    for source in sorted(set(folder.glob("*.py")) - set(published)):
         notebook = jupytext.read(source)
         notebook.metadata.pop("jupytext", None)
         for number, cell in enumerate(notebook.cells):
@@ -81,33 +93,100 @@ def publish_others(folder: Path) -> None:
         nbformat.write(notebook, source.with_suffix(".ipynb"))
 
 
-def publish_figures(figures: Path, folder: Path) -> None:
-    """Replace ``folder`` by the figures and tables of a profile, none of which is left out, as palette PNG."""
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(figures, folder)
-    for path in sorted(folder.glob("*.png")):
-        picture = path.read_bytes()
-        path.write_bytes(min(picture, palette_png(picture, 256 if len(picture) < HEAVY else 64), key=len))
+def publish_figures(figures: Path, folder: Path, synthetic: bool) -> None:
+    """Replace the figures and tables in ``folder`` by those of a profile, pictures as palette PNG; records stay.
+
+    Of real data are left out what `OF_NO_DATA` makes, and pictures that show the data or are not in the manifest.
+    """
+    left_out = set()
+    if not synthetic:
+        entries = read_manifest(ROOT / "figures" / "manifest.yaml").values()
+        left_out = {file for entry in entries if (entry.chapter or "")[:2] in OF_NO_DATA for file in entry.files}
+        plots = {f"{name}.png" for entry in entries for name in set(entry.pictures) - set(entry.images)} - left_out
+        left_out |= {path.name for path in figures.glob("*.png")} - plots
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in [path for path in folder.iterdir() if path.suffix in (".png", ".csv")]:
+        path.unlink()
+    for path in sorted(path for path in figures.iterdir() if path.name not in left_out):
+        content = path.read_bytes()
+        if path.suffix == ".png":
+            content = min(content, palette_png(content, 256 if len(content) < HEAVY else 64), key=len)
+        (folder / path.name).write_bytes(content)
     print(f"{folder.name}: {sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.1f} MB")
 
 
-def publish_records(profile: str) -> None:
-    """Write the records of a profile's runs and of the maps that chapter 08 made of them.
+def publish_records(profile: str) -> int:
+    """Write the records of a profile's finished runs and of the maps that chapter 08 made of them; say what is missing.
 
-    Raises:
-        UserError: a run is not finished.
+    What was recorded before is kept, in the run store too. Returns how many runs are recorded.
     """
     study = open_study(load(profile))
-    planned = plan(study)
-    scored = {entry.spec.run_id for entry in planned if entry.whole_area}
-    finished = study.fetch([entry.spec for entry in planned], "error", scored)
-    run_ids = {run.spec.run_id for run in finished}
-    name = study.profile.name
-    reports = (workdir() / "build" / name / "maps").glob("*/map.json")
-    maps = {path.parent.name: path.parent for path in reports if json.loads(path.read_text())["run_id"] in run_ids}
-    path = records.path(name)
-    records.write(path, name, finished, maps)
-    print(f"records: {len(finished)} runs, {len(maps)} maps, {path.stat().st_size / 1e6:.2f} MB")
+    planned, name = {entry.spec.run_id: entry for entry in plan(study)}, study.profile.name
+    before, path = records.Records(name, {}, {}), records.path(name)
+    if path.is_file():
+        before = records.read(path, name)
+        records.adopt(before, planned)
+    scored = {run_id for run_id, entry in planned.items() if entry.whole_area}
+    finished = study.finished([entry.spec for entry in planned.values()], scored)
+    folders = {folder.name: folder for folder in (workdir() / "build" / name / "maps").glob("*")}
+    new = records.of_runs(
+        name, finished, {scene: folders[scene] for scene in folders if _run_of(folders[scene]) in planned}
+    )
+    for run_id, files in before.runs.items():  # of runs that are being made again
+        if run_id in planned and not damage(planned[run_id].spec):
+            new.runs.setdefault(run_id, files)
+    maps = {**before.maps, **new.maps}
+    mapped = {scene: json.loads(files["map.json"])["run_id"] for scene, files in maps.items()}
+    new = records.Records(name, new.runs, {scene: maps[scene] for scene in maps if mapped[scene] in new.runs})
+    missing = Counter(label for run_id in planned.keys() - new.runs.keys() for label in planned[run_id].experiments)
+    listed = ", ".join(f"{count} of experiment {label}" for label, count in sorted(missing.items()))
+    print(f"{name}: {len(new.runs)} of {len(planned)} runs are recorded" + f"; missing: {listed}" * bool(missing))
+    if new.runs:
+        records.write(path, new)
+        print(f"{name}: {len(new.maps)} maps; records of {path.stat().st_size / 1e6:.2f} MB")
+    return len(new.runs)
+
+
+def _run_of(folder: Path) -> str:
+    """Return the id of the run that made a map; "" for a folder that holds none."""
+    report = folder / "map.json"
+    return str(json.loads(report.read_text(encoding="utf-8"))["run_id"]) if report.is_file() else ""
+
+
+def publish(profile: str) -> None:
+    """Execute a profile's chapters on what is finished of it, and publish what they show.
+
+    A chapter that none of its runs is there for is published without outputs; what cannot be made is printed.
+    """
+    synthetic, figures = open_study(load(profile)).dataset.synthetic, figures_dir(profile)
+    shutil.rmtree(figures, ignore_errors=True)
+    try:
+        make(profile, parameters={"on_missing": "skip"})
+    except UserError as error:
+        print(error)
+    if synthetic:
+        notebooks = executed(profile, partly=True)
+        publish_notebooks(notebooks, ROOT / "notebooks")
+        publish_others(ROOT / "notebooks", notebooks)
+    publish_figures(figures, ROOT / "figures" / profile, synthetic)
+    for folder in (ROOT / "figures").iterdir():
+        if folder.is_dir() and folder.name not in EDITIONS:
+            shutil.rmtree(folder)
+
+
+def publish_results(readme: Path, figures: Path) -> None:
+    """Write what `results` says of the editions in a folder between the marks of the README."""
+    text = readme.read_text(encoding="utf-8")
+    readme.write_text(RESULTS.sub(lambda marks: marks[1] + results_block(figures) + marks[2], text), encoding="utf-8")
+
+
+def results_block(figures: Path) -> str:
+    """Return what stands between the marks of the README: the picture of the edition, and its results."""
+    pictures = []
+    if (figures / "edition" / "overview.png").is_file():
+        alt = read_manifest(ROOT / "figures" / "manifest.yaml")["overview"].alt["overview"]
+        pictures.append(f"![{alt} (synthetic data)](figures/edition/overview.png)")
+    return "".join(f"{line}\n\n" for line in [*pictures, *results(figures)])
 
 
 def publish_references(notebooks: dict[Path, NotebookNode], folder: Path) -> None:
@@ -125,13 +204,16 @@ def publish_references(notebooks: dict[Path, NotebookNode], folder: Path) -> Non
 
 
 if __name__ == "__main__":
-    try:
-        if "smoke" in sys.argv[1:]:
-            publish_references(executed("smoke"), ROOT / "tests" / "reference")
-        else:
-            publish_notebooks(executed("mini"), ROOT / "notebooks")
-            publish_others(ROOT / "notebooks")
-            publish_figures(figures_dir("mini"), ROOT / "figures" / "mini")
-            publish_records("mini")
-    except UserError as error:
-        sys.exit(str(error))
+    chosen = sys.argv[1:]
+    if chosen == ["smoke"]:
+        publish_references(executed("smoke"), ROOT / "tests" / "reference")
+    else:
+        for edition in EDITIONS:
+            try:
+                if publish_records(edition) and chosen != ["records"]:
+                    publish(edition)
+                    publish_records(edition)  # with the predictions that the chapters have shown
+            except UserError as error:
+                print(f"{edition}: not published: {error}")
+        if chosen != ["records"]:
+            publish_results(ROOT / "README.md", ROOT / "figures")

@@ -14,6 +14,7 @@ from sphinx.util import logging
 
 from lmhld_book import cells, finish, notebooks, pages, pictures
 from lmhld_nb.book import ledger
+from lmhld_nb.config import ROOT
 
 LOG = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ def prepare(app: Sphinx) -> None:
         "ledger.md": pages.ledger(ledger.load()),
         "gallery.md": pages.gallery(manifest, figures, titles),
         "numbers.md": pages.numbers(manifest, figures, titles),
+        "results.md": "\n\n".join(pages.results(ROOT / "figures")),
     }
     for name, text in written.items():
         (source / name).write_text(text, encoding="utf-8")

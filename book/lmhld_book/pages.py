@@ -6,13 +6,16 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from pydantic import RootModel, model_validator
 
 from lmhld_book.notebooks import anchor
+from lmhld_nb import paper
 from lmhld_nb.book.ledger import Ledger
 from lmhld_nb.config import Strict, UserError, read_yaml
+from lmhld_nb.models import NETWORKS
 
 RUN_IDS = re.compile(r"[0-9a-f]{16}(\+[0-9a-f]{16})*")
 
@@ -24,6 +27,7 @@ class Entry(Strict):
         chapter: that makes it.
         experiments: whose runs it is computed from.
         files: pictures (``.png``), and the numbers behind them (``.csv``).
+        images: those of the pictures, without ``.png``, that show the data themselves: of real areas not published.
         alt: of each picture, by its name without ``.png``: what it shows, for those who do not see it.
         not_made: why it is not made, instead of all these.
     """
@@ -31,6 +35,7 @@ class Entry(Strict):
     chapter: str | None = None
     experiments: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
     alt: dict[str, str] = {}
     not_made: str | None = None
 
@@ -47,9 +52,10 @@ class Entry(Strict):
         for name in self.pictures:
             if not self.alt.get(name, "").strip():
                 raise ValueError(f"alt: what does {name}.png show?")
-        for name in self.alt:
-            if name not in self.pictures:
-                raise ValueError(f"alt: {name}.png is not among the files")
+        for key, names in (("alt", self.alt), ("images", self.images)):
+            for name in names:
+                if name not in self.pictures:
+                    raise ValueError(f"{key}: {name}.png is not among the files")
         return self
 
 
@@ -64,6 +70,61 @@ def read_manifest(path: Path) -> dict[str, Entry]:
         UserError: an entry is not an `Entry`.
     """
     return read_yaml(path, Manifest).root
+
+
+def results(figures: Path) -> list[str]:
+    """Return the best true result of the published edition, the paper's main claim and the most sobering result.
+
+    They are computed from the tables of real areas; where these are not published, from those of the synthetic twin.
+
+    Args:
+        figures: folder of the editions, ``real`` and ``edition``; what one lacks is left out.
+    """
+    lines = []
+    for table, line in (("table5", _best), ("table7_beside", _main_claim), ("leave_one_out", _most_sobering)):
+        for edition, where in (("real", "real images"), ("edition", "synthetic data")):
+            path = figures / edition / f"{table}.csv"
+            if path.is_file() and (text := line(pd.read_csv(path), where)):
+                lines.append(text)
+                break
+    return lines
+
+
+def _score(row: Mapping[Any, Any]) -> str:
+    interval = f"95 % interval {row['f1_low']:.2f} to {row['f1_high']:.2f}"
+    seeds = f"{row['seeds']:.0f} seed{'s' * (row['seeds'] > 1)}"
+    return f"F1 {row['f1']:.2f} ({interval}, {row['patches']:.0f} test patches, {seeds})"
+
+
+def _best(table: pd.DataFrame, where: str) -> str:
+    if (rows := table.dropna(subset="f1_low")).empty:  # without an interval: too few test patches
+        return ""
+    row = rows.sort_values("f1").to_dict("records")[-1]
+    title, area = NETWORKS[row["model"]].title, paper.area_name(row["area"])
+    return f"**The best result.** On {where}, {title} trained on {area} alone reaches {_score(row)} there."
+
+
+def _main_claim(table: pd.DataFrame, where: str) -> str:
+    ours = table[["part_f1", "mix_f1", "single_f1"]].dropna()
+    if ours.empty:
+        return ""
+    (part, mix, single), printed = ours.mean(), [paper.table(number)["f1"].mean() for number in (7, 6, 5)]
+    said = "In the paper, areas learnt one after another ({:.3f}) beat all at once ({:.3f}) and each alone ({:.3f})."
+    beats = "they do, too" if part > max(mix, single) else "they do not"
+    networks = f"{len(ours)} network{'s' * (len(ours) > 1)}"
+    means = f"by mean F1 ({networks}): {part:.3f}, {mix:.3f} and {single:.3f}."
+    return f"**The main claim.** {said.format(*printed)} On {where} {beats}, {means}"
+
+
+def _most_sobering(table: pd.DataFrame, where: str) -> str:
+    if (rows := table.dropna(subset=["f1_low", "single_f1"])).empty:
+        return ""
+    row = rows.sort_values("f1").to_dict("records")[0]
+    area, alone = paper.area_name(row["area"]), f"one that has learnt it alone {row['single_f1']:.2f}"
+    return (
+        f"**The most sobering one.** On {where}, a network that has learnt all areas but {area} reaches {_score(row)} "
+        f"there, {alone}."
+    )
 
 
 def plain(text: str) -> str:

@@ -151,9 +151,10 @@ def make(
 ) -> list[Path]:
     """Execute the chapters of a profile, or one of them, into ``build/PROFILE/``, each in a process of its own.
 
-    ``workers`` run side by side (None: one per core), ``parameters`` are texts of the command line, ``store`` holds the
-    runs instead of `config.runs_dir`. Run times go to ``times.csv`` beside them (``chapter``, ``seconds``). UserError
-    where a chapter does not have one of the parameters (nothing starts), or failed (the others are finished).
+    ``workers`` run side by side (None: one per core), ``parameters`` are texts of the command line, for those of the
+    chapters that have them, ``store`` holds the runs instead of `config.runs_dir`. Run times go to ``times.csv`` beside
+    them (``chapter``, ``seconds``). UserError where no chapter has one of the parameters (nothing starts), or one
+    failed (the others are finished).
     """
     sources = chapters(number, profile)
     folder = workdir() / "build" / Path(profile).stem
@@ -162,8 +163,8 @@ def make(
     values = {name: parameter_value(text) for name, text in (parameters or {}).items()}
     if "profile" in values:
         raise UserError("-p profile: the profile is the command's first argument")
-    for source in sources:
-        _read(source, values)
+    known = {name for source in sources for name in parameters_of(jupytext.read(source))}
+    _read(sources[0], {name: value for name, value in values.items() if name not in known})
     # Long ones first, so that none runs alone at the end; a long text is mostly a long run.
     sources_by_size = sorted(sources, key=lambda source: -source.stat().st_size)
     work = partial(_execute_quietly, folder=folder, parameters={**values, "profile": profile}, store=store)
@@ -186,10 +187,11 @@ def make(
     return [folder / f"{source.stem}.ipynb" for source in sources]
 
 
-def recorded_store(profile: str) -> Path:
-    """Unpack the records of a profile's published edition into ``build/PROFILE/records/``, and return that store.
+def recorded_store(profile: str) -> tuple[Path, int]:
+    """Unpack the records of a profile's published edition into ``build/PROFILE/records/``.
 
-    UserError as `records.read`, or where runs of the profile as it is now are not among them.
+    Returns that store, and how many runs of the profile it lacks. UserError as `records.read`, or where none of the
+    profile's runs, as it is now, is among them.
     """
     from lmhld_nb import experiments
     from lmhld_nb.experiments.plan import plan
@@ -199,14 +201,15 @@ def recorded_store(profile: str) -> Path:
     path = records.path(loaded.name)
     folder = records.unpack(path, loaded.name, workdir() / "build" / Path(profile).stem / "records")
     planned = [entry.spec.run_id for entry in plan(experiments.open_study(loaded, progress=False))]
-    if missing := [run_id for run_id in planned if not (folder / run_id).is_dir()]:
-        lacking = f"without {len(missing)} of the {len(planned)} runs of '{loaded.name}' as it is now ({missing[0]})"
+    missing = sum(not (folder / run_id).is_dir() for run_id in planned)
+    if missing == len(planned):
+        lacking = f"holds none of the {missing} runs of '{loaded.name}' as it is now"
         raise UserError(f"{path}: {lacking}; make them with `lmhld run {profile}` and leave --from-records out")
-    return folder
+    return folder, missing
 
 
 def _execute_quietly(source: Path, folder: Path, parameters: dict[str, object], store: Path | None) -> float:
-    """Execute a chapter in a worker process; return the seconds it took."""
+    """Execute a chapter in a worker process, with those of the parameters that it has; return the seconds it took."""
     # Leave by an exception, so that the kernel is stopped and temporary files are removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("interrupted"))
     # No widgets in a page; and one thread each, because chapters run side by side.
@@ -216,7 +219,8 @@ def _execute_quietly(source: Path, folder: Path, parameters: dict[str, object], 
         for stream in (1, 2):
             os.dup2(nowhere.fileno(), stream)
     began = time.perf_counter()
-    execute(source, folder / f"{source.stem}.ipynb", parameters)
+    own = {name: parameters[name] for name in parameters_of(jupytext.read(source)) if name in parameters}
+    execute(source, folder / f"{source.stem}.ipynb", own)
     return time.perf_counter() - began
 
 

@@ -1,7 +1,9 @@
 """The face of the module: what a chapter opens, and all that it usually needs."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -10,8 +12,8 @@ import torch
 from matplotlib.figure import Figure
 
 from lmhld_nb import models, paper
-from lmhld_nb.config import UserError, figures_dir
-from lmhld_nb.evaluation import METRICS
+from lmhld_nb.config import ROOT, UserError, figures_dir
+from lmhld_nb.evaluation import METRICS, intervals
 from lmhld_nb.experiments import EXPERIMENTS, Study, experiment_named
 from lmhld_nb.experiments.plan import PlannedRun, plan
 from lmhld_nb.experiments.profile import load, narrow
@@ -19,6 +21,14 @@ from lmhld_nb.experiments.study import open_dataset
 from lmhld_nb.plots import style
 from lmhld_nb.runs import Run
 from lmhld_nb.sources import DataSet
+
+REAL = ROOT / "figures" / "real"
+"""Figures and numbers of the edition on real areas, which stand beside those of books of synthetic data."""
+KEYS = (
+    "table", "area", "model", "other", "patch_size", "order", "strategy", "batch_size", "epochs", "stage", "area_added",
+    "seed",
+)  # fmt: skip
+"""Columns that tell the rows of a table apart, where they stand left of all others."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,34 @@ class Book(Study):
             raise UserError(f"{key}: none of its runs is finished; make them with `lmhld run {self.name}`")
         return self.save(entry.tables[key](self, finished), key)
 
+    def real(self, name: str) -> pd.DataFrame | None:
+        """Return a table of the edition published on real areas, by name, as it was saved with its index.
+
+        None where it is not published, and for a book of real data, which needs no other beside it.
+        """
+        path = REAL / f"{name}.csv"
+        if not self.dataset.synthetic or not path.is_file():
+            return None
+        table = pd.read_csv(path)
+        return table.set_index([*takewhile(KEYS.__contains__, table)] or [table.columns[0]])
+
+    def found(self, name: str, table: pd.DataFrame | None) -> None:
+        """Print what a table says, by the experiment's `findings`: this book's, and after it the one on real areas.
+
+        ``table`` is None or has no rows where none of its runs is finished; UserError for an unknown name.
+        """
+        known = {name: say for entry in EXPERIMENTS.values() for name, say in entry.findings.items()}
+        if name not in known:
+            raise UserError(f"'{name}': nothing is found from a table of this name; choose from {', '.join(known)}")
+        kind = "synthetic data" if self.dataset.synthetic else "real data"
+        tables = {f"{kind} (profile {self.name})": table}
+        if (published := self.real(name)) is not None:
+            tables["real areas, as published"] = published
+        for where, rows in tables.items():
+            nothing = "nothing yet; this profile has no finished run that it needs."
+            found = nothing if rows is None or rows.empty else known[name](_flat(rows))
+            print(textwrap.fill(f"What we found, {where}: {found}", 110))
+
     def caption(self, about: str = "", published: str = "", dataset: DataSet | None = None) -> str:
         """Return the line under a figure that says which data and profile it shows.
 
@@ -81,9 +119,7 @@ class Book(Study):
         """
         source = dataset or self.dataset
         kind = "synthetic data, no satellite image" if source.synthetic else "real data"
-        text = f"{source.title} ({kind}) · profile {self.name}"
-        if self.not_portable:
-            text += f" · not portable, other digits elsewhere ({'; '.join(sorted(self.not_portable))})"
+        text = " · ".join([f"{source.title} ({kind})", f"profile {self.name}", *self.doubts()])
         if published:
             text = f"this book: {text} · published: the real LMHLD, paper {published}"
         return f"{about} · {text}" if about else text
@@ -120,6 +156,11 @@ class Book(Study):
         return table
 
 
+def _flat(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table as its CSV holds it, with its index as columns."""
+    return table.reset_index(drop=table.index.names == [None])
+
+
 def open(profile: str, models: Sequence[str] | str = (), areas: Sequence[str] | str = ()) -> Book:
     """Open a profile, by name or YAML file, and its data set, which is made first if it is synthetic.
 
@@ -133,8 +174,16 @@ def open(profile: str, models: Sequence[str] | str = (), areas: Sequence[str] | 
     return Book(narrowed, open_dataset(narrowed.data))
 
 
-def tidy(table: pd.DataFrame, columns: Sequence[str] = (), digits: int = 3) -> pd.DataFrame:
-    """Return an experiment's table for reading: printed names, rounded, without ids of runs or only ``columns``."""
+def tidy(
+    table: pd.DataFrame | None, columns: Sequence[str] = (), digits: int = 3, across: str = ""
+) -> pd.DataFrame | None:
+    """Return an experiment's table for reading: printed names, rounded, without ids of runs or only ``columns``.
+
+    Scores that rest on fewer than ten test patches are marked with *. ``across`` names the level of the index whose
+    values become columns, of the first of ``columns``. None for None.
+    """
+    if table is None:
+        return None
     shown = table[list(columns)] if columns else table.drop(columns="run_ids", errors="ignore")
     for level, title in (("model", lambda name: models.network(name).title), ("area", paper.area_name)):
         if level in table.index.names:
@@ -142,4 +191,10 @@ def tidy(table: pd.DataFrame, columns: Sequence[str] = (), digits: int = 3) -> p
     titles = {name: metric.title for name, metric in METRICS.items()}
     # A column published_f1 reads "published F1".
     printed = {column: " ".join(titles.get(word, word) for word in str(column).split("_")) for column in shown}
-    return shown.rename(columns=printed).round(digits)
+    shown = shown.rename(columns=printed).round(digits)
+    if "patches" in table and (few := (table["patches"] < intervals.LEAST).to_numpy()).any():
+        for name in [name for name in titles.values() if name in shown]:
+            marks = zip(shown[name], few, strict=True)
+            shown[name] = [f"{score:.{digits}f}{'*' if is_few else ''}" for score, is_few in marks]
+        shown = shown.rename(columns={"patches": f"patches (*: fewer than {intervals.LEAST})"})
+    return shown.iloc[:, 0].unstack(across, sort=False) if across else shown

@@ -1,11 +1,12 @@
 """How sure a score is: intervals over patches and over seeds, paired tests, and their correction.
 
-An F1 is not a mean over patches: counts are summed first. So patches are resampled, not scores. Patches that lie side
-by side are alike, which no resampling of single patches sees: these intervals are rather too narrow than too wide.
+An F1 is not a mean over patches: counts are summed first. So patches are resampled, not scores, and those that touch
+one another together (`patches.splits.touching`): their counts are summed beforehand, and a *block* here is such a sum.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import factorial
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,9 @@ from lmhld_nb.evaluation.metrics import METRICS, Metric
 COUNTED = ["tp", "fp", "fn"]
 RESAMPLES = 2000
 LEVEL = 0.95
-CELLS_AT_ONCE = 2**24  # of counts that a permutation test gathers at once
+LEAST = 10  # blocks for an interval, and test patches for a score that is not marked
+# Ways that a permutation test tries: its smallest p must outlast the correction for the 147 pairs of Table 5.
+PERMUTATIONS = 20_000
 
 
 class Interval(NamedTuple):
@@ -41,8 +44,8 @@ class Interval(NamedTuple):
 
 
 def f1(counts: np.ndarray) -> np.ndarray:
-    """Return F1 (...) of summed counts (..., patches, 3) of tp, fp and fn; NaN where there is nothing to score."""
-    return np.asarray(_confusion(np.asarray(counts).sum(axis=-2, dtype=np.float64)).f1)
+    """Return F1 (...) of summed counts (..., blocks, 3) of tp, fp and fn; NaN where there is nothing to score."""
+    return _f1(np.asarray(counts).sum(axis=-2, dtype=np.float64))
 
 
 def _confusion(sums: np.ndarray) -> Confusion:
@@ -52,72 +55,89 @@ def _confusion(sums: np.ndarray) -> Confusion:
 
 
 def stacked(tables: Sequence[pd.DataFrame], keys: Sequence[str]) -> np.ndarray:
-    """Return counts of the same patches (named by ``keys``, else ValueError) by several runs: (runs, patches, 3)."""
-    ordered = [table.set_index(list(keys))[COUNTED].sort_index() for table in tables]
-    if any(not table.index.equals(ordered[0].index) for table in ordered):
+    """Return counts by several runs, summed over the rows that ``keys`` do not tell apart: (runs, blocks, 3).
+
+    ValueError where the runs have not as many rows of the same keys: then they were tested on different patches.
+    """
+    ordered = [table.groupby(list(keys))[COUNTED].sum() for table in tables]
+    alike = (len(tables[0]) == len(table) and ordered[0].index.equals(by_key.index)
+             for table, by_key in zip(tables, ordered, strict=True))  # fmt: skip
+    if not all(alike):
         raise ValueError("these runs were tested on different patches: they cannot be paired")
-    return np.stack([table.to_numpy() for table in ordered])
+    return np.stack([by_key.to_numpy() for by_key in ordered])
 
 
 def over_patches(counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Return F1 with its bootstrap interval (percentiles) over patches.
+    """Return F1 with its bootstrap interval (percentiles) over blocks of patches.
 
-    ``counts`` are (patches, 3), or (runs, patches, 3) for the mean F1 of runs: the same patches are drawn for all.
+    ``counts`` are (blocks, 3), or (runs, blocks, 3) for the mean F1 of runs: the same blocks are drawn for all.
     """
-    counts = _runs(counts)
-    return _bootstrap(lambda drawn: f1(counts[:, drawn]).mean(axis=0), [counts.shape[1]], resamples, seed)
+    return _bootstrap(lambda sums: _f1(sums).mean(axis=0), [_runs(counts)], resamples, seed)
 
 
 def difference(one: np.ndarray, other: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Return F1 of ``one`` minus that of ``other`` as `over_patches`, on the same patches; runs may differ."""
-    one, other = _runs(one), _runs(other)
+    """Return F1 of ``one`` minus that of ``other`` as `over_patches`, on the same blocks; runs may differ."""
+    both, first = np.concatenate([_runs(one), _runs(other)]), len(_runs(one))
 
-    def statistic(drawn: np.ndarray) -> np.ndarray:
-        return f1(one[:, drawn]).mean(axis=0) - f1(other[:, drawn]).mean(axis=0)
+    def statistic(sums: np.ndarray) -> np.ndarray:
+        return np.asarray(_f1(sums[:first]).mean(axis=0) - _f1(sums[first:]).mean(axis=0))
 
-    return _bootstrap(statistic, [one.shape[1]], resamples, seed)
+    return _bootstrap(statistic, [both], resamples, seed)
 
 
 def mixed(
     groups: Sequence[np.ndarray], weights: Sequence[float], resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Interval]:
-    """Return all metrics where groups of patches count more or less, with bootstrap intervals.
+    """Return all metrics where groups of blocks count more or less, with bootstrap intervals.
 
-    Patches are drawn within each group, (runs, patches, 3); the numbers of runs agree, scores are means over them.
+    Blocks are drawn within each group, (runs, blocks, 3); the numbers of runs agree, scores are means over them.
     """
     weighted = [(group, weight) for group, weight in zip(groups, weights, strict=True) if weight and group.size]
 
-    def statistic(metric: Metric, *drawn: np.ndarray) -> np.ndarray:
-        pairs = zip(weighted, drawn, strict=True)
-        sums = [weight * group[:, numbers].sum(axis=-2) for (group, weight), numbers in pairs]
-        return np.asarray(metric.of(_confusion(np.sum(sums, axis=0)))).mean(axis=0)
+    def statistic(metric: Metric, *sums: np.ndarray) -> np.ndarray:
+        parts = [weight * part for (_, weight), part in zip(weighted, sums, strict=True)]
+        return np.asarray(metric.of(_confusion(np.sum(parts, axis=0)))).mean(axis=0)
 
-    patches = [group.shape[1] for group, _ in weighted]
-    return {name: _bootstrap(partial(statistic, metric), patches, resamples, seed) for name, metric in METRICS.items()}
+    drawn = [group for group, _ in weighted]
+    return {name: _bootstrap(partial(statistic, metric), drawn, resamples, seed) for name, metric in METRICS.items()}
 
 
-def permuted(one: np.ndarray, other: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> float:
-    """Return the two-sided p-value of a paired permutation test of two networks on the same patches.
+def permuted(one: np.ndarray, other: np.ndarray, ways: int = PERMUTATIONS, seed: int = 0) -> float:
+    """Return the two-sided p-value of a paired permutation test of two networks on the same blocks of patches.
 
-    Patch by patch, the counts of the two change places at random; all ways are tried where these are no more than
-    ``resamples``. NaN for a single patch. Both are (patches, 3), or (runs, patches, 3), runs paired in their order.
+    Block by block, the counts of the two change places at random; all ways are tried where these are no more than
+    ``ways``. NaN where fewer than six blocks differ, whose smallest possible p exceeds 0.05. Both are (blocks, 3), or
+    (runs, blocks, 3), runs paired in their order.
     """
-    counts = np.concatenate([_runs(one), _runs(other)], axis=1)
-    patches = counts.shape[1] // 2
-
-    def statistic(first: np.ndarray, second: np.ndarray, axis: int) -> np.ndarray:
-        return f1(counts[:, first]).mean(axis=0) - f1(counts[:, second]).mean(axis=0)
-
-    if np.array_equal(counts[:, :patches], counts[:, patches:]):
-        return 1.0
-    if patches < 2:
+    one, other = _runs(one), _runs(other)
+    differs = (one != other).any(axis=(0, 2))
+    blocks = int(differs.sum())
+    if 2.0 ** (1 - blocks) > 1 - LEVEL:
         return float("nan")
-    result = stats.permutation_test(
-        (np.arange(patches), np.arange(patches) + patches), statistic, permutation_type="samples",
-        vectorized=True, n_resamples=resamples, batch=max(1, CELLS_AT_ONCE // max(1, counts.size)), axis=-1,
-        random_state=np.random.default_rng(seed),
-    )  # fmt: skip
-    return float(result.pvalue)
+    all_ways = 2**blocks <= ways
+    swaps = (np.arange(2**blocks)[:, None] >> np.arange(blocks)) & 1 if all_ways else None
+    if swaps is None:
+        swaps = np.random.default_rng(seed).integers(0, 2, (ways, blocks))
+        swaps[0] = 0  # the way it was
+    moved = swaps.astype(float) @ (other - one)[:, differs]
+    sums = [network.sum(axis=1, keepdims=True) for network in (one, other)]
+    gaps = np.abs((_f1(sums[0] + moved) - _f1(sums[1] - moved)).mean(axis=0))
+    return float((gaps >= gaps[0] - 1e-12).mean())
+
+
+def reordered(scores: np.ndarray, ways: int = PERMUTATIONS, seed: int = 0) -> float:
+    """Return the p-value of the largest difference between two orders' mean scores, were all orders equally good.
+
+    ``scores`` are (seeds, orders). Orders change places at random within each seed. NaN where the smallest possible p
+    exceeds 0.05.
+    """
+    seeds, orders = scores.shape
+    if float(factorial(orders)) ** (1 - seeds) > 1 - LEVEL:
+        return float("nan")
+    tried = np.random.default_rng(seed).permuted(np.tile(scores, (ways, 1, 1)), axis=2)
+    tried[0] = scores
+    spreads = np.ptp(tried.mean(axis=1), axis=1)
+    return float((spreads >= spreads[0] - 1e-12).mean())
 
 
 def over_seeds(values: Sequence[float] | np.ndarray | pd.Series) -> Interval:
@@ -149,15 +169,24 @@ def _runs(counts: np.ndarray) -> np.ndarray:
     return counts[None] if counts.ndim == 2 else counts
 
 
-def _bootstrap(statistic: Callable[..., np.ndarray], patches: Sequence[int], resamples: int, seed: int) -> Interval:
-    """Return the statistic of all patches and its interval; scipy draws the numbers of the patches of each group."""
-    numbers = tuple(np.arange(count) for count in patches)
-    whole = float(statistic(*numbers))
-    if min(patches) < 2 or np.isnan(whole):
+def _f1(sums: np.ndarray) -> np.ndarray:
+    return np.asarray(_confusion(sums).f1)
+
+
+def _bootstrap(
+    statistic: Callable[..., np.ndarray], groups: Sequence[np.ndarray], resamples: int, seed: int
+) -> Interval:
+    """Return a statistic of summed counts and its interval.
+
+    The blocks of each group, (runs, blocks, 3), are drawn apart; ``statistic`` takes the sums of each group, (runs,
+    draws, 3), and returns one value a draw.
+    """
+    whole = float(statistic(*(group.sum(axis=1, keepdims=True) for group in groups))[0])
+    blocks = [group.shape[1] for group in groups]
+    if min(blocks) < LEAST or np.isnan(whole):
         return Interval(whole, np.nan, np.nan)
-    result = stats.bootstrap(
-        numbers, lambda *drawn, axis: statistic(*drawn), method="percentile", vectorized=True, paired=False,
-        n_resamples=resamples, confidence_level=LEVEL, batch=200, random_state=np.random.default_rng(seed),
-    )  # fmt: skip
-    interval = result.confidence_interval
-    return Interval(whole, float(interval.low), float(interval.high))
+    random = np.random.default_rng(seed)
+    drawn = [random.multinomial(count, np.full(count, 1 / count), resamples).astype(float) for count in blocks]
+    values = statistic(*(times @ group for times, group in zip(drawn, groups, strict=True)))
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(whole, float(low), float(high))

@@ -1,14 +1,16 @@
-"""What the paper does not ask (chapter 11): one network on one area, and one thing changed at a time."""
+"""What the paper does not ask (chapter 11): one network, mostly on one area, and one thing changed at a time."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from lmhld_nb import patches
 from lmhld_nb.config import Strict
-from lmhld_nb.experiments import mix, part, patch_size, single
+from lmhld_nb.experiments import mix, part, single
+from lmhld_nb.experiments.beyond_findings import BEYOND
 from lmhld_nb.experiments.profile import ModelName, PatchSize, Seeds
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
@@ -18,13 +20,16 @@ from lmhld_nb.training.optimisers import OPTIMISERS
 from lmhld_nb.training.specs import Recipe, RunSpec
 
 LEAST_PATCHES = 3  # one per split
+ALONE: dict[str, Any] = {"single": single, "mix": mix}  # what LMHLD_part is compared with at several numbers of epochs
 
 
 class Beyond(Strict):
     """Settings of what goes beyond the paper: one network on one area, one run per seed of everything compared.
 
     Patch sizes are compared on ``sizes_area`` (None for ``area``) with ``size_seeds`` (empty for ``seeds``); sizes that
-    leave fewer than three patches are passed over.
+    leave fewer than three patches are passed over. Splits are drawn with ``split_seeds`` (empty for ``seeds``).
+    LMHLD_part is compared with single and mix at each of ``stage_epochs``, and at the recipe's epochs, with
+    ``stage_seeds`` (empty for ``seeds``).
     """
 
     area: str
@@ -33,39 +38,54 @@ class Beyond(Strict):
     sizes_area: str | None = None
     sizes: Annotated[tuple[PatchSize, ...], Field(min_length=1)] = patches.SIZES
     size_seeds: tuple[int, ...] = ()
+    split_seeds: tuple[int, ...] = ()
+    stage_epochs: tuple[PositiveInt, ...] = ()
+    stage_seeds: tuple[int, ...] = ()
 
 
 def specs(study: Study) -> list[RunSpec]:
     """Return all trainings of chapter 11, each once."""
-    groups = [*groups_compared(study).values(), *repeated(study).values()]
-    return list({spec.run_id: spec for group in groups for spec in group}.values())
+    groups = list(groups_compared(study).values())
+    groups += [group for compared in by_epochs(study).values() for group in compared.values()]
+    return part.unique_stages([spec for group in groups for spec in group])
 
 
 def scored_on_whole_area(study: Study) -> set[str]:
     """Return the ids of those trainings whose network is scored on its whole area too."""
-    groups = [*groups_compared(study).values(), repeated(study).get(4, [])]
+    groups = [base(study), background(study), *sizes(study).values()]
     return {spec.run_id for group in groups for spec in group}
 
 
 def groups_compared(study: Study) -> dict[str | int, list[RunSpec]]:
     """Return the trainings on one area that differ in one thing, by what is different (a number is a patch size)."""
     groups: dict[str | int, list[RunSpec]] = {"base": base(study), "background": background(study)}
-    return groups | split_kinds(study) | sizes(study) | switches(study)
+    return groups | labels(study) | split_kinds(study) | sizes(study) | switches(study)
 
 
-def repeated(study: Study) -> dict[int, list[RunSpec]]:
-    """Return one network's trainings of Tables 4 to 7 with each seed, by table, of experiments that the profile makes.
+def by_epochs(study: Study) -> dict[int, dict[str, list[RunSpec]]]:
+    """Return the network's trainings of experiments 2 to 4 by epochs (of a stage) and by strategy.
 
-    For Table 7 it is LMHLD_part in the first order of addition, where experiment 4 compares the same network.
+    Of LMHLD_part the last stages in the first order; nothing where ``stage_epochs`` names none, or the profile does not
+    make experiment 4.
     """
     settings, profile = study.settings("beyond"), study.profile
-    changes = {"models": (settings.model,), "seeds": settings.seeds}
-    again = Study(profile.model_copy(update=changes), study.dataset)
-    makers = {4: ("patch_size", patch_size), 5: ("single", single), 6: ("mix", mix)}
-    groups = {table: module.specs(again) for table, (name, module) in makers.items() if profile.makes(name)}
-    if profile.makes("part") and study.settings("part").compared == settings.model:
-        groups[7] = part.strategies(study)["LMHLD_part"]
+    if not settings.stage_epochs or not profile.makes("part"):
+        return {}
+    groups = {}
+    for epochs in sorted({*settings.stage_epochs, profile.recipe.epochs}):
+        again = _of_network(study, settings.stage_seeds or settings.seeds, epochs)
+        chains = part.chain_specs(again, part.first_order(again))
+        groups[epochs] = {"part": [chain[-1] for chain in chains]}
+        groups[epochs] |= {name: module.specs(again) for name, module in ALONE.items() if profile.makes(name)}
     return groups
+
+
+def _of_network(study: Study, seeds: Sequence[int], epochs: int | None = None) -> Study:
+    """Return the study with the one network that is compared here, with its seeds and numbers of epochs."""
+    profile = study.profile
+    recipe = profile.recipe.model_copy(update={"epochs": epochs or profile.recipe.epochs})
+    changes = {"models": (study.settings("beyond").model,), "seeds": seeds, "seeds_of": {}, "recipe": recipe}
+    return replace(study, profile=profile.model_copy(update=changes))
 
 
 def base(study: Study) -> list[RunSpec]:
@@ -79,13 +99,22 @@ def background(study: Study) -> list[RunSpec]:
     return _trainings(study, patch_spec.model_copy(update={"background": True}))
 
 
+def labels(study: Study) -> dict[str | int, list[RunSpec]]:
+    """Return the same trainings with true outlines as labels, of synthetic data: only there they are known."""
+    true = study.patch_spec(study.settings("beyond").area).model_copy(update={"labels": "true"})
+    return {"true labels": _trainings(study, true)} if study.dataset.synthetic else {}
+
+
 def split_kinds(study: Study) -> dict[str | int, list[RunSpec]]:
-    """Return trainings on patches split at random and by blocks, in pairs: each seed draws both splits too."""
+    """Return trainings on patches split at random and by blocks, in pairs: each seed draws both splits too.
+
+    No test patch of the blocks touches another one, and both are trained on as many patches (`PatchSpec.gap`).
+    """
     settings = study.settings("beyond")
     own = study.patch_spec(settings.area)
     groups: dict[str | int, list[RunSpec]] = {"random": [], "blocks": []}
-    for kind, seed in product(groups, settings.seeds):
-        patch_spec = own.model_copy(update={"split": kind, "seed": own.seed + seed})
+    for kind, seed in product(groups, settings.split_seeds or settings.seeds):
+        patch_spec = own.model_copy(update={"split": kind, "seed": own.seed + seed, "gap": True})
         groups[kind] += _trainings(study, patch_spec, (seed,))
     return groups
 
@@ -165,5 +194,5 @@ def _training_patches(study: Study, patch_spec: PatchSpec) -> int:
 
 register(Experiment(
     name="beyond", title="beyond the paper", settings=Beyond, specs=specs, whole_area=scored_on_whole_area,
-    used_areas=("area", "sizes_area"),
+    findings=BEYOND, used_areas=("area", "sizes_area"),
 ))  # fmt: skip

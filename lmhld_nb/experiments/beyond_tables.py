@@ -1,18 +1,26 @@
 """What the paper's choices are worth: the runs of `beyond` as tables, each with a column ``run_ids``."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 
 from lmhld_nb import paper, runs, scenes, sources
-from lmhld_nb.evaluation import intervals, objects
+from lmhld_nb.evaluation import Confusion, intervals, objects
+from lmhld_nb.evaluation.counts import ratio
 from lmhld_nb.evaluation.intervals import RESAMPLES
-from lmhld_nb.experiments.certainty import PATCH, WINDOW, tested_patches
-from lmhld_nb.experiments.tables import join_ids
+from lmhld_nb.experiments.certainty import WINDOW
+from lmhld_nb.experiments.tables import (
+    BLOCK,
+    join_ids,
+    score_table,
+    tested_on,
+    tested_patches,
+    tested_windows,
+)  # fmt: skip
 from lmhld_nb.runs import Run
 from lmhld_nb.training import scoring
 
@@ -40,17 +48,21 @@ def held_out(base: Run, with_background: Run) -> pd.DataFrame:
     )
 
 
-def prevalence_table(pairs: Sequence[tuple[Run, Run]], resamples: int = RESAMPLES) -> pd.DataFrame:
+def prevalence_table(base: Sequence[Run], background: Sequence[Run], resamples: int = RESAMPLES) -> pd.DataFrame:
     """Tabulate scores on the same held-out windows while those that the paper's rule drops count more and more.
 
-    Args:
-        pairs: by seed, runs without and with background, all on one split.
+    Runs without and with background are paired by seed, all on one split; no rows where there are no pairs.
 
     Returns:
         Rows (training, weight of a dropped window beside a kept one): prevalence (share of landslide); the scores with
-        …_low and …_high; natural (whether both kinds are as frequent as in the area); run_ids.
+        …_low and …_high, f1_sd (over seeds); false_alarms (share of the background that is mapped); natural (whether
+        both kinds are as frequent as in the area); kept and dropped (test windows of each kind); seeds; run_ids.
     """
-    tables = [held_out(base, background) for base, background in pairs]
+    by_seed = {run.spec.seed: run for run in background}
+    pairs = [(run, by_seed[run.spec.seed]) for run in base if run.spec.seed in by_seed]
+    if not pairs:
+        return pd.DataFrame()
+    tables = [held_out(*pair) for pair in pairs]
     kept, side = tables[0]["kept"].to_numpy(), pairs[0][0].spec.data[0].size
     natural = float(tables[0]["weight"][~kept].iloc[0]) if (~kept).any() else 0.0
     rows = []
@@ -68,77 +80,131 @@ def prevalence_table(pairs: Sequence[tuple[Run, Run]], resamples: int = RESAMPLE
                 "weight": weight,
                 "prevalence": landslide / pixels,
                 "natural": weight == natural,
+                "kept": int(kept.sum()),
+                "dropped": int((~kept).sum()),
+                "seeds": len(pairs),
             }
+            sums = sum(w * g.sum(axis=1) for g, w in zip(groups, weights, strict=True))
+            row |= {"false_alarms": (sums[:, 1] / (pixels - landslide)).mean()}
+            row |= {"f1_sd": pd.Series(2 * sums[:, 0] / (2 * sums[:, 0] + sums[:, 1] + sums[:, 2])).std()}
             for score, interval in intervals.mixed(groups, weights, resamples).items():
                 row |= {score: interval.value, f"{score}_low": interval.low, f"{score}_high": interval.high}
             rows.append(row | {"run_ids": join_ids([pair[index].spec.run_id for pair in pairs])})
     return pd.DataFrame(rows).set_index(["training", "weight"])
 
 
-def split_table(kinds: Mapping[str, Sequence[Run]], resamples: int = RESAMPLES) -> pd.DataFrame:
+def split_table(kinds: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """Tabulate runs on patches split in several ways.
 
     Returns:
-        Rows (split, seed): f1, low, high (bootstrap over patches); test_patches; touching, the share of them beside a
-        training patch; run_ids.
+        Rows (split, seed): training_patches; touching, the share of test patches beside a training patch; the columns
+        of `score_table`.
     """
     rows = []
     for kind, finished in kinds.items():
         for run in finished:
             (patch_set,) = runs.patch_sets(run.spec, progress=False)
-            interval = intervals.over_patches(tested_patches(run)[intervals.COUNTED].to_numpy(), resamples)
-            patches = len(patch_set.where("test"))
-            rows.append(
-                {
-                    "split": kind,
-                    "seed": run.spec.seed,
-                    **interval._asdict(),
-                    "test_patches": patches,
-                    "touching": patch_set.neighbours("test", "train") / patches,
-                    "run_ids": run.spec.run_id,
-                }
-            )
-    return pd.DataFrame(rows).rename(columns={"value": "f1"}).set_index(["split", "seed"])
+            touching = patch_set.neighbours("test", "train") / len(patch_set.where("test"))
+            row = {"split": kind, "seed": run.spec.seed, "training_patches": run.metrics["training_patches"]}
+            rows.append({**row, "touching": touching, "run": run, "counts": tested_patches(run)})
+    return score_table(rows, ["split", "seed"]) if rows else pd.DataFrame()
 
 
-def size_table(by_size: Mapping[int, Sequence[Run]], own: int, resamples: int = RESAMPLES) -> pd.DataFrame:
+def size_table(by_size: Mapping[int, Sequence[Run]], own: int) -> pd.DataFrame:
     """Tabulate runs on patches of several sizes, scored over the whole area; ``own`` is the 10 % rule's choice.
 
     Returns:
-        Rows (patch_size, seed): f1, low, high (bootstrap over windows); outside_f1, outside the training patches;
-        training_patches, steps, megapixels (seen in training); chosen; run_ids.
+        Rows by patch_size: outside_f1, outside the training patches; training_patches, steps, megapixels (seen in
+        training); chosen (1 for the rule's choice); the columns of `score_table`, of windows.
     """
     rows = []
     for size, finished in by_size.items():
         for run in finished:
-            counts = runs.window_counts(run)
-            interval = intervals.over_patches(counts[intervals.COUNTED].to_numpy(), resamples)
-            patches = run.metrics["training_patches"]
-            rows.append(
-                {
-                    "patch_size": size,
-                    "seed": run.spec.seed,
-                    **interval._asdict(),
-                    "outside_f1": scoring.whole_area(counts)["outside_training"].f1,
-                    "training_patches": patches,
-                    "steps": run.metrics["steps"],
-                    "megapixels": patches * size**2 * run.spec.recipe.epochs / 1e6,
-                    "chosen": size == own,
-                    "run_ids": run.spec.run_id,
-                }
-            )
-    return pd.DataFrame(rows).rename(columns={"value": "f1"}).set_index(["patch_size", "seed"])
+            counts, patches = tested_windows(run), run.metrics["training_patches"]
+            row = {"patch_size": size, "outside_f1": scoring.whole_area(counts)["outside_training"].f1}
+            row |= {"training_patches": patches, "steps": run.metrics["steps"], "chosen": int(size == own)}
+            row |= {"megapixels": patches * size**2 * run.spec.recipe.epochs / 1e6}
+            rows.append({**row, "run": run, "counts": counts})
+    return score_table(rows, ["patch_size"]) if rows else pd.DataFrame()
 
 
-def switch_table(
-    base: Sequence[Run], switched: Mapping[str, Sequence[Run]], resamples: int = RESAMPLES
-) -> pd.DataFrame:
+def label_table(drawn: Sequence[Run], true: Sequence[Run]) -> pd.DataFrame:
+    """Tabulate networks that were trained on drawn and on true outlines, tested against both on the same patches.
+
+    Returns:
+        Rows (trained, tested): labels_f1, F1 of the drawn outlines against the true ones there; the columns of
+        `score_table`; gain, F1 of training on true outlines minus on drawn ones against the same labels, with its
+        interval over patches (gain_low, gain_high) and gain_sd (over seeds).
+    """
+    if not (drawn and true):
+        return pd.DataFrame()
+    specs = {"drawn": drawn[0].spec.data[0], "true": true[0].spec.data[0]}
+    masks = {name: runs.patch_set(spec, progress=False) for name, spec in specs.items()}
+    tests = [patch_set.masks[patch_set.where("test")] > 0 for patch_set in masks.values()]
+    agreement, rows = Confusion.of(*tests).f1, []
+    for (trained, finished), (tested, spec) in product({"drawn": drawn, "true": true}.items(), specs.items()):
+        row = {"trained": trained, "tested": tested, "labels_f1": agreement}
+        rows += [{**row, "run": run, "counts": tested_on(run, spec)} for run in finished]
+    table, by_row = score_table(rows, ["trained", "tested"]), pd.DataFrame(rows)
+    for tested in specs:
+        both = [
+            group["counts"].groupby(group["run"].map(lambda run: run.spec.seed)).first()
+            for _, group in by_row[by_row["tested"] == tested].groupby("trained")
+        ]
+        common = both[0].index.intersection(both[1].index)
+        counts = [intervals.stacked(list(group[common]), BLOCK) for group in both]
+        gain, by_seed = (
+            intervals.difference(counts[1], counts[0]),
+            np.diff([intervals.f1(one) for one in counts], axis=0),
+        )
+        table.loc[("true", tested), ["gain", "gain_low", "gain_high"]] = list(gain)
+        table.loc[("true", tested), "gain_sd"] = pd.Series(by_seed[0]).std()
+    return table
+
+
+def epochs_table(by_epochs: Mapping[int, Mapping[str, Sequence[Run]]]) -> pd.DataFrame:
+    """Tabulate LMHLD_part beside LMHLD_mix and LMHLD_single at several numbers of epochs (of a stage).
+
+    Counts are summed over the test patches of all areas that all of them have; mix has patches of its own size.
+
+    Returns:
+        Rows (epochs, strategy): areas; the columns of `score_table`; part_minus, F1 of LMHLD_part minus this one's,
+        mean over the seeds that both have, and part_minus_sd, its standard deviation over seeds.
+    """
+    finished = pd.DataFrame(
+        {"epochs": epochs, "strategy": name, "seed": run.spec.seed, "run": run, "counts": tested_patches(run)}
+        for epochs, strategies in by_epochs.items()
+        for name, group in strategies.items()
+        for run in group
+    )
+    if finished.empty:
+        return finished
+    keys = ["epochs", "strategy"]
+    learnt = [set(pd.concat(list(counts))["area"]) for _, counts in finished.groupby(keys)["counts"]]
+    common: set[str] = set.intersection(*learnt)
+    rows: list[dict[str, Any]] = []
+    for (*key, seed), group in finished.groupby([*keys, "seed"], sort=False):
+        counts = pd.concat(list(group["counts"]))
+        counts = counts[counts["area"].isin(common)]
+        if counts["area"].nunique() == len(common):  # else a run of that seed is missing
+            row = dict(zip(keys, key, strict=True)) | {"run": group["run"].iloc[0], "counts": counts}
+            rows.append({**row, "areas": len(common), "seed": seed, "pooled": scoring.total(counts).f1})
+    by_seed = pd.DataFrame(rows)
+    part_f1 = by_seed[by_seed["strategy"] == "part"].set_index(["epochs", "seed"])["pooled"]
+    own = part_f1.reindex(pd.MultiIndex.from_frame(by_seed[["epochs", "seed"]])).to_numpy()
+    minus = by_seed.assign(gap=own - by_seed["pooled"]).groupby(keys)["gap"]
+    table = score_table(rows, keys).drop(columns=["seed", "pooled"])
+    table["converged"] = finished.groupby(keys)["run"].agg(lambda group: np.mean([run.converged for run in group]))
+    return table.assign(part_minus=minus.mean(), part_minus_sd=minus.std())
+
+
+def switch_table(base: Sequence[Run], switched: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """Tabulate what each change does to F1 on the same test patches, seed by seed.
 
     Returns:
-        Rows by change: f1; effect (mean over seeds of F1 with the change minus without); seeds_low, seeds_high
-        (Student's t over seeds); low, high (bootstrap over patches); p (paired t-test over seeds) and corrected; seeds;
-        run_ids.
+        Rows by change: f1; effect (mean over seeds of F1 with the change minus without) with its interval over patches
+        (low, high), effect_sd (standard deviation over seeds), same_sign (whether all seeds agree in its sign); seeds;
+        patches; run_ids.
     """
     by_seed = {run.spec.seed: run for run in base}
     rows = []
@@ -146,30 +212,24 @@ def switch_table(
         pairs = [(run, by_seed[run.spec.seed]) for run in finished if run.spec.seed in by_seed]
         if not pairs:
             continue
-        with_it, without = (
-            intervals.stacked([tested_patches(pair[index]) for pair in pairs], PATCH) for index in (0, 1)
-        )
-        gaps = intervals.f1(with_it) - intervals.f1(without)
-        seeds, patches = intervals.over_seeds(gaps), intervals.difference(with_it, without, resamples)
-        testable = len(gaps) > 1 and np.isfinite(gaps).all() and np.ptp(gaps) > 0
+        tested = [[tested_patches(pair[index]) for pair in pairs] for index in (0, 1)]
+        with_it, without = (intervals.stacked(counts, BLOCK) for counts in tested)
+        gaps, interval = intervals.f1(with_it) - intervals.f1(without), intervals.difference(with_it, without)
         rows.append(
             {
                 "change": name,
                 "f1": intervals.f1(with_it).mean(),
-                "effect": patches.value,
-                "seeds_low": seeds.low,
-                "seeds_high": seeds.high,
-                "low": patches.low,
-                "high": patches.high,
-                "p": float(stats.ttest_1samp(gaps, 0).pvalue) if testable else np.nan,
-                "corrected": np.nan,
+                "effect": interval.value,
+                "low": interval.low,
+                "high": interval.high,
+                "effect_sd": pd.Series(gaps).std(),
+                "same_sign": abs(np.sign(gaps).sum()) == len(gaps),
                 "seeds": len(pairs),
+                "patches": len(tested[0][0]),
                 "run_ids": join_ids([run.spec.run_id for pair in pairs for run in pair]),
             }
         )
-    table = pd.DataFrame(rows).set_index("change")
-    table["corrected"] = intervals.corrected(table["p"])
-    return table
+    return pd.DataFrame(rows).set_index("change") if rows else pd.DataFrame()
 
 
 def landslides(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, float]:
@@ -231,11 +291,24 @@ def size_frequencies(true: pd.DataFrame, mapped: pd.DataFrame, pixel_m2: float) 
     )
 
 
-def implied_prevalence() -> pd.DataFrame:
+def false_alarm_ratio(table: pd.DataFrame) -> float:
+    """Return how frequent false alarms are in the background of the whole area, beside that of kept windows.
+
+    ``table`` is of `prevalence_table`, of whose networks those trained as in the paper count; NaN without any.
+    """
+    if table.empty:
+        return float("nan")
+    usual = table.xs("as in the paper").reset_index()
+    whole, kept = (usual.loc[chosen, "false_alarms"].mean() for chosen in (usual["natural"], usual["weight"] == 0))
+    return float(ratio(whole, kept))
+
+
+def implied_prevalence(alarms_ratio: float = 1.0) -> pd.DataFrame:
     """Return the share of landslide in Wenchuan's whole area that the published tables imply, by network as printed.
 
     With precision P and recall R where a share s is landslide, R s (1/P - 1) / (1 - s) of the background is mapped
-    falsely. As much of it in the whole area, with Table 4's P and R, gives the share there (column ``implied``).
+    falsely. ``alarms_ratio`` times as much of it in the whole area, with Table 4's P and R, gives the share there
+    (column ``implied``); the paper does not say how large the ratio is.
     """
     cuts = paper.table(2)
     own = cuts[cuts["study_area"].str.startswith("Wenchuan")].iloc[0]
@@ -244,8 +317,8 @@ def implied_prevalence() -> pd.DataFrame:
     alone = table5[table5["study_area"].map(paper.area_key) == "wenchuan"].set_index("model")
     whole = table4[table4["patch_size"] == own["patch_size"]].set_index("model")
     alarms = alone["recall"] * share * (1 / alone["precision"] - 1) / (1 - share)
-    # P = R s / (R s + alarms (1 - s)), solved for s.
-    odds = alarms / (whole["recall"] * (1 / whole["precision"] - 1))
+    # P = R s / (R s + alarms_ratio alarms (1 - s)), solved for s.
+    odds = alarms_ratio * alarms / (whole["recall"] * (1 / whole["precision"] - 1))
     return pd.DataFrame(
         {
             "patches": share,

@@ -1,59 +1,23 @@
 """How sure the paper's tables are, as our runs have them: an interval for every F1, and networks compared pairwise."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lmhld_nb import runs
 from lmhld_nb.evaluation import intervals
 from lmhld_nb.evaluation.intervals import RESAMPLES
-from lmhld_nb.experiments import mix, part, patch_size, single
+from lmhld_nb.experiments import mix, part, patch_size, single, tables
 from lmhld_nb.experiments.study import Study
-from lmhld_nb.experiments.tables import join_ids
+from lmhld_nb.experiments.tables import BLOCK, join_ids, order_of
 from lmhld_nb.runs import Run
 from lmhld_nb.training.specs import RunSpec
 
 WINDOW = ["scene", "row", "col"]
-PATCH = ["dataset", "area", "number"]
 CELL = ["table", "area", "patch_size", "model"]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """An F1 of Tables 4 to 7 as our runs have it; area ``all`` and size 0 where all areas count together.
-
-    ``runs`` are the seeds, and in Table 7 the orders of addition, whose mean it is; ``counts`` (runs, patches, 3) are
-    tp, fp and fn, in Table 4 of windows; ``published_f1`` is NaN where nothing is published.
-    """
-
-    table: int
-    area: str
-    patch_size: int
-    model: str
-    runs: tuple[Run, ...]
-    counts: np.ndarray
-    published_f1: float
-
-    @property
-    def key(self) -> tuple[int, str, int, str]:
-        """What tells it from other cells: the columns `CELL`."""
-        return self.table, self.area, self.patch_size, self.model
-
-    @property
-    def run_ids(self) -> str:
-        """Ids of the runs, joined."""
-        return join_ids([run.spec.run_id for run in self.runs])
-
-
-def tested_patches(run: Run) -> pd.DataFrame:
-    """Return the counts of all test patches that a run's final score is of: dataset, area, number, tp, fp, fn, tn."""
-    datasets = {spec.run_id: spec.data[0].dataset for spec in run.spec.chain}
-    counts = runs.test_patches(run)
-    counts = counts[counts["input"] == "last"]
-    return counts.assign(dataset=counts["stage"].map(datasets)).drop(columns=["stage", "input"])
+_SHOWN = ["f1", "f1_low", "f1_high", "f1_sd", "seeds", "patches", "blocks", "converged", "published_f1", "run_ids"]
 
 
 def table_specs(study: Study) -> dict[int, list[RunSpec]]:
@@ -65,80 +29,72 @@ def table_specs(study: Study) -> dict[int, list[RunSpec]]:
     return specs
 
 
-def table_cells(study: Study) -> list[Cell]:
-    """Return the cells of Tables 4 to 7 from the finished runs of all networks."""
-    return cells(study, table_specs(study))
+def table_runs(study: Study, specs: Mapping[int, Sequence[RunSpec]] | None = None) -> dict[int, list[Run]]:
+    """Return the finished runs of ``specs`` by table (None: of Tables 4 to 7); tables without any are left out."""
+    specs = table_specs(study) if specs is None else specs
+    finished = {
+        table: study.finished(group, {spec.run_id for spec in group} if table == 4 else set())
+        for table, group in specs.items()
+    }
+    return {table: group for table, group in finished.items() if group}
 
 
-def cells(study: Study, specs: Mapping[int, Sequence[RunSpec]]) -> list[Cell]:
-    """Return the cells that the finished runs of ``specs`` (by table) fill."""
-    groups: dict[tuple[int, str, int, str], list[Run]] = {}
-    for table, of_table in specs.items():
-        scored = {spec.run_id for spec in of_table} if table == 4 else set()
-        for run in study.finished(of_table, scored):
-            (first, *_), one_area = run.spec.data, table in (4, 5)
-            key = (table, first.area if one_area else "all", first.size if one_area else 0, run.spec.model)
-            groups.setdefault(key, []).append(run)
-    filled = []
-    for key, group in groups.items():
-        if key[0] == 4:
-            counts = intervals.stacked([runs.window_counts(run) for run in group], WINDOW)
-        else:
-            counts = intervals.stacked([tested_patches(run) for run in group], PATCH)
-        filled.append(Cell(*key, tuple(group), counts, _published_f1(study, key[0], group)))
-    return filled
+def interval_table(study: Study, finished: Mapping[int, Sequence[Run]]) -> pd.DataFrame:
+    """Return the rows of Tables 4 to 7 (`table_runs`) below one another, with what says how sure each F1 is.
 
-
-def _published_f1(study: Study, table: int, group: Sequence[Run]) -> float:
-    if table == 7:
-        return float(part.mean_over_orders(group)["published_f1"].iloc[0])
-    make = {4: patch_size.table_4, 5: single.table_5, 6: mix.table_6}[table]
-    return float(make(study, group)["published_f1"].iloc[0])
-
-
-def interval_table(cells: Sequence[Cell], repeated: Sequence[Cell] = (), resamples: int = RESAMPLES) -> pd.DataFrame:
-    """Tabulate cells with their intervals (bootstrap over patches), beside the published F1.
-
-    ``repeated`` are cells of a network that was trained with several seeds (`beyond.repeated`). Rows `CELL`: f1, low,
-    high, patches; seeds, seeds_f1, seeds_sd, seeds_low, seeds_high (Student's interval of their mean, NaN for one
-    seed); published_f1; run_ids.
+    Rows `CELL`, of which area is ``all`` and patch_size 0 where all areas count together; columns as `score_table`.
     """
-    again = {cell.key: cell for cell in repeated}
-    rows = []
-    for cell in cells:
-        several = again.get(cell.key, cell)
-        f1, low, high = intervals.over_patches(cell.counts, resamples)
-        by_seed = pd.Series(intervals.f1(several.counts)).groupby([run.spec.seed for run in several.runs]).mean()
-        mean, seeds_low, seeds_high = intervals.over_seeds(by_seed)
-        seeds = (len(by_seed), mean, by_seed.std(), seeds_low, seeds_high)
-        run_ids = join_ids([cell.run_ids, several.run_ids])
-        rows.append((*cell.key, f1, low, high, cell.counts.shape[1], *seeds, cell.published_f1, run_ids))
-    columns = ["f1", "low", "high", "patches", "seeds", "seeds_f1", "seeds_sd", "seeds_low", "seeds_high"]
-    return pd.DataFrame(rows, columns=[*CELL, *columns, "published_f1", "run_ids"]).set_index(CELL)
+    makers: dict[int, Any] = {4: patch_size.table_4, 5: single.table_5, 6: mix.table_6}
+    parts = []
+    for number, group in finished.items():
+        table = part.mean_over_orders(group) if number == 7 else makers[number](study, group)
+        parts.append(_cells(study, table.reset_index().assign(table=number)).set_index(CELL)[_SHOWN])
+    return pd.concat(parts) if parts else pd.DataFrame(columns=[*CELL, *_SHOWN]).set_index(CELL)
 
 
-def pair_table(cells: Sequence[Cell], resamples: int = RESAMPLES) -> pd.DataFrame:
-    """Compare networks of a table pairwise on the same patches: difference in F1 with its interval, p, corrected p."""
-    groups: dict[tuple[int, str, int], list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault(cell.key[:3], []).append(cell)
+def _cells(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of a table with all columns of `CELL`."""
+    if "area" not in rows:
+        return rows.assign(area="all", patch_size=0)
+    return rows if "patch_size" in rows else rows.assign(patch_size=rows["area"].map(study.patch_size))
+
+
+def pair_table(study: Study, finished: Mapping[int, Sequence[Run]], resamples: int = RESAMPLES) -> pd.DataFrame:
+    """Compare networks of a table (`table_runs`) pairwise on the same patches, by the seeds and orders both have.
+
+    Rows `CELL` and the other network: patches, blocks of those that touch, runs of each network; difference in F1 with
+    its interval (low, high; NaN for fewer than ten blocks); p of a permutation test over blocks (NaN where so few
+    cannot reach 0.05), and corrected for all pairs of the table; run_ids.
+    """
+    modules: dict[int, Any] = {4: patch_size, 5: single}
     rows = []
-    for key, group in groups.items():
-        for one, other in combinations(group, 2):
-            gap = intervals.difference(one.counts, other.counts, resamples)
-            paired = one.counts.shape == other.counts.shape
-            p = intervals.permuted(one.counts, other.counts, resamples) if paired else np.nan
-            published = one.published_f1 - other.published_f1
-            run_ids = f"{one.run_ids}+{other.run_ids}"
-            rows.append((*key, one.model, other.model, *gap, p, np.nan, published, run_ids))
-    columns = ["other", "difference", "low", "high", "p", "corrected", "published_difference", "run_ids"]
-    pairs = pd.DataFrame(rows, columns=[*CELL, *columns])
-    same_patches = pairs.groupby(["table", "area", "patch_size"], sort=False)
-    pairs["corrected"] = same_patches["p"].transform(intervals.corrected)
+    for number, of_table in finished.items():
+        tested = _cells(study, pd.DataFrame(modules.get(number, tables).tested(of_table)).assign(table=number))
+        for key, cell in tested.groupby(CELL[:3], sort=False):
+            cell["way"] = [(order_of(run), run.spec.seed) for run in cell["run"]]
+            networks = [(model, group.set_index("way")) for model, group in cell.groupby("model", sort=False)]
+            for (one, first), (other, second) in combinations(networks, 2):
+                common = first.index.intersection(second.index)
+                if common.empty:
+                    continue
+                pair = first.loc[common], second.loc[common]
+                a, b = (intervals.stacked(list(group["counts"]), BLOCK) for group in pair)
+                gap, p = intervals.difference(a, b, resamples), intervals.permuted(a, b)
+                sizes = (len(pair[0]["counts"].iloc[0]), a.shape[1], len(common))
+                run_ids = join_ids([run.spec.run_id for group in pair for run in group["run"]])
+                rows.append((*key, one, other, *sizes, *gap, p, np.nan, run_ids))
+    columns = ["patches", "blocks", "runs", "difference", "low", "high", "p", "corrected", "run_ids"]
+    pairs = pd.DataFrame(rows, columns=[*CELL, "other", *columns])
+    pairs["corrected"] = pairs.groupby("table", sort=False)["p"].transform(intervals.corrected)
     return pairs.set_index([*CELL, "other"])
 
 
 def rankings(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Count by table the pairs of networks (`pair_table`), and those that surely differ (corrected p below 0.05)."""
-    by_table = pairs.assign(pairs=1, sure=pairs["corrected"] < 0.05).groupby("table", sort=False)
-    return by_table[["pairs", "sure"]].sum().join(by_table["run_ids"].agg(list).map(join_ids))
+    """Count by table the pairs of networks (`pair_table`).
+
+    Columns: pairs; untested, those left out because their blocks are too few for p below 0.05; sure, those that differ
+    at a corrected p below 0.05; run_ids.
+    """
+    marked = pairs.assign(pairs=1, untested=pairs["p"].isna(), sure=pairs["corrected"] < 0.05)
+    by_table = marked.groupby("table", sort=False)
+    return by_table[["pairs", "untested", "sure"]].sum().join(by_table["run_ids"].agg(list).map(join_ids))

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import rasterio
 import torch
-from scipy.special import expit
 from torch import nn
 
 from lmhld_nb import paper, runs, scenes
@@ -94,13 +93,10 @@ def predict(run: Run, patch_set: PatchSet, number: int) -> np.ndarray:
     """
 
     def compute() -> dict[str, np.ndarray]:
-        odds = logits(run, run.model(), patch_set, number)
-        rounded = np.rint(255 * expit(odds.astype(float)))
-        # 128 and more exactly where the probability is over 0.5.
-        return {"probability": np.where(odds > 0, rounded.clip(128), rounded.clip(max=127)).astype(np.uint8)}
+        return {"landslide": logits(run, run.model(), patch_set, number) > 0}
 
-    name = f"patch-{patch_set.spec.fingerprint_of_patches}-{number}"
-    return runs.remembered(run, name, compute)["probability"] > 127
+    name = f"mask-{patch_set.spec.fingerprint_of_patches}-{number}"
+    return runs.remembered(run, name, compute)["landslide"]
 
 
 def logits(run: Run, model: nn.Module, patch_set: PatchSet, number: int) -> np.ndarray:

@@ -1,36 +1,34 @@
 """Experiment 3, LMHLD_mix: all areas cut to one size and trained on together (paper section 3.2 (3))."""
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import pandas as pd
-from pydantic import PositiveInt
 
 from lmhld_nb import paper
 from lmhld_nb.config import Strict, UserError
-from lmhld_nb.experiments import single
+from lmhld_nb.experiments import findings, single
 from lmhld_nb.experiments.profile import PatchSize
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
-from lmhld_nb.experiments.tables import beside_published, mean_over_seeds, run_scores
+from lmhld_nb.experiments.tables import beside_published, score_table, tested
 from lmhld_nb.patches.measurements import measure_area
 from lmhld_nb.runs import Run
 from lmhld_nb.training.specs import RunSpec
 
 
 class Mix(Strict):
-    """Settings of experiment 3: areas mixed (empty for all), patch size in pixels, epochs (None for the recipe's)."""
+    """Settings of experiment 3: areas mixed (empty for all) and their patch size in pixels."""
 
     areas: tuple[str, ...] = ()
     size: PatchSize = 128
-    epochs: PositiveInt | None = None
 
 
 def specs(study: Study) -> list[RunSpec]:
     """Return the training of each network on all areas together, cut to one size."""
     settings = study.settings("mix")
     data = tuple(study.patch_spec(area, settings.size) for area in mixed_areas(study))
-    return study.trainings(data, epochs=settings.epochs)
+    return study.trainings(data)
 
 
 def mixed_areas(study: Study) -> tuple[str, ...]:
@@ -46,8 +44,7 @@ def mixed_areas(study: Study) -> tuple[str, ...]:
 
 def table_6(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
     """Tabulate Experiment 3 by model as paper Table 6 does, on the test patches of all areas (`beside_published`)."""
-    rows = [{"model": run.spec.model, **run_scores(run), "run_ids": run.spec.run_id} for run in finished]
-    return beside_published(rows, ["model"], paper.table(6), finished)
+    return beside_published(tested(finished), ["model"], paper.table(6))
 
 
 def runs_alone(study: Study) -> list[Run]:
@@ -58,23 +55,26 @@ def runs_alone(study: Study) -> list[Run]:
 def table_6_by_area(finished: Sequence[Run], alone: Sequence[Run] = ()) -> pd.DataFrame:
     """Tabulate Experiment 3 by area, beside networks trained on the same patches of that area alone (`runs_alone`).
 
-    Columns: the scores; alone_f1, gain (f1 minus alone_f1; NaN without such a run); run_ids.
+    Columns: those of `score_table`; alone_f1, gain (f1 minus alone_f1; NaN without such a run).
     """
-    rows: list[dict[str, Any]] = [
-        {"area": area, "model": run.spec.model, **run_scores(run, counts), "run_ids": run.spec.run_id}
-        for run in finished
-        for area, counts in run.metrics["areas"].items()
+    rows = [
+        {**row, "area": area, "counts": counts}
+        for row in tested(finished)
+        for area, counts in row["counts"].groupby("area", sort=False)
     ]
-    table = mean_over_seeds(rows, ["area", "model"])
+    table = score_table(rows, ["area", "model"])
     mixed = {patch_spec for run in finished for patch_spec in run.spec.data}
-    pairs = [(patch_spec, run) for run in alone for patch_spec in run.spec.data if patch_spec in mixed]
-    comparable = [(patch_spec.area, run.spec.model, run_scores(run)["f1"]) for patch_spec, run in pairs]
-    alone_f1 = pd.DataFrame(comparable, columns=["area", "model", "f1"]).groupby(["area", "model"])["f1"].mean()
+    comparable = single.tested([run for run in alone if run.spec.data[0] in mixed])
+    alone_f1 = score_table(comparable, ["area", "model"])["f1"] if comparable else pd.Series(dtype=float)
     table["alone_f1"] = alone_f1.reindex(table.index)
     table["gain"] = table["f1"] - table["alone_f1"]
     return table
 
 
 register(Experiment(
-    name="mix", number=3, title="mix", settings=Mix, specs=specs, tables={"table6": table_6}, used_areas=("areas",)
+    name="mix", number=3, title="mix", settings=Mix, specs=specs, tables={"table6": table_6}, used_areas=("areas",),
+    findings={
+        "table6": partial(findings.pooled, number=6), "table6_by_area": findings.table6_by_area,
+        "fig11_predictions": findings.examples,
+    },
 ))  # fmt: skip

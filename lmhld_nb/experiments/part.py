@@ -1,7 +1,8 @@
 """Experiment 4, LMHLD_part: areas learnt one after another, in several orders (paper section 3.2 (4))."""
 
-from collections.abc import Mapping, Sequence
-from statistics import mean
+from collections.abc import Mapping, Sequence, Set
+from functools import partial
+from math import ceil
 from typing import Annotated, Any
 
 import numpy as np
@@ -10,15 +11,16 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from lmhld_nb import paper, runs
 from lmhld_nb.config import Strict, UserError
-from lmhld_nb.evaluation import METRICS, Confusion, scores
-from lmhld_nb.experiments import mix, single
+from lmhld_nb.evaluation import METRICS, Confusion, intervals, scores
+from lmhld_nb.experiments import findings, mix, single
 from lmhld_nb.experiments.profile import ModelName, PatchSize, Seeds
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
-from lmhld_nb.experiments.tables import beside_published, mean_over_seeds
+from lmhld_nb.experiments.tables import beside_published, by_order_and_seed, order_of, score_table, tested
 from lmhld_nb.patches import PatchSpec
+from lmhld_nb.patches.measurements import count_patches
 from lmhld_nb.runs import Run
-from lmhld_nb.training import chains
+from lmhld_nb.training import chains, scoring
 from lmhld_nb.training.specs import LAYER_GROUPS, RunSpec, Treatment
 
 Row = Mapping[str, Treatment]
@@ -41,14 +43,16 @@ class Part(Strict):
     first: tuple[str, ...] = ("rio", "gorkha", "emilia_romagna")
     permuted: tuple[str, ...] = ("hokkaido", "taiwan", "jiuzhaigou")
     last: tuple[str, ...] = ("wenchuan",)
-    epochs: tuple[PositiveInt, ...] = ()  # of each stage, the last for all that follow; empty for the recipe's
+    orders: PositiveInt | None = None  # how many of them are made, from the first; None for all
+    orders_of: dict[ModelName, PositiveInt] = {}  # the same of single networks
     # What each stage does with each of `LAYER_GROUPS`; the last row holds for all that follow. Empty for the paper's.
     schedule: tuple[dict[str, Treatment], ...] = ()
-    lr: PositiveFloat | None = None  # first learning rate of the stages after the first; None for the recipe's
     compared: ModelName = "unet"  # network for which the strategy is compared with others, in the first order
     seeds: Seeds = (0, 1, 2)  # of that comparison
-    ewc: PositiveFloat = 1000.0  # strength of elastic weight consolidation in it
-    replay: Annotated[float, Field(gt=0, le=1)] = 0.05  # share of earlier patches shown again in it
+    # In it, strengths of elastic weight consolidation and shares of earlier patches shown again to choose from, by F1
+    # on the validation patches of all areas.
+    ewc: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (100.0, 1000.0, 10000.0)
+    replay: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = (0.05, 0.2)
     added: AddedArea | None = None  # what the chains of the first order go on with
 
     @field_validator("schedule")
@@ -103,38 +107,43 @@ def chain_specs(
     networks: Sequence[str] = (),
     seeds: Sequence[int] = (),
     extra: Sequence[PatchSpec] = (),
-    epochs: Sequence[int] = (),
+    epochs: int | None = None,
     ewc: float = 0.0,
     replay: float = 0.0,
+    cumulative: bool = False,
 ) -> list[list[RunSpec]]:
     """Return the chain of each network, with each seed, that adds areas in ``order`` (`chains.link`).
 
-    Schedule, networks, seeds and epochs per stage are the profile's where none are given; patches ``extra`` are added
-    after these areas; ``ewc`` and ``replay`` as in `chains.link`. UserError where an area has no patches of its size,
-    or not the bands of the others.
+    Schedule, networks, seeds and epochs (of every stage) are the profile's where none are given; patches ``extra`` are
+    added after these areas; ``ewc`` and ``replay`` as in `chains.link`. A stage is trained on the area that it adds,
+    ``cumulative`` ones on those before it as well. UserError where an area has no patches of its size, or not the bands
+    of the others.
     """
     data = [*(study.fitting_patch_spec(area, experiment="part") for area in order), *extra]
     stages = [
-        study.trainings((patch_spec,), networks, seeds, **_stage_recipe(study, stage, epochs))
-        for stage, patch_spec in enumerate(data)
+        study.trainings((*earlier, added), networks, seeds, epochs, batch_size=_batch(study, added))
+        for earlier, added in ((data[:stage] if cumulative else [], added) for stage, added in enumerate(data))
     ]
     rows = rows or schedule(study)
     return [chains.link(chain, rows, ewc, replay) for chain in zip(*stages, strict=True)]
 
 
-def _stage_recipe(study: Study, stage: int, epochs: Sequence[int] = ()) -> dict[str, Any]:
-    """Return what a stage, counted from 0, changes in the recipe."""
-    settings = study.settings("part")
-    lengths = epochs or settings.epochs or (study.profile.recipe.epochs,)
-    changes: dict[str, Any] = {"epochs": lengths[min(stage, len(lengths) - 1)]}
-    if stage and settings.lr:
-        changes["lr"] = settings.lr
-    return changes
+def _batch(study: Study, patch_spec: PatchSpec) -> int:
+    return study.recipe("", patch_spec.size).batch_size
 
 
 def finals(study: Study) -> dict[str, list[RunSpec]]:
     """Return the last stage of each chain, by order of addition."""
-    return {name: [chain[-1] for chain in chain_specs(study, order)] for name, order in orders(study).items()}
+    settings, last_stages = study.settings("part"), {}
+    for number, (name, order) in enumerate(orders(study).items(), start=1):
+        networks = [
+            model
+            for model in study.profile.models
+            if number <= settings.orders_of.get(model, settings.orders or number)
+        ]
+        if networks:
+            last_stages[name] = [chain[-1] for chain in chain_specs(study, order, networks=networks)]
+    return last_stages
 
 
 def final_runs(study: Study, finished: Sequence[Run]) -> dict[str, list[Run]]:
@@ -159,34 +168,65 @@ def added_stages(study: Study) -> list[RunSpec]:
 def strategies(study: Study) -> dict[str, list[RunSpec]]:
     """Return what LMHLD_part is compared with: the last stage of each chain in the first order, by strategy.
 
-    LMHLD_part itself; freezing without a fresh input convolution, and the reverse; plain fine-tuning, alone, with
-    elastic weight consolidation and with a replay; one training on all areas at once, each at its own patch size, for
-    as many epochs as a stage has on average.
+    LMHLD_part itself; with one of its parts undone: the normalisation behind the fresh input convolution kept, the
+    whole input kept, nothing frozen, all data so far in each stage (cumulative); plain fine-tuning, alone, with elastic
+    weight consolidation and with a replay, each at all settings that `chosen_strategies` chooses from; one training on
+    all areas at once, each at its own patch size, in at least as many steps as the chain has.
     """
     settings = study.settings("part")
     networks, order, paper_rows = (settings.compared,), first_order(study), schedule(study)
 
-    def rows(changes: Mapping[Treatment, Treatment]) -> list[Row]:
-        """Return the schedule with other treatments from the second stage on."""
-        later = ({group: changes.get(old, old) for group, old in row.items()} for row in paper_rows[1:])
-        return [paper_rows[0], *later]
+    def rows(changes: Mapping[Treatment, Treatment], groups: Sequence[str] = LAYER_GROUPS) -> list[Row]:
+        """Return the schedule with other treatments of some groups of layers from the second stage on."""
+        return [
+            paper_rows[0],
+            *(
+                {group: changes.get(old, old) if group in groups else old for group, old in row.items()}
+                for row in paper_rows[1:]
+            ),
+        ]
 
-    def last_stages(schedule_rows: Sequence[Row], ewc: float = 0.0, replay: float = 0.0) -> list[RunSpec]:
-        chained = chain_specs(study, order, schedule_rows, networks, settings.seeds, ewc=ewc, replay=replay)
-        return [chain[-1] for chain in chained]
+    def last_stages(schedule_rows: Sequence[Row], **options: Any) -> list[RunSpec]:
+        return [chain[-1] for chain in chain_specs(study, order, schedule_rows, networks, settings.seeds, **options)]
 
     plain = rows({"fresh": "finetune", "frozen": "finetune"})
-    joint = tuple(study.patch_spec(area) for area in order)
-    epochs = round(mean(_stage_recipe(study, stage)["epochs"] for stage in range(len(order))))
     return {
         "LMHLD_part": last_stages(paper_rows),
-        "freezing only": last_stages(rows({"fresh": "finetune"})),
-        "fresh input only": last_stages(rows({"frozen": "finetune"})),
+        "old normalisation": last_stages(rows({"fresh": "finetune"}, ["input norm"])),
+        "input kept": last_stages(rows({"fresh": "finetune"})),
+        "nothing frozen": last_stages(rows({"frozen": "finetune"})),
+        "cumulative": last_stages(paper_rows, cumulative=True),
         "plain fine-tuning": last_stages(plain),
-        "EWC": last_stages(plain, ewc=settings.ewc),
-        f"replay of {settings.replay:.0%}": last_stages(plain, replay=settings.replay),
-        "all at once": study.trainings(joint, networks, settings.seeds, epochs=epochs),
+        **{f"EWC {strength:g}": last_stages(plain, ewc=strength) for strength in settings.ewc},
+        **{f"replay of {share:.0%}": last_stages(plain, replay=share) for share in settings.replay},
+        "all at once": all_at_once(study),
     }
+
+
+def all_at_once(study: Study, epochs: int | None = None) -> list[RunSpec]:
+    """Return trainings on all areas at once with the steps of a chain of ``epochs`` a stage (None: the profile's).
+
+    An epoch has fewer steps than the chain's stages together where their batches are smaller: then more epochs.
+    """
+    settings, data = study.settings("part"), tuple(study.patch_spec(area) for area in first_order(study))
+    batch, epochs = _batch(study, data[0]), epochs or study.profile.recipe.epochs
+    counts = [(count_patches(study.dataset, patch_spec), _batch(study, patch_spec)) for patch_spec in data]
+    ratio = sum(count / own for count, own in counts) / sum(count / batch for count, _ in counts)
+    return study.trainings(data, (settings.compared,), settings.seeds, ceil(epochs * max(1.0, ratio)))
+
+
+def chosen_strategies(finals: Mapping[str, Sequence[Run]]) -> dict[str, Sequence[Run]]:
+    """Return the finished runs of `strategies`, of EWC and replay only those whose setting validates best.
+
+    That is the one with the highest mean F1, over seeds, on the validation patches of all areas together.
+    """
+    chosen: dict[str, tuple[float, str]] = {}
+    for name, finished in finals.items():
+        kind = next((kind for kind in ("EWC ", "replay of ") if name.startswith(kind)), name)
+        f1 = [Confusion.from_dict(run.metrics["validation"]).f1 for run in finished]
+        if finished:
+            chosen[kind] = max(chosen.get(kind, (-1.0, "")), (float(np.nan_to_num(f1).mean()), name))
+    return {name: finals[name] for _, name in chosen.values()}
 
 
 def counts_by_area(run: Run, own_input: bool = False) -> dict[str, Confusion]:
@@ -200,6 +240,8 @@ def counts_by_area(run: Run, own_input: bool = False) -> dict[str, Confusion]:
     first, counts = run.spec.chain[0].data[0].dataset, {}
     for stage in run.spec.chain:
         for data in stage.data:
+            if data.area not in tested[stage.run_id]:
+                continue  # of a cumulative chain: it counts as the last stage's own
             name = data.area if data.dataset == first else f"{data.area} ({data.dataset})"
             counts[name] = Confusion.from_dict(tested[stage.run_id][data.area])
     return counts
@@ -214,22 +256,32 @@ def total_scores(run: Run, own_input: bool = False) -> dict[str, float]:
 def order_scores(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """Score the last stages of `final_runs` by model and order, mean over seeds (paper Figs 12 to 14).
 
-    ``own_input_…`` are the scores with each area's own input convolution.
+    Columns: those of `score_table`; ``own_input_…``, the scores with each area's own input convolution.
     """
-    rows: list[dict[str, Any]] = []
+    rows = []
     for order, finished in finals.items():
-        for run in finished:
-            own_input = {f"own_input_{name}": value for name, value in total_scores(run, own_input=True).items()}
-            scored = {"model": run.spec.model, "order": order, **total_scores(run), **own_input}
-            rows.append({**scored, "run_ids": run.spec.run_id})
-    return mean_over_seeds(rows, ["model", "order"])
+        for row in tested(finished):
+            own_input = {f"own_input_{name}": value for name, value in total_scores(row["run"], own_input=True).items()}
+            rows.append({**row, "order": order, **own_input})
+    return score_table(rows, ["model", "order"])
 
 
-def largest_differences(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the largest difference between two orders of `order_scores`, by network: how much the order matters."""
-    groups = table.groupby("model", sort=False)
+def largest_differences(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
+    """Return the largest difference between two orders of `final_runs`, by network: how much the order matters.
+
+    Columns: the scores, means over seeds; f1_sd, the standard deviation of F1 over seeds in one order (NaN for one
+    seed); p, that orders which do not matter differ as much in F1 (`intervals.reordered`); orders and seeds, how many
+    f1_sd and p rest on (without orders that some seed lacks); run_ids.
+    """
+    groups = order_scores(finals).groupby("model", sort=False)
     spread = groups[list(METRICS)].max() - groups[list(METRICS)].min()
-    return spread.join(groups["run_ids"].agg("+".join))
+    rows = {}
+    for model in spread.index:
+        own = [run for group in finals.values() for run in group if run.spec.model == model]
+        f1 = by_order_and_seed(own, [total_scores(run)["f1"] for run in own])
+        p = intervals.reordered(f1.T.to_numpy())
+        rows[model] = {"f1_sd": f1.var(axis=1).mean() ** 0.5, "p": p, "orders": f1.shape[0], "seeds": f1.shape[1]}
+    return spread.join(pd.DataFrame.from_dict(rows, orient="index")).join(groups["run_ids"].agg("+".join))
 
 
 def table_7(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
@@ -238,23 +290,59 @@ def table_7(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
 
 
 def mean_over_orders(finals: Sequence[Run]) -> pd.DataFrame:
-    """Return the rows of Table 7 for some last stages."""
-    rows = [{"model": run.spec.model, **total_scores(run), "run_ids": run.spec.run_id} for run in finals]
-    return beside_published(rows, ["model"], paper.table(7), finals)
+    """Return the rows of Table 7 for some last stages; a column orders says how many a network has."""
+    table = beside_published(tested(finals), ["model"], paper.table(7))
+    orders = pd.Series(map(order_of, finals)).groupby([run.spec.model for run in finals]).nunique()
+    table.insert(list(table).index("seeds"), "orders", orders)
+    return table
 
 
 def beside_mix_and_single(study: Study, table7: pd.DataFrame) -> pd.DataFrame:
-    """Return F1 of LMHLD_part (`table_7`) beside that of experiments 3 and 2 (NaN if not made), ours and published."""
-    tables = {"part": table7}
-    if study.profile.makes("mix") and (mixed := study.finished(mix.specs(study))):
-        tables["mix"] = mix.table_6(study, mixed)
-    if study.profile.makes("single") and (alone := study.finished(single.specs(study))):
-        tables["single"] = single.table_5(study, alone)[["f1", "published_f1"]].groupby("model").mean()
+    """Return F1 of LMHLD_part (`table_7`) beside that of experiments 3 and 2, all scored alike, and as published.
+
+    Of each NAME (part, mix, single), NaN if not made: ``NAME_f1``, counts summed over the test patches of all areas
+    that the three have in common; ``mean_NAME_f1``, mean of the F1 of these areas; ``same_NAME_f1``, counts summed over
+    those areas only whose own patch size is mix's, where all three have the same test patches; ``NAME_f1_sd``, standard
+    deviation of the first over seeds; ``published_NAME_f1``, of single the mean over areas. areas, same_areas: how many
+    they are; orders and seeds of part; run_ids.
+    """
+    makes, areas = study.profile.makes, set(first_order(study))
+    rows = {"part": tested([run for specs in finals(study).values() for run in study.finished(specs)])}
+    published, own = {"part": table7["published_f1"]}, set[str]()
+    if makes("mix") and (mixed := study.finished(mix.specs(study))):
+        areas &= set(mix.mixed_areas(study))
+        own = {area for area in areas if study.patch_size(area) == study.settings("mix").size}
+        rows["mix"], published["mix"] = tested(mixed), mix.table_6(study, mixed)["published_f1"]
+    if makes("single") and (alone := study.finished(single.specs(study))):
+        on_areas = pd.DataFrame(single.tested([run for run in alone if run.spec.data[0].area in areas]))
+        seeds = on_areas["run"].map(lambda run: run.spec.seed)
+        rows["single"] = [
+            {"model": model, "run": group["run"].iloc[0], "counts": pd.concat(list(group["counts"]))}
+            for (model, _), group in on_areas.groupby(["model", seeds], sort=False)
+        ]
+        published["single"] = single.table_5(study, alone)["published_f1"].groupby("model").mean()
     beside = pd.DataFrame(index=table7.index)
-    for prefix in ("", "published_"):
-        for name in ("part", "mix", "single"):
-            beside[f"{prefix}{name}_f1"] = tables[name][f"{prefix}f1"] if name in tables else np.nan
-    return beside.join(table7["run_ids"])
+    for name in ("part", "mix", "single"):
+        columns = [f"{name}_f1", f"mean_{name}_f1", f"same_{name}_f1", f"{name}_f1_sd"]
+        scored = _scored_alike(rows.get(name, []), areas, own)
+        beside[columns] = scored.reindex(index=beside.index)
+        beside[f"published_{name}_f1"] = published.get(name, np.nan)
+    return beside.assign(areas=len(areas), same_areas=len(own)).join(table7[["orders", "seeds", "run_ids"]])
+
+
+def _scored_alike(rows: Sequence[Mapping[str, Any]], areas: Set[str], own: Set[str]) -> pd.DataFrame:
+    """Return by model the first four columns of `beside_mix_and_single`; rows that lack an area are left out."""
+    scored = []
+    for row in rows:
+        counts = {area: one for area, one in scoring.by_area(row["counts"]).items() if area in areas}
+        if len(counts) == len(areas):
+            pooled, same = (sum((counts[area] for area in kept), Confusion(0, 0, 0, 0)).f1 for kept in (areas, own))
+            mean = np.mean([one.f1 for one in counts.values()])
+            scored.append({"model": row["model"], "run": row["run"], "pooled": pooled, "mean": mean, "same": same})
+    table = pd.DataFrame(scored, columns=["model", "run", "pooled", "mean", "same"])
+    groups = table.groupby("model")
+    deviations = {model: by_order_and_seed(list(group["run"]), group["pooled"]).mean().std() for model, group in groups}
+    return groups[["pooled", "mean", "same"]].mean().assign(sd=pd.Series(deviations, dtype=float))
 
 
 def _narrow(settings: Part, models: Sequence[str], areas: Sequence[str]) -> Part:
@@ -266,5 +354,10 @@ def _narrow(settings: Part, models: Sequence[str], areas: Sequence[str]) -> Part
 
 register(Experiment(
     name="part", number=4, title="part", settings=Part, specs=specs, tables={"table7": table_7},
+    findings={
+        "table7": partial(findings.pooled, number=7), "table7_beside": findings.table7_beside,
+        "order_differences": findings.order_differences, "forgetting": findings.forgetting,
+        "strategies": findings.strategies, "eighth_area": findings.eighth_area, "fig15_predictions": findings.examples,
+    },
     used_areas=("areas",), known_areas=("first", "permuted", "last"), narrow=_narrow,
 ))  # fmt: skip

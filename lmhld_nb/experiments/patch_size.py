@@ -1,7 +1,7 @@
 """Experiment 1: which patch size suits an area (paper sections 3.2 (1) and 4.1)."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 from pydantic import Field
@@ -9,13 +9,15 @@ from pydantic import Field
 from lmhld_nb import models, paper, patches
 from lmhld_nb.config import Strict, UserError
 from lmhld_nb.evaluation import scores
+from lmhld_nb.experiments import findings
 from lmhld_nb.experiments.profile import PatchSize
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
-from lmhld_nb.experiments.tables import beside_published
+from lmhld_nb.experiments.tables import beside_published, tested_windows
 from lmhld_nb.patches import PatchSet
 from lmhld_nb.patches.measurements import measure_area
 from lmhld_nb.runs import Run
+from lmhld_nb.training import scoring
 from lmhld_nb.training.specs import RunSpec
 
 TIE = 0.0005  # of a mean F1: what four printed digits cannot tell apart
@@ -96,26 +98,30 @@ def table_2(patch_sets: Sequence[PatchSet]) -> pd.DataFrame:
 
 def table_4(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
     """Tabulate Experiment 1 as paper Table 4 does: scores over the whole area (``outside_…`` training patches)."""
+    published = paper.table(4).assign(area="wenchuan")
+    return beside_published(tested(finished), ["area", "model", "patch_size"], published)
+
+
+def tested(finished: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return the rows of `table_4`, one per run (`tables.score_table`): their patches are all windows of the area."""
     rows = []
     for run in finished:
-        counts = run.whole_area
-        assert counts is not None, f"{run.folder}: not scored on its whole area"
-        (patch_spec,) = run.spec.data
-        outside = {f"outside_{name}": score for name, score in scores(counts["outside_training"]).items()}
+        (patch_spec,), counts = run.spec.data, tested_windows(run)
+        outside = scores(scoring.whole_area(counts)["outside_training"])
         key = {"area": patch_spec.area, "model": run.spec.model, "patch_size": patch_spec.size}
-        rows.append({**key, **scores(counts["all"]), **outside, "run_ids": run.spec.run_id})
-    published = paper.table(4).assign(area="wenchuan")
-    return beside_published(rows, ["area", "model", "patch_size"], published, finished)
+        rows.append({**key, "run": run, "counts": counts, **{f"outside_{name}": f1 for name, f1 in outside.items()}})
+    return rows
 
 
 def patch_size_choice(table: pd.DataFrame) -> pd.DataFrame:
     """Choose each area's patch size from `table_4`: the one with the highest mean F1 over the networks.
 
     Means that differ by less than 0.0005 count as equal; then the size decides at which more networks are at their
-    best, then the smaller one. Networks that lack one of the sizes (runs that are missing) are left out. Rows (area,
-    patch_size): mean_f1, models (how many were compared), models_best (those at their best there), winners (their
-    names), tied (mean as high as the highest), chosen; mean_f1 and chosen also as ``outside_…`` (without the training
-    patches) and, where they are published, ``published_…``.
+    best, then the smaller one. Networks that lack one of the sizes (runs that are missing) are left out, and so are
+    areas where all do (UserError where there is no other). Rows (area, patch_size): mean_f1, models (how many were
+    compared), models_best (those at their best there), winners (their names), tied (mean as high as the highest),
+    chosen; mean_f1 and chosen also as ``outside_…`` (without the training patches) and, where they are published,
+    ``published_…``.
     """
     choice = _choice(table["f1"])
     for reading in ("outside", "published"):
@@ -124,30 +130,13 @@ def patch_size_choice(table: pd.DataFrame) -> pd.DataFrame:
     return choice
 
 
-def describe_choice(choice: pd.DataFrame, study: Study) -> list[str]:
-    """Say of each area which size is chosen (`patch_size_choice`), by how much, and which one the study uses."""
-    lines = []
-    for area, by_size in choice.groupby("area", sort=False):
-        rows = by_size.droplevel("area")
-        chosen, outside = (rows.index[rows[column]][0] for column in ("chosen", "outside_chosen"))
-        means = rows["mean_f1"]
-        lines.append(
-            f"{area}: {chosen} px chosen (mean F1 {means.max():.3f}, {rows.loc[chosen, 'models_best']} networks at "
-            f"their best); {outside} px outside the training patches; the profile uses {study.patch_size(str(area))} px"
-        )
-        others = means.drop(chosen)
-        if len(others):
-            lines.append(f"  ahead of {others.idxmax()} px by {means.max() - others.max():.3f}")
-    return lines
-
-
 def _choice(f1: pd.Series) -> pd.DataFrame:
     rows = []
     for area, by_size in f1.groupby("area", sort=False):
         # A mean over other networks at one size than at another would choose by which runs are there.
         cells: pd.DataFrame = by_size.droplevel("area").unstack("patch_size").dropna()
         if cells.empty:
-            raise UserError(f"{area}: no network has runs at every size compared; make them with `lmhld run`")
+            continue
         means, best = cells.mean(), cells.eq(cells.max(axis=1), axis=0)
         tied, wins = means >= means.max() - TIE, best.sum()
         winner = min(means.index[tied], key=lambda size: (-wins[size], size))
@@ -155,6 +144,9 @@ def _choice(f1: pd.Series) -> pd.DataFrame:
             winners = ", ".join(models.network(name).title for name in best.index[best[size]])
             row = (area, size, means[size], len(cells), int(wins[size]), winners)
             rows.append((*row, bool(tied[size] and tied.sum() > 1), size == winner))
+    if not rows:
+        areas = ", ".join(f1.index.unique("area"))
+        raise UserError(f"{areas}: no network has runs at every size compared; make them with `lmhld run`")
     columns = ["area", "patch_size", "mean_f1", "models", "models_best", "winners", "tied", "chosen"]
     return pd.DataFrame(rows, columns=columns).set_index(["area", "patch_size"])
 
@@ -162,5 +154,5 @@ def _choice(f1: pd.Series) -> pd.DataFrame:
 register(Experiment(
     name="patch_size", number=1, title="patch size", settings=PatchSizes, specs=specs, tables={"table4": table_4},
     whole_area=lambda study: {spec.run_id for spec in specs(study)}, used_areas=("areas",),
-    known_areas=("candidates",),
+    known_areas=("candidates",), findings={"table4": findings.table4, "patch_size_choice": findings.patch_size_choice},
 ))  # fmt: skip

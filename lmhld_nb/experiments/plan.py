@@ -16,6 +16,9 @@ from lmhld_nb.runs import records
 from lmhld_nb.training.hardware import choose_device, environment
 from lmhld_nb.training.specs import RunSpec
 
+FIRST = ("2", "3", "4", "1", "5")
+"""Labels of experiments in the order in which they are made, before all others."""
+
 
 @dataclass(frozen=True)
 class PlannedRun:
@@ -59,16 +62,26 @@ def plan(study: Study, experiment: str | None = None) -> list[PlannedRun]:
     ]
 
 
+def ranks(planned: Sequence[PlannedRun]) -> dict[str, int]:
+    """Return by id how early runs are made, the least first: seed by seed, and of a seed `FIRST` first."""
+    return {
+        entry.spec.run_id: entry.spec.seed * (len(FIRST) + 1)
+        + min(FIRST.index(label) if label in FIRST else len(FIRST) for label in entry.experiments)
+        for entry in planned
+    }
+
+
 def plan_table(
     planned: Sequence[PlannedRun], device: str = "auto", recorded: records.Records | None = None
 ) -> pd.DataFrame:
     """Tabulate planned runs.
 
-    Columns: run_id, experiments, model, width, areas, patch_size, epochs, batch_size, seed, status (`runs.status`, or
-    ``recorded``: missing, but among ``recorded``), seconds, f1 (of the test, where done or recorded), parent (the run
-    whose weights it starts from, or empty), files (whose presence in the run's folder means that nothing is left to
-    make) and failure. ``seconds`` is what a finished run took, or an estimate from the median rate at which this kind
-    of device made runs of the same network and width; NaN where the store has none or the patches are not cut yet.
+    Columns: run_id, experiments, model, width, areas, patch_size, epochs, batch_size, seed, status (`runs.status`;
+    ``recorded``, too, if it is missing but among ``recorded``), seconds, f1 (of the test, where done or recorded),
+    parent (the run whose weights it starts from, or empty), files (whose presence in the run's folder means that
+    nothing is left to make) and failure. ``seconds`` is what a finished run took, or an estimate from the median rate
+    at which this kind of device made runs of the same network and width; NaN where the store has none or the patches
+    are not cut yet.
     """
     rates = runs.rates()
     rates = rates[rates["device"] == environment(torch.device(choose_device(device)))["device"]]

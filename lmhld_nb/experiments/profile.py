@@ -38,7 +38,8 @@ class PatchRule(Strict, allow_inf_nan=False):
     """How patches are cut and split (`patches.PatchSpec`), and the bands that networks see.
 
     ``size`` is ``published`` (paper Table 2's choice for each area) or pixels; ``sizes`` of single areas go before it.
-    ``split: given`` is the data set's own split, and ``blocks`` in areas for which it has none.
+    ``split: given`` is the data set's own split, and ``blocks`` in areas for which it has none. Of areas under ``thin``
+    every so many-th patch of a split is used.
     """
 
     size: PatchSize | Literal["published"] = "published"
@@ -47,6 +48,7 @@ class PatchRule(Strict, allow_inf_nan=False):
     split: Literal["random", "blocks", "given"] = "random"
     fractions: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.7, 0.2, 0.1)
     block: PositiveInt = 3
+    thin: dict[str, PositiveInt] = {}
     bands: Bands = BANDS
     seed: int = 0
 
@@ -63,7 +65,7 @@ class Profile(Strict, allow_inf_nan=False):
     Attributes:
         areas: areas used; empty for all of the data set.
         width: first-level channels of single networks; those not named are built as published.
-        options, micro_batch: of single networks (`models.build`, `training.specs.Recipe`).
+        options, micro_batch, seeds_of: of single networks (`models.build`, `training.specs.Recipe`).
         batch_size_at: batch sizes at single patch sizes, where few large patches have to do.
         portable: runs are the same bits on every x86-64 processor with AVX2: on the CPU, in fp32, one thread each.
         extensions: modules of one's own that register further losses, optimisers, metrics or experiments.
@@ -83,6 +85,7 @@ class Profile(Strict, allow_inf_nan=False):
     recipe: Recipe
     batch_size_at: dict[PatchSize, PositiveInt] = {}
     seeds: Seeds = (0,)
+    seeds_of: dict[ModelName, Seeds] = {}
     portable: bool = False
     execution: Execution = Execution()
     extensions: tuple[str, ...] = ()

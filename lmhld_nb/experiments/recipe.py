@@ -1,12 +1,14 @@
 """The study of batch size and epochs (paper section 3.3); the paper does not say on which area and network."""
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Annotated, Any
 
 import pandas as pd
 from pydantic import Field, PositiveInt
 
 from lmhld_nb.config import Strict
+from lmhld_nb.experiments import findings
 from lmhld_nb.experiments.profile import ModelName
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
@@ -16,7 +18,7 @@ from lmhld_nb.training.specs import RunSpec
 
 
 class RecipeStudy(Strict):
-    """Settings of the recipe study; of ``epochs`` the longest is trained, the others are tested on its way."""
+    """Settings of the recipe study: each network of it is trained with each batch size for each number of epochs."""
 
     area: str
     model: ModelName = "unet"
@@ -25,15 +27,13 @@ class RecipeStudy(Strict):
 
 
 def specs(study: Study) -> list[RunSpec]:
-    """Return one training per batch size, tested at each number of epochs on its way."""
+    """Return one training per batch size and number of epochs."""
     settings = study.settings("recipe")
-    longest = max(settings.epochs)
-    data, milestones = (study.patch_spec(settings.area),), tuple(sorted(set(settings.epochs) - {longest}))
-    changes: dict[str, Any] = {"epochs": longest, "milestones": milestones}
+    data = (study.patch_spec(settings.area),)
     return [
         spec
-        for size in settings.batch_sizes
-        for spec in study.trainings(data, networks=(settings.model,), batch_size=size, **changes)
+        for size, epochs in product(settings.batch_sizes, settings.epochs)
+        for spec in study.trainings(data, (settings.model,), epochs=epochs, batch_size=size)
     ]
 
 
@@ -41,16 +41,14 @@ def recipe_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
     """Tabulate scores by batch size and epochs, the epoch tested and the optimiser's steps; mean over seeds."""
     rows: list[dict[str, Any]] = []
     for run in finished:
-        recipe = run.spec.recipe
-        end = {"best_epoch": run.metrics["best_epoch"], **run.metrics["test"]}
-        for epochs, test in {**run.metrics["milestones"], str(recipe.epochs): end}.items():
-            steps = run.metrics["steps"] * int(epochs) // recipe.epochs
-            row = {"batch_size": recipe.batch_size, "epochs": int(epochs), **run_scores(run, test)}
-            rows.append({**row, "best_epoch": test["best_epoch"], "steps": steps, "run_ids": run.spec.run_id})
+        recipe, metrics = run.spec.recipe, run.metrics
+        row = {"batch_size": recipe.batch_size, "epochs": recipe.epochs, **run_scores(run), "steps": metrics["steps"]}
+        rows.append({**row, "best_epoch": metrics["best_epoch"], "run_ids": run.spec.run_id})
     return mean_over_seeds(rows, ["batch_size", "epochs"]).astype({"steps": int})
 
 
 register(Experiment(
     name="recipe", title="batch size and epochs", settings=RecipeStudy, specs=specs,
     tables={"recipe_study": recipe_table}, used_areas=("area",),
+    findings={"recipe_study": findings.recipe_study},
 ))  # fmt: skip

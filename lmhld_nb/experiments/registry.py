@@ -26,6 +26,8 @@ class Experiment:
     specs: Callable[[Study], list[RunSpec]]  # its runs
     number: int | None = None  # of the paper's experiment (section 3.2)
     tables: Mapping[str, Callable[[Study, Sequence[Run]], pd.DataFrame]] = field(default_factory=dict)  # by name
+    # What its tables say, by name: of a table as its CSV holds it (no index) one or two sentences with n and interval.
+    findings: Mapping[str, Callable[[pd.DataFrame], str]] = field(default_factory=dict)
     whole_area: Callable[[Study], set[str]] | None = None  # ids of the runs that are scored on their whole area too
     # Keys of the settings that hold areas which the profile must use, or which the data set must have; () for all.
     used_areas: tuple[str, ...] = ()

@@ -1,17 +1,21 @@
 """Experiment 2, LMHLD_single: each network on each area alone, at the area's patch size (paper section 3.2 (2))."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
-from lmhld_nb import models, paper, runs
+from lmhld_nb import paper, runs
 from lmhld_nb.config import Strict
 from lmhld_nb.evaluation import Confusion, Threshold, best_threshold, score_threshold
+from lmhld_nb.experiments import findings, tables
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
-from lmhld_nb.experiments.tables import beside_published, run_scores
+from lmhld_nb.experiments.tables import beside_published
 from lmhld_nb.runs import Run
 from lmhld_nb.training.specs import RunSpec
+
+CLEAR = 0.05  # of F1 above a threshold that knows the answer
 
 
 class Single(Strict):
@@ -25,26 +29,20 @@ def specs(study: Study) -> list[RunSpec]:
 
 def table_5(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
     """Tabulate Experiment 2 by area and model as paper Table 5 does, mean over seeds (`beside_published`)."""
-    rows = [
-        {"area": run.spec.data[0].area, "model": run.spec.model, **run_scores(run), "run_ids": run.spec.run_id}
-        for run in finished
-    ]
     published = paper.table(5)
     published["area"] = published["study_area"].map(paper.area_key)
-    return beside_published(rows, ["area", "model"], published, finished)
+    return beside_published(tested(finished), ["area", "model"], published)
+
+
+def tested(finished: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return the rows of `table_5`, one per run (`tables.score_table`)."""
+    return [{"area": row["run"].spec.data[0].area, **row} for row in tables.tested(finished)]
 
 
 def histories(finished: Sequence[Run]) -> pd.DataFrame:
     """Return how runs learned: the columns of `Run.history` without the time, area and model; one row per epoch."""
     histories = ((run.history.drop(columns="seconds"), run.spec) for run in finished)
     return pd.concat([history.assign(area=spec.data[0].area, model=spec.model) for history, spec in histories])
-
-
-def best_networks(f1: pd.Series) -> pd.Series:
-    """Return the printed name of the best network of each area, of F1 by area and model; NaN where none is known."""
-    by_area = f1.unstack("model")
-    known = by_area[by_area.notna().any(axis=1)]
-    return known.idxmax(axis=1).map(lambda name: models.network(name).title).reindex(by_area.index)
 
 
 def threshold_baseline(run: Run, split: str = "test") -> Threshold:
@@ -63,13 +61,23 @@ def threshold_from_training(run: Run) -> Confusion:
 
 
 def against_threshold(table: pd.DataFrame, rules: dict[str, Threshold]) -> pd.DataFrame:
-    """Tabulate by area the best threshold (`threshold_baseline`) beside the best network of `table_5`."""
+    """Tabulate by area the best threshold (`threshold_baseline`) beside the best network of `table_5`.
+
+    ``networks_above`` counts the networks above it, ``networks_clear`` those by `CLEAR` at least, of ``networks``.
+    """
     rows = {}
     for area, rule in rules.items():
         f1, limit = table["f1"][area], rule.confusion.f1
-        rows[area] = (rule.feature, limit, f1.max(), f1.idxmax(), (f1 > limit).sum())
-    columns = ["feature", "threshold_f1", "network_f1", "network", "networks_above"]
+        counts = (f1 > limit).sum(), (f1 >= limit + CLEAR).sum(), len(f1)
+        rows[area] = (rule.feature, limit, f1.max(), f1.idxmax(), *counts)
+    columns = ["feature", "threshold_f1", "network_f1", "network", "networks_above", "networks_clear", "networks"]
     return pd.DataFrame(rows, index=columns).T.rename_axis("area")
 
 
-register(Experiment(name="single", number=2, title="single", settings=Single, specs=specs, tables={"table5": table_5}))
+register(Experiment(
+    name="single", number=2, title="single", settings=Single, specs=specs, tables={"table5": table_5},
+    findings={
+        "table5": findings.table5, "against_threshold": findings.against_threshold,
+        "fig10_predictions": findings.examples,
+    },
+))  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 
 from lmhld_nb import paper, runs, sources
 from lmhld_nb.config import UserError
+from lmhld_nb.evaluation import intervals
 from lmhld_nb.experiments.profile import Profile
 from lmhld_nb.experiments.registry import EXPERIMENTS
 from lmhld_nb.patches import PatchSet, PatchSpec, cut
@@ -23,12 +24,12 @@ from lmhld_nb.training.specs import Recipe, RunSpec
 class Study:
     """A profile with its prepared data set; raises `UserError` if this lacks an area or a band that it names.
 
-    ``not_portable`` collects why runs looked at so far are not the same on every machine, though the profile says so.
+    ``seen`` collects the runs looked at so far, by id, for what captions say of them.
     """
 
     profile: Profile
     dataset: DataSet
-    not_portable: set[str] = field(default_factory=set, compare=False, repr=False)
+    seen: dict[str, Run] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse areas and bands that the profile names and the data set does not have."""
@@ -57,6 +58,7 @@ class Study:
         profile = self.profile
         yield from (("areas", (area, False)) for area in profile.areas)
         yield from (("patches.sizes", (area, False)) for area in profile.patches.sizes)
+        yield from (("patches.thin", (area, False)) for area in profile.patches.thin)
         for name, entry in EXPERIMENTS.items():
             settings = profile.settings(name) if profile.makes(name) else None
             if settings is None:
@@ -101,14 +103,18 @@ class Study:
         """
         dataset = open_dataset(name)
         rule = self.profile.patches
-        own = {area: size for area, size in rule.sizes.items() if area in dataset.areas}
+        sizes, thin = (
+            {area: value for area, value in by_area.items() if area in dataset.areas}
+            for by_area in (rule.sizes, rule.thin)
+        )
+        own = {"sizes": sizes, "thin": thin, "bands": tuple(bands or rule.bands)}
         changes = {
             "data": name,
             "areas": (),
-            "patches": rule.model_copy(update={"sizes": own, "bands": tuple(bands or rule.bands)}),
+            "patches": rule.model_copy(update=own),
             "experiments": self.profile.experiments.model_copy(update=dict.fromkeys(EXPERIMENTS)),
         }
-        return Study(self.profile.model_copy(update=changes), dataset, self.not_portable)
+        return Study(self.profile.model_copy(update=changes), dataset, self.seen)
 
     def patch_size(self, area: str) -> int:
         """Return an area's patch size in pixels; raises `UserError` where it is ``published`` and nothing is."""
@@ -138,6 +144,7 @@ class Study:
             split=rule.split if fixed else "blocks",
             fractions=rule.fractions,
             block=rule.block,
+            thin=rule.thin.get(area, 1),
             seed=rule.seed,
         )
 
@@ -173,7 +180,6 @@ class Study:
         networks: Sequence[str] = (),
         seeds: Sequence[int] = (),
         epochs: int | None = None,
-        milestones: tuple[int, ...] = (),
         **changes: Any,
     ) -> list[RunSpec]:
         """Return the training of each network, with each seed, on the same patches of one or more areas.
@@ -189,10 +195,9 @@ class Study:
                 data=data,
                 recipe=self.recipe(model, data[0].size, epochs).model_copy(update=changes),
                 seed=seed,
-                milestones=milestones,
             )
             for model in networks or profile.models
-            for seed in seeds or profile.seeds
+            for seed in seeds or profile.seeds_of.get(model, profile.seeds)
         ]
 
     def finished(self, specs: Sequence[RunSpec], whole_area: Collection[str] = ()) -> list[Run]:
@@ -203,17 +208,30 @@ class Study:
         )
 
     def _noted(self, finished: Iterable[Run]) -> list[Run]:
-        """Keep in mind why some runs of a portable profile are not portable, for what is written under figures."""
+        """Keep in mind runs, for what is written under figures."""
         finished = list(finished)
-        if self.profile.portable:
-            self.not_portable.update(run.metrics["portable"] for run in finished if run.metrics["portable"] != "yes")
+        self.seen.update((run.spec.run_id, run) for run in finished)
         return finished
+
+    def doubts(self) -> list[str]:
+        """Return what is to be said of the runs looked at so far: not converged, few test patches, not portable."""
+        said, seen = [], self.seen.values()
+        if open_ended := sum(not run.converged for run in seen):
+            said.append(f"{open_ended} of {len(seen)} trainings not converged")
+        few = [area for run in seen for area, patches in run.tested.items() if patches < intervals.LEAST]
+        if few:
+            names = ", ".join(map(paper.area_name, dict.fromkeys(few)))
+            said.append(f"fewer than {intervals.LEAST} test patches: {names}")
+        why = {run.metrics["portable"] for run in seen if run.metrics["portable"] != "yes"}
+        if self.profile.portable and why:
+            said.append(f"not portable, other digits elsewhere ({'; '.join(sorted(why))})")
+        return said
 
     def fetch(self, specs: Sequence[RunSpec], on_missing: str = "train", whole_area: Collection[str] = ()) -> list[Run]:
         """Return the finished runs of ``specs``; ids in ``whole_area`` must be scored on their whole area too.
 
         Missing ones are made under ``train`` and passed over under ``skip``, which prints how many. From records none
-        is made: ``train`` means ``error`` there.
+        is made: ``train`` means ``skip`` there.
 
         Raises:
             UserError: runs are missing under ``error``, none is there under ``skip``, or the word is another one.
@@ -226,7 +244,7 @@ class Study:
         made = {run.spec.run_id for run in finished}
         missing = [spec.run_id for spec in specs if spec.run_id not in made]
         text = f"{len(missing)} of {len(specs)} runs are missing"
-        if missing and (on_missing != "skip" or not finished):
+        if missing and (on_missing == "error" or not finished):
             raise UserError(f"{text}; make them with `lmhld run {self.profile.name}` (the first is {missing[0]})")
         if missing:
             print(f"{text} and left out")

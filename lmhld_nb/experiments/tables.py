@@ -1,13 +1,21 @@
 """What the tables of all experiments share; a column ``run_ids`` names the runs that a row is computed from."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from lmhld_nb import paper, sources
-from lmhld_nb.evaluation import METRICS, Confusion, scores
+from lmhld_nb import paper, runs, sources
+from lmhld_nb.config import UserError
+from lmhld_nb.evaluation import METRICS, Confusion, intervals, scores
+from lmhld_nb.patches import PatchSpec, splits
 from lmhld_nb.runs import Run
+from lmhld_nb.training import scoring
+
+BLOCK = ["dataset", "area", "block"]
 
 
 def run_scores(run: Run, counts: Mapping[str, Any] | None = None) -> dict[str, float]:
@@ -15,10 +23,98 @@ def run_scores(run: Run, counts: Mapping[str, Any] | None = None) -> dict[str, f
     return scores(Confusion.from_dict(run.metrics["test"] if counts is None else counts))
 
 
+def tested_patches(run: Run) -> pd.DataFrame:
+    """Return the counts of all test patches that a run's score is of: dataset, area, number, block, tp, fp, fn, tn.
+
+    Patches of a ``block`` touch one another (`splits.touching`).
+    """
+    counts = runs.test_patches(run)
+    counts = counts[counts["input"] == "last"].drop(columns="input")
+    parts = []
+    for stage in run.spec.chain:
+        for spec in stage.data:
+            rows = counts[(counts["stage"] == stage.run_id) & (counts["area"] == spec.area)].drop(columns="stage")
+            parts.append(rows.assign(dataset=spec.dataset, block=_blocks(spec, spec.folder)[rows["number"]]))
+    return pd.concat(parts, ignore_index=True)
+
+
+def tested_on(run: Run, spec: PatchSpec) -> pd.DataFrame:
+    """Return what a run's network finds on the test patches of any PatchSpec, as `tested_patches`."""
+    counts = runs.counts_on(run, spec)
+    return counts.assign(dataset=spec.dataset, block=_blocks(spec, spec.folder)[counts["number"]])
+
+
+def tested(finished: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return a row of `score_table` for each run, by model, on all its test patches."""
+    return [{"model": run.spec.model, "run": run, "counts": tested_patches(run)} for run in finished]
+
+
+@cache
+def _blocks(spec: PatchSpec, _: Path) -> np.ndarray:
+    """Return for each patch of a PatchSet, which lies in a folder, the block of test patches it is in; else -1."""
+    index = runs.patch_set(spec, progress=False).index
+    is_test = (index["split"] == "test").to_numpy()
+    blocks = np.full(len(index), -1)
+    blocks[is_test] = splits.touching(index[is_test], spec.size)
+    return blocks
+
+
+def tested_windows(run: Run) -> pd.DataFrame:
+    """Return the counts of all windows of a run's area as `tested_patches`; they all touch: blocks are squares."""
+    (spec,), windows = run.spec.data, runs.window_counts(run)
+    return windows.assign(dataset=spec.dataset, area=spec.area, block=splits.blocks(windows, spec.block * spec.size))
+
+
 def mean_over_seeds(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.DataFrame:
     """Return the mean of numeric columns over rows that share ``keys`` (seeds, mostly), and the ids of their runs."""
+    if not rows:
+        raise UserError("none of the runs that this table needs is finished; make them with `lmhld run`")
     groups = pd.DataFrame(rows).groupby(keys, sort=False)
     return groups.mean(numeric_only=True).join(groups["run_ids"].agg("+".join))
+
+
+def score_table(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.DataFrame:
+    """Tabulate scores, means over the rows that share ``keys``, with what says how sure they are.
+
+    A row is the keys, a ``run``, the ``counts`` that it is scored on (`tested_patches`) and other numbers. Columns: the
+    scores; those numbers; patches, and blocks of those that touch; f1_low and f1_high (95 % bootstrap over blocks, NaN
+    for fewer than ten); f1_sd (standard deviation over seeds, NaN for one); seeds; converged (share of the runs, those
+    of earlier stages among them, whose validation is flat: `Run.converged`); run_ids.
+    """
+    table: list[dict[str, Any]] = []
+    for key, group in pd.DataFrame(rows).groupby(keys, sort=False):
+        finished, counts = list(group.pop("run")), list(group.pop("counts"))
+        by_run = pd.DataFrame([scores(scoring.total(each)) for each in counts])
+        blocks = intervals.stacked(counts, BLOCK)
+        interval = intervals.over_patches(blocks)
+        stages = {spec.run_id: spec for run in finished for spec in run.spec.chain}
+        row = {
+            **dict(zip(keys, key, strict=True)),
+            **by_run.mean(),
+            **group.drop(columns=keys).mean(),
+            "patches": len(counts[0]),
+            "blocks": blocks.shape[1],
+            "f1_low": interval.low,
+            "f1_high": interval.high,
+            "f1_sd": by_order_and_seed(finished, by_run["f1"]).mean().std(),
+            "seeds": len({run.spec.seed for run in finished}),
+            "converged": np.mean([run.converged for spec in stages.values() if (run := runs.find(spec))]),
+            "run_ids": "+".join(run.spec.run_id for run in finished),
+        }
+        table.append(row)
+    return pd.DataFrame(table).set_index(keys)
+
+
+def order_of(run: Run) -> str:
+    """Return the areas that a run has learnt, in their order, as one text."""
+    return "+".join(spec.data[-1].area for spec in run.spec.chain)
+
+
+def by_order_and_seed(finished: Sequence[Run], values: Sequence[float] | pd.Series) -> pd.DataFrame:
+    """Return values of runs by order of areas (rows) and seed (columns), without orders that some seed lacks."""
+    keys = [(order_of(run), run.spec.seed) for run in finished]
+    table = pd.DataFrame(keys, columns=["order", "seed"]).assign(value=list(values))
+    return table.pivot(index="order", columns="seed", values="value").dropna()
 
 
 def has_published_areas(dataset: str) -> bool:
@@ -32,17 +128,15 @@ def published_areas(dataset: str) -> pd.DataFrame:
     return areas if has_published_areas(dataset) else areas.iloc[:0]
 
 
-def beside_published(
-    rows: Sequence[Mapping[str, Any]], keys: list[str], published: pd.DataFrame, finished: Sequence[Run]
-) -> pd.DataFrame:
-    """Return mean scores over seeds of ``rows`` with the published ones and the differences.
+def beside_published(rows: Sequence[Mapping[str, Any]], keys: list[str], published: pd.DataFrame) -> pd.DataFrame:
+    """Return `score_table` of ``rows`` with the published scores and the differences.
 
-    Rows that share ``keys`` are averaged; ``published`` is of `paper.table`, with ``keys`` and scores, of which none
-    count where the ``finished`` runs have other areas than the paper's. Beside the scores are ``published_…`` and
-    ``difference_…`` (ours minus published), NaN where nothing is published, and run_ids.
+    ``published`` is of `paper.table`, with ``keys`` and scores, of which none count where the runs have other areas
+    than the paper's. Before the run_ids stand ``published_…`` and ``difference_…`` (ours minus published), NaN where
+    nothing is published.
     """
-    ours = mean_over_seeds(rows, keys)
-    if not all(has_published_areas(spec.dataset) for run in finished for spec in run.spec.data):
+    ours = score_table(rows, keys)
+    if not all(has_published_areas(spec.dataset) for row in rows for spec in row["run"].spec.data):
         published = published.iloc[:0]  # another data set's "hokkaido" is not the paper's
     printed = {name: key for key, name in paper.MODELS.items()}
     published = published.assign(model=published["model"].map(printed)).set_index(keys)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from lmhld_nb import mapping, runs, scenes, sources
 from lmhld_nb.config import Strict, UserError, runs_dir, workdir
@@ -61,14 +61,10 @@ class Transfer(Strict):
 
 
 class Unseen(Strict):
-    """Settings of experiment 5: scenes that ``model`` maps above ``threshold``, and networks trained on one area alone.
-
-    ``epochs`` are those of each stage of a chain for other bands than the profile's; empty for experiment 4's.
-    """
+    """Settings of experiment 5: scenes that ``model`` maps above ``threshold``, and networks of one area alone."""
 
     model: ModelName = "unet"
     events: tuple[Events, ...] = ()
-    epochs: tuple[PositiveInt, ...] = ()
     transfers: tuple[Transfer, ...] = ()
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
@@ -89,10 +85,7 @@ def event_networks(study: Study, events: Events) -> list[RunSpec]:
     With the profile's own bands this is a run of experiment 4; with others it is a chain of its own.
     """
     settings, chained = study.settings("unseen"), study.with_bands(events.bands)
-    own = chained.profile.patches.bands == study.profile.patches.bands
-    specs = part.chain_specs(
-        chained, part.first_order(chained), networks=(settings.model,), epochs=() if own else settings.epochs
-    )
+    specs = part.chain_specs(chained, part.first_order(chained), networks=(settings.model,))
     return [chain[-1] for chain in specs]
 
 
@@ -162,9 +155,9 @@ def map_events(study: Study, dataset: DataSet, events: Events, run: Run) -> list
 
 
 def _recorded_map(dataset: DataSet, scene: Scene, run: Run, threshold: float) -> MappedScene | None:
-    """Return a run's map of a scene where the store holds records and that map."""
+    """Return a run's map of a scene where the store holds only the run's record, and that map."""
     folder = runs_dir() / MAPS / scene.name
-    if not (runs.holds_records() and (folder / "map.json").is_file()):
+    if not (run.is_record and (folder / "map.json").is_file()):
         return None
     report = json.loads((folder / "map.json").read_text(encoding="utf-8"))
     if report["scores"]:  # JSON has no NaN

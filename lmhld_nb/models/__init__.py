@@ -167,6 +167,16 @@ def input_conv(model: nn.Module) -> nn.Module | None:
     return next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
 
 
+def input_norm(model: nn.Module) -> nn.Module | None:
+    """Return the normalisation of what `input_conv` gives: the layer behind it, if it takes as many maps; else None."""
+    kinds = (nn.Conv2d, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+    layers = [module for module in model.modules() if isinstance(module, kinds)][:2]
+    if len(layers) < 2 or isinstance(layers[1], nn.Conv2d):
+        return None
+    maps = layers[1].num_channels if isinstance(layers[1], nn.GroupNorm) else layers[1].num_features
+    return layers[1] if maps == layers[0].out_channels else None
+
+
 def encoder_levels(model: nn.Module) -> list[nn.Module]:
     """Return the levels of a network's encoder from shallow to deep.
 

@@ -39,12 +39,14 @@ def measure_area(dataset: DataSet, area: str) -> AreaMeasurements:
 
 
 def count_patches(dataset: DataSet, spec: PatchSpec) -> int:
-    """Count the patches that cutting ``spec`` leaves, without cutting; once, as `measure_area`."""
+    """Count the patches that cutting ``spec`` leaves, without cutting, to a few; once, as `measure_area`."""
 
     def measure() -> dict[str, Any]:
         least = 0.0 if spec.background else spec.min_share
         windows = classify_area_windows(dataset, spec.area, (spec.size,), spec.bands)[spec.size]
-        return {"patches": sum(int(((reason == "") & (share >= least)).sum()) for reason, share in windows)}
+        return {
+            "patches": sum(int(((reason == "") & (share >= least)).sum()) for reason, share in windows) // spec.thin
+        }
 
     return int(_measure_once(dataset, f"{spec.fingerprint_of_patches}-patches.json", measure)["patches"])
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import pandas as pd
 from filelock import FileLock
-from pydantic import SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from tqdm import tqdm
 
 from lmhld_nb import config, scenes
@@ -40,11 +41,18 @@ class PatchSpec(config.Strict):
     # Keep windows with less landslide than `min_share` too. They are dealt over the splits apart, so that all others
     # lie in the splits where they lie without them.
     background: bool = False
+    thin: int = Field(default=1, ge=1)  # every how many-th patch of a split is used, in the order of scenes
+    # Of ``blocks``, training and validation patches that touch a test patch are not used; of a ``random`` split as many
+    # patches are not used, drawn at random, so that the two can be compared.
+    gap: bool = False
+    # Masks as people draw them, or as they truly are (synthetic data only); windows and splits are those of ``drawn``.
+    labels: Literal["drawn", "true"] = "drawn"
 
     @model_serializer(mode="wrap")
-    def _without_default_background(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out ``background`` where it changes nothing: it came after many patches had got their names."""
-        return {name: value for name, value in serialise(self).items() if name != "background" or value}
+    def _without_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what came after many patches had got their names, where it changes nothing."""
+        late = {"background": False, "thin": 1, "gap": False, "labels": "drawn"}
+        return {name: value for name, value in serialise(self).items() if late.get(name) != value}
 
     @property
     def fingerprint_of_patches(self) -> str:
@@ -102,11 +110,8 @@ class PatchSet:
 
     def neighbours(self, split: str, other: str) -> int:
         """Count the patches of ``split`` that touch one of ``other``, at a side or a corner."""
-        side, columns = self.spec.size, ["scene", "row", "col"]
-        patches, around = (self.index.loc[self.index["split"] == name, columns] for name in (split, other))
-        steps = [(down, right) for down in (-side, 0, side) for right in (-side, 0, side)]
-        moved = [around.assign(row=around["row"] + down, col=around["col"] + right) for down, right in steps]
-        return len(patches.merge(pd.concat(moved).drop_duplicates()))
+        is_other = self.index["split"] == other
+        return int((splits.beside(self.index, is_other, self.spec.size) & (self.index["split"] == split)).sum())
 
     def shares(self) -> dict[str, float]:
         """Return the share of landslide pixels in each split (the columns of paper Table 2)."""
@@ -218,6 +223,7 @@ def _write_patches(spec: PatchSpec, area_scenes: list[Scene], folder: Path, prog
         raise UserError(_nothing_left(spec, tally))
     index = pd.DataFrame(rows)
     index["split"] = _splits(index, spec)
+    index.loc[index.groupby("split").cumcount() % spec.thin > 0, "split"] = "unused"
     if absent := [split for split in splits.SPLITS if not (index["split"] == split).any()]:
         problem = f"no {absent[0]} patch among {len(index)}"
         mend = "use a larger scene, a smaller `size`, or other `fractions`"
@@ -253,7 +259,12 @@ def _scene_patches(
     """Yield image, mask and index row of each patch of a scene that stays."""
     size = spec.size
     height = size * max(1, 512 // size)  # about as tall as the usual GeoTIFF tile, a whole number of windows
-    with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
+    with ExitStack() as opened:
+        image = opened.enter_context(scenes.open_image(scene))
+        labels = opened.enter_context(scenes.open_labels(scene, image))
+        targets = labels
+        if spec.labels == "true":
+            targets = opened.enter_context(scenes.open_labels(scene, image, scenes.TRUE_LAYER))
         if image.ground_m is not None:
             tally.resolutions.append(image.ground_m)
         # A large scene's statistics need no more than every 8th pixel of every 8th row.
@@ -261,6 +272,7 @@ def _scene_patches(
         count, total, squares = 0, np.zeros(len(spec.bands)), np.zeros(len(spec.bands))
         for strip in scenes.strips(image.shape, height):
             values, codes = image.read(strip, spec.bands), labels.read(strip)
+            masks = codes if targets is labels else targets.read(strip)
             valid = image.valid(values)
             pixels = values[:, ::step, ::step][:, valid[::step, ::step]].astype(np.float64)
             count += pixels.shape[1]
@@ -271,7 +283,7 @@ def _scene_patches(
                 window = (slice(r * size, (r + 1) * size), slice(c * size, (c + 1) * size))
                 row = {"scene": scene.name, "row": strip.row + r * size, "col": c * size, "share": share[r, c]}
                 row |= {"given": scene.split} if scene.split else {}
-                yield values[(slice(None), *window)], codes[window], row
+                yield values[(slice(None), *window)], masks[window], row
         if not count:
             raise UserError(f"{scene.image}: every pixel is no data; check the file and its `nodata:` value")
         tally.statistics[scene.name] = mean_and_std(total, squares, count)
@@ -303,9 +315,23 @@ def _splits(index: pd.DataFrame, spec: PatchSpec) -> np.ndarray:
         if spec.background:
             problem = "background patches are dealt apart from the others, which would divide blocks"
             raise UserError(f"{spec.dataset} {spec.area}: {problem}; use `split: random`")
-        return splits.deal(share, splits.blocks(index, spec.block * spec.size), spec.fractions, spec.seed)
+        return _in_blocks(index, spec)
     by_patch = np.full(len(index), splits.SPLITS[0], object)
     for chosen in (share >= spec.min_share, share < spec.min_share):
         if chosen.any():
             by_patch[chosen] = splits.deal(share[chosen], np.arange(chosen.sum()), spec.fractions, spec.seed)
+    if spec.gap:
+        wanted, random = pd.Series(_in_blocks(index, spec)).value_counts(), np.random.default_rng(spec.seed)
+        for split in splits.SPLITS[:2]:
+            numbers = random.permutation(np.flatnonzero(by_patch == split))
+            by_patch[numbers[wanted.get(split, 0) :]] = "unused"
     return by_patch
+
+
+def _in_blocks(index: pd.DataFrame, spec: PatchSpec) -> np.ndarray:
+    groups = splits.blocks(index, spec.block * spec.size)
+    dealt = splits.deal(index["share"].to_numpy(), groups, spec.fractions, spec.seed)
+    if spec.gap:
+        is_test = dealt == "test"
+        dealt = np.where(splits.beside(index, is_test, spec.size) & ~is_test, "unused", dealt)
+    return dealt

@@ -2,6 +2,9 @@
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
 
 SPLITS = ("train", "val", "test")
 
@@ -10,6 +13,27 @@ def blocks(index: pd.DataFrame, side_px: int) -> np.ndarray:
     """Return for each patch (scene, row, col) the number, from 0, of the square of ``side_px`` pixels it lies in."""
     squares = ["scene", index["row"] // side_px, index["col"] // side_px]
     return index.groupby(squares, sort=False).ngroup().to_numpy()
+
+
+def touching(index: pd.DataFrame, side_px: int) -> np.ndarray:
+    """Return for each patch (scene, row, col) the number, from 0, of its group of patches that touch one another.
+
+    Two belong to one group if they touch at a side or a corner, or if others between them do.
+    """
+    pairs = KDTree(_places(index)).query_pairs(side_px, p=np.inf, output_type="ndarray")
+    graph = coo_array((np.ones(len(pairs), bool), tuple(pairs.T)), shape=(len(index), len(index)))
+    return np.asarray(connected_components(graph, directed=False)[1])
+
+
+def beside(index: pd.DataFrame, others: np.ndarray | pd.Series, side_px: int) -> np.ndarray:
+    """Say of each patch (scene, row, col) whether it touches one of ``others`` (bool), or is one."""
+    places = _places(index)
+    return np.asarray(KDTree(places[np.asarray(others)]).query(places, p=np.inf)[0] <= side_px)
+
+
+def _places(index: pd.DataFrame) -> np.ndarray:
+    scenes = index["scene"].factorize()[0] * 1e9  # far apart
+    return np.column_stack([scenes, index["row"], index["col"]])
 
 
 def deal(

@@ -14,13 +14,15 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import NullFormatter
 
 from lmhld_nb.evaluation import METRICS
+from lmhld_nb.evaluation.intervals import LEAST
 from lmhld_nb.patches import PatchSet
 from lmhld_nb.patches.splits import SPLITS
 from lmhld_nb.plots import style
 
 _SPLIT_COLOURS = dict(zip(SPLITS, ("0.75", style.MISS, style.FALSE_ALARM), strict=True))
 _SEED_RANGE: dict[str, Any] = {"color": "0.6", "linewidth": 5, "alpha": 0.5}
-_OVER_PATCHES = "95 % interval, bootstrap over patches"
+_OVER_PATCHES = "95 % interval, bootstrap over blocks of patches"
+_BROAD = "broad bars: ± standard deviation over seeds"
 
 
 def score_intervals(table: pd.DataFrame) -> Figure:
@@ -34,10 +36,10 @@ def score_intervals(table: pd.DataFrame) -> Figure:
         for column, (_, scores) in enumerate(row):
             for (*_, model), line in scores.iterrows():
                 x = column + 0.8 * (models.index(model) + 0.5) / len(models) - 0.4
-                _interval(ax, x, line["f1"], line["low"], line["high"], **style.network_look(model))
+                _interval(ax, x, line["f1"], line["f1_low"], line["f1_high"], **style.network_look(model))
                 ax.plot(x, line["published_f1"], "_", color="k", markersize=7)
-                if line["seeds"] > 1:
-                    ax.plot([x] * 2, [line["seeds_low"], line["seeds_high"]], zorder=0, **_SEED_RANGE)
+                ends = [line["f1"] - line["f1_sd"], line["f1"] + line["f1_sd"]]
+                ax.plot([x] * 2, ends, zorder=0, **_SEED_RANGE)
             if column:
                 ax.axvline(column - 0.5, color="0.85", linewidth=0.8)
         ax.set_xticks(range(len(row)), [_title(*key) for key, _ in row], fontsize=8)
@@ -45,9 +47,12 @@ def score_intervals(table: pd.DataFrame) -> Figure:
     handles = style.network_handles(models, markersize=4)
     handles.append(Line2D([], [], color="k", marker="_", linestyle="", markersize=7, label="published"))
     if (table["seeds"] > 1).any():
-        handles.append(Line2D([], [], label="over seeds", **_SEED_RANGE))
+        handles.append(Line2D([], [], label="± standard\ndeviation\nover seeds", **_SEED_RANGE))
     figure.legend(handles=handles, loc="outside right center")
-    return style.counted(figure, style.format_count(len(table), "score"), f"bars: {_OVER_PATCHES} (Table 4: windows)")
+    explanation = (
+        f"bars: {_OVER_PATCHES} (Table 4: windows), none below {LEAST} blocks; {style.by_network(table, 'seeds')}"
+    )
+    return style.counted(figure, style.format_count(len(table), "score"), explanation)
 
 
 def _title(table: int, area: str, size: int) -> str:
@@ -96,7 +101,7 @@ def split_kinds(table: pd.DataFrame, patch_sets: Mapping[str, PatchSet]) -> Figu
     for ax, (kind, patch_set) in zip(axes, patch_sets.items(), strict=False):
         index, side = patch_set.index[patch_set.index["scene"] == scene], patch_set.spec.size
         cells = np.full((index["row"].max() // side + 1, index["col"].max() // side + 1), np.nan)
-        cells[index["row"] // side, index["col"] // side] = index["split"].map(list(SPLITS).index)
+        cells[index["row"] // side, index["col"] // side] = index["split"].map(dict(zip(SPLITS, range(3), strict=True)))
         ax.imshow(cells, cmap=ListedColormap(list(_SPLIT_COLOURS.values())), vmin=0, vmax=len(SPLITS) - 1)
         ax.set_title(f"{kind}: {scene}")
         style.no_ticks(ax)
@@ -111,49 +116,96 @@ def split_kinds(table: pd.DataFrame, patch_sets: Mapping[str, PatchSet]) -> Figu
     ax.set(xlim=(-0.5, len(patch_sets) - 0.5), ylim=(0, 1), ylabel="F1 on the test patches")
     ax.set_title("one dot per seed, line: mean")
     handles = [Patch(color=colour, label=split) for split, colour in _SPLIT_COLOURS.items()]
-    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    handles.append(Patch(facecolor="w", edgecolor="0.6", label="not used"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=4)
     return style.counted(figure, style.format_count(len(table), "training"), f"bars: {_OVER_PATCHES}")
 
 
 def _seeds(ax: Axes, column: int, runs: Any, score: str, step: float) -> None:
-    """Draw a score of several seeds side by side, F1 with its interval."""
+    """Draw F1 of several seeds side by side, with their intervals."""
     for number, (_, run) in enumerate(runs.iterrows()):
-        ends = (run["low"], run["high"]) if score == "f1" else (np.nan, np.nan)
-        _interval(ax, column + step * (number - (len(runs) - 1) / 2), run[score], *ends)
+        x = column + step * (number - (len(runs) - 1) / 2)
+        _interval(ax, x, run[score], run[f"{score}_low"], run[f"{score}_high"])
+
+
+def _mean(ax: Axes, x: float, row: Any, **look: Any) -> None:
+    """Draw the mean F1 of seeds with its interval over patches and its standard deviation over seeds."""
+    _interval(ax, x, row["f1"], row["f1_low"], row["f1_high"], **look)
+    ax.plot([x] * 2, [row["f1"] - row["f1_sd"], row["f1"] + row["f1_sd"]], zorder=0, **_SEED_RANGE)
 
 
 def sizes(table: pd.DataFrame) -> Figure:
     """Draw F1 over the whole area against patch size (`beyond_tables.size_table`); the 10 % rule's choice is marked."""
-    candidates = list(table.index.unique("patch_size"))
-    figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.3), sharey=True)
-    titles = {"f1": "whole area", "outside_f1": "outside the training patches"}
-    for ax, (score, title) in zip(axes, titles.items(), strict=True):
-        for column, size in enumerate(candidates):
-            if table.loc[size]["chosen"].iloc[0]:
-                ax.axvspan(column - 0.4, column + 0.4, color="0.92")
-            _seeds(ax, column, table.loc[size], score, 0.16)
-        means = [table.loc[size][score].mean() for size in candidates]
-        ax.plot(range(len(candidates)), means, color=style.HIT, linewidth=2)
-        ax.set_xticks(range(len(candidates)), [f"{size} px" for size in candidates])
-        ax.set(title=title, ylim=(0, 1))
-    axes[0].set_ylabel("F1")
-    dot = Line2D([], [], color="0.4", marker="o", markersize=4, label="one seed, 95 % over windows")
-    mean = Line2D([], [], color=style.HIT, linewidth=2, label="mean")
-    handles = [dot, mean, Patch(color="0.92", label="the 10 % rule's choice")]
+    figure, ax = plt.subplots(figsize=(6.4, 3.3))
+    for column, (_, row) in enumerate(table.iterrows()):
+        if row["chosen"]:
+            ax.axvspan(column - 0.4, column + 0.4, color="0.92")
+        _mean(ax, column, row)
+    ax.plot(range(len(table)), table["f1"], color=style.HIT, label="whole area", zorder=0)
+    outside: dict[str, Any] = {"color": style.MISS, "linestyle": ":", "label": "outside the training patches"}
+    ax.plot(range(len(table)), table["outside_f1"], **outside)
+    ax.set_xticks(range(len(table)), [f"{size} px" for size in table.index])
+    ax.set(ylabel="F1", ylim=(0, 1))
+    handles = [*ax.get_legend_handles_labels()[0], Patch(color="0.92", label="the 10 % rule's choice")]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
-    return style.counted(figure, style.format_count(len(table), "training"))
+    return style.counted(figure, _seeds_of(table), f"thin bars: {_OVER_PATCHES}; {_BROAD}")
+
+
+def labels(table: pd.DataFrame) -> Figure:
+    """Draw F1 by what a network was trained on and what it is tested against (`beyond_tables.label_table`)."""
+    figure, ax = plt.subplots(figsize=(5.6, 3.3))
+    for row in table.reset_index().to_dict("records"):
+        shift, colour = (-0.1, style.FALSE_ALARM) if row["trained"] == "drawn" else (0.1, style.HIT)
+        _mean(ax, int(row["tested"] == "true") + shift, row, color=colour)
+    ax.axhline(table["labels_f1"].iloc[0], color="0.4", linestyle=":", label="drawn against true outlines")
+    ax.set_xticks([0, 1], ["drawn outlines", "true outlines"])
+    ax.set(xlim=(-0.5, 1.5), ylim=(0, 1), xlabel="tested against", ylabel="F1")
+    colours = {"trained on drawn": style.FALSE_ALARM, "trained on true": style.HIT}
+    handles = [Line2D([], [], color=colour, marker="o", label=label) for label, colour in colours.items()]
+    figure.legend(handles=[*handles, *ax.get_legend_handles_labels()[0]], loc="outside upper center", ncols=2)
+    return style.counted(figure, _seeds_of(table), f"thin bars: {_OVER_PATCHES}; {_BROAD}")
+
+
+def left_out(table: pd.DataFrame) -> Figure:
+    """Draw F1 in each area of networks that have not learnt it (`leave_one_out.left_out_table`) and that have."""
+    figure, ax = plt.subplots(figsize=(8.4, 3.5))
+    for column, (_, row) in enumerate(table.iterrows()):
+        _mean(ax, column, row, color=style.FALSE_ALARM)
+    for name, label, marker, shift in (("single_f1", "learnt alone", "s", 0.15), ("mix_f1", "LMHLD_mix", "D", 0.28)):
+        ax.plot(np.arange(len(table)) + shift, table[name], marker, color="0.4", markersize=4, label=label)
+    ax.set_xticks(range(len(table)), [style.area_name(str(area)) for area in table.index], fontsize=8)
+    ax.set(ylim=(0, 1), ylabel="F1 on the area's test patches")
+    own = Line2D([], [], color=style.FALSE_ALARM, marker="o", label="all other areas learnt")
+    figure.legend(handles=[own, *ax.get_legend_handles_labels()[0]], loc="outside upper center", ncols=3)
+    return style.counted(figure, _seeds_of(table), f"thin bars: {_OVER_PATCHES}; {_BROAD}")
+
+
+def stage_epochs(table: pd.DataFrame) -> Figure:
+    """Draw F1 of LMHLD_part, mix and single against the epochs of a stage (`beyond_tables.epochs_table`)."""
+    figure, ax = plt.subplots(figsize=(5.6, 3.3))
+    for (name, rows), marker in zip(table.groupby(level="strategy", sort=False), "osD", strict=False):
+        f1, x = rows["f1"].to_numpy(), rows.index.get_level_values("epochs")
+        (line,) = ax.plot(x, f1, marker=marker, label=f"LMHLD_{name}")
+        ax.fill_between(x, f1 - rows["f1_sd"], f1 + rows["f1_sd"], color=line.get_color(), alpha=0.2, linewidth=0)
+    ax.set(xlabel="epochs (of a stage)", ylabel="F1, all test pixels", ylim=(0, 1))
+    figure.legend(loc="outside upper center", ncols=3)
+    return style.counted(figure, _seeds_of(table), "bands: ± standard deviation over seeds")
+
+
+def _seeds_of(table: pd.DataFrame) -> str:
+    least, most = int(table["seeds"].min()), int(table["seeds"].max())
+    return style.format_count(most, "seed") if least == most else f"{least} to {most} seeds"
 
 
 def switches(table: pd.DataFrame) -> Figure:
-    """Draw what each open point (row) does to F1 when it alone is decided otherwise: ``effect``, and two intervals."""
+    """Draw what each open point does to F1 when it alone is decided otherwise (`beyond_tables.switch_table`)."""
     figure, ax = plt.subplots(figsize=(7.5, 1.2 + 0.45 * len(table)))
-    y = range(len(table))
-    grey: dict[str, Any] = {"color": "0.75", "zorder": 1, "label": "95 % over seeds (Student's t)"}
-    ax.plot(table["effect"], y, "o", color="k", markersize=5, zorder=3, label="mean over seeds")
-    ax.hlines(y, table["seeds_low"], table["seeds_high"], linewidth=5, **grey)
+    y, effect, spread = range(len(table)), table["effect"], table["effect_sd"]
+    ax.plot(effect, y, "o", color="k", markersize=5, zorder=3, label="mean over seeds")
+    ax.hlines(y, effect - spread, effect + spread, zorder=1, label="± standard deviation over seeds", **_SEED_RANGE)
     ax.hlines(y, table["low"], table["high"], color=style.HIT, linewidth=2, label="95 % over patches (bootstrap)")
     ax.axvline(0, color="0.4", linewidth=0.8)
     ax.set_yticks(y, list(table.index))
     ax.set(xlabel="F1 with the change minus F1 without", ylim=(len(table) - 0.5, -0.5))
     figure.legend(loc="outside upper center", ncols=3)
-    return style.counted(figure, style.format_count(len(table), "open point"))
+    return style.counted(figure, style.format_count(len(table), "open point"), _seeds_of(table))

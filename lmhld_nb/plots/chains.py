@@ -18,7 +18,7 @@ from lmhld_nb.evaluation import METRICS
 from lmhld_nb.plots import style
 
 _DIFFERENCE = LinearSegmentedColormap.from_list("difference", ["white", "#ffe94a", "#d7261e", "black"])
-_DATASETS = {"part": "LMHLD_part", "mix": "LMHLD_mix", "single": "LMHLD_single, mean over areas"}
+_DATASETS = {"part": "LMHLD_part", "mix": "LMHLD_mix", "single": "LMHLD_single"}
 _ACROSS = 4
 # Many small letters make large pictures: fewer dots on the page than elsewhere (files have their own number).
 _PAGE: dict[str, Any] = {"narrowest": 5, "widest": 11, "dpi": 80}
@@ -42,7 +42,9 @@ def order_differences(scores: pd.DataFrame, score: str) -> Figure:
     bar = figure.colorbar(mappable, ax=figure.axes, shrink=0.8, aspect=30, pad=0.01, label=label)
     if largest <= 1e-6:  # nothing differs: the ticks would be of no meaning
         bar.set_ticks([0])
-    return style.counted(figure, f"{style.format_count(len(orders), 'order')} a network")
+    return style.counted(
+        figure, f"{style.format_count(len(orders), 'order')} at most", style.by_network(scores, "seeds")
+    )
 
 
 def stage_matrices(matrix: pd.DataFrame) -> Figure:
@@ -138,10 +140,10 @@ def addition(table: pd.DataFrame) -> Figure:
 def part_beside(table: pd.DataFrame) -> Figure:
     """Draw F1 on LMHLD_part beside mix and single, ours and published (`part.beside_mix_and_single`; Table 7)."""
     known = set(table.columns[table.notna().any()])
-    panels = {"this book": ""}
+    panels = {"this book, all test pixels": "", "this book, mean over areas": "mean_"}
     if any(f"published_{name}_f1" in known for name in _DATASETS):
-        panels["published"] = "published_"
-    figure, axes, left, _ = style.grid(len(panels), (5.2, 3.6), narrowest=5.5, sharey=True)
+        panels["published (single: mean over areas)"] = "published_"
+    figure, axes, left, _ = style.grid(len(panels), (4.2, 3.6), narrowest=5.5, sharey=True)
     styles = dict(zip(_DATASETS, zip(sns.color_palette("colorblind"), "osD", strict=False), strict=False))
     x = np.arange(len(table))
     drawn: dict[str, Line2D] = {}
@@ -157,4 +159,5 @@ def part_beside(table: pd.DataFrame) -> Figure:
         ax.grid(axis="y", color="0.85")
     left[0].set_ylabel("F1")
     figure.legend(handles=[drawn[name] for name in _DATASETS if name in drawn], loc="outside upper center", ncols=3)
-    return style.counted(figure, style.format_count(len(table), "network"))
+    explanation = "; ".join(style.by_network(table, column) for column in ("orders", "seeds"))
+    return style.counted(figure, style.format_count(len(table), "network"), f"part: {explanation}")

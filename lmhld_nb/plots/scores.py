@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from lmhld_nb.evaluation import Confusion, Threshold
+from lmhld_nb.evaluation import Confusion, Threshold, intervals
 from lmhld_nb.plots import style
 from lmhld_nb.runs import Run
 
@@ -43,12 +43,15 @@ def learning_curves(panels: Mapping[str, Sequence[Run]], column: str = "val_f1")
     plt.setp(left, ylabel=CURVES[column])
     plt.setp(bottom, xlabel="epoch")
     figure.legend(handles=style.network_handles(models, markersize=5), loc="outside right center")
-    return style.counted(figure, style.format_count(sum(map(len, panels.values())), "training"))
+    trainings = [run for runs in panels.values() for run in runs]
+    seeds = ", ".join(map(str, sorted({run.spec.seed for run in trainings})))
+    return style.counted(figure, style.format_count(len(trainings), "training"), f"seeds: {seeds}")
 
 
 def score_heatmap(table: pd.DataFrame, scores: Mapping[str, str], rows: str, name: str = "F1") -> Figure:
     """Draw ``scores`` (columns' titles, if any) as heat maps of rows (``area`` or ``patch_size``) × networks."""
     scores = {column: title for column, title in scores.items() if table[column].notna().any()}
+    is_few = (table["patches"] < intervals.LEAST).unstack("model")
     models, lines = list(table.index.unique("model")), list(table.index.unique(rows))
     # Side by side as long as a page is wide enough, else one above the other.
     across = len(scores) if len(scores) * len(models) <= 14 else 1
@@ -58,19 +61,25 @@ def score_heatmap(table: pd.DataFrame, scores: Mapping[str, str], rows: str, nam
     for ax, (column, title) in zip(axes, scores.items(), strict=True):
         cells = table[column].unstack("model").reindex(index=lines, columns=models)
         best = cells.max(axis=1 if rows == "area" else 0)
-        style.heatmap(ax, cells.to_numpy(float), bold=cells.eq(best, axis=0 if rows == "area" else 1).to_numpy())
+        bold = cells.eq(best, axis=0 if rows == "area" else 1).to_numpy()
+        # What is published rests on the paper's own test patches.
+        marked = None if column.startswith("published") else is_few.reindex_like(cells).to_numpy()
+        style.heatmap(ax, cells.to_numpy(float), bold=bold, marked=marked)
         ax.set_title(title)
     for ax in left:
         style.name_cells(ax, rows=[style.area_name(line) if rows == "area" else f"{line} px" for line in lines])
     for ax in bottom:
         style.name_cells(ax, columns=list(map(style.network_title, models)), rotation=40, ha="right")
-    bold = "the best of a row" if rows == "area" else "the best size of each network"
-    return style.counted(figure, f"{style.format_count(len(table), 'score')} a panel at most", f"{name}, bold: {bold}")
+    explanation = f"{name}, bold: {'the best of a row' if rows == 'area' else 'the best size of each network'}"
+    if is_few.any(axis=None):
+        explanation += f"; *: fewer than {intervals.LEAST} test patches"
+    explanation += f"; {style.by_network(table, 'seeds')}"
+    return style.counted(figure, f"{style.format_count(len(table), 'score')} a panel at most", explanation)
 
 
 def patch_size_scores(choice: pd.DataFrame, table: pd.DataFrame) -> Figure:
     """Draw F1 over the whole area against patch size (Table 4), and the mean that decides (`patch_size_choice`)."""
-    areas, models = list(table.index.unique("area")), list(table.index.unique("model"))
+    areas, models = list(choice.index.unique("area")), list(table.index.unique("model"))
     titles = {"f1": "this book", "outside_f1": "outside the training patches", "published_f1": "published"}
     titles = {column: title for column, title in titles.items() if table[column].notna().any()}
     size = (1.6 + 2.9 * len(titles), 0.8 + 2.6 * len(areas))
@@ -89,7 +98,9 @@ def patch_size_scores(choice: pd.DataFrame, table: pd.DataFrame) -> Figure:
         row[0].set_ylabel("F1, whole area")
     mean = Line2D([], [], color="k", linewidth=2.5, label="mean")
     figure.legend(handles=[*style.network_handles(models, markersize=4), mean], loc="outside right center")
-    return style.counted(figure, f"{style.format_count(len(models), 'network')} a size")
+    return style.counted(
+        figure, f"{style.format_count(len(models), 'network')} a size", style.by_network(table, "seeds")
+    )
 
 
 def recipe_heatmap(table: pd.DataFrame) -> Figure:
@@ -103,16 +114,17 @@ def recipe_heatmap(table: pd.DataFrame) -> Figure:
     for size, colour, marker in zip(f1.index, colours, cycle("osD^vPX"), strict=False):
         line = table.loc[size]
         axes[1].plot(line["steps"], line["f1"], color=colour, marker=marker, markersize=5, label=f"batch {size}")
-    axes[1].set(xscale="log", xlabel="steps of SGD", ylabel="F1", title="the same scores over steps")
+    axes[1].set(xscale="log", xlabel="steps of the optimiser", ylabel="F1", title="the same scores over steps")
     axes[1].legend()
     return style.counted(figure, style.format_count(len(table), "score"))
 
 
-def against_threshold(rules: Mapping[str, Threshold], f1: pd.Series) -> Figure:
-    """Draw the best network's F1 (index: area, model) beside the best single threshold's (``rules``), area by area."""
+def against_threshold(rules: Mapping[str, Threshold], table: pd.DataFrame) -> Figure:
+    """Draw the best network's F1 (`single.table_5`) beside the best single threshold's (``rules``), area by area."""
     figure, ax = plt.subplots(figsize=(9, 3.2))
     x = np.arange(len(rules))
-    best = [f1.loc[area] for area in rules]
+    best = [table["f1"].loc[area] for area in rules]
+    patches = table["patches"].groupby(level="area").max()
     limits = [(rule.feature, rule.confusion.f1) for rule in rules.values()]
     networks = [(style.network_title(scores.idxmax()), scores.max()) for scores in best]
     bars = ((x - 0.2, "0.75", "best single threshold", limits), (x + 0.2, style.HIT, "best network", networks))
@@ -121,10 +133,13 @@ def against_threshold(rules: Mapping[str, Threshold], f1: pd.Series) -> Figure:
         for centre, (name, score) in zip(centres, named, strict=True):
             ax.text(centre, 0.02, f"{name} {score:.2f}", ha="center", va="bottom", rotation=90, fontsize=7.5)
     ax.set(ylim=(0, 1), ylabel="F1 on the test patches")
-    ax.set_xticks(x, [style.area_name(area) for area in rules])
+    marks = {area: "*" if patches[area] < intervals.LEAST else "" for area in rules}
+    ax.set_xticks(x, [f"{style.area_name(area)}{marks[area]}\n{patches[area]} patches" for area in rules])
     figure.legend(loc="outside upper right", ncols=2)
     explanation = "both are the best on the test pixels themselves: upper bounds"
-    return style.counted(figure, style.format_count(len(f1), "network"), explanation)
+    if any(marks.values()):
+        explanation += f"; *: fewer than {intervals.LEAST} test patches"
+    return style.counted(figure, style.format_count(len(table), "network"), explanation)
 
 
 def errors(predicted: np.ndarray, truth: np.ndarray, background: np.ndarray) -> np.ndarray:
@@ -165,4 +180,4 @@ def predictions(examples: Sequence[Example], bands: Sequence[str]) -> Figure:
         ax.set_title(f"{title}\n{ax.get_title()}".strip(), fontsize=8)
     errors_legend(figure)
     style.no_ticks(*axes.flat)
-    return style.counted(figure, style.format_count(len(examples), "test patch"))
+    return style.counted(figure, style.format_count(len(examples), "test patch"), "F1: of this patch alone, one seed")

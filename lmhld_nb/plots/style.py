@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, Normalize, to_rgb
@@ -61,6 +62,15 @@ def format_count(count: int, thing: str) -> str:
     """Return how many there are of something: ``1 patch``, ``22 patches``."""
     ending = "" if count == 1 else "es" if thing.endswith(("ch", "s")) else "s"
     return f"{count:,} {thing}{ending}"
+
+
+def by_network(table: pd.DataFrame, column: str) -> str:
+    """Return how many ``seeds`` or ``orders`` (a column) networks have: ``seeds: 3 (U-Net), 1 (Res U-Net)``."""
+    counts = table[column].groupby(level="model", sort=False).max()
+    if counts.nunique() == 1:
+        return f"{column}: {counts.iloc[0]} a network"
+    groups = counts.groupby(counts, sort=False)
+    return f"{column}: " + ", ".join(f"{n} ({', '.join(map(network_title, g.index))})" for n, g in groups)
 
 
 def counted(figure: Figure, count: str, explanation: str = "") -> Figure:
@@ -120,13 +130,17 @@ def heatmap(
     colormap: Colormap | str = "viridis",
     bold: np.ndarray | None = None,
     fontsize: float = 7.5,
+    marked: np.ndarray | None = None,
 ) -> None:
     """Draw (rows, columns) cells with their labels, black or white by the fill; a missing one (NaN) is grey.
 
-    ``limits`` are the values of the first and the last colour; the letters of ``bold`` cells (rows, columns) are bold.
+    ``limits`` are the values of the first and the last colour; the letters of ``bold`` cells (rows, columns) are bold,
+    and ``marked`` ones have a *.
     """
     colours, scale = plt.get_cmap(colormap), Normalize(*limits)
     labels = np.vectorize(label, otypes=[object])(values)
+    if marked is not None:
+        labels = labels + np.where(marked, "*", "").astype(object)
     ax.set_facecolor(MISSING)
     sns.heatmap(values, ax=ax, annot=labels, fmt="", vmin=limits[0], vmax=limits[1], cmap=colours, cbar=False,
                 linewidths=0.6, linecolor="0.8", annot_kws={"fontsize": fontsize})  # fmt: skip

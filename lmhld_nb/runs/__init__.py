@@ -1,12 +1,12 @@
 """Runs: the content-addressed store, and what makes the missing ones."""
 
-from lmhld_nb.runs.runner import make_run, make_runs
+from lmhld_nb.runs.runner import make_run, make_runs, missing_runs
 from lmhld_nb.runs.store import (
-    Run, damage, failure, files, find, holds_records, patch_set, patch_sets, rates, remembered, select, status,
-    test_patches, window_counts,
+    Run, counts_on, damage, failure, files, find, holds_records, patch_set, patch_sets, rates, remembered, select,
+    status, test_patches, window_counts,
 )  # fmt: skip
 
 __all__ = [
-    "Run", "damage", "failure", "files", "find", "holds_records", "make_run", "make_runs", "patch_set", "patch_sets",
-    "rates", "remembered", "select", "status", "test_patches", "window_counts",
+    "Run", "counts_on", "damage", "failure", "files", "find", "holds_records", "make_run", "make_runs", "missing_runs", "patch_set",
+    "patch_sets", "rates", "remembered", "select", "status", "test_patches", "window_counts",
 ]  # fmt: skip

@@ -1,27 +1,30 @@
 """Records: finished runs without their weights, with what figures show of their predictions; one file an edition.
 
-``records.zip`` holds RUN_ID/FILE for each run, maps/SCENE/FILE for each mapped scene, and records.json: the version,
-the profile, and a digest of the files of each run and map.
+``records.tar.xz`` holds RUN_ID/FILE for each run, maps/SCENE/FILE for each mapped scene, and records.json: the version,
+the profile, and a digest of the files of each run and map. Files of the same name lie side by side, so that what they
+have in common is packed once.
 """
 
 import hashlib
 import io
 import json
+import lzma
 import re
+import tarfile
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from lmhld_nb.config import ROOT, UserError, atomic_path, cannot_read, printable, safe_name
-from lmhld_nb.runs.store import MANIFEST, MAPS, SHOWN, Run
+from lmhld_nb.config import ROOT, UserError, atomic_path, cannot_read, printable, runs_dir, safe_name
+from lmhld_nb.runs.store import MANIFEST, MAPS, RECORDED, SHOWN, Busy, Run, lock
 from lmhld_nb.training import scoring
 
-VERSION = 1
+VERSION = 2
 LARGEST = 200_000_000  # bytes, unpacked
 _REQUIRED = ("spec.json", "history.csv", "metrics.json", scoring.PATCHES_FILE)
 _RUN_FILES = (*_REQUIRED, "environment.json", scoring.WHOLE_AREA_FILE, scoring.WINDOWS_FILE)
@@ -30,7 +33,8 @@ _RUN_ID = re.compile("[0-9a-f]{16}")
 _OF_ONE_MACHINE = ("files", "seconds", "megapixels_per_second")  # of map.json
 
 _UNREADABLE = (
-    zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError,
+    lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, LookupError,
+    TypeError, AttributeError,
 )  # fmt: skip
 
 Files = dict[str, bytes]
@@ -53,24 +57,25 @@ class Records:
 
 def path(profile: str) -> Path:
     """Return where the records of a profile's published edition lie, or would lie."""
-    return ROOT / "figures" / profile / "records.zip"
+    return ROOT / "figures" / profile / "records.tar.xz"
 
 
-def write(target: Path, profile: str, finished: Sequence[Run], maps: Mapping[str, Path]) -> None:
-    """Write finished runs and folders of maps, by scene, as records; the same bytes for the same runs.
-
-    Raises `UserError` where a file cannot be read, or ``target`` not be written: what was there stays.
-    """
-    recorded = Records(
+def of_runs(profile: str, finished: Sequence[Run], maps: Mapping[str, Path]) -> Records:
+    """Return the records of finished runs and of folders of maps, by scene; `UserError` if a file cannot be read."""
+    return Records(
         profile,
         {run.spec.run_id: _run_files(run) for run in finished},
         {safe_name(scene, "scene"): _map_files(folder) for scene, folder in maps.items()},
     )
-    with atomic_path(target) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name, content in sorted(_members(recorded).items()):
-            entry = zipfile.ZipInfo(name)  # dated 1980, whenever it is written
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, content, zipfile.ZIP_DEFLATED, 9)
+
+
+def write(target: Path, recorded: Records) -> None:
+    """Write records, the same bytes for the same runs; where that fails (`UserError`), what was there stays."""
+    with atomic_path(target) as temporary, tarfile.open(temporary, "w:xz", preset=9) as archive:
+        for name, content in sorted(_members(recorded).items(), key=lambda member: member[0].split("/")[::-1]):
+            entry = tarfile.TarInfo(name)  # dated 1970 and of nobody, whoever writes it
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
 
 
 def _run_files(run: Run) -> Files:
@@ -95,7 +100,7 @@ def _read_files(folder: Path, names: Sequence[str]) -> Files:
 
 
 def _members(recorded: Records) -> Files:
-    """Return the files of a zip by name, records.json among them."""
+    """Return all files by name, records.json among them."""
     groups = {"runs": recorded.runs, "maps": recorded.maps}
     digests = {kind: {owner: _digest(files) for owner, files in group.items()} for kind, group in groups.items()}
     manifest = {"version": VERSION, "profile": recorded.profile, **digests}
@@ -118,13 +123,9 @@ def read(path: Path, profile: str) -> Records:
         UserError: they are not there, not whole, of another version or profile, larger than `LARGEST`, hold files that
             no records hold, or content that does not fit its digest.
     """
-    way_out = f"get the file again, or make the runs with `lmhld run {profile}`"
+    way_out = f"get the file again, or delete it and make the runs with `lmhld run {profile}`"
     try:
-        with zipfile.ZipFile(path) as archive:
-            _check_size(path, entries := archive.infolist())
-            content = {entry.filename: archive.read(entry) for entry in entries}
-        if len(content) < len(entries):
-            raise ValueError("holds a file twice")
+        content = _unpacked(path)
         manifest = json.loads(content.pop(MANIFEST))
         if manifest["version"] != VERSION:
             both = f"records of version {manifest['version']}, this is version {VERSION}"
@@ -136,7 +137,7 @@ def read(path: Path, profile: str) -> Records:
             kind, owner, file = _place(name)
             groups[kind].setdefault(owner, {})[file] = data
         shown = [zipfile.ZipFile(io.BytesIO(data)) for name, data in content.items() if name.endswith(".npz")]
-        _check_size(path, [*entries, *(entry for arrays in shown for entry in arrays.infolist())])
+        _check_size(path, sum(entry.file_size for arrays in shown for entry in arrays.infolist()))
         for kind, group in groups.items():
             for owner in sorted({*manifest[kind], *group}):
                 if manifest[kind].get(owner) != _digest(group.get(owner, {})):
@@ -160,11 +161,24 @@ def read(path: Path, profile: str) -> Records:
     return Records(profile, groups["runs"], groups["maps"])
 
 
-def _check_size(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
-    if (size := sum(entry.file_size for entry in entries)) > LARGEST:
+def _unpacked(path: Path) -> Files:
+    """Return the files of an archive by name, none of which is written; raises on whatever is not as records are."""
+    with lzma.open(path) as packed:
+        unpacked = packed.read(LARGEST + 1)
+    _check_size(path, len(unpacked))
+    content: Files = {}
+    with tarfile.open(fileobj=io.BytesIO(unpacked)) as archive:
+        for entry in archive:
+            file = archive.extractfile(entry) if entry.isreg() else None
+            if file is None or entry.name in content:
+                raise ValueError(f"holds {entry.name!r} twice, or as no file")
+            content[entry.name] = file.read()
+    return content
+
+
+def _check_size(path: Path, size: int) -> None:
+    if size > LARGEST:
         raise UserError(f"{path}: unpacks to {size / 1e6:.0f} MB, more than any records; do not trust it")
-    if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in entries):
-        raise ValueError("packed in another way than records are")
 
 
 def _place(name: str) -> tuple[str, str, str]:
@@ -188,8 +202,29 @@ def unpack(path: Path, profile: str, folder: Path) -> Path:
     members = _members(read(path, profile))
     present = folder / MANIFEST
     if not (present.is_file() and present.read_bytes() == members[MANIFEST]):
-        with atomic_path(folder) as temporary:
-            for name, content in members.items():
-                (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-                (temporary / name).write_bytes(content)
+        _write_files(folder, members)
     return folder
+
+
+def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    with atomic_path(folder) as temporary:
+        for name, content in files.items():
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            (temporary / name).write_bytes(content)
+
+
+def adopt(recorded: Records, run_ids: Iterable[str]) -> list[str]:
+    """Put recorded runs of which the store has nothing, and all maps, into it; return the ids of these runs.
+
+    They count as finished, without their weights (`store.Run.is_record`). Raises where the store cannot be written.
+    """
+    adopted = []
+    for run_id in run_ids:
+        folder = runs_dir() / run_id
+        if run_id in recorded.runs and not folder.exists():
+            with suppress(Busy), lock(run_id, wait=False):
+                _write_files(folder, {**recorded.runs[run_id], RECORDED: b""})
+                adopted.append(run_id)
+    for scene, files in recorded.maps.items():
+        _write_files(runs_dir() / MAPS / scene, files)
+    return adopted

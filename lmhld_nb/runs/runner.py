@@ -24,7 +24,7 @@ from lmhld_nb.training.specs import RunSpec
 
 
 def make_run(spec: RunSpec, execution: Execution | None = None, whole_area: bool = False, wait: bool = True) -> Run:
-    """Return the run of ``spec``; train it, and the stages before it, where they are not finished.
+    """Return the run of ``spec`` with its weights; train it, and the stages before it, where they are not there.
 
     With ``whole_area`` it is scored on its whole area too; with ``wait``, another process that makes it is waited for
     (else `Busy`). UserError where the store cannot be read or written, or, like Interrupted, as `training.train`; the
@@ -55,7 +55,8 @@ def _make_locked(spec: RunSpec, execution: Execution, whole_area: bool) -> None:
             device = choose_device(chosen.device)
             if device == "cpu":
                 torch.set_num_threads(chosen.threads)
-            if store.find(spec) is None:
+            if (run := store.find(spec)) is None or run.is_record:
+                (folder / "metrics.json").unlink(missing_ok=True)  # of a record: it is not finished while it is remade
                 earlier = [
                     EarlierStage(
                         stage.run_id, runs_dir() / stage.run_id / store.WEIGHTS, store.patch_sets(stage, False)
@@ -63,6 +64,10 @@ def _make_locked(spec: RunSpec, execution: Execution, whole_area: bool) -> None:
                     for stage in spec.chain[:-1]
                 ]
                 train(spec, store.patch_sets(spec, chosen.progress), folder, chosen, earlier)
+                (folder / store.RECORDED).unlink(missing_ok=True)
+                if run and (again := store.find(spec)) and again.metrics["weights"] != run.metrics["weights"]:
+                    which = "it has other weights than were recorded: what starts from it must be made again, too"
+                    tqdm.write(f"{folder}: {which}; repeat the command", file=sys.stderr)
             if whole_area and (run := store.find(spec)):
                 store.score_whole_area(run, torch.device(device), chosen.progress)
     except Interrupted:
@@ -78,21 +83,21 @@ def make_runs(
     workers: int | None = None,
     execution: Execution | None = None,
     whole_area: Collection[str] = (),
+    ranks: Mapping[str, int] | None = None,
 ) -> list[Run]:
     """Make what is missing of ``specs`` and return all runs in their order; ids in ``whole_area`` are scored there too.
 
     Trainings run side by side, without ``workers`` one per processor core, or on GPUs as many as they have room for;
-    UserError names each failure, after the other runs were finished; Interrupted: a signal came, and the same call goes
-    on where it stopped.
+    ``ranks`` says by id which come first (0 for others); a recorded run is trained where a missing one starts from its
+    weights. UserError names each failure, after the other runs were finished; Interrupted: a signal came, and the same
+    call goes on where it stopped.
     """
     execution, specs = execution or Execution(), list(specs)
-    unfinished = [spec for spec in specs if not _is_done(spec, whole_area)]
-    stages = {stage.run_id: stage for spec in unfinished for stage in spec.chain}
-    missing = {run_id: stage for run_id, stage in stages.items() if not _is_done(stage, whole_area)}
+    missing = missing_runs(specs, whole_area)
     if workers is None:
         on_cpu = choose_device(execution.device) == "cpu"
         workers = max(1, cores() // execution.threads) if on_cpu else gpus.room(execution)
-    failures = _make_all(missing, workers, execution, whole_area)
+    failures = _make_all(missing, workers, execution, whole_area, ranks or {})
     if failures:
         by_reason: dict[str, list[str]] = {}  # runs with the same reason share it
         for run_id, reason in failures.items():
@@ -102,20 +107,31 @@ def make_runs(
     return [run for spec in specs if (run := store.find(spec))]
 
 
-def _is_done(spec: RunSpec, whole_area: Collection[str]) -> bool:
+def missing_runs(specs: Iterable[RunSpec], whole_area: Collection[str] = ()) -> dict[str, RunSpec]:
+    """Return by id what `make_runs` would make: unfinished runs, and stages before them whose weights are not here."""
+    unfinished = [spec for spec in specs if not _is_done(spec, whole_area, ("done", "recorded"))]
+    stages = {stage.run_id: stage for spec in unfinished for stage in spec.chain}
+    return {run_id: stage for run_id, stage in stages.items() if not _is_done(stage, whole_area)}
+
+
+def _is_done(spec: RunSpec, whole_area: Collection[str], states: Collection[str] = ("done",)) -> bool:
     try:
-        return store.status(spec, spec.run_id in whole_area) == "done"
+        return store.status(spec, spec.run_id in whole_area) in states
     except UserError:  # it cannot be read: `make_run` says so
         return False
 
 
 def _make_all(
-    specs: Mapping[str, RunSpec], workers: int, execution: Execution, whole_area: Collection[str]
+    specs: Mapping[str, RunSpec],
+    workers: int,
+    execution: Execution,
+    whole_area: Collection[str],
+    ranks: Mapping[str, int],
 ) -> dict[str, str]:
     """Make runs, each after the stage it starts from; return the reasons of those that failed, by id.
 
-    First comes what most work waits for, so that no worker is left alone with a long run or chain at the end; last
-    what another process is making already.
+    Of the least rank first comes what most work waits for, so that no worker is left alone with a long run or chain at
+    the end; last comes what another process is making already.
     """
     costs, failures = _prepare(specs, execution.progress)
     left = {run_id: spec for run_id, spec in specs.items() if run_id not in failures}
@@ -136,7 +152,7 @@ def _make_all(
                 with _InProcess() if in_process else pool(workers) as executor:
                     while left:
                         ready = [name for name in left if parents[name] not in left and name not in running.values()]
-                        ready.sort(key=urgency.__getitem__, reverse=True)
+                        ready.sort(key=lambda name: (name in busy, ranks.get(name, 0), -urgency[name]))
                         for run_id in ready[: workers - len(running)]:
                             is_orphan = parents[run_id] in failures
                             running[executor.submit(work, left[run_id], run_id in busy, is_orphan)] = run_id
@@ -145,7 +161,6 @@ def _make_all(
                             reason = future.result()
                             if reason is None:
                                 busy.add(run_id)
-                                urgency[run_id] = 0
                                 continue
                             if reason:
                                 failures[run_id] = reason

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from lmhld_nb.config import (
     UserError, atomic_path, cannot_read, cannot_write, printable, runs_dir, safe_name, write_json,
 )  # fmt: skip
 from lmhld_nb.evaluation.counts import Confusion
+from lmhld_nb.patches.batches import load_split
 from lmhld_nb.patches.patch_sets import PatchSet, PatchSpec
 from lmhld_nb.training import scoring, weights
 from lmhld_nb.training.hardware import portability
@@ -34,7 +36,9 @@ from lmhld_nb.training.specs import Recipe, RunSpec
 FAILURE = "failure.json"
 WEIGHTS = "weights.safetensors"
 SHOWN = "shown"  # of a run's folder: predictions that figures show
+FLAT = 0.005  # of F1: what a validation curve may still gain in its last quarter
 MANIFEST, MAPS = "records.json", "maps"  # of a store that holds records alone (`records`)
+RECORDED = "recorded"  # an empty file in the folder of a run of which the store has the record alone
 
 
 class Busy(Exception):
@@ -54,14 +58,36 @@ class Run:
         """One row per epoch: lr, losses, validation scores, seconds since the start."""
         return pd.read_csv(self.folder / "history.csv")
 
+    @property
+    def tested(self) -> dict[str, int]:
+        """How many test patches of each of its own areas it is scored on."""
+        pixels = {spec.area: spec.size**2 for spec in self.spec.data}
+        counts = {area: Confusion.from_dict(row) for area, row in self.metrics["areas"].items()}
+        return {area: sum(vars(own).values()) // pixels[area] for area, own in counts.items()}
+
+    @property
+    def converged(self) -> bool:
+        """Whether a straight line through the validation F1 of the last quarter of the epochs gains less than 0.005.
+
+        False where that quarter is a single epoch: nothing can be said of it.
+        """
+        f1 = self.history["val_f1"].fillna(0).to_numpy()
+        last = f1[-ceil(len(f1) / 4) :]
+        return len(last) > 1 and bool(np.polyfit(np.arange(len(last)), last, 1)[0] * (len(last) - 1) < FLAT)
+
     def model(self) -> nn.Module:
         """Return the tested network, in evaluation mode, on the CPU."""
         return weights.load(self.weights_file)[0]
 
     @property
+    def is_record(self) -> bool:
+        """Whether only its record is here, without its weights."""
+        return holds_records() or (self.folder / RECORDED).is_file()
+
+    @property
     def weights_file(self) -> Path:
         """The file of its weights; raises `UserError` where only its record is here."""
-        if holds_records():
+        if self.is_record:
             way_out = f"make them with `lmhld train PROFILE {self.spec.run_id}`"
             raise UserError(f"needs the weights of run {self.spec.run_id}, of which only the record is here; {way_out}")
         return self.folder / WEIGHTS
@@ -122,7 +148,7 @@ def _inspect(spec: RunSpec) -> Run | str:
             return "it holds another spec"
         if "metrics.json" not in names:
             return ""
-        is_record = holds_records()
+        is_record = holds_records() or RECORDED in names
         if absent := sorted({"history.csv", scoring.PATCHES_FILE, *([] if is_record else [WEIGHTS])} - names):
             return f"{absent[0]} is missing"
         metrics = _read_json(folder / "metrics.json")
@@ -163,19 +189,21 @@ def _has_other_weights(parent: RunSpec, weights: str) -> bool:
 def weights_damage(spec: RunSpec) -> str:
     """Return what is wrong with a finished run's weights, read from end to end; empty if nothing is."""
     run = find(spec)
-    is_damaged = run is not None and run.metrics["weights"] != weights.digest(run.folder / WEIGHTS)
+    is_damaged = (
+        run is not None and not run.is_record and run.metrics["weights"] != weights.digest(run.folder / WEIGHTS)
+    )
     return "its weights are not those it was finished with" if is_damaged else ""
 
 
 def status(spec: RunSpec, whole_area: bool = False) -> str:
     """Return how far a run is; raises as `find`.
 
-    ``done``; ``unscored``: only the score of the whole area is left; ``failed``: the last attempt ended in an error;
+    ``done``; ``recorded``: done, but only its record is here; ``unscored``: only the score of the whole area is left; ``failed``: the last attempt ended in an error;
     ``damaged``: its folder is not usable and will be set aside; ``begun``: there is a checkpoint; or ``missing``.
     """
     state = _inspect(spec)
     if isinstance(state, Run) and not (whole_area and state.whole_area is None):
-        return "done"
+        return "recorded" if (state.folder / RECORDED).is_file() else "done"
     if failure(spec):
         return "failed"
     if isinstance(state, Run):
@@ -303,6 +331,21 @@ def remembered(run: Run, name: str, compute: Callable[[], Mapping[str, np.ndarra
         with suppress(UserError), atomic_path(path) as temporary:  # a store may be read-only
             np.savez_compressed(temporary, **arrays)
     return arrays
+
+
+def counts_on(run: Run, spec: PatchSpec) -> pd.DataFrame:
+    """Return the counts of a run's network on test patches of any PatchSpec: area, number, tp, fp, fn, tn.
+
+    They are scaled with the statistics of that PatchSet, which no label is needed for. UserError as `remembered`.
+    """
+
+    def compute() -> Mapping[str, np.ndarray]:
+        tests = load_split([patch_set(spec, False)], "test", torch.device("cpu"), run.spec.recipe.normalise)
+        counts, _ = scoring.patch_counts(run.model(), tests, run.recipe)
+        return {name: counts[name].to_numpy() for name in ("number", *scoring.COUNTS)}
+
+    stored = remembered(run, f"patches-{spec.fingerprint_of_patches}", compute)
+    return pd.DataFrame(stored).assign(area=spec.area)
 
 
 def score_whole_area(run: Run, device: torch.device, progress: bool) -> None:

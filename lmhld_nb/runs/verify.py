@@ -6,7 +6,7 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,16 @@ COMPARED = ("spec.json", scoring.PATCHES_FILE, "history.csv", "metrics.json", *S
 KEYS = ("epoch", "stage", "input", "area", "number", "scene", "row", "col")  # columns that name a row
 MEASURED = {"seconds", "patches_per_second", "device", "portable"}
 DIGESTS = ("metrics.json: parent_weights", "metrics.json: weights")
+LONGEST_DRAWN = 900
+"""Seconds that a drawn run and the stages before it took at most, so that two of them fit into a check of every push."""
 
 
 def choose(
     planned: Sequence[RunSpec], records: Records, run_ids: Sequence[str] = (), sample: int | None = None, seed: str = ""
 ) -> list[RunSpec]:
     """Return the planned runs to verify: those with ``run_ids``, or all that are recorded; of these ``sample``.
+
+    None is drawn that takes longer than `LONGEST_DRAWN`, unless all do.
 
     Raises `UserError` for a run that is not planned, or not recorded, or whose record lacks something.
     """
@@ -52,7 +56,8 @@ def choose(
             "check out the commit they came with, or make new ones with `make publish`"
         )
     if sample is not None:
-        chosen = set(random.Random(seed).sample(sorted(chosen), min(sample, len(chosen))))
+        short = {run_id for run_id in chosen if seconds(trainings([by_id[run_id]]), records) <= LONGEST_DRAWN} or chosen
+        chosen = set(random.Random(seed).sample(sorted(short), min(sample, len(short))))
     specs = [spec for run_id, spec in by_id.items() if run_id in chosen]
     for run_id in trainings(specs).keys() & records.runs.keys():
         try:
@@ -66,6 +71,11 @@ def choose(
 def trainings(specs: Sequence[RunSpec]) -> dict[str, RunSpec]:
     """Return by id what must be trained to verify ``specs``: they and the stages they start from, in that order."""
     return {stage.run_id: stage for spec in specs for stage in spec.chain}
+
+
+def seconds(run_ids: Iterable[str], records: Records) -> float:
+    """Return how long runs took, as recorded; those without a record count nothing."""
+    return float(sum(records.metrics(run_id)["seconds"] for run_id in run_ids if run_id in records.runs))
 
 
 def verify(

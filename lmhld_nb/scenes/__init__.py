@@ -1,6 +1,17 @@
 """Scenes: images with labels, read strip by strip whatever their format."""
 
 from lmhld_nb.scenes.rasters import read_decimated, strips
-from lmhld_nb.scenes.scene import BANDS, Image, Scene, open_image, open_labels, read_all, read_dem
+from lmhld_nb.scenes.scene import BANDS, TRUE_LAYER, Image, Scene, open_image, open_labels, read_all, read_dem
 
-__all__ = ["BANDS", "Image", "Scene", "open_image", "open_labels", "read_all", "read_decimated", "read_dem", "strips"]
+__all__ = [
+    "BANDS",
+    "TRUE_LAYER",
+    "Image",
+    "Scene",
+    "open_image",
+    "open_labels",
+    "read_all",
+    "read_decimated",
+    "read_dem",
+    "strips",
+]

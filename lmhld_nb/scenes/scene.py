@@ -23,6 +23,7 @@ from lmhld_nb.scenes.mosaics import Raster
 from lmhld_nb.scenes.rasters import Window, readable
 
 BANDS = ("blue", "green", "red", "nir")
+TRUE_LAYER = "true landslides"  # of a synthetic scene's polygons: as they are, not as an interpreter draws them
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,13 @@ def open_image(scene: Scene, others: Sequence[Path] = (), resolution_m: float | 
 
 
 @contextmanager
-def open_labels(scene: Scene, image: Image) -> Iterator[Labels]:
-    """Open a scene's mask or polygons, to be read on the grid of ``image``; a UserError says what is wrong."""
+def open_labels(scene: Scene, image: Image, layer: str | int = 0) -> Iterator[Labels]:
+    """Open a scene's mask or polygons, to be read on the grid of ``image``; a UserError says what is wrong.
+
+    ``layer`` of a file of polygons is a name or number; a mask has none.
+    """
+    if layer and scene.mask is not None:
+        raise UserError(f"{scene.mask}: a mask has no layer '{layer}'; only polygons of synthetic scenes do")
     if scene.mask is not None and arrays.is_array_file(scene.mask):
         with arrays.open_array(scene.mask, scene.mask_key) as array:
             yield _array_labels(scene, array, image.shape)
@@ -128,7 +134,7 @@ def open_labels(scene: Scene, image: Image) -> Iterator[Labels]:
             _check_grid(scene.mask, source, image, mend)
             yield Labels(lambda window: _decode(scene, rasters.read_raster(source, scene.mask, window, [1])[0]))
     elif scene.polygons is not None:
-        yield _polygon_labels(scene, image)
+        yield _polygon_labels(scene, image, layer)
     elif scene.unlabelled_is_background:
         yield Labels(lambda window: np.zeros((window.height, window.width), np.uint8))
     else:
@@ -136,7 +142,7 @@ def open_labels(scene: Scene, image: Image) -> Iterator[Labels]:
         raise UserError(f"{scene.image}: no mask and no polygons; {mend}")
 
 
-def read_polygons(scene: Scene, image: Image) -> gpd.GeoSeries:
+def read_polygons(scene: Scene, image: Image, layer: str | int = 0) -> gpd.GeoSeries:
     """Read the landslide polygons that meet the scene, repaired and in the image's coordinate system."""
     path = scene.polygons
     assert path is not None
@@ -145,7 +151,7 @@ def read_polygons(scene: Scene, image: Image) -> gpd.GeoSeries:
         raise UserError(f"{scene.image}: has no coordinate system to lay {path.name} over; {mend}")
     failures = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError)
     with readable(path, "cannot be read as polygons", "export it again as GeoPackage", *failures):
-        table = pyogrio.read_dataframe(path)
+        table = pyogrio.read_dataframe(path, layer=layer)
     if not isinstance(table, gpd.GeoDataFrame) or len(table) == 0:
         raise UserError(f"{path}: the inventory is empty; give the file that holds the landslide polygons")
     if table.crs is None:
@@ -258,8 +264,8 @@ def _slices(window: Window) -> tuple[slice, slice]:
     return slice(window.row, window.row + window.height), slice(window.col, window.col + window.width)
 
 
-def _polygon_labels(scene: Scene, image: Image) -> Labels:
-    polygons = read_polygons(scene, image)
+def _polygon_labels(scene: Scene, image: Image, layer: str | int) -> Labels:
+    polygons = read_polygons(scene, image, layer)
     shapes, index = polygons.to_numpy(), polygons.sindex
 
     def read(window: Window) -> np.ndarray:

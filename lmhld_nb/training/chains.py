@@ -25,7 +25,8 @@ from lmhld_nb.training import engine
 from lmhld_nb.training.specs import LAYER_GROUPS, Recipe, RunSpec, Stage, Treatment
 from lmhld_nb.training.weights import copy_of
 
-LEVELS = len(LAYER_GROUPS) - 2
+LEVELS = len([group for group in LAYER_GROUPS if group.startswith("level")])
+INPUT = ("input", "input norm")  # what each area has of its own
 FISHER_PATCHES = 32  # of each earlier area: what the diagonal of its Fisher information is estimated from
 
 
@@ -41,12 +42,13 @@ class EarlierStage:
 def paper_schedule(stages: int) -> list[dict[str, Treatment]]:
     """Return the paper's schedule as the fidelity ledger reads it, one row per stage.
 
-    The first stage starts from random weights. Stage k draws its input convolution anew, freezes encoder levels
-    1…min(k-1, 4) after it, and trains the rest on.
+    The first stage starts from random weights. Stage k draws its input convolution anew, and the normalisation behind
+    it, whose statistics belong to the old filters; it freezes encoder levels 1…min(k-1, 4) after them, and trains the
+    rest on.
     """
     rows: list[dict[str, Treatment]] = [dict.fromkeys(LAYER_GROUPS, "fresh")]
     for stage in range(2, stages + 1):
-        row: dict[str, Treatment] = {**dict.fromkeys(LAYER_GROUPS, "finetune"), "input": "fresh"}
+        row: dict[str, Treatment] = {**dict.fromkeys(LAYER_GROUPS, "finetune"), "input": "fresh", "input norm": "fresh"}
         for level in range(1, min(stage - 1, LEVELS - 1) + 1):
             row[f"level {level}"] = "frozen"
         rows.append(row)
@@ -98,11 +100,12 @@ def layer_groups(model: nn.Module) -> dict[str, str]:
     """Return for each tensor of a network's state its group, one of `specs.LAYER_GROUPS`.
 
     Layers of no encoder level belong to the decoder. A network from outside that does not show its levels
-    (`models.encoder_levels`) has only the input convolution and the decoder, and so nothing that a schedule freezes.
+    (`models.encoder_levels`) has only its input and the decoder, and so nothing that a schedule freezes.
     """
     modules = [(f"level {k}", level) for k, level in enumerate(models.encoder_levels(model)[:LEVELS], start=1)]
-    if (first := models.input_conv(model)) is not None:
-        modules.append(("input", first))  # it lies within level 1, so it is named last
+    # These lie within level 1, so they are named last.
+    inputs = (("input", models.input_conv(model)), ("input norm", models.input_norm(model)))
+    modules += [(group, module) for group, module in inputs if module is not None]
     groups = {id(value): group for group, module in modules for value in module.state_dict(keep_vars=True).values()}
     return {name: groups.get(id(value), "decoder") for name, value in model.state_dict(keep_vars=True).items()}
 
@@ -130,7 +133,7 @@ def start_from_parent(model: nn.Module, stage: Stage, weights: Path) -> None:
 def copy_layer_groups(model: nn.Module, weights: Path, groups: Collection[str]) -> None:
     """Copy some groups of layers from stored weights of the same architecture into a network, in place.
 
-    ``input`` alone shows a later stage an earlier area as that area's own stage saw it. Raises as `start_from_parent`.
+    `INPUT` alone shows a later stage an earlier area as that area's own stage saw it. Raises as `start_from_parent`.
     """
     state = model.state_dict()
     try:

@@ -4,6 +4,7 @@ What makes it fast, each measured in ``benchmarks/engine.py``: bf16 where it is 
 that moves all weights at once, and no value that the host waits for.
 """
 
+import math
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -51,6 +52,27 @@ def optimiser_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     momentum = {"momentum": recipe.momentum} if optimiser.momentum else {}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return optimiser.builder(trained, lr=recipe.lr, weight_decay=recipe.weight_decay, **momentum, **{fastest: True})
+
+
+def learning_rate(recipe: Recipe, epoch: int, done: float = 0.0) -> float:
+    """Return the learning rate of a step.
+
+    Cosine: Loshchilov & Hutter 2017, SGDR, ICLR, without restarts. One cycle: Smith & Topin 2019, Super-convergence, up
+    from ``lr / 25`` and down to 0, both along a cosine.
+
+    Args:
+        recipe: of the training.
+        epoch: counted from 0.
+        done: share of its steps that were done before, 0 to 1.
+    """
+    if recipe.schedule == "exponential":
+        return recipe.lr * recipe.gamma**epoch
+    position, start, rise = (epoch + done) / recipe.epochs, 1.0, 0.0
+    if recipe.schedule == "one_cycle":
+        start, rise = 1 / 25, 0.3
+    low, way = (start, 1 - position / rise) if position < rise else (0.0, (position - rise) / (1 - rise))
+    # Rounded, for the last digit of a cosine is not the same in every C library.
+    return recipe.lr * round(low + (1 - low) * (1 + math.cos(math.pi * way)) / 2, 6)
 
 
 @contextmanager

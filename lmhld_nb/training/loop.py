@@ -61,8 +61,6 @@ def train(
     with engine.stop_on_signals() as stopped, engine.settings(run.device), memory, bar:
         while state.epoch < recipe.epochs:
             row = run.epoch(step, training, validation, stopped)
-            if state.epoch in spec.milestones:
-                run.score_milestone()
             if state.epoch % run.execution.checkpoint_every == 0 and state.epoch < recipe.epochs:
                 run.save_checkpoint()
             bar.set_postfix_str(f"loss {row['train_loss']:.3f}, val F1 {row['val_f1']:.3f}", refresh=False)
@@ -150,11 +148,11 @@ class _Training:
         self.model.train()
         if self.spec.stage is not None:
             chains.freeze_statistics(self.model, self.spec.stage)
-        for group in self.optimiser.param_groups:
-            group["lr"] = recipe.lr * recipe.gamma**state.epoch
-        order = training.order(recipe.batch_size, (seed, state.epoch))[state.step :]
+        order = training.order(recipe.batch_size, (seed, state.epoch))
         loss_sum = torch.tensor(state.loss_sum, dtype=torch.float64, device=training.device)
-        for images, masks in training.load(order):
+        for images, masks in training.load(order[state.step :]):
+            for group in self.optimiser.param_groups:
+                group["lr"] = engine.learning_rate(recipe, state.epoch, state.step / len(order))
             if recipe.augment:
                 random = np.random.default_rng((seed, state.epoch, state.step))
                 images, masks = augment(images, masks, random)
@@ -181,7 +179,7 @@ class _Training:
                 )
         return {
             "epoch": epoch,
-            "lr": self.recipe.lr * self.recipe.gamma**self.state.epoch,
+            "lr": engine.learning_rate(self.recipe, self.state.epoch),
             "train_loss": train_loss,
             "val_loss": val_loss,
             "val_precision": total.precision,
@@ -196,21 +194,13 @@ class _Training:
         self.model.load_state_dict(self.copies["best"])
         return self.state.best_epoch
 
-    def score_milestone(self) -> None:
-        """Test the training as if it ended after this epoch, and go on as if nothing had happened."""
-        before = weights.copy_of(self.model)
-        tested_epoch = self.take_tested_weights()
-        counts, _ = scoring.patch_counts(self.model, self.split("test"), self.recipe)
-        scores = {"best_epoch": tested_epoch, **scoring.total(counts).as_dict()}
-        self.state.milestones[str(self.state.epoch)] = scores
-        self.model.load_state_dict(before)
-
     def finish(self, steps: int) -> dict[str, object]:
         """Test the training and write what is left of its folder; return the content of metrics.json."""
         spec, state, folder = self.spec, self.state, self.folder
         tested_epoch = self.take_tested_weights()
         tests, loss = scoring.test_counts(self.model, spec, self.patch_sets, self.earlier, self.recipe)
         scoring.write(folder / scoring.PATCHES_FILE, tests)
+        validation = scoring.validation_counts(self.model, self.patch_sets, self.earlier, self.recipe)
         counts = tests[tests["stage"] == spec.run_id]
         test, path = scoring.total(counts).as_dict(), folder / "weights.safetensors"
         tensors = self.model.state_dict()
@@ -222,7 +212,7 @@ class _Training:
             "test": test,
             "test_loss": loss,
             "areas": {area: confusion.as_dict() for area, confusion in scoring.by_area(counts).items()},
-            "milestones": state.milestones,
+            "validation": validation.as_dict(),
             "val_f1": state.history[tested_epoch - 1]["val_f1"],
             "best_epoch": tested_epoch,
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),

@@ -22,7 +22,7 @@ from lmhld_nb.patches.patch_sets import PatchSet
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import Scene
 from lmhld_nb.training import engine
-from lmhld_nb.training.chains import EarlierStage, copy_layer_groups
+from lmhld_nb.training.chains import INPUT, EarlierStage, copy_layer_groups
 from lmhld_nb.training.losses import LOSSES
 from lmhld_nb.training.specs import Recipe, RunSpec
 from lmhld_nb.training.weights import copy_of
@@ -77,9 +77,10 @@ def test_counts(
 ) -> tuple[pd.DataFrame, float]:
     """Count the test patches of a run, and of the stages before it where it is a stage of a chain.
 
-    Those of earlier stages are counted twice: through the input convolution the network has, and through that of their
-    own stage. ``model`` has the tested weights and is given back as it was; ``recipe`` says the precision it is
-    computed in; other arguments as in `training.train`.
+    Those of earlier stages are counted twice: through the input that the network has, and through that of their own
+    stage. Areas that the run was trained on itself (cumulative chains) count as its own only. ``model`` has the tested
+    weights and is given back as it was; ``recipe`` says the precision it is computed in; other arguments as in
+    `training.train`.
 
     Returns:
         One row per patch: stage (id of the run whose test patch it is), input (``last``, or ``own``), area, number, tp,
@@ -94,12 +95,24 @@ def test_counts(
 
     loss = count(spec.run_id, "last", load_split(patch_sets, "test", device, recipe.normalise))
     for stage in earlier:
-        tests = load_split(stage.patch_sets, "test", device, recipe.normalise)
+        if not (others := [patches for patches in stage.patch_sets if patches.spec not in spec.data]):
+            continue
+        tests = load_split(others, "test", device, recipe.normalise)
         count(stage.run_id, "last", tests)
-        copy_layer_groups(model, stage.weights, ["input"])
+        copy_layer_groups(model, stage.weights, INPUT)
         count(stage.run_id, "own", tests)
         model.load_state_dict(before)
     return pd.concat(tables, ignore_index=True)[PATCH_COLUMNS], loss
+
+
+def validation_counts(
+    model: nn.Module, patch_sets: Sequence[PatchSet], earlier: Sequence[EarlierStage], recipe: Recipe
+) -> Confusion:
+    """Count the validation patches of a run and of all stages before it, each once; arguments as in `test_counts`."""
+    once = {patches.spec: patches for own in (*(stage.patch_sets for stage in earlier), patch_sets) for patches in own}
+    device = next(model.parameters()).device
+    counts, _ = patch_counts(model, load_split(list(once.values()), "val", device, recipe.normalise), recipe)
+    return total(counts)
 
 
 def earlier_scores(patches: pd.DataFrame, spec: RunSpec) -> dict[str, dict[str, object]]:
@@ -208,9 +221,9 @@ def write_whole_area(folder: Path, run_id: str, windows: pd.DataFrame) -> None:
 
 
 def write(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV, atomically; raises UserError if the folder cannot be written."""
+    """Write a table as CSV, its numbers to six digits, atomically; raises UserError if the folder cannot be written."""
     with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, na_rep="nan")
+        table.to_csv(temporary, index=False, na_rep="nan", float_format="%.6g")
 
 
 def read(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:

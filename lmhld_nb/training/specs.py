@@ -14,13 +14,13 @@ from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.training.losses import LOSSES
 from lmhld_nb.training.optimisers import OPTIMISERS
 
-ENGINE_VERSION = 4
+ENGINE_VERSION = 5
 """Raised whenever all specs would give other weights; losses and optimisers have versions of their own."""
 
 Treatment = Literal["fresh", "frozen", "finetune"]
-LAYER_GROUPS = ("input", "level 1", "level 2", "level 3", "level 4", "level 5", "decoder")
-"""The groups of layers that a stage of a chain treats separately: the input convolution, the rest of each encoder level
-from shallow to deep, and everything after them."""
+LAYER_GROUPS = ("input", "input norm", "level 1", "level 2", "level 3", "level 4", "level 5", "decoder")
+"""The groups of layers that a stage of a chain treats separately: the input convolution, the normalisation behind it,
+the rest of each encoder level from shallow to deep, and everything after them."""
 
 
 class Recipe(Strict, allow_inf_nan=False):
@@ -30,8 +30,10 @@ class Recipe(Strict, allow_inf_nan=False):
         batch_size: patches per step.
         epochs: passes over the training patches.
         optimiser: one of `optimisers.OPTIMISERS`: ``sgd``, or ``adamw`` (which takes no ``momentum``).
-        lr: first learning rate.
-        gamma: factor on the learning rate after each epoch.
+        lr: highest learning rate.
+        schedule: how the learning rate moves: ``exponential``, by ``gamma`` after each epoch (the paper's), ``cosine``,
+            from ``lr`` to 0, or ``one_cycle``, up to ``lr`` in the first 30 % of the steps and then down to 0.
+        gamma: factor on the learning rate after each epoch of the exponential schedule.
         momentum, weight_decay: of the optimiser.
         loss: one of `losses.LOSSES`: ``bce`` on logits, or ``dice_bce``, its mean with soft Dice.
         augment: random flips and quarter turns.
@@ -47,6 +49,7 @@ class Recipe(Strict, allow_inf_nan=False):
     epochs: PositiveInt = 300
     optimiser: str = "sgd"
     lr: PositiveFloat = 0.01
+    schedule: Literal["exponential", "cosine", "one_cycle"] = "exponential"
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.99
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     weight_decay: NonNegativeFloat = 0.0
@@ -109,8 +112,6 @@ class RunSpec(Strict):
         data: the patches of one or more areas, trained on together.
         recipe: how it is trained.
         seed: of initial weights, order of patches and augmentation.
-        milestones: epochs after which the test patches are scored as well. No learning rate depends on how many
-            epochs are to come, so this is the score of a shorter training.
         stage: where it goes on from another run; None from random weights.
     """
 
@@ -121,7 +122,6 @@ class RunSpec(Strict):
     data: tuple[PatchSpec, ...]
     recipe: Recipe
     seed: int = 0
-    milestones: tuple[PositiveInt, ...] = ()
     stage: Stage | None = None
 
     @property

@@ -128,7 +128,6 @@ class TrainingState:
     precision: str = ""
     portable: str = "yes"
     history: list[dict[str, float]] = field(default_factory=list)
-    milestones: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 Copies = Mapping[str, Mapping[str, Tensor]]  # weights of earlier epochs, by what they are kept for

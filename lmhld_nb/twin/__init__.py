@@ -22,6 +22,7 @@ from lmhld_nb import config
 from lmhld_nb.processes import side_by_side
 from lmhld_nb.scenes.scene import Scene
 from lmhld_nb.twin.areas import AREAS, EVENTS, RECIPES
+from lmhld_nb.twin.labels import Level
 from lmhld_nb.twin.scene import NODATA, TWIN_VERSION, SceneTask, make_scene, paths_of
 
 __all__ = ["AREAS", "EVENTS", "RECIPES", "TWIN_VERSION", "SceneTask", "TwinSpec", "fingerprint", "make", "plan"]
@@ -37,6 +38,7 @@ class TwinSpec(config.Strict):
             keeps areas of large patches from taking all of the time.
         areas: which of the seven areas and the six events to make.
         patches_per_scene: an area is split into scenes of about so many patches, which bounds memory.
+        label_noise: how wrong the outlines are drawn (`labels.LEVELS`); the true ones stand beside them.
     """
 
     kind: Literal["twin"] = "twin"
@@ -47,6 +49,7 @@ class TwinSpec(config.Strict):
     max_megapixels: float | None = Field(default=None, gt=0)
     areas: tuple[str, ...] = tuple(AREAS)
     patches_per_scene: int = Field(default=60, ge=4)
+    label_noise: Level = "mild"
 
     @field_validator("areas")
     @classmethod
@@ -80,7 +83,7 @@ def plan(spec: TwinSpec) -> list[SceneTask]:
         patches = target_patches(spec, area)
         count = -(-patches // spec.patches_per_scene)
         shares = [patches // count + (k < patches % count) for k in range(count)]
-        tasks += [SceneTask(area, k, share, spec.seed) for k, share in enumerate(shares)]
+        tasks += [SceneTask(area, k, share, spec.seed, spec.label_noise) for k, share in enumerate(shares)]
     return tasks
 
 
@@ -89,7 +92,8 @@ def make(folder: Path, spec: TwinSpec, workers: int = 2, progress: bool = True) 
 
     For each scene ``<area>/<area>_<k>.tif`` (uint16, or uint8 where the recipe's largest value fits; its bands: blue,
     green, red and mostly near infrared; 0 is no data), ``..._dem.tif`` (float32, metres, same grid) and
-    ``..._landslides.gpkg`` (polygons along the pixels' edges, with ``id``, ``area_px`` and ``area_m2``) are written.
+    ``..._landslides.gpkg`` (polygons along the pixels' edges, with ``id``, ``area_px`` and ``area_m2``; a layer as they
+    are drawn and one as they are) are written.
     Scenes already there, made from the same seed for the same number of patches, are left alone, so that an
     interrupted call can be repeated. The pixels depend on neither ``workers`` nor the order of the work.
 

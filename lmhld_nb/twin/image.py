@@ -26,6 +26,7 @@ class Layout:
     tile: Array  # periodic noise for textures
     rough: Array  # noise of unit variance on the pixel grid
     slides: Slides
+    old: NDArray[np.bool_]  # whether a landslide is older and partly overgrown; ``old[0]`` belongs to number 1
 
 
 def expose(
@@ -45,7 +46,7 @@ def expose(
     cloud = terrain.resize(cloud, shape, smooth=False)
     haze = recipe.haze * (1 + 0.25 * terrain.resize(terrain.noise(rng, (16, 16), 2.0, 16.0), shape))
     inside = np.flatnonzero(scene.slides.label)
-    bare, soil_tone, rocky = _debris(rng, scene.slides, recipe.old, inside, grain, canopy)
+    bare, soil_tone, rocky = _debris(rng, scene, inside, grain, canopy)
     named = np.flatnonzero(cover.code)
     codes = cover.code.ravel()[named]
     tones = cover.tone.ravel()[named] * (1 + 0.05 * grain.ravel()[named])
@@ -111,15 +112,15 @@ def _ground_shares(rng: np.random.Generator, recipe: AreaRecipe, scene: Layout, 
 
 
 def _debris(
-    rng: np.random.Generator, slides: Slides, old: float, inside: NDArray[np.int64], grain: Array, canopy: Array
+    rng: np.random.Generator, scene: Layout, inside: NDArray[np.int64], grain: Array, canopy: Array
 ) -> tuple[Array, Array, Array]:
     """Return, for the landslide pixels: share of bare debris, its brightness, share of rock in it."""
+    slides = scene.slides
     which = slides.label.ravel()[inside] - 1
     along, margin = slides.along.ravel()[inside], slides.margin.ravel()[inside]
     count = max(1, len(slides.size))
     fresh = rng.uniform(0.86, 1.0, count).astype(np.float32)
-    aged = rng.random(count) < old
-    fresh[aged] = rng.uniform(0.3, 0.65, int(aged.sum()))
+    fresh[: len(scene.old)][scene.old] = rng.uniform(0.3, 0.65, int(scene.old.sum()))
     tint = np.exp(rng.normal(0, 0.13, count)).astype(np.float32)
     stony = rng.uniform(0.0, 0.4, count).astype(np.float32)
     grain, canopy = grain.ravel()[inside], canopy.ravel()[inside]

@@ -16,7 +16,8 @@ from rasterio.transform import Affine, from_origin
 from rasterio.warp import transform as reproject
 
 from lmhld_nb import config
-from lmhld_nb.twin import cover, image, runout, terrain
+from lmhld_nb.scenes.scene import TRUE_LAYER
+from lmhld_nb.twin import cover, image, labels, runout, terrain
 from lmhld_nb.twin.areas import RECIPES, AreaRecipe
 from lmhld_nb.twin.cover import Valleys
 from lmhld_nb.twin.image import Layout
@@ -36,6 +37,7 @@ class SceneTask:
     number: int
     patches: int
     seed: int
+    label_noise: labels.Level = "mild"
 
     @property
     def name(self) -> str:
@@ -43,7 +45,7 @@ class SceneTask:
 
     @property
     def stamp(self) -> str:
-        return f"version {TWIN_VERSION}, seed {self.seed}, {self.patches} patches"
+        return f"version {TWIN_VERSION}, seed {self.seed}, {self.patches} patches, label noise {self.label_noise}"
 
 
 def lay_out(task: SceneTask) -> Layout:
@@ -64,20 +66,22 @@ def lay_out(task: SceneTask) -> Layout:
     height += np.float32(recipe.base_m) - height.min()
     rough = terrain.spread(events, tile, shape)
     slides = _place_slides(events, recipe, height, valley, step, valid, rough)
-    return Layout(valid, step, height, valley, tile, rough, slides)
+    old = _streams(task)[5].random(len(slides.size)) < recipe.old
+    return Layout(valid, step, height, valley, tile, rough, slides, old)
 
 
 def make_scene(folder: Path, task: SceneTask) -> None:
     """Make one scene's three files; the image, which marks the scene as complete, is written last."""
     recipe = RECIPES[task.area]
     scene = lay_out(task)
-    cover_rng, sensor, fine = _streams(task)[2:]
+    cover_rng, sensor, fine, _, interpreter = _streams(task)[2:]
     dem = _surface(fine, recipe, scene)
     drawn = cover.draw_cover(cover_rng, recipe, scene.height, scene.valley, scene.step, dem.shape, scene.rough)
     pixels = image.expose(sensor, recipe, dem, scene, drawn)
     transform = _transform(recipe, task.number)
     image_path, dem_path, polygon_path = paths_of(folder, task)
-    write_polygons(polygon_path, scene.slides, recipe, transform)
+    outlines = labels.with_noise(scene.slides.label, scene.old, labels.LEVELS[task.label_noise], interpreter)
+    write_polygons(polygon_path, {"landslides": outlines, TRUE_LAYER: scene.slides.label}, recipe, transform)
     grid = {"crs": f"EPSG:{recipe.epsg}", "transform": transform}
     _write_raster(dem_path, dem[None], grid, ("elevation",), {"SYNTHETIC": "yes"})
     digest = hashlib.sha256()
@@ -97,7 +101,7 @@ def paths_of(folder: Path, task: SceneTask) -> tuple[Path, Path, Path]:
 def _streams(task: SceneTask) -> list[np.random.Generator]:
     """Return independent random streams that depend on seed, area and number alone."""
     source = np.random.SeedSequence([task.seed, list(RECIPES).index(task.area), task.number])
-    return [np.random.default_rng(s) for s in source.spawn(5)]
+    return [np.random.default_rng(s) for s in source.spawn(7)]
 
 
 def _frame(rng: np.random.Generator, recipe: AreaRecipe, windows: float, step: int) -> Mask:
@@ -177,22 +181,32 @@ def _write_raster(
         target.update_tags(**tags)
 
 
-def write_polygons(path: Path, slides: Slides, recipe: AreaRecipe, transform: Affine) -> None:
-    """Write the landslides' outlines along the pixels' edges, with ``id``, ``area_px`` and ``area_m2``."""
-    shapes = features.shapes(slides.label, mask=slides.label > 0, connectivity=4, transform=transform)
-    outlines = {int(value): shapely.geometry.shape(outline) for outline, value in shapes}
+def _outlines(label: labels.Labels, recipe: AreaRecipe, transform: Affine) -> geopandas.GeoDataFrame:
+    shapes = features.shapes(label, mask=label > 0, connectivity=4, transform=transform)
+    # A number is in several pieces where a neighbour's outline lies over the middle of it.
+    outlines: dict[int, list[Any]] = {}
+    for outline, value in shapes:
+        outlines.setdefault(int(value), []).append(shapely.geometry.shape(outline))
     numbers = sorted(outlines)
-    geometry = shapely.make_valid(np.array([outlines[n] for n in numbers], dtype=object))
-    pixels = slides.size[np.array(numbers, dtype=int) - 1]
-    table = geopandas.GeoDataFrame(
+    geometry = [shapely.make_valid(shapely.union_all(outlines[number])) for number in numbers]
+    pixels = np.bincount(label.ravel())[numbers]
+    return geopandas.GeoDataFrame(
         {"id": numbers, "area_px": pixels, "area_m2": pixels * recipe.resolution_m**2},
         geometry=geometry, crs=f"EPSG:{recipe.epsg}",
     )  # fmt: skip
+
+
+def write_polygons(path: Path, layers: dict[str, labels.Labels], recipe: AreaRecipe, transform: Affine) -> None:
+    """Write landslides' outlines along the pixels' edges, with ``id``, ``area_px`` and ``area_m2``, layer by layer."""
     failures = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError)
     # GeoPackage stores when it was written: a fixed date keeps two makings of the same scene identical.
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "2024-01-01T00:00:00.000Z"})
     try:
         with config.atomic_path(path) as temporary:
-            table.to_file(temporary, layer="landslides", driver="GPKG", engine="pyogrio")
+            for name, label in layers.items():
+                table = _outlines(label, recipe, transform)
+                table.to_file(
+                    temporary, layer=name, driver="GPKG", engine="pyogrio", mode="a" if temporary.exists() else "w"
+                )
     except failures as error:  # of GDAL's, which knows no OSError
         raise config.cannot_write(path, OSError(" ".join(str(error).split())[:120])) from error

@@ -1,0 +1,180 @@
+"""What the tables of chapter 11 say, each in one or two sentences: functions of a DataFrame as its CSV holds it."""
+
+from typing import Any
+
+import numpy as np
+
+from lmhld_nb import paper
+from lmhld_nb.evaluation.intervals import LEAST, Interval, reordered
+
+
+def rankings(table: Any) -> str:
+    """How many pairs of networks differ (`certainty.rankings`)."""
+    pairs, untested, sure = (int(table[name].sum()) for name in ("pairs", "untested", "sure"))
+    left_out = f" {untested} further pairs rest on too few patches for any test." if untested else ""
+    if pairs == untested:
+        return f"no pair of networks rests on enough test patches to be compared.{left_out}"
+    tested = table.assign(tested=table["pairs"] - table["untested"]).query("tested > 0")
+    by_table = ", ".join(f"{row.sure} of {row.tested} in Table {row.table}" for row in tested.itertuples())
+    return (
+        f"{sure} of {pairs - untested} pairs of networks differ beyond the chance of test patches ({by_table}; "
+        f"permutation tests, p below 0.05 when corrected for all pairs of a table).{left_out} The paper ranks networks "
+        "by one training each, without an interval; such a ranking holds here for these pairs only."
+    )
+
+
+def prevalence(table: Any) -> str:
+    """What the 10 % filter hides (`beyond_tables.prevalence_table`)."""
+    usual, other = (table[table["training"] == name] for name in ("as in the paper", "with background"))
+    if not usual["natural"].any():
+        return "the filter drops no window here."
+    before, after = usual[usual["weight"] == 0].iloc[0], usual[usual["natural"]].iloc[0]
+    trained = other[other["natural"]].iloc[0]
+    return (
+        f"from kept windows ({before['prevalence']:.0%} landslide, n = {before['kept']}) to all "
+        f"({after['prevalence']:.1%}, n = {before['kept'] + before['dropped']}) F1 goes from {_score(before)} to "
+        f"{_score(after)}, precision from {before['precision']:.2f} to {after['precision']:.2f}, recall from "
+        f"{before['recall']:.2f} to {after['recall']:.2f}; {before['false_alarms']:.1%} and "
+        f"{after['false_alarms']:.1%} of the background are false alarms. Trained with dropped windows it reaches "
+        f"{_score(trained)} ({_seeds(after)}, standard deviations {_sd(after['f1_sd'])} and {_sd(trained['f1_sd'])}). "
+        "Scores on patches that are chosen for their landslides are not those of a map."
+    )
+
+
+def label_noise(table: Any) -> str:
+    """What drawing errors cost (`beyond_tables.label_table`)."""
+    rows = table.set_index(["trained", "tested"])
+    drawn, true, gain = (rows.loc[key] for key in (("drawn", "drawn"), ("drawn", "true"), ("true", "true")))
+    sure = gain["gain_low"] > 0 or gain["gain_high"] < 0
+    return (
+        f"the drawn outlines reach F1 {drawn['labels_f1']:.3f} against the true ones. A network trained on them scores "
+        f"{drawn['f1']:.3f} against drawn and {true['f1']:.3f} against true outlines (n = {drawn['patches']} patches, "
+        f"{_seeds(drawn)}): an inventory shows a map {'worse' if drawn['f1'] < true['f1'] else 'no worse'} than it is. "
+        f"Training on true outlines changes the score against true ones by "
+        f"{_interval(gain['gain'], gain['gain_low'], gain['gain_high'], '+')}, "
+        f"{'beyond' if sure else 'not beyond'} the chance of patches."
+    )
+
+
+def split_kinds(table: Any) -> str:
+    """Whether the random split leaks (`beyond_tables.split_table`)."""
+    f1 = table.pivot(index="seed", columns="split", values="f1").dropna()
+    if not {"random", "blocks"} <= set(f1) or len(f1) < 2:
+        return "fewer than two draws of both splits are there: whether the random split leaks cannot be said."
+    gaps, p = f1["random"] - f1["blocks"], reordered(f1[["random", "blocks"]].to_numpy())
+    tested = "too few draws for a test" if np.isnan(p) else f"p = {p:.3f} by changing the two about in each draw"
+    verdict = "so the random split of the paper leaks" if p < 0.05 and gaps.mean() > 0 else "so a leak is not shown"
+    return (
+        f"F1 on random test patches minus F1 on blocks apart, both after as many training patches, is "
+        f"{gaps.mean():+.3f} (mean of {len(gaps)} draws with {table['patches'].sum()} test patches; standard deviation "
+        f"{gaps.std():.3f}, {(gaps > 0).sum()} of {len(gaps)} positive; {tested}), {verdict}."
+    )
+
+
+def landslides_found(table: Any) -> str:
+    """How many landslides are found (`objects.by_size`)."""
+    all_true, detected, mapped, false = (
+        int(table[name].sum()) for name in ("landslides", "detected", "mapped", "mapped_false")
+    )
+    of_size = "; ".join(
+        f"{row['detection_rate']:.0%} of those of {row['area_m2']} m² (95 % from {row['detection_low']:.0%} to "
+        f"{row['detection_high']:.0%}, n = {row['landslides']})"
+        for _, row in table[table["landslides"] >= LEAST].iloc[[0, -1]].drop_duplicates().iterrows()
+    ) if (table["landslides"] >= LEAST).any() else f"no class of sizes holds {LEAST}"  # fmt: skip
+    return (
+        f"{detected} of {all_true} landslides are mapped by at least half ({of_size}), and {false} of {mapped} mapped "
+        "objects are false. The paper counts pixels, in which neither is seen."
+    )
+
+
+def sizes_compared(table: Any) -> str:
+    """Which patch size is best with equally many pixels (`beyond_tables.size_table`)."""
+    rows = table.set_index("patch_size")
+    best, chosen, deviation = rows["f1"].idxmax(), rows[rows["chosen"] > 0], rows["f1_sd"].max()
+    told = f"F1 over the whole area, after equally many pixels, is highest at {best} px ({_score(rows.loc[best])})"
+    about = f"{_seeds(rows.loc[best])} a size, largest standard deviation {_sd(deviation)}"
+    if chosen.empty:
+        return f"{told} ({about}); the 10 % rule's size is not among those compared."
+    size, behind = chosen.index[0], rows["f1"].max() - chosen["f1"].iloc[0]
+    if size == best:
+        return f"{told}, which is the 10 % rule's choice ({about})."
+    verdict = "that is more than seeds explain" if behind > 2 * deviation else "no more than seeds may explain"
+    weak = "one seed cannot say whether that is luck" if np.isnan(deviation) else verdict
+    return f"{told}, {behind:.3f} above the 10 % rule's {size} px ({about}): {weak}."
+
+
+def switches(table: Any) -> str:
+    """Which open points matter (`beyond_tables.switch_table`)."""
+    clear = table[((table["low"] > 0) | (table["high"] < 0)) & table["same_sign"]]
+    effects = "; ".join(
+        f"{row.change} {row.effect:+.3f} (95 % over patches from {row.low:+.3f} to {row.high:+.3f}, standard deviation "
+        f"{_sd(row.effect_sd)})"
+        for row in clear.itertuples()
+    )
+    about = f"{_seeds(table.iloc[0])}, n = {table['patches'].min()} patches"
+    told = (
+        f"{len(clear)} of {len(table)} other choices change F1 beyond the chance of patches and in every seed ({about})"
+    )
+    return f"{told}{': ' * bool(effects)}{effects}. What the paper leaves unsaid decides as much as these effects."
+
+
+def leave_one_out(table: Any) -> str:
+    """What is found in an area that was not learnt (`leave_one_out.left_out_table`)."""
+    gaps, enough = table["gap"].dropna(), table[table["patches"] >= LEAST]
+    each = "; ".join(f"{paper.area_name(row['area'])} {_score(row)}" for _, row in table.iterrows())
+    told = (
+        f"in an area that it has not learnt, a network that has learnt all others reaches F1 {table['f1'].mean():.3f} "
+        f"on average of {len(table)} areas ({_seeds(table.iloc[0])}; {each})"
+    )
+    if gaps.empty:
+        return f"{told}; no network that has learnt the area alone is there to compare with."
+    return (
+        f"{told}, {abs(gaps.mean()):.3f} {'less' if gaps.mean() < 0 else 'more'} than one that has learnt that area "
+        f"alone, and less beyond the chance of patches in {(enough['gap_high'] < 0).sum()} of {len(enough)} areas with "
+        f"{LEAST} or more test patches. The paper's scores of experiments 2 to 4 are all of areas that were learnt."
+    )
+
+
+def epochs_per_stage(table: Any) -> str:
+    """Whether the verdict on LMHLD_part depends on the epochs of a stage (`beyond_tables.epochs_table`)."""
+    others = table[(table["strategy"] != "part") & table["part_minus"].notna()]
+    if others.empty:
+        return "there is nothing to compare LMHLD_part with."
+    told = "; ".join(
+        f"over {name} " + ", ".join(
+            f"{row.part_minus:+.3f} (standard deviation {_sd(row.part_minus_sd)}) at {row.epochs}"
+            for row in rows.itertuples()
+        )
+        for name, rows in others.groupby("strategy", sort=False)
+    )  # fmt: skip
+    stable = all(len(set(np.sign(rows["part_minus"]))) == 1 for _, rows in others.groupby("strategy"))
+    ahead = {True: "is ahead throughout, as in the paper", False: "is not ahead throughout, as it is in the paper"}
+    return (
+        f"F1 of LMHLD_part is, by epochs of a stage, {told} ({_seeds(table.iloc[0])}, {table['areas'].iloc[0]:.0f} "
+        f"areas, all their test pixels together). The verdict {'does not change' if stable else 'changes'} with the epochs, "
+        f"and LMHLD_part {ahead[bool((others['part_minus'] > 0).all())]}."
+    )
+
+
+def _score(row: Any) -> str:
+    return _interval(row["f1"], row["f1_low"], row["f1_high"])
+
+
+def _interval(value: float, low: float, high: float, sign: str = "") -> str:
+    return Interval(value, low, high).describe(f"{sign}.3f")
+
+
+def _seeds(row: Any) -> str:
+    return "one seed" if row["seeds"] == 1 else f"{row['seeds']:.0f} seeds"
+
+
+def _sd(value: float) -> str:
+    return "unknown" if np.isnan(value) else f"{value:.3f}"
+
+
+BEYOND = {
+    "rankings": rankings, "prevalence": prevalence, "label_noise": label_noise, "split_kinds": split_kinds,
+    "landslides_found": landslides_found, "sizes_compared": sizes_compared, "switches": switches,
+    "epochs_per_stage": epochs_per_stage,
+}  # fmt: skip
+"""Findings of the experiment `beyond`, by table."""

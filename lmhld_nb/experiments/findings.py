@@ -1,0 +1,234 @@
+"""What tables of experiments 1 to 4 and of the recipe study say in words, and whether claims of the paper hold there.
+
+Every function takes a table as its CSV holds it, without an index, and computes all that it says. It may lack the
+columns ``f1_low``, ``f1_high`` (95 % over test patches), ``patches``, ``f1_sd`` (over seeds), ``seeds`` and
+``converged``.
+"""
+
+from math import factorial
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from lmhld_nb import models, paper
+
+ENOUGH = 10  # test patches under a score that is compared
+
+TABLES = {"single": 5, "mix": 6, "part": 7}  # of the paper
+
+
+def limits(table: pd.DataFrame) -> str:
+    """Say on how little the scores of a table rest: few test patches, one seed, trainings cut short; may be empty."""
+    weak = {
+        f"on fewer than {ENOUGH} test patches": _column(table, "patches") < ENOUGH,
+        "on one seed": _column(table, "seeds") < 2,
+        "on trainings whose validation still rose": _column(table, "converged") < 1,
+    }
+    said = [f"{rows.sum()} {text}" for text, rows in weak.items() if rows.any()]
+    return f" Of {len(table)} scores some rest on little: {', '.join(said)}." if said else ""
+
+
+def claim(text: str, holds: object) -> str:
+    """Return the sentence on what the paper says: whether it holds, or None where the runs are too weak to tell."""
+    return f" The paper's claim that {text} " + (
+        "cannot be judged from these runs." if holds is None else f"{'holds' if holds else 'does not hold'} here."
+    )
+
+
+def span(values: pd.Series, form: str = ".3f") -> str:
+    """Return mean and range of some numbers."""
+    return f"{values.mean():{form}} on average ({values.min():{form}} to {values.max():{form}})"
+
+
+def _title(model: object) -> str:
+    return models.network(str(model)).title
+
+
+def _column(table: pd.DataFrame, name: str) -> pd.Series:
+    return table[name] if name in table else pd.Series(np.nan, table.index)
+
+
+def _same_order(f1: pd.Series, number: int) -> str:
+    """Say whether networks (keys of ``f1``) come in the same order as in a table of the paper."""
+    published = paper.table(number).groupby("model")["f1"].mean()
+    both = pd.DataFrame({"ours": f1.rename(_title), "published": published}).dropna()
+    if 2 / factorial(len(both)) > 0.05:  # the smallest p that so few networks can reach
+        return f" To compare their order with the paper's, {len(both)} networks are too few."
+    tau, p = stats.kendalltau(both["ours"], both["published"])
+    agrees = "agrees with" if tau > 0 and p < 0.05 else "shows no sure agreement with"
+    return f" The order of {len(both)} networks {agrees} the paper's (Kendall's tau {tau:.2f}, p {p:.2g})."
+
+
+def table5(table: pd.DataFrame) -> str:
+    """Say which network is best in each area, how surely, and whether one outperforms all others."""
+    groups = table.sort_values("f1", ascending=False, kind="stable").groupby("area", sort=False)
+    best, second = (groups.nth(place).set_index("area") for place in (0, 1))
+    wins, low = best["model"].value_counts(), _column(best, "f1_low")
+    text = (
+        f"the best network of an area scores F1 {span(best['f1'])}. {_title(wins.index[0])} is best in {wins.iloc[0]} "
+        f"of {len(best)} areas; the second best lies below the interval of the best over test "
+        f"patches in {low.gt(second['f1']).sum()} of the {low.notna().sum()} areas that have one."
+        + _same_order(table.groupby("model")["f1"].mean(), 5)
+    )
+    if "unet_pp" in set(table["model"]):
+        holds = (best["model"] == "unet_pp").all() if low.notna().any() else None
+        text += claim("U-Net++ outperforms all other models", holds)
+    return text + limits(table)
+
+
+def against_threshold(table: pd.DataFrame) -> str:
+    """Say how many networks clear the best threshold of their area by 0.05 F1."""
+    lead = (table["network_f1"] - table["threshold_f1"]).astype(float)
+    return (
+        f"{table['networks_clear'].sum()} of {table['networks'].sum()} networks clear the best threshold of their area "
+        f"by 0.05 F1 or more, {table['networks_above'].sum()} lie above it. The best network of an area is ahead "
+        f"by {span(lead, '+.3f')}. The paper compares with no threshold."
+    )
+
+
+def pooled(table: pd.DataFrame, number: int) -> str:
+    """Say how networks score in Table 6 or 7, and whether they come in the paper's order."""
+    best = table.nlargest(1, "f1").iloc[0].dropna()
+    known = [f"F1 {best['f1']:.3f}"]
+    if "f1_low" in best:
+        known += [f"95 % from {best['f1_low']:.3f} to {best['f1_high']:.3f} over {best['patches']:.0f} test patches"]
+    if "f1_sd" in best:
+        known += [f"standard deviation {best['f1_sd']:.3f} over {best['seeds']:.0f} seeds"]
+    return (
+        f"{len(table)} networks score F1 {span(table['f1'])}; best is {_title(best['model'])} ({'; '.join(known)}). "
+        f"The paper has {span(paper.table(number)['f1'])}, on data of its own."
+        + _same_order(table.set_index("model")["f1"], number)
+        + limits(table)
+    )
+
+
+def table6_by_area(table: pd.DataFrame) -> str:
+    """Say whether mixing helps, on equal test patches."""
+    pairs = table.dropna(subset="gain")
+    if pairs.empty:
+        return "no area was also trained alone on the same patches, so what mixing adds is not known."
+    by_area, alone = pairs.groupby("area")["gain"].mean(), pairs["alone_f1"]
+    low, high = _column(pairs, "f1_low"), _column(pairs, "f1_high")
+    return (
+        f"on equal test patches mixing changes F1 by {span(by_area, '+.3f')} in {len(by_area)} areas. It is better for "
+        f"{(pairs['gain'] > 0).sum()} of {len(pairs)} networks; the score alone lies outside the mix's interval "
+        f"over test patches for {((alone < low) | (alone > high)).sum()} of the {low.notna().sum()} that have one."
+        + claim("models perform better mixed", (by_area > 0).all() if low.notna().any() else None)
+        + limits(pairs)
+    )
+
+
+def table7_beside(table: pd.DataFrame) -> str:
+    """Say whether part beats mix and single, for how many networks, and whether that may be chance."""
+    names = [name for name in TABLES if table[f"{name}_f1"].notna().any()]
+    rows = table.dropna(subset=[f"{name}_f1" for name in names])
+    if rows.empty or len(names) == 1:
+        return "no network is finished in part and in mix or single, so they cannot be compared."
+    means = rows[[f"{name}_f1" for name in names]].mean().set_axis(names)
+    said = [", ".join(f"{name} {f1:.3f}" for name, f1 in means.items())]
+    sure = stats.binomtest(0, len(rows)).pvalue <= 0.05  # whether a sign test over so few networks can tell
+    for other in names[:-1]:
+        above = int((rows["part_f1"] > rows[f"{other}_f1"]).sum())
+        p = f" (sign test: p {stats.binomtest(above, len(rows)).pvalue:.2g})" if sure else ""
+        said.append(f"part is above {other} for {above}{p}")
+    published = (f"{name} {paper.table(number)['f1'].mean():.3f}" for name, number in TABLES.items())
+    text = f"mean F1 of {len(rows)} networks is {'; '.join(said)}; in the paper {', '.join(published)}."
+    return text + claim("part is best", means.idxmax() == "part" if sure else None)
+
+
+def order_differences(table: pd.DataFrame) -> str:
+    """Say whether the order of addition moves F1 by more than the seed does."""
+    table = table[_column(table, "orders").fillna(2) > 1]
+    if table.empty:
+        return "no network has two orders finished, so their effect is not known."
+    published, largest = paper.LARGEST_ORDER_DIFFERENCES["f1"], table.nlargest(1, "f1").iloc[0]
+    p, text = _column(table, "p").dropna(), "the order hardly matters"
+    agrees = f" That {text}, as the paper says, these seeds do not contradict."
+    return (
+        f"between orders F1 of a network differs by up to {largest['f1']:.3f} ({_title(largest['model'])}); "
+        f"{(table['f1'] <= published).sum()} of {len(table)} networks stay within the paper's largest difference, "
+        f"{published}. Of {len(p)} networks with seeds enough for a test, {(p < 0.05).sum()} differ (p < 0.05)."
+        + (agrees if len(p) and (p >= 0.05).all() else claim(text, False if len(p) else None))
+    )
+
+
+def forgetting(table: pd.DataFrame) -> str:
+    """Say how much chains forget, and what each area's own input convolution brings back."""
+    lost = table["forgetting"].dropna()
+    if lost.empty:
+        return "no chain has two stages, so there was nothing to forget."
+    return (
+        f"{len(lost)} chains lose {span(lost)} of the highest F1 that an area had; through each area's own input "
+        f"convolution F1 changes by {span(table['own_input_f1'] - table['f1'], '+.3f')}."
+        + claim("nothing learnt before is lost", lost.mean() <= 0)
+    )
+
+
+def strategies(table: pd.DataFrame) -> str:
+    """Say which strategies differ from LMHLD_part by more than seeds explain, and whether freezing helps."""
+    others = table[table["strategy"] != "LMHLD_part"].set_index("strategy").dropna(subset="f1_less_part")
+    if others.empty:
+        return "LMHLD_part and another strategy are not both finished, so they cannot be compared."
+    low, high = others["f1_less_part_low"], others["f1_less_part_high"]
+    sure = (low > 0) | (high < 0)
+    gaps = [f"{name} {row['f1_less_part']:+.3f}{_interval(row)}" for name, row in others.iterrows()]
+    text = f"F1 less that of LMHLD_part (seeds: {others['seeds'].min():.0f}): {', '.join(gaps)}."
+    text += f" Beyond what seeds explain: {', '.join(others.index[sure]) or 'none'}."
+    if not sure.get("fresh input only", False):
+        return text + claim("the freezing helps", None)
+    return text + claim("the freezing helps", high["fresh input only"] < 0)
+
+
+def _interval(row: pd.Series) -> str:
+    low, high = row["f1_less_part_low"], row["f1_less_part_high"]
+    return "" if np.isnan(low) else f" (95 % from {low:+.3f} to {high:+.3f})"
+
+
+def eighth_area(table: pd.DataFrame) -> str:
+    """Say how the other areas move when one more is added to finished chains."""
+    change = table["change"].dropna()
+    text = f"F1 of the areas before it changes by {span(change, '+.3f')}; {(change < 0).sum()} of {len(change)} fall."
+    return text + claim("data can be added without losing what was learnt", change.mean() >= 0)
+
+
+def table4(table: pd.DataFrame) -> str:
+    """Say what is left of scores on the whole area outside the training patches."""
+    lost = {name: (table[f"outside_{name}"] - table[name]).mean() for name in ("f1", "precision", "recall")}
+    return (
+        f"F1 on the whole area is {span(table['f1'])}; outside the training patches F1 differs by {lost['f1']:+.3f}, "
+        f"precision by {lost['precision']:+.3f}, recall by {lost['recall']:+.3f}. The paper (0.47 to 0.72 in Wenchuan) "
+        "does not say which of the two it gives." + limits(table)
+    )
+
+
+def patch_size_choice(table: pd.DataFrame) -> str:
+    """Say of each area which size is best, how clearly, and whether it is the one in use."""
+    said = []
+    for area, rows in table.groupby("area", sort=False):
+        best, others = rows[rows["chosen"]].iloc[0], rows.loc[~rows["chosen"], "mean_f1"]
+        lead = f"best for {best['models_best']} of {best['models']} networks, mean F1 {best['mean_f1']:.3f}"
+        said.append(f"{paper.area_name(str(area))} {best['patch_size']} px ({lead}, the next {others.max():.3f})")
+    used, published = (table["chosen"] & (_column(table, name) == 1) for name in ("used", "published_chosen"))
+    text = f"{'; '.join(said)}. The size in use is best in {used.sum()} of {len(said)} areas."
+    return text + (claim("224 px are best in Wenchuan", published.any()) if "published_chosen" in table else "")
+
+
+def recipe_study(table: pd.DataFrame) -> str:
+    """Say which batch size and number of epochs are best, and whether the most epochs are."""
+    rows = table.sort_values("f1", ascending=False, kind="stable")
+    best, longest = rows.iloc[0], rows.groupby("batch_size")["epochs"].first() == rows["epochs"].max()
+    return (
+        f"batch {best['batch_size']} with {best['epochs']} epochs is best of {len(rows)} combinations (F1 "
+        f"{best['f1']:.3f}; the next {rows['f1'].iloc[1:].max():.3f}). The most epochs are best for {longest.sum()} of "
+        f"{len(longest)} batch sizes." + claim("the most epochs are best", longest.all()) + limits(table)
+    )
+
+
+def examples(table: pd.DataFrame) -> str:
+    """Say what is wrong in the patches shown: false alarms or misses."""
+    hits, alarms, missed = table[["tp", "fp", "fn"]].sum()
+    return (
+        f"on {table['area'].nunique()} patches the networks find {hits / (hits + missed):.0%} of the landslide pixels; "
+        f"{alarms / max(1, alarms + missed):.0%} of the wrong pixels are false alarms. (Examples, no measurement.)"
+    )

@@ -1,0 +1,98 @@
+"""Leave one area out: what a network finds in an area when it has learnt all others (the paper has no such test)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lmhld_nb.config import Strict, UserError
+from lmhld_nb.evaluation import intervals
+from lmhld_nb.experiments import beyond_findings, mix, tables
+from lmhld_nb.experiments.profile import ModelName, Seeds
+from lmhld_nb.experiments.registry import Experiment, register
+from lmhld_nb.experiments.study import Study
+from lmhld_nb.runs import Run
+from lmhld_nb.training.specs import RunSpec
+
+
+class LeaveOneOut(Strict):
+    """Settings: areas left out, one at a time (empty for all), the network and its seeds."""
+
+    areas: tuple[str, ...] = ()
+    model: ModelName = "unet"
+    seeds: Seeds = (0, 1, 2)
+
+
+def without(study: Study) -> dict[str, list[RunSpec]]:
+    """Return the trainings on all areas but one, each at its own patch size, by the area that is left out.
+
+    UserError where the profile has a single area.
+    """
+    if len(study.areas) < 2:
+        mend = "name more `areas`, or leave leave_one_out out of `experiments`"
+        raise UserError(f"profile '{study.profile.name}': nothing is left to learn without its only area; {mend}")
+    settings = study.settings("leave_one_out")
+    return {
+        area: study.trainings(
+            tuple(study.patch_spec(other) for other in study.areas if other != area), (settings.model,), settings.seeds
+        )
+        for area in study.areas_of("leave_one_out")
+    }
+
+
+def specs(study: Study) -> list[RunSpec]:
+    """Return all trainings of `without`."""
+    return [spec for group in without(study).values() for spec in group]
+
+
+def left_out_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
+    """Tabulate, on the test patches of each area, networks that have not learnt it beside one that has learnt it alone.
+
+    Rows by area: `tables.score_table` of those trained without it; ``single_f1`` of experiment 2's with the same seeds,
+    ``gap`` (F1 without it minus that) and its interval over patches, gap_low and gap_high; ``mix_f1`` of experiment 3
+    there, whose patches have another size. NaN where these are not made.
+    """
+    model, seeds = study.settings("leave_one_out").model, study.settings("leave_one_out").seeds
+    mixed = _mix_f1(study, model)
+    rows, beside = [], {}
+    by_id = {run.spec.run_id: run for run in finished}
+    for area, group in without(study).items():
+        done = {spec.seed: by_id[spec.run_id] for spec in group if spec.run_id in by_id}
+        patch_spec = study.patch_spec(area)
+        counts = {seed: tables.tested_on(run, patch_spec) for seed, run in done.items()}
+        rows += [{"area": area, "run": run, "counts": counts[seed]} for seed, run in done.items()]
+        alone = {run.spec.seed: run for run in study.finished(study.trainings((patch_spec,), (model,), seeds))}
+        gap = intervals.Interval(np.nan, np.nan, np.nan)
+        single_f1 = np.nan
+        if common := [seed for seed in done if seed in alone]:
+            ours = intervals.stacked([counts[seed] for seed in common], tables.BLOCK)
+            other = intervals.stacked([tables.tested_patches(alone[seed]) for seed in common], tables.BLOCK)
+            gap, single_f1 = intervals.difference(ours, other), float(intervals.f1(other).mean())
+        beside[area] = {"single_f1": single_f1, "gap": gap.value, "gap_low": gap.low, "gap_high": gap.high}
+        beside[area]["mix_f1"] = mixed.get(area, np.nan)
+    table = tables.score_table(rows, ["area"])
+    run_ids = table.pop("run_ids")
+    return table.join(pd.DataFrame(beside).T).join(run_ids)
+
+
+def fetched(study: Study, on_missing: str = "train") -> pd.DataFrame | None:
+    """Return `left_out_table` of what `Study.fetch` gives; None where it is not made, or nothing is finished."""
+    made = study.profile.makes("leave_one_out")
+    if not made or (on_missing == "skip" and not study.finished(specs(study))):
+        return None
+    return left_out_table(study, study.fetch(specs(study), on_missing))
+
+
+def _mix_f1(study: Study, model: str) -> dict[Any, float]:
+    """Return F1 of experiment 3's network by area; nothing where it is not made."""
+    made = study.finished(mix.specs(study)) if study.profile.makes("mix") else []
+    mixed = [run for run in made if run.spec.model == model]
+    return mix.table_6_by_area(mixed)["f1"].groupby("area").mean().to_dict() if mixed else {}
+
+
+register(Experiment(
+    name="leave_one_out", title="leave one area out", settings=LeaveOneOut, specs=specs,
+    tables={"leave_one_out": left_out_table}, findings={"leave_one_out": beyond_findings.leave_one_out},
+    used_areas=("areas",), narrow=lambda settings, _, areas: None if len(areas) == 1 else settings,
+))  # fmt: skip
