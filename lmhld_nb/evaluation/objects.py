@@ -118,41 +118,16 @@ def _rates(counts: pd.DataFrame) -> pd.DataFrame:
     return table.assign(mapped=mapped, mapped_false=false, false_share=ratio(false, mapped))
 
 
-def size_frequency(areas_m2: np.ndarray, bins_per_decade: int = 5) -> pd.DataFrame:
-    """Return the frequency density of landslide areas, p(A) = (1/N) dN/dA (Malamud et al. 2004).
-
-    Bins have equal widths in log area and edges at powers of ten, so inventories share them. Returns one row per bin
-    that holds a landslide: ``area_m2`` (geometric middle), ``density`` (per m²; times the bins' widths it sums up to 1)
-    and ``count``.
-    """
-    areas = np.asarray(areas_m2, float)
-    if areas.size == 0:
-        return pd.DataFrame({"area_m2": [], "density": [], "count": []}).astype({"count": int})
-    first = math.floor(math.log10(areas.min()) * bins_per_decade) - 1  # one more bin: logarithms round
-    last = math.floor(math.log10(areas.max()) * bins_per_decade) + 2
-    edges = 10.0 ** (np.arange(first, last + 1) / bins_per_decade)
-    count, _ = np.histogram(areas, edges)
-    density = count / areas.size / np.diff(edges)
-    table = pd.DataFrame({"area_m2": np.sqrt(edges[:-1] * edges[1:]), "density": density, "count": count})
-    return table[count > 0].reset_index(drop=True)
-
-
 @dataclass(frozen=True)
 class Tally:
-    """What is counted of a map against truth; several scenes add with ``+``.
-
-    ``areas_m2`` are those of each true and each mapped landslide of which something is labelled in the other.
-    """
+    """What is counted of a map against truth; several scenes add with ``+``."""
 
     ranked: Ranked  # probabilities by truth
     counts: Confusion  # pixels of the mask
     sizes: pd.DataFrame  # of `by_size`
-    areas_m2: tuple[np.ndarray, np.ndarray]
 
     def __add__(self, other: Tally) -> Tally:
-        true, mapped = map(np.append, self.areas_m2, other.areas_m2)
-        sizes = pooled([self.sizes, other.sizes])
-        return Tally(self.ranked + other.ranked, self.counts + other.counts, sizes, (true, mapped))
+        return Tally(self.ranked + other.ranked, self.counts + other.counts, pooled([self.sizes, other.sizes]))
 
     def scores(self) -> dict[str, Any]:
         """Return the scores of `score`."""
@@ -168,27 +143,19 @@ class Tally:
             **{"mapped": mapped, "mapped_false": false},
         }
 
-    def frequencies(self) -> pd.DataFrame:
-        """Return `size_frequency` by ``inventory``: ``true`` and ``mapped``."""
-        named = zip(("true", "mapped"), self.areas_m2, strict=True)
-        tables = [size_frequency(areas).assign(inventory=name) for name, areas in named]
-        return pd.concat(tables, ignore_index=True)
-
     def arrays(self) -> dict[str, np.ndarray]:
         """Return it as arrays by name, to be kept; `of_arrays` is the way back."""
-        sizes, (true, mapped) = self.sizes.drop(columns="area_m2"), self.areas_m2
-        names, counts = np.array(self.sizes["area_m2"], str), np.array([*vars(self.counts).values()])
-        table = {f"sizes {name}": sizes[name].to_numpy() for name in sizes}
-        return {"pixels": self.ranked.pixels, "sums": self.ranked.sums, "counts": counts, "true": true,
-                "mapped": mapped, "sizes area_m2": names, **table}  # fmt: skip
+        table = {f"sizes {name}": self.sizes[name].to_numpy() for name in self.sizes.columns.drop("area_m2")}
+        table["sizes area_m2"] = np.array(self.sizes["area_m2"], str)
+        counts = np.array([*vars(self.counts).values()])
+        return {"pixels": self.ranked.pixels, "sums": self.ranked.sums, "counts": counts, **table}
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Tally:
         """Return what `arrays` has written."""
         sizes = {name.removeprefix("sizes "): values for name, values in arrays.items() if name.startswith("sizes ")}
-        counts = Confusion(*arrays["counts"].tolist())
-        areas = (arrays["true"], arrays["mapped"])
-        return cls(Ranked(arrays["pixels"], arrays["sums"]), counts, pooled([pd.DataFrame(sizes)]), areas)
+        ranked, counts = Ranked(arrays["pixels"], arrays["sums"]), Confusion(*arrays["counts"].tolist())
+        return cls(ranked, counts, pooled([pd.DataFrame(sizes)]))
 
 
 def tally_whole(probability: np.ndarray, mask: np.ndarray, truth: np.ndarray, pixel_m2: float) -> Tally:
@@ -207,9 +174,7 @@ def tally(strips: Strips, pixel_m2: float) -> Tally:
         known = (labels != NO_LABEL) & (truth != NO_LABEL)
         ranked += Ranked.of(probability, is_landslide, known)
         counts += Confusion.of(_landslide(labels), is_landslide, known)
-    true, mapped = landslides(strips)
-    areas = [table.loc[table["known_px"] > 0, "size_px"].to_numpy() * pixel_m2 for table in (true, mapped)]
-    return Tally(ranked, counts, by_size(true, mapped, pixel_m2), (areas[0], areas[1]))
+    return Tally(ranked, counts, by_size(*landslides(strips), pixel_m2))
 
 
 def score(strips: Strips, pixel_m2: float) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
@@ -223,12 +188,11 @@ def score(strips: Strips, pixel_m2: float) -> tuple[dict[str, Any], dict[str, pd
     Returns scores, NaN where there is nothing to score: `Confusion.as_dict` of the mask; ``prevalence``; of the
     probabilities those of `Ranked` (the best threshold is chosen on the truth itself, hence optimistic); landslides and
     mapped objects as in `by_size`. And tables: ``precision_recall`` of `Ranked.curve`, ``calibration`` of
-    `Ranked.reliability`, `by_size`, and `size_frequency` by ``inventory`` (``true``, ``mapped``).
+    `Ranked.reliability`, and `by_size`.
     """
     counted = tally(strips, pixel_m2)
     tables = {"precision_recall": counted.ranked.curve(), "calibration": counted.ranked.reliability()}
-    tables |= {"by_size": counted.sizes, "size_frequency": counted.frequencies()}
-    return counted.scores(), tables
+    return counted.scores(), {**tables, "by_size": counted.sizes}
 
 
 @dataclass(frozen=True)
