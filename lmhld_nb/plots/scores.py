@@ -24,23 +24,19 @@ if TYPE_CHECKING:
     from lmhld_nb.experiments.examples import Example
 
 
-CURVES = {"val_f1": "validation F1", "train_loss": "training loss", "val_loss": "validation loss"}
-"""Columns of a run's history, as figures call them."""
-
-
-def learning_curves(panels: Mapping[str, Sequence[Run]], column: str = "val_f1") -> Figure:
-    """Draw one of `CURVES` over epochs, one panel per group of runs; a network's mark is the epoch tested."""
+def learning_curves(panels: Mapping[str, Sequence[Run]]) -> Figure:
+    """Draw validation F1 over epochs, one panel per group of runs; a network's mark is the epoch tested."""
     models = list(dict.fromkeys(run.spec.model for runs in panels.values() for run in runs))
     figure, axes, left, bottom = style.grid(len(panels), (2.5, 2.2), (1.5, 0.5), narrowest=6.5, sharey=True)
     for ax, (title, runs) in zip(axes, panels.items(), strict=True):
         for run in runs:
             look = style.network_look(run.spec.model, markersize=5)
-            curve, tested = run.history.set_index("epoch")[column], run.metrics["best_epoch"]
+            curve, tested = run.history.set_index("epoch")["val_f1"], run.metrics["best_epoch"]
             ax.plot(curve.index, curve, color=look["color"], linewidth=1.2)
             ax.plot(tested, curve[tested], **look)
-        ax.set(title=title, ylim=(0, 1) if column == "val_f1" else None)
+        ax.set(title=title, ylim=(0, 1))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    plt.setp(left, ylabel=CURVES[column])
+    plt.setp(left, ylabel="validation F1")
     plt.setp(bottom, xlabel="epoch")
     figure.legend(handles=style.network_handles(models, markersize=5), loc="outside right center")
     trainings = [run for runs in panels.values() for run in runs]
@@ -48,7 +44,7 @@ def learning_curves(panels: Mapping[str, Sequence[Run]], column: str = "val_f1")
     return style.counted(figure, style.format_count(len(trainings), "training"), f"seeds: {seeds}")
 
 
-def score_heatmap(table: pd.DataFrame, scores: Mapping[str, str], rows: str, name: str = "F1") -> Figure:
+def score_heatmap(table: pd.DataFrame, scores: Mapping[str, str], rows: str) -> Figure:
     """Draw ``scores`` (columns' titles, if any) as heat maps of rows (``area`` or ``patch_size``) × networks."""
     scores = {column: title for column, title in scores.items() if table[column].notna().any()}
     is_few = (table["patches"] < intervals.LEAST).unstack("model")
@@ -70,7 +66,7 @@ def score_heatmap(table: pd.DataFrame, scores: Mapping[str, str], rows: str, nam
         style.name_cells(ax, rows=[style.area_name(line) if rows == "area" else f"{line} px" for line in lines])
     for ax in bottom:
         style.name_cells(ax, columns=list(map(style.network_title, models)), rotation=40, ha="right")
-    explanation = f"{name}, bold: {'the best of a row' if rows == 'area' else 'the best size of each network'}"
+    explanation = f"F1, bold: {'the best of a row' if rows == 'area' else 'the best size of each network'}"
     if is_few.any(axis=None):
         explanation += f"; *: fewer than {intervals.LEAST} test patches"
     explanation += f"; {style.by_network(table, 'seeds')}"
