@@ -191,7 +191,8 @@ book.found("table7_beside", beside)
 #
 # F1 after each stage (down) on each area's test patches (across), for one order of addition; `stage_matrix.csv` has those of
 # all chains, and `show_order` draws another. Areas yet to come are not tested. The diagonal is an area just
-# learnt. Read a column downwards: where it fades, the area is being forgotten.
+# learnt. Read a column downwards: where it fades, the area is being forgotten. The paper expects LMHLD_part to take in more
+# landslide data later: each row is such an addition, for nothing before it is trained again.
 
 # %%
 matrices = forgetting.stage_matrix(finished)
@@ -280,37 +281,6 @@ book.show(lm.plots.scores.predictions(shown, book.bands), "fig15_predictions", s
 
 # %%
 book.found("fig15_predictions", seen)
-
-# %% [markdown]
-# ## Adding an eighth area
-#
-# The paper expects LMHLD_part to take in more landslide data later. So an area of another data set is added to the finished
-# chains of the first order; nothing before it is trained again. Another synthetic data set may stand in. Look at how
-# the other areas move.
-
-# %%
-new = book.settings("part").added
-added = lm.runs.select(part.added_stages(book), runs)
-addition = forgetting.addition_table(added) if added else None
-if added:
-    figure = lm.plots.chains.addition(addition)
-    about = f"added: {new.area} of {new.data}"
-    book.show(figure, "eighth_area", addition, about=about)
-figure if added else None
-
-# %%
-if added:
-    share = forgetting.share_of_cost(added)
-    print(
-        f"the new area took {share:.1%} of what all {len(added)} chains cost (trained parameters × steps)"
-    )
-else:
-    print(
-        "no area to add: name one in the profile (`experiments: {part: {added: ...}}`)"
-    )
-
-# %%
-book.found("eighth_area", addition)
 
 # %% [markdown]
 # ## Beside the paper

@@ -97,25 +97,6 @@ def strategies(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     return style.counted(figure, style.format_count(len(runs), "network"), "line: interval, faint dots: single seeds")
 
 
-def addition(table: pd.DataFrame) -> Figure:
-    """Draw F1 of each ``area`` and ``model`` ``before`` and ``after`` one more area was added to a finished chain."""
-    areas, models = list(table.index.unique("area")), list(table.index.unique("model"))
-    figure, ax = plt.subplots(figsize=(8.5, 1.0 + 0.5 * len(areas)))
-    for (area, model), before, after in table[["before", "after"]].itertuples():
-        y = areas.index(area) + 0.6 * ((models.index(model) + 0.5) / len(models) - 0.5)
-        look = style.network_look(model, markersize=4)
-        if np.isfinite(before):
-            arrow = {"arrowstyle": "->", "color": look["color"], "shrinkA": 0, "shrinkB": 2}
-            ax.annotate("", (after, y), (before, y), arrowprops=arrow)
-        ax.plot(after, y, **look)
-    ax.set_yticks(range(len(areas)), [style.area_name(area) for area in areas])
-    ax.set(xlim=(0, 1), ylim=(len(areas) - 0.5, -0.5), xlabel="F1 on the area's test patches")
-    ax.grid(axis="x", color="0.9")
-    figure.legend(handles=style.network_handles(models, linestyle=""), loc="outside right center")
-    explanation = "arrow: from before to after the area of the last row was added"
-    return style.counted(figure, style.format_count(len(models), "chain"), explanation)
-
-
 def part_beside(table: pd.DataFrame) -> Figure:
     """Draw F1 on LMHLD_part beside mix and single, ours and published (`part.beside_mix_and_single`; Table 7)."""
     known = set(table.columns[table.notna().any()])
