@@ -109,9 +109,6 @@ def test_a_landslide_counts_in_its_class_and_by_the_share_that_is_covered():
     assert counts["detection_rate"].tolist() == pytest.approx([math.nan, 2 / 3, 1], nan_ok=True)
     # Wilson's interval at 95 %, worked by hand: (2 + z²/2 ± z √(2/3 + z²/4)) / (3 + z²).
     assert counts.loc[1, ["detection_low", "detection_high"]].tolist() == pytest.approx([0.20766, 0.93851], abs=1e-5)
-    strict = objects.by_size(truth, mapped, 10.0, least=0.9, classes=(1000,))
-    columns = ["area_m2", "detected", "mapped_false"]
-    assert strict[columns].to_numpy().tolist() == [["< 1,000", 0, 1], ["≥ 1,000", 1, 1]]
 
 
 def test_pooled_counts_are_added_by_class():

@@ -44,32 +44,26 @@ def landslides(strips: Strips) -> tuple[pd.DataFrame, pd.DataFrame]:
     )
 
 
-def by_size(
-    truth: pd.DataFrame,
-    mapped: pd.DataFrame,
-    pixel_m2: float,
-    least: float = 0.5,
-    classes: Sequence[float] = CLASSES_M2,
-) -> pd.DataFrame:
+def by_size(truth: pd.DataFrame, mapped: pd.DataFrame, pixel_m2: float) -> pd.DataFrame:
     """Count detected landslides and false objects of the tables of `landslides` by size class.
 
-    A landslide is detected when at least ``least`` of its area (a share) is mapped, by however many objects; a mapped
-    object is false when less than that of its area is landslide. So the two counts need not match. Areas count as far
-    as both masks have a label. ``classes`` are rising edges of the whole size in m²; a class includes its lower edge.
-    Returns one row per class that occurs: ``area_m2`` (text) and ``from_m2``; ``landslides``, ``detected``,
-    ``detection_rate`` with its 95 % Wilson interval ``detection_low`` and ``detection_high``; ``mapped``,
-    ``mapped_false`` and ``false_share``. Rates of nothing are NaN.
+    A landslide is detected when at least half of its area is mapped, by however many objects; a mapped object is false
+    when less than half of its area is landslide. So the two counts need not match. Areas count as far as both masks
+    have a label. Classes are of the whole size (`CLASSES_M2`) and include their lower edge. Returns one row per class
+    that occurs: ``area_m2`` (text) and ``from_m2``; ``landslides``, ``detected``, ``detection_rate`` with its 95 %
+    Wilson interval ``detection_low`` and ``detection_high``; ``mapped``, ``mapped_false`` and ``false_share``. Rates of
+    nothing are NaN.
     """
     counts = []
     for table in (truth, mapped):
-        judged, is_matched = _judged(table, least)
+        judged, is_matched = _judged(table)
         for rows in (judged, judged[is_matched]):
-            index = np.digitize(rows["size_px"].to_numpy() * pixel_m2, classes)
-            counts.append(np.bincount(index, minlength=len(classes) + 1))
-    edges = [f"{edge:,.10g}" for edge in classes]
+            index = np.digitize(rows["size_px"].to_numpy() * pixel_m2, CLASSES_M2)
+            counts.append(np.bincount(index, minlength=len(CLASSES_M2) + 1))
+    edges = [f"{edge:,.10g}" for edge in CLASSES_M2]
     names = [f"< {edges[0]}", *(f"{a}–{b}" for a, b in pairwise(edges)), f"≥ {edges[-1]}"]
     all_true, detected, objects, matched = counts
-    table = pd.DataFrame({"area_m2": names, "from_m2": np.array([0, *classes], float)})
+    table = pd.DataFrame({"area_m2": names, "from_m2": np.array([0, *CLASSES_M2], float)})
     table[_COUNTS] = np.column_stack([all_true, detected, objects, objects - matched])
     return _rates(table[(all_true > 0) | (objects > 0)].reset_index(drop=True))
 
@@ -215,7 +209,7 @@ def close_ups(
     windows: list[CloseUp] = []
     columns = ["wrong_px", "top", "left", "bottom", "right"]
     for kind, table in (("false", mapped), ("missed", truth)):
-        judged, is_matched = _judged(table, 0.5)
+        judged, is_matched = _judged(table)
         wrong = judged.assign(wrong_px=judged["known_px"] - judged["covered_px"])[~is_matched]
         wrong = wrong.sort_values("wrong_px", ascending=False, kind="stable")
         for pixels, top, left, bottom, right in wrong.head(count)[columns].to_numpy().tolist():
@@ -232,10 +226,10 @@ def _centred(low: int, high: int, extent: int, length: int) -> tuple[int, int]:
     return min(max(0, (low + high - extent) // 2), length - extent), extent
 
 
-def _judged(table: pd.DataFrame, least: float) -> tuple[pd.DataFrame, pd.Series]:
+def _judged(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
     """Return landslides of which something is labelled in the other mask, and whether each is matched there."""
     judged = table[table["known_px"] > 0]
-    return judged, judged["covered_px"] >= least * judged["known_px"]
+    return judged, judged["covered_px"] >= 0.5 * judged["known_px"]
 
 
 def _labels(probability: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -12,7 +12,6 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
@@ -71,32 +70,6 @@ def score_heatmap(table: pd.DataFrame, scores: Mapping[str, str], rows: str) -> 
         explanation += f"; *: fewer than {intervals.LEAST} test patches"
     explanation += f"; {style.by_network(table, 'seeds')}"
     return style.counted(figure, f"{style.format_count(len(table), 'score')} a panel at most", explanation)
-
-
-def patch_size_scores(choice: pd.DataFrame, table: pd.DataFrame) -> Figure:
-    """Draw F1 over the whole area against patch size (Table 4), and the mean that decides (`patch_size_choice`)."""
-    areas, models = list(choice.index.unique("area")), list(table.index.unique("model"))
-    titles = {"f1": "this book", "outside_f1": "outside the training patches", "published_f1": "published"}
-    titles = {column: title for column, title in titles.items() if table[column].notna().any()}
-    size = (1.6 + 2.9 * len(titles), 0.8 + 2.6 * len(areas))
-    figure, axes = plt.subplots(len(areas), len(titles), figsize=size, squeeze=False, sharey=True)
-    for row, area in zip(axes, areas, strict=True):
-        for ax, (column, title) in zip(row, titles.items(), strict=True):
-            cells = table.loc[area][column].unstack("model")
-            ax.set(title=f"{style.area_name(area)}: {title}", ylim=(0.2, 0.9))
-            if cells.isna().all(axis=None):
-                continue
-            ticks = range(len(cells))
-            for model in cells:
-                ax.plot(ticks, cells[model], **style.network_look(str(model), markersize=4, linewidth=1))
-            ax.plot(ticks, choice.loc[area][column.replace("f1", "mean_f1")], color="k", linewidth=2.5)
-            ax.set_xticks(ticks, [f"{size} px" for size in cells.index])
-        row[0].set_ylabel("F1, whole area")
-    mean = Line2D([], [], color="k", linewidth=2.5, label="mean")
-    figure.legend(handles=[*style.network_handles(models, markersize=4), mean], loc="outside right center")
-    return style.counted(
-        figure, f"{style.format_count(len(models), 'network')} a size", style.by_network(table, "seeds")
-    )
 
 
 def recipe_heatmap(table: pd.DataFrame) -> Figure:
