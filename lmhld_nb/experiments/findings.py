@@ -195,13 +195,6 @@ def _interval(row: pd.Series) -> str:
     return "" if np.isnan(low) else f" (95 % from {low:+.3f} to {high:+.3f})"
 
 
-def eighth_area(table: pd.DataFrame) -> str:
-    """Say how the other areas move when one more is added to finished chains."""
-    change = table["change"].dropna()
-    text = f"F1 of the areas before it changes by {span(change, '+.3f')}; {(change < 0).sum()} of {len(change)} fall."
-    return text + claim("data can be added without losing what was learnt", change.mean() >= 0)
-
-
 def table4(table: pd.DataFrame) -> str:
     """Say what is left of scores on the whole area outside the training patches."""
     lost = {name: (table[f"outside_{name}"] - table[name]).mean() for name in ("f1", "precision", "recall")}

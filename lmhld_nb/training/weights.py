@@ -165,7 +165,7 @@ def restore_checkpoint(
         value.copy_(tensors[name])
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     content = optimiser.state_dict()
-    for key in sorted(tensors.keys() - targets.keys()):
+    for key in sorted(key for key in tensors if key.startswith("optimiser/")):
         _, number, name = key.split("/")
         parameter, value = parameters[int(number)], tensors[key]
         if value.shape == parameter.shape:  # with the parameter's order in memory, as it was
