@@ -31,7 +31,7 @@ import pandas as pd
 book = lm.open(profile, models, areas)
 
 # %% [markdown]
-# ## How they learned
+# ## How it is made
 #
 # A run that is in the store is read, not made again.
 
@@ -49,6 +49,8 @@ first = {
 print(f"{len(runs)} runs: {len(book.models)} model(s), {len(first)} areas")
 
 # %% [markdown]
+# ### How they learned
+#
 # Look for curves that still rise at the end: those might gain from more epochs. The mark is the epoch with the best
 # validation F1, the one that is tested. Colours and marks are the networks', the same in all chapters.
 

@@ -77,7 +77,8 @@ book.show(
 #
 # ## Table 6
 #
-# One row per network; all test patches of all areas are one test set. Areas with many patches weigh more.
+# One row per network; all test patches of all areas are one test set. Areas with many patches weigh more. Look at how
+# far the networks lie apart, and whether the best would stay the best with other test patches or another seed.
 
 # %%
 table6 = book.table(6)

@@ -143,7 +143,8 @@ book.found("order_differences", differences)
 # %% [markdown]
 # ## Table 7
 #
-# Means over the orders, beside the published ones.
+# Means over the orders, beside the published ones. Look at which networks lose most to the published score, and whether
+# precision or recall.
 
 # %%
 table7 = book.table(7)

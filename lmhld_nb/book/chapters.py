@@ -153,8 +153,8 @@ def make(
 
     ``workers`` run side by side (None: one per core), ``parameters`` are texts of the command line, for those of the
     chapters that have them, ``store`` holds the runs instead of `config.runs_dir`. Run times go to ``times.csv`` beside
-    them (``chapter``, ``seconds``). UserError where no chapter has one of the parameters (nothing starts), or one failed
-    (the others are finished).
+    them (``chapter``, ``seconds``). UserError where no chapter has one of the parameters (nothing starts), or one
+    failed (the others are finished).
     """
     sources = chapters(number, profile)
     folder = workdir() / "build" / Path(profile).stem

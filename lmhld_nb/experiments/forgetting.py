@@ -96,7 +96,7 @@ def strategy_table(by_seed: pd.DataFrame) -> pd.DataFrame:
     """Return the means of `strategy_runs` over seeds with 95 % intervals (Student's t), by strategy.
 
     Columns: f1, forgetting, backward_transfer and f1_less_part (paired with LMHLD_part by seed), each with …_low and
-    …_high (NaN for one seed); seeds, trained_parameter_steps, seconds, run_ids.
+    …_high (NaN for one seed); f1_sd (standard deviation over seeds), seeds, trained_parameter_steps, seconds, run_ids.
     """
     rows = {}
     reference = by_seed["f1"].xs("LMHLD_part", level="strategy")
@@ -107,7 +107,7 @@ def strategy_table(by_seed: pd.DataFrame) -> pd.DataFrame:
         for name, values in {**columns, "f1_less_part": difference}.items():
             interval = intervals.over_seeds(values)
             row |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
-        row |= {"seeds": len(group), **group[["trained_parameter_steps", "seconds"]].mean()}
+        row |= {"f1_sd": group["f1"].std(), "seeds": len(group), **group[["trained_parameter_steps", "seconds"]].mean()}
         row["run_ids"] = join_ids(list(group["run_ids"]))
         rows[strategy] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("strategy")

@@ -217,7 +217,7 @@ def _read_layout(home: Path, root: Path, description: Description, progress: boo
             raise UserError(f"{error}; complete {template} and repeat with --layout {template}") from error
         if progress:
             print(text)
-    return layouts.resolve(root, layout, description.name, progress)
+    return layouts.resolve(root, layout, description.name)
 
 
 def _save_template(home: Path, text: str) -> Path:

@@ -20,8 +20,6 @@ from lmhld_nb.config import UserError
 
 MARKER = ".extracted.json"
 _SUFFIX = re.compile(r"\.(zip|tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz)|rar|7z)$", re.IGNORECASE)
-_MAGIC = {b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"PK\x07\x08": "split zip", b"Rar!": "rar"}
-_MAGIC |= {b"\x1f\x8b": "tar", b"BZh": "tar", b"\xfd7zXZ\x00": "tar", b"7z\xbc\xaf\x27\x1c": "7z"}
 _CLUTTER = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"}
 Take = Callable[[str], str | None]  # from a member's name to the path it is written to, None to leave it out
 # What an archive may grow to.
@@ -68,16 +66,6 @@ def stem(path: Path, label: str = "") -> str:
     return config.safe_name(_SUFFIX.sub("", path.name), f"{label or path}: folder")
 
 
-def sniff(path: Path) -> str:
-    """Return what the first bytes of ``path`` are: zip, split zip, tar, rar, 7z, html or other."""
-    with path.open("rb") as file:
-        head = file.read(1024)
-    if re.match(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head)\b", head, re.IGNORECASE):
-        return "html"
-    kinds = (kind for magic, kind in _MAGIC.items() if head.startswith(magic))
-    return next(kinds, "tar" if head[257:262] == b"ustar" else "other")
-
-
 def extract(archive: Path, folder: Path, progress: bool = True, take: Take = str) -> Path:
     """Unpack ``archive`` (zip, tar, tar.gz/bz2/xz) and the archives inside it (``Rio.zip`` into a folder ``Rio``).
 
@@ -112,18 +100,13 @@ def _count_files(folder: Path) -> dict[str, int]:
 
 def _unpack(archive: Path, folder: Path, state: _Unpacking, label: str, depth: int) -> None:
     """Unpack into ``folder`` (made here); ``label`` names the archive in messages, with its outer archive."""
-    kind = sniff(archive)
-    if kind == "html":
-        raise UserError(f"{label}: is a web page, not an archive; download the file itself again")
-    if kind not in ("zip", "tar"):
-        what = "not a zip or tar archive, or damaged" if kind == "other" else f"{kind} archives cannot be read"
-        raise UserError(f"{label}: {what}; get it again, or unpack it by hand and give the folder with --from")
     folder.mkdir(parents=True)
     try:
-        (_unzip if kind == "zip" else _untar)(archive, folder, state, label)
+        (_unzip if zipfile.is_zipfile(archive) else _untar)(archive, folder, state, label)
     except _DAMAGED as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{label}: truncated, damaged or encrypted ({reason}); delete it and get it again") from error
+        problem = "no zip or tar archive, or truncated, damaged or encrypted"
+        mend = "get it again, or unpack it by hand and give the folder with --from"
+        raise UserError(f"{label}: {problem}; {mend}") from error
     for inner in sorted(path for path in folder.rglob("*") if path.is_file() and is_archive(path)):
         if depth == 0:
             raise UserError(f"{label}: archives nested too deeply ({inner.name}); unpack it by hand")

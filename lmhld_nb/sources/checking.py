@@ -30,8 +30,8 @@ def check(path: Path) -> str:
     if suffix in files.SUFFIXES:
         keys: list[str | None] = [*arrays.array_keys(path)] if arrays.is_array_file(path) else []
         return "\n".join(_describe_image(path, key) for key in keys or [None])
-    if archives.is_archive(path) or archives.sniff(path) == "zip":
-        size = f"{archives.sniff(path)} archive, {path.stat().st_size / 1e6:.1f} MB"
+    if archives.is_archive(path):
+        size = f"archive, {path.stat().st_size / 1e6:.1f} MB"
         return f"{path.name}: {size}; adopt it with `lmhld data get NAME --from {path}`"
     raise UserError(f"{path}: neither image, polygons nor archive; give one of {', '.join(files.SUFFIXES)}")
 

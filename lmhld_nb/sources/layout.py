@@ -43,7 +43,6 @@ class Part(config.Strict):
     channels: Channels | None = None
     landslide_codes: tuple[int, ...] | None = None
     optional: bool = False  # may be absent
-    fallback: bool = False  # another packing of the same data: read where no part before it has an image
     unlabelled: bool = False  # images may lack labels, and can be mapped then, but not scored
 
     @model_validator(mode="after")
@@ -99,16 +98,21 @@ class Layout(config.Strict):
         return self
 
 
-def resolve(root: Path, layout: Layout, name: str, progress: bool = False) -> list[Scene]:
+def resolve(root: Path, layout: Layout, name: str) -> list[Scene]:
     """Return the Scenes that ``layout`` finds below ``root``; ``name`` is the area where none is declared.
 
     Scenes come in the order of area (the paper's first), split, name, which is made from area, split, id and position
-    in a stack; ``progress`` says which of several packings of the same data is read. UserError where no file fits,
-    images and masks do not pair, two files have one name, or an area or split is unknown.
+    in a stack. UserError where no file fits, images and masks do not pair, two files have one name, or an area or split
+    is unknown.
     """
     files = list_files(root)
     by_name: dict[str, Scene] = {}
-    for part, images in _choose_parts(root, layout, files, progress):
+    for part in layout.parts:
+        excluded = {path for pattern in part.exclude for path in match_files(pattern, files)}
+        images = {path: text for path, text in part.match(part.images, files).items() if path not in excluded}
+        if not images and not part.optional:
+            fits = f"no file fits `images: {part.images}`"
+            raise UserError(f"{root}: {fits}; give the right folder, or correct the description")
         pairs = {kind: _pair(root, part, kind, images, files) for kind in ("masks", "polygons", "dem")}
         for path, captured in images.items():
             beside = {kind: root / pair[path] for kind, pair in pairs.items() if path in pair}
@@ -141,27 +145,6 @@ def nodata_codes(layout: Layout, landslide_codes: tuple[int, ...]) -> tuple[int,
     if layout.label_nodata_codes is not None:
         return layout.label_nodata_codes
     return () if 255 in landslide_codes else (255,)
-
-
-def _choose_parts(root: Path, layout: Layout, files: list[str], progress: bool) -> list[tuple[Part, _Images]]:
-    """Return the parts to read with their images; say which fallbacks have images but are not needed."""
-    chosen: list[tuple[Part, _Images]] = []
-    left_out = []
-    for part in layout.parts:
-        excluded = {path for pattern in part.exclude for path in match_files(pattern, files)}
-        images = {path: text for path, text in part.match(part.images, files).items() if path not in excluded}
-        if not part.fallback or not any(other for _, other in chosen):
-            chosen.append((part, images))
-        elif images:
-            left_out.append(part.images)
-    missing = [part.images for part, images in chosen if not images and not part.optional]
-    if missing and not any(part.fallback and images for part, images in chosen):
-        patterns = " or ".join(f"`images: {pattern}`" for pattern in dict.fromkeys(missing))
-        raise UserError(f"{root}: no file fits {patterns}; give the right folder, or correct the description")
-    if left_out and progress:
-        read = ", ".join(f"{part.images} ({len(images)} images)" for part, images in chosen if images)
-        print(f"read: {read}; left out, the same data again: {', '.join(left_out)}")
-    return chosen
 
 
 def _scenes(

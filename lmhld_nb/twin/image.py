@@ -117,16 +117,16 @@ def _ground_shares(rng: np.random.Generator, recipe: AreaRecipe, scene: Layout, 
 def _regional(rng: np.random.Generator, recipe: AreaRecipe, scene: Layout) -> tuple[Array, Array, Array]:
     """Return brightness factors (4, rows, columns) on the middle grid: of all ground, of debris, of fields and roads.
 
-    Rock, moisture and air differ from place to place, over one to four distances between valleys: near patches look
+    Rock, moisture and air differ from place to place, over three to ten distances between valleys: near patches look
     alike and far ones do not, and what debris is told by in one place deceives in another.
     """
     cells, shape = recipe.relief_px / scene.step, scene.height.shape
 
     def factors(bright: float, hue: float) -> Array:
-        common, *bands = (terrain.noise(rng, shape, 2.0, 4 * cells, cells) for _ in range(5))
+        common, *bands = (terrain.noise(rng, shape, 2.0, 10 * cells, 3 * cells) for _ in range(5))
         return np.exp(np.float32(bright) * common + np.float32(hue) * np.stack(bands))
 
-    return factors(0.14, 0.09), factors(0.25, 0.12), factors(0.2, 0.08)
+    return factors(0.15, 0.1), factors(0.28, 0.14), factors(0.25, 0.1)
 
 
 def _debris(
