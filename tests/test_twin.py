@@ -340,5 +340,5 @@ def test_a_full_disk_is_named_and_leaves_no_polygons(tmp_path: Path, monkeypatch
     recipe, where = SimpleNamespace(epsg=32650, resolution_m=3.0), rasterio.transform.from_origin(0, 0, 3, 3)
     monkeypatch.setattr(geopandas.GeoDataFrame, "to_file", full)
     says = r"a\.gpkg: cannot be written \(Failed to commit transaction\); free"
-    refuses(says, scene.write_polygons, tmp_path / "a.gpkg", np.eye(8, dtype=np.int32), recipe, where)
+    refuses(says, scene.write_polygons, tmp_path / "a.gpkg", {"all": np.eye(8, dtype=np.int32)}, recipe, where)
     assert list(tmp_path.iterdir()) == []
