@@ -194,7 +194,7 @@ book.found("unseen_by_size", by_size)
 # analysis would use this curve. Where the two part, the map breaks landslides into pieces, joins neighbours, or adds false detections.
 
 # %% tags=["nbval-ignore-output"]
-chosen = next((e for e in scored[::-1]), None)
+chosen = scored[-1] if scored else None
 frequency = chosen.tally.frequencies() if chosen else pd.DataFrame()
 book.show(
     lm.plots.maps.size_frequency(frequency),
@@ -225,7 +225,6 @@ book.found("unseen_mistakes", rows)
 # (`compactness`) is the first thing a mapper would try; exercise 3 asks what that costs. Chapter 11 asks the reverse of this
 # chapter: each area in turn as the one that the others' network has never seen.
 #
-# %% [markdown]
 # ## Your own image
 #
 # `lmhld export RUN_ID --out network.safetensors` writes a network with all that is needed to use it. Then
