@@ -40,7 +40,7 @@ def published(twin_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         planned = plan(open_study(load(str(folder / "tiny.yaml")), progress=False))
         whole_area = {entry.spec.run_id for entry in planned if entry.whole_area}
         finished = runs.make_runs([entry.spec for entry in planned], 1, QUIET, whole_area)
-    records.write(folder / "records.tar.xz", records.of_runs("tiny", finished, {}))
+    records.write(folder / "records.tar.xz", records.of_runs("tiny", finished))
     return folder
 
 
@@ -90,7 +90,7 @@ def test_another_machine_goes_on_from_records(call, recorded, specs, tiny, train
     says = "tiny: 9 runs, {} to make; {} are recorded, {} of them made again for their weights\n"
     assert (code, out, error) == (0, says.format(2, 8, 1), "")
     assert trainings == [stage.run_id for stage in first], "what is missing, and what it starts from"
-    made = records.of_runs("tiny", [run for spec in specs if (run := runs.find(spec))], {})
+    made = records.of_runs("tiny", [run for spec in specs if (run := runs.find(spec))])
     assert made.runs.keys() == recorded.runs.keys()
     assert not any(verify.difference(recorded.runs[run_id], made.runs[run_id]) for run_id in made.runs)
     assert [runs.status(stage) for stage in (first[0], second[1])] == ["done", "recorded"]
