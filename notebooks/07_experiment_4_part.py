@@ -64,8 +64,8 @@ book.show(
 schedule
 
 # %% [markdown]
-# Only the first stage is trained as a whole. From the fifth on, four of five encoder levels are fixed, and a fresh input
-# convolution has to feed levels that expect what another one gave them.
+# By the paper's schedule only the first stage is trained as a whole. From the fifth on, four of five encoder levels are fixed,
+# and a fresh input convolution has to feed levels that expect what another one gave them.
 #
 # ### The orders of addition (Fig 6)
 #

@@ -209,7 +209,6 @@ book.found("unseen_mistakes", rows)
 # (`compactness`) is the first thing a mapper would try; exercise 3 asks what that costs. Chapter 11 asks the reverse of this
 # chapter: each area in turn as the one that the others' network has never seen.
 #
-# %% [markdown]
 # ## Your own image
 #
 # `lmhld export RUN_ID --out network.safetensors` writes a network with all that is needed to use it. Then

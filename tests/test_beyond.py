@@ -95,7 +95,7 @@ def test_sizes_see_equally_many_pixels_in_equally_many_steps(study: Study, mini:
     changes = {"area": "jiuzhaigou", "sizes": (64, 128, 224), "seeds": (0,), "size_seeds": (), "sizes_area": None}
     profile = with_settings(mini.profile, "beyond", **changes)
     falling = profile.recipe.model_copy(update={"schedule": "exponential"})
-    study = Study(profile.model_copy(update={"recipe": falling}), mini.dataset)
+    study = Study(profile.model_copy(update={"recipe": falling, "batch_size_at": {128: 2}}), mini.dataset)
     specs, recipe = beyond.sizes(study), study.profile.recipe
     assert list(specs) == [64, 128, 224] and beyond.own_size(study) == 128
     assert specs[128] == beyond.base(study), "the area's own size is trained as ever"

@@ -147,6 +147,14 @@ def test_tables_of_chains(stages: list[PatchSpec], monkeypatch: pytest.MonkeyPat
     refuses("a stage of this chain is missing; make it with `lmhld run`", forgetting.stages_of, finals["OD1"][0])
 
 
+def test_orders_that_a_seed_lacks_are_left_out_of_what_seeds_explain(stages: list[PatchSpec]) -> None:
+    orders = [chain_of(stages)[-1], chain_of([stages[1], stages[0]])[-1]]
+    runs_of = [runs.Run(spec.model_copy(update={"seed": seed}), Path(), {}) for spec in orders for seed in (0, 1)]
+    table = tables.by_order_and_seed(runs_of[:3], [0.1, 0.3, 0.9])
+    assert table.index.tolist() == ["area_0+area_1+area_2"] and table.to_numpy().tolist() == [[0.1, 0.3]]
+    assert tables.by_order_and_seed(runs_of, [0.1, 0.3, 0.9, 0.5]).mean().std() == pytest.approx(0.1 / 2**0.5)
+
+
 def test_the_strategy_stands_beside_mixing_and_training_alone(tiny: Path) -> None:
     settings = "{single: {}, mix: {size: 32}, part: {first: [], permuted: [], last: [], seeds: [0]}}"
     tiny.write_text(tiny.read_text().replace("{single: {}}", settings).replace("epochs: 3", "epochs: 1"))

@@ -118,7 +118,10 @@ def table6_by_area(table: pd.DataFrame) -> str:
     )
 
 
-ALIKE = {"": "on all test pixels", "mean_": "as means over areas", "same_": "where all have the same test patches"}
+ALIKE = {
+    "": "mean F1 on all test pixels is", "mean_": "As mean over areas it is",
+    "same_": "Where all have the same test patches it is",
+}  # fmt: skip
 
 
 def table7_beside(table: pd.DataFrame) -> str:
@@ -133,7 +136,7 @@ def table7_beside(table: pd.DataFrame) -> str:
         f1 = {name: _column(rows, f"{kind}{name}_f1") for name in names}
         if any(values.isna().any() for values in f1.values()):
             continue
-        text = f"mean F1 {how} is {', '.join(f'{name} {values.mean():.3f}' for name, values in f1.items())}"
+        text = f"{how} {', '.join(f'{name} {values.mean():.3f}' for name, values in f1.items())}"
         for other in names[:-1]:
             above = int((f1["part"] > f1[other]).sum())
             chance.append(stats.binomtest(above, len(rows)).pvalue)

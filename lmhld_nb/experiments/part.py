@@ -280,9 +280,9 @@ def beside_mix_and_single(study: Study, table7: pd.DataFrame) -> pd.DataFrame:
 
     Of each NAME (part, mix, single), NaN if not made: ``NAME_f1``, counts summed over the test patches of all areas
     that the three have in common; ``mean_NAME_f1``, mean of the F1 of these areas; ``same_NAME_f1``, counts summed over
-    those areas only whose own patch size is mix's, where all three have the same test patches; ``NAME_f1_sd``, standard
-    deviation of the first over seeds; ``published_NAME_f1``, of single the mean over areas. areas, same_areas: how many
-    they are; orders and seeds of part; run_ids.
+    those areas only whose own patch size is mix's, where all three have the same test patches; ``NAME_f1_low``,
+    ``…_high`` and ``…_sd``, of the first as in `score_table`; ``published_NAME_f1``, of single the mean over areas.
+    areas, same_areas: how many they are; orders and seeds of part; run_ids.
     """
     makes, areas = study.profile.makes, set(first_order(study))
     rows = {"part": tested([run for specs in finals(study).values() for run in study.finished(specs)])}
@@ -301,26 +301,25 @@ def beside_mix_and_single(study: Study, table7: pd.DataFrame) -> pd.DataFrame:
         published["single"] = single.table_5(study, alone)["published_f1"].groupby("model").mean()
     beside = pd.DataFrame(index=table7.index)
     for name in ("part", "mix", "single"):
-        columns = [f"{name}_f1", f"mean_{name}_f1", f"same_{name}_f1", f"{name}_f1_sd"]
-        scored = _scored_alike(rows.get(name, []), areas, own)
-        beside[columns] = scored.reindex(index=beside.index)
+        columns = [f"{name}_f1", f"mean_{name}_f1", f"same_{name}_f1"] + [f"{name}_f1_{end}" for end in _CERTAIN]
+        beside[columns] = _scored_alike(rows.get(name, []), areas, own).reindex(index=beside.index)
         beside[f"published_{name}_f1"] = published.get(name, np.nan)
     return beside.assign(areas=len(areas), same_areas=len(own)).join(table7[["orders", "seeds", "run_ids"]])
 
 
+_CERTAIN = ("low", "high", "sd")
+
+
 def _scored_alike(rows: Sequence[Mapping[str, Any]], areas: Set[str], own: Set[str]) -> pd.DataFrame:
-    """Return by model the first four columns of `beside_mix_and_single`; rows that lack an area are left out."""
-    scored = []
+    """Return by model the first columns of `beside_mix_and_single`; rows that lack an area are left out."""
+    alike = []
     for row in rows:
-        counts = {area: one for area, one in scoring.by_area(row["counts"]).items() if area in areas}
-        if len(counts) == len(areas):
-            pooled, same = (sum((counts[area] for area in kept), Confusion(0, 0, 0, 0)).f1 for kept in (areas, own))
-            mean = np.mean([one.f1 for one in counts.values()])
-            scored.append({"model": row["model"], "run": row["run"], "pooled": pooled, "mean": mean, "same": same})
-    table = pd.DataFrame(scored, columns=["model", "run", "pooled", "mean", "same"])
-    groups = table.groupby("model")
-    deviations = {model: by_order_and_seed(list(group["run"]), group["pooled"]).mean().std() for model, group in groups}
-    return groups[["pooled", "mean", "same"]].mean().assign(sd=pd.Series(deviations, dtype=float))
+        counts = row["counts"][row["counts"]["area"].isin(areas)]
+        if len(by_area := scoring.by_area(counts)) == len(areas):
+            same = sum((by_area[area] for area in own), Confusion(0, 0, 0, 0)).f1
+            alike.append({**row, "counts": counts, "mean": np.mean([one.f1 for one in by_area.values()]), "same": same})
+    columns = ["f1", "mean", "same", *(f"f1_{end}" for end in _CERTAIN)]
+    return score_table(alike, ["model"])[columns] if alike else pd.DataFrame(columns=columns)
 
 
 def _narrow(settings: Part, models: Sequence[str], _: Sequence[str]) -> Part:

@@ -171,7 +171,6 @@ class Study:
             RunSpec(
                 model=model,
                 width=profile.width.get(model),
-                options=profile.options.get(model, {}),
                 data=data,
                 recipe=self.recipe(model, data[0].size, epochs).model_copy(update=changes),
                 seed=seed,

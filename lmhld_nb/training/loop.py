@@ -83,7 +83,7 @@ class _Training:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "spec.json", json.loads(spec.canonical()))
         torch.manual_seed(chains.seed_of(spec))
-        model = models.build(spec.model, len(spec.bands), spec.width, **spec.options)
+        model = models.build(spec.model, len(spec.bands), spec.width)
         self.identity, self.parent_weights, before = spec.run_id, {}, "yes"
         if spec.stage is not None:
             chains.start_from_parent(model, spec.stage, earlier[-1].weights)

@@ -59,7 +59,7 @@ def save(
     """
     card = {
         "run_id": spec.run_id,
-        **{name: getattr(spec, name) for name in ("model", "source", "width", "options", "bands")},
+        **{name: getattr(spec, name) for name in ("model", "source", "width", "bands")},
         "normalise": spec.recipe.normalise,
         "precision": spec.recipe.precision,
         "areas": {
@@ -85,7 +85,7 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     with _one_line_errors(path):
         if models.source_of(card["model"]) != card.get("source", ""):
             raise UserError(f"the code of '{card['model']}' has changed since; train it again")
-        model = models.build(card["model"], len(card["bands"]), card["width"], **card.get("options", {}))
+        model = models.build(card["model"], len(card["bands"]), card["width"])
         shapes, stored = ({name: value.shape for name, value in one.items()} for one in (model.state_dict(), tensors))
         if stored != shapes:
             raise ValueError(f"its weights are not those of the {card['model']} that its card describes")
