@@ -138,7 +138,8 @@ def label_table(drawn: Sequence[Run], true: Sequence[Run]) -> pd.DataFrame:
         ]
         common = both[0].index.intersection(both[1].index)
         counts = [intervals.stacked(list(group[common]), BLOCK) for group in both]
-        gain, by_seed = intervals.difference(*counts[::-1]), np.diff([intervals.f1(one) for one in counts], axis=0)
+        gain = intervals.difference(counts[1], counts[0])
+        by_seed = np.diff([intervals.f1(one) for one in counts], axis=0)
         table.loc[("true", tested), ["gain", "gain_low", "gain_high"]] = list(gain)
         table.loc[("true", tested), "gain_sd"] = pd.Series(by_seed[0]).std()
     return table
