@@ -93,7 +93,9 @@ def test_splits_come_in_pairs(study: Study) -> None:
 def test_sizes_see_equally_many_pixels_in_equally_many_steps(study: Study, mini: Study) -> None:
     assert list(beyond.sizes(study)) == [32, 64], "128 px leave too few patches in its small scenes"
     changes = {"area": "jiuzhaigou", "sizes": (64, 128, 224), "seeds": (0,), "size_seeds": (), "sizes_area": None}
-    study = Study(with_settings(mini.profile, "beyond", **changes), mini.dataset)
+    profile = with_settings(mini.profile, "beyond", **changes)
+    falling = profile.recipe.model_copy(update={"schedule": "exponential"})
+    study = Study(profile.model_copy(update={"recipe": falling}), mini.dataset)
     specs, recipe = beyond.sizes(study), study.profile.recipe
     assert list(specs) == [64, 128, 224] and beyond.own_size(study) == 128
     assert specs[128] == beyond.base(study), "the area's own size is trained as ever"
@@ -256,7 +258,8 @@ def test_landslides_add_up_to_pixels(study: Study) -> None:
 
 def test_intervals_and_pairs(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     make(single.specs(study))
-    make([spec for spec in beyond.repeated(study)[5] if spec.seed])
+    again = [spec for area in study.areas for spec in study.trainings((study.patch_spec(area),), ("unet",), (0, 1))]
+    make(again)
     finished = certainty.table_runs(study)
     table = certainty.interval_table(study, finished)
     areas, networks = ("emilia_romagna", "gorkha"), ("unet", "res_unet")
@@ -266,7 +269,7 @@ def test_intervals_and_pairs(study: Study, monkeypatch: pytest.MonkeyPatch) -> N
     for (_, area, _, model), row in table.iterrows():
         assert row["published_f1"] == published[area, paper.MODELS[model]]
     # One network has two seeds: it is compared by the seed that both have.
-    repeated = certainty.table_runs(study, beyond.repeated(study))
+    repeated = certainty.table_runs(study, {5: again})
     assert (certainty.interval_table(study, repeated)["seeds"] == 2).all()
     both = {5: [*repeated[5], *(run for run in finished[5] if run.spec.model == "res_unet")]}
     pairs = certainty.pair_table(study, both, resamples=200)

@@ -151,8 +151,8 @@ def epochs_per_stage(table: Any) -> str:
     ahead = {True: "is ahead throughout, as in the paper", False: "is not ahead throughout, as it is in the paper"}
     return (
         f"F1 of LMHLD_part is, by epochs of a stage, {told} ({_seeds(table.iloc[0])}, {table['areas'].iloc[0]:.0f} "
-        f"areas, all their test pixels together). The verdict {'does not change' if stable else 'changes'} with the epochs, "
-        f"and LMHLD_part {ahead[bool((others['part_minus'] > 0).all())]}."
+        f"areas, all their test pixels together). The verdict {'does not change' if stable else 'changes'} with "
+        f"the epochs, and LMHLD_part {ahead[bool((others['part_minus'] > 0).all())]}."
     )
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from lmhld_nb.config import Strict, UserError
 from lmhld_nb.evaluation import intervals
-from lmhld_nb.experiments import beyond_findings, mix, tables
+from lmhld_nb.experiments import beyond_findings, mix, part, tables
 from lmhld_nb.experiments.profile import ModelName, Seeds
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
@@ -32,11 +32,9 @@ def without(study: Study) -> dict[str, list[RunSpec]]:
     if len(study.areas) < 2:
         mend = "name more `areas`, or leave leave_one_out out of `experiments`"
         raise UserError(f"profile '{study.profile.name}': nothing is left to learn without its only area; {mend}")
-    settings = study.settings("leave_one_out")
+    settings, by_size = study.settings("leave_one_out"), sorted(study.areas, key=study.patch_size)
     return {
-        area: study.trainings(
-            tuple(study.patch_spec(other) for other in study.areas if other != area), (settings.model,), settings.seeds
-        )
+        area: part.jointly(study, [other for other in by_size if other != area], settings.model, settings.seeds)
         for area in study.areas_of("leave_one_out")
     }
 

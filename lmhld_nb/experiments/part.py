@@ -203,16 +203,22 @@ def strategies(study: Study) -> dict[str, list[RunSpec]]:
     }
 
 
-def all_at_once(study: Study, epochs: int | None = None) -> list[RunSpec]:
-    """Return trainings on all areas at once with the steps of a chain of ``epochs`` a stage (None: the profile's).
+def all_at_once(study: Study) -> list[RunSpec]:
+    """Return trainings on all areas at once with the steps of a chain (`jointly`)."""
+    settings = study.settings("part")
+    return jointly(study, first_order(study), settings.compared, settings.seeds)
 
-    An epoch has fewer steps than the chain's stages together where their batches are smaller: then more epochs.
+
+def jointly(study: Study, areas: Sequence[str], model: str, seeds: Sequence[int]) -> list[RunSpec]:
+    """Return trainings on areas together, each at its own patch size, with the steps of trainings on each.
+
+    An epoch has fewer steps than those together where their batches are smaller: then more epochs.
     """
-    settings, data = study.settings("part"), tuple(study.patch_spec(area) for area in first_order(study))
-    batch, epochs = _batch(study, data[0]), epochs or study.profile.recipe.epochs
+    data = tuple(study.patch_spec(area) for area in areas)
+    batch, epochs = _batch(study, data[0]), study.profile.recipe.epochs
     counts = [(count_patches(study.dataset, patch_spec), _batch(study, patch_spec)) for patch_spec in data]
     ratio = sum(count / own for count, own in counts) / sum(count / batch for count, _ in counts)
-    return study.trainings(data, (settings.compared,), settings.seeds, ceil(epochs * max(1.0, ratio)))
+    return study.trainings(data, (model,), seeds, ceil(epochs * max(1.0, ratio)))
 
 
 def chosen_strategies(finals: Mapping[str, Sequence[Run]]) -> dict[str, Sequence[Run]]:
