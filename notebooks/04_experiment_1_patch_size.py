@@ -106,8 +106,8 @@ book.show(lm.plots.scores.learning_curves(panels), "learning_curves_patch_size")
 # The first columns count every pixel of the area, those that begin with "outside" leave the training patches out. A network
 # may know these by heart. They also hold more landslide than the rest, so F1 outside would be lower without any memory:
 # watch whether recall falls, or only precision. If recall stays and precision falls, then it is not memory that is lost:
-# outside there is less landslide, and more that looks like it. A difference is our score minus the published one; on
-# synthetic data no agreement is to be expected.
+# outside there is less landslide, and more that looks like it. On synthetic data no agreement
+# with the published F1 is to be expected.
 
 # %%
 table4 = book.table(4)

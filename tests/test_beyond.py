@@ -104,7 +104,7 @@ def test_sizes_see_equally_many_pixels_in_equally_many_steps(study: Study, mini:
         patches = len(runs.patch_set(spec.data[0], progress=False).where("train"))
         pixels.append(patches * size**2 * spec.recipe.epochs)
         assert spec.recipe.gamma**spec.recipe.epochs == pytest.approx(recipe.gamma**recipe.epochs)
-        assert spec.recipe.batch_size == max(1, round(2 * 128**2 / size**2))
+        assert spec.recipe.batch_size == max(1, round(specs[128][0].recipe.batch_size * 128**2 / size**2))
     # A whole number of epochs and a last batch that is not full cannot hit the mark.
     assert max(pixels) / min(pixels) < 1.4, pixels
 
@@ -257,30 +257,29 @@ def test_landslides_add_up_to_pixels(study: Study) -> None:
 
 
 def test_intervals_and_pairs(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = Study(study.profile.model_copy(update={"seeds_of": {"unet": (0, 1)}}), study.dataset)
     make(single.specs(study))
-    again = [spec for area in study.areas for spec in study.trainings((study.patch_spec(area),), ("unet",), (0, 1))]
-    make(again)
     finished = certainty.table_runs(study)
     table = certainty.interval_table(study, finished)
     areas, networks = ("emilia_romagna", "gorkha"), ("unet", "res_unet")
     assert [key[1:] for key in table.index] == [(area, 32, model) for area in areas for model in networks]
+    assert table["seeds"].tolist() == [2, 1, 2, 1] and table["f1_sd"].isna().tolist() == [False, True, False, True]
     published = paper.table(5)
     published = published.set_index([published["study_area"].map(paper.area_key), "model"])["f1"]
     for (_, area, _, model), row in table.iterrows():
         assert row["published_f1"] == published[area, paper.MODELS[model]]
-    # One network has two seeds: it is compared by the seed that both have.
-    repeated = certainty.table_runs(study, {5: again})
-    assert (certainty.interval_table(study, repeated)["seeds"] == 2).all()
-    both = {5: [*repeated[5], *(run for run in finished[5] if run.spec.model == "res_unet")]}
-    pairs = certainty.pair_table(study, both, resamples=200)
+    # One network has two seeds: the two are compared by the one that both have.
+    f1 = {
+        (run.spec.data[0].area, run.spec.model): run.metrics["test"]["f1"] for run in finished[5] if not run.spec.seed
+    }
+    pairs = certainty.pair_table(study, finished, resamples=200)
     assert len(pairs) == 2 and list(pairs.index.names) == [*certainty.CELL, "other"]
-    for (_, area, size, one, other), row in pairs.iterrows():
-        gap = table.loc[(5, area, size, one), "f1"] - table.loc[(5, area, size, other), "f1"]
-        assert row["difference"] == pytest.approx(gap, nan_ok=True) and row["runs"] == 1
-        assert np.isnan(row["p"]) == (row["blocks"] < 6) and np.isnan(row["low"]) == (row["blocks"] < 10)
+    for (_, area, _, one, other), row in pairs.iterrows():
+        assert row["difference"] == pytest.approx(f1[area, one] - f1[area, other], nan_ok=True) and row["runs"] == 1
+        assert np.isnan(row["low"]) == (row["blocks"] < 10)
     assert certainty.rankings(pairs).loc[5, ["pairs", "untested"]].tolist() == [2, pairs["p"].isna().sum()]
     monkeypatch.setattr(intervals, "permuted", lambda *_: 0.02)
-    both_areas = certainty.pair_table(study, both, 50)["corrected"]
+    both_areas = certainty.pair_table(study, finished, 50)["corrected"]
     assert both_areas.tolist() == pytest.approx([0.03] * 2), "the table is the family, not the area"
     one_network = {5: [run for run in finished[5] if run.spec.model == "unet"]}
     assert certainty.rankings(certainty.pair_table(study, one_network, 50)).empty, "nothing to rank"

@@ -123,6 +123,22 @@ def test_pooled_counts_are_added_by_class():
     assert list(objects.pooled([]).columns) == list(pooled.columns) and objects.overlaps([]).empty
 
 
+def test_chance_is_what_the_same_map_detects_elsewhere():
+    truth = blobs(200, 200, 30, radius=(2, 5)).astype(np.uint8)
+    slides = len(inventory.landslide_sizes(truth))
+    right = np.zeros_like(truth)
+    right[:, 100:] = 1
+    assert objects.by_chance(np.ones_like(truth), truth, 9.0).sum() == slides
+    assert objects.by_chance(np.zeros_like(truth), truth, 9.0).sum() == 0
+    # Half of the scene in one piece detects half of the small landslides, wherever it lies.
+    assert objects.by_chance(right, truth, 9.0).sum() == pytest.approx(slides / 2, rel=0.2)
+    whole = objects.tally_whole(truth.astype(np.float32), truth, truth, 9.0)
+    assert whole.sizes["detected"].sum() == slides > 3 * whole.sizes["by_chance"].sum()
+    back = objects.Tally.of_arrays((whole + whole).arrays())
+    assert back.scores() == (whole + whole).scores() and back.sizes.equals((whole + whole).sizes)
+    assert back.sizes["by_chance"].sum() == pytest.approx(2 * whole.sizes["by_chance"].sum())
+
+
 @given(st.lists(st.floats(0.25, 1e7), min_size=1), st.integers(1, 20))
 def test_the_density_sums_up_to_one(areas, bins):
     frequency = objects.size_frequency(np.array(areas), bins)

@@ -39,13 +39,15 @@ def test_part_is_best_where_enough_networks_say_so(networks: int, part: float, v
     table = pd.DataFrame({"model": models.NAMES[:networks], "single_f1": 0.7, "mix_f1": 0.8, "part_f1": part})
     text = findings.table7_beside(table)
     assert f"claim that part is best {verdict}" in text and ("sign test" in text) == (networks == 7)
-    assert "in the paper single 0.803, mix 0.856, part 0.859" in text
+    assert "In the paper single 0.803, mix 0.856, part 0.859" in text and text.count("mean F1") == 1
+    alike = findings.table7_beside(table.assign(mean_single_f1=0.9, mean_mix_f1=0.6, mean_part_f1=0.7))
+    assert "as means over areas is single 0.900, mix 0.600, part 0.700; part is above single for 0" in alike
     assert "cannot be compared" in findings.table7_beside(table.assign(single_f1=np.nan, mix_f1=np.nan))
 
 
 def strategies(low: float, high: float) -> pd.DataFrame:
     gaps = {"f1_less_part": [0, -0.1, 0.0], "f1_less_part_low": [0, low, -1], "f1_less_part_high": [0, high, 1]}
-    return pd.DataFrame({"strategy": ["LMHLD_part", "fresh input only", "EWC"], "seeds": 3, **gaps})
+    return pd.DataFrame({"strategy": ["LMHLD_part", "nothing frozen", "EWC"], "seeds": 3, **gaps})
 
 
 def orders(p: float) -> pd.DataFrame:

@@ -145,7 +145,8 @@ def test_patches_are_as_planned_and_no_threshold_solves_them(made: dict[str, Sce
     assert 0.8 * 14 <= len(truth) <= 1.9 * 14
     published = float(paper.table(2)["landslide_fraction_train"][list(twin.AREAS).index(area)])
     share = truth.mean()
-    assert abs(share - published) < 0.15  # whole areas of 3 to 10 % landslide fill Wenchuan's patches less than Table 2 says
+    # Whole areas of 3 to 10 % landslide fill patches of Wenchuan less than Table 2 says.
+    assert abs(share - published) < 0.15
     # A small U-Net reaches 0.75 to 0.9 on more patches; the margin of 0.1 is kept from the lower end up. And yet
     # there is something to see: better than calling all of it landslide.
     best = best_threshold(pixels, truth.astype(np.uint8), BANDS).confusion.f1

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import ndimage
 from scipy.stats import binomtest
 
 from lmhld_nb.evaluation.counts import Confusion, ratio
@@ -20,6 +21,7 @@ from lmhld_nb.scenes.rasters import Window
 Strips = Callable[[], Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]]
 CLASSES_M2 = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 NO_LABEL = 255
+SHIFTS = 50  # of a map, that its chance level is the mean of
 _COUNTS = ["landslides", "detected", "mapped", "mapped_false"]
 
 
@@ -72,10 +74,38 @@ def by_size(
     return _rates(table[(all_true > 0) | (objects > 0)].reset_index(drop=True))
 
 
+def by_chance(mask: np.ndarray, truth: np.ndarray, pixel_m2: float) -> np.ndarray:
+    """Return how many true landslides a map would detect if it lay elsewhere, by class of `by_size`, those absent too.
+
+    The mean over `SHIFTS` random shifts of the map in both directions, wrapped around the edges: its share of the scene
+    and the shapes of its objects stay, only their places are chance. ``mask`` and ``truth`` (rows, cols) have the codes
+    of `score`.
+    """
+    slides, count = ndimage.label(_landslide(truth), np.ones((3, 3)))
+    rows, cols = np.nonzero(slides)
+    slide = slides[rows, cols] - 1
+    random, detected = np.random.default_rng(0), np.zeros(count)
+    for _ in range(SHIFTS):
+        down, across = random.integers(mask.shape)
+        codes = mask[(rows + down) % mask.shape[0], (cols + across) % mask.shape[1]]
+        known, covered = (np.bincount(slide, there, count) for there in (codes != NO_LABEL, _landslide(codes)))
+        detected += (known > 0) & (covered >= 0.5 * known)
+    classes = np.digitize(np.bincount(slide, minlength=count) * pixel_m2, CLASSES_M2)
+    return np.bincount(classes, detected / SHIFTS, len(CLASSES_M2) + 1)
+
+
 def pooled(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return several tables of `by_size` as one: counts added up by class, rates and intervals of the sums."""
-    empty = pd.DataFrame(columns=["from_m2", "area_m2", *_COUNTS], dtype=int)
-    return _rates(pd.concat([*tables] or [empty]).groupby(["from_m2", "area_m2"])[_COUNTS].sum().reset_index())
+    """Return several tables of `by_size` as one: counts added up by class, rates and intervals of the sums.
+
+    ``by_chance`` is added up where the tables have it, beside ``chance_rate``.
+    """
+    joined = pd.concat([*tables] or [pd.DataFrame(columns=["from_m2", "area_m2", *_COUNTS])])
+    counts = joined.groupby(["from_m2", "area_m2"])
+    table = _rates(counts[_COUNTS].sum().astype(int).reset_index())
+    if "by_chance" not in joined:
+        return table
+    chance = counts["by_chance"].sum().to_numpy(float)
+    return table.assign(by_chance=chance, chance_rate=ratio(chance, table["landslides"].to_numpy()))
 
 
 def _rates(counts: pd.DataFrame) -> pd.DataFrame:
@@ -138,6 +168,36 @@ class Tally:
             **{"mapped": mapped, "mapped_false": false},
         }
 
+    def frequencies(self) -> pd.DataFrame:
+        """Return `size_frequency` by ``inventory``: ``true`` and ``mapped``."""
+        named = zip(("true", "mapped"), self.areas_m2, strict=True)
+        tables = [size_frequency(areas).assign(inventory=name) for name, areas in named]
+        return pd.concat(tables, ignore_index=True)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return it as arrays by name, to be kept; `of_arrays` is the way back."""
+        sizes, (true, mapped) = self.sizes.drop(columns="area_m2"), self.areas_m2
+        names, counts = np.array(self.sizes["area_m2"], str), np.array([*vars(self.counts).values()])
+        table = {f"sizes {name}": sizes[name].to_numpy() for name in sizes}
+        return {"pixels": self.ranked.pixels, "sums": self.ranked.sums, "counts": counts, "true": true,
+                "mapped": mapped, "sizes area_m2": names, **table}  # fmt: skip
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Tally:
+        """Return what `arrays` has written."""
+        sizes = {name.removeprefix("sizes "): values for name, values in arrays.items() if name.startswith("sizes ")}
+        counts = Confusion(*arrays["counts"].tolist())
+        areas = (arrays["true"], arrays["mapped"])
+        return cls(Ranked(arrays["pixels"], arrays["sums"]), counts, pooled([pd.DataFrame(sizes)]), areas)
+
+
+def tally_whole(probability: np.ndarray, mask: np.ndarray, truth: np.ndarray, pixel_m2: float) -> Tally:
+    """Count what `tally` counts of a map held in memory, (rows, cols) each, with its chance level (`by_chance`)."""
+    counted = tally(lambda: iter([(probability, mask, truth)]), pixel_m2)
+    classes = np.digitize(counted.sizes["from_m2"], CLASSES_M2)
+    chance = by_chance(_labels(probability, mask), truth, pixel_m2)[classes]
+    return replace(counted, sizes=pooled([counted.sizes.assign(by_chance=chance)]))
+
 
 def tally(strips: Strips, pixel_m2: float) -> Tally:
     """Count what `score` is computed from; arguments and errors as there."""
@@ -166,10 +226,8 @@ def score(strips: Strips, pixel_m2: float) -> tuple[dict[str, Any], dict[str, pd
     `Ranked.reliability`, `by_size`, and `size_frequency` by ``inventory`` (``true``, ``mapped``).
     """
     counted = tally(strips, pixel_m2)
-    named = zip(("true", "mapped"), counted.areas_m2, strict=True)
-    frequencies = [size_frequency(areas).assign(inventory=name) for name, areas in named]
     tables = {"precision_recall": counted.ranked.curve(), "calibration": counted.ranked.reliability()}
-    tables |= {"by_size": counted.sizes, "size_frequency": pd.concat(frequencies, ignore_index=True)}
+    tables |= {"by_size": counted.sizes, "size_frequency": counted.frequencies()}
     return counted.scores(), tables
 
 

@@ -29,12 +29,11 @@ def table_specs(study: Study) -> dict[int, list[RunSpec]]:
     return specs
 
 
-def table_runs(study: Study, specs: Mapping[int, Sequence[RunSpec]] | None = None) -> dict[int, list[Run]]:
-    """Return the finished runs of ``specs`` by table (None: of Tables 4 to 7); tables without any are left out."""
-    specs = table_specs(study) if specs is None else specs
+def table_runs(study: Study) -> dict[int, list[Run]]:
+    """Return the finished runs of Tables 4 to 7 by table (`table_specs`); tables without any are left out."""
     finished = {
-        table: study.finished(group, {spec.run_id for spec in group} if table == 4 else set())
-        for table, group in specs.items()
+        table: study.finished(specs, {spec.run_id for spec in specs} if table == 4 else set())
+        for table, specs in table_specs(study).items()
     }
     return {table: group for table, group in finished.items() if group}
 

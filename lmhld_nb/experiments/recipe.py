@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import product
-from typing import Annotated, Any
+from typing import Annotated
 
 import pandas as pd
 from pydantic import Field, PositiveInt
@@ -12,7 +12,7 @@ from lmhld_nb.experiments import findings
 from lmhld_nb.experiments.profile import ModelName
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
-from lmhld_nb.experiments.tables import mean_over_seeds, run_scores
+from lmhld_nb.experiments.tables import score_table, tested
 from lmhld_nb.runs import Run
 from lmhld_nb.training.specs import RunSpec
 
@@ -39,12 +39,12 @@ def specs(study: Study) -> list[RunSpec]:
 
 def recipe_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
     """Tabulate scores by batch size and epochs, the epoch tested and the optimiser's steps; mean over seeds."""
-    rows: list[dict[str, Any]] = []
-    for run in finished:
-        recipe, metrics = run.spec.recipe, run.metrics
-        row = {"batch_size": recipe.batch_size, "epochs": recipe.epochs, **run_scores(run), "steps": metrics["steps"]}
-        rows.append({**row, "best_epoch": metrics["best_epoch"], "run_ids": run.spec.run_id})
-    return mean_over_seeds(rows, ["batch_size", "epochs"]).astype({"steps": int})
+    rows = []
+    for row in tested(finished):
+        recipe, metrics = row["run"].spec.recipe, row["run"].metrics
+        key = {"batch_size": recipe.batch_size, "epochs": recipe.epochs}
+        rows.append({**row, **key, "best_epoch": metrics["best_epoch"], "steps": metrics["steps"]})
+    return score_table(rows, ["batch_size", "epochs", "model"]).droplevel("model").astype({"steps": int})
 
 
 register(Experiment(

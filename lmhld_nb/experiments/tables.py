@@ -67,8 +67,6 @@ def tested_windows(run: Run) -> pd.DataFrame:
 
 def mean_over_seeds(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.DataFrame:
     """Return the mean of numeric columns over rows that share ``keys`` (seeds, mostly), and the ids of their runs."""
-    if not rows:
-        raise UserError("none of the runs that this table needs is finished; make them with `lmhld run`")
     groups = pd.DataFrame(rows).groupby(keys, sort=False)
     return groups.mean(numeric_only=True).join(groups["run_ids"].agg("+".join))
 
@@ -81,6 +79,8 @@ def score_table(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.DataFr
     for fewer than ten); f1_sd (standard deviation over seeds, NaN for one); seeds; converged (share of the runs, those
     of earlier stages among them, whose validation is flat: `Run.converged`); run_ids.
     """
+    if not rows:
+        raise UserError("none of the runs that this table needs is finished; make them with `lmhld run`")
     table: list[dict[str, Any]] = []
     for key, group in pd.DataFrame(rows).groupby(keys, sort=False):
         finished, counts = list(group.pop("run")), list(group.pop("counts"))

@@ -116,7 +116,8 @@ def recipe_heatmap(table: pd.DataFrame) -> Figure:
         axes[1].plot(line["steps"], line["f1"], color=colour, marker=marker, markersize=5, label=f"batch {size}")
     axes[1].set(xscale="log", xlabel="steps of the optimiser", ylabel="F1", title="the same scores over steps")
     axes[1].legend()
-    return style.counted(figure, style.format_count(len(table), "score"))
+    seeds = f"seeds: {table['seeds'].max()} a score"
+    return style.counted(figure, style.format_count(len(table), "score"), seeds)
 
 
 def against_threshold(rules: Mapping[str, Threshold], table: pd.DataFrame) -> Figure:

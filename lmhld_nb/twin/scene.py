@@ -141,7 +141,7 @@ def _place_slides(
     rng: np.random.Generator, recipe: AreaRecipe, height: Array, valley: Valleys, step: int, valid: Mask, rough: Array
 ) -> Slides:
     """Draw the area's landslide sizes and put them on steep ground within the image."""
-    pixels = np.count_nonzero(valid)
+    pixels = int(np.count_nonzero(valid))
     sizes = runout.draw_sizes(rng, recipe.cover * pixels, largest_held(recipe, pixels))
     cells = recipe.relief_px / step
     crowding = terrain.noise(rng, height.shape, 1.5, 2 * cells, cells / 3)
