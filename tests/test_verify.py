@@ -22,7 +22,9 @@ from lmhld_nb.runs.records import Records
 from lmhld_nb.training.specs import RunSpec
 
 PROFILE = TINY.replace("epochs: 3", "epochs: 2").replace(
-    "{single: {}}", "{single: {}, patch_size: {areas: [gorkha], candidates: {gorkha: [32]}}, part: {seeds: [0]}}"
+    "{single: {}}",
+    "{single: {}, patch_size: {areas: [gorkha], candidates: {gorkha: [32]}}, "
+    "part: {seeds: [0], ewc: [10], replay: [0.1]}}",
 )
 
 
@@ -120,7 +122,7 @@ def edited(files: dict[str, bytes], name: str, pattern: str, replacement: str) -
     [
         ("spec.json", '^ "seed": 0', ' "seed": 7', "spec.json: seed is 0, recorded 7; test F1 as recorded"),
         ("test_patches.csv", r"(gorkha,\d+),\d+", r"\1,9999", "test_patches.csv line 2 (stage {id}, input last, area"),
-        ("test_patches.csv", r"\n(.+\n)$", r"\n\1\1", "area gorkha, number 4): stage is absent, recorded {id}; test"),
+        ("test_patches.csv", r"\n(.+\n)$", r"\n\1\1", "): stage is absent, recorded {id}; test"),
         ("history.csv", r"^1,0\.05", "1,0.06", "history.csv line 2 (epoch 1): lr is 0.05, recorded 0.06"),
         ("whole_area.csv", r"(,0,0,[01]),\d+", r"\1,9999", "line 2 (scene gorkha_0, row 0, col 0): tp is "),
         ("metrics.json", '"f1": [^,]+', '"f1": 2.0', "metrics.json: test.f1 is "),
