@@ -22,7 +22,9 @@ from lmhld_nb.runs.records import Records
 from lmhld_nb.training.specs import RunSpec
 
 PROFILE = TINY.replace("epochs: 3", "epochs: 2").replace(
-    "{single: {}}", "{single: {}, patch_size: {areas: [gorkha], candidates: {gorkha: [32]}}, part: {seeds: [0]}}"
+    "{single: {}}",
+    "{single: {}, patch_size: {areas: [gorkha], candidates: {gorkha: [32]}}, "
+    "part: {seeds: [0], ewc: [10], replay: [0.1]}}",
 )
 
 
