@@ -44,7 +44,7 @@ torch.set_num_threads(book.profile.execution.threads)
 # The drawings are made from the networks themselves: PyTorch follows a patch through the code (`torch.fx`) and says which
 # block passes what to which. Each box is a block with its number of channels. Resolution falls from top to bottom,
 # computation runs from left to right. Boxes that plain U-Net does not have are in colour; ×3 in a box means three such
-# blocks in a row; small numbers under an operation are its channels.
+# blocks in a row.
 #
 # ## U-Net: the far view and the outline
 #
@@ -173,7 +173,7 @@ print(f"a gate that is shut passes nothing: {bool(shut.max() < 1e-6)}")
 # A convolution sees its neighbours; to relate two ends of a patch takes many of them. A transformer relates all positions
 # at once. Trans U-Net (Chen et al. 2021) shrinks the patch by a ResNet to one *token* per 16 × 16 pixels, lets twelve
 # transformer blocks exchange what the tokens know, and comes back up with three skips. (`PreActBottleneck`, the ResNet's
-# block, has its name from the published code; its order is convolution, normalisation, ReLU, as the drawing shows.)
+# block, has its name from the published code; its order is convolution, normalisation, ReLU.)
 
 # %%
 book.show(

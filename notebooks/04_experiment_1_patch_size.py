@@ -106,8 +106,8 @@ book.show(lm.plots.scores.learning_curves(panels), "learning_curves_patch_size")
 # The first columns count every pixel of the area, those that begin with "outside" leave the training patches out. A network
 # may know these by heart. They also hold more landslide than the rest, so F1 outside would be lower without any memory:
 # watch whether recall falls, or only precision. If recall stays and precision falls, then it is not memory that is lost:
-# outside there is less landslide, and more that looks like it. A difference is our score minus the published one; on
-# synthetic data no agreement is to be expected.
+# outside there is less landslide, and more that looks like it. On synthetic data no agreement
+# with the published F1 is to be expected.
 
 # %%
 table4 = book.table(4)
@@ -136,22 +136,12 @@ book.found("table4", table4)
 # ## The choice
 #
 # The rule of this book: **the size with the highest mean F1 over the networks, on the whole area**. Means closer than 0.0005
-# count as equal; then the size wins at which more networks are at their best, then the smaller one. Look at the black
-# line, the mean, and at whether the two readings of "entire area" agree.
+# count as equal; then the size wins at which more networks are at their best, then the smaller one. Look at how far the
+# means (`mean_f1`) lie apart, at the names of the winners, and at whether the two readings of "entire area" agree.
 
 # %%
 choice = patch_size.patch_size_choice(table4)
 choice["used"] = [book.patch_size(area) == size for area, size in choice.index]
-book.show(
-    lm.plots.scores.patch_size_scores(choice, table4),
-    "patch_size_scores",
-    published="Table 4",
-)
-
-# %% [markdown]
-# The same in numbers, with the names of the winners, and the size that the other experiments of this profile use:
-
-# %%
 book.save(choice, "patch_size_choice").round(3)
 
 # %% [markdown]

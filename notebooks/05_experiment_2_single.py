@@ -74,8 +74,8 @@ print(f"training loss fell in {fell} of {len(runs)} runs")
 #
 # ## Table 5
 #
-# Counts are summed over all pixels of the test patches. `difference` is our score minus the published one. On synthetic data
-# the comparison only says that both are scores of the same kind; no agreement is to be expected. First, on how many test
+# Counts are summed over all pixels of the test patches. On synthetic data the published F1 only says that both are scores of
+# the same kind; no agreement is to be expected. First, on how many test
 # patches each row of the table rests (a handful makes no ranking of networks):
 
 # %%

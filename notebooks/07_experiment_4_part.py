@@ -163,7 +163,7 @@ book.found("table7", table7)
 # %% [markdown]
 # ## Part, mix and single
 #
-# The paper compares this table with Tables 5 and 6 and finds LMHLD_part ahead of both. Two of these add up the pixels of all
+# The paper compares Table 7 with Tables 5 and 6 and finds LMHLD_part ahead of both. Two of these add up the pixels of all
 # areas, Table 5 does not; here all three are scored both ways. Look at whether the three marks keep their order in every
 # network, from panel to panel.
 
@@ -178,8 +178,7 @@ book.show(
 
 # %% [markdown]
 # Mix is tested on patches of its one size, part and single at each area's own. They have the same test patches only in areas
-# whose own size is mix's: "same patches" are the test pixels of these. On real
-# areas, where a book of them is published:
+# whose own size is mix's: "same patches" are the test pixels of these. On real areas, where a book of them is published:
 
 # %%
 lm.tidy(book.real("table7_beside"), ["part_f1", "mix_f1", "single_f1"])
@@ -192,7 +191,8 @@ book.found("table7_beside", beside)
 #
 # F1 after each stage (down) on each area's test patches (across), for one order of addition; `stage_matrix.csv` has those of
 # all chains, and `show_order` draws another. Areas yet to come are not tested. The diagonal is an area just
-# learnt. Read a column downwards: where it fades, the area is being forgotten.
+# learnt. Read a column downwards: where it fades, the area is being forgotten. The paper expects LMHLD_part to take in more
+# landslide data later: each row is such an addition, for nothing before it is trained again.
 
 # %%
 matrices = forgetting.stage_matrix(finished)
@@ -229,29 +229,34 @@ book.found("forgetting", forgotten)
 # %% [markdown]
 # ## Is it the freezing?
 #
-# The same areas in the first order, learnt in other ways: without freezing, without a fresh input, without either (plain
-# fine-tuning), with elastic weight consolidation (Kirkpatrick et al. 2017, [doi:10.1073/pnas.1611835114](https://doi.org/10.1073/pnas.1611835114)), which
-# holds weights that mattered before, with a replay of some earlier patches, and all areas at once as an upper bound.
-# Look at whether the intervals of LMHLD_part and plain fine-tuning overlap. We report cost in two ways: trained parameters times
+# The same areas in the first order, learnt in other ways. First LMHLD_part with one of its parts undone: the old normalisation
+# behind the fresh input, the input kept, nothing frozen, or all data so far in each stage (cumulative). Then plain fine-tuning,
+# alone, with elastic weight consolidation (EWC, Kirkpatrick et al. 2017, [doi:10.1073/pnas.1611835114](https://doi.org/10.1073/pnas.1611835114)), which
+# holds weights that mattered before, and with a replay of some earlier patches. Strength and share are those that do best on
+# validation patches. Last, all areas at once, as an upper bound. Look at which intervals leave out that of LMHLD_part. The table gives the cost in two ways: trained parameters times
 # steps, the same on every machine, and the seconds that these runs took where they were made (`environment.json` of each).
 
 # %%
-compared = {
-    name: lm.runs.select(specs, runs)
-    for name, specs in part.strategies(book).items()
-}
+compared = part.chosen_strategies(
+    {
+        name: lm.runs.select(specs, runs)
+        for name, specs in part.strategies(book).items()
+    }
+)
 strategies = figure = None
-if compared["LMHLD_part"]:
+if "LMHLD_part" in compared:
     by_seed = book.save(forgetting.strategy_runs(compared), "strategies_by_seed")
     strategies = forgetting.strategy_table(by_seed)
     figure = lm.plots.chains.strategies(strategies, by_seed)
     network = lm.models.network(book.settings("part").compared).title
-    book.show(figure, "strategies", strategies, about=network)
+    seeds = f"seeds: {strategies['seeds'].max()}"
+    book.show(figure, "strategies", strategies, about=f"{network}, {seeds}")
 figure
 
 # %%
 gap = ["f1_less_part", "f1_less_part_low", "f1_less_part_high"]
-lm.tidy(strategies, ["f1", *gap, "forgetting", "trained_parameter_steps"])
+costs = ["trained_parameter_steps", "seconds"]
+lm.tidy(strategies, ["f1", *gap, "forgetting", *costs])
 
 # %% [markdown]
 # `all at once` sees all areas from its first step on: an upper bound of what a chain can reach with the same steps. On real
@@ -276,37 +281,6 @@ book.show(lm.plots.scores.predictions(shown, book.bands), "fig15_predictions", s
 
 # %%
 book.found("fig15_predictions", seen)
-
-# %% [markdown]
-# ## Adding an eighth area
-#
-# The paper expects LMHLD_part to take in more landslide data later. So an area of another data set is added to the finished
-# chains of the first order; nothing before it is trained again. In `mini` a second synthetic data set stands in. Look at how
-# the other areas move.
-
-# %%
-new = book.settings("part").added
-added = lm.runs.select(part.added_stages(book), runs)
-addition = forgetting.addition_table(added) if added else None
-if added:
-    figure = lm.plots.chains.addition(addition)
-    about = f"added: {new.area} of {new.data}"
-    book.show(figure, "eighth_area", addition, about=about)
-figure if added else None
-
-# %%
-if added:
-    share = forgetting.share_of_cost(added)
-    print(
-        f"the new area took {share:.1%} of what all {len(added)} chains cost (trained parameters × steps)"
-    )
-else:
-    print(
-        "no area to add: name one in the profile (`experiments: {part: {added: ...}}`)"
-    )
-
-# %%
-book.found("eighth_area", addition)
 
 # %% [markdown]
 # ## Beside the paper

@@ -219,7 +219,6 @@ def test_a_drawing_holds_every_box_and_no_two_overlap(name):
     figure.canvas.draw()
     graph = dataflow.graph(name)
     boxes = [node for node in graph.nodes if node.kind != "head"]
-    assert len(figure.axes) == 1 + len(diagrams.INSIDE.get(name, ()))
     for ax in figure.axes:
         patches = [patch for patch in ax.patches if hasattr(patch, "get_boxstyle")]
         extents = [patch.get_window_extent() for patch in patches]

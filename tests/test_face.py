@@ -46,8 +46,12 @@ def test_tables_are_computed_from_finished_runs_and_saved(book: lm.Book) -> None
 
     shown = lm.tidy(table)
     assert shown.index.tolist() == [("Gorkha", "U-Net")]
-    assert list(shown.columns[:4]) == ["precision", "F1", "recall", "patches (*: fewer than 10)"]
+    assert [*shown.columns[:4], shown.columns[-1]] == [
+        "precision", "F1", "recall", "patches (*: fewer than 10)", "published F1",
+    ]  # fmt: skip
     assert "run ids" not in shown and shown["F1"].iloc[0] == f"{table['f1'].iloc[0]:.3f}*"
+    wide = lm.tidy(table, ["f1"], across="model")
+    assert wide.index.tolist() == ["Gorkha"] and list(wide) == ["U-Net"] and lm.tidy(None) is None
     assert list(lm.tidy(table, ["f1", "published_f1"], 1).columns) == ["F1", "published F1"]
 
 

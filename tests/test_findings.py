@@ -47,7 +47,7 @@ def test_part_is_best_where_enough_networks_say_so(networks: int, part: float, v
 
 def strategies(low: float, high: float) -> pd.DataFrame:
     gaps = {"f1_less_part": [0, -0.1, 0.0], "f1_less_part_low": [0, low, -1], "f1_less_part_high": [0, high, 1]}
-    return pd.DataFrame({"strategy": ["LMHLD_part", "fresh input only", "EWC"], "seeds": 3, **gaps})
+    return pd.DataFrame({"strategy": ["LMHLD_part", "nothing frozen", "EWC"], "seeds": 3, **gaps})
 
 
 def orders(p: float) -> pd.DataFrame:

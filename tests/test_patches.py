@@ -164,14 +164,6 @@ def test_blocks_are_never_divided(tmp_path):
     assert set(patch_set.index["split"]) == set(splits.SPLITS)
 
 
-def test_patches_that_touch_are_one_group_directly_or_by_others():
-    places = [("a", 0, 0), ("a", 32, 32), ("a", 32, 64), ("a", 128, 0), ("b", 0, 0), ("a", 0, 128)]
-    index = pd.DataFrame(places, columns=["scene", "row", "col"])
-    groups = splits.touching(index, 32)
-    assert len(set(groups[:3])) == 1 and len(set(groups)) == 4, "at a corner, at a side; not two away, not elsewhere"
-    assert splits.touching(index.iloc[[3]], 32).tolist() == [0]
-
-
 def test_a_gap_parts_test_patches_from_all_others(tmp_path):
     made = scene(tmp_path, blobs(640, 640, 300))
     touching, apart = (cut(made, split="blocks", block=4, gap=gap) for gap in (False, True))
@@ -190,6 +182,14 @@ def test_a_gap_parts_test_patches_from_all_others(tmp_path):
 def test_true_labels_belong_to_synthetic_scenes_alone(tmp_path):
     refuses("has no layer 'true landslides'", cut, scene(tmp_path, blobs(256, 256, 50)), labels="true")
     assert "labels" not in spec().model_dump() and spec(labels="true").folder != spec().folder
+
+
+def test_patches_that_touch_are_one_group_directly_or_by_others():
+    places = [("a", 0, 0), ("a", 32, 32), ("a", 32, 64), ("a", 128, 0), ("b", 0, 0), ("a", 0, 128)]
+    index = pd.DataFrame(places, columns=["scene", "row", "col"])
+    groups = splits.touching(index, 32)
+    assert len(set(groups[:3])) == 1 and len(set(groups)) == 4, "at a corner, at a side; not two away, not elsewhere"
+    assert splits.touching(index.iloc[[3]], 32).tolist() == [0]
 
 
 def test_given_splits_are_kept_and_missing_ones_refused(tmp_path):

@@ -8,7 +8,6 @@ records in figures/PROFILE/, notebooks/*.ipynb from ``edition``, and the results
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import sys
@@ -116,41 +115,29 @@ def publish_figures(figures: Path, folder: Path, synthetic: bool) -> None:
 
 
 def publish_records(profile: str) -> int:
-    """Write the records of a profile's finished runs and of the maps that chapter 08 made of them; say what is missing.
+    """Write the records of a profile's finished runs; say what is missing.
 
     What was recorded before is kept, in the run store too. Returns how many runs are recorded.
     """
     study = open_study(load(profile))
     planned, name = {entry.spec.run_id: entry for entry in plan(study)}, study.profile.name
-    before, path = records.Records(name, {}, {}), records.path(name)
+    before, path = records.Records(name, {}), records.path(name)
     if path.is_file():
         before = records.read(path, name)
         records.adopt(before, planned)
     scored = {run_id for run_id, entry in planned.items() if entry.whole_area}
     finished = study.finished([entry.spec for entry in planned.values()], scored)
-    folders = {folder.name: folder for folder in (workdir() / "build" / name / "maps").glob("*")}
-    new = records.of_runs(
-        name, finished, {scene: folders[scene] for scene in folders if _run_of(folders[scene]) in planned}
-    )
+    new = records.of_runs(name, finished)
     for run_id, files in before.runs.items():  # of runs that are being made again
         if run_id in planned and not damage(planned[run_id].spec):
             new.runs.setdefault(run_id, files)
-    maps = {**before.maps, **new.maps}
-    mapped = {scene: json.loads(files["map.json"])["run_id"] for scene, files in maps.items()}
-    new = records.Records(name, new.runs, {scene: maps[scene] for scene in maps if mapped[scene] in new.runs})
     missing = Counter(label for run_id in planned.keys() - new.runs.keys() for label in planned[run_id].experiments)
     listed = ", ".join(f"{count} of experiment {label}" for label, count in sorted(missing.items()))
     print(f"{name}: {len(new.runs)} of {len(planned)} runs are recorded" + f"; missing: {listed}" * bool(missing))
     if new.runs:
         records.write(path, new)
-        print(f"{name}: {len(new.maps)} maps; records of {path.stat().st_size / 1e6:.2f} MB")
+        print(f"{name}: records of {path.stat().st_size / 1e6:.2f} MB")
     return len(new.runs)
-
-
-def _run_of(folder: Path) -> str:
-    """Return the id of the run that made a map; "" for a folder that holds none."""
-    report = folder / "map.json"
-    return str(json.loads(report.read_text(encoding="utf-8"))["run_id"]) if report.is_file() else ""
 
 
 def publish(profile: str) -> None:

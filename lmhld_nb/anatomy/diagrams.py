@@ -19,7 +19,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from lmhld_nb import models
 from lmhld_nb.anatomy import dataflow
-from lmhld_nb.anatomy.architecture import Reach, empty
+from lmhld_nb.anatomy.architecture import Reach
 from lmhld_nb.anatomy.dataflow import Edge, Graph, Node
 from lmhld_nb.plots import style
 from lmhld_nb.plots.style import FALSE_ALARM, HIT, MISS, RGB
@@ -32,45 +32,26 @@ _EDGES: dict[str, tuple[str, _Line, str]] = {  # kind of edge: colour, line, wha
     "forward": (_GREY, "-", "to the next block"),
     "down": (_GREY, "-", "to the next block"),
     "up": (HIT, "-", "enlarged"),
-    "skip": (MISS, "-", "concatenated\n(between blocks: a skip)"),
+    "skip": (MISS, "-", "skip: concatenated"),
     "pooled": (_POOLED, "-", "pooled, concatenated"),
     "gate": (FALSE_ALARM, (0, (3, 1.5)), "steers the gate"),
-    "add": (FALSE_ALARM, "-", "added"),
 }
-
-INSIDE = {
-    **dict.fromkeys(("unet", "res_unet", "dense_unet"), ("encoder.1",)),
-    "attention_unet": ("gates.0",),
-    "trans_unet": ("stages.0.1", "transformer.layer.0"),
-    "unet_3p": ("decoder.2",),
-}
-"""Blocks whose inside is drawn under each network."""
 
 _INPUT, _PLAIN = (0.95, 0.95, 0.95), (0.86, 0.86, 0.86)  # greys of inputs, and of what plain U-Net has too
 _HALF = 0.21  # half the height of a box, in levels
 
 
 def architecture(name: str, width: int | None = None) -> Figure:
-    """Draw a network: its blocks by resolution (down) and depth (right), and the inside of its characteristic block.
+    """Draw a network: its blocks by resolution (down) and depth (right).
 
     Boxes, channels and links are those of the network itself (`dataflow.graph`). A box is as wide as the root of its
     channels; what is not in plain U-Net has the network's colour.
     """
-    graph, network = dataflow.graph(name, width), empty(name, width)
-    blocks = {path: dataflow.inside(name, path, width) for path in INSIDE.get(name, ())}
+    graph = dataflow.graph(name, width)
     depth = 1 + max(node.level for node in graph.nodes)
-    heights = [0.62 * depth + 0.6, *(0.85 - 0.5 * min(_lanes(block).values()) for block in blocks.values())]
-    size = (10.5, sum(heights) + 0.2)
-    figure, axes = plt.subplots(len(heights), figsize=size, height_ratios=heights, squeeze=False)
-    colour = to_rgb(models.network(name).colour)
-    _draw_network(axes[0, 0], graph, colour, {edge.kind for part in (graph, *blocks.values()) for edge in part.edges})
-    axes[0, 0].set_title(f"{style.network_title(name)}: channels of each block, by resolution", loc="left")
-    for ax, (path, block) in zip(axes[1:, 0], blocks.items(), strict=True):
-        _draw_inside(ax, block, _PLAIN if name == "unet" else style.tint(colour, 0.4))
-        kind = dataflow.kind_of(network.get_submodule(path))
-        box = next(node for node in graph.nodes if f"{path}.".startswith(f"{node.name}."))
-        title = f"inside {path} ({kind}), at {dataflow.SIZE >> box.level} px"
-        ax.set_title(title, loc="left", fontsize=8, fontweight="normal")
+    figure, ax = plt.subplots(figsize=(10.5, 0.62 * depth + 0.8))
+    _draw_network(ax, graph, to_rgb(models.network(name).colour))
+    ax.set_title(f"{style.network_title(name)}: channels of each block, by resolution", loc="left")
     channels = "published width" if width is None else f"{width} channels at the first level"
     explanation = f"{channels}; read off the network by torch.fx, shapes of a {dataflow.SIZE} px patch"
     return style.counted(figure, style.format_count(1, "network"), explanation)
@@ -84,7 +65,8 @@ def _look(node: Node) -> str:
     return "" if plain else re.sub(r"^\d+ × (?!conv)", "", node.kind)
 
 
-def _draw_network(ax: Axes, graph: Graph, colour: RGB, drawn: set[str]) -> None:
+def _draw_network(ax: Axes, graph: Graph, colour: RGB) -> None:
+    drawn = {edge.kind for edge in graph.edges}
     boxes = [node for node in graph.nodes if node.kind != "head"]
     most, depth = max(node.channels for node in boxes), max(node.level for node in boxes)
     pitch = min(1.25, 12.6 / max(node.column for node in boxes))
@@ -195,59 +177,6 @@ def _arrow(ax: Axes, points: Points, kind: str) -> None:
         codes += [Path.LINETO, Path.CURVE3, Path.CURVE3]
     way, head = Path([*vertices, points[-1]], [*codes, Path.LINETO]), "-|>,head_length=3.5,head_width=1.6"
     ax.add_patch(FancyArrowPatch(path=way, arrowstyle=head, color=colour, linestyle=line, linewidth=1.1, zorder=1))
-
-
-def _lanes(graph: Graph) -> dict[str, int]:
-    """Return the lane of each operation: 0 for the longest way, others below it."""
-    lanes = {graph.nodes[-1].name: 0}
-    here = graph.nodes[-1]
-    while here.column:
-        here = next(node for node in graph.sources(here.name) if node.column == here.column - 1)
-        lanes[here.name] = 0
-    for node in sorted(graph.nodes, key=lambda node: node.name):
-        beside = [other.name for other in graph.nodes if other.column == node.column]
-        lanes.setdefault(node.name, min((lanes[name] for name in beside if name in lanes), default=0) - 1)
-    return lanes
-
-
-def _draw_inside(ax: Axes, graph: Graph, fill: RGB) -> None:
-    lanes = _lanes(graph)
-    entering = {node.name for node in graph.nodes if node.kind.startswith("from")}
-    texts = {node.name: node.kind.replace(" + ", "\n") for node in graph.nodes}
-    texts |= {name: f"{graph[name].channels}\n{graph[name].kind}" for name in entering}
-    half = {name: 0.1 + 0.042 * max(map(len, text.splitlines())) for name, text in texts.items()}
-    spots: dict[str, _Spot] = {}
-    x = -0.6
-    for column in range(1 + max(node.column for node in graph.nodes)):
-        names = [node.name for node in graph.nodes if node.column == column]
-        widest = max(half[name] for name in names)
-        spots |= {name: _Spot(x + widest, lanes[name], half[name]) for name in names}
-        x += 2 * widest + 0.42
-    for node in graph.nodes:
-        spot = spots[node.name]
-        spot.box(ax, 0.3, _INPUT if node.name in entering else fill, texts[node.name])
-        if node.name not in entering:
-            ax.text(spot.x + 0.06, spot.y - 0.33, str(node.channels), va="top", fontsize=6.5, color=_GREY)
-    for edge in graph.edges:
-        _arrow(ax, _way(graph, edge, spots), edge.kind)
-    ax.set(xlim=(-1.3, 14.6), ylim=(min(lanes.values()) - 0.7, 0.75))
-    ax.axis("off")
-
-
-def _way(graph: Graph, edge: Edge, spots: Mapping[str, _Spot]) -> Points:
-    """Return the corners of a link's way between two operations."""
-    start, end = spots[edge.source], spots[edge.target]
-    columns = range(graph[edge.source].column + 1, graph[edge.target].column)
-    if start.y > end.y:  # down, then right
-        return [(start.x, start.y - 0.3), (start.x, end.y), (end.left, end.y)]
-    if any(node.column in columns and spots[node.name].y == start.y for node in graph.nodes):
-        # Over what lies between on the longest way, else under it.
-        rise = 0.3 if start.y == end.y else -0.3
-        begin, finish, turn = start.x + 0.06, end.x - 0.06, start.y + 2 * rise  # one may begin where another ends
-        return [(begin, start.y + rise), (begin, turn), (finish, turn), (finish, end.y + rise)]
-    if start.y == end.y:
-        return [(start.right, start.y), (end.left, end.y)]
-    return [(start.right, start.y), (end.x, start.y), (end.x, end.y - 0.3)]
 
 
 def influence(reaches: Mapping[str, Reach]) -> Figure:

@@ -8,7 +8,6 @@ import json
 import re
 import textwrap
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import pandas as pd
 
@@ -37,7 +36,6 @@ class Check:
     verdict: Verdict
     tolerance: str
     detail: str
-    rows: tuple[dict[str, Any], ...]
 
 
 def checks() -> list[Check]:
@@ -65,8 +63,8 @@ def _finding(key: str, needs: str) -> Finding:
 
 
 def table(checked: list[Check]) -> pd.DataFrame:
-    """Return the checks as a table indexed by ``id``, without the single comparisons."""
-    return pd.DataFrame(checked).drop(columns="rows").set_index("id")
+    """Return the checks as a table indexed by ``id``."""
+    return pd.DataFrame(checked).set_index("id")
 
 
 def in_every_reading(table: pd.DataFrame, verdict: Verdict) -> list[str]:
@@ -82,7 +80,7 @@ def counts(checked: list[Check]) -> dict[str, int]:
 
 
 def as_json(checked: list[Check]) -> str:
-    """Return all checks as JSON: ``paper``, ``counts`` by verdict and ``checks`` with their single comparisons."""
+    """Return all checks as JSON: ``paper``, ``counts`` by verdict and ``checks``."""
     content = {"paper": "arXiv:2502.19866", "counts": counts(checked), "checks": list(map(asdict, checked))}
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
 

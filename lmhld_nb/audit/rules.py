@@ -33,14 +33,13 @@ class Finding:
 
     ``rounding`` is what is not as printed, but rounding can explain it; what ``cannot be checked`` would take numbers
     that are not published, or states no measure. ``tolerance`` is how far a number may lie off and still count as the
-    same; ``rows`` are the single comparisons behind a verdict on many, for other programs.
+    same.
     """
 
     derived: str
     verdict: Verdict
     tolerance: str = "exact"
     detail: str = ""
-    rows: tuple[dict[str, Any], ...] = ()
 
 
 Checks = dict[str, Callable[[], Finding]]
@@ -118,8 +117,7 @@ def all_above(differences: pd.Series | Mapping[str, float], what: str, detail: s
     derived = f"higher in {len(values) - len(exceptions)} of {len(values)} {what}"
     if exceptions:
         derived += f", not in {', '.join(exceptions)}"
-    rows = [{"case": name, "difference": round(value, 6), "verdict": verdicts[name]} for name, value in values.items()]
-    return Finding(derived, worst(verdicts.values()), OF_DIFFERENCE, detail, tuple(rows))
+    return Finding(derived, worst(verdicts.values()), OF_DIFFERENCE, detail)
 
 
 def same_sets(names: set[str], stated: set[str], where: str) -> Finding:

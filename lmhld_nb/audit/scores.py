@@ -1,6 +1,5 @@
 """What follows for the paper's statements on scores (section 4, Tables 4 to 7)."""
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,11 +10,6 @@ from lmhld_nb.audit import rules
 from lmhld_nb.audit.rules import OF_DIFFERENCE, OF_RANK, ROOM, Finding, above, holds_if, names, published, quoted, worst
 
 
-def _records(table: pd.DataFrame) -> Any:
-    """Return a table's rows for JSON, numbers rounded far below the printed digit."""
-    return tuple(table.round(8).rename(columns=str).to_dict("records"))
-
-
 def _formula_3() -> Finding:
     rows = pd.concat([rules.f1_rows(n).assign(table=n) for n in rules.SCORE_TABLES], ignore_index=True)
     as_printed = ((rows["f1"] - rows["derived"] / 2).abs() <= ROOM).sum()  # the formula has half the harmonic mean
@@ -23,8 +17,7 @@ def _formula_3() -> Finding:
     fits = f"fits {as_printed} of the {len(rows)} rows of Tables 4 to 7"
     derived = f"as printed it {fits}; the harmonic mean, 2PR / (P + R), fits {as_mean}"
     detail = f"as printed it cannot exceed 0.5; the largest F1 in the tables is {rows['f1'].max():.4f}"
-    records = _records(rows[["table", "model", "precision", "recall", "f1", "derived"]])
-    return replace(holds_if(as_printed == len(rows), derived, detail, "rounding of P, R and F1"), rows=records)
+    return holds_if(as_printed == len(rows), derived, detail, "rounding of P, R and F1")
 
 
 def _f1(n: int) -> Finding:
@@ -48,7 +41,7 @@ def _f1(n: int) -> Finding:
         least = rows.sort_values("difference", key=abs).iloc[-1]
         furthest = f"{least['model']}, {least['difference']:+.4f} where {least['low']:+.4f} can happen"
         details.append(f"means over {quoted('orders')} orders need not fit: furthest off is {furthest}")
-    return Finding(derived, worst(rows["verdict"]), tolerance, "; ".join(details), _records(rows))
+    return Finding(derived, worst(rows["verdict"]), tolerance, "; ".join(details))
 
 
 def _marked(n: int, mark: str) -> pd.MultiIndex:

@@ -1,5 +1,6 @@
 """The face of the module: what a chapter opens, and all that it usually needs."""
 
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -177,14 +178,16 @@ def open(profile: str, models: Sequence[str] | str = (), areas: Sequence[str] | 
 def tidy(
     table: pd.DataFrame | None, columns: Sequence[str] = (), digits: int = 3, across: str = ""
 ) -> pd.DataFrame | None:
-    """Return an experiment's table for reading: printed names, rounded, without ids of runs or only ``columns``.
+    """Return an experiment's table for reading: printed names, rounded, only ``columns``.
 
+    Where none are given, all but ids of runs, blocks of patches, and published scores and differences other than F1.
     Scores that rest on fewer than ten test patches are marked with *. ``across`` names the level of the index whose
     values become columns, of the first of ``columns``. None for None.
     """
     if table is None:
         return None
-    shown = table[list(columns)] if columns else table.drop(columns="run_ids", errors="ignore")
+    hidden = r"run_ids|blocks|difference_.*|published_(?!f1).*"
+    shown = table[list(columns) or [name for name in map(str, table) if not re.fullmatch(hidden, name)]]
     for level, title in (("model", lambda name: models.network(name).title), ("area", paper.area_name)):
         if level in table.index.names:
             shown = shown.rename(index={name: title(name) for name in table.index.get_level_values(level).unique()})

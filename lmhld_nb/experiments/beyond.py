@@ -142,7 +142,7 @@ def sizes(study: Study) -> dict[str | int, list[RunSpec]]:
         wanted_steps = steps * pixels / max(pixels, batch * size**2)
         epochs = max(1, round(wanted_steps / -(-_training_patches(study, patch_spec) // batch)))
         changes = {"batch_size": batch, "epochs": epochs}
-        if epochs != recipe.epochs:
+        if recipe.schedule == "exponential" and epochs != recipe.epochs:
             changes["gamma"] = recipe.gamma ** (recipe.epochs / epochs)
         groups[size] = _trainings(study, patch_spec, settings.size_seeds, **changes)
     return groups

@@ -1,19 +1,17 @@
 """Predictions to look at: test patches with what networks find in them, and mapped scenes."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-import rasterio
 import torch
 from torch import nn
 
-from lmhld_nb import paper, runs, scenes
+from lmhld_nb import runs, scenes
 from lmhld_nb.evaluation import Confusion, objects
-from lmhld_nb.experiments.unseen import MappedScene
-from lmhld_nb.mapping import folder
+from lmhld_nb.experiments.unseen import ScoredEvent
 from lmhld_nb.patches import PatchSet
 from lmhld_nb.patches.batches import normalised
 from lmhld_nb.runs import Run
@@ -128,37 +126,26 @@ class View:
     truth: np.ndarray | None
 
 
-def view(mapped: MappedScene, title: str = "", window: Window | None = None, longest: int = 480) -> View:
-    """Return a mapped scene, or a window of it, every n-th pixel so that neither side is longer than ``longest``."""
-    bands = tuple(band for band in mapped.scene.bands if band in scenes.BANDS)
+def view(event: ScoredEvent, title: str = "", window: Window | None = None, longest: int = 480) -> View:
+    """Return the first scene of an event, or a window of it, every n-th pixel: no side is longer than ``longest``."""
+    scene = event.dataset.scenes_of(event.area)[0]
+    bands = tuple(band for band in scene.bands if band in scenes.BANDS)
     with ExitStack() as stack:
-        image = stack.enter_context(scenes.open_image(mapped.scene))
-        file = stack.enter_context(rasterio.open(mapped.folder / folder.MASK))
-        labels = None
-        if mapped.is_scored:
-            labels = stack.enter_context(scenes.open_labels(mapped.scene, image))
+        image = stack.enter_context(scenes.open_image(scene))
+        labels = stack.enter_context(scenes.open_labels(scene, image)) if event.is_scored else None
         window = window or Window(0, 0, *image.shape)
         step = max(1, -(-max(window.height, window.width) // longest))
         values = read_decimated(lambda strip: image.read(strip, bands), window, step)
-        mask = read_decimated(lambda strip: file.read(1, window=strip.as_rasterio), window, step)
         truth = read_decimated(labels.read, window, step) == 1 if labels else None
-    return View(title or paper.area_name(mapped.scene.area), values, bands, mask == 1, truth)
+    bottom, right = window.row + window.height, window.col + window.width
+    mask = event.mask[window.row : bottom : step, window.col : right : step]
+    return View(title or event.name, values, bands, mask == 1, truth)
 
 
-def worst(mapped: MappedScene, count: int = 1) -> list[View]:
-    """Return close-ups of a map's largest false objects and largest missed landslides, ``count`` of each."""
-    with (
-        scenes.open_image(mapped.scene) as image,
-        scenes.open_labels(mapped.scene, image) as labels,
-        rasterio.open(mapped.folder / folder.MASK) as file,
-    ):
-        shape = image.shape
-
-        def strips() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-            for strip in scenes.strips(shape, 512):
-                mask = file.read(1, window=strip.as_rasterio)
-                yield np.where(mask == 255, -1.0, mask).astype(np.float32), mask, labels.read(strip)
-
-        close_ups = objects.close_ups(*objects.landslides(strips), shape, count)
-    name = paper.area_name(mapped.scene.area)
-    return [view(mapped, f"{name}: {up.kind}, {up.wrong_px} px", up.window) for up in close_ups]
+def worst(event: ScoredEvent, count: int = 1) -> list[View]:
+    """Return close-ups of the largest false objects and largest missed landslides of its first scene, of each."""
+    scene, mask = event.dataset.scenes_of(event.area)[0], event.mask
+    with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
+        strip = np.where(mask == 255, -1.0, mask).astype(np.float32), mask, labels.read(Window(0, 0, *image.shape))
+    close_ups = objects.close_ups(*objects.landslides(lambda: iter([strip])), mask.shape, count)
+    return [view(event, f"{event.name}: {up.kind}, {up.wrong_px} px", up.window) for up in close_ups]

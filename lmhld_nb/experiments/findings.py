@@ -12,8 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from lmhld_nb import models, paper
-
-ENOUGH = 10  # test patches under a score that is compared
+from lmhld_nb.evaluation import intervals
 
 TABLES = {"single": 5, "mix": 6, "part": 7}  # of the paper
 
@@ -21,7 +20,7 @@ TABLES = {"single": 5, "mix": 6, "part": 7}  # of the paper
 def limits(table: pd.DataFrame) -> str:
     """Say on how little the scores of a table rest: few test patches, one seed, trainings cut short; may be empty."""
     weak = {
-        f"on fewer than {ENOUGH} test patches": _column(table, "patches") < ENOUGH,
+        f"on fewer than {intervals.LEAST} test patches": _column(table, "patches") < intervals.LEAST,
         "on one seed": _column(table, "seeds") < 2,
         "on trainings whose validation still rose": _column(table, "converged") < 1,
     }
@@ -190,21 +189,13 @@ def strategies(table: pd.DataFrame) -> str:
     gaps = [f"{name} {row['f1_less_part']:+.3f}{_interval(row)}" for name, row in others.iterrows()]
     text = f"F1 less that of LMHLD_part (seeds: {others['seeds'].min():.0f}): {', '.join(gaps)}."
     text += f" Beyond what seeds explain: {', '.join(others.index[sure]) or 'none'}."
-    if not sure.get("fresh input only", False):
-        return text + claim("the freezing helps", None)
-    return text + claim("the freezing helps", high["fresh input only"] < 0)
+    unfrozen = "nothing frozen"
+    return text + claim("the freezing helps", high[unfrozen] < 0 if sure.get(unfrozen, False) else None)
 
 
 def _interval(row: pd.Series) -> str:
     low, high = row["f1_less_part_low"], row["f1_less_part_high"]
     return "" if np.isnan(low) else f" (95 % from {low:+.3f} to {high:+.3f})"
-
-
-def eighth_area(table: pd.DataFrame) -> str:
-    """Say how the other areas move when one more is added to finished chains."""
-    change = table["change"].dropna()
-    text = f"F1 of the areas before it changes by {span(change, '+.3f')}; {(change < 0).sum()} of {len(change)} fall."
-    return text + claim("data can be added without losing what was learnt", change.mean() >= 0)
 
 
 def table4(table: pd.DataFrame) -> str:

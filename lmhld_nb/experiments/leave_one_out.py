@@ -32,10 +32,14 @@ def without(study: Study) -> dict[str, list[RunSpec]]:
     if len(study.areas) < 2:
         mend = "name more `areas`, or leave leave_one_out out of `experiments`"
         raise UserError(f"profile '{study.profile.name}': nothing is left to learn without its only area; {mend}")
-    settings = study.settings("leave_one_out")
+    settings, data = study.settings("leave_one_out"), {area: study.patch_spec(area) for area in study.areas}
+    batch = {"batch_size": study.profile.recipe.batch_size}  # one for patches of all sizes
     return {
         area: study.trainings(
-            tuple(study.patch_spec(other) for other in study.areas if other != area), (settings.model,), settings.seeds
+            tuple(patch_spec for other, patch_spec in data.items() if other != area),
+            (settings.model,),
+            settings.seeds,
+            **batch,
         )
         for area in study.areas_of("leave_one_out")
     }

@@ -10,10 +10,10 @@ import pandas as pd
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from lmhld_nb import paper, runs
-from lmhld_nb.config import Strict, UserError
+from lmhld_nb.config import Strict
 from lmhld_nb.evaluation import METRICS, Confusion, intervals, scores
 from lmhld_nb.experiments import findings, mix, single
-from lmhld_nb.experiments.profile import ModelName, PatchSize, Seeds
+from lmhld_nb.experiments.profile import ModelName, Seeds
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
 from lmhld_nb.experiments.tables import beside_published, by_order_and_seed, order_of, score_table, tested
@@ -24,14 +24,6 @@ from lmhld_nb.training import chains, scoring
 from lmhld_nb.training.specs import LAYER_GROUPS, RunSpec, Treatment
 
 Row = Mapping[str, Treatment]
-
-
-class AddedArea(Strict):
-    """An area of another data set of the catalogue that is added to a finished chain, and its patch size in pixels."""
-
-    data: str
-    area: str
-    size: PatchSize
 
 
 class Part(Strict):
@@ -53,7 +45,6 @@ class Part(Strict):
     # on the validation patches of all areas.
     ewc: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (100.0, 1000.0, 10000.0)
     replay: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = (0.05, 0.2)
-    added: AddedArea | None = None  # what the chains of the first order go on with
 
     @field_validator("schedule")
     @classmethod
@@ -67,8 +58,8 @@ class Part(Strict):
 
 
 def specs(study: Study) -> list[RunSpec]:
-    """Return all stages of experiment 4, each once: of all orders, of `strategies` and of `added_stages`."""
-    groups = [*finals(study).values(), *strategies(study).values(), added_stages(study)]
+    """Return all stages of experiment 4, each once: of all orders and of `strategies`."""
+    groups = [*finals(study).values(), *strategies(study).values()]
     return unique_stages([final for group in groups for final in group])
 
 
@@ -106,7 +97,6 @@ def chain_specs(
     rows: Sequence[Row] = (),
     networks: Sequence[str] = (),
     seeds: Sequence[int] = (),
-    extra: Sequence[PatchSpec] = (),
     epochs: int | None = None,
     ewc: float = 0.0,
     replay: float = 0.0,
@@ -114,12 +104,11 @@ def chain_specs(
 ) -> list[list[RunSpec]]:
     """Return the chain of each network, with each seed, that adds areas in ``order`` (`chains.link`).
 
-    Schedule, networks, seeds and epochs (of every stage) are the profile's where none are given; patches ``extra`` are
-    added after these areas; ``ewc`` and ``replay`` as in `chains.link`. A stage is trained on the area that it adds,
-    ``cumulative`` ones on those before it as well. UserError where an area has no patches of its size, or not the bands
-    of the others.
+    Schedule, networks, seeds and epochs (of every stage) are the profile's where none are given; ``ewc`` and ``replay``
+    as in `chains.link`. A stage is trained on the area that it adds, ``cumulative`` ones on those before it as well.
+    UserError where an area has no patches of its size, or not the bands of the others.
     """
-    data = [*(study.fitting_patch_spec(area, experiment="part") for area in order), *extra]
+    data = [study.fitting_patch_spec(area, experiment="part") for area in order]
     stages = [
         study.trainings((*earlier, added), networks, seeds, epochs, batch_size=_batch(study, added))
         for earlier, added in ((data[:stage] if cumulative else [], added) for stage, added in enumerate(data))
@@ -149,20 +138,6 @@ def finals(study: Study) -> dict[str, list[RunSpec]]:
 def final_runs(study: Study, finished: Sequence[Run]) -> dict[str, list[Run]]:
     """Return those of ``finished`` that are the last stages of chains, by order of addition."""
     return {name: runs.select(group, finished) for name, group in finals(study).items()}
-
-
-def added_stages(study: Study) -> list[RunSpec]:
-    """Return the stages that add the settings' `AddedArea` to the finished chains of the first order; may be none."""
-    added = study.settings("part").added
-    if added is None:
-        return []
-    other = study.with_data(added.data)
-    if added.area not in other.dataset.areas:
-        key, known = "key 'experiments.part.added.area'", ", ".join(other.dataset.areas)
-        problem = f"no area '{added.area}' in '{added.data}'; it has {known}"
-        raise UserError(f"profile '{study.profile.name}': {key}: {problem}")
-    extra = (other.fitting_patch_spec(added.area, added.size, experiment="part"),)
-    return [chain[-1] for chain in chain_specs(study, first_order(study), extra=extra)]
 
 
 def strategies(study: Study) -> dict[str, list[RunSpec]]:
@@ -203,16 +178,22 @@ def strategies(study: Study) -> dict[str, list[RunSpec]]:
     }
 
 
-def all_at_once(study: Study, epochs: int | None = None) -> list[RunSpec]:
-    """Return trainings on all areas at once with the steps of a chain of ``epochs`` a stage (None: the profile's).
+def all_at_once(study: Study) -> list[RunSpec]:
+    """Return trainings on all areas at once with the steps of a chain (`jointly`)."""
+    settings = study.settings("part")
+    return jointly(study, first_order(study), settings.compared, settings.seeds)
 
-    An epoch has fewer steps than the chain's stages together where their batches are smaller: then more epochs.
+
+def jointly(study: Study, areas: Sequence[str], model: str, seeds: Sequence[int]) -> list[RunSpec]:
+    """Return trainings on areas together, each at its own patch size, with the steps of trainings on each.
+
+    An epoch has fewer steps than those together where their batches are smaller: then more epochs.
     """
-    settings, data = study.settings("part"), tuple(study.patch_spec(area) for area in first_order(study))
-    batch, epochs = _batch(study, data[0]), epochs or study.profile.recipe.epochs
+    data = tuple(study.patch_spec(area) for area in areas)
+    batch, epochs = _batch(study, data[0]), study.profile.recipe.epochs
     counts = [(count_patches(study.dataset, patch_spec), _batch(study, patch_spec)) for patch_spec in data]
     ratio = sum(count / own for count, own in counts) / sum(count / batch for count, _ in counts)
-    return study.trainings(data, (settings.compared,), settings.seeds, ceil(epochs * max(1.0, ratio)))
+    return study.trainings(data, (model,), seeds, ceil(epochs * max(1.0, ratio)))
 
 
 def chosen_strategies(finals: Mapping[str, Sequence[Run]]) -> dict[str, Sequence[Run]]:
@@ -232,18 +213,15 @@ def chosen_strategies(finals: Mapping[str, Sequence[Run]]) -> dict[str, Sequence
 def counts_by_area(run: Run, own_input: bool = False) -> dict[str, Confusion]:
     """Return a run's counts on the test patches of each area so far, in the order of addition.
 
-    An area of another data set than the first one's has that behind its name. ``own_input`` shows earlier areas through
-    the input convolution of their own stage, instead of the last one.
+    ``own_input`` shows earlier areas through the input convolution of their own stage, instead of the last one.
     """
     earlier = run.metrics.get("earlier_own_input" if own_input else "earlier", {})
     tested = {**earlier, run.spec.run_id: run.metrics["areas"]}
-    first, counts = run.spec.chain[0].data[0].dataset, {}
+    counts = {}
     for stage in run.spec.chain:
         for data in stage.data:
-            if data.area not in tested[stage.run_id]:
-                continue  # of a cumulative chain: it counts as the last stage's own
-            name = data.area if data.dataset == first else f"{data.area} ({data.dataset})"
-            counts[name] = Confusion.from_dict(tested[stage.run_id][data.area])
+            if data.area in tested[stage.run_id]:  # else of a cumulative chain: it counts as the last stage's own
+                counts[data.area] = Confusion.from_dict(tested[stage.run_id][data.area])
     return counts
 
 
@@ -344,11 +322,9 @@ def _scored_alike(rows: Sequence[Mapping[str, Any]], areas: Set[str], own: Set[s
     return score_table(alike, ["model"])[columns] if alike else pd.DataFrame(columns=columns)
 
 
-def _narrow(settings: Part, models: Sequence[str], areas: Sequence[str]) -> Part:
-    changes: dict[str, Any] = {"added": None} if areas else {}
-    if models and settings.compared not in models:
-        changes["compared"] = models[0]
-    return settings.model_copy(update=changes)
+def _narrow(settings: Part, models: Sequence[str], _: Sequence[str]) -> Part:
+    is_left = not models or settings.compared in models
+    return settings if is_left else settings.model_copy(update={"compared": models[0]})
 
 
 register(Experiment(
@@ -356,7 +332,7 @@ register(Experiment(
     findings={
         "table7": partial(findings.pooled, number=7), "table7_beside": findings.table7_beside,
         "order_differences": findings.order_differences, "forgetting": findings.forgetting,
-        "strategies": findings.strategies, "eighth_area": findings.eighth_area, "fig15_predictions": findings.examples,
+        "strategies": findings.strategies, "fig15_predictions": findings.examples,
     },
     used_areas=("areas",), known_areas=("first", "permuted", "last"), narrow=_narrow,
 ))  # fmt: skip

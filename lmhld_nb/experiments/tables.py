@@ -10,17 +10,12 @@ import pandas as pd
 
 from lmhld_nb import paper, runs, sources
 from lmhld_nb.config import UserError
-from lmhld_nb.evaluation import METRICS, Confusion, intervals, scores
+from lmhld_nb.evaluation import METRICS, intervals, scores
 from lmhld_nb.patches import PatchSpec, splits
 from lmhld_nb.runs import Run
 from lmhld_nb.training import scoring
 
 BLOCK = ["dataset", "area", "block"]
-
-
-def run_scores(run: Run, counts: Mapping[str, Any] | None = None) -> dict[str, float]:
-    """Return the scores of a run on its test patches, or of other counts that its metrics.json holds."""
-    return scores(Confusion.from_dict(run.metrics["test"] if counts is None else counts))
 
 
 def tested_patches(run: Run) -> pd.DataFrame:
@@ -67,8 +62,6 @@ def tested_windows(run: Run) -> pd.DataFrame:
 
 def mean_over_seeds(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.DataFrame:
     """Return the mean of numeric columns over rows that share ``keys`` (seeds, mostly), and the ids of their runs."""
-    if not rows:
-        raise UserError("none of the runs that this table needs is finished; make them with `lmhld run`")
     groups = pd.DataFrame(rows).groupby(keys, sort=False)
     return groups.mean(numeric_only=True).join(groups["run_ids"].agg("+".join))
 
@@ -81,6 +74,8 @@ def score_table(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.DataFr
     for fewer than ten); f1_sd (standard deviation over seeds, NaN for one); seeds; converged (share of the runs, those
     of earlier stages among them, whose validation is flat: `Run.converged`); run_ids.
     """
+    if not rows:
+        raise UserError("none of the runs that this table needs is finished; make them with `lmhld run`")
     table: list[dict[str, Any]] = []
     for key, group in pd.DataFrame(rows).groupby(keys, sort=False):
         finished, counts = list(group.pop("run")), list(group.pop("counts"))

@@ -1,37 +1,48 @@
 """Experiment 5: landslides that no training has seen (paper sections 3.2 (5) and 4.5)."""
 
-import json
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
-from pathlib import Path
-from typing import Annotated, Any
+from functools import partial, reduce
+from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import Field
+from scipy.stats import binomtest
 
-from lmhld_nb import mapping, runs, scenes, sources
-from lmhld_nb.config import Strict, UserError, runs_dir, workdir
-from lmhld_nb.evaluation import METRICS, best_threshold, objects
-from lmhld_nb.experiments import part
-from lmhld_nb.experiments.profile import Bands, ModelName, PatchSize
+from lmhld_nb import paper, runs, scenes, sources
+from lmhld_nb.config import Strict
+from lmhld_nb.evaluation import METRICS, Confusion, best_threshold, intervals, objects
+from lmhld_nb.evaluation.objects import Tally
+from lmhld_nb.evaluation.ranking import STEPS, Ranked
+from lmhld_nb.experiments import findings, part
+from lmhld_nb.experiments.profile import Bands, ModelName
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study, open_dataset
-from lmhld_nb.experiments.tables import run_scores
-from lmhld_nb.mapping import prediction
+from lmhld_nb.experiments.tables import score_table
+from lmhld_nb.mapping import files
+from lmhld_nb.mapping.prediction import Network, predicted_rows, scene_statistics
+from lmhld_nb.patches.batches import load_split
 from lmhld_nb.runs import Run
-from lmhld_nb.runs.store import MAPS
 from lmhld_nb.scenes import Scene
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.sources import DataSet
-from lmhld_nb.training import weights
+from lmhld_nb.training import engine, scoring, weights
 from lmhld_nb.training.hardware import choose_device
 from lmhld_nb.training.specs import RunSpec
 
-THRESHOLD_PIXELS = 4_000_000  # of a scene, at most, that its best single threshold is searched on
+BLOCK = 128  # px, side of the squares that intervals are drawn from: as large as most patches
+INDEX_PIXELS = 4_000_000  # of an event, about, that its best threshold on one index is searched on
+_SCORES = [
+    "f1_at_half", "average_precision", "prevalence", "landslides", "landslides_detected", "by_chance",
+    "detection_rate", "mapped", "mapped_false", "calibration_error",
+]  # fmt: skip
+_COLUMNS = [
+    "bands", "resolution_m", "scenes", "threshold", "mapped_share", *METRICS, "f1_low", "f1_high", "blocks", "f1_sd",
+    "seeds", "converged", *_SCORES, "all_f1", "index_f1", "seen_f1", "run_ids",
+]  # fmt: skip
 
 
 class Events(Strict):
@@ -45,37 +56,16 @@ class Events(Strict):
     bands: Bands | None = None
 
 
-class Transfer(Strict):
-    """A network trained on one area alone and shown scenes of another data set.
-
-    ``area``, ``data``, ``size`` and ``bands`` say what it is trained on (None as in the profile), ``to`` and ``areas``
-    what it is shown: None for the test patches of its own area, empty for all areas.
-    """
-
-    area: str
-    data: str | None = None
-    size: PatchSize | None = None
-    bands: Bands | None = None
-    to: str | None = None
-    areas: tuple[str, ...] = ()
-
-
 class Unseen(Strict):
-    """Settings of experiment 5: scenes that ``model`` maps above ``threshold``, and networks of one area alone."""
+    """Settings of experiment 5: events that ``model`` maps."""
 
     model: ModelName = "unet"
     events: tuple[Events, ...] = ()
-    transfers: tuple[Transfer, ...] = ()
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
 
 def specs(study: Study) -> list[RunSpec]:
-    """Return all trainings: those of networks that map events and those of transfers, with their chains."""
-    settings = study.settings("unseen")
-    groups = [
-        *(event_networks(study, events) for events in settings.events),
-        *(transfer_networks(study, transfer) for transfer in settings.transfers),
-    ]
+    """Return all trainings: those of networks that map events, with their chains."""
+    groups = [event_networks(study, events) for events in study.settings("unseen").events]
     return part.unique_stages([final for group in groups for final in group])
 
 
@@ -89,198 +79,267 @@ def event_networks(study: Study, events: Events) -> list[RunSpec]:
     return [chain[-1] for chain in specs]
 
 
-def transfer_networks(study: Study, transfer: Transfer) -> list[RunSpec]:
-    """Return the training of a transfer, one for each seed; raises `UserError` if its data set lacks area or band."""
-    networks = (study.settings("unseen").model,)
-    home = study.with_data(transfer.data or study.profile.data, transfer.bands)
-    if transfer.area not in home.dataset.areas:
-        raise UserError(
-            f"profile '{study.profile.name}': key 'experiments.unseen.transfers': no area '{transfer.area}' in "
-            f"'{home.dataset.name}'; it has {', '.join(home.dataset.areas)}"
-        )
-    return home.trainings((home.patch_spec(transfer.area, transfer.size),), networks)
+def about(dataset: DataSet, area: str) -> str:
+    """Return what a data set's description says of an event, or its name."""
+    return sources.describe(dataset.name).about.get(area, paper.area_name(area))
 
 
 @dataclass(frozen=True)
-class MappedScene:
-    """A scene of a data set that a run has mapped into a folder; ``report`` is the content of its map.json."""
+class ScoredEvent:
+    """What a run finds in an event: all scenes of an area of a data set, their pixels and landslides together.
+
+    ``threshold`` is the probability from which a pixel is mapped, chosen by `validation`; ``blocks`` (n, 4) are tp, fp,
+    fn and tn of squares of `BLOCK` pixels; ``mask`` (rows, cols) is the map of the first scene, 255 where it has no
+    data; ``mapped_share`` is that of the pixels with data; ``index_f1`` that of the best threshold on one index, found
+    on this very event.
+    """
 
     dataset: DataSet
-    scene: Scene
+    area: str
     run: Run
-    folder: Path
-    report: dict[str, Any]
+    threshold: float
+    tally: Tally
+    blocks: np.ndarray
+    mask: np.ndarray
+    mapped_share: float
+    pixel_m: float
+    index_f1: float
+
+    @property
+    def name(self) -> str:
+        """What it is called: one that is made up is no more than the stand-in for a real one."""
+        name = paper.area_name(self.area)
+        return f"stand-in for {name}" if self.dataset.synthetic else name
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """`Tally.scores` at the threshold, with ``by_chance``, and ``f1_at_half``: F1 at a threshold of 0.5."""
+        ranked, sizes = self.tally.ranked, self.tally.sizes
+        return {**self.tally.scores(), "f1_at_half": ranked.confusion(0.5).f1, "by_chance": sizes["by_chance"].sum()}
 
     @property
     def is_scored(self) -> bool:
-        """Whether anything in the scene is labelled."""
-        return bool(self.report["scores"])
+        """Whether any pixel is labelled."""
+        return bool(self.tally.ranked.pixels.sum())
 
-    def table(self, name: str) -> pd.DataFrame:
-        """Return a table of `objects.score`: precision_recall, calibration, by_size or size_frequency."""
-        return pd.read_csv(self.folder / f"scores_{name}.csv")
+    @property
+    def shares(self) -> str:
+        """How much of it is mapped, and is landslide, in words."""
+        true = f", true {self.scores['prevalence']:.0%}" if self.is_scored else ""
+        return f"mapped {self.mapped_share:.0%}{true}"
 
 
 def available_events(study: Study) -> list[tuple[Events, DataSet]]:
     """Return the events whose data are there, and print which are not; synthetic ones are made."""
-    datasets = [(events, _available(events.data)) for events in study.settings("unseen").events]
-    return [(events, dataset) for events, dataset in datasets if dataset]
+    there = []
+    for events in study.settings("unseen").events:
+        if sources.describe(events.data).synthetic or sources.is_ready(events.data):
+            there.append((events, open_dataset(events.data)))
+        else:
+            print(f"{events.data}: not here; `lmhld data get {events.data} --from FOLDER`, then run this chapter again")
+    return there
 
 
-def _available(name: str) -> DataSet | None:
-    if not sources.describe(name).synthetic and not sources.is_ready(name):
-        print(f"{name}: not here; `lmhld data get {name} --from FOLDER`, then run this chapter again")
-        return None
-    return open_dataset(name)
+def validation(run: Run, device: str = "auto") -> Ranked:
+    """Return a run's validation pixels by probability; events are mapped from their threshold of best F1 on.
 
-
-def map_events(study: Study, dataset: DataSet, events: Events, run: Run) -> list[MappedScene]:
-    """Map the scenes of events with a finished run, into ``build/PROFILE/maps/SCENE/``.
-
-    From records, their maps are returned; raises `UserError` where they do not hold that map.
+    Of all areas learnt, with the windows of little or no landslide that training leaves out (`PatchSpec.background`): a
+    scene is mostly those. As in a map, each scene is normalised by itself. Computed once (`runs.remembered`).
     """
-    profile = study.profile
-    settings = mapping.MapSettings(threshold=study.settings("unseen").threshold, device=profile.execution.device)
-    maps = []
-    for area in events.areas or dataset.areas:
-        for scene in dataset.scenes_of(area):
-            if (mapped := _recorded_map(dataset, scene, run, settings.threshold)) is None:
-                folder = workdir() / "build" / profile.name / "maps" / scene.name
-                report = mapping.map_scene(
-                    scene, run.weights_file, folder, settings, progress=profile.execution.progress
-                )
-                mapped = MappedScene(dataset, scene, run, folder, report)
-            maps.append(mapped)
-    return maps
-
-
-def _recorded_map(dataset: DataSet, scene: Scene, run: Run, threshold: float) -> MappedScene | None:
-    """Return a run's map of a scene where the store holds only the run's record, and that map."""
-    folder = runs_dir() / MAPS / scene.name
-    if not (run.is_record and (folder / "map.json").is_file()):
-        return None
-    report = json.loads((folder / "map.json").read_text(encoding="utf-8"))
-    if report["scores"]:  # JSON has no NaN
-        report["scores"] = {name: np.nan if score is None else score for name, score in report["scores"].items()}
-    is_this = (report["run_id"], report["threshold"]) == (run.spec.run_id, threshold)
-    return MappedScene(dataset, scene, run, folder, report) if is_this else None
-
-
-def _map_columns() -> list[str]:
-    return [
-        *METRICS,
-        *("average_precision", "prevalence", "landslides", "landslides_detected", "detection_rate", "mapped"),
-        *("mapped_false", "calibration_error"),
-    ]
-
-
-def events_table(maps: Sequence[MappedScene]) -> pd.DataFrame:
-    """Tabulate maps of unseen scenes.
-
-    Returns:
-        Rows by scene: area, bands, resolution_m, polygons of the map and their area; where there are labels the
-        scores of `objects.score`, ``all_f1`` (of a map that calls everything landslide) and ``threshold_f1`` (of the
-        best single threshold on this very scene, which nobody knows beforehand); ``seen_f1``, what the same network
-        reaches on the test patches of the areas it was trained on; run_ids.
-    """
-    rows = []
-    for mapped in maps:
-        scores = mapped.report["scores"] or {}
-        with scenes.open_image(mapped.scene) as image:
-            pixel = image.pixel_m
-        rows.append(
-            {
-                "scene": mapped.scene.name,
-                "area": mapped.scene.area,
-                "bands": len(mapped.run.spec.bands),
-                "resolution_m": pixel,
-                "polygons": mapped.report["landslides"],
-                **{name: scores.get(name, np.nan) for name in _map_columns()},
-                "mapped_m2": mapped.report["landslide_px"] * pixel**2,
-                "all_f1": _all_f1(scores.get("prevalence", np.nan)),
-                "threshold_f1": _threshold_f1(mapped) if scores else np.nan,
-                "seen_f1": part.total_scores(mapped.run)["f1"],
-                "run_ids": mapped.run.spec.run_id,
-            }
-        )
-    columns = [
-        *("scene", "area", "bands", "resolution_m", "polygons", *_map_columns(), "mapped_m2"),
-        *("all_f1", "threshold_f1", "seen_f1", "run_ids"),
-    ]
-    return pd.DataFrame(rows, columns=columns).set_index("scene")
-
-
-def _all_f1(prevalence: float) -> float:
-    return 2 * prevalence / (1 + prevalence)
-
-
-def _threshold_f1(mapped: MappedScene) -> float:
-    bands = mapped.run.spec.bands
-    with scenes.open_image(mapped.scene) as image, scenes.open_labels(mapped.scene, image) as labels:
-        step = max(1, round((image.shape[0] * image.shape[1] / THRESHOLD_PIXELS) ** 0.5))
-        window = Window(0, 0, *image.shape)
-        values = scenes.read_decimated(lambda strip: image.read(strip, bands), window, step)
-        truth = np.where(image.valid(values), scenes.read_decimated(labels.read, window, step), 255)
-    return best_threshold(values[None], truth[None], bands).confusion.f1
-
-
-def transfers_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate what networks trained on one area find elsewhere, from the finished runs of the experiment.
-
-    Returns:
-        Rows (trained, tested): the scores of `events_table` that do not belong to one scene, scenes; run_ids. Where a
-        transfer stays within its own area, pixel scores of its test patches alone.
-    """
-    settings, by_id = study.settings("unseen"), {run.spec.run_id: run for run in finished}
-    rows = []
-    for transfer in settings.transfers:
-        for spec in transfer_networks(study, transfer):
-            if (run := by_id.get(spec.run_id)) is None:
-                continue
-            trained = f"{transfer.area} ({transfer.data or study.profile.data})"
-            row = {"trained": trained, "bands": len(run.spec.bands), "run_ids": run.spec.run_id}
-            if transfer.to is None:
-                rows.append({**row, "tested": "its own test patches", **run_scores(run)})
-            elif dataset := _available(transfer.to):
-                for area in transfer.areas or dataset.areas:
-                    scores = _scores_of(run, dataset, area, settings.threshold, study.profile.execution.device)
-                    scores |= {"all_f1": _all_f1(scores["prevalence"]), "scenes": len(dataset.scenes_of(area))}
-                    rows.append({**row, "tested": f"{area} ({transfer.to})", **scores})
-    columns = ["trained", "tested", "bands", "scenes", *_map_columns(), "all_f1", "run_ids"]
-    return pd.DataFrame(rows, columns=columns).set_index(["trained", "tested"])
-
-
-def _scores_of(run: Run, dataset: DataSet, area: str, threshold: float, device: str) -> dict[str, Any]:
-    """Return `score_scenes` of an area, computed once."""
 
     def compute() -> dict[str, np.ndarray]:
-        scores = score_scenes(run, dataset.scenes_of(area), threshold, device)
-        return {name: np.array(score) for name, score in scores.items()}
+        target, data = torch.device(choose_device(device)), [data for stage in run.spec.chain for data in stage.data]
+        cut = [runs.patch_set(spec.model_copy(update={"background": True}), progress=False) for spec in data]
+        model, batches = run.model().to(target), load_split(cut, "val", target, "scene")
+        ranked = Ranked.of(np.empty(0), np.empty(0))
+        with torch.inference_mode(), engine.autocast(target, run.recipe):
+            for images, masks in batches.load(batches.order(4 * run.recipe.batch_size, None)):
+                probability = torch.sigmoid(model(images).float()).cpu().numpy()
+                ranked += Ranked.of(probability, masks.cpu().numpy() == 1)
+        return {"pixels": ranked.pixels, "sums": ranked.sums}
 
-    stored = runs.remembered(run, f"scores-{dataset.fingerprint}-{area}-{threshold:g}", compute)
-    return {name: score.item() for name, score in stored.items()}
+    return Ranked(**runs.remembered(run, "validation", compute))
 
 
-def score_scenes(run: Run, scene_list: Sequence[Scene], threshold: float = 0.5, device: str = "auto") -> dict[str, Any]:
-    """Predict labelled scenes whole, each with its own statistics, and score them together (`objects.score`).
+def score_all(study: Study, on_missing: str = "train") -> list[ScoredEvent]:
+    """Return what every finished network finds in its events whose data are here; missing runs as in `Study.fetch`.
 
-    Nothing is written; a scene's prediction is held in memory, 6 bytes per pixel.
+    Under ``skip`` nothing need be finished.
     """
+    groups = [(event_networks(study, events), events, dataset) for events, dataset in available_events(study)]
+    specs = [spec for networks, _, _ in groups for spec in networks]
+    if not specs or (on_missing == "skip" and not study.finished(specs)):
+        print("no event is mapped: its data or its network are not here")
+        return []
+    finished = study.fetch(specs, on_missing)
+    return [
+        event
+        for networks, events, dataset in groups
+        for run in runs.select(networks, finished)
+        for event in score_events(study, dataset, events.areas, run)
+    ]
+
+
+def one_seed(events: Sequence[ScoredEvent]) -> list[ScoredEvent]:
+    """Return each event once, as the first of its seeds has found it: what figures draw."""
+    return list({event.name: event for event in reversed(events)}.values())[::-1]
+
+
+def score_events(study: Study, dataset: DataSet, areas: Sequence[str], run: Run) -> list[ScoredEvent]:
+    """Return what a finished run finds in areas of a data set (empty for all), computed once (`runs.remembered`).
+
+    Scenes are predicted whole, each with its own statistics, as `lmhld map` does; 10 bytes per pixel are held.
+    """
+    device, scored = study.profile.execution.device, []
+    threshold = float(np.clip(validation(run, device).best()[0], 1 / STEPS, 1 - 1 / STEPS))
+    for area in areas or dataset.areas:
+        compute = partial(_score, run, dataset.scenes_of(area), threshold, device)
+        stored = runs.remembered(run, f"event-{dataset.fingerprint}-{area}", compute)
+        arrays, facts = (Tally.of_arrays(stored), stored["blocks"], stored["mask"]), stored["facts"].tolist()
+        scored.append(ScoredEvent(dataset, area, run, threshold, *arrays, *facts))
+    return scored
+
+
+def _score(run: Run, scene_list: Sequence[Scene], threshold: float, device: str) -> dict[str, np.ndarray]:
+    """Return the arrays that a `ScoredEvent` is made of."""
     model, card = weights.load(run.weights_file)
-    torch_device = torch.device(choose_device(device))
-    network = prediction.Network(model.to(torch_device), torch_device)
-    size = max(area["patch_size"] for area in card["areas"].values())
-    bands = tuple(card["bands"])
-    tallies: list[objects.Tally] = []
+    target = torch.device(choose_device(device))
+    network = Network(model.to(target).to(memory_format=torch.channels_last), target)  # type: ignore[call-overload]
+    size, bands = max(area["patch_size"] for area in card["areas"].values()), run.spec.bands
+    tallies, blocks, masks, indexed = [], [], [], []
     for scene in scene_list:
-        with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
-            statistics = prediction.scene_statistics(image, bands)
-            strips = []
-            for window, probability in prediction.predicted_rows(image, bands, statistics, network, size):
-                mask = np.where(probability < 0, 255, probability >= threshold).astype(np.uint8)
-                strips.append((probability, mask, labels.read(window)))
-            tallies.append(objects.tally(strips.__iter__, image.pixel_m**2))
-    return reduce(operator.add, tallies).scores()
+        with scenes.open_image(scene) as image:
+            whole, truth, pixel_m = Window(0, 0, *image.shape), np.full(image.shape, 255, np.uint8), image.pixel_m
+            if scene.mask or scene.polygons or scene.unlabelled_is_background:
+                with scenes.open_labels(scene, image) as labels:
+                    truth = labels.read(whole)
+            statistics = scene_statistics(image, bands)
+            strips = [strip for _, strip in predicted_rows(image, bands, statistics, network, size)]
+            probability = files.rounded(np.concatenate(strips))
+            step = max(1, round((truth.size * len(scene_list) / INDEX_PIXELS) ** 0.5))
+            values = scenes.read_decimated(lambda strip: image.read(strip, bands), whole, step)
+            known = np.where(image.valid(values), truth[::step, ::step], 255)
+        masks.append(np.where(probability < 0, 255, probability >= threshold).astype(np.uint8))
+        tallies.append(objects.tally_whole(probability, masks[-1], truth, pixel_m**2))
+        blocks += _blocks(masks[-1], truth)
+        indexed.append((values.reshape(len(bands), 1, -1), known.reshape(1, -1)))
+    images, labelled = (np.concatenate(parts, axis=-1)[None] for parts in zip(*indexed, strict=True))
+    index_f1 = best_threshold(images, labelled, bands).confusion.f1 if (labelled <= 1).any() else np.nan
+    mapped, known_px = (sum(int((mask == code).sum()) for code in codes for mask in masks) for codes in ([1], [0, 1]))
+    facts = np.array([mapped / known_px, pixel_m, index_f1])
+    counts = np.array(blocks, int).reshape(-1, 4)
+    return {**reduce(operator.add, tallies).arrays(), "blocks": counts, "mask": masks[0], "facts": facts}
 
 
-register(Experiment(name="unseen", number=5, title="unseen events", settings=Unseen, specs=specs))
+def _blocks(mask: np.ndarray, truth: np.ndarray) -> list[list[int]]:
+    """Return tp, fp, fn and tn of the squares in which anything is known."""
+    counted = []
+    for row, col in product(*(range(0, length, BLOCK) for length in mask.shape)):
+        mapped, true = (codes[row : row + BLOCK, col : col + BLOCK] for codes in (mask, truth))
+        if (known := (mapped != 255) & (true != 255)).any():
+            counted.append([*vars(Confusion.of(mapped == 1, true == 1, known)).values()])
+    return counted
+
+
+def events_table(events: Sequence[ScoredEvent]) -> pd.DataFrame:
+    """Tabulate events, means over the seeds that have mapped each.
+
+    Returns:
+        Rows by name: bands, resolution_m, scenes; threshold, mapped_share; where there are labels the columns of
+        `score_table`, over blocks, and scores of `ScoredEvent`, ``all_f1`` (of a map that calls everything landslide)
+        and ``index_f1``; ``seen_f1``, what the same networks reach on the test patches of the areas they were trained
+        on; run_ids.
+    """
+    rows = []
+    for event in events:
+        scores = event.scores if event.is_scored else dict.fromkeys(_SCORES, np.nan)
+        counts = pd.DataFrame(event.blocks, columns=scoring.COUNTS)
+        about = {
+            "event": event.name, "bands": len(event.run.spec.bands), "resolution_m": event.pixel_m,
+            "scenes": len(event.dataset.scenes_of(event.area)), "threshold": event.threshold,
+            "mapped_share": event.mapped_share, "all_f1": 2 * scores["prevalence"] / (1 + scores["prevalence"]),
+            "index_f1": event.index_f1, "seen_f1": part.total_scores(event.run)["f1"],
+        }  # fmt: skip
+        counts = counts.assign(dataset=event.dataset.name, area=event.area, block=counts.index)
+        rows.append({**about, **{name: scores[name] for name in _SCORES}, "run": event.run, "counts": counts})
+    table = score_table(rows, ["event"]) if rows else pd.DataFrame(columns=["event"]).set_index("event")
+    return table.reindex(columns=_COLUMNS)
+
+
+def _span(values: pd.Series, form: str = ".2f") -> str:
+    low, high = f"{values.min():{form}}", f"{values.max():{form}}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _share(count: float, total: float) -> tuple[str, float, float]:
+    """Return a share in words with its 95 % interval (Wilson), and the interval."""
+    low, high = binomtest(round(count), round(total)).proportion_ci(method="wilson")
+    return f"{count / total:.0%} (95 % from {low:.0%} to {high:.0%})", low, high
+
+
+def found_shares(table: pd.DataFrame) -> str:
+    """Say how much of the events is mapped and is landslide (`events_table`)."""
+    rows = 100 * table.dropna(subset="f1")[["mapped_share", "prevalence"]]
+    mapped, true = rows["mapped_share"], rows["prevalence"]
+    more = f"more than twice as much is mapped at {(mapped > 2 * true).sum()} of {len(rows)}"
+    return f"{_span(mapped, '.0f')} % of an event is mapped, {_span(true, '.0f')} % is landslide; {more}."
+
+
+def found_scores(table: pd.DataFrame) -> str:
+    """Say where the network beats the best threshold on one index, and chance (`events_table`)."""
+    rows, said = table.dropna(subset="f1"), []
+    for _, row in rows.iterrows():
+        f1, index_f1 = intervals.Interval(*row[["f1", "f1_low", "f1_high"]]), row["index_f1"]
+        place = "above" if f1.low > index_f1 else "below" if f1.high < index_f1 else "not surely above or below"
+        said.append(f"{row['event']} {f1.describe('.2f')}, {place} the {index_f1:.2f} of that threshold")
+    known, detected, chance = (rows[name].sum() for name in ("landslides", "landslides_detected", "by_chance"))
+    if not known:
+        return "no event with labels has a landslide."
+    share, low, high = _share(detected, known)
+    most = False if high <= 0.5 else True if low > 0.5 >= chance / known else None
+    return (
+        f"the F1 of the network beside the best threshold on one index: {'; '.join(said)}. Of {known:.0f} landslides "
+        f"{share} are detected, {chance / known:.0%} by the same maps at random places."
+        f"{findings.claim('most landslides are identified', most)}"
+    )
+
+
+def found_curves(table: pd.DataFrame) -> str:
+    """Compare average precision with prevalence and thresholds with 0.5; say how far probabilities are off."""
+    rows = table.dropna(subset="f1")
+    ratio, better = rows["average_precision"] / rows["prevalence"], (rows["f1"] > rows["f1_at_half"]).sum()
+    return (
+        f"average precision is {_span(ratio, '.1f')} times the share of landslide, which is what chance reaches. The "
+        f"threshold of validation, {_span(rows['threshold'])}, gives a higher F1 than 0.5 at {better} of {len(rows)}. "
+        f"Probabilities are off by {_span(rows['calibration_error'])} (expected calibration error)."
+    )
+
+
+def found_sizes(table: pd.DataFrame) -> str:
+    """Compare the smallest and the largest class with enough landslides for an interval (`objects.by_size`)."""
+    rows = table[table["landslides"] >= intervals.LEAST].sort_values("from_m2")
+    if len(rows) < 2:
+        return f"fewer than two classes of size have {intervals.LEAST} landslides: too few to compare."
+    rows = rows.iloc[[0, -1]]
+    said = [
+        f"of {row['landslides']:.0f} landslides of {row['area_m2']} m² {_share(row['detected'], row['landslides'])[0]} "
+        f"are detected, {row['chance_rate']:.0%} by chance"
+        for _, row in rows.iterrows()
+    ]
+    grows = rows["detection_low"].iloc[-1] > rows["detection_high"].iloc[0]
+    return f"{'; '.join(said)}. Detection {'grows' if grows else 'does not surely grow'} with size."
+
+
+def found_mistakes(table: pd.DataFrame) -> str:
+    """Say how many mapped objects are false (`events_table`)."""
+    mapped, false = table["mapped"].sum(), table["mapped_false"].sum()
+    return f"of {mapped:.0f} mapped objects {_share(false, mapped)[0]} are false." if mapped else "nothing is mapped."
+
+
+register(Experiment(
+    name="unseen", number=5, title="unseen events", settings=Unseen, specs=specs,
+    findings={
+        "fig16_maps": found_shares, "unseen_scores": found_scores, "unseen_curves": found_curves,
+        "unseen_by_size": found_sizes, "unseen_mistakes": found_mistakes,
+    },
+))  # fmt: skip

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from lmhld_nb import scenes
 from lmhld_nb.config import UserError
 from lmhld_nb.evaluation.objects import NO_LABEL
 from lmhld_nb.mapping.prediction import Statistics, scene_statistics
 from lmhld_nb.scenes import rasters
 from lmhld_nb.scenes.scene import Image, Scene
+from lmhld_nb.sources.files import codes_in
 
 LEAST_SIDE = 16  # px
 TRAINED = "trained"
@@ -76,22 +76,12 @@ def scene_of_file(
     if repeated := [band for band in names if band and names.count(band) > 1]:
         raise UserError(f"{path}: two bands are named '{repeated[0]}'; tell them apart with --bands")
     is_vector = truth is not None and truth.suffix.lower() in POLYGON_SUFFIXES
-    if truth is not None and not is_vector:
-        _check_truth(truth, truth_code)
+    if truth is not None and not is_vector and truth_code not in (codes := codes_in(truth) or set()):
+        listed = ", ".join(map(str, sorted(codes)[:6])) or "fractions"
+        raise UserError(f"{truth}: no pixel is {truth_code}, it holds {listed}; give its code with --truth-code")
     mask, polygons = (None, truth) if is_vector else (truth, None)
     scene = Scene(path.stem, path.stem, path, names, mask, polygons, nodata=nodata, landslide_codes=(truth_code,))
     return replace(scene, label_nodata_codes=()) if truth_code == NO_LABEL else scene
-
-
-def _check_truth(truth: Path, code: int) -> None:
-    codes: set[float] = set()
-    with rasters.open_raster(truth) as source:
-        for window in scenes.strips((source.height, source.width), 512):
-            codes |= set(np.unique(rasters.read_raster(source, truth, window, [1])).tolist())
-            if code in codes:
-                return
-    listed = ", ".join(f"{value:g}" for value in sorted(codes)[:6])
-    raise UserError(f"{truth}: no pixel is {code}, it holds {listed}; give its code with --truth-code")
 
 
 def check_image(image: Image, bands: tuple[str, ...]) -> None:

@@ -41,17 +41,17 @@ class PatchSpec(config.Strict):
     # Keep windows with less landslide than `min_share` too. They are dealt over the splits apart, so that all others
     # lie in the splits where they lie without them.
     background: bool = False
-    thin: int = Field(default=1, ge=1)  # every how many-th patch of a split is used, in the order of scenes
     # Of ``blocks``, training and validation patches that touch a test patch are not used; of a ``random`` split as many
     # patches are not used, drawn at random, so that the two can be compared.
     gap: bool = False
     # Masks as people draw them, or as they truly are (synthetic data only); windows and splits are those of ``drawn``.
     labels: Literal["drawn", "true"] = "drawn"
+    thin: int = Field(default=1, ge=1)  # every how many-th patch of a split is used, in the order of scenes
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what came after many patches had got their names, where it changes nothing."""
-        late = {"background": False, "thin": 1, "gap": False, "labels": "drawn"}
+        late = {"background": False, "gap": False, "labels": "drawn", "thin": 1}
         return {name: value for name, value in serialise(self).items() if late.get(name) != value}
 
     @property

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 RED = (1.0, 0.1, 0.1)
 _ACROSS = 3  # pictures per row, so that they stay large enough to see something in
 _MARKERS = "osD^vPX*"
-_OF_SIZES = "line: 95 % interval (Wilson); number: how many there are"
 
 
 def images(views: Sequence[View]) -> Figure:
@@ -71,20 +70,21 @@ def mistakes(views: Sequence[View]) -> Figure:
 
 
 def precision_recall(curves: Mapping[str, pd.DataFrame], scores: pd.DataFrame) -> Figure:
-    """Draw precision against recall by scene (`Ranked.curve`), marked at the map's own threshold (``scores``)."""
+    """Draw precision against recall by event (`Ranked.curve`), marked at the map's threshold, beside chance."""
     if not curves:
         return _nothing()
     figure, ax = plt.subplots(figsize=(5.6, 3.9))
     colours = style.area_colours(list(curves))
     for (name, curve), marker in zip(curves.items(), cycle(_MARKERS), strict=False):
         row, colour = scores.loc[name], colours[name]
-        label = f"{style.area_name(name)}: AP {row['average_precision']:.2f}, {row['prevalence']:.0%} landslide"
+        label = f"{name}: AP {row['average_precision']:.2f}, {row['prevalence']:.0%} landslide"
+        ax.plot([0, 1], [row["prevalence"]] * 2, color=colour, lw=0.8, ls="--")
         ax.plot(curve["recall"], curve["precision"], color=colour, lw=1.4)
         ax.plot(row["recall"], row["precision"], marker, color=colour, ms=7, label=label)
     ax.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     ax.legend(loc="upper right")
-    explanation = "mark: the map's threshold; AP: average precision"
-    return style.counted(figure, style.format_count(len(curves), "scene"), explanation)
+    explanation = "mark: the map's threshold; dashed: share of landslide, as chance; AP: average precision"
+    return style.counted(figure, style.format_count(len(curves), "event"), explanation)
 
 
 def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
@@ -96,13 +96,13 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
     ax.plot([0, 1], [0, 1], color="0.5", lw=1, ls="--")
     for (name, table), marker in zip(tables.items(), cycle(_MARKERS), strict=False):
         x, line = table["mean_probability"], {"color": colours[name], "lw": 1.2}
-        ax.plot(x, table["observed_share"], f"{marker}-", ms=5, label=style.area_name(name), **line)
+        ax.plot(x, table["observed_share"], f"{marker}-", ms=5, label=name, **line)
         below.plot(x, table["pixels"] / table["pixels"].sum(), "-", **line)
     ax.set(ylim=(0, 1), ylabel="share that is landslide")
     ax.text(0.3, 0.33, "calibrated", rotation=35, fontsize=7.5, color="0.4")
     ax.legend(loc="upper left")
     below.set(xlim=(0, 1), xlabel="probability given by the network", ylabel="share of pixels", yscale="log")
-    return style.counted(figure, style.format_count(len(tables), "scene"))
+    return style.counted(figure, style.format_count(len(tables), "event"))
 
 
 def detection_by_size(table: pd.DataFrame) -> Figure:
@@ -110,36 +110,6 @@ def detection_by_size(table: pd.DataFrame) -> Figure:
     if table.empty:
         return _nothing()
     figure, axes = plt.subplots(1, 2, figsize=(7.4, 3.1), sharey=True)
-    _by_size(axes, table)
-    return style.counted(figure, _both_counts(table), _OF_SIZES)
-
-
-def size_frequency(table: pd.DataFrame) -> Figure:
-    """Draw the frequency density of landslide areas, mapped against true (`objects.size_frequency`)."""
-    if table.empty:
-        return _nothing()
-    figure, ax = plt.subplots(figsize=(5.2, 3.4))
-    _frequency(ax, table)
-    return style.counted(figure, style.format_count(1, "scene"))
-
-
-def landslides(by_size: pd.DataFrame, frequency: pd.DataFrame) -> Figure:
-    """Draw what `detection_by_size` and `size_frequency` draw, side by side."""
-    if by_size.empty or frequency.empty:
-        return _nothing()
-    figure, axes = plt.subplots(1, 3, figsize=(10.5, 3.3))
-    _by_size(axes[:2], by_size)
-    _frequency(axes[2], frequency)
-    axes[2].set_title("how often a size occurs")
-    return style.counted(figure, _both_counts(by_size), _OF_SIZES)
-
-
-def _both_counts(table: pd.DataFrame) -> str:
-    slides, objects = int(table["landslides"].sum()), int(table["mapped"].sum())
-    return f"{style.format_count(slides, 'landslide')}, {style.format_count(objects, 'mapped object')}"
-
-
-def _by_size(axes: Sequence[Axes], table: pd.DataFrame) -> None:
     found = ("landslides", "detection_rate", "landslides that are found", style.HIT)
     false = ("mapped", "false_share", "mapped objects that are false", style.FALSE_ALARM)
     for ax, (total, share, title, colour) in zip(axes, (found, false), strict=True):
@@ -149,28 +119,25 @@ def _by_size(axes: Sequence[Axes], table: pd.DataFrame) -> None:
         if share == "detection_rate":
             ends = (rows[share] - rows["detection_low"], rows["detection_high"] - rows[share])
             ax.errorbar(x, rows[share], ends, fmt="none", ecolor="0.25", capsize=3, lw=1)
+            if "chance_rate" in rows:
+                ax.plot(x, rows["chance_rate"], "x", color="k", ms=6)
         for left, (count, value) in enumerate(zip(rows[total], rows[share], strict=True)):
             ax.text(left, max(value, 0.0) + 0.02, f"{count}", ha="left", fontsize=7.5)
         ax.set_xticks(x, rows["area_m2"], rotation=40, ha="right", fontsize=7.5)
         ax.set(ylim=(0, 1.12), title=title, xlabel="area in m²")
     axes[0].set_ylabel("share")
-
-
-def _frequency(ax: Axes, table: pd.DataFrame) -> None:
-    for inventory, line, colour in (("true", "o-", "0.25"), ("mapped", "s--", "#d7261e")):
-        rows = table[table["inventory"] == inventory]
-        if rows.empty:  # zero is on no logarithmic axis
-            ax.text(0.98, 0.9, f"{inventory}: none", transform=ax.transAxes, ha="right", color=colour)
-            continue
-        ax.loglog(rows["area_m2"], rows["density"], line, color=colour, ms=5, lw=1.2, label=inventory)
-    ax.set(xlabel="landslide area in m²", ylabel="density per m²")
-    ax.legend(loc="lower left")
+    slides, objects = int(table["landslides"].sum()), int(table["mapped"].sum())
+    counts = f"{style.format_count(slides, 'landslide')}, {style.format_count(objects, 'mapped object')}"
+    explanation = "line: 95 % interval (Wilson); number: how many there are"
+    if "chance_rate" in table:
+        explanation += "; cross: the same maps at random places"
+    return style.counted(figure, counts, explanation)
 
 
 def _nothing() -> Figure:
     figure, ax = plt.subplots(figsize=(4.8, 0.8))
     ax.axis("off")
-    ax.text(0.5, 0.5, "no such scene in this profile", ha="center", va="center")
+    ax.text(0.5, 0.5, "nothing to draw here in this profile", ha="center", va="center")
     return style.counted(figure, style.format_count(0, "scene"))
 
 
@@ -178,7 +145,8 @@ def _panels(views: Sequence[View]) -> tuple[Figure, list[Axes]]:
     """Return a figure with a panel for each view, lettered and titled, and the panels."""
     height, width = views[0].mapped.shape
     side = 7.4 / _ACROSS if len(views) > 1 else 4.6
-    figure, panels, _, _ = style.grid(len(views), (side, side * height / width + 0.25), (0, 0.4), _ACROSS)
+    lines = 1 + views[0].title.count("\n")
+    figure, panels, _, _ = style.grid(len(views), (side, side * height / width + 0.25 * lines), (0, 0.4), _ACROSS)
     for letter, ax, view in zip("abcdefghijklmnopqrstuvwxyz", panels, views, strict=False):
         ax.set_title(f"({letter}) {view.title}" if len(views) > 1 else view.title, fontsize=8.5)
     style.no_ticks(*panels)

@@ -7,6 +7,6 @@ from lmhld_nb.runs.store import (
 )  # fmt: skip
 
 __all__ = [
-    "Run", "counts_on", "damage", "failure", "files", "find", "holds_records", "make_run", "make_runs", "missing_runs", "patch_set",
-    "patch_sets", "rates", "remembered", "select", "status", "test_patches", "window_counts",
+    "Run", "counts_on", "damage", "failure", "files", "find", "holds_records", "make_run", "make_runs", "missing_runs",
+    "patch_set", "patch_sets", "rates", "remembered", "select", "status", "test_patches", "window_counts",
 ]  # fmt: skip

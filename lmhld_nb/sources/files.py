@@ -112,14 +112,14 @@ def read_header(path: Path, key: str | None = None) -> Header:
 
 
 def codes_in(path: Path, key: str | None = None) -> set[int] | None:
-    """Return the values that occur in a mask (some, where there are over 256), None if not all are whole numbers."""
+    """Return the values that occur in a mask (some, where there are over 65,536), None if not all are whole numbers."""
     codes: set[int] = set()
     for block in _blocks(path, key, 512):
         values = np.unique(block)
         if values.dtype.kind == "f" and not (np.isfinite(values) & (values == np.round(values))).all():
             return None
         codes.update(int(value) for value in values)
-        if len(codes) > 256:
+        if len(codes) > 2**16:
             break
     return codes
 

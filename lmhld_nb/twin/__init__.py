@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import rasterio
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from lmhld_nb import config
 from lmhld_nb.processes import side_by_side
@@ -34,9 +34,9 @@ class TwinSpec(config.Strict):
     Attributes:
         scale: share of LMHLD's own number of patches (Table 2), of an event's windows, to reach; 1.0 is all of them.
         min_patches, max_patches: bounds on that number for each area; ``max_patches`` null is no bound.
-        max_megapixels: bound on the pixels in an area's patches, null for none; it goes before the other bounds and
-            keeps areas of large patches from taking all of the time.
+        patches: numbers of patches by area, in place of what scale and bounds say.
         areas: which of the seven areas and the six events to make.
+        bare: areas that also get a scene without any landslide, a quarter as large as their others.
         patches_per_scene: an area is split into scenes of about so many patches, which bounds memory.
         label_noise: how wrong the outlines are drawn (`labels.LEVELS`); the true ones stand beside them.
     """
@@ -46,16 +46,16 @@ class TwinSpec(config.Strict):
     scale: float = Field(default=0.006, gt=0)
     min_patches: int = Field(default=40, ge=4)
     max_patches: int | None = Field(default=60, ge=4)
-    max_megapixels: float | None = Field(default=None, gt=0)
+    patches: dict[str, int] = {}
     areas: tuple[str, ...] = tuple(AREAS)
+    bare: tuple[str, ...] = ()
     patches_per_scene: int = Field(default=60, ge=4)
     label_noise: Level = "mild"
 
-    @field_validator("areas")
+    @field_validator("areas", "bare", "patches")
     @classmethod
-    def _known(cls, areas: tuple[str, ...]) -> tuple[str, ...]:
-        wrong = [a for a in areas if a not in RECIPES]
-        if wrong or not areas:
+    def _known(cls, areas: Any, field: ValidationInfo) -> Any:
+        if set(areas) - set(RECIPES) or not (areas or field.field_name != "areas"):
             raise ValueError(f"choose from {', '.join(RECIPES)}")
         return areas
 
@@ -68,11 +68,11 @@ class TwinSpec(config.Strict):
 
 def target_patches(spec: TwinSpec, area: str) -> int:
     """Return how many usable patches the area should have."""
+    if area in spec.patches:
+        return spec.patches[area]
     bounds = [max(round(spec.scale * RECIPES[area].patches), spec.min_patches)]
     if spec.max_patches is not None:
         bounds.append(spec.max_patches)
-    if spec.max_megapixels is not None:
-        bounds.append(round(spec.max_megapixels * 1e6 / RECIPES[area].patch ** 2))
     return min(bounds)
 
 
@@ -83,7 +83,10 @@ def plan(spec: TwinSpec) -> list[SceneTask]:
         patches = target_patches(spec, area)
         count = -(-patches // spec.patches_per_scene)
         shares = [patches // count + (k < patches % count) for k in range(count)]
-        tasks += [SceneTask(area, k, share, spec.seed, spec.label_noise) for k, share in enumerate(shares)]
+        noise = spec.label_noise
+        tasks += [SceneTask(area, k, share, spec.seed, label_noise=noise) for k, share in enumerate(shares)]
+        if area in spec.bare:
+            tasks.append(SceneTask(area, count, -(-shares[0] // 4), spec.seed, landslides=False, label_noise=noise))
     return tasks
 
 
@@ -102,7 +105,7 @@ def make(folder: Path, spec: TwinSpec, workers: int = 2, progress: bool = True) 
     """
     tasks = plan(spec)
     todo = [t for t in tasks if not _complete(folder, t)]
-    todo.sort(key=lambda t: -t.patches * RECIPES[t.area].patch ** 2)  # the long ones first: workers end together
+    todo.sort(key=lambda t: -t.windows * RECIPES[t.area].patch ** 2)  # the long ones first: workers end together
     if todo:
         with config.progress_bar(len(todo), "twin", "scene", progress) as bar, _plain_instructions():
             for _, done in side_by_side(partial(make_scene, folder), todo, workers):
@@ -145,7 +148,7 @@ def _complete(folder: Path, task: SceneTask) -> bool:
     image, dem, polygons = paths_of(folder, task)
     try:
         with rasterio.open(image) as source:
-            return source.tags().get("TWIN") == task.stamp and dem.exists() and polygons.exists()
+            return source.tags().get("TWIN") == task.stamp and dem.exists() and polygons.exists() == task.landslides
     except rasterio.RasterioIOError:
         return False  # missing, or not a raster any more
 
@@ -154,6 +157,7 @@ def _describe(folder: Path, task: SceneTask) -> Scene:
     image, dem, polygons = paths_of(folder, task)
     recipe = RECIPES[task.area]
     return Scene(
-        name=task.name, area=task.area, image=image, bands=recipe.bands, polygons=polygons, dem=dem,
+        name=task.name, area=task.area, image=image, bands=recipe.bands, dem=dem,
+        polygons=polygons if task.landslides else None, unlabelled_is_background=not task.landslides,
         nodata=float(NODATA), scale=recipe.scale, resolution_m=recipe.resolution_m,
     )  # fmt: skip

@@ -20,18 +20,18 @@ class AreaRecipe:
 
     sensor: str  # this and the resolution: Table 1
     resolution_m: float
-    patch: int  # side in pixels; this and the number of patches: Table 2 (of an event: windows of its scene)
-    patches: int
+    patch: int  # Table 2's side (pixels) and number: they say how large the scenes are, and nothing of what is in them
+    patches: int  # of an event: windows of its scene
     lon: float  # middle of the area, degrees
     lat: float
     epsg: int  # its UTM zone
     sizes: tuple[int, int, int, int, int]  # smallest landslide, Q1, Q2, Q3 and largest, pixels
-    tail: float  # exponent of the size distribution above Q3
+    shapes: tuple[float, float, float]  # shares of shallow, channelised and rotational landslides
     cover: float  # share of a scene under landslides
     kept: float  # share of windows that pass the 10 % rule (measured, it sets the size of scenes)
     clustering: float  # how much landslides crowd together
-    crowd: float  # share of a window at which no more landslides are put there
     old: float  # share of older, partly overgrown landslides
+    relief_m: float  # distance between main valleys, metres: slopes that hold the area's larger landslides
     mean_slope: float  # tangent
     ruggedness: float  # variation of the uplift
     base_m: float  # height of the lowest ground
@@ -47,6 +47,7 @@ class AreaRecipe:
     dry: float  # how dry or leafless the rest is
     rock: float  # bare rock on cliffs and high ground (1 is a sixth of the scene)
     snow: float  # share of the scene, from the top, under snow
+    field_m: float  # side of a field, metres
     fields: float  # this and the following five: abundance of look-alikes (0 none, 1 common)
     settlements: float
     quarries: float
@@ -60,6 +61,11 @@ class AreaRecipe:
     sea: float = 0.0  # share of the scene under the sea
     riverside: float = 0.0  # how much landslides prefer river banks
     road_m: tuple[float, float] = (5.0, 8.0)  # widths of narrow and wide roads, metres
+
+    @property
+    def relief_px(self) -> float:
+        """Distance between main valleys in pixels."""
+        return self.relief_m / self.resolution_m
 
 
 def _with_tuples(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from lmhld_nb.twin import terrain
 from lmhld_nb.twin.areas import AreaRecipe
 from lmhld_nb.twin.terrain import Array, Mask, Shape
 
+CELLS = 12  # of the relief between two main valleys
 CLASSES = ("", "bare field", "crop", "stubble", "quarry", "gravel", "water", "road", "roof", "surf")
 BEACH_M, SURF_M = 8.0, 5.0  # widths of beach and breakers along a coast
 
@@ -26,16 +27,16 @@ class Valleys:
     height: Array
 
 
-def valleys(relief: terrain.Relief, shape: Shape, cells_per_patch: float, abundance: float) -> Valleys:
+def valleys(relief: terrain.Relief, shape: Shape, abundance: float) -> Valleys:
     """Measure the distance to the rivers of ``relief`` on a grid of ``shape`` over the same extent."""
     ratio = shape[0] / relief.height.shape[0]
     width = np.zeros(shape, dtype=np.float32)
-    for course, area in terrain.rivers(relief, 2.5 * cells_per_patch**2):
+    for course, area in terrain.rivers(relief, 2.5 * CELLS**2):
         steps = np.arange(0, len(course) - 1, 0.4 / ratio)
         at = np.stack([np.interp(steps, np.arange(len(course)), course[:, i]) for i in (0, 1)], axis=1)
         index = np.clip(((at + 0.5) * ratio).astype(int), 0, np.array(shape) - 1)
-        flow = np.interp(steps, np.arange(len(course)), area) / cells_per_patch**2
-        half = ratio * cells_per_patch * np.clip(0.012 * np.sqrt(flow), 0.012, 0.12) * (0.4 + 0.8 * abundance)
+        flow = np.interp(steps, np.arange(len(course)), area) / CELLS**2
+        half = ratio * CELLS * np.clip(0.008 * np.sqrt(flow), 0.008, 0.07) * (0.4 + 0.8 * abundance)
         np.maximum.at(width, (index[:, 0], index[:, 1]), half.astype(np.float32))
     height = terrain.resize(relief.height, shape)
     if not width.any():
@@ -141,7 +142,7 @@ def _parcels(
     rng: np.random.Generator, recipe: AreaRecipe, steep: Array, step: int, shape: Shape
 ) -> tuple[list[Any], NDArray[np.uint8], Array]:
     """Return fields, the class of each and its tone."""
-    spacing = 0.17 * recipe.patch
+    spacing = recipe.field_m / recipe.resolution_m
     middle = _grid(rng, shape, spacing, 0.4)
     district = terrain.noise(rng, (16, 16), 1.5, 16.0, 3.0)
     farmed = _at(terrain.resize(district, steep.shape), middle, step)
@@ -158,9 +159,9 @@ def _parcels(
 
 
 def _quarries(rng: np.random.Generator, recipe: AreaRecipe, shape: Shape) -> list[Any]:
-    count = rng.poisson(recipe.quarries * 0.03 * shape[0] * shape[1] / recipe.patch**2)
+    count = rng.poisson(recipe.quarries * 0.1 * shape[0] * shape[1] / recipe.relief_px**2)
     middle = rng.random((count, 2)) * np.array(shape)
-    radius = recipe.patch * rng.uniform(0.08, 0.2, count)
+    radius = recipe.relief_px * rng.uniform(0.04, 0.1, count)
     turn = np.linspace(0, 2 * np.pi, 9)[:-1]
     reach = radius[:, None] * rng.uniform(0.7, 1.2, (count, 8))
     rows = middle[:, 0, None] + reach * np.sin(turn)
@@ -188,7 +189,7 @@ def _houses(
 
 def _roads(rng: np.random.Generator, recipe: AreaRecipe, height: Array, step: int) -> list[Any]:
     """Route roads over a thinned grid where each metre of climb costs as much as many metres on the level."""
-    thin = max(1, round(recipe.patch / step / 12))
+    thin = max(1, round(recipe.relief_px / step / CELLS))
     low = height[::thin, ::thin]
     a, b, diagonal = terrain.neighbours(low.shape)
     far = np.where(diagonal, 1.41, 1.0)
@@ -198,7 +199,7 @@ def _roads(rng: np.random.Generator, recipe: AreaRecipe, height: Array, step: in
         wet = low.ravel() <= recipe.base_m
         cost *= 1 + 100 * (wet[a] | wet[b])
     graph = sparse.coo_array((cost, (a, b)), shape=(low.size, low.size)).tocsr()
-    count = max(2, round(recipe.roads * 0.05 * height.size * step**2 / recipe.patch**2))
+    count = max(2, round(recipe.roads * 0.15 * height.size * step**2 / recipe.relief_px**2))
     targets = rng.integers(0, low.size, (count, 2))
     lines = []
     for start, stop in targets:

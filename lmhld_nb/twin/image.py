@@ -44,6 +44,7 @@ def expose(
     cloud, shade = _clouds(rng, recipe, scene.height.shape, scene.step)
     light *= 1 - terrain.resize(np.maximum(shade, 0), shape, smooth=False)
     cloud = terrain.resize(cloud, shape, smooth=False)
+    tint, of_debris, of_objects = _regional(rng, recipe, scene)
     haze = recipe.haze * (1 + 0.25 * terrain.resize(terrain.noise(rng, (16, 16), 2.0, 16.0), shape))
     inside = np.flatnonzero(scene.slides.label)
     bare, soil_tone, rocky = _debris(rng, scene, inside, grain, canopy)
@@ -61,9 +62,11 @@ def expose(
         ground *= texture
         flat = ground.reshape(-1)
         table = np.array([0.0] + [spectra[c][b] for c in CLASSES[1:]], dtype=np.float32)
-        flat[named] = table[codes] * tones
+        flat[named] = table[codes] * tones * terrain.resize(of_objects[b], shape, smooth=False).ravel()[named]
+        local = soil_tone * terrain.resize(of_debris[b], shape, smooth=False).ravel()[inside]
         debris = spectra["soil"][b] + rocky * np.float32(spectra["rock"][b] - spectra["soil"][b])
-        flat[inside] += bare * (debris * soil_tone - flat[inside])
+        flat[inside] += bare * (debris * local - flat[inside])
+        ground *= terrain.resize(tint[b], shape, smooth=False)
         if "snow" in share:
             ground += share["snow"] * (spectra["snow"][b] - ground)
         ground *= light + np.float32(sky)
@@ -83,7 +86,7 @@ def expose(
 
 def _ground_shares(rng: np.random.Generator, recipe: AreaRecipe, scene: Layout, shape: Shape) -> dict[str, Array]:
     """Return the shares of natural cover; all but snow add up to 1."""
-    height, coarse, cells = scene.height, scene.height.shape, recipe.patch / scene.step
+    height, coarse, cells = scene.height, scene.height.shape, recipe.relief_px / scene.step
     relative = (height - height.min()) / max(float(np.ptp(height)), 1e-6)
     steep = terrain.slope(height, recipe.resolution_m * scene.step) / recipe.mean_slope
 
@@ -111,6 +114,21 @@ def _ground_shares(rng: np.random.Generator, recipe: AreaRecipe, scene: Layout, 
     return shares
 
 
+def _regional(rng: np.random.Generator, recipe: AreaRecipe, scene: Layout) -> tuple[Array, Array, Array]:
+    """Return brightness factors (4, rows, columns) on the middle grid: of all ground, of debris, of fields and roads.
+
+    Rock, moisture and air differ from place to place, over three to ten distances between valleys: near patches look
+    alike and far ones do not, and what debris is told by in one place deceives in another.
+    """
+    cells, shape = recipe.relief_px / scene.step, scene.height.shape
+
+    def factors(bright: float, hue: float) -> Array:
+        common, *bands = (terrain.noise(rng, shape, 2.0, 10 * cells, 3 * cells) for _ in range(5))
+        return np.exp(np.float32(bright) * common + np.float32(hue) * np.stack(bands))
+
+    return factors(0.15, 0.1), factors(0.28, 0.14), factors(0.25, 0.1)
+
+
 def _debris(
     rng: np.random.Generator, scene: Layout, inside: NDArray[np.int64], grain: Array, canopy: Array
 ) -> tuple[Array, Array, Array]:
@@ -121,7 +139,7 @@ def _debris(
     count = max(1, len(slides.size))
     fresh = rng.uniform(0.86, 1.0, count).astype(np.float32)
     fresh[: len(scene.old)][scene.old] = rng.uniform(0.3, 0.65, int(scene.old.sum()))
-    tint = np.exp(rng.normal(0, 0.13, count)).astype(np.float32)
+    tint = np.exp(rng.normal(0, 0.17, count)).astype(np.float32)
     stony = rng.uniform(0.0, 0.4, count).astype(np.float32)
     grain, canopy = grain.ravel()[inside], canopy.ravel()[inside]
     remnant = np.clip(0.9 * grain + 0.5 * margin + 0.35 * along - 1.35, 0, 0.75)
@@ -143,16 +161,16 @@ def _sunlight(recipe: AreaRecipe, dem: Array, scene: Layout) -> Array:
 def _clouds(rng: np.random.Generator, recipe: AreaRecipe, coarse: Shape, step: int) -> tuple[Array, Array]:
     """Return opacity of small clouds and darkness of their shadows on the coarse grid, 0 to 1."""
     cloud = np.zeros(coarse, dtype=np.float32)
-    windows = coarse[0] * coarse[1] * step**2 / recipe.patch**2
+    cells = recipe.relief_px / step
     rows, columns = np.ogrid[: coarse[0], : coarse[1]]
-    puff = terrain.noise(rng, coarse, 3.0, recipe.patch / step / 2, 3.0)
-    for _ in range(rng.poisson(0.015 * recipe.clouds * windows) + (recipe.clouds > 0)):
+    puff = terrain.noise(rng, coarse, 3.0, cells / 4, 3.0)
+    for _ in range(rng.poisson(0.04 * recipe.clouds * coarse[0] * coarse[1] / cells**2) + (recipe.clouds > 0)):
         middle = rng.random(2) * coarse
-        radius = recipe.patch / step * rng.uniform(0.15, 0.35)
+        radius = cells * rng.uniform(0.08, 0.2)
         away = np.hypot(rows - middle[0], columns - middle[1]) / radius
         cloud = np.maximum(cloud, np.clip(1.2 - away + 0.35 * puff, 0, 1) * (away < 2))
     azimuth, elevation = recipe.sun
-    offset = 0.35 * recipe.patch / step / np.tan(np.radians(elevation))
+    offset = 0.2 * cells / np.tan(np.radians(elevation))
     move = (np.cos(np.radians(azimuth)) * offset, -np.sin(np.radians(azimuth)) * offset)
     shade = 0.65 * ndimage.shift(cloud, move, order=1, mode="constant")
     return np.clip(1.3 * cloud, 0, 0.95).astype(np.float32), shade.astype(np.float32)

@@ -11,6 +11,11 @@ from lmhld_nb.twin import terrain
 from lmhld_nb.twin.areas import AreaRecipe
 from lmhld_nb.twin.terrain import Array, Mask, Shape
 
+TAIL = 1.4  # exponent of P(size > x) at the upper end
+# Shallow, channelised and rotational landslides: mean and deviation of the logarithm of (length / width), and width
+# along the path, from source to toe (Varnes 1958; section 2.2 of the paper).
+STRETCH = np.array([[1.2, 0.3], [2.2, 0.3], [0.3, 0.2]])
+WIDTHS = ([0.85, 1.1, 0.75, 1.2, 0.95], [1.5, 1.1, 0.55, 0.7, 1.8], [0.75, 1.15, 1.2, 1.1, 0.8])
 GAP = 2  # pixels kept free around a landslide, so that neighbours never merge under 8-connectivity
 BRANCHES = 2  # side gullies of a landslide whose path is longer than BRANCHED cells of the middle grid
 BRANCHED = 18
@@ -30,34 +35,42 @@ class Slides:
     size: NDArray[np.int64]  # pixels of each landslide; ``size[0]`` belongs to number 1
 
 
-def size_quantile(p: NDArray[Any], sizes: Sizes, tail: float) -> NDArray[np.float64]:
-    """Return landslide sizes (pixels) at probabilities ``p``, with the given minimum, quartiles and maximum.
+def size_density(sizes: Sizes) -> tuple[float, float]:
+    """Fit the double Pareto of an area's sizes: scale (pixels) and exponent of the rollover below it.
 
-    Above the third quartile the sizes follow a truncated power law, P(size > x) ~ x^-tail; below the first they
-    thin out towards the minimum. Both are what Malamud et al. (2004) find in complete inventories: a heavy tail and
-    a rollover. In between the logarithm is linear in ``p``.
+    P(size < x) = (1 + (x / scale)^-TAIL)^(-rollover / TAIL) is one smooth curve whose tail is that of complete
+    inventories (double Pareto: Stark and Hovius 2001; tail: Malamud et al. 2004). Between smallest and largest size,
+    the quartiles come as near to the given ones as they can: the worst of the three is best.
     """
-    least, q1, q2, q3, most = sizes
-    low = np.log(least) + np.log(q1 / least) * np.sqrt(np.clip(p / 0.25, 0, 1))
-    middle = np.interp(p, [0.25, 0.5, 0.75], np.log([q1, q2, q3]))
-    most = max(most, q3 * 1.01)
-    beyond = np.clip((1 - p) / 0.25, 0, 1)  # share of the upper quarter that is larger
-    end = (most / q3) ** -tail
-    high = np.log(q3) - np.log(end + beyond * (1 - end)) / tail
-    return np.exp(np.where(p < 0.25, low, np.where(p <= 0.75, middle, high)))
+    rollover = np.linspace(0.3, 4, 149)[:, None, None]
+    scale = sizes[2] * np.exp(np.linspace(-3, 3, 241))[:, None]
+    got = _quantile(np.array([0.25, 0.5, 0.75]), sizes, scale, rollover)
+    off = np.abs(np.log(got / np.array(sizes[1:4]))).max(axis=-1)
+    best = np.unravel_index(int(off.argmin()), off.shape)
+    return float(scale[best[1], 0]), float(rollover[best[0], 0, 0])
 
 
-def draw_sizes(rng: np.random.Generator, total: float, sizes: Sizes, tail: float) -> NDArray[np.int64]:
+def size_quantile(p: NDArray[Any], sizes: Sizes) -> NDArray[np.float64]:
+    """Return landslide sizes (pixels) at probabilities ``p`` of the area's density (`size_density`)."""
+    return _quantile(p, sizes, *size_density(sizes))
+
+
+def _quantile(p: NDArray[Any], sizes: Sizes, scale: Any, rollover: Any) -> NDArray[np.float64]:
+    least, most = ((1 + (x / scale) ** -TAIL) ** (-rollover / TAIL) for x in (sizes[0], sizes[-1]))
+    share = least + p * (most - least)
+    return np.clip(scale * (share ** (-TAIL / rollover) - 1) ** (-1 / TAIL), sizes[0], sizes[-1])
+
+
+def draw_sizes(rng: np.random.Generator, total: float, sizes: Sizes) -> NDArray[np.int64]:
     """Draw sizes (pixels, largest first) that together cover about ``total`` pixels.
 
     One size is drawn from each of n equal slices of probability (stratified), so that even a small scene has the
     wanted quartiles.
     """
-    mean = float(size_quantile((np.arange(4000) + 0.5) / 4000, sizes, tail).mean())
+    mean = float(size_quantile((np.arange(4000) + 0.5) / 4000, sizes).mean())
     count = max(4, round(total / mean))
     p = (np.arange(count) + 0.25 + 0.5 * rng.random(count)) / count
-    drawn = np.rint(size_quantile(p, sizes, tail)).astype(np.int64)
-    return np.sort(np.clip(drawn, sizes[0], int(sizes[-1])))[::-1]
+    return np.sort(np.rint(size_quantile(p, sizes)).astype(np.int64))[::-1]
 
 
 def put_slides(
@@ -78,7 +91,7 @@ def put_slides(
         preference: likelihood of a start, on the grid of ``height``, before slope is taken into account.
         rough: noise of unit variance on the pixel grid that makes outlines irregular.
     """
-    shape, window = allowed.shape, recipe.patch
+    shape = allowed.shape
     down, right = terrain.gradient(height, recipe.resolution_m * step)
     steep = np.hypot(down, right)
     reference = float(np.percentile(steep, 70))
@@ -89,14 +102,14 @@ def put_slides(
     tries = 14
     picked = np.searchsorted(chance, rng.random(len(sizes) * tries) * chance[-1])
     starts = np.stack(np.divmod(picked, height.shape[1]), axis=1) + rng.random((len(picked), 2)) - 0.5
-    stretch = np.exp(rng.normal(1.2, 0.35, len(sizes)))
+    kind = rng.choice(3, len(sizes), p=recipe.shapes)
+    stretch = np.exp(rng.normal(*STRETCH[kind].T))
     length = np.sqrt(sizes * stretch)
     aside = rng.normal(0, 0.5, (len(sizes), BRANCHES))
     longest = int(np.ceil(length.max() / step)) + 2
     downhill = terrain.trace(down, right, starts.astype(np.float32), longest)
     uphill = terrain.trace(down, right, starts.astype(np.float32), longest, uphill=True)
     blocked = ~allowed
-    load = np.zeros((shape[0] // window + 1, shape[1] // window + 1))
     label = np.zeros(shape, dtype=np.int32)
     along, margin = (np.zeros(shape, dtype=np.float32) for _ in range(2))
     placed: list[int] = []
@@ -107,16 +120,13 @@ def put_slides(
             if (len(line) - 1) * step < (0.8 - 0.05 * attempt) * float(length[i]) - step:
                 continue  # the slope is too short for this one; later tries are less choosy
             lines = [line]
-            if length[i] > BRANCHED * step:
+            if kind[i] < 2 and length[i] > BRANCHED * step:
                 lines += _branches(down, right, line, aside[i])
             lines = [(part + 0.5) * step - 0.5 for part in lines]
             start, middle = lines[0][0], lines[0][len(line) // 2]
-            home = (int(middle[0]) // window, int(middle[1]) // window)
-            if load[home] > recipe.crowd * (1 + attempt // 5) * window**2:
-                continue
             if blocked[tuple(np.rint([start, middle]).astype(int).T)].any():
                 continue
-            grown = _grow(lines, int(size), blocked, rough)
+            grown = _grow(lines, int(size), blocked, rough, WIDTHS[kind[i]])
             if grown is None:
                 continue
             box, region, position, edge = grown
@@ -124,7 +134,6 @@ def put_slides(
             label[box][region] = len(placed)
             along[box][region] = position
             margin[box][region] = edge
-            load[home] += int(size)
             break
     return Slides(label, along, margin, np.array(placed, dtype=np.int64))
 
@@ -156,7 +165,7 @@ def _moves(path: Array) -> int:
 
 
 def _grow(
-    lines: list[Array], size: int, blocked: Mask, rough: Array
+    lines: list[Array], size: int, blocked: Mask, rough: Array, widths: list[float]
 ) -> tuple[tuple[slice, slice], Mask, Array, Array] | None:
     """Draw one landslide of exactly ``size`` pixels around its paths and block its ground; None if there is no room.
 
@@ -175,8 +184,7 @@ def _grow(
         return None
     origin = np.array([top, left], dtype=np.float32)
     distance, position = _around([part - origin for part in lines], free.shape, width)
-    # Source, narrower transport zone, wider deposit (Varnes 1958; section 2.2 of the paper).
-    profile = np.interp(position, [0, 0.15, 0.5, 0.85, 1], [0.85, 1.1, 0.75, 1.2, 0.95]).astype(np.float32)
+    profile = np.interp(position, [0, 0.15, 0.5, 0.85, 1], widths).astype(np.float32)
     cost = distance / (0.5 * max(width, 1.0) * profile)
     cost += np.float32(0.32) * rough[window] * np.clip(cost, 0.25, 1.0)
     cost[~free] = np.inf

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rasterio import features
 from rasterio.transform import Affine, from_origin
 from rasterio.warp import transform as reproject
+from scipy import ndimage
 
 from lmhld_nb import config
 from lmhld_nb.scenes.scene import TRUE_LAYER
@@ -22,21 +23,22 @@ from lmhld_nb.twin.areas import RECIPES, AreaRecipe
 from lmhld_nb.twin.cover import Valleys
 from lmhld_nb.twin.image import Layout
 from lmhld_nb.twin.runout import Slides
-from lmhld_nb.twin.terrain import Array, Mask
+from lmhld_nb.twin.terrain import Array, Mask, Shape
 
-TWIN_VERSION = 2  # raised whenever the generated pixels change; part of the data fingerprint
+TWIN_VERSION = 3  # raised whenever the generated pixels change; part of the data fingerprint
 NODATA = 0
-CELLS_PER_PATCH = 12  # of the relief: a window spans the same number of ridges and valleys in every area
+LARGEST = 0.025  # of a scene's pixels that one landslide may cover
 
 
 @dataclass(frozen=True)
 class SceneTask:
-    """One scene to make: area, number within the area, and how many patches it should give."""
+    """One scene to make: area, number within the area, how many patches it should give if it has landslides."""
 
     area: str
     number: int
     patches: int
     seed: int
+    landslides: bool = True
     label_noise: labels.Level = "mild"
 
     @property
@@ -45,27 +47,37 @@ class SceneTask:
 
     @property
     def stamp(self) -> str:
-        return f"version {TWIN_VERSION}, seed {self.seed}, {self.patches} patches, label noise {self.label_noise}"
+        without = "" if self.landslides else ", no landslide"
+        return f"version {TWIN_VERSION}, seed {self.seed}, {self.patches} patches, {self.label_noise} noise{without}"
+
+    @property
+    def windows(self) -> float:
+        """How many windows of the patch size the scene needs."""
+        return self.patches / RECIPES[self.area].kept
 
 
 def lay_out(task: SceneTask) -> Layout:
     """Carve the ground of one scene and let the landslides down on it."""
     recipe = RECIPES[task.area]
     ground, events = _streams(task)[:2]
-    step = max(1, recipe.patch // 32)
-    valid = _frame(ground, recipe, task.patches / recipe.kept, step)
+    step = 2 ** max(0, int(np.log2(recipe.relief_px / 50)))  # whole windows stay whole
+    valid = _frame(ground, recipe, _shape(recipe, task.windows, step))
     shape, coarse = valid.shape, (valid.shape[0] // step, valid.shape[1] // step)
-    tile = terrain.noise(ground, (512, 512), 2.0, 0.35 * recipe.patch, 2.0)
-    cells = (round(shape[0] * CELLS_PER_PATCH / recipe.patch), round(shape[1] * CELLS_PER_PATCH / recipe.patch))
+    tile = terrain.noise(ground, (512, 512), 2.0, recipe.relief_px / 6, 2.0)
+    cells = (round(shape[0] * cover.CELLS / recipe.relief_px), round(shape[1] * cover.CELLS / recipe.relief_px))
     cell = recipe.resolution_m * shape[0] / cells[0]
     relief = terrain.carve(ground, cells, cell, recipe.mean_slope, recipe.ruggedness)
-    valley = cover.valleys(relief, coarse, CELLS_PER_PATCH, recipe.river)
+    valley = cover.valleys(relief, coarse, recipe.river)
     height = cover.floodplain(terrain.resize(relief.height, coarse), valley)
     if recipe.sea:
         height = cover.flooded(ground, height, recipe.sea)
     height += np.float32(recipe.base_m) - height.min()
     rough = terrain.spread(events, tile, shape)
-    slides = _place_slides(events, recipe, height, valley, step, valid, rough)
+    if task.landslides:
+        slides = _place_slides(events, recipe, height, valley, step, valid, rough)
+    else:
+        outside = np.zeros(shape, dtype=np.float32)
+        slides = Slides(np.zeros(shape, np.int32), outside, outside, np.zeros(0, np.int64))
     old = _streams(task)[5].random(len(slides.size)) < recipe.old
     return Layout(valid, step, height, valley, tile, rough, slides, old)
 
@@ -80,8 +92,9 @@ def make_scene(folder: Path, task: SceneTask) -> None:
     pixels = image.expose(sensor, recipe, dem, scene, drawn)
     transform = _transform(recipe, task.number)
     image_path, dem_path, polygon_path = paths_of(folder, task)
-    outlines = labels.with_noise(scene.slides.label, scene.old, labels.LEVELS[task.label_noise], interpreter)
-    write_polygons(polygon_path, {"landslides": outlines, TRUE_LAYER: scene.slides.label}, recipe, transform)
+    if task.landslides:
+        outlines = labels.with_noise(scene.slides.label, scene.old, labels.LEVELS[task.label_noise], interpreter)
+        write_polygons(polygon_path, {"landslides": outlines, TRUE_LAYER: scene.slides.label}, recipe, transform)
     grid = {"crs": f"EPSG:{recipe.epsg}", "transform": transform}
     _write_raster(dem_path, dem[None], grid, ("elevation",), {"SYNTHETIC": "yes"})
     digest = hashlib.sha256()
@@ -104,30 +117,34 @@ def _streams(task: SceneTask) -> list[np.random.Generator]:
     return [np.random.default_rng(s) for s in source.spawn(7)]
 
 
-def _frame(rng: np.random.Generator, recipe: AreaRecipe, windows: float, step: int) -> Mask:
-    """Return where a scene of so many windows has data; the slanted edge of a swath costs one column of them."""
+def _shape(recipe: AreaRecipe, windows: float, step: int) -> Shape:
+    """Return the pixels of a scene of so many windows: all that Table 2's patch size decides."""
     columns = max(2, round(np.sqrt(1.15 * windows)))
     rows = max(2, int(np.ceil(windows / columns)))
+    height, width = rows * recipe.patch, int((columns + 0.75 * recipe.swath) * recipe.patch)
+    return -(-height // step) * step, -(-width // step) * step
+
+
+def _frame(rng: np.random.Generator, recipe: AreaRecipe, shape: Shape) -> Mask:
+    """Return where a scene has data: all of it, or all beside the slanted edge of a swath."""
     if not recipe.swath:
-        return np.ones((rows * recipe.patch, columns * recipe.patch), dtype=bool)
-    height = -(-(rows * recipe.patch + int(rng.integers(0, recipe.patch // 3))) // step) * step
-    width = -(-((columns + 1) * recipe.patch + int(rng.integers(0, recipe.patch // 4))) // step) * step
-    edge = np.linspace(0.1, 0.9, height) * recipe.patch
+        return np.ones(shape, dtype=bool)
+    edge = np.linspace(0.01, 0.09, shape[0]) * shape[1]
     if rng.random() < 0.5:
         edge = edge[::-1]
-    column = np.arange(width)[None, :]
+    column = np.arange(shape[1])[None, :]
     # The windows start at the left, so a strip on the right may also use the columns beyond the last whole window.
-    return column >= edge[:, None] if rng.random() < 0.5 else column < width - edge[:, None]
+    return column >= edge[:, None] if rng.random() < 0.5 else column < shape[1] - edge[:, None]
 
 
 def _place_slides(
     rng: np.random.Generator, recipe: AreaRecipe, height: Array, valley: Valleys, step: int, valid: Mask, rough: Array
 ) -> Slides:
     """Draw the area's landslide sizes and put them on steep ground within the image."""
-    pixels = float(np.count_nonzero(valid))
-    largest = min(recipe.sizes[-1], 0.025 * pixels)
-    sizes = runout.draw_sizes(rng, recipe.cover * pixels, (*recipe.sizes[:-1], largest), recipe.tail)
-    crowding = terrain.resize(terrain.noise(rng, (24, 24), 1.5, 12.0, 3.0), height.shape)
+    pixels = int(np.count_nonzero(valid))
+    sizes = runout.draw_sizes(rng, recipe.cover * pixels, largest_held(recipe, pixels))
+    cells = recipe.relief_px / step
+    crowding = terrain.noise(rng, height.shape, 1.5, 2 * cells, cells / 3)
     preference = np.exp(recipe.clustering * crowding) * (valley.distance > 1.2)
     if recipe.snow:  # a slide under the snow cannot be seen, so an interpreter would not have drawn it
         preference = preference * (height < np.quantile(height, 1 - 3 * recipe.snow))
@@ -140,17 +157,21 @@ def _place_slides(
     return runout.put_slides(rng, recipe, height, step, valid, preference, sizes, rough)
 
 
+def largest_held(recipe: AreaRecipe, pixels: int) -> runout.Sizes:
+    """Return the area's sizes with the largest cut to what a scene of so many pixels can hold."""
+    return (*recipe.sizes[:-1], min(recipe.sizes[-1], int(LARGEST * pixels)))
+
+
 def _surface(rng: np.random.Generator, recipe: AreaRecipe, scene: Layout) -> Array:
     """Return the elevation (metres) on the pixel grid, with fine relief, scars and deposits."""
     fine = 1 - np.abs(terrain.spread(rng, scene.tile, scene.valid.shape))
     dem = terrain.resize(scene.height, scene.valid.shape)
     slides = scene.slides
-    dem += fine * np.float32(0.035 * recipe.mean_slope * recipe.resolution_m * recipe.patch * 0.12)
-    depth = np.concatenate([[0.0], 0.05 * np.sqrt(slides.size)]).astype(np.float32) * np.float32(recipe.resolution_m)
-    inside = np.flatnonzero(slides.label)
-    flat = dem.reshape(-1)
-    change = (slides.along.ravel()[inside] - 0.55) * np.clip(1.6 * (1 - slides.margin.ravel()[inside]), 0, 1)
-    flat[inside] += 1.6 * change * depth[slides.label.ravel()[inside]]
+    dem += fine * np.float32(0.003 * recipe.mean_slope * recipe.relief_m)
+    # Scars and deposits are smooth across the outline: no rim in the elevation gives the label away.
+    depth = np.concatenate([[0.0], 0.06 * np.sqrt(slides.size)]).astype(np.float32) * np.float32(recipe.resolution_m)
+    change = (slides.along - np.float32(0.55)) * (1 - np.minimum(slides.margin, 1)) * depth[slides.label]
+    dem += ndimage.gaussian_filter(change, 3.0)
     return np.round(dem * 64) / np.float32(64)  # 1.6 cm: finer digits are noise that does not compress
 
 
