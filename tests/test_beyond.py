@@ -243,19 +243,6 @@ def test_an_area_is_left_out(study: Study) -> None:
     )
 
 
-def test_landslides_add_up_to_pixels(study: Study) -> None:
-    (run,) = make(beyond.base(study)[:1])
-    true, mapped, pixel_m2 = beyond_tables.landslides(run)
-    counts = run.whole_area
-    assert counts is not None and pixel_m2 > 0
-    assert true["covered_px"].sum() == mapped["covered_px"].sum() == counts["all"].tp
-    assert true["known_px"].sum() == counts["all"].tp + counts["all"].fn
-    assert mapped["size_px"].sum() == counts["all"].tp + counts["all"].fp
-    frequencies = beyond_tables.size_frequencies(true, mapped, pixel_m2)
-    by_inventory = frequencies.groupby("inventory")["count"].sum().to_dict()
-    assert by_inventory == {"true": len(true), "mapped": len(mapped)}
-
-
 def test_intervals_and_pairs(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     study = Study(study.profile.model_copy(update={"seeds_of": {"unet": (0, 1)}}), study.dataset)
     make(single.specs(study))

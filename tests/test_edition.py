@@ -159,7 +159,7 @@ def test_each_cell_of_a_table_names_its_command_its_time_and_its_weights() -> No
     rows = [("rio", 64, "unet", 0.5, "c+d"), ("rio", 64, HOSTILE, 0.25, "a"), ("x", 128, "unet", 0.75, "gone")]
     columns = ["area", "patch_size", "model", "f1", "run_ids"]
     table = pd.DataFrame([*rows, ("x", 128, HOSTILE, None, None)], columns=columns)
-    for records in (Records("own", runs, {}), None):
+    for records in (Records("own", runs), None):
         soup = BeautifulSoup(cells.table_html(4, table, "own profile.yaml", records), "html.parser")
         head, *scores = texts(soup)
         assert head == ["area", "patch size", "U-Net", HOSTILE]

@@ -38,11 +38,7 @@ def home(twin_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         specs = single.specs(study(folder))
         made = runs.make_runs(specs, 1, QUIET, {specs[0].run_id})
         examples.examples(made)
-        scene = folder / "map"
-        scene.mkdir()
-        (scene / "mask.tif").write_bytes(b"a raster")
-        (scene / "map.json").write_text(json.dumps({"files": ["/home/me/a.tif"], "run_id": specs[0].run_id}))
-        records.write(records.path("tiny"), records.of_runs("tiny", made, {"scene_0": scene}))
+        records.write(records.path("tiny"), records.of_runs("tiny", made))
         yield folder
 
 
@@ -97,13 +93,11 @@ def test_records_hold_all_but_weights_and_are_the_same_again(home, finished, tmp
         assert sum(name.startswith("shown/mask-") for name in files) == 1
         assert read.metrics(run.spec.run_id) == run.metrics
     assert sum("whole_area.csv" in files for files in read.runs.values()) == 1
-    about = json.loads(read.maps["scene_0"]["map.json"])
-    assert list(about) == ["run_id"] and about["run_id"] in read.runs, "paths of one machine are left out"
     refuses("run 'feed': not in the records of 'tiny', which hold 2 runs", read.metrics, "feed")
 
     for run in finished:
         os.utime(run.folder / "metrics.json", (1, 1))
-    records.write(tmp_path / "again.tar.xz", records.of_runs("tiny", finished[::-1], {"scene_0": home / "map"}))
+    records.write(tmp_path / "again.tar.xz", records.of_runs("tiny", finished[::-1]))
     assert (tmp_path / "again.tar.xz").read_bytes() == records.path("tiny").read_bytes()
 
 
@@ -156,7 +150,7 @@ def an_array_that_grows(members: dict[str, bytes]) -> None:
             (replaced(name), True, "holds '")
             for name in (
                 *("../evil", "/evil", "RUN/evil.py", "evil/spec.json", "RUN\\spec.json", "RUN/shown/../evil.npz"),
-                *("RUN/shown/.npz", "maps/../mask.tif", "maps/a/probability.tif"),
+                *("RUN/shown/.npz", "maps/a/mask.tif"),
             )
         ),
     ],
@@ -198,7 +192,7 @@ def test_records_are_unpacked_once_and_a_failure_leaves_what_was_there(home, tmp
     records.unpack(path, "tiny", folder)
     path.write_bytes(b"no archive")
     refuses("damaged", records.unpack, path, "tiny", folder)
-    assert (folder / "mark").exists() and (folder / "maps" / "scene_0" / "mask.tif").is_file()
+    assert (folder / "mark").exists()
     edited(home, path, one_count_changed, fit=True)
     records.unpack(path, "tiny", folder)
     assert not (folder / "mark").exists()

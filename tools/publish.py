@@ -8,7 +8,6 @@ records in figures/PROFILE/, notebooks/*.ipynb from ``edition``, and the results
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import sys
@@ -96,12 +95,14 @@ def publish_others(folder: Path, published: Collection[Path]) -> None:
 def publish_figures(figures: Path, folder: Path, synthetic: bool) -> None:
     """Replace the figures and tables in ``folder`` by those of a profile, pictures as palette PNG; records stay.
 
-    Of real data are left out what `OF_NO_DATA` makes, and pictures that show the data or are not in the manifest.
+    Left out are tables without a row and the pictures of their names. Of real data are also left out what `OF_NO_DATA`
+    makes, and pictures that show the data or are not in the manifest.
     """
-    left_out = set()
+    empty = [path.stem for path in figures.glob("*.csv") if path.read_text(encoding="utf-8").count("\n") < 2]
+    left_out = {f"{stem}{suffix}" for stem in empty for suffix in (".csv", ".png")}
     if not synthetic:
         entries = read_manifest(ROOT / "figures" / "manifest.yaml").values()
-        left_out = {file for entry in entries if (entry.chapter or "")[:2] in OF_NO_DATA for file in entry.files}
+        left_out |= {file for entry in entries if (entry.chapter or "")[:2] in OF_NO_DATA for file in entry.files}
         plots = {f"{name}.png" for entry in entries for name in set(entry.pictures) - set(entry.images)} - left_out
         left_out |= {path.name for path in figures.glob("*.png")} - plots
     folder.mkdir(parents=True, exist_ok=True)
@@ -116,41 +117,29 @@ def publish_figures(figures: Path, folder: Path, synthetic: bool) -> None:
 
 
 def publish_records(profile: str) -> int:
-    """Write the records of a profile's finished runs and of the maps that chapter 08 made of them; say what is missing.
+    """Write the records of a profile's finished runs; say what is missing.
 
     What was recorded before is kept, in the run store too. Returns how many runs are recorded.
     """
     study = open_study(load(profile))
     planned, name = {entry.spec.run_id: entry for entry in plan(study)}, study.profile.name
-    before, path = records.Records(name, {}, {}), records.path(name)
+    before, path = records.Records(name, {}), records.path(name)
     if path.is_file():
         before = records.read(path, name)
         records.adopt(before, planned)
     scored = {run_id for run_id, entry in planned.items() if entry.whole_area}
     finished = study.finished([entry.spec for entry in planned.values()], scored)
-    folders = {folder.name: folder for folder in (workdir() / "build" / name / "maps").glob("*")}
-    new = records.of_runs(
-        name, finished, {scene: folders[scene] for scene in folders if _run_of(folders[scene]) in planned}
-    )
+    new = records.of_runs(name, finished)
     for run_id, files in before.runs.items():  # of runs that are being made again
         if run_id in planned and not damage(planned[run_id].spec):
             new.runs.setdefault(run_id, files)
-    maps = {**before.maps, **new.maps}
-    mapped = {scene: json.loads(files["map.json"])["run_id"] for scene, files in maps.items()}
-    new = records.Records(name, new.runs, {scene: maps[scene] for scene in maps if mapped[scene] in new.runs})
     missing = Counter(label for run_id in planned.keys() - new.runs.keys() for label in planned[run_id].experiments)
     listed = ", ".join(f"{count} of experiment {label}" for label, count in sorted(missing.items()))
     print(f"{name}: {len(new.runs)} of {len(planned)} runs are recorded" + f"; missing: {listed}" * bool(missing))
     if new.runs:
         records.write(path, new)
-        print(f"{name}: {len(new.maps)} maps; records of {path.stat().st_size / 1e6:.2f} MB")
+        print(f"{name}: records of {path.stat().st_size / 1e6:.2f} MB")
     return len(new.runs)
-
-
-def _run_of(folder: Path) -> str:
-    """Return the id of the run that made a map; "" for a folder that holds none."""
-    report = folder / "map.json"
-    return str(json.loads(report.read_text(encoding="utf-8"))["run_id"]) if report.is_file() else ""
 
 
 def publish(profile: str) -> None:
@@ -168,10 +157,10 @@ def publish(profile: str) -> None:
         notebooks = executed(profile, partly=True)
         publish_notebooks(notebooks, ROOT / "notebooks")
         publish_others(ROOT / "notebooks", notebooks)
+        for folder in (ROOT / "figures").iterdir():
+            if folder.is_dir() and folder.name not in EDITIONS:
+                shutil.rmtree(folder)
     publish_figures(figures, ROOT / "figures" / profile, synthetic)
-    for folder in (ROOT / "figures").iterdir():
-        if folder.is_dir() and folder.name not in EDITIONS:
-            shutil.rmtree(folder)
 
 
 def publish_results(readme: Path, figures: Path) -> None:

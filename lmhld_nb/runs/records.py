@@ -1,8 +1,7 @@
 """Records: finished runs without their weights, with what figures show of their predictions; one file an edition.
 
-``records.tar.xz`` holds RUN_ID/FILE for each run, maps/SCENE/FILE for each mapped scene, and records.json: the version,
-the profile, and a digest of the files of each run and map. Files of the same name lie side by side, so that what they
-have in common is packed once.
+``records.tar.xz`` holds RUN_ID/FILE for each run, and records.json: the version, the profile, and a digest of the files
+of each run. Files of the same name lie side by side, so that what they have in common is packed once.
 """
 
 import hashlib
@@ -21,16 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from lmhld_nb.config import ROOT, UserError, atomic_path, cannot_read, printable, runs_dir, safe_name
-from lmhld_nb.runs.store import MANIFEST, MAPS, RECORDED, SHOWN, Busy, Run, lock
+from lmhld_nb.runs.store import MANIFEST, RECORDED, SHOWN, Busy, Run, lock
 from lmhld_nb.training import scoring
 
 VERSION = 2
 LARGEST = 200_000_000  # bytes, unpacked
 _REQUIRED = ("spec.json", "history.csv", "metrics.json", scoring.PATCHES_FILE)
 _RUN_FILES = (*_REQUIRED, "environment.json", scoring.WHOLE_AREA_FILE, scoring.WINDOWS_FILE)
-_MAP_FILE = re.compile(r"mask\.tif|map\.json|scores_[a-z_]+\.csv")  # what figures read: not the probabilities
 _RUN_ID = re.compile("[0-9a-f]{16}")
-_OF_ONE_MACHINE = ("files", "seconds", "megapixels_per_second")  # of map.json
 
 _UNREADABLE = (
     lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, LookupError,
@@ -42,11 +39,10 @@ Files = dict[str, bytes]
 
 @dataclass(frozen=True)
 class Records:
-    """The records of a profile's edition: of each run, by its id, and each mapped scene, its files by name."""
+    """The records of a profile's edition: of each run, by its id, its files by name."""
 
     profile: str
     runs: dict[str, Files]
-    maps: dict[str, Files]
 
     def metrics(self, run_id: str) -> dict[str, Any]:
         """Return the content of a run's metrics.json; raises `UserError` where the run is not recorded."""
@@ -60,13 +56,9 @@ def path(profile: str) -> Path:
     return ROOT / "figures" / profile / "records.tar.xz"
 
 
-def of_runs(profile: str, finished: Sequence[Run], maps: Mapping[str, Path]) -> Records:
-    """Return the records of finished runs and of folders of maps, by scene; `UserError` if a file cannot be read."""
-    return Records(
-        profile,
-        {run.spec.run_id: _run_files(run) for run in finished},
-        {safe_name(scene, "scene"): _map_files(folder) for scene, folder in maps.items()},
-    )
+def of_runs(profile: str, finished: Sequence[Run]) -> Records:
+    """Return the records of finished runs; `UserError` if a file cannot be read."""
+    return Records(profile, {run.spec.run_id: _run_files(run) for run in finished})
 
 
 def write(target: Path, recorded: Records) -> None:
@@ -82,32 +74,21 @@ def _run_files(run: Run) -> Files:
     # Predictions carry the digest of the weights: those of weights that are no longer there are left out.
     shown = sorted((run.folder / SHOWN).glob(f"*-{run.metrics['weights']}.npz"))
     names = [name for name in _RUN_FILES if (run.folder / name).is_file()]
-    return _read_files(run.folder, [*names, *(f"{SHOWN}/{file.name}" for file in shown)])
-
-
-def _map_files(folder: Path) -> Files:
-    files = _read_files(folder, [path.name for path in folder.iterdir() if _MAP_FILE.fullmatch(path.name)])
-    report = json.loads(files["map.json"])
-    kept = {key: value for key, value in report.items() if key not in _OF_ONE_MACHINE}
-    return {**files, "map.json": (json.dumps(kept, indent=1) + "\n").encode()}
-
-
-def _read_files(folder: Path, names: Sequence[str]) -> Files:
     try:
-        return {name: (folder / name).read_bytes() for name in names}
+        return {
+            name: (run.folder / name).read_bytes() for name in [*names, *(f"{SHOWN}/{file.name}" for file in shown)]
+        }
     except OSError as error:
-        raise cannot_read(folder, error) from error
+        raise cannot_read(run.folder, error) from error
 
 
 def _members(recorded: Records) -> Files:
     """Return all files by name, records.json among them."""
-    groups = {"runs": recorded.runs, "maps": recorded.maps}
-    digests = {kind: {owner: _digest(files) for owner, files in group.items()} for kind, group in groups.items()}
-    manifest = {"version": VERSION, "profile": recorded.profile, **digests}
-    folders = {**recorded.runs, **{f"{MAPS}/{scene}": files for scene, files in recorded.maps.items()}}
+    digests = {run_id: _digest(files) for run_id, files in recorded.runs.items()}
+    manifest = {"version": VERSION, "profile": recorded.profile, "runs": digests}
     return {
         MANIFEST: (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode(),
-        **{f"{folder}/{name}": content for folder, files in folders.items() for name, content in files.items()},
+        **{f"{run_id}/{name}": content for run_id, files in recorded.runs.items() for name, content in files.items()},
     }
 
 
@@ -132,17 +113,16 @@ def read(path: Path, profile: str) -> Records:
             raise UserError(f"{path}: {both}; get the records that belong to this version of the book")
         if manifest["profile"] != profile:
             raise UserError(f"{path}: records of profile '{manifest['profile']}', not of '{profile}'; {way_out}")
-        groups: dict[str, dict[str, Files]] = {"runs": {}, "maps": {}}
+        runs: dict[str, Files] = {}
         for name, data in content.items():
-            kind, owner, file = _place(name)
-            groups[kind].setdefault(owner, {})[file] = data
+            run_id, file = _place(name)
+            runs.setdefault(run_id, {})[file] = data
         shown = [zipfile.ZipFile(io.BytesIO(data)) for name, data in content.items() if name.endswith(".npz")]
         _check_size(path, sum(entry.file_size for arrays in shown for entry in arrays.infolist()))
-        for kind, group in groups.items():
-            for owner in sorted({*manifest[kind], *group}):
-                if manifest[kind].get(owner) != _digest(group.get(owner, {})):
-                    raise UserError(f"{path}: {owner}: its files do not fit their digest; {way_out}")
-        for run_id, files in groups["runs"].items():
+        for run_id in sorted({*manifest["runs"], *runs}):
+            if manifest["runs"].get(run_id) != _digest(runs.get(run_id, {})):
+                raise UserError(f"{path}: {run_id}: its files do not fit their digest; {way_out}")
+        for run_id, files in runs.items():
             if absent := [name for name in _REQUIRED if name not in files]:
                 raise ValueError(f"{run_id}: {absent[0]} is missing")
             metrics = json.loads(files["metrics.json"])
@@ -158,7 +138,7 @@ def read(path: Path, profile: str) -> Records:
         raise cannot_read(path, error) from error
     except _UNREADABLE as error:
         raise UserError(f"{path}: damaged, or no records ({printable(str(error))[:120]}); {way_out}") from error
-    return Records(profile, groups["runs"], groups["maps"])
+    return Records(profile, runs)
 
 
 def _unpacked(path: Path) -> Files:
@@ -181,16 +161,14 @@ def _check_size(path: Path, size: int) -> None:
         raise UserError(f"{path}: unpacks to {size / 1e6:.0f} MB, more than any records; do not trust it")
 
 
-def _place(name: str) -> tuple[str, str, str]:
-    """Return ``runs`` or ``maps``, the run id or scene, and the file of a member; raises ValueError for other names."""
+def _place(name: str) -> tuple[str, str]:
+    """Return the run id and the file of a member; raises ValueError for other names."""
     with suppress(UserError):
         match name.split("/"):
             case [run_id, file] if _RUN_ID.fullmatch(run_id) and file in _RUN_FILES:
-                return "runs", run_id, file
+                return run_id, file
             case [run_id, folder, file] if _RUN_ID.fullmatch(run_id) and folder == SHOWN and file.endswith(".npz"):
-                return "runs", run_id, f"{SHOWN}/{safe_name(file, 'prediction')}"
-            case [folder, scene, file] if folder == MAPS and _MAP_FILE.fullmatch(file):
-                return "maps", safe_name(scene, "scene"), file
+                return run_id, f"{SHOWN}/{safe_name(file, 'prediction')}"
     raise ValueError(f"holds {name!r}")
 
 
@@ -214,7 +192,7 @@ def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def adopt(recorded: Records, run_ids: Iterable[str]) -> list[str]:
-    """Put recorded runs of which the store has nothing, and all maps, into it; return the ids of these runs.
+    """Put recorded runs of which the store has nothing into it; return their ids.
 
     They count as finished, without their weights (`store.Run.is_record`). Raises where the store cannot be written.
     """
@@ -225,6 +203,4 @@ def adopt(recorded: Records, run_ids: Iterable[str]) -> list[str]:
             with suppress(Busy), lock(run_id, wait=False):
                 _write_files(folder, {**recorded.runs[run_id], RECORDED: b""})
                 adopted.append(run_id)
-    for scene, files in recorded.maps.items():
-        _write_files(runs_dir() / MAPS / scene, files)
     return adopted

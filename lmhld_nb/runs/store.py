@@ -37,7 +37,7 @@ FAILURE = "failure.json"
 WEIGHTS = "weights.safetensors"
 SHOWN = "shown"  # of a run's folder: predictions that figures show
 FLAT = 0.005  # of F1: what a validation curve may still gain in its last quarter
-MANIFEST, MAPS = "records.json", "maps"  # of a store that holds records alone (`records`)
+MANIFEST = "records.json"  # of a store that holds records alone (`records`)
 RECORDED = "recorded"  # an empty file in the folder of a run of which the store has the record alone
 
 
