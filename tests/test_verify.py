@@ -25,7 +25,9 @@ from lmhld_nb.training import weights
 from lmhld_nb.training.specs import RunSpec
 
 PROFILE = TINY.replace("epochs: 3", "epochs: 2").replace(
-    "{single: {}}", "{single: {}, patch_size: {areas: [gorkha], candidates: {gorkha: [32]}}, part: {seeds: [0]}}"
+    "{single: {}}",
+    "{single: {}, patch_size: {areas: [gorkha], candidates: {gorkha: [32]}}, "
+    "part: {seeds: [0], ewc: [10], replay: [0.1]}}",
 )
 
 
@@ -75,7 +77,7 @@ def test_runs_again_are_identical(verified, specs, recorded, trainings):
     # The stages before a run are trained, and compared, too; what an earlier call has finished is made anew.
     last_stage = next(spec for spec in specs if len(spec.chain) == 2)
     code, out, _ = verified(last_stage.run_id)
-    assert code == 0 and "1 of 9 runs, 2 trainings" in out and out.count(": identical\n") == 2
+    assert code == 0 and f"1 of {len(specs)} runs, 2 trainings" in out and out.count(": identical\n") == 2
     assert trainings[len(specs) :] == [stage.run_id for stage in last_stage.chain]
     assert not (workdir() / "runs").exists() and "LMHLD_RUNS" not in os.environ
 
@@ -87,14 +89,14 @@ def test_another_machine_goes_on_from_records(call, recorded, specs, tiny, train
     monkeypatch.setattr(records, "path", lambda _: tiny.parent / "known")
     records.write(records.path("tiny"), replace(recorded, runs=known))
     code, out, error = call("run", tiny, "--workers", 1, "-q")
-    says = "tiny: 9 runs, {} to make; {} are recorded, {} of them made again for their weights\n"
-    assert (code, out, error) == (0, says.format(2, 8, 1), "")
+    text = "tiny: {} runs, {} to make; {} are recorded, {} of them made again for their weights\n"
+    assert (code, out, error) == (0, text.format(len(specs), 2, len(known), 1), "")
     assert trainings == [stage.run_id for stage in first], "what is missing, and what it starts from"
     made = records.of_runs("tiny", [run for spec in specs if (run := runs.find(spec))])
     assert made.runs.keys() == recorded.runs.keys()
     assert not any(verify.difference(recorded.runs[run_id], made.runs[run_id]) for run_id in made.runs)
     assert [runs.status(stage) for stage in (first[0], second[1])] == ["done", "recorded"]
-    assert call("run", tiny, "-q")[1] == says.format(0, 7, 0)
+    assert call("run", tiny, "-q")[1] == text.format(len(specs), 0, len(known) - 1, 0)
     code, out, _ = call("train", tiny, second[1].run_id, "-q")
     assert code == 0 and trainings[2:] == [second[1].run_id] and runs.status(second[1]) == "done"
 
@@ -123,7 +125,7 @@ def edited(files: dict[str, bytes], name: str, pattern: str, replacement: str) -
     [
         ("spec.json", '^ "seed": 0', ' "seed": 7', "spec.json: seed is 0, recorded 7; test F1 as recorded"),
         ("test_patches.csv", r"(gorkha,\d+),\d+", r"\1,9999", "test_patches.csv line 2 (stage {id}, input last, area"),
-        ("test_patches.csv", r"\n(.+\n)$", r"\n\1\1", "area gorkha, number 4): stage is absent, recorded {id}; test"),
+        ("test_patches.csv", r"\n(.+\n)$", r"\n\1\1", "): stage is absent, recorded {id}; test"),
         ("history.csv", r"^1,0\.05", "1,0.06", "history.csv line 2 (epoch 1): lr is 0.05, recorded 0.06"),
         ("whole_area.csv", r"(,0,0,[01]),\d+", r"\1,9999", "line 2 (scene gorkha_0, row 0, col 0): tp is "),
         ("metrics.json", '"f1": [^,]+', '"f1": 2.0', "metrics.json: test.f1 is "),
@@ -172,7 +174,10 @@ def repacked(folder: Path, recorded: Records, run_id: str, files: dict[str, byte
         ("{tiny} --records {cut}", "cut: damaged, or no records"),
         ("{other} --records {good}", "records of profile 'tiny', not of 'other'"),
         ("{tiny} --records {good} 0123456789abcdef", "run '0123456789abcdef': not in profile 'tiny'; `lmhld plan"),
-        ("{tiny} --records {lacking} {run}", "run '{run}' has no record: 8 of the 9 planned runs are recorded"),
+        (
+            "{tiny} --records {lacking} {run}",
+            "run '{run}' has no record: {known} of the {all} planned runs are recorded",
+        ),
         ("{tiny} --records {wordy}", "{run}: its metrics.json holds no scores"),
         ("{tiny} --records {spoilt}", "record of run '{run}': incomplete (JSONDecodeError("),
         ("{tiny} --records {good} --sample 0", "'--sample'"),
@@ -183,6 +188,7 @@ def test_bad_input_is_one_line_and_trains_nothing(call, recorded, specs, publish
     folder, run_id, good = tiny.parent, specs[0].run_id, published / "records.tar.xz"
     names = {"tiny": tiny, "good": good, "gone": folder / "gone", "run": run_id, "other": folder / "other.yaml"}
     names["other"].write_text(PROFILE.replace("name: tiny", "name: other"))
+    names |= {"all": len(specs), "known": len(specs) - 1}
     names["cut"], content = folder / "cut", good.read_bytes()
     names["cut"].write_bytes(content[: len(content) // 2])
     spoilt = {**recorded.runs[run_id], "spec.json": b"{"}

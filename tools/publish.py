@@ -95,12 +95,14 @@ def publish_others(folder: Path, published: Collection[Path]) -> None:
 def publish_figures(figures: Path, folder: Path, synthetic: bool) -> None:
     """Replace the figures and tables in ``folder`` by those of a profile, pictures as palette PNG; records stay.
 
-    Of real data are left out what `OF_NO_DATA` makes, and pictures that show the data or are not in the manifest.
+    Left out are tables without a row and the pictures of their names. Of real data are also left out what `OF_NO_DATA`
+    makes, and pictures that show the data or are not in the manifest.
     """
-    left_out = set()
+    empty = [path.stem for path in figures.glob("*.csv") if path.read_text(encoding="utf-8").count("\n") < 2]
+    left_out = {f"{stem}{suffix}" for stem in empty for suffix in (".csv", ".png")}
     if not synthetic:
         entries = read_manifest(ROOT / "figures" / "manifest.yaml").values()
-        left_out = {file for entry in entries if (entry.chapter or "")[:2] in OF_NO_DATA for file in entry.files}
+        left_out |= {file for entry in entries if (entry.chapter or "")[:2] in OF_NO_DATA for file in entry.files}
         plots = {f"{name}.png" for entry in entries for name in set(entry.pictures) - set(entry.images)} - left_out
         left_out |= {path.name for path in figures.glob("*.png")} - plots
     folder.mkdir(parents=True, exist_ok=True)
@@ -155,10 +157,10 @@ def publish(profile: str) -> None:
         notebooks = executed(profile, partly=True)
         publish_notebooks(notebooks, ROOT / "notebooks")
         publish_others(ROOT / "notebooks", notebooks)
+        for folder in (ROOT / "figures").iterdir():
+            if folder.is_dir() and folder.name not in EDITIONS:
+                shutil.rmtree(folder)
     publish_figures(figures, ROOT / "figures" / profile, synthetic)
-    for folder in (ROOT / "figures").iterdir():
-        if folder.is_dir() and folder.name not in EDITIONS:
-            shutil.rmtree(folder)
 
 
 def publish_results(readme: Path, figures: Path) -> None:

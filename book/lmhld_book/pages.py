@@ -101,7 +101,8 @@ def _best(table: pd.DataFrame, where: str) -> str:
         return ""
     row = rows.sort_values("f1").to_dict("records")[-1]
     title, area = NETWORKS[row["model"]].title, paper.area_name(row["area"])
-    return f"**The best result.** On {where}, {title} trained on {area} alone reaches {_score(row)} there."
+    highest = f"the highest of {len(rows)} scores with an interval"
+    return f"**The best result.** On {where}, {title} trained on {area} alone reaches {_score(row)} there, {highest}."
 
 
 def _main_claim(table: pd.DataFrame, where: str) -> str:
@@ -123,7 +124,7 @@ def _most_sobering(table: pd.DataFrame, where: str) -> str:
     area, alone = paper.area_name(row["area"]), f"one that has learnt it alone {row['single_f1']:.2f}"
     return (
         f"**The most sobering one.** On {where}, a network that has learnt all areas but {area} reaches {_score(row)} "
-        f"there, {alone}."
+        f"there, {alone}: the lowest of {len(rows)} areas."
     )
 
 
