@@ -52,6 +52,16 @@ def adopt(name: str, folder: str) -> sources.DataSet:
     return sources.get(name, SHARED / folder, progress=False)
 
 
+def threshold_from_training(run: runs.Run) -> Confusion:
+    """Score, on the test pixels of a run, the threshold that is best on its training pixels: no better informed."""
+    (patch_set,) = runs.patch_sets(run.spec, progress=False)
+    pixels = {}
+    for split in ("train", "test"):
+        numbers = patch_set.where(split)
+        pixels[split] = (patch_set.images[numbers], patch_set.masks[numbers], patch_set.spec.bands)
+    return evaluation.score_threshold(evaluation.best_threshold(*pixels["train"]), *pixels["test"])
+
+
 def dealt(name: str, base: PatchSpec, recipe: Recipe, width: int, deals: int) -> Row:
     """Train and test on several deals of one area's patches; add up the counts."""
     network, threshold, trained_threshold, features = NOTHING, NOTHING, NOTHING, set()
@@ -62,7 +72,7 @@ def dealt(name: str, base: PatchSpec, recipe: Recipe, width: int, deals: int) ->
         network += counts_of(run.metrics["test"])
         rule = single.threshold_baseline(run)
         threshold += rule.confusion
-        trained_threshold += single.threshold_from_training(run)
+        trained_threshold += threshold_from_training(run)
         features.add(rule.feature)
         seconds += run.metrics["seconds"]
         won += run.metrics["test"]["f1"] > rule.confusion.f1

@@ -29,7 +29,7 @@ app.add_typer(data, name="data")
 
 ProfileName = Annotated[str, typer.Argument(help="smoke, mini, edition, real, paper, or a YAML file of your own")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
-_EXPERIMENTS = "1 to 5 as in the paper, or a name (patch_size, single, mix, part, unseen, recipe, beyond)"
+_EXPERIMENTS = "1 to 5 as in the paper, or patch_size, single, mix, part, unseen, recipe, beyond, leave_one_out"
 Experiment = Annotated[str | None, typer.Option(help=f"only this experiment: {_EXPERIMENTS}")]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="trainings side by side; default: one per core, or one per GPU")

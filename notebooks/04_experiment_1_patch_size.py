@@ -136,22 +136,12 @@ book.found("table4", table4)
 # ## The choice
 #
 # The rule of this book: **the size with the highest mean F1 over the networks, on the whole area**. Means closer than 0.0005
-# count as equal; then the size wins at which more networks are at their best, then the smaller one. Look at the black
-# line, the mean, and at whether the two readings of "entire area" agree.
+# count as equal; then the size wins at which more networks are at their best, then the smaller one. Look at how far the
+# means (`mean_f1`) lie apart, at the names of the winners, and at whether the two readings of "entire area" agree.
 
 # %%
 choice = patch_size.patch_size_choice(table4)
 choice["used"] = [book.patch_size(area) == size for area, size in choice.index]
-book.show(
-    lm.plots.scores.patch_size_scores(choice, table4),
-    "patch_size_scores",
-    published="Table 4",
-)
-
-# %% [markdown]
-# The same in numbers, with the names of the winners, and the size that the other experiments of this profile use:
-
-# %%
 book.save(choice, "patch_size_choice").round(3)
 
 # %% [markdown]

@@ -113,7 +113,7 @@ print(
 # %% [markdown]
 # Where the winners differ from area to area, how much of that is chance? Chapter 11 compares them pair by pair.
 #
-# Real areas, where a book of them is published: F1 of each network on each area, alone.
+# Real areas, where a book of them is published: F1 of each network on each area, alone (*: fewer than ten test patches).
 
 # %%
 lm.tidy(book.real("table5"), ["f1"], across="model")

@@ -130,8 +130,8 @@ book.found("table6_by_area", by_area)
 # ## What is found and what is missed (Fig 11)
 #
 # One test patch per area, the one of middle landslide share. Green is a hit, orange a false alarm, blue a miss. Areas whose
-# own size is 128 pixels show the same patch as Fig 10 in chapter 05, so these rows can be compared; those whose own patches
-# are 32 or 64 pixels now come with more surroundings.
+# own size is the mix's show the same patch as Fig 10 in chapter 05, so these rows can be compared; those whose own patches are
+# smaller now come with more surroundings. Look for whether that helps or distracts.
 
 # %%
 shown = examples.examples(runs)

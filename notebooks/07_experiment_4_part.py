@@ -64,8 +64,8 @@ book.show(
 schedule
 
 # %% [markdown]
-# Only the first stage is trained as a whole. From the fifth on, four of five encoder levels are fixed, and a fresh input
-# convolution has to feed levels that expect what another one gave them.
+# By the paper's schedule only the first stage is trained as a whole. From the fifth on, four of five encoder levels are fixed,
+# and a fresh input convolution has to feed levels that expect what another one gave them.
 #
 # ### The orders of addition (Fig 6)
 #
@@ -191,7 +191,8 @@ book.found("table7_beside", beside)
 #
 # F1 after each stage (down) on each area's test patches (across), for one order of addition; `stage_matrix.csv` has those of
 # all chains, and `show_order` draws another. Areas yet to come are not tested. The diagonal is an area just
-# learnt. Read a column downwards: where it fades, the area is being forgotten.
+# learnt. Read a column downwards: where it fades, the area is being forgotten. The paper expects LMHLD_part to take in more
+# landslide data later: each row is such an addition, for nothing before it is trained again.
 
 # %%
 matrices = forgetting.stage_matrix(finished)
@@ -232,7 +233,7 @@ book.found("forgetting", forgotten)
 # behind the fresh input, the input kept, nothing frozen, or all data so far in each stage (cumulative). Then plain fine-tuning,
 # alone, with elastic weight consolidation (EWC, Kirkpatrick et al. 2017, [doi:10.1073/pnas.1611835114](https://doi.org/10.1073/pnas.1611835114)), which
 # holds weights that mattered before, and with a replay of some earlier patches. Strength and share are those that do best on
-# validation patches. Last, all areas at once, as an upper bound. Look at which intervals leave out that of LMHLD_part. We report cost in two ways: trained parameters times
+# validation patches. Last, all areas at once, as an upper bound. Look at which intervals leave out that of LMHLD_part. The table gives the cost in two ways: trained parameters times
 # steps, the same on every machine, and the seconds that these runs took where they were made (`environment.json` of each).
 
 # %%
@@ -254,7 +255,8 @@ figure
 
 # %%
 gap = ["f1_less_part", "f1_less_part_low", "f1_less_part_high"]
-lm.tidy(strategies, ["f1", *gap, "forgetting", "trained_parameter_steps"])
+costs = ["trained_parameter_steps", "seconds"]
+lm.tidy(strategies, ["f1", *gap, "forgetting", *costs])
 
 # %% [markdown]
 # `all at once` sees all areas from its first step on: an upper bound of what a chain can reach with the same steps. On real
@@ -279,37 +281,6 @@ book.show(lm.plots.scores.predictions(shown, book.bands), "fig15_predictions", s
 
 # %%
 book.found("fig15_predictions", seen)
-
-# %% [markdown]
-# ## Adding an eighth area
-#
-# The paper expects LMHLD_part to take in more landslide data later. So an area of another data set is added to the finished
-# chains of the first order; nothing before it is trained again. Another synthetic data set may stand in. Look at how
-# the other areas move.
-
-# %%
-new = book.settings("part").added
-added = lm.runs.select(part.added_stages(book), runs)
-addition = forgetting.addition_table(added) if added else None
-if added:
-    figure = lm.plots.chains.addition(addition)
-    about = f"added: {new.area} of {new.data}"
-    book.show(figure, "eighth_area", addition, about=about)
-figure if added else None
-
-# %%
-if added:
-    share = forgetting.share_of_cost(added)
-    print(
-        f"the new area took {share:.1%} of what all {len(added)} chains cost (trained parameters × steps)"
-    )
-else:
-    print(
-        "no area to add: name one in the profile (`experiments: {part: {added: ...}}`)"
-    )
-
-# %%
-book.found("eighth_area", addition)
 
 # %% [markdown]
 # ## Beside the paper

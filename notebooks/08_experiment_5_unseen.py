@@ -29,7 +29,6 @@ from lmhld_nb.evaluation import objects
 from lmhld_nb.experiments import examples, unseen
 
 import numpy as np
-import pandas as pd
 
 # Photographs: as PNG this page would be several megabytes.
 # %config InlineBackend.figure_formats = ["jpeg"]
@@ -188,21 +187,6 @@ book.show(figure, "unseen_by_size", by_size.assign(run_ids=ids), dataset=shown)
 
 # %%
 book.found("unseen_by_size", by_size)
-
-# %% [markdown]
-# How often landslides of each size occur, in truth and in the map of one event (with four bands, where there is one). A hazard
-# analysis would use this curve. Where the two part, the map breaks landslides into pieces, joins neighbours, or adds false detections.
-
-# %% tags=["nbval-ignore-output"]
-chosen = scored[-1] if scored else None
-frequency = chosen.tally.frequencies() if chosen else pd.DataFrame()
-book.show(
-    lm.plots.maps.size_frequency(frequency),
-    "unseen_sizes",
-    frequency.assign(run_ids=chosen.run.spec.run_id if chosen else ""),
-    about=chosen.name if chosen else "no event",
-    dataset=shown,
-)
 
 # %% [markdown]
 # ## What goes wrong

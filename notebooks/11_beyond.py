@@ -9,11 +9,11 @@
 # %% [markdown]
 # # What the paper does not ask
 #
-# **Question.** How sure are the scores, what do they leave out, and which choices made them? Nine questions that a reviewer
+# **Question.** How sure are the scores, what do they leave out, and which choices made them? Eight questions that a reviewer
 # might ask, answered with runs of this book.
 #
 # **The paper** gives each F1 as one number, without an interval, and compares networks by the third digit. It tests on patches
-# that hold at least 10 % landslide, split at random, and counts pixels. It does not say which loss, momentum or normalisation it used.
+# that hold at least 10 % landslide, split at random. It does not say which loss, momentum or normalisation it used.
 #
 # **Time.** 15 minutes to read; half a minute to run once the trainings are there.
 
@@ -24,7 +24,7 @@ on_missing: str = "train"  # if runs are missing: train, skip or error
 
 # %%
 import lmhld_nb as lm
-from lmhld_nb.evaluation import intervals, objects
+from lmhld_nb.evaluation import intervals
 from lmhld_nb.experiments import beyond, beyond_tables, certainty
 
 import numpy as np
@@ -36,7 +36,7 @@ network = lm.models.network(settings.model).title
 about = f"{network}, {lm.paper.area_name(settings.area)}"
 
 # %% [markdown]
-# Questions 2 to 7 are put to one network on one area (`beyond` in the profile), with one thing changed at a time.
+# Questions 2 to 6 are put to one network on one area (`beyond` in the profile), with one thing changed at a time.
 # Each kind of run is made with the seeds that the profile names, which draw other first weights and another order of patches.
 
 # %%
@@ -147,7 +147,7 @@ book.found("split_kinds", split)
 # %% [markdown]
 # The two are tested on different patches, some of which are harder, so a single draw says little; over many draws this evens out.
 # What is alike beyond the gap, the same sensor, event and season, the test does not see: for that a whole area has to be left
-# out (question 8).
+# out (question 7).
 #
 # **Try it:** `patches: {block: 6}` makes blocks larger, `beyond: {split_seeds: [0, 1, 2, 3, 4, 5, 6, 7]}` draws more splits.
 #
@@ -173,55 +173,7 @@ book.found("label_noise", noise)
 #
 # **Try it:** a data set of your own in `params/data` with `label_noise: strong`.
 #
-# ## 5. Pixels or landslides?
-#
-# F1 counts pixels, and a few large landslides hold most of them. Here each landslide counts once: it is found if at least half
-# of it is mapped, and a mapped object is false if less than half of it is landslide. The map is that of the first seed over the whole
-# area, training patches included, against the outlines as they are drawn. On the right the same as inventories: how often a landslide of a size occurs. Hazard models are
-# fitted to such curves. Look at the smallest classes, and at the two ends of the curves.
-
-# %%
-run = runs["base"][0]
-true, mapped, pixel_m2 = beyond_tables.landslides(run)
-by_size = objects.by_size(true, mapped, pixel_m2)
-frequency = beyond_tables.size_frequencies(true, mapped, pixel_m2)
-_ = book.save(frequency.assign(run_ids=run.spec.run_id), "landslide_sizes")
-book.show(
-    lm.plots.maps.landslides(by_size, frequency),
-    "landslides_found",
-    by_size.assign(run_ids=run.spec.run_id),
-    about=about,
-)
-
-# %%
-whole, total = run.whole_area["all"], by_size.sum(numeric_only=True).astype(int)
-print(
-    f"pixels: recall {whole.recall:.2f}, precision {whole.precision:.2f}; landslides: {total['detected']} of "
-    f"{total['landslides']} found, {total['mapped_false']} of {total['mapped']} mapped objects false"
-)
-largest = true["size_px"].sort_values(ascending=False).cumsum()
-enough = int((largest < true["size_px"].sum() / 2).sum()) + 1
-median = {
-    name: t["size_px"].median() * pixel_m2
-    for name, t in (("mapped", mapped), ("true", true))
-}
-print(
-    f"the largest {enough} of {len(true)} landslides hold half of the area; median mapped object "
-    f"{median['mapped']:.0f} m², median landslide {median['true']:.0f} m²"
-)
-
-# %% [markdown]
-# Pixel scores and counts of landslides are different findings: specks of a few pixels cost little precision, but each is a false
-# object, and a landslide of a few pixels counts as much as the largest. Where the curves part on the left, specks are
-# mapped or small landslides missed; where they part on the right, neighbours have grown together or large landslides fallen into pieces.
-
-# %%
-book.found("landslides_found", by_size)
-
-# %% [markdown]
-# **Try it:** `least=` of `objects.by_size` is the share that must be covered; `beyond: {model: ...}` takes another network.
-#
-# ## 6. Which patch size, really?
+# ## 5. Which patch size, really?
 #
 # Table 4 compares sizes at the same number of epochs. A small patch size then makes more and smaller steps, and its kept patches cover
 # another part of the area. Here all sizes see equally many pixels in equally many steps, on the same course of the learning rate.
@@ -255,7 +207,7 @@ book.found("sizes_compared", sizes)
 # %% [markdown]
 # **Try it:** `beyond: {sizes_area: ..., sizes: [...], size_seeds: [...]}`.
 #
-# ## 7. What are the open points worth?
+# ## 6. What are the open points worth?
 #
 # The paper leaves these choices open. The ledger says what the book does about each:
 
@@ -287,7 +239,7 @@ book.found("switches", effects)
 #
 # **Try it:** `beyond: {seeds: [0, 1, 2, 3, 4, 5, 6, 7]}`: do the same effects stay?
 #
-# ## 8. And where nothing was learnt?
+# ## 7. And where nothing was learnt?
 #
 # The test patches of experiments 2 to 4 lie in areas that the networks have learnt. A map of the next event has no such luck. So
 # each area is left out in turn: a network learns all others, each at its own patch size, and is tested on the test patches of the one left
@@ -307,7 +259,7 @@ book.found("leave_one_out", left_out)
 #
 # **Try it:** `experiments: {leave_one_out: {areas: [rio], seeds: [0]}}`.
 #
-# ## 9. Does the verdict on LMHLD_part depend on the epochs?
+# ## 8. Does the verdict on LMHLD_part depend on the epochs?
 #
 # In chapter 07, LMHLD_part stands or falls with how long each stage is trained: too short, and a stage only destroys what the one
 # before has learnt. The paper does not say how its epochs are shared out. Here a chain, LMHLD_mix and LMHLD_single are trained for

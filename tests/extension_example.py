@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from lmhld_nb.config import Strict
 from lmhld_nb.evaluation import METRICS, Metric, ratio
 from lmhld_nb.experiments import Experiment, Study, register
-from lmhld_nb.experiments.tables import mean_over_seeds, run_scores
+from lmhld_nb.experiments.tables import score_table, tested
 from lmhld_nb.runs import Run
 from lmhld_nb.training.losses import LOSSES, Loss
 from lmhld_nb.training.specs import RunSpec
@@ -45,8 +45,7 @@ def augmented_specs(study: Study) -> list[RunSpec]:
 
 def augmented_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
     """Tabulate the scores by network."""
-    rows = [{"model": run.spec.model, **run_scores(run), "run_ids": run.spec.run_id} for run in finished]
-    return mean_over_seeds(rows, ["model"])
+    return score_table(tested(finished), ["model"])
 
 
 register(Experiment(

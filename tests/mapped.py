@@ -16,7 +16,7 @@ from lmhld_nb.scenes.scene import BANDS, Scene
 FILES = [
     "landslides.gpkg", "landslides.qml", "map.json", "mask.tif", "overlay.png", "probability.qml", "probability.tif",
 ]  # fmt: skip
-TABLES = [f"scores_{name}.csv" for name in ("precision_recall", "calibration", "by_size", "size_frequency")]
+TABLES = [f"scores_{name}.csv" for name in ("precision_recall", "calibration", "by_size")]
 SCORED = sorted([*FILES, *TABLES])
 
 

@@ -95,7 +95,7 @@ def test_sizes_see_equally_many_pixels_in_equally_many_steps(study: Study, mini:
     changes = {"area": "jiuzhaigou", "sizes": (64, 128, 224), "seeds": (0,), "size_seeds": (), "sizes_area": None}
     profile = with_settings(mini.profile, "beyond", **changes)
     falling = profile.recipe.model_copy(update={"schedule": "exponential"})
-    study = Study(profile.model_copy(update={"recipe": falling}), mini.dataset)
+    study = Study(profile.model_copy(update={"recipe": falling, "batch_size_at": {128: 2}}), mini.dataset)
     specs, recipe = beyond.sizes(study), study.profile.recipe
     assert list(specs) == [64, 128, 224] and beyond.own_size(study) == 128
     assert specs[128] == beyond.base(study), "the area's own size is trained as ever"
@@ -241,19 +241,6 @@ def test_an_area_is_left_out(study: Study) -> None:
         leave_one_out.without,
         replace(alone, profile=alone.profile.model_copy(update={"areas": ("gorkha",)})),
     )
-
-
-def test_landslides_add_up_to_pixels(study: Study) -> None:
-    (run,) = make(beyond.base(study)[:1])
-    true, mapped, pixel_m2 = beyond_tables.landslides(run)
-    counts = run.whole_area
-    assert counts is not None and pixel_m2 > 0
-    assert true["covered_px"].sum() == mapped["covered_px"].sum() == counts["all"].tp
-    assert true["known_px"].sum() == counts["all"].tp + counts["all"].fn
-    assert mapped["size_px"].sum() == counts["all"].tp + counts["all"].fp
-    frequencies = beyond_tables.size_frequencies(true, mapped, pixel_m2)
-    by_inventory = frequencies.groupby("inventory")["count"].sum().to_dict()
-    assert by_inventory == {"true": len(true), "mapped": len(mapped)}
 
 
 def test_intervals_and_pairs(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:

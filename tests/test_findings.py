@@ -41,7 +41,7 @@ def test_part_is_best_where_enough_networks_say_so(networks: int, part: float, v
     assert f"claim that part is best {verdict}" in text and ("sign test" in text) == (networks == 7)
     assert "In the paper single 0.803, mix 0.856, part 0.859" in text and text.count("mean F1") == 1
     alike = findings.table7_beside(table.assign(mean_single_f1=0.9, mean_mix_f1=0.6, mean_part_f1=0.7))
-    assert "as means over areas is single 0.900, mix 0.600, part 0.700; part is above single for 0" in alike
+    assert "As mean over areas it is single 0.900, mix 0.600, part 0.700; part is above single for 0" in alike
     assert "cannot be compared" in findings.table7_beside(table.assign(single_f1=np.nan, mix_f1=np.nan))
 
 

@@ -36,9 +36,6 @@ def test_scores_are_drawn_also_where_nothing_is_mapped(mapped: bool) -> None:
         maps.precision_recall({"a": rows["precision_recall"]}, pd.DataFrame([scores], index=["a"])),
         maps.reliability({"a": rows["calibration"]}),
         maps.detection_by_size(rows["by_size"]),
-        maps.size_frequency(rows["size_frequency"]),
-        maps.landslides(rows["by_size"], rows["size_frequency"]),
-        maps.size_frequency(rows["size_frequency"].iloc[:0]),
     ):
         assert not panels_with_pictures(figure)
 

@@ -97,9 +97,7 @@ def test_xavier_where_it_is_defined():
     assert torch.equal(weight, models.encoder_levels(network("unet", width=16))[2][0].weight)
 
 
-def test_options_and_widths_are_checked(outside):
-    says = "model 'unet': no option 'deep'; it has none"
-    refuses(says, models.build, "unet", 4, NARROW, deep=True)
+def test_a_width_is_refused_where_none_is_taken(outside):
     refuses("takes no `width`; leave it out", models.build, f"{outside[0]}:build_tiny_net", 4, 8)
 
 
@@ -115,7 +113,7 @@ CODE = """
 import torch
 from torch import nn
 class Wide(nn.Module):
-    def __init__(self, bands, width=6, *, deep=False):
+    def __init__(self, bands, width=6):
         super().__init__()
         self.first, self.norm = nn.Conv2d(bands, width, 3, padding=1), nn.BatchNorm2d(width)
         self.last = nn.Conv2d(width, 1, 1)
@@ -144,10 +142,9 @@ def outside(tmp_path, monkeypatch):
 def test_a_network_from_outside_joins_the_seven_but_keeps_its_weights_and_face(outside):
     module, _ = outside
     name = f"{module}:Wide"
-    model = models.build(name, 3, 8, deep=True)
+    model = models.build(name, 3, 8)
     assert model.training and model.first.out_channels == 8
     assert (model.first.weight == 0.25).all()
-    assert models.options_of(name) == ["deep"]
     assert models.input_conv(model) is model.first and models.encoder_levels(model) == []
     assert models.build(f"{module}:build_tiny_net", 3)(torch.zeros(1, 3, 32, 32)).shape == (1, 1, 32, 32)
     entry = models.network(f"{module}:build_tiny_net")

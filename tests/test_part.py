@@ -1,6 +1,5 @@
 """Experiment 4: orders, chains and the strategies they are compared with, and the tables made of them."""
 
-import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +10,6 @@ from conftest import QUIET
 from made import refuses, with_settings
 
 from lmhld_nb import paper, runs
-from lmhld_nb.config import runs_dir
 from lmhld_nb.evaluation import Confusion
 from lmhld_nb.experiments import Study, forgetting, load, mix, open_study, part, single, tables
 from lmhld_nb.experiments.profile import narrow
@@ -36,7 +34,7 @@ def mini(tiny: Path) -> Study:
 
 
 def test_a_profile_says_how_areas_are_added(mini: Study) -> None:
-    settings, finals = mini.settings("part"), part.finals(mini)
+    finals = part.finals(mini)
     assert list(finals) == ["OD1", "OD2"] and len(part.orders(mini)) == 6
     (last,) = finals["OD1"]
     order = ("rio", "gorkha", "emilia_romagna", "hokkaido", "taiwan", "jiuzhaigou", "wenchuan")
@@ -45,11 +43,8 @@ def test_a_profile_says_how_areas_are_added(mini: Study) -> None:
     whole = Study(with_settings(mini.profile, "part", orders=1, orders_of={"unet": 6}), mini.dataset)
     stages = part.unique_stages([final for group in part.finals(whole).values() for final in group])
     assert len(stages) == 24, "orders that begin alike share stages"
-    (added,) = part.added_stages(mini)
-    assert [spec.run_id for spec in added.chain[:-1]] == [spec.run_id for spec in last.chain]
-    assert added.data[0].dataset == settings.added.data
     run_ids = {spec.run_id for spec in part.specs(whole)}
-    assert {spec.run_id for spec in [*stages, added]} < run_ids
+    assert {spec.run_id for spec in stages} < run_ids
 
 
 def test_strategies_differ_in_what_later_stages_do(mini: Study) -> None:
@@ -152,30 +147,12 @@ def test_tables_of_chains(stages: list[PatchSpec], monkeypatch: pytest.MonkeyPat
     refuses("a stage of this chain is missing; make it with `lmhld run`", forgetting.stages_of, finals["OD1"][0])
 
 
-def test_one_more_area_is_added_without_training_the_others_again(stages: list[PatchSpec]) -> None:
-    before = runs.make_run(chain_of(stages[:2])[-1], QUIET)
-    longer = chain_of(stages)
-    times = [(runs_dir() / spec.run_id / "metrics.json").stat().st_mtime_ns for spec in longer[:2]]
-    run = runs.make_run(longer[-1], QUIET)
-    assert times == [(runs_dir() / spec.run_id / "metrics.json").stat().st_mtime_ns for spec in longer[:2]]
-    table = forgetting.addition_table([run])
-    assert list(table.index) == [(f"area_{number}", "unet") for number in range(3)]
-    assert table["before"].isna().tolist() == [False, False, True]
-    f1 = {area: counts.f1 for area, counts in part.counts_by_area(before).items()}
-    assert table["before"].tolist()[:2] == pytest.approx(list(f1.values()), nan_ok=True)
-    assert table["change"].tolist() == pytest.approx((table["after"] - table["before"]).tolist(), nan_ok=True)
-
-
-def test_areas_of_two_data_sets_may_have_one_name(stages: list[PatchSpec]) -> None:
-    # The same patches under another data set's name.
-    renamed = stages[2].model_copy(update={"area": "area_0", "dataset": "other"})
-    shutil.copytree(stages[2].folder, renamed.folder)
-    record = json.loads((renamed.folder / "patchset.json").read_text())
-    (renamed.folder / "patchset.json").write_text(json.dumps({**record, "spec": renamed.model_dump(mode="json")}))
-    run = runs.make_run(chain_of([stages[0], renamed])[-1], QUIET)
-    assert list(part.counts_by_area(run)) == ["area_0", "area_0 (other)"]
-    table = forgetting.addition_table([run])
-    assert table.loc[("area_0", "unet"), ["before", "after", "own_input"]].notna().all()
+def test_orders_that_a_seed_lacks_are_left_out_of_what_seeds_explain(stages: list[PatchSpec]) -> None:
+    orders = [chain_of(stages)[-1], chain_of([stages[1], stages[0]])[-1]]
+    runs_of = [runs.Run(spec.model_copy(update={"seed": seed}), Path(), {}) for spec in orders for seed in (0, 1)]
+    table = tables.by_order_and_seed(runs_of[:3], [0.1, 0.3, 0.9])
+    assert table.index.tolist() == ["area_0+area_1+area_2"] and table.to_numpy().tolist() == [[0.1, 0.3]]
+    assert tables.by_order_and_seed(runs_of, [0.1, 0.3, 0.9, 0.5]).mean().std() == pytest.approx(0.1 / 2**0.5)
 
 
 def test_the_strategy_stands_beside_mixing_and_training_alone(tiny: Path) -> None:

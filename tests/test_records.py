@@ -150,7 +150,7 @@ def an_array_that_grows(members: dict[str, bytes]) -> None:
             (replaced(name), True, "holds '")
             for name in (
                 *("../evil", "/evil", "RUN/evil.py", "evil/spec.json", "RUN\\spec.json", "RUN/shown/../evil.npz"),
-                "RUN/shown/.npz",
+                *("RUN/shown/.npz", "maps/a/mask.tif"),
             )
         ),
     ],

@@ -13,9 +13,9 @@ import torch
 from made import blobs, refuses, scene
 from pydantic import ValidationError
 
-from lmhld_nb import models, patches, training, twin
+from lmhld_nb import models, patches, training
 from lmhld_nb.config import Interrupted, explain
-from lmhld_nb.evaluation import Confusion, best_threshold
+from lmhld_nb.evaluation import Confusion
 from lmhld_nb.patches import batches as batches_module
 from lmhld_nb.patches.batches import load_split, normalised
 from lmhld_nb.patches.patch_sets import PatchSpec
@@ -158,27 +158,8 @@ def test_a_damaged_checkpoint_only_costs_time(part, tmp_path, whole):
 
 def test_a_diverging_loss_is_reported(part, tmp_path):
     spec = run_spec(recipe=RECIPE.model_copy(update={"lr": 1e30}))
-    refuses(r"loss (nan|inf) in epoch 1; lower `lr`.* the weights it began with", train, spec, part, tmp_path)
+    refuses(r"loss (nan|inf) in epoch 1; lower `lr` in the profile$", train, spec, part, tmp_path)
     assert not (tmp_path / "metrics.json").exists()
-    torch.manual_seed(spec.seed)
-    first = models.build("unet", 4, 4).state_dict()
-    assert same(first, safetensors.torch.load_file(tmp_path / "last_good.safetensors"))
-
-
-def test_the_weights_before_a_divergence_are_kept(part, tmp_path, monkeypatch):
-    spec = run_spec(recipe=LAST)
-    train(run_spec(recipe=LAST.model_copy(update={"epochs": 2})), part, tmp_path / "two")
-    batches, calls, original = len(load_split([part], "train", CPU).order(4, None)), [], engine.training_loss
-
-    def broken(*arguments):
-        calls.append(1)
-        return original(*arguments) * (float("nan") if len(calls) == 2 * batches + 2 else 1)
-
-    monkeypatch.setattr(engine, "training_loss", broken)
-    refuses(r"loss nan in epoch 3; .* holds the weights of epoch 2", train, spec, part, tmp_path / "run")
-    model, card = stored.load(tmp_path / "run" / "last_good.safetensors")
-    assert same(model.state_dict(), weights(tmp_path / "two")) and card["run_id"] == spec.run_id
-    assert len(pd.read_csv(tmp_path / "run" / "history.csv")) == 2
 
 
 def test_best_epoch_is_the_one_tested(part, tmp_path, whole):
@@ -290,18 +271,3 @@ def test_a_network_whose_code_has_changed_is_not_loaded(part, tmp_path, monkeypa
     path.write_text(code + "# edited")
     says = "safetensors: the code of 'own_nets:Own' has changed"
     refuses(says, stored.load, tmp_path / "run" / "weights.safetensors")
-
-
-@pytest.mark.slow
-def test_the_twin_is_worth_learning_a_network_clears_every_threshold_by_a_tenth(tmp_path, monkeypatch):
-    area = "emilia_romagna"
-    monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
-    source = twin.TwinSpec(seed=2024, scale=0.04, min_patches=150, max_patches=240, areas=(area,))
-    scenes = twin.make(tmp_path / "twin", source, workers=1, progress=False)
-    spec = SPEC.model_copy(update={"area": area, "size": twin.AREAS[area].patch})
-    part = patches.cut(spec, scenes, progress=False)
-    recipe = Recipe(batch_size=2, epochs=20, lr=0.05, gamma=0.9, momentum=0.9, precision="fp32")
-    metrics = train(RunSpec(model="unet", width=8, data=(spec,), recipe=recipe), part, tmp_path / "run")
-    tests = part.where("test")
-    rule = best_threshold(part.images[tests], part.masks[tests], spec.bands)
-    assert metrics["test"]["f1"] >= rule.confusion.f1 + 0.10, rule

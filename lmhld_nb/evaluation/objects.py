@@ -44,32 +44,26 @@ def landslides(strips: Strips) -> tuple[pd.DataFrame, pd.DataFrame]:
     )
 
 
-def by_size(
-    truth: pd.DataFrame,
-    mapped: pd.DataFrame,
-    pixel_m2: float,
-    least: float = 0.5,
-    classes: Sequence[float] = CLASSES_M2,
-) -> pd.DataFrame:
+def by_size(truth: pd.DataFrame, mapped: pd.DataFrame, pixel_m2: float) -> pd.DataFrame:
     """Count detected landslides and false objects of the tables of `landslides` by size class.
 
-    A landslide is detected when at least ``least`` of its area (a share) is mapped, by however many objects; a mapped
-    object is false when less than that of its area is landslide. So the two counts need not match. Areas count as far
-    as both masks have a label. ``classes`` are rising edges of the whole size in m²; a class includes its lower edge.
-    Returns one row per class that occurs: ``area_m2`` (text) and ``from_m2``; ``landslides``, ``detected``,
-    ``detection_rate`` with its 95 % Wilson interval ``detection_low`` and ``detection_high``; ``mapped``,
-    ``mapped_false`` and ``false_share``. Rates of nothing are NaN.
+    A landslide is detected when at least half of its area is mapped, by however many objects; a mapped object is false
+    when less than half of its area is landslide. So the two counts need not match. Areas count as far as both masks
+    have a label. Classes are of the whole size (`CLASSES_M2`) and include their lower edge. Returns one row per class
+    that occurs: ``area_m2`` (text) and ``from_m2``; ``landslides``, ``detected``, ``detection_rate`` with its 95 %
+    Wilson interval ``detection_low`` and ``detection_high``; ``mapped``, ``mapped_false`` and ``false_share``. Rates of
+    nothing are NaN.
     """
     counts = []
     for table in (truth, mapped):
-        judged, is_matched = _judged(table, least)
+        judged, is_matched = _judged(table)
         for rows in (judged, judged[is_matched]):
-            index = np.digitize(rows["size_px"].to_numpy() * pixel_m2, classes)
-            counts.append(np.bincount(index, minlength=len(classes) + 1))
-    edges = [f"{edge:,.10g}" for edge in classes]
+            index = np.digitize(rows["size_px"].to_numpy() * pixel_m2, CLASSES_M2)
+            counts.append(np.bincount(index, minlength=len(CLASSES_M2) + 1))
+    edges = [f"{edge:,.10g}" for edge in CLASSES_M2]
     names = [f"< {edges[0]}", *(f"{a}–{b}" for a, b in pairwise(edges)), f"≥ {edges[-1]}"]
     all_true, detected, objects, matched = counts
-    table = pd.DataFrame({"area_m2": names, "from_m2": np.array([0, *classes], float)})
+    table = pd.DataFrame({"area_m2": names, "from_m2": np.array([0, *CLASSES_M2], float)})
     table[_COUNTS] = np.column_stack([all_true, detected, objects, objects - matched])
     return _rates(table[(all_true > 0) | (objects > 0)].reset_index(drop=True))
 
@@ -118,41 +112,16 @@ def _rates(counts: pd.DataFrame) -> pd.DataFrame:
     return table.assign(mapped=mapped, mapped_false=false, false_share=ratio(false, mapped))
 
 
-def size_frequency(areas_m2: np.ndarray, bins_per_decade: int = 5) -> pd.DataFrame:
-    """Return the frequency density of landslide areas, p(A) = (1/N) dN/dA (Malamud et al. 2004).
-
-    Bins have equal widths in log area and edges at powers of ten, so inventories share them. Returns one row per bin
-    that holds a landslide: ``area_m2`` (geometric middle), ``density`` (per m²; times the bins' widths it sums up to 1)
-    and ``count``.
-    """
-    areas = np.asarray(areas_m2, float)
-    if areas.size == 0:
-        return pd.DataFrame({"area_m2": [], "density": [], "count": []}).astype({"count": int})
-    first = math.floor(math.log10(areas.min()) * bins_per_decade) - 1  # one more bin: logarithms round
-    last = math.floor(math.log10(areas.max()) * bins_per_decade) + 2
-    edges = 10.0 ** (np.arange(first, last + 1) / bins_per_decade)
-    count, _ = np.histogram(areas, edges)
-    density = count / areas.size / np.diff(edges)
-    table = pd.DataFrame({"area_m2": np.sqrt(edges[:-1] * edges[1:]), "density": density, "count": count})
-    return table[count > 0].reset_index(drop=True)
-
-
 @dataclass(frozen=True)
 class Tally:
-    """What is counted of a map against truth; several scenes add with ``+``.
-
-    ``areas_m2`` are those of each true and each mapped landslide of which something is labelled in the other.
-    """
+    """What is counted of a map against truth; several scenes add with ``+``."""
 
     ranked: Ranked  # probabilities by truth
     counts: Confusion  # pixels of the mask
     sizes: pd.DataFrame  # of `by_size`
-    areas_m2: tuple[np.ndarray, np.ndarray]
 
     def __add__(self, other: Tally) -> Tally:
-        true, mapped = map(np.append, self.areas_m2, other.areas_m2)
-        sizes = pooled([self.sizes, other.sizes])
-        return Tally(self.ranked + other.ranked, self.counts + other.counts, sizes, (true, mapped))
+        return Tally(self.ranked + other.ranked, self.counts + other.counts, pooled([self.sizes, other.sizes]))
 
     def scores(self) -> dict[str, Any]:
         """Return the scores of `score`."""
@@ -168,27 +137,19 @@ class Tally:
             **{"mapped": mapped, "mapped_false": false},
         }
 
-    def frequencies(self) -> pd.DataFrame:
-        """Return `size_frequency` by ``inventory``: ``true`` and ``mapped``."""
-        named = zip(("true", "mapped"), self.areas_m2, strict=True)
-        tables = [size_frequency(areas).assign(inventory=name) for name, areas in named]
-        return pd.concat(tables, ignore_index=True)
-
     def arrays(self) -> dict[str, np.ndarray]:
         """Return it as arrays by name, to be kept; `of_arrays` is the way back."""
-        sizes, (true, mapped) = self.sizes.drop(columns="area_m2"), self.areas_m2
-        names, counts = np.array(self.sizes["area_m2"], str), np.array([*vars(self.counts).values()])
-        table = {f"sizes {name}": sizes[name].to_numpy() for name in sizes}
-        return {"pixels": self.ranked.pixels, "sums": self.ranked.sums, "counts": counts, "true": true,
-                "mapped": mapped, "sizes area_m2": names, **table}  # fmt: skip
+        table = {f"sizes {name}": self.sizes[name].to_numpy() for name in self.sizes.columns.drop("area_m2")}
+        table["sizes area_m2"] = np.array(self.sizes["area_m2"], str)
+        counts = np.array([*vars(self.counts).values()])
+        return {"pixels": self.ranked.pixels, "sums": self.ranked.sums, "counts": counts, **table}
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Tally:
         """Return what `arrays` has written."""
         sizes = {name.removeprefix("sizes "): values for name, values in arrays.items() if name.startswith("sizes ")}
-        counts = Confusion(*arrays["counts"].tolist())
-        areas = (arrays["true"], arrays["mapped"])
-        return cls(Ranked(arrays["pixels"], arrays["sums"]), counts, pooled([pd.DataFrame(sizes)]), areas)
+        ranked, counts = Ranked(arrays["pixels"], arrays["sums"]), Confusion(*arrays["counts"].tolist())
+        return cls(ranked, counts, pooled([pd.DataFrame(sizes)]))
 
 
 def tally_whole(probability: np.ndarray, mask: np.ndarray, truth: np.ndarray, pixel_m2: float) -> Tally:
@@ -207,9 +168,7 @@ def tally(strips: Strips, pixel_m2: float) -> Tally:
         known = (labels != NO_LABEL) & (truth != NO_LABEL)
         ranked += Ranked.of(probability, is_landslide, known)
         counts += Confusion.of(_landslide(labels), is_landslide, known)
-    true, mapped = landslides(strips)
-    areas = [table.loc[table["known_px"] > 0, "size_px"].to_numpy() * pixel_m2 for table in (true, mapped)]
-    return Tally(ranked, counts, by_size(true, mapped, pixel_m2), (areas[0], areas[1]))
+    return Tally(ranked, counts, by_size(*landslides(strips), pixel_m2))
 
 
 def score(strips: Strips, pixel_m2: float) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
@@ -223,12 +182,11 @@ def score(strips: Strips, pixel_m2: float) -> tuple[dict[str, Any], dict[str, pd
     Returns scores, NaN where there is nothing to score: `Confusion.as_dict` of the mask; ``prevalence``; of the
     probabilities those of `Ranked` (the best threshold is chosen on the truth itself, hence optimistic); landslides and
     mapped objects as in `by_size`. And tables: ``precision_recall`` of `Ranked.curve`, ``calibration`` of
-    `Ranked.reliability`, `by_size`, and `size_frequency` by ``inventory`` (``true``, ``mapped``).
+    `Ranked.reliability`, and `by_size`.
     """
     counted = tally(strips, pixel_m2)
     tables = {"precision_recall": counted.ranked.curve(), "calibration": counted.ranked.reliability()}
-    tables |= {"by_size": counted.sizes, "size_frequency": counted.frequencies()}
-    return counted.scores(), tables
+    return counted.scores(), {**tables, "by_size": counted.sizes}
 
 
 @dataclass(frozen=True)
@@ -251,7 +209,7 @@ def close_ups(
     windows: list[CloseUp] = []
     columns = ["wrong_px", "top", "left", "bottom", "right"]
     for kind, table in (("false", mapped), ("missed", truth)):
-        judged, is_matched = _judged(table, 0.5)
+        judged, is_matched = _judged(table)
         wrong = judged.assign(wrong_px=judged["known_px"] - judged["covered_px"])[~is_matched]
         wrong = wrong.sort_values("wrong_px", ascending=False, kind="stable")
         for pixels, top, left, bottom, right in wrong.head(count)[columns].to_numpy().tolist():
@@ -268,10 +226,10 @@ def _centred(low: int, high: int, extent: int, length: int) -> tuple[int, int]:
     return min(max(0, (low + high - extent) // 2), length - extent), extent
 
 
-def _judged(table: pd.DataFrame, least: float) -> tuple[pd.DataFrame, pd.Series]:
+def _judged(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
     """Return landslides of which something is labelled in the other mask, and whether each is matched there."""
     judged = table[table["known_px"] > 0]
-    return judged, judged["covered_px"] >= least * judged["known_px"]
+    return judged, judged["covered_px"] >= 0.5 * judged["known_px"]
 
 
 def _labels(probability: np.ndarray, mask: np.ndarray) -> np.ndarray:

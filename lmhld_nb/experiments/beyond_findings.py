@@ -71,22 +71,6 @@ def split_kinds(table: Any) -> str:
     )
 
 
-def landslides_found(table: Any) -> str:
-    """How many landslides are found (`objects.by_size`)."""
-    all_true, detected, mapped, false = (
-        int(table[name].sum()) for name in ("landslides", "detected", "mapped", "mapped_false")
-    )
-    of_size = "; ".join(
-        f"{row['detection_rate']:.0%} of those of {row['area_m2']} m² (95 % from {row['detection_low']:.0%} to "
-        f"{row['detection_high']:.0%}, n = {row['landslides']})"
-        for _, row in table[table["landslides"] >= LEAST].iloc[[0, -1]].drop_duplicates().iterrows()
-    ) if (table["landslides"] >= LEAST).any() else f"no class of sizes holds {LEAST}"  # fmt: skip
-    return (
-        f"{detected} of {all_true} landslides are mapped by at least half ({of_size}), and {false} of {mapped} mapped "
-        "objects are false. The paper counts pixels, in which neither is seen."
-    )
-
-
 def sizes_compared(table: Any) -> str:
     """Which patch size is best with equally many pixels (`beyond_tables.size_table`)."""
     rows = table.set_index("patch_size")
@@ -174,7 +158,6 @@ def _sd(value: float) -> str:
 
 BEYOND = {
     "rankings": rankings, "prevalence": prevalence, "label_noise": label_noise, "split_kinds": split_kinds,
-    "landslides_found": landslides_found, "sizes_compared": sizes_compared, "switches": switches,
-    "epochs_per_stage": epochs_per_stage,
+    "sizes_compared": sizes_compared, "switches": switches, "epochs_per_stage": epochs_per_stage,
 }  # fmt: skip
 """Findings of the experiment `beyond`, by table."""

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
-from lmhld_nb import paper, runs, scenes, sources
-from lmhld_nb.evaluation import Confusion, intervals, objects
+from lmhld_nb import paper, runs
+from lmhld_nb.evaluation import Confusion, intervals
 from lmhld_nb.evaluation.counts import ratio
 from lmhld_nb.evaluation.intervals import RESAMPLES
 from lmhld_nb.experiments.certainty import WINDOW
@@ -230,65 +229,6 @@ def switch_table(base: Sequence[Run], switched: Mapping[str, Sequence[Run]]) -> 
             }
         )
     return pd.DataFrame(rows).set_index("change") if rows else pd.DataFrame()
-
-
-def landslides(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, float]:
-    """Return the true and the mapped landslides of a run's whole area, the training patches included.
-
-    Returns:
-        `objects.overlaps` of truth with map and of map with truth, over all scenes; the ground area of a pixel in m²
-        (NaN where the data do not say).
-
-    Raises `UserError` where only the run's record is here, without them.
-    """
-    stored = runs.remembered(run, "landslides", lambda: _landslides(run))
-    true, mapped = (
-        pd.DataFrame({key.partition("/")[2]: stored[key] for key in stored if key.startswith(f"{name}/")})
-        for name in ("true", "mapped")
-    )
-    return true, mapped, float(stored["pixel_m2"])
-
-
-def _landslides(run: Run) -> dict[str, np.ndarray]:
-    """Compute what `landslides` returns: the columns of both tables as arrays, ``true/size_px`` say, and pixel_m2."""
-    (patch_set,) = runs.patch_sets(run.spec, progress=False)
-    model, tables, pixel_m2 = run.model(), [], float("nan")
-    for scene in sources.load(patch_set.spec.dataset).scenes_of(patch_set.spec.area):
-        masks, below = [], 0
-        for strip, predicted, truth, known in scoring.predict_strips(
-            model, patch_set, scene, run.recipe, torch.device("cpu")
-        ):
-            if strip.row > below:  # what lies between is not known, and must not join what it separates
-                unknown = np.full((1, strip.width), 255, np.uint8)
-                masks.append((unknown, unknown))
-            masks.append(
-                (
-                    np.where(known, predicted, 255).astype(np.uint8),
-                    np.where(known, truth, 255).astype(np.uint8),
-                )
-            )
-            below = strip.row + strip.height
-        # Only where there is data counts: its mask stands for a probability.
-        layers = [(np.where(mapped == 255, -1.0, mapped == 1), mapped, truth) for mapped, truth in masks]
-        tables.append(objects.landslides(layers.__iter__))
-        with scenes.open_image(scene) as image:
-            pixel_m2 = image.pixel_m**2
-    columns: dict[str, np.ndarray] = {"pixel_m2": np.array(pixel_m2)}
-    for name, parts in zip(("true", "mapped"), zip(*tables, strict=True), strict=True):
-        table = pd.concat(parts, ignore_index=True)
-        columns |= {f"{name}/{column}": table[column].to_numpy() for column in table}
-    return columns
-
-
-def size_frequencies(true: pd.DataFrame, mapped: pd.DataFrame, pixel_m2: float) -> pd.DataFrame:
-    """Return `objects.size_frequency` of both tables of `landslides`, with a column ``inventory`` (true, mapped)."""
-    return pd.concat(
-        [
-            objects.size_frequency(table["size_px"].to_numpy() * pixel_m2).assign(inventory=name)
-            for name, table in (("true", true), ("mapped", mapped))
-        ],
-        ignore_index=True,
-    )
 
 
 def false_alarm_ratio(table: pd.DataFrame) -> float:

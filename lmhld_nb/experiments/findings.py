@@ -118,7 +118,10 @@ def table6_by_area(table: pd.DataFrame) -> str:
     )
 
 
-ALIKE = {"": "on all test pixels", "mean_": "as means over areas", "same_": "where all have the same test patches"}
+ALIKE = {
+    "": "mean F1 on all test pixels is", "mean_": "As mean over areas it is",
+    "same_": "Where all have the same test patches it is",
+}  # fmt: skip
 
 
 def table7_beside(table: pd.DataFrame) -> str:
@@ -133,7 +136,7 @@ def table7_beside(table: pd.DataFrame) -> str:
         f1 = {name: _column(rows, f"{kind}{name}_f1") for name in names}
         if any(values.isna().any() for values in f1.values()):
             continue
-        text = f"mean F1 {how} is {', '.join(f'{name} {values.mean():.3f}' for name, values in f1.items())}"
+        text = f"{how} {', '.join(f'{name} {values.mean():.3f}' for name, values in f1.items())}"
         for other in names[:-1]:
             above = int((f1["part"] > f1[other]).sum())
             chance.append(stats.binomtest(above, len(rows)).pvalue)
@@ -193,13 +196,6 @@ def strategies(table: pd.DataFrame) -> str:
 def _interval(row: pd.Series) -> str:
     low, high = row["f1_less_part_low"], row["f1_less_part_high"]
     return "" if np.isnan(low) else f" (95 % from {low:+.3f} to {high:+.3f})"
-
-
-def eighth_area(table: pd.DataFrame) -> str:
-    """Say how the other areas move when one more is added to finished chains."""
-    change = table["change"].dropna()
-    text = f"F1 of the areas before it changes by {span(change, '+.3f')}; {(change < 0).sum()} of {len(change)} fall."
-    return text + claim("data can be added without losing what was learnt", change.mean() >= 0)
 
 
 def table4(table: pd.DataFrame) -> str:

@@ -111,25 +111,3 @@ def strategy_table(by_seed: pd.DataFrame) -> pd.DataFrame:
         row["run_ids"] = join_ids(list(group["run_ids"]))
         rows[strategy] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("strategy")
-
-
-def addition_table(finished: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate what the stages of `part.added_stages` did to finished chains, mean over seeds.
-
-    Rows (area, model): F1 on the area's test patches before the last stage and after it; change; own_input, after it
-    through the area's own input convolution; run_ids. The area added comes last and has no ``before``.
-    """
-    rows = []
-    for run in finished:
-        before, own = counts_by_area(stages_of(run)[-2]), counts_by_area(run, own_input=True)
-        for area, counts in counts_by_area(run).items():
-            f1 = before[area].f1 if area in before else float("nan")
-            row = {"area": area, "model": run.spec.model, "before": f1, "after": counts.f1, "change": counts.f1 - f1}
-            rows.append({**row, "own_input": own[area].f1, "run_ids": run.spec.run_id})
-    return mean_over_seeds(rows, ["area", "model"])
-
-
-def share_of_cost(finals: Sequence[Run]) -> float:
-    """Return what part of the cost of whole chains (`parameter_steps`) their last stages are, 0 to 1."""
-    whole = sum(parameter_steps(stage) for run in finals for stage in stages_of(run))
-    return sum(map(parameter_steps, finals)) / whole

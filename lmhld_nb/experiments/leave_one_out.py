@@ -8,7 +8,7 @@ import pandas as pd
 
 from lmhld_nb.config import Strict, UserError
 from lmhld_nb.evaluation import intervals
-from lmhld_nb.experiments import beyond_findings, mix, part, tables
+from lmhld_nb.experiments import beyond_findings, mix, tables
 from lmhld_nb.experiments.profile import ModelName, Seeds
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
@@ -32,9 +32,15 @@ def without(study: Study) -> dict[str, list[RunSpec]]:
     if len(study.areas) < 2:
         mend = "name more `areas`, or leave leave_one_out out of `experiments`"
         raise UserError(f"profile '{study.profile.name}': nothing is left to learn without its only area; {mend}")
-    settings, by_size = study.settings("leave_one_out"), sorted(study.areas, key=study.patch_size)
+    settings, data = study.settings("leave_one_out"), {area: study.patch_spec(area) for area in study.areas}
+    batch = {"batch_size": study.profile.recipe.batch_size}  # one for patches of all sizes
     return {
-        area: part.jointly(study, [other for other in by_size if other != area], settings.model, settings.seeds)
+        area: study.trainings(
+            tuple(patch_spec for other, patch_spec in data.items() if other != area),
+            (settings.model,),
+            settings.seeds,
+            **batch,
+        )
         for area in study.areas_of("leave_one_out")
     }
 

@@ -10,10 +10,10 @@ import pandas as pd
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from lmhld_nb import paper, runs
-from lmhld_nb.config import Strict, UserError
+from lmhld_nb.config import Strict
 from lmhld_nb.evaluation import METRICS, Confusion, intervals, scores
 from lmhld_nb.experiments import findings, mix, single
-from lmhld_nb.experiments.profile import ModelName, PatchSize, Seeds
+from lmhld_nb.experiments.profile import ModelName, Seeds
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
 from lmhld_nb.experiments.tables import beside_published, by_order_and_seed, order_of, score_table, tested
@@ -24,14 +24,6 @@ from lmhld_nb.training import chains, scoring
 from lmhld_nb.training.specs import LAYER_GROUPS, RunSpec, Treatment
 
 Row = Mapping[str, Treatment]
-
-
-class AddedArea(Strict):
-    """An area of another data set of the catalogue that is added to a finished chain, and its patch size in pixels."""
-
-    data: str
-    area: str
-    size: PatchSize
 
 
 class Part(Strict):
@@ -53,7 +45,6 @@ class Part(Strict):
     # on the validation patches of all areas.
     ewc: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (100.0, 1000.0, 10000.0)
     replay: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = (0.05, 0.2)
-    added: AddedArea | None = None  # what the chains of the first order go on with
 
     @field_validator("schedule")
     @classmethod
@@ -67,8 +58,8 @@ class Part(Strict):
 
 
 def specs(study: Study) -> list[RunSpec]:
-    """Return all stages of experiment 4, each once: of all orders, of `strategies` and of `added_stages`."""
-    groups = [*finals(study).values(), *strategies(study).values(), added_stages(study)]
+    """Return all stages of experiment 4, each once: of all orders and of `strategies`."""
+    groups = [*finals(study).values(), *strategies(study).values()]
     return unique_stages([final for group in groups for final in group])
 
 
@@ -106,7 +97,6 @@ def chain_specs(
     rows: Sequence[Row] = (),
     networks: Sequence[str] = (),
     seeds: Sequence[int] = (),
-    extra: Sequence[PatchSpec] = (),
     epochs: int | None = None,
     ewc: float = 0.0,
     replay: float = 0.0,
@@ -114,12 +104,11 @@ def chain_specs(
 ) -> list[list[RunSpec]]:
     """Return the chain of each network, with each seed, that adds areas in ``order`` (`chains.link`).
 
-    Schedule, networks, seeds and epochs (of every stage) are the profile's where none are given; patches ``extra`` are
-    added after these areas; ``ewc`` and ``replay`` as in `chains.link`. A stage is trained on the area that it adds,
-    ``cumulative`` ones on those before it as well. UserError where an area has no patches of its size, or not the bands
-    of the others.
+    Schedule, networks, seeds and epochs (of every stage) are the profile's where none are given; ``ewc`` and ``replay``
+    as in `chains.link`. A stage is trained on the area that it adds, ``cumulative`` ones on those before it as well.
+    UserError where an area has no patches of its size, or not the bands of the others.
     """
-    data = [*(study.fitting_patch_spec(area, experiment="part") for area in order), *extra]
+    data = [study.fitting_patch_spec(area, experiment="part") for area in order]
     stages = [
         study.trainings((*earlier, added), networks, seeds, epochs, batch_size=_batch(study, added))
         for earlier, added in ((data[:stage] if cumulative else [], added) for stage, added in enumerate(data))
@@ -149,20 +138,6 @@ def finals(study: Study) -> dict[str, list[RunSpec]]:
 def final_runs(study: Study, finished: Sequence[Run]) -> dict[str, list[Run]]:
     """Return those of ``finished`` that are the last stages of chains, by order of addition."""
     return {name: runs.select(group, finished) for name, group in finals(study).items()}
-
-
-def added_stages(study: Study) -> list[RunSpec]:
-    """Return the stages that add the settings' `AddedArea` to the finished chains of the first order; may be none."""
-    added = study.settings("part").added
-    if added is None:
-        return []
-    other = study.with_data(added.data)
-    if added.area not in other.dataset.areas:
-        key, known = "key 'experiments.part.added.area'", ", ".join(other.dataset.areas)
-        problem = f"no area '{added.area}' in '{added.data}'; it has {known}"
-        raise UserError(f"profile '{study.profile.name}': {key}: {problem}")
-    extra = (other.fitting_patch_spec(added.area, added.size, experiment="part"),)
-    return [chain[-1] for chain in chain_specs(study, first_order(study), extra=extra)]
 
 
 def strategies(study: Study) -> dict[str, list[RunSpec]]:
@@ -238,18 +213,15 @@ def chosen_strategies(finals: Mapping[str, Sequence[Run]]) -> dict[str, Sequence
 def counts_by_area(run: Run, own_input: bool = False) -> dict[str, Confusion]:
     """Return a run's counts on the test patches of each area so far, in the order of addition.
 
-    An area of another data set than the first one's has that behind its name. ``own_input`` shows earlier areas through
-    the input convolution of their own stage, instead of the last one.
+    ``own_input`` shows earlier areas through the input convolution of their own stage, instead of the last one.
     """
     earlier = run.metrics.get("earlier_own_input" if own_input else "earlier", {})
     tested = {**earlier, run.spec.run_id: run.metrics["areas"]}
-    first, counts = run.spec.chain[0].data[0].dataset, {}
+    counts = {}
     for stage in run.spec.chain:
         for data in stage.data:
-            if data.area not in tested[stage.run_id]:
-                continue  # of a cumulative chain: it counts as the last stage's own
-            name = data.area if data.dataset == first else f"{data.area} ({data.dataset})"
-            counts[name] = Confusion.from_dict(tested[stage.run_id][data.area])
+            if data.area in tested[stage.run_id]:  # else of a cumulative chain: it counts as the last stage's own
+                counts[data.area] = Confusion.from_dict(tested[stage.run_id][data.area])
     return counts
 
 
@@ -308,9 +280,9 @@ def beside_mix_and_single(study: Study, table7: pd.DataFrame) -> pd.DataFrame:
 
     Of each NAME (part, mix, single), NaN if not made: ``NAME_f1``, counts summed over the test patches of all areas
     that the three have in common; ``mean_NAME_f1``, mean of the F1 of these areas; ``same_NAME_f1``, counts summed over
-    those areas only whose own patch size is mix's, where all three have the same test patches; ``NAME_f1_sd``, standard
-    deviation of the first over seeds; ``published_NAME_f1``, of single the mean over areas. areas, same_areas: how many
-    they are; orders and seeds of part; run_ids.
+    those areas only whose own patch size is mix's, where all three have the same test patches; ``NAME_f1_low``,
+    ``…_high`` and ``…_sd``, of the first as in `score_table`; ``published_NAME_f1``, of single the mean over areas.
+    areas, same_areas: how many they are; orders and seeds of part; run_ids.
     """
     makes, areas = study.profile.makes, set(first_order(study))
     rows = {"part": tested([run for specs in finals(study).values() for run in study.finished(specs)])}
@@ -329,33 +301,30 @@ def beside_mix_and_single(study: Study, table7: pd.DataFrame) -> pd.DataFrame:
         published["single"] = single.table_5(study, alone)["published_f1"].groupby("model").mean()
     beside = pd.DataFrame(index=table7.index)
     for name in ("part", "mix", "single"):
-        columns = [f"{name}_f1", f"mean_{name}_f1", f"same_{name}_f1", f"{name}_f1_sd"]
-        scored = _scored_alike(rows.get(name, []), areas, own)
-        beside[columns] = scored.reindex(index=beside.index)
+        columns = [f"{name}_f1", f"mean_{name}_f1", f"same_{name}_f1"] + [f"{name}_f1_{end}" for end in _CERTAIN]
+        beside[columns] = _scored_alike(rows.get(name, []), areas, own).reindex(index=beside.index)
         beside[f"published_{name}_f1"] = published.get(name, np.nan)
     return beside.assign(areas=len(areas), same_areas=len(own)).join(table7[["orders", "seeds", "run_ids"]])
 
 
+_CERTAIN = ("low", "high", "sd")
+
+
 def _scored_alike(rows: Sequence[Mapping[str, Any]], areas: Set[str], own: Set[str]) -> pd.DataFrame:
-    """Return by model the first four columns of `beside_mix_and_single`; rows that lack an area are left out."""
-    scored = []
+    """Return by model the first columns of `beside_mix_and_single`; rows that lack an area are left out."""
+    alike = []
     for row in rows:
-        counts = {area: one for area, one in scoring.by_area(row["counts"]).items() if area in areas}
-        if len(counts) == len(areas):
-            pooled, same = (sum((counts[area] for area in kept), Confusion(0, 0, 0, 0)).f1 for kept in (areas, own))
-            mean = np.mean([one.f1 for one in counts.values()])
-            scored.append({"model": row["model"], "run": row["run"], "pooled": pooled, "mean": mean, "same": same})
-    table = pd.DataFrame(scored, columns=["model", "run", "pooled", "mean", "same"])
-    groups = table.groupby("model")
-    deviations = {model: by_order_and_seed(list(group["run"]), group["pooled"]).mean().std() for model, group in groups}
-    return groups[["pooled", "mean", "same"]].mean().assign(sd=pd.Series(deviations, dtype=float))
+        counts = row["counts"][row["counts"]["area"].isin(areas)]
+        if len(by_area := scoring.by_area(counts)) == len(areas):
+            same = sum((by_area[area] for area in own), Confusion(0, 0, 0, 0)).f1
+            alike.append({**row, "counts": counts, "mean": np.mean([one.f1 for one in by_area.values()]), "same": same})
+    columns = ["f1", "mean", "same", *(f"f1_{end}" for end in _CERTAIN)]
+    return score_table(alike, ["model"])[columns] if alike else pd.DataFrame(columns=columns)
 
 
-def _narrow(settings: Part, models: Sequence[str], areas: Sequence[str]) -> Part:
-    changes: dict[str, Any] = {"added": None} if areas else {}
-    if models and settings.compared not in models:
-        changes["compared"] = models[0]
-    return settings.model_copy(update=changes)
+def _narrow(settings: Part, models: Sequence[str], _: Sequence[str]) -> Part:
+    is_left = not models or settings.compared in models
+    return settings if is_left else settings.model_copy(update={"compared": models[0]})
 
 
 register(Experiment(
@@ -363,7 +332,7 @@ register(Experiment(
     findings={
         "table7": partial(findings.pooled, number=7), "table7_beside": findings.table7_beside,
         "order_differences": findings.order_differences, "forgetting": findings.forgetting,
-        "strategies": findings.strategies, "eighth_area": findings.eighth_area, "fig15_predictions": findings.examples,
+        "strategies": findings.strategies, "fig15_predictions": findings.examples,
     },
     used_areas=("areas",), known_areas=("first", "permuted", "last"), narrow=_narrow,
 ))  # fmt: skip

@@ -65,7 +65,7 @@ class Profile(Strict, allow_inf_nan=False):
     Attributes:
         areas: areas used; empty for all of the data set.
         width: first-level channels of single networks; those not named are built as published.
-        options, micro_batch, seeds_of: of single networks (`models.build`, `training.specs.Recipe`).
+        micro_batch, seeds_of: of single networks (`training.specs.Recipe`).
         batch_size_at: batch sizes at single patch sizes, where few large patches have to do.
         portable: runs are the same bits on every x86-64 processor with AVX2: on the CPU, in fp32, one thread each.
         extensions: modules of one's own that register further losses, optimisers, metrics or experiments.
@@ -79,7 +79,6 @@ class Profile(Strict, allow_inf_nan=False):
     areas: tuple[str, ...] = ()
     models: Annotated[tuple[ModelName, ...], Field(min_length=1)]
     width: dict[ModelName, PositiveInt] = {}
-    options: dict[ModelName, dict[str, bool]] = {}
     micro_batch: dict[ModelName, PositiveInt] = {}
     patches: PatchRule = PatchRule()
     recipe: Recipe
@@ -146,11 +145,6 @@ def load(profile: str) -> Profile:
     if loaded.name != path.stem:
         # Results go into folders of this name: a copied profile must not write over those of its original.
         raise UserError(f"{path}: key 'name' = '{loaded.name}': write the file's own name, '{path.stem}'")
-    for model, switched in loaded.options.items():
-        for option in switched:
-            if option not in (known := models.options_of(model)):
-                listed = ", ".join(known) or "none"
-                raise UserError(f"{path}: key 'options.{model}': no option '{option}'; it has {listed}")
     if loaded.portable and loaded.execution.device == "auto":
         return loaded.model_copy(update={"execution": loaded.execution.model_copy(update={"device": "cpu"})})
     return loaded

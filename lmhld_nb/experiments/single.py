@@ -7,7 +7,7 @@ import pandas as pd
 
 from lmhld_nb import paper, runs
 from lmhld_nb.config import Strict
-from lmhld_nb.evaluation import Confusion, Threshold, best_threshold, score_threshold
+from lmhld_nb.evaluation import Threshold, best_threshold
 from lmhld_nb.experiments import findings, tables
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
@@ -45,19 +45,11 @@ def histories(finished: Sequence[Run]) -> pd.DataFrame:
     return pd.concat([history.assign(area=spec.data[0].area, model=spec.model) for history, spec in histories])
 
 
-def threshold_baseline(run: Run, split: str = "test") -> Threshold:
+def threshold_baseline(run: Run) -> Threshold:
     """Return the best single threshold on the pixels that a run is tested on (an upper bound of thresholding)."""
     (patch_set,) = runs.patch_sets(run.spec, progress=False)
-    numbers = patch_set.where(split)
-    return best_threshold(patch_set.images[numbers], patch_set.masks[numbers], patch_set.spec.bands)
-
-
-def threshold_from_training(run: Run) -> Confusion:
-    """Score, on the test pixels of a run, the threshold that is best on its training pixels: no better informed."""
-    (patch_set,) = runs.patch_sets(run.spec, progress=False)
     numbers = patch_set.where("test")
-    rule = threshold_baseline(run, "train")
-    return score_threshold(rule, patch_set.images[numbers], patch_set.masks[numbers], patch_set.spec.bands)
+    return best_threshold(patch_set.images[numbers], patch_set.masks[numbers], patch_set.spec.bands)
 
 
 def against_threshold(table: pd.DataFrame, rules: dict[str, Threshold]) -> pd.DataFrame:

@@ -96,26 +96,6 @@ class Study:
         rule = self.profile.patches.model_copy(update={"bands": tuple(bands)})
         return replace(self, profile=self.profile.model_copy(update={"patches": rule}))
 
-    def with_data(self, name: str, bands: Sequence[str] | None = None) -> Study:
-        """Return the same profile on all areas of another data set, and other bands where some are given.
-
-        It has no experiments: the areas that they name belong to the profile's own data set.
-        """
-        dataset = open_dataset(name)
-        rule = self.profile.patches
-        sizes, thin = (
-            {area: value for area, value in by_area.items() if area in dataset.areas}
-            for by_area in (rule.sizes, rule.thin)
-        )
-        own = {"sizes": sizes, "thin": thin, "bands": tuple(bands or rule.bands)}
-        changes = {
-            "data": name,
-            "areas": (),
-            "patches": rule.model_copy(update=own),
-            "experiments": self.profile.experiments.model_copy(update=dict.fromkeys(EXPERIMENTS)),
-        }
-        return Study(self.profile.model_copy(update=changes), dataset, self.seen)
-
     def patch_size(self, area: str) -> int:
         """Return an area's patch size in pixels; raises `UserError` where it is ``published`` and nothing is."""
         rule = self.profile.patches
@@ -191,7 +171,6 @@ class Study:
             RunSpec(
                 model=model,
                 width=profile.width.get(model),
-                options=profile.options.get(model, {}),
                 data=data,
                 recipe=self.recipe(model, data[0].size, epochs).model_copy(update=changes),
                 seed=seed,

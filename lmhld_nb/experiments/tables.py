@@ -10,17 +10,12 @@ import pandas as pd
 
 from lmhld_nb import paper, runs, sources
 from lmhld_nb.config import UserError
-from lmhld_nb.evaluation import METRICS, Confusion, intervals, scores
+from lmhld_nb.evaluation import METRICS, intervals, scores
 from lmhld_nb.patches import PatchSpec, splits
 from lmhld_nb.runs import Run
 from lmhld_nb.training import scoring
 
 BLOCK = ["dataset", "area", "block"]
-
-
-def run_scores(run: Run, counts: Mapping[str, Any] | None = None) -> dict[str, float]:
-    """Return the scores of a run on its test patches, or of other counts that its metrics.json holds."""
-    return scores(Confusion.from_dict(run.metrics["test"] if counts is None else counts))
 
 
 def tested_patches(run: Run) -> pd.DataFrame:

@@ -24,7 +24,7 @@ from lmhld_nb.sources.fingerprints import digest_of
 
 PROBABILITY, MASK, POLYGONS, OVERLAY = "probability.tif", "mask.tif", "landslides.gpkg", "overlay.png"
 POLYGON_STYLE, PROBABILITY_STYLE = "landslides.qml", "probability.qml"
-SCORE_TABLES = ("precision_recall", "calibration", "by_size", "size_frequency")
+SCORE_TABLES = ("precision_recall", "calibration", "by_size")
 REPORT = "map.json"  # written last: without it a map is not finished
 COARSE = "coarse.tif"  # lies in the temporary folder only
 _RECORDED = (

@@ -29,12 +29,7 @@ class Network:
     title: str  # its name in tables and figures; of the seven, as the paper's tables print it
     colour: str  # of figures, a hex string
     marker: str  # of figures, one of matplotlib's
-    builder: Callable[..., nn.Module]  # called with the number of bands, ``width`` if it takes one, and options
-
-    def parameters(self) -> list[str]:
-        """Return the names of what its builder is called with."""
-        variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-        return [name for name, one in inspect.signature(self.builder).parameters.items() if one.kind not in variadic]
+    builder: Callable[..., nn.Module]  # called with the number of bands, and ``width`` if it takes one
 
 
 # The first seven colours of seaborn's colour-blind palette. Markers differ too: some colours are alike to some eyes.
@@ -100,35 +95,26 @@ def source_of(name: str) -> str:
         ) from error
 
 
-def options_of(name: str) -> list[str]:
-    """Return what can be switched on or off in an architecture; raises as `network`."""
-    return [option for option in network(name).parameters()[1:] if option != "width"]
-
-
 def takes_width(entry: Network) -> bool:
     """Say whether a network's width can be chosen."""
-    return "width" in entry.parameters()
+    return "width" in inspect.signature(entry.builder).parameters
 
 
-def build(name: str, in_channels: int = 4, width: int | None = None, **options: bool) -> nn.Module:
+def build(name: str, in_channels: int = 4, width: int | None = None) -> nn.Module:
     """Build a network with fresh weights: (N, in_channels, H, W) float → (N, 1, H, W) logits, H and W multiples of 16.
 
     ``name`` is one of `NAMES`, whose weights are drawn from torch's global generator, or ``package.module:function``,
     which keeps its own initialisation. ``width`` is the channels of the first level and scales all others (None as
-    published), ``options`` those of a network from outside. UserError where a name or
-    option is unknown, or a network from outside cannot be built or returns something else.
+    published). UserError where a name is unknown, or a network from outside cannot be built or returns something else.
     """
     entry = network(name)
-    if unknown := set(options).difference(options_of(name) if options else ()):
-        known = ", ".join(options_of(name)) or "none"
-        raise UserError(f"model '{name}': no option '{min(unknown)}'; it has {known}")
     if width is not None and not takes_width(entry):
         raise UserError(f"model '{name}': takes no `width`; leave it out of the profile's widths")
     sizes = {} if width is None else {"width": width}
     if name in NETWORKS:
-        return entry.builder(in_channels, **sizes, **options).apply(_initialise)
+        return entry.builder(in_channels, **sizes).apply(_initialise)
     try:
-        model = entry.builder(in_channels, **sizes, **options)
+        model = entry.builder(in_channels, **sizes)
         with torch.no_grad():
             logits = model.eval()(torch.zeros(2, in_channels, 64, 64))
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__

@@ -7,12 +7,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from lmhld_nb.evaluation import METRICS
 from lmhld_nb.plots import style
@@ -75,7 +74,7 @@ def strategies(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Compare ways of training on all areas (`forgetting.strategy_table`, ``runs`` of `strategy_runs`)."""
     titles = [str(title) for title in table.index]
     y = np.arange(len(titles))
-    figure, axes = plt.subplots(1, 4, figsize=(11, 1.3 + 0.42 * len(titles)), sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(8, 1.3 + 0.42 * len(titles)), sharey=True)
     colours = sns.color_palette("colorblind")
     for ax, column, colour, marker in zip(axes, ("f1", "forgetting"), colours, "oD", strict=False):
         for row, title in enumerate(titles):
@@ -93,48 +92,9 @@ def strategies(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     axes[1].set(title="average forgetting", xlabel="F1 lost, lower is better")
     if table["forgetting"].notna().any():
         axes[1].axvline(0, color="0.5", linewidth=0.8)
-    costs = {"trained_parameter_steps": "trained parameters × steps", "seconds": "seconds of training"}
-    for ax, (column, title) in zip(axes[2:], costs.items(), strict=True):
-        _bars(ax, table[column].to_numpy(float))
-        ax.set_title(title)
     axes[0].set_yticks(y, [textwrap.fill(title, 28) for title in titles])
     axes[0].set_ylim(len(titles) - 0.5, -0.5)
     return style.counted(figure, style.format_count(len(runs), "network"), "line: interval, faint dots: single seeds")
-
-
-def _bars(ax: Axes, values: np.ndarray) -> None:
-    """Draw one bar per strategy with its value; on a log scale where a plain one would hide the short bars."""
-    ax.barh(range(len(values)), values, 0.6, color="0.75")
-    formatter = EngFormatter(sep="")
-    positive = values[values > 0]
-    if positive.size and positive.max() > 20 * positive.min():
-        ax.set(xscale="log", xlim=(positive.min() / 3, positive.max() * 6), xlabel="log scale")
-    elif positive.size:
-        ax.set_xlim(0, 1.3 * positive.max())
-        ax.xaxis.set_major_locator(MaxNLocator(4))
-        ax.xaxis.set_major_formatter(formatter)
-    for row in np.flatnonzero(values > 0):
-        label = formatter(float(f"{values[row]:.3g}"))
-        ax.annotate(label, (values[row], row), (3, 0), textcoords="offset points", va="center", fontsize=7.5)
-
-
-def addition(table: pd.DataFrame) -> Figure:
-    """Draw F1 of each ``area`` and ``model`` ``before`` and ``after`` one more area was added to a finished chain."""
-    areas, models = list(table.index.unique("area")), list(table.index.unique("model"))
-    figure, ax = plt.subplots(figsize=(8.5, 1.0 + 0.5 * len(areas)))
-    for (area, model), before, after in table[["before", "after"]].itertuples():
-        y = areas.index(area) + 0.6 * ((models.index(model) + 0.5) / len(models) - 0.5)
-        look = style.network_look(model, markersize=4)
-        if np.isfinite(before):
-            arrow = {"arrowstyle": "->", "color": look["color"], "shrinkA": 0, "shrinkB": 2}
-            ax.annotate("", (after, y), (before, y), arrowprops=arrow)
-        ax.plot(after, y, **look)
-    ax.set_yticks(range(len(areas)), [style.area_name(area) for area in areas])
-    ax.set(xlim=(0, 1), ylim=(len(areas) - 0.5, -0.5), xlabel="F1 on the area's test patches")
-    ax.grid(axis="x", color="0.9")
-    figure.legend(handles=style.network_handles(models, linestyle=""), loc="outside right center")
-    explanation = "arrow: from before to after the area of the last row was added"
-    return style.counted(figure, style.format_count(len(models), "chain"), explanation)
 
 
 def part_beside(table: pd.DataFrame) -> Figure:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 RED = (1.0, 0.1, 0.1)
 _ACROSS = 3  # pictures per row, so that they stay large enough to see something in
 _MARKERS = "osD^vPX*"
-_OF_SIZES = "line: 95 % interval (Wilson); number: how many there are"
-_CHANCE = "cross: the same maps at random places"
 
 
 def images(views: Sequence[View]) -> Figure:
@@ -112,37 +110,6 @@ def detection_by_size(table: pd.DataFrame) -> Figure:
     if table.empty:
         return _nothing()
     figure, axes = plt.subplots(1, 2, figsize=(7.4, 3.1), sharey=True)
-    _by_size(axes, table)
-    chance = f"; {_CHANCE}" if "chance_rate" in table else ""
-    return style.counted(figure, _both_counts(table), _OF_SIZES + chance)
-
-
-def size_frequency(table: pd.DataFrame) -> Figure:
-    """Draw the frequency density of landslide areas, mapped against true (`objects.size_frequency`)."""
-    if table.empty:
-        return _nothing()
-    figure, ax = plt.subplots(figsize=(5.2, 3.4))
-    _frequency(ax, table)
-    return style.counted(figure, style.format_count(1, "scene"))
-
-
-def landslides(by_size: pd.DataFrame, frequency: pd.DataFrame) -> Figure:
-    """Draw what `detection_by_size` and `size_frequency` draw, side by side."""
-    if by_size.empty or frequency.empty:
-        return _nothing()
-    figure, axes = plt.subplots(1, 3, figsize=(10.5, 3.3))
-    _by_size(axes[:2], by_size)
-    _frequency(axes[2], frequency)
-    axes[2].set_title("how often a size occurs")
-    return style.counted(figure, _both_counts(by_size), _OF_SIZES)
-
-
-def _both_counts(table: pd.DataFrame) -> str:
-    slides, objects = int(table["landslides"].sum()), int(table["mapped"].sum())
-    return f"{style.format_count(slides, 'landslide')}, {style.format_count(objects, 'mapped object')}"
-
-
-def _by_size(axes: Sequence[Axes], table: pd.DataFrame) -> None:
     found = ("landslides", "detection_rate", "landslides that are found", style.HIT)
     false = ("mapped", "false_share", "mapped objects that are false", style.FALSE_ALARM)
     for ax, (total, share, title, colour) in zip(axes, (found, false), strict=True):
@@ -159,17 +126,12 @@ def _by_size(axes: Sequence[Axes], table: pd.DataFrame) -> None:
         ax.set_xticks(x, rows["area_m2"], rotation=40, ha="right", fontsize=7.5)
         ax.set(ylim=(0, 1.12), title=title, xlabel="area in m²")
     axes[0].set_ylabel("share")
-
-
-def _frequency(ax: Axes, table: pd.DataFrame) -> None:
-    for inventory, line, colour in (("true", "o-", "0.25"), ("mapped", "s--", "#d7261e")):
-        rows = table[table["inventory"] == inventory]
-        if rows.empty:  # zero is on no logarithmic axis
-            ax.text(0.98, 0.9, f"{inventory}: none", transform=ax.transAxes, ha="right", color=colour)
-            continue
-        ax.loglog(rows["area_m2"], rows["density"], line, color=colour, ms=5, lw=1.2, label=inventory)
-    ax.set(xlabel="landslide area in m²", ylabel="density per m²")
-    ax.legend(loc="lower left")
+    slides, objects = int(table["landslides"].sum()), int(table["mapped"].sum())
+    counts = f"{style.format_count(slides, 'landslide')}, {style.format_count(objects, 'mapped object')}"
+    explanation = "line: 95 % interval (Wilson); number: how many there are"
+    if "chance_rate" in table:
+        explanation += "; cross: the same maps at random places"
+    return style.counted(figure, counts, explanation)
 
 
 def _nothing() -> Figure:

@@ -12,7 +12,6 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
@@ -24,23 +23,19 @@ if TYPE_CHECKING:
     from lmhld_nb.experiments.examples import Example
 
 
-CURVES = {"val_f1": "validation F1", "train_loss": "training loss", "val_loss": "validation loss"}
-"""Columns of a run's history, as figures call them."""
-
-
-def learning_curves(panels: Mapping[str, Sequence[Run]], column: str = "val_f1") -> Figure:
-    """Draw one of `CURVES` over epochs, one panel per group of runs; a network's mark is the epoch tested."""
+def learning_curves(panels: Mapping[str, Sequence[Run]]) -> Figure:
+    """Draw validation F1 over epochs, one panel per group of runs; a network's mark is the epoch tested."""
     models = list(dict.fromkeys(run.spec.model for runs in panels.values() for run in runs))
     figure, axes, left, bottom = style.grid(len(panels), (2.5, 2.2), (1.5, 0.5), narrowest=6.5, sharey=True)
     for ax, (title, runs) in zip(axes, panels.items(), strict=True):
         for run in runs:
             look = style.network_look(run.spec.model, markersize=5)
-            curve, tested = run.history.set_index("epoch")[column], run.metrics["best_epoch"]
+            curve, tested = run.history.set_index("epoch")["val_f1"], run.metrics["best_epoch"]
             ax.plot(curve.index, curve, color=look["color"], linewidth=1.2)
             ax.plot(tested, curve[tested], **look)
-        ax.set(title=title, ylim=(0, 1) if column == "val_f1" else None)
+        ax.set(title=title, ylim=(0, 1))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    plt.setp(left, ylabel=CURVES[column])
+    plt.setp(left, ylabel="validation F1")
     plt.setp(bottom, xlabel="epoch")
     figure.legend(handles=style.network_handles(models, markersize=5), loc="outside right center")
     trainings = [run for runs in panels.values() for run in runs]
@@ -48,7 +43,7 @@ def learning_curves(panels: Mapping[str, Sequence[Run]], column: str = "val_f1")
     return style.counted(figure, style.format_count(len(trainings), "training"), f"seeds: {seeds}")
 
 
-def score_heatmap(table: pd.DataFrame, scores: Mapping[str, str], rows: str, name: str = "F1") -> Figure:
+def score_heatmap(table: pd.DataFrame, scores: Mapping[str, str], rows: str) -> Figure:
     """Draw ``scores`` (columns' titles, if any) as heat maps of rows (``area`` or ``patch_size``) × networks."""
     scores = {column: title for column, title in scores.items() if table[column].notna().any()}
     is_few = (table["patches"] < intervals.LEAST).unstack("model")
@@ -70,37 +65,11 @@ def score_heatmap(table: pd.DataFrame, scores: Mapping[str, str], rows: str, nam
         style.name_cells(ax, rows=[style.area_name(line) if rows == "area" else f"{line} px" for line in lines])
     for ax in bottom:
         style.name_cells(ax, columns=list(map(style.network_title, models)), rotation=40, ha="right")
-    explanation = f"{name}, bold: {'the best of a row' if rows == 'area' else 'the best size of each network'}"
+    explanation = f"F1, bold: {'the best of a row' if rows == 'area' else 'the best size of each network'}"
     if is_few.any(axis=None):
         explanation += f"; *: fewer than {intervals.LEAST} test patches"
     explanation += f"; {style.by_network(table, 'seeds')}"
     return style.counted(figure, f"{style.format_count(len(table), 'score')} a panel at most", explanation)
-
-
-def patch_size_scores(choice: pd.DataFrame, table: pd.DataFrame) -> Figure:
-    """Draw F1 over the whole area against patch size (Table 4), and the mean that decides (`patch_size_choice`)."""
-    areas, models = list(choice.index.unique("area")), list(table.index.unique("model"))
-    titles = {"f1": "this book", "outside_f1": "outside the training patches", "published_f1": "published"}
-    titles = {column: title for column, title in titles.items() if table[column].notna().any()}
-    size = (1.6 + 2.9 * len(titles), 0.8 + 2.6 * len(areas))
-    figure, axes = plt.subplots(len(areas), len(titles), figsize=size, squeeze=False, sharey=True)
-    for row, area in zip(axes, areas, strict=True):
-        for ax, (column, title) in zip(row, titles.items(), strict=True):
-            cells = table.loc[area][column].unstack("model")
-            ax.set(title=f"{style.area_name(area)}: {title}", ylim=(0.2, 0.9))
-            if cells.isna().all(axis=None):
-                continue
-            ticks = range(len(cells))
-            for model in cells:
-                ax.plot(ticks, cells[model], **style.network_look(str(model), markersize=4, linewidth=1))
-            ax.plot(ticks, choice.loc[area][column.replace("f1", "mean_f1")], color="k", linewidth=2.5)
-            ax.set_xticks(ticks, [f"{size} px" for size in cells.index])
-        row[0].set_ylabel("F1, whole area")
-    mean = Line2D([], [], color="k", linewidth=2.5, label="mean")
-    figure.legend(handles=[*style.network_handles(models, markersize=4), mean], loc="outside right center")
-    return style.counted(
-        figure, f"{style.format_count(len(models), 'network')} a size", style.by_network(table, "seeds")
-    )
 
 
 def recipe_heatmap(table: pd.DataFrame) -> Figure:

@@ -1,7 +1,7 @@
 """Records: finished runs without their weights, with what figures show of their predictions; one file an edition.
 
-``records.tar.xz`` holds RUN_ID/FILE for each run, and records.json: the version, the profile, and a digest of the files of
-each run. Files of the same name lie side by side, so that what they have in common is packed once.
+``records.tar.xz`` holds RUN_ID/FILE for each run, and records.json: the version, the profile, and a digest of the files
+of each run. Files of the same name lie side by side, so that what they have in common is packed once.
 """
 
 import hashlib

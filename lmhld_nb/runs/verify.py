@@ -88,8 +88,8 @@ def verify(
 ) -> dict[str, str]:
     """Train runs and the stages before them in ``folder``, and compare those that are recorded with their records.
 
-    They are trained on the processor, unless this machine's GPU is what the records name. What an interrupted call
-    left in ``folder`` is used if it was made by the same code; what a completed one left is removed first.
+    They are trained on the processor, unless this machine's GPU is what the records name. What an earlier call left in
+    ``folder`` is removed first.
 
     Args:
         specs: runs that are recorded.
@@ -126,22 +126,15 @@ def verify(
 
 @contextmanager
 def _scratch_store(folder: Path) -> Iterator[None]:
-    """Make ``folder`` the run store of this process and of its workers, and empty it if `verify` wants that."""
-    code = hashlib.sha256(f"torch {torch.__version__}, numpy {np.__version__}, capped {lmhld_nb.CAPPED}".encode())
-    for path in sorted((ROOT / "lmhld_nb").rglob("*.py")):
-        code.update(path.read_bytes())
-    before, begun = os.environ.get("LMHLD_RUNS"), folder / "begun-by-code.txt"
+    """Make ``folder`` the run store of this process and of its workers, emptied."""
+    before = os.environ.get("LMHLD_RUNS")
     os.environ["LMHLD_RUNS"] = str(folder)
     try:
         with store.lock("verify", wait=False):
-            if not begun.exists() or begun.read_bytes() != code.hexdigest().encode():
-                for path in folder.iterdir():
-                    if path.is_dir():
-                        shutil.rmtree(path)
-                with atomic_path(begun) as temporary:
-                    temporary.write_bytes(code.hexdigest().encode())
+            for path in folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
             yield
-            begun.unlink()
     except store.Busy:
         raise UserError(f"{folder}: another `lmhld verify` is at work there; wait for it") from None
     finally:

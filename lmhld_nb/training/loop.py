@@ -22,7 +22,7 @@ from lmhld_nb.training import chains, engine, scoring, weights
 from lmhld_nb.training.hardware import Execution, choose_device, device_name, environment, portability, precision
 from lmhld_nb.training.specs import RunSpec
 
-CHECKPOINT, LAST_GOOD = "checkpoint.safetensors", "last_good.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
 
 
 def train(
@@ -45,8 +45,7 @@ def train(
             and is tested on the areas of all of them too.
 
     Raises:
-        UserError: the loss became NaN or infinite (last_good.safetensors then holds the weights of the epoch before),
-            out of memory, or the disk is full.
+        UserError: the loss became NaN or infinite, out of memory, or the disk is full.
         Interrupted: SIGTERM came; a checkpoint was written.
     """
     run = _Training(spec, patch_sets, folder, execution or Execution(), earlier)
@@ -72,9 +71,8 @@ def train(
 
 
 class _Training:
-    """One training under way: the network, its optimiser, copies of its weights and its state.
+    """One training under way: the network, its optimiser, a copy of its best weights and its state.
 
-    The copies are ``best``, of the epoch that validated best, and ``good``, of the last one whose losses were finite.
     It begins where its checkpoint says that it stopped.
     """
 
@@ -91,7 +89,7 @@ class _Training:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "spec.json", json.loads(spec.canonical()))
         torch.manual_seed(chains.seed_of(spec))
-        model = models.build(spec.model, len(spec.bands), spec.width, **spec.options)
+        model = models.build(spec.model, len(spec.bands), spec.width)
         self.identity, self.parent_weights, before = spec.run_id, {}, "yes"
         if spec.stage is not None:
             chains.start_from_parent(model, spec.stage, earlier[-1].weights)
@@ -101,7 +99,7 @@ class _Training:
             before = json.loads(earlier[-1].weights.with_name("metrics.json").read_text(encoding="utf-8"))["portable"]
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = engine.optimiser_of(self.model, spec.recipe)
-        self.copies = {"best": weights.copy_of(self.model), "good": weights.copy_of(self.model)}
+        self.copies = {"best": weights.copy_of(self.model)}  # of the epoch that validated best
         self.checkpoint, restore = folder / CHECKPOINT, weights.restore_checkpoint
         self.state = restore(self.checkpoint, self.model, self.optimiser, self.copies, self.identity)
         # A run that is taken up on other hardware keeps the precision it began with.
@@ -134,7 +132,6 @@ class _Training:
         if row["val_f1"] > state.best_f1:
             state.best_f1, state.best_epoch = row["val_f1"], state.epoch + 1
             self.copies["best"] = weights.copy_of(self.model)
-        self.copies["good"] = weights.copy_of(self.model)
         state.seconds += time.perf_counter() - began
         row["seconds"] = round(state.seconds, 3)
         state.history.append(row)
@@ -166,17 +163,12 @@ class _Training:
         state.loss_sum = float(loss_sum)
 
     def validate(self, validation: Batches, train_loss: float) -> dict[str, float]:
-        """Return the epoch's row; if a loss is not finite, keep the weights of the last good epoch and say so."""
+        """Return the epoch's row; UserError if a loss is not finite."""
         counts, val_loss = scoring.patch_counts(self.model, validation, self.recipe)
         total, epoch = scoring.total(counts), self.state.epoch + 1
         for name, loss in (("train_loss", train_loss), ("val_loss", val_loss)):
             if not np.isfinite(loss):
-                weights.save(self.folder / LAST_GOOD, self.copies["good"], self.spec, self.patch_sets)
-                last = f"of epoch {epoch - 1}" if epoch > 1 else "it began with"
-                raise UserError(
-                    f"{self.folder}: {name} {loss} in epoch {epoch}; lower `lr` in the profile "
-                    f"({LAST_GOOD} holds the weights {last})"
-                )
+                raise UserError(f"{self.folder}: {name} {loss} in epoch {epoch}; lower `lr` in the profile")
         return {
             "epoch": epoch,
             "lr": engine.learning_rate(self.recipe, self.state.epoch),
@@ -229,6 +221,5 @@ class _Training:
             "portable": state.portable,
         }
         write_json(folder / "metrics.json", metrics)
-        for name in (CHECKPOINT, LAST_GOOD):
-            (folder / name).unlink(missing_ok=True)
+        self.checkpoint.unlink(missing_ok=True)
         return metrics

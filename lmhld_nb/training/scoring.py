@@ -4,7 +4,7 @@ Patches are chosen for holding landslide; a landscape mostly does not. Experimen
 "the performance of landslide detection across the entire study area" (paper section 3.2 (1)): by all its windows.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from lmhld_nb.config import atomic_path, write_json
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.patches.batches import Batches, load_split
 from lmhld_nb.patches.patch_sets import PatchSet
-from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import Scene
 from lmhld_nb.training import engine
 from lmhld_nb.training.chains import INPUT, EarlierStage, copy_layer_groups
@@ -152,37 +151,25 @@ def window_counts(
     """
     index = patches.index[patches.index["split"] == "train"]
     trained = set(zip(index["scene"], index["row"], index["col"], strict=True))
-    size, rows = patches.spec.size, []
+    size, rows, by_scene = patches.spec.size, [], recipe.normalise == "scene"
     for scene in tqdm(area_scenes, f"whole area {patches.spec.area}", unit="scene", disable=not progress, leave=False):
-        for strip, predicted, truth, known in predict_strips(model, patches, scene, recipe, device):
-            counts = np.stack([_sum_windows(outcome & known, size) for outcome in _outcomes(predicted, truth)])
-            for r, c in zip(*np.nonzero(counts.sum(axis=0)), strict=True):
-                window = (scene.name, strip.row + int(r) * size, int(c) * size)
-                rows.append([*window, int(window in trained), *counts[:, r, c].tolist()])
+        statistics = patches.scene_statistics[scene.name] if by_scene else (patches.mean, patches.std)
+        mean, std = np.asarray(statistics, np.float32)
+        with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
+            for strip in scenes.strips(image.shape, size * max(1, 512 // size)):
+                values, truth = image.read(strip, patches.spec.bands), labels.read(strip)
+                valid = image.valid(values)
+                known = valid & (truth != 255)
+                if not known.any():
+                    continue
+                scaled = (values.astype(np.float32) - mean[:, None, None]) / std[:, None, None]
+                scaled[:, ~valid] = 0
+                outcomes = _outcomes(_predict(model, scaled, size, recipe, device), truth == 1)
+                counts = np.stack([_sum_windows(outcome & known, size) for outcome in outcomes])
+                for r, c in zip(*np.nonzero(counts.sum(axis=0)), strict=True):
+                    window = (scene.name, strip.row + int(r) * size, int(c) * size)
+                    rows.append([*window, int(window in trained), *counts[:, r, c].tolist()])
     return pd.DataFrame(rows, columns=WINDOW_COLUMNS)
-
-
-def predict_strips(
-    model: nn.Module, patches: PatchSet, scene: Scene, recipe: Recipe, device: torch.device
-) -> Iterator[tuple[Window, np.ndarray, np.ndarray, np.ndarray]]:
-    """Predict a scene strip by strip from top to bottom, as `window_counts` does, but for strips without known pixels.
-
-    Yields the strip; predicted, true and known landslide, bool (rows, cols).
-    """
-    by_scene = recipe.normalise == "scene"
-    statistics = patches.scene_statistics[scene.name] if by_scene else (patches.mean, patches.std)
-    mean, std = np.asarray(statistics, np.float32)
-    size = patches.spec.size
-    with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
-        for strip in scenes.strips(image.shape, size * max(1, 512 // size)):
-            values, truth = image.read(strip, patches.spec.bands), labels.read(strip)
-            valid = image.valid(values)
-            known = valid & (truth != 255)
-            if not known.any():
-                continue
-            scaled = (values.astype(np.float32) - mean[:, None, None]) / std[:, None, None]
-            scaled[:, ~valid] = 0
-            yield strip, _predict(model, scaled, size, recipe, device), truth == 1, known
 
 
 @torch.inference_mode()

@@ -108,7 +108,6 @@ class RunSpec(Strict):
         model: architecture (`models.network`).
         source: digest of its code, for a network from outside (`models.source_of`); filled in where it is left out.
         width: channels of its first level (None as published).
-        options: of the architecture (`models.build`).
         data: the patches of one or more areas, trained on together.
         recipe: how it is trained.
         seed: of initial weights, order of patches and augmentation.
@@ -118,7 +117,6 @@ class RunSpec(Strict):
     model: str
     source: str = Field(default_factory=_source_of)
     width: int | None = None
-    options: dict[str, bool] = {}
     data: tuple[PatchSpec, ...]
     recipe: Recipe
     seed: int = 0
@@ -138,7 +136,8 @@ class RunSpec(Strict):
         for name, entry in (("loss", LOSSES[self.recipe.loss]), ("optimiser", OPTIMISERS[self.recipe.optimiser])):
             if entry.version != 1:  # so that a new version names its runs anew and no others
                 fields[f"{name}_version"] = entry.version
-        return json.dumps({"engine": ENGINE_VERSION, **fields}, sort_keys=True)
+        # Networks had options once: their empty place keeps the names of runs.
+        return json.dumps({"engine": ENGINE_VERSION, "options": {}, **fields}, sort_keys=True)
 
     @property
     def label(self) -> str:

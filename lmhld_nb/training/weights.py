@@ -59,7 +59,7 @@ def save(
     """
     card = {
         "run_id": spec.run_id,
-        **{name: getattr(spec, name) for name in ("model", "source", "width", "options", "bands")},
+        **{name: getattr(spec, name) for name in ("model", "source", "width", "bands")},
         "normalise": spec.recipe.normalise,
         "precision": spec.recipe.precision,
         "areas": {
@@ -85,7 +85,7 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     with _one_line_errors(path):
         if models.source_of(card["model"]) != card.get("source", ""):
             raise UserError(f"the code of '{card['model']}' has changed since; train it again")
-        model = models.build(card["model"], len(card["bands"]), card["width"], **card.get("options", {}))
+        model = models.build(card["model"], len(card["bands"]), card["width"])
         shapes, stored = ({name: value.shape for name, value in one.items()} for one in (model.state_dict(), tensors))
         if stored != shapes:
             raise ValueError(f"its weights are not those of the {card['model']} that its card describes")
@@ -165,7 +165,7 @@ def restore_checkpoint(
         value.copy_(tensors[name])
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     content = optimiser.state_dict()
-    for key in sorted(tensors.keys() - targets.keys()):
+    for key in sorted(key for key in tensors if key.startswith("optimiser/")):
         _, number, name = key.split("/")
         parameter, value = parameters[int(number)], tensors[key]
         if value.shape == parameter.shape:  # with the parameter's order in memory, as it was
