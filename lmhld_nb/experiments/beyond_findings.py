@@ -37,7 +37,7 @@ def prevalence(table: Any) -> str:
         f"{before['recall']:.2f} to {after['recall']:.2f}; {before['false_alarms']:.1%} and "
         f"{after['false_alarms']:.1%} of the background are false alarms. Trained with dropped windows it reaches "
         f"{_score(trained)} ({_seeds(after)}, standard deviations {_sd(after['f1_sd'])} and {_sd(trained['f1_sd'])}). "
-        "Scores on patches that are chosen for their landslides are not those of a map."
+        + (_few(before["kept"]) or "A score on patches chosen for their landslides is not that of a map.")
     )
 
 
@@ -45,14 +45,17 @@ def label_noise(table: Any) -> str:
     """What drawing errors cost (`beyond_tables.label_table`)."""
     rows = table.set_index(["trained", "tested"])
     drawn, true, gain = (rows.loc[key] for key in (("drawn", "drawn"), ("drawn", "true"), ("true", "true")))
-    sure = gain["gain_low"] > 0 or gain["gain_high"] < 0
+    shown = "below" if drawn["f1"] < true["f1"] else "not below"
+    sure = "beyond" if gain["gain_low"] > 0 or gain["gain_high"] < 0 else "not beyond"
     return (
         f"the drawn outlines reach F1 {drawn['labels_f1']:.3f} against the true ones. A network trained on them scores "
         f"{drawn['f1']:.3f} against drawn and {true['f1']:.3f} against true outlines (n = {drawn['patches']} patches, "
-        f"{_seeds(drawn)}): an inventory shows a map {'worse' if drawn['f1'] < true['f1'] else 'no worse'} than it is. "
-        f"Training on true outlines changes the score against true ones by "
-        f"{_interval(gain['gain'], gain['gain_low'], gain['gain_high'], '+')}, "
-        f"{'beyond' if sure else 'not beyond'} the chance of patches."
+        f"{_seeds(drawn)}); training on true outlines changes the latter by "
+        f"{_interval(gain['gain'], gain['gain_low'], gain['gain_high'], '+')}. "
+        + (
+            _few(drawn["patches"])
+            or f"The inventory's score is {shown} the true one; the gain is {sure} patches' chance."
+        )
     )
 
 
@@ -99,7 +102,7 @@ def switches(table: Any) -> str:
     told = (
         f"{len(clear)} of {len(table)} other choices change F1 beyond the chance of patches and in every seed ({about})"
     )
-    return f"{told}{': ' * bool(effects)}{effects}. What the paper leaves unsaid decides as much as these effects."
+    return f"{told}{': ' * bool(effects)}{effects}. {_few(table['patches'].min()) or 'The paper states none of them.'}"
 
 
 def leave_one_out(table: Any) -> str:
@@ -107,11 +110,12 @@ def leave_one_out(table: Any) -> str:
     gaps, enough = table["gap"].dropna(), table[table["patches"] >= LEAST]
     each = "; ".join(f"{paper.area_name(row['area'])} {_score(row)}" for _, row in table.iterrows())
     told = (
-        f"in an area that it has not learnt, a network that has learnt all others reaches F1 {table['f1'].mean():.3f} "
-        f"on average of {len(table)} areas ({_seeds(table.iloc[0])}; {each})"
+        f"in an area that it has not learnt, a network that has learnt all others reaches a mean F1 of "
+        f"{table['f1'].mean():.3f} in {len(table)} area{'s' if len(table) > 1 else ''} ({_seeds(table.iloc[0])}; "
+        f"{each})"
     )
-    if gaps.empty:
-        return f"{told}; no network that has learnt the area alone is there to compare with."
+    if gaps.empty or enough.empty:
+        return f"{told}. {_few(table['patches'].max()) or 'None that has learnt the area alone is there beside it.'}"
     return (
         f"{told}, {abs(gaps.mean()):.3f} {'less' if gaps.mean() < 0 else 'more'} than one that has learnt that area "
         f"alone, and less beyond the chance of patches in {(enough['gap_high'] < 0).sum()} of {len(enough)} areas with "
@@ -132,11 +136,12 @@ def epochs_per_stage(table: Any) -> str:
         for name, rows in others.groupby("strategy", sort=False)
     )  # fmt: skip
     stable = all(len(set(np.sign(rows["part_minus"]))) == 1 for _, rows in others.groupby("strategy"))
-    ahead = {True: "is ahead throughout, as in the paper", False: "is not ahead throughout, as it is in the paper"}
+    ahead = "holds at each" if (others["part_minus"] > 0).all() else "does not hold at each"
+    weak = " One seed cannot tell this from luck." if table["seeds"].min() == 1 else ""
     return (
         f"F1 of LMHLD_part is, by epochs of a stage, {told} ({_seeds(table.iloc[0])}, {table['areas'].iloc[0]:.0f} "
-        f"areas, all their test pixels together). The verdict {'does not change' if stable else 'changes'} with "
-        f"the epochs, and LMHLD_part {ahead[bool((others['part_minus'] > 0).all())]}."
+        f"areas, all their test pixels together). Its sign {'does not change' if stable else 'changes'} with the "
+        f"epochs; that LMHLD_part is ahead of both, as in the paper, {ahead} of them.{weak}"
     )
 
 
@@ -150,6 +155,10 @@ def _interval(value: float, low: float, high: float, sign: str = "") -> str:
 
 def _seeds(row: Any) -> str:
     return "one seed" if row["seeds"] == 1 else f"{row['seeds']:.0f} seeds"
+
+
+def _few(patches: int) -> str:
+    return f"With {patches:.0f} test patches this is no finding." if patches < LEAST else ""
 
 
 def _sd(value: float) -> str:

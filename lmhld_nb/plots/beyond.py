@@ -139,13 +139,13 @@ def sizes(table: pd.DataFrame) -> Figure:
     figure, ax = plt.subplots(figsize=(6.4, 3.3))
     for column, (_, row) in enumerate(table.iterrows()):
         if row["chosen"]:
-            ax.axvspan(column - 0.4, column + 0.4, color="0.92")
+            ax.axvspan(column - 0.4, column + 0.4, color="0.92", zorder=-1)
         _mean(ax, column, row)
     ax.plot(range(len(table)), table["f1"], color=style.HIT, label="whole area", zorder=0)
     outside: dict[str, Any] = {"color": style.MISS, "linestyle": ":", "label": "outside the training patches"}
     ax.plot(range(len(table)), table["outside_f1"], **outside)
     ax.set_xticks(range(len(table)), [f"{size} px" for size in table.index])
-    ax.set(ylabel="F1", ylim=(0, 1))
+    ax.set(ylabel="F1", ylim=(0, 1), xlim=(-0.5, len(table) - 0.5))
     handles = [*ax.get_legend_handles_labels()[0], Patch(color="0.92", label="the 10 % rule's choice")]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
     return style.counted(figure, _seeds_of(table), f"thin bars: {_OVER_PATCHES}; {_BROAD}")
@@ -174,7 +174,7 @@ def left_out(table: pd.DataFrame) -> Figure:
     for name, label, marker, shift in (("single_f1", "learnt alone", "s", 0.15), ("mix_f1", "LMHLD_mix", "D", 0.28)):
         ax.plot(np.arange(len(table)) + shift, table[name], marker, color="0.4", markersize=4, label=label)
     ax.set_xticks(range(len(table)), [style.area_name(str(area)) for area in table.index], fontsize=8)
-    ax.set(ylim=(0, 1), ylabel="F1 on the area's test patches")
+    ax.set(ylim=(0, 1), xlim=(-0.5, len(table) - 0.5), ylabel="F1 on the area's test patches")
     own = Line2D([], [], color=style.FALSE_ALARM, marker="o", label="all other areas learnt")
     figure.legend(handles=[own, *ax.get_legend_handles_labels()[0]], loc="outside upper center", ncols=3)
     return style.counted(figure, _seeds_of(table), f"thin bars: {_OVER_PATCHES}; {_BROAD}")
@@ -187,6 +187,7 @@ def stage_epochs(table: pd.DataFrame) -> Figure:
         f1, x = rows["f1"].to_numpy(), rows.index.get_level_values("epochs")
         (line,) = ax.plot(x, f1, marker=marker, label=f"LMHLD_{name}")
         ax.fill_between(x, f1 - rows["f1_sd"], f1 + rows["f1_sd"], color=line.get_color(), alpha=0.2, linewidth=0)
+    ax.set_xticks(list(table.index.unique("epochs")))
     ax.set(xlabel="epochs (of a stage)", ylabel="F1, all test pixels", ylim=(0, 1))
     figure.legend(loc="outside upper center", ncols=3)
     return style.counted(figure, _seeds_of(table), "bands: ± standard deviation over seeds")
