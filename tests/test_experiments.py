@@ -87,9 +87,9 @@ def test_profiles_are_narrowed(study: Study) -> None:
     planned = plan(Study(rio, study.dataset))
     assert {area for entry in planned for area in entry.areas} == {"rio"}
     assert not any("recipe" in entry.experiments for entry in planned)
-    assert profiles.narrow(load("mini"), ["res_unet"], []).settings("part").compared == "res_unet"
-    assert not profiles.narrow(load("mini"), [], "gorkha").makes("beyond"), "it compares sizes in another area"
-    assert profiles.narrow(load("mini"), [], "gorkha, wenchuan").makes("beyond")
+    assert profiles.narrow(load("mini"), ["unet_pp"], []).settings("part").compared == "unet_pp"
+    assert not profiles.narrow(load("edition"), [], "gorkha").makes("beyond"), "it compares sizes in another area"
+    assert profiles.narrow(load("edition"), [], "gorkha, wenchuan").makes("beyond")
 
 
 @pytest.mark.parametrize(
