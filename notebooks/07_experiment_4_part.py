@@ -233,8 +233,8 @@ book.found("forgetting", forgotten)
 # behind the fresh input, the input kept, nothing frozen, or all data so far in each stage (cumulative). Then plain fine-tuning,
 # alone, with elastic weight consolidation (EWC, Kirkpatrick et al. 2017, [doi:10.1073/pnas.1611835114](https://doi.org/10.1073/pnas.1611835114)), which
 # holds weights that mattered before, and with a replay of some earlier patches. Strength and share are those that do best on
-# validation patches. Last, all areas at once, as an upper bound. Look at which intervals leave out that of LMHLD_part. The table gives the cost in two ways: trained parameters times
-# steps, the same on every machine, and the seconds that these runs took where they were made (`environment.json` of each).
+# validation patches. Last, all areas at once, as an upper bound. Look at which intervals leave out that of LMHLD_part, and at the
+# cost: trained parameters times steps, the same on every machine (`strategies.csv` has the seconds that it took, too).
 
 # %%
 compared = part.chosen_strategies(
@@ -255,8 +255,7 @@ figure
 
 # %%
 gap = ["f1_less_part", "f1_less_part_low", "f1_less_part_high"]
-costs = ["trained_parameter_steps", "seconds"]
-lm.tidy(strategies, ["f1", *gap, "forgetting", *costs])
+lm.tidy(strategies, ["f1", *gap, "forgetting", "trained_parameter_steps"])
 
 # %% [markdown]
 # `all at once` sees all areas from its first step on: an upper bound of what a chain can reach with the same steps. On real
