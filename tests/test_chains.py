@@ -170,14 +170,6 @@ def test_missing_parents_are_made_first_and_all_is_kept(stages):
     assert last.metrics["parent_weights"] == runs.find(chain[1]).metrics["weights"]
 
 
-def test_side_by_side_gives_what_one_after_another_gives(stages, folder):
-    chains_of = [linked(stages), linked([stages[0], stages[2], stages[1]])]
-    runs.make_runs([spec for chain in chains_of for spec in chain], 2, QUIET)
-    for chain in chains_of:
-        (*_, one), (*_, other) = trained(chain, runs_dir())[0], trained(chain, folder)[0]
-        assert all(torch.equal(one[name], other[name]) for name in one)
-
-
 def test_a_corrupt_parent_is_made_again_and_its_child_knows_it(stages):
     chain = linked(stages)
     runs.make_run(chain[1], QUIET)

@@ -12,7 +12,6 @@ import marks
 import pandas as pd
 import pytest
 import safetensors.torch
-import torch
 from conftest import QUIET
 from made import FULL_DISK, refuses
 
@@ -71,17 +70,6 @@ def test_the_same_spec_is_made_once(specs, trainings):
     (row,) = runs.rates().to_dict("records")
     expected = {"model": "unet", "width": "2", "patch_size": 32}
     assert row == expected | {key: again[0].metrics[key] for key in ("device", "patches_per_second")}
-
-
-def test_a_run_copied_from_elsewhere_is_adopted(specs, trainings, tmp_path, monkeypatch):
-    run = runs.make_run(specs[0], QUIET)
-    shutil.copytree(run.folder, tmp_path / "cluster" / specs[0].run_id)
-    shutil.rmtree(runs_dir())
-    assert runs.find(specs[0]) is None
-    monkeypatch.setenv("LMHLD_RUNS", str(tmp_path / "cluster"))
-    adopted = runs.make_run(specs[0], QUIET)
-    assert adopted.metrics == run.metrics and len(trainings) == 1
-    assert adopted.model()(torch.zeros(1, 4, 32, 32)).shape == (1, 1, 32, 32)
 
 
 @pytest.mark.parametrize(

@@ -72,18 +72,6 @@ def test_every_known_pixel_counts_once(area: tuple[PatchSet, Scene], normalise: 
     assert score(area, times=2, normalise=normalise)["all"] == counts["all"] + counts["all"]
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "float32", "float64"])
-def test_every_stored_type_is_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
-    monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
-    mask = blobs(128, 128, 30)
-    made, values, model = scene(tmp_path, mask), (image_of(mask) // 20).astype(dtype), Bright()
-    write_tif(made.image, values)
-    patch_set = patches.cut(SPEC, [made], progress=False)
-    counts = score((patch_set, made), model)
-    assert {x.dtype for x in model.images} == {torch.float32}
-    assert counts["all"] == Confusion.of(values[0] > patch_set.mean[0], mask)
-
-
 def test_the_second_score_leaves_out_the_training_patches_and_nothing_else(area: tuple[PatchSet, Scene]) -> None:
     patch_set, made = area
     values, labels, valid = scenes.read_all(made, BANDS)

@@ -181,7 +181,7 @@ def tidy(
     """Return an experiment's table for reading: printed names, rounded, only ``columns``.
 
     Where none are given, all but ids of runs, blocks of patches, and published scores and differences other than F1.
-    Scores that rest on fewer than ten test patches are marked with *. ``across`` names the level of the index whose
+    Scores that rest on fewer than ten test patches are marked with ``*``. ``across`` names the level of the index whose
     values become columns, of the first of ``columns``. None for None.
     """
     if table is None:

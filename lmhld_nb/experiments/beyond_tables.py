@@ -11,14 +11,7 @@ from lmhld_nb import runs
 from lmhld_nb.evaluation import Confusion, intervals
 from lmhld_nb.evaluation.intervals import RESAMPLES
 from lmhld_nb.experiments.certainty import WINDOW
-from lmhld_nb.experiments.tables import (
-    BLOCK,
-    join_ids,
-    score_table,
-    tested_on,
-    tested_patches,
-    tested_windows,
-)  # fmt: skip
+from lmhld_nb.experiments.tables import BLOCK, join_ids, score_table, tested_on, tested_patches, tested_windows
 from lmhld_nb.runs import Run
 from lmhld_nb.training import scoring
 
@@ -73,21 +66,14 @@ def prevalence_table(base: Sequence[Run], background: Sequence[Run], resamples: 
             # The first run stands for all: they see the same windows.
             landslide = sum(w * float(g[0][:, [0, 2]].sum()) for g, w in zip(groups, weights, strict=True))
             pixels = sum(w * g.shape[1] for g, w in zip(groups, weights, strict=True)) * side**2
-            row: dict[str, Any] = {
-                "training": training,
-                "weight": weight,
-                "prevalence": landslide / pixels,
-                "natural": weight == natural,
-                "kept": int(kept.sum()),
-                "dropped": int((~kept).sum()),
-                "seeds": len(pairs),
-            }
+            row: dict[str, Any] = {"training": training, "weight": weight, "prevalence": landslide / pixels}
+            row |= {"natural": weight == natural, "kept": int(kept.sum()), "dropped": int((~kept).sum())}
             sums = sum(w * g.sum(axis=1) for g, w in zip(groups, weights, strict=True))
             row |= {"false_alarms": (sums[:, 1] / (pixels - landslide)).mean()}
             row |= {"f1_sd": pd.Series(2 * sums[:, 0] / (2 * sums[:, 0] + sums[:, 1] + sums[:, 2])).std()}
             for score, interval in intervals.mixed(groups, weights, resamples).items():
                 row |= {score: interval.value, f"{score}_low": interval.low, f"{score}_high": interval.high}
-            rows.append(row | {"run_ids": join_ids([pair[index].spec.run_id for pair in pairs])})
+            rows.append(row | {"seeds": len(pairs), "run_ids": join_ids([pair[index].spec.run_id for pair in pairs])})
     return pd.DataFrame(rows).set_index(["training", "weight"])
 
 
@@ -151,10 +137,8 @@ def label_table(drawn: Sequence[Run], true: Sequence[Run]) -> pd.DataFrame:
         ]
         common = both[0].index.intersection(both[1].index)
         counts = [intervals.stacked(list(group[common]), BLOCK) for group in both]
-        gain, by_seed = (
-            intervals.difference(counts[1], counts[0]),
-            np.diff([intervals.f1(one) for one in counts], axis=0),
-        )
+        gain = intervals.difference(counts[1], counts[0])
+        by_seed = np.diff([intervals.f1(one) for one in counts], axis=0)
         table.loc[("true", tested), ["gain", "gain_low", "gain_high"]] = list(gain)
         table.loc[("true", tested), "gain_sd"] = pd.Series(by_seed[0]).std()
     return table
@@ -213,18 +197,8 @@ def switch_table(base: Sequence[Run], switched: Mapping[str, Sequence[Run]]) -> 
         tested = [[tested_patches(pair[index]) for pair in pairs] for index in (0, 1)]
         with_it, without = (intervals.stacked(counts, BLOCK) for counts in tested)
         gaps, interval = intervals.f1(with_it) - intervals.f1(without), intervals.difference(with_it, without)
-        rows.append(
-            {
-                "change": name,
-                "f1": intervals.f1(with_it).mean(),
-                "effect": interval.value,
-                "low": interval.low,
-                "high": interval.high,
-                "effect_sd": pd.Series(gaps).std(),
-                "same_sign": abs(np.sign(gaps).sum()) == len(gaps),
-                "seeds": len(pairs),
-                "patches": len(tested[0][0]),
-                "run_ids": join_ids([run.spec.run_id for pair in pairs for run in pair]),
-            }
-        )
+        row = {"change": name, "f1": intervals.f1(with_it).mean(), "effect": interval.value}
+        row |= {"low": interval.low, "high": interval.high, "effect_sd": pd.Series(gaps).std()}
+        row |= {"same_sign": abs(np.sign(gaps).sum()) == len(gaps), "seeds": len(pairs), "patches": len(tested[0][0])}
+        rows.append(row | {"run_ids": join_ids([run.spec.run_id for pair in pairs for run in pair])})
     return pd.DataFrame(rows).set_index("change") if rows else pd.DataFrame()

@@ -135,7 +135,7 @@ def heatmap(
     """Draw (rows, columns) cells with their labels, black or white by the fill; a missing one (NaN) is grey.
 
     ``limits`` are the values of the first and the last colour; the letters of ``bold`` cells (rows, columns) are bold,
-    and ``marked`` ones have a *.
+    and ``marked`` ones have a ``*``.
     """
     colours, scale = plt.get_cmap(colormap), Normalize(*limits)
     labels = np.vectorize(label, otypes=[object])(values)

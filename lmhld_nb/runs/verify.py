@@ -86,24 +86,12 @@ def verify(
     workers: int | None = None,
     report: Callable[[RunSpec, str], object] = lambda *_: None,
 ) -> dict[str, str]:
-    """Train runs and the stages before them in ``folder``, and compare those that are recorded with their records.
+    """Train runs and the stages before them in ``folder``, and return the `difference` of each recorded one, by id.
 
     They are trained on the processor, unless this machine's GPU is what the records name. What an earlier call left in
-    ``folder`` is removed first.
-
-    Args:
-        specs: runs that are recorded.
-        records: of an edition.
-        folder: a store for nothing else.
-        execution, workers: as for `make_runs`.
-        report: called for each run that is finished, also where others fail, with its spec and its difference.
-
-    Returns:
-        The `difference` of each recorded run, by id.
-
-    Raises:
-        UserError: another process uses the folder; or as `make_runs`.
-        Interrupted: as `make_runs`.
+    ``folder``, a store for nothing else, is removed first. ``report`` is called for each run that is finished, also
+    where others fail, with its spec and its difference; other arguments as for `make_runs`. UserError where another
+    process uses the folder, or, like Interrupted, as `make_runs`.
     """
     stages, differences = trainings(specs), dict[str, str]()
     recorded = {run_id: records.runs[run_id] for run_id in stages if run_id in records.runs}

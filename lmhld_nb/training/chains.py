@@ -65,17 +65,11 @@ def orders_of_addition(
 def link(
     stages: Sequence[RunSpec], schedule: Sequence[Mapping[str, Treatment]], ewc: float = 0.0, replay: float = 0.0
 ) -> list[RunSpec]:
-    """Link trainings into a chain: the same specs, each from the second on with its parent.
+    """Link trainings, one per area, into a chain: the same specs, each from the second on with its parent.
 
-    Chains that begin alike share those runs.
-
-    Args:
-        stages: one RunSpec per area, in the order of addition.
-        schedule: one row per stage; the last one holds for all stages that follow.
-        ewc, replay: of each stage from the second on (`specs.Stage`).
-
-    Raises:
-        UserError: a stage has other bands than the first, or patches that the networks cannot take.
+    Chains that begin alike share those runs. The schedule has one row per stage, whose last one holds for all that
+    follow; ``ewc`` and ``replay`` are of each stage from the second on (`specs.Stage`). UserError where a stage has
+    other bands than the first, or patches that the networks cannot take.
     """
     linked: list[RunSpec] = []
     for number, spec in enumerate(stages):

@@ -55,15 +55,10 @@ def optimiser_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def learning_rate(recipe: Recipe, epoch: int, done: float = 0.0) -> float:
-    """Return the learning rate of a step.
+    """Return the learning rate of a step of an ``epoch`` (from 0), of whose steps the share ``done`` was before.
 
     Cosine: Loshchilov & Hutter 2017, SGDR, ICLR, without restarts. One cycle: Smith & Topin 2019, Super-convergence, up
     from ``lr / 25`` and down to 0, both along a cosine.
-
-    Args:
-        recipe: of the training.
-        epoch: counted from 0.
-        done: share of its steps that were done before, 0 to 1.
     """
     if recipe.schedule == "exponential":
         return recipe.lr * recipe.gamma**epoch

@@ -35,14 +35,8 @@ def train(
     """Train, validate, test and store one run; take up where an earlier attempt stopped.
 
     Writes spec.json, history.csv, environment.json, weights.safetensors, test_patches.csv (`scoring.test_counts`) and
-    last of all metrics.json, whose content it returns.
-
-    Args:
-        spec, folder: of the run.
-        patch_sets: those that ``spec.data`` names, in that order.
-        execution: how it is computed here.
-        earlier: the stages before it, where the run is a stage of a chain. It starts from the last one's weights,
-            and is tested on the areas of all of them too.
+    last of all metrics.json, whose content it returns. ``patch_sets`` are those of ``spec.data``, in that order. A
+    stage of a chain starts from the weights of the last of those ``earlier``, and is tested on the areas of all.
 
     Raises:
         UserError: the loss became NaN or infinite, out of memory, or the disk is full.

@@ -78,12 +78,9 @@ def test_counts(
 
     Those of earlier stages are counted twice: through the input that the network has, and through that of their own
     stage. Areas that the run was trained on itself (cumulative chains) count as its own only. ``model`` has the tested
-    weights and is given back as it was; ``recipe`` says the precision it is computed in; other arguments as in
-    `training.train`.
-
-    Returns:
-        One row per patch: stage (id of the run whose test patch it is), input (``last``, or ``own``), area, number, tp,
-        fp, fn, tn; and the mean loss over the pixels of the run's own test patches.
+    weights and is given back as it was; other arguments as in `training.train`. Returns one row per patch: stage (id of
+    the run whose test patch it is), input (``last``, or ``own``), area, number, tp, fp, fn, tn; and the mean loss over
+    the pixels of the run's own test patches.
     """
     device, before, tables = next(model.parameters()).device, copy_of(model), []
 
@@ -139,15 +136,10 @@ def window_counts(
 ) -> pd.DataFrame:
     """Count each window of whole scenes at probability 0.5; windows have the patch size and do not overlap.
 
-    Windows that reach over a scene's edge are filled up with the mean. Pixels without data and pixels without a label
-    are left out. ``model`` is in evaluation mode, on ``device``, and was trained on ``patches``.
-
-    Returns:
-        One row per window that holds a known pixel: scene, row, col (of its upper left pixel), trained (1 for the
-        training patches), tp, fp, fn, tn.
-
-    Raises:
-        UserError: a scene cannot be read.
+    Windows that reach over a scene's edge are filled up with the mean. Pixels without data or label are left out.
+    ``model`` is in evaluation mode, on ``device``, and was trained on ``patches``. Returns one row per window that
+    holds a known pixel: scene, row, col (of its upper left pixel), trained (1 for the training patches), tp, fp, fn,
+    tn. UserError where a scene cannot be read.
     """
     index = patches.index[patches.index["split"] == "train"]
     trained = set(zip(index["scene"], index["row"], index["col"], strict=True))

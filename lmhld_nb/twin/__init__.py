@@ -93,15 +93,12 @@ def plan(spec: TwinSpec) -> list[SceneTask]:
 def make(folder: Path, spec: TwinSpec, workers: int = 2, progress: bool = True) -> list[Scene]:
     """Make the scenes of ``spec`` under ``folder`` and describe them.
 
-    For each scene ``<area>/<area>_<k>.tif`` (uint16, or uint8 where the recipe's largest value fits; its bands: blue,
-    green, red and mostly near infrared; 0 is no data), ``..._dem.tif`` (float32, metres, same grid) and
-    ``..._landslides.gpkg`` (polygons along the pixels' edges, with ``id``, ``area_px`` and ``area_m2``; a layer as they
-    are drawn and one as they are) are written.
-    Scenes already there, made from the same seed for the same number of patches, are left alone, so that an
-    interrupted call can be repeated. The pixels depend on neither ``workers`` nor the order of the work.
-
-    Raises:
-        config.UserError: the folder cannot be written.
+    For each scene ``<area>/<area>_<k>.tif`` (uint16, or uint8 where the recipe's largest value fits; 0 is no data),
+    ``..._dem.tif`` (float32, metres, same grid) and ``..._landslides.gpkg`` (polygons along the pixels' edges, with
+    ``id``, ``area_px`` and ``area_m2``; a layer as they are drawn and one as they are) are written. Scenes already
+    there, made from the same seed for the same number of patches, are left alone, so that an interrupted call can be
+    repeated. The pixels depend on neither ``workers`` nor the order of the work. UserError where the folder cannot be
+    written.
     """
     tasks = plan(spec)
     todo = [t for t in tasks if not _complete(folder, t)]
