@@ -270,17 +270,3 @@ def test_intervals_and_pairs(study: Study, monkeypatch: pytest.MonkeyPatch) -> N
     assert both_areas.tolist() == pytest.approx([0.03] * 2), "the table is the family, not the area"
     one_network = {5: [run for run in finished[5] if run.spec.model == "unet"]}
     assert certainty.rankings(certainty.pair_table(study, one_network, 50)).empty, "nothing to rank"
-
-
-def test_the_share_of_landslide_follows_from_precision() -> None:
-    shares = beyond_tables.implied_prevalence()
-    assert list(shares.index) == list(paper.MODELS.values())
-    # Put back into the definition of precision, the implied share gives Table 4's.
-    table5, table4 = paper.table(5), paper.table(4)
-    alone = table5[table5["study_area"].map(paper.area_key) == "wenchuan"].set_index("model")
-    whole = table4[table4["patch_size"] == 224].set_index("model")
-    background = 1 - shares["patches"]
-    alarms = alone["recall"] * shares["patches"] * (1 / alone["precision"] - 1) / background
-    hits = whole["recall"] * shares["implied"]
-    precision = hits / (hits + alarms * (1 - shares["implied"]))
-    assert precision.tolist() == pytest.approx(whole["precision"].tolist())

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lmhld_nb import paper, runs
+from lmhld_nb import runs
 from lmhld_nb.evaluation import Confusion, intervals
-from lmhld_nb.evaluation.counts import ratio
 from lmhld_nb.evaluation.intervals import RESAMPLES
 from lmhld_nb.experiments.certainty import WINDOW
 from lmhld_nb.experiments.tables import BLOCK, join_ids, score_table, tested_on, tested_patches, tested_windows
@@ -203,35 +202,3 @@ def switch_table(base: Sequence[Run], switched: Mapping[str, Sequence[Run]]) -> 
         row |= {"same_sign": abs(np.sign(gaps).sum()) == len(gaps), "seeds": len(pairs), "patches": len(tested[0][0])}
         rows.append(row | {"run_ids": join_ids([run.spec.run_id for pair in pairs for run in pair])})
     return pd.DataFrame(rows).set_index("change") if rows else pd.DataFrame()
-
-
-def false_alarm_ratio(table: pd.DataFrame) -> float:
-    """Return how frequent false alarms are in the background of the whole area, beside that of kept windows.
-
-    ``table`` is of `prevalence_table`, of whose networks those trained as in the paper count; NaN without any.
-    """
-    if table.empty:
-        return float("nan")
-    usual = table.xs("as in the paper").reset_index()
-    whole, kept = (usual.loc[chosen, "false_alarms"].mean() for chosen in (usual["natural"], usual["weight"] == 0))
-    return float(ratio(whole, kept))
-
-
-def implied_prevalence(alarms_ratio: float = 1.0) -> pd.DataFrame:
-    """Return the share of landslide in Wenchuan's whole area that the published tables imply, by network as printed.
-
-    With precision P and recall R where a share s is landslide, R s (1/P - 1) / (1 - s) of the background is mapped
-    falsely. ``alarms_ratio`` times as much of it in the whole area, with Table 4's P and R, gives the share there
-    (column ``implied``); the paper does not say how large the ratio is.
-    """
-    cuts = paper.table(2)
-    own = cuts[cuts["study_area"].str.startswith("Wenchuan")].iloc[0]
-    share = float(own["landslide_fraction_test"])
-    table5, table4 = paper.table(5), paper.table(4)
-    alone = table5[table5["study_area"].map(paper.area_key) == "wenchuan"].set_index("model")
-    whole = table4[table4["patch_size"] == own["patch_size"]].set_index("model")
-    alarms = alone["recall"] * share * (1 / alone["precision"] - 1) / (1 - share)
-    # P = R s / (R s + alarms_ratio alarms (1 - s)), solved for s.
-    odds = alarms_ratio * alarms / (whole["recall"] * (1 / whole["precision"] - 1))
-    precisions = {"patches_precision": alone["precision"], "area_precision": whole["precision"]}
-    return pd.DataFrame({"patches": share, **precisions, "implied": odds / (1 + odds)})
