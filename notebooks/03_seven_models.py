@@ -372,14 +372,7 @@ print(f"Dense U-Net has fewer parameters than U-Net: {dense < unet}")
 # and for the one with the most operations.
 
 # %%
-panels = {"published widths": published}
-if own["width"].notna().any():
-    panels[f"widths of profile {book.name}"] = own
-book.show(
-    diagrams.costs(panels, 64),
-    "architecture_costs",
-    caption=f"4 bands, 1 class · profile {book.name}",
-)
+published[["parameters", "macs_64"]].sort_values("macs_64")
 
 # %% [markdown]
 # Parameters are shared by all pixels: they cost memory for the weights. Operations are done for each pixel, and are dear

@@ -157,13 +157,8 @@ figure = lm.plots.maps.precision_recall(curves, rows)
 book.show(figure, "unseen_curves", rows, dataset=shown)
 
 # %% [markdown]
-# Is a probability of 0.8 right in eight of ten pixels? Below the dashed line the network is too sure of itself. Where a curve lies far
-# below it, what the network learnt of probabilities in one place does not hold in another.
-
-# %%
-calibration = {e.name: e.tally.ranked.reliability() for e in scored}
-figure = lm.plots.maps.reliability(calibration)
-book.show(figure, "unseen_calibration", rows, dataset=shown)
+# Is a probability of 0.8 right in eight of ten pixels? The calibration error says by how much the two differ on average. Where it
+# is large, what the network learnt of probabilities in one place does not hold in another.
 
 # %%
 book.found("unseen_curves", rows)

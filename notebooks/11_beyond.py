@@ -56,28 +56,18 @@ for name, group in groups.items():
 #
 # Another draw of test patches would give another F1. The bootstrap imitates that: test patches are drawn again and again with
 # replacement, and F1 is computed from the summed counts of each draw. Patches that touch are alike: they are drawn together, as one
-# block. Every F1 of Tables 4 to 7 that rests on ten blocks or more gets its interval that way (thin bars); in Table 4 blocks of
-# windows are drawn. Another seed would give another network, and another F1 too: where a network was trained with
-# several seeds, the broad bar is one standard deviation of theirs to either side. Look at how far intervals of one column overlap.
-
-# %%
-finished = certainty.table_runs(book)
-scores = certainty.interval_table(book, finished)
-book.show(
-    lm.plots.beyond.score_intervals(scores),
-    "score_intervals",
-    scores,
-    published="Tables 4 to 7",
-)
-
-# %% [markdown]
-# Overlap is a poor test: networks are tested on the same patches, and a hard patch is hard for all. So each pair is compared patch
-# by patch. If two networks were equally good, their counts on a block could change places; a permutation test tries that. With
-# fewer than six blocks no p can be below 0.05: such pairs are not tested. Many
-# pairs give some small p-values by chance, so p is corrected for all pairs of a table (Benjamini and Yekutieli 2001,
+# block. Every F1 of Tables 4 to 7 that rests on ten blocks or more has its interval that way (`f1_low`, `f1_high` in chapters 04 to
+# 07); in Table 4 blocks of windows are drawn. Another seed would give another network, and another F1 too: where a network was
+# trained with several seeds, `f1_sd` is the standard deviation over them.
+#
+# That intervals overlap says little: networks are tested on the same patches, and a hard patch is hard for all. So each pair is
+# compared patch by patch. If two networks were equally good, their counts on a block could change places; a permutation test
+# tries that. With fewer than six blocks no p can be below 0.05: such pairs are not tested. Many pairs give
+# some small p-values by chance, so p is corrected for all pairs of a table (Benjamini and Yekutieli 2001,
 # [doi:10.1214/aos/1013699998](https://doi.org/10.1214/aos/1013699998)).
 
 # %%
+finished = certainty.table_runs(book)
 pairs = book.save(certainty.pair_table(book, finished, resamples), "score_pairs")
 ranked = book.save(certainty.rankings(pairs), "rankings")
 lm.tidy(ranked)

@@ -31,10 +31,8 @@ def test_scores_are_drawn_also_where_nothing_is_mapped(mapped: bool) -> None:
     for figure in (
         *(draw([]) for draw in (maps.images, maps.overlays, maps.mistakes)),
         maps.precision_recall({}, pd.DataFrame()),
-        maps.reliability({}),
         maps.detection_by_size(objects.pooled([])),
         maps.precision_recall({"a": rows["precision_recall"]}, pd.DataFrame([scores], index=["a"])),
-        maps.reliability({"a": rows["calibration"]}),
         maps.detection_by_size(rows["by_size"]),
     ):
         assert not panels_with_pictures(figure)

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, to_rgb
@@ -15,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch, Rectangle
 from matplotlib.path import Path
-from matplotlib.ticker import LogLocator, NullLocator
 
 from lmhld_nb import models
 from lmhld_nb.anatomy import dataflow
@@ -200,21 +198,3 @@ def influence(reaches: Mapping[str, Reach]) -> Figure:
     handles = [Line2D([], [], color=FALSE_ALARM, linestyle=line, label=text) for text, line in squares.items()]
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
     return style.counted(figure, style.format_count(len(reaches), "network"))
-
-
-def costs(tables: Mapping[str, pd.DataFrame], size: int) -> Figure:
-    """Draw MACs of one patch of ``size`` px over parameters, one panel for each of `architecture.table`'s tables."""
-    figure, axes = plt.subplots(1, len(tables), figsize=(5.2 * len(tables), 3.8), squeeze=False)
-    for ax, (title, table) in zip(axes[0], tables.items(), strict=True):
-        for name, row in table.iterrows():
-            network = models.network(str(name))
-            look: dict[str, Any] = {"color": network.colour, "marker": network.marker, "label": network.title}
-            ax.scatter(row["parameters"] / 1e6, row[f"macs_{size}"] / 1e9, s=60, edgecolor="k", linewidth=0.5, **look)
-        ax.set(xscale="log", yscale="log", xlabel="parameters (million)", title=title)
-        for axis in (ax.xaxis, ax.yaxis):
-            axis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_locator=NullLocator())
-        ax.grid(True, color="0.92", linewidth=0.6)
-        ax.set_axisbelow(True)
-    axes[0, 0].set_ylabel(f"multiply-accumulates of a {size} px patch (billion)")
-    axes[0, -1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return style.counted(figure, f"{style.format_count(max(map(len, tables.values())), 'network')} a panel")

@@ -1,4 +1,4 @@
-"""How sure the paper's tables are, as our runs have them: an interval for every F1, and networks compared pairwise."""
+"""How sure the paper's tables are, as our runs have them: networks compared pairwise."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -17,7 +17,6 @@ from lmhld_nb.training.specs import RunSpec
 
 WINDOW = ["scene", "row", "col"]
 CELL = ["table", "area", "patch_size", "model"]
-_SHOWN = ["f1", "f1_low", "f1_high", "f1_sd", "seeds", "patches", "blocks", "converged", "published_f1", "run_ids"]
 
 
 def table_specs(study: Study) -> dict[int, list[RunSpec]]:
@@ -36,19 +35,6 @@ def table_runs(study: Study) -> dict[int, list[Run]]:
         for table, specs in table_specs(study).items()
     }
     return {table: group for table, group in finished.items() if group}
-
-
-def interval_table(study: Study, finished: Mapping[int, Sequence[Run]]) -> pd.DataFrame:
-    """Return the rows of Tables 4 to 7 (`table_runs`) below one another, with what says how sure each F1 is.
-
-    Rows `CELL`, of which area is ``all`` and patch_size 0 where all areas count together; columns as `score_table`.
-    """
-    makers: dict[int, Any] = {4: patch_size.table_4, 5: single.table_5, 6: mix.table_6}
-    parts = []
-    for number, group in finished.items():
-        table = part.mean_over_orders(group) if number == 7 else makers[number](study, group)
-        parts.append(_cells(study, table.reset_index().assign(table=number)).set_index(CELL)[_SHOWN])
-    return pd.concat(parts) if parts else pd.DataFrame(columns=[*CELL, *_SHOWN]).set_index(CELL)
 
 
 def _cells(study: Study, rows: pd.DataFrame) -> pd.DataFrame:

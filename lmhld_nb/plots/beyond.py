@@ -14,7 +14,6 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import NullFormatter
 
 from lmhld_nb.evaluation import METRICS
-from lmhld_nb.evaluation.intervals import LEAST
 from lmhld_nb.patches import PatchSet
 from lmhld_nb.patches.splits import SPLITS
 from lmhld_nb.plots import style
@@ -23,40 +22,6 @@ _SPLIT_COLOURS = dict(zip(SPLITS, ("0.75", style.MISS, style.FALSE_ALARM), stric
 _SEED_RANGE: dict[str, Any] = {"color": "0.6", "linewidth": 5, "alpha": 0.5}
 _OVER_PATCHES = "95 % interval, bootstrap over blocks of patches"
 _BROAD = "broad bars: ± standard deviation over seeds"
-
-
-def score_intervals(table: pd.DataFrame) -> Figure:
-    """Draw every F1 of Tables 4 to 7 with its intervals (`certainty.interval_table`), networks side by side."""
-    groups: list[Any] = list(table.groupby(level=["table", "area", "patch_size"], sort=False))
-    rows = [[group for group in groups if (group[0][0] == 5) == of_areas] for of_areas in (False, True)]
-    rows, models = [row for row in rows if row], list(table.index.unique("model"))
-    size = (9.5, 0.8 + 2.5 * len(rows))
-    figure, axes = plt.subplots(len(rows), 1, figsize=size, squeeze=False, sharey=True)
-    for ax, row in zip(axes[:, 0], rows, strict=True):
-        for column, (_, scores) in enumerate(row):
-            for (*_, model), line in scores.iterrows():
-                x = column + 0.8 * (models.index(model) + 0.5) / len(models) - 0.4
-                _interval(ax, x, line["f1"], line["f1_low"], line["f1_high"], **style.network_look(model))
-                ax.plot(x, line["published_f1"], "_", color="k", markersize=7)
-                ends = [line["f1"] - line["f1_sd"], line["f1"] + line["f1_sd"]]
-                ax.plot([x] * 2, ends, zorder=0, **_SEED_RANGE)
-            if column:
-                ax.axvline(column - 0.5, color="0.85", linewidth=0.8)
-        ax.set_xticks(range(len(row)), [_title(*key) for key, _ in row], fontsize=8)
-        ax.set(ylim=(0, 1), xlim=(-0.5, len(row) - 0.5), ylabel="F1")
-    handles = style.network_handles(models, markersize=4)
-    handles.append(Line2D([], [], color="k", marker="_", linestyle="", markersize=7, label="published"))
-    if (table["seeds"] > 1).any():
-        handles.append(Line2D([], [], label="± standard\ndeviation\nover seeds", **_SEED_RANGE))
-    figure.legend(handles=handles, loc="outside right center")
-    explanation = (
-        f"bars: {_OVER_PATCHES} (Table 4: windows), none below {LEAST} blocks; {style.by_network(table, 'seeds')}"
-    )
-    return style.counted(figure, style.format_count(len(table), "score"), explanation)
-
-
-def _title(table: int, area: str, size: int) -> str:
-    return f"Table {table}" if area == "all" else f"Table {table}\n{style.area_name(area)}\n{size} px"
 
 
 def _interval(ax: Axes, x: float, value: float, low: float, high: float, **look: Any) -> None:

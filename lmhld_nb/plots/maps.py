@@ -87,24 +87,6 @@ def precision_recall(curves: Mapping[str, pd.DataFrame], scores: pd.DataFrame) -
     return style.counted(figure, style.format_count(len(curves), "event"), explanation)
 
 
-def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """Draw the share of landslide among pixels against the probability they got (`ranking.Ranked.reliability`)."""
-    if not tables:
-        return _nothing()
-    figure, (ax, below) = plt.subplots(2, 1, figsize=(4.8, 4.8), height_ratios=(3, 1), sharex=True)
-    colours = style.area_colours(list(tables))
-    ax.plot([0, 1], [0, 1], color="0.5", lw=1, ls="--")
-    for (name, table), marker in zip(tables.items(), cycle(_MARKERS), strict=False):
-        x, line = table["mean_probability"], {"color": colours[name], "lw": 1.2}
-        ax.plot(x, table["observed_share"], f"{marker}-", ms=5, label=name, **line)
-        below.plot(x, table["pixels"] / table["pixels"].sum(), "-", **line)
-    ax.set(ylim=(0, 1), ylabel="share that is landslide")
-    ax.text(0.3, 0.33, "calibrated", rotation=35, fontsize=7.5, color="0.4")
-    ax.legend(loc="upper left")
-    below.set(xlim=(0, 1), xlabel="probability given by the network", ylabel="share of pixels", yscale="log")
-    return style.counted(figure, style.format_count(len(tables), "event"))
-
-
 def detection_by_size(table: pd.DataFrame) -> Figure:
     """Draw the share of landslides found and of mapped objects that are false, by size class (`objects.by_size`)."""
     if table.empty:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from lmhld_nb.evaluation import Confusion, Threshold, intervals
+from lmhld_nb.evaluation import Confusion, intervals
 from lmhld_nb.plots import style
 from lmhld_nb.runs import Run
 
@@ -87,29 +87,6 @@ def recipe_heatmap(table: pd.DataFrame) -> Figure:
     axes[1].legend()
     seeds = f"seeds: {table['seeds'].max()} a score"
     return style.counted(figure, style.format_count(len(table), "score"), seeds)
-
-
-def against_threshold(rules: Mapping[str, Threshold], table: pd.DataFrame) -> Figure:
-    """Draw the best network's F1 (`single.table_5`) beside the best single threshold's (``rules``), area by area."""
-    figure, ax = plt.subplots(figsize=(9, 3.2))
-    x = np.arange(len(rules))
-    best = [table["f1"].loc[area] for area in rules]
-    patches = table["patches"].groupby(level="area").max()
-    limits = [(rule.feature, rule.confusion.f1) for rule in rules.values()]
-    networks = [(style.network_title(scores.idxmax()), scores.max()) for scores in best]
-    bars = ((x - 0.2, "0.75", "best single threshold", limits), (x + 0.2, style.HIT, "best network", networks))
-    for centres, colour, label, named in bars:
-        ax.bar(centres, [score for _, score in named], 0.38, color=colour, label=label)
-        for centre, (name, score) in zip(centres, named, strict=True):
-            ax.text(centre, 0.02, f"{name} {score:.2f}", ha="center", va="bottom", rotation=90, fontsize=7.5)
-    ax.set(ylim=(0, 1), ylabel="F1 on the test patches")
-    marks = {area: "*" if patches[area] < intervals.LEAST else "" for area in rules}
-    ax.set_xticks(x, [f"{style.area_name(area)}{marks[area]}\n{patches[area]} patches" for area in rules])
-    figure.legend(loc="outside upper right", ncols=2)
-    explanation = "both are the best on the test pixels themselves: upper bounds"
-    if any(marks.values()):
-        explanation += f"; *: fewer than {intervals.LEAST} test patches"
-    return style.counted(figure, style.format_count(len(table), "network"), explanation)
 
 
 def errors(predicted: np.ndarray, truth: np.ndarray, background: np.ndarray) -> np.ndarray:
