@@ -368,13 +368,9 @@ print(f"Dense U-Net has fewer parameters than U-Net: {dense < unet}")
 # %% [markdown]
 # A profile may give Dense U-Net more channels than the others; there it need not be the smaller network.
 #
-# Parameters and operations are two prices, and they do not go together. Look for the network with the most parameters,
-# and for the one with the most operations.
-
-# %%
-published[["parameters", "macs_64"]].sort_values("macs_64")
-
-# %% [markdown]
+# Parameters and operations are two prices, and they do not go together. Look in the lines above for the network with the most
+# parameters, and for the one with the most operations.
+#
 # Parameters are shared by all pixels: they cost memory for the weights. Operations are done for each pixel, and are dear
 # where the map is large. The transformer keeps its parameters where there are few tokens; U-Net+++ computes at full
 # resolution.
