@@ -331,7 +331,6 @@ def map_(
     bands: Annotated[str | None, typer.Option(help="names of the file's bands in order, e.g. red,green,blue")] = None,
     nodata: Annotated[float | None, typer.Option(help="no-data value; default: the file's own")] = None,
     resolution: Annotated[str | None, typer.Option(help="metres to predict at, or `trained`; not of results")] = None,
-    normalise: Annotated[str, typer.Option(help="`scene`: its own statistics, or an area: its stored ones")] = "scene",
     truth: Annotated[Path | None, typer.Option(help="mask on the scene's grid, or polygons, to score against")] = None,
     truth_code: Annotated[int, typer.Option(help="value that means landslide in a --truth mask")] = 1,
     threshold: Annotated[float, typer.Option(help="least probability of a landslide")] = 0.5,
@@ -353,7 +352,7 @@ def map_(
     chosen = weights or runs_dir() / str(run_id) / "weights.safetensors"
     names = tuple(bands.split(",")) if bands else None
     settings = mapping.MapSettings(
-        threshold, overlap, batch_size, min_area_px, min_area_m2, resolution, normalise, precision, device
+        threshold, overlap, batch_size, min_area_px, min_area_m2, resolution, precision, device
     )
     first, *others = mosaics.files_of(scene)
     described = mapping.scene_of_file(first, names, nodata, truth, truth_code)

@@ -123,20 +123,10 @@ book.show(
 )
 
 # %% [markdown]
-# A layer can be skipped or taken, so the number of ways through a block doubles with each layer. Compare the blocks of
-# the three networks so far:
+# A layer can be skipped or taken, so the number of ways through a block doubles with each layer: one through a block of U-Net, two
+# through a residual unit, $2^4$ through four dense layers.
 
 # %%
-for name in ("unet", "res_unet", "dense_unet"):
-    block = dataflow.inside(name, "encoder.1")
-    ways = block.ways(block.nodes[0].name, block.nodes[-1].name)
-    print(f"{lm.models.network(name).title:12} ways through one block: {ways}")
-read = [
-    n.channels
-    for n in block.nodes
-    if n.kind.startswith("from") or n.kind == "concat"
-]
-print(f"maps at hand in the dense block, layer after layer: {read}")
 share = architecture.parameters("dense_unet") / architecture.parameters("unet")
 print(f"Dense U-Net's parameters, as a share of U-Net's: {share:.0%}")
 
@@ -223,20 +213,15 @@ for label, blocks in ("with its blocks", transformer.layer), ("without", no_bloc
 book.show(diagrams.architecture("unet_pp"), "architecture_unet_pp", caption="")
 
 # %% [markdown]
-# Each head is a complete network. One that answers from an early head needs only what stands behind it:
+# Each head is a complete network. One that answers from an early head needs only what stands behind it, which few ways reach:
 
 # %%
 nested = dataflow.graph("unet_pp")
 heads = [node.name for node in nested.nodes if node.kind == "head"]
-counts = architecture.parameters_behind("unet_pp")
-for head, count in zip(heads, counts, strict=True):
-    print(
-        f"{head}: {count:9,} parameters, {nested.ways('input', head):2} ways to it"
-    )
+for head in heads:
+    print(f"{head}: {nested.ways('input', head):2} ways to it")
 
 # %% [markdown]
-# The shallowest of the four needs about a hundredth of the parameters of the deepest.
-#
 # ## U-Net+++: all scales at once
 #
 # In U-Net+++ (UNet 3+, Huang et al. 2020) every decoder node reads all five scales: finer encoder maps, pooled, for

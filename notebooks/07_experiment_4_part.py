@@ -205,10 +205,8 @@ book.show(
 )
 
 # %% [markdown]
-# Two figures sum up a matrix. *Average forgetting* (Chaudhry et al. 2018, [doi:10.1007/978-3-030-01252-6_33](https://doi.org/10.1007/978-3-030-01252-6_33))
-# is the best F1 an area ever had minus what is left at the end. *Backward transfer* (Lopez-Paz & Ranzato 2017,
-# [arXiv:1706.08840](https://arxiv.org/abs/1706.08840)) is what later stages did to an area since it was learnt; below zero is
-# a loss. Both are means over all areas but the last, and here over the orders.
+# One figure sums up a matrix. *Average forgetting* (Chaudhry et al. 2018, [doi:10.1007/978-3-030-01252-6_33](https://doi.org/10.1007/978-3-030-01252-6_33))
+# is the best F1 an area ever had minus what is left at the end: the mean over all areas but the last, and here over the orders.
 
 # %%
 forgotten = forgetting.forgetting_table(finished)

@@ -146,20 +146,20 @@ book.found("split_kinds", split)
 # Landslides are outlined by people. They leave out small and old ones, draw neighbours as one, and are a pixel or two beside the
 # image. On real data nobody knows the truth; the synthetic twin knows it, and its labels are drawn with such errors on purpose
 # (`label_noise` of a data set). Here the same network is trained on drawn and on true outlines, and each is tested against both, on
-# the same patches. Look at which pair of dots is higher, and at the dotted line: a perfect map would score that against the drawn outlines.
+# the same patches. Look at which pair of rows is higher, and at `labels F1`: a perfect map would score that against the drawn outlines.
 
 # %%
 noise = beyond_tables.label_table(runs["base"], runs.get("true labels", []))
-book.show(lm.plots.beyond.labels(noise), "label_noise", noise, about=about) if len(
-    noise
-) else None
+noise = book.save(noise, "label_noise")
+columns = ["f1", "f1_low", "f1_high", "f1_sd", "seeds", "labels_f1"]
+lm.tidy(noise, columns) if len(noise) else None
 
 # %%
 book.found("label_noise", noise)
 
 # %% [markdown]
 # A score against an inventory mixes two things, how good the map is and how good the inventory is. Networks are ranked by the
-# sum. Above the dotted line no score against drawn outlines can be trusted to mean a better map.
+# sum. Above `labels F1` no score against drawn outlines can be trusted to mean a better map.
 #
 # **Try it:** a data set of your own in `params/data` with `label_noise: strong`.
 #
@@ -253,7 +253,7 @@ book.found("leave_one_out", left_out)
 #
 # In chapter 07, LMHLD_part stands or falls with how long each stage is trained: too short, and a stage only destroys what the one
 # before has learnt. The paper does not say how its epochs are shared out. Here a chain, LMHLD_mix and LMHLD_single are trained for
-# different numbers of epochs, all three the same. Look at whether the lines cross.
+# different numbers of epochs, all three the same. Look at whether `part minus` changes its sign.
 
 # %%
 by_epochs = {
@@ -261,12 +261,9 @@ by_epochs = {
     for epochs, of in beyond.by_epochs(book).items()
 }
 lengths = beyond_tables.epochs_table(by_epochs)
-book.show(
-    lm.plots.beyond.stage_epochs(lengths),
-    "epochs_per_stage",
-    lengths,
-    about=network,
-) if len(lengths) else None
+lengths = book.save(lengths, "epochs_per_stage")
+columns = ["f1", "f1_sd", "seeds", "part_minus", "part_minus_sd"]
+lm.tidy(lengths, columns) if len(lengths) else None
 
 # %%
 book.found("epochs_per_stage", lengths)

@@ -160,8 +160,6 @@ def test_map_and_export(call: Call, tiny: Path, tmp_path: Path) -> None:
     assert (code, printed.split()) == (0, [str(net), str(net.with_suffix(".json"))])
     small = ("--truth", truth, "--min-area-px", 5, "--min-area-m2", 100)
     assert call("map", scene, "--weights", net, "--out", tmp_path / "net", *bands, *small)[::2] == (0, "")
-    code, _, error = call(*words, "--resolution", "trained", "--normalise", "atlantis")
-    assert code == 2 and "area 'atlantis'" in error and "choose one of them" in error
     (tmp_path / "file").write_text("")
     code, _, error = call(*words[:4], "--out", tmp_path / "file", *bands)
     assert code == 2 and f"{tmp_path / 'file'}: cannot be written" in error and error.count("\n") == 1

@@ -83,17 +83,6 @@ def test_a_perfect_map_an_empty_one_and_one_of_nothing_but_false_objects():
     assert all(math.isnan(scores[name]) for name in ("detection_rate", "average_precision", "best_threshold"))
 
 
-def test_a_pixel_without_probability_is_left_out_whatever_the_mask_says():
-    probability, mask, truth = scene(20, 20, 3, False)
-    mask[mask == 255] = 1
-    assert (probability < 0).any()
-    scores, tables = objects.score(cut((probability, mask, truth), 6), 9.0)
-    mask[probability < 0] = 255
-    expected, others = objects.score(cut((probability, mask, truth), 6), 9.0)
-    assert scores == pytest.approx(expected)
-    pd.testing.assert_frame_equal(tables["by_size"], others["by_size"])
-
-
 def table(*rows):
     return pd.DataFrame(rows, columns=["size_px", "known_px", "covered_px"])
 

@@ -105,8 +105,8 @@ def test_profiles_are_narrowed(study: Study) -> None:
         ("single", "part: {areas: [rio]}, single", "key 'experiments.part.areas': 'rio' is not among"),
         ("single", "part: {first: [atlantis]}, single", "key 'experiments.part.first': no area 'atlantis'"),
         ("single: {}", "part: {schedule: [{input: fresh}]}", "row 1 must name each of"),
-        ("single: {}", "part: {schedule: [{input: frozen, input norm: fresh, level 1: fresh, level 2: fresh, level 3: fresh, "
-         "level 4: fresh, level 5: fresh, decoder: fresh}]}", "row 1 must be fresh throughout"),
+        ("single: {}", "part: {schedule: [{input: frozen, input norm: fresh, level 1: fresh, level 2: fresh, "
+         "level 3: fresh, level 4: fresh, level 5: fresh, decoder: fresh}]}", "row 1 must be fresh throughout"),
         ("single: {}", "part: {compared: nosuch}", "key 'experiments.part.compared' = 'nosuch'"),
         ("single", "recipe: {area: rio}, single", "key 'experiments.recipe.area': 'rio' is not among"),
         ("single", "beyond: {area: rio}, single", "key 'experiments.beyond.area': 'rio' is not among"),

@@ -45,7 +45,6 @@ def test_a_copied_file_alone_maps_as_the_run(spec: RunSpec, tmp_path: Path, monk
     probabilities = (read(folder / "probability.tif") for folder in (empty / "out", tmp_path / "run"))
     assert np.array_equal(*probabilities)
     assert report["run_id"] == spec.run_id and report["resampled"]
-    draw(scene, Path("net.safetensors"), Path("out"), normalise=spec.data[0].area)
 
 
 def test_the_card_holds_what_a_mapper_needs(spec: RunSpec, tmp_path: Path) -> None:

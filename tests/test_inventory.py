@@ -43,15 +43,6 @@ def test_quartiles_are_type_7():
     refuses("empty", inventory.quartiles, np.zeros(0, int))
 
 
-@given(st.lists(st.integers(1, 10**6), min_size=1))
-def test_quartiles_are_ordered_and_histograms_count_every_landslide_once(sizes):
-    q1, q2, q3 = inventory.quartiles(np.array(sizes))
-    assert min(sizes) <= q1 <= q2 <= q3 <= max(sizes)
-    counts, edges = inventory.histogram(np.array(sizes))
-    assert counts.sum() == len(sizes)
-    assert (np.diff(edges) > 0).all()
-
-
 def test_an_area_without_landslide_is_an_empty_inventory_but_a_scene_may_be(tmp_path):
     bare, other = (scene(tmp_path, np.zeros((80, 80), bool), name) for name in "ab")
     slid = scene(tmp_path, blobs(80, 80, 3), "c")

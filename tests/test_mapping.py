@@ -61,7 +61,7 @@ def test_files_lie_on_the_scenes_grid_and_agree(tmp_path, weights, shape):
     assert names(out) == SCORED
     settings = {
         "scene": "a.tif", "crs": "EPSG:32654", "shape": list(shape), "pixel_size": [3.0, 3.0], "pixel_m": [3.0, 3.0],
-        "model": "unet", "width": 2, "run_id": "0" * 16, "bands": list(BANDS), "normalise": "scene",
+        "model": "unet", "width": 2, "run_id": "0" * 16, "bands": list(BANDS),
         "resolution_m": 3.0, "resampled": False, "window": 32, "overlap": 0.25, "batch_size": 3, "threshold": cut,
         "valid_px": mask.size, "device": "cpu", "precision": "fp32", "megapixels": mask.size / 1e6,
         "score_files": TABLES, "torch": torch.__version__, "lmhld_nb": lmhld_nb.__version__,
@@ -224,17 +224,12 @@ def test_the_trained_resolution_comes_from_the_card(tmp_path, weights):
     area = {"patch_size": 16, "mean": [700.0] * 4, "std": [90.0] * 4}
     areas = {name: {**area, "resolution_m": metres} for name, metres in (("far", 0.5), ("near", 4.5), ("none", None))}
     path = write_weights(tmp_path / "w.safetensors", areas=areas)
-    for normalise, expected in (("scene", 4.5), ("far", 0.5)):
-        report = draw(event, path, tmp_path / "out", resolution="trained", normalise=normalise)
-        assert report["resolution_m"] == expected and report["resampled"]
-    assert report["mean"] == [700.0] * 4 and report["normalise"] == "far"
-    refuses("does not say the resolution", draw, event, path, tmp_path / "out", resolution="trained", normalise="none")
-    refuses(r"area 'x': w\.safetensors was trained on far, near,", draw, event, path, tmp_path / "out", normalise="x")
-    areas["far"]["resolution_m"], areas["near"]["std"] = 3.0, [float("inf")] * 4
+    report = draw(event, path, tmp_path / "out", resolution="trained")
+    assert report["resolution_m"] == 4.5 and report["resampled"]
+    areas["far"]["resolution_m"] = 3.0
     path = write_weights(tmp_path / "w.safetensors", areas=areas)
     report = draw(event, path, tmp_path / "out", resolution="trained")
     assert report["resolution_m"] == 3.0 and not report["resampled"]
-    refuses("statistics stored for 'near' are damaged", draw, event, path, tmp_path / "out", normalise="near")
 
 
 def test_layers_open_in_a_gis(tmp_path, weights):

@@ -7,8 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import QUIET
-from hypothesis import given
-from hypothesis import strategies as st
 from made import refuses
 
 from lmhld_nb import models, paper, runs
@@ -180,13 +178,3 @@ def test_networks_without_a_run_at_every_size_do_not_decide() -> None:
     choice = choose([[0.8, 0.7], [0.2, np.nan]], [64, 128])
     assert choice["chosen"].tolist() == [True, False] and choice["models"].tolist() == [1, 1]
     refuses("rio: no network has runs at every size", choose, [[np.nan, 0.7], [0.2, np.nan]], [64, 128])
-
-
-@given(st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=1, max_size=7))
-def test_one_size_is_chosen_and_none_is_clearly_better(values: list[list[float]]) -> None:
-    choice = choose(values, [64, 128, 224])
-    (size,) = choice.index[choice["chosen"]]
-    assert choice["mean_f1"].max() - choice.loc[size, "mean_f1"] <= patch_size.TIE
-    assert choice["models_best"].sum() >= len(values)
-    reordered = choose(values[::-1], [64, 128, 224])  # the order of networks does not matter
-    assert reordered["chosen"].tolist() == choice["chosen"].tolist()

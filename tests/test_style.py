@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmhld_nb import models, paper, sources
+from lmhld_nb import paper
 from lmhld_nb.book import chapters as book
 from lmhld_nb.config import ROOT
-from lmhld_nb.experiments import profile as profiles
 from lmhld_nb.plots import style
 
 PATHS = [path for folder in ("plots", "anatomy") for path in sorted((ROOT / "lmhld_nb" / folder).glob("*.py"))]
@@ -71,14 +70,6 @@ def test_a_heat_map_is_readable_and_leaves_out_what_is_missing() -> None:
     assert letters == [("0.00", "w", "normal"), ("1.00", "k", "bold"), ("0.50", "k", "normal")]
     assert [label.get_text() for label in (*ax.get_xticklabels(), *ax.get_yticklabels())] == list("abcd")
     plt.close(figure)
-
-
-def test_profiles_list_networks_and_data_sets_list_areas_in_one_order() -> None:
-    lists = [(profiles.load(name).models, models.NAMES) for name in profiles.names()]
-    lists += [(getattr(entry.source, "areas", None) or (), paper.AREAS) for entry in sources.catalogue().values()]
-    for names, order in lists:
-        known = [order.index(name) for name in names if name in order]
-        assert known == sorted(known), names
 
 
 def test_one_matplotlib_style_and_no_colour_with_a_meaning_typed_again() -> None:

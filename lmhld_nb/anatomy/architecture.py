@@ -49,17 +49,6 @@ def macs(name: str, size: int, width: int | None = None, literal: bool = True) -
     return int(counter.get_total_flops()) // 2  # multiplications and additions: two a MAC
 
 
-def parameters_behind(name: str, width: int | None = None) -> list[int]:
-    """Return for each head of a network the number of parameters that its logits depend on."""
-    model = empty(name, width)
-    weights, counts = list(model.parameters()), []
-    heads = models.supervised(model, torch.zeros(1, BANDS, 64, 64, device="meta"))
-    for head in heads:
-        gradients = torch.autograd.grad(head.sum(), weights, retain_graph=True, allow_unused=True)
-        counts.append(sum(gradient.numel() for gradient in gradients if gradient is not None))
-    return counts
-
-
 @dataclass(frozen=True)
 class Reach:
     """What one predicted pixel depends on.

@@ -1,17 +1,14 @@
 """Dataflow: a network's blocks and what flows between them, read off the network itself by `torch.fx`."""
 
-import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
-from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
-from torch.nn import functional as F
 
 from lmhld_nb.anatomy import architecture
 
@@ -22,16 +19,15 @@ _SAMPLERS = (nn.MaxPool2d, nn.Upsample, nn.ConvTranspose2d)
 _MINOR = (nn.BatchNorm2d, nn.GroupNorm, nn.ReLU, nn.GELU, nn.Dropout)
 _SHORT = {"BatchNorm2d": "BN", "GroupNorm": "GN", "LayerNorm": "LN", "Sigmoid": "sigmoid", "Linear": "linear"}
 _SHORT["Identity"] = "identity"
-_OPERATIONS: dict[Any, str] = {torch.cat: "concat", operator.add: "+", operator.mul: "×", F.relu: "ReLU"}
 
 
 @dataclass(frozen=True)
 class Node:
-    """One block of a network (``name`` is its path), or one operation within a block.
+    """One block of a network (``name`` is its path).
 
     Its kind is ``input``, ``head`` (what makes logits), a class such as ``ResidualUnit``, or the convolutions in it
-    (``2 × conv 3×3``); inside a block ``from …`` is what enters it. ``channels`` and ``level`` (how often the side is
-    halved) are those of its output, ``column`` is the length of the longest way to it from the input.
+    (``2 × conv 3×3``). ``channels`` and ``level`` (how often the side is halved) are those of its output, ``column`` is
+    the length of the longest way to it from the input.
     """
 
     name: str
@@ -46,8 +42,7 @@ class Edge:
     """What one node passes on to another.
 
     Its kind is ``forward`` (the main way at one resolution), ``down`` and ``up`` (the main way to another), ``skip``
-    (joined by concatenation), ``pooled`` (so too, from a finer resolution), ``gate`` (steers an attention gate) or
-    ``add`` (joined by a sum).
+    (joined by concatenation), ``pooled`` (so too, from a finer resolution) or ``gate`` (steers an attention gate).
     """
 
     source: str
@@ -111,33 +106,6 @@ def graph(name: str, width: int | None = None) -> Graph:
     return _collapsed(traced, blocks, edge_kind)
 
 
-@cache
-def inside(name: str, block: str, width: int | None = None) -> Graph:
-    """Return the operations within one block (such as ``encoder.1``, a ``Sequential`` as one), and what enters it."""
-    model = architecture.empty(name, width)
-    traced = _traced(model, block)
-    stacks = {node: dict(node.meta.get("nn_module_stack", {}).values()) for node in traced.nodes}  # path → class
-    within = [node for node in traced.nodes if block in stacks[node] and node.target != block]
-    inputs = dict.fromkeys(source for node in within for source in _maps(node) if source not in within)
-    names = {node: (f"input {number}", f"from {_origin(node, model)}") for number, node in enumerate(inputs)}
-    for node in within:
-        # A module may be used several times, as a ReLU is: `name` tells the uses apart.
-        if node.op == "call_module":
-            names[node] = (node.name, kind_of(model.get_submodule(str(node.target))))
-        elif node.target in _OPERATIONS:
-            names[node] = (node.name, _OPERATIONS[node.target])
-    shapes = {node: _shape(node) for node in names}
-    channels = {node: shape[1] if len(shape) == 4 else shape[-1] for node, shape in shapes.items()}  # map or tokens
-    blocks = {node: Node(*name_and_kind, channels[node], 0) for node, name_and_kind in names.items()}
-
-    def edge_kind(source: Node, target: Node, joined: bool) -> str:
-        if target.kind == "×":
-            return "forward" if source.kind.startswith("from") else "gate"
-        return {"+": "add", "concat": "skip"}.get(target.kind, "forward")
-
-    return _collapsed(traced, blocks, edge_kind)
-
-
 def kind_of(module: nn.Module) -> str:
     """Return a block's class, or for a ``Sequential`` the convolutions and classes in it."""
     if not isinstance(module, nn.Sequential):
@@ -165,20 +133,19 @@ def _layer_name(module: nn.Module) -> str:
 
 
 class _Blocks(fx.Tracer):
-    """Traces what a network calls as one operation each, but for one block whose inside it traces."""
+    """Traces what a network calls as one operation each."""
 
-    def __init__(self, method: str, block: str) -> None:
+    def __init__(self, method: str) -> None:
         super().__init__()
         self.traced_func_name = method
-        self.block = block
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return not f"{self.block}.".startswith(f"{module_qualified_name}.")
+        return True
 
 
-def _traced(model: nn.Module, block: str = "") -> fx.Graph:
+def _traced(model: nn.Module) -> fx.Graph:
     """Return the operations of a network, each with the shape of what it gives for one patch."""
-    traced = _Blocks("supervised" if hasattr(model, "supervised") else "forward", block).trace(model)
+    traced = _Blocks("supervised" if hasattr(model, "supervised") else "forward").trace(model)
     module = fx.GraphModule(model, traced)
     ShapeProp(module).propagate(torch.zeros(1, architecture.BANDS, SIZE, SIZE, device="meta"))
     return module.graph
@@ -197,19 +164,6 @@ def _shape(node: fx.Node) -> torch.Size:
     return node.meta["tensor_meta"].shape
 
 
-def _origin(node: fx.Node, model: nn.Module) -> str:
-    """Return the block, or the operation, that a map comes from, and how much it is pooled or enlarged on the way."""
-    side = _shape(node)[-1]
-    while node.op == "call_module" and isinstance(model.get_submodule(str(node.target)), nn.MaxPool2d | nn.Upsample):
-        node = node.all_input_nodes[0]
-    origin, first = _OPERATIONS.get(node.target, node.name), _shape(node)[-1]
-    if node.op == "call_module":
-        origin = str(node.target)
-    if side == first:
-        return origin
-    return f"{origin}, " + (f"pooled ×{first // side}" if side < first else f"enlarged ×{side // first}")
-
-
 def _collapsed(traced: fx.Graph, blocks: dict[fx.Node, Node], edge_kind: Callable[[Node, Node, bool], str]) -> Graph:
     """Return the graph of ``blocks``; what lies between them becomes part of the edges."""
     nodes: dict[fx.Node, Node] = {}
@@ -217,8 +171,7 @@ def _collapsed(traced: fx.Graph, blocks: dict[fx.Node, Node], edge_kind: Callabl
     edges: list[Edge] = []
     for node in filter(_is_map, traced.nodes):
         block = blocks.get(node)
-        inputs = [] if block and block.kind.startswith("from") else _maps(node)
-        sources = list(dict.fromkeys(origin for entry in inputs for origin in behind.get(entry, [])))
+        sources = list(dict.fromkeys(origin for entry in _maps(node) for origin in behind.get(entry, [])))
         behind[node] = [node] if block else sources
         if block:
             column = max((nodes[source].column + 1 for source in sources), default=0)

@@ -84,11 +84,9 @@ class Ranked:
         best = int(f1.argmax())
         return best / STEPS, float(f1[best])
 
-    def reliability(self, bins: int = 10) -> pd.DataFrame:
-        """Return ``mean_probability``, ``observed_share`` and ``pixels`` of those ``bins`` that are not empty."""
-        if bins < 1 or STEPS % bins:
-            raise ValueError(f"bins {bins} must divide {STEPS}")
-        starts = np.arange(bins) * (STEPS // bins)
+    def reliability(self) -> pd.DataFrame:
+        """Return ``mean_probability``, ``observed_share`` and ``pixels`` of those of ten bins that are not empty."""
+        starts = np.arange(10) * (STEPS // 10)
         _, landslide = np.add.reduceat(self.pixels, starts, axis=1)
         pixels = np.add.reduceat(self.pixels.sum(axis=0), starts)
         sums = np.add.reduceat(self.sums.sum(axis=0), starts)
@@ -97,7 +95,7 @@ class Ranked:
 
     @property
     def calibration_error(self) -> float:
-        """Expected calibration error (Naeini, Cooper & Hauskrecht 2015): mean gap of `reliability` over ten bins."""
+        """Expected calibration error (Naeini, Cooper & Hauskrecht 2015): mean gap of `reliability`."""
         table = self.reliability()
         gaps = (table["mean_probability"] - table["observed_share"]).abs() * table["pixels"]
         return ratio(float(gaps.sum()), int(table["pixels"].sum()))

@@ -46,29 +46,26 @@ def stage_matrix(finals: Finals) -> pd.DataFrame:
     return mean_over_seeds(rows, ["order", "model", "stage", "area_added"])
 
 
-def forgetting(run: Run) -> dict[str, float]:
+def forgetting(run: Run) -> float:
     """Return how much a chain has forgotten; NaN for a chain of one stage.
 
-    ``forgetting`` is the average over the areas before the last of the highest F1 after any earlier stage, minus that
-    after the last (Chaudhry et al. 2018, equation 3); ``backward_transfer`` that of F1 after the last stage, minus that
-    right after the area's own (Lopez-Paz & Ranzato 2017, equation 3): below 0 is forgetting. An F1 that is not defined
-    (nothing predicted, nothing there) counts as 0.
+    The average over the areas before the last of the highest F1 after any earlier stage, minus that after the last
+    (Chaudhry et al. 2018, equation 3). An F1 that is not defined (nothing predicted, nothing there) counts as 0.
     """
     after = [
         {area: np.nan_to_num(counts.f1) for area, counts in counts_by_area(stage).items()} for stage in stages_of(run)
     ]
     if len(after) < 2:
-        return {"forgetting": float("nan"), "backward_transfer": float("nan")}
+        return float("nan")
     areas = list(after[-1])[:-1]
     lost = [max(stage[area] for stage in after[:-1] if area in stage) - after[-1][area] for area in areas]
-    moved = [after[-1][area] - after[stage][area] for stage, area in enumerate(areas)]
-    return {"forgetting": float(np.mean(lost)), "backward_transfer": float(np.mean(moved))}
+    return float(np.mean(lost))
 
 
 def forgetting_table(finals: Finals) -> pd.DataFrame:
     """Tabulate `forgetting` of the chains of all orders by model and order, mean over seeds."""
     rows: list[dict[str, Any]] = [
-        {"model": run.spec.model, "order": order, **forgetting(run), "run_ids": run.spec.run_id}
+        {"model": run.spec.model, "order": order, "forgetting": forgetting(run), "run_ids": run.spec.run_id}
         for order, finished in finals.items()
         for run in finished
     ]
@@ -81,7 +78,7 @@ def strategy_runs(finals: Finals) -> pd.DataFrame:
     for strategy, finished in finals.items():
         for run in finished:
             stages, row = stages_of(run), {"strategy": strategy, "seed": run.spec.seed, "f1": total_scores(run)["f1"]}
-            row |= {**forgetting(run), "trained_parameter_steps": sum(map(parameter_steps, stages))}
+            row |= {"forgetting": forgetting(run), "trained_parameter_steps": sum(map(parameter_steps, stages))}
             row["seconds"] = sum(stage.metrics["seconds"] for stage in stages)
             rows.append(row | {"run_ids": join_ids([stage.spec.run_id for stage in stages])})
     return pd.DataFrame(rows).set_index(["strategy", "seed"])
@@ -95,16 +92,16 @@ def parameter_steps(run: Run) -> int:
 def strategy_table(by_seed: pd.DataFrame) -> pd.DataFrame:
     """Return the means of `strategy_runs` over seeds with 95 % intervals (Student's t), by strategy.
 
-    Columns: f1, forgetting, backward_transfer and f1_less_part (paired with LMHLD_part by seed), each with …_low and
+    Columns: f1, forgetting and f1_less_part (paired with LMHLD_part by seed), each with …_low and
     …_high (NaN for one seed); f1_sd (standard deviation over seeds), seeds, trained_parameter_steps, seconds, run_ids.
     """
     rows = {}
     reference = by_seed["f1"].xs("LMHLD_part", level="strategy")
     for strategy, group in by_seed.groupby("strategy", sort=False):
         difference = (group["f1"].droplevel("strategy") - reference).dropna()
-        columns = {name: group[name] for name in ("f1", "forgetting", "backward_transfer")}
+        columns = {"f1": group["f1"], "forgetting": group["forgetting"], "f1_less_part": difference}
         row: dict[str, Any] = {}
-        for name, values in {**columns, "f1_less_part": difference}.items():
+        for name, values in columns.items():
             interval = intervals.over_seeds(values)
             row |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
         row |= {"f1_sd": group["f1"].std(), "seeds": len(group), **group[["trained_parameter_steps", "seconds"]].mean()}

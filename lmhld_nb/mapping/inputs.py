@@ -5,18 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lmhld_nb.config import UserError
 from lmhld_nb.evaluation.objects import NO_LABEL
-from lmhld_nb.mapping.prediction import Statistics, scene_statistics
 from lmhld_nb.scenes import rasters
 from lmhld_nb.scenes.scene import Image, Scene
 from lmhld_nb.sources.files import codes_in
 
 LEAST_SIDE = 16  # px
 TRAINED = "trained"
-OF_THE_SCENE = "scene"
 POLYGON_SUFFIXES = (".gpkg", ".shp", ".geojson", ".json")
 
 
@@ -30,7 +26,6 @@ class MapSettings:
     min_area_px: int = 1  # smaller polygons are left out of the GeoPackage (not of the rasters)
     min_area_m2: float = 0.0
     resolution: float | str | None = None  # metres predicted at, or ``trained`` (the network's); None for the scene's
-    normalise: str = OF_THE_SCENE  # by its own statistics (ledger: unseen scenes), or an area, by its stored ones
     precision: str = "auto"  # ``fp32``, ``bf16``, or the one the network was tested in (bf16 only where native)
     device: str = "auto"  # or ``cpu``, ``cuda``
 
@@ -112,26 +107,9 @@ def resolution_of(settings: MapSettings, card: dict[str, Any], weights: Path, im
     """Return the metres to predict at; of a network of several areas, the resolution nearest to the scene's own."""
     if settings.resolution != TRAINED:
         return None if settings.resolution is None else float(settings.resolution)
-    areas = card["areas"]
-    chosen = [areas[settings.normalise]] if settings.normalise in areas else areas.values()
-    known = [float(area["resolution_m"]) for area in chosen if area.get("resolution_m")]
+    known = [float(area["resolution_m"]) for area in card["areas"].values() if area.get("resolution_m")]
     if not known:
         reason = "does not say the resolution it was trained at"
         raise UserError(f"{weights}: {reason}; give it in metres, e.g. --resolution 3")
     own = rasters.ground_pixel(image.crs, image.transform, image.shape)[1]
     return min(known, key=lambda metres: abs(math.log(metres / own)))
-
-
-def statistics_of(
-    image: Image, bands: tuple[str, ...], card: dict[str, Any], weights: Path, normalise: str
-) -> Statistics:
-    """Return mean and deviation of each band: the image's own, or those that the card holds of an area."""
-    if normalise == OF_THE_SCENE:
-        return scene_statistics(image, bands)
-    if normalise not in card["areas"]:
-        mend = "choose one of them, or leave out --normalise for the scene's own statistics"
-        raise UserError(f"area '{normalise}': {weights.name} was trained on {', '.join(card['areas'])}; {mend}")
-    mean, std = (np.asarray(card["areas"][normalise][name], np.float32) for name in ("mean", "std"))
-    if mean.shape != (len(bands),) or not np.isfinite([mean, std]).all() or (std <= 0).any():
-        raise UserError(f"{weights}: the statistics stored for '{normalise}' are damaged; leave out --normalise")
-    return mean, std

@@ -67,7 +67,7 @@ def map_scene(
         has_labels = scene.mask or scene.polygons
         labels = stack.enter_context(scenes.open_labels(scene, image)) if has_labels else None
         stack.enter_context(engine.settings(device))
-        statistics = inputs.statistics_of(view, bands, card, weights, settings.normalise)
+        statistics = prediction.scene_statistics(view, bands)
         predicted = prediction.predicted_rows(view, bands, statistics, network, size, settings.overlap, batch_size)
         with closing(predicted) as rows, progress_bar(view.shape[0], f"map {scene.name}", "row", progress) as bar:
             counts = _write_rasters(folder, image, view, files.in_blocks(rows, bar.update), settings.threshold)

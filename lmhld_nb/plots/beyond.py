@@ -116,21 +116,6 @@ def sizes(table: pd.DataFrame) -> Figure:
     return style.counted(figure, _seeds_of(table), f"thin bars: {_OVER_PATCHES}; {_BROAD}")
 
 
-def labels(table: pd.DataFrame) -> Figure:
-    """Draw F1 by what a network was trained on and what it is tested against (`beyond_tables.label_table`)."""
-    figure, ax = plt.subplots(figsize=(5.6, 3.3))
-    for row in table.reset_index().to_dict("records"):
-        shift, colour = (-0.1, style.FALSE_ALARM) if row["trained"] == "drawn" else (0.1, style.HIT)
-        _mean(ax, int(row["tested"] == "true") + shift, row, color=colour)
-    ax.axhline(table["labels_f1"].iloc[0], color="0.4", linestyle=":", label="drawn against true outlines")
-    ax.set_xticks([0, 1], ["drawn outlines", "true outlines"])
-    ax.set(xlim=(-0.5, 1.5), ylim=(0, 1), xlabel="tested against", ylabel="F1")
-    colours = {"trained on drawn": style.FALSE_ALARM, "trained on true": style.HIT}
-    handles = [Line2D([], [], color=colour, marker="o", label=label) for label, colour in colours.items()]
-    figure.legend(handles=[*handles, *ax.get_legend_handles_labels()[0]], loc="outside upper center", ncols=2)
-    return style.counted(figure, _seeds_of(table), f"thin bars: {_OVER_PATCHES}; {_BROAD}")
-
-
 def left_out(table: pd.DataFrame) -> Figure:
     """Draw F1 in each area of networks that have not learnt it (`leave_one_out.left_out_table`) and that have."""
     figure, ax = plt.subplots(figsize=(8.4, 3.5))
@@ -143,19 +128,6 @@ def left_out(table: pd.DataFrame) -> Figure:
     own = Line2D([], [], color=style.FALSE_ALARM, marker="o", label="all other areas learnt")
     figure.legend(handles=[own, *ax.get_legend_handles_labels()[0]], loc="outside upper center", ncols=3)
     return style.counted(figure, _seeds_of(table), f"thin bars: {_OVER_PATCHES}; {_BROAD}")
-
-
-def stage_epochs(table: pd.DataFrame) -> Figure:
-    """Draw F1 of LMHLD_part, mix and single against the epochs of a stage (`beyond_tables.epochs_table`)."""
-    figure, ax = plt.subplots(figsize=(5.6, 3.3))
-    for (name, rows), marker in zip(table.groupby(level="strategy", sort=False), "osD", strict=False):
-        f1, x = rows["f1"].to_numpy(), rows.index.get_level_values("epochs")
-        (line,) = ax.plot(x, f1, marker=marker, label=f"LMHLD_{name}")
-        ax.fill_between(x, f1 - rows["f1_sd"], f1 + rows["f1_sd"], color=line.get_color(), alpha=0.2, linewidth=0)
-    ax.set_xticks(list(table.index.unique("epochs")))
-    ax.set(xlabel="epochs (of a stage)", ylabel="F1, all test pixels", ylim=(0, 1))
-    figure.legend(loc="outside upper center", ncols=3)
-    return style.counted(figure, _seeds_of(table), "bands: ± standard deviation over seeds")
 
 
 def _seeds_of(table: pd.DataFrame) -> str:
