@@ -150,9 +150,8 @@ book.found("split_kinds", split)
 
 # %%
 noise = beyond_tables.label_table(runs["base"], runs.get("true labels", []))
-noise = book.save(noise, "label_noise")
 columns = ["f1", "f1_low", "f1_high", "f1_sd", "seeds", "labels_f1"]
-lm.tidy(noise, columns) if len(noise) else None
+lm.tidy(book.save(noise, "label_noise"), columns) if len(noise) else None
 
 # %%
 book.found("label_noise", noise)
@@ -261,9 +260,8 @@ by_epochs = {
     for epochs, of in beyond.by_epochs(book).items()
 }
 lengths = beyond_tables.epochs_table(by_epochs)
-lengths = book.save(lengths, "epochs_per_stage")
 columns = ["f1", "f1_sd", "seeds", "part_minus", "part_minus_sd"]
-lm.tidy(lengths, columns) if len(lengths) else None
+lm.tidy(book.save(lengths, "epochs_per_stage"), columns) if len(lengths) else None
 
 # %%
 book.found("epochs_per_stage", lengths)

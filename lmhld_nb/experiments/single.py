@@ -63,7 +63,7 @@ def against_threshold(table: pd.DataFrame, rules: dict[str, Threshold]) -> pd.Da
         counts = (f1 > limit).sum(), (f1 >= limit + CLEAR).sum(), len(f1)
         rows[area] = (rule.feature, limit, f1.max(), f1.idxmax(), *counts)
     columns = ["feature", "threshold_f1", "network_f1", "network", "networks_above", "networks_clear", "networks"]
-    return pd.DataFrame(rows, index=columns).T.rename_axis("area")
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("area")
 
 
 register(Experiment(
