@@ -152,9 +152,9 @@ def make(
     """Execute the chapters of a profile, or one of them, into ``build/PROFILE/``, each in a process of its own.
 
     ``workers`` run side by side (None: one per core), ``parameters`` are texts of the command line, for those of the
-    chapters that have them, ``store`` holds the runs instead of `config.runs_dir`. Run times go to ``times.csv`` beside
-    them (``chapter``, ``seconds``). UserError where no chapter has one of the parameters (nothing starts), or one
-    failed (the others are finished).
+    chapters that have them, ``store`` holds records, and what is missing of them is skipped. Run times go to ``times.csv``
+    beside them (``chapter``, ``seconds``). UserError where no chapter has one of the parameters (nothing starts), or
+    one failed (the others are finished).
     """
     sources = chapters(number, profile)
     folder = workdir() / "build" / Path(profile).stem
@@ -167,7 +167,8 @@ def make(
     _read(sources[0], {name: value for name, value in values.items() if name not in known})
     # Long ones first, so that none runs alone at the end; a long text is mostly a long run.
     sources_by_size = sorted(sources, key=lambda source: -source.stat().st_size)
-    work = partial(_execute_quietly, folder=folder, parameters={**values, "profile": profile}, store=store)
+    values = ({"on_missing": "skip"} if store else {}) | values | {"profile": profile}
+    work = partial(_execute_quietly, folder=folder, parameters=values, store=store)
     failures, seconds = [], {}
     executed = side_by_side(work, sources_by_size, workers or cores())
     for source, future in tqdm(executed, f"book {profile}", len(sources), unit="chapter", disable=not progress):
@@ -188,7 +189,7 @@ def make(
 
 
 def recorded_store(profile: str) -> tuple[Path, int]:
-    """Unpack the records of a profile's published edition into ``build/PROFILE/records/``.
+    """Unpack the records of a profile's published edition into ``build/PROFILE/records/``, in place of earlier ones.
 
     Returns that store, and how many runs of the profile it lacks. UserError as `records.read`, or where none of the
     profile's runs, as it is now, is among them.
@@ -198,13 +199,14 @@ def recorded_store(profile: str) -> tuple[Path, int]:
     from lmhld_nb.runs import records
 
     loaded = experiments.load(profile)
-    path = records.path(loaded.name)
-    folder = records.unpack(path, loaded.name, workdir() / "build" / Path(profile).stem / "records")
+    path, folder = records.path(loaded.name), workdir() / "build" / Path(profile).stem / "records"
+    recorded = records.read(path, loaded.name)
     planned = [entry.spec.run_id for entry in plan(experiments.open_study(loaded, progress=False))]
-    missing = sum(not (folder / run_id).is_dir() for run_id in planned)
+    missing = len(planned) - len(recorded.runs.keys() & planned)
     if missing == len(planned):
         lacking = f"holds none of the {missing} runs of '{loaded.name}' as it is now"
         raise UserError(f"{path}: {lacking}; make them with `lmhld run {profile}` and leave --from-records out")
+    records.unpack(recorded, folder)
     return folder, missing
 
 
