@@ -24,7 +24,7 @@ from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 from traitlets.config import Config
 
-from lmhld_nb.config import ROOT, UserError, atomic_path, figures_dir, workdir
+from lmhld_nb.config import ROOT, UserError, atomic_path, environment_set, figures_dir, workdir
 from lmhld_nb.processes import cores, side_by_side
 
 KERNEL = "lmhld"
@@ -118,15 +118,11 @@ def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> Non
 @contextmanager
 def _this_python() -> Iterator[str]:
     """Let Jupyter find `KERNEL` as this Python; yield a scratch folder with a short path (sockets allow 107 bytes)."""
-    before = os.environ.get("JUPYTER_PATH")
     with tempfile.TemporaryDirectory(prefix="lmhld-") as scratch:
         write_kernel_spec(Path(scratch) / "kernels" / KERNEL)
-        os.environ["JUPYTER_PATH"] = os.pathsep.join([scratch, *([before] if before else [])])
-        try:
+        paths = filter(None, [scratch, os.environ.get("JUPYTER_PATH")])
+        with environment_set("JUPYTER_PATH", os.pathsep.join(paths)):
             yield scratch
-        finally:
-            del os.environ["JUPYTER_PATH"]
-            os.environ |= {"JUPYTER_PATH": before} if before is not None else {}
 
 
 def _tidy(path: Path) -> None:
@@ -152,7 +148,7 @@ def make(
     """Execute the chapters of a profile, or one of them, into ``build/PROFILE/``, each in a process of its own.
 
     ``workers`` run side by side (None: one per core), ``parameters`` are texts of the command line, for those of the
-    chapters that have them, ``store`` holds records, and what is missing of them is skipped. Run times go to ``times.csv``
+    chapters that have them, ``store`` holds records, whose missing runs are skipped. Run times go to ``times.csv``
     beside them (``chapter``, ``seconds``). UserError where no chapter has one of the parameters (nothing starts), or
     one failed (the others are finished).
     """
@@ -182,7 +178,11 @@ def make(
         else:
             if progress:
                 tqdm.write(f"{source.stem}: {seconds[source.stem]:.0f} s")
-    _write_times(folder / "times.csv", seconds)
+    times = pd.Series(seconds, name="seconds", dtype=float).rename_axis("chapter")
+    if (folder / "times.csv").is_file():  # chapters that were not executed now keep theirs
+        times = times.combine_first(pd.read_csv(folder / "times.csv", index_col="chapter")["seconds"])
+    with atomic_path(folder / "times.csv") as temporary:
+        times.sort_index().to_csv(temporary, float_format="%.1f")
     if failures:
         raise UserError("; ".join(failures))
     return [folder / f"{source.stem}.ipynb" for source in sources]
@@ -224,15 +224,6 @@ def _execute_quietly(source: Path, folder: Path, parameters: dict[str, object], 
     own = {name: parameters[name] for name in parameters_of(jupytext.read(source)) if name in parameters}
     execute(source, folder / f"{source.stem}.ipynb", own)
     return time.perf_counter() - began
-
-
-def _write_times(path: Path, seconds: dict[str, float]) -> None:
-    """Update the run times in a CSV file; chapters that were not executed now keep theirs."""
-    times = pd.Series(seconds, name="seconds", dtype=float).rename_axis("chapter")
-    if path.is_file():
-        times = times.combine_first(pd.read_csv(path, index_col="chapter")["seconds"])
-    with atomic_path(path) as temporary:
-        times.sort_index().to_csv(temporary, float_format="%.1f")
 
 
 def site(profile: str, committed: bool = False) -> Path:

@@ -69,8 +69,7 @@ class Book(Study):
     def table(self, name: int | str) -> pd.DataFrame:
         """Compute a table, by its number in the paper or its registered name, from finished runs, and save it.
 
-        Raises:
-            UserError: no experiment of the profile has such a table, or none of its runs is finished.
+        UserError where no experiment of the profile has such a table, or none of its runs is finished.
         """
         key = f"table{name}" if isinstance(name, int) else name
         entries = {key: e for e in EXPERIMENTS.values() if self.profile.makes(e.name) for key in e.tables}

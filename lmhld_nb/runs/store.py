@@ -183,10 +183,9 @@ def _has_other_weights(parent: RunSpec, weights: str) -> bool:
 def weights_damage(spec: RunSpec) -> str:
     """Return what is wrong with a finished run's weights, read from end to end; empty if nothing is."""
     run = find(spec)
-    is_damaged = (
-        run is not None and not run.is_record and run.metrics["weights"] != weights.digest(run.folder / WEIGHTS)
-    )
-    return "its weights are not those it was finished with" if is_damaged else ""
+    if run is None or run.is_record or run.metrics["weights"] == weights.digest(run.folder / WEIGHTS):
+        return ""
+    return "its weights are not those it was finished with"
 
 
 def status(spec: RunSpec, whole_area: bool = False) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -111,21 +111,14 @@ def make(folder: Path, spec: TwinSpec, workers: int = 2, progress: bool = True) 
     return [_describe(folder, t) for t in tasks]
 
 
-@contextmanager
-def _plain_instructions() -> Iterator[None]:
+def _plain_instructions() -> AbstractContextManager[None]:
     """Have Pythons that start in this block compute without the instructions that only some processors have.
 
     With them the last digits differ from one processor to the next: enough for another slope to fail.
     """
-    key = "NPY_DISABLE_CPU_FEATURES"
-    before = {key: os.environ[key]} if key in os.environ else {}
+    name = "NPY_DISABLE_CPU_FEATURES"
     extensions = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
-    os.environ[key] = " ".join(dict.fromkeys([*before.get(key, "").split(), *extensions]))
-    try:
-        yield
-    finally:
-        del os.environ[key]
-        os.environ.update(before)
+    return config.environment_set(name, " ".join(dict.fromkeys([*os.environ.get(name, "").split(), *extensions])))
 
 
 def fingerprint(spec: TwinSpec, scenes: Sequence[Scene]) -> str:
