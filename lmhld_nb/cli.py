@@ -361,9 +361,7 @@ def map_(
 
 
 @app.command(epilog="Example: lmhld audit --json")
-def audit(
-    as_json: Annotated[bool, typer.Option("--json", help="for other programs")] = False,
-) -> None:
+def audit(as_json: Annotated[bool, typer.Option("--json", help="for other programs")] = False) -> None:
     """Check the paper's published numbers against each other: one line per statement, with its verdict."""
     from lmhld_nb import audit as checking
 

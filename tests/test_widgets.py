@@ -10,7 +10,7 @@ import ipywidgets
 import jupytext
 import numpy as np
 import pytest
-from conftest import QUIET
+from conftest import QUIET, TINY
 
 import lmhld_nb as lm
 from lmhld_nb import runs, widgets
@@ -56,17 +56,7 @@ def images(panel: ipywidgets.Widget) -> list[bytes]:
     return [widget.value for widget in visible(panel) if isinstance(widget, ipywidgets.Image)]
 
 
-SMALL = """
-name: small
-description: two areas of the smallest twin
-data: twin-smoke
-areas: [emilia_romagna, gorkha]
-models: [unet, res_unet]
-width: {unet: 2, res_unet: 2}
-recipe: {batch_size: 4, epochs: 2, lr: 0.05, gamma: 0.9, momentum: 0.9, precision: fp32}
-experiments:
-  single: {}
-"""
+SMALL = TINY.replace("tiny", "small").replace("[unet]", "[unet, res_unet]").replace("{unet: 2", "{unet: 2, res_unet: 2")
 
 
 @pytest.fixture(scope="module")

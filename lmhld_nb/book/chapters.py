@@ -31,14 +31,8 @@ KERNEL = "lmhld"
 """Name of the kernel that the chapters' headers ask for; `make env` installs it for JupyterLab as "LMHLD book"."""
 
 EXPERIMENT_OF = {
-    "04": "patch_size",
-    "05": "single",
-    "06": "mix",
-    "07": "part",
-    "08": "unseen",
-    "09": "recipe",
-    "11": "beyond",
-}
+    "04": "patch_size", "05": "single", "06": "mix", "07": "part", "08": "unseen", "09": "recipe", "11": "beyond",
+}  # fmt: skip
 """Chapters on one experiment each; a profile without that experiment has no such chapter."""
 
 
