@@ -105,7 +105,8 @@ def test_profiles_are_narrowed(study: Study) -> None:
         ("single", "part: {areas: [rio]}, single", "key 'experiments.part.areas': 'rio' is not among"),
         ("single", "part: {first: [atlantis]}, single", "key 'experiments.part.first': no area 'atlantis'"),
         ("single: {}", "part: {schedule: [{input: fresh}]}", "row 1 must name each of"),
-        ("single: {}", "part: {schedule: [{input: frozen, level 1: fresh, level 2: fresh, level 3: fresh, "
+        ("single: {}",
+         "part: {schedule: [{input: frozen, input norm: fresh, level 1: fresh, level 2: fresh, level 3: fresh, "
          "level 4: fresh, level 5: fresh, decoder: fresh}]}", "row 1 must be fresh throughout"),
         ("single: {}", "part: {compared: nosuch}", "key 'experiments.part.compared' = 'nosuch'"),
         ("single", "recipe: {area: rio}, single", "key 'experiments.recipe.area': 'rio' is not among"),
@@ -156,16 +157,16 @@ def test_plans_are_stable(study: Study) -> None:
 def test_the_published_recipe_has_the_runs_of_the_paper(study: Study) -> None:
     """7 areas × 3 sizes × 7 networks, 7 × 7, and 7 (the paper's 147, 49 and 7).
 
-    Experiment 4: 24 stages per network; for the comparison two seeds more of U-Net's first chain, five other strategies
-    of three seeds that share their first stages with it, and three trainings on all areas at once. Experiment 5: one
-    chain of experiment 4, and one for three bands.
+    Experiment 4: 24 stages per network; for the comparison two seeds more of U-Net's first chain, ten other strategies
+    of three seeds that share their first stages with it (three strengths of EWC, two shares of replay among them), and
+    three trainings on all areas at once. Experiment 5: one chain of experiment 4, and one for three bands.
     """
     study = Study(load("paper").model_copy(update={"data": "twin-smoke"}), study.dataset)
     planned = plan(study)
     counts = {entry.label: sum(entry.label in run.experiments for run in planned) for entry in EXPERIMENTS.values()}
     # Beyond, each with 3 seeds: the base, background, true labels, two splits, five sizes, five switches.
     beyond = (1 + 1 + 1 + 2 + 5 + 5) * 3
-    expected = {"1": 147, "2": 49, "3": 7, "4": 24 * 7 + 14 + 90 + 3, "5": 14, "recipe": 4}
+    expected = {"1": 147, "2": 49, "3": 7, "4": 24 * 7 + 14 + 10 * 6 * 3 + 3, "5": 14, "recipe": 16}
     expected |= {"beyond": beyond, "leave_one_out": 7 * 3}
     assert counts == expected
     paper_runs = [entry for entry in planned if not {"recipe", "beyond", "leave_one_out"} & set(entry.experiments)]
