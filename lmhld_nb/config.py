@@ -91,6 +91,18 @@ def figures_dir(profile: str) -> Path:
     return workdir() / "build" / profile / "figures"
 
 
+@contextmanager
+def environment_set(name: str, value: str) -> Iterator[None]:
+    """Set a variable of this process, and of those that it starts, for a block."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        os.environ |= {name: before} if before is not None else {}
+
+
 def read_yaml(path: Path, schema: type[StrictT]) -> StrictT:
     """Read ``path`` and check it against ``schema``; what is wrong with it is a `UserError`.
 

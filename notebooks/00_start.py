@@ -71,7 +71,7 @@ table = plan_table(planned)
 pd.crosstab(table["experiments"], table["model"])[list(book.models)]
 
 # %%
-print(f"done: {(table['status'] == 'done').sum()} of {len(table)}")
+print(f"done: {table['status'].isin(['done', 'recorded']).sum()} of {len(table)}")
 
 # %%
 recipe, batches = book.profile.recipe, book.profile.batch_size_at

@@ -76,7 +76,7 @@ def test_the_first_file_that_holds_data_wins(tmp_path_factory: pytest.TempPathFa
         ({"transform": TRANSFORM * Affine.translation(0.4, 0)}, "its pixels do not meet those of a.tif"),
         ({"transform": TRANSFORM * Affine.rotation(10)}, "rotated or flipped; warp it north-up first"),
         ({"crs": "EPSG:32653"}, "has another coordinate system than a.tif"),
-        ({"values": image_of(blobs(40, 40, 2), bands=3)}, "has 3 bands, a.tif 4"),
+        ({"values": image_of(blobs(40, 40, 2), bands=3)}, "its bands are ? ? ?, those of a.tif ? ? ? ?"),
         ({"values": np.ones((4, 40, 40), np.float32)}, "holds float32, a.tif uint16"),
         ({"names": "red green blue nir"}, "its bands are red green blue nir, those of a.tif ? ? ? ?"),
     ],

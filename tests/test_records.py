@@ -55,7 +55,8 @@ def finished(home: Path) -> list[Run]:
 @pytest.fixture
 def store(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The records as the store of this test."""
-    folder = records.unpack(records.path("tiny"), "tiny", tmp_path / "store")
+    folder = tmp_path / "store"
+    records.unpack(records.read(records.path("tiny"), "tiny"), folder)
     monkeypatch.setenv("LMHLD_RUNS", str(folder))
     return folder
 
@@ -157,7 +158,7 @@ def an_array_that_grows(members: dict[str, bytes]) -> None:
 )
 def test_wrong_records_are_refused_in_one_line(home, tmp_path, edit, fit, message):
     path = edited(home, tmp_path / "wrong.zip", edit, fit)
-    refuses(f"^{path}: .*{re.escape(message)}", records.unpack, path, "tiny", tmp_path / "store")
+    refuses(f"^{path}: .*{re.escape(message)}", records.read, path, "tiny")
     assert [*tmp_path.iterdir()] == [path]
 
 
@@ -184,36 +185,23 @@ def test_files_that_are_no_archive_or_not_whole_are_refused(home, tmp_path):
     refuses("cannot be read", records.read, tmp_path, "tiny")
 
 
-def test_records_are_unpacked_once_and_a_failure_leaves_what_was_there(home, tmp_path):
-    path, folder = tmp_path / "records", tmp_path / "store"
-    path.write_bytes(records.path("tiny").read_bytes())
-    records.unpack(path, "tiny", folder)
-    (folder / "mark").touch()
-    records.unpack(path, "tiny", folder)
-    path.write_bytes(b"no archive")
-    refuses("damaged", records.unpack, path, "tiny", folder)
-    assert (folder / "mark").exists()
-    edited(home, path, one_count_changed, fit=True)
-    records.unpack(path, "tiny", folder)
-    assert not (folder / "mark").exists()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["records", "store"]
-
-
-def test_records_show_the_same_and_train_nothing(finished, store, home, monkeypatch):
+def test_records_show_the_same(finished, store, home, monkeypatch):
     monkeypatch.setattr(runner, "train", lambda *_: pytest.fail("trained"))
     opened, shown = study(home), examples.example_scores(examples.examples(finished))
     stored = opened.fetch(single.specs(opened))
     assert [run.folder.parent for run in stored] == [store] * 2
     assert examples.example_scores(examples.examples(stored)).equals(shown)
-    assert (plan_table(plan(opened))["status"] == "done").all()
+    assert (plan_table(plan(opened))["status"] == "recorded").all()
     refuses(f"needs the weights of run {stored[0].spec.run_id}, of which only the record", stored[0].model)
     (patch_set,) = runs.patch_sets(stored[0].spec, progress=False)
     other = int(patch_set.where("val")[0])
     refuses("needs the weights of run", examples.predict, stored[0], patch_set, other)
     absent = [spec.model_copy(update={"seed": 9}) for spec in single.specs(opened)]
-    refuses(rf"make them with `lmhld run tiny` \(the first is {absent[0].run_id}\)", opened.fetch, absent)
-    assert opened.fetch([*absent, *single.specs(opened)]) == stored, "what is recorded so far"
-    refuses("holds records; make the runs in a store of their own", runs.make_run, absent[0], QUIET)
+    refuses(rf"make them with `lmhld run tiny` \(the first is {absent[0].run_id}\)", opened.fetch, absent, "skip")
+    assert opened.fetch([*absent, *single.specs(opened)], "skip") == stored, "what is recorded so far"
+    (store / "mark").touch()
+    records.unpack(records.read(records.path("tiny"), "tiny"), store)
+    assert not (store / "mark").exists() and opened.finished(single.specs(opened)) == stored
 
 
 def test_shown_predictions_are_exact_and_made_again_where_they_are_damaged(finished):

@@ -3,7 +3,6 @@
 import shutil
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -186,12 +185,6 @@ def test_why_a_run_failed_is_known_until_it_succeeds(specs, monkeypatch):
     (run,) = runs.make_runs(specs[:1], workers=1, execution=QUIET)
     assert tries == [specs[0].run_id] * 3 and runs.status(specs[0]) == "done" and runs.failure(specs[0]) == ""
     assert not (run.folder / store.FAILURE).exists()
-
-
-def test_two_runners_train_once(specs, trainings):
-    with ThreadPoolExecutor(2) as threads:
-        first, second = threads.map(lambda spec: runs.make_run(spec, QUIET), [specs[0]] * 2)
-    assert first.metrics == second.metrics and trainings == [specs[0].run_id]
 
 
 def test_what_another_runner_has_begun_waits_while_there_is_work(specs, trainings):

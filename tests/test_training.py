@@ -176,21 +176,17 @@ def test_run_ids_follow_from_everything_that_decides():
     assert RunSpec.model_validate_json(specs[0].model_dump_json()).run_id == specs[0].run_id
 
 
-def test_a_run_taken_up_elsewhere_keeps_its_precision(part, tmp_path, monkeypatch):
+def test_a_run_taken_up_elsewhere_keeps_its_precision_and_is_not_called_portable(part, tmp_path, monkeypatch):
+    on_gpu, spec = "no: computed on a GPU", run_spec(recipe=ONE_EPOCH)
     monkeypatch.setattr(hardware, "native_bf16", lambda _: False)
-    train_until(1, signal.SIGTERM, run_spec(recipe=ONE_EPOCH), part, tmp_path / "run")
+    monkeypatch.setattr(loop, "portability", lambda _: on_gpu)
+    train_until(1, signal.SIGTERM, spec, part, tmp_path / "run")
     monkeypatch.setattr(hardware, "native_bf16", lambda _: True)
-    for name, precision in (("run", "fp32"), ("new", "bf16")):
-        assert train(run_spec(recipe=ONE_EPOCH), part, tmp_path / name)["precision"] == precision
-
-
-def test_a_run_taken_up_elsewhere_is_not_called_portable(part, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "portability", lambda _: "no: computed on a GPU")
-    train_until(1, signal.SIGTERM, run_spec(recipe=ONE_EPOCH), part, tmp_path / "run")
     monkeypatch.setattr(loop, "portability", lambda _: "yes")
-    for name, state in (("run", "no: computed on a GPU"), ("new", "yes")):
-        assert train(run_spec(recipe=ONE_EPOCH), part, tmp_path / name)["portable"] == state
-        assert json.loads((tmp_path / name / "environment.json").read_text())["portable"] == state
+    for name, expected in (("run", ("fp32", on_gpu)), ("new", ("bf16", "yes"))):
+        metrics = train(spec, part, tmp_path / name)
+        assert (metrics["precision"], metrics["portable"]) == expected
+        assert json.loads((tmp_path / name / "environment.json").read_text())["portable"] == expected[1]
 
 
 def test_patches_of_two_sizes_are_read_from_disk_as_from_memory(data, part):

@@ -166,7 +166,7 @@ def repacked(folder: Path, recorded: Records, run_id: str, files: dict[str, byte
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("{tiny}", "profile 'tiny': no published records (there are those of "),
+        ("{tiny}", "figures/tiny/records.tar.xz: no such file; make the runs with `lmhld run tiny`"),
         ("{tiny} --records {gone}", "gone: no such file"),
         ("{tiny} --records {cut}", "cut: damaged, or no records"),
         ("{other} --records {good}", "records of profile 'tiny', not of 'other'"),

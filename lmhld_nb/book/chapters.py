@@ -24,21 +24,15 @@ from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 from traitlets.config import Config
 
-from lmhld_nb.config import ROOT, UserError, atomic_path, figures_dir, workdir
+from lmhld_nb.config import ROOT, UserError, atomic_path, environment_set, figures_dir, workdir
 from lmhld_nb.processes import cores, side_by_side
 
 KERNEL = "lmhld"
 """Name of the kernel that the chapters' headers ask for; `make env` installs it for JupyterLab as "LMHLD book"."""
 
 EXPERIMENT_OF = {
-    "04": "patch_size",
-    "05": "single",
-    "06": "mix",
-    "07": "part",
-    "08": "unseen",
-    "09": "recipe",
-    "11": "beyond",
-}
+    "04": "patch_size", "05": "single", "06": "mix", "07": "part", "08": "unseen", "09": "recipe", "11": "beyond",
+}  # fmt: skip
 """Chapters on one experiment each; a profile without that experiment has no such chapter."""
 
 
@@ -118,15 +112,11 @@ def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> Non
 @contextmanager
 def _this_python() -> Iterator[str]:
     """Let Jupyter find `KERNEL` as this Python; yield a scratch folder with a short path (sockets allow 107 bytes)."""
-    before = os.environ.get("JUPYTER_PATH")
     with tempfile.TemporaryDirectory(prefix="lmhld-") as scratch:
         write_kernel_spec(Path(scratch) / "kernels" / KERNEL)
-        os.environ["JUPYTER_PATH"] = os.pathsep.join([scratch, *([before] if before else [])])
-        try:
+        paths = filter(None, [scratch, os.environ.get("JUPYTER_PATH")])
+        with environment_set("JUPYTER_PATH", os.pathsep.join(paths)):
             yield scratch
-        finally:
-            del os.environ["JUPYTER_PATH"]
-            os.environ |= {"JUPYTER_PATH": before} if before is not None else {}
 
 
 def _tidy(path: Path) -> None:
@@ -152,9 +142,9 @@ def make(
     """Execute the chapters of a profile, or one of them, into ``build/PROFILE/``, each in a process of its own.
 
     ``workers`` run side by side (None: one per core), ``parameters`` are texts of the command line, for those of the
-    chapters that have them, ``store`` holds the runs instead of `config.runs_dir`. Run times go to ``times.csv`` beside
-    them (``chapter``, ``seconds``). UserError where no chapter has one of the parameters (nothing starts), or one
-    failed (the others are finished).
+    chapters that have them, ``store`` holds records, whose missing runs are skipped. Run times go to ``times.csv``
+    beside them (``chapter``, ``seconds``). UserError where no chapter has one of the parameters (nothing starts), or
+    one failed (the others are finished).
     """
     sources = chapters(number, profile)
     folder = workdir() / "build" / Path(profile).stem
@@ -167,7 +157,8 @@ def make(
     _read(sources[0], {name: value for name, value in values.items() if name not in known})
     # Long ones first, so that none runs alone at the end; a long text is mostly a long run.
     sources_by_size = sorted(sources, key=lambda source: -source.stat().st_size)
-    work = partial(_execute_quietly, folder=folder, parameters={**values, "profile": profile}, store=store)
+    values = ({"on_missing": "skip"} if store else {}) | values | {"profile": profile}
+    work = partial(_execute_quietly, folder=folder, parameters=values, store=store)
     failures, seconds = [], {}
     executed = side_by_side(work, sources_by_size, workers or cores())
     for source, future in tqdm(executed, f"book {profile}", len(sources), unit="chapter", disable=not progress):
@@ -181,14 +172,18 @@ def make(
         else:
             if progress:
                 tqdm.write(f"{source.stem}: {seconds[source.stem]:.0f} s")
-    _write_times(folder / "times.csv", seconds)
+    times = pd.Series(seconds, name="seconds", dtype=float).rename_axis("chapter")
+    if (folder / "times.csv").is_file():  # chapters that were not executed now keep theirs
+        times = times.combine_first(pd.read_csv(folder / "times.csv", index_col="chapter")["seconds"])
+    with atomic_path(folder / "times.csv") as temporary:
+        times.sort_index().to_csv(temporary, float_format="%.1f")
     if failures:
         raise UserError("; ".join(failures))
     return [folder / f"{source.stem}.ipynb" for source in sources]
 
 
 def recorded_store(profile: str) -> tuple[Path, int]:
-    """Unpack the records of a profile's published edition into ``build/PROFILE/records/``.
+    """Unpack the records of a profile's published edition into ``build/PROFILE/records/``, in place of earlier ones.
 
     Returns that store, and how many runs of the profile it lacks. UserError as `records.read`, or where none of the
     profile's runs, as it is now, is among them.
@@ -198,13 +193,14 @@ def recorded_store(profile: str) -> tuple[Path, int]:
     from lmhld_nb.runs import records
 
     loaded = experiments.load(profile)
-    path = records.path(loaded.name)
-    folder = records.unpack(path, loaded.name, workdir() / "build" / Path(profile).stem / "records")
+    path, folder = records.path(loaded.name), workdir() / "build" / Path(profile).stem / "records"
+    recorded = records.read(path, loaded.name)
     planned = [entry.spec.run_id for entry in plan(experiments.open_study(loaded, progress=False))]
-    missing = sum(not (folder / run_id).is_dir() for run_id in planned)
+    missing = len(planned) - len(recorded.runs.keys() & planned)
     if missing == len(planned):
         lacking = f"holds none of the {missing} runs of '{loaded.name}' as it is now"
         raise UserError(f"{path}: {lacking}; make them with `lmhld run {profile}` and leave --from-records out")
+    records.unpack(recorded, folder)
     return folder, missing
 
 
@@ -222,15 +218,6 @@ def _execute_quietly(source: Path, folder: Path, parameters: dict[str, object], 
     own = {name: parameters[name] for name in parameters_of(jupytext.read(source)) if name in parameters}
     execute(source, folder / f"{source.stem}.ipynb", own)
     return time.perf_counter() - began
-
-
-def _write_times(path: Path, seconds: dict[str, float]) -> None:
-    """Update the run times in a CSV file; chapters that were not executed now keep theirs."""
-    times = pd.Series(seconds, name="seconds", dtype=float).rename_axis("chapter")
-    if path.is_file():
-        times = times.combine_first(pd.read_csv(path, index_col="chapter")["seconds"])
-    with atomic_path(path) as temporary:
-        times.sort_index().to_csv(temporary, float_format="%.1f")
 
 
 def site(profile: str, committed: bool = False) -> Path:

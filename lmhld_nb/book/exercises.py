@@ -137,15 +137,11 @@ def stub(solution: str, check: str) -> str:
     body = ast.parse(solution).body
     imports = [ast.unparse(node) for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
     functions = [node for node in body if isinstance(node, ast.FunctionDef) and node.name in answers]
-    values = sorted(answers - {node.name for node in functions}, key=lambda name: _first_mention(name, solution))
+    mentions = {name: len(re.split(rf"\b{name}\b", solution)[0]) for name in answers}
+    values = sorted(answers - {node.name for node in functions}, key=mentions.__getitem__)
     blocks = ["\n".join(imports)] if imports else []
     blocks.append("\n".join([f"# {OPEN}", *(f"{name} = ..." for name in values)]))
     return "\n\n".join([*blocks, *(f"\n{_head(node)}" for node in functions)])
-
-
-def _first_mention(name: str, source: str) -> int:
-    match = re.search(rf"\b{name}\b", source)
-    return match.start() if match else 0
 
 
 def _head(function: ast.FunctionDef) -> str:

@@ -69,8 +69,7 @@ class Book(Study):
     def table(self, name: int | str) -> pd.DataFrame:
         """Compute a table, by its number in the paper or its registered name, from finished runs, and save it.
 
-        Raises:
-            UserError: no experiment of the profile has such a table, or none of its runs is finished.
+        UserError where no experiment of the profile has such a table, or none of its runs is finished.
         """
         key = f"table{name}" if isinstance(name, int) else name
         entries = {key: e for e in EXPERIMENTS.values() if self.profile.makes(e.name) for key in e.tables}
@@ -111,12 +110,9 @@ class Book(Study):
             print(textwrap.fill(f"What we found, {where}: {found}", 110))
 
     def caption(self, about: str = "", published: str = "", dataset: DataSet | None = None) -> str:
-        """Return the line under a figure that says which data and profile it shows.
+        """Return the line under a figure that says which data (None: the profile's) and profile it shows.
 
-        Args:
-            about: what else must be said, before it.
-            published: the paper's table whose numbers stand beside ours: those are scores on the real LMHLD.
-            dataset: shown; None for the profile's.
+        ``about`` stands before it; ``published`` is the paper's table whose scores, on the real LMHLD, are shown too.
         """
         source = dataset or self.dataset
         kind = "synthetic data, no satellite image" if source.synthetic else "real data"
@@ -137,9 +133,7 @@ class Book(Study):
     ) -> Figure:
         """Write a caption under a figure, save it as NAME.png in `figures`, and return it for display.
 
-        Args:
-            numbers: behind it, for NAME.csv; None where a table of that name has been saved already, or there are none.
-            caption: instead of `caption`, for figures that show nothing of the profile; empty for none.
+        ``numbers`` behind it go to NAME.csv; ``caption`` (empty: none) is for figures that show nothing of the profile.
         """
         if text := self.caption(about, published, dataset) if caption is None else caption:
             style.add_caption(figure, text)

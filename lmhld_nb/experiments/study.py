@@ -209,15 +209,14 @@ class Study:
     def fetch(self, specs: Sequence[RunSpec], on_missing: str = "train", whole_area: Collection[str] = ()) -> list[Run]:
         """Return the finished runs of ``specs``; ids in ``whole_area`` must be scored on their whole area too.
 
-        Missing ones are made under ``train`` and passed over under ``skip``, which prints how many. From records none
-        is made: ``train`` means ``skip`` there.
+        Missing ones are made under ``train`` and passed over under ``skip``, which prints how many.
 
         Raises:
             UserError: runs are missing under ``error``, none is there under ``skip``, or the word is another one.
         """
         if on_missing not in ("train", "skip", "error"):
             raise UserError(f"on_missing '{on_missing}': unknown; choose train, skip or error")
-        if on_missing == "train" and not runs.holds_records():
+        if on_missing == "train":
             return self._noted(runs.make_runs(specs, execution=self.profile.execution, whole_area=whole_area))
         finished = self.finished(specs, whole_area)
         made = {run.spec.run_id for run in finished}

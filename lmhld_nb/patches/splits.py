@@ -2,9 +2,9 @@
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
+
+from lmhld_nb.inventory import joined
 
 SPLITS = ("train", "val", "test")
 
@@ -21,8 +21,7 @@ def touching(index: pd.DataFrame, side_px: int) -> np.ndarray:
     Two belong to one group if they touch at a side or a corner, or if others between them do.
     """
     pairs = KDTree(_places(index)).query_pairs(side_px, p=np.inf, output_type="ndarray")
-    graph = coo_array((np.ones(len(pairs), bool), tuple(pairs.T)), shape=(len(index), len(index)))
-    return np.asarray(connected_components(graph, directed=False)[1])
+    return joined(pairs.T, len(index))[1]
 
 
 def beside(index: pd.DataFrame, others: np.ndarray | pd.Series, side_px: int) -> np.ndarray:

@@ -2,11 +2,11 @@
 
 from lmhld_nb.runs.runner import make_run, make_runs, missing_runs
 from lmhld_nb.runs.store import (
-    Run, counts_on, damage, failure, files, find, holds_records, patch_set, patch_sets, rates, remembered, select,
-    status, test_patches, window_counts,
+    Run, counts_on, damage, failure, files, find, patch_set, patch_sets, rates, remembered, select, status,
+    test_patches, window_counts,
 )  # fmt: skip
 
 __all__ = [
-    "Run", "counts_on", "damage", "failure", "files", "find", "holds_records", "make_run", "make_runs", "missing_runs",
-    "patch_set", "patch_sets", "rates", "remembered", "select", "status", "test_patches", "window_counts",
+    "Run", "counts_on", "damage", "failure", "files", "find", "make_run", "make_runs", "missing_runs", "patch_set",
+    "patch_sets", "rates", "remembered", "select", "status", "test_patches", "window_counts",
 ]  # fmt: skip

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from lmhld_nb.config import ROOT, UserError, atomic_path, cannot_read, printable, runs_dir, safe_name
-from lmhld_nb.runs.store import MANIFEST, RECORDED, SHOWN, Busy, Run, lock
+from lmhld_nb.runs.store import RECORDED, SHOWN, Busy, Run, lock
 from lmhld_nb.training import scoring
 
+MANIFEST = "records.json"
 VERSION = 2
 LARGEST = 200_000_000  # bytes, unpacked
 _REQUIRED = ("spec.json", "history.csv", "metrics.json", scoring.PATCHES_FILE)
@@ -63,8 +64,12 @@ def of_runs(profile: str, finished: Sequence[Run]) -> Records:
 
 def write(target: Path, recorded: Records) -> None:
     """Write records, the same bytes for the same runs; where that fails (`UserError`), what was there stays."""
+    digests = {run_id: _digest(files) for run_id, files in recorded.runs.items()}
+    manifest = {"version": VERSION, "profile": recorded.profile, "runs": digests}
+    members = {MANIFEST: (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()}
+    members |= {f"{run_id}/{name}": content for run_id, files in recorded.runs.items() for name, content in files.items()}
     with atomic_path(target) as temporary, tarfile.open(temporary, "w:xz", preset=9) as archive:
-        for name, content in sorted(_members(recorded).items(), key=lambda member: member[0].split("/")[::-1]):
+        for name, content in sorted(members.items(), key=lambda member: member[0].split("/")[::-1]):
             entry = tarfile.TarInfo(name)  # dated 1970 and of nobody, whoever writes it
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
@@ -82,16 +87,6 @@ def _run_files(run: Run) -> Files:
         raise cannot_read(run.folder, error) from error
 
 
-def _members(recorded: Records) -> Files:
-    """Return all files by name, records.json among them."""
-    digests = {run_id: _digest(files) for run_id, files in recorded.runs.items()}
-    manifest = {"version": VERSION, "profile": recorded.profile, "runs": digests}
-    return {
-        MANIFEST: (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode(),
-        **{f"{run_id}/{name}": content for run_id, files in recorded.runs.items() for name, content in files.items()},
-    }
-
-
 def _digest(files: Mapping[str, bytes]) -> str:
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
@@ -100,9 +95,8 @@ def _digest(files: Mapping[str, bytes]) -> str:
 def read(path: Path, profile: str) -> Records:
     """Read records and check all of them.
 
-    Raises:
-        UserError: they are not there, not whole, of another version or profile, larger than `LARGEST`, hold files that
-            no records hold, or content that does not fit its digest.
+    UserError where they are not there, not whole, of another version or profile, larger than `LARGEST`, hold files that
+    no records hold, or content that does not fit its digest.
     """
     way_out = f"get the file again, or delete it and make the runs with `lmhld run {profile}`"
     try:
@@ -172,21 +166,16 @@ def _place(name: str) -> tuple[str, str]:
     raise ValueError(f"holds {name!r}")
 
 
-def unpack(path: Path, profile: str, folder: Path) -> Path:
-    """Unpack records into ``folder``, whole or not at all, as a store that `LMHLD_RUNS` can name; return it.
-
-    A folder that holds these records already is left alone. Raises as `read`, or where it cannot be written.
-    """
-    members = _members(read(path, profile))
-    present = folder / MANIFEST
-    if not (present.is_file() and present.read_bytes() == members[MANIFEST]):
-        _write_files(folder, members)
-    return folder
-
-
-def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+def unpack(recorded: Records, folder: Path) -> None:
+    """Write records as a store that `LMHLD_RUNS` can name, in place of what was there; `UserError` if it cannot."""
     with atomic_path(folder) as temporary:
-        for name, content in files.items():
+        for run_id, files in recorded.runs.items():
+            _write_run(temporary / run_id, files)
+
+
+def _write_run(folder: Path, files: Files) -> None:
+    with atomic_path(folder) as temporary:
+        for name, content in {**files, RECORDED: b""}.items():
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
             (temporary / name).write_bytes(content)
 
@@ -201,6 +190,6 @@ def adopt(recorded: Records, run_ids: Iterable[str]) -> list[str]:
         folder = runs_dir() / run_id
         if run_id in recorded.runs and not folder.exists():
             with suppress(Busy), lock(run_id, wait=False):
-                _write_files(folder, {**recorded.runs[run_id], RECORDED: b""})
+                _write_run(folder, recorded.runs[run_id])
                 adopted.append(run_id)
     return adopted

@@ -37,7 +37,6 @@ FAILURE = "failure.json"
 WEIGHTS = "weights.safetensors"
 SHOWN = "shown"  # of a run's folder: predictions that figures show
 FLAT = 0.005  # of F1: what a validation curve may still gain in its last quarter
-MANIFEST = "records.json"  # of a store that holds records alone (`records`)
 RECORDED = "recorded"  # an empty file in the folder of a run of which the store has the record alone
 
 
@@ -82,7 +81,7 @@ class Run:
     @property
     def is_record(self) -> bool:
         """Whether only its record is here, without its weights."""
-        return holds_records() or (self.folder / RECORDED).is_file()
+        return (self.folder / RECORDED).is_file()
 
     @property
     def weights_file(self) -> Path:
@@ -109,11 +108,6 @@ class Run:
             return None
         except OSError as error:
             raise cannot_read(self.folder / scoring.WHOLE_AREA_FILE, error) from None
-
-
-def holds_records() -> bool:
-    """Say whether the store holds records, runs without their weights: nothing is trained into it."""
-    return (runs_dir() / MANIFEST).is_file()
 
 
 def files(whole_area: bool) -> tuple[str, ...]:
@@ -148,7 +142,7 @@ def _inspect(spec: RunSpec) -> Run | str:
             return "it holds another spec"
         if "metrics.json" not in names:
             return ""
-        is_record = holds_records() or RECORDED in names
+        is_record = RECORDED in names
         if absent := sorted({"history.csv", scoring.PATCHES_FILE, *([] if is_record else [WEIGHTS])} - names):
             return f"{absent[0]} is missing"
         metrics = _read_json(folder / "metrics.json")
@@ -189,10 +183,9 @@ def _has_other_weights(parent: RunSpec, weights: str) -> bool:
 def weights_damage(spec: RunSpec) -> str:
     """Return what is wrong with a finished run's weights, read from end to end; empty if nothing is."""
     run = find(spec)
-    is_damaged = (
-        run is not None and not run.is_record and run.metrics["weights"] != weights.digest(run.folder / WEIGHTS)
-    )
-    return "its weights are not those it was finished with" if is_damaged else ""
+    if run is None or run.is_record or run.metrics["weights"] == weights.digest(run.folder / WEIGHTS):
+        return ""
+    return "its weights are not those it was finished with"
 
 
 def status(spec: RunSpec, whole_area: bool = False) -> str:
@@ -203,7 +196,7 @@ def status(spec: RunSpec, whole_area: bool = False) -> str:
     """
     state = _inspect(spec)
     if isinstance(state, Run) and not (whole_area and state.whole_area is None):
-        return "recorded" if (state.folder / RECORDED).is_file() else "done"
+        return "recorded" if state.is_record else "done"
     if failure(spec):
         return "failed"
     if isinstance(state, Run):
@@ -236,11 +229,8 @@ def record_failure(spec: RunSpec, reason: str) -> str:
 def lock(name: str, wait: bool = True) -> AbstractContextManager[Any]:
     """Take a lock file of the store; leaving the returned context, or the end of the process, gives it back.
 
-    Raises `Busy` where another process holds it and ``wait`` is False, `UserError` where the store cannot be written or
-    holds records.
+    Raises `Busy` where another process holds it and ``wait`` is False, `UserError` where the store cannot be written.
     """
-    if holds_records():
-        raise UserError(f"{runs_dir()}: holds records; make the runs in a store of their own with `lmhld run PROFILE`")
     try:
         runs_dir().mkdir(parents=True, exist_ok=True)
         return FileLock(runs_dir() / f".{name}.lock").acquire(timeout=-1 if wait else 0)

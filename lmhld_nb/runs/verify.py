@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 import lmhld_nb
-from lmhld_nb.config import ROOT, UserError, atomic_path, printable
+from lmhld_nb.config import ROOT, UserError, atomic_path, environment_set, printable
 from lmhld_nb.runs import store
 from lmhld_nb.runs.records import Records
 from lmhld_nb.runs.runner import make_runs
@@ -115,20 +115,15 @@ def verify(
 @contextmanager
 def _scratch_store(folder: Path) -> Iterator[None]:
     """Make ``folder`` the run store of this process and of its workers, emptied."""
-    before = os.environ.get("LMHLD_RUNS")
-    os.environ["LMHLD_RUNS"] = str(folder)
-    try:
-        with store.lock("verify", wait=False):
-            for path in folder.iterdir():
-                if path.is_dir():
-                    shutil.rmtree(path)
-            yield
-    except store.Busy:
-        raise UserError(f"{folder}: another `lmhld verify` is at work there; wait for it") from None
-    finally:
-        os.environ.pop("LMHLD_RUNS")
-        if before is not None:
-            os.environ["LMHLD_RUNS"] = before
+    with environment_set("LMHLD_RUNS", str(folder)):
+        try:
+            with store.lock("verify", wait=False):
+                for path in folder.iterdir():
+                    if path.is_dir():
+                        shutil.rmtree(path)
+                yield
+        except store.Busy:
+            raise UserError(f"{folder}: another `lmhld verify` is at work there; wait for it") from None
 
 
 def difference(recorded: Mapping[str, bytes], remade: Mapping[str, bytes]) -> str:

@@ -26,21 +26,17 @@ MOST_SCALE = 50.0  # times that a scene may be made coarser or finer
 
 @dataclass(frozen=True)
 class Raster:
-    """One or several files (``path`` is the first) as one image on one grid.
+    """One or several files as one image on one grid."""
 
-    ``nodata`` is None where every pixel holds some; ``read`` gives (bands, height, width) of a window and of bands
-    counted from 0; ``names`` are those that the file gives its bands.
-    """
-
-    path: Path
+    path: Path  # the first file
     shape: tuple[int, int]
     dtype: np.dtype
     crs: CRS | None
     transform: Affine
-    nodata: float | None
+    nodata: float | None  # None where every pixel holds data
     count: int
-    read: Callable[[Window, list[int]], np.ndarray]
-    names: tuple[str, ...] = ()
+    read: Callable[[Window, list[int]], np.ndarray]  # (bands, height, width) of a window and of bands counted from 0
+    names: tuple[str, ...] = ()  # that the file gives its bands
 
 
 def files_of(paths: Sequence[Path]) -> list[Path]:
@@ -131,9 +127,7 @@ def _corner(first: Raster, other: Raster) -> tuple[int, int]:
     x, y = other.transform.a / first.transform.a, other.transform.e / first.transform.e
     col, row = ~first.transform * (other.transform.c, other.transform.f)
     reason = ""
-    if other.count != first.count:
-        reason = f"has {other.count} bands, {first.path.name} {first.count}"
-    elif other.names != first.names:
+    if other.names != first.names:  # one for each band, empty without a name
         own, names = (" ".join(name or "?" for name in file.names) for file in (other, first))
         reason = f"its bands are {own}, those of {first.path.name} {names}"
     elif other.dtype != first.dtype:

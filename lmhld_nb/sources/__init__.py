@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -222,10 +223,8 @@ def _read_layout(home: Path, root: Path, description: Description, progress: boo
 
 def _save_template(home: Path, text: str) -> Path:
     """Write the template under a name that is free, so that one already completed is not lost."""
-    number, path = 1, home / "layout.yaml"
-    while path.exists() and path.read_text(encoding="utf-8") != text:
-        number += 1
-        path = home / f"layout-{number}.yaml"
+    names = chain(["layout.yaml"], (f"layout-{number}.yaml" for number in count(2)))
+    path = next(path for path in map(home.joinpath, names) if not path.exists() or path.read_text("utf-8") == text)
     path.write_text(text, encoding="utf-8")
     return path
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyogrio
 
 from lmhld_nb.config import UserError
-from lmhld_nb.scenes import arrays
+from lmhld_nb.scenes import arrays, rasters
 from lmhld_nb.sources import archives, discovery, files
 from lmhld_nb.sources.descriptions import catalogue
 from lmhld_nb.sources.layout import Layout, resolve
@@ -21,10 +21,9 @@ def check(path: Path) -> str:
         raise UserError(f"{path}: no such file or folder; correct the path")
     suffix = path.suffix.lower()
     if suffix in files.VECTORS:
-        try:
+        failures = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError)
+        with rasters.readable(path, "cannot be read as polygons", "export it again as GeoPackage", *failures):
             info = pyogrio.read_info(path)
-        except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
-            raise UserError(f"{path}: cannot be read as polygons ({error}); export it again as GeoPackage") from error
         grid = info["crs"] or "no coordinate system"
         return f"{path.name}: {info['features']} features ({info['geometry_type']}), {grid}"
     if suffix in files.SUFFIXES:

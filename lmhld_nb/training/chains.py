@@ -114,8 +114,7 @@ def seed_of(spec: RunSpec) -> int:
 def start_from_parent(model: nn.Module, stage: Stage, weights: Path) -> None:
     """Give a new network its parent's weights, but for the fresh groups, and freeze what the stage freezes.
 
-    Raises:
-        UserError: the weights are missing, damaged, or of another network.
+    UserError where the weights are missing, damaged, or of another network.
     """
     treatments = stage.treatments
     copy_layer_groups(model, weights, [group for group, treatment in treatments.items() if treatment != "fresh"])

@@ -14,21 +14,13 @@ from lmhld_nb.config import Strict, UserError
 
 
 class Execution(Strict):
-    """How a run is computed here; no part of what names it.
+    """How a run is computed here; no part of what names it."""
 
-    Attributes:
-        device: ``auto``, ``cpu`` or ``cuda``.
-        progress: show a bar (or lines, see `config.progress_bar`).
-        threads: processor threads of one training on the CPU.
-        runs_per_gpu: trainings that may share a GPU; more than 1 where small patches do not fill one.
-        checkpoint_every: epochs between checkpoints.
-    """
-
-    device: str = "auto"
-    progress: bool = True
-    threads: PositiveInt = 1
-    runs_per_gpu: PositiveInt = 1
-    checkpoint_every: PositiveInt = 10
+    device: str = "auto"  # or ``cpu``, ``cuda``
+    progress: bool = True  # show a bar (or lines, see `config.progress_bar`)
+    threads: PositiveInt = 1  # of the processor, for one training on it
+    runs_per_gpu: PositiveInt = 1  # trainings that share a GPU; more than 1 where small patches do not fill one
+    checkpoint_every: PositiveInt = 10  # epochs
 
 
 def choose_device(device: str) -> str:

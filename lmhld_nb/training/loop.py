@@ -37,10 +37,7 @@ def train(
     Writes spec.json, history.csv, environment.json, weights.safetensors, test_patches.csv (`scoring.test_counts`) and
     last of all metrics.json, whose content it returns. ``patch_sets`` are those of ``spec.data``, in that order. A
     stage of a chain starts from the weights of the last of those ``earlier``, and is tested on the areas of all.
-
-    Raises:
-        UserError: the loss became NaN or infinite, out of memory, or the disk is full.
-        Interrupted: SIGTERM came; a checkpoint was written.
+    UserError where the loss became NaN or infinite, memory or disk are full; Interrupted where a signal came.
     """
     run = _Training(spec, patch_sets, folder, execution or Execution(), earlier)
     recipe, state = run.recipe, run.state
@@ -173,17 +170,12 @@ class _Training:
             "val_recall": total.recall,
         }
 
-    def take_tested_weights(self) -> int:
-        """Load the weights that are tested and return their epoch."""
-        if self.recipe.keep == "last":
-            return self.state.epoch
-        self.model.load_state_dict(self.copies["best"])
-        return self.state.best_epoch
-
     def finish(self, steps: int) -> dict[str, object]:
         """Test the training and write what is left of its folder; return the content of metrics.json."""
         spec, state, folder = self.spec, self.state, self.folder
-        tested_epoch = self.take_tested_weights()
+        tested_epoch = state.epoch if self.recipe.keep == "last" else state.best_epoch
+        if self.recipe.keep == "best":
+            self.model.load_state_dict(self.copies["best"])
         tests, loss = scoring.test_counts(self.model, spec, self.patch_sets, self.earlier, self.recipe)
         scoring.write(folder / scoring.PATCHES_FILE, tests)
         validation = scoring.validation_counts(self.model, self.patch_sets, self.earlier, self.recipe)

@@ -10,16 +10,13 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss.
+    """A loss: from logits (N, 1, H, W) and masks 0/1 of that shape to a scalar, a mean over patches.
 
-    Attributes:
-        function: from logits (N, 1, H, W) and masks 0/1 of that shape to a scalar: a mean over patches, so that the
-            gradients of micro-batches add up to those of their batch.
-        version: raised when it computes something else; only runs that use it get another name.
+    The gradients of micro-batches then add up to those of their batch.
     """
 
     function: Callable[[Tensor, Tensor], Tensor]
-    version: int = 1
+    version: int = 1  # raised when it computes something else; only runs that use it get another name
 
 
 def dice_bce(logits: Tensor, masks: Tensor) -> Tensor:

@@ -8,18 +8,13 @@ import torch
 
 @dataclass(frozen=True)
 class Optimiser:
-    """An optimiser; what a recipe does not say (betas, epsilon) is as torch has it.
+    """An optimiser; what a recipe does not say (betas, epsilon) is as torch has it."""
 
-    Attributes:
-        builder: called with the parameters, ``lr``, ``weight_decay``, ``momentum`` if it takes it, and ``fused`` or
-            ``foreach``. Its state must be tensors, for checkpoints to hold it.
-        momentum: whether it takes momentum.
-        version: raised when it computes something else; only runs that use it get another name.
-    """
-
+    # Called with the parameters, ``lr``, ``weight_decay``, ``momentum`` if it takes it, and ``fused`` or ``foreach``.
+    # Its state must be tensors, for checkpoints to hold it.
     builder: Callable[..., torch.optim.Optimizer]
-    momentum: bool = False
-    version: int = 1
+    momentum: bool = False  # whether it takes momentum
+    version: int = 1  # raised when it computes something else; only runs that use it get another name
 
 
 OPTIMISERS: dict[str, Optimiser] = {

@@ -17,49 +17,34 @@ from lmhld_nb.training.optimisers import OPTIMISERS
 ENGINE_VERSION = 5
 """Raised whenever all specs would give other weights; losses and optimisers have versions of their own."""
 
-Treatment = Literal["fresh", "frozen", "finetune"]
+Treatment = Literal["fresh", "frozen", "finetune"]  # drawn anew, kept, trained on
 LAYER_GROUPS = ("input", "input norm", "level 1", "level 2", "level 3", "level 4", "level 5", "decoder")
 """The groups of layers that a stage of a chain treats separately: the input convolution, the normalisation behind it,
 the rest of each encoder level from shallow to deep, and everything after them."""
 
 
 class Recipe(Strict, allow_inf_nan=False):
-    """How a network is trained (paper section 3.3; open points in the fidelity ledger).
+    """How a network is trained (paper section 3.3; open points in the fidelity ledger)."""
 
-    Attributes:
-        batch_size: patches per step.
-        epochs: passes over the training patches.
-        optimiser: one of `optimisers.OPTIMISERS`: ``sgd``, or ``adamw`` (which takes no ``momentum``).
-        lr: highest learning rate.
-        schedule: how the learning rate moves: ``exponential``, by ``gamma`` after each epoch (the paper's), ``cosine``,
-            from ``lr`` to 0, or ``one_cycle``, up to ``lr`` in the first 30 % of the steps and then down to 0.
-        gamma: factor on the learning rate after each epoch of the exponential schedule.
-        momentum, weight_decay: of the optimiser.
-        loss: one of `losses.LOSSES`: ``bce`` on logits, or ``dice_bce``, its mean with soft Dice.
-        augment: random flips and quarter turns.
-        keep: test the epoch of ``best`` validation F1, or the ``last``.
-        normalise: z-score with the statistics of the ``area``'s training patches, or of each ``scene``.
-        precision: ``fp32``, ``bf16`` (autocast), or ``auto``: bf16 where the hardware computes it natively.
-        micro_batch: patches computed at a time, where memory is short; their gradients are summed up to
-            ``batch_size`` before each step. Batch normalisation then sees that many, so it decides the result.
-        portable: computed so that every x86-64 processor with AVX2 gives the same bits (`hardware.portability`).
-    """
-
-    batch_size: PositiveInt = 16
+    batch_size: PositiveInt = 16  # patches per step
     epochs: PositiveInt = 300
-    optimiser: str = "sgd"
-    lr: PositiveFloat = 0.01
+    optimiser: str = "sgd"  # one of `optimisers.OPTIMISERS`
+    lr: PositiveFloat = 0.01  # highest learning rate
+    # ``exponential``: by ``gamma`` after each epoch (the paper's); ``cosine``: from ``lr`` to 0; ``one_cycle``: up to
+    # ``lr`` in the first 30 % of the steps and then down to 0.
     schedule: Literal["exponential", "cosine", "one_cycle"] = "exponential"
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.99
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     weight_decay: NonNegativeFloat = 0.0
-    loss: str = "bce"
-    augment: bool = False
-    keep: Literal["best", "last"] = "best"
-    normalise: Literal["area", "scene"] = "area"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    loss: str = "bce"  # one of `losses.LOSSES`: on logits, or ``dice_bce``, its mean with soft Dice
+    augment: bool = False  # random flips and quarter turns
+    keep: Literal["best", "last"] = "best"  # test the epoch of best validation F1, or the last
+    normalise: Literal["area", "scene"] = "area"  # z-score with statistics of its training patches, or of each scene
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # bf16: autocast; auto: that where hardware has it natively
+    # Patches computed at a time, where memory is short; their gradients are summed up to ``batch_size`` before each
+    # step. Batch normalisation then sees that many, so it decides the result.
     micro_batch: PositiveInt | None = None
-    portable: bool = False
+    portable: bool = False  # the same bits on every x86-64 processor with AVX2 (`hardware.portability`)
 
     @field_validator("loss", "optimiser", "momentum")
     @classmethod
@@ -76,19 +61,12 @@ class Recipe(Strict, allow_inf_nan=False):
 
 
 class Stage(Strict):
-    """What a stage of a chain starts from (`chains`).
+    """What a stage of a chain starts from (`chains`): ``treatment`` says what becomes of each of `LAYER_GROUPS`."""
 
-    Attributes:
-        parent: the training whose tested weights it starts from.
-        treatment: of each of `LAYER_GROUPS`: ``fresh`` (drawn anew), ``frozen`` (kept) or ``finetune`` (trained on).
-        ewc: strength of elastic weight consolidation (`chains.consolidation`); 0 for none.
-        replay: share of the training patches of each earlier area that are trained on again; 0 for none.
-    """
-
-    parent: RunSpec
+    parent: RunSpec  # the training whose tested weights it starts from
     treatment: Annotated[tuple[Treatment, ...], Field(min_length=len(LAYER_GROUPS), max_length=len(LAYER_GROUPS))]
-    ewc: NonNegativeFloat = 0.0
-    replay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    ewc: NonNegativeFloat = 0.0  # strength of elastic weight consolidation (`chains.consolidation`); 0 for none
+    replay: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of each earlier area's training patches trained on again
 
     @property
     def treatments(self) -> dict[str, Treatment]:
@@ -102,25 +80,15 @@ def _source_of(fields: dict[str, Any]) -> str:
 
 
 class RunSpec(Strict):
-    """All that decides a run's result, and so names it.
+    """All that decides a run's result, and so names it."""
 
-    Attributes:
-        model: architecture (`models.network`).
-        source: digest of its code, for a network from outside (`models.source_of`); filled in where it is left out.
-        width: channels of its first level (None as published).
-        data: the patches of one or more areas, trained on together.
-        recipe: how it is trained.
-        seed: of initial weights, order of patches and augmentation.
-        stage: where it goes on from another run; None from random weights.
-    """
-
-    model: str
-    source: str = Field(default_factory=_source_of)
-    width: int | None = None
-    data: tuple[PatchSpec, ...]
+    model: str  # architecture (`models.network`)
+    source: str = Field(default_factory=_source_of)  # digest of its code, for a network from outside
+    width: int | None = None  # channels of its first level; None as published
+    data: tuple[PatchSpec, ...]  # patches of one or more areas, trained on together
     recipe: Recipe
-    seed: int = 0
-    stage: Stage | None = None
+    seed: int = 0  # of initial weights, order of patches and augmentation
+    stage: Stage | None = None  # where it goes on from another run; None from random weights
 
     @property
     def run_id(self) -> str:

@@ -77,9 +77,7 @@ def save(
 def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """Return a stored network in evaluation mode, on the CPU, and its card.
 
-    Raises:
-        UserError: the file is missing, damaged, has no card or one of another network; or the code of a network from
-            outside is not what it was.
+    UserError where the file is missing, damaged, no network of this book, or of code that has changed since.
     """
     tensors, card = read(path)
     with _one_line_errors(path):

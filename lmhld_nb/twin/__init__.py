@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -29,28 +29,18 @@ __all__ = ["AREAS", "EVENTS", "RECIPES", "TWIN_VERSION", "SceneTask", "TwinSpec"
 
 
 class TwinSpec(config.Strict):
-    """The ``source:`` block of a data set made by this module.
-
-    Attributes:
-        scale: share of LMHLD's own number of patches (Table 2), of an event's windows, to reach; 1.0 is all of them.
-        min_patches, max_patches: bounds on that number for each area; ``max_patches`` null is no bound.
-        patches: numbers of patches by area, in place of what scale and bounds say.
-        areas: which of the seven areas and the six events to make.
-        bare: areas that also get a scene without any landslide, a quarter as large as their others.
-        patches_per_scene: an area is split into scenes of about so many patches, which bounds memory.
-        label_noise: how wrong the outlines are drawn (`labels.LEVELS`); the true ones stand beside them.
-    """
+    """The ``source:`` block of a data set made by this module."""
 
     kind: Literal["twin"] = "twin"
     seed: int = Field(default=0, ge=0)
-    scale: float = Field(default=0.006, gt=0)
-    min_patches: int = Field(default=40, ge=4)
-    max_patches: int | None = Field(default=60, ge=4)
-    patches: dict[str, int] = {}
-    areas: tuple[str, ...] = tuple(AREAS)
-    bare: tuple[str, ...] = ()
-    patches_per_scene: int = Field(default=60, ge=4)
-    label_noise: Level = "mild"
+    scale: float = Field(default=0.006, gt=0)  # share of LMHLD's patches (Table 2), or of an event's windows, to reach
+    min_patches: int = Field(default=40, ge=4)  # this and the next bound that number for each area
+    max_patches: int | None = Field(default=60, ge=4)  # None is no bound
+    patches: dict[str, int] = {}  # numbers by area, in place of what scale and bounds say
+    areas: tuple[str, ...] = tuple(AREAS)  # which of the seven areas and the six events to make
+    bare: tuple[str, ...] = ()  # areas that also get a scene without landslides, a quarter as large as their others
+    patches_per_scene: int = Field(default=60, ge=4)  # an area's scenes have about so many, which bounds memory
+    label_noise: Level = "mild"  # how wrong outlines are drawn (`labels.LEVELS`); the true ones stand beside them
 
     @field_validator("areas", "bare", "patches")
     @classmethod
@@ -111,21 +101,14 @@ def make(folder: Path, spec: TwinSpec, workers: int = 2, progress: bool = True) 
     return [_describe(folder, t) for t in tasks]
 
 
-@contextmanager
-def _plain_instructions() -> Iterator[None]:
+def _plain_instructions() -> AbstractContextManager[None]:
     """Have Pythons that start in this block compute without the instructions that only some processors have.
 
     With them the last digits differ from one processor to the next: enough for another slope to fail.
     """
-    key = "NPY_DISABLE_CPU_FEATURES"
-    before = {key: os.environ[key]} if key in os.environ else {}
+    name = "NPY_DISABLE_CPU_FEATURES"
     extensions = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
-    os.environ[key] = " ".join(dict.fromkeys([*before.get(key, "").split(), *extensions]))
-    try:
-        yield
-    finally:
-        del os.environ[key]
-        os.environ.update(before)
+    return config.environment_set(name, " ".join(dict.fromkeys([*os.environ.get(name, "").split(), *extensions])))
 
 
 def fingerprint(spec: TwinSpec, scenes: Sequence[Scene]) -> str:

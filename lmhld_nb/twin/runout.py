@@ -85,11 +85,8 @@ def put_slides(
 ) -> Slides:
     """Put one landslide of each size (largest first) on the ground; those that find no room are left out.
 
-    Args:
-        height: smooth heights (metres) on a grid of ``step`` × ``step`` pixels per cell.
-        allowed: pixels where there is data.
-        preference: likelihood of a start, on the grid of ``height``, before slope is taken into account.
-        rough: noise of unit variance on the pixel grid that makes outlines irregular.
+    On a grid of ``step`` × ``step`` pixels are ``height`` (smooth, metres) and ``preference``, the likelihood of a
+    start before slope is taken into account; on the pixel grid ``allowed`` and ``rough``, noise for the outlines.
     """
     shape = allowed.shape
     down, right = terrain.gradient(height, recipe.resolution_m * step)
@@ -169,8 +166,7 @@ def _grow(
 ) -> tuple[tuple[slice, slice], Mask, Array, Array] | None:
     """Draw one landslide of exactly ``size`` pixels around its paths and block its ground; None if there is no room.
 
-    Returns:
-        A window; in it, which pixels it covers; of these, the position along the path and the nearness to the outline.
+    Returns a window, in it the pixels covered, and of these the position along the path and nearness to the outline.
     """
     main, *side = (float(np.hypot(*np.diff(line, axis=0).T).sum()) for line in lines)
     width = size / (max(1.0, main) + sum(0.6 * length for length in side))

@@ -142,7 +142,8 @@ def _place_slides(
 ) -> Slides:
     """Draw the area's landslide sizes and put them on steep ground within the image."""
     pixels = int(np.count_nonzero(valid))
-    sizes = runout.draw_sizes(rng, recipe.cover * pixels, largest_held(recipe, pixels))
+    held = (*recipe.sizes[:-1], min(recipe.sizes[-1], int(LARGEST * pixels)))
+    sizes = runout.draw_sizes(rng, recipe.cover * pixels, held)
     cells = recipe.relief_px / step
     crowding = terrain.noise(rng, height.shape, 1.5, 2 * cells, cells / 3)
     preference = np.exp(recipe.clustering * crowding) * (valley.distance > 1.2)
@@ -155,11 +156,6 @@ def _place_slides(
         preference = preference * dry
         valid = valid & (terrain.resize(dry, valid.shape, smooth=False) > 0.5)
     return runout.put_slides(rng, recipe, height, step, valid, preference, sizes, rough)
-
-
-def largest_held(recipe: AreaRecipe, pixels: int) -> runout.Sizes:
-    """Return the area's sizes with the largest cut to what a scene of so many pixels can hold."""
-    return (*recipe.sizes[:-1], min(recipe.sizes[-1], int(LARGEST * pixels)))
 
 
 def _surface(rng: np.random.Generator, recipe: AreaRecipe, scene: Layout) -> Array:

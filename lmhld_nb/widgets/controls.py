@@ -16,9 +16,8 @@ _WIDE = {"description_width": "initial"}
 
 def choice(label: str, options: Sequence[Any], value: Any = None) -> ipywidgets.Dropdown:
     """Return a list to choose one from; options are values, or (name, value)."""
-    first = options[0][1] if options and isinstance(options[0], tuple) else next(iter(options), None)
-    chosen = first if value is None else value
-    return ipywidgets.Dropdown(options=options, value=chosen, description=label, style=_WIDE)
+    chosen = {} if value is None else {"value": value}  # else the first
+    return ipywidgets.Dropdown(options=options, description=label, style=_WIDE, **chosen)
 
 
 def slider(label: str, value: float, low: float, high: float, step: float) -> Any:

@@ -55,7 +55,8 @@ def patch_explorer(book: Book, area: str | None = None) -> ipywidgets.VBox:
             size.value = book.patch_size(chosen.value)
             drawn = chosen.value
         least = share.value / 100
-        reasons = [with_share(*judged, least) for judged in windows(chosen.value)[size.value]]
+        judged = windows(chosen.value)[size.value]  # for a least share of 0
+        reasons = [np.where((reason == "") & (shares < least), "share", reason) for reason, shares in judged]
         thumbnail, (rows, cols) = picture_of(by_area[chosen.value][scene.value])
         below.set(data=thumbnail, extent=(0, cols, rows, 0))
         here = reasons[scene.value]
@@ -83,11 +84,6 @@ def preview(scene: Scene, bands: tuple[str, ...]) -> tuple[np.ndarray, tuple[int
     picture = style.rgb(values, bands, colour)
     picture[landslide & ~ndimage.binary_erosion(landslide)] = to_rgba("cyan")[:3]
     return picture, shape
-
-
-def with_share(reason: np.ndarray, share: np.ndarray, least: float) -> np.ndarray:
-    """Return the reasons of `patches.classify_windows` for another least share."""
-    return np.where((reason == "") & (share < least), "share", reason)
 
 
 def _numbered(scene_list: Sequence[Scene]) -> list[tuple[str, int]]:
