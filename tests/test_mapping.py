@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -171,31 +170,6 @@ def test_an_interrupted_map_leaves_nothing(tmp_path, weights, monkeypatch, modul
     with pytest.raises(UserError if isinstance(error, OSError) else type(error)):
         draw(scene(tmp_path, blobs(70, 70, 3)), weights, tmp_path / "new" / "out")
     assert not (tmp_path / "new").exists()
-
-
-def test_files_and_a_vrt_map_as_the_one_they_were_cut_from(tmp_path, weights):
-    mask = blobs(100, 100, 6)
-    whole, image = scene(tmp_path, mask), image_of(mask)
-    expected = draw(whole, weights, tmp_path / "whole", threshold=0.45)
-    paths = []
-    for row, col in ((0, 0), (0, 40), (40, 0), (40, 40)):  # they overlap
-        transform = TRANSFORM * Affine.translation(col, row)
-        tile = image[:, row : row + 60, col : col + 60]
-        paths.append(write_tif(tmp_path / "tiles" / f"{row}-{col}.tif", tile, transform=transform, nodata=0))
-    described = mapping.scene_of_file(paths[0], BANDS, truth=whole.mask)
-    mosaic = draw(described, weights, tmp_path / "mosaic", threshold=0.45, others=paths[1:])
-    assert mosaic["files"] == list(map(str, paths))
-    vrt = tmp_path / "whole.vrt"
-    with rasterio.open(whole.image) as source:
-        rasterio.shutil.copy(source, vrt, driver="VRT")
-    through_vrt = draw(replace(whole, image=vrt), weights, tmp_path / "vrt", threshold=0.45)
-    for folder, report in (("mosaic", mosaic), ("vrt", through_vrt)):
-        assert report["scores"] == expected["scores"] and report["landslides"] == expected["landslides"]
-        assert np.array_equal(rasters(tmp_path / folder), rasters(tmp_path / "whole"))
-    report = draw(described, weights, tmp_path / "hole", others=paths[1:3])
-    hole = np.zeros((100, 100), bool)
-    hole[60:, 60:] = True
-    assert np.array_equal(rasters(tmp_path / "hole")[0] == -1, hole) and report["valid_px"] == (~hole).sum()
 
 
 @pytest.mark.parametrize("metres", [None, 1.5, 6.0, 7.3])

@@ -69,11 +69,10 @@ def test_strategies_differ_in_what_later_stages_do(mini: Study) -> None:
 
 def test_all_at_once_has_at_least_the_steps_of_the_chain(mini: Study) -> None:
     def steps(spec: RunSpec) -> int:
-        patches = [len(study.patches(area).where("train")) for area in (one.area for one in spec.data)]
+        patches = [len(mini.patches(one.area).where("train")) for one in spec.data]
         return sum(-(-count // spec.recipe.batch_size) for count in patches) * spec.recipe.epochs
 
-    study = Study(mini.profile.model_copy(update={"patches": mini.profile.patches}), mini.dataset)
-    strategies = part.strategies(study)
+    strategies = part.strategies(mini)
     (joint,), (last,) = strategies["all at once"], strategies["LMHLD_part"]
     assert steps(joint) >= 0.9 * sum(map(steps, last.chain)), "counts are estimated, to a few patches"
 

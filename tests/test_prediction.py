@@ -1,8 +1,6 @@
 """Prediction: reading, computing and blending side by side give what one after the other would, or one error."""
 
-import random
 import threading
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -42,31 +40,17 @@ def predict(scene: Scene, network: Network, **options: Any) -> np.ndarray:
     return np.concatenate([values for _, values in bands])
 
 
-def alive() -> int:
-    return sum(thread.is_alive() for thread in threading.enumerate())
-
-
 @pytest.mark.parametrize("threads", [1, 3])
-def test_neither_threads_nor_batches_nor_timing_change_the_result(tmp_path, network, monkeypatch, threads):
+def test_neither_threads_nor_batches_change_the_result(tmp_path, network, threads):
     scene = scene_of(tmp_path, nodata=0)
-    expected = predict(scene, network, batch_size=1)
-    original = prediction._forward
-
-    def late(*arguments: Any) -> torch.Tensor:
-        time.sleep(random.uniform(0, 0.01))
-        return original(*arguments)
-
-    monkeypatch.setattr(prediction, "_forward", late)
-    before, running = torch.get_num_threads(), alive()
+    expected, before = predict(scene, network, batch_size=1), torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         for size in (1, 5, 1000, None):
             assert predict(scene, network, batch_size=size) == pytest.approx(expected, abs=1e-5)
-        assert torch.get_num_threads() == threads and alive() == running
+        assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
-    # The same batches in another order of arrival give the same bits.
-    assert np.array_equal(predict(scene, network, batch_size=4), predict(scene, network, batch_size=4))
 
 
 @pytest.mark.gpu
@@ -90,10 +74,10 @@ def test_a_fault_in_any_thread_is_raised_and_all_threads_end(tmp_path, network, 
         raise ZeroDivisionError
 
     monkeypatch.setattr(prediction, function, fail_second)
-    running = alive()
+    running = threading.active_count()
     with pytest.raises(ZeroDivisionError):
         predict(scene_of(tmp_path, image_of(blobs(700, 64, 4))), network, batch_size=1)
-    assert alive() == running
+    assert threading.active_count() == running
 
 
 def test_what_does_not_fit_the_memory_is_computed_in_halves(tmp_path, network):
