@@ -28,7 +28,7 @@ from lmhld_nb.experiments import (
 )
 from lmhld_nb.experiments.plan import plan
 from lmhld_nb.experiments.profile import narrow
-from lmhld_nb.patches import PatchSpec
+from lmhld_nb.patches import PatchSpec, splits
 from lmhld_nb.runs import Run
 from lmhld_nb.training import scoring
 from lmhld_nb.training.specs import RunSpec
@@ -109,9 +109,10 @@ def test_sizes_see_equally_many_pixels_in_equally_many_steps(study: Study, mini:
     assert max(pixels) / min(pixels) < 1.4, pixels
 
 
-def test_background_leaves_the_other_patches_where_they_are(study: Study) -> None:
-    pair = (beyond.base(study)[0], beyond.background(study)[0])
-    base, background = (runs.patch_set(spec.data[0], progress=False) for spec in pair)
+@pytest.mark.parametrize("split", ["random", "blocks"])
+def test_background_leaves_the_other_patches_where_they_are(study: Study, split: str) -> None:
+    pair = (make(study)[0].data[0].model_copy(update={"split": split}) for make in (beyond.base, beyond.background))
+    base, background = (runs.patch_set(spec, progress=False) for spec in pair)
     columns = ["scene", "row", "col", "share", "split"]
     is_kept = background.index["share"] >= base.spec.min_share
     kept = background.index[is_kept].reset_index(drop=True)
@@ -119,7 +120,9 @@ def test_background_leaves_the_other_patches_where_they_are(study: Study) -> Non
     added = background.index[~is_kept]
     assert len(added) == base.dropped["share"] > 0 and background.dropped["share"] == 0
     assert set(added["split"]) == {"train", "val", "test"}
-    refuses("would divide blocks", runs.patch_set, background.spec.model_copy(update={"split": "blocks"}))
+    if split == "blocks":
+        blocks = splits.blocks(background.index, base.spec.block * base.spec.size)
+        assert (background.index.groupby(blocks)["split"].nunique() == 1).all(), "no block is divided"
 
 
 def test_patches_without_background_keep_their_names() -> None:

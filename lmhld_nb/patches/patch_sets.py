@@ -312,9 +312,6 @@ def _splits(index: pd.DataFrame, spec: PatchSpec) -> np.ndarray:
             raise UserError(f"{spec.dataset}: {problem}; give it one, or use `split: random`")
         return index["given"].to_numpy()
     if spec.split == "blocks":
-        if spec.background:
-            problem = "background patches are dealt apart from the others, which would divide blocks"
-            raise UserError(f"{spec.dataset} {spec.area}: {problem}; use `split: random`")
         return _in_blocks(index, spec)
     by_patch = np.full(len(index), splits.SPLITS[0], object)
     for chosen in (share >= spec.min_share, share < spec.min_share):
@@ -329,8 +326,15 @@ def _splits(index: pd.DataFrame, spec: PatchSpec) -> np.ndarray:
 
 
 def _in_blocks(index: pd.DataFrame, spec: PatchSpec) -> np.ndarray:
-    groups = splits.blocks(index, spec.block * spec.size)
-    dealt = splits.deal(index["share"].to_numpy(), groups, spec.fractions, spec.seed)
+    share, side = index["share"].to_numpy(), spec.block * spec.size
+    kept, groups = share >= spec.min_share, splits.blocks(index, side)
+    dealt = splits.deal(share[kept], splits.blocks(index[kept], side), spec.fractions, spec.seed)
+    dealt_of = dict(zip(groups[kept], dealt, strict=True))
+    # Blocks of background alone are dealt apart, so that all others lie where they lie without it.
+    if len(bare := np.setdiff1d(groups, groups[kept])):
+        dealt = splits.deal(np.zeros(len(bare)), np.arange(len(bare)), spec.fractions, spec.seed)
+        dealt_of |= zip(bare, dealt, strict=True)
+    dealt = np.array([dealt_of[group] for group in groups])
     if spec.gap:
         is_test = dealt == "test"
         dealt = np.where(splits.beside(index, is_test, spec.size) & ~is_test, "unused", dealt)
