@@ -75,7 +75,7 @@ nbval-edition: env  ## run committed chapters again on the finished runs of edit
 reference: smoke  ## remake the references that `make test` compares chapters with (maintainers)
 	$(BIN)/python tools/publish.py smoke
 
-publish: env  ## renew the published edition from finished runs of edition and real: notebooks/*.ipynb, figures/ (maintainers)
+publish: env  ## renew the published edition from finished runs of edition and real: notebooks/*.ipynb, figures/; then make reference (maintainers)
 	$(BIN)/python tools/publish.py
 
 records: env  ## renew the records of finished runs alone, so that another machine goes on from them (maintainers)
