@@ -2,7 +2,7 @@
 
     python -m benchmarks.portable [--rounds 3]
 
-Experiment 2 of the mini profile (seven networks, seven areas) is trained with the caps and with `LMHLD_PORTABLE=0`,
+Experiment 2 of the mini profile (its networks, seven areas) is trained with the caps and with `LMHLD_PORTABLE=0`,
 taking turns, each time in an empty store; seconds are those of training, as runs record them. Target: at most 10 %.
 """
 

@@ -101,8 +101,7 @@ def plan(
 
     A recorded run is published without its weights; `lmhld run` takes it for finished, `lmhld train` makes its weights.
     """
-    from lmhld_nb.experiments import EXPERIMENTS
-    from lmhld_nb.experiments.plan import plan_table
+    from lmhld_nb.experiments.plan import describe, plan_table
     from lmhld_nb.runs import records
 
     study, planned = _open_plan(profile, experiment, not csv)
@@ -112,30 +111,7 @@ def plan(
     if csv:
         typer.echo(table.to_csv(index=False, float_format="%.6g"), nl=False)
         return
-    typer.echo(f"{study.profile.name}: {study.profile.description}")
-    for entry in EXPERIMENTS.values():
-        count = sum(entry.label in run.experiments for run in planned)
-        typer.echo(f"  {entry.label:7} {entry.title:22} {count:4} runs")
-    columns = table.drop(columns=["parent", "files", "failure"])
-    columns["areas"] = [f"{text.count('+') + 1} areas" if text.count("+") > 1 else text for text in columns["areas"]]
-    columns["seconds"] = ["?" if seconds != seconds else f"{seconds:.0f}" for seconds in table["seconds"]]
-    columns["f1"] = ["" if score != score else f"{score:.3f}" for score in table["f1"]]
-    typer.echo(columns.to_string(index=False, na_rep="?"))
-    for row in table[table["failure"] != ""].itertuples():
-        typer.echo(f"failed: {row.run_id}: {row.failure}")
-    counts = table["status"].value_counts()
-    remaining = table[~table["status"].isin(["done", "recorded", "unscored"])]["seconds"]  # scoring takes seconds
-    summary = f"{len(table)} runs: " + ", ".join(f"{count} {status}" for status, count in counts.items())
-    if len(remaining) and remaining.notna().all():
-        summary += f"; about {_duration(remaining.sum())} of computing are left"
-    typer.echo(summary)
-    if remaining.isna().any():
-        typer.echo(f"? = no measured rate yet: {runs_dir()} holds no like run, or the patches are not cut")
-
-
-def _duration(seconds: float) -> str:
-    minutes = seconds / 60
-    return f"{minutes / 60:.1f} h" if minutes >= 90 else f"{minutes:.0f} min" if minutes >= 2 else f"{seconds:.0f} s"
+    typer.echo(describe(study.profile, planned, table))
 
 
 def _execution(profile: Profile, device: str, quiet: bool) -> Execution:
@@ -197,11 +173,9 @@ def verify(
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train published runs again and compare them with their records, bit for bit; exit code 1 if any differs.
-
-    Interrupted, it goes on where it stopped if the code is still the same; once completed, it begins anew.
-    """
+    """Train published runs again and compare them with their records, bit for bit; exit code 1 if any differs."""
     from lmhld_nb import experiments
+    from lmhld_nb.experiments.plan import format_duration
     from lmhld_nb.runs import records as recording
     from lmhld_nb.runs import verify as verifying
 
@@ -214,7 +188,7 @@ def verify(
     stages = verifying.trainings(chosen)
     by_chance = f" drawn with --seed {drawn}" if sample else ""
     numbers = f"{len(chosen)} of {len(planned)} runs{by_chance}, {len(stages)} trainings with those they start from"
-    typer.echo(f"{name}: {numbers}; about {_duration(verifying.seconds(stages, recorded))} of computing")
+    typer.echo(f"{name}: {numbers}; about {format_duration(verifying.seconds(stages, recorded))} of computing")
     folder, execution = workdir() / "build" / "verify" / name, _execution(study.profile, "auto", quiet)
 
     def report(spec: RunSpec, difference: str) -> None:

@@ -150,7 +150,7 @@ with tempfile.TemporaryDirectory() as folder:
         message = "no error"
     except UserError as error:
         message = str(error)
-# In silence the recipe's default would hold: 300 epochs instead of 4.
+# In silence the recipe's default would hold: 300 epochs instead of 3.
 
 # %% tags=["check"]
 with lm.exercise(2, message):

@@ -108,8 +108,7 @@ print(
 )
 
 # %% [markdown]
-# In `mini` the rule keeps 35 to 43 % of an area's windows, and all splits meet the promised 1 %. With only a handful of test
-# patches, as in `smoke`, it cannot always be met; the column `gap` says where.
+# The promised 1 % cannot always be met with a handful of test patches; the column `gap` says where.
 #
 # ## What the network sees
 #

@@ -39,7 +39,7 @@ torch.set_num_threads(book.profile.execution.threads)
 
 # %% [markdown]
 # No network is trained in this chapter. What is shown holds for any weights, so random ones will do. All seven are drawn; the
-# measurements at the end are of the networks that the profile compares (`mini`: all seven; `smoke`, for tests: two).
+# measurements at the end are of the networks that the profile compares (`edition`: all seven; `mini`: three; `smoke`, for tests: two).
 #
 # The drawings are made from the networks themselves: PyTorch follows a patch through the code (`torch.fx`) and says which
 # block passes what to which. Each box is a block with its number of channels. Resolution falls from top to bottom,

@@ -46,7 +46,10 @@ by_area = {
 first = {
     area: group[0] for area, group in by_area.items() if group
 }  # all of an area share their patches
-print(f"{len(runs)} runs: {len(book.models)} model(s), {len(first)} areas")
+networks = {run.spec.model for run in runs}
+print(
+    f"{len(runs)} runs: {len(networks)} of {len(book.models)} networks, {len(first)} areas"
+)
 
 # %% [markdown]
 # ### How they learned

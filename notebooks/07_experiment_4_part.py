@@ -102,7 +102,7 @@ if not finished[show_order]:
 # ## Does the order matter? (Figs 12, 13, 14)
 #
 # Each panel is a network, each cell the absolute difference between two orders, on the test patches of all areas together.
-# White is no difference, black the largest of all networks. First precision, then F1, then recall. The paper gives its largest
+# White is no difference (an order beside itself), black the largest of all networks. First precision, then F1, then recall. The paper gives its largest
 # differences in the text (section 4.4). It says that of F1 "on seven models", and the models of its Table 7 differ by more; we
 # read it as the largest difference between orders within one network.
 
@@ -178,7 +178,8 @@ book.show(
 
 # %% [markdown]
 # Mix is tested on patches of its one size, part and single at each area's own. They have the same test patches only in areas
-# whose own size is mix's: "same patches" are the test pixels of these. On real areas, where a book of them is published:
+# whose own size is mix's; what was found says how the three score on these alone. On real areas, where a book of them is
+# published:
 
 # %%
 lm.tidy(book.real("table7_beside"), ["part_f1", "mix_f1", "single_f1"])

@@ -55,8 +55,12 @@ for name, values in {
     "epochs": grid.index.get_level_values("epochs"),
     "steps": grid["steps"],
 }.items():
-    together = np.corrcoef(np.log(values), grid["f1"])[0, 1]
-    print(f"correlation of F1 with the logarithm of {name}: {together:.2f}")
+    together = (
+        np.corrcoef(np.log(values), grid["f1"])[0, 1] if len(grid) > 2 else None
+    )
+    print(
+        f"correlation of F1 with the logarithm of {name}: {together or 'too few runs'}"
+    )
 
 # %% [markdown]
 # Whichever of the two is closer, this does not separate the causes: in a training of as many epochs a small batch takes more

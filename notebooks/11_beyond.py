@@ -36,7 +36,8 @@ network = lm.models.network(settings.model).title
 about = f"{network}, {lm.paper.area_name(settings.area)}"
 
 # %% [markdown]
-# Questions 2 to 6 are put to one network on one area (`beyond` in the profile), with one thing changed at a time.
+# Questions 2 to 6 are put to one network on one area (`beyond` in the profile; question 5 may take another, `sizes_area`), with
+# one thing changed at a time.
 # Each kind of run is made with the seeds that the profile names, which draw other first weights and another order of patches.
 
 # %%
@@ -70,7 +71,7 @@ for name, group in groups.items():
 finished = certainty.table_runs(book)
 pairs = book.save(certainty.pair_table(book, finished, resamples), "score_pairs")
 ranked = book.save(certainty.rankings(pairs), "rankings")
-lm.tidy(ranked)
+lm.tidy(ranked) if len(ranked) else None
 
 # %% [markdown]
 # Two kinds of chance are told apart. *Patches*: the interval of a difference says how it would come out on other test patches.

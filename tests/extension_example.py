@@ -33,7 +33,7 @@ METRICS["iou"] = Metric("iou", "IoU", lambda counts: ratio(counts.tp, counts.tp 
 
 
 class Augmented(Strict):
-    """Settings of the eighth experiment: the area that networks are trained on with flips and turns."""
+    """Settings of the experiment of one's own: the area that networks are trained on with flips and turns."""
 
     area: str
 

@@ -78,12 +78,13 @@ def test_all_at_once_has_at_least_the_steps_of_the_chain(mini: Study) -> None:
 
 
 def test_the_setting_that_validates_best_is_chosen() -> None:
-    def run(f1: float) -> SimpleNamespace:
-        tp = round(1000 * f1)
-        return SimpleNamespace(metrics={"validation": {"tp": tp, "fp": 1000 - tp, "fn": 1000 - tp, "tn": 0}})
+    def run(f1: float, ewc: float = 0.0) -> SimpleNamespace:
+        tp, stage = round(1000 * f1), SimpleNamespace(ewc=ewc, replay=0.0)
+        validation = {"tp": tp, "fp": 1000 - tp, "fn": 1000 - tp, "tn": 0}
+        return SimpleNamespace(metrics={"validation": validation}, spec=SimpleNamespace(stage=stage))
 
-    finals = {"LMHLD_part": [run(0.5)], "EWC 1": [run(0.6)], "EWC 2": [run(0.7)], "replay of 5%": [], "all": [run(0.1)]}
-    assert list(part.chosen_strategies(finals)) == ["LMHLD_part", "EWC 2", "all"]
+    finals = {"LMHLD_part": [run(0.5)], "weak": [run(0.6, 1)], "strong": [run(0.7, 2)], "replay": [], "all": [run(0.1)]}
+    assert list(part.chosen_strategies(finals)) == ["LMHLD_part", "strong", "all"]
 
 
 def test_the_last_row_of_a_schedule_holds_for_all_that_follow(mini: Study) -> None:

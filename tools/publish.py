@@ -157,9 +157,6 @@ def publish(profile: str) -> None:
         notebooks = executed(profile, partly=True)
         publish_notebooks(notebooks, ROOT / "notebooks")
         publish_others(ROOT / "notebooks", notebooks)
-        for folder in (ROOT / "figures").iterdir():
-            if folder.is_dir() and folder.name not in EDITIONS:
-                shutil.rmtree(folder)
     publish_figures(figures, ROOT / "figures" / profile, synthetic)
 
 

@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -25,11 +25,6 @@ from lmhld_nb.sources import DataSet
 
 REAL = ROOT / "figures" / "real"
 """Figures and numbers of the edition on real areas, which stand beside those of books of synthetic data."""
-KEYS = (
-    "table", "area", "model", "other", "patch_size", "order", "strategy", "batch_size", "epochs", "stage", "area_added",
-    "seed",
-)  # fmt: skip
-"""Columns that tell the rows of a table apart, where they stand left of all others."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +85,10 @@ class Book(Study):
         if not self.dataset.synthetic or not path.is_file():
             return None
         table = pd.read_csv(path)
-        return table.set_index([*takewhile(KEYS.__contains__, table)] or [table.columns[0]])
+        keys = [
+            *takewhile(lambda name: table[name].dtype.kind != "f", table)
+        ]  # names and counts before the first score
+        return table.set_index(keys if len(keys) < table.shape[1] else keys[:1])
 
     def found(self, name: str, table: pd.DataFrame | None) -> None:
         """Print what a table says, by the experiment's `findings`: this book's, and after it the one on real areas.
@@ -100,23 +98,25 @@ class Book(Study):
         known = {name: say for entry in EXPERIMENTS.values() for name, say in entry.findings.items()}
         if name not in known:
             raise UserError(f"'{name}': nothing is found from a table of this name; choose from {', '.join(known)}")
-        kind = "synthetic data" if self.dataset.synthetic else "real data"
-        tables = {f"{kind} (profile {self.name})": table}
+        tables = {f"{'synthetic' if self.dataset.synthetic else 'real'} data (profile {self.name})": table}
         if (published := self.real(name)) is not None:
             tables["real areas, as published"] = published
         for where, rows in tables.items():
-            nothing = "nothing yet; this profile has no finished run that it needs."
+            nothing = "nothing yet; not all runs that it compares are finished."
             found = nothing if rows is None or rows.empty else known[name](_flat(rows))
             print(textwrap.fill(f"What we found, {where}: {found}", 110))
 
-    def caption(self, about: str = "", published: str = "", dataset: DataSet | None = None) -> str:
+    def caption(
+        self, about: str = "", published: str = "", dataset: DataSet | None = None, run_ids: Collection[str] = ()
+    ) -> str:
         """Return the line under a figure that says which data (None: the profile's) and profile it shows.
 
-        ``about`` stands before it; ``published`` is the paper's table whose scores, on the real LMHLD, are shown too.
+        It says what is to be said of its runs (without ``run_ids`` of all read so far). ``about`` stands before it;
+        ``published`` is the paper's table whose scores, on the real LMHLD, are shown too.
         """
         source = dataset or self.dataset
         kind = "synthetic data, no satellite image" if source.synthetic else "real data"
-        text = " · ".join([f"{source.title} ({kind})", f"profile {self.name}", *self.doubts()])
+        text = " · ".join([f"{source.title} ({kind})", f"profile {self.name}", *self.doubts(run_ids)])
         if published:
             text = f"this book: {text} · published: the real LMHLD, paper {published}"
         return f"{about} · {text}" if about else text
@@ -135,7 +135,8 @@ class Book(Study):
 
         ``numbers`` behind it go to NAME.csv; ``caption`` (empty: none) is for figures that show nothing of the profile.
         """
-        if text := self.caption(about, published, dataset) if caption is None else caption:
+        ids = [] if numbers is None or "run_ids" not in numbers else "+".join(map(str, numbers["run_ids"])).split("+")
+        if text := self.caption(about, published, dataset, ids) if caption is None else caption:
             style.add_caption(figure, text)
         self.figures.mkdir(parents=True, exist_ok=True)
         figure.savefig(self.figures / f"{name}.png", metadata={"Software": None})
@@ -192,6 +193,8 @@ def tidy(
     if "patches" in table and (few := (table["patches"] < intervals.LEAST).to_numpy()).any():
         for name in [name for name in titles.values() if name in shown]:
             marks = zip(shown[name], few, strict=True)
-            shown[name] = [f"{score:.{digits}f}{'*' if is_few else ''}" for score, is_few in marks]
+            shown[name] = [
+                "–" if score != score else f"{score:.{digits}f}{'*' if is_few else ''}" for score, is_few in marks
+            ]
         shown = shown.rename(columns={"patches": f"patches (*: fewer than {intervals.LEAST})"})
     return shown.iloc[:, 0].unstack(across, sort=False) if across else shown

@@ -19,7 +19,7 @@ def rankings(table: Any) -> str:
     return (
         f"{sure} of {pairs - untested} pairs of networks differ beyond the chance of test patches ({by_table}; "
         f"permutation tests, p below 0.05 when corrected for all pairs of a table).{left_out} The paper ranks networks "
-        "by one training each, without an interval; such a ranking holds here for these pairs only."
+        f"by one training each, without an interval; such a ranking holds here for {'these' if sure else 'no'} pairs."
     )
 
 
@@ -36,7 +36,7 @@ def prevalence(table: Any) -> str:
         f"{_score(after)}, precision from {before['precision']:.2f} to {after['precision']:.2f}, recall from "
         f"{before['recall']:.2f} to {after['recall']:.2f}; {before['false_alarms']:.1%} and "
         f"{after['false_alarms']:.1%} of the background are false alarms. Trained with dropped windows it reaches "
-        f"{_score(trained)} ({_seeds(after)}, standard deviations {_sd(after['f1_sd'])} and {_sd(trained['f1_sd'])}). "
+        f"{_score(trained)} ({_seeds(after)}{_sd(after['f1_sd'])}). "
         + (_few(before["kept"]) or "A score on patches chosen for their landslides is not that of a map.")
     )
 
@@ -51,7 +51,7 @@ def label_noise(table: Any) -> str:
         f"the drawn outlines reach F1 {drawn['labels_f1']:.3f} against the true ones. A network trained on them scores "
         f"{drawn['f1']:.3f} against drawn and {true['f1']:.3f} against true outlines (n = {drawn['patches']} patches, "
         f"{_seeds(drawn)}); training on true outlines changes the latter by "
-        f"{_interval(gain['gain'], gain['gain_low'], gain['gain_high'], '+')}. "
+        f"{Interval(gain['gain'], gain['gain_low'], gain['gain_high']).describe('+.3f')}. "
         + (
             _few(drawn["patches"])
             or f"The inventory's score is {shown} the true one; the gain is {sure} patches' chance."
@@ -76,10 +76,11 @@ def split_kinds(table: Any) -> str:
 
 def sizes_compared(table: Any) -> str:
     """Which patch size is best with equally many pixels (`beyond_tables.size_table`)."""
-    rows = table.set_index("patch_size")
+    if len(rows := table.set_index("patch_size")) < 2:
+        return "fewer than two sizes are finished, so none can be called the best."
     best, chosen, deviation = rows["f1"].idxmax(), rows[rows["chosen"] > 0], rows["f1_sd"].max()
     told = f"F1 over the whole area, after equally many pixels, is highest at {best} px ({_score(rows.loc[best])})"
-    about = f"{_seeds(rows.loc[best])} a size, largest standard deviation {_sd(deviation)}"
+    about = f"{_seeds(rows.loc[best])} a size{_sd(deviation)}"
     if chosen.empty:
         return f"{told} ({about}); the 10 % rule's size is not among those compared."
     size, behind = chosen.index[0], rows["f1"].max() - chosen["f1"].iloc[0]
@@ -94,8 +95,7 @@ def switches(table: Any) -> str:
     """Which open points matter (`beyond_tables.switch_table`)."""
     clear = table[((table["low"] > 0) | (table["high"] < 0)) & table["same_sign"]]
     effects = "; ".join(
-        f"{row.change} {row.effect:+.3f} (95 % over patches from {row.low:+.3f} to {row.high:+.3f}, standard deviation "
-        f"{_sd(row.effect_sd)})"
+        f"{row.change} {row.effect:+.3f} (95 % over patches from {row.low:+.3f} to {row.high:+.3f}{_sd(row.effect_sd)})"
         for row in clear.itertuples()
     )
     about = f"{_seeds(table.iloc[0])}, n = {table['patches'].min()} patches"
@@ -130,11 +130,13 @@ def epochs_per_stage(table: Any) -> str:
         return "there is nothing to compare LMHLD_part with."
     told = "; ".join(
         f"over {name} " + ", ".join(
-            f"{row.part_minus:+.3f} (standard deviation {_sd(row.part_minus_sd)}) at {row.epochs}"
+            f"{row.part_minus:+.3f}{_sd(row.part_minus_sd)} at {row.epochs}"
             for row in rows.itertuples()
         )
         for name, rows in others.groupby("strategy", sort=False)
     )  # fmt: skip
+    if others["epochs"].nunique() < 2:
+        return f"F1 of LMHLD_part is, at one number of epochs a stage, {told}: whether that depends on it is not known."
     stable = all(len(set(np.sign(rows["part_minus"]))) == 1 for _, rows in others.groupby("strategy"))
     ahead = "holds at each" if (others["part_minus"] > 0).all() else "does not hold at each"
     weak = " One seed cannot tell this from luck." if table["seeds"].min() == 1 else ""
@@ -146,11 +148,7 @@ def epochs_per_stage(table: Any) -> str:
 
 
 def _score(row: Any) -> str:
-    return _interval(row["f1"], row["f1_low"], row["f1_high"])
-
-
-def _interval(value: float, low: float, high: float, sign: str = "") -> str:
-    return Interval(value, low, high).describe(f"{sign}.3f")
+    return Interval(row["f1"], row["f1_low"], row["f1_high"]).describe()
 
 
 def _seeds(row: Any) -> str:
@@ -162,7 +160,7 @@ def _few(patches: int) -> str:
 
 
 def _sd(value: float) -> str:
-    return "unknown" if np.isnan(value) else f"{value:.3f}"
+    return "" if np.isnan(value) else f", standard deviation up to {value:.3f}"
 
 
 BEYOND = {

@@ -21,9 +21,8 @@ WEIGHTS = (0.0, *np.geomspace(0.05, 100, 14).round(3))
 def held_out(base: Run, with_background: Run) -> pd.DataFrame:
     """Return the windows on which a network and the same one trained with `PatchSpec.background` were both tested.
 
-    Returns:
-        Rows by window: its position, kept (whether the paper's rule keeps it), base_tp, …, background_fn, and weight:
-        how many windows of the area it stands for, so that both kinds together are the whole area.
+    Rows by window: its position, kept (whether the paper's rule keeps it), base_tp, …, background_fn, and weight: how
+    many windows of the area it stands for, so that both kinds together are the whole area.
     """
     (patch_set,) = runs.patch_sets(with_background.spec, progress=False)
     index = patch_set.index.assign(kept=patch_set.index["share"] >= patch_set.spec.min_share)
@@ -44,10 +43,9 @@ def prevalence_table(base: Sequence[Run], background: Sequence[Run], resamples: 
 
     Runs without and with background are paired by seed, all on one split; no rows where there are no pairs.
 
-    Returns:
-        Rows (training, weight of a dropped window beside a kept one): prevalence (share of landslide); the scores with
-        …_low and …_high, f1_sd (over seeds); false_alarms (share of the background that is mapped); natural (whether
-        both kinds are as frequent as in the area); kept and dropped (test windows of each kind); seeds; run_ids.
+    Rows (training, weight of a dropped window beside a kept one): prevalence (share of landslide); the scores with
+    …_low and …_high, f1_sd (over seeds); false_alarms (share of the background that is mapped); natural (whether both
+    kinds are as frequent as in the area); kept and dropped (test windows of each kind); seeds; run_ids.
     """
     by_seed = {run.spec.seed: run for run in background}
     pairs = [(run, by_seed[run.spec.seed]) for run in base if run.spec.seed in by_seed]
@@ -80,9 +78,8 @@ def prevalence_table(base: Sequence[Run], background: Sequence[Run], resamples: 
 def split_table(kinds: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """Tabulate runs on patches split in several ways.
 
-    Returns:
-        Rows (split, seed): training_patches; touching, the share of test patches beside a training patch; the columns
-        of `score_table`.
+    Rows (split, seed): training_patches; touching, the share of test patches beside a training patch; the columns of
+    `score_table`.
     """
     rows = []
     for kind, finished in kinds.items():
@@ -97,9 +94,8 @@ def split_table(kinds: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
 def size_table(by_size: Mapping[int, Sequence[Run]], own: int) -> pd.DataFrame:
     """Tabulate runs on patches of several sizes, scored over the whole area; ``own`` is the 10 % rule's choice.
 
-    Returns:
-        Rows by patch_size: outside_f1, outside the training patches; training_patches, steps, megapixels (seen in
-        training); chosen (1 for the rule's choice); the columns of `score_table`, of windows.
+    Rows by patch_size: outside_f1, outside the training patches; training_patches, steps, megapixels (seen in
+    training); chosen (1 for the rule's choice); the columns of `score_table`, of windows.
     """
     rows = []
     for size, finished in by_size.items():
@@ -115,10 +111,9 @@ def size_table(by_size: Mapping[int, Sequence[Run]], own: int) -> pd.DataFrame:
 def label_table(drawn: Sequence[Run], true: Sequence[Run]) -> pd.DataFrame:
     """Tabulate networks that were trained on drawn and on true outlines, tested against both on the same patches.
 
-    Returns:
-        Rows (trained, tested): labels_f1, F1 of the drawn outlines against the true ones there; the columns of
-        `score_table`; gain, F1 of training on true outlines minus on drawn ones against the same labels, with its
-        interval over patches (gain_low, gain_high) and gain_sd (over seeds).
+    Rows (trained, tested): labels_f1, F1 of the drawn outlines against the true ones there; the columns of
+    `score_table`; gain, F1 of training on true outlines minus on drawn ones against the same labels, with its interval
+    over patches (gain_low, gain_high) and gain_sd (over seeds).
     """
     if not (drawn and true):
         return pd.DataFrame()
@@ -149,9 +144,8 @@ def epochs_table(by_epochs: Mapping[int, Mapping[str, Sequence[Run]]]) -> pd.Dat
 
     Counts are summed over the test patches of all areas that all of them have; mix has patches of its own size.
 
-    Returns:
-        Rows (epochs, strategy): areas; the columns of `score_table`; part_minus, F1 of LMHLD_part minus this one's,
-        mean over the seeds that both have, and part_minus_sd, its standard deviation over seeds.
+    Rows (epochs, strategy): areas; the columns of `score_table`; part_minus, F1 of LMHLD_part minus this one's, mean
+    over the seeds that both have, and part_minus_sd, its standard deviation over seeds.
     """
     finished = pd.DataFrame(
         {"epochs": epochs, "strategy": name, "seed": run.spec.seed, "run": run, "counts": tested_patches(run)}
@@ -170,23 +164,29 @@ def epochs_table(by_epochs: Mapping[int, Mapping[str, Sequence[Run]]]) -> pd.Dat
         counts = counts[counts["area"].isin(common)]
         if counts["area"].nunique() == len(common):  # else a run of that seed is missing
             row = dict(zip(keys, key, strict=True)) | {"run": group["run"].iloc[0], "counts": counts}
-            rows.append({**row, "areas": len(common), "seed": seed, "pooled": scoring.total(counts).f1})
+            rows.append(
+                {
+                    **row,
+                    "also": list(group["run"].iloc[1:]),
+                    "areas": len(common),
+                    "seed": seed,
+                    "pooled": scoring.total(counts).f1,
+                }
+            )
     by_seed = pd.DataFrame(rows)
     part_f1 = by_seed[by_seed["strategy"] == "part"].set_index(["epochs", "seed"])["pooled"]
     own = part_f1.reindex(pd.MultiIndex.from_frame(by_seed[["epochs", "seed"]])).to_numpy()
     minus = by_seed.assign(gap=own - by_seed["pooled"]).groupby(keys)["gap"]
     table = score_table(rows, keys).drop(columns=["seed", "pooled"])
-    table["converged"] = finished.groupby(keys)["run"].agg(lambda group: np.mean([run.converged for run in group]))
     return table.assign(part_minus=minus.mean(), part_minus_sd=minus.std())
 
 
 def switch_table(base: Sequence[Run], switched: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """Tabulate what each change does to F1 on the same test patches, seed by seed.
 
-    Returns:
-        Rows by change: f1; effect (mean over seeds of F1 with the change minus without) with its interval over patches
-        (low, high), effect_sd (standard deviation over seeds), same_sign (whether all seeds agree in its sign); seeds;
-        patches; run_ids.
+    Rows by change: f1; effect (mean over seeds of F1 with the change minus without) with its interval over patches
+    (low, high), effect_sd (standard deviation over seeds), same_sign (whether all seeds agree in its sign); seeds;
+    patches; run_ids.
     """
     by_seed = {run.spec.seed: run for run in base}
     rows = []

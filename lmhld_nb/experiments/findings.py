@@ -14,6 +14,7 @@ from scipy import stats
 from lmhld_nb import models, paper
 from lmhld_nb.evaluation import intervals
 
+CLEAR = 0.05  # of F1 above a threshold that knows the answer
 TABLES = {"single": 5, "mix": 6, "part": 7}  # of the paper
 
 
@@ -25,7 +26,7 @@ def limits(table: pd.DataFrame) -> str:
         "on trainings whose validation still rose": _column(table, "converged") < 1,
     }
     said = [f"{rows.sum()} {text}" for text, rows in weak.items() if rows.any()]
-    return f" Of {len(table)} scores some rest on little: {', '.join(said)}." if said else ""
+    return f" Of {many(len(table), 'score')} some rest on little: {', '.join(said)}." if said else ""
 
 
 def claim(text: str, holds: object) -> str:
@@ -36,8 +37,15 @@ def claim(text: str, holds: object) -> str:
 
 
 def span(values: pd.Series, form: str = ".3f") -> str:
-    """Return mean and range of some numbers."""
+    """Return mean and range of some numbers, or the one number."""
+    if len(values) == 1:
+        return f"{values.iloc[0]:{form}}"
     return f"{values.mean():{form}} on average ({values.min():{form}} to {values.max():{form}})"
+
+
+def many(count: int, noun: str) -> str:
+    """Return a number of things: 1 network, 2 networks."""
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _title(model: object) -> str:
@@ -53,7 +61,7 @@ def _same_order(f1: pd.Series, number: int) -> str:
     published = paper.table(number).groupby("model")["f1"].mean()
     both = pd.DataFrame({"ours": f1.rename(_title), "published": published}).dropna()
     if 2 / factorial(len(both)) > 0.05:  # the smallest p that so few networks can reach
-        return f" To compare their order with the paper's, {len(both)} networks are too few."
+        return f" To compare their order with the paper's, {many(len(both), 'network')} are too few."
     tau, p = stats.kendalltau(both["ours"], both["published"])
     agrees = "agrees with" if tau > 0 and p < 0.05 else "shows no sure agreement with"
     return f" The order of {len(both)} networks {agrees} the paper's (Kendall's tau {tau:.2f}, p {p:.2g})."
@@ -63,12 +71,16 @@ def table5(table: pd.DataFrame) -> str:
     """Say which network is best in each area, how surely, and whether one outperforms all others."""
     groups = table.sort_values("f1", ascending=False, kind="stable").groupby("area", sort=False)
     best, second = (groups.nth(place).set_index("area") for place in (0, 1))
+    top, least = (paper.area_name(str(area)) for area in (best["f1"].idxmax(), best["f1"].idxmin()))
+    text = f"the best network of an area scores F1 {span(best['f1'])}, most in {top}, least in {least}."
+    best = best[best.index.isin(second.index)]  # where it has another one to be better than
     wins, low = best["model"].value_counts(), _column(best, "f1_low")
-    text = (
-        f"the best network of an area scores F1 {span(best['f1'])}. {_title(wins.index[0])} is best in {wins.iloc[0]} "
-        f"of {len(best)} areas; the second best lies below the interval of the best over test "
-        f"patches in {low.gt(second['f1']).sum()} of the {low.notna().sum()} areas that have one."
-        + _same_order(table.groupby("model")["f1"].mean(), 5)
+    if best.empty:
+        return f"{text} One network is finished, so none can be called the best.{limits(table)}"
+    text += (
+        f" {_title(wins.index[0])} is best in {wins.iloc[0]} of {many(len(best), 'area')}; the second best lies below "
+        f"the interval of the best over test patches in {low.gt(second['f1']).sum()} of {low.notna().sum()} with one."
+        + _same_order(table.pivot(index="area", columns="model", values="f1").dropna().mean(), 5)  # where all are
     )
     if "unet_pp" in set(table["model"]):
         holds = (best["model"] == "unet_pp").all() if low.notna().any() else None
@@ -81,7 +93,7 @@ def against_threshold(table: pd.DataFrame) -> str:
     lead = (table["network_f1"] - table["threshold_f1"]).astype(float)
     return (
         f"{table['networks_clear'].sum()} of {table['networks'].sum()} networks clear the best threshold of their area "
-        f"by 0.05 F1 or more, {table['networks_above'].sum()} lie above it. The best network of an area is ahead "
+        f"by {CLEAR} F1 or more, {table['networks_above'].sum()} lie above it. The best network of an area is ahead "
         f"by {span(lead, '+.3f')}. The paper compares with no threshold."
     )
 
@@ -95,7 +107,8 @@ def pooled(table: pd.DataFrame, number: int) -> str:
     if "f1_sd" in best:
         known += [f"standard deviation {best['f1_sd']:.3f} over {best['seeds']:.0f} seeds"]
     return (
-        f"{len(table)} networks score F1 {span(table['f1'])}; best is {_title(best['model'])} ({'; '.join(known)}). "
+        f"F1 of {many(len(table), 'network')} is {span(table['f1'])}; best is {_title(best['model'])} "
+        f"({'; '.join(known)}). "
         f"The paper has {span(paper.table(number)['f1'])}, on data of its own."
         + _same_order(table.set_index("model")["f1"], number)
         + limits(table)
@@ -109,11 +122,13 @@ def table6_by_area(table: pd.DataFrame) -> str:
         return "no area was also trained alone on the same patches, so what mixing adds is not known."
     by_area, alone = pairs.groupby("area")["gain"].mean(), pairs["alone_f1"]
     low, high = _column(pairs, "f1_low"), _column(pairs, "f1_high")
+    better, worse = (alone < low).sum(), (alone > high).sum()  # beyond the chance of test patches
+    holds = False if worse else (by_area > 0).all() if better else None
     return (
-        f"on equal test patches mixing changes F1 by {span(by_area, '+.3f')} in {len(by_area)} areas. It is better for "
-        f"{(pairs['gain'] > 0).sum()} of {len(pairs)} networks; the score alone lies outside the mix's interval "
-        f"over test patches for {((alone < low) | (alone > high)).sum()} of the {low.notna().sum()} that have one."
-        + claim("models perform better mixed", (by_area > 0).all() if low.notna().any() else None)
+        f"on equal test patches mixing changes F1 by {span(by_area, '+.3f')} in {many(len(by_area), 'area')}. It is "
+        f"better for {(pairs['gain'] > 0).sum()} of {len(pairs)} pairs of trainings; the score alone lies outside the "
+        f"mix's interval over test patches for {better + worse} of the {low.notna().sum()} that have one."
+        + claim("models perform better mixed", holds)
         + limits(pairs)
     )
 
@@ -127,8 +142,9 @@ ALIKE = {
 def table7_beside(table: pd.DataFrame) -> str:
     """Say whether part beats mix and single, scored alike (`ALIKE`), for how many networks, and if it may be chance."""
     names = [name for name in TABLES if table[f"{name}_f1"].notna().any()]
+    names = names if "part" in names else []
     rows = table.dropna(subset=[f"{name}_f1" for name in names])
-    if rows.empty or len(names) == 1:
+    if rows.empty or len(names) < 2:
         return "no network is finished in part and in mix or single, so they cannot be compared."
     sure = stats.binomtest(0, len(rows)).pvalue <= 0.05  # whether a sign test over so few networks can tell
     said, chance = [], []
@@ -146,7 +162,7 @@ def table7_beside(table: pd.DataFrame) -> str:
     best = rows[[f"{name}_f1" for name in names]].mean().idxmax() == "part_f1"
     shown = not best or max(chance[: len(names) - 1]) < 0.05  # the lead, if any, is more than chance
     return (
-        f"of {len(rows)} networks, {'. '.join(said)}. In the paper {', '.join(published)}."
+        f"of {many(len(rows), 'network')}, {'. '.join(said)}. In the paper {', '.join(published)}."
         + claim("part is best", best if sure and shown else None)
     )  # fmt: skip
 
@@ -173,9 +189,11 @@ def forgetting(table: pd.DataFrame) -> str:
     if lost.empty:
         return "no chain has two stages, so there was nothing to forget."
     return (
-        f"{len(lost)} chains lose {span(lost)} of the highest F1 that an area had; through each area's own input "
-        f"convolution F1 changes by {span(table['own_input_f1'] - table['f1'], '+.3f')}."
-        + claim("nothing learnt before is lost", lost.mean() <= 0)
+        f"in {many(len(lost), 'chain')} areas lose {span(lost)} of the highest F1 that they had; through each area's "
+        f"own input convolution F1 changes by {span(table['own_input_f1'] - table['f1'], '+.3f')}."
+        + claim(
+            "nothing learnt before is lost", lost.mean() <= 0 if len(lost) > 1 and lost.min() * lost.max() > 0 else None
+        )
     )
 
 
@@ -186,25 +204,24 @@ def strategies(table: pd.DataFrame) -> str:
         return "LMHLD_part and another strategy are not both finished, so they cannot be compared."
     low, high = others["f1_less_part_low"], others["f1_less_part_high"]
     sure = (low > 0) | (high < 0)
-    gaps = [f"{name} {row['f1_less_part']:+.3f}{_interval(row)}" for name, row in others.iterrows()]
+    columns = ["f1_less_part", "f1_less_part_low", "f1_less_part_high"]
+    gaps = [f"{name} {intervals.Interval(*row).describe('+.3f')}" for name, row in others[columns].iterrows()]
     text = f"F1 less that of LMHLD_part (seeds: {others['seeds'].min():.0f}): {', '.join(gaps)}."
     text += f" Beyond what seeds explain: {', '.join(others.index[sure]) or 'none'}."
     unfrozen = "nothing frozen"
     return text + claim("the freezing helps", high[unfrozen] < 0 if sure.get(unfrozen, False) else None)
 
 
-def _interval(row: pd.Series) -> str:
-    low, high = row["f1_less_part_low"], row["f1_less_part_high"]
-    return "" if np.isnan(low) else f" (95 % from {low:+.3f} to {high:+.3f})"
-
-
 def table4(table: pd.DataFrame) -> str:
     """Say what is left of scores on the whole area outside the training patches."""
     lost = {name: (table[f"outside_{name}"] - table[name]).mean() for name in ("f1", "precision", "recall")}
+    best = table.nlargest(1, "f1").iloc[0]
+    interval = intervals.Interval(*best.reindex(["f1", "f1_low", "f1_high"]).astype(float))
     return (
-        f"F1 on the whole area is {span(table['f1'])}; outside the training patches F1 differs by {lost['f1']:+.3f}, "
-        f"precision by {lost['precision']:+.3f}, recall by {lost['recall']:+.3f}. The paper (0.47 to 0.72 in Wenchuan) "
-        "does not say which of the two it gives." + limits(table)
+        f"F1 on the whole area is {span(table['f1'])}; best is {_title(best['model'])} at {best['patch_size']} px in "
+        f"{paper.area_name(best['area'])} ({interval.describe()}). Outside the training patches F1 differs by "
+        f"{lost['f1']:+.3f}, precision by {lost['precision']:+.3f}, recall by {lost['recall']:+.3f}. The paper (F1 "
+        f"{span(paper.table(4)['f1'])} in Wenchuan) does not say which of the two it gives." + limits(table)
     )
 
 
@@ -217,17 +234,24 @@ def patch_size_choice(table: pd.DataFrame) -> str:
         said.append(f"{paper.area_name(str(area))} {best['patch_size']} px ({lead}, the next {others.max():.3f})")
     used, published = (table["chosen"] & (_column(table, name) == 1) for name in ("used", "published_chosen"))
     text = f"{'; '.join(said)}. The size in use is best in {used.sum()} of {len(said)} areas."
-    return text + (claim("224 px are best in Wenchuan", published.any()) if "published_chosen" in table else "")
+    holds = None if (table["models"] < 2).any() else published.any()  # one network is no choice of sizes
+    return text + (claim("224 px are best in Wenchuan", holds) if "published_chosen" in table else "")
 
 
 def recipe_study(table: pd.DataFrame) -> str:
     """Say which batch size and number of epochs are best, and whether the most epochs are."""
     rows = table.sort_values("f1", ascending=False, kind="stable")
+    rows = rows[rows.groupby("batch_size")["epochs"].transform("nunique") > 1]  # where there is something to compare
+    if rows.empty:
+        return f"{many(len(table), 'combination')} finished, of one number of epochs each: nothing to compare."
     best, longest = rows.iloc[0], rows.groupby("batch_size")["epochs"].first() == rows["epochs"].max()
+    tells = _column(rows, "patches").min() >= intervals.LEAST
     return (
         f"batch {best['batch_size']} with {best['epochs']} epochs is best of {len(rows)} combinations (F1 "
         f"{best['f1']:.3f}; the next {rows['f1'].iloc[1:].max():.3f}). The most epochs are best for {longest.sum()} of "
-        f"{len(longest)} batch sizes." + claim("the most epochs are best", longest.all()) + limits(table)
+        f"{len(longest)} batch sizes."
+        + claim("the most epochs are best", longest.all() if tells else None)
+        + limits(table)
     )
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from lmhld_nb.config import Strict, UserError
 from lmhld_nb.evaluation import intervals
-from lmhld_nb.experiments import beyond_findings, mix, tables
+from lmhld_nb.experiments import beyond_findings, mix, part, tables
 from lmhld_nb.experiments.profile import ModelName, Seeds
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
@@ -32,15 +32,9 @@ def without(study: Study) -> dict[str, list[RunSpec]]:
     if len(study.areas) < 2:
         mend = "name more `areas`, or leave leave_one_out out of `experiments`"
         raise UserError(f"profile '{study.profile.name}': nothing is left to learn without its only area; {mend}")
-    settings, data = study.settings("leave_one_out"), {area: study.patch_spec(area) for area in study.areas}
-    batch = {"batch_size": study.profile.recipe.batch_size}  # one for patches of all sizes
+    settings = study.settings("leave_one_out")
     return {
-        area: study.trainings(
-            tuple(patch_spec for other, patch_spec in data.items() if other != area),
-            (settings.model,),
-            settings.seeds,
-            **batch,
-        )
+        area: part.jointly(study, [other for other in study.areas if other != area], settings.model, settings.seeds)
         for area in study.areas_of("leave_one_out")
     }
 
@@ -59,7 +53,7 @@ def left_out_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
     """
     model, seeds = study.settings("leave_one_out").model, study.settings("leave_one_out").seeds
     mixed = _mix_f1(study, model)
-    rows, beside = [], {}
+    rows, beside = [], dict[str, dict[str, Any]]()
     by_id = {run.spec.run_id: run for run in finished}
     for area, group in without(study).items():
         done = {spec.seed: by_id[spec.run_id] for spec in group if spec.run_id in by_id}
@@ -69,15 +63,16 @@ def left_out_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
         alone = {run.spec.seed: run for run in study.finished(study.trainings((patch_spec,), (model,), seeds))}
         gap = intervals.Interval(np.nan, np.nan, np.nan)
         single_f1 = np.nan
-        if common := [seed for seed in done if seed in alone]:
+        common = [seed for seed in done if seed in alone]
+        if common:
             ours = intervals.stacked([counts[seed] for seed in common], tables.BLOCK)
             other = intervals.stacked([tables.tested_patches(alone[seed]) for seed in common], tables.BLOCK)
             gap, single_f1 = intervals.difference(ours, other), float(intervals.f1(other).mean())
         beside[area] = {"single_f1": single_f1, "gap": gap.value, "gap_low": gap.low, "gap_high": gap.high}
-        beside[area]["mix_f1"] = mixed.get(area, np.nan)
-    table = tables.score_table(rows, ["area"])
-    run_ids = table.pop("run_ids")
-    return table.join(pd.DataFrame(beside).T).join(run_ids)
+        beside[area] |= {"mix_f1": mixed.get(area, np.nan), "also": [alone[seed].spec.run_id for seed in common]}
+    table = tables.score_table(rows, ["area"]).join(pd.DataFrame(beside).T)
+    run_ids = [tables.join_ids([ids, *also]) for ids, also in zip(table.pop("run_ids"), table.pop("also"), strict=True)]
+    return table.astype(float).assign(run_ids=run_ids)
 
 
 def fetched(study: Study, on_missing: str = "train") -> pd.DataFrame | None:

@@ -65,10 +65,11 @@ def table_6_by_area(finished: Sequence[Run], alone: Sequence[Run] = ()) -> pd.Da
     table = score_table(rows, ["area", "model"])
     mixed = {patch_spec for run in finished for patch_spec in run.spec.data}
     comparable = single.tested([run for run in alone if run.spec.data[0] in mixed])
-    alone_f1 = score_table(comparable, ["area", "model"])["f1"] if comparable else pd.Series(dtype=float)
-    table["alone_f1"] = alone_f1.reindex(table.index)
+    beside = score_table(comparable, ["area", "model"]) if comparable else pd.DataFrame(columns=["f1", "run_ids"])
+    beside, run_ids = beside.reindex(table.index), table.pop("run_ids")
+    table["alone_f1"] = beside["f1"].astype(float)
     table["gain"] = table["f1"] - table["alone_f1"]
-    return table
+    return table.assign(run_ids=run_ids + ("+" + beside["run_ids"]).fillna(""))
 
 
 register(Experiment(

@@ -16,8 +16,7 @@ from lmhld_nb.experiments import findings, mix, single
 from lmhld_nb.experiments.profile import ModelName, Seeds
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
-from lmhld_nb.experiments.tables import beside_published, by_order_and_seed, order_of, score_table, tested
-from lmhld_nb.patches import PatchSpec
+from lmhld_nb.experiments.tables import beside_published, by_order_and_seed, join_ids, order_of, score_table, tested
 from lmhld_nb.patches.measurements import count_patches
 from lmhld_nb.runs import Run
 from lmhld_nb.training import chains, scoring
@@ -110,26 +109,19 @@ def chain_specs(
     """
     data = [study.fitting_patch_spec(area, experiment="part") for area in order]
     stages = [
-        study.trainings((*earlier, added), networks, seeds, epochs, batch_size=_batch(study, added))
+        study.trainings((*earlier, added), networks, seeds, epochs, batch_size=study.batch_size(added.size))
         for earlier, added in ((data[:stage] if cumulative else [], added) for stage, added in enumerate(data))
     ]
     rows = rows or schedule(study)
     return [chains.link(chain, rows, ewc, replay) for chain in zip(*stages, strict=True)]
 
 
-def _batch(study: Study, patch_spec: PatchSpec) -> int:
-    return study.recipe("", patch_spec.size).batch_size
-
-
 def finals(study: Study) -> dict[str, list[RunSpec]]:
     """Return the last stage of each chain, by order of addition."""
     settings, last_stages = study.settings("part"), {}
     for number, (name, order) in enumerate(orders(study).items(), start=1):
-        networks = [
-            model
-            for model in study.profile.models
-            if number <= settings.orders_of.get(model, settings.orders or number)
-        ]
+        asked, all_orders = settings.orders_of, settings.orders or number
+        networks = [model for model in study.profile.models if number <= asked.get(model, all_orders)]
         if networks:
             last_stages[name] = [chain[-1] for chain in chain_specs(study, order, networks=networks)]
     return last_stages
@@ -153,13 +145,10 @@ def strategies(study: Study) -> dict[str, list[RunSpec]]:
 
     def rows(changes: Mapping[Treatment, Treatment], groups: Sequence[str] = LAYER_GROUPS) -> list[Row]:
         """Return the schedule with other treatments of some groups of layers from the second stage on."""
-        return [
-            paper_rows[0],
-            *(
-                {group: changes.get(old, old) if group in groups else old for group, old in row.items()}
-                for row in paper_rows[1:]
-            ),
-        ]
+        later = (
+            {name: changes.get(old, old) if name in groups else old for name, old in row.items()} for row in paper_rows
+        )
+        return [paper_rows[0], *list(later)[1:]]
 
     def last_stages(schedule_rows: Sequence[Row], **options: Any) -> list[RunSpec]:
         return [chain[-1] for chain in chain_specs(study, order, schedule_rows, networks, settings.seeds, **options)]
@@ -174,14 +163,8 @@ def strategies(study: Study) -> dict[str, list[RunSpec]]:
         "plain fine-tuning": last_stages(plain),
         **{f"EWC {strength:g}": last_stages(plain, ewc=strength) for strength in settings.ewc},
         **{f"replay of {share:.0%}": last_stages(plain, replay=share) for share in settings.replay},
-        "all at once": all_at_once(study),
+        "all at once": jointly(study, order, settings.compared, settings.seeds),
     }
-
-
-def all_at_once(study: Study) -> list[RunSpec]:
-    """Return trainings on all areas at once with the steps of a chain (`jointly`)."""
-    settings = study.settings("part")
-    return jointly(study, first_order(study), settings.compared, settings.seeds)
 
 
 def jointly(study: Study, areas: Sequence[str], model: str, seeds: Sequence[int]) -> list[RunSpec]:
@@ -190,8 +173,8 @@ def jointly(study: Study, areas: Sequence[str], model: str, seeds: Sequence[int]
     An epoch has fewer steps than those together where their batches are smaller: then more epochs.
     """
     data = tuple(study.patch_spec(area) for area in areas)
-    batch, epochs = _batch(study, data[0]), study.profile.recipe.epochs
-    counts = [(count_patches(study.dataset, patch_spec), _batch(study, patch_spec)) for patch_spec in data]
+    batch, epochs = study.batch_size(data[0].size), study.profile.recipe.epochs
+    counts = [(count_patches(study.dataset, patch_spec), study.batch_size(patch_spec.size)) for patch_spec in data]
     ratio = sum(count / own for count, own in counts) / sum(count / batch for count, _ in counts)
     return study.trainings(data, (model,), seeds, ceil(epochs * max(1.0, ratio)))
 
@@ -203,7 +186,8 @@ def chosen_strategies(finals: Mapping[str, Sequence[Run]]) -> dict[str, Sequence
     """
     chosen: dict[str, tuple[float, str]] = {}
     for name, finished in finals.items():
-        kind = next((kind for kind in ("EWC ", "replay of ") if name.startswith(kind)), name)
+        stage = finished[0].spec.stage if finished else None
+        kind = ("EWC" if stage.ewc else "replay" if stage.replay else name) if stage else name
         f1 = [Confusion.from_dict(run.metrics["validation"]).f1 for run in finished]
         if finished:
             chosen[kind] = max(chosen.get(kind, (-1.0, "")), (float(np.nan_to_num(f1).mean()), name))
@@ -252,7 +236,7 @@ def largest_differences(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     f1_sd and p rest on (without orders that some seed lacks); run_ids.
     """
     groups = order_scores(finals).groupby("model", sort=False)
-    spread = groups[list(METRICS)].max() - groups[list(METRICS)].min()
+    spread = (groups[list(METRICS)].max() - groups[list(METRICS)].min()).where(groups.size() > 1)
     rows = {}
     for model in spread.index:
         own = [run for group in finals.values() for run in group if run.spec.model == model]
@@ -295,16 +279,26 @@ def beside_mix_and_single(study: Study, table7: pd.DataFrame) -> pd.DataFrame:
         on_areas = pd.DataFrame(single.tested([run for run in alone if run.spec.data[0].area in areas]))
         seeds = on_areas["run"].map(lambda run: run.spec.seed)
         rows["single"] = [
-            {"model": model, "run": group["run"].iloc[0], "counts": pd.concat(list(group["counts"]))}
+            {
+                "model": model,
+                "run": (every := list(group["run"]))[0],
+                "also": every[1:],
+                "counts": pd.concat([*group["counts"]]),
+            }
             for (model, _), group in on_areas.groupby(["model", seeds], sort=False)
         ]
         published["single"] = single.table_5(study, alone)["published_f1"].groupby("model").mean()
     beside = pd.DataFrame(index=table7.index)
+    run_ids: pd.Series = table7["run_ids"]
     for name in ("part", "mix", "single"):
         columns = [f"{name}_f1", f"mean_{name}_f1", f"same_{name}_f1"] + [f"{name}_f1_{end}" for end in _CERTAIN]
-        beside[columns] = _scored_alike(rows.get(name, []), areas, own).reindex(index=beside.index)
+        alike = _scored_alike(rows.get(name, []), areas, own).reindex(index=beside.index)
+        run_ids = run_ids.combine(
+            alike.pop("run_ids"), lambda one, more: join_ids([one, more]) if more == more else one
+        )
+        beside[columns] = alike
         beside[f"published_{name}_f1"] = published.get(name, np.nan)
-    return beside.assign(areas=len(areas), same_areas=len(own)).join(table7[["orders", "seeds", "run_ids"]])
+    return beside.assign(areas=len(areas), same_areas=len(own)).join(table7[["orders", "seeds"]]).join(run_ids)
 
 
 _CERTAIN = ("low", "high", "sd")
@@ -318,7 +312,7 @@ def _scored_alike(rows: Sequence[Mapping[str, Any]], areas: Set[str], own: Set[s
         if len(by_area := scoring.by_area(counts)) == len(areas):
             same = sum((by_area[area] for area in own), Confusion(0, 0, 0, 0)).f1
             alike.append({**row, "counts": counts, "mean": np.mean([one.f1 for one in by_area.values()]), "same": same})
-    columns = ["f1", "mean", "same", *(f"f1_{end}" for end in _CERTAIN)]
+    columns = ["f1", "mean", "same", *(f"f1_{end}" for end in _CERTAIN), "run_ids"]
     return score_table(alike, ["model"])[columns] if alike else pd.DataFrame(columns=columns)
 
 

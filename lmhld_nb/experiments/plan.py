@@ -9,7 +9,8 @@ import pandas as pd
 import torch
 
 from lmhld_nb import patches, runs
-from lmhld_nb.config import UserError
+from lmhld_nb.config import UserError, runs_dir
+from lmhld_nb.experiments.profile import Profile
 from lmhld_nb.experiments.registry import EXPERIMENTS, experiment_named
 from lmhld_nb.experiments.study import Study
 from lmhld_nb.runs import records
@@ -42,8 +43,7 @@ class PlannedRun:
 def plan(study: Study, experiment: str | None = None) -> list[PlannedRun]:
     """List the runs of a study, of one experiment (its name or number in the paper) or of all; each once.
 
-    Raises:
-        UserError: there is no such experiment, or the profile does not make it.
+    Raises `UserError`: there is no such experiment, or the profile does not make it.
     """
     chosen = None if experiment is None else experiment_named(experiment)
     if chosen is not None:
@@ -104,7 +104,7 @@ def plan_table(
                 "batch_size": spec.recipe.batch_size,
                 "seed": spec.seed,
                 "status": status,
-                "seconds": run.metrics["seconds"] if run else _estimate(spec, rates),
+                "seconds": metrics["seconds"] if metrics else _estimate(spec, rates),
                 "f1": metrics["test"]["f1"] if metrics else np.nan,
                 "parent": spec.stage.parent.run_id if spec.stage else "",
                 "files": " ".join(runs.files(entry.whole_area)),
@@ -112,6 +112,36 @@ def plan_table(
             }
         )
     return pd.DataFrame(rows)
+
+
+def describe(profile: Profile, planned: Sequence[PlannedRun], table: pd.DataFrame) -> str:
+    """Return what `lmhld plan` prints of a `plan_table`: runs by experiment, each run, failures, and what is left."""
+    lines = [f"{profile.name}: {profile.description}"]
+    for entry in EXPERIMENTS.values():
+        count = sum(entry.label in run.experiments for run in planned)
+        lines.append(f"  {entry.label:7} {entry.title:22} {count:4} runs")
+    columns = table.drop(columns=["parent", "files", "failure"])
+    columns["areas"] = [f"{text.count('+') + 1} areas" if text.count("+") > 1 else text for text in columns["areas"]]
+    columns["seconds"] = ["?" if seconds != seconds else f"{seconds:.0f}" for seconds in table["seconds"]]
+    columns["f1"] = ["" if score != score else f"{score:.3f}" for score in table["f1"]]
+    lines.append(columns.to_string(index=False, na_rep="?"))
+    lines += [f"failed: {row.run_id}: {row.failure}" for row in table[table["failure"] != ""].itertuples()]
+    remaining = table[~table["status"].isin(["done", "recorded", "unscored"])]["seconds"]  # scoring takes seconds
+    summary = f"{len(table)} runs: " + ", ".join(
+        f"{n} {status}" for status, n in table["status"].value_counts().items()
+    )
+    if len(remaining) and remaining.notna().all():
+        summary += f"; about {format_duration(remaining.sum())} of computing are left"
+    lines.append(summary)
+    if remaining.isna().any():
+        lines.append(f"? = no measured rate yet: {runs_dir()} holds no like run, or the patches are not cut")
+    return "\n".join(lines)
+
+
+def format_duration(seconds: float) -> str:
+    """Return a time in the unit that suits it: 1.6 h, 5 min, 40 s."""
+    minutes = seconds / 60
+    return f"{minutes / 60:.1f} h" if minutes >= 90 else f"{minutes:.0f} min" if minutes >= 2 else f"{seconds:.0f} s"
 
 
 def _estimate(spec: RunSpec, rates: pd.DataFrame) -> float:
@@ -128,5 +158,5 @@ def _estimate(spec: RunSpec, rates: pd.DataFrame) -> float:
         patch_sets = [patches.load(data) for data in spec.data]
     except UserError:  # not cut yet
         return float("nan")
-    seen = sum(len(patch_set.where("train")) + len(patch_set.where("val")) for patch_set in patch_sets)
-    return seen * size**2 * spec.recipe.epochs / pixels_per_second
+    seen = sum((len(own.where("train")) + len(own.where("val"))) * own.spec.size**2 for own in patch_sets)
+    return seen * spec.recipe.epochs / pixels_per_second

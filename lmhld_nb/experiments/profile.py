@@ -60,35 +60,24 @@ class Extensions(Strict, extra="ignore"):
 
 
 class Profile(Strict, allow_inf_nan=False):
-    """A whole book's parameters: one data set, its patches, the networks compared, and how they are trained.
-
-    Attributes:
-        areas: areas used; empty for all of the data set.
-        width: first-level channels of single networks; those not named are built as published.
-        micro_batch, seeds_of: of single networks (`training.specs.Recipe`).
-        batch_size_at: batch sizes at single patch sizes, where few large patches have to do.
-        portable: runs are the same bits on every x86-64 processor with AVX2: on the CPU, in fp32, one thread each.
-        extensions: modules of one's own that register further losses, optimisers, metrics or experiments.
-        experiments: those that are made and have their chapters, each with its settings (``{}`` for its defaults).
-        execution: how runs are computed; no part of what names them, though more ``threads`` may change last digits.
-    """
+    """A whole book's parameters: one data set, its patches, the networks compared, and how they are trained."""
 
     name: str
     description: str
     data: str
-    areas: tuple[str, ...] = ()
+    areas: tuple[str, ...] = ()  # used; empty for all
     models: Annotated[tuple[ModelName, ...], Field(min_length=1)]
-    width: dict[ModelName, PositiveInt] = {}
-    micro_batch: dict[ModelName, PositiveInt] = {}
+    width: dict[ModelName, PositiveInt] = {}  # channels of the first level; networks not named are as published
+    micro_batch: dict[ModelName, PositiveInt] = {}  # of single networks (`training.specs.Recipe`)
     patches: PatchRule = PatchRule()
     recipe: Recipe
-    batch_size_at: dict[PatchSize, PositiveInt] = {}
+    batch_size_at: dict[PatchSize, PositiveInt] = {}  # where few large patches have to do
     seeds: Seeds = (0,)
-    seeds_of: dict[ModelName, Seeds] = {}
-    portable: bool = False
-    execution: Execution = Execution()
-    extensions: tuple[str, ...] = ()
-    experiments: Any
+    seeds_of: dict[ModelName, Seeds] = {}  # of single networks
+    portable: bool = False  # the same bits on every x86-64 processor with AVX2: the CPU, fp32, one thread each
+    execution: Execution = Execution()  # names no run, though more ``threads`` may change last digits
+    extensions: tuple[str, ...] = ()  # modules of one's own that register losses, optimisers, metrics or experiments
+    experiments: Any  # those made, each with its chapter and its settings (``{}`` for its defaults)
 
     @model_validator(mode="after")
     def _is_portable_throughout(self) -> Profile:
@@ -128,9 +117,8 @@ def names() -> list[str]:
 def load(profile: str) -> Profile:
     """Load a profile by its name (``params/NAME.yaml``) or by the path of a YAML file of one's own.
 
-    Raises:
-        UserError: no such profile, an extension that cannot be imported, an unknown key, a wrong type, or an unknown
-            network or option.
+    Raises `UserError`: no such profile, an extension that cannot be imported, an unknown key, a wrong type, or an
+    unknown network or option.
     """
     path = Path(profile) if profile.endswith((".yaml", ".yml")) else ROOT / "params" / f"{profile}.yaml"
     if not path.is_file():
@@ -156,8 +144,7 @@ def narrow(profile: Profile, models: Sequence[str] | str, areas: Sequence[str] |
     The name gets ``-part`` behind it, so that figures of a part do not replace those of the whole. Experiments on one
     area that is not chosen are left out; those on several areas are made on all that are chosen.
 
-    Raises:
-        UserError: a network is not one of the profile's.
+    Raises `UserError`: a network is not one of the profile's.
     """
     chosen_models, chosen_areas = _split(models), _split(areas)
     for model in chosen_models:

@@ -15,8 +15,6 @@ from lmhld_nb.experiments.tables import beside_published
 from lmhld_nb.runs import Run
 from lmhld_nb.training.specs import RunSpec
 
-CLEAR = 0.05  # of F1 above a threshold that knows the answer
-
 
 class Single(Strict):
     """Experiment 2 has no settings of its own."""
@@ -55,12 +53,12 @@ def threshold_baseline(run: Run) -> Threshold:
 def against_threshold(table: pd.DataFrame, rules: dict[str, Threshold]) -> pd.DataFrame:
     """Tabulate by area the best threshold (`threshold_baseline`) beside the best network of `table_5`.
 
-    ``networks_above`` counts the networks above it, ``networks_clear`` those by `CLEAR` at least, of ``networks``.
+    Of ``networks`` so many lie above it (``networks_above``), and by `findings.CLEAR` at least (``networks_clear``).
     """
     rows = {}
     for area, rule in rules.items():
         f1, limit = table["f1"][area], rule.confusion.f1
-        counts = (f1 > limit).sum(), (f1 >= limit + CLEAR).sum(), len(f1)
+        counts = (f1 > limit).sum(), (f1 >= limit + findings.CLEAR).sum(), len(f1)
         rows[area] = (rule.feature, limit, f1.max(), f1.idxmax(), *counts)
     columns = ["feature", "threshold_f1", "network_f1", "network", "networks_above", "networks_clear", "networks"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("area")

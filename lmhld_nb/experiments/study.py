@@ -143,11 +143,15 @@ class Study:
         """Return an area's patches, cutting those that are not there yet."""
         return cut(self.patch_spec(area, size), self.dataset.scenes_of(area), progress)
 
+    def batch_size(self, size: int) -> int:
+        """Return the patches of ``size`` per step."""
+        return self.profile.batch_size_at.get(size, self.profile.recipe.batch_size)
+
     def recipe(self, model: str, size: int, epochs: int | None = None) -> Recipe:
         """Return how a network is trained on patches of ``size``: the recipe with what the profile says of the two."""
         profile = self.profile
         changes = {
-            "batch_size": profile.batch_size_at.get(size, profile.recipe.batch_size),
+            "batch_size": self.batch_size(size),
             "micro_batch": profile.micro_batch.get(model, profile.recipe.micro_batch),
             "epochs": epochs or profile.recipe.epochs,
             "portable": profile.portable,
@@ -192,9 +196,9 @@ class Study:
         self.seen.update((run.spec.run_id, run) for run in finished)
         return finished
 
-    def doubts(self) -> list[str]:
-        """Return what is to be said of the runs looked at so far: not converged, few test patches, not portable."""
-        said, seen = [], self.seen.values()
+    def doubts(self, run_ids: Collection[str] = ()) -> list[str]:
+        """Return what is to be said of runs: not converged, few test patches, not portable; without ids of all read."""
+        said, seen = [], [run for run_id, run in self.seen.items() if not run_ids or run_id in run_ids]
         if open_ended := sum(not run.converged for run in seen):
             said.append(f"{open_ended} of {len(seen)} trainings not converged")
         few = [area for run in seen for area, patches in run.tested.items() if patches < intervals.LEAST]
@@ -211,8 +215,7 @@ class Study:
 
         Missing ones are made under ``train`` and passed over under ``skip``, which prints how many.
 
-        Raises:
-            UserError: runs are missing under ``error``, none is there under ``skip``, or the word is another one.
+        Raises `UserError`: runs are missing under ``error``, none is there under ``skip``, or the word is another one.
         """
         if on_missing not in ("train", "skip", "error"):
             raise UserError(f"on_missing '{on_missing}': unknown; choose train, skip or error")

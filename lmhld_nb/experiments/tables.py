@@ -69,34 +69,37 @@ def mean_over_seeds(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.Da
 def score_table(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.DataFrame:
     """Tabulate scores, means over the rows that share ``keys``, with what says how sure they are.
 
-    A row is the keys, a ``run``, the ``counts`` that it is scored on (`tested_patches`) and other numbers. Columns: the
-    scores; those numbers; patches, and blocks of those that touch; f1_low and f1_high (95 % bootstrap over blocks, NaN
-    for fewer than ten); f1_sd (standard deviation over seeds, NaN for one); seeds; converged (share of the runs, those
-    of earlier stages among them, whose validation is flat: `Run.converged`); run_ids.
+    A row is the keys, a ``run``, the ``counts`` that it is scored on (`tested_patches`), other numbers, and perhaps
+    ``also``, more runs that these counts are of. Columns: the scores; those numbers; patches, and blocks of those that
+    touch; f1_low and f1_high (95 % bootstrap over blocks, NaN for fewer than ten); f1_sd (standard deviation over
+    seeds, NaN for one); seeds; converged (share of the runs, those of earlier stages among them, whose validation is
+    flat: `Run.converged`); run_ids.
     """
     if not rows:
         raise UserError("none of the runs that this table needs is finished; make them with `lmhld run`")
     table: list[dict[str, Any]] = []
     for key, group in pd.DataFrame(rows).groupby(keys, sort=False):
         finished, counts = list(group.pop("run")), list(group.pop("counts"))
+        every = [*finished, *(run for runs_of in (group.pop("also") if "also" in group else ()) for run in runs_of)]
         by_run = pd.DataFrame([scores(scoring.total(each)) for each in counts])
         blocks = intervals.stacked(counts, BLOCK)
         interval = intervals.over_patches(blocks)
-        stages = {spec.run_id: spec for run in finished for spec in run.spec.chain}
-        row = {
-            **dict(zip(keys, key, strict=True)),
-            **by_run.mean(),
-            **group.drop(columns=keys).mean(),
-            "patches": len(counts[0]),
-            "blocks": blocks.shape[1],
-            "f1_low": interval.low,
-            "f1_high": interval.high,
-            "f1_sd": by_order_and_seed(finished, by_run["f1"]).mean().std(),
-            "seeds": len({run.spec.seed for run in finished}),
-            "converged": np.mean([run.converged for spec in stages.values() if (run := runs.find(spec))]),
-            "run_ids": "+".join(run.spec.run_id for run in finished),
-        }
-        table.append(row)
+        stages = {spec.run_id: spec for run in every for spec in run.spec.chain}
+        table.append(
+            {
+                **dict(zip(keys, key, strict=True)),
+                **by_run.mean(),
+                **group.drop(columns=keys).mean(),
+                "patches": len(counts[0]),
+                "blocks": blocks.shape[1],
+                "f1_low": interval.low,
+                "f1_high": interval.high,
+                "f1_sd": by_order_and_seed(finished, by_run["f1"]).mean().std(),
+                "seeds": len({run.spec.seed for run in finished}),
+                "converged": np.mean([run.converged for spec in stages.values() if (run := runs.find(spec))]),
+                "run_ids": join_ids([run.spec.run_id for run in every]),
+            }
+        )
     return pd.DataFrame(table).set_index(keys)
 
 

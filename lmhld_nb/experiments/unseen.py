@@ -204,7 +204,8 @@ def _score(run: Run, scene_list: Sequence[Scene], threshold: float, device: str)
     """Return the arrays that a `ScoredEvent` is made of."""
     model, card = weights.load(run.weights_file)
     target = torch.device(choose_device(device))
-    network = Network(model.to(target).to(memory_format=torch.channels_last), target)  # type: ignore[call-overload]
+    model = model.to(target).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = Network(model, target, run.recipe.precision)
     size, bands = max(area["patch_size"] for area in card["areas"].values()), run.spec.bands
     tallies, blocks, masks, indexed = [], [], [], []
     for scene in scene_list:
@@ -244,11 +245,10 @@ def _blocks(mask: np.ndarray, truth: np.ndarray) -> list[list[int]]:
 def events_table(events: Sequence[ScoredEvent]) -> pd.DataFrame:
     """Tabulate events, means over the seeds that have mapped each.
 
-    Returns:
-        Rows by name: bands, resolution_m, scenes; threshold, mapped_share; where there are labels the columns of
-        `score_table`, over blocks, and scores of `ScoredEvent`, ``all_f1`` (of a map that calls everything landslide)
-        and ``index_f1``; ``seen_f1``, what the same networks reach on the test patches of the areas they were trained
-        on; run_ids.
+    Rows by name: bands, resolution_m, scenes; threshold, mapped_share; where there are labels the columns of
+    `score_table`, over blocks, and scores of `ScoredEvent`, ``all_f1`` (of a map that calls everything landslide) and
+    ``index_f1``; ``seen_f1``, what the same networks reach on the test patches of the areas they were trained on;
+    run_ids.
     """
     rows = []
     for event in events:
@@ -266,9 +266,7 @@ def events_table(events: Sequence[ScoredEvent]) -> pd.DataFrame:
     return table.reindex(columns=_COLUMNS)
 
 
-def _span(values: pd.Series, form: str = ".2f") -> str:
-    low, high = f"{values.min():{form}}", f"{values.max():{form}}"
-    return low if low == high else f"{low} to {high}"
+NO_LABELS = "no event with labels has a landslide."
 
 
 def _share(count: float, total: float) -> tuple[str, float, float]:
@@ -280,9 +278,12 @@ def _share(count: float, total: float) -> tuple[str, float, float]:
 def found_shares(table: pd.DataFrame) -> str:
     """Say how much of the events is mapped and is landslide (`events_table`)."""
     rows = 100 * table.dropna(subset="f1")[["mapped_share", "prevalence"]]
+    if rows.empty:
+        return NO_LABELS
     mapped, true = rows["mapped_share"], rows["prevalence"]
     more = f"more than twice as much is mapped at {(mapped > 2 * true).sum()} of {len(rows)}"
-    return f"{_span(mapped, '.0f')} % of an event is mapped, {_span(true, '.0f')} % is landslide; {more}."
+    told = f"{findings.span(mapped, '.0f')} % of the scene are mapped, {findings.span(true, '.0f')} % are landslide"
+    return f"of {findings.many(len(rows), 'event')} {told}; {more}."
 
 
 def found_scores(table: pd.DataFrame) -> str:
@@ -294,7 +295,7 @@ def found_scores(table: pd.DataFrame) -> str:
         said.append(f"{row['event']} {f1.describe('.2f')}, {place} the {index_f1:.2f} of that threshold")
     known, detected, chance = (rows[name].sum() for name in ("landslides", "landslides_detected", "by_chance"))
     if not known:
-        return "no event with labels has a landslide."
+        return NO_LABELS
     share, low, high = _share(detected, known)
     most = False if high <= 0.5 else True if low > 0.5 >= chance / known else None
     return (
@@ -307,11 +308,13 @@ def found_scores(table: pd.DataFrame) -> str:
 def found_curves(table: pd.DataFrame) -> str:
     """Compare average precision with prevalence and thresholds with 0.5; say how far probabilities are off."""
     rows = table.dropna(subset="f1")
+    if rows.empty:
+        return NO_LABELS
     ratio, better = rows["average_precision"] / rows["prevalence"], (rows["f1"] > rows["f1_at_half"]).sum()
     return (
-        f"average precision is {_span(ratio, '.1f')} times the share of landslide, which is what chance reaches. The "
-        f"threshold of validation, {_span(rows['threshold'])}, gives a higher F1 than 0.5 at {better} of {len(rows)}. "
-        f"Probabilities are off by {_span(rows['calibration_error'])} (expected calibration error)."
+        f"average precision is {findings.span(ratio, '.1f')} times the share of landslide, which chance reaches; the "
+        f"threshold of validation, {findings.span(rows['threshold'], '.2f')}, beats 0.5 at {better} of {len(rows)}. "
+        f"Probabilities are off by {findings.span(rows['calibration_error'], '.2f')} (expected calibration error)."
     )
 
 

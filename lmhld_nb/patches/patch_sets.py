@@ -51,7 +51,7 @@ class PatchSpec(config.Strict):
     @model_serializer(mode="wrap")
     def _without_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what came after many patches had got their names, where it changes nothing."""
-        late = {"background": False, "gap": False, "labels": "drawn", "thin": 1}
+        late = {name: type(self).model_fields[name].default for name in ("background", "gap", "labels", "thin")}
         return {name: value for name, value in serialise(self).items() if late.get(name) != value}
 
     @property

@@ -119,7 +119,7 @@ def detection_by_size(table: pd.DataFrame) -> Figure:
 def _nothing() -> Figure:
     figure, ax = plt.subplots(figsize=(4.8, 0.8))
     ax.axis("off")
-    ax.text(0.5, 0.5, "nothing to draw here in this profile", ha="center", va="center")
+    ax.text(0.5, 0.5, "nothing finished to draw yet", ha="center", va="center")
     return style.counted(figure, style.format_count(0, "scene"))
 
 

@@ -215,7 +215,8 @@ def _prepare(specs: Mapping[str, RunSpec], progress: bool) -> tuple[dict[str, in
     refusals: dict[PatchSpec, str] = {}
     for patch_spec in dict.fromkeys(patch_spec for spec in specs.values() for patch_spec in spec.data):
         try:
-            pixels[patch_spec] = len(store.patch_set(patch_spec, progress).index) * patch_spec.size**2
+            split = store.patch_set(patch_spec, progress).index["split"]
+            pixels[patch_spec] = int(split.isin(["train", "val"]).sum()) * patch_spec.size**2
         except Exception as error:  # whatever it is, it must not cost the runs on other patches
             pixels[patch_spec], refusals[patch_spec] = 0, store.reason(error)
     costs, failures = {}, {}

@@ -257,7 +257,7 @@ def rates() -> pd.DataFrame:
     for path in sorted(runs_dir().glob("*/metrics.json")):
         with suppress(OSError, ValueError, KeyError, TypeError):  # `find` deals with it where it is needed
             metrics, spec = _read_json(path), _read_json(path.parent / "spec.json")
-            size, width = max(patches["size"] for patches in spec["data"]), str(spec["width"] or "published")
+            (size,), width = {patches["size"] for patches in spec["data"]}, str(spec["width"] or "published")  # of one size
             rows.append([spec["model"], width, metrics["device"], size, metrics["patches_per_second"]])
     return pd.DataFrame(rows, columns=["model", "width", "device", "patch_size", "patches_per_second"])
 
@@ -326,15 +326,18 @@ def remembered(run: Run, name: str, compute: Callable[[], Mapping[str, np.ndarra
 def counts_on(run: Run, spec: PatchSpec) -> pd.DataFrame:
     """Return the counts of a run's network on test patches of any PatchSpec: area, number, tp, fp, fn, tn.
 
-    They are scaled with the statistics of that PatchSet, which no label is needed for. UserError as `remembered`.
+    An area that the run has learnt is scaled as it was learnt; another one by its scenes, for which no label is needed.
+    UserError as `remembered`.
     """
+    learnt = {data.area for stage in run.spec.chain for data in stage.data}
+    normalise = run.spec.recipe.normalise if spec.area in learnt else "scene"
 
     def compute() -> Mapping[str, np.ndarray]:
-        tests = load_split([patch_set(spec, False)], "test", torch.device("cpu"), run.spec.recipe.normalise)
+        tests = load_split([patch_set(spec, False)], "test", torch.device("cpu"), normalise)
         counts, _ = scoring.patch_counts(run.model(), tests, run.recipe)
         return {name: counts[name].to_numpy() for name in ("number", *scoring.COUNTS)}
 
-    stored = remembered(run, f"patches-{spec.fingerprint_of_patches}", compute)
+    stored = remembered(run, f"patches-{normalise}-{spec.fingerprint_of_patches}", compute)
     return pd.DataFrame(stored).assign(area=spec.area)
 
 

@@ -38,9 +38,8 @@ def choose(
 ) -> list[RunSpec]:
     """Return the planned runs to verify: those with ``run_ids``, or all that are recorded; of these ``sample``.
 
-    None is drawn that takes longer than `LONGEST_DRAWN`, unless all do.
-
-    Raises `UserError` for a run that is not planned, or not recorded, or whose record lacks something.
+    None is drawn that takes longer than `LONGEST_DRAWN`, unless all do. Raises `UserError` for a run that is not
+    planned, or not recorded, or whose record lacks something.
     """
     by_id = {spec.run_id: spec for spec in planned}
     for run_id in run_ids:
@@ -129,7 +128,7 @@ def _scratch_store(folder: Path) -> Iterator[None]:
 def difference(recorded: Mapping[str, bytes], remade: Mapping[str, bytes]) -> str:
     """Return the first difference between the files of two runs, its size in F1 and a likely cause; "" for none.
 
-    Compared are spec, counts of each test patch, history, milestones, metrics, counts on the whole area, and digests
+    Compared are spec, counts of each test patch, history, metrics, counts on the whole area, and digests
     of weights; durations and the name of the hardware are not. Raises `ValueError` or the like on other files.
     """
     before, after = _values(recorded), _values(remade)
@@ -175,7 +174,7 @@ def _values(files: Mapping[str, bytes]) -> dict[str, Any]:
                 values |= {f"{name} line {number} ({where}): {key}": row[key] for key in row if key not in MEASURED}
         else:
             content = json.loads(text)
-            for key in sorted(content, key=lambda key: key != "milestones"):
+            for key in content:
                 if key not in MEASURED:
                     values |= _leaves(content[key], f"{name}: {key}")
     return values

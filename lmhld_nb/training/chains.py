@@ -65,7 +65,7 @@ def orders_of_addition(
 def link(
     stages: Sequence[RunSpec], schedule: Sequence[Mapping[str, Treatment]], ewc: float = 0.0, replay: float = 0.0
 ) -> list[RunSpec]:
-    """Link trainings, one per area, into a chain: the same specs, each from the second on with its parent.
+    """Link trainings, one per stage, into a chain: the same specs, each from the second on with its parent.
 
     Chains that begin alike share those runs. The schedule has one row per stage, whose last one holds for all that
     follow; ``ewc`` and ``replay`` are of each stage from the second on (`specs.Stage`). UserError where a stage has
@@ -172,8 +172,8 @@ def consolidation(
 
     For each earlier area the penalty is strength / 2 · sum F (w - w*)², with w* the weights after that area and F the
     diagonal of its Fisher information: mean squares of the gradients of the loss of single training patches, evenly
-    chosen. Call what is returned with the learning rate after each step of SGD. The pull is applied implicitly (a
-    proximal step), so that no strength makes the training diverge.
+    chosen. Call what is returned with the learning rate after each step of the optimiser. The pull is applied
+    implicitly (a proximal step), so that no strength makes the training diverge.
     """
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     weight = {name: torch.zeros_like(value) for name, value in trained.items()}
