@@ -136,7 +136,7 @@ book.found("table5", table5)
 rules = {area: single.threshold_baseline(run) for area, run in first.items()}
 baseline = single.against_threshold(table5, rules)
 baseline = book.save(baseline, "against_threshold")
-columns = ["feature", "threshold_f1", "network_f1", "networks_clear", "networks"]
+columns = ["threshold_f1", "feature", "network_f1", "networks_clear", "networks"]
 lm.tidy(baseline, columns)
 
 # %% [markdown]

@@ -31,7 +31,7 @@ from lmhld_book.notebooks import HEAVY, picture_of, picture_outputs, replace_pic
 from lmhld_book.pages import read_manifest, results
 from lmhld_book.pictures import fit, palette_png
 
-EDITIONS = ("edition", "real")
+EDITIONS = ("real", "edition")  # chapters of the edition show the tables of the real areas
 RESULTS = re.compile(r"(<!-- results: `make publish` computes what follows -->\n).*?(<!-- end of results -->\n)", re.S)
 OF_NO_DATA = ("03", "10")
 """Chapters that say the same of every data set: they are published once."""

@@ -59,8 +59,8 @@ def against_threshold(table: pd.DataFrame, rules: dict[str, Threshold]) -> pd.Da
     for area, rule in rules.items():
         f1, limit = table["f1"][area], rule.confusion.f1
         counts = (f1 > limit).sum(), (f1 >= limit + findings.CLEAR).sum(), len(f1)
-        rows[area] = (rule.feature, limit, f1.max(), f1.idxmax(), *counts)
-    columns = ["feature", "threshold_f1", "network_f1", "network", "networks_above", "networks_clear", "networks"]
+        rows[area] = (limit, rule.feature, f1.max(), f1.idxmax(), *counts)
+    columns = ["threshold_f1", "feature", "network_f1", "network", "networks_above", "networks_clear", "networks"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("area")
 
 
