@@ -39,6 +39,7 @@ class Part(Strict):
     # What each stage does with each of `LAYER_GROUPS`; the last row holds for all that follow. Empty for the paper's.
     schedule: tuple[dict[str, Treatment], ...] = ()
     compared: ModelName = "unet"  # network for which the strategy is compared with others, in the first order
+    cumulative: bool = True  # whether with all data so far in each stage, too, which costs as much as four chains
     seeds: Seeds = (0, 1, 2)  # of that comparison
     # In it, strengths of elastic weight consolidation and shares of earlier patches shown again to choose from, by F1
     # on the validation patches of all areas.
@@ -159,7 +160,7 @@ def strategies(study: Study) -> dict[str, list[RunSpec]]:
         "old normalisation": last_stages(rows({"fresh": "finetune"}, ["input norm"])),
         "input kept": last_stages(rows({"fresh": "finetune"})),
         "nothing frozen": last_stages(rows({"frozen": "finetune"})),
-        "cumulative": last_stages(paper_rows, cumulative=True),
+        **({"cumulative": last_stages(paper_rows, cumulative=True)} if settings.cumulative else {}),
         "plain fine-tuning": last_stages(plain),
         **{f"EWC {strength:g}": last_stages(plain, ewc=strength) for strength in settings.ewc},
         **{f"replay of {share:.0%}": last_stages(plain, replay=share) for share in settings.replay},
