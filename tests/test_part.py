@@ -48,7 +48,7 @@ def test_a_profile_says_how_areas_are_added(mini: Study) -> None:
 
 
 def test_strategies_differ_in_what_later_stages_do(mini: Study) -> None:
-    last, changed = part.finals(mini)["OD1"][0], {"ewc": (10.0, 20.0), "replay": (0.1,)}
+    last, changed = part.finals(mini)["OD1"][0], {"ewc": (10.0, 20.0), "replay": (0.1,), "cumulative": True}
     study = Study(with_settings(mini.profile, "part", **changed), mini.dataset)
     compared = part.strategies(study)
     assert compared["LMHLD_part"][0].run_id == last.run_id
