@@ -245,7 +245,7 @@ compared = part.chosen_strategies(
 strategies = figure = None
 if "LMHLD_part" in compared:
     by_seed = book.save(forgetting.strategy_runs(compared), "strategies_by_seed")
-    strategies = forgetting.strategy_table(by_seed)
+    strategies = forgetting.strategy_table(compared)
     figure = lm.plots.chains.strategies(strategies, by_seed)
     network = lm.models.network(book.settings("part").compared).title
     seeds = f"seeds: {strategies['seeds'].max()}"

@@ -198,7 +198,7 @@ def forgetting(table: pd.DataFrame) -> str:
 
 
 def strategies(table: pd.DataFrame) -> str:
-    """Say which strategies differ from LMHLD_part by more than seeds explain, and whether freezing helps."""
+    """Say which strategies differ from LMHLD_part by more than the test patches explain, and whether freezing helps."""
     others = table[table["strategy"] != "LMHLD_part"].set_index("strategy").dropna(subset="f1_less_part")
     if others.empty:
         return "LMHLD_part and another strategy are not both finished, so they cannot be compared."
@@ -207,7 +207,7 @@ def strategies(table: pd.DataFrame) -> str:
     columns = ["f1_less_part", "f1_less_part_low", "f1_less_part_high"]
     gaps = [f"{name} {intervals.Interval(*row).describe('+.3f')}" for name, row in others[columns].iterrows()]
     text = f"F1 less that of LMHLD_part (seeds: {others['seeds'].min():.0f}): {', '.join(gaps)}."
-    text += f" Beyond what seeds explain: {', '.join(others.index[sure]) or 'none'}."
+    text += f" Beyond what the choice of test patches explains: {', '.join(others.index[sure]) or 'none'}."
     unfrozen = "nothing frozen"
     return text + claim("the freezing helps", high[unfrozen] < 0 if sure.get(unfrozen, False) else None)
 

@@ -10,7 +10,7 @@ from lmhld_nb import runs
 from lmhld_nb.config import UserError, runs_dir
 from lmhld_nb.evaluation import intervals
 from lmhld_nb.experiments.part import counts_by_area, total_scores
-from lmhld_nb.experiments.tables import join_ids, mean_over_seeds
+from lmhld_nb.experiments.tables import BLOCK, join_ids, mean_over_seeds, tested_patches
 from lmhld_nb.patches import PatchSet
 from lmhld_nb.runs import Run
 
@@ -89,22 +89,22 @@ def parameter_steps(run: Run) -> int:
     return int(run.metrics["trained_parameters"] * run.metrics["steps"])
 
 
-def strategy_table(by_seed: pd.DataFrame) -> pd.DataFrame:
-    """Return the means of `strategy_runs` over seeds with 95 % intervals (Student's t), by strategy.
+def strategy_table(finals: Finals) -> pd.DataFrame:
+    """Return the means of `strategy_runs` over seeds, by strategy.
 
-    Columns: f1, forgetting and f1_less_part (paired with LMHLD_part by seed), each with …_low and
-    …_high (NaN for one seed); f1_sd (standard deviation over seeds), seeds, trained_parameter_steps, seconds, run_ids.
+    Columns: f1 and f1_less_part (LMHLD_part's on the same patches), each with …_low and …_high, 95 % over the blocks of
+    test patches of all areas (NaN for fewer than ten); forgetting; f1_sd and forgetting_sd (over seeds, NaN for one);
+    seeds, trained_parameter_steps, seconds, run_ids.
     """
-    rows = {}
-    reference = by_seed["f1"].xs("LMHLD_part", level="strategy")
+    by_seed, rows = strategy_runs(finals), {}
+    counts = {name: intervals.stacked([tested_patches(run) for run in each], BLOCK) for name, each in finals.items()}
     for strategy, group in by_seed.groupby("strategy", sort=False):
-        difference = (group["f1"].droplevel("strategy") - reference).dropna()
-        columns = {"f1": group["f1"], "forgetting": group["forgetting"], "f1_less_part": difference}
         row: dict[str, Any] = {}
-        for name, values in columns.items():
-            interval = intervals.over_seeds(values)
+        own, part = counts[str(strategy)], counts["LMHLD_part"]
+        measured = {"f1": intervals.over_patches(own), "f1_less_part": intervals.difference(own, part)}
+        for name, interval in measured.items():
             row |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
-        row |= {"f1_sd": group["f1"].std(), "seeds": len(group), **group[["trained_parameter_steps", "seconds"]].mean()}
-        row["run_ids"] = join_ids(list(group["run_ids"]))
-        rows[strategy] = row
+        row |= {"forgetting": group["forgetting"].mean(), **group[["f1", "forgetting"]].std().add_suffix("_sd")}
+        row |= {"seeds": len(group), **group[["trained_parameter_steps", "seconds"]].mean()}
+        rows[strategy] = row | {"run_ids": join_ids(list(group["run_ids"]))}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("strategy")

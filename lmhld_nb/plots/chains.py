@@ -81,10 +81,10 @@ def strategies(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
             dots = runs.loc[runs.index.get_level_values("strategy") == title, column]
             # A little below the mean, else the interval hides them.
             ax.plot(dots, np.full(len(dots), row + 0.22), "o", color=colour, alpha=0.4, markersize=3.5, mew=0)
-        ax.hlines(y, table[f"{column}_low"], table[f"{column}_high"], color=colour, linewidth=2)
         ax.plot(table[column], y, marker, color=colour, markersize=6)
         ax.grid(axis="x", color="0.9")
         ax.xaxis.set_major_locator(MaxNLocator(5))
+    axes[0].hlines(y, table["f1_low"], table["f1_high"], color=colours[0], linewidth=2)
     middle: dict[str, Any] = {"transform": axes[1].get_yaxis_transform(), "ha": "center", "va": "center"}
     for row in y[table["forgetting"].isna().to_numpy()]:
         axes[1].text(0.5, row, "nothing to forget", fontsize=7.5, color="0.4", **middle)
@@ -94,7 +94,8 @@ def strategies(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         axes[1].axvline(0, color="0.5", linewidth=0.8)
     axes[0].set_yticks(y, [textwrap.fill(title, 28) for title in titles])
     axes[0].set_ylim(len(titles) - 0.5, -0.5)
-    return style.counted(figure, style.format_count(len(runs), "network"), "line: interval, faint dots: single seeds")
+    networks = style.format_count(len(runs), "network")
+    return style.counted(figure, networks, "line: 95 % over test patches, faint dots: single seeds")
 
 
 def part_beside(table: pd.DataFrame) -> Figure:
