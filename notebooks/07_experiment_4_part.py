@@ -233,7 +233,8 @@ book.found("forgetting", forgotten)
 # alone, with elastic weight consolidation (EWC, Kirkpatrick et al. 2017, [doi:10.1073/pnas.1611835114](https://doi.org/10.1073/pnas.1611835114)), which
 # holds weights that mattered before, and with a replay of some earlier patches. Strength and share are those that do best on
 # validation patches. Last, all areas at once, as an upper bound. Look at which intervals leave out that of LMHLD_part, and at the
-# cost: trained parameters times steps, the same on every machine (`strategies.csv` has the seconds that it took, too).
+# cost: trained parameters times steps, the same on every machine (`strategies.csv` has the seconds that it took, too). A profile
+# may leave some of these out (`without`): `mini` does.
 
 # %%
 compared = part.chosen_strategies(

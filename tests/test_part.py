@@ -48,7 +48,7 @@ def test_a_profile_says_how_areas_are_added(mini: Study) -> None:
 
 
 def test_strategies_differ_in_what_later_stages_do(mini: Study) -> None:
-    last, changed = part.finals(mini)["OD1"][0], {"ewc": (10.0, 20.0), "replay": (0.1,), "cumulative": True}
+    last, changed = part.finals(mini)["OD1"][0], {"ewc": (10.0, 20.0), "replay": (0.1,), "without": ()}
     study = Study(with_settings(mini.profile, "part", **changed), mini.dataset)
     compared = part.strategies(study)
     assert compared["LMHLD_part"][0].run_id == last.run_id
@@ -65,6 +65,9 @@ def test_strategies_differ_in_what_later_stages_do(mini: Study) -> None:
     assert data == [list(part.first_order(study)[:stage]) for stage in range(1, 8)]
     (joint,) = compared["all at once"]
     assert stages["all at once"] is None and len(joint.data) == 7
+    assert compared.keys() - part.strategies(mini).keys() >= {"cumulative", "old normalisation"}
+    wrong = Study(with_settings(mini.profile, "part", without=("accumulative",)), mini.dataset)
+    refuses("no strategy 'accumulative'; there are LMHLD_part, ", part.strategies, wrong)
 
 
 def test_all_at_once_has_at_least_the_steps_of_the_chain(mini: Study) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from lmhld_nb import paper, runs
-from lmhld_nb.config import Strict
+from lmhld_nb.config import Strict, UserError
 from lmhld_nb.evaluation import METRICS, Confusion, intervals, scores
 from lmhld_nb.experiments import findings, mix, single
 from lmhld_nb.experiments.profile import ModelName, Seeds
@@ -39,7 +39,7 @@ class Part(Strict):
     # What each stage does with each of `LAYER_GROUPS`; the last row holds for all that follow. Empty for the paper's.
     schedule: tuple[dict[str, Treatment], ...] = ()
     compared: ModelName = "unet"  # network for which the strategy is compared with others, in the first order
-    cumulative: bool = True  # whether with all data so far in each stage, too, which costs as much as four chains
+    without: tuple[str, ...] = ()  # names of `strategies` that are left out
     seeds: Seeds = (0, 1, 2)  # of that comparison
     # In it, strengths of elastic weight consolidation and shares of earlier patches shown again to choose from, by F1
     # on the validation patches of all areas.
@@ -155,17 +155,20 @@ def strategies(study: Study) -> dict[str, list[RunSpec]]:
         return [chain[-1] for chain in chain_specs(study, order, schedule_rows, networks, settings.seeds, **options)]
 
     plain = rows({"fresh": "finetune", "frozen": "finetune"})
-    return {
+    every = {
         "LMHLD_part": last_stages(paper_rows),
         "old normalisation": last_stages(rows({"fresh": "finetune"}, ["input norm"])),
         "input kept": last_stages(rows({"fresh": "finetune"})),
         "nothing frozen": last_stages(rows({"frozen": "finetune"})),
-        **({"cumulative": last_stages(paper_rows, cumulative=True)} if settings.cumulative else {}),
+        "cumulative": last_stages(paper_rows, cumulative=True),
         "plain fine-tuning": last_stages(plain),
         **{f"EWC {strength:g}": last_stages(plain, ewc=strength) for strength in settings.ewc},
         **{f"replay of {share:.0%}": last_stages(plain, replay=share) for share in settings.replay},
         "all at once": jointly(study, order, settings.compared, settings.seeds),
     }
+    if unknown := set(settings.without) - every.keys():
+        raise UserError(f"experiments.part.without: no strategy '{unknown.pop()}'; there are {', '.join(every)}")
+    return {name: finals for name, finals in every.items() if name not in settings.without}
 
 
 def jointly(study: Study, areas: Sequence[str], model: str, seeds: Sequence[int]) -> list[RunSpec]:
