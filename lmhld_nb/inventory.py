@@ -144,10 +144,7 @@ def brightness(values: np.ndarray, bands: tuple[str, ...]) -> np.ndarray:
 
 
 def feature_layers(scene: Scene, window: Window) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return what an annotator looks at in a window (paper section 2.2), and where its landslides are, bool.
-
-    ``brightness`` (reflectance, or stored units), ``NDVI`` and ``slope`` (degrees), as far as they are known.
-    """
+    """Return brightness, NDVI and slope (degrees) of a window, as far as known (section 2.2); and its landslides."""
     with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
         values, landslide = image.read(window, scene.bands), labels.read(window) == 1
         layers = {"brightness": brightness(values * scene.scale, scene.bands)}

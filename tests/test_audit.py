@@ -140,7 +140,7 @@ def test_every_claim_is_checked_and_nothing_else(checks: list[audit.Check]) -> N
     claims = paper.claims()
     assert claims.index.is_unique
     assert [check.id for check in checks] == list(claims.index)
-    modules = (audit.areas, audit.patch_sets, audit.settings, audit.scores, audit.strategies)
+    modules = (audit.data, audit.settings, audit.scores, audit.strategies)
     assert sum(len(module.CHECKS) for module in modules) == len(audit.CHECKS)  # each in one place
     for check in checks:
         assert check.verdict in audit.VERDICTS

@@ -31,10 +31,9 @@ def parameters(name: str, width: int | None = None) -> int:
 
 @cache
 def macs(name: str, size: int, width: int | None = None, literal: bool = True) -> int:
-    """Return the multiply-accumulates of predicting one patch of ``size`` px with 4 bands, by torch's own counter.
+    """Return the multiply-accumulates of predicting one 4-band patch of ``size`` px, without normalisation or the like.
 
-    Normalisation, activations and the like are not counted. A network may compute more cheaply than its paper describes
-    (`unet_3p.UpsampledConv`): ``literal`` counts the paper's way.
+    ``literal`` counts the paper's way where a network computes more cheaply (`unet_3p.UpsampledConv`).
     """
     model = empty(name, width)
     for module in list(model.modules()):

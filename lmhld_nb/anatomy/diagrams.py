@@ -40,11 +40,7 @@ _HALF = 0.21  # half the height of a box, in levels
 
 
 def architecture(name: str, width: int | None = None) -> Figure:
-    """Draw a network: its blocks by resolution (down) and depth (right).
-
-    Boxes, channels and links are those of the network itself (`dataflow.graph`). A box is as wide as the root of its
-    channels; what is not in plain U-Net has the network's colour.
-    """
+    """Draw a network: its blocks by resolution (down) and depth (right), as wide as the root of their channels."""
     graph = dataflow.graph(name, width)
     depth = 1 + max(node.level for node in graph.nodes)
     figure, ax = plt.subplots(figsize=(10.5, 0.62 * depth + 0.8))

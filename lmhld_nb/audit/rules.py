@@ -46,9 +46,9 @@ Checks = dict[str, Callable[[], Finding]]
 """What computes the finding of each claim, by the claim's id."""
 
 
-def by_name(*derive: Callable[[], Finding]) -> Checks:
-    """Return checks by the ids of their claims, which name the functions: ``_years`` is the check of ``years``."""
-    return {function.__name__[1:]: function for function in derive}
+def by_name(module: Mapping[str, Any]) -> Checks:
+    """Return the checks of a module that claims name: its function ``_years`` is the check of the claim ``years``."""
+    return {name: module[f"_{name}"] for name in paper.claims().index if callable(module.get(f"_{name}"))}
 
 
 def at_most(value: float, limit: float, inherited: float = 0.0) -> Verdict:
@@ -72,12 +72,8 @@ def compare(printed: float, derived: float, half: float, inherited: float = 0.0)
 
 def worst(verdicts: Iterable[str]) -> Verdict:
     """Return the verdict of a statement about all: one exception contradicts it; none at all is a ValueError."""
-    present = set(verdicts)
     order: tuple[Verdict, ...] = ("contradicted", "cannot be checked", "rounding", "holds")
-    for verdict in order:
-        if verdict in present:
-            return verdict
-    raise ValueError("no verdicts to choose from")
+    return order[min(map(order.index, verdicts))]  # type: ignore[arg-type]
 
 
 def holds_if(true: Any, derived: str, detail: str = "", tolerance: str = "exact") -> Finding:
@@ -122,11 +118,10 @@ def all_above(differences: pd.Series | Mapping[str, float], what: str, detail: s
 
 def same_sets(names: set[str], stated: set[str], where: str) -> Finding:
     """Compare the names in a table (``where``) with those stated."""
-    extra, missing = ", ".join(sorted(names - stated)) or "none", ", ".join(sorted(stated - names)) or "none"
-    derived = f"the same {len(names)} in {where}"
-    if names != stated:
-        derived = f"only in {where}: {extra}; only here: {missing}"
-    return holds_if(names == stated, derived)
+    if names == stated:
+        return holds_if(True, f"the same {len(names)} in {where}")
+    extra, missing = (", ".join(sorted(only)) or "none" for only in (names - stated, stated - names))
+    return holds_if(False, f"only in {where}: {extra}; only here: {missing}")
 
 
 def quoted(name: str) -> paper.Quote:

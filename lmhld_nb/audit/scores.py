@@ -196,9 +196,7 @@ def _caption(number: int) -> Finding:
     return holds_if(stated == module, f"section {section} presents it as a result of LMHLD_{module}")
 
 
-_NAMED = rules.by_name(_formula_3, _leader, _leader_areas, _competitive, _cautious_precision, _cautious_recall)
-CHECKS: rules.Checks = _NAMED | rules.by_name(_easiest_area, _easiest_stable, _fluctuation)
-CHECKS |= rules.by_name(_table_5_underlined, _table_5_all_underlined) | {
+CHECKS: rules.Checks = rules.by_name(globals()) | {
     **{f"table_{n}_f1": partial(_f1, n) for n in rules.SCORE_TABLES},
     **{f"table_{n}_bold": partial(_bold, n) for n in rules.SCORE_TABLES},
     "easiest_f1/besides": partial(_easiest_f1, ()),

@@ -1,7 +1,6 @@
 """What follows for the paper's statements on experiments and settings (section 3), and on patch sizes (section 4.1)."""
 
 import math
-from typing import Any
 
 import pandas as pd
 
@@ -40,10 +39,6 @@ def _orders() -> Finding:
     derived = f"{len(moving)} areas can follow each other in {count} orders; with the {len(fixed)} fixed ones they are"
     derived += f" {'' if complete else 'not '}the seven areas"
     return holds_if(complete and count == quoted("orders").number, derived)
-
-
-def _other_orders() -> Finding:
-    return unchecked(f"{quoted('orders').number:.0f} of {math.factorial(len(paper.AREAS)):,} orders were tried")
 
 
 def _one_epoch() -> Finding:
@@ -139,15 +134,14 @@ def _misjudgements() -> Finding:
     return holds_if(counts.min() > 1, derived, f"both in {both or 'none'}", "several: at least two")
 
 
-def _chosen_size() -> Finding:
-    size: Any = paper.areas().loc["wenchuan", "patch_size"]
-    return holds_if(size == quoted("best_size").number, f"{size} in Table 2")
-
-
 _AS_NAMED = "section 3.2 calls the three numbers quartiles"
-_NAMED = rules.by_name(_experiments, _networks, _candidates_count, _orders, _one_epoch, _unseen, _tried, _median)
-_NAMED |= rules.by_name(_other_orders, _window_pixels, _candidates, _misjudgements, _chosen_size)
-CHECKS: rules.Checks = _NAMED | {
+CHECKS: rules.Checks = rules.by_name(globals()) | {
+    "other_orders": lambda: unchecked(
+        f"{quoted('orders').number:.0f} of {math.factorial(len(paper.AREAS)):,} orders were tried"
+    ),
+    "chosen_size": lambda: holds_if(
+        (size := paper.areas()["patch_size"]["wenchuan"]) == quoted("best_size").number, f"{size} in Table 2"
+    ),
     "between/together": lambda: _between("between first and third quartile lie 50%", (0.5,), _AS_NAMED),
     "between/each": lambda: _between("above the first quartile lie 75%, below the third 75%", (0.75, 0.75)),
     "best_size/mean": lambda: _best_size("mean", _by_size("f1").mean(), rules.OF_MEAN),

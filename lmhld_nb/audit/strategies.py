@@ -155,9 +155,7 @@ def _figure_16() -> Finding:
     return holds_if(before == after, f"{len(before & after)} of {len(before)} scenes are in both")
 
 
-_NAMED = rules.by_name(_improved_at_224, _declined_at_224, _slight_at_224, _part_best, _part_exception, _figure_16)
-_NAMED |= rules.by_name(_conservative_gap, _less_conservative, _part_f1_gap, _state_of_the_art)
-CHECKS: rules.Checks = _NAMED | {
+CHECKS: rules.Checks = rules.by_name(globals()) | {
     "size_of_hokkaido": partial(_cut_at, "areas_at_128", "size_of_hokkaido"),
     "size_of_wenchuan": partial(_cut_at, "areas_at_224", "size_of_wenchuan"),
     "better_at_128/f1": lambda: all_above(_named(_mix_gains(128)["f1"]), "scores", _OTHER_TESTS),

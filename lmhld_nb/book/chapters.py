@@ -183,10 +183,9 @@ def make(
 
 
 def recorded_store(profile: str) -> tuple[Path, int]:
-    """Unpack the records of a profile's published edition into ``build/PROFILE/records/``, in place of earlier ones.
+    """Unpack a profile's published records into ``build/PROFILE/records/``; return it, and how many runs it lacks.
 
-    Returns that store, and how many runs of the profile it lacks. UserError as `records.read`, or where none of the
-    profile's runs, as it is now, is among them.
+    UserError as `records.read`, or where it has none of the profile's runs as they are now.
     """
     from lmhld_nb import experiments
     from lmhld_nb.experiments.plan import plan

@@ -70,12 +70,12 @@ def exercises(notebook: NotebookNode) -> list[Exercise]:
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and QUESTION.match(cell.source):
             groups.append(current := [cell])
-        elif not {"solution", "check"} & set(_tags(cell)):
+        elif not {"solution", "check"} & set(cell.metadata.get("tags", [])):
             current = []
         elif current:
             current.append(cell)
         else:
-            raise UserError(f"a cell tagged {', '.join(_tags(cell))} belongs to no exercise")
+            raise UserError(f"a cell tagged {', '.join(cell.metadata.tags)} belongs to no exercise")
     return [_exercise(number, cells) for number, cells in enumerate(groups, start=1)]
 
 
@@ -97,12 +97,8 @@ def _kind(cell: NotebookNode) -> str:
         ("code", "hide-cell", "solution"): "solution",
         ("code", "check"): "check",
     }
-    tags = sorted(_tags(cell))
+    tags = sorted(cell.metadata.get("tags", []))
     return known.get((cell.cell_type, *tags), f"{cell.cell_type} tagged {', '.join(tags)}")
-
-
-def _tags(cell: NotebookNode) -> list[str]:
-    return list(cell.metadata.get("tags", []))
 
 
 def student(notebook: NotebookNode) -> NotebookNode:
@@ -112,7 +108,7 @@ def student(notebook: NotebookNode) -> NotebookNode:
     stubs = iter([stub(each.solution, each.check) for each in exercises(notebook)])
     student_copy = v4.new_notebook(metadata={"kernelspec": dict(notebook.metadata["kernelspec"])})
     for cell in notebook.cells:
-        tags, code = _tags(cell), cell.cell_type == "code"
+        tags, code = list(cell.metadata.get("tags", [])), cell.cell_type == "code"
         if "injected-parameters" in tags or ("solution" in tags and not code):
             continue
         solution = "solution" in tags
@@ -124,11 +120,7 @@ def student(notebook: NotebookNode) -> NotebookNode:
 
 
 def stub(solution: str, check: str) -> str:
-    """Return what a student starts from instead of ``solution``, so that ``check`` runs and finds no answer.
-
-    A stub keeps the solution's imports, sets each name that the check reads to ``...``, and leaves of a function its
-    head and docstring.
-    """
+    """Return what a student starts from: the imports, each answer that the check reads as ``...``, empty heads."""
     names = [node for node in ast.walk(ast.parse(check)) if isinstance(node, ast.Name)]
     set_by_check = {node.id for node in names if not isinstance(node.ctx, ast.Load)}
     symbols = symtable.symtable(solution, "solution", "exec").get_symbols()
@@ -153,10 +145,7 @@ def _head(function: ast.FunctionDef) -> str:
 
 
 def write_copies(sources: Sequence[Path], folder: Path, replace: bool = False) -> dict[Path, int]:
-    """Write students' copies of chapters (.py or .ipynb) into ``folder`` as .ipynb, all or none; count their exercises.
-
-    Raises `UserError` where exercises are not in order, or a copy was changed since (and ``replace`` is not given).
-    """
+    """Write students' copies of chapters into ``folder``, all or none; count exercises. UserError over changed ones."""
     import jupytext
     import nbformat
 

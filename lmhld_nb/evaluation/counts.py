@@ -14,10 +14,7 @@ from lmhld_nb.inventory import brightness, ndvi
 
 @dataclass(frozen=True)
 class Confusion:
-    """Counts of pixels: true and false positives, false and true negatives. Adds with ``+``.
-
-    Ratios whose denominator is 0 are NaN: nothing was there to be scored. Of arrays of counts, ratios are arrays too.
-    """
+    """Counts of pixels; they add with ``+``. Ratios are NaN where nothing was there, arrays where counts are."""
 
     tp: int
     fp: int

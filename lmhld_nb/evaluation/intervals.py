@@ -55,10 +55,7 @@ def _confusion(sums: np.ndarray) -> Confusion:
 
 
 def stacked(tables: Sequence[pd.DataFrame], keys: Sequence[str]) -> np.ndarray:
-    """Return counts by several runs, summed over the rows that ``keys`` do not tell apart: (runs, blocks, 3).
-
-    ValueError where the runs have not as many rows of the same keys: then they were tested on different patches.
-    """
+    """Return several runs' counts, summed over equal ``keys``: (runs, blocks, 3); ValueError for other patches."""
     ordered = [table.groupby(list(keys))[COUNTED].sum() for table in tables]
     alike = (len(tables[0]) == len(table) and ordered[0].index.equals(by_key.index)
              for table, by_key in zip(tables, ordered, strict=True))  # fmt: skip
@@ -68,10 +65,7 @@ def stacked(tables: Sequence[pd.DataFrame], keys: Sequence[str]) -> np.ndarray:
 
 
 def over_patches(counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Return F1 with its bootstrap interval (percentiles) over blocks of patches.
-
-    ``counts`` are (blocks, 3), or (runs, blocks, 3) for the mean F1 of runs: the same blocks are drawn for all.
-    """
+    """Return (the mean over runs of) F1 of counts ([runs,] blocks, 3), with a percentile bootstrap over blocks."""
     return _bootstrap(lambda sums: _f1(sums).mean(axis=0), [_runs(counts)], resamples, seed)
 
 
@@ -88,10 +82,7 @@ def difference(one: np.ndarray, other: np.ndarray, resamples: int = RESAMPLES, s
 def mixed(
     groups: Sequence[np.ndarray], weights: Sequence[float], resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Interval]:
-    """Return all metrics where groups of blocks count more or less, with bootstrap intervals.
-
-    Blocks are drawn within each group, (runs, blocks, 3); the numbers of runs agree, scores are means over them.
-    """
+    """Return all metrics of groups of blocks, (runs, blocks, 3), that weigh more or less, with bootstrap intervals."""
     weighted = [(group, weight) for group, weight in zip(groups, weights, strict=True) if weight and group.size]
 
     def statistic(metric: Metric, *sums: np.ndarray) -> np.ndarray:
@@ -152,11 +143,7 @@ def over_seeds(values: Sequence[float] | np.ndarray | pd.Series) -> Interval:
 
 
 def corrected(p: pd.Series) -> pd.Series:
-    """Return p-values corrected for how many there are (Benjamini and Yekutieli 2001), NaN left out.
-
-    Of the differences called real at a corrected 0.05, at most one in twenty is expected to be none, however the tests
-    depend on one another.
-    """
+    """Return p-values corrected for their number, however they depend (Benjamini and Yekutieli 2001); NaN left out."""
     known = p.dropna()
     result = pd.Series(np.nan, index=p.index)
     if len(known):
@@ -176,11 +163,7 @@ def _f1(sums: np.ndarray) -> np.ndarray:
 def _bootstrap(
     statistic: Callable[..., np.ndarray], groups: Sequence[np.ndarray], resamples: int, seed: int
 ) -> Interval:
-    """Return a statistic of summed counts and its interval.
-
-    The blocks of each group, (runs, blocks, 3), are drawn apart; ``statistic`` takes the sums of each group, (runs,
-    draws, 3), and returns one value a draw.
-    """
+    """Return a statistic of the sums of groups, (runs, draws, 3), whose blocks are drawn apart, and its interval."""
     whole = float(statistic(*(group.sum(axis=1, keepdims=True) for group in groups))[0])
     blocks = [group.shape[1] for group in groups]
     if min(blocks) < LEAST or np.isnan(whole):

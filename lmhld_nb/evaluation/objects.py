@@ -89,10 +89,7 @@ def by_chance(mask: np.ndarray, truth: np.ndarray, pixel_m2: float) -> np.ndarra
 
 
 def pooled(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return several tables of `by_size` as one: counts added up by class, rates and intervals of the sums.
-
-    ``by_chance`` is added up where the tables have it, beside ``chance_rate``.
-    """
+    """Return tables of `by_size` as one: counts added by class, ``by_chance`` where it is there, rates of the sums."""
     joined = pd.concat([*tables] or [pd.DataFrame(columns=["from_m2", "area_m2", *_COUNTS])])
     counts = joined.groupby(["from_m2", "area_m2"])
     table = _rates(counts[_COUNTS].sum().astype(int).reset_index())

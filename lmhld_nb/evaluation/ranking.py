@@ -27,10 +27,7 @@ class Ranked:
 
     @classmethod
     def of(cls, probability: np.ndarray, truth: np.ndarray, known: np.ndarray | None = None) -> Ranked:
-        """Count probabilities (0 to 1) and a boolean truth of one shape; pixels where ``known`` is False are left out.
-
-        ValueError where the shapes differ, or a known probability is NaN or not between 0 and 1.
-        """
+        """Count probabilities (0 to 1, else ValueError) by a boolean truth of that shape, where ``known``."""
         probability, truth = np.asarray(probability), np.asarray(truth, bool)
         if probability.shape != truth.shape:
             raise ValueError(f"probability {probability.shape} and truth {truth.shape} must have one shape")

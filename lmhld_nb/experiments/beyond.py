@@ -63,11 +63,7 @@ def groups_compared(study: Study) -> dict[str | int, list[RunSpec]]:
 
 
 def by_epochs(study: Study) -> dict[int, dict[str, list[RunSpec]]]:
-    """Return the network's trainings of experiments 2 to 4 by epochs (of a stage) and by strategy.
-
-    Of LMHLD_part the last stages in the first order; nothing where ``stage_epochs`` names none, or the profile does not
-    make experiment 4.
-    """
+    """Return the network's runs of experiments 2 to 4 by epochs and strategy; nothing without ``stage_epochs``."""
     settings, profile = study.settings("beyond"), study.profile
     if not settings.stage_epochs or not profile.makes("part"):
         return {}
@@ -106,10 +102,7 @@ def labels(study: Study) -> dict[str | int, list[RunSpec]]:
 
 
 def split_kinds(study: Study) -> dict[str | int, list[RunSpec]]:
-    """Return trainings on patches split at random and by blocks, in pairs: each seed draws both splits too.
-
-    No test patch of the blocks touches another one, and both are trained on as many patches (`PatchSpec.gap`).
-    """
+    """Return trainings on as many patches split at random and by blocks apart, in pairs: a seed draws both splits."""
     settings = study.settings("beyond")
     own = study.patch_spec(settings.area)
     groups: dict[str | int, list[RunSpec]] = {"random": [], "blocks": []}

@@ -76,11 +76,7 @@ def prevalence_table(base: Sequence[Run], background: Sequence[Run], resamples: 
 
 
 def split_table(kinds: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
-    """Tabulate runs on patches split in several ways.
-
-    Rows (split, seed): training_patches; touching, the share of test patches beside a training patch; the columns of
-    `score_table`.
-    """
+    """Tabulate runs by (split, seed): training_patches, the share of test patches ``touching`` one, `score_table`."""
     rows = []
     for kind, finished in kinds.items():
         for run in finished:
@@ -92,11 +88,7 @@ def split_table(kinds: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
 
 
 def size_table(by_size: Mapping[int, Sequence[Run]], own: int) -> pd.DataFrame:
-    """Tabulate runs on patches of several sizes, scored over the whole area; ``own`` is the 10 % rule's choice.
-
-    Rows by patch_size: outside_f1, outside the training patches; training_patches, steps, megapixels (seen in
-    training); chosen (1 for the rule's choice); the columns of `score_table`, of windows.
-    """
+    """Tabulate whole-area scores by patch_size (``own`` is chosen): outside_f1, what was seen, `score_table`."""
     rows = []
     for size, finished in by_size.items():
         for run in finished:

@@ -75,11 +75,7 @@ def pair_table(study: Study, finished: Mapping[int, Sequence[Run]], resamples: i
 
 
 def rankings(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Count by table the pairs of networks (`pair_table`).
-
-    Columns: pairs; untested, those left out because their blocks are too few for p below 0.05; sure, those that differ
-    at a corrected p below 0.05; run_ids.
-    """
+    """Count pairs of networks (`pair_table`) by table: pairs, untested (too few blocks), sure (corrected p < 0.05)."""
     marked = pairs.assign(pairs=1, untested=pairs["p"].isna(), sure=pairs["corrected"] < 0.05)
     by_table = marked.groupby("table", sort=False)
     return by_table[["pairs", "untested", "sure"]].sum().join(by_table["run_ids"].agg(list).map(join_ids))

@@ -40,10 +40,7 @@ class Example:
 def examples(
     finished: Sequence[Run], patch_sets_of: Callable[[Run], Sequence[PatchSet]] | None = None
 ) -> list[Example]:
-    """Predict one test patch per area with each network: the one of middle landslide share (paper Figs 10, 11, 15).
-
-    The first seed of each network is shown. ``patch_sets_of`` says which patches a run is shown; its own by default.
-    """
+    """Predict one test patch per area, of middle landslide share, with each network's first seed (Figs 10, 11, 15)."""
     by_area: dict[str, Example] = {}
     for run in finished:
         for patch_set in patch_sets_of(run) if patch_sets_of else runs.patch_sets(run.spec, progress=False):
@@ -85,10 +82,7 @@ def example_scores(shown: Sequence[Example]) -> pd.DataFrame:
 
 
 def predict(run: Run, patch_set: PatchSet, number: int) -> np.ndarray:
-    """Return where a run predicts landslide (probability over 0.5) in one patch, (rows, cols) bool.
-
-    Raises `UserError` where only the run's record is here, without this patch.
-    """
+    """Return where a run predicts landslide (over 0.5) in a patch, (rows, cols) bool; UserError if not in a record."""
 
     def compute() -> dict[str, np.ndarray]:
         return {"landslide": logits(run, run.model(), patch_set, number) > 0}
@@ -114,10 +108,7 @@ def scene_to_show(by_area: Mapping[str, Sequence[Scene]], area: str) -> Scene:
 
 @dataclass(frozen=True)
 class View:
-    """A mapped scene, or a part of one, as a figure shows it: (bands, rows, cols) values, map and truth (rows, cols).
-
-    ``title`` is the area, and what is wrong where it shows that; ``truth`` is None where nothing is labelled.
-    """
+    """A mapped scene, or a part: (bands, rows, cols) values, map and truth (rows, cols; None: not labelled)."""
 
     title: str
     values: np.ndarray

@@ -25,10 +25,7 @@ class LeaveOneOut(Strict):
 
 
 def without(study: Study) -> dict[str, list[RunSpec]]:
-    """Return the trainings on all areas but one, each at its own patch size, by the area that is left out.
-
-    UserError where the profile has a single area.
-    """
+    """Return trainings on all areas but one, each at its own patch size, by that one; UserError for a single area."""
     if len(study.areas) < 2:
         mend = "name more `areas`, or leave leave_one_out out of `experiments`"
         raise UserError(f"profile '{study.profile.name}': nothing is left to learn without its only area; {mend}")

@@ -53,10 +53,7 @@ def runs_alone(study: Study) -> list[Run]:
 
 
 def table_6_by_area(finished: Sequence[Run], alone: Sequence[Run] = ()) -> pd.DataFrame:
-    """Tabulate Experiment 3 by area, beside networks trained on the same patches of that area alone (`runs_alone`).
-
-    Columns: those of `score_table`; alone_f1, gain (f1 minus alone_f1; NaN without such a run).
-    """
+    """Tabulate `score_table` by area beside networks trained on the same patches alone: alone_f1, gain (NaN: none)."""
     rows = [
         {**row, "area": area, "counts": counts}
         for row in tested(finished)

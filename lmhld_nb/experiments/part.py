@@ -168,10 +168,7 @@ def strategies(study: Study) -> dict[str, list[RunSpec]]:
 
 
 def jointly(study: Study, areas: Sequence[str], model: str, seeds: Sequence[int]) -> list[RunSpec]:
-    """Return trainings on areas together, each at its own patch size, with the steps of trainings on each.
-
-    An epoch has fewer steps than those together where their batches are smaller: then more epochs.
-    """
+    """Return trainings on areas together, at their own patch sizes, in as many steps as trainings on each have."""
     data = tuple(study.patch_spec(area) for area in areas)
     batch, epochs = study.batch_size(data[0].size), study.profile.recipe.epochs
     counts = [(count_patches(study.dataset, patch_spec), study.batch_size(patch_spec.size)) for patch_spec in data]
@@ -180,10 +177,7 @@ def jointly(study: Study, areas: Sequence[str], model: str, seeds: Sequence[int]
 
 
 def chosen_strategies(finals: Mapping[str, Sequence[Run]]) -> dict[str, Sequence[Run]]:
-    """Return the finished runs of `strategies`, of EWC and replay only those whose setting validates best.
-
-    That is the one with the highest mean F1, over seeds, on the validation patches of all areas together.
-    """
+    """Return the runs of `strategies`, of EWC and replay those whose setting has the best mean validation F1."""
     chosen: dict[str, tuple[float, str]] = {}
     for name, finished in finals.items():
         stage = finished[0].spec.stage if finished else None
@@ -195,10 +189,7 @@ def chosen_strategies(finals: Mapping[str, Sequence[Run]]) -> dict[str, Sequence
 
 
 def counts_by_area(run: Run, own_input: bool = False) -> dict[str, Confusion]:
-    """Return a run's counts on the test patches of each area so far, in the order of addition.
-
-    ``own_input`` shows earlier areas through the input convolution of their own stage, instead of the last one.
-    """
+    """Return a run's counts on each area so far, earlier ones through the last input convolution, or ``own_input``."""
     earlier = run.metrics.get("earlier_own_input" if own_input else "earlier", {})
     tested = {**earlier, run.spec.run_id: run.metrics["areas"]}
     counts = {}
@@ -216,10 +207,7 @@ def total_scores(run: Run, own_input: bool = False) -> dict[str, float]:
 
 
 def order_scores(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
-    """Score the last stages of `final_runs` by model and order, mean over seeds (paper Figs 12 to 14).
-
-    Columns: those of `score_table`; ``own_input_…``, the scores with each area's own input convolution.
-    """
+    """Score last stages by model and order (Figs 12 to 14): `score_table`, and ``own_input_…`` (`counts_by_area`)."""
     rows = []
     for order, finished in finals.items():
         for row in tested(finished):

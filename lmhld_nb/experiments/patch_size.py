@@ -42,11 +42,7 @@ def specs(study: Study) -> list[RunSpec]:
 
 
 def candidates(study: Study, area: str) -> tuple[int, ...]:
-    """Return the patch sizes compared in an area: its three candidates (`patches.candidate_sizes`), in pixels.
-
-    Sizes that no scene of the area is large enough for are left out (UserError where none is left): LMHLD is published
-    as patches, which can be cut smaller but not larger.
-    """
+    """Return the sizes in px compared in an area, as far as its scenes are large enough; UserError where none is."""
     settings, measurements = _settings(study), measure_area(study.dataset, area)
     sizes = settings.candidates.get(area) or patches.candidate_sizes(measurements.quartiles, settings.sizes)
     fitting = tuple(size for size in sizes if size <= measurements.largest_side)

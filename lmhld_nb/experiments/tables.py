@@ -19,10 +19,7 @@ BLOCK = ["dataset", "area", "block"]
 
 
 def tested_patches(run: Run) -> pd.DataFrame:
-    """Return the counts of all test patches that a run's score is of: dataset, area, number, block, tp, fp, fn, tn.
-
-    Patches of a ``block`` touch one another (`splits.touching`).
-    """
+    """Return the counts of all test patches of a run, with the ``block`` of those that touch (`splits.touching`)."""
     counts = runs.test_patches(run)
     counts = counts[counts["input"] == "last"].drop(columns="input")
     parts = []

@@ -46,10 +46,7 @@ _COLUMNS = [
 
 
 class Events(Strict):
-    """Scenes of unseen landslides: a data set, its areas (empty for all), and the bands of the network that maps them.
-
-    Images without near infrared need a network trained without it; None for the profile's bands.
-    """
+    """A data set of unseen landslides, its areas (empty: all), and the bands of the network (None: the profile's)."""
 
     data: str
     areas: tuple[str, ...] = ()
@@ -70,10 +67,7 @@ def specs(study: Study) -> list[RunSpec]:
 
 
 def event_networks(study: Study, events: Events) -> list[RunSpec]:
-    """Return the network that maps events, one for each seed: the last stage of LMHLD_part in the first order.
-
-    With the profile's own bands this is a run of experiment 4; with others it is a chain of its own.
-    """
+    """Return the networks that map events: last stages of LMHLD_part in the first order, on their bands, by seed."""
     settings, chained = study.settings("unseen"), study.with_bands(events.bands)
     specs = part.chain_specs(chained, part.first_order(chained), networks=(settings.model,))
     return [chain[-1] for chain in specs]
@@ -162,10 +156,7 @@ def validation(run: Run, device: str = "auto") -> Ranked:
 
 
 def score_all(study: Study, on_missing: str = "train") -> list[ScoredEvent]:
-    """Return what every finished network finds in its events whose data are here; missing runs as in `Study.fetch`.
-
-    Under ``skip`` nothing need be finished.
-    """
+    """Return what every finished network finds in its events that are here; under ``skip`` perhaps nothing."""
     groups = [(event_networks(study, events), events, dataset) for events, dataset in available_events(study)]
     specs = [spec for networks, _, _ in groups for spec in networks]
     if not specs or (on_missing == "skip" and not study.finished(specs)):
@@ -186,10 +177,7 @@ def one_seed(events: Sequence[ScoredEvent]) -> list[ScoredEvent]:
 
 
 def score_events(study: Study, dataset: DataSet, areas: Sequence[str], run: Run) -> list[ScoredEvent]:
-    """Return what a finished run finds in areas of a data set (empty for all), computed once (`runs.remembered`).
-
-    Scenes are predicted whole, each with its own statistics, as `lmhld map` does; 10 bytes per pixel are held.
-    """
+    """Return what a run finds in areas of a data set, each scene mapped whole by its own statistics; computed once."""
     device, scored = study.profile.execution.device, []
     threshold = float(np.clip(validation(run, device).best()[0], 1 / STEPS, 1 - 1 / STEPS))
     for area in areas or dataset.areas:

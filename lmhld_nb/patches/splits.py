@@ -16,10 +16,7 @@ def blocks(index: pd.DataFrame, side_px: int) -> np.ndarray:
 
 
 def touching(index: pd.DataFrame, side_px: int) -> np.ndarray:
-    """Return for each patch (scene, row, col) the number, from 0, of its group of patches that touch one another.
-
-    Two belong to one group if they touch at a side or a corner, or if others between them do.
-    """
+    """Return for each patch (scene, row, col) its group, from 0, of those that touch at a side or corner."""
     pairs = KDTree(_places(index)).query_pairs(side_px, p=np.inf, output_type="ndarray")
     return joined(pairs.T, len(index))[1]
 

@@ -181,10 +181,7 @@ def _write_run(folder: Path, files: Files) -> None:
 
 
 def adopt(recorded: Records, run_ids: Iterable[str]) -> list[str]:
-    """Put recorded runs of which the store has nothing into it; return their ids.
-
-    They count as finished, without their weights (`store.Run.is_record`). Raises where the store cannot be written.
-    """
+    """Put recorded runs of which the store has nothing into it, without their weights; return their ids."""
     adopted = []
     for run_id in run_ids:
         folder = runs_dir() / run_id

@@ -27,8 +27,7 @@ def make_run(spec: RunSpec, execution: Execution | None = None, whole_area: bool
     """Return the run of ``spec`` with its weights; train it, and the stages before it, where they are not there.
 
     With ``whole_area`` it is scored on its whole area too; with ``wait``, another process that makes it is waited for
-    (else `Busy`). UserError where the store cannot be read or written, or, like Interrupted, as `training.train`; the
-    run's folder then says why.
+    (else `Busy`). UserError where the store cannot be read or written, or, like Interrupted, as `training.train`.
     """
     execution = execution or Execution()
     if store.status(spec, whole_area) != "done":
@@ -46,36 +45,29 @@ def make_run(spec: RunSpec, execution: Execution | None = None, whole_area: bool
 
 
 def _make_locked(spec: RunSpec, execution: Execution, whole_area: bool) -> None:
-    """Train and score what is missing of a run; its folder keeps the reason of a failure until it succeeds."""
+    """Train and score what is missing of a run."""
     folder = runs_dir() / spec.run_id
     if reason := store.damage(spec):
         store.set_aside(spec, reason)
-    try:
-        with gpus.slot(execution) as chosen:
-            device = choose_device(chosen.device)
-            if device == "cpu":
-                torch.set_num_threads(chosen.threads)
-            if (run := store.find(spec)) is None or run.is_record:
-                (folder / "metrics.json").unlink(missing_ok=True)  # of a record: it is not finished while it is remade
-                earlier = [
-                    EarlierStage(
-                        stage.run_id, runs_dir() / stage.run_id / store.WEIGHTS, store.patch_sets(stage, False)
-                    )
-                    for stage in spec.chain[:-1]
-                ]
-                train(spec, store.patch_sets(spec, chosen.progress), folder, chosen, earlier)
-                (folder / store.RECORDED).unlink(missing_ok=True)
-                if run and (again := store.find(spec)) and again.metrics["weights"] != run.metrics["weights"]:
-                    which = "it has other weights than were recorded: what starts from it must be made again, too"
-                    tqdm.write(f"{folder}: {which}; repeat the command", file=sys.stderr)
-            if whole_area and (run := store.find(spec)):
-                store.score_whole_area(run, torch.device(device), chosen.progress)
-    except Interrupted:
-        raise
-    except Exception as error:
-        store.record_failure(spec, store.reason(error))
-        raise
-    (folder / store.FAILURE).unlink(missing_ok=True)
+    with gpus.slot(execution) as chosen:
+        device = choose_device(chosen.device)
+        if device == "cpu":
+            torch.set_num_threads(chosen.threads)
+        if (run := store.find(spec)) is None or run.is_record:
+            (folder / "metrics.json").unlink(missing_ok=True)  # of a record: it is not finished while it is remade
+            earlier = [
+                EarlierStage(
+                    stage.run_id, runs_dir() / stage.run_id / store.WEIGHTS, store.patch_sets(stage, False)
+                )
+                for stage in spec.chain[:-1]
+            ]
+            train(spec, store.patch_sets(spec, chosen.progress), folder, chosen, earlier)
+            (folder / store.RECORDED).unlink(missing_ok=True)
+            if run and (again := store.find(spec)) and again.metrics["weights"] != run.metrics["weights"]:
+                which = "it has other weights than were recorded: what starts from it must be made again, too"
+                tqdm.write(f"{folder}: {which}; repeat the command", file=sys.stderr)
+        if whole_area and (run := store.find(spec)):
+            store.score_whole_area(run, torch.device(device), chosen.progress)
 
 
 def make_runs(
@@ -176,7 +168,8 @@ def _make_all(
                 elif run_id in left:  # it ran alone; it must not cost the others
                     advice = "use fewer `--workers`, or a `micro_batch` in the profile"
                     reason = f"its process was killed (out of memory?); {advice}"
-                    failures[run_id] = store.record_failure(left.pop(run_id), reason)
+                    failures[run_id] = reason
+                    del left[run_id]
     return failures
 
 
@@ -192,7 +185,7 @@ class _InProcess(Executor):
 def _work(execution: Execution, whole_area: Collection[str], spec: RunSpec, wait: bool, is_orphan: bool) -> str | None:
     """Make a run for an executor; return why it failed, "" if it did not, None where another process is making it."""
     if is_orphan:
-        return store.record_failure(spec, "the stage before it failed")
+        return "the stage before it failed"
     try:
         make_run(spec, execution, spec.run_id in whole_area, wait)
     except Busy:
@@ -207,10 +200,7 @@ def _work(execution: Execution, whole_area: Collection[str], spec: RunSpec, wait
 
 
 def _prepare(specs: Mapping[str, RunSpec], progress: bool) -> tuple[dict[str, int], dict[str, str]]:
-    """Cut the patches of runs, each set once, before workers would wait for each other.
-
-    Returns, by id, the megapixels each training passes over, at least 1, and why the patches of a run cannot be cut.
-    """
+    """Cut the patches of runs, each set once; return by id the megapixels of a training, and why some cannot be cut."""
     pixels: dict[PatchSpec, int] = {}
     refusals: dict[PatchSpec, str] = {}
     for patch_spec in dict.fromkeys(patch_spec for spec in specs.values() for patch_spec in spec.data):
@@ -225,5 +215,5 @@ def _prepare(specs: Mapping[str, RunSpec], progress: bool) -> tuple[dict[str, in
         reasons = [refusals[patch_spec] for patch_spec in spec.data if patch_spec in refusals]
         if reasons:
             way_out = "; or leave the area out" if len(spec.data) > 1 else ""
-            failures[run_id] = store.record_failure(spec, reasons[0] + way_out)
+            failures[run_id] = reasons[0] + way_out
     return costs, failures

@@ -119,10 +119,7 @@ def open_image(scene: Scene, others: Sequence[Path] = (), resolution_m: float | 
 
 @contextmanager
 def open_labels(scene: Scene, image: Image, layer: str | int = 0) -> Iterator[Labels]:
-    """Open a scene's mask or polygons, to be read on the grid of ``image``; a UserError says what is wrong.
-
-    ``layer`` of a file of polygons is a name or number; a mask has none.
-    """
+    """Open a scene's mask, or a layer of polygons, to be read on an image's grid; a UserError says what is wrong."""
     if layer and scene.mask is not None:
         raise UserError(f"{scene.mask}: a mask has no layer '{layer}'; only polygons of synthetic scenes do")
     if scene.mask is not None and arrays.is_array_file(scene.mask):

@@ -33,11 +33,7 @@ _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EO
 
 @dataclass
 class _Unpacking:
-    """One archive being unpacked, and what of its limits is left.
-
-    Sizes are those that the archive declares: both libraries stop reading a member there, so that a false size makes
-    a damaged member and no bomb.
-    """
+    """One archive being unpacked, and what is left of its limits, by declared sizes (false ones make it damaged)."""
 
     archive: Path
     files: int

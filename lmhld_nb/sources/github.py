@@ -55,10 +55,7 @@ class GitHub(config.Strict):
 
 
 def fetch(source: GitHub, home: Path, progress: bool) -> Path:
-    """Download what is not there yet, unpack it and put tiles together; return the folder that holds the files.
-
-    GitHub cannot continue an archive: after an interruption one begins again, and those before it are kept.
-    """
+    """Download what is not there, unpack it, put tiles together; return the folder. Interrupted archives restart."""
     base = os.environ.get(ADDRESS_VARIABLE, "https://github.com").rstrip("/")
     for archive in source.archives:
         name = archive.repository.replace("/", "-")

@@ -91,11 +91,7 @@ def link(
 
 
 def layer_groups(model: nn.Module) -> dict[str, str]:
-    """Return for each tensor of a network's state its group, one of `specs.LAYER_GROUPS`.
-
-    Layers of no encoder level belong to the decoder. A network from outside that does not show its levels
-    (`models.encoder_levels`) has only its input and the decoder, and so nothing that a schedule freezes.
-    """
+    """Return each tensor's group (`specs.LAYER_GROUPS`); what is in no encoder level (`models`) is of the decoder."""
     modules = [(f"level {k}", level) for k, level in enumerate(models.encoder_levels(model)[:LEVELS], start=1)]
     # These lie within level 1, so they are named last.
     inputs = (("input", models.input_conv(model)), ("input norm", models.input_norm(model)))
@@ -112,10 +108,7 @@ def seed_of(spec: RunSpec) -> int:
 
 
 def start_from_parent(model: nn.Module, stage: Stage, weights: Path) -> None:
-    """Give a new network its parent's weights, but for the fresh groups, and freeze what the stage freezes.
-
-    UserError where the weights are missing, damaged, or of another network.
-    """
+    """Give a new network its parent's weights, but for fresh groups, and freeze what it freezes; or UserError."""
     treatments = stage.treatments
     copy_layer_groups(model, weights, [group for group, treatment in treatments.items() if treatment != "fresh"])
     groups = layer_groups(model)
@@ -124,10 +117,7 @@ def start_from_parent(model: nn.Module, stage: Stage, weights: Path) -> None:
 
 
 def copy_layer_groups(model: nn.Module, weights: Path, groups: Collection[str]) -> None:
-    """Copy some groups of layers from stored weights of the same architecture into a network, in place.
-
-    `INPUT` alone shows a later stage an earlier area as that area's own stage saw it. Raises as `start_from_parent`.
-    """
+    """Copy groups of layers from stored weights into a network of the same architecture, in place, or UserError."""
     state = model.state_dict()
     try:
         stored = safetensors.torch.load_file(weights)
@@ -151,10 +141,7 @@ def freeze_statistics(model: nn.Module, stage: Stage) -> None:
 def training_split(
     spec: RunSpec, patch_sets: Sequence[PatchSet], earlier: Sequence[EarlierStage], device: torch.device
 ) -> Batches:
-    """Return what a run is trained on: its own training patches, and those of earlier areas that are replayed.
-
-    Of each earlier area at least one patch is drawn, the same ones in every epoch.
-    """
+    """Return what a run is trained on: its own training patches, and replayed ones of earlier areas (at least one)."""
     share = spec.stage.replay if spec.stage is not None else 0.0
     replayed = [own for stage in earlier for own in stage.patch_sets] if share else []
     only = [patches.where("train") for patches in patch_sets]

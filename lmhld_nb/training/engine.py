@@ -25,10 +25,7 @@ Step = Callable[[Tensor, Tensor], Tensor]
 
 
 def training_loss(model: nn.Module, images: Tensor, masks: Tensor, recipe: Recipe) -> Tensor:
-    """Return the loss a network is trained with.
-
-    Deep supervision: the mean over its heads (Zhou et al. 2018, equation 3 and Huang et al. 2020, section 2.2).
-    """
+    """Return the loss of a network, the mean over its heads (Zhou et al. 2018, equation 3; Huang et al. 2020, 2.2)."""
     with autocast(images.device, recipe):
         heads = models.supervised(model, images)
     loss_of = LOSSES[recipe.loss].function
@@ -84,10 +81,7 @@ def settings(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def stop_on_signals() -> Iterator[Callable[[], int]]:
-    """Keep SIGTERM and Ctrl-C for the block to ask for: yields a function that returns the signal's number, or 0.
-
-    A second Ctrl-C interrupts at once. Only the main thread receives signals; those that are ignored stay so.
-    """
+    """Keep SIGTERM and Ctrl-C for the block to ask for: yields what returns the signal's number, or 0 (main thread)."""
     received = 0
 
     def stop(number: int, _: object) -> None:

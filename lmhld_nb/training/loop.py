@@ -62,10 +62,7 @@ def train(
 
 
 class _Training:
-    """One training under way: the network, its optimiser, a copy of its best weights and its state.
-
-    It begins where its checkpoint says that it stopped.
-    """
+    """One training under way, from its checkpoint on: network, optimiser, a copy of its best weights, and state."""
 
     def __init__(
         self,

@@ -112,11 +112,7 @@ def validation_counts(
 
 
 def earlier_scores(patches: pd.DataFrame, spec: RunSpec) -> dict[str, dict[str, object]]:
-    """Return what a stage's metrics.json holds of the stages before it, from the rows of `test_counts`.
-
-    ``earlier`` and ``earlier_own_input``: by run id, then by area, counts and scores; nothing for a run without
-    earlier stages.
-    """
+    """Return ``earlier`` and ``earlier_own_input`` of metrics.json: counts and scores by run id of a stage, by area."""
     scores: dict[str, dict[str, object]] = {}
     for key, input_of in (("earlier", "last"), ("earlier_own_input", "own")):
         for stage in spec.chain[:-1]:

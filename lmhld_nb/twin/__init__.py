@@ -102,20 +102,14 @@ def make(folder: Path, spec: TwinSpec, workers: int = 2, progress: bool = True) 
 
 
 def _plain_instructions() -> AbstractContextManager[None]:
-    """Have Pythons that start in this block compute without the instructions that only some processors have.
-
-    With them the last digits differ from one processor to the next: enough for another slope to fail.
-    """
+    """Have Pythons that start in this block compute without instructions that only some processors have."""
     name = "NPY_DISABLE_CPU_FEATURES"
     extensions = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
     return config.environment_set(name, " ".join(dict.fromkeys([*os.environ.get(name, "").split(), *extensions])))
 
 
 def fingerprint(spec: TwinSpec, scenes: Sequence[Scene]) -> str:
-    """Return 16 hexadecimal digits that stand for ``spec`` and for the pixels that came of it.
-
-    The pixels count too, because another kind of processor (Arm beside x86-64) may round them otherwise.
-    """
+    """Return 16 hexadecimal digits for ``spec`` and the pixels that came of it, which Arm may round otherwise."""
     pixels = []
     for scene in scenes:
         with rasterio.open(scene.image) as source:

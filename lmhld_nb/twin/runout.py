@@ -62,11 +62,7 @@ def _quantile(p: NDArray[Any], sizes: Sizes, scale: Any, rollover: Any) -> NDArr
 
 
 def draw_sizes(rng: np.random.Generator, total: float, sizes: Sizes) -> NDArray[np.int64]:
-    """Draw sizes (pixels, largest first) that together cover about ``total`` pixels.
-
-    One size is drawn from each of n equal slices of probability (stratified), so that even a small scene has the
-    wanted quartiles.
-    """
+    """Draw sizes (px, largest first) that cover about ``total``, one from each of equal slices of probability."""
     mean = float(size_quantile((np.arange(4000) + 0.5) / 4000, sizes).mean())
     count = max(4, round(total / mean))
     p = (np.arange(count) + 0.25 + 0.5 * rng.random(count)) / count
@@ -164,10 +160,7 @@ def _moves(path: Array) -> int:
 def _grow(
     lines: list[Array], size: int, blocked: Mask, rough: Array, widths: list[float]
 ) -> tuple[tuple[slice, slice], Mask, Array, Array] | None:
-    """Draw one landslide of exactly ``size`` pixels around its paths and block its ground; None if there is no room.
-
-    Returns a window, in it the pixels covered, and of these the position along the path and nearness to the outline.
-    """
+    """Draw a landslide of ``size`` px around its paths; return window, pixels, position and nearness to the edge."""
     main, *side = (float(np.hypot(*np.diff(line, axis=0).T).sum()) for line in lines)
     width = size / (max(1.0, main) + sum(0.6 * length for length in side))
     line = np.concatenate(lines)

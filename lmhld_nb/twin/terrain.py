@@ -195,10 +195,7 @@ def slope(height: NDArray[Any], cell: float) -> Array:
 
 
 def rivers(relief: Relief, least_area: float) -> list[tuple[Array, Array]]:
-    """Return river courses: ((n, 2) smoothed row/column points in cells, (n,) contributing area), downstream.
-
-    ``least_area`` is the contributing area in cells at which a river begins. A tributary ends on the river it joins.
-    """
+    """Return river courses from ``least_area`` cells on, downstream: (n, 2) points in cells, (n,) contributing area."""
     area, downstream = relief.area.ravel(), relief.downstream
     cells = np.flatnonzero(area >= least_area)
     heads = np.setdiff1d(cells, downstream[cells[downstream[cells] != cells]])

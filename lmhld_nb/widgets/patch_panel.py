@@ -27,10 +27,7 @@ SIDE = 560
 
 
 def patch_explorer(book: Book, area: str | None = None) -> ipywidgets.VBox:
-    """Return a panel with the choice of area (``area`` first), scene, patch size and least share of landslide.
-
-    It shows the scene with kept and dropped windows, and counts them as `patches.cut` would.
-    """
+    """Return a panel that shows and counts kept and dropped windows by area, scene, patch size and least share."""
     first = area if area in book.areas else book.areas[0]
     sizes = tuple(sorted({*patches.SIZES, *map(book.patch_size, book.areas)}))
     by_area = book.scenes()
