@@ -167,10 +167,9 @@ def load_extensions(names: Iterable[str] | None = None) -> None:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that takes its name only if the block succeeds.
+    """Yield a temporary path beside ``path``, for a file or folder, that takes its name only if the block succeeds.
 
-    The block may create a file or a folder. If it fails, what was at ``path`` stays and the temporary path is removed;
-    what the system refuses, a full disk say, is a `UserError`.
+    What was there stays if it fails; what the system refuses is a `UserError`.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
     try:

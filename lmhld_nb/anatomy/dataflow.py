@@ -22,11 +22,9 @@ _SHORT["Identity"] = "identity"
 
 @dataclass(frozen=True)
 class Node:
-    """One block of a network (``name`` is its path).
+    """One block of a network (``name`` is its path); channels and level (how often the side is halved) of its output.
 
-    Its kind is ``input``, ``head`` (what makes logits), a class such as ``ResidualUnit``, or the convolutions in it
-    (``2 × conv 3×3``). ``channels`` and ``level`` (how often the side is halved) are those of its output, ``column`` is
-    the length of the longest way to it from the input.
+    ``kind`` is ``input``, ``head``, a class, or its convolutions (``2 × conv 3×3``); ``column`` the longest way to it.
     """
 
     name: str

@@ -149,7 +149,8 @@ def _resolution_by_sensor() -> Finding:
 
 def _patches() -> pd.DataFrame:
     """Return Table 2's rows of study areas."""
-    return paper.table(2)[lambda table: table["study_area"].isin(set(paper.table(1)["study_area"]))]
+    table = paper.table(2)
+    return table[table["study_area"].isin(set(paper.table(1)["study_area"]))]
 
 
 def _sizes() -> set[str]:

@@ -41,11 +41,9 @@ class Exercise:
 
 @contextmanager
 def exercise(number: int, *answers: object) -> Iterator[None]:
-    """Put the exercise's number before the assertions of a block, and say where it has no answer yet.
+    """Put the exercise's number before the assertions of a block; an answer that is still ``...`` is none yet.
 
-    ``with exercise(2, side): assert side > 0, "what to look at"``; an answer that is still ``...`` is none.
-    AssertionError where there is none yet, an assertion of the block failed, or the answer has the wrong form (its own
-    error is kept as the cause).
+    ``with exercise(2, side): assert side > 0, "what to look at"``. AssertionError also for an answer of a wrong form.
     """
     try:
         if any(answer is ... for answer in answers):

@@ -100,9 +100,8 @@ class Book(Study):
     def caption(
         self, about: str = "", published: str = "", dataset: DataSet | None = None, run_ids: Collection[str] = ()
     ) -> str:
-        """Return the line under a figure that says which data (None: the profile's) and profile it shows.
+        """Return the line under a figure: ``about``, data, profile, doubts about runs (without ids: all so far).
 
-        It says what is to be said of its runs (without ``run_ids`` of all read so far). ``about`` stands before it;
         ``published`` is the paper's table whose scores, on the real LMHLD, are shown too.
         """
         source = dataset or self.dataset
@@ -144,11 +143,9 @@ class Book(Study):
 
 
 def open(profile: str, models: Sequence[str] | str = (), areas: Sequence[str] | str = ()) -> Book:
-    """Open a profile, by name or YAML file, and its data set, which is made first if it is synthetic.
+    """Open a profile, by name or YAML file, and its data set, which is made first if it is synthetic; else UserError.
 
-    ``models`` and ``areas`` (lists, or texts with commas) narrow it; empty for all of the profile. Raises `UserError`
-    where the profile is unknown or wrong, or its data set is not there. Networks of a portable profile then predict
-    with one thread in this process, as they were trained.
+    ``models`` and ``areas`` (lists, or texts with commas) narrow it. A portable profile predicts with one thread.
     """
     narrowed = narrow(load(profile), models, areas)
     if narrowed.portable:
@@ -159,11 +156,10 @@ def open(profile: str, models: Sequence[str] | str = (), areas: Sequence[str] | 
 def tidy(
     table: pd.DataFrame | None, columns: Sequence[str] = (), digits: int = 3, across: str = ""
 ) -> pd.DataFrame | None:
-    """Return an experiment's table for reading: printed names, rounded, only ``columns``.
+    """Return an experiment's table for reading: printed names, rounded, only ``columns`` (none: what is for people).
 
-    Where none are given, all but ids of runs, blocks of patches, and published scores and differences other than F1.
-    Scores that rest on fewer than ten test patches are marked with ``*``. ``across`` names the level of the index whose
-    values become columns, of the first of ``columns``. None for None.
+    Scores of fewer than ten test patches are marked with ``*``; ``across`` is an index level whose values become
+    columns.
     """
     if table is None:
         return None

@@ -79,11 +79,9 @@ class Threshold:
 
 
 def best_threshold(images: np.ndarray, masks: np.ndarray, bands: tuple[str, ...]) -> Threshold:
-    """Find the single threshold with the highest F1 on the very pixels it is scored on: an upper bound of thresholding.
+    """Find the threshold on one feature (`_features`) with the highest F1 on these very pixels: an upper bound.
 
-    Features tried, in both directions: brightness, NDVI and the green share of the visible bands, as far as the bands
-    are there. ``images`` are (patches, bands, rows, cols) in stored units; ``masks`` (patches, rows, cols) hold 1
-    landslide and 0 background, other values are left out; ``bands`` names the bands axis.
+    ``images`` (patches, bands, rows, cols) in stored units; ``masks`` (patches, rows, cols) 1, 0, others left out.
     """
     known = masks <= 1
     features = {name: feature[known] for name, feature in _features(images, bands).items()}

@@ -94,11 +94,9 @@ def mixed(
 
 
 def permuted(one: np.ndarray, other: np.ndarray, ways: int = PERMUTATIONS, seed: int = 0) -> float:
-    """Return the two-sided p-value of a paired permutation test of two networks on the same blocks of patches.
+    """Return the two-sided p of a paired permutation test of two networks on the same blocks ([runs,] blocks, 3).
 
-    Block by block, the counts of the two change places at random; all ways are tried where these are no more than
-    ``ways``. NaN where fewer than six blocks differ, whose smallest possible p exceeds 0.05. Both are (blocks, 3), or
-    (runs, blocks, 3), runs paired in their order.
+    Block by block their counts change places, in ``ways`` ways or in all. NaN where fewer than six blocks differ.
     """
     one, other = _runs(one), _runs(other)
     differs = (one != other).any(axis=(0, 2))
@@ -117,10 +115,9 @@ def permuted(one: np.ndarray, other: np.ndarray, ways: int = PERMUTATIONS, seed:
 
 
 def reordered(scores: np.ndarray, ways: int = PERMUTATIONS, seed: int = 0) -> float:
-    """Return the p-value of the largest difference between two orders' mean scores, were all orders equally good.
+    """Return the p of the largest difference between orders' mean ``scores`` (seeds, orders), were all equally good.
 
-    ``scores`` are (seeds, orders). Orders change places at random within each seed. NaN where the smallest possible p
-    exceeds 0.05.
+    Orders change places within each seed; NaN where the smallest possible p exceeds 0.05.
     """
     seeds, orders = scores.shape
     if float(factorial(orders)) ** (1 - seeds) > 1 - LEVEL:

@@ -15,11 +15,9 @@ STEPS = 1000  # of probability; thresholds are multiples of 1/STEPS
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
-    """Pixels counted by predicted probability and truth. Adds with ``+``.
+    """Pixels counted by predicted probability (bins of 1/1000, at which scores are exact) and truth; adds with +.
 
-    Bin k holds probabilities from k/1000 to below (k + 1)/1000, the last one those that are 1: scores at multiples of
-    1/1000 are exact. ``pixels`` (2, STEPS + 1) int64 are of background and landslide, ``sums`` float64 those of the
-    pixels' probabilities.
+    ``pixels`` (2, STEPS + 1) int64 are of background and landslide, ``sums`` float64 those of their probabilities.
     """
 
     pixels: np.ndarray

@@ -24,12 +24,10 @@ ALONE: dict[str, Any] = {"single": single, "mix": mix}  # what LMHLD_part is com
 
 
 class Beyond(Strict):
-    """Settings of what goes beyond the paper: one network on one area, one run per seed of everything compared.
+    """Settings: one network on one area (``sizes_area`` for sizes), one run per seed of everything compared.
 
-    Patch sizes are compared on ``sizes_area`` (None for ``area``) with ``size_seeds`` (empty for ``seeds``); sizes that
-    leave fewer than three patches are passed over. Splits are drawn with ``split_seeds`` (empty for ``seeds``).
-    LMHLD_part is compared with single and mix at each of ``stage_epochs``, and at the recipe's epochs, with
-    ``stage_seeds`` (empty for ``seeds``).
+    ``size_seeds``, ``split_seeds`` and ``stage_seeds`` replace ``seeds`` there; LMHLD_part is compared at
+    ``stage_epochs``.
     """
 
     area: str
@@ -113,10 +111,9 @@ def split_kinds(study: Study) -> dict[str | int, list[RunSpec]]:
 
 
 def sizes(study: Study) -> dict[str | int, list[RunSpec]]:
-    """Return trainings on patches of each size that see equally many pixels, in equally many steps, by size.
+    """Return trainings on patches of each size that see as many pixels in as many steps as the area's own size.
 
-    What the area's own patch size sees under the recipe is what all see: a step has as many pixels (of one patch at
-    least), and epochs are so many that the steps agree, to whole epochs. The learning rate falls by as much in all.
+    A step has at least one patch, epochs are whole; the learning rate falls by as much in all.
     """
     settings = study.settings("beyond")
     area = settings.sizes_area or settings.area

@@ -45,11 +45,10 @@ def _cells(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def pair_table(study: Study, finished: Mapping[int, Sequence[Run]], resamples: int = RESAMPLES) -> pd.DataFrame:
-    """Compare networks of a table (`table_runs`) pairwise on the same patches, by the seeds and orders both have.
+    """Compare networks of a table pairwise on the same patches, by the seeds and orders that both have.
 
-    Rows `CELL` and the other network: patches, blocks of those that touch, runs of each network; difference in F1 with
-    its interval (low, high; NaN for fewer than ten blocks); p of a permutation test over blocks (NaN where so few
-    cannot reach 0.05), and corrected for all pairs of the table; run_ids.
+    Rows `CELL` and the other network: patches, blocks, runs; difference in F1 with low and high (NaN: under ten
+    blocks); p of a permutation test, and corrected for all pairs of the table; run_ids.
     """
     modules: dict[int, Any] = {4: patch_size, 5: single}
     rows = []

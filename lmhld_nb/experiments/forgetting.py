@@ -47,10 +47,10 @@ def stage_matrix(finals: Finals) -> pd.DataFrame:
 
 
 def forgetting(run: Run) -> float:
-    """Return how much a chain has forgotten; NaN for a chain of one stage.
+    """Return how much a chain has forgotten; NaN of one stage (Chaudhry et al. 2018, equation 3).
 
-    The average over the areas before the last of the highest F1 after any earlier stage, minus that after the last
-    (Chaudhry et al. 2018, equation 3). An F1 that is not defined (nothing predicted, nothing there) counts as 0.
+    Average over earlier areas of the highest F1 after any earlier stage minus the last one; an undefined F1 counts as
+    0.
     """
     after = [
         {area: np.nan_to_num(counts.f1) for area, counts in counts_by_area(stage).items()} for stage in stages_of(run)
@@ -90,10 +90,9 @@ def parameter_steps(run: Run) -> int:
 
 
 def strategy_table(by_seed: pd.DataFrame) -> pd.DataFrame:
-    """Return the means of `strategy_runs` over seeds with 95 % intervals (Student's t), by strategy.
+    """Return the means of `strategy_runs` over seeds with 95 % intervals (Student's t, …_low, …_high), by strategy.
 
-    Columns: f1, forgetting and f1_less_part (paired with LMHLD_part by seed), each with …_low and
-    …_high (NaN for one seed); f1_sd (standard deviation over seeds), seeds, trained_parameter_steps, seconds, run_ids.
+    Of f1, forgetting and f1_less_part (paired by seed); f1_sd, seeds, trained_parameter_steps, seconds, run_ids.
     """
     rows = {}
     reference = by_seed["f1"].xs("LMHLD_part", level="strategy")

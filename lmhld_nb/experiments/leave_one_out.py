@@ -42,11 +42,10 @@ def specs(study: Study) -> list[RunSpec]:
 
 
 def left_out_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate, on the test patches of each area, networks that have not learnt it beside one that has learnt it alone.
+    """Tabulate, by area, networks that have not learnt it beside those that have learnt it alone.
 
-    Rows by area: `tables.score_table` of those trained without it; ``single_f1`` of experiment 2's with the same seeds,
-    ``gap`` (F1 without it minus that) and its interval over patches, gap_low and gap_high; ``mix_f1`` of experiment 3
-    there, whose patches have another size. NaN where these are not made.
+    `score_table`; single_f1 (same seeds), gap with gap_low, gap_high; mix_f1 (patches of another size). NaN if not
+    made.
     """
     model, seeds = study.settings("leave_one_out").model, study.settings("leave_one_out").seeds
     mixed = _mix_f1(study, model)

@@ -103,8 +103,7 @@ def chain_specs(
 ) -> list[list[RunSpec]]:
     """Return the chain of each network, with each seed, that adds areas in ``order`` (`chains.link`).
 
-    Schedule, networks, seeds and epochs (of every stage) are the profile's where none are given; ``ewc`` and ``replay``
-    as in `chains.link`. A stage is trained on the area that it adds, ``cumulative`` ones on those before it as well.
+    Schedule, networks, seeds and epochs default to the profile's; ``cumulative`` stages train on the areas before, too.
     UserError where an area has no patches of its size, or not the bands of the others.
     """
     data = [study.fitting_patch_spec(area, experiment="part") for area in order]
@@ -133,12 +132,10 @@ def final_runs(study: Study, finished: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def strategies(study: Study) -> dict[str, list[RunSpec]]:
-    """Return what LMHLD_part is compared with: the last stage of each chain in the first order, by strategy.
+    """Return what LMHLD_part is compared with: last stages of chains in the first order, by strategy.
 
-    LMHLD_part itself; with one of its parts undone: the normalisation behind the fresh input convolution kept, the
-    whole input kept, nothing frozen, all data so far in each stage (cumulative); plain fine-tuning, alone, with elastic
-    weight consolidation and with a replay, each at all settings that `chosen_strategies` chooses from; one training on
-    all areas at once, each at its own patch size, in at least as many steps as the chain has.
+    Itself; with one part of it undone; plain fine-tuning, with elastic weight consolidation, with replay (each at all
+    settings, see `chosen_strategies`); all areas at once, in at least as many steps.
     """
     settings = study.settings("part")
     networks, order, paper_rows = (settings.compared,), first_order(study), schedule(study)
@@ -219,9 +216,7 @@ def order_scores(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
 def largest_differences(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """Return the largest difference between two orders of `final_runs`, by network: how much the order matters.
 
-    Columns: the scores, means over seeds; f1_sd, the standard deviation of F1 over seeds in one order (NaN for one
-    seed); p, that orders which do not matter differ as much in F1 (`intervals.reordered`); orders and seeds, how many
-    f1_sd and p rest on (without orders that some seed lacks); run_ids.
+    The scores, means over seeds; f1_sd over seeds in one order; p that orders do not matter; orders, seeds; run_ids.
     """
     groups = order_scores(finals).groupby("model", sort=False)
     spread = (groups[list(METRICS)].max() - groups[list(METRICS)].min()).where(groups.size() > 1)
@@ -248,13 +243,11 @@ def mean_over_orders(finals: Sequence[Run]) -> pd.DataFrame:
 
 
 def beside_mix_and_single(study: Study, table7: pd.DataFrame) -> pd.DataFrame:
-    """Return F1 of LMHLD_part (`table_7`) beside that of experiments 3 and 2, all scored alike, and as published.
+    """Return F1 of LMHLD_part beside that of experiments 3 and 2, all scored alike, and as published.
 
-    Of each NAME (part, mix, single), NaN if not made: ``NAME_f1``, counts summed over the test patches of all areas
-    that the three have in common; ``mean_NAME_f1``, mean of the F1 of these areas; ``same_NAME_f1``, counts summed over
-    those areas only whose own patch size is mix's, where all three have the same test patches; ``NAME_f1_low``,
-    ``…_high`` and ``…_sd``, of the first as in `score_table`; ``published_NAME_f1``, of single the mean over areas.
-    areas, same_areas: how many they are; orders and seeds of part; run_ids.
+    Of NAME (part, mix, single; NaN if not made): NAME_f1 on all common areas' pixels with …_low, …_high, …_sd;
+    mean_NAME_f1 over areas; same_NAME_f1 where all have the same patches; published_NAME_f1. areas, same_areas, orders,
+    seeds, run_ids.
     """
     makes, areas = study.profile.makes, set(first_order(study))
     rows = {"part": tested([run for specs in finals(study).values() for run in study.finished(specs)])}

@@ -110,14 +110,11 @@ def tested(finished: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def patch_size_choice(table: pd.DataFrame) -> pd.DataFrame:
-    """Choose each area's patch size from `table_4`: the one with the highest mean F1 over the networks.
+    """Choose each area's patch size from `table_4`: the highest mean F1 over the networks that have every size.
 
-    Means that differ by less than 0.0005 count as equal; then the size decides at which more networks are at their
-    best, then the smaller one. Networks that lack one of the sizes (runs that are missing) are left out, and so are
-    areas where all do (UserError where there is no other). Rows (area, patch_size): mean_f1, models (how many were
-    compared), models_best (those at their best there), winners (their names), tied (mean as high as the highest),
-    chosen; mean_f1 and chosen also as ``outside_…`` (without the training patches) and, where they are published,
-    ``published_…``.
+    Means within 0.0005 are tied: then the size with more winning networks, then the smaller one. Rows (area,
+    patch_size): mean_f1, models, models_best, winners, tied, chosen; also ``outside_…`` and ``published_…``. UserError
+    if none has all.
     """
     choice = _choice(table["f1"])
     for reading in ("outside", "published"):

@@ -115,11 +115,7 @@ def names() -> list[str]:
 
 
 def load(profile: str) -> Profile:
-    """Load a profile by its name (``params/NAME.yaml``) or by the path of a YAML file of one's own.
-
-    Raises `UserError`: no such profile, an extension that cannot be imported, an unknown key, a wrong type, or an
-    unknown network or option.
-    """
+    """Load a profile by its name (``params/NAME.yaml``) or the path of a YAML file, or raise `UserError`."""
     path = Path(profile) if profile.endswith((".yaml", ".yml")) else ROOT / "params" / f"{profile}.yaml"
     if not path.is_file():
         raise UserError(f"profile '{profile}': unknown; choose one of {', '.join(names())}, or give a YAML file")
@@ -139,12 +135,9 @@ def load(profile: str) -> Profile:
 
 
 def narrow(profile: Profile, models: Sequence[str] | str, areas: Sequence[str] | str) -> Profile:
-    """Return the profile with only some of its networks and areas: lists or texts with commas, empty for all.
+    """Return the profile (NAME-part) with only some networks and areas: lists or texts with commas, empty for all.
 
-    The name gets ``-part`` behind it, so that figures of a part do not replace those of the whole. Experiments on one
-    area that is not chosen are left out; those on several areas are made on all that are chosen.
-
-    Raises `UserError`: a network is not one of the profile's.
+    Experiments on one area that is not chosen are left out. UserError: a network is not one of the profile's.
     """
     chosen_models, chosen_areas = _split(models), _split(areas)
     for model in chosen_models:

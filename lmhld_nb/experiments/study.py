@@ -213,9 +213,8 @@ class Study:
     def fetch(self, specs: Sequence[RunSpec], on_missing: str = "train", whole_area: Collection[str] = ()) -> list[Run]:
         """Return the finished runs of ``specs``; ids in ``whole_area`` must be scored on their whole area too.
 
-        Missing ones are made under ``train`` and passed over under ``skip``, which prints how many.
-
-        Raises `UserError`: runs are missing under ``error``, none is there under ``skip``, or the word is another one.
+        Missing ones are made (``train``), passed over (``skip``, says how many; UserError if all) or a UserError
+        (``error``).
         """
         if on_missing not in ("train", "skip", "error"):
             raise UserError(f"on_missing '{on_missing}': unknown; choose train, skip or error")

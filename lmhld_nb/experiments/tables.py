@@ -66,11 +66,9 @@ def mean_over_seeds(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.Da
 def score_table(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.DataFrame:
     """Tabulate scores, means over the rows that share ``keys``, with what says how sure they are.
 
-    A row is the keys, a ``run``, the ``counts`` that it is scored on (`tested_patches`), other numbers, and perhaps
-    ``also``, more runs that these counts are of. Columns: the scores; those numbers; patches, and blocks of those that
-    touch; f1_low and f1_high (95 % bootstrap over blocks, NaN for fewer than ten); f1_sd (standard deviation over
-    seeds, NaN for one); seeds; converged (share of the runs, those of earlier stages among them, whose validation is
-    flat: `Run.converged`); run_ids.
+    A row is the keys, a ``run``, its ``counts`` (`tested_patches`), numbers, and perhaps ``also``, more runs of these
+    counts. Columns: scores; numbers; patches, blocks; f1_low, f1_high (over blocks), f1_sd (over seeds); seeds;
+    converged (share of the runs, stages included); run_ids.
     """
     if not rows:
         raise UserError("none of the runs that this table needs is finished; make them with `lmhld run`")
@@ -124,11 +122,9 @@ def published_areas(dataset: str) -> pd.DataFrame:
 
 
 def beside_published(rows: Sequence[Mapping[str, Any]], keys: list[str], published: pd.DataFrame) -> pd.DataFrame:
-    """Return `score_table` of ``rows`` with the published scores and the differences.
+    """Return `score_table` of ``rows`` with ``published_…`` scores and ``difference_…`` (ours minus published).
 
-    ``published`` is of `paper.table`, with ``keys`` and scores, of which none count where the runs have other areas
-    than the paper's. Before the run_ids stand ``published_…`` and ``difference_…`` (ours minus published), NaN where
-    nothing is published.
+    ``published`` is of `paper.table`, with ``keys`` and scores; NaN where the runs have other areas than the paper's.
     """
     ours = score_table(rows, keys)
     if not all(has_published_areas(spec.dataset) for row in rows for spec in row["run"].spec.data):

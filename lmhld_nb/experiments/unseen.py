@@ -82,10 +82,8 @@ def about(dataset: DataSet, area: str) -> str:
 class ScoredEvent:
     """What a run finds in an event: all scenes of an area of a data set, their pixels and landslides together.
 
-    ``threshold`` is the probability from which a pixel is mapped, chosen by `validation`; ``blocks`` (n, 4) are tp, fp,
-    fn and tn of squares of `BLOCK` pixels; ``mask`` (rows, cols) is the map of the first scene, 255 where it has no
-    data; ``mapped_share`` is that of the pixels with data; ``index_f1`` that of the best threshold on one index, found
-    on this very event.
+    ``threshold`` is of `validation`; ``blocks`` (n, 4) are counts of squares of `BLOCK` px; ``mask`` is the first
+    scene's map (255: no data); ``index_f1`` that of the best threshold on one index, found on this very event.
     """
 
     dataset: DataSet
@@ -135,10 +133,9 @@ def available_events(study: Study) -> list[tuple[Events, DataSet]]:
 
 
 def validation(run: Run, device: str = "auto") -> Ranked:
-    """Return a run's validation pixels by probability; events are mapped from their threshold of best F1 on.
+    """Return a run's validation pixels by probability, of all areas learnt, with background, scenes normalised alone.
 
-    Of all areas learnt, with the windows of little or no landslide that training leaves out (`PatchSpec.background`): a
-    scene is mostly those. As in a map, each scene is normalised by itself. Computed once (`runs.remembered`).
+    Events are mapped from their threshold of best F1 on. Computed once (`runs.remembered`).
     """
 
     def compute() -> dict[str, np.ndarray]:
@@ -233,10 +230,8 @@ def _blocks(mask: np.ndarray, truth: np.ndarray) -> list[list[int]]:
 def events_table(events: Sequence[ScoredEvent]) -> pd.DataFrame:
     """Tabulate events, means over the seeds that have mapped each.
 
-    Rows by name: bands, resolution_m, scenes; threshold, mapped_share; where there are labels the columns of
-    `score_table`, over blocks, and scores of `ScoredEvent`, ``all_f1`` (of a map that calls everything landslide) and
-    ``index_f1``; ``seen_f1``, what the same networks reach on the test patches of the areas they were trained on;
-    run_ids.
+    By name: bands, resolution_m, scenes, threshold, mapped_share; with labels `score_table` over blocks,
+    `ScoredEvent`'s scores, all_f1 (all called landslide), index_f1; seen_f1 (on areas learnt); run_ids.
     """
     rows = []
     for event in events:

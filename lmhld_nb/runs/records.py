@@ -95,8 +95,7 @@ def _digest(files: Mapping[str, bytes]) -> str:
 def read(path: Path, profile: str) -> Records:
     """Read records and check all of them.
 
-    UserError where they are not there, not whole, of another version or profile, larger than `LARGEST`, hold files that
-    no records hold, or content that does not fit its digest.
+    UserError where they are absent, damaged, foreign, of another version, too large, or do not fit their digests.
     """
     way_out = f"get the file again, or delete it and make the runs with `lmhld run {profile}`"
     try:

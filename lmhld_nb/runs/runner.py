@@ -26,8 +26,7 @@ from lmhld_nb.training.specs import RunSpec
 def make_run(spec: RunSpec, execution: Execution | None = None, whole_area: bool = False, wait: bool = True) -> Run:
     """Return the run of ``spec`` with its weights; train it, and the stages before it, where they are not there.
 
-    With ``whole_area`` it is scored on its whole area too; with ``wait``, another process that makes it is waited for
-    (else `Busy`). UserError where the store cannot be read or written, or, like Interrupted, as `training.train`.
+    ``whole_area``: score it there too; ``wait`` for another process that makes it, else `Busy`. Raises as `train`.
     """
     execution = execution or Execution()
     if store.status(spec, whole_area) != "done":
@@ -79,10 +78,8 @@ def make_runs(
 ) -> list[Run]:
     """Make what is missing of ``specs`` and return all runs in their order; ids in ``whole_area`` are scored there too.
 
-    Trainings run side by side, without ``workers`` one per processor core, or on GPUs as many as they have room for;
-    ``ranks`` says by id which come first (0 for others); a recorded run is trained where a missing one starts from its
-    weights. UserError names each failure, after the other runs were finished; Interrupted: a signal came, and the same
-    call goes on where it stopped.
+    Trainings run side by side (one per core, or as many as GPUs have room for), of least ``ranks`` first. UserError
+    names each failure, after the other runs were finished; Interrupted: the same call goes on where it stopped.
     """
     execution, specs = execution or Execution(), list(specs)
     missing = missing_runs(specs, whole_area)
@@ -122,8 +119,7 @@ def _make_all(
 ) -> dict[str, str]:
     """Make runs, each after the stage it starts from; return the reasons of those that failed, by id.
 
-    Of the least rank first comes what most work waits for, so that no worker is left alone with a long run or chain at
-    the end; last comes what another process is making already.
+    Of the least rank first comes what most work waits for; last what another process is making already.
     """
     costs, failures = _prepare(specs, execution.progress)
     left = {run_id: spec for run_id, spec in specs.items() if run_id not in failures}

@@ -112,10 +112,9 @@ def files(whole_area: bool) -> tuple[str, ...]:
 
 
 def find(spec: RunSpec) -> Run | None:
-    """Return the finished run of ``spec``, or None; raises `UserError` where a file is there and cannot be read.
+    """Return the finished run of ``spec`` (its metrics.json is there), or None; UserError for an unreadable file.
 
-    A run is finished if and only if its metrics.json is there. A folder that holds damaged files, or those of another
-    run, is never used (`damage`); whoever makes the run sets it aside first.
+    A folder that holds damaged files, or those of another run, is never used (`damage`).
     """
     state = _inspect(spec)
     return state if isinstance(state, Run) else None
@@ -205,7 +204,7 @@ def reason(error: Exception) -> str:
 
 
 def lock(name: str, wait: bool = True) -> AbstractContextManager[Any]:
-    """Take a lock of the store until the context or the process ends; `Busy` if held without ``wait``; or `UserError`."""
+    """Take a lock of the store until context or process end; `Busy` if held without ``wait``, or `UserError`."""
     try:
         runs_dir().mkdir(parents=True, exist_ok=True)
         return FileLock(runs_dir() / f".{name}.lock").acquire(timeout=-1 if wait else 0)
@@ -280,9 +279,7 @@ def _read_counts(run: Run, name: str, columns: Sequence[str]) -> pd.DataFrame:
 def remembered(run: Run, name: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Return what a figure shows of a run's predictions: from its folder, else computed, and kept there.
 
-    ``name`` stands for all that the arrays depend on, but for the run and its weights; ``compute`` returns them by
-    name. Those of a portable run are kept only by a process whose results are (`hardware.portability`). UserError
-    where they are not in a record, or as ``compute``.
+    ``name`` stands for all that the arrays depend on but the run and its weights. UserError where a record lacks them.
     """
     path = run.folder / SHOWN / f"{safe_name(name, 'prediction')}-{run.metrics['weights']}.npz"
     with suppress(FileNotFoundError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error):  # or damaged

@@ -59,10 +59,9 @@ def open_files(
 ) -> Iterator[Raster]:
     """Open files of one coordinate system, pixel size, type and band order, pixels aligned, as one image.
 
-    Where files overlap, the first that holds data wins, pixel by pixel; what no file holds is no data. ``nodata`` None
-    stands for each file's own value. At a coarser ``resolution_m`` (metres a pixel; None for the files' own) each pixel
-    is the mean of those below it, at a finer one bilinear; within 1 % of their own the files are read as they are.
-    UserError where a file cannot be read or lies on another grid than the first, or the resolution is out of reach.
+    The first file that holds data wins, pixel by pixel; ``nodata`` None is each file's own. At a coarser
+    ``resolution_m`` a pixel is the mean of those below it, at a finer one bilinear. UserError for other grids or an odd
+    resolution.
     """
     with ExitStack() as stack:
         if len(paths) == 1 and resolution_m is None:

@@ -102,8 +102,7 @@ class Labels:
 def open_image(scene: Scene, others: Sequence[Path] = (), resolution_m: float | None = None) -> Iterator[Image]:
     """Open a scene's image, with ``others`` on its grid as one, to be read at its own or another resolution.
 
-    UserError where a file is missing or damaged, has other bands than described or no coordinate system, or grids
-    differ.
+    UserError for missing or damaged files, other bands than described, no coordinate system, or other grids.
     """
     if arrays.is_array_file(scene.image) and not others:
         with arrays.open_array(scene.image, scene.image_key) as array:

@@ -87,11 +87,10 @@ class _Stale(UserError):
 
 
 def get(name: str, from_path: Path | None = None, progress: bool = True, layout: Path | None = None) -> DataSet:
-    """Make, download or adopt a data set of the catalogue, and load it. A call on one that is ready does nothing.
+    """Make, download or adopt a data set of the catalogue, and load it; one that is ready stays as it is.
 
-    ``from_path`` is a folder, used where it lies, or an archive to unpack; ``layout`` a YAML with keys of
-    ``layout.Layout``, over the description's own. UserError says what keeps it from getting ready; the same call goes
-    on with what was fetched or made.
+    ``from_path`` is a folder, used where it lies, or an archive; ``layout`` a YAML with keys of ``layout.Layout``.
+    After a UserError, the same call goes on with what was fetched or made.
     """
     description = describe(name)
     home = config.data_dir() / name

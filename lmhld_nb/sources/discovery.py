@@ -28,8 +28,7 @@ class Ambiguous(UserError):
 def discover(root: Path, declared: Layout) -> tuple[Layout, str]:
     """Find the layout of the folder ``root``, which holds images in any depth, and describe it in a line per part.
 
-    ``declared`` is what is known beforehand: bands, codes that differ, whether areas must be the paper's seven. Raises
-    `Ambiguous` where masks, areas, mask codes or the band axis are not clear; it carries a template.
+    ``declared`` is what is known beforehand. Raises `Ambiguous`, with a template, where something is not clear.
     """
     groups = names.group_files(list_files(root), root)
     pairs: _Pairs = []

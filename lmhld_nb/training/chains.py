@@ -40,11 +40,9 @@ class EarlierStage:
 
 
 def paper_schedule(stages: int) -> list[dict[str, Treatment]]:
-    """Return the paper's schedule as the fidelity ledger reads it, one row per stage.
+    """Return the paper's schedule as the fidelity ledger reads it, one row per stage; the first one is all fresh.
 
-    The first stage starts from random weights. Stage k draws its input convolution anew, and the normalisation behind
-    it, whose statistics belong to the old filters; it freezes encoder levels 1…min(k-1, 4) after them, and trains the
-    rest on.
+    Stage k draws its input convolution and the normalisation behind it anew, freezes encoder levels 1…min(k-1, 4).
     """
     rows: list[dict[str, Treatment]] = [dict.fromkeys(LAYER_GROUPS, "fresh")]
     for stage in range(2, stages + 1):
@@ -67,9 +65,7 @@ def link(
 ) -> list[RunSpec]:
     """Link trainings, one per stage, into a chain: the same specs, each from the second on with its parent.
 
-    Chains that begin alike share those runs. The schedule has one row per stage, whose last one holds for all that
-    follow; ``ewc`` and ``replay`` are of each stage from the second on (`specs.Stage`). UserError where a stage has
-    other bands than the first, or patches that the networks cannot take.
+    The schedule's last row holds for all that follow. UserError for other bands than the first stage's, or odd patches.
     """
     linked: list[RunSpec] = []
     for number, spec in enumerate(stages):
@@ -157,10 +153,8 @@ def consolidation(
 ) -> Callable[[float], None]:
     """Return the pull of elastic weight consolidation (Kirkpatrick et al. 2017, equation 3).
 
-    For each earlier area the penalty is strength / 2 · sum F (w - w*)², with w* the weights after that area and F the
-    diagonal of its Fisher information: mean squares of the gradients of the loss of single training patches, evenly
-    chosen. Call what is returned with the learning rate after each step of the optimiser. The pull is applied
-    implicitly (a proximal step), so that no strength makes the training diverge.
+    The penalty is strength / 2 · sum F (w - w*)² for each earlier area, F the diagonal Fisher information of single
+    training patches. Called with the learning rate after each step, it is implicit (proximal): it never diverges.
     """
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     weight = {name: torch.zeros_like(value) for name, value in trained.items()}

@@ -81,14 +81,10 @@ def plan(spec: TwinSpec) -> list[SceneTask]:
 
 
 def make(folder: Path, spec: TwinSpec, workers: int = 2, progress: bool = True) -> list[Scene]:
-    """Make the scenes of ``spec`` under ``folder`` and describe them.
+    """Make the scenes of ``spec`` under ``folder``, those not there yet, and describe them.
 
-    For each scene ``<area>/<area>_<k>.tif`` (uint16, or uint8 where the recipe's largest value fits; 0 is no data),
-    ``..._dem.tif`` (float32, metres, same grid) and ``..._landslides.gpkg`` (polygons along the pixels' edges, with
-    ``id``, ``area_px`` and ``area_m2``; a layer as they are drawn and one as they are) are written. Scenes already
-    there, made from the same seed for the same number of patches, are left alone, so that an interrupted call can be
-    repeated. The pixels depend on neither ``workers`` nor the order of the work. UserError where the folder cannot be
-    written.
+    ``<area>/<area>_<k>.tif`` (uint16 or uint8; 0 is no data), ``..._dem.tif`` (float32, metres) and
+    ``..._landslides.gpkg`` (outlines as drawn and as they are; ``id``, ``area_px``, ``area_m2``), whatever the workers.
     """
     tasks = plan(spec)
     todo = [t for t in tasks if not _complete(folder, t)]

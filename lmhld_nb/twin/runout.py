@@ -38,9 +38,8 @@ class Slides:
 def size_density(sizes: Sizes) -> tuple[float, float]:
     """Fit the double Pareto of an area's sizes: scale (pixels) and exponent of the rollover below it.
 
-    P(size < x) = (1 + (x / scale)^-TAIL)^(-rollover / TAIL) is one smooth curve whose tail is that of complete
-    inventories (double Pareto: Stark and Hovius 2001; tail: Malamud et al. 2004). Between smallest and largest size,
-    the quartiles come as near to the given ones as they can: the worst of the three is best.
+    P(size < x) = (1 + (x / scale)^-TAIL)^(-rollover / TAIL) (Stark and Hovius 2001; tail: Malamud et al. 2004), with
+    quartiles as near to the given ones as they can be.
     """
     rollover = np.linspace(0.3, 4, 149)[:, None, None]
     scale = sizes[2] * np.exp(np.linspace(-3, 3, 241))[:, None]
@@ -81,8 +80,8 @@ def put_slides(
 ) -> Slides:
     """Put one landslide of each size (largest first) on the ground; those that find no room are left out.
 
-    On a grid of ``step`` × ``step`` pixels are ``height`` (smooth, metres) and ``preference``, the likelihood of a
-    start before slope is taken into account; on the pixel grid ``allowed`` and ``rough``, noise for the outlines.
+    ``height`` (metres) and ``preference`` (of a start) are on a grid of ``step`` px, ``allowed`` and ``rough`` on
+    pixels.
     """
     shape = allowed.shape
     down, right = terrain.gradient(height, recipe.resolution_m * step)

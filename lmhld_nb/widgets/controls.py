@@ -72,11 +72,9 @@ def panel(
     outputs: Sequence[ipywidgets.DOMWidget],
     caption: str,
 ) -> ipywidgets.VBox:
-    """Return a panel that calls ``draw`` now and at every change of a control.
+    """Return a panel that calls ``draw`` now and at every change of a control but those that it makes itself.
 
-    An error becomes one line, and what is below it disappears until it is mended: it would not be what the controls
-    say. Controls that ``draw`` itself sets do not start it again. ``inputs`` are rows of controls, above the
-    ``outputs`` that it sets; ``caption`` is the line at the bottom.
+    An error becomes one line, and ``outputs`` disappear until it is mended. ``inputs`` are rows of controls.
     """
     message = ipywidgets.HTML()
     below = _row(outputs)
