@@ -283,18 +283,15 @@ def test_json_is_complete(checks: list[audit.Check]) -> None:
     assert [len(audit.f1_rows(number)) for number in rules.SCORE_TABLES] == [21, 49, 7, 7]
 
 
-@pytest.mark.parametrize("width", [20, 60, 100, 200])
-def test_text_is_whole_and_fits(width: int, checks: list[audit.Check]) -> None:
-    lines = audit.text(checks, width).splitlines()
-    assert max(map(len, lines)) <= max(width, 44)
-    joined = " ".join(" ".join(lines).split())
+def test_text_is_whole(checks: list[audit.Check]) -> None:
+    text = audit.text(checks)
     for check in checks:
         for part in (check.claim, check.derived, check.detail, check.reading):
-            assert " ".join(part.split()) in joined, check.id
-    assert f"{len(checks)} checks" in joined
-    assert len([line for line in lines if line and line[0] in "=~X?"]) == len(checks)
-    shown = CliRunner().invoke(cli.app, ["audit"], env={"COLUMNS": str(width)})
-    assert shown.exit_code == 0 and shown.stdout.splitlines() == audit.text(checks, min(width, 140)).splitlines()
+            assert part in text, check.id
+    assert f"{len(checks)} checks" in text
+    assert len([line for line in text.splitlines() if line and line[0] in "=~X?"]) == len(checks)
+    shown = CliRunner().invoke(cli.app, ["audit"])
+    assert shown.exit_code == 0 and shown.stdout.splitlines() == text.splitlines()
 
 
 def test_a_statement_holds_in_every_reading_or_not() -> None:
