@@ -118,19 +118,16 @@ def test_events_from_elsewhere_fall_into_the_time_the_paper_names() -> None:
     assert [doi for doi in dois.dropna() if f"{{{doi}}}" not in references] == []
 
 
-@pytest.mark.parametrize(
-    ("claim", "expected", "shows"),
-    [
-        ("slides_wenchuan/inventories", "contradicted", "197,481"),
-        ("slides_wenchuan/cited", "holds", "15,000"),
-        ("slides_jiuzhaigou", "holds", "4,834"),
-        ("magnitude_wenchuan", "contradicted", "Mw 7.9"),
-        ("large_scale", "cannot be checked", "0.44 km² in Table 1, the largest of that earthquake 7.12"),
-        ("gvlm_resolution", "contradicted", "1.5m here, 0.59m there"),
-        ("landslide4sense/described", "holds", "3799"),
-        ("landslide4sense/released", "contradicted", "3799 here, 4844 there"),
-    ],
-)
+@pytest.mark.parametrize(("claim", "expected", "shows"), [
+    ("slides_wenchuan/inventories", "contradicted", "197,481"),
+    ("slides_wenchuan/cited", "holds", "15,000"),
+    ("slides_jiuzhaigou", "holds", "4,834"),
+    ("magnitude_wenchuan", "contradicted", "Mw 7.9"),
+    ("large_scale", "cannot be checked", "0.44 km² in Table 1, the largest of that earthquake 7.12"),
+    ("gvlm_resolution", "contradicted", "1.5m here, 0.59m there"),
+    ("landslide4sense/described", "holds", "3799"),
+    ("landslide4sense/released", "contradicted", "3799 here, 4844 there"),
+])  # fmt: skip
 def test_statements_are_compared_with_other_publications(claim: str, expected: str, shows: str) -> None:
     finding = audit.CHECKS[claim]()
     assert finding.verdict == expected and shows in finding.derived
@@ -161,18 +158,15 @@ def test_every_claim_is_computed_or_says_what_is_missing(monkeypatch: pytest.Mon
         audit.checks()
 
 
-@pytest.mark.parametrize(
-    ("name", "number", "row", "column", "value", "before", "after"),
-    [
-        ("split_difference/points", 2, "Gorkha, Nepal", "landslide_fraction_test", 0.2496, "holds", "rounding"),
-        ("split_difference/points", 2, "Gorkha, Nepal", "landslide_fraction_test", 0.2495, "holds", "contradicted"),
-        ("mean_f1", 5, 39, "f1", 0.8350, "rounding", "contradicted"),
-        ("mean_f1", 5, 39, "f1", 0.8310, "rounding", "holds"),
-        ("table_6_f1", 6, "U-Net+++", "f1", 0.8578, "contradicted", "rounding"),
-        ("conservative_gap", 7, "U-Net", "recall", 0.8345, "holds", "rounding"),
-        ("conservative_gap", 7, "U-Net", "recall", 0.8344, "holds", "contradicted"),
-    ],
-)
+@pytest.mark.parametrize(("name", "number", "row", "column", "value", "before", "after"), [
+    ("split_difference/points", 2, "Gorkha, Nepal", "landslide_fraction_test", 0.2496, "holds", "rounding"),
+    ("split_difference/points", 2, "Gorkha, Nepal", "landslide_fraction_test", 0.2495, "holds", "contradicted"),
+    ("mean_f1", 5, 39, "f1", 0.8350, "rounding", "contradicted"),
+    ("mean_f1", 5, 39, "f1", 0.8310, "rounding", "holds"),
+    ("table_6_f1", 6, "U-Net+++", "f1", 0.8578, "contradicted", "rounding"),
+    ("conservative_gap", 7, "U-Net", "recall", 0.8345, "holds", "rounding"),
+    ("conservative_gap", 7, "U-Net", "recall", 0.8344, "holds", "contradicted"),
+])  # fmt: skip
 def test_the_last_digit_decides(
     name: str, number: int, row: Any, column: str, value: float, before: str, after: str, monkeypatch: Any
 ) -> None:

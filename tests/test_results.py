@@ -39,19 +39,6 @@ def finished_runs(study: Study) -> dict[str, list[Run]]:
     }
 
 
-def test_a_plan_lists_each_run_once(study: Study) -> None:
-    planned = plan(study)
-    run_ids = [entry.spec.run_id for entry in planned]
-    assert len(set(run_ids)) == len(run_ids) == 4 + 4 + 2 + 8 - 2 - 2
-    counts = [sum(label in entry.experiments for entry in planned) for label in ("1", "2", "3", "4", "recipe")]
-    assert counts == [4, 4, 2, 0, 8]
-    # Gorkha at its own size, two seeds, belongs to experiments 1 and 2, and is the recipe study's own recipe.
-    shared = [entry for entry in planned if entry.experiments == ("1", "2", "recipe")]
-    assert [entry.areas for entry in shared] == [("gorkha",)] * 2
-    only = plan(study, "2")
-    assert len(only) == 4 and {entry.spec.run_id for entry in only} < set(run_ids)
-
-
 def test_tables_are_means_over_seeds_beside_the_published_ones(study: Study) -> None:
     by_experiment = finished_runs(study)
     table4 = patch_size.table_4(study, by_experiment["patch_size"])

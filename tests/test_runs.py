@@ -71,15 +71,12 @@ def test_the_same_spec_is_made_once(specs, trainings):
     assert row == expected | {key: again[0].metrics[key] for key in ("device", "patches_per_second")}
 
 
-@pytest.mark.parametrize(
-    ("file", "content"),
-    [
-        *[("metrics.json", content) for content in (b"{", b"[]", b'{"run_id": "of another run"}')],
-        *[("weights.safetensors", content) for content in (b"\x10\0\0\0", None)],
-        *[("spec.json", content) for content in (b"{}", None)],
-        *[("history.csv", content) for content in (b"epoch,lr\n", None)],
-    ],
-)
+@pytest.mark.parametrize(("file", "content"), [
+    *[("metrics.json", content) for content in (b"{", b"[]", b'{"run_id": "of another run"}')],
+    *[("weights.safetensors", content) for content in (b"\x10\0\0\0", None)],
+    *[("spec.json", content) for content in (b"{}", None)],
+    *[("history.csv", content) for content in (b"epoch,lr\n", None)],
+])  # fmt: skip
 def test_a_damaged_run_is_set_aside_and_remade(specs, trainings, capsys, file, content):
     spec = changed(specs[0], epochs=1)
     folder = runs.make_run(spec, QUIET).folder
