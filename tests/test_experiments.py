@@ -128,7 +128,7 @@ def test_areas_and_patch_sizes_follow_the_data_set_and_the_rule(study: Study) ->
     assert mixed.patch_spec("gorkha").size == 128 and mixed.patch_spec("gorkha", 32).size == 32
     refuses("no published patch size for 'atlantis'; add it under `patches: sizes:`", study.patch_size, "atlantis")
     says = "patches of 4096 px do not fit; give a smaller size, or leave part out"
-    refuses(says, study.fitting_patch_spec, "gorkha", 4096, "part")
+    refuses(says, with_patches(study, size=4096).fitting_patch_spec, "gorkha", "part")
 
 
 def test_plans_are_stable(study: Study) -> None:

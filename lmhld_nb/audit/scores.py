@@ -146,10 +146,9 @@ def _cautious_recall() -> Finding:
     below = _single("precision").loc[won, model] - recall[model]
     lowest = (recall.idxmin(axis=1) == model).sum()
     verdict = worst(["holds" if lowest == len(won) else "contradicted", *(above(value, ROOM) for value in below)])
-    derived = (
-        f"below its precision in {(below > 0).sum()} of {len(won)} areas, by {below.min():.4f} to {below.max():.4f}"
-    )
-    return Finding(f"{derived}; the lowest recall of all models in {lowest}", verdict, OF_DIFFERENCE)
+    derived = f"below its precision in {(below > 0).sum()} of {len(won)} areas, by {below.min():.4f} to "
+    derived += f"{below.max():.4f}; the lowest recall of all models in {lowest}"
+    return Finding(derived, verdict, OF_DIFFERENCE)
 
 
 def _easiest_area() -> Finding:
@@ -169,10 +168,9 @@ def _easiest_stable() -> Finding:
     table, area = _single("f1"), quoted("easiest_area").values[0]
     spread = table.max(axis=1) - table.min(axis=1)
     narrower = spread[spread < spread[area]].sort_values()
-    return rules.unchecked(
-        f"F1 of the models spans {spread[area]:.4f} there; less in {len(narrower)} of {len(spread) - 1} other areas",
-        rules.listing(narrower.rename(paper.area_name)),
-    )
+    less = f"less in {len(narrower)} of {len(spread) - 1} other areas"
+    derived = f"F1 of the models spans {spread[area]:.4f} there; {less}"
+    return rules.unchecked(derived, rules.listing(narrower.rename(paper.area_name)))
 
 
 def _mean(score: str) -> Finding:

@@ -43,10 +43,8 @@ def _orders() -> Finding:
 
 def _one_epoch() -> Finding:
     stages, epochs = len(paper.table(1)), int(quoted("epochs").number)
-    return unchecked(
-        f"one epoch for each of {stages} data sets makes {stages} epochs, not {epochs}",
-        "if 'epoch' in section 3.2 means a stage, both can be true; epochs per stage are not stated",
-    )
+    detail = "if 'epoch' in section 3.2 means a stage, both can be true; epochs per stage are not stated"
+    return unchecked(f"one epoch for each of {stages} data sets makes {stages} epochs, not {epochs}", detail)
 
 
 def _unseen() -> Finding:
@@ -56,10 +54,8 @@ def _unseen() -> Finding:
     if shared.empty:
         return Finding(f"none {of_scenes}", "holds")
     regions_shown = (f"{scene} ({paper.area_name(area)})" for scene, area in shared.items())
-    return unchecked(
-        f"{len(shared)} {of_scenes}: {', '.join(regions_shown)}",
-        "the outlines of study area and scene are not published; the images themselves may be new",
-    )
+    detail = "the outlines of study area and scene are not published; the images themselves may be new"
+    return unchecked(f"{len(shared)} {of_scenes}: {', '.join(regions_shown)}", detail)
 
 
 def _tried() -> Finding:
@@ -84,11 +80,9 @@ def _median() -> Finding:
     lowest, highest = published(1).loc["wenchuan", ["min_area_px", "max_area_px"]]
     q1, q2, q3 = _quartiles()
     ordered = lowest <= q1 <= q2 <= q3 <= highest
-    return holds_if(
-        ordered and quoted("share_below_median").number == 0.5,
-        f"below the second quartile lie {0.5:.0%}, by definition",
-        f"the quartiles are {'' if ordered else 'not '}in order and within Table 1's range",
-    )
+    detail = f"the quartiles are {'' if ordered else 'not '}in order and within Table 1's range"
+    half = quoted("share_below_median").number == 0.5
+    return holds_if(ordered and half, "below the second quartile lie 50%, by definition", detail)
 
 
 def _window_pixels() -> Finding:
@@ -102,11 +96,9 @@ def _candidates() -> Finding:
     sides = [(quartile / quoted("fill").number) ** 0.5 for quartile in _quartiles()]
     defaults = [int(size) for size in quoted("default_sizes").values]
     chosen = tuple(str(size) for size in patches.candidate_sizes(_quartiles(), defaults))
-    return holds_if(
-        chosen == quoted("candidates").values,
-        f"sides of {', '.join(f'{side:.1f}' for side in sides)}; nearest default sizes {', '.join(chosen)}",
-        "the rule (nearest size) is our reading; the text gives the outcome",
-    )
+    derived = f"sides of {', '.join(f'{side:.1f}' for side in sides)}; nearest default sizes {', '.join(chosen)}"
+    detail = "the rule (nearest size) is our reading; the text gives the outcome"
+    return holds_if(chosen == quoted("candidates").values, derived, detail)
 
 
 def _by_size(score: str) -> pd.DataFrame:

@@ -50,10 +50,8 @@ def _mix_gains(size: int) -> pd.DataFrame:
 
 def _improved_at_224() -> Finding:
     gains = _mix_gains(224)["f1"].unstack("area")[list(quoted("areas_at_224").values)]
-    derived = ", ".join(
-        f"{paper.area_name(str(area))} {values.mean():+.4f} (higher for {(values > 0).sum()} of {len(values)})"
-        for area, values in gains.items()
-    )
+    by_area = {paper.area_name(str(area)): values for area, values in gains.items()}
+    derived = ", ".join(f"{n} {v.mean():+.4f} (higher for {(v > 0).sum()} of {len(v)})" for n, v in by_area.items())
     verdict = rules.worst(above(mean, ROOM) for mean in gains.mean())
     return Finding(f"F1 on average: {derived}", verdict, OF_DIFFERENCE, _OTHER_TESTS)
 
@@ -68,10 +66,8 @@ def _declined_at_224() -> Finding:
 
 def _slight_at_224() -> Finding:
     gains, least = _mix_gains(224)["f1"], _mix_gains(128)["f1"].min()
-    return rules.unchecked(
-        f"gains of F1 reach from {gains.min():+.4f} to {gains.max():+.4f}",
-        f"{(gains >= least).sum()} of {len(gains)} are no smaller than the smallest at 128 pixels ({least:+.4f})",
-    )
+    detail = f"{(gains >= least).sum()} of {len(gains)} are no smaller than the smallest at 128 pixels ({least:+.4f})"
+    return rules.unchecked(f"gains of F1 reach from {gains.min():+.4f} to {gains.max():+.4f}", detail)
 
 
 def _f1_between_models() -> Finding:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 OPEN = "your answer"
 QUESTION = re.compile(r"### Exercise (\d+): (.+)")
+_KINDS: dict[tuple[str, ...], str] = {  # of cells, by type and tags
+    ("markdown",): "question", ("markdown", "solution"): "words", ("code", "hide-cell", "solution"): "solution",
+    ("code", "check"): "check",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -74,29 +78,20 @@ def exercises(notebook: NotebookNode) -> list[Exercise]:
             current.append(cell)
         else:
             raise UserError(f"a cell tagged {', '.join(cell.metadata.tags)} belongs to no exercise")
-    return [_exercise(number, cells) for number, cells in enumerate(groups, start=1)]
-
-
-def _exercise(number: int, cells: list[NotebookNode]) -> Exercise:
-    heading, _, question = cells[0].source.partition("\n")
-    match = QUESTION.fullmatch(heading)
-    if match is None or int(match[1]) != number:
-        raise UserError(f"'{heading}': expected exercise {number}; number them from 1")
-    kinds = [_kind(cell) for cell in cells]
-    if [kind for kind in kinds if kind != "words"] != ["question", "solution", "check"] or kinds[-1] != "check":
-        raise UserError(f"exercise {number}: its cells are {', '.join(kinds)}; expected are question, solution, check")
-    return Exercise(number, match[2].strip(), question.strip(), cells[kinds.index("solution")].source, cells[-1].source)
-
-
-def _kind(cell: NotebookNode) -> str:
-    known = {
-        ("markdown",): "question",
-        ("markdown", "solution"): "words",
-        ("code", "hide-cell", "solution"): "solution",
-        ("code", "check"): "check",
-    }
-    tags = sorted(cell.metadata.get("tags", []))
-    return known.get((cell.cell_type, *tags), f"{cell.cell_type} tagged {', '.join(tags)}")
+    found = []
+    for number, cells in enumerate(groups, start=1):
+        heading, _, question = cells[0].source.partition("\n")
+        match = QUESTION.fullmatch(heading)
+        if match is None or int(match[1]) != number:
+            raise UserError(f"'{heading}': expected exercise {number}; number them from 1")
+        tags = [(cell.cell_type, *sorted(cell.metadata.get("tags", []))) for cell in cells]
+        kinds = [_KINDS.get(each, f"{each[0]} tagged {', '.join(each[1:])}") for each in tags]
+        if [kind for kind in kinds if kind != "words"] != ["question", "solution", "check"] or kinds[-1] != "check":
+            listed = f"its cells are {', '.join(kinds)}; expected are question, solution, check"
+            raise UserError(f"exercise {number}: {listed}")
+        solution = cells[kinds.index("solution")].source
+        found.append(Exercise(number, match[2].strip(), question.strip(), solution, cells[-1].source))
+    return found
 
 
 def student(notebook: NotebookNode) -> NotebookNode:

@@ -34,26 +34,21 @@ class Book(Study):
 
     @property
     def name(self) -> str:
-        """Name of the profile."""
         return self.profile.name
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Networks compared."""
         return self.profile.models
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Bands that the networks see."""
         return self.profile.patches.bands
 
     @property
     def figures(self) -> Path:
-        """Folder of this book's figures and the numbers behind them."""
         return figures_dir(self.name)
 
     def plan(self) -> list[PlannedRun]:
-        """Return every run of the profile."""
         return plan(self)
 
     def runs(self, experiment: str, on_missing: str = "train") -> list[Run]:

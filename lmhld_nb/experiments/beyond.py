@@ -65,21 +65,14 @@ def by_epochs(study: Study) -> dict[int, dict[str, list[RunSpec]]]:
     settings, profile = study.settings("beyond"), study.profile
     if not settings.stage_epochs or not profile.makes("part"):
         return {}
+    changes = {"models": (settings.model,), "seeds": settings.stage_seeds or settings.seeds, "seeds_of": {}}
     groups = {}
     for epochs in sorted({*settings.stage_epochs, profile.recipe.epochs}):
-        again = _of_network(study, settings.stage_seeds or settings.seeds, epochs)
-        chains = part.chain_specs(again, part.first_order(again))
-        groups[epochs] = {"part": [chain[-1] for chain in chains]}
+        recipe = profile.recipe.model_copy(update={"epochs": epochs})
+        again = replace(study, profile=profile.model_copy(update={**changes, "recipe": recipe}))
+        groups[epochs] = {"part": [chain[-1] for chain in part.chain_specs(again, part.first_order(again))]}
         groups[epochs] |= {name: module.specs(again) for name, module in ALONE.items() if profile.makes(name)}
     return groups
-
-
-def _of_network(study: Study, seeds: Sequence[int], epochs: int | None = None) -> Study:
-    """Return the study with the one network that is compared here, with its seeds and numbers of epochs."""
-    profile = study.profile
-    recipe = profile.recipe.model_copy(update={"epochs": epochs or profile.recipe.epochs})
-    changes = {"models": (study.settings("beyond").model,), "seeds": seeds, "seeds_of": {}, "recipe": recipe}
-    return replace(study, profile=profile.model_copy(update=changes))
 
 
 def base(study: Study) -> list[RunSpec]:
@@ -147,11 +140,11 @@ def own_size(study: Study) -> int:
 def switches(study: Study) -> dict[str | int, list[RunSpec]]:
     """Return the trainings with one open point of the fidelity ledger decided otherwise, by what is changed."""
     patch_spec = study.patch_spec(study.settings("beyond").area)
-    recipe = base(study)[0].recipe
-    return {
-        f"{name}: {_format_choice(value)}": _trainings(study, patch_spec, **{name: value})
-        for name, value in _other_choices(recipe).items()
-    }
+    groups: dict[str | int, list[RunSpec]] = {}
+    for name, value in _other_choices(base(study)[0].recipe).items():
+        choice = ("on" if value else "off") if isinstance(value, bool) else value
+        groups[f"{name}: {choice}"] = _trainings(study, patch_spec, **{name: value})
+    return groups
 
 
 def _other_choices(recipe: Recipe) -> dict[str, Any]:
@@ -164,10 +157,6 @@ def _other_choices(recipe: Recipe) -> dict[str, Any]:
         "augment": not recipe.augment,
         "keep": "last" if recipe.keep == "best" else "best",
     }
-
-
-def _format_choice(value: Any) -> str:
-    return ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 
 def _trainings(study: Study, patch_spec: PatchSpec, seeds: Sequence[int] = (), **changes: Any) -> list[RunSpec]:

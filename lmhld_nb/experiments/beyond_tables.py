@@ -32,9 +32,7 @@ def held_out(base: Run, with_background: Run) -> pd.DataFrame:
         counts = runs.window_counts(run)[[*WINDOW, *intervals.COUNTED]]
         renamed = {cell: f"{name}_{cell}" for cell in intervals.COUNTED}
         table = table.merge(counts.rename(columns=renamed), on=WINDOW, validate="1:1")
-    return table.assign(
-        weight=table["kept"].map(stands_for / stands_for.get(True, np.nan)), pixels=patch_set.spec.size**2
-    )
+    return table.assign(weight=table["kept"].map(stands_for / stands_for.get(True, np.nan)))
 
 
 def prevalence_table(base: Sequence[Run], background: Sequence[Run], resamples: int = RESAMPLES) -> pd.DataFrame:
@@ -147,16 +145,9 @@ def epochs_table(by_epochs: Mapping[int, Mapping[str, Sequence[Run]]]) -> pd.Dat
         counts = pd.concat(list(group["counts"]))
         counts = counts[counts["area"].isin(common)]
         if counts["area"].nunique() == len(common):  # else a run of that seed is missing
-            row = dict(zip(keys, key, strict=True)) | {"run": group["run"].iloc[0], "counts": counts}
-            rows.append(
-                {
-                    **row,
-                    "also": list(group["run"].iloc[1:]),
-                    "areas": len(common),
-                    "seed": seed,
-                    "pooled": scoring.total(counts).f1,
-                }
-            )
+            run, *also = group["run"]
+            row = dict(zip(keys, key, strict=True)) | {"run": run, "also": also, "counts": counts, "seed": seed}
+            rows.append({**row, "areas": len(common), "pooled": scoring.total(counts).f1})
     by_seed = pd.DataFrame(rows)
     part_f1 = by_seed[by_seed["strategy"] == "part"].set_index(["epochs", "seed"])["pooled"]
     own = part_f1.reindex(pd.MultiIndex.from_frame(by_seed[["epochs", "seed"]])).to_numpy()

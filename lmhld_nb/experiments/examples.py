@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,40 +45,26 @@ def examples(
     by_area: dict[str, Example] = {}
     for run in finished:
         for patch_set in patch_sets_of(run) if patch_sets_of else runs.patch_sets(run.spec, progress=False):
-            tests = patch_set.index.iloc[patch_set.where("test")].sort_values("share")
+            tests, area = patch_set.index.iloc[patch_set.where("test")].sort_values("share"), patch_set.spec.area
             number = int(tests.index[len(tests) // 2])
-            if patch_set.spec.area not in by_area:
-                patch = patch_set.index.iloc[number]
-                by_area[patch_set.spec.area] = Example(
-                    patch_set.spec.area,
-                    str(patch["scene"]),
-                    int(patch["row"]),
-                    int(patch["col"]),
-                    np.asarray(patch_set.images[number]),
-                    np.asarray(patch_set.masks[number]) == 1,
-                )
-            example = by_area[patch_set.spec.area]
-            if run.spec.model not in example.predictions:
-                example.predictions[run.spec.model] = predict(run, patch_set, number)
-                example.run_ids[run.spec.model] = run.spec.run_id
+            if area not in by_area:
+                patch: Any = tests.loc[number]
+                place, image = (str(patch["scene"]), int(patch["row"]), int(patch["col"])), patch_set.images[number]
+                by_area[area] = Example(area, *place, np.asarray(image), np.asarray(patch_set.masks[number]) == 1)
+            if run.spec.model not in by_area[area].predictions:
+                by_area[area].predictions[run.spec.model] = predict(run, patch_set, number)
+                by_area[area].run_ids[run.spec.model] = run.spec.run_id
     return list(by_area.values())
 
 
 def example_scores(shown: Sequence[Example]) -> pd.DataFrame:
     """Tabulate `examples`: rows (area, model) with the position of the patch, counts of pixels, scores and run id."""
-    rows = [
-        {
-            "area": example.area,
-            "model": model,
-            "scene": example.scene,
-            "row": example.row,
-            "col": example.col,
-            **Confusion.of(predicted, example.truth).as_dict(),
-            "run_ids": example.run_ids[model],
-        }
-        for example in shown
-        for model, predicted in example.predictions.items()
-    ]
+    rows = []
+    for example in shown:
+        for model, predicted in example.predictions.items():
+            row = {"area": example.area, "model": model, "scene": example.scene, "row": example.row, "col": example.col}
+            counts = Confusion.of(predicted, example.truth).as_dict()
+            rows.append({**row, **counts, "run_ids": example.run_ids[model]})
     return pd.DataFrame(rows).set_index(["area", "model"])
 
 

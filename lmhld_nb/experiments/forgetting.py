@@ -37,9 +37,7 @@ def stage_matrix(finals: Finals) -> pd.DataFrame:
     """Tabulate F1 by area so far after each stage (order, model, stage, area_added), mean over seeds; NaN before."""
     rows = []
     for order, finished in finals.items():
-        for number, run in (
-            (number, run) for final in finished for number, run in enumerate(stages_of(final), start=1)
-        ):
+        for number, run in [each for final in finished for each in enumerate(stages_of(final), start=1)]:
             key = {"order": order, "model": run.spec.model, "stage": number, "area_added": run.spec.data[0].area}
             f1 = {area: counts.f1 for area, counts in counts_by_area(run).items()}
             rows.append({**key, **f1, "run_ids": run.spec.run_id})
@@ -78,15 +76,11 @@ def strategy_runs(finals: Finals) -> pd.DataFrame:
     for strategy, finished in finals.items():
         for run in finished:
             stages, row = stages_of(run), {"strategy": strategy, "seed": run.spec.seed, "f1": total_scores(run)["f1"]}
-            row |= {"forgetting": forgetting(run), "trained_parameter_steps": sum(map(parameter_steps, stages))}
-            row["seconds"] = sum(stage.metrics["seconds"] for stage in stages)
+            row |= {"forgetting": forgetting(run), "seconds": sum(stage.metrics["seconds"] for stage in stages)}
+            steps = [stage.metrics["trained_parameters"] * stage.metrics["steps"] for stage in stages]
+            row["trained_parameter_steps"] = sum(steps)  # what it cost, whatever the machine
             rows.append(row | {"run_ids": join_ids([stage.spec.run_id for stage in stages])})
     return pd.DataFrame(rows).set_index(["strategy", "seed"])
-
-
-def parameter_steps(run: Run) -> int:
-    """Return the parameters that a run trained times its optimiser steps: what it cost, whatever the machine."""
-    return int(run.metrics["trained_parameters"] * run.metrics["steps"])
 
 
 def strategy_table(by_seed: pd.DataFrame) -> pd.DataFrame:

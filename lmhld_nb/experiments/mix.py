@@ -47,6 +47,11 @@ def table_6(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
     return beside_published(tested(finished), ["model"], paper.table(6))
 
 
+def finished(study: Study) -> list[Run]:
+    """Return the finished runs of this experiment; none if it is not made."""
+    return study.finished(specs(study)) if study.profile.makes("mix") else []
+
+
 def runs_alone(study: Study) -> list[Run]:
     """Return the finished runs of experiment 2, which `table_6_by_area` compares with; none if it is not made."""
     return study.finished(single.specs(study)) if study.profile.makes("single") else []

@@ -70,9 +70,8 @@ def unique_stages(finals: Sequence[RunSpec]) -> list[RunSpec]:
 def orders(study: Study) -> dict[str, tuple[str, ...]]:
     """Return the orders of addition (paper Fig 6): OD1, OD2, … and their areas."""
     settings, used = study.settings("part"), study.areas_of("part")
-    first, permuted, last = (
-        [area for area in areas if area in used] for areas in (settings.first, settings.permuted, settings.last)
-    )
+    named = (settings.first, settings.permuted, settings.last)
+    first, permuted, last = ([area for area in areas if area in used] for areas in named)
     rest = [area for area in used if area not in {*first, *permuted, *last}]
     return chains.orders_of_addition(first, permuted, [*last, *rest])
 
@@ -96,19 +95,18 @@ def chain_specs(
     rows: Sequence[Row] = (),
     networks: Sequence[str] = (),
     seeds: Sequence[int] = (),
-    epochs: int | None = None,
     ewc: float = 0.0,
     replay: float = 0.0,
     cumulative: bool = False,
 ) -> list[list[RunSpec]]:
     """Return the chain of each network, with each seed, that adds areas in ``order`` (`chains.link`).
 
-    Schedule, networks, seeds and epochs default to the profile's; ``cumulative`` stages train on the areas before, too.
+    Schedule, networks and seeds default to the profile's; ``cumulative`` stages train on the areas before, too.
     UserError where an area has no patches of its size, or not the bands of the others.
     """
-    data = [study.fitting_patch_spec(area, experiment="part") for area in order]
+    data = [study.fitting_patch_spec(area, "part") for area in order]
     stages = [
-        study.trainings((*earlier, added), networks, seeds, epochs, batch_size=study.batch_size(added.size))
+        study.trainings((*earlier, added), networks, seeds, batch_size=study.batch_size(added.size))
         for earlier, added in ((data[:stage] if cumulative else [], added) for stage, added in enumerate(data))
     ]
     rows = rows or schedule(study)
@@ -142,10 +140,8 @@ def strategies(study: Study) -> dict[str, list[RunSpec]]:
 
     def rows(changes: Mapping[Treatment, Treatment], groups: Sequence[str] = LAYER_GROUPS) -> list[Row]:
         """Return the schedule with other treatments of some groups of layers from the second stage on."""
-        later = (
-            {name: changes.get(old, old) if name in groups else old for name, old in row.items()} for row in paper_rows
-        )
-        return [paper_rows[0], *list(later)[1:]]
+        first, *later = paper_rows
+        return [first, *({k: changes.get(v, v) if k in groups else v for k, v in row.items()} for row in later)]
 
     def last_stages(schedule_rows: Sequence[Row], **options: Any) -> list[RunSpec]:
         return [chain[-1] for chain in chain_specs(study, order, schedule_rows, networks, settings.seeds, **options)]
@@ -249,34 +245,28 @@ def beside_mix_and_single(study: Study, table7: pd.DataFrame) -> pd.DataFrame:
     mean_NAME_f1 over areas; same_NAME_f1 where all have the same patches; published_NAME_f1. areas, same_areas, orders,
     seeds, run_ids.
     """
-    makes, areas = study.profile.makes, set(first_order(study))
+    areas = set(first_order(study))
     rows = {"part": tested([run for specs in finals(study).values() for run in study.finished(specs)])}
     published, own = {"part": table7["published_f1"]}, set[str]()
-    if makes("mix") and (mixed := study.finished(mix.specs(study))):
+    if mixed := mix.finished(study):
         areas &= set(mix.mixed_areas(study))
         own = {area for area in areas if study.patch_size(area) == study.settings("mix").size}
         rows["mix"], published["mix"] = tested(mixed), mix.table_6(study, mixed)["published_f1"]
-    if makes("single") and (alone := study.finished(single.specs(study))):
+    if alone := mix.runs_alone(study):
         on_areas = pd.DataFrame(single.tested([run for run in alone if run.spec.data[0].area in areas]))
         seeds = on_areas["run"].map(lambda run: run.spec.seed)
-        rows["single"] = [
-            {
-                "model": model,
-                "run": (every := list(group["run"]))[0],
-                "also": every[1:],
-                "counts": pd.concat([*group["counts"]]),
-            }
-            for (model, _), group in on_areas.groupby(["model", seeds], sort=False)
-        ]
+        rows["single"] = []
+        for (model, _), group in on_areas.groupby(["model", seeds], sort=False):
+            run, *also = group["run"]
+            rows["single"].append({"model": model, "run": run, "also": also, "counts": pd.concat([*group["counts"]])})
         published["single"] = single.table_5(study, alone)["published_f1"].groupby("model").mean()
     beside = pd.DataFrame(index=table7.index)
     run_ids: pd.Series = table7["run_ids"]
     for name in ("part", "mix", "single"):
         columns = [f"{name}_f1", f"mean_{name}_f1", f"same_{name}_f1"] + [f"{name}_f1_{end}" for end in _CERTAIN]
         alike = _scored_alike(rows.get(name, []), areas, own).reindex(index=beside.index)
-        run_ids = run_ids.combine(
-            alike.pop("run_ids"), lambda one, more: join_ids([one, more]) if more == more else one
-        )
+        more_ids = alike.pop("run_ids")
+        run_ids = run_ids.combine(more_ids, lambda one, more: join_ids([one, more]) if more == more else one)
         beside[columns] = alike
         beside[f"published_{name}_f1"] = published.get(name, np.nan)
     return beside.assign(areas=len(areas), same_areas=len(own)).join(table7[["orders", "seeds"]]).join(run_ids)

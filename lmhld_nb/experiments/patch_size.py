@@ -47,11 +47,9 @@ def candidates(study: Study, area: str) -> tuple[int, ...]:
     sizes = settings.candidates.get(area) or patches.candidate_sizes(measurements.quartiles, settings.sizes)
     fitting = tuple(size for size in sizes if size <= measurements.largest_side)
     if not fitting:
-        raise UserError(
-            f"profile '{study.profile.name}': '{area}' of '{study.dataset.name}': no scene is as large as the "
-            f"candidate sizes {', '.join(map(str, sizes))}; give smaller ones (key "
-            "`experiments.patch_size.candidates`), or leave patch_size out of `experiments`"
-        )
+        where = f"profile '{study.profile.name}': '{area}' of '{study.dataset.name}'"
+        mend = "give smaller ones (key `experiments.patch_size.candidates`), or leave patch_size out of `experiments`"
+        raise UserError(f"{where}: no scene is as large as the candidate sizes {', '.join(map(str, sizes))}; {mend}")
     return fitting
 
 

@@ -31,12 +31,10 @@ class PlannedRun:
 
     @property
     def areas(self) -> tuple[str, ...]:
-        """Areas trained on."""
         return tuple(data.area for data in self.spec.data)
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Patch sizes in pixels, each once."""
         return tuple(dict.fromkeys(data.size for data in self.spec.data))
 
 
@@ -71,14 +69,12 @@ def ranks(planned: Sequence[PlannedRun]) -> dict[str, int]:
 def plan_table(
     planned: Sequence[PlannedRun], device: str = "auto", recorded: records.Records | None = None
 ) -> pd.DataFrame:
-    """Tabulate planned runs.
+    """Tabulate planned runs: what they are, and how far.
 
-    Columns: run_id, experiments, model, width, areas, patch_size, epochs, batch_size, seed, status (`runs.status`;
-    ``recorded``, too, if it is missing but among ``recorded``), seconds, f1 (of the test, where done or recorded),
-    parent (the run whose weights it starts from, or empty) and files (whose presence in the run's folder means that
-    nothing is left to make). ``seconds`` is what a finished run took, or an estimate from the median rate
-    at which this kind of device made runs of the same network and width; NaN where the store has none or the patches
-    are not cut yet.
+    ``status`` is that of `runs.status`, or ``recorded`` for what is missing but among ``recorded``; ``f1`` that of
+    the test, where done or recorded; ``seconds`` what a finished run took, or an estimate from the median rate at
+    which this kind of device made runs of the network and width (NaN without like runs or patches). ``files``: where
+    they lie in the run's folder, nothing is left to make; ``parent``: the run whose weights it starts from, or empty.
     """
     rates = runs.rates()
     rates = rates[rates["device"] == environment(torch.device(choose_device(device)))["device"]]

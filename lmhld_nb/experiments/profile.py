@@ -95,10 +95,8 @@ class Profile(Strict, allow_inf_nan=False):
         """Return the settings of an experiment; raises `UserError` if the profile does not make it."""
         if not self.makes(experiment):
             made = [name for name in EXPERIMENTS if self.makes(name)]
-            raise UserError(
-                f"profile '{self.name}': it does not make the experiment '{experiment}', only {', '.join(made)}; add "
-                f"`{experiment}: {{}}` under its key `experiments`"
-            )
+            problem = f"it does not make the experiment '{experiment}', only {', '.join(made)}"
+            raise UserError(f"profile '{self.name}': {problem}; add `{experiment}: {{}}` under its key `experiments`")
         return getattr(self.experiments, experiment)
 
 
@@ -156,13 +154,9 @@ def narrow(profile: Profile, models: Sequence[str] | str, areas: Sequence[str] |
             everything = {key: () for key, value in keys.items() if chosen_areas and isinstance(value, tuple)}
             own = own.model_copy(update=everything)
             settings[name] = entry.narrow(own, chosen_models, chosen_areas) if entry.narrow else own
-    changes = {
-        "name": f"{profile.name}-part",
-        "models": chosen_models or profile.models,
-        "areas": chosen_areas or profile.areas,
-        "experiments": profile.experiments.model_copy(update=settings),
-    }
-    return profile.model_copy(update=changes)
+    changes = {"models": chosen_models or profile.models, "areas": chosen_areas or profile.areas}
+    experiments = profile.experiments.model_copy(update=settings)
+    return profile.model_copy(update={"name": f"{profile.name}-part", "experiments": experiments, **changes})
 
 
 def _split(names: Sequence[str] | str) -> tuple[str, ...]:

@@ -44,9 +44,8 @@ def count_patches(dataset: DataSet, spec: PatchSpec) -> int:
     def measure() -> dict[str, Any]:
         least = 0.0 if spec.background else spec.min_share
         windows = classify_area_windows(dataset, spec.area, (spec.size,), spec.bands)[spec.size]
-        return {
-            "patches": sum(int(((reason == "") & (share >= least)).sum()) for reason, share in windows) // spec.thin
-        }
+        counts = [int(((reason == "") & (share >= least)).sum()) for reason, share in windows]
+        return {"patches": sum(counts) // spec.thin}
 
     return int(_measure_once(dataset, f"{spec.fingerprint_of_patches}-patches.json", measure)["patches"])
 

@@ -77,12 +77,10 @@ def write(target: Path, recorded: Records) -> None:
 
 def _run_files(run: Run) -> Files:
     # Predictions carry the digest of the weights: those of weights that are no longer there are left out.
-    shown = sorted((run.folder / SHOWN).glob(f"*-{run.metrics['weights']}.npz"))
-    names = [name for name in _RUN_FILES if (run.folder / name).is_file()]
+    shown = sorted(path.name for path in (run.folder / SHOWN).glob(f"*-{run.metrics['weights']}.npz"))
+    names = [name for name in _RUN_FILES if (run.folder / name).is_file()] + [f"{SHOWN}/{name}" for name in shown]
     try:
-        return {
-            name: (run.folder / name).read_bytes() for name in [*names, *(f"{SHOWN}/{file.name}" for file in shown)]
-        }
+        return {name: (run.folder / name).read_bytes() for name in names}
     except OSError as error:
         raise cannot_read(run.folder, error) from error
 

@@ -54,12 +54,10 @@ def _make_locked(spec: RunSpec, execution: Execution, whole_area: bool) -> None:
             torch.set_num_threads(chosen.threads)
         if (run := store.find(spec)) is None or run.is_record:
             (folder / "metrics.json").unlink(missing_ok=True)  # of a record: it is not finished while it is remade
-            earlier = [
-                EarlierStage(
-                    stage.run_id, runs_dir() / stage.run_id / store.WEIGHTS, store.patch_sets(stage, False)
-                )
-                for stage in spec.chain[:-1]
-            ]
+            earlier = []
+            for stage in spec.chain[:-1]:
+                weights = runs_dir() / stage.run_id / store.WEIGHTS
+                earlier.append(EarlierStage(stage.run_id, weights, store.patch_sets(stage, False)))
             train(spec, store.patch_sets(spec, chosen.progress), folder, chosen, earlier)
             (folder / store.RECORDED).unlink(missing_ok=True)
             if run and (again := store.find(spec)) and again.metrics["weights"] != run.metrics["weights"]:
@@ -163,8 +161,7 @@ def _make_all(
                     tqdm.write(f"{message} {workers} at a time", file=sys.stderr)
                 elif run_id in left:  # it ran alone; it must not cost the others
                     advice = "use fewer `--workers`, or a `micro_batch` in the profile"
-                    reason = f"its process was killed (out of memory?); {advice}"
-                    failures[run_id] = reason
+                    failures[run_id] = f"its process was killed (out of memory?); {advice}"
                     del left[run_id]
     return failures
 
@@ -208,8 +205,6 @@ def _prepare(specs: Mapping[str, RunSpec], progress: bool) -> tuple[dict[str, in
     costs, failures = {}, {}
     for run_id, spec in specs.items():
         costs[run_id] = max(1, round(sum(pixels[patch_spec] for patch_spec in spec.data) * spec.recipe.epochs / 1e6))
-        reasons = [refusals[patch_spec] for patch_spec in spec.data if patch_spec in refusals]
-        if reasons:
-            way_out = "; or leave the area out" if len(spec.data) > 1 else ""
-            failures[run_id] = reasons[0] + way_out
+        if reasons := [refusals[patch_spec] for patch_spec in spec.data if patch_spec in refusals]:
+            failures[run_id] = reasons[0] + ("; or leave the area out" if len(spec.data) > 1 else "")
     return costs, failures

@@ -104,9 +104,8 @@ def _describe(source: rasterio.DatasetReader, path: Path, nodata: float | None) 
     def read(window: Window, indices: list[int]) -> np.ndarray:
         return rasters.read_raster(source, path, window, [index + 1 for index in indices])
 
-    return Raster(
-        path, source.shape, dtype, source.crs, source.transform, nodata, source.count, read, rasters.band_names(source)
-    )
+    grid, names = (source.shape, dtype, source.crs, source.transform), rasters.band_names(source)
+    return Raster(path, *grid, nodata, source.count, read, names)
 
 
 def _open_when_read(path: Path, stack: ExitStack) -> rasterio.DatasetReader:
@@ -152,9 +151,8 @@ def _scale(first: Raster, transform: Affine, shape: tuple[int, int], resolution_
     scale = resolution_m / across, resolution_m / down
     if not 1 / MOST_SCALE <= min(scale) <= max(scale) <= MOST_SCALE:
         own = f"a pixel of {first.path.name} is {across:.3g} × {down:.3g} m"
-        raise UserError(
-            f"resolution {resolution_m:g} m: {own}; choose one at most {MOST_SCALE:g} times as coarse or fine"
-        )
+        mend = f"choose one at most {MOST_SCALE:g} times as coarse or fine"
+        raise UserError(f"resolution {resolution_m:g} m: {own}; {mend}")
     return None if max(abs(factor - 1) for factor in scale) < 0.01 else scale
 
 

@@ -120,11 +120,9 @@ def get(name: str, from_path: Path | None = None, progress: bool = True, layout:
             fingerprint = fingerprints.of_scenes(scenes, root, home / "hashes.json", progress)
         inside = root.resolve().is_relative_to(home.resolve())
         state = {
-            "format": FORMAT,
-            "name": name,
+            **{"format": FORMAT, "name": name, "fingerprint": fingerprint},
             "key": key_of(describe(name)),  # without --layout: the same `get` without it finds the data ready
             "layout": str(layout.resolve()) if layout else None,
-            "fingerprint": fingerprint,
             "pixels": _verified(root, scenes, source) if isinstance(source, github.GitHub) else None,
             "root": os.path.relpath(root.resolve(), home.resolve()) if inside else str(root.resolve()),
             "scenes": [_encoded(scene, root) for scene in scenes],

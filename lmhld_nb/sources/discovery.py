@@ -52,10 +52,8 @@ def _pair_all(root: Path, groups: list[Group], pairs: _Pairs) -> list[str]:
     for image in sorted((g for g in groups if g.role in ("image", None)), key=lambda g: g.role is None):
         candidates = [mask for mask in masks if (mask.area, mask.split) == (image.area, image.split)]
         above = set(PurePosixPath(image.pattern).parents)
-        shared = [
-            len(above & set(PurePosixPath(mask.pattern).parents)) + (image.folder == mask.folder) for mask in candidates
-        ]
-        candidates = [mask for mask, depth in zip(candidates, shared, strict=True) if depth == max(shared)]
+        depths = [len(above & {*PurePosixPath(m.pattern).parents}) + (image.folder == m.folder) for m in candidates]
+        candidates = [mask for mask, depth in zip(candidates, depths, strict=True) if depth == max(depths)]
         same = [mask for mask in candidates if mask.files.keys() == image.files.keys()]
         candidates = same if len(same) == 1 else candidates
         first = next(iter(image.files.values()))
@@ -146,9 +144,8 @@ def _template(root: Path, declared: Layout, doubt: str, groups: list[Group], pai
     done = {image.pattern for image, _ in pairs}
     unpaired = [g for g in groups if g.role in ("image", None) and g.pattern not in done]
     masks = [*((image, mask.pattern) for image, mask in pairs), *((group, "FILL IN") for group in unpaired[:60])]
-    settings = {key: getattr(declared, key) for key in ("bands", "channels", "landslide_codes")} | {
-        "georeferenced": False
-    }
+    settings = {key: getattr(declared, key) for key in ("bands", "channels", "landslide_codes")}
+    settings["georeferenced"] = False
     content = [f"{key}: {json.dumps(value)}" for key, value in settings.items()] + ["parts:"]
     for image, pattern in masks:
         part = {"images": image.pattern, "masks": pattern, "area": image.area or "FILL IN", "split": image.split}
