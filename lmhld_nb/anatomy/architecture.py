@@ -62,7 +62,6 @@ class Reach:
 
     @property
     def whole(self) -> bool:
-        """Whether the region fills the patch it was measured on."""
         return self.extent >= len(self.influence)
 
 

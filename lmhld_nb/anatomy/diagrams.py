@@ -111,7 +111,6 @@ class _Spot:
         return self.x + self.half
 
     def box(self, ax: Axes, height: float, fill: RGB, text: str) -> None:
-        """Draw the box, twice ``height`` high."""
         corner, shape = (self.left, self.y - height), "round,pad=0,rounding_size=0.05"
         box = FancyBboxPatch(corner, 2 * self.half, 2 * height, boxstyle=shape, facecolor=fill, edgecolor="0.3")
         ax.add_patch(box).set(linewidth=0.8, zorder=3)
@@ -160,7 +159,6 @@ def _route(graph: Graph, edge: Edge, spots: Mapping[str, _Spot], slots: Mapping[
 
 
 def _arrow(ax: Axes, points: Points, kind: str) -> None:
-    """Draw an arrow along corners, rounded."""
     colour, line, _ = _EDGES[kind]
     vertices: list[Any] = [points[0]]
     codes = [Path.MOVETO]

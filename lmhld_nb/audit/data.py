@@ -34,12 +34,10 @@ def _sensors() -> set[str]:
 
 
 def _images() -> dict[str, pd.Period]:
-    """Return the month of each area's images (Table 1)."""
     return {str(area): pd.Period(date.replace(".", "-"), "M") for area, date in published(1)["date"].items()}
 
 
 def _stated_years() -> dict[str, int]:
-    """Return the year that the abstract gives for each area's images."""
     return {area: int(year) for area, _, year in (pair.partition("=") for pair in quoted("area_years").values)}
 
 
@@ -148,13 +146,11 @@ def _resolution_by_sensor() -> Finding:
 
 
 def _patches() -> pd.DataFrame:
-    """Return Table 2's rows of study areas."""
     table = paper.table(2)
     return table[table["study_area"].isin(set(paper.table(1)["study_area"]))]
 
 
 def _sizes() -> set[str]:
-    """Return the patch sizes of the study areas (Table 2)."""
     return set(_patches()["patch_size"].astype(str))
 
 
@@ -163,7 +159,6 @@ def _total() -> int:
 
 
 def _others() -> pd.DataFrame:
-    """Return Table 3's rows of other data sets, by name."""
     return published(3).drop(index=_OURS)
 
 

@@ -103,7 +103,6 @@ def _single(score: str) -> pd.DataFrame:
 
 
 def _led_by(model: str, score: str) -> pd.Index:
-    """Return the areas in which a model has the highest score."""
     table = _single(score)
     return table.index[table.idxmax(axis=1) == model]
 

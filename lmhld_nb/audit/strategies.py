@@ -108,7 +108,6 @@ def _above_single(level: str, detail: str) -> Finding:
 
 
 def _gap() -> pd.Series:
-    """Return precision minus recall of each model in Table 7."""
     return published(7)["precision"] - published(7)["recall"]
 
 

@@ -69,7 +69,6 @@ def parameter_value(text: str) -> object:
 
 
 def _read(source: Path, parameters: Mapping[str, object]) -> nbformat.NotebookNode:
-    """Read a chapter that has all of these parameters."""
     notebook = jupytext.read(source)
     known = sorted(parameters_of(notebook))
     if unknown := [name for name in parameters if name not in known]:

@@ -1,14 +1,13 @@
-"""Counts of pixels, and the single-threshold baseline that they judge."""
+"""Counts of pixels, the registry of metrics computed from them, and the single-threshold baseline."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lmhld_nb.evaluation.metrics import scores
 from lmhld_nb.inventory import brightness, ndvi
 
 
@@ -35,7 +34,6 @@ class Confusion:
 
     @classmethod
     def from_dict(cls, row: Mapping[str, float]) -> Confusion:
-        """Return the counts that `as_dict` has written."""
         return cls(*(int(row[name]) for name in ("tp", "fp", "fn", "tn")))
 
     def __add__(self, other: Confusion) -> Confusion:
@@ -57,7 +55,6 @@ class Confusion:
         return ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
     def as_dict(self) -> dict[str, float | int]:
-        """Return counts and all metrics, for JSON and tables."""
         return {"tp": self.tp, "fp": self.fp, "fn": self.fn, "tn": self.tn, **scores(self)}
 
 
@@ -66,6 +63,27 @@ def ratio(share: Any, whole: Any) -> Any:
     if np.ndim(whole) == 0:
         return share / whole if whole else float("nan")
     return np.divide(share, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score from 0 to 1, NaN where not defined: key, title and formula, which must take arrays (`ratio`)."""
+
+    name: str
+    title: str
+    of: Callable[[Confusion], float]
+
+
+METRICS: dict[str, Metric] = {
+    "precision": Metric("precision", "precision", lambda counts: counts.precision),
+    "f1": Metric("f1", "F1", lambda counts: counts.f1),
+    "recall": Metric("recall", "recall", lambda counts: counts.recall),
+}
+
+
+def scores(confusion: Confusion) -> dict[str, float]:
+    """Return all metrics of some counts, by name, in the order of the registry."""
+    return {name: metric.of(confusion) for name, metric in METRICS.items()}
 
 
 @dataclass(frozen=True)

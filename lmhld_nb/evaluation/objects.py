@@ -94,7 +94,6 @@ def pooled(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _rates(counts: pd.DataFrame) -> pd.DataFrame:
-    """Return counts by size class with the rates that follow from them."""
     total, detected, mapped, false = (counts[name].to_numpy() for name in _COUNTS)
     pairs = zip(detected.tolist(), total.tolist(), strict=True)
     intervals = [binomtest(k, n).proportion_ci(method="wilson") if n else (math.nan, math.nan) for k, n in pairs]
@@ -115,7 +114,6 @@ class Tally:
         return Tally(self.ranked + other.ranked, self.counts + other.counts, pooled([self.sizes, other.sizes]))
 
     def scores(self) -> dict[str, Any]:
-        """Return the scores of `score`."""
         threshold, f1 = self.ranked.best()
         total, detected, mapped, false = (int(self.sizes[name].sum()) for name in _COUNTS)
         ranked = {name: getattr(self.ranked, name) for name in ("average_precision", "calibration_error", "brier")}
@@ -137,7 +135,6 @@ class Tally:
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Tally:
-        """Return what `arrays` has written."""
         sizes = {name.removeprefix("sizes "): values for name, values in arrays.items() if name.startswith("sizes ")}
         ranked, counts = Ranked(arrays["pixels"], arrays["sums"]), Confusion(*arrays["counts"].tolist())
         return cls(ranked, counts, pooled([pd.DataFrame(sizes)]))

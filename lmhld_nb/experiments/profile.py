@@ -88,7 +88,6 @@ class Profile(Strict, allow_inf_nan=False):
         return self
 
     def makes(self, experiment: str) -> bool:
-        """Say whether this profile makes an experiment."""
         return getattr(self.experiments, experiment, None) is not None
 
     def settings(self, experiment: str) -> Any:

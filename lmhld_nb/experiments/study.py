@@ -32,7 +32,6 @@ class Study:
     seen: dict[str, Run] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse areas and bands that the profile names and the data set does not have."""
         profile, dataset = self.profile, self.dataset
         for band in profile.patches.bands:
             if band not in dataset.bands:
@@ -64,7 +63,6 @@ class Study:
 
     @cached_property
     def areas(self) -> tuple[str, ...]:
-        """Areas used, in the order of the data set."""
         chosen = self.profile.areas
         return tuple(area for area in self.dataset.areas if not chosen or area in chosen)
 
@@ -74,11 +72,9 @@ class Study:
         return tuple(area for area in self.areas if not chosen or area in chosen)
 
     def scenes(self) -> dict[str, tuple[Scene, ...]]:
-        """Return the scenes of each area used."""
         return {area: self.dataset.scenes_of(area) for area in self.areas}
 
     def settings(self, experiment: str) -> Any:
-        """Return the settings of an experiment; raises `UserError` if the profile does not make it."""
         return self.profile.settings(experiment)
 
     def with_bands(self, bands: Sequence[str] | None) -> Study:
@@ -121,11 +117,9 @@ class Study:
         return spec
 
     def patches(self, area: str, size: int | None = None, progress: bool = False) -> PatchSet:
-        """Return an area's patches, cutting those that are not there yet."""
         return cut(self.patch_spec(area, size), self.dataset.scenes_of(area), progress)
 
     def batch_size(self, size: int) -> int:
-        """Return the patches of ``size`` per step."""
         return self.profile.batch_size_at.get(size, self.profile.recipe.batch_size)
 
     def trainings(
@@ -156,7 +150,6 @@ class Study:
         return self._noted(whole)
 
     def _noted(self, finished: Iterable[Run]) -> list[Run]:
-        """Keep in mind runs, for what is written under figures."""
         finished = list(finished)
         self.seen.update((run.spec.run_id, run) for run in finished)
         return finished

@@ -111,7 +111,6 @@ class ScoredEvent:
 
     @property
     def is_scored(self) -> bool:
-        """Whether any pixel is labelled."""
         return bool(self.tally.ranked.pixels.sum())
 
     @property
@@ -186,7 +185,6 @@ def score_events(study: Study, dataset: DataSet, areas: Sequence[str], run: Run)
 
 
 def _score(run: Run, scene_list: Sequence[Scene], threshold: float, device: str) -> dict[str, np.ndarray]:
-    """Return the arrays that a `ScoredEvent` is made of."""
     model, card = weights.load(run.weights_file)
     target = torch.device(choose_device(device))
     model = model.to(target).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -134,7 +134,6 @@ class Quote:
 
     @property
     def number(self) -> float:
-        """The first value as a number."""
         return float(self.values[0])
 
     @property

@@ -62,7 +62,6 @@ class PatchSpec(config.Strict):
 
     @property
     def folder(self) -> Path:
-        """Where the PatchSet lies (made or not)."""
         home = config.data_dir() / safe_name(self.dataset, "data set") / "patches"
         return home / f"{safe_name(self.area, 'area')}-{self.size}-{self.fingerprint_of_patches}"
 
@@ -105,7 +104,6 @@ class PatchSet:
         return pd.read_csv(self.folder / "index.csv", dtype={"scene": str})
 
     def where(self, split: str) -> np.ndarray:
-        """Return the numbers of the patches of one split."""
         return np.flatnonzero(self.index["split"].to_numpy() == split)
 
     def neighbours(self, split: str, other: str) -> int:

@@ -44,7 +44,6 @@ def make_run(spec: RunSpec, execution: Execution | None = None, whole_area: bool
 
 
 def _make_locked(spec: RunSpec, execution: Execution, whole_area: bool) -> None:
-    """Train and score what is missing of a run."""
     folder = runs_dir() / spec.run_id
     if reason := store.damage(spec):
         store.set_aside(spec, reason)

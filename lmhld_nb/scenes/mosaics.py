@@ -177,7 +177,6 @@ def _type_with_fill(dtype: np.dtype) -> tuple[np.dtype, float]:
 def _joined(
     files: list[Raster], windows: list[Window], dtype: np.dtype, fill: float, window: Window, indices: list[int]
 ) -> np.ndarray:
-    """Read a window of a mosaic whose files lie in ``windows``."""
     joined = np.full((len(indices), window.height, window.width), fill, dtype)
     missing = np.ones((window.height, window.width), bool)
     for file, own in zip(files, windows, strict=True):

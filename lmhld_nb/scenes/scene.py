@@ -71,7 +71,6 @@ class Image:
         return values
 
     def window_transform(self, window: Window) -> Affine:
-        """Return the pixel-to-map transform of a window."""
         return rasterio.windows.transform(window.as_rasterio, self.transform)
 
     @property

@@ -106,7 +106,6 @@ def _complete(file: RemoteFile, part: Path, bar: tqdm) -> None:
 
 
 def _transfer(file: RemoteFile, part: Path, bar: tqdm) -> None:
-    """Append to ``part`` what one connection brings."""
     have = _size(part) if file.size is not None else 0
     headers = _HEADERS | ({"Range": f"bytes={have}-"} if have else {})
     with requests.get(file.url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
