@@ -42,7 +42,6 @@ def verdict(name: str) -> str:
 
 
 def part_of(text: str, section: str) -> str:
-    """Return the part of the paper's text that a section names."""
     if section == "abstract":
         return text[text.index("**ABSTRACT") : text.index("**Keywords")]
     if section == "references":

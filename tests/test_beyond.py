@@ -44,7 +44,6 @@ def study(tiny: Path) -> Study:
 
 @pytest.fixture
 def mini(study: Study) -> Study:
-    """The profile `mini` on the smallest twin."""
     return Study(load("mini").model_copy(update={"data": "twin-smoke"}), study.dataset)
 
 

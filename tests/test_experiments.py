@@ -33,7 +33,6 @@ def ids(planned: list[PlannedRun]) -> list[str]:
 
 
 def rewrite(path: Path, old: str, new: str) -> str:
-    """Change a profile's file and return its path as `load` wants it."""
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))

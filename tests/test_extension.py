@@ -62,7 +62,6 @@ def profile(registries: None, twin_data: Path, tmp_path_factory: pytest.TempPath
 
 
 def lmhld(*arguments: object) -> str:
-    """Run the command in a process of its own and return what it prints."""
     command = [sys.executable, "-m", "lmhld_nb.cli", *map(str, arguments)]
     child = subprocess.run(command, check=False, capture_output=True, text=True)
     assert child.returncode == 0, child.stderr
@@ -142,7 +141,6 @@ def test_the_prediction_browser_shows_the_eighth_network(book: lm.Book) -> None:
 
 @pytest.fixture(scope="module")
 def build(book: lm.Book) -> Path:
-    """The folder of the extended book, all chapters executed."""
     lmhld("book", config.workdir() / "extended.yaml", "-q")
     return config.workdir() / "build" / book.name
 

@@ -14,7 +14,6 @@ WEAK = {"f1_low": np.nan, "f1_high": np.nan, "patches": 4, "f1_sd": np.nan, "see
 
 
 def scored(number: int, columns: dict[str, float]) -> pd.DataFrame:
-    """Return a table of the paper as one of the book."""
     table = paper.table(number).assign(**columns)
     keys = {name: key for key, name in paper.MODELS.items()}
     return table.assign(model=table["model"].map(keys), area=table.get("study_area", "all"))

@@ -19,7 +19,6 @@ BGR = ("blue", "green", "red")
 
 @pytest.fixture
 def smoke(tiny: Path) -> Study:
-    """The profile `smoke` in the working folder of `tiny`."""
     profile = load("smoke").model_copy(update={"execution": QUIET})
     return Study(profile, sources.load("twin-smoke"))
 

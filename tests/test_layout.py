@@ -33,7 +33,6 @@ def mask(seed: int, code: int = 1) -> np.ndarray:
 
 
 def write(path: Path, values: np.ndarray, crs: str | None = None) -> Path:
-    """Write an image, mask or array in the format of the file's suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".npy":
         np.save(path, values)
@@ -49,7 +48,6 @@ def write(path: Path, values: np.ndarray, crs: str | None = None) -> Path:
 
 
 def pairs(root: Path, area: str = "rio", count: int = 3, code: int = 1, bands: int = 4, masks: str = "masks") -> Path:
-    """Write images and masks of an area into two folders."""
     for number in range(count):
         write(root / area / "images" / f"{number}.tif", image(number, bands))
         write(root / area / masks / f"{number}.png", mask(number, code))

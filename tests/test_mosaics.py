@@ -25,7 +25,6 @@ def tile(folder: Path, name: str, image: np.ndarray, row: int = 0, col: int = 0,
 
 
 def read(paths: list[Path], **options: object) -> tuple[np.ndarray, np.ndarray, Affine]:
-    """Return values, where they are data, and the transform."""
     scene = Scene("a", "made", paths[0], BANDS)
     with scenes.open_image(scene, paths[1:], **options) as image:  # type: ignore[arg-type]
         values = image.read(Window(0, 0, *image.shape), BANDS)

@@ -26,7 +26,6 @@ can_be_portable = pytest.mark.skipif(
 
 
 def printed_by(*program: str, **environment: str) -> list[str]:
-    """Run Python with another environment and return the lines it prints."""
     process = subprocess.run(
         [sys.executable, *program], env={**os.environ, **environment}, capture_output=True, text=True, check=False
     )

@@ -54,7 +54,6 @@ def finished(home: Path) -> list[Run]:
 
 @pytest.fixture
 def store(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The records as the store of this test."""
     folder = tmp_path / "store"
     records.unpack(records.read(records.path("tiny"), "tiny"), folder)
     monkeypatch.setenv("LMHLD_RUNS", str(folder))

@@ -30,7 +30,6 @@ def study(tiny: Path) -> Study:
 
 
 def finished_runs(study: Study) -> dict[str, list[Run]]:
-    """Make all runs of a study; return them by experiment."""
     planned = plan(study)
     whole_area = {entry.spec.run_id for entry in planned if entry.whole_area}
     runs.make_runs([entry.spec for entry in planned], 1, QUIET, whole_area)
@@ -135,7 +134,6 @@ def test_examples_and_thresholds_belong_to_the_test_patches(study: Study) -> Non
 
 
 def choose(values: list[list[float]], sizes: list[int]) -> pd.DataFrame:
-    """Return the choice from one F1 per network (rows) and size."""
     levels = [["rio"], models.NAMES[: len(values)], sizes]
     index = pd.MultiIndex.from_product(levels, names=["area", "model", "patch_size"])
     table = pd.DataFrame({"f1": np.ravel(values), "outside_f1": np.nan, "published_f1": np.nan}, index)

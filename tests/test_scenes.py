@@ -46,13 +46,11 @@ def square(row: float, col: float, side: float) -> Polygon:
 
 @pytest.fixture
 def made(tmp_path: Path) -> Scene:
-    """A scene with a mask."""
     return scene(tmp_path, MASK)
 
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Scene:
-    """A scene without labels."""
     return scene(tmp_path, MASK, labels="none")
 
 

@@ -56,7 +56,6 @@ def get(name: str = "plain", from_path: Path | None = None, layout: Path | None 
 
 
 def refused(says: str, name: str = "plain", from_path: Path | None = None, layout: Path | None = None) -> str:
-    """Assert that ``get`` fails in one line."""
     return refuses(says, get, name, from_path, layout)
 
 

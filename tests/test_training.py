@@ -34,7 +34,6 @@ SPEC = PatchSpec(dataset="made", fingerprint="0" * 16, area="made", size=32)
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A data folder with a scene, cut into patches."""
     folder = tmp_path_factory.mktemp("data")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LMHLD_DATA", str(folder))
@@ -66,7 +65,6 @@ def same(one, two):
 
 @pytest.fixture(scope="module")
 def whole(data, tmp_path_factory):
-    """The folder of the plain run, never interrupted."""
     folder = tmp_path_factory.mktemp("whole")
     train(run_spec(), patches.load(SPEC), folder)
     return folder

@@ -48,7 +48,6 @@ def recorded(published: Path, tiny: Path) -> Records:
 
 @pytest.fixture
 def specs(recorded: Records, tiny: Path) -> list[RunSpec]:
-    """The planned runs, in a working folder without runs."""
     return [entry.spec for entry in plan(open_study(load(str(tiny)), progress=False))]
 
 

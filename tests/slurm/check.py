@@ -27,14 +27,11 @@ results: list[bool] = []
 
 
 def check(what: str, passed: bool, details: object = "") -> None:
-    """Count and print one check; ``details`` are shown when it failed."""
     results.append(passed)
     print(f"{'ok    ' if passed else 'FAILED'} {what}" + ("" if passed else f"\n       {details}"), flush=True)
 
 
 class Workflow:
-    """Snakemake on the test's profile and cluster."""
-
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder = folder
         self.profile = Path(__file__).with_name("tiny.yaml")
@@ -54,7 +51,6 @@ class Workflow:
             )
 
     def statuses(self) -> dict[str, str]:
-        """Return the status of each run as `lmhld plan` gives it."""
         table = output(self.environment, str(BIN / "lmhld"), "plan", str(self.profile), "--csv")
         return {row["run_id"]: row["status"] for row in csv.DictReader(table.splitlines())}
 
@@ -72,7 +68,6 @@ class Workflow:
 
 
 def kill_training(run_id: str) -> None:
-    """Kill the processes that train a run."""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has just ended
             words = (process / "cmdline").read_bytes().split(b"\0")
@@ -135,7 +130,6 @@ def examine(workflow: Workflow) -> None:
 
 
 def main() -> int:
-    """Return 0 where all is as it should be, 1 where not, 2 where the test cannot be made."""
     if os.geteuid() != 0 or missing_commands():
         print(f"test-slurm: needs root (it starts daemons) and {missing_commands() or 'nothing else'}", file=sys.stderr)
         return 2

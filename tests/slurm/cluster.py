@@ -19,7 +19,6 @@ COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scance
 
 
 def missing_commands() -> list[str]:
-    """Return the commands that are not installed."""
     return [name for name in COMMANDS if _find(name) is None]
 
 
@@ -93,5 +92,4 @@ def _free_port() -> int:
 
 
 def output(environment: dict[str, str], *command: str) -> str:
-    """Return what a command prints on stdout, however it ends."""
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout
