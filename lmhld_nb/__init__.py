@@ -42,14 +42,8 @@ _PACKAGES = (
     "anatomy", "audit", "book", "config", "evaluation", "experiments", "inventory", "mapping", "models", "paper",
     "patches", "plots", "runs", "scenes", "sources", "training", "twin", "widgets",
 )  # fmt: skip
-_NAMES = {
-    "open": "lmhld_nb.book.face",
-    "Book": "lmhld_nb.book.face",
-    "tidy": "lmhld_nb.book.face",
-    "exercise": "lmhld_nb.book.exercises",
-}
-
-_MODULES = {"ledger": "lmhld_nb.book.ledger"}
+_NAMES = {"open": "face", "Book": "face", "tidy": "face", "exercise": "exercises", "ledger": "ledger"}
+"""Names of ``lmhld_nb.book`` and the module that each is in, or is."""
 
 if TYPE_CHECKING:
     from lmhld_nb.book.exercises import exercise as exercise
@@ -61,11 +55,12 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     """Import a package, or one of `_NAMES`, when it is first asked for: the command's ``--help`` needs none of them."""
     if name in _NAMES:
-        return getattr(importlib.import_module(_NAMES[name]), name)
-    if name in _PACKAGES or name in _MODULES:
-        return importlib.import_module(_MODULES.get(name, f"lmhld_nb.{name}"))
+        module = importlib.import_module(f"lmhld_nb.book.{_NAMES[name]}")
+        return module if name == _NAMES[name] else getattr(module, name)
+    if name in _PACKAGES:
+        return importlib.import_module(f"lmhld_nb.{name}")
     raise AttributeError(f"module 'lmhld_nb' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_PACKAGES, *_MODULES, *_NAMES])
+    return sorted([*globals(), *_PACKAGES, *_NAMES])

@@ -6,7 +6,6 @@ Torch and GDAL are imported inside the commands, so that ``--help`` answers at o
 from __future__ import annotations
 
 import secrets
-import shutil
 import signal
 import sys
 from pathlib import Path
@@ -138,10 +137,7 @@ def run(
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Make the missing runs of a profile on this machine; finished ones are kept, failed ones tried again.
-
-    Published runs count as finished; where a missing stage of a chain starts from one, that is trained again.
-    """
+    """Make the missing runs of a profile on this machine; finished ones are kept, published ones count as finished."""
     from lmhld_nb import runs
     from lmhld_nb.experiments.plan import ranks
     from lmhld_nb.runs import records
@@ -338,9 +334,8 @@ def audit(as_json: Annotated[bool, typer.Option("--json", help="for other progra
     """Check the paper's published numbers against each other: one line per statement, with its verdict."""
     from lmhld_nb import audit as checking
 
-    width = min(shutil.get_terminal_size((100, 24)).columns, 140)
     checked = checking.checks()
-    typer.echo(checking.as_json(checked) if as_json else checking.text(checked, width))
+    typer.echo(checking.as_json(checked) if as_json else checking.text(checked))
 
 
 @app.command(epilog="Example: lmhld export 0123456789abcdef --out net.safetensors")

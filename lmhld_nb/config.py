@@ -1,7 +1,6 @@
 """The project's folders, strict YAML, one-line errors, files that are written whole, and progress bars."""
 
 import importlib
-import importlib.util
 import json
 import os
 import re
@@ -15,7 +14,7 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
-from tqdm import tqdm
+from tqdm import auto, tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 # Control characters (the escape that begins ANSI codes among them), line separators, overrides of the writing
@@ -56,19 +55,12 @@ StrictT = TypeVar("StrictT", bound=BaseModel)
 
 def safe_name(text: str, what: str) -> str:
     """Return ``text`` if it can become one component of a path, or raise `UserError`; ``what`` it names: "area"."""
-    if not text:
-        reason = "is empty"
-    elif text[0] in ".-":
-        reason = f"begins with '{text[0]}'"
-    elif "/" in text or "\\" in text:
-        reason = "holds a slash"
-    elif _UNPRINTABLE.search(text):
-        reason = "holds a control character"
-    elif len(text.encode()) > _LONGEST_NAME:
-        text, reason = f"{text[:40]}…", f"is longer than {_LONGEST_NAME} bytes"
-    else:
+    if re.match(r"[^.\-/\\][^/\\]*\Z", text) and not _UNPRINTABLE.search(text) and len(text.encode()) <= _LONGEST_NAME:
         return text
-    raise UserError(f"{what} '{text}': {reason}, so no file or folder can be named after it; choose another name")
+    rule = (
+        f"it may not be empty, begin with . or -, hold slashes or control characters, or exceed {_LONGEST_NAME} bytes"
+    )
+    raise UserError(f"{what} '{text[:80]}': no file or folder can be named after it: {rule}; choose another name")
 
 
 def workdir() -> Path:
@@ -104,11 +96,7 @@ def environment_set(name: str, value: str) -> Iterator[None]:
 
 
 def read_yaml(path: Path, schema: type[StrictT]) -> StrictT:
-    """Read ``path`` and check it against ``schema``; what is wrong with it is a `UserError`.
-
-    Values pass through JSON so that a YAML list is accepted where a tuple is declared, while ``1e-3`` (text to
-    YAML 1.1) is refused where a number is.
-    """
+    """Read ``path`` and check it against ``schema``; what is wrong with it is a `UserError`."""
     try:
         raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
@@ -118,6 +106,7 @@ def read_yaml(path: Path, schema: type[StrictT]) -> StrictT:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not readable as YAML ({error})") from None
     try:
+        # Through JSON, a list is accepted where a tuple is declared, and 1e-3 (text to YAML 1.1) not where a number is.
         plain = json.dumps(raw)
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: {error}; use plain numbers, texts and lists") from None
@@ -178,10 +167,9 @@ def load_extensions(names: Iterable[str] | None = None) -> None:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that takes its name only if the block succeeds.
+    """Yield a temporary path beside ``path``, for a file or folder, that takes its name only if the block succeeds.
 
-    The block may create a file or a folder. If it fails, what was at ``path`` stays and the temporary path is removed;
-    what the system refuses, a full disk say, is a `UserError`.
+    What was there stays if it fails; what the system refuses is a `UserError`.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
     try:
@@ -220,35 +208,10 @@ def write_json(path: Path, content: object) -> None:
         temporary.write_text(json.dumps(finite, indent=1) + "\n", encoding="utf-8")
 
 
-class _Lines:
-    """A file for a tqdm bar: turns what it draws over and over into lines of stderr."""
-
-    def write(self, text: str) -> None:
-        if text.strip():
-            print(text.strip(), file=sys.stderr, flush=True)
-
-    def flush(self) -> None:
-        pass
-
-
 def progress_bar(total: int, desc: str, unit: str, show: bool = True, initial: int = 0) -> Any:
-    """Return a tqdm bar on a terminal and in a notebook; elsewhere one that prints a plain line per step."""
-    options: dict[str, Any] = {"total": total, "desc": printable(desc), "unit": unit, "initial": initial}
-    if not show or sys.stderr.isatty():
-        return tqdm(**options, disable=not show, leave=False)
-    if _in_notebook():
-        from tqdm.notebook import tqdm as notebook_bar
-
-        return notebook_bar(**options, leave=False)
-    words = "{desc}: {unit} {n_fmt}/{total_fmt}{postfix}, {elapsed} spent, {remaining} left"
-    # Every step is a line, the start is not (`delay`), and the time left goes by the mean rate (`smoothing`).
-    options |= {"miniters": 1, "mininterval": 0, "delay": 1e-9, "smoothing": 0, "position": 0}
-    return tqdm(**options, leave=False, file=_Lines(), bar_format=words)
-
-
-def _in_notebook() -> bool:
-    """Say whether a person watches through Jupyter (batch execution sets LMHLD_PROGRESS=lines)."""
-    kernel = sys.modules.get("ipykernel.zmqshell")
-    if kernel is None or not kernel.ZMQInteractiveShell.initialized():
-        return False
-    return importlib.util.find_spec("ipywidgets") is not None and os.environ.get("LMHLD_PROGRESS") != "lines"
+    """Return a tqdm bar, in a notebook a widget unless LMHLD_PROGRESS is ``lines``; a log gets it once a minute."""
+    kind = tqdm if os.environ.get("LMHLD_PROGRESS") == "lines" else auto.tqdm
+    often = 0.1 if sys.stderr.isatty() or "ipykernel" in sys.modules else 60.0
+    return kind(
+        total=total, desc=printable(desc), unit=unit, initial=initial, disable=not show, leave=False, mininterval=often
+    )

@@ -48,12 +48,10 @@ def area_sizes(area_scenes: Sequence[Scene]) -> np.ndarray:
 
 
 def components(strips: Iterable[tuple[np.ndarray, ...]], layers: Sequence[str] = ()) -> pd.DataFrame:
-    """Measure every 8-connected landslide of a mask of any size and count what else is true of its pixels.
+    """Measure every 8-connected landslide of a mask of any size (`landslide_sizes`), and its pixels in other layers.
 
-    ``strips`` are, from top to bottom, each the mask (as for `landslide_sizes`) and one bool array of its shape for
-    each of ``layers``. A landslide that reaches over strips counts once. Returns one row per landslide, whole numbers:
-    ``size_px``; for each layer the landslide's pixels that are True in it; its box ``top``, ``left`` and, one beyond
-    the last pixel, ``bottom`` and ``right``.
+    ``strips`` are, from top to bottom, the mask and one bool array of its shape per layer. One row per landslide:
+    ``size_px``, the layers, and its box ``top``, ``left``, and one beyond the last pixel ``bottom``, ``right``.
     """
     names = ["size_px", *layers]
     parts = [np.zeros((0, len(names) + 4), np.int64)]
@@ -144,10 +142,7 @@ def brightness(values: np.ndarray, bands: tuple[str, ...]) -> np.ndarray:
 
 
 def feature_layers(scene: Scene, window: Window) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return what an annotator looks at in a window (paper section 2.2), and where its landslides are, bool.
-
-    ``brightness`` (reflectance, or stored units), ``NDVI`` and ``slope`` (degrees), as far as they are known.
-    """
+    """Return brightness, NDVI and slope (degrees) of a window, as far as known (section 2.2); and its landslides."""
     with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
         values, landslide = image.read(window, scene.bands), labels.read(window) == 1
         layers = {"brightness": brightness(values * scene.scale, scene.bands)}
@@ -166,15 +161,11 @@ def feature_contrast(scene: Scene, window: Window) -> pd.DataFrame:
 
 
 def check_polygons(scene: Scene, ring_px: int = 12, flat_degrees: float = 8.0, shift_px: int = 0) -> pd.DataFrame:
-    """Hold every polygon of an inventory against its surroundings (paper section 2.2's annotation checks).
+    """Hold every polygon of an inventory against its surroundings, ``ring_px`` wide (paper section 2.2).
 
-    A fresh landslide lies on a slope, has lost vegetation and is brighter than what surrounds it. A polygon is flagged
-    ``flat`` where its mean slope is below ``flat_degrees``, and ``no contrast`` where it has neither lost NDVI nor
-    gained brightness. A flag asks for a second look; it is no proof of an error. A mask is outlined first; other
-    landslides and no-data do not count as surroundings (``ring_px`` wide). ``shift_px`` moves all polygons along the
-    rows first, to see what a misplaced inventory looks like. Returns one row per polygon that covers data: area_px,
-    slope_deg, relief_m (NaN without elevation), ndvi, ndvi_around, brightness, brightness_around (stored units), flag
-    (empty where plausible).
+    Flagged ``flat`` is a mean slope below ``flat_degrees``, ``no contrast`` one that has neither lost NDVI nor gained
+    brightness: a second look is due. Masks are outlined; ``shift_px`` moves polygons along the rows first. Returns
+    area_px, slope_deg, relief_m (NaN without elevation), ndvi, brightness and …_around, flag.
     """
     bands = tuple(band for band in scenes.BANDS if band in scene.bands)
     rows = []

@@ -65,7 +65,6 @@ def twin_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The weights of an untrained network, as of a run."""
     return write_weights(tmp_path_factory.mktemp("weights") / "weights.safetensors")
 
 

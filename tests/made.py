@@ -25,7 +25,6 @@ TRANSFORM = Affine(3.0, 0, 500_000.0, 0, -3.0, 4_700_000.0)
 
 
 def blobs(rows: int, cols: int, count: int, seed: int = 0, radius: tuple[int, int] = (2, 12)) -> np.ndarray:
-    """Draw a mask of discs, some of which meet."""
     random = np.random.default_rng(seed)
     y, x = np.ogrid[:rows, :cols]
     mask = np.zeros((rows, cols), bool)
@@ -44,7 +43,6 @@ def image_of(mask: np.ndarray, seed: int = 0, bands: int = 4) -> np.ndarray:
 def write_tif(
     path: Path, values: np.ndarray, crs: str | None = CRS, transform: Affine = TRANSFORM, **options: object
 ) -> Path:
-    """Write (bands, rows, cols) as a tiled GeoTIFF."""
     path.parent.mkdir(parents=True, exist_ok=True)
     values = values if values.ndim == 3 else values[None]
     count, height, width = values.shape
@@ -56,14 +54,12 @@ def write_tif(
 
 
 def write_polygons(path: Path, mask: np.ndarray, crs: str = CRS, transform: Affine = TRANSFORM) -> Path:
-    """Write a mask's outlines as polygons."""
     outlines = [shape(g) for g, v in shapes(mask.astype(np.uint8), mask, connectivity=8, transform=transform)]
     gpd.GeoDataFrame({"id": range(len(outlines))}, geometry=outlines, crs=crs).to_file(path)
     return path
 
 
 def scene(folder: Path, mask: np.ndarray, name: str = "a", labels: str = "mask", seed: int = 0, **fields: Any) -> Scene:
-    """Write one scene with a raster mask or polygons and describe it."""
     image = write_tif(folder / f"{name}.tif", image_of(mask, seed), nodata=0)
     if labels == "mask":
         fields["mask"] = write_tif(folder / f"{name}_mask.tif", mask.astype(np.uint8))

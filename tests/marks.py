@@ -8,12 +8,10 @@ FOLDER = "LMHLD_TEST_MARKS"
 
 
 def kill_worker() -> None:
-    """Kill this process."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def kill_first_worker() -> None:
-    """Kill this process if it is the first that comes here."""
     try:
         (Path(os.environ[FOLDER]) / "first").touch(exist_ok=False)
     except FileExistsError:

@@ -42,7 +42,6 @@ def verdict(name: str) -> str:
 
 
 def part_of(text: str, section: str) -> str:
-    """Return the part of the paper's text that a section names."""
     if section == "abstract":
         return text[text.index("**ABSTRACT") : text.index("**Keywords")]
     if section == "references":
@@ -118,19 +117,16 @@ def test_events_from_elsewhere_fall_into_the_time_the_paper_names() -> None:
     assert [doi for doi in dois.dropna() if f"{{{doi}}}" not in references] == []
 
 
-@pytest.mark.parametrize(
-    ("claim", "expected", "shows"),
-    [
-        ("slides_wenchuan/inventories", "contradicted", "197,481"),
-        ("slides_wenchuan/cited", "holds", "15,000"),
-        ("slides_jiuzhaigou", "holds", "4,834"),
-        ("magnitude_wenchuan", "contradicted", "Mw 7.9"),
-        ("large_scale", "cannot be checked", "0.44 km² in Table 1, the largest of that earthquake 7.12"),
-        ("gvlm_resolution", "contradicted", "1.5m here, 0.59m there"),
-        ("landslide4sense/described", "holds", "3799"),
-        ("landslide4sense/released", "contradicted", "3799 here, 4844 there"),
-    ],
-)
+@pytest.mark.parametrize(("claim", "expected", "shows"), [
+    ("slides_wenchuan/inventories", "contradicted", "197,481"),
+    ("slides_wenchuan/cited", "holds", "15,000"),
+    ("slides_jiuzhaigou", "holds", "4,834"),
+    ("magnitude_wenchuan", "contradicted", "Mw 7.9"),
+    ("large_scale", "cannot be checked", "0.44 km² in Table 1, the largest of that earthquake 7.12"),
+    ("gvlm_resolution", "contradicted", "1.5m here, 0.59m there"),
+    ("landslide4sense/described", "holds", "3799"),
+    ("landslide4sense/released", "contradicted", "3799 here, 4844 there"),
+])  # fmt: skip
 def test_statements_are_compared_with_other_publications(claim: str, expected: str, shows: str) -> None:
     finding = audit.CHECKS[claim]()
     assert finding.verdict == expected and shows in finding.derived
@@ -140,7 +136,7 @@ def test_every_claim_is_checked_and_nothing_else(checks: list[audit.Check]) -> N
     claims = paper.claims()
     assert claims.index.is_unique
     assert [check.id for check in checks] == list(claims.index)
-    modules = (audit.areas, audit.patch_sets, audit.settings, audit.scores, audit.strategies)
+    modules = (audit.data, audit.settings, audit.scores, audit.strategies)
     assert sum(len(module.CHECKS) for module in modules) == len(audit.CHECKS)  # each in one place
     for check in checks:
         assert check.verdict in audit.VERDICTS
@@ -161,18 +157,15 @@ def test_every_claim_is_computed_or_says_what_is_missing(monkeypatch: pytest.Mon
         audit.checks()
 
 
-@pytest.mark.parametrize(
-    ("name", "number", "row", "column", "value", "before", "after"),
-    [
-        ("split_difference/points", 2, "Gorkha, Nepal", "landslide_fraction_test", 0.2496, "holds", "rounding"),
-        ("split_difference/points", 2, "Gorkha, Nepal", "landslide_fraction_test", 0.2495, "holds", "contradicted"),
-        ("mean_f1", 5, 39, "f1", 0.8350, "rounding", "contradicted"),
-        ("mean_f1", 5, 39, "f1", 0.8310, "rounding", "holds"),
-        ("table_6_f1", 6, "U-Net+++", "f1", 0.8578, "contradicted", "rounding"),
-        ("conservative_gap", 7, "U-Net", "recall", 0.8345, "holds", "rounding"),
-        ("conservative_gap", 7, "U-Net", "recall", 0.8344, "holds", "contradicted"),
-    ],
-)
+@pytest.mark.parametrize(("name", "number", "row", "column", "value", "before", "after"), [
+    ("split_difference/points", 2, "Gorkha, Nepal", "landslide_fraction_test", 0.2496, "holds", "rounding"),
+    ("split_difference/points", 2, "Gorkha, Nepal", "landslide_fraction_test", 0.2495, "holds", "contradicted"),
+    ("mean_f1", 5, 39, "f1", 0.8350, "rounding", "contradicted"),
+    ("mean_f1", 5, 39, "f1", 0.8310, "rounding", "holds"),
+    ("table_6_f1", 6, "U-Net+++", "f1", 0.8578, "contradicted", "rounding"),
+    ("conservative_gap", 7, "U-Net", "recall", 0.8345, "holds", "rounding"),
+    ("conservative_gap", 7, "U-Net", "recall", 0.8344, "holds", "contradicted"),
+])  # fmt: skip
 def test_the_last_digit_decides(
     name: str, number: int, row: Any, column: str, value: float, before: str, after: str, monkeypatch: Any
 ) -> None:
@@ -283,18 +276,15 @@ def test_json_is_complete(checks: list[audit.Check]) -> None:
     assert [len(audit.f1_rows(number)) for number in rules.SCORE_TABLES] == [21, 49, 7, 7]
 
 
-@pytest.mark.parametrize("width", [20, 60, 100, 200])
-def test_text_is_whole_and_fits(width: int, checks: list[audit.Check]) -> None:
-    lines = audit.text(checks, width).splitlines()
-    assert max(map(len, lines)) <= max(width, 44)
-    joined = " ".join(" ".join(lines).split())
+def test_text_is_whole(checks: list[audit.Check]) -> None:
+    text = audit.text(checks)
     for check in checks:
         for part in (check.claim, check.derived, check.detail, check.reading):
-            assert " ".join(part.split()) in joined, check.id
-    assert f"{len(checks)} checks" in joined
-    assert len([line for line in lines if line and line[0] in "=~X?"]) == len(checks)
-    shown = CliRunner().invoke(cli.app, ["audit"], env={"COLUMNS": str(width)})
-    assert shown.exit_code == 0 and shown.stdout.splitlines() == audit.text(checks, min(width, 140)).splitlines()
+            assert part in text, check.id
+    assert f"{len(checks)} checks" in text
+    assert len([line for line in text.splitlines() if line and line[0] in "=~X?"]) == len(checks)
+    shown = CliRunner().invoke(cli.app, ["audit"])
+    assert shown.exit_code == 0 and shown.stdout.splitlines() == text.splitlines()
 
 
 def test_a_statement_holds_in_every_reading_or_not() -> None:

@@ -25,7 +25,7 @@ from lmhld_nb.experiments import (
     part,
     single,
     tables,
-)
+)  # fmt: skip
 from lmhld_nb.experiments.plan import plan
 from lmhld_nb.experiments.profile import narrow
 from lmhld_nb.patches import PatchSpec, splits
@@ -44,7 +44,6 @@ def study(tiny: Path) -> Study:
 
 @pytest.fixture
 def mini(study: Study) -> Study:
-    """The profile `mini` on the smallest twin."""
     return Study(load("mini").model_copy(update={"data": "twin-smoke"}), study.dataset)
 
 
@@ -239,11 +238,8 @@ def test_an_area_is_left_out(study: Study) -> None:
     assert leave_one_out.fetched(study).loc["gorkha", "single_f1"] == pytest.approx(f1, nan_ok=True)
     assert not narrow(study.profile, (), "gorkha").makes("leave_one_out")
     alone = with_experiments(study, beyond=None)
-    refuses(
-        "without its only area",
-        leave_one_out.without,
-        replace(alone, profile=alone.profile.model_copy(update={"areas": ("gorkha",)})),
-    )
+    only = replace(alone, profile=alone.profile.model_copy(update={"areas": ("gorkha",)}))
+    refuses("without its only area", leave_one_out.without, only)
 
 
 def test_pairs(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,9 +247,8 @@ def test_pairs(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     make(single.specs(study))
     finished = certainty.table_runs(study)
     # One network has two seeds: the two are compared by the one that both have.
-    f1 = {
-        (run.spec.data[0].area, run.spec.model): run.metrics["test"]["f1"] for run in finished[5] if not run.spec.seed
-    }
+    first = [run for run in finished[5] if not run.spec.seed]
+    f1 = {(run.spec.data[0].area, run.spec.model): run.metrics["test"]["f1"] for run in first}
     pairs = certainty.pair_table(study, finished, resamples=200)
     assert len(pairs) == 2 and list(pairs.index.names) == [*certainty.CELL, "other"]
     for (_, area, _, one, other), row in pairs.iterrows():

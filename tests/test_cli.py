@@ -133,7 +133,7 @@ def test_plan_train_and_run(call: Call, tiny: Path) -> None:
     columns += ["status", "seconds", "f1"]
     assert columns in [line.split() for line in out.splitlines()]
     table = pd.read_csv(StringIO(call("plan", tiny, "--csv")[1]))
-    assert list(table) == [*columns, "parent", "files", "failure"]
+    assert list(table) == [*columns, "parent", "files"]
     assert list(table["areas"]) == ["emilia_romagna", "gorkha"]
     code, out, _ = call("train", tiny, table["run_id"][0], "-q")
     assert code == 0 and out.startswith(f"{table['run_id'][0]}: F1 ")

@@ -43,30 +43,27 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
     assert math.isnan(read(tmp_path, GOOD + "nodata: .nan\n").nodata or 0)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (GOOD + "cuont: 3\n", "unknown key 'cuont'; remove it or correct its spelling"),
-        (GOOD.replace("names", "nmes"), "unknown key 'inner.nmes'"),
-        (GOOD.replace("0.1", "1e-3"), r"key 'inner.rate' = '1e-3': .*write 1.0e-3"),
-        (GOOD.replace("3", "1e3"), r"key 'count' = '1e3': .*write 1.0e-3"),
-        (GOOD.replace("3", "3.5"), "key 'count' = 3.5"),
-        (GOOD.replace("3", "'3'"), "key 'count' = '3'"),
-        (GOOD.replace("[a, b]", "ab"), r"key 'inner.names' = 'ab'"),
-        (GOOD.replace("[a, b]", "[a, 2]"), r"key 'inner.names.1' = 2"),
-        (GOOD.replace("count: 3\n", ""), "key 'count' is missing"),
-        ("inner: {}\n", r"key 'count' is missing \(and 1 more\)"),
-        ("", r"key '\(top level\)' = None"),
-        ("- 1\n- 2\n", r"key '\(top level\)'"),
-        ("count: [3\n", "not readable as YAML"),
-        (GOOD + "count: 4\n", "key 'count' is given twice"),
-        ("count: !!python/object/apply:os.getcwd []\n", "not readable as YAML"),
-        ("count: 2024-01-01\ninner: {rate: 0.1}\n", "use plain numbers, texts and lists"),
-        ("count: &a [*a]\n", "use plain numbers, texts and lists"),
-        ("? [1, 2]\n: 3\n", "not readable as YAML"),
-        (b"count: 3 # \xff\xfe\n", "not readable as YAML"),
-    ],
-)
+@pytest.mark.parametrize(("text", "message"), [
+    (GOOD + "cuont: 3\n", "unknown key 'cuont'; remove it or correct its spelling"),
+    (GOOD.replace("names", "nmes"), "unknown key 'inner.nmes'"),
+    (GOOD.replace("0.1", "1e-3"), r"key 'inner.rate' = '1e-3': .*write 1.0e-3"),
+    (GOOD.replace("3", "1e3"), r"key 'count' = '1e3': .*write 1.0e-3"),
+    (GOOD.replace("3", "3.5"), "key 'count' = 3.5"),
+    (GOOD.replace("3", "'3'"), "key 'count' = '3'"),
+    (GOOD.replace("[a, b]", "ab"), r"key 'inner.names' = 'ab'"),
+    (GOOD.replace("[a, b]", "[a, 2]"), r"key 'inner.names.1' = 2"),
+    (GOOD.replace("count: 3\n", ""), "key 'count' is missing"),
+    ("inner: {}\n", r"key 'count' is missing \(and 1 more\)"),
+    ("", r"key '\(top level\)' = None"),
+    ("- 1\n- 2\n", r"key '\(top level\)'"),
+    ("count: [3\n", "not readable as YAML"),
+    (GOOD + "count: 4\n", "key 'count' is given twice"),
+    ("count: !!python/object/apply:os.getcwd []\n", "not readable as YAML"),
+    ("count: 2024-01-01\ninner: {rate: 0.1}\n", "use plain numbers, texts and lists"),
+    ("count: &a [*a]\n", "use plain numbers, texts and lists"),
+    ("? [1, 2]\n: 3\n", "not readable as YAML"),
+    (b"count: 3 # \xff\xfe\n", "not readable as YAML"),
+])  # fmt: skip
 def test_a_wrong_file_gives_one_line(tmp_path: Path, text: str | bytes, message: str) -> None:
     assert refuses(message, read, tmp_path, text).startswith(str(tmp_path / "some.yaml"))
 
@@ -76,23 +73,19 @@ def test_a_file_that_cannot_be_read_gives_one_line(tmp_path: Path) -> None:
     refuses(r"cannot be read \(is a directory\); check its permissions", read_yaml, tmp_path, Outer)
 
 
-@pytest.mark.parametrize(
-    ("message", "text"),
-    [
-        ("key 'recipe.epochs'", "recipe: {epochs: 0}"),
-        ("key 'recipe.lr'", "recipe: {lr: -0.1}"),
-        ("key 'recipe.momentum'", "recipe: {momentum: 1.0}"),
-        ("key 'patches.size'", "patches: {size: 0}"),
-        ("key 'patches.min_share'", "patches: {min_share: 10.0}"),
-        ("key 'patches.fractions.2'", "patches: {fractions: [0.7, 0.3, 0.0]}"),
-        ("key 'patches.bands'", "patches: {bands: []}"),
-        ("key 'models'", "models: []"),
-        ("key 'execution.threads'", "execution: {threads: 0}"),
-        ("key 'width.unet'", "width: {unet: 0}"),
-        ("key 'name' '..': begins with '.'", "name: .."),
-        ("key 'name' 'a/b': holds a slash", "name: a/b"),
-    ],
-)
+@pytest.mark.parametrize(("message", "text"), [
+    ("key 'recipe.epochs'", "recipe: {epochs: 0}"),
+    ("key 'recipe.lr'", "recipe: {lr: -0.1}"),
+    ("key 'recipe.momentum'", "recipe: {momentum: 1.0}"),
+    ("key 'patches.size'", "patches: {size: 0}"),
+    ("key 'patches.min_share'", "patches: {min_share: 10.0}"),
+    ("key 'patches.fractions.2'", "patches: {fractions: [0.7, 0.3, 0.0]}"),
+    ("key 'patches.bands'", "patches: {bands: []}"),
+    ("key 'models'", "models: []"),
+    ("key 'execution.threads'", "execution: {threads: 0}"),
+    ("key 'width.unet'", "width: {unet: 0}"),
+    ("key 'name' '..': no file or folder can be named after it", "name: .."),
+])  # fmt: skip
 def test_a_profile_with_an_impossible_value_is_refused(tmp_path: Path, message: str, text: str) -> None:
     profile = "name: x\ndescription: x\ndata: twin-smoke\nmodels: [unet]\nrecipe: {}\nexperiments: {single: {}}\n"
     path, key = tmp_path / "x.yaml", text.partition(":")[0]
@@ -137,18 +130,6 @@ def test_no_message_can_steer_a_terminal(text: str) -> None:
 def test_errors_come_whole_from_other_processes() -> None:
     assert str(pickle.loads(pickle.dumps(UserError("a.tif: no such file")))) == "a.tif: no such file"
     assert pickle.loads(pickle.dumps(config.Interrupted("stopped", signal.SIGINT))).by == signal.SIGINT
-
-
-def test_progress_prints_a_line_for_each_step_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with config.progress_bar(3, "train", "epoch", initial=1) as bar:
-        for _ in range(2):
-            bar.set_postfix_str("loss 1.000", refresh=False)
-            bar.update()
-    times = ", loss 1.000, 00:00 spent, 00:00 left"
-    assert capsys.readouterr().err.splitlines() == [f"train: epoch 2/3{times}", f"train: epoch 3/3{times}"]
-    with config.progress_bar(1, "train", "epoch", show=False) as bar:
-        bar.update()
-    assert capsys.readouterr().err == ""
 
 
 def test_a_file_appears_whole_and_a_folder_is_replaced(tmp_path: Path) -> None:

@@ -26,7 +26,6 @@ def two_masks(rows, cols, seed, noise):
 
 
 def scene(rows, cols, seed, noise):
-    """Return probability, predicted mask and truth, no data and unlabelled pixels among them."""
     mask, truth = two_masks(rows, cols, seed, noise)
     random = np.random.default_rng(seed + 1)
     probability = np.where(mask == 1, 0.5 + 0.5 * random.random(mask.shape), 0.49 * random.random(mask.shape))
@@ -34,7 +33,6 @@ def scene(rows, cols, seed, noise):
 
 
 def cut(arrays, height):
-    """Return what yields the strips of arrays, as often as it is called."""
     return lambda: (tuple(array[row : row + height] for array in arrays) for row in range(0, len(arrays[0]), height))
 
 

@@ -59,14 +59,11 @@ def test_a_broken_download_goes_on_where_it_stopped(zenodo: FakeZenodo, tmp_path
     assert starts == sorted(set(starts)) and starts[0] >= 65536
 
 
-@pytest.mark.parametrize(
-    ("mood", "part", "ranges"),
-    [
-        ("good", CONTENT[:400_000], ["bytes=400000-"]),  # where the first call was killed
-        ("no-range", b"x" * 400_000, ["bytes=400000-"]),  # from the beginning
-        ("busy", b"", [None] * 3),
-    ],
-)
+@pytest.mark.parametrize(("mood", "part", "ranges"), [
+    ("good", CONTENT[:400_000], ["bytes=400000-"]),  # where the first call was killed
+    ("no-range", b"x" * 400_000, ["bytes=400000-"]),  # from the beginning
+    ("busy", b"", [None] * 3),
+])  # fmt: skip
 def test_a_part_goes_on(zenodo: FakeZenodo, tmp_path: Path, mood: str, part: bytes, ranges: list[str | None]) -> None:
     zenodo.mood["a.bin"] = mood
     (tmp_path / "a.bin.part").write_bytes(part)
@@ -74,14 +71,11 @@ def test_a_part_goes_on(zenodo: FakeZenodo, tmp_path: Path, mood: str, part: byt
     assert zenodo.fetched("a.bin") == ranges
 
 
-@pytest.mark.parametrize(
-    ("mood", "says"),
-    [
-        ("html", "sent a web page instead of the file"),
-        ("wrong", f"MD5 expected {hashlib.md5(CONTENT).hexdigest()}, found {hashlib.md5(bytes(700_000)).hexdigest()}"),
-        ("gone", "answered 404"),
-    ],
-)
+@pytest.mark.parametrize(("mood", "says"), [
+    ("html", "sent a web page instead of the file"),
+    ("wrong", f"MD5 expected {hashlib.md5(CONTENT).hexdigest()}, found {hashlib.md5(bytes(700_000)).hexdigest()}"),
+    ("gone", "answered 404"),
+])  # fmt: skip
 def test_what_is_not_the_file_is_refused_and_removed(zenodo: FakeZenodo, tmp_path: Path, mood: str, says: str) -> None:
     zenodo.mood["a.bin"] = mood
     refuses(f"^a.bin: .*{says}", fetch, zenodo, tmp_path)
@@ -119,7 +113,7 @@ def test_what_arrived_is_never_lost(zenodo: FakeZenodo, tmp_path: Path, monkeypa
 def test_records_that_cannot_be_listed(zenodo: FakeZenodo, monkeypatch: pytest.MonkeyPatch) -> None:
     refuses(r"doi:10\.5281/zenodo\.1: .*not a record with files.*--from", download.list_files, "10.5281/zenodo.1")
     zenodo.files = {"../a.bin": b"1"}
-    refuses(r"file '\.\./a\.bin': begins with", download.list_files, zenodo.doi)
+    refuses(r"file '\.\./a\.bin': no file", download.list_files, zenodo.doi)
     zenodo.files = {}
     refuses("has no files", download.list_files, zenodo.doi)
     zenodo.listing = "html"

@@ -186,7 +186,6 @@ def test_each_cell_of_a_table_names_its_command_its_time_and_its_weights() -> No
 
 
 def is_key(key: str) -> bool:
-    """Say whether a profile may have a key such as ``recipe.loss``."""
     whole = schema().model_json_schema()
     models = [whole]
     for name in key.split("."):

@@ -21,7 +21,6 @@ CPU = torch.device("cpu")
 
 
 def plain() -> nn.Module:
-    """Two convolutions without batch normalisation."""
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(4, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 1, 1))
 

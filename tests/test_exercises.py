@@ -198,17 +198,14 @@ def notebook_of(*cells: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return v4.new_notebook(cells=own, metadata=copy.deepcopy(KERNEL))
 
 
-@pytest.mark.parametrize(
-    ("cells", "message"),
-    [
-        ([QUESTION, CHECK], "exercise 1: its cells are question, check; expected are question, solution, check"),
-        ([QUESTION, CHECK, SOLUTION], "exercise 1: its cells are question, check, solution; expected"),
-        ([SOLUTION, CHECK], "a cell tagged solution, hide-cell belongs to no exercise"),
-        ([QUESTION, SOLUTION, CHECK, cell("code", "a"), CHECK], "a cell tagged check belongs to no exercise"),
-        ([QUESTION, cell("code", "a = 1", "solution"), CHECK], "exercise 1: its cells are question, code tagged solu"),
-        ([QUESTION, SOLUTION, CHECK] * 2, "'### Exercise 1: a title': expected exercise 2; number them from 1"),
-    ],
-)
+@pytest.mark.parametrize(("cells", "message"), [
+    ([QUESTION, CHECK], "exercise 1: its cells are question, check; expected are question, solution, check"),
+    ([QUESTION, CHECK, SOLUTION], "exercise 1: its cells are question, check, solution; expected"),
+    ([SOLUTION, CHECK], "a cell tagged solution, hide-cell belongs to no exercise"),
+    ([QUESTION, SOLUTION, CHECK, cell("code", "a"), CHECK], "a cell tagged check belongs to no exercise"),
+    ([QUESTION, cell("code", "a = 1", "solution"), CHECK], "exercise 1: its cells are question, code tagged solu"),
+    ([QUESTION, SOLUTION, CHECK] * 2, "'### Exercise 1: a title': expected exercise 2; number them from 1"),
+])  # fmt: skip
 def test_cells_in_the_wrong_order_are_reported(cells: list[nbformat.NotebookNode], message: str) -> None:
     notebook = notebook_of(*cells)
     for read in (exercises, student):

@@ -33,7 +33,6 @@ def ids(planned: list[PlannedRun]) -> list[str]:
 
 
 def rewrite(path: Path, old: str, new: str) -> str:
-    """Change a profile's file and return its path as `load` wants it."""
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
@@ -56,22 +55,19 @@ def test_the_paper_s_profile_has_the_published_recipe() -> None:
     assert load("paper").width == {}
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("models: [unet]", "models: [resnet]", "key 'models.0' = 'resnet': model 'resnet': unknown; choose one of"),
-        ("width: {unet: 2}", "width: {resnet: 4}", "key 'width.resnet' = 'resnet': model 'resnet': unknown"),
-        ("models: [unet]", "models: ['no.such:net']", "no.such cannot be imported"),
-        ("single", "sngle", "unknown key 'experiments.sngle'"),
-        ("single: {}", "single: {}, mix: {sise: 32}", "unknown key 'experiments.mix.sise'"),
-        ("single", "patch_size: {candidates: {rio: [40]}}, single", "key 'experiments.patch_size.candidates.rio.0'"),
-        ("single", "recipe: {area: rio, epochs: []}, single", "key 'experiments.recipe.epochs'"),
-        ("data:", "extensions: [no_such]\ndata:",
-         "key 'extensions': extension 'no_such': cannot be imported (ModuleNotFoundError"),
-        ("data:", "extensions: no_such\ndata:", "key 'extensions' = 'no_such'"),
-        ("name: tiny", "name: small", "key 'name' = 'small': write the file's own name, 'tiny'"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("old", "new", "message"), [
+    ("models: [unet]", "models: [resnet]", "key 'models.0' = 'resnet': model 'resnet': unknown; choose one of"),
+    ("width: {unet: 2}", "width: {resnet: 4}", "key 'width.resnet' = 'resnet': model 'resnet': unknown"),
+    ("models: [unet]", "models: ['no.such:net']", "no.such cannot be imported"),
+    ("single", "sngle", "unknown key 'experiments.sngle'"),
+    ("single: {}", "single: {}, mix: {sise: 32}", "unknown key 'experiments.mix.sise'"),
+    ("single", "patch_size: {candidates: {rio: [40]}}, single", "key 'experiments.patch_size.candidates.rio.0'"),
+    ("single", "recipe: {area: rio, epochs: []}, single", "key 'experiments.recipe.epochs'"),
+    ("data:", "extensions: [no_such]\ndata:",
+     "key 'extensions': extension 'no_such': cannot be imported (ModuleNotFoundError"),
+    ("data:", "extensions: no_such\ndata:", "key 'extensions' = 'no_such'"),
+    ("name: tiny", "name: small", "key 'name' = 'small': write the file's own name, 'tiny'"),
+])  # fmt: skip
 def test_a_wrong_profile_is_refused_in_one_line(tiny: Path, old: str, new: str, message: str) -> None:
     assert str(tiny) in refuses(re.escape(message), load, rewrite(tiny, old, new))
 
@@ -92,33 +88,30 @@ def test_profiles_are_narrowed(study: Study) -> None:
     assert profiles.narrow(load("edition"), [], "gorkha, wenchuan").makes("beyond")
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("gorkha]", "atlantis]", "key 'areas': no area 'atlantis' in 'twin-smoke'; it has rio, "),
-        ("data:", "patches: {sizes: {gorka: 64}}\ndata:", "key 'patches.sizes': no area 'gorka'"),
-        ("data:", "patches: {bands: [red, swir]}\ndata:", "key 'patches.bands': 'twin-smoke' has no band 'swir'"),
-        ("single", "patch_size: {areas: [rio]}, single", "key 'experiments.patch_size.areas': 'rio' is not among the"),
-        ("single", "patch_size: {candidates: {gorka: [32]}}, single",
-         "key 'experiments.patch_size.candidates': no area 'gorka'"),
-        ("single", "mix: {areas: [rio]}, single", "key 'experiments.mix.areas': 'rio' is not among the"),
-        ("single", "part: {areas: [rio]}, single", "key 'experiments.part.areas': 'rio' is not among"),
-        ("single", "part: {first: [atlantis]}, single", "key 'experiments.part.first': no area 'atlantis'"),
-        ("single: {}", "part: {schedule: [{input: fresh}]}", "row 1 must name each of"),
-        ("single: {}",
-         "part: {schedule: [{input: frozen, input norm: fresh, level 1: fresh, level 2: fresh, level 3: fresh, "
-         "level 4: fresh, level 5: fresh, decoder: fresh}]}", "row 1 must be fresh throughout"),
-        ("single: {}", "part: {compared: nosuch}", "key 'experiments.part.compared' = 'nosuch'"),
-        ("single", "recipe: {area: rio}, single", "key 'experiments.recipe.area': 'rio' is not among"),
-        ("single", "beyond: {area: rio}, single", "key 'experiments.beyond.area': 'rio' is not among"),
-        ("single", "beyond: {area: gorkha, sizes_area: nowhere}, single",
-         "key 'experiments.beyond.sizes_area': no area 'nowhere'"),
-        ("single", "mix: {size: 4096}, single",
-         "key 'experiments.mix.size' = 4096: no scene of 'twin-smoke' is that large"),
-        ("single", "patch_size: {candidates: {gorkha: [4096]}}, single",
-         "no scene is as large as the candidate sizes 4096"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("old", "new", "message"), [
+    ("gorkha]", "atlantis]", "key 'areas': no area 'atlantis' in 'twin-smoke'; it has rio, "),
+    ("data:", "patches: {sizes: {gorka: 64}}\ndata:", "key 'patches.sizes': no area 'gorka'"),
+    ("data:", "patches: {bands: [red, swir]}\ndata:", "key 'patches.bands': 'twin-smoke' has no band 'swir'"),
+    ("single", "patch_size: {areas: [rio]}, single", "key 'experiments.patch_size.areas': 'rio' is not among the"),
+    ("single", "patch_size: {candidates: {gorka: [32]}}, single",
+     "key 'experiments.patch_size.candidates': no area 'gorka'"),
+    ("single", "mix: {areas: [rio]}, single", "key 'experiments.mix.areas': 'rio' is not among the"),
+    ("single", "part: {areas: [rio]}, single", "key 'experiments.part.areas': 'rio' is not among"),
+    ("single", "part: {first: [atlantis]}, single", "key 'experiments.part.first': no area 'atlantis'"),
+    ("single: {}", "part: {schedule: [{input: fresh}]}", "row 1 must name each of"),
+    ("single: {}",
+     "part: {schedule: [{input: frozen, input norm: fresh, level 1: fresh, level 2: fresh, level 3: fresh, "
+     "level 4: fresh, level 5: fresh, decoder: fresh}]}", "row 1 must be fresh throughout"),
+    ("single: {}", "part: {compared: nosuch}", "key 'experiments.part.compared' = 'nosuch'"),
+    ("single", "recipe: {area: rio}, single", "key 'experiments.recipe.area': 'rio' is not among"),
+    ("single", "beyond: {area: rio}, single", "key 'experiments.beyond.area': 'rio' is not among"),
+    ("single", "beyond: {area: gorkha, sizes_area: nowhere}, single",
+     "key 'experiments.beyond.sizes_area': no area 'nowhere'"),
+    ("single", "mix: {size: 4096}, single",
+     "key 'experiments.mix.size' = 4096: no scene of 'twin-smoke' is that large"),
+    ("single", "patch_size: {candidates: {gorkha: [4096]}}, single",
+     "no scene is as large as the candidate sizes 4096"),
+])  # fmt: skip
 def test_an_experiment_that_would_stay_empty_is_refused(tiny: Path, old: str, new: str, message: str) -> None:
     path = rewrite(tiny, old, new)
     refuses(re.escape(message), lambda: plan(open_study(load(path), progress=False)))
@@ -134,7 +127,7 @@ def test_areas_and_patch_sizes_follow_the_data_set_and_the_rule(study: Study) ->
     assert mixed.patch_spec("gorkha").size == 128 and mixed.patch_spec("gorkha", 32).size == 32
     refuses("no published patch size for 'atlantis'; add it under `patches: sizes:`", study.patch_size, "atlantis")
     says = "patches of 4096 px do not fit; give a smaller size, or leave part out"
-    refuses(says, study.fitting_patch_spec, "gorkha", 4096, "part")
+    refuses(says, with_patches(study, size=4096).fitting_patch_spec, "gorkha", "part")
 
 
 def test_plans_are_stable(study: Study) -> None:

@@ -62,7 +62,6 @@ def profile(registries: None, twin_data: Path, tmp_path_factory: pytest.TempPath
 
 
 def lmhld(*arguments: object) -> str:
-    """Run the command in a process of its own and return what it prints."""
     command = [sys.executable, "-m", "lmhld_nb.cli", *map(str, arguments)]
     child = subprocess.run(command, check=False, capture_output=True, text=True)
     assert child.returncode == 0, child.stderr
@@ -116,12 +115,8 @@ def test_tables_hold_the_eighth_network_the_metric_and_the_experiment(book: lm.B
     assert "IoU" in lm.tidy(book.table(5)) and ("Gorkha", "thin net") in lm.tidy(book.table(5)).index
     augmented = book.table("augmented")
     assert list(augmented.index) == ["unet", EIGHTH] and "iou" in augmented
-    planned = pd.read_csv(pd.io.common.StringIO(lmhld("plan", book_file(book), "--csv")))
+    planned = pd.read_csv(pd.io.common.StringIO(lmhld("plan", config.workdir() / "extended.yaml", "--csv")))
     assert (planned["status"] == "done").all() and "augmented" in set(planned["experiments"])
-
-
-def book_file(book: lm.Book) -> Path:
-    return config.workdir() / f"{book.name}.yaml"
 
 
 @pytest.mark.slow
@@ -146,8 +141,7 @@ def test_the_prediction_browser_shows_the_eighth_network(book: lm.Book) -> None:
 
 @pytest.fixture(scope="module")
 def build(book: lm.Book) -> Path:
-    """The folder of the extended book, all chapters executed."""
-    lmhld("book", book_file(book), "-q")
+    lmhld("book", config.workdir() / "extended.yaml", "-q")
     return config.workdir() / "build" / book.name
 
 
@@ -167,15 +161,15 @@ def test_the_chapters_show_the_eighth_network(book: lm.Book, build: Path) -> Non
 @pytest.mark.slow
 def test_records_show_the_same(book: lm.Book, build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "path", lambda profile: tmp_path / f"{profile}.zip")
-    publish.publish_records(str(book_file(book)))
+    publish.publish_records(str(config.workdir() / "extended.yaml"))
     before, weights = tmp_path / "before", config.runs_dir()
     sources = [path for number in ("05", "08", "11") for path in chapters.chapters(number)]
     monkeypatch.setattr(chapters, "chapters", lambda *_: sources)
     book.figures.rename(before)
     weights.rename(tmp_path / "runs")
     try:
-        store, missing = chapters.recorded_store(str(book_file(book)))
-        chapters.make(str(book_file(book)), None, False, 2, store=store)
+        store, missing = chapters.recorded_store(str(config.workdir() / "extended.yaml"))
+        chapters.make(str(config.workdir() / "extended.yaml"), None, False, 2, store=store)
         assert not weights.exists() and not missing
     finally:
         (tmp_path / "runs").rename(weights)

@@ -14,7 +14,6 @@ WEAK = {"f1_low": np.nan, "f1_high": np.nan, "patches": 4, "f1_sd": np.nan, "see
 
 
 def scored(number: int, columns: dict[str, float]) -> pd.DataFrame:
-    """Return a table of the paper as one of the book."""
     table = paper.table(number).assign(**columns)
     keys = {name: key for key, name in paper.MODELS.items()}
     return table.assign(model=table["model"].map(keys), area=table.get("study_area", "all"))
@@ -58,21 +57,18 @@ def mixed(gain: float, low: float) -> pd.DataFrame:
     return pd.DataFrame({"area": ["a"], "gain": gain, "alone_f1": 0.5, "f1_low": low, "f1_high": 0.9, "patches": 12})
 
 
-@pytest.mark.parametrize(
-    ("say", "table", "verdict"),
-    [
-        (findings.strategies, strategies(-0.2, -0.05), "the freezing helps holds"),
-        (findings.strategies, strategies(-0.2, 0.05), "the freezing helps cannot be judged"),
-        (findings.strategies, strategies(0.02, 0.05), "the freezing helps does not hold"),
-        (findings.order_differences, orders(0.2), "these seeds do not contradict"),
-        (findings.order_differences, orders(np.nan), "hardly matters cannot be judged"),
-        (findings.order_differences, orders(0.01), "hardly matters does not hold"),
-        (findings.table6_by_area, mixed(0.1, 0.55), "mixed holds"),
-        (findings.table6_by_area, mixed(0.1, np.nan), "mixed cannot be judged"),
-        (findings.table6_by_area, mixed(0.1, 0.45), "mixed cannot be judged"),
-        (findings.recipe_study, pd.DataFrame({"batch_size": [4], "epochs": 20, "f1": 0.8}), "nothing to compare"),
-        (findings.table6_by_area, mixed(np.nan, np.nan), "what mixing adds is not known"),
-    ],
-)
+@pytest.mark.parametrize(("say", "table", "verdict"), [
+    (findings.strategies, strategies(-0.2, -0.05), "the freezing helps holds"),
+    (findings.strategies, strategies(-0.2, 0.05), "the freezing helps cannot be judged"),
+    (findings.strategies, strategies(0.02, 0.05), "the freezing helps does not hold"),
+    (findings.order_differences, orders(0.2), "these seeds do not contradict"),
+    (findings.order_differences, orders(np.nan), "hardly matters cannot be judged"),
+    (findings.order_differences, orders(0.01), "hardly matters does not hold"),
+    (findings.table6_by_area, mixed(0.1, 0.55), "mixed holds"),
+    (findings.table6_by_area, mixed(0.1, np.nan), "mixed cannot be judged"),
+    (findings.table6_by_area, mixed(0.1, 0.45), "mixed cannot be judged"),
+    (findings.recipe_study, pd.DataFrame({"batch_size": [4], "epochs": 20, "f1": 0.8}), "nothing to compare"),
+    (findings.table6_by_area, mixed(np.nan, np.nan), "what mixing adds is not known"),
+])  # fmt: skip
 def test_verdicts_follow_the_intervals(say: Callable[..., str], table: pd.DataFrame, verdict: str) -> None:
     assert verdict in say(table)

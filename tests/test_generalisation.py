@@ -19,7 +19,6 @@ BGR = ("blue", "green", "red")
 
 @pytest.fixture
 def smoke(tiny: Path) -> Study:
-    """The profile `smoke` in the working folder of `tiny`."""
     profile = load("smoke").model_copy(update={"execution": QUIET})
     return Study(profile, sources.load("twin-smoke"))
 
@@ -98,24 +97,21 @@ EVENT = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({}, "A 0.50 (95 % from 0.40 to 0.60), above the 0.30 of that threshold"),
-        ({}, "Of 20 landslides 75% (95 % from 53% to 89%) are detected, 10% by the same maps"),
-        ({}, "most landslides are identified holds"),
-        ({"index_f1": 0.7}, "below the 0.70"),
-        ({"f1_low": np.nan, "f1_high": np.nan}, "0.50 (too few for an interval), not surely"),
-        ({"landslides_detected": 5}, "does not hold"),
-        ({"landslides_detected": 11}, "cannot be judged"),
-        ({"by_chance": 11.0}, "cannot be judged"),
-        ({"landslides": 0}, "no event with labels has a landslide"),
-        ({"mapped_share": 0.21}, "more than twice as much is mapped at 1 of 1."),
-        ({}, "4.0 times the share of landslide"),
-        ({}, "of 30 mapped objects 33% (95 % from 19% to 51%) are false"),
-        ({"mapped": 0, "mapped_false": 0}, "nothing is mapped"),
-    ],
-)
+@pytest.mark.parametrize(("changes", "says"), [
+    ({}, "A 0.50 (95 % from 0.40 to 0.60), above the 0.30 of that threshold"),
+    ({}, "Of 20 landslides 75% (95 % from 53% to 89%) are detected, 10% by the same maps"),
+    ({}, "most landslides are identified holds"),
+    ({"index_f1": 0.7}, "below the 0.70"),
+    ({"f1_low": np.nan, "f1_high": np.nan}, "0.50 (too few for an interval), not surely"),
+    ({"landslides_detected": 5}, "does not hold"),
+    ({"landslides_detected": 11}, "cannot be judged"),
+    ({"by_chance": 11.0}, "cannot be judged"),
+    ({"landslides": 0}, "no event with labels has a landslide"),
+    ({"mapped_share": 0.21}, "more than twice as much is mapped at 1 of 1."),
+    ({}, "4.0 times the share of landslide"),
+    ({}, "of 30 mapped objects 33% (95 % from 19% to 51%) are false"),
+    ({"mapped": 0, "mapped_false": 0}, "nothing is mapped"),
+])  # fmt: skip
 def test_findings_say_what_a_table_holds(changes: dict[str, float], says: str) -> None:
     table = pd.DataFrame([EVENT | changes, dict.fromkeys(EVENT, np.nan) | {"event": "without labels"}])
     assert says in " ".join(say(table) for say in (unseen.found_scores, unseen.found_shares, unseen.found_curves,

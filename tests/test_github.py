@@ -175,13 +175,10 @@ def test_real_areas_are_as_described(shared_data: Path) -> None:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize(
-    ("to", "images"),
-    [
-        ("scene_A", "jinsha-uav-georef/raw_mat_sample_A/{id}.mat"),
-        ("moxi_1m", "cas-moxi-1m/raw/img/moxizheng_1m_UAV{id}.tif"),
-    ],
-)
+@pytest.mark.parametrize(("to", "images"), [
+    ("scene_A", "jinsha-uav-georef/raw_mat_sample_A/{id}.mat"),
+    ("moxi_1m", "cas-moxi-1m/raw/img/moxizheng_1m_UAV{id}.tif"),
+])  # fmt: skip
 def test_raw_tiles_are_put_where_the_real_scenes_have_them(
     shared_data: Path, tmp_path: Path, to: str, images: str
 ) -> None:

@@ -22,7 +22,6 @@ def three_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def taken(count: int, execution: Execution | None = None) -> list[str]:
-    """Take slots all at once, and return the devices."""
     with ExitStack() as stack:
         return [stack.enter_context(gpus.slot(execution or Execution())).device for _ in range(count)]
 

@@ -32,14 +32,13 @@ def mask(seed: int, code: int = 1) -> np.ndarray:
     return labels
 
 
-def write(path: Path, values: np.ndarray, crs: str | None = None, **options: object) -> Path:
-    """Write an image, mask or array in the format of the file's suffix."""
+def write(path: Path, values: np.ndarray, crs: str | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".npy":
         np.save(path, values)
     elif path.suffix in (".h5", ".mat"):
         with h5py.File(path, "w") as target:
-            target.create_dataset("data", data=values, **options)
+            target.create_dataset("data", data=values)
     else:
         values = values if values.ndim == 3 else values[None]
         shape = {"count": len(values), "height": values.shape[1], "width": values.shape[2], "dtype": values.dtype}
@@ -49,7 +48,6 @@ def write(path: Path, values: np.ndarray, crs: str | None = None, **options: obj
 
 
 def pairs(root: Path, area: str = "rio", count: int = 3, code: int = 1, bands: int = 4, masks: str = "masks") -> Path:
-    """Write images and masks of an area into two folders."""
     for number in range(count):
         write(root / area / "images" / f"{number}.tif", image(number, bands))
         write(root / area / masks / f"{number}.png", mask(number, code))
@@ -61,20 +59,17 @@ def check_scene(scene: Scene, seed: int) -> None:
     assert np.array_equal(values, image(seed)) and np.array_equal(labels, mask(seed))
 
 
-@pytest.mark.parametrize(
-    ("pattern", "path", "captured"),
-    [
-        ("images/{id}.tif", "images/a_1.tif", {"id": "a_1"}),
-        ("images/{id}.tif", "images/sub/1.tif", None),
-        ("{split}X.npy", "trainX.npy", {"split": "train"}),
-        ("**/{area}/im2.png", "Osh_Kyrgyzstan/im2.png", {"area": "Osh_Kyrgyzstan", "folders0": ""}),
-        ("**/{area}/im2.png", "v1/GVLM/Osh/im2.png", {"area": "Osh", "folders0": "v1/GVLM/"}),
-        ("{area}/img/{id}.{ext}", "Palu/img/0117.TIFF", {"area": "Palu", "id": "0117"}),
-        ("{area}/{area}_{id}.tif", "rio/rio_1.tif", {"area": "rio", "id": "1"}),
-        ("{area}/{area}_{id}.tif", "rio/taiwan_1.tif", None),
-        ("part*/{id}.tif", "part(1)/2.tif", {"id": "2"}),
-    ],
-)
+@pytest.mark.parametrize(("pattern", "path", "captured"), [
+    ("images/{id}.tif", "images/a_1.tif", {"id": "a_1"}),
+    ("images/{id}.tif", "images/sub/1.tif", None),
+    ("{split}X.npy", "trainX.npy", {"split": "train"}),
+    ("**/{area}/im2.png", "Osh_Kyrgyzstan/im2.png", {"area": "Osh_Kyrgyzstan", "folders0": ""}),
+    ("**/{area}/im2.png", "v1/GVLM/Osh/im2.png", {"area": "Osh", "folders0": "v1/GVLM/"}),
+    ("{area}/img/{id}.{ext}", "Palu/img/0117.TIFF", {"area": "Palu", "id": "0117"}),
+    ("{area}/{area}_{id}.tif", "rio/rio_1.tif", {"area": "rio", "id": "1"}),
+    ("{area}/{area}_{id}.tif", "rio/taiwan_1.tif", None),
+    ("part*/{id}.tif", "part(1)/2.tif", {"id": "2"}),
+])  # fmt: skip
 def test_patterns_capture(pattern: str, path: str, captured: dict[str, str] | None) -> None:
     assert files.match_files(pattern, [path]) == ({path: captured} if captured is not None else {})
 
@@ -87,18 +82,15 @@ def test_files_are_listed_in_natural_order_without_clutter(tmp_path: Path) -> No
     assert files.list_files(tmp_path) == ["a.gpkg", "b/9.tif", "b/10.tif"]
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("parts: [{images: '{id}.tif', mask: '{id}.png'}]", r"unknown key 'parts\.0\.mask'"),
-        ("parts: [{images: '{name}.tif'}]", r"unknown placeholder \{name\}"),
-        ("parts: [{images: '{id}.tif', masks: '{split}/{id}.png'}]", "has split, which"),
-        ("parts: [{images: '{id}.tif', masks: '{id}.png', polygons: '{id}.gpkg'}]", "exclude each other"),
-        ("landslide_codes: [1, 255]\nlabel_nodata_codes: [255]", "in both"),
-        ("bands: [red, red]", "each once"),
-        ("resolution_m: 1e1", "resolution_m"),
-    ],
-)
+@pytest.mark.parametrize(("text", "says"), [
+    ("parts: [{images: '{id}.tif', mask: '{id}.png'}]", r"unknown key 'parts\.0\.mask'"),
+    ("parts: [{images: '{name}.tif'}]", r"unknown placeholder \{name\}"),
+    ("parts: [{images: '{id}.tif', masks: '{split}/{id}.png'}]", "has split, which"),
+    ("parts: [{images: '{id}.tif', masks: '{id}.png', polygons: '{id}.gpkg'}]", "exclude each other"),
+    ("landslide_codes: [1, 255]\nlabel_nodata_codes: [255]", "in both"),
+    ("bands: [red, red]", "each once"),
+    ("resolution_m: 1e1", "resolution_m"),
+])  # fmt: skip
 def test_wrong_declarations_are_refused(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "layout.yaml").write_text(text)
     refuses(says, read_yaml, tmp_path / "layout.yaml", Layout)
@@ -305,12 +297,8 @@ def test_an_alpha_channel_is_not_near_infrared(tmp_path: Path) -> None:
     refused(tmp_path, "fourth band is an alpha channel")
 
 
-def test_damaged_and_foreign_files_are_named(tmp_path: Path) -> None:
-    path = write(tmp_path / "rio/img/1.h5", image(1))
-    write(tmp_path / "rio/mask/1.h5", mask(1))
-    path.write_bytes(path.read_bytes()[:1500])
+def test_foreign_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    refuses(r"img/1\.h5: cannot be read", discover, tmp_path, LMHLD)
     refuses("empty: holds no images", discover, tmp_path / "empty", LMHLD)
     refuses("absent: no such folder", discover, tmp_path / "absent", LMHLD)
     np.save(tmp_path / "1.npy", np.array([{"a": 1}], object), allow_pickle=True)

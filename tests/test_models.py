@@ -154,18 +154,15 @@ def test_a_network_from_outside_joins_the_seven_but_keeps_its_weights_and_face(o
     assert entry.marker not in {known.marker for known in models.NETWORKS.values()}
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("vnet", "unknown; choose one of unet, .*, or name a function of your own as package.module:function"),
-        ("os:_exit", "unknown; choose one of"),
-        ("no_such_package.nets:build", "cannot be imported .*No module named .*PYTHONPATH"),
-        ("bad_{}:build", "cannot be imported .*ZeroDivisionError"),
-        ("nets_{}:nosuch", "has no function 'nosuch'; correct the name after the colon"),
-        ("nets_{}:two_classes", r"cannot be used .*returned \(2, 2, 64, 64\).*logits \(N, 1, H, W\)"),
-        ("nets_{}:broken", "cannot be used .*RuntimeError: first line second line"),
-    ],
-)
+@pytest.mark.parametrize(("name", "message"), [
+    ("vnet", "unknown; choose one of unet, .*, or name a function of your own as package.module:function"),
+    ("os:_exit", "unknown; choose one of"),
+    ("no_such_package.nets:build", "cannot be imported .*No module named .*PYTHONPATH"),
+    ("bad_{}:build", "cannot be imported .*ZeroDivisionError"),
+    ("nets_{}:nosuch", "has no function 'nosuch'; correct the name after the colon"),
+    ("nets_{}:two_classes", r"cannot be used .*returned \(2, 2, 64, 64\).*logits \(N, 1, H, W\)"),
+    ("nets_{}:broken", "cannot be used .*RuntimeError: first line second line"),
+])  # fmt: skip
 def test_what_is_no_network_is_refused_in_one_line(outside, tmp_path, name, message):
     name = name.format(tmp_path.name)
     refuses(f"^model '{name}': .*{message}", models.build, name)

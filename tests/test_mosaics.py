@@ -25,7 +25,6 @@ def tile(folder: Path, name: str, image: np.ndarray, row: int = 0, col: int = 0,
 
 
 def read(paths: list[Path], **options: object) -> tuple[np.ndarray, np.ndarray, Affine]:
-    """Return values, where they are data, and the transform."""
     scene = Scene("a", "made", paths[0], BANDS)
     with scenes.open_image(scene, paths[1:], **options) as image:  # type: ignore[arg-type]
         values = image.read(Window(0, 0, *image.shape), BANDS)
@@ -69,18 +68,15 @@ def test_the_first_file_that_holds_data_wins(tmp_path_factory: pytest.TempPathFa
     assert np.array_equal(values[:, valid], expected[:, valid])
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"transform": TRANSFORM * Affine.scale(2)}, "a pixel is 6 × 6, in a.tif 3 × 3"),
-        ({"transform": TRANSFORM * Affine.translation(0.4, 0)}, "its pixels do not meet those of a.tif"),
-        ({"transform": TRANSFORM * Affine.rotation(10)}, "rotated or flipped; warp it north-up first"),
-        ({"crs": "EPSG:32653"}, "has another coordinate system than a.tif"),
-        ({"values": image_of(blobs(40, 40, 2), bands=3)}, "its bands are ? ? ?, those of a.tif ? ? ? ?"),
-        ({"values": np.ones((4, 40, 40), np.float32)}, "holds float32, a.tif uint16"),
-        ({"names": "red green blue nir"}, "its bands are red green blue nir, those of a.tif ? ? ? ?"),
-    ],
-)
+@pytest.mark.parametrize(("change", "message"), [
+    ({"transform": TRANSFORM * Affine.scale(2)}, "a pixel is 6 × 6, in a.tif 3 × 3"),
+    ({"transform": TRANSFORM * Affine.translation(0.4, 0)}, "its pixels do not meet those of a.tif"),
+    ({"transform": TRANSFORM * Affine.rotation(10)}, "rotated or flipped; warp it north-up first"),
+    ({"crs": "EPSG:32653"}, "has another coordinate system than a.tif"),
+    ({"values": image_of(blobs(40, 40, 2), bands=3)}, "its bands are ? ? ?, those of a.tif ? ? ? ?"),
+    ({"values": np.ones((4, 40, 40), np.float32)}, "holds float32, a.tif uint16"),
+    ({"names": "red green blue nir"}, "its bands are red green blue nir, those of a.tif ? ? ? ?"),
+])  # fmt: skip
 def test_a_file_of_another_grid_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     image = image_of(blobs(40, 40, 2))
     first, options = write_tif(tmp_path / "a.tif", image), dict(change)
@@ -162,15 +158,12 @@ def test_impossible_resolutions_are_refused(tmp_path: Path) -> None:
     refuses(r"bare\.tif: has no coordinate system, so no resolution", read, [bare], resolution_m=6)
 
 
-@pytest.mark.parametrize(
-    ("crs", "transform", "across", "down"),
-    [
-        (CRS, TRANSFORM, 3.0, 3.0),
-        ("EPSG:2227", Affine(10, 0, 6_000_000, 0, -10, 2_100_000), 3.048, 3.048),
-        ("EPSG:3857", Affine(3, 0, 11_566_000, 0, -3, 3_920_000), 2.5133, 2.5014),  # of the ellipsoid at 33.18° N
-        ("EPSG:4326", Affine(1e-4, 0, 103.9, 0, -1e-4, 33.2), 9.33, 11.09),
-    ],
-)
+@pytest.mark.parametrize(("crs", "transform", "across", "down"), [
+    (CRS, TRANSFORM, 3.0, 3.0),
+    ("EPSG:2227", Affine(10, 0, 6_000_000, 0, -10, 2_100_000), 3.048, 3.048),
+    ("EPSG:3857", Affine(3, 0, 11_566_000, 0, -3, 3_920_000), 2.5133, 2.5014),  # of the ellipsoid at 33.18° N
+    ("EPSG:4326", Affine(1e-4, 0, 103.9, 0, -1e-4, 33.2), 9.33, 11.09),
+])  # fmt: skip
 def test_pixels_are_measured_on_the_ground(crs: str, transform: Affine, across: float, down: float) -> None:
     sides = rasters.ground_pixel(rasterio.crs.CRS.from_user_input(crs), transform, (100, 100))
     assert sides == pytest.approx((across, down), rel=1e-3)

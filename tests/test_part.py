@@ -21,14 +21,12 @@ RECIPE = Recipe(batch_size=4, epochs=2, lr=0.05, momentum=0.9)
 
 
 def chain_of(areas: list[PatchSpec]) -> list[RunSpec]:
-    """Return the paper's chain of a small U-Net that adds areas in this order."""
     plain = [RunSpec(model="unet", width=4, data=(area,), recipe=RECIPE) for area in areas]
     return chains.link(plain, chains.paper_schedule(len(plain)))
 
 
 @pytest.fixture
 def mini(tiny: Path) -> Study:
-    """Experiment 4 of `mini` for one network, on the smallest twin."""
     profile = load("mini").model_copy(update={"data": "twin-smoke", "models": ("unet",)})
     return open_study(profile, progress=False)
 

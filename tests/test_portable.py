@@ -26,7 +26,6 @@ can_be_portable = pytest.mark.skipif(
 
 
 def printed_by(*program: str, **environment: str) -> list[str]:
-    """Run Python with another environment and return the lines it prints."""
     process = subprocess.run(
         [sys.executable, *program], env={**os.environ, **environment}, capture_output=True, text=True, check=False
     )
@@ -67,14 +66,11 @@ def test_numpy_is_capped_too():
     assert not re.search(r"AVX512|X86_V4", "".join(printed).partition("'not_found'")[0])
 
 
-@pytest.mark.parametrize(
-    ("program", "environment", "state"),
-    [
-        ("import lmhld_nb", {}, "yes"),
-        ("import numpy, lmhld_nb", {}, "no: numpy or torch was loaded before lmhld_nb"),
-        ("import lmhld_nb", {"LMHLD_PORTABLE": "0"}, "no: LMHLD_PORTABLE=0 is set"),
-    ],
-)
+@pytest.mark.parametrize(("program", "environment", "state"), [
+    ("import lmhld_nb", {}, "yes"),
+    ("import numpy, lmhld_nb", {}, "no: numpy or torch was loaded before lmhld_nb"),
+    ("import lmhld_nb", {"LMHLD_PORTABLE": "0"}, "no: LMHLD_PORTABLE=0 is set"),
+])  # fmt: skip
 def test_a_process_says_whether_its_results_are_portable(program, environment, state):
     rest = "; from lmhld_nb.training import hardware; import torch; print(hardware.portability(torch.device('cpu')))"
     clean = dict.fromkeys(lmhld_nb.CAPS, "") | {"OMP_NUM_THREADS": "1"} | environment
@@ -104,14 +100,11 @@ def test_portable_is_part_of_what_names_a_run():
     assert study.portable and study.execution.device == "cpu"
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ("recipe: {portable: true}", "write `portable: true` beside `recipe`"),
-        ("recipe: {precision: bf16}\nportable: true", "needs `precision: fp32` and `threads: 1`"),
-        ("recipe: {}\nportable: true\nexecution: {threads: 2}", "needs `precision: fp32` and `threads: 1`"),
-    ],
-)
+@pytest.mark.parametrize(("change", "reason"), [
+    ("recipe: {portable: true}", "write `portable: true` beside `recipe`"),
+    ("recipe: {precision: bf16}\nportable: true", "needs `precision: fp32` and `threads: 1`"),
+    ("recipe: {}\nportable: true\nexecution: {threads: 2}", "needs `precision: fp32` and `threads: 1`"),
+])  # fmt: skip
 def test_profiles_that_cannot_be_portable_are_refused(tmp_path, change, reason):
     path = tmp_path / "own.yaml"
     path.write_text(f"name: own\ndescription: x\ndata: twin-smoke\nmodels: [unet]\nexperiments: {{}}\n{change}\n")

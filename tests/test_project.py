@@ -31,7 +31,6 @@ CONDA_NAMES = {"torch": "pytorch"}
 
 
 def floors() -> dict[str, Requirement]:
-    """Return every declared dependency, optional groups included."""
     project = PYPROJECT["project"]
     groups = [project["dependencies"], *project["optional-dependencies"].values()]
     requirements = [Requirement(line) for group in groups for line in group]

@@ -30,26 +30,12 @@ def study(tiny: Path) -> Study:
 
 
 def finished_runs(study: Study) -> dict[str, list[Run]]:
-    """Make all runs of a study; return them by experiment."""
     planned = plan(study)
     whole_area = {entry.spec.run_id for entry in planned if entry.whole_area}
     runs.make_runs([entry.spec for entry in planned], 1, QUIET, whole_area)
     return {
         name: study.finished(entry.specs(study)) for name, entry in EXPERIMENTS.items() if study.profile.makes(name)
     }
-
-
-def test_a_plan_lists_each_run_once(study: Study) -> None:
-    planned = plan(study)
-    run_ids = [entry.spec.run_id for entry in planned]
-    assert len(set(run_ids)) == len(run_ids) == 4 + 4 + 2 + 8 - 2 - 2
-    counts = [sum(label in entry.experiments for entry in planned) for label in ("1", "2", "3", "4", "recipe")]
-    assert counts == [4, 4, 2, 0, 8]
-    # Gorkha at its own size, two seeds, belongs to experiments 1 and 2, and is the recipe study's own recipe.
-    shared = [entry for entry in planned if entry.experiments == ("1", "2", "recipe")]
-    assert [entry.areas for entry in shared] == [("gorkha",)] * 2
-    only = plan(study, "2")
-    assert len(only) == 4 and {entry.spec.run_id for entry in only} < set(run_ids)
 
 
 def test_tables_are_means_over_seeds_beside_the_published_ones(study: Study) -> None:
@@ -148,7 +134,6 @@ def test_examples_and_thresholds_belong_to_the_test_patches(study: Study) -> Non
 
 
 def choose(values: list[list[float]], sizes: list[int]) -> pd.DataFrame:
-    """Return the choice from one F1 per network (rows) and size."""
     levels = [["rio"], models.NAMES[: len(values)], sizes]
     index = pd.MultiIndex.from_product(levels, names=["area", "model", "patch_size"])
     table = pd.DataFrame({"f1": np.ravel(values), "outside_f1": np.nan, "published_f1": np.nan}, index)

@@ -88,7 +88,6 @@ def test_the_second_score_leaves_out_the_training_patches_and_nothing_else(area:
 
 @pytest.fixture
 def chain(tiny: Path) -> list[RunSpec]:
-    """A tiny chain of two areas."""
     data = sources.load("twin-smoke")
     recipe = Recipe(batch_size=4, epochs=2, lr=0.05, gamma=0.9, momentum=0.9)
     specs = []
@@ -117,7 +116,6 @@ def test_patches_sum_up_to_what_the_run_stores(chain: list[RunSpec]) -> None:
 
 
 def refused(run: Run, name: str, read: Any) -> None:
-    """Check that a damaged or missing table is never read."""
     for content in (b"", b"area,tp\nrio,1\n", b"\x00\xff", None):
         path = run.folder / name
         path.unlink() if content is None else path.write_bytes(content)

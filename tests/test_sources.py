@@ -56,7 +56,6 @@ def get(name: str = "plain", from_path: Path | None = None, layout: Path | None 
 
 
 def refused(says: str, name: str = "plain", from_path: Path | None = None, layout: Path | None = None) -> str:
-    """Assert that ``get`` fails in one line."""
     return refuses(says, get, name, from_path, layout)
 
 
@@ -82,17 +81,14 @@ def test_what_does_not_change_the_data_leaves_them_ready(name, key):
     assert descriptions.key_of(description.model_copy(update={"scale": 3.0})) != key
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "says"),
-    [
-        ("name: wrong", "name: other", "call it 'wrong' like the file"),
-        ("georef", "channel: last\ngeoref", "unknown key 'channel'"),
-        ("kind: local", "kind: ftp", "source"),
-        ("parts:", "exclude: []\nother:", r"unknown key|parts are missing"),
-        ("{kind: local, where: nowhere}", "{kind: twin}", "synthetic: true"),
-        ("{kind: local, where: nowhere}", "{kind: zenodo, doi: 10.1/2}", "doi"),
-    ],
-)
+@pytest.mark.parametrize(("old", "new", "says"), [
+    ("name: wrong", "name: other", "call it 'wrong' like the file"),
+    ("georef", "channel: last\ngeoref", "unknown key 'channel'"),
+    ("kind: local", "kind: ftp", "source"),
+    ("parts:", "exclude: []\nother:", r"unknown key|parts are missing"),
+    ("{kind: local, where: nowhere}", "{kind: twin}", "synthetic: true"),
+    ("{kind: local, where: nowhere}", "{kind: zenodo, doi: 10.1/2}", "doi"),
+])  # fmt: skip
 def test_wrong_descriptions_are_refused(catalogue_folder, old, new, says):
     text = PLAIN.replace("name: plain", "name: wrong")
     (catalogue_folder / "wrong.yaml").write_text(text.replace(old, new))
@@ -314,15 +310,6 @@ def test_the_twin_is_made_and_made_again_when_its_recipe_changes(tmp_path, catal
     assert get("tiny").fingerprint not in (first.fingerprint, second.fingerprint)
 
 
-def test_bands_of_one_area_only_are_summed_up_beside_it(tmp_path):
-    rgb = ("blue", "green", "red")
-    scenes = (Scene("a", "kodagu", tmp_path, rgb), Scene("b", "luding", tmp_path, (*rgb, "nir")))
-    data = sources.DataSet("unseen", "Events", True, "nobody", scenes, "0")
-    assert data.bands == rgb
-    text = sources.summary(data)
-    assert "luding           1 scene, also nir" in text and "kodagu           1 scene\n" in text
-
-
 # Events with data of one's own -----------------------------------------------------------------------------------
 
 SITES = {"Kodagu_India": "kodagu", "KAIKOURA_new zealand": "kaikoura", "A Luoi_Vietnam": "a_luoi"}
@@ -407,17 +394,14 @@ def test_check_says_what_is_there(folder, tmp_path):
 
 
 @pytest.mark.real
-@pytest.mark.parametrize(
-    ("name", "sample", "scenes", "area", "share", "fingerprint"),
-    [
-        ("hokkaido", "hokkaido-2018-3m-rgb", 14, "hokkaido", 0.3771, "1e471d4bdb0b110f"),
-        ("hokkaido-block", "hokkaido-2018-3m-rgb", 2, "hokkaido", None, "bef7e97c4d9007ec"),
-        ("jinsha", "jinsha-uav-georef", 2, "jinsha_a", 0.219, "cc92e56a76e2b5a9"),
-        ("landslide4sense", "landslide4sense-samples", 14, "landslide4sense", None, "513620c9c6c0a2c4"),
-        ("bijie-flat", "bijie-landslide", 160, "bijie", None, "511bb841b39852a9"),
-        ("gvlm", "gvlm-figure-thumbs", 4, "asakura_japan", 0.059, "f83614abfe9c1ec9"),
-    ],
-)
+@pytest.mark.parametrize(("name", "sample", "scenes", "area", "share", "fingerprint"), [
+    ("hokkaido", "hokkaido-2018-3m-rgb", 14, "hokkaido", 0.3771, "1e471d4bdb0b110f"),
+    ("hokkaido-block", "hokkaido-2018-3m-rgb", 2, "hokkaido", None, "bef7e97c4d9007ec"),
+    ("jinsha", "jinsha-uav-georef", 2, "jinsha_a", 0.219, "cc92e56a76e2b5a9"),
+    ("landslide4sense", "landslide4sense-samples", 14, "landslide4sense", None, "513620c9c6c0a2c4"),
+    ("bijie-flat", "bijie-landslide", 160, "bijie", None, "511bb841b39852a9"),
+    ("gvlm", "gvlm-figure-thumbs", 4, "asakura_japan", 0.059, "f83614abfe9c1ec9"),
+])  # fmt: skip
 def test_real_samples_are_adopted_and_read(shared_data, name, sample, scenes, area, share, fingerprint):
     data = get(name, from_path=shared_data / sample)
     assert len(data.scenes) == scenes and data.areas[0] == area and data.fingerprint == fingerprint

@@ -34,7 +34,6 @@ SPEC = PatchSpec(dataset="made", fingerprint="0" * 16, area="made", size=32)
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A data folder with a scene, cut into patches."""
     folder = tmp_path_factory.mktemp("data")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LMHLD_DATA", str(folder))
@@ -66,7 +65,6 @@ def same(one, two):
 
 @pytest.fixture(scope="module")
 def whole(data, tmp_path_factory):
-    """The folder of the plain run, never interrupted."""
     folder = tmp_path_factory.mktemp("whole")
     train(run_spec(), patches.load(SPEC), folder)
     return folder
@@ -243,14 +241,11 @@ def test_weights_and_checkpoints_follow_the_umask(part, tmp_path, umask, mode):
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {mode}
 
 
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"loss": "focal"}, "key 'loss' = 'focal': .*unknown loss; choose one of bce, dice_bce"),
-        ({"optimiser": "adam"}, "key 'optimiser' = 'adam': .*unknown optimiser; choose one of sgd, adamw"),
-        ({"optimiser": "adamw", "momentum": 0.9}, "key 'momentum' = 0.9: .*adamw has no momentum; set it to 0"),
-    ],
-)
+@pytest.mark.parametrize(("fields", "message"), [
+    ({"loss": "focal"}, "key 'loss' = 'focal': .*unknown loss; choose one of bce, dice_bce"),
+    ({"optimiser": "adam"}, "key 'optimiser' = 'adam': .*unknown optimiser; choose one of sgd, adamw"),
+    ({"optimiser": "adamw", "momentum": 0.9}, "key 'momentum' = 0.9: .*adamw has no momentum; set it to 0"),
+])  # fmt: skip
 def test_what_no_registry_has_is_refused(fields, message):
     with pytest.raises(ValidationError) as refused:
         Recipe(**fields)

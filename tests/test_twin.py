@@ -42,19 +42,16 @@ def smoke(twin_data: Path) -> DataSet:
 
 @pytest.fixture(scope="module")
 def made(smoke: DataSet, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scene]:
-    """One scene of each area and event."""
     events = twin.make(tmp_path_factory.mktemp("events"), UNSEEN, workers=2, progress=False)
     return {scene.area: scene for scene in (*smoke.scenes, *events) if scene.polygons}
 
 
 @pytest.fixture(scope="module")
 def four(tmp_path_factory: pytest.TempPathFactory) -> list[Scene]:
-    """Four scenes of an area."""
     return twin.make(tmp_path_factory.mktemp("four"), FOUR, workers=2, progress=False)
 
 
 def read(scene: Scene) -> tuple[np.ndarray, np.ndarray, geopandas.GeoDataFrame]:
-    """Return image, landslide mask drawn from the polygons, polygons."""
     with rasterio.open(scene.image) as source:
         image, where = source.read(), source.transform
     slides = geopandas.read_file(scene.polygons, layer=TRUE_LAYER)

@@ -21,11 +21,8 @@ from lmhld_nb.runs import records, store, verify
 from lmhld_nb.runs.records import Records
 from lmhld_nb.training.specs import RunSpec
 
-PROFILE = TINY.replace("epochs: 3", "epochs: 2").replace(
-    "{single: {}}",
-    "{single: {}, patch_size: {areas: [gorkha], candidates: {gorkha: [32]}}, "
-    "part: {seeds: [0], ewc: [10], replay: [0.1]}}",
-)
+SETTINGS = "patch_size: {areas: [gorkha], candidates: {gorkha: [32]}}, part: {seeds: [0], ewc: [10], replay: [0.1]}"
+PROFILE = TINY.replace("epochs: 3", "epochs: 2").replace("single: {}", f"single: {{}}, {SETTINGS}")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +48,6 @@ def recorded(published: Path, tiny: Path) -> Records:
 
 @pytest.fixture
 def specs(recorded: Records, tiny: Path) -> list[RunSpec]:
-    """The planned runs, in a working folder without runs."""
     return [entry.spec for entry in plan(open_study(load(str(tiny)), progress=False))]
 
 
@@ -98,10 +94,8 @@ def test_another_machine_goes_on_from_records(call, recorded, specs, tiny, train
     assert code == 0 and trainings[2:] == [second[1].run_id] and runs.status(second[1]) == "done"
 
     # Where the same bits cannot be made, what was recorded of later stages is of no use.
-    for run_id, name in (
-        (first[0].run_id, "weights"),
-        *((spec.run_id, "parent_weights") for spec in specs if spec.stage),
-    ):
+    later = [(spec.run_id, "parent_weights") for spec in specs if spec.stage]
+    for run_id, name in ((first[0].run_id, "weights"), *later):
         if run_id in known:
             known[run_id] = edited(known[run_id], "metrics.json", f'"{name}": "..', f'"{name}": "??')
     records.write(records.path("tiny"), replace(recorded, runs=known))
@@ -117,20 +111,17 @@ def edited(files: dict[str, bytes], name: str, pattern: str, replacement: str) -
     return {**files, name: text.encode()}
 
 
-@pytest.mark.parametrize(
-    ("name", "pattern", "replacement", "message"),
-    [
-        ("spec.json", '^ "seed": 0', ' "seed": 7', "spec.json: seed is 0, recorded 7; test F1 as recorded"),
-        ("test_patches.csv", r"(gorkha,\d+),\d+", r"\1,9999", "test_patches.csv line 2 (stage {id}, input last, area"),
-        ("test_patches.csv", r"\n(.+\n)$", r"\n\1\1", "): stage is absent, recorded {id}; test"),
-        ("history.csv", r"^1,0\.05", "1,0.06", "history.csv line 2 (epoch 1): lr is 0.05, recorded 0.06"),
-        ("whole_area.csv", r"(,0,0,[01]),\d+", r"\1,9999", "line 2 (scene gorkha_0, row 0, col 0): tp is "),
-        ("metrics.json", '"f1": [^,]+', '"f1": 2.0', "metrics.json: test.f1 is "),
-        ("metrics.json", '"f1": [^,]+', '"f1": null', ", recorded None"),
-        ("metrics.json", r'"weights": "\w+', '"weights": "0', "all scores and counts agree, but metrics.json: weights"),
-        ("metrics.json", '"areas": {', r'"areas": {"\\u001b[31m": 1,', r"areas.\x1b[31m is absent, recorded 1"),
-    ],
-)
+@pytest.mark.parametrize(("name", "pattern", "replacement", "message"), [
+    ("spec.json", '^ "seed": 0', ' "seed": 7', "spec.json: seed is 0, recorded 7; test F1 as recorded"),
+    ("test_patches.csv", r"(gorkha,\d+),\d+", r"\1,9999", "test_patches.csv line 2 (stage {id}, input last, area"),
+    ("test_patches.csv", r"\n(.+\n)$", r"\n\1\1", "): stage is absent, recorded {id}; test"),
+    ("history.csv", r"^1,0\.05", "1,0.06", "history.csv line 2 (epoch 1): lr is 0.05, recorded 0.06"),
+    ("whole_area.csv", r"(,0,0,[01]),\d+", r"\1,9999", "line 2 (scene gorkha_0, row 0, col 0): tp is "),
+    ("metrics.json", '"f1": [^,]+', '"f1": 2.0', "metrics.json: test.f1 is "),
+    ("metrics.json", '"f1": [^,]+', '"f1": null', ", recorded None"),
+    ("metrics.json", r'"weights": "\w+', '"weights": "0', "all scores and counts agree, but metrics.json: weights"),
+    ("metrics.json", '"areas": {', r'"areas": {"\\u001b[31m": 1,', r"areas.\x1b[31m is absent, recorded 1"),
+])  # fmt: skip
 def test_what_differs_is_named(recorded, specs, name, pattern, replacement, message):
     files = recorded.runs[specs[0].run_id]
     slower = edited(files, "metrics.json", '"seconds": ', '"seconds": 9')
@@ -163,21 +154,18 @@ def repacked(folder: Path, recorded: Records, run_id: str, files: dict[str, byte
     return folder / "changed"
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("{tiny}", "figures/tiny/records.tar.xz: no such file; make the runs with `lmhld run tiny`"),
-        ("{tiny} --records {gone}", "gone: no such file"),
-        ("{tiny} --records {cut}", "cut: damaged, or no records"),
-        ("{other} --records {good}", "records of profile 'tiny', not of 'other'"),
-        ("{tiny} --records {good} 0123456789abcdef", "run '0123456789abcdef': not in profile 'tiny'; `lmhld plan"),
-        ("{tiny} --records {lacking} {run}", "run '{run}' has no record: {known} of the {planned} planned runs are"),
-        ("{tiny} --records {wordy}", "{run}: its metrics.json holds no scores"),
-        ("{tiny} --records {spoilt}", "record of run '{run}': incomplete (JSONDecodeError("),
-        ("{tiny} --records {good} --sample 0", "'--sample'"),
-        ("{tiny} --records {good} --experiment 9", "experiment 9: unknown"),
-    ],
-)
+@pytest.mark.parametrize(("words", "message"), [
+    ("{tiny}", "figures/tiny/records.tar.xz: no such file; make the runs with `lmhld run tiny`"),
+    ("{tiny} --records {gone}", "gone: no such file"),
+    ("{tiny} --records {cut}", "cut: damaged, or no records"),
+    ("{other} --records {good}", "records of profile 'tiny', not of 'other'"),
+    ("{tiny} --records {good} 0123456789abcdef", "run '0123456789abcdef': not in profile 'tiny'; `lmhld plan"),
+    ("{tiny} --records {lacking} {run}", "run '{run}' has no record: {known} of the {planned} planned runs are"),
+    ("{tiny} --records {wordy}", "{run}: its metrics.json holds no scores"),
+    ("{tiny} --records {spoilt}", "record of run '{run}': incomplete (JSONDecodeError("),
+    ("{tiny} --records {good} --sample 0", "'--sample'"),
+    ("{tiny} --records {good} --experiment 9", "experiment 9: unknown"),
+])  # fmt: skip
 def test_bad_input_is_one_line_and_trains_nothing(call, recorded, specs, published, tiny, words, message):
     folder, run_id, good = tiny.parent, specs[0].run_id, published / "records.tar.xz"
     names = {"tiny": tiny, "good": good, "gone": folder / "gone", "run": run_id, "other": folder / "other.yaml"}

@@ -20,8 +20,6 @@ from lmhld_nb.evaluation import Confusion
 from lmhld_nb.experiments import examples
 from lmhld_nb.patches import measurements
 from lmhld_nb.runs import Run
-from lmhld_nb.widgets import prediction_panel
-from lmhld_nb.widgets.controls import format_value
 
 
 def visible(widget: ipywidgets.Widget) -> Iterator[ipywidgets.Widget]:
@@ -122,13 +120,13 @@ def test_prediction_browser_scores_as_the_book_does(book: lm.Book, finished: Seq
     (patch_set,) = runs.patch_sets(finished[-1].spec, progress=False)
     for index in (1, control(panel, "Test patch").max):
         control(panel, "Test patch").value = index
-        number = int(prediction_panel.by_share(patch_set)[index - 1])
+        number = int(widgets.by_share(patch_set)[index - 1])
         predicted = examples.predict(finished[-1], patch_set, number)
         counts = Confusion.of(predicted, np.asarray(patch_set.masks[number]) == 1)
         assert dict(tables(panel)[0][1:]) == {
-            "precision": format_value(counts.precision),
-            "F1": format_value(counts.f1),
-            "recall": format_value(counts.recall),
+            "precision": widgets.format_value(counts.precision),
+            "F1": widgets.format_value(counts.f1),
+            "recall": widgets.format_value(counts.recall),
             "hits (px)": str(counts.tp),
             "false alarms (px)": str(counts.fp),
             "misses (px)": str(counts.fn),

@@ -19,7 +19,6 @@ pytestmark = pytest.mark.skipif(
 
 
 def snakemake(profile: Path | str, *options: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Call Snakemake as the Snakefile says, in a folder that keeps its notes."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile")]
     command += ["--profile", str(ROOT / "params" / "cluster" / "local"), "--config", f"profile={profile}"]
     return subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True, check=False)

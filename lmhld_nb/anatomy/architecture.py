@@ -31,10 +31,9 @@ def parameters(name: str, width: int | None = None) -> int:
 
 @cache
 def macs(name: str, size: int, width: int | None = None, literal: bool = True) -> int:
-    """Return the multiply-accumulates of predicting one patch of ``size`` px with 4 bands, by torch's own counter.
+    """Return the multiply-accumulates of predicting one 4-band patch of ``size`` px, without normalisation or the like.
 
-    Normalisation, activations and the like are not counted. A network may compute more cheaply than its paper describes
-    (`unet_3p.UpsampledConv`): ``literal`` counts the paper's way.
+    ``literal`` counts the paper's way where a network computes more cheaply (`unet_3p.UpsampledConv`).
     """
     model = empty(name, width)
     for module in list(model.modules()):
@@ -53,9 +52,8 @@ def macs(name: str, size: int, width: int | None = None, literal: bool = True) -
 class Reach:
     """What one predicted pixel depends on.
 
-    ``extent`` is the side in px of the region with any influence (at most the whole patch), ``effective`` that of the
-    centred square with 95 % of the influence; ``influence`` (size, size) is the mean absolute gradient of the centre
-    logit by each input pixel, summed over bands.
+    ``extent`` is the side in px of the region with any influence, ``effective`` that of the centred square with 95 % of
+    it; ``influence`` (size, size) is the mean absolute gradient of the centre logit by each pixel, summed over bands.
     """
 
     extent: int
@@ -64,7 +62,6 @@ class Reach:
 
     @property
     def whole(self) -> bool:
-        """Whether the region fills the patch it was measured on."""
         return self.extent >= len(self.influence)
 
 
@@ -76,10 +73,8 @@ def receptive_field(
 ) -> Reach:
     """Measure the receptive field of the pixel in the middle of a patch, by gradients (Luo et al. 2016).
 
-    Rectifiers and max-pooling let only some paths through, so ``draws`` random networks and inputs are taken (seeds
-    from ``first`` on), with random statistics in their normalisation; ValueError where nothing got through in any. A
-    patch (``size`` px, a multiple of 32) smaller than the extent, which does not depend on ``width``, cuts it off.
-    ``change`` is applied to each network first.
+    Mean over ``draws`` random networks (`_influence`) and inputs, from seed ``first`` on; ValueError where nothing gets
+    through. ``size`` is a multiple of 32 px; ``change`` is applied to each network first.
     """
     influences = [_influence(name, width, size, seed, change) for seed in range(first, first + draws)]
     influence = np.mean(influences, axis=0)

@@ -1,7 +1,6 @@
 """Dataflow: a network's blocks and what flows between them, read off the network itself by `torch.fx`."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
@@ -23,11 +22,9 @@ _SHORT["Identity"] = "identity"
 
 @dataclass(frozen=True)
 class Node:
-    """One block of a network (``name`` is its path).
+    """One block of a network (``name`` is its path); channels and level (how often the side is halved) of its output.
 
-    Its kind is ``input``, ``head`` (what makes logits), a class such as ``ResidualUnit``, or the convolutions in it
-    (``2 × conv 3×3``). ``channels`` and ``level`` (how often the side is halved) are those of its output, ``column`` is
-    the length of the longest way to it from the input.
+    ``kind`` is ``input``, ``head``, a class, or its convolutions (``2 × conv 3×3``); ``column`` the longest way to it.
     """
 
     name: str
@@ -39,11 +36,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Edge:
-    """What one node passes on to another.
-
-    Its kind is ``forward`` (the main way at one resolution), ``down`` and ``up`` (the main way to another), ``skip``
-    (joined by concatenation), ``pooled`` (so too, from a finer resolution) or ``gate`` (steers an attention gate).
-    """
+    """What one node passes to another: ``forward``, ``down`` and ``up`` (main way), or into a join (`_edge_kind`)."""
 
     source: str
     target: str
@@ -75,35 +68,46 @@ class Graph:
 
 @cache
 def graph(name: str, width: int | None = None) -> Graph:
-    """Return a network's blocks as its own code joins them, with all heads where it is deeply supervised.
-
-    A block is what ``forward`` calls; pooling, up-sampling and convolutions that enlarge on the way to a join are
-    edges.
-    """
+    """Return a network's blocks (what ``forward`` calls) as its own code joins them, with all heads if supervised."""
     model = architecture.empty(name, width)
-    traced = _traced(model)
-    blocks: dict[fx.Node, Node] = {}
-    for node in traced.nodes:
-        if node.op == "placeholder":
-            blocks[node] = Node("input", "input", architecture.BANDS, 0)
-        elif node.op == "call_module":
-            path, side = str(node.target), _shape(node)[-1]
-            module, enlarges = model.get_submodule(path), side > max(_shape(source)[-1] for source in _maps(node))
-            to_join = enlarges and any(user.target is torch.cat for user in node.users)
-            if not to_join and not isinstance(module, _SAMPLERS):
-                kind = "head" if path.startswith("head") else kind_of(module)
-                blocks[node] = Node(path, kind, _shape(node)[1], (SIZE // side).bit_length() - 1)
+    module = fx.GraphModule(model, _Blocks("supervised" if hasattr(model, "supervised") else "forward").trace(model))
+    ShapeProp(module).propagate(torch.zeros(1, architecture.BANDS, SIZE, SIZE, device="meta"))
+    nodes: dict[fx.Node, Node] = {}
+    edges: list[Edge] = []
+    behind: dict[fx.Node, list[fx.Node]] = {}  # the blocks whose maps an operation between blocks carries
+    for node in filter(_is_map, module.graph.nodes):
+        sources = list(dict.fromkeys(origin for entry in _maps(node) for origin in behind.get(entry, [])))
+        behind[node] = sources
+        if block := _block(node, model):
+            column = max((nodes[source].column + 1 for source in sources), default=0)
+            nodes[node], behind[node] = replace(block, column=column), [node]
+            joined = len(sources) > 1
+            edges += [Edge(nodes[o].name, block.name, _edge_kind(nodes[o], block, joined)) for o in sources]
+    return Graph(tuple(nodes.values()), tuple(edges))
 
-    def edge_kind(source: Node, target: Node, joined: bool) -> str:
-        if target.kind == "head":
-            return "forward"
-        if source.level > target.level:
-            return "gate" if "Gate" in target.kind else "up"
-        if joined:
-            return "pooled" if source.level < target.level else "skip"
-        return "down" if source.level < target.level else "forward"
 
-    return _collapsed(traced, blocks, edge_kind)
+def _block(node: fx.Node, model: nn.Module) -> Node | None:
+    """Return the block that an operation is; None where it becomes part of an edge."""
+    if node.op == "placeholder":
+        return Node("input", "input", architecture.BANDS, 0)
+    if node.op != "call_module":
+        return None
+    path, side = str(node.target), _shape(node)[-1]
+    module, enlarges = model.get_submodule(path), side > max(_shape(source)[-1] for source in _maps(node))
+    if isinstance(module, _SAMPLERS) or (enlarges and any(user.target is torch.cat for user in node.users)):
+        return None
+    kind = "head" if path.startswith("head") else kind_of(module)
+    return Node(path, kind, _shape(node)[1], (SIZE // side).bit_length() - 1)
+
+
+def _edge_kind(source: Node, target: Node, joined: bool) -> str:
+    if target.kind == "head":
+        return "forward"
+    if source.level > target.level:
+        return "gate" if "Gate" in target.kind else "up"
+    if joined:
+        return "pooled" if source.level < target.level else "skip"
+    return "down" if source.level < target.level else "forward"
 
 
 def kind_of(module: nn.Module) -> str:
@@ -143,14 +147,6 @@ class _Blocks(fx.Tracer):
         return True
 
 
-def _traced(model: nn.Module) -> fx.Graph:
-    """Return the operations of a network, each with the shape of what it gives for one patch."""
-    traced = _Blocks("supervised" if hasattr(model, "supervised") else "forward").trace(model)
-    module = fx.GraphModule(model, traced)
-    ShapeProp(module).propagate(torch.zeros(1, architecture.BANDS, SIZE, SIZE, device="meta"))
-    return module.graph
-
-
 def _is_map(node: fx.Node) -> bool:
     return isinstance(node.meta.get("tensor_meta"), TensorMetadata)
 
@@ -162,20 +158,3 @@ def _maps(node: fx.Node) -> list[fx.Node]:
 
 def _shape(node: fx.Node) -> torch.Size:
     return node.meta["tensor_meta"].shape
-
-
-def _collapsed(traced: fx.Graph, blocks: dict[fx.Node, Node], edge_kind: Callable[[Node, Node, bool], str]) -> Graph:
-    """Return the graph of ``blocks``; what lies between them becomes part of the edges."""
-    nodes: dict[fx.Node, Node] = {}
-    behind: dict[fx.Node, list[fx.Node]] = {}  # the blocks whose maps an operation between blocks carries
-    edges: list[Edge] = []
-    for node in filter(_is_map, traced.nodes):
-        block = blocks.get(node)
-        sources = list(dict.fromkeys(origin for entry in _maps(node) for origin in behind.get(entry, [])))
-        behind[node] = [node] if block else sources
-        if block:
-            column = max((nodes[source].column + 1 for source in sources), default=0)
-            nodes[node] = target = replace(block, column=column)
-            joined = len(sources) > 1
-            edges += [Edge(nodes[o].name, target.name, edge_kind(nodes[o], target, joined)) for o in sources]
-    return Graph(tuple(nodes.values()), tuple(edges))

@@ -40,11 +40,7 @@ _HALF = 0.21  # half the height of a box, in levels
 
 
 def architecture(name: str, width: int | None = None) -> Figure:
-    """Draw a network: its blocks by resolution (down) and depth (right).
-
-    Boxes, channels and links are those of the network itself (`dataflow.graph`). A box is as wide as the root of its
-    channels; what is not in plain U-Net has the network's colour.
-    """
+    """Draw a network: its blocks by resolution (down) and depth (right), as wide as the root of their channels."""
     graph = dataflow.graph(name, width)
     depth = 1 + max(node.level for node in graph.nodes)
     figure, ax = plt.subplots(figsize=(10.5, 0.62 * depth + 0.8))
@@ -115,7 +111,6 @@ class _Spot:
         return self.x + self.half
 
     def box(self, ax: Axes, height: float, fill: RGB, text: str) -> None:
-        """Draw the box, twice ``height`` high."""
         corner, shape = (self.left, self.y - height), "round,pad=0,rounding_size=0.05"
         box = FancyBboxPatch(corner, 2 * self.half, 2 * height, boxstyle=shape, facecolor=fill, edgecolor="0.3")
         ax.add_patch(box).set(linewidth=0.8, zorder=3)
@@ -164,7 +159,6 @@ def _route(graph: Graph, edge: Edge, spots: Mapping[str, _Spot], slots: Mapping[
 
 
 def _arrow(ax: Axes, points: Points, kind: str) -> None:
-    """Draw an arrow along corners, rounded."""
     colour, line, _ = _EDGES[kind]
     vertices: list[Any] = [points[0]]
     codes = [Path.MOVETO]

@@ -6,20 +6,20 @@ read in several ways has a row for each; the rows share the part of their id bef
 
 import json
 import re
-import textwrap
 from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 
 import pandas as pd
 
 from lmhld_nb import paper
-from lmhld_nb.audit import areas, patch_sets, scores, settings, strategies
+from lmhld_nb.audit import data, scores, settings, strategies
 from lmhld_nb.audit.rules import SCORE_TABLES, VERDICTS, Finding, Verdict, f1_rows, unchecked
 from lmhld_nb.audit.strategies import part_minus_mix, part_minus_single
 
 __all__ = ["CHECKS", "SCORE_TABLES", "VERDICTS", "Check", "as_json", "checks", "counts", "f1_rows", "in_every_reading"]
 __all__ += ["part_minus_mix", "part_minus_single", "table", "text"]
 
-CHECKS = areas.CHECKS | patch_sets.CHECKS | settings.CHECKS | scores.CHECKS | strategies.CHECKS
+CHECKS = data.CHECKS | settings.CHECKS | scores.CHECKS | strategies.CHECKS
 """What computes the finding of each claim, by the claim's id."""
 _SYMBOLS = {"holds": "=", "rounding": "~", "contradicted": "X", "cannot be checked": "?"}
 
@@ -85,25 +85,16 @@ def as_json(checked: list[Check]) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
 
 
-def text(checked: list[Check], width: int = 100) -> str:
-    """Return all checks as text to read, by section, in lines of at most ``width`` letters (44 where that is less)."""
+def text(checked: list[Check]) -> str:
+    """Return all checks as text to read, by section: a line each, and below it what follows and a remark."""
     lines: list[str] = []
-    section = ""
-    for check in checked:
-        if check.section != section:
-            section = check.section
-            lines += ["", section[0].upper() + section[1:]]
-        reading = f" [{check.reading}]" if check.reading else ""
-        tolerance = f" (tolerance: {check.tolerance})" if re.search(r"\d", check.tolerance) else ""
-        for start, content, indent in (
-            (f"{_SYMBOLS[check.verdict]} {check.verdict}: ", f"{check.claim}{reading}", 4),
-            ("    → ", check.derived + tolerance, 6),
-            ("      ", check.detail, 6),
-        ):
-            if content:
-                lines += textwrap.wrap(
-                    start + content, max(44, width), subsequent_indent=" " * indent, break_on_hyphens=False
-                )
+    for section, of_section in groupby(checked, lambda check: check.section):
+        lines += ["", section[0].upper() + section[1:]]
+        for check in of_section:
+            reading = f" [{check.reading}]" if check.reading else ""
+            tolerance = f" (tolerance: {check.tolerance})" if re.search(r"\d", check.tolerance) else ""
+            lines.append(f"{_SYMBOLS[check.verdict]} {check.verdict}: {check.claim}{reading}")
+            lines += [f"    → {check.derived}{tolerance}", *([f"      {check.detail}"] if check.detail else [])]
     lines += ["", f"{len(checked)} checks"]
     lines += [f"{count:5} {_SYMBOLS[verdict]} {verdict}" for verdict, count in counts(checked).items()]
     return "\n".join(lines).strip()

@@ -29,11 +29,9 @@ _SLACK = 1e-9  # decimal fractions are not exact in binary; far below any printe
 
 @dataclass(frozen=True)
 class Finding:
-    """What follows from the published tables for one statement: ``derived``, with its numbers, and the verdict.
+    """What follows from the published tables for one statement, with its numbers, and the verdict.
 
-    ``rounding`` is what is not as printed, but rounding can explain it; what ``cannot be checked`` would take numbers
-    that are not published, or states no measure. ``tolerance`` is how far a number may lie off and still count as the
-    same.
+    ``rounding`` can explain what is not as printed; ``tolerance`` is how far off a number still counts as the same.
     """
 
     derived: str
@@ -46,9 +44,9 @@ Checks = dict[str, Callable[[], Finding]]
 """What computes the finding of each claim, by the claim's id."""
 
 
-def by_name(*derive: Callable[[], Finding]) -> Checks:
-    """Return checks by the ids of their claims, which name the functions: ``_years`` is the check of ``years``."""
-    return {function.__name__[1:]: function for function in derive}
+def by_name(module: Mapping[str, Any]) -> Checks:
+    """Return the checks of a module that claims name: its function ``_years`` is the check of the claim ``years``."""
+    return {name: module[f"_{name}"] for name in paper.claims().index if callable(module.get(f"_{name}"))}
 
 
 def at_most(value: float, limit: float, inherited: float = 0.0) -> Verdict:
@@ -72,12 +70,8 @@ def compare(printed: float, derived: float, half: float, inherited: float = 0.0)
 
 def worst(verdicts: Iterable[str]) -> Verdict:
     """Return the verdict of a statement about all: one exception contradicts it; none at all is a ValueError."""
-    present = set(verdicts)
     order: tuple[Verdict, ...] = ("contradicted", "cannot be checked", "rounding", "holds")
-    for verdict in order:
-        if verdict in present:
-            return verdict
-    raise ValueError("no verdicts to choose from")
+    return order[min(map(order.index, verdicts))]
 
 
 def holds_if(true: Any, derived: str, detail: str = "", tolerance: str = "exact") -> Finding:
@@ -122,11 +116,10 @@ def all_above(differences: pd.Series | Mapping[str, float], what: str, detail: s
 
 def same_sets(names: set[str], stated: set[str], where: str) -> Finding:
     """Compare the names in a table (``where``) with those stated."""
-    extra, missing = ", ".join(sorted(names - stated)) or "none", ", ".join(sorted(stated - names)) or "none"
-    derived = f"the same {len(names)} in {where}"
-    if names != stated:
-        derived = f"only in {where}: {extra}; only here: {missing}"
-    return holds_if(names == stated, derived)
+    if names == stated:
+        return holds_if(True, f"the same {len(names)} in {where}")
+    extra, missing = (", ".join(sorted(only)) or "none" for only in (names - stated, stated - names))
+    return holds_if(False, f"only in {where}: {extra}; only here: {missing}")
 
 
 def quoted(name: str) -> paper.Quote:
@@ -154,10 +147,10 @@ def harmonic(precision: Any, recall: Any) -> Any:
 
 
 def averaging_gap(precision: Any, recall: Any) -> Any:
-    """Return how far a mean F1 may lie below the F1 of mean precision and mean recall.
+    """Return how far a mean F1 may lie below the F1 of mean precision and recall, to second order: F1 is concave.
 
-    F1 is concave in both, so that the mean over runs never lies above. With the spreads of section 4.4 the gap is
-    largest, to second order, where half the runs have the highest precision with the lowest recall, half the opposite.
+    With the spreads of section 4.4, at most where half the runs have highest precision and lowest recall, half the
+    opposite.
     """
     p, r = quoted("order_precision").number / 2, quoted("order_recall").number / 2
     apart = (harmonic(precision - p, recall + r) + harmonic(precision + p, recall - r)) / 2
@@ -167,8 +160,7 @@ def averaging_gap(precision: Any, recall: Any) -> Any:
 def f1_rows(n: int) -> pd.DataFrame:
     """Compare F1 with precision and recall in every row of Table 4, 5, 6 or 7.
 
-    Further columns: derived (2PR / (P + R)), difference (printed minus derived), low and high (what rounding allows, in
-    Table 7 averaging too) and verdict.
+    Adds derived (2PR / (P + R)), difference, low and high (allowed by rounding, in Table 7 averaging too), verdict.
     """
     table = paper.table(n)
     p, r = table["precision"], table["recall"]

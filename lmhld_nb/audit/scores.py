@@ -103,7 +103,6 @@ def _single(score: str) -> pd.DataFrame:
 
 
 def _led_by(model: str, score: str) -> pd.Index:
-    """Return the areas in which a model has the highest score."""
     table = _single(score)
     return table.index[table.idxmax(axis=1) == model]
 
@@ -146,10 +145,9 @@ def _cautious_recall() -> Finding:
     below = _single("precision").loc[won, model] - recall[model]
     lowest = (recall.idxmin(axis=1) == model).sum()
     verdict = worst(["holds" if lowest == len(won) else "contradicted", *(above(value, ROOM) for value in below)])
-    derived = (
-        f"below its precision in {(below > 0).sum()} of {len(won)} areas, by {below.min():.4f} to {below.max():.4f}"
-    )
-    return Finding(f"{derived}; the lowest recall of all models in {lowest}", verdict, OF_DIFFERENCE)
+    derived = f"below its precision in {(below > 0).sum()} of {len(won)} areas, by {below.min():.4f} to "
+    derived += f"{below.max():.4f}; the lowest recall of all models in {lowest}"
+    return Finding(derived, verdict, OF_DIFFERENCE)
 
 
 def _easiest_area() -> Finding:
@@ -169,10 +167,9 @@ def _easiest_stable() -> Finding:
     table, area = _single("f1"), quoted("easiest_area").values[0]
     spread = table.max(axis=1) - table.min(axis=1)
     narrower = spread[spread < spread[area]].sort_values()
-    return rules.unchecked(
-        f"F1 of the models spans {spread[area]:.4f} there; less in {len(narrower)} of {len(spread) - 1} other areas",
-        rules.listing(narrower.rename(paper.area_name)),
-    )
+    less = f"less in {len(narrower)} of {len(spread) - 1} other areas"
+    derived = f"F1 of the models spans {spread[area]:.4f} there; {less}"
+    return rules.unchecked(derived, rules.listing(narrower.rename(paper.area_name)))
 
 
 def _mean(score: str) -> Finding:
@@ -196,9 +193,7 @@ def _caption(number: int) -> Finding:
     return holds_if(stated == module, f"section {section} presents it as a result of LMHLD_{module}")
 
 
-_NAMED = rules.by_name(_formula_3, _leader, _leader_areas, _competitive, _cautious_precision, _cautious_recall)
-CHECKS: rules.Checks = _NAMED | rules.by_name(_easiest_area, _easiest_stable, _fluctuation)
-CHECKS |= rules.by_name(_table_5_underlined, _table_5_all_underlined) | {
+CHECKS: rules.Checks = rules.by_name(globals()) | {
     **{f"table_{n}_f1": partial(_f1, n) for n in rules.SCORE_TABLES},
     **{f"table_{n}_bold": partial(_bold, n) for n in rules.SCORE_TABLES},
     "easiest_f1/besides": partial(_easiest_f1, ()),

@@ -1,7 +1,6 @@
 """What follows for the paper's statements on experiments and settings (section 3), and on patch sizes (section 4.1)."""
 
 import math
-from typing import Any
 
 import pandas as pd
 
@@ -42,16 +41,10 @@ def _orders() -> Finding:
     return holds_if(complete and count == quoted("orders").number, derived)
 
 
-def _other_orders() -> Finding:
-    return unchecked(f"{quoted('orders').number:.0f} of {math.factorial(len(paper.AREAS)):,} orders were tried")
-
-
 def _one_epoch() -> Finding:
     stages, epochs = len(paper.table(1)), int(quoted("epochs").number)
-    return unchecked(
-        f"one epoch for each of {stages} data sets makes {stages} epochs, not {epochs}",
-        "if 'epoch' in section 3.2 means a stage, both can be true; epochs per stage are not stated",
-    )
+    detail = "if 'epoch' in section 3.2 means a stage, both can be true; epochs per stage are not stated"
+    return unchecked(f"one epoch for each of {stages} data sets makes {stages} epochs, not {epochs}", detail)
 
 
 def _unseen() -> Finding:
@@ -61,10 +54,8 @@ def _unseen() -> Finding:
     if shared.empty:
         return Finding(f"none {of_scenes}", "holds")
     regions_shown = (f"{scene} ({paper.area_name(area)})" for scene, area in shared.items())
-    return unchecked(
-        f"{len(shared)} {of_scenes}: {', '.join(regions_shown)}",
-        "the outlines of study area and scene are not published; the images themselves may be new",
-    )
+    detail = "the outlines of study area and scene are not published; the images themselves may be new"
+    return unchecked(f"{len(shared)} {of_scenes}: {', '.join(regions_shown)}", detail)
 
 
 def _tried() -> Finding:
@@ -89,11 +80,9 @@ def _median() -> Finding:
     lowest, highest = published(1).loc["wenchuan", ["min_area_px", "max_area_px"]]
     q1, q2, q3 = _quartiles()
     ordered = lowest <= q1 <= q2 <= q3 <= highest
-    return holds_if(
-        ordered and quoted("share_below_median").number == 0.5,
-        f"below the second quartile lie {0.5:.0%}, by definition",
-        f"the quartiles are {'' if ordered else 'not '}in order and within Table 1's range",
-    )
+    detail = f"the quartiles are {'' if ordered else 'not '}in order and within Table 1's range"
+    half = quoted("share_below_median").number == 0.5
+    return holds_if(ordered and half, "below the second quartile lie 50%, by definition", detail)
 
 
 def _window_pixels() -> Finding:
@@ -107,11 +96,9 @@ def _candidates() -> Finding:
     sides = [(quartile / quoted("fill").number) ** 0.5 for quartile in _quartiles()]
     defaults = [int(size) for size in quoted("default_sizes").values]
     chosen = tuple(str(size) for size in patches.candidate_sizes(_quartiles(), defaults))
-    return holds_if(
-        chosen == quoted("candidates").values,
-        f"sides of {', '.join(f'{side:.1f}' for side in sides)}; nearest default sizes {', '.join(chosen)}",
-        "the rule (nearest size) is our reading; the text gives the outcome",
-    )
+    derived = f"sides of {', '.join(f'{side:.1f}' for side in sides)}; nearest default sizes {', '.join(chosen)}"
+    detail = "the rule (nearest size) is our reading; the text gives the outcome"
+    return holds_if(chosen == quoted("candidates").values, derived, detail)
 
 
 def _by_size(score: str) -> pd.DataFrame:
@@ -139,15 +126,14 @@ def _misjudgements() -> Finding:
     return holds_if(counts.min() > 1, derived, f"both in {both or 'none'}", "several: at least two")
 
 
-def _chosen_size() -> Finding:
-    size: Any = paper.areas().loc["wenchuan", "patch_size"]
-    return holds_if(size == quoted("best_size").number, f"{size} in Table 2")
-
-
 _AS_NAMED = "section 3.2 calls the three numbers quartiles"
-_NAMED = rules.by_name(_experiments, _networks, _candidates_count, _orders, _one_epoch, _unseen, _tried, _median)
-_NAMED |= rules.by_name(_other_orders, _window_pixels, _candidates, _misjudgements, _chosen_size)
-CHECKS: rules.Checks = _NAMED | {
+CHECKS: rules.Checks = rules.by_name(globals()) | {
+    "other_orders": lambda: unchecked(
+        f"{quoted('orders').number:.0f} of {math.factorial(len(paper.AREAS)):,} orders were tried"
+    ),
+    "chosen_size": lambda: holds_if(
+        (size := paper.areas()["patch_size"]["wenchuan"]) == quoted("best_size").number, f"{size} in Table 2"
+    ),
     "between/together": lambda: _between("between first and third quartile lie 50%", (0.5,), _AS_NAMED),
     "between/each": lambda: _between("above the first quartile lie 75%, below the third 75%", (0.75, 0.75)),
     "best_size/mean": lambda: _best_size("mean", _by_size("f1").mean(), rules.OF_MEAN),

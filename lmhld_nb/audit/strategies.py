@@ -50,10 +50,8 @@ def _mix_gains(size: int) -> pd.DataFrame:
 
 def _improved_at_224() -> Finding:
     gains = _mix_gains(224)["f1"].unstack("area")[list(quoted("areas_at_224").values)]
-    derived = ", ".join(
-        f"{paper.area_name(str(area))} {values.mean():+.4f} (higher for {(values > 0).sum()} of {len(values)})"
-        for area, values in gains.items()
-    )
+    by_area = {paper.area_name(str(area)): values for area, values in gains.items()}
+    derived = ", ".join(f"{n} {v.mean():+.4f} (higher for {(v > 0).sum()} of {len(v)})" for n, v in by_area.items())
     verdict = rules.worst(above(mean, ROOM) for mean in gains.mean())
     return Finding(f"F1 on average: {derived}", verdict, OF_DIFFERENCE, _OTHER_TESTS)
 
@@ -68,10 +66,8 @@ def _declined_at_224() -> Finding:
 
 def _slight_at_224() -> Finding:
     gains, least = _mix_gains(224)["f1"], _mix_gains(128)["f1"].min()
-    return rules.unchecked(
-        f"gains of F1 reach from {gains.min():+.4f} to {gains.max():+.4f}",
-        f"{(gains >= least).sum()} of {len(gains)} are no smaller than the smallest at 128 pixels ({least:+.4f})",
-    )
+    detail = f"{(gains >= least).sum()} of {len(gains)} are no smaller than the smallest at 128 pixels ({least:+.4f})"
+    return rules.unchecked(f"gains of F1 reach from {gains.min():+.4f} to {gains.max():+.4f}", detail)
 
 
 def _f1_between_models() -> Finding:
@@ -112,7 +108,6 @@ def _above_single(level: str, detail: str) -> Finding:
 
 
 def _gap() -> pd.Series:
-    """Return precision minus recall of each model in Table 7."""
     return published(7)["precision"] - published(7)["recall"]
 
 
@@ -155,9 +150,7 @@ def _figure_16() -> Finding:
     return holds_if(before == after, f"{len(before & after)} of {len(before)} scenes are in both")
 
 
-_NAMED = rules.by_name(_improved_at_224, _declined_at_224, _slight_at_224, _part_best, _part_exception, _figure_16)
-_NAMED |= rules.by_name(_conservative_gap, _less_conservative, _part_f1_gap, _state_of_the_art)
-CHECKS: rules.Checks = _NAMED | {
+CHECKS: rules.Checks = rules.by_name(globals()) | {
     "size_of_hokkaido": partial(_cut_at, "areas_at_128", "size_of_hokkaido"),
     "size_of_wenchuan": partial(_cut_at, "areas_at_224", "size_of_wenchuan"),
     "better_at_128/f1": lambda: all_above(_named(_mix_gains(128)["f1"]), "scores", _OTHER_TESTS),

@@ -69,7 +69,6 @@ def parameter_value(text: str) -> object:
 
 
 def _read(source: Path, parameters: Mapping[str, object]) -> nbformat.NotebookNode:
-    """Read a chapter that has all of these parameters."""
     notebook = jupytext.read(source)
     known = sorted(parameters_of(notebook))
     if unknown := [name for name in parameters if name not in known]:
@@ -78,11 +77,10 @@ def _read(source: Path, parameters: Mapping[str, object]) -> nbformat.NotebookNo
 
 
 def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> None:
-    """Execute one chapter (.py or .ipynb) into ``target``, which is written whole or not at all.
+    """Execute one chapter (.py or .ipynb) on this Python into ``target``, which is written whole or not at all.
 
-    The kernel is this Python, whatever kernel the chapter's header names or Jupyter has installed. Cells tagged
-    ``skip-execution`` (the widgets) are left out. UserError where the chapter does not have one of the parameters, a
-    cell failed (the broken notebook is kept beside the target as ``….failed.ipynb``), or the kernel died.
+    Cells tagged ``skip-execution`` are left out. UserError for a foreign parameter, a failed cell (``….failed.ipynb``
+    is kept) or a dead kernel.
     """
     notebook = _read(source, parameters)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -141,10 +139,8 @@ def make(
 ) -> list[Path]:
     """Execute the chapters of a profile, or one of them, into ``build/PROFILE/``, each in a process of its own.
 
-    ``workers`` run side by side (None: one per core), ``parameters`` are texts of the command line, for those of the
-    chapters that have them, ``store`` holds records, whose missing runs are skipped. Run times go to ``times.csv``
-    beside them (``chapter``, ``seconds``). UserError where no chapter has one of the parameters (nothing starts), or
-    one failed (the others are finished).
+    ``parameters`` are texts, for those chapters that have them; ``store`` holds records, whose missing runs are
+    skipped. Run times go to ``times.csv``. UserError where no chapter has a parameter (nothing starts), or one failed.
     """
     sources = chapters(number, profile)
     folder = workdir() / "build" / Path(profile).stem
@@ -183,10 +179,9 @@ def make(
 
 
 def recorded_store(profile: str) -> tuple[Path, int]:
-    """Unpack the records of a profile's published edition into ``build/PROFILE/records/``, in place of earlier ones.
+    """Unpack a profile's published records into ``build/PROFILE/records/``; return it, and how many runs it lacks.
 
-    Returns that store, and how many runs of the profile it lacks. UserError as `records.read`, or where none of the
-    profile's runs, as it is now, is among them.
+    UserError as `records.read`, or where it has none of the profile's runs as they are now.
     """
     from lmhld_nb import experiments
     from lmhld_nb.experiments.plan import plan
@@ -221,11 +216,10 @@ def _execute_quietly(source: Path, folder: Path, parameters: dict[str, object], 
 
 
 def site(profile: str, committed: bool = False) -> Path:
-    """Build the web edition ``build/site/``; where that fails, the one that was there stays.
+    """Build the web edition ``build/site/``; where that fails (UserError, a warning of Sphinx say), the old one stays.
 
-    Sphinx reads a copy of ``book/`` with chapters and figures of ``build/PROFILE/`` beside it, or of the repository
-    (``committed``); everything else is up to the extension ``book/lmhld_book/``. UserError where a chapter is not
-    executed yet, or Sphinx warned (a picture without a description, say).
+    Sphinx reads a copy of ``book/`` with the executed chapters and figures of ``build/PROFILE/``, or the ``committed``
+    ones.
     """
     name = Path(profile).stem
     build = workdir() / "build"

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 OPEN = "your answer"
 QUESTION = re.compile(r"### Exercise (\d+): (.+)")
+_KINDS: dict[tuple[str, ...], str] = {  # of cells, by type and tags
+    ("markdown",): "question", ("markdown", "solution"): "words", ("code", "hide-cell", "solution"): "solution",
+    ("code", "check"): "check",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,9 @@ class Exercise:
 
 @contextmanager
 def exercise(number: int, *answers: object) -> Iterator[None]:
-    """Put the exercise's number before the assertions of a block, and say where it has no answer yet.
+    """Put the exercise's number before the assertions of a block; an answer that is still ``...`` is none yet.
 
-    ``with exercise(2, side): assert side > 0, "what to look at"``; an answer that is still ``...`` is none.
-    AssertionError where there is none yet, an assertion of the block failed, or the answer has the wrong form (its own
-    error is kept as the cause).
+    ``with exercise(2, side): assert side > 0, "what to look at"``. AssertionError also for an answer of a wrong form.
     """
     try:
         if any(answer is ... for answer in answers):
@@ -70,39 +72,26 @@ def exercises(notebook: NotebookNode) -> list[Exercise]:
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and QUESTION.match(cell.source):
             groups.append(current := [cell])
-        elif not {"solution", "check"} & set(_tags(cell)):
+        elif not {"solution", "check"} & set(cell.metadata.get("tags", [])):
             current = []
         elif current:
             current.append(cell)
         else:
-            raise UserError(f"a cell tagged {', '.join(_tags(cell))} belongs to no exercise")
-    return [_exercise(number, cells) for number, cells in enumerate(groups, start=1)]
-
-
-def _exercise(number: int, cells: list[NotebookNode]) -> Exercise:
-    heading, _, question = cells[0].source.partition("\n")
-    match = QUESTION.fullmatch(heading)
-    if match is None or int(match[1]) != number:
-        raise UserError(f"'{heading}': expected exercise {number}; number them from 1")
-    kinds = [_kind(cell) for cell in cells]
-    if [kind for kind in kinds if kind != "words"] != ["question", "solution", "check"] or kinds[-1] != "check":
-        raise UserError(f"exercise {number}: its cells are {', '.join(kinds)}; expected are question, solution, check")
-    return Exercise(number, match[2].strip(), question.strip(), cells[kinds.index("solution")].source, cells[-1].source)
-
-
-def _kind(cell: NotebookNode) -> str:
-    known = {
-        ("markdown",): "question",
-        ("markdown", "solution"): "words",
-        ("code", "hide-cell", "solution"): "solution",
-        ("code", "check"): "check",
-    }
-    tags = sorted(_tags(cell))
-    return known.get((cell.cell_type, *tags), f"{cell.cell_type} tagged {', '.join(tags)}")
-
-
-def _tags(cell: NotebookNode) -> list[str]:
-    return list(cell.metadata.get("tags", []))
+            raise UserError(f"a cell tagged {', '.join(cell.metadata.tags)} belongs to no exercise")
+    found = []
+    for number, cells in enumerate(groups, start=1):
+        heading, _, question = cells[0].source.partition("\n")
+        match = QUESTION.fullmatch(heading)
+        if match is None or int(match[1]) != number:
+            raise UserError(f"'{heading}': expected exercise {number}; number them from 1")
+        tags = [(cell.cell_type, *sorted(cell.metadata.get("tags", []))) for cell in cells]
+        kinds = [_KINDS.get(each, f"{each[0]} tagged {', '.join(each[1:])}") for each in tags]
+        if [kind for kind in kinds if kind != "words"] != ["question", "solution", "check"] or kinds[-1] != "check":
+            listed = f"its cells are {', '.join(kinds)}; expected are question, solution, check"
+            raise UserError(f"exercise {number}: {listed}")
+        solution = cells[kinds.index("solution")].source
+        found.append(Exercise(number, match[2].strip(), question.strip(), solution, cells[-1].source))
+    return found
 
 
 def student(notebook: NotebookNode) -> NotebookNode:
@@ -112,7 +101,7 @@ def student(notebook: NotebookNode) -> NotebookNode:
     stubs = iter([stub(each.solution, each.check) for each in exercises(notebook)])
     student_copy = v4.new_notebook(metadata={"kernelspec": dict(notebook.metadata["kernelspec"])})
     for cell in notebook.cells:
-        tags, code = _tags(cell), cell.cell_type == "code"
+        tags, code = list(cell.metadata.get("tags", [])), cell.cell_type == "code"
         if "injected-parameters" in tags or ("solution" in tags and not code):
             continue
         solution = "solution" in tags
@@ -124,11 +113,7 @@ def student(notebook: NotebookNode) -> NotebookNode:
 
 
 def stub(solution: str, check: str) -> str:
-    """Return what a student starts from instead of ``solution``, so that ``check`` runs and finds no answer.
-
-    A stub keeps the solution's imports, sets each name that the check reads to ``...``, and leaves of a function its
-    head and docstring.
-    """
+    """Return what a student starts from: the imports, each answer that the check reads as ``...``, empty heads."""
     names = [node for node in ast.walk(ast.parse(check)) if isinstance(node, ast.Name)]
     set_by_check = {node.id for node in names if not isinstance(node.ctx, ast.Load)}
     symbols = symtable.symtable(solution, "solution", "exec").get_symbols()
@@ -153,10 +138,7 @@ def _head(function: ast.FunctionDef) -> str:
 
 
 def write_copies(sources: Sequence[Path], folder: Path, replace: bool = False) -> dict[Path, int]:
-    """Write students' copies of chapters (.py or .ipynb) into ``folder`` as .ipynb, all or none; count their exercises.
-
-    Raises `UserError` where exercises are not in order, or a copy was changed since (and ``replace`` is not given).
-    """
+    """Write students' copies of chapters into ``folder``, all or none; count exercises. UserError over changed ones."""
     import jupytext
     import nbformat
 

@@ -8,6 +8,7 @@ from itertools import takewhile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
@@ -33,26 +34,21 @@ class Book(Study):
 
     @property
     def name(self) -> str:
-        """Name of the profile."""
         return self.profile.name
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Networks compared."""
         return self.profile.models
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Bands that the networks see."""
         return self.profile.patches.bands
 
     @property
     def figures(self) -> Path:
-        """Folder of this book's figures and the numbers behind them."""
         return figures_dir(self.name)
 
     def plan(self) -> list[PlannedRun]:
-        """Return every run of the profile."""
         return plan(self)
 
     def runs(self, experiment: str, on_missing: str = "train") -> list[Run]:
@@ -62,10 +58,7 @@ class Book(Study):
         return self.fetch(entry.specs(self), on_missing, entry.whole_area(self) if entry.whole_area else set())
 
     def table(self, name: int | str) -> pd.DataFrame:
-        """Compute a table, by its number in the paper or its registered name, from finished runs, and save it.
-
-        UserError where no experiment of the profile has such a table, or none of its runs is finished.
-        """
+        """Compute a table by its number or registered name and save it; UserError without such, or without runs."""
         key = f"table{name}" if isinstance(name, int) else name
         entries = {key: e for e in EXPERIMENTS.values() if self.profile.makes(e.name) for key in e.tables}
         if key not in entries:
@@ -77,24 +70,16 @@ class Book(Study):
         return self.save(entry.tables[key](self, finished), key)
 
     def real(self, name: str) -> pd.DataFrame | None:
-        """Return a table of the edition published on real areas, by name, as it was saved with its index.
-
-        None where it is not published, and for a book of real data, which needs no other beside it.
-        """
+        """Return a table of the edition on real areas, with its index; None without one, or for a book of real data."""
         path = REAL / f"{name}.csv"
         if not self.dataset.synthetic or not path.is_file():
             return None
         table = pd.read_csv(path)
-        keys = [
-            *takewhile(lambda name: table[name].dtype.kind != "f", table)
-        ]  # names and counts before the first score
+        keys = list(takewhile(lambda name: table[name].dtype.kind != "f", table))  # what stands before the first score
         return table.set_index(keys if len(keys) < table.shape[1] else keys[:1])
 
     def found(self, name: str, table: pd.DataFrame | None) -> None:
-        """Print what a table says, by the experiment's `findings`: this book's, and after it the one on real areas.
-
-        ``table`` is None or has no rows where none of its runs is finished; UserError for an unknown name.
-        """
+        """Print what `findings` say of a table (None: not made), and of that of real areas."""
         known = {name: say for entry in EXPERIMENTS.values() for name, say in entry.findings.items()}
         if name not in known:
             raise UserError(f"'{name}': nothing is found from a table of this name; choose from {', '.join(known)}")
@@ -102,16 +87,16 @@ class Book(Study):
         if (published := self.real(name)) is not None:
             tables["real areas, as published"] = published
         for where, rows in tables.items():
-            nothing = "nothing yet; not all runs that it compares are finished."
-            found = nothing if rows is None or rows.empty else known[name](_flat(rows))
+            found = "nothing yet; not all runs that it compares are finished."
+            if rows is not None and not rows.empty:
+                found = known[name](rows.reset_index(drop=rows.index.names == [None]))  # as its CSV holds it
             print(textwrap.fill(f"What we found, {where}: {found}", 110))
 
     def caption(
         self, about: str = "", published: str = "", dataset: DataSet | None = None, run_ids: Collection[str] = ()
     ) -> str:
-        """Return the line under a figure that says which data (None: the profile's) and profile it shows.
+        """Return the line under a figure: ``about``, data, profile, doubts about runs (without ids: all so far).
 
-        It says what is to be said of its runs (without ``run_ids`` of all read so far). ``about`` stands before it;
         ``published`` is the paper's table whose scores, on the real LMHLD, are shown too.
         """
         source = dataset or self.dataset
@@ -152,17 +137,10 @@ class Book(Study):
         return table
 
 
-def _flat(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table as its CSV holds it, with its index as columns."""
-    return table.reset_index(drop=table.index.names == [None])
-
-
 def open(profile: str, models: Sequence[str] | str = (), areas: Sequence[str] | str = ()) -> Book:
-    """Open a profile, by name or YAML file, and its data set, which is made first if it is synthetic.
+    """Open a profile, by name or YAML file, and its data set, which is made first if it is synthetic; else UserError.
 
-    ``models`` and ``areas`` (lists, or texts with commas) narrow it; empty for all of the profile. Raises `UserError`
-    where the profile is unknown or wrong, or its data set is not there. Networks of a portable profile then predict
-    with one thread in this process, as they were trained.
+    ``models`` and ``areas`` (lists, or texts with commas) narrow it. A portable profile predicts with one thread.
     """
     narrowed = narrow(load(profile), models, areas)
     if narrowed.portable:
@@ -173,11 +151,10 @@ def open(profile: str, models: Sequence[str] | str = (), areas: Sequence[str] | 
 def tidy(
     table: pd.DataFrame | None, columns: Sequence[str] = (), digits: int = 3, across: str = ""
 ) -> pd.DataFrame | None:
-    """Return an experiment's table for reading: printed names, rounded, only ``columns``.
+    """Return an experiment's table for reading: printed names, rounded, only ``columns`` (none: what is for people).
 
-    Where none are given, all but ids of runs, blocks of patches, and published scores and differences other than F1.
-    Scores that rest on fewer than ten test patches are marked with ``*``. ``across`` names the level of the index whose
-    values become columns, of the first of ``columns``. None for None.
+    Scores of fewer than ten test patches are marked with ``*``; ``across`` is an index level whose values become
+    columns.
     """
     if table is None:
         return None
@@ -192,9 +169,7 @@ def tidy(
     shown = shown.rename(columns=printed).round(digits)
     if "patches" in table and (few := (table["patches"] < intervals.LEAST).to_numpy()).any():
         for name in [name for name in titles.values() if name in shown]:
-            marks = zip(shown[name], few, strict=True)
-            shown[name] = [
-                "–" if score != score else f"{score:.{digits}f}{'*' if is_few else ''}" for score, is_few in marks
-            ]
+            texts = shown[name].map(lambda score: "–" if score != score else f"{score:.{digits}f}")
+            shown[name] = texts + np.where(few & (texts != "–"), "*", "")
         shown = shown.rename(columns={"patches": f"patches (*: fewer than {intervals.LEAST})"})
     return shown.iloc[:, 0].unstack(across, sort=False) if across else shown

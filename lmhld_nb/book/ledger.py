@@ -38,10 +38,7 @@ def load() -> Ledger:
 
 
 def table(keys: Sequence[str] = ()) -> pd.DataFrame:
-    """Return the open points that ``keys`` decide, or all: index ``point``, columns ``choice, why, keys``.
-
-    Raises `UserError` where a key decides none.
-    """
+    """Return the open points that ``keys`` decide, or all: point, choice, why, keys; UserError for a foreign key."""
     rows = [row for section in load().sections for row in section.rows]
     known = {key for row in rows for key in row.keys}
     for key in keys:

@@ -1,23 +1,19 @@
-"""Counts of pixels, and the single-threshold baseline that they judge."""
+"""Counts of pixels, the registry of metrics computed from them, and the single-threshold baseline."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lmhld_nb.evaluation.metrics import scores
 from lmhld_nb.inventory import brightness, ndvi
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """Counts of pixels: true and false positives, false and true negatives. Adds with ``+``.
-
-    Ratios whose denominator is 0 are NaN: nothing was there to be scored. Of arrays of counts, ratios are arrays too.
-    """
+    """Counts of pixels; they add with ``+``. Ratios are NaN where nothing was there, arrays where counts are."""
 
     tp: int
     fp: int
@@ -38,7 +34,6 @@ class Confusion:
 
     @classmethod
     def from_dict(cls, row: Mapping[str, float]) -> Confusion:
-        """Return the counts that `as_dict` has written."""
         return cls(*(int(row[name]) for name in ("tp", "fp", "fn", "tn")))
 
     def __add__(self, other: Confusion) -> Confusion:
@@ -60,7 +55,6 @@ class Confusion:
         return ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
     def as_dict(self) -> dict[str, float | int]:
-        """Return counts and all metrics, for JSON and tables."""
         return {"tp": self.tp, "fp": self.fp, "fn": self.fn, "tn": self.tn, **scores(self)}
 
 
@@ -69,6 +63,27 @@ def ratio(share: Any, whole: Any) -> Any:
     if np.ndim(whole) == 0:
         return share / whole if whole else float("nan")
     return np.divide(share, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score from 0 to 1, NaN where not defined: key, title and formula, which must take arrays (`ratio`)."""
+
+    name: str
+    title: str
+    of: Callable[[Confusion], float]
+
+
+METRICS: dict[str, Metric] = {
+    "precision": Metric("precision", "precision", lambda counts: counts.precision),
+    "f1": Metric("f1", "F1", lambda counts: counts.f1),
+    "recall": Metric("recall", "recall", lambda counts: counts.recall),
+}
+
+
+def scores(confusion: Confusion) -> dict[str, float]:
+    """Return all metrics of some counts, by name, in the order of the registry."""
+    return {name: metric.of(confusion) for name, metric in METRICS.items()}
 
 
 @dataclass(frozen=True)
@@ -82,11 +97,9 @@ class Threshold:
 
 
 def best_threshold(images: np.ndarray, masks: np.ndarray, bands: tuple[str, ...]) -> Threshold:
-    """Find the single threshold with the highest F1 on the very pixels it is scored on: an upper bound of thresholding.
+    """Find the threshold on one feature (`_features`) with the highest F1 on these very pixels: an upper bound.
 
-    Features tried, in both directions: brightness, NDVI and the green share of the visible bands, as far as the bands
-    are there. ``images`` are (patches, bands, rows, cols) in stored units; ``masks`` (patches, rows, cols) hold 1
-    landslide and 0 background, other values are left out; ``bands`` names the bands axis.
+    ``images`` (patches, bands, rows, cols) in stored units; ``masks`` (patches, rows, cols) 1, 0, others left out.
     """
     known = masks <= 1
     features = {name: feature[known] for name, feature in _features(images, bands).items()}

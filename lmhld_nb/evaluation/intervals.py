@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from lmhld_nb.evaluation.counts import Confusion
-from lmhld_nb.evaluation.metrics import METRICS, Metric
+from lmhld_nb.evaluation.counts import METRICS, Confusion, Metric
 
 COUNTED = ["tp", "fp", "fn"]
 RESAMPLES = 2000
@@ -33,7 +32,6 @@ class Interval(NamedTuple):
 
     @property
     def half(self) -> float:
-        """Half its width."""
         return (self.high - self.low) / 2
 
     def describe(self, form: str = ".3f") -> str:
@@ -55,10 +53,7 @@ def _confusion(sums: np.ndarray) -> Confusion:
 
 
 def stacked(tables: Sequence[pd.DataFrame], keys: Sequence[str]) -> np.ndarray:
-    """Return counts by several runs, summed over the rows that ``keys`` do not tell apart: (runs, blocks, 3).
-
-    ValueError where the runs have not as many rows of the same keys: then they were tested on different patches.
-    """
+    """Return several runs' counts, summed over equal ``keys``: (runs, blocks, 3); ValueError for other patches."""
     ordered = [table.groupby(list(keys))[COUNTED].sum() for table in tables]
     alike = (len(tables[0]) == len(table) and ordered[0].index.equals(by_key.index)
              for table, by_key in zip(tables, ordered, strict=True))  # fmt: skip
@@ -67,31 +62,23 @@ def stacked(tables: Sequence[pd.DataFrame], keys: Sequence[str]) -> np.ndarray:
     return np.stack([by_key.to_numpy() for by_key in ordered])
 
 
-def over_patches(counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Return F1 with its bootstrap interval (percentiles) over blocks of patches.
-
-    ``counts`` are (blocks, 3), or (runs, blocks, 3) for the mean F1 of runs: the same blocks are drawn for all.
-    """
-    return _bootstrap(lambda sums: _f1(sums).mean(axis=0), [_runs(counts)], resamples, seed)
+def over_patches(counts: np.ndarray, resamples: int = RESAMPLES) -> Interval:
+    """Return (the mean over runs of) F1 of counts ([runs,] blocks, 3), with a percentile bootstrap over blocks."""
+    return _bootstrap(lambda sums: _f1(sums).mean(axis=0), [_runs(counts)], resamples)
 
 
-def difference(one: np.ndarray, other: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+def difference(one: np.ndarray, other: np.ndarray, resamples: int = RESAMPLES) -> Interval:
     """Return F1 of ``one`` minus that of ``other`` as `over_patches`, on the same blocks; runs may differ."""
     both, first = np.concatenate([_runs(one), _runs(other)]), len(_runs(one))
 
     def statistic(sums: np.ndarray) -> np.ndarray:
         return np.asarray(_f1(sums[:first]).mean(axis=0) - _f1(sums[first:]).mean(axis=0))
 
-    return _bootstrap(statistic, [both], resamples, seed)
+    return _bootstrap(statistic, [both], resamples)
 
 
-def mixed(
-    groups: Sequence[np.ndarray], weights: Sequence[float], resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, Interval]:
-    """Return all metrics where groups of blocks count more or less, with bootstrap intervals.
-
-    Blocks are drawn within each group, (runs, blocks, 3); the numbers of runs agree, scores are means over them.
-    """
+def mixed(groups: Sequence[np.ndarray], weights: Sequence[float], resamples: int = RESAMPLES) -> dict[str, Interval]:
+    """Return all metrics of groups of blocks, (runs, blocks, 3), that weigh more or less, with bootstrap intervals."""
     weighted = [(group, weight) for group, weight in zip(groups, weights, strict=True) if weight and group.size]
 
     def statistic(metric: Metric, *sums: np.ndarray) -> np.ndarray:
@@ -99,15 +86,13 @@ def mixed(
         return np.asarray(metric.of(_confusion(np.sum(parts, axis=0)))).mean(axis=0)
 
     drawn = [group for group, _ in weighted]
-    return {name: _bootstrap(partial(statistic, metric), drawn, resamples, seed) for name, metric in METRICS.items()}
+    return {name: _bootstrap(partial(statistic, metric), drawn, resamples) for name, metric in METRICS.items()}
 
 
-def permuted(one: np.ndarray, other: np.ndarray, ways: int = PERMUTATIONS, seed: int = 0) -> float:
-    """Return the two-sided p-value of a paired permutation test of two networks on the same blocks of patches.
+def permuted(one: np.ndarray, other: np.ndarray, ways: int = PERMUTATIONS) -> float:
+    """Return the two-sided p of a paired permutation test of two networks on the same blocks ([runs,] blocks, 3).
 
-    Block by block, the counts of the two change places at random; all ways are tried where these are no more than
-    ``ways``. NaN where fewer than six blocks differ, whose smallest possible p exceeds 0.05. Both are (blocks, 3), or
-    (runs, blocks, 3), runs paired in their order.
+    Block by block their counts change places, in ``ways`` ways or in all. NaN where fewer than six blocks differ.
     """
     one, other = _runs(one), _runs(other)
     differs = (one != other).any(axis=(0, 2))
@@ -117,7 +102,7 @@ def permuted(one: np.ndarray, other: np.ndarray, ways: int = PERMUTATIONS, seed:
     all_ways = 2**blocks <= ways
     swaps = (np.arange(2**blocks)[:, None] >> np.arange(blocks)) & 1 if all_ways else None
     if swaps is None:
-        swaps = np.random.default_rng(seed).integers(0, 2, (ways, blocks))
+        swaps = np.random.default_rng(0).integers(0, 2, (ways, blocks))
         swaps[0] = 0  # the way it was
     moved = swaps.astype(float) @ (other - one)[:, differs]
     sums = [network.sum(axis=1, keepdims=True) for network in (one, other)]
@@ -125,16 +110,15 @@ def permuted(one: np.ndarray, other: np.ndarray, ways: int = PERMUTATIONS, seed:
     return float((gaps >= gaps[0] - 1e-12).mean())
 
 
-def reordered(scores: np.ndarray, ways: int = PERMUTATIONS, seed: int = 0) -> float:
-    """Return the p-value of the largest difference between two orders' mean scores, were all orders equally good.
+def reordered(scores: np.ndarray) -> float:
+    """Return the p of the largest difference between orders' mean ``scores`` (seeds, orders), were all equally good.
 
-    ``scores`` are (seeds, orders). Orders change places at random within each seed. NaN where the smallest possible p
-    exceeds 0.05.
+    Orders change places within each seed; NaN where the smallest possible p exceeds 0.05.
     """
     seeds, orders = scores.shape
     if float(factorial(orders)) ** (1 - seeds) > 1 - LEVEL:
         return float("nan")
-    tried = np.random.default_rng(seed).permuted(np.tile(scores, (ways, 1, 1)), axis=2)
+    tried = np.random.default_rng(0).permuted(np.tile(scores, (PERMUTATIONS, 1, 1)), axis=2)
     tried[0] = scores
     spreads = np.ptp(tried.mean(axis=1), axis=1)
     return float((spreads >= spreads[0] - 1e-12).mean())
@@ -152,11 +136,7 @@ def over_seeds(values: Sequence[float] | np.ndarray | pd.Series) -> Interval:
 
 
 def corrected(p: pd.Series) -> pd.Series:
-    """Return p-values corrected for how many there are (Benjamini and Yekutieli 2001), NaN left out.
-
-    Of the differences called real at a corrected 0.05, at most one in twenty is expected to be none, however the tests
-    depend on one another.
-    """
+    """Return p-values corrected for their number, however they depend (Benjamini and Yekutieli 2001); NaN left out."""
     known = p.dropna()
     result = pd.Series(np.nan, index=p.index)
     if len(known):
@@ -173,19 +153,13 @@ def _f1(sums: np.ndarray) -> np.ndarray:
     return np.asarray(_confusion(sums).f1)
 
 
-def _bootstrap(
-    statistic: Callable[..., np.ndarray], groups: Sequence[np.ndarray], resamples: int, seed: int
-) -> Interval:
-    """Return a statistic of summed counts and its interval.
-
-    The blocks of each group, (runs, blocks, 3), are drawn apart; ``statistic`` takes the sums of each group, (runs,
-    draws, 3), and returns one value a draw.
-    """
+def _bootstrap(statistic: Callable[..., np.ndarray], groups: Sequence[np.ndarray], resamples: int) -> Interval:
+    """Return a statistic of the sums of groups, (runs, draws, 3), whose blocks are drawn apart, and its interval."""
     whole = float(statistic(*(group.sum(axis=1, keepdims=True) for group in groups))[0])
     blocks = [group.shape[1] for group in groups]
     if min(blocks) < LEAST or np.isnan(whole):
         return Interval(whole, np.nan, np.nan)
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     drawn = [random.multinomial(count, np.full(count, 1 / count), resamples).astype(float) for count in blocks]
     values = statistic(*(times @ group for times, group in zip(drawn, groups, strict=True)))
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])

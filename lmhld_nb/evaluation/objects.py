@@ -26,11 +26,10 @@ _COUNTS = ["landslides", "detected", "mapped", "mapped_false"]
 
 
 def overlaps(strips: Iterable[tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
-    """Measure each 8-connected landslide of one mask and how much of it another mask covers.
+    """Measure each 8-connected landslide of a mask, and how much of it another mask covers.
 
-    ``strips`` are (mask, other) from top to bottom, each (rows, cols): 0 background, 255 not labelled, every other
-    value landslide. Returns one row per landslide of ``mask``: ``size_px``; ``known_px``, its pixels that ``other`` has
-    a label for; ``covered_px``, those that it marks as landslide; its box as in `inventory.components`.
+    ``strips`` are (mask, other), (rows, cols): 0 background, 255 not labelled. Returns ``size_px``, ``known_px``
+    (labelled in other), ``covered_px``, and its box as in `inventory.components`.
     """
     layers = ((mask, other != NO_LABEL, _landslide(other)) for mask, other in strips)
     return components(layers, ("known_px", "covered_px"))
@@ -45,14 +44,11 @@ def landslides(strips: Strips) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def by_size(truth: pd.DataFrame, mapped: pd.DataFrame, pixel_m2: float) -> pd.DataFrame:
-    """Count detected landslides and false objects of the tables of `landslides` by size class.
+    """Count detected landslides and false objects of the tables of `landslides` by size class (`CLASSES_M2`).
 
-    A landslide is detected when at least half of its area is mapped, by however many objects; a mapped object is false
-    when less than half of its area is landslide. So the two counts need not match. Areas count as far as both masks
-    have a label. Classes are of the whole size (`CLASSES_M2`) and include their lower edge. Returns one row per class
-    that occurs: ``area_m2`` (text) and ``from_m2``; ``landslides``, ``detected``, ``detection_rate`` with its 95 %
-    Wilson interval ``detection_low`` and ``detection_high``; ``mapped``, ``mapped_false`` and ``false_share``. Rates of
-    nothing are NaN.
+    A landslide is detected when at least half of its known area is mapped, a mapped object false when less than half is
+    landslide. One row per class that occurs: ``area_m2``, ``from_m2``; landslides, detected, ``detection_rate`` with
+    Wilson's 95 % (``detection_low``, ``…_high``); mapped, ``mapped_false``, ``false_share``.
     """
     counts = []
     for table in (truth, mapped):
@@ -69,11 +65,9 @@ def by_size(truth: pd.DataFrame, mapped: pd.DataFrame, pixel_m2: float) -> pd.Da
 
 
 def by_chance(mask: np.ndarray, truth: np.ndarray, pixel_m2: float) -> np.ndarray:
-    """Return how many true landslides a map would detect if it lay elsewhere, by class of `by_size`, those absent too.
+    """Return how many true landslides a map would detect elsewhere, by class of `by_size`, those absent too.
 
-    The mean over `SHIFTS` random shifts of the map in both directions, wrapped around the edges: its share of the scene
-    and the shapes of its objects stay, only their places are chance. ``mask`` and ``truth`` (rows, cols) have the codes
-    of `score`.
+    The mean over `SHIFTS` random shifts of ``mask``, wrapped around the edges; codes as in `score`.
     """
     slides, count = ndimage.label(_landslide(truth), np.ones((3, 3)))
     rows, cols = np.nonzero(slides)
@@ -89,10 +83,7 @@ def by_chance(mask: np.ndarray, truth: np.ndarray, pixel_m2: float) -> np.ndarra
 
 
 def pooled(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return several tables of `by_size` as one: counts added up by class, rates and intervals of the sums.
-
-    ``by_chance`` is added up where the tables have it, beside ``chance_rate``.
-    """
+    """Return tables of `by_size` as one: counts added by class, ``by_chance`` where it is there, rates of the sums."""
     joined = pd.concat([*tables] or [pd.DataFrame(columns=["from_m2", "area_m2", *_COUNTS])])
     counts = joined.groupby(["from_m2", "area_m2"])
     table = _rates(counts[_COUNTS].sum().astype(int).reset_index())
@@ -103,7 +94,6 @@ def pooled(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _rates(counts: pd.DataFrame) -> pd.DataFrame:
-    """Return counts by size class with the rates that follow from them."""
     total, detected, mapped, false = (counts[name].to_numpy() for name in _COUNTS)
     pairs = zip(detected.tolist(), total.tolist(), strict=True)
     intervals = [binomtest(k, n).proportion_ci(method="wilson") if n else (math.nan, math.nan) for k, n in pairs]
@@ -124,7 +114,6 @@ class Tally:
         return Tally(self.ranked + other.ranked, self.counts + other.counts, pooled([self.sizes, other.sizes]))
 
     def scores(self) -> dict[str, Any]:
-        """Return the scores of `score`."""
         threshold, f1 = self.ranked.best()
         total, detected, mapped, false = (int(self.sizes[name].sum()) for name in _COUNTS)
         ranked = {name: getattr(self.ranked, name) for name in ("average_precision", "calibration_error", "brier")}
@@ -146,7 +135,6 @@ class Tally:
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Tally:
-        """Return what `arrays` has written."""
         sizes = {name.removeprefix("sizes "): values for name, values in arrays.items() if name.startswith("sizes ")}
         ranked, counts = Ranked(arrays["pixels"], arrays["sums"]), Confusion(*arrays["counts"].tolist())
         return cls(ranked, counts, pooled([pd.DataFrame(sizes)]))
@@ -174,15 +162,10 @@ def tally(strips: Strips, pixel_m2: float) -> Tally:
 def score(strips: Strips, pixel_m2: float) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
     """Score a landslide map of any size against truth: pixels, probabilities, landslides.
 
-    ``strips`` gives the map from top to bottom each time it is called (three times): probability (rows, cols) from 0 to
-    1, below 0 for no data; predicted mask and truth, both uint8 with 0 background, 1 landslide and 255 no data or not
-    labelled. Pixels that lack one of the three are left out; ValueError where their shapes differ or a probability is
-    above 1. ``pixel_m2`` is the ground area of a pixel.
-
-    Returns scores, NaN where there is nothing to score: `Confusion.as_dict` of the mask; ``prevalence``; of the
-    probabilities those of `Ranked` (the best threshold is chosen on the truth itself, hence optimistic); landslides and
-    mapped objects as in `by_size`. And tables: ``precision_recall`` of `Ranked.curve`, ``calibration`` of
-    `Ranked.reliability`, and `by_size`.
+    ``strips`` gives each time (probability 0 to 1, below 0 for no data; mask; truth), uint8 0, 1, 255 for not known,
+    from top to bottom; ValueError for other shapes or values. Returns scores (`Tally.scores`, NaN where there is
+    nothing; the best threshold is chosen on the truth, hence optimistic), and tables ``precision_recall``,
+    ``calibration``, ``by_size``.
     """
     counted = tally(strips, pixel_m2)
     tables = {"precision_recall": counted.ranked.curve(), "calibration": counted.ranked.reliability()}
@@ -201,10 +184,9 @@ class CloseUp:
 def close_ups(
     truth: pd.DataFrame, mapped: pd.DataFrame, shape: tuple[int, int], count: int = 3, side: int = 96
 ) -> list[CloseUp]:
-    """Return the false objects, then the missed landslides, with the most wrong pixels (`by_size`), largest first.
+    """Return the false objects, then the missed landslides, with the most wrong pixels, ``count`` of each kind.
 
-    At most ``count`` of each kind; tables as `landslides` returns them. Windows are squares of ``side`` pixels or more
-    that hold the whole object with a margin and lie inside the scene (``shape``), which alone makes them smaller.
+    Windows are squares of at least ``side`` px that hold the object with a margin, inside the scene.
     """
     windows: list[CloseUp] = []
     columns = ["wrong_px", "top", "left", "bottom", "right"]

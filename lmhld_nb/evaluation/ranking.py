@@ -15,11 +15,9 @@ STEPS = 1000  # of probability; thresholds are multiples of 1/STEPS
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
-    """Pixels counted by predicted probability and truth. Adds with ``+``.
+    """Pixels counted by predicted probability (bins of 1/1000, at which scores are exact) and truth; adds with +.
 
-    Bin k holds probabilities from k/1000 to below (k + 1)/1000, the last one those that are 1: scores at multiples of
-    1/1000 are exact. ``pixels`` (2, STEPS + 1) int64 are of background and landslide, ``sums`` float64 those of the
-    pixels' probabilities.
+    ``pixels`` (2, STEPS + 1) int64 are of background and landslide, ``sums`` float64 those of their probabilities.
     """
 
     pixels: np.ndarray
@@ -27,10 +25,7 @@ class Ranked:
 
     @classmethod
     def of(cls, probability: np.ndarray, truth: np.ndarray, known: np.ndarray | None = None) -> Ranked:
-        """Count probabilities (0 to 1) and a boolean truth of one shape; pixels where ``known`` is False are left out.
-
-        ValueError where the shapes differ, or a known probability is NaN or not between 0 and 1.
-        """
+        """Count probabilities (0 to 1, else ValueError) by a boolean truth of that shape, where ``known``."""
         probability, truth = np.asarray(probability), np.asarray(truth, bool)
         if probability.shape != truth.shape:
             raise ValueError(f"probability {probability.shape} and truth {truth.shape} must have one shape")

@@ -24,12 +24,10 @@ ALONE: dict[str, Any] = {"single": single, "mix": mix}  # what LMHLD_part is com
 
 
 class Beyond(Strict):
-    """Settings of what goes beyond the paper: one network on one area, one run per seed of everything compared.
+    """Settings: one network on one area (``sizes_area`` for sizes), one run per seed of everything compared.
 
-    Patch sizes are compared on ``sizes_area`` (None for ``area``) with ``size_seeds`` (empty for ``seeds``); sizes that
-    leave fewer than three patches are passed over. Splits are drawn with ``split_seeds`` (empty for ``seeds``).
-    LMHLD_part is compared with single and mix at each of ``stage_epochs``, and at the recipe's epochs, with
-    ``stage_seeds`` (empty for ``seeds``).
+    ``size_seeds``, ``split_seeds`` and ``stage_seeds`` replace ``seeds`` there; LMHLD_part is compared at
+    ``stage_epochs``.
     """
 
     area: str
@@ -63,29 +61,18 @@ def groups_compared(study: Study) -> dict[str | int, list[RunSpec]]:
 
 
 def by_epochs(study: Study) -> dict[int, dict[str, list[RunSpec]]]:
-    """Return the network's trainings of experiments 2 to 4 by epochs (of a stage) and by strategy.
-
-    Of LMHLD_part the last stages in the first order; nothing where ``stage_epochs`` names none, or the profile does not
-    make experiment 4.
-    """
+    """Return the network's runs of experiments 2 to 4 by epochs and strategy; nothing without ``stage_epochs``."""
     settings, profile = study.settings("beyond"), study.profile
     if not settings.stage_epochs or not profile.makes("part"):
         return {}
+    changes = {"models": (settings.model,), "seeds": settings.stage_seeds or settings.seeds, "seeds_of": {}}
     groups = {}
     for epochs in sorted({*settings.stage_epochs, profile.recipe.epochs}):
-        again = _of_network(study, settings.stage_seeds or settings.seeds, epochs)
-        chains = part.chain_specs(again, part.first_order(again))
-        groups[epochs] = {"part": [chain[-1] for chain in chains]}
+        recipe = profile.recipe.model_copy(update={"epochs": epochs})
+        again = replace(study, profile=profile.model_copy(update={**changes, "recipe": recipe}))
+        groups[epochs] = {"part": [chain[-1] for chain in part.chain_specs(again, part.first_order(again))]}
         groups[epochs] |= {name: module.specs(again) for name, module in ALONE.items() if profile.makes(name)}
     return groups
-
-
-def _of_network(study: Study, seeds: Sequence[int], epochs: int | None = None) -> Study:
-    """Return the study with the one network that is compared here, with its seeds and numbers of epochs."""
-    profile = study.profile
-    recipe = profile.recipe.model_copy(update={"epochs": epochs or profile.recipe.epochs})
-    changes = {"models": (study.settings("beyond").model,), "seeds": seeds, "seeds_of": {}, "recipe": recipe}
-    return replace(study, profile=profile.model_copy(update=changes))
 
 
 def base(study: Study) -> list[RunSpec]:
@@ -106,10 +93,7 @@ def labels(study: Study) -> dict[str | int, list[RunSpec]]:
 
 
 def split_kinds(study: Study) -> dict[str | int, list[RunSpec]]:
-    """Return trainings on patches split at random and by blocks, in pairs: each seed draws both splits too.
-
-    No test patch of the blocks touches another one, and both are trained on as many patches (`PatchSpec.gap`).
-    """
+    """Return trainings on as many patches split at random and by blocks apart, in pairs: a seed draws both splits."""
     settings = study.settings("beyond")
     own = study.patch_spec(settings.area)
     groups: dict[str | int, list[RunSpec]] = {"random": [], "blocks": []}
@@ -120,10 +104,9 @@ def split_kinds(study: Study) -> dict[str | int, list[RunSpec]]:
 
 
 def sizes(study: Study) -> dict[str | int, list[RunSpec]]:
-    """Return trainings on patches of each size that see equally many pixels, in equally many steps, by size.
+    """Return trainings on patches of each size that see as many pixels in as many steps as the area's own size.
 
-    What the area's own patch size sees under the recipe is what all see: a step has as many pixels (of one patch at
-    least), and epochs are so many that the steps agree, to whole epochs. The learning rate falls by as much in all.
+    A step has at least one patch, epochs are whole; the learning rate falls by as much in all.
     """
     settings = study.settings("beyond")
     area = settings.sizes_area or settings.area
@@ -157,11 +140,11 @@ def own_size(study: Study) -> int:
 def switches(study: Study) -> dict[str | int, list[RunSpec]]:
     """Return the trainings with one open point of the fidelity ledger decided otherwise, by what is changed."""
     patch_spec = study.patch_spec(study.settings("beyond").area)
-    recipe = base(study)[0].recipe
-    return {
-        f"{name}: {_format_choice(value)}": _trainings(study, patch_spec, **{name: value})
-        for name, value in _other_choices(recipe).items()
-    }
+    groups: dict[str | int, list[RunSpec]] = {}
+    for name, value in _other_choices(base(study)[0].recipe).items():
+        choice = ("on" if value else "off") if isinstance(value, bool) else value
+        groups[f"{name}: {choice}"] = _trainings(study, patch_spec, **{name: value})
+    return groups
 
 
 def _other_choices(recipe: Recipe) -> dict[str, Any]:
@@ -174,10 +157,6 @@ def _other_choices(recipe: Recipe) -> dict[str, Any]:
         "augment": not recipe.augment,
         "keep": "last" if recipe.keep == "best" else "best",
     }
-
-
-def _format_choice(value: Any) -> str:
-    return ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 
 def _trainings(study: Study, patch_spec: PatchSpec, seeds: Sequence[int] = (), **changes: Any) -> list[RunSpec]:

@@ -19,10 +19,9 @@ WEIGHTS = (0.0, *np.geomspace(0.05, 100, 14).round(3))
 
 
 def held_out(base: Run, with_background: Run) -> pd.DataFrame:
-    """Return the windows on which a network and the same one trained with `PatchSpec.background` were both tested.
+    """Return the windows on which a network and one trained with background were both tested.
 
-    Rows by window: its position, kept (whether the paper's rule keeps it), base_tp, …, background_fn, and weight: how
-    many windows of the area it stands for, so that both kinds together are the whole area.
+    Columns: position, kept (by the paper's rule), base_tp … background_fn, weight (windows of the area it stands for).
     """
     (patch_set,) = runs.patch_sets(with_background.spec, progress=False)
     index = patch_set.index.assign(kept=patch_set.index["share"] >= patch_set.spec.min_share)
@@ -33,19 +32,14 @@ def held_out(base: Run, with_background: Run) -> pd.DataFrame:
         counts = runs.window_counts(run)[[*WINDOW, *intervals.COUNTED]]
         renamed = {cell: f"{name}_{cell}" for cell in intervals.COUNTED}
         table = table.merge(counts.rename(columns=renamed), on=WINDOW, validate="1:1")
-    return table.assign(
-        weight=table["kept"].map(stands_for / stands_for.get(True, np.nan)), pixels=patch_set.spec.size**2
-    )
+    return table.assign(weight=table["kept"].map(stands_for / stands_for.get(True, np.nan)))
 
 
 def prevalence_table(base: Sequence[Run], background: Sequence[Run], resamples: int = RESAMPLES) -> pd.DataFrame:
-    """Tabulate scores on the same held-out windows while those that the paper's rule drops count more and more.
+    """Tabulate scores on held-out windows while those that the paper's rule drops count more and more, paired by seed.
 
-    Runs without and with background are paired by seed, all on one split; no rows where there are no pairs.
-
-    Rows (training, weight of a dropped window beside a kept one): prevalence (share of landslide); the scores with
-    …_low and …_high, f1_sd (over seeds); false_alarms (share of the background that is mapped); natural (whether both
-    kinds are as frequent as in the area); kept and dropped (test windows of each kind); seeds; run_ids.
+    Rows (training, weight): prevalence; scores with …_low and …_high, f1_sd; false_alarms (share of the background);
+    natural (weight as in the area); kept, dropped, seeds, run_ids. Empty without pairs.
     """
     by_seed = {run.spec.seed: run for run in background}
     pairs = [(run, by_seed[run.spec.seed]) for run in base if run.spec.seed in by_seed]
@@ -76,11 +70,7 @@ def prevalence_table(base: Sequence[Run], background: Sequence[Run], resamples: 
 
 
 def split_table(kinds: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
-    """Tabulate runs on patches split in several ways.
-
-    Rows (split, seed): training_patches; touching, the share of test patches beside a training patch; the columns of
-    `score_table`.
-    """
+    """Tabulate runs by (split, seed): training_patches, the share of test patches ``touching`` one, `score_table`."""
     rows = []
     for kind, finished in kinds.items():
         for run in finished:
@@ -92,11 +82,7 @@ def split_table(kinds: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
 
 
 def size_table(by_size: Mapping[int, Sequence[Run]], own: int) -> pd.DataFrame:
-    """Tabulate runs on patches of several sizes, scored over the whole area; ``own`` is the 10 % rule's choice.
-
-    Rows by patch_size: outside_f1, outside the training patches; training_patches, steps, megapixels (seen in
-    training); chosen (1 for the rule's choice); the columns of `score_table`, of windows.
-    """
+    """Tabulate whole-area scores by patch_size (``own`` is chosen): outside_f1, what was seen, `score_table`."""
     rows = []
     for size, finished in by_size.items():
         for run in finished:
@@ -109,11 +95,10 @@ def size_table(by_size: Mapping[int, Sequence[Run]], own: int) -> pd.DataFrame:
 
 
 def label_table(drawn: Sequence[Run], true: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate networks that were trained on drawn and on true outlines, tested against both on the same patches.
+    """Tabulate networks trained on drawn and on true outlines, tested against both on the same patches.
 
-    Rows (trained, tested): labels_f1, F1 of the drawn outlines against the true ones there; the columns of
-    `score_table`; gain, F1 of training on true outlines minus on drawn ones against the same labels, with its interval
-    over patches (gain_low, gain_high) and gain_sd (over seeds).
+    Rows (trained, tested): labels_f1 (drawn against true), `score_table`; gain of training on true ones, …_low, …_high,
+    …_sd.
     """
     if not (drawn and true):
         return pd.DataFrame()
@@ -140,12 +125,9 @@ def label_table(drawn: Sequence[Run], true: Sequence[Run]) -> pd.DataFrame:
 
 
 def epochs_table(by_epochs: Mapping[int, Mapping[str, Sequence[Run]]]) -> pd.DataFrame:
-    """Tabulate LMHLD_part beside LMHLD_mix and LMHLD_single at several numbers of epochs (of a stage).
+    """Tabulate LMHLD_part beside mix and single at several numbers of epochs (of a stage), on their common areas.
 
-    Counts are summed over the test patches of all areas that all of them have; mix has patches of its own size.
-
-    Rows (epochs, strategy): areas; the columns of `score_table`; part_minus, F1 of LMHLD_part minus this one's, mean
-    over the seeds that both have, and part_minus_sd, its standard deviation over seeds.
+    Rows (epochs, strategy): areas, `score_table`; part_minus (mean over common seeds of F1 of part minus this), …_sd.
     """
     finished = pd.DataFrame(
         {"epochs": epochs, "strategy": name, "seed": run.spec.seed, "run": run, "counts": tested_patches(run)}
@@ -163,16 +145,9 @@ def epochs_table(by_epochs: Mapping[int, Mapping[str, Sequence[Run]]]) -> pd.Dat
         counts = pd.concat(list(group["counts"]))
         counts = counts[counts["area"].isin(common)]
         if counts["area"].nunique() == len(common):  # else a run of that seed is missing
-            row = dict(zip(keys, key, strict=True)) | {"run": group["run"].iloc[0], "counts": counts}
-            rows.append(
-                {
-                    **row,
-                    "also": list(group["run"].iloc[1:]),
-                    "areas": len(common),
-                    "seed": seed,
-                    "pooled": scoring.total(counts).f1,
-                }
-            )
+            run, *also = group["run"]
+            row = dict(zip(keys, key, strict=True)) | {"run": run, "also": also, "counts": counts, "seed": seed}
+            rows.append({**row, "areas": len(common), "pooled": scoring.total(counts).f1})
     by_seed = pd.DataFrame(rows)
     part_f1 = by_seed[by_seed["strategy"] == "part"].set_index(["epochs", "seed"])["pooled"]
     own = part_f1.reindex(pd.MultiIndex.from_frame(by_seed[["epochs", "seed"]])).to_numpy()
@@ -184,9 +159,8 @@ def epochs_table(by_epochs: Mapping[int, Mapping[str, Sequence[Run]]]) -> pd.Dat
 def switch_table(base: Sequence[Run], switched: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """Tabulate what each change does to F1 on the same test patches, seed by seed.
 
-    Rows by change: f1; effect (mean over seeds of F1 with the change minus without) with its interval over patches
-    (low, high), effect_sd (standard deviation over seeds), same_sign (whether all seeds agree in its sign); seeds;
-    patches; run_ids.
+    Rows by change: f1; effect with low, high (over patches), effect_sd, same_sign (over seeds); seeds, patches,
+    run_ids.
     """
     by_seed = {run.spec.seed: run for run in base}
     rows = []

@@ -13,48 +13,36 @@ from lmhld_nb.experiments import mix, part, patch_size, single, tables
 from lmhld_nb.experiments.study import Study
 from lmhld_nb.experiments.tables import BLOCK, join_ids, order_of
 from lmhld_nb.runs import Run
-from lmhld_nb.training.specs import RunSpec
 
 WINDOW = ["scene", "row", "col"]
 CELL = ["table", "area", "patch_size", "model"]
 
 
-def table_specs(study: Study) -> dict[int, list[RunSpec]]:
-    """Return the runs of Tables 4 to 7 by table, as far as the profile makes them; of Table 7 the last stages."""
+def table_runs(study: Study) -> dict[int, list[Run]]:
+    """Return the finished runs of Tables 4 to 7 by table, of Table 7 last stages; tables without any are left out."""
     makers = {4: ("patch_size", patch_size.specs), 5: ("single", single.specs), 6: ("mix", mix.specs)}
     specs = {table: make(study) for table, (name, make) in makers.items() if study.profile.makes(name)}
     if study.profile.makes("part"):
         specs[7] = [spec for finals in part.finals(study).values() for spec in finals]
-    return specs
-
-
-def table_runs(study: Study) -> dict[int, list[Run]]:
-    """Return the finished runs of Tables 4 to 7 by table (`table_specs`); tables without any are left out."""
-    finished = {
-        table: study.finished(specs, {spec.run_id for spec in specs} if table == 4 else set())
-        for table, specs in table_specs(study).items()
-    }
+    whole_area = {spec.run_id for spec in specs.get(4, [])}
+    finished = {table: study.finished(own, whole_area if table == 4 else ()) for table, own in specs.items()}
     return {table: group for table, group in finished.items() if group}
 
 
-def _cells(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return rows of a table with all columns of `CELL`."""
-    if "area" not in rows:
-        return rows.assign(area="all", patch_size=0)
-    return rows if "patch_size" in rows else rows.assign(patch_size=rows["area"].map(study.patch_size))
-
-
 def pair_table(study: Study, finished: Mapping[int, Sequence[Run]], resamples: int = RESAMPLES) -> pd.DataFrame:
-    """Compare networks of a table (`table_runs`) pairwise on the same patches, by the seeds and orders both have.
+    """Compare networks of a table pairwise on the same patches, by the seeds and orders that both have.
 
-    Rows `CELL` and the other network: patches, blocks of those that touch, runs of each network; difference in F1 with
-    its interval (low, high; NaN for fewer than ten blocks); p of a permutation test over blocks (NaN where so few
-    cannot reach 0.05), and corrected for all pairs of the table; run_ids.
+    Rows `CELL` and the other network: patches, blocks, runs; difference in F1 with low and high (NaN: under ten
+    blocks); p of a permutation test, and corrected for all pairs of the table; run_ids.
     """
     modules: dict[int, Any] = {4: patch_size, 5: single}
     rows = []
     for number, of_table in finished.items():
-        tested = _cells(study, pd.DataFrame(modules.get(number, tables).tested(of_table)).assign(table=number))
+        tested = pd.DataFrame(modules.get(number, tables).tested(of_table)).assign(table=number)
+        if "area" not in tested:  # of all areas together
+            tested = tested.assign(area="all", patch_size=0)
+        if "patch_size" not in tested:
+            tested["patch_size"] = tested["area"].map(study.patch_size)
         for key, cell in tested.groupby(CELL[:3], sort=False):
             cell["way"] = [(order_of(run), run.spec.seed) for run in cell["run"]]
             networks = [(model, group.set_index("way")) for model, group in cell.groupby("model", sort=False)]
@@ -75,11 +63,7 @@ def pair_table(study: Study, finished: Mapping[int, Sequence[Run]], resamples: i
 
 
 def rankings(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Count by table the pairs of networks (`pair_table`).
-
-    Columns: pairs; untested, those left out because their blocks are too few for p below 0.05; sure, those that differ
-    at a corrected p below 0.05; run_ids.
-    """
+    """Count pairs of networks (`pair_table`) by table: pairs, untested (too few blocks), sure (corrected p < 0.05)."""
     marked = pairs.assign(pairs=1, untested=pairs["p"].isna(), sure=pairs["corrected"] < 0.05)
     by_table = marked.groupby("table", sort=False)
     return by_table[["pairs", "untested", "sure"]].sum().join(by_table["run_ids"].agg(list).map(join_ids))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,55 +41,35 @@ class Example:
 def examples(
     finished: Sequence[Run], patch_sets_of: Callable[[Run], Sequence[PatchSet]] | None = None
 ) -> list[Example]:
-    """Predict one test patch per area with each network: the one of middle landslide share (paper Figs 10, 11, 15).
-
-    The first seed of each network is shown. ``patch_sets_of`` says which patches a run is shown; its own by default.
-    """
+    """Predict one test patch per area, of middle landslide share, with each network's first seed (Figs 10, 11, 15)."""
     by_area: dict[str, Example] = {}
     for run in finished:
         for patch_set in patch_sets_of(run) if patch_sets_of else runs.patch_sets(run.spec, progress=False):
-            tests = patch_set.index.iloc[patch_set.where("test")].sort_values("share")
+            tests, area = patch_set.index.iloc[patch_set.where("test")].sort_values("share"), patch_set.spec.area
             number = int(tests.index[len(tests) // 2])
-            if patch_set.spec.area not in by_area:
-                patch = patch_set.index.iloc[number]
-                by_area[patch_set.spec.area] = Example(
-                    patch_set.spec.area,
-                    str(patch["scene"]),
-                    int(patch["row"]),
-                    int(patch["col"]),
-                    np.asarray(patch_set.images[number]),
-                    np.asarray(patch_set.masks[number]) == 1,
-                )
-            example = by_area[patch_set.spec.area]
-            if run.spec.model not in example.predictions:
-                example.predictions[run.spec.model] = predict(run, patch_set, number)
-                example.run_ids[run.spec.model] = run.spec.run_id
+            if area not in by_area:
+                patch: Any = tests.loc[number]
+                place, image = (str(patch["scene"]), int(patch["row"]), int(patch["col"])), patch_set.images[number]
+                by_area[area] = Example(area, *place, np.asarray(image), np.asarray(patch_set.masks[number]) == 1)
+            if run.spec.model not in by_area[area].predictions:
+                by_area[area].predictions[run.spec.model] = predict(run, patch_set, number)
+                by_area[area].run_ids[run.spec.model] = run.spec.run_id
     return list(by_area.values())
 
 
 def example_scores(shown: Sequence[Example]) -> pd.DataFrame:
     """Tabulate `examples`: rows (area, model) with the position of the patch, counts of pixels, scores and run id."""
-    rows = [
-        {
-            "area": example.area,
-            "model": model,
-            "scene": example.scene,
-            "row": example.row,
-            "col": example.col,
-            **Confusion.of(predicted, example.truth).as_dict(),
-            "run_ids": example.run_ids[model],
-        }
-        for example in shown
-        for model, predicted in example.predictions.items()
-    ]
+    rows = []
+    for example in shown:
+        for model, predicted in example.predictions.items():
+            row = {"area": example.area, "model": model, "scene": example.scene, "row": example.row, "col": example.col}
+            counts = Confusion.of(predicted, example.truth).as_dict()
+            rows.append({**row, **counts, "run_ids": example.run_ids[model]})
     return pd.DataFrame(rows).set_index(["area", "model"])
 
 
 def predict(run: Run, patch_set: PatchSet, number: int) -> np.ndarray:
-    """Return where a run predicts landslide (probability over 0.5) in one patch, (rows, cols) bool.
-
-    Raises `UserError` where only the run's record is here, without this patch.
-    """
+    """Return where a run predicts landslide (over 0.5) in a patch, (rows, cols) bool; UserError if not in a record."""
 
     def compute() -> dict[str, np.ndarray]:
         return {"landslide": logits(run, run.model(), patch_set, number) > 0}
@@ -114,10 +95,7 @@ def scene_to_show(by_area: Mapping[str, Sequence[Scene]], area: str) -> Scene:
 
 @dataclass(frozen=True)
 class View:
-    """A mapped scene, or a part of one, as a figure shows it: (bands, rows, cols) values, map and truth (rows, cols).
-
-    ``title`` is the area, and what is wrong where it shows that; ``truth`` is None where nothing is labelled.
-    """
+    """A mapped scene, or a part: (bands, rows, cols) values, map and truth (rows, cols; None: not labelled)."""
 
     title: str
     values: np.ndarray

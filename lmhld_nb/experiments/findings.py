@@ -108,8 +108,7 @@ def pooled(table: pd.DataFrame, number: int) -> str:
         known += [f"standard deviation {best['f1_sd']:.3f} over {best['seeds']:.0f} seeds"]
     return (
         f"F1 of {many(len(table), 'network')} is {span(table['f1'])}; best is {_title(best['model'])} "
-        f"({'; '.join(known)}). "
-        f"The paper has {span(paper.table(number)['f1'])}, on data of its own."
+        f"({'; '.join(known)}). The paper has {span(paper.table(number)['f1'])}, on data of its own."
         + _same_order(table.set_index("model")["f1"], number)
         + limits(table)
     )
@@ -188,12 +187,11 @@ def forgetting(table: pd.DataFrame) -> str:
     lost = table["forgetting"].dropna()
     if lost.empty:
         return "no chain has two stages, so there was nothing to forget."
+    alike = len(lost) > 1 and lost.min() * lost.max() > 0
     return (
         f"in {many(len(lost), 'chain')} areas lose {span(lost)} of the highest F1 that they had; through each area's "
         f"own input convolution F1 changes by {span(table['own_input_f1'] - table['f1'], '+.3f')}."
-        + claim(
-            "nothing learnt before is lost", lost.mean() <= 0 if len(lost) > 1 and lost.min() * lost.max() > 0 else None
-        )
+        + claim("nothing learnt before is lost", lost.mean() <= 0 if alike else None)
     )
 
 

@@ -37,9 +37,7 @@ def stage_matrix(finals: Finals) -> pd.DataFrame:
     """Tabulate F1 by area so far after each stage (order, model, stage, area_added), mean over seeds; NaN before."""
     rows = []
     for order, finished in finals.items():
-        for number, run in (
-            (number, run) for final in finished for number, run in enumerate(stages_of(final), start=1)
-        ):
+        for number, run in [each for final in finished for each in enumerate(stages_of(final), start=1)]:
             key = {"order": order, "model": run.spec.model, "stage": number, "area_added": run.spec.data[0].area}
             f1 = {area: counts.f1 for area, counts in counts_by_area(run).items()}
             rows.append({**key, **f1, "run_ids": run.spec.run_id})
@@ -47,10 +45,10 @@ def stage_matrix(finals: Finals) -> pd.DataFrame:
 
 
 def forgetting(run: Run) -> float:
-    """Return how much a chain has forgotten; NaN for a chain of one stage.
+    """Return how much a chain has forgotten; NaN of one stage (Chaudhry et al. 2018, equation 3).
 
-    The average over the areas before the last of the highest F1 after any earlier stage, minus that after the last
-    (Chaudhry et al. 2018, equation 3). An F1 that is not defined (nothing predicted, nothing there) counts as 0.
+    Average over earlier areas of the highest F1 after any earlier stage minus the last one; an undefined F1 counts as
+    0.
     """
     after = [
         {area: np.nan_to_num(counts.f1) for area, counts in counts_by_area(stage).items()} for stage in stages_of(run)
@@ -78,15 +76,11 @@ def strategy_runs(finals: Finals) -> pd.DataFrame:
     for strategy, finished in finals.items():
         for run in finished:
             stages, row = stages_of(run), {"strategy": strategy, "seed": run.spec.seed, "f1": total_scores(run)["f1"]}
-            row |= {"forgetting": forgetting(run), "trained_parameter_steps": sum(map(parameter_steps, stages))}
-            row["seconds"] = sum(stage.metrics["seconds"] for stage in stages)
+            row |= {"forgetting": forgetting(run), "seconds": sum(stage.metrics["seconds"] for stage in stages)}
+            steps = [stage.metrics["trained_parameters"] * stage.metrics["steps"] for stage in stages]
+            row["trained_parameter_steps"] = sum(steps)  # what it cost, whatever the machine
             rows.append(row | {"run_ids": join_ids([stage.spec.run_id for stage in stages])})
     return pd.DataFrame(rows).set_index(["strategy", "seed"])
-
-
-def parameter_steps(run: Run) -> int:
-    """Return the parameters that a run trained times its optimiser steps: what it cost, whatever the machine."""
-    return int(run.metrics["trained_parameters"] * run.metrics["steps"])
 
 
 def strategy_table(finals: Finals) -> pd.DataFrame:

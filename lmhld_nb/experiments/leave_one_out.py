@@ -25,10 +25,7 @@ class LeaveOneOut(Strict):
 
 
 def without(study: Study) -> dict[str, list[RunSpec]]:
-    """Return the trainings on all areas but one, each at its own patch size, by the area that is left out.
-
-    UserError where the profile has a single area.
-    """
+    """Return trainings on all areas but one, each at its own patch size, by that one; UserError for a single area."""
     if len(study.areas) < 2:
         mend = "name more `areas`, or leave leave_one_out out of `experiments`"
         raise UserError(f"profile '{study.profile.name}': nothing is left to learn without its only area; {mend}")
@@ -45,14 +42,14 @@ def specs(study: Study) -> list[RunSpec]:
 
 
 def left_out_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate, on the test patches of each area, networks that have not learnt it beside one that has learnt it alone.
+    """Tabulate, by area, networks that have not learnt it beside those that have learnt it alone.
 
-    Rows by area: `tables.score_table` of those trained without it; ``single_f1`` of experiment 2's with the same seeds,
-    ``gap`` (F1 without it minus that) and its interval over patches, gap_low and gap_high; ``mix_f1`` of experiment 3
-    there, whose patches have another size. NaN where these are not made.
+    `score_table`; single_f1 (same seeds), gap with gap_low, gap_high; mix_f1 (patches of another size). NaN if not
+    made.
     """
     model, seeds = study.settings("leave_one_out").model, study.settings("leave_one_out").seeds
-    mixed = _mix_f1(study, model)
+    mixed = [run for run in mix.finished(study) if run.spec.model == model]
+    mix_f1 = mix.table_6_by_area(mixed)["f1"].groupby("area").mean() if mixed else pd.Series()
     rows, beside = [], dict[str, dict[str, Any]]()
     by_id = {run.spec.run_id: run for run in finished}
     for area, group in without(study).items():
@@ -69,7 +66,7 @@ def left_out_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
             other = intervals.stacked([tables.tested_patches(alone[seed]) for seed in common], tables.BLOCK)
             gap, single_f1 = intervals.difference(ours, other), float(intervals.f1(other).mean())
         beside[area] = {"single_f1": single_f1, "gap": gap.value, "gap_low": gap.low, "gap_high": gap.high}
-        beside[area] |= {"mix_f1": mixed.get(area, np.nan), "also": [alone[seed].spec.run_id for seed in common]}
+        beside[area] |= {"mix_f1": mix_f1.get(area, np.nan), "also": [alone[seed].spec.run_id for seed in common]}
     table = tables.score_table(rows, ["area"]).join(pd.DataFrame(beside).T)
     run_ids = [tables.join_ids([ids, *also]) for ids, also in zip(table.pop("run_ids"), table.pop("also"), strict=True)]
     return table.astype(float).assign(run_ids=run_ids)
@@ -81,13 +78,6 @@ def fetched(study: Study, on_missing: str = "train") -> pd.DataFrame | None:
     if not made or (on_missing == "skip" and not study.finished(specs(study))):
         return None
     return left_out_table(study, study.fetch(specs(study), on_missing))
-
-
-def _mix_f1(study: Study, model: str) -> dict[Any, float]:
-    """Return F1 of experiment 3's network by area; nothing where it is not made."""
-    made = study.finished(mix.specs(study)) if study.profile.makes("mix") else []
-    mixed = [run for run in made if run.spec.model == model]
-    return mix.table_6_by_area(mixed)["f1"].groupby("area").mean().to_dict() if mixed else {}
 
 
 register(Experiment(

@@ -47,16 +47,18 @@ def table_6(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
     return beside_published(tested(finished), ["model"], paper.table(6))
 
 
+def finished(study: Study) -> list[Run]:
+    """Return the finished runs of this experiment; none if it is not made."""
+    return study.finished(specs(study)) if study.profile.makes("mix") else []
+
+
 def runs_alone(study: Study) -> list[Run]:
     """Return the finished runs of experiment 2, which `table_6_by_area` compares with; none if it is not made."""
     return study.finished(single.specs(study)) if study.profile.makes("single") else []
 
 
 def table_6_by_area(finished: Sequence[Run], alone: Sequence[Run] = ()) -> pd.DataFrame:
-    """Tabulate Experiment 3 by area, beside networks trained on the same patches of that area alone (`runs_alone`).
-
-    Columns: those of `score_table`; alone_f1, gain (f1 minus alone_f1; NaN without such a run).
-    """
+    """Tabulate `score_table` by area beside networks trained on the same patches alone: alone_f1, gain (NaN: none)."""
     rows = [
         {**row, "area": area, "counts": counts}
         for row in tested(finished)

@@ -71,9 +71,8 @@ def unique_stages(finals: Sequence[RunSpec]) -> list[RunSpec]:
 def orders(study: Study) -> dict[str, tuple[str, ...]]:
     """Return the orders of addition (paper Fig 6): OD1, OD2, … and their areas."""
     settings, used = study.settings("part"), study.areas_of("part")
-    first, permuted, last = (
-        [area for area in areas if area in used] for areas in (settings.first, settings.permuted, settings.last)
-    )
+    named = (settings.first, settings.permuted, settings.last)
+    first, permuted, last = ([area for area in areas if area in used] for areas in named)
     rest = [area for area in used if area not in {*first, *permuted, *last}]
     return chains.orders_of_addition(first, permuted, [*last, *rest])
 
@@ -97,20 +96,18 @@ def chain_specs(
     rows: Sequence[Row] = (),
     networks: Sequence[str] = (),
     seeds: Sequence[int] = (),
-    epochs: int | None = None,
     ewc: float = 0.0,
     replay: float = 0.0,
     cumulative: bool = False,
 ) -> list[list[RunSpec]]:
     """Return the chain of each network, with each seed, that adds areas in ``order`` (`chains.link`).
 
-    Schedule, networks, seeds and epochs (of every stage) are the profile's where none are given; ``ewc`` and ``replay``
-    as in `chains.link`. A stage is trained on the area that it adds, ``cumulative`` ones on those before it as well.
+    Schedule, networks and seeds default to the profile's; ``cumulative`` stages train on the areas before, too.
     UserError where an area has no patches of its size, or not the bands of the others.
     """
-    data = [study.fitting_patch_spec(area, experiment="part") for area in order]
+    data = [study.fitting_patch_spec(area, "part") for area in order]
     stages = [
-        study.trainings((*earlier, added), networks, seeds, epochs, batch_size=study.batch_size(added.size))
+        study.trainings((*earlier, added), networks, seeds, batch_size=study.batch_size(added.size))
         for earlier, added in ((data[:stage] if cumulative else [], added) for stage, added in enumerate(data))
     ]
     rows = rows or schedule(study)
@@ -134,22 +131,18 @@ def final_runs(study: Study, finished: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def strategies(study: Study) -> dict[str, list[RunSpec]]:
-    """Return what LMHLD_part is compared with: the last stage of each chain in the first order, by strategy.
+    """Return what LMHLD_part is compared with: last stages of chains in the first order, by strategy.
 
-    LMHLD_part itself; with one of its parts undone: the normalisation behind the fresh input convolution kept, the
-    whole input kept, nothing frozen, all data so far in each stage (cumulative); plain fine-tuning, alone, with elastic
-    weight consolidation and with a replay, each at all settings that `chosen_strategies` chooses from; one training on
-    all areas at once, each at its own patch size, in at least as many steps as the chain has.
+    Itself; with one part of it undone; plain fine-tuning, with elastic weight consolidation, with replay (each at all
+    settings, see `chosen_strategies`); all areas at once, in at least as many steps.
     """
     settings = study.settings("part")
     networks, order, paper_rows = (settings.compared,), first_order(study), schedule(study)
 
     def rows(changes: Mapping[Treatment, Treatment], groups: Sequence[str] = LAYER_GROUPS) -> list[Row]:
         """Return the schedule with other treatments of some groups of layers from the second stage on."""
-        later = (
-            {name: changes.get(old, old) if name in groups else old for name, old in row.items()} for row in paper_rows
-        )
-        return [paper_rows[0], *list(later)[1:]]
+        first, *later = paper_rows
+        return [first, *({k: changes.get(v, v) if k in groups else v for k, v in row.items()} for row in later)]
 
     def last_stages(schedule_rows: Sequence[Row], **options: Any) -> list[RunSpec]:
         return [chain[-1] for chain in chain_specs(study, order, schedule_rows, networks, settings.seeds, **options)]
@@ -172,10 +165,7 @@ def strategies(study: Study) -> dict[str, list[RunSpec]]:
 
 
 def jointly(study: Study, areas: Sequence[str], model: str, seeds: Sequence[int]) -> list[RunSpec]:
-    """Return trainings on areas together, each at its own patch size, with the steps of trainings on each.
-
-    An epoch has fewer steps than those together where their batches are smaller: then more epochs.
-    """
+    """Return trainings on areas together, at their own patch sizes, in as many steps as trainings on each have."""
     data = tuple(study.patch_spec(area) for area in areas)
     batch, epochs = study.batch_size(data[0].size), study.profile.recipe.epochs
     counts = [(count_patches(study.dataset, patch_spec), study.batch_size(patch_spec.size)) for patch_spec in data]
@@ -184,10 +174,7 @@ def jointly(study: Study, areas: Sequence[str], model: str, seeds: Sequence[int]
 
 
 def chosen_strategies(finals: Mapping[str, Sequence[Run]]) -> dict[str, Sequence[Run]]:
-    """Return the finished runs of `strategies`, of EWC and replay only those whose setting validates best.
-
-    That is the one with the highest mean F1, over seeds, on the validation patches of all areas together.
-    """
+    """Return the runs of `strategies`, of EWC and replay those whose setting has the best mean validation F1."""
     chosen: dict[str, tuple[float, str]] = {}
     for name, finished in finals.items():
         stage = finished[0].spec.stage if finished else None
@@ -199,10 +186,7 @@ def chosen_strategies(finals: Mapping[str, Sequence[Run]]) -> dict[str, Sequence
 
 
 def counts_by_area(run: Run, own_input: bool = False) -> dict[str, Confusion]:
-    """Return a run's counts on the test patches of each area so far, in the order of addition.
-
-    ``own_input`` shows earlier areas through the input convolution of their own stage, instead of the last one.
-    """
+    """Return a run's counts on each area so far, earlier ones through the last input convolution, or ``own_input``."""
     earlier = run.metrics.get("earlier_own_input" if own_input else "earlier", {})
     tested = {**earlier, run.spec.run_id: run.metrics["areas"]}
     counts = {}
@@ -220,10 +204,7 @@ def total_scores(run: Run, own_input: bool = False) -> dict[str, float]:
 
 
 def order_scores(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
-    """Score the last stages of `final_runs` by model and order, mean over seeds (paper Figs 12 to 14).
-
-    Columns: those of `score_table`; ``own_input_…``, the scores with each area's own input convolution.
-    """
+    """Score last stages by model and order (Figs 12 to 14): `score_table`, and ``own_input_…`` (`counts_by_area`)."""
     rows = []
     for order, finished in finals.items():
         for row in tested(finished):
@@ -235,9 +216,7 @@ def order_scores(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
 def largest_differences(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """Return the largest difference between two orders of `final_runs`, by network: how much the order matters.
 
-    Columns: the scores, means over seeds; f1_sd, the standard deviation of F1 over seeds in one order (NaN for one
-    seed); p, that orders which do not matter differ as much in F1 (`intervals.reordered`); orders and seeds, how many
-    f1_sd and p rest on (without orders that some seed lacks); run_ids.
+    The scores, means over seeds; f1_sd over seeds in one order; p that orders do not matter; orders, seeds; run_ids.
     """
     groups = order_scores(finals).groupby("model", sort=False)
     spread = (groups[list(METRICS)].max() - groups[list(METRICS)].min()).where(groups.size() > 1)
@@ -264,42 +243,34 @@ def mean_over_orders(finals: Sequence[Run]) -> pd.DataFrame:
 
 
 def beside_mix_and_single(study: Study, table7: pd.DataFrame) -> pd.DataFrame:
-    """Return F1 of LMHLD_part (`table_7`) beside that of experiments 3 and 2, all scored alike, and as published.
+    """Return F1 of LMHLD_part beside that of experiments 3 and 2, all scored alike, and as published.
 
-    Of each NAME (part, mix, single), NaN if not made: ``NAME_f1``, counts summed over the test patches of all areas
-    that the three have in common; ``mean_NAME_f1``, mean of the F1 of these areas; ``same_NAME_f1``, counts summed over
-    those areas only whose own patch size is mix's, where all three have the same test patches; ``NAME_f1_low``,
-    ``…_high`` and ``…_sd``, of the first as in `score_table`; ``published_NAME_f1``, of single the mean over areas.
-    areas, same_areas: how many they are; orders and seeds of part; run_ids.
+    Of NAME (part, mix, single; NaN if not made): NAME_f1 on all common areas' pixels with …_low, …_high, …_sd;
+    mean_NAME_f1 over areas; same_NAME_f1 where all have the same patches; published_NAME_f1. areas, same_areas, orders,
+    seeds, run_ids.
     """
-    makes, areas = study.profile.makes, set(first_order(study))
+    areas = set(first_order(study))
     rows = {"part": tested([run for specs in finals(study).values() for run in study.finished(specs)])}
     published, own = {"part": table7["published_f1"]}, set[str]()
-    if makes("mix") and (mixed := study.finished(mix.specs(study))):
+    if mixed := mix.finished(study):
         areas &= set(mix.mixed_areas(study))
         own = {area for area in areas if study.patch_size(area) == study.settings("mix").size}
         rows["mix"], published["mix"] = tested(mixed), mix.table_6(study, mixed)["published_f1"]
-    if makes("single") and (alone := study.finished(single.specs(study))):
+    if alone := mix.runs_alone(study):
         on_areas = pd.DataFrame(single.tested([run for run in alone if run.spec.data[0].area in areas]))
         seeds = on_areas["run"].map(lambda run: run.spec.seed)
-        rows["single"] = [
-            {
-                "model": model,
-                "run": (every := list(group["run"]))[0],
-                "also": every[1:],
-                "counts": pd.concat([*group["counts"]]),
-            }
-            for (model, _), group in on_areas.groupby(["model", seeds], sort=False)
-        ]
+        rows["single"] = []
+        for (model, _), group in on_areas.groupby(["model", seeds], sort=False):
+            run, *also = group["run"]
+            rows["single"].append({"model": model, "run": run, "also": also, "counts": pd.concat([*group["counts"]])})
         published["single"] = single.table_5(study, alone)["published_f1"].groupby("model").mean()
     beside = pd.DataFrame(index=table7.index)
     run_ids: pd.Series = table7["run_ids"]
     for name in ("part", "mix", "single"):
         columns = [f"{name}_f1", f"mean_{name}_f1", f"same_{name}_f1"] + [f"{name}_f1_{end}" for end in _CERTAIN]
         alike = _scored_alike(rows.get(name, []), areas, own).reindex(index=beside.index)
-        run_ids = run_ids.combine(
-            alike.pop("run_ids"), lambda one, more: join_ids([one, more]) if more == more else one
-        )
+        more_ids = alike.pop("run_ids")
+        run_ids = run_ids.combine(more_ids, lambda one, more: join_ids([one, more]) if more == more else one)
         beside[columns] = alike
         beside[f"published_{name}_f1"] = published.get(name, np.nan)
     return beside.assign(areas=len(areas), same_areas=len(own)).join(table7[["orders", "seeds"]]).join(run_ids)

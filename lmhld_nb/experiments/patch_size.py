@@ -42,20 +42,14 @@ def specs(study: Study) -> list[RunSpec]:
 
 
 def candidates(study: Study, area: str) -> tuple[int, ...]:
-    """Return the patch sizes compared in an area: its three candidates (`patches.candidate_sizes`), in pixels.
-
-    Sizes that no scene of the area is large enough for are left out (UserError where none is left): LMHLD is published
-    as patches, which can be cut smaller but not larger.
-    """
+    """Return the sizes in px compared in an area, as far as its scenes are large enough; UserError where none is."""
     settings, measurements = _settings(study), measure_area(study.dataset, area)
     sizes = settings.candidates.get(area) or patches.candidate_sizes(measurements.quartiles, settings.sizes)
     fitting = tuple(size for size in sizes if size <= measurements.largest_side)
     if not fitting:
-        raise UserError(
-            f"profile '{study.profile.name}': '{area}' of '{study.dataset.name}': no scene is as large as the "
-            f"candidate sizes {', '.join(map(str, sizes))}; give smaller ones (key "
-            "`experiments.patch_size.candidates`), or leave patch_size out of `experiments`"
-        )
+        where = f"profile '{study.profile.name}': '{area}' of '{study.dataset.name}'"
+        mend = "give smaller ones (key `experiments.patch_size.candidates`), or leave patch_size out of `experiments`"
+        raise UserError(f"{where}: no scene is as large as the candidate sizes {', '.join(map(str, sizes))}; {mend}")
     return fitting
 
 
@@ -114,14 +108,11 @@ def tested(finished: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def patch_size_choice(table: pd.DataFrame) -> pd.DataFrame:
-    """Choose each area's patch size from `table_4`: the one with the highest mean F1 over the networks.
+    """Choose each area's patch size from `table_4`: the highest mean F1 over the networks that have every size.
 
-    Means that differ by less than 0.0005 count as equal; then the size decides at which more networks are at their
-    best, then the smaller one. Networks that lack one of the sizes (runs that are missing) are left out, and so are
-    areas where all do (UserError where there is no other). Rows (area, patch_size): mean_f1, models (how many were
-    compared), models_best (those at their best there), winners (their names), tied (mean as high as the highest),
-    chosen; mean_f1 and chosen also as ``outside_…`` (without the training patches) and, where they are published,
-    ``published_…``.
+    Means within 0.0005 are tied: then the size with more winning networks, then the smaller one. Rows (area,
+    patch_size): mean_f1, models, models_best, winners, tied, chosen; also ``outside_…`` and ``published_…``. UserError
+    if none has all.
     """
     choice = _choice(table["f1"])
     for reading in ("outside", "published"):

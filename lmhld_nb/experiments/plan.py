@@ -31,20 +31,15 @@ class PlannedRun:
 
     @property
     def areas(self) -> tuple[str, ...]:
-        """Areas trained on."""
         return tuple(data.area for data in self.spec.data)
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Patch sizes in pixels, each once."""
         return tuple(dict.fromkeys(data.size for data in self.spec.data))
 
 
 def plan(study: Study, experiment: str | None = None) -> list[PlannedRun]:
-    """List the runs of a study, of one experiment (its name or number in the paper) or of all; each once.
-
-    Raises `UserError`: there is no such experiment, or the profile does not make it.
-    """
+    """List the runs of a study, or of one experiment of it (name or number), each once; UserError if it makes none."""
     chosen = None if experiment is None else experiment_named(experiment)
     if chosen is not None:
         study.settings(chosen.name)  # refuses one that the profile does not make
@@ -74,14 +69,12 @@ def ranks(planned: Sequence[PlannedRun]) -> dict[str, int]:
 def plan_table(
     planned: Sequence[PlannedRun], device: str = "auto", recorded: records.Records | None = None
 ) -> pd.DataFrame:
-    """Tabulate planned runs.
+    """Tabulate planned runs: what they are, and how far.
 
-    Columns: run_id, experiments, model, width, areas, patch_size, epochs, batch_size, seed, status (`runs.status`;
-    ``recorded``, too, if it is missing but among ``recorded``), seconds, f1 (of the test, where done or recorded),
-    parent (the run whose weights it starts from, or empty), files (whose presence in the run's folder means that
-    nothing is left to make) and failure. ``seconds`` is what a finished run took, or an estimate from the median rate
-    at which this kind of device made runs of the same network and width; NaN where the store has none or the patches
-    are not cut yet.
+    ``status`` is that of `runs.status`, or ``recorded`` for what is missing but among ``recorded``; ``f1`` that of
+    the test, where done or recorded; ``seconds`` what a finished run took, or an estimate from the median rate at
+    which this kind of device made runs of the network and width (NaN without like runs or patches). ``files``: where
+    they lie in the run's folder, nothing is left to make; ``parent``: the run whose weights it starts from, or empty.
     """
     rates = runs.rates()
     rates = rates[rates["device"] == environment(torch.device(choose_device(device)))["device"]]
@@ -108,24 +101,22 @@ def plan_table(
                 "f1": metrics["test"]["f1"] if metrics else np.nan,
                 "parent": spec.stage.parent.run_id if spec.stage else "",
                 "files": " ".join(runs.files(entry.whole_area)),
-                "failure": runs.failure(spec) if status == "failed" else "",
             }
         )
     return pd.DataFrame(rows)
 
 
 def describe(profile: Profile, planned: Sequence[PlannedRun], table: pd.DataFrame) -> str:
-    """Return what `lmhld plan` prints of a `plan_table`: runs by experiment, each run, failures, and what is left."""
+    """Return what `lmhld plan` prints of a `plan_table`: runs by experiment, each run, and what is left."""
     lines = [f"{profile.name}: {profile.description}"]
     for entry in EXPERIMENTS.values():
         count = sum(entry.label in run.experiments for run in planned)
         lines.append(f"  {entry.label:7} {entry.title:22} {count:4} runs")
-    columns = table.drop(columns=["parent", "files", "failure"])
+    columns = table.drop(columns=["parent", "files"])
     columns["areas"] = [f"{text.count('+') + 1} areas" if text.count("+") > 1 else text for text in columns["areas"]]
     columns["seconds"] = ["?" if seconds != seconds else f"{seconds:.0f}" for seconds in table["seconds"]]
     columns["f1"] = ["" if score != score else f"{score:.3f}" for score in table["f1"]]
     lines.append(columns.to_string(index=False, na_rep="?"))
-    lines += [f"failed: {row.run_id}: {row.failure}" for row in table[table["failure"] != ""].itertuples()]
     remaining = table[~table["status"].isin(["done", "recorded", "unscored"])]["seconds"]  # scoring takes seconds
     summary = f"{len(table)} runs: " + ", ".join(
         f"{n} {status}" for status, n in table["status"].value_counts().items()

@@ -88,17 +88,14 @@ class Profile(Strict, allow_inf_nan=False):
         return self
 
     def makes(self, experiment: str) -> bool:
-        """Say whether this profile makes an experiment."""
         return getattr(self.experiments, experiment, None) is not None
 
     def settings(self, experiment: str) -> Any:
         """Return the settings of an experiment; raises `UserError` if the profile does not make it."""
         if not self.makes(experiment):
             made = [name for name in EXPERIMENTS if self.makes(name)]
-            raise UserError(
-                f"profile '{self.name}': it does not make the experiment '{experiment}', only {', '.join(made)}; add "
-                f"`{experiment}: {{}}` under its key `experiments`"
-            )
+            problem = f"it does not make the experiment '{experiment}', only {', '.join(made)}"
+            raise UserError(f"profile '{self.name}': {problem}; add `{experiment}: {{}}` under its key `experiments`")
         return getattr(self.experiments, experiment)
 
 
@@ -115,11 +112,7 @@ def names() -> list[str]:
 
 
 def load(profile: str) -> Profile:
-    """Load a profile by its name (``params/NAME.yaml``) or by the path of a YAML file of one's own.
-
-    Raises `UserError`: no such profile, an extension that cannot be imported, an unknown key, a wrong type, or an
-    unknown network or option.
-    """
+    """Load a profile by its name (``params/NAME.yaml``) or the path of a YAML file, or raise `UserError`."""
     path = Path(profile) if profile.endswith((".yaml", ".yml")) else ROOT / "params" / f"{profile}.yaml"
     if not path.is_file():
         raise UserError(f"profile '{profile}': unknown; choose one of {', '.join(names())}, or give a YAML file")
@@ -139,12 +132,9 @@ def load(profile: str) -> Profile:
 
 
 def narrow(profile: Profile, models: Sequence[str] | str, areas: Sequence[str] | str) -> Profile:
-    """Return the profile with only some of its networks and areas: lists or texts with commas, empty for all.
+    """Return the profile (NAME-part) with only some networks and areas: lists or texts with commas, empty for all.
 
-    The name gets ``-part`` behind it, so that figures of a part do not replace those of the whole. Experiments on one
-    area that is not chosen are left out; those on several areas are made on all that are chosen.
-
-    Raises `UserError`: a network is not one of the profile's.
+    Experiments on one area that is not chosen are left out. UserError: a network is not one of the profile's.
     """
     chosen_models, chosen_areas = _split(models), _split(areas)
     for model in chosen_models:
@@ -163,13 +153,9 @@ def narrow(profile: Profile, models: Sequence[str] | str, areas: Sequence[str] |
             everything = {key: () for key, value in keys.items() if chosen_areas and isinstance(value, tuple)}
             own = own.model_copy(update=everything)
             settings[name] = entry.narrow(own, chosen_models, chosen_areas) if entry.narrow else own
-    changes = {
-        "name": f"{profile.name}-part",
-        "models": chosen_models or profile.models,
-        "areas": chosen_areas or profile.areas,
-        "experiments": profile.experiments.model_copy(update=settings),
-    }
-    return profile.model_copy(update=changes)
+    changes = {"models": chosen_models or profile.models, "areas": chosen_areas or profile.areas}
+    experiments = profile.experiments.model_copy(update=settings)
+    return profile.model_copy(update={"name": f"{profile.name}-part", "experiments": experiments, **changes})
 
 
 def _split(names: Sequence[str] | str) -> tuple[str, ...]:

@@ -51,10 +51,7 @@ def threshold_baseline(run: Run) -> Threshold:
 
 
 def against_threshold(table: pd.DataFrame, rules: dict[str, Threshold]) -> pd.DataFrame:
-    """Tabulate by area the best threshold (`threshold_baseline`) beside the best network of `table_5`.
-
-    Of ``networks`` so many lie above it (``networks_above``), and by `findings.CLEAR` at least (``networks_clear``).
-    """
+    """Tabulate by area the best threshold beside the best network, and how many lie above it (clearly: by 0.05)."""
     rows = {}
     for area, rule in rules.items():
         f1, limit = table["f1"][area], rule.confusion.f1

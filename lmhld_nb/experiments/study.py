@@ -17,7 +17,7 @@ from lmhld_nb.patches.measurements import measure_area
 from lmhld_nb.runs import Run
 from lmhld_nb.scenes import Scene
 from lmhld_nb.sources import DataSet
-from lmhld_nb.training.specs import Recipe, RunSpec
+from lmhld_nb.training.specs import RunSpec
 
 
 @dataclass(frozen=True)
@@ -32,47 +32,37 @@ class Study:
     seen: dict[str, Run] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse areas and bands that the profile names and the data set does not have."""
         profile, dataset = self.profile, self.dataset
         for band in profile.patches.bands:
             if band not in dataset.bands:
-                raise UserError(
-                    f"profile '{profile.name}': key 'patches.bands': '{dataset.name}' has no band '{band}'; "
-                    f"it has {', '.join(dataset.bands)}"
-                )
-        for key, (area, must_be_used) in self._named_areas():
+                problem = f"'{dataset.name}' has no band '{band}'; it has {', '.join(dataset.bands)}"
+                raise UserError(f"profile '{profile.name}': key 'patches.bands': {problem}")
+        for key, area, must_be_used in self._named_areas():
+            where = f"profile '{profile.name}': key '{key}'"
             if area not in dataset.areas:
-                raise UserError(
-                    f"profile '{profile.name}': key '{key}': no area '{area}' in '{dataset.name}'; "
-                    f"it has {', '.join(dataset.areas)}"
-                )
+                raise UserError(f"{where}: no area '{area}' in '{dataset.name}'; it has {', '.join(dataset.areas)}")
             # An experiment on an area that is not used would be left out in silence.
             if must_be_used and profile.areas and area not in profile.areas:
-                raise UserError(
-                    f"profile '{profile.name}': key '{key}': '{area}' is not among the profile's `areas` "
-                    f"({', '.join(profile.areas)}); correct one of the two, or leave the experiment out"
-                )
+                problem = f"'{area}' is not among the profile's `areas` ({', '.join(profile.areas)})"
+                raise UserError(f"{where}: {problem}; correct one of the two, or leave the experiment out")
 
-    def _named_areas(self) -> Iterator[tuple[str, tuple[str, bool]]]:
+    def _named_areas(self) -> Iterator[tuple[str, str, bool]]:
         """Yield every area that the profile names: its key, the area, and whether the profile must use it."""
         profile = self.profile
-        yield from (("areas", (area, False)) for area in profile.areas)
-        yield from (("patches.sizes", (area, False)) for area in profile.patches.sizes)
-        yield from (("patches.thin", (area, False)) for area in profile.patches.thin)
+        of_patches = {"patches.sizes": profile.patches.sizes, "patches.thin": profile.patches.thin}
+        for key, areas in {"areas": profile.areas, **of_patches}.items():
+            yield from ((key, area, False) for area in areas)
         for name, entry in EXPERIMENTS.items():
-            settings = profile.settings(name) if profile.makes(name) else None
-            if settings is None:
-                continue
-            for key in (*entry.used_areas, *entry.known_areas):
+            for key in (*entry.used_areas, *entry.known_areas) if profile.makes(name) else ():
+                settings = profile.settings(name)
                 value = getattr(settings, key)
                 # Defaults are the paper's areas, whether or not this data set has them.
                 if value and key in settings.model_fields_set:
                     areas = (value,) if isinstance(value, str) else tuple(value)
-                    yield from ((f"experiments.{name}.{key}", (area, key in entry.used_areas)) for area in areas)
+                    yield from ((f"experiments.{name}.{key}", area, key in entry.used_areas) for area in areas)
 
     @cached_property
     def areas(self) -> tuple[str, ...]:
-        """Areas used, in the order of the data set."""
         chosen = self.profile.areas
         return tuple(area for area in self.dataset.areas if not chosen or area in chosen)
 
@@ -82,11 +72,9 @@ class Study:
         return tuple(area for area in self.areas if not chosen or area in chosen)
 
     def scenes(self) -> dict[str, tuple[Scene, ...]]:
-        """Return the scenes of each area used."""
         return {area: self.dataset.scenes_of(area) for area in self.areas}
 
     def settings(self, experiment: str) -> Any:
-        """Return the settings of an experiment; raises `UserError` if the profile does not make it."""
         return self.profile.settings(experiment)
 
     def with_bands(self, bands: Sequence[str] | None) -> Study:
@@ -105,58 +93,34 @@ class Study:
             return rule.size
         published = paper.areas()["patch_size"]
         if area not in published.index:
-            raise UserError(
-                f"profile '{self.profile.name}': no published patch size for '{area}'; add it under `patches: sizes:`"
-            )
+            problem = f"no published patch size for '{area}'; add it under `patches: sizes:`"
+            raise UserError(f"profile '{self.profile.name}': {problem}")
         return int(published[area])
 
     def patch_spec(self, area: str, size: int | None = None) -> PatchSpec:
         """Return how an area is cut; ``size`` in pixels replaces the profile's rule."""
-        rule = self.profile.patches
-        fixed = rule.split != "given" or any(scene.split for scene in self.dataset.scenes_of(area))
-        return PatchSpec(
-            dataset=self.dataset.name,
-            fingerprint=self.dataset.fingerprint,
-            area=area,
-            size=size or self.patch_size(area),
-            min_share=rule.min_share,
-            bands=rule.bands,
-            split=rule.split if fixed else "blocks",
-            fractions=rule.fractions,
-            block=rule.block,
-            thin=rule.thin.get(area, 1),
-            seed=rule.seed,
-        )
+        rule, dataset = self.profile.patches, self.dataset
+        fixed = rule.split != "given" or any(scene.split for scene in dataset.scenes_of(area))
+        size = size or self.patch_size(area)
+        same = rule.model_dump(include={"min_share", "bands", "fractions", "block", "seed"})
+        split, thin = rule.split if fixed else "blocks", rule.thin.get(area, 1)
+        data: dict[str, Any] = {"dataset": dataset.name, "fingerprint": dataset.fingerprint, "area": area}
+        return PatchSpec(**data, **same, size=size, split=split, thin=thin)
 
-    def fitting_patch_spec(self, area: str, size: int | None = None, experiment: str = "") -> PatchSpec:
+    def fitting_patch_spec(self, area: str, experiment: str) -> PatchSpec:
         """Return how an area is cut; raises `UserError` (leave out ``experiment``) where its scenes are too small."""
-        spec = self.patch_spec(area, size)
-        side = measure_area(self.dataset, area).largest_side
+        spec, side = self.patch_spec(area), measure_area(self.dataset, area).largest_side
         if spec.size > side:
-            raise UserError(
-                f"profile '{self.profile.name}': '{area}' of '{self.dataset.name}': its scenes are {side} px wide, "
-                f"patches of {spec.size} px do not fit; give a smaller size, or leave {experiment} out of `experiments`"
-            )
+            where = f"profile '{self.profile.name}': '{area}' of '{self.dataset.name}': its scenes are {side} px wide"
+            mend = f"give a smaller size, or leave {experiment} out of `experiments`"
+            raise UserError(f"{where}, patches of {spec.size} px do not fit; {mend}")
         return spec
 
     def patches(self, area: str, size: int | None = None, progress: bool = False) -> PatchSet:
-        """Return an area's patches, cutting those that are not there yet."""
         return cut(self.patch_spec(area, size), self.dataset.scenes_of(area), progress)
 
     def batch_size(self, size: int) -> int:
-        """Return the patches of ``size`` per step."""
         return self.profile.batch_size_at.get(size, self.profile.recipe.batch_size)
-
-    def recipe(self, model: str, size: int, epochs: int | None = None) -> Recipe:
-        """Return how a network is trained on patches of ``size``: the recipe with what the profile says of the two."""
-        profile = self.profile
-        changes = {
-            "batch_size": self.batch_size(size),
-            "micro_batch": profile.micro_batch.get(model, profile.recipe.micro_batch),
-            "epochs": epochs or profile.recipe.epochs,
-            "portable": profile.portable,
-        }
-        return profile.recipe.model_copy(update=changes)
 
     def trainings(
         self,
@@ -170,28 +134,22 @@ class Study:
 
         Networks, seeds and epochs are the profile's where none are given; ``changes`` are to the recipe.
         """
-        profile = self.profile
-        return [
-            RunSpec(
-                model=model,
-                width=profile.width.get(model),
-                data=data,
-                recipe=self.recipe(model, data[0].size, epochs).model_copy(update=changes),
-                seed=seed,
-            )
-            for model in networks or profile.models
-            for seed in seeds or profile.seeds_of.get(model, profile.seeds)
-        ]
+        profile, specs = self.profile, []
+        own: dict[str, Any] = {"batch_size": self.batch_size(data[0].size), "epochs": epochs or profile.recipe.epochs}
+        for model in networks or profile.models:
+            own["micro_batch"] = profile.micro_batch.get(model, profile.recipe.micro_batch)
+            recipe = profile.recipe.model_copy(update={**own, "portable": profile.portable, **changes})
+            for seed in seeds or profile.seeds_of.get(model, profile.seeds):
+                specs.append(RunSpec(model=model, width=profile.width.get(model), data=data, recipe=recipe, seed=seed))
+        return specs
 
     def finished(self, specs: Sequence[RunSpec], whole_area: Collection[str] = ()) -> list[Run]:
         """Return those runs of ``specs`` that are finished; ids in ``whole_area`` must be scored there too."""
         stored = (runs.find(spec) for spec in specs)
-        return self._noted(
-            run for run in stored if run and not (run.spec.run_id in whole_area and run.whole_area is None)
-        )
+        whole = (run for run in stored if run and (run.spec.run_id not in whole_area or run.whole_area is not None))
+        return self._noted(whole)
 
     def _noted(self, finished: Iterable[Run]) -> list[Run]:
-        """Keep in mind runs, for what is written under figures."""
         finished = list(finished)
         self.seen.update((run.spec.run_id, run) for run in finished)
         return finished
@@ -213,9 +171,8 @@ class Study:
     def fetch(self, specs: Sequence[RunSpec], on_missing: str = "train", whole_area: Collection[str] = ()) -> list[Run]:
         """Return the finished runs of ``specs``; ids in ``whole_area`` must be scored on their whole area too.
 
-        Missing ones are made under ``train`` and passed over under ``skip``, which prints how many.
-
-        Raises `UserError`: runs are missing under ``error``, none is there under ``skip``, or the word is another one.
+        Missing ones are made (``train``), passed over (``skip``, says how many; UserError if all) or a UserError
+        (``error``).
         """
         if on_missing not in ("train", "skip", "error"):
             raise UserError(f"on_missing '{on_missing}': unknown; choose train, skip or error")

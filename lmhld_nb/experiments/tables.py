@@ -19,10 +19,7 @@ BLOCK = ["dataset", "area", "block"]
 
 
 def tested_patches(run: Run) -> pd.DataFrame:
-    """Return the counts of all test patches that a run's score is of: dataset, area, number, block, tp, fp, fn, tn.
-
-    Patches of a ``block`` touch one another (`splits.touching`).
-    """
+    """Return the counts of all test patches of a run, with the ``block`` of those that touch (`splits.touching`)."""
     counts = runs.test_patches(run)
     counts = counts[counts["input"] == "last"].drop(columns="input")
     parts = []
@@ -69,11 +66,9 @@ def mean_over_seeds(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.Da
 def score_table(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.DataFrame:
     """Tabulate scores, means over the rows that share ``keys``, with what says how sure they are.
 
-    A row is the keys, a ``run``, the ``counts`` that it is scored on (`tested_patches`), other numbers, and perhaps
-    ``also``, more runs that these counts are of. Columns: the scores; those numbers; patches, and blocks of those that
-    touch; f1_low and f1_high (95 % bootstrap over blocks, NaN for fewer than ten); f1_sd (standard deviation over
-    seeds, NaN for one); seeds; converged (share of the runs, those of earlier stages among them, whose validation is
-    flat: `Run.converged`); run_ids.
+    A row is the keys, a ``run``, its ``counts`` (`tested_patches`), numbers, and perhaps ``also``, more runs of these
+    counts. Columns: scores; numbers; patches, blocks; f1_low, f1_high (over blocks), f1_sd (over seeds); seeds;
+    converged (share of the runs, stages included); run_ids.
     """
     if not rows:
         raise UserError("none of the runs that this table needs is finished; make them with `lmhld run`")
@@ -85,15 +80,12 @@ def score_table(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.DataFr
         blocks = intervals.stacked(counts, BLOCK)
         interval = intervals.over_patches(blocks)
         stages = {spec.run_id: spec for run in every for spec in run.spec.chain}
+        row = dict(zip(keys, key, strict=True)) | {**by_run.mean(), **group.drop(columns=keys).mean()}
         table.append(
             {
-                **dict(zip(keys, key, strict=True)),
-                **by_run.mean(),
-                **group.drop(columns=keys).mean(),
-                "patches": len(counts[0]),
-                "blocks": blocks.shape[1],
-                "f1_low": interval.low,
-                "f1_high": interval.high,
+                **row,
+                **{"patches": len(counts[0]), "blocks": blocks.shape[1]},
+                **{"f1_low": interval.low, "f1_high": interval.high},
                 "f1_sd": by_order_and_seed(finished, by_run["f1"]).mean().std(),
                 "seeds": len({run.spec.seed for run in finished}),
                 "converged": np.mean([run.converged for spec in stages.values() if (run := runs.find(spec))]),
@@ -127,11 +119,9 @@ def published_areas(dataset: str) -> pd.DataFrame:
 
 
 def beside_published(rows: Sequence[Mapping[str, Any]], keys: list[str], published: pd.DataFrame) -> pd.DataFrame:
-    """Return `score_table` of ``rows`` with the published scores and the differences.
+    """Return `score_table` of ``rows`` with ``published_…`` scores and ``difference_…`` (ours minus published).
 
-    ``published`` is of `paper.table`, with ``keys`` and scores, of which none count where the runs have other areas
-    than the paper's. Before the run_ids stand ``published_…`` and ``difference_…`` (ours minus published), NaN where
-    nothing is published.
+    ``published`` is of `paper.table`, with ``keys`` and scores; NaN where the runs have other areas than the paper's.
     """
     ours = score_table(rows, keys)
     if not all(has_published_areas(spec.dataset) for row in rows for spec in row["run"].spec.data):

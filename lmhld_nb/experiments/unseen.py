@@ -46,10 +46,7 @@ _COLUMNS = [
 
 
 class Events(Strict):
-    """Scenes of unseen landslides: a data set, its areas (empty for all), and the bands of the network that maps them.
-
-    Images without near infrared need a network trained without it; None for the profile's bands.
-    """
+    """A data set of unseen landslides, its areas (empty: all), and the bands of the network (None: the profile's)."""
 
     data: str
     areas: tuple[str, ...] = ()
@@ -70,10 +67,7 @@ def specs(study: Study) -> list[RunSpec]:
 
 
 def event_networks(study: Study, events: Events) -> list[RunSpec]:
-    """Return the network that maps events, one for each seed: the last stage of LMHLD_part in the first order.
-
-    With the profile's own bands this is a run of experiment 4; with others it is a chain of its own.
-    """
+    """Return the networks that map events: last stages of LMHLD_part in the first order, on their bands, by seed."""
     settings, chained = study.settings("unseen"), study.with_bands(events.bands)
     specs = part.chain_specs(chained, part.first_order(chained), networks=(settings.model,))
     return [chain[-1] for chain in specs]
@@ -88,10 +82,8 @@ def about(dataset: DataSet, area: str) -> str:
 class ScoredEvent:
     """What a run finds in an event: all scenes of an area of a data set, their pixels and landslides together.
 
-    ``threshold`` is the probability from which a pixel is mapped, chosen by `validation`; ``blocks`` (n, 4) are tp, fp,
-    fn and tn of squares of `BLOCK` pixels; ``mask`` (rows, cols) is the map of the first scene, 255 where it has no
-    data; ``mapped_share`` is that of the pixels with data; ``index_f1`` that of the best threshold on one index, found
-    on this very event.
+    ``threshold`` is of `validation`; ``blocks`` (n, 4) are counts of squares of `BLOCK` px; ``mask`` is the first
+    scene's map (255: no data); ``index_f1`` that of the best threshold on one index, found on this very event.
     """
 
     dataset: DataSet
@@ -119,7 +111,6 @@ class ScoredEvent:
 
     @property
     def is_scored(self) -> bool:
-        """Whether any pixel is labelled."""
         return bool(self.tally.ranked.pixels.sum())
 
     @property
@@ -141,10 +132,9 @@ def available_events(study: Study) -> list[tuple[Events, DataSet]]:
 
 
 def validation(run: Run, device: str = "auto") -> Ranked:
-    """Return a run's validation pixels by probability; events are mapped from their threshold of best F1 on.
+    """Return a run's validation pixels by probability, of all areas learnt, with background, scenes normalised alone.
 
-    Of all areas learnt, with the windows of little or no landslide that training leaves out (`PatchSpec.background`): a
-    scene is mostly those. As in a map, each scene is normalised by itself. Computed once (`runs.remembered`).
+    Events are mapped from their threshold of best F1 on. Computed once (`runs.remembered`).
     """
 
     def compute() -> dict[str, np.ndarray]:
@@ -162,10 +152,7 @@ def validation(run: Run, device: str = "auto") -> Ranked:
 
 
 def score_all(study: Study, on_missing: str = "train") -> list[ScoredEvent]:
-    """Return what every finished network finds in its events whose data are here; missing runs as in `Study.fetch`.
-
-    Under ``skip`` nothing need be finished.
-    """
+    """Return what every finished network finds in its events that are here; under ``skip`` perhaps nothing."""
     groups = [(event_networks(study, events), events, dataset) for events, dataset in available_events(study)]
     specs = [spec for networks, _, _ in groups for spec in networks]
     if not specs or (on_missing == "skip" and not study.finished(specs)):
@@ -186,10 +173,7 @@ def one_seed(events: Sequence[ScoredEvent]) -> list[ScoredEvent]:
 
 
 def score_events(study: Study, dataset: DataSet, areas: Sequence[str], run: Run) -> list[ScoredEvent]:
-    """Return what a finished run finds in areas of a data set (empty for all), computed once (`runs.remembered`).
-
-    Scenes are predicted whole, each with its own statistics, as `lmhld map` does; 10 bytes per pixel are held.
-    """
+    """Return what a run finds in areas of a data set, each scene mapped whole by its own statistics; computed once."""
     device, scored = study.profile.execution.device, []
     threshold = float(np.clip(validation(run, device).best()[0], 1 / STEPS, 1 - 1 / STEPS))
     for area in areas or dataset.areas:
@@ -201,7 +185,6 @@ def score_events(study: Study, dataset: DataSet, areas: Sequence[str], run: Run)
 
 
 def _score(run: Run, scene_list: Sequence[Scene], threshold: float, device: str) -> dict[str, np.ndarray]:
-    """Return the arrays that a `ScoredEvent` is made of."""
     model, card = weights.load(run.weights_file)
     target = torch.device(choose_device(device))
     model = model.to(target).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -245,10 +228,8 @@ def _blocks(mask: np.ndarray, truth: np.ndarray) -> list[list[int]]:
 def events_table(events: Sequence[ScoredEvent]) -> pd.DataFrame:
     """Tabulate events, means over the seeds that have mapped each.
 
-    Rows by name: bands, resolution_m, scenes; threshold, mapped_share; where there are labels the columns of
-    `score_table`, over blocks, and scores of `ScoredEvent`, ``all_f1`` (of a map that calls everything landslide) and
-    ``index_f1``; ``seen_f1``, what the same networks reach on the test patches of the areas they were trained on;
-    run_ids.
+    By name: bands, resolution_m, scenes, threshold, mapped_share; with labels `score_table` over blocks,
+    `ScoredEvent`'s scores, all_f1 (all called landslide), index_f1; seen_f1 (on areas learnt); run_ids.
     """
     rows = []
     for event in events:

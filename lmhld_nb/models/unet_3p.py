@@ -128,5 +128,4 @@ class UNet3Plus(nn.Module):
         return self.heads[0](self.maps(x)[0])
 
     def supervised(self, x: Tensor) -> list[Tensor]:
-        """Return the logits of the five heads."""
         return [head(scale) for head, scale in zip(self.heads, self.maps(x), strict=True)]

@@ -52,12 +52,11 @@ _TEXT_COLUMNS = {1: {"date": str}, 3: {"patch_size": str}}
 
 
 def table(n: int) -> pd.DataFrame:
-    """Return Table ``n`` as published, one row per published row (Table 2 without its total); UserError without such.
+    """Return Table ``n`` as published, one row per row (Table 2 without its total); UserError without such.
 
-    Columns: 1 study_area, sensor, resolution_m (metres), date (``YYYY.MM``), landslides, min_area_px, max_area_px. 2
-    study_area, patch_size (pixels), patches, landslide_fraction_{train,val,test} (0 to 1). 3 dataset, patch_size,
-    sensors, resolution, patches. 4 model, patch_size, precision, f1, recall. 5 study_area, model and the three scores.
-    6 and 7 model and the three scores (all scores 0 to 1).
+    1 study_area, sensor, resolution_m, date (``YYYY.MM``), landslides, min_area_px, max_area_px. 2 study_area,
+    patch_size, patches, landslide_fraction_{train,val,test}. 3 dataset, patch_size, sensors, resolution, patches. 4
+    model, patch_size and three scores (0 to 1), 5 study_area, model, scores, 6 and 7 model, scores.
     """
     if isinstance(n, bool) or n not in TABLES:
         raise UserError(f"paper.table({n!r}): the paper has Tables 1 to 7; give one of these numbers")
@@ -73,9 +72,8 @@ def _table(n: int) -> pd.DataFrame:
 def areas() -> pd.DataFrame:
     """Return the seven study areas, indexed by ``key`` in Table 1's order.
 
-    Columns: name (as Table 1 spells it), short_name (for figures), aliases (lower-case spellings joined by ``;``),
-    country, lon and lat (degrees, approximate), epsg (UTM zone of that point), event, trigger (``earthquake`` or
-    ``rainfall``), then those of Table 1 but study_area, and Table 2's patch_size and patches.
+    name, short_name, aliases (joined by ``;``), country, lon and lat (degrees), epsg (UTM zone), event, trigger
+    (``earthquake``, ``rainfall``), then Table 1's columns and Table 2's patch_size and patches.
     """
     locations = pd.read_csv(FOLDER / "areas.csv")
     measured = table(1).merge(table(2)[["study_area", "patch_size", "patches"]], on="study_area", validate="1:1")
@@ -108,11 +106,7 @@ def _letters(text: str) -> str:
 
 @_copied
 def figures() -> pd.DataFrame:
-    """Return Figures 1 to 17 of the paper, indexed by ``number``.
-
-    Columns: caption (what it shows, in this book's words), section (of the paper, text such as ``4.1``),
-    kind (``map``, ``images``, ``diagram``, ``histogram``, ``detections`` or ``matrix``).
-    """
+    """Return Figures 1 to 17 by ``number``: caption (our words), section (text), kind (``map``, ``images``, …)."""
     return pd.read_csv(FOLDER / "figures.csv", dtype={"section": str}).set_index("number")
 
 
@@ -140,7 +134,6 @@ class Quote:
 
     @property
     def number(self) -> float:
-        """The first value as a number."""
         return float(self.values[0])
 
     @property
@@ -163,11 +156,10 @@ def quotes() -> Mapping[str, Quote]:
 
 
 def claims() -> pd.DataFrame:
-    """Return the paper's checkable statements in its order, indexed by ``id``.
+    """Return the paper's checkable statements in its order, indexed by ``id`` (before ``/`` that of the statement).
 
-    Columns: section, reading (how it is understood; may be empty), needs (what had to be published for it to be
-    checked; may be empty), claim (its numbers filled in from `quotes`). Readings of one statement share their id
-    before ``/``.
+    section, reading (how it is understood, or empty), needs (what had to be published, or empty), claim (numbers filled
+    in).
     """
     table = _texts("claims.csv").set_index("id")
     table["claim"] = [claim.format_map(quotes()) for claim in table["claim"]]
@@ -183,12 +175,10 @@ def marks() -> pd.DataFrame:
 
 
 def outside() -> pd.DataFrame:
-    """Return facts that are not the paper's, each with its source.
+    """Return facts that are not the paper's: kind, key, value, source (an article, or who counts).
 
-    Columns: kind (``event``: when landslides happened, a day or a month; ``cited_count`` and ``inventory``: how many,
-    as an article that the paper cites or others count; ``moment_magnitude``; ``largest_km2``: the largest of an event;
-    ``resolution``, ``patches_described`` and ``patches_released``: of another data set; ``open_data``: a sensor whose
-    images are free to all, and its operator; ``lies_in``: a test scene in a study area's region), key, value, source.
+    Kinds: ``event`` (day or month), ``cited_count``, ``inventory``, ``moment_magnitude``, ``largest_km2``; of other
+    data ``resolution``, ``patches_described``, ``patches_released``; ``open_data`` (operator); ``lies_in`` (a region).
     """
     return _texts("outside.csv")
 

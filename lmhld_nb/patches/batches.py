@@ -56,8 +56,7 @@ class Batches:
     def load(self, order: Iterable[tuple[int, np.ndarray]]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images (n, bands, size, size) float32, channels last, and masks (n, 1, size, size) 0/1.
 
-        Resident patches are picked on the device, after one copy of all their numbers to it. Others are read by a
-        thread, one batch ahead of the computation.
+        Resident patches are picked on the device; others are read by a thread, one batch ahead.
         """
         order = list(order)
         if not order:
@@ -86,11 +85,10 @@ def load_split(
     resident: bool | None = None,
     only: Sequence[np.ndarray] | None = None,
 ) -> Batches:
-    """Make one split of several PatchSets ready to be drawn from.
+    """Make one split of several PatchSets ready to be drawn from; ``only`` are numbers of patches of each (None: all).
 
-    ``normalise`` says whose statistics z-scores use: those of the ``area``'s training patches, or of the ``scene``.
-    ``resident`` keeps all patches on the device; None does where they take no more than half of its free memory (on the
-    CPU, that of a core: as many runs may share it). ``only`` are numbers of patches of each PatchSet; None for all.
+    ``normalise`` says whose statistics z-scores use, the ``area``'s training patches' or the ``scene``'s; ``resident``
+    keeps patches on the device (None: if they take half of its free memory at most; on the CPU, of a core's part).
     """
     chosen = list(zip(patch_sets, only or [patches.where(split) for patches in patch_sets], strict=True))
     if resident is None:

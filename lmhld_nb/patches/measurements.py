@@ -44,9 +44,8 @@ def count_patches(dataset: DataSet, spec: PatchSpec) -> int:
     def measure() -> dict[str, Any]:
         least = 0.0 if spec.background else spec.min_share
         windows = classify_area_windows(dataset, spec.area, (spec.size,), spec.bands)[spec.size]
-        return {
-            "patches": sum(int(((reason == "") & (share >= least)).sum()) for reason, share in windows) // spec.thin
-        }
+        counts = [int(((reason == "") & (share >= least)).sum()) for reason, share in windows]
+        return {"patches": sum(counts) // spec.thin}
 
     return int(_measure_once(dataset, f"{spec.fingerprint_of_patches}-patches.json", measure)["patches"])
 
@@ -54,10 +53,9 @@ def count_patches(dataset: DataSet, spec: PatchSpec) -> int:
 def classify_area_windows(
     dataset: DataSet, area: str, sizes: Sequence[int], bands: tuple[str, ...]
 ) -> dict[int, list[tuple[np.ndarray, np.ndarray]]]:
-    """Judge the windows of all scenes of an area by everything but their share of landslide, at several sizes at once.
+    """Judge the windows of an area's scenes, read once, at several sizes, by all but their share of landslide.
 
-    Scenes are read once. Returns, by size and for each scene in order, reasons and shares as `classify_windows` gives
-    them for a least share of 0.
+    Returns by size, for each scene, reasons and shares as `classify_windows` for a least share of 0.
     """
     height = math.lcm(*sizes)
     height *= max(1, 512 // height)

@@ -62,7 +62,6 @@ class PatchSpec(config.Strict):
 
     @property
     def folder(self) -> Path:
-        """Where the PatchSet lies (made or not)."""
         home = config.data_dir() / safe_name(self.dataset, "data set") / "patches"
         return home / f"{safe_name(self.area, 'area')}-{self.size}-{self.fingerprint_of_patches}"
 
@@ -105,7 +104,6 @@ class PatchSet:
         return pd.read_csv(self.folder / "index.csv", dtype={"scene": str})
 
     def where(self, split: str) -> np.ndarray:
-        """Return the numbers of the patches of one split."""
         return np.flatnonzero(self.index["split"].to_numpy() == split)
 
     def neighbours(self, split: str, other: str) -> int:
@@ -122,9 +120,8 @@ class PatchSet:
 def candidate_sizes(quartiles: tuple[float, float, float], sizes: Sequence[int] = SIZES) -> tuple[int, int, int]:
     """Choose three patch sizes for an area from its landslide-size quartiles (paper sections 3.2 (1), 4.1).
 
-    A landslide of Q pixels should fill about 10 % of its patch, so the ideal side is √(10·Q). Each quartile, from Q1
-    on, takes the unused size nearest to its ideal side. Wenchuan's (417, 1191, 4123) give (64, 128, 224). UserError
-    where quartiles are not positive and in order, or fewer than three sizes are there.
+    A landslide of Q px should fill about 10 % of its patch: each quartile, from Q1 on, takes the unused size nearest to
+    √(10·Q). Wenchuan's (417, 1191, 4123) give (64, 128, 224). UserError for other quartiles or fewer sizes.
     """
     if not 0 < quartiles[0] <= quartiles[1] <= quartiles[2]:
         raise UserError(f"quartiles {quartiles}: must be positive and in order; give (Q1, Q2, Q3) in pixels")
@@ -142,10 +139,8 @@ def classify_windows(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Judge every non-overlapping window of a strip (paper section 2.3).
 
-    ``labels`` (rows, cols) are 1 landslide, 0 background, 255 not labelled; ``valid`` is False where the image has no
-    data. Returns (window rows, window cols) of reasons, ``""`` where the window is kept, else ``edge`` (reaches over
-    the edge), ``nodata`` (touches no-data or unlabelled pixels) or ``share`` (less landslide than ``min_share``); and
-    of landslide shares, 0 in windows over the edge.
+    ``labels`` (rows, cols) are 1, 0, 255 (not labelled). Returns (window rows, window cols) of reasons, ``""`` for kept
+    ones, ``edge``, ``nodata`` (touches it, or unlabelled pixels), ``share`` (too little landslide), and of shares.
     """
     rows, cols = labels.shape[0] // size, labels.shape[1] // size
     inner, blocks = (slice(0, rows * size), slice(0, cols * size)), (rows, size, cols, size)
@@ -157,10 +152,9 @@ def classify_windows(
 
 
 def cut(spec: PatchSpec, area_scenes: Iterable[Scene], progress: bool = True) -> PatchSet:
-    """Make (or load, where it is made already) the PatchSet of ``spec``; two processes that want the same one wait.
+    """Make, or load, the PatchSet of ``spec``, once even if two processes want it; nothing half-made is left.
 
-    UserError where a scene cannot be read, no patch is left after the filters, a split stays empty, or the folder
-    cannot be written. Nothing half-made is left.
+    UserError where a scene cannot be read, no patch or an empty split is left, or the folder cannot be written.
     """
     folder = spec.folder
     try:

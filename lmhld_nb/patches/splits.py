@@ -16,10 +16,7 @@ def blocks(index: pd.DataFrame, side_px: int) -> np.ndarray:
 
 
 def touching(index: pd.DataFrame, side_px: int) -> np.ndarray:
-    """Return for each patch (scene, row, col) the number, from 0, of its group of patches that touch one another.
-
-    Two belong to one group if they touch at a side or a corner, or if others between them do.
-    """
+    """Return for each patch (scene, row, col) its group, from 0, of those that touch at a side or corner."""
     pairs = KDTree(_places(index)).query_pairs(side_px, p=np.inf, output_type="ndarray")
     return joined(pairs.T, len(index))[1]
 
@@ -38,11 +35,10 @@ def _places(index: pd.DataFrame) -> np.ndarray:
 def deal(
     share: np.ndarray, group: np.ndarray, fractions: tuple[float, float, float], seed: int, tries: int = 500
 ) -> np.ndarray:
-    """Deal patches over train, val and test (paper section 2.3, Table 2).
+    """Deal patches over train, val and test, groups whole (paper section 2.3, Table 2).
 
-    Groups of like landslide share are dealt evenly over the splits, at random. Of ``tries`` seeded deals the first is
-    taken whose splits differ by at most 1 % in mean landslide share and keep the wanted ``fractions``; else the best.
-    ``share`` is each patch's landslide share, 0 to 1; ``group`` its group, numbered from 0, never divided.
+    Of ``tries`` seeded deals with like shares the first is taken whose splits differ by 1 % at most in mean landslide
+    share and keep ``fractions``; else the best.
     """
     weight = np.bincount(group)
     group_share = np.bincount(group, weights=share) / weight

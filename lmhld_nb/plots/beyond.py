@@ -25,7 +25,6 @@ _BROAD = "broad bars: ± standard deviation over seeds"
 
 
 def _interval(ax: Axes, x: float, value: float, low: float, high: float, **look: Any) -> None:
-    """Draw a value and, where there is one, its interval."""
     look = {"color": "0.4", "marker": "o", **look}
     ax.plot(x, value, **look, markersize=4)
     if np.isfinite([low, high]).all():
@@ -87,7 +86,6 @@ def split_kinds(table: pd.DataFrame, patch_sets: Mapping[str, PatchSet]) -> Figu
 
 
 def _seeds(ax: Axes, column: int, runs: Any, score: str, step: float) -> None:
-    """Draw F1 of several seeds side by side, with their intervals."""
     for number, (_, run) in enumerate(runs.iterrows()):
         x = column + step * (number - (len(runs) - 1) / 2)
         _interval(ax, x, run[score], run[f"{score}_low"], run[f"{score}_high"])

@@ -124,7 +124,6 @@ def _nothing() -> Figure:
 
 
 def _panels(views: Sequence[View]) -> tuple[Figure, list[Axes]]:
-    """Return a figure with a panel for each view, lettered and titled, and the panels."""
     height, width = views[0].mapped.shape
     side = 7.4 / _ACROSS if len(views) > 1 else 4.6
     lines = 1 + views[0].title.count("\n")

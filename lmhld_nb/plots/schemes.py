@@ -141,7 +141,6 @@ def addition_orders(orders: Mapping[str, Sequence[str]], sizes: Mapping[str, int
 
 
 def _draw(ax: Axes, boxes: Mapping[str, Box], arrows: Sequence[tuple[str, str]]) -> None:
-    """Draw boxes and arrows between them, and fit the axes to them."""
     text: dict[str, Any] = {"ha": "center", "va": "top", "textcoords": "offset points"}
     for box in boxes.values():
         corner, shape = (box.x - box.width / 2, box.y - box.height / 2), "round,pad=0,rounding_size=0.08"

@@ -109,8 +109,8 @@ def grid(
 ) -> Grid:
     """Return a figure of ``count`` panels of a width and height (inches), at most ``across`` per row.
 
-    ``margin`` is the width beside and the height below all of them, ``narrowest`` and ``widest`` limit the width of the
-    figure (inches); further options are those of `plt.subplots`.
+    ``margin`` is the width and height beside all, ``narrowest`` and ``widest`` limit the width; options of
+    `plt.subplots`.
     """
     columns = min(across, count)
     rows = -(-count // columns)
@@ -134,8 +134,7 @@ def heatmap(
 ) -> None:
     """Draw (rows, columns) cells with their labels, black or white by the fill; a missing one (NaN) is grey.
 
-    ``limits`` are the values of the first and the last colour; the letters of ``bold`` cells (rows, columns) are bold,
-    and ``marked`` ones have a ``*``.
+    ``limits`` are the values of the first and last colour; ``bold`` and ``marked`` (with ``*``) are arrays of bools.
     """
     colours, scale = plt.get_cmap(colormap), Normalize(*limits)
     labels = np.vectorize(label, otypes=[object])(values)

@@ -2,11 +2,11 @@
 
 from lmhld_nb.runs.runner import make_run, make_runs, missing_runs
 from lmhld_nb.runs.store import (
-    Run, counts_on, damage, failure, files, find, patch_set, patch_sets, rates, remembered, select, status,
+    Run, counts_on, damage, files, find, patch_set, patch_sets, rates, remembered, select, status,
     test_patches, window_counts,
 )  # fmt: skip
 
 __all__ = [
-    "Run", "counts_on", "damage", "failure", "files", "find", "make_run", "make_runs", "missing_runs", "patch_set",
+    "Run", "counts_on", "damage", "files", "find", "make_run", "make_runs", "missing_runs", "patch_set",
     "patch_sets", "rates", "remembered", "select", "status", "test_patches", "window_counts",
 ]  # fmt: skip

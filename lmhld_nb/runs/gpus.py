@@ -32,9 +32,8 @@ def room(execution: Execution) -> int:
 def slot(execution: Execution) -> Iterator[Execution]:
     """Take a slot on a GPU for the block, wait for one where all are taken, and yield the execution on it.
 
-    A slot is a lock in the store: it counts for all processes of this machine that fill the store, and a killed one
-    gives it back. Nothing is locked where there is nothing to choose: on the CPU, on a device that ``execution``
-    names, and where CUDA_VISIBLE_DEVICES names one GPU, as a batch system does for its jobs (which may all call it 0).
+    A slot is a lock in the store. None is taken on the CPU, on a device that ``execution`` names, and where
+    CUDA_VISIBLE_DEVICES names one GPU, as a batch system does for its jobs (which may all call it 0).
     """
     names = visible()
     one_named = len(names) <= 1 and "CUDA_VISIBLE_DEVICES" in os.environ

@@ -77,12 +77,10 @@ def write(target: Path, recorded: Records) -> None:
 
 def _run_files(run: Run) -> Files:
     # Predictions carry the digest of the weights: those of weights that are no longer there are left out.
-    shown = sorted((run.folder / SHOWN).glob(f"*-{run.metrics['weights']}.npz"))
-    names = [name for name in _RUN_FILES if (run.folder / name).is_file()]
+    shown = sorted(path.name for path in (run.folder / SHOWN).glob(f"*-{run.metrics['weights']}.npz"))
+    names = [name for name in _RUN_FILES if (run.folder / name).is_file()] + [f"{SHOWN}/{name}" for name in shown]
     try:
-        return {
-            name: (run.folder / name).read_bytes() for name in [*names, *(f"{SHOWN}/{file.name}" for file in shown)]
-        }
+        return {name: (run.folder / name).read_bytes() for name in names}
     except OSError as error:
         raise cannot_read(run.folder, error) from error
 
@@ -95,8 +93,7 @@ def _digest(files: Mapping[str, bytes]) -> str:
 def read(path: Path, profile: str) -> Records:
     """Read records and check all of them.
 
-    UserError where they are not there, not whole, of another version or profile, larger than `LARGEST`, hold files that
-    no records hold, or content that does not fit its digest.
+    UserError where they are absent, damaged, foreign, of another version, too large, or do not fit their digests.
     """
     way_out = f"get the file again, or delete it and make the runs with `lmhld run {profile}`"
     try:
@@ -181,10 +178,7 @@ def _write_run(folder: Path, files: Files) -> None:
 
 
 def adopt(recorded: Records, run_ids: Iterable[str]) -> list[str]:
-    """Put recorded runs of which the store has nothing into it; return their ids.
-
-    They count as finished, without their weights (`store.Run.is_record`). Raises where the store cannot be written.
-    """
+    """Put recorded runs of which the store has nothing into it, without their weights; return their ids."""
     adopted = []
     for run_id in run_ids:
         folder = runs_dir() / run_id

@@ -26,9 +26,7 @@ from lmhld_nb.training.specs import RunSpec
 def make_run(spec: RunSpec, execution: Execution | None = None, whole_area: bool = False, wait: bool = True) -> Run:
     """Return the run of ``spec`` with its weights; train it, and the stages before it, where they are not there.
 
-    With ``whole_area`` it is scored on its whole area too; with ``wait``, another process that makes it is waited for
-    (else `Busy`). UserError where the store cannot be read or written, or, like Interrupted, as `training.train`; the
-    run's folder then says why.
+    ``whole_area``: score it there too; ``wait`` for another process that makes it, else `Busy`. Raises as `train`.
     """
     execution = execution or Execution()
     if store.status(spec, whole_area) != "done":
@@ -46,36 +44,26 @@ def make_run(spec: RunSpec, execution: Execution | None = None, whole_area: bool
 
 
 def _make_locked(spec: RunSpec, execution: Execution, whole_area: bool) -> None:
-    """Train and score what is missing of a run; its folder keeps the reason of a failure until it succeeds."""
     folder = runs_dir() / spec.run_id
     if reason := store.damage(spec):
         store.set_aside(spec, reason)
-    try:
-        with gpus.slot(execution) as chosen:
-            device = choose_device(chosen.device)
-            if device == "cpu":
-                torch.set_num_threads(chosen.threads)
-            if (run := store.find(spec)) is None or run.is_record:
-                (folder / "metrics.json").unlink(missing_ok=True)  # of a record: it is not finished while it is remade
-                earlier = [
-                    EarlierStage(
-                        stage.run_id, runs_dir() / stage.run_id / store.WEIGHTS, store.patch_sets(stage, False)
-                    )
-                    for stage in spec.chain[:-1]
-                ]
-                train(spec, store.patch_sets(spec, chosen.progress), folder, chosen, earlier)
-                (folder / store.RECORDED).unlink(missing_ok=True)
-                if run and (again := store.find(spec)) and again.metrics["weights"] != run.metrics["weights"]:
-                    which = "it has other weights than were recorded: what starts from it must be made again, too"
-                    tqdm.write(f"{folder}: {which}; repeat the command", file=sys.stderr)
-            if whole_area and (run := store.find(spec)):
-                store.score_whole_area(run, torch.device(device), chosen.progress)
-    except Interrupted:
-        raise
-    except Exception as error:
-        store.record_failure(spec, store.reason(error))
-        raise
-    (folder / store.FAILURE).unlink(missing_ok=True)
+    with gpus.slot(execution) as chosen:
+        device = choose_device(chosen.device)
+        if device == "cpu":
+            torch.set_num_threads(chosen.threads)
+        if (run := store.find(spec)) is None or run.is_record:
+            (folder / "metrics.json").unlink(missing_ok=True)  # of a record: it is not finished while it is remade
+            earlier = []
+            for stage in spec.chain[:-1]:
+                weights = runs_dir() / stage.run_id / store.WEIGHTS
+                earlier.append(EarlierStage(stage.run_id, weights, store.patch_sets(stage, False)))
+            train(spec, store.patch_sets(spec, chosen.progress), folder, chosen, earlier)
+            (folder / store.RECORDED).unlink(missing_ok=True)
+            if run and (again := store.find(spec)) and again.metrics["weights"] != run.metrics["weights"]:
+                which = "it has other weights than were recorded: what starts from it must be made again, too"
+                tqdm.write(f"{folder}: {which}; repeat the command", file=sys.stderr)
+        if whole_area and (run := store.find(spec)):
+            store.score_whole_area(run, torch.device(device), chosen.progress)
 
 
 def make_runs(
@@ -87,10 +75,8 @@ def make_runs(
 ) -> list[Run]:
     """Make what is missing of ``specs`` and return all runs in their order; ids in ``whole_area`` are scored there too.
 
-    Trainings run side by side, without ``workers`` one per processor core, or on GPUs as many as they have room for;
-    ``ranks`` says by id which come first (0 for others); a recorded run is trained where a missing one starts from its
-    weights. UserError names each failure, after the other runs were finished; Interrupted: a signal came, and the same
-    call goes on where it stopped.
+    Trainings run side by side (one per core, or as many as GPUs have room for), of least ``ranks`` first. UserError
+    names each failure, after the other runs were finished; Interrupted: the same call goes on where it stopped.
     """
     execution, specs = execution or Execution(), list(specs)
     missing = missing_runs(specs, whole_area)
@@ -130,8 +116,7 @@ def _make_all(
 ) -> dict[str, str]:
     """Make runs, each after the stage it starts from; return the reasons of those that failed, by id.
 
-    Of the least rank first comes what most work waits for, so that no worker is left alone with a long run or chain at
-    the end; last comes what another process is making already.
+    Of the least rank first comes what most work waits for; last what another process is making already.
     """
     costs, failures = _prepare(specs, execution.progress)
     left = {run_id: spec for run_id, spec in specs.items() if run_id not in failures}
@@ -175,8 +160,8 @@ def _make_all(
                     tqdm.write(f"{message} {workers} at a time", file=sys.stderr)
                 elif run_id in left:  # it ran alone; it must not cost the others
                     advice = "use fewer `--workers`, or a `micro_batch` in the profile"
-                    reason = f"its process was killed (out of memory?); {advice}"
-                    failures[run_id] = store.record_failure(left.pop(run_id), reason)
+                    failures[run_id] = f"its process was killed (out of memory?); {advice}"
+                    del left[run_id]
     return failures
 
 
@@ -192,7 +177,7 @@ class _InProcess(Executor):
 def _work(execution: Execution, whole_area: Collection[str], spec: RunSpec, wait: bool, is_orphan: bool) -> str | None:
     """Make a run for an executor; return why it failed, "" if it did not, None where another process is making it."""
     if is_orphan:
-        return store.record_failure(spec, "the stage before it failed")
+        return "the stage before it failed"
     try:
         make_run(spec, execution, spec.run_id in whole_area, wait)
     except Busy:
@@ -207,10 +192,7 @@ def _work(execution: Execution, whole_area: Collection[str], spec: RunSpec, wait
 
 
 def _prepare(specs: Mapping[str, RunSpec], progress: bool) -> tuple[dict[str, int], dict[str, str]]:
-    """Cut the patches of runs, each set once, before workers would wait for each other.
-
-    Returns, by id, the megapixels each training passes over, at least 1, and why the patches of a run cannot be cut.
-    """
+    """Cut the patches of runs, each set once; return by id the megapixels of a training, and why some cannot be cut."""
     pixels: dict[PatchSpec, int] = {}
     refusals: dict[PatchSpec, str] = {}
     for patch_spec in dict.fromkeys(patch_spec for spec in specs.values() for patch_spec in spec.data):
@@ -222,8 +204,6 @@ def _prepare(specs: Mapping[str, RunSpec], progress: bool) -> tuple[dict[str, in
     costs, failures = {}, {}
     for run_id, spec in specs.items():
         costs[run_id] = max(1, round(sum(pixels[patch_spec] for patch_spec in spec.data) * spec.recipe.epochs / 1e6))
-        reasons = [refusals[patch_spec] for patch_spec in spec.data if patch_spec in refusals]
-        if reasons:
-            way_out = "; or leave the area out" if len(spec.data) > 1 else ""
-            failures[run_id] = store.record_failure(spec, reasons[0] + way_out)
+        if reasons := [refusals[patch_spec] for patch_spec in spec.data if patch_spec in refusals]:
+            failures[run_id] = reasons[0] + ("; or leave the area out" if len(spec.data) > 1 else "")
     return costs, failures

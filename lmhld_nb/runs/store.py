@@ -33,7 +33,6 @@ from lmhld_nb.training import scoring, weights
 from lmhld_nb.training.hardware import portability
 from lmhld_nb.training.specs import Recipe, RunSpec
 
-FAILURE = "failure.json"
 WEIGHTS = "weights.safetensors"
 SHOWN = "shown"  # of a run's folder: predictions that figures show
 FLAT = 0.005  # of F1: what a validation curve may still gain in its last quarter
@@ -66,10 +65,7 @@ class Run:
 
     @property
     def converged(self) -> bool:
-        """Whether a straight line through the validation F1 of the last quarter of the epochs gains less than 0.005.
-
-        False where that quarter is a single epoch: nothing can be said of it.
-        """
+        """Whether a line through the last quarter of validation F1 gains less than 0.005; False if that is an epoch."""
         f1 = self.history["val_f1"].fillna(0).to_numpy()
         last = f1[-ceil(len(f1) / 4) :]
         return len(last) > 1 and bool(np.polyfit(np.arange(len(last)), last, 1)[0] * (len(last) - 1) < FLAT)
@@ -116,10 +112,9 @@ def files(whole_area: bool) -> tuple[str, ...]:
 
 
 def find(spec: RunSpec) -> Run | None:
-    """Return the finished run of ``spec``, or None; raises `UserError` where a file is there and cannot be read.
+    """Return the finished run of ``spec`` (its metrics.json is there), or None; UserError for an unreadable file.
 
-    A run is finished if and only if its metrics.json is there. A folder that holds damaged files, or those of another
-    run, is never used (`damage`); whoever makes the run sets it aside first.
+    A folder that holds damaged files, or those of another run, is never used (`damage`).
     """
     state = _inspect(spec)
     return state if isinstance(state, Run) else None
@@ -191,27 +186,16 @@ def weights_damage(spec: RunSpec) -> str:
 def status(spec: RunSpec, whole_area: bool = False) -> str:
     """Return how far a run is; raises as `find`.
 
-    ``done``; ``recorded``: done, but only its record is here; ``unscored``: only the score of the whole area is left; ``failed``: the last attempt ended in an error;
+    ``done``; ``recorded``: done, but only its record is here; ``unscored``: only the score of the whole area is left;
     ``damaged``: its folder is not usable and will be set aside; ``begun``: there is a checkpoint; or ``missing``.
     """
     state = _inspect(spec)
-    if isinstance(state, Run) and not (whole_area and state.whole_area is None):
-        return "recorded" if state.is_record else "done"
-    if failure(spec):
-        return "failed"
     if isinstance(state, Run):
-        return "unscored"
+        unscored = whole_area and state.whole_area is None
+        return "unscored" if unscored else "recorded" if state.is_record else "done"
     if state:
         return "damaged"
     return "begun" if (runs_dir() / spec.run_id / "checkpoint.safetensors").is_file() else "missing"
-
-
-def failure(spec: RunSpec) -> str:
-    """Return why the last attempt of an unfinished run failed; empty if it did not."""
-    try:
-        return str(_read_json(runs_dir() / spec.run_id / FAILURE)["error"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
 
 
 def reason(error: Exception) -> str:
@@ -219,18 +203,8 @@ def reason(error: Exception) -> str:
     return str(error) if isinstance(error, UserError) else repr(error)
 
 
-def record_failure(spec: RunSpec, reason: str) -> str:
-    """Keep the reason of a failure in the run's folder, until the run succeeds; return it."""
-    with suppress(UserError):  # a full disk cannot keep it; the command prints it all the same
-        write_json(runs_dir() / spec.run_id / FAILURE, {"error": printable(reason)})
-    return reason
-
-
 def lock(name: str, wait: bool = True) -> AbstractContextManager[Any]:
-    """Take a lock file of the store; leaving the returned context, or the end of the process, gives it back.
-
-    Raises `Busy` where another process holds it and ``wait`` is False, `UserError` where the store cannot be written.
-    """
+    """Take a lock of the store until context or process end; `Busy` if held without ``wait``, or `UserError`."""
     try:
         runs_dir().mkdir(parents=True, exist_ok=True)
         return FileLock(runs_dir() / f".{name}.lock").acquire(timeout=-1 if wait else 0)
@@ -274,10 +248,7 @@ def patch_sets(spec: RunSpec, progress: bool = True) -> list[PatchSet]:
 
 
 def patch_set(spec: PatchSpec, progress: bool = True) -> PatchSet:
-    """Return one PatchSet, cut where it is not there yet.
-
-    Raises `UserError` where the data set is not prepared, or is not the one the spec names.
-    """
+    """Return one PatchSet, cut where it is not there yet; `UserError` if the data set is not ready, or another one."""
     if patches.is_cut(spec):  # its name says from which content: no need to look at the data
         return patches.load(spec)
     dataset = sources.load(spec.dataset)
@@ -308,9 +279,7 @@ def _read_counts(run: Run, name: str, columns: Sequence[str]) -> pd.DataFrame:
 def remembered(run: Run, name: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Return what a figure shows of a run's predictions: from its folder, else computed, and kept there.
 
-    ``name`` stands for all that the arrays depend on, but for the run and its weights; ``compute`` returns them by
-    name. Those of a portable run are kept only by a process whose results are (`hardware.portability`). UserError
-    where they are not in a record, or as ``compute``.
+    ``name`` stands for all that the arrays depend on but the run and its weights. UserError where a record lacks them.
     """
     path = run.folder / SHOWN / f"{safe_name(name, 'prediction')}-{run.metrics['weights']}.npz"
     with suppress(FileNotFoundError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error):  # or damaged
@@ -324,11 +293,7 @@ def remembered(run: Run, name: str, compute: Callable[[], Mapping[str, np.ndarra
 
 
 def counts_on(run: Run, spec: PatchSpec) -> pd.DataFrame:
-    """Return the counts of a run's network on test patches of any PatchSpec: area, number, tp, fp, fn, tn.
-
-    An area that the run has learnt is scaled as it was learnt; another one by its scenes, for which no label is needed.
-    UserError as `remembered`.
-    """
+    """Return counts of a run's network on test patches of any PatchSpec; areas not learnt are scaled by scenes."""
     learnt = {data.area for stage in run.spec.chain for data in stage.data}
     normalise = run.spec.recipe.normalise if spec.area in learnt else "scene"
 

@@ -38,8 +38,8 @@ def choose(
 ) -> list[RunSpec]:
     """Return the planned runs to verify: those with ``run_ids``, or all that are recorded; of these ``sample``.
 
-    None is drawn that takes longer than `LONGEST_DRAWN`, unless all do. Raises `UserError` for a run that is not
-    planned, or not recorded, or whose record lacks something.
+    Longer ones than `LONGEST_DRAWN` are not drawn, unless all are. UserError for a run not planned, or not recorded
+    whole.
     """
     by_id = {spec.run_id: spec for spec in planned}
     for run_id in run_ids:
@@ -87,10 +87,8 @@ def verify(
 ) -> dict[str, str]:
     """Train runs and the stages before them in ``folder``, and return the `difference` of each recorded one, by id.
 
-    They are trained on the processor, unless this machine's GPU is what the records name. What an earlier call left in
-    ``folder``, a store for nothing else, is removed first. ``report`` is called for each run that is finished, also
-    where others fail, with its spec and its difference; other arguments as for `make_runs`. UserError where another
-    process uses the folder, or, like Interrupted, as `make_runs`.
+    On the processor, unless this machine's GPU is what records name. ``folder`` is emptied first; ``report`` gets each
+    finished run and its difference. UserError where another process uses the folder, or as `make_runs`.
     """
     stages, differences = trainings(specs), dict[str, str]()
     recorded = {run_id: records.runs[run_id] for run_id in stages if run_id in records.runs}
@@ -128,8 +126,7 @@ def _scratch_store(folder: Path) -> Iterator[None]:
 def difference(recorded: Mapping[str, bytes], remade: Mapping[str, bytes]) -> str:
     """Return the first difference between the files of two runs, its size in F1 and a likely cause; "" for none.
 
-    Compared are spec, counts of each test patch, history, metrics, counts on the whole area, and digests
-    of weights; durations and the name of the hardware are not. Raises `ValueError` or the like on other files.
+    Durations and the name of the hardware do not count. Raises `ValueError` or the like on other files.
     """
     before, after = _values(recorded), _values(remade)
     both = {label: (before.get(label, "absent"), after.get(label, "absent")) for label in (*before, *after)}

@@ -23,10 +23,9 @@ def is_array_file(path: Path) -> bool:
 
 @contextmanager
 def open_array(path: Path, key: str | None = None) -> Iterator[Any]:
-    """Open one array and yield it, sliceable and with ``shape`` and ``dtype``.
+    """Open one array and yield it, sliceable and with ``shape`` and ``dtype``; a .npy or .h5 is read on slicing.
 
-    A .npy is memory-mapped, .h5/.hdf5 and MATLAB v7.3 are read on slicing, MATLAB v5 whole. ``key`` is the variable
-    inside .h5 and .mat; it may be left out where there is only one.
+    ``key`` is the variable inside .h5 and .mat, which may be left out where there is only one.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")

@@ -59,10 +59,9 @@ def open_files(
 ) -> Iterator[Raster]:
     """Open files of one coordinate system, pixel size, type and band order, pixels aligned, as one image.
 
-    Where files overlap, the first that holds data wins, pixel by pixel; what no file holds is no data. ``nodata`` None
-    stands for each file's own value. At a coarser ``resolution_m`` (metres a pixel; None for the files' own) each pixel
-    is the mean of those below it, at a finer one bilinear; within 1 % of their own the files are read as they are.
-    UserError where a file cannot be read or lies on another grid than the first, or the resolution is out of reach.
+    The first file that holds data wins, pixel by pixel; ``nodata`` None is each file's own. At a coarser
+    ``resolution_m`` a pixel is the mean of those below it, at a finer one bilinear. UserError for other grids or an odd
+    resolution.
     """
     with ExitStack() as stack:
         if len(paths) == 1 and resolution_m is None:
@@ -105,9 +104,8 @@ def _describe(source: rasterio.DatasetReader, path: Path, nodata: float | None) 
     def read(window: Window, indices: list[int]) -> np.ndarray:
         return rasters.read_raster(source, path, window, [index + 1 for index in indices])
 
-    return Raster(
-        path, source.shape, dtype, source.crs, source.transform, nodata, source.count, read, rasters.band_names(source)
-    )
+    grid, names = (source.shape, dtype, source.crs, source.transform), rasters.band_names(source)
+    return Raster(path, *grid, nodata, source.count, read, names)
 
 
 def _open_when_read(path: Path, stack: ExitStack) -> rasterio.DatasetReader:
@@ -153,9 +151,8 @@ def _scale(first: Raster, transform: Affine, shape: tuple[int, int], resolution_
     scale = resolution_m / across, resolution_m / down
     if not 1 / MOST_SCALE <= min(scale) <= max(scale) <= MOST_SCALE:
         own = f"a pixel of {first.path.name} is {across:.3g} × {down:.3g} m"
-        raise UserError(
-            f"resolution {resolution_m:g} m: {own}; choose one at most {MOST_SCALE:g} times as coarse or fine"
-        )
+        mend = f"choose one at most {MOST_SCALE:g} times as coarse or fine"
+        raise UserError(f"resolution {resolution_m:g} m: {own}; {mend}")
     return None if max(abs(factor - 1) for factor in scale) < 0.01 else scale
 
 
@@ -180,7 +177,6 @@ def _type_with_fill(dtype: np.dtype) -> tuple[np.dtype, float]:
 def _joined(
     files: list[Raster], windows: list[Window], dtype: np.dtype, fill: float, window: Window, indices: list[int]
 ) -> np.ndarray:
-    """Read a window of a mosaic whose files lie in ``windows``."""
     joined = np.full((len(indices), window.height, window.width), fill, dtype)
     missing = np.ones((window.height, window.width), bool)
     for file, own in zip(files, windows, strict=True):

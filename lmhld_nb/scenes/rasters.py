@@ -104,8 +104,8 @@ def holdable(nodata: float | None, dtype: np.dtype) -> float | None:
 def valid_pixels(values: np.ndarray, nodata: float | None) -> np.ndarray:
     """Return (height, width) True where ``values`` (bands, height, width) hold data.
 
-    A pixel is no data where *every* band read has the no-data value: single zeros are ordinary dark pixels. Where
-    NaN means no data, one NaN or infinite band is enough.
+    A pixel is no data where *every* band has that value (single zeros are dark pixels), or any is not finite if it is
+    NaN.
     """
     nodata = holdable(nodata, values.dtype)
     if nodata is None:

@@ -71,7 +71,6 @@ class Image:
         return values
 
     def window_transform(self, window: Window) -> Affine:
-        """Return the pixel-to-map transform of a window."""
         return rasterio.windows.transform(window.as_rasterio, self.transform)
 
     @property
@@ -102,8 +101,7 @@ class Labels:
 def open_image(scene: Scene, others: Sequence[Path] = (), resolution_m: float | None = None) -> Iterator[Image]:
     """Open a scene's image, with ``others`` on its grid as one, to be read at its own or another resolution.
 
-    UserError where a file is missing or damaged, has other bands than described or no coordinate system, or grids
-    differ.
+    UserError for missing or damaged files, other bands than described, no coordinate system, or other grids.
     """
     if arrays.is_array_file(scene.image) and not others:
         with arrays.open_array(scene.image, scene.image_key) as array:
@@ -119,10 +117,7 @@ def open_image(scene: Scene, others: Sequence[Path] = (), resolution_m: float | 
 
 @contextmanager
 def open_labels(scene: Scene, image: Image, layer: str | int = 0) -> Iterator[Labels]:
-    """Open a scene's mask or polygons, to be read on the grid of ``image``; a UserError says what is wrong.
-
-    ``layer`` of a file of polygons is a name or number; a mask has none.
-    """
+    """Open a scene's mask, or a layer of polygons, to be read on an image's grid; a UserError says what is wrong."""
     if layer and scene.mask is not None:
         raise UserError(f"{scene.mask}: a mask has no layer '{layer}'; only polygons of synthetic scenes do")
     if scene.mask is not None and arrays.is_array_file(scene.mask):

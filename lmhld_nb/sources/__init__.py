@@ -87,11 +87,10 @@ class _Stale(UserError):
 
 
 def get(name: str, from_path: Path | None = None, progress: bool = True, layout: Path | None = None) -> DataSet:
-    """Make, download or adopt a data set of the catalogue, and load it. A call on one that is ready does nothing.
+    """Make, download or adopt a data set of the catalogue, and load it; one that is ready stays as it is.
 
-    ``from_path`` is a folder, used where it lies, or an archive to unpack; ``layout`` a YAML with keys of
-    ``layout.Layout``, over the description's own. UserError says what keeps it from getting ready; the same call goes
-    on with what was fetched or made.
+    ``from_path`` is a folder, used where it lies, or an archive; ``layout`` a YAML with keys of ``layout.Layout``.
+    After a UserError, the same call goes on with what was fetched or made.
     """
     description = describe(name)
     home = config.data_dir() / name
@@ -121,11 +120,9 @@ def get(name: str, from_path: Path | None = None, progress: bool = True, layout:
             fingerprint = fingerprints.of_scenes(scenes, root, home / "hashes.json", progress)
         inside = root.resolve().is_relative_to(home.resolve())
         state = {
-            "format": FORMAT,
-            "name": name,
+            **{"format": FORMAT, "name": name, "fingerprint": fingerprint},
             "key": key_of(describe(name)),  # without --layout: the same `get` without it finds the data ready
             "layout": str(layout.resolve()) if layout else None,
-            "fingerprint": fingerprint,
             "pixels": _verified(root, scenes, source) if isinstance(source, github.GitHub) else None,
             "root": os.path.relpath(root.resolve(), home.resolve()) if inside else str(root.resolve()),
             "scenes": [_encoded(scene, root) for scene in scenes],

@@ -33,11 +33,7 @@ _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EO
 
 @dataclass
 class _Unpacking:
-    """One archive being unpacked, and what of its limits is left.
-
-    Sizes are those that the archive declares: both libraries stop reading a member there, so that a false size makes
-    a damaged member and no bomb.
-    """
+    """One archive being unpacked, and what is left of its limits, by declared sizes (false ones make it damaged)."""
 
     archive: Path
     files: int
@@ -67,11 +63,9 @@ def stem(path: Path, label: str = "") -> str:
 
 
 def extract(archive: Path, folder: Path, progress: bool = True, take: Take = str) -> Path:
-    """Unpack ``archive`` (zip, tar, tar.gz/bz2/xz) and the archives inside it (``Rio.zip`` into a folder ``Rio``).
+    """Unpack ``archive`` (zip, tar, tar.gz/bz2/xz) and the archives inside it, once; ``folder`` is complete or absent.
 
-    ``folder`` is complete or absent; a second call on the same archive does nothing. ``take`` chooses among the members
-    of a tar. UserError where it is no archive, damaged, encrypted, too large, or has members that are not safe, or the
-    disk is full.
+    ``take`` chooses among the members of a tar. UserError for no archive, damaged, encrypted, too large or unsafe ones.
     """
     try:
         status = archive.stat()

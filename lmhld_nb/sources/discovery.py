@@ -1,21 +1,166 @@
 """Discovery: find out how an unknown folder of patches is laid out, or say why it cannot be known.
 
-Areas, splits, images and masks are recognised by the words in names (`names`), band axis and mask codes by looking into
-some files. The result is a ``Layout`` as a user would write it; where two are possible it is refused with a template.
+Areas, splits, images and masks are recognised by the words in names, band axis and mask codes by looking into some
+files. The result is a ``Layout`` as a user would write it; where two are possible it is refused with a template.
 """
 
 import json
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from lmhld_nb import paper
 from lmhld_nb.config import UserError
-from lmhld_nb.sources import names
-from lmhld_nb.sources.files import Header, codes_in, compile_pattern, list_files, read_header
-from lmhld_nb.sources.layout import Layout, Part, area_rank, nodata_codes, slug, split_rank
-from lmhld_nb.sources.names import Group
+from lmhld_nb.scenes import arrays
+from lmhld_nb.sources.files import SUFFIXES, Header, codes_in, compile_pattern, list_files, read_header
+from lmhld_nb.sources.layout import SPLITS, Layout, Part, area_rank, nodata_codes, slug, split_rank
 
 _SAMPLED_IMAGES, _SAMPLED_MASKS, _SEARCHED_MASKS = 4, 12, 200
+
+# What names of folders and files say
+
+
+_ROLES = {
+    "image": "img imgs image images sat satellite tile tiles rgbn bgrn",
+    "mask": "mask masks label labels lbl gt ground truth groundtruth annotation annotations ann annot ref reference "
+    "seg target targets",
+    "other": "dem dsm slope elevation aspect hillshade",
+}
+_FILLERS = "data dataset patch patches array landslide landslides lmhld set"  # may stand around an id
+_CHINESE_NAMES = (
+    "里约 rio, 里约热内卢 rio, 北海道 hokkaido, 艾米利亚 emilia_romagna, 艾米利亚罗马涅 emilia_romagna, 尼泊尔 gorkha, "
+    "廓尔喀 gorkha, 九寨沟 jiuzhaigou, 汶川 wenchuan, 台湾 taiwan, 臺灣 taiwan"
+)
+_TOKEN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
+TWO = " and "  # stands between the areas of a name that speaks of two
+_LONGEST_ALIAS = 4  # words: rio de janeiro brazil
+
+
+@dataclass(frozen=True)
+class Group:
+    """Files of one folder whose names differ in an id only, and what the names say of them."""
+
+    pattern: str
+    role: str | None  # image, mask, other (elevation and the like), None where no name says
+    area: str | None
+    split: str | None
+    files: dict[str, str]  # id → path
+
+    @property
+    def folder(self) -> str:
+        """Where the files lie, below the data's folder."""
+        return self.pattern.rpartition("/")[0]
+
+    def some(self, count: int) -> list[str]:
+        """Return at most ``count`` of its paths, evenly spread from first to last."""
+        paths = list(self.files.values())
+        indices = np.unique(np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int))
+        return [paths[index] for index in indices]
+
+
+class Mark(NamedTuple):
+    """A known word in a name."""
+
+    start: int
+    end: int
+    kind: str  # area, split, role or filler
+    value: str
+
+
+@cache
+def _words() -> dict[str, tuple[str, str]]:
+    """Return kind and value of each known word."""
+    words = {word: ("filler", "") for word in _FILLERS.split()}
+    words |= {word: ("role", role) for role, listed in _ROLES.items() for word in listed.split()}
+    words |= {word: ("split", split) for word, split in SPLITS.items()}
+    words |= {word: ("area", area) for word, area in map(str.split, _CHINESE_NAMES.split(", "))}
+    for area, aliases in paper.areas()["aliases"].items():
+        words |= {re.sub(r"[\W_]+", "", word.lower()): ("area", str(area)) for word in (str(area), *aliases.split(";"))}
+    return words
+
+
+def marks_in(text: str, single_letters: bool = False) -> list[Mark]:
+    """Return the known words in ``text``; ``single_letters`` makes X an image and Y a mask."""
+    tokens = list(_TOKEN.finditer(text))
+    marks, at = [], 0
+    while at < len(tokens):
+        for length in range(min(_LONGEST_ALIAS, len(tokens) - at), 0, -1):
+            word = "".join(token.group().lower() for token in tokens[at : at + length])
+            meaning = _words().get(word)
+            if single_letters and word in ("x", "y"):
+                meaning = ("role", "image" if word == "x" else "mask")
+            elif meaning is None and length == 1:  # wenchuan224
+                areas = ((name, known) for name, known in _words().items() if known[0] == "area" and name.isascii())
+                meaning = next((known for name, known in areas if len(name) >= 6 and word.startswith(name)), None)
+            if meaning:
+                marks.append(Mark(tokens[at].start(), tokens[at + length - 1].end(), *meaning))
+                break
+        at += length
+    return marks
+
+
+def role_of(marks: list[Mark]) -> str | None:
+    """Return the role that the words in a name give, the least likely one by chance first."""
+    roles = {mark.value for mark in marks if mark.kind == "role"}
+    return next((role for role in ("other", "mask", "image") if role in roles), None)
+
+
+def group_files(files: list[str], root: Path) -> list[Group]:
+    """Sort files into groups of one folder, suffix, name pattern, area, split and role; UserError without images."""
+    files = [path for path in files if path.lower().endswith(SUFFIXES)]
+    if not files:
+        raise UserError(f"{root}: holds no images ({', '.join(SUFFIXES)}); give the folder that holds the patches")
+    groups: dict[tuple[str, str | None, str | None, str | None], dict[str, str]] = defaultdict(dict)
+    for path in files:
+        *folders, name = path.split("/")
+        stem, _, suffix = name.rpartition(".")
+        area = split = role = None
+        for component in folders:
+            marks = marks_in(component, single_letters=component.lower() in ("x", "y"))
+            area, split, role = _area_in(marks) or area, _split(marks) or split, role_of(marks) or role
+        prefix, middle, ending, marks = _split_stem(stem, arrays.is_array_file(Path(name)))
+        own = role_of(marks)
+        # masks/image_1.tif is a mask; images/1_mask.tif is one too.
+        role = "mask" if "mask" in (role, own) else own or role
+        pattern = "/".join([*folders, f"{prefix}{{id}}{ending}.{suffix}" if middle else name])
+        groups[pattern, role, _area_in(marks) or area, _split(marks) or split][middle] = path
+    return [Group(*key, paths) for key, paths in groups.items()]
+
+
+def _area_in(marks: list[Mark]) -> str | None:
+    return TWO.join(dict.fromkeys(mark.value for mark in marks if mark.kind == "area")) or None
+
+
+def _split(marks: list[Mark]) -> str | None:
+    return next((mark.value for mark in reversed(marks) if mark.kind == "split"), None)
+
+
+def _split_stem(stem: str, array: bool) -> tuple[str, str, str, list[Mark]]:
+    """Split a file's stem into prefix, id and suffix: known words at its ends are no part of the id."""
+    marks = marks_in(stem, single_letters=array)
+    left, right, outer = 0, len(stem), []
+    for mark in marks:
+        if re.fullmatch(r"[\W_]*", stem[left : mark.start]):
+            left = mark.end
+            outer.append(mark)
+    for mark in reversed(marks):
+        if mark.start >= left and re.fullmatch(r"[\W_]*", stem[mark.end : right]):
+            right = mark.start
+            outer.append(mark)
+    while left < right and not stem[left].isalnum():
+        left += 1
+    while right > left and not stem[right - 1].isalnum():
+        right -= 1
+    return stem[:left], stem[left:right], stem[right:], outer
+
+
+# What files say
+
 _Pairs = list[tuple[Group, Group]]
 
 
@@ -28,10 +173,9 @@ class Ambiguous(UserError):
 def discover(root: Path, declared: Layout) -> tuple[Layout, str]:
     """Find the layout of the folder ``root``, which holds images in any depth, and describe it in a line per part.
 
-    ``declared`` is what is known beforehand: bands, codes that differ, whether areas must be the paper's seven. Raises
-    `Ambiguous` where masks, areas, mask codes or the band axis are not clear; it carries a template.
+    ``declared`` is what is known beforehand. Raises `Ambiguous`, with a template, where something is not clear.
     """
-    groups = names.group_files(list_files(root), root)
+    groups = group_files(list_files(root), root)
     pairs: _Pairs = []
     try:
         ignored = _pair_all(root, groups, pairs)
@@ -53,10 +197,8 @@ def _pair_all(root: Path, groups: list[Group], pairs: _Pairs) -> list[str]:
     for image in sorted((g for g in groups if g.role in ("image", None)), key=lambda g: g.role is None):
         candidates = [mask for mask in masks if (mask.area, mask.split) == (image.area, image.split)]
         above = set(PurePosixPath(image.pattern).parents)
-        shared = [
-            len(above & set(PurePosixPath(mask.pattern).parents)) + (image.folder == mask.folder) for mask in candidates
-        ]
-        candidates = [mask for mask, depth in zip(candidates, shared, strict=True) if depth == max(shared)]
+        depths = [len(above & {*PurePosixPath(m.pattern).parents}) + (image.folder == m.folder) for m in candidates]
+        candidates = [mask for mask, depth in zip(candidates, depths, strict=True) if depth == max(depths)]
         same = [mask for mask in candidates if mask.files.keys() == image.files.keys()]
         candidates = same if len(same) == 1 else candidates
         first = next(iter(image.files.values()))
@@ -83,7 +225,7 @@ def _look_into(root: Path, declared: Layout, image: Group, mask: Group, groups: 
     if area is None and declared.known_areas:
         raise Ambiguous(f"{folder}: none of the study areas {', '.join(paper.AREAS)} is named here")
     area = area or slug(image.folder.split("/")[0] or root.name) or "area"
-    if names.TWO in area:
+    if TWO in area:
         raise Ambiguous(f"{folder}: names two study areas, {area}")
     headers = [read_header(path) for path in paths]
     first, stack = headers[0], len(headers[0].shape) == 4
@@ -107,7 +249,6 @@ def _look_into(root: Path, declared: Layout, image: Group, mask: Group, groups: 
 
 
 def _axis(path: Path, header: Header, bands: tuple[str, ...]) -> str:
-    """Return which end the band axis is at, first or last."""
     shape = header.shape[1:] if len(header.shape) == 4 else header.shape
     if len(shape) != 3:
         raise Ambiguous(f"{path}: shape {header.shape} is not an image of several bands")
@@ -143,13 +284,11 @@ def _landslide_codes(root: Path, mask: Group, declared: Layout) -> tuple[int, ..
 
 
 def _template(root: Path, declared: Layout, doubt: str, groups: list[Group], pairs: _Pairs) -> str:
-    """Return YAML with what was found filled in and the rest to be filled in."""
     done = {image.pattern for image, _ in pairs}
     unpaired = [g for g in groups if g.role in ("image", None) and g.pattern not in done]
     masks = [*((image, mask.pattern) for image, mask in pairs), *((group, "FILL IN") for group in unpaired[:60])]
-    settings = {key: getattr(declared, key) for key in ("bands", "channels", "landslide_codes")} | {
-        "georeferenced": False
-    }
+    settings = {key: getattr(declared, key) for key in ("bands", "channels", "landslide_codes")}
+    settings["georeferenced"] = False
     content = [f"{key}: {json.dumps(value)}" for key, value in settings.items()] + ["parts:"]
     for image, pattern in masks:
         part = {"images": image.pattern, "masks": pattern, "area": image.area or "FILL IN", "split": image.split}

@@ -94,9 +94,8 @@ def _complete(file: RemoteFile, part: Path, bar: tqdm) -> None:
         except requests.RequestException as error:
             problem = _reason(error)
             if error.response is not None and error.response.status_code not in _TRANSIENT:
-                raise UserError(
-                    f"{file.name}: {problem} for {file.url}; download it in a browser and adopt it with --from"
-                ) from error
+                mend = "download it in a browser and adopt it with --from"
+                raise UserError(f"{file.name}: {problem} for {file.url}; {mend}") from error
         before, size = size, _size(part)
         silent = 0 if size > before else silent + 1
         if silent >= ATTEMPTS:
@@ -107,7 +106,6 @@ def _complete(file: RemoteFile, part: Path, bar: tqdm) -> None:
 
 
 def _transfer(file: RemoteFile, part: Path, bar: tqdm) -> None:
-    """Append to ``part`` what one connection brings."""
     have = _size(part) if file.size is not None else 0
     headers = _HEADERS | ({"Range": f"bytes={have}-"} if have else {})
     with requests.get(file.url, headers=headers, stream=True, timeout=TIMEOUT) as answer:

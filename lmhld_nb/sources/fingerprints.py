@@ -20,10 +20,7 @@ _SIDECARS = (".shx", ".dbf", ".prj")  # a Shapefile is several files
 
 
 def of_scenes(scenes: Sequence[Scene], root: Path, cache: Path, progress: bool = True) -> str:
-    """Return 16 hexadecimal digits that stand for the content of ``scenes`` and how it is read, wherever it lies.
-
-    ``cache`` is a JSON file of hashes with each file's size and date, so that a second call reads no file again.
-    """
+    """Return 16 hexadecimal digits for the content of scenes, wherever it lies; ``cache`` is a JSON file of hashes."""
     hashes = _hashes(scenes, root, cache, progress)
     digest = hashlib.sha256()
     for scene in sorted(scenes, key=lambda scene: scene.name):

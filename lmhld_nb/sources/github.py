@@ -21,10 +21,9 @@ ADDRESS_VARIABLE = "LMHLD_GITHUB"  # environment variable with another base addr
 
 
 class Mosaic(Layout):
-    """Tiles of one scene: which they are and how they are read, as in any layout, and what they become.
+    """Tiles of one scene, which becomes TO_rgb.npy (all bands, 0 to 255) and TO_mask.npy.
 
-    ``places`` gives the row and column of a tile's upper left pixel by its {id}; tiles without one are left out. Where
-    it is empty the ids say them, e.g. 128_512. The scene is TO_rgb.npy (all bands, 0 to 255) and TO_mask.npy.
+    ``places`` gives a tile's upper left row and column by its {id} (others are left out); empty: ids say it (128_512).
     """
 
     to: str = Field(pattern=r"^\w+$")
@@ -55,10 +54,7 @@ class GitHub(config.Strict):
 
 
 def fetch(source: GitHub, home: Path, progress: bool) -> Path:
-    """Download what is not there yet, unpack it and put tiles together; return the folder that holds the files.
-
-    GitHub cannot continue an archive: after an interruption one begins again, and those before it are kept.
-    """
+    """Download what is not there, unpack it, put tiles together; return the folder. Interrupted archives restart."""
     base = os.environ.get(ADDRESS_VARIABLE, "https://github.com").rstrip("/")
     for archive in source.archives:
         name = archive.repository.replace("/", "-")
@@ -84,8 +80,7 @@ def _place_of(archive: Archive, member: str) -> str | None:
 def _assemble(mosaic: Mosaic, folder: Path, target: Path) -> None:
     """Write the scene that tiles make; where they overlap, the last one counts.
 
-    Pixels that are black in all bands and hang together with what no tile covers are no data, 0 in the image and 255 in
-    the mask. Other black pixels become 1, so that 0 means no data only.
+    Black pixels that hang together with what no tile covers are no data, 0 and 255 in the mask; others become 1.
     """
     tiles = []
     for scene in resolve(folder, mosaic, "tile"):

@@ -99,11 +99,9 @@ class Layout(config.Strict):
 
 
 def resolve(root: Path, layout: Layout, name: str) -> list[Scene]:
-    """Return the Scenes that ``layout`` finds below ``root``; ``name`` is the area where none is declared.
+    """Return the Scenes that ``layout`` finds below ``root``, by area (``name`` where none is declared), split, name.
 
-    Scenes come in the order of area (the paper's first), split, name, which is made from area, split, id and position
-    in a stack. UserError where no file fits, images and masks do not pair, two files have one name, or an area or split
-    is unknown.
+    UserError where no file fits, images and masks do not pair, two have one name, or an area or split is unknown.
     """
     files = list_files(root)
     by_name: dict[str, Scene] = {}

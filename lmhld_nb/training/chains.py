@@ -40,11 +40,9 @@ class EarlierStage:
 
 
 def paper_schedule(stages: int) -> list[dict[str, Treatment]]:
-    """Return the paper's schedule as the fidelity ledger reads it, one row per stage.
+    """Return the paper's schedule as the fidelity ledger reads it, one row per stage; the first one is all fresh.
 
-    The first stage starts from random weights. Stage k draws its input convolution anew, and the normalisation behind
-    it, whose statistics belong to the old filters; it freezes encoder levels 1…min(k-1, 4) after them, and trains the
-    rest on.
+    Stage k draws its input convolution and the normalisation behind it anew, freezes encoder levels 1…min(k-1, 4).
     """
     rows: list[dict[str, Treatment]] = [dict.fromkeys(LAYER_GROUPS, "fresh")]
     for stage in range(2, stages + 1):
@@ -67,9 +65,7 @@ def link(
 ) -> list[RunSpec]:
     """Link trainings, one per stage, into a chain: the same specs, each from the second on with its parent.
 
-    Chains that begin alike share those runs. The schedule has one row per stage, whose last one holds for all that
-    follow; ``ewc`` and ``replay`` are of each stage from the second on (`specs.Stage`). UserError where a stage has
-    other bands than the first, or patches that the networks cannot take.
+    The schedule's last row holds for all that follow. UserError for other bands than the first stage's, or odd patches.
     """
     linked: list[RunSpec] = []
     for number, spec in enumerate(stages):
@@ -91,11 +87,7 @@ def link(
 
 
 def layer_groups(model: nn.Module) -> dict[str, str]:
-    """Return for each tensor of a network's state its group, one of `specs.LAYER_GROUPS`.
-
-    Layers of no encoder level belong to the decoder. A network from outside that does not show its levels
-    (`models.encoder_levels`) has only its input and the decoder, and so nothing that a schedule freezes.
-    """
+    """Return each tensor's group (`specs.LAYER_GROUPS`); what is in no encoder level (`models`) is of the decoder."""
     modules = [(f"level {k}", level) for k, level in enumerate(models.encoder_levels(model)[:LEVELS], start=1)]
     # These lie within level 1, so they are named last.
     inputs = (("input", models.input_conv(model)), ("input norm", models.input_norm(model)))
@@ -112,10 +104,7 @@ def seed_of(spec: RunSpec) -> int:
 
 
 def start_from_parent(model: nn.Module, stage: Stage, weights: Path) -> None:
-    """Give a new network its parent's weights, but for the fresh groups, and freeze what the stage freezes.
-
-    UserError where the weights are missing, damaged, or of another network.
-    """
+    """Give a new network its parent's weights, but for fresh groups, and freeze what it freezes; or UserError."""
     treatments = stage.treatments
     copy_layer_groups(model, weights, [group for group, treatment in treatments.items() if treatment != "fresh"])
     groups = layer_groups(model)
@@ -124,10 +113,7 @@ def start_from_parent(model: nn.Module, stage: Stage, weights: Path) -> None:
 
 
 def copy_layer_groups(model: nn.Module, weights: Path, groups: Collection[str]) -> None:
-    """Copy some groups of layers from stored weights of the same architecture into a network, in place.
-
-    `INPUT` alone shows a later stage an earlier area as that area's own stage saw it. Raises as `start_from_parent`.
-    """
+    """Copy groups of layers from stored weights into a network of the same architecture, in place, or UserError."""
     state = model.state_dict()
     try:
         stored = safetensors.torch.load_file(weights)
@@ -151,10 +137,7 @@ def freeze_statistics(model: nn.Module, stage: Stage) -> None:
 def training_split(
     spec: RunSpec, patch_sets: Sequence[PatchSet], earlier: Sequence[EarlierStage], device: torch.device
 ) -> Batches:
-    """Return what a run is trained on: its own training patches, and those of earlier areas that are replayed.
-
-    Of each earlier area at least one patch is drawn, the same ones in every epoch.
-    """
+    """Return what a run is trained on: its own training patches, and replayed ones of earlier areas (at least one)."""
     share = spec.stage.replay if spec.stage is not None else 0.0
     replayed = [own for stage in earlier for own in stage.patch_sets] if share else []
     only = [patches.where("train") for patches in patch_sets]
@@ -170,10 +153,8 @@ def consolidation(
 ) -> Callable[[float], None]:
     """Return the pull of elastic weight consolidation (Kirkpatrick et al. 2017, equation 3).
 
-    For each earlier area the penalty is strength / 2 · sum F (w - w*)², with w* the weights after that area and F the
-    diagonal of its Fisher information: mean squares of the gradients of the loss of single training patches, evenly
-    chosen. Call what is returned with the learning rate after each step of the optimiser. The pull is applied
-    implicitly (a proximal step), so that no strength makes the training diverge.
+    The penalty is strength / 2 · sum F (w - w*)² for each earlier area, F the diagonal Fisher information of single
+    training patches. Called with the learning rate after each step, it is implicit (proximal): it never diverges.
     """
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     weight = {name: torch.zeros_like(value) for name, value in trained.items()}

@@ -25,10 +25,7 @@ Step = Callable[[Tensor, Tensor], Tensor]
 
 
 def training_loss(model: nn.Module, images: Tensor, masks: Tensor, recipe: Recipe) -> Tensor:
-    """Return the loss a network is trained with.
-
-    Deep supervision: the mean over its heads (Zhou et al. 2018, equation 3 and Huang et al. 2020, section 2.2).
-    """
+    """Return the loss of a network, the mean over its heads (Zhou et al. 2018, equation 3; Huang et al. 2020, 2.2)."""
     with autocast(images.device, recipe):
         heads = models.supervised(model, images)
     loss_of = LOSSES[recipe.loss].function
@@ -57,8 +54,7 @@ def optimiser_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 def learning_rate(recipe: Recipe, epoch: int, done: float = 0.0) -> float:
     """Return the learning rate of a step of an ``epoch`` (from 0), of whose steps the share ``done`` was before.
 
-    Cosine: Loshchilov & Hutter 2017, SGDR, ICLR, without restarts. One cycle: Smith & Topin 2019, Super-convergence, up
-    from ``lr / 25`` and down to 0, both along a cosine.
+    Cosine: Loshchilov & Hutter 2017. One cycle: Smith & Topin 2019, from ``lr / 25`` up and down to 0 along cosines.
     """
     if recipe.schedule == "exponential":
         return recipe.lr * recipe.gamma**epoch
@@ -84,10 +80,7 @@ def settings(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def stop_on_signals() -> Iterator[Callable[[], int]]:
-    """Keep SIGTERM and Ctrl-C for the block to ask for: yields a function that returns the signal's number, or 0.
-
-    A second Ctrl-C interrupts at once. Only the main thread receives signals; those that are ignored stay so.
-    """
+    """Keep SIGTERM and Ctrl-C for the block to ask for: yields what returns the signal's number, or 0 (main thread)."""
     received = 0
 
     def stop(number: int, _: object) -> None:
@@ -111,9 +104,8 @@ def step_of(
 ) -> Step:
     """Return the function that does one step: images (N, bands, H, W), masks (N, 1, H, W) → loss, on the device.
 
-    Batches larger than ``recipe.micro_batch`` are computed in micro-batches whose gradients are summed, so that the
-    step is that of the whole batch (but for batch normalisation, which sees the micro-batches). ``pull`` ends the step:
-    it is called with the learning rate (`chains.consolidation`).
+    Gradients of micro-batches are summed. ``pull`` is called with the learning rate at the end
+    (`chains.consolidation`).
     """
 
     def step(images: Tensor, masks: Tensor) -> Tensor:

@@ -32,11 +32,9 @@ def train(
     execution: Execution | None = None,
     earlier: Sequence[chains.EarlierStage] = (),
 ) -> dict[str, object]:
-    """Train, validate, test and store one run; take up where an earlier attempt stopped.
+    """Train, validate, test and store one run, metrics.json last; take up where an earlier attempt stopped.
 
-    Writes spec.json, history.csv, environment.json, weights.safetensors, test_patches.csv (`scoring.test_counts`) and
-    last of all metrics.json, whose content it returns. ``patch_sets`` are those of ``spec.data``, in that order. A
-    stage of a chain starts from the weights of the last of those ``earlier``, and is tested on the areas of all.
+    A stage of a chain starts from the weights of the last of those ``earlier``, and is tested on the areas of all.
     UserError where the loss became NaN or infinite, memory or disk are full; Interrupted where a signal came.
     """
     run = _Training(spec, patch_sets, folder, execution or Execution(), earlier)
@@ -62,10 +60,7 @@ def train(
 
 
 class _Training:
-    """One training under way: the network, its optimiser, a copy of its best weights and its state.
-
-    It begins where its checkpoint says that it stopped.
-    """
+    """One training under way, from its checkpoint on: network, optimiser, a copy of its best weights, and state."""
 
     def __init__(
         self,

@@ -10,10 +10,7 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss: from logits (N, 1, H, W) and masks 0/1 of that shape to a scalar, a mean over patches.
-
-    The gradients of micro-batches then add up to those of their batch.
-    """
+    """A loss: from logits (N, 1, H, W) and masks 0/1 of that shape to a scalar, a mean over patches."""
 
     function: Callable[[Tensor, Tensor], Tensor]
     version: int = 1  # raised when it computes something else; only runs that use it get another name

@@ -74,13 +74,10 @@ def _outcomes(predicted: Any, truth: Any) -> list[Any]:
 def test_counts(
     model: nn.Module, spec: RunSpec, patch_sets: Sequence[PatchSet], earlier: Sequence[EarlierStage], recipe: Recipe
 ) -> tuple[pd.DataFrame, float]:
-    """Count the test patches of a run, and of the stages before it where it is a stage of a chain.
+    """Count the test patches of a run, and of earlier stages through its input (``last``) and through theirs (``own``).
 
-    Those of earlier stages are counted twice: through the input that the network has, and through that of their own
-    stage. Areas that the run was trained on itself (cumulative chains) count as its own only. ``model`` has the tested
-    weights and is given back as it was; other arguments as in `training.train`. Returns one row per patch: stage (id of
-    the run whose test patch it is), input (``last``, or ``own``), area, number, tp, fp, fn, tn; and the mean loss over
-    the pixels of the run's own test patches.
+    One row per patch: stage (run id), input, area, number, tp, fp, fn, tn; and the mean loss of the run's own patches.
+    ``model`` has the tested weights and is given back as it was.
     """
     device, before, tables = next(model.parameters()).device, copy_of(model), []
 
@@ -112,11 +109,7 @@ def validation_counts(
 
 
 def earlier_scores(patches: pd.DataFrame, spec: RunSpec) -> dict[str, dict[str, object]]:
-    """Return what a stage's metrics.json holds of the stages before it, from the rows of `test_counts`.
-
-    ``earlier`` and ``earlier_own_input``: by run id, then by area, counts and scores; nothing for a run without
-    earlier stages.
-    """
+    """Return ``earlier`` and ``earlier_own_input`` of metrics.json: counts and scores by run id of a stage, by area."""
     scores: dict[str, dict[str, object]] = {}
     for key, input_of in (("earlier", "last"), ("earlier_own_input", "own")):
         for stage in spec.chain[:-1]:
@@ -136,10 +129,8 @@ def window_counts(
 ) -> pd.DataFrame:
     """Count each window of whole scenes at probability 0.5; windows have the patch size and do not overlap.
 
-    Windows that reach over a scene's edge are filled up with the mean. Pixels without data or label are left out.
-    ``model`` is in evaluation mode, on ``device``, and was trained on ``patches``. Returns one row per window that
-    holds a known pixel: scene, row, col (of its upper left pixel), trained (1 for the training patches), tp, fp, fn,
-    tn. UserError where a scene cannot be read.
+    Windows over a scene's edge are filled up with the mean; pixels without data or label are left out. Rows: scene,
+    row, col, trained (1 for the training patches), tp, fp, fn, tn. UserError where a scene cannot be read.
     """
     index = patches.index[patches.index["split"] == "train"]
     trained = set(zip(index["scene"], index["row"], index["col"], strict=True))

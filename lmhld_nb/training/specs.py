@@ -70,7 +70,6 @@ class Stage(Strict):
 
     @property
     def treatments(self) -> dict[str, Treatment]:
-        """The treatment of each layer group, by its name."""
         return dict(zip(LAYER_GROUPS, self.treatment, strict=True))
 
 
@@ -122,5 +121,4 @@ class RunSpec(Strict):
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Bands the model sees."""
         return self.data[0].bands

@@ -81,14 +81,10 @@ def plan(spec: TwinSpec) -> list[SceneTask]:
 
 
 def make(folder: Path, spec: TwinSpec, workers: int = 2, progress: bool = True) -> list[Scene]:
-    """Make the scenes of ``spec`` under ``folder`` and describe them.
+    """Make the scenes of ``spec`` under ``folder``, those not there yet, and describe them.
 
-    For each scene ``<area>/<area>_<k>.tif`` (uint16, or uint8 where the recipe's largest value fits; 0 is no data),
-    ``..._dem.tif`` (float32, metres, same grid) and ``..._landslides.gpkg`` (polygons along the pixels' edges, with
-    ``id``, ``area_px`` and ``area_m2``; a layer as they are drawn and one as they are) are written. Scenes already
-    there, made from the same seed for the same number of patches, are left alone, so that an interrupted call can be
-    repeated. The pixels depend on neither ``workers`` nor the order of the work. UserError where the folder cannot be
-    written.
+    ``<area>/<area>_<k>.tif`` (uint16 or uint8; 0 is no data), ``..._dem.tif`` (float32, metres) and
+    ``..._landslides.gpkg`` (outlines as drawn and as they are; ``id``, ``area_px``, ``area_m2``), whatever the workers.
     """
     tasks = plan(spec)
     todo = [t for t in tasks if not _complete(folder, t)]
@@ -102,20 +98,14 @@ def make(folder: Path, spec: TwinSpec, workers: int = 2, progress: bool = True) 
 
 
 def _plain_instructions() -> AbstractContextManager[None]:
-    """Have Pythons that start in this block compute without the instructions that only some processors have.
-
-    With them the last digits differ from one processor to the next: enough for another slope to fail.
-    """
+    """Have Pythons that start in this block compute without instructions that only some processors have."""
     name = "NPY_DISABLE_CPU_FEATURES"
     extensions = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
     return config.environment_set(name, " ".join(dict.fromkeys([*os.environ.get(name, "").split(), *extensions])))
 
 
 def fingerprint(spec: TwinSpec, scenes: Sequence[Scene]) -> str:
-    """Return 16 hexadecimal digits that stand for ``spec`` and for the pixels that came of it.
-
-    The pixels count too, because another kind of processor (Arm beside x86-64) may round them otherwise.
-    """
+    """Return 16 hexadecimal digits for ``spec`` and the pixels that came of it, which Arm may round otherwise."""
     pixels = []
     for scene in scenes:
         with rasterio.open(scene.image) as source:

@@ -64,7 +64,6 @@ class AreaRecipe:
 
     @property
     def relief_px(self) -> float:
-        """Distance between main valleys in pixels."""
         return self.relief_m / self.resolution_m
 
 

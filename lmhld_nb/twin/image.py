@@ -115,11 +115,7 @@ def _ground_shares(rng: np.random.Generator, recipe: AreaRecipe, scene: Layout, 
 
 
 def _regional(rng: np.random.Generator, recipe: AreaRecipe, scene: Layout) -> tuple[Array, Array, Array]:
-    """Return brightness factors (4, rows, columns) on the middle grid: of all ground, of debris, of fields and roads.
-
-    Rock, moisture and air differ from place to place, over three to ten distances between valleys: near patches look
-    alike and far ones do not, and what debris is told by in one place deceives in another.
-    """
+    """Return brightness factors (4, rows, cols) on the middle grid, alike nearby: of ground, debris, fields."""
     cells, shape = recipe.relief_px / scene.step, scene.height.shape
 
     def factors(bright: float, hue: float) -> Array:

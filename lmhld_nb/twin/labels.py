@@ -39,8 +39,7 @@ LEVELS: dict[Level, LabelNoise] = {
 def with_noise(label: Labels, old: NDArray[np.bool_], noise: LabelNoise, rng: np.random.Generator) -> Labels:
     """Return a scene's landslides as they are drawn, numbered as in ``label`` (of those drawn as one, the smallest).
 
-    ``label`` (rows, cols) is 0 where there is no landslide, else its number from 1; ``old`` says of each number from 1
-    whether it is an old landslide.
+    ``label`` (rows, cols) is 0 or a number from 1; ``old`` says of each number whether it is an old landslide.
     """
     if noise == LEVELS["none"] or not len(old):
         return label

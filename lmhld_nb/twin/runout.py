@@ -38,9 +38,8 @@ class Slides:
 def size_density(sizes: Sizes) -> tuple[float, float]:
     """Fit the double Pareto of an area's sizes: scale (pixels) and exponent of the rollover below it.
 
-    P(size < x) = (1 + (x / scale)^-TAIL)^(-rollover / TAIL) is one smooth curve whose tail is that of complete
-    inventories (double Pareto: Stark and Hovius 2001; tail: Malamud et al. 2004). Between smallest and largest size,
-    the quartiles come as near to the given ones as they can: the worst of the three is best.
+    P(size < x) = (1 + (x / scale)^-TAIL)^(-rollover / TAIL) (Stark and Hovius 2001; tail: Malamud et al. 2004), with
+    quartiles as near to the given ones as they can be.
     """
     rollover = np.linspace(0.3, 4, 149)[:, None, None]
     scale = sizes[2] * np.exp(np.linspace(-3, 3, 241))[:, None]
@@ -62,11 +61,7 @@ def _quantile(p: NDArray[Any], sizes: Sizes, scale: Any, rollover: Any) -> NDArr
 
 
 def draw_sizes(rng: np.random.Generator, total: float, sizes: Sizes) -> NDArray[np.int64]:
-    """Draw sizes (pixels, largest first) that together cover about ``total`` pixels.
-
-    One size is drawn from each of n equal slices of probability (stratified), so that even a small scene has the
-    wanted quartiles.
-    """
+    """Draw sizes (px, largest first) that cover about ``total``, one from each of equal slices of probability."""
     mean = float(size_quantile((np.arange(4000) + 0.5) / 4000, sizes).mean())
     count = max(4, round(total / mean))
     p = (np.arange(count) + 0.25 + 0.5 * rng.random(count)) / count
@@ -85,8 +80,8 @@ def put_slides(
 ) -> Slides:
     """Put one landslide of each size (largest first) on the ground; those that find no room are left out.
 
-    On a grid of ``step`` × ``step`` pixels are ``height`` (smooth, metres) and ``preference``, the likelihood of a
-    start before slope is taken into account; on the pixel grid ``allowed`` and ``rough``, noise for the outlines.
+    ``height`` (metres) and ``preference`` (of a start) are on a grid of ``step`` px, ``allowed`` and ``rough`` on
+    pixels.
     """
     shape = allowed.shape
     down, right = terrain.gradient(height, recipe.resolution_m * step)
@@ -164,10 +159,7 @@ def _moves(path: Array) -> int:
 def _grow(
     lines: list[Array], size: int, blocked: Mask, rough: Array, widths: list[float]
 ) -> tuple[tuple[slice, slice], Mask, Array, Array] | None:
-    """Draw one landslide of exactly ``size`` pixels around its paths and block its ground; None if there is no room.
-
-    Returns a window, in it the pixels covered, and of these the position along the path and nearness to the outline.
-    """
+    """Draw a landslide of ``size`` px around its paths; return window, pixels, position and nearness to the edge."""
     main, *side = (float(np.hypot(*np.diff(line, axis=0).T).sum()) for line in lines)
     width = size / (max(1.0, main) + sum(0.6 * length for length in side))
     line = np.concatenate(lines)

@@ -52,7 +52,6 @@ class SceneTask:
 
     @property
     def windows(self) -> float:
-        """How many windows of the patch size the scene needs."""
         return self.patches / RECIPES[self.area].kept
 
 
@@ -112,7 +111,6 @@ def paths_of(folder: Path, task: SceneTask) -> tuple[Path, Path, Path]:
 
 
 def _streams(task: SceneTask) -> list[np.random.Generator]:
-    """Return independent random streams that depend on seed, area and number alone."""
     source = np.random.SeedSequence([task.seed, list(RECIPES).index(task.area), task.number])
     return [np.random.default_rng(s) for s in source.spawn(7)]
 

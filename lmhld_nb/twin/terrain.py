@@ -28,10 +28,9 @@ class Relief:
 
 
 def noise(rng: np.random.Generator, shape: Shape, beta: float, longest: float, shortest: float = 2.0) -> Array:
-    """Return periodic Gaussian noise with a power spectrum ~ frequency^-beta, zero mean, unit variance.
+    """Return periodic Gaussian noise of a power spectrum ~ frequency^-beta, zero mean, unit variance (Turcotte 1997).
 
-    ``longest`` and ``shortest`` are the wavelengths (cells) between which there is power: a fractal surface
-    is one with beta between 2 and 4 (Turcotte 1997).
+    ``longest`` and ``shortest`` are the wavelengths (cells) between which there is power.
     """
     spectrum = fft.rfft2(rng.standard_normal(shape, dtype=np.float32))
     rows = fft.fftfreq(shape[0]).astype(np.float32)[:, None]
@@ -75,12 +74,10 @@ def _weights(size: int, length: int, smooth: bool) -> sparse.csr_array:
 
 
 def carve(rng: np.random.Generator, shape: Shape, cell: float, mean_slope: float, roughness: float) -> Relief:
-    """Carve a mountain landscape whose mean slope is ``mean_slope`` (tangent, e.g. 0.6).
+    """Carve a mountain landscape whose mean slope is ``mean_slope`` (tangent); a ``cell`` is so many metres wide.
 
-    Stream-power erosion in its implicit form (Braun and Willett 2013) runs on grids of 1/4, 1/2 and full
-    resolution, with slopes limited to the angle of repose; ``roughness`` (0 to 1) is how much the uplift varies.
-    ``cell`` is the side of a cell in metres.
-    A margin is carved too and cut off, so that rivers cross the edges of the scene as they do in nature.
+    Implicit stream-power erosion (Braun and Willett 2013) on grids of 1/4, 1/2 and full resolution, slopes limited;
+    ``roughness`` (0 to 1) varies the uplift. A margin is cut off, so that rivers cross the edges.
     """
     margin = max(4, min(shape) // 6)
     full = (shape[0] + 2 * margin, shape[1] + 2 * margin)
@@ -122,9 +119,8 @@ def neighbours(shape: Shape) -> tuple[NDArray[np.int64], NDArray[np.int64], Mask
 def flow_tree(height: NDArray[Any]) -> Tree:
     """Return (order, downstream, level starts) of a drainage tree without pits, for flat cell indices.
 
-    Every cell drains to the lowest cell of the rim along the path whose highest point is lowest: such paths are
-    those of the minimum spanning tree over the heights of the passes between neighbours. ``order`` lists
-    the cells by number of steps to the outlet; ``level starts`` delimits the steps in it.
+    Every cell drains to the lowest cell of the rim along the path whose highest point is lowest (minimum spanning
+    tree); ``order`` is by steps to the outlet, delimited by ``level starts``.
     """
     flat = height.astype(np.float64).ravel()
     flat = 1.0 + (flat - flat.min()) / max(float(np.ptp(flat)), 1e-12)
@@ -195,10 +191,7 @@ def slope(height: NDArray[Any], cell: float) -> Array:
 
 
 def rivers(relief: Relief, least_area: float) -> list[tuple[Array, Array]]:
-    """Return river courses: ((n, 2) smoothed row/column points in cells, (n,) contributing area), downstream.
-
-    ``least_area`` is the contributing area in cells at which a river begins. A tributary ends on the river it joins.
-    """
+    """Return river courses from ``least_area`` cells on, downstream: (n, 2) points in cells, (n,) contributing area."""
     area, downstream = relief.area.ravel(), relief.downstream
     cells = np.flatnonzero(area >= least_area)
     heads = np.setdiff1d(cells, downstream[cells[downstream[cells] != cells]])
@@ -229,10 +222,9 @@ def smooth_line(points: Array, rounds: int) -> Array:
 
 
 def trace(down: Array, right: Array, starts: Array, steps: int, uphill: bool = False) -> Array:
-    """Follow the gradient from many points at once: (n, steps + 1, 2) positions in cells.
+    """Follow the gradient from many points at once: (n, steps + 1, 2) positions in cells, a cell a step.
 
-    A step is one cell long and keeps part of the last direction, as moving debris does. A path that leaves the grid
-    or comes to flat ground stays where it is.
+    A path keeps part of its direction; it stays where it leaves the grid or comes to flat ground.
     """
     sign = 1.0 if uphill else -1.0
     path = np.empty((len(starts), steps + 1, 2), dtype=np.float32)

@@ -67,7 +67,6 @@ class Watched:
             self.wrong.append(f"asked of another server: {request.url}")
 
     def open(self, name: str) -> Page:
-        """Open a page of the edition in a tab of its own."""
         for old in self.context.pages:
             old.close()
         self.wrong.clear()

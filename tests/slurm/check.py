@@ -19,39 +19,22 @@ from cluster import missing_commands, one_node, output
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-EPOCHS = 150
+EPOCHS = 150  # of tiny.yaml
 
-# Some seconds a run: time enough to kill one after its first checkpoint.
-PROFILE = f"""
-name: tiny
-description: four small runs, for the test of the workflow
-data: twin-smoke
-areas: [emilia_romagna, gorkha]
-experiments: {{single: {{}}}}
-models: [unet]
-width: {{unet: 2}}
-recipe: {{batch_size: 4, epochs: {EPOCHS}, lr: 0.05, gamma: 0.99, momentum: 0.9}}
-seeds: [0, 1]
-execution: {{device: cpu, checkpoint_every: 1}}
-"""
 LIMIT = 600  # seconds for any step, on the slowest machine
 
 results: list[bool] = []
 
 
 def check(what: str, passed: bool, details: object = "") -> None:
-    """Count and print one check; ``details`` are shown when it failed."""
     results.append(passed)
     print(f"{'ok    ' if passed else 'FAILED'} {what}" + ("" if passed else f"\n       {details}"), flush=True)
 
 
 class Workflow:
-    """Snakemake on the test's profile and cluster."""
-
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder = folder
-        self.profile = folder / "tiny.yaml"
-        self.profile.write_text(PROFILE)
+        self.profile = Path(__file__).with_name("tiny.yaml")
         self.environment = {**environment, "LMHLD_WORKDIR": str(folder), "LMHLD_RUNS": str(folder / "runs")}
 
     def start(self, log: str) -> subprocess.Popen[bytes]:
@@ -68,7 +51,6 @@ class Workflow:
             )
 
     def statuses(self) -> dict[str, str]:
-        """Return the status of each run as `lmhld plan` gives it."""
         table = output(self.environment, str(BIN / "lmhld"), "plan", str(self.profile), "--csv")
         return {row["run_id"]: row["status"] for row in csv.DictReader(table.splitlines())}
 
@@ -86,7 +68,6 @@ class Workflow:
 
 
 def kill_training(run_id: str) -> None:
-    """Kill the processes that train a run."""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has just ended
             words = (process / "cmdline").read_bytes().split(b"\0")
@@ -149,7 +130,6 @@ def examine(workflow: Workflow) -> None:
 
 
 def main() -> int:
-    """Return 0 where all is as it should be, 1 where not, 2 where the test cannot be made."""
     if os.geteuid() != 0 or missing_commands():
         print(f"test-slurm: needs root (it starts daemons) and {missing_commands() or 'nothing else'}", file=sys.stderr)
         return 2

@@ -17,56 +17,8 @@ from pathlib import Path
 
 COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
 
-# No accounting, no systemd and no cgroups are needed: processes are found by their parents (linuxproc). The node
-# claims more than the machine may have (config_overrides), so that jobs get what the workflow asks for, and
-# finished jobs stay listed (MinJobAge) for squeue to answer how they ended.
-SLURM_CONF = """
-ClusterName=one-node
-SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={controller}
-SlurmdPort={node}
-SlurmUser=root
-SlurmdUser=root
-AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
-CredType=cred/munge
-StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
-SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
-SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-MpiDefault=none
-AccountingStorageType=accounting_storage/none
-JobAcctGatherType=jobacct_gather/none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core_Memory
-SlurmdParameters=config_overrides
-ReturnToService=2
-MinJobAge=600
-GresTypes=gpu
-TaskProlog={folder}/prolog
-NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=65536 Gres=gpu:2
-PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
-"""
-
-GRES_CONF = "Name=gpu File={folder}/gpu[0-1]\n"
-
-# Snakemake starts a job's step without most of SLURM's variables; srun needs this one to find its cluster.
-SRUN = """#!/bin/sh
-SLURM_CONF={folder}/slurm.conf exec {srun} "$@"
-"""
-
-# What each step is given, for the tests to read: SLURM runs it before every step.
-PROLOG = """#!/bin/sh
-echo "$SLURM_JOB_ID $SLURM_STEP_ID ${{CUDA_VISIBLE_DEVICES:-none}}" >> {folder}/steps
-"""
-
 
 def missing_commands() -> list[str]:
-    """Return the commands that are not installed."""
     return [name for name in COMMANDS if _find(name) is None]
 
 
@@ -115,9 +67,9 @@ def _configure(folder: Path) -> None:
         (folder / name).mkdir()
     for name in ("gpu0", "gpu1"):
         (folder / name).symlink_to("/dev/null")  # slurmd wants device files, and any will do
-    contents = {"slurm.conf": SLURM_CONF, "gres.conf": GRES_CONF, "prolog": PROLOG, "bin/srun": SRUN}
-    for name, content in contents.items():
-        (folder / name).write_text(content.format(**values))
+    for name in ("slurm.conf", "gres.conf", "prolog", "bin/srun"):
+        template = Path(__file__).with_name(Path(name).name).read_text()
+        (folder / name).write_text(template.format(**values))
         (folder / name).chmod(0o755)
     key = folder / "munge.key"
     key.touch(mode=0o600)
@@ -140,5 +92,4 @@ def _free_port() -> int:
 
 
 def output(environment: dict[str, str], *command: str) -> str:
-    """Return what a command prints on stdout, however it ends."""
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout
