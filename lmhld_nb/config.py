@@ -57,10 +57,8 @@ def safe_name(text: str, what: str) -> str:
     """Return ``text`` if it can become one component of a path, or raise `UserError`; ``what`` it names: "area"."""
     if re.match(r"[^.\-/\\][^/\\]*\Z", text) and not _UNPRINTABLE.search(text) and len(text.encode()) <= _LONGEST_NAME:
         return text
-    rule = (
-        f"it may not be empty, begin with . or -, hold slashes or control characters, or exceed {_LONGEST_NAME} bytes"
-    )
-    raise UserError(f"{what} '{text[:80]}': no file or folder can be named after it: {rule}; choose another name")
+    rule = f"not empty, no . or - first, no slashes or control characters, at most {_LONGEST_NAME} bytes"
+    raise UserError(f"{what} '{text[:80]}': no file or folder can be named after it ({rule}); choose another name")
 
 
 def workdir() -> Path:

@@ -149,8 +149,7 @@ def harmonic(precision: Any, recall: Any) -> Any:
 def averaging_gap(precision: Any, recall: Any) -> Any:
     """Return how far a mean F1 may lie below the F1 of mean precision and recall, to second order: F1 is concave.
 
-    With the spreads of section 4.4, at most where half the runs have highest precision and lowest recall, half the
-    opposite.
+    With the spreads of section 4.4; at most where half the runs are high in one and low in the other, half opposite.
     """
     p, r = quoted("order_precision").number / 2, quoted("order_recall").number / 2
     apart = (harmonic(precision - p, recall + r) + harmonic(precision + p, recall - r)) / 2

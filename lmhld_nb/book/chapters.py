@@ -79,8 +79,7 @@ def _read(source: Path, parameters: Mapping[str, object]) -> nbformat.NotebookNo
 def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> None:
     """Execute one chapter (.py or .ipynb) on this Python into ``target``, which is written whole or not at all.
 
-    Cells tagged ``skip-execution`` are left out. UserError for a foreign parameter, a failed cell (``….failed.ipynb``
-    is kept) or a dead kernel.
+    Cells tagged ``skip-execution`` are left out. UserError: foreign parameter, failed cell (``….failed.ipynb`` stays).
     """
     notebook = _read(source, parameters)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -218,8 +217,7 @@ def _execute_quietly(source: Path, folder: Path, parameters: dict[str, object], 
 def site(profile: str, committed: bool = False) -> Path:
     """Build the web edition ``build/site/``; where that fails (UserError, a warning of Sphinx say), the old one stays.
 
-    Sphinx reads a copy of ``book/`` with the executed chapters and figures of ``build/PROFILE/``, or the ``committed``
-    ones.
+    Sphinx reads a copy of ``book/`` with executed chapters and figures: of ``build/PROFILE/``, or as ``committed``.
     """
     name = Path(profile).stem
     build = workdir() / "build"

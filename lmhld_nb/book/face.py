@@ -153,8 +153,7 @@ def tidy(
 ) -> pd.DataFrame | None:
     """Return an experiment's table for reading: printed names, rounded, only ``columns`` (none: what is for people).
 
-    Scores of fewer than ten test patches are marked with ``*``; ``across`` is an index level whose values become
-    columns.
+    Scores of fewer than ten test patches are marked with ``*``; values of the index level ``across`` become columns.
     """
     if table is None:
         return None

@@ -163,9 +163,8 @@ def score(strips: Strips, pixel_m2: float) -> tuple[dict[str, Any], dict[str, pd
     """Score a landslide map of any size against truth: pixels, probabilities, landslides.
 
     ``strips`` gives each time (probability 0 to 1, below 0 for no data; mask; truth), uint8 0, 1, 255 for not known,
-    from top to bottom; ValueError for other shapes or values. Returns scores (`Tally.scores`, NaN where there is
-    nothing; the best threshold is chosen on the truth, hence optimistic), and tables ``precision_recall``,
-    ``calibration``, ``by_size``.
+    from top to bottom; ValueError for other shapes or values. Returns scores (`Tally.scores`; the best threshold is
+    chosen on the truth, hence optimistic), and tables ``precision_recall``, ``calibration``, ``by_size``.
     """
     counted = tally(strips, pixel_m2)
     tables = {"precision_recall": counted.ranked.curve(), "calibration": counted.ranked.reliability()}

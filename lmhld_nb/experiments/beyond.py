@@ -26,8 +26,7 @@ ALONE: dict[str, Any] = {"single": single, "mix": mix}  # what LMHLD_part is com
 class Beyond(Strict):
     """Settings: one network on one area (``sizes_area`` for sizes), one run per seed of everything compared.
 
-    ``size_seeds``, ``split_seeds`` and ``stage_seeds`` replace ``seeds`` there; LMHLD_part is compared at
-    ``stage_epochs``.
+    ``size_seeds``, ``split_seeds`` and ``stage_seeds`` replace ``seeds`` there; ``stage_epochs`` are for LMHLD_part.
     """
 
     area: str

@@ -97,8 +97,7 @@ def size_table(by_size: Mapping[int, Sequence[Run]], own: int) -> pd.DataFrame:
 def label_table(drawn: Sequence[Run], true: Sequence[Run]) -> pd.DataFrame:
     """Tabulate networks trained on drawn and on true outlines, tested against both on the same patches.
 
-    Rows (trained, tested): labels_f1 (drawn against true), `score_table`; gain of training on true ones, …_low, …_high,
-    …_sd.
+    Rows (trained, tested): labels_f1 (drawn against true), `score_table`; gain of true ones, …_low, …_high, …_sd.
     """
     if not (drawn and true):
         return pd.DataFrame()
@@ -159,8 +158,7 @@ def epochs_table(by_epochs: Mapping[int, Mapping[str, Sequence[Run]]]) -> pd.Dat
 def switch_table(base: Sequence[Run], switched: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """Tabulate what each change does to F1 on the same test patches, seed by seed.
 
-    Rows by change: f1; effect with low, high (over patches), effect_sd, same_sign (over seeds); seeds, patches,
-    run_ids.
+    By change: f1; effect with low, high (over patches), effect_sd, same_sign (over seeds); seeds, patches, run_ids.
     """
     by_seed = {run.spec.seed: run for run in base}
     rows = []

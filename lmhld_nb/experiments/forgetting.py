@@ -47,8 +47,7 @@ def stage_matrix(finals: Finals) -> pd.DataFrame:
 def forgetting(run: Run) -> float:
     """Return how much a chain has forgotten; NaN of one stage (Chaudhry et al. 2018, equation 3).
 
-    Average over earlier areas of the highest F1 after any earlier stage minus the last one; an undefined F1 counts as
-    0.
+    Average over earlier areas of the highest F1 after any earlier stage minus the last one; undefined F1 counts as 0.
     """
     after = [
         {area: np.nan_to_num(counts.f1) for area, counts in counts_by_area(stage).items()} for stage in stages_of(run)

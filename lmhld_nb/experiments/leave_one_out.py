@@ -44,8 +44,7 @@ def specs(study: Study) -> list[RunSpec]:
 def left_out_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
     """Tabulate, by area, networks that have not learnt it beside those that have learnt it alone.
 
-    `score_table`; single_f1 (same seeds), gap with gap_low, gap_high; mix_f1 (patches of another size). NaN if not
-    made.
+    `score_table`; single_f1 (same seeds), gap, gap_low, gap_high; mix_f1 (patches of another size). NaN if not made.
     """
     model, seeds = study.settings("leave_one_out").model, study.settings("leave_one_out").seeds
     mixed = [run for run in mix.finished(study) if run.spec.model == model]

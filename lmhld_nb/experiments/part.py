@@ -246,8 +246,7 @@ def beside_mix_and_single(study: Study, table7: pd.DataFrame) -> pd.DataFrame:
     """Return F1 of LMHLD_part beside that of experiments 3 and 2, all scored alike, and as published.
 
     Of NAME (part, mix, single; NaN if not made): NAME_f1 on all common areas' pixels with …_low, …_high, …_sd;
-    mean_NAME_f1 over areas; same_NAME_f1 where all have the same patches; published_NAME_f1. areas, same_areas, orders,
-    seeds, run_ids.
+    mean_NAME_f1 over areas; same_NAME_f1 where all have the same patches (same_areas); published_NAME_f1.
     """
     areas = set(first_order(study))
     rows = {"part": tested([run for specs in finals(study).values() for run in study.finished(specs)])}

@@ -171,8 +171,7 @@ class Study:
     def fetch(self, specs: Sequence[RunSpec], on_missing: str = "train", whole_area: Collection[str] = ()) -> list[Run]:
         """Return the finished runs of ``specs``; ids in ``whole_area`` must be scored on their whole area too.
 
-        Missing ones are made (``train``), passed over (``skip``, says how many; UserError if all) or a UserError
-        (``error``).
+        Missing ones are made (``train``), passed over (``skip``; UserError if all are) or a UserError (``error``).
         """
         if on_missing not in ("train", "skip", "error"):
             raise UserError(f"on_missing '{on_missing}': unknown; choose train, skip or error")

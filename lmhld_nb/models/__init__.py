@@ -61,17 +61,13 @@ def network(name: str) -> Network:
     module, _, function = name.partition(":")
     # A file of weights may name a network too: nothing that comes with Python is called because a file says so.
     if not function or module.partition(".")[0] in sys.stdlib_module_names:
-        raise UserError(
-            f"model '{name}': unknown; choose one of {', '.join(NETWORKS)}, or name a function of your own as "
-            "package.module:function"
-        )
+        mend = f"choose one of {', '.join(NETWORKS)}, or name a function of your own as package.module:function"
+        raise UserError(f"model '{name}': unknown; {mend}")
     try:
         builder = getattr(importlib.import_module(module), function, None)
     except Exception as error:  # whatever the module does when it is imported
-        raise UserError(
-            f"model '{name}': {module} cannot be imported ({_one_line(error)}); install its package or put its folder "
-            "into PYTHONPATH"
-        ) from error
+        mend = "install its package or put its folder into PYTHONPATH"
+        raise UserError(f"model '{name}': {module} cannot be imported ({_one_line(error)}); {mend}") from error
     if not callable(builder):
         raise UserError(f"model '{name}': {module} has no function '{function}'; correct the name after the colon")
     number = int(hashlib.sha256(name.encode()).hexdigest(), 16)
@@ -90,9 +86,8 @@ def source_of(name: str) -> str:
     try:
         return hashlib.sha256(Path(inspect.getfile(network(name).builder)).read_bytes()).hexdigest()[:16]
     except (TypeError, OSError) as error:
-        raise UserError(
-            f"model '{name}': its code is in no Python file; name a function or class that is written in one"
-        ) from error
+        mend = "name a function or class that is written in one"
+        raise UserError(f"model '{name}': its code is in no Python file; {mend}") from error
 
 
 def takes_width(entry: Network) -> bool:
@@ -121,10 +116,8 @@ def build(name: str, in_channels: int = 4, width: int | None = None) -> nn.Modul
         if shape != (2, 1, 64, 64):
             raise ValueError(f"from two patches of 64 px it returned {shape}")
     except Exception as error:  # whatever code from outside does
-        raise UserError(
-            f"model '{name}': cannot be used ({_one_line(error)}); it must be built from the number of bands and turn "
-            "(N, bands, H, W) into logits (N, 1, H, W)"
-        ) from error
+        rule = "it must be built from the number of bands and turn (N, bands, H, W) into logits (N, 1, H, W)"
+        raise UserError(f"model '{name}': cannot be used ({_one_line(error)}); {rule}") from error
     return model.train()
 
 

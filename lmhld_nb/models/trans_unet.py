@@ -53,8 +53,7 @@ def group_norm(channels: int) -> nn.GroupNorm:
 class PreActBottleneck(nn.Module):
     """1×1, 3×3, 1×1 convolution beside a shortcut, each followed by its norm; the last ReLU follows the sum.
 
-    The name is the published code's, the order the hybrid ViT's. He et al.'s (2016) pre-activation order would have
-    3 456 parameters fewer in all.
+    The name is the published code's, the order the hybrid ViT's, not He et al.'s (2016) with 3 456 parameters fewer.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:

@@ -158,8 +158,7 @@ def quotes() -> Mapping[str, Quote]:
 def claims() -> pd.DataFrame:
     """Return the paper's checkable statements in its order, indexed by ``id`` (before ``/`` that of the statement).
 
-    section, reading (how it is understood, or empty), needs (what had to be published, or empty), claim (numbers filled
-    in).
+    section, reading (how it is understood, or empty), needs (what had to be published, or empty), claim (with numbers).
     """
     table = _texts("claims.csv").set_index("id")
     table["claim"] = [claim.format_map(quotes()) for claim in table["claim"]]

@@ -109,8 +109,7 @@ def grid(
 ) -> Grid:
     """Return a figure of ``count`` panels of a width and height (inches), at most ``across`` per row.
 
-    ``margin`` is the width and height beside all, ``narrowest`` and ``widest`` limit the width; options of
-    `plt.subplots`.
+    ``margin``: width and height beside all; ``narrowest`` and ``widest`` limit the width; options of `plt.subplots`.
     """
     columns = min(across, count)
     rows = -(-count // columns)

@@ -38,8 +38,7 @@ def choose(
 ) -> list[RunSpec]:
     """Return the planned runs to verify: those with ``run_ids``, or all that are recorded; of these ``sample``.
 
-    Longer ones than `LONGEST_DRAWN` are not drawn, unless all are. UserError for a run not planned, or not recorded
-    whole.
+    Longer ones than `LONGEST_DRAWN` are not drawn, unless all are. UserError for a run not planned or not recorded.
     """
     by_id = {spec.run_id: spec for spec in planned}
     for run_id in run_ids:
@@ -49,11 +48,11 @@ def choose(
     recorded = by_id.keys() & records.runs.keys()
     chosen = set(run_ids) or recorded
     if absent := sorted(chosen - recorded) or sorted(by_id) * (not chosen):
-        raise UserError(
-            f"profile '{records.profile}': run '{absent[0]}' has no record: {len(recorded)} of the {len(by_id)} planned "
-            "runs are recorded; the others are not published yet, or the records are of another version of the profile: "
-            "check out the commit they came with, or make new ones with `make publish`"
-        )
+        why = "the others are not published yet, or the records are of another version of the profile"
+        mend = "check out the commit they came with, or make new ones with `make publish`"
+        known = f"{len(recorded)} of the {len(by_id)} planned runs are recorded"
+        where = f"profile '{records.profile}': run '{absent[0]}' has no record"
+        raise UserError(f"{where}: {known}; {why}: {mend}")
     if sample is not None:
         short = {run_id for run_id in chosen if seconds(trainings([by_id[run_id]]), records) <= LONGEST_DRAWN} or chosen
         chosen = set(random.Random(seed).sample(sorted(short), min(sample, len(short))))

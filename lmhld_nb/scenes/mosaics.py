@@ -59,9 +59,8 @@ def open_files(
 ) -> Iterator[Raster]:
     """Open files of one coordinate system, pixel size, type and band order, pixels aligned, as one image.
 
-    The first file that holds data wins, pixel by pixel; ``nodata`` None is each file's own. At a coarser
-    ``resolution_m`` a pixel is the mean of those below it, at a finer one bilinear. UserError for other grids or an odd
-    resolution.
+    The first file that holds data wins, pixel by pixel; ``nodata`` None is each file's own. A pixel of a coarser
+    ``resolution_m`` is the mean of those below it, of a finer one bilinear. UserError for other grids.
     """
     with ExitStack() as stack:
         if len(paths) == 1 and resolution_m is None:

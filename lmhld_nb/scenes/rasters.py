@@ -104,8 +104,7 @@ def holdable(nodata: float | None, dtype: np.dtype) -> float | None:
 def valid_pixels(values: np.ndarray, nodata: float | None) -> np.ndarray:
     """Return (height, width) True where ``values`` (bands, height, width) hold data.
 
-    A pixel is no data where *every* band has that value (single zeros are dark pixels), or any is not finite if it is
-    NaN.
+    A pixel is no data where *every* band has that value (single zeros are dark pixels); NaN: where any is not finite.
     """
     nodata = holdable(nodata, values.dtype)
     if nodata is None:

@@ -166,9 +166,8 @@ def consolidation(
         only = []
         for patches in stage.patch_sets:
             numbers = patches.where("train")
-            only.append(
-                numbers[np.linspace(0, len(numbers) - 1, min(len(numbers), FISHER_PATCHES)).round().astype(int)]
-            )
+            places = np.linspace(0, len(numbers) - 1, min(len(numbers), FISHER_PATCHES)).round().astype(int)
+            only.append(numbers[places])
         batches = load_split(stage.patch_sets, "train", device, recipe.normalise, only=only)
         for images, masks in batches.load(batches.order(1, None)):
             model.zero_grad(set_to_none=True)

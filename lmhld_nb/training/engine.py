@@ -104,8 +104,7 @@ def step_of(
 ) -> Step:
     """Return the function that does one step: images (N, bands, H, W), masks (N, 1, H, W) → loss, on the device.
 
-    Gradients of micro-batches are summed. ``pull`` is called with the learning rate at the end
-    (`chains.consolidation`).
+    Gradients of micro-batches are summed. ``pull`` (`chains.consolidation`) gets the learning rate at the end.
     """
 
     def step(images: Tensor, masks: Tensor) -> Tensor:
@@ -132,10 +131,8 @@ def memory_errors(folder: Path, patches: int) -> Iterator[None]:
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        raise UserError(
-            f"{folder}: out of memory with {patches} patches at a time; use fewer `--workers`, or set a smaller "
-            "`micro_batch` for this model in the profile"
-        ) from error
+        mend = "use fewer `--workers`, or set a smaller `micro_batch` for this model in the profile"
+        raise UserError(f"{folder}: out of memory with {patches} patches at a time; {mend}") from error
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -80,8 +80,7 @@ def put_slides(
 ) -> Slides:
     """Put one landslide of each size (largest first) on the ground; those that find no room are left out.
 
-    ``height`` (metres) and ``preference`` (of a start) are on a grid of ``step`` px, ``allowed`` and ``rough`` on
-    pixels.
+    ``height`` (metres) and ``preference`` (of a start) are on a grid of ``step`` px, the other two on pixels.
     """
     shape = allowed.shape
     down, right = terrain.gradient(height, recipe.resolution_m * step)
