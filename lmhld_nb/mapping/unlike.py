@@ -1,0 +1,106 @@
+"""How unlike its training a scene is: what a network cannot be expected to know, said before it is asked."""
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.enums import ColorInterp
+from rasterio.errors import RasterioError
+
+from lmhld_nb.mapping.prediction import Statistics
+from lmhld_nb.scenes import read_decimated
+from lmhld_nb.scenes.rasters import Window
+from lmhld_nb.scenes.scene import Image
+
+MOST_RESOLUTION = 2.0  # times that pixels may be larger or smaller than in training
+MOST_SCALE = 4.0  # times that a band's mean may be, where the values are of one kind
+MOST_RATIO = 1.5  # times that two bands' ratio may differ
+MOST_OUTSIDE = 0.10  # share of pixels outside the training's 1 to 99 %, where 0.02 are expected
+SIDE = 1000  # px, at most, of the sample
+_COLOURS = {ColorInterp.red: "red", ColorInterp.green: "green", ColorInterp.blue: "blue"}
+
+
+def unlike(image: Image, card: Mapping[str, Any], statistics: Statistics) -> list[str]:
+    """Return, a line each, in what a scene as it is predicted differs from what a card says the network was trained on.
+
+    Compared are the size of a pixel, the order of bands with the file's own colours, values and ratios of bands, and
+    the share of pixels outside the training's percentiles, both normalised. What a card does not say is not compared.
+    ``statistics`` are what the scene is normalised with.
+    """
+    bands, areas = tuple(card["bands"]), list(card["areas"].values())
+    step = max(1, max(image.shape) // SIDE)
+    values = read_decimated(lambda window: image.read(window, bands), Window(0, 0, *image.shape), step)
+    pixels = values[:, image.valid(values)].astype(np.float64)
+    lines = [*_resolution(image, areas), *_colours(image)]
+    percentiles = card.get("percentiles") or {}
+    known = [np.array([percentiles[band] for band in bands]).T] if set(bands) <= set(percentiles) else []
+    means = [known[0][2]] if known else [np.array(area["mean"], float) for area in areas if area.get("mean")]
+    means = [mean for mean in means if len(mean) == len(bands) and (mean > 0).all()]
+    if pixels.size and means:
+        own = np.median(pixels, axis=1) if known else pixels.mean(axis=1)
+        lines += _values(own, means, bands)
+    if pixels.size and known:
+        lines += _outside(pixels, statistics, known[0], card, bands)
+    return lines
+
+
+def _resolution(image: Image, areas: list[dict[str, Any]]) -> Iterator[str]:
+    known = [float(area["resolution_m"]) for area in areas if area.get("resolution_m")]
+    own = image.ground_m
+    if not known or own is None:
+        return
+    nearest = min(known, key=lambda metres: abs(np.log(metres / own)))
+    if not 1 / MOST_RESOLUTION <= own / nearest <= MOST_RESOLUTION:
+        yield f"a pixel is {own:.3g} m, in training it was {nearest:.3g} m; predict at it with --resolution trained"
+
+
+def _colours(image: Image) -> Iterator[str]:
+    try:
+        with rasterio.open(image.scene.image) as source:
+            tags = [_COLOURS.get(tag) for tag in source.colorinterp]
+    except RasterioError:  # an array file has none
+        return
+    for number, (tag, name) in enumerate(zip(tags, image.scene.bands, strict=False), 1):
+        if tag and name in _COLOURS.values() and tag != name:
+            yield f"band {number} is {name} by its name and {tag} by the file's own tag; check the order in --bands"
+            return
+
+
+def _values(own: np.ndarray, means: list[np.ndarray], bands: tuple[str, ...]) -> Iterator[str]:
+    """Compare bands and the ratios of neighbouring bands with the training area that is nearest."""
+
+    def worst(logs: list[np.ndarray]) -> tuple[int, float]:
+        nearest = min(logs, key=lambda log: float(np.abs(log).max()))
+        k = int(np.abs(nearest).argmax())
+        return k, float(np.exp(nearest[k]))
+
+    own = np.maximum(own, 1e-9)
+    k, times = worst([np.log(own / mean) for mean in means])
+    if not 1 / MOST_SCALE <= times <= MOST_SCALE:
+        yield f"{bands[k]} is {times:.3g} times as bright as in training; are the values of the same kind (8 or 16 bit)?"
+    if len(bands) < 2:
+        return
+    k, times = worst([np.diff(np.log(own / mean)) for mean in means])
+    if not 1 / MOST_RATIO <= times <= MOST_RATIO:
+        first, second = list(pairwise(bands))[k]
+        yield f"{second} to {first} is {times:.3g} times what it was in training; check the order of bands, and the light"
+
+
+def _outside(
+    pixels: np.ndarray, statistics: Statistics, known: np.ndarray, card: Mapping[str, Any], bands: tuple[str, ...]
+) -> Iterator[str]:
+    """Compare normalised pixels with the training's 1 and 99 %."""
+    by_area = card.get("normalise") == "area"
+    mean, std = statistics if not by_area else (np.zeros(len(bands)), np.ones(len(bands)))
+    low, _, middle, _, high = known
+    # A normal distribution's 1 and 99 % lie 4.65 standard deviations apart; training was normalised by its own.
+    spread = np.ones(len(bands)) if by_area else np.maximum((high - low) / 4.65, 1e-9)
+    centre = np.zeros(len(bands)) if by_area else middle
+    scaled = (pixels - np.asarray(mean)[:, None]) / np.asarray(std)[:, None]
+    ends = [((end - centre) / spread)[:, None] for end in (low, high)]
+    share = ((scaled < ends[0]) | (scaled > ends[1])).mean(axis=1)
+    if share.max() > MOST_OUTSIDE:
+        k = int(share.argmax())
+        yield f"{share[k]:.0%} of the pixels lie outside what training held of {bands[k]} (1 to 99 %)"
