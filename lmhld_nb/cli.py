@@ -303,7 +303,9 @@ def map_(
     resolution: Annotated[str | None, typer.Option(help="metres to predict at, or `trained`; not of results")] = None,
     truth: Annotated[Path | None, typer.Option(help="mask on the scene's grid, or polygons, to score against")] = None,
     truth_code: Annotated[int, typer.Option(help="value that means landslide in a --truth mask")] = 1,
-    threshold: Annotated[float, typer.Option(help="least probability of a landslide")] = 0.5,
+    threshold: Annotated[
+        float | None, typer.Option(help="least probability of a landslide; default: the file's")
+    ] = None,
     overlap: Annotated[float, typer.Option(help="share of a window that its neighbour covers too")] = 0.5,
     min_area_px: Annotated[int, typer.Option(help="leave out smaller polygons, in pixels (not from rasters)")] = 1,
     min_area_m2: Annotated[float, typer.Option(help="leave out smaller polygons, in m² (not from rasters)")] = 0.0,

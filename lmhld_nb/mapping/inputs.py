@@ -20,7 +20,7 @@ POLYGON_SUFFIXES = (".gpkg", ".shp", ".geojson", ".json")
 class MapSettings:
     """How a scene is mapped."""
 
-    threshold: float = 0.5  # least probability of landslide, between 0 and 1
+    threshold: float | None = None  # least probability of landslide, in (0, 1); None: the card's, 0.5 without one
     overlap: float = 0.5  # share of a window that its neighbour covers too, 0 to 0.9
     batch_size: int | None = None  # windows predicted at once; None for what suits the device
     min_area_px: int = 1  # smaller polygons are left out of the GeoPackage (not of the rasters)
@@ -30,7 +30,7 @@ class MapSettings:
     device: str = "auto"  # or ``cpu``, ``cuda``
 
     def __post_init__(self) -> None:
-        if not 0 < self.threshold < 1 or not 0 <= self.overlap <= 0.9:
+        if not (self.threshold is None or 0 < self.threshold < 1) or not 0 <= self.overlap <= 0.9:
             raise UserError(f"threshold {self.threshold}, overlap {self.overlap}: must lie in (0, 1) and [0, 0.9]")
         if self.batch_size is not None and self.batch_size < 1:
             raise UserError(f"batch size {self.batch_size}: must be at least 1")

@@ -53,6 +53,7 @@ def map_scene(
         model, card = networks.load(weights)
         device = torch.device(hardware.choose_device(settings.device))
         size, bands = inputs.window_of(card, weights), tuple(card["bands"])
+        threshold = float(card.get("threshold", 0.5)) if settings.threshold is None else settings.threshold
         model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         tested = "fp32" if card.get("precision", "fp32") == "fp32" else "auto"  # bf16 only where it is native
         precision = tested if settings.precision == "auto" else settings.precision
@@ -67,16 +68,16 @@ def map_scene(
         has_labels = scene.mask or scene.polygons
         labels = stack.enter_context(scenes.open_labels(scene, image)) if has_labels else None
         stack.enter_context(engine.settings(device))
-        statistics = prediction.scene_statistics(view, bands)
+        statistics = prediction.stored_statistics(card) or prediction.scene_statistics(view, bands)
         predicted = prediction.predicted_rows(view, bands, statistics, network, size, settings.overlap, batch_size)
         with closing(predicted) as rows, progress_bar(view.shape[0], f"map {scene.name}", "row", progress) as bar:
-            counts = _write_rasters(folder, image, view, files.in_blocks(rows, bar.update), settings.threshold)
+            counts = _write_rasters(folder, image, view, files.in_blocks(rows, bar.update), threshold)
         landslides = outlines.measure(_written(folder, image.shape))
         mask = folder / map_folder.MASK
         polygons = outlines.outline(mask, landslides, settings.min_area_px, settings.min_area_m2)
         # One type of geometry, whether or not a landslide's parts meet at corners only.
         polygons.to_file(folder / map_folder.POLYGONS, layer="landslides", driver="GPKG", promote_to_multi=True)
-        qgis.polygon_style(folder / map_folder.POLYGON_STYLE, settings.threshold)
+        qgis.polygon_style(folder / map_folder.POLYGON_STYLE, threshold)
         qgis.probability_style(folder / map_folder.PROBABILITY_STYLE)
         files.draw_overlay(folder, view, bands)
         across, down = rasters.ground_pixel(image.crs, image.transform, image.shape)
@@ -93,7 +94,7 @@ def map_scene(
             **{name: values.tolist() for name, values in zip(("mean", "std"), statistics, strict=True)},
             "window": size,
             **asdict(settings),
-            "batch_size": batch_size,
+            **{"threshold": threshold, "batch_size": batch_size},
             **{"device": device.type, "hardware": hardware.device_name(device), "precision": network.precision},
             **counts,
             "landslides": len(polygons),
