@@ -1,4 +1,4 @@
-"""What a scene does not show: rims of pure white or black, and clouds. It is mapped as no data, never as a landslide."""
+"""What a scene does not show, rims of pure white or black and clouds: mapped as no data, never as a landslide."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ WHITE_OF_FLOATS = (1.0, 255.0)
 
 
 class Imaged(Image):
-    """An image some of whose pixels are ``hidden`` (as rows of packed bits, on the grid of ``whole``): they read NaN."""
+    """An image some of whose pixels are ``hidden`` (rows of packed bits, on the grid of ``whole``): they read NaN."""
 
     def __init__(self, image: Image, hidden: np.ndarray, whole: Image) -> None:
         super().__init__(image.scene, image._raster)
@@ -37,6 +37,17 @@ class Imaged(Image):
         return np.where(self._image.valid(values) & ~hidden, values.astype(np.float32), np.float32(np.nan))
 
 
+def hidden(image: Image, cloud_file: Path | None, keep_rims: bool) -> tuple[np.ndarray | None, dict[str, int]]:
+    """Return what is hidden by rims and clouds as packed bits (None: nothing), and the pixels of each."""
+    layers = {
+        "rims": None if keep_rims else rims(image),
+        "clouds": clouds(image, cloud_file) if cloud_file else None,
+    }
+    found = [layer for layer in layers.values() if layer is not None]
+    counts = {name: 0 if layer is None else int(np.bitwise_count(layer).sum()) for name, layer in layers.items()}
+    return (np.bitwise_or.reduce(found) if found else None), counts
+
+
 def rims(image: Image) -> np.ndarray | None:
     """Return what belongs to a rim, (rows, cols / 8) as packed bits; None where the scene has no rim.
 
@@ -44,7 +55,9 @@ def rims(image: Image) -> np.ndarray | None:
     on the scene's border.
     """
     height, width = image.shape
-    sides = [Window(row, 0, 1, width) for row in (0, height - 1)] + [Window(0, col, height, 1) for col in (0, width - 1)]
+    sides = [Window(row, 0, 1, width) for row in (0, height - 1)] + [
+        Window(0, col, height, 1) for col in (0, width - 1)
+    ]
     top, bottom, left, right = (binary_opening(_pure(image, side)[0].ravel(), np.ones(LEAST_SIDE)) for side in sides)
     if not np.concatenate([top, bottom, left, right]).any():
         return None

@@ -15,12 +15,12 @@ from scipy.ndimage import label
 from shapely.geometry import shape as to_geometry
 
 from lmhld_nb import inventory
-from lmhld_nb.scenes.rasters import Window, ground_pixel
+from lmhld_nb.scenes.rasters import Window
 
 _AGGREGATED = {
     "first": "min", "area_px": "sum", "mean_probability": "sum", "max_probability": "max", "uncertainty": "sum",
 }  # fmt: skip
-# Half a pixel in all: the middles of a pixel's sides lie up to 0.354 of it from the outline, and dropped corners so far.
+# With 0.354, how far a line through the middles of pixels' sides is from their corners, half a pixel.
 _CORNERS = 0.145
 
 
@@ -48,7 +48,9 @@ def measure(strips: Iterable[tuple[Window, np.ndarray, np.ndarray]]) -> pd.DataF
     if seams:
         _, group = inventory.joined(np.concatenate(seams, axis=1) - 1, total)
         table = table.groupby(group).agg(_AGGREGATED)
-    table[["mean_probability", "uncertainty"]] = table[["mean_probability", "uncertainty"]].div(table["area_px"], axis=0)
+    table[["mean_probability", "uncertainty"]] = table[["mean_probability", "uncertainty"]].div(
+        table["area_px"], axis=0
+    )
     return table.sort_values("first").astype({"first": np.int64, "area_px": np.int64}).reset_index(drop=True)
 
 
@@ -63,38 +65,36 @@ class Cleaning:
 
     min_area_px: float = 1
     min_area_m2: float = 0.0
-    fill_holes_m2: float = 0.0  # smaller holes are filled, and what lies in them belongs to the landslide around
+    fill_holes_px: float = 0.0  # smaller holes are filled, and what lies in them belongs to the landslide around
     smooth: bool = False  # outlines within half a pixel of the pixels' edges, with fewer corners
 
 
 def outline(
-    mask: Path, landslides: pd.DataFrame, cleaning: Cleaning = Cleaning(),  # noqa: B008 (frozen)
-) -> tuple[gpd.GeoDataFrame, dict[str, int]]:  # fmt: skip
+    mask: Path, landslides: pd.DataFrame, cleaning: Cleaning = Cleaning()
+) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame, dict[str, int]]:
     """Outline a mask raster's ``landslides`` (of `measure`) as polygons, top to bottom, and clean them.
 
-    Columns: id, area_px (of the mask), mean_probability, max_probability, uncertainty (mean); area_m2 of the polygon (in
-    an equal-area system), lon and lat of the centroid, length_m and width_m of the smallest rectangle around it,
-    compactness (4πA/P²: 1 for a disc, 0 for a line). Returns also how many landslides were ``found``, how many of them
-    are ``small`` and left out, and how many ``holes`` were filled.
+    Columns: id, area_px (of the mask), mean_probability, max_probability, uncertainty (mean); area_m2 of the polygon,
+    in an equal-area system, lon and lat of its centroid, length_m and width_m of the smallest rectangle around it,
+    compactness (4πA/P²: 1 for a disc, 0 for a line). Returns also the polygons of what is not imaged (255), and how
+    many landslides were ``found``, how many of them are ``small`` and left out, and how many ``holes`` were filled.
     """
     with rasterio.open(mask) as source:
         crs, transform, width = source.crs, source.transform, source.width
-        pixel_m2 = math.prod(ground_pixel(crs, transform, source.shape))
-        # Where the mask is 0 there is nothing to outline; 255 is no data.
-        band = rasterio.band(source, 1)
-        outlined = rasterio.features.shapes(band, band, 8, transform) if len(landslides) else ()
-        shapes = np.array([to_geometry(geometry) for geometry, value in outlined if value == 1], object)
+        band = rasterio.band(source, 1)  # where the mask is 0 there is nothing to outline
+        outlined = [(to_geometry(shape), value) for shape, value in rasterio.features.shapes(band, band, 8, transform)]
+    shapes = np.array([shape for shape, value in outlined if value == 1], object)
+    unseen = gpd.GeoDataFrame(geometry=[shapely.make_valid(shape) for shape, value in outlined if value != 1], crs=crs)
     # The first corner, row by row, is that of a landslide's first pixel: they come in this order.
     corners, owner = shapely.get_coordinates(shapes, return_index=True)
     cols, rows = np.rint(~transform * corners.T).astype(np.int64)  # outlines follow the pixels' edges
     firsts = pd.Series(rows * (width + 1) + cols).groupby(owner).min()
     table = gpd.GeoDataFrame(landslides.drop(columns="first"), geometry=shapes[np.argsort(firsts)], crs=crs)
     counts = {"found": len(table)}
-    least = max(cleaning.min_area_px, cleaning.min_area_m2 / pixel_m2 if crs else 0)
-    table = table[table["area_px"] >= least].reset_index(drop=True)
+    table = table[table["area_px"] >= cleaning.min_area_px].reset_index(drop=True)
     shapes = table.geometry.to_numpy()
     pixel = abs(transform.a)
-    shapes, counts["holes"] = _filled(shapes, cleaning.fill_holes_m2 / pixel_m2 * pixel * abs(transform.e))
+    shapes, counts["holes"] = _filled(shapes, cleaning.fill_holes_px * pixel * abs(transform.e))
     if cleaning.smooth:
         shapes = np.array([_smoothed(shape, pixel) for shape in shapes], object)
     # Where parts meet at a corner, an outline touches itself: as several polygons it is valid.
@@ -102,7 +102,6 @@ def outline(
     table = table.set_geometry(gpd.GeoSeries(shapes, crs=crs))
     inside = _within_another(shapes) if counts["holes"] else np.zeros(len(table), bool)
     table = table[~inside].reset_index(drop=True)
-    counts["small"] = counts["found"] - len(table) - int(inside.sum())
     ground = table
     if crs is None:
         table[["area_m2", "lon", "lat", "length_m", "width_m"]] = np.nan
@@ -116,8 +115,11 @@ def outline(
         sides = _sides(ground.geometry.to_numpy())
         table["length_m"], table["width_m"] = sides.max(axis=0), sides.min(axis=0)
     table["compactness"] = 4 * math.pi * ground.area / ground.length**2
+    if crs is not None:
+        table = table[table["area_m2"] >= cleaning.min_area_m2].reset_index(drop=True)
+    counts["small"] = counts["found"] - len(table) - int(inside.sum())
     table.insert(0, "id", np.arange(1, len(table) + 1))
-    return table, counts
+    return table, unseen, counts
 
 
 def _filled(shapes: np.ndarray, least: float) -> tuple[np.ndarray, int]:

@@ -1,6 +1,6 @@
 """How unlike its training a scene is: what a network cannot be expected to know, said before it is asked."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -9,6 +9,7 @@ import rasterio
 from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 
+from lmhld_nb.mapping import prediction
 from lmhld_nb.mapping.prediction import Statistics
 from lmhld_nb.scenes import read_decimated
 from lmhld_nb.scenes.rasters import Window
@@ -22,7 +23,7 @@ SIDE = 1000  # px, at most, of the sample
 _COLOURS = {ColorInterp.red: "red", ColorInterp.green: "green", ColorInterp.blue: "blue"}
 
 
-def unlike(image: Image, card: Mapping[str, Any], statistics: Statistics) -> list[str]:
+def unlike(image: Image, card: dict[str, Any], statistics: Statistics) -> list[str]:
     """Return, a line each, in what a scene as it is predicted differs from what a card says the network was trained on.
 
     Compared are the size of a pixel, the order of bands with the file's own colours, values and ratios of bands, and
@@ -41,8 +42,11 @@ def unlike(image: Image, card: Mapping[str, Any], statistics: Statistics) -> lis
     if pixels.size and means:
         own = np.median(pixels, axis=1) if known else pixels.mean(axis=1)
         lines += _values(own, means, bands)
-    if pixels.size and known:
-        lines += _outside(pixels, statistics, known[0], card, bands)
+    training = prediction.stored_statistics(card)
+    if training is None and len(areas) == 1 and areas[0].get("std"):
+        training = areas[0]["mean"], areas[0]["std"]
+    if pixels.size and known and training is not None:
+        lines += _outside(pixels, statistics, known[0], training, bands)
     return lines
 
 
@@ -79,28 +83,25 @@ def _values(own: np.ndarray, means: list[np.ndarray], bands: tuple[str, ...]) ->
     own = np.maximum(own, 1e-9)
     k, times = worst([np.log(own / mean) for mean in means])
     if not 1 / MOST_SCALE <= times <= MOST_SCALE:
-        yield f"{bands[k]} is {times:.3g} times as bright as in training; are the values of the same kind (8 or 16 bit)?"
+        yield f"{bands[k]} is {times:.3g} times as bright as in training; are its values of the same kind?"
     if len(bands) < 2:
         return
     k, times = worst([np.diff(np.log(own / mean)) for mean in means])
     if not 1 / MOST_RATIO <= times <= MOST_RATIO:
         first, second = list(pairwise(bands))[k]
-        yield f"{second} to {first} is {times:.3g} times what it was in training; check the order of bands, and the light"
+        yield f"{second} to {first} is {times:.3g} times what it was in training; check the order of bands"
 
 
 def _outside(
-    pixels: np.ndarray, statistics: Statistics, known: np.ndarray, card: Mapping[str, Any], bands: tuple[str, ...]
+    pixels: np.ndarray, own: Statistics, known: np.ndarray, training: Statistics, bands: tuple[str, ...]
 ) -> Iterator[str]:
     """Compare normalised pixels with the training's 1 and 99 %."""
-    by_area = card.get("normalise") == "area"
-    mean, std = statistics if not by_area else (np.zeros(len(bands)), np.ones(len(bands)))
-    low, _, middle, _, high = known
-    # A normal distribution's 1 and 99 % lie 4.65 standard deviations apart; training was normalised by its own.
-    spread = np.ones(len(bands)) if by_area else np.maximum((high - low) / 4.65, 1e-9)
-    centre = np.zeros(len(bands)) if by_area else middle
-    scaled = (pixels - np.asarray(mean)[:, None]) / np.asarray(std)[:, None]
-    ends = [((end - centre) / spread)[:, None] for end in (low, high)]
-    share = ((scaled < ends[0]) | (scaled > ends[1])).mean(axis=1)
+    (mean, std), (trained_mean, trained_std) = (
+        [np.asarray(value)[:, None] for value in pair] for pair in (own, training)
+    )
+    low, high = ((known[end][:, None] - trained_mean) / trained_std for end in (0, -1))
+    scaled = (pixels - mean) / std
+    share = ((scaled < low) | (scaled > high)).mean(axis=1)
     if share.max() > MOST_OUTSIDE:
         k = int(share.argmax())
-        yield f"{share[k]:.0%} of the pixels lie outside what training held of {bands[k]} (1 to 99 %)"
+        yield f"{share[k]:.0%} of the pixels lie outside what training held of {bands[k]} (its 1 to 99 %)"
