@@ -1,12 +1,11 @@
 """ONNX files: the same probabilities as torch at any size, and metadata as Deepness reads them."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
 from conftest import QUIET
@@ -20,6 +19,7 @@ from lmhld_nb.mapping import onnx_files
 from lmhld_nb.scenes.scene import BANDS
 from lmhld_nb.training.weights import Ensemble
 
+onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
 SIZES = [(1, 16, 16), (2, 32, 48), (1, 64, 64), (3, 80, 32), (1, 112, 128)]
 MEAN, STD = [100.0, 90.0, 80.0], [30.0, 20.0, 10.0]
 
@@ -35,7 +35,7 @@ def network(name: str) -> torch.nn.Module:
     return models.build(name, 3, 8 if name == "trans_unet" else 2).eval()
 
 
-def session_of(path: Path) -> onnxruntime.InferenceSession:
+def session_of(path: Path) -> Any:
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
@@ -100,7 +100,7 @@ def test_an_onnx_file_maps_as_the_network_it_came_from(tmp_path: Path, tiny: Pat
     spec = single.specs(open_study(load(str(tiny)), progress=False))[0]
     runs.make_run(spec, execution=QUIET)
     scene = mapping.scene_of_file(write_tif(tmp_path / "a.tif", image_of(blobs(90, 100, 5))), BANDS)
-    onnx_file, card_file = exports.export(spec.run_id, tmp_path / "net.onnx")
+    onnx_file, _ = exports.export(spec.run_id, tmp_path / "net.onnx")
     tensors_file, _ = exports.export(spec.run_id, tmp_path / "net.safetensors", force=True)
     again, _ = exports.export(str(tensors_file), tmp_path / "again.onnx")
     reports = [draw(scene, path, tmp_path / path.stem / path.suffix[1:]) for path in (onnx_file, tensors_file, again)]
@@ -138,5 +138,5 @@ def test_files_that_are_no_network_and_a_missing_package_are_named(
     del stored.metadata_props[:]
     onnx.save(stored, path)
     refuses(r"net\.onnx: no network of this book", onnx_files.load, path)
-    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
     refuses(r"onnxruntime is not installed; pip install", onnx_files.load, path)

@@ -191,7 +191,9 @@ def _write_polygons(
     for path, table in ((folder / map_folder.POLYGONS, polygons), (folder / map_folder.NOT_IMAGED, unseen)):
         if path.name == map_folder.POLYGONS or len(table):
             # One type of geometry, whether or not a landslide's parts meet at corners only.
-            table.to_file(path, layer=path.stem, driver="GPKG", promote_to_multi=True)
+            table.to_file(
+                path, layer=path.stem, driver="GPKG", promote_to_multi=True, VERSION="1.2"
+            )  # QGIS 3.22 reads it
             qgis.add_style(path)
     qgis.copy_styles(folder)
     return polygons, found
