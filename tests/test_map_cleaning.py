@@ -178,6 +178,11 @@ def test_distance_from_the_searched_ground(tmp_path: Path, weights: Path) -> Non
     draw(event, weights, tmp_path / "out", **options, **ALL)
     table = gpd.read_file(tmp_path / "out" / "landslides.gpkg", layer="landslides")
     assert list(table["searched_m"]) == pytest.approx([60], abs=0.2)
+    searched.translate(1e5).to_file(tmp_path / "searched.gpkg")  # the network learnt elsewhere
+    draw(event, net, tmp_path / "out", **ALL)
+    assert "searched_m" not in gpd.read_file(tmp_path / "out" / "landslides.gpkg", layer="landslides")
+    says = r"searched\.gpkg: none of its 1 polygons lies in a\.tif"
+    refuses(says, draw, event, weights, tmp_path / "out", searched=tmp_path / "searched.gpkg")
 
 
 @pytest.mark.parametrize(
@@ -213,7 +218,7 @@ def test_a_scene_unlike_the_training_is_named_beforehand(tmp_path: Path, capsys:
     (line,) = warned(tmp_path, own // 20, mean=mean)
     assert "times as bright as in training; are its values of the same kind?" in line
     (line,) = warned(tmp_path, own, ("nir", "green", "red", "blue"), mean=mean)
-    assert "times what it was in training; check the order of bands" in line
+    assert "times what it was in training: another sensor, or bands in another order?" in line
     assert warned(tmp_path, own, mean=None, resolution_m=None) == []  # a card that says nothing
 
 

@@ -18,7 +18,7 @@ from rasterio.vrt import WarpedVRT
 
 import lmhld_nb
 from lmhld_nb import scenes
-from lmhld_nb.config import printable, progress_bar, write_json
+from lmhld_nb.config import UserError, printable, progress_bar, write_json
 from lmhld_nb.evaluation import objects
 from lmhld_nb.mapping import files, imaged, inputs, onnx_files, outlines, prediction, qgis, terrain
 from lmhld_nb.mapping import folder as map_folder
@@ -54,8 +54,8 @@ def map_scene(
     """
     began = time.perf_counter()
     beside = weights.with_name("searched.gpkg")  # what `lmhld learn` writes
-    searched = settings.searched or (beside if beside.is_file() else None)
-    sides = (scene.mask, scene.polygons, settings.dem, settings.clouds, searched)
+    searched_file = settings.searched or (beside if beside.is_file() else None)
+    sides = (scene.mask, scene.polygons, settings.dem, settings.clouds, searched_file)
     read = [path for path in (scene.image, *others, weights, *sides) if path]
     with map_folder.all_or_nothing(out, read) as folder, ExitStack() as stack:
         is_onnx = weights.suffix == ".onnx"
@@ -75,6 +75,7 @@ def map_scene(
         if view.transform == image.transform:  # that is its own resolution
             view = image
         ground = terrain.read(settings.dem, image) if settings.dem else None
+        searched = _searched(image, searched_file, must_meet=settings.searched is not None)
         hidden, hidden_px = imaged.hidden(image, settings.clouds, settings.keep_rims)
         if hidden is not None:
             is_own, whole = view is image, image
@@ -125,6 +126,16 @@ def map_scene(
     return report
 
 
+def _searched(image: Image, path: Path | None, must_meet: bool) -> gpd.GeoSeries | None:
+    """Return the searched ground that meets a scene; None where none does, unless it ``must_meet`` (UserError)."""
+    try:
+        return read_polygons(replace(image.scene, polygons=path), image) if path else None
+    except UserError:
+        if must_meet:
+            raise
+        return None  # the network learnt elsewhere
+
+
 def _write_rasters(
     folder: Path,
     image: Image,
@@ -168,7 +179,12 @@ def _write_rasters(
 
 
 def _write_polygons(
-    folder: Path, image: Image, view: Image, settings: MapSettings, ground: Terrain | None, searched: Path | None
+    folder: Path,
+    image: Image,
+    view: Image,
+    settings: MapSettings,
+    ground: Terrain | None,
+    searched: gpd.GeoSeries | None,
 ) -> tuple[gpd.GeoDataFrame, dict[str, int]]:
     """Write landslides, and what is not imaged, as polygons with their styles; return the landslides and counts."""
     landslides = outlines.measure(_written(folder, image.shape))
@@ -185,9 +201,8 @@ def _write_polygons(
             -1, 2
         )
     if searched is not None:
-        places = read_polygons(replace(image.scene, polygons=searched), image)
         metric = polygons.estimate_utm_crs() if len(polygons) else polygons.crs
-        polygons["searched_m"] = polygons.to_crs(metric).distance(places.to_crs(metric).union_all())
+        polygons["searched_m"] = polygons.to_crs(metric).distance(searched.to_crs(metric).union_all())
     for path, table in ((folder / map_folder.POLYGONS, polygons), (folder / map_folder.NOT_IMAGED, unseen)):
         if path.name == map_folder.POLYGONS or len(table):
             # One type of geometry, whether or not a landslide's parts meet at corners only.

@@ -5,13 +5,12 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import rasterio
 from rasterio.enums import ColorInterp
-from rasterio.errors import RasterioError
 
+from lmhld_nb.config import UserError
 from lmhld_nb.mapping import prediction
 from lmhld_nb.mapping.prediction import Statistics
-from lmhld_nb.scenes import read_decimated
+from lmhld_nb.scenes import rasters, read_decimated
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import Image
 
@@ -62,9 +61,9 @@ def _resolution(image: Image, areas: list[dict[str, Any]]) -> Iterator[str]:
 
 def _colours(image: Image) -> Iterator[str]:
     try:
-        with rasterio.open(image.scene.image) as source:
+        with rasters.open_raster(image.scene.image) as source:
             tags = [_COLOURS.get(tag) for tag in source.colorinterp]
-    except RasterioError:  # an array file has none
+    except UserError:  # an array file has none
         return
     for number, (tag, name) in enumerate(zip(tags, image.scene.bands, strict=False), 1):
         if tag and name in _COLOURS.values() and tag != name:
@@ -89,7 +88,8 @@ def _values(own: np.ndarray, means: list[np.ndarray], bands: tuple[str, ...]) ->
     k, times = worst([np.diff(np.log(own / mean)) for mean in means])
     if not 1 / MOST_RATIO <= times <= MOST_RATIO:
         first, second = list(pairwise(bands))[k]
-        yield f"{second} to {first} is {times:.3g} times what it was in training; check the order of bands"
+        change = f"{second} to {first} is {times:.3g} times what it was in training"
+        yield f"{change}: another sensor, or bands in another order?"
 
 
 def _outside(

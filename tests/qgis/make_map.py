@@ -8,11 +8,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from made import blobs, image_of, write_tif  # noqa: E402
-from mapped import median, write_weights  # noqa: E402
+from made import blobs, image_of, write_tif
+from mapped import median, write_weights
 
-from lmhld_nb import mapping  # noqa: E402
-from lmhld_nb.scenes.scene import BANDS, Scene  # noqa: E402
+from lmhld_nb import mapping
+from lmhld_nb.scenes.scene import BANDS, Scene
 
 folder = Path(sys.argv[1])
 shutil.rmtree(folder, ignore_errors=True)
