@@ -365,14 +365,15 @@ def audit(as_json: Annotated[bool, typer.Option("--json", help="for other progra
 def export(
     run: Annotated[str, typer.Argument(help="id of a finished run, or a .safetensors file of `lmhld learn`")],
     out: Annotated[
-        Path, typer.Option(help="FILE.safetensors, or FILE.onnx for QGIS and others; FILE.json beside it is for people")
+        Path, typer.Option(help="FILE.safetensors, or FILE.onnx for other programs; FILE.json beside it is for people")
     ],
+    deepness: Annotated[bool, typer.Option("--deepness", help="FILE.onnx for QGIS's plugin of that name")] = False,
     force: Annotated[bool, typer.Option("--force", help="replace files that are no earlier export, too")] = False,
 ) -> None:
     """Write a trained network as one file that `lmhld map --weights` needs nothing else for."""
     from lmhld_nb.mapping import export as exports
 
-    for path in exports.export(run, out, force):
+    for path in exports.export(run, out, force, deepness):
         typer.echo(path)
 
 

@@ -71,29 +71,31 @@ def test_a_network_of_scenes_normalises_each_image_by_itself_unless_told(tmp_pat
     assert found == pytest.approx(probability(model, values, np.float32(2000), np.float32(900)), abs=1e-4)
     session = session_of(path)
     assert session.get_modelmeta().custom_metadata_map["normalisation"] == '"of each image"'
-    assert json.loads(session.get_modelmeta().custom_metadata_map["seg_thresh"]) == 0.4
 
 
-def test_deepness_reads_the_file(tmp_path: Path) -> None:
-    """Its reader: one input of bands before height and width, one square output, values as JSON of these types."""
-    path = tmp_path / "net.onnx"
-    onnx_files.write(path, network("unet"), card_of())
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8])
+def test_deepness_reads_its_file(tmp_path: Path, threshold: float) -> None:
+    """As its code does: sides from the one input, values as JSON of these types, 8 bits / 255, the larger class."""
+    path, model = tmp_path / "net.onnx", network("unet")
+    onnx_files.write(path, model, card_of(threshold=threshold), deepness=True)
     session = session_of(path)
     (only,), (output,) = session.get_inputs(), session.get_outputs()
-    assert only.shape[-3] == 3 and len(output.shape) == 4
-    assert output.shape[-3] == 1 and output.shape[2] == output.shape[3]
+    assert only.shape[-3:] == [3, 512, 512] and output.shape[-3:] == [2, 512, 512]
     stored = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
     assert str(stored["model_type"]).capitalize() == "Segmentor"
     assert stored["class_names"] == {"0": "background", "1": "landslide"}
     assert float(stored["resolution"]) == 300  # cm
     for key in ("tile_size", "tiles_overlap", "seg_small_segment"):
         assert type(stored[key]) is int and stored[key] >= 0
-    assert stored["tile_size"] % 16 == 0 and stored["tiles_overlap"] < 100 and 0 < float(stored["seg_thresh"]) < 1
-    # Deepness divides by 255 and standardises: what comes out is what the image holds.
-    values = np.arange(256, dtype=np.uint8)
-    for mean, std in zip(stored["standardization_mean"], stored["standardization_std"], strict=True):
-        fed = (np.float32(values * 1.0 / 255.0) - np.float32(mean)) / np.float32(std)
-        assert fed == pytest.approx(values, abs=1e-4)
+    assert stored["tile_size"] == 512 and stored["tiles_overlap"] < 100 and stored["bands"] == ["blue", "green", "red"]
+    tile = np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8)
+    (result,) = session.run(None, {only.name: np.float32(tile[None] * 1.0 / 255.0).transpose(0, 3, 1, 2)})
+    result[result < stored["seg_thresh"]] = 0
+    mean, std = (np.array(values, np.float32)[:, None, None] for values in (MEAN, STD))
+    expected = probability(model, tile.transpose(2, 0, 1)[None].astype(np.float32), mean, std)[:, 0]
+    is_certain = np.abs(expected - threshold) > 1e-4
+    assert np.array_equal(result.argmax(axis=1)[is_certain] == 1, (expected >= threshold)[is_certain])
+    refuses(r"net\.onnx: no network of this book", onnx_files.load, path)
 
 
 def test_an_onnx_file_maps_as_the_network_it_came_from(tmp_path: Path, tiny: Path) -> None:
@@ -123,6 +125,7 @@ def test_the_card_has_the_fields_of_stac_mlm(tmp_path: Path) -> None:
     (given,), (made,) = card["mlm:input"], card["mlm:output"]
     assert given["bands"] == card["bands"] and given["input"]["shape"][1] == made["result"]["shape"][1] * 4
     assert {"shape", "dim_order", "data_type"} <= set(given["input"]) & set(made["result"])
+    refuses("Deepness reads ONNX", exports.export, str(weights), tmp_path / "net.safetensors", deepness=True)
     assert [entry["value"] for entry in made["classification:classes"]] == [0, 1]
 
 

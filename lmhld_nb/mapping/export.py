@@ -14,17 +14,20 @@ from lmhld_nb.training import weights as networks
 from lmhld_nb.training.weights import write_tensors
 
 
-def export(source: str, out: Path, force: bool = False) -> tuple[Path, Path]:
+def export(source: str, out: Path, force: bool = False, deepness: bool = False) -> tuple[Path, Path]:
     """Write a network with its card to ``out`` (.safetensors or .onnx), and the card as JSON beside it.
 
     ``source`` is the id of a finished run, or a .safetensors file (of `lmhld learn`, say). The card holds model, width,
     bands, patch sizes, resolution, normalisation, data sets and their fingerprints, scores on the test patches, and
-    versions; of an ONNX file also the fields of STAC's Machine Learning Model extension. Returns both files. UserError
-    where there is no such network, another suffix, it cannot be written, or a file is there that is no earlier export
-    (unless ``force``; the store's files are never replaced).
+    versions; of an ONNX file also the fields of STAC's Machine Learning Model extension. ``deepness`` writes the ONNX
+    file that QGIS's plugin of that name reads. Returns both files. UserError where there is no such network, another
+    suffix, it cannot be written, or a file is there that is no earlier export (unless ``force``; the store's files are
+    never replaced).
     """
     if out.suffix not in (".safetensors", ".onnx"):
         raise UserError(f"{out}: must end in .safetensors, or .onnx for other programs")
+    if deepness and out.suffix != ".onnx":
+        raise UserError(f"{out}: Deepness reads ONNX; give a file that ends in .onnx")
     card_file = out.with_suffix(".json")
     is_file = source.endswith(".safetensors")
     folder = Path(source).parent if is_file else runs_dir() / source
@@ -38,8 +41,8 @@ def export(source: str, out: Path, force: bool = False) -> tuple[Path, Path]:
     card["exported_with"] = {module.__name__: module.__version__ for module in (lmhld_nb, torch, safetensors)}
     if out.suffix == ".onnx":
         model, _ = networks.load(weights)
-        card |= onnx_files.mlm(card, sum(parameter.numel() for parameter in model.parameters()))
-        onnx_files.write(out, model, card)
+        card |= onnx_files.mlm(card, model, deepness)
+        onnx_files.write(out, model, card, deepness)
     else:
         write_tensors(out, tensors, {"card": json.dumps(card)})
     write_json(card_file, card)

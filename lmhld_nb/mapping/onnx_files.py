@@ -1,9 +1,12 @@
-"""ONNX: a network as one file for other programs, among them QGIS with the plugin Deepness, and `lmhld map`.
+"""ONNX: a network as one file for other programs, QGIS among them, and for `lmhld map`.
 
 The graph takes values as a scene stores them, (batch, bands, height, width) float32, height and width multiples of 16,
 and gives probabilities (batch, 1, height, width). It normalises by itself, with its initialisers ``mean`` and ``std``,
 which a program may replace (onnxruntime: feed them). NaN, in the file of a network that was trained on scenes
 normalised each by itself, stands for the statistics of each image that the graph is given.
+
+QGIS's plugin Deepness wants another graph: square tiles of one size, values divided by 255, and two classes, of which
+it takes the larger one.
 """
 
 import importlib
@@ -28,22 +31,29 @@ TILE, OVERLAP, SMALL = 512, 25, 5  # of Deepness: px; percent; side of its media
 
 
 class _Graph(nn.Module):
-    """A network with its normalisation in front and a sigmoid behind."""
+    """A network with its normalisation in front and a sigmoid behind; with a ``threshold``, as Deepness wants it."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, threshold: float | None) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.threshold = model, threshold
 
     def forward(self, image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        if self.threshold is not None:
+            image = image * 255
         own_mean = image.mean((2, 3), keepdim=True)
         own_std = ((image - own_mean) ** 2).mean((2, 3), keepdim=True).sqrt().clamp(min=1e-6)
         mean, std = mean[None, :, None, None], std[None, :, None, None]
         mean, std = (torch.where(value.isnan(), own, value) for value, own in ((mean, own_mean), (std, own_std)))
-        return torch.sigmoid(self.model((image - mean) / std).float())
+        logits = self.model((image - mean) / std).float()
+        if self.threshold is None:
+            return torch.sigmoid(logits)
+        # The classes are equal where the probability is the threshold.
+        landslide = torch.sigmoid(logits - math.log(self.threshold / (1 - self.threshold)))
+        return torch.cat([1 - landslide, landslide], dim=1)
 
 
-def write(path: Path, model: nn.Module, card: dict[str, Any]) -> None:
-    """Write a network in evaluation mode with its card and the metadata of Deepness, atomically.
+def write(path: Path, model: nn.Module, card: dict[str, Any], deepness: bool = False) -> None:
+    """Write a network in evaluation mode with its card, or what ``deepness`` reads, atomically.
 
     Statistics in the graph are the card's ``statistics``, or those of its one area where it was normalised by area;
     otherwise each image's own. UserError where onnx is not installed or the file cannot be written.
@@ -56,20 +66,24 @@ def write(path: Path, model: nn.Module, card: dict[str, Any]) -> None:
             module.literal = True  # the other way is for images of one size
     names, axes = ["image", "mean", "std"], {0: "batch", 2: "height", 3: "width"}
     example = (torch.rand(2, bands, 32, 48), torch.zeros(bands), torch.ones(bands))
+    graph = _Graph(model, float(card.get("threshold", 0.5)) if deepness else None).eval()
     with atomic_path(path) as temporary, warnings.catch_warnings():
         # The exporter that traces is called legacy; the other one takes ten times as long, and a package more.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            _Graph(model).eval(), example, temporary, input_names=names, output_names=["probability"], dynamo=False,
+            graph, example, temporary, input_names=names, output_names=["probability"], dynamo=False,
             opset_version=OPSET, dynamic_axes={"image": axes, "probability": axes},
         )  # fmt: skip
         stored = onnx.load(temporary)
         for name, values in zip(names[1:], statistics, strict=True):
             stored.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(values, np.float32), name))
-        for dimension in stored.graph.output[0].type.tensor_type.shape.dim:
-            if dimension.dim_param in ("height", "width"):
-                dimension.ClearField("dim_param")  # Deepness refuses an output whose sides have different names
-        onnx.helper.set_model_props(stored, {key: json.dumps(value) for key, value in metadata(card).items()})
+        if deepness:
+            for value in (stored.graph.input[0], stored.graph.output[0]):
+                for dimension in value.type.tensor_type.shape.dim[2:]:
+                    dimension.dim_value = TILE
+        about = metadata(card) if deepness else {"card": card}
+        about |= {"bands": card["bands"], "normalisation": "fixed" if statistics_of(card) else "of each image"}
+        onnx.helper.set_model_props(stored, {key: json.dumps(value) for key, value in about.items()})
         onnx.checker.check_model(stored, full_check=True)
         onnx.save(stored, temporary)
 
@@ -83,50 +97,42 @@ def statistics_of(card: dict[str, Any]) -> prediction.Statistics | None:
 
 
 def metadata(card: dict[str, Any]) -> dict[str, Any]:
-    """Return what Deepness reads from a file, by its names, and the ``card``.
-
-    Deepness divides by 255, takes ``standardization_mean`` away and divides by ``standardization_std``: 0 and 1 / 255
-    give the graph the stored values back. It reads images of 8 bits, bands in the order of ``bands``.
-    """
-    bands, metres = len(card["bands"]), [a["resolution_m"] for a in card["areas"].values() if a.get("resolution_m")]
+    """Return what Deepness reads from a file, by its names: resolution in cm, overlap in percent."""
+    metres = [area["resolution_m"] for area in card["areas"].values() if area.get("resolution_m")]
     return {
         "model_type": "Segmentor",
         "class_names": CLASSES,
         **({"resolution": 100 * float(np.median(metres))} if metres else {}),
-        "tile_size": TILE,
+        "tile_size": TILE,  # what its code reads
+        "tiles_size": TILE,  # what its documentation says
         "tiles_overlap": OVERLAP,
-        "seg_thresh": float(card.get("threshold", 0.5)),
+        "seg_thresh": 0.5,
         "seg_small_segment": SMALL,
-        "standardization_mean": [0.0] * bands,
-        "standardization_std": [1 / 255] * bands,
-        "bands": card["bands"],
-        "normalisation": "fixed" if statistics_of(card) else "of each image",
-        "card": card,
     }
 
 
-def mlm(card: dict[str, Any], parameters: int) -> dict[str, Any]:
+def mlm(card: dict[str, Any], model: nn.Module, deepness: bool) -> dict[str, Any]:
     """Return the fields of STAC's Machine Learning Model extension (1.4) for a network's ONNX file."""
-    order, tasks = ["batch", "channel", "height", "width"], ["semantic-segmentation"]
-    bands = card["bands"]
+    side = TILE if deepness else -1
+    tasks, kind = (
+        ["semantic-segmentation"],
+        {"dim_order": ["batch", "channel", "height", "width"], "data_type": "float32"},
+    )
+    scaling = [{"type": "scale", "value": 255}] * len(card["bands"]) if deepness else None
+    given = {"shape": [-1, len(card["bands"]), side, side], **kind}
+    made = {"shape": [-1, 2 if deepness else 1, side, side], **kind}
     classes = [{"value": int(value), "name": name} for value, name in CLASSES.items()]
     return {
         "mlm:name": f"{card['model']}-{card['run_id']}",
         "mlm:architecture": card["model"],
         "mlm:tasks": tasks,
         "mlm:framework": "ONNX",
-        "mlm:total_parameters": parameters,
-        "mlm:pretrained": True,
-        "mlm:batch_size_suggestion": 1,
-        "mlm:input": [{
-            "name": "image", "bands": list(bands), "value_scaling": None, "resize_type": None,
-            "input": {"shape": [-1, len(bands), -1, -1], "dim_order": order, "data_type": "float32"},
-        }],
-        "mlm:output": [{
-            "name": "probability", "tasks": tasks, "classification:classes": classes,
-            "result": {"shape": [-1, 1, -1, -1], "dim_order": order, "data_type": "float32"},
-        }],
-    }  # fmt: skip
+        "mlm:total_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "mlm:input": [
+            {"name": "image", "bands": card["bands"], "input": given, "value_scaling": scaling, "resize_type": None}
+        ],
+        "mlm:output": [{"name": "probability", "tasks": tasks, "result": made, "classification:classes": classes}],
+    }
 
 
 class OnnxNetwork(nn.Module):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lmhld_nb.mapping import folder as map_folder
 
-SHIPPED = Path(__file__).parent / "styles"  # written by QGIS (tests/qgis/styles.py); viridis: seen by any colour vision
+SHIPPED = Path(__file__).parent / "styles"  # written by QGIS (tools/qgis_styles.py); viridis: seen by any colour vision
 # As QGIS itself makes it when it saves a style in a GeoPackage.
 _TABLE = """CREATE TABLE layer_styles (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256),
     f_table_schema TEXT(256), f_table_name TEXT(256), f_geometry_column TEXT(256), styleName TEXT(30), styleQML TEXT,

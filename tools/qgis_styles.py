@@ -1,6 +1,6 @@
 """Write the styles that maps carry, by QGIS's own classes, into lmhld_nb/mapping/styles/ (Debian's python3-qgis).
 
-QT_QPA_PLATFORM=offscreen /usr/bin/python3 tests/qgis/styles.py
+QT_QPA_PLATFORM=offscreen /usr/bin/python3 tools/qgis_styles.py
 """
 
 import sys
@@ -27,7 +27,7 @@ from qgis.core import (
 )
 from qgis.PyQt.QtGui import QColor
 
-OUT = Path(__file__).resolve().parents[2] / "lmhld_nb" / "mapping" / "styles"
+OUT = Path(__file__).resolve().parents[1] / "lmhld_nb" / "mapping" / "styles"
 ALIASES = {
     "id": "Number",
     "area_px": "Area of the mask (pixels)",
