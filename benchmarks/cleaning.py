@@ -3,7 +3,7 @@
     LMHLD_SHARED_DATA=… python -m benchmarks.cleaning
 
 U-Nets of the profile `real` (finished runs, experiment 2, every seed) map: Jinsha A the neighbour C, Jinsha C the
-neighbour A, Hokkaido its test tiles, Moxi its own scene, scored on test windows alone. The threshold is 0.5. Each step
+neighbour A, Hokkaido and Iburi (Landslide4Sense) their test pictures, Moxi its own scene, scored on test windows alone. The threshold is 0.5. Each step
 is taken alone, then the defaults of `lmhld map` together; polygons are drawn on the scene's grid again to be scored. A
 step cannot be judged by F1 alone: `polygons` counts what a person has to look through.
 """
@@ -28,14 +28,16 @@ from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import Scene
 
 OUT = common.SCRATCH / "cleaning"
-TARGETS = {"jinsha_a": "jinsha_c", "jinsha_c": "jinsha_a", "hokkaido": "hokkaido", "moxi": "moxi"}
+TARGETS = {
+    "jinsha_a": "jinsha_c", "jinsha_c": "jinsha_a", "hokkaido": "hokkaido", "moxi": "moxi", "l4s_iburi": "l4s_iburi",
+}  # fmt: skip
 LEAST = inputs.LEAST_PX
 STEPS: dict[str, outlines.Cleaning | float] = {
     "none": outlines.Cleaning(),
     **{f"least area {px} px": outlines.Cleaning(px) for px in (5, 10, 20, 50, 100, 200)},
     **{f"holes below {px} px filled": outlines.Cleaning(fill_holes_px=px) for px in (10, 20, 50, 100, 200)},
     "smooth": outlines.Cleaning(smooth=True),
-    "defaults": outlines.Cleaning(LEAST, fill_holes_px=LEAST, smooth=True),
+    "defaults": outlines.Cleaning(LEAST, smooth=True),
     "largest probability at least 0.9": 0.9,
 }
 SLOPES = (5, 10, 15, 20)

@@ -308,12 +308,10 @@ def map_(
     ] = None,
     overlap: Annotated[float, typer.Option(help="share of a window that its neighbour covers too")] = 0.5,
     min_area_m2: Annotated[
-        float | None, typer.Option(help="leave out smaller polygons, in m² (not from rasters); default: 20 pixels")
+        float | None, typer.Option(help="leave out smaller polygons, in m² (not from rasters); default: 10 pixels")
     ] = None,
     min_area_px: Annotated[int | None, typer.Option(help="the same in pixels")] = None,
-    fill_holes_m2: Annotated[
-        float | None, typer.Option(help="fill smaller holes of polygons, in m²; default: 20 pixels")
-    ] = None,
+    fill_holes_m2: Annotated[float, typer.Option(help="fill smaller holes of polygons, in m²")] = 0.0,
     smooth: Annotated[bool, typer.Option(help="smooth outlines, within half a pixel")] = True,
     dem: Annotated[
         Path | None, typer.Option(help="elevation in metres, any grid: slope and relief of polygons")

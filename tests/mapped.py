@@ -17,7 +17,7 @@ FILES = [
     "landslides.gpkg", "landslides.qml", "map.json", "mask.qml", "mask.tif", "overlay.png", "probability.qml",
     "probability.tif", "uncertainty.qml", "uncertainty.tif",
 ]  # fmt: skip
-UNCLEANED = {"min_area_px": 1, "fill_holes_m2": 0, "smooth": False}
+UNCLEANED = {"min_area_px": 1, "smooth": False}
 TABLES = [f"scores_{name}.csv" for name in ("precision_recall", "calibration", "by_size")]
 SCORED = sorted([*FILES, *TABLES])
 

@@ -12,7 +12,7 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import CRS, blobs, image_of, refuses, scene, write_tif
-from mapped import draw, read, write_weights
+from mapped import draw, median, read, write_weights
 from rasterio.enums import ColorInterp
 from shapely.geometry import box
 
@@ -65,6 +65,20 @@ def test_smoothed_outlines_stay_within_half_a_pixel_and_apart(
     assert max(shapely.hausdorff_distance(*pair) for pair in pairs) <= 0.5 * 3 + 1e-6
     shapes = smooth.geometry.to_numpy()
     assert shapely.STRtree(shapes).query(shapes, predicate="overlaps").size == 0
+
+
+@pytest.mark.parametrize(("metres", "least"), [(None, 10), (6.0, 40)])
+def test_polygons_below_ten_pixels_as_predicted_are_left_out(
+    tmp_path: Path, weights: Path, metres: float | None, least: int
+) -> None:
+    event, out = scene(tmp_path, blobs(150, 150, 30)), tmp_path / "out"
+    cut = median(event, weights, out, resolution=metres)
+    found = draw(event, weights, out, threshold=cut, resolution=metres)["polygons"]["found"]
+    report = draw(event, weights, out, threshold=cut, resolution=metres, min_area_px=None)
+    table = gpd.read_file(out / "landslides.gpkg", layer="landslides")
+    assert 0 < len(table) == found - report["polygons"]["small"] < found and table["area_px"].min() >= least
+    draw(event, weights, out, threshold=cut, resolution=metres, min_area_px=None, min_area_m2=5000.0)
+    assert gpd.read_file(out / "landslides.gpkg", layer="landslides")["area_m2"].min() >= 5000
 
 
 def test_length_and_width_are_those_of_the_smallest_rectangle(tmp_path: Path) -> None:

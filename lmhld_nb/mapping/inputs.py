@@ -12,7 +12,7 @@ from lmhld_nb.scenes.scene import Image, Scene
 from lmhld_nb.sources.files import codes_in
 
 LEAST_SIDE = 16  # px
-LEAST_PX = 20  # of a polygon and of a hole, where no area is given: benchmarks/results/cleaning.csv
+LEAST_PX = 10  # of a polygon, where no area is given: benchmarks/results/cleaning.csv
 TRAINED = "trained"
 POLYGON_SUFFIXES = (".gpkg", ".shp", ".geojson", ".json")
 
@@ -26,7 +26,7 @@ class MapSettings:
     batch_size: int | None = None  # windows predicted at once; None for what suits the device
     min_area_px: int | None = None  # smaller polygons are left out of the GeoPackage (not of the rasters)
     min_area_m2: float | None = None  # the same; with neither, `LEAST_PX` pixels as predicted
-    fill_holes_m2: float | None = None  # smaller holes of polygons are filled; None for `LEAST_PX` pixels
+    fill_holes_m2: float = 0.0  # smaller holes of polygons are filled
     smooth: bool = True  # outlines within half a pixel of the pixels' edges
     dem: Path | None = None  # elevation in metres, on any grid: slope and relief of each landslide
     least_slope: float = 0.0  # degrees; flatter ground is no landslide (needs ``dem``)
@@ -42,7 +42,7 @@ class MapSettings:
             raise UserError(f"threshold {self.threshold}, overlap {self.overlap}: must lie in (0, 1) and [0, 0.9]")
         if self.batch_size is not None and self.batch_size < 1:
             raise UserError(f"batch size {self.batch_size}: must be at least 1")
-        areas = [self.min_area_px or 0, self.min_area_m2 or 0, self.fill_holes_m2 or 0]
+        areas = [self.min_area_px or 0, self.min_area_m2 or 0, self.fill_holes_m2]
         if not all(0 <= area < math.inf for area in areas):
             raise UserError("least area {} px, {} m², holes below {} m²: must not be negative".format(*areas))
         if not 0 <= self.least_slope < 90:

@@ -188,13 +188,12 @@ def _write_polygons(
 ) -> tuple[gpd.GeoDataFrame, dict[str, int]]:
     """Write landslides, and what is not imaged, as polygons with their styles; return the landslides and counts."""
     landslides = outlines.measure(_written(folder, image.shape))
-    least = inputs.LEAST_PX * math.prod(image.shape) / math.prod(view.shape)
     pixel_m2 = math.prod(rasters.ground_pixel(image.crs, image.transform, image.shape))
-    no_area = settings.min_area_px is None and settings.min_area_m2 is None
-    cleaning = outlines.Cleaning(
-        least if no_area else settings.min_area_px or 0, settings.min_area_m2 or 0,
-        least if settings.fill_holes_m2 is None else settings.fill_holes_m2 / pixel_m2, settings.smooth,
-    )  # fmt: skip
+    least_px = settings.min_area_px or 0
+    if settings.min_area_px is None and settings.min_area_m2 is None:
+        least_px = inputs.LEAST_PX * math.prod(image.shape) / math.prod(view.shape)
+    holes_px = settings.fill_holes_m2 / pixel_m2
+    cleaning = outlines.Cleaning(least_px, settings.min_area_m2 or 0, holes_px, settings.smooth)
     polygons, unseen, found = outlines.outline(folder / map_folder.MASK, landslides, cleaning)
     if ground is not None:
         polygons[["slope_deg", "relief_m"]] = np.array([ground.below(shape) for shape in polygons.geometry]).reshape(
