@@ -3,9 +3,9 @@
     LMHLD_SHARED_DATA=… python -m benchmarks.cleaning
 
 U-Nets of the profile `real` (finished runs, experiment 2, every seed) map: Jinsha A the neighbour C, Jinsha C the
-neighbour A, Hokkaido and Iburi (Landslide4Sense) their test pictures, Moxi its own scene, scored on test windows alone. The threshold is 0.5. Each step
-is taken alone, then the defaults of `lmhld map` together; polygons are drawn on the scene's grid again to be scored. A
-step cannot be judged by F1 alone: `polygons` counts what a person has to look through.
+neighbour A, Hokkaido and Iburi (Landslide4Sense) their test pictures, Moxi its own scene, scored on test windows alone.
+The threshold is 0.5. Each step is taken alone, then the defaults of `lmhld map` together; polygons are drawn on the
+scene's grid again to be scored. F1 is not all: `polygons` counts what a person has to look through.
 """
 
 from __future__ import annotations
