@@ -34,6 +34,11 @@ from lmhld_nb.training import engine, hardware
 from lmhld_nb.training import weights as networks
 
 Rows = Iterable[tuple[Window, np.ndarray]]
+_RASTERS = (
+    (map_folder.PROBABILITY, "float32", NO_PROBABILITY, "average", "probability of landslide"),
+    (map_folder.UNCERTAINTY, "uint8", objects.NO_LABEL, "average", "uncertainty 1 - |2p - 1| in percent"),
+    (map_folder.MASK, "uint8", objects.NO_LABEL, "nearest", "landslide (255: not imaged)"),
+)
 
 
 def map_scene(
@@ -153,14 +158,10 @@ def _write_rasters(
                 coarse.write(probability, 1, window=window.as_rasterio)
         rows = _resampled(folder / map_folder.COARSE, image)
     valid_px, landslide_px = 0, 0
-    names = (map_folder.PROBABILITY, map_folder.UNCERTAINTY, map_folder.MASK)
-    about = ("probability of landslide", "uncertainty 1 - |2p - 1| in percent", "landslide (255: not imaged)")
-    kinds = (("float32", NO_PROBABILITY, "average"), ("uint8", objects.NO_LABEL, "average"),
-             ("uint8", objects.NO_LABEL, "nearest"))  # fmt: skip
     with ExitStack() as stack:
         written = [
             stack.enter_context(files.raster(folder / name, image, dtype, nodata, text, run, resampling))
-            for name, text, (dtype, nodata, resampling) in zip(names, about, kinds, strict=True)
+            for name, dtype, nodata, resampling, text in _RASTERS
         ]
         for window, exact in rows:
             probability = files.rounded(exact)
