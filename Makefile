@@ -9,7 +9,7 @@ REFERENCE := tests/reference
 PYTEST  := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help first env book smoke test test-slurm test-site nbval-edition reference publish records real lab explorer student site bench lint clean
+.PHONY: help first env book smoke test test-slurm test-site test-qgis nbval-edition reference publish records real lab explorer student site bench lint clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -26,7 +26,7 @@ env: .venv/.stamp  ## only set up .venv
 .venv/.core: WHAT := .
 .venv/.book: WHAT := .[site]
 .venv/.book: ALSO := .venv/.core
-.venv/.stamp: WHAT := .[lab,test,site,workflow,dev]
+.venv/.stamp: WHAT := .[lab,test,site,workflow,onnx,dev]
 .venv/.stamp: ALSO := .venv/.core .venv/.book
 .venv/.browser: WHAT := .[browser]
 .venv/.core .venv/.book .venv/.stamp .venv/.browser: pyproject.toml constraints.txt
@@ -65,6 +65,12 @@ test-site: env .venv/.browser  ## every page of build/site/ in a real browser, w
 	@test -f build/site/index.html || $(BIN)/lmhld site --committed
 	$(BIN)/python -m pytest tests/site/check.py
 	$(BIN)/python -m pytest tests/site/check_lab.py
+
+# Debian's python3-qgis is installed where it is missing; it has a Python of its own.
+test-qgis: env  ## a map opened by QGIS, with its styles and overviews (1 minute, and QGIS to install; needs root)
+	@sh tests/qgis/install.sh
+	$(BIN)/python tests/qgis/make_map.py build/qgis
+	QT_QPA_PLATFORM=offscreen /usr/bin/python3 tests/qgis/check.py build/qgis/map build/qgis/map.png
 
 # In a working folder of its own, so that build/edition/ stays as it is.
 nbval-edition: env  ## run committed chapters again on the finished runs of edition and compare (CHAPTER=05: one)

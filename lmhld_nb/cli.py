@@ -293,22 +293,37 @@ def map_(
     ],
     out: Annotated[Path, typer.Option(help="folder for the results")],
     run_id: Annotated[str | None, typer.Option("--run", help="id of a finished run")] = None,
-    weights: Annotated[Path | None, typer.Option(help="a weights.safetensors file, or one of `lmhld export`")] = None,
+    weights: Annotated[Path | None, typer.Option(help="a file of `lmhld learn` or `lmhld export`")] = None,
     bands: Annotated[str | None, typer.Option(help="names of the file's bands in order, e.g. red,green,blue")] = None,
     nodata: Annotated[float | None, typer.Option(help="no-data value; default: the file's own")] = None,
     resolution: Annotated[str | None, typer.Option(help="metres to predict at, or `trained`; not of results")] = None,
     truth: Annotated[Path | None, typer.Option(help="mask on the scene's grid, or polygons, to score against")] = None,
     truth_code: Annotated[int, typer.Option(help="value that means landslide in a --truth mask")] = 1,
-    threshold: Annotated[float, typer.Option(help="least probability of a landslide")] = 0.5,
+    threshold: Annotated[
+        float | None, typer.Option(help="least probability of a landslide; default: the file's")
+    ] = None,
     overlap: Annotated[float, typer.Option(help="share of a window that its neighbour covers too")] = 0.5,
-    min_area_px: Annotated[int, typer.Option(help="leave out smaller polygons, in pixels (not from rasters)")] = 1,
-    min_area_m2: Annotated[float, typer.Option(help="leave out smaller polygons, in m² (not from rasters)")] = 0.0,
+    min_area_m2: Annotated[
+        float | None, typer.Option(help="leave out smaller polygons, in m² (not from rasters); default: 10 pixels")
+    ] = None,
+    min_area_px: Annotated[int | None, typer.Option(help="the same in pixels")] = None,
+    fill_holes_m2: Annotated[float, typer.Option(help="fill smaller holes of polygons, in m²")] = 0.0,
+    smooth: Annotated[bool, typer.Option(help="smooth outlines, within half a pixel")] = True,
+    dem: Annotated[
+        Path | None, typer.Option(help="elevation in metres, any grid: slope and relief of polygons")
+    ] = None,
+    least_slope: Annotated[float, typer.Option(help="degrees; flatter ground is no landslide (needs --dem)")] = 0.0,
+    clouds: Annotated[Path | None, typer.Option(help="polygons, or a mask on the scene's grid: not imaged")] = None,
+    keep_rims: Annotated[bool, typer.Option("--keep-rims", help="rims of pure white or black are imaged")] = False,
+    searched: Annotated[
+        Path | None, typer.Option(help="polygons: distance from them; default: searched.gpkg beside the weights")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="windows predicted at once; default: by device")] = None,
     precision: Annotated[str, typer.Option(help="fp32, bf16, or auto: as tested, where hardware has it")] = "auto",
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Map the landslides of a scene: probability and mask GeoTIFF, GeoPackage of polygons, QGIS styles, PNG overlay."""
+    """Map the landslides of a scene: rasters (COG), polygons (GeoPackage), QGIS styles, an overlay (PNG), a report."""
     from lmhld_nb import mapping
     from lmhld_nb.evaluation import METRICS
     from lmhld_nb.scenes import mosaics
@@ -318,8 +333,9 @@ def map_(
     chosen = weights or runs_dir() / str(run_id) / "weights.safetensors"
     names = tuple(bands.split(",")) if bands else None
     settings = mapping.MapSettings(
-        threshold, overlap, batch_size, min_area_px, min_area_m2, resolution, precision, device
-    )
+        threshold, overlap, batch_size, min_area_px, min_area_m2, fill_holes_m2, smooth, dem, least_slope, clouds,
+        keep_rims, searched, resolution, precision, device,
+    )  # fmt: skip
     first, *others = mosaics.files_of(scene)
     described = mapping.scene_of_file(first, names, nodata, truth, truth_code)
     report = mapping.map_scene(described, chosen, out, settings, others, not quiet)
@@ -338,16 +354,19 @@ def audit(as_json: Annotated[bool, typer.Option("--json", help="for other progra
     typer.echo(checking.as_json(checked) if as_json else checking.text(checked))
 
 
-@app.command(epilog="Example: lmhld export 0123456789abcdef --out net.safetensors")
+@app.command(epilog="Example: lmhld export 0123456789abcdef --out net.onnx")
 def export(
-    run_id: Annotated[str, typer.Argument(help="id of a finished run")],
-    out: Annotated[Path, typer.Option(help="FILE.safetensors; FILE.json beside it says the same to people")],
+    run: Annotated[str, typer.Argument(help="id of a finished run, or a .safetensors file of `lmhld learn`")],
+    out: Annotated[
+        Path, typer.Option(help="FILE.safetensors, or FILE.onnx for other programs; FILE.json beside it is for people")
+    ],
+    deepness: Annotated[bool, typer.Option("--deepness", help="FILE.onnx for QGIS's plugin of that name")] = False,
     force: Annotated[bool, typer.Option("--force", help="replace files that are no earlier export, too")] = False,
 ) -> None:
     """Write a trained network as one file that `lmhld map --weights` needs nothing else for."""
     from lmhld_nb.mapping import export as exports
 
-    for path in exports.export(run_id, out, force):
+    for path in exports.export(run, out, force, deepness):
         typer.echo(path)
 
 

@@ -14,8 +14,10 @@ from lmhld_nb import mapping, models
 from lmhld_nb.scenes.scene import BANDS, Scene
 
 FILES = [
-    "landslides.gpkg", "landslides.qml", "map.json", "mask.tif", "overlay.png", "probability.qml", "probability.tif",
+    "landslides.gpkg", "landslides.qml", "map.json", "mask.qml", "mask.tif", "overlay.png", "probability.qml",
+    "probability.tif", "uncertainty.qml", "uncertainty.tif",
 ]  # fmt: skip
+UNCLEANED = {"min_area_px": 1, "smooth": False}
 TABLES = [f"scores_{name}.csv" for name in ("precision_recall", "calibration", "by_size")]
 SCORED = sorted([*FILES, *TABLES])
 
@@ -32,7 +34,7 @@ def write_weights(path: Path, bands: tuple[str, ...] = BANDS, size: int = 32, ar
 
 
 def draw(scene: Scene, weights: Path, out: Path, others: Sequence[Path] = (), **options: Any) -> dict[str, Any]:
-    settings = mapping.MapSettings(device="cpu", **options)
+    settings = mapping.MapSettings(device="cpu", **{**UNCLEANED, **options})
     return mapping.map_scene(scene, weights, out, settings, others, progress=False)
 
 

@@ -92,7 +92,7 @@ def test_what_cannot_be_exported_is_refused(spec: RunSpec, tmp_path: Path, monke
     out = tmp_path / "new" / "net.safetensors"
     (tmp_path / "file").write_text("")
     refuses(r"nosuch: no finished run \(spec\.json is missing\); `lmhld plan", exports.export, "nosuch", out)
-    refuses(r"net\.pt: must end in \.safetensors", exports.export, spec.run_id, out.with_suffix(".pt"))
+    refuses(r"net\.pt: must end in \.safetensors, or \.onnx", exports.export, spec.run_id, out.with_suffix(".pt"))
     refuses("cannot be written", exports.export, spec.run_id, tmp_path / "file" / "net.safetensors")
     monkeypatch.setattr(safetensors.torch, "save_file", Mock(side_effect=FULL_DISK))
     refuses(r"net\.safetensors: cannot be written \(.*No space left", exports.export, spec.run_id, out)

@@ -25,7 +25,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import TRANSFORM, blobs, image_of, refuses, scene, write_tif
 from mapped import SCORED, TABLES, draw, median, names, read, write_weights
-from rasterio.enums import Resampling
 from scipy.ndimage import label, maximum, mean
 
 import lmhld_nb
@@ -70,7 +69,7 @@ def test_files_lie_on_the_scenes_grid_and_agree(tmp_path, weights, shape):
     probability, predicted = rasters(out)
     assert ((probability >= 0) & (probability <= 1)).all()
     assert ((predicted == 1) == (probability >= cut)).all()
-    table = gpd.read_file(out / "landslides.gpkg")
+    table = gpd.read_file(out / "landslides.gpkg", layer="landslides")
     assert table["area_px"].sum() == predicted.sum() == report["landslide_px"] > 0
     assert sorted(table["area_px"]) == sorted(landslide_sizes(predicted))
     assert table["area_m2"].to_numpy() == pytest.approx(table["area_px"] * 9, rel=2e-3)
@@ -111,7 +110,10 @@ def test_bands_of_rows_give_what_the_whole_scene_gives_at_once(tmp_path_factory,
 def test_no_landslide_is_a_result_too(tmp_path, weights):
     report = draw(scene(tmp_path, np.zeros((60, 60), bool)), weights, tmp_path / "out", threshold=0.999999)
     assert (report["landslides"], report["landslide_px"], report["landslide_m2"]) == (0, 0, 0)
-    assert names(tmp_path / "out") == SCORED and len(gpd.read_file(tmp_path / "out" / "landslides.gpkg")) == 0
+    assert (
+        names(tmp_path / "out") == SCORED
+        and len(gpd.read_file(tmp_path / "out" / "landslides.gpkg", layer="landslides")) == 0
+    )
     stored = json.loads((tmp_path / "out" / "map.json").read_text(), parse_constant=pytest.fail)
     assert stored["scores"]["precision"] is None and stored["scores"]["tn"] == 3600
 
@@ -127,7 +129,7 @@ def test_no_landslide_is_a_result_too(tmp_path, weights):
 def test_areas_are_square_metres_in_any_coordinates(tmp_path, crs, transform, metres):
     mask = blobs(60, 60, 3).astype(np.uint8)
     path = write_tif(tmp_path / "mask.tif", mask, crs=crs, transform=transform)
-    table = outlines.outline(path, outlines.measure([(Window(0, 0, 60, 60), mask, mask.astype(np.float32))]))
+    table, *_ = outlines.outline(path, outlines.measure([(Window(0, 0, 60, 60), mask, mask.astype(np.float32))]))
     assert table["area_m2"].to_numpy() == pytest.approx(table["area_px"] * metres, rel=0.01)
     assert table["lon"].between(-180, 180).all() and table["lat"].between(20, 50).all()
     assert ((table["compactness"] > 0) & (table["compactness"] <= np.pi / 4 + 0.01)).all()
@@ -184,7 +186,8 @@ def test_no_data_is_of_neither_class_at_any_resolution(tmp_path, weights, metres
     write_tif(tmp_path / "a_mask.tif", codes)
     report = draw(event, weights, out, resolution=metres, threshold=0.45)
     assert report["resampled"] == bool(metres) and report["resolution_m"] == (metres or 3)
-    assert grid(event.image) == grid(out / "probability.tif") and names(out) == SCORED
+    assert grid(event.image) == grid(out / "probability.tif")
+    assert names(out) == sorted([*SCORED, "not_imaged.gpkg"])
     probability, predicted = rasters(out)
     assert np.array_equal(probability == -1, hole) and np.array_equal(predicted == 255, hole)
     counts = Confusion.of(predicted == 1, mask, ~hole & (codes != 255))
@@ -218,7 +221,8 @@ def test_layers_open_in_a_gis(tmp_path, weights):
         assert raster.nodata == 255 and set(np.unique(raster.read(1))) <= {0, 1}  # nearest, not means
     table = gpd.read_file(out / "landslides.gpkg", layer="landslides")
     assert list(table.columns) == [
-        "id", "area_px", "mean_probability", "max_probability", "area_m2", "lon", "lat", "compactness", "geometry",
+        "id", "area_px", "mean_probability", "max_probability", "uncertainty", "area_m2", "lon", "lat", "length_m",
+        "width_m", "compactness", "geometry",
     ]  # fmt: skip
     assert list(table["id"]) == list(range(1, report["landslides"] + 1))
     assert table.geometry.is_valid.all() and set(table.geom_type) == {"MultiPolygon"}
@@ -227,13 +231,13 @@ def test_layers_open_in_a_gis(tmp_path, weights):
 
 
 def test_styles_are_what_qgis_reads(tmp_path, weights):
-    draw(scene(tmp_path, blobs(60, 60, 3)), weights, tmp_path / "out", threshold=0.25)
+    draw(scene(tmp_path, blobs(60, 60, 3)), weights, tmp_path / "out")
     style = ElementTree.parse(tmp_path / "out" / "landslides.qml").getroot()
     renderer = style.find("renderer-v2")
     assert style.tag == "qgis" and renderer is not None
     assert (renderer.get("type"), renderer.get("attr")) == ("graduatedSymbol", "mean_probability")
     edges = [float(str(range_.get(end))) for range_ in renderer.iter("range") for end in ("lower", "upper")]
-    assert edges[0] == 0.25 and edges[-1] == 1 and edges[1:-1:2] == edges[2::2]
+    assert edges[0] == 0 and edges[-1] == 1 and edges[1:-1:2] == edges[2::2]
     ramp = ElementTree.parse(tmp_path / "out" / "probability.qml").getroot().iter("item")
     assert [float(str(item.get("value"))) for item in ramp] == pytest.approx(np.arange(11) / 10)
 
@@ -243,11 +247,11 @@ def test_small_landslides_are_left_out_of_the_polygons_only(tmp_path, weights, c
     event, out = scene(tmp_path, blobs(100, 100, 12)), tmp_path / "out"
     cut = median(event, weights, out)
     draw(event, weights, out, threshold=cut)
-    table, whole = gpd.read_file(out / "landslides.gpkg"), rasters(out)
+    table, whole = gpd.read_file(out / "landslides.gpkg", layer="landslides"), rasters(out)
     least = int(table[column].median()) + 1
     options: dict[str, Any] = {f"min_{column}": least}
     draw(event, weights, out, threshold=cut, **options)
-    polygons = gpd.read_file(out / "landslides.gpkg")
+    polygons = gpd.read_file(out / "landslides.gpkg", layer="landslides")
     assert 0 < len(polygons) < len(table)
     assert list(polygons["area_px"]) == list(table["area_px"][table[column] >= least])
     assert np.array_equal(rasters(out), whole)
@@ -270,7 +274,8 @@ def test_strips_measure_what_the_whole_does(tmp_path_factory, seed, height):
     assert list(measured["area_px"]) == [(labels == number).sum() for number in numbers]
     assert measured["mean_probability"].to_numpy() == pytest.approx(mean(probability, labels, numbers))
     assert measured["max_probability"].to_numpy() == pytest.approx(maximum(probability, labels, numbers))
-    table = outlines.outline(write_tif(tmp_path_factory.mktemp("mask") / "mask.tif", mask), measured)
+    table, unseen, _ = outlines.outline(write_tif(tmp_path_factory.mktemp("mask") / "mask.tif", mask), measured)
+    assert unseen.geometry.area.sum() == pytest.approx((mask == 255).sum() * 9)
     for key in ("area_px", "mean_probability", "max_probability"):
         assert list(table[key]) == list(measured[key])
     assert table.geometry.area.to_numpy() == pytest.approx(table["area_px"] * 9)
@@ -367,10 +372,10 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, weights):
 
 def test_a_raster_that_lacks_a_part_is_not_taken_for_whole(tmp_path):
     noise = np.random.default_rng(0).random((1, 300, 300))
-    files.finish(write_tif(tmp_path / "a.tif", noise, blockxsize=256, blockysize=256), Resampling.average)
+    files.finish(write_tif(tmp_path / "a.tif", noise, blockxsize=256, blockysize=256), tmp_path / "c.tif", "average")
     empty = write_tif(tmp_path / "b.tif", np.zeros((1, 300, 300), np.uint8), sparse_ok=True)
     with pytest.raises(OSError, match="a part of the file is missing"):
-        files.finish(empty, Resampling.average)
+        files.finish(empty, tmp_path / "d.tif", "average")
 
 
 @pytest.mark.real
@@ -395,7 +400,7 @@ def test_real_scenes_are_mapped_on_their_grid(tmp_path, shared_data, image, trut
     assert grid(paths[0]) == grid(tmp_path / "out" / "probability.tif") == grid(tmp_path / "out" / "mask.tif")
     with rasterio.open(paths[0]) as source:
         hole = (source.read() == source.nodata).all(axis=0)
-        table = gpd.read_file(tmp_path / "out" / "landslides.gpkg")
+        table = gpd.read_file(tmp_path / "out" / "landslides.gpkg", layer="landslides")
         assert table.crs == source.crs and len(table) == report["landslides"]
     assert np.array_equal(read(tmp_path / "out" / "mask.tif") == 255, hole)
     scored = sum(report["scores"][name] for name in ("tp", "fp", "fn", "tn"))

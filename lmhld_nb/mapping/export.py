@@ -9,26 +9,50 @@ import torch
 
 import lmhld_nb
 from lmhld_nb.config import UserError, runs_dir, write_json
+from lmhld_nb.mapping import onnx_files
 from lmhld_nb.training import weights as networks
 from lmhld_nb.training.weights import write_tensors
 
 
-def export(run_id: str, out: Path, force: bool = False) -> tuple[Path, Path]:
-    """Write a finished run's weights with their card to ``out`` (.safetensors), and the card as JSON beside it.
+def export(source: str, out: Path, force: bool = False, deepness: bool = False) -> tuple[Path, Path]:
+    """Write a network with its card to ``out`` (.safetensors or .onnx), and the card as JSON beside it.
 
-    The card holds model, width, bands, patch sizes, resolution, normalisation, data sets and their fingerprints, scores
-    on the test patches, and versions. Returns both files. UserError where there is no finished run, another suffix, it
-    cannot be written, or a file is there that is no earlier export (unless ``force``; the store's files are never
-    replaced).
+    ``source`` is the id of a finished run, or a .safetensors file (of `lmhld learn`, say). The card holds model, width,
+    bands, patch sizes, resolution, normalisation, data sets and their fingerprints, scores on the test patches, and
+    versions; of an ONNX file also the fields of STAC's Machine Learning Model extension. ``deepness`` writes the ONNX
+    file that QGIS's plugin of that name reads. Returns both files. UserError where there is no such network, another
+    suffix, it cannot be written, or a file is there that is no earlier export (unless ``force``; the store's files are
+    never replaced).
     """
-    if out.suffix != ".safetensors":
-        raise UserError(f"{out}: must end in .safetensors, as what it holds")
+    if out.suffix not in (".safetensors", ".onnx"):
+        raise UserError(f"{out}: must end in .safetensors, or .onnx for other programs")
+    if deepness and out.suffix != ".onnx":
+        raise UserError(f"{out}: Deepness reads ONNX; give a file that ends in .onnx")
     card_file = out.with_suffix(".json")
-    folder = runs_dir() / run_id
+    is_file = source.endswith(".safetensors")
+    folder = Path(source).parent if is_file else runs_dir() / source
     for path in (out, card_file):
         _refuse_to_replace(path, folder, force)
+    weights = Path(source) if is_file else folder / "weights.safetensors"
+    if is_file:
+        tensors, card = networks.read(weights)
+    else:
+        tensors, card = _of_run(folder, weights)
+    card["exported_with"] = {module.__name__: module.__version__ for module in (lmhld_nb, torch, safetensors)}
+    if out.suffix == ".onnx":
+        model, _ = networks.load(weights)
+        card |= onnx_files.mlm(card, model, deepness)
+        onnx_files.write(out, model, card, deepness)
+    else:
+        write_tensors(out, tensors, {"card": json.dumps(card)})
+    write_json(card_file, card)
+    return out, card_file
+
+
+def _of_run(folder: Path, weights: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Return a finished run's tensors and its card with what the run's other files say."""
     spec, metrics, environment = (_read(folder / name) for name in ("spec.json", "metrics.json", "environment.json"))
-    tensors, card = networks.read(folder / "weights.safetensors")
+    tensors, card = networks.read(weights)
     try:
         for patch_set in spec["data"]:
             area = card["areas"][patch_set["area"]]
@@ -36,12 +60,9 @@ def export(run_id: str, out: Path, force: bool = False) -> tuple[Path, Path]:
             area["test"] = metrics["areas"].get(patch_set["area"])
         card |= {name: metrics[name] for name in ("precision", "test")}
         card |= {name: spec[name] for name in ("recipe", "seed", "engine")} | {"trained_with": environment}
-        card["exported_with"] = {module.__name__: module.__version__ for module in (lmhld_nb, torch, safetensors)}
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder}: damaged ({error!r}); make the run again with `lmhld run`") from error
-    write_tensors(out, tensors, {"card": json.dumps(card)})
-    write_json(card_file, card)
-    return out, card_file
+    return tensors, card
 
 
 def _refuse_to_replace(path: Path, run: Path, force: bool) -> None:
@@ -58,7 +79,8 @@ def _is_export(path: Path) -> bool:
     try:
         if not path.is_file():
             return False
-        card = networks.read(path)[1] if path.suffix == ".safetensors" else json.loads(path.read_text("utf-8"))
+        readers = {".safetensors": networks.read, ".onnx": onnx_files.load}
+        card = readers[path.suffix](path)[1] if path.suffix in readers else json.loads(path.read_text("utf-8"))
         return {"run_id", "areas", "bands"} <= set(card)
     except (UserError, OSError, ValueError, TypeError, RecursionError):
         return False

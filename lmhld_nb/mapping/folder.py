@@ -22,13 +22,14 @@ from lmhld_nb.config import UserError, cannot_write
 from lmhld_nb.scenes.rasters import short
 from lmhld_nb.sources.fingerprints import digest_of
 
-PROBABILITY, MASK, POLYGONS, OVERLAY = "probability.tif", "mask.tif", "landslides.gpkg", "overlay.png"
-POLYGON_STYLE, PROBABILITY_STYLE = "landslides.qml", "probability.qml"
+PROBABILITY, UNCERTAINTY, MASK = "probability.tif", "uncertainty.tif", "mask.tif"
+POLYGONS, NOT_IMAGED, OVERLAY = "landslides.gpkg", "not_imaged.gpkg", "overlay.png"
+STYLES = ("landslides.qml", "probability.qml", "uncertainty.qml", "mask.qml")
 SCORE_TABLES = ("precision_recall", "calibration", "by_size")
 REPORT = "map.json"  # written last: without it a map is not finished
 COARSE = "coarse.tif"  # lies in the temporary folder only
 _RECORDED = (
-    PROBABILITY, MASK, POLYGONS, OVERLAY, POLYGON_STYLE, PROBABILITY_STYLE,
+    PROBABILITY, UNCERTAINTY, MASK, POLYGONS, NOT_IMAGED, OVERLAY, *STYLES,
     *(f"scores_{name}.csv" for name in SCORE_TABLES),
 )  # fmt: skip
 _OLDER = f"{REPORT}.older"

@@ -12,6 +12,7 @@ from lmhld_nb.scenes.scene import Image, Scene
 from lmhld_nb.sources.files import codes_in
 
 LEAST_SIDE = 16  # px
+LEAST_PX = 10  # of a polygon, where no area is given: benchmarks/results/cleaning.csv
 TRAINED = "trained"
 POLYGON_SUFFIXES = (".gpkg", ".shp", ".geojson", ".json")
 
@@ -20,22 +21,34 @@ POLYGON_SUFFIXES = (".gpkg", ".shp", ".geojson", ".json")
 class MapSettings:
     """How a scene is mapped."""
 
-    threshold: float = 0.5  # least probability of landslide, between 0 and 1
+    threshold: float | None = None  # least probability of landslide, in (0, 1); None: the card's, 0.5 without one
     overlap: float = 0.5  # share of a window that its neighbour covers too, 0 to 0.9
     batch_size: int | None = None  # windows predicted at once; None for what suits the device
-    min_area_px: int = 1  # smaller polygons are left out of the GeoPackage (not of the rasters)
-    min_area_m2: float = 0.0
+    min_area_px: int | None = None  # smaller polygons are left out of the GeoPackage (not of the rasters)
+    min_area_m2: float | None = None  # the same; with neither, `LEAST_PX` pixels as predicted
+    fill_holes_m2: float = 0.0  # smaller holes of polygons are filled
+    smooth: bool = True  # outlines within half a pixel of the pixels' edges
+    dem: Path | None = None  # elevation in metres, on any grid: slope and relief of each landslide
+    least_slope: float = 0.0  # degrees; flatter ground is no landslide (needs ``dem``)
+    clouds: Path | None = None  # polygons, or a mask on the scene's grid: not imaged
+    keep_rims: bool = False  # rims of pure white or black are imaged
+    searched: Path | None = None  # polygons; each landslide's distance from them
     resolution: float | str | None = None  # metres predicted at, or ``trained`` (the network's); None for the scene's
     precision: str = "auto"  # ``fp32``, ``bf16``, or the one the network was tested in (bf16 only where native)
     device: str = "auto"  # or ``cpu``, ``cuda``
 
     def __post_init__(self) -> None:
-        if not 0 < self.threshold < 1 or not 0 <= self.overlap <= 0.9:
+        if not (self.threshold is None or 0 < self.threshold < 1) or not 0 <= self.overlap <= 0.9:
             raise UserError(f"threshold {self.threshold}, overlap {self.overlap}: must lie in (0, 1) and [0, 0.9]")
         if self.batch_size is not None and self.batch_size < 1:
             raise UserError(f"batch size {self.batch_size}: must be at least 1")
-        if self.min_area_px < 0 or not 0 <= self.min_area_m2 < math.inf:
-            raise UserError(f"least area {self.min_area_px} px, {self.min_area_m2} m²: must not be negative")
+        areas = [self.min_area_px or 0, self.min_area_m2 or 0, self.fill_holes_m2]
+        if not all(0 <= area < math.inf for area in areas):
+            raise UserError("least area {} px, {} m², holes below {} m²: must not be negative".format(*areas))
+        if not 0 <= self.least_slope < 90:
+            raise UserError(f"least slope {self.least_slope}: must lie in [0, 90) degrees")
+        if self.least_slope and self.dem is None:
+            raise UserError("least slope: needs an elevation raster; give it with --dem FILE")
         if self.precision not in ("auto", "fp32", "bf16"):
             raise UserError(f"precision '{self.precision}': unknown; choose auto, fp32 or bf16")
         try:

@@ -1,13 +1,15 @@
 """Mapping: a trained network over a whole scene → rasters, polygons, styles, a picture and a record, all or none."""
 
 import math
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
 import numpy as np
 import rasterio
 import torch
@@ -16,19 +18,27 @@ from rasterio.vrt import WarpedVRT
 
 import lmhld_nb
 from lmhld_nb import scenes
-from lmhld_nb.config import progress_bar, write_json
+from lmhld_nb.config import UserError, printable, progress_bar, write_json
 from lmhld_nb.evaluation import objects
-from lmhld_nb.mapping import files, inputs, outlines, prediction, qgis
+from lmhld_nb.mapping import files, imaged, inputs, onnx_files, outlines, prediction, qgis, terrain
 from lmhld_nb.mapping import folder as map_folder
+from lmhld_nb.mapping.imaged import Imaged
 from lmhld_nb.mapping.inputs import MapSettings
 from lmhld_nb.mapping.prediction import NO_PROBABILITY, Network
+from lmhld_nb.mapping.terrain import Terrain
+from lmhld_nb.mapping.unlike import unlike
 from lmhld_nb.scenes import rasters
 from lmhld_nb.scenes.rasters import Window
-from lmhld_nb.scenes.scene import Image, Labels, Scene
+from lmhld_nb.scenes.scene import Image, Labels, Scene, read_polygons
 from lmhld_nb.training import engine, hardware
 from lmhld_nb.training import weights as networks
 
 Rows = Iterable[tuple[Window, np.ndarray]]
+_RASTERS = (
+    (map_folder.PROBABILITY, "float32", NO_PROBABILITY, "average", "probability of landslide"),
+    (map_folder.UNCERTAINTY, "uint8", objects.NO_LABEL, "average", "uncertainty 1 - |2p - 1| in percent"),
+    (map_folder.MASK, "uint8", objects.NO_LABEL, "nearest", "landslide (255: not imaged)"),
+)
 
 
 def map_scene(
@@ -39,7 +49,7 @@ def map_scene(
     others: Sequence[Path] = (),
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Map the landslides of a scene of any size, from a run's weights.safetensors or a file of `lmhld export`.
+    """Map the landslides of a scene of any size, from a run's weights.safetensors or a file of learn or export.
 
     Overlapping windows of the patch size the network was trained at are predicted and blended, band of rows after band
     of rows, so memory for images depends on the scene's width only. Every raster lies on the scene's own grid.
@@ -48,11 +58,16 @@ def map_scene(
     UserError where the scene cannot be mapped, or ``out`` not written (`folder.all_or_nothing`).
     """
     began = time.perf_counter()
-    read = [path for path in (scene.image, *others, scene.mask, scene.polygons, weights) if path]
+    beside = weights.with_name("searched.gpkg")  # what `lmhld learn` writes
+    searched_file = settings.searched or (beside if beside.is_file() else None)
+    sides = (scene.mask, scene.polygons, settings.dem, settings.clouds, searched_file)
+    read = [path for path in (scene.image, *others, weights, *sides) if path]
     with map_folder.all_or_nothing(out, read) as folder, ExitStack() as stack:
-        model, card = networks.load(weights)
-        device = torch.device(hardware.choose_device(settings.device))
+        is_onnx = weights.suffix == ".onnx"
+        model, card = onnx_files.load(weights) if is_onnx else networks.load(weights)
+        device = torch.device("cpu" if is_onnx else hardware.choose_device(settings.device))
         size, bands = inputs.window_of(card, weights), tuple(card["bands"])
+        threshold = float(card.get("threshold", 0.5)) if settings.threshold is None else settings.threshold
         model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         tested = "fp32" if card.get("precision", "fp32") == "fp32" else "auto"  # bf16 only where it is native
         precision = tested if settings.precision == "auto" else settings.precision
@@ -64,20 +79,27 @@ def map_scene(
         inputs.check_image(view, bands)
         if view.transform == image.transform:  # that is its own resolution
             view = image
+        ground = terrain.read(settings.dem, image) if settings.dem else None
+        searched = _searched(image, searched_file, must_meet=settings.searched is not None)
+        hidden, hidden_px = imaged.hidden(image, settings.clouds, settings.keep_rims)
+        if hidden is not None:
+            is_own, whole = view is image, image
+            image = Imaged(image, hidden, whole)
+            view = image if is_own else Imaged(view, hidden, whole)
         has_labels = scene.mask or scene.polygons
         labels = stack.enter_context(scenes.open_labels(scene, image)) if has_labels else None
         stack.enter_context(engine.settings(device))
-        statistics = prediction.scene_statistics(view, bands)
+        statistics = prediction.stored_statistics(card) or prediction.scene_statistics(view, bands)
+        warned = unlike(view, card, statistics)
+        for line in warned:
+            print(printable(f"lmhld: {scene.image.name}: {line}"), file=sys.stderr)
         predicted = prediction.predicted_rows(view, bands, statistics, network, size, settings.overlap, batch_size)
         with closing(predicted) as rows, progress_bar(view.shape[0], f"map {scene.name}", "row", progress) as bar:
-            counts = _write_rasters(folder, image, view, files.in_blocks(rows, bar.update), settings.threshold)
-        landslides = outlines.measure(_written(folder, image.shape))
-        mask = folder / map_folder.MASK
-        polygons = outlines.outline(mask, landslides, settings.min_area_px, settings.min_area_m2)
-        # One type of geometry, whether or not a landslide's parts meet at corners only.
-        polygons.to_file(folder / map_folder.POLYGONS, layer="landslides", driver="GPKG", promote_to_multi=True)
-        qgis.polygon_style(folder / map_folder.POLYGON_STYLE, settings.threshold)
-        qgis.probability_style(folder / map_folder.PROBABILITY_STYLE)
+            blocks = files.in_blocks(rows, bar.update)
+            counts = _write_rasters(
+                folder, image, view, blocks, threshold, ground, settings.least_slope, card["run_id"]
+            )
+        polygons, found = _write_polygons(folder, image, view, settings, ground, searched)
         files.draw_overlay(folder, view, bands)
         across, down = rasters.ground_pixel(image.crs, image.transform, image.shape)
         report = {
@@ -92,10 +114,10 @@ def map_scene(
             "bands": list(bands),
             **{name: values.tolist() for name, values in zip(("mean", "std"), statistics, strict=True)},
             "window": size,
-            **asdict(settings),
-            "batch_size": batch_size,
+            **{name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items()},
+            **{"threshold": threshold, "batch_size": batch_size},
             **{"device": device.type, "hardware": hardware.device_name(device), "precision": network.precision},
-            **counts,
+            **{"unlike": warned, **counts, "not_imaged_px": hidden_px, "polygons": found},
             "landslides": len(polygons),
             "landslide_m2": float(polygons["area_m2"].sum()) if image.crs else None,
             **_score(folder, image, labels),
@@ -109,31 +131,87 @@ def map_scene(
     return report
 
 
-def _write_rasters(folder: Path, image: Image, view: Image, rows: Rows, threshold: float) -> dict[str, int]:
-    """Write probability and mask on the grid of ``image`` from probabilities of ``view``; count pixels."""
+def _searched(image: Image, path: Path | None, must_meet: bool) -> gpd.GeoSeries | None:
+    """Return the searched ground that meets a scene; None where none does, unless it ``must_meet`` (UserError)."""
+    try:
+        return read_polygons(replace(image.scene, polygons=path), image) if path else None
+    except UserError:
+        if must_meet:
+            raise
+        return None  # the network learnt elsewhere
+
+
+def _write_rasters(
+    folder: Path,
+    image: Image,
+    view: Image,
+    rows: Rows,
+    threshold: float,
+    ground: Terrain | None,
+    slope: float,
+    run: str,
+) -> dict[str, int]:
+    """Write probability, uncertainty and mask on the grid of ``image`` from probabilities of ``view``; count pixels."""
     if view is not image:
-        with files.writer(folder / map_folder.COARSE, view, "float32", NO_PROBABILITY) as coarse:
+        with files.raster(folder / map_folder.COARSE, view, "float32", NO_PROBABILITY) as coarse:
             for window, probability in rows:
                 coarse.write(probability, 1, window=window.as_rasterio)
         rows = _resampled(folder / map_folder.COARSE, image)
     valid_px, landslide_px = 0, 0
-    probability_file, mask_file = folder / map_folder.PROBABILITY, folder / map_folder.MASK
-    with (
-        files.writer(probability_file, image, "float32", NO_PROBABILITY) as probabilities,
-        files.writer(mask_file, image, "uint8", objects.NO_LABEL) as masks,
-    ):
+    with ExitStack() as stack:
+        written = [
+            stack.enter_context(files.raster(folder / name, image, dtype, nodata, text, run, resampling))
+            for name, dtype, nodata, resampling, text in _RASTERS
+        ]
         for window, exact in rows:
             probability = files.rounded(exact)
             mask = (probability >= threshold).astype(np.uint8)
+            if ground is not None and slope:
+                mask &= ground.is_steep(window, slope)
             landslide_px += int(np.count_nonzero(mask))
             unknown = probability < 0
             mask[unknown] = objects.NO_LABEL
+            doubt = np.rint(100 * outlines.uncertainty(probability)).astype(np.uint8)
+            doubt[unknown] = objects.NO_LABEL
             valid_px += mask.size - int(np.count_nonzero(unknown))
-            probabilities.write(probability, 1, window=window.as_rasterio)
-            masks.write(mask, 1, window=window.as_rasterio)
-    files.finish(probability_file, Resampling.average)
-    files.finish(mask_file, Resampling.nearest)
+            for target, values in zip(written, (probability, doubt, mask), strict=True):
+                target.write(values, 1, window=window.as_rasterio)
     return {"valid_px": valid_px, "landslide_px": landslide_px}
+
+
+def _write_polygons(
+    folder: Path,
+    image: Image,
+    view: Image,
+    settings: MapSettings,
+    ground: Terrain | None,
+    searched: gpd.GeoSeries | None,
+) -> tuple[gpd.GeoDataFrame, dict[str, int]]:
+    """Write landslides, and what is not imaged, as polygons with their styles; return the landslides and counts."""
+    landslides = outlines.measure(_written(folder, image.shape))
+    pixel_m2 = math.prod(rasters.ground_pixel(image.crs, image.transform, image.shape))
+    least_px = settings.min_area_px or 0
+    if settings.min_area_px is None and settings.min_area_m2 is None:
+        least_px = inputs.LEAST_PX * math.prod(image.shape) / math.prod(view.shape)
+    holes_px = settings.fill_holes_m2 / pixel_m2
+    cleaning = outlines.Cleaning(least_px, settings.min_area_m2 or 0, holes_px, settings.smooth)
+    polygons, unseen, found = outlines.outline(folder / map_folder.MASK, landslides, cleaning)
+    if ground is not None:
+        polygons[["slope_deg", "relief_m"]] = np.array([ground.below(shape) for shape in polygons.geometry]).reshape(
+            -1, 2
+        )
+    if searched is not None:
+        metric = polygons.estimate_utm_crs() if len(polygons) else polygons.crs
+        polygons["searched_m"] = polygons.to_crs(metric).distance(searched.to_crs(metric).union_all())
+    for path, table in ((folder / map_folder.POLYGONS, polygons), (folder / map_folder.NOT_IMAGED, unseen)):
+        if path.name == map_folder.POLYGONS or len(table):
+            # One type of geometry, whether or not a landslide's parts meet at corners only.
+            table.to_file(
+                path, layer=path.stem, driver="GPKG", promote_to_multi=True, VERSION="1.2"
+            )  # QGIS 3.22 reads it
+            qgis.add_style(path)
+    qgis.copy_styles(folder)
+    return polygons, found
 
 
 def _resampled(coarse: Path, image: Image) -> Rows:

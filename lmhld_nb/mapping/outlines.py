@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import geopandas as gpd
@@ -16,11 +17,15 @@ from shapely.geometry import shape as to_geometry
 from lmhld_nb import inventory
 from lmhld_nb.scenes.rasters import Window
 
-_AGGREGATED = {"first": "min", "area_px": "sum", "mean_probability": "sum", "max_probability": "max"}
+_AGGREGATED = {
+    "first": "min", "area_px": "sum", "mean_probability": "sum", "max_probability": "max", "uncertainty": "sum",
+}  # fmt: skip
+# With 0.354, how far a line through the middles of pixels' sides is from their corners, half a pixel.
+_CORNERS = 0.145
 
 
 def measure(strips: Iterable[tuple[Window, np.ndarray, np.ndarray]]) -> pd.DataFrame:
-    """Return one row per 8-connected landslide: ``first`` pixel (row · width + col), area and probabilities.
+    """Return one row per 8-connected landslide: ``first`` pixel (row · width + col), area, probabilities, uncertainty.
 
     ``strips`` are full-width windows from top to bottom, each with mask (1 is landslide) and probability (rows, cols).
     """
@@ -32,6 +37,7 @@ def measure(strips: Iterable[tuple[Window, np.ndarray, np.ndarray]]) -> pd.DataF
         pixels = np.flatnonzero(labels)
         values = probability.ravel()[pixels].astype(np.float64)
         table = pd.DataFrame(dict.fromkeys(_AGGREGATED, values))
+        table["uncertainty"] = uncertainty(values)
         table["first"], table["area_px"] = pixels + window.row * window.width, 1
         tables.append(table.groupby(labels.ravel()[pixels]).agg(_AGGREGATED))
         top, bottom = (np.where(line > 0, line.astype(np.int64) + total, 0) for line in labels[[0, -1]])
@@ -42,42 +48,110 @@ def measure(strips: Iterable[tuple[Window, np.ndarray, np.ndarray]]) -> pd.DataF
     if seams:
         _, group = inventory.joined(np.concatenate(seams, axis=1) - 1, total)
         table = table.groupby(group).agg(_AGGREGATED)
-    table["mean_probability"] /= table["area_px"]
+    table[["mean_probability", "uncertainty"]] = table[["mean_probability", "uncertainty"]].div(
+        table["area_px"], axis=0
+    )
     return table.sort_values("first").astype({"first": np.int64, "area_px": np.int64}).reset_index(drop=True)
 
 
-def outline(mask: Path, landslides: pd.DataFrame, min_area_px: int = 1, min_area_m2: float = 0.0) -> gpd.GeoDataFrame:
-    """Outline a mask raster's ``landslides`` (of `measure`) as polygons, top to bottom; smaller ones are left out.
+def uncertainty(probability: np.ndarray) -> np.ndarray:
+    """Return 1 − |2p − 1|: 0 where a network is sure, 1 at a probability of 0.5."""
+    return 1 - np.abs(2 * probability - 1)
 
-    Columns: id, area_px, mean_probability, max_probability, area_m2 (in an equal-area system), lon and lat of the
-    centroid, compactness (4πA/P²: 1 for a disc, 0 for a line).
+
+@dataclass(frozen=True)
+class Cleaning:
+    """What polygons are cleaned of; nothing by default."""
+
+    min_area_px: float = 1
+    min_area_m2: float = 0.0
+    fill_holes_px: float = 0.0  # smaller holes are filled, and what lies in them belongs to the landslide around
+    smooth: bool = False  # outlines within half a pixel of the pixels' edges, with fewer corners
+
+
+def outline(
+    mask: Path, landslides: pd.DataFrame, cleaning: Cleaning = Cleaning()
+) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame, dict[str, int]]:
+    """Outline a mask raster's ``landslides`` (of `measure`) as polygons, top to bottom, and clean them.
+
+    Columns: id, area_px (of the mask), mean_probability, max_probability, uncertainty (mean); area_m2 of the polygon,
+    in an equal-area system, lon and lat of its centroid, length_m and width_m of the smallest rectangle around it,
+    compactness (4πA/P²: 1 for a disc, 0 for a line). Returns also the polygons of what is not imaged (255), and how
+    many landslides were ``found``, how many of them are ``small`` and left out, and how many ``holes`` were filled.
     """
     with rasterio.open(mask) as source:
         crs, transform, width = source.crs, source.transform, source.width
-        # Where the mask is 0 there is nothing to outline; 255 is no data.
-        band = rasterio.band(source, 1)
-        outlined = rasterio.features.shapes(band, band, 8, transform) if len(landslides) else ()
-        shapes = np.array([to_geometry(geometry) for geometry, value in outlined if value == 1], object)
+        band = rasterio.band(source, 1)  # where the mask is 0 there is nothing to outline
+        outlined = [(to_geometry(shape), value) for shape, value in rasterio.features.shapes(band, band, 8, transform)]
+    shapes = np.array([shape for shape, value in outlined if value == 1], object)
+    unseen = gpd.GeoDataFrame(geometry=[shapely.make_valid(shape) for shape, value in outlined if value != 1], crs=crs)
     # The first corner, row by row, is that of a landslide's first pixel: they come in this order.
     corners, owner = shapely.get_coordinates(shapes, return_index=True)
     cols, rows = np.rint(~transform * corners.T).astype(np.int64)  # outlines follow the pixels' edges
     firsts = pd.Series(rows * (width + 1) + cols).groupby(owner).min()
+    table = gpd.GeoDataFrame(landslides.drop(columns="first"), geometry=shapes[np.argsort(firsts)], crs=crs)
+    counts = {"found": len(table)}
+    table = table[table["area_px"] >= cleaning.min_area_px].reset_index(drop=True)
+    shapes = table.geometry.to_numpy()
+    pixel = abs(transform.a)
+    shapes, counts["holes"] = _filled(shapes, cleaning.fill_holes_px * pixel * abs(transform.e))
+    if cleaning.smooth:
+        shapes = np.array([_smoothed(shape, pixel) for shape in shapes], object)
     # Where parts meet at a corner, an outline touches itself: as several polygons it is valid.
-    shapes = shapely.make_valid(shapes[np.argsort(firsts)])
-    table = gpd.GeoDataFrame(landslides.drop(columns="first"), geometry=shapes, crs=crs)
-    table = table[table["area_px"] >= min_area_px].reset_index(drop=True)
+    shapes = shapely.make_valid(shapes, method="structure")
+    table = table.set_geometry(gpd.GeoSeries(shapes, crs=crs))
+    inside = _within_another(shapes) if counts["holes"] else np.zeros(len(table), bool)
+    table = table[~inside].reset_index(drop=True)
     ground = table
     if crs is None:
-        table[["area_m2", "lon", "lat"]] = np.nan
+        table[["area_m2", "lon", "lat", "length_m", "width_m"]] = np.nan
     else:
         # Degrees have no area, feet another unit, Mercator's grows to the poles: measure in an equal-area system.
         table["area_m2"] = table.to_crs(6933).area
         centres = gpd.GeoSeries(shapely.centroid(table.geometry.to_numpy()), crs=crs).to_crs(4326)
         table["lon"], table["lat"] = centres.x, centres.y
-        if len(table) and crs.is_geographic:
+        if len(table):
             ground = table.to_crs(table.estimate_utm_crs())
+        sides = _sides(ground.geometry.to_numpy())
+        table["length_m"], table["width_m"] = sides.max(axis=0), sides.min(axis=0)
     table["compactness"] = 4 * math.pi * ground.area / ground.length**2
     if crs is not None:
-        table = table[table["area_m2"] >= min_area_m2].reset_index(drop=True)
+        table = table[table["area_m2"] >= cleaning.min_area_m2].reset_index(drop=True)
+    counts["small"] = counts["found"] - len(table) - int(inside.sum())
     table.insert(0, "id", np.arange(1, len(table) + 1))
-    return table
+    return table, unseen, counts
+
+
+def _filled(shapes: np.ndarray, least: float) -> tuple[np.ndarray, int]:
+    """Return polygons without their holes below ``least`` (in the square of their units), and how many these were."""
+    filled, holes = [], 0
+    for shape in shapes:
+        kept = [ring for ring in shape.interiors if shapely.Polygon(ring).area >= least]
+        holes += len(shape.interiors) - len(kept)
+        filled.append(shapely.Polygon(shape.exterior, kept) if len(kept) < len(shape.interiors) else shape)
+    return np.array(filled, object), holes
+
+
+def _smoothed(shape: shapely.Polygon, pixel: float) -> shapely.Polygon:
+    """Return a polygon through the middles of its pixels' sides: stairs are slopes."""
+
+    def middles(ring: shapely.LinearRing) -> np.ndarray:
+        corners = shapely.get_coordinates(shapely.segmentize(ring, pixel * 1.001))
+        line = (corners[:-1] + corners[1:]) / 2
+        return np.concatenate([line, line[:1]])
+
+    smooth = shapely.Polygon(middles(shape.exterior), [middles(ring) for ring in shape.interiors])
+    return shapely.simplify(smooth, _CORNERS * pixel)
+
+
+def _within_another(shapes: np.ndarray) -> np.ndarray:
+    """Say of each polygon whether it lies within another one."""
+    inner, outer = shapely.STRtree(shapes).query(shapes, predicate="within")
+    return np.isin(np.arange(len(shapes)), inner[inner != outer])
+
+
+def _sides(shapes: np.ndarray) -> np.ndarray:
+    """Return the two sides (2, n) of the smallest rectangle around each polygon."""
+    corners = [shapely.get_coordinates(shapely.oriented_envelope(shape))[:3] for shape in shapes]
+    steps = np.diff(np.array(corners).reshape(-1, 3, 2), axis=1)
+    return np.hypot(*np.moveaxis(steps, 2, 0)).T

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -74,21 +76,76 @@ def save(
     write_tensors(path, tensors, {"card": json.dumps(card)})
 
 
+def save_members(path: Path, members: Sequence[tuple[nn.Module, dict[str, Any]]], card: dict[str, Any]) -> None:
+    """Write networks whose probabilities are averaged, each with its ``model``, ``width``, ``source`` and ``weight``.
+
+    ``card`` may hold ``threshold`` and ``temperature`` (`Ensemble`), and ``statistics`` (``mean`` and ``std``, lists
+    over the bands) where values are to be normalised with these and not with the scene's own. Raises as
+    `write_tensors`.
+    """
+    tensors = {f"{k}/{name}": value for k, (one, _) in enumerate(members) for name, value in one.state_dict().items()}
+    write_tensors(path, tensors, {"card": json.dumps(card | {"members": [about for _, about in members]})})
+
+
+class Ensemble(nn.Module):
+    """Networks that vote: logits of the weighted mean of their probabilities, divided by a temperature.
+
+    Guo et al. 2017, On calibration of modern neural networks, ICML: a temperature above 1 takes back overconfidence.
+    """
+
+    def __init__(self, members: Sequence[nn.Module], weights: Sequence[float], temperature: float = 1.0) -> None:
+        super().__init__()
+        if not members or min(weights) <= 0 or not 0 < temperature < math.inf:
+            raise ValueError(f"members weigh {list(weights)} at temperature {temperature}: must be positive")
+        self.members = nn.ModuleList(members)
+        self.weights = [weight / sum(weights) for weight in weights]
+        self.temperature = temperature
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, 1, H, W) float32 of images (N, bands, H, W)."""
+        votes = zip(self.weights, self.members, strict=True)
+        mean = torch.stack([weight * torch.sigmoid(member(images).float()) for weight, member in votes]).sum(dim=0)
+        return torch.logit(mean, eps=1e-6) / self.temperature
+
+
+def members_of(model: nn.Module) -> list[tuple[nn.Module, float]]:
+    """Return the networks of an `Ensemble` with their weights, which sum up to 1; of a single network, itself."""
+    return list(zip(model.members, model.weights, strict=True)) if isinstance(model, Ensemble) else [(model, 1.0)]
+
+
 def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """Return a stored network in evaluation mode, on the CPU, and its card.
+    """Return a stored network, or an `Ensemble` of several, in evaluation mode, on the CPU, and its card.
 
     UserError where the file is missing, damaged, no network of this book, or of code that has changed since.
     """
     tensors, card = read(path)
     with _one_line_errors(path):
-        if models.source_of(card["model"]) != card.get("source", ""):
-            raise UserError(f"the code of '{card['model']}' has changed since; train it again")
-        model = models.build(card["model"], len(card["bands"]), card["width"])
-        shapes, stored = ({name: value.shape for name, value in one.items()} for one in (model.state_dict(), tensors))
-        if stored != shapes:
-            raise ValueError(f"its weights are not those of the {card['model']} that its card describes")
-        model.load_state_dict(tensors)
-    return model.eval(), card
+        if not 0 < card.get("threshold", 0.5) < 1:
+            raise ValueError(f"its threshold is {card['threshold']}")
+        if (statistics := card.get("statistics")) is not None:
+            shape = np.shape([statistics["mean"], statistics["std"]])
+            if shape != (2, len(card["bands"])) or not min(statistics["std"]) > 0:
+                raise ValueError(f"its statistics are not those of {len(card['bands'])} bands")
+        if "members" not in card:
+            return _built(card, len(card["bands"]), tensors).eval(), card
+        prefixes = [f"{number}/" for number in range(len(card["members"]))]
+        parts = [{name[len(p) :]: value for name, value in tensors.items() if name.startswith(p)} for p in prefixes]
+        if sum(map(len, parts)) != len(tensors):
+            raise ValueError("it holds other networks than its card describes")
+        built = [_built(one, len(card["bands"]), part) for one, part in zip(card["members"], parts, strict=True)]
+        weights = [float(one["weight"]) for one in card["members"]]
+        return Ensemble(built, weights, float(card.get("temperature", 1.0))).eval(), card
+
+
+def _built(about: dict[str, Any], bands: int, tensors: dict[str, Tensor]) -> nn.Module:
+    if models.source_of(about["model"]) != about.get("source", ""):
+        raise UserError(f"the code of '{about['model']}' has changed since; train it again")
+    model = models.build(about["model"], bands, about["width"])
+    shapes, stored = ({name: value.shape for name, value in one.items()} for one in (model.state_dict(), tensors))
+    if stored != shapes:
+        raise ValueError(f"its weights are not those of the {about['model']} that its card describes")
+    model.load_state_dict(tensors)
+    return model
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

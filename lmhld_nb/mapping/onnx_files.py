@@ -1,0 +1,176 @@
+"""ONNX: a network as one file for other programs, QGIS among them, and for `lmhld map`.
+
+The graph takes values as a scene stores them, (batch, bands, height, width) float32, height and width multiples of 16,
+and gives probabilities (batch, 1, height, width). It normalises by itself, with its initialisers ``mean`` and ``std``,
+which a program may replace (onnxruntime: feed them). NaN, in the file of a network that was trained on scenes
+normalised each by itself, stands for the statistics of each image that the graph is given.
+
+QGIS's plugin Deepness wants another graph: square tiles of one size, values divided by 255, and two classes, of which
+it takes the larger one.
+"""
+
+import importlib
+import json
+import math
+import warnings
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lmhld_nb.config import UserError, atomic_path
+from lmhld_nb.mapping import prediction
+from lmhld_nb.models.unet_3p import UpsampledConv
+
+OPSET = 17
+CLASSES = {"0": "background", "1": "landslide"}
+TILE, OVERLAP, SMALL = 512, 25, 5  # of Deepness: px; percent; side of its median filter in px
+
+
+class _Graph(nn.Module):
+    """A network with its normalisation in front and a sigmoid behind; with a ``threshold``, as Deepness wants it."""
+
+    def __init__(self, model: nn.Module, threshold: float | None) -> None:
+        super().__init__()
+        self.model, self.threshold = model, threshold
+
+    def forward(self, image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        if self.threshold is not None:
+            image = image * 255
+        own_mean = image.mean((2, 3), keepdim=True)
+        own_std = ((image - own_mean) ** 2).mean((2, 3), keepdim=True).sqrt().clamp(min=1e-6)
+        mean, std = mean[None, :, None, None], std[None, :, None, None]
+        mean, std = (torch.where(value.isnan(), own, value) for value, own in ((mean, own_mean), (std, own_std)))
+        logits = self.model((image - mean) / std).float()
+        if self.threshold is None:
+            return torch.sigmoid(logits)
+        # The classes are equal where the probability is the threshold.
+        landslide = torch.sigmoid(logits - math.log(self.threshold / (1 - self.threshold)))
+        return torch.cat([1 - landslide, landslide], dim=1)
+
+
+def write(path: Path, model: nn.Module, card: dict[str, Any], deepness: bool = False) -> None:
+    """Write a network in evaluation mode with its card, or what ``deepness`` reads, atomically.
+
+    Statistics in the graph are the card's ``statistics``, or those of its one area where it was normalised by area;
+    otherwise each image's own. UserError where onnx is not installed or the file cannot be written.
+    """
+    onnx = _needed("onnx")
+    bands = len(card["bands"])
+    statistics = statistics_of(card) or (np.full(bands, math.nan), np.full(bands, math.nan))
+    for module in model.modules():
+        if isinstance(module, UpsampledConv):
+            module.literal = True  # the other way is for images of one size
+    names, axes = ["image", "mean", "std"], {0: "batch", 2: "height", 3: "width"}
+    example = (torch.rand(2, bands, 32, 48), torch.zeros(bands), torch.ones(bands))
+    graph = _Graph(model, float(card.get("threshold", 0.5)) if deepness else None).eval()
+    with atomic_path(path) as temporary, warnings.catch_warnings():
+        # The exporter that traces is called legacy; the other one takes ten times as long, and a package more.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            graph, example, temporary, input_names=names, output_names=["probability"], dynamo=False,
+            opset_version=OPSET, dynamic_axes={"image": axes, "probability": axes},
+        )  # fmt: skip
+        stored = onnx.load(temporary)
+        for name, values in zip(names[1:], statistics, strict=True):
+            stored.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(values, np.float32), name))
+        if deepness:
+            for value in (stored.graph.input[0], stored.graph.output[0]):
+                for dimension in value.type.tensor_type.shape.dim[2:]:
+                    dimension.dim_value = TILE
+        about = metadata(card) if deepness else {"card": card}
+        about |= {"bands": card["bands"], "normalisation": "fixed" if statistics_of(card) else "of each image"}
+        onnx.helper.set_model_props(stored, {key: json.dumps(value) for key, value in about.items()})
+        onnx.checker.check_model(stored, full_check=True)
+        onnx.save(stored, temporary)
+
+
+def statistics_of(card: dict[str, Any]) -> prediction.Statistics | None:
+    """Return the mean and standard deviation that a card fixes; None where each image has its own."""
+    areas = list(card["areas"].values())
+    if (stored := prediction.stored_statistics(card)) is None and card.get("normalise") == "area" and len(areas) == 1:
+        return np.asarray(areas[0]["mean"], np.float32), np.asarray(areas[0]["std"], np.float32)
+    return stored
+
+
+def metadata(card: dict[str, Any]) -> dict[str, Any]:
+    """Return what Deepness reads from a file, by its names: resolution in cm, overlap in percent."""
+    metres = [area["resolution_m"] for area in card["areas"].values() if area.get("resolution_m")]
+    return {
+        "model_type": "Segmentor",
+        "class_names": CLASSES,
+        **({"resolution": 100 * float(np.median(metres))} if metres else {}),
+        "tile_size": TILE,  # what its code reads
+        "tiles_size": TILE,  # what its documentation says
+        "tiles_overlap": OVERLAP,
+        "seg_thresh": 0.5,
+        "seg_small_segment": SMALL,
+    }
+
+
+def mlm(card: dict[str, Any], model: nn.Module, deepness: bool) -> dict[str, Any]:
+    """Return the fields of STAC's Machine Learning Model extension (1.4) for a network's ONNX file."""
+    side = TILE if deepness else -1
+    tasks, kind = (
+        ["semantic-segmentation"],
+        {"dim_order": ["batch", "channel", "height", "width"], "data_type": "float32"},
+    )
+    scaling = [{"type": "scale", "value": 255}] * len(card["bands"]) if deepness else None
+    given = {"shape": [-1, len(card["bands"]), side, side], **kind}
+    made = {"shape": [-1, 2 if deepness else 1, side, side], **kind}
+    classes = [{"value": int(value), "name": name} for value, name in CLASSES.items()]
+    return {
+        "mlm:name": f"{card['model']}-{card['run_id']}",
+        "mlm:architecture": card["model"],
+        "mlm:tasks": tasks,
+        "mlm:framework": "ONNX",
+        "mlm:total_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "mlm:input": [
+            {"name": "image", "bands": card["bands"], "input": given, "value_scaling": scaling, "resize_type": None}
+        ],
+        "mlm:output": [{"name": "probability", "tasks": tasks, "result": made, "classification:classes": classes}],
+    }
+
+
+class OnnxNetwork(nn.Module):
+    """A network that onnxruntime computes on the CPU: normalised images (N, bands, H, W) → logits (N, 1, H, W)."""
+
+    def __init__(self, session: Any, bands: int, width: int) -> None:
+        super().__init__()
+        self.session = session
+        self.normalised = {"mean": np.zeros(bands, np.float32), "std": np.ones(bands, np.float32)}
+        # What `suitable_batch` reads the width of a network from.
+        self.first = nn.Parameter(torch.zeros(width, 1, 1, 1), requires_grad=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        values = images.contiguous(memory_format=torch.contiguous_format).numpy()
+        (probability,) = self.session.run(None, {"image": values, **self.normalised})
+        return torch.logit(torch.from_numpy(probability), eps=1e-7)
+
+
+def load(path: Path) -> tuple[OnnxNetwork, dict[str, Any]]:
+    """Return a network of `write` and its card; UserError where the file is none, or onnxruntime is not installed."""
+    runtime = _needed("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1  # windows are predicted side by side
+    try:
+        content = path.read_bytes()  # from memory, a graph cannot refer to other files
+        session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        card = json.loads(session.get_modelmeta().custom_metadata_map["card"])
+        width = int(card.get("width") or card["members"][0]["width"])
+        return OnnxNetwork(session, len(card["bands"]), width), card
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; write it with `lmhld export`") from None
+    except Exception as error:  # onnxruntime has its own
+        detail = " ".join(str(error).split())[:120]
+        raise UserError(f"{path}: no network of this book ({detail}); give a file of `lmhld export`") from error
+
+
+def _needed(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise UserError(f"{name} is not installed; pip install 'lmhld-nb[onnx]' brings it") from None

@@ -1,0 +1,107 @@
+"""How unlike its training a scene is: what a network cannot be expected to know, said before it is asked."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from rasterio.enums import ColorInterp
+
+from lmhld_nb.config import UserError
+from lmhld_nb.mapping import prediction
+from lmhld_nb.mapping.prediction import Statistics
+from lmhld_nb.scenes import rasters, read_decimated
+from lmhld_nb.scenes.rasters import Window
+from lmhld_nb.scenes.scene import Image
+
+MOST_RESOLUTION = 2.0  # times that pixels may be larger or smaller than in training
+MOST_SCALE = 4.0  # times that a band's mean may be, where the values are of one kind
+MOST_RATIO = 1.5  # times that two bands' ratio may differ
+MOST_OUTSIDE = 0.10  # share of pixels outside the training's 1 to 99 %, where 0.02 are expected
+SIDE = 1000  # px, at most, of the sample
+_COLOURS = {ColorInterp.red: "red", ColorInterp.green: "green", ColorInterp.blue: "blue"}
+
+
+def unlike(image: Image, card: dict[str, Any], statistics: Statistics) -> list[str]:
+    """Return, a line each, in what a scene as it is predicted differs from what a card says the network was trained on.
+
+    Compared are the size of a pixel, the order of bands with the file's own colours, values and ratios of bands, and
+    the share of pixels outside the training's percentiles, both normalised. What a card does not say is not compared.
+    ``statistics`` are what the scene is normalised with.
+    """
+    bands, areas = tuple(card["bands"]), list(card["areas"].values())
+    step = max(1, max(image.shape) // SIDE)
+    values = read_decimated(lambda window: image.read(window, bands), Window(0, 0, *image.shape), step)
+    pixels = values[:, image.valid(values)].astype(np.float64)
+    lines = [*_resolution(image, areas), *_colours(image)]
+    percentiles = card.get("percentiles") or {}
+    known = [np.array([percentiles[band] for band in bands]).T] if set(bands) <= set(percentiles) else []
+    means = [known[0][2]] if known else [np.array(area["mean"], float) for area in areas if area.get("mean")]
+    means = [mean for mean in means if len(mean) == len(bands) and (mean > 0).all()]
+    if pixels.size and means:
+        own = np.median(pixels, axis=1) if known else pixels.mean(axis=1)
+        lines += _values(own, means, bands)
+    training = prediction.stored_statistics(card)
+    if training is None and len(areas) == 1 and areas[0].get("std"):
+        training = areas[0]["mean"], areas[0]["std"]
+    if pixels.size and known and training is not None:
+        lines += _outside(pixels, statistics, known[0], training, bands)
+    return lines
+
+
+def _resolution(image: Image, areas: list[dict[str, Any]]) -> Iterator[str]:
+    known = [float(area["resolution_m"]) for area in areas if area.get("resolution_m")]
+    own = image.ground_m
+    if not known or own is None:
+        return
+    nearest = min(known, key=lambda metres: abs(np.log(metres / own)))
+    if not 1 / MOST_RESOLUTION <= own / nearest <= MOST_RESOLUTION:
+        yield f"a pixel is {own:.3g} m, in training it was {nearest:.3g} m; predict at it with --resolution trained"
+
+
+def _colours(image: Image) -> Iterator[str]:
+    try:
+        with rasters.open_raster(image.scene.image) as source:
+            tags = [_COLOURS.get(tag) for tag in source.colorinterp]
+    except UserError:  # an array file has none
+        return
+    for number, (tag, name) in enumerate(zip(tags, image.scene.bands, strict=False), 1):
+        if tag and name in _COLOURS.values() and tag != name:
+            yield f"band {number} is {name} by its name and {tag} by the file's own tag; check the order in --bands"
+            return
+
+
+def _values(own: np.ndarray, means: list[np.ndarray], bands: tuple[str, ...]) -> Iterator[str]:
+    """Compare bands and the ratios of neighbouring bands with the training area that is nearest."""
+
+    def worst(logs: list[np.ndarray]) -> tuple[int, float]:
+        nearest = min(logs, key=lambda log: float(np.abs(log).max()))
+        k = int(np.abs(nearest).argmax())
+        return k, float(np.exp(nearest[k]))
+
+    own = np.maximum(own, 1e-9)
+    k, times = worst([np.log(own / mean) for mean in means])
+    if not 1 / MOST_SCALE <= times <= MOST_SCALE:
+        yield f"{bands[k]} is {times:.3g} times as bright as in training; are its values of the same kind?"
+    if len(bands) < 2:
+        return
+    k, times = worst([np.diff(np.log(own / mean)) for mean in means])
+    if not 1 / MOST_RATIO <= times <= MOST_RATIO:
+        first, second = list(pairwise(bands))[k]
+        change = f"{second} to {first} is {times:.3g} times what it was in training"
+        yield f"{change}: another sensor, or bands in another order?"
+
+
+def _outside(
+    pixels: np.ndarray, own: Statistics, known: np.ndarray, training: Statistics, bands: tuple[str, ...]
+) -> Iterator[str]:
+    """Compare normalised pixels with the training's 1 and 99 %."""
+    (mean, std), (trained_mean, trained_std) = (
+        [np.asarray(value)[:, None] for value in pair] for pair in (own, training)
+    )
+    low, high = ((known[end][:, None] - trained_mean) / trained_std for end in (0, -1))
+    scaled = (pixels - mean) / std
+    share = ((scaled < low) | (scaled > high)).mean(axis=1)
+    if share.max() > MOST_OUTSIDE:
+        k = int(share.argmax())
+        yield f"{share[k]:.0%} of the pixels lie outside what training held of {bands[k]} (its 1 to 99 %)"
