@@ -47,6 +47,7 @@ _NAMES = {
     "Book": "lmhld_nb.book.face",
     "tidy": "lmhld_nb.book.face",
     "exercise": "lmhld_nb.book.exercises",
+    "learn": "lmhld_nb.mapping",
 }
 
 _MODULES = {"ledger": "lmhld_nb.book.ledger"}
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from lmhld_nb.book.face import Book as Book
     from lmhld_nb.book.face import open as open
     from lmhld_nb.book.face import tidy as tidy
+    from lmhld_nb.mapping import learn as learn
 
 
 def __getattr__(name: str) -> Any:
