@@ -382,9 +382,9 @@ def learn(
     if bool(class_column) != bool(landslide):
         raise UserError("learn: --class-column and --landslide belong together; give both, or neither for all polygons")
     names = tuple(bands.split(",")) if bands else None
-    classes = (
-        ("review", ("right",), ("wrong",)) if review else (class_column, (*(landslide or ()),), (*(background or ()),))
-    )
+    if review:
+        class_column, landslide, background = "review", ["right"], ["wrong"]
+    classes = class_column, tuple(landslide or ()), tuple(background or ())
     pairs = [(Path(one), Path(other)) for one, _, other in (text.partition("\n") for text in also or ())]
     scenes = [(mapping.scene_of_file(one, names, nodata), LabelFile(file, None, layer, *classes, around=review))
               for one, file in [(scene, labels), *pairs]]  # fmt: skip

@@ -34,10 +34,10 @@ class Folds:
         return np.where(self.blocks >= 0, self.of_block[self.blocks], -1).astype(np.int8)
 
     def training_labels(self, labels: np.ndarray, fold: int, size: int) -> np.ndarray:
-        """Return the labels with 255 in the blocks of a fold and up to a quarter of a patch around them."""
+        """Return the labels with 255 in the blocks of a fold and up to an eighth of a patch around them."""
         if not self.count:
             return labels
-        near = maximum_filter((self.pixels == fold).astype(np.uint8), 2 * (size // 4) + 1)
+        near = maximum_filter((self.pixels == fold).astype(np.uint8), 2 * (size // 8) + 1)
         return np.where(near, UNLABELLED, labels).astype(np.uint8)
 
 
@@ -80,7 +80,7 @@ class Judged:
     @property
     def f1(self) -> float:
         """Pooled F1; NaN where nothing was held back."""
-        return self.interval.value
+        return float(intervals.f1(self.counts))
 
     @property
     def interval(self) -> intervals.Interval:

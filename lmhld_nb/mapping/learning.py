@@ -6,6 +6,7 @@ that have judged it, and nothing is stopped early by them.
 """
 
 import hashlib
+import itertools
 import json
 import math
 import shutil
@@ -105,16 +106,16 @@ def learn(
     used, or ``out`` holds other files than an earlier result.
     """
     began = time.perf_counter()
-    _check_folder(out, start)
+    files = [labels if isinstance(labels, LabelFile) else LabelFile(labels), *(file for _, file in also)]
+    _check_folder(out, [start, *(path for file in files for path in (file.path, file.searched))])
     with ExitStack() as stack:
         model, start_card = networks.load(start) if start else (None, {})
         grounds: list[Ground] = []
-        for one, file in [(scene, labels), *also]:
+        for one, file in zip([scene, *(one for one, _ in also)], files, strict=True):
             image = stack.enter_context(scenes.open_image(one if isinstance(one, Scene) else inputs.scene_of_file(one)))
             named = [band for band in image.scene.bands if band not in ("", "alpha")]
             bands = tuple(start_card.get("bands", grounds[0].bands if grounds else named))
             inputs.check_image(image, bands)
-            file = file if isinstance(file, LabelFile) else LabelFile(file)
             grounds.append(labelled.read(image, file, bands, grounds[0].patch if grounds else settings.patch))
         ground, size = grounds[0], min(one.patch for one in grounds)
         device = torch.device(hardware.choose_device(settings.device))
@@ -174,11 +175,12 @@ def learn(
     return card
 
 
-def _check_folder(out: Path, start: Path | None) -> None:
-    """Refuse (UserError) a folder whose files would be lost, or that holds something else."""
+def _check_folder(out: Path, inputs_: Sequence[Path | None]) -> None:
+    """Refuse (UserError) a folder that holds an input among the files to be replaced, or anything else."""
     held = sorted(path.name for path in out.iterdir() if path.name != WORK) if out.is_dir() else []
-    if start and start.exists() and any((out / name).exists() and start.samefile(out / name) for name in FILES):
-        raise UserError(f"{start}: would be replaced; choose another folder for the results")
+    for path, name in itertools.product(filter(None, inputs_), FILES):
+        if path.exists() and (out / name).exists() and path.samefile(out / name):
+            raise UserError(f"{path}: would be replaced; choose another folder for the results")
     is_ours = (out / WORK).is_dir()
     with suppress(UserError):
         is_ours = is_ours or "held_back" in networks.read(out / NETWORK)[1]
@@ -407,7 +409,7 @@ def _members(
 def _row(candidate: str, judged: Judged, remark: str = "") -> dict[str, Any]:
     f1, total = judged.interval, judged.total
     scores = {"f1": f1.value, "low": f1.low, "high": f1.high, "precision": total.precision, "recall": total.recall}
-    return {"candidate": candidate, "remark": remark, **scores}
+    return {"candidate": candidate, "remark": remark, **scores, "threshold": judged.threshold}
 
 
 def _compared(
