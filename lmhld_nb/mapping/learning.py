@@ -171,7 +171,7 @@ def learn(
         network = Network(voting.eval().to(device), device)
         squares = _label_next(ground, bands, statistics[0][by], network, size)
         card["seconds"] = round(time.perf_counter() - began, 1)
-        _write(out, tasks[0].folder, ground, pd.DataFrame(log), squares, members, card)
+        _write(out, tasks[0].folder, ground, log, squares, members, card)
     return card
 
 
@@ -216,9 +216,9 @@ def _padded(array: np.ndarray, size: int, fill: int) -> np.ndarray:
     return np.pad(array, sides, constant_values=fill)
 
 
-def _places(known: np.ndarray, size: int, least: float = 0.0) -> np.ndarray:
-    """Return first rows and columns (n, 2) of half overlapping patches that hold more than a share of ``known``."""
-    rows, cols = (prediction.starts(length, size, size // 2) for length in known.shape)
+def _places(known: np.ndarray, size: int, step: int, least: float = 0.0) -> np.ndarray:
+    """Return first rows and columns (n, 2) of patches, one every ``step``, with more than a share of ``known``."""
+    rows, cols = (prediction.starts(length, size, step) for length in known.shape)
     places = np.array([(row, col) for row in rows for col in cols])
     share = np.array([known[row : row + size, col : col + size].mean() for row, col in places])
     return places[share > (least if (share > least).any() else 0)]
@@ -355,7 +355,7 @@ def _batches(task: _Task, random: np.random.Generator) -> Iterator[tuple[torch.T
     values = [np.load(task.folder / f"values-{k}.npy", mmap_mode="r") for k in scenes_of]
     labels = [np.load(task.folder / f"labels-{k}-{0 if k else task.fold}.npy") for k in scenes_of]
     size, others = task.size, len(values) - 1
-    drawn = [_endless(_places(codes != UNLABELLED, size, LEAST_SHARE), random) for codes in labels]
+    drawn = [_endless(_places(codes != UNLABELLED, size, size // 2, LEAST_SHARE), random) for codes in labels]
     for step in range(task.steps):
         images: list[np.ndarray] = []
         codes: list[np.ndarray] = []
@@ -376,10 +376,10 @@ def _endless(places: np.ndarray, random: np.random.Generator) -> Iterator[tuple[
 
 @torch.inference_mode()
 def _predict(model: nn.Module, values: np.ndarray, wanted: np.ndarray, size: int, device: torch.device) -> np.ndarray:
-    """Return probabilities (rows, cols) where ``wanted``, of half overlapping windows blended as in a map."""
+    """Return probabilities (rows, cols) where ``wanted``, of windows that overlap by a quarter, blended as in a map."""
     ramp = np.outer(prediction.blend_ramp(size), prediction.blend_ramp(size))
     total, weight = np.zeros(wanted.shape, np.float32), np.full(wanted.shape, 1e-9, np.float32)
-    places = _places(wanted, size) if wanted.any() else np.empty((0, 2), int)
+    places = _places(wanted, size, size * 3 // 4) if wanted.any() else np.empty((0, 2), int)
     for some in np.array_split(places, range(2 * BATCH, len(places), 2 * BATCH)) if len(places) else ():
         windows = np.stack([values[:, row : row + size, col : col + size] for row, col in some])
         images = torch.from_numpy(windows).to(device).contiguous(memory_format=torch.channels_last)
@@ -409,7 +409,8 @@ def _members(
 def _row(candidate: str, judged: Judged, remark: str = "") -> dict[str, Any]:
     f1, total = judged.interval, judged.total
     scores = {"f1": f1.value, "low": f1.low, "high": f1.high, "precision": total.precision, "recall": total.recall}
-    return {"candidate": candidate, "remark": remark, **scores, "threshold": judged.threshold}
+    chosen = {"threshold": judged.threshold, "temperature": judged.temperature}
+    return {"candidate": candidate, "remark": remark, **scores, **chosen}
 
 
 def _compared(
@@ -465,13 +466,14 @@ def _label_next(
 
 
 def _write(
-    out: Path, work: Path, ground: Ground, log: pd.DataFrame, squares: gpd.GeoDataFrame,
+    out: Path, work: Path, ground: Ground, log: list[dict[str, Any]], squares: gpd.GeoDataFrame,
     members: list[tuple[nn.Module, dict[str, Any]]], card: dict[str, Any],
 ) -> None:  # fmt: skip
     """Write `FILES`: first beside the trained networks, then into place, the network last."""
     with atomic_path(work / "out") as folder:
         folder.mkdir()
-        log.to_csv(folder / "training.csv", index=False, float_format="%.6g")
+        rows = pd.DataFrame(log).sort_values(["candidate", "fold", "step"])
+        rows.to_csv(folder / "training.csv", index=False, float_format="%.6g")
         labelled.write(folder, ground)
         if len(squares):
             labelled.write_layer(folder / "label_next.gpkg", squares, "label next")
