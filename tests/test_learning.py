@@ -295,6 +295,7 @@ def test_what_cannot_be_learnt_from_or_written_to_is_refused(tmp_path: Path, lea
     refuses(r"holds other files \(card.json\)", learn, tmp_path, out="full")
     refuses("--patch 40: must be a multiple of 16", learn, tmp_path, patch=40)
     refuses("--freeze 5", learn, tmp_path, freeze=5)
+    refuses("--freeze: is of a start network", learn, tmp_path, freeze=1)
     refuses("model 'none': unknown", learn, tmp_path, model="none")
 
 

@@ -200,7 +200,10 @@ def write(folder: Path, ground: Ground) -> None:
 
 def write_layer(path: Path, table: gpd.GeoDataFrame, layer: str) -> None:
     """Write polygons as a GeoPackage of one layer."""
-    table.to_file(path, layer=layer, driver="GPKG", promote_to_multi=True)
+    try:
+        table.to_file(path, layer=layer, driver="GPKG", promote_to_multi=True)
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.FeatureError) as error:
+        raise OSError(str(error)) from error  # a full disk, say
 
 
 def describe(grounds: Iterable[Ground]) -> dict[str, Any]:

@@ -106,6 +106,8 @@ def learn(
     used, or ``out`` holds other files than an earlier result.
     """
     began = time.perf_counter()
+    if settings.freeze and start is None:
+        raise UserError("--freeze: is of a start network; give one with --from")
     files = [labels if isinstance(labels, LabelFile) else LabelFile(labels), *(file for _, file in also)]
     _check_folder(out, [start, *(path for file in files for path in (file.path, file.searched))])
     with ExitStack() as stack:
@@ -437,7 +439,7 @@ def _compared(
     if plain.f1 > judged[best].f1:
         notes.append(f"a plain threshold is better: F1 {plain.f1:.3f} with {rule}")
     if everything.f1 > judged[best].f1:
-        notes.append(f"so is calling all of it landslide: F1 {everything.f1:.3f}")
+        notes.append(f"calling all of it landslide is better: F1 {everything.f1:.3f}")
     held = {name: row[name] for name in ("f1", "low", "high", "precision", "recall")}
     held |= {"blocks": blocks, "folds": folds.count, "landslides": ground.landslides}
     return {"kept": best, "held_back": held, "candidates": table, "verdict": notes}
