@@ -33,7 +33,7 @@ from lmhld_nb.mapping import heldback, inputs, labelled, prediction
 from lmhld_nb.mapping.heldback import Folds, Judged
 from lmhld_nb.mapping.labelled import LANDSLIDE, UNLABELLED, Ground, LabelFile
 from lmhld_nb.mapping.prediction import Network, Statistics
-from lmhld_nb.scenes.scene import Scene
+from lmhld_nb.scenes.scene import Image, Scene
 from lmhld_nb.sources.fingerprints import digest_of
 from lmhld_nb.training import chains, engine, hardware
 from lmhld_nb.training import weights as networks
@@ -118,6 +118,9 @@ def learn(
             named = [band for band in image.scene.bands if band not in ("", "alpha")]
             bands = tuple(start_card.get("bands", grounds[0].bands if grounds else named))
             inputs.check_image(image, bands)
+            if not grounds and any(area.get("grid") == _grid(image) for area in start_card.get("areas", {}).values()):
+                problem = f"has learnt from {image.scene.image.name}, so nothing could be held back from it"
+                raise UserError(f"{start}: {problem}; leave --from out, or give the network that it started from")
             grounds.append(labelled.read(image, file, bands, grounds[0].patch if grounds else settings.patch))
         ground, size = grounds[0], min(one.patch for one in grounds)
         device = torch.device(hardware.choose_device(settings.device))
@@ -158,7 +161,12 @@ def learn(
             "threshold": judged[best].threshold,
             "temperature": judged[best].temperature,
             "areas": {
-                one.image.scene.name: {"patch_size": size, "resolution_m": one.image.ground_m, **_named(own[by])}
+                one.image.scene.name: {
+                    "patch_size": size,
+                    "resolution_m": one.image.ground_m,
+                    "grid": _grid(one.image),
+                    **_named(own[by]),
+                }
                 for one, own in zip(grounds, statistics, strict=True)
             },
             **_range(grounds, bands),
@@ -202,6 +210,11 @@ def _statistics(ground: Ground) -> Statistics:
 
 def _named(statistics: Statistics) -> dict[str, list[float]]:
     return {name: values.tolist() for name, values in zip(("mean", "std"), statistics, strict=True)}
+
+
+def _grid(image: Image) -> list[float]:
+    """Return what tells a scene from others: its size and place."""
+    return [*image.shape, *image.transform[:6]]
 
 
 def _scaled(ground: Ground, statistics: Statistics, size: int) -> np.ndarray:
