@@ -42,21 +42,25 @@ _PACKAGES = (
     "anatomy", "audit", "book", "config", "evaluation", "experiments", "inventory", "mapping", "models", "paper",
     "patches", "plots", "runs", "scenes", "sources", "training", "twin", "widgets",
 )  # fmt: skip
-_NAMES = {"open": "face", "Book": "face", "tidy": "face", "exercise": "exercises", "ledger": "ledger"}
-"""Names of ``lmhld_nb.book`` and the module that each is in, or is."""
+_NAMES = {
+    **dict.fromkeys(("open", "Book", "tidy"), "book.face"),
+    **{"exercise": "book.exercises", "ledger": "book.ledger", "learn": "mapping"},
+}
+"""Names that this module passes on, and the module that each is in, or is."""
 
 if TYPE_CHECKING:
     from lmhld_nb.book.exercises import exercise as exercise
     from lmhld_nb.book.face import Book as Book
     from lmhld_nb.book.face import open as open
     from lmhld_nb.book.face import tidy as tidy
+    from lmhld_nb.mapping import learn as learn
 
 
 def __getattr__(name: str) -> Any:
     """Import a package, or one of `_NAMES`, when it is first asked for: the command's ``--help`` needs none of them."""
     if name in _NAMES:
-        module = importlib.import_module(f"lmhld_nb.book.{_NAMES[name]}")
-        return module if name == _NAMES[name] else getattr(module, name)
+        module = importlib.import_module(f"lmhld_nb.{_NAMES[name]}")
+        return getattr(module, name, module)
     if name in _PACKAGES:
         return importlib.import_module(f"lmhld_nb.{name}")
     raise AttributeError(f"module 'lmhld_nb' has no attribute '{name}'")

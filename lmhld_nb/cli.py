@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -217,18 +218,20 @@ def train(
     raise UserError(f"run '{run_id}': not in profile '{study.profile.name}'; `lmhld plan {profile}` lists its runs")
 
 
-class _Book(typer.core.TyperCommand):
+class _Pairs(typer.core.TyperCommand):
     """A command with an option of two values that may be repeated, which typer cannot declare."""
 
+    joints = {"-p": "=", "--also": "\n"}
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Join each ``-p NAME VALUE`` into ``-p NAME=VALUE``."""
+        """Join the two values, ``-p NAME VALUE`` into ``-p NAME=VALUE`` for example."""
         joined = list(args)
-        for index in reversed([index for index, word in enumerate(args[:-2]) if word == "-p"]):
-            joined[index + 1 : index + 3] = ["=".join(args[index + 1 : index + 3])]
+        for index in reversed([index for index, word in enumerate(args[:-2]) if word in self.joints]):
+            joined[index + 1 : index + 3] = [self.joints[args[index]].join(args[index + 1 : index + 3])]
         return super().parse_args(ctx, joined)
 
 
-@app.command(cls=_Book, epilog="Example: lmhld book mini --chapter 05 -p on_missing skip -p models unet,unet_pp")
+@app.command(cls=_Pairs, epilog="Example: lmhld book mini --chapter 05 -p on_missing skip -p models unet,unet_pp")
 def book(
     profile: ProfileName,
     chapter: Annotated[str | None, typer.Option(help="only this chapter, e.g. 05")] = None,
@@ -343,6 +346,69 @@ def map_(
     typer.echo(f"{out}: {report['landslides']} landslides" + (f", {area / 1e6:.3f} km²" if area is not None else ""))
     if scores := report["scores"]:
         typer.echo(", ".join(f"{metric.title} {scores[name]:.4f}" for name, metric in METRICS.items()))
+
+
+@app.command(cls=_Pairs, epilog="Example: lmhld learn scene.tif slides.gpkg --bands red,green,blue --out net/")
+def learn(
+    scene: Annotated[Path, typer.Argument(help="georeferenced image")],
+    labels: Annotated[Path, typer.Argument(help="polygons, or a mask: 1 landslide, 0 background, 255 unlabelled")],
+    out: Annotated[Path, typer.Option(help="folder for the results")],
+    searched: Annotated[
+        Path | None, typer.Option(help="polygons of the ground that was searched; default: around each landslide")
+    ] = None,
+    layer: Annotated[str | None, typer.Option(help="layer of LABELS, where it has several")] = None,
+    class_column: Annotated[str | None, typer.Option(help="column of LABELS that tells classes apart")] = None,
+    landslide: Annotated[list[str] | None, typer.Option(help="value of that column; repeatable")] = None,
+    background: Annotated[
+        list[str] | None, typer.Option(help="value that means searched and no landslide; repeatable")
+    ] = None,
+    review: Annotated[
+        bool,
+        typer.Option("--review", help="LABELS is a map's landslides.gpkg with `right` or `wrong` in column review"),
+    ] = False,
+    also: Annotated[
+        list[str] | None, typer.Option(metavar="SCENE LABELS", help="another labelled scene; repeatable")
+    ] = None,
+    start: Annotated[Path | None, typer.Option("--from", help="network to compare with and to train on")] = None,
+    freeze: Annotated[int, typer.Option(help="encoder levels of that network that keep their weights")] = 0,
+    bands: Annotated[str | None, typer.Option(help="names of the files' bands in order, e.g. red,green,blue")] = None,
+    nodata: Annotated[float | None, typer.Option(help="no-data value; default: the files' own")] = None,
+    patch: Annotated[int | None, typer.Option(help="side of a patch in px; default: by the landslides' sizes")] = None,
+    steps: Annotated[int | None, typer.Option(help="training steps of each network; default: about a minute")] = None,
+    model: Annotated[str, typer.Option(help="network, see chapter 03")] = "unet",
+    device: Device = "auto",
+    workers: Workers = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train a network for an event of your own from a few labels, and say what it is worth; `lmhld map` maps with it.
+
+    Ground that is not labelled is never taken for background.
+    """
+    from lmhld_nb import mapping
+    from lmhld_nb.mapping.labelled import LabelFile
+
+    if review and (class_column or landslide or background):
+        raise UserError("learn: --review has classes of its own; leave out --class-column, --landslide, --background")
+    if bool(class_column) != bool(landslide):
+        raise UserError("learn: --class-column and --landslide belong together; give both, or neither for all polygons")
+    names = tuple(bands.split(",")) if bands else None
+    if review:
+        class_column, landslide, background = "review", ["right"], ["wrong"]
+    classes = class_column, tuple(landslide or ()), tuple(background or ())
+    pairs = [(Path(one), Path(other)) for one, _, other in (text.partition("\n") for text in also or ())]
+    scenes = [(mapping.scene_of_file(one, names, nodata), LabelFile(file, None, layer, *classes, around=review))
+              for one, file in [(scene, labels), *pairs]]  # fmt: skip
+    (first, file), *others = scenes
+    settings = mapping.LearnSettings(patch, steps, model, freeze, 0, device, workers)
+    card = mapping.learn(first, replace(file, searched=searched), out, others, start, settings, not quiet)
+    saw = card["saw"]
+    typer.echo(
+        f"{saw['landslides']} landslides, {saw['labelled_share']:.1%} of the ground labelled ({out / 'searched.png'})"
+    )
+    for row in card["candidates"]:
+        typer.echo(f"  {row['candidate']:14} F1 {row['f1']:.3f}  {row['remark']}")
+    for line in (*saw["notes"], *card["verdict"]):
+        typer.echo(line)
 
 
 @app.command(epilog="Example: lmhld audit --json")

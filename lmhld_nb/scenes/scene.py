@@ -139,11 +139,15 @@ def open_labels(scene: Scene, image: Image, layer: str | int = 0) -> Iterator[La
 
 def read_polygons(scene: Scene, image: Image, layer: str | int = 0) -> gpd.GeoSeries:
     """Read the landslide polygons that meet the scene, repaired and in the image's coordinate system."""
-    path = scene.polygons
-    assert path is not None
+    assert scene.polygons is not None
+    return read_polygon_table(scene.polygons, image, layer).geometry
+
+
+def read_polygon_table(path: Path, image: Image, layer: str | int = 0) -> gpd.GeoDataFrame:
+    """Read polygons as `read_polygons`, with columns; ``attrs``: how many were ``repaired``, the file's ``crs``."""
     if image.crs is None:
         mend = "assign one (gdal_edit.py -a_srs EPSG:… FILE) or rasterise the polygons"
-        raise UserError(f"{scene.image}: has no coordinate system to lay {path.name} over; {mend}")
+        raise UserError(f"{image.scene.image}: has no coordinate system to lay {path.name} over; {mend}")
     failures = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError)
     with readable(path, "cannot be read as polygons", "export it again as GeoPackage", *failures):
         table = pyogrio.read_dataframe(path, layer=layer)
@@ -160,9 +164,12 @@ def read_polygons(scene: Scene, image: Image, layer: str | int = 0) -> gpd.GeoSe
         raise UserError(f"{path}: holds no polygons; give the file that holds the landslides' outlines")
     inside = shapes.intersects(box(*array_bounds(*image.shape, image.transform)))
     if not inside.any():
-        problem = f"none of its {len(shapes)} polygons lies in {scene.image.name}"
+        problem = f"none of its {len(shapes)} polygons lies in {image.scene.image.name}"
         raise UserError(f"{path}: {problem}; check that the two belong together")
-    return shapes[inside].reset_index(drop=True)
+    shapes = shapes[inside]
+    chosen = table.loc[shapes.index].set_geometry(shapes).reset_index(drop=True)
+    chosen.attrs |= {"repaired": int(unfit.sum()), "crs": table.crs}
+    return chosen
 
 
 def read_all(scene: Scene, bands: Sequence[str] = BANDS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -125,9 +125,9 @@ def copy_layer_groups(model: nn.Module, weights: Path, groups: Collection[str]) 
         raise UserError(f"{weights}: not the weights a stage can start from ({detail})") from error
 
 
-def freeze_statistics(model: nn.Module, stage: Stage) -> None:
+def freeze_statistics(model: nn.Module, treatments: Mapping[str, Treatment]) -> None:
     """Keep batch normalisation in frozen groups at the statistics it has; call it after ``model.train()``."""
-    groups, treatments = layer_groups(model), stage.treatments
+    groups = layer_groups(model)
     for name, module in model.named_modules():
         group = groups.get(f"{name}.running_mean", "")
         if isinstance(module, _BatchNorm) and treatments.get(group) == "frozen":

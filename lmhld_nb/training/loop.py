@@ -130,7 +130,7 @@ class _Training:
         state, recipe, seed = self.state, self.recipe, self.spec.seed
         self.model.train()
         if self.spec.stage is not None:
-            chains.freeze_statistics(self.model, self.spec.stage)
+            chains.freeze_statistics(self.model, self.spec.stage.treatments)
         order = training.order(recipe.batch_size, (seed, state.epoch))
         loss_sum = torch.tensor(state.loss_sum, dtype=torch.float64, device=training.device)
         for images, masks in training.load(order[state.step :]):

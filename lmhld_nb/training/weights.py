@@ -76,6 +76,9 @@ def save(
     write_tensors(path, tensors, {"card": json.dumps(card)})
 
 
+_ABOUT = ("model", "source", "width")  # what says which network it is
+
+
 def save_members(path: Path, members: Sequence[tuple[nn.Module, dict[str, Any]]], card: dict[str, Any]) -> None:
     """Write networks whose probabilities are averaged, each with its ``model``, ``width``, ``source`` and ``weight``.
 
@@ -108,9 +111,11 @@ class Ensemble(nn.Module):
         return torch.logit(mean, eps=1e-6) / self.temperature
 
 
-def members_of(model: nn.Module) -> list[tuple[nn.Module, float]]:
-    """Return the networks of an `Ensemble` with their weights, which sum up to 1; of a single network, itself."""
-    return list(zip(model.members, model.weights, strict=True)) if isinstance(model, Ensemble) else [(model, 1.0)]
+def members_of(model: nn.Module, card: dict[str, Any]) -> list[tuple[nn.Module, dict[str, Any]]]:
+    """Return what `save_members` takes: the networks of an `Ensemble`, or a single one, each with its description."""
+    if isinstance(model, Ensemble):
+        return list(zip(model.members, card["members"], strict=True))
+    return [(model, {"weight": 1.0, "source": "", **{key: card[key] for key in card if key in _ABOUT}})]
 
 
 def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
