@@ -47,7 +47,7 @@ SHARED = Path(os.environ.get("LMHLD_SHARED_DATA", ROOT.parent / "shared" / "data
 BANDS = ("red", "green", "blue")
 FOLDER = common.SCRATCH / "learn"
 TABLE = common.RESULTS / "learn.csv"
-KEYS = ["scene", "draw", "landslides", "candidate", "flips"]
+KEYS = ["scene", "draw", "landslides", "candidate", "flips", "steps"]
 GAP = 64  # px of no data between pictures
 METRES = {"moxi": 1.0, "bijie": 0.8}
 
@@ -162,12 +162,12 @@ def measure(name: str, number: int, options: argparse.Namespace, done: set[tuple
         near = labelled.read(opened, largest, BANDS).labels != 255
     truth = np.where(near, 255, codes)
     model, card = networks.load(start)
-    if (name, number, 0, "start", 1) not in done and 0 in options.counts:
+    if (name, number, 0, "start", 1, options.steps) not in done and 0 in options.counts:
         confusion = score(scene, model, card, card, truth)
-        yield row_of((name, number, 0, "start", 1), confusion, np.nan, np.nan)
+        yield row_of((name, number, 0, "start", 1, options.steps), confusion, np.nan, np.nan)
     for count in by_count:
         out = FOLDER / f"{name}-{number}-{count}"
-        if (name, number, count, "kept", 4) in done:
+        if (name, number, count, "kept", 4, options.steps) in done:
             continue
         kept = out.with_name(f"{out.name}-networks")
         write, began = learning._write, time.perf_counter()
@@ -191,7 +191,9 @@ def measure(name: str, number: int, options: argparse.Namespace, done: set[tuple
             network = Flipped(network) if kind == "kept" else network
             confusion = score(scene, network, card, rows[chosen], truth)
             values = rows[chosen]["f1"], seconds
-            yield row_of((name, number, count, kind, 4 if kind == "kept" else 1), confusion, *values, chosen)
+            key = name, number, count, kind, 4 if kind == "kept" else 1, options.steps
+            if key not in done:
+                yield row_of(key, confusion, *values, chosen)
         shutil.rmtree(kept)
 
 
@@ -222,7 +224,7 @@ def main() -> None:
         for number in range(options.draws):
             done = {tuple(row[key] for key in KEYS) for row in rows}
             for row in measure(name, number, options, done):
-                rows.append(row | {"steps": options.steps, "cpu": common.cpu_name()})
+                rows.append(row | {"cpu": common.cpu_name()})
                 pd.DataFrame(rows).to_csv(TABLE, index=False, float_format="%.4g")
                 print({key: row[key] for key in (*KEYS, "f1", "held_back_f1", "seconds")}, flush=True)
 
