@@ -60,7 +60,7 @@ def part_of(text: str, section: str) -> str:
     return found[0]
 
 
-def test_every_number_and_name_stands_where_it_is_said_to(text: str) -> None:
+def test_every_number_and_name_stands_where_it_is_said_to(text):
     assert all(part_of(text, section).strip() for section in paper.claims()["section"])
     for quote in paper.quotes().values():
         part = " ".join(part_of(text, quote.section).split())
@@ -69,7 +69,7 @@ def test_every_number_and_name_stands_where_it_is_said_to(text: str) -> None:
             assert (f"LMHLD<sub>{printed}</sub>" if caption else printed) in part, (quote.name, quote.section)
 
 
-def test_values_are_what_is_printed() -> None:
+def test_values_are_what_is_printed():
     for quote in paper.quotes().values():
         assert len(quote.values) == len(quote.printed) or len(quote.printed) == 1, quote.name
         for printed, value in zip(quote.printed, quote.values, strict=False):
@@ -81,7 +81,7 @@ def test_values_are_what_is_printed() -> None:
             assert quote.number / quote.unit == pytest.approx(round(quote.number / quote.unit)), quote.name
 
 
-def test_marked_cells_are_those_of_the_text(text: str) -> None:
+def test_marked_cells_are_those_of_the_text(text):
     names = {"Precision": "precision", "F1-score": "f1", "Recall": "recall"}
     cells = []
     for number in rules.SCORE_TABLES:
@@ -103,7 +103,7 @@ def test_marked_cells_are_those_of_the_text(text: str) -> None:
     assert list(paper.marks().itertuples(index=False, name=None)) == cells
 
 
-def test_events_from_elsewhere_fall_into_the_time_the_paper_names() -> None:
+def test_events_from_elsewhere_fall_into_the_time_the_paper_names():
     facts = paper.outside()
     events = facts[facts["kind"] == "event"].set_index("key")["value"]
     for area in paper.AREAS:
@@ -127,12 +127,12 @@ def test_events_from_elsewhere_fall_into_the_time_the_paper_names() -> None:
     ("landslide4sense/described", "holds", "3799"),
     ("landslide4sense/released", "contradicted", "3799 here, 4844 there"),
 ])  # fmt: skip
-def test_statements_are_compared_with_other_publications(claim: str, expected: str, shows: str) -> None:
+def test_statements_are_compared_with_other_publications(claim, expected, shows):
     finding = audit.CHECKS[claim]()
     assert finding.verdict == expected and shows in finding.derived
 
 
-def test_every_claim_is_checked_and_nothing_else(checks: list[audit.Check]) -> None:
+def test_every_claim_is_checked_and_nothing_else(checks):
     claims = paper.claims()
     assert claims.index.is_unique
     assert [check.id for check in checks] == list(claims.index)
@@ -147,7 +147,7 @@ def test_every_claim_is_checked_and_nothing_else(checks: list[audit.Check]) -> N
         assert rows["claim"].nunique() == rows["section"].nunique() == 1 and rows["reading"].is_unique
 
 
-def test_every_claim_is_computed_or_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_claim_is_computed_or_says_what_is_missing(monkeypatch):
     without = {name: derive for name, derive in audit.CHECKS.items() if name != "landslides"}
     monkeypatch.setattr(audit, "CHECKS", without)
     with pytest.raises(ValueError, match="claim landslides is not computed"):
@@ -166,9 +166,7 @@ def test_every_claim_is_computed_or_says_what_is_missing(monkeypatch: pytest.Mon
     ("conservative_gap", 7, "U-Net", "recall", 0.8345, "holds", "rounding"),
     ("conservative_gap", 7, "U-Net", "recall", 0.8344, "holds", "contradicted"),
 ])  # fmt: skip
-def test_the_last_digit_decides(
-    name: str, number: int, row: Any, column: str, value: float, before: str, after: str, monkeypatch: Any
-) -> None:
+def test_the_last_digit_decides(name, number, row, column, value, before, after, monkeypatch):
     assert verdict(name) == before
     table = TABLE(number)
     table.loc[row if number == 5 else table.iloc[:, 0] == row, column] = value
@@ -220,7 +218,7 @@ def worlds() -> Iterator[tuple[str, Callable[..., object]]]:
     yield other("figures", lambda figures: figures.assign(section="4.4"))
 
 
-def test_every_verdict_is_another_one_in_some_other_world(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_verdict_is_another_one_in_some_other_world(monkeypatch):
     """No verdict is typed in: each follows from tables, quotes, marks or facts, and changes with them."""
     needs = paper.claims()["needs"]
     never = {"after_rio", "after_taiwan"}  # the paper names no event
@@ -245,7 +243,7 @@ def table_of(precision: list[float], recall: list[float], f1: list[float]) -> pd
 
 
 @given(st.lists(st.tuples(score, score), min_size=1, max_size=20))
-def test_scores_rounded_in_print_are_never_contradicted(pairs: list[tuple[float, float]]) -> None:
+def test_scores_rounded_in_print_are_never_contradicted(pairs):
     p, r = np.array(pairs).T
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(paper, "table", lambda n: table_of(p, r, 2 * p * r / (p + r)))
@@ -253,7 +251,7 @@ def test_scores_rounded_in_print_are_never_contradicted(pairs: list[tuple[float,
 
 
 @given(score, score, st.sampled_from([-1, 1]))
-def test_what_rounding_cannot_do_is_contradicted(p: float, r: float, sign: int) -> None:
+def test_what_rounding_cannot_do_is_contradicted(p, r, sign):
     # Rounding P and R moves F1 by less than 0.75 units here, rounding F1 by 0.5: printed and derived by less than 2.6.
     off = 2 * p * r / (p + r) + sign * 2.6e-4
     with pytest.MonkeyPatch.context() as patch:
@@ -262,21 +260,21 @@ def test_what_rounding_cannot_do_is_contradicted(p: float, r: float, sign: int) 
 
 
 @given(st.tuples(*[st.floats(0.6, 0.95)] * 2), st.lists(st.tuples(*[st.floats(0, 1)] * 2), min_size=6, max_size=6))
-def test_a_mean_of_orders_lies_no_lower_than_the_spread_allows(start: Any, shifts: Any) -> None:
+def test_a_mean_of_orders_lies_no_lower_than_the_spread_allows(start, shifts):
     spread = [paper.LARGEST_ORDER_DIFFERENCES[name] for name in ("precision", "recall")]
     p, r = (np.array(start) + np.array(shifts) * spread).T
     below = rules.harmonic(p.mean(), r.mean()) - rules.harmonic(p, r).mean()
     assert -1e-12 <= below <= 1.01 * rules.averaging_gap(p.mean(), r.mean()) + 1e-12
 
 
-def test_json_is_complete(checks: list[audit.Check]) -> None:
+def test_json_is_complete(checks):
     content = json.loads(CliRunner().invoke(cli.app, ["audit", "--json"]).stdout)
     assert content["counts"] == audit.counts(checks)
     assert content["checks"] == json.loads(json.dumps([asdict(check) for check in checks]))
     assert [len(audit.f1_rows(number)) for number in rules.SCORE_TABLES] == [21, 49, 7, 7]
 
 
-def test_text_is_whole(checks: list[audit.Check]) -> None:
+def test_text_is_whole(checks):
     text = audit.text(checks)
     for check in checks:
         for part in (check.claim, check.derived, check.detail, check.reading):
@@ -287,7 +285,7 @@ def test_text_is_whole(checks: list[audit.Check]) -> None:
     assert shown.exit_code == 0 and shown.stdout.splitlines() == text.splitlines()
 
 
-def test_a_statement_holds_in_every_reading_or_not() -> None:
+def test_a_statement_holds_in_every_reading_or_not():
     holds = {"a/1": False, "a/2": True, "b/1": False, "b/2": False, "c": False, "d": True}
     table = pd.DataFrame({"verdict": {name: "holds" if true else "contradicted" for name, true in holds.items()}})
     assert audit.in_every_reading(table, "contradicted") == ["b", "c"]

@@ -1,7 +1,5 @@
 """What is found: sentences computed from tables, whether claims of the paper hold, and runs too weak to tell."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,7 +17,7 @@ def scored(number: int, columns: dict[str, float]) -> pd.DataFrame:
     return table.assign(model=table["model"].map(keys), area=table.get("study_area", "all"))
 
 
-def test_scores_are_said_with_what_they_rest_on() -> None:
+def test_scores_are_said_with_what_they_rest_on():
     text = findings.table5(scored(5, SURE))
     assert "U-Net++ is best in 3 of 7 areas" in text and "rest on little" not in text
     assert "The order of 7 networks agrees with the paper's (Kendall's tau 1.00, p 0.0004)" in text
@@ -34,7 +32,7 @@ def test_scores_are_said_with_what_they_rest_on() -> None:
 
 
 @pytest.mark.parametrize(("networks", "part", "verdict"), [(7, 0.9, "holds"), (7, 0.5, "does not"), (3, 0.9, "cannot")])
-def test_part_is_best_where_enough_networks_say_so(networks: int, part: float, verdict: str) -> None:
+def test_part_is_best_where_enough_networks_say_so(networks, part, verdict):
     table = pd.DataFrame({"model": models.NAMES[:networks], "single_f1": 0.7, "mix_f1": 0.8, "part_f1": part})
     text = findings.table7_beside(table)
     assert f"claim that part is best {verdict}" in text and ("sign test" in text) == (networks == 7)
@@ -70,5 +68,5 @@ def mixed(gain: float, low: float) -> pd.DataFrame:
     (findings.recipe_study, pd.DataFrame({"batch_size": [4], "epochs": 20, "f1": 0.8}), "nothing to compare"),
     (findings.table6_by_area, mixed(np.nan, np.nan), "what mixing adds is not known"),
 ])  # fmt: skip
-def test_verdicts_follow_the_intervals(say: Callable[..., str], table: pd.DataFrame, verdict: str) -> None:
+def test_verdicts_follow_the_intervals(say, table, verdict):
     assert verdict in say(table)

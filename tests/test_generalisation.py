@@ -27,7 +27,7 @@ def changed(study: Study, **changes: object) -> Study:
     return Study(with_settings(study.profile, "unseen", **changes), study.dataset)
 
 
-def test_four_bands_are_mapped_by_the_run_of_experiment_4_and_three_by_a_chain_of_their_own(smoke: Study) -> None:
+def test_four_bands_are_mapped_by_the_run_of_experiment_4_and_three_by_a_chain_of_their_own(smoke):
     three_bands, four_bands = smoke.settings("unseen").events
     (own,) = [spec for spec in next(iter(part.finals(smoke).values())) if spec.model == "unet"]
     (four,) = unseen.event_networks(smoke, four_bands)
@@ -38,7 +38,7 @@ def test_four_bands_are_mapped_by_the_run_of_experiment_4_and_three_by_a_chain_o
     assert four.run_id in run_ids and len(run_ids) == 2 * len(four.chain)
 
 
-def test_events_and_areas_that_are_not_here_are_named(smoke: Study, capsys: pytest.CaptureFixture[str]) -> None:
+def test_events_and_areas_that_are_not_here_are_named(smoke, capsys):
     away = changed(smoke, events=(Events(data="gvlm", bands=BGR), Events(data="luding")))
     assert len(unseen.specs(away)) == 4
     assert unseen.score_all(away) == []
@@ -46,9 +46,7 @@ def test_events_and_areas_that_are_not_here_are_named(smoke: Study, capsys: pyte
     assert unseen.specs(changed(smoke, events=())) == []
 
 
-def test_events_are_scored_at_the_threshold_of_validation_and_tabulated_with_their_runs(
-    smoke: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_events_are_scored_at_the_threshold_of_validation_and_tabulated_with_their_runs(smoke, tmp_path, monkeypatch):
     events = []
     for asked, dataset in unseen.available_events(smoke):
         (run,) = smoke.fetch(unseen.event_networks(smoke, asked))
@@ -79,7 +77,7 @@ def test_events_are_scored_at_the_threshold_of_validation_and_tabulated_with_the
     assert unseen.events_table(unseen.score_all(smoke, "skip")).equals(table)
 
 
-def test_an_event_without_labels_has_a_mapped_share_and_no_scores(smoke: Study) -> None:
+def test_an_event_without_labels_has_a_mapped_share_and_no_scores(smoke):
     asked, dataset = unseen.available_events(smoke)[1]
     (run,) = smoke.fetch(unseen.event_networks(smoke, asked))
     scenes = [replace(scene, mask=None, polygons=None) for scene in dataset.scenes_of("luding")]
@@ -112,14 +110,14 @@ EVENT = {
     ({}, "of 30 mapped objects 33% (95 % from 19% to 51%) are false"),
     ({"mapped": 0, "mapped_false": 0}, "nothing is mapped"),
 ])  # fmt: skip
-def test_findings_say_what_a_table_holds(changes: dict[str, float], says: str) -> None:
+def test_findings_say_what_a_table_holds(changes, says):
     table = pd.DataFrame([EVENT | changes, dict.fromkeys(EVENT, np.nan) | {"event": "without labels"}])
     assert says in " ".join(say(table) for say in (unseen.found_scores, unseen.found_shares, unseen.found_curves,
                                                    unseen.found_mistakes))  # fmt: skip
 
 
 @pytest.mark.parametrize(("detected", "says"), [((2, 18), "grows with"), ((9, 11), "not surely"), ((9,), "too few")])
-def test_detection_grows_with_size_where_the_intervals_do_not_meet(detected: tuple[int, ...], says: str) -> None:
+def test_detection_grows_with_size_where_the_intervals_do_not_meet(detected, says):
     classes = {"area_m2": ["< 100", "100–300"][: len(detected)], "from_m2": [0, 100][: len(detected)]}
     table = pd.DataFrame({**classes, "landslides": 20, "detected": detected, "mapped": 0, "mapped_false": 0})
     assert says in unseen.found_sizes(objects.pooled([table.assign(by_chance=2.0)]))

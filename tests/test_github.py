@@ -101,7 +101,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeZenodo]
         yield fake
 
 
-def test_a_download_is_the_data_set_that_a_folder_is(hub: FakeZenodo, tmp_path: Path) -> None:
+def test_a_download_is_the_data_set_that_a_folder_is(hub, tmp_path):
     hub.mood["tiles"] = "truncate"
     data = get("made")
     addresses = [f"/a/tiles/archive/{'a' * 40}.tar.gz"] * 2 + [f"/b/scene/archive/{'b' * 40}.tar.gz"]
@@ -125,7 +125,7 @@ def test_a_download_is_the_data_set_that_a_folder_is(hub: FakeZenodo, tmp_path: 
     assert adopted.fingerprint == data.fingerprint and adopted.scenes != data.scenes
 
 
-def test_what_is_not_as_described_is_refused(hub: FakeZenodo, tmp_path: Path) -> None:
+def test_what_is_not_as_described_is_refused(hub, tmp_path):
     write(tmp_path / "first/raw/a-tiles/t/masks/2.png", mask(3))
     refuses("area 'tiles' is not as described .*expected [0-9a-f]{64}, found", get, "made", tmp_path / "first/raw")
     assert not (tmp_path / "data/made/dataset.json").exists()
@@ -136,7 +136,7 @@ def test_what_is_not_as_described_is_refused(hub: FakeZenodo, tmp_path: Path) ->
     refuses(r"answered 404 .*adopt it with --from", get, "made")
 
 
-def test_a_part_takes_the_ids_it_names() -> None:
+def test_a_part_takes_the_ids_it_names():
     files = ["2.tif", "03.tif", "12.tif", "ls_2.tif", "nls_2.tif", "x.tif"]
     for ids, fits in (("2-3", files[:2]), ("ls_2", files[3:4]), ("3 ls_1-2 9", [files[1], files[3]])):
         assert list(Part(images="{id}.tif", ids=ids).match("{id}.tif", files)) == fits
@@ -146,13 +146,13 @@ def test_a_part_takes_the_ids_it_names() -> None:
     ("old", "new", "says"),
     [("a" * 40, "main", "commit"), ("repository: a/", "repository: ../", "repository"), ('"1-3"', '"3-"', "ids")],
 )
-def test_wrong_descriptions_are_refused(hub: FakeZenodo, tmp_path: Path, old: str, new: str, says: str) -> None:
+def test_wrong_descriptions_are_refused(hub, tmp_path, old, new, says):
     path = tmp_path / "catalogue/made.yaml"
     path.write_text(path.read_text().replace(old, new, 1))
     refuses(says, get, "made")
 
 
-def test_areas_without_a_split_are_given_blocks(hub: FakeZenodo) -> None:
+def test_areas_without_a_split_are_given_blocks(hub):
     smoke = load("smoke")
     rule = smoke.patches.model_copy(update={"split": "given", "size": 32, "bands": ("red", "green")})
     nothing = smoke.experiments.model_copy(update=dict.fromkeys(EXPERIMENTS))
@@ -162,7 +162,7 @@ def test_areas_without_a_split_are_given_blocks(hub: FakeZenodo) -> None:
 
 
 @pytest.mark.real
-def test_real_areas_are_as_described(shared_data: Path) -> None:
+def test_real_areas_are_as_described(shared_data):
     scenes = resolve(shared_data, sources.describe("real-areas"), "real-areas")
     assert len({scene.area for scene in scenes}) == 7
     for area, row in (("l4s_taiwan", 41), ("l4s_iburi", 15)):  # a row is left out between training and the others
@@ -179,9 +179,7 @@ def test_real_areas_are_as_described(shared_data: Path) -> None:
     ("scene_A", "jinsha-uav-georef/raw_mat_sample_A/{id}.mat"),
     ("moxi_1m", "cas-moxi-1m/raw/img/moxizheng_1m_UAV{id}.tif"),
 ])  # fmt: skip
-def test_raw_tiles_are_put_where_the_real_scenes_have_them(
-    shared_data: Path, tmp_path: Path, to: str, images: str
-) -> None:
+def test_raw_tiles_are_put_where_the_real_scenes_have_them(shared_data, tmp_path, to, images):
     (mosaic,) = (mosaic for archive in real_source().archives for mosaic in archive.mosaics if mosaic.to == to)
     places = {name: place for name, place in mosaic.places.items() if name in ("053", "055")}
     parts = (Part(images=images, masks=images.replace("/img/", "/label/")),)

@@ -1,7 +1,5 @@
 """Label noise of the twin: what is drawn wrong, and that nothing else changes."""
 
-from pathlib import Path
-
 import geopandas
 import numpy as np
 import pytest
@@ -23,7 +21,7 @@ def noisy(seed: int = 0, **changes: float) -> np.ndarray:
     return with_noise(LABEL, OLD, noise, np.random.default_rng(seed))
 
 
-def test_each_kind_of_noise_does_what_it_says() -> None:
+def test_each_kind_of_noise_does_what_it_says():
     size = np.bincount(LABEL.ravel())[1:]
     numbers = set(range(1, len(size) + 1))
     assert with_noise(LABEL, OLD, NOTHING, np.random.default_rng(0)) is LABEL
@@ -48,7 +46,7 @@ def test_each_kind_of_noise_does_what_it_says() -> None:
                 assert 1 <= np.abs(after - before).max() <= most
 
 
-def test_a_scene_differs_in_nothing_but_its_outlines(tmp_path: Path) -> None:
+def test_a_scene_differs_in_nothing_but_its_outlines(tmp_path):
     scenes: dict[str, Scene] = {}
     for level in LEVELS:
         spec = twin.TwinSpec(seed=3, min_patches=8, max_patches=8, areas=("gorkha",), label_noise=level)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from conftest import Call
 from made import blobs, image_of, refuses, scene, write_polygons, write_tif
 from mapped import draw, write_weights
 
@@ -49,10 +48,7 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> Learnt:
     return folder, learn(folder)
 
 
-# The loss
-
-
-def test_masked_loss_is_the_loss_where_all_is_known_and_blind_elsewhere() -> None:
+def test_masked_loss_is_the_loss_where_all_is_known_and_blind_elsewhere():
     torch.manual_seed(0)
     logits, masks = torch.randn(3, 1, 16, 16), (torch.rand(3, 1, 16, 16) > 0.7).float()
     assert torch.allclose(masked_dice_bce(logits, masks, torch.ones_like(masks) > 0), dice_bce(logits, masks))
@@ -65,10 +61,7 @@ def test_masked_loss_is_the_loss_where_all_is_known_and_blind_elsewhere() -> Non
     assert (gradients[0][~known] == 0).all() and (gradients[0][known] != 0).all()
 
 
-# Held-back blocks
-
-
-def test_every_block_is_held_back_once_and_no_label_beside_it_is_learnt_from() -> None:
+def test_every_block_is_held_back_once_and_no_label_beside_it_is_learnt_from():
     folds = heldback.deal(CODES, 32)
     assert folds.count == 3 and ((folds.pixels >= 0) == (CODES != 255)).all()
     for fold in range(3):
@@ -81,14 +74,14 @@ def test_every_block_is_held_back_once_and_no_label_beside_it_is_learnt_from() -
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_few_landslides_give_fewer_folds_or_none(count: int) -> None:
+def test_few_landslides_give_fewer_folds_or_none(count):
     codes = np.zeros(SHAPE, np.uint8)
     for number in range(count):
         codes[90:100, 90 + 70 * number : 100 + 70 * number] = 1
     assert heldback.deal(codes, 64).count == (0 if count == 1 else 2)
 
 
-def test_a_score_uses_thresholds_of_other_folds_and_labelled_pixels_only() -> None:
+def test_a_score_uses_thresholds_of_other_folds_and_labelled_pixels_only():
     folds = heldback.deal(CODES, 32)
     random = np.random.default_rng(0)
     # Each fold's network has another scale, so that no threshold of others fits perfectly.
@@ -106,7 +99,7 @@ def test_a_score_uses_thresholds_of_other_folds_and_labelled_pixels_only() -> No
     assert (other.counts == judged.counts).all() and other.threshold == judged.threshold
 
 
-def test_temperature_takes_back_overconfidence() -> None:
+def test_temperature_takes_back_overconfidence():
     random = np.random.default_rng(0)
     logits = random.normal(0, 1.2, (400, 400))
     truth = (random.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(np.uint8)
@@ -116,10 +109,7 @@ def test_temperature_takes_back_overconfidence() -> None:
     assert judged.threshold == pytest.approx(plain.threshold, abs=0.03)
 
 
-# Several networks in a file
-
-
-def test_networks_of_a_file_vote_and_a_damaged_card_is_refused(tmp_path: Path) -> None:
+def test_networks_of_a_file_vote_and_a_damaged_card_is_refused(tmp_path):
     one, other = (networks.load(write_weights(tmp_path / "one.safetensors")) for _ in range(2))
     with torch.no_grad():
         for value in other[0].parameters():
@@ -148,10 +138,7 @@ def test_networks_of_a_file_vote_and_a_damaged_card_is_refused(tmp_path: Path) -
     refuses("holds other networks than its card describes", networks.load, tmp_path / "bad.safetensors")
 
 
-# Learning
-
-
-def test_a_folder_holds_a_network_to_map_with_and_what_it_is_worth(learnt: Learnt) -> None:
+def test_a_folder_holds_a_network_to_map_with_and_what_it_is_worth(learnt):
     folder, card = learnt
     assert sorted(path.name for path in (folder / "net").iterdir()) == sorted(learning.FILES)
     assert json.loads((folder / "net/card.json").read_text("utf-8"))["run_id"] == card["run_id"]
@@ -179,9 +166,7 @@ def test_a_folder_holds_a_network_to_map_with_and_what_it_is_worth(learnt: Learn
     )
 
 
-def test_next_to_label_are_squares_of_unlabelled_ground_the_least_certain_first(
-    learnt: Learnt,
-) -> None:
+def test_next_to_label_are_squares_of_unlabelled_ground_the_least_certain_first(learnt):
     squares = gpd.read_file(learnt[0] / "net/label_next.gpkg")
     assert squares["rank"].tolist() == list(range(1, len(squares) + 1)) and len(squares) == 10
     assert squares["uncertainty"].is_monotonic_decreasing and squares.crs == "EPSG:32654"
@@ -190,7 +175,7 @@ def test_next_to_label_are_squares_of_unlabelled_ground_the_least_certain_first(
     assert squares.total_bounds[0] >= 500_000 + 3 * 128
 
 
-def test_whatever_lies_unlabelled_the_same_bits_come_out(tmp_path: Path, learnt: Learnt) -> None:
+def test_whatever_lies_unlabelled_the_same_bits_come_out(tmp_path, learnt):
     searched = write_polygons(tmp_path / "searched.gpkg", np.broadcast_to(KNOWN, SHAPE))
     for number, stand_in in enumerate((False, True, blobs(*SHAPE, 20, seed=9))):
         slides = np.where(KNOWN, DISCS, stand_in)
@@ -203,9 +188,7 @@ def test_whatever_lies_unlabelled_the_same_bits_come_out(tmp_path: Path, learnt:
         assert {key: card[key] for key in same} == {key: learnt[1][key] for key in same}
 
 
-def test_an_interrupted_learning_goes_on_where_it_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learnt: Learnt
-) -> None:
+def test_an_interrupted_learning_goes_on_where_it_stopped(tmp_path, monkeypatch, learnt):
     train, folds = learning._train, []
 
     def stopped(task: Any) -> None:
@@ -225,9 +208,7 @@ def test_an_interrupted_learning_goes_on_where_it_stopped(
     assert tensors(tmp_path / "net/network.safetensors") != tensors(learnt[0] / "net/network.safetensors")
 
 
-def test_a_start_network_is_compared_with_trained_on_and_averaged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: Path
-) -> None:
+def test_a_start_network_is_compared_with_trained_on_and_averaged(tmp_path, monkeypatch, weights):
     other = scene(tmp_path / "other", blobs(96, 96, 8, seed=5), labels="mask", seed=3)
     assert other.mask is not None
     tuned: dict[str, bytes] = {}
@@ -257,7 +238,7 @@ def test_a_start_network_is_compared_with_trained_on_and_averaged(
     assert len(networks.members_of(model, stored)) == {"start": 1, "mean": 4}.get(card["kept"], 3)
 
 
-def test_one_landslide_alone_gives_a_network_without_a_score(tmp_path: Path) -> None:
+def test_one_landslide_alone_gives_a_network_without_a_score(tmp_path):
     codes = np.full(SHAPE, 255, np.uint8)
     codes[20:80, 20:80], codes[40:55, 40:55] = 0, 1
     card = learn(tmp_path, codes)
@@ -269,7 +250,7 @@ def test_one_landslide_alone_gives_a_network_without_a_score(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("bands", "dtype"), [(1, np.uint8), (3, np.uint16)])
-def test_one_band_or_16_bits_that_are_8_will_do(tmp_path: Path, bands: int, dtype: type) -> None:
+def test_one_band_or_16_bits_that_are_8_will_do(tmp_path, bands, dtype):
     values = (image_of(DISCS, bands=bands) // 16).astype(dtype)
     path = write_tif(tmp_path / "event.tif", values)
     event = mapping.scene_of_file(path, ("grey", "b", "c")[:bands])
@@ -280,7 +261,7 @@ def test_one_band_or_16_bits_that_are_8_will_do(tmp_path: Path, bands: int, dtyp
     assert card["bands"] == ("grey", "b", "c")[:bands] and np.isfinite(card["held_back"]["f1"])
 
 
-def test_what_cannot_be_learnt_from_or_written_to_is_refused(tmp_path: Path, learnt: Learnt) -> None:
+def test_what_cannot_be_learnt_from_or_written_to_is_refused(tmp_path, learnt):
     start = learnt[0] / "net/network.safetensors"
     foreign = write_weights(tmp_path / "infrared.safetensors", ("nir", "swir"))
     refuses("has no band 'swir'", learn, tmp_path, start=foreign)
@@ -297,7 +278,7 @@ def test_what_cannot_be_learnt_from_or_written_to_is_refused(tmp_path: Path, lea
     refuses("model 'none': unknown", learn, tmp_path, model="none")
 
 
-def test_the_command_learns_reviews_and_maps(tmp_path: Path, call: Call, weights: Path) -> None:
+def test_the_command_learns_reviews_and_maps(tmp_path, call, weights):
     event = scene(tmp_path, DISCS, labels="none")
     slides = write_polygons(tmp_path / "slides.gpkg", DISCS & KNOWN)
     names, quick = ("--bands", ",".join(BANDS), "--nodata", 0), ("--steps", 2, "--patch", 32, "--workers", 1, "--quiet")

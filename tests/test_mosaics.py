@@ -3,7 +3,6 @@
 import itertools
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +30,7 @@ def read(paths: list[Path], **options: object) -> tuple[np.ndarray, np.ndarray, 
         return values, image.valid(values), image.transform
 
 
-def test_tiles_are_the_scene_they_were_cut_from(tmp_path: Path) -> None:
+def test_tiles_are_the_scene_they_were_cut_from(tmp_path):
     whole = image_of(blobs(80, 90, 5))
     corners = itertools.product((30, 60, 0), (40, 80, 0))
     paths = [tile(tmp_path, f"{r}-{c}", whole[:, r : r + 30, c : c + 40], r, c) for r, c in corners]
@@ -45,7 +44,7 @@ def test_tiles_are_the_scene_they_were_cut_from(tmp_path: Path) -> None:
 
 @given(st.data())
 @settings(max_examples=25)
-def test_the_first_file_that_holds_data_wins(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_the_first_file_that_holds_data_wins(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("mosaic")
     expected, paths = np.full((4, 50, 50), -1, np.int64), []
     corners = data.draw(st.lists(st.tuples(st.integers(0, 34), st.integers(0, 34)), min_size=2, max_size=4))
@@ -77,7 +76,7 @@ def test_the_first_file_that_holds_data_wins(tmp_path_factory: pytest.TempPathFa
     ({"values": np.ones((4, 40, 40), np.float32)}, "holds float32, a.tif uint16"),
     ({"names": "red green blue nir"}, "its bands are red green blue nir, those of a.tif ? ? ? ?"),
 ])  # fmt: skip
-def test_a_file_of_another_grid_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_a_file_of_another_grid_is_named(tmp_path, change, message):
     image = image_of(blobs(40, 40, 2))
     first, options = write_tif(tmp_path / "a.tif", image), dict(change)
     names = options.pop("names", "")
@@ -88,7 +87,7 @@ def test_a_file_of_another_grid_is_named(tmp_path: Path, change: dict[str, Any],
     refuses(f"^{other}: .*{re.escape(message)}", read, [first, other])
 
 
-def test_undeclared_nan_in_one_file_is_refused(tmp_path: Path) -> None:
+def test_undeclared_nan_in_one_file_is_refused(tmp_path):
     image = image_of(blobs(40, 40, 2)).astype(np.float32)
     first = tile(tmp_path, "a", image)
     image[:, 3, 3] = np.nan
@@ -97,7 +96,7 @@ def test_undeclared_nan_in_one_file_is_refused(tmp_path: Path) -> None:
     assert not valid[3, 43] and valid.sum() == valid.size - 1
 
 
-def test_a_folder_stands_for_its_images(tmp_path: Path) -> None:
+def test_a_folder_stands_for_its_images(tmp_path):
     for name in ("b.tif", "a.TIF", "notes.txt", "a.tif.aux.xml"):
         (tmp_path / name).write_text("")
     assert [path.name for path in mosaics.files_of([tmp_path])] == ["a.TIF", "b.tif"]
@@ -106,7 +105,7 @@ def test_a_folder_stands_for_its_images(tmp_path: Path) -> None:
     refuses("empty: holds no image", mosaics.files_of, [tmp_path / "empty"])
 
 
-def test_coarser_pixels_are_the_means_of_those_below(tmp_path: Path) -> None:
+def test_coarser_pixels_are_the_means_of_those_below(tmp_path):
     whole = image_of(blobs(80, 96, 5)).astype(np.float32)
     path = tile(tmp_path, "a", whole)
     values, valid, transform = read([path], resolution_m=12)
@@ -119,14 +118,14 @@ def test_coarser_pixels_are_the_means_of_those_below(tmp_path: Path) -> None:
     assert np.array_equal(values, whole) and transform == TRANSFORM
 
 
-def test_finer_pixels_lie_between_their_neighbours(tmp_path: Path) -> None:
+def test_finer_pixels_lie_between_their_neighbours(tmp_path):
     ramp = np.broadcast_to(np.arange(40, dtype=np.float32) * 10, (4, 30, 40))
     values, _, transform = read([tile(tmp_path, "a", ramp)], resolution_m=1.5)
     assert transform == TRANSFORM * Affine.scale(0.5) and values.shape == (4, 60, 80)
     assert values[0, 30, 2:-2] == pytest.approx(np.arange(80)[2:-2] * 5 - 2.5, abs=1e-3)
 
 
-def test_no_data_stay_no_data_and_single_zeros_are_data(tmp_path: Path) -> None:
+def test_no_data_stay_no_data_and_single_zeros_are_data(tmp_path):
     whole = image_of(blobs(64, 64, 5))
     whole[0, :, :] = 0  # a dark band is no hole
     whole[:, :16, :16] = 0
@@ -138,7 +137,7 @@ def test_no_data_stay_no_data_and_single_zeros_are_data(tmp_path: Path) -> None:
         assert valid[side:].all() and valid[:, side:].all()
 
 
-def test_a_fourth_band_of_bytes_is_no_alpha(tmp_path: Path) -> None:
+def test_a_fourth_band_of_bytes_is_no_alpha(tmp_path):
     whole = image_of(blobs(64, 64, 5)).astype(np.float32) / 16
     whole[3, :30] = 0  # water, in near infrared
     path = tile(tmp_path, "a & b", whole.astype(np.uint8), 0, 0)
@@ -149,7 +148,7 @@ def test_a_fourth_band_of_bytes_is_no_alpha(tmp_path: Path) -> None:
     assert valid.all() and values == pytest.approx(mean, abs=0.51)
 
 
-def test_impossible_resolutions_are_refused(tmp_path: Path) -> None:
+def test_impossible_resolutions_are_refused(tmp_path):
     path = tile(tmp_path, "a", image_of(blobs(64, 64, 5)), 0, 0)
     says = r"resolution .* m: a pixel of a\.tif is 3 × 3 m; choose one at most 50"
     for metres in (0.05, 151.0):
@@ -164,7 +163,7 @@ def test_impossible_resolutions_are_refused(tmp_path: Path) -> None:
     ("EPSG:3857", Affine(3, 0, 11_566_000, 0, -3, 3_920_000), 2.5133, 2.5014),  # of the ellipsoid at 33.18° N
     ("EPSG:4326", Affine(1e-4, 0, 103.9, 0, -1e-4, 33.2), 9.33, 11.09),
 ])  # fmt: skip
-def test_pixels_are_measured_on_the_ground(crs: str, transform: Affine, across: float, down: float) -> None:
+def test_pixels_are_measured_on_the_ground(crs, transform, across, down):
     sides = rasters.ground_pixel(rasterio.crs.CRS.from_user_input(crs), transform, (100, 100))
     assert sides == pytest.approx((across, down), rel=1e-3)
     assert rasters.ground_pixel(None, transform, (100, 100)) == (1.0, 1.0)

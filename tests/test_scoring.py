@@ -25,9 +25,6 @@ POSITION = ["scene", "row", "col"]
 SPEC = PatchSpec(dataset="made", fingerprint="0" * 16, area="made", size=32, fractions=(0.6, 0.2, 0.2))
 
 
-# Whole areas
-
-
 class Bright(nn.Module):
     """Landslide where the first band is above its mean: knows no neighbours, so windows cannot matter."""
 
@@ -81,9 +78,6 @@ def test_the_second_score_leaves_out_the_training_patches_and_nothing_else(area:
     for row, col in zip(trained["row"], trained["col"], strict=True):
         known[row : row + 32, col : col + 32] = False
     assert score(area)["outside_training"] == Confusion.of(values[0] > patch_set.mean[0], labels == 1, known)
-
-
-# Counts of runs
 
 
 @pytest.fixture

@@ -63,9 +63,6 @@ def tree(folder: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-# Catalogue -------------------------------------------------------------------------------------------------------
-
-
 def test_every_description_in_the_catalogue_is_valid():
     for name, item in sources.catalogue().items():
         assert item.citation and item.licence and item.title
@@ -94,9 +91,6 @@ def test_wrong_descriptions_are_refused(catalogue_folder, old, new, says):
     (catalogue_folder / "wrong.yaml").write_text(text.replace(old, new))
     refuses(says, sources.describe, "wrong")
     refuses(r"'\.\./plain' is not in the catalogue; choose from bijie", sources.describe, "../plain")
-
-
-# Adopting --------------------------------------------------------------------------------------------------------
 
 
 def test_a_folder_is_adopted_where_it_lies(folder, tmp_path, monkeypatch):
@@ -221,9 +215,6 @@ def test_a_data_folder_that_cannot_be_written(folder, tmp_path, monkeypatch):
     assert len(get(from_path=folder).scenes) == 4
 
 
-# Downloading and discovering -------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def zenodo(tmp_path: Path, catalogue_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeZenodo]:
     """A record with a zip of zips, one for each area, and a readme."""
@@ -281,9 +272,6 @@ def test_an_ambiguous_folder_is_refused_with_a_template_to_complete(tmp_path):
     assert get("lmhld").fingerprint != data.fingerprint  # remembers the layout
     template.write_text("bandz: [red]")
     refused(r"layout\.yaml: unknown key 'bandz'", "lmhld", root, template)
-
-
-# The twin --------------------------------------------------------------------------------------------------------
 
 
 def test_the_twin_is_made_and_made_again_when_its_recipe_changes(tmp_path, catalogue_folder, monkeypatch):
@@ -373,9 +361,6 @@ def test_a_luding_scene_of_ones_own_needs_no_labels(tmp_path):
     refused(r"mskd_landslides\.gpkg: a file of polygons without its image", "luding", root)
 
 
-# Checking --------------------------------------------------------------------------------------------------------
-
-
 def test_check_says_what_is_there(folder, tmp_path):
     assert "fits the data set 'plain': 4 scenes, areas plain" in sources.check(folder)
     other = pairs(tmp_path / "other", "taiwan", masks="gt", count=2)
@@ -388,9 +373,6 @@ def test_check_says_what_is_there(folder, tmp_path):
     assert "a.zip: archive, " in sources.check(zipped(folder, tmp_path / "a.zip"))
     refuses("neither image, polygons nor archive", sources.check, tmp_path / "catalogue/plain.yaml")
     refuses("no such file or folder", sources.check, tmp_path / "absent")
-
-
-# Real samples ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.real

@@ -75,7 +75,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("number", "area"), list(enumerate(twin.AREAS)))
-def test_recipes_agree_with_the_published_tables(number: int, area: str) -> None:
+def test_recipes_agree_with_the_published_tables(number, area):
     recipe, table1, table2 = twin.AREAS[area], paper.table(1).loc[number], paper.table(2).loc[number]
     assert (recipe.sensor, recipe.resolution_m) == (table1["sensor"], float(table1["resolution_m"]))
     assert (recipe.sizes[0], recipe.sizes[4]) == (table1["min_area_px"], table1["max_area_px"])
@@ -93,7 +93,7 @@ def test_recipes_agree_with_the_published_tables(number: int, area: str) -> None
 
 
 @pytest.mark.parametrize("area", twin.RECIPES)
-def test_inventory_is_pixel_exact_and_separate(made: dict[str, Scene], area: str) -> None:
+def test_inventory_is_pixel_exact_and_separate(made, area):
     image, mask, slides = read(made[area])
     recipe = twin.RECIPES[area]
     sizes = slides["area_px"].to_numpy()
@@ -111,7 +111,7 @@ def test_inventory_is_pixel_exact_and_separate(made: dict[str, Scene], area: str
 
 
 @pytest.mark.parametrize("area", twin.RECIPES)
-def test_files_are_what_the_sensor_would_deliver(made: dict[str, Scene], area: str) -> None:
+def test_files_are_what_the_sensor_would_deliver(made, area):
     scene, recipe = made[area], twin.RECIPES[area]
     google = area in twin.EVENTS and area != "luding"
     with rasterio.open(scene.image) as source, rasterio.open(scene.dem) as dem:
@@ -137,7 +137,7 @@ def test_files_are_what_the_sensor_would_deliver(made: dict[str, Scene], area: s
 
 
 @pytest.mark.parametrize("area", twin.AREAS)
-def test_patches_are_as_planned_and_no_threshold_solves_them(made: dict[str, Scene], area: str) -> None:
+def test_patches_are_as_planned_and_no_threshold_solves_them(made, area):
     pixels, truth = kept_windows(made[area])
     assert 0.8 * 14 <= len(truth) <= 1.9 * 14
     published = float(paper.table(2)["landslide_fraction_train"][list(twin.AREAS).index(area)])
@@ -151,7 +151,7 @@ def test_patches_are_as_planned_and_no_threshold_solves_them(made: dict[str, Sce
 
 
 @pytest.mark.parametrize("area", ["rio", "hokkaido", "wenchuan"])
-def test_slides_start_steep_and_run_downhill(area: str) -> None:
+def test_slides_start_steep_and_run_downhill(area):
     made = scene.lay_out(twin.SceneTask(area, 0, 14, 7))
     recipe, slides = twin.AREAS[area], made.slides
     shape = made.valid.shape
@@ -173,7 +173,7 @@ def test_slides_start_steep_and_run_downhill(area: str) -> None:
 
 
 @pytest.mark.parametrize("area", ["hokkaido", "jiuzhaigou", "wenchuan"])
-def test_no_rim_in_the_elevation_gives_outlines_away(made: dict[str, Scene], area: str) -> None:
+def test_no_rim_in_the_elevation_gives_outlines_away(made, area):
     _, mask, _ = read(made[area])
     with rasterio.open(made[area].dem) as source:
         ground = source.read(1).astype(float)
@@ -187,7 +187,7 @@ def test_no_rim_in_the_elevation_gives_outlines_away(made: dict[str, Scene], are
         assert abs(auc - 0.5) < 0.1
 
 
-def test_kinds_of_landslides_differ_in_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kinds_of_landslides_differ_in_shape(monkeypatch):
     stretched = []
     for shares in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)):
         monkeypatch.setitem(twin.RECIPES, "rio", replace(twin.RECIPES["rio"], shapes=shares))
@@ -199,9 +199,7 @@ def test_kinds_of_landslides_differ_in_shape(monkeypatch: pytest.MonkeyPatch) ->
     assert rotational < shallow < channelised and channelised > 1.5 * rotational
 
 
-def test_patch_size_decides_how_large_a_scene_is_and_nothing_in_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_patch_size_decides_how_large_a_scene_is_and_nothing_in_it(monkeypatch, tmp_path):
     pixels = []
     monkeypatch.setattr(scene, "_shape", lambda *_: (192, 224))
     for patch in (32, 128):
@@ -214,7 +212,7 @@ def test_patch_size_decides_how_large_a_scene_is_and_nothing_in_it(
     assert pixels[0] == pixels[1]
 
 
-def test_a_scene_without_landslides_gives_background_alone(smoke: DataSet) -> None:
+def test_a_scene_without_landslides_gives_background_alone(smoke):
     with_slides, without = (s for s in smoke.scenes if s.area == "gorkha")
     assert with_slides.polygons is not None and without.polygons is None
     values, labels, valid = read_all(without)
@@ -225,7 +223,7 @@ def test_a_scene_without_landslides_gives_background_alone(smoke: DataSet) -> No
     assert inventory.check_polygons(without).empty
 
 
-def test_near_places_look_alike_and_far_ones_do_not() -> None:
+def test_near_places_look_alike_and_far_ones_do_not():
     made = scene.lay_out(twin.SceneTask("rio", 0, 60, 7))
     tint = image._regional(np.random.default_rng(3), twin.AREAS["rio"], made)[0][0]
     tint = np.log(tint) - np.log(tint).mean()
@@ -234,7 +232,7 @@ def test_near_places_look_alike_and_far_ones_do_not() -> None:
     assert near > 0.5 > 0.2 > far
 
 
-def test_pixels_depend_on_neither_workers_nor_the_processors_instructions(four: list[Scene], tmp_path: Path) -> None:
+def test_pixels_depend_on_neither_workers_nor_the_processors_instructions(four, tmp_path):
     # An older processor: NumPy is told to do without what the newer ones have.
     found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
     script = (
@@ -251,7 +249,7 @@ def test_pixels_depend_on_neither_workers_nor_the_processors_instructions(four: 
     assert len(expected) == 4 * 3 and len(alone) == 2 * 3 and alone.items() <= expected.items()
 
 
-def test_an_interrupted_making_is_completed(four: list[Scene], tmp_path: Path) -> None:
+def test_an_interrupted_making_is_completed(four, tmp_path):
     folder = shutil.copytree(four[0].image.parents[1], tmp_path / "copy")
     copies = [folder / "gorkha" / s.image.name for s in four]
     untouched = copies[0].stat().st_mtime_ns
@@ -264,7 +262,7 @@ def test_an_interrupted_making_is_completed(four: list[Scene], tmp_path: Path) -
     assert copies[0].stat().st_mtime_ns == untouched
 
 
-def test_plan_reaches_the_published_counts() -> None:
+def test_plan_reaches_the_published_counts():
     full = twin.TwinSpec(seed=1, scale=1.0, min_patches=4, max_patches=None)
     for area, recipe in twin.AREAS.items():
         patches = [task.patches for task in twin.plan(full) if task.area == area]
@@ -277,7 +275,7 @@ def test_plan_reaches_the_published_counts() -> None:
     assert few == [task for task in twin.plan(UNSEEN) if task.area in ("kaikoura", "luding")]
 
 
-def test_a_wrong_spec_is_refused(tmp_path: Path) -> None:
+def test_a_wrong_spec_is_refused(tmp_path):
     path = tmp_path / "spec.yaml"
     wrong_ones = ["areas: [atlantis]", "areas: []", "bare: [atlantis]", "patches: {atlantis: 9}", "scale: 0.0"]
     for wrong in [*wrong_ones, "scale: '1e-3'", "colour: red", "min_patches: 50\nmax_patches: 40"]:
@@ -285,7 +283,7 @@ def test_a_wrong_spec_is_refused(tmp_path: Path) -> None:
         refuses(r"^.*spec\.yaml.*$", config.read_yaml, path, twin.TwinSpec)
 
 
-def test_areas_are_made_as_before_there_were_events(smoke: DataSet) -> None:
+def test_areas_are_made_as_before_there_were_events(smoke):
     # Their position in the list numbers the random streams, and the default areas are part of the fingerprint.
     assert list(twin.RECIPES) == [*paper.AREAS, *twin.EVENTS] and twin.TwinSpec().areas == paper.AREAS
     pinned = dict(line.split("==") for line in (config.ROOT / "constraints.txt").read_text().split() if "==" in line)
@@ -295,7 +293,7 @@ def test_areas_are_made_as_before_there_were_events(smoke: DataSet) -> None:
 
 
 @pytest.mark.parametrize("event", twin.EVENTS)
-def test_events_have_landslides_that_no_threshold_finds(made: dict[str, Scene], event: str) -> None:
+def test_events_have_landslides_that_no_threshold_finds(made, event):
     values, labels, valid = read_all(made[event], made[event].bands)
     labels[~valid] = 255
     share = (labels == 1).sum() / valid.sum()
@@ -304,7 +302,7 @@ def test_events_have_landslides_that_no_threshold_finds(made: dict[str, Scene], 
     assert 2 * share / (1 + share) + 0.05 < best < 0.6  # better than calling all of it landslide, and no solution
 
 
-def test_no_landslide_lies_in_the_sea() -> None:
+def test_no_landslide_lies_in_the_sea():
     recipe = twin.EVENTS["kaikoura"]
     made = scene.lay_out(twin.SceneTask("kaikoura", 0, 9, 3))
     wet = made.height <= recipe.base_m
@@ -314,7 +312,7 @@ def test_no_landslide_lies_in_the_sea() -> None:
     assert not (made.slides.label[under] > 0).any()
 
 
-def test_a_full_disk_is_named_and_leaves_no_polygons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_named_and_leaves_no_polygons(tmp_path, monkeypatch):
     # GDAL's errors are no OSError: without a word of ours this was a traceback.
     def full(_: object, path: Path, **__: object) -> None:
         Path(path).write_bytes(b"half")
