@@ -45,39 +45,36 @@ def test_help_says_what_explains_every_option_and_shows_an_example(name):
         assert re.search(r"[a-z]{3,} [a-z`]+", line.replace(word, "")), f"{word} is not explained: {line}"
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("plan nosuch", "profile 'nosuch': unknown; choose one of "),
-        ("plan {elsewhere}", "data set 'nosuch' is not in the catalogue; choose from"),
-        ("plan {unprepared}", "run `lmhld data get hokkaido`"),
-        ("plan {area}", "no area 'atlantis' in 'twin-smoke'; it has rio,"),
-        ("plan {tiny} --experiment 99", "experiment 99: unknown; choose from 1 (patch_size), 2 (single), "),
-        ("run {tiny} --workers 0", "'--workers'"),
-        ("run {tiny} --device abacus", "device 'abacus': unknown; choose auto, cpu or cuda"),
-        ("train {tiny} 0123456789abcdef", "run '0123456789abcdef': not in profile 'tiny'; `lmhld plan"),
-        ("data get hokkaido", "lmhld data get hokkaido --from FOLDER"),
-        ("book {tiny} --chapter 99", "chapter '99': unknown; choose from 00,"),
-        ("book {tiny} --chapter 05 -p profil mini", "05_experiment_2_single.py: no parameter 'profil'; it has "),
-        ("book {tiny} -p profil mini", "00_start.py: no parameter 'profil'; it has profile"),
-        ("book {tiny} -p profile mini", "-p profile: the profile is the command's first argument"),
-        ("book {tiny} --chapter 10 -p models", "no parameter 'models'; it has profile"),
-        ("book nosuch", "profile 'nosuch': unknown"),
-        ("map {scene} --out {out} --run x --bands blue,green,red,nir", "lmhld plan"),
-        ("map {scene} --out {out}", "give either --run RUN_ID or --weights FILE"),
-        ("map {scene} --out {out} --run x --weights y", "give either --run RUN_ID or --weights FILE"),
-        ("map {scene} --out {out} --run x", "band order unknown (4 bands without names); give it, e.g. --bands"),
-        ("map {gone} --out {out} --run x", "gone: no such file"),
-        ("map {tiny} --out {out} --run x", "tiny.yaml: cannot be read as an image"),
-        ("map {folder} --out {out} --run x", "holds no image; give a folder of .tif,"),
-        ("map {scene} --out {out} --weights {tiny} --bands b,g,r,n", "tiny.yaml: not a network of this book"),
-        ("map {scene} --out {out} --run x --bands b,g,r,n --threshold 1.5", "threshold 1.5, overlap 0.5: must lie"),
-        ("map {scene} --run x", "Missing option '--out'; see `lmhld map --help`"),
-        ("plan", "Missing argument 'profile'; see `lmhld plan --help`"),
-        ("plan smoke --fast", "No such option: --fast; see `lmhld plan --help`"),
-        ("fly", "No such command 'fly'; see `lmhld --help`"),
-    ],
-)
+@pytest.mark.parametrize(("line", "message"), [
+    ("plan nosuch", "profile 'nosuch': unknown; choose one of "),
+    ("plan {elsewhere}", "data set 'nosuch' is not in the catalogue; choose from"),
+    ("plan {unprepared}", "run `lmhld data get hokkaido`"),
+    ("plan {area}", "no area 'atlantis' in 'twin-smoke'; it has rio,"),
+    ("plan {tiny} --experiment 99", "experiment 99: unknown; choose from 1 (patch_size), 2 (single), "),
+    ("run {tiny} --workers 0", "'--workers'"),
+    ("run {tiny} --device abacus", "device 'abacus': unknown; choose auto, cpu or cuda"),
+    ("train {tiny} 0123456789abcdef", "run '0123456789abcdef': not in profile 'tiny'; `lmhld plan"),
+    ("data get hokkaido", "lmhld data get hokkaido --from FOLDER"),
+    ("book {tiny} --chapter 99", "chapter '99': unknown; choose from 00,"),
+    ("book {tiny} --chapter 05 -p profil mini", "05_experiment_2_single.py: no parameter 'profil'; it has "),
+    ("book {tiny} -p profil mini", "00_start.py: no parameter 'profil'; it has profile"),
+    ("book {tiny} -p profile mini", "-p profile: the profile is the command's first argument"),
+    ("book {tiny} --chapter 10 -p models", "no parameter 'models'; it has profile"),
+    ("book nosuch", "profile 'nosuch': unknown"),
+    ("map {scene} --out {out} --run x --bands blue,green,red,nir", "lmhld plan"),
+    ("map {scene} --out {out}", "give either --run RUN_ID or --weights FILE"),
+    ("map {scene} --out {out} --run x --weights y", "give either --run RUN_ID or --weights FILE"),
+    ("map {scene} --out {out} --run x", "band order unknown (4 bands without names); give it, e.g. --bands"),
+    ("map {gone} --out {out} --run x", "gone: no such file"),
+    ("map {tiny} --out {out} --run x", "tiny.yaml: cannot be read as an image"),
+    ("map {folder} --out {out} --run x", "holds no image; give a folder of .tif,"),
+    ("map {scene} --out {out} --weights {tiny} --bands b,g,r,n", "tiny.yaml: not a network of this book"),
+    ("map {scene} --out {out} --run x --bands b,g,r,n --threshold 1.5", "threshold 1.5, overlap 0.5: must lie"),
+    ("map {scene} --run x", "Missing option '--out'; see `lmhld map --help`"),
+    ("plan", "Missing argument 'profile'; see `lmhld plan --help`"),
+    ("plan smoke --fast", "No such option: --fast; see `lmhld plan --help`"),
+    ("fly", "No such command 'fly'; see `lmhld --help`"),
+])  # fmt: skip
 def test_bad_input_is_one_line(call, tiny, tmp_path, line, message):
     changes = {"elsewhere": ("twin-smoke", "nosuch"), "unprepared": ("twin-smoke", "hokkaido")}
     changes["area"] = ("gorkha", "atlantis")
@@ -101,14 +98,11 @@ def test_parameters_of_chapters_are_passed_on(call, tiny, monkeypatch):
     assert passed == [str(tiny), "05", False, None, {"models": "unet,a=b", "epochs": "-1"}, None]
 
 
-@pytest.mark.parametrize(
-    ("error", "code", "message"),
-    [
-        (PermissionError(13, "Permission denied", "/some/file"), 2, "/some/file: permission denied; check the path"),
-        (KeyboardInterrupt(), 130, "interrupted; the same command goes on where it stopped"),
-        (config.Interrupted("stopped"), 143, "interrupted; the same command goes on where it stopped"),
-    ],
-)
+@pytest.mark.parametrize(("error", "code", "message"), [
+    (PermissionError(13, "Permission denied", "/some/file"), 2, "/some/file: permission denied; check the path"),
+    (KeyboardInterrupt(), 130, "interrupted; the same command goes on where it stopped"),
+    (config.Interrupted("stopped"), 143, "interrupted; the same command goes on where it stopped"),
+])  # fmt: skip
 def test_what_comes_from_outside_is_one_line_too(call, monkeypatch, error, code, message):
     monkeypatch.setattr(experiments, "load", Mock(side_effect=error))
     exit_code, _, printed = call("plan", "smoke")

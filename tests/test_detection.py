@@ -99,9 +99,8 @@ def test_a_landslide_counts_in_its_class_and_by_the_share_that_is_covered():
 
 
 def test_pooled_counts_are_added_by_class():
-    pooled = objects.pooled(
-        [objects.by_size(table(*rows), table(), 10.0) for rows in (((9, 9, 9), (90, 90, 0)), ((9, 9, 0),))]
-    )
+    two, one = table((9, 9, 9), (90, 90, 0)), table((9, 9, 0))
+    pooled = objects.pooled([objects.by_size(rows, table(), 10.0) for rows in (two, one)])
     assert pooled[["landslides", "detected"]].to_numpy().tolist() == [[2, 1], [1, 0]]
     assert list(objects.pooled([]).columns) == list(pooled.columns) and objects.overlaps([]).empty
 

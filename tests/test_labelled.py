@@ -105,10 +105,10 @@ def test_labels_in_other_coordinates_or_crossing_themselves_are_mended_and_it_is
 
 
 def test_patches_follow_the_landslides_and_the_ground(tmp_path):
-    small = read(
-        tmp_path, layer(tmp_path / "small.gpkg", [pixels(30 * k, 30 * k, 30 * k + 5, 30 * k + 5) for k in range(5)])
-    )
-    assert small.patch == 64  # the middle one of the book's three candidates
+    shapes = [pixels(30 * k, 30 * k, 30 * k + 5, 30 * k + 5) for k in range(5)]
+    assert (
+        read(tmp_path, layer(tmp_path / "small.gpkg", shapes)).patch == 64
+    )  # the middle one of the book's three candidates
     slides = layer(tmp_path / "large.gpkg", [pixels(0, 0, 60, 60)])
     assert read(tmp_path, slides).patch == 128
     searched = layer(tmp_path / "looked.gpkg", [pixels(0, 0, 70, 200)])
@@ -146,12 +146,8 @@ def test_bad_labels_are_refused_in_one_line(tmp_path):
         mask = write_tif(tmp_path / "mask.tif", codes.astype(np.float32 if codes.dtype.kind == "f" else np.uint8))
         refuses(match, read, tmp_path, mask)
     shifted = Affine(3, 0, TRANSFORM.c + 30, 0, -3, TRANSFORM.f)
-    refuses(
-        "lies on another grid",
-        read,
-        tmp_path,
-        write_tif(tmp_path / "mask.tif", DISCS.astype(np.uint8), transform=shifted),
-    )
+    mask = write_tif(tmp_path / "mask.tif", DISCS.astype(np.uint8), transform=shifted)
+    refuses("lies on another grid", read, tmp_path, mask)
     values = image_of(DISCS)
     values[:, 10:70, 10:70] = 0
     refuses("no landslide where event.tif has data", read, tmp_path, kinds, values)

@@ -60,7 +60,6 @@ def test_a_scene_differs_in_nothing_but_its_outlines(tmp_path):
     for level in LEVELS:
         assert true[level].equals(true["none"]) and drawn["none"].equals(true["none"])
     union = true["none"].union_all()
-    agreed = [
-        table.union_all().intersection(union).area / table.union_all().union(union).area for table in drawn.values()
-    ]
+    unions = [table.union_all() for table in drawn.values()]
+    agreed = [one.intersection(union).area / one.union(union).area for one in unions]
     assert agreed[0] == pytest.approx(1) and agreed[0] > agreed[1] > agreed[2]

@@ -28,13 +28,13 @@ Learnt = tuple[Path, dict[str, Any]]  # a folder and a card
 CODES = np.where(KNOWN, DISCS, 255).astype(np.uint8)
 
 
-def learn(folder: Path, codes: np.ndarray = CODES, out: str = "net", **options: Any) -> dict[str, Any]:
-    """Learn from a mask, quickly."""
-    event = scene(folder, DISCS, labels="none")
+def learn(folder: Path, labels: np.ndarray | LabelFile = CODES, out: str = "net", **options: Any) -> dict[str, Any]:
+    """Learn from a mask or a file, quickly."""
+    event = options.pop("event", None) or scene(folder, DISCS, labels="none")
     chosen = {"patch": 32, "steps": 6, "workers": 1, "device": "cpu"}
     chosen |= {name: options.pop(name) for name in [*options] if name in ("patch", "steps", "freeze", "seed", "model")}
-    mask = write_tif(folder / "codes.tif", codes)
-    return mapping.learn(event, mask, folder / out, settings=mapping.LearnSettings(**chosen), progress=False, **options)
+    file = labels if isinstance(labels, LabelFile) else write_tif(folder / "codes.tif", labels)
+    return mapping.learn(event, file, folder / out, settings=mapping.LearnSettings(**chosen), progress=False, **options)
 
 
 def tensors(path: Path) -> dict[str, bytes]:
@@ -114,10 +114,8 @@ def test_networks_of_a_file_vote_and_a_damaged_card_is_refused(tmp_path):
     with torch.no_grad():
         for value in other[0].parameters():
             value.mul_(0.5)
-    members = [
-        (one[0], networks.members_of(*one)[0][1]),
-        (other[0], {**networks.members_of(*other)[0][1], "weight": 3}),
-    ]
+    members = [(net, {**networks.members_of(net, card)[0][1]}) for net, card in (one, other)]
+    members[1][1]["weight"] = 3
     card = {"bands": BANDS, "temperature": 2.0, "threshold": 0.3}
     networks.save_members(tmp_path / "two.safetensors", members, card)
     model, stored = networks.load(tmp_path / "two.safetensors")
@@ -154,16 +152,10 @@ def test_a_folder_holds_a_network_to_map_with_and_what_it_is_worth(learnt):
     assert card["resolution_m"] == 3 and card["saw"]["labelled_px"] == KNOWN.sum() * SHAPE[0]
     model, _ = networks.load(folder / "net/network.safetensors")
     assert len(networks.members_of(model, card | {"members": [1, 2, 3]})) == 3
-    report = draw(
-        Scene("a", "a", folder / "a.tif", BANDS, nodata=0), folder / "net/network.safetensors", folder / "map"
-    )
+    event, file = Scene("a", "a", folder / "a.tif", BANDS, nodata=0), folder / "net/network.safetensors"
+    report = draw(event, file, folder / "map")
     assert report["threshold"] == card["threshold"] and report["window"] == 32
-    other = mapping.MapSettings(threshold=0.9, device="cpu")
-    event = Scene("a", "a", folder / "a.tif", BANDS)
-    assert (
-        mapping.map_scene(event, folder / "net/network.safetensors", folder / "m", other, progress=False)["threshold"]
-        == 0.9
-    )
+    assert draw(event, file, folder / "map", threshold=0.9)["threshold"] == 0.9
 
 
 def test_next_to_label_are_squares_of_unlabelled_ground_the_least_certain_first(learnt):
@@ -179,11 +171,9 @@ def test_whatever_lies_unlabelled_the_same_bits_come_out(tmp_path, learnt):
     searched = write_polygons(tmp_path / "searched.gpkg", np.broadcast_to(KNOWN, SHAPE))
     for number, stand_in in enumerate((False, True, blobs(*SHAPE, 20, seed=9))):
         slides = np.where(KNOWN, DISCS, stand_in)
-        event, file = scene(tmp_path, DISCS, labels="none"), write_polygons(tmp_path / f"{number}.gpkg", slides)
-        settings = mapping.LearnSettings(patch=32, steps=6, workers=1, device="cpu")
-        out = tmp_path / str(number)
-        card = mapping.learn(event, LabelFile(file, searched), out, settings=settings, progress=False)
-        assert tensors(out / "network.safetensors") == tensors(learnt[0] / "net/network.safetensors")
+        file = write_polygons(tmp_path / f"{number}.gpkg", slides)
+        card = learn(tmp_path, LabelFile(file, searched), str(number))
+        assert tensors(tmp_path / f"{number}/network.safetensors") == tensors(learnt[0] / "net/network.safetensors")
         same = ("held_back", "candidates", "percentiles", "threshold", "temperature", "areas")
         assert {key: card[key] for key in same} == {key: learnt[1][key] for key in same}
 
@@ -243,10 +233,8 @@ def test_one_landslide_alone_gives_a_network_without_a_score(tmp_path):
     codes[20:80, 20:80], codes[40:55, 40:55] = 0, 1
     card = learn(tmp_path, codes)
     assert card["held_back"] is None and card["threshold"] == 0.5 and card["candidates"] == []
-    assert (
-        "no score can be given" in card["verdict"][-1]
-        and len(networks.load(tmp_path / "net/network.safetensors")[0].members) == 1
-    )
+    assert "no score can be given" in card["verdict"][-1]
+    assert len(networks.load(tmp_path / "net/network.safetensors")[0].members) == 1
 
 
 @pytest.mark.parametrize(("bands", "dtype"), [(1, np.uint8), (3, np.uint16)])
@@ -254,10 +242,7 @@ def test_one_band_or_16_bits_that_are_8_will_do(tmp_path, bands, dtype):
     values = (image_of(DISCS, bands=bands) // 16).astype(dtype)
     path = write_tif(tmp_path / "event.tif", values)
     event = mapping.scene_of_file(path, ("grey", "b", "c")[:bands])
-    settings = mapping.LearnSettings(32, 2, workers=1, device="cpu")
-    card = mapping.learn(
-        event, write_tif(tmp_path / "m.tif", CODES), tmp_path / "net", settings=settings, progress=False
-    )
+    card = learn(tmp_path, event=event, steps=2)
     assert card["bands"] == ("grey", "b", "c")[:bands] and np.isfinite(card["held_back"]["f1"])
 
 
@@ -290,10 +275,9 @@ def test_the_command_learns_reviews_and_maps(tmp_path, call, weights):
     table = gpd.read_file(slides)
     table["review"] = ["right", "wrong", None] + ["right"] * (len(table) - 3)
     table.to_file(tmp_path / "seen.gpkg")
-    more = ("--review", "--from", weights, "--also", event.image, tmp_path / "seen.gpkg")
-    code, out, err = call(
-        "learn", event.image, tmp_path / "seen.gpkg", "--out", tmp_path / "next", *names, *quick, *more
-    )
+    seen = (event.image, tmp_path / "seen.gpkg")
+    more = ("--review", "--from", weights, "--also", *seen)
+    code, out, err = call("learn", *seen, "--out", tmp_path / "next", *names, *quick, *more)
     assert (code, err) == (0, "") and "  joint" in out
     for match, wrong in (("--review has classes of its own", ("--review", "--landslide", "x")),
                          ("belong together", ("--class-column", "x"))):  # fmt: skip

@@ -155,9 +155,8 @@ def test_slope_and_relief_come_from_a_dem_of_any_grid(tmp_path, weights):
     event, out = scene(tmp_path, blobs(200, 200, 12)), tmp_path / "out"
     x = np.arange(-2, 40) * 20.0  # m, cells of 20 m, from beyond the scene
     heights = np.where(x < 300, 0, (x - 300) * np.tan(np.radians(30))).astype(np.float32)
-    dem = write_tif(
-        tmp_path / "dem.tif", np.tile(heights, (42, 1)), transform=Affine(20, 0, 499_950, 0, -20, 4_700_050)
-    )
+    where = Affine(20, 0, 499_950, 0, -20, 4_700_050)
+    dem = write_tif(tmp_path / "dem.tif", np.tile(heights, (42, 1)), transform=where)
     draw(event, weights, out, dem=dem, least_slope=20, **ALL)
     mask, table = read(out / "mask.tif"), gpd.read_file(out / "landslides.gpkg", layer="landslides")
     assert not mask[:, :90].any() and mask[:, 125:].all()
@@ -195,14 +194,11 @@ def test_distance_from_the_searched_ground(tmp_path, weights):
     refuses(says, draw, event, weights, tmp_path / "out", searched=tmp_path / "searched.gpkg")
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"least_slope": 10.0}, "least slope: needs an elevation raster; give it with --dem FILE"),
-        ({"least_slope": 95.0}, "must lie in"),
-        ({"fill_holes_m2": -1.0}, "must not be negative"),
-    ],
-)
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"least_slope": 10.0}, "least slope: needs an elevation raster; give it with --dem FILE"),
+    ({"least_slope": 95.0}, "must lie in"),
+    ({"fill_holes_m2": -1.0}, "must not be negative"),
+])  # fmt: skip
 def test_settings_that_do_not_go_together_are_refused(settings, message):
     refuses(message, mapping.MapSettings, **settings)
 

@@ -105,19 +105,17 @@ def test_an_onnx_file_maps_as_the_network_it_came_from(tmp_path, tiny):
     onnx_file, _ = exports.export(spec.run_id, tmp_path / "net.onnx")
     tensors_file, _ = exports.export(spec.run_id, tmp_path / "net.safetensors", force=True)
     again, _ = exports.export(str(tensors_file), tmp_path / "again.onnx")
-    reports = [draw(scene, path, tmp_path / path.stem / path.suffix[1:]) for path in (onnx_file, tensors_file, again)]
-    maps = [
-        read(tmp_path / path.stem / path.suffix[1:] / "probability.tif") for path in (onnx_file, tensors_file, again)
-    ]
+    outs = {path: tmp_path / f"map of {path.name}" for path in (onnx_file, tensors_file, again)}
+    reports = [draw(scene, path, out) for path, out in outs.items()]
+    maps = [read(out / "probability.tif") for out in outs.values()]
     assert maps[0] == pytest.approx(maps[1], abs=1e-4) and np.array_equal(maps[0], maps[2])
     assert {report["run_id"] for report in reports} == {spec.run_id}
     exports.export(spec.run_id, onnx_file)  # over an earlier export
 
 
 def test_the_card_has_the_fields_of_stac_mlm(tmp_path):
-    weights = write_weights(
-        tmp_path / "w.safetensors", areas={"a": {"patch_size": 32, "mean": [1] * 4, "std": [1] * 4}}
-    )
+    areas = {"a": {"patch_size": 32, "mean": [1] * 4, "std": [1] * 4}}
+    weights = write_weights(tmp_path / "w.safetensors", areas=areas)
     _, card_file = exports.export(str(weights), tmp_path / "net.onnx")
     card = json.loads(card_file.read_text())
     required = {"mlm:name", "mlm:architecture", "mlm:tasks", "mlm:input", "mlm:output"}

@@ -33,9 +33,8 @@ def finished_runs(study: Study) -> dict[str, list[Run]]:
     planned = plan(study)
     whole_area = {entry.spec.run_id for entry in planned if entry.whole_area}
     runs.make_runs([entry.spec for entry in planned], 1, QUIET, whole_area)
-    return {
-        name: study.finished(entry.specs(study)) for name, entry in EXPERIMENTS.items() if study.profile.makes(name)
-    }
+    made = {name: entry for name, entry in EXPERIMENTS.items() if study.profile.makes(name)}
+    return {name: study.finished(entry.specs(study)) for name, entry in made.items()}
 
 
 def test_tables_are_means_over_seeds_beside_the_published_ones(study: Study) -> None:

@@ -223,9 +223,8 @@ def test_self_crossing_polygons_are_repaired(bare, tmp_path):
     # A polygon with a spike: repaired, it is a polygon and a line; the line covers no ground.
     spiked = Polygon([point(50, 50), point(50, 70), point(50, 110), point(50, 70), point(70, 70), point(70, 50)])
     flat = Polygon([point(80, 10), point(80, 30), point(80, 20)])
-    _, labels, _ = read_all(
-        replace(bare, polygons=polygons_of(tmp_path / "p.gpkg", [bow, spiked, flat, square(80, 80, 10)]))
-    )
+    path = polygons_of(tmp_path / "p.gpkg", [bow, spiked, flat, square(80, 80, 10)])
+    _, labels, _ = read_all(replace(bare, polygons=path))
     rows, cols = np.mgrid[:96, :120] + 0.5
     expected = (abs(rows - 20) > abs(cols - 20)) & (abs(rows - 20) < 10) & (abs(cols - 20) < 10)
     on_the_edge = (abs(rows - 20) == abs(cols - 20)) & (abs(rows - 20) < 10)

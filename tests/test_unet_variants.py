@@ -22,6 +22,9 @@ def image():
     return torch.randn(1, 3, 64, 64)
 
 
+# Res U-Net
+
+
 def test_without_projections_it_is_the_unet(image):
     model, plain = settled(ResUNet(3, 4)), UNet(3, 4).eval()
     state = {k.replace(".residual.", "."): v for k, v in model.state_dict().items() if ".project." not in k}
@@ -33,11 +36,17 @@ def test_without_projections_it_is_the_unet(image):
     assert torch.equal(model(image), plain(image))
 
 
+# Attention U-Net
+
+
 def test_a_gate_scales_all_channels_of_a_pixel_alike_and_pixels_differently():
     g, x = torch.randn(2, 2, 6, 8, 8)
     alpha = AttentionGate(6).eval()(g, x) / x
     assert torch.allclose(alpha, alpha[:, :1].expand_as(alpha), rtol=1e-4)
     assert alpha.min() > 0 and alpha.max() < 1 and alpha.std() > 0.01
+
+
+# U-Net++
 
 
 def test_every_node_reads_all_nodes_before_it_and_the_one_below(image):
