@@ -66,6 +66,17 @@ def test_the_paper_s_profile_has_the_published_recipe() -> None:
     ("data:", "extensions: [no_such]\ndata:",
      "key 'extensions': extension 'no_such': cannot be imported (ModuleNotFoundError"),
     ("data:", "extensions: no_such\ndata:", "key 'extensions' = 'no_such'"),
+    ("epochs: 3", "epochs: 0", "key 'recipe.epochs'"),
+    ("lr: 0.05", "lr: -0.1", "key 'recipe.lr'"),
+    ("momentum: 0.9", "momentum: 1.0", "key 'recipe.momentum'"),
+    ("data:", "patches: {size: 0}\ndata:", "key 'patches.size'"),
+    ("data:", "patches: {min_share: 10.0}\ndata:", "key 'patches.min_share'"),
+    ("data:", "patches: {fractions: [0.7, 0.3, 0.0]}\ndata:", "key 'patches.fractions.2'"),
+    ("data:", "patches: {bands: []}\ndata:", "key 'patches.bands'"),
+    ("[unet]", "[]", "key 'models'"),
+    ("data:", "execution: {threads: 0}\ndata:", "key 'execution.threads'"),
+    ("{unet: 2}", "{unet: 0}", "key 'width.unet'"),
+    ("name: tiny", "name: ..", "key 'name' '..': no file or folder can be named after it"),
     ("name: tiny", "name: small", "key 'name' = 'small': write the file's own name, 'tiny'"),
 ])  # fmt: skip
 def test_a_wrong_profile_is_refused_in_one_line(tiny: Path, old: str, new: str, message: str) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rasterio
 from fake_zenodo import FakeZenodo, serve
 from made import refuses
 from test_download import QUICK
@@ -172,21 +171,3 @@ def test_real_areas_are_as_described(shared_data):
         assert np.abs(np.subtract.outer(numbers[True], numbers[False])).min() > row
     found = fingerprints.of_areas([scene for scene in scenes if scene.area in ("hokkaido", "l4s_iburi")])
     assert found.items() <= real_source().sha256.items()
-
-
-@pytest.mark.real
-@pytest.mark.parametrize(("to", "images"), [
-    ("scene_A", "jinsha-uav-georef/raw_mat_sample_A/{id}.mat"),
-    ("moxi_1m", "cas-moxi-1m/raw/img/moxizheng_1m_UAV{id}.tif"),
-])  # fmt: skip
-def test_raw_tiles_are_put_where_the_real_scenes_have_them(shared_data, tmp_path, to, images):
-    (mosaic,) = (mosaic for archive in real_source().archives for mosaic in archive.mosaics if mosaic.to == to)
-    places = {name: place for name, place in mosaic.places.items() if name in ("053", "055")}
-    parts = (Part(images=images, masks=images.replace("/img/", "/label/")),)
-    github._assemble(mosaic.model_copy(update={"parts": parts, "places": places}), shared_data, tmp_path)
-    top, left = np.min(list(places.values()) or [(1024 - 128, 1024 - 128)], axis=0)
-    known = np.load(tmp_path / f"{to}_mask.npy") != 255
-    for kind in ("rgb", "mask"):
-        with rasterio.open(shared_data / images.split("/")[0] / f"{to}_{kind}.tif") as file:
-            there = file.read()[..., top : top + known.shape[0], left : left + known.shape[1]]
-        assert (there == np.load(tmp_path / f"{to}_{kind}.npy"))[..., known].all() and known.sum() >= 4 * 128**2

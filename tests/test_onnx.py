@@ -82,7 +82,6 @@ def test_deepness_reads_its_file(tmp_path, threshold):
     (only,), (output,) = session.get_inputs(), session.get_outputs()
     assert only.shape[-3:] == [3, 512, 512] and output.shape[-3:] == [2, 512, 512]
     stored = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
-    assert str(stored["model_type"]).capitalize() == "Segmentor"
     assert stored["class_names"] == {"0": "background", "1": "landslide"}
     assert float(stored["resolution"]) == 300  # cm
     for key in ("tile_size", "tiles_overlap", "seg_small_segment"):

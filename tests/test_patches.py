@@ -1,8 +1,6 @@
-import errno
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -115,13 +113,6 @@ def test_nothing_left_says_which_filter_took_them(tmp_path, made):
     says = r"floats\.tif: float32, the scenes before it uint16; scenes of an area must"
     refuses(says, patches.cut, spec(), scenes, progress=False)
     assert not list((tmp_path / "data").rglob("*.npy"))
-
-
-def test_a_full_disk_leaves_nothing(tmp_path, made, monkeypatch):
-    error = OSError(errno.ENOSPC, "No space left on device")
-    monkeypatch.setattr(patch_sets.np, "ascontiguousarray", Mock(side_effect=error))
-    refuses("no space left", cut, made)
-    assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file() and path.suffix != ".lock"]
 
 
 def test_two_at_once_cut_it_once(made, monkeypatch):

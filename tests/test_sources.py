@@ -176,8 +176,6 @@ def test_what_cannot_be_adopted_says_so(folder, tmp_path):
     refused(r"cut\.zip: no zip or tar archive, or truncated", from_path=archive)
     write(folder / "rio/images/0.tif", image(1, bands=3))
     refused(r"images/0\.tif: 3 bands, but 4 are declared", from_path=folder)
-    (folder / "rio/images/0.tif").write_bytes((folder / "rio/images/1.tif").read_bytes()[:80])
-    refused(r"images/0\.tif: cannot be read as an image", from_path=folder)
     refuses("data set 'plain' is not prepared; run `lmhld data get plain`", sources.load, "plain")
 
 
@@ -394,14 +392,8 @@ def test_real_samples_are_adopted_and_read(shared_data, name, sample, scenes, ar
     if share is not None:
         assert (labels == 1).sum() / (labels != 255).sum() == pytest.approx(share, abs=1e-3)
     assert sources.load(name) == data
-    if name == "hokkaido":
-        shares = [(read_all(each, bands)[1] == 1).mean() for each in data.scenes]
-        assert (np.mean(shares), min(shares), max(shares)) == pytest.approx((0.293, 0.139, 0.564), abs=1e-3)
     if name == "jinsha":  # half of it is neither labelled nor data
         assert (labels != 255).mean() == pytest.approx(0.472, abs=5e-4) and valid[labels == 255].mean() < 0.001
-    if name == "gvlm":  # one of the paper's sites
-        _, labels, _ = read_all(data.scenes_of("kaikoura")[0], bands)
-        assert (labels == 1).mean() == pytest.approx(0.181, abs=1e-3)  # as its SOURCE.md says
 
 
 @pytest.mark.real

@@ -26,7 +26,7 @@ from lmhld_nb.evaluation.counts import best_threshold
 from lmhld_nb.patches.patch_sets import PatchSpec, candidate_sizes, classify_windows, cut
 from lmhld_nb.scenes.scene import BANDS, TRUE_LAYER, Scene, read_all
 from lmhld_nb.sources import DataSet
-from lmhld_nb.twin import image, runout, scene, terrain
+from lmhld_nb.twin import runout, scene, terrain
 
 FOUR = twin.TwinSpec(seed=5, min_patches=16, max_patches=16, areas=("gorkha",), patches_per_scene=4)
 UNSEEN = twin.TwinSpec(seed=2024, scale=0.16, min_patches=4, max_patches=None, areas=tuple(twin.EVENTS))
@@ -199,19 +199,6 @@ def test_kinds_of_landslides_differ_in_shape(monkeypatch):
     assert rotational < shallow < channelised and channelised > 1.5 * rotational
 
 
-def test_patch_size_decides_how_large_a_scene_is_and_nothing_in_it(monkeypatch, tmp_path):
-    pixels = []
-    monkeypatch.setattr(scene, "_shape", lambda *_: (192, 224))
-    for patch in (32, 128):
-        recipe = replace(twin.RECIPES["wenchuan"], patch=patch, patches=patch, kept=0.1)
-        monkeypatch.setitem(twin.RECIPES, "wenchuan", recipe)
-        task = twin.SceneTask("wenchuan", 0, 14, 7)
-        scene.make_scene(tmp_path / str(patch), task)
-        with rasterio.open(scene.paths_of(tmp_path / str(patch), task)[0]) as source:
-            pixels.append(source.tags()["PIXELS"])
-    assert pixels[0] == pixels[1]
-
-
 def test_a_scene_without_landslides_gives_background_alone(smoke):
     with_slides, without = (s for s in smoke.scenes if s.area == "gorkha")
     assert with_slides.polygons is not None and without.polygons is None
@@ -221,15 +208,6 @@ def test_a_scene_without_landslides_gives_background_alone(smoke):
         spec = PatchSpec(dataset="t", fingerprint=str(background), area="gorkha", size=32, background=background)
         assert set(cut(spec, [with_slides, without], progress=False).index["scene"]) == expected
     assert inventory.check_polygons(without).empty
-
-
-def test_near_places_look_alike_and_far_ones_do_not():
-    made = scene.lay_out(twin.SceneTask("rio", 0, 60, 7))
-    tint = image._regional(np.random.default_rng(3), twin.AREAS["rio"], made)[0][0]
-    tint = np.log(tint) - np.log(tint).mean()
-    side = twin.AREAS["rio"].patch // made.step
-    near, far = ((tint[:, : -n * side] * tint[:, n * side :]).mean() / tint.var() for n in (1, 6))
-    assert near > 0.5 > 0.2 > far
 
 
 def test_pixels_depend_on_neither_workers_nor_the_processors_instructions(four, tmp_path):
