@@ -1,14 +1,18 @@
-"""Counts, scores and the best threshold: what must hold of them whatever the pixels."""
+"""Counts, thresholds, rankings and objects: what must hold of scores whatever the pixels."""
 
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from made import blobs
 
-from lmhld_nb import evaluation
-from lmhld_nb.evaluation.counts import Confusion
+from lmhld_nb import evaluation, inventory
+from lmhld_nb.evaluation import Confusion, objects
+from lmhld_nb.evaluation.ranking import STEPS, Ranked
+from lmhld_nb.scenes.rasters import Window
 
 counts = st.builds(Confusion, *[st.integers(0, 1000)] * 4)
 BANDS = ("blue", "green", "red", "nir")
@@ -48,3 +52,228 @@ def test_best_threshold_beats_every_threshold(seed):
     for value in np.unique(brightness):
         assert rule.confusion.f1 >= Confusion.of(brightness >= value, masks == 1, known).f1 - 1e-9
         assert rule.confusion.f1 >= Confusion.of(brightness <= value, masks == 1, known).f1 - 1e-9
+
+
+@st.composite
+def maps(draw, least=0):
+    """Probabilities of some type, many of them on the edges of bins, with a truth and what is known."""
+    size = draw(st.integers(least, 60))
+    kind = draw(st.sampled_from([np.float32, np.float64]))
+    steps = st.integers(0, STEPS).map(lambda step: step / STEPS)
+    values = draw(st.lists(st.one_of(steps, st.floats(0, 1)), min_size=size, max_size=size))
+    flags = st.lists(st.booleans(), min_size=size, max_size=size)
+    return np.array(values, kind), np.array(draw(flags), bool), np.array(draw(flags), bool)
+
+
+@given(maps(), st.integers(0, STEPS))
+def test_a_threshold_cuts_as_it_cuts_the_probabilities_themselves(pixels, step):
+    probability, truth, known = pixels
+    threshold = step / STEPS
+    expected = Confusion.of(probability >= threshold, truth, known)
+    assert Ranked.of(probability, truth, known).confusion(threshold) == expected
+
+
+@given(maps(least=1))
+@settings(max_examples=50)
+def test_average_precision_equals_the_sum_over_thresholds(pixels):
+    # Equal to the last digit where no bin holds different probabilities.
+    probability, truth = np.round(pixels[0].astype(float) * STEPS) / STEPS, pixels[1]
+    total, before = 0.0, 0.0
+    for threshold in np.unique(probability)[::-1]:
+        counts = Confusion.of(probability >= threshold, truth)
+        total += (counts.recall - before) * counts.precision
+        before = counts.recall
+    assert Ranked.of(probability, truth).average_precision == pytest.approx(total, nan_ok=True)
+
+
+def test_average_precision_worked_by_hand():
+    # Landslides at ranks 1, 3 and 4: (1/1 + 2/3 + 3/4) / 3.
+    ranked = Ranked.of(np.array([0.9, 0.8, 0.7, 0.6, 0.1]), np.array([1, 0, 1, 1, 0]))
+    assert ranked.average_precision == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
+    truth = np.array([1, 0, 0, 1, 0, 0, 0, 0], bool)
+    assert Ranked.of(truth, truth).average_precision == Ranked.of(truth, truth).best()[1] == 1
+    assert Ranked.of(np.full(8, 0.4), truth).average_precision == 0.25  # chance: the prevalence
+
+
+@given(maps(least=1))
+@settings(max_examples=25)
+def test_the_curve_holds_the_scores_of_each_threshold_and_none_is_better_than_the_best(pixels):
+    ranked = Ranked.of(*pixels)
+    curve, (threshold, f1) = ranked.curve(), ranked.best()
+    counts = [ranked.confusion(step / STEPS) for step in range(STEPS + 1)]
+    assert curve["threshold"].tolist() == [step / STEPS for step in range(STEPS + 1)]
+    assert curve["precision"].tolist() == pytest.approx([one.precision for one in counts], nan_ok=True)
+    assert curve["recall"].tolist() == pytest.approx([one.recall for one in counts], nan_ok=True)
+    if math.isnan(threshold):
+        assert math.isnan(f1) and not pixels[1][pixels[2]].any()
+    else:
+        assert ranked.confusion(threshold).f1 == pytest.approx(f1) == max(one.f1 for one in counts)
+
+
+@given(maps(least=1))
+@settings(max_examples=50)
+def test_calibration_and_brier_equal_a_direct_computation(pixels):
+    probability, truth = pixels[0].astype(float), pixels[1]
+    ranked = Ranked.of(probability, truth)
+    # The same edges to the last bit: 10 · probability would round across them.
+    edges = np.arange(11) * (STEPS // 10) / STEPS
+    index = np.minimum(np.searchsorted(edges, probability, side="right") - 1, 9)
+    values = pd.DataFrame({"mean_probability": probability, "observed_share": truth.astype(float), "pixels": 1})
+    expected = values.groupby(index).agg({"mean_probability": "mean", "observed_share": "mean", "pixels": "sum"})
+    assert ranked.reliability().to_numpy() == pytest.approx(expected.to_numpy())
+    gaps = (expected["mean_probability"] - expected["observed_share"]).abs() * expected["pixels"]
+    assert ranked.calibration_error == pytest.approx(gaps.sum() / len(truth))
+    assert ranked.brier == pytest.approx(((probability - truth) ** 2).mean(), abs=3e-7)
+
+
+def test_nothing_to_score_is_nan():
+    ranked = Ranked.of(np.empty(0), np.empty(0))
+    assert np.isnan([ranked.average_precision, ranked.calibration_error, ranked.brier]).all()
+    assert len(ranked.reliability()) == 0 and ranked.curve()["recall"].isna().all()
+    assert ranked.confusion(0.5) == Confusion(0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
+def test_what_is_no_probability_is_refused_unless_left_out(value):
+    probability, truth = np.array([0.5, value]), np.array([True, False])
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        Ranked.of(probability, truth)
+    assert Ranked.of(probability, truth, np.array([True, False])).pixels.sum() == 1
+
+
+def test_what_bins_cannot_tell_is_refused():
+    ranked = Ranked.of(np.array([0.2]), np.array([True]))
+    for threshold in (0.5004, -0.001, 1.001):
+        with pytest.raises(ValueError, match="multiple"):
+            ranked.confusion(threshold)
+    with pytest.raises(ValueError, match="one shape"):
+        Ranked.of(np.zeros(3), np.zeros(2, bool))
+
+
+# Noise for the few joins of strips, blobs for landslides that reach over many.
+codes = st.tuples(st.integers(1, 30), st.integers(1, 30), st.integers(0, 2**32 - 1), st.booleans())
+
+
+def two_masks(rows, cols, seed, noise):
+    random, pair = np.random.default_rng(seed), []
+    for _ in range(2):
+        landslide = random.random((rows, cols)) < 0.4 if noise else blobs(rows, cols, 5, random.integers(99), (1, 5))
+        mask = landslide.astype(np.uint8)
+        mask[random.random((rows, cols)) < 0.05] = 255
+        pair.append(mask)
+    return pair
+
+
+def scene(rows, cols, seed, noise):
+    mask, truth = two_masks(rows, cols, seed, noise)
+    random = np.random.default_rng(seed + 1)
+    probability = np.where(mask == 1, 0.5 + 0.5 * random.random(mask.shape), 0.49 * random.random(mask.shape))
+    return np.where(mask == 255, -1, probability).astype(np.float32), mask, truth
+
+
+def cut(arrays, height):
+    return lambda: (tuple(array[row : row + height] for array in arrays) for row in range(0, len(arrays[0]), height))
+
+
+@given(codes, st.integers(1, 9))
+@settings(max_examples=25)
+def test_strips_overlap_as_the_whole_does_and_both_directions_cover_the_true_positives(case, height):
+    truth, mapped = pair = two_masks(*case)
+    of_truth, of_map, strips = (objects.overlaps(one) for one in ([pair], [pair[::-1]], cut(pair, height)()))
+    assert sorted(map(tuple, strips.to_numpy())) == sorted(map(tuple, of_truth.to_numpy()))
+    assert sorted(of_truth["size_px"]) == sorted(inventory.landslide_sizes(truth))
+    counts = Confusion.of(mapped == 1, truth == 1, (mapped != 255) & (truth != 255))
+    assert of_truth["covered_px"].sum() == of_map["covered_px"].sum() == counts.tp
+    assert of_truth["known_px"].sum() == counts.tp + counts.fn
+    assert of_map["known_px"].sum() == counts.tp + counts.fp
+
+
+@given(codes, st.integers(1, 9))
+@settings(max_examples=25)
+def test_strips_score_as_the_whole_does_and_counts_are_those_of_the_mask(case, height):
+    arrays = scene(*case)
+    _, mask, truth = arrays
+    (whole, tables), (strips, others) = (objects.score(cut(arrays, rows), 9.0) for rows in (99, height))
+    assert strips == pytest.approx(whole, nan_ok=True)
+    for name, table in tables.items():
+        pd.testing.assert_frame_equal(table, others[name])
+    counts = Confusion.of(mask == 1, truth == 1, (mask != 255) & (truth != 255)).as_dict()
+    assert {name: whole[name] for name in counts} == pytest.approx(counts, nan_ok=True)
+    assert whole["f1_at_best_threshold"] >= whole["f1"] or math.isnan(whole["f1_at_best_threshold"])
+
+
+def test_a_perfect_map_an_empty_one_and_one_of_nothing_but_false_objects():
+    truth = blobs(90, 80, 12).astype(np.uint8)
+    truth[:3] = 255
+    scores, tables = objects.score(cut((truth.clip(max=1).astype(np.float32), truth % 255, truth), 16), 9.0)
+    assert scores["average_precision"] == scores["f1"] == scores["detection_rate"] == 1
+    assert scores["landslides"] == scores["landslides_detected"] > 3
+    assert scores["mapped_false"] == scores["brier"] == scores["calibration_error"] == 0
+    assert tables["by_size"]["detection_rate"].dropna().eq(1).all()
+    landslide = blobs(60, 60, 6).astype(np.uint8)
+    nothing = np.zeros_like(landslide)
+    scores, _ = objects.score(cut((nothing.astype(np.float32), nothing, landslide), 16), 9.0)
+    assert scores["detection_rate"] == scores["recall"] == scores["mapped"] == 0 and math.isnan(scores["precision"])
+    assert scores["average_precision"] == pytest.approx(scores["prevalence"]) == landslide.mean()
+    scores, tables = objects.score(cut((landslide.astype(np.float32), landslide, nothing), 16), 9.0)
+    assert scores["mapped"] == scores["mapped_false"] == len(inventory.landslide_sizes(landslide))
+    assert all(math.isnan(scores[name]) for name in ("detection_rate", "average_precision", "best_threshold"))
+
+
+def table(*rows):
+    return pd.DataFrame(rows, columns=["size_px", "known_px", "covered_px"])
+
+
+def test_a_landslide_counts_in_its_class_and_by_the_share_that_is_covered():
+    truth = table((10, 10, 5), (10, 10, 4), (11, 4, 2), (200, 200, 200), (5, 0, 0))
+    mapped = table((250, 250, 205), (3, 3, 1))
+    counts = objects.by_size(truth, mapped, 10.0)
+    columns = ["area_m2", "landslides", "detected", "mapped", "mapped_false"]
+    assert counts[columns].to_numpy().tolist() == [
+        ["< 100", 0, 0, 1, 1], ["100–300", 3, 2, 0, 0], ["1,000–3,000", 1, 1, 1, 0],
+    ]  # fmt: skip
+    assert counts["detection_rate"].tolist() == pytest.approx([math.nan, 2 / 3, 1], nan_ok=True)
+    # Wilson's interval at 95 %, worked by hand: (2 + z²/2 ± z √(2/3 + z²/4)) / (3 + z²).
+    assert counts.loc[1, ["detection_low", "detection_high"]].tolist() == pytest.approx([0.20766, 0.93851], abs=1e-5)
+
+
+def test_pooled_counts_are_added_by_class():
+    two, one = table((9, 9, 9), (90, 90, 0)), table((9, 9, 0))
+    pooled = objects.pooled([objects.by_size(rows, table(), 10.0) for rows in (two, one)])
+    assert pooled[["landslides", "detected"]].to_numpy().tolist() == [[2, 1], [1, 0]]
+    assert list(objects.pooled([]).columns) == list(pooled.columns) and objects.overlaps([]).empty
+
+
+def test_chance_is_what_the_same_map_detects_elsewhere():
+    truth = blobs(200, 200, 30, radius=(2, 5)).astype(np.uint8)
+    slides = len(inventory.landslide_sizes(truth))
+    right = np.zeros_like(truth)
+    right[:, 100:] = 1
+    assert objects.by_chance(np.ones_like(truth), truth, 9.0).sum() == slides
+    assert objects.by_chance(np.zeros_like(truth), truth, 9.0).sum() == 0
+    # Half of the scene in one piece detects half of the small landslides, wherever it lies.
+    assert objects.by_chance(right, truth, 9.0).sum() == pytest.approx(slides / 2, rel=0.2)
+    whole = objects.tally_whole(truth.astype(np.float32), truth, truth, 9.0)
+    assert whole.sizes["detected"].sum() == slides > 3 * whole.sizes["by_chance"].sum()
+    back = objects.Tally.of_arrays((whole + whole).arrays())
+    assert back.scores() == (whole + whole).scores() and back.sizes.equals((whole + whole).sizes)
+    assert back.sizes["by_chance"].sum() == pytest.approx(2 * whole.sizes["by_chance"].sum())
+
+
+def test_close_ups_show_the_worst_objects_whole_and_inside_the_scene():
+    truth, mapped = np.zeros((300, 200), np.uint8), np.zeros((300, 200), np.uint8)
+    truth[:10, :10] = 1  # missed, in the corner
+    truth[100:104, 50:180] = 1  # missed, long
+    truth[200:210, 20:30] = mapped[200:210, 20:30] = 1  # found
+    mapped[290:295, 190:199] = 1  # false
+    mapped[280, 20:22] = 1  # false, small
+    tables = objects.landslides(cut((mapped.astype(np.float32), mapped, truth), 64))
+    close_ups = objects.close_ups(*tables, truth.shape, count=2, side=40)
+    assert [(up.kind, up.wrong_px) for up in close_ups] == [
+        ("false", 45), ("false", 2), ("missed", 520), ("missed", 100),
+    ]  # fmt: skip
+    assert [up.window for up in close_ups] == [
+        Window(260, 160, 40, 40), Window(260, 1, 40, 40), Window(11, 18, 182, 182), Window(0, 0, 40, 40),
+    ]  # fmt: skip
+    assert objects.close_ups(*tables, truth.shape, side=999)[0].window == Window(0, 0, 300, 200)
+    assert objects.close_ups(*objects.landslides(cut((truth, truth, truth), 64)), truth.shape) == []

@@ -18,6 +18,7 @@ from lmhld_nb import processes, runs
 from lmhld_nb.config import Interrupted, UserError, runs_dir
 from lmhld_nb.experiments import load, open_study, single
 from lmhld_nb.patches.patch_sets import PatchSpec
+from lmhld_nb.processes import side_by_side
 from lmhld_nb.runs import runner, store
 from lmhld_nb.training import weights as networks
 from lmhld_nb.training.specs import RunSpec
@@ -225,3 +226,11 @@ def test_a_failed_score_of_the_whole_area_is_reported(specs, monkeypatch):
     monkeypatch.setattr(store, "score_whole_area", Mock(side_effect=UserError("a.tif: damaged")))
     refuses(r"a\.tif: damaged", runs.make_runs, specs[:1], 1, QUIET, whole_area={specs[0].run_id})
     assert runs.status(specs[0], whole_area=True) == "unscored" and runs.status(specs[0]) == "done"
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_every_task_is_done_and_yielded(workers: int) -> None:
+    futures = dict(side_by_side(int, ["1", "bad", "2"], workers))
+    assert "'bad'" in str(futures.pop("bad").exception())
+    assert {task: future.result() for task, future in futures.items()} == {"1": 1, "2": 2}
+    assert list(side_by_side(int, [], workers)) == []

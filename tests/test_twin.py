@@ -16,7 +16,7 @@ import numpy as np
 import pyogrio
 import pytest
 import rasterio
-from made import refuses
+from made import blobs, refuses
 from rasterio import features
 from scipy import ndimage
 
@@ -27,6 +27,7 @@ from lmhld_nb.patches.patch_sets import PatchSpec, candidate_sizes, classify_win
 from lmhld_nb.scenes.scene import BANDS, TRUE_LAYER, Scene, read_all
 from lmhld_nb.sources import DataSet
 from lmhld_nb.twin import runout, scene, terrain
+from lmhld_nb.twin.labels import LEVELS, LabelNoise, with_noise
 
 FOUR = twin.TwinSpec(seed=5, min_patches=16, max_patches=16, areas=("gorkha",), patches_per_scene=4)
 UNSEEN = twin.TwinSpec(seed=2024, scale=0.16, min_patches=4, max_patches=None, areas=tuple(twin.EVENTS))
@@ -301,3 +302,57 @@ def test_a_full_disk_is_named_and_leaves_no_polygons(tmp_path, monkeypatch):
     says = r"a\.gpkg: cannot be written \(Failed to commit transaction\); free"
     refuses(says, scene.write_polygons, tmp_path / "a.gpkg", {"all": np.eye(8, dtype=np.int32)}, recipe, where)
     assert list(tmp_path.iterdir()) == []
+
+
+NOTHING = LEVELS["none"]
+LABEL = ndimage.label(blobs(200, 200, 40, seed=1), np.ones((3, 3)))[0].astype(np.int32)
+OLD = np.arange(LABEL.max()) % 2 == 0
+
+
+def noisy(seed: int = 0, **changes: float) -> np.ndarray:
+    noise = LabelNoise(**(vars(NOTHING) | changes))  # type: ignore[arg-type]
+    return with_noise(LABEL, OLD, noise, np.random.default_rng(seed))
+
+
+def test_each_kind_of_noise_does_what_it_says():
+    size = np.bincount(LABEL.ravel())[1:]
+    numbers = set(range(1, len(size) + 1))
+    assert with_noise(LABEL, OLD, NOTHING, np.random.default_rng(0)) is LABEL
+    left = set(np.unique(noisy(omitted=1.0))) - {0}
+    assert left == {n for n in numbers if size[n - 1] >= np.median(size)}
+    assert set(np.unique(noisy(old=1.0))) - {0} == {n for n in numbers if not OLD[n - 1]}
+
+    merged = noisy(merged=1.0)
+    assert (merged[LABEL > 0] > 0).all() and (merged > 0).sum() > (LABEL > 0).sum()
+    assert len(np.unique(merged)) < len(np.unique(LABEL))
+    added = np.argwhere((merged > 0) & (LABEL == 0))
+    for row, col in added:  # only what lies between two
+        around = LABEL[max(row - 2, 0) : row + 3, max(col - 2, 0) : col + 3]
+        assert len(set(around[around > 0].tolist())) > 1
+
+    for most in (1, 2):
+        shifted = noisy(shifted=1.0, shift_px=most)
+        for number in numbers:
+            before, after = (np.argwhere(mask == number).mean(axis=0) for mask in (LABEL, shifted))
+            whole = (shifted == number).sum() == size[number - 1]
+            if whole:  # not cut by a neighbour or the edge
+                assert 1 <= np.abs(after - before).max() <= most
+
+
+def test_a_scene_differs_in_nothing_but_its_outlines(tmp_path):
+    scenes: dict[str, Scene] = {}
+    for level in LEVELS:
+        spec = twin.TwinSpec(seed=3, min_patches=8, max_patches=8, areas=("gorkha",), label_noise=level)
+        (scenes[level],) = twin.make(tmp_path / level, spec, workers=1, progress=False)
+    for each in scenes.values():
+        for path, other in ((each.image, scenes["none"].image), (each.dem, scenes["none"].dem)):
+            with rasterio.open(path) as one, rasterio.open(other) as two:
+                assert np.array_equal(one.read(), two.read())
+    drawn = {level: geopandas.read_file(scene.polygons, layer=0) for level, scene in scenes.items()}
+    true = {level: geopandas.read_file(scene.polygons, layer=TRUE_LAYER) for level, scene in scenes.items()}
+    for level in LEVELS:
+        assert true[level].equals(true["none"]) and drawn["none"].equals(true["none"])
+    union = true["none"].union_all()
+    unions = [table.union_all() for table in drawn.values()]
+    agreed = [one.intersection(union).area / one.union(union).area for one in unions]
+    assert agreed[0] == pytest.approx(1) and agreed[0] > agreed[1] > agreed[2]
