@@ -2,11 +2,9 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,23 +23,23 @@ TABLE = paper.table  # the published one, whatever a test puts in its place
 
 
 @pytest.fixture(scope="module")
-def checks() -> list[audit.Check]:
+def checks():
     return audit.checks()
 
 
 @pytest.fixture(scope="module")
-def text() -> str:
+def text():
     path = SHARED.parent / "paper" / "lmhld-paper.txt"
     if not path.is_file():
         pytest.skip(f"no file {path.name} beside LMHLD_SHARED_DATA: the paper's text is not here")
     return path.read_text(encoding="utf-8")
 
 
-def verdict(name: str) -> str:
+def verdict(name):
     return audit.CHECKS[name]().verdict
 
 
-def part_of(text: str, section: str) -> str:
+def part_of(text, section):
     if section == "abstract":
         return text[text.index("**ABSTRACT") : text.index("**Keywords")]
     if section == "references":
@@ -174,20 +172,20 @@ def test_the_last_digit_decides(name, number, row, column, value, before, after,
     assert verdict(name) == after
 
 
-def worlds() -> Iterator[tuple[str, Callable[..., object]]]:
+def worlds():
     """Yield a function of `paper` and one in its place, for many ways in which the published facts could differ."""
     real = {name: getattr(paper, name) for name in ("table", "quotes", "marks", "outside", "figures")}
 
-    def other(name: str, edit: Callable[[Any], object]) -> tuple[str, Callable[..., object]]:
+    def other(name, edit):
         return name, lambda: edit(real[name]())
 
-    def tables(edit: Callable[[Any], pd.DataFrame], *numbers: int) -> tuple[str, Callable[..., object]]:
+    def tables(edit, *numbers: int):
         return "table", lambda n: edit(real["table"](n)) if n in numbers else real["table"](n)
 
-    def quotes(edit: Callable[[paper.Quote], tuple[str, ...]]) -> tuple[str, Callable[..., object]]:
+    def quotes(edit):
         return other("quotes", lambda all: {key: replace(quote, values=edit(quote)) for key, quote in all.items()})
 
-    def minus_one(value: str) -> str:
+    def minus_one(value):
         return f"{float(value) - 1:g}" if re.fullmatch(r"[\d.]+", value) else value
 
     yield tables(lambda table: table.assign(**{name: table[name].to_numpy()[::-1] for name in SCORES}), 4, 5, 6, 7)
@@ -237,7 +235,7 @@ def test_every_verdict_is_another_one_in_some_other_world(monkeypatch):
 score = st.floats(0.2, 0.999)
 
 
-def table_of(precision: list[float], recall: list[float], f1: list[float]) -> pd.DataFrame:
+def table_of(precision, recall, f1):
     columns = {"precision": precision, "f1": f1, "recall": recall}
     return pd.DataFrame({"model": "U-Net", **{name: np.round(values, 4) for name, values in columns.items()}})
 

@@ -2,8 +2,6 @@
 
 import io
 import tarfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,14 +47,14 @@ source:
 TEXT_ORDER = (1, 10, 11, 12, 2, 3, 4, 5, 6, 7, 8, 9)
 
 
-def scene() -> np.ndarray:
+def scene():
     """Return two tiles above and one below on the left, black towards the gap and in one pixel inside."""
     whole = np.random.default_rng(0).integers(1, 200, (2, 2 * SIDE, 2 * SIDE)).astype(np.uint8)
     whole[:, SIDE:, SIDE:] = whole[:, SIDE - 2 : SIDE, SIDE + 4 :] = whole[:, 4, 4] = 0
     return whole
 
 
-def packed(root: Path, top: str) -> bytes:
+def packed(root, top):
     """Pack a folder as GitHub does, below one of its own, with a link beside what is wanted."""
     buffer, link = io.BytesIO(), tarfile.TarInfo(f"{top}/link")
     link.type, link.linkname = tarfile.SYMTYPE, "/etc"
@@ -66,14 +64,14 @@ def packed(root: Path, top: str) -> bytes:
     return buffer.getvalue()
 
 
-def real_source() -> github.GitHub:
+def real_source():
     source = sources.describe("real-areas").source
     assert isinstance(source, github.GitHub)
     return source
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeZenodo]:
+def hub(tmp_path, monkeypatch):
     """Two repositories, and ``made`` in the catalogue; ``first/raw`` holds what was taken from them."""
     there, catalogue = tmp_path / "there", tmp_path / "catalogue"
     for place, number in enumerate(TEXT_ORDER):

@@ -3,27 +3,23 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from conftest import QUIET, TINY, Call
+from conftest import QUIET, TINY
 
 from lmhld_nb import runs
 from lmhld_nb.config import workdir
 from lmhld_nb.experiments import load, open_study
 from lmhld_nb.experiments.plan import plan
 from lmhld_nb.runs import records, store, verify
-from lmhld_nb.runs.records import Records
-from lmhld_nb.training.specs import RunSpec
 
 SETTINGS = "patch_size: {areas: [gorkha], candidates: {gorkha: [32]}}, part: {seeds: [0], ewc: [10], replay: [0.1]}"
 PROFILE = TINY.replace("epochs: 3", "epochs: 2").replace("single: {}", f"single: {{}}, {SETTINGS}")
 
 
 @pytest.fixture(scope="module")
-def published(twin_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def published(twin_data, tmp_path_factory):
     """A folder with a profile, tiny.yaml, and the records of its runs, records.tar.xz."""
     folder = tmp_path_factory.mktemp("published")
     (folder / "tiny.yaml").write_text(PROFILE, encoding="utf-8")
@@ -38,18 +34,18 @@ def published(twin_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture
-def recorded(published: Path, tiny: Path) -> Records:
+def recorded(published, tiny):
     tiny.write_text(PROFILE, encoding="utf-8")
     return records.read(published / "records.tar.xz", "tiny")
 
 
 @pytest.fixture
-def specs(recorded: Records, tiny: Path) -> list[RunSpec]:
+def specs(recorded, tiny):
     return [entry.spec for entry in plan(open_study(load(str(tiny)), progress=False))]
 
 
 @pytest.fixture
-def verified(call: Call, tiny: Path, published: Path) -> Iterator[Call]:
+def verified(call, tiny, published):
     """Yield `lmhld verify` of the profile; the published records stay as they are."""
     good = published / "records.tar.xz"
     before = good.read_bytes()
@@ -102,7 +98,7 @@ def test_another_machine_goes_on_from_records(call, recorded, specs, tiny, train
     assert runs.damage(second[1]) == "its parent has been made again, with other weights"
 
 
-def edited(files: dict[str, bytes], name: str, pattern: str, replacement: str) -> dict[str, bytes]:
+def edited(files, name, pattern, replacement):
     text, count = re.subn(pattern, replacement, files[name].decode(), count=1, flags=re.M)
     assert count == 1
     return {**files, name: text.encode()}
@@ -143,7 +139,7 @@ def test_a_run_that_differs_is_shown(verified, recorded, specs, tmp_path):
     assert (workdir() / "build" / "verify" / "tiny" / first / "metrics.json").is_file()
 
 
-def repacked(folder: Path, recorded: Records, run_id: str, files: dict[str, bytes] | None) -> Path:
+def repacked(folder, recorded, run_id, files):
     """Return records with other files of a run, None for none of it, and a digest that fits."""
     others = {key: value for key, value in recorded.runs.items() if key != run_id}
     changed = replace(recorded, runs={**others, run_id: files} if files else others)
