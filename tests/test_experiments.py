@@ -159,12 +159,8 @@ def test_plans_are_stable(study: Study) -> None:
 
 
 def test_the_published_recipe_has_the_runs_of_the_paper(study: Study) -> None:
-    """7 areas × 3 sizes × 7 networks, 7 × 7, and 7 (the paper's 147, 49 and 7).
-
-    Experiment 4: 24 stages per network; for the comparison two seeds more of U-Net's first chain, ten other strategies
-    of three seeds that share their first stages with it (three strengths of EWC, two shares of replay among them), and
-    three trainings on all areas at once. Experiment 5: one chain of experiment 4, and one for three bands.
-    """
+    # 1 to 3: 7 areas × 3 sizes × 7 networks, 7 × 7, and 7. 4: 24 stages per network, two seeds more of U-Net's first
+    # chain, ten strategies of three seeds that share their first stages, three trainings on all areas at once.
     study = Study(load("paper").model_copy(update={"data": "twin-smoke"}), study.dataset)
     planned = plan(study)
     counts = {entry.label: sum(entry.label in run.experiments for run in planned) for entry in EXPERIMENTS.values()}

@@ -382,13 +382,6 @@ def test_coarser_pixels_are_the_means_of_those_below(tmp_path):
     assert np.array_equal(values, whole) and transform == TRANSFORM
 
 
-def test_finer_pixels_lie_between_their_neighbours(tmp_path):
-    ramp = np.broadcast_to(np.arange(40, dtype=np.float32) * 10, (4, 30, 40))
-    values, _, transform = read([tile(tmp_path, "a", ramp)], resolution_m=1.5)
-    assert transform == TRANSFORM * Affine.scale(0.5) and values.shape == (4, 60, 80)
-    assert values[0, 30, 2:-2] == pytest.approx(np.arange(80)[2:-2] * 5 - 2.5, abs=1e-3)
-
-
 def test_no_data_stay_no_data_and_single_zeros_are_data(tmp_path):
     whole = image_of(blobs(64, 64, 5))
     whole[0, :, :] = 0  # a dark band is no hole
