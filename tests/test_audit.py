@@ -1,12 +1,11 @@
-"""The audit: complete, computed from the published tables, fair to rounding, and equal to the text we were given."""
+"""The published facts and their audit: complete, computed from the tables, fair to rounding, equal to the text."""
 
 import json
+import math
 import re
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,8 @@ import pytest
 from conftest import SHARED
 from hypothesis import given
 from hypothesis import strategies as st
+from made import refuses
+from shapely.geometry import Point
 from typer.testing import CliRunner
 
 from lmhld_nb import audit, cli, paper
@@ -25,23 +26,23 @@ TABLE = paper.table  # the published one, whatever a test puts in its place
 
 
 @pytest.fixture(scope="module")
-def checks() -> list[audit.Check]:
+def checks():
     return audit.checks()
 
 
 @pytest.fixture(scope="module")
-def text() -> str:
+def text():
     path = SHARED.parent / "paper" / "lmhld-paper.txt"
     if not path.is_file():
         pytest.skip(f"no file {path.name} beside LMHLD_SHARED_DATA: the paper's text is not here")
     return path.read_text(encoding="utf-8")
 
 
-def verdict(name: str) -> str:
+def verdict(name):
     return audit.CHECKS[name]().verdict
 
 
-def part_of(text: str, section: str) -> str:
+def part_of(text, section):
     if section == "abstract":
         return text[text.index("**ABSTRACT") : text.index("**Keywords")]
     if section == "references":
@@ -60,7 +61,7 @@ def part_of(text: str, section: str) -> str:
     return found[0]
 
 
-def test_every_number_and_name_stands_where_it_is_said_to(text: str) -> None:
+def test_every_number_and_name_stands_where_it_is_said_to(text):
     assert all(part_of(text, section).strip() for section in paper.claims()["section"])
     for quote in paper.quotes().values():
         part = " ".join(part_of(text, quote.section).split())
@@ -69,7 +70,7 @@ def test_every_number_and_name_stands_where_it_is_said_to(text: str) -> None:
             assert (f"LMHLD<sub>{printed}</sub>" if caption else printed) in part, (quote.name, quote.section)
 
 
-def test_values_are_what_is_printed() -> None:
+def test_values_are_what_is_printed():
     for quote in paper.quotes().values():
         assert len(quote.values) == len(quote.printed) or len(quote.printed) == 1, quote.name
         for printed, value in zip(quote.printed, quote.values, strict=False):
@@ -81,7 +82,7 @@ def test_values_are_what_is_printed() -> None:
             assert quote.number / quote.unit == pytest.approx(round(quote.number / quote.unit)), quote.name
 
 
-def test_marked_cells_are_those_of_the_text(text: str) -> None:
+def test_marked_cells_are_those_of_the_text(text):
     names = {"Precision": "precision", "F1-score": "f1", "Recall": "recall"}
     cells = []
     for number in rules.SCORE_TABLES:
@@ -103,7 +104,7 @@ def test_marked_cells_are_those_of_the_text(text: str) -> None:
     assert list(paper.marks().itertuples(index=False, name=None)) == cells
 
 
-def test_events_from_elsewhere_fall_into_the_time_the_paper_names() -> None:
+def test_events_from_elsewhere_fall_into_the_time_the_paper_names():
     facts = paper.outside()
     events = facts[facts["kind"] == "event"].set_index("key")["value"]
     for area in paper.AREAS:
@@ -127,12 +128,12 @@ def test_events_from_elsewhere_fall_into_the_time_the_paper_names() -> None:
     ("landslide4sense/described", "holds", "3799"),
     ("landslide4sense/released", "contradicted", "3799 here, 4844 there"),
 ])  # fmt: skip
-def test_statements_are_compared_with_other_publications(claim: str, expected: str, shows: str) -> None:
+def test_statements_are_compared_with_other_publications(claim, expected, shows):
     finding = audit.CHECKS[claim]()
     assert finding.verdict == expected and shows in finding.derived
 
 
-def test_every_claim_is_checked_and_nothing_else(checks: list[audit.Check]) -> None:
+def test_every_claim_is_checked_and_nothing_else(checks):
     claims = paper.claims()
     assert claims.index.is_unique
     assert [check.id for check in checks] == list(claims.index)
@@ -147,7 +148,7 @@ def test_every_claim_is_checked_and_nothing_else(checks: list[audit.Check]) -> N
         assert rows["claim"].nunique() == rows["section"].nunique() == 1 and rows["reading"].is_unique
 
 
-def test_every_claim_is_computed_or_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_claim_is_computed_or_says_what_is_missing(monkeypatch):
     without = {name: derive for name, derive in audit.CHECKS.items() if name != "landslides"}
     monkeypatch.setattr(audit, "CHECKS", without)
     with pytest.raises(ValueError, match="claim landslides is not computed"):
@@ -166,9 +167,7 @@ def test_every_claim_is_computed_or_says_what_is_missing(monkeypatch: pytest.Mon
     ("conservative_gap", 7, "U-Net", "recall", 0.8345, "holds", "rounding"),
     ("conservative_gap", 7, "U-Net", "recall", 0.8344, "holds", "contradicted"),
 ])  # fmt: skip
-def test_the_last_digit_decides(
-    name: str, number: int, row: Any, column: str, value: float, before: str, after: str, monkeypatch: Any
-) -> None:
+def test_the_last_digit_decides(name, number, row, column, value, before, after, monkeypatch):
     assert verdict(name) == before
     table = TABLE(number)
     table.loc[row if number == 5 else table.iloc[:, 0] == row, column] = value
@@ -176,20 +175,20 @@ def test_the_last_digit_decides(
     assert verdict(name) == after
 
 
-def worlds() -> Iterator[tuple[str, Callable[..., object]]]:
+def worlds():
     """Yield a function of `paper` and one in its place, for many ways in which the published facts could differ."""
     real = {name: getattr(paper, name) for name in ("table", "quotes", "marks", "outside", "figures")}
 
-    def other(name: str, edit: Callable[[Any], object]) -> tuple[str, Callable[..., object]]:
+    def other(name, edit):
         return name, lambda: edit(real[name]())
 
-    def tables(edit: Callable[[Any], pd.DataFrame], *numbers: int) -> tuple[str, Callable[..., object]]:
+    def tables(edit, *numbers: int):
         return "table", lambda n: edit(real["table"](n)) if n in numbers else real["table"](n)
 
-    def quotes(edit: Callable[[paper.Quote], tuple[str, ...]]) -> tuple[str, Callable[..., object]]:
+    def quotes(edit):
         return other("quotes", lambda all: {key: replace(quote, values=edit(quote)) for key, quote in all.items()})
 
-    def minus_one(value: str) -> str:
+    def minus_one(value):
         return f"{float(value) - 1:g}" if re.fullmatch(r"[\d.]+", value) else value
 
     yield tables(lambda table: table.assign(**{name: table[name].to_numpy()[::-1] for name in SCORES}), 4, 5, 6, 7)
@@ -220,7 +219,7 @@ def worlds() -> Iterator[tuple[str, Callable[..., object]]]:
     yield other("figures", lambda figures: figures.assign(section="4.4"))
 
 
-def test_every_verdict_is_another_one_in_some_other_world(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_verdict_is_another_one_in_some_other_world(monkeypatch):
     """No verdict is typed in: each follows from tables, quotes, marks or facts, and changes with them."""
     needs = paper.claims()["needs"]
     never = {"after_rio", "after_taiwan"}  # the paper names no event
@@ -239,13 +238,13 @@ def test_every_verdict_is_another_one_in_some_other_world(monkeypatch: pytest.Mo
 score = st.floats(0.2, 0.999)
 
 
-def table_of(precision: list[float], recall: list[float], f1: list[float]) -> pd.DataFrame:
+def table_of(precision, recall, f1):
     columns = {"precision": precision, "f1": f1, "recall": recall}
     return pd.DataFrame({"model": "U-Net", **{name: np.round(values, 4) for name, values in columns.items()}})
 
 
 @given(st.lists(st.tuples(score, score), min_size=1, max_size=20))
-def test_scores_rounded_in_print_are_never_contradicted(pairs: list[tuple[float, float]]) -> None:
+def test_scores_rounded_in_print_are_never_contradicted(pairs):
     p, r = np.array(pairs).T
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(paper, "table", lambda n: table_of(p, r, 2 * p * r / (p + r)))
@@ -253,7 +252,7 @@ def test_scores_rounded_in_print_are_never_contradicted(pairs: list[tuple[float,
 
 
 @given(score, score, st.sampled_from([-1, 1]))
-def test_what_rounding_cannot_do_is_contradicted(p: float, r: float, sign: int) -> None:
+def test_what_rounding_cannot_do_is_contradicted(p, r, sign):
     # Rounding P and R moves F1 by less than 0.75 units here, rounding F1 by 0.5: printed and derived by less than 2.6.
     off = 2 * p * r / (p + r) + sign * 2.6e-4
     with pytest.MonkeyPatch.context() as patch:
@@ -262,21 +261,21 @@ def test_what_rounding_cannot_do_is_contradicted(p: float, r: float, sign: int) 
 
 
 @given(st.tuples(*[st.floats(0.6, 0.95)] * 2), st.lists(st.tuples(*[st.floats(0, 1)] * 2), min_size=6, max_size=6))
-def test_a_mean_of_orders_lies_no_lower_than_the_spread_allows(start: Any, shifts: Any) -> None:
+def test_a_mean_of_orders_lies_no_lower_than_the_spread_allows(start, shifts):
     spread = [paper.LARGEST_ORDER_DIFFERENCES[name] for name in ("precision", "recall")]
     p, r = (np.array(start) + np.array(shifts) * spread).T
     below = rules.harmonic(p.mean(), r.mean()) - rules.harmonic(p, r).mean()
     assert -1e-12 <= below <= 1.01 * rules.averaging_gap(p.mean(), r.mean()) + 1e-12
 
 
-def test_json_is_complete(checks: list[audit.Check]) -> None:
+def test_json_is_complete(checks):
     content = json.loads(CliRunner().invoke(cli.app, ["audit", "--json"]).stdout)
     assert content["counts"] == audit.counts(checks)
     assert content["checks"] == json.loads(json.dumps([asdict(check) for check in checks]))
     assert [len(audit.f1_rows(number)) for number in rules.SCORE_TABLES] == [21, 49, 7, 7]
 
 
-def test_text_is_whole(checks: list[audit.Check]) -> None:
+def test_text_is_whole(checks):
     text = audit.text(checks)
     for check in checks:
         for part in (check.claim, check.derived, check.detail, check.reading):
@@ -287,8 +286,87 @@ def test_text_is_whole(checks: list[audit.Check]) -> None:
     assert shown.exit_code == 0 and shown.stdout.splitlines() == text.splitlines()
 
 
-def test_a_statement_holds_in_every_reading_or_not() -> None:
+def test_a_statement_holds_in_every_reading_or_not():
     holds = {"a/1": False, "a/2": True, "b/1": False, "b/2": False, "c": False, "d": True}
     table = pd.DataFrame({"verdict": {name: "holds" if true else "contradicted" for name, true in holds.items()}})
     assert audit.in_every_reading(table, "contradicted") == ["b", "c"]
     assert audit.in_every_reading(table, "holds") == ["d"]
+
+
+ROWS = {1: 7, 2: 8, 3: 6, 4: 21, 5: 49, 6: 7, 7: 7}
+
+
+def test_every_table_is_complete_and_typed() -> None:
+    for number, rows in ROWS.items():
+        table = paper.table(number)
+        assert len(table) == rows and not table.isna().any(axis=None)
+        if number > 3:
+            assert list(table["model"].unique()) == list(paper.MODELS.values())
+            assert table[list(paper.SCORES)].stack().between(0.3, 1, "neither").all()
+    assert paper.table(1)["date"].tolist()[3] == "2015.12"  # a month, not the number 2015.12
+    assert paper.table(1).dtypes[["max_area_px", "resolution_m"]].tolist() == [int, float]
+    assert paper.table(3)["patch_size"].tolist()[-1] == "32, 64, 128, 224"
+    assert paper.areas()["patches"].sum() == paper.table(3).set_index("dataset")["patches"]["LMHLD"] == 25365
+
+
+@pytest.mark.parametrize("number", [0, 8, -1, "1", True, 1.5, None])
+def test_no_other_table(number: object) -> None:
+    refuses("Tables 1 to 7", paper.table, number)
+
+
+def test_what_a_caller_changes_stays_with_the_caller() -> None:
+    for read in (paper.areas, paper.figures, paper.world, lambda: paper.table(5)):
+        first = read()
+        column = first.columns[0]
+        before = first[column].tolist()
+        first[column] = "changed"
+        assert read()[column].tolist() == before
+
+
+def test_areas_stand_in_the_order_of_table_1() -> None:
+    areas = paper.areas()
+    assert tuple(areas.index) == paper.AREAS
+    assert areas["name"].tolist() == paper.table(1)["study_area"].tolist()
+    assert set(areas["trigger"]) == {"earthquake", "rainfall"}
+    columns = ["sensor", "resolution_m", "patch_size", "patches"]
+    assert areas.loc["wenchuan", columns].tolist() == ["IKONOS", 0.8, 224, 2603]
+    for key, area in areas.iterrows():  # the UTM zone holds the point
+        zone = math.floor((area["lon"] + 180) / 6) + 1
+        assert area["epsg"] == (32600 if area["lat"] > 0 else 32700) + zone, key
+
+
+def test_every_published_spelling_resolves() -> None:
+    for number in (1, 2, 5):
+        names = [name for name in paper.table(number)["study_area"].unique() if name != "Comparison dataset"]
+        assert tuple(paper.area_key(name) for name in names) == paper.AREAS
+    spellings = ("Kathmandu (Nepal)", "Wenchuan_224", " RIO DE JANEIRO ", "Emília-Romagna")
+    assert [paper.area_key(name) for name in spellings] == ["gorkha", "wenchuan", "rio", "emilia_romagna"]
+
+
+@pytest.mark.parametrize("text", ["China", "Taitung_China", "", "224", "Comparison dataset", "四川"])
+def test_what_names_no_area_is_refused(text: str) -> None:
+    refuses("use one of rio, hokkaido", paper.area_key, text)
+
+
+def test_world_outline_is_land_and_small() -> None:
+    assert (paper.FOLDER / "world_land.geojson").stat().st_size < 150_000
+    world = paper.world()
+    assert world.crs.to_epsg() == 4326
+    outline = world.geometry.union_all()
+    assert outline.is_valid
+    west, south, east, north = outline.bounds
+    assert (west, east) == (-180, 180)
+    assert -60 < south < north < 84  # no Antarctica
+    for key, area in paper.areas().iterrows():
+        assert outline.distance(Point(area["lon"], area["lat"])) < 0.2, key
+    assert not any(outline.contains(Point(*sea)) for sea in ((-30, 30), (51, 42)))  # mid-Atlantic, the Caspian
+
+
+def test_tables_equal_the_ones_supplied_with_the_paper() -> None:
+    supplied = SHARED.parent / "paper"
+    if not supplied.is_dir():
+        pytest.skip(f"no folder {supplied.name}/ beside LMHLD_SHARED_DATA: the supplied tables are not here")
+    for number, name in paper.TABLES.items():
+        ours = pd.read_csv(paper.FOLDER / name, dtype=str)
+        pd.testing.assert_frame_equal(ours, pd.read_csv(supplied / name, dtype=str))
+        assert paper.table(number).shape == ours.shape

@@ -1,8 +1,6 @@
 """What the paper does not ask: its runs differ in one thing each, and its tables say what the counts say."""
 
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -29,13 +27,11 @@ from lmhld_nb.experiments import (
 from lmhld_nb.experiments.plan import plan
 from lmhld_nb.experiments.profile import narrow
 from lmhld_nb.patches import PatchSpec, splits
-from lmhld_nb.runs import Run
 from lmhld_nb.training import scoring
-from lmhld_nb.training.specs import RunSpec
 
 
 @pytest.fixture
-def study(tiny: Path) -> Study:
+def study(tiny):
     settings = "beyond: {area: emilia_romagna, seeds: [0, 1], sizes: [32, 64, 128], size_seeds: [0]}"
     text = tiny.read_text().replace("single: {}", f"single: {{}}, {settings}").replace("epochs: 3", "epochs: 1")
     tiny.write_text(text.replace("[unet]", "[unet, res_unet]").replace("{unet: 2}", "{unet: 2, res_unet: 2}"))
@@ -43,25 +39,25 @@ def study(tiny: Path) -> Study:
 
 
 @pytest.fixture
-def mini(study: Study) -> Study:
+def mini(study):
     return Study(load("mini").model_copy(update={"data": "twin-smoke"}), study.dataset)
 
 
-def make(specs: Sequence[RunSpec], whole_area: bool = True) -> list[Run]:
+def make(specs, whole_area=True):
     return [runs.make_run(spec, QUIET, whole_area=whole_area) for spec in specs]
 
 
-def make_all(specs: Sequence[RunSpec]) -> list[Run]:
+def make_all(specs):
     """Make the last stages of chains, and the stages before them."""
     return [make(spec.chain, whole_area=False)[-1] for spec in specs]
 
 
-def with_experiments(study: Study, **settings: object) -> Study:
+def with_experiments(study, **settings: object):
     experiments = study.profile.experiments.model_copy(update=settings)
     return replace(study, profile=study.profile.model_copy(update={"experiments": experiments}))
 
 
-def test_base_runs_are_those_of_experiment_2(study: Study) -> None:
+def test_base_runs_are_those_of_experiment_2(study):
     alone = {spec.run_id for spec in single.specs(study)}
     base = beyond.base(study)
     assert [(spec.seed, spec.run_id in alone) for spec in base] == [(0, True), (1, False)]
@@ -69,7 +65,7 @@ def test_base_runs_are_those_of_experiment_2(study: Study) -> None:
     assert len(shared) == 1 and shared.pop(base[0].run_id).whole_area
 
 
-def test_each_switch_changes_one_thing(study: Study) -> None:
+def test_each_switch_changes_one_thing(study):
     base, changed = beyond.base(study), set()
     for specs in beyond.switches(study).values():
         for spec, without in zip(specs, base, strict=True):
@@ -80,7 +76,7 @@ def test_each_switch_changes_one_thing(study: Study) -> None:
     assert changed == {"loss", "momentum", "normalise", "augment", "keep"}
 
 
-def test_splits_come_in_pairs(study: Study) -> None:
+def test_splits_come_in_pairs(study):
     kinds = beyond.split_kinds(study)
     for one, other in zip(kinds["random"], kinds["blocks"], strict=True):
         (a,), (b,) = one.data, other.data
@@ -89,7 +85,7 @@ def test_splits_come_in_pairs(study: Study) -> None:
         assert other.model_copy(update={"data": one.data}) == one
 
 
-def test_sizes_see_equally_many_pixels_in_equally_many_steps(study: Study, mini: Study) -> None:
+def test_sizes_see_equally_many_pixels_in_equally_many_steps(study, mini):
     assert list(beyond.sizes(study)) == [32, 64], "128 px leave too few patches in its small scenes"
     changes = {"area": "jiuzhaigou", "sizes": (64, 128, 224), "seeds": (0,), "size_seeds": (), "sizes_area": None}
     profile = with_settings(mini.profile, "beyond", **changes)
@@ -109,7 +105,7 @@ def test_sizes_see_equally_many_pixels_in_equally_many_steps(study: Study, mini:
 
 
 @pytest.mark.parametrize("split", ["random", "blocks"])
-def test_background_leaves_the_other_patches_where_they_are(study: Study, split: str) -> None:
+def test_background_leaves_the_other_patches_where_they_are(study, split):
     pair = (make(study)[0].data[0].model_copy(update={"split": split}) for make in (beyond.base, beyond.background))
     base, background = (runs.patch_set(spec, progress=False) for spec in pair)
     columns = ["scene", "row", "col", "share", "split"]
@@ -124,7 +120,7 @@ def test_background_leaves_the_other_patches_where_they_are(study: Study, split:
         assert (background.index.groupby(blocks)["split"].nunique() == 1).all(), "no block is divided"
 
 
-def test_patches_without_background_keep_their_names() -> None:
+def test_patches_without_background_keep_their_names():
     spec = PatchSpec(dataset="made", fingerprint="0" * 16, area="made", size=32)
     assert "background" not in spec.model_dump(mode="json")
     background = spec.model_copy(update={"background": True})
@@ -132,7 +128,7 @@ def test_patches_without_background_keep_their_names() -> None:
     assert background.fingerprint_of_patches != spec.fingerprint_of_patches
 
 
-def test_the_weight_of_dropped_windows_runs_from_patches_to_the_whole_area(study: Study) -> None:
+def test_the_weight_of_dropped_windows_runs_from_patches_to_the_whole_area(study):
     base, background = make(beyond.base(study)), make(beyond.background(study))
     table = beyond_tables.prevalence_table(base, background, resamples=50)
     without_dropped = table.xs(0.0, level="weight")
@@ -155,7 +151,7 @@ def test_the_weight_of_dropped_windows_runs_from_patches_to_the_whole_area(study
     assert natural["prevalence"].iloc[0] < without_dropped.loc["as in the paper", "prevalence"]
 
 
-def test_tables_say_what_the_runs_say(study: Study) -> None:
+def test_tables_say_what_the_runs_say(study):
     base = make(beyond.base(study))
     kinds = {kind: make(specs) for kind, specs in beyond.split_kinds(study).items()}
     splits = beyond_tables.split_table(kinds)
@@ -184,7 +180,7 @@ def test_tables_say_what_the_runs_say(study: Study) -> None:
         assert table.loc[name, "effect_sd"] == pytest.approx(np.std(gaps, ddof=1)) and table.loc[name, "seeds"] == 2
 
 
-def test_labels_are_tested_against_drawn_and_true_outlines(study: Study) -> None:
+def test_labels_are_tested_against_drawn_and_true_outlines(study):
     drawn, true = make(beyond.base(study)), make(beyond.labels(study)["true labels"])
     masks = [runs.patch_set(group[0].spec.data[0]) for group in (drawn, true)]
     assert masks[0].index.equals(masks[1].index) and (masks[0].images == masks[1].images).all()
@@ -203,7 +199,7 @@ def test_labels_are_tested_against_drawn_and_true_outlines(study: Study) -> None
     assert beyond.labels(real) == {}, "nobody knows the truth of real data"
 
 
-def test_part_is_compared_at_several_epochs(study: Study) -> None:
+def test_part_is_compared_at_several_epochs(study):
     assert beyond.by_epochs(study) == {}
     settings = study.settings("beyond").model_copy(update={"stage_epochs": (2,), "stage_seeds": (0,)})
     study = with_experiments(study, part=part.Part(), mix=mix.Mix(size=32), beyond=settings)
@@ -221,7 +217,7 @@ def test_part_is_compared_at_several_epochs(study: Study) -> None:
     assert "2 areas" in beyond_findings.epochs_per_stage(table.reset_index())
 
 
-def test_an_area_is_left_out(study: Study) -> None:
+def test_an_area_is_left_out(study):
     study = with_experiments(study, leave_one_out=leave_one_out.LeaveOneOut(areas=("gorkha",), seeds=(0,)))
     assert leave_one_out.fetched(study, "skip") is None
     (spec,) = leave_one_out.specs(study)
@@ -242,7 +238,7 @@ def test_an_area_is_left_out(study: Study) -> None:
     refuses("without its only area", leave_one_out.without, only)
 
 
-def test_pairs(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pairs(study, monkeypatch):
     study = Study(study.profile.model_copy(update={"seeds_of": {"unet": (0, 1)}}), study.dataset)
     make(single.specs(study))
     finished = certainty.table_runs(study)

@@ -3,17 +3,16 @@
 import json
 import os
 import re
+import shutil
 import sys
-from collections.abc import Iterator
 from concurrent.futures import Future
-from functools import partial
 from pathlib import Path
 
 import jupytext
 import nbformat
 import pandas as pd
 import pytest
-from made import refuses
+from made import blobs, image_of, refuses, write_tif
 
 from lmhld_nb.book import chapters
 from lmhld_nb.config import ROOT
@@ -42,13 +41,13 @@ ALL = chapters.chapters()
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 
 
-def write_chapter(folder: Path, code: str) -> Path:
+def write_chapter(folder, code):
     path = folder / "00_tiny.py"
     path.write_text(HEADER + code + "\n", encoding="utf-8")
     return path
 
 
-def test_an_unknown_parameter_is_refused_before_work_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_parameter_is_refused_before_work_starts(tmp_path, monkeypatch):
     source, target = write_chapter(tmp_path, ""), tmp_path / "out" / "a.ipynb"
     message = r"00_tiny\.py: no parameter 'nmber'; it has colour, names, number, table"
     refuses(message, chapters.execute, source, target, {"nmber": 2})
@@ -57,7 +56,7 @@ def test_an_unknown_parameter_is_refused_before_work_starts(tmp_path: Path, monk
     assert not target.parent.exists()
 
 
-def test_values_are_read_from_the_command_line_as_papermill_reads_them() -> None:
+def test_values_are_read_from_the_command_line_as_papermill_reads_them():
     from papermill.cli import _resolve_type
 
     for text in ("True", "False", "None", "3", "-3", "1e-3", "0.5", "rio,gorkha", "true", "[1]", "", "05"):
@@ -65,7 +64,7 @@ def test_values_are_read_from_the_command_line_as_papermill_reads_them() -> None
         assert (value, type(value)) == (expected, type(expected)), text
 
 
-def test_chapters_are_chosen_by_number_and_profile(tiny: Path) -> None:
+def test_chapters_are_chosen_by_number_and_profile(tiny):
     assert chapters.chapters("5") == chapters.chapters("05") == [path for path in ALL if path.stem[:2] == "05"]
     assert [path.stem[:2] for path in ALL] == sorted(path.stem[:2] for path in ALL)
     refuses("chapter '77': unknown; choose from 00,", chapters.chapters, "77")
@@ -75,7 +74,7 @@ def test_chapters_are_chosen_by_number_and_profile(tiny: Path) -> None:
     assert chapters.chapters(profile="mini") == ALL
 
 
-def test_a_chapter_is_executed_tidily_and_the_same_again(tmp_path: Path) -> None:
+def test_a_chapter_is_executed_tidily_and_the_same_again(tmp_path):
     code = "import sys\nprint(number, names)\nprint('noise', file=sys.stderr)\n\n# %% tags=[\"own\"]\n[number] * 2"
     source = write_chapter(tmp_path, code)
     first, second = tmp_path / "out" / "first.ipynb", tmp_path / "out" / "second.ipynb"
@@ -94,7 +93,7 @@ def test_a_chapter_is_executed_tidily_and_the_same_again(tmp_path: Path) -> None
     assert texts == ["3 ['x']\n", {"text/plain": "[3, 3]"}]
 
 
-def test_a_failing_cell_is_reported_and_kept_beside_the_missing_target(tmp_path: Path) -> None:
+def test_a_failing_cell_is_reported_and_kept_beside_the_missing_target(tmp_path):
     source = write_chapter(tmp_path, "print('so far')\n\n# %%\nraise ValueError('first line\\nsecond line')")
     target = tmp_path / "out" / "a.ipynb"
     message = r"00_tiny\.py: cell \d+ failed: ValueError: first line second line; see"
@@ -106,14 +105,14 @@ def test_a_failing_cell_is_reported_and_kept_beside_the_missing_target(tmp_path:
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_a_kernel_that_dies_is_reported(tmp_path: Path) -> None:
+def test_a_kernel_that_dies_is_reported(tmp_path):
     source, target = write_chapter(tmp_path, "import os\nos._exit(1)"), tmp_path / "out" / "a.ipynb"
     refuses(r"00_tiny\.py: .*[Kk]ernel died", chapters.execute, source, target, {})
     assert not list(target.parent.iterdir())
 
 
 @pytest.mark.parametrize("name", ["lmhld", "a-kernel-nobody-has"])
-def test_chapters_run_on_this_python_and_no_other(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chapters_run_on_this_python_and_no_other(name, tmp_path, monkeypatch):
     # A kernel of the same name that somebody else installed is not taken.
     other = tmp_path / "jupyter" / "kernels" / name
     other.mkdir(parents=True)
@@ -133,14 +132,14 @@ def test_chapters_run_on_this_python_and_no_other(name: str, tmp_path: Path, mon
     assert os.environ["JUPYTER_PATH"] == str(tmp_path / "jupyter")
 
 
-def test_times_are_written_and_parameters_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_are_written_and_parameters_passed_on(tmp_path, monkeypatch):
     # Chapters run in notebooks/: a path relative to where the command was given must not be lost.
     monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path / "work"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text("")
     passed = []
 
-    def side_by_side(work: partial, sources: list[Path], workers: int) -> Iterator[tuple[Path, Future]]:
+    def side_by_side(work, sources, workers):
         passed.append(work.keywords["parameters"])
         for source in sources:
             done: Future[float] = Future()
@@ -159,7 +158,7 @@ def test_times_are_written_and_parameters_passed_on(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_source_keeps_to_the_form(path: Path) -> None:
+def test_a_notebook_source_keeps_to_the_form(path):
     text = path.read_text(encoding="utf-8")
     header = text.split("# ---\n")[1]
     assert set(re.findall(r"^# {3}(\w+):", header, re.M)) == {"kernelspec"}, "header: kernelspec only"
@@ -174,8 +173,69 @@ def test_a_notebook_source_keeps_to_the_form(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
-def test_a_chapter_has_a_profile_and_is_compared(path: Path) -> None:
+def test_a_chapter_has_a_profile_and_is_compared(path):
     notebook = jupytext.read(path)
     assert "profile" in chapters.parameters_of(notebook)
     tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
     assert tags[1] == ["parameters"] and sum("nbval-ignore-output" in each for each in tags) <= 2
+
+
+SETTINGS = ROOT / "notebooks" / "jupyter_lab.json"
+
+
+@pytest.fixture
+def manager(tmp_path):
+    """What JupyterLab saves notebooks through, on a copy of a chapter, with the folder that `make lab` opens."""
+    root = json.loads(SETTINGS.read_text(encoding="utf-8"))["ServerApp"]["root_dir"]
+    (tmp_path / "notebooks").mkdir()
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    source = tmp_path / "notebooks" / "00_start.py"
+    shutil.copy(ROOT / "notebooks" / "00_start.py", source)
+    jupytext.write(jupytext.read(source), source.with_suffix(".ipynb"))
+    return jupytext.TextFileContentsManager(root_dir=str(tmp_path / root))
+
+
+def saved(manager, change=""):
+    """Save the chapter's notebook as JupyterLab does, with outputs and metadata it adds; return its source then."""
+    model = manager.get("notebooks/00_start.ipynb", type="notebook")
+    content = model["content"]
+    content["metadata"] |= {"language_info": {"name": "python", "version": "3.99.1"}, "widgets": {"state": {}}}
+    for cell in content["cells"]:
+        if cell["cell_type"] == "code":
+            cell["metadata"] |= {"execution": {"iopub.execute_input": "2026-01-01"}, "collapsed": False}
+            cell["outputs"] = [nbformat.v4.new_output("stream", text="42\n")]
+            cell["execution_count"] = 7
+    content["cells"][0]["source"] += change
+    manager.save({"type": "notebook", "format": "json", "content": content}, "notebooks/00_start.ipynb")
+    return Path(manager.root_dir, "notebooks", "00_start.py").read_text(encoding="utf-8")
+
+
+def test_edits_travel_both_ways_and_nothing_else_does(manager):
+    source = Path(manager.root_dir, "notebooks", "00_start.py")
+    before = source.read_text(encoding="utf-8")
+    assert saved(manager) == before, "a notebook that was run is saved"
+    after = saved(manager, "\n\nA new sentence.").splitlines()
+    assert [line for line in after if line not in before.splitlines()] == ["# A new sentence."]
+    assert [line for line in before.splitlines() if line not in after] == []
+    edited = source.read_text(encoding="utf-8").replace("# # Start here", "# # Begin here")
+    source.write_text(edited, encoding="utf-8")
+    opened = manager.get("notebooks/00_start.ipynb", type="notebook")["content"]
+    assert opened["cells"][0]["source"].startswith("# Begin here")
+
+
+@pytest.mark.slow
+def test_the_book_runs_on_data_of_ones_own(tmp_path, monkeypatch):
+    mask = blobs(192, 192, 30, seed=3, radius=(6, 20))
+    write_tif(tmp_path / "mine" / "images" / "a.tif", image_of(mask), nodata=0)
+    write_tif(tmp_path / "mine" / "masks" / "a.tif", mask.astype("uint8"))
+    monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path / "work"))
+    monkeypatch.delenv("LMHLD_DATA", raising=False)
+    monkeypatch.delenv("LMHLD_RUNS", raising=False)
+    own = {"folder": str(tmp_path / "mine"), "epochs": 2, "chapters": ["02", "05"]}
+    chapters.execute(ROOT / "notebooks" / "my_data.py", tmp_path / "out.ipynb", own)
+    figures = tmp_path / "work" / "build" / "my-data" / "figures"
+    table = pd.read_csv(figures / "table2.csv")
+    assert list(table["area"]) == ["my_area"] and table["patches"].item() > 10
+    assert len(pd.read_csv(figures / "table5.csv")) == 1
+    assert (tmp_path / "work" / "build" / "my-data" / "05_experiment_2_single.ipynb").is_file()
+    assert not (ROOT / "params" / "data" / "my-data.yaml").exists(), "in the working folder, not in the book's"

@@ -152,9 +152,6 @@ def test_consolidation_holds_what_mattered_and_never_diverges(stages, folder):
     assert moved[0] > moved[1] > moved[2] and all(map(math.isfinite, moved))
 
 
-# Chains in the store
-
-
 def times(chain):
     return [(runs_dir() / spec.run_id / "metrics.json").stat().st_mtime_ns for spec in chain]
 

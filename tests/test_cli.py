@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import typer
-from conftest import QUIET, TINY, Call
+from conftest import QUIET, TINY
 from made import blobs, image_of, refuses, write_tif
 from typer.testing import CliRunner
 
@@ -34,7 +34,7 @@ def commands() -> dict[str, typer.core.TyperCommand]:
 
 
 @pytest.mark.parametrize("name", commands())
-def test_help_says_what_explains_every_option_and_shows_an_example(name: str) -> None:
+def test_help_says_what_explains_every_option_and_shows_an_example(name):
     command, environment = commands()[name], {"COLUMNS": "200", "NO_COLOR": "1"}
     shown = CliRunner().invoke(cli.app, [*name.split(), "--help"], env=environment)
     assert shown.exit_code == 0 and command.help
@@ -45,40 +45,34 @@ def test_help_says_what_explains_every_option_and_shows_an_example(name: str) ->
         assert re.search(r"[a-z]{3,} [a-z`]+", line.replace(word, "")), f"{word} is not explained: {line}"
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("plan nosuch", "profile 'nosuch': unknown; choose one of "),
-        ("plan {elsewhere}", "data set 'nosuch' is not in the catalogue; choose from"),
-        ("plan {unprepared}", "run `lmhld data get hokkaido`"),
-        ("plan {area}", "no area 'atlantis' in 'twin-smoke'; it has rio,"),
-        ("plan {tiny} --experiment 99", "experiment 99: unknown; choose from 1 (patch_size), 2 (single), "),
-        ("run {tiny} --workers 0", "'--workers'"),
-        ("run {tiny} --device abacus", "device 'abacus': unknown; choose auto, cpu or cuda"),
-        ("train {tiny} 0123456789abcdef", "run '0123456789abcdef': not in profile 'tiny'; `lmhld plan"),
-        ("data get hokkaido", "lmhld data get hokkaido --from FOLDER"),
-        ("book {tiny} --chapter 99", "chapter '99': unknown; choose from 00,"),
-        ("book {tiny} --chapter 05 -p profil mini", "05_experiment_2_single.py: no parameter 'profil'; it has "),
-        ("book {tiny} -p profil mini", "00_start.py: no parameter 'profil'; it has profile"),
-        ("book {tiny} -p profile mini", "-p profile: the profile is the command's first argument"),
-        ("book {tiny} --chapter 10 -p models", "no parameter 'models'; it has profile"),
-        ("book nosuch", "profile 'nosuch': unknown"),
-        ("map {scene} --out {out} --run x --bands blue,green,red,nir", "lmhld plan"),
-        ("map {scene} --out {out}", "give either --run RUN_ID or --weights FILE"),
-        ("map {scene} --out {out} --run x --weights y", "give either --run RUN_ID or --weights FILE"),
-        ("map {scene} --out {out} --run x", "band order unknown (4 bands without names); give it, e.g. --bands"),
-        ("map {gone} --out {out} --run x", "gone: no such file"),
-        ("map {tiny} --out {out} --run x", "tiny.yaml: cannot be read as an image"),
-        ("map {folder} --out {out} --run x", "holds no image; give a folder of .tif,"),
-        ("map {scene} --out {out} --weights {tiny} --bands b,g,r,n", "tiny.yaml: not a network of this book"),
-        ("map {scene} --out {out} --run x --bands b,g,r,n --threshold 1.5", "threshold 1.5, overlap 0.5: must lie"),
-        ("map {scene} --run x", "Missing option '--out'; see `lmhld map --help`"),
-        ("plan", "Missing argument 'profile'; see `lmhld plan --help`"),
-        ("plan smoke --fast", "No such option: --fast; see `lmhld plan --help`"),
-        ("fly", "No such command 'fly'; see `lmhld --help`"),
-    ],
-)
-def test_bad_input_is_one_line(call: Call, tiny: Path, tmp_path: Path, line: str, message: str) -> None:
+@pytest.mark.parametrize(("line", "message"), [
+    ("plan nosuch", "profile 'nosuch': unknown; choose one of "),
+    ("plan {elsewhere}", "data set 'nosuch' is not in the catalogue; choose from"),
+    ("plan {unprepared}", "run `lmhld data get hokkaido`"),
+    ("plan {area}", "no area 'atlantis' in 'twin-smoke'; it has rio,"),
+    ("plan {tiny} --experiment 99", "experiment 99: unknown; choose from 1 (patch_size), 2 (single), "),
+    ("run {tiny} --workers 0", "'--workers'"),
+    ("run {tiny} --device abacus", "device 'abacus': unknown; choose auto, cpu or cuda"),
+    ("train {tiny} 0123456789abcdef", "run '0123456789abcdef': not in profile 'tiny'; `lmhld plan"),
+    ("data get hokkaido", "lmhld data get hokkaido --from FOLDER"),
+    ("book {tiny} --chapter 99", "chapter '99': unknown; choose from 00,"),
+    ("book {tiny} --chapter 05 -p profil mini", "05_experiment_2_single.py: no parameter 'profil'; it has "),
+    ("book {tiny} -p profil mini", "00_start.py: no parameter 'profil'; it has profile"),
+    ("book {tiny} -p profile mini", "-p profile: the profile is the command's first argument"),
+    ("map {scene} --out {out} --run x --bands blue,green,red,nir", "lmhld plan"),
+    ("map {scene} --out {out} --run x --weights y", "give either --run RUN_ID or --weights FILE"),
+    ("map {scene} --out {out} --run x", "band order unknown (4 bands without names); give it, e.g. --bands"),
+    ("map {gone} --out {out} --run x", "gone: no such file"),
+    ("map {tiny} --out {out} --run x", "tiny.yaml: cannot be read as an image"),
+    ("map {folder} --out {out} --run x", "holds no image; give a folder of .tif,"),
+    ("map {scene} --out {out} --weights {tiny} --bands b,g,r,n", "tiny.yaml: not a network of this book"),
+    ("map {scene} --out {out} --run x --bands b,g,r,n --threshold 1.5", "threshold 1.5, overlap 0.5: must lie"),
+    ("map {scene} --run x", "Missing option '--out'; see `lmhld map --help`"),
+    ("plan", "Missing argument 'profile'; see `lmhld plan --help`"),
+    ("plan smoke --fast", "No such option: --fast; see `lmhld plan --help`"),
+    ("fly", "No such command 'fly'; see `lmhld --help`"),
+])  # fmt: skip
+def test_bad_input_is_one_line(call, tiny, tmp_path, line, message):
     changes = {"elsewhere": ("twin-smoke", "nosuch"), "unprepared": ("twin-smoke", "hokkaido")}
     changes["area"] = ("gorkha", "atlantis")
     profile_texts = {name: tiny.read_text().replace(*words) for name, words in changes.items()}
@@ -94,30 +88,25 @@ def test_bad_input_is_one_line(call: Call, tiny: Path, tmp_path: Path, line: str
     assert not paths["out"].exists()
 
 
-def test_parameters_of_chapters_are_passed_on(call: Call, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parameters_of_chapters_are_passed_on(call, tiny, monkeypatch):
     passed: list[object] = []
     monkeypatch.setattr(chapters, "make", lambda *arguments: passed.extend(arguments) or [])
     assert call("book", "-p", "models", "unet,a=b", tiny, "-p", "epochs", "-1", "--chapter", "05", "-q")[0] == 0
     assert passed == [str(tiny), "05", False, None, {"models": "unet,a=b", "epochs": "-1"}, None]
 
 
-@pytest.mark.parametrize(
-    ("error", "code", "message"),
-    [
-        (PermissionError(13, "Permission denied", "/some/file"), 2, "/some/file: permission denied; check the path"),
-        (KeyboardInterrupt(), 130, "interrupted; the same command goes on where it stopped"),
-        (config.Interrupted("stopped"), 143, "interrupted; the same command goes on where it stopped"),
-    ],
-)
-def test_what_comes_from_outside_is_one_line_too(
-    call: Call, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, message: str
-) -> None:
+@pytest.mark.parametrize(("error", "code", "message"), [
+    (PermissionError(13, "Permission denied", "/some/file"), 2, "/some/file: permission denied; check the path"),
+    (KeyboardInterrupt(), 130, "interrupted; the same command goes on where it stopped"),
+    (config.Interrupted("stopped"), 143, "interrupted; the same command goes on where it stopped"),
+])  # fmt: skip
+def test_what_comes_from_outside_is_one_line_too(call, monkeypatch, error, code, message):
     monkeypatch.setattr(experiments, "load", Mock(side_effect=error))
     exit_code, _, printed = call("plan", "smoke")
     assert exit_code == code and message in printed and printed.strip().count("\n") == 0
 
 
-def test_a_mistake_of_ours_keeps_its_traceback_and_debug_shows_all(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mistake_of_ours_keeps_its_traceback_and_debug_shows_all(call, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["lmhld", "--debug", "plan", "nosuch"])
     refuses("nosuch", cli.main)
     monkeypatch.setattr(experiments, "load", lambda _: 1 / 0)
@@ -126,7 +115,7 @@ def test_a_mistake_of_ours_keeps_its_traceback_and_debug_shows_all(call: Call, m
         cli.main()
 
 
-def test_plan_train_and_run(call: Call, tiny: Path) -> None:
+def test_plan_train_and_run(call, tiny):
     code, out, _ = call("plan", tiny)
     assert code == 0 and "2 runs: 2 missing" in out and "no measured rate yet" in out
     columns = ["run_id", "experiments", "model", "width", "areas", "patch_size", "epochs", "batch_size", "seed"]
@@ -144,7 +133,7 @@ def test_plan_train_and_run(call: Call, tiny: Path) -> None:
     assert list(table["status"]) == ["done", "done"] and (table["seconds"] > 0).all()
 
 
-def test_map_and_export(call: Call, tiny: Path, tmp_path: Path) -> None:
+def test_map_and_export(call, tiny, tmp_path):
     run = runs.make_run(single.specs(open_study(load(str(tiny)), progress=False))[0], QUIET)
     mask = blobs(70, 80, 5)
     scene, out = write_tif(tmp_path / "a.tif", image_of(mask)), tmp_path / "out"
@@ -166,7 +155,7 @@ def test_map_and_export(call: Call, tiny: Path, tmp_path: Path) -> None:
     assert code == 2 and f"{tmp_path / 'file'}: cannot be written" in error and error.count("\n") == 1
 
 
-def test_data_and_doctor(call: Call, tiny: Path, twin_data: Path) -> None:
+def test_data_and_doctor(call, tiny, twin_data):
     code, out, _ = call("data", "list")
     assert code == 0 and re.search(r"^twin-smoke +synthetic +ready ", out, re.M)
     assert {line.split()[0] for line in out.splitlines()} == set(sources.catalogue())
@@ -193,7 +182,7 @@ def alive(session: int) -> list[str]:
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for stray processes in /proc")
-def test_an_interrupted_run_ends_as_any_other(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_ends_as_any_other(tiny, tmp_path, monkeypatch):
     # Trainings that last long enough to be met.
     tiny.write_text(TINY.replace("epochs: 3", "epochs: 12") + "execution: {checkpoint_every: 3}\n")
     specs = single.specs(open_study(load(str(tiny)), progress=False))

@@ -66,6 +66,17 @@ def test_the_paper_s_profile_has_the_published_recipe() -> None:
     ("data:", "extensions: [no_such]\ndata:",
      "key 'extensions': extension 'no_such': cannot be imported (ModuleNotFoundError"),
     ("data:", "extensions: no_such\ndata:", "key 'extensions' = 'no_such'"),
+    ("epochs: 3", "epochs: 0", "key 'recipe.epochs'"),
+    ("lr: 0.05", "lr: -0.1", "key 'recipe.lr'"),
+    ("momentum: 0.9", "momentum: 1.0", "key 'recipe.momentum'"),
+    ("data:", "patches: {size: 0}\ndata:", "key 'patches.size'"),
+    ("data:", "patches: {min_share: 10.0}\ndata:", "key 'patches.min_share'"),
+    ("data:", "patches: {fractions: [0.7, 0.3, 0.0]}\ndata:", "key 'patches.fractions.2'"),
+    ("data:", "patches: {bands: []}\ndata:", "key 'patches.bands'"),
+    ("[unet]", "[]", "key 'models'"),
+    ("data:", "execution: {threads: 0}\ndata:", "key 'execution.threads'"),
+    ("{unet: 2}", "{unet: 0}", "key 'width.unet'"),
+    ("name: tiny", "name: ..", "key 'name' '..': no file or folder can be named after it"),
     ("name: tiny", "name: small", "key 'name' = 'small': write the file's own name, 'tiny'"),
 ])  # fmt: skip
 def test_a_wrong_profile_is_refused_in_one_line(tiny: Path, old: str, new: str, message: str) -> None:
@@ -148,12 +159,8 @@ def test_plans_are_stable(study: Study) -> None:
 
 
 def test_the_published_recipe_has_the_runs_of_the_paper(study: Study) -> None:
-    """7 areas × 3 sizes × 7 networks, 7 × 7, and 7 (the paper's 147, 49 and 7).
-
-    Experiment 4: 24 stages per network; for the comparison two seeds more of U-Net's first chain, ten other strategies
-    of three seeds that share their first stages with it (three strengths of EWC, two shares of replay among them), and
-    three trainings on all areas at once. Experiment 5: one chain of experiment 4, and one for three bands.
-    """
+    # 1 to 3: 7 areas × 3 sizes × 7 networks, 7 × 7, and 7. 4: 24 stages per network, two seeds more of U-Net's first
+    # chain, ten strategies of three seeds that share their first stages, three trainings on all areas at once.
     study = Study(load("paper").model_copy(update={"data": "twin-smoke"}), study.dataset)
     planned = plan(study)
     counts = {entry.label: sum(entry.label in run.experiments for run in planned) for entry in EXPERIMENTS.values()}

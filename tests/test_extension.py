@@ -17,11 +17,11 @@ import pytest
 import yaml
 
 import lmhld_nb as lm
-from lmhld_nb import config, widgets
+from lmhld_nb import config
 from lmhld_nb.book import chapters
 from lmhld_nb.config import ROOT
 from lmhld_nb.evaluation import METRICS
-from lmhld_nb.experiments import EXPERIMENTS, load, part, single
+from lmhld_nb.experiments import EXPERIMENTS, load, single
 from lmhld_nb.experiments.plan import plan
 from lmhld_nb.runs import records
 from lmhld_nb.training.losses import LOSSES
@@ -126,17 +126,6 @@ def test_the_eighth_network_maps_a_scene(book: lm.Book, tmp_path: Path) -> None:
     lmhld("map", scene, "--weights", run.folder / "weights.safetensors", "--out", tmp_path / "map",
           "--bands", "blue,green,red,nir", "-q")  # fmt: skip
     assert {"probability.tif", "map.json"} <= {path.name for path in (tmp_path / "map").iterdir()}
-
-
-@pytest.mark.slow
-def test_the_prediction_browser_shows_the_eighth_network(book: lm.Book) -> None:
-    runs = book.runs("single", "error")
-    panel = widgets.prediction_browser(book, runs)
-    assert not any('role="alert"' in str(getattr(widget, "value", "")) for widget in panel.children)
-    lists = [getattr(widget, "options", ()) for row in panel.children for widget in getattr(row, "children", ())]
-    assert "thin net" in str(lists)
-    schedule = part.schedule(book)
-    assert len(schedule) == len(book.areas_of("part"))
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ def book(tiny: Path) -> lm.Book:
 
 
 @pytest.mark.parametrize("areas", [["gorkha"], "gorkha", " gorkha, "])
-def test_a_book_is_opened_whole_or_narrowed(tiny: Path, areas: list[str] | str) -> None:
+def test_a_book_is_opened_whole_or_narrowed(tiny, areas):
     whole, narrowed = lm.open(str(tiny), [], ""), lm.open(str(tiny), "unet", areas)
     assert (whole.name, whole.models, whole.areas) == ("tiny", ("unet",), ("emilia_romagna", "gorkha"))
     assert whole.bands == ("blue", "green", "red", "nir")
@@ -32,7 +32,7 @@ def test_a_book_is_opened_whole_or_narrowed(tiny: Path, areas: list[str] | str) 
     refuses("key 'areas': no area 'atlantis'", lm.open, str(tiny), areas="atlantis")
 
 
-def test_tables_are_computed_from_finished_runs_and_saved(book: lm.Book) -> None:
+def test_tables_are_computed_from_finished_runs_and_saved(book):
     refuses("table5: none of its runs is finished; make them with `lmhld run tiny`", book.table, 5)
     refuses("profile 'tiny' has no table 'table6'; it has table5", book.table, 6)
     refuses("does not make the experiment 'mix', only single", book.runs, "mix")
@@ -55,7 +55,7 @@ def test_tables_are_computed_from_finished_runs_and_saved(book: lm.Book) -> None
     assert list(lm.tidy(table, ["f1", "published_f1"], 1).columns) == ["F1", "published F1"]
 
 
-def test_a_figure_is_shown_with_its_caption_and_saved_with_its_numbers(book: lm.Book) -> None:
+def test_a_figure_is_shown_with_its_caption_and_saved_with_its_numbers(book):
     def draw() -> plt.Figure:
         return style.counted(plt.subplots(figsize=(9, 3))[0], "2 areas", "bar: mean")
 
@@ -72,7 +72,7 @@ def test_a_figure_is_shown_with_its_caption_and_saved_with_its_numbers(book: lm.
     assert bare.get_supxlabel() == "Fig 2 of the paper"
 
 
-def test_scores_that_say_little_are_marked(book: lm.Book) -> None:
+def test_scores_that_say_little_are_marked(book):
     assert "converged" not in book.caption()
     runs.make_run(single.specs(book)[1], QUIET)
     table = book.table(5)
@@ -85,7 +85,7 @@ def test_scores_that_say_little_are_marked(book: lm.Book) -> None:
     assert "*: fewer than 10 test patches; seeds: 1 a network" in " ".join(drawn.get_supxlabel().split())
 
 
-def test_figures_of_a_portable_profile_say_where_its_runs_are_not(tiny: Path) -> None:
+def test_figures_of_a_portable_profile_say_where_its_runs_are_not(tiny):
     tiny.write_text(tiny.read_text() + "portable: true\n")
     book = lm.open(str(tiny))
     run = runs.make_run(single.specs(book)[1], QUIET)
@@ -96,16 +96,14 @@ def test_figures_of_a_portable_profile_say_where_its_runs_are_not(tiny: Path) ->
     assert book.caption().endswith("not portable, other digits elsewhere (no: computed on a GPU)")
 
 
-def test_the_module_offers_its_packages_and_nothing_else() -> None:
+def test_the_module_offers_its_packages_and_nothing_else():
     assert {"open", "Book", "tidy", "exercise", "plots", "paper", "experiments"} <= set(dir(lm))
     assert lm.plots.style is style and lm.experiments.single is single
     with pytest.raises(AttributeError, match="'lmhld_nb' has no attribute 'nosuch'"):
         _ = lm.nosuch
 
 
-def test_what_was_found_is_said_of_this_book_and_of_the_published_real_areas(
-    book: lm.Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_was_found_is_said_of_this_book_and_of_the_published_real_areas(book, tmp_path, monkeypatch, capsys):
     said = replace(EXPERIMENTS["single"], findings={"table5": lambda table: f"best {table['f1'].max()} {list(table)}."})
     monkeypatch.setitem(EXPERIMENTS, "single", said)
     monkeypatch.setattr(face, "REAL", tmp_path)

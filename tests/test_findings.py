@@ -1,12 +1,11 @@
 """What is found: sentences computed from tables, whether claims of the paper hold, and runs too weak to tell."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from lmhld_nb import models, paper
+from lmhld_nb.experiments import beyond_findings as say
 from lmhld_nb.experiments import findings
 
 SURE = {"f1_low": 0.1, "f1_high": 0.9, "patches": 20, "f1_sd": 0.01, "seeds": 3, "converged": 1.0}
@@ -19,7 +18,7 @@ def scored(number: int, columns: dict[str, float]) -> pd.DataFrame:
     return table.assign(model=table["model"].map(keys), area=table.get("study_area", "all"))
 
 
-def test_scores_are_said_with_what_they_rest_on() -> None:
+def test_scores_are_said_with_what_they_rest_on():
     text = findings.table5(scored(5, SURE))
     assert "U-Net++ is best in 3 of 7 areas" in text and "rest on little" not in text
     assert "The order of 7 networks agrees with the paper's (Kendall's tau 1.00, p 0.0004)" in text
@@ -34,7 +33,7 @@ def test_scores_are_said_with_what_they_rest_on() -> None:
 
 
 @pytest.mark.parametrize(("networks", "part", "verdict"), [(7, 0.9, "holds"), (7, 0.5, "does not"), (3, 0.9, "cannot")])
-def test_part_is_best_where_enough_networks_say_so(networks: int, part: float, verdict: str) -> None:
+def test_part_is_best_where_enough_networks_say_so(networks, part, verdict):
     table = pd.DataFrame({"model": models.NAMES[:networks], "single_f1": 0.7, "mix_f1": 0.8, "part_f1": part})
     text = findings.table7_beside(table)
     assert f"claim that part is best {verdict}" in text and ("sign test" in text) == (networks == 7)
@@ -70,5 +69,82 @@ def mixed(gain: float, low: float) -> pd.DataFrame:
     (findings.recipe_study, pd.DataFrame({"batch_size": [4], "epochs": 20, "f1": 0.8}), "nothing to compare"),
     (findings.table6_by_area, mixed(np.nan, np.nan), "what mixing adds is not known"),
 ])  # fmt: skip
-def test_verdicts_follow_the_intervals(say: Callable[..., str], table: pd.DataFrame, verdict: str) -> None:
+def test_verdicts_follow_the_intervals(say, table, verdict):
     assert verdict in say(table)
+
+
+SCORE = {"patches": 40, "seeds": 3, "f1_low": 0.7, "f1_high": 0.8, "f1_sd": 0.01}
+
+
+def splits(gaps: list[float]) -> pd.DataFrame:
+    rows = [
+        {**SCORE, "split": split, "seed": seed, "f1": 0.7 + gap * (split == "random")}
+        for seed, gap in enumerate(gaps)
+        for split in ("random", "blocks")
+    ]
+    return pd.DataFrame(rows)
+
+
+def labels(patches: int, low: float) -> pd.DataFrame:
+    f1 = {("drawn", "drawn"): 0.8, ("drawn", "true"): 0.82, ("true", "drawn"): 0.79, ("true", "true"): 0.84}
+    gain = {"gain": 0.02, "gain_low": low, "gain_high": 0.03, "gain_sd": 0.01, "labels_f1": 0.93}
+    rows = [{**SCORE, **gain, "trained": a, "tested": b, "f1": f1[a, b], "patches": patches} for a, b in f1]
+    return pd.DataFrame(rows)
+
+
+def epochs(gaps: list[float], seeds: int = 3) -> pd.DataFrame:
+    row = {**SCORE, "f1": 0.8, "areas": 7, "part_minus_sd": 0.01, "seeds": seeds}
+    part = {**row, "epochs": 10, "strategy": "part", "part_minus": 0.0}
+    mix = [{**row, "epochs": 10 * k, "strategy": "mix", "part_minus": gap} for k, gap in enumerate(gaps, start=1)]
+    return pd.DataFrame([part, *mix])
+
+
+@pytest.mark.parametrize(("gaps", "expected"), [
+    ([0.04, 0.05, 0.03, 0.06, 0.05, 0.04], "so the random split of the paper leaks"),
+    ([0.04, -0.05, 0.03, -0.06, 0.05, 0.04], "so a leak is not shown"),
+    ([0.04, 0.05, 0.03], "too few draws for a test), so a leak is not shown"),
+    ([0.04], "fewer than two draws"),
+])  # fmt: skip
+def test_a_leak_is_a_finding_only_where_a_test_can_show_it(gaps: list[float], expected: str) -> None:
+    assert expected in say.split_kinds(splits(gaps))
+
+
+def test_labels_say_what_errors_cost() -> None:
+    assert "the gain is beyond patches' chance" in say.label_noise(labels(40, 0.01))
+    assert "the gain is not beyond patches' chance" in say.label_noise(labels(40, -0.01))
+    assert "With 4 test patches this is no finding" in say.label_noise(labels(4, float("nan")))
+
+
+def test_the_verdict_on_part_by_epochs() -> None:
+    assert "Its sign does not change" in (ahead := say.epochs_per_stage(epochs([0.02, 0.03])))
+    assert "holds at each" in ahead and "luck" not in ahead
+    assert "Its sign changes" in (mixed := say.epochs_per_stage(epochs([-0.02, 0.03], seeds=1)))
+    assert "does not hold at each" in mixed and "One seed cannot tell this from luck" in mixed
+    assert "nothing to compare" in say.epochs_per_stage(epochs([]))
+
+
+def test_areas_left_out_are_counted_where_they_have_enough_patches() -> None:
+    rows = [{**SCORE, "area": area, "f1": 0.5, "gap": -0.2, "gap_low": -0.3, "gap_high": high, "patches": patches}
+            for area, high, patches in (("rio", -0.1, 30), ("gorkha", 0.1, 30), ("taiwan", -0.1, 4))]  # fmt: skip
+    told = say.leave_one_out(pd.DataFrame(rows))
+    assert "0.200 less" in told and "in 1 of 2 areas" in told and "Rio" in told
+    assert "With 4 test patches this is no finding" in say.leave_one_out(pd.DataFrame(rows[2:]))
+
+
+def test_sizes_and_switches_ask_for_seeds() -> None:
+    rows = [{**SCORE, "patch_size": size, "f1": f1, "chosen": int(size == 32)} for size, f1 in ((32, 0.7), (64, 0.74))]
+    table = pd.DataFrame(rows)
+    assert "0.040 above the 10 % rule's 32 px" in say.sizes_compared(table)
+    assert "more than seeds explain" in say.sizes_compared(table)
+    assert "one seed cannot say" in say.sizes_compared(table.assign(seeds=1, f1_sd=float("nan")))
+    assert "which is the 10 % rule's choice" in say.sizes_compared(table.assign(chosen=[0, 1]))
+    change = {"change": "loss: bce", "effect": -0.03, "low": -0.04, "high": -0.01, "effect_sd": 0.01, "seeds": 3}
+    switched = pd.DataFrame([{**change, "patches": 40, "same_sign": same} for same in (True, False)])
+    assert "1 of 2 other choices" in say.switches(switched) and "loss: bce -0.030" in say.switches(switched)
+
+
+def test_pairs_that_rest_on_too_little_are_no_pairs() -> None:
+    table = pd.DataFrame({"table": [5, 6], "pairs": [10, 3], "untested": [4, 3], "sure": [2, 0]})
+    told = say.rankings(table)
+    assert "2 of 6 pairs" in told and "2 of 6 in Table 5;" in told and "7 further pairs" in told
+    assert "no pair of networks rests on enough" in say.rankings(table.iloc[1:])

@@ -40,7 +40,7 @@ def read(folder: Path, file: Path | LabelFile, values: np.ndarray | None = None,
         return ground
 
 
-def test_ground_around_polygons_is_searched_and_nothing_else(tmp_path: Path) -> None:
+def test_ground_around_polygons_is_searched_and_nothing_else(tmp_path):
     slides = DISCS & LEFT
     ground = read(tmp_path, write_polygons(tmp_path / "slides.gpkg", slides))
     assert ((ground.labels == 1) == slides).all()
@@ -54,7 +54,7 @@ def test_ground_around_polygons_is_searched_and_nothing_else(tmp_path: Path) -> 
     assert outline.area.sum() == pytest.approx(9 * told["labelled_px"]) and (tmp_path / "searched.png").is_file()
 
 
-def test_all_that_was_searched_is_labelled_and_what_lies_outside_is_not(tmp_path: Path) -> None:
+def test_all_that_was_searched_is_labelled_and_what_lies_outside_is_not(tmp_path):
     searched = layer(tmp_path / "looked.gpkg", [pixels(0, 0, 150, 100)])
     ground = read(tmp_path, LabelFile(write_polygons(tmp_path / "slides.gpkg", DISCS), searched))
     assert (ground.labels[:150, :100] == DISCS[:150, :100]).all()
@@ -65,9 +65,7 @@ def test_all_that_was_searched_is_labelled_and_what_lies_outside_is_not(tmp_path
 
 @pytest.mark.parametrize("kinds", [["slide", "none", "?"], [1, 0, 2], [1.0, 0.0, None]])
 @pytest.mark.parametrize("around", [False, True])
-def test_a_column_tells_landslides_background_and_the_rest_apart(
-    tmp_path: Path, kinds: list[Any], around: bool
-) -> None:
+def test_a_column_tells_landslides_background_and_the_rest_apart(tmp_path, kinds, around):
     shapes = [pixels(20, 20, 60, 60), pixels(100, 100, 150, 150), pixels(40, 55, 80, 95)]
     path = layer(tmp_path / "slides.gpkg", shapes, kind=kinds)
     one, other = ("slide", "none") if kinds[0] == "slide" else ("1", "0")
@@ -80,7 +78,7 @@ def test_a_column_tells_landslides_background_and_the_rest_apart(
         assert (labels == expected).all()
 
 
-def test_a_mask_is_taken_as_it_is_and_no_data_is_unlabelled(tmp_path: Path) -> None:
+def test_a_mask_is_taken_as_it_is_and_no_data_is_unlabelled(tmp_path):
     codes = np.where(LEFT, DISCS, 255).astype(np.uint8)
     values = image_of(DISCS)
     values[:, :, :10] = 0
@@ -93,7 +91,7 @@ def test_a_mask_is_taken_as_it_is_and_no_data_is_unlabelled(tmp_path: Path) -> N
     assert ground.values.shape == (4, window.height, window.width)
 
 
-def test_labels_in_other_coordinates_or_crossing_themselves_are_mended_and_it_is_said(tmp_path: Path) -> None:
+def test_labels_in_other_coordinates_or_crossing_themselves_are_mended_and_it_is_said(tmp_path):
     path = write_polygons(tmp_path / "slides.gpkg", DISCS)
     plain = read(tmp_path, path)
     gpd.read_file(path).to_crs(4326).to_file(tmp_path / "degrees.gpkg")
@@ -106,11 +104,11 @@ def test_labels_in_other_coordinates_or_crossing_themselves_are_mended_and_it_is
     assert any("1 polygons crossed themselves" in note for note in crossing.notes)
 
 
-def test_patches_follow_the_landslides_and_the_ground(tmp_path: Path) -> None:
-    small = read(
-        tmp_path, layer(tmp_path / "small.gpkg", [pixels(30 * k, 30 * k, 30 * k + 5, 30 * k + 5) for k in range(5)])
-    )
-    assert small.patch == 64  # the middle one of the book's three candidates
+def test_patches_follow_the_landslides_and_the_ground(tmp_path):
+    shapes = [pixels(30 * k, 30 * k, 30 * k + 5, 30 * k + 5) for k in range(5)]
+    assert (
+        read(tmp_path, layer(tmp_path / "small.gpkg", shapes)).patch == 64
+    )  # the middle one of the book's three candidates
     slides = layer(tmp_path / "large.gpkg", [pixels(0, 0, 60, 60)])
     assert read(tmp_path, slides).patch == 128
     searched = layer(tmp_path / "looked.gpkg", [pixels(0, 0, 70, 200)])
@@ -119,7 +117,7 @@ def test_patches_follow_the_landslides_and_the_ground(tmp_path: Path) -> None:
     assert read(tmp_path, LabelFile(slides, searched), patch=48).patch == 48
 
 
-def test_bad_labels_are_refused_in_one_line(tmp_path: Path) -> None:
+def test_bad_labels_are_refused_in_one_line(tmp_path):
     slides = [pixels(20, 20, 60, 60)]
     two = layer(layer(tmp_path / "two.gpkg", slides), slides, "other")
     assert read(tmp_path, LabelFile(two, layer="other")).landslides == 1
@@ -148,12 +146,8 @@ def test_bad_labels_are_refused_in_one_line(tmp_path: Path) -> None:
         mask = write_tif(tmp_path / "mask.tif", codes.astype(np.float32 if codes.dtype.kind == "f" else np.uint8))
         refuses(match, read, tmp_path, mask)
     shifted = Affine(3, 0, TRANSFORM.c + 30, 0, -3, TRANSFORM.f)
-    refuses(
-        "lies on another grid",
-        read,
-        tmp_path,
-        write_tif(tmp_path / "mask.tif", DISCS.astype(np.uint8), transform=shifted),
-    )
+    mask = write_tif(tmp_path / "mask.tif", DISCS.astype(np.uint8), transform=shifted)
+    refuses("lies on another grid", read, tmp_path, mask)
     values = image_of(DISCS)
     values[:, 10:70, 10:70] = 0
     refuses("no landslide where event.tif has data", read, tmp_path, kinds, values)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from itertools import product
 from pathlib import Path
 
 import h5py
@@ -105,9 +106,8 @@ def test_areas_splits_and_ids_come_from_the_paths(tmp_path: Path) -> None:
     part = Part(images="{area}/{split}/img_{id}.tif", masks="{area}/{split}/lab_{id}.png")
     settings = {"landslide_codes": (255,), "georeferenced": False, "resolution_m": {"rio": 5.0}}
     scenes = resolve(tmp_path, Layout(parts=(part,), known_areas=True, **settings), "made")
-    assert [scene.name for scene in scenes] == [
-        f"{area}_{split}_{number}" for area in ("rio", "wenchuan") for split in ("train", "val") for number in (2, 10)
-    ]
+    expected = product(("rio", "wenchuan"), ("train", "val"), ("2", "10"))
+    assert [scene.name for scene in scenes] == ["_".join(parts) for parts in expected]
     assert {(scene.area, scene.resolution_m) for scene in scenes} == {("rio", 5.0), ("wenchuan", None)}
     assert scenes[0].label_nodata_codes == ()
     check_scene(scenes[1], 10)

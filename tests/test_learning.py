@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from conftest import Call
 from made import blobs, image_of, refuses, scene, write_polygons, write_tif
 from mapped import draw, write_weights
 
@@ -29,13 +28,13 @@ Learnt = tuple[Path, dict[str, Any]]  # a folder and a card
 CODES = np.where(KNOWN, DISCS, 255).astype(np.uint8)
 
 
-def learn(folder: Path, codes: np.ndarray = CODES, out: str = "net", **options: Any) -> dict[str, Any]:
-    """Learn from a mask, quickly."""
-    event = scene(folder, DISCS, labels="none")
+def learn(folder: Path, labels: np.ndarray | LabelFile = CODES, out: str = "net", **options: Any) -> dict[str, Any]:
+    """Learn from a mask or a file, quickly."""
+    event = options.pop("event", None) or scene(folder, DISCS, labels="none")
     chosen = {"patch": 32, "steps": 6, "workers": 1, "device": "cpu"}
     chosen |= {name: options.pop(name) for name in [*options] if name in ("patch", "steps", "freeze", "seed", "model")}
-    mask = write_tif(folder / "codes.tif", codes)
-    return mapping.learn(event, mask, folder / out, settings=mapping.LearnSettings(**chosen), progress=False, **options)
+    file = labels if isinstance(labels, LabelFile) else write_tif(folder / "codes.tif", labels)
+    return mapping.learn(event, file, folder / out, settings=mapping.LearnSettings(**chosen), progress=False, **options)
 
 
 def tensors(path: Path) -> dict[str, bytes]:
@@ -49,10 +48,7 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> Learnt:
     return folder, learn(folder)
 
 
-# The loss
-
-
-def test_masked_loss_is_the_loss_where_all_is_known_and_blind_elsewhere() -> None:
+def test_masked_loss_is_the_loss_where_all_is_known_and_blind_elsewhere():
     torch.manual_seed(0)
     logits, masks = torch.randn(3, 1, 16, 16), (torch.rand(3, 1, 16, 16) > 0.7).float()
     assert torch.allclose(masked_dice_bce(logits, masks, torch.ones_like(masks) > 0), dice_bce(logits, masks))
@@ -65,10 +61,7 @@ def test_masked_loss_is_the_loss_where_all_is_known_and_blind_elsewhere() -> Non
     assert (gradients[0][~known] == 0).all() and (gradients[0][known] != 0).all()
 
 
-# Held-back blocks
-
-
-def test_every_block_is_held_back_once_and_no_label_beside_it_is_learnt_from() -> None:
+def test_every_block_is_held_back_once_and_no_label_beside_it_is_learnt_from():
     folds = heldback.deal(CODES, 32)
     assert folds.count == 3 and ((folds.pixels >= 0) == (CODES != 255)).all()
     for fold in range(3):
@@ -81,14 +74,14 @@ def test_every_block_is_held_back_once_and_no_label_beside_it_is_learnt_from() -
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_few_landslides_give_fewer_folds_or_none(count: int) -> None:
+def test_few_landslides_give_fewer_folds_or_none(count):
     codes = np.zeros(SHAPE, np.uint8)
     for number in range(count):
         codes[90:100, 90 + 70 * number : 100 + 70 * number] = 1
     assert heldback.deal(codes, 64).count == (0 if count == 1 else 2)
 
 
-def test_a_score_uses_thresholds_of_other_folds_and_labelled_pixels_only() -> None:
+def test_a_score_uses_thresholds_of_other_folds_and_labelled_pixels_only():
     folds = heldback.deal(CODES, 32)
     random = np.random.default_rng(0)
     # Each fold's network has another scale, so that no threshold of others fits perfectly.
@@ -106,7 +99,7 @@ def test_a_score_uses_thresholds_of_other_folds_and_labelled_pixels_only() -> No
     assert (other.counts == judged.counts).all() and other.threshold == judged.threshold
 
 
-def test_temperature_takes_back_overconfidence() -> None:
+def test_temperature_takes_back_overconfidence():
     random = np.random.default_rng(0)
     logits = random.normal(0, 1.2, (400, 400))
     truth = (random.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(np.uint8)
@@ -116,18 +109,13 @@ def test_temperature_takes_back_overconfidence() -> None:
     assert judged.threshold == pytest.approx(plain.threshold, abs=0.03)
 
 
-# Several networks in a file
-
-
-def test_networks_of_a_file_vote_and_a_damaged_card_is_refused(tmp_path: Path) -> None:
+def test_networks_of_a_file_vote_and_a_damaged_card_is_refused(tmp_path):
     one, other = (networks.load(write_weights(tmp_path / "one.safetensors")) for _ in range(2))
     with torch.no_grad():
         for value in other[0].parameters():
             value.mul_(0.5)
-    members = [
-        (one[0], networks.members_of(*one)[0][1]),
-        (other[0], {**networks.members_of(*other)[0][1], "weight": 3}),
-    ]
+    members = [(net, {**networks.members_of(net, card)[0][1]}) for net, card in (one, other)]
+    members[1][1]["weight"] = 3
     card = {"bands": BANDS, "temperature": 2.0, "threshold": 0.3}
     networks.save_members(tmp_path / "two.safetensors", members, card)
     model, stored = networks.load(tmp_path / "two.safetensors")
@@ -148,10 +136,7 @@ def test_networks_of_a_file_vote_and_a_damaged_card_is_refused(tmp_path: Path) -
     refuses("holds other networks than its card describes", networks.load, tmp_path / "bad.safetensors")
 
 
-# Learning
-
-
-def test_a_folder_holds_a_network_to_map_with_and_what_it_is_worth(learnt: Learnt) -> None:
+def test_a_folder_holds_a_network_to_map_with_and_what_it_is_worth(learnt):
     folder, card = learnt
     assert sorted(path.name for path in (folder / "net").iterdir()) == sorted(learning.FILES)
     assert json.loads((folder / "net/card.json").read_text("utf-8"))["run_id"] == card["run_id"]
@@ -167,21 +152,13 @@ def test_a_folder_holds_a_network_to_map_with_and_what_it_is_worth(learnt: Learn
     assert card["resolution_m"] == 3 and card["saw"]["labelled_px"] == KNOWN.sum() * SHAPE[0]
     model, _ = networks.load(folder / "net/network.safetensors")
     assert len(networks.members_of(model, card | {"members": [1, 2, 3]})) == 3
-    report = draw(
-        Scene("a", "a", folder / "a.tif", BANDS, nodata=0), folder / "net/network.safetensors", folder / "map"
-    )
+    event, file = Scene("a", "a", folder / "a.tif", BANDS, nodata=0), folder / "net/network.safetensors"
+    report = draw(event, file, folder / "map")
     assert report["threshold"] == card["threshold"] and report["window"] == 32
-    other = mapping.MapSettings(threshold=0.9, device="cpu")
-    event = Scene("a", "a", folder / "a.tif", BANDS)
-    assert (
-        mapping.map_scene(event, folder / "net/network.safetensors", folder / "m", other, progress=False)["threshold"]
-        == 0.9
-    )
+    assert draw(event, file, folder / "map", threshold=0.9)["threshold"] == 0.9
 
 
-def test_next_to_label_are_squares_of_unlabelled_ground_the_least_certain_first(
-    learnt: Learnt,
-) -> None:
+def test_next_to_label_are_squares_of_unlabelled_ground_the_least_certain_first(learnt):
     squares = gpd.read_file(learnt[0] / "net/label_next.gpkg")
     assert squares["rank"].tolist() == list(range(1, len(squares) + 1)) and len(squares) == 10
     assert squares["uncertainty"].is_monotonic_decreasing and squares.crs == "EPSG:32654"
@@ -190,22 +167,18 @@ def test_next_to_label_are_squares_of_unlabelled_ground_the_least_certain_first(
     assert squares.total_bounds[0] >= 500_000 + 3 * 128
 
 
-def test_whatever_lies_unlabelled_the_same_bits_come_out(tmp_path: Path, learnt: Learnt) -> None:
+def test_whatever_lies_unlabelled_the_same_bits_come_out(tmp_path, learnt):
     searched = write_polygons(tmp_path / "searched.gpkg", np.broadcast_to(KNOWN, SHAPE))
     for number, stand_in in enumerate((False, True, blobs(*SHAPE, 20, seed=9))):
         slides = np.where(KNOWN, DISCS, stand_in)
-        event, file = scene(tmp_path, DISCS, labels="none"), write_polygons(tmp_path / f"{number}.gpkg", slides)
-        settings = mapping.LearnSettings(patch=32, steps=6, workers=1, device="cpu")
-        out = tmp_path / str(number)
-        card = mapping.learn(event, LabelFile(file, searched), out, settings=settings, progress=False)
-        assert tensors(out / "network.safetensors") == tensors(learnt[0] / "net/network.safetensors")
+        file = write_polygons(tmp_path / f"{number}.gpkg", slides)
+        card = learn(tmp_path, LabelFile(file, searched), str(number))
+        assert tensors(tmp_path / f"{number}/network.safetensors") == tensors(learnt[0] / "net/network.safetensors")
         same = ("held_back", "candidates", "percentiles", "threshold", "temperature", "areas")
         assert {key: card[key] for key in same} == {key: learnt[1][key] for key in same}
 
 
-def test_an_interrupted_learning_goes_on_where_it_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learnt: Learnt
-) -> None:
+def test_an_interrupted_learning_goes_on_where_it_stopped(tmp_path, monkeypatch, learnt):
     train, folds = learning._train, []
 
     def stopped(task: Any) -> None:
@@ -225,9 +198,7 @@ def test_an_interrupted_learning_goes_on_where_it_stopped(
     assert tensors(tmp_path / "net/network.safetensors") != tensors(learnt[0] / "net/network.safetensors")
 
 
-def test_a_start_network_is_compared_with_trained_on_and_averaged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: Path
-) -> None:
+def test_a_start_network_is_compared_with_trained_on_and_averaged(tmp_path, monkeypatch, weights):
     other = scene(tmp_path / "other", blobs(96, 96, 8, seed=5), labels="mask", seed=3)
     assert other.mask is not None
     tuned: dict[str, bytes] = {}
@@ -257,30 +228,25 @@ def test_a_start_network_is_compared_with_trained_on_and_averaged(
     assert len(networks.members_of(model, stored)) == {"start": 1, "mean": 4}.get(card["kept"], 3)
 
 
-def test_one_landslide_alone_gives_a_network_without_a_score(tmp_path: Path) -> None:
+def test_one_landslide_alone_gives_a_network_without_a_score(tmp_path):
     codes = np.full(SHAPE, 255, np.uint8)
     codes[20:80, 20:80], codes[40:55, 40:55] = 0, 1
     card = learn(tmp_path, codes)
     assert card["held_back"] is None and card["threshold"] == 0.5 and card["candidates"] == []
-    assert (
-        "no score can be given" in card["verdict"][-1]
-        and len(networks.load(tmp_path / "net/network.safetensors")[0].members) == 1
-    )
+    assert "no score can be given" in card["verdict"][-1]
+    assert len(networks.load(tmp_path / "net/network.safetensors")[0].members) == 1
 
 
 @pytest.mark.parametrize(("bands", "dtype"), [(1, np.uint8), (3, np.uint16)])
-def test_one_band_or_16_bits_that_are_8_will_do(tmp_path: Path, bands: int, dtype: type) -> None:
+def test_one_band_or_16_bits_that_are_8_will_do(tmp_path, bands, dtype):
     values = (image_of(DISCS, bands=bands) // 16).astype(dtype)
     path = write_tif(tmp_path / "event.tif", values)
     event = mapping.scene_of_file(path, ("grey", "b", "c")[:bands])
-    settings = mapping.LearnSettings(32, 2, workers=1, device="cpu")
-    card = mapping.learn(
-        event, write_tif(tmp_path / "m.tif", CODES), tmp_path / "net", settings=settings, progress=False
-    )
+    card = learn(tmp_path, event=event, steps=2)
     assert card["bands"] == ("grey", "b", "c")[:bands] and np.isfinite(card["held_back"]["f1"])
 
 
-def test_what_cannot_be_learnt_from_or_written_to_is_refused(tmp_path: Path, learnt: Learnt) -> None:
+def test_what_cannot_be_learnt_from_or_written_to_is_refused(tmp_path, learnt):
     start = learnt[0] / "net/network.safetensors"
     foreign = write_weights(tmp_path / "infrared.safetensors", ("nir", "swir"))
     refuses("has no band 'swir'", learn, tmp_path, start=foreign)
@@ -297,7 +263,7 @@ def test_what_cannot_be_learnt_from_or_written_to_is_refused(tmp_path: Path, lea
     refuses("model 'none': unknown", learn, tmp_path, model="none")
 
 
-def test_the_command_learns_reviews_and_maps(tmp_path: Path, call: Call, weights: Path) -> None:
+def test_the_command_learns_reviews_and_maps(tmp_path, call, weights):
     event = scene(tmp_path, DISCS, labels="none")
     slides = write_polygons(tmp_path / "slides.gpkg", DISCS & KNOWN)
     names, quick = ("--bands", ",".join(BANDS), "--nodata", 0), ("--steps", 2, "--patch", 32, "--workers", 1, "--quiet")
@@ -309,10 +275,9 @@ def test_the_command_learns_reviews_and_maps(tmp_path: Path, call: Call, weights
     table = gpd.read_file(slides)
     table["review"] = ["right", "wrong", None] + ["right"] * (len(table) - 3)
     table.to_file(tmp_path / "seen.gpkg")
-    more = ("--review", "--from", weights, "--also", event.image, tmp_path / "seen.gpkg")
-    code, out, err = call(
-        "learn", event.image, tmp_path / "seen.gpkg", "--out", tmp_path / "next", *names, *quick, *more
-    )
+    seen = (event.image, tmp_path / "seen.gpkg")
+    more = ("--review", "--from", weights, "--also", *seen)
+    code, out, err = call("learn", *seen, "--out", tmp_path / "next", *names, *quick, *more)
     assert (code, err) == (0, "") and "  joint" in out
     for match, wrong in (("--review has classes of its own", ("--review", "--landslide", "x")),
                          ("belong together", ("--class-column", "x"))):  # fmt: skip

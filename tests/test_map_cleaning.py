@@ -38,7 +38,7 @@ def polygons(
     return table, counts
 
 
-def test_small_holes_are_filled_with_what_lies_in_them(tmp_path: Path) -> None:
+def test_small_holes_are_filled_with_what_lies_in_them(tmp_path):
     mask = np.zeros((40, 60), np.uint8)
     mask[2:30, 2:30] = 1
     mask[5:10, 5:10] = 0  # 25 px, with an island
@@ -54,9 +54,7 @@ def test_small_holes_are_filled_with_what_lies_in_them(tmp_path: Path) -> None:
 
 @given(st.integers(0, 10**6), st.floats(0.2, 0.7))
 @settings(max_examples=15, deadline=None)
-def test_smoothed_outlines_stay_within_half_a_pixel_and_apart(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, share: float
-) -> None:
+def test_smoothed_outlines_stay_within_half_a_pixel_and_apart(tmp_path_factory, seed, share):
     mask = (np.random.default_rng(seed).random((24, 30)) < share).astype(np.uint8)
     folder = tmp_path_factory.mktemp("mask")
     plain, smooth = (polygons(folder, mask, Cleaning(smooth=smooth), None)[0] for smooth in (False, True))
@@ -68,9 +66,7 @@ def test_smoothed_outlines_stay_within_half_a_pixel_and_apart(
 
 
 @pytest.mark.parametrize(("metres", "least"), [(None, 10), (6.0, 40)])
-def test_polygons_below_ten_pixels_as_predicted_are_left_out(
-    tmp_path: Path, weights: Path, metres: float | None, least: int
-) -> None:
+def test_polygons_below_ten_pixels_as_predicted_are_left_out(tmp_path, weights, metres, least):
     event, out = scene(tmp_path, blobs(150, 150, 30)), tmp_path / "out"
     cut = median(event, weights, out, resolution=metres)
     found = draw(event, weights, out, threshold=cut, resolution=metres)["polygons"]["found"]
@@ -81,7 +77,7 @@ def test_polygons_below_ten_pixels_as_predicted_are_left_out(
     assert gpd.read_file(out / "landslides.gpkg", layer="landslides")["area_m2"].min() >= 5000
 
 
-def test_length_and_width_are_those_of_the_smallest_rectangle(tmp_path: Path) -> None:
+def test_length_and_width_are_those_of_the_smallest_rectangle(tmp_path):
     mask = np.zeros((40, 60), np.uint8)
     mask[10:14, 5:45] = 1
     table, _ = polygons(tmp_path, mask)
@@ -91,7 +87,7 @@ def test_length_and_width_are_those_of_the_smallest_rectangle(tmp_path: Path) ->
     assert table["length_m"][0] > 10 * table["width_m"][0]
 
 
-def test_rasters_are_cloud_optimised_and_say_what_they_are(tmp_path: Path, weights: Path) -> None:
+def test_rasters_are_cloud_optimised_and_say_what_they_are(tmp_path, weights):
     draw(scene(tmp_path, blobs(300, 600, 30)), weights, tmp_path / "out")
     probability, mask = (read(tmp_path / "out" / f"{name}.tif") for name in ("probability", "mask"))
     doubt = read(tmp_path / "out" / "uncertainty.tif")
@@ -106,7 +102,7 @@ def test_rasters_are_cloud_optimised_and_say_what_they_are(tmp_path: Path, weigh
 
 
 @pytest.mark.parametrize("resolution", [None, 6.0])
-def test_rims_are_not_imaged(tmp_path: Path, resolution: float | None) -> None:
+def test_rims_are_not_imaged(tmp_path, resolution):
     weights = write_weights(tmp_path / "w.safetensors", bands=("red", "green", "blue"))
     values = np.clip(image_of(blobs(120, 160, 8), bands=3) / 8, 1, 250).astype(np.uint8)
     rim = np.zeros((120, 160), bool)
@@ -125,7 +121,7 @@ def test_rims_are_not_imaged(tmp_path: Path, resolution: float | None) -> None:
     assert report["valid_px"] == rim.size and not (tmp_path / "out" / "not_imaged.gpkg").exists()
 
 
-def test_a_rim_winds_around_no_data_and_over_strips(tmp_path: Path, weights: Path) -> None:
+def test_a_rim_winds_around_no_data_and_over_strips(tmp_path, weights):
     values = image_of(np.zeros((1100, 40), bool))
     values[:, :, :5] = 65535
     values[:, :, 5:8] = 0  # no data beside it
@@ -137,7 +133,7 @@ def test_a_rim_winds_around_no_data_and_over_strips(tmp_path: Path, weights: Pat
 
 
 @pytest.mark.parametrize("kind", ["polygons", "mask"])
-def test_clouds_are_not_imaged_and_do_not_count_in_statistics(tmp_path: Path, weights: Path, kind: str) -> None:
+def test_clouds_are_not_imaged_and_do_not_count_in_statistics(tmp_path, weights, kind):
     event, cloud = scene(tmp_path, blobs(100, 120, 8)), np.zeros((100, 120), np.uint8)
     cloud[30:60, 40:90] = 3
     values = image_of(blobs(100, 120, 8))
@@ -155,13 +151,12 @@ def test_clouds_are_not_imaged_and_do_not_count_in_statistics(tmp_path: Path, we
     assert reports[0]["mean"] == reports[1]["mean"] and reports[0]["not_imaged_px"]["clouds"] == 1500
 
 
-def test_slope_and_relief_come_from_a_dem_of_any_grid(tmp_path: Path, weights: Path) -> None:
+def test_slope_and_relief_come_from_a_dem_of_any_grid(tmp_path, weights):
     event, out = scene(tmp_path, blobs(200, 200, 12)), tmp_path / "out"
     x = np.arange(-2, 40) * 20.0  # m, cells of 20 m, from beyond the scene
     heights = np.where(x < 300, 0, (x - 300) * np.tan(np.radians(30))).astype(np.float32)
-    dem = write_tif(
-        tmp_path / "dem.tif", np.tile(heights, (42, 1)), transform=Affine(20, 0, 499_950, 0, -20, 4_700_050)
-    )
+    where = Affine(20, 0, 499_950, 0, -20, 4_700_050)
+    dem = write_tif(tmp_path / "dem.tif", np.tile(heights, (42, 1)), transform=where)
     draw(event, weights, out, dem=dem, least_slope=20, **ALL)
     mask, table = read(out / "mask.tif"), gpd.read_file(out / "landslides.gpkg", layer="landslides")
     assert not mask[:, :90].any() and mask[:, 125:].all()
@@ -175,7 +170,7 @@ def test_slope_and_relief_come_from_a_dem_of_any_grid(tmp_path: Path, weights: P
     refuses(r"plain\.tif: has no coordinate system, which --dem needs", draw, event, weights, out, dem=plain)
 
 
-def test_distance_from_the_searched_ground(tmp_path: Path, weights: Path) -> None:
+def test_distance_from_the_searched_ground(tmp_path, weights):
     mask = np.zeros((60, 80), bool)
     event = scene(tmp_path, mask)
     searched = gpd.GeoDataFrame(geometry=[box(500_000, 4_699_820, 500_060, 4_700_000)], crs=CRS)
@@ -199,15 +194,12 @@ def test_distance_from_the_searched_ground(tmp_path: Path, weights: Path) -> Non
     refuses(says, draw, event, weights, tmp_path / "out", searched=tmp_path / "searched.gpkg")
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"least_slope": 10.0}, "least slope: needs an elevation raster; give it with --dem FILE"),
-        ({"least_slope": 95.0}, "must lie in"),
-        ({"fill_holes_m2": -1.0}, "must not be negative"),
-    ],
-)
-def test_settings_that_do_not_go_together_are_refused(settings: dict[str, float], message: str) -> None:
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"least_slope": 10.0}, "least slope: needs an elevation raster; give it with --dem FILE"),
+    ({"least_slope": 95.0}, "must lie in"),
+    ({"fill_holes_m2": -1.0}, "must not be negative"),
+])  # fmt: skip
+def test_settings_that_do_not_go_together_are_refused(settings, message):
     refuses(message, mapping.MapSettings, **settings)
 
 
@@ -221,7 +213,7 @@ def warned(folder: Path, values: np.ndarray, bands: tuple[str, ...] = BANDS, **c
     return draw(event, path, folder / "out")["unlike"]
 
 
-def test_a_scene_unlike_the_training_is_named_beforehand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_scene_unlike_the_training_is_named_beforehand(tmp_path, capsys):
     own = image_of(blobs(60, 60, 3))
     own[3] *= 3  # near infrared is brighter
     mean = own.reshape(4, -1).mean(axis=1).tolist()
@@ -236,7 +228,7 @@ def test_a_scene_unlike_the_training_is_named_beforehand(tmp_path: Path, capsys:
     assert warned(tmp_path, own, mean=None, resolution_m=None) == []  # a card that says nothing
 
 
-def test_the_files_own_colours_are_compared_with_the_names(tmp_path: Path) -> None:
+def test_the_files_own_colours_are_compared_with_the_names(tmp_path):
     values = image_of(blobs(60, 60, 3))
     assert warned(tmp_path, values) == []
     path = write_tif(tmp_path / "a.tif", values)
@@ -248,7 +240,7 @@ def test_the_files_own_colours_are_compared_with_the_names(tmp_path: Path) -> No
     assert draw(Scene("a", "a", path, ("red", "green", "blue", "nir")), weights, tmp_path / "out")["unlike"] == []
 
 
-def test_pixels_outside_the_trainings_percentiles_are_counted(tmp_path: Path, weights: Path) -> None:
+def test_pixels_outside_the_trainings_percentiles_are_counted(tmp_path, weights):
     values = image_of(blobs(60, 60, 3))
     flat = values.reshape(4, -1).astype(float)
     shares = np.percentile(flat, (1, 5, 50, 95, 99), axis=1).T.tolist()

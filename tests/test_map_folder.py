@@ -43,7 +43,7 @@ def refused(out: Path, match: str, inputs: Sequence[Path] = ()) -> None:
     assert content(out) == before
 
 
-def test_scene_tiles_truth_and_weights_are_inputs(tmp_path: Path, weights: Path) -> None:
+def test_scene_tiles_truth_and_weights_are_inputs(tmp_path, weights):
     event, out = scene(tmp_path / "scene", blobs(60, 60, 3)), tmp_path / "out"
     draw(event, weights, out)
     path, before = out / "mask.tif", content(out)
@@ -55,7 +55,7 @@ def test_scene_tiles_truth_and_weights_are_inputs(tmp_path: Path, weights: Path)
 
 
 @pytest.mark.parametrize("name", SCORED)
-def test_no_input_is_replaced_however_it_is_spelled(tmp_path: Path, name: str) -> None:
+def test_no_input_is_replaced_however_it_is_spelled(tmp_path, name):
     out, link = tmp_path / "out", tmp_path / "link"
     write(out)  # an older map, whose files may be replaced where they are no input
     (tmp_path / "folder").symlink_to(out)
@@ -67,7 +67,7 @@ def test_no_input_is_replaced_however_it_is_spelled(tmp_path: Path, name: str) -
             refused(folder, f"{name}: is an input of this map", [tmp_path / "other", path])
 
 
-def test_the_files_behind_a_vrt_are_inputs_too(tmp_path: Path) -> None:
+def test_the_files_behind_a_vrt_are_inputs_too(tmp_path):
     with map_folder.all_or_nothing(tmp_path / "out") as folder:
         write_tif(folder / "probability.tif", np.zeros((20, 20), np.float32))
         record(folder)
@@ -78,7 +78,7 @@ def test_the_files_behind_a_vrt_are_inputs_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SCORED)
-def test_a_foreign_file_is_never_replaced(tmp_path: Path, name: str) -> None:
+def test_a_foreign_file_is_never_replaced(tmp_path, name):
     foreign = f"{name}: is not of an older map"
     (tmp_path / "folder" / name).mkdir(parents=True)
     refused(tmp_path / "folder", foreign)
@@ -93,13 +93,13 @@ def test_a_foreign_file_is_never_replaced(tmp_path: Path, name: str) -> None:
     refused(tmp_path / "other", foreign)
 
 
-def test_a_folder_of_other_files_is_refused(tmp_path: Path) -> None:
+def test_a_folder_of_other_files_is_refused(tmp_path):
     (tmp_path / "a.tif").write_text("mine")
     refused(tmp_path, r"holds other files \(a\.tif\).*new or empty folder")
     refused(tmp_path / "a.tif", "a.tif: cannot be written")
 
 
-def test_an_older_map_is_replaced_and_files_of_other_names_stay(tmp_path: Path, weights: Path) -> None:
+def test_an_older_map_is_replaced_and_files_of_other_names_stay(tmp_path, weights):
     event, out = scene(tmp_path / "scene", blobs(60, 60, 3)), tmp_path / "out"
     draw(event, weights, out)
     (out / "notes.txt").write_text("mine")
@@ -117,7 +117,7 @@ def test_an_older_map_is_replaced_and_files_of_other_names_stay(tmp_path: Path, 
     assert json.loads((out / "map.json").read_text())["sha256"] == map_folder.digests(out)
 
 
-def test_nothing_is_deleted_because_a_file_says_so(tmp_path: Path) -> None:
+def test_nothing_is_deleted_because_a_file_says_so(tmp_path):
     out = tmp_path / "out"
     write(out, FILES)
     precious = {"precious.txt": b"1", "scores_old.csv": b"2", "sub/mask.tif": b"3", "../outside.txt": b"4"}
@@ -135,7 +135,7 @@ def test_nothing_is_deleted_because_a_file_says_so(tmp_path: Path) -> None:
     assert names(killed) == ["precious.txt", "sub"]
 
 
-def test_what_a_living_map_has_begun_is_not_cleared(tmp_path: Path) -> None:
+def test_what_a_living_map_has_begun_is_not_cleared(tmp_path):
     with map_folder.all_or_nothing(tmp_path) as living:
         (living / "mask.tif").write_text("half")
         with map_folder.all_or_nothing(tmp_path):
@@ -143,13 +143,13 @@ def test_what_a_living_map_has_begun_is_not_cleared(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("planted", ["", "[]", "{", '{"sha256": []}', '{"sha256": {"mask.tif": 3}}', "\xff"])
-def test_a_record_that_is_none_proves_nothing(tmp_path: Path, planted: str) -> None:
+def test_a_record_that_is_none_proves_nothing(tmp_path, planted):
     write(tmp_path)
     (tmp_path / "map.json").write_text(planted, encoding="latin-1")
     refused(tmp_path, "is not of an older map")
 
 
-def test_what_appears_while_a_map_is_computed_is_not_replaced(tmp_path: Path) -> None:
+def test_what_appears_while_a_map_is_computed_is_not_replaced(tmp_path):
     with pytest.raises(UserError, match="is not of an older map"), map_folder.all_or_nothing(tmp_path) as folder:
         (folder / "mask.tif").write_text("1")
         (tmp_path / "mask.tif").write_text("drawn by hand meanwhile")
@@ -162,9 +162,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("moves", [1, 3, len(FILES) - 1])
 @pytest.mark.parametrize("older", [[], FILES, SCORED])
-def test_a_map_killed_midway_heals(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: int, older: list[str]
-) -> None:
+def test_a_map_killed_midway_heals(tmp_path, monkeypatch, moves, older):
     if older:
         write(tmp_path, older)
     left, original = moves + bool(older), Path.replace

@@ -26,11 +26,8 @@ can_be_portable = pytest.mark.skipif(
 
 
 def printed_by(*program: str, **environment: str) -> list[str]:
-    process = subprocess.run(
-        [sys.executable, *program], env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
-    assert process.returncode == 0, process.stderr
-    return process.stdout.splitlines()
+    command, known = [sys.executable, *program], {**os.environ, **environment}
+    return subprocess.run(command, env=known, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def golden() -> list[str]:

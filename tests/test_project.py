@@ -6,10 +6,8 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import yaml
@@ -30,14 +28,14 @@ STARTED_BY_OTHERS = {"pyogrio"}  # geopandas reads and writes vector files throu
 CONDA_NAMES = {"torch": "pytorch"}
 
 
-def floors() -> dict[str, Requirement]:
+def floors():
     project = PYPROJECT["project"]
     groups = [project["dependencies"], *project["optional-dependencies"].values()]
     requirements = [Requirement(line) for group in groups for line in group]
     return {canonicalize_name(requirement.name): requirement for requirement in requirements}
 
 
-def test_every_dependency_has_a_floor_and_a_reason() -> None:
+def test_every_dependency_has_a_floor_and_a_reason():
     for name, requirement in floors().items():
         assert [part.operator for part in requirement.specifier] == [">="], name
     lines = (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines()
@@ -49,7 +47,7 @@ def test_every_dependency_has_a_floor_and_a_reason() -> None:
         assert re.search(rf"# .+\. {re.escape(floor[1])}: \S", line), f"no reason for the floor: {line}"
 
 
-def test_pins_are_exact_and_satisfy_the_floors() -> None:
+def test_pins_are_exact_and_satisfy_the_floors():
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     requirements = [Requirement(line) for line in lines if line and not line.startswith("#")]
     pinned = {canonicalize_name(requirement.name): requirement for requirement in requirements}
@@ -63,7 +61,7 @@ def test_pins_are_exact_and_satisfy_the_floors() -> None:
     assert str(pinned["torch"].specifier) == "==2.13.0"
 
 
-def test_conda_environment_is_in_step_with_pyproject() -> None:
+def test_conda_environment_is_in_step_with_pyproject():
     listed: set[str] = set()
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     for entry in environment["dependencies"]:
@@ -72,11 +70,11 @@ def test_conda_environment_is_in_step_with_pyproject() -> None:
     assert listed == expected | {f"python{PYPROJECT['project']['requires-python']}", "pip", "-e ."}
 
 
-def python_files(*folders: str) -> list[Path]:
+def python_files(*folders: str):
     return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
-def imported(path: Path) -> Iterator[tuple[str, int]]:
+def imported(path):
     """Yield the full name and the line of everything a file imports, wherever in the file it does so."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -86,14 +84,14 @@ def imported(path: Path) -> Iterator[tuple[str, int]]:
             yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
 
 
-def third_party(paths: list[Path]) -> set[str]:
+def third_party(paths):
     ours = {path.stem for path in python_files("tests", "tools")} | {"lmhld_nb", "lmhld_book", "benchmarks"}
     names = {name.split(".")[0] for path in paths for name, _ in imported(path)}
     names -= {*sys.stdlib_module_names, *ours}
     return {canonicalize_name(DISTRIBUTIONS.get(name, name)) for name in names}
 
 
-def test_what_is_imported_is_declared_and_the_other_way_round() -> None:
+def test_what_is_imported_is_declared_and_the_other_way_round():
     project = PYPROJECT["project"]
     groups = {"run": project["dependencies"], **project["optional-dependencies"]}
     names = {key: {canonicalize_name(Requirement(line).name) for line in lines} for key, lines in groups.items()}
@@ -105,7 +103,7 @@ def test_what_is_imported_is_declared_and_the_other_way_round() -> None:
     assert third_party(python_files("tests")) <= set(floors()) | brought
 
 
-def test_the_package_carries_its_data() -> None:
+def test_the_package_carries_its_data():
     patterns = PYPROJECT["tool"]["setuptools"]["package-data"].items()
     globs = [(ROOT / name.replace(".", "/"), pattern) for name, several in patterns for pattern in several]
     carried = {path for folder, pattern in globs for path in folder.glob(pattern)}
@@ -113,13 +111,13 @@ def test_the_package_carries_its_data() -> None:
     assert carried == {path for path in files if path.suffix != ".py"}
 
 
-def test_there_is_one_version() -> None:
+def test_there_is_one_version():
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert re.findall(r"^version: (\S+)$", citation, re.M) == [lmhld_nb.__version__]
     assert f"ersion {lmhld_nb.__version__}:" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def test_imports_point_one_way() -> None:
+def test_imports_point_one_way():
     graph: dict[str, dict[str, str]] = {}  # of packages and modules of the first level, with one line of each import
     for path in python_files("lmhld_nb"):
         first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
@@ -143,7 +141,7 @@ def test_imports_point_one_way() -> None:
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-def test_make_lists_its_targets_and_says_which_python_it_needs(tmp_path: Path) -> None:
+def test_make_lists_its_targets_and_says_which_python_it_needs(tmp_path):
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     shown = subprocess.run(["make"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout

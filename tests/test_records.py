@@ -228,10 +228,7 @@ def test_what_is_recorded_stays_published_on_a_machine_without_it(home, tmp_path
     before = (home / "tiny.tar.xz").read_bytes()
     records.path("tiny").write_bytes(before)
     more = tmp_path / "tiny.yaml"
-    for text, says in (
-        (TINY, "2 of 2 runs are recorded\n"),
-        (f"{TINY}seeds: [0, 1]", "2 of 4 runs are recorded;"),
-    ):
+    for text, says in ((TINY, "2 of 2 runs are recorded\n"), (f"{TINY}seeds: [0, 1]", "2 of 4 runs are recorded;")):
         more.write_text(text, encoding="utf-8")
         assert publish.publish_records(str(more)) == 2 and f"tiny: {says}" in capsys.readouterr().out
         assert records.path("tiny").read_bytes() == before

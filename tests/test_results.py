@@ -1,7 +1,6 @@
 """The paper's tables from finished runs, and the rule that chooses a patch size."""
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,15 +10,14 @@ from made import refuses
 
 from lmhld_nb import models, paper, runs
 from lmhld_nb.evaluation import Confusion
-from lmhld_nb.experiments import EXPERIMENTS, Study, load, mix, open_study, patch_size, recipe, single, tables
+from lmhld_nb.experiments import EXPERIMENTS, load, mix, open_study, patch_size, recipe, single, tables
 from lmhld_nb.experiments import examples as example_patches
 from lmhld_nb.experiments.plan import plan
 from lmhld_nb.plots.scores import predictions
-from lmhld_nb.runs import Run
 
 
 @pytest.fixture
-def study(tiny: Path) -> Study:
+def study(tiny):
     """Experiments 1 to 3 on one and two areas, and a small study of the recipe."""
     experiments = (
         "{patch_size: {areas: [gorkha], candidates: {gorkha: [32, 64]}}, single: {}, mix: {size: 32}, "
@@ -29,16 +27,15 @@ def study(tiny: Path) -> Study:
     return open_study(load(str(tiny)), progress=False)
 
 
-def finished_runs(study: Study) -> dict[str, list[Run]]:
+def finished_runs(study):
     planned = plan(study)
     whole_area = {entry.spec.run_id for entry in planned if entry.whole_area}
     runs.make_runs([entry.spec for entry in planned], 1, QUIET, whole_area)
-    return {
-        name: study.finished(entry.specs(study)) for name, entry in EXPERIMENTS.items() if study.profile.makes(name)
-    }
+    made = {name: entry for name, entry in EXPERIMENTS.items() if study.profile.makes(name)}
+    return {name: study.finished(entry.specs(study)) for name, entry in made.items()}
 
 
-def test_tables_are_means_over_seeds_beside_the_published_ones(study: Study) -> None:
+def test_tables_are_means_over_seeds_beside_the_published_ones(study):
     by_experiment = finished_runs(study)
     table4 = patch_size.table_4(study, by_experiment["patch_size"])
     assert list(table4.index) == [("gorkha", "unet", 32), ("gorkha", "unet", 64)]
@@ -89,14 +86,14 @@ def test_tables_are_means_over_seeds_beside_the_published_ones(study: Study) -> 
     assert grid["steps"].tolist() == [-(-patches // batch) * epochs for batch, epochs in grid.index]
 
 
-def test_an_area_the_paper_does_not_have_stands_alone(study: Study) -> None:
+def test_an_area_the_paper_does_not_have_stands_alone(study):
     run = runs.make_run(single.specs(study)[0], QUIET)
     rows = [{**row, "area": "atlantis"} for row in single.tested([run])]
     table = tables.beside_published(rows, ["area", "model"], paper.table(5).assign(area="rio"))
     assert list(table.index) == [("atlantis", "unet")] and pd.isna(table["published_f1"].iloc[0])
 
 
-def test_table_2_counts_patches_and_shares(study: Study) -> None:
+def test_table_2_counts_patches_and_shares(study):
     patch_sets = [study.patches(area) for area in study.areas]
     table = patch_size.table_2(patch_sets)
     for patch_set, (area, row) in zip(patch_sets, table.iterrows(), strict=True):
@@ -107,7 +104,7 @@ def test_table_2_counts_patches_and_shares(study: Study) -> None:
         assert row["gap"] == pytest.approx(shares.max() - shares.min(), abs=1e-9)
 
 
-def test_examples_and_thresholds_belong_to_the_test_patches(study: Study) -> None:
+def test_examples_and_thresholds_belong_to_the_test_patches(study):
     finished = [runs.make_run(spec, QUIET) for spec in single.specs(study) if spec.seed == 0]
     shown = example_patches.examples(finished)
     assert [example.area for example in shown] == ["emilia_romagna", "gorkha"]
@@ -133,14 +130,14 @@ def test_examples_and_thresholds_belong_to_the_test_patches(study: Study) -> Non
     assert titles[:3] == ["image", "U-Net", "truth"]
 
 
-def choose(values: list[list[float]], sizes: list[int]) -> pd.DataFrame:
+def choose(values, sizes):
     levels = [["rio"], models.NAMES[: len(values)], sizes]
     index = pd.MultiIndex.from_product(levels, names=["area", "model", "patch_size"])
     table = pd.DataFrame({"f1": np.ravel(values), "outside_f1": np.nan, "published_f1": np.nan}, index)
     return patch_size.patch_size_choice(table.dropna(subset="f1")).loc["rio"]
 
 
-def test_the_published_table_4_leads_to_the_published_choice() -> None:
+def test_the_published_table_4_leads_to_the_published_choice():
     table = paper.table(4).assign(area="wenchuan", outside_f1=np.nan, published_f1=np.nan)
     table["model"] = table["model"].map({name: key for key, name in paper.MODELS.items()})
     choice = patch_size.patch_size_choice(table.set_index(["area", "model", "patch_size"])).loc["wenchuan"]
@@ -149,7 +146,7 @@ def test_the_published_table_4_leads_to_the_published_choice() -> None:
     assert choice.loc[64, "winners"] == "Res U-Net" and choice.loc[128, "winners"] == "Dense U-Net"
 
 
-def test_ties_go_to_the_size_with_more_winners_then_to_the_smaller() -> None:
+def test_ties_go_to_the_size_with_more_winners_then_to_the_smaller():
     equal = choose([[0.5, 0.9], [0.7, 0.3], [0.6, 0.6]], [64, 128])
     assert equal["tied"].all() and equal["models_best"].tolist() == [2, 2]
     assert equal["chosen"].tolist() == [True, False]
@@ -159,7 +156,7 @@ def test_ties_go_to_the_size_with_more_winners_then_to_the_smaller() -> None:
     assert not close["tied"].any() and close["chosen"].tolist() == [False, True]
 
 
-def test_networks_without_a_run_at_every_size_do_not_decide() -> None:
+def test_networks_without_a_run_at_every_size_do_not_decide():
     choice = choose([[0.8, 0.7], [0.2, np.nan]], [64, 128])
     assert choice["chosen"].tolist() == [True, False] and choice["models"].tolist() == [1, 1]
     refuses("rio: no network has runs at every size", choose, [[np.nan, 0.7], [0.2, np.nan]], [64, 128])

@@ -3,7 +3,6 @@
 import shutil
 import threading
 import time
-from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -18,25 +17,25 @@ from lmhld_nb import processes, runs
 from lmhld_nb.config import Interrupted, UserError, runs_dir
 from lmhld_nb.experiments import load, open_study, single
 from lmhld_nb.patches.patch_sets import PatchSpec
+from lmhld_nb.processes import side_by_side
 from lmhld_nb.runs import runner, store
 from lmhld_nb.training import weights as networks
-from lmhld_nb.training.specs import RunSpec
 
 
 @pytest.fixture
-def specs(tiny: Path) -> list[RunSpec]:
+def specs(tiny):
     return single.specs(open_study(load(str(tiny)), progress=False))
 
 
-def changed(spec: RunSpec, **recipe: object) -> RunSpec:
+def changed(spec, **recipe: object):
     return spec.model_copy(update={"recipe": spec.recipe.model_copy(update=recipe)})
 
 
-def uncuttable(spec: RunSpec) -> RunSpec:
+def uncuttable(spec):
     return spec.model_copy(update={"data": (spec.data[0].model_copy(update={"min_share": 1.0}),)})
 
 
-def weights(run_id: str) -> dict[str, bytes]:
+def weights(run_id):
     stored = safetensors.torch.load_file(runs_dir() / run_id / "weights.safetensors")
     return {name: value.numpy().tobytes() for name, value in stored.items()}
 
@@ -108,7 +107,7 @@ def test_an_unreadable_run_is_neither_missing_nor_fatal(specs, trainings, file):
 
 
 def test_weights_and_checkpoints_of_others_are_not_used(specs, monkeypatch):
-    def stop(*arguments: Any) -> None:
+    def stop(*arguments: Any):
         save_checkpoint(*arguments)
         raise Interrupted("stopped")
 
@@ -201,7 +200,7 @@ def test_after_a_kill_it_goes_on_with_fewer_at_a_time(specs, tmp_path, monkeypat
 
 
 def test_patches_are_cut_once_however_many_need_them(specs, monkeypatch):
-    def broken(spec: PatchSpec, progress: bool = True) -> Any:
+    def broken(spec, progress=True):
         cut.append(spec)
         if spec == specs[1].data[0]:
             raise ZeroDivisionError("a bug")
@@ -225,3 +224,11 @@ def test_a_failed_score_of_the_whole_area_is_reported(specs, monkeypatch):
     monkeypatch.setattr(store, "score_whole_area", Mock(side_effect=UserError("a.tif: damaged")))
     refuses(r"a\.tif: damaged", runs.make_runs, specs[:1], 1, QUIET, whole_area={specs[0].run_id})
     assert runs.status(specs[0], whole_area=True) == "unscored" and runs.status(specs[0]) == "done"
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_every_task_is_done_and_yielded(workers):
+    futures = dict(side_by_side(int, ["1", "bad", "2"], workers))
+    assert "'bad'" in str(futures.pop("bad").exception())
+    assert {task: future.result() for task, future in futures.items()} == {"1": 1, "2": 2}
+    assert list(side_by_side(int, [], workers)) == []

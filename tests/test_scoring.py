@@ -1,7 +1,6 @@
 """Counts patch by patch and window by window: they sum up to stored scores, and every known pixel counts once."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,8 @@ from torch import Tensor, nn
 
 from lmhld_nb import patches, runs, scenes, sources
 from lmhld_nb.evaluation.counts import Confusion
-from lmhld_nb.patches.patch_sets import PatchSet, PatchSpec
-from lmhld_nb.runs import Run
-from lmhld_nb.scenes.scene import BANDS, Scene
+from lmhld_nb.patches.patch_sets import PatchSpec
+from lmhld_nb.scenes.scene import BANDS
 from lmhld_nb.training import chains, scoring
 from lmhld_nb.training.specs import Recipe, RunSpec
 
@@ -25,22 +23,19 @@ POSITION = ["scene", "row", "col"]
 SPEC = PatchSpec(dataset="made", fingerprint="0" * 16, area="made", size=32, fractions=(0.6, 0.2, 0.2))
 
 
-# Whole areas
-
-
 class Bright(nn.Module):
     """Landslide where the first band is above its mean: knows no neighbours, so windows cannot matter."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.images: list[Tensor] = []
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x):
         self.images.append(x)
         return x[:, :1]
 
 
-def score(area: tuple[PatchSet, Scene], model: nn.Module | None = None, times: int = 1, **recipe: Any) -> dict:
+def score(area, model=None, times=1, **recipe: Any):
     patch_set, made = area
     model = model or Bright()
     counts = scoring.window_counts(model, patch_set, [made] * times, Recipe(**recipe), CPU, progress=False)
@@ -48,7 +43,7 @@ def score(area: tuple[PatchSet, Scene], model: nn.Module | None = None, times: i
 
 
 @pytest.fixture
-def area(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[PatchSet, Scene]:
+def area(tmp_path, monkeypatch):
     """One scene with a strip of no data and a strip without labels, and its patches."""
     monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
     mask = blobs(*SHAPE, 60)
@@ -61,7 +56,7 @@ def area(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[PatchSet, Sce
 
 
 @pytest.mark.parametrize("normalise", ["area", "scene"])
-def test_every_known_pixel_counts_once(area: tuple[PatchSet, Scene], normalise: str) -> None:
+def test_every_known_pixel_counts_once(area, normalise):
     patch_set, made = area
     values, labels, valid = scenes.read_all(made, BANDS)
     mean, _ = (patch_set.mean, patch_set.std) if normalise == "area" else patch_set.scene_statistics["a"]
@@ -72,7 +67,7 @@ def test_every_known_pixel_counts_once(area: tuple[PatchSet, Scene], normalise: 
     assert score(area, times=2, normalise=normalise)["all"] == counts["all"] + counts["all"]
 
 
-def test_the_second_score_leaves_out_the_training_patches_and_nothing_else(area: tuple[PatchSet, Scene]) -> None:
+def test_the_second_score_leaves_out_the_training_patches_and_nothing_else(area):
     patch_set, made = area
     values, labels, valid = scenes.read_all(made, BANDS)
     known = valid & (labels != 255)
@@ -83,11 +78,8 @@ def test_the_second_score_leaves_out_the_training_patches_and_nothing_else(area:
     assert score(area)["outside_training"] == Confusion.of(values[0] > patch_set.mean[0], labels == 1, known)
 
 
-# Counts of runs
-
-
 @pytest.fixture
-def chain(tiny: Path) -> list[RunSpec]:
+def chain(tiny):
     data = sources.load("twin-smoke")
     recipe = Recipe(batch_size=4, epochs=2, lr=0.05, gamma=0.9, momentum=0.9)
     specs = []
@@ -97,7 +89,7 @@ def chain(tiny: Path) -> list[RunSpec]:
     return chains.link(specs, chains.paper_schedule(2))
 
 
-def test_patches_sum_up_to_what_the_run_stores(chain: list[RunSpec]) -> None:
+def test_patches_sum_up_to_what_the_run_stores(chain):
     run = runs.make_run(chain[-1], QUIET)
     counts = runs.test_patches(run)
     own = counts[counts["stage"] == run.spec.run_id]
@@ -115,14 +107,14 @@ def test_patches_sum_up_to_what_the_run_stores(chain: list[RunSpec]) -> None:
     assert runs.damage(run.spec) == "test_patches.csv is missing"
 
 
-def refused(run: Run, name: str, read: Any) -> None:
+def refused(run, name, read):
     for content in (b"", b"area,tp\nrio,1\n", b"\x00\xff", None):
         path = run.folder / name
         path.unlink() if content is None else path.write_bytes(content)
         refuses(rf"{name}: missing or damaged.*`lmhld run`", read, run)
 
 
-def test_windows_sum_up_to_the_score_of_the_whole_area(chain: list[RunSpec]) -> None:
+def test_windows_sum_up_to_the_score_of_the_whole_area(chain):
     run = runs.make_run(chain[0], QUIET, whole_area=True)
     counts = runs.window_counts(run)
     assert scoring.whole_area(counts) == run.whole_area
@@ -139,7 +131,7 @@ def test_windows_sum_up_to_the_score_of_the_whole_area(chain: list[RunSpec]) -> 
     refused(run, scoring.WINDOWS_FILE, runs.window_counts)
 
 
-def test_a_run_is_scored_once_and_a_damaged_score_is_made_again(chain: list[RunSpec]) -> None:
+def test_a_run_is_scored_once_and_a_damaged_score_is_made_again(chain):
     spec = chain[0]
     assert runs.make_run(spec, QUIET).whole_area is None
     assert runs.status(spec, whole_area=True) == "unscored" and runs.status(spec) == "done"

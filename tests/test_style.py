@@ -1,8 +1,7 @@
-"""One style everywhere: names, colours, markers and order come from one place; figures say n."""
+"""One style everywhere, figures say n, and maps are drawn from whatever they hold, nothing at all included."""
 
 import ast
 import re
-from collections.abc import Iterator
 
 import jupytext
 import matplotlib.pyplot as plt
@@ -13,13 +12,15 @@ import pytest
 from lmhld_nb import paper
 from lmhld_nb.book import chapters as book
 from lmhld_nb.config import ROOT
-from lmhld_nb.plots import style
+from lmhld_nb.evaluation import objects
+from lmhld_nb.experiments.examples import View
+from lmhld_nb.plots import maps, style
 
 PATHS = [path for folder in ("plots", "anatomy") for path in sorted((ROOT / "lmhld_nb" / folder).glob("*.py"))]
 DRAWING = [path for path in PATHS if "-> Figure" in path.read_text(encoding="utf-8") and path.stem != "style"]
 
 
-def figure_functions() -> Iterator[ast.FunctionDef]:
+def figure_functions():
     for path in DRAWING:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and ast.unparse(node.returns or node) == "Figure":
@@ -27,13 +28,13 @@ def figure_functions() -> Iterator[ast.FunctionDef]:
 
 
 @pytest.mark.parametrize("node", list(figure_functions()), ids=lambda node: node.name)
-def test_a_figure_says_n_and_leaves_the_caption_to_whoever_shows_it(node: ast.FunctionDef) -> None:
+def test_a_figure_says_n_and_leaves_the_caption_to_whoever_shows_it(node):
     ends = [ast.unparse(part.value) for part in node.body if isinstance(part, ast.Return) and part.value]
     assert len(ends) == 1 and ends[0].startswith("style.counted(figure, "), "end in `style.counted`"
     assert not {argument.arg for argument in node.args.args} & {"note", "caption"}
 
 
-def test_the_line_below_a_figure() -> None:
+def test_the_line_below_a_figure():
     figure = plt.figure(figsize=(4, 2))
     style.counted(figure, style.format_count(1, "patch"), "dashed: quartiles")
     assert figure.get_supxlabel() == "dashed: quartiles · n = 1 patch"
@@ -49,19 +50,19 @@ def test_the_line_below_a_figure() -> None:
     assert [*counts, style.format_count(2, "patch")] == ["0 scenes", "1 scene", "1,200 scenes", "2 patches"]
 
 
-def test_figures_of_chapters_are_drawn_in_the_package() -> None:
+def test_figures_of_chapters_are_drawn_in_the_package():
     for cell in [cell for path in book.chapters() for cell in jupytext.read(path).cells]:
         assert cell.cell_type != "code" or not re.search(r"plt\.|\.figure\(", cell.source)
 
 
-def test_a_name_has_its_colour_and_marker_in_whatever_company() -> None:
+def test_a_name_has_its_colour_and_marker_in_whatever_company():
     together = style.area_colours(paper.AREAS)
     assert tuple(together) == paper.AREAS and len(set(together.values())) == len(together)
     for names in (["else", "rio"], ["rio"], paper.AREAS[::-1]):
         assert style.area_colours(names)["rio"] == together["rio"]
 
 
-def test_a_heat_map_is_readable_and_leaves_out_what_is_missing() -> None:
+def test_a_heat_map_is_readable_and_leaves_out_what_is_missing():
     figure, ax = plt.subplots()
     values = np.array([[0, np.nan], [1, 0.5]])
     style.heatmap(ax, values, bold=values == 1)
@@ -72,8 +73,46 @@ def test_a_heat_map_is_readable_and_leaves_out_what_is_missing() -> None:
     plt.close(figure)
 
 
-def test_one_matplotlib_style_and_no_colour_with_a_meaning_typed_again() -> None:
+def test_one_matplotlib_style_and_no_colour_with_a_meaning_typed_again():
     for path in [*DRAWING, *(ROOT / "notebooks").glob("*.py")]:
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"rcParams|rc_context|plt\.style|set_theme|sns\.set", text), path.name
         assert not re.search("|".join((style.HIT, style.FALSE_ALARM, style.MISS)), text.lower()), path.name
+
+
+def tables(mapped):
+    truth = np.zeros((40, 50), np.uint8)
+    truth[5:15, 5:20] = truth[30:35, 40:44] = 1
+    probability = np.where(truth == 1, 0.8, 0.2).astype(np.float32)
+    mask = truth if mapped else np.zeros_like(truth)
+    return objects.score(lambda: iter([(probability, mask, truth)]), 9.0)
+
+
+def panels_with_pictures(figure):
+    figure.canvas.draw()
+    plt.close(figure)
+    return sum(bool(ax.images) for ax in figure.axes)
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_scores_are_drawn_also_where_nothing_is_mapped(mapped):
+    scores, rows = tables(mapped)
+    for figure in (
+        *(draw([]) for draw in (maps.images, maps.overlays, maps.mistakes)),
+        maps.precision_recall({}, pd.DataFrame()),
+        maps.detection_by_size(objects.pooled([])),
+        maps.precision_recall({"a": rows["precision_recall"]}, pd.DataFrame([scores], index=["a"])),
+        maps.detection_by_size(rows["by_size"]),
+    ):
+        assert not panels_with_pictures(figure)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_scenes_are_drawn_one_panel_each(count, labelled):
+    mapped = np.zeros((30, 40), bool)
+    mapped[3:9, 4:12] = True
+    values = np.random.default_rng(0).random((3, 30, 40))
+    views = [View("a", values, ("blue", "green", "red"), mapped, mapped if labelled else None)] * count
+    assert panels_with_pictures(maps.images(views)) == panels_with_pictures(maps.overlays(views)) == count
+    assert not labelled or panels_with_pictures(maps.mistakes(views)) == 2 * count

@@ -77,9 +77,8 @@ def test_pairs_that_differ_are_reported_with_the_next_step(tmp_path: Path) -> No
     printed[1].outputs = [new_output("stream", text="1")]
     assert check_notebooks.difference(pair(tmp_path, cells(), printed)) is None
     message = check_notebooks.difference(pair(tmp_path, cells(), cells(code="x = 1\nprint(2)")))
-    assert message == (
-        "notebooks/05_made.ipynb: cell 1 differs from its .py: 'print(x)' there, 'print(2)' here; make publish"
-    )
+    says = "05_made.ipynb: cell 1 differs from its .py: 'print(x)' there, 'print(2)' here; make publish"
+    assert message == f"notebooks/{says}"
     source = pair(tmp_path, cells(), [*cells(), new_code_cell("more")])
     assert "3 cells, its .py has 2" in str(check_notebooks.difference(source))
     source.with_suffix(".ipynb").unlink()

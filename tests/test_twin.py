@@ -16,7 +16,7 @@ import numpy as np
 import pyogrio
 import pytest
 import rasterio
-from made import refuses
+from made import blobs, refuses
 from rasterio import features
 from scipy import ndimage
 
@@ -26,7 +26,8 @@ from lmhld_nb.evaluation.counts import best_threshold
 from lmhld_nb.patches.patch_sets import PatchSpec, candidate_sizes, classify_windows, cut
 from lmhld_nb.scenes.scene import BANDS, TRUE_LAYER, Scene, read_all
 from lmhld_nb.sources import DataSet
-from lmhld_nb.twin import image, runout, scene, terrain
+from lmhld_nb.twin import runout, scene, terrain
+from lmhld_nb.twin.labels import LEVELS, LabelNoise, with_noise
 
 FOUR = twin.TwinSpec(seed=5, min_patches=16, max_patches=16, areas=("gorkha",), patches_per_scene=4)
 UNSEEN = twin.TwinSpec(seed=2024, scale=0.16, min_patches=4, max_patches=None, areas=tuple(twin.EVENTS))
@@ -75,7 +76,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("number", "area"), list(enumerate(twin.AREAS)))
-def test_recipes_agree_with_the_published_tables(number: int, area: str) -> None:
+def test_recipes_agree_with_the_published_tables(number, area):
     recipe, table1, table2 = twin.AREAS[area], paper.table(1).loc[number], paper.table(2).loc[number]
     assert (recipe.sensor, recipe.resolution_m) == (table1["sensor"], float(table1["resolution_m"]))
     assert (recipe.sizes[0], recipe.sizes[4]) == (table1["min_area_px"], table1["max_area_px"])
@@ -93,7 +94,7 @@ def test_recipes_agree_with_the_published_tables(number: int, area: str) -> None
 
 
 @pytest.mark.parametrize("area", twin.RECIPES)
-def test_inventory_is_pixel_exact_and_separate(made: dict[str, Scene], area: str) -> None:
+def test_inventory_is_pixel_exact_and_separate(made, area):
     image, mask, slides = read(made[area])
     recipe = twin.RECIPES[area]
     sizes = slides["area_px"].to_numpy()
@@ -111,7 +112,7 @@ def test_inventory_is_pixel_exact_and_separate(made: dict[str, Scene], area: str
 
 
 @pytest.mark.parametrize("area", twin.RECIPES)
-def test_files_are_what_the_sensor_would_deliver(made: dict[str, Scene], area: str) -> None:
+def test_files_are_what_the_sensor_would_deliver(made, area):
     scene, recipe = made[area], twin.RECIPES[area]
     google = area in twin.EVENTS and area != "luding"
     with rasterio.open(scene.image) as source, rasterio.open(scene.dem) as dem:
@@ -137,7 +138,7 @@ def test_files_are_what_the_sensor_would_deliver(made: dict[str, Scene], area: s
 
 
 @pytest.mark.parametrize("area", twin.AREAS)
-def test_patches_are_as_planned_and_no_threshold_solves_them(made: dict[str, Scene], area: str) -> None:
+def test_patches_are_as_planned_and_no_threshold_solves_them(made, area):
     pixels, truth = kept_windows(made[area])
     assert 0.8 * 14 <= len(truth) <= 1.9 * 14
     published = float(paper.table(2)["landslide_fraction_train"][list(twin.AREAS).index(area)])
@@ -151,7 +152,7 @@ def test_patches_are_as_planned_and_no_threshold_solves_them(made: dict[str, Sce
 
 
 @pytest.mark.parametrize("area", ["rio", "hokkaido", "wenchuan"])
-def test_slides_start_steep_and_run_downhill(area: str) -> None:
+def test_slides_start_steep_and_run_downhill(area):
     made = scene.lay_out(twin.SceneTask(area, 0, 14, 7))
     recipe, slides = twin.AREAS[area], made.slides
     shape = made.valid.shape
@@ -173,7 +174,7 @@ def test_slides_start_steep_and_run_downhill(area: str) -> None:
 
 
 @pytest.mark.parametrize("area", ["hokkaido", "jiuzhaigou", "wenchuan"])
-def test_no_rim_in_the_elevation_gives_outlines_away(made: dict[str, Scene], area: str) -> None:
+def test_no_rim_in_the_elevation_gives_outlines_away(made, area):
     _, mask, _ = read(made[area])
     with rasterio.open(made[area].dem) as source:
         ground = source.read(1).astype(float)
@@ -187,7 +188,7 @@ def test_no_rim_in_the_elevation_gives_outlines_away(made: dict[str, Scene], are
         assert abs(auc - 0.5) < 0.1
 
 
-def test_kinds_of_landslides_differ_in_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kinds_of_landslides_differ_in_shape(monkeypatch):
     stretched = []
     for shares in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)):
         monkeypatch.setitem(twin.RECIPES, "rio", replace(twin.RECIPES["rio"], shapes=shares))
@@ -199,22 +200,7 @@ def test_kinds_of_landslides_differ_in_shape(monkeypatch: pytest.MonkeyPatch) ->
     assert rotational < shallow < channelised and channelised > 1.5 * rotational
 
 
-def test_patch_size_decides_how_large_a_scene_is_and_nothing_in_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    pixels = []
-    monkeypatch.setattr(scene, "_shape", lambda *_: (192, 224))
-    for patch in (32, 128):
-        recipe = replace(twin.RECIPES["wenchuan"], patch=patch, patches=patch, kept=0.1)
-        monkeypatch.setitem(twin.RECIPES, "wenchuan", recipe)
-        task = twin.SceneTask("wenchuan", 0, 14, 7)
-        scene.make_scene(tmp_path / str(patch), task)
-        with rasterio.open(scene.paths_of(tmp_path / str(patch), task)[0]) as source:
-            pixels.append(source.tags()["PIXELS"])
-    assert pixels[0] == pixels[1]
-
-
-def test_a_scene_without_landslides_gives_background_alone(smoke: DataSet) -> None:
+def test_a_scene_without_landslides_gives_background_alone(smoke):
     with_slides, without = (s for s in smoke.scenes if s.area == "gorkha")
     assert with_slides.polygons is not None and without.polygons is None
     values, labels, valid = read_all(without)
@@ -225,16 +211,7 @@ def test_a_scene_without_landslides_gives_background_alone(smoke: DataSet) -> No
     assert inventory.check_polygons(without).empty
 
 
-def test_near_places_look_alike_and_far_ones_do_not() -> None:
-    made = scene.lay_out(twin.SceneTask("rio", 0, 60, 7))
-    tint = image._regional(np.random.default_rng(3), twin.AREAS["rio"], made)[0][0]
-    tint = np.log(tint) - np.log(tint).mean()
-    side = twin.AREAS["rio"].patch // made.step
-    near, far = ((tint[:, : -n * side] * tint[:, n * side :]).mean() / tint.var() for n in (1, 6))
-    assert near > 0.5 > 0.2 > far
-
-
-def test_pixels_depend_on_neither_workers_nor_the_processors_instructions(four: list[Scene], tmp_path: Path) -> None:
+def test_pixels_depend_on_neither_workers_nor_the_processors_instructions(four, tmp_path):
     # An older processor: NumPy is told to do without what the newer ones have.
     found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
     script = (
@@ -251,7 +228,7 @@ def test_pixels_depend_on_neither_workers_nor_the_processors_instructions(four: 
     assert len(expected) == 4 * 3 and len(alone) == 2 * 3 and alone.items() <= expected.items()
 
 
-def test_an_interrupted_making_is_completed(four: list[Scene], tmp_path: Path) -> None:
+def test_an_interrupted_making_is_completed(four, tmp_path):
     folder = shutil.copytree(four[0].image.parents[1], tmp_path / "copy")
     copies = [folder / "gorkha" / s.image.name for s in four]
     untouched = copies[0].stat().st_mtime_ns
@@ -264,7 +241,7 @@ def test_an_interrupted_making_is_completed(four: list[Scene], tmp_path: Path) -
     assert copies[0].stat().st_mtime_ns == untouched
 
 
-def test_plan_reaches_the_published_counts() -> None:
+def test_plan_reaches_the_published_counts():
     full = twin.TwinSpec(seed=1, scale=1.0, min_patches=4, max_patches=None)
     for area, recipe in twin.AREAS.items():
         patches = [task.patches for task in twin.plan(full) if task.area == area]
@@ -277,7 +254,7 @@ def test_plan_reaches_the_published_counts() -> None:
     assert few == [task for task in twin.plan(UNSEEN) if task.area in ("kaikoura", "luding")]
 
 
-def test_a_wrong_spec_is_refused(tmp_path: Path) -> None:
+def test_a_wrong_spec_is_refused(tmp_path):
     path = tmp_path / "spec.yaml"
     wrong_ones = ["areas: [atlantis]", "areas: []", "bare: [atlantis]", "patches: {atlantis: 9}", "scale: 0.0"]
     for wrong in [*wrong_ones, "scale: '1e-3'", "colour: red", "min_patches: 50\nmax_patches: 40"]:
@@ -285,7 +262,7 @@ def test_a_wrong_spec_is_refused(tmp_path: Path) -> None:
         refuses(r"^.*spec\.yaml.*$", config.read_yaml, path, twin.TwinSpec)
 
 
-def test_areas_are_made_as_before_there_were_events(smoke: DataSet) -> None:
+def test_areas_are_made_as_before_there_were_events(smoke):
     # Their position in the list numbers the random streams, and the default areas are part of the fingerprint.
     assert list(twin.RECIPES) == [*paper.AREAS, *twin.EVENTS] and twin.TwinSpec().areas == paper.AREAS
     pinned = dict(line.split("==") for line in (config.ROOT / "constraints.txt").read_text().split() if "==" in line)
@@ -295,7 +272,7 @@ def test_areas_are_made_as_before_there_were_events(smoke: DataSet) -> None:
 
 
 @pytest.mark.parametrize("event", twin.EVENTS)
-def test_events_have_landslides_that_no_threshold_finds(made: dict[str, Scene], event: str) -> None:
+def test_events_have_landslides_that_no_threshold_finds(made, event):
     values, labels, valid = read_all(made[event], made[event].bands)
     labels[~valid] = 255
     share = (labels == 1).sum() / valid.sum()
@@ -304,7 +281,7 @@ def test_events_have_landslides_that_no_threshold_finds(made: dict[str, Scene], 
     assert 2 * share / (1 + share) + 0.05 < best < 0.6  # better than calling all of it landslide, and no solution
 
 
-def test_no_landslide_lies_in_the_sea() -> None:
+def test_no_landslide_lies_in_the_sea():
     recipe = twin.EVENTS["kaikoura"]
     made = scene.lay_out(twin.SceneTask("kaikoura", 0, 9, 3))
     wet = made.height <= recipe.base_m
@@ -314,7 +291,7 @@ def test_no_landslide_lies_in_the_sea() -> None:
     assert not (made.slides.label[under] > 0).any()
 
 
-def test_a_full_disk_is_named_and_leaves_no_polygons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_named_and_leaves_no_polygons(tmp_path, monkeypatch):
     # GDAL's errors are no OSError: without a word of ours this was a traceback.
     def full(_: object, path: Path, **__: object) -> None:
         Path(path).write_bytes(b"half")
@@ -325,3 +302,57 @@ def test_a_full_disk_is_named_and_leaves_no_polygons(tmp_path: Path, monkeypatch
     says = r"a\.gpkg: cannot be written \(Failed to commit transaction\); free"
     refuses(says, scene.write_polygons, tmp_path / "a.gpkg", {"all": np.eye(8, dtype=np.int32)}, recipe, where)
     assert list(tmp_path.iterdir()) == []
+
+
+NOTHING = LEVELS["none"]
+LABEL = ndimage.label(blobs(200, 200, 40, seed=1), np.ones((3, 3)))[0].astype(np.int32)
+OLD = np.arange(LABEL.max()) % 2 == 0
+
+
+def noisy(seed: int = 0, **changes: float) -> np.ndarray:
+    noise = LabelNoise(**(vars(NOTHING) | changes))  # type: ignore[arg-type]
+    return with_noise(LABEL, OLD, noise, np.random.default_rng(seed))
+
+
+def test_each_kind_of_noise_does_what_it_says():
+    size = np.bincount(LABEL.ravel())[1:]
+    numbers = set(range(1, len(size) + 1))
+    assert with_noise(LABEL, OLD, NOTHING, np.random.default_rng(0)) is LABEL
+    left = set(np.unique(noisy(omitted=1.0))) - {0}
+    assert left == {n for n in numbers if size[n - 1] >= np.median(size)}
+    assert set(np.unique(noisy(old=1.0))) - {0} == {n for n in numbers if not OLD[n - 1]}
+
+    merged = noisy(merged=1.0)
+    assert (merged[LABEL > 0] > 0).all() and (merged > 0).sum() > (LABEL > 0).sum()
+    assert len(np.unique(merged)) < len(np.unique(LABEL))
+    added = np.argwhere((merged > 0) & (LABEL == 0))
+    for row, col in added:  # only what lies between two
+        around = LABEL[max(row - 2, 0) : row + 3, max(col - 2, 0) : col + 3]
+        assert len(set(around[around > 0].tolist())) > 1
+
+    for most in (1, 2):
+        shifted = noisy(shifted=1.0, shift_px=most)
+        for number in numbers:
+            before, after = (np.argwhere(mask == number).mean(axis=0) for mask in (LABEL, shifted))
+            whole = (shifted == number).sum() == size[number - 1]
+            if whole:  # not cut by a neighbour or the edge
+                assert 1 <= np.abs(after - before).max() <= most
+
+
+def test_a_scene_differs_in_nothing_but_its_outlines(tmp_path):
+    scenes: dict[str, Scene] = {}
+    for level in LEVELS:
+        spec = twin.TwinSpec(seed=3, min_patches=8, max_patches=8, areas=("gorkha",), label_noise=level)
+        (scenes[level],) = twin.make(tmp_path / level, spec, workers=1, progress=False)
+    for each in scenes.values():
+        for path, other in ((each.image, scenes["none"].image), (each.dem, scenes["none"].dem)):
+            with rasterio.open(path) as one, rasterio.open(other) as two:
+                assert np.array_equal(one.read(), two.read())
+    drawn = {level: geopandas.read_file(scene.polygons, layer=0) for level, scene in scenes.items()}
+    true = {level: geopandas.read_file(scene.polygons, layer=TRUE_LAYER) for level, scene in scenes.items()}
+    for level in LEVELS:
+        assert true[level].equals(true["none"]) and drawn["none"].equals(true["none"])
+    union = true["none"].union_all()
+    unions = [table.union_all() for table in drawn.values()]
+    agreed = [one.intersection(union).area / one.union(union).area for one in unions]
+    assert agreed[0] == pytest.approx(1) and agreed[0] > agreed[1] > agreed[2]

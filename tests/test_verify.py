@@ -3,30 +3,23 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
-import safetensors.torch
-from conftest import QUIET, TINY, Call
-from made import FULL_DISK
+from conftest import QUIET, TINY
 
 from lmhld_nb import runs
 from lmhld_nb.config import workdir
 from lmhld_nb.experiments import load, open_study
 from lmhld_nb.experiments.plan import plan
 from lmhld_nb.runs import records, store, verify
-from lmhld_nb.runs.records import Records
-from lmhld_nb.training.specs import RunSpec
 
 SETTINGS = "patch_size: {areas: [gorkha], candidates: {gorkha: [32]}}, part: {seeds: [0], ewc: [10], replay: [0.1]}"
 PROFILE = TINY.replace("epochs: 3", "epochs: 2").replace("single: {}", f"single: {{}}, {SETTINGS}")
 
 
 @pytest.fixture(scope="module")
-def published(twin_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def published(twin_data, tmp_path_factory):
     """A folder with a profile, tiny.yaml, and the records of its runs, records.tar.xz."""
     folder = tmp_path_factory.mktemp("published")
     (folder / "tiny.yaml").write_text(PROFILE, encoding="utf-8")
@@ -41,18 +34,18 @@ def published(twin_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture
-def recorded(published: Path, tiny: Path) -> Records:
+def recorded(published, tiny):
     tiny.write_text(PROFILE, encoding="utf-8")
     return records.read(published / "records.tar.xz", "tiny")
 
 
 @pytest.fixture
-def specs(recorded: Records, tiny: Path) -> list[RunSpec]:
+def specs(recorded, tiny):
     return [entry.spec for entry in plan(open_study(load(str(tiny)), progress=False))]
 
 
 @pytest.fixture
-def verified(call: Call, tiny: Path, published: Path) -> Iterator[Call]:
+def verified(call, tiny, published):
     """Yield `lmhld verify` of the profile; the published records stay as they are."""
     good = published / "records.tar.xz"
     before = good.read_bytes()
@@ -105,7 +98,7 @@ def test_another_machine_goes_on_from_records(call, recorded, specs, tiny, train
     assert runs.damage(second[1]) == "its parent has been made again, with other weights"
 
 
-def edited(files: dict[str, bytes], name: str, pattern: str, replacement: str) -> dict[str, bytes]:
+def edited(files, name, pattern, replacement):
     text, count = re.subn(pattern, replacement, files[name].decode(), count=1, flags=re.M)
     assert count == 1
     return {**files, name: text.encode()}
@@ -146,7 +139,7 @@ def test_a_run_that_differs_is_shown(verified, recorded, specs, tmp_path):
     assert (workdir() / "build" / "verify" / "tiny" / first / "metrics.json").is_file()
 
 
-def repacked(folder: Path, recorded: Records, run_id: str, files: dict[str, bytes] | None) -> Path:
+def repacked(folder, recorded, run_id, files):
     """Return records with other files of a run, None for none of it, and a digest that fits."""
     others = {key: value for key, value in recorded.runs.items() if key != run_id}
     changed = replace(recorded, runs={**others, run_id: files} if files else others)
@@ -156,9 +149,6 @@ def repacked(folder: Path, recorded: Records, run_id: str, files: dict[str, byte
 
 @pytest.mark.parametrize(("words", "message"), [
     ("{tiny}", "figures/tiny/records.tar.xz: no such file; make the runs with `lmhld run tiny`"),
-    ("{tiny} --records {gone}", "gone: no such file"),
-    ("{tiny} --records {cut}", "cut: damaged, or no records"),
-    ("{other} --records {good}", "records of profile 'tiny', not of 'other'"),
     ("{tiny} --records {good} 0123456789abcdef", "run '0123456789abcdef': not in profile 'tiny'; `lmhld plan"),
     ("{tiny} --records {lacking} {run}", "run '{run}' has no record: {known} of the {planned} planned runs are"),
     ("{tiny} --records {wordy}", "{run}: its metrics.json holds no scores"),
@@ -168,18 +158,14 @@ def repacked(folder: Path, recorded: Records, run_id: str, files: dict[str, byte
 ])  # fmt: skip
 def test_bad_input_is_one_line_and_trains_nothing(call, recorded, specs, published, tiny, words, message):
     folder, run_id, good = tiny.parent, specs[0].run_id, published / "records.tar.xz"
-    names = {"tiny": tiny, "good": good, "gone": folder / "gone", "run": run_id, "other": folder / "other.yaml"}
-    names |= {"planned": len(specs), "known": len(specs) - 1}
-    names["other"].write_text(PROFILE.replace("name: tiny", "name: other"))
-    names["cut"], content = folder / "cut", good.read_bytes()
-    names["cut"].write_bytes(content[: len(content) // 2])
+    names = {"tiny": tiny, "good": good, "run": run_id, "planned": len(specs), "known": len(specs) - 1}
     spoilt = {**recorded.runs[run_id], "spec.json": b"{"}
     wordy = edited(recorded.runs[run_id], "metrics.json", '"seconds": [^,]+', '"seconds": "12"')
     for name, files in (("lacking", None), ("spoilt", spoilt), ("wordy", wordy)):
         names[name] = repacked(folder, recorded, run_id, files).rename(folder / name)
     code, out, error = call("verify", *(word.format(**names) for word in words.split()), "-q")
     assert (code, out, error.count("\n")) == (2, "", 1) and message.format(**names) in error, error
-    assert good.read_bytes() == content and not (workdir() / "build").exists()
+    assert not (workdir() / "build").exists()
 
 
 def test_a_draw_can_be_repeated(recorded, specs):
@@ -196,12 +182,8 @@ def test_a_draw_can_be_repeated(recorded, specs):
     assert verify.choose(specs, recorded, [*ids, *ids]) == specs[:2]
 
 
-def test_a_full_disk_or_a_second_call_is_one_line(verified, specs, monkeypatch):
+def test_a_second_call_is_one_line(verified, specs, monkeypatch):
     folder = workdir() / "build" / "verify" / "tiny"
-    with monkeypatch.context() as patch:
-        patch.setattr(safetensors.torch, "save_file", Mock(side_effect=FULL_DISK))
-        code, _, error = verified(specs[0].run_id)
-    assert (code, error.count("\n")) == (2, 1) and "weights.safetensors: cannot be written (" in error
     with monkeypatch.context() as patch:
         patch.setenv("LMHLD_RUNS", str(folder))
         held = store.lock("verify")

@@ -2,8 +2,6 @@
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
-from pathlib import Path
 from unittest.mock import Mock
 
 import ipywidgets
@@ -19,10 +17,9 @@ from lmhld_nb.config import ROOT, UserError
 from lmhld_nb.evaluation import Confusion
 from lmhld_nb.experiments import examples
 from lmhld_nb.patches import measurements
-from lmhld_nb.runs import Run
 
 
-def visible(widget: ipywidgets.Widget) -> Iterator[ipywidgets.Widget]:
+def visible(widget):
     """Yield a panel's widgets, except what is hidden."""
     yield widget
     for child in getattr(widget, "children", ()):
@@ -30,27 +27,27 @@ def visible(widget: ipywidgets.Widget) -> Iterator[ipywidgets.Widget]:
             yield from visible(child)
 
 
-def control(panel: ipywidgets.Widget, label: str) -> ipywidgets.Widget:
+def control(panel, label):
     """Return the control whose label begins so: as a person finds it."""
     (control,) = [w for w in visible(panel) if getattr(w, "description", "").startswith(label)]
     return control
 
 
-def html_of(panel: ipywidgets.Widget) -> str:
+def html_of(panel):
     return "".join(widget.value for widget in visible(panel) if isinstance(widget, ipywidgets.HTML))
 
 
-def tables(panel: ipywidgets.Widget) -> list[list[list[str]]]:
+def tables(panel):
     """Return the visible tables, each as rows of texts, the head first."""
     trees = [ET.fromstring(text) for text in re.findall("<table.*?</table>", html_of(panel))]
     return [[["".join(cell.itertext()) for cell in row] for row in tree.iter("tr")] for tree in trees]
 
 
-def error_in(panel: ipywidgets.Widget) -> str:
+def error_in(panel):
     return "".join(re.findall('<b role="alert"[^>]*>(.*?)</b>', html_of(panel)))
 
 
-def images(panel: ipywidgets.Widget) -> list[bytes]:
+def images(panel):
     return [widget.value for widget in visible(panel) if isinstance(widget, ipywidgets.Image)]
 
 
@@ -58,7 +55,7 @@ SMALL = TINY.replace("tiny", "small").replace("[unet]", "[unet, res_unet]").repl
 
 
 @pytest.fixture(scope="module")
-def work(twin_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def work(twin_data, tmp_path_factory):
     """A working folder in which all of experiment 2 is made."""
     folder = tmp_path_factory.mktemp("work")
     (folder / "small.yaml").write_text(SMALL, encoding="utf-8")
@@ -71,7 +68,7 @@ def work(twin_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def book(work: Path, twin_data: Path, monkeypatch: pytest.MonkeyPatch) -> lm.Book:
+def book(work, twin_data, monkeypatch):
     monkeypatch.setenv("LMHLD_WORKDIR", str(work))
     monkeypatch.setenv("LMHLD_DATA", str(twin_data))
     monkeypatch.delenv("LMHLD_RUNS", raising=False)
@@ -79,12 +76,12 @@ def book(work: Path, twin_data: Path, monkeypatch: pytest.MonkeyPatch) -> lm.Boo
 
 
 @pytest.fixture
-def finished(book: lm.Book) -> Sequence[Run]:
+def finished(book):
     return book.runs("single", "error")
 
 
 @pytest.mark.parametrize("least", [0, 10, 37])
-def test_patch_explorer_counts_what_cutting_keeps_and_drops(book: lm.Book, least: int) -> None:
+def test_patch_explorer_counts_what_cutting_keeps_and_drops(book, least):
     panel = widgets.patch_explorer(book)
     control(panel, "Area").value = "gorkha"
     control(panel, "Patch size").value = 32
@@ -103,7 +100,7 @@ def test_patch_explorer_counts_what_cutting_keeps_and_drops(book: lm.Book, least
     assert not error_in(panel) and "profile small" in html_of(panel)
 
 
-def test_what_cannot_be_read_is_said_in_one_line(book: lm.Book, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_read_is_said_in_one_line(book, monkeypatch):
     error = UserError("scene.tif: cannot be read;\nfetch it <again>")
     with monkeypatch.context() as patch:
         patch.setattr(measurements, "classify_area_windows", Mock(side_effect=error))
@@ -114,7 +111,7 @@ def test_what_cannot_be_read_is_said_in_one_line(book: lm.Book, monkeypatch: pyt
     assert not error_in(panel) and tables(panel) and images(panel)
 
 
-def test_prediction_browser_scores_as_the_book_does(book: lm.Book, finished: Sequence[Run]) -> None:
+def test_prediction_browser_scores_as_the_book_does(book, finished):
     panel = widgets.prediction_browser(book, finished)
     control(panel, "Run").value = len(finished) - 1
     (patch_set,) = runs.patch_sets(finished[-1].spec, progress=False)
@@ -134,7 +131,7 @@ def test_prediction_browser_scores_as_the_book_does(book: lm.Book, finished: Seq
     assert not error_in(panel)
 
 
-def test_a_lower_threshold_finds_more(book: lm.Book, finished: Sequence[Run]) -> None:
+def test_a_lower_threshold_finds_more(book, finished):
     panel, misses = widgets.prediction_browser(book, finished), []
     for threshold in (0.01, 0.99):
         control(panel, "Threshold").value = threshold
@@ -142,11 +139,11 @@ def test_a_lower_threshold_finds_more(book: lm.Book, finished: Sequence[Run]) ->
     assert misses[0] < misses[1]
 
 
-def test_without_runs_the_browser_says_what_to_do(book: lm.Book) -> None:
+def test_without_runs_the_browser_says_what_to_do(book):
     assert "lmhld run" in error_in(widgets.prediction_browser(book, []))
 
 
-def test_each_explorer_has_a_cell_in_its_chapter_that_batch_leaves_out() -> None:
+def test_each_explorer_has_a_cell_in_its_chapter_that_batch_leaves_out():
     by_chapter = {"02": "patch_explorer", "05": "prediction_browser"}
     shown = {}
     for path in chapters.chapters():
