@@ -190,7 +190,7 @@ def _write_polygons(
     """Write landslides, and what is not imaged, as polygons with their styles; return the landslides and counts."""
     landslides = outlines.measure(_written(folder, image.shape))
     pixel_m2 = math.prod(rasters.ground_pixel(image.crs, image.transform, image.shape))
-    least_px = settings.min_area_px or 0
+    least_px: float = settings.min_area_px or 0
     if settings.min_area_px is None and settings.min_area_m2 is None:
         least_px = inputs.LEAST_PX * math.prod(image.shape) / math.prod(view.shape)
     holes_px = settings.fill_holes_m2 / pixel_m2
