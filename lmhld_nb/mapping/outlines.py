@@ -93,13 +93,14 @@ def outline(
     table = gpd.GeoDataFrame(landslides.drop(columns="first"), geometry=shapes[np.argsort(firsts)], crs=crs)
     counts = {"found": len(table)}
     table = table[table["area_px"] >= cleaning.min_area_px].reset_index(drop=True)
-    shapes = table.geometry.to_numpy()
+    shapes = np.array(table.geometry, object)
     pixel = abs(transform.a)
     shapes, counts["holes"] = _filled(shapes, cleaning.fill_holes_px * pixel * abs(transform.e))
     if cleaning.smooth:
         shapes = np.array([_smoothed(shape, pixel) for shape in shapes], object)
     # Where parts meet at a corner, an outline touches itself: as several polygons it is valid.
-    shapes = shapely.make_valid(shapes, method="structure")
+    unfit = ~shapely.is_valid(shapes)
+    shapes[unfit] = shapely.make_valid(shapes[unfit], method="structure")
     table = table.set_geometry(gpd.GeoSeries(shapes, crs=crs))
     inside = _within_another(shapes) if counts["holes"] else np.zeros(len(table), bool)
     table = table[~inside].reset_index(drop=True)
