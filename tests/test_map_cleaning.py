@@ -81,7 +81,9 @@ def test_length_and_width_are_those_of_the_smallest_rectangle(tmp_path):
     mask = np.zeros((40, 60), np.uint8)
     mask[10:14, 5:45] = 1
     table, _ = polygons(tmp_path, mask)
-    assert table["length_m"][0] == pytest.approx(120, rel=2e-3) and table["width_m"][0] == pytest.approx(12, rel=2e-3)
+    assert (table["length_m"][0], table["width_m"][0]) == pytest.approx((120, 12))
+    mercator = polygons(tmp_path, mask, crs="EPSG:3857")[0]  # at 39° north
+    assert mercator["length_m"][0] == pytest.approx(120 * np.cos(np.radians(38.8)), rel=0.01)
     square = np.eye(40, dtype=np.uint8) | np.eye(40, k=1, dtype=np.uint8)
     table, _ = polygons(tmp_path, square)
     assert table["length_m"][0] > 10 * table["width_m"][0]

@@ -15,7 +15,7 @@ from scipy.ndimage import label
 from shapely.geometry import shape as to_geometry
 
 from lmhld_nb import inventory
-from lmhld_nb.scenes.rasters import Window
+from lmhld_nb.scenes.rasters import Window, ground_pixel
 
 _AGGREGATED = {
     "first": "min", "area_px": "sum", "mean_probability": "sum", "max_probability": "max", "uncertainty": "sum",
@@ -81,6 +81,7 @@ def outline(
     """
     with rasterio.open(mask) as source:
         crs, transform, width = source.crs, source.transform, source.width
+        is_true = ground_pixel(crs, transform, source.shape) == (abs(transform.a), abs(transform.e))  # in metres
         band = rasterio.band(source, 1)  # where the mask is 0 there is nothing to outline
         outlined = [(to_geometry(shape), value) for shape, value in rasterio.features.shapes(band, band, 8, transform)]
     shapes = np.array([shape for shape, value in outlined if value == 1], object)
@@ -92,13 +93,14 @@ def outline(
     table = gpd.GeoDataFrame(landslides.drop(columns="first"), geometry=shapes[np.argsort(firsts)], crs=crs)
     counts = {"found": len(table)}
     table = table[table["area_px"] >= cleaning.min_area_px].reset_index(drop=True)
-    shapes = table.geometry.to_numpy()
+    shapes = np.array(table.geometry, object)
     pixel = abs(transform.a)
     shapes, counts["holes"] = _filled(shapes, cleaning.fill_holes_px * pixel * abs(transform.e))
     if cleaning.smooth:
         shapes = np.array([_smoothed(shape, pixel) for shape in shapes], object)
     # Where parts meet at a corner, an outline touches itself: as several polygons it is valid.
-    shapes = shapely.make_valid(shapes, method="structure")
+    unfit = ~shapely.is_valid(shapes)
+    shapes[unfit] = shapely.make_valid(shapes[unfit], method="structure")
     table = table.set_geometry(gpd.GeoSeries(shapes, crs=crs))
     inside = _within_another(shapes) if counts["holes"] else np.zeros(len(table), bool)
     table = table[~inside].reset_index(drop=True)
@@ -110,7 +112,7 @@ def outline(
         table["area_m2"] = table.to_crs(6933).area
         centres = gpd.GeoSeries(shapely.centroid(table.geometry.to_numpy()), crs=crs).to_crs(4326)
         table["lon"], table["lat"] = centres.x, centres.y
-        if len(table):
+        if len(table) and not is_true:
             ground = table.to_crs(table.estimate_utm_crs())
         sides = _sides(ground.geometry.to_numpy())
         table["length_m"], table["width_m"] = sides.max(axis=0), sides.min(axis=0)
