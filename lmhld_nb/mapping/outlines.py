@@ -55,7 +55,7 @@ def measure(strips: Iterable[tuple[Window, np.ndarray, np.ndarray]]) -> pd.DataF
 
 
 def uncertainty(probability: np.ndarray) -> np.ndarray:
-    """Return 1 − |2p − 1|: 0 where a network is sure, 1 at a probability of 0.5."""
+    """Return ``1 - |2p - 1|``: 0 where a network is sure, 1 at a probability of 0.5."""
     return 1 - np.abs(2 * probability - 1)
 
 
