@@ -33,13 +33,15 @@ def finish(app: Sphinx, page: str, template: str, context: dict[str, Any], doctr
 
 
 def trim(app: Sphinx, failed: Exception | None) -> None:
-    """Remove from all pages what the theme loads twice.
+    """Remove from all pages what the theme writes twice.
 
-    The theme draws its icons with a font. It also loads a script of 1.5 MB that would draw them again as pictures.
+    The theme draws its icons with a font. It also loads a script of 1.5 MB that would draw them again as pictures. And
+    it binds the menu's and the contents' buttons to the first of their kind, which lie in a header that it hides.
     """
     for path in Path(app.outdir).rglob("*.html") if failed is None else ():
         page = path.read_text(encoding="utf-8")
         page = re.sub(r"<(script|link)\b[^>]*\bfontawesome\.js[^>]*>(</script>)?\s*", "", page)
+        page = re.sub(r'<header id="pst-header".*?</header>\s*', "", page, flags=re.S)
         path.write_text(page, encoding="utf-8")
 
 

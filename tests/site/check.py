@@ -181,6 +181,21 @@ def ids(path: Path) -> set[str]:
     return set(re.findall(r'\bid="([^"]+)"', path.read_text(encoding="utf-8")))
 
 
+@pytest.mark.parametrize("width", [390, 800, 1000])
+def test_menu_and_contents_open(light: Watched, width: int) -> None:
+    page = light.open(next(iter(CHAPTERS)))
+    page.set_viewport_size({"width": width, "height": 800})
+    for button, side in ((".primary-toggle", "#pst-primary-sidebar"), (".secondary-toggle", "#pst-secondary-sidebar")):
+        places = ".getBoundingClientRect().left, document.querySelectorAll('dialog[open]').length"
+        before = page.evaluate(f"[document.querySelector('{side}'){places}]")
+        page.locator(f"{button}:visible").click()
+        page.wait_for_timeout(600)  # it slides
+        assert page.evaluate(f"[document.querySelector('{side}'){places}]") != before, f"{button} has no effect"
+        page.keyboard.press("Escape")
+        page.wait_for_timeout(600)
+    page.set_viewport_size(DESKTOP)
+
+
 def test_search_finds_a_word(light: Watched) -> None:
     page = light.open("search.html")
     page.goto(address("search.html") + "?q=quartile")
