@@ -41,7 +41,7 @@ def trim(app: Sphinx, failed: Exception | None) -> None:
     for path in Path(app.outdir).rglob("*.html") if failed is None else ():
         page = path.read_text(encoding="utf-8")
         page = re.sub(r"<(script|link)\b[^>]*\bfontawesome\.js[^>]*>(</script>)?\s*", "", page)
-        page = re.sub(r'<header id="pst-header".*?</header>\s*', "", page, flags=re.S)
+        page = re.sub(r'(<header id="pst-header"[^>]*>).*?(?=</header>)', r"\1", page, flags=re.S)
         path.write_text(page, encoding="utf-8")
 
 
