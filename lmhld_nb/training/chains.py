@@ -87,7 +87,10 @@ def link(
 
 
 def layer_groups(model: nn.Module) -> dict[str, str]:
-    """Return each tensor's group (`specs.LAYER_GROUPS`); what is in no encoder level (`models`) is of the decoder."""
+    """Return each tensor's group (`specs.LAYER_GROUPS`); what is in no encoder level is of the decoder.
+
+    A network from outside that does not show its levels has only its input and the decoder: nothing of it is frozen.
+    """
     modules = [(f"level {k}", level) for k, level in enumerate(models.encoder_levels(model)[:LEVELS], start=1)]
     # These lie within level 1, so they are named last.
     inputs = (("input", models.input_conv(model)), ("input norm", models.input_norm(model)))
@@ -153,8 +156,9 @@ def consolidation(
 ) -> Callable[[float], None]:
     """Return the pull of elastic weight consolidation (Kirkpatrick et al. 2017, equation 3).
 
-    The penalty is strength / 2 · sum F (w - w*)² for each earlier area, F the diagonal Fisher information of single
-    training patches. Called with the learning rate after each step, it is implicit (proximal): it never diverges.
+    The penalty is strength / 2 · sum F (w - w*)² for each earlier area, w* the weights after that area and F the
+    diagonal of its Fisher information: mean squared gradients of the loss of single training patches. Called with the
+    learning rate after each step, it is implicit (a proximal step): no strength makes the training diverge.
     """
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     weight = {name: torch.zeros_like(value) for name, value in trained.items()}

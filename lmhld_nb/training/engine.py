@@ -104,7 +104,8 @@ def step_of(
 ) -> Step:
     """Return the function that does one step: images (N, bands, H, W), masks (N, 1, H, W) → loss, on the device.
 
-    Gradients of micro-batches are summed. ``pull`` (`chains.consolidation`) gets the learning rate at the end.
+    Gradients of micro-batches are summed: the step is that of the whole batch, but for batch normalisation, which sees
+    the micro-batches. ``pull`` (`chains.consolidation`) gets the learning rate at the end.
     """
 
     def step(images: Tensor, masks: Tensor) -> Tensor:
