@@ -1,6 +1,6 @@
 """How the audit judges: verdicts, with the rounding of published numbers carried through."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,8 +20,6 @@ HALF = 0.5e-4
 ROOM = 2 * HALF
 """What rounding does to a difference of two scores, or to a rounded mean of scores."""
 OF_DIFFERENCE = "±0.0001 (difference of rounded scores)"
-OF_MEAN = "±0.0001 (mean of rounded scores)"
-OF_RANK = "order of the printed values"
 _INDEX = {1: "area", 3: "dataset", 4: ["model", "patch_size"], 5: ["area", "model"], 6: "model", 7: "model"}
 _SHORT = {"GF-2": "Gaofen-2"}  # Table 3 shortens what Table 1 writes out
 _SLACK = 1e-9  # decimal fractions are not exact in binary; far below any printed digit
@@ -40,13 +38,8 @@ class Finding:
     detail: str = ""
 
 
-Checks = dict[str, Callable[[], Finding]]
-"""What computes the finding of each claim, by the claim's id."""
-
-
-def by_name(module: Mapping[str, Any]) -> Checks:
-    """Return the checks of a module that claims name: its function ``_years`` is the check of the claim ``years``."""
-    return {name: module[f"_{name}"] for name in paper.claims().index if callable(module.get(f"_{name}"))}
+Findings = dict[str, Finding]
+"""What follows for claims, by their ids."""
 
 
 def at_most(value: float, limit: float, inherited: float = 0.0) -> Verdict:
