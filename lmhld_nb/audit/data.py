@@ -109,7 +109,7 @@ def _slides(area: str, kind: str) -> Finding:
     derived = "; ".join(f"{number:,.0f} ({source})" for number, source in zip(numbers, counts["source"], strict=True))
     among = numbers.min() - quote.half <= quote.number <= numbers.max() + quote.half
     fewer = quote.printed[0].startswith("over") and quote.number < numbers.min()
-    return holds_if(among or fewer, derived, f"Table 1 has {here:,} in the study area", rules.whole_tolerance(quote))
+    return holds_if(among or fewer, derived, f"Table 1 has {here:,} in the study area", rules.tolerance_of(quote))
 
 
 def patches() -> Findings:

@@ -77,23 +77,20 @@ def unchecked(derived: str, detail: str = "", tolerance: str = "exact") -> Findi
     return Finding(derived, "cannot be checked", tolerance, detail)
 
 
-def equals(
-    name: str, value: float, derived: str, detail: str = "", tolerance: str = "", inherited: float = 0.0
-) -> Finding:
-    """Compare a quoted number with what follows for it; the tolerance is half its last digit unless stated."""
+def equals(name: str, value: float, derived: str, detail: str = "", inherited: float = 0.0) -> Finding:
+    """Compare a quoted number with what follows for it; the tolerance is half its last digit."""
     quote = quoted(name)
-    verdict = compare(quote.number, value, quote.half, inherited)
-    return Finding(derived, verdict, tolerance or f"±{quote.half:g}", detail)
+    return Finding(derived, compare(quote.number, value, quote.half, inherited), tolerance_of(quote), detail)
 
 
 def count(name: str, value: int, what: str, detail: str = "") -> Finding:
     """Compare a quoted whole number with a count."""
-    return equals(name, value, f"{value:,} {what}", detail, whole_tolerance(quoted(name)))
+    return equals(name, value, f"{value:,} {what}", detail)
 
 
-def whole_tolerance(quote: paper.Quote) -> str:
-    """Return how far a count may lie from a quoted whole number, to read."""
-    return f"±{quote.half:,.0f}" if quote.half else "exact"
+def tolerance_of(quote: paper.Quote) -> str:
+    """Return how far a number may lie from a quoted one, to read."""
+    return f"±{quote.half:,g}" if quote.half else "exact"
 
 
 def all_above(differences: pd.Series | Mapping[str, float], what: str, detail: str = "") -> Finding:

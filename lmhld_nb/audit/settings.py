@@ -41,16 +41,16 @@ def _unseen() -> Finding:
     return unchecked(f"{len(shared)} {of_scenes}: {', '.join(regions_shown)}", detail)
 
 
+_TRIED = {"batch": "batches", "epochs": "epochs"}
+
+
 def settings() -> Findings:
     """Batch and epochs among those tried (section 3.3)."""
-    tried = {quoted(name).values[0]: (name, quoted(f"tried_{few}").values) for name, few in _TRIED.items()}
-    among = all(value in values for value, (_, values) in tried.items())
-    edges = ", ".join(name for value, (name, values) in tried.items() if value in (values[0], values[-1]))
+    tried = [(name, quoted(name).values[0], quoted(f"tried_{few}").values) for name, few in _TRIED.items()]
+    among = all(value in values for _, value, values in tried)
+    edges = ", ".join(name for name, value, values in tried if value in (values[0], values[-1]))
     detail = f"at the edge of what was tried: {edges}" if edges else ""
     return {"tried": holds_if(among, f"{'' if among else 'not '}both are among them", detail)}
-
-
-_TRIED = {"batch": "batches", "epochs": "epochs"}
 
 
 def sizes_of_landslides() -> Findings:
