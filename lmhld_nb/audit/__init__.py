@@ -16,11 +16,22 @@ from lmhld_nb.audit import data, scores, settings, strategies
 from lmhld_nb.audit.rules import SCORE_TABLES, VERDICTS, Finding, Verdict, f1_rows, unchecked
 from lmhld_nb.audit.strategies import part_minus_mix, part_minus_single
 
-__all__ = ["CHECKS", "SCORE_TABLES", "VERDICTS", "Check", "as_json", "checks", "counts", "f1_rows", "in_every_reading"]
+__all__ = [
+    "PARTS",
+    "SCORE_TABLES",
+    "VERDICTS",
+    "Check",
+    "as_json",
+    "checks",
+    "counts",
+    "f1_rows",
+    "findings",
+    "in_every_reading",
+]
 __all__ += ["part_minus_mix", "part_minus_single", "table", "text"]
 
-CHECKS = data.CHECKS | settings.CHECKS | scores.CHECKS | strategies.CHECKS
-"""What computes the finding of each claim, by the claim's id."""
+PARTS = data.PARTS + settings.PARTS + scores.PARTS + strategies.PARTS
+"""What computes the findings of claims, by their ids, for one subject each."""
 _SYMBOLS = {"holds": "=", "rounding": "~", "contradicted": "X", "cannot be checked": "?"}
 
 
@@ -39,27 +50,27 @@ class Check:
 
 
 def checks() -> list[Check]:
-    """Check every statement, in the paper's order; ValueError where claims and `CHECKS` do not match."""
-    claims = paper.claims()
-    if unknown := set(CHECKS) - set(claims.index):
+    """Check every statement, in the paper's order; ValueError where claims and `PARTS` do not match."""
+    claims, found = paper.claims(), findings()
+    if unknown := set(found) - set(claims.index):
         raise ValueError(f"claims.csv has no row for {', '.join(sorted(unknown))}")
-    return [
-        Check(str(key), row["section"], row["claim"], row["reading"], **vars(_finding(str(key), row["needs"])))
-        for key, row in claims.iterrows()
-    ]
+    checked = []
+    for key, row in claims.iterrows():
+        if str(key) not in found and not row["needs"]:
+            raise ValueError(f"claim {key} is not computed, and claims.csv names nothing that it would need")
+        finding = found.get(str(key), unchecked(""))
+        if row["needs"]:  # was not published
+            derived = "; ".join(filter(None, (f"it would take {row['needs']}", finding.derived)))
+            finding = replace(finding, derived=derived, verdict="cannot be checked", tolerance="none")
+        finding = replace(finding, tolerance=row["tolerance"] or finding.tolerance)
+        finding = replace(finding, detail="; ".join(filter(None, (row["remark"], finding.detail))))
+        checked.append(Check(str(key), row["section"], row["claim"], row["reading"], **vars(finding)))
+    return checked
 
 
-def _finding(key: str, needs: str) -> Finding:
-    """Return what follows for a claim; where something needed is not published, that is the verdict."""
-    finding = CHECKS[key]() if key in CHECKS else None
-    if needs:
-        missing = unchecked(f"it would take {needs}", tolerance="none")
-        if finding is None:
-            return missing
-        return replace(missing, derived=f"{missing.derived}; {finding.derived}", detail=finding.detail)
-    if finding is None:
-        raise ValueError(f"claim {key} is not computed, and claims.csv names nothing that it would need")
-    return finding
+def findings() -> dict[str, Finding]:
+    """Return what all `PARTS` find."""
+    return {key: finding for part in PARTS for key, finding in part().items()}
 
 
 def table(checked: list[Check]) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """How the audit judges: verdicts, with the rounding of published numbers carried through."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,8 +20,6 @@ HALF = 0.5e-4
 ROOM = 2 * HALF
 """What rounding does to a difference of two scores, or to a rounded mean of scores."""
 OF_DIFFERENCE = "±0.0001 (difference of rounded scores)"
-OF_MEAN = "±0.0001 (mean of rounded scores)"
-OF_RANK = "order of the printed values"
 _INDEX = {1: "area", 3: "dataset", 4: ["model", "patch_size"], 5: ["area", "model"], 6: "model", 7: "model"}
 _SHORT = {"GF-2": "Gaofen-2"}  # Table 3 shortens what Table 1 writes out
 _SLACK = 1e-9  # decimal fractions are not exact in binary; far below any printed digit
@@ -40,13 +38,8 @@ class Finding:
     detail: str = ""
 
 
-Checks = dict[str, Callable[[], Finding]]
-"""What computes the finding of each claim, by the claim's id."""
-
-
-def by_name(module: Mapping[str, Any]) -> Checks:
-    """Return the checks of a module that claims name: its function ``_years`` is the check of the claim ``years``."""
-    return {name: module[f"_{name}"] for name in paper.claims().index if callable(module.get(f"_{name}"))}
+Findings = dict[str, Finding]
+"""What follows for claims, by their ids."""
 
 
 def at_most(value: float, limit: float, inherited: float = 0.0) -> Verdict:
@@ -84,23 +77,20 @@ def unchecked(derived: str, detail: str = "", tolerance: str = "exact") -> Findi
     return Finding(derived, "cannot be checked", tolerance, detail)
 
 
-def equals(
-    name: str, value: float, derived: str, detail: str = "", tolerance: str = "", inherited: float = 0.0
-) -> Finding:
-    """Compare a quoted number with what follows for it; the tolerance is half its last digit unless stated."""
+def equals(name: str, value: float, derived: str, detail: str = "", inherited: float = 0.0) -> Finding:
+    """Compare a quoted number with what follows for it; the tolerance is half its last digit."""
     quote = quoted(name)
-    verdict = compare(quote.number, value, quote.half, inherited)
-    return Finding(derived, verdict, tolerance or f"±{quote.half:g}", detail)
+    return Finding(derived, compare(quote.number, value, quote.half, inherited), tolerance_of(quote), detail)
 
 
 def count(name: str, value: int, what: str, detail: str = "") -> Finding:
     """Compare a quoted whole number with a count."""
-    return equals(name, value, f"{value:,} {what}", detail, whole_tolerance(quoted(name)))
+    return equals(name, value, f"{value:,} {what}", detail)
 
 
-def whole_tolerance(quote: paper.Quote) -> str:
-    """Return how far a count may lie from a quoted whole number, to read."""
-    return f"±{quote.half:,.0f}" if quote.half else "exact"
+def tolerance_of(quote: paper.Quote) -> str:
+    """Return how far a number may lie from a quoted one, to read."""
+    return f"±{quote.half:,g}" if quote.half else "exact"
 
 
 def all_above(differences: pd.Series | Mapping[str, float], what: str, detail: str = "") -> Finding:

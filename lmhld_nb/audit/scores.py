@@ -1,28 +1,31 @@
 """What follows for the paper's statements on scores (section 4, Tables 4 to 7)."""
 
-from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from lmhld_nb import paper
 from lmhld_nb.audit import rules
-from lmhld_nb.audit.rules import OF_DIFFERENCE, OF_RANK, ROOM, Finding, above, holds_if, names, published, quoted, worst
+from lmhld_nb.audit.rules import ROOM, Finding, Findings, above, holds_if, listing, names, published, quoted, unchecked
 
 
-def _formula_3() -> Finding:
-    rows = pd.concat([rules.f1_rows(n).assign(table=n) for n in rules.SCORE_TABLES], ignore_index=True)
+def f1_scores() -> Findings:
+    """F1 against precision and recall, in every row of Tables 4 to 7."""
+    tables = {n: rules.f1_rows(n) for n in rules.SCORE_TABLES}
+    rows = pd.concat(tables)
     as_printed = ((rows["f1"] - rows["derived"] / 2).abs() <= ROOM).sum()  # the formula has half the harmonic mean
     as_mean = (rows["verdict"] != "contradicted").sum()
     fits = f"fits {as_printed} of the {len(rows)} rows of Tables 4 to 7"
-    derived = f"as printed it {fits}; the harmonic mean, 2PR / (P + R), fits {as_mean}"
-    detail = f"as printed it cannot exceed 0.5; the largest F1 in the tables is {rows['f1'].max():.4f}"
-    return holds_if(as_printed == len(rows), derived, detail, "rounding of P, R and F1")
+    return {f"table_{n}_f1": _f1(n, table) for n, table in tables.items()} | {
+        "formula_3": holds_if(
+            as_printed == len(rows),
+            f"as printed it {fits}; the harmonic mean, 2PR / (P + R), fits {as_mean}",
+            f"as printed it cannot exceed 0.5; the largest F1 in the tables is {rows['f1'].max():.4f}",
+        )
+    }
 
 
-def _f1(n: int) -> Finding:
-    """Check F1 against precision and recall in every row of a table."""
-    rows = rules.f1_rows(n)
+def _f1(n: int, rows: pd.DataFrame) -> Finding:
     counts = rows["verdict"].value_counts()
     derived = f"{counts.get('holds', 0)} of {len(rows)} rows as printed, {counts.get('rounding', 0)} within tolerance"
     if counts.get("contradicted", 0):
@@ -41,7 +44,31 @@ def _f1(n: int) -> Finding:
         least = rows.sort_values("difference", key=abs).iloc[-1]
         furthest = f"{least['model']}, {least['difference']:+.4f} where {least['low']:+.4f} can happen"
         details.append(f"means over {quoted('orders')} orders need not fit: furthest off is {furthest}")
-    return Finding(derived, worst(rows["verdict"]), tolerance, "; ".join(details))
+    return Finding(derived, rules.worst(rows["verdict"]), tolerance, "; ".join(details))
+
+
+def marks() -> Findings:
+    """Bold and underlined values against the largest (Tables 4 to 7)."""
+    within = {4: ["model", "score"], 5: ["study_area", "score"], 6: ["score"], 7: ["score"]}
+    findings = {}
+    for n, keys in within.items():
+        marked, best = _marked(n, "bold"), _best(n, keys)
+        wrong, absent = marked.difference(best, sort=False), best.difference(marked, sort=False)
+        derived = f"{len(marked) - len(wrong)} of {len(marked)} bold values are the largest"
+        derived += f"; {len(absent)} largest are not bold"
+        exceptions = _named(wrong.union(absent, sort=False))
+        findings[f"table_{n}_bold"] = holds_if(not len(wrong) + len(absent), derived, exceptions)
+    marked, best = _marked(5, "underline"), _best(5, ["model", "score"])
+    wrong, absent = marked.difference(best, sort=False), best.difference(marked, sort=False)
+    plain = absent.difference(_marked(5, "bold"), sort=False)
+    derived = f"{len(best) - len(absent)} of {len(best)} are; of the others {len(absent) - len(plain)} are bold, "
+    derived += f"{len(plain)} plain" + (f" ({_named(plain)})" if len(plain) else "")
+    verdict: rules.Verdict = "contradicted" if len(plain) else "cannot be checked" if len(absent) else "holds"
+    right = f"{len(marked) - len(wrong)} of {len(marked)} underlined values are a model's best area"
+    return findings | {
+        "table_5_underlined": holds_if(not len(wrong), right, _named(wrong)),
+        "table_5_all_underlined": Finding(derived, verdict),
+    }
 
 
 def _marked(n: int, mark: str) -> pd.MultiIndex:
@@ -68,136 +95,94 @@ def _named(cells: pd.MultiIndex) -> str:
     return ", ".join(texts)
 
 
-_BOLD = {4: ["model", "score"], 5: ["study_area", "score"], 6: ["score"], 7: ["score"]}
-
-
-def _bold(n: int) -> Finding:
-    marked, best = _marked(n, "bold"), _best(n, _BOLD[n])
-    wrong, absent = marked.difference(best, sort=False), best.difference(marked, sort=False)
-    right = len(marked) - len(wrong)
-    derived = f"{right} of {len(marked)} bold values are the largest; {len(absent)} largest are not bold"
-    return holds_if(not len(wrong) + len(absent), derived, _named(wrong.union(absent, sort=False)), OF_RANK)
-
-
-def _table_5_underlined() -> Finding:
-    marked = _marked(5, "underline")
-    wrong = marked.difference(_best(5, ["model", "score"]), sort=False)
-    derived = f"{len(marked) - len(wrong)} of {len(marked)} underlined values are a model's best area"
-    return holds_if(not len(wrong), derived, _named(wrong), OF_RANK)
-
-
-def _table_5_all_underlined() -> Finding:
-    best = _best(5, ["model", "score"])
-    absent = best.difference(_marked(5, "underline"), sort=False)
-    plain = absent.difference(_marked(5, "bold"), sort=False)
-    derived = f"{len(best) - len(absent)} of {len(best)} are; of the others {len(absent) - len(plain)} are bold, "
-    derived += f"{len(plain)} plain" + (f" ({_named(plain)})" if len(plain) else "")
-    detail = "read off the text as supplied, where a cell that is both may have kept its bold alone"
-    verdict: rules.Verdict = "contradicted" if len(plain) else "cannot be checked" if len(absent) else "holds"
-    return Finding(derived, verdict, OF_RANK, detail)
-
-
 def _single(score: str) -> pd.DataFrame:
     """Return Table 5's scores, one row per area and one column per model."""
     return published(5)[score].unstack("model").loc[list(paper.AREAS), list(paper.MODELS.values())]
 
 
-def _led_by(model: str, score: str) -> pd.Index:
-    table = _single(score)
-    return table.index[table.idxmax(axis=1) == model]
-
-
-def _leader() -> Finding:
-    table, leader = _single("f1"), quoted("leader").values[0]
+def leading_models() -> Findings:
+    """Who is ahead in Table 5, and the model that is cautious."""
+    table, leader, cautious = _single("f1"), quoted("leader").values[0], quoted("cautious").values[0]
     means = table.mean().sort_values(ascending=False)
     first: pd.Series[Any] = table.idxmax(axis=1)
     won = first.value_counts()
     others = (f"{paper.area_name(str(area))} {model}" for area, model in first.items() if model != leader)
-    derived = f"mean F1 over areas: {rules.listing(means.head(2))}; first in {won.get(leader, 0)} of {len(table)} areas"
-    derived += f", others in {won.drop(leader, errors='ignore').max()} at most"
-    verdict = above(means[leader] - means.drop(leader).max(), ROOM)
-    return Finding(derived, verdict, rules.OF_MEAN, f"in the other areas: {', '.join(others)}")
-
-
-def _leader_areas() -> Finding:
-    won = _led_by(quoted("leader").values[0], "f1")
-    same = set(quoted("leader_areas").values) == set(won)
-    return holds_if(same, f"first in {names(won)}", "Table 5 calls the area in Nepal Gorkha", OF_RANK)
-
-
-def _competitive() -> Finding:
-    ranks = _single("f1").mean().rank(ascending=False).astype(int).sort_values()
+    mean = f"mean F1 over areas: {listing(means.head(2))}; first in {won.get(leader, 0)} of {len(table)} areas"
+    mean += f", others in {won.drop(leader, errors='ignore').max()} at most"
+    ahead = above(means[leader] - means.drop(leader).max(), ROOM)
+    led = table.index[first == leader]
+    ranks = means.rank(ascending=False).astype(int).sort_values()
     named = ranks.index.isin(quoted("competitive").values)
-    derived = f"ranks by mean F1 over areas: {rules.listing(ranks[named], 'd')} of {len(ranks)}"
-    return rules.unchecked(derived, f"the others: {rules.listing(ranks[~named], 'd')}")
+    precision, recall = _single("precision"), _single("recall")
+    precise = precision.index[precision.idxmax(axis=1) == cautious]
+    below = (precision - recall).loc[precise, cautious]
+    lowest = (recall.loc[precise].idxmin(axis=1) == cautious).sum()
+    lower = f"below its precision in {(below > 0).sum()} of {len(precise)} areas, by {below.min():.4f} to "
+    lower += f"{below.max():.4f}; the lowest recall of all models in {lowest}"
+    verdicts = ["holds" if lowest == len(precise) else "contradicted", *(above(value, ROOM) for value in below)]
+    return {
+        "leader": Finding(mean, ahead, detail=f"in the other areas: {', '.join(others)}"),
+        "leader_areas": holds_if(set(quoted("leader_areas").values) == set(led), f"first in {names(led)}"),
+        "competitive": unchecked(
+            f"ranks by mean F1 over areas: {listing(ranks[named], 'd')} of {len(ranks)}",
+            f"the others: {listing(ranks[~named], 'd')}",
+        ),
+        "cautious_precision": holds_if(
+            len(precise) == quoted("cautious_areas").number,
+            f"highest of all models in {len(precise)} areas: {names(precise)}",
+        ),
+        "cautious_recall": Finding(lower, rules.worst(verdicts)),
+    }
 
 
-def _cautious_precision() -> Finding:
-    won = _led_by(quoted("cautious").values[0], "precision")
-    derived = f"highest of all models in {len(won)} areas: {names(won)}"
-    return holds_if(len(won) == quoted("cautious_areas").number, derived, tolerance=OF_RANK)
-
-
-def _cautious_recall() -> Finding:
-    model = quoted("cautious").values[0]
-    won = _led_by(model, "precision")
-    recall = _single("recall").loc[won]
-    below = _single("precision").loc[won, model] - recall[model]
-    lowest = (recall.idxmin(axis=1) == model).sum()
-    verdict = worst(["holds" if lowest == len(won) else "contradicted", *(above(value, ROOM) for value in below)])
-    derived = f"below its precision in {(below > 0).sum()} of {len(won)} areas, by {below.min():.4f} to "
-    derived += f"{below.max():.4f}; the lowest recall of all models in {lowest}"
-    return Finding(derived, verdict, OF_DIFFERENCE)
-
-
-def _easiest_area() -> Finding:
-    leader = quoted("leader").values[0]
-    there = _single("f1").idxmax() == quoted("easiest_area").values[0]
-    others = there.drop(leader)
-    derived = f"{others.sum()} of {len(others)} models have their highest F1 there"
-    return holds_if(others.all(), derived, f"so has {leader}" if there[leader] else "", OF_RANK)
-
-
-def _easiest_f1(without: tuple[str, ...]) -> Finding:
-    row: Any = _single("f1").loc[quoted("easiest_area").values[0]].drop(list(without))
-    return rules.equals("easiest_f1", row.max(), f"{row.max():.4f} ({row.idxmax()})")
-
-
-def _easiest_stable() -> Finding:
-    table, area = _single("f1"), quoted("easiest_area").values[0]
+def easiest_area() -> Findings:
+    """The area with the highest scores in Table 5."""
+    table, leader, area = _single("f1"), quoted("leader").values[0], quoted("easiest_area").values[0]
+    there: Any = table.idxmax() == area
+    row: Any = table.loc[area]
+    others, besides = there.drop(leader), row.drop(list(quoted("leader").values))
     spread = table.max(axis=1) - table.min(axis=1)
     narrower = spread[spread < spread[area]].sort_values()
-    less = f"less in {len(narrower)} of {len(spread) - 1} other areas"
-    derived = f"F1 of the models spans {spread[area]:.4f} there; {less}"
-    return rules.unchecked(derived, rules.listing(narrower.rename(paper.area_name)))
+    stable = (
+        f"F1 of the models spans {spread[area]:.4f} there; less in {len(narrower)} of {len(spread) - 1} other areas"
+    )
+    return {
+        "easiest_area": holds_if(
+            others.all(),
+            f"{others.sum()} of {len(others)} models have their highest F1 there",
+            f"so has {leader}" if there[leader] else "",
+        ),
+        "easiest_f1/besides": rules.equals("easiest_f1", row.max(), f"{row.max():.4f} ({row.idxmax()})"),
+        "easiest_f1/except": rules.equals("easiest_f1", besides.max(), f"{besides.max():.4f} ({besides.idxmax()})"),
+        "easiest_stable": unchecked(stable, listing(narrower.rename(paper.area_name))),
+    }
 
 
-def _mean(score: str) -> Finding:
-    values = published(5)[score]
-    derived, detail = f"{values.mean():.6f}", f"mean of {len(values)} printed values"
+def means() -> Findings:
+    """Means over all rows of Table 5, and how far F1 varies."""
+    table = published(5)
+    f1 = table["f1"]
+    ends: list[Any] = [f1.idxmin(), f1.idxmax()]
+    low, high = (f"{f1[end]:.4f} ({end[1]}, {paper.area_name(end[0])})" for end in ends)
+    detail = f"mean of {len(table)} printed values"
     # The mean of numbers that are each off by half a unit at most is off by no more.
-    return rules.equals(f"mean_{score}", values.mean(), derived, detail, rules.OF_MEAN, rules.HALF)
+    findings = {
+        f"mean_{score}": rules.equals(f"mean_{score}", mean, f"{mean:.6f}", detail, inherited=rules.HALF)
+        for score, mean in table[rules.SCORES].mean().items()
+    }
+    spread = unchecked(f"F1 lies between {low} and {high}", f"standard deviation {f1.std():.4f}")
+    return findings | {"fluctuation": spread}
 
 
-def _fluctuation() -> Finding:
-    values = published(5)["f1"]
-    ends: list[Any] = [values.idxmin(), values.idxmax()]
-    low, high = (f"{values[end]:.4f} ({end[1]}, {paper.area_name(end[0])})" for end in ends)
-    return rules.unchecked(f"F1 lies between {low} and {high}", f"standard deviation {values.std():.4f}")
+def captions() -> Findings:
+    """What captions call the results that a section presents."""
+    findings, modules = {}, {"4.2": "single", "4.3": "mix", "4.4": "part"}
+    for number, section in paper.figures()["section"].loc[[10, 11, 15]].items():
+        same = quoted(f"caption_figure_{number}").values[0] == modules[section]
+        findings[f"figure_{number}"] = holds_if(
+            same, f"section {section} presents it as a result of LMHLD_{modules[section]}"
+        )
+    return findings
 
 
-def _caption(number: int) -> Finding:
-    section = str(paper.figures().loc[number, "section"])
-    module = {"4.2": "single", "4.3": "mix", "4.4": "part"}[section]
-    stated = quoted(f"caption_figure_{number}").values[0]
-    return holds_if(stated == module, f"section {section} presents it as a result of LMHLD_{module}")
-
-
-CHECKS: rules.Checks = rules.by_name(globals()) | {
-    **{f"table_{n}_f1": partial(_f1, n) for n in rules.SCORE_TABLES},
-    **{f"table_{n}_bold": partial(_bold, n) for n in rules.SCORE_TABLES},
-    "easiest_f1/besides": partial(_easiest_f1, ()),
-    "easiest_f1/except": lambda: _easiest_f1(without=quoted("leader").values),
-    **{f"mean_{score}": partial(_mean, score) for score in rules.SCORES},
-    **{f"figure_{number}": partial(_caption, number) for number in (10, 11, 15)},
-}
+PARTS = (f1_scores, marks, leading_models, easiest_area, means, captions)

@@ -158,7 +158,8 @@ def quotes() -> Mapping[str, Quote]:
 def claims() -> pd.DataFrame:
     """Return the paper's checkable statements in its order, indexed by ``id`` (before ``/`` that of the statement).
 
-    section, reading (how it is understood, or empty), needs (what had to be published, or empty), claim (with numbers).
+    section, reading (how it is understood), needs (what had to be published), claim (with numbers), tolerance, and a
+    remark on what follows; each may be empty but section and claim.
     """
     table = _texts("claims.csv").set_index("id")
     table["claim"] = [claim.format_map(quotes()) for claim in table["claim"]]
