@@ -34,10 +34,7 @@ def export(source: str, out: Path, force: bool = False, deepness: bool = False) 
     for path in (out, card_file):
         _refuse_to_replace(path, folder, force)
     weights = Path(source) if is_file else folder / "weights.safetensors"
-    if is_file:
-        tensors, card = networks.read(weights)
-    else:
-        tensors, card = _of_run(folder, weights)
+    tensors, card = networks.read(weights) if is_file else _of_run(folder, weights)
     card["exported_with"] = {module.__name__: module.__version__ for module in (lmhld_nb, torch, safetensors)}
     if out.suffix == ".onnx":
         model, _ = networks.load(weights)

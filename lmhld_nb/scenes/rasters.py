@@ -55,7 +55,7 @@ def read_decimated(read: Callable[[Window], np.ndarray], window: Window, step: i
 
 
 @contextmanager
-def readable(path: Path | None, problem: str, next_step: str, *errors: type[Exception]) -> Iterator[None]:
+def readable(path: Path | str | None, problem: str, next_step: str, *errors: type[Exception]) -> Iterator[None]:
     """Turn ``errors`` of the block into a UserError that names the file, the problem and the next step."""
     try:
         yield

@@ -9,17 +9,19 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
-from itertools import chain, count
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from pydantic import TypeAdapter
 
 from lmhld_nb import config, twin
 from lmhld_nb.config import UserError
 from lmhld_nb.processes import cores
+from lmhld_nb.scenes.rasters import readable
 from lmhld_nb.scenes.scene import Scene, open_image, open_labels
 from lmhld_nb.sources import archives, discovery, download, files, fingerprints, github
 from lmhld_nb.sources import layout as layouts
@@ -29,7 +31,7 @@ from lmhld_nb.sources.descriptions import Description, Local, Zenodo, catalogue,
 __all__ = ["DataSet", "Description", "catalogue", "check", "describe", "get", "is_ready", "load", "summary"]
 
 FORMAT = 2  # of dataset.json; another one is prepared anew
-_DEFAULTS = {field.name: field.default for field in fields(Scene)}
+_SCENE = TypeAdapter(Scene)
 _OPENED = 48  # scenes opened as a test when a data set is prepared
 
 
@@ -113,10 +115,9 @@ def get(name: str, from_path: Path | None = None, progress: bool = True, layout:
             scenes = _read_layout(home, root, description, progress)
             # Open some scenes, evenly spread, so that a wrong description is refused at once and not hours later.
             for scene in (*scenes[:: max(len(scenes) // _OPENED, 1)], scenes[-1]):
-                with open_image(scene) as image:
+                with open_image(scene) as image, ExitStack() as stack:
                     if scene.mask is not None or scene.polygons is not None:
-                        with open_labels(scene, image):
-                            pass
+                        stack.enter_context(open_labels(scene, image))
             fingerprint = fingerprints.of_scenes(scenes, root, home / "hashes.json", progress)
         inside = root.resolve().is_relative_to(home.resolve())
         state = {
@@ -220,7 +221,7 @@ def _read_layout(home: Path, root: Path, description: Description, progress: boo
 
 def _save_template(home: Path, text: str) -> Path:
     """Write the template under a name that is free, so that one already completed is not lost."""
-    names = chain(["layout.yaml"], (f"layout-{number}.yaml" for number in count(2)))
+    names = (f"layout{f'-{number}' if number > 1 else ''}.yaml" for number in count(1))
     path = next(path for path in map(home.joinpath, names) if not path.exists() or path.read_text("utf-8") == text)
     path.write_text(text, encoding="utf-8")
     return path
@@ -229,25 +230,19 @@ def _save_template(home: Path, text: str) -> Path:
 def _state(home: Path) -> dict[str, Any] | None:
     """Return the record of a prepared data set, None without one of today's format."""
     path = home / "dataset.json"
-    try:
-        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); remove it and run `lmhld data get`") from error
-    return state if state["format"] == FORMAT else None
+    with readable(path, "cannot be read", "remove it and run `lmhld data get`", OSError, ValueError):
+        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return state if state.get("format") == FORMAT else None
 
 
 def _encoded(scene: Scene, root: Path) -> dict[str, Any]:
-    entry = {key: value for key, value in asdict(scene).items() if value != _DEFAULTS[key]}
+    entry: dict[str, Any] = _SCENE.dump_python(scene, exclude_defaults=True)
     entry |= {key: os.path.relpath(entry[key], root) for key in fingerprints.PATHS if key in entry}
     return entry | ({"nodata": "nan"} if scene.nodata != scene.nodata else {})  # JSON has no NaN
 
 
 def _decoded(entry: dict[str, Any], root: Path) -> Scene:
-    content: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
-    content |= {key: root / content[key] for key in fingerprints.PATHS if key in content}
-    return Scene(**content | ({"nodata": float("nan")} if content.get("nodata") == "nan" else {}))
+    return _SCENE.validate_python(entry | {key: root / entry[key] for key in fingerprints.PATHS if key in entry})
 
 
 @contextmanager

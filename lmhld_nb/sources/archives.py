@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from lmhld_nb import config
 from lmhld_nb.config import UserError
+from lmhld_nb.scenes import rasters
 
 MARKER = ".extracted.json"
 _SUFFIX = re.compile(r"\.(zip|tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz)|rar|7z)$", re.IGNORECASE)
@@ -41,9 +42,10 @@ class _Unpacking:
     bar: tqdm
     take: Take
 
-    def count(self, files: int, size: int) -> None:
-        """Count members before they are written; refuse too many, or too many bytes."""
-        self.files, self.bytes = self.files - files, self.bytes - size
+    def count(self, size: int) -> None:
+        """Count a member before it is written; refuse too many, or too many bytes."""
+        self.files, self.bytes = self.files - 1, self.bytes - size
+        self.bar.update(size)
         if self.files < 0:
             raise UserError(f"{self.archive}: holds too many files; unpack it by hand if you trust it")
         if self.bytes < 0:
@@ -67,10 +69,8 @@ def extract(archive: Path, folder: Path, progress: bool = True, take: Take = str
 
     ``take`` chooses among the members of a tar. UserError for no archive, damaged, encrypted, too large or unsafe ones.
     """
-    try:
+    with rasters.readable(archive, "cannot be read", "give an archive that exists", OSError):
         status = archive.stat()
-    except OSError as error:
-        raise UserError(f"{archive}: cannot be read ({error.strerror}); give an archive that exists") from error
     seal = {"archive": archive.name, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
     with suppress(FileNotFoundError, NotADirectoryError, ValueError):
         if json.loads((folder / MARKER).read_text(encoding="utf-8")) == seal | _count_files(folder):
@@ -95,12 +95,10 @@ def _count_files(folder: Path) -> dict[str, int]:
 def _unpack(archive: Path, folder: Path, state: _Unpacking, label: str, depth: int) -> None:
     """Unpack into ``folder`` (made here); ``label`` names the archive in messages, with its outer archive."""
     folder.mkdir(parents=True)
-    try:
+    problem = "no zip or tar archive, or truncated, damaged or encrypted"
+    mend = "get it again, or unpack it by hand and give the folder with --from"
+    with rasters.readable(label, problem, mend, *_DAMAGED):
         (_unzip if zipfile.is_zipfile(archive) else _untar)(archive, folder, state, label)
-    except _DAMAGED as error:
-        problem = "no zip or tar archive, or truncated, damaged or encrypted"
-        mend = "get it again, or unpack it by hand and give the folder with --from"
-        raise UserError(f"{label}: {problem}; {mend}") from error
     for inner in sorted(path for path in folder.rglob("*") if path.is_file() and is_archive(path)):
         if depth == 0:
             raise UserError(f"{label}: archives nested too deeply ({inner.name}); unpack it by hand")
@@ -114,14 +112,12 @@ def _unpack(archive: Path, folder: Path, state: _Unpacking, label: str, depth: i
 
 def _unzip(archive: Path, folder: Path, state: _Unpacking, label: str) -> None:
     with _open_zip(archive) as source:
-        entries = source.infolist()
-        state.count(len(entries), sum(entry.file_size for entry in entries))
-        for entry in entries:
+        for entry in source.infolist():
             plain = stat.S_IFMT(entry.external_attr >> 16) in (0, stat.S_IFREG, stat.S_IFDIR)
             if name := _member_name(entry.filename, plain, entry.filename.endswith("/"), folder, label):
+                state.count(entry.file_size)
                 entry.filename = name
                 source.extract(entry, folder)
-                state.bar.update(entry.file_size)
 
 
 def _untar(archive: Path, folder: Path, state: _Unpacking, label: str) -> None:
@@ -130,10 +126,9 @@ def _untar(archive: Path, folder: Path, state: _Unpacking, label: str) -> None:
             if (taken := state.take(entry.name)) is None:
                 continue
             if name := _member_name(taken, entry.isfile() or entry.isdir(), entry.isdir(), folder, label):
-                state.count(1, entry.size)
+                state.count(entry.size)
                 # Files get the rights of this user's umask, not those of whoever packed them.
                 source.extract(entry.replace(name=name, deep=False), folder, set_attrs=False, filter="data")
-                state.bar.update(entry.size)
 
 
 def _open_zip(archive: Path) -> zipfile.ZipFile:

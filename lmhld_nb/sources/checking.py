@@ -1,5 +1,6 @@
 """Say what a folder or a file holds (``lmhld data check``); nothing is written."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import pyogrio
@@ -44,29 +45,26 @@ def _describe_folder(root: Path) -> str:
         return f"{root}: {packed} archives; adopt them with `lmhld data get NAME --from {root}`"
     lines = [f"{root}: {len(names)} image, array and vector files"]
     for name, description in catalogue().items():
-        try:
+        with suppress(UserError):  # it is another data set
             scenes = resolve(root, description, name)
-        except UserError:  # the answer sought: it is another data set
-            continue
-        areas = ", ".join(dict.fromkeys(scene.area for scene in scenes))
-        lines.append(f"fits the data set '{name}': {len(scenes)} scenes, areas {areas}")
+            areas = ", ".join(dict.fromkeys(scene.area for scene in scenes))
+            lines.append(f"fits the data set '{name}': {len(scenes)} scenes, areas {areas}")
     if len(lines) > 1:
         return "\n".join(lines)
     try:
         layout, text = discovery.discover(root, Layout())
         resolve(root, layout, "area")
         lines += ["discovered:", text]
-    except discovery.Ambiguous as error:
-        lines += [f"the layout cannot be discovered: {error}", "template for --layout:", error.template.rstrip()]
     except UserError as error:
-        lines += [f"the layout cannot be discovered: {error}"]
+        lines.append(f"the layout cannot be discovered: {error}")
+        if isinstance(error, discovery.Ambiguous):
+            lines += ["template for --layout:", error.template.rstrip()]
     return "\n".join(lines)
 
 
 def _describe_image(path: Path, key: str | None) -> str:
     header = files.read_header(path, key)
-    single = header.shape[0] == 1 if not header.array else len(header.shape) == 2 or 1 in header.shape
-    codes = files.codes_in(path, key) if single else None
+    codes = files.codes_in(path, key) if len(header.shape) == 2 or 1 in header.shape else None
     listed = f", codes {'/'.join(map(str, sorted(codes)))}" if codes and len(codes) <= _FEW_CODES else ""
     if header.array:
         label = f"{path.name} [{key}]" if key else path.name

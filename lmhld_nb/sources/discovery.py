@@ -24,7 +24,6 @@ _SAMPLED_IMAGES, _SAMPLED_MASKS, _SEARCHED_MASKS = 4, 12, 200
 
 # What names of folders and files say
 
-
 _ROLES = {
     "image": "img imgs image images sat satellite tile tiles rgbn bgrn",
     "mask": "mask masks label labels lbl gt ground truth groundtruth annotation annotations ann annot ref reference "
@@ -104,12 +103,6 @@ def marks_in(text: str, single_letters: bool = False) -> list[Mark]:
     return marks
 
 
-def role_of(marks: list[Mark]) -> str | None:
-    """Return the role that the words in a name give, the least likely one by chance first."""
-    roles = {mark.value for mark in marks if mark.kind == "role"}
-    return next((role for role in ("other", "mask", "image") if role in roles), None)
-
-
 def group_files(files: list[str], root: Path) -> list[Group]:
     """Sort files into groups of one folder, suffix, name pattern, area, split and role; UserError without images."""
     files = [path for path in files if path.lower().endswith(SUFFIXES)]
@@ -119,25 +112,25 @@ def group_files(files: list[str], root: Path) -> list[Group]:
     for path in files:
         *folders, name = path.split("/")
         stem, _, suffix = name.rpartition(".")
-        area = split = role = None
+        area, split, role = _meaning([])
         for component in folders:
-            marks = marks_in(component, single_letters=component.lower() in ("x", "y"))
-            area, split, role = _area_in(marks) or area, _split(marks) or split, role_of(marks) or role
+            said = _meaning(marks_in(component, single_letters=component.lower() in ("x", "y")))
+            area, split, role = (new or old for new, old in zip(said, (area, split, role), strict=True))
         prefix, middle, ending, marks = _split_stem(stem, arrays.is_array_file(Path(name)))
-        own = role_of(marks)
+        own_area, own_split, own = _meaning(marks)
         # masks/image_1.tif is a mask; images/1_mask.tif is one too.
         role = "mask" if "mask" in (role, own) else own or role
         pattern = "/".join([*folders, f"{prefix}{{id}}{ending}.{suffix}" if middle else name])
-        groups[pattern, role, _area_in(marks) or area, _split(marks) or split][middle] = path
+        groups[pattern, role, own_area or area, own_split or split][middle] = path
     return [Group(*key, paths) for key, paths in groups.items()]
 
 
-def _area_in(marks: list[Mark]) -> str | None:
-    return TWO.join(dict.fromkeys(mark.value for mark in marks if mark.kind == "area")) or None
-
-
-def _split(marks: list[Mark]) -> str | None:
-    return next((mark.value for mark in reversed(marks) if mark.kind == "split"), None)
+def _meaning(marks: list[Mark]) -> tuple[str | None, str | None, str | None]:
+    """Return area (two joined by `TWO`), split and role that the words in a name give."""
+    areas, splits, roles = ([mark.value for mark in marks if mark.kind == kind] for kind in ("area", "split", "role"))
+    # The least likely role by chance first.
+    role = next((role for role in ("other", "mask", "image") if role in roles), None)
+    return TWO.join(dict.fromkeys(areas)) or None, splits[-1] if splits else None, role
 
 
 def _split_stem(stem: str, array: bool) -> tuple[str, str, str, list[Mark]]:
@@ -145,18 +138,15 @@ def _split_stem(stem: str, array: bool) -> tuple[str, str, str, list[Mark]]:
     marks = marks_in(stem, single_letters=array)
     left, right, outer = 0, len(stem), []
     for mark in marks:
-        if re.fullmatch(r"[\W_]*", stem[left : mark.start]):
+        if not re.search(r"[^\W_]", stem[left : mark.start]):
             left = mark.end
             outer.append(mark)
     for mark in reversed(marks):
-        if mark.start >= left and re.fullmatch(r"[\W_]*", stem[mark.end : right]):
+        if mark.start >= left and not re.search(r"[^\W_]", stem[mark.end : right]):
             right = mark.start
             outer.append(mark)
-    while left < right and not stem[left].isalnum():
-        left += 1
-    while right > left and not stem[right - 1].isalnum():
-        right -= 1
-    return stem[:left], stem[left:right], stem[right:], outer
+    before, middle, after = re.findall(r"^([\W_]*)(.*?)([\W_]*)$", stem[left:right])[0]
+    return stem[:left] + before, middle, after + stem[right:], outer
 
 
 # What files say
@@ -237,10 +227,8 @@ def _look_into(root: Path, declared: Layout, image: Group, mask: Group, groups: 
     own = compile_pattern(image.pattern)
     # images/{id}.tif would also fit images/1_mask.tif
     exclude = tuple(g.pattern for g in groups if g.pattern != image.pattern and own.fullmatch(g.some(1)[0]))
-    differing = {"channels": channels, "landslide_codes": codes}
-    settings: dict[str, Any] = {key: value for key, value in differing.items() if value != getattr(declared, key)}
-    settings |= {"masks": mask.pattern, "area": area, "split": image.split, "stack": stack, "exclude": exclude}
-    part = Part(images=image.pattern, **settings)
+    settings: dict[str, Any] = {"channels": channels, "landslide_codes": codes, "stack": stack, "split": image.split}
+    part = Part(images=image.pattern, masks=mask.pattern, area=area, exclude=exclude, **settings)
     count = first.shape[0] if stack else len(image.files)
     size = "×".join(map(str, sizes[0])) if len(set(sizes)) == 1 else "of several sizes"
     listed = "/".join(map(str, sorted({0, *codes})))
@@ -256,9 +244,8 @@ def _axis(path: Path, header: Header, bands: tuple[str, ...]) -> str:
     if first and last:
         raise Ambiguous(f"{path}: shape {header.shape}, the band axis may be the first or the last")
     if not first and not last:
-        listed = f"{len(bands)} are expected ({', '.join(bands)})"
         found = f"shape {header.shape}" if header.array else f"{shape[0]} bands"
-        raise Ambiguous(f"{path}: {found}, {listed}")
+        raise Ambiguous(f"{path}: {found}, {len(bands)} are expected ({', '.join(bands)})")
     return "first" if first else "last"
 
 
@@ -284,14 +271,12 @@ def _landslide_codes(root: Path, mask: Group, declared: Layout) -> tuple[int, ..
 
 
 def _template(root: Path, declared: Layout, doubt: str, groups: list[Group], pairs: _Pairs) -> str:
-    done = {image.pattern for image, _ in pairs}
-    unpaired = [g for g in groups if g.role in ("image", None) and g.pattern not in done]
-    masks = [*((image, mask.pattern) for image, mask in pairs), *((group, "FILL IN") for group in unpaired[:60])]
+    masks = {image.pattern: mask.pattern for image, mask in pairs}
     settings = {key: getattr(declared, key) for key in ("bands", "channels", "landslide_codes")}
-    settings["georeferenced"] = False
-    content = [f"{key}: {json.dumps(value)}" for key, value in settings.items()] + ["parts:"]
-    for image, pattern in masks:
-        part = {"images": image.pattern, "masks": pattern, "area": image.area or "FILL IN", "split": image.split}
+    content = [f"{key}: {json.dumps(value)}" for key, value in settings.items()] + ["georeferenced: false", "parts:"]
+    for image in (group for group in groups if group.role in ("image", None)):
+        labels, area = masks.get(image.pattern, "FILL IN"), image.area or "FILL IN"
+        part = {"images": image.pattern, "masks": labels, "area": area, "split": image.split}
         content.append(f"  - {json.dumps(part, ensure_ascii=False)}")
     listed = [f"#   {g.role or 'unknown':8} {len(g.files):6}  {g.pattern}" for g in groups]
     listing, yaml_lines = "\n".join(sorted(listed, key=lambda line: line[18:])[:60]), "\n".join(content)

@@ -41,21 +41,19 @@ class RemoteFile:
 
 def list_files(doi: str) -> list[RemoteFile]:
     """List the files of the Zenodo record that ``doi`` names; UserError if there is no connection or no record."""
-    hint = "; try later, or download its files in a browser and adopt them with --from FOLDER"
+    hint = "try later, or download its files in a browser and adopt them with --from FOLDER"
     address = f"{os.environ.get(API_VARIABLE, API).rstrip('/')}/{doi.rsplit('.', 1)[-1]}"
+    unfit = (AttributeError, KeyError, TypeError, ValueError)  # a web page, or the record of an error
     try:
-        listed = [
-            (str(e["key"]), e["links"]["self"], int(e["size"]), e["checksum"].removeprefix("md5:"))
-            for e in requests.get(address, headers=_HEADERS, timeout=TIMEOUT).json()["files"]
-        ]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # a web page, or the record of an error
-        reason = f"the server's answer is not a record with files ({rasters.short(error)})"
-        raise UserError(f"doi:{doi}: {reason}{hint}") from error
+        with rasters.readable(f"doi:{doi}", "the server's answer is not a record with files", hint, *unfit):
+            files = [
+                RemoteFile(str(e["key"]), e["links"]["self"], int(e["size"]), e["checksum"].removeprefix("md5:"))
+                for e in requests.get(address, headers=_HEADERS, timeout=TIMEOUT).json()["files"]
+            ]
     except requests.RequestException as error:
-        raise UserError(f"doi:{doi}: cannot reach the record ({_reason(error)}){hint}") from error
-    files = [RemoteFile(*entry) for entry in listed]
+        raise UserError(f"doi:{doi}: cannot reach the record ({_reason(error)}); {hint}") from error
     if not files or not all(re.fullmatch(r"[0-9a-f]{32}", str(file.md5)) for file in files):
-        raise UserError(f"doi:{doi}: the record has no files, or no MD5 for some{hint}")
+        raise UserError(f"doi:{doi}: the record has no files, or no MD5 for some; {hint}")
     for file in files:
         config.safe_name(file.name, f"doi:{doi}: file")
     return files
@@ -85,24 +83,23 @@ def fetch(file: RemoteFile, folder: Path, progress: bool = True) -> Path:
 
 def _complete(file: RemoteFile, part: Path, bar: tqdm) -> None:
     """Connect again and again until ``part`` has the file's size, or a transfer has come to its end."""
-    size, silent, ended = _size(part), 0, False
-    while not part.exists() or (not ended if file.size is None else size < file.size):
-        problem = "the server closed the connection"
+    silent = 0
+    while file.size is None or not part.exists() or _size(part) < file.size:
+        before, problem = _size(part), "the server closed the connection"
         try:
             _transfer(file, part, bar)
-            ended = True
+            if (file.size or 0) <= _size(part):
+                return
         except requests.RequestException as error:
             problem = _reason(error)
             if error.response is not None and error.response.status_code not in _TRANSIENT:
                 mend = "download it in a browser and adopt it with --from"
                 raise UserError(f"{file.name}: {problem} for {file.url}; {mend}") from error
-        before, size = size, _size(part)
-        silent = 0 if size > before else silent + 1
+        silent = 0 if _size(part) > before else silent + 1
         if silent >= ATTEMPTS:
-            arrived = f"{size} of {file.size or 'unknown'} bytes arrived, then {problem}"
+            arrived = f"{_size(part)} of {file.size or 'unknown'} bytes arrived, then {problem}"
             raise UserError(f"{file.name}: {arrived}; repeat the command to continue, or adopt the data with --from")
-        if not ended or size < (file.size or 0):
-            time.sleep(min(PAUSE * 2**silent, 60.0))
+        time.sleep(min(PAUSE * 2**silent, 60.0))
 
 
 def _transfer(file: RemoteFile, part: Path, bar: tqdm) -> None:
@@ -113,8 +110,7 @@ def _transfer(file: RemoteFile, part: Path, bar: tqdm) -> None:
         if "text/html" in answer.headers.get("Content-Type", "") and not file.name.endswith(".html"):
             mend = "try later, or download it in a browser and adopt it with --from"
             raise UserError(f"{file.name}: the server sent a web page instead of the file; {mend}")
-        content_range = answer.headers.get("Content-Range", "")
-        resumed = answer.status_code == 206 and content_range.startswith(f"bytes {have}-")
+        resumed = answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         bar.n = have if resumed else 0
         with part.open("ab" if resumed else "wb") as sink:
             for chunk in answer.iter_content(_CHUNK):

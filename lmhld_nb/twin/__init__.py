@@ -60,10 +60,8 @@ def target_patches(spec: TwinSpec, area: str) -> int:
     """Return how many usable patches the area should have."""
     if area in spec.patches:
         return spec.patches[area]
-    bounds = [max(round(spec.scale * RECIPES[area].patches), spec.min_patches)]
-    if spec.max_patches is not None:
-        bounds.append(spec.max_patches)
-    return min(bounds)
+    wanted = max(round(spec.scale * RECIPES[area].patches), spec.min_patches)
+    return wanted if spec.max_patches is None else min(wanted, spec.max_patches)
 
 
 def plan(spec: TwinSpec) -> list[SceneTask]:
