@@ -48,7 +48,6 @@ def make(specs, whole_area=True):
 
 
 def make_all(specs):
-    """Make the last stages of chains, and the stages before them."""
     return [make(spec.chain, whole_area=False)[-1] for spec in specs]
 
 
@@ -162,7 +161,6 @@ def test_tables_say_what_the_runs_say(study):
             assert 0 <= row["touching"] <= 1 and row["run_ids"] == run.spec.run_id
     assert (splits.loc["blocks", "touching"] == 0).all()
     assert (splits.loc["blocks", "training_patches"] == splits.loc["random", "training_patches"]).all()
-
     by_size = {size: make(specs) for size, specs in beyond.sizes(study).items()}
     sizes = beyond_tables.size_table(by_size, beyond.own_size(study))
     for size, (run,) in by_size.items():
@@ -170,7 +168,6 @@ def test_tables_say_what_the_runs_say(study):
         assert counts is not None and row["chosen"] == (size == 32)
         assert row["f1"] == pytest.approx(counts["all"].f1, nan_ok=True)
         assert row["outside_f1"] == pytest.approx(counts["outside_training"].f1, nan_ok=True)
-
     switched = {name: make(specs) for name, specs in list(beyond.switches(study).items())[:2]}
     table = beyond_tables.switch_table(base, switched)
     for name, finished in switched.items():

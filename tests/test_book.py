@@ -68,7 +68,6 @@ def test_chapters_are_chosen_by_number_and_profile(tiny):
     assert chapters.chapters("5") == chapters.chapters("05") == [path for path in ALL if path.stem[:2] == "05"]
     assert [path.stem[:2] for path in ALL] == sorted(path.stem[:2] for path in ALL)
     refuses("chapter '77': unknown; choose from 00,", chapters.chapters, "77")
-
     numbers = {path.stem[:2] for path in chapters.chapters(profile=str(tiny))}
     assert {path.stem[:2] for path in ALL} - numbers == set(chapters.EXPERIMENT_OF) - {"05"}
     assert chapters.chapters(profile="mini") == ALL

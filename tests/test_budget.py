@@ -18,7 +18,6 @@ def test_lines_and_entries_stay_within_the_budget(folder: str, most: int) -> Non
 
 
 def imported_names(path: Path) -> list[str]:
-    """Return the names that a chapter imports from the package, its widget cells included."""
     code = [cell.source for cell in jupytext.read(path).cells if cell.cell_type == "code"]
     lines = [line for source in code for line in source.splitlines() if not line.lstrip().startswith(("%", "!"))]
     nodes = [node for node in ast.walk(ast.parse("\n".join(lines))) if isinstance(node, ast.Import | ast.ImportFrom)]

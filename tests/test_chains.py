@@ -40,7 +40,6 @@ def earlier_of(spec, folder):
 
 
 def trained(chain, folder):
-    """Train the stages of a chain that are not there yet; return the weights and metrics of each."""
     for spec in chain:
         if not (folder / spec.run_id / "metrics.json").exists():
             train(spec, sets_of(spec), folder / spec.run_id, QUIET, earlier_of(spec, folder))
@@ -51,7 +50,6 @@ def trained(chain, folder):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Runs that several tests read and none changes."""
     return tmp_path_factory.mktemp("runs")
 
 

@@ -31,7 +31,6 @@ def batch(n: int = 8, size: int = 32) -> tuple[Tensor, Tensor]:
 
 
 def stepped(model: nn.Module, recipe: Recipe = RECIPE, steps: int = 3) -> tuple[list[float], Tensor]:
-    """Return the losses of some steps and all weights after them."""
     step = engine.step_of(model, engine.optimiser_of(model, recipe), recipe)
     losses = [float(step(*batch())) for _ in range(steps)]
     return losses, torch.cat([p.detach().flatten() for p in model.parameters()])

@@ -43,7 +43,6 @@ def test_tables_are_computed_from_finished_runs_and_saved(book):
     assert book.runs("2", "skip") == [run]
     saved = pd.read_csv(book.figures / "table5.csv", index_col=["area", "model"])
     pd.testing.assert_frame_equal(saved, table, rtol=1e-5, check_dtype=False)
-
     shown = lm.tidy(table)
     assert shown.index.tolist() == [("Gorkha", "U-Net")]
     assert [*shown.columns[:4], shown.columns[-1]] == [
@@ -112,7 +111,6 @@ def test_what_was_found_is_said_of_this_book_and_of_the_published_real_areas(boo
     assert book.real("table5") is None
     book.found("table5", table)
     assert capsys.readouterr().out.count("What we found") == 1, "nothing of real areas where none are published"
-
     (table + 0.25).to_csv(tmp_path / "table5.csv")
     published = book.real("table5")
     assert published is not None and published.index.equals(keys)
@@ -123,6 +121,5 @@ def test_what_was_found_is_said_of_this_book_and_of_the_published_real_areas(boo
     book.found("table5", None)
     assert "nothing yet; not all runs that it compares are finished" in capsys.readouterr().out
     refuses("'table9': nothing is found from a table of this name; choose from ", book.found, "table9", table)
-
     of_real_data = replace(book, dataset=replace(book.dataset, synthetic=False))
     assert of_real_data.real("table5") is None, "a book of real data needs no other beside it"

@@ -22,7 +22,6 @@ LEFT = np.arange(SHAPE[1]) < 100  # columns
 
 
 def pixels(top: int, left: int, bottom: int, right: int) -> Polygon:
-    """A rectangle of pixels on the map."""
     return box(*(TRANSFORM @ (left, bottom)), *(TRANSFORM @ (right, top)))
 
 

@@ -132,7 +132,6 @@ def test_background_images_unlabelled_images_and_elevation(tmp_path: Path) -> No
 
 
 def test_hr_gldd_stacks(tmp_path: Path) -> None:
-    """{split}X.npy, channels last, float: one Scene for each patch."""
     stack = np.stack([image(seed).transpose(1, 2, 0) / 4000 for seed in range(3)]).astype(np.float32)
     for split in ("train", "val", "test"):
         write(tmp_path / f"{split}X.npy", stack)
@@ -193,7 +192,6 @@ def refused(root: Path, says: str, declared: Layout = LMHLD) -> None:
 
 
 def test_discovers_areas_with_splits(tmp_path: Path) -> None:
-    """(1) area/train/images/*.tif + area/train/masks/*.png, areas by their aliases."""
     for area in ("Rio_de_Janeiro", "EmiliaRomagna", "Wenchuan224", "nepal"):
         for split, count in {"train": 7, "val": 2, "test": 1}.items():
             pairs(tmp_path / "LMHLD" / area, split, count)
@@ -207,7 +205,6 @@ def test_discovers_areas_with_splits(tmp_path: Path) -> None:
 
 
 def test_discovers_areas_without_splits(tmp_path: Path) -> None:
-    """(2) area folders with img/ and label/, images beside world files and arrays, PNG masks of 0 and 255."""
     for area in ("里约", "Taiwan, China"):
         for number in range(5):
             write(tmp_path / area / "img" / f"img_{number}.tif", image(number))
@@ -225,7 +222,6 @@ def test_discovers_areas_without_splits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("channels", ["first", "last"])
 def test_discovers_stacks(tmp_path: Path, channels: str) -> None:
-    """(3) one stack for each area and split, bands at either end."""
     for area in ("Rio", "Hokkaido"):
         for split, count in {"train": 7, "val": 2, "test": 1}.items():
             stack = np.stack([image(seed) for seed in range(count)])
@@ -239,7 +235,6 @@ def test_discovers_stacks(tmp_path: Path, channels: str) -> None:
 
 
 def test_discovers_one_flat_folder(tmp_path: Path) -> None:
-    """Area in the file's name, masks beside the images with a suffix, an overview picture at the top."""
     for area in ("wenchuan", "taiwan"):
         for number in range(3):
             write(tmp_path / f"{area}_{number}.tif", image(number), CRS)

@@ -131,13 +131,11 @@ def test_tables_of_chains(stages: list[PatchSpec], monkeypatch: pytest.MonkeyPat
     assert spread["f1"] == pytest.approx(abs(scores["f1"].diff().iloc[-1]))
     assert spread[["orders", "seeds"]].tolist() == [2, 1] and spread[["p", "f1_sd"]].isna().all(), "one seed"
     assert table.loc["unet", ["orders", "seeds"]].tolist() == [2, 1]
-
     matrix = forgetting.stage_matrix(finals)
     assert list(matrix.columns) == ["area_0", "area_1", "area_2", "run_ids"]
     cells = matrix.loc["OD2"].drop(columns="run_ids").notna()
     assert cells.to_numpy().tolist() == [[True, False, False], [True, False, True], [True, True, True]]
     assert matrix.loc["OD2", "run_ids"].tolist() == [spec.run_id for spec in specs["OD2"]]
-
     by_seed = forgetting.strategy_runs({"LMHLD_part": finals["OD1"], "other": finals["OD2"]})
     chain = forgetting.stages_of(finals["OD1"][0])
     steps = sum(stage.metrics["trained_parameters"] * stage.metrics["steps"] for stage in chain)
@@ -238,7 +236,6 @@ def test_events_are_scored_at_the_threshold_of_validation_and_tabulated_with_the
         assert examples.worst(event)[0].title.startswith(event.name)
     assert objects.pooled([event.tally.sizes for event in events])["landslides"].sum() == table["landslides"].sum()
     assert unseen.events_table([]).columns.equals(table.columns)
-
     monkeypatch.setattr(unseen, "_score", lambda *_: pytest.fail("predicted again"))
     assert unseen.events_table(unseen.score_all(smoke, "skip")).equals(table)
 

@@ -27,7 +27,6 @@ def own_data_folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def made(tmp_path):
-    """A scene of 256 px."""
     return scene(tmp_path, blobs(256, 256, 40))
 
 

@@ -75,7 +75,6 @@ def python_files(*folders: str):
 
 
 def imported(path):
-    """Yield the full name and the line of everything a file imports, wherever in the file it does so."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)

@@ -45,7 +45,6 @@ def test_tables_are_means_over_seeds_beside_the_published_ones(study):
         assert row[["f1", "outside_f1"]].tolist() == pytest.approx(np.mean(f1, axis=0).tolist())
         assert row["run_ids"].split("+") == [run.spec.run_id for run in seeds]
     assert table4["published_f1"].isna().all()  # Table 4 is of Wenchuan
-
     table5 = single.table_5(study, by_experiment["single"])
     published = paper.table(5).query("model == 'U-Net'")
     published = published.set_index(published["study_area"].map(paper.area_key))
@@ -62,12 +61,10 @@ def test_tables_are_means_over_seeds_beside_the_published_ones(study):
             assert row[score] == pytest.approx(mean, nan_ok=True)
             assert row[f"published_{score}"] == published.loc[area, score]
             assert row[f"difference_{score}"] == pytest.approx(row[score] - published.loc[area, score], nan_ok=True)
-
     table6 = mix.table_6(study, by_experiment["mix"])
     f1 = np.mean([run.metrics["test"]["f1"] for run in by_experiment["mix"]])
     assert list(table6.index) == ["unet"] and table6.loc["unet", "f1"] == pytest.approx(f1)
     assert table6.loc["unet", "published_f1"] == paper.table(6).set_index("model").loc["U-Net", "f1"]
-
     by_area = mix.table_6_by_area(by_experiment["mix"], by_experiment["single"])
     assert list(by_area.index) == [("emilia_romagna", "unet"), ("gorkha", "unet")]
     for run in by_experiment["mix"]:
@@ -79,7 +76,6 @@ def test_tables_are_means_over_seeds_beside_the_published_ones(study):
     larger = [run for run in by_experiment["patch_size"] if run.spec.data[0].size == 64]
     for alone in ([], larger):  # other patches are not comparable
         assert mix.table_6_by_area(by_experiment["mix"], alone)["alone_f1"].isna().all()
-
     grid = recipe.recipe_table(study, by_experiment["recipe"])
     assert list(grid.index) == list(itertools.product((2, 4), (1, 2)))
     patches = by_experiment["recipe"][0].metrics["training_patches"]

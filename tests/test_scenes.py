@@ -31,7 +31,6 @@ WHOLE = Window(0, 0, *MASK.shape)
 
 
 def refused(made: Scene, path: Path | None, next_step: str, bands: tuple[str, ...] = BANDS) -> None:
-    """Assert that reading the scene ends in one line that names the file and the next step."""
     assert str(path) in refuses(re.escape(next_step), read_all, made, bands)
 
 
@@ -238,7 +237,6 @@ def test_self_crossing_polygons_are_repaired(bare, tmp_path):
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[Scene, np.ndarray]:
-    """Polygons of any shape over one scene, and the mask they give at once."""
     folder, random = tmp_path_factory.mktemp("many"), np.random.default_rng(5)
     shapes = [Point(point(*random.uniform(-5, 125, 2))).buffer(random.uniform(3, 60), 2) for _ in range(60)]
     made = replace(scene(folder, MASK, labels="none"), polygons=polygons_of(folder / "p.gpkg", shapes))

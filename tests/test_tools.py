@@ -96,7 +96,6 @@ def test_published_notebooks_and_figures_are_light(tmp_path: Path) -> None:
     written = tmp_path / "05_made.ipynb"
     assert written.stat().st_size <= check_notebooks.LARGEST_NOTEBOOK < len(png)
     assert [cell.source for cell in nbformat.read(written, as_version=4).cells] == ["1"]
-
     figures, published = tmp_path / "figures", tmp_path / "published"
     for folder in (figures, published):
         folder.mkdir()

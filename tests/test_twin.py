@@ -62,7 +62,6 @@ def read(scene: Scene) -> tuple[np.ndarray, np.ndarray, geopandas.GeoDataFrame]:
 
 
 def kept_windows(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-    """Return the usable windows as (n, 4, P, P) pixels and (n, P, P) landslides."""
     image, mask, _ = read(scene)
     side = twin.AREAS[scene.area].patch
     reason, _ = classify_windows((mask > 0).astype(np.uint8), (image != 0).all(axis=0), side, 0.1)
@@ -321,7 +320,6 @@ def test_each_kind_of_noise_does_what_it_says():
     left = set(np.unique(noisy(omitted=1.0))) - {0}
     assert left == {n for n in numbers if size[n - 1] >= np.median(size)}
     assert set(np.unique(noisy(old=1.0))) - {0} == {n for n in numbers if not OLD[n - 1]}
-
     merged = noisy(merged=1.0)
     assert (merged[LABEL > 0] > 0).all() and (merged > 0).sum() > (LABEL > 0).sum()
     assert len(np.unique(merged)) < len(np.unique(LABEL))
@@ -329,7 +327,6 @@ def test_each_kind_of_noise_does_what_it_says():
     for row, col in added:  # only what lies between two
         around = LABEL[max(row - 2, 0) : row + 3, max(col - 2, 0) : col + 3]
         assert len(set(around[around > 0].tolist())) > 1
-
     for most in (1, 2):
         shifted = noisy(shifted=1.0, shift_px=most)
         for number in numbers:

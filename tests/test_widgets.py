@@ -20,7 +20,6 @@ from lmhld_nb.patches import measurements
 
 
 def visible(widget):
-    """Yield a panel's widgets, except what is hidden."""
     yield widget
     for child in getattr(widget, "children", ()):
         if child.layout.display != "none":
@@ -56,7 +55,6 @@ SMALL = TINY.replace("tiny", "small").replace("[unet]", "[unet, res_unet]").repl
 
 @pytest.fixture(scope="module")
 def work(twin_data, tmp_path_factory):
-    """A working folder in which all of experiment 2 is made."""
     folder = tmp_path_factory.mktemp("work")
     (folder / "small.yaml").write_text(SMALL, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
