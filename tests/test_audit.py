@@ -268,14 +268,11 @@ def test_a_mean_of_orders_lies_no_lower_than_the_spread_allows(start, shifts):
     assert -1e-12 <= below <= 1.01 * rules.averaging_gap(p.mean(), r.mean()) + 1e-12
 
 
-def test_json_is_complete(checks):
+def test_json_and_text_are_complete(checks):
     content = json.loads(CliRunner().invoke(cli.app, ["audit", "--json"]).stdout)
     assert content["counts"] == audit.counts(checks)
     assert content["checks"] == json.loads(json.dumps([asdict(check) for check in checks]))
     assert [len(audit.f1_rows(number)) for number in rules.SCORE_TABLES] == [21, 49, 7, 7]
-
-
-def test_text_is_whole(checks):
     text = audit.text(checks)
     for check in checks:
         for part in (check.claim, check.derived, check.detail, check.reading):

@@ -56,15 +56,12 @@ def with_experiments(study, **settings: object):
     return replace(study, profile=study.profile.model_copy(update={"experiments": experiments}))
 
 
-def test_base_runs_are_those_of_experiment_2(study):
+def test_base_switches_and_splits_differ_in_one_thing(study):
     alone = {spec.run_id for spec in single.specs(study)}
     base = beyond.base(study)
     assert [(spec.seed, spec.run_id in alone) for spec in base] == [(0, True), (1, False)]
     shared = {entry.spec.run_id: entry for entry in plan(study) if entry.experiments == ("2", "beyond")}
     assert len(shared) == 1 and shared.pop(base[0].run_id).whole_area
-
-
-def test_each_switch_changes_one_thing(study):
     base, changed = beyond.base(study), set()
     for specs in beyond.switches(study).values():
         for spec, without in zip(specs, base, strict=True):
@@ -73,9 +70,6 @@ def test_each_switch_changes_one_thing(study):
             (name,) = {name for name, value in spec.recipe.model_dump().items() if value != old[name]}
             changed.add(name)
     assert changed == {"loss", "momentum", "normalise", "augment", "keep"}
-
-
-def test_splits_come_in_pairs(study):
     kinds = beyond.split_kinds(study)
     for one, other in zip(kinds["random"], kinds["blocks"], strict=True):
         (a,), (b,) = one.data, other.data

@@ -37,9 +37,11 @@ def read(tmp_path: Path, text: str | bytes) -> Outer:
     return read_yaml(path, Outer)
 
 
-def test_a_good_file_is_read(tmp_path: Path) -> None:
+def test_a_good_file_is_read_and_none_gives_one_line(tmp_path):
     assert read(tmp_path, GOOD) == Outer(count=3, inner=Inner(rate=0.1, names=("a", "b")))
     assert math.isnan(read(tmp_path, GOOD + "nodata: .nan\n").nodata or 0)
+    refuses("no such file", read_yaml, tmp_path / "gone.yaml", Outer)
+    refuses(r"cannot be read \(is a directory\); check its permissions", read_yaml, tmp_path, Outer)
 
 
 @pytest.mark.parametrize(("text", "message"), [
@@ -65,11 +67,6 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
 ])  # fmt: skip
 def test_a_wrong_file_gives_one_line(tmp_path: Path, text: str | bytes, message: str) -> None:
     assert refuses(message, read, tmp_path, text).startswith(str(tmp_path / "some.yaml"))
-
-
-def test_a_file_that_cannot_be_read_gives_one_line(tmp_path: Path) -> None:
-    refuses("no such file", read_yaml, tmp_path / "gone.yaml", Outer)
-    refuses(r"cannot be read \(is a directory\); check its permissions", read_yaml, tmp_path, Outer)
 
 
 HOSTILE = st.text(st.sampled_from("a.-/\\\0\x1b\n \u202eé崩")) | st.text() | st.binary().map(os.fsdecode)

@@ -196,13 +196,10 @@ def is_key(key: str) -> bool:
     return True
 
 
-def test_keys_of_the_ledger_are_those_of_a_profile() -> None:
+def test_the_ledger_names_keys_of_profiles_and_has_a_page_and_a_table():
     assert is_key("recipe.loss") and not is_key("recipe.los")
     keys = {key for section in ledger.load().sections for row in section.rows for key in row.keys}
     assert [key for key in sorted(keys) if not is_key(key)] == []
-
-
-def test_the_ledger_has_a_page_and_a_table() -> None:
     content = ledger.load()
     rows = [row for section in content.sections for row in section.rows]
     lines = pages.ledger(content).splitlines()

@@ -97,8 +97,17 @@ def test_xavier_where_it_is_defined():
     assert torch.equal(weight, models.encoder_levels(network("unet", width=16))[2][0].weight)
 
 
-def test_a_width_is_refused_where_none_is_taken(outside):
+def test_a_run_of_a_network_from_outside_is_named_after_its_code(outside):
     refuses("takes no `width`; leave it out", models.build, f"{outside[0]}:build_tiny_net", 4, 8)
+    module, path = outside
+    fields = {"data": (PATCHES,), "recipe": Recipe()}
+    spec = RunSpec(model=f"{module}:Wide", **fields)
+    assert spec.source == models.source_of(spec.model) != ""
+    assert RunSpec.model_validate_json(spec.model_dump_json()).run_id == spec.run_id
+    path.write_text(CODE.replace("width=6", "width=7"))
+    assert RunSpec(model=spec.model, **fields).run_id != spec.run_id
+    assert "source" not in RunSpec(model="unet", **fields).canonical()
+    refuses("in no Python file", models.source_of, "numpy:arange")
 
 
 def test_the_registry_prints_what_the_paper_prints_and_confuses_no_two():
@@ -166,15 +175,3 @@ def test_a_network_from_outside_joins_the_seven_but_keeps_its_weights_and_face(o
 def test_what_is_no_network_is_refused_in_one_line(outside, tmp_path, name, message):
     name = name.format(tmp_path.name)
     refuses(f"^model '{name}': .*{message}", models.build, name)
-
-
-def test_a_run_of_a_network_from_outside_is_named_after_its_code(outside):
-    module, path = outside
-    fields = {"data": (PATCHES,), "recipe": Recipe()}
-    spec = RunSpec(model=f"{module}:Wide", **fields)
-    assert spec.source == models.source_of(spec.model) != ""
-    assert RunSpec.model_validate_json(spec.model_dump_json()).run_id == spec.run_id
-    path.write_text(CODE.replace("width=6", "width=7"))
-    assert RunSpec(model=spec.model, **fields).run_id != spec.run_id
-    assert "source" not in RunSpec(model="unet", **fields).canonical()
-    refuses("in no Python file", models.source_of, "numpy:arange")

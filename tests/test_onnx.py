@@ -101,7 +101,7 @@ def weights(tmp_path: Path) -> Path:
     return write_weights(tmp_path / "w.safetensors", areas=areas)
 
 
-def test_an_onnx_file_maps_as_the_network_it_came_from(tmp_path, weights):
+def test_an_onnx_file_maps_as_its_network_and_its_card_has_the_fields_of_stac_mlm(tmp_path, weights):
     scene = mapping.scene_of_file(write_tif(tmp_path / "a.tif", image_of(blobs(90, 100, 5))), BANDS)
     onnx_file, _ = exports.export(str(weights), tmp_path / "net.onnx")
     outs = {path: tmp_path / path.suffix[1:] for path in (onnx_file, weights)}
@@ -109,9 +109,6 @@ def test_an_onnx_file_maps_as_the_network_it_came_from(tmp_path, weights):
     one, other = (read(out / "probability.tif") for out in outs.values())
     assert one == pytest.approx(other, abs=1e-4)
     exports.export(str(weights), onnx_file)  # over an earlier export
-
-
-def test_the_card_has_the_fields_of_stac_mlm(tmp_path, weights):
     _, card_file = exports.export(str(weights), tmp_path / "net.onnx")
     card = json.loads(card_file.read_text())
     required = {"mlm:name", "mlm:architecture", "mlm:tasks", "mlm:input", "mlm:output"}

@@ -91,14 +91,11 @@ def test_the_setting_that_validates_best_is_chosen() -> None:
     assert list(part.chosen_strategies(finals)) == ["LMHLD_part", "strong", "all"]
 
 
-def test_the_last_row_of_a_schedule_holds_for_all_that_follow(mini: Study) -> None:
+def test_schedules_go_on_as_they_end_and_orders_pass_over_unused_areas(mini):
     rows = (dict.fromkeys(LAYER_GROUPS, "fresh"), {**dict.fromkeys(LAYER_GROUPS, "frozen"), "decoder": "finetune"})
     changed = Study(with_settings(mini.profile, "part", schedule=rows), mini.dataset)
     assert part.schedule(changed) == [rows[0], *[rows[1]] * 6]
     assert part.schedule(mini) == chains.paper_schedule(7)
-
-
-def test_areas_that_are_not_used_are_passed_over_and_unnamed_ones_come_last(mini: Study) -> None:
     profile = narrow(mini.profile, [], "rio,taiwan,gorkha")
     profile = with_settings(profile, "part", first=("gorkha",), permuted=(), last=("hokkaido",))
     assert part.orders(Study(profile, mini.dataset)) == {"OD1": ("gorkha", "rio", "taiwan")}
@@ -191,7 +188,7 @@ def changed(study: Study, **changes: object) -> Study:
     return Study(with_settings(study.profile, "unseen", **changes), study.dataset)
 
 
-def test_four_bands_are_mapped_by_the_run_of_experiment_4_and_three_by_a_chain_of_their_own(smoke):
+def test_events_are_mapped_by_chains_of_their_bands_and_what_is_not_here_is_named(smoke, capsys):
     three_bands, four_bands = smoke.settings("unseen").events
     (own,) = [spec for spec in next(iter(part.finals(smoke).values())) if spec.model == "unet"]
     (four,) = unseen.event_networks(smoke, four_bands)
@@ -200,9 +197,6 @@ def test_four_bands_are_mapped_by_the_run_of_experiment_4_and_three_by_a_chain_o
     assert {data.bands for spec in three.chain for data in spec.data} == {BGR}
     run_ids = {spec.run_id for spec in unseen.specs(smoke)}
     assert four.run_id in run_ids and len(run_ids) == 2 * len(four.chain)
-
-
-def test_events_and_areas_that_are_not_here_are_named(smoke, capsys):
     away = changed(smoke, events=(Events(data="gvlm", bands=BGR), Events(data="luding")))
     assert len(unseen.specs(away)) == 4
     assert unseen.score_all(away) == []

@@ -133,16 +133,13 @@ def choose(values, sizes):
     return patch_size.patch_size_choice(table.dropna(subset="f1")).loc["rio"]
 
 
-def test_the_published_table_4_leads_to_the_published_choice():
+def test_the_choice_of_table_4_is_the_published_one_and_ties_go_to_more_winners():
     table = paper.table(4).assign(area="wenchuan", outside_f1=np.nan, published_f1=np.nan)
     table["model"] = table["model"].map({name: key for key, name in paper.MODELS.items()})
     choice = patch_size.patch_size_choice(table.set_index(["area", "model", "patch_size"])).loc["wenchuan"]
     assert choice.index[choice["chosen"]].tolist() == [paper.areas().loc["wenchuan", "patch_size"]]
     assert choice["models_best"].tolist() == [1, 1, 5] and not choice["tied"].any()
     assert choice.loc[64, "winners"] == "Res U-Net" and choice.loc[128, "winners"] == "Dense U-Net"
-
-
-def test_ties_go_to_the_size_with_more_winners_then_to_the_smaller():
     equal = choose([[0.5, 0.9], [0.7, 0.3], [0.6, 0.6]], [64, 128])
     assert equal["tied"].all() and equal["models_best"].tolist() == [2, 2]
     assert equal["chosen"].tolist() == [True, False]
@@ -150,9 +147,6 @@ def test_ties_go_to_the_size_with_more_winners_then_to_the_smaller():
     assert winners["tied"].all() and winners["chosen"].tolist() == [False, True]
     close = choose([[0.5, 0.5012]], [64, 128])
     assert not close["tied"].any() and close["chosen"].tolist() == [False, True]
-
-
-def test_networks_without_a_run_at_every_size_do_not_decide():
     choice = choose([[0.8, 0.7], [0.2, np.nan]], [64, 128])
     assert choice["chosen"].tolist() == [True, False] and choice["models"].tolist() == [1, 1]
     refuses("rio: no network has runs at every size", choose, [[np.nan, 0.7], [0.2, np.nan]], [64, 128])

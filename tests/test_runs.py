@@ -135,12 +135,9 @@ def test_weights_and_checkpoints_of_others_are_not_used(specs, monkeypatch):
         assert weights(mine.run_id) == expected
 
 
-def test_a_run_planned_on_other_data_is_refused(specs):
+def test_a_full_disk_and_other_data_than_planned_give_one_line(specs, tmp_path, monkeypatch):
     patch_spec = specs[0].data[0].model_copy(update={"fingerprint": "0" * 16})
     refuses("plan again with `lmhld plan`", runs.make_run, specs[0].model_copy(update={"data": (patch_spec,)}), QUIET)
-
-
-def test_a_full_disk_gives_one_line(specs, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(safetensors.torch, "save_file", Mock(side_effect=FULL_DISK))
         refuses(r"weights\.safetensors: cannot be written \(.*No space left on device", runs.make_run, specs[0], QUIET)

@@ -84,10 +84,13 @@ def test_a_run_learns_and_leaves_what_the_design_promises(part, tmp_path):
     assert metrics["areas"]["made"]["tp"] == test["tp"]
 
 
-def test_same_spec_same_bits_other_seed_other_bits(part, tmp_path, whole):
+def test_same_spec_same_bits_other_seed_other_bits_and_the_best_epoch_is_tested(part, tmp_path, whole):
     for name, seed in (("same", 1), ("other", 2)):
         train(run_spec(seed=seed), part, tmp_path / name)
         assert same(weights(tmp_path / name), weights(whole)) == (name == "same")
+    best = json.loads((whole / "metrics.json").read_text())["best_epoch"]
+    assert best == 1 + pd.read_csv(whole / "history.csv")["val_f1"].idxmax()
+    assert train(run_spec(recipe=LAST), part, tmp_path)["best_epoch"] == 4
 
 
 @pytest.fixture
@@ -158,12 +161,6 @@ def test_a_diverging_loss_is_reported(part, tmp_path):
     spec = run_spec(recipe=RECIPE.model_copy(update={"lr": 1e30}))
     refuses(r"loss (nan|inf) in epoch 1; lower `lr` in the profile$", train, spec, part, tmp_path)
     assert not (tmp_path / "metrics.json").exists()
-
-
-def test_best_epoch_is_the_one_tested(part, tmp_path, whole):
-    best = json.loads((whole / "metrics.json").read_text())["best_epoch"]
-    assert best == 1 + pd.read_csv(whole / "history.csv")["val_f1"].idxmax()
-    assert train(run_spec(recipe=LAST), part, tmp_path)["best_epoch"] == 4
 
 
 def test_run_ids_follow_from_everything_that_decides():

@@ -240,7 +240,7 @@ def test_an_interrupted_making_is_completed(four, tmp_path):
     assert copies[0].stat().st_mtime_ns == untouched
 
 
-def test_plan_reaches_the_published_counts():
+def test_plan_reaches_the_published_counts_and_a_wrong_spec_is_refused(tmp_path):
     full = twin.TwinSpec(seed=1, scale=1.0, min_patches=4, max_patches=None)
     for area, recipe in twin.AREAS.items():
         patches = [task.patches for task in twin.plan(full) if task.area == area]
@@ -251,9 +251,6 @@ def test_plan_reaches_the_published_counts():
     # An event is the same whatever is made beside it, and the order is that of the paper.
     few = twin.plan(UNSEEN.model_copy(update={"areas": ("luding", "kaikoura")}))
     assert few == [task for task in twin.plan(UNSEEN) if task.area in ("kaikoura", "luding")]
-
-
-def test_a_wrong_spec_is_refused(tmp_path):
     path = tmp_path / "spec.yaml"
     wrong_ones = ["areas: [atlantis]", "areas: []", "bare: [atlantis]", "patches: {atlantis: 9}", "scale: 0.0"]
     for wrong in [*wrong_ones, "scale: '1e-3'", "colour: red", "min_patches: 50\nmax_patches: 40"]:
