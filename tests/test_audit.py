@@ -320,7 +320,7 @@ def test_what_a_caller_changes_stays_with_the_caller() -> None:
         assert read()[column].tolist() == before
 
 
-def test_areas_stand_in_the_order_of_table_1() -> None:
+def test_areas_stand_in_the_order_of_table_1_and_every_published_spelling_resolves():
     areas = paper.areas()
     assert tuple(areas.index) == paper.AREAS
     assert areas["name"].tolist() == paper.table(1)["study_area"].tolist()
@@ -330,9 +330,6 @@ def test_areas_stand_in_the_order_of_table_1() -> None:
     for key, area in areas.iterrows():  # the UTM zone holds the point
         zone = math.floor((area["lon"] + 180) / 6) + 1
         assert area["epsg"] == (32600 if area["lat"] > 0 else 32700) + zone, key
-
-
-def test_every_published_spelling_resolves() -> None:
     for number in (1, 2, 5):
         names = [name for name in paper.table(number)["study_area"].unique() if name != "Comparison dataset"]
         assert tuple(paper.area_key(name) for name in names) == paper.AREAS

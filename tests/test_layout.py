@@ -75,12 +75,20 @@ def test_patterns_capture(pattern: str, path: str, captured: dict[str, str] | No
     assert files.match_files(pattern, [path]) == ({path: captured} if captured is not None else {})
 
 
-def test_files_are_listed_in_natural_order_without_clutter(tmp_path: Path) -> None:
+def test_files_are_listed_in_natural_order_and_foreign_ones_named(tmp_path):
     for name in ("b/10.tif", "b/9.tif", "a.gpkg", "__MACOSX/1.tif", ".git/1.tif", "notes.txt", "b/._9.tif"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     os.symlink(tmp_path, tmp_path / "b" / "loop")
     assert files.list_files(tmp_path) == ["a.gpkg", "b/9.tif", "b/10.tif"]
+    (tmp_path / "empty").mkdir()
+    refuses("empty: holds no images", discover, tmp_path / "empty", LMHLD)
+    refuses("absent: no such folder", discover, tmp_path / "absent", LMHLD)
+    np.save(tmp_path / "1.npy", np.array([{"a": 1}], object), allow_pickle=True)
+    refuses(r"1\.npy: cannot be read .*pickle", files.read_header, tmp_path / "1.npy")
+    pages = [Image.fromarray(mask(number)) for number in range(4)]
+    pages[0].save(tmp_path / "1.tif", save_all=True, append_images=pages[1:])
+    refuses("holds 4 separate pages instead of bands", files.read_header, tmp_path / "1.tif")
 
 
 @pytest.mark.parametrize(("text", "says"), [
@@ -290,14 +298,3 @@ def test_an_alpha_channel_is_not_near_infrared(tmp_path: Path) -> None:
         if nir == 7:
             assert len(discovered(tmp_path)) == 3
     refused(tmp_path, "fourth band is an alpha channel")
-
-
-def test_foreign_files_are_named(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    refuses("empty: holds no images", discover, tmp_path / "empty", LMHLD)
-    refuses("absent: no such folder", discover, tmp_path / "absent", LMHLD)
-    np.save(tmp_path / "1.npy", np.array([{"a": 1}], object), allow_pickle=True)
-    refuses(r"1\.npy: cannot be read .*pickle", files.read_header, tmp_path / "1.npy")
-    pages = [Image.fromarray(mask(number)) for number in range(4)]
-    pages[0].save(tmp_path / "1.tif", save_all=True, append_images=pages[1:])
-    refuses("holds 4 separate pages instead of bands", files.read_header, tmp_path / "1.tif")

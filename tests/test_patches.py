@@ -146,7 +146,6 @@ def test_blocks_are_never_divided_and_a_gap_parts_test_patches_from_all_others(t
     block = patch_set.index["row"] // 96 * 100 + patch_set.index["col"] // 96
     assert (patch_set.index.groupby(block)["split"].nunique() == 1).all()
     assert set(patch_set.index["split"]) == set(splits.SPLITS)
-    made = scene(tmp_path, blobs(640, 640, 300))
     touching, apart = (cut(made, split="blocks", block=4, gap=gap) for gap in (False, True))
     assert touching.neighbours("test", "train") + touching.neighbours("test", "val") > 0
     assert apart.neighbours("test", "train") == apart.neighbours("test", "val") == 0

@@ -154,7 +154,14 @@ def test_arrays_of_the_wrong_shape_are_refused(tmp_path, values, codes, index, f
     refused(Scene("a", "made", image, BANDS, mask, index=index), tmp_path / file, next_step)
 
 
-def test_a_mask_of_another_size_or_grid_is_refused(made):
+def test_mask_codes_are_decoded_and_another_size_or_grid_is_refused(made):
+    assert made.mask is not None
+    codes = np.random.default_rng(1).integers(0, 5, MASK.shape).astype(np.uint8)
+    write_tif(made.mask, codes)
+    _, labels, _ = read_all(replace(made, landslide_codes=(1, 3), label_nodata_codes=(4,)))
+    assert (labels == np.select([np.isin(codes, (1, 3)), codes == 4], [1, 255], 0)).all()
+    _, labels, _ = read_all(replace(made, mask=None, unlabelled_is_background=True))
+    assert labels.shape == MASK.shape and not labels.any()
     assert made.mask is not None
     write_tif(made.mask, CODES[:-1])
     refused(made, made.mask, "export the mask on the image's grid")
@@ -165,16 +172,6 @@ def test_a_mask_of_another_size_or_grid_is_refused(made):
         refused(made, made.mask, "another grid than a.tif; export the mask on the image's grid")
     write_tif(made.mask, CODES, transform=TRANSFORM * move(0.2, 0.2))
     assert (read_all(made)[1] == MASK).all()
-
-
-def test_mask_codes_are_decoded(made):
-    assert made.mask is not None
-    codes = np.random.default_rng(1).integers(0, 5, MASK.shape).astype(np.uint8)
-    write_tif(made.mask, codes)
-    _, labels, _ = read_all(replace(made, landslide_codes=(1, 3), label_nodata_codes=(4,)))
-    assert (labels == np.select([np.isin(codes, (1, 3)), codes == 4], [1, 255], 0)).all()
-    _, labels, _ = read_all(replace(made, mask=None, unlabelled_is_background=True))
-    assert labels.shape == MASK.shape and not labels.any()
 
 
 @pytest.mark.parametrize(("suffix", "crs"), [("geojson", 4326), ("gpkg", 32653), ("shp", 3857)])
@@ -364,7 +361,7 @@ def test_a_folder_stands_for_its_images(tmp_path):
     refuses("empty: holds no image", mosaics.files_of, [tmp_path / "empty"])
 
 
-def test_coarser_pixels_are_the_means_of_those_below(tmp_path):
+def test_coarser_pixels_are_means_and_a_fourth_band_of_bytes_is_no_alpha(tmp_path):
     whole = image_of(blobs(80, 96, 5)).astype(np.float32)
     path = tile(tmp_path, "a", whole)
     values, valid, transform = read([path], resolution_m=12)
@@ -375,9 +372,6 @@ def test_coarser_pixels_are_the_means_of_those_below(tmp_path):
     assert read(paths, resolution_m=12)[0] == pytest.approx(values, rel=1e-5)
     values, _, transform = read([path], resolution_m=3.02)  # its own
     assert np.array_equal(values, whole) and transform == TRANSFORM
-
-
-def test_a_fourth_band_of_bytes_is_no_alpha(tmp_path):
     whole = image_of(blobs(64, 64, 5)).astype(np.float32) / 16
     whole[3, :30] = 0  # water, in near infrared
     path = tile(tmp_path, "a & b", whole.astype(np.uint8), 0, 0)

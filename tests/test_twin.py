@@ -187,19 +187,7 @@ def test_no_rim_in_the_elevation_gives_outlines_away(made, area):
         assert abs(auc - 0.5) < 0.1
 
 
-def test_kinds_of_landslides_differ_in_shape(monkeypatch):
-    stretched = []
-    for shares in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)):
-        monkeypatch.setitem(twin.RECIPES, "rio", replace(twin.RECIPES["rio"], shapes=shares))
-        slides = scene.lay_out(twin.SceneTask("rio", 0, 14, 7)).slides
-        boxes = [np.argwhere(slides.label == n + 1) for n in np.flatnonzero(slides.size > 200)]
-        spread = [np.sqrt(np.linalg.eigvalsh(np.cov(box.T))) for box in boxes]
-        stretched.append(np.median([long / short for short, long in spread]))
-    shallow, channelised, rotational = stretched
-    assert rotational < shallow < channelised and channelised > 1.5 * rotational
-
-
-def test_a_scene_without_landslides_gives_background_alone(smoke):
+def test_a_scene_without_landslides_gives_background_and_areas_are_made_as_before_events(smoke):
     with_slides, without = (s for s in smoke.scenes if s.area == "gorkha")
     assert with_slides.polygons is not None and without.polygons is None
     values, labels, valid = read_all(without)
@@ -208,6 +196,12 @@ def test_a_scene_without_landslides_gives_background_alone(smoke):
         spec = PatchSpec(dataset="t", fingerprint=str(background), area="gorkha", size=32, background=background)
         assert set(cut(spec, [with_slides, without], progress=False).index["scene"]) == expected
     assert inventory.check_polygons(without).empty
+    # Their position in the list numbers the random streams, and the default areas are part of the fingerprint.
+    assert list(twin.RECIPES) == [*paper.AREAS, *twin.EVENTS] and twin.TwinSpec().areas == paper.AREAS
+    pinned = dict(line.split("==") for line in (config.ROOT / "constraints.txt").read_text().split() if "==" in line)
+    if platform.machine() != "x86_64" or any(version(name) != pinned[name] for name in ("numpy", "scipy")):
+        pytest.skip("other processors and versions may round the last digits otherwise")
+    assert smoke.fingerprint == "96a9bce9d0ae6d33"
 
 
 def test_pixels_depend_on_neither_workers_nor_the_processors_instructions(four, tmp_path):
@@ -258,15 +252,6 @@ def test_plan_reaches_the_published_counts_and_a_wrong_spec_is_refused(tmp_path)
         refuses(r"^.*spec\.yaml.*$", config.read_yaml, path, twin.TwinSpec)
 
 
-def test_areas_are_made_as_before_there_were_events(smoke):
-    # Their position in the list numbers the random streams, and the default areas are part of the fingerprint.
-    assert list(twin.RECIPES) == [*paper.AREAS, *twin.EVENTS] and twin.TwinSpec().areas == paper.AREAS
-    pinned = dict(line.split("==") for line in (config.ROOT / "constraints.txt").read_text().split() if "==" in line)
-    if platform.machine() != "x86_64" or any(version(name) != pinned[name] for name in ("numpy", "scipy")):
-        pytest.skip("other processors and versions may round the last digits otherwise")
-    assert smoke.fingerprint == "96a9bce9d0ae6d33"
-
-
 @pytest.mark.parametrize("event", twin.EVENTS)
 def test_events_have_landslides_that_no_threshold_finds(made, event):
     values, labels, valid = read_all(made[event], made[event].bands)
@@ -277,7 +262,7 @@ def test_events_have_landslides_that_no_threshold_finds(made, event):
     assert 2 * share / (1 + share) + 0.05 < best < 0.6  # better than calling all of it landslide, and no solution
 
 
-def test_no_landslide_lies_in_the_sea():
+def test_kinds_of_landslides_differ_in_shape_and_none_lies_in_the_sea(monkeypatch):
     recipe = twin.EVENTS["kaikoura"]
     made = scene.lay_out(twin.SceneTask("kaikoura", 0, 9, 3))
     wet = made.height <= recipe.base_m
@@ -285,6 +270,15 @@ def test_no_landslide_lies_in_the_sea():
     assert made.slides.size.size > 3
     under = terrain.resize(wet, made.valid.shape, smooth=False) > 0.5
     assert not (made.slides.label[under] > 0).any()
+    stretched = []
+    for shares in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)):
+        monkeypatch.setitem(twin.RECIPES, "rio", replace(twin.RECIPES["rio"], shapes=shares))
+        slides = scene.lay_out(twin.SceneTask("rio", 0, 14, 7)).slides
+        boxes = [np.argwhere(slides.label == n + 1) for n in np.flatnonzero(slides.size > 200)]
+        spread = [np.sqrt(np.linalg.eigvalsh(np.cov(box.T))) for box in boxes]
+        stretched.append(np.median([long / short for short, long in spread]))
+    shallow, channelised, rotational = stretched
+    assert rotational < shallow < channelised and channelised > 1.5 * rotational
 
 
 def test_a_full_disk_is_named_and_leaves_no_polygons(tmp_path, monkeypatch):
