@@ -293,7 +293,7 @@ def test_a_statement_holds_in_every_reading_or_not():
 ROWS = {1: 7, 2: 8, 3: 6, 4: 21, 5: 49, 6: 7, 7: 7}
 
 
-def test_every_table_is_complete_and_typed() -> None:
+def test_every_table_is_complete_and_typed_and_a_caller_changes_a_copy():
     for number, rows in ROWS.items():
         table = paper.table(number)
         assert len(table) == rows and not table.isna().any(axis=None)
@@ -304,20 +304,17 @@ def test_every_table_is_complete_and_typed() -> None:
     assert paper.table(1).dtypes[["max_area_px", "resolution_m"]].tolist() == [int, float]
     assert paper.table(3)["patch_size"].tolist()[-1] == "32, 64, 128, 224"
     assert paper.areas()["patches"].sum() == paper.table(3).set_index("dataset")["patches"]["LMHLD"] == 25365
-
-
-@pytest.mark.parametrize("number", [0, 8, -1, "1", True, 1.5, None])
-def test_no_other_table(number: object) -> None:
-    refuses("Tables 1 to 7", paper.table, number)
-
-
-def test_what_a_caller_changes_stays_with_the_caller() -> None:
     for read in (paper.areas, paper.figures, paper.world, lambda: paper.table(5)):
         first = read()
         column = first.columns[0]
         before = first[column].tolist()
         first[column] = "changed"
         assert read()[column].tolist() == before
+
+
+@pytest.mark.parametrize("number", [0, 8, -1, "1", True, 1.5, None])
+def test_no_other_table(number: object) -> None:
+    refuses("Tables 1 to 7", paper.table, number)
 
 
 def test_areas_stand_in_the_order_of_table_1_and_every_published_spelling_resolves():

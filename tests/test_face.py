@@ -71,7 +71,7 @@ def test_a_figure_is_shown_with_its_caption_and_saved_with_its_numbers(book):
     assert bare.get_supxlabel() == "Fig 2 of the paper"
 
 
-def test_scores_that_say_little_are_marked(book):
+def test_scores_that_say_little_and_runs_that_are_not_portable_are_marked(book, tiny):
     assert "converged" not in book.caption()
     runs.make_run(single.specs(book)[1], QUIET)
     table = book.table(5)
@@ -82,9 +82,6 @@ def test_scores_that_say_little_are_marked(book):
     drawn = lm.plots.scores.score_heatmap(table, {"f1": "ours", "published_f1": "published"}, "area")
     assert [text.get_text()[4:] for ax in drawn.axes for text in ax.texts] == ["*", ""]
     assert "*: fewer than 10 test patches; seeds: 1 a network" in " ".join(drawn.get_supxlabel().split())
-
-
-def test_figures_of_a_portable_profile_say_where_its_runs_are_not(tiny):
     tiny.write_text(tiny.read_text() + "portable: true\n")
     book = lm.open(str(tiny))
     run = runs.make_run(single.specs(book)[1], QUIET)

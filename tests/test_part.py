@@ -48,7 +48,7 @@ def test_a_profile_says_how_areas_are_added(mini: Study) -> None:
     assert {spec.run_id for spec in stages} < run_ids
 
 
-def test_strategies_differ_in_what_later_stages_do(mini: Study) -> None:
+def test_strategies_differ_in_later_stages_and_all_at_once_has_as_many_steps(mini):
     last, changed = part.finals(mini)["OD1"][0], {"ewc": (10.0, 20.0), "replay": (0.1,), "without": ()}
     study = Study(with_settings(mini.profile, "part", **changed), mini.dataset)
     compared = part.strategies(study)
@@ -70,8 +70,6 @@ def test_strategies_differ_in_what_later_stages_do(mini: Study) -> None:
     wrong = Study(with_settings(mini.profile, "part", without=("accumulative",)), mini.dataset)
     refuses("no strategy 'accumulative'; there are LMHLD_part, ", part.strategies, wrong)
 
-
-def test_all_at_once_has_at_least_the_steps_of_the_chain(mini: Study) -> None:
     def steps(spec: RunSpec) -> int:
         patches = [len(mini.patches(one.area).where("train")) for one in spec.data]
         return sum(-(-count // spec.recipe.batch_size) for count in patches) * spec.recipe.epochs
@@ -79,16 +77,6 @@ def test_all_at_once_has_at_least_the_steps_of_the_chain(mini: Study) -> None:
     strategies = part.strategies(mini)
     (joint,), (last,) = strategies["all at once"], strategies["LMHLD_part"]
     assert steps(joint) >= 0.9 * sum(map(steps, last.chain)), "counts are estimated, to a few patches"
-
-
-def test_the_setting_that_validates_best_is_chosen() -> None:
-    def run(f1: float, ewc: float = 0.0) -> SimpleNamespace:
-        tp, stage = round(1000 * f1), SimpleNamespace(ewc=ewc, replay=0.0)
-        validation = {"tp": tp, "fp": 1000 - tp, "fn": 1000 - tp, "tn": 0}
-        return SimpleNamespace(metrics={"validation": validation}, spec=SimpleNamespace(stage=stage))
-
-    finals = {"LMHLD_part": [run(0.5)], "weak": [run(0.6, 1)], "strong": [run(0.7, 2)], "replay": [], "all": [run(0.1)]}
-    assert list(part.chosen_strategies(finals)) == ["LMHLD_part", "strong", "all"]
 
 
 def test_schedules_go_on_as_they_end_and_orders_pass_over_unused_areas(mini):
@@ -101,12 +89,20 @@ def test_schedules_go_on_as_they_end_and_orders_pass_over_unused_areas(mini):
     assert part.orders(Study(profile, mini.dataset)) == {"OD1": ("gorkha", "rio", "taiwan")}
 
 
-def test_forgetting_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forgetting_by_hand_and_the_setting_that_validates_best_is_chosen(monkeypatch):
     f1 = [{"a": 0.8}, {"a": 0.9, "b": 0.5}, {"a": 0.6, "b": 0.7, "c": 0.4}]
     stages = [SimpleNamespace(counts={k: SimpleNamespace(f1=v) for k, v in row.items()}) for row in f1]
     monkeypatch.setattr(forgetting, "stages_of", lambda run: stages)
     monkeypatch.setattr(forgetting, "counts_by_area", lambda run: run.counts)
     assert forgetting.forgetting(stages[-1]) == pytest.approx(((0.9 - 0.6) + (0.5 - 0.7)) / 2)
+
+    def run(f1: float, ewc: float = 0.0) -> SimpleNamespace:
+        tp, stage = round(1000 * f1), SimpleNamespace(ewc=ewc, replay=0.0)
+        validation = {"tp": tp, "fp": 1000 - tp, "fn": 1000 - tp, "tn": 0}
+        return SimpleNamespace(metrics={"validation": validation}, spec=SimpleNamespace(stage=stage))
+
+    finals = {"LMHLD_part": [run(0.5)], "weak": [run(0.6, 1)], "strong": [run(0.7, 2)], "replay": [], "all": [run(0.1)]}
+    assert list(part.chosen_strategies(finals)) == ["LMHLD_part", "strong", "all"]
 
 
 def test_tables_of_chains(stages: list[PatchSpec], monkeypatch: pytest.MonkeyPatch) -> None:

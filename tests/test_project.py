@@ -50,7 +50,7 @@ def test_every_dependency_has_a_floor_and_a_reason():
         assert re.search(rf"# .+\. {re.escape(floor[1])}: \S", line), f"no reason for the floor: {line}"
 
 
-def test_pins_are_exact_and_satisfy_the_floors():
+def test_pins_are_exact_and_conda_is_in_step_with_pyproject():
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     requirements = [Requirement(line) for line in lines if line and not line.startswith("#")]
     pinned = {canonicalize_name(requirement.name): requirement for requirement in requirements}
@@ -62,9 +62,6 @@ def test_pins_are_exact_and_satisfy_the_floors():
         (pin,) = pinned[name].specifier
         assert requirement.specifier.contains(pin.version), f"{name}: {pin.version} is below its floor"
     assert str(pinned["torch"].specifier) == "==2.13.0"
-
-
-def test_conda_environment_is_in_step_with_pyproject():
     listed: set[str] = set()
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     for entry in environment["dependencies"]:

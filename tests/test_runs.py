@@ -160,7 +160,7 @@ def test_failing_runs_are_reported_and_the_others_are_the_same_whoever_makes_the
     assert results[0] == results[1]
 
 
-def test_an_interruption_stops_the_others_and_the_next_call_goes_on(specs, monkeypatch):
+def test_an_interruption_stops_the_others_and_a_failed_score_is_reported(specs, monkeypatch):
     errors: list[BaseException] = [OSError("the disk was away"), Interrupted("stopped in epoch 1")]
     with monkeypatch.context() as patch:
         patch.setattr(runner, "train", Mock(side_effect=errors))
@@ -169,6 +169,10 @@ def test_an_interruption_stops_the_others_and_the_next_call_goes_on(specs, monke
             runs.make_runs(specs, workers=1, execution=QUIET)
     runs.make_runs(specs[:1], workers=1, execution=QUIET)
     assert [runs.status(spec) for spec in specs] == ["done", "missing"]
+    runs.make_run(specs[0], QUIET)
+    monkeypatch.setattr(store, "score_whole_area", Mock(side_effect=UserError("a.tif: damaged")))
+    refuses(r"a\.tif: damaged", runs.make_runs, specs[:1], 1, QUIET, whole_area={specs[0].run_id})
+    assert runs.status(specs[0], whole_area=True) == "unscored" and runs.status(specs[0]) == "done"
 
 
 def test_what_another_runner_has_begun_waits_while_there_is_work(specs, trainings):
@@ -214,13 +218,6 @@ def test_patches_are_cut_once_however_many_need_them(specs, monkeypatch):
     assert [runs.status(spec) for spec in specs] == ["done", "missing"]
     # One reason for the three together, and once with the way out of a mix.
     assert (said.count("no 32 px patch left"), said.count("; or leave the area out")) == (2, 1)
-
-
-def test_a_failed_score_of_the_whole_area_is_reported(specs, monkeypatch):
-    runs.make_run(specs[0], QUIET)
-    monkeypatch.setattr(store, "score_whole_area", Mock(side_effect=UserError("a.tif: damaged")))
-    refuses(r"a\.tif: damaged", runs.make_runs, specs[:1], 1, QUIET, whole_area={specs[0].run_id})
-    assert runs.status(specs[0], whole_area=True) == "unscored" and runs.status(specs[0]) == "done"
 
 
 @pytest.mark.parametrize("workers", [1, 3])
