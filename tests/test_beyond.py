@@ -36,10 +36,6 @@ def make(specs, whole_area=True):
     return [runs.make_run(spec, QUIET, whole_area=whole_area) for spec in specs]
 
 
-def make_all(specs):
-    return [make(spec.chain, whole_area=False)[-1] for spec in specs]
-
-
 def with_experiments(study, **settings: object):
     experiments = study.profile.experiments.model_copy(update=settings)
     return replace(study, profile=study.profile.model_copy(update={"experiments": experiments}))
@@ -188,7 +184,9 @@ def test_part_is_compared_at_several_epochs(study):
     chain = groups[2]["part"][0].chain
     assert {spec.recipe.epochs for spec in [*chain, *groups[2]["mix"], *groups[2]["single"]]} == {2}
     assert {spec.run_id for spec in [*chain, *groups[1]["mix"]]} <= {spec.run_id for spec in beyond.specs(study)}
-    finished = {epochs: {name: make_all(group) for name, group in of.items()} for epochs, of in groups.items()}
+    finished = {}
+    for epochs, of in groups.items():
+        finished[epochs] = {name: [make(spec.chain, False)[-1] for spec in group] for name, group in of.items()}
     table = tabled.epochs_table(finished)
     single_f1 = scoring.total(pd.concat([runs.test_patches(run) for run in finished[2]["single"]])).f1
     assert table.loc[(2, "single"), "f1"] == pytest.approx(single_f1, nan_ok=True)

@@ -27,16 +27,11 @@ def study(tiny):
     return open_study(load(str(tiny)), progress=False)
 
 
-def finished_runs(study):
-    planned = plan(study)
-    whole_area = {entry.spec.run_id for entry in planned if entry.whole_area}
-    runs.make_runs([entry.spec for entry in planned], 1, QUIET, whole_area)
-    made = {name: entry for name, entry in EXPERIMENTS.items() if study.profile.makes(name)}
-    return {name: study.finished(entry.specs(study)) for name, entry in made.items()}
-
-
 def test_tables_are_means_over_seeds_beside_the_published_ones(study):
-    by_experiment = finished_runs(study)
+    planned = plan(study)
+    runs.make_runs([entry.spec for entry in planned], 1, QUIET, {one.spec.run_id for one in planned if one.whole_area})
+    made = {name: entry for name, entry in EXPERIMENTS.items() if study.profile.makes(name)}
+    by_experiment = {name: study.finished(entry.specs(study)) for name, entry in made.items()}
     table4 = patch_size.table_4(study, by_experiment["patch_size"])
     assert list(table4.index) == [("gorkha", "unet", 32), ("gorkha", "unet", 64)]
     for size, row in table4.droplevel([0, 1]).iterrows():

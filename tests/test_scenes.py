@@ -27,7 +27,6 @@ from lmhld_nb.scenes.scene import BANDS, Scene, open_image, open_labels, read_al
 
 MASK = blobs(96, 120, 6, seed=3)
 IMAGE, CODES = image_of(MASK), MASK.astype(np.uint8)
-WHOLE = Window(0, 0, *MASK.shape)
 
 
 def refused(made: Scene, path: Path | None, next_step: str, bands: tuple[str, ...] = BANDS) -> None:

@@ -445,12 +445,6 @@ def packed(root, top):
     return buffer.getvalue()
 
 
-def real_source():
-    source = sources.describe("real-areas").source
-    assert isinstance(source, github.GitHub)
-    return source
-
-
 @pytest.fixture
 def hub(tmp_path, catalogue_folder, monkeypatch):
     """Two repositories, and ``made`` in the catalogue; ``first/raw`` holds what was taken from them."""
@@ -545,4 +539,4 @@ def test_real_areas_are_as_described(shared_data):
             numbers[scene.split == "train"].append(int(scene.name.rsplit("_", 1)[1]))
         assert np.abs(np.subtract.outer(numbers[True], numbers[False])).min() > row
     found = fingerprints.of_areas([scene for scene in scenes if scene.area in ("hokkaido", "l4s_iburi")])
-    assert found.items() <= real_source().sha256.items()
+    assert found.items() <= sources.describe("real-areas").source.sha256.items()
