@@ -39,7 +39,7 @@ def png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def test_pictures_get_their_descriptions_and_missing_ones_are_reported() -> None:
+def test_pictures_get_their_descriptions_and_are_compressed_until_they_fit():
     cells = [cell('book.show(f(), "a_b")'), cell("plt.show()\n# Figure: A line."), cell("1", 0)]
     notebook = nbformat.v4.new_notebook(cells=cells)
     assert notebooks.describe(notebook, {"a_b": "A dot."}) == []
@@ -48,9 +48,6 @@ def test_pictures_get_their_descriptions_and_missing_ones_are_reported() -> None
     for wrong in (cell("plt.show()"), cell('book.show(f(), "unknown")'), cell("# Figure: One.", 2)):
         (problem,) = notebooks.describe(nbformat.v4.new_notebook(cells=[wrong]), {"a_b": "A dot."})
         assert problem.startswith("cell 0: a picture without a description")
-
-
-def test_pictures_are_compressed_until_they_fit() -> None:
     random = np.random.default_rng(0)
     photograph = random.integers(0, 255, (60, 60, 3)).repeat(8, 0).repeat(8, 1) + random.normal(0, 4, (480, 480, 3))
     drawing = np.full((200, 300, 3), 255, np.uint8)

@@ -88,13 +88,16 @@ def test_forward_follows_the_heads(name):
     torch.testing.assert_close(model(x), expected)
 
 
-def test_xavier_where_it_is_defined():
+def test_weights_are_xavier_and_the_registry_prints_what_the_paper_prints():
     model = network("unet", width=16)
     weight, norm = models.encoder_levels(model)[2][0].weight, models.encoder_levels(model)[0][1]
     bound = (6 / (weight.shape[1] * 9 + weight.shape[0] * 9)) ** 0.5
     assert 0.99 * bound < weight.abs().max() <= bound
     assert (norm.weight == 1).all() and (norm.bias == 0).all()
     assert torch.equal(weight, models.encoder_levels(network("unet", width=16))[2][0].weight)
+    assert dict(paper.MODELS).items() <= {name: entry.title for name, entry in models.NETWORKS.items()}.items()
+    for attribute in ("colour", "marker"):
+        assert len({getattr(entry, attribute) for entry in models.NETWORKS.values()}) == len(models.NAMES)
 
 
 def test_a_run_of_a_network_from_outside_is_named_after_its_code(outside):
@@ -108,12 +111,6 @@ def test_a_run_of_a_network_from_outside_is_named_after_its_code(outside):
     assert RunSpec(model=spec.model, **fields).run_id != spec.run_id
     assert "source" not in RunSpec(model="unet", **fields).canonical()
     refuses("in no Python file", models.source_of, "numpy:arange")
-
-
-def test_the_registry_prints_what_the_paper_prints_and_confuses_no_two():
-    assert dict(paper.MODELS).items() <= {name: entry.title for name, entry in models.NETWORKS.items()}.items()
-    for attribute in ("colour", "marker"):
-        assert len({getattr(entry, attribute) for entry in models.NETWORKS.values()}) == len(models.NAMES)
 
 
 # Networks from outside

@@ -158,11 +158,6 @@ def test_blocks_are_never_divided_and_a_gap_parts_test_patches_from_all_others(t
         assert len(thinned.where(split)) == min(len(apart.where(split)), len(cut(made).where(split)))
 
 
-def test_true_labels_belong_to_synthetic_scenes_alone(tmp_path):
-    refuses("has no layer 'true landslides'", cut, scene(tmp_path, blobs(256, 256, 50)), labels="true")
-    assert "labels" not in spec().model_dump() and spec(labels="true").folder != spec().folder
-
-
 def test_patches_that_touch_are_one_group_directly_or_by_others():
     places = [("a", 0, 0), ("a", 32, 32), ("a", 32, 64), ("a", 128, 0), ("b", 0, 0), ("a", 0, 128)]
     index = pd.DataFrame(places, columns=["scene", "row", "col"])
@@ -171,7 +166,7 @@ def test_patches_that_touch_are_one_group_directly_or_by_others():
     assert splits.touching(index.iloc[[3]], 32).tolist() == [0]
 
 
-def test_given_splits_are_kept_and_missing_ones_refused(tmp_path):
+def test_given_splits_are_kept_and_true_labels_belong_to_synthetic_scenes_alone(tmp_path):
     mask = np.ones((64, 64), bool)
     scenes = [scene(tmp_path, mask, name, split=name) for name in splits.SPLITS]
     other = scene(tmp_path, mask, "x")
@@ -179,6 +174,8 @@ def test_given_splits_are_kept_and_missing_ones_refused(tmp_path):
     patch_set = patches.cut(spec(split="given"), scenes, progress=False)
     assert (patch_set.index["split"] == patch_set.index["scene"]).all()
     refuses("no splits of its own", patches.cut, spec(split="given", seed=1), [other], progress=False)
+    refuses("has no layer 'true landslides'", cut, scene(tmp_path, blobs(256, 256, 50)), labels="true")
+    assert "labels" not in spec().model_dump() and spec(labels="true").folder != spec().folder
 
 
 masks = st.tuples(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1)).map(

@@ -59,14 +59,11 @@ def test_figures_are_drawn_in_the_package_in_one_style_and_no_colour_is_typed_ag
         assert not re.search("|".join((style.HIT, style.FALSE_ALARM, style.MISS)), text.lower()), path.name
 
 
-def test_a_name_has_its_colour_and_marker_in_whatever_company():
+def test_a_name_has_its_colour_in_whatever_company_and_a_heat_map_is_readable():
     together = style.area_colours(paper.AREAS)
     assert tuple(together) == paper.AREAS and len(set(together.values())) == len(together)
     for names in (["else", "rio"], ["rio"], paper.AREAS[::-1]):
         assert style.area_colours(names)["rio"] == together["rio"]
-
-
-def test_a_heat_map_is_readable_and_leaves_out_what_is_missing():
     figure, ax = plt.subplots()
     values = np.array([[0, np.nan], [1, 0.5]])
     style.heatmap(ax, values, bold=values == 1)
