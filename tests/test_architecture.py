@@ -116,23 +116,17 @@ def test_a_unet_has_four_skips_and_nothing_else(name):
     assert graph.ways("input", "head") == 5
 
 
-def test_every_skip_of_the_attention_unet_passes_a_gate():
+def test_gates_skips_and_scales_are_those_of_each_paper():
     _, kinds = links("attention_unet")
     for level in range(4):
         coarser = f"decoder.{level - 1}" if level else "encoder.4"
         assert into(f"gates.{level}", kinds) == {f"encoder.{3 - level}": "skip", coarser: "gate"}
         assert into(f"decoder.{level}", kinds) == {f"gates.{level}": "skip", coarser: "up"}
-
-
-def test_trans_unet_has_three_skips_and_a_transformer_at_the_bottom():
     graph, kinds = links("trans_unet")
     skips = {pair for pair, kind in kinds.items() if kind == "skip"}
     assert skips == {("stages.1", "decoder.0"), ("stages.0", "decoder.1"), ("root", "decoder.2")}
     assert (graph["transformer"].kind, graph["transformer"].level) == ("Transformer of 12 × Block", 4)
     assert [graph[f"stages.{stage}"].kind.split()[0] for stage in range(3)] == ["3", "4", "9"]
-
-
-def test_every_decoder_node_of_unet_3p_reads_all_five_scales():
     graph, kinds = links("unet_3p")
     for level in range(4):
         expected = {f"encoder.{level}": "skip"} | {f"encoder.{finer}": "pooled" for finer in range(level)}

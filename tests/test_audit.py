@@ -270,14 +270,11 @@ def test_a_mean_of_orders_lies_no_lower_than_the_spread_allows(start, shifts):
     assert -1e-12 <= below <= 1.01 * rules.averaging_gap(p.mean(), r.mean()) + 1e-12
 
 
-def test_json_is_complete(checks):
+def test_json_and_text_are_complete(checks):
     content = json.loads(CliRunner().invoke(cli.app, ["audit", "--json"]).stdout)
     assert content["counts"] == audit.counts(checks)
     assert content["checks"] == json.loads(json.dumps([asdict(check) for check in checks]))
     assert [len(audit.f1_rows(number)) for number in rules.SCORE_TABLES] == [21, 49, 7, 7]
-
-
-def test_text_is_whole(checks):
     text = audit.text(checks)
     for check in checks:
         for part in (check.claim, check.derived, check.detail, check.reading):
@@ -298,7 +295,7 @@ def test_a_statement_holds_in_every_reading_or_not():
 ROWS = {1: 7, 2: 8, 3: 6, 4: 21, 5: 49, 6: 7, 7: 7}
 
 
-def test_every_table_is_complete_and_typed() -> None:
+def test_every_table_is_complete_and_typed_and_a_caller_changes_a_copy():
     for number, rows in ROWS.items():
         table = paper.table(number)
         assert len(table) == rows and not table.isna().any(axis=None)
@@ -309,14 +306,6 @@ def test_every_table_is_complete_and_typed() -> None:
     assert paper.table(1).dtypes[["max_area_px", "resolution_m"]].tolist() == [int, float]
     assert paper.table(3)["patch_size"].tolist()[-1] == "32, 64, 128, 224"
     assert paper.areas()["patches"].sum() == paper.table(3).set_index("dataset")["patches"]["LMHLD"] == 25365
-
-
-@pytest.mark.parametrize("number", [0, 8, -1, "1", True, 1.5, None])
-def test_no_other_table(number: object) -> None:
-    refuses("Tables 1 to 7", paper.table, number)
-
-
-def test_what_a_caller_changes_stays_with_the_caller() -> None:
     for read in (paper.areas, paper.figures, paper.world, lambda: paper.table(5)):
         first = read()
         column = first.columns[0]
@@ -325,7 +314,12 @@ def test_what_a_caller_changes_stays_with_the_caller() -> None:
         assert read()[column].tolist() == before
 
 
-def test_areas_stand_in_the_order_of_table_1() -> None:
+@pytest.mark.parametrize("number", [0, 8, -1, "1", True, 1.5, None])
+def test_no_other_table(number: object) -> None:
+    refuses("Tables 1 to 7", paper.table, number)
+
+
+def test_areas_stand_in_the_order_of_table_1_and_every_published_spelling_resolves():
     areas = paper.areas()
     assert tuple(areas.index) == paper.AREAS
     assert areas["name"].tolist() == paper.table(1)["study_area"].tolist()
@@ -335,9 +329,6 @@ def test_areas_stand_in_the_order_of_table_1() -> None:
     for key, area in areas.iterrows():  # the UTM zone holds the point
         zone = math.floor((area["lon"] + 180) / 6) + 1
         assert area["epsg"] == (32600 if area["lat"] > 0 else 32700) + zone, key
-
-
-def test_every_published_spelling_resolves() -> None:
     for number in (1, 2, 5):
         names = [name for name in paper.table(number)["study_area"].unique() if name != "Comparison dataset"]
         assert tuple(paper.area_key(name) for name in names) == paper.AREAS

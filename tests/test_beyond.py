@@ -10,20 +10,9 @@ from made import refuses, with_settings
 
 from lmhld_nb import runs
 from lmhld_nb.evaluation import Confusion, intervals
-from lmhld_nb.experiments import (
-    Study,
-    beyond,
-    beyond_findings,
-    beyond_tables,
-    certainty,
-    leave_one_out,
-    load,
-    mix,
-    open_study,
-    part,
-    single,
-    tables,
-)  # fmt: skip
+from lmhld_nb.experiments import Study, beyond, certainty, leave_one_out, load, mix, open_study, part, single, tables
+from lmhld_nb.experiments import beyond_findings as say
+from lmhld_nb.experiments import beyond_tables as tabled
 from lmhld_nb.experiments.plan import plan
 from lmhld_nb.experiments.profile import narrow
 from lmhld_nb.patches import PatchSpec, splits
@@ -47,25 +36,17 @@ def make(specs, whole_area=True):
     return [runs.make_run(spec, QUIET, whole_area=whole_area) for spec in specs]
 
 
-def make_all(specs):
-    """Make the last stages of chains, and the stages before them."""
-    return [make(spec.chain, whole_area=False)[-1] for spec in specs]
-
-
 def with_experiments(study, **settings: object):
     experiments = study.profile.experiments.model_copy(update=settings)
     return replace(study, profile=study.profile.model_copy(update={"experiments": experiments}))
 
 
-def test_base_runs_are_those_of_experiment_2(study):
+def test_base_switches_and_splits_differ_in_one_thing(study):
     alone = {spec.run_id for spec in single.specs(study)}
     base = beyond.base(study)
     assert [(spec.seed, spec.run_id in alone) for spec in base] == [(0, True), (1, False)]
     shared = {entry.spec.run_id: entry for entry in plan(study) if entry.experiments == ("2", "beyond")}
     assert len(shared) == 1 and shared.pop(base[0].run_id).whole_area
-
-
-def test_each_switch_changes_one_thing(study):
     base, changed = beyond.base(study), set()
     for specs in beyond.switches(study).values():
         for spec, without in zip(specs, base, strict=True):
@@ -74,9 +55,6 @@ def test_each_switch_changes_one_thing(study):
             (name,) = {name for name, value in spec.recipe.model_dump().items() if value != old[name]}
             changed.add(name)
     assert changed == {"loss", "momentum", "normalise", "augment", "keep"}
-
-
-def test_splits_come_in_pairs(study):
     kinds = beyond.split_kinds(study)
     for one, other in zip(kinds["random"], kinds["blocks"], strict=True):
         (a,), (b,) = one.data, other.data
@@ -130,7 +108,7 @@ def test_patches_without_background_keep_their_names():
 
 def test_the_weight_of_dropped_windows_runs_from_patches_to_the_whole_area(study):
     base, background = make(beyond.base(study)), make(beyond.background(study))
-    table = beyond_tables.prevalence_table(base, background, resamples=50)
+    table = tabled.prevalence_table(base, background, resamples=50)
     without_dropped = table.xs(0.0, level="weight")
     test = base[0].metrics["test"]
     pixels = test["tp"] + test["fp"] + test["fn"] + test["tn"]
@@ -142,19 +120,19 @@ def test_the_weight_of_dropped_windows_runs_from_patches_to_the_whole_area(study
     assert without_dropped.loc["as in the paper", "f1"] == pytest.approx(f1, nan_ok=True)
     (patch_set,) = runs.patch_sets(background[0].spec)
     is_kept = patch_set.index["share"] >= 0.1
-    windows = beyond_tables.held_out(base[0], background[0]).groupby("kept")["weight"].sum()
+    windows = tabled.held_out(base[0], background[0]).groupby("kept")["weight"].sum()
     assert windows[False] / windows[True] == pytest.approx((~is_kept).sum() / is_kept.sum())
     natural = table[table["natural"]].loc["as in the paper"]
     alarms = test["fp"] / (test["fp"] + test["tn"]), base[1].metrics["test"]["fp"] / (pixels - test["tp"] - test["fn"])
     assert without_dropped.loc["as in the paper", "false_alarms"] == pytest.approx(np.mean(alarms))
-    assert beyond_tables.prevalence_table(base, []).empty
+    assert tabled.prevalence_table(base, []).empty
     assert natural["prevalence"].iloc[0] < without_dropped.loc["as in the paper", "prevalence"]
 
 
 def test_tables_say_what_the_runs_say(study):
     base = make(beyond.base(study))
     kinds = {kind: make(specs) for kind, specs in beyond.split_kinds(study).items()}
-    splits = beyond_tables.split_table(kinds)
+    splits = tabled.split_table(kinds)
     for kind, finished in kinds.items():
         for run in finished:
             row = splits.loc[(kind, run.spec.seed)]
@@ -162,17 +140,15 @@ def test_tables_say_what_the_runs_say(study):
             assert 0 <= row["touching"] <= 1 and row["run_ids"] == run.spec.run_id
     assert (splits.loc["blocks", "touching"] == 0).all()
     assert (splits.loc["blocks", "training_patches"] == splits.loc["random", "training_patches"]).all()
-
     by_size = {size: make(specs) for size, specs in beyond.sizes(study).items()}
-    sizes = beyond_tables.size_table(by_size, beyond.own_size(study))
+    sizes = tabled.size_table(by_size, beyond.own_size(study))
     for size, (run,) in by_size.items():
         row, counts = sizes.loc[size], run.whole_area
         assert counts is not None and row["chosen"] == (size == 32)
         assert row["f1"] == pytest.approx(counts["all"].f1, nan_ok=True)
         assert row["outside_f1"] == pytest.approx(counts["outside_training"].f1, nan_ok=True)
-
     switched = {name: make(specs) for name, specs in list(beyond.switches(study).items())[:2]}
-    table = beyond_tables.switch_table(base, switched)
+    table = tabled.switch_table(base, switched)
     for name, finished in switched.items():
         pairs = zip(finished, base, strict=True)
         gaps = [run.metrics["test"]["f1"] - without.metrics["test"]["f1"] for run, without in pairs]
@@ -185,7 +161,7 @@ def test_labels_are_tested_against_drawn_and_true_outlines(study):
     masks = [runs.patch_set(group[0].spec.data[0]) for group in (drawn, true)]
     assert masks[0].index.equals(masks[1].index) and (masks[0].images == masks[1].images).all()
     assert (masks[0].masks != masks[1].masks).any()
-    table = beyond_tables.label_table(drawn, true)
+    table = tabled.label_table(drawn, true)
     for name, group in (("drawn", drawn), ("true", true)):
         own = np.mean([run.metrics["test"]["f1"] for run in group])
         assert table.loc[(name, name), "f1"] == pytest.approx(own, nan_ok=True)
@@ -194,7 +170,7 @@ def test_labels_are_tested_against_drawn_and_true_outlines(study):
     test, *_ = (patch_set.where("test") for patch_set in masks)
     agreed = Confusion.of(masks[0].masks[test] > 0, masks[1].masks[test] > 0).f1
     assert table["labels_f1"].unique().tolist() == [pytest.approx(agreed)]
-    assert beyond_tables.label_table(drawn, []).empty
+    assert tabled.label_table(drawn, []).empty
     real = replace(study, dataset=replace(study.dataset, synthetic=False))
     assert beyond.labels(real) == {}, "nobody knows the truth of real data"
 
@@ -208,13 +184,15 @@ def test_part_is_compared_at_several_epochs(study):
     chain = groups[2]["part"][0].chain
     assert {spec.recipe.epochs for spec in [*chain, *groups[2]["mix"], *groups[2]["single"]]} == {2}
     assert {spec.run_id for spec in [*chain, *groups[1]["mix"]]} <= {spec.run_id for spec in beyond.specs(study)}
-    finished = {epochs: {name: make_all(group) for name, group in of.items()} for epochs, of in groups.items()}
-    table = beyond_tables.epochs_table(finished)
+    finished = {}
+    for epochs, of in groups.items():
+        finished[epochs] = {name: [make(spec.chain, False)[-1] for spec in group] for name, group in of.items()}
+    table = tabled.epochs_table(finished)
     single_f1 = scoring.total(pd.concat([runs.test_patches(run) for run in finished[2]["single"]])).f1
     assert table.loc[(2, "single"), "f1"] == pytest.approx(single_f1, nan_ok=True)
     gap = table.loc[(2, "part"), "f1"] - table.loc[(2, "mix"), "f1"]
     assert table.loc[(2, "mix"), "part_minus"] == pytest.approx(gap, nan_ok=True)
-    assert "2 areas" in beyond_findings.epochs_per_stage(table.reset_index())
+    assert "2 areas" in say.epochs_per_stage(table.reset_index())
 
 
 def test_an_area_is_left_out(study):

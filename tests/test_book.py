@@ -47,16 +47,13 @@ def write_chapter(folder, code):
     return path
 
 
-def test_an_unknown_parameter_is_refused_before_work_starts(tmp_path, monkeypatch):
+def test_parameters_are_read_as_papermill_does_and_unknown_ones_refused(tmp_path, monkeypatch):
     source, target = write_chapter(tmp_path, ""), tmp_path / "out" / "a.ipynb"
     message = r"00_tiny\.py: no parameter 'nmber'; it has colour, names, number, table"
     refuses(message, chapters.execute, source, target, {"nmber": 2})
     monkeypatch.setattr(chapters, "chapters", lambda *_: [source])
     refuses(message, chapters.make, "smoke", parameters={"number": "2", "nmber": "2"})
     assert not target.parent.exists()
-
-
-def test_values_are_read_from_the_command_line_as_papermill_reads_them():
     from papermill.cli import _resolve_type
 
     for text in ("True", "False", "None", "3", "-3", "1e-3", "0.5", "rio,gorkha", "true", "[1]", "", "05"):
@@ -68,7 +65,6 @@ def test_chapters_are_chosen_by_number_and_profile(tiny):
     assert chapters.chapters("5") == chapters.chapters("05") == [path for path in ALL if path.stem[:2] == "05"]
     assert [path.stem[:2] for path in ALL] == sorted(path.stem[:2] for path in ALL)
     refuses("chapter '77': unknown; choose from 00,", chapters.chapters, "77")
-
     numbers = {path.stem[:2] for path in chapters.chapters(profile=str(tiny))}
     assert {path.stem[:2] for path in ALL} - numbers == set(chapters.EXPERIMENT_OF) - {"05"}
     assert chapters.chapters(profile="mini") == ALL

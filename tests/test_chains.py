@@ -40,7 +40,6 @@ def earlier_of(spec, folder):
 
 
 def trained(chain, folder):
-    """Train the stages of a chain that are not there yet; return the weights and metrics of each."""
     for spec in chain:
         if not (folder / spec.run_id / "metrics.json").exists():
             train(spec, sets_of(spec), folder / spec.run_id, QUIET, earlier_of(spec, folder))
@@ -51,7 +50,6 @@ def trained(chain, folder):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Runs that several tests read and none changes."""
     return tmp_path_factory.mktemp("runs")
 
 
@@ -117,12 +115,9 @@ def test_an_area_is_seen_through_the_input_convolution_of_its_own_stage(stages, 
     assert scoring.total(counts) == Confusion.from_dict(scores)
 
 
-def test_a_stage_with_other_bands_or_an_impossible_size_is_refused(stages):
+def test_a_stage_starts_from_a_network_like_itself_alone(stages, tmp_path):
     for change, message in (({"bands": ("red", "green")}, "bands"), ({"size": 40}, "multiples of 16")):
         refuses(f"stage 2, 'area_1': .*{message}", linked, [stages[0], stages[1].model_copy(update=change)])
-
-
-def test_a_stage_does_not_start_from_another_networks_weights(stages, tmp_path):
     stage = Stage(parent=linked(stages)[0], treatment=("fresh", *["finetune"] * 7))
     safetensors.torch.save_file(models.build("res_unet", 4, 4).state_dict(), tmp_path / "res.safetensors")
     network, says = models.build("unet", 4, 4), "not the weights a stage can start from"

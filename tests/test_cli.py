@@ -171,7 +171,6 @@ def test_data_and_doctor(call, tiny, twin_data):
 
 
 def alive(session: int) -> list[str]:
-    """Return the command lines of the processes of a session that are still alive."""
     lines = []
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has just ended

@@ -37,9 +37,11 @@ def read(tmp_path: Path, text: str | bytes) -> Outer:
     return read_yaml(path, Outer)
 
 
-def test_a_good_file_is_read(tmp_path: Path) -> None:
+def test_a_good_file_is_read_and_none_gives_one_line(tmp_path):
     assert read(tmp_path, GOOD) == Outer(count=3, inner=Inner(rate=0.1, names=("a", "b")))
     assert math.isnan(read(tmp_path, GOOD + "nodata: .nan\n").nodata or 0)
+    refuses("no such file", read_yaml, tmp_path / "gone.yaml", Outer)
+    refuses(r"cannot be read \(is a directory\); check its permissions", read_yaml, tmp_path, Outer)
 
 
 @pytest.mark.parametrize(("text", "message"), [
@@ -67,11 +69,6 @@ def test_a_wrong_file_gives_one_line(tmp_path: Path, text: str | bytes, message:
     assert refuses(message, read, tmp_path, text).startswith(str(tmp_path / "some.yaml"))
 
 
-def test_a_file_that_cannot_be_read_gives_one_line(tmp_path: Path) -> None:
-    refuses("no such file", read_yaml, tmp_path / "gone.yaml", Outer)
-    refuses(r"cannot be read \(is a directory\); check its permissions", read_yaml, tmp_path, Outer)
-
-
 HOSTILE = st.text(st.sampled_from("a.-/\\\0\x1b\n \u202eé崩")) | st.text() | st.binary().map(os.fsdecode)
 
 
@@ -92,10 +89,12 @@ ORDINARY = ["emilia_romagna", "Hokkaidō 2018 (3 m)", "九寨沟", "a..b", "x" *
 REFUSED = ["", ".", "..", "../x", "/abs", "a/b", "a\\b", ".git", "-rf", "a\nb", "\x1b[2J", "é" * 101, "\udcff"]
 
 
-def test_ordinary_names_are_safe_and_no_components_of_a_path_are_refused() -> None:
+def test_ordinary_names_are_safe_others_refused_and_errors_cross_processes():
     assert [safe_name(name, "area") for name in ORDINARY] == ORDINARY
     for name in REFUSED:
         refuses(r"^area '.*choose another name$", safe_name, name, "area")
+    assert str(pickle.loads(pickle.dumps(UserError("a.tif: no such file")))) == "a.tif: no such file"
+    assert pickle.loads(pickle.dumps(config.Interrupted("stopped", signal.SIGINT))).by == signal.SIGINT
 
 
 @given(HOSTILE)
@@ -104,11 +103,6 @@ def test_no_message_can_steer_a_terminal(text: str) -> None:
     assert all(char.isprintable() or char.isspace() or char > "\xa0" for char in message)
     assert not set(message) & set("\x1b\x07\x08\x9b\n\r\u202e") and message.encode()
     assert str(UserError(message)) == message
-
-
-def test_errors_come_whole_from_other_processes() -> None:
-    assert str(pickle.loads(pickle.dumps(UserError("a.tif: no such file")))) == "a.tif: no such file"
-    assert pickle.loads(pickle.dumps(config.Interrupted("stopped", signal.SIGINT))).by == signal.SIGINT
 
 
 def test_a_file_appears_whole_and_a_folder_is_replaced(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def test_pictures_get_their_descriptions_and_missing_ones_are_reported() -> None:
+def test_pictures_get_their_descriptions_and_are_compressed_until_they_fit():
     cells = [cell('book.show(f(), "a_b")'), cell("plt.show()\n# Figure: A line."), cell("1", 0)]
     notebook = nbformat.v4.new_notebook(cells=cells)
     assert notebooks.describe(notebook, {"a_b": "A dot."}) == []
@@ -48,9 +48,6 @@ def test_pictures_get_their_descriptions_and_missing_ones_are_reported() -> None
     for wrong in (cell("plt.show()"), cell('book.show(f(), "unknown")'), cell("# Figure: One.", 2)):
         (problem,) = notebooks.describe(nbformat.v4.new_notebook(cells=[wrong]), {"a_b": "A dot."})
         assert problem.startswith("cell 0: a picture without a description")
-
-
-def test_pictures_are_compressed_until_they_fit() -> None:
     random = np.random.default_rng(0)
     photograph = random.integers(0, 255, (60, 60, 3)).repeat(8, 0).repeat(8, 1) + random.normal(0, 4, (480, 480, 3))
     drawing = np.full((200, 300, 3), 255, np.uint8)
@@ -196,13 +193,10 @@ def is_key(key: str) -> bool:
     return True
 
 
-def test_keys_of_the_ledger_are_those_of_a_profile() -> None:
+def test_the_ledger_names_keys_of_profiles_and_has_a_page_and_a_table():
     assert is_key("recipe.loss") and not is_key("recipe.los")
     keys = {key for section in ledger.load().sections for row in section.rows for key in row.keys}
     assert [key for key in sorted(keys) if not is_key(key)] == []
-
-
-def test_the_ledger_has_a_page_and_a_table() -> None:
     content = ledger.load()
     rows = [row for section in content.sections for row in section.rows]
     lines = pages.ledger(content).splitlines()

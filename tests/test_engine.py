@@ -31,7 +31,6 @@ def batch(n: int = 8, size: int = 32) -> tuple[Tensor, Tensor]:
 
 
 def stepped(model: nn.Module, recipe: Recipe = RECIPE, steps: int = 3) -> tuple[list[float], Tensor]:
-    """Return the losses of some steps and all weights after them."""
     step = engine.step_of(model, engine.optimiser_of(model, recipe), recipe)
     losses = [float(step(*batch())) for _ in range(steps)]
     return losses, torch.cat([p.detach().flatten() for p in model.parameters()])
@@ -58,7 +57,7 @@ def test_only_lack_of_memory_is_taken_for_it() -> None:
         stepped(nn.Conv2d(3, 1, 1))  # the batch has 4 bands
 
 
-def test_deep_supervision_averages_heads() -> None:
+def test_losses_average_heads_and_dice_is_zero_for_a_perfect_answer():
     images, masks = batch(2)
 
     class Two(nn.Module):
@@ -67,9 +66,6 @@ def test_deep_supervision_averages_heads() -> None:
 
     losses = [F.binary_cross_entropy_with_logits(head, masks) for head in (images[:, :1], 2 * images[:, 1:2])]
     torch.testing.assert_close(engine.training_loss(Two(), images, masks, RECIPE), sum(losses) / 2)
-
-
-def test_dice_is_zero_for_a_perfect_answer_and_near_one_for_a_wrong_one() -> None:
     masks = batch(2)[1]
     right, wrong = (float(LOSSES["dice_bce"].function(sign * 50 * (2 * masks - 1), masks)) for sign in (1, -1))
     assert (right, wrong) == pytest.approx((0, 0.5 * 50 + 0.5), rel=0.01, abs=1e-3)

@@ -25,13 +25,10 @@ def test_f1_is_the_harmonic_mean(c):
     assert min(c.precision, c.recall) <= c.f1 <= max(c.precision, c.recall) or c.precision == pytest.approx(c.recall)
 
 
-def test_what_cannot_be_scored_is_nan():
+def test_counts_leave_unknown_pixels_out_and_what_cannot_be_scored_is_nan():
     undefined = (Confusion(0, 0, 5, 5).precision, Confusion(0, 5, 0, 5).recall, Confusion(0, 0, 0, 9).f1)
     assert all(map(math.isnan, undefined))
     assert Confusion(0, 5, 5, 0).f1 == 0
-
-
-def test_counting_leaves_unknown_pixels_out():
     predicted, truth = np.array([1, 1, 0, 0, 1], bool), np.array([1, 0, 1, 0, 0], bool)
     assert Confusion.of(predicted, truth) == Confusion(1, 2, 1, 1)
     assert Confusion.of(predicted, truth, np.array([1, 1, 1, 1, 0], bool)) == Confusion(1, 1, 1, 1)
@@ -118,11 +115,17 @@ def test_calibration_and_brier_equal_a_direct_computation(pixels):
     assert ranked.brier == pytest.approx(((probability - truth) ** 2).mean(), abs=3e-7)
 
 
-def test_nothing_to_score_is_nan():
+def test_nothing_to_rank_is_nan_and_what_bins_cannot_tell_is_refused():
     ranked = Ranked.of(np.empty(0), np.empty(0))
     assert np.isnan([ranked.average_precision, ranked.calibration_error, ranked.brier]).all()
     assert len(ranked.reliability()) == 0 and ranked.curve()["recall"].isna().all()
     assert ranked.confusion(0.5) == Confusion(0, 0, 0, 0)
+    ranked = Ranked.of(np.array([0.2]), np.array([True]))
+    for threshold in (0.5004, -0.001, 1.001):
+        with pytest.raises(ValueError, match="multiple"):
+            ranked.confusion(threshold)
+    with pytest.raises(ValueError, match="one shape"):
+        Ranked.of(np.zeros(3), np.zeros(2, bool))
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
@@ -131,15 +134,6 @@ def test_what_is_no_probability_is_refused_unless_left_out(value):
     with pytest.raises(ValueError, match="between 0 and 1"):
         Ranked.of(probability, truth)
     assert Ranked.of(probability, truth, np.array([True, False])).pixels.sum() == 1
-
-
-def test_what_bins_cannot_tell_is_refused():
-    ranked = Ranked.of(np.array([0.2]), np.array([True]))
-    for threshold in (0.5004, -0.001, 1.001):
-        with pytest.raises(ValueError, match="multiple"):
-            ranked.confusion(threshold)
-    with pytest.raises(ValueError, match="one shape"):
-        Ranked.of(np.zeros(3), np.zeros(2, bool))
 
 
 # Noise for the few joins of strips, blobs for landslides that reach over many.
@@ -216,7 +210,7 @@ def table(*rows):
     return pd.DataFrame(rows, columns=["size_px", "known_px", "covered_px"])
 
 
-def test_a_landslide_counts_in_its_class_and_by_the_share_that_is_covered():
+def test_landslides_count_in_their_class_if_half_covered_and_pooled_counts_are_added():
     truth = table((10, 10, 5), (10, 10, 4), (11, 4, 2), (200, 200, 200), (5, 0, 0))
     mapped = table((250, 250, 205), (3, 3, 1))
     counts = objects.by_size(truth, mapped, 10.0)
@@ -227,9 +221,6 @@ def test_a_landslide_counts_in_its_class_and_by_the_share_that_is_covered():
     assert counts["detection_rate"].tolist() == pytest.approx([math.nan, 2 / 3, 1], nan_ok=True)
     # Wilson's interval at 95 %, worked by hand: (2 + z²/2 ± z √(2/3 + z²/4)) / (3 + z²).
     assert counts.loc[1, ["detection_low", "detection_high"]].tolist() == pytest.approx([0.20766, 0.93851], abs=1e-5)
-
-
-def test_pooled_counts_are_added_by_class():
     two, one = table((9, 9, 9), (90, 90, 0)), table((9, 9, 0))
     pooled = objects.pooled([objects.by_size(rows, table(), 10.0) for rows in (two, one)])
     assert pooled[["landslides", "detected"]].to_numpy().tolist() == [[2, 1], [1, 0]]
@@ -327,14 +318,11 @@ def test_pairs_change_sign_with_their_order(counts: np.ndarray) -> None:
     assert intervals.difference(counts, counts, **FEW) == (0, 0, 0)
 
 
-def test_a_permutation_test_of_few_patches_tries_all_ways() -> None:
+def test_a_permutation_test_of_few_tries_all_ways_and_p_of_like_networks_is_even():
     better, worse = np.tile([90, 5, 5], (6, 1)), np.tile([20, 40, 40], (6, 1))
     assert intervals.permuted(better, worse) == pytest.approx(2 / 2**6), "two of 64 ways are as extreme"
     for few in (worse[:5], np.concatenate([worse[:5], better[:3]])):
         assert np.isnan(intervals.permuted(better[[0] * len(few)], few)), "two of 32 ways are more than one in twenty"
-
-
-def test_p_of_like_networks_is_evenly_spread() -> None:
     random = np.random.default_rng(3)
     pairs = random.gamma(2, 50, (200, 2, 12, 3)).astype(int)
     p = np.array([intervals.permuted(one, other, 500) for one, other in pairs])
@@ -361,18 +349,15 @@ def test_weights_change_what_counts() -> None:
     assert none["precision"].value == pytest.approx(50 / 60)
 
 
-def test_too_little_has_no_interval() -> None:
-    patches = [intervals.over_patches(counts) for counts in (np.ones((9, 3)), np.zeros((10, 3), int))]
-    for interval in (*patches, intervals.over_seeds([0.5]), intervals.over_seeds([0.5, np.nan])):
-        assert np.isnan([interval.low, interval.high]).all() and "too few" in interval.describe()
-    assert intervals.Interval(0.5, 0.4, 0.6).describe(".1f") == "0.5 (95 % from 0.4 to 0.6)"
-
-
-def test_over_seeds_is_students() -> None:
+def test_intervals_over_seeds_are_students_and_too_little_has_none():
     half = 4.302653 * np.std([0.70, 0.72, 0.77], ddof=1) / 3**0.5  # t of 2 degrees of freedom
     expected = (0.73, 0.73 - half, 0.73 + half)
     assert intervals.over_seeds([0.70, 0.72, 0.77]) == pytest.approx(expected, abs=1e-6)
     assert intervals.over_seeds([0.5, 0.5, 0.5]) == (0.5, 0.5, 0.5)
+    patches = [intervals.over_patches(counts) for counts in (np.ones((9, 3)), np.zeros((10, 3), int))]
+    for interval in (*patches, intervals.over_seeds([0.5]), intervals.over_seeds([0.5, np.nan])):
+        assert np.isnan([interval.low, interval.high]).all() and "too few" in interval.describe()
+    assert intervals.Interval(0.5, 0.4, 0.6).describe(".1f") == "0.5 (95 % from 0.4 to 0.6)"
 
 
 @given(st.lists(st.floats(0, 1) | st.just(float("nan")), max_size=12))

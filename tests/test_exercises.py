@@ -105,24 +105,20 @@ def test_solutions_pass_and_stubs_and_mistakes_do_not(number, tiny):
         start = stub(each.solution, each.check)
         with pytest.raises(AssertionError, match=rf"^exercise {each.number}: no answer yet$"):
             run(f"{start}\n{each.check}", dict(first))
-
         alone = dict(first)
         run(each.solution, alone)
         run(each.check, alone)
         lost = [name for name in first if alone[name] is not first[name] and name != "__builtins__"]
         assert not lost, f"exercise {each.number} takes the chapter's own {', '.join(lost)}"
-
         for mistake in (MISTAKES[f"{number}.{each.number}"], *nonsense(start)):
             wrong = {**TOOLS, **alone}
             run(mistake, wrong)
             with pytest.raises(AssertionError, match=rf"^exercise {each.number}: (?!no answer yet)\S"):
                 run(each.check, wrong)
-
         run(f"{each.solution}\n{each.check}", after_another)  # as the book does
 
 
 def nonsense(start: str) -> list[str]:
-    """Answers of no use in place of each name that a stub leaves open."""
     open_names = re.findall(r"^(\w+) = \.\.\.", start, re.M)
     functions = re.findall(r"^def (\w+)\(", start, re.M)
     return [
@@ -220,7 +216,6 @@ def test_copies_are_written_all_or_none_and_never_over_somebody_s_work(tmp_path)
     nbformat.write(notebook_of(QUESTION, CHECK), second)
     refuses(r"^01_made\.ipynb: exercise 1: its cells are question, check;", write_copies, sources, tmp_path / "other")
     assert not (tmp_path / "other").exists()
-
     worked = nbformat.read(out / first.name, as_version=4)
     worked.cells[1].outputs = [v4.new_output("stream", text="seen")]
     nbformat.write(worked, out / first.name)

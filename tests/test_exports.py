@@ -65,7 +65,7 @@ def test_the_card_holds_what_a_mapper_needs(spec: RunSpec, tmp_path: Path) -> No
     assert len(area["mean"]) == len(area["std"]) == 4 and "torch" in card["trained_with"]
 
 
-def test_a_file_that_is_no_earlier_export_is_kept_unless_forced(spec: RunSpec, tmp_path: Path) -> None:
+def test_neither_other_files_nor_the_store_are_exported_over(spec, tmp_path):
     for name, text in itertools.product(("net.safetensors", "net.json"), ("precious", "{}", "[]", "[" * 100_000)):
         path, out = tmp_path / name, tmp_path / "net.safetensors"
         path.write_text(text)
@@ -75,9 +75,6 @@ def test_a_file_that_is_no_earlier_export_is_kept_unless_forced(spec: RunSpec, t
         exports.export(spec.run_id, out)  # over an earlier export
         out.unlink()
         out.with_suffix(".json").unlink()
-
-
-def test_the_store_of_runs_is_never_exported_into(spec: RunSpec, tmp_path: Path) -> None:
     folder, name, hard_link = runs_dir() / spec.run_id, "weights.safetensors", tmp_path / "link.safetensors"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     (tmp_path / "link").symlink_to(folder)

@@ -70,7 +70,6 @@ def lmhld(*arguments: object) -> str:
 
 @pytest.fixture(scope="module")
 def book(profile: Path) -> lm.Book:
-    """The extended book with all its runs made, the experiment of one's own's by its name."""
     lmhld("run", profile, "--experiment", "augmented", "--workers", 2, "-q")
     lmhld("run", profile, "--workers", 2, "-q")
     return lm.open(str(profile))

@@ -43,7 +43,6 @@ def test_tables_are_computed_from_finished_runs_and_saved(book):
     assert book.runs("2", "skip") == [run]
     saved = pd.read_csv(book.figures / "table5.csv", index_col=["area", "model"])
     pd.testing.assert_frame_equal(saved, table, rtol=1e-5, check_dtype=False)
-
     shown = lm.tidy(table)
     assert shown.index.tolist() == [("Gorkha", "U-Net")]
     assert [*shown.columns[:4], shown.columns[-1]] == [
@@ -72,7 +71,7 @@ def test_a_figure_is_shown_with_its_caption_and_saved_with_its_numbers(book):
     assert bare.get_supxlabel() == "Fig 2 of the paper"
 
 
-def test_scores_that_say_little_are_marked(book):
+def test_scores_that_say_little_and_runs_that_are_not_portable_are_marked(book, tiny):
     assert "converged" not in book.caption()
     runs.make_run(single.specs(book)[1], QUIET)
     table = book.table(5)
@@ -83,9 +82,6 @@ def test_scores_that_say_little_are_marked(book):
     drawn = lm.plots.scores.score_heatmap(table, {"f1": "ours", "published_f1": "published"}, "area")
     assert [text.get_text()[4:] for ax in drawn.axes for text in ax.texts] == ["*", ""]
     assert "*: fewer than 10 test patches; seeds: 1 a network" in " ".join(drawn.get_supxlabel().split())
-
-
-def test_figures_of_a_portable_profile_say_where_its_runs_are_not(tiny):
     tiny.write_text(tiny.read_text() + "portable: true\n")
     book = lm.open(str(tiny))
     run = runs.make_run(single.specs(book)[1], QUIET)
@@ -112,7 +108,6 @@ def test_what_was_found_is_said_of_this_book_and_of_the_published_real_areas(boo
     assert book.real("table5") is None
     book.found("table5", table)
     assert capsys.readouterr().out.count("What we found") == 1, "nothing of real areas where none are published"
-
     (table + 0.25).to_csv(tmp_path / "table5.csv")
     published = book.real("table5")
     assert published is not None and published.index.equals(keys)
@@ -123,6 +118,5 @@ def test_what_was_found_is_said_of_this_book_and_of_the_published_real_areas(boo
     book.found("table5", None)
     assert "nothing yet; not all runs that it compares are finished" in capsys.readouterr().out
     refuses("'table9': nothing is found from a table of this name; choose from ", book.found, "table9", table)
-
     of_real_data = replace(book, dataset=replace(book.dataset, synthetic=False))
     assert of_real_data.real("table5") is None, "a book of real data needs no other beside it"

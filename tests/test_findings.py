@@ -109,29 +109,27 @@ def test_a_leak_is_a_finding_only_where_a_test_can_show_it(gaps: list[float], ex
     assert expected in say.split_kinds(splits(gaps))
 
 
-def test_labels_say_what_errors_cost() -> None:
+def test_labels_epochs_and_pairs_are_found_where_enough_is_there():
     assert "the gain is beyond patches' chance" in say.label_noise(labels(40, 0.01))
     assert "the gain is not beyond patches' chance" in say.label_noise(labels(40, -0.01))
     assert "With 4 test patches this is no finding" in say.label_noise(labels(4, float("nan")))
-
-
-def test_the_verdict_on_part_by_epochs() -> None:
     assert "Its sign does not change" in (ahead := say.epochs_per_stage(epochs([0.02, 0.03])))
     assert "holds at each" in ahead and "luck" not in ahead
     assert "Its sign changes" in (mixed := say.epochs_per_stage(epochs([-0.02, 0.03], seeds=1)))
     assert "does not hold at each" in mixed and "One seed cannot tell this from luck" in mixed
     assert "nothing to compare" in say.epochs_per_stage(epochs([]))
+    table = pd.DataFrame({"table": [5, 6], "pairs": [10, 3], "untested": [4, 3], "sure": [2, 0]})
+    told = say.rankings(table)
+    assert "2 of 6 pairs" in told and "2 of 6 in Table 5;" in told and "7 further pairs" in told
+    assert "no pair of networks rests on enough" in say.rankings(table.iloc[1:])
 
 
-def test_areas_left_out_are_counted_where_they_have_enough_patches() -> None:
+def test_areas_left_out_sizes_and_switches_ask_for_patches_and_seeds():
     rows = [{**SCORE, "area": area, "f1": 0.5, "gap": -0.2, "gap_low": -0.3, "gap_high": high, "patches": patches}
             for area, high, patches in (("rio", -0.1, 30), ("gorkha", 0.1, 30), ("taiwan", -0.1, 4))]  # fmt: skip
     told = say.leave_one_out(pd.DataFrame(rows))
     assert "0.200 less" in told and "in 1 of 2 areas" in told and "Rio" in told
     assert "With 4 test patches this is no finding" in say.leave_one_out(pd.DataFrame(rows[2:]))
-
-
-def test_sizes_and_switches_ask_for_seeds() -> None:
     rows = [{**SCORE, "patch_size": size, "f1": f1, "chosen": int(size == 32)} for size, f1 in ((32, 0.7), (64, 0.74))]
     table = pd.DataFrame(rows)
     assert "0.040 above the 10 % rule's 32 px" in say.sizes_compared(table)
@@ -141,10 +139,3 @@ def test_sizes_and_switches_ask_for_seeds() -> None:
     change = {"change": "loss: bce", "effect": -0.03, "low": -0.04, "high": -0.01, "effect_sd": 0.01, "seeds": 3}
     switched = pd.DataFrame([{**change, "patches": 40, "same_sign": same} for same in (True, False)])
     assert "1 of 2 other choices" in say.switches(switched) and "loss: bce -0.030" in say.switches(switched)
-
-
-def test_pairs_that_rest_on_too_little_are_no_pairs() -> None:
-    table = pd.DataFrame({"table": [5, 6], "pairs": [10, 3], "untested": [4, 3], "sure": [2, 0]})
-    told = say.rankings(table)
-    assert "2 of 6 pairs" in told and "2 of 6 in Table 5;" in told and "7 further pairs" in told
-    assert "no pair of networks rests on enough" in say.rankings(table.iloc[1:])

@@ -26,7 +26,7 @@ def taken(count: int, execution: Execution | None = None) -> list[str]:
         return [stack.enter_context(gpus.slot(execution or Execution())).device for _ in range(count)]
 
 
-def test_each_run_gets_a_gpu_of_its_own_and_gives_it_back(tmp_path: Path) -> None:
+def test_each_run_gets_a_gpu_of_its_own_and_a_named_device_is_not_locked(tmp_path):
     assert taken(3) == ALL and gpus.room(Execution()) == 3
     with pytest.raises(ValueError), gpus.slot(Execution()):
         raise ValueError
@@ -35,6 +35,8 @@ def test_each_run_gets_a_gpu_of_its_own_and_gives_it_back(tmp_path: Path) -> Non
     assert [path.name[:5] for path in (tmp_path / "runs").iterdir()] == [".gpu-"] * 3
     shared = Execution(runs_per_gpu=2)
     assert taken(6, shared) == ALL * 2 and gpus.room(shared) == 6  # empty ones come before shared ones
+    for device in ("cpu", "cuda:1"):
+        assert taken(2, Execution(device=device)) == [device] * 2
 
 
 def test_a_run_waits_until_a_gpu_is_free() -> None:
@@ -59,8 +61,3 @@ def test_visible_devices_count(monkeypatch: pytest.MonkeyPatch, visible: str, de
     # Torch counts only what is visible. One alone was chosen by a batch system, whose jobs may all know it as 0.
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert taken(len(devices)) == devices and gpus.room(Execution()) == room
-
-
-def test_a_named_device_is_not_locked() -> None:
-    for device in ("cpu", "cuda:1"):
-        assert taken(2, Execution(device=device)) == [device] * 2

@@ -75,12 +75,20 @@ def test_patterns_capture(pattern: str, path: str, captured: dict[str, str] | No
     assert files.match_files(pattern, [path]) == ({path: captured} if captured is not None else {})
 
 
-def test_files_are_listed_in_natural_order_without_clutter(tmp_path: Path) -> None:
+def test_files_are_listed_in_natural_order_and_foreign_ones_named(tmp_path):
     for name in ("b/10.tif", "b/9.tif", "a.gpkg", "__MACOSX/1.tif", ".git/1.tif", "notes.txt", "b/._9.tif"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     os.symlink(tmp_path, tmp_path / "b" / "loop")
     assert files.list_files(tmp_path) == ["a.gpkg", "b/9.tif", "b/10.tif"]
+    (tmp_path / "empty").mkdir()
+    refuses("empty: holds no images", discover, tmp_path / "empty", LMHLD)
+    refuses("absent: no such folder", discover, tmp_path / "absent", LMHLD)
+    np.save(tmp_path / "1.npy", np.array([{"a": 1}], object), allow_pickle=True)
+    refuses(r"1\.npy: cannot be read .*pickle", files.read_header, tmp_path / "1.npy")
+    pages = [Image.fromarray(mask(number)) for number in range(4)]
+    pages[0].save(tmp_path / "1.tif", save_all=True, append_images=pages[1:])
+    refuses("holds 4 separate pages instead of bands", files.read_header, tmp_path / "1.tif")
 
 
 @pytest.mark.parametrize(("text", "says"), [
@@ -132,7 +140,6 @@ def test_background_images_unlabelled_images_and_elevation(tmp_path: Path) -> No
 
 
 def test_hr_gldd_stacks(tmp_path: Path) -> None:
-    """{split}X.npy, channels last, float: one Scene for each patch."""
     stack = np.stack([image(seed).transpose(1, 2, 0) / 4000 for seed in range(3)]).astype(np.float32)
     for split in ("train", "val", "test"):
         write(tmp_path / f"{split}X.npy", stack)
@@ -193,7 +200,6 @@ def refused(root: Path, says: str, declared: Layout = LMHLD) -> None:
 
 
 def test_discovers_areas_with_splits(tmp_path: Path) -> None:
-    """(1) area/train/images/*.tif + area/train/masks/*.png, areas by their aliases."""
     for area in ("Rio_de_Janeiro", "EmiliaRomagna", "Wenchuan224", "nepal"):
         for split, count in {"train": 7, "val": 2, "test": 1}.items():
             pairs(tmp_path / "LMHLD" / area, split, count)
@@ -207,7 +213,6 @@ def test_discovers_areas_with_splits(tmp_path: Path) -> None:
 
 
 def test_discovers_areas_without_splits(tmp_path: Path) -> None:
-    """(2) area folders with img/ and label/, images beside world files and arrays, PNG masks of 0 and 255."""
     for area in ("里约", "Taiwan, China"):
         for number in range(5):
             write(tmp_path / area / "img" / f"img_{number}.tif", image(number))
@@ -225,7 +230,6 @@ def test_discovers_areas_without_splits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("channels", ["first", "last"])
 def test_discovers_stacks(tmp_path: Path, channels: str) -> None:
-    """(3) one stack for each area and split, bands at either end."""
     for area in ("Rio", "Hokkaido"):
         for split, count in {"train": 7, "val": 2, "test": 1}.items():
             stack = np.stack([image(seed) for seed in range(count)])
@@ -239,7 +243,6 @@ def test_discovers_stacks(tmp_path: Path, channels: str) -> None:
 
 
 def test_discovers_one_flat_folder(tmp_path: Path) -> None:
-    """Area in the file's name, masks beside the images with a suffix, an overview picture at the top."""
     for area in ("wenchuan", "taiwan"):
         for number in range(3):
             write(tmp_path / f"{area}_{number}.tif", image(number), CRS)
@@ -295,14 +298,3 @@ def test_an_alpha_channel_is_not_near_infrared(tmp_path: Path) -> None:
         if nir == 7:
             assert len(discovered(tmp_path)) == 3
     refused(tmp_path, "fourth band is an alpha channel")
-
-
-def test_foreign_files_are_named(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    refuses("empty: holds no images", discover, tmp_path / "empty", LMHLD)
-    refuses("absent: no such folder", discover, tmp_path / "absent", LMHLD)
-    np.save(tmp_path / "1.npy", np.array([{"a": 1}], object), allow_pickle=True)
-    refuses(r"1\.npy: cannot be read .*pickle", files.read_header, tmp_path / "1.npy")
-    pages = [Image.fromarray(mask(number)) for number in range(4)]
-    pages[0].save(tmp_path / "1.tif", save_all=True, append_images=pages[1:])
-    refuses("holds 4 separate pages instead of bands", files.read_header, tmp_path / "1.tif")

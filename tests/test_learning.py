@@ -29,7 +29,6 @@ CODES = np.where(KNOWN, DISCS, 255).astype(np.uint8)
 
 
 def learn(folder: Path, labels: np.ndarray | LabelFile = CODES, out: str = "net", **options: Any) -> dict[str, Any]:
-    """Learn from a mask or a file, quickly."""
     event = options.pop("event", None) or scene(folder, DISCS, labels="none")
     chosen = {"patch": 32, "steps": 6, "workers": 1, "device": "cpu"}
     chosen |= {name: options.pop(name) for name in [*options] if name in ("patch", "steps", "freeze", "seed", "model")}
@@ -43,7 +42,6 @@ def tensors(path: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def learnt(tmp_path_factory: pytest.TempPathFactory) -> Learnt:
-    """A folder with a scene, its labels, and what was learnt from them in ``net``."""
     folder = tmp_path_factory.mktemp("learnt")
     return folder, learn(folder)
 

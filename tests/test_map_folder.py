@@ -29,7 +29,6 @@ def record(folder: Path) -> None:
 
 
 def write(out: Path, files: Sequence[str] = SCORED, text: str = "1", inputs: Sequence[Path] = ()) -> None:
-    """Write what passes for a map."""
     with map_folder.all_or_nothing(out, inputs) as folder:
         for name in set(files) - {"map.json"}:
             (folder / name).write_text(text)
@@ -37,7 +36,6 @@ def write(out: Path, files: Sequence[str] = SCORED, text: str = "1", inputs: Seq
 
 
 def refused(out: Path, match: str, inputs: Sequence[Path] = ()) -> None:
-    """Check that a map is refused in one line and that not a byte below ``out`` changes."""
     before = content(out)
     refuses(match, write, out, text="2", inputs=inputs)
     assert content(out) == before

@@ -88,23 +88,29 @@ def test_forward_follows_the_heads(name):
     torch.testing.assert_close(model(x), expected)
 
 
-def test_xavier_where_it_is_defined():
+def test_weights_are_xavier_and_the_registry_prints_what_the_paper_prints():
     model = network("unet", width=16)
     weight, norm = models.encoder_levels(model)[2][0].weight, models.encoder_levels(model)[0][1]
     bound = (6 / (weight.shape[1] * 9 + weight.shape[0] * 9)) ** 0.5
     assert 0.99 * bound < weight.abs().max() <= bound
     assert (norm.weight == 1).all() and (norm.bias == 0).all()
     assert torch.equal(weight, models.encoder_levels(network("unet", width=16))[2][0].weight)
-
-
-def test_a_width_is_refused_where_none_is_taken(outside):
-    refuses("takes no `width`; leave it out", models.build, f"{outside[0]}:build_tiny_net", 4, 8)
-
-
-def test_the_registry_prints_what_the_paper_prints_and_confuses_no_two():
     assert dict(paper.MODELS).items() <= {name: entry.title for name, entry in models.NETWORKS.items()}.items()
     for attribute in ("colour", "marker"):
         assert len({getattr(entry, attribute) for entry in models.NETWORKS.values()}) == len(models.NAMES)
+
+
+def test_a_run_of_a_network_from_outside_is_named_after_its_code(outside):
+    refuses("takes no `width`; leave it out", models.build, f"{outside[0]}:build_tiny_net", 4, 8)
+    module, path = outside
+    fields = {"data": (PATCHES,), "recipe": Recipe()}
+    spec = RunSpec(model=f"{module}:Wide", **fields)
+    assert spec.source == models.source_of(spec.model) != ""
+    assert RunSpec.model_validate_json(spec.model_dump_json()).run_id == spec.run_id
+    path.write_text(CODE.replace("width=6", "width=7"))
+    assert RunSpec(model=spec.model, **fields).run_id != spec.run_id
+    assert "source" not in RunSpec(model="unet", **fields).canonical()
+    refuses("in no Python file", models.source_of, "numpy:arange")
 
 
 # Networks from outside
@@ -166,15 +172,3 @@ def test_a_network_from_outside_joins_the_seven_but_keeps_its_weights_and_face(o
 def test_what_is_no_network_is_refused_in_one_line(outside, tmp_path, name, message):
     name = name.format(tmp_path.name)
     refuses(f"^model '{name}': .*{message}", models.build, name)
-
-
-def test_a_run_of_a_network_from_outside_is_named_after_its_code(outside):
-    module, path = outside
-    fields = {"data": (PATCHES,), "recipe": Recipe()}
-    spec = RunSpec(model=f"{module}:Wide", **fields)
-    assert spec.source == models.source_of(spec.model) != ""
-    assert RunSpec.model_validate_json(spec.model_dump_json()).run_id == spec.run_id
-    path.write_text(CODE.replace("width=6", "width=7"))
-    assert RunSpec(model=spec.model, **fields).run_id != spec.run_id
-    assert "source" not in RunSpec(model="unet", **fields).canonical()
-    refuses("in no Python file", models.source_of, "numpy:arange")

@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import QUIET
 from made import blobs, image_of, refuses, write_tif
 from mapped import draw, read, write_weights
 
-from lmhld_nb import mapping, models, runs
-from lmhld_nb.experiments import load, open_study, single
+from lmhld_nb import mapping, models
 from lmhld_nb.mapping import export as exports
 from lmhld_nb.mapping import onnx_files
 from lmhld_nb.scenes.scene import BANDS
@@ -97,25 +95,20 @@ def test_deepness_reads_its_file(tmp_path, threshold):
     refuses(r"net\.onnx: no network of this book", onnx_files.load, path)
 
 
-def test_an_onnx_file_maps_as_the_network_it_came_from(tmp_path, tiny):
-    spec = single.specs(open_study(load(str(tiny)), progress=False))[0]
-    runs.make_run(spec, execution=QUIET)
-    scene = mapping.scene_of_file(write_tif(tmp_path / "a.tif", image_of(blobs(90, 100, 5))), BANDS)
-    onnx_file, _ = exports.export(spec.run_id, tmp_path / "net.onnx")
-    tensors_file, _ = exports.export(spec.run_id, tmp_path / "net.safetensors", force=True)
-    again, _ = exports.export(str(tensors_file), tmp_path / "again.onnx")
-    outs = {path: tmp_path / f"map of {path.name}" for path in (onnx_file, tensors_file, again)}
-    reports = [draw(scene, path, out) for path, out in outs.items()]
-    maps = [read(out / "probability.tif") for out in outs.values()]
-    assert maps[0] == pytest.approx(maps[1], abs=1e-4) and np.array_equal(maps[0], maps[2])
-    assert {report["run_id"] for report in reports} == {spec.run_id}
-    exports.export(spec.run_id, onnx_file)  # over an earlier export
-
-
-def test_the_card_has_the_fields_of_stac_mlm(tmp_path):
+@pytest.fixture
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     areas = {"a": {"patch_size": 32, "mean": [1] * 4, "std": [1] * 4}}
-    weights = write_weights(tmp_path / "w.safetensors", areas=areas)
-    _, card_file = exports.export(str(weights), tmp_path / "net.onnx")
+    return write_weights(tmp_path_factory.mktemp("trained") / "w.safetensors", areas=areas)
+
+
+def test_an_onnx_file_maps_as_its_network_and_its_card_has_the_fields_of_stac_mlm(tmp_path, weights):
+    scene = mapping.scene_of_file(write_tif(tmp_path / "a.tif", image_of(blobs(90, 100, 5))), BANDS)
+    onnx_file, _ = exports.export(str(weights), tmp_path / "net.onnx")
+    outs = {path: tmp_path / path.suffix[1:] for path in (onnx_file, weights)}
+    assert {draw(scene, path, out)["run_id"] for path, out in outs.items()} == {"0" * 16}
+    one, other = (read(out / "probability.tif") for out in outs.values())
+    assert one == pytest.approx(other, abs=1e-4)
+    _, card_file = exports.export(str(weights), onnx_file)  # over an earlier export
     card = json.loads(card_file.read_text())
     required = {"mlm:name", "mlm:architecture", "mlm:tasks", "mlm:input", "mlm:output"}
     assert required <= set(card) and card["mlm:tasks"] == ["semantic-segmentation"]

@@ -48,7 +48,7 @@ def test_a_profile_says_how_areas_are_added(mini: Study) -> None:
     assert {spec.run_id for spec in stages} < run_ids
 
 
-def test_strategies_differ_in_what_later_stages_do(mini: Study) -> None:
+def test_strategies_differ_in_later_stages_and_all_at_once_has_as_many_steps(mini):
     last, changed = part.finals(mini)["OD1"][0], {"ewc": (10.0, 20.0), "replay": (0.1,), "without": ()}
     study = Study(with_settings(mini.profile, "part", **changed), mini.dataset)
     compared = part.strategies(study)
@@ -70,8 +70,6 @@ def test_strategies_differ_in_what_later_stages_do(mini: Study) -> None:
     wrong = Study(with_settings(mini.profile, "part", without=("accumulative",)), mini.dataset)
     refuses("no strategy 'accumulative'; there are LMHLD_part, ", part.strategies, wrong)
 
-
-def test_all_at_once_has_at_least_the_steps_of_the_chain(mini: Study) -> None:
     def steps(spec: RunSpec) -> int:
         patches = [len(mini.patches(one.area).where("train")) for one in spec.data]
         return sum(-(-count // spec.recipe.batch_size) for count in patches) * spec.recipe.epochs
@@ -81,7 +79,23 @@ def test_all_at_once_has_at_least_the_steps_of_the_chain(mini: Study) -> None:
     assert steps(joint) >= 0.9 * sum(map(steps, last.chain)), "counts are estimated, to a few patches"
 
 
-def test_the_setting_that_validates_best_is_chosen() -> None:
+def test_schedules_go_on_as_they_end_and_orders_pass_over_unused_areas(mini):
+    rows = (dict.fromkeys(LAYER_GROUPS, "fresh"), {**dict.fromkeys(LAYER_GROUPS, "frozen"), "decoder": "finetune"})
+    changed = Study(with_settings(mini.profile, "part", schedule=rows), mini.dataset)
+    assert part.schedule(changed) == [rows[0], *[rows[1]] * 6]
+    assert part.schedule(mini) == chains.paper_schedule(7)
+    profile = narrow(mini.profile, [], "rio,taiwan,gorkha")
+    profile = with_settings(profile, "part", first=("gorkha",), permuted=(), last=("hokkaido",))
+    assert part.orders(Study(profile, mini.dataset)) == {"OD1": ("gorkha", "rio", "taiwan")}
+
+
+def test_forgetting_by_hand_and_the_setting_that_validates_best_is_chosen(monkeypatch):
+    f1 = [{"a": 0.8}, {"a": 0.9, "b": 0.5}, {"a": 0.6, "b": 0.7, "c": 0.4}]
+    stages = [SimpleNamespace(counts={k: SimpleNamespace(f1=v) for k, v in row.items()}) for row in f1]
+    monkeypatch.setattr(forgetting, "stages_of", lambda run: stages)
+    monkeypatch.setattr(forgetting, "counts_by_area", lambda run: run.counts)
+    assert forgetting.forgetting(stages[-1]) == pytest.approx(((0.9 - 0.6) + (0.5 - 0.7)) / 2)
+
     def run(f1: float, ewc: float = 0.0) -> SimpleNamespace:
         tp, stage = round(1000 * f1), SimpleNamespace(ewc=ewc, replay=0.0)
         validation = {"tp": tp, "fp": 1000 - tp, "fn": 1000 - tp, "tn": 0}
@@ -89,27 +103,6 @@ def test_the_setting_that_validates_best_is_chosen() -> None:
 
     finals = {"LMHLD_part": [run(0.5)], "weak": [run(0.6, 1)], "strong": [run(0.7, 2)], "replay": [], "all": [run(0.1)]}
     assert list(part.chosen_strategies(finals)) == ["LMHLD_part", "strong", "all"]
-
-
-def test_the_last_row_of_a_schedule_holds_for_all_that_follow(mini: Study) -> None:
-    rows = (dict.fromkeys(LAYER_GROUPS, "fresh"), {**dict.fromkeys(LAYER_GROUPS, "frozen"), "decoder": "finetune"})
-    changed = Study(with_settings(mini.profile, "part", schedule=rows), mini.dataset)
-    assert part.schedule(changed) == [rows[0], *[rows[1]] * 6]
-    assert part.schedule(mini) == chains.paper_schedule(7)
-
-
-def test_areas_that_are_not_used_are_passed_over_and_unnamed_ones_come_last(mini: Study) -> None:
-    profile = narrow(mini.profile, [], "rio,taiwan,gorkha")
-    profile = with_settings(profile, "part", first=("gorkha",), permuted=(), last=("hokkaido",))
-    assert part.orders(Study(profile, mini.dataset)) == {"OD1": ("gorkha", "rio", "taiwan")}
-
-
-def test_forgetting_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    f1 = [{"a": 0.8}, {"a": 0.9, "b": 0.5}, {"a": 0.6, "b": 0.7, "c": 0.4}]
-    stages = [SimpleNamespace(counts={k: SimpleNamespace(f1=v) for k, v in row.items()}) for row in f1]
-    monkeypatch.setattr(forgetting, "stages_of", lambda run: stages)
-    monkeypatch.setattr(forgetting, "counts_by_area", lambda run: run.counts)
-    assert forgetting.forgetting(stages[-1]) == pytest.approx(((0.9 - 0.6) + (0.5 - 0.7)) / 2)
 
 
 def test_tables_of_chains(stages: list[PatchSpec], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,13 +124,11 @@ def test_tables_of_chains(stages: list[PatchSpec], monkeypatch: pytest.MonkeyPat
     assert spread["f1"] == pytest.approx(abs(scores["f1"].diff().iloc[-1]))
     assert spread[["orders", "seeds"]].tolist() == [2, 1] and spread[["p", "f1_sd"]].isna().all(), "one seed"
     assert table.loc["unet", ["orders", "seeds"]].tolist() == [2, 1]
-
     matrix = forgetting.stage_matrix(finals)
     assert list(matrix.columns) == ["area_0", "area_1", "area_2", "run_ids"]
     cells = matrix.loc["OD2"].drop(columns="run_ids").notna()
     assert cells.to_numpy().tolist() == [[True, False, False], [True, False, True], [True, True, True]]
     assert matrix.loc["OD2", "run_ids"].tolist() == [spec.run_id for spec in specs["OD2"]]
-
     by_seed = forgetting.strategy_runs({"LMHLD_part": finals["OD1"], "other": finals["OD2"]})
     chain = forgetting.stages_of(finals["OD1"][0])
     steps = sum(stage.metrics["trained_parameters"] * stage.metrics["steps"] for stage in chain)
@@ -193,7 +184,7 @@ def changed(study: Study, **changes: object) -> Study:
     return Study(with_settings(study.profile, "unseen", **changes), study.dataset)
 
 
-def test_four_bands_are_mapped_by_the_run_of_experiment_4_and_three_by_a_chain_of_their_own(smoke):
+def test_events_are_mapped_by_chains_of_their_bands_and_what_is_not_here_is_named(smoke, capsys):
     three_bands, four_bands = smoke.settings("unseen").events
     (own,) = [spec for spec in next(iter(part.finals(smoke).values())) if spec.model == "unet"]
     (four,) = unseen.event_networks(smoke, four_bands)
@@ -202,9 +193,6 @@ def test_four_bands_are_mapped_by_the_run_of_experiment_4_and_three_by_a_chain_o
     assert {data.bands for spec in three.chain for data in spec.data} == {BGR}
     run_ids = {spec.run_id for spec in unseen.specs(smoke)}
     assert four.run_id in run_ids and len(run_ids) == 2 * len(four.chain)
-
-
-def test_events_and_areas_that_are_not_here_are_named(smoke, capsys):
     away = changed(smoke, events=(Events(data="gvlm", bands=BGR), Events(data="luding")))
     assert len(unseen.specs(away)) == 4
     assert unseen.score_all(away) == []
@@ -238,7 +226,6 @@ def test_events_are_scored_at_the_threshold_of_validation_and_tabulated_with_the
         assert examples.worst(event)[0].title.startswith(event.name)
     assert objects.pooled([event.tally.sizes for event in events])["landslides"].sum() == table["landslides"].sum()
     assert unseen.events_table([]).columns.equals(table.columns)
-
     monkeypatch.setattr(unseen, "_score", lambda *_: pytest.fail("predicted again"))
     assert unseen.events_table(unseen.score_all(smoke, "skip")).equals(table)
 

@@ -27,7 +27,6 @@ def own_data_folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def made(tmp_path):
-    """A scene of 256 px."""
     return scene(tmp_path, blobs(256, 256, 40))
 
 
@@ -37,15 +36,6 @@ def cut(made, **changes):
 
 def spec(**changes):
     return PatchSpec(**{"dataset": "made", "fingerprint": "0" * 16, "area": "made", "size": 32, **changes})
-
-
-def test_candidates_follow_the_papers_rule():
-    assert candidate_sizes((417, 1191, 4123)) == (64, 128, 224)  # Wenchuan, as the paper has it
-    assert candidate_sizes((100, 105, 4000)) == (32, 64, 224)  # two of one size widen to the nearest unused
-    assert candidate_sizes((1, 2, 3)) == (32, 64, 128)
-    assert candidate_sizes((9000, 20_000, 90_000)) == (128, 224, 256)
-    for impossible in ((0, 1, 2), (3, 2, 4), (float("nan"), 1, 2)):
-        refuses("quartiles", candidate_sizes, impossible)
 
 
 @given(st.lists(st.floats(0.1, 1e7), min_size=3, max_size=3).map(sorted))
@@ -101,13 +91,6 @@ def test_nodata_and_unlabelled_windows_are_dropped(tmp_path):
     assert patch_set.dropped == {"edge": 0, "nodata": 2, "share": 0} and len(patch_set.index) == 14
 
 
-def test_the_same_spec_is_cut_once_and_another_has_another_folder(made):
-    first = cut(made)
-    made.image.unlink()
-    assert (cut(made).images == first.images).all()
-    assert len({spec(**changes).folder for changes in ({}, {"size": 64}, {"seed": 1}, {"min_share": 0.2})}) == 4
-
-
 def test_nothing_left_says_which_filter_took_them(tmp_path, made):
     few = scene(tmp_path, blobs(256, 256, 3, radius=(2, 4)), "few")
     says = r"no 64 px patch left of 16 windows \(16 hold less than 10% landslide\)"
@@ -121,12 +104,16 @@ def test_nothing_left_says_which_filter_took_them(tmp_path, made):
     assert not list((tmp_path / "data").rglob("*.npy"))
 
 
-def test_two_at_once_cut_it_once(made, monkeypatch):
+def test_the_same_spec_is_cut_once_by_two_at_once_too(made, monkeypatch):
     written, write = [], patch_sets._write_patches
     monkeypatch.setattr(patch_sets, "_write_patches", lambda *args: (written.append(1), write(*args)))
     with ThreadPoolExecutor(2) as threads:
         first, second = threads.map(cut, [made, made])
     assert len(written) == 1 and len(first.index) == len(second.index) > 0
+    first = cut(made)
+    made.image.unlink()
+    assert (cut(made).images == first.images).all()
+    assert len({spec(**changes).folder for changes in ({}, {"size": 64}, {"seed": 1}, {"min_share": 0.2})}) == 4
 
 
 @pytest.mark.parametrize(("declared", "expected"), [(None, 3.0), (2.5, 2.5)])
@@ -153,16 +140,12 @@ def test_random_splits_keep_fractions_and_like_shares(count, seed):
         assert max(means) - min(means) <= 0.01
 
 
-def test_blocks_are_never_divided(tmp_path):
+def test_blocks_are_never_divided_and_a_gap_parts_test_patches_from_all_others(tmp_path):
     made = scene(tmp_path, blobs(640, 640, 300))
     patch_set = cut(made, split="blocks", block=3)
     block = patch_set.index["row"] // 96 * 100 + patch_set.index["col"] // 96
     assert (patch_set.index.groupby(block)["split"].nunique() == 1).all()
     assert set(patch_set.index["split"]) == set(splits.SPLITS)
-
-
-def test_a_gap_parts_test_patches_from_all_others(tmp_path):
-    made = scene(tmp_path, blobs(640, 640, 300))
     touching, apart = (cut(made, split="blocks", block=4, gap=gap) for gap in (False, True))
     assert touching.neighbours("test", "train") + touching.neighbours("test", "val") > 0
     assert apart.neighbours("test", "train") == apart.neighbours("test", "val") == 0
@@ -175,11 +158,6 @@ def test_a_gap_parts_test_patches_from_all_others(tmp_path):
         assert len(thinned.where(split)) == min(len(apart.where(split)), len(cut(made).where(split)))
 
 
-def test_true_labels_belong_to_synthetic_scenes_alone(tmp_path):
-    refuses("has no layer 'true landslides'", cut, scene(tmp_path, blobs(256, 256, 50)), labels="true")
-    assert "labels" not in spec().model_dump() and spec(labels="true").folder != spec().folder
-
-
 def test_patches_that_touch_are_one_group_directly_or_by_others():
     places = [("a", 0, 0), ("a", 32, 32), ("a", 32, 64), ("a", 128, 0), ("b", 0, 0), ("a", 0, 128)]
     index = pd.DataFrame(places, columns=["scene", "row", "col"])
@@ -188,7 +166,7 @@ def test_patches_that_touch_are_one_group_directly_or_by_others():
     assert splits.touching(index.iloc[[3]], 32).tolist() == [0]
 
 
-def test_given_splits_are_kept_and_missing_ones_refused(tmp_path):
+def test_given_splits_are_kept_and_true_labels_belong_to_synthetic_scenes_alone(tmp_path):
     mask = np.ones((64, 64), bool)
     scenes = [scene(tmp_path, mask, name, split=name) for name in splits.SPLITS]
     other = scene(tmp_path, mask, "x")
@@ -196,6 +174,8 @@ def test_given_splits_are_kept_and_missing_ones_refused(tmp_path):
     patch_set = patches.cut(spec(split="given"), scenes, progress=False)
     assert (patch_set.index["split"] == patch_set.index["scene"]).all()
     refuses("no splits of its own", patches.cut, spec(split="given", seed=1), [other], progress=False)
+    refuses("has no layer 'true landslides'", cut, scene(tmp_path, blobs(256, 256, 50)), labels="true")
+    assert "labels" not in spec().model_dump() and spec(labels="true").folder != spec().folder
 
 
 masks = st.tuples(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1)).map(
@@ -223,18 +203,30 @@ def test_diagonal_neighbours_are_one_landslide_255_is_none_and_a_ring_over_strip
     assert landslide == {"size_px": mask.sum(), "top": 3, "left": 3, "bottom": 27, "right": 27}
 
 
-def test_quartiles_are_type_7():
+def test_quartiles_are_type_7_and_candidates_follow_the_papers_rule():
     # Hyndman & Fan 1996: position 1 + (n − 1)p, interpolated.
     assert inventory.quartiles(np.array([1, 2, 4, 8])) == (1.75, 3.0, 5.0)
     refuses("empty", inventory.quartiles, np.zeros(0, int))
+    assert candidate_sizes((417, 1191, 4123)) == (64, 128, 224)  # Wenchuan, as the paper has it
+    assert candidate_sizes((100, 105, 4000)) == (32, 64, 224)  # two of one size widen to the nearest unused
+    assert candidate_sizes((1, 2, 3)) == (32, 64, 128)
+    assert candidate_sizes((9000, 20_000, 90_000)) == (128, 224, 256)
+    for impossible in ((0, 1, 2), (3, 2, 4), (float("nan"), 1, 2)):
+        refuses("quartiles", candidate_sizes, impossible)
 
 
-def test_an_area_without_landslide_is_an_empty_inventory_but_a_scene_may_be(tmp_path):
+def test_an_area_without_landslide_is_empty_and_a_summary_has_one_row_per_area(tmp_path):
     bare, other = (scene(tmp_path, np.zeros((80, 80), bool), name) for name in "ab")
     slid = scene(tmp_path, blobs(80, 80, 3), "c")
     assert len(inventory.scene_sizes(bare)) == 0
     assert len(inventory.area_sizes([bare, slid])) > 0
     refuses(r"a_mask\.tif and 1 more: the inventory is empty", inventory.area_sizes, [bare, other])
+    masks = [blobs(200, 200, 9), blobs(200, 200, 7, 1)]
+    area = [scene(tmp_path, mask, name, labels=name) for mask, name in zip(masks, ("mask", "polygons"), strict=True)]
+    sizes = np.concatenate([inventory.landslide_sizes(mask) for mask in masks])
+    assert sorted(inventory.scene_sizes(area[0], rows_at_once=64)) == sorted(inventory.landslide_sizes(masks[0]))
+    row = inventory.summary({"made": area}).loc["made"]
+    assert (row["landslides"], row["total_px"], row["q2"]) == (len(sizes), sizes.sum(), np.median(sizes))
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -251,15 +243,6 @@ def test_a_moved_inventory_loses_its_contrast(tmp_path, labels):
     assert list(there["area_px"]) == [400, 400] and list(there["flag"]) == ["", ""]
     assert list(moved["flag"]) == ["no contrast", "no contrast"]
     assert len(inventory.check_polygons(made, shift_px=110)) == 1  # one lies outside now
-
-
-def test_summary_has_one_row_per_area(tmp_path):
-    masks = [blobs(200, 200, 9), blobs(200, 200, 7, 1)]
-    area = [scene(tmp_path, mask, name, labels=name) for mask, name in zip(masks, ("mask", "polygons"), strict=True)]
-    sizes = np.concatenate([inventory.landslide_sizes(mask) for mask in masks])
-    assert sorted(inventory.scene_sizes(area[0], rows_at_once=64)) == sorted(inventory.landslide_sizes(masks[0]))
-    row = inventory.summary({"made": area}).loc["made"]
-    assert (row["landslides"], row["total_px"], row["q2"]) == (len(sizes), sizes.sum(), np.median(sizes))
 
 
 def test_polygons_are_held_against_their_surroundings(tmp_path):

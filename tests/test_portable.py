@@ -31,7 +31,6 @@ def printed_by(*program: str, **environment: str) -> list[str]:
 
 
 def golden() -> list[str]:
-    """Return the committed digests, without that of the gradient which is not the same everywhere."""
     return [line for line in (HERE / "golden.txt").read_text().splitlines() if not line.startswith("strided")]
 
 

@@ -1,4 +1,4 @@
-"""The project holds together: dependencies, import direction, the Makefile, one version."""
+"""The project holds together and stays thin: dependencies, import direction, the Makefile, one version, lines."""
 
 import ast
 import re
@@ -8,13 +8,16 @@ import sys
 import tomllib
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
+from pathlib import Path
 
+import jupytext
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import lmhld_nb
+from lmhld_nb.book.chapters import chapters
 from lmhld_nb.config import ROOT
 
 PACKAGE = ROOT / "lmhld_nb"
@@ -47,7 +50,7 @@ def test_every_dependency_has_a_floor_and_a_reason():
         assert re.search(rf"# .+\. {re.escape(floor[1])}: \S", line), f"no reason for the floor: {line}"
 
 
-def test_pins_are_exact_and_satisfy_the_floors():
+def test_pins_are_exact_and_conda_is_in_step_with_pyproject():
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     requirements = [Requirement(line) for line in lines if line and not line.startswith("#")]
     pinned = {canonicalize_name(requirement.name): requirement for requirement in requirements}
@@ -59,9 +62,6 @@ def test_pins_are_exact_and_satisfy_the_floors():
         (pin,) = pinned[name].specifier
         assert requirement.specifier.contains(pin.version), f"{name}: {pin.version} is below its floor"
     assert str(pinned["torch"].specifier) == "==2.13.0"
-
-
-def test_conda_environment_is_in_step_with_pyproject():
     listed: set[str] = set()
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     for entry in environment["dependencies"]:
@@ -75,7 +75,6 @@ def python_files(*folders: str):
 
 
 def imported(path):
-    """Yield the full name and the line of everything a file imports, wherever in the file it does so."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
@@ -103,18 +102,15 @@ def test_what_is_imported_is_declared_and_the_other_way_round():
     assert third_party(python_files("tests")) <= set(floors()) | brought
 
 
-def test_the_package_carries_its_data():
+def test_there_is_one_version_and_the_package_carries_its_data():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (\S+)$", citation, re.M) == [lmhld_nb.__version__]
+    assert f"ersion {lmhld_nb.__version__}:" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     patterns = PYPROJECT["tool"]["setuptools"]["package-data"].items()
     globs = [(ROOT / name.replace(".", "/"), pattern) for name, several in patterns for pattern in several]
     carried = {path for folder, pattern in globs for path in folder.glob(pattern)}
     files = (path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     assert carried == {path for path in files if path.suffix != ".py"}
-
-
-def test_there_is_one_version():
-    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    assert re.findall(r"^version: (\S+)$", citation, re.M) == [lmhld_nb.__version__]
-    assert f"ersion {lmhld_nb.__version__}:" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_imports_point_one_way():
@@ -157,3 +153,23 @@ def test_make_lists_its_targets_and_says_which_python_it_needs(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode != 0 and "Python 3.11 or newer is needed" in done.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.parametrize(("folder", "most"), [("lmhld_nb", 17_500), ("tests", 11_000)])
+def test_lines_and_entries_stay_within_the_budget(folder: str, most: int) -> None:
+    paths = (ROOT / folder).rglob("*.py")
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in paths) <= most
+    assert len([path for path in (ROOT / "lmhld_nb").iterdir() if path.name != "__pycache__"]) <= 22
+
+
+def imported_names(path: Path) -> list[str]:
+    code = [cell.source for cell in jupytext.read(path).cells if cell.cell_type == "code"]
+    lines = [line for source in code for line in source.splitlines() if not line.lstrip().startswith(("%", "!"))]
+    nodes = [node for node in ast.walk(ast.parse("\n".join(lines))) if isinstance(node, ast.Import | ast.ImportFrom)]
+    pairs = {(getattr(node, "module", None) or alias.name, alias.name) for node in nodes for alias in node.names}
+    return sorted({name for module, name in pairs if module.split(".")[0] == "lmhld_nb"})
+
+
+@pytest.mark.parametrize("path", chapters(), ids=lambda path: path.stem)
+def test_a_chapter_imports_few_names(path: Path) -> None:
+    assert len(imported_names(path)) <= 6, imported_names(path)

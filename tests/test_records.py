@@ -94,7 +94,6 @@ def test_records_hold_all_but_weights_and_are_the_same_again(home, finished, tmp
         assert read.metrics(run.spec.run_id) == run.metrics
     assert sum("whole_area.csv" in files for files in read.runs.values()) == 1
     refuses("run 'feed': not in the records of 'tiny', which hold 2 runs", read.metrics, "feed")
-
     for run in finished:
         os.utime(run.folder / "metrics.json", (1, 1))
     records.write(tmp_path / "again.tar.xz", records.of_runs("tiny", finished[::-1]))

@@ -27,16 +27,11 @@ def study(tiny):
     return open_study(load(str(tiny)), progress=False)
 
 
-def finished_runs(study):
-    planned = plan(study)
-    whole_area = {entry.spec.run_id for entry in planned if entry.whole_area}
-    runs.make_runs([entry.spec for entry in planned], 1, QUIET, whole_area)
-    made = {name: entry for name, entry in EXPERIMENTS.items() if study.profile.makes(name)}
-    return {name: study.finished(entry.specs(study)) for name, entry in made.items()}
-
-
 def test_tables_are_means_over_seeds_beside_the_published_ones(study):
-    by_experiment = finished_runs(study)
+    planned = plan(study)
+    runs.make_runs([entry.spec for entry in planned], 1, QUIET, {one.spec.run_id for one in planned if one.whole_area})
+    made = {name: entry for name, entry in EXPERIMENTS.items() if study.profile.makes(name)}
+    by_experiment = {name: study.finished(entry.specs(study)) for name, entry in made.items()}
     table4 = patch_size.table_4(study, by_experiment["patch_size"])
     assert list(table4.index) == [("gorkha", "unet", 32), ("gorkha", "unet", 64)]
     for size, row in table4.droplevel([0, 1]).iterrows():
@@ -45,7 +40,6 @@ def test_tables_are_means_over_seeds_beside_the_published_ones(study):
         assert row[["f1", "outside_f1"]].tolist() == pytest.approx(np.mean(f1, axis=0).tolist())
         assert row["run_ids"].split("+") == [run.spec.run_id for run in seeds]
     assert table4["published_f1"].isna().all()  # Table 4 is of Wenchuan
-
     table5 = single.table_5(study, by_experiment["single"])
     published = paper.table(5).query("model == 'U-Net'")
     published = published.set_index(published["study_area"].map(paper.area_key))
@@ -62,12 +56,10 @@ def test_tables_are_means_over_seeds_beside_the_published_ones(study):
             assert row[score] == pytest.approx(mean, nan_ok=True)
             assert row[f"published_{score}"] == published.loc[area, score]
             assert row[f"difference_{score}"] == pytest.approx(row[score] - published.loc[area, score], nan_ok=True)
-
     table6 = mix.table_6(study, by_experiment["mix"])
     f1 = np.mean([run.metrics["test"]["f1"] for run in by_experiment["mix"]])
     assert list(table6.index) == ["unet"] and table6.loc["unet", "f1"] == pytest.approx(f1)
     assert table6.loc["unet", "published_f1"] == paper.table(6).set_index("model").loc["U-Net", "f1"]
-
     by_area = mix.table_6_by_area(by_experiment["mix"], by_experiment["single"])
     assert list(by_area.index) == [("emilia_romagna", "unet"), ("gorkha", "unet")]
     for run in by_experiment["mix"]:
@@ -79,21 +71,13 @@ def test_tables_are_means_over_seeds_beside_the_published_ones(study):
     larger = [run for run in by_experiment["patch_size"] if run.spec.data[0].size == 64]
     for alone in ([], larger):  # other patches are not comparable
         assert mix.table_6_by_area(by_experiment["mix"], alone)["alone_f1"].isna().all()
-
     grid = recipe.recipe_table(study, by_experiment["recipe"])
     assert list(grid.index) == list(itertools.product((2, 4), (1, 2)))
     patches = by_experiment["recipe"][0].metrics["training_patches"]
     assert grid["steps"].tolist() == [-(-patches // batch) * epochs for batch, epochs in grid.index]
 
 
-def test_an_area_the_paper_does_not_have_stands_alone(study):
-    run = runs.make_run(single.specs(study)[0], QUIET)
-    rows = [{**row, "area": "atlantis"} for row in single.tested([run])]
-    table = tables.beside_published(rows, ["area", "model"], paper.table(5).assign(area="rio"))
-    assert list(table.index) == [("atlantis", "unet")] and pd.isna(table["published_f1"].iloc[0])
-
-
-def test_table_2_counts_patches_and_shares(study):
+def test_table_2_counts_patches_and_an_area_the_paper_does_not_have_stands_alone(study):
     patch_sets = [study.patches(area) for area in study.areas]
     table = patch_size.table_2(patch_sets)
     for patch_set, (area, row) in zip(patch_sets, table.iterrows(), strict=True):
@@ -102,6 +86,10 @@ def test_table_2_counts_patches_and_shares(study):
         assert row["patches"] + dropped == row["windows"]
         shares = patch_set.index.groupby("split")["share"].mean()
         assert row["gap"] == pytest.approx(shares.max() - shares.min(), abs=1e-9)
+    run = runs.make_run(single.specs(study)[0], QUIET)
+    rows = [{**row, "area": "atlantis"} for row in single.tested([run])]
+    table = tables.beside_published(rows, ["area", "model"], paper.table(5).assign(area="rio"))
+    assert list(table.index) == [("atlantis", "unet")] and pd.isna(table["published_f1"].iloc[0])
 
 
 def test_examples_and_thresholds_belong_to_the_test_patches(study):
@@ -137,16 +125,13 @@ def choose(values, sizes):
     return patch_size.patch_size_choice(table.dropna(subset="f1")).loc["rio"]
 
 
-def test_the_published_table_4_leads_to_the_published_choice():
+def test_the_choice_of_table_4_is_the_published_one_and_ties_go_to_more_winners():
     table = paper.table(4).assign(area="wenchuan", outside_f1=np.nan, published_f1=np.nan)
     table["model"] = table["model"].map({name: key for key, name in paper.MODELS.items()})
     choice = patch_size.patch_size_choice(table.set_index(["area", "model", "patch_size"])).loc["wenchuan"]
     assert choice.index[choice["chosen"]].tolist() == [paper.areas().loc["wenchuan", "patch_size"]]
     assert choice["models_best"].tolist() == [1, 1, 5] and not choice["tied"].any()
     assert choice.loc[64, "winners"] == "Res U-Net" and choice.loc[128, "winners"] == "Dense U-Net"
-
-
-def test_ties_go_to_the_size_with_more_winners_then_to_the_smaller():
     equal = choose([[0.5, 0.9], [0.7, 0.3], [0.6, 0.6]], [64, 128])
     assert equal["tied"].all() and equal["models_best"].tolist() == [2, 2]
     assert equal["chosen"].tolist() == [True, False]
@@ -154,9 +139,6 @@ def test_ties_go_to_the_size_with_more_winners_then_to_the_smaller():
     assert winners["tied"].all() and winners["chosen"].tolist() == [False, True]
     close = choose([[0.5, 0.5012]], [64, 128])
     assert not close["tied"].any() and close["chosen"].tolist() == [False, True]
-
-
-def test_networks_without_a_run_at_every_size_do_not_decide():
     choice = choose([[0.8, 0.7], [0.2, np.nan]], [64, 128])
     assert choice["chosen"].tolist() == [True, False] and choice["models"].tolist() == [1, 1]
     refuses("rio: no network has runs at every size", choose, [[np.nan, 0.7], [0.2, np.nan]], [64, 128])

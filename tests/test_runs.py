@@ -135,12 +135,9 @@ def test_weights_and_checkpoints_of_others_are_not_used(specs, monkeypatch):
         assert weights(mine.run_id) == expected
 
 
-def test_a_run_planned_on_other_data_is_refused(specs):
+def test_a_full_disk_and_other_data_than_planned_give_one_line(specs, tmp_path, monkeypatch):
     patch_spec = specs[0].data[0].model_copy(update={"fingerprint": "0" * 16})
     refuses("plan again with `lmhld plan`", runs.make_run, specs[0].model_copy(update={"data": (patch_spec,)}), QUIET)
-
-
-def test_a_full_disk_gives_one_line(specs, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(safetensors.torch, "save_file", Mock(side_effect=FULL_DISK))
         refuses(r"weights\.safetensors: cannot be written \(.*No space left on device", runs.make_run, specs[0], QUIET)
@@ -163,7 +160,7 @@ def test_failing_runs_are_reported_and_the_others_are_the_same_whoever_makes_the
     assert results[0] == results[1]
 
 
-def test_an_interruption_stops_the_others_and_the_next_call_goes_on(specs, monkeypatch):
+def test_an_interruption_stops_the_others_and_a_failed_score_is_reported(specs, monkeypatch):
     errors: list[BaseException] = [OSError("the disk was away"), Interrupted("stopped in epoch 1")]
     with monkeypatch.context() as patch:
         patch.setattr(runner, "train", Mock(side_effect=errors))
@@ -172,6 +169,10 @@ def test_an_interruption_stops_the_others_and_the_next_call_goes_on(specs, monke
             runs.make_runs(specs, workers=1, execution=QUIET)
     runs.make_runs(specs[:1], workers=1, execution=QUIET)
     assert [runs.status(spec) for spec in specs] == ["done", "missing"]
+    runs.make_run(specs[0], QUIET)
+    monkeypatch.setattr(store, "score_whole_area", Mock(side_effect=UserError("a.tif: damaged")))
+    refuses(r"a\.tif: damaged", runs.make_runs, specs[:1], 1, QUIET, whole_area={specs[0].run_id})
+    assert runs.status(specs[0], whole_area=True) == "unscored" and runs.status(specs[0]) == "done"
 
 
 def test_what_another_runner_has_begun_waits_while_there_is_work(specs, trainings):
@@ -217,13 +218,6 @@ def test_patches_are_cut_once_however_many_need_them(specs, monkeypatch):
     assert [runs.status(spec) for spec in specs] == ["done", "missing"]
     # One reason for the three together, and once with the way out of a mix.
     assert (said.count("no 32 px patch left"), said.count("; or leave the area out")) == (2, 1)
-
-
-def test_a_failed_score_of_the_whole_area_is_reported(specs, monkeypatch):
-    runs.make_run(specs[0], QUIET)
-    monkeypatch.setattr(store, "score_whole_area", Mock(side_effect=UserError("a.tif: damaged")))
-    refuses(r"a\.tif: damaged", runs.make_runs, specs[:1], 1, QUIET, whole_area={specs[0].run_id})
-    assert runs.status(specs[0], whole_area=True) == "unscored" and runs.status(specs[0]) == "done"
 
 
 @pytest.mark.parametrize("workers", [1, 3])

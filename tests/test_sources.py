@@ -106,13 +106,11 @@ def test_a_folder_is_adopted_where_it_lies(folder, tmp_path, monkeypatch):
     values, labels, _ = read_all(data.scenes[2])
     assert np.array_equal(values, image(2)) and np.array_equal(labels, mask(2))
     refuses("has no area 'rio'; it has plain", data.scenes_of, "rio")
-
     before = tree(tmp_path / "data")  # getting again reads and changes nothing
     with monkeypatch.context() as context:
         context.setattr(fingerprints, "digest_of", lambda path: pytest.fail(f"read {path}"))
         assert get() == sources.load("plain") == data
     assert tree(tmp_path / "data") == before and get(from_path=folder) == data
-
     (tmp_path / "data/plain/hashes.json").unlink()  # a read-only data set that is ready is loaded
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert get() == sources.load("plain") == data
@@ -138,12 +136,10 @@ def test_fingerprints_follow_the_content_and_not_the_place(folder, tmp_path, cat
     shutil.copytree(folder, moved)
     os.utime(moved / "rio/images/0.tif", (1, 1))
     assert get(from_path=moved).fingerprint == first
-
     get(from_path=zipped(folder, tmp_path / "tiles.zip"))
     (tmp_path / "data").rename(tmp_path / "data2")  # the whole data folder moves
     monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data2"))
     assert sources.load("plain").fingerprint == first
-
     for change in ("landslide_codes: [2]", "channels: last", "nodata: .nan", "bands: [red, green, blue, nir]"):
         (catalogue_folder / "plain.yaml").write_text(PLAIN + change)
         assert get(from_path=moved).fingerprint != first, change
@@ -197,7 +193,6 @@ def test_a_data_folder_that_cannot_be_written(folder, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "file" / "data"))
     refused("cannot be written .*choose another folder", from_path=folder)
-
     monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
     left = tmp_path / "data/plain/raw/.tiles.999999.part"  # of a killed process
     write(left / "1.tif", mask(1))
@@ -218,7 +213,6 @@ def test_a_data_folder_that_cannot_be_written(folder, tmp_path, monkeypatch):
 
 @pytest.fixture
 def zenodo(tmp_path: Path, catalogue_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeZenodo]:
-    """A record with a zip of zips, one for each area, and a readme."""
     outer = io.BytesIO()
     with zipfile.ZipFile(outer, "w") as target:
         for area in ("Rio", "Wenchuan"):
@@ -257,7 +251,6 @@ def test_an_ambiguous_folder_is_refused_with_a_template_to_complete(tmp_path):
     assert error.startswith(f"{root}/Gorkha/images: ")
     assert error.endswith(f"complete {template} and repeat with --layout {template}")
     assert not (tmp_path / "data/lmhld/dataset.json").exists()
-
     refused("no file fits `masks: FILL IN`", "lmhld", root, template)
     completed = template.read_text().replace("FILL IN", "Gorkha/label/{id}.png")
     template.write_text(completed.replace("landslide_codes: [1]", "landslide_codes: [255]"))
@@ -266,7 +259,6 @@ def test_an_ambiguous_folder_is_refused_with_a_template_to_complete(tmp_path):
     assert data.areas == ("gorkha",) and data.scenes[0].resolution_m == 10.0
     assert read_all(data.scenes[1])[1].sum() == mask(1).sum()
     assert get("lmhld") == data
-
     refused(r"layout-2\.yaml", "lmhld", root)  # a completed template is not overwritten
     assert template.read_text() == completed
     write(root / "Gorkha/label/0.png", mask(3, 255))
@@ -306,7 +298,6 @@ SITES |= {"Big Sur_United States": "big_sur_united_states", "Jiuzhaigou_China": 
 
 
 def gvlm(root: Path, packing: str, sites: Iterable[str] = SITES) -> Path:
-    """Write a tiny GVLM: ``change`` as pairs with masks of 0 and 255, ``object`` as later images with 0 and 1."""
     folder, later, code = {
         "change": ("GVLM_Change_Detection", "im2.png", 255), "object": ("GVLM_Object_Extraction", "im.png", 1)
     }[packing]  # fmt: skip
@@ -355,7 +346,6 @@ def test_a_luding_scene_of_ones_own_needs_no_labels(tmp_path):
         assert np.array_equal(opened.read(Window(0, 0, 16, 16)), image(1)) and opened.pixel_m == 3.0
     refuses("no mask and no polygons", read_all, plain)
     assert all(np.array_equal(read_all(scene)[1], mask(1)) for scene in (masked, outlined))
-
     write_polygons(root / "luding_masked_landslides.gpkg", mask(1) == 1)
     refused(r"has both luding_masked_mask\.tif and .*; remove one", "luding", root)
     (root / "luding_masked_landslides.gpkg").rename(root / "luding_mskd_landslides.gpkg")
@@ -447,19 +437,12 @@ def scene():
 
 
 def packed(root, top):
-    """Pack a folder as GitHub does, below one of its own, with a link beside what is wanted."""
     buffer, link = io.BytesIO(), tarfile.TarInfo(f"{top}/link")
     link.type, link.linkname = tarfile.SYMTYPE, "/etc"
     with tarfile.open(fileobj=buffer, mode="w:gz") as target:
         target.addfile(link)
         target.add(root, top)
     return buffer.getvalue()
-
-
-def real_source():
-    source = sources.describe("real-areas").source
-    assert isinstance(source, github.GitHub)
-    return source
 
 
 @pytest.fixture
@@ -500,7 +483,6 @@ def test_a_download_is_the_data_set_that_a_folder_is(hub, tmp_path):
     assert np.array_equal(valid, labels != 255) and labels[1, 1] == labels[SIDE, 0] == 1 and labels[8, 0] == 0
     assert np.array_equal(~valid, (scene() == 0).all(axis=0) & (np.indices(labels.shape) != 4).any(axis=0))
     assert "2.0 m; Tiles, from a/tiles; licence: MIT" in sources.summary(data)
-
     assert get("made") == data and len(hub.requests) == 3
     (tmp_path / "data/made/dataset.json").unlink()  # interrupted before the end: nothing is fetched again
     assert get("made") == data and len(hub.requests) == 3
@@ -557,4 +539,4 @@ def test_real_areas_are_as_described(shared_data):
             numbers[scene.split == "train"].append(int(scene.name.rsplit("_", 1)[1]))
         assert np.abs(np.subtract.outer(numbers[True], numbers[False])).min() > row
     found = fingerprints.of_areas([scene for scene in scenes if scene.area in ("hokkaido", "l4s_iburi")])
-    assert found.items() <= real_source().sha256.items()
+    assert found.items() <= sources.describe("real-areas").source.sha256.items()

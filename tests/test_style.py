@@ -50,19 +50,20 @@ def test_the_line_below_a_figure():
     assert [*counts, style.format_count(2, "patch")] == ["0 scenes", "1 scene", "1,200 scenes", "2 patches"]
 
 
-def test_figures_of_chapters_are_drawn_in_the_package():
+def test_figures_are_drawn_in_the_package_in_one_style_and_no_colour_is_typed_again():
     for cell in [cell for path in book.chapters() for cell in jupytext.read(path).cells]:
         assert cell.cell_type != "code" or not re.search(r"plt\.|\.figure\(", cell.source)
+    for path in [*DRAWING, *(ROOT / "notebooks").glob("*.py")]:
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"rcParams|rc_context|plt\.style|set_theme|sns\.set", text), path.name
+        assert not re.search("|".join((style.HIT, style.FALSE_ALARM, style.MISS)), text.lower()), path.name
 
 
-def test_a_name_has_its_colour_and_marker_in_whatever_company():
+def test_a_name_has_its_colour_in_whatever_company_and_a_heat_map_is_readable():
     together = style.area_colours(paper.AREAS)
     assert tuple(together) == paper.AREAS and len(set(together.values())) == len(together)
     for names in (["else", "rio"], ["rio"], paper.AREAS[::-1]):
         assert style.area_colours(names)["rio"] == together["rio"]
-
-
-def test_a_heat_map_is_readable_and_leaves_out_what_is_missing():
     figure, ax = plt.subplots()
     values = np.array([[0, np.nan], [1, 0.5]])
     style.heatmap(ax, values, bold=values == 1)
@@ -71,13 +72,6 @@ def test_a_heat_map_is_readable_and_leaves_out_what_is_missing():
     assert letters == [("0.00", "w", "normal"), ("1.00", "k", "bold"), ("0.50", "k", "normal")]
     assert [label.get_text() for label in (*ax.get_xticklabels(), *ax.get_yticklabels())] == list("abcd")
     plt.close(figure)
-
-
-def test_one_matplotlib_style_and_no_colour_with_a_meaning_typed_again():
-    for path in [*DRAWING, *(ROOT / "notebooks").glob("*.py")]:
-        text = path.read_text(encoding="utf-8")
-        assert not re.search(r"rcParams|rc_context|plt\.style|set_theme|sns\.set", text), path.name
-        assert not re.search("|".join((style.HIT, style.FALSE_ALARM, style.MISS)), text.lower()), path.name
 
 
 def tables(mapped):

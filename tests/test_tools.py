@@ -44,13 +44,10 @@ def test_a_trace_is_found_in_print_and_in_a_result(text: str) -> None:
     assert traces(text) and traces(text, "plain") and traces(f"<td>{html.escape(text)}</td>", "html")
 
 
-def test_what_is_no_trace_passes() -> None:
+def test_what_is_no_trace_passes_and_ids_and_metadata_of_an_execution_are_found():
     text = "U-Net: F1 0.683, 9 × 9 pixels, 3 runs, 10 m; images 2015-08, event 2017-08-08: 24 months earlier; "
     text += "2PR / (P + R); precision/recall; runs 5a0b3c3d4e5f6071; OD1: rio"
     assert traces(text) == traces(f"<table class='dataframe'><td>{text}</td></table>", "html") == []
-
-
-def test_ids_and_metadata_of_an_execution_are_found() -> None:
     styled = "<style>#T_{0}_row0 {{color: red}}</style><table id='T_{0}'><td>1</td></table>"
     assert traces(styled.format("1a2b3"), "html") and not traces(styled.format("moved"), "html")
     cell = new_code_cell("x", metadata={"tags": ["a"], "execution": {"iopub.execute_input": "…"}})
@@ -96,7 +93,6 @@ def test_published_notebooks_and_figures_are_light(tmp_path: Path) -> None:
     written = tmp_path / "05_made.ipynb"
     assert written.stat().st_size <= check_notebooks.LARGEST_NOTEBOOK < len(png)
     assert [cell.source for cell in nbformat.read(written, as_version=4).cells] == ["1"]
-
     figures, published = tmp_path / "figures", tmp_path / "published"
     for folder in (figures, published):
         folder.mkdir()

@@ -84,10 +84,13 @@ def test_a_run_learns_and_leaves_what_the_design_promises(part, tmp_path):
     assert metrics["areas"]["made"]["tp"] == test["tp"]
 
 
-def test_same_spec_same_bits_other_seed_other_bits(part, tmp_path, whole):
+def test_same_spec_same_bits_other_seed_other_bits_and_the_best_epoch_is_tested(part, tmp_path, whole):
     for name, seed in (("same", 1), ("other", 2)):
         train(run_spec(seed=seed), part, tmp_path / name)
         assert same(weights(tmp_path / name), weights(whole)) == (name == "same")
+    best = json.loads((whole / "metrics.json").read_text())["best_epoch"]
+    assert best == 1 + pd.read_csv(whole / "history.csv")["val_f1"].idxmax()
+    assert train(run_spec(recipe=LAST), part, tmp_path)["best_epoch"] == 4
 
 
 @pytest.fixture
@@ -160,12 +163,6 @@ def test_a_diverging_loss_is_reported(part, tmp_path):
     assert not (tmp_path / "metrics.json").exists()
 
 
-def test_best_epoch_is_the_one_tested(part, tmp_path, whole):
-    best = json.loads((whole / "metrics.json").read_text())["best_epoch"]
-    assert best == 1 + pd.read_csv(whole / "history.csv")["val_f1"].idxmax()
-    assert train(run_spec(recipe=LAST), part, tmp_path)["best_epoch"] == 4
-
-
 def test_run_ids_follow_from_everything_that_decides():
     changes = [{"seed": 2}, {"width": 8}, {"recipe": RECIPE.model_copy(update={"lr": 0.01})}]
     changes += [{}, {"data": (SPEC.model_copy(update={"fingerprint": "1" * 16}),)}]
@@ -187,7 +184,7 @@ def test_a_run_taken_up_elsewhere_keeps_its_precision_and_is_not_called_portable
         assert json.loads((tmp_path / name / "environment.json").read_text())["portable"] == expected[1]
 
 
-def test_patches_of_two_sizes_are_read_from_disk_as_from_memory(data, part):
+def test_patches_are_read_from_disk_as_from_memory_and_where_there_is_none(data, part, monkeypatch):
     parts = [part, patches.cut(SPEC.model_copy(update={"size": 64}), [data], progress=False)]
     drawn = []
     for resident in (True, False):
@@ -197,6 +194,9 @@ def test_patches_of_two_sizes_are_read_from_disk_as_from_memory(data, part):
         assert sum(len(images) for images, _ in drawn[-1]) == len(batches)
     for one, two in zip(*drawn, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    assert load_split([part], "train", CPU).groups[0].resident is not None
+    monkeypatch.setattr(batches_module, "free_memory", lambda _: 1000)
+    assert load_split([part], "train", CPU).groups[0].resident is None
 
 
 @pytest.mark.parametrize("resident", [True, False])
@@ -212,12 +212,6 @@ def test_every_stored_type_is_normalised_alike(part, dtype, resident):
     images = torch.cat([images for images, _ in batches.load(batches.order(3, None))]).numpy()
     np.testing.assert_array_equal(images, expected)
     np.testing.assert_array_equal(normalised(part, numbers, "area").numpy(), expected)
-
-
-def test_no_memory_means_reading_from_disk(part, monkeypatch):
-    assert load_split([part], "train", CPU).groups[0].resident is not None
-    monkeypatch.setattr(batches_module, "free_memory", lambda _: 1000)
-    assert load_split([part], "train", CPU).groups[0].resident is None
 
 
 @pytest.mark.parametrize("name", models.NAMES)

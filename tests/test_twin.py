@@ -62,7 +62,6 @@ def read(scene: Scene) -> tuple[np.ndarray, np.ndarray, geopandas.GeoDataFrame]:
 
 
 def kept_windows(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-    """Return the usable windows as (n, 4, P, P) pixels and (n, P, P) landslides."""
     image, mask, _ = read(scene)
     side = twin.AREAS[scene.area].patch
     reason, _ = classify_windows((mask > 0).astype(np.uint8), (image != 0).all(axis=0), side, 0.1)
@@ -188,19 +187,7 @@ def test_no_rim_in_the_elevation_gives_outlines_away(made, area):
         assert abs(auc - 0.5) < 0.1
 
 
-def test_kinds_of_landslides_differ_in_shape(monkeypatch):
-    stretched = []
-    for shares in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)):
-        monkeypatch.setitem(twin.RECIPES, "rio", replace(twin.RECIPES["rio"], shapes=shares))
-        slides = scene.lay_out(twin.SceneTask("rio", 0, 14, 7)).slides
-        boxes = [np.argwhere(slides.label == n + 1) for n in np.flatnonzero(slides.size > 200)]
-        spread = [np.sqrt(np.linalg.eigvalsh(np.cov(box.T))) for box in boxes]
-        stretched.append(np.median([long / short for short, long in spread]))
-    shallow, channelised, rotational = stretched
-    assert rotational < shallow < channelised and channelised > 1.5 * rotational
-
-
-def test_a_scene_without_landslides_gives_background_alone(smoke):
+def test_a_scene_without_landslides_gives_background_and_areas_are_made_as_before_events(smoke):
     with_slides, without = (s for s in smoke.scenes if s.area == "gorkha")
     assert with_slides.polygons is not None and without.polygons is None
     values, labels, valid = read_all(without)
@@ -209,6 +196,12 @@ def test_a_scene_without_landslides_gives_background_alone(smoke):
         spec = PatchSpec(dataset="t", fingerprint=str(background), area="gorkha", size=32, background=background)
         assert set(cut(spec, [with_slides, without], progress=False).index["scene"]) == expected
     assert inventory.check_polygons(without).empty
+    # Their position in the list numbers the random streams, and the default areas are part of the fingerprint.
+    assert list(twin.RECIPES) == [*paper.AREAS, *twin.EVENTS] and twin.TwinSpec().areas == paper.AREAS
+    pinned = dict(line.split("==") for line in (config.ROOT / "constraints.txt").read_text().split() if "==" in line)
+    if platform.machine() != "x86_64" or any(version(name) != pinned[name] for name in ("numpy", "scipy")):
+        pytest.skip("other processors and versions may round the last digits otherwise")
+    assert smoke.fingerprint == "96a9bce9d0ae6d33"
 
 
 def test_pixels_depend_on_neither_workers_nor_the_processors_instructions(four, tmp_path):
@@ -241,7 +234,7 @@ def test_an_interrupted_making_is_completed(four, tmp_path):
     assert copies[0].stat().st_mtime_ns == untouched
 
 
-def test_plan_reaches_the_published_counts():
+def test_plan_reaches_the_published_counts_and_a_wrong_spec_is_refused(tmp_path):
     full = twin.TwinSpec(seed=1, scale=1.0, min_patches=4, max_patches=None)
     for area, recipe in twin.AREAS.items():
         patches = [task.patches for task in twin.plan(full) if task.area == area]
@@ -252,23 +245,11 @@ def test_plan_reaches_the_published_counts():
     # An event is the same whatever is made beside it, and the order is that of the paper.
     few = twin.plan(UNSEEN.model_copy(update={"areas": ("luding", "kaikoura")}))
     assert few == [task for task in twin.plan(UNSEEN) if task.area in ("kaikoura", "luding")]
-
-
-def test_a_wrong_spec_is_refused(tmp_path):
     path = tmp_path / "spec.yaml"
     wrong_ones = ["areas: [atlantis]", "areas: []", "bare: [atlantis]", "patches: {atlantis: 9}", "scale: 0.0"]
     for wrong in [*wrong_ones, "scale: '1e-3'", "colour: red", "min_patches: 50\nmax_patches: 40"]:
         path.write_text(f"kind: twin\n{wrong}\n")
         refuses(r"^.*spec\.yaml.*$", config.read_yaml, path, twin.TwinSpec)
-
-
-def test_areas_are_made_as_before_there_were_events(smoke):
-    # Their position in the list numbers the random streams, and the default areas are part of the fingerprint.
-    assert list(twin.RECIPES) == [*paper.AREAS, *twin.EVENTS] and twin.TwinSpec().areas == paper.AREAS
-    pinned = dict(line.split("==") for line in (config.ROOT / "constraints.txt").read_text().split() if "==" in line)
-    if platform.machine() != "x86_64" or any(version(name) != pinned[name] for name in ("numpy", "scipy")):
-        pytest.skip("other processors and versions may round the last digits otherwise")
-    assert smoke.fingerprint == "96a9bce9d0ae6d33"
 
 
 @pytest.mark.parametrize("event", twin.EVENTS)
@@ -281,7 +262,7 @@ def test_events_have_landslides_that_no_threshold_finds(made, event):
     assert 2 * share / (1 + share) + 0.05 < best < 0.6  # better than calling all of it landslide, and no solution
 
 
-def test_no_landslide_lies_in_the_sea():
+def test_kinds_of_landslides_differ_in_shape_and_none_lies_in_the_sea(monkeypatch):
     recipe = twin.EVENTS["kaikoura"]
     made = scene.lay_out(twin.SceneTask("kaikoura", 0, 9, 3))
     wet = made.height <= recipe.base_m
@@ -289,6 +270,15 @@ def test_no_landslide_lies_in_the_sea():
     assert made.slides.size.size > 3
     under = terrain.resize(wet, made.valid.shape, smooth=False) > 0.5
     assert not (made.slides.label[under] > 0).any()
+    stretched = []
+    for shares in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)):
+        monkeypatch.setitem(twin.RECIPES, "rio", replace(twin.RECIPES["rio"], shapes=shares))
+        slides = scene.lay_out(twin.SceneTask("rio", 0, 14, 7)).slides
+        boxes = [np.argwhere(slides.label == n + 1) for n in np.flatnonzero(slides.size > 200)]
+        spread = [np.sqrt(np.linalg.eigvalsh(np.cov(box.T))) for box in boxes]
+        stretched.append(np.median([long / short for short, long in spread]))
+    shallow, channelised, rotational = stretched
+    assert rotational < shallow < channelised and channelised > 1.5 * rotational
 
 
 def test_a_full_disk_is_named_and_leaves_no_polygons(tmp_path, monkeypatch):
@@ -321,7 +311,6 @@ def test_each_kind_of_noise_does_what_it_says():
     left = set(np.unique(noisy(omitted=1.0))) - {0}
     assert left == {n for n in numbers if size[n - 1] >= np.median(size)}
     assert set(np.unique(noisy(old=1.0))) - {0} == {n for n in numbers if not OLD[n - 1]}
-
     merged = noisy(merged=1.0)
     assert (merged[LABEL > 0] > 0).all() and (merged > 0).sum() > (LABEL > 0).sum()
     assert len(np.unique(merged)) < len(np.unique(LABEL))
@@ -329,7 +318,6 @@ def test_each_kind_of_noise_does_what_it_says():
     for row, col in added:  # only what lies between two
         around = LABEL[max(row - 2, 0) : row + 3, max(col - 2, 0) : col + 3]
         assert len(set(around[around > 0].tolist())) > 1
-
     for most in (1, 2):
         shifted = noisy(shifted=1.0, shift_px=most)
         for number in numbers:

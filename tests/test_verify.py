@@ -46,7 +46,6 @@ def specs(recorded, tiny):
 
 @pytest.fixture
 def verified(call, tiny, published):
-    """Yield `lmhld verify` of the profile; the published records stay as they are."""
     good = published / "records.tar.xz"
     before = good.read_bytes()
     yield lambda *words, file=good: call("verify", tiny, *words, "--records", file, "--workers", 1, "-q")
@@ -85,7 +84,6 @@ def test_another_machine_goes_on_from_records(call, recorded, specs, tiny, train
     assert call("run", tiny, "-q")[1] == says.format(0, len(specs) - 2, 0)
     code, out, _ = call("train", tiny, second[1].run_id, "-q")
     assert code == 0 and trainings[2:] == [second[1].run_id] and runs.status(second[1]) == "done"
-
     # Where the same bits cannot be made, what was recorded of later stages is of no use.
     later = [(spec.run_id, "parent_weights") for spec in specs if spec.stage]
     for run_id, name in ((first[0].run_id, "weights"), *later):

@@ -20,7 +20,6 @@ from lmhld_nb.patches import measurements
 
 
 def visible(widget):
-    """Yield a panel's widgets, except what is hidden."""
     yield widget
     for child in getattr(widget, "children", ()):
         if child.layout.display != "none":
@@ -56,7 +55,6 @@ SMALL = TINY.replace("tiny", "small").replace("[unet]", "[unet, res_unet]").repl
 
 @pytest.fixture(scope="module")
 def work(twin_data, tmp_path_factory):
-    """A working folder in which all of experiment 2 is made."""
     folder = tmp_path_factory.mktemp("work")
     (folder / "small.yaml").write_text(SMALL, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
@@ -111,7 +109,7 @@ def test_what_cannot_be_read_is_said_in_one_line(book, monkeypatch):
     assert not error_in(panel) and tables(panel) and images(panel)
 
 
-def test_prediction_browser_scores_as_the_book_does(book, finished):
+def test_prediction_browser_scores_as_the_book_does_and_a_lower_threshold_finds_more(book, finished):
     panel = widgets.prediction_browser(book, finished)
     control(panel, "Run").value = len(finished) - 1
     (patch_set,) = runs.patch_sets(finished[-1].spec, progress=False)
@@ -129,17 +127,11 @@ def test_prediction_browser_scores_as_the_book_does(book, finished):
             "misses (px)": str(counts.fn),
         }
     assert not error_in(panel)
-
-
-def test_a_lower_threshold_finds_more(book, finished):
     panel, misses = widgets.prediction_browser(book, finished), []
     for threshold in (0.01, 0.99):
         control(panel, "Threshold").value = threshold
         misses.append(int(dict(tables(panel)[0][1:])["misses (px)"]))
     assert misses[0] < misses[1]
-
-
-def test_without_runs_the_browser_says_what_to_do(book):
     assert "lmhld run" in error_in(widgets.prediction_browser(book, []))
 
 

@@ -30,7 +30,7 @@ def ids_of_jobs(process: subprocess.CompletedProcess[str]) -> set[str]:
     return set(re.findall(r"wildcards: run_id=(\w+)", process.stdout + process.stderr))
 
 
-def test_missing_runs_are_made_and_whole_ones_left_alone(tiny: Path, tmp_path: Path) -> None:
+def test_missing_runs_are_made_whole_ones_left_alone_and_an_unknown_profile_named(tiny, tmp_path):
     first, second = single.specs(open_study(load(str(tiny)), progress=False))
     run = runs.make_run(first, QUIET)  # as `lmhld run` would; Snakemake has no note of it
     before = (run.folder / "metrics.json").stat().st_mtime_ns
@@ -38,9 +38,6 @@ def test_missing_runs_are_made_and_whole_ones_left_alone(tiny: Path, tmp_path: P
     assert ids_of_jobs(snakemake(tiny, folder=tmp_path)) == {second.run_id} and runs.find(second)
     assert (run.folder / "metrics.json").stat().st_mtime_ns == before
     assert "Nothing to be done" in snakemake(tiny, "-n", folder=tmp_path).stdout
-
-
-def test_an_unknown_profile_is_reported_in_one_line(tmp_path: Path) -> None:
     process = snakemake("nosuch", "-n", folder=tmp_path)
     assert process.returncode != 0
     assert "lmhld: profile 'nosuch': unknown" in process.stderr and "Traceback" not in process.stderr

@@ -10,15 +10,7 @@ import sys
 from pathlib import Path
 
 from osgeo import gdal
-from qgis.core import (
-    QgsApplication,
-    QgsMapLayer,
-    QgsMapRendererSequentialJob,
-    QgsMapSettings,
-    QgsProject,
-    QgsRasterLayer,
-    QgsVectorLayer,
-)
+from qgis import core
 from qgis.PyQt.QtCore import QSize
 from qgis.PyQt.QtGui import QColor
 
@@ -29,12 +21,12 @@ def check(is_so: bool, what: str) -> None:
         sys.exit(f"qgis: {what}")
 
 
-def opened(folder: Path) -> list[QgsMapLayer]:
+def opened(folder: Path) -> list[core.QgsMapLayer]:
     """Open the layers from top to bottom, as if they were dragged into the window."""
     report = json.loads((folder / "map.json").read_text(encoding="utf-8"))
-    landslides = QgsVectorLayer(str(folder / "landslides.gpkg") + "|layername=landslides", "landslides", "ogr")
+    landslides = core.QgsVectorLayer(str(folder / "landslides.gpkg") + "|layername=landslides", "landslides", "ogr")
     check(landslides.isValid(), "landslides.gpkg cannot be opened")
-    layers: list[QgsMapLayer] = [landslides]
+    layers: list[core.QgsMapLayer] = [landslides]
     renderer = landslides.renderer()
     check(renderer.type() == "graduatedSymbol", "the style of the landslides does not apply by itself")
     check(renderer.classAttribute() == "mean_probability", "landslides are not coloured by their probability")
@@ -45,13 +37,13 @@ def opened(folder: Path) -> list[QgsMapLayer]:
     for feature in landslides.getFeatures():
         check(feature.geometry().isGeosValid(), f"landslide {feature['id']} is not valid")
     if (folder / "not_imaged.gpkg").exists():
-        unseen = QgsVectorLayer(str(folder / "not_imaged.gpkg"), "not imaged", "ogr")
+        unseen = core.QgsVectorLayer(str(folder / "not_imaged.gpkg"), "not imaged", "ogr")
         check(unseen.isValid(), "not_imaged.gpkg cannot be opened")
         check(unseen.renderer().symbol().symbolLayer(0).brushStyle() > 1, "what is not imaged is not hatched")
         layers.append(unseen)
     kinds = {"mask": "paletted", "uncertainty": "singlebandpseudocolor", "probability": "singlebandpseudocolor"}
     for name, kind in kinds.items():
-        raster = QgsRasterLayer(str(folder / f"{name}.tif"), name)
+        raster = core.QgsRasterLayer(str(folder / f"{name}.tif"), name)
         check(raster.isValid(), f"{name}.tif cannot be opened")
         check(raster.renderer().type() == kind, f"the style of {name}.tif does not apply by itself")
         file = gdal.Open(raster.source())
@@ -64,15 +56,15 @@ def opened(folder: Path) -> list[QgsMapLayer]:
     return layers
 
 
-def draw(layers: list[QgsMapLayer], path: Path) -> None:
+def draw(layers: list[core.QgsMapLayer], path: Path) -> None:
     """Draw landslides, what is not imaged, and the probability below."""
-    settings = QgsMapSettings()
+    settings = core.QgsMapSettings()
     settings.setLayers([layer for layer in layers if layer.name() not in ("mask", "uncertainty")])
     settings.setDestinationCrs(layers[0].crs())
     settings.setExtent(layers[-1].extent())
     settings.setOutputSize(QSize(900, 900))
     settings.setBackgroundColor(QColor("white"))
-    job = QgsMapRendererSequentialJob(settings)
+    job = core.QgsMapRendererSequentialJob(settings)
     job.start()
     job.waitForFinished()
     check(not job.errors(), f"drawing failed: {[error.message for error in job.errors()]}")
@@ -81,12 +73,12 @@ def draw(layers: list[QgsMapLayer], path: Path) -> None:
 
 def main() -> None:
     """Check and draw."""
-    application = QgsApplication([], False)
+    application = core.QgsApplication([], False)
     application.initQgis()
     layers = opened(Path(sys.argv[1]))
-    QgsProject.instance().addMapLayers(layers)
+    core.QgsProject.instance().addMapLayers(layers)
     draw(layers, Path(sys.argv[2]))
-    QgsProject.instance().clear()
+    core.QgsProject.instance().clear()
     print(f"qgis: {sys.argv[1]} opens with its styles; see {sys.argv[2]}")
     application.exitQgis()
 
