@@ -39,10 +39,7 @@ class Imaged(Image):
 
 def hidden(image: Image, cloud_file: Path | None, keep_rims: bool) -> tuple[np.ndarray | None, dict[str, int]]:
     """Return what is hidden by rims and clouds as packed bits (None: nothing), and the pixels of each."""
-    layers = {
-        "rims": None if keep_rims else rims(image),
-        "clouds": clouds(image, cloud_file) if cloud_file else None,
-    }
+    layers = {"rims": None if keep_rims else rims(image), "clouds": clouds(image, cloud_file) if cloud_file else None}
     found = [layer for layer in layers.values() if layer is not None]
     counts = {name: 0 if layer is None else int(np.bitwise_count(layer).sum()) for name, layer in layers.items()}
     return (np.bitwise_or.reduce(found) if found else None), counts
@@ -55,9 +52,8 @@ def rims(image: Image) -> np.ndarray | None:
     on the scene's border.
     """
     height, width = image.shape
-    sides = [Window(row, 0, 1, width) for row in (0, height - 1)] + [
-        Window(0, col, height, 1) for col in (0, width - 1)
-    ]
+    sides = [Window(row, 0, 1, width) for row in (0, height - 1)]
+    sides += [Window(0, col, height, 1) for col in (0, width - 1)]
     top, bottom, left, right = (binary_opening(_pure(image, side)[0].ravel(), np.ones(LEAST_SIDE)) for side in sides)
     if not np.concatenate([top, bottom, left, right]).any():
         return None

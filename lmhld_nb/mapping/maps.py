@@ -197,18 +197,15 @@ def _write_polygons(
     cleaning = outlines.Cleaning(least_px, settings.min_area_m2 or 0, holes_px, settings.smooth)
     polygons, unseen, found = outlines.outline(folder / map_folder.MASK, landslides, cleaning)
     if ground is not None:
-        polygons[["slope_deg", "relief_m"]] = np.array([ground.below(shape) for shape in polygons.geometry]).reshape(
-            -1, 2
-        )
+        below = np.array([ground.below(shape) for shape in polygons.geometry])
+        polygons[["slope_deg", "relief_m"]] = below.reshape(-1, 2)
     if searched is not None:
         metric = polygons.estimate_utm_crs() if len(polygons) else polygons.crs
         polygons["searched_m"] = polygons.to_crs(metric).distance(searched.to_crs(metric).union_all())
     for path, table in ((folder / map_folder.POLYGONS, polygons), (folder / map_folder.NOT_IMAGED, unseen)):
         if path.name == map_folder.POLYGONS or len(table):
-            # One type of geometry, whether or not a landslide's parts meet at corners only.
-            table.to_file(
-                path, layer=path.stem, driver="GPKG", promote_to_multi=True, VERSION="1.2"
-            )  # QGIS 3.22 reads it
+            # One type of geometry, whether or not a landslide's parts meet at corners only; QGIS 3.22 reads 1.2.
+            table.to_file(path, layer=path.stem, driver="GPKG", promote_to_multi=True, VERSION="1.2")
             qgis.add_style(path)
     qgis.copy_styles(folder)
     return polygons, found

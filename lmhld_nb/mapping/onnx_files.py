@@ -114,10 +114,8 @@ def metadata(card: dict[str, Any]) -> dict[str, Any]:
 def mlm(card: dict[str, Any], model: nn.Module, deepness: bool) -> dict[str, Any]:
     """Return the fields of STAC's Machine Learning Model extension (1.4) for a network's ONNX file."""
     side = TILE if deepness else -1
-    tasks, kind = (
-        ["semantic-segmentation"],
-        {"dim_order": ["batch", "channel", "height", "width"], "data_type": "float32"},
-    )
+    tasks = ["semantic-segmentation"]
+    kind = {"dim_order": ["batch", "channel", "height", "width"], "data_type": "float32"}
     scaling = [{"type": "scale", "value": 255}] * len(card["bands"]) if deepness else None
     given = {"shape": [-1, len(card["bands"]), side, side], **kind}
     made = {"shape": [-1, 2 if deepness else 1, side, side], **kind}

@@ -48,9 +48,8 @@ def measure(strips: Iterable[tuple[Window, np.ndarray, np.ndarray]]) -> pd.DataF
     if seams:
         _, group = inventory.joined(np.concatenate(seams, axis=1) - 1, total)
         table = table.groupby(group).agg(_AGGREGATED)
-    table[["mean_probability", "uncertainty"]] = table[["mean_probability", "uncertainty"]].div(
-        table["area_px"], axis=0
-    )
+    means = ["mean_probability", "uncertainty"]
+    table[means] = table[means].div(table["area_px"], axis=0)
     return table.sort_values("first").astype({"first": np.int64, "area_px": np.int64}).reset_index(drop=True)
 
 
