@@ -1,6 +1,6 @@
 """Write the styles that maps carry, by QGIS's own classes, into lmhld_nb/mapping/styles/ (Debian's python3-qgis).
 
-QT_QPA_PLATFORM=offscreen /usr/bin/python3 tools/qgis_styles.py
+QT_HASH_SEED=0 QT_QPA_PLATFORM=offscreen /usr/bin/python3 tools/qgis_styles.py
 """
 
 import sys
