@@ -130,7 +130,9 @@ def test_the_readme_begins_with_what_the_published_tables_say(tmp_path: Path) ->
     write("real/table7_beside.csv", "0.8,0.9,0.7", ",0.5,0.1", header="part_f1,mix_f1,single_f1")
     rows = ("unet,rio,0.5,0.4,0.6,12,3,0.9", "unet,moxi,0.6,0.5,0.7,12,3,0.8")
     _, claim, sobering = write("real/leave_one_out.csv", *rows)
-    assert claim.endswith("do not so far, on too few networks to judge, by mean F1 (1 network): 0.800, 0.900 and 0.700.")
+    assert claim.endswith(
+        "do not so far, on too few networks to judge, by mean F1 (1 network): 0.800, 0.900 and 0.700."
+    )
     assert "has learnt all areas but Rio reaches F1 0.50 (" in sobering and "lowest of 2 areas." in sobering
 
 
