@@ -327,6 +327,19 @@ def test_each_kind_of_noise_does_what_it_says():
                 assert 1 <= np.abs(after - before).max() <= most
 
 
+def test_patch_size_decides_how_large_a_scene_is_and_nothing_in_it(monkeypatch, tmp_path):
+    pixels = []
+    monkeypatch.setattr(scene, "_shape", lambda *_: (192, 224))
+    for patch in (32, 128):
+        recipe = replace(twin.RECIPES["wenchuan"], patch=patch, patches=patch, kept=0.1)
+        monkeypatch.setitem(twin.RECIPES, "wenchuan", recipe)
+        task = twin.SceneTask("wenchuan", 0, 14, 7)
+        scene.make_scene(tmp_path / str(patch), task)
+        with rasterio.open(scene.paths_of(tmp_path / str(patch), task)[0]) as source:
+            pixels.append(source.tags()["PIXELS"])
+    assert pixels[0] == pixels[1]
+
+
 def test_a_scene_differs_in_nothing_but_its_outlines(tmp_path):
     scenes: dict[str, Scene] = {}
     for level in LEVELS:
