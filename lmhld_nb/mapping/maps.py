@@ -49,7 +49,7 @@ def map_scene(
     others: Sequence[Path] = (),
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Map the landslides of a scene of any size, from a run's weights.safetensors or a file of learn or export.
+    """Map the landslides of a scene of any size, from a weights.safetensors file or one of `lmhld export`.
 
     Overlapping windows of the patch size the network was trained at are predicted and blended, band of rows after band
     of rows, so memory for images depends on the scene's width only. Every raster lies on the scene's own grid.
