@@ -185,6 +185,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def clear_left_behind(folder: Path) -> None:
+    """Delete what killed processes left half written in ``folder`` (`atomic_path`); only for who holds its lock."""
+    for left in folder.glob(".*.part*"):
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
 def cannot_write(path: Path, error: OSError) -> UserError:
     """Return the error to raise where the system refuses to write ``path``."""
     return UserError(f"{path}: cannot be written ({_reason(error)}); free space or choose another folder")

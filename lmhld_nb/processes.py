@@ -2,13 +2,16 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
+import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -17,11 +20,33 @@ from lmhld_nb.config import load_extensions
 
 Task = TypeVar("Task")
 Item = TypeVar("Item")
+_SCRATCH = "lmhld-"
 
 
 def cores() -> int:
     """Return the number of processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def is_alive(process: int) -> bool:
+    """Say whether a process of this machine is at work, whoever it belongs to."""
+    try:
+        with suppress(PermissionError):  # somebody else's
+            os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
+
+
+@contextmanager
+def scratch_folder() -> Iterator[str]:
+    """Yield a folder with a short path (sockets allow 107 bytes), and clear those that killed processes left."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+        process = left.name.removeprefix(_SCRATCH).partition("-")[0]
+        if process.isdigit() and not is_alive(int(process)):
+            shutil.rmtree(left, ignore_errors=True)  # it may be somebody else's
+    with tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{os.getpid()}-") as folder:
+        yield folder
 
 
 def side_by_side(work: Callable[[Task], object], tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, Future]]:

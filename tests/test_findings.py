@@ -22,7 +22,7 @@ def test_scores_are_said_with_what_they_rest_on():
     text = findings.table5(scored(5, SURE))
     assert "U-Net++ is best in 3 of 7 areas" in text and "rest on little" not in text
     assert "The order of 7 networks agrees with the paper's (Kendall's tau 1.00, p 0.0004)" in text
-    assert text.endswith("The paper's claim that U-Net++ outperforms all other models cannot be judged from these runs.")
+    assert text.endswith("claim that U-Net++ outperforms all other models cannot be judged from these runs.")
     narrow = scored(5, SURE).assign(f1_low=lambda t: t["f1"] - 0.0005)
     assert "all other models does not hold" in findings.table5(narrow)
     text = findings.table5(scored(5, WEAK))

@@ -15,7 +15,7 @@ from mapped import FILES, SCORED, draw, names
 
 from lmhld_nb.config import UserError
 from lmhld_nb.mapping import folder as map_folder
-from lmhld_nb.sources.fingerprints import digest_of
+from lmhld_nb.seals import digest_of
 
 NO_PROCESS = 2**22 + 1  # more than any process has
 
@@ -175,7 +175,7 @@ def test_a_map_killed_midway_heals(tmp_path, monkeypatch, moves, older):
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(Path, "replace", kill)
         patch.setattr(os, "getpid", lambda: NO_PROCESS)
-        patch.setattr(map_folder, "_is_alive", lambda _: True)
+        patch.setattr(map_folder, "is_alive", lambda _: True)
         write(tmp_path, FILES, "2")
     assert not (tmp_path / "map.json").exists() and len(names(tmp_path)) > 1
     write(tmp_path, FILES, "3")

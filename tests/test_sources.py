@@ -154,7 +154,7 @@ def test_changed_and_missing_files_are_noticed(folder, catalogue_folder):
     os.utime(folder / "rio/images/0.tif", (1, 1))  # another date alone is no change
     assert sources.load("plain") == first
     write(folder / "rio/masks/0.png", mask(3))
-    refuses(f"files of data set 'plain' have changed since; .* --from {folder}", sources.load, "plain")
+    refuses(f"masks/0.png: a file of data set 'plain' has changed since; .* --from {folder}`", sources.load, "plain")
     second = get()
     assert second.fingerprint != first.fingerprint and sources.load("plain") == second
     (catalogue_folder / "plain.yaml").write_text(PLAIN + "resolution_m: 2.0\n")

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from traitlets.config import Config
 
 from lmhld_nb.config import ROOT, UserError, atomic_path, environment_set, figures_dir, workdir
-from lmhld_nb.processes import cores, side_by_side
+from lmhld_nb.processes import cores, scratch_folder, side_by_side
 
 KERNEL = "lmhld"
 """Name of the kernel that the chapters' headers ask for; `make env` installs it for JupyterLab as "LMHLD book"."""
@@ -108,8 +108,8 @@ def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> Non
 
 @contextmanager
 def _this_python() -> Iterator[str]:
-    """Let Jupyter find `KERNEL` as this Python; yield a scratch folder with a short path (sockets allow 107 bytes)."""
-    with tempfile.TemporaryDirectory(prefix="lmhld-") as scratch:
+    """Let Jupyter find `KERNEL` as this Python; yield a scratch folder."""
+    with scratch_folder() as scratch:
         write_kernel_spec(Path(scratch) / "kernels" / KERNEL)
         paths = filter(None, [scratch, os.environ.get("JUPYTER_PATH")])
         with environment_set("JUPYTER_PATH", os.pathsep.join(paths)):

@@ -41,7 +41,7 @@ def export(source: str, out: Path, force: bool = False, deepness: bool = False) 
         card |= onnx_files.mlm(card, model, deepness)
         onnx_files.write(out, model, card, deepness)
     else:
-        write_tensors(out, tensors, {"card": json.dumps(card)})
+        write_tensors(out, tensors, {"card": json.dumps(card)}, sealed=True)
     write_json(card_file, card)
     return out, card_file
 

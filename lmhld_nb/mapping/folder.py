@@ -19,8 +19,9 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
 from lmhld_nb.config import UserError, cannot_write
+from lmhld_nb.processes import is_alive
 from lmhld_nb.scenes.rasters import short
-from lmhld_nb.sources.fingerprints import digest_of
+from lmhld_nb.seals import digest_of
 
 PROBABILITY, UNCERTAINTY, MASK = "probability.tif", "uncertainty.tif", "mask.tif"
 POLYGONS, NOT_IMAGED, OVERLAY = "landslides.gpkg", "not_imaged.gpkg", "overlay.png"
@@ -129,21 +130,12 @@ def _clear(out: Path) -> None:
     """Remove what maps of this machine have left that were killed."""
     for temporary in out.glob(f"{TEMPORARY}*"):
         process = temporary.name.removeprefix(TEMPORARY).partition("-")[0]
-        if not process.isdigit() or _is_alive(int(process)):
+        if not process.isdigit() or is_alive(int(process)):
             continue
         if not (out / REPORT).exists():  # killed while its files moved
             for report in (REPORT, _OLDER):
                 _remove(out, _read_digests(temporary / report) or {})
         _discard(temporary)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        with suppress(PermissionError):  # somebody else's
-            os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    return True
 
 
 def _remove(out: Path, recorded: dict[str, str]) -> None:

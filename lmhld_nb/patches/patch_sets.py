@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -16,7 +18,7 @@ from filelock import FileLock
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from tqdm import tqdm
 
-from lmhld_nb import config, scenes
+from lmhld_nb import config, scenes, seals
 from lmhld_nb.config import UserError, safe_name
 from lmhld_nb.patches import splits
 from lmhld_nb.scenes.scene import Scene
@@ -64,6 +66,10 @@ class PatchSpec(config.Strict):
     def folder(self) -> Path:
         home = config.data_dir() / safe_name(self.dataset, "data set") / "patches"
         return home / f"{safe_name(self.area, 'area')}-{self.size}-{self.fingerprint_of_patches}"
+
+
+class Damaged(UserError):
+    """A PatchSet's files are not as they were written."""
 
 
 @dataclass
@@ -163,10 +169,16 @@ def cut(spec: PatchSpec, area_scenes: Iterable[Scene], progress: bool = True) ->
     except OSError as error:
         raise config.cannot_write(folder.parent, error) from error
     with lock:
-        if not is_cut(spec):
-            with config.atomic_path(folder) as temporary:
-                temporary.mkdir()
-                _write_patches(spec, list(area_scenes), temporary, progress)
+        try:
+            if is_cut(spec):
+                return load(spec)
+        except Damaged as error:
+            tqdm.write(f"{error}", file=sys.stderr)
+        for left in folder.parent.glob(f".{folder.name}.*.part*"):  # of a killed process
+            shutil.rmtree(left)
+        with config.atomic_path(folder) as temporary:
+            temporary.mkdir()
+            _write_patches(spec, list(area_scenes), temporary, progress)
     return load(spec)
 
 
@@ -176,17 +188,21 @@ def is_cut(spec: PatchSpec) -> bool:
 
 
 def load(spec: PatchSpec) -> PatchSet:
-    """Load a finished PatchSet; a UserError says that it was not made yet, or that its record is damaged."""
+    """Load a finished PatchSet; a UserError says that it was not made yet, `Damaged` that a file has changed."""
     record_path = spec.folder / "patchset.json"
     try:
         record = json.loads(record_path.read_text(encoding="utf-8"))
+        if reason := seals.damage(record, spec.folder):
+            raise ValueError(reason)
         by_scene = {name: (tuple(mean), tuple(std)) for name, (mean, std) in record["scenes"].items()}
         mean, std, windows, dropped = (record[name] for name in ("mean", "std", "windows", "dropped"))
         return PatchSet(spec, spec.folder, windows, dropped, tuple(mean), tuple(std), by_scene, record["resolution_m"])
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if record_path.is_file():
+            raise Damaged(f"{error.filename}: is missing; `lmhld run` cuts these patches again") from None
         raise UserError(f"{spec.folder}: no such patches; make them with `lmhld run`") from None
-    except (ValueError, KeyError) as error:
-        raise UserError(f"{record_path}: damaged ({error}); delete the folder, it is made anew") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Damaged(f"{record_path}: damaged ({error}); `lmhld run` cuts these patches again") from None
 
 
 def _write_patches(spec: PatchSpec, area_scenes: list[Scene], folder: Path, progress: bool) -> None:
@@ -230,7 +246,7 @@ def _write_patches(spec: PatchSpec, area_scenes: list[Scene], folder: Path, prog
     record = {"spec": spec.model_dump(mode="json"), "windows": tally.reasons.total(), "dropped": dropped}
     resolution = float(np.median(tally.resolutions)) if tally.resolutions else None
     record |= {"mean": mean, "std": std, "scenes": tally.statistics, "resolution_m": resolution}
-    config.write_json(folder / "patchset.json", record)
+    config.write_json(folder / "patchset.json", seals.sealed(record, folder, ("images.npy", "masks.npy", "index.csv")))
 
 
 def _write_header(file: BinaryIO, dtype: np.dtype, shape: tuple[int, ...]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from lmhld_nb import config
 from lmhld_nb.config import Interrupted, UserError, progress_bar, runs_dir
 from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.processes import cores, pool
@@ -47,6 +48,7 @@ def _make_locked(spec: RunSpec, execution: Execution, whole_area: bool) -> None:
     folder = runs_dir() / spec.run_id
     if reason := store.damage(spec):
         store.set_aside(spec, reason)
+    config.clear_left_behind(folder)
     with gpus.slot(execution) as chosen:
         device = choose_device(chosen.device)
         if device == "cpu":

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from torch import nn
 from tqdm import tqdm
 
-from lmhld_nb import patches, sources
+from lmhld_nb import patches, seals, sources
 from lmhld_nb.config import (
     UserError, atomic_path, cannot_read, cannot_write, printable, runs_dir, safe_name, write_json,
 )  # fmt: skip
@@ -85,6 +85,11 @@ class Run:
         if self.is_record:
             way_out = f"make them with `lmhld train PROFILE {self.spec.run_id}`"
             raise UserError(f"needs the weights of run {self.spec.run_id}, of which only the record is here; {way_out}")
+        if reason := weights_damage(self.spec):
+            with suppress(Busy), lock(self.spec.run_id, wait=False):
+                set_aside(self.spec, reason)
+            mend = f"make it again with `lmhld train PROFILE {self.spec.run_id}`"
+            raise UserError(f"{self.folder}: cannot be used ({reason}); {mend}")
         return self.folder / WEIGHTS
 
     @property
@@ -97,7 +102,7 @@ class Run:
         """Counts over the whole study area (`scoring.whole_area`); None where they were not made."""
         try:
             stored = _read_json(self.folder / scoring.WHOLE_AREA_FILE)
-            if stored["run_id"] != self.spec.run_id:
+            if stored["run_id"] != self.spec.run_id or seals.damage(stored, self.folder):
                 return None
             return {name: Confusion.from_dict(stored[name]) for name in ("all", "outside_training")}
         except (FileNotFoundError, ValueError, KeyError, TypeError):
@@ -155,6 +160,8 @@ def _inspect(spec: RunSpec) -> Run | str:
         rows = (folder / "history.csv").read_text(encoding="utf-8").splitlines()
         if len(rows) != spec.recipe.epochs + 1:
             return f"its history has {max(0, len(rows) - 1)} of {spec.recipe.epochs} epochs"
+        if reason := seals.damage(metrics, folder):
+            return f"its seal is broken: {reason}"
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
     except OSError as error:
@@ -178,7 +185,7 @@ def _has_other_weights(parent: RunSpec, weights: str) -> bool:
 def weights_damage(spec: RunSpec) -> str:
     """Return what is wrong with a finished run's weights, read from end to end; empty if nothing is."""
     run = find(spec)
-    if run is None or run.is_record or run.metrics["weights"] == weights.digest(run.folder / WEIGHTS):
+    if run is None or run.is_record or run.metrics["weights"] == seals.digest_once(run.folder / WEIGHTS)[:16]:
         return ""
     return "its weights are not those it was finished with"
 
@@ -250,7 +257,8 @@ def patch_sets(spec: RunSpec, progress: bool = True) -> list[PatchSet]:
 def patch_set(spec: PatchSpec, progress: bool = True) -> PatchSet:
     """Return one PatchSet, cut where it is not there yet; `UserError` if the data set is not ready, or another one."""
     if patches.is_cut(spec):  # its name says from which content: no need to look at the data
-        return patches.load(spec)
+        with suppress(patches.Damaged):  # it is cut again
+            return patches.load(spec)
     dataset = sources.load(spec.dataset)
     if dataset.fingerprint != spec.fingerprint:
         change = f"its content is {dataset.fingerprint}, the run was planned on {spec.fingerprint}"

@@ -27,7 +27,7 @@ SCORED_LATER = (scoring.WINDOWS_FILE, scoring.WHOLE_AREA_FILE)
 # The order in which differences are looked for; digests of weights, which metrics.json holds, come last of all.
 COMPARED = ("spec.json", scoring.PATCHES_FILE, "history.csv", "metrics.json", *SCORED_LATER)
 KEYS = ("epoch", "stage", "input", "area", "number", "scene", "row", "col")  # columns that name a row
-MEASURED = {"seconds", "patches_per_second", "device", "portable"}
+MEASURED = {"seconds", "patches_per_second", "device", "portable", "files", "seal"}
 DIGESTS = ("metrics.json: parent_weights", "metrics.json: weights")
 LONGEST_DRAWN = 900
 """Seconds that a drawn run and the stages before it took at most, so that two of them fit into a check of every push."""

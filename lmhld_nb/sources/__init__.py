@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock
 from pydantic import TypeAdapter
 
-from lmhld_nb import config, twin
+from lmhld_nb import config, seals, twin
 from lmhld_nb.config import UserError
 from lmhld_nb.processes import cores
 from lmhld_nb.scenes.rasters import readable
@@ -108,6 +108,8 @@ def get(name: str, from_path: Path | None = None, progress: bool = True, layout:
         if isinstance(source, twin.TwinSpec):
             if from_path is not None or layout is not None:
                 raise UserError(f"data set '{name}' is made, not adopted; leave out --from and --layout")
+            for changed in _changed(home):  # would be taken for finished
+                changed.unlink(missing_ok=True)
             scenes = twin.make(home, source, cores(), progress)
             root, fingerprint = home, twin.fingerprint(source, scenes)
         else:
@@ -118,18 +120,31 @@ def get(name: str, from_path: Path | None = None, progress: bool = True, layout:
                 with open_image(scene) as image, ExitStack() as stack:
                     if scene.mask is not None or scene.polygons is not None:
                         stack.enter_context(open_labels(scene, image))
-            fingerprint = fingerprints.of_scenes(scenes, root, home / "hashes.json", progress)
+            fingerprint = ""
+        hashes = fingerprints.hashes_of(scenes, root, home / "hashes.json", progress)
         inside = root.resolve().is_relative_to(home.resolve())
         state = {
-            **{"format": FORMAT, "name": name, "fingerprint": fingerprint},
+            **{"format": FORMAT, "name": name, "hashes": hashes},
+            "fingerprint": fingerprint or fingerprints.of_scenes(scenes, hashes, root),
             "key": key_of(describe(name)),  # without --layout: the same `get` without it finds the data ready
             "layout": str(layout.resolve()) if layout else None,
             "pixels": _verified(root, scenes, source) if isinstance(source, github.GitHub) else None,
             "root": os.path.relpath(root.resolve(), home.resolve()) if inside else str(root.resolve()),
             "scenes": [_encoded(scene, root) for scene in scenes],
         }
-        config.write_json(home / "dataset.json", state)
+        config.write_json(home / "dataset.json", seals.sealed(state, home, ()))
     return load(name)
+
+
+def _changed(home: Path) -> list[Path]:
+    """List the scenes' files of a prepared data set that have other content than when it was prepared."""
+    if (state := _state(home)) is None:
+        return []
+    root = (home / state["root"]).resolve()
+    scenes = [_decoded(entry, root) for entry in state["scenes"]]
+    there = [scene for scene in scenes if all(file.is_file() for file in fingerprints.files_of([scene]))]
+    hashes = fingerprints.hashes_of(there, root, home / "hashes.json", progress=False)
+    return [root / name for name, digest in hashes.items() if digest != state["hashes"].get(name)]
 
 
 def load(name: str) -> DataSet:
@@ -145,11 +160,9 @@ def load(name: str) -> DataSet:
     if gone := next((file for file in fingerprints.files_of(scenes) if not file.is_file()), None):
         again += " --from FOLDER with its new place" if adopted else ""
         raise _Stale(f"{gone}: a file of data set '{name}' is gone; {again}")
-    if not isinstance(description.source, twin.TwinSpec):
-        fingerprint = fingerprints.of_scenes(scenes, root, home / "hashes.json", progress=False)
-        if fingerprint != state["fingerprint"]:
-            again += f" --from {root}" if adopted else ""
-            raise _Stale(f"{root}: files of data set '{name}' have changed since; {again}")
+    if changed := _changed(home):
+        again = f"run `lmhld data get {name} --from {root}`" if adopted else again
+        raise _Stale(f"{changed[0]}: a file of data set '{name}' has changed since; {again}")
     fingerprint = state.get("pixels") or state["fingerprint"]
     return DataSet(name, description.title, description.synthetic, description.citation, scenes, fingerprint)
 
@@ -232,7 +245,7 @@ def _state(home: Path) -> dict[str, Any] | None:
     path = home / "dataset.json"
     with readable(path, "cannot be read", "remove it and run `lmhld data get`", OSError, ValueError):
         state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return state if state.get("format") == FORMAT else None
+    return state if state.get("format") == FORMAT and not seals.damage(state, home) else None
 
 
 def _encoded(scene: Scene, root: Path) -> dict[str, Any]:
@@ -254,6 +267,6 @@ def _locked(home: Path) -> Iterator[None]:
     except OSError as error:
         raise config.cannot_write(home, error) from error
     with lock:
-        for left in (*home.glob(".*.part*"), *(home / "raw").glob(".*.part*")):
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        config.clear_left_behind(home)
+        config.clear_left_behind(home / "raw")
         yield

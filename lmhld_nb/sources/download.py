@@ -15,7 +15,7 @@ from tqdm import tqdm
 from lmhld_nb import __version__, config
 from lmhld_nb.config import UserError
 from lmhld_nb.scenes import rasters
-from lmhld_nb.sources.fingerprints import digest_of
+from lmhld_nb.seals import digest_of
 
 API = "https://zenodo.org/api/records"
 API_VARIABLE = "LMHLD_ZENODO_API"  # environment variable with another base address (a mirror, or a test server)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -14,20 +14,21 @@ from tqdm import tqdm
 from lmhld_nb import config
 from lmhld_nb.config import UserError
 from lmhld_nb.scenes.scene import Scene, read_all
+from lmhld_nb.seals import digest_of
 
 PATHS = ("image", "mask", "polygons", "dem")  # fields of a Scene that are files
 _SIDECARS = (".shx", ".dbf", ".prj")  # a Shapefile is several files
 
 
-def of_scenes(scenes: Sequence[Scene], root: Path, cache: Path, progress: bool = True) -> str:
-    """Return 16 hexadecimal digits for the content of scenes, wherever it lies; ``cache`` is a JSON file of hashes."""
-    hashes = _hashes(scenes, root, cache, progress)
+def of_scenes(scenes: Sequence[Scene], hashes: Mapping[str, str], root: Path) -> str:
+    """Return 16 hexadecimal digits for the content of scenes (`hashes_of`), wherever it lies."""
     digest = hashlib.sha256()
     for scene in sorted(scenes, key=lambda scene: scene.name):
         content: dict[str, Any] = asdict(scene)
         for key in PATHS:
             path = content.pop(key)
-            content[key] = [hashes[file] for file in _with_sidecars(path)] if path is not None else None
+            files = [] if path is None else _with_sidecars(path)
+            content[key] = [hashes[os.path.relpath(file, root)] for file in files] or None
         content["nodata"] = repr(scene.nodata)  # NaN included
         digest.update(json.dumps(content, sort_keys=True).encode())
     return digest.hexdigest()[:16]
@@ -55,7 +56,11 @@ def _with_sidecars(path: Path) -> list[Path]:
     return [path, *(file for file in sidecars if file.is_file())]
 
 
-def _hashes(scenes: Iterable[Scene], root: Path, cache: Path, progress: bool) -> dict[Path, str]:
+def hashes_of(scenes: Iterable[Scene], root: Path, cache: Path, progress: bool = True) -> dict[str, str]:
+    """Return the SHA-256 of the files of scenes by their path below ``root``; UserError if one cannot be read.
+
+    ``cache`` is a JSON file of hashes: only files of another size or date are read again.
+    """
     # Relative to the data, so that the cache serves where data set and cache were moved together.
     names = {file: os.path.relpath(file, root) for file in files_of(scenes)}
     try:
@@ -74,10 +79,4 @@ def _hashes(scenes: Iterable[Scene], root: Path, cache: Path, progress: bool) ->
         raise UserError(f"{error.filename}: cannot be read ({error.strerror}); repair or fetch it again") from error
     if stale and os.access(cache.parent, os.W_OK):  # a shared, read-only data folder is read anew each time
         config.write_json(cache, {name: cached[name] for name in names.values()})
-    return {file: str(cached[name][2]) for file, name in names.items()}
-
-
-def digest_of(path: Path, algorithm: str = "sha256") -> str:
-    """Return a file's digest, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
+    return {name: str(cached[name][2]) for name in names.values()}

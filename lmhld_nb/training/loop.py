@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lmhld_nb import models
+from lmhld_nb import models, seals
 from lmhld_nb.config import Interrupted, UserError, progress_bar, write_json
 from lmhld_nb.patches.batches import Batches, augment, load_split
 from lmhld_nb.patches.patch_sets import PatchSet
@@ -201,6 +201,7 @@ class _Training:
             "precision": state.precision,
             "portable": state.portable,
         }
-        write_json(folder / "metrics.json", metrics)
+        names = ("spec.json", "environment.json", "history.csv", scoring.PATCHES_FILE)  # weights have their own key
+        write_json(folder / "metrics.json", seals.sealed(metrics, folder, names))
         self.checkpoint.unlink(missing_ok=True)
         return metrics

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,9 +15,10 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from lmhld_nb import models
-from lmhld_nb.config import UserError, atomic_path
+from lmhld_nb.config import UserError, atomic_path, printable
 from lmhld_nb.patches.patch_sets import PatchSet
 from lmhld_nb.training.specs import RunSpec
 
@@ -24,10 +26,14 @@ from lmhld_nb.training.specs import RunSpec
 _UNREADABLE = (OSError, safetensors.SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write tensors from any device into a safetensors file, atomically; UserError if disk or folder refuse."""
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str], sealed: bool = False) -> None:
+    """Write tensors from any device into a safetensors file, atomically; UserError if disk or folder refuse.
+
+    ``sealed``: with a digest of all that it holds, where no metrics.json beside it has one.
+    """
     # Tensors that share memory are refused: clones have their own.
     own = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    metadata = {**metadata, "digest": _digest_of(own, metadata)} if sealed else metadata
     with atomic_path(path) as temporary:
         temporary.touch()
         mode = temporary.stat().st_mode
@@ -36,6 +42,16 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
         except safetensors.SafetensorError as error:
             raise OSError(str(error)) from error  # a full disk has no errno there
         temporary.chmod(mode)  # it makes files that only their owner may read, whatever the umask says
+
+
+def _digest_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """Return the SHA-256 of all that a file holds."""
+    said = {name: text for name, text in metadata.items() if name != "digest"}
+    content = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+    for name, value in sorted(tensors.items()):
+        content.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        content.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return content.hexdigest()
 
 
 def digest(weights: Path) -> str:
@@ -87,7 +103,8 @@ def save_members(path: Path, members: Sequence[tuple[nn.Module, dict[str, Any]]]
     `write_tensors`.
     """
     tensors = {f"{k}/{name}": value for k, (one, _) in enumerate(members) for name, value in one.state_dict().items()}
-    write_tensors(path, tensors, {"card": json.dumps(card | {"members": [about for _, about in members]})})
+    described = json.dumps(card | {"members": [about for _, about in members]})
+    write_tensors(path, tensors, {"card": described}, sealed=True)
 
 
 class Ensemble(nn.Module):
@@ -156,7 +173,13 @@ def _built(about: dict[str, Any], bands: int, tensors: dict[str, Tensor]) -> nn.
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return a stored network's tensors and its card; raises as `load`."""
     with _one_line_errors(path), safetensors.safe_open(path, framework="pt") as file:
-        return safetensors.torch.load_file(path), json.loads((file.metadata() or {})["card"])
+        tensors, metadata = safetensors.torch.load_file(path), file.metadata() or {}
+        if "digest" in metadata and metadata["digest"] != _digest_of(tensors, metadata):
+            raise ValueError("damaged: it holds other numbers than were written")
+        beside = path.with_name("metrics.json")  # of a run, whose weights it knows
+        if beside.is_file() and json.loads(beside.read_text("utf-8")).get("weights", "") not in ("", digest(path)):
+            raise ValueError("damaged: its weights are not those the run was finished with")
+        return tensors, json.loads(metadata["card"])
 
 
 @contextmanager
@@ -200,7 +223,7 @@ def save_checkpoint(
     tensors = _named_tensors(model, copies)
     for number, values in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser/{number}/{name}": value for name, value in values.items() if torch.is_tensor(value)}
-    write_tensors(path, tensors, {"state": json.dumps(vars(state)), "identity": identity})
+    write_tensors(path, tensors, {"state": json.dumps(vars(state)), "identity": identity}, sealed=True)
 
 
 def restore_checkpoint(
@@ -216,10 +239,13 @@ def restore_checkpoint(
                 raise ValueError("another training's")
             state = TrainingState(**json.loads(file.metadata()["state"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            if file.metadata()["digest"] != _digest_of(tensors, file.metadata()):
+                raise ValueError("it holds other numbers than were written")
         if any(tensors[name].shape != value.shape for name, value in targets.items()):
             raise ValueError("another shape")
-    except _UNREADABLE:
+    except _UNREADABLE as error:
         path.unlink()  # a checkpoint is only a shortcut: without it the training starts again
+        tqdm.write(f"{path}: not usable ({printable(str(error))[:80]}); the training starts again", file=sys.stderr)
         return TrainingState()
     for name, value in targets.items():
         value.copy_(tensors[name])

@@ -1,0 +1,54 @@
+"""Seals: digests by which damage is noticed when files are first opened in a process.
+
+A sealed record is JSON with ``files`` (SHA-256 by name, of files beside it) and ``seal`` (that of all else it says).
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+
+def digest_of(path: Path, algorithm: str = "sha256") -> str:
+    """Return a file's digest, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def digest_once(path: Path) -> str:
+    """Return the SHA-256 of a file, read again in this process only where its size or date changed."""
+    status = path.stat()
+    return _digest(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1 << 16)
+def _digest(path: Path, _size: int, _changed: int) -> str:
+    return digest_of(path)
+
+
+def sealed(content: Mapping[str, Any], folder: Path, names: Iterable[str]) -> dict[str, Any]:
+    """Return ``content`` with the digests of files of ``folder``, and its own; raises OSError."""
+    content = {**content, "files": {name: digest_of(folder / name) for name in names}}
+    record = json.loads(json.dumps(content), parse_constant=lambda _: None)  # as `config.write_json` does
+    return {**record, "seal": seal_of(record)}
+
+
+def damage(record: Mapping[str, Any], folder: Path) -> str:
+    """Return what of a sealed record is not as it was written, "" if nothing; raises OSError.
+
+    Files are read as in `digest_once`.
+    """
+    if record.get("seal") != seal_of(record):
+        return "has other content than it was sealed with" if "seal" in record else "is not sealed"
+    for name, expected in record["files"].items():
+        if digest_once(folder / name) != expected:
+            return f"{name} is not as it was written"
+    return ""
+
+
+def seal_of(record: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of all that a record says but its seal."""
+    content = json.dumps({key: value for key, value in record.items() if key != "seal"}, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
