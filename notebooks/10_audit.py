@@ -12,9 +12,11 @@
 # **Question.** Does what the text says follow from the tables?
 #
 # **The paper** states numbers twice, in Tables 1 to 7 and in sentences that sum them up, compare them, or draw conclusions
-# from them. Here each statement that can be checked is a row: where it stands, what it says in our words, what follows from
+# from them. Here statements that can be checked are rows: where each stands, what it says in our words, what follows from
 # the tables, and a verdict. Where the tables are silent, a few rows compare with other publications and name them. Nothing is
-# computed from images; no run and no data set is needed.
+# computed from images; no run and no data set is needed. Statements that hold by definition or only repeat a table (numbers of
+# areas, sensors and networks, patch sizes, bold values) have no row, so the shares of the verdicts say nothing of the paper as a
+# whole.
 #
 # **Time.** 8 minutes to read, seconds to run: no training is needed.
 #
@@ -206,9 +208,8 @@ for name, row in table[table["verdict"] == "contradicted"].iterrows():
 # - **LMHLD_part.** It is ahead of LMHLD_mix on average, not for every model; and ahead of the areas alone, but for some models in
 #   Wenchuan. Forgetting is concluded from these averages and not measured; chapter 07 measures it.
 #
-# The larger part holds. All totals of patches, all bold values, all averages (up to rounding), the gaps quoted in section 4.4, and the
-# candidate sizes of Wenchuan follow from the tables. The text we read is the preprint's, turned into plain text, and
-# marks such as underlining may have been lost on the way; a later version may differ.
+# The results themselves hold. All totals of patches, all averages (up to rounding), the gaps quoted in section 4.4, and the
+# candidate sizes of Wenchuan follow from the tables. The text we read is the preprint's; a later version may differ.
 
 # %% [markdown]
 # ## Exercises

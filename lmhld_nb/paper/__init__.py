@@ -166,19 +166,11 @@ def claims() -> pd.DataFrame:
     return table
 
 
-def marks() -> pd.DataFrame:
-    """Return the marked cells of Tables 4 to 7: table, study_area, model, patch_size (0 for none), score, mark."""
-    table = _texts("marks.csv")
-    table["table"] = table["table"].astype(int)
-    table["patch_size"] = table["patch_size"].replace("", "0").astype(int)
-    return table
-
-
 def outside() -> pd.DataFrame:
     """Return facts that are not the paper's: kind, key, value, source (an article, or who counts).
 
     Kinds: ``event`` (day or month), ``cited_count``, ``inventory``, ``moment_magnitude``, ``largest_km2``; of other
-    data ``resolution``, ``patches_described``, ``patches_released``; ``open_data`` (operator); ``lies_in`` (a region).
+    data ``resolution``, ``patches_described``, ``patches_released``; ``lies_in`` (a region).
     """
     return _texts("outside.csv")
 
