@@ -20,7 +20,6 @@
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
-show_errors: int = 1  # false and missed landslides shown, of each kind
 on_missing: str = "train"  # if runs are missing: train, skip or error
 
 # %%
@@ -182,22 +181,6 @@ book.show(figure, "unseen_by_size", by_size.assign(run_ids=ids), dataset=shown)
 
 # %%
 book.found("unseen_by_size", by_size)
-
-# %% [markdown]
-# ## What goes wrong
-#
-# The largest false object and the largest missed landslide of each scene, not chosen by hand. What is it that the network
-# takes for a landslide?
-
-# %%
-close_ups = [
-    view for e in one_seed if e.is_scored for view in examples.worst(e, show_errors)
-]
-figure = lm.plots.maps.mistakes(close_ups)
-book.show(figure, "unseen_mistakes", rows, dataset=shown)
-
-# %%
-book.found("unseen_mistakes", rows)
 
 # %% [markdown]
 # A false object that covers much of a scene has grown together from rivers, roads and fields. Leaving out objects of odd shape
