@@ -398,7 +398,8 @@ with lm.exercise(3):
             values = gap + spread * z / z.std(
                 ddof=1
             )  # of exactly this mean and spread
-            sure = intervals.over_seeds(values).low > 0
+            half = stats.t.ppf(0.975, number - 1) * stats.sem(values)
+            sure = values.mean() > half
             told = "fewer seeds would do" if sure else "0 is still inside"
             assert sure == (number == least), (
                 f"gap {gap}, spread {spread}: {told} with {number}"

@@ -155,7 +155,7 @@ def test_the_last_digit_decides(name, number, row, column, value, before, after,
 
 def worlds():
     """Yield a function of `paper` and one in its place, for many ways in which the published facts could differ."""
-    real = {name: getattr(paper, name) for name in ("table", "quotes", "outside", "figures")}
+    real = {name: getattr(paper, name) for name in ("table", "quotes", "outside")}
 
     def other(name, edit):
         return name, lambda: edit(real[name]())
@@ -190,7 +190,6 @@ def worlds():
     said = {"cited_count": "1000", "inventory": "15000", "moment_magnitude": "8.0", "resolution": "1.5m"}
     said |= {"patches_described": "1", "patches_released": "3799"}
     yield other("outside", lambda facts: facts.assign(value=facts["kind"].map(said)))
-    yield other("figures", lambda figures: figures.assign(section="4.4"))
 
 
 def test_every_verdict_is_another_one_in_some_other_world(monkeypatch):
@@ -278,7 +277,7 @@ def test_every_table_is_complete_and_typed_and_a_caller_changes_a_copy():
     assert paper.table(1).dtypes[["max_area_px", "resolution_m"]].tolist() == [int, float]
     assert paper.table(3)["patch_size"].tolist()[-1] == "32, 64, 128, 224"
     assert paper.areas()["patches"].sum() == paper.table(3).set_index("dataset")["patches"]["LMHLD"] == 25365
-    for read in (paper.areas, paper.figures, paper.world, lambda: paper.table(5)):
+    for read in (paper.areas, paper.world, lambda: paper.table(5)):
         first = read()
         column = first.columns[0]
         before = first[column].tolist()

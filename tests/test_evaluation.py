@@ -329,13 +329,8 @@ def test_weights_change_what_counts() -> None:
     assert none["precision"].value == pytest.approx(50 / 60)
 
 
-def test_intervals_over_seeds_are_students_and_too_little_has_none():
-    half = 4.302653 * np.std([0.70, 0.72, 0.77], ddof=1) / 3**0.5  # t of 2 degrees of freedom
-    expected = (0.73, 0.73 - half, 0.73 + half)
-    assert intervals.over_seeds([0.70, 0.72, 0.77]) == pytest.approx(expected, abs=1e-6)
-    assert intervals.over_seeds([0.5, 0.5, 0.5]) == (0.5, 0.5, 0.5)
-    patches = [intervals.over_patches(counts) for counts in (np.ones((9, 3)), np.zeros((10, 3), int))]
-    for interval in (*patches, intervals.over_seeds([0.5]), intervals.over_seeds([0.5, np.nan])):
+def test_too_little_has_no_interval():
+    for interval in [intervals.over_patches(counts) for counts in (np.ones((9, 3)), np.zeros((10, 3), int))]:
         assert np.isnan([interval.low, interval.high]).all() and "too few" in interval.describe()
     assert intervals.Interval(0.5, 0.4, 0.6).describe(".1f") == "0.5 (95 % from 0.4 to 0.6)"
 

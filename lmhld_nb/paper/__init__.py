@@ -1,4 +1,4 @@
-"""Published facts: study areas, Tables 1 to 7 and the list of figures of the LMHLD paper.
+"""Published facts: study areas, Tables 1 to 7 and what the text of the LMHLD paper says.
 
 Every fact has one home, a CSV in this folder (``SOURCES.md`` says where each comes from). Nothing here corrects the
 paper: the audit chapter judges it.
@@ -102,12 +102,6 @@ def _keys_by_spelling() -> Mapping[str, str]:
 def _letters(text: str) -> str:
     plain = unicodedata.normalize("NFKD", text)
     return "".join(letter for letter in plain.casefold() if letter.isascii() and letter.isalpha())
-
-
-@_copied
-def figures() -> pd.DataFrame:
-    """Return Figures 1 to 17 by ``number``: caption (our words), section (text), kind (``map``, ``images``, …)."""
-    return pd.read_csv(FOLDER / "figures.csv", dtype={"section": str}).set_index("number")
 
 
 @_copied

@@ -144,20 +144,3 @@ def windows_on_scene(scene: Scene, patch_set: PatchSet) -> Figure:
     style.no_ticks(*axes)
     explanation = f"{style.area_name(scene.area)}, scene {scene.name}"
     return style.counted(figure, style.format_count(reasons.size, "window"), explanation)
-
-
-def patch_gallery(patch_sets: Sequence[PatchSet], each: int = 6) -> Figure:
-    """Show patches of each area with their landslides outlined, from the least to the greatest share."""
-    size = (0.95 * each + 0.5, 1.05 * len(patch_sets))
-    figure, axes = plt.subplots(len(patch_sets), each, figsize=size, squeeze=False)
-    for row, patch_set in zip(axes, patch_sets, strict=True):
-        spec, shares = patch_set.spec, patch_set.index["share"].sort_values()
-        for ax, position in zip(row, np.linspace(0, len(shares) - 1, each).astype(int), strict=True):
-            number = shares.index[position]
-            ax.imshow(style.rgb(patch_set.images[number], spec.bands))
-            ax.contour(patch_set.masks[number], [0.5], colors="cyan", linewidths=0.8)
-            ax.set_title(f"{shares[number]:.0%}", fontsize=7, pad=2)
-        row[0].set_ylabel(f"{style.area_name(spec.area)}\n{spec.size} px", fontsize=7.5)
-    style.no_ticks(*axes.flat)
-    total = style.format_count(sum(len(patch_set.index) for patch_set in patch_sets), "patch")
-    return style.counted(figure, f"{axes.size} of {total}", "percentage: landslide share of the patch")
