@@ -77,8 +77,9 @@ def _words(letters: bool) -> dict[str, _Mark]:
 @cache
 def _known(letters: bool) -> str:
     """Return a regular expression of a known word: not inside another one, but with a capital (TrainData) beside it."""
-    words = sorted(_words(letters), key=len, reverse=True)
-    listed = "|".join(r"[\W_]*".join(map(re.escape, word)) for word in words)
+    words = sorted(_words(letters).items(), key=lambda item: len(item[0]), reverse=True)
+    between = {"area": r"[\W_]*"}  # what may stand between an area's letters: EmiliaRomagna, Rio_de-Janeiro
+    listed = "|".join(between.get(kind, "").join(map(re.escape, word)) for word, (kind, _) in words)
     return rf"(?:(?<![^\W\d_])|(?<=[a-z])(?=[A-Z]))(?i:{listed})(?![a-z])"
 
 
