@@ -1,27 +1,21 @@
-"""Landslide inventories: sizes in pixels, quartiles, histograms, and checks of each polygon's plausibility."""
+"""Landslide inventories: sizes in pixels, quartiles, histograms, and what an expert looks at."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
-import geopandas as gpd
 import numpy as np
 import pandas as pd
-from rasterio.features import rasterize
-from rasterio.features import shapes as vectorise
-from rasterio.transform import array_bounds
-from scipy.ndimage import binary_dilation, find_objects, label
+from scipy.ndimage import find_objects, label
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from shapely.geometry import box, shape
 
 from lmhld_nb import scenes
 from lmhld_nb.config import UserError
 from lmhld_nb.scenes.rasters import Window
-from lmhld_nb.scenes.scene import Labels, Scene, read_polygons
+from lmhld_nb.scenes.scene import Scene
 
 # scipy, which is here anyway. benchmarks/components.py has the times: OpenCV would save a third of a step that is a
 # tenth of the tiling, for a large dependency; connected-components-3d 4 labels wrongly in two dimensions.
 EIGHT = np.ones((3, 3), int)
-NDVI_DROP, BRIGHTER = 0.03, 1.02  # least plausible fall of NDVI and ratio of brightness against the surroundings
 
 
 def landslide_sizes(mask: np.ndarray) -> np.ndarray:
@@ -158,82 +152,3 @@ def feature_contrast(scene: Scene, window: Window) -> pd.DataFrame:
     layers, landslide = feature_layers(scene, window)
     rows = {name: [np.nanmean(layer[there]) for there in (landslide, ~landslide)] for name, layer in layers.items()}
     return pd.DataFrame(rows, index=["landslide", "beside"]).T.rename_axis("feature")
-
-
-def check_polygons(scene: Scene, ring_px: int = 12, flat_degrees: float = 8.0, shift_px: int = 0) -> pd.DataFrame:
-    """Hold every polygon of an inventory against its surroundings, ``ring_px`` wide (paper section 2.2).
-
-    Flagged ``flat`` is a mean slope below ``flat_degrees``, ``no contrast`` one that has neither lost NDVI nor gained
-    brightness: a second look is due. Masks are outlined; ``shift_px`` moves polygons along the rows first. Returns
-    area_px, slope_deg, relief_m (NaN without elevation), ndvi, brightness and …_around, flag.
-    """
-    bands = tuple(band for band in scenes.BANDS if band in scene.bands)
-    rows = []
-    with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
-        outlines = _outlines(scene, image, labels).translate(shift_px * image.transform.a, shift_px * image.transform.d)
-        index = outlines.sindex
-        for geometry in outlines:
-            window = _window_around(geometry.bounds, image, ring_px + 1)
-            if window is None:
-                continue  # moved out of the scene
-            values = image.read(window, bands)
-            valid = image.valid(values)
-            transform = image.window_transform(window)
-            near = outlines.iloc[index.query(box(*array_bounds(*valid.shape, transform)))]
-            grid = {"out_shape": valid.shape, "transform": transform}
-            inside, landslides = (rasterize(shapes, **grid).astype(bool) for shapes in ([geometry], near))
-            inside &= valid
-            if not inside.any():
-                continue  # the same, or all of it lies on no-data
-            around = binary_dilation(inside, iterations=ring_px) & ~landslides & valid
-            row = {"area_px": int(inside.sum()), **_contrast(values, bands, inside, around)}
-            row |= _relief(scene, window, inside, image)
-            rows.append(row | {"flag": _flag(row, flat_degrees)})
-    return pd.DataFrame(rows)
-
-
-def _outlines(scene: Scene, image: scenes.Image, labels: Labels) -> gpd.GeoSeries:
-    """Return the inventory's polygons; where the scene has a mask, the outlines of its landslides."""
-    if scene.polygons is not None:
-        return read_polygons(scene, image)
-    mask = labels.read(Window(0, 0, *image.shape))
-    outlines = vectorise(mask, mask == 1, connectivity=8, transform=image.transform)
-    return gpd.GeoSeries([shape(outline) for outline, _ in outlines], crs=image.crs)
-
-
-def _window_around(bounds: tuple[float, ...], image: scenes.Image, margin: int) -> Window | None:
-    """Return the window of ``bounds`` and a margin, cut to the image; None where they lie outside it."""
-    # By hand: a picture without georeference counts rows downwards, which rasterio's from_bounds refuses.
-    corners = np.array([~image.transform * corner for corner in (bounds[:2], bounds[2:])])[:, ::-1]  # rows, columns
-    row, col = (int(start) for start in np.maximum(np.floor(corners.min(axis=0)) - margin, 0))
-    bottom, right = (int(stop) for stop in np.minimum(np.ceil(corners.max(axis=0)) + margin, image.shape))
-    return Window(row, col, bottom - row, right - col) if bottom > row and right > col else None
-
-
-def _contrast(values: np.ndarray, bands: tuple[str, ...], inside: np.ndarray, around: np.ndarray) -> dict[str, float]:
-    layers = {"brightness": brightness(values, bands)}
-    if {"red", "nir"} <= set(bands):
-        layers["ndvi"] = ndvi(values, bands)
-    row = {}
-    for name, layer in layers.items():
-        row[name] = float(layer[inside].mean())
-        row[f"{name}_around"] = float(layer[around].mean()) if around.any() else np.nan
-    return row
-
-
-def _relief(scene: Scene, window: Window, inside: np.ndarray, image: scenes.Image) -> dict[str, float]:
-    if scene.dem is None:
-        return {"slope_deg": np.nan, "relief_m": np.nan}
-    dem = scenes.read_dem(scene, window)
-    slope, height = slope_degrees(dem, image.pixel_m)[inside], dem[inside]
-    return {"slope_deg": float(np.nanmean(slope)), "relief_m": float(np.nanmax(height) - np.nanmin(height))}
-
-
-def _flag(row: dict[str, float], flat_degrees: float) -> str:
-    flags = ["flat"] if row["slope_deg"] < flat_degrees else []
-    greener = row.get("ndvi_around", np.nan) - row.get("ndvi", np.nan)
-    ratio = row["brightness"] / (row["brightness_around"] or np.nan)
-    # A comparison with NaN is False: what cannot be measured is not held against the polygon.
-    if ratio < BRIGHTER and not greener >= NDVI_DROP:
-        flags.append("no contrast")
-    return ", ".join(flags)

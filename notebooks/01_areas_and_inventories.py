@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Study areas and inventories
 #
-# **Question.** Where do the landslides lie, how large are they, and can the outlines be trusted?
+# **Question.** Where do the landslides lie, how large are they, and what tells them from their surroundings?
 #
 # **The paper** (sections 2.1 and 2.2) chooses seven disasters, five sensors and resolutions from 0.8 to 10 m. Experts
 # outline the landslides and check them against slope, elevation, brightness and the loss of vegetation. Table 1 gives
@@ -19,9 +19,7 @@
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
-feature_area: str = "wenchuan"  # area shown in Fig 2 and checked polygon by polygon
-ring_px: int = 12  # width in pixels of a landslide's surroundings
-flat_degrees: float = 8.0  # mean slope below which a polygon is flagged
+feature_area: str = "wenchuan"  # area shown in Fig 2
 
 # %%
 import lmhld_nb as lm
@@ -29,7 +27,6 @@ from lmhld_nb.experiments.examples import scene_to_show
 from lmhld_nb.experiments.tables import published_areas
 
 import numpy as np
-import pandas as pd
 
 book = lm.open(profile)
 
@@ -130,56 +127,8 @@ contrast.round(3)
 
 # %% [markdown]
 # In `mini` the landslide is brighter and far barer than what lies beside it. Its slope is almost the same: both are part of
-# one hillside.
-#
-# ## A check of every polygon (section 2.2)
-#
-# The paper's experts used slope and elevation "to minimize misclassifications". Here this is a tool: each polygon's
-# slope, relief, NDVI and brightness against a ring around it. A polygon is flagged when it lies flat, or when it is
-# neither barer nor brighter than its surroundings. A flag asks for a second look. It does not prove an error. Each point is
-# a polygon: look for points above the line in NDVI and below it in brightness, and for circles. The table lists what is
-# flagged; it is empty where nothing is.
-
-# %%
-checked = lm.inventory.check_polygons(scene, ring_px, flat_degrees)
-book.show(lm.plots.data.polygon_checks(checked), "polygon_checks", checked)
-
-# %%
-checked[checked["flag"] != ""].head(10).round(2)
-
-# %%
-print(f"{len(checked)} polygons checked in {scene.area}")
-if "ndvi" in checked:
-    barer = (checked["ndvi"] < checked["ndvi_around"]).mean()
-    print(f"barer than their surroundings: {barer:.0%}")
-brighter = (checked["brightness"] > checked["brightness_around"]).mean()
-print(f"brighter than their surroundings: {brighter:.0%}")
-
-# %% [markdown]
-# The twin's outlines are exact, so almost none of them is flagged. An inventory from elsewhere is not exact: it may be drawn
-# on another image, and lie some pixels off. What does the check say of the same polygons, moved to the east?
-
-# %%
-checks = {0: checked}
-for pixels in (20, 60):
-    checks[pixels] = lm.inventory.check_polygons(
-        scene, ring_px, flat_degrees, shift_px=pixels
-    )
-rows = {
-    pixels: {"polygons": len(table), "flagged": (table["flag"] != "").mean()}
-    for pixels, table in checks.items()
-}
-moved = pd.DataFrame(rows).T.rename_axis("moved by px")
-book.save(moved, "moved_polygons").astype({"polygons": int}).round(2)
-
-# %%
-print(
-    "more is flagged when the inventory lies off:",
-    moved["flagged"].iloc[-1] > moved["flagged"].iloc[0],
-)
-
-# %% [markdown]
-# The share of flagged polygons is a quick test of whether an inventory and an image belong together.
+# one hillside. The paper's experts checked each outline against these features (section 2.2). How far outlines can be wrong, and what that
+# costs, is a question of chapter 11.
 #
 # ## Beside the paper
 #
@@ -288,7 +237,6 @@ with lm.exercise(3, changed):
     )
 
 # %% [markdown]
-# **To go further.** Set `flat_degrees` to 30: which polygons are flagged now, and would you remove them from the inventory? Change
-# `feature_area` to `hokkaido`. The scene is from November: what happens to the contrast in NDVI?
+# **To go further.** Change `feature_area` to `hokkaido`. The scene is from November: what happens to the contrast in NDVI?
 #
 # **Next:** chapter 02 cuts the scenes into patches.

@@ -112,34 +112,14 @@ print(
 #
 # ## What the network sees
 #
-# Six patches of each area, from the least to the greatest share of landslide.
-
-# %%
-figure = lm.plots.data.patch_gallery(patch_sets)
-book.show(figure, "patches", table2.reset_index())
-
-# %% [markdown]
-# With the published rule every patch holds a landslide. A network trained and tested on these has never seen a landscape
+# Chapters 05 and 06 show patches with what networks find in them. With the published rule every patch holds a landslide. A network trained and tested on these has never seen a landscape
 # without one, and its test score says nothing about false alarms there. Experiment 1 scores the whole scene instead.
 #
 # ## Random or in blocks?
 #
 # If patches are split at random, many have neighbours in another split: parts of one landslide can be in training and in
-# test. A split by blocks keeps squares of neighbouring windows together. Here is how many test patches touch a training patch:
-
-# %%
-contacts = patch_size.split_contacts(book, scene.area)
-contacts
-
-# %%
-touching = contacts["touching a training patch"] / contacts["test patches"].clip(1)
-print(
-    f"blocks separate better than random: {touching['blocks'] <= touching['random']}"
-)
-
-# %% [markdown]
-# A split by blocks does not end all contact: patches on both sides of a border still touch. What the split is worth in F1
-# is a question of chapter 11.
+# test. A split by blocks keeps squares of neighbouring windows together, though patches on both sides of a border still
+# touch. How many test patches touch a training patch, and what that is worth in F1, is a question of chapter 11.
 #
 # ## LMHLD beside other data sets (Table 3)
 #

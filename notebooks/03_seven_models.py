@@ -43,8 +43,7 @@ torch.set_num_threads(book.profile.execution.threads)
 #
 # The drawings are made from the networks themselves: PyTorch follows a patch through the code (`torch.fx`) and says which
 # block passes what to which. Each box is a block with its number of channels. Resolution falls from top to bottom,
-# computation runs from left to right. Boxes that plain U-Net does not have are in colour; ×3 in a box means three such
-# blocks in a row.
+# computation runs from left to right. Boxes that plain U-Net does not have are in colour.
 #
 # ## U-Net: the far view and the outline
 #

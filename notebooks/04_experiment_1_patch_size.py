@@ -61,15 +61,14 @@ print(f"different ones in all: {len(planned)}")
 # ### The candidates
 #
 # Each quartile Q of an area's landslide sizes leads to a patch of 10·Q pixels, in which such a landslide fills 10 %
-# (chapter 02). Look at where the dashed quartiles stand: half of the landslides lie between the outer two, and yet the
-# largest candidate has many times the pixels of the smallest. Fig 9 in chapter 01 shows all areas. (The twin's landslides
+# (chapter 02; Fig 9 in chapter 01). Half of the landslides lie between the outer two quartiles, and yet the
+# largest candidate has many times the pixels of the smallest. (The twin's landslides
 # are drawn with the published quartiles. If its candidates are the published ones, that is no result.)
 
 # %%
 compared = book.areas_of("patch_size")
 candidates = {area: patch_size.candidates(book, area) for area in compared}
 sizes = {area: lm.inventory.area_sizes(book.scenes()[area]) for area in compared}
-book.show(lm.plots.data.size_histograms(sizes, candidates), "candidates_compared")
 
 # %%
 for area, chosen in candidates.items():

@@ -243,19 +243,15 @@ compared = part.chosen_strategies(
         for name, specs in part.strategies(book).items()
     }
 )
-strategies = figure = None
+strategies = None
 if "LMHLD_part" in compared:
-    by_seed = book.save(forgetting.strategy_runs(compared), "strategies_by_seed")
-    strategies = forgetting.strategy_table(compared)
-    figure = lm.plots.chains.strategies(strategies, by_seed)
-    network = lm.models.network(book.settings("part").compared).title
-    seeds = f"seeds: {strategies['seeds'].max()}"
-    book.show(figure, "strategies", strategies, about=f"{network}, {seeds}")
-figure
+    strategies = book.save(forgetting.strategy_table(compared), "strategies")
+    print(lm.models.network(book.settings("part").compared).title)
 
 # %%
 gap = ["f1_less_part", "f1_less_part_low", "f1_less_part_high"]
-lm.tidy(strategies, ["f1", *gap, "forgetting", "trained_parameter_steps"])
+spread = ["f1_sd", "forgetting", "forgetting_sd", "seeds"]
+lm.tidy(strategies, ["f1", *gap, *spread, "trained_parameter_steps"])
 
 # %% [markdown]
 # `all at once` sees all areas from its first step on: an upper bound of what a chain can reach with the same steps. On real

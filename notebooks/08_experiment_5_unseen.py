@@ -20,7 +20,6 @@
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
-show_errors: int = 1  # false and missed landslides shown, of each kind
 on_missing: str = "train"  # if runs are missing: train, skip or error
 
 # %%
@@ -184,22 +183,6 @@ book.show(figure, "unseen_by_size", by_size.assign(run_ids=ids), dataset=shown)
 book.found("unseen_by_size", by_size)
 
 # %% [markdown]
-# ## What goes wrong
-#
-# The largest false object and the largest missed landslide of each scene, not chosen by hand. What is it that the network
-# takes for a landslide?
-
-# %%
-close_ups = [
-    view for e in one_seed if e.is_scored for view in examples.worst(e, show_errors)
-]
-figure = lm.plots.maps.mistakes(close_ups)
-book.show(figure, "unseen_mistakes", rows, dataset=shown)
-
-# %%
-book.found("unseen_mistakes", rows)
-
-# %% [markdown]
 # A false object that covers much of a scene has grown together from rivers, roads and fields. Leaving out objects of odd shape
 # (`compactness`) is the first thing a mapper would try; exercise 3 asks what that costs. Chapter 11 asks the reverse of this
 # chapter: each area in turn as the one that the others' network has never seen.
@@ -335,6 +318,6 @@ with lm.exercise(3, removed):
 
 # %% [markdown]
 # **To go further.** Map an event with `lmhld map --threshold 0.8`: what happens to landslides detected and to false objects? Map Luding at the resolution the network was last trained at: better or worse? Which look-alike costs most
-# precision? Use the close-ups, then the polygons in QGIS.
+# precision? Use the maps above, then the polygons in QGIS.
 #
 # **Next:** chapter 09 asks how batch size and epochs were chosen.

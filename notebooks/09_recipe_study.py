@@ -41,14 +41,13 @@ print(f"{network} on {area}: {len(runs)} trainings")
 print(f"batch sizes {study.batch_sizes}, epochs {study.epochs}")
 
 # %% [markdown]
-# Left: F1 on the test patches, each time of the epoch that validated best. Right: the same scores over the number
-# of steps. Look for whether the curves of different batch sizes fall together there. If they did, that would suggest that the
-# number of steps counts, and that a small batch is only another way to take many.
+# F1 on the test patches, each time of the epoch that validated best, with the number of `steps`. Look for whether rows of other
+# batch sizes with as many steps score alike. If they did, that would suggest that the number of steps counts, and that a small
+# batch is only another way to take many.
 
 # %%
 grid = book.table("recipe_study")
-figure = lm.plots.scores.recipe_heatmap(grid)
-book.show(figure, "recipe_study_f1", about=f"{network}, {area}")
+lm.tidy(grid)
 
 # %%
 for name, values in {
@@ -65,12 +64,8 @@ for name, values in {
 # %% [markdown]
 # Whichever of the two is closer, this does not separate the causes: in a training of as many epochs a small batch takes more
 # steps, each from a gradient of fewer patches.
-
-# %%
-lm.tidy(grid)
-
-# %% [markdown]
-# Neighbouring cells that differ by a few hundredths may change places with another seed. On real areas, where a book of them
+#
+# Scores that differ by a few hundredths may change places with another seed. On real areas, where a book of them
 # is published:
 
 # %%

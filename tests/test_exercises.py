@@ -171,15 +171,6 @@ def test_a_student_s_copy_has_everything_but_the_solutions(number):
     assert [(each.source, each.metadata.get("tags", [])) for each in stripped.cells] == expected
 
 
-def test_a_stub_asks_for_values_loops_classes_and_functions():
-    solution = "import math\nvalue: int = 1\nfor loop in range(3):\n    inner = 2\nclass Kind:\n    inner = 1\n"
-    solution += 'def function(x, *, y=2):\n    """Return x."""\n    inner = x\n    return inner'
-    start = stub(solution, "helper = [n for n in (value, loop, Kind)]\nassert function(5) == 5, helper")
-    assert start.startswith("import math\n\n# your answer\nvalue = ...\nloop = ...\nKind = ...\n")
-    head = 'def function(x, *, y=2):\n    """Return x."""\n    raise NotImplementedError("your answer")'
-    assert start.endswith(head) and "inner" not in start and "helper" not in start
-
-
 QUESTION = cell("markdown", "### Exercise 1: a title\n\nA question?")
 SOLUTION = cell("code", "a = 1", "solution", "hide-cell")
 CHECK = cell("code", "assert a", "check")

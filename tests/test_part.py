@@ -130,11 +130,10 @@ def test_tables_of_chains(stages: list[PatchSpec], monkeypatch: pytest.MonkeyPat
     assert cells.to_numpy().tolist() == [[True, False, False], [True, False, True], [True, True, True]]
     assert matrix.loc["OD2", "run_ids"].tolist() == [spec.run_id for spec in specs["OD2"]]
     compared = {"LMHLD_part": finals["OD1"], "other": finals["OD2"]}
-    by_seed = forgetting.strategy_runs(compared)
     chain = forgetting.stages_of(finals["OD1"][0])
     steps = sum(stage.metrics["trained_parameters"] * stage.metrics["steps"] for stage in chain)
-    assert by_seed["trained_parameter_steps"].iloc[0] == steps
     strategies = forgetting.strategy_table(compared)
+    assert strategies.loc["LMHLD_part", "trained_parameter_steps"] == steps
     assert strategies.loc["LMHLD_part", "f1_less_part"] == 0
     assert strategies["f1_low"].isna().all() and strategies["f1_sd"].isna().all()  # few blocks, one seed
     shutil.rmtree(chain[0].folder)
@@ -224,7 +223,6 @@ def test_events_are_scored_at_the_threshold_of_validation_and_tabulated_with_the
         assert 0 < row["index_f1"] <= 1 and 0 <= row["by_chance"] <= row["landslides"]
         view = examples.view(event, longest=100)
         assert max(view.mapped.shape) <= 100 and view.truth is not None and view.truth.any()
-        assert examples.worst(event)[0].title.startswith(event.name)
     assert objects.pooled([event.tally.sizes for event in events])["landslides"].sum() == table["landslides"].sum()
     assert unseen.events_table([]).columns.equals(table.columns)
     monkeypatch.setattr(unseen, "_score", lambda *_: pytest.fail("predicted again"))
@@ -261,13 +259,10 @@ EVENT = {
     ({"landslides": 0}, "no event with labels has a landslide"),
     ({"mapped_share": 0.21}, "more than twice as much is mapped at 1 of 1."),
     ({}, "4.0 times the share of landslide"),
-    ({}, "of 30 mapped objects 33% (95 % from 19% to 51%) are false"),
-    ({"mapped": 0, "mapped_false": 0}, "nothing is mapped"),
 ])  # fmt: skip
 def test_findings_say_what_a_table_holds(changes, says):
     table = pd.DataFrame([EVENT | changes, dict.fromkeys(EVENT, np.nan) | {"event": "without labels"}])
-    assert says in " ".join(say(table) for say in (unseen.found_scores, unseen.found_shares, unseen.found_curves,
-                                                   unseen.found_mistakes))  # fmt: skip
+    assert says in " ".join(say(table) for say in (unseen.found_scores, unseen.found_shares, unseen.found_curves))
 
 
 @pytest.mark.parametrize(("detected", "says"), [((2, 18), "grows with"), ((9, 11), "not surely"), ((9,), "too few")])
@@ -275,3 +270,5 @@ def test_detection_grows_with_size_where_the_intervals_do_not_meet(detected, say
     classes = {"area_m2": ["< 100", "100–300"][: len(detected)], "from_m2": [0, 100][: len(detected)]}
     table = pd.DataFrame({**classes, "landslides": 20, "detected": detected, "mapped": 0, "mapped_false": 0})
     assert says in unseen.found_sizes(objects.pooled([table.assign(by_chance=2.0)]))
+    told = unseen.found_sizes(objects.pooled([table.assign(by_chance=2.0, mapped=30, mapped_false=10)[:1]]))
+    assert "Of 30 mapped objects 33% (95 % from 19% to 51%) are false" in told

@@ -4,16 +4,13 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
-from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import blobs, image_of, refuses, scene, write_tif
 from scipy import ndimage
-from shapely.geometry import box
 
 from lmhld_nb import inventory, patches
 from lmhld_nb.patches import patch_sets, splits
@@ -227,36 +224,3 @@ def test_an_area_without_landslide_is_empty_and_a_summary_has_one_row_per_area(t
     assert sorted(inventory.scene_sizes(area[0], rows_at_once=64)) == sorted(inventory.landslide_sizes(masks[0]))
     row = inventory.summary({"made": area}).loc["made"]
     assert (row["landslides"], row["total_px"], row["q2"]) == (len(sizes), sizes.sum(), np.median(sizes))
-
-
-@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-@pytest.mark.parametrize("labels", ["polygons", "mask", "picture"])
-def test_a_moved_inventory_loses_its_contrast(tmp_path, labels):
-    mask = np.zeros((160, 160), bool)
-    mask[20:40, 20:40] = mask[100:120, 60:80] = True
-    made = scene(tmp_path, mask, labels="polygons" if labels == "polygons" else "mask")
-    if labels == "picture":  # without georeference
-        made = replace(made, georeferenced=False)
-        for path, values in ((made.image, image_of(mask)), (made.mask, mask.astype(np.uint8))):
-            write_tif(path, values, crs=None, transform=Affine.identity())
-    there, moved = (inventory.check_polygons(made, shift_px=pixels) for pixels in (0, 40))
-    assert list(there["area_px"]) == [400, 400] and list(there["flag"]) == ["", ""]
-    assert list(moved["flag"]) == ["no contrast", "no contrast"]
-    assert len(inventory.check_polygons(made, shift_px=110)) == 1  # one lies outside now
-
-
-def test_polygons_are_held_against_their_surroundings(tmp_path):
-    mask = np.zeros((120, 120), bool)
-    mask[20:40, 20:40] = True
-    made = scene(tmp_path, mask, labels="polygons")
-    y = np.arange(120, dtype=np.float32)[:, None] * np.ones((1, 120), np.float32)
-    # The upper half falls 1.5 m a pixel of 3 m (26.6°), the lower half is flat.
-    dem = write_tif(tmp_path / "dem.tif", np.where(y < 60, 200 - 1.5 * y, 110).astype(np.float32))
-    # A second polygon lies on flat ground that looks like everything around it.
-    table = gpd.read_file(made.polygons)
-    table.loc[1, ["id", "geometry"]] = [9, box(500_210, 4_699_700, 500_270, 4_699_760)]
-    table.to_file(made.polygons)
-    right, wrong = inventory.check_polygons(replace(made, dem=dem)).to_dict("records")
-    assert (right["slope_deg"], right["relief_m"]) == pytest.approx((26.57, 19 * 1.5), abs=0.1)
-    assert right["brightness"] > right["brightness_around"] + 300
-    assert (right["flag"], wrong["flag"]) == ("", "flat, no contrast")

@@ -92,7 +92,7 @@ def panels_with_pictures(figure):
 def test_scores_are_drawn_also_where_nothing_is_mapped(mapped):
     scores, rows = tables(mapped)
     for figure in (
-        *(draw([]) for draw in (maps.images, maps.overlays, maps.mistakes)),
+        *(draw([]) for draw in (maps.images, maps.overlays)),
         maps.precision_recall({}, pd.DataFrame()),
         maps.detection_by_size(objects.pooled([])),
         maps.precision_recall({"a": rows["precision_recall"]}, pd.DataFrame([scores], index=["a"])),
@@ -109,4 +109,3 @@ def test_scenes_are_drawn_one_panel_each(count, labelled):
     values = np.random.default_rng(0).random((3, 30, 40))
     views = [View("a", values, ("blue", "green", "red"), mapped, mapped if labelled else None)] * count
     assert panels_with_pictures(maps.images(views)) == panels_with_pictures(maps.overlays(views)) == count
-    assert not labelled or panels_with_pictures(maps.mistakes(views)) == 2 * count

@@ -1,6 +1,5 @@
 """Dataflow: a network's blocks and what flows between them, read off the network itself by `torch.fx`."""
 
-import re
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
@@ -16,8 +15,6 @@ SIZE = 64
 
 _SAMPLERS = (nn.MaxPool2d, nn.Upsample, nn.ConvTranspose2d)
 _MINOR = (nn.BatchNorm2d, nn.GroupNorm, nn.ReLU, nn.GELU, nn.Dropout)
-_SHORT = {"BatchNorm2d": "BN", "GroupNorm": "GN", "LayerNorm": "LN", "Sigmoid": "sigmoid", "Linear": "linear"}
-_SHORT["Identity"] = "identity"
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Edge:
-    """What one node passes to another: ``forward``, ``down`` and ``up`` (main way), or into a join (`_edge_kind`)."""
+    """What one node passes to another: ``forward``, enlarged (``up``), or beside other maps (``skip``)."""
 
     source: str
     target: str
@@ -96,7 +93,7 @@ def _block(node: fx.Node, model: nn.Module) -> Node | None:
     module, enlarges = model.get_submodule(path), side > max(_shape(source)[-1] for source in _maps(node))
     if isinstance(module, _SAMPLERS) or (enlarges and any(user.target is torch.cat for user in node.users)):
         return None
-    kind = "head" if path.startswith("head") else kind_of(module)
+    kind = "head" if path.startswith("head") else f"{'nested ' if 'nested' in path else ''}{kind_of(module)}"
     return Node(path, kind, _shape(node)[1], (SIZE // side).bit_length() - 1)
 
 
@@ -104,20 +101,16 @@ def _edge_kind(source: Node, target: Node, joined: bool) -> str:
     if target.kind == "head":
         return "forward"
     if source.level > target.level:
-        return "gate" if "Gate" in target.kind else "up"
-    if joined:
-        return "pooled" if source.level < target.level else "skip"
-    return "down" if source.level < target.level else "forward"
+        return "up"
+    return "skip" if joined else "forward"
 
 
 def kind_of(module: nn.Module) -> str:
     """Return a block's class, or for a ``Sequential`` the convolutions and classes in it."""
     if not isinstance(module, nn.Sequential):
-        chains = [kind_of(child) for child in module.children() if isinstance(child, nn.Sequential)]
-        own = [chain for chain in chains if re.fullmatch(r"\d+ × [A-Z]\w+", chain)]
-        return f"{_layer_name(module)} of {own[0]}" if own else _layer_name(module)
-    layers = _flat(module)
+        return _layer_name(module)
     # Normalisation and rectifiers go without saying, unless there is nothing else.
+    layers = _flat(module)
     major = [layer for layer in layers if not isinstance(layer, _MINOR)]
     runs = [(name, len(list(run))) for name, run in groupby(major or layers, _layer_name)]
     return " + ".join(name if count == 1 else f"{count} × {name}" for name, count in runs)
@@ -131,9 +124,8 @@ def _flat(module: nn.Module) -> list[nn.Module]:
 
 def _layer_name(module: nn.Module) -> str:
     if isinstance(module, nn.Conv2d):
-        name = f"conv {module.kernel_size[0]}×{module.kernel_size[1]}"
-        return f"up ×{module.factor} + {name}" if hasattr(module, "factor") else name
-    return _SHORT.get(type(module).__name__, type(module).__name__)
+        return f"conv {module.kernel_size[0]}×{module.kernel_size[1]}"
+    return type(module).__name__
 
 
 class _Blocks(fx.Tracer):

@@ -1,7 +1,8 @@
-"""The published numbers against each other: every checkable statement of the paper, with what follows from its tables.
+"""The published numbers against each other: statements of the paper, with what follows from its tables.
 
-Statements and numbers are data (`lmhld_nb.paper`); what follows is computed from `paper.table`. A statement that can be
-read in several ways has a row for each; the rows share the part of their id before ``/``.
+Statements that hold by definition or only repeat a table are left out. Statements and numbers are data
+(`lmhld_nb.paper`); what follows is computed from `paper.table`. A statement that can be read in several ways has a row
+for each; the rows share the part of their id before ``/``.
 """
 
 import json

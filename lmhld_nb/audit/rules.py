@@ -72,9 +72,9 @@ def holds_if(true: Any, derived: str, detail: str = "", tolerance: str = "exact"
     return Finding(derived, "holds" if true else "contradicted", tolerance, detail)
 
 
-def unchecked(derived: str, detail: str = "", tolerance: str = "exact") -> Finding:
+def unchecked(derived: str, detail: str = "") -> Finding:
     """Return the finding of a statement that the published numbers neither support nor contradict."""
-    return Finding(derived, "cannot be checked", tolerance, detail)
+    return Finding(derived, "cannot be checked", detail=detail)
 
 
 def equals(name: str, value: float, derived: str, detail: str = "", inherited: float = 0.0) -> Finding:
@@ -102,14 +102,6 @@ def all_above(differences: pd.Series | Mapping[str, float], what: str, detail: s
     if exceptions:
         derived += f", not in {', '.join(exceptions)}"
     return Finding(derived, worst(verdicts.values()), OF_DIFFERENCE, detail)
-
-
-def same_sets(names: set[str], stated: set[str], where: str) -> Finding:
-    """Compare the names in a table (``where``) with those stated."""
-    if names == stated:
-        return holds_if(True, f"the same {len(names)} in {where}")
-    extra, missing = (", ".join(sorted(only)) or "none" for only in (names - stated, stated - names))
-    return holds_if(False, f"only in {where}: {extra}; only here: {missing}")
 
 
 def quoted(name: str) -> paper.Quote:
@@ -163,11 +155,6 @@ def f1_rows(n: int) -> pd.DataFrame:
     within = table["difference"].between(table["low"] - _SLACK, table["high"] + _SLACK)
     table["verdict"] = np.select([as_printed, within], ["holds", "rounding"], "contradicted")
     return table
-
-
-def names(keys: Iterable[Any]) -> str:
-    """Join areas' keys as names to read."""
-    return ", ".join(map(paper.area_name, keys))
 
 
 def listed(text: str) -> list[str]:

@@ -124,17 +124,6 @@ def reordered(scores: np.ndarray) -> float:
     return float((spreads >= spreads[0] - 1e-12).mean())
 
 
-def over_seeds(values: Sequence[float] | np.ndarray | pd.Series) -> Interval:
-    """Return the mean with Student's interval; of one value, or where one is not defined, without bounds."""
-    scores = np.asarray(values, float)
-    if len(scores) < 2 or np.isnan(scores).any():
-        return Interval(float(scores.mean()) if len(scores) else np.nan, np.nan, np.nan)
-    if np.ptp(scores) == 0:
-        return Interval(float(scores[0]), float(scores[0]), float(scores[0]))
-    low, high = stats.t.interval(LEVEL, len(scores) - 1, scores.mean(), stats.sem(scores))
-    return Interval(float(scores.mean()), float(low), float(high))
-
-
 def corrected(p: pd.Series) -> pd.Series:
     """Return p-values corrected for their number, however they depend (Benjamini and Yekutieli 2001); NaN left out."""
     known = p.dropna()

@@ -16,7 +16,6 @@ from scipy.stats import binomtest
 from lmhld_nb.evaluation.counts import Confusion, ratio
 from lmhld_nb.evaluation.ranking import Ranked
 from lmhld_nb.inventory import components
-from lmhld_nb.scenes.rasters import Window
 
 Strips = Callable[[], Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]]
 CLASSES_M2 = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
@@ -169,42 +168,6 @@ def score(strips: Strips, pixel_m2: float) -> tuple[dict[str, Any], dict[str, pd
     counted = tally(strips, pixel_m2)
     tables = {"precision_recall": counted.ranked.curve(), "calibration": counted.ranked.reliability()}
     return counted.scores(), {**tables, "by_size": counted.sizes}
-
-
-@dataclass(frozen=True)
-class CloseUp:
-    """A window of a scene around a ``false`` object or a ``missed`` landslide, and how many of its pixels are wrong."""
-
-    kind: str
-    wrong_px: int
-    window: Window
-
-
-def close_ups(
-    truth: pd.DataFrame, mapped: pd.DataFrame, shape: tuple[int, int], count: int = 3, side: int = 96
-) -> list[CloseUp]:
-    """Return the false objects, then the missed landslides, with the most wrong pixels, ``count`` of each kind.
-
-    Windows are squares of at least ``side`` px that hold the object with a margin, inside the scene.
-    """
-    windows: list[CloseUp] = []
-    columns = ["wrong_px", "top", "left", "bottom", "right"]
-    for kind, table in (("false", mapped), ("missed", truth)):
-        judged, is_matched = _judged(table)
-        wrong = judged.assign(wrong_px=judged["known_px"] - judged["covered_px"])[~is_matched]
-        wrong = wrong.sort_values("wrong_px", ascending=False, kind="stable")
-        for pixels, top, left, bottom, right in wrong.head(count)[columns].to_numpy().tolist():
-            extent = max(side, math.ceil(1.4 * max(bottom - top, right - left)))
-            row, height = _centred(top, bottom, extent, shape[0])
-            col, width = _centred(left, right, extent, shape[1])
-            windows.append(CloseUp(kind, pixels, Window(row, col, height, width)))
-    return windows
-
-
-def _centred(low: int, high: int, extent: int, length: int) -> tuple[int, int]:
-    """Return first pixel and extent of a window around low … high, moved and cut to lie in 0 … length."""
-    extent = min(extent, length)
-    return min(max(0, (low + high - extent) // 2), length - extent), extent
 
 
 def _judged(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:

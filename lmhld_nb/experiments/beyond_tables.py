@@ -15,8 +15,6 @@ from lmhld_nb.experiments.tables import BLOCK, join_ids, score_table, tested_on,
 from lmhld_nb.runs import Run
 from lmhld_nb.training import scoring
 
-WEIGHTS = (0.0, *np.geomspace(0.05, 100, 14).round(3))
-
 
 def held_out(base: Run, with_background: Run) -> pd.DataFrame:
     """Return the windows on which a network and one trained with background were both tested.
@@ -36,10 +34,10 @@ def held_out(base: Run, with_background: Run) -> pd.DataFrame:
 
 
 def prevalence_table(base: Sequence[Run], background: Sequence[Run], resamples: int = RESAMPLES) -> pd.DataFrame:
-    """Tabulate scores on held-out windows while those that the paper's rule drops count more and more, paired by seed.
+    """Tabulate scores on held-out windows, of seeds that both have: those that the paper's rule keeps, and all.
 
-    Rows (training, weight): prevalence; scores with …_low and …_high, f1_sd; false_alarms (share of the background);
-    natural (weight as in the area); kept, dropped, seeds, run_ids. Empty without pairs.
+    Rows (training, weight of a dropped window: 0, or as in the area: natural): prevalence; scores with …_low and
+    …_high, f1_sd; false_alarms (share of the background); kept, dropped, seeds, run_ids. Empty without pairs.
     """
     by_seed = {run.spec.seed: run for run in background}
     pairs = [(run, by_seed[run.spec.seed]) for run in base if run.spec.seed in by_seed]
@@ -53,7 +51,7 @@ def prevalence_table(base: Sequence[Run], background: Sequence[Run], resamples: 
     for index, (name, training) in enumerate(trainings.items()):
         columns = [f"{name}_{cell}" for cell in intervals.COUNTED]
         counts = np.stack([table[columns].to_numpy() for table in tables])
-        for weight in sorted({*WEIGHTS, natural} if natural else {0.0}):
+        for weight in sorted({0.0, natural}):
             groups, weights = (counts[:, kept], counts[:, ~kept]), (1.0, weight)
             # The first run stands for all: they see the same windows.
             landslide = sum(w * float(g[0][:, [0, 2]].sum()) for g, w in zip(groups, weights, strict=True))

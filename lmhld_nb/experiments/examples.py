@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from lmhld_nb import runs, scenes
-from lmhld_nb.evaluation import Confusion, objects
+from lmhld_nb.evaluation import Confusion
 from lmhld_nb.experiments.unseen import ScoredEvent
 from lmhld_nb.patches import PatchSet
 from lmhld_nb.patches.batches import normalised
@@ -118,12 +118,3 @@ def view(event: ScoredEvent, title: str = "", window: Window | None = None, long
     bottom, right = window.row + window.height, window.col + window.width
     mask = event.mask[window.row : bottom : step, window.col : right : step]
     return View(title or event.name, values, bands, mask == 1, truth)
-
-
-def worst(event: ScoredEvent, count: int = 1) -> list[View]:
-    """Return close-ups of the largest false objects and largest missed landslides of its first scene, of each."""
-    scene, mask = event.dataset.scenes_of(event.area)[0], event.mask
-    with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
-        strip = np.where(mask == 255, -1.0, mask).astype(np.float32), mask, labels.read(Window(0, 0, *image.shape))
-    close_ups = objects.close_ups(*objects.landslides(lambda: iter([strip])), mask.shape, count)
-    return [view(event, f"{event.name}: {up.kind}, {up.wrong_px} px", up.window) for up in close_ups]

@@ -69,35 +69,33 @@ def forgetting_table(finals: Finals) -> pd.DataFrame:
     return mean_over_seeds(rows, ["model", "order"])
 
 
-def strategy_runs(finals: Finals) -> pd.DataFrame:
-    """Tabulate the chains of `part.strategies` (and the joint trainings) by strategy and seed: scores and costs."""
-    rows: list[dict[str, Any]] = []
-    for strategy, finished in finals.items():
-        for run in finished:
-            stages, row = stages_of(run), {"strategy": strategy, "seed": run.spec.seed, "f1": total_scores(run)["f1"]}
-            row |= {"forgetting": forgetting(run), "seconds": sum(stage.metrics["seconds"] for stage in stages)}
-            steps = [stage.metrics["trained_parameters"] * stage.metrics["steps"] for stage in stages]
-            row["trained_parameter_steps"] = sum(steps)  # what it cost, whatever the machine
-            rows.append(row | {"run_ids": join_ids([stage.spec.run_id for stage in stages])})
-    return pd.DataFrame(rows).set_index(["strategy", "seed"])
-
-
 def strategy_table(finals: Finals) -> pd.DataFrame:
-    """Return the means of `strategy_runs` over seeds, by strategy.
+    """Compare the chains of `part.strategies` (and the joint trainings), means over seeds, by strategy.
 
     Columns: f1 and f1_less_part (LMHLD_part's on the same patches), each with …_low and …_high, 95 % over the blocks of
     test patches of all areas (NaN for fewer than ten); forgetting; f1_sd and forgetting_sd (over seeds, NaN for one);
-    seeds, trained_parameter_steps, seconds, run_ids.
+    seeds, trained_parameter_steps (what it cost, whatever the machine), seconds, run_ids.
     """
-    by_seed, rows = strategy_runs(finals), {}
     counts = {name: intervals.stacked([tested_patches(run) for run in each], BLOCK) for name, each in finals.items()}
-    for strategy, group in by_seed.groupby("strategy", sort=False):
+    rows = {}
+    for strategy, finished in finals.items():
+        own, part = counts[strategy], counts["LMHLD_part"]
         row: dict[str, Any] = {}
-        own, part = counts[str(strategy)], counts["LMHLD_part"]
         measured = {"f1": intervals.over_patches(own), "f1_less_part": intervals.difference(own, part)}
         for name, interval in measured.items():
             row |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
-        row |= {"forgetting": group["forgetting"].mean(), **group[["f1", "forgetting"]].std().add_suffix("_sd")}
-        row |= {"seeds": len(group), **group[["trained_parameter_steps", "seconds"]].mean()}
-        rows[strategy] = row | {"run_ids": join_ids(list(group["run_ids"]))}
+        forgotten, f1 = (
+            pd.Series([of(run) for run in finished]) for of in (forgetting, lambda run: total_scores(run)["f1"])
+        )
+        row |= {
+            "forgetting": forgotten.mean(),
+            "f1_sd": f1.std(),
+            "forgetting_sd": forgotten.std(),
+            "seeds": len(finished),
+        }
+        stages = [stage for run in finished for stage in stages_of(run)]
+        steps = sum(stage.metrics["trained_parameters"] * stage.metrics["steps"] for stage in stages)
+        seconds = sum(stage.metrics["seconds"] for stage in stages)
+        row |= {"trained_parameter_steps": steps / len(finished), "seconds": seconds / len(finished)}
+        rows[strategy] = row | {"run_ids": join_ids([stage.spec.run_id for stage in stages])}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("strategy")

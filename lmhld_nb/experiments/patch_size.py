@@ -67,17 +67,6 @@ def candidate_table(study: Study) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
-def split_contacts(study: Study, area: str) -> pd.DataFrame:
-    """Count an area's test patches, and those that touch a training patch, by how patches are split (rows)."""
-    rows = {}
-    for kind in ("random", "blocks"):
-        patch_spec = study.patch_spec(area).model_copy(update={"split": kind})
-        patch_set = patches.cut(patch_spec, study.dataset.scenes_of(area), progress=False)
-        rows[kind] = [len(patch_set.where("test")), patch_set.neighbours("test", "train")]
-    columns = ["test patches", "touching a training patch"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-
-
 def table_2(patch_sets: Sequence[PatchSet]) -> pd.DataFrame:
     """Tabulate patch sizes, counts and landslide shares as paper Table 2 does, with the dropped windows."""
     rows = []

@@ -1,4 +1,4 @@
-"""Published facts: study areas, Tables 1 to 7 and the list of figures of the LMHLD paper.
+"""Published facts: study areas, Tables 1 to 7 and what the text of the LMHLD paper says.
 
 Every fact has one home, a CSV in this folder (``SOURCES.md`` says where each comes from). Nothing here corrects the
 paper: the audit chapter judges it.
@@ -105,12 +105,6 @@ def _letters(text: str) -> str:
 
 
 @_copied
-def figures() -> pd.DataFrame:
-    """Return Figures 1 to 17 by ``number``: caption (our words), section (text), kind (``map``, ``images``, …)."""
-    return pd.read_csv(FOLDER / "figures.csv", dtype={"section": str}).set_index("number")
-
-
-@_copied
 def world() -> geopandas.GeoDataFrame:
     """Return the outline of the world's land without Antarctica (Natural Earth 1:110m), longitude and latitude."""
     import geopandas  # here, because it takes a second and only maps need it
@@ -166,19 +160,11 @@ def claims() -> pd.DataFrame:
     return table
 
 
-def marks() -> pd.DataFrame:
-    """Return the marked cells of Tables 4 to 7: table, study_area, model, patch_size (0 for none), score, mark."""
-    table = _texts("marks.csv")
-    table["table"] = table["table"].astype(int)
-    table["patch_size"] = table["patch_size"].replace("", "0").astype(int)
-    return table
-
-
 def outside() -> pd.DataFrame:
     """Return facts that are not the paper's: kind, key, value, source (an article, or who counts).
 
     Kinds: ``event`` (day or month), ``cited_count``, ``inventory``, ``moment_magnitude``, ``largest_km2``; of other
-    data ``resolution``, ``patches_described``, ``patches_released``; ``open_data`` (operator); ``lies_in`` (a region).
+    data ``resolution``, ``patches_described``, ``patches_released``; ``lies_in`` (a region).
     """
     return _texts("outside.csv")
 

@@ -1,9 +1,7 @@
 """Figures of experiment 4, networks trained on areas one after another; every function returns a matplotlib Figure."""
 
-import textwrap
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -11,7 +9,6 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from lmhld_nb.evaluation import METRICS
 from lmhld_nb.plots import style
@@ -68,34 +65,6 @@ def stage_matrices(matrix: pd.DataFrame) -> Figure:
             style.name_cells(ax, rows=[f"{stage} {style.area_name(str(area))}" for stage, area in stages], fontsize=7.5)
     explanation = "F1 on the test patches; rows: after this stage; grey: area not yet added"
     return style.counted(figure, style.format_count(len(models), "chain"), explanation)
-
-
-def strategies(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """Compare ways of training on all areas (`forgetting.strategy_table`, ``runs`` of `strategy_runs`)."""
-    titles = [str(title) for title in table.index]
-    y = np.arange(len(titles))
-    figure, axes = plt.subplots(1, 2, figsize=(8, 1.3 + 0.42 * len(titles)), sharey=True)
-    colours = sns.color_palette("colorblind")
-    for ax, column, colour, marker in zip(axes, ("f1", "forgetting"), colours, "oD", strict=False):
-        for row, title in enumerate(titles):
-            dots = runs.loc[runs.index.get_level_values("strategy") == title, column]
-            # A little below the mean, else the interval hides them.
-            ax.plot(dots, np.full(len(dots), row + 0.22), "o", color=colour, alpha=0.4, markersize=3.5, mew=0)
-        ax.plot(table[column], y, marker, color=colour, markersize=6)
-        ax.grid(axis="x", color="0.9")
-        ax.xaxis.set_major_locator(MaxNLocator(5))
-    axes[0].hlines(y, table["f1_low"], table["f1_high"], color=colours[0], linewidth=2)
-    middle: dict[str, Any] = {"transform": axes[1].get_yaxis_transform(), "ha": "center", "va": "center"}
-    for row in y[table["forgetting"].isna().to_numpy()]:
-        axes[1].text(0.5, row, "nothing to forget", fontsize=7.5, color="0.4", **middle)
-    axes[0].set(title="F1", xlabel="test patches, higher is better")
-    axes[1].set(title="average forgetting", xlabel="F1 lost, lower is better")
-    if table["forgetting"].notna().any():
-        axes[1].axvline(0, color="0.5", linewidth=0.8)
-    axes[0].set_yticks(y, [textwrap.fill(title, 28) for title in titles])
-    axes[0].set_ylim(len(titles) - 0.5, -0.5)
-    networks = style.format_count(len(runs), "network")
-    return style.counted(figure, networks, "line: 95 % over test patches, faint dots: single seeds")
 
 
 def part_beside(table: pd.DataFrame) -> Figure:

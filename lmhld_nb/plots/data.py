@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
-from matplotlib.colors import LogNorm, to_rgba
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -145,43 +144,3 @@ def windows_on_scene(scene: Scene, patch_set: PatchSet) -> Figure:
     style.no_ticks(*axes)
     explanation = f"{style.area_name(scene.area)}, scene {scene.name}"
     return style.counted(figure, style.format_count(reasons.size, "window"), explanation)
-
-
-def patch_gallery(patch_sets: Sequence[PatchSet], each: int = 6) -> Figure:
-    """Show patches of each area with their landslides outlined, from the least to the greatest share."""
-    size = (0.95 * each + 0.5, 1.05 * len(patch_sets))
-    figure, axes = plt.subplots(len(patch_sets), each, figsize=size, squeeze=False)
-    for row, patch_set in zip(axes, patch_sets, strict=True):
-        spec, shares = patch_set.spec, patch_set.index["share"].sort_values()
-        for ax, position in zip(row, np.linspace(0, len(shares) - 1, each).astype(int), strict=True):
-            number = shares.index[position]
-            ax.imshow(style.rgb(patch_set.images[number], spec.bands))
-            ax.contour(patch_set.masks[number], [0.5], colors="cyan", linewidths=0.8)
-            ax.set_title(f"{shares[number]:.0%}", fontsize=7, pad=2)
-        row[0].set_ylabel(f"{style.area_name(spec.area)}\n{spec.size} px", fontsize=7.5)
-    style.no_ticks(*axes.flat)
-    total = style.format_count(sum(len(patch_set.index) for patch_set in patch_sets), "patch")
-    return style.counted(figure, f"{axes.size} of {total}", "percentage: landslide share of the patch")
-
-
-def polygon_checks(checked: pd.DataFrame) -> Figure:
-    """Draw slope, NDVI and brightness of every polygon against its surroundings, flagged ones marked."""
-    flagged = checked[checked["flag"] != ""]
-    panels = [("area_px", "slope_deg", "slope (degrees) against size (px)"), ("ndvi_around", "ndvi", "NDVI")]
-    panels.append(("brightness_around", "brightness", "brightness (stored units)"))
-    panels = [panel for panel in panels if panel[1] in checked and checked[panel[1]].notna().any()]
-    figure, axes = plt.subplots(1, len(panels), figsize=(1 + 3 * len(panels), 3.2), squeeze=False)
-    for ax, (x, y, title) in zip(axes[0], panels, strict=True):
-        points = ax.scatter(checked[x], checked[y], c=checked["area_px"], norm=LogNorm(), s=12, cmap="viridis")
-        label = f"flagged: {len(flagged)}"
-        ax.scatter(flagged[x], flagged[y], s=45, facecolor="none", edgecolor=style.FALSE_ALARM, label=label)
-        ax.set_title(title)
-        if x == "area_px":
-            ax.set(xscale="log", xlabel="area (px)", ylabel="mean slope")
-        else:
-            low, high = np.nanmin(checked[[x, y]]), np.nanmax(checked[[x, y]])
-            ax.plot([low, high], [low, high], color="0.6", linewidth=0.8)
-            ax.set(xlabel="surroundings", ylabel="landslide")
-    axes[0, 0].legend()
-    figure.colorbar(points, ax=axes, label="area (px)", shrink=0.8)
-    return style.counted(figure, style.format_count(len(checked), "polygon"))

@@ -15,7 +15,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from lmhld_nb.plots import style
-from lmhld_nb.plots.scores import errors, errors_legend
 
 if TYPE_CHECKING:
     from lmhld_nb.experiments.examples import View
@@ -51,22 +50,6 @@ def overlays(views: Sequence[View]) -> Figure:
         handles.append(Line2D([], [], color="cyan", lw=1.2, label="true outline"))
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
     return style.counted(figure, style.format_count(len(views), "scene"))
-
-
-def mistakes(views: Sequence[View]) -> Figure:
-    """Show close-ups in pairs, the image and hits, false alarms and misses over it."""
-    if not views:
-        return _nothing()
-    figure, panels, _, _ = style.grid(2 * len(views), (1.85, 2.05), (0, 0.5), narrowest=7.4)
-    for left, right, view in zip(panels[::2], panels[1::2], views, strict=True):
-        assert view.truth is not None
-        picture = style.rgb(view.values, view.bands)
-        left.imshow(picture)
-        right.imshow(errors(view.mapped, view.truth, picture))
-        left.set_title(view.title, fontsize=8, loc="left")
-    errors_legend(figure)
-    style.no_ticks(*panels)
-    return style.counted(figure, style.format_count(len(views), "close-up"))
 
 
 def precision_recall(curves: Mapping[str, pd.DataFrame], scores: pd.DataFrame) -> Figure:

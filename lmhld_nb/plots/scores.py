@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -70,23 +68,6 @@ def score_heatmap(table: pd.DataFrame, scores: Mapping[str, str], rows: str) -> 
         explanation += f"; *: fewer than {intervals.LEAST} test patches"
     explanation += f"; {style.by_network(table, 'seeds')}"
     return style.counted(figure, f"{style.format_count(len(table), 'score')} a panel at most", explanation)
-
-
-def recipe_heatmap(table: pd.DataFrame) -> Figure:
-    """Draw test F1 by batch size and epochs (index levels), and over the optimiser's steps (paper section 3.3)."""
-    f1 = table["f1"].unstack("epochs")
-    figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.2))
-    style.heatmap(axes[0], f1.to_numpy(float), "{:.3f}".format, (table["f1"].min(), table["f1"].max()))
-    style.name_cells(axes[0], list(map(str, f1.columns)), list(map(str, f1.index)))
-    axes[0].set(title="F1 on the test patches", xlabel="epochs", ylabel="batch size")
-    colours = sns.color_palette("viridis", len(f1))
-    for size, colour, marker in zip(f1.index, colours, cycle("osD^vPX"), strict=False):
-        line = table.loc[size]
-        axes[1].plot(line["steps"], line["f1"], color=colour, marker=marker, markersize=5, label=f"batch {size}")
-    axes[1].set(xscale="log", xlabel="steps of the optimiser", ylabel="F1", title="the same scores over steps")
-    axes[1].legend()
-    seeds = f"seeds: {table['seeds'].max()} a score"
-    return style.counted(figure, style.format_count(len(table), "score"), seeds)
 
 
 def errors(predicted: np.ndarray, truth: np.ndarray, background: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from lmhld_nb.scenes import arrays
 from lmhld_nb.sources.files import SUFFIXES, Header, codes_in, compile_pattern, list_files, read_header
 from lmhld_nb.sources.layout import SPLITS, Layout, Part, area_rank, nodata_codes, slug, split_rank
 
-_SAMPLED_IMAGES, _SAMPLED_MASKS, _SEARCHED_MASKS = 4, 12, 200
+_SAMPLED_IMAGES, _SAMPLED_MASKS = 4, 48
 
 # What names of folders and files say
 
@@ -35,9 +35,8 @@ _CHINESE_NAMES = (
     "里约 rio, 里约热内卢 rio, 北海道 hokkaido, 艾米利亚 emilia_romagna, 艾米利亚罗马涅 emilia_romagna, 尼泊尔 gorkha, "
     "廓尔喀 gorkha, 九寨沟 jiuzhaigou, 汶川 wenchuan, 台湾 taiwan, 臺灣 taiwan"
 )
-_TOKEN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
 TWO = " and "  # stands between the areas of a name that speaks of two
-_LONGEST_ALIAS = 4  # words: rio de janeiro brazil
+_Mark = tuple[str, str]  # a known word's kind (area, split, role or filler) and value
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,7 @@ class Group:
     role: str | None  # image, mask, other (elevation and the like), None where no name says
     area: str | None
     split: str | None
+    key: str  # what is left of the names without words for images and masks: the same for both of a pair
     files: dict[str, str]  # id → path
 
     @property
@@ -62,91 +62,66 @@ class Group:
         return [paths[index] for index in indices]
 
 
-class Mark(NamedTuple):
-    """A known word in a name."""
-
-    start: int
-    end: int
-    kind: str  # area, split, role or filler
-    value: str
-
-
 @cache
-def _words() -> dict[str, tuple[str, str]]:
-    """Return kind and value of each known word."""
+def _words(letters: bool) -> dict[str, _Mark]:
+    """Return kind and value of each known word, without what stands between its parts; with ``letters`` X and Y."""
     words = {word: ("filler", "") for word in _FILLERS.split()}
     words |= {word: ("role", role) for role, listed in _ROLES.items() for word in listed.split()}
     words |= {word: ("split", split) for word, split in SPLITS.items()}
     words |= {word: ("area", area) for word, area in map(str.split, _CHINESE_NAMES.split(", "))}
     for area, aliases in paper.areas()["aliases"].items():
-        words |= {re.sub(r"[\W_]+", "", word.lower()): ("area", str(area)) for word in (str(area), *aliases.split(";"))}
-    return words
+        words |= {_bare(word): ("area", str(area)) for word in (str(area), *aliases.split(";"))}
+    return words | ({"x": ("role", "image"), "y": ("role", "mask")} if letters else {})
 
 
-def marks_in(text: str, single_letters: bool = False) -> list[Mark]:
-    """Return the known words in ``text``; ``single_letters`` makes X an image and Y a mask."""
-    tokens = list(_TOKEN.finditer(text))
-    marks, at = [], 0
-    while at < len(tokens):
-        for length in range(min(_LONGEST_ALIAS, len(tokens) - at), 0, -1):
-            word = "".join(token.group().lower() for token in tokens[at : at + length])
-            meaning = _words().get(word)
-            if single_letters and word in ("x", "y"):
-                meaning = ("role", "image" if word == "x" else "mask")
-            elif meaning is None and length == 1:  # wenchuan224
-                areas = ((name, known) for name, known in _words().items() if known[0] == "area" and name.isascii())
-                meaning = next((known for name, known in areas if len(name) >= 6 and word.startswith(name)), None)
-            if meaning:
-                marks.append(Mark(tokens[at].start(), tokens[at + length - 1].end(), *meaning))
-                break
-        at += length
-    return marks
+@cache
+def _known(letters: bool) -> str:
+    """Return a regular expression of a known word: not inside another one, but with a capital (TrainData) beside it."""
+    words = sorted(_words(letters).items(), key=lambda item: len(item[0]), reverse=True)
+    between = {"area": r"[\W_]*"}  # what may stand between an area's letters: EmiliaRomagna, Rio_de-Janeiro
+    listed = "|".join(between.get(kind, "").join(map(re.escape, word)) for word, (kind, _) in words)
+    return rf"(?:(?<![^\W\d_])|(?<=[a-z])(?=[A-Z]))(?i:{listed})(?![a-z])"
+
+
+def _bare(text: str) -> str:
+    return re.sub(r"[\W_]+", "", text.lower())
 
 
 def group_files(files: list[str], root: Path) -> list[Group]:
-    """Sort files into groups of one folder, suffix, name pattern, area, split and role; UserError without images."""
-    files = [path for path in files if path.lower().endswith(SUFFIXES)]
-    if not files:
+    """Sort files into groups of one folder, name pattern and suffix; UserError without images."""
+    groups: dict[str, dict[str, str]] = defaultdict(dict)
+    for path in (path for path in files if path.lower().endswith(SUFFIXES)):
+        folder, stem = path.rpartition("/")[0], PurePosixPath(path).stem
+        word = _known(arrays.is_array_file(Path(path)))
+        # Known words at the ends of a name are no part of the id.
+        ends = rf"((?:[\W_]*{word})*[\W_]*)(.*?)([\W_]*(?:{word}[\W_]*)*)"
+        before, middle, after = re.fullmatch(ends, stem).groups()  # type: ignore[union-attr]
+        name = f"{before}{{id}}{after}{path[len(path) - len(PurePosixPath(path).suffix) :]}"
+        groups[f"{folder}/{name}".lstrip("/") if middle else path][middle] = path
+    if not groups:
         raise UserError(f"{root}: holds no images ({', '.join(SUFFIXES)}); give the folder that holds the patches")
-    groups: dict[tuple[str, str | None, str | None, str | None], dict[str, str]] = defaultdict(dict)
-    for path in files:
-        *folders, name = path.split("/")
-        stem, _, suffix = name.rpartition(".")
-        area, split, role = _meaning([])
-        for component in folders:
-            said = _meaning(marks_in(component, single_letters=component.lower() in ("x", "y")))
-            area, split, role = (new or old for new, old in zip(said, (area, split, role), strict=True))
-        prefix, middle, ending, marks = _split_stem(stem, arrays.is_array_file(Path(name)))
-        own_area, own_split, own = _meaning(marks)
+    return [_group(pattern, paths) for pattern, paths in groups.items()]
+
+
+def _group(pattern: str, paths: dict[str, str]) -> Group:
+    """Read what the words in folders' names and the files' own say: the innermost counts."""
+    *folders, stem = PurePosixPath(pattern).with_suffix("").parts
+    area, split, role = None, None, None
+    key: list[str] = []
+    for depth, name in enumerate((*folders, stem)):
+        last = depth == len(folders)
+        letters = name.lower() in ("x", "y") or (last and arrays.is_array_file(Path(pattern)))
+        words = re.findall(_known(letters), name)
+        marks = [_words(letters)[_bare(word)] for word in words]
+        areas, splits, roles = ([value for kind, value in marks if kind == one] for one in ("area", "split", "role"))
+        area, split = TWO.join(dict.fromkeys(areas)) or area, splits[-1] if splits else split
+        own = next((role for role in ("other", "mask", "image") if role in roles), None)
         # masks/image_1.tif is a mask; images/1_mask.tif is one too.
-        role = "mask" if "mask" in (role, own) else own or role
-        pattern = "/".join([*folders, f"{prefix}{{id}}{ending}.{suffix}" if middle else name])
-        groups[pattern, role, own_area or area, own_split or split][middle] = path
-    return [Group(*key, paths) for key, paths in groups.items()]
-
-
-def _meaning(marks: list[Mark]) -> tuple[str | None, str | None, str | None]:
-    """Return area (two joined by `TWO`), split and role that the words in a name give."""
-    areas, splits, roles = ([mark.value for mark in marks if mark.kind == kind] for kind in ("area", "split", "role"))
-    # The least likely role by chance first.
-    role = next((role for role in ("other", "mask", "image") if role in roles), None)
-    return TWO.join(dict.fromkeys(areas)) or None, splits[-1] if splits else None, role
-
-
-def _split_stem(stem: str, array: bool) -> tuple[str, str, str, list[Mark]]:
-    """Split a file's stem into prefix, id and suffix: known words at its ends are no part of the id."""
-    marks = marks_in(stem, single_letters=array)
-    left, right, outer = 0, len(stem), []
-    for mark in marks:
-        if not re.search(r"[^\W_]", stem[left : mark.start]):
-            left = mark.end
-            outer.append(mark)
-    for mark in reversed(marks):
-        if mark.start >= left and not re.search(r"[^\W_]", stem[mark.end : right]):
-            right = mark.start
-            outer.append(mark)
-    before, middle, after = re.findall(r"^([\W_]*)(.*?)([\W_]*)$", stem[left:right])[0]
-    return stem[:left] + before, middle, after + stem[right:], outer
+        role = "mask" if last and role == "mask" else own or role
+        for word, (kind, _) in zip(words, marks, strict=True):
+            name = name.replace(word, "", 1) if kind == "role" else name
+        key.append(_bare(name))
+    return Group(pattern, role, area, split, "/".join(key), paths)
 
 
 # What files say
@@ -185,12 +160,7 @@ def _pair_all(root: Path, groups: list[Group], pairs: _Pairs) -> list[str]:
     masks = [group for group in groups if group.role == "mask"]
     ignored = [f"{group.pattern} ({len(group.files)})" for group in groups if group.role == "other"]
     for image in sorted((g for g in groups if g.role in ("image", None)), key=lambda g: g.role is None):
-        candidates = [mask for mask in masks if (mask.area, mask.split) == (image.area, image.split)]
-        above = set(PurePosixPath(image.pattern).parents)
-        depths = [len(above & {*PurePosixPath(m.pattern).parents}) + (image.folder == m.folder) for m in candidates]
-        candidates = [mask for mask, depth in zip(candidates, depths, strict=True) if depth == max(depths)]
-        same = [mask for mask in candidates if mask.files.keys() == image.files.keys()]
-        candidates = same if len(same) == 1 else candidates
+        candidates = [mask for mask in masks if mask.key == image.key]
         first = next(iter(image.files.values()))
         if len(candidates) > 1:
             patterns = " and ".join(f"'{mask.pattern}'" for mask in candidates[:2])
@@ -201,10 +171,8 @@ def _pair_all(root: Path, groups: list[Group], pairs: _Pairs) -> list[str]:
             ignored.append(first)  # a lone overview picture
         else:
             raise Ambiguous(f"{root / first}: no masks found for it")
-    paired = {mask.pattern for _, mask in pairs}
-    for mask in masks:
-        if mask.pattern not in paired:
-            raise Ambiguous(f"{root / next(iter(mask.files.values()))}: a mask, but its images were not found")
+    if alone := [mask for mask in masks if mask not in [paired for _, paired in pairs]]:
+        raise Ambiguous(f"{root / alone[0].some(1)[0]}: a mask, but its images were not found")
     return ignored
 
 
@@ -255,9 +223,8 @@ def _landslide_codes(root: Path, mask: Group, declared: Layout) -> tuple[int, ..
     stated = {"landslide_codes", "label_nodata_codes"} & declared.model_fields_set
     allowed = [{0, *landslide, *nodata_codes(declared, landslide)}] if stated else [{0, 1}, {0, 255}]
     values: set[int] = set()
-    for count, path in enumerate(dict.fromkeys([*mask.some(_SAMPLED_MASKS), *mask.some(_SEARCHED_MASKS)])):
-        if count >= _SAMPLED_MASKS and values != {0}:
-            break
+    sample = mask.some(_SAMPLED_MASKS)
+    for path in sample:
         codes = codes_in(root / path)
         if codes is None:
             raise Ambiguous(f"{root / path}: holds values that are not whole numbers, hence no landslide codes")
@@ -266,7 +233,7 @@ def _landslide_codes(root: Path, mask: Group, declared: Layout) -> tuple[int, ..
             listed = ", ".join(map(str, sorted(values)[:6]))
             raise Ambiguous(f"{root / path}: mask codes {listed}: which of them mean landslide is not clear")
     if values == {0}:
-        raise Ambiguous(f"{root / mask.folder}: no landslide in {count + 1} masks")
+        raise Ambiguous(f"{root / mask.folder}: no landslide in {len(sample)} masks")
     return landslide if stated or 255 not in values else (255,)
 
 
