@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -295,7 +296,7 @@ def map_(
     ],
     out: Annotated[Path, typer.Option(help="folder for the results")],
     run_id: Annotated[str | None, typer.Option("--run", help="id of a finished run")] = None,
-    weights: Annotated[Path | None, typer.Option(help="a weights.safetensors file, or one of `lmhld export`")] = None,
+    weights: Annotated[Path | None, typer.Option(help="a file of `lmhld learn` or `lmhld export`")] = None,
     bands: Annotated[str | None, typer.Option(help="names of the file's bands in order, e.g. red,green,blue")] = None,
     nodata: Annotated[float | None, typer.Option(help="no-data value; default: the file's own")] = None,
     resolution: Annotated[str | None, typer.Option(help="metres to predict at, or `trained`; not of results")] = None,
@@ -347,6 +348,69 @@ def map_(
         typer.echo(", ".join(f"{metric.title} {scores[name]:.4f}" for name, metric in METRICS.items()))
 
 
+@app.command(cls=_Pairs, epilog="Example: lmhld learn scene.tif slides.gpkg --bands red,green,blue --out net/")
+def learn(
+    scene: Annotated[Path, typer.Argument(help="georeferenced image")],
+    labels: Annotated[Path, typer.Argument(help="polygons, or a mask: 1 landslide, 0 background, 255 unlabelled")],
+    out: Annotated[Path, typer.Option(help="folder for the results")],
+    searched: Annotated[
+        Path | None, typer.Option(help="polygons of the ground that was searched; default: around each landslide")
+    ] = None,
+    layer: Annotated[str | None, typer.Option(help="layer of LABELS, where it has several")] = None,
+    class_column: Annotated[str | None, typer.Option(help="column of LABELS that tells classes apart")] = None,
+    landslide: Annotated[list[str] | None, typer.Option(help="value of that column; repeatable")] = None,
+    background: Annotated[
+        list[str] | None, typer.Option(help="value that means searched and no landslide; repeatable")
+    ] = None,
+    review: Annotated[
+        bool,
+        typer.Option("--review", help="LABELS is a map's landslides.gpkg with `right` or `wrong` in column review"),
+    ] = False,
+    also: Annotated[
+        list[str] | None, typer.Option(metavar="SCENE LABELS", help="another labelled scene; repeatable")
+    ] = None,
+    start: Annotated[Path | None, typer.Option("--from", help="network to compare with and to train on")] = None,
+    freeze: Annotated[int, typer.Option(help="encoder levels of that network that keep their weights")] = 0,
+    bands: Annotated[str | None, typer.Option(help="names of the files' bands in order, e.g. red,green,blue")] = None,
+    nodata: Annotated[float | None, typer.Option(help="no-data value; default: the files' own")] = None,
+    patch: Annotated[int | None, typer.Option(help="side of a patch in px; default: by the landslides' sizes")] = None,
+    steps: Annotated[int | None, typer.Option(help="training steps of each network; default: about a minute")] = None,
+    model: Annotated[str, typer.Option(help="network, see chapter 03")] = "unet",
+    device: Device = "auto",
+    workers: Workers = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train a network for an event of your own from a few labels, and say what it is worth; `lmhld map` maps with it.
+
+    Ground that is not labelled is never taken for background.
+    """
+    from lmhld_nb import mapping
+    from lmhld_nb.mapping.labelled import LabelFile
+
+    if review and (class_column or landslide or background):
+        raise UserError("learn: --review has classes of its own; leave out --class-column, --landslide, --background")
+    if bool(class_column) != bool(landslide):
+        raise UserError("learn: --class-column and --landslide belong together; give both, or neither for all polygons")
+    names = tuple(bands.split(",")) if bands else None
+    if review:
+        class_column, landslide, background = "review", ["right"], ["wrong"]
+    classes = class_column, tuple(landslide or ()), tuple(background or ())
+    pairs = [(Path(one), Path(other)) for one, _, other in (text.partition("\n") for text in also or ())]
+    scenes = [(mapping.scene_of_file(one, names, nodata), LabelFile(file, None, layer, *classes, around=review))
+              for one, file in [(scene, labels), *pairs]]  # fmt: skip
+    (first, file), *others = scenes
+    settings = mapping.LearnSettings(patch, steps, model, freeze, 0, device, workers)
+    card = mapping.learn(first, replace(file, searched=searched), out, others, start, settings, not quiet)
+    saw = card["saw"]
+    typer.echo(
+        f"{saw['landslides']} landslides, {saw['labelled_share']:.1%} of the ground labelled ({out / 'searched.png'})"
+    )
+    for row in card["candidates"]:
+        typer.echo(f"  {row['candidate']:14} F1 {row['f1']:.3f}  {row['remark']}")
+    for line in (*saw["notes"], *card["verdict"]):
+        typer.echo(line)
+
+
 @app.command(epilog="Example: lmhld audit --json")
 def audit(as_json: Annotated[bool, typer.Option("--json", help="for other programs")] = False) -> None:
     """Check the paper's published numbers against each other: one line per statement, with its verdict."""
@@ -358,7 +422,7 @@ def audit(as_json: Annotated[bool, typer.Option("--json", help="for other progra
 
 @app.command(epilog="Example: lmhld export 0123456789abcdef --out net.onnx")
 def export(
-    run: Annotated[str, typer.Argument(help="id of a finished run, or a weights.safetensors file")],
+    run: Annotated[str, typer.Argument(help="id of a finished run, or a .safetensors file of `lmhld learn`")],
     out: Annotated[
         Path, typer.Option(help="FILE.safetensors, or FILE.onnx for other programs; FILE.json beside it is for people")
     ],

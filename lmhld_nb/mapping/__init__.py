@@ -1,6 +1,7 @@
 """Mapping: whole scenes to rasters, polygons and styles."""
 
 from lmhld_nb.mapping.inputs import MapSettings, scene_of_file
+from lmhld_nb.mapping.learning import LearnSettings, learn
 from lmhld_nb.mapping.maps import map_scene
 
-__all__ = ["MapSettings", "map_scene", "scene_of_file"]
+__all__ = ["LearnSettings", "MapSettings", "learn", "map_scene", "scene_of_file"]

@@ -58,7 +58,7 @@ def map_scene(
     UserError where the scene cannot be mapped, or ``out`` not written (`folder.all_or_nothing`).
     """
     began = time.perf_counter()
-    beside = weights.with_name("searched.gpkg")  # the ground that was searched for labels
+    beside = weights.with_name("searched.gpkg")  # what `lmhld learn` writes
     searched_file = settings.searched or (beside if beside.is_file() else None)
     sides = (scene.mask, scene.polygons, settings.dem, settings.clouds, searched_file)
     read = [path for path in (scene.image, *others, weights, *sides) if path]

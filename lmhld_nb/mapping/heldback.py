@@ -1,0 +1,144 @@
+"""Held-back blocks: labelled ground that a network has not learnt from, and what it shows there."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.ndimage import maximum_filter
+from scipy.special import expit, logit
+
+from lmhld_nb.evaluation import Confusion, best_threshold, intervals, score_threshold
+from lmhld_nb.mapping.labelled import BACKGROUND, LANDSLIDE, UNLABELLED
+
+FOLDS, BLOCKS = 3, 24  # blocks that labelled ground is divided into; fewer where a block would be less than a patch
+BINS = 200  # of probabilities
+THRESHOLDING_PIXELS = 2**20  # that a plain threshold is looked for in, at most
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Blocks of labelled ground, dealt over folds."""
+
+    blocks: np.ndarray  # (rows, cols) int32, the number of each labelled pixel's block; -1 where unlabelled
+    of_block: np.ndarray  # (blocks,) its fold; all 0 where too few blocks hold landslides for any to be held back
+
+    @property
+    def count(self) -> int:
+        """How many folds there are, each held back once; 0 where nothing is."""
+        return int(self.of_block.max()) + 1 if self.of_block.any() else 0
+
+    @cached_property
+    def pixels(self) -> np.ndarray:
+        """(rows, cols) int8, the fold of each labelled pixel; -1 where unlabelled."""
+        return np.where(self.blocks >= 0, self.of_block[self.blocks], -1).astype(np.int8)
+
+    def training_labels(self, labels: np.ndarray, fold: int, size: int) -> np.ndarray:
+        """Return the labels with 255 in the blocks of a fold and up to an eighth of a patch around them."""
+        if not self.count:
+            return labels
+        near = maximum_filter((self.pixels == fold).astype(np.uint8), 2 * (size // 8) + 1)
+        return np.where(near, UNLABELLED, labels).astype(np.uint8)
+
+
+def deal(labels: np.ndarray, size: int) -> Folds:
+    """Divide labelled ground into square blocks, a patch of ``size`` pixels wide at least, and deal them over folds.
+
+    Those with most landslide come first, each to the fold that has least so far, then those without; all are held back
+    once. Nothing is held back where fewer than two blocks hold landslides, or a fold's training would lack a class.
+    """
+    known = labels != UNLABELLED
+    side = max(size, math.isqrt(int(known.sum()) // BLOCKS))
+    rows, cols = (np.arange(length, dtype=np.int32) // side for length in labels.shape)
+    blocks = rows[:, None] * np.int32(cols[-1] + 1) + cols
+    blocks[known] = np.unique(blocks[known], return_inverse=True)[1]
+    blocks[~known] = -1
+    area = np.bincount(blocks[known])
+    landslide = np.bincount(blocks[labels == LANDSLIDE], minlength=len(area))
+    folds = min(FOLDS, int(np.count_nonzero(landslide)))
+    of_block, totals = np.zeros(len(area), int), np.zeros((2, FOLDS))[:, : max(folds, 1)]
+    for block in np.lexsort((-area, -landslide)):
+        kind = int(landslide[block] == 0)
+        of_block[block] = totals[kind].argmin()
+        totals[kind, of_block[block]] += landslide[block] or area[block]
+    dealt = Folds(blocks, of_block)
+    for fold in range(dealt.count):
+        left = dealt.training_labels(labels, fold, size)
+        if not ((left == LANDSLIDE).any() and (left == BACKGROUND).any()):
+            return Folds(blocks, np.zeros_like(of_block))
+    return dealt
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A candidate on the held-back blocks."""
+
+    counts: np.ndarray  # (blocks, 3) tp, fp and fn, each block at the threshold that is best on the *other* folds
+    threshold: float  # best on all of them, for calibrated probabilities; 0.5 where nothing is held back
+    temperature: float  # that logits are divided by to be calibrated
+
+    @property
+    def f1(self) -> float:
+        """Pooled F1; NaN where nothing was held back."""
+        return float(intervals.f1(self.counts))
+
+    @property
+    def interval(self) -> intervals.Interval:
+        """Pooled F1 with its bootstrap interval over blocks."""
+        return intervals.over_patches(self.counts)
+
+    @property
+    def total(self) -> Confusion:
+        """Pooled counts, true negatives left out."""
+        tp, fp, fn = map(int, self.counts.sum(axis=0))
+        return Confusion(tp, fp, fn, 0)
+
+
+def judge(probability: np.ndarray, labels: np.ndarray, folds: Folds) -> Judged:
+    """Judge held-back probabilities (rows, cols) of a candidate; unlabelled pixels have no part."""
+    if not folds.count:
+        return Judged(np.zeros((1, 3)), 0.5, 1.0)
+    known = labels != UNLABELLED
+    level = np.minimum((probability[known] * BINS).astype(np.int64), BINS - 1)
+    cell = (2 * folds.blocks[known].astype(np.int64) + (labels[known] == LANDSLIDE)) * BINS + level
+    shape = (len(folds.of_block), 2, BINS)
+    histogram = np.bincount(cell, minlength=math.prod(shape)).reshape(shape)
+    above = histogram[..., ::-1].cumsum(axis=-1)[..., ::-1]  # found at the threshold k / BINS
+    fp, tp = above[:, 0], above[:, 1]
+    counts = np.stack([tp, fp, histogram[:, 1].sum(axis=1, keepdims=True) - tp], axis=-1)  # (blocks, BINS, 3)
+    nested = np.empty((len(counts), 3), np.int64)
+    for fold in range(folds.count):
+        held = folds.of_block == fold
+        nested[held] = counts[held, _best_cut(counts[~held])]
+    temperature = _temperature(histogram.sum(axis=0))
+    return Judged(nested, float(expit(logit(_best_cut(counts) / BINS) / temperature)), temperature)
+
+
+def _best_cut(counts: np.ndarray) -> int:
+    """Return which threshold of 1 to BINS - 1, in steps of 1 / BINS, has the highest F1 over blocks."""
+    return 1 + int(np.nanargmax(intervals.f1(counts.swapaxes(0, 1))[1:]))
+
+
+def _temperature(histogram: np.ndarray) -> float:
+    """Return the temperature of the least cross-entropy, of (2, BINS) counts of background and landslide."""
+    logits = logit((np.arange(BINS) + 0.5) / BINS)
+    tried = np.geomspace(0.25, 8, 81)
+    costs = [(histogram * np.logaddexp(0, [logits / one, -logits / one])).sum() for one in tried]
+    return float(tried[int(np.argmin(costs))])
+
+
+def plain_threshold(
+    values: np.ndarray, labels: np.ndarray, folds: Folds, bands: tuple[str, ...]
+) -> tuple[str, Confusion]:
+    """Score the best single threshold (`best_threshold`), found on the other folds and applied to each in turn.
+
+    ``values`` are (bands, rows, cols) as stored. Returns the rules in words, and pooled counts.
+    """
+    step = max(1, math.isqrt(labels.size // THRESHOLDING_PIXELS))
+    values, labels, pixels = values[None, :, ::step, ::step], labels[None, ::step, ::step], folds.pixels[::step, ::step]
+    total, rules = Confusion(0, 0, 0, 0), []
+    for fold in range(folds.count):
+        rule = best_threshold(values, np.where(pixels == fold, UNLABELLED, labels), bands)
+        total += score_threshold(rule, values, np.where(pixels == fold, labels, UNLABELLED), bands)
+        rules.append(f"{rule.feature} {'≥' if rule.above else '≤'} {rule.value:.4g}")
+    return ", ".join(dict.fromkeys(rules)), total
