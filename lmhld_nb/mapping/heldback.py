@@ -8,12 +8,11 @@ import numpy as np
 from scipy.ndimage import maximum_filter
 from scipy.special import expit, logit
 
-from lmhld_nb.evaluation import Confusion, best_threshold, intervals, score_threshold
+from lmhld_nb.evaluation import Confusion, intervals, scores
 from lmhld_nb.mapping.labelled import BACKGROUND, LANDSLIDE, UNLABELLED
 
 FOLDS, BLOCKS = 3, 24  # blocks that labelled ground is divided into; fewer where a block would be less than a patch
 BINS = 200  # of probabilities
-THRESHOLDING_PIXELS = 2**20  # that a plain threshold is looked for in, at most
 
 
 @dataclass(frozen=True)
@@ -21,24 +20,23 @@ class Folds:
     """Blocks of labelled ground, dealt over folds."""
 
     blocks: np.ndarray  # (rows, cols) int32, the number of each labelled pixel's block; -1 where unlabelled
-    of_block: np.ndarray  # (blocks,) its fold; all 0 where too few blocks hold landslides for any to be held back
+    of_block: np.ndarray  # (blocks,) its fold; all -1 where too few blocks hold landslides for any to be held back
 
     @property
     def count(self) -> int:
         """How many folds there are, each held back once; 0 where nothing is."""
-        return int(self.of_block.max()) + 1 if self.of_block.any() else 0
+        return int(self.of_block.max()) + 1
 
     @cached_property
     def pixels(self) -> np.ndarray:
-        """(rows, cols) int8, the fold of each labelled pixel; -1 where unlabelled."""
+        """(rows, cols) int8, the fold of each labelled pixel; -1 where unlabelled, or where nothing is held back."""
         return np.where(self.blocks >= 0, self.of_block[self.blocks], -1).astype(np.int8)
 
-    def training_labels(self, labels: np.ndarray, fold: int, size: int) -> np.ndarray:
-        """Return the labels with 255 in the blocks of a fold and up to an eighth of a patch around them."""
-        if not self.count:
-            return labels
-        near = maximum_filter((self.pixels == fold).astype(np.uint8), 2 * (size // 8) + 1)
-        return np.where(near, UNLABELLED, labels).astype(np.uint8)
+
+def training_labels(labels: np.ndarray, pixels: np.ndarray, fold: int, size: int) -> np.ndarray:
+    """Return labels with 255 where ``pixels`` are of a fold, and up to an eighth of a patch around them."""
+    near = maximum_filter((pixels == fold).astype(np.uint8), 2 * (size // 8) + 1)
+    return np.where(near, UNLABELLED, labels).astype(np.uint8)
 
 
 def deal(labels: np.ndarray, size: int) -> Folds:
@@ -63,9 +61,9 @@ def deal(labels: np.ndarray, size: int) -> Folds:
         totals[kind, of_block[block]] += landslide[block] or area[block]
     dealt = Folds(blocks, of_block)
     for fold in range(dealt.count):
-        left = dealt.training_labels(labels, fold, size)
-        if not ((left == LANDSLIDE).any() and (left == BACKGROUND).any()):
-            return Folds(blocks, np.zeros_like(of_block))
+        left = training_labels(labels, dealt.pixels, fold, size)
+        if folds < 2 or not {LANDSLIDE, BACKGROUND} <= set(np.unique(left).tolist()):
+            return Folds(blocks, np.full_like(of_block, -1))
     return dealt
 
 
@@ -74,30 +72,23 @@ class Judged:
     """A candidate on the held-back blocks."""
 
     counts: np.ndarray  # (blocks, 3) tp, fp and fn, each block at the threshold that is best on the *other* folds
-    threshold: float  # best on all of them, for calibrated probabilities; 0.5 where nothing is held back
+    threshold: float  # best on all of them, for calibrated probabilities
     temperature: float  # that logits are divided by to be calibrated
 
     @property
     def f1(self) -> float:
-        """Pooled F1; NaN where nothing was held back."""
+        """Pooled F1."""
         return float(intervals.f1(self.counts))
 
-    @property
-    def interval(self) -> intervals.Interval:
-        """Pooled F1 with its bootstrap interval over blocks."""
-        return intervals.over_patches(self.counts)
-
-    @property
-    def total(self) -> Confusion:
-        """Pooled counts, true negatives left out."""
+    def scores(self) -> dict[str, float]:
+        """Return all metrics of the pooled counts, and F1's bootstrap interval over blocks that hold something."""
+        interval = intervals.over_patches(self.counts[self.counts.any(axis=1)])
         tp, fp, fn = map(int, self.counts.sum(axis=0))
-        return Confusion(tp, fp, fn, 0)
+        return {**scores(Confusion(tp, fp, fn, 0)), "low": interval.low, "high": interval.high}
 
 
 def judge(probability: np.ndarray, labels: np.ndarray, folds: Folds) -> Judged:
     """Judge held-back probabilities (rows, cols) of a candidate; unlabelled pixels have no part."""
-    if not folds.count:
-        return Judged(np.zeros((1, 3)), 0.5, 1.0)
     known = labels != UNLABELLED
     level = np.minimum((probability[known] * BINS).astype(np.int64), BINS - 1)
     cell = (2 * folds.blocks[known].astype(np.int64) + (labels[known] == LANDSLIDE)) * BINS + level
@@ -125,20 +116,3 @@ def _temperature(histogram: np.ndarray) -> float:
     tried = np.geomspace(0.25, 8, 81)
     costs = [(histogram * np.logaddexp(0, [logits / one, -logits / one])).sum() for one in tried]
     return float(tried[int(np.argmin(costs))])
-
-
-def plain_threshold(
-    values: np.ndarray, labels: np.ndarray, folds: Folds, bands: tuple[str, ...]
-) -> tuple[str, Confusion]:
-    """Score the best single threshold (`best_threshold`), found on the other folds and applied to each in turn.
-
-    ``values`` are (bands, rows, cols) as stored. Returns the rules in words, and pooled counts.
-    """
-    step = max(1, math.isqrt(labels.size // THRESHOLDING_PIXELS))
-    values, labels, pixels = values[None, :, ::step, ::step], labels[None, ::step, ::step], folds.pixels[::step, ::step]
-    total, rules = Confusion(0, 0, 0, 0), []
-    for fold in range(folds.count):
-        rule = best_threshold(values, np.where(pixels == fold, UNLABELLED, labels), bands)
-        total += score_threshold(rule, values, np.where(pixels == fold, labels, UNLABELLED), bands)
-        rules.append(f"{rule.feature} {'≥' if rule.above else '≤'} {rule.value:.4g}")
-    return ", ".join(dict.fromkeys(rules)), total
