@@ -8,7 +8,6 @@ from __future__ import annotations
 import secrets
 import signal
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -354,17 +353,14 @@ def learn(
     labels: Annotated[Path, typer.Argument(help="polygons, or a mask: 1 landslide, 0 background, 255 unlabelled")],
     out: Annotated[Path, typer.Option(help="folder for the results")],
     searched: Annotated[
-        Path | None, typer.Option(help="polygons of the ground that was searched; default: around each landslide")
+        Path | None, typer.Option(help="polygons of searched ground; default: around landslides")
     ] = None,
     layer: Annotated[str | None, typer.Option(help="layer of LABELS, where it has several")] = None,
     class_column: Annotated[str | None, typer.Option(help="column of LABELS that tells classes apart")] = None,
-    landslide: Annotated[list[str] | None, typer.Option(help="value of that column; repeatable")] = None,
-    background: Annotated[
-        list[str] | None, typer.Option(help="value that means searched and no landslide; repeatable")
-    ] = None,
+    landslide: Annotated[str, typer.Option(help="its values that mean landslide, e.g. scar,flow")] = "",
+    background: Annotated[str, typer.Option(help="its values that mean searched, no landslide")] = "",
     review: Annotated[
-        bool,
-        typer.Option("--review", help="LABELS is a map's landslides.gpkg with `right` or `wrong` in column review"),
+        bool, typer.Option("--review", help="LABELS is a map's landslides.gpkg with right or wrong in column review")
     ] = False,
     also: Annotated[
         list[str] | None, typer.Option(metavar="SCENE LABELS", help="another labelled scene; repeatable")
@@ -373,9 +369,7 @@ def learn(
     freeze: Annotated[int, typer.Option(help="encoder levels of that network that keep their weights")] = 0,
     bands: Annotated[str | None, typer.Option(help="names of the files' bands in order, e.g. red,green,blue")] = None,
     nodata: Annotated[float | None, typer.Option(help="no-data value; default: the files' own")] = None,
-    patch: Annotated[int | None, typer.Option(help="side of a patch in px; default: by the landslides' sizes")] = None,
     steps: Annotated[int | None, typer.Option(help="training steps of each network; default: about a minute")] = None,
-    model: Annotated[str, typer.Option(help="network, see chapter 03")] = "unet",
     device: Device = "auto",
     workers: Workers = None,
     quiet: Quiet = False,
@@ -391,23 +385,21 @@ def learn(
         raise UserError("learn: --review has classes of its own; leave out --class-column, --landslide, --background")
     if bool(class_column) != bool(landslide):
         raise UserError("learn: --class-column and --landslide belong together; give both, or neither for all polygons")
-    names = tuple(bands.split(",")) if bands else None
     if review:
-        class_column, landslide, background = "review", ["right"], ["wrong"]
-    classes = class_column, tuple(landslide or ()), tuple(background or ())
-    pairs = [(Path(one), Path(other)) for one, _, other in (text.partition("\n") for text in also or ())]
-    scenes = [(mapping.scene_of_file(one, names, nodata), LabelFile(file, None, layer, *classes, around=review))
-              for one, file in [(scene, labels), *pairs]]  # fmt: skip
-    (first, file), *others = scenes
-    settings = mapping.LearnSettings(patch, steps, model, freeze, 0, device, workers)
-    card = mapping.learn(first, replace(file, searched=searched), out, others, start, settings, not quiet)
-    saw = card["saw"]
-    typer.echo(
-        f"{saw['landslides']} landslides, {saw['labelled_share']:.1%} of the ground labelled ({out / 'searched.png'})"
-    )
+        class_column, landslide, background = "review", "right", "wrong"
+    classes = class_column, tuple(landslide.split(",")), tuple(filter(None, background.split(",")))
+    names, pairs = tuple(bands.split(",")) if bands else None, [text.partition("\n") for text in also or ()]
+    labelled = [(scene, labels, searched), *((Path(one), Path(other), None) for one, _, other in pairs)]
+    first, *others = [
+        (mapping.scene_of_file(image, names, nodata), LabelFile(file, ground, layer, *classes, around=review))
+        for image, file, ground in labelled
+    ]
+    settings = mapping.LearnSettings(steps, freeze=freeze, device=device, workers=workers)
+    card = mapping.learn(*first, out, others, start, settings, not quiet)
+    typer.echo(f"{card['landslides']} landslides, {card['labelled_share']:.1%} of the scene labelled: searched.gpkg")
     for row in card["candidates"]:
-        typer.echo(f"  {row['candidate']:14} F1 {row['f1']:.3f}  {row['remark']}")
-    for line in (*saw["notes"], *card["verdict"]):
+        typer.echo(f"  F1 {row['f1']:.3f}  {row['candidate']}")
+    for line in (*card["notes"], *card["verdict"]):
         typer.echo(line)
 
 

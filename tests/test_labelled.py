@@ -34,9 +34,7 @@ def read(folder: Path, file: Path | LabelFile, values: np.ndarray | None = None,
     values = image_of(DISCS) if values is None else values
     event = Scene("event", "event", write_tif(folder / "event.tif", values, nodata=0), BANDS[: len(values)])
     with scenes.open_image(event) as image:
-        ground = labelled.read(image, file if isinstance(file, LabelFile) else LabelFile(file), event.bands, **options)
-        labelled.write(folder, ground)
-        return ground
+        return labelled.read(image, file if isinstance(file, LabelFile) else LabelFile(file), event.bands, **options)
 
 
 def test_ground_around_polygons_is_searched_and_nothing_else(tmp_path):
@@ -47,10 +45,8 @@ def test_ground_around_polygons_is_searched_and_nothing_else(tmp_path):
     reach = max(2 * np.sqrt(slides.sum() / np.pi), ground.patch / 4)
     rows, cols = np.nonzero(ground.labels == 0)
     assert distance_transform_edt(~slides)[rows, cols].max() <= reach + 2
-    told = labelled.describe([ground])
-    assert told["labelled_px"] == (ground.labels != 255).sum() and "around landslides" in told["notes"][0]
-    outline = gpd.read_file(tmp_path / "searched.gpkg")
-    assert outline.area.sum() == pytest.approx(9 * told["labelled_px"]) and (tmp_path / "searched.png").is_file()
+    assert "around landslides" in ground.notes[0]
+    assert labelled.searched(ground).area.sum() == pytest.approx(9 * (ground.labels != 255).sum())
 
 
 def test_all_that_was_searched_is_labelled_and_what_lies_outside_is_not(tmp_path):
@@ -84,10 +80,8 @@ def test_a_mask_is_taken_as_it_is_and_no_data_is_unlabelled(tmp_path):
     ground = read(tmp_path, write_tif(tmp_path / "mask.tif", codes), values)
     codes[:, :10] = 255
     assert (ground.labels == codes).all()
-    window = ground.window
-    assert (window.row, window.col, window.height) == (0, 0, 200)
-    assert 99 < window.col + window.width <= 100 + ground.patch // 2
-    assert ground.values.shape == (4, window.height, window.width)
+    assert ground.part.shape == ground.values.shape[1:] and len(ground.part) == 200
+    assert 99 < ground.part.shape[1] <= 100 + ground.patch
 
 
 def test_labels_in_other_coordinates_or_crossing_themselves_are_mended_and_it_is_said(tmp_path):
@@ -112,7 +106,7 @@ def test_patches_follow_the_landslides_and_the_ground(tmp_path):
     assert read(tmp_path, slides).patch == 128
     searched = layer(tmp_path / "looked.gpkg", [pixels(0, 0, 70, 200)])
     narrow = read(tmp_path, LabelFile(slides, searched))
-    assert narrow.patch == 64 and "70 px wide: patches of 64 px instead of 128" in narrow.notes[-1]
+    assert narrow.patch == 64 and "patches of 64 px instead of 128" in narrow.notes[-1]
     assert read(tmp_path, LabelFile(slides, searched), patch=48).patch == 48
 
 
@@ -130,7 +124,7 @@ def test_bad_labels_are_refused_in_one_line(tmp_path):
         ("absent.gpkg: no such file", LabelFile(tmp_path / "absent.gpkg")),
         ("event.tif: cannot be read as polygons", LabelFile(two, tmp_path / "event.tif", "one")),
         ("no column 'type', it has kind", LabelFile(kinds, column="type", landslide=("scar",))),
-        ("no 'kind' says slide, it holds scar", LabelFile(kinds, column="kind", landslide=("slide",))),
+        ("no 'kind' is slide, it holds scar", LabelFile(kinds, column="kind", landslide=("slide",))),
         ("no ground without landslide.*--searched", LabelFile(layer(tmp_path / "all.gpkg", [pixels(0, 0, 200, 240)]))),
         ("covers the centre of a pixel", LabelFile(layer(tmp_path / "dot.gpkg", [pixels(9, 9, 9, 9).buffer(0.1)]))),
         ("covers the centre of a pixel", LabelFile(kinds, layer(tmp_path / "s.gpkg", [pixels(100, 100, 150, 150)]))),

@@ -65,14 +65,10 @@ def trained(tasks: list[Task], progress: bool) -> Iterator[tuple[Task, np.ndarra
     """Train what is not trained yet; yield each task, the probabilities (n,) in its fold, and the loss of each step."""
     on_gpu = hardware.choose_device(tasks[0].settings.device) != "cpu"
     workers = min(tasks[0].settings.workers or (1 if on_gpu else processes.cores()), len(tasks))
+    done = ((task, future.result()) for task, future in processes.side_by_side(_work, tasks, workers))
     with progress_bar(len(tasks), "learn", "network", progress) as bar:
-        if workers == 1:
-            for task in tasks:
-                yield task, *_work(task)
-                bar.update()
-            return
-        for task, future in processes.side_by_side(_work, tasks, workers):
-            yield task, *future.result()
+        for task, result in done if workers > 1 else ((task, _work(task)) for task in tasks):
+            yield task, *result
             bar.update()
 
 

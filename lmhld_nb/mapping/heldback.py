@@ -80,11 +80,15 @@ class Judged:
         """Pooled F1."""
         return float(intervals.f1(self.counts))
 
+    @property
+    def interval(self) -> intervals.Interval:
+        """Pooled F1 with its bootstrap interval over blocks that hold something."""
+        return intervals.over_patches(self.counts[self.counts.any(axis=1)])
+
     def scores(self) -> dict[str, float]:
-        """Return all metrics of the pooled counts, and F1's bootstrap interval over blocks that hold something."""
-        interval = intervals.over_patches(self.counts[self.counts.any(axis=1)])
+        """Return all metrics of the pooled counts, and the interval's bounds."""
         tp, fp, fn = map(int, self.counts.sum(axis=0))
-        return {**scores(Confusion(tp, fp, fn, 0)), "low": interval.low, "high": interval.high}
+        return {**scores(Confusion(tp, fp, fn, 0)), "low": self.interval.low, "high": self.interval.high}
 
 
 def judge(probability: np.ndarray, labels: np.ndarray, folds: Folds) -> Judged:

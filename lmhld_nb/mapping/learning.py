@@ -117,16 +117,15 @@ def compare(
     stack: ExitStack, pairs: Sequence[tuple[Scene, LabelFile]], work: Path, start: Path | None,
     settings: LearnSettings, progress: bool,
 ) -> Comparison:  # fmt: skip
-    """Train and judge all candidates, in the folder ``work``; images stay open as long as ``stack``; raises as `learn`.
-    """
+    """Train and judge all candidates, in the folder ``work``; images stay open with ``stack``; raises as `learn`."""
     if settings.freeze and start is None:
         raise UserError("--freeze: is of a start network; give one with --from")
     model, start_card = networks.load(start) if start else (None, {})
     grounds: list[Ground] = []
     for scene, file in pairs:
         image = stack.enter_context(scenes.open_image(scene))
-        named = tuple(band for band in scene.bands if band not in ("", "alpha"))
-        bands = tuple(start_card.get("bands", grounds[0].bands if grounds else named))
+        own = tuple(band for band in scene.bands if band not in ("", "alpha"))
+        bands = tuple(start_card.get("bands", grounds[0].bands if grounds else own))
         inputs.check_image(image, bands)
         if not grounds and any(area.get("grid") == _grid(image) for area in start_card.get("areas", {}).values()):
             problem = f"has learnt from {scene.image.name}, so nothing could be held back from it"
@@ -134,7 +133,7 @@ def compare(
         grounds.append(labelled.read(image, file, bands, grounds[0].patch if grounds else settings.patch))
     size = min(ground.patch for ground in grounds)
     statistics = [prediction.scene_statistics(ground.image, bands) for ground in grounds]
-    arrays = [(_scaled(ground, own), ground.part) for ground, own in zip(grounds, statistics, strict=True)]
+    arrays = [(_scaled(ground, pair), ground.part) for ground, pair in zip(grounds, statistics, strict=True)]
     truth, folds = grounds[0].part, heldback.deal(grounds[0].part, size)
     found: dict[str, np.ndarray] = {}
     if model is not None:
@@ -217,6 +216,7 @@ def _card(
         rule = best_threshold(ground.values[None, :, ::step, ::step], ground.part[None, ::step, ::step], ground.bands)
         plain = f"{rule.feature} {'from' if rule.above else 'up to'} {rule.value:.4g}, chosen on the same ground"
         everything = Confusion(landslide, total - landslide, 0, 0)
+        notes.append(f"held-back F1 {judged[best].interval.describe()}, of {ground.landslides} landslides")
         for name, one in ((plain, rule.confusion), ("all landslide", everything)):
             table.append({"candidate": name, **scores_of(one)})
             if one.f1 > judged[best].f1:
@@ -239,10 +239,11 @@ def _card(
         },
         "percentiles": dict(zip(ground.bands, percentiles, strict=True)),
         "kept": best,
+        "held_back": judged[best].scores() if judged else None,
         "candidates": table,
         "verdict": notes,
         "landslides": ground.landslides,
-        "blocks": len(next(iter(judged.values())).counts) if judged else 0,
+        "blocks": len(judged[best].counts) if judged else 0,
         "labelled_px": total,
         "labelled_share": total / ground.labels.size,
         "notes": [note for one in compared.grounds for note in one.notes],
