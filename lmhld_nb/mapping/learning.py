@@ -255,20 +255,19 @@ def _card(
 def _label_next(compared: Comparison, members: Members) -> gpd.GeoDataFrame:
     """Return squares of a patch's size, at least half of them unlabelled, in which the network is least certain."""
     ground, task = compared.grounds[0], compared.tasks[0]
-    image, size, sums = ground.image, task.size, np.zeros((2, *(-(-n // task.size) for n in ground.labels.shape)))
-    firsts, device = np.arange(0, image.shape[1], size), torch.device(hardware.choose_device(task.settings.device))
+    image, size, device = ground.image, task.size, torch.device(hardware.choose_device(task.settings.device))
+    down, across = (length // size for length in ground.labels.shape)
     voting = networks.Ensemble([one for one, _ in members], [about["weight"] for _, about in members])
     network = Network(voting.eval().to(device), device)
     predicted = prediction.predicted_rows(image, ground.bands, compared.statistics[0], network, size, overlap=0.0)
     with closing(predicted) as rows:
-        for window, probability in rows:
-            new = (probability >= 0) & (ground.labels[window.row : window.row + window.height] == UNLABELLED)
-            doubt = np.where(new, 1 - np.abs(2 * probability - 1), 0)
-            squares = np.arange(window.row, window.row + window.height) // size
-            for total, values in zip(sums, (doubt, new), strict=True):
-                np.add.at(total, squares, np.add.reduceat(values.astype(float), firsts, axis=1))
-    mean = np.where(sums[1] >= size**2 / 2, sums[0] / np.maximum(sums[1], 1), 0)
-    chosen = [divmod(int(k), mean.shape[1]) for k in np.argsort(-mean, axis=None, kind="stable")[:SQUARES]]
+        probability = np.concatenate([values for _, values in rows])
+    new = (probability >= 0) & (ground.labels == UNLABELLED)
+    doubt = np.where(new, 1 - np.abs(2 * probability - 1), 0)
+    share, sums = (values[: down * size, : across * size].reshape(down, size, across, size).mean(axis=(1, 3))
+                   for values in (new, doubt))  # fmt: skip
+    mean = np.where(share >= 0.5, sums / np.maximum(share, 0.5), 0)
+    chosen = [divmod(int(k), across) for k in np.argsort(-mean, axis=None, kind="stable")[:SQUARES]]
     chosen = [(row, col) for row, col in chosen if mean[row, col] > 0]
     boxes = [box(*array_bounds(size, size, image.transform @ image.transform.translation(col * size, row * size)))
              for row, col in chosen]  # fmt: skip

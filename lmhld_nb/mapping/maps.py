@@ -89,7 +89,7 @@ def map_scene(
         has_labels = scene.mask or scene.polygons
         labels = stack.enter_context(scenes.open_labels(scene, image)) if has_labels else None
         stack.enter_context(engine.settings(device))
-        statistics = prediction.stored_statistics(card) or prediction.scene_statistics(view, bands)
+        statistics = prediction.scene_statistics(view, bands)
         warned = unlike(view, card, statistics)
         for line in warned:
             print(printable(f"lmhld: {scene.image.name}: {line}"), file=sys.stderr)
