@@ -19,7 +19,7 @@ from lmhld_nb.book.exercises import exercise, exercises, stub, student, write_co
 from lmhld_nb.config import workdir
 from lmhld_nb.evaluation import intervals
 
-CHAPTERS = {path.stem[:2]: path for path in chapters.chapters()}
+CHAPTERS = {chapters.number_of(path): path for path in chapters.chapters()}
 
 MISTAKES = {
     "00.1": "changed = changed[1:]",
