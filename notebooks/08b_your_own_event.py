@@ -57,13 +57,9 @@ if image:
     )
 else:
     scene = lm.sources.get("unseen-smoke", progress=False).scenes_of("luding")[0]
-with (
-    lm.scenes.open_image(scene) as opened,
-    lm.scenes.open_labels(scene, opened) as labels,
-):
-    whole = lm.scenes.Window(0, 0, *opened.shape)
-    truth, values = labels.read(whole), opened.read(whole, scene.bands)
-    transform, crs, valid = opened.transform, opened.crs, opened.valid(values)
+values, truth, valid = lm.scenes.read_all(scene, scene.bands)
+with lm.scenes.open_image(scene) as opened:
+    transform, crs = opened.transform, opened.crs
 truth[~valid] = 255
 print(
     f"{truth.shape[0]} x {truth.shape[1]} pixels of {transform.a:g} m, bands {', '.join(scene.bands)}"
