@@ -24,9 +24,8 @@ image: str = ""  # your own: a georeferenced image; empty: a made-up event
 mask: str = ""  # and its labels: 1 landslide, 0 background, 255 not known; for the scores at the end, all of it
 bands: str = "red,green,blue"  # of your own image, in the file's order
 columns: float = 0.4  # share of the image, from the left, in which somebody has outlined the landslides
-steps: int = (
-    60  # of each network's training; `lmhld learn` takes 200 to 600 by itself
-)
+patch: int = 32  # px, a patch's side; `lmhld learn` has its own rule
+steps: int = 200  # of each network's training; `lmhld learn`: 200 to 600
 
 # %%
 from pathlib import Path
@@ -94,7 +93,7 @@ print(
 
 # %% tags=["nbval-ignore-output"]
 drawn = lm.mapping.LabelFile(folder / "slides.gpkg", folder / "searched.gpkg")
-settings = lm.mapping.LearnSettings(steps, workers=1, device="cpu")
+settings = lm.mapping.LearnSettings(steps, patch, workers=1, device="cpu")
 card = lm.learn(scene, drawn, folder / "net", settings=settings, progress=False)
 
 # %% [markdown]

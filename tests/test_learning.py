@@ -63,11 +63,12 @@ def test_the_loss_of_labels_is_that_of_masks_where_all_is_known_and_blind_elsewh
 
 
 def test_every_block_is_held_back_once_and_no_label_beside_it_is_learnt_from():
-    folds = heldback.deal(CODES, 32)
-    assert folds.count == 3 and ((folds.pixels >= 0) == (CODES != 255)).all()
+    blocks, of_block = heldback.deal(CODES, 32)
+    folds = of_block[blocks]
+    assert folds.max() == 2 and ((folds >= 0) == (CODES != 255)).all()
     for fold in range(3):
-        held = folds.pixels == fold
-        left = heldback.training_labels(CODES, folds.pixels, fold, 32)
+        held = folds == fold
+        left = heldback.training_labels(CODES, folds, fold, 32)
         assert (CODES[held] == 1).any() and (left == 1).any()
         assert (left[held] == 255).all() and ((left == 255) | (left == CODES)).all()
         row, col = np.argwhere(held)[0]
@@ -79,24 +80,25 @@ def test_few_landslides_give_fewer_folds_or_none(count):
     codes = np.zeros(SHAPE, np.uint8)
     for number in range(count):
         codes[90:100, 90 + 70 * number : 100 + 70 * number] = 1
-    assert heldback.deal(codes, 64).count == (0 if count == 1 else 2)
+    assert heldback.deal(codes, 64)[1].max() + 1 == (0 if count == 1 else 2)
 
 
 def test_a_score_uses_thresholds_of_other_folds_and_labelled_pixels_only():
-    folds = heldback.deal(CODES, 32)
+    dealt = heldback.deal(CODES, 32)
+    folds = dealt[1][dealt[0]]
     random = np.random.default_rng(0)
     # Each fold's network has another scale, so that no threshold of others fits perfectly.
-    probability = np.clip(0.3 * (CODES == 1) + 0.2 * folds.pixels + random.uniform(0, 0.3, SHAPE), 0, 1)
-    judged = heldback.judge(probability, CODES, folds)
+    probability = np.clip(0.3 * (CODES == 1) + 0.2 * folds + random.uniform(0, 0.3, SHAPE), 0, 1)
+    judged = heldback.judge(probability, CODES, *dealt)
     total = Confusion(0, 0, 0, 0)
     for fold in range(3):
-        held, others = folds.pixels == fold, (folds.pixels != fold) & (CODES != 255)
+        held, others = folds == fold, (folds != fold) & (CODES != 255)
         cuts = [k / heldback.BINS for k in range(1, heldback.BINS)]
         f1 = [Confusion.of(probability >= cut, CODES == 1, others).f1 for cut in cuts]
         total += Confusion.of(probability >= cuts[int(np.argmax(f1))], CODES == 1, held)
     assert judged.counts.sum(axis=0).tolist() == [total.tp, total.fp, total.fn]
     assert judged.f1 == pytest.approx(total.f1) == judged.scores()["f1"]
-    other = heldback.judge(np.where(CODES == 255, random.random(SHAPE), probability), CODES, folds)
+    other = heldback.judge(np.where(CODES == 255, random.random(SHAPE), probability), CODES, *dealt)
     assert (other.counts == judged.counts).all() and other.threshold == judged.threshold
 
 
@@ -104,9 +106,9 @@ def test_temperature_takes_back_overconfidence():
     random = np.random.default_rng(0)
     logits = random.normal(0, 1.2, (400, 400))
     truth = (random.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(np.uint8)
-    judged = heldback.judge(1 / (1 + np.exp(-2.5 * logits)), truth, heldback.deal(truth, 32))
+    judged = heldback.judge(1 / (1 + np.exp(-2.5 * logits)), truth, *heldback.deal(truth, 32))
     assert judged.temperature == pytest.approx(2.5, rel=0.1)
-    plain = heldback.judge(1 / (1 + np.exp(-logits)), truth, heldback.deal(truth, 32))
+    plain = heldback.judge(1 / (1 + np.exp(-logits)), truth, *heldback.deal(truth, 32))
     assert judged.threshold == pytest.approx(plain.threshold, abs=0.03)
 
 

@@ -45,7 +45,7 @@ class Cells(SphinxDirective):
         except UserError as error:
             raise self.error(str(error)) from None
         html = table_html(number, pd.read_csv(path, dtype={"patch_size": str}), profile, recorded)
-        link = f'<p>The whole table: <a href="chapters/{chapter}.html">chapter {number_of(chapter)}</a>.</p>'
+        link = f'<p>The whole table: <a href="chapters/{chapter}.html">chapter {number_of(str(chapter))}</a>.</p>'
         return [nodes.raw("", link + html, format="html")]
 
 

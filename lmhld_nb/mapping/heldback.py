@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from scipy.ndimage import maximum_filter
@@ -15,35 +14,19 @@ FOLDS, BLOCKS = 3, 24  # blocks that labelled ground is divided into; fewer wher
 BINS = 200  # of probabilities
 
 
-@dataclass(frozen=True)
-class Folds:
-    """Blocks of labelled ground, dealt over folds."""
-
-    blocks: np.ndarray  # (rows, cols) int32, the number of each labelled pixel's block; -1 where unlabelled
-    of_block: np.ndarray  # (blocks,) its fold; all -1 where too few blocks hold landslides for any to be held back
-
-    @property
-    def count(self) -> int:
-        """How many folds there are, each held back once; 0 where nothing is."""
-        return int(self.of_block.max()) + 1
-
-    @cached_property
-    def pixels(self) -> np.ndarray:
-        """(rows, cols) int8, the fold of each labelled pixel; -1 where unlabelled, or where nothing is held back."""
-        return np.where(self.blocks >= 0, self.of_block[self.blocks], -1).astype(np.int8)
-
-
 def training_labels(labels: np.ndarray, pixels: np.ndarray, fold: int, size: int) -> np.ndarray:
     """Return labels with 255 where ``pixels`` are of a fold, and up to an eighth of a patch around them."""
     near = maximum_filter((pixels == fold).astype(np.uint8), 2 * (size // 8) + 1)
     return np.where(near, UNLABELLED, labels).astype(np.uint8)
 
 
-def deal(labels: np.ndarray, size: int) -> Folds:
+def deal(labels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Divide labelled ground into square blocks, a patch of ``size`` pixels wide at least, and deal them over folds.
 
-    Those with most landslide come first, each to the fold that has least so far, then those without; all are held back
-    once. Nothing is held back where fewer than two blocks hold landslides, or a fold's training would lack a class.
+    Returns the number of each pixel's block (rows, cols), -1 where unlabelled, and the fold of each block (blocks + 1,)
+    with -1 at the end, so that the one indexed by the other is the fold of each pixel. Blocks with most landslide come
+    first, each to the fold that has least so far, then those without; all are held back once. All folds are -1 where
+    fewer than two blocks hold landslides, or a fold's training would lack a class.
     """
     known = labels != UNLABELLED
     side = max(size, math.isqrt(int(known.sum()) // BLOCKS))
@@ -59,12 +42,12 @@ def deal(labels: np.ndarray, size: int) -> Folds:
         kind = int(landslide[block] == 0)
         of_block[block] = totals[kind].argmin()
         totals[kind, of_block[block]] += landslide[block] or area[block]
-    dealt = Folds(blocks, of_block)
-    for fold in range(dealt.count):
-        left = training_labels(labels, dealt.pixels, fold, size)
+    of_block = np.append(of_block, -1)
+    for fold in range(max(folds, 1)):
+        left = training_labels(labels, of_block[blocks], fold, size)
         if folds < 2 or not {LANDSLIDE, BACKGROUND} <= set(np.unique(left).tolist()):
-            return Folds(blocks, np.full_like(of_block, -1))
-    return dealt
+            of_block[:] = -1
+    return blocks, of_block
 
 
 @dataclass(frozen=True)
@@ -91,19 +74,19 @@ class Judged:
         return {**scores(Confusion(tp, fp, fn, 0)), "low": self.interval.low, "high": self.interval.high}
 
 
-def judge(probability: np.ndarray, labels: np.ndarray, folds: Folds) -> Judged:
-    """Judge held-back probabilities (rows, cols) of a candidate; unlabelled pixels have no part."""
+def judge(probability: np.ndarray, labels: np.ndarray, blocks: np.ndarray, of_block: np.ndarray) -> Judged:
+    """Judge held-back probabilities (rows, cols) of a candidate by blocks as dealt; unlabelled pixels have no part."""
     known = labels != UNLABELLED
     level = np.minimum((probability[known] * BINS).astype(np.int64), BINS - 1)
-    cell = (2 * folds.blocks[known].astype(np.int64) + (labels[known] == LANDSLIDE)) * BINS + level
-    shape = (len(folds.of_block), 2, BINS)
+    cell = (2 * blocks[known].astype(np.int64) + (labels[known] == LANDSLIDE)) * BINS + level
+    shape = (len(of_block) - 1, 2, BINS)
     histogram = np.bincount(cell, minlength=math.prod(shape)).reshape(shape)
     above = histogram[..., ::-1].cumsum(axis=-1)[..., ::-1]  # found at the threshold k / BINS
     fp, tp = above[:, 0], above[:, 1]
     counts = np.stack([tp, fp, histogram[:, 1].sum(axis=1, keepdims=True) - tp], axis=-1)  # (blocks, BINS, 3)
     nested = np.empty((len(counts), 3), np.int64)
-    for fold in range(folds.count):
-        held = folds.of_block == fold
+    for fold in range(int(of_block.max()) + 1):
+        held = of_block[:-1] == fold
         nested[held] = counts[held, _best_cut(counts[~held])]
     temperature = _temperature(histogram.sum(axis=0))
     return Judged(nested, float(expit(logit(_best_cut(counts) / BINS) / temperature)), temperature)

@@ -134,31 +134,32 @@ def compare(
     size = min(ground.patch for ground in grounds)
     statistics = [prediction.scene_statistics(ground.image, bands) for ground in grounds]
     arrays = [(_scaled(ground, pair), ground.part) for ground, pair in zip(grounds, statistics, strict=True)]
-    truth, folds = grounds[0].part, heldback.deal(grounds[0].part, size)
+    truth, dealt = grounds[0].part, heldback.deal(grounds[0].part, size)
+    folds = dealt[1][dealt[0]]
     found: dict[str, np.ndarray] = {}
     if model is not None:
         device = torch.device(hardware.choose_device(settings.device))
         if isinstance(model, networks.Ensemble):
             model.temperature = 1.0  # it is fitted anew
-        found["start"] = candidates.predict(model.to(device), arrays[0][0], folds.pixels >= 0, size, device)
+        found["start"] = candidates.predict(model.to(device), arrays[0][0], folds >= 0, size, device)
         grounds[0].notes.extend(f"{start}: {line}" for line in unlike(grounds[0].image, start_card, statistics[0]))
     steps = settings.steps or int(np.clip(candidates.PIXELS / candidates.BATCH / size**2, 200, 600))
     named = [asdict(settings) | {"workers": 0}, steps, size, bands, digest_of(start) if start else ""]
     digest = hashlib.sha256(json.dumps(named).encode())
-    for array in (folds.pixels, *(array for both in arrays for array in both)):
+    for array in (folds, *(array for both in arrays for array in both)):
         digest.update(np.ascontiguousarray(array).data)
     tasks = [
-        Task(kind, fold, work / digest.hexdigest()[:16], arrays, folds.pixels, bands, size, steps, settings, start)
+        Task(kind, fold, work / digest.hexdigest()[:16], arrays, folds, bands, size, steps, settings, start)
         for kind in ("event", *(["tuned"] if start else []), *(["joint"] if len(grounds) > 1 else []))
-        for fold in range(max(1, folds.count))
+        for fold in range(max(1, int(folds.max()) + 1))
     ]
     log = []
     for task, values, losses in candidates.trained(tasks, progress):
-        found.setdefault(task.candidate, np.zeros(truth.shape, np.float32))[folds.pixels == task.fold] = values
+        found.setdefault(task.candidate, np.zeros(truth.shape, np.float32))[folds == task.fold] = values
         log += [(task.candidate, task.fold, step, loss) for step, loss in enumerate(losses, 1)]
     if start:
         found["mean"] = (found["start"] + found["event"]) / 2
-    judged = {name: heldback.judge(values, truth, folds) for name, values in found.items()} if folds.count else {}
+    judged = {name: heldback.judge(values, truth, *dealt) for name, values in found.items() if folds.max() >= 0}
     table = pd.DataFrame(sorted(log), columns=["candidate", "fold", "step", "loss"])
     members = networks.members_of(model, start_card) if model is not None else []
     total = sum(about["weight"] for _, about in members)
