@@ -295,7 +295,7 @@ def map_(
     ],
     out: Annotated[Path, typer.Option(help="folder for the results")],
     run_id: Annotated[str | None, typer.Option("--run", help="id of a finished run")] = None,
-    weights: Annotated[Path | None, typer.Option(help="a weights.safetensors file, or one of `lmhld export`")] = None,
+    weights: Annotated[Path | None, typer.Option(help="a file of `lmhld learn` or `lmhld export`")] = None,
     bands: Annotated[str | None, typer.Option(help="names of the file's bands in order, e.g. red,green,blue")] = None,
     nodata: Annotated[float | None, typer.Option(help="no-data value; default: the file's own")] = None,
     resolution: Annotated[str | None, typer.Option(help="metres to predict at, or `trained`; not of results")] = None,
@@ -347,6 +347,62 @@ def map_(
         typer.echo(", ".join(f"{metric.title} {scores[name]:.4f}" for name, metric in METRICS.items()))
 
 
+@app.command(cls=_Pairs, epilog="Example: lmhld learn scene.tif slides.gpkg --bands red,green,blue --out net/")
+def learn(
+    scene: Annotated[Path, typer.Argument(help="georeferenced image")],
+    labels: Annotated[Path, typer.Argument(help="polygons, or a mask: 1 landslide, 0 background, 255 unlabelled")],
+    out: Annotated[Path, typer.Option(help="folder for the results")],
+    searched: Annotated[
+        Path | None, typer.Option(help="polygons of searched ground; default: around landslides")
+    ] = None,
+    layer: Annotated[str | None, typer.Option(help="layer of LABELS, where it has several")] = None,
+    class_column: Annotated[str | None, typer.Option(help="column of LABELS that tells classes apart")] = None,
+    landslide: Annotated[str, typer.Option(help="its values that mean landslide, e.g. scar,flow")] = "",
+    background: Annotated[str, typer.Option(help="its values that mean searched, no landslide")] = "",
+    review: Annotated[
+        bool, typer.Option("--review", help="LABELS is a map's landslides.gpkg with right or wrong in column review")
+    ] = False,
+    also: Annotated[
+        list[str] | None, typer.Option(metavar="SCENE LABELS", help="another labelled scene; repeatable")
+    ] = None,
+    start: Annotated[Path | None, typer.Option("--from", help="network to compare with and to train on")] = None,
+    freeze: Annotated[int, typer.Option(help="encoder levels of that network that keep their weights")] = 0,
+    bands: Annotated[str | None, typer.Option(help="names of the files' bands in order, e.g. red,green,blue")] = None,
+    nodata: Annotated[float | None, typer.Option(help="no-data value; default: the files' own")] = None,
+    steps: Annotated[int | None, typer.Option(help="training steps of each network; default: about a minute")] = None,
+    device: Device = "auto",
+    workers: Workers = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train a network for an event of your own from a few labels, and say what it is worth; `lmhld map` maps with it.
+
+    Ground that is not labelled is never taken for background.
+    """
+    from lmhld_nb import mapping
+    from lmhld_nb.mapping.labelled import LabelFile
+
+    if review and (class_column or landslide or background):
+        raise UserError("learn: --review has classes of its own; leave out --class-column, --landslide, --background")
+    if bool(class_column) != bool(landslide):
+        raise UserError("learn: --class-column and --landslide belong together; give both, or neither for all polygons")
+    if review:
+        class_column, landslide, background = "review", "right", "wrong"
+    classes = class_column, tuple(landslide.split(",")), tuple(filter(None, background.split(",")))
+    names, pairs = tuple(bands.split(",")) if bands else None, [text.partition("\n") for text in also or ()]
+    labelled = [(scene, labels, searched), *((Path(one), Path(other), None) for one, _, other in pairs)]
+    first, *others = [
+        (mapping.scene_of_file(image, names, nodata), LabelFile(file, ground, layer, *classes, around=review))
+        for image, file, ground in labelled
+    ]
+    settings = mapping.LearnSettings(steps, freeze=freeze, device=device, workers=workers)
+    card = mapping.learn(*first, out, others, start, settings, not quiet)
+    typer.echo(f"{card['landslides']} landslides, {card['labelled_share']:.1%} of the scene labelled: searched.gpkg")
+    for row in card["candidates"]:
+        typer.echo(f"  F1 {row['f1']:.3f}  {row['candidate']}")
+    for line in (*card["notes"], *card["verdict"]):
+        typer.echo(line)
+
+
 @app.command(epilog="Example: lmhld audit --json")
 def audit(as_json: Annotated[bool, typer.Option("--json", help="for other programs")] = False) -> None:
     """Check the paper's published numbers against each other: one line per statement, with its verdict."""
@@ -358,7 +414,7 @@ def audit(as_json: Annotated[bool, typer.Option("--json", help="for other progra
 
 @app.command(epilog="Example: lmhld export 0123456789abcdef --out net.onnx")
 def export(
-    run: Annotated[str, typer.Argument(help="id of a finished run, or a weights.safetensors file")],
+    run: Annotated[str, typer.Argument(help="id of a finished run, or a .safetensors file of `lmhld learn`")],
     out: Annotated[
         Path, typer.Option(help="FILE.safetensors, or FILE.onnx for other programs; FILE.json beside it is for people")
     ],

@@ -320,4 +320,4 @@ with lm.exercise(3, removed):
 # **To go further.** Map an event with `lmhld map --threshold 0.8`: what happens to landslides detected and to false objects? Map Luding at the resolution the network was last trained at: better or worse? Which look-alike costs most
 # precision? Use the maps above, then the polygons in QGIS.
 #
-# **Next:** chapter 09 asks how batch size and epochs were chosen.
+# **Next:** chapter 08b tells a network a little of the event that it is to map.

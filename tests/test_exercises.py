@@ -19,7 +19,7 @@ from lmhld_nb.book.exercises import exercise, exercises, stub, student, write_co
 from lmhld_nb.config import workdir
 from lmhld_nb.evaluation import intervals
 
-CHAPTERS = {path.stem[:2]: path for path in chapters.chapters()}
+CHAPTERS = {chapters.number_of(path): path for path in chapters.chapters()}
 
 MISTAKES = {
     "00.1": "changed = changed[1:]",
@@ -49,6 +49,9 @@ MISTAKES = {
     "08.1": "can_rise = 'recall'",
     "08.2": "pixels = 1000 / lm.paper.areas()['resolution_m']",
     "08.3": "removed = ['road']",
+    "08b.1": "labelled_shares = lambda codes: ((codes != 255).mean(), (codes == 1).mean())",
+    "08b.2": "promised_f1 = round(draws.max(), 2)",
+    "08b.3": "by_default = share_of(2, 1)",
     "09.1": "steps = lambda patches, batch, epochs: patches // batch * epochs",
     "09.2": "tenth = tenth + 1",
     "09.3": "luck = 0.02",

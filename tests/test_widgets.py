@@ -145,7 +145,7 @@ def test_each_explorer_has_a_cell_in_its_chapter_that_batch_leaves_out():
             assert is_widget == bool(re.search(r"\b(ipy)?widgets\b", cell.source)), path
             if is_widget:
                 assert cell.metadata["tags"] == ["widget", "skip-execution", "nbval-skip", "hide-input"], path
-                shown[path.stem[:2]] = cell.source
+                shown[chapters.number_of(path)] = cell.source
     assert all(f"widgets.{name}(" in shown[number] for number, name in by_chapter.items())
     whole = (ROOT / "notebooks" / "explorer.py").read_text(encoding="utf-8")
     assert all(f"widgets.{name}(" in whole for name in by_chapter.values())

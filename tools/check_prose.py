@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import jupytext
 import yaml
 
-from lmhld_nb.book.chapters import chapters
+from lmhld_nb.book.chapters import chapters, number_of
 from lmhld_nb.book.exercises import exercises
 from lmhld_nb.config import ROOT
 
@@ -96,8 +96,8 @@ def book() -> Iterator[str]:
             if len(cell.source.splitlines()) > longest:
                 yield f"{path.name}: a cell of more than {longest} lines: {cell.source[:40]!r}"
         for exercise in exercises(notebook):
-            if f"| {path.stem[:2]}.{exercise.number} {exercise.title} |" not in guide:
-                yield f"book/instructor.md: no row for exercise {path.stem[:2]}.{exercise.number} {exercise.title}"
+            if f"| {number_of(path)}.{exercise.number} {exercise.title} |" not in guide:
+                yield f"book/instructor.md: no row for exercise {number_of(path)}.{exercise.number} {exercise.title}"
     entries = set(re.findall(r"^@\w+\{(\w+),", read("book/references.bib"), re.M))
     for path in sorted((ROOT / "book").glob("*.md")):
         for keys in re.findall(r"\{cite:\w\}`([^`]+)`", path.read_text(encoding="utf-8")):

@@ -19,7 +19,7 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
-from lmhld_nb.book.chapters import chapters, make
+from lmhld_nb.book.chapters import chapters, make, number_of
 from lmhld_nb.config import ROOT, UserError, figures_dir, workdir
 from lmhld_nb.experiments import load, open_study
 from lmhld_nb.experiments.plan import plan
@@ -102,7 +102,7 @@ def publish_figures(figures: Path, folder: Path, synthetic: bool) -> None:
     left_out = {f"{stem}{suffix}" for stem in empty for suffix in (".csv", ".png")}
     if not synthetic:
         entries = read_manifest(ROOT / "figures" / "manifest.yaml").values()
-        left_out |= {file for entry in entries if (entry.chapter or "")[:2] in OF_NO_DATA for file in entry.files}
+        left_out |= {file for entry in entries if number_of(entry.chapter or "") in OF_NO_DATA for file in entry.files}
         plots = {f"{name}.png" for entry in entries for name in set(entry.pictures) - set(entry.images)} - left_out
         left_out |= {path.name for path in figures.glob("*.png")} - plots
     folder.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from sphinx.util import logging
 
 from lmhld_book import cells, finish, notebooks, pages, pictures
 from lmhld_nb.book import ledger
+from lmhld_nb.book.chapters import number_of
 from lmhld_nb.config import ROOT
 
 LOG = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ def prepare(app: Sphinx) -> None:
     titles = {}
     for path in sorted((source / "chapters").glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
-        titles[path.stem] = notebooks.number_title(notebook, path.stem[:2])
+        titles[path.stem] = notebooks.number_title(notebook, number_of(path))
         for problem in notebooks.describe(notebook, descriptions):
             LOG.warning("%s, %s", path.stem, problem)
         notebooks.relink(notebook)

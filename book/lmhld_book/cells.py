@@ -15,6 +15,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from lmhld_book.pages import read_manifest
 from lmhld_nb import paper
+from lmhld_nb.book.chapters import number_of
 from lmhld_nb.config import UserError
 from lmhld_nb.models import NETWORKS
 from lmhld_nb.runs import records
@@ -44,7 +45,7 @@ class Cells(SphinxDirective):
         except UserError as error:
             raise self.error(str(error)) from None
         html = table_html(number, pd.read_csv(path, dtype={"patch_size": str}), profile, recorded)
-        link = f'<p>The whole table: <a href="chapters/{chapter}.html">chapter {str(chapter)[:2]}</a>.</p>'
+        link = f'<p>The whole table: <a href="chapters/{chapter}.html">chapter {number_of(str(chapter))}</a>.</p>'
         return [nodes.raw("", link + html, format="html")]
 
 

@@ -36,19 +36,25 @@ EXPERIMENT_OF = {
 """Chapters on one experiment each; a profile without that experiment has no such chapter."""
 
 
+def number_of(stem: str | Path) -> str:
+    """Return a chapter's number, what its file's name has before the first ``_``: 08, or 08b."""
+    return Path(stem).stem.partition("_")[0]
+
+
 def chapters(number: str | None = None, profile: str | None = None) -> list[Path]:
     """Return the sources of all chapters, of a profile's, or of one by number (``05``; `UserError` if unknown)."""
-    paths = {path.stem[:2]: path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))}
+    paths = {number_of(path): path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]*_*.py"))}
     if number is not None:
-        if number.zfill(2) not in paths:
+        padded = number.zfill(2 + number[-1:].isalpha())
+        if padded not in paths:
             raise UserError(f"chapter '{number}': unknown; choose from {', '.join(paths)}")
-        return [paths[number.zfill(2)]]
+        return [paths[padded]]
     if profile is None:
         return list(paths.values())
     from lmhld_nb import experiments
 
     loaded = experiments.load(profile)
-    return [path for key, path in paths.items() if key not in EXPERIMENT_OF or loaded.makes(EXPERIMENT_OF[key])]
+    return [path for name, path in paths.items() if name not in EXPERIMENT_OF or loaded.makes(EXPERIMENT_OF[name])]
 
 
 def parameters_of(notebook: nbformat.NotebookNode) -> list[str]:
@@ -101,7 +107,7 @@ def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> Non
             raise UserError(f"{source.name}: cell {error.exec_count} failed: {reason}; see {failed}") from error
         except RuntimeError as error:  # what nbclient and jupyter_client raise about their kernels
             reason = f"{' '.join(str(error).split())} (out of memory?)"
-            raise UserError(f"{source.name}: {reason}; run it alone with `--chapter {source.stem[:2]}`") from error
+            raise UserError(f"{source.name}: {reason}; run it alone with `--chapter {number_of(source)}`") from error
         _tidy(temporary)
     failed.unlink(missing_ok=True)
 

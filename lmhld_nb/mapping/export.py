@@ -17,7 +17,7 @@ from lmhld_nb.training.weights import write_tensors
 def export(source: str, out: Path, force: bool = False, deepness: bool = False) -> tuple[Path, Path]:
     """Write a network with its card to ``out`` (.safetensors or .onnx), and the card as JSON beside it.
 
-    ``source`` is the id of a finished run, or a .safetensors file. The card holds model, width,
+    ``source`` is the id of a finished run, or a .safetensors file (of `lmhld learn`, say). The card holds model, width,
     bands, patch sizes, resolution, normalisation, data sets and their fingerprints, scores on the test patches, and
     versions; of an ONNX file also the fields of STAC's Machine Learning Model extension. ``deepness`` writes the ONNX
     file that QGIS's plugin of that name reads. Returns both files. UserError where there is no such network, another

@@ -58,7 +58,7 @@ def map_scene(
     UserError where the scene cannot be mapped, or ``out`` not written (`folder.all_or_nothing`).
     """
     began = time.perf_counter()
-    beside = weights.with_name("searched.gpkg")  # the ground that was searched for labels
+    beside = weights.with_name("searched.gpkg")  # what `lmhld learn` writes
     searched_file = settings.searched or (beside if beside.is_file() else None)
     sides = (scene.mask, scene.polygons, settings.dem, settings.clouds, searched_file)
     read = [path for path in (scene.image, *others, weights, *sides) if path]
@@ -89,7 +89,7 @@ def map_scene(
         has_labels = scene.mask or scene.polygons
         labels = stack.enter_context(scenes.open_labels(scene, image)) if has_labels else None
         stack.enter_context(engine.settings(device))
-        statistics = prediction.stored_statistics(card) or prediction.scene_statistics(view, bands)
+        statistics = prediction.scene_statistics(view, bands)
         warned = unlike(view, card, statistics)
         for line in warned:
             print(printable(f"lmhld: {scene.image.name}: {line}"), file=sys.stderr)

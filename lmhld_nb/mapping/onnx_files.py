@@ -55,7 +55,7 @@ class _Graph(nn.Module):
 def write(path: Path, model: nn.Module, card: dict[str, Any], deepness: bool = False) -> None:
     """Write a network in evaluation mode with its card, or what ``deepness`` reads, atomically.
 
-    Statistics in the graph are the card's ``statistics``, or those of its one area where it was normalised by area;
+    Statistics in the graph are those of the card's one area where it was normalised by area;
     otherwise each image's own. UserError where onnx is not installed or the file cannot be written.
     """
     onnx = _needed("onnx")
@@ -91,9 +91,9 @@ def write(path: Path, model: nn.Module, card: dict[str, Any], deepness: bool = F
 def statistics_of(card: dict[str, Any]) -> prediction.Statistics | None:
     """Return the mean and standard deviation that a card fixes; None where each image has its own."""
     areas = list(card["areas"].values())
-    if (stored := prediction.stored_statistics(card)) is None and card.get("normalise") == "area" and len(areas) == 1:
-        return np.asarray(areas[0]["mean"], np.float32), np.asarray(areas[0]["std"], np.float32)
-    return stored
+    if card.get("normalise") != "area" or len(areas) != 1:
+        return None
+    return np.asarray(areas[0]["mean"], np.float32), np.asarray(areas[0]["std"], np.float32)
 
 
 def metadata(card: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -72,13 +71,6 @@ def scene_statistics(image: Image, bands: tuple[str, ...], squares: int = 64) ->
         )
     mean, std = (np.asarray(values, np.float32) for values in mean_and_std(sums, sums_of_squares, count))
     return mean, std
-
-
-def stored_statistics(card: dict[str, Any]) -> Statistics | None:
-    """Return mean and standard deviation that a card says to normalise with; None for the scene's own."""
-    if (stored := card.get("statistics")) is None:
-        return None
-    return np.asarray(stored["mean"], np.float32), np.asarray(stored["std"], np.float32)
 
 
 def _spread(height: int, width: int, squares: int) -> tuple[list[int], list[int]]:

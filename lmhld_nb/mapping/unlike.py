@@ -8,7 +8,6 @@ import numpy as np
 from rasterio.enums import ColorInterp
 
 from lmhld_nb.config import UserError
-from lmhld_nb.mapping import prediction
 from lmhld_nb.mapping.prediction import Statistics
 from lmhld_nb.scenes import rasters, read_decimated
 from lmhld_nb.scenes.rasters import Window
@@ -41,11 +40,8 @@ def unlike(image: Image, card: dict[str, Any], statistics: Statistics) -> list[s
     if pixels.size and means:
         own = np.median(pixels, axis=1) if known else pixels.mean(axis=1)
         lines += _values(own, means, bands)
-    training = prediction.stored_statistics(card)
-    if training is None and len(areas) == 1 and areas[0].get("std"):
-        training = areas[0]["mean"], areas[0]["std"]
-    if pixels.size and known and training is not None:
-        lines += _outside(pixels, statistics, known[0], training, bands)
+    if pixels.size and known and len(areas) == 1 and areas[0].get("std"):
+        lines += _outside(pixels, statistics, known[0], (areas[0]["mean"], areas[0]["std"]), bands)
     return lines
 
 

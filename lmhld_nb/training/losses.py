@@ -25,4 +25,18 @@ def dice_bce(logits: Tensor, masks: Tensor) -> Tensor:
     return 0.5 * bce + 0.5 * (1 - dice).mean()
 
 
-LOSSES: dict[str, Loss] = {"bce": Loss(F.binary_cross_entropy_with_logits), "dice_bce": Loss(dice_bce)}
+def labelled_dice_bce(logits: Tensor, codes: Tensor) -> Tensor:
+    """Return `dice_bce` of the pixels whose code is not 255, unlabelled: what the network says there has no effect."""
+    known, pixels = codes != 255, (1, 2, 3)
+    masks, weight = torch.where(known, codes, 0.0), known.float()
+    bce = F.binary_cross_entropy_with_logits(logits, masks, weight, reduction="sum") / weight.sum()
+    probability = torch.sigmoid(logits) * weight
+    overlap = 2 * (probability * masks).sum(pixels) + 1
+    dice = overlap / (probability.sum(pixels) + masks.sum(pixels) + 1)
+    return 0.5 * bce + 0.5 * (1 - dice).mean()
+
+
+LOSSES: dict[str, Loss] = {
+    "bce": Loss(F.binary_cross_entropy_with_logits), "dice_bce": Loss(dice_bce),
+    "labelled_dice_bce": Loss(labelled_dice_bce),
+}  # fmt: skip

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -98,9 +97,7 @@ _ABOUT = ("model", "source", "width")  # what says which network it is
 def save_members(path: Path, members: Sequence[tuple[nn.Module, dict[str, Any]]], card: dict[str, Any]) -> None:
     """Write networks whose probabilities are averaged, each with its ``model``, ``width``, ``source`` and ``weight``.
 
-    ``card`` may hold ``threshold`` and ``temperature`` (`Ensemble`), and ``statistics`` (``mean`` and ``std``, lists
-    over the bands) where values are to be normalised with these and not with the scene's own. Raises as
-    `write_tensors`.
+    ``card`` may hold ``threshold`` and ``temperature`` (`Ensemble`). Raises as `write_tensors`.
     """
     tensors = {f"{k}/{name}": value for k, (one, _) in enumerate(members) for name, value in one.state_dict().items()}
     described = json.dumps(card | {"members": [about for _, about in members]})
@@ -144,10 +141,6 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     with _one_line_errors(path):
         if not 0 < card.get("threshold", 0.5) < 1:
             raise ValueError(f"its threshold is {card['threshold']}")
-        if (statistics := card.get("statistics")) is not None:
-            shape = np.shape([statistics["mean"], statistics["std"]])
-            if shape != (2, len(card["bands"])) or not min(statistics["std"]) > 0:
-                raise ValueError(f"its statistics are not those of {len(card['bands'])} bands")
         if "members" not in card:
             return _built(card, len(card["bands"]), tensors).eval(), card
         prefixes = [f"{number}/" for number in range(len(card["members"]))]

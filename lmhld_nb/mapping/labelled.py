@@ -1,0 +1,169 @@
+"""Labelled ground: what somebody has searched for landslides. All else is 255, unlabelled, and never background."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pyogrio
+import rasterio.features
+from shapely.geometry import shape
+
+from lmhld_nb import inventory
+from lmhld_nb.config import UserError
+from lmhld_nb.mapping.inputs import POLYGON_SUFFIXES
+from lmhld_nb.patches import candidate_sizes
+from lmhld_nb.scenes.rasters import Window, readable
+from lmhld_nb.scenes.scene import Image, Scene, open_labels, read_polygon_table
+from lmhld_nb.sources.files import codes_in
+
+LANDSLIDE, BACKGROUND, UNLABELLED = 1, 0, 255
+LEAST_PATCH, LARGEST_PATCH = 32, 128  # px: more than the largest takes too long to learn on two cores
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """Labels of one scene: polygons in any coordinate system, or a mask of codes 0, 1 and 255 on the scene's grid."""
+
+    path: Path
+    searched: Path | None = None  # polygons of the ground that was searched: what lies outside is unlabelled
+    layer: str | None = None  # of a file of polygons that has several
+    column: str | None = None  # whose values tell classes apart; None: all polygons are landslides
+    landslide: tuple[str, ...] = ()  # its values that mean landslide
+    background: tuple[str, ...] = ()  # and searched ground without; polygons of other values are unlabelled ground
+    around: bool = False  # the ground around landslides was searched, although there are polygons of background
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A scene's labels, and its values where it is labelled."""
+
+    image: Image
+    bands: tuple[str, ...]
+    labels: np.ndarray  # (rows, cols) uint8 on the scene's grid; no data is unlabelled too
+    part: np.ndarray  # of them, (height, width): all labelled ground with a patch around it
+    values: np.ndarray  # (bands, height, width) there, as stored
+    patch: int  # px, a side: the book's rule for its median landslide
+    landslides: int
+    notes: list[str]  # what a reader of the labels must know, a line each
+
+
+def read(image: Image, file: LabelFile, bands: Sequence[str], patch: int | None = None) -> Ground:
+    """Read a scene's labelled ground, ``bands`` in this order; ``patch`` None for the book's rule.
+
+    Of polygons without ``searched`` or ``background``, the ground around each landslide counts as searched, as far as
+    the diameter of a disc of its area and a quarter of a patch at least. UserError where labels cannot be read, lie
+    outside the scene, or hold no landslide or no background.
+    """
+    notes: list[str] = []
+    searched = None if file.searched is None else _drawn(_in_pixels(image, file.searched, None, notes), image.shape)
+    if file.path.suffix.lower() in POLYGON_SUFFIXES:
+        landslides, background, others = _by_class(_in_pixels(image, file.path, file.layer, notes), file)
+        is_landslide = _drawn(landslides, image.shape)
+        patch = patch or _patch_size(is_landslide if searched is None else is_landslide & searched, file.path)
+        known = _drawn(background, image.shape)
+        if searched is not None:
+            known |= searched
+        elif file.around or not file.background:
+            reach = np.maximum(2 * np.sqrt(landslides.area / math.pi), patch / 4)
+            known |= _drawn(landslides.buffer(reach), image.shape)
+            notes.append(f"background is the ground around landslides: {reach.median():.0f} px wide (median)")
+        labels = np.where(known & ~_drawn(others, image.shape), BACKGROUND, UNLABELLED).astype(np.uint8)
+        labels[is_landslide if searched is None else is_landslide & known] = LANDSLIDE
+    else:
+        labels = _mask(image, file.path)
+        if searched is not None:
+            labels[~searched] = UNLABELLED
+        patch = patch or _patch_size(labels == LANDSLIDE, file.path)
+    return _ground(image, labels, file.path, tuple(bands), patch, notes)
+
+
+def _ground(
+    image: Image, labels: np.ndarray, path: Path, bands: tuple[str, ...], patch: int, notes: list[str]
+) -> Ground:
+    sides = [np.flatnonzero((labels != UNLABELLED).any(axis=1 - axis)) for axis in (0, 1)]
+    if not len(sides[0]):
+        raise UserError(f"{path}: nothing of {image.scene.image.name} is labelled; check that the two belong together")
+    if min(labels.shape) < LEAST_PATCH:
+        raise UserError(f"{image.scene.image}: less than {LEAST_PATCH} pixels a side; give a larger scene")
+    narrow = max(LEAST_PATCH, min(int(np.ptp(side)) + 1 for side in sides) // 16 * 16)
+    if narrow < patch:
+        notes.append(f"labelled ground is narrow: patches of {narrow} px instead of {patch}")
+        patch = narrow
+    row, col = (max(0, int(side[0]) - patch) for side in sides)
+    bottom, right = (min(n, int(side[-1]) + 1 + patch) for side, n in zip(sides, labels.shape, strict=True))
+    values, part = image.read(Window(row, col, bottom - row, right - col), bands), labels[row:bottom, col:right]
+    part[~image.valid(values)] = UNLABELLED
+    for code, name, mend in (
+        (LANDSLIDE, "landslide", "check the labels and their place"),
+        (BACKGROUND, "ground without landslide", "outline with --searched what was looked at"),
+    ):
+        if not (part == code).any():
+            raise UserError(f"{path}: labels hold no {name} where {image.scene.image.name} has data; {mend}")
+    return Ground(image, bands, labels, part, values, patch, len(inventory.landslide_sizes(part)), notes)
+
+
+def _mask(image: Image, path: Path) -> np.ndarray:
+    codes = codes_in(path)
+    if codes is None or LANDSLIDE not in codes or codes - {LANDSLIDE, BACKGROUND, UNLABELLED}:
+        held = "fractions" if codes is None else ", ".join(map(str, sorted(codes)[:6]))
+        raise UserError(f"{path}: holds {held}; write 1 for landslide, 0 for background, 255 for unlabelled ground")
+    with open_labels(Scene(path.stem, path.stem, image.scene.image, image.scene.bands, path), image) as labels:
+        return labels.read(Window(0, 0, *image.shape))
+
+
+def _in_pixels(image: Image, path: Path, layer: str | None, notes: list[str]) -> gpd.GeoDataFrame:
+    """Read polygons in pixels of the image, x to the right and y downwards."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    with readable(path, "cannot be read as polygons", "export it again as GeoPackage", pyogrio.errors.DataSourceError):
+        layers = [str(name) for name, geometry in pyogrio.list_layers(path) if geometry is not None]
+    if layer is None and len(layers) > 1:
+        raise UserError(f"{path}: holds several layers ({', '.join(layers)}); name one with --layer")
+    if layer is not None and layer not in layers:
+        raise UserError(f"{path}: no layer '{layer}', it holds {', '.join(layers) or 'none'}; correct --layer")
+    table = read_polygon_table(path, image, layer or 0)
+    if table.attrs["repaired"]:
+        notes.append(f"{path.name}: {table.attrs['repaired']} polygons crossed themselves and were repaired")
+    if table.attrs["crs"] != image.crs:
+        notes.append(f"{path.name}: reprojected to the scene's coordinate system")
+    shapes = table.geometry.affine_transform((~image.transform).to_shapely())
+    return table.set_geometry(shapes.set_crs(None, allow_override=True))
+
+
+def _by_class(table: gpd.GeoDataFrame, file: LabelFile) -> tuple[gpd.GeoSeries, gpd.GeoSeries, gpd.GeoSeries]:
+    """Return the polygons of landslides, of background, and of what is neither."""
+    if file.column is None:
+        return table.geometry, table.geometry[:0], table.geometry[:0]
+    if file.column not in table:
+        held = ", ".join(str(name) for name in table.columns if name != table.geometry.name) or "none"
+        raise UserError(f"{file.path}: no column '{file.column}', it has {held}; correct --class-column")
+    words = table[file.column].astype(str).str.strip().str.removesuffix(".0")  # numbers beside empty fields are floats
+    landslide, background = (words.isin(values) for values in (file.landslide, file.background))
+    if not landslide.any():
+        held, wanted = ", ".join(sorted(set(words))[:8]), " or ".join(file.landslide)
+        raise UserError(f"{file.path}: no '{file.column}' is {wanted}, it holds {held}; correct --landslide")
+    return table.geometry[landslide], table.geometry[background], table.geometry[~(landslide | background)]
+
+
+def _drawn(shapes: gpd.GeoSeries | gpd.GeoDataFrame, size: tuple[int, int]) -> np.ndarray:
+    """Return which pixels have their centre in one of the shapes, bool (rows, cols)."""
+    outlines = [one for one in shapes.geometry if not one.is_empty]
+    drawn = np.zeros(size, np.uint8)
+    return (rasterio.features.rasterize(outlines, out=drawn) if outlines else drawn).astype(bool)
+
+
+def _patch_size(is_landslide: np.ndarray, path: Path) -> int:
+    sizes = inventory.landslide_sizes(is_landslide)
+    if not len(sizes):
+        raise UserError(f"{path}: no landslide covers the centre of a pixel of labelled ground; check scale and place")
+    return min(LARGEST_PATCH, candidate_sizes(inventory.quartiles(sizes))[1])
+
+
+def searched(ground: Ground) -> gpd.GeoDataFrame:
+    """Return the outlines of what counted as labelled."""
+    known, image = (ground.labels != UNLABELLED).astype(np.uint8), ground.image
+    outlines = [shape(outline) for outline, _ in rasterio.features.shapes(known, known == 1, 8, image.transform)]
+    return gpd.GeoDataFrame(geometry=outlines, crs=image.crs)
