@@ -11,24 +11,27 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
+import rasterio
 import torch
-from IPython.display import HTML
 
 from lmhld_nb import models, scenes
 from lmhld_nb.config import UserError
 from lmhld_nb.evaluation.objects import NO_LABEL
 from lmhld_nb.mapping import files, inputs, prediction
+from lmhld_nb.mapping.folder import PROBABILITY, VIEW
+from lmhld_nb.mapping.outlines import Cleaning
 from lmhld_nb.mapping.prediction import Network
 from lmhld_nb.runs import Run
 from lmhld_nb.scenes import rasters
 from lmhld_nb.scenes.rasters import Window
-from lmhld_nb.scenes.scene import Image, Scene
+from lmhld_nb.scenes.scene import Image, Labels, Scene
 from lmhld_nb.training import hardware, weights
 
 FOLDER = Path(__file__).with_name("page")
@@ -47,23 +50,25 @@ def describe(
     about: str = "",
     notes: Sequence[str] = (),
     threshold: float = 0.5,
-    least_px: float = 1,
+    least_px: float = inputs.LEAST_PX,
     largest: int = LARGEST,
 ) -> dict[str, Any]:
     """Return what a page shows of a scene: texts, numbers, pictures as data URIs; of a large scene one pixel in n.
 
-    ``networks`` are one or two readers of probability (rows, cols; negative: none) by title, ``truth`` is one of labels.
+    ``networks`` are one or two readers of probability (negative: none) by title, ``truth`` is a reader of labels.
     The page begins with ``threshold`` and without landslides below ``least_px`` of the scene's pixels; ``largest`` is
     what its pictures may take, in bytes.
     """
     step = max(1, math.ceil(max(image.shape) / LONGEST))
     levels = np.union1d(LEVELS, threshold)
-    while sum(map(len, (pictures := _pictures(image, bands, networks, truth, levels, step)))) > largest:
-        step += 1
+    while (size := sum(map(len, pictures := _pictures(image, bands, networks, truth, levels, step)))) > largest:
+        step = max(step + 1, math.floor(step * math.sqrt(size / largest)))
     across, down = rasters.ground_pixel(image.crs, image.transform, image.shape)
     pixel_m2 = across * down if image.crs else image.pixel_m**2
     picture, known, *probabilities = pictures
-    thinned = f"Shown and counted is one pixel in {step} along rows and columns, so scores differ from the whole scene's."
+    thinned = (
+        f"Shown and counted is one pixel in {step} along rows and columns, so scores differ from the whole scene's."
+    )
     return {
         "title": image.scene.image.name,
         "about": about,
@@ -83,7 +88,12 @@ def describe(
 
 
 def _pictures(
-    image: Image, bands: tuple[str, ...], networks: Mapping[str, Read], truth: Read | None, levels: np.ndarray, step: int
+    image: Image,
+    bands: tuple[str, ...],
+    networks: Mapping[str, Read],
+    truth: Read | None,
+    levels: np.ndarray,
+    step: int,
 ) -> list[str]:
     """Return data URIs of the image, of the truth (empty without), and of how many levels each probability reaches."""
     whole = Window(0, 0, *image.shape)
@@ -105,7 +115,7 @@ def _uri(pixels: np.ndarray, **options: Any) -> str:
 
 
 def page(described: Mapping[str, Any]) -> str:
-    """Return the page of what `describe` returns, as HTML that asks for no other file; texts in it are only ever text."""
+    """Return the page of what `describe` returns, as HTML that needs no other file; no text in it is taken for code."""
     text = json.dumps(described).replace("<", "\\u003c")  # `</script>` in a name would end the data
     parts = re.split(r"\{([\w/.]+)\}", (FOLDER / "page.html").read_text(encoding="utf-8"))
     for number in range(1, len(parts), 2):  # each a file, or the data
@@ -113,17 +123,45 @@ def page(described: Mapping[str, Any]) -> str:
     return "".join(parts)
 
 
+def write(
+    folder: Path,
+    image: Image,
+    card: Mapping[str, Any],
+    labels: Labels | None,
+    threshold: float,
+    cleaning: Cleaning,
+    least_slope: float = 0.0,
+) -> None:
+    """Write view.html from the rasters of a map's folder; it begins with the threshold and least area of the map."""
+    name = _title(card["model"])
+    pixel_m2 = math.prod(rasters.ground_pixel(image.crs, image.transform, image.shape))
+    about = f"Mapped by {name}, run {card['run_id']}, from a threshold of {threshold:.3g} on."
+    flat = f"Ground flatter than {least_slope:g}°, which the map leaves out, is not left out here."
+    with rasterio.open(folder / PROBABILITY) as source:
+        described = describe(
+            image, tuple(card["bands"]), {name: lambda window: source.read(1, window=window.as_rasterio)},
+            labels.read if labels else None, about,
+            [flat] if least_slope else [], threshold, max(cleaning.min_area_px, cleaning.min_area_m2 / pixel_m2),
+        )  # fmt: skip
+    (folder / VIEW).write_text(page(described), encoding="utf-8")
+
+
+def _title(model: str) -> str:
+    return models.NETWORKS[model].title if model in models.NETWORKS else model
+
+
 def of_runs(scene: Scene, runs: Sequence[Run], **more: Any) -> dict[str, Any]:
     """Return `describe` of a scene as one or two finished runs map it, with its labels if it has any."""
     with ExitStack() as stack:
         image = stack.enter_context(scenes.open_image(scene))
-        has_labels = scene.mask or scene.polygons
+        has_labels = scene.mask or scene.polygons or scene.unlabelled_is_background
         labels = stack.enter_context(scenes.open_labels(scene, image)) if has_labels else None
         networks = {}
         for run in runs:
-            name = models.network(run.spec.model).title
-            networks[f"{name}, seed {run.spec.seed}" if name in networks else name] = partial(_part, _predicted(run, image))
-        return describe(image, runs[0].spec.bands, networks, labels and labels.read, **more)
+            name = _title(run.spec.model)
+            name = f"{name}, run {run.spec.run_id[:6]}" if name in networks else name
+            networks[name] = partial(_part, _predicted(run, image))
+        return describe(image, runs[0].spec.bands, networks, labels.read if labels else None, **more)
 
 
 def _part(values: np.ndarray, window: Window) -> np.ndarray:
@@ -141,14 +179,24 @@ def _predicted(run: Run, image: Image) -> np.ndarray:
         return files.rounded(np.concatenate([values for _, values in rows]))
 
 
-def view(scene: Scene, runs: Run | Sequence[Run], height: int = 720) -> HTML:
-    """Show a scene in JupyterLab as one or two finished runs map it: the live map, ``height`` pixels high.
+@dataclass(frozen=True)
+class Frame:
+    """A page that a notebook shows in a frame, ``height`` pixels high."""
 
-    The scene is mapped when this is called. UserError where it cannot be read, or a run's weights are not here.
+    page: str = field(repr=False)
+    height: int = 720
+
+    def _repr_html_(self) -> str:
+        style = f"width: 100%; height: {self.height}px; border: 0"
+        return f'<iframe title="Live map" style="{style}" srcdoc="{html.escape(self.page)}"></iframe>'
+
+
+def view(scene: Scene, runs: Run | Sequence[Run]) -> Frame:
+    """Show a scene in JupyterLab as a finished run maps it, or two of them side by side: the live map.
+
+    The scene is mapped now. UserError where it cannot be read, or a run's weights are not here.
     """
     runs = [runs] if isinstance(runs, Run) else list(runs)
     if not 1 <= len(runs) <= 2:
         raise UserError(f"view: {len(runs)} runs given; give one, or two to compare; `lmhld run` makes them")
-    content = html.escape(page(of_runs(scene, runs)))
-    style = f"width: 100%; height: {height}px; border: 0"
-    return HTML(f'<div><iframe title="Live map" style="{style}" srcdoc="{content}"></iframe></div>')
+    return Frame(page(of_runs(scene, runs)))

@@ -124,6 +124,7 @@ async function main() {
     crs: L.CRS.Simple, attributionControl: false, minZoom: -4, maxZoom: 4, zoomSnap: 0.25, scrollWheelZoom: false,
     maxBounds: L.latLngBounds(bounds).pad(0.3),
   });
+  map.fitBounds(bounds);
   // A page that is scrolled past the map is not caught by it.
   map.on("focus", () => map.scrollWheelZoom.enable()).on("blur", () => map.scrollWheelZoom.disable());
   layers.image = [L.imageOverlay(data.image, bounds).addTo(map).getElement()];
@@ -143,7 +144,6 @@ async function main() {
     draw(layers.truth[0], outline(known));
     element("scored").textContent = `Pixels as outlined, against ${found.count} true landslides`;
   }
-  map.fitBounds(bounds);
 
   function texts() {
     document.title = element("title").textContent = data.title;
@@ -157,7 +157,9 @@ async function main() {
       cell.textContent = name;
     }
     if (!truth) document.querySelector("[data-layer=truth]").parentElement.hidden = true;
-    document.documentElement.style.setProperty(
+    const style = document.documentElement.style;
+    style.setProperty("--aspect", `${width} / ${height}`);
+    style.setProperty(
       "--ramp", `linear-gradient(90deg, ${RAMP.map((each) => `rgb(${each})`)})`);
   }
 
