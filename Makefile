@@ -94,7 +94,7 @@ real: env  ## train and score on the real samples in LMHLD_SHARED_DATA
 lab: env  ## open the chapters in JupyterLab
 	$(BIN)/jupyter lab --config=notebooks/jupyter_lab.json
 
-explorer: env  ## the two widgets on one page, without code (voila)
+explorer: env  ## the patch explorer and the live map on one page, without code (voila)
 	$(BIN)/voila notebooks/explorer.ipynb
 
 student: env  ## chapters without solutions in build/student/, to hand out

@@ -257,7 +257,7 @@ def book(
     for path in chapters.make(profile, chapter, not quiet, workers, values, store):
         typer.echo(path)
     if from_records:
-        needs = "the prediction browser of chapter 05 needs weights, which records do not hold"
+        needs = "the live map of chapter 05 needs weights, which records do not hold"
         typer.echo(f"{needs}; `lmhld run {profile}` makes them")
 
 
