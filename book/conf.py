@@ -72,7 +72,7 @@ html_use_index = False  # a thousand names on one page; the search has them
 html_domain_indices = False
 html_static_path = ["_static"]
 html_css_files = ["book.css", "live.css"]
-html_js_files = [(name, {"defer": "defer"}) for name in ("sort.js", "check.js")]
+html_js_files = [(name, {"defer": "defer"}) for name in ("sort.js", "check.js", "live.js")]
 html_context = {"default_mode": "auto"}  # light or dark as the reader's system is
 html_theme_options = {
     "use_download_button": True,  # the notebook itself

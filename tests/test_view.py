@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from functools import partial
 
 import numpy as np
 import PIL.Image
@@ -16,6 +17,7 @@ import lmhld_nb as lm
 from lmhld_nb.evaluation import Confusion
 from lmhld_nb.mapping import page
 from lmhld_nb.mapping.folder import digests
+from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import BANDS, Scene
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&"
@@ -75,7 +77,11 @@ def test_a_large_scene_is_thinned_until_the_page_is_light_and_says_so(tmp_path, 
     assert "one pixel in 3" in data["notes"][0]
     with rasterio.open(out / "probability.tif") as source, lm.scenes.open_image(event) as image:
         whole = source.read(1)
-        one = page.describe(image, event.bands, {"a": lambda window: page._part(whole, window)}, largest=900)
+        one = page.describe(image, event.bands, {"a": partial(page._part, whole)}, largest=900)
+        part = page.describe(image, event.bands, {"a": partial(page._part, whole)}, window=Window(10, 20, 30, 25))
+    assert (part["row"], part["col"], part["step"]) == (10, 20, 1)
+    reached = pixels(part["networks"][0]["probability"])
+    assert np.array_equal(reached > 49, whole[10:40, 20:45] >= 0.5)
     assert one["step"] > 3 and len(one["networks"][0]["probability"]) + len(one["image"]) <= 900
 
 

@@ -19,7 +19,7 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
-from lmhld_nb import paper
+from lmhld_nb import paper, scenes
 from lmhld_nb.book.chapters import chapters, make
 from lmhld_nb.book.face import open as open_book
 from lmhld_nb.config import ROOT, UserError, figures_dir, workdir, write_json
@@ -27,6 +27,7 @@ from lmhld_nb.experiments import load, open_study, single
 from lmhld_nb.experiments.plan import plan
 from lmhld_nb.mapping import page
 from lmhld_nb.runs import damage, records
+from lmhld_nb.scenes.rasters import Window
 
 sys.path.insert(0, str(ROOT / "book"))
 
@@ -39,9 +40,8 @@ RESULTS = re.compile(r"(<!-- results: `make publish` computes what follows -->\n
 OF_NO_DATA = ("03", "10")
 """Chapters that say the same of every data set: they are published once."""
 
-VIEWED = "hokkaido"
-LARGEST_VIEW = 500_000
-"""Bytes of the front page's map."""
+VIEWED, SIDE, LARGEST_VIEW = "hokkaido", 640, 480_000
+"""Area of the front page's map, its side in px, and its bytes at most."""
 
 LARGEST_NOTEBOOK = 390_000
 """Bytes, a little below what tools/check_notebooks.py allows."""
@@ -163,9 +163,12 @@ def publish_view(profile: str, target: Path) -> None:
     if not runs:
         print(f"{profile}: no network of {VIEWED} is here with its weights; the front page has no new map")
         return
-    about = "Patches of this scene were also trained on"
+    scene = book.scenes()[VIEWED][0]
+    with scenes.open_image(scene) as image:
+        row, col = ((side - SIDE) // 2 for side in image.shape)
+    about = "The middle of a synthetic scene, some of whose patches were trained on"
     about = book.caption(about, run_ids=[run.spec.run_id for run in runs])
-    described = page.of_runs(book.scenes()[VIEWED][0], runs, about=about, largest=LARGEST_VIEW)
+    described = page.of_runs(scene, runs, about=about, largest=LARGEST_VIEW, window=Window(row, col, SIDE, SIDE))
     described["title"] = f"{paper.area_name(VIEWED)}, a made-up scene: what networks find"
     write_json(target, described)
     print(f"{target.name}: {target.stat().st_size / 1e6:.2f} MB")

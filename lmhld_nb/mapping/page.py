@@ -52,29 +52,29 @@ def describe(
     threshold: float = 0.5,
     least_px: float = inputs.LEAST_PX,
     largest: int = LARGEST,
+    window: Window | None = None,
 ) -> dict[str, Any]:
     """Return what a page shows of a scene: texts, numbers, pictures as data URIs; of a large scene one pixel in n.
 
     ``networks`` are one or two readers of probability (negative: none) by title, ``truth`` is a reader of labels.
     The page begins with ``threshold`` and without landslides below ``least_px`` of the scene's pixels; ``largest`` is
-    what its pictures may take, in bytes.
+    what its pictures may take, in bytes. ``window`` is the part that it shows (default: the whole scene).
     """
-    step = max(1, math.ceil(max(image.shape) / LONGEST))
-    levels = np.union1d(LEVELS, threshold)
-    while (size := sum(map(len, pictures := _pictures(image, bands, networks, truth, levels, step)))) > largest:
+    window = window or Window(0, 0, *image.shape)
+    shape, levels = (window.height, window.width), np.union1d(LEVELS, threshold)
+    step = math.ceil(max(shape) / LONGEST)
+    while (size := sum(map(len, pictures := _pictures(image, bands, networks, truth, levels, window, step)))) > largest:
         step = max(step + 1, math.floor(step * math.sqrt(size / largest)))
     across, down = rasters.ground_pixel(image.crs, image.transform, image.shape)
     pixel_m2 = across * down if image.crs else image.pixel_m**2
     picture, known, *probabilities = pictures
-    thinned = (
-        f"Shown and counted is one pixel in {step} along rows and columns, so scores differ from the whole scene's."
-    )
+    thinned = f"Shown and counted is one pixel in {step} along rows and columns: other scores than of all pixels."
     return {
         "title": image.scene.image.name,
         "about": about,
         "notes": [*notes, *[thinned] * (step > 1)],
-        **dict(zip(("height", "width"), (math.ceil(side / step) for side in image.shape), strict=True)),
-        "step": step,
+        **dict(zip(("height", "width"), (math.ceil(side / step) for side in shape), strict=True)),
+        **{"row": window.row, "col": window.col, "step": step},
         "levels": levels.tolist(),
         "threshold": threshold,
         "least_px": max(1, round(least_px / step**2)),
@@ -93,15 +93,15 @@ def _pictures(
     networks: Mapping[str, Read],
     truth: Read | None,
     levels: np.ndarray,
+    window: Window,
     step: int,
 ) -> list[str]:
     """Return data URIs of the image, of the truth (empty without), and of how many levels each probability reaches."""
-    whole = Window(0, 0, *image.shape)
-    colours, _ = files.colours(image, bands, step)
+    colours, _ = files.colours(image, bands, window, step)
     addresses = [_uri(np.rint(255 * colours).astype(np.uint8), quality=80)]
-    addresses.append("" if truth is None else _uri(scenes.read_decimated(truth, whole, step), lossless=True))
+    addresses.append("" if truth is None else _uri(scenes.read_decimated(truth, window, step), lossless=True))
     for read in networks.values():
-        probability = scenes.read_decimated(read, whole, step)
+        probability = scenes.read_decimated(read, window, step)
         # Compared as a map compares: with thresholds of the same type.
         reached = np.searchsorted(levels.astype(probability.dtype), probability, "right").astype(np.uint8)
         addresses.append(_uri(np.where(probability < 0, np.uint8(NO_LABEL), reached), lossless=True))

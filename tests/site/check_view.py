@@ -14,7 +14,7 @@ import PIL.Image
 import pytest
 from check import DESKTOP, LARGEST, PHONE, SITE, Watched, complaints, context
 from check import browser as browser
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 from scipy.ndimage import label
 
 VIEW = "_static/view.html"
@@ -69,6 +69,10 @@ def test_the_site_begins_with_a_map_of_synthetic_data(light: Watched) -> None:
     inside = page.frame_locator("iframe.live-map")
     inside.locator("#rows tr").first.wait_for()
     assert "synthetic" in inside.locator("#about").inner_text()
+    for theme in ("dark", "light"):
+        page.evaluate("(theme) => { document.documentElement.dataset.theme = theme; }", theme)
+        expected_ground = {"dark": "rgb(20, 24, 28)", "light": "rgb(255, 255, 255)"}[theme]
+        expect(inside.locator("body")).to_have_css("background-color", expected_ground)
     assert light.weight < LARGEST and not light.wrong
     page.locator(".live-map-link a").first.click()
     page.wait_for_selector("#rows tr")
