@@ -62,50 +62,34 @@ def describe(
     """
     window = window or Window(0, 0, *image.shape)
     shape, levels = (window.height, window.width), np.union1d(LEVELS, threshold)
+
+    def pictures(step: int) -> list[str]:
+        colours, _ = files.colours(image, bands, window, step)
+        known = scenes.read_decimated(truth, window, step) if truth else None
+        addresses = [_uri(np.rint(255 * colours).astype(np.uint8), quality=80)]
+        addresses.append("" if known is None else _uri(known, lossless=True))
+        for read in networks.values():
+            probability = scenes.read_decimated(read, window, step)
+            # How many levels it reaches, compared as a map compares: with thresholds of the same type.
+            reached = np.searchsorted(levels.astype(probability.dtype), probability, "right").astype(np.uint8)
+            addresses.append(_uri(np.where(probability < 0, np.uint8(NO_LABEL), reached), lossless=True))
+        return addresses
+
     step = math.ceil(max(shape) / LONGEST)
-    while (size := sum(map(len, pictures := _pictures(image, bands, networks, truth, levels, window, step)))) > largest:
+    while (size := sum(map(len, made := pictures(step)))) > largest:
         step = max(step + 1, math.floor(step * math.sqrt(size / largest)))
     across, down = rasters.ground_pixel(image.crs, image.transform, image.shape)
     pixel_m2 = across * down if image.crs else image.pixel_m**2
-    picture, known, *probabilities = pictures
     thinned = f"Shown and counted is one pixel in {step} along rows and columns: other scores than of all pixels."
     return {
-        "title": image.scene.image.name,
-        "about": about,
-        "notes": [*notes, *[thinned] * (step > 1)],
+        **{"title": image.scene.image.name, "about": about, "notes": [*notes, *[thinned] * (step > 1)]},
         **dict(zip(("height", "width"), (math.ceil(side / step) for side in shape), strict=True)),
         **{"row": window.row, "col": window.col, "step": step},
-        "levels": levels.tolist(),
-        "threshold": threshold,
-        "least_px": max(1, round(least_px / step**2)),
+        **{"levels": levels.tolist(), "threshold": threshold, "least_px": max(1, round(least_px / step**2))},
         "pixel_m2": None if image.ground_m is None else pixel_m2 * step**2,
-        "image": picture,
-        "truth": known or None,
-        "networks": [
-            {"name": name, "probability": values} for name, values in zip(networks, probabilities, strict=True)
-        ],
+        **{"image": made[0], "truth": made[1] or None},
+        "networks": [{"name": name, "probability": each} for name, each in zip(networks, made[2:], strict=True)],
     }
-
-
-def _pictures(
-    image: Image,
-    bands: tuple[str, ...],
-    networks: Mapping[str, Read],
-    truth: Read | None,
-    levels: np.ndarray,
-    window: Window,
-    step: int,
-) -> list[str]:
-    """Return data URIs of the image, of the truth (empty without), and of how many levels each probability reaches."""
-    colours, _ = files.colours(image, bands, window, step)
-    addresses = [_uri(np.rint(255 * colours).astype(np.uint8), quality=80)]
-    addresses.append("" if truth is None else _uri(scenes.read_decimated(truth, window, step), lossless=True))
-    for read in networks.values():
-        probability = scenes.read_decimated(read, window, step)
-        # Compared as a map compares: with thresholds of the same type.
-        reached = np.searchsorted(levels.astype(probability.dtype), probability, "right").astype(np.uint8)
-        addresses.append(_uri(np.where(probability < 0, np.uint8(NO_LABEL), reached), lossless=True))
-    return addresses
 
 
 def _uri(pixels: np.ndarray, **options: Any) -> str:

@@ -125,7 +125,7 @@ async function main() {
 
   const bounds = [[0, 0], [height, width]];
   const map = L.map("map", {
-    crs: L.CRS.Simple, attributionControl: false, minZoom: -4, maxZoom: 4, zoomSnap: 0.25, scrollWheelZoom: false,
+    crs: L.CRS.Simple, attributionControl: false, minZoom: -4, maxZoom: 4, zoomSnap: 0.1, scrollWheelZoom: false,
     maxBounds: L.latLngBounds(bounds).pad(0.3),
   });
   map.fitBounds(bounds);
