@@ -63,7 +63,7 @@ test-slurm: env  ## the workflow on a SLURM of one node, started for the test (2
 test-site: env .venv/.browser  ## every page of build/site/ in a real browser, without a network (3 minutes)
 	@sh tests/site/install.sh
 	@test -f build/site/index.html || $(BIN)/lmhld site --committed
-	$(BIN)/python -m pytest tests/site/check.py
+	$(BIN)/python -m pytest tests/site/check.py tests/site/check_view.py
 	$(BIN)/python -m pytest tests/site/check_lab.py
 
 # Debian's python3-qgis is installed where it is missing; it has a Python of its own.
@@ -94,7 +94,7 @@ real: env  ## train and score on the real samples in LMHLD_SHARED_DATA
 lab: env  ## open the chapters in JupyterLab
 	$(BIN)/jupyter lab --config=notebooks/jupyter_lab.json
 
-explorer: env  ## the two widgets on one page, without code (voila)
+explorer: env  ## the patch explorer and the live map on one page, without code (voila)
 	$(BIN)/voila notebooks/explorer.ipynb
 
 student: env  ## chapters without solutions in build/student/, to hand out

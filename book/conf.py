@@ -29,7 +29,7 @@ extensions = [
     "lmhld_book",
 ]
 source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-nb"}  # autosummary writes .rst
-exclude_patterns = ["_build", "_templates", "**/.ipynb_checkpoints", "results.md"]  # the last stands in index.md
+exclude_patterns = ["_build", "_templates", "**/.ipynb_checkpoints", "results.md", "live.md"]  # in index.md
 templates_path = ["_templates"]
 
 nb_execution_mode = "off"  # chapters are executed by papermill, with parameters, before
@@ -71,8 +71,8 @@ html_show_search_summary = False  # would be fetched, which browsers forbid to p
 html_use_index = False  # a thousand names on one page; the search has them
 html_domain_indices = False
 html_static_path = ["_static"]
-html_css_files = ["book.css"]
-html_js_files = [(name, {"defer": "defer"}) for name in ("sort.js", "check.js")]
+html_css_files = ["book.css", "live.css"]
+html_js_files = [(name, {"defer": "defer"}) for name in ("sort.js", "check.js", "live.js")]
 html_context = {"default_mode": "auto"}  # light or dark as the reader's system is
 html_theme_options = {
     "use_download_button": True,  # the notebook itself

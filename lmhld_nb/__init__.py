@@ -44,7 +44,7 @@ _PACKAGES = (
 )  # fmt: skip
 _NAMES = {
     **dict.fromkeys(("open", "Book", "tidy"), "book.face"),
-    **{"exercise": "book.exercises", "ledger": "book.ledger", "learn": "mapping"},
+    **{"exercise": "book.exercises", "ledger": "book.ledger", "learn": "mapping", "view": "mapping.page"},
 }
 """Names that this module passes on, and the module that each is in, or is."""
 
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from lmhld_nb.book.face import open as open
     from lmhld_nb.book.face import tidy as tidy
     from lmhld_nb.mapping import learn as learn
+    from lmhld_nb.mapping.page import view as view
 
 
 def __getattr__(name: str) -> Any:

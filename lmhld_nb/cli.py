@@ -257,7 +257,7 @@ def book(
     for path in chapters.make(profile, chapter, not quiet, workers, values, store):
         typer.echo(path)
     if from_records:
-        needs = "the prediction browser of chapter 05 needs weights, which records do not hold"
+        needs = "the live map of chapter 05 needs weights, which records do not hold"
         typer.echo(f"{needs}; `lmhld run {profile}` makes them")
 
 
@@ -323,6 +323,7 @@ def map_(
     batch_size: Annotated[int | None, typer.Option(help="windows predicted at once; default: by device")] = None,
     precision: Annotated[str, typer.Option(help="fp32, bf16, or auto: as tested, where hardware has it")] = "auto",
     device: Device = "auto",
+    view: Annotated[bool, typer.Option("--view", help="write view.html too: the map in any browser, offline")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Map the landslides of a scene: rasters (COG), polygons (GeoPackage), QGIS styles, an overlay (PNG), a report."""
@@ -336,7 +337,7 @@ def map_(
     names = tuple(bands.split(",")) if bands else None
     settings = mapping.MapSettings(
         threshold, overlap, batch_size, min_area_px, min_area_m2, fill_holes_m2, smooth, dem, least_slope, clouds,
-        keep_rims, searched, resolution, precision, device,
+        keep_rims, searched, resolution, precision, device, view,
     )  # fmt: skip
     first, *others = mosaics.files_of(scene)
     described = mapping.scene_of_file(first, names, nodata, truth, truth_code)

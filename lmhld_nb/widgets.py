@@ -1,7 +1,4 @@
-"""Explorers for JupyterLab and voila, which compute nothing of their own; nothing that runs in batch imports them.
-
-The patch explorer (chapter 02), the prediction browser (chapter 05), and the controls that they share.
-"""
+"""The patch explorer (chapter 02) for JupyterLab and voila, and its controls; nothing that runs in batch imports it."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import html
 import io
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache
-from math import log
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
@@ -18,18 +14,12 @@ import numpy as np
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from scipy import ndimage
-from scipy.special import expit
 
-from lmhld_nb import models, paper, patches, runs, scenes
+from lmhld_nb import paper, patches, scenes
 from lmhld_nb.config import UserError
-from lmhld_nb.evaluation import METRICS, Confusion, scores
-from lmhld_nb.experiments import examples
-from lmhld_nb.patches import PatchSet, measurements
-from lmhld_nb.plots import scores as score_plots
+from lmhld_nb.patches import measurements
 from lmhld_nb.plots import style
 from lmhld_nb.plots.data import WINDOWS
-from lmhld_nb.plots.style import FALSE_ALARM, HIT, MISS
-from lmhld_nb.runs import Run
 from lmhld_nb.scenes import Scene
 from lmhld_nb.scenes.rasters import Window
 
@@ -109,83 +99,6 @@ def _count_table(here: np.ndarray, everywhere: list[np.ndarray], least: float) -
     kinds = [(colour, names[reason]) for reason, (colour, _) in WINDOWS.items()]
     colours = legend([*kinds, ("cyan", "outline of a landslide")], "<br>")
     return html_table(("window", "this scene", "whole area"), rows) + colours
-
-
-def prediction_browser(book: Book, finished: Sequence[Run]) -> ipywidgets.VBox:
-    """Return a panel with the choice of a finished run, area, test patch and threshold (0.5: `examples.predict`)."""
-    # Shared by all that is drawn: a network takes longest to load, a patch to predict.
-    model = lru_cache(maxsize=4)(lambda number: finished[number].model())
-    patch_sets = lru_cache(maxsize=16)(lambda number: runs.patch_sets(finished[number].spec, progress=False))
-    logits = lru_cache(maxsize=64)(
-        lambda number, index, patch: examples.logits(finished[number], model(number), patch_sets(number)[index], patch)
-    )
-
-    run = choice("Run", [(_name(entry), number) for number, entry in enumerate(finished)])
-    area = choice("Area", [("–", 0)])
-    patch = slider("Test patch, by share of landslide", 1, 1, 1, 1)
-    threshold = slider("Threshold of probability", 0.5, 0.01, 0.99, 0.01)
-    picture, score_table = ipywidgets.Image(format="png"), ipywidgets.HTML()
-    figure = canvas(9, 3.25)
-    axes = [figure.add_axes((0.005 + 0.335 * n, 0, 0.32, 0.91)) for n in range(3)]
-    layers = [ax.imshow(np.zeros((1, 1)), cmap="magma", vmin=0, vmax=1) for ax in axes]
-    for ax, title in zip(axes, ("image", "probability: black 0, white 1", "found and missed"), strict=True):
-        ax.set_title(title)
-        ax.set_axis_off()
-    drawn_run, drawn_area = None, None
-
-    def draw() -> None:
-        nonlocal drawn_run, drawn_area
-        if not finished:
-            raise ValueError("no finished run to show; make some with `lmhld run`")
-        if drawn_run != run.value:
-            names = [paper.area_name(patch_set.spec.area) for patch_set in patch_sets(run.value)]
-            area.options = [(name, index) for index, name in enumerate(names)]
-            drawn_run, drawn_area = run.value, None
-        patch_set = patch_sets(run.value)[area.value]
-        tests = by_share(patch_set)
-        if drawn_area != area.value:
-            patch.max = len(tests)
-            patch.value = (len(tests) + 1) // 2
-            drawn_area = area.value
-        number = int(tests[patch.value - 1])
-        log_odds = logits(run.value, area.value, number)
-        # Compared as log-odds: 0.5 is 0 exactly, as in `examples.predict`.
-        predicted = log_odds > log(threshold.value / (1 - threshold.value))
-        truth = np.asarray(patch_set.masks[number]) == 1
-        image = style.rgb(np.asarray(patch_set.images[number]), patch_set.spec.bands)
-        side = patch_set.spec.size
-        pictures = (image, expit(log_odds), score_plots.errors(predicted, truth, image))
-        for ax, layer, data in zip(axes, layers, pictures, strict=True):
-            layer.set(data=data, extent=(0, side, side, 0))
-            ax.set(xlim=(0, side), ylim=(side, 0))
-        show_in(picture, figure)
-        score_table.value = _score_table(Confusion.of(predicted, truth), patch_set, number, threshold.value)
-
-    return panel(draw, [(run, area), (patch,), (threshold,)], [picture, score_table], book.caption())
-
-
-def by_share(patch_set: PatchSet) -> np.ndarray:
-    """Return the numbers of the test patches, from the least to the greatest share of landslide."""
-    tests = patch_set.index.iloc[patch_set.where("test")]
-    return tests.sort_values("share", kind="stable").index.to_numpy()
-
-
-def _name(run: Run) -> str:
-    areas = list(dict.fromkeys(paper.area_name(data.area) for data in run.spec.data))
-    where = areas[0] if len(areas) == 1 else f"{len(areas)} areas"
-    sizes = "+".join(map(str, dict.fromkeys(data.size for data in run.spec.data)))
-    spec, network = run.spec, models.network(run.spec.model).title
-    return f"{network}, {where}, {sizes} px, seed {spec.seed}, {spec.run_id[:6]}"
-
-
-def _score_table(counts: Confusion, patch_set: PatchSet, number: int, threshold: float) -> str:
-    patch = patch_set.index.iloc[number]
-    titles = {METRICS[name].title: score for name, score in scores(counts).items()}
-    pixels = {"hits (px)": counts.tp, "false alarms (px)": counts.fp, "misses (px)": counts.fn}
-    where = f"scene {patch['scene']}, row {patch['row']}, column {patch['col']}"
-    rows = {**titles, **pixels}.items()
-    kinds = legend([(HIT, "hit"), (FALSE_ALARM, "false alarm"), (MISS, "miss")])
-    return kinds + html_table((f"this patch, at {threshold:.2f}", where), list(rows))
 
 
 _WIDE = {"description_width": "initial"}

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # The explorers
 #
-# The two panels of chapters 02 and 05 on one page. Run all cells here in JupyterLab, or see the page without code:
+# The patch explorer of chapter 02 and the live map of chapter 05 on one page. Run all cells here in JupyterLab, or see the page without code:
 # `make explorer`. It only shows finished runs and makes none; `lmhld run mini` makes them.
 
 # %% tags=["parameters"]
@@ -30,7 +30,8 @@ lm.widgets.patch_explorer(book)
 # %% [markdown]
 # ## What a network finds
 #
-# Choose a run of experiment 2, a test patch and a threshold: what is found, what is missed?
+# The first scene as a run of experiment 2 maps it: choose a threshold and a least area: what is found, what is missed?
 
 # %% tags=["widget"]
-lm.widgets.prediction_browser(book, book.finished(single.specs(book)))
+finished = book.finished(single.specs(book))
+lm.view(book.scenes()[book.areas[0]][0], finished[:1])

@@ -1,4 +1,4 @@
-"""The explorers: driven by their controls, they show what the book's own functions say; nothing in batch needs them."""
+"""The patch explorer: driven by its controls, it shows what the book's own functions say; nothing in batch needs it."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -6,7 +6,6 @@ from unittest.mock import Mock
 
 import ipywidgets
 import jupytext
-import numpy as np
 import pytest
 from conftest import QUIET, TINY
 
@@ -14,8 +13,6 @@ import lmhld_nb as lm
 from lmhld_nb import runs, widgets
 from lmhld_nb.book import chapters
 from lmhld_nb.config import ROOT, UserError
-from lmhld_nb.evaluation import Confusion
-from lmhld_nb.experiments import examples
 from lmhld_nb.patches import measurements
 
 
@@ -109,43 +106,17 @@ def test_what_cannot_be_read_is_said_in_one_line(book, monkeypatch):
     assert not error_in(panel) and tables(panel) and images(panel)
 
 
-def test_prediction_browser_scores_as_the_book_does_and_a_lower_threshold_finds_more(book, finished):
-    panel = widgets.prediction_browser(book, finished)
-    control(panel, "Run").value = len(finished) - 1
-    (patch_set,) = runs.patch_sets(finished[-1].spec, progress=False)
-    for index in (1, control(panel, "Test patch").max):
-        control(panel, "Test patch").value = index
-        number = int(widgets.by_share(patch_set)[index - 1])
-        predicted = examples.predict(finished[-1], patch_set, number)
-        counts = Confusion.of(predicted, np.asarray(patch_set.masks[number]) == 1)
-        assert dict(tables(panel)[0][1:]) == {
-            "precision": widgets.format_value(counts.precision),
-            "F1": widgets.format_value(counts.f1),
-            "recall": widgets.format_value(counts.recall),
-            "hits (px)": str(counts.tp),
-            "false alarms (px)": str(counts.fp),
-            "misses (px)": str(counts.fn),
-        }
-    assert not error_in(panel)
-    panel, misses = widgets.prediction_browser(book, finished), []
-    for threshold in (0.01, 0.99):
-        control(panel, "Threshold").value = threshold
-        misses.append(int(dict(tables(panel)[0][1:])["misses (px)"]))
-    assert misses[0] < misses[1]
-    assert "lmhld run" in error_in(widgets.prediction_browser(book, []))
-
-
 def test_each_explorer_has_a_cell_in_its_chapter_that_batch_leaves_out():
-    by_chapter = {"02": "patch_explorer", "05": "prediction_browser"}
+    by_chapter = {"02": "widgets.patch_explorer", "05": "lm.view"}
     shown = {}
     for path in chapters.chapters():
         cells = [cell for cell in jupytext.read(path).cells if cell.cell_type == "code"]
         for cell in cells:
             is_widget = "widget" in cell.metadata.get("tags", [])
-            assert is_widget == bool(re.search(r"\b(ipy)?widgets\b", cell.source)), path
+            assert is_widget == bool(re.search(r"\b((ipy)?widgets|lm\.view)\b", cell.source)), path
             if is_widget:
                 assert cell.metadata["tags"] == ["widget", "skip-execution", "nbval-skip", "hide-input"], path
                 shown[chapters.number_of(path)] = cell.source
-    assert all(f"widgets.{name}(" in shown[number] for number, name in by_chapter.items())
+    assert all(f"{name}(" in shown[number] for number, name in by_chapter.items())
     whole = (ROOT / "notebooks" / "explorer.py").read_text(encoding="utf-8")
-    assert all(f"widgets.{name}(" in whole for name in by_chapter.values())
+    assert all(f"{name}(" in whole for name in by_chapter.values())

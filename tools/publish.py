@@ -19,22 +19,29 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
+from lmhld_nb import paper, scenes
 from lmhld_nb.book.chapters import chapters, make, number_of
-from lmhld_nb.config import ROOT, UserError, figures_dir, workdir
-from lmhld_nb.experiments import load, open_study
+from lmhld_nb.book.face import open as open_book
+from lmhld_nb.config import ROOT, UserError, figures_dir, workdir, write_json
+from lmhld_nb.experiments import load, open_study, single
 from lmhld_nb.experiments.plan import plan
+from lmhld_nb.mapping import page
 from lmhld_nb.runs import damage, records
+from lmhld_nb.scenes.rasters import Window
 
 sys.path.insert(0, str(ROOT / "book"))
 
 from lmhld_book.notebooks import HEAVY, picture_of, picture_outputs, replace_picture
-from lmhld_book.pages import read_manifest, results
+from lmhld_book.pages import LIVE, read_manifest, results
 from lmhld_book.pictures import fit, palette_png
 
 EDITIONS = ("real", "edition")  # chapters of the edition show the tables of the real areas
 RESULTS = re.compile(r"(<!-- results: `make publish` computes what follows -->\n).*?(<!-- end of results -->\n)", re.S)
 OF_NO_DATA = ("03", "10")
 """Chapters that say the same of every data set: they are published once."""
+
+VIEWED, SIDE, LARGEST_VIEW = "hokkaido", 640, 480_000
+"""Area of the front page's map, its side in px, and its bytes at most."""
 
 LARGEST_NOTEBOOK = 390_000
 """Bytes, a little below what tools/check_notebooks.py allows."""
@@ -142,6 +149,31 @@ def publish_records(profile: str) -> int:
     return len(new.runs)
 
 
+def publish_view(profile: str, target: Path) -> None:
+    """Write what the map on the site's front page shows: a scene of `VIEWED` as two of a profile's networks map it.
+
+    Where no run has its weights here, nothing is written: what was published stays.
+    """
+    book = open_book(profile)
+    specs = [spec for spec in single.specs(book) if spec.data[0].area == VIEWED]
+    preferred = {name: place for place, name in enumerate(("unet", "unet_pp"))}  # what the paper begins and ends with
+    by_model = {run.spec.model: run for run in reversed(book.finished(specs))}  # the first seed of each
+    here = [run for run in by_model.values() if not run.is_record]
+    runs = sorted(here, key=lambda run: preferred.get(run.spec.model, 2))[:2]
+    if not runs:
+        print(f"{profile}: no network of {VIEWED} is here with its weights; the front page has no new map")
+        return
+    scene = book.scenes()[VIEWED][0]
+    with scenes.open_image(scene) as image:
+        row, col = ((side - SIDE) // 2 for side in image.shape)
+    about = "The middle of a synthetic scene, some of whose patches were trained on"
+    about = book.caption(about, run_ids=[run.spec.run_id for run in runs])
+    described = page.of_runs(scene, runs, about=about, largest=LARGEST_VIEW, window=Window(row, col, SIDE, SIDE))
+    described["title"] = f"{paper.area_name(VIEWED)}, a made-up scene: what networks find"
+    write_json(target, described)
+    print(f"{target.name}: {target.stat().st_size / 1e6:.2f} MB")
+
+
 def publish(profile: str) -> None:
     """Execute a profile's chapters on what is finished of it, and publish what they show.
 
@@ -158,6 +190,8 @@ def publish(profile: str) -> None:
         publish_notebooks(notebooks, ROOT / "notebooks")
         publish_others(ROOT / "notebooks", notebooks)
     publish_figures(figures, ROOT / "figures" / profile, synthetic)
+    if synthetic:
+        publish_view(profile, LIVE)
 
 
 def publish_results(readme: Path, figures: Path) -> None:

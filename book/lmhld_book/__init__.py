@@ -51,6 +51,7 @@ def prepare(app: Sphinx) -> None:
         "gallery.md": pages.gallery(manifest, figures, titles),
         "numbers.md": pages.numbers(manifest, figures, titles),
         "results.md": "\n\n".join(pages.results(ROOT / "figures")),
+        "live.md": pages.live(pages.LIVE, source / "_static" / "view.html"),
     }
     for name, text in written.items():
         (source / name).write_text(text, encoding="utf-8")

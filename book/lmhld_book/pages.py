@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Mapping
@@ -14,8 +15,12 @@ from pydantic import RootModel, model_validator
 from lmhld_book.notebooks import anchor
 from lmhld_nb import paper
 from lmhld_nb.book.ledger import Ledger
-from lmhld_nb.config import Strict, UserError, read_yaml
+from lmhld_nb.config import ROOT, Strict, UserError, read_yaml
+from lmhld_nb.mapping import page as live_map
 from lmhld_nb.models import NETWORKS
+
+LIVE = ROOT / "figures" / "edition" / "view.json"
+"""What the map on the front page shows (`make publish` writes it); of the published edition, as `results` are."""
 
 RUN_IDS = re.compile(r"[0-9a-f]{16}(\+[0-9a-f]{16})*")
 
@@ -193,6 +198,23 @@ def numbers(manifest: Mapping[str, Entry], figures: Path, titles: Mapping[str, s
             lines += ["", f":::{{dropdown}} {len(distinct)} run ids", listed, ":::"]
         lines.append("")
     return "\n".join(lines)
+
+
+def live(path: Path, page: Path) -> str:
+    """Write the live map of a file that `make publish` has written to ``page``; return what the front page shows of it.
+
+    Without such a file there is no map, and nothing to show.
+    """
+    if not path.is_file():
+        return ""
+    described = json.loads(path.read_text(encoding="utf-8"))
+    page.write_text(live_map.page(described), encoding="utf-8")
+    title = html.escape(f"Live map: {described['title']}")
+    link = f'<a href="_static/{page.name}">Open the map on a page of its own</a>'
+    return (
+        f'<iframe class="live-map" src="_static/{page.name}" title="{title}"></iframe>\n'
+        f'<p class="live-map-link">{link}. <a href="mapping.html">Make one of an image of your own</a>.</p>\n'
+    )
 
 
 def gallery(manifest: Mapping[str, Entry], figures: Path, titles: Mapping[str, str]) -> str:

@@ -99,19 +99,23 @@ def in_blocks(
 
 def draw_overlay(folder: Path, image: Image, bands: tuple[str, ...]) -> None:
     """Write overlay.png: the image reduced to `LONGEST` pixels, the mask in red, as in paper Figs 16–17."""
+    picture, known = colours(image, bands, Window(0, 0, *image.shape), math.ceil(max(image.shape) / LONGEST))
+    with rasterio.open(folder / MASK) as source:
+        mask = source.read(1, out_shape=known.shape)
+    picture[mask == 1] = 0.35 * picture[mask == 1] + 0.65 * RED
+    picture[~known | (mask == NO_LABEL)] = 1
+    # Matplotlib takes bytes as they are.
+    matplotlib.image.imsave(folder / OVERLAY, np.rint(255 * picture).astype(np.uint8))
+
+
+def colours(image: Image, bands: tuple[str, ...], window: Window, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return every ``step``-th pixel of a window for the eye, (rows, cols, 3) from 0 to 1, and where there is data."""
     colour: tuple[str, ...] = ("red", "green", "blue")
     if not set(colour) <= set(bands):  # near infrared, red, green, say; or shades of grey
         colour = bands[::-1][:3] if len(bands) >= 3 else bands[:1] * 3
-    step = max(1, math.ceil(max(image.shape) / LONGEST))
-    colours = scenes.read_decimated(partial(image.read, bands=colour), Window(0, 0, *image.shape), step)
-    colours = colours.astype(np.float32)
-    with rasterio.open(folder / MASK) as source:
-        mask = source.read(1, out_shape=colours.shape[1:])
-    known = (mask != NO_LABEL) & image.valid(colours)
-    colours[:, ~known] = 0
-    low, high = np.percentile(colours[:, known], (2, 98)) if known.any() else (0, 1)
-    picture = np.clip((colours - low) * np.float32(1 / max(high - low, 1e-6)), 0, 1).transpose(1, 2, 0)
-    picture[mask == 1] = 0.35 * picture[mask == 1] + 0.65 * RED
-    picture[~known] = 1
-    # Matplotlib takes bytes as they are.
-    matplotlib.image.imsave(folder / OVERLAY, np.rint(255 * picture).astype(np.uint8))
+    values = scenes.read_decimated(partial(image.read, bands=colour), window, step)
+    values = values.astype(np.float32)
+    known = image.valid(values)
+    values[:, ~known] = 0
+    low, high = np.percentile(values[:, known], (2, 98)) if known.any() else (0, 1)
+    return np.clip((values - low) * np.float32(1 / max(high - low, 1e-6)), 0, 1).transpose(1, 2, 0), known

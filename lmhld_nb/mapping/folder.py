@@ -24,13 +24,13 @@ from lmhld_nb.scenes.rasters import short
 from lmhld_nb.seals import digest_of
 
 PROBABILITY, UNCERTAINTY, MASK = "probability.tif", "uncertainty.tif", "mask.tif"
-POLYGONS, NOT_IMAGED, OVERLAY = "landslides.gpkg", "not_imaged.gpkg", "overlay.png"
+POLYGONS, NOT_IMAGED, OVERLAY, VIEW = "landslides.gpkg", "not_imaged.gpkg", "overlay.png", "view.html"
 STYLES = ("landslides.qml", "probability.qml", "uncertainty.qml", "mask.qml")
 SCORE_TABLES = ("precision_recall", "calibration", "by_size")
 REPORT = "map.json"  # written last: without it a map is not finished
 COARSE = "coarse.tif"  # lies in the temporary folder only
 _RECORDED = (
-    PROBABILITY, UNCERTAINTY, MASK, POLYGONS, NOT_IMAGED, OVERLAY, *STYLES,
+    PROBABILITY, UNCERTAINTY, MASK, POLYGONS, NOT_IMAGED, OVERLAY, VIEW, *STYLES,
     *(f"scores_{name}.csv" for name in SCORE_TABLES),
 )  # fmt: skip
 _OLDER = f"{REPORT}.older"

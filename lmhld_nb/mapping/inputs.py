@@ -36,6 +36,7 @@ class MapSettings:
     resolution: float | str | None = None  # metres predicted at, or ``trained`` (the network's); None for the scene's
     precision: str = "auto"  # ``fp32``, ``bf16``, or the one the network was tested in (bf16 only where native)
     device: str = "auto"  # or ``cpu``, ``cuda``
+    view: bool = False  # write the live map too (`page`)
 
     def __post_init__(self) -> None:
         if not (self.threshold is None or 0 < self.threshold < 1) or not 0 <= self.overlap <= 0.9:

@@ -20,7 +20,7 @@ import lmhld_nb
 from lmhld_nb import scenes
 from lmhld_nb.config import UserError, printable, progress_bar, write_json
 from lmhld_nb.evaluation import objects
-from lmhld_nb.mapping import files, imaged, inputs, onnx_files, outlines, prediction, qgis, terrain
+from lmhld_nb.mapping import files, imaged, inputs, onnx_files, outlines, page, prediction, qgis, terrain
 from lmhld_nb.mapping import folder as map_folder
 from lmhld_nb.mapping.imaged import Imaged
 from lmhld_nb.mapping.inputs import MapSettings
@@ -101,6 +101,9 @@ def map_scene(
             )
         polygons, found = _write_polygons(folder, image, view, settings, ground, searched)
         files.draw_overlay(folder, view, bands)
+        if settings.view:
+            cleaning = _cleaning(settings, image, view)
+            page.write(folder, image, card, labels, threshold, cleaning, settings.least_slope)
         across, down = rasters.ground_pixel(image.crs, image.transform, image.shape)
         report = {
             "scene": scene.image.name,
@@ -189,13 +192,7 @@ def _write_polygons(
 ) -> tuple[gpd.GeoDataFrame, dict[str, int]]:
     """Write landslides, and what is not imaged, as polygons with their styles; return the landslides and counts."""
     landslides = outlines.measure(_written(folder, image.shape))
-    pixel_m2 = math.prod(rasters.ground_pixel(image.crs, image.transform, image.shape))
-    least_px: float = settings.min_area_px or 0
-    if settings.min_area_px is None and settings.min_area_m2 is None:
-        least_px = inputs.LEAST_PX * math.prod(image.shape) / math.prod(view.shape)
-    holes_px = settings.fill_holes_m2 / pixel_m2
-    cleaning = outlines.Cleaning(least_px, settings.min_area_m2 or 0, holes_px, settings.smooth)
-    polygons, unseen, found = outlines.outline(folder / map_folder.MASK, landslides, cleaning)
+    polygons, unseen, found = outlines.outline(folder / map_folder.MASK, landslides, _cleaning(settings, image, view))
     if ground is not None:
         below = np.array([ground.below(shape) for shape in polygons.geometry])
         polygons[["slope_deg", "relief_m"]] = below.reshape(-1, 2)
@@ -209,6 +206,14 @@ def _write_polygons(
             qgis.add_style(path)
     qgis.copy_styles(folder)
     return polygons, found
+
+
+def _cleaning(settings: MapSettings, image: Image, view: Image) -> outlines.Cleaning:
+    pixel_m2 = math.prod(rasters.ground_pixel(image.crs, image.transform, image.shape))
+    least_px: float = settings.min_area_px or 0
+    if settings.min_area_px is None and settings.min_area_m2 is None:
+        least_px = inputs.LEAST_PX * math.prod(image.shape) / math.prod(view.shape)
+    return outlines.Cleaning(least_px, settings.min_area_m2 or 0, settings.fill_holes_m2 / pixel_m2, settings.smooth)
 
 
 def _resampled(coarse: Path, image: Image) -> Rows:

@@ -1,0 +1,186 @@
+"""The live map: a page of one file with a scene, its landslides and what networks find, for any browser, offline.
+
+The page is ``page/page.html`` with its style, its script and Leaflet, and one JSON object: what `describe` returns.
+"""
+
+import base64
+import html
+import io
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import rasterio
+import torch
+
+from lmhld_nb import models, scenes
+from lmhld_nb.config import UserError
+from lmhld_nb.evaluation.objects import NO_LABEL
+from lmhld_nb.mapping import files, inputs, prediction
+from lmhld_nb.mapping.folder import PROBABILITY, VIEW
+from lmhld_nb.mapping.outlines import Cleaning
+from lmhld_nb.mapping.prediction import Network
+from lmhld_nb.runs import Run
+from lmhld_nb.scenes import rasters
+from lmhld_nb.scenes.rasters import Window
+from lmhld_nb.scenes.scene import Image, Labels, Scene
+from lmhld_nb.training import hardware, weights
+
+FOLDER = Path(__file__).with_name("page")
+LONGEST = 1024  # px of the scene's longer side that a page shows at most
+LARGEST = 1_300_000  # bytes of a page's data; with Leaflet the page has 0.2 MB more
+LEVELS = np.arange(1, 100) / 100  # thresholds to choose from, beside the one that a page begins with
+
+Read = Callable[[Window], np.ndarray]
+
+
+def describe(
+    image: Image,
+    bands: tuple[str, ...],
+    networks: Mapping[str, Read],
+    truth: Read | None = None,
+    about: str = "",
+    notes: Sequence[str] = (),
+    threshold: float = 0.5,
+    least_px: float = inputs.LEAST_PX,
+    largest: int = LARGEST,
+    window: Window | None = None,
+) -> dict[str, Any]:
+    """Return what a page shows of a scene: texts, numbers, pictures as data URIs; of a large scene one pixel in n.
+
+    ``networks`` are one or two readers of probability (negative: none) by title, ``truth`` is a reader of labels.
+    The page begins with ``threshold`` and without landslides below ``least_px`` of the scene's pixels; ``largest`` is
+    what its pictures may take, in bytes. ``window`` is the part that it shows (default: the whole scene).
+    """
+    window = window or Window(0, 0, *image.shape)
+    shape, levels = (window.height, window.width), np.union1d(LEVELS, threshold)
+
+    def pictures(step: int) -> list[str]:
+        colours, _ = files.colours(image, bands, window, step)
+        known = scenes.read_decimated(truth, window, step) if truth else None
+        addresses = [_uri(np.rint(255 * colours).astype(np.uint8), quality=80)]
+        addresses.append("" if known is None else _uri(known, lossless=True))
+        for read in networks.values():
+            probability = scenes.read_decimated(read, window, step)
+            # How many levels it reaches, compared as a map compares: with thresholds of the same type.
+            reached = np.searchsorted(levels.astype(probability.dtype), probability, "right").astype(np.uint8)
+            addresses.append(_uri(np.where(probability < 0, np.uint8(NO_LABEL), reached), lossless=True))
+        return addresses
+
+    step = math.ceil(max(shape) / LONGEST)
+    while (size := sum(map(len, made := pictures(step)))) > largest:
+        step = max(step + 1, math.floor(step * math.sqrt(size / largest)))
+    across, down = rasters.ground_pixel(image.crs, image.transform, image.shape)
+    pixel_m2 = across * down if image.crs else image.pixel_m**2
+    thinned = f"Shown and counted is one pixel in {step} along rows and columns: other scores than of all pixels."
+    return {
+        **{"title": image.scene.image.name, "about": about, "notes": [*notes, *[thinned] * (step > 1)]},
+        **dict(zip(("height", "width"), (math.ceil(side / step) for side in shape), strict=True)),
+        **{"row": window.row, "col": window.col, "step": step},
+        **{"levels": levels.tolist(), "threshold": threshold, "least_px": max(1, round(least_px / step**2))},
+        "pixel_m2": None if image.ground_m is None else pixel_m2 * step**2,
+        **{"image": made[0], "truth": made[1] or None},
+        "networks": [{"name": name, "probability": each} for name, each in zip(networks, made[2:], strict=True)],
+    }
+
+
+def _uri(pixels: np.ndarray, **options: Any) -> str:
+    file = io.BytesIO()
+    PIL.Image.fromarray(pixels).convert("RGB").save(file, "WEBP", method=6, **options)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def page(described: Mapping[str, Any]) -> str:
+    """Return the page of what `describe` returns, as HTML that needs no other file; no text in it is taken for code."""
+    text = json.dumps(described).replace("<", "\\u003c")  # `</script>` in a name would end the data
+    parts = re.split(r"\{([\w/.]+)\}", (FOLDER / "page.html").read_text(encoding="utf-8"))
+    for number in range(1, len(parts), 2):  # each a file, or the data
+        parts[number] = text if parts[number] == "data" else (FOLDER / parts[number]).read_text(encoding="utf-8")
+    return "".join(parts)
+
+
+def write(
+    folder: Path,
+    image: Image,
+    card: Mapping[str, Any],
+    labels: Labels | None,
+    threshold: float,
+    cleaning: Cleaning,
+    least_slope: float = 0.0,
+) -> None:
+    """Write view.html from the rasters of a map's folder; it begins with the threshold and least area of the map."""
+    name = _title(card["model"])
+    pixel_m2 = math.prod(rasters.ground_pixel(image.crs, image.transform, image.shape))
+    about = f"Mapped by {name}, run {card['run_id']}, from a threshold of {threshold:.3g} on."
+    flat = f"Ground flatter than {least_slope:g}°, which the map leaves out, is not left out here."
+    with rasterio.open(folder / PROBABILITY) as source:
+        described = describe(
+            image, tuple(card["bands"]), {name: lambda window: source.read(1, window=window.as_rasterio)},
+            labels.read if labels else None, about,
+            [flat] if least_slope else [], threshold, max(cleaning.min_area_px, cleaning.min_area_m2 / pixel_m2),
+        )  # fmt: skip
+    (folder / VIEW).write_text(page(described), encoding="utf-8")
+
+
+def _title(model: str) -> str:
+    return models.NETWORKS[model].title if model in models.NETWORKS else model
+
+
+def of_runs(scene: Scene, runs: Sequence[Run], **more: Any) -> dict[str, Any]:
+    """Return `describe` of a scene as one or two finished runs map it, with its labels if it has any."""
+    with ExitStack() as stack:
+        image = stack.enter_context(scenes.open_image(scene))
+        has_labels = scene.mask or scene.polygons or scene.unlabelled_is_background
+        labels = stack.enter_context(scenes.open_labels(scene, image)) if has_labels else None
+        networks = {}
+        for run in runs:
+            name = _title(run.spec.model)
+            name = f"{name}, run {run.spec.run_id[:6]}" if name in networks else name
+            networks[name] = partial(_part, _predicted(run, image))
+        return describe(image, runs[0].spec.bands, networks, labels.read if labels else None, **more)
+
+
+def _part(values: np.ndarray, window: Window) -> np.ndarray:
+    return values[window.row : window.row + window.height, window.col : window.col + window.width]
+
+
+def _predicted(run: Run, image: Image) -> np.ndarray:
+    """Return a run's probabilities (rows, cols) of a whole scene, as `map_scene` writes them."""
+    model, card = weights.load(run.weights_file)
+    device = torch.device(hardware.choose_device("auto"))
+    network = Network(model.to(device), device, run.recipe.precision)
+    statistics = prediction.stored_statistics(card) or prediction.scene_statistics(image, run.spec.bands)
+    size = inputs.window_of(card, run.weights_file)
+    with closing(prediction.predicted_rows(image, run.spec.bands, statistics, network, size)) as rows:
+        return files.rounded(np.concatenate([values for _, values in rows]))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A page that a notebook shows in a frame, ``height`` pixels high."""
+
+    page: str = field(repr=False)
+    height: int = 720
+
+    def _repr_html_(self) -> str:
+        style = f"width: 100%; height: {self.height}px; border: 0"
+        return f'<iframe title="Live map" style="{style}" srcdoc="{html.escape(self.page)}"></iframe>'
+
+
+def view(scene: Scene, runs: Run | Sequence[Run]) -> Frame:
+    """Show a scene in JupyterLab as a finished run maps it, or two of them side by side: the live map.
+
+    The scene is mapped now. UserError where it cannot be read, or a run's weights are not here.
+    """
+    runs = [runs] if isinstance(runs, Run) else list(runs)
+    if not 1 <= len(runs) <= 2:
+        raise UserError(f"view: {len(runs)} runs given; give one, or two to compare; `lmhld run` makes them")
+    return Frame(page(of_runs(scene, runs)))
