@@ -37,7 +37,7 @@ from lmhld_nb.mapping.labelled import LANDSLIDE, UNLABELLED, Ground, LabelFile
 from lmhld_nb.mapping.prediction import Network, Statistics
 from lmhld_nb.mapping.unlike import unlike
 from lmhld_nb.scenes.scene import Image, Scene
-from lmhld_nb.sources.fingerprints import digest_of
+from lmhld_nb.seals import digest_of
 from lmhld_nb.training import hardware
 from lmhld_nb.training import weights as networks
 

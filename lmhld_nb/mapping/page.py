@@ -157,7 +157,7 @@ def _predicted(run: Run, image: Image) -> np.ndarray:
     model, card = weights.load(run.weights_file)
     device = torch.device(hardware.choose_device("auto"))
     network = Network(model.to(device), device, run.recipe.precision)
-    statistics = prediction.stored_statistics(card) or prediction.scene_statistics(image, run.spec.bands)
+    statistics = prediction.scene_statistics(image, run.spec.bands)
     size = inputs.window_of(card, run.weights_file)
     with closing(prediction.predicted_rows(image, run.spec.bands, statistics, network, size)) as rows:
         return files.rounded(np.concatenate([values for _, values in rows]))
