@@ -50,9 +50,9 @@ class Graph:
     def __getitem__(self, name: str) -> Node:
         return next(node for node in self.nodes if node.name == name)
 
-    def sources(self, name: str, kind: str | None = None) -> list[Node]:
-        """Return the nodes that lead to a node (by edges of one kind)."""
-        return [self[edge.source] for edge in self.edges if edge.target == name and kind in (None, edge.kind)]
+    def sources(self, name: str) -> list[Node]:
+        """Return the nodes that lead to a node."""
+        return [self[edge.source] for edge in self.edges if edge.target == name]
 
     def ways(self, start: str, end: str) -> int:
         """Return the number of different ways along the edges from one node to another."""

@@ -25,9 +25,9 @@ _FILLS = {"input": (0.95, 0.95, 0.95), "2 × conv 3×3": (0.86, 0.86, 0.86)}  # 
 _HALF = 0.21  # half the height of a box, in levels
 
 
-def architecture(name: str, width: int | None = None) -> Figure:
-    """Draw a network: its blocks by resolution (down) and depth (right), as wide as the root of their channels."""
-    graph = dataflow.graph(name, width)
+def architecture(name: str) -> Figure:
+    """Draw a network as published: blocks by resolution (down) and depth (right), as wide as the root of channels."""
+    graph = dataflow.graph(name)
     boxes = [node for node in graph.nodes if node.kind != "head"]
     depth, most = max(node.level for node in boxes), max(node.channels for node in boxes)
     figure, ax = plt.subplots(figsize=(10.5, 0.62 * depth + 1.4))
@@ -62,8 +62,7 @@ def architecture(name: str, width: int | None = None) -> Figure:
     handles.append(Line2D([], [], color=_GREY, marker="D", linewidth=0, markersize=4.5, label="head: logits"))
     handles += [Line2D([], [], color=tone, label=label) for tone, label in _EDGES.values()]
     ax.legend(handles=handles, loc="lower right", fontsize=7.5, borderaxespad=0)
-    channels = "published width" if width is None else f"{width} channels at the first level"
-    explanation = f"{channels}; read off the network by torch.fx, shapes of a {dataflow.SIZE} px patch"
+    explanation = f"published width; read off the network by torch.fx, shapes of a {dataflow.SIZE} px patch"
     return style.counted(figure, style.format_count(1, "network"), explanation)
 
 

@@ -95,7 +95,7 @@ def scene_to_show(by_area: Mapping[str, Sequence[Scene]], area: str) -> Scene:
 
 @dataclass(frozen=True)
 class View:
-    """A mapped scene, or a part: (bands, rows, cols) values, map and truth (rows, cols; None: not labelled)."""
+    """A mapped scene: (bands, rows, cols) values, map and truth (rows, cols; None: not labelled)."""
 
     title: str
     values: np.ndarray
@@ -104,17 +104,14 @@ class View:
     truth: np.ndarray | None
 
 
-def view(event: ScoredEvent, title: str = "", window: Window | None = None, longest: int = 480) -> View:
-    """Return the first scene of an event, or a window of it, every n-th pixel: no side is longer than ``longest``."""
+def view(event: ScoredEvent, title: str = "", longest: int = 480) -> View:
+    """Return the first scene of an event, every n-th pixel: no side is longer than ``longest``."""
     scene = event.dataset.scenes_of(event.area)[0]
     bands = tuple(band for band in scene.bands if band in scenes.BANDS)
     with ExitStack() as stack:
         image = stack.enter_context(scenes.open_image(scene))
         labels = stack.enter_context(scenes.open_labels(scene, image)) if event.is_scored else None
-        window = window or Window(0, 0, *image.shape)
-        step = max(1, -(-max(window.height, window.width) // longest))
-        values = read_decimated(lambda strip: image.read(strip, bands), window, step)
-        truth = read_decimated(labels.read, window, step) == 1 if labels else None
-    bottom, right = window.row + window.height, window.col + window.width
-    mask = event.mask[window.row : bottom : step, window.col : right : step]
-    return View(title or event.name, values, bands, mask == 1, truth)
+        whole, step = Window(0, 0, *image.shape), max(1, -(-max(image.shape) // longest))
+        values = read_decimated(lambda strip: image.read(strip, bands), whole, step)
+        truth = read_decimated(labels.read, whole, step) == 1 if labels else None
+    return View(title or event.name, values, bands, event.mask[::step, ::step] == 1, truth)

@@ -46,10 +46,10 @@ def world_map() -> Figure:
     return style.counted(figure, style.format_count(len(areas), "area"), sources)
 
 
-def window_to_show(scene: Scene, size: int = 160) -> Window:
-    """Return the ``size``-pixel square of a scene whose landslide share is nearest to 25 %."""
+def window_to_show(scene: Scene) -> Window:
+    """Return the square of 160 px of a scene whose landslide share is nearest to 25 %."""
     _, labels, valid = scenes.read_all(scene, scene.bands)
-    size = min(size, *labels.shape)
+    size = min(160, *labels.shape)
     _, share = classify_windows(labels, valid, size, 0)
     distance = np.where(share > 0, np.abs(share - 0.25), np.inf)
     row, col = np.unravel_index(int(np.argmin(distance)), share.shape)
@@ -82,13 +82,13 @@ def annotation_features(scene: Scene, window: Window) -> Figure:
     return style.counted(figure, style.format_count(1, "window"), f"{style.area_name(scene.area)}, {size}")
 
 
-def scene_gallery(shown: Sequence[Scene], side: int = 512) -> Figure:
+def scene_gallery(shown: Sequence[Scene]) -> Figure:
     """Show the middle of one scene of each area in true colour, and again with its landslides outlined."""
     figure, axes = plt.subplots(2, len(shown), figsize=(max(6.0, 1.4 * len(shown)), 3.3), squeeze=False)
     for column, scene in zip(axes.T, shown, strict=True):
         with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
             rows, cols = image.shape
-            height, width = min(side, rows), min(side, cols)
+            height, width = min(512, rows), min(512, cols)
             window = Window((rows - height) // 2, (cols - width) // 2, height, width)
             picture, landslide = style.rgb(image.read(window, scene.bands), scene.bands), labels.read(window) == 1
         for ax in column:
