@@ -124,6 +124,16 @@ def test_numbers_and_gallery_show_what_the_edition_has(figures: Path) -> None:
     assert "grid" not in pages.gallery(manifest, figures / "none", {"05_x": "05 Title"})
 
 
+def test_the_front_page_begins_with_the_live_map_if_there_is_one(tmp_path: Path) -> None:
+    page, file = tmp_path / "view.html", tmp_path / "view.json"
+    assert pages.live(file, page) == "" and not page.exists()
+    file.write_text(json.dumps({"title": HOSTILE}), encoding="utf-8")
+    shown = BeautifulSoup(pages.live(file, page), "html.parser")
+    frame = shown.find("iframe")
+    assert frame and frame["title"] == f"Live map: {HOSTILE}" and frame["src"] == "_static/view.html"
+    assert len(shown.find_all()) == 4 and "leaflet" in page.read_text(encoding="utf-8")
+
+
 def test_names_from_files_are_shown_literally(figures: Path) -> None:
     from markdown_it import MarkdownIt
 
