@@ -67,12 +67,13 @@ html_theme = "sphinx_book_theme"
 html_title = project
 html_copy_source = True
 html_show_sourcelink = False
-html_show_search_summary = False  # would be fetched, which browsers forbid to pages opened as files
+html_show_search_summary = False  # would be fetched, which browsers forbid to pages opened as files; see search.js
 html_use_index = False  # a thousand names on one page; the search has them
 html_domain_indices = False
 html_static_path = ["_static"]
 html_css_files = ["book.css"]
-html_js_files = [(name, {"defer": "defer"}) for name in ("sort.js", "check.js")]
+html_js_files = [(name, {"defer": "defer"}) for name in ("sort.js", "check.js", "lightbox.js")]
+html_search_scorer = str(Path(__file__).parent / "_static" / "scorer.js")
 html_context = {"default_mode": "auto"}  # light or dark as the reader's system is
 html_theme_options = {
     "use_download_button": True,  # the notebook itself
