@@ -33,7 +33,7 @@ if (results && typeof EXCERPTS === "object") {
   const add = (item) => {
     const [page, section] = item.querySelector("a").getAttribute("href").split("#");
     const sections = EXCERPTS[page.replace(/\.html$/, "")] || {};
-    const text = section ? sections[section] || "" : Object.values(sections).join(" ");
+    const text = sections[section] || Object.values(sections).join(" "); // a term is no section
     if (text && words.length) item.append(paragraphOf(excerptOf(text, words), words));
   };
   new MutationObserver((changes) => {

@@ -68,7 +68,7 @@ def prepare(app: Sphinx) -> None:
 
 
 def _add_own(source: Path) -> None:
-    """Add the notebooks that readers run on data and runs of their own, as they are written: nothing is shown of them."""
+    """Add the notebooks that readers run on data and runs of their own, as they are written, with a note on top."""
     (source / "own").mkdir()
     for name in OWN:
         notebook = jupytext.read(ROOT / "notebooks" / f"{name}.py")

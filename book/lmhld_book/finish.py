@@ -1,4 +1,4 @@
-"""What is done to each page that Sphinx has made: pictures load late and open large, tables can be sorted, texts found."""
+"""What is done to each page that Sphinx has made: pictures load late, tables can be sorted, the search has texts."""
 
 from __future__ import annotations
 

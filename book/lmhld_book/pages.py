@@ -170,10 +170,11 @@ def numbers(manifest: Mapping[str, Entry], figures: Path, real: Path, titles: Ma
     lines = [
         "# Numbers in this book",
         "",
-        "Every figure and table of the book as a file to download, and where it comes from: the chapter that makes it,",
-        "the experiments whose runs it is computed from, and these runs. Beside the book's own tables stand those of the",
-        "seven real areas, where these are published. The folder of a run is `runs/ID/`: `spec.json` says what was",
-        "trained, `environment.json` on what, `metrics.json` with what result. Figures without runs show data or the plan.",
+        "Every figure and table of the book as a file to download, and where it comes from: the chapter that makes",
+        "it, the experiments whose runs it is computed from, and these runs. Beside the book's own tables stand those",
+        "of the seven real areas, where these are published. The folder of a run is `runs/ID/`: `spec.json` says what",
+        "was trained, `environment.json` on what, `metrics.json` with what result. Figures without runs show data or",
+        "the plan.",
         "",
     ]
     for name, entry in manifest.items():
@@ -187,8 +188,17 @@ def numbers(manifest: Mapping[str, Entry], figures: Path, real: Path, titles: Ma
             facts.append(f"Experiments: {', '.join(entry.experiments)}.")
         if distinct:
             facts.append(f"Runs: {len(distinct)}.")
-        lines += [f"## {plain(title_of(name))}", "", " ".join(facts), "", "| file | runs | of real areas |", "|---|---|---|"]
-        lines += [f"| {_link(figures / file)} | {len(ids.get(file, ())) or ''} | {_link(real / file)} |" for file in files]
+        lines += [
+            f"## {plain(title_of(name))}",
+            "",
+            " ".join(facts),
+            "",
+            "| file | runs | of real areas |",
+            "|---|---|---|",
+        ]
+        lines += [
+            f"| {_link(figures / file)} | {len(ids.get(file, ())) or ''} | {_link(real / file)} |" for file in files
+        ]
         if distinct:
             listed = " ".join(f"`{run}`" for run in distinct)
             lines += ["", f":::{{dropdown}} {len(distinct)} run ids", listed, ":::"]
