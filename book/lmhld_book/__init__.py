@@ -75,3 +75,6 @@ def _add_own(source: Path) -> None:
         title, _, rest = notebook.cells[0].source.partition("\n")
         notebook.cells[0].source = f"{title}\n\n{NOT_RUN}\n{rest}"
         nbformat.write(notebook, source / "own" / f"{name}.ipynb")
+    for page in source.glob("*.md"):  # whose links work in the repository
+        text = page.read_text(encoding="utf-8")
+        page.write_text(text.replace("](../notebooks/", "](own/"), encoding="utf-8")
