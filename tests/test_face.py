@@ -81,7 +81,7 @@ def test_scores_that_say_little_and_runs_that_are_not_portable_are_marked(book, 
     assert lm.tidy(table.assign(patches=10))["F1"].iloc[0] == round(table["f1"].iloc[0], 3)
     drawn = lm.plots.scores.score_heatmap(table, {"f1": "ours", "published_f1": "published"}, "area")
     assert [text.get_text()[4:] for ax in drawn.axes for text in ax.texts] == ["*", ""]
-    assert "*: fewer than 10 test patches; seeds: 1 a network" in " ".join(drawn.get_supxlabel().split())
+    assert "*: fewer than 10 test patches; seeds: 1 per network" in " ".join(drawn.get_supxlabel().split())
     tiny.write_text(tiny.read_text() + "portable: true\n")
     book = lm.open(str(tiny))
     run = runs.make_run(single.specs(book)[1], QUIET)

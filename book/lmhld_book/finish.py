@@ -60,7 +60,7 @@ def sections_of(article: Tag) -> dict[str, str]:
     """Return the text of each section of a page by its id: first what is written, then code and what it prints."""
     for part in article.select("script, .headerlink, nav, .math, img, h1, h2, h3, h4"):
         part.decompose()
-    code = {section: [] for section in map(id, article.select("section"))}
+    code: dict[int, list[str]] = {section: [] for section in map(id, article.select("section"))}
     for part in article.select("pre, table"):
         if (section := part.find_parent("section")) and part.find_parent("pre") is None:
             code[id(section)].append(part.extract().get_text(" ", strip=True))
