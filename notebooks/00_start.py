@@ -33,6 +33,20 @@ import pandas as pd
 book = lm.open(profile)
 
 # %% [markdown]
+# ## Landslides, seen from above
+#
+# One scene of each area in true colour, and below it the same with its landslides outlined. Look for what else is bare
+# and bright: river gravel, roads, fields, clouds. A network must learn to tell landslides from these.
+
+# %%
+first_scenes = [scenes[0] for scenes in book.scenes().values()]
+book.show(lm.plots.data.scene_gallery(first_scenes), "overview")
+
+# %% [markdown]
+# The sizes differ from area to area, from thin scars of a few pixels to slopes that came down whole. This is why the
+# paper gives each area its own patch size; chapter 02 follows its rule.
+
+# %% [markdown]
 # ## The data
 #
 # Look at the word in brackets. **Synthetic** data are made by a program from fractal terrain: they imitate the published
@@ -47,17 +61,6 @@ print(f"areas: {', '.join(book.dataset.areas)}")
 print(f"bands: {', '.join(book.dataset.bands)}")
 
 # %% [markdown]
-# One scene of each area in true colour, and below it the same with its landslides outlined. Look for what else is bare
-# and bright: river gravel, roads, fields, clouds. A network must learn to tell landslides from these.
-
-# %%
-first_scenes = [scenes[0] for scenes in book.scenes().values()]
-book.show(lm.plots.data.scene_gallery(first_scenes), "overview")
-
-# %% [markdown]
-# The sizes differ from area to area, from thin scars of a few pixels to slopes that came down whole. This is why the
-# paper gives each area its own patch size; chapter 02 follows its rule.
-#
 # ## The runs
 #
 # Every training is a *run*, named by a hash of everything that decides its result. A finished run is never made again. The
