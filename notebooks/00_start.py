@@ -71,7 +71,8 @@ print(f"bands: {', '.join(book.dataset.bands)}")
 # %%
 planned = book.plan()
 table = plan_table(planned)
-pd.crosstab(table["experiments"], table["model"])[list(book.models)]
+titles = table["model"].map(lm.plots.style.network_title)
+pd.crosstab(table["experiments"], titles)[list(dict.fromkeys(titles))]
 
 # %%
 print(f"done: {table['status'].isin(['done', 'recorded']).sum()} of {len(table)}")

@@ -60,7 +60,8 @@ measured = lm.inventory.summary(book.scenes())
 published = published_areas(book.dataset.name)
 columns = ["landslides", "min_area_px", "max_area_px"]
 table1 = measured.join(published[columns].add_prefix("published_"))
-book.save(table1, "table1")
+columns = [*measured, *(f"published_{name}" for name in columns)]
+lm.tidy(book.save(table1, "table1"), columns)
 
 # %%
 for area, row in table1.iterrows():
@@ -126,7 +127,7 @@ figure = lm.plots.data.annotation_features(scene, window)
 book.show(figure, "fig02_features", contrast)
 
 # %%
-contrast.round(3)
+lm.tidy(contrast)
 
 # %% [markdown]
 # In `mini` the landslide is brighter and far barer than what lies beside it. Its slope is almost the same: both are part of
@@ -145,7 +146,7 @@ checked = lm.inventory.check_polygons(scene, ring_px, flat_degrees)
 book.show(lm.plots.data.polygon_checks(checked), "polygon_checks", checked)
 
 # %%
-checked[checked["flag"] != ""].head(10).round(2)
+lm.tidy(checked[checked["flag"] != ""].head(10), digits=2)
 
 # %%
 print(f"{len(checked)} polygons checked in {scene.area}")
@@ -170,7 +171,7 @@ rows = {
     for pixels, table in checks.items()
 }
 moved = pd.DataFrame(rows).T.rename_axis("moved by px")
-book.save(moved, "moved_polygons").astype({"polygons": int}).round(2)
+lm.tidy(book.save(moved, "moved_polygons"), digits=2)
 
 # %%
 print(

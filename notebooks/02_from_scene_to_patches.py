@@ -49,7 +49,7 @@ print("candidates: ", lm.patches.candidate_sizes(wenchuan))
 
 # %%
 candidates = book.save(patch_size.candidate_table(book), "candidate_sizes")
-candidates
+lm.tidy(candidates)
 
 # %%
 sizes = candidates[["smallest", "middle", "largest"]]
@@ -91,7 +91,8 @@ lm.widgets.patch_explorer(book, show_area)
 # %%
 table2 = patch_size.table_2(patch_sets)
 published = published_areas(book.dataset.name)[["patches"]]
-book.save(table2.join(published.add_prefix("published_")), "table2")
+table2 = book.save(table2.join(published.add_prefix("published_")), "table2")
+lm.tidy(table2, list(table2))
 
 # %%
 for area, row in table2.iterrows():

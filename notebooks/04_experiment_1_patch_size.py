@@ -142,7 +142,7 @@ book.found("table4", table4)
 # %%
 choice = patch_size.patch_size_choice(table4)
 choice["used"] = [book.patch_size(area) == size for area, size in choice.index]
-book.save(choice, "patch_size_choice").round(3)
+lm.tidy(book.save(choice, "patch_size_choice"))
 
 # %% [markdown]
 # Trainings at several sizes are not equal: the larger the patches, the fewer there are, and the fewer steps an epoch has. A

@@ -127,9 +127,8 @@ book.found("fig16_maps", numbers)
 # %%
 scores = ["threshold", "mapped_share", "prevalence", "precision", "recall"]
 yardsticks = ["all_f1", "index_f1", "seen_f1", "f1_at_half"]
-book.save(table, "unseen_scores")[
-    [*scores, "f1", "f1_low", "f1_high", *yardsticks]
-].round(3)
+shown = ["f1", "f1_low", "f1_high", *yardsticks, *scores]
+lm.tidy(book.save(table, "unseen_scores"), shown)
 
 # %% [markdown]
 # A map finds landslides by luck as well: red that covers a third of a scene meets a third of all that is in it. `by_chance` is what the
@@ -137,7 +136,7 @@ book.save(table, "unseen_scores")[
 
 # %%
 detections = ["landslides", "landslides_detected", "by_chance", "mapped_share"]
-table[[*detections, "mapped", "mapped_false", "seeds", "f1_sd"]].round(3)
+lm.tidy(table, [*detections, "mapped", "mapped_false", "seeds", "f1_sd"])
 
 # %%
 book.found("unseen_scores", table)

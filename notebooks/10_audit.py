@@ -127,7 +127,7 @@ for row in rows[rows["verdict"] == "contradicted"].itertuples():
 minus_mix, minus_single = audit.part_minus_mix(), audit.part_minus_single()
 mix = minus_mix.assign(area="mix").set_index("area", append=True).swaplevel()
 beside = book.save(pd.concat([mix, minus_single]), "audit_part")
-beside["f1"].unstack("model").round(4)
+lm.tidy(beside, ["f1"], 4, across="model")
 
 # %%
 print("part minus mix, F1:")

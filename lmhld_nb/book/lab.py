@@ -7,7 +7,7 @@ from jupyter_server.services.contents.largefilemanager import LargeFileManager
 
 
 class Contents(LargeFileManager):
-    """Files as JupyterLab sees them; notebooks come with what their kernel would else add, as a change, when it starts."""
+    """Files as JupyterLab sees them; notebooks come with what their kernel would add, as a change, when it starts."""
 
     def get(self, path: str, *args: Any, **options: Any) -> dict[str, Any]:
         """Return the model of a file or folder."""
