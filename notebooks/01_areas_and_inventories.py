@@ -157,8 +157,8 @@ brighter = (checked["brightness"] > checked["brightness_around"]).mean()
 print(f"brighter than their surroundings: {brighter:.0%}")
 
 # %% [markdown]
-# The twin's outlines are exact, so almost none of them is flagged. An inventory from elsewhere is not exact: it may be drawn
-# on another image, and lie some pixels off. What does the check say of the same polygons, moved to the east?
+# The twin's outlines are exact, so almost none of them is flagged. A real inventory is not: it may have been drawn on
+# another image, and be a few pixels off. What does the check say of the same polygons, moved to the east?
 
 # %%
 checks = {0: checked}
@@ -194,8 +194,8 @@ print(f"landslides in Table 1: {lm.paper.table(1)['landslides'].sum():,}")
 # %% [markdown]
 # ## Exercises
 #
-# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
-# the copies that `make student` writes have none.
+# Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the
+# book, folded away; the copies that `make student` writes leave them out.
 
 # %% [markdown]
 # ### Exercise 1: pixels and metres

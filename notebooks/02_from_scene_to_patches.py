@@ -59,8 +59,8 @@ print(
 )
 
 # %% [markdown]
-# On the twin the published size of every area is among its three candidates. Which of the three is best is the question of
-# experiment 1. Until then the book uses the sizes of Table 2.
+# On the twin the published size of every area is among its three candidates. Experiment 1 asks which of the three is
+# best. Until then the book uses the sizes of Table 2.
 #
 # ## Windows kept and dropped
 #
@@ -139,8 +139,8 @@ print(
 )
 
 # %% [markdown]
-# A split by blocks does not end all contact: patches on both sides of a border still touch. What the split is worth in F1
-# is a question of chapter 11.
+# A split by blocks does not end all contact: patches on both sides of a border still touch. Chapter 11 measures what
+# the split is worth in F1.
 #
 # ## LMHLD beside other data sets (Table 3)
 #
@@ -153,8 +153,8 @@ assert set(table3["read by"]) <= set(lm.sources.catalogue())
 book.save(table3, "table3")
 
 # %% [markdown]
-# LMHLD is the largest by number of patches. Counted in pixels the order is another one: a patch of 512 pixels a side holds
-# 256 times as many as one of 32.
+# LMHLD is the largest by number of patches. Counted in pixels the order changes: a patch of 512 pixels a side holds 256
+# times as many as one of 32.
 #
 # ## Beside the paper
 #
@@ -165,8 +165,8 @@ book.save(table3, "table3")
 # %% [markdown]
 # ## Exercises
 #
-# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
-# the copies that `make student` writes have none.
+# Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the
+# book, folded away; the copies that `make student` writes leave them out.
 
 # %% [markdown]
 # ### Exercise 1: fuller patches

@@ -132,7 +132,7 @@ differences = book.save(part.largest_differences(finished), "order_differences")
 lm.tidy(differences, digits=4)
 
 # %% [markdown]
-# On real areas, where a book of them is published, the largest differences between orders:
+# The largest differences between orders on real areas, from the published edition:
 
 # %%
 lm.tidy(book.real("order_differences"), digits=4)
@@ -151,8 +151,8 @@ table7 = book.table(7)
 lm.tidy(table7)
 
 # %% [markdown]
-# Check any cell yourself: [one command](../book/check.md#table-7) trains its runs again and compares every bit. The same on
-# real areas, where a book of them is published:
+# Check any cell yourself: [one command](../book/check.md#table-7) trains its runs again and compares every bit. The
+# same on real areas, from the published edition:
 
 # %%
 lm.tidy(book.real("table7"), ["precision", "f1", "recall"])
@@ -298,8 +298,8 @@ print(f"F1 of the networks in Table 7 spans {serial.max() - serial.min():.4f}")
 # %% [markdown]
 # ## Exercises
 #
-# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
-# the copies that `make student` writes have none.
+# Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the
+# book, folded away; the copies that `make student` writes leave them out.
 
 # %% [markdown]
 # ### Exercise 1: what shared beginnings save

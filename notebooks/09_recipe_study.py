@@ -94,8 +94,8 @@ for n in (50, 100, 200, 300):
 # %% [markdown]
 # ## Exercises
 #
-# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
-# the copies that `make student` writes have none.
+# Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the
+# book, folded away; the copies that `make student` writes leave them out.
 
 # %% [markdown]
 # ### Exercise 1: steps

@@ -143,10 +143,11 @@ above = (minus_single["f1"] > 0).sum()
 print(f"part above single in each area, F1: {above} of {len(minus_single)}")
 
 # %% [markdown]
-# On average both statements hold for F1. Model by model, the first has two exceptions (Res U-Net and Trans U-Net) and the second
-# has three, all in Wenchuan. What LMHLD_part gains over LMHLD_mix is precision; recall is lower for five of seven models.
-# And the differences of F1 are small, and of different test patches: six orders are behind each row of Table 7, an unknown
-# number of runs behind Table 6, and whether the differences would outlast another seed the tables do not say.
+# On average both statements hold for F1. Model by model, the first has two exceptions (Res U-Net and Trans U-Net) and
+# the second has three, all in Wenchuan. What LMHLD_part gains over LMHLD_mix is precision; recall is lower for five of
+# seven models. And the differences in F1 are small, and between different test patches: six orders are behind each row
+# of Table 7, an unknown number of runs behind Table 6, and whether the differences would outlast another seed the
+# tables do not say.
 #
 # ## Beside other publications
 #
@@ -179,7 +180,7 @@ print(
 #
 # ## Beside the paper
 #
-# What is contradicted however it is read:
+# Statements contradicted however they are read:
 
 # %%
 for name in audit.in_every_reading(table, "contradicted"):
@@ -187,7 +188,7 @@ for name in audit.in_every_reading(table, "contradicted"):
     print(f"{row['section']}: {row['claim']}\n    {row['derived']}")
 
 # %% [markdown]
-# What is contradicted in one reading and not in another:
+# Statements contradicted in one reading but not in another:
 
 # %%
 everywhere = audit.in_every_reading(table, "contradicted")
@@ -196,25 +197,25 @@ for name, row in table[table["verdict"] == "contradicted"].iterrows():
         print(f"{row['section']}: {row['claim']} [{row['reading']}]")
 
 # %% [markdown]
-# How much does it matter? Most of these touch no result: a formula, a caption, a magnitude, numbers of landslides and the size of
-# the largest one in the text. Three ask for care from whoever uses the data or the conclusions.
+# How much does it matter? Most of these affect no result: a formula, a caption, a magnitude, numbers of landslides and
+# the size of the largest one in the text. Three ask for care from whoever uses the data or the conclusions.
 #
 # - **Jiuzhaigou.** Its images are dated two years before the earthquake that the text names. One of the two dates
 #   is meant otherwise, or the inventory is not of that earthquake. The data themselves can tell.
-# - **Table 6, U-Net+++.** Its three numbers are not those of one test. Whichever is meant otherwise, LMHLD_part stays ahead of
+# - **Table 6, U-Net+++.** Its three numbers cannot come from one test. Whichever of them is wrong, LMHLD_part stays ahead of
 #   LMHLD_mix in F1 for this network.
 # - **LMHLD_part.** It is ahead of LMHLD_mix on average, not for every model; and ahead of the areas alone, but for some models in
 #   Wenchuan. Forgetting is concluded from these averages and not measured; chapter 07 measures it.
 #
-# The larger part holds. All totals of patches, all bold values, all averages (up to rounding), the gaps quoted in section 4.4, and the
-# candidate sizes of Wenchuan follow from the tables. The text we read is the preprint's, turned into plain text, and
-# marks such as underlining may have been lost on the way; a later version may differ.
+# Most of the paper holds. All totals of patches, all bold values, all averages (up to rounding), the gaps quoted in
+# section 4.4, and the candidate sizes of Wenchuan follow from the tables. The text we read is the preprint's, turned
+# into plain text, and marks such as underlining may have been lost on the way; a later version may differ.
 
 # %% [markdown]
 # ## Exercises
 #
-# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
-# the copies that `make student` writes have none.
+# Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the
+# book, folded away; the copies that `make student` writes leave them out.
 
 # %% [markdown]
 # ### Exercise 1: the 20,000 landslides
