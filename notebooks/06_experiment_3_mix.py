@@ -59,7 +59,7 @@ tests = [f"{part.spec.area} {len(part.where('test'))}" for part in patch_sets]
 print("test patches:", ", ".join(tests))
 
 # %% [markdown]
-# Scores by area are as rough as these numbers of test patches are small.
+# The fewer test patches an area has, the less its score says.
 #
 # ### The runs
 #

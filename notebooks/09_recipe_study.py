@@ -32,8 +32,8 @@ network, area = lm.models.network(study.model).title, lm.paper.area_name(study.a
 # %% [markdown]
 # ## The grid
 #
-# Every combination is a training of its own. A schedule that knows its end (one cycle, a cosine) has another learning rate at
-# epoch 50 of 50 than at epoch 50 of 300, so a short training is no beginning of a long one.
+# Every combination is a training of its own. A schedule that knows its end (one cycle, a cosine) has another learning
+# rate at epoch 50 of 50 than at epoch 50 of 300, so a short training is not the first part of a long one.
 
 # %%
 runs = book.runs("recipe", on_missing)
@@ -41,9 +41,9 @@ print(f"{network} on {area}: {len(runs)} trainings")
 print(f"batch sizes {study.batch_sizes}, epochs {study.epochs}")
 
 # %% [markdown]
-# Left: F1 on the test patches, each time of the epoch that validated best. Right: the same scores over the number
-# of steps. Look for whether the curves of different batch sizes fall together there. If they did, that would suggest that the
-# number of steps counts, and that a small batch is only another way to take many.
+# Left: F1 on the test patches, always of the epoch with the best validation F1. Right: the same scores over the number
+# of steps. Look for whether the curves of different batch sizes fall together there. If they did, that would suggest
+# that the number of steps counts, and that a small batch is only another way to take many.
 
 # %%
 grid = book.table("recipe_study")
@@ -70,8 +70,8 @@ for name, values in {
 lm.tidy(grid)
 
 # %% [markdown]
-# Neighbouring cells that differ by a few hundredths may change places with another seed. On real areas, where a book of them
-# is published:
+# Neighbouring cells that differ by a few hundredths may change places with another seed. On real areas, from the
+# published edition:
 
 # %%
 lm.tidy(book.real("recipe_study"), ["f1"], across="epochs")
@@ -163,7 +163,7 @@ with lm.exercise(2, share_100, tenth):
 
 # %% tags=["solution", "hide-cell"]
 luck = np.random.default_rng(0).normal(0, 0.02, (50_000, 16)).max(axis=1).mean()
-# What is chosen on the test patches has been lucky there. On patches that had no part in the choice the luck is gone.
+# What is chosen on the test patches has been lucky there. On patches that had no part in the choice, the luck is gone.
 
 # %% tags=["check"]
 from scipy import integrate, stats
@@ -182,4 +182,4 @@ with lm.exercise(3, luck):
 # **To go further.** Set `seeds: [0, 1, 2]` in a copy of the profile: by how much do the cells of the grid move? Choose by the validation
 # patches (`run.history["val_f1"]` of each run in `runs`): is it the same cell?
 #
-# **Next:** chapter 10 holds the published numbers against each other.
+# **Next:** chapter 10 checks the published numbers against each other.

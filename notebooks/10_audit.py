@@ -11,10 +11,10 @@
 #
 # **Question.** Does what the text says follow from the tables?
 #
-# **The paper** states numbers twice, in Tables 1 to 7 and in sentences that sum them up, compare them, or draw conclusions
-# from them. Here each statement that can be checked is a row: where it stands, what it says in our words, what follows from
-# the tables, and a verdict. Where the tables are silent, a few rows compare with other publications and name them. Nothing is
-# computed from images; no run and no data set is needed.
+# **The paper** states numbers twice, in Tables 1 to 7 and in sentences that sum them up, compare them, or draw
+# conclusions from them. Here each statement that can be checked is a row: where it is, what it says in our words, what
+# follows from the tables, and a verdict. Where the tables say nothing, a few rows compare the statement with other
+# publications, which they name. Nothing is computed from images; no run and no data set is needed.
 #
 # **Time.** 8 minutes to read, seconds to run: no training is needed.
 #
@@ -110,9 +110,9 @@ for row in rows[rows["verdict"] == "contradicted"].itertuples():
     )
 
 # %% [markdown]
-# All rows of Tables 4 and 5 agree. In Table 7, Res U-Net is off by more than rounding explains and by less than averaging
-# can. In Table 6, one row, U-Net+++, does not agree; that table is not said to hold means, and its other rows fit. Which of
-# the three numbers is meant otherwise cannot be told.
+# All rows of Tables 4 and 5 agree. In Table 7, Res U-Net is off by more than rounding explains and by less than
+# averaging can. In Table 6, one row, U-Net+++, does not agree; that table is not said to hold means, and its other rows
+# fit. There is no telling which of the three numbers is wrong.
 #
 # Formula (3) is another matter: as printed, without the factor 2, it fits no row. The tables follow the harmonic mean that the
 # sentence before it names.
