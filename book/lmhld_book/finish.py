@@ -63,7 +63,7 @@ def sections_of(article: Tag) -> dict[str, str]:
     code: dict[int, list[str]] = {section: [] for section in map(id, article.select("section"))}
     for part in article.select("pre, table"):
         if (section := part.find_parent("section")) and part.find_parent("pre") is None:
-            code[id(section)].append(part.extract().get_text(" ", strip=True))
+            code[id(section)].append(part.extract().get_text(" " if part.name == "table" else ""))
     texts = {}
     for section in reversed(article.select("section")):  # inner ones first
         words = [section.extract().get_text(" ", strip=True), *code[id(section)]]
