@@ -28,8 +28,9 @@ from lmhld_nb.experiments import load, open_study, single
 def commands() -> dict[str, typer.core.TyperCommand]:
     group = typer.main.get_command(cli.app)
     by_name = {"": group}
-    for name, command in group.commands.items():  # type: ignore[attr-defined]
-        by_name |= {name: command, **{f"{name} {k}": c for k, c in getattr(command, "commands", {}).items()}}
+    for name in group.list_commands(None):  # type: ignore[attr-defined]
+        command = by_name[name] = group.get_command(None, name)  # type: ignore[attr-defined]
+        by_name |= {f"{name} {k}": command.get_command(None, k) for k in getattr(command, "commands", ())}
     return by_name
 
 

@@ -168,7 +168,7 @@ def tidy(
     shown = shown.apply(lambda column: [_text(value, column, digits) for value in column])
     for name in METRICS.keys() & set(shown):
         shown[name] += np.where(few & (shown[name] != "—"), "*", "")
-    shown.columns = [_printed(str(name), few.any()) for name in shown]
+    shown.columns = [_printed(str(name), bool(few.any())) for name in shown]
     return shown.iloc[:, 0].unstack(across, fill_value="—", sort=False) if across else shown
 
 
