@@ -70,7 +70,7 @@ def test_help_says_what_explains_every_option_and_shows_an_example(name):
     ("map {scene} --out {out} --weights {tiny} --bands b,g,r,n", "tiny.yaml: not a network of this book"),
     ("map {scene} --out {out} --run x --bands b,g,r,n --threshold 1.5", "threshold 1.5, overlap 0.5: must lie"),
     ("map {scene} --run x", "Missing option '--out'; see `lmhld map --help`"),
-    ("plan", "Missing argument 'profile'; see `lmhld plan --help`"),
+    ("plan", "Missing argument 'PROFILE'; see `lmhld plan --help`"),
     ("plan smoke --fast", "No such option: --fast; see `lmhld plan --help`"),
     ("fly", "No such command 'fly'; see `lmhld --help`"),
 ])  # fmt: skip
