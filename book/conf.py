@@ -8,7 +8,10 @@ extension beside this file, makes the other pages from files.
 import sys
 from pathlib import Path
 
+import yaml
+
 from lmhld_nb import __version__
+from lmhld_nb.config import ROOT
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -63,21 +66,26 @@ mathjax3_config = {
     }
 }
 
+# The public address of the code, once CITATION.cff has one: each page then links to it.
+repository = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8")).get("repository-code", "")
+
 html_theme = "sphinx_book_theme"
 html_title = project
 html_copy_source = True
 html_show_sourcelink = False
-html_show_search_summary = False  # would be fetched, which browsers forbid to pages opened as files
+html_show_search_summary = False  # would be fetched, which browsers forbid to pages opened as files; see search.js
 html_use_index = False  # a thousand names on one page; the search has them
 html_domain_indices = False
 html_static_path = ["_static"]
 html_css_files = ["book.css", "live.css"]
-html_js_files = [(name, {"defer": "defer"}) for name in ("sort.js", "check.js", "live.js")]
+html_js_files = [(name, {"defer": "defer"}) for name in ("sort.js", "check.js", "lightbox.js", "live.js")]
+html_search_scorer = str(Path(__file__).parent / "_static" / "scorer.js")
 html_context = {"default_mode": "auto"}  # light or dark as the reader's system is
 html_theme_options = {
     "use_download_button": True,  # the notebook itself
     "use_fullscreen_button": False,
-    "use_repository_button": False,
+    "use_repository_button": bool(repository),
+    "repository_url": repository,
     "home_page_in_toc": True,
     "show_toc_level": 2,
     "max_navbar_depth": 1,  # pages on modules stay out of the side bar, which would be longer than any page

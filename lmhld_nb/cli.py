@@ -22,8 +22,52 @@ if TYPE_CHECKING:
     from lmhld_nb.training.hardware import Execution
     from lmhld_nb.training.specs import RunSpec
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-data = typer.Typer(no_args_is_help=True, help="List, get and check data sets.")
+_ORDER = ["doctor", "data", "plan", "run", "book", "site", "map", "export", "verify", "audit", "student", "train"]
+_ORDER += ["list", "get", "check"]  # of data
+_METAVARS = {"run_ids": "RUN_ID", "scene": "SCENE", "resolution": "METRES", "bands": "NAMES", "seed": "TEXT"}
+_METAVARS |= {
+    "profile": "PROFILE",
+    "run": "RUN_ID",
+    "run_id": "RUN_ID",
+    "out": "PATH",
+    "from_path": "PATH",
+    "path": "PATH",
+}
+_METAVARS |= dict.fromkeys(("experiment", "device", "name", "precision"), "NAME")
+_METAVARS |= dict.fromkeys(("layout", "records", "weights", "truth", "dem", "clouds", "searched"), "FILE")
+
+
+class _Commands(typer.core.TyperGroup):
+    """Commands in the order of use, whose options take a FILE or a NUMBER instead of a type of Python."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands, those in no order last."""
+        return sorted(self.commands, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command by its name, or None."""
+        command = super().get_command(ctx, cmd_name)
+        options: list[Any] = command.params if command else []
+        for option in options:
+            number = "" if getattr(option, "is_flag", False) else "NUMBER"
+            option.metavar = option.metavar or _METAVARS.get(str(option.name), number)
+            if option.param_type_name == "argument":
+                option.display_type_rich = lambda ctx: None  # its name says it all
+        return command
+
+
+_ABOUT = """Landslide maps from satellite images: train the book's networks, check the paper, map a scene of your own.
+
+\b
+Examples:
+  lmhld run mini                                       train what the book shows
+  lmhld book mini                                      execute its chapters
+  lmhld map scene.tif --run RUN_ID --out map/          a map to open in QGIS
+  lmhld verify edition RUN_ID                          make a published number again
+"""
+_settings: dict[str, Any] = {"cls": _Commands, "no_args_is_help": True, "rich_markup_mode": None}
+app = typer.Typer(**_settings, add_completion=False, pretty_exceptions_enable=False, help=_ABOUT)
+data = typer.Typer(**_settings, help="List, get and check data sets.")
 app.add_typer(data, name="data")
 
 ProfileName = Annotated[str, typer.Argument(help="smoke, mini, edition, real, paper, or a YAML file of your own")]
@@ -67,7 +111,7 @@ def data_get(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Make, download or adopt a data set; repeat it after an interruption and it goes on."""
+    """Make, download or adopt a data set. Repeat it after an interruption and it goes on."""
     from lmhld_nb import sources
 
     dataset = sources.get(name, from_path, progress=not quiet, layout=layout)
@@ -96,7 +140,7 @@ def plan(
     experiment: Experiment = None,
     csv: Annotated[bool, typer.Option("--csv", help="comma-separated, for other programs")] = False,
 ) -> None:
-    """List every run of a profile: id, experiments, network, data, done, recorded or missing, estimated cost.
+    """List the runs of a profile, their state and cost.
 
     A recorded run is published without its weights; `lmhld run` takes it for finished, `lmhld train` makes its weights.
     """
@@ -137,7 +181,7 @@ def run(
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Make the missing runs of a profile on this machine; finished ones are kept, published ones count as finished."""
+    """Train the missing runs of a profile. Finished ones are kept, published ones count as finished."""
     from lmhld_nb import runs
     from lmhld_nb.experiments.plan import ranks
     from lmhld_nb.runs import records
@@ -169,7 +213,7 @@ def verify(
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train published runs again and compare them with their records, bit for bit; exit code 1 if any differs."""
+    """Train published runs again and compare them. Bit for bit; exit code 1 if any differs."""
     from lmhld_nb import experiments
     from lmhld_nb.experiments.plan import format_duration
     from lmhld_nb.runs import records as recording
@@ -205,7 +249,7 @@ def train(
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Make one run of a profile (what a workflow calls)."""
+    """Train one run of a profile (what a workflow calls)."""
     from lmhld_nb import runs
 
     study, planned = _open_plan(profile, None, not quiet)
@@ -244,7 +288,7 @@ def book(
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Execute chapters with papermill into build/PROFILE/, their figures and tables into build/PROFILE/figures/."""
+    """Execute chapters into build/PROFILE/. Their figures and tables go to build/PROFILE/figures/."""
     from lmhld_nb.book import chapters
     from lmhld_nb.experiments import profile as profiles
 
@@ -268,7 +312,7 @@ def site(
         bool, typer.Option("--committed", help="from notebooks/*.ipynb and figures/ as committed: needs no training")
     ] = False,
 ) -> None:
-    """Build the web edition build/site/ from a profile's executed chapters."""
+    """Build the web edition from executed chapters, in build/site/."""
     from lmhld_nb.book import chapters
 
     typer.echo(chapters.site(profile or ("edition" if committed else "mini"), committed) / "index.html")
@@ -279,7 +323,7 @@ def student(
     out: Annotated[Path | None, typer.Option(help="folder; build/student/ if none is given")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="overwrite copies that were worked in, too")] = False,
 ) -> None:
-    """Write the chapters without solutions, for students: each exercise is a stub with its check."""
+    """Write the chapters without solutions, for students. Each exercise is a stub with its check."""
     from lmhld_nb.book import chapters, exercises
 
     folder = out or workdir() / "build" / "student"
@@ -326,7 +370,7 @@ def map_(
     view: Annotated[bool, typer.Option("--view", help="write view.html too: the map in any browser, offline")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Map the landslides of a scene: rasters (COG), polygons (GeoPackage), QGIS styles, an overlay (PNG), a report."""
+    """Map the landslides of a scene: rasters and polygons. With QGIS styles, an overlay (PNG) and a report (JSON)."""
     from lmhld_nb import mapping
     from lmhld_nb.evaluation import METRICS
     from lmhld_nb.scenes import mosaics
@@ -406,7 +450,7 @@ def learn(
 
 @app.command(epilog="Example: lmhld audit --json")
 def audit(as_json: Annotated[bool, typer.Option("--json", help="for other programs")] = False) -> None:
-    """Check the paper's published numbers against each other: one line per statement, with its verdict."""
+    """Check the paper's numbers against each other. One line per statement, with its verdict."""
     from lmhld_nb import audit as checking
 
     checked = checking.checks()
@@ -422,7 +466,7 @@ def export(
     deepness: Annotated[bool, typer.Option("--deepness", help="FILE.onnx for QGIS's plugin of that name")] = False,
     force: Annotated[bool, typer.Option("--force", help="replace files that are no earlier export, too")] = False,
 ) -> None:
-    """Write a trained network as one file that `lmhld map --weights` needs nothing else for."""
+    """Write a trained network as one file. `lmhld map --weights` needs nothing else."""
     from lmhld_nb.mapping import export as exports
 
     for path in exports.export(run, out, force, deepness):
@@ -431,7 +475,7 @@ def export(
 
 @app.command(epilog="Example: lmhld doctor")
 def doctor() -> None:
-    """Show Python, packages, devices, disk space and data: the first thing to look at when something is wrong."""
+    """Look at Python, packages, devices, disk and data. The first step when something is wrong."""
     from lmhld_nb.book.doctor import report
 
     typer.echo(report())

@@ -35,6 +35,9 @@ class UserError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(printable(message))
 
+    def _render_traceback_(self) -> list[str]:
+        return [f"{type(self).__name__}: {self}"]  # what IPython shows below a cell: no traceback
+
 
 class Interrupted(Exception):
     """A signal stopped the work; what the same command needs to go on has been saved."""

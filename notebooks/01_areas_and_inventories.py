@@ -57,7 +57,8 @@ measured = lm.inventory.summary(book.scenes())
 published = published_areas(book.dataset.name)
 columns = ["landslides", "min_area_px", "max_area_px"]
 table1 = measured.join(published[columns].add_prefix("published_"))
-book.save(table1, "table1")
+columns = [*measured, *(f"published_{name}" for name in columns)]
+lm.tidy(book.save(table1, "table1"), columns)
 
 # %%
 for area, row in table1.iterrows():
@@ -123,7 +124,7 @@ figure = lm.plots.data.annotation_features(scene, window)
 book.show(figure, "fig02_features", contrast)
 
 # %%
-contrast.round(3)
+lm.tidy(contrast)
 
 # %% [markdown]
 # In `mini` the landslide is brighter and far barer than what lies beside it. Its slope is almost the same: both are part of
@@ -142,8 +143,8 @@ print(f"landslides in Table 1: {lm.paper.table(1)['landslides'].sum():,}")
 # %% [markdown]
 # ## Exercises
 #
-# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
-# the copies that `make student` writes have none.
+# Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the
+# book, folded away; the copies that `make student` writes leave them out.
 
 # %% [markdown]
 # ### Exercise 1: pixels and metres

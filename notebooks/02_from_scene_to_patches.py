@@ -49,7 +49,7 @@ print("candidates: ", lm.patches.candidate_sizes(wenchuan))
 
 # %%
 candidates = book.save(patch_size.candidate_table(book), "candidate_sizes")
-candidates
+lm.tidy(candidates)
 
 # %%
 sizes = candidates[["smallest", "middle", "largest"]]
@@ -59,8 +59,8 @@ print(
 )
 
 # %% [markdown]
-# On the twin the published size of every area is among its three candidates. Which of the three is best is the question of
-# experiment 1. Until then the book uses the sizes of Table 2.
+# On the twin the published size of every area is among its three candidates. Experiment 1 asks which of the three is
+# best. Until then the book uses the sizes of Table 2.
 #
 # ## Windows kept and dropped
 #
@@ -91,7 +91,8 @@ lm.widgets.patch_explorer(book, show_area)
 # %%
 table2 = patch_size.table_2(patch_sets)
 published = published_areas(book.dataset.name)[["patches"]]
-book.save(table2.join(published.add_prefix("published_")), "table2")
+table2 = book.save(table2.join(published.add_prefix("published_")), "table2")
+lm.tidy(table2, list(table2))
 
 # %%
 for area, row in table2.iterrows():
@@ -132,8 +133,8 @@ assert set(table3["read by"]) <= set(lm.sources.catalogue())
 book.save(table3, "table3")
 
 # %% [markdown]
-# LMHLD is the largest by number of patches. Counted in pixels the order is another one: a patch of 512 pixels a side holds
-# 256 times as many as one of 32.
+# LMHLD is the largest by number of patches. Counted in pixels the order changes: a patch of 512 pixels a side holds 256
+# times as many as one of 32.
 #
 # ## Beside the paper
 #
@@ -144,8 +145,8 @@ book.save(table3, "table3")
 # %% [markdown]
 # ## Exercises
 #
-# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
-# the copies that `make student` writes have none.
+# Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the
+# book, folded away; the copies that `make student` writes leave them out.
 
 # %% [markdown]
 # ### Exercise 1: fuller patches

@@ -34,12 +34,13 @@ import pandas as pd
 import torch
 
 book = lm.open(profile, models)
-# Networks this small are slower on several threads where others want the cores too.
+# Networks this small run slower on several threads when other processes use the cores too.
 torch.set_num_threads(book.profile.execution.threads)
 
 # %% [markdown]
-# No network is trained in this chapter. What is shown holds for any weights, so random ones will do. All seven are drawn; the
-# measurements at the end are of the networks that the profile compares (`edition`: all seven; `mini`: three; `smoke`, for tests: two).
+# No network is trained in this chapter. What is shown holds for any weights, so random weights will do. All seven are
+# drawn; the measurements at the end are of the networks that the profile compares (`edition`: all seven; `mini`: three;
+# `smoke`, for tests: two).
 #
 # The drawings are made from the networks themselves: PyTorch follows a patch through the code (`torch.fx`) and says which
 # block passes what to which. Each box is a block with its number of channels. Resolution falls from top to bottom,
@@ -170,7 +171,7 @@ book.show(
 )
 
 # %% [markdown]
-# The price of attention grows with the square of the number of tokens. Look at how few there are in small patches, and
+# The cost of attention grows with the square of the number of tokens. Look at how few there are in small patches, and
 # at how small a part of the whole the two products of attention are:
 
 # %%
@@ -212,7 +213,8 @@ for label, blocks in ("with its blocks", transformer.layer), ("without", no_bloc
 book.show(diagrams.architecture("unet_pp"), "architecture_unet_pp", caption="")
 
 # %% [markdown]
-# Each head is a complete network. One that answers from an early head needs only what stands behind it, which few ways reach:
+# Each head is a complete network. A network that answers from an early head needs only what leads up to it, which few
+# paths reach:
 
 # %%
 nested = dataflow.graph("unet_pp")
@@ -246,9 +248,9 @@ ours = architecture.macs("unet_3p", 64, literal=False)
 print(f"MACs at 64 px: {as_published:,} as published, {ours:,} as computed here")
 
 # %% [markdown]
-# The last line is a lesson in linear algebra. "Enlarge, then mix the channels" and "mix (once for each of the nine filter
-# taps), then enlarge and shift" give the same map except for rounding, but the second multiplies where the map is small.
-# The network is the same; its price is not.
+# The last line is a lesson in linear algebra. "Enlarge, then mix the channels" and "mix (once for each of the nine
+# filter taps), then enlarge and shift" give the same map except for rounding, but the second multiplies where the map
+# is small. The network is the same; its cost is not.
 #
 # ## How far they see
 #
@@ -352,12 +354,12 @@ print(f"Dense U-Net has fewer parameters than U-Net: {dense < unet}")
 # %% [markdown]
 # A profile may give Dense U-Net more channels than the others; there it need not be the smaller network.
 #
-# Parameters and operations are two prices, and they do not go together. Look in the lines above for the network with the most
-# parameters, and for the one with the most operations.
+# Parameters and operations are two different costs, and they do not go together. Look in the lines above for the
+# network with the most parameters, and for the one with the most operations.
 #
-# Parameters are shared by all pixels: they cost memory for the weights. Operations are done for each pixel, and are dear
-# where the map is large. The transformer keeps its parameters where there are few tokens; U-Net+++ computes at full
-# resolution.
+# Parameters are shared by all pixels: they cost memory for the weights. Operations are done for each pixel, and are
+# expensive where the map is large. The transformer keeps its parameters where there are few tokens; U-Net+++ computes
+# at full resolution.
 #
 # ## Beside the paper
 #
@@ -402,8 +404,8 @@ print(
 # %% [markdown]
 # ## Exercises
 #
-# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
-# the copies that `make student` writes have none.
+# Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the
+# book, folded away; the copies that `make student` writes leave them out.
 
 # %% [markdown]
 # ### Exercise 1: how far a U-Net sees

@@ -80,8 +80,8 @@ for area, chosen in candidates.items():
 # %% [markdown]
 # ### The runs
 #
-# A run that is in the store is read, not made again. Each is scored on all windows of the area's scenes: windows do not
-# overlap, pixels without data are left out, and landscape without any landslide counts.
+# Runs already in the store are read, not trained again. Each is scored on all windows of the area's scenes: windows do
+# not overlap, pixels without data are left out, and landscape without any landslide counts.
 
 # %%
 runs = book.runs("patch_size", on_missing)
@@ -98,15 +98,16 @@ for run in runs:
 book.show(lm.plots.scores.learning_curves(panels), "learning_curves_patch_size")
 
 # %% [markdown]
-# These curves are no comparison yet: each panel is validated on patches of its own size, chosen for holding landslide.
+# These curves do not compare sizes yet: each panel is validated on patches of its own size, chosen because they hold
+# landslide.
 #
 # ## Table 4
 #
-# The first columns count every pixel of the area, those that begin with "outside" leave the training patches out. A network
-# may know these by heart. They also hold more landslide than the rest, so F1 outside would be lower without any memory:
-# watch whether recall falls, or only precision. If recall stays and precision falls, then it is not memory that is lost:
-# outside there is less landslide, and more that looks like it. On synthetic data no agreement
-# with the published F1 is to be expected.
+# The first columns count every pixel of the area, those that begin with "outside" leave the training patches out. A
+# network may have memorised these. They also hold more landslide than the rest, so F1 outside would be lower even
+# without memorising: watch whether recall falls, or only precision. If recall stays and precision falls, memory is not
+# the reason: outside there is less landslide, and more that looks like it. On synthetic data, do not expect F1 to agree
+# with the published values.
 
 # %%
 table4 = book.table(4)
@@ -141,15 +142,16 @@ book.found("table4", table4)
 # %%
 choice = patch_size.patch_size_choice(table4)
 choice["used"] = [book.patch_size(area) == size for area, size in choice.index]
-book.save(choice, "patch_size_choice").round(3)
+lm.tidy(book.save(choice, "patch_size_choice"))
 
 # %% [markdown]
-# Trainings at several sizes are not equal: the larger the patches, the fewer there are, and the fewer steps an epoch has. A
-# lead of some thousandths is a tie, and the two readings need not agree. The book does not switch sizes by itself, because
-# then no plan could be made before the first experiment is done. If a choice is clear and differs from the size in use,
-# write it into the profile: `patches: {sizes: {AREA: SIZE}}`.
+# Trainings at different sizes are not equal: the larger the patches, the fewer there are, and the fewer steps in an
+# epoch. A lead of a few thousandths is a tie, and the two readings need not agree. The book does not switch sizes by
+# itself, because then nothing could be planned before the first experiment is done. If a choice is clear and differs
+# from the size in use, write it into the profile: `patches: {sizes: {AREA: SIZE}}`.
 #
-# Real areas have candidates by the same rule. Where a book of them is published, the next cell shows what it chose.
+# Real areas have candidates by the same rule. The next cell shows what the rule chose on them, where the real edition
+# has been published.
 
 # %%
 lm.tidy(
@@ -163,7 +165,7 @@ book.found("patch_size_choice", choice)
 # %% [markdown]
 # ## Beside the paper
 #
-# Is the published choice the one that the published table leads to? And do the networks agree?
+# Does the published choice follow from the published table, and do the networks agree?
 
 # %%
 table = lm.paper.table(4)
@@ -175,9 +177,9 @@ for size, mean in published.mean().items():
     )
 
 # %% [markdown]
-# By this rule the paper's own choice, 224 pixels, follows from its table. Three networks carry it: Attention U-Net, Trans
-# U-Net and U-Net++ gain 0.16 to 0.18 over 128 pixels. The other four differ by less than 0.03 between the two sizes. Res U-Net
-# does best at 64 pixels and Dense U-Net at 128.
+# By this rule the paper's own choice, 224 pixels, follows from its table. Three networks are responsible: Attention
+# U-Net, Trans U-Net and U-Net++ gain 0.16 to 0.18 over 128 pixels. The other four differ by less than 0.03 between the
+# two sizes. Res U-Net does best at 64 pixels and Dense U-Net at 128.
 #
 # The paper does not say whether the training patches count as part of the "entire study area"; we give both readings.
 # Chapter 11 compares sizes at an equal number of pixels seen.
@@ -185,8 +187,8 @@ for size, mean in published.mean().items():
 # %% [markdown]
 # ## Exercises
 #
-# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
-# the copies that `make student` writes have none.
+# Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the
+# book, folded away; the copies that `make student` writes leave them out.
 
 # %% [markdown]
 # ### Exercise 1: what falls on the whole area?
@@ -224,7 +226,7 @@ with lm.exercise(1, fell):
 # %% tags=["solution", "hide-cell"]
 by_size = lm.paper.table(4).groupby("patch_size")["f1"]
 by_median, by_best = by_size.median().idxmax(), by_size.max().idxmax()
-# Not at all here: mean, median and best network lead to the same size.
+# Not at all: mean, median and best network lead to the same size.
 
 # %% tags=["check"]
 with lm.exercise(2, by_median, by_best):

@@ -59,11 +59,11 @@ tests = [f"{part.spec.area} {len(part.where('test'))}" for part in patch_sets]
 print("test patches:", ", ".join(tests))
 
 # %% [markdown]
-# Scores by area are as rough as these numbers of test patches are small.
+# The fewer test patches an area has, the less its score says.
 #
 # ### The runs
 #
-# Look at how far the curves lie apart, and whether they still rise.
+# Look at how far apart the curves are, and whether they still rise.
 
 # %%
 runs = book.runs("mix", on_missing)
@@ -72,21 +72,21 @@ book.show(
 )
 
 # %% [markdown]
-# Where curves still rise, the scores below are not the last word; where they lie as close as one epoch to the next, their
-# order is chance.
+# Where curves still rise, longer training may change the scores below; where they differ no more than one epoch does
+# from the next, their order is chance.
 #
 # ## Table 6
 #
 # One row per network; all test patches of all areas are one test set. Areas with many patches weigh more. Look at how
-# far the networks lie apart, and whether the best would stay the best with other test patches or another seed.
+# far apart the networks are, and ask whether the best would stay the best with other test patches or another seed.
 
 # %%
 table6 = book.table(6)
 lm.tidy(table6)
 
 # %% [markdown]
-# Check any cell yourself: [one command](../book/check.md#table-6) trains its runs again and compares every bit. The same on
-# real areas, where a book of them is published:
+# Check any cell yourself: [one command](../book/check.md#table-6) trains its runs again and compares every bit. The
+# same on real areas, from the published edition:
 
 # %%
 lm.tidy(book.real("table6"), ["precision", "f1", "recall"])
@@ -97,9 +97,9 @@ book.found("table6", table6)
 # %% [markdown]
 # ## Area by area
 #
-# The paper also tested on each area's own test set ("similar patterns", section 4.3) and gives no scores. Here they are.
-# `alone` shows networks that were trained on that area only, on the very same patches, so it exists for areas whose own size
-# is this one; the others are grey. Where `mix` is higher, the other areas have helped.
+# The paper also tested on each area's own test set ("similar patterns", section 4.3) and gives no scores. Here they
+# are. `alone` shows networks that were trained on that area only, on the very same patches, so it exists only for areas
+# whose own size is this one; the others are grey. Where `mix` is higher, the other areas have helped.
 
 # %%
 by_area = book.save(
@@ -117,8 +117,9 @@ for area, rows in same.groupby("area", sort=False):
     )
 
 # %% [markdown]
-# One thing differs besides the mixing, with as many epochs for both: the mix has several times the patches, and so takes more
-# steps, of which fewer are on this area's own. On real areas, where a book of them is published, mixing changes F1 by:
+# One thing differs besides the mixing, with as many epochs for both: the mix has several times the patches, and so
+# takes more steps, of which fewer are on this area's own. On real areas, from the published edition, mixing changes F1
+# by:
 
 # %%
 lm.tidy(book.real("table6_by_area"), ["gain"], across="model")
@@ -129,9 +130,9 @@ book.found("table6_by_area", by_area)
 # %% [markdown]
 # ## What is found and what is missed (Fig 11)
 #
-# One test patch per area, the one of middle landslide share. Green is a hit, orange a false alarm, blue a miss. Areas whose
-# own size is the mix's show the same patch as Fig 10 in chapter 05, so these rows can be compared; those whose own patches are
-# smaller now come with more surroundings. Look for whether that helps or distracts.
+# One test patch per area, the one with the median share of landslide. Green is a hit, orange a false alarm, blue a
+# miss. Areas whose own size is the mix's show the same patch as Fig 10 in chapter 05, so these rows can be compared;
+# those whose own patches are smaller now come with more surroundings. Look for whether that helps or distracts.
 
 # %%
 shown = examples.examples(runs)
@@ -172,8 +173,8 @@ for area in (
 # %% [markdown]
 # ## Exercises
 #
-# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
-# the copies that `make student` writes have none.
+# Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the
+# book, folded away; the copies that `make student` writes leave them out.
 
 # %% [markdown]
 # ### Exercise 1: what cutting to 128 px does to counts

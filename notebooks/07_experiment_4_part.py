@@ -132,7 +132,7 @@ differences = book.save(part.largest_differences(finished), "order_differences")
 lm.tidy(differences, digits=4)
 
 # %% [markdown]
-# On real areas, where a book of them is published, the largest differences between orders:
+# The largest differences between orders on real areas, from the published edition:
 
 # %%
 lm.tidy(book.real("order_differences"), digits=4)
@@ -151,8 +151,8 @@ table7 = book.table(7)
 lm.tidy(table7)
 
 # %% [markdown]
-# Check any cell yourself: [one command](../book/check.md#table-7) trains its runs again and compares every bit. The same on
-# real areas, where a book of them is published:
+# Check any cell yourself: [one command](../book/check.md#table-7) trains its runs again and compares every bit. The
+# same on real areas, from the published edition:
 
 # %%
 lm.tidy(book.real("table7"), ["precision", "f1", "recall"])
@@ -163,9 +163,9 @@ book.found("table7", table7)
 # %% [markdown]
 # ## Part, mix and single
 #
-# The paper compares Table 7 with Tables 5 and 6 and finds LMHLD_part ahead of both. Two of these add up the pixels of all
-# areas, Table 5 does not; here all three are scored both ways. Look at whether the three marks keep their order in every
-# network, from panel to panel.
+# The paper compares Table 7 with Tables 5 and 6 and finds LMHLD_part ahead of both. Tables 6 and 7 add up the pixels of
+# all areas, Table 5 does not; here all three are scored both ways. Look at whether the three marks keep their order
+# from panel to panel, for every network.
 
 # %%
 beside = part.beside_mix_and_single(book, table7)
@@ -177,9 +177,9 @@ book.show(
 )
 
 # %% [markdown]
-# Mix is tested on patches of its one size, part and single at each area's own. They have the same test patches only in areas
-# whose own size is mix's; what was found says how the three score on these alone. On real areas, where a book of them is
-# published:
+# Mix is tested on patches of its one size, part and single at each area's own. They share test patches only in areas
+# whose own size is that of mix; "What we found" gives their scores on these alone. On real areas, from the published
+# edition:
 
 # %%
 lm.tidy(book.real("table7_beside"), ["part_f1", "mix_f1", "single_f1"])
@@ -190,10 +190,10 @@ book.found("table7_beside", beside)
 # %% [markdown]
 # ## Forgetting, measured
 #
-# F1 after each stage (down) on each area's test patches (across), for one order of addition; `stage_matrix.csv` has those of
-# all chains, and `show_order` draws another. Areas yet to come are not tested. The diagonal is an area just
-# learnt. Read a column downwards: where it fades, the area is being forgotten. The paper expects LMHLD_part to take in more
-# landslide data later: each row is such an addition, for nothing before it is trained again.
+# F1 after each stage (down) on each area's test patches (across), for one order of addition; `stage_matrix.csv` has
+# those of all chains, and `show_order` draws another. Areas still to come are not tested. The diagonal is the area just
+# learnt. Read a column downwards: where it fades, the area is being forgotten. The paper expects LMHLD_part to take in
+# more landslide data later: each row is such an addition, because nothing before it is trained again.
 
 # %%
 matrices = forgetting.stage_matrix(finished)
@@ -206,8 +206,9 @@ book.show(
 )
 
 # %% [markdown]
-# One figure sums up a matrix. *Average forgetting* (Chaudhry et al. 2018, [doi:10.1007/978-3-030-01252-6_33](https://doi.org/10.1007/978-3-030-01252-6_33))
-# is the best F1 an area ever had minus what is left at the end: the mean over all areas but the last, and here over the orders.
+# One number sums up a matrix. *Average forgetting* (Chaudhry et al. 2018,
+# [doi:10.1007/978-3-030-01252-6_33](https://doi.org/10.1007/978-3-030-01252-6_33)) is the best F1 an area ever had
+# minus what is left at the end: the mean over all areas but the last, and here over the orders.
 
 # %%
 forgotten = forgetting.forgetting_table(finished)
@@ -215,9 +216,9 @@ forgotten = book.save(forgotten.join(scores[["f1", "own_input_f1"]]), "forgettin
 lm.tidy(forgotten.groupby("model", sort=False).mean(numeric_only=True))
 
 # %% [markdown]
-# `own input F1` is the last network again, but each area is shown through the input convolution of its own stage. If F1 rises,
-# it was the fresh input layer that lost the area; if it falls, the levels behind have moved on. On real areas, where a book of
-# them is published, the F1 forgotten by network and order:
+# `own input F1` is the last network again, but each area is shown through the input convolution of its own stage. If F1
+# rises, it was the fresh input layer that lost the area; if it falls, the levels behind it have moved on. The F1
+# forgotten on real areas, by network and order, from the published edition:
 
 # %%
 lm.tidy(book.real("forgetting"), ["forgetting"], across="order")
@@ -228,13 +229,14 @@ book.found("forgetting", forgotten)
 # %% [markdown]
 # ## Is it the freezing?
 #
-# The same areas in the first order, learnt in other ways. First LMHLD_part with one of its parts undone: the old normalisation
-# behind the fresh input, the input kept, nothing frozen, or all data so far in each stage (cumulative). Then plain fine-tuning,
-# alone, with elastic weight consolidation (EWC, Kirkpatrick et al. 2017, [doi:10.1073/pnas.1611835114](https://doi.org/10.1073/pnas.1611835114)), which
-# holds weights that mattered before, and with a replay of some earlier patches. Strength and share are those that do best on
-# validation patches. Last, all areas at once, as an upper bound. Look at which intervals leave out that of LMHLD_part, and at the
-# cost: trained parameters times steps, the same on every machine (`strategies.csv` has the seconds that it took, too). A profile
-# may leave some of these out (`without`): `mini` does.
+# The same areas in the first order, learnt in other ways. First come variants of LMHLD_part with one ingredient
+# changed: the old normalisation behind the fresh input, the input kept, nothing frozen, or all data so far in each
+# stage (cumulative). Then comes plain fine-tuning: on its own, with elastic weight consolidation (EWC, Kirkpatrick et
+# al. 2017, [doi:10.1073/pnas.1611835114](https://doi.org/10.1073/pnas.1611835114)), which holds weights that mattered
+# before, and with a replay of some earlier patches. Strength and share are those that do best on validation patches.
+# Last come all areas at once, as an upper bound. Look at which intervals do not reach LMHLD_part, and at the cost:
+# trained parameters times steps, the same on every machine (`strategies.csv` has the seconds that it took, too). A
+# profile may leave some of these out (`without`): `mini` does.
 
 # %%
 compared = part.chosen_strategies(
@@ -254,8 +256,8 @@ spread = ["f1_sd", "forgetting", "forgetting_sd", "seeds"]
 lm.tidy(strategies, ["f1", *gap, *spread, "trained_parameter_steps"])
 
 # %% [markdown]
-# `all at once` sees all areas from its first step on: an upper bound of what a chain can reach with the same steps. On real
-# areas, where a book of them is published:
+# `all at once` sees all areas from its first step on: an upper bound of what a chain can reach with the same steps. On
+# real areas, from the published edition:
 
 # %%
 lm.tidy(book.real("strategies"), ["f1", *gap, "forgetting"])
@@ -266,8 +268,8 @@ book.found("strategies", strategies)
 # %% [markdown]
 # ## What is found and what is missed (Fig 15)
 #
-# One test patch per area, as in chapter 05, by the last stage of the order above. Green is a hit, orange a false
-# alarm, blue a miss. The areas stand in the order in which they were learnt: do the first look worse than the last?
+# One test patch per area, as in chapter 05, by the last stage of the order above. Green is a hit, orange a false alarm,
+# blue a miss. The areas are in the order in which they were learnt: do the first look worse than the last?
 
 # %%
 shown = examples.examples(finished[show_order], forgetting.patch_sets_of)
@@ -280,7 +282,7 @@ book.found("fig15_predictions", seen)
 # %% [markdown]
 # ## Beside the paper
 #
-# From its tables alone: where does LMHLD_part stand?
+# How does LMHLD_part compare, judged by the paper's tables alone?
 
 # %%
 published = {n: lm.paper.table(n).groupby("model")["f1"].mean() for n in (5, 6, 7)}
@@ -294,8 +296,8 @@ print(f"F1 of the networks in Table 7 spans {serial.max() - serial.min():.4f}")
 # %% [markdown]
 # ## Exercises
 #
-# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
-# the copies that `make student` writes have none.
+# Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the
+# book, folded away; the copies that `make student` writes leave them out.
 
 # %% [markdown]
 # ### Exercise 1: what shared beginnings save

@@ -9,8 +9,8 @@
 # %% [markdown]
 # # Experiment 5: landslides nobody has seen
 #
-# **Question.** A network has learnt seven areas. What does it find in the image of an event it knows nothing of, taken by
-# another sensor, in another season, over other ground? And how far may its map be trusted?
+# **Question.** A network has learnt seven areas. What does it find in the image of an event it has never seen, taken by
+# another sensor, in another season, over different ground? And how far can its map be trusted?
 #
 # **The paper** (sections 3.2 (5) and 4.5) lets the U-Net of LMHLD_part map five sites of the GVLM data set and a PlanetScope
 # scene of Luding after the earthquake of 2022. It shows the maps (Figs 16, 17), says that most landslides are identified and that
@@ -37,11 +37,12 @@ book = lm.open(profile)
 # %% [markdown]
 # ## The events (Figs 7, 8)
 #
-# Five of the paper's sites have no near infrared: GVLM comes from Google Earth. Luding has all four bands. In books of synthetic
-# data six made-up events stand in for them: they show nothing of the real places, and no score here can be compared with one from
-# there. They are made with other sensors, seasons and ground than the seven areas, and have roads, river bars and bare fields
-# that look like landslides. With the real images at hand (`lmhld data get gvlm --from FOLDER`, the same for `luding`) the profile
-# `paper` uses those; `real` maps Gorkha, a real event that its networks have never seen; no picture of it is published.
+# Five of the paper's sites have no near infrared: GVLM comes from Google Earth. Luding has all four bands. In books of
+# synthetic data six made-up events stand in for them: they show nothing of the real places, and no score here can be
+# compared with one from there. They have other sensors, seasons and ground than the seven areas, with roads, river bars
+# and bare fields that look like landslides. With the real images at hand (`lmhld data get gvlm --from FOLDER`, the same
+# for `luding`) the profile `paper` uses those; `real` maps Gorkha, a real event that its networks have never seen; no
+# picture of it is published.
 
 # %%
 for event, dataset in unseen.available_events(book):
@@ -53,12 +54,14 @@ for event, dataset in unseen.available_events(book):
 # %% [markdown]
 # ## The networks
 #
-# The network is the last stage of LMHLD_part in its first order: for the profile's own bands the very run of chapter 07. Images
-# without near infrared get a chain of their own, trained on blue, green and red. A band is never made up.
+# The network is the last stage of LMHLD_part in its first order: with the profile's own bands it is the run of chapter
+# 07 itself. For images without near infrared, a separate chain is trained on blue, green and red. A missing band is
+# never invented.
 #
-# From which probability on is a pixel mapped as landslide? 0.5 is nobody's choice, and the best threshold of the event itself is not
-# known beforehand. So the threshold is the one of best F1 on the **validation** windows of the areas that the network has learnt. Among
-# them are those of little or no landslide, which training leaves out (chapter 02): a scene is mostly those.
+# Above which probability is a pixel mapped as landslide? There is no reason for 0.5, and the best threshold for the
+# event itself is not known beforehand. So we take the threshold with the best F1 on the **validation** windows of the
+# areas that the network has learnt. These include windows with little or no landslide, which training leaves out
+# (chapter 02), because most of a scene looks like that.
 
 # %%
 print(f"{len(unseen.specs(book))} trainings, stages of chains among them")
@@ -99,8 +102,9 @@ figure = lm.plots.maps.images(pictures)
 book.show(figure, "fig08_luding", numbers.loc[with_nir, about], dataset=shown)
 
 # %% [markdown]
-# Now the same with what the network maps, in red. The cyan outline is the truth, which the paper's figures do not show. Above each map
-# stands how much of it is red, and how much is landslide. Look for red outside of cyan: along rivers, on roads, on bare fields.
+# Now the same with what the network maps, in red. The cyan outline is the truth, which the paper's figures do not show.
+# The title of each map says how much of it is red, and how much is landslide. Look for red outside the cyan lines:
+# along rivers, on roads, on bare fields.
 
 # %%
 overlays = {e.name: examples.view(e, f"{e.name}\n{e.shares}") for e in one_seed}
@@ -117,26 +121,26 @@ book.found("fig16_maps", numbers)
 # %% [markdown]
 # ## How far to trust them
 #
-# The paper says of its own maps that most landslides are identified. The eye forgives much; scores do not. Beside those of each
-# event stand four yardsticks. `all_f1` is the F1 of a map that calls everything landslide. `index_f1` is the best that a single
-# threshold on brightness, NDVI or greenness reaches on this very event: more than anyone could know beforehand, but a rule without any
-# training. `seen_f1` is what the same network reaches on test patches of the areas it was trained on, and `f1_at_half` is F1 at
-# a probability of 0.5 instead of the threshold of validation.
+# The paper says of its own maps that most landslides are identified. The eye forgives much; scores do not. Four
+# yardsticks accompany the scores of each event. `all_f1` is the F1 of a map that calls everything landslide. `index_f1`
+# is the best that a single threshold on brightness, NDVI or greenness reaches on this very event: more than anyone
+# could know beforehand, but a rule without any training. `seen_f1` is what the same network reaches on test patches of
+# the areas it was trained on, and `f1_at_half` is F1 at a probability of 0.5 instead of the threshold of validation.
 
 # %%
 scores = ["threshold", "mapped_share", "prevalence", "precision", "recall"]
 yardsticks = ["all_f1", "index_f1", "seen_f1", "f1_at_half"]
-book.save(table, "unseen_scores")[
-    [*scores, "f1", "f1_low", "f1_high", *yardsticks]
-].round(3)
+shown = ["f1", "f1_low", "f1_high", *yardsticks, *scores]
+lm.tidy(book.save(table, "unseen_scores"), shown)
 
 # %% [markdown]
-# A map finds landslides by luck as well: red that covers a third of a scene meets a third of all that is in it. `by_chance` is what the
-# same map detects when it is moved to random places of the scene, the mean over 50 moves; its share and the shapes of its objects stay.
+# A map also finds landslides by chance: red that covers a third of a scene hits a third of everything in it.
+# `by_chance` is what the same map detects when it is moved to random places of the scene, the mean over 50 moves; its
+# share and the shapes of its objects stay.
 
 # %%
 detections = ["landslides", "landslides_detected", "by_chance", "mapped_share"]
-table[[*detections, "mapped", "mapped_false", "seeds", "f1_sd"]].round(3)
+lm.tidy(table, [*detections, "mapped", "mapped_false", "seeds", "f1_sd"])
 
 # %%
 book.found("unseen_scores", table)
@@ -144,9 +148,9 @@ book.found("unseen_scores", table)
 # %% [markdown]
 # ## Every threshold at once
 #
-# The threshold of a map is one choice. The curve shows the others: how many of the landslide pixels are found (recall) at the
-# price of how many false ones (precision). The dashed line is the landslide share, where a map without any skill would lie: average
-# precision must be read against it, not against 1.
+# The threshold of a map is one choice. The curve shows the others: how many of the landslide pixels are found (recall)
+# at the cost of how many false ones (precision). The dashed line is the landslide share, where a map without any skill
+# would lie: average precision must be read against it, not against 1.
 
 # %%
 scored = [e for e in one_seed if e.is_scored]
@@ -165,9 +169,9 @@ book.found("unseen_curves", rows)
 # %% [markdown]
 # ## Landslides, not pixels
 #
-# An inventory is a list of landslides. One counts as detected when at least half of its area is mapped; a mapped object is
-# false when less than half of it is landslide. Pixel scores are ruled by the large ones. Look at the small sizes here, and at the
-# crosses: what chance detects of that size.
+# An inventory is a list of landslides. One counts as detected when at least half of its area is mapped; a mapped object
+# is false when less than half of it is landslide. Large landslides dominate pixel scores. Look at the small sizes here,
+# and at the crosses, which show what chance detects at that size.
 
 # %%
 by_size = objects.pooled([e.tally.sizes for e in scored])
@@ -176,8 +180,8 @@ figure = lm.plots.maps.detection_by_size(by_size)
 book.show(figure, "unseen_by_size", by_size.assign(run_ids=ids), dataset=shown)
 
 # %% [markdown]
-# On the left, does detection grow with size, by more than the bars are long? On the right, is there a size from which a mapped
-# object is rather true than false?
+# On the left, does detection grow with size by more than the length of the bars? On the right, above which size is a
+# mapped object more often true than false?
 
 # %%
 book.found("unseen_by_size", by_size)
@@ -198,7 +202,8 @@ book.found("unseen_by_size", by_size)
 #
 # ## Beside the paper
 #
-# Section 4.5 says in words what Figs 16 and 17 show. It gives no number to set ours against, and GVLM's masks were not used.
+# Section 4.5 says in words what Figs 16 and 17 show. It gives no number to compare ours with, and GVLM's masks were not
+# used.
 
 # %%
 print("published scores of experiment 5: none")
@@ -207,8 +212,8 @@ print(f"events mapped here: {len(one_seed)}, scored: {len(scored)}")
 # %% [markdown]
 # ## Exercises
 #
-# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
-# the copies that `make student` writes have none.
+# Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the
+# book, folded away; the copies that `make student` writes leave them out.
 
 # %% [markdown]
 # ### Exercise 1: a stricter threshold

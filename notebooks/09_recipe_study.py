@@ -32,8 +32,8 @@ network, area = lm.models.network(study.model).title, lm.paper.area_name(study.a
 # %% [markdown]
 # ## The grid
 #
-# Every combination is a training of its own. A schedule that knows its end (one cycle, a cosine) has another learning rate at
-# epoch 50 of 50 than at epoch 50 of 300, so a short training is no beginning of a long one.
+# Every combination is a training of its own. A schedule that knows its end (one cycle, a cosine) has another learning
+# rate at epoch 50 of 50 than at epoch 50 of 300, so a short training is not the first part of a long one.
 
 # %%
 runs = book.runs("recipe", on_missing)
@@ -89,8 +89,8 @@ for n in (50, 100, 200, 300):
 # %% [markdown]
 # ## Exercises
 #
-# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
-# the copies that `make student` writes have none.
+# Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the
+# book, folded away; the copies that `make student` writes leave them out.
 
 # %% [markdown]
 # ### Exercise 1: steps
@@ -158,7 +158,7 @@ with lm.exercise(2, share_100, tenth):
 
 # %% tags=["solution", "hide-cell"]
 luck = np.random.default_rng(0).normal(0, 0.02, (50_000, 16)).max(axis=1).mean()
-# What is chosen on the test patches has been lucky there. On patches that had no part in the choice the luck is gone.
+# What is chosen on the test patches has been lucky there. On patches that had no part in the choice, the luck is gone.
 
 # %% tags=["check"]
 from scipy import integrate, stats
@@ -177,4 +177,4 @@ with lm.exercise(3, luck):
 # **To go further.** Set `seeds: [0, 1, 2]` in a copy of the profile: by how much do the cells of the grid move? Choose by the validation
 # patches (`run.history["val_f1"]` of each run in `runs`): is it the same cell?
 #
-# **Next:** chapter 10 holds the published numbers against each other.
+# **Next:** chapter 10 checks the published numbers against each other.

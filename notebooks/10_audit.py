@@ -104,9 +104,9 @@ for row in rows[rows["verdict"] == "contradicted"].itertuples():
     )
 
 # %% [markdown]
-# All rows of Tables 4 and 5 agree. In Table 7, Res U-Net is off by more than rounding explains and by less than averaging
-# can. In Table 6, one row, U-Net+++, does not agree; that table is not said to hold means, and its other rows fit. Which of
-# the three numbers is meant otherwise cannot be told.
+# All rows of Tables 4 and 5 agree. In Table 7, Res U-Net is off by more than rounding explains and by less than
+# averaging can. In Table 6, one row, U-Net+++, does not agree; that table is not said to hold means, and its other rows
+# fit. There is no telling which of the three numbers is wrong.
 #
 # Formula (3) is another matter: as printed, without the factor 2, it fits no row. The tables follow the harmonic mean that the
 # sentence before it names.
@@ -121,7 +121,7 @@ for row in rows[rows["verdict"] == "contradicted"].itertuples():
 minus_mix, minus_single = audit.part_minus_mix(), audit.part_minus_single()
 mix = minus_mix.assign(area="mix").set_index("area", append=True).swaplevel()
 beside = book.save(pd.concat([mix, minus_single]), "audit_part")
-beside["f1"].unstack("model").round(4)
+lm.tidy(beside, ["f1"], 4, across="model")
 
 # %%
 print("part minus mix, F1:")
@@ -137,10 +137,11 @@ above = (minus_single["f1"] > 0).sum()
 print(f"part above single in each area, F1: {above} of {len(minus_single)}")
 
 # %% [markdown]
-# On average both statements hold for F1. Model by model, the first has two exceptions (Res U-Net and Trans U-Net) and the second
-# has three, all in Wenchuan. What LMHLD_part gains over LMHLD_mix is precision; recall is lower for five of seven models.
-# And the differences of F1 are small, and of different test patches: six orders are behind each row of Table 7, an unknown
-# number of runs behind Table 6, and whether the differences would outlast another seed the tables do not say.
+# On average both statements hold for F1. Model by model, the first has two exceptions (Res U-Net and Trans U-Net) and
+# the second has three, all in Wenchuan. What LMHLD_part gains over LMHLD_mix is precision; recall is lower for five of
+# seven models. And the differences in F1 are small, and between different test patches: six orders are behind each row
+# of Table 7, an unknown number of runs behind Table 6, and whether the differences would outlast another seed the
+# tables do not say.
 #
 # ## Beside other publications
 #
@@ -173,7 +174,7 @@ print(
 #
 # ## Beside the paper
 #
-# What is contradicted however it is read:
+# Statements contradicted however they are read:
 
 # %%
 for name in audit.in_every_reading(table, "contradicted"):
@@ -181,7 +182,7 @@ for name in audit.in_every_reading(table, "contradicted"):
     print(f"{row['section']}: {row['claim']}\n    {row['derived']}")
 
 # %% [markdown]
-# What is contradicted in one reading and not in another:
+# Statements contradicted in one reading but not in another:
 
 # %%
 everywhere = audit.in_every_reading(table, "contradicted")
@@ -190,12 +191,12 @@ for name, row in table[table["verdict"] == "contradicted"].iterrows():
         print(f"{row['section']}: {row['claim']} [{row['reading']}]")
 
 # %% [markdown]
-# How much does it matter? Most of these touch no result: a formula, a caption, a magnitude, numbers of landslides and the size of
-# the largest one in the text. Three ask for care from whoever uses the data or the conclusions.
+# How much does it matter? Most of these affect no result: a formula, a caption, a magnitude, numbers of landslides and
+# the size of the largest one in the text. Three ask for care from whoever uses the data or the conclusions.
 #
 # - **Jiuzhaigou.** Its images are dated two years before the earthquake that the text names. One of the two dates
 #   is meant otherwise, or the inventory is not of that earthquake. The data themselves can tell.
-# - **Table 6, U-Net+++.** Its three numbers are not those of one test. Whichever is meant otherwise, LMHLD_part stays ahead of
+# - **Table 6, U-Net+++.** Its three numbers cannot come from one test. Whichever of them is wrong, LMHLD_part stays ahead of
 #   LMHLD_mix in F1 for this network.
 # - **LMHLD_part.** It is ahead of LMHLD_mix on average, not for every model; and ahead of the areas alone, but for some models in
 #   Wenchuan. Forgetting is concluded from these averages and not measured; chapter 07 measures it.
@@ -206,8 +207,8 @@ for name, row in table[table["verdict"] == "contradicted"].iterrows():
 # %% [markdown]
 # ## Exercises
 #
-# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
-# the copies that `make student` writes have none.
+# Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the
+# book, folded away; the copies that `make student` writes leave them out.
 
 # %% [markdown]
 # ### Exercise 1: the 20,000 landslides

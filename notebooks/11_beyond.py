@@ -9,8 +9,8 @@
 # %% [markdown]
 # # What the paper does not ask
 #
-# **Question.** How sure are the scores, what do they leave out, and which choices made them? Eight questions that a reviewer
-# might ask, answered with runs of this book.
+# **Question.** How certain are the scores, what do they leave out, and which choices produced them? Eight questions
+# that a reviewer might ask, answered with runs of this book.
 #
 # **The paper** gives each F1 as one number, without an interval, and compares networks by the third digit. It tests on patches
 # that hold at least 10 % landslide, split at random. It does not say which loss, momentum or normalisation it used.
@@ -36,9 +36,9 @@ network = lm.models.network(settings.model).title
 about = f"{network}, {lm.paper.area_name(settings.area)}"
 
 # %% [markdown]
-# Questions 2 to 6 are put to one network on one area (`beyond` in the profile; question 5 may take another, `sizes_area`), with
-# one thing changed at a time.
-# Each kind of run is made with the seeds that the profile names, which draw other first weights and another order of patches.
+# Questions 2 to 6 are put to one network on one area (`beyond` in the profile; question 5 may take another,
+# `sizes_area`), with one thing changed at a time. Each kind of run is made with the seeds that the profile names, each
+# of which draws different initial weights and another order of patches.
 
 # %%
 fetched = book.runs("beyond", on_missing)
@@ -53,7 +53,7 @@ for name, group in groups.items():
     )
 
 # %% [markdown]
-# ## 1. How sure?
+# ## 1. How certain?
 #
 # Another draw of test patches would give another F1. The bootstrap imitates that: test patches are drawn again and again with
 # replacement, and F1 is computed from the summed counts of each draw. Patches that touch are alike: they are drawn together, as one
@@ -74,9 +74,9 @@ ranked = book.save(certainty.rankings(pairs), "rankings")
 lm.tidy(ranked) if len(ranked) else None
 
 # %% [markdown]
-# Two kinds of chance are told apart. *Patches*: the interval of a difference says how it would come out on other test patches.
-# *Seeds*: the standard deviation says how far trainings of the same network lie apart. Both are of this book's networks:
-# the published ones are wider and were trained for longer, and nothing is known of their spread.
+# We separate two kinds of chance. *Patches*: the interval of a difference says how it would come out on other test
+# patches. *Seeds*: the standard deviation says how far apart trainings of the same network end up. Both are of this
+# book's networks: the published ones are wider and were trained for longer, and nothing is known of their spread.
 
 # %%
 book.found("rankings", ranked)
@@ -99,10 +99,9 @@ shown = ["natural", "prevalence", "f1", "precision", "recall", "false_alarms"]
 lm.tidy(book.save(prevalence, "prevalence"), shown) if len(prevalence) else None
 
 # %% [markdown]
-# Recall belongs to the landslides: it changes as far as those in dropped windows are easier or harder to find. Precision belongs to
-# the landscape as well: false alarms of the dropped windows come on top of the same hits, as many as these windows happen to
-# have. Table 5 and Table 4 therefore differ even for one and the same network. (Dropped windows may hold a little
-# landslide, up to 10 %.)
+# Recall belongs to the landslides: it changes as far as those in dropped windows are easier or harder to find.
+# Precision belongs to the landscape as well: the dropped windows add their false alarms to the same hits. Table 5 and
+# Table 4 therefore differ even for one and the same network. (Dropped windows may hold a little landslide, up to 10 %.)
 
 # %%
 book.found("prevalence", prevalence)
@@ -135,10 +134,11 @@ book.found("split_kinds", split)
 #
 # ## 4. What if the labels are wrong?
 #
-# Landslides are outlined by people. They leave out small and old ones, draw neighbours as one, and are a pixel or two beside the
-# image. On real data nobody knows the truth; the synthetic twin knows it, and its labels are drawn with such errors on purpose
-# (`label_noise` of a data set). Here the same network is trained on drawn and on true outlines, and each is tested against both, on
-# the same patches. Look at which pair of rows is higher, and at `labels F1`: a perfect map would score that against the drawn outlines.
+# Landslides are outlined by people. They leave out small and old ones, merge neighbours, and are off by a pixel or two.
+# On real data nobody knows the truth; the synthetic twin knows it, and its labels are drawn with such errors on purpose
+# (`label_noise` of a data set). Here the same network is trained on drawn and on true outlines, and each is tested
+# against both, on the same patches. Look at which pair of rows is higher, and at `labels F1`: a perfect map would score
+# that against the drawn outlines.
 
 # %%
 noise = beyond_tables.label_table(runs["base"], runs.get("true labels", []))
@@ -156,9 +156,10 @@ book.found("label_noise", noise)
 #
 # ## 5. Which patch size, really?
 #
-# Table 4 compares sizes at the same number of epochs. A small patch size then makes more and smaller steps, and its kept patches cover
-# another part of the area. Here all sizes see equally many pixels in equally many steps, on the same course of the learning rate.
-# What differs is context, how far around a pixel a patch reaches, and how many places a step shows. Look at whether sizes differ by more than `f1_sd`.
+# Table 4 compares sizes at the same number of epochs. A small patch size then makes more and smaller steps, and its
+# kept patches cover another part of the area. Here all sizes see equally many pixels in equally many steps, with the
+# same schedule of the learning rate. What differs is context, how far around a pixel a patch reaches, and how many
+# places a step shows. Look at whether sizes differ by more than `f1_sd`.
 
 # %%
 compared = {
@@ -171,8 +172,8 @@ print(f"{network}, {area}; chosen: the 10 % rule's size")
 lm.tidy(book.save(sizes, "sizes_compared"), shown) if len(sizes) else None
 
 # %% [markdown]
-# Where seeds of one size lie as far apart as the means of two sizes, the order of sizes is not shown. Steps and pixels agree up to
-# whole epochs, and a step of one large patch cannot be made smaller.
+# Where seeds of one size differ as much as the means of two sizes do, the order of sizes is undecided. Steps and pixels
+# agree up to whole epochs, and a step of one large patch cannot be made smaller.
 
 # %%
 book.found("sizes_compared", sizes)
@@ -192,8 +193,9 @@ keys = [
 lm.ledger.table(keys)[["choice", "keys"]]
 
 # %% [markdown]
-# Each is now decided otherwise, alone, with the same patches and seeds. The effect is the mean over seeds; the broad bar is one standard
-# deviation over seeds to either side, the thin one the interval over test patches. Look at which bars leave out 0.
+# Each choice is now changed, one at a time, with the same patches and seeds. The effect is the mean over seeds; the
+# broad bar is one standard deviation over seeds to either side, the thin one the interval over test patches. Look at
+# which bars leave out 0.
 
 # %%
 switched = {name: runs[name] for name in beyond.switches(book)}
@@ -212,11 +214,12 @@ book.found("switches", effects)
 #
 # **Try it:** `beyond: {seeds: [0, 1, 2, 3, 4, 5, 6, 7]}`: do the same effects stay?
 #
-# ## 7. And where nothing was learnt?
+# ## 7. And in an area never seen?
 #
-# The test patches of experiments 2 to 4 lie in areas that the networks have learnt. A map of the next event has no such luck. So
-# each area is left out in turn: a network learns all others, each at its own patch size, and is tested on the test patches of the one left
-# out. Look at how far the orange dots lie below the squares, networks that have learnt that area alone.
+# The test patches of experiments 2 to 4 lie in areas that the networks have learnt. A map of the next event is not so
+# lucky. So each area is left out in turn: a network learns all others, each at its own patch size, and is tested on the
+# test patches of the one left out. Look at how far the orange dots lie below the squares, networks that have learnt
+# that area alone.
 
 # %%
 left_out = lm.experiments.leave_one_out.fetched(book, on_missing)
@@ -234,9 +237,10 @@ book.found("leave_one_out", left_out)
 #
 # ## 8. Does the verdict on LMHLD_part depend on the epochs?
 #
-# In chapter 07, LMHLD_part stands or falls with how long each stage is trained: too short, and a stage only destroys what the one
-# before has learnt. The paper does not say how its epochs are shared out. Here a chain, LMHLD_mix and LMHLD_single are trained for
-# different numbers of epochs, all three the same. Look at whether `part minus` changes its sign.
+# In chapter 07, LMHLD_part stands or falls by how long each stage is trained: too short, and a stage only destroys what
+# the one before has learnt. The paper does not say how its epochs are shared out. Here a chain, LMHLD_mix and
+# LMHLD_single are trained for different numbers of epochs, all three the same. Look at whether `part minus` changes
+# sign.
 
 # %%
 by_epochs = {
@@ -269,15 +273,16 @@ for name, row in on_patches.iterrows():
     )
 
 # %% [markdown]
-# Precision falls from patches to the area where less of it is landslide, and also where background is mapped more often. The
-# paper says neither how much of the area is landslide nor how often background is mapped there, so its tables cannot
-# tell the two apart; question 2 measures both on this book's networks. A reader of Table 5 alone would expect other maps either way.
+# Precision falls from patches to the area where less of it is landslide, and also where background is mapped more
+# often. The paper says neither how much of the area is landslide nor how often background is mapped there, so its
+# tables cannot tell the two apart; question 2 measures both on this book's networks. Either way, Table 5 alone raises
+# expectations that the map does not meet.
 
 # %% [markdown]
 # ## Exercises
 #
-# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
-# the copies that `make student` writes have none.
+# Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the
+# book, folded away; the copies that `make student` writes leave them out.
 
 # %% [markdown]
 # ### Exercise 1: one per cent landslide

@@ -28,8 +28,9 @@ from lmhld_nb.experiments import load, open_study, single
 def commands() -> dict[str, typer.core.TyperCommand]:
     group = typer.main.get_command(cli.app)
     by_name = {"": group}
-    for name, command in group.commands.items():  # type: ignore[attr-defined]
-        by_name |= {name: command, **{f"{name} {k}": c for k, c in getattr(command, "commands", {}).items()}}
+    for name in group.list_commands(None):  # type: ignore[attr-defined]
+        command = by_name[name] = group.get_command(None, name)  # type: ignore[attr-defined]
+        by_name |= {f"{name} {k}": command.get_command(None, k) for k in getattr(command, "commands", ())}
     return by_name
 
 
@@ -40,9 +41,10 @@ def test_help_says_what_explains_every_option_and_shows_an_example(name):
     assert shown.exit_code == 0 and command.help
     assert f"Example: lmhld {name}" in shown.output or hasattr(command, "commands")
     for option in command.params:
-        word = next((word for word in option.opts if word.startswith("-")), option.opts[0])
+        word = next((word for word in option.opts if word.startswith("-")), str(option.metavar).lower())
         line = next((line for line in shown.output.splitlines() if word in line.lower()), "")
         assert re.search(r"[a-z]{3,} [a-z`]+", line.replace(word, "")), f"{word} is not explained: {line}"
+    assert not re.search(r"<|[a-z,]\.\.\.$", shown.output, re.M), "types of Python, or a sentence cut off"
 
 
 @pytest.mark.parametrize(("line", "message"), [
@@ -56,8 +58,8 @@ def test_help_says_what_explains_every_option_and_shows_an_example(name):
     ("train {tiny} 0123456789abcdef", "run '0123456789abcdef': not in profile 'tiny'; `lmhld plan"),
     ("data get hokkaido", "lmhld data get hokkaido --from FOLDER"),
     ("book {tiny} --chapter 99", "chapter '99': unknown; choose from 00,"),
-    ("book {tiny} --chapter 05 -p profil mini", "05_experiment_2_single.py: no parameter 'profil'; it has "),
-    ("book {tiny} -p profil mini", "00_start.py: no parameter 'profil'; it has profile"),
+    ("book {tiny} --chapter 05 -p profil mini", "-p profil: no chapter has this parameter; choose from areas, "),
+    ("book {tiny} -p profil mini", "-p profil: no chapter has this parameter; choose from "),
     ("book {tiny} -p profile mini", "-p profile: the profile is the command's first argument"),
     ("map {scene} --out {out} --run x --bands blue,green,red,nir", "lmhld plan"),
     ("map {scene} --out {out} --run x --weights y", "give either --run RUN_ID or --weights FILE"),
@@ -68,7 +70,7 @@ def test_help_says_what_explains_every_option_and_shows_an_example(name):
     ("map {scene} --out {out} --weights {tiny} --bands b,g,r,n", "tiny.yaml: not a network of this book"),
     ("map {scene} --out {out} --run x --bands b,g,r,n --threshold 1.5", "threshold 1.5, overlap 0.5: must lie"),
     ("map {scene} --run x", "Missing option '--out'; see `lmhld map --help`"),
-    ("plan", "Missing argument 'profile'; see `lmhld plan --help`"),
+    ("plan", "Missing argument 'PROFILE'; see `lmhld plan --help`"),
     ("plan smoke --fast", "No such option: --fast; see `lmhld plan --help`"),
     ("fly", "No such command 'fly'; see `lmhld --help`"),
 ])  # fmt: skip

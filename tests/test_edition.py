@@ -113,9 +113,15 @@ def figures(tmp_path: Path) -> Path:
 def test_numbers_and_gallery_show_what_the_edition_has(figures: Path) -> None:
     manifest = {"figure 9": entry(), "figure 8": entry(chapter="06_not_made")}
     manifest["table 1"] = entry(files=("gone.csv",), alt={})
-    text = pages.numbers(manifest, figures, {"05_x": "05 Title"})
+    (figures / "real").mkdir()
+    pd.DataFrame({"f1": [0.7]}).to_csv(figures / "real" / "a_b.csv")
+    text = pages.numbers(manifest, figures, figures / "real", {"05_x": "05 Title"})
     assert re.findall(r"^## (.*)$", text, re.M) == ["Figure 9"]
-    assert "[](chapters/05_x.ipynb). Experiments: 2. Runs: 2." in text and "| `a_b.csv` | 2 |" in text
+    file = "{download}`a_b.csv"
+    assert (
+        "[](chapters/05_x.ipynb). Experiments: 2. Runs: 2." in text
+        and f"{file} <{figures.name}/a_b.csv>` | 2 | {file} <real/a_b.csv>` |" in text
+    )
     assert ":::{dropdown} 2 run ids\n`0123456789abcdef` `ffffffffffffffff`" in text
     text = pages.gallery(manifest, figures, {"05_x": "05 Title", "06_empty": "06 None"})
     assert re.findall(r"^## (.*)$", text, re.M) == ["05 Title"]
@@ -138,7 +144,9 @@ def test_names_from_files_are_shown_literally(figures: Path) -> None:
     from markdown_it import MarkdownIt
 
     manifest = {HOSTILE: entry(alt={"a_b": HOSTILE})}
-    text = pages.numbers(manifest, figures, {"05_x": HOSTILE}) + pages.gallery(manifest, figures, {"05_x": HOSTILE})
+    text = pages.numbers(manifest, figures, figures / "real", {"05_x": HOSTILE}) + pages.gallery(
+        manifest, figures, {"05_x": HOSTILE}
+    )
     assert pages.plain("a\n\nb:::\n<c>") == r"a b\:\:\: \<c\>"
     headings = [line for line in text.splitlines() if line.startswith("## ")]
     assert len(headings) == 2

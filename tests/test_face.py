@@ -46,9 +46,10 @@ def test_tables_are_computed_from_finished_runs_and_saved(book):
     pd.testing.assert_frame_equal(saved, table, rtol=1e-5, check_dtype=False)
     shown = lm.tidy(table)
     assert shown.index.tolist() == [("Gorkha", "U-Net")]
-    assert [*shown.columns[:4], shown.columns[-1]] == [
-        "precision", "F1", "recall", "patches (*: fewer than 10)", "published F1",
-    ]  # fmt: skip
+    assert list(shown)[:5] == ["F1", "published F1", "precision", "recall", "patches (*: fewer than 10)"]
+    assert "F1 s.d." not in shown and shown["seeds"].tolist() == ["1"], "of one seed there is no deviation"
+    gap = pd.DataFrame({"f1": [0.5, None], "steps": [1200, 3]}, pd.Index(["unet", "unet_3p"], name="model"))
+    assert lm.tidy(gap).to_numpy().tolist() == [["0.500", "1,200"], ["—", "3"]]
     assert "run ids" not in shown and shown["F1"].iloc[0] == f"{table['f1'].iloc[0]:.3f}*"
     wide = lm.tidy(table, ["f1"], across="model")
     assert wide.index.tolist() == ["Gorkha"] and list(wide) == ["U-Net"] and lm.tidy(None) is None
@@ -79,10 +80,10 @@ def test_scores_that_say_little_and_runs_that_are_not_portable_are_marked(book, 
     assert table["patches"].iloc[0] < 10 and not table["converged"].any()
     assert book.caption().endswith("1 of 1 trainings not converged · fewer than 10 test patches: Gorkha")
     assert book.caption(run_ids=["0" * 16]) == book.caption().partition(" · 1 of 1")[0], "of the figure's own runs"
-    assert lm.tidy(table.assign(patches=10))["F1"].iloc[0] == round(table["f1"].iloc[0], 3)
+    assert lm.tidy(table.assign(patches=10))["F1"].iloc[0] == f"{table['f1'].iloc[0]:.3f}"
     drawn = lm.plots.scores.score_heatmap(table, {"f1": "ours", "published_f1": "published"}, "area")
     assert [text.get_text()[4:] for ax in drawn.axes for text in ax.texts] == ["*", ""]
-    assert "*: fewer than 10 test patches; seeds: 1 a network" in " ".join(drawn.get_supxlabel().split())
+    assert "*: fewer than 10 test patches; seeds: 1 per network" in " ".join(drawn.get_supxlabel().split())
     tiny.write_text(tiny.read_text() + "portable: true\n")
     book = lm.open(str(tiny))
     run = runs.make_run(single.specs(book)[1], QUIET)

@@ -4,7 +4,9 @@ import json
 import os
 import re
 import signal
+from typing import Any
 
+import jupytext
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +16,7 @@ from made import blobs, refuses, scene
 from pydantic import ValidationError
 
 from lmhld_nb import models, patches, training
-from lmhld_nb.config import Interrupted, explain
+from lmhld_nb.config import ROOT, Interrupted, explain
 from lmhld_nb.evaluation import Confusion
 from lmhld_nb.patches import batches as batches_module
 from lmhld_nb.patches.batches import load_split, normalised
@@ -256,3 +258,21 @@ def test_a_network_whose_code_has_changed_is_not_loaded(part, tmp_path, monkeypa
     path.write_text(code + "# edited")
     says = "safetensors: the code of 'own_nets:Own' has changed"
     refuses(says, stored.load, tmp_path / "run" / "weights.safetensors")
+
+
+def test_the_loop_shown_in_chapter_05_trains_as_the_engine_does(part, tmp_path):
+    """The chapter's own cell, bit for bit."""
+    cells = jupytext.read(ROOT / "notebooks" / "05_experiment_2_single.py").cells
+    (shown,) = [cell.source for cell in cells if cell.source.count("def train_plainly")]
+    assert len(shown.splitlines()) <= 30
+    chapter: dict[str, Any] = {}
+    exec(shown, chapter)
+    spec = run_spec(recipe=Recipe(batch_size=8, epochs=3, lr=0.05, gamma=0.9, momentum=0.9, keep="last"))
+    train(spec, part, tmp_path)
+    chosen = part.where("train")
+    torch.manual_seed(spec.seed)
+    network = models.build("unet", len(spec.bands), spec.width).to(memory_format=torch.channels_last)
+    masks = torch.from_numpy(part.masks[chosen][:, None]).float()
+    chapter["train_plainly"](network, normalised(part, chosen, "area"), masks, spec.recipe, spec.seed)
+    for name, value in weights(tmp_path).items():
+        assert torch.equal(value, network.state_dict()[name]), name

@@ -50,8 +50,9 @@ def traces(notebook: NotebookNode) -> list[str]:
     problems = [f"metadata: {key}" for key in notebook.metadata if key != "kernelspec"]
     for number, cell in enumerate(notebook.cells):
         label = f"cell {number}"
-        # jupytext's lines_to_next_cell says how the .py is laid out.
-        problems += [f"{label}: metadata {key}" for key in cell.metadata if key not in ("tags", "lines_to_next_cell")]
+        # jupytext's lines_to_next_cell says how the .py is laid out; jupyter, that a solution is folded.
+        known = ("tags", "lines_to_next_cell", "jupyter")
+        problems += [f"{label}: metadata {key}" for key in cell.metadata if key not in known]
         patterns = dict(TRACES)
         if TIMING not in cell.metadata.get("tags", []):
             patterns["a duration"] = DURATION

@@ -7,7 +7,7 @@ const EMPTY = new Set(["", "–", "—", "-", "nan", "none", "nat", "<na>"]);
 function keyOf(cell) {
   const text = cell ? cell.textContent.trim() : "";
   if (EMPTY.has(text.toLowerCase())) return null;
-  const plain = text.replace(/[\s\u2009\u202f,]/g, "").replace("\u2212", "-").replace(/%$/, "");
+  const plain = text.replace(/[\s\u2009\u202f,]/g, "").replace("\u2212", "-").replace(/[%*]$/, "");
   return plain !== "" && Number.isFinite(Number(plain)) ? Number(plain) : text;
 }
 

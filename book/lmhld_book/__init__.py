@@ -6,8 +6,10 @@ the figures of their profile and the numbers behind these in ``figures/``, and `
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import jupytext
 import nbformat
 from sphinx.application import Sphinx
 from sphinx.util import logging
@@ -18,6 +20,12 @@ from lmhld_nb.book.chapters import number_of
 from lmhld_nb.config import ROOT
 
 LOG = logging.getLogger(__name__)
+OWN = ("my_data", "explorer")
+"""Notebooks that are no chapters."""
+NOT_RUN = (
+    "*This notebook is for your own computer and is shown here without results: `make lab` opens it, "
+    "or download it with the button at the top.*"
+)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -27,6 +35,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", prepare, priority=100)
     app.connect("html-page-context", finish.finish, priority=900)
     app.connect("build-finished", finish.trim)
+    app.connect("build-finished", finish.write_excerpts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -44,14 +53,30 @@ def prepare(app: Sphinx) -> None:
         notebooks.relink(notebook)
         notebooks.lighten(notebook)
         nbformat.write(notebook, path)
-    figures = source / "figures"
+    _add_own(source)
+    figures, real = source / "figures", source / "real"
+    if (ROOT / "figures" / "real").is_dir():
+        shutil.copytree(ROOT / "figures" / "real", real, ignore=shutil.ignore_patterns("*.xz"))
     pictures.thumbnails(figures, source / "thumbnails")
     written = {
         "ledger.md": pages.ledger(ledger.load()),
         "gallery.md": pages.gallery(manifest, figures, titles),
-        "numbers.md": pages.numbers(manifest, figures, titles),
+        "numbers.md": pages.numbers(manifest, figures, real, titles),
         "results.md": "\n\n".join(pages.results(ROOT / "figures")),
         "live.md": pages.live(pages.LIVE, source / "_static" / "view.html"),
     }
     for name, text in written.items():
         (source / name).write_text(text, encoding="utf-8")
+
+
+def _add_own(source: Path) -> None:
+    """Add the notebooks that readers run on data and runs of their own, as they are written, with a note on top."""
+    (source / "own").mkdir()
+    for name in OWN:
+        notebook = jupytext.read(ROOT / "notebooks" / f"{name}.py")
+        title, _, rest = notebook.cells[0].source.partition("\n")
+        notebook.cells[0].source = f"{title}\n\n{NOT_RUN}\n{rest}"
+        nbformat.write(notebook, source / "own" / f"{name}.ipynb")
+    for page in source.glob("*.md"):  # whose links work in the repository
+        text = page.read_text(encoding="utf-8")
+        page.write_text(text.replace("](../notebooks/", "](own/"), encoding="utf-8")

@@ -1,7 +1,8 @@
-"""What is done to each page that Sphinx has made: pictures load late and open whole, tables can be sorted."""
+"""What is done to each page that Sphinx has made: pictures load late, tables can be sorted, the search has texts."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,10 +13,19 @@ from sphinx.application import Sphinx
 from sphinx.util.images import get_image_size
 
 LABEL = "Table, scrolls sideways"
+LINKS = (
+    '<p class="chapter-links"><a href="../_sources/chapters/{name}.ipynb" download>Notebook of this chapter</a> · '
+    '<a href="../numbers.html">its figures and tables as files</a></p>'
+)
+EMPTY = ("NaN", "nan", "NaT", "None", "<NA>")
+"""What pandas writes where there is no value; pages show a dash."""
 
 
 def finish(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
     """Finish the body of a page before it goes into the theme's template."""
+    if page == "search":
+        for name in ("excerpts.js", "search.js"):
+            app.add_js_file(name, loading_method="defer")  # on this page alone
     if not re.search(r"<(img|table)\b|citation", context.get("body", "")):  # most pages on modules
         return
     files = {name: Path(app.srcdir, path) for path, name in app.builder.images.items()}
@@ -23,6 +33,8 @@ def finish(app: Sphinx, page: str, template: str, context: dict[str, Any], doctr
     finish_pictures(soup, files, lazy=page != app.config.root_doc)
     for entry in soup.select("div.citation[role], div.citation-list[role]"):
         del entry["role"]  # docutils writes roles that no longer exist
+    if page.startswith("chapters/") and (title := soup.find("h1")):
+        title.insert_after(BeautifulSoup(LINKS.format(name=page.rsplit("/", 1)[-1]), "html.parser"))
     for table in soup.find_all("table"):
         tidy_table(table)
         # Wider than the page, it scrolls in a box of its own, by keyboard too.
@@ -30,6 +42,34 @@ def finish(app: Sphinx, page: str, template: str, context: dict[str, Any], doctr
         box["class"] = "table-box"
         box["tabindex"], box["role"], box["aria-label"] = "0", "region", LABEL
     context["body"] = str(soup)
+
+
+def write_excerpts(app: Sphinx, failed: Exception | None) -> None:
+    """Write ``_static/excerpts.js``: the text of each page by its sections, from which the search shows excerpts."""
+    texts = {}
+    for path in sorted(Path(app.outdir).rglob("*.html")) if failed is None else ():
+        article = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser").select_one("article")
+        if article and (sections := sections_of(article)):
+            texts[path.relative_to(app.outdir).with_suffix("").as_posix()] = sections
+    if texts:
+        content = f"const EXCERPTS = {json.dumps(texts, ensure_ascii=False)};\n"
+        Path(app.outdir, "_static", "excerpts.js").write_text(content, encoding="utf-8")
+
+
+def sections_of(article: Tag) -> dict[str, str]:
+    """Return the text of each section of a page by its id: first what is written, then code and what it prints."""
+    for part in article.select("script, .headerlink, nav, .math, img, h1, h2, h3, h4"):
+        part.decompose()
+    code: dict[int, list[str]] = {section: [] for section in map(id, article.select("section"))}
+    for part in article.select("pre, table"):
+        if (section := part.find_parent("section")) and part.find_parent("pre") is None:
+            code[id(section)].append(part.extract().get_text(" " if part.name == "table" else ""))
+    texts = {}
+    for section in reversed(article.select("section")):  # inner ones first
+        words = [section.extract().get_text(" ", strip=True), *code[id(section)]]
+        if text := " ".join(" ".join(words).split()):
+            texts[str(section.get("id"))] = text
+    return dict(reversed(texts.items()))
 
 
 def trim(app: Sphinx, failed: Exception | None) -> None:
@@ -85,6 +125,9 @@ def tidy_table(table: Tag) -> None:
         return
     _merge_index_names(head)
     _repeat_index_values(body)
+    for cell in body.find_all("td"):
+        if cell.get_text(strip=True) in EMPTY:
+            cell.string = "—"
     for cell in head.find_all("th"):
         if not cell.get_text(strip=True):
             cell.name = "td"
@@ -145,7 +188,7 @@ def _align_numbers(head: Tag, body: Tag) -> None:
     rows = [row.find_all(["th", "td"]) for row in body.find_all("tr")]
     for cells in zip(header, *rows, strict=False):
         texts = [cell.get_text(strip=True) for cell in cells[1:]]
-        values = [text for text in texts if text not in ("", "NaN", "None", "-")]
-        if values and all(re.fullmatch(r"[-−+]?[\d.,]+(e[-+]?\d+)? ?%?", text) for text in values):
+        values = [text for text in texts if text not in ("", "—", "–", "-")]
+        if values and all(re.fullmatch(r"[-−+]?[\d.,]+(e[-+]?\d+)? ?[%*]?", text) for text in values):
             for cell in cells:
                 cell["class"] = "number"

@@ -160,12 +160,13 @@ def run_ids(file: Path) -> list[str]:
     return list(ids)
 
 
-def numbers(manifest: Mapping[str, Entry], figures: Path, titles: Mapping[str, str]) -> str:
+def numbers(manifest: Mapping[str, Entry], figures: Path, real: Path, titles: Mapping[str, str]) -> str:
     """Return the page that traces each figure and table to its runs.
 
     Args:
         manifest: of the book.
         figures: folder of this edition's figures; an entry without any of its files is left out.
+        real: folder of those of the real areas; may lack any.
         titles: of this edition's chapters, by their stems; entries of others are left out.
 
     Raises:
@@ -174,10 +175,11 @@ def numbers(manifest: Mapping[str, Entry], figures: Path, titles: Mapping[str, s
     lines = [
         "# Numbers in this book",
         "",
-        "Where each figure and table comes from: the chapter that makes it, its files (in `figures/` beside the",
-        "executed chapters), the experiments whose runs it is computed from, and these runs. The folder of a run is",
-        "`runs/ID/`: `spec.json` says what was trained, `environment.json` on what, `metrics.json` with what result.",
-        "Figures without runs show data or the plan.",
+        "Every figure and table of the book as a file to download, and where it comes from: the chapter that makes",
+        "it, the experiments whose runs it is computed from, and these runs. Beside the book's own tables stand those",
+        "of the seven real areas, where these are published. The folder of a run is `runs/ID/`: `spec.json` says what",
+        "was trained, `environment.json` on what, `metrics.json` with what result. Figures without runs show data or",
+        "the plan.",
         "",
     ]
     for name, entry in manifest.items():
@@ -191,8 +193,17 @@ def numbers(manifest: Mapping[str, Entry], figures: Path, titles: Mapping[str, s
             facts.append(f"Experiments: {', '.join(entry.experiments)}.")
         if distinct:
             facts.append(f"Runs: {len(distinct)}.")
-        lines += [f"## {plain(title_of(name))}", "", " ".join(facts), "", "| file | runs |", "|---|---|"]
-        lines += [f"| `{file}` | {len(ids.get(file, ())) or ''} |" for file in files]
+        lines += [
+            f"## {plain(title_of(name))}",
+            "",
+            " ".join(facts),
+            "",
+            "| file | runs | of real areas |",
+            "|---|---|---|",
+        ]
+        lines += [
+            f"| {_link(figures / file)} | {len(ids.get(file, ())) or ''} | {_link(real / file)} |" for file in files
+        ]
         if distinct:
             listed = " ".join(f"`{run}`" for run in distinct)
             lines += ["", f":::{{dropdown}} {len(distinct)} run ids", listed, ":::"]
@@ -215,6 +226,11 @@ def live(path: Path, page: Path) -> str:
         f'<iframe class="live-map" src="_static/{page.name}" title="{title}"></iframe>\n'
         f'<p class="live-map-link">{link}. <a href="mapping.html">Make one of an image of your own</a>.</p>\n'
     )
+
+
+def _link(file: Path) -> str:
+    """Return a link that downloads a file in a folder beside the pages; nothing where there is no such file."""
+    return f"{{download}}`{file.name} <{file.parent.name}/{file.name}>`" if file.is_file() else ""
 
 
 def gallery(manifest: Mapping[str, Entry], figures: Path, titles: Mapping[str, str]) -> str:

@@ -126,10 +126,15 @@ def _tidy(path: Path) -> None:
     """Remove what differs from one execution to the next: times, papermill's ids, paths, and logging on stderr."""
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"]}
+    folded = {"solution"}  # in JupyterLab; and defaults, where papermill's cell with the values used stands below them
+    if any("injected-parameters" in cell.metadata.get("tags", []) for cell in notebook.cells):
+        folded.add("parameters")
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number:02d}"
         cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
         if cell.cell_type == "code":
+            if folded & set(cell.metadata.get("tags", [])):
+                cell.metadata["jupyter"] = {"source_hidden": True}
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     nbformat.write(notebook, path)
 
@@ -155,7 +160,8 @@ def make(
     if "profile" in values:
         raise UserError("-p profile: the profile is the command's first argument")
     known = {name for source in sources for name in parameters_of(jupytext.read(source))}
-    _read(sources[0], {name: value for name, value in values.items() if name not in known})
+    if unknown := [name for name in values if name not in known]:
+        raise UserError(f"-p {unknown[0]}: no chapter has this parameter; choose from {', '.join(sorted(known))}")
     # Long ones first, so that none runs alone at the end; a long text is mostly a long run.
     sources_by_size = sorted(sources, key=lambda source: -source.stat().st_size)
     values = ({"on_missing": "skip"} if store else {}) | values | {"profile": profile}

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -151,24 +152,37 @@ def open(profile: str, models: Sequence[str] | str = (), areas: Sequence[str] | 
 def tidy(
     table: pd.DataFrame | None, columns: Sequence[str] = (), digits: int = 3, across: str = ""
 ) -> pd.DataFrame | None:
-    """Return an experiment's table for reading: printed names, rounded, only ``columns`` (none: what is for people).
+    """Return a table for reading: printed names, rounded, a dash for no value; only ``columns`` (none: F1 first).
 
     Scores of fewer than ten test patches are marked with ``*``; values of the index level ``across`` become columns.
     """
     if table is None:
         return None
     hidden = r"run_ids|blocks|difference_.*|published_(?!f1).*"
-    shown = table[list(columns) or [name for name in map(str, table) if not re.fullmatch(hidden, name)]]
-    for level, title in (("model", lambda name: models.network(name).title), ("area", paper.area_name)):
-        if level in table.index.names:
-            shown = shown.rename(index={name: title(name) for name in table.index.get_level_values(level).unique()})
-    titles = {name: metric.title for name, metric in METRICS.items()}
-    # A column published_f1 reads "published F1".
-    printed = {column: " ".join(titles.get(word, word) for word in str(column).split("_")) for column in shown}
-    shown = shown.rename(columns=printed).round(digits)
-    if "patches" in table and (few := (table["patches"] < intervals.LEAST).to_numpy()).any():
-        for name in [name for name in titles.values() if name in shown]:
-            texts = shown[name].map(lambda score: "–" if score != score else f"{score:.{digits}f}")
-            shown[name] = texts + np.where(few & (texts != "–"), "*", "")
-        shown = shown.rename(columns={"patches": f"patches (*: fewer than {intervals.LEAST})"})
-    return shown.iloc[:, 0].unstack(across, sort=False) if across else shown
+    names = [name for name in map(str, table) if not re.fullmatch(hidden, name) and table[name].notna().any()]
+    shown = table[list(columns) or sorted(names, key=lambda name: name not in ("f1", "published_f1"))]
+    printers = {"model": lambda name: models.network(name).title, "area": paper.area_name}
+    for level in printers.keys() & set(table.index.names):
+        shown = shown.rename(index={name: printers[level](name) for name in table.index.unique(level)}, level=level)
+    few = (table["patches"] < intervals.LEAST).to_numpy() if "patches" in table else np.zeros(len(table), bool)
+    shown = shown.apply(lambda column: [_text(value, column, digits) for value in column])
+    for name in METRICS.keys() & set(shown):
+        shown[name] += np.where(few & (shown[name] != "—"), "*", "")
+    shown.columns = [_printed(str(name), bool(few.any())) for name in shown]
+    return shown.iloc[:, 0].unstack(across, fill_value="—", sort=False) if across else shown
+
+
+def _text(value: Any, column: pd.Series, digits: int) -> str:
+    """Return a cell as text: whole numbers where a column has no others, a dash for no value."""
+    if pd.isna(value):
+        return "—"
+    if not isinstance(value, int | float | np.number) or isinstance(value, bool):
+        return str(value)
+    return f"{value:,.{0 if (column.dropna() % 1 == 0).all() else digits}f}"
+
+
+def _printed(name: str, marked: bool) -> str:
+    """Return the heading of a column: published_f1 reads "published F1"."""
+    titles = {metric: METRICS[metric].title for metric in METRICS} | {"sd": "s.d.", "macs": "MACs"}
+    text = " ".join(titles.get(word, word) for word in name.split("_"))
+    return f"patches (*: fewer than {intervals.LEAST})" if marked and name == "patches" else text

@@ -257,9 +257,7 @@ def recipe_study(table: pd.DataFrame) -> str:
     return (
         f"batch {best['batch_size']} with {best['epochs']} epochs is best of {len(rows)} combinations (F1 "
         f"{best['f1']:.3f}; the next {rows['f1'].iloc[1:].max():.3f}). The most epochs are best for {longest.sum()} of "
-        f"{len(longest)} batch sizes."
-        + claim("the most epochs are best", holds)
-        + limits(table)
+        f"{len(longest)} batch sizes." + claim("the most epochs are best", holds) + limits(table)
     )
 
 

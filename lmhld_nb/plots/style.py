@@ -68,7 +68,7 @@ def by_network(table: pd.DataFrame, column: str) -> str:
     """Return how many ``seeds`` or ``orders`` (a column) networks have: ``seeds: 3 (U-Net), 1 (Res U-Net)``."""
     counts = table[column].groupby(level="model", sort=False).max()
     if counts.nunique() == 1:
-        return f"{column}: {counts.iloc[0]} a network"
+        return f"{column}: {counts.iloc[0]} per network"
     groups = counts.groupby(counts, sort=False)
     return f"{column}: " + ", ".join(f"{n} ({', '.join(map(network_title, g.index))})" for n, g in groups)
 

@@ -3,6 +3,7 @@
 Not named test_…, so that `make test` needs no browser.
 """
 
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,9 +12,10 @@ from importlib.resources import files
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import nbformat
 import pytest
 from bs4 import BeautifulSoup
-from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, expect, sync_playwright
 
 from lmhld_nb.config import workdir
 
@@ -24,6 +26,7 @@ CHAPTERS = [page for page in PAGES if page.startswith("chapters/")]
 MODULES = ["api/index.html", "api/lmhld_nb.audit.html", "api/lmhld_nb.patches.html"]
 OPENED = [page for page in PAGES if not page.startswith("api/") or page in MODULES]
 LARGEST = 3_000_000  # bytes of a page with all it loads
+WIDTHS = [390, 800, 1000, 1400]
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 900}
 
@@ -181,11 +184,82 @@ def ids(path: Path) -> set[str]:
     return set(re.findall(r'\bid="([^"]+)"', path.read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize("width", [390, 800, 1000])
-def test_menu_and_contents_open(light: Watched, width: int) -> None:
+# Whatever can be operated: what says that it can. Rows of a table's buttons are one kind, and so are sort buttons.
+CONTROLS = "button, summary, select, input[type=range], input[type=checkbox], [role=button], [role=slider]"
+WATCH = """() => {
+  window.effects = [];
+  const ours = (node) => !(node.nodeType === 1 && node.matches('.tooltip, .tooltip *, [aria-describedby^=tooltip]'));
+  new MutationObserver((changes) => {
+    for (const change of changes) {
+      const passing = change.attributeName === 'aria-describedby' || change.attributeName === 'data-bs-original-title';
+      const nodes = [...change.addedNodes, ...change.removedNodes];
+      if (!passing && (nodes.length ? nodes.some(ours) : ours(change.target))) window.effects.push(change.type);
+    }
+  }).observe(document, {subtree: true, attributes: true, childList: true, characterData: true});
+  window.print = () => window.effects.push('print');
+  for (const dialog of document.querySelectorAll('dialog'))
+    dialog.addEventListener('close', () => effects.push('close'));
+}"""
+KINDS = """(selector) => {
+  const dialog = [...document.querySelectorAll('dialog[open]')].pop();
+  const kinds = {};
+  for (const each of (dialog || document).querySelectorAll(selector)) {
+    if (!each.checkVisibility({visibilityProperty: true}) || each.disabled || each.closest('.tooltip')) continue;
+    const words = each.dataset.do || each.dataset.mode || each.id || '';
+    const name = [each.tagName, each.className.replace(/ (show|active)\\b/g, ''), words].join(' ').trim();
+    kinds[name] ||= each;
+  }
+  Object.entries(kinds).forEach(([name, each]) => each.setAttribute('data-kind', name));
+  return Object.keys(kinds);
+}"""
+
+
+def operate(page: Page, control: Locator) -> None:
+    """Use a control as a person does: click it, choose another option, move a slider."""
+    if control.evaluate("each => each.matches('select')"):
+        control.select_option(index=control.locator("option").count() - 1)
+    elif control.evaluate("each => each.matches('[type=range], [role=slider]')"):
+        control.focus()
+        page.keyboard.press("ArrowLeft")
+        page.keyboard.press("ArrowRight")
+    else:
+        control.click(timeout=5000)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_every_kind_of_control_has_an_effect(light: Watched, width: int) -> None:
+    seen: set[str] = set()
+    for name in [page for page in OPENED if page.startswith(("chapters/", "api/index")) or "/" not in page]:
+        page = light.open(name)
+        page.set_viewport_size({"width": width, "height": 800})
+        page.evaluate(WATCH)
+        while new := [kind for kind in page.evaluate(KINDS, CONTROLS) if kind not in seen]:
+            # What closes a dialog comes last, so that all else in it is used before.
+            kind = min(new, key=lambda kind: kind.endswith("close"))
+            seen.add(kind)
+            where = f"{name}, {width} px: {kind}"
+            page.wait_for_timeout(350)  # what slid in stands still
+            page.evaluate("window.effects.length = 0")
+            opened = [page.url, len(light.context.pages)]
+            operate(page, page.locator(f"[data-kind={json.dumps(kind)}]:visible").first)
+            page.wait_for_timeout(350)
+            if [page.url, len(light.context.pages)] == opened:
+                assert page.evaluate("window.effects"), f"no effect: {where}"
+            if not [each for each in page.evaluate(KINDS, CONTROLS) if each not in seen]:
+                page.keyboard.press("Escape")
+        assert not light.wrong, name
+    words = {word for kind in seen for word in kind.split()}
+    assert {"primary-toggle", "sort", "theme-switch-button", "search-button__button"} <= words
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_menu_and_contents_come_into_view(light: Watched, width: int) -> None:
     page = light.open(next(iter(CHAPTERS)))
     page.set_viewport_size({"width": width, "height": 800})
     for button, side in ((".primary-toggle", "#pst-primary-sidebar"), (".secondary-toggle", "#pst-secondary-sidebar")):
+        if not page.locator(f"{button}:visible").count():
+            assert width > 1200 and page.locator(side).is_visible(), "contents stand beside the text"
+            continue
         places = ".getBoundingClientRect().left, document.querySelectorAll('dialog[open]').length"
         before = page.evaluate(f"[document.querySelector('{side}'){places}]")
         page.locator(f"{button}:visible").click()
@@ -193,7 +267,35 @@ def test_menu_and_contents_open(light: Watched, width: int) -> None:
         assert page.evaluate(f"[document.querySelector('{side}'){places}]") != before, f"{button} has no effect"
         page.keyboard.press("Escape")
         page.wait_for_timeout(600)
-    page.set_viewport_size(DESKTOP)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_chapter_is_reached_by_menu_search_and_next(light: Watched, width: int) -> None:
+    page = light.open(CHAPTERS[0])
+    page.set_viewport_size({"width": width, "height": 800})
+    page.locator(".next-page, a.right-next").first.click()
+    page.wait_for_url(f"**/{CHAPTERS[1]}")
+    if not page.locator("#pst-primary-sidebar a:visible").count():
+        page.locator(".primary-toggle:visible").click()
+    page.locator(f"#pst-primary-sidebar a[href*='{Path(CHAPTERS[2]).name}']:visible, dialog[open] "
+                 f"a[href*='{Path(CHAPTERS[2]).name}']:visible").first.click()  # fmt: skip
+    page.wait_for_url(f"**/{CHAPTERS[2]}")
+    page.goto(address("search.html") + "?q=quartile")
+    page.locator("ul.search li a").first.click(timeout=20_000)
+    page.wait_for_url("**/chapters/*")
+    assert page.locator("article h1").is_visible()
+
+
+def test_files_are_downloaded_from_numbers_and_chapters(light: Watched) -> None:
+    page = light.open("numbers.html")
+    for ending in (".csv", ".png"):
+        with page.expect_download() as taken:
+            page.locator(f"a.download[href$='{ending}']").first.click()
+        assert taken.value.path().stat().st_size > 20 and taken.value.suggested_filename.endswith(ending)
+    page = light.open(CHAPTERS[1])
+    with page.expect_download() as taken:
+        page.locator(".chapter-links a[download]").click()
+    assert nbformat.read(taken.value.path(), as_version=4).cells
 
 
 def test_search_finds_a_word(light: Watched) -> None:
@@ -202,6 +304,13 @@ def test_search_finds_a_word(light: Watched) -> None:
     page.wait_for_selector("ul.search li a", timeout=20_000)
     links = page.locator("ul.search li a").evaluate_all("links => links.map((link) => link.getAttribute('href'))")
     assert any("chapters/01" in link for link in links) and any("glossary" in link for link in links)
+    kinds = ["chapter" if "chapters/" in link else "api" if "api/" in link else "page" for link in links]
+    assert kinds == sorted(kinds, key=["chapter", "page", "api"].index), "chapters first, functions last"
+    expect(page.locator("ul.search li .excerpt mark").first).to_have_text(re.compile("quartile", re.IGNORECASE))
+    assert page.locator("ul.search li:has(.excerpt)").count() == len(links)
+    icon, field = (page.locator(f".bd-search-container .bd-search {each}") for each in ("i, svg", "input"))
+    begin = field.evaluate("each => each.getBoundingClientRect().left + parseFloat(getComputedStyle(each).paddingLeft)")
+    assert icon.first.evaluate("each => each.getBoundingClientRect().right") <= begin, "it covers what is typed"
     assert not light.wrong
     page = light.open("index.html")  # and the search field of a page leads there
     page.keyboard.press("Control+k")
@@ -235,13 +344,57 @@ def test_tables_are_sorted_by_mouse_and_keyboard(light: Watched) -> None:
         assert table.locator("[aria-sort]").count() == 1
 
 
-def test_a_figure_opens_whole(phone: Watched) -> None:
-    page = phone.open(CHAPTERS[1])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_figure_is_enlarged_inside_the_page(light: Watched, width: int) -> None:
+    page = light.open(CHAPTERS[1])
+    page.set_viewport_size({"width": width, "height": 800})
     figure = page.locator("a.full-size").first
-    figure.scroll_into_view_if_needed()
     figure.click()
-    page.wait_for_load_state()
-    assert re.search(r"_images/.+\.(png|jpe?g)$", page.url)
+    dialog, url = page.locator("dialog.lightbox[open]"), page.url
+    picture = dialog.locator("img")
+    assert picture.get_attribute("src") == figure.evaluate("each => each.href")
+    assert picture.get_attribute("alt") == figure.locator("img").get_attribute("alt")
+    size = "each => each.getBoundingClientRect().width"
+    fitting = picture.evaluate(size)
+    for use in (
+        dialog.get_by_label("Larger").click,
+        lambda: page.keyboard.press("+"),
+        lambda: page.mouse.wheel(0, -300),
+    ):
+        before = picture.evaluate(size)
+        page.mouse.move(width / 2, 400)
+        use()
+        wider = "before => document.querySelector('.lightbox img').getBoundingClientRect().width > before"
+        page.wait_for_function(wider, arg=before)
+    place = "each => each.getBoundingClientRect().x"
+    before = picture.evaluate(place)
+    page.mouse.move(width / 2, 400)
+    page.mouse.down()
+    page.mouse.move(width / 2 - 60, 400)
+    page.mouse.up()
+    assert picture.evaluate(place) == pytest.approx(before - 60, abs=1), "dragged"
+    dialog.get_by_text("Fit").click()
+    assert picture.evaluate(size) == pytest.approx(fitting)
+    with page.expect_download() as taken:
+        dialog.get_by_text("Download").click()
+    assert taken.value.path().stat().st_size > 1000
+    assert not complaints(page)
+    page.keyboard.press("Escape")
+    assert not dialog.count() and page.url == url and not light.wrong
+
+
+@pytest.mark.parametrize("width", [390, 800])
+def test_the_first_column_of_a_wide_table_stays_in_view(light: Watched, width: int) -> None:
+    for name in CHAPTERS:
+        page = light.open(name)
+        page.set_viewport_size({"width": width, "height": 800})
+        for box in page.locator(".table-box:has(table.dataframe)").all():
+            if box.evaluate("each => each.scrollWidth - each.clientWidth") > 50:
+                box.evaluate("each => each.scrollTo(200, 0)")
+                cell = box.locator("tbody tr > :first-child").first
+                left = cell.evaluate("each => each.getBoundingClientRect().left")
+                assert left == pytest.approx(box.evaluate("each => each.getBoundingClientRect().left"), abs=2), name
+        assert "NaN" not in " ".join(page.locator(".bd-article table").all_inner_texts()), name
 
 
 def test_a_cell_leads_to_its_command_by_mouse_and_keyboard(light: Watched) -> None:

@@ -42,6 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "notebooks").mkdir()
     shutil.copy(ROOT / "pyproject.toml", folder)
     shutil.copy(ROOT / "notebooks" / "jupyter_lab.json", folder / "notebooks")
+    shutil.copytree(ROOT / "notebooks" / "jupyter_lab", folder / "notebooks" / "jupyter_lab")
     for name in ("00_start", "explorer"):
         text = (ROOT / "notebooks" / f"{name}.py").read_text(encoding="utf-8")
         text = text.replace('profile: str = "mini"', f'profile: str = "{folder / "tiny.yaml"}"')
@@ -96,6 +97,12 @@ def test_the_lab_opens_on_the_first_chapter(page: Any, server: tuple[str, str]) 
     page.wait_for_selector(".jp-Notebook h1:has-text('Start here')", timeout=60_000)
     assert page.url.split("?")[0].endswith("/lab/tree/notebooks/00_start.ipynb")
     assert page.locator(".jp-Toolbar-kernelName").first.inner_text() == KERNEL
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=60_000)
+    page.wait_for_timeout(3000)  # the kernel has said what it is
+    assert not page.locator(".lm-TabBar-tab.jp-mod-dirty").count(), "unsaved, though nobody has changed it"
+    assert not page.locator(".jp-Dialog, .Toastify__toast").count(), "news, or a question"
+    listed = page.locator(".jp-DirListing-item").all_inner_texts()
+    assert [text.split("\n")[0].strip() for text in listed] == ["00_start.ipynb", "explorer.ipynb"], listed
 
 
 def test_a_slider_moved_by_keyboard_changes_the_count(page: Any, server: tuple[str, str]) -> None:
