@@ -134,6 +134,11 @@ def test_gates_skips_and_scales_are_those_of_each_paper():
         assert into(f"decoder.{3 - level}", kinds) == expected
         assert graph[f"decoder.{3 - level}"].channels == 5 * 8
     assert sum(node.kind == "head" for node in graph.nodes) == 5
+    graph, kinds = links("unet_pp")
+    nodes = [(i, j) for j in range(1, 5) for i in range(5 - j)]
+    named = {(i, 0): f"encoder.{i}" for i in range(5)} | {(i, j): f"nested.x{i}_{j}" for i, j in nodes}
+    for i, j in nodes:
+        assert into(named[i, j], kinds) == {named[i + 1, j - 1]: "up"} | {named[i, k]: "skip" for k in range(j)}
 
 
 @pytest.mark.parametrize("name", models.NAMES)
