@@ -25,21 +25,6 @@ def test_macs_of_a_unet_by_hand():
     assert architecture.macs("unet", size, width) == total
 
 
-def test_macs_as_published_do_not_depend_on_how_we_compute():
-    as_published = architecture.macs("unet_3p", 64, 8)
-    assert architecture.macs("unet_3p", 64, 8, literal=False) < as_published
-    # Every decoder branch and fusion multiplies at the node's size: 5 branches to 8, then 40 → 40 channels.
-    total = architecture.macs("unet", 64, 8)
-    channels = [8 * 2**level for level in range(5)]
-    for level in range(4):
-        pixels, c = (64 >> level) ** 2, channels[level]
-        total -= pixels * 9 * 3 * c * c + pixels // 4 * 2 * c * c * 4  # U-Net's way up
-        given = sum(channels[: level + 1]) + 40 * (3 - level) + channels[4]
-        total += pixels * 9 * (given * 8 + 40 * 40)
-    total += 64**2 * (9 * 40 - 8)  # its head is 3×3
-    assert as_published == total
-
-
 def extent_by_hand(down, up, enlarge, extra=0, head=0):
     """Follow the pixel at 0 backwards: ``down`` and ``up`` are pixels either side that a level's block adds."""
     low, high = -head, head
@@ -134,6 +119,11 @@ def test_gates_skips_and_scales_are_those_of_each_paper():
         assert into(f"decoder.{3 - level}", kinds) == expected
         assert graph[f"decoder.{3 - level}"].channels == 5 * 8
     assert sum(node.kind == "head" for node in graph.nodes) == 5
+    graph, kinds = links("unet_pp")
+    nodes = [(i, j) for j in range(1, 5) for i in range(5 - j)]
+    named = {(i, 0): f"encoder.{i}" for i in range(5)} | {(i, j): f"nested.x{i}_{j}" for i, j in nodes}
+    for i, j in nodes:
+        assert into(named[i, j], kinds) == {named[i + 1, j - 1]: "up"} | {named[i, k]: "skip" for k in range(j)}
 
 
 @pytest.mark.parametrize("name", models.NAMES)

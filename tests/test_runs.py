@@ -17,7 +17,6 @@ from lmhld_nb import processes, runs
 from lmhld_nb.config import Interrupted, UserError, runs_dir
 from lmhld_nb.experiments import load, open_study, single
 from lmhld_nb.patches.patch_sets import PatchSpec
-from lmhld_nb.processes import side_by_side
 from lmhld_nb.runs import runner, store
 from lmhld_nb.training import weights as networks
 
@@ -218,11 +217,3 @@ def test_patches_are_cut_once_however_many_need_them(specs, monkeypatch):
     assert [runs.status(spec) for spec in specs] == ["done", "missing"]
     # One reason for the three together, and once with the way out of a mix.
     assert (said.count("no 32 px patch left"), said.count("; or leave the area out")) == (2, 1)
-
-
-@pytest.mark.parametrize("workers", [1, 3])
-def test_every_task_is_done_and_yielded(workers):
-    futures = dict(side_by_side(int, ["1", "bad", "2"], workers))
-    assert "'bad'" in str(futures.pop("bad").exception())
-    assert {task: future.result() for task, future in futures.items()} == {"1": 1, "2": 2}
-    assert list(side_by_side(int, [], workers)) == []
