@@ -166,18 +166,19 @@ book.found("unseen_curves", rows)
 # ## Landslides, not pixels
 #
 # An inventory is a list of landslides. One counts as detected when at least half of its area is mapped; a mapped object is
-# false when less than half of it is landslide. Pixel scores are ruled by the large ones. Look at the small sizes here, and at the
-# crosses: what chance detects of that size.
+# false when less than half of it is landslide. Pixel scores are ruled by the large ones. Look at the small sizes here, and at
+# `chance_rate`: what the same maps detect of that size at random places.
 
 # %%
 by_size = objects.pooled([e.tally.sizes for e in scored])
 ids = "+".join(dict.fromkeys(rows["run_ids"]))
-figure = lm.plots.maps.detection_by_size(by_size)
-book.show(figure, "unseen_by_size", by_size.assign(run_ids=ids), dataset=shown)
+sizes = by_size.set_index("area_m2").drop(columns="from_m2")
+book.save(by_size.assign(run_ids=ids), "unseen_by_size")
+sizes.round(2)
 
 # %% [markdown]
-# On the left, does detection grow with size, by more than the bars are long? On the right, is there a size from which a mapped
-# object is rather true than false?
+# Does `detection_rate` grow with size, by more than its interval is wide? Is there a size from which a mapped object is rather
+# true than false?
 
 # %%
 book.found("unseen_by_size", by_size)
