@@ -218,7 +218,7 @@ book.found("switches", effects)
 # %%
 left_out = lm.experiments.leave_one_out.fetched(book, on_missing)
 book.show(
-    lm.plots.beyond.left_out(left_out), "leave_one_out", left_out, about=network
+    lm.plots.scores.left_out(left_out), "leave_one_out", left_out, about=network
 ) if left_out is not None else None
 
 # %%
