@@ -169,19 +169,20 @@ book.found("unseen_curves", rows)
 # %% [markdown]
 # ## Landslides, not pixels
 #
-# An inventory is a list of landslides. One counts as detected when at least half of its area is mapped; a mapped object
-# is false when less than half of it is landslide. Large landslides dominate pixel scores. Look at the small sizes here,
-# and at the crosses, which show what chance detects at that size.
+# An inventory is a list of landslides. One counts as detected when at least half of its area is mapped; a mapped object is
+# false when less than half of it is landslide. Large landslides dominate pixel scores. Look at the small sizes here, and at
+# `chance_rate`: the share that the same maps would detect of that size in random places.
 
 # %%
 by_size = objects.pooled([e.tally.sizes for e in scored])
 ids = "+".join(dict.fromkeys(rows["run_ids"]))
-figure = lm.plots.maps.detection_by_size(by_size)
-book.show(figure, "unseen_by_size", by_size.assign(run_ids=ids), dataset=shown)
+sizes = by_size.set_index("area_m2").drop(columns="from_m2")
+book.save(by_size.assign(run_ids=ids), "unseen_by_size")
+sizes.round(2)
 
 # %% [markdown]
-# On the left, does detection grow with size by more than the length of the bars? On the right, above which size is a
-# mapped object more often true than false?
+# Does `detection_rate` grow with size by more than its interval is wide? Above which size is a mapped object more often true
+# than false?
 
 # %%
 book.found("unseen_by_size", by_size)

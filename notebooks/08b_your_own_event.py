@@ -31,9 +31,9 @@ steps: int = 200  # of each network's training; `lmhld learn`: 200 to 600
 from pathlib import Path
 
 import lmhld_nb as lm
+from lmhld_nb.experiments.examples import View
 
 import geopandas as gpd
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import rasterio
@@ -135,30 +135,27 @@ print(
 )
 
 # %% [markdown]
-# Drag the `.gpkg` and `.tif` files into QGIS: the styles apply by themselves. Left, the image with what was drawn (yellow) and
-# where it was searched (white); right, the map (red) over the truth that nobody had (blue).
+# Drag the `.gpkg` and `.tif` files into QGIS: the styles apply by themselves. Below, (a) what was drawn, and (b) the map over the
+# truth that nobody had.
 
 # %%
 with rasterio.open(folder / "map" / "mask.tif") as source:
     mapped = source.read(1)
-colours = [scene.bands.index(band) for band in ("red", "green", "blue")]
-low, high = np.percentile(values[colours][:, valid], (2, 98))
-picture = np.clip((values[colours].transpose(1, 2, 0) - low) / (high - low), 0, 1)
-figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
-for ax in axes:
-    _ = ax.imshow(picture)
-    _ = ax.axvline(searched, color="white")
-    _ = ax.axis("off")
-_ = axes[0].contour(in_corner == 1, levels=[0.5], colors="yellow", linewidths=0.8)
-_ = axes[1].contour(truth == 1, levels=[0.5], colors="deepskyblue", linewidths=0.8)
-_ = axes[1].imshow(np.ma.masked_not_equal(mapped, 1), cmap="autumn", alpha=0.5)
+known, nothing = in_corner == 1, np.zeros(truth.shape, bool)
+views = [
+    View("outlines drawn", values, scene.bands, nothing, known),
+    View(
+        "the map, all true outlines", values, scene.bands, mapped == 1, truth == 1
+    ),
+]
 about = (
     f"real image {scene.name}"
     if image
     else "made-up event: synthetic data, no real place"
 )
+figure = lm.plots.maps.overlays(views)
 lm.plots.style.add_caption(figure, about)
-# Figure: An image twice. Left with outlines of landslides in its left part; right with mapped pixels over the outlines of all.
+# Figure: An image twice. Left with outlines of landslides in its left part; right with mapped pixels and the outlines of all.
 
 # %% [markdown]
 # ## Was the score honest?

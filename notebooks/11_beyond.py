@@ -33,7 +33,6 @@ import pandas as pd
 book = lm.open(profile)
 settings = book.settings("beyond")
 network = lm.models.network(settings.model).title
-about = f"{network}, {lm.paper.area_name(settings.area)}"
 
 # %% [markdown]
 # Questions 2 to 6 are put to one network on one area (`beyond` in the profile; question 5 may take another,
@@ -193,22 +192,20 @@ keys = [
 lm.ledger.table(keys)[["choice", "keys"]]
 
 # %% [markdown]
-# Each choice is now changed, one at a time, with the same patches and seeds. The effect is the mean over seeds; the
-# broad bar is one standard deviation over seeds to either side, the thin one the interval over test patches. Look at
-# which bars leave out 0.
+# Each choice is now changed, one at a time, with the same patches and seeds. `effect` is the mean over seeds, `effect sd` the
+# standard deviation over them, `low` and `high` the interval over test patches. Look at which intervals leave out 0, and whether
+# all seeds agree.
 
 # %%
 switched = {name: runs[name] for name in beyond.switches(book)}
 effects = beyond_tables.switch_table(runs["base"], switched)
-book.show(
-    lm.plots.beyond.switches(effects), "switches", effects, about=about
-) if len(effects) else None
+lm.tidy(book.save(effects, "switches")) if len(effects) else None
 
 # %%
 book.found("switches", effects)
 
 # %% [markdown]
-# The two bars answer two questions. The thin one: would these very networks differ on other patches? The broad one: do other
+# The two spreads answer two questions. The interval: would these very networks differ on other patches? The deviation: do other
 # trainings differ as much? A choice of recipe is about trainings, so both have to be clear of 0, and a comparison that trains each
 # variant once sees only the first.
 #
@@ -224,7 +221,7 @@ book.found("switches", effects)
 # %%
 left_out = lm.experiments.leave_one_out.fetched(book, on_missing)
 book.show(
-    lm.plots.beyond.left_out(left_out), "leave_one_out", left_out, about=network
+    lm.plots.scores.left_out(left_out), "leave_one_out", left_out, about=network
 ) if left_out is not None else None
 
 # %%

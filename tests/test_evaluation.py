@@ -100,7 +100,7 @@ def test_the_curve_holds_the_scores_of_each_threshold_and_none_is_better_than_th
 
 @given(maps(least=1))
 @settings(max_examples=50)
-def test_calibration_and_brier_equal_a_direct_computation(pixels):
+def test_calibration_equals_a_direct_computation(pixels):
     probability, truth = pixels[0].astype(float), pixels[1]
     ranked = Ranked.of(probability, truth)
     # The same edges to the last bit: 10 · probability would round across them.
@@ -111,12 +111,11 @@ def test_calibration_and_brier_equal_a_direct_computation(pixels):
     assert ranked.reliability().to_numpy() == pytest.approx(expected.to_numpy())
     gaps = (expected["mean_probability"] - expected["observed_share"]).abs() * expected["pixels"]
     assert ranked.calibration_error == pytest.approx(gaps.sum() / len(truth))
-    assert ranked.brier == pytest.approx(((probability - truth) ** 2).mean(), abs=3e-7)
 
 
 def test_nothing_to_rank_is_nan_and_what_bins_cannot_tell_is_refused():
     ranked = Ranked.of(np.empty(0), np.empty(0))
-    assert np.isnan([ranked.average_precision, ranked.calibration_error, ranked.brier]).all()
+    assert np.isnan([ranked.average_precision, ranked.calibration_error]).all()
     assert len(ranked.reliability()) == 0 and ranked.curve()["recall"].isna().all()
     assert ranked.confusion(0.5) == Confusion(0, 0, 0, 0)
     ranked = Ranked.of(np.array([0.2]), np.array([True]))
@@ -176,7 +175,7 @@ def test_a_perfect_map_an_empty_one_and_one_of_nothing_but_false_objects():
     scores, tables = objects.score(cut((truth.clip(max=1).astype(np.float32), truth % 255, truth), 16), 9.0)
     assert scores["average_precision"] == scores["f1"] == scores["detection_rate"] == 1
     assert scores["landslides"] == scores["landslides_detected"] > 3
-    assert scores["mapped_false"] == scores["brier"] == scores["calibration_error"] == 0
+    assert scores["mapped_false"] == scores["calibration_error"] == 0
     assert tables["by_size"]["detection_rate"].dropna().eq(1).all()
     landslide = blobs(60, 60, 6).astype(np.uint8)
     nothing = np.zeros_like(landslide)

@@ -162,5 +162,5 @@ def test_records_show_the_same(book: lm.Book, build: Path, tmp_path: Path, monke
     finally:
         (tmp_path / "runs").rename(weights)
     files = {path.name for path in book.figures.iterdir()}
-    assert {"fig10_predictions.png", "fig16_maps.png", "unseen_scores.csv", "switches.png"} <= files
+    assert {"fig10_predictions.png", "fig16_maps.png", "unseen_scores.csv", "switches.csv"} <= files
     assert [name for name in files if (before / name).read_bytes() != (book.figures / name).read_bytes()] == []

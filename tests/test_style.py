@@ -94,9 +94,7 @@ def test_scores_are_drawn_also_where_nothing_is_mapped(mapped):
     for figure in (
         *(draw([]) for draw in (maps.images, maps.overlays)),
         maps.precision_recall({}, pd.DataFrame()),
-        maps.detection_by_size(objects.pooled([])),
         maps.precision_recall({"a": rows["precision_recall"]}, pd.DataFrame([scores], index=["a"])),
-        maps.detection_by_size(rows["by_size"]),
     ):
         assert not panels_with_pictures(figure)
 

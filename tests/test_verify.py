@@ -122,11 +122,7 @@ def test_what_differs_is_named(recorded, specs, name, pattern, replacement, mess
     assert verify.difference(files, files) == "" == verify.difference(slower, files)
     changed = edited(files, name, pattern, replacement)
     text = verify.difference(changed, files)
-    assert message.format(id=specs[0].run_id) in text and "; test F1 " in text and "likely" not in text
-    older = edited(changed, "environment.json", r'"torch": "[^"]+', '"torch": "1.0')
-    assert re.search(r"; likely cause: torch [\d.+a-z]+ here, 1\.0 there$", verify.difference(older, files))
-    elsewhere = edited(files, "environment.json", r"\n}", r',"portable": "no AVX2"}')
-    assert verify.difference(changed, elsewhere).endswith("this machine: not portable (no AVX2)")
+    assert message.format(id=specs[0].run_id) in text and "; test F1 " in text
 
 
 def test_a_run_that_differs_is_shown(verified, recorded, specs, tmp_path):

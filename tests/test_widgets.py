@@ -7,7 +7,7 @@ from unittest.mock import Mock
 import ipywidgets
 import jupytext
 import pytest
-from conftest import QUIET, TINY
+from conftest import TINY
 
 import lmhld_nb as lm
 from lmhld_nb import runs, widgets
@@ -47,32 +47,13 @@ def images(panel):
     return [widget.value for widget in visible(panel) if isinstance(widget, ipywidgets.Image)]
 
 
-SMALL = TINY.replace("tiny", "small").replace("[unet]", "[unet, res_unet]").replace("{unet: 2", "{unet: 2, res_unet: 2")
-
-
-@pytest.fixture(scope="module")
-def work(twin_data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("work")
-    (folder / "small.yaml").write_text(SMALL, encoding="utf-8")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LMHLD_WORKDIR", str(folder))
-        patch.setenv("LMHLD_DATA", str(twin_data))
-        book = lm.open(str(folder / "small.yaml"))
-        runs.make_runs(lm.experiments.single.specs(book), execution=QUIET)
-    return folder
-
-
 @pytest.fixture
-def book(work, twin_data, monkeypatch):
-    monkeypatch.setenv("LMHLD_WORKDIR", str(work))
+def book(twin_data, tmp_path, monkeypatch):
+    (tmp_path / "tiny.yaml").write_text(TINY, encoding="utf-8")
+    monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path))
     monkeypatch.setenv("LMHLD_DATA", str(twin_data))
     monkeypatch.delenv("LMHLD_RUNS", raising=False)
-    return lm.open(str(work / "small.yaml"))
-
-
-@pytest.fixture
-def finished(book):
-    return book.runs("single", "error")
+    return lm.open(str(tmp_path / "tiny.yaml"))
 
 
 @pytest.mark.parametrize("least", [0, 10, 37])
@@ -92,7 +73,7 @@ def test_patch_explorer_counts_what_cutting_keeps_and_drops(book, least):
         "over the edge": patch_set.dropped["edge"],
         "windows in all": patch_set.windows,
     }
-    assert not error_in(panel) and "profile small" in html_of(panel)
+    assert not error_in(panel) and "profile tiny" in html_of(panel)
 
 
 def test_what_cannot_be_read_is_said_in_one_line(book, monkeypatch):

@@ -115,11 +115,10 @@ class Tally:
     def scores(self) -> dict[str, Any]:
         threshold, f1 = self.ranked.best()
         total, detected, mapped, false = (int(self.sizes[name].sum()) for name in _COUNTS)
-        ranked = {name: getattr(self.ranked, name) for name in ("average_precision", "calibration_error", "brier")}
         return {
             **self.counts.as_dict(),
             "prevalence": ratio(self.counts.tp + self.counts.fn, sum(vars(self.counts).values())),
-            **ranked,
+            **{name: getattr(self.ranked, name) for name in ("average_precision", "calibration_error")},
             **{"best_threshold": threshold, "f1_at_best_threshold": f1},
             **{"landslides": total, "landslides_detected": detected, "detection_rate": ratio(detected, total)},
             **{"mapped": mapped, "mapped_false": false},

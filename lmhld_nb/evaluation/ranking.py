@@ -94,11 +94,3 @@ class Ranked:
         table = self.reliability()
         gaps = (table["mean_probability"] - table["observed_share"]).abs() * table["pixels"]
         return ratio(float(gaps.sum()), int(table["pixels"].sum()))
-
-    @property
-    def brier(self) -> float:
-        """Mean squared difference of probability and truth (Brier 1950), within 3e-7; NaN of no pixel."""
-        # In a bin the squares of the mean stand for the mean of the squares: off by its variance, below 0.0005².
-        occupied = self.pixels > 0
-        differences = np.abs(self.sums - self.pixels * np.array([[0], [1]]))[occupied]
-        return ratio(float((differences**2 / self.pixels[occupied]).sum()), int(self.pixels.sum()))

@@ -4,17 +4,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from lmhld_nb.evaluation import METRICS
 from lmhld_nb.plots import style
 
 _DIFFERENCE = LinearSegmentedColormap.from_list("difference", ["white", "#ffe94a", "#d7261e", "black"])
-_DATASETS = {"part": "LMHLD_part", "mix": "LMHLD_mix", "single": "LMHLD_single"}
 _ACROSS = 4
 # Many small letters make large pictures: fewer dots on the page than elsewhere (files have their own number).
 _PAGE: dict[str, Any] = {"narrowest": 5, "widest": 11, "dpi": 80}
@@ -65,29 +62,3 @@ def stage_matrices(matrix: pd.DataFrame) -> Figure:
             style.name_cells(ax, rows=[f"{stage} {style.area_name(str(area))}" for stage, area in stages], fontsize=7.5)
     explanation = "F1 on the test patches; rows: after this stage; grey: area not yet added"
     return style.counted(figure, style.format_count(len(models), "chain"), explanation)
-
-
-def part_beside(table: pd.DataFrame) -> Figure:
-    """Draw F1 on LMHLD_part beside mix and single, ours and published (`part.beside_mix_and_single`; Table 7)."""
-    known = set(table.columns[table.notna().any()])
-    panels = {"this book, all test pixels": "", "this book, mean over areas": "mean_"}
-    if any(f"published_{name}_f1" in known for name in _DATASETS):
-        panels["published (single: mean over areas)"] = "published_"
-    figure, axes, left, _ = style.grid(len(panels), (4.2, 3.6), narrowest=5.5, sharey=True)
-    styles = dict(zip(_DATASETS, zip(sns.color_palette("colorblind"), "osD", strict=False), strict=False))
-    x = np.arange(len(table))
-    drawn: dict[str, Line2D] = {}
-    for ax, (title, prefix) in zip(axes, panels.items(), strict=True):
-        for column in x[::2]:  # a band under every other network keeps its three marks together
-            ax.axvspan(column - 0.5, column + 0.5, color="0.95", linewidth=0)
-        for shift, (name, (colour, marker)) in zip((-0.22, 0, 0.22), styles.items(), strict=True):
-            if f"{prefix}{name}_f1" in known:
-                look: dict[str, Any] = {"color": colour, "markersize": 6, "label": _DATASETS[name]}
-                (drawn[name],) = ax.plot(x + shift, table[f"{prefix}{name}_f1"], marker, **look)
-        ax.set(title=title, xlim=(-0.5, len(table) - 0.5))
-        ax.set_xticks(x, [style.network_title(str(model)) for model in table.index], rotation=35, ha="right")
-        ax.grid(axis="y", color="0.85")
-    left[0].set_ylabel("F1")
-    figure.legend(handles=[drawn[name] for name in _DATASETS if name in drawn], loc="outside upper center", ncols=3)
-    explanation = "; ".join(style.by_network(table, column) for column in ("orders", "seeds"))
-    return style.counted(figure, style.format_count(len(table), "network"), f"part: {explanation}")

@@ -70,35 +70,6 @@ def precision_recall(curves: Mapping[str, pd.DataFrame], scores: pd.DataFrame) -
     return style.counted(figure, style.format_count(len(curves), "event"), explanation)
 
 
-def detection_by_size(table: pd.DataFrame) -> Figure:
-    """Draw the share of landslides found and of mapped objects that are false, by size class (`objects.by_size`)."""
-    if table.empty:
-        return _nothing()
-    figure, axes = plt.subplots(1, 2, figsize=(7.4, 3.1), sharey=True)
-    found = ("landslides", "detection_rate", "landslides that are found", style.HIT)
-    false = ("mapped", "false_share", "mapped objects that are false", style.FALSE_ALARM)
-    for ax, (total, share, title, colour) in zip(axes, (found, false), strict=True):
-        rows = table[table[total] > 0]
-        x = np.arange(len(rows))
-        ax.bar(x, rows[share], color=colour, width=0.7)
-        if share == "detection_rate":
-            ends = (rows[share] - rows["detection_low"], rows["detection_high"] - rows[share])
-            ax.errorbar(x, rows[share], ends, fmt="none", ecolor="0.25", capsize=3, lw=1)
-            if "chance_rate" in rows:
-                ax.plot(x, rows["chance_rate"], "x", color="k", ms=6)
-        for left, (count, value) in enumerate(zip(rows[total], rows[share], strict=True)):
-            ax.text(left, max(value, 0.0) + 0.02, f"{count}", ha="left", fontsize=7.5)
-        ax.set_xticks(x, rows["area_m2"], rotation=40, ha="right", fontsize=7.5)
-        ax.set(ylim=(0, 1.12), title=title, xlabel="area in m²")
-    axes[0].set_ylabel("share")
-    slides, objects = int(table["landslides"].sum()), int(table["mapped"].sum())
-    counts = f"{style.format_count(slides, 'landslide')}, {style.format_count(objects, 'mapped object')}"
-    explanation = "line: 95 % interval (Wilson); number: how many there are"
-    if "chance_rate" in table:
-        explanation += "; cross: the same maps at random places"
-    return style.counted(figure, counts, explanation)
-
-
 def _nothing() -> Figure:
     figure, ax = plt.subplots(figsize=(4.8, 0.8))
     ax.axis("off")

@@ -11,7 +11,6 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, Normalize, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from lmhld_nb import models, paper
 from lmhld_nb.paper import area_name as area_name
@@ -45,17 +44,6 @@ def tint(colour: Sequence[float], strength: float) -> RGB:
 def network_title(name: str) -> str:
     """Return what figures call a network."""
     return models.network(name).title
-
-
-def network_look(name: str, **line: Any) -> dict[str, Any]:
-    """Return colour, marker and label of a network, and further arguments of `Axes.plot`."""
-    network = models.network(name)
-    return {"color": network.colour, "marker": network.marker, "label": network.title, **line}
-
-
-def network_handles(names: Sequence[str], **line: Any) -> list[Line2D]:
-    """Return one handle for a legend per network; further arguments are those of `Line2D`."""
-    return [Line2D([], [], **network_look(name, **line)) for name in names]
 
 
 def format_count(count: int, thing: str) -> str:

@@ -101,8 +101,7 @@ def verify(
         finally:
             for run_id, files in recorded.items():
                 if run := store.find(stages[run_id]):
-                    names = [name for name in (*COMPARED, "environment.json") if name in files]
-                    remade = {name: (run.folder / name).read_bytes() for name in names}
+                    remade = {name: (run.folder / name).read_bytes() for name in COMPARED if name in files}
                     differences[run_id] = difference(files, remade)
                     report(run.spec, differences[run_id])
     return differences
@@ -123,7 +122,7 @@ def _scratch_store(folder: Path) -> Iterator[None]:
 
 
 def difference(recorded: Mapping[str, bytes], remade: Mapping[str, bytes]) -> str:
-    """Return the first difference between the files of two runs, its size in F1 and a likely cause; "" for none.
+    """Return the first difference between the files of two runs, and its size in F1; "" for none.
 
     Durations and the name of the hardware do not count. Raises `ValueError` or the like on other files.
     """
@@ -131,7 +130,6 @@ def difference(recorded: Mapping[str, bytes], remade: Mapping[str, bytes]) -> st
     both = {label: (before.get(label, "absent"), after.get(label, "absent")) for label in (*before, *after)}
     unequal = [label for label, values in both.items() if values[0] != values[1]]
     old, new = before["metrics.json: test.f1"], after["metrics.json: test.f1"]
-    cause = _likely_cause(recorded, remade)
     if not unequal:
         return ""
     first = next((label for label in unequal if label not in DIGESTS), unequal[0])
@@ -144,19 +142,7 @@ def difference(recorded: Mapping[str, bytes], remade: Mapping[str, bytes]) -> st
         text += f"; test F1 {new}, recorded {old}"
     else:
         text += f"; test F1 {new:.4f}, recorded {old:.4f}, {abs(old - new):.2g} apart"
-    return printable(text + cause)
-
-
-def _likely_cause(recorded: Mapping[str, bytes], remade: Mapping[str, bytes]) -> str:
-    """Return what in the environments of two runs may have made them differ; "" for nothing."""
-    old, new = (json.loads(files.get("environment.json", b"{}")) for files in (recorded, remade))
-    names = ("torch", "numpy", "threads", "precision")
-    pairs = {name: (new.get(name, "unknown"), old.get(name, "unknown")) for name in names}
-    causes = [f"{name} {here} here, {there} there" for name, (here, there) in pairs.items() if here != there]
-    for where, environment in (("recorded", old), ("this machine", new)):
-        if (reason := environment.get("portable", "yes")) != "yes":
-            causes.append(f"{where}: not portable ({reason})")
-    return "; likely cause: " + ", ".join(causes) if causes else ""
+    return printable(text)
 
 
 def _values(files: Mapping[str, bytes]) -> dict[str, Any]:
