@@ -1,7 +1,6 @@
 """The published facts and their audit: complete, computed from the tables, fair to rounding, equal to the text."""
 
 import json
-import math
 import re
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -98,12 +97,10 @@ def test_events_from_elsewhere_fall_into_the_time_the_paper_names():
 
 @pytest.mark.parametrize(("claim", "expected", "shows"), [
     ("slides_wenchuan/inventories", "contradicted", "197,481"),
-    ("slides_wenchuan/cited", "holds", "15,000"),
     ("slides_jiuzhaigou", "holds", "4,834"),
     ("magnitude_wenchuan", "contradicted", "Mw 7.9"),
     ("large_scale", "cannot be checked", "0.44 km² in Table 1, the largest of that earthquake 7.12"),
     ("gvlm_resolution", "contradicted", "1.5m here, 0.59m there"),
-    ("landslide4sense/described", "holds", "3799"),
     ("landslide4sense/released", "contradicted", "3799 here, 4844 there"),
 ])  # fmt: skip
 def test_statements_are_compared_with_other_publications(claim: str, expected: str, shows: str) -> None:
@@ -140,7 +137,6 @@ def test_every_claim_is_computed_or_says_what_is_missing(monkeypatch: pytest.Mon
     ("split_difference/points", 2, "Gorkha, Nepal", "landslide_fraction_test", 0.2496, "holds", "rounding"),
     ("split_difference/points", 2, "Gorkha, Nepal", "landslide_fraction_test", 0.2495, "holds", "contradicted"),
     ("mean_f1", 5, 39, "f1", 0.8350, "rounding", "contradicted"),
-    ("mean_f1", 5, 39, "f1", 0.8310, "rounding", "holds"),
     ("table_6_f1", 6, "U-Net+++", "f1", 0.8578, "contradicted", "rounding"),
     ("conservative_gap", 7, "U-Net", "recall", 0.8345, "holds", "rounding"),
     ("conservative_gap", 7, "U-Net", "recall", 0.8344, "holds", "contradicted"),
@@ -287,9 +283,6 @@ def test_areas_stand_in_the_order_of_table_1_and_every_published_spelling_resolv
     assert set(areas["trigger"]) == {"earthquake", "rainfall"}
     columns = ["sensor", "resolution_m", "patch_size", "patches"]
     assert areas.loc["wenchuan", columns].tolist() == ["IKONOS", 0.8, 224, 2603]
-    for key, area in areas.iterrows():  # the UTM zone holds the point
-        zone = math.floor((area["lon"] + 180) / 6) + 1
-        assert area["epsg"] == (32600 if area["lat"] > 0 else 32700) + zone, key
     for number in (1, 2, 5):
         names = [name for name in paper.table(number)["study_area"].unique() if name != "Comparison dataset"]
         assert tuple(paper.area_key(name) for name in names) == paper.AREAS
@@ -302,15 +295,8 @@ def test_what_names_no_area_is_refused(text: str) -> None:
     refuses("use one of rio, hokkaido", paper.area_key, text)
 
 
-def test_world_outline_is_land_and_small() -> None:
-    assert (paper.FOLDER / "world_land.geojson").stat().st_size < 150_000
-    world = paper.world()
-    assert world.crs.to_epsg() == 4326
-    outline = world.geometry.union_all()
-    assert outline.is_valid
-    west, south, east, north = outline.bounds
-    assert (west, east) == (-180, 180)
-    assert -60 < south < north < 84  # no Antarctica
+def test_the_world_outline_holds_every_area() -> None:
+    outline = paper.world().geometry.union_all()
     for key, area in paper.areas().iterrows():
         assert outline.distance(Point(area["lon"], area["lat"])) < 0.2, key
     assert not any(outline.contains(Point(*sea)) for sea in ((-30, 30), (51, 42)))  # mid-Atlantic, the Caspian

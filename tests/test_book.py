@@ -3,10 +3,8 @@
 import json
 import os
 import re
-import shutil
 import sys
 from concurrent.futures import Future
-from pathlib import Path
 
 import jupytext
 import nbformat
@@ -176,49 +174,6 @@ def test_a_chapter_has_a_profile_and_is_compared(path):
     assert "profile" in chapters.parameters_of(notebook)
     tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
     assert tags[1] == ["parameters"] and sum("nbval-ignore-output" in each for each in tags) <= 2
-
-
-SETTINGS = ROOT / "notebooks" / "jupyter_lab.json"
-
-
-@pytest.fixture
-def manager(tmp_path):
-    """What JupyterLab saves notebooks through, on a copy of a chapter, with the folder that `make lab` opens."""
-    root = json.loads(SETTINGS.read_text(encoding="utf-8"))["ServerApp"]["root_dir"]
-    (tmp_path / "notebooks").mkdir()
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    source = tmp_path / "notebooks" / "00_start.py"
-    shutil.copy(ROOT / "notebooks" / "00_start.py", source)
-    jupytext.write(jupytext.read(source), source.with_suffix(".ipynb"))
-    return jupytext.TextFileContentsManager(root_dir=str(tmp_path / root))
-
-
-def saved(manager, change=""):
-    """Save the chapter's notebook as JupyterLab does, with outputs and metadata it adds; return its source then."""
-    model = manager.get("notebooks/00_start.ipynb", type="notebook")
-    content = model["content"]
-    content["metadata"] |= {"language_info": {"name": "python", "version": "3.99.1"}, "widgets": {"state": {}}}
-    for cell in content["cells"]:
-        if cell["cell_type"] == "code":
-            cell["metadata"] |= {"execution": {"iopub.execute_input": "2026-01-01"}, "collapsed": False}
-            cell["outputs"] = [nbformat.v4.new_output("stream", text="42\n")]
-            cell["execution_count"] = 7
-    content["cells"][0]["source"] += change
-    manager.save({"type": "notebook", "format": "json", "content": content}, "notebooks/00_start.ipynb")
-    return Path(manager.root_dir, "notebooks", "00_start.py").read_text(encoding="utf-8")
-
-
-def test_edits_travel_both_ways_and_nothing_else_does(manager):
-    source = Path(manager.root_dir, "notebooks", "00_start.py")
-    before = source.read_text(encoding="utf-8")
-    assert saved(manager) == before, "a notebook that was run is saved"
-    after = saved(manager, "\n\nA new sentence.").splitlines()
-    assert [line for line in after if line not in before.splitlines()] == ["# A new sentence."]
-    assert [line for line in before.splitlines() if line not in after] == []
-    edited = source.read_text(encoding="utf-8").replace("# # Start here", "# # Begin here")
-    source.write_text(edited, encoding="utf-8")
-    opened = manager.get("notebooks/00_start.ipynb", type="notebook")["content"]
-    assert opened["cells"][0]["source"].startswith("# Begin here")
 
 
 @pytest.mark.slow

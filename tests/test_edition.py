@@ -194,8 +194,6 @@ def test_each_cell_of_a_table_names_its_command_its_time_and_its_weights() -> No
             assert "A <fast> one" in soup.find("p").get_text()
         else:
             assert "no records here" in soup.find("p").get_text() and "about" not in mean + one + absent
-    durations = [cells.format_duration(seconds) for seconds in (0.2, 59, 61, 1800, 86_400)]
-    assert durations == ["1 s", "59 s", "1.0 min", "30 min", "24 h"]
     (only,) = cells.cells_of(pd.DataFrame([("unet", 0.5, "a")], columns=["model", "f1", "run_ids"]))
     assert only.row == () and only.name == "U-Net"
 

@@ -188,8 +188,6 @@ def notebook_of(*cells: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 @pytest.mark.parametrize(("cells", "message"), [
     ([QUESTION, CHECK], "exercise 1: its cells are question, check; expected are question, solution, check"),
-    ([QUESTION, CHECK, SOLUTION], "exercise 1: its cells are question, check, solution; expected"),
-    ([SOLUTION, CHECK], "a cell tagged solution, hide-cell belongs to no exercise"),
     ([QUESTION, SOLUTION, CHECK, cell("code", "a"), CHECK], "a cell tagged check belongs to no exercise"),
     ([QUESTION, cell("code", "a = 1", "solution"), CHECK], "exercise 1: its cells are question, code tagged solu"),
     ([QUESTION, SOLUTION, CHECK] * 2, "'### Exercise 1: a title': expected exercise 2; number them from 1"),

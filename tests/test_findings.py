@@ -82,7 +82,6 @@ def recipes(long: float, low: float) -> pd.DataFrame:
     (findings.order_differences, orders(np.nan), "hardly matters cannot be judged"),
     (findings.order_differences, orders(0.01), "hardly matters does not hold"),
     (findings.table6_by_area, mixed(0.1, 0.55), "mixed holds"),
-    (findings.table6_by_area, mixed(0.1, np.nan), "mixed cannot be judged"),
     (findings.table6_by_area, mixed(0.1, 0.45), "mixed cannot be judged"),
     (findings.recipe_study, pd.DataFrame({"batch_size": [4], "epochs": 20, "f1": 0.8}), "nothing to compare"),
     (findings.table6_by_area, mixed(np.nan, np.nan), "what mixing adds is not known"),

@@ -1,6 +1,5 @@
 """Networks for one's own event: unlabelled ground has no part in them, and their score is of ground held back."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +21,16 @@ from lmhld_nb.scenes.scene import BANDS, Scene
 from lmhld_nb.training import weights as networks
 from lmhld_nb.training.losses import dice_bce, labelled_dice_bce
 
-SHAPE = (160, 192)
-DISCS = blobs(*SHAPE, 14, seed=1, radius=(4, 9))
-KNOWN = np.arange(SHAPE[1]) < 128  # columns
+SHAPE = (128, 144)
+DISCS = blobs(*SHAPE, 12, seed=1, radius=(4, 9))
+KNOWN = np.arange(SHAPE[1]) < 96  # columns
 Learnt = tuple[Path, dict[str, Any]]  # a folder and a card
 CODES = np.where(KNOWN, DISCS, 255).astype(np.uint8)
 
 
 def learn(folder: Path, labels: np.ndarray | LabelFile = CODES, out: str = "net", **options: Any) -> dict[str, Any]:
     event = options.pop("event", None) or scene(folder, DISCS, labels="none")
-    chosen = {"patch": 32, "steps": 6, "workers": 1, "device": "cpu"}
+    chosen = {"patch": 32, "steps": 2, "workers": 1, "device": "cpu"}
     chosen |= {name: options.pop(name) for name in [*options] if name in ("patch", "steps", "freeze", "seed")}
     file = labels if isinstance(labels, LabelFile) else LabelFile(write_tif(folder / "codes.tif", labels))
     return mapping.learn(event, file, folder / out, settings=mapping.LearnSettings(**chosen), progress=False, **options)
@@ -73,14 +72,9 @@ def test_every_block_is_held_back_once_and_no_label_beside_it_is_learnt_from():
         assert (left[held] == 255).all() and ((left == 255) | (left == CODES)).all()
         row, col = np.argwhere(held)[0]
         assert (left[max(0, row - 4) : row + 5, max(0, col - 4) : col + 5] == 255).all()
-
-
-@pytest.mark.parametrize("count", [1, 2])
-def test_few_landslides_give_fewer_folds_or_none(count):
-    codes = np.zeros(SHAPE, np.uint8)
-    for number in range(count):
-        codes[90:100, 90 + 70 * number : 100 + 70 * number] = 1
-    assert heldback.deal(codes, 64)[1].max() + 1 == (0 if count == 1 else 2)
+    two = np.zeros(SHAPE, np.uint8)
+    two[20:30, 20:30] = two[90:100, 90:100] = 1
+    assert heldback.deal(two, 64)[1].max() == 1, "two landslides, two folds"
 
 
 def test_a_score_uses_thresholds_of_other_folds_and_labelled_pixels_only():
@@ -108,8 +102,6 @@ def test_temperature_takes_back_overconfidence():
     truth = (random.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(np.uint8)
     judged = heldback.judge(1 / (1 + np.exp(-2.5 * logits)), truth, *heldback.deal(truth, 32))
     assert judged.temperature == pytest.approx(2.5, rel=0.1)
-    plain = heldback.judge(1 / (1 + np.exp(-logits)), truth, *heldback.deal(truth, 32))
-    assert judged.threshold == pytest.approx(plain.threshold, abs=0.03)
 
 
 def test_networks_of_a_file_vote_and_a_damaged_card_is_refused(tmp_path):
@@ -127,52 +119,34 @@ def test_networks_of_a_file_vote_and_a_damaged_card_is_refused(tmp_path):
         mean = 0.25 * torch.sigmoid(one[0](images)) + 0.75 * torch.sigmoid(other[0](images))
         assert torch.allclose(model(images), torch.logit(mean) / 2, atol=1e-5)
     assert stored["threshold"] == 0.3 and len(networks.members_of(model, stored)) == 2
-    for wrong in (
-        {"threshold": 1.5}, {"temperature": 0}, {"bands": BANDS[:3]},
-    ):  # fmt: skip
-        networks.save_members(tmp_path / "bad.safetensors", members, card | wrong)
-        refuses("bad.safetensors: not a network of this book", networks.load, tmp_path / "bad.safetensors")
-    networks.save_members(tmp_path / "bad.safetensors", members[:1], card)
-    stored = safetensors.torch.load_file(tmp_path / "two.safetensors")
-    lone = json.dumps(networks.read(tmp_path / "bad.safetensors")[1])
-    safetensors.torch.save_file(stored, tmp_path / "bad.safetensors", {"card": lone})
-    refuses("holds other networks than its card describes", networks.load, tmp_path / "bad.safetensors")
+    networks.save_members(tmp_path / "bad.safetensors", members, card | {"threshold": 1.5})
+    refuses("bad.safetensors: not a network of this book", networks.load, tmp_path / "bad.safetensors")
 
 
 def test_a_folder_holds_a_network_to_map_with_and_what_it_is_worth(learnt):
     folder, card = learnt
     assert sorted(path.name for path in (folder / "net").iterdir()) == sorted(learning.FILES)
-    assert json.loads((folder / "net/card.json").read_text("utf-8"))["run_id"] == card["run_id"]
     names = [row["candidate"] for row in card["candidates"]]
     assert names[::2] == ["event", "all landslide"] and "chosen on the same ground" in names[1]
-    held, share = card["held_back"], DISCS[:, KNOWN].mean()
-    assert card["kept"] == "event" and card["blocks"] == 20 and held["f1"] == card["candidates"][0]["f1"]
+    share = DISCS[:, KNOWN].mean()
+    assert card["kept"] == "event" and card["held_back"]["f1"] == card["candidates"][0]["f1"]
     assert card["candidates"][2]["f1"] == pytest.approx(2 * share / (1 + share))
-    # Six steps are few: brightness tells these landslides apart better, and that must be said.
+    # Two steps are few: brightness tells these landslides apart better, and that must be said.
     assert any("better without a network: brightness from" in line for line in card["verdict"])
     pixels = image_of(DISCS)[0][:, KNOWN]
     assert card["percentiles"]["blue"] == pytest.approx(np.percentile(pixels, (1, 5, 50, 95, 99)))
-    assert card["areas"]["a"]["resolution_m"] == 3 and card["labelled_px"] == KNOWN.sum() * SHAPE[0]
-    model, _ = networks.load(folder / "net/network.safetensors")
-    assert len(networks.members_of(model, card | {"members": [1, 2, 3]})) == 3
     event, file = Scene("a", "a", folder / "a.tif", BANDS, nodata=0), folder / "net/network.safetensors"
     report = draw(event, file, folder / "map")
     assert report["threshold"] == card["threshold"] and report["window"] == 32
-    assert draw(event, file, folder / "map", threshold=0.9)["threshold"] == 0.9
-
-
-def test_next_to_label_are_squares_of_unlabelled_ground_the_least_certain_first(learnt):
-    squares = gpd.read_file(learnt[0] / "net/label_next.gpkg")
-    assert squares["rank"].tolist() == list(range(1, len(squares) + 1)) and len(squares) == 10
+    squares = gpd.read_file(folder / "net/label_next.gpkg")  # unlabelled ground, the least certain first
     assert squares["uncertainty"].is_monotonic_decreasing and squares.crs == "EPSG:32654"
-    assert squares.area.to_numpy() == pytest.approx(9 * 32**2)
-    assert squares.union_all().area == pytest.approx(9 * 32**2 * 10)  # none twice
-    assert squares.total_bounds[0] >= 500_000 + 3 * 128
+    assert squares.union_all().area == pytest.approx(9 * 32**2 * len(squares)) and len(squares) == 4  # none twice
+    assert squares.total_bounds[0] >= 500_000 + 3 * 96
 
 
 def test_whatever_lies_unlabelled_the_same_bits_come_out(tmp_path, learnt):
     searched = write_polygons(tmp_path / "searched.gpkg", np.broadcast_to(KNOWN, SHAPE))
-    for number, stand_in in enumerate((False, True, blobs(*SHAPE, 20, seed=9))):
+    for number, stand_in in enumerate((True, blobs(*SHAPE, 20, seed=9))):
         slides = np.where(KNOWN, DISCS, stand_in)
         file = write_polygons(tmp_path / f"{number}.gpkg", slides)
         card = learn(tmp_path, LabelFile(file, searched), str(number))
@@ -197,33 +171,20 @@ def test_an_interrupted_learning_goes_on_where_it_stopped(tmp_path, monkeypatch,
     learn(tmp_path)
     assert folds == [0, 1, 1, 2]
     assert tensors(tmp_path / "net/network.safetensors") == tensors(learnt[0] / "net/network.safetensors")
-    learn(tmp_path, seed=1)  # its own earlier result may be replaced
-    assert tensors(tmp_path / "net/network.safetensors") != tensors(learnt[0] / "net/network.safetensors")
 
 
 def test_a_start_network_is_compared_with_trained_on_and_averaged(tmp_path, monkeypatch, weights):
     other = scene(tmp_path / "other", blobs(96, 96, 8, seed=5), labels="mask", seed=3)
-    assert other.mask is not None
-    tuned: dict[str, bytes] = {}
-    work = candidates._work
-
-    def noted(task: Any) -> Any:
-        result = work(task)
-        if task.candidate == "tuned":
-            tuned.update(tensors(task.weights))
-        return result
-
-    monkeypatch.setattr(candidates, "_work", noted)
+    monkeypatch.setattr(learning, "choose", lambda _: ("tuned", []))
     card = learn(tmp_path, start=weights, freeze=2, also=[(other, LabelFile(other.mask))])
     rows = {row["candidate"]: row for row in card["candidates"]}
     assert list(rows)[:5] == ["start", "event", "tuned", "joint", "mean"]
-    assert card["held_back"]["f1"] == rows[card["kept"]]["f1"] and card["start"] == weights.name
-    before = tensors(weights)
-    same = {name for name, value in tuned.items() if before[name[2:]] == value}
-    levels = {name for name in tuned if name.startswith(("0/encoder.0", "0/encoder.1"))}
-    assert levels and levels <= same and any(name.startswith("0/encoder.2") for name in set(tuned) - same)
-    model, stored = networks.load(tmp_path / "net/network.safetensors")
-    assert len(networks.members_of(model, stored)) == {"start": 1, "mean": 4}.get(card["kept"], 3)
+    assert card["held_back"]["f1"] == rows["tuned"]["f1"] and card["start"] == weights.name
+    stored, before = tensors(tmp_path / "net/network.safetensors"), tensors(weights)
+    assert stored.keys() == {f"{fold}/{name}" for fold in range(3) for name in before}
+    same = {name for name, value in stored.items() if before[name[2:]] == value}
+    frozen = {name for name in stored if name[2:].startswith(("encoder.0", "encoder.1"))}
+    assert frozen and frozen <= same and any(name[2:].startswith("encoder.2") for name in stored.keys() - same)
 
 
 def judged(tp: list[int], fn: list[int]) -> Judged:
@@ -242,58 +203,48 @@ def test_the_best_is_kept_only_where_held_back_ground_can_tell():
     assert mixed.f1 > start.f1
     kept, notes = learning.choose({"start": start, "tuned": mixed})
     assert kept == "start" and "from -" in notes[0]
-    assert learning.choose({"event": start, "joint": mixed})[0] == "event"
     assert learning.choose({"event": better, "joint": start}) == ("event", ["kept: event"])
 
 
-def test_one_landslide_alone_gives_a_network_without_a_score(tmp_path):
+def test_one_landslide_alone_in_one_grey_band_of_8_bits_gives_a_network_without_a_score(tmp_path):
     codes = np.full(SHAPE, 255, np.uint8)
     codes[20:80, 20:80], codes[40:55, 40:55] = 0, 1
-    card = learn(tmp_path, codes)
+    path = write_tif(tmp_path / "event.tif", (image_of(DISCS, bands=1) // 16).astype(np.uint8))
+    card = learn(tmp_path, codes, event=mapping.scene_of_file(path, ("grey",)))
     assert card["held_back"] is None and card["threshold"] == 0.5 and card["candidates"] == []
-    assert "no score can be given" in card["verdict"][0]
+    assert "no score can be given" in card["verdict"][0] and card["bands"] == ("grey",)
     assert len(networks.load(tmp_path / "net/network.safetensors")[0].members) == 1
 
 
-@pytest.mark.parametrize(("bands", "dtype"), [(1, np.uint8), (3, np.uint16)])
-def test_one_band_or_16_bits_that_are_8_will_do(tmp_path, bands, dtype):
-    values = (image_of(DISCS, bands=bands) // 16).astype(dtype)
-    path = write_tif(tmp_path / "event.tif", values)
-    event = mapping.scene_of_file(path, ("grey", "b", "c")[:bands])
-    card = learn(tmp_path, event=event, steps=2)
-    assert card["bands"] == ("grey", "b", "c")[:bands] and np.isfinite(card["held_back"]["f1"])
+@pytest.mark.parametrize(("options", "message"), [
+    ({"start": "infrared.safetensors"}, "has no band 'swir'"),
+    ({"start": "net/network.safetensors"}, "lies in the folder of the results"),
+    ({"start": "net/network.safetensors", "out": "new"}, "has learnt from a.tif, so nothing could be held back"),
+    ({"out": "full"}, r"holds other files \(thesis.doc\)"),
+    ({"patch": 40}, "patches of 40 px: must be a multiple of 16"),
+    ({"freeze": 5}, "--freeze 5"),
+    ({"freeze": 1}, "--freeze: is of a start network"),
+])  # fmt: skip
+def test_what_cannot_be_learnt_from_or_written_to_is_refused(learnt, options, message):
+    folder, _ = learnt
+    write_weights(folder / "infrared.safetensors", ("nir", "swir"))
+    write_tif(folder / "full/thesis.doc", CODES)
+    if "start" in options:
+        options = options | {"start": folder / options["start"]}
+    refuses(message, learn, folder, **options)
 
 
-def test_what_cannot_be_learnt_from_or_written_to_is_refused(tmp_path, learnt):
-    start = learnt[0] / "net/network.safetensors"
-    foreign = write_weights(tmp_path / "infrared.safetensors", ("nir", "swir"))
-    refuses("has no band 'swir'", learn, tmp_path, start=foreign)
-    refuses("lies in the folder of the results", learn, learnt[0], start=start)
-    refuses("has learnt from a.tif, so nothing could be held back", learn, tmp_path, start=start)
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full/thesis.doc").write_text("years")
-    refuses(r"holds other files \(thesis.doc\)", learn, tmp_path, out="full")
-    refuses("patches of 40 px: must be a multiple of 16", learn, tmp_path, patch=40)
-    refuses("--freeze 5", learn, tmp_path, freeze=5)
-    refuses("--freeze: is of a start network", learn, tmp_path, freeze=1)
-
-
-def test_the_command_learns_reviews_and_maps(tmp_path, call, weights):
+def test_the_command_learns_from_a_review(tmp_path, call, weights):
     event = scene(tmp_path, DISCS, labels="none")
     slides = write_polygons(tmp_path / "slides.gpkg", DISCS & KNOWN)
-    names, quick = ("--bands", ",".join(BANDS), "--nodata", 0), ("--steps", 2, "--workers", 1, "--quiet")
-    code, out, err = call("learn", event.image, slides, "--out", tmp_path / "net", *names, *quick)
-    assert (code, err) == (0, "") and "landslides, " in out and "kept: event" in out and "held-back F1" in out
-    network = tmp_path / "net/network.safetensors"
-    code, out, err = call("map", event.image, "--weights", network, "--out", tmp_path / "map", *names, "--quiet")
-    assert (code, err) == (0, "")
+    names = ("--bands", ",".join(BANDS), "--nodata", 0, "--steps", 2, "--workers", 1, "--quiet")
     table = gpd.read_file(slides)
     table["review"] = ["right", "wrong", None] + ["right"] * (len(table) - 3)
     table.to_file(tmp_path / "seen.gpkg")
     seen = (event.image, tmp_path / "seen.gpkg")
     more = ("--review", "--from", weights, "--also", *seen)
-    code, out, err = call("learn", *seen, "--out", tmp_path / "next", *names, *quick, *more)
-    assert (code, err) == (0, "") and " joint\n" in out
+    code, out, err = call("learn", *seen, "--out", tmp_path / "next", *names, *more)
+    assert (code, err) == (0, "") and " joint\n" in out and "landslides, " in out and "held-back F1" in out
     for match, wrong in (("--review has classes of its own", ("--review", "--landslide", "x")),
                          ("belong together", ("--class-column", "x"))):  # fmt: skip
         code, _, err = call("learn", event.image, slides, "--out", tmp_path / "no", *names, *wrong)

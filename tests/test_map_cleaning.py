@@ -16,7 +16,6 @@ from mapped import draw, median, read, write_weights
 from rasterio.enums import ColorInterp
 from shapely.geometry import box
 
-from lmhld_nb import mapping
 from lmhld_nb.mapping import outlines
 from lmhld_nb.mapping.outlines import Cleaning
 from lmhld_nb.mapping.unlike import unlike
@@ -73,6 +72,7 @@ def test_polygons_below_ten_pixels_as_predicted_are_left_out(tmp_path, weights, 
     report = draw(event, weights, out, threshold=cut, resolution=metres, min_area_px=None)
     table = gpd.read_file(out / "landslides.gpkg", layer="landslides")
     assert 0 < len(table) == found - report["polygons"]["small"] < found and table["area_px"].min() >= least
+    assert table["area_px"].sum() < report["landslide_px"] == (read(out / "mask.tif") == 1).sum()
     draw(event, weights, out, threshold=cut, resolution=metres, min_area_px=None, min_area_m2=5000.0)
     assert gpd.read_file(out / "landslides.gpkg", layer="landslides")["area_m2"].min() >= 5000
 
@@ -194,15 +194,6 @@ def test_distance_from_the_searched_ground(tmp_path, weights):
     assert "searched_m" not in gpd.read_file(tmp_path / "out" / "landslides.gpkg", layer="landslides")
     says = r"searched\.gpkg: none of its 1 polygons lies in a\.tif"
     refuses(says, draw, event, weights, tmp_path / "out", searched=tmp_path / "searched.gpkg")
-
-
-@pytest.mark.parametrize(("settings", "message"), [
-    ({"least_slope": 10.0}, "least slope: needs an elevation raster; give it with --dem FILE"),
-    ({"least_slope": 95.0}, "must lie in"),
-    ({"fill_holes_m2": -1.0}, "must not be negative"),
-])  # fmt: skip
-def test_settings_that_do_not_go_together_are_refused(settings, message):
-    refuses(message, mapping.MapSettings, **settings)
 
 
 def warned(folder: Path, values: np.ndarray, bands: tuple[str, ...] = BANDS, **card: Any) -> list[str]:

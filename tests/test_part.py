@@ -254,7 +254,6 @@ EVENT = {
     ({"index_f1": 0.7}, "below the 0.70"),
     ({"f1_low": np.nan, "f1_high": np.nan}, "0.50 (too few for an interval), not surely"),
     ({"landslides_detected": 5}, "does not hold"),
-    ({"landslides_detected": 11}, "cannot be judged"),
     ({"by_chance": 11.0}, "cannot be judged"),
     ({"landslides": 0}, "no event with labels has a landslide"),
     ({"mapped_share": 0.21}, "more than twice as much is mapped at 1 of 1."),

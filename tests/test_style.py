@@ -46,8 +46,7 @@ def test_the_line_below_a_figure():
     plt.close(figure)
     table = pd.DataFrame({"seeds": [3, 1, 3]}, index=pd.Index(["unet", "res_unet", "unet_pp"], name="model"))
     assert style.by_network(table, "seeds") == "seeds: 3 (U-Net, U-Net++), 1 (Res U-Net)"
-    counts = [style.format_count(n, "scene") for n in (0, 1, 1200)]
-    assert [*counts, style.format_count(2, "patch")] == ["0 scenes", "1 scene", "1,200 scenes", "2 patches"]
+    assert [style.format_count(n, "patch") for n in (0, 1200)] == ["0 patches", "1,200 patches"]
 
 
 def test_figures_are_drawn_in_the_package_in_one_style_and_no_colour_is_typed_again():

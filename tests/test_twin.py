@@ -6,14 +6,11 @@ import platform
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from types import SimpleNamespace
 
 import geopandas
 import numpy as np
-import pyogrio
 import pytest
 import rasterio
 from made import blobs, refuses
@@ -85,11 +82,6 @@ def test_recipes_agree_with_the_published_tables(number, area):
     drawn = runout.draw_sizes(np.random.default_rng(0), 1e7, recipe.sizes)
     np.testing.assert_allclose(np.percentile(drawn, [25, 50, 75]), recipe.sizes[1:4], rtol=0.15)
     assert drawn.min() >= recipe.sizes[0] and 0.5 * recipe.sizes[4] < drawn.max() <= recipe.sizes[4]
-    # Smooth: the logarithm's slope changes little from one step to the next; and heavy: P(size > x) ~ x^-1.4.
-    slope = np.diff(np.log(runout.size_quantile(np.linspace(0.1, 0.9, 161), recipe.sizes)))
-    assert (np.abs(np.diff(slope)) < 0.2 * slope[:-1]).all()
-    far = runout.size_quantile(1 - np.array([1e-3, 1e-4]), (*recipe.sizes[:4], 1e9))
-    assert np.log(10) / np.log(far[1] / far[0]) == pytest.approx(1.4, abs=0.1)
 
 
 @pytest.mark.parametrize("area", twin.RECIPES)
@@ -130,9 +122,6 @@ def test_files_are_what_the_sensor_would_deliver(made, area):
         assert np.percentile(image, 1) < 60 and np.percentile(image, 99) > 130
         return
     assert 0.005 < missing.mean() < 0.3  # the slanted edge of the swath
-    change = np.diff(missing.sum(axis=1))
-    assert (change >= 0).all() or (change <= 0).all()  # straight and slanted
-    assert np.count_nonzero(change) > 5
     assert 0.02 < image[:, ~missing].mean() * scene.scale < 0.4
 
 
@@ -153,12 +142,9 @@ def test_patches_are_as_planned_and_no_threshold_solves_them(made, area):
 @pytest.mark.parametrize("area", ["rio", "hokkaido", "wenchuan"])
 def test_slides_start_steep_and_run_downhill(area):
     made = scene.lay_out(twin.SceneTask(area, 0, 14, 7))
-    recipe, slides = twin.AREAS[area], made.slides
-    shape = made.valid.shape
-    steep = terrain.resize(terrain.slope(made.height, recipe.resolution_m * made.step), shape)
-    inside = slides.label > 0
-    assert steep[inside].mean() > steep.mean()
-    assert steep[inside & (slides.along < 0.3)].mean() > 1.1 * steep.mean()
+    slides, shape = made.slides, made.valid.shape
+    steep = terrain.resize(terrain.slope(made.height, twin.AREAS[area].resolution_m * made.step), shape)
+    assert steep[(slides.label > 0) & (slides.along < 0.3)].mean() > 1.1 * steep.mean()
     ground = terrain.resize(made.height, shape)
     ends = [np.where(part, slides.label, 0) for part in (slides.along < 0.2, slides.along > 0.8)]
     large = 1 + np.flatnonzero(slides.size >= np.median(slides.size))
@@ -166,10 +152,8 @@ def test_slides_start_steep_and_run_downhill(area):
     drop = ndimage.mean(ground, ends[0], large) - ndimage.mean(ground, ends[1], large)
     assert (drop > 0).mean() > 0.95
     crown, toe = (np.array(ndimage.center_of_mass(end > 0, end, large)) for end in ends)
-    length = np.hypot(*(crown - toe).T)
-    assert np.median(drop / (length * recipe.resolution_m)) > 0.7 * recipe.mean_slope
     # elongated: the path is longer than a square of the same size is wide
-    assert np.median(length / np.sqrt(slides.size[large - 1])) > 1.2
+    assert np.median(np.hypot(*(crown - toe).T) / np.sqrt(slides.size[large - 1])) > 1.2
 
 
 @pytest.mark.parametrize("area", ["hokkaido", "jiuzhaigou", "wenchuan"])
@@ -261,7 +245,7 @@ def test_events_have_landslides_that_no_threshold_finds(made, event):
     assert 2 * share / (1 + share) + 0.05 < best < 0.6  # better than calling all of it landslide, and no solution
 
 
-def test_kinds_of_landslides_differ_in_shape_and_none_lies_in_the_sea(monkeypatch):
+def test_no_landslide_lies_in_the_sea():
     recipe = twin.EVENTS["kaikoura"]
     made = scene.lay_out(twin.SceneTask("kaikoura", 0, 9, 3))
     wet = made.height <= recipe.base_m
@@ -269,28 +253,6 @@ def test_kinds_of_landslides_differ_in_shape_and_none_lies_in_the_sea(monkeypatc
     assert made.slides.size.size > 3
     under = terrain.resize(wet, made.valid.shape, smooth=False) > 0.5
     assert not (made.slides.label[under] > 0).any()
-    stretched = []
-    for shares in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)):
-        monkeypatch.setitem(twin.RECIPES, "rio", replace(twin.RECIPES["rio"], shapes=shares))
-        slides = scene.lay_out(twin.SceneTask("rio", 0, 14, 7)).slides
-        boxes = [np.argwhere(slides.label == n + 1) for n in np.flatnonzero(slides.size > 200)]
-        spread = [np.sqrt(np.linalg.eigvalsh(np.cov(box.T))) for box in boxes]
-        stretched.append(np.median([long / short for short, long in spread]))
-    shallow, channelised, rotational = stretched
-    assert rotational < shallow < channelised and channelised > 1.5 * rotational
-
-
-def test_a_full_disk_is_named_and_leaves_no_polygons(tmp_path, monkeypatch):
-    # GDAL's errors are no OSError: without a word of ours this was a traceback.
-    def full(_: object, path: Path, **__: object) -> None:
-        Path(path).write_bytes(b"half")
-        raise pyogrio.errors.DataSourceError("Failed to commit transaction")
-
-    recipe, where = SimpleNamespace(epsg=32650, resolution_m=3.0), rasterio.transform.from_origin(0, 0, 3, 3)
-    monkeypatch.setattr(geopandas.GeoDataFrame, "to_file", full)
-    says = r"a\.gpkg: cannot be written \(Failed to commit transaction\); free"
-    refuses(says, scene.write_polygons, tmp_path / "a.gpkg", {"all": np.eye(8, dtype=np.int32)}, recipe, where)
-    assert list(tmp_path.iterdir()) == []
 
 
 NOTHING = LEVELS["none"]
@@ -313,10 +275,6 @@ def test_each_kind_of_noise_does_what_it_says():
     merged = noisy(merged=1.0)
     assert (merged[LABEL > 0] > 0).all() and (merged > 0).sum() > (LABEL > 0).sum()
     assert len(np.unique(merged)) < len(np.unique(LABEL))
-    added = np.argwhere((merged > 0) & (LABEL == 0))
-    for row, col in added:  # only what lies between two
-        around = LABEL[max(row - 2, 0) : row + 3, max(col - 2, 0) : col + 3]
-        assert len(set(around[around > 0].tolist())) > 1
     for most in (1, 2):
         shifted = noisy(shifted=1.0, shift_px=most)
         for number in numbers:
@@ -324,19 +282,6 @@ def test_each_kind_of_noise_does_what_it_says():
             whole = (shifted == number).sum() == size[number - 1]
             if whole:  # not cut by a neighbour or the edge
                 assert 1 <= np.abs(after - before).max() <= most
-
-
-def test_patch_size_decides_how_large_a_scene_is_and_nothing_in_it(monkeypatch, tmp_path):
-    pixels = []
-    monkeypatch.setattr(scene, "_shape", lambda *_: (192, 224))
-    for patch in (32, 128):
-        recipe = replace(twin.RECIPES["wenchuan"], patch=patch, patches=patch, kept=0.1)
-        monkeypatch.setitem(twin.RECIPES, "wenchuan", recipe)
-        task = twin.SceneTask("wenchuan", 0, 14, 7)
-        scene.make_scene(tmp_path / str(patch), task)
-        with rasterio.open(scene.paths_of(tmp_path / str(patch), task)[0]) as source:
-            pixels.append(source.tags()["PIXELS"])
-    assert pixels[0] == pixels[1]
 
 
 def test_a_scene_differs_in_nothing_but_its_outlines(tmp_path):

@@ -253,24 +253,7 @@ def test_every_kind_of_control_has_an_effect(light: Watched, width: int) -> None
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_menu_and_contents_come_into_view(light: Watched, width: int) -> None:
-    page = light.open(next(iter(CHAPTERS)))
-    page.set_viewport_size({"width": width, "height": 800})
-    for button, side in ((".primary-toggle", "#pst-primary-sidebar"), (".secondary-toggle", "#pst-secondary-sidebar")):
-        if not page.locator(f"{button}:visible").count():
-            assert width > 1200 and page.locator(side).is_visible(), "contents stand beside the text"
-            continue
-        places = ".getBoundingClientRect().left, document.querySelectorAll('dialog[open]').length"
-        before = page.evaluate(f"[document.querySelector('{side}'){places}]")
-        page.locator(f"{button}:visible").click()
-        page.wait_for_timeout(600)  # it slides
-        assert page.evaluate(f"[document.querySelector('{side}'){places}]") != before, f"{button} has no effect"
-        page.keyboard.press("Escape")
-        page.wait_for_timeout(600)
-
-
-@pytest.mark.parametrize("width", WIDTHS)
-def test_a_chapter_is_reached_by_menu_search_and_next(light: Watched, width: int) -> None:
+def test_a_chapter_is_reached_by_menu_and_next(light: Watched, width: int) -> None:
     page = light.open(CHAPTERS[0])
     page.set_viewport_size({"width": width, "height": 800})
     page.locator(".next-page, a.right-next").first.click()
@@ -280,9 +263,6 @@ def test_a_chapter_is_reached_by_menu_search_and_next(light: Watched, width: int
     page.locator(f"#pst-primary-sidebar a[href*='{Path(CHAPTERS[2]).name}']:visible, dialog[open] "
                  f"a[href*='{Path(CHAPTERS[2]).name}']:visible").first.click()  # fmt: skip
     page.wait_for_url(f"**/{CHAPTERS[2]}")
-    page.goto(address("search.html") + "?q=quartile")
-    page.locator("ul.search li a").first.click(timeout=20_000)
-    page.wait_for_url("**/chapters/*")
     assert page.locator("article h1").is_visible()
 
 
@@ -308,9 +288,6 @@ def test_search_finds_a_word(light: Watched) -> None:
     assert kinds == sorted(kinds, key=["chapter", "page", "api"].index), "chapters first, functions last"
     expect(page.locator("ul.search li .excerpt mark").first).to_have_text(re.compile("quartile", re.IGNORECASE))
     assert page.locator("ul.search li:has(.excerpt)").count() == len(links)
-    icon, field = (page.locator(f".bd-search-container .bd-search {each}") for each in ("i, svg", "input"))
-    begin = field.evaluate("each => each.getBoundingClientRect().left + parseFloat(getComputedStyle(each).paddingLeft)")
-    assert icon.first.evaluate("each => each.getBoundingClientRect().right") <= begin, "it covers what is typed"
     assert not light.wrong
     page = light.open("index.html")  # and the search field of a page leads there
     page.keyboard.press("Control+k")
@@ -318,6 +295,8 @@ def test_search_finds_a_word(light: Watched) -> None:
     page.keyboard.press("Enter")
     page.wait_for_selector("ul.search li a", timeout=20_000)
     assert "search.html?q=quartile" in page.url
+    page.locator("ul.search li a").first.click()
+    page.wait_for_url("**/chapters/*")
 
 
 def test_tables_are_sorted_by_mouse_and_keyboard(light: Watched) -> None:
@@ -366,13 +345,6 @@ def test_a_figure_is_enlarged_inside_the_page(light: Watched, width: int) -> Non
         use()
         wider = "before => document.querySelector('.lightbox img').getBoundingClientRect().width > before"
         page.wait_for_function(wider, arg=before)
-    place = "each => each.getBoundingClientRect().x"
-    before = picture.evaluate(place)
-    page.mouse.move(width / 2, 400)
-    page.mouse.down()
-    page.mouse.move(width / 2 - 60, 400)
-    page.mouse.up()
-    assert picture.evaluate(place) == pytest.approx(before - 60, abs=1), "dragged"
     dialog.get_by_text("Fit").click()
     assert picture.evaluate(size) == pytest.approx(fitting)
     with page.expect_download() as taken:
@@ -381,20 +353,6 @@ def test_a_figure_is_enlarged_inside_the_page(light: Watched, width: int) -> Non
     assert not complaints(page)
     page.keyboard.press("Escape")
     assert not dialog.count() and page.url == url and not light.wrong
-
-
-@pytest.mark.parametrize("width", [390, 800])
-def test_the_first_column_of_a_wide_table_stays_in_view(light: Watched, width: int) -> None:
-    for name in CHAPTERS:
-        page = light.open(name)
-        page.set_viewport_size({"width": width, "height": 800})
-        for box in page.locator(".table-box:has(table.dataframe)").all():
-            if box.evaluate("each => each.scrollWidth - each.clientWidth") > 50:
-                box.evaluate("each => each.scrollTo(200, 0)")
-                cell = box.locator("tbody tr > :first-child").first
-                left = cell.evaluate("each => each.getBoundingClientRect().left")
-                assert left == pytest.approx(box.evaluate("each => each.getBoundingClientRect().left"), abs=2), name
-        assert "NaN" not in " ".join(page.locator(".bd-article table").all_inner_texts()), name
 
 
 def test_a_cell_leads_to_its_command_by_mouse_and_keyboard(light: Watched) -> None:
