@@ -50,7 +50,8 @@ def test_parameters_are_read_as_papermill_does_and_unknown_ones_refused(tmp_path
     message = r"00_tiny\.py: no parameter 'nmber'; it has colour, names, number, table"
     refuses(message, chapters.execute, source, target, {"nmber": 2})
     monkeypatch.setattr(chapters, "chapters", lambda *_: [source])
-    refuses(message, chapters.make, "smoke", parameters={"number": "2", "nmber": "2"})
+    says = "-p nmber: no chapter has this parameter; choose from colour, names, number, table"
+    refuses(says, chapters.make, "smoke", parameters={"number": "2", "nmber": "2"})
     assert not target.parent.exists()
     from papermill.cli import _resolve_type
 

@@ -64,7 +64,6 @@ def test_help_says_what_explains_every_option_and_shows_an_example(name):
     ("map {scene} --out {out} --run x", "band order unknown (4 bands without names); give it, e.g. --bands"),
     ("map {gone} --out {out} --run x", "gone: no such file"),
     ("map {tiny} --out {out} --run x", "tiny.yaml: cannot be read as an image"),
-    ("map {folder} --out {out} --run x", "holds no image; give a folder of .tif,"),
     ("map {scene} --out {out} --weights {tiny} --bands b,g,r,n", "tiny.yaml: not a network of this book"),
     ("map {scene} --out {out} --run x --bands b,g,r,n --threshold 1.5", "threshold 1.5, overlap 0.5: must lie"),
     ("map {scene} --run x", "Missing option '--out'; see `lmhld map --help`"),
@@ -76,8 +75,7 @@ def test_bad_input_is_one_line(call, tiny, tmp_path, line, message):
     changes = {"elsewhere": ("twin-smoke", "nosuch"), "unprepared": ("twin-smoke", "hokkaido")}
     changes["area"] = ("gorkha", "atlantis")
     profile_texts = {name: tiny.read_text().replace(*words) for name, words in changes.items()}
-    paths = {"tiny": tiny, "gone": tmp_path / "gone", "out": tmp_path / "out", "folder": tmp_path / "folder"}
-    paths["folder"].mkdir()
+    paths = {"tiny": tiny, "gone": tmp_path / "gone", "out": tmp_path / "out"}
     paths["scene"] = write_tif(tmp_path / "a.tif", image_of(blobs(64, 64, 2)))
     paths |= {name: tmp_path / f"{name}.yaml" for name in profile_texts}
     for name, content in profile_texts.items():

@@ -139,16 +139,6 @@ def test_background_images_unlabelled_images_and_elevation(tmp_path: Path) -> No
     refuses("no mask and no polygons", read_all, c)
 
 
-def test_stacks_that_do_not_pair_are_refused(tmp_path: Path) -> None:
-    write(tmp_path / "testX.npy", np.zeros((3, SIDE, SIDE, 4), np.float32))
-    part = Part(images="**/{split}X.npy", masks="**/{split}Y.npy", stack=True)
-    layout = Layout(parts=(part,), channels="last", georeferenced=False)
-    labels = write(tmp_path / "testY.npy", np.zeros((2, SIDE, SIDE)))
-    refuses(r"testY\.npy: 2 masks for the 3 images", resolve, tmp_path, layout, "hr")
-    np.save(labels, np.zeros((2, SIDE)))
-    refuses(r"testY\.npy: shape \(2, 16\) .* leave out `stack: true`", resolve, tmp_path, layout, "hr")
-
-
 def test_what_does_not_pair_is_refused(tmp_path: Path) -> None:
     layout = Layout(parts=(Part(images="**/img/{id}.tif", masks="**/mask/{id}.png"),), georeferenced=False)
     for name, says in (

@@ -35,12 +35,6 @@ def spec(**changes):
     return PatchSpec(**{"dataset": "made", "fingerprint": "0" * 16, "area": "made", "size": 32, **changes})
 
 
-@given(st.lists(st.floats(0.1, 1e7), min_size=3, max_size=3).map(sorted))
-def test_candidates_are_three_increasing_default_sizes(quartiles):
-    chosen = candidate_sizes(tuple(quartiles))
-    assert len(chosen) == 3 and list(chosen) == sorted(set(chosen) & set(patches.SIZES))
-
-
 @given(st.integers(20, 130), st.integers(20, 130), st.sampled_from([16, 32, 64]), st.integers(0, 99))
 @settings(max_examples=40)
 def test_every_window_has_one_reason(rows, cols, size, seed):

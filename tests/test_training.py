@@ -238,7 +238,7 @@ def test_weights_and_checkpoints_follow_the_umask(part, tmp_path, umask, mode):
 
 
 @pytest.mark.parametrize(("fields", "message"), [
-    ({"loss": "focal"}, "key 'loss' = 'focal': .*unknown loss; choose one of bce, dice_bce"),
+    ({"loss": "focal"}, "key 'loss' = 'focal': .*unknown loss; choose one of bce, dice_bce, labelled_dice_bce"),
     ({"optimiser": "adamw", "momentum": 0.9}, "key 'momentum' = 0.9: .*adamw has no momentum; set it to 0"),
 ])  # fmt: skip
 def test_what_no_registry_has_is_refused(fields, message):
