@@ -130,8 +130,8 @@ book.found("fig16_maps", numbers)
 # %%
 scores = ["threshold", "mapped_share", "prevalence", "precision", "recall"]
 yardsticks = ["all_f1", "index_f1", "seen_f1", "f1_at_half"]
-shown = ["f1", "f1_low", "f1_high", *yardsticks, *scores]
-lm.tidy(book.save(table, "unseen_scores"), shown)
+columns = ["f1", "f1_low", "f1_high", *yardsticks, *scores]
+lm.tidy(book.save(table, "unseen_scores"), columns)
 
 # %% [markdown]
 # A map also finds landslides by chance: red that covers a third of a scene hits a third of everything in it.
