@@ -154,7 +154,7 @@ about = (
     else "made-up event: synthetic data, no real place"
 )
 figure = lm.plots.maps.overlays(views)
-lm.plots.style.add_caption(figure, about)
+_ = lm.plots.style.add_caption(figure, about)
 # Figure: An image twice. Left with outlines of landslides in its left part; right with mapped pixels and the outlines of all.
 
 # %% [markdown]
