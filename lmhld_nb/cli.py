@@ -419,7 +419,7 @@ def learn(
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train a network for an event of your own from a few labels, and say what it is worth; `lmhld map` maps with it.
+    """Train a network for your own event from a few labels.
 
     Ground that is not labelled is never taken for background.
     """

@@ -115,14 +115,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lmhld_nb.patches.batches import normalised
-from lmhld_nb.training.hardware import Execution
-from lmhld_nb.training.specs import Recipe, RunSpec
 
 from safetensors.torch import load_file
 
 some = book.patches(book.areas[0])
-recipe = Recipe(batch_size=8, epochs=2, momentum=0.9, keep="last", precision="fp32")
-spec = RunSpec(model="unet", width=4, data=(some.spec,), recipe=recipe)
+recipe = lm.training.specs.Recipe(
+    batch_size=8, epochs=2, momentum=0.9, keep="last", precision="fp32"
+)
+spec = lm.training.specs.RunSpec(
+    model="unet", width=4, data=(some.spec,), recipe=recipe
+)
 chosen = some.where("train")
 images = normalised(some, chosen, "area")
 masks = torch.from_numpy(some.masks[chosen][:, None].astype("float32"))
@@ -133,7 +135,7 @@ network = lm.models.build("unet", len(book.bands), spec.width)
 network = network.to(memory_format=torch.channels_last)  # as the module lays it out
 train_plainly(network, images, masks, recipe, spec.seed)
 with TemporaryDirectory() as folder:
-    quiet = Execution(device="cpu", progress=False)
+    quiet = lm.training.hardware.Execution(device="cpu", progress=False)
     lm.training.train(spec, [some], Path(folder), quiet)
     weights = load_file(f"{folder}/weights.safetensors")
 mine = network.state_dict()

@@ -28,7 +28,7 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow", "bs4": "beautifulsoup4"}
 
 STARTED_BY_OTHERS = {"pyogrio"}  # geopandas reads and writes vector files through it
-CONDA_NAMES = {"torch": "pytorch"}
+CONDA_NAMES = {"jupyter-server": "jupyter_server", "torch": "pytorch"}
 
 
 def floors():

@@ -101,14 +101,14 @@ def test_published_notebooks_and_figures_are_light(tmp_path: Path) -> None:
     (published / "records.tar.xz").touch()
     (figures / "unseen_sizes.csv").write_text("scene,f1\n")
     (figures / "unseen_sizes.png").write_bytes(png)
-    for name in ("overview", "table5_f1", "switches"):
+    for name in ("overview", "table5_f1", "table6_f1"):
         (figures / f"{name}.png").write_bytes(png)
     publish.publish_figures(figures, published, synthetic=True)
-    files = ["a.png", "figures.csv", "overview.png", "records.tar.xz", "switches.png", "table5_f1.png"]
+    files = ["a.png", "figures.csv", "overview.png", "records.tar.xz", "table5_f1.png", "table6_f1.png"]
     assert sorted(path.name for path in published.iterdir()) == files
     assert (published / "a.png").stat().st_size < len(png) / 2
     publish.publish_figures(figures, published, synthetic=False)
-    files = ["figures.csv", "records.tar.xz", "switches.png", "table5_f1.png"]
+    files = ["figures.csv", "records.tar.xz", "table5_f1.png", "table6_f1.png"]
     assert sorted(path.name for path in published.iterdir()) == files, "no picture of real data, or of unknown content"
 
 
