@@ -46,6 +46,7 @@ bibtex_bibfiles = ["references.bib"]
 bibtex_reference_style = "author_year"
 
 default_role = "py:obj"  # `name` in a docstring: a link where such a thing is documented, else code
+autodoc_mock_imports = ["jupyter_server"]  # of the extra `lab`, which a site does without
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 napoleon_numpy_docstring = False
