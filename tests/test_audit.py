@@ -4,7 +4,6 @@ import json
 import re
 from contextlib import suppress
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ from made import refuses
 from shapely.geometry import Point
 from typer.testing import CliRunner
 
-from lmhld_nb import audit, cli, paper
+from lmhld_nb import audit, cli, config, paper
 from lmhld_nb.audit import rules
 from lmhld_nb.config import UserError
 
@@ -89,7 +88,7 @@ def test_events_from_elsewhere_fall_into_the_time_the_paper_names():
             stated = pd.Period(paper.quotes()[f"event_{area}"].values[0])
             assert stated.start_time <= pd.Period(events[area]).start_time <= stated.end_time, area
     assert facts["source"].str.len().gt(10).all()
-    references = (Path(cli.__file__).parents[1] / "book" / "references.bib").read_text(encoding="utf-8")
+    references = (config.ROOT / "book" / "references.bib").read_text(encoding="utf-8")
     dois = facts["source"].str.extract(r"doi:(10\.[^\s:;,]+)")[0]
     assert dois[facts["kind"] == "event"].notna().all()
     assert [doi for doi in dois.dropna() if f"{{{doi}}}" not in references] == []

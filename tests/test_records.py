@@ -251,8 +251,8 @@ def test_no_book_from_records_that_do_not_fit(home, tmp_path, call, monkeypatch)
     assert call("book", changed, "--from-records")[1].startswith("2 runs are not recorded yet and left out\n")
     changed.write_text(TINY.replace("epochs: 3", "epochs: 4"), encoding="utf-8")
     says = r"tiny\.tar\.xz: holds none of the 2 runs of 'tiny' as it is now; make"
-    refuses(says, cli.book, str(changed), from_records=True)
+    refuses(says, cli.chapters.book, str(changed), from_records=True)
     monkeypatch.setattr(records, "path", lambda _: home / "none.xz")
     says = r"none\.xz: no such file; make the runs with `lmhld run tiny`"
-    refuses(says, cli.book, str(home / "tiny.yaml"), from_records=True)
+    refuses(says, cli.chapters.book, str(home / "tiny.yaml"), from_records=True)
     assert len(executed) == 2

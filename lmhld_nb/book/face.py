@@ -161,8 +161,8 @@ def tidy(
     hidden = r"run_ids|blocks|difference_.*|published_(?!f1).*"
     names = [name for name in map(str, table) if not re.fullmatch(hidden, name) and table[name].notna().any()]
     shown = table[list(columns) or sorted(names, key=lambda name: name not in ("f1", "published_f1"))]
-    printed = dict(zip(paper.MODELS.values(), paper.MODELS.values(), strict=True))  # tables of the paper have titles
-    printers = {"model": lambda name: printed.get(name) or models.network(name).title, "area": paper.area_name}
+    titles = set(paper.MODELS.values())  # tables of the paper have these
+    printers = {"model": lambda name: name if name in titles else models.network(name).title, "area": paper.area_name}
     for level in printers.keys() & set(table.index.names):
         shown = shown.rename(index={name: printers[level](name) for name in table.index.unique(level)}, level=level)
     few = (table["patches"] < intervals.LEAST).to_numpy() if "patches" in table else np.zeros(len(table), bool)

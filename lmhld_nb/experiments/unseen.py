@@ -22,8 +22,8 @@ from lmhld_nb.experiments.profile import Bands, ModelName
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study, open_dataset
 from lmhld_nb.experiments.tables import score_table
-from lmhld_nb.mapping import files
-from lmhld_nb.mapping.prediction import Network, predicted_rows, scene_statistics
+from lmhld_nb.mapping import files, prediction
+from lmhld_nb.mapping.prediction import Network
 from lmhld_nb.patches.batches import load_split
 from lmhld_nb.runs import Run
 from lmhld_nb.scenes import Scene
@@ -197,9 +197,7 @@ def _score(run: Run, scene_list: Sequence[Scene], threshold: float, device: str)
             if scene.mask or scene.polygons or scene.unlabelled_is_background:
                 with scenes.open_labels(scene, image) as labels:
                     truth = labels.read(whole)
-            statistics = scene_statistics(image, bands)
-            strips = [strip for _, strip in predicted_rows(image, bands, statistics, network, size)]
-            probability = files.rounded(np.concatenate(strips))
+            probability = files.rounded(prediction.whole(image, bands, network, size))
             step = max(1, round((truth.size * len(scene_list) / INDEX_PIXELS) ** 0.5))
             values = scenes.read_decimated(lambda strip: image.read(strip, bands), whole, step)
             known = np.where(image.valid(values), truth[::step, ::step], 255)

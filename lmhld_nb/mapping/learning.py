@@ -11,7 +11,7 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -260,9 +260,7 @@ def _label_next(compared: Comparison, members: Members) -> gpd.GeoDataFrame:
     down, across = (length // size for length in ground.labels.shape)
     voting = networks.Ensemble([one for one, _ in members], [about["weight"] for _, about in members])
     network = Network(voting.eval().to(device), device)
-    predicted = prediction.predicted_rows(image, ground.bands, compared.statistics[0], network, size, overlap=0.0)
-    with closing(predicted) as rows:
-        probability = np.concatenate([values for _, values in rows])
+    probability = prediction.whole(image, ground.bands, network, size, compared.statistics[0], overlap=0.0)
     new = (probability >= 0) & (ground.labels == UNLABELLED)
     doubt = np.where(new, 1 - np.abs(2 * probability - 1), 0)
     share, sums = (values[: down * size, : across * size].reshape(down, size, across, size).mean(axis=(1, 3))

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -157,10 +157,8 @@ def _predicted(run: Run, image: Image) -> np.ndarray:
     model, card = weights.load(run.weights_file)
     device = torch.device(hardware.choose_device("auto"))
     network = Network(model.to(device), device, run.recipe.precision)
-    statistics = prediction.scene_statistics(image, run.spec.bands)
     size = inputs.window_of(card, run.weights_file)
-    with closing(prediction.predicted_rows(image, run.spec.bands, statistics, network, size)) as rows:
-        return files.rounded(np.concatenate([values for _, values in rows]))
+    return files.rounded(prediction.whole(image, run.spec.bands, network, size))
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,7 @@ def _has_other_weights(parent: RunSpec, weights: str) -> bool:
 def weights_damage(spec: RunSpec) -> str:
     """Return what is wrong with a finished run's weights, read from end to end; empty if nothing is."""
     run = find(spec)
-    if run is None or run.is_record or run.metrics["weights"] == seals.digest_once(run.folder / WEIGHTS)[:16]:
+    if run is None or run.is_record or run.metrics["weights"] == weights.digest(run.folder / WEIGHTS):
         return ""
     return "its weights are not those it was finished with"
 

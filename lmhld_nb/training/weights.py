@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lmhld_nb import models
+from lmhld_nb import models, seals
 from lmhld_nb.config import UserError, atomic_path, printable
 from lmhld_nb.patches.patch_sets import PatchSet
 from lmhld_nb.training.specs import RunSpec
@@ -55,8 +55,7 @@ def _digest_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> st
 
 def digest(weights: Path) -> str:
     """Return 16 hex digits of a weights file's content."""
-    with weights.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return seals.digest_once(weights)[:16]
 
 
 def copy_of(model: nn.Module) -> dict[str, Tensor]:

@@ -1,0 +1,69 @@
+"""The command ``lmhld``: every step of the book without a notebook.
+
+Torch and GDAL are imported inside the commands, so that ``--help`` answers at once. It lists them in the order in which
+the modules below register them: the order of use.
+"""
+
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from lmhld_nb import __version__
+from lmhld_nb.cli.options import app
+
+from lmhld_nb.cli import data, trainings, chapters, maps  # isort: skip  (the order of --help)
+from lmhld_nb.config import Interrupted, UserError
+
+__all__ = ["app", "chapters", "data", "main", "maps", "trainings"]
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
+    version: Annotated[bool, typer.Option("--version", help="print the version and leave")] = False,
+) -> None:
+    # --debug is read by main(), before typer: an error may come from anywhere.
+    if version:
+        typer.echo(f"lmhld {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command; bad input ends in one line on stderr and exit code 2, an interruption in one and 130 or 143."""
+    debug = "--debug" in sys.argv
+    signals: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        signals.append(number)
+        raise KeyboardInterrupt
+
+    # SIGTERM ends a command as Ctrl-C does: temporary files go, workers are stopped.
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        code = app(prog_name="lmhld", standalone_mode=False) or 0
+        if code == 130:  # what typer makes of KeyboardInterrupt
+            raise KeyboardInterrupt
+        sys.exit(code)
+    except (UserError, _UsageError, OSError, Interrupted, KeyboardInterrupt, typer.Abort) as error:
+        if debug or (isinstance(error, OSError) and error.filename is None):
+            raise
+        if text := " ".join(_describe(error).split()):  # a command without arguments has shown its help
+            typer.echo(f"lmhld: {text}", err=True)
+        if isinstance(error, UserError | OSError | _UsageError):
+            sys.exit(2)
+        sys.exit(128 + (error.by if isinstance(error, Interrupted) else (signals or [signal.SIGINT])[0]))
+
+
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer does not export it by itself
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, _UsageError):
+        message, context = error.format_message(), getattr(error, "ctx", None)  # type: ignore[attr-defined]
+        command = context.command_path if context else "lmhld"
+        return f"{message.rstrip('.')}; see `{command} --help`" if message else ""
+    if isinstance(error, OSError):  # files that the operating system refuses are no bug, wherever they were met
+        return f"{error.filename}: {(error.strerror or str(error)).lower()}; check the path and its permissions"
+    return str(error) if isinstance(error, UserError) else "interrupted; the same command goes on where it stopped"

@@ -1,0 +1,70 @@
+"""``lmhld book``, ``site``, ``audit`` and ``student``: chapters, and what is made of them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lmhld_nb.cli.options import Pairs, ProfileName, Quiet, app, argument, option
+from lmhld_nb.config import workdir
+
+
+@app.command(cls=Pairs, epilog="Example: lmhld book mini --chapter 05 -p on_missing skip -p models unet,unet_pp")
+def book(
+    profile: ProfileName,
+    chapter: Annotated[str | None, option("NAME", "only this chapter, e.g. 05")] = None,
+    parameters: Annotated[
+        list[str] | None, option("NAME VALUE", "set a parameter of chapters; repeatable", "-p")
+    ] = None,
+    workers: Annotated[int | None, option("NUMBER", "chapters side by side; default: one per core", min=1)] = None,
+    from_records: Annotated[bool, typer.Option("--from-records", help="nothing is trained: what is published")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Execute chapters into build/PROFILE/. Their figures and tables go to build/PROFILE/figures/."""
+    from lmhld_nb.book import chapters
+    from lmhld_nb.experiments import profile as profiles
+
+    profiles.load(profile)
+    pairs = [text.partition("=") for text in parameters or ()]
+    values = {name: value for name, _, value in pairs}
+    store, missing = chapters.recorded_store(profile) if from_records else (None, 0)
+    if missing:
+        typer.echo(f"{missing} runs are not recorded yet and left out")
+    for path in chapters.make(profile, chapter, not quiet, workers, values, store):
+        typer.echo(path)
+    if from_records:
+        needs = "the live map of chapter 05 needs weights, which records do not hold"
+        typer.echo(f"{needs}; `lmhld run {profile}` makes them")
+
+
+@app.command(epilog="Example: lmhld site mini")
+def site(
+    profile: Annotated[str | None, argument("PROFILE", "default: mini; edition where it is as committed")] = None,
+    committed: Annotated[bool, typer.Option("--committed", help="from the committed chapters and figures")] = False,
+) -> None:
+    """Build the web edition from executed chapters, in build/site/."""
+    from lmhld_nb.book import chapters
+
+    typer.echo(chapters.site(profile or ("edition" if committed else "mini"), committed) / "index.html")
+
+
+@app.command(epilog="Example: lmhld audit --json")
+def audit(as_json: Annotated[bool, typer.Option("--json", help="for other programs")] = False) -> None:
+    """Check the paper's numbers against each other. One line per statement, with its verdict."""
+    from lmhld_nb import audit as checking
+
+    checked = checking.checks()
+    typer.echo(checking.as_json(checked) if as_json else checking.text(checked))
+
+
+@app.command(epilog="Example: lmhld student --out handout/")
+def student(
+    out: Annotated[Path | None, option("PATH", "folder; build/student/ if none is given")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="overwrite copies that were worked in, too")] = False,
+) -> None:
+    """Write the chapters without solutions, for students. Each exercise is a stub with its check."""
+    from lmhld_nb.book import chapters, exercises
+
+    folder = out or workdir() / "build" / "student"
+    for path, count in exercises.write_copies(chapters.chapters(), folder, replace).items():
+        typer.echo(f"{path}: {count} exercises")

@@ -1,0 +1,66 @@
+"""What commands share: the application, and options that several have."""
+
+from typing import Annotated, Any
+
+import typer
+
+
+class _Commands(typer.core.TyperGroup):
+    """Commands in the order of their definition, groups first; the metavar of an argument says all of its type."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands."""
+        return sorted(self.commands, key=lambda name: not isinstance(self.commands[name], typer.core.TyperGroup))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command by its name, or None."""
+        command = super().get_command(ctx, cmd_name)
+        parameters: list[Any] = command.params if command else []
+        for argument in parameters:
+            if argument.param_type_name == "argument":
+                argument.display_type_rich = lambda ctx: None
+        return command
+
+
+class Pairs(typer.core.TyperCommand):
+    """A command with an option of two values that may be repeated, which typer cannot declare."""
+
+    joints = {"-p": "=", "--also": "\n"}
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Join the two values, ``-p NAME VALUE`` into ``-p NAME=VALUE`` for example."""
+        joined = list(args)
+        for index in reversed([index for index, word in enumerate(args[:-2]) if word in self.joints]):
+            joined[index + 1 : index + 3] = [self.joints[args[index]].join(args[index + 1 : index + 3])]
+        return super().parse_args(ctx, joined)
+
+
+_ABOUT = """Landslide maps from satellite images: train the book's networks, check the paper, map a scene of your own.
+
+\b
+Examples:
+  lmhld run mini                                       train what the book shows
+  lmhld book mini                                      execute its chapters
+  lmhld map scene.tif --run RUN_ID --out map/          a map to open in QGIS
+  lmhld verify edition RUN_ID                          make a published number again
+"""
+SETTINGS: dict[str, Any] = {"cls": _Commands, "no_args_is_help": True, "rich_markup_mode": None}
+app = typer.Typer(**SETTINGS, add_completion=False, pretty_exceptions_enable=False, help=_ABOUT)
+
+
+def option(metavar: str, description: str, *names: str, **rules: Any) -> Any:
+    """Return an option that takes a value, shown as ``metavar`` and not as a type of Python; ``rules`` are typer's."""
+    return typer.Option(*names, metavar=metavar, help=description, **rules)
+
+
+def argument(metavar: str, description: str) -> Any:
+    """Return an argument that is shown as `option` shows options."""
+    return typer.Argument(metavar=metavar, help=description)
+
+
+ProfileName = Annotated[str, argument("PROFILE", "smoke, mini, edition, real, paper, or a YAML file of your own")]
+Device = Annotated[str, option("NAME", "auto, cpu or cuda")]
+_EXPERIMENTS = "1 to 5 as in the paper, or patch_size, single, mix, part, unseen, recipe, beyond, leave_one_out"
+Experiment = Annotated[str | None, option("NAME", f"only this experiment: {_EXPERIMENTS}")]
+Workers = Annotated[int | None, option("NUMBER", "trainings side by side; default: one per core or GPU", min=1)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")]
