@@ -198,9 +198,9 @@ lm.tidy(book.real("table5"), ["f1"], across="model")
 # repository](https://github.com/iarai/Landslide4Sense-2022)). A DeepLabV3 on Bijie has a Dice score, which is F1, of
 # 0.75 to 0.79 on validation images, a quarter of them with landslides ([the
 # repository](https://github.com/Atharva1601/landslide-detection-deeplabv3) that our images come from). Neither is a
-# like-for-like comparison: theirs are larger networks and all patches, ours are tested only on patches with at least 10
-# % landslide (section 2.3 of the paper), which hold fewer pixels for false alarms. That rule alone raises the F1 of any
-# network.
+# like-for-like comparison: theirs are larger networks and all patches, ours are tested only on patches with at least
+# 10 % landslide (section 2.3 of the paper), which hold fewer pixels for false alarms. That rule alone raises the F1 of
+# any network.
 
 # %%
 book.found("table5", table5)

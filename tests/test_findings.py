@@ -31,7 +31,7 @@ def test_scores_are_said_with_what_they_rest_on():
     assert "One network is finished, so none can be called the best." in alone and "claim" not in alone
     text = findings.pooled(scored(7, SURE).head(2), 7)
     known = "(F1 0.870; 95 % from 0.100 to 0.900 over 20 test patches; standard deviation 0.010 over 3 seeds)"
-    assert f"best is U-Net {known}" in text and "2 networks are too few" in text
+    assert f"best is U-Net {known}" in text and "2 networks: too few" in text
 
 
 @pytest.mark.parametrize(("networks", "part", "verdict"), [(7, 0.9, "holds"), (7, 0.5, "does not"), (3, 0.9, "cannot")])

@@ -97,6 +97,8 @@ def book() -> Iterator[str]:
         positions = [match.start() if (match := re.search(mark, prose, re.M)) else -1 for mark in SKELETON]
         if -1 in positions or positions != sorted(positions):
             yield f"{path.name}: its parts are not {', '.join(SKELETON)}, in this order"
+        for line in re.findall(r"^%.*", prose, re.M):
+            yield f"{path.name}: a line that begins with % is a comment on the site, and lost: {line[:40]!r}"
         for cell in notebook.cells:
             longest = CODE_LINES if cell.cell_type == "code" else PROSE_LINES
             if len(cell.source.splitlines()) > longest:

@@ -61,7 +61,7 @@ def _same_order(f1: pd.Series, number: int) -> str:
     published = paper.table(number).groupby("model")["f1"].mean()
     both = pd.DataFrame({"ours": f1.rename(_title), "published": published}).dropna()
     if 2 / factorial(len(both)) > 0.05:  # the smallest p that so few networks can reach
-        return f" To compare their order with the paper's, {many(len(both), 'network')} are too few."
+        return f" {many(len(both), 'network')}: too few to compare their order with the paper's."
     tau, p = stats.kendalltau(both["ours"], both["published"])
     agrees = "agrees with" if tau > 0 and p < 0.05 else "shows no sure agreement with"
     return f" The order of {len(both)} networks {agrees} the paper's (Kendall's tau {tau:.2f}, p {p:.2g})."
