@@ -13,6 +13,8 @@ from check import DESKTOP, LARGEST, PHONE, SITE, Watched, complaints, context
 from playwright.sync_api import Locator, Page, expect
 from scipy.ndimage import label
 
+pytest_plugins = ["chromium"]
+
 VIEW = "_static/view.html"
 light, dark, phone = context(DESKTOP, "light"), context(DESKTOP, "dark"), context(PHONE, "light")
 
