@@ -47,12 +47,6 @@ def specs(study: Study) -> list[RunSpec]:
     return part.unique_stages([spec for group in groups for spec in group])
 
 
-def scored_on_whole_area(study: Study) -> set[str]:
-    """Return the ids of those trainings whose network is scored on its whole area too."""
-    groups = [base(study), background(study), *sizes(study).values()]
-    return {spec.run_id for group in groups for spec in group}
-
-
 def groups_compared(study: Study) -> dict[str | int, list[RunSpec]]:
     """Return the trainings on one area that differ in one thing, by what is different (a number is a patch size)."""
     groups: dict[str | int, list[RunSpec]] = {"base": base(study), "background": background(study)}
@@ -171,6 +165,7 @@ def _training_patches(study: Study, patch_spec: PatchSpec) -> int:
 
 
 register(Experiment(
-    name="beyond", title="beyond the paper", settings=Beyond, specs=specs, whole_area=scored_on_whole_area,
-    findings=BEYOND, used_areas=("area", "sizes_area"),
+    name="beyond", title="beyond the paper", settings=Beyond, specs=specs, findings=BEYOND,
+    whole_area=lambda of: {one.run_id for group in (base(of), background(of), *sizes(of).values()) for one in group},
+    used_areas=("area", "sizes_area"),
 ))  # fmt: skip
