@@ -17,7 +17,7 @@ from lmhld_nb.experiments.study import Study
 from lmhld_nb.patches import PatchSpec
 from lmhld_nb.patches.measurements import count_patches, measure_area
 from lmhld_nb.training.optimisers import OPTIMISERS
-from lmhld_nb.training.specs import Recipe, RunSpec
+from lmhld_nb.training.specs import RunSpec
 
 LEAST_PATCHES = 3  # one per split
 ALONE: dict[str, Any] = {"single": single, "mix": mix}  # what LMHLD_part is compared with at several numbers of epochs
@@ -63,7 +63,7 @@ def by_epochs(study: Study) -> dict[int, dict[str, list[RunSpec]]]:
     for epochs in sorted({*settings.stage_epochs, profile.recipe.epochs}):
         recipe = profile.recipe.model_copy(update={"epochs": epochs})
         again = replace(study, profile=profile.model_copy(update={**changes, "recipe": recipe}))
-        groups[epochs] = {"part": [chain[-1] for chain in part.chain_specs(again, part.first_order(again))]}
+        groups[epochs] = {"part": part.last_stages(again, part.first_order(again))}
         groups[epochs] |= {name: module.specs(again) for name, module in ALONE.items() if profile.makes(name)}
     return groups
 
@@ -132,24 +132,17 @@ def own_size(study: Study) -> int:
 
 def switches(study: Study) -> dict[str | int, list[RunSpec]]:
     """Return the trainings with one open point of the fidelity ledger decided otherwise, by what is changed."""
-    patch_spec = study.patch_spec(study.settings("beyond").area)
-    groups: dict[str | int, list[RunSpec]] = {}
-    for name, value in _other_choices(base(study)[0].recipe).items():
-        choice = ("on" if value else "off") if isinstance(value, bool) else value
-        groups[f"{name}: {choice}"] = _trainings(study, patch_spec, **{name: value})
-    return groups
-
-
-def _other_choices(recipe: Recipe) -> dict[str, Any]:
-    """Return for each open point of the recipe the choice that it does not make."""
+    patch_spec, recipe = study.patch_spec(study.settings("beyond").area), base(study)[0].recipe
     momentum = {"momentum": 0.0 if recipe.momentum else 0.9} if OPTIMISERS[recipe.optimiser].momentum else {}
-    return {
+    others: dict[str, Any] = {
         "loss": "bce" if recipe.loss == "dice_bce" else "dice_bce",
         **momentum,
         "normalise": "scene" if recipe.normalise == "area" else "area",
         "augment": not recipe.augment,
         "keep": "last" if recipe.keep == "best" else "best",
     }
+    said = {k: ("on" if v else "off") if isinstance(v, bool) else v for k, v in others.items()}
+    return {f"{k}: {said[k]}": _trainings(study, patch_spec, **{k: v}) for k, v in others.items()}
 
 
 def _trainings(study: Study, patch_spec: PatchSpec, seeds: Sequence[int] = (), **changes: Any) -> list[RunSpec]:
