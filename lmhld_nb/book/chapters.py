@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import nbformat
 import pandas as pd
 import papermill
 from ipykernel.kernelspec import write_kernel_spec
+from papermill.cli import _resolve_type
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 from traitlets.config import Config
@@ -64,30 +65,15 @@ def parameters_of(notebook: nbformat.NotebookNode) -> list[str]:
     return [ast.unparse(node.target) for node in nodes if isinstance(node, ast.AnnAssign)]
 
 
-def parameter_value(text: str) -> object:
-    """Return a parameter's value from the command line, by papermill's rules: a truth value, None, a number or text."""
-    if text in ("True", "False", "None"):
-        return ast.literal_eval(text)
-    for number in (int, float):
-        with suppress(ValueError):
-            return number(text)
-    return text
-
-
-def _read(source: Path, parameters: Mapping[str, object]) -> nbformat.NotebookNode:
-    notebook = jupytext.read(source)
-    known = sorted(parameters_of(notebook))
-    if unknown := [name for name in parameters if name not in known]:
-        raise UserError(f"{source.name}: no parameter '{unknown[0]}'; it has {', '.join(known)}")
-    return notebook
-
-
 def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> None:
     """Execute one chapter (.py or .ipynb) on this Python into ``target``, which is written whole or not at all.
 
     Cells tagged ``skip-execution`` are left out. UserError: foreign parameter, failed cell (``….failed.ipynb`` stays).
     """
-    notebook = _read(source, parameters)
+    notebook = jupytext.read(source)
+    known = sorted(parameters_of(notebook))
+    if unknown := [name for name in parameters if name not in known]:
+        raise UserError(f"{source.name}: no parameter '{unknown[0]}'; it has {', '.join(known)}")
     target.parent.mkdir(parents=True, exist_ok=True)
     failed = target.with_suffix(".failed.ipynb")
     with _this_python() as scratch, atomic_path(target) as temporary:
@@ -149,14 +135,15 @@ def make(
 ) -> list[Path]:
     """Execute the chapters of a profile, or one of them, into ``build/PROFILE/``, each in a process of its own.
 
-    ``parameters`` are texts, for those chapters that have them; ``store`` holds records, whose missing runs are
-    skipped. Run times go to ``times.csv``. UserError where no chapter has a parameter (nothing starts), or one failed.
+    ``parameters`` are texts, read by papermill's rules, for those chapters that have them; ``store`` holds records,
+    whose missing runs are skipped. Run times go to ``times.csv``. UserError where no chapter has a parameter (nothing
+    starts), or one failed.
     """
     sources = chapters(number, profile)
     folder = workdir() / "build" / Path(profile).stem
     if profile.endswith((".yaml", ".yml")):  # chapters run in another folder
         profile = str(Path(profile).resolve())
-    values = {name: parameter_value(text) for name, text in (parameters or {}).items()}
+    values = {name: _resolve_type(text) for name, text in (parameters or {}).items()}
     if "profile" in values:
         raise UserError("-p profile: the profile is the command's first argument")
     known = {name for source in sources for name in parameters_of(jupytext.read(source))}

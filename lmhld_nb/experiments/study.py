@@ -123,19 +123,14 @@ class Study:
         return self.profile.batch_size_at.get(size, self.profile.recipe.batch_size)
 
     def trainings(
-        self,
-        data: tuple[PatchSpec, ...],
-        networks: Sequence[str] = (),
-        seeds: Sequence[int] = (),
-        epochs: int | None = None,
-        **changes: Any,
+        self, data: tuple[PatchSpec, ...], networks: Sequence[str] = (), seeds: Sequence[int] = (), **changes: Any
     ) -> list[RunSpec]:
         """Return the training of each network, with each seed, on the same patches of one or more areas.
 
-        Networks, seeds and epochs are the profile's where none are given; ``changes`` are to the recipe.
+        Networks and seeds are the profile's where none are given; ``changes`` are to the recipe.
         """
         profile, specs = self.profile, []
-        own: dict[str, Any] = {"batch_size": self.batch_size(data[0].size), "epochs": epochs or profile.recipe.epochs}
+        own: dict[str, Any] = {"batch_size": self.batch_size(data[0].size)}
         for model in networks or profile.models:
             own["micro_batch"] = profile.micro_batch.get(model, profile.recipe.micro_batch)
             recipe = profile.recipe.model_copy(update={**own, "portable": profile.portable, **changes})

@@ -28,7 +28,7 @@ from lmhld_nb.config import (
 )  # fmt: skip
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.patches.batches import load_split
-from lmhld_nb.patches.patch_sets import PatchSet, PatchSpec
+from lmhld_nb.patches.patch_sets import Damaged, PatchSet, PatchSpec, is_cut
 from lmhld_nb.training import scoring, weights
 from lmhld_nb.training.hardware import portability
 from lmhld_nb.training.specs import Recipe, RunSpec
@@ -256,8 +256,8 @@ def patch_sets(spec: RunSpec, progress: bool = True) -> list[PatchSet]:
 
 def patch_set(spec: PatchSpec, progress: bool = True) -> PatchSet:
     """Return one PatchSet, cut where it is not there yet; `UserError` if the data set is not ready, or another one."""
-    if patches.is_cut(spec):  # its name says from which content: no need to look at the data
-        with suppress(patches.Damaged):  # it is cut again
+    if is_cut(spec):  # its name says from which content: no need to look at the data
+        with suppress(Damaged):  # it is cut again
             return patches.load(spec)
     dataset = sources.load(spec.dataset)
     if dataset.fingerprint != spec.fingerprint:
