@@ -18,7 +18,7 @@ from lmhld_nb.evaluation import METRICS, Confusion, best_threshold, intervals, o
 from lmhld_nb.evaluation.objects import Tally
 from lmhld_nb.evaluation.ranking import STEPS, Ranked
 from lmhld_nb.experiments import findings, part
-from lmhld_nb.experiments.profile import Bands, ModelName
+from lmhld_nb.experiments.profile import Areas, Bands, ModelName
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study, open_dataset
 from lmhld_nb.experiments.tables import score_table
@@ -49,7 +49,7 @@ class Events(Strict):
     """A data set of unseen landslides, its areas (empty: all), and the bands of the network (None: the profile's)."""
 
     data: str
-    areas: tuple[str, ...] = ()
+    areas: Areas = ()
     bands: Bands | None = None
 
 
