@@ -5,13 +5,13 @@ from dataclasses import replace
 from itertools import product
 from typing import Annotated, Any
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from lmhld_nb import patches
-from lmhld_nb.config import Strict
+from lmhld_nb.config import Count, Strict
 from lmhld_nb.experiments import mix, part, single
 from lmhld_nb.experiments.beyond_findings import BEYOND
-from lmhld_nb.experiments.profile import ModelName, PatchSize, Seeds
+from lmhld_nb.experiments.profile import ModelName, OptionalSeeds, PatchSize, Seeds
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
 from lmhld_nb.patches import PatchSpec
@@ -34,10 +34,10 @@ class Beyond(Strict):
     seeds: Seeds = (0, 1, 2)
     sizes_area: str | None = None
     sizes: Annotated[tuple[PatchSize, ...], Field(min_length=1)] = patches.SIZES
-    size_seeds: tuple[int, ...] = ()
-    split_seeds: tuple[int, ...] = ()
-    stage_epochs: tuple[PositiveInt, ...] = ()
-    stage_seeds: tuple[int, ...] = ()
+    size_seeds: OptionalSeeds = ()
+    split_seeds: OptionalSeeds = ()
+    stage_epochs: tuple[Count, ...] = ()
+    stage_seeds: OptionalSeeds = ()
 
 
 def specs(study: Study) -> list[RunSpec]:

@@ -9,7 +9,7 @@ import pandas as pd
 from lmhld_nb.config import Strict, UserError
 from lmhld_nb.evaluation import intervals
 from lmhld_nb.experiments import beyond_findings, mix, part, tables
-from lmhld_nb.experiments.profile import ModelName, Seeds
+from lmhld_nb.experiments.profile import Areas, ModelName, Seeds
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
 from lmhld_nb.runs import Run
@@ -19,7 +19,7 @@ from lmhld_nb.training.specs import RunSpec
 class LeaveOneOut(Strict):
     """Settings: areas left out, one at a time (empty for all), the network and its seeds."""
 
-    areas: tuple[str, ...] = ()
+    areas: Areas = ()
     model: ModelName = "unet"
     seeds: Seeds = (0, 1, 2)
 

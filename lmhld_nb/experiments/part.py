@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, field_validator
 
 from lmhld_nb import paper, runs
-from lmhld_nb.config import Strict, UserError
+from lmhld_nb.config import Count, Positive, Strict, UserError
 from lmhld_nb.evaluation import METRICS, Confusion, intervals, scores
 from lmhld_nb.experiments import findings, mix, single
-from lmhld_nb.experiments.profile import ModelName, Seeds
+from lmhld_nb.experiments.profile import Areas, ModelName, Seeds
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
 from lmhld_nb.experiments.tables import beside_published, by_order_and_seed, join_ids, order_of, score_table, tested
@@ -28,14 +28,14 @@ Row = Mapping[str, Treatment]
 class Part(Strict):
     """Settings of experiment 4."""
 
-    areas: tuple[str, ...] = ()  # added; empty for all
+    areas: Areas = ()  # added; empty for all
     # In the order of addition; those in the middle change places, one order for each permutation. Areas that the
     # profile does not use are passed over; those named nowhere come last.
-    first: tuple[str, ...] = ("rio", "gorkha", "emilia_romagna")
-    permuted: tuple[str, ...] = ("hokkaido", "taiwan", "jiuzhaigou")
-    last: tuple[str, ...] = ("wenchuan",)
-    orders: PositiveInt | None = None  # how many of them are made, from the first; None for all
-    orders_of: dict[ModelName, PositiveInt] = {}  # the same of single networks
+    first: Areas = ("rio", "gorkha", "emilia_romagna")
+    permuted: Areas = ("hokkaido", "taiwan", "jiuzhaigou")
+    last: Areas = ("wenchuan",)
+    orders: Count | None = None  # how many of them are made, from the first; None for all
+    orders_of: dict[ModelName, Count] = {}  # the same of single networks
     # What each stage does with each of `LAYER_GROUPS`; the last row holds for all that follow. Empty for the paper's.
     schedule: tuple[dict[str, Treatment], ...] = ()
     compared: ModelName = "unet"  # network for which the strategy is compared with others, in the first order
@@ -43,7 +43,7 @@ class Part(Strict):
     seeds: Seeds = (0, 1, 2)  # of that comparison
     # In it, strengths of elastic weight consolidation and shares of earlier patches shown again to choose from, by F1
     # on the validation patches of all areas.
-    ewc: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (100.0, 1000.0, 10000.0)
+    ewc: Annotated[tuple[Positive, ...], Field(min_length=1)] = (100.0, 1000.0, 10000.0)
     replay: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = (0.05, 0.2)
 
     @field_validator("schedule")

@@ -17,7 +17,7 @@ from lmhld_nb.evaluation import METRICS, best_threshold, intervals, objects
 from lmhld_nb.evaluation.objects import Tally
 from lmhld_nb.evaluation.ranking import STEPS, Ranked
 from lmhld_nb.experiments import findings, part
-from lmhld_nb.experiments.profile import Bands, ModelName
+from lmhld_nb.experiments.profile import Areas, Bands, ModelName
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study, open_dataset
 from lmhld_nb.experiments.tables import score_table
@@ -48,7 +48,7 @@ class Events(Strict):
     """A data set of unseen landslides, its areas (empty: all), and the bands of the network (None: the profile's)."""
 
     data: str
-    areas: tuple[str, ...] = ()
+    areas: Areas = ()
     bands: Bands | None = None
 
 

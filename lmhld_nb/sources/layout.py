@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -25,6 +25,9 @@ Split = Literal["train", "val", "test"]
 Channels = Literal["first", "last"]
 _SPLIT_WORDS: dict[Split, str] = {"train": "train training", "val": "val valid validation", "test": "test testing"}
 SPLITS = {word: split for split, words in _SPLIT_WORDS.items() for word in words.split()}
+_RUN = r"[^\d\s]*\d{1,9}(-\d{1,9})?"  # of ids
+Code = Annotated[int, Field(ge=-(2**31), lt=2**32)]  # of a pixel in a mask
+Metres = Annotated[float, Field(gt=0, le=1e6)]
 _Images = dict[str, dict[str, str]]  # path → text of each placeholder
 
 
@@ -37,11 +40,11 @@ class Part(config.Strict):
     dem: str | None = None
     exclude: tuple[str, ...] = ()
     area: str | None = None
-    ids: str | None = Field(None, pattern=r"^[^\d\s]*\d+(-\d+)?( [^\d\s]*\d+(-\d+)?)*$")  # what {id} may be: 1-615 ls_7
+    ids: str | None = Field(None, pattern=rf"^{_RUN}( {_RUN})*$")  # what {id} may be: 1-615 ls_7
     split: Split | None = None
     stack: bool = False  # one array file holds many images
     channels: Channels | None = None
-    landslide_codes: tuple[int, ...] | None = None
+    landslide_codes: tuple[Code, ...] | None = None
     optional: bool = False  # may be absent
     unlabelled: bool = False  # images may lack labels, and can be mapped then, but not scored
 
@@ -63,9 +66,13 @@ class Part(config.Strict):
         if self.ids is None:
             return fits
         runs = re.findall(r"(\D*)(\d+)(?:-(\d+))?(?: |$)", self.ids)
-        known = {(word, n) for word, first, last in runs for n in range(int(first), int(last or first) + 1)}
-        ids = {path: re.fullmatch(r"(\D*)(\d+)", text.get("id", "")) for path, text in fits.items()}
-        return {path: fits[path] for path, own in ids.items() if own and (own[1], int(own[2])) in known}
+        ids = {path: re.fullmatch(r"(\D*)(\d{1,9})", text.get("id", "")) for path, text in fits.items()}
+
+        def is_named(own: re.Match[str]) -> bool:
+            number = int(own[2])
+            return any(own[1] == word and int(first) <= number <= int(last or first) for word, first, last in runs)
+
+        return {path: fits[path] for path, own in ids.items() if own and is_named(own)}
 
 
 class Layout(config.Strict):
@@ -79,14 +86,14 @@ class Layout(config.Strict):
     channels: Channels = "first"
     image_key: str | None = None
     mask_key: str | None = None
-    landslide_codes: tuple[int, ...] = (1,)
-    label_nodata_codes: tuple[int, ...] | None = None  # left out: 255, unless that is a landslide code
+    landslide_codes: tuple[Code, ...] = (1,)
+    label_nodata_codes: tuple[Code, ...] | None = None  # left out: 255, unless that is a landslide code
     nodata: float | dict[str, float] | None = None  # for all, or by area
-    scale: float = 1.0
-    resolution_m: float | dict[str, float] | None = None  # for all, or by area
+    scale: config.Positive = 1.0
+    resolution_m: Metres | dict[str, Metres] | None = None  # for all, or by area
     georeferenced: bool = True
     extra_bands: Literal["error", "ignore"] = "error"
-    patch_size: int | dict[str, int] | None = None  # side of the patches in pixels, for all or by area
+    patch_size: config.Count | dict[str, config.Count] | None = None  # side in pixels, for all or by area
 
     @model_validator(mode="after")
     def _check_codes(self) -> Layout:
