@@ -220,7 +220,7 @@ def test_what_rounding_cannot_do_is_contradicted(p, r, sign):
 
 @given(st.tuples(*[st.floats(0.6, 0.95)] * 2), st.lists(st.tuples(*[st.floats(0, 1)] * 2), min_size=6, max_size=6))
 def test_a_mean_of_orders_lies_no_lower_than_the_spread_allows(start, shifts):
-    spread = [paper.LARGEST_ORDER_DIFFERENCES[name] for name in ("precision", "recall")]
+    spread = [paper.quotes()[f"order_{name}"].number for name in ("precision", "recall")]
     p, r = (np.array(start) + np.array(shifts) * spread).T
     below = rules.harmonic(p.mean(), r.mean()) - rules.harmonic(p, r).mean()
     assert -1e-12 <= below <= 1.01 * rules.averaging_gap(p.mean(), r.mean()) + 1e-12

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence, Set
 from functools import partial
+from itertools import permutations
 from math import ceil
 from typing import Annotated, Any
 
@@ -69,12 +70,12 @@ def unique_stages(finals: Sequence[RunSpec]) -> list[RunSpec]:
 
 
 def orders(study: Study) -> dict[str, tuple[str, ...]]:
-    """Return the orders of addition (paper Fig 6): OD1, OD2, … and their areas."""
+    """Return the orders of addition (paper Fig 6): OD1, OD2, … by the permutations of the areas in the middle."""
     settings, used = study.settings("part"), study.areas_of("part")
     named = (settings.first, settings.permuted, settings.last)
     first, permuted, last = ([area for area in areas if area in used] for areas in named)
     rest = [area for area in used if area not in {*first, *permuted, *last}]
-    return chains.orders_of_addition(first, permuted, [*last, *rest])
+    return {f"OD{k}": (*first, *middle, *last, *rest) for k, middle in enumerate(permutations(permuted), start=1)}
 
 
 def first_order(study: Study) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -76,13 +76,6 @@ class Study:
 
     def settings(self, experiment: str) -> Any:
         return self.profile.settings(experiment)
-
-    def with_bands(self, bands: Sequence[str] | None) -> Study:
-        """Return the study with networks that see other bands; None keeps the profile's."""
-        if bands is None:
-            return self
-        rule = self.profile.patches.model_copy(update={"bands": tuple(bands)})
-        return replace(self, profile=self.profile.model_copy(update={"patches": rule}))
 
     def patch_size(self, area: str) -> int:
         """Return an area's patch size in pixels; raises `UserError` where it is ``published`` and nothing is."""

@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 from typing import Any
 
@@ -67,8 +67,10 @@ def specs(study: Study) -> list[RunSpec]:
 
 def event_networks(study: Study, events: Events) -> list[RunSpec]:
     """Return the networks that map events: last stages of LMHLD_part in the first order, on their bands, by seed."""
-    settings, chained = study.settings("unseen"), study.with_bands(events.bands)
-    return part.last_stages(chained, part.first_order(chained), networks=(settings.model,))
+    rule = study.profile.patches
+    rule = rule.model_copy(update={"bands": events.bands or rule.bands})
+    chained = replace(study, profile=study.profile.model_copy(update={"patches": rule}))
+    return part.last_stages(chained, part.first_order(chained), networks=(study.settings("unseen").model,))
 
 
 def about(dataset: DataSet, area: str) -> str:

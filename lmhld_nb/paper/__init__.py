@@ -173,12 +173,6 @@ def _texts(name: str) -> pd.DataFrame:
     return pd.read_csv(FOLDER / name, dtype=str, keep_default_na=False)
 
 
-LARGEST_ORDER_DIFFERENCES: Mapping[str, float] = MappingProxyType(
-    {score: quotes()[f"order_{score}"].number for score in SCORES}
-)
-"""Largest differences of scores between orders of addition (section 4.4). Of F1 the text says "on seven models"."""
-
-
 def area_name(area: str) -> str:
     """Return an area's name for figures; for areas the paper does not have that is their key, as a name is written."""
     table = areas()

@@ -315,9 +315,12 @@ def counts_on(run: Run, spec: PatchSpec) -> pd.DataFrame:
 
 
 def score_whole_area(run: Run, device: torch.device, progress: bool) -> None:
-    """Count all windows of a run's area (`scoring.window_counts`), beside its metrics; raises as `patch_set`."""
+    """Count all windows of a run's area (`scoring.window_counts`), then sum them up; raises as `patch_set`."""
     (patch_set,) = patch_sets(run.spec, progress)
     model = run.model().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     scenes = sources.load(patch_set.spec.dataset).scenes_of(patch_set.spec.area)
-    counts = scoring.window_counts(model, patch_set, scenes, run.recipe, device, progress)
-    scoring.write_whole_area(run.folder, run.spec.run_id, counts)
+    windows = scoring.window_counts(model, patch_set, scenes, run.recipe, device, progress)
+    scoring.write(run.folder / scoring.WINDOWS_FILE, windows)
+    scores = {name: counts.as_dict() for name, counts in scoring.whole_area(windows).items()}
+    record = seals.sealed({"run_id": run.spec.run_id, **scores}, run.folder, [scoring.WINDOWS_FILE])
+    write_json(run.folder / scoring.WHOLE_AREA_FILE, record)

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from lmhld_nb import scenes, seals
-from lmhld_nb.config import atomic_path, write_json
+from lmhld_nb import scenes
+from lmhld_nb.config import atomic_path
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.patches.batches import Batches, load_split
 from lmhld_nb.patches.patch_sets import PatchSet
@@ -184,13 +184,6 @@ def in_windows(predicted: np.ndarray, truth: np.ndarray, known: np.ndarray, size
 def whole_area(windows: pd.DataFrame) -> dict[str, Confusion]:
     """Sum the rows of `window_counts`: ``all``, and ``outside_training`` those outside the training patches."""
     return {"all": total(windows), "outside_training": total(windows[windows["trained"] == 0])}
-
-
-def write_whole_area(folder: Path, run_id: str, windows: pd.DataFrame) -> None:
-    """Write a run's whole-area scores beside its metrics, atomically, its windows first."""
-    write(folder / WINDOWS_FILE, windows)
-    scores = {name: counts.as_dict() for name, counts in whole_area(windows).items()}
-    write_json(folder / WHOLE_AREA_FILE, seals.sealed({"run_id": run_id, **scores}, folder, [WINDOWS_FILE]))
 
 
 def write(path: Path, table: pd.DataFrame) -> None:

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -90,18 +89,16 @@ def make(folder: Path, spec: TwinSpec, workers: int = 2, progress: bool = True) 
     todo = [t for t in tasks if not _complete(folder, t)]
     todo.sort(key=lambda t: -t.windows * RECIPES[t.area].patch ** 2)  # the long ones first: workers end together
     if todo:
-        with config.progress_bar(len(todo), "twin", "scene", progress) as bar, _plain_instructions():
+        # The Pythons that start here compute without instructions that only some processors have.
+        name = "NPY_DISABLE_CPU_FEATURES"
+        extensions = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+        plain = " ".join(dict.fromkeys([*os.environ.get(name, "").split(), *extensions]))
+        bar = config.progress_bar(len(todo), "twin", "scene", progress)
+        with bar, config.environment_set(name, plain):
             for _, done in side_by_side(partial(make_scene, folder), todo, workers):
                 done.result()
                 bar.update()
     return [_describe(folder, t) for t in tasks]
-
-
-def _plain_instructions() -> AbstractContextManager[None]:
-    """Have Pythons that start in this block compute without instructions that only some processors have."""
-    name = "NPY_DISABLE_CPU_FEATURES"
-    extensions = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
-    return config.environment_set(name, " ".join(dict.fromkeys([*os.environ.get(name, "").split(), *extensions])))
 
 
 def fingerprint(spec: TwinSpec, scenes: Sequence[Scene]) -> str:
