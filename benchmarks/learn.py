@@ -2,12 +2,14 @@
 
     python -m benchmarks.learn [--scenes jinsha moxi hokkaido bijie] [--draws 3] [--steps 150]
 
-Reads the real samples in the folder that LMHLD_SHARED_DATA names, and as start networks U-Nets of `lmhld run real
---experiment single` in `runs/`. A draw is a place: a landslide chosen at random and those nearest to it are labelled,
-as polygons, and `lmhld learn` reads the ground around them as searched. All networks of a draw are scored on the same
-ground: what lies outside the labelled ground of its largest number of landslides. A number of landslides is left out
-where it is more than three quarters of those in the scene: Jinsha's part has 11, Moxi's 57, Hokkaido 162, Bijie 32
-pictures. The numbers tried are 0, 5, 20 and 100.
+Reads the real samples in the folder that LMHLD_SHARED_DATA names, and as start networks U-Nets of the profile `real` in
+`runs/`: one of `leave_one_out`, which has learnt all areas but the scene's own; where that is not finished, one of
+`single`, which has learnt one other area. The column `start` says what it has learnt, and its run. "All but" is not far
+away: Jinsha C's has learnt its neighbour A, and Hokkaido's the same event at 10 m (Iburi). A draw is a place: a
+landslide chosen at random and those nearest to it are labelled, as polygons, and `lmhld learn` reads the ground around
+them as searched. All networks of a draw are scored on the same ground: what lies outside the labelled ground of its
+largest number of landslides. A number of landslides is left out where it is more than three quarters of those in the
+scene: Jinsha's part has 11, Moxi's 57, Hokkaido 162, Bijie 32 pictures. The numbers tried are 0, 5, 20 and 100.
 
 To be affordable, scenes are parts (1,024 px a side of Jinsha C and Moxi, all of Hokkaido's block, every fourth picture
 of Bijie), patches have 64 px, and each network learns for 150 steps where `lmhld learn` takes 600: the networks are
@@ -48,10 +50,12 @@ from scipy.special import expit, logit
 from shapely.geometry import shape
 
 from benchmarks import common
-from lmhld_nb import mapping, scenes
-from lmhld_nb.config import ROOT, runs_dir
+from lmhld_nb import experiments, mapping, scenes
+from lmhld_nb.config import ROOT
 from lmhld_nb.evaluation import Confusion
+from lmhld_nb.experiments import leave_one_out
 from lmhld_nb.mapping import candidates, labelled, learning, prediction
+from lmhld_nb.runs import Run
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.training import weights as networks
 
@@ -63,13 +67,27 @@ COUNTS = (0, 5, 20, 100)
 PATCH, SIDE, GAP = 64, 1024, 64  # px: of a patch, of a part of a scene, of no data between pictures
 CORNERS = {"jinsha": (256, 896), "moxi": (1280, 1152)}  # first row and column: where landslides are most
 METRES = {"jinsha": 0.5, "moxi": 1.0, "hokkaido": 3.0, "bijie": 0.8}
-STARTS = {  # the area of the profile `real` that the start network has learnt alone, and its run
-    "jinsha": ("jinsha_a", "0814dcb7c42b1d6c"),
-    "moxi": ("jinsha_a", "0814dcb7c42b1d6c"),
-    "hokkaido": ("moxi", "4f9c5015bd34e026"),
-    "bijie": ("moxi", "4f9c5015bd34e026"),
+AREAS = {  # of the profile `real`: the scene's own, and the one that is learnt alone where `leave_one_out` is missing
+    "jinsha": ("jinsha_c", "jinsha_a"),
+    "moxi": ("moxi", "jinsha_a"),
+    "hokkaido": ("hokkaido", "moxi"),
+    "bijie": ("bijie", "moxi"),
 }
 FLIPS = ((), (1,), (2,), (1, 2))
+
+
+def start_networks() -> dict[str, tuple[str, Run]]:
+    """Return, by scene, what the start network has learnt, and its run."""
+    study = experiments.open_study(experiments.load("real"), progress=False)
+    without = leave_one_out.without(study)
+    found = {}
+    for name, (own, other) in AREAS.items():
+        joint = study.finished(without[own])
+        alone = study.finished(study.trainings((study.patch_spec(other),), ("unet",), (0,)))
+        if not joint and not alone:
+            sys.exit(f"{name}: no start network; make it with `lmhld run real --experiment leave_one_out`")
+        found[name] = (f"all but {own}", joint[0]) if joint else (f"{other} alone", alone[0])
+    return found
 
 
 def read(path: Path, corner: tuple[int, int] | None = None) -> np.ndarray:
@@ -154,12 +172,11 @@ def scored(probability: np.ndarray, judged: tuple[float, float], truth: np.ndarr
     return scores | {"all_landslide_f1": everything.f1}
 
 
-def measure(name: str, draw: int, steps: int, done: set[tuple]) -> Iterator[list[dict]]:
+def measure(name: str, draw: int, steps: int, learnt: str, run: Run, done: set[tuple]) -> Iterator[list[dict]]:
     """Yield the cells of one draw that are not there yet, each as its rows."""
     path, codes = laid_out(name)
     by_count, truth, landslides = labels_of(path, codes, draw)
-    area, run = STARTS[name]
-    file = runs_dir() / run / "weights.safetensors"
+    file = run.weights_file
     wanted, settings = truth != 255, mapping.LearnSettings(steps, PATCH, workers=1, device="cpu")
     scene = mapping.scene_of_file(path, BANDS)
     with scenes.open_image(scene) as image:
@@ -170,12 +187,17 @@ def measure(name: str, draw: int, steps: int, done: set[tuple]) -> Iterator[list
         values[:, ~image.valid(stored)] = 0
     start = networks.load(file)[0]
     found = {"start": probabilities(start, values, wanted)}
-    about = {"of": landslides, "px": f"{codes.shape[0]}x{codes.shape[1]}", "patch": PATCH, "start": f"{area} {run}"}
+    about = {
+        "of": landslides,
+        "px": f"{codes.shape[0]}x{codes.shape[1]}",
+        "patch": PATCH,
+        "start": f"{learnt}, {run.spec.run_id}",
+    }
     about |= {"scene": name, "draw": draw, "steps": steps}
-    if (name, draw, 0, steps) not in done:
+    if (name, draw, 0, steps, about["start"]) not in done:
         yield [about | {"landslides": 0, "candidate": "start"} | scored(found["start"], (0.5, 1.0), truth)]
     for count, labels in by_count.items():
-        if (name, draw, count, steps) in done:
+        if (name, draw, count, steps, about["start"]) in done:
             continue
         work, began = FOLDER / labels.stem, time.perf_counter()
         with ExitStack() as stack:
@@ -211,20 +233,18 @@ def measure(name: str, draw: int, steps: int, done: set[tuple]) -> Iterator[list
 def main() -> None:
     """Measure what is missing, cell by cell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scenes", nargs="+", default=list(STARTS), choices=list(STARTS))
+    parser.add_argument("--scenes", nargs="+", default=list(AREAS), choices=list(AREAS))
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--steps", type=int, default=150)
     options = parser.parse_args()
-    for _, run in STARTS.values():
-        if not (runs_dir() / run / "weights.safetensors").exists():
-            sys.exit(f"{runs_dir() / run}: no start network; make it with `lmhld run real --experiment single`")
+    starts = start_networks()
     FOLDER.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     rows = pd.read_csv(TABLE).to_dict("records") if TABLE.exists() else []
     for draw in range(options.draws):
         for name in options.scenes:
-            done = {(row["scene"], row["draw"], row["landslides"], row["steps"]) for row in rows}
-            for cell in measure(name, draw, options.steps, done):
+            done = {tuple(row[key] for key in ("scene", "draw", "landslides", "steps", "start")) for row in rows}
+            for cell in measure(name, draw, options.steps, *starts[name], done):
                 rows += [row | {"cpu": common.cpu_name()} for row in cell]
                 pd.DataFrame(rows).to_csv(TABLE, index=False, float_format="%.4g")
                 for row in cell:

@@ -33,7 +33,7 @@ def data_list() -> None:
 
 @data.command("get", epilog="Example: lmhld data get hokkaido --from ~/Downloads/hokkaido.zip")
 def data_get(
-    name: Annotated[str, argument("NAME", "a name of `lmhld data list`")],
+    name: Annotated[str, argument("NAME", "a name of `lmhld data list`, or `weights`: a network to begin with")],
     from_path: Annotated[Path | None, option("PATH", "adopt this folder or archive, no download", "--from")] = None,
     layout: Annotated[Path | None, option("PATH", "YAML that says where images and masks lie")] = None,
     quiet: Quiet = False,
@@ -41,6 +41,12 @@ def data_get(
     """Make, download or adopt a data set. Repeat it after an interruption and it goes on."""
     from lmhld_nb import sources
 
+    if name == "weights":
+        from lmhld_nb.mapping import start
+
+        path, lines = start.get()
+        typer.echo("\n".join([str(path), *lines]))
+        return
     dataset = sources.get(name, from_path, progress=not quiet, layout=layout)
     typer.echo(sources.summary(dataset))
 

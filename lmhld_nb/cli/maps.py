@@ -27,6 +27,8 @@ def learn(
     freeze: Annotated[int, option("NUMBER", "encoder levels of that network that keep their weights")] = 0,
     bands: Annotated[str | None, option("NAMES", "names of the files' bands in order, e.g. red,green,blue")] = None,
     nodata: Annotated[float | None, option("NUMBER", "no-data value; default: the files' own")] = None,
+    before: Annotated[Path | None, option("PATH", "the scene before the event, on its grid: changes are bands")] = None,
+    dem: Annotated[Path | None, option("PATH", "elevation in metres, any grid: elevation and slope are bands")] = None,
     steps: Annotated[int | None, option("NUMBER", "training steps of each network; default: about a minute")] = None,
     device: Device = "auto",
     workers: Workers = None,
@@ -52,7 +54,7 @@ def learn(
         (mapping.scene_of_file(image, names, nodata), LabelFile(file, ground, layer, *classes, around=review))
         for image, file, ground in labelled
     ]
-    settings = mapping.LearnSettings(steps, freeze=freeze, device=device, workers=workers)
+    settings = mapping.LearnSettings(steps, freeze=freeze, device=device, workers=workers, before=before, dem=dem)
     card = mapping.learn(*first, out, others, start, settings, not quiet)
     typer.echo(f"{card['landslides']} landslides, {card['labelled_share']:.1%} of the scene labelled: searched.gpkg")
     for row in card["candidates"]:
@@ -83,6 +85,7 @@ def map_(
     min_area_px: Annotated[int | None, option("NUMBER", "the same in pixels")] = None,
     fill_holes_m2: Annotated[float, option("NUMBER", "fill smaller holes of polygons, in m²")] = 0.0,
     smooth: Annotated[bool, typer.Option(help="smooth outlines, within half a pixel")] = True,
+    before: Annotated[Path | None, option("PATH", "the scene before the event, where the network wants it")] = None,
     dem: Annotated[Path | None, option("PATH", "elevation in metres, any grid: slope and relief of polygons")] = None,
     least_slope: Annotated[float, option("NUMBER", "degrees; flatter ground is no landslide (needs --dem)")] = 0.0,
     clouds: Annotated[Path | None, option("PATH", "polygons, or a mask on the scene's grid: not imaged")] = None,
@@ -105,7 +108,7 @@ def map_(
     names = tuple(bands.split(",")) if bands else None
     settings = mapping.MapSettings(
         threshold, overlap, batch_size, min_area_px, min_area_m2, fill_holes_m2, smooth, dem, least_slope, clouds,
-        keep_rims, searched, resolution, precision, device, view,
+        keep_rims, searched, resolution, precision, device, view, before,
     )  # fmt: skip
     first, *others = mosaics.files_of(scene)
     described = mapping.scene_of_file(first, names, nodata, truth, truth_code)

@@ -86,6 +86,9 @@ def scores(confusion: Confusion) -> dict[str, float]:
     return {name: metric.of(confusion) for name, metric in METRICS.items()}
 
 
+CHANGE = "_change"  # ends the name of a band that is the difference from an earlier image
+
+
 @dataclass(frozen=True)
 class Threshold:
     """A one-feature rule: landslide where ``feature`` is above (or below) ``value``."""
@@ -117,7 +120,7 @@ def _features(images: np.ndarray, bands: tuple[str, ...]) -> dict[str, np.ndarra
         features["green share"] = values[bands.index("green")].astype(np.float32) / visible
     if {"red", "nir"} <= set(bands):
         features["NDVI"] = ndvi(values, bands)
-    return features
+    return features | {band: value for band, value in zip(bands, values, strict=True) if band.endswith(CHANGE)}
 
 
 def _best_cut(name: str, above: bool, feature: np.ndarray, truth: np.ndarray) -> Threshold:

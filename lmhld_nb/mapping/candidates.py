@@ -33,6 +33,8 @@ class LearnSettings:
     seed: int = 0
     device: str = "auto"
     workers: int | None = None  # networks side by side; None for one per core, or one on a GPU
+    before: Path | None = None  # the scene before the event, on its grid: each band's change is a further band
+    dem: Path | None = None  # elevation in metres, on any grid: elevation and slope are further bands
 
     def __post_init__(self) -> None:
         if self.patch is not None and (self.patch < labelled.LEAST_PATCH or self.patch % 16):

@@ -15,6 +15,7 @@ from rasterio.enums import Resampling
 from lmhld_nb import scenes
 from lmhld_nb.evaluation.objects import NO_LABEL
 from lmhld_nb.mapping.folder import MASK, OVERLAY
+from lmhld_nb.mapping.further import is_further
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import Image
 
@@ -111,6 +112,7 @@ def draw_overlay(folder: Path, image: Image, bands: tuple[str, ...]) -> None:
 def colours(image: Image, bands: tuple[str, ...], window: Window, step: int) -> tuple[np.ndarray, np.ndarray]:
     """Return every ``step``-th pixel of a window for the eye, (rows, cols, 3) from 0 to 1, and where there is data."""
     colour: tuple[str, ...] = ("red", "green", "blue")
+    bands = tuple(band for band in bands if not is_further(band))
     if not set(colour) <= set(bands):  # near infrared, red, green, say; or shades of grey
         colour = bands[::-1][:3] if len(bands) >= 3 else bands[:1] * 3
     values = scenes.read_decimated(partial(image.read, bands=colour), window, step)

@@ -28,7 +28,7 @@ class MapSettings:
     min_area_m2: float | None = None  # the same; with neither, `LEAST_PX` pixels as predicted
     fill_holes_m2: float = 0.0  # smaller holes of polygons are filled
     smooth: bool = True  # outlines within half a pixel of the pixels' edges
-    dem: Path | None = None  # elevation in metres, on any grid: slope and relief of each landslide
+    dem: Path | None = None  # elevation in metres, on any grid: slope and relief of each landslide; bands, if wanted
     least_slope: float = 0.0  # degrees; flatter ground is no landslide (needs ``dem``)
     clouds: Path | None = None  # polygons, or a mask on the scene's grid: not imaged
     keep_rims: bool = False  # rims of pure white or black are imaged
@@ -37,6 +37,7 @@ class MapSettings:
     precision: str = "auto"  # ``fp32``, ``bf16``, or the one the network was tested in (bf16 only where native)
     device: str = "auto"  # or ``cpu``, ``cuda``
     view: bool = False  # write the live map too (`page`)
+    before: Path | None = None  # the scene before the event, on its grid, for networks that have learnt from pairs
 
     def __post_init__(self) -> None:
         if not (self.threshold is None or 0 < self.threshold < 1) or not 0 <= self.overlap <= 0.9:

@@ -30,7 +30,7 @@ from lmhld_nb import scenes
 from lmhld_nb.config import UserError, atomic_path, write_json
 from lmhld_nb.evaluation import Confusion, best_threshold, intervals
 from lmhld_nb.evaluation import scores as scores_of
-from lmhld_nb.mapping import candidates, heldback, inputs, labelled, prediction
+from lmhld_nb.mapping import candidates, further, heldback, inputs, labelled, prediction
 from lmhld_nb.mapping.candidates import LearnSettings, Task
 from lmhld_nb.mapping.heldback import Judged
 from lmhld_nb.mapping.labelled import LANDSLIDE, UNLABELLED, Ground, LabelFile
@@ -92,7 +92,8 @@ def learn(
     pairs = [(scene, labels), *also]
     if foreign := sorted(path.name for path in out.glob("*") if path.name not in (*FILES, WORK)):
         raise UserError(f"{out}: holds other files ({foreign[0]}); choose a new or empty folder")
-    for path in (start, *(path for _, file in pairs for path in (file.path, file.searched))):
+    beside = (start, settings.before, settings.dem)
+    for path in (*beside, *(path for _, file in pairs for path in (file.path, file.searched))):
         if path is not None and path.resolve().parent == out.resolve():
             raise UserError(f"{path}: lies in the folder of the results; choose another folder for these")
     with ExitStack() as stack:
@@ -125,7 +126,11 @@ def compare(
     for scene, file in pairs:
         image = stack.enter_context(scenes.open_image(scene))
         own = tuple(band for band in scene.bands if band not in ("", "alpha"))
+        own += further.names(own, settings.before, settings.dem)
         bands = tuple(start_card.get("bands", grounds[0].bands if grounds else own))
+        if settings.dem and not set(further.TERRAIN) <= set(bands):
+            raise UserError(f"{start}: has not learnt from elevation ({', '.join(bands)}); leave out --dem, or --from")
+        image = further.stacked(stack, image, bands, settings.before, settings.dem)
         inputs.check_image(image, bands)
         if not grounds and any(area.get("grid") == _grid(image) for area in start_card.get("areas", {}).values()):
             problem = f"has learnt from {scene.image.name}, so nothing could be held back from it"
@@ -145,7 +150,7 @@ def compare(
         grounds[0].notes.extend(f"{start}: {line}" for line in unlike(grounds[0].image, start_card, statistics[0]))
     steps = settings.steps or int(np.clip(candidates.PIXELS / candidates.BATCH / size**2, 200, 600))
     named = [asdict(settings) | {"workers": 0}, steps, size, bands, digest_of(start) if start else ""]
-    digest = hashlib.sha256(json.dumps(named).encode())
+    digest = hashlib.sha256(json.dumps(named, default=str).encode())
     for array in (folds, *(array for both in arrays for array in both)):
         digest.update(np.ascontiguousarray(array).data)
     tasks = [
@@ -248,7 +253,10 @@ def _card(
         "labelled_px": total,
         "labelled_share": total / ground.labels.size,
         "notes": [note for one in compared.grounds for note in one.notes],
-        "settings": asdict(settings) | {"steps": task.steps},
+        "settings": {
+            name: value.name if isinstance(value, Path) else value
+            for name, value in (asdict(settings) | {"steps": task.steps}).items()
+        },
         "versions": {"lmhld_nb": lmhld_nb.__version__, "torch": torch.__version__},
     }  # fmt: skip
 

@@ -20,7 +20,7 @@ import lmhld_nb
 from lmhld_nb import scenes
 from lmhld_nb.config import UserError, printable, progress_bar, write_json
 from lmhld_nb.evaluation import objects
-from lmhld_nb.mapping import files, imaged, inputs, onnx_files, outlines, page, prediction, qgis, terrain
+from lmhld_nb.mapping import files, further, imaged, inputs, onnx_files, outlines, page, prediction, qgis, terrain
 from lmhld_nb.mapping import folder as map_folder
 from lmhld_nb.mapping.imaged import Imaged
 from lmhld_nb.mapping.inputs import MapSettings
@@ -60,7 +60,7 @@ def map_scene(
     began = time.perf_counter()
     beside = weights.with_name("searched.gpkg")  # what `lmhld learn` writes
     searched_file = settings.searched or (beside if beside.is_file() else None)
-    sides = (scene.mask, scene.polygons, settings.dem, settings.clouds, searched_file)
+    sides = (scene.mask, scene.polygons, settings.dem, settings.clouds, settings.before, searched_file)
     read = [path for path in (scene.image, *others, weights, *sides) if path]
     with map_folder.all_or_nothing(out, read) as folder, ExitStack() as stack:
         is_onnx = weights.suffix == ".onnx"
@@ -76,16 +76,16 @@ def map_scene(
         image = stack.enter_context(scenes.open_image(scene, others))
         metres = inputs.resolution_of(settings, card, weights, image)
         view = image if metres is None else stack.enter_context(scenes.open_image(scene, others, metres))
+        is_own, plain = view.transform == image.transform, image  # its own resolution
+        image = further.stacked(stack, plain, bands, settings.before, settings.dem)
+        view = image if is_own else further.stacked(stack, view, bands, settings.before, settings.dem, metres)
         inputs.check_image(view, bands)
-        if view.transform == image.transform:  # that is its own resolution
-            view = image
         ground = terrain.read(settings.dem, image) if settings.dem else None
         searched = _searched(image, searched_file, must_meet=settings.searched is not None)
-        hidden, hidden_px = imaged.hidden(image, settings.clouds, settings.keep_rims)
+        hidden, hidden_px = imaged.hidden(plain, settings.clouds, settings.keep_rims)
         if hidden is not None:
-            is_own, whole = view is image, image
-            image = Imaged(image, hidden, whole)
-            view = image if is_own else Imaged(view, hidden, whole)
+            image = Imaged(image, hidden, plain)
+            view = image if is_own else Imaged(view, hidden, plain)
         has_labels = scene.mask or scene.polygons
         labels = stack.enter_context(scenes.open_labels(scene, image)) if has_labels else None
         stack.enter_context(engine.settings(device))

@@ -29,10 +29,15 @@ class Terrain:
     step: int
     transform: Affine
 
+    def at(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        """Return elevation and slope (rows, cols) of the image's pixels, each that of its cell."""
+        rows, cols = np.arange(window.height) + window.row, np.arange(window.width) + window.col
+        cells = np.ix_(rows // self.step, cols // self.step)
+        return self.elevation[cells], self.slope[cells]
+
     def is_steep(self, window: Window, least: float) -> np.ndarray:
         """Return (rows, cols) of the image's pixels: False where the slope is below ``least`` degrees."""
-        rows, cols = np.arange(window.height) + window.row, np.arange(window.width) + window.col
-        return ~(self.slope[rows // self.step][:, cols // self.step] < least)
+        return ~(self.at(window)[1] < least)
 
     def below(self, geometry: BaseGeometry) -> tuple[float, float]:
         """Return mean slope (degrees) and relief (m, highest less lowest) of the cells that a geometry touches."""

@@ -8,6 +8,7 @@ import numpy as np
 from rasterio.enums import ColorInterp
 
 from lmhld_nb.config import UserError
+from lmhld_nb.mapping import further
 from lmhld_nb.mapping.prediction import Statistics
 from lmhld_nb.scenes import rasters, read_decimated
 from lmhld_nb.scenes.rasters import Window
@@ -36,10 +37,11 @@ def unlike(image: Image, card: dict[str, Any], statistics: Statistics) -> list[s
     percentiles = card.get("percentiles") or {}
     known = [np.array([percentiles[band] for band in bands]).T] if set(bands) <= set(percentiles) else []
     means = [known[0][2]] if known else [np.array(area["mean"], float) for area in areas if area.get("mean")]
-    means = [mean for mean in means if len(mean) == len(bands) and (mean > 0).all()]
+    kept = [number for number, band in enumerate(bands) if not further.is_further(band)]  # a change may be 0
+    means = [mean for mean in means if len(mean) == len(bands) and (mean[kept] > 0).all()]
     if pixels.size and means:
         own = np.median(pixels, axis=1) if known else pixels.mean(axis=1)
-        lines += _values(own, means, bands)
+        lines += _values(own[kept], [mean[kept] for mean in means], tuple(bands[number] for number in kept))
     if pixels.size and known and len(areas) == 1 and areas[0].get("std"):
         lines += _outside(pixels, statistics, known[0], (areas[0]["mean"], areas[0]["std"]), bands)
     return lines

@@ -1,0 +1,102 @@
+"""Further bands of a scene, from files beside it: the change since an image from before the event, and the terrain."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from rasterio.transform import array_bounds
+
+from lmhld_nb import scenes
+from lmhld_nb.config import UserError
+from lmhld_nb.evaluation.counts import CHANGE
+from lmhld_nb.mapping import terrain
+from lmhld_nb.mapping.terrain import Terrain
+from lmhld_nb.scenes import rasters
+from lmhld_nb.scenes.rasters import Window
+from lmhld_nb.scenes.scene import Image
+
+TERRAIN = ("elevation", "slope")  # metres and degrees, in cells as `terrain.read` has them
+
+
+def names(bands: Sequence[str], before: Path | None, dem: Path | None) -> tuple[str, ...]:
+    """Return the bands that the files add to ``bands``: one change for each, elevation and slope."""
+    return (*(f"{band}{CHANGE}" for band in bands if before), *(TERRAIN if dem else ()))
+
+
+def is_further(band: str) -> bool:
+    """Say whether a band of this name is one of `names`."""
+    return band in TERRAIN or band.endswith(CHANGE)
+
+
+class Stacked(Image):
+    """An image with further bands, float32; a pixel that lacks data in one of those read is NaN in all of them.
+
+    ``before`` is subtracted band by band, in stored units; ``ground`` lies on the image's grid.
+    """
+
+    def __init__(self, image: Image, bands: Sequence[str], before: Image | None, ground: Terrain | None) -> None:
+        super().__init__(replace(image.scene, bands=(*image.scene.bands, *bands)), image._raster)
+        self._image, self._before, self._ground = image, before, ground
+        self.nodata, self.dtype = float("nan"), np.dtype(np.float32)
+
+    def read(self, window: Window, bands: Sequence[str]) -> np.ndarray:  # type: ignore[override]
+        own = self._image.scene.bands
+        held = [band for band in own if band in bands or f"{band}{CHANGE}" in bands] or own
+        after = self._image.read(window, held)
+        known, layers = self._image.valid(after), dict(zip(held, after.astype(np.float32), strict=True))
+        if self._before is not None and (changed := [band for band in held if f"{band}{CHANGE}" in bands]):
+            earlier = self._before.read(window, changed)
+            known &= self._before.valid(earlier)
+            layers |= {f"{band}{CHANGE}": layers[band] - one for band, one in zip(changed, earlier, strict=True)}
+        if self._ground is not None and set(TERRAIN) & set(bands):
+            layers |= {name: one for name, one in zip(TERRAIN, self._ground.at(window), strict=True) if name not in own}
+        values = np.stack([layers[band] for band in bands]).astype(np.float32)
+        values[:, ~(known & np.isfinite(values).all(axis=0))] = np.nan
+        return values
+
+
+def stacked(
+    stack: ExitStack, image: Image, bands: Sequence[str], before: Path | None, dem: Path | None,
+    metres: float | None = None,
+) -> Image:  # fmt: skip
+    """Return an image with those of ``bands`` that it lacks and files can give; they stay open with ``stack``.
+
+    ``metres`` is the resolution that the image was opened at, None for its own. UserError where a file is missing,
+    is not needed (``before``), or does not fit the image.
+    """
+    path, further = image.scene.image, [band for band in bands if band not in image.scene.bands and is_further(band)]
+    wants_change, wants_terrain = any(band.endswith(CHANGE) for band in further), bool(set(TERRAIN) & set(further))
+    if wants_change and before is None:
+        raise UserError(f"{path}: the network wants the change since an image from before; give that with --before")
+    if wants_terrain and dem is None:
+        raise UserError(f"{path}: the network wants {' and '.join(TERRAIN)}; give elevation in metres with --dem")
+    if before is not None and not wants_change:
+        raise UserError(f"{before}: the network has not learnt from pairs ({', '.join(bands)}); leave out --before")
+    earlier = stack.enter_context(_opened(image, before, metres)) if before is not None else None
+    if earlier is not None and not _on_one_grid(earlier, image):
+        mend = "warp it to the scene's grid first (gdalwarp -te … -ts …)"
+        raise UserError(f"{before}: lies on another grid than {path.name}; {mend}")
+    ground = terrain.read(dem, image) if dem is not None and wants_terrain else None
+    return Stacked(image, further, earlier, ground) if further else image
+
+
+def _on_one_grid(one: Image, other: Image) -> bool:
+    """Say whether two images have the same pixels; their corners may differ by a twentieth of one."""
+    corners = [array_bounds(*image.shape, image.transform) for image in (one, other)]
+    near = np.abs(np.subtract(*corners)).max() <= abs(other.transform.a) / 20
+    return one.shape == other.shape and one.crs == other.crs and bool(near)
+
+
+def _opened(image: Image, before: Path, metres: float | None) -> AbstractContextManager[Image]:
+    scene = image.scene
+    with rasters.open_raster(before) as source:
+        described = rasters.band_names(source)
+        if source.count != len(scene.bands) or (any(described) and described != scene.bands):
+            held = ", ".join(name or "?" for name in described)
+            problem = f"its bands are {held}, those of {scene.image.name} {', '.join(scene.bands)}"
+            raise UserError(f"{before}: {problem}; export it with the same bands in the same order")
+    if before.samefile(scene.image):
+        raise UserError(f"{before}: is the scene itself; give an image from before the event")
+    return scenes.open_image(replace(scene, image=before), resolution_m=metres)
