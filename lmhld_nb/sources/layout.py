@@ -35,6 +35,8 @@ class Part(config.Strict):
     masks: str | None = None
     polygons: str | None = None
     dem: str | None = None
+    layer: str | None = None
+    where: str | None = None
     exclude: tuple[str, ...] = ()
     area: str | None = None
     ids: str | None = Field(None, pattern=r"^[^\d\s]*\d+(-\d+)?( [^\d\s]*\d+(-\d+)?)*$")  # what {id} may be: 1-615 ls_7
@@ -81,7 +83,7 @@ class Layout(config.Strict):
     mask_key: str | None = None
     landslide_codes: tuple[int, ...] = (1,)
     label_nodata_codes: tuple[int, ...] | None = None  # left out: 255, unless that is a landslide code
-    nodata: float | dict[str, float] | None = None  # for all, or by area
+    nodata: float | tuple[float, ...] | dict[str, float | tuple[float, ...]] | None = None  # for all, or by area
     scale: float = 1.0
     resolution_m: float | dict[str, float] | None = None  # for all, or by area
     georeferenced: bool = True
@@ -167,6 +169,7 @@ def _scenes(
         settings[key] = value.get(area) if isinstance(value, dict) else value
     settings |= {"landslide_codes": codes, "label_nodata_codes": nodata_codes(layout, codes), "split": split}
     settings |= {"dem": beside.get("dem"), "channels": part.channels or layout.channels}
+    settings |= {"layer": part.layer, "where": part.where}
     scene = Scene(
         label, area, image, mask=mask, polygons=polygons, unlabelled_is_background=part.masks == BACKGROUND, **settings
     )
