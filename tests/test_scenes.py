@@ -57,7 +57,7 @@ def bare(tmp_path: Path) -> Scene:
 @pytest.mark.parametrize(("changes", "file", "next_step"), [
     ({"image": "gone.tif"}, "gone.tif", "no such file"),
     ({"mask": "gone.tif"}, "gone.tif", "no such file"),
-    ({"mask": None, "polygons": "gone.gpkg"}, "gone.gpkg", "export it again"),
+    ({"mask": None, "polygons": "gone.gpkg"}, "gone.gpkg", "no such file"),
     ({"mask": None}, "a.tif", "add `masks:` or `polygons:`"),
     ({"bands": ()}, "a.tif", "name them with `bands:`"),
     ({"bands": BANDS[:3]}, "a.tif", "correct `bands:`"),
@@ -70,7 +70,7 @@ def test_a_wrong_description_is_refused(made, tmp_path, changes, file, next_step
 
 def test_images_are_read_as_declared_or_refused(made):
     write_tif(made.image, IMAGE, crs=None, nodata=0)
-    refused(made, made.image, "gdal_edit.py -a_srs")
+    refused(made, made.image, "rio edit-info --crs")
     values, labels, _ = read_all(replace(made, georeferenced=False))
     assert (values == IMAGE).all() and (labels == MASK).all()
     write_tif(made.image, IMAGE)
@@ -203,7 +203,7 @@ def test_polygons_that_cannot_be_laid_over_the_image_are_refused(tmp_path):
         refused(made, made.polygons, "export it again as GeoPackage")
     made.polygons.write_bytes(whole)
     write_tif(made.image, IMAGE, crs=None)
-    refused(replace(made, georeferenced=False), made.image, "rasterise")
+    refused(replace(made, georeferenced=False), made.image, "rio edit-info --crs")
 
 
 def test_self_crossing_polygons_are_repaired(bare, tmp_path):

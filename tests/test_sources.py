@@ -140,7 +140,7 @@ def test_fingerprints_follow_the_content_and_not_the_place(folder, tmp_path, cat
     (tmp_path / "data").rename(tmp_path / "data2")  # the whole data folder moves
     monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data2"))
     assert sources.load("plain").fingerprint == first
-    for change in ("landslide_codes: [2]", "channels: last", "nodata: .nan", "bands: [red, green, blue, nir]"):
+    for change in ("landslide_codes: [1, 2]", "channels: last", "nodata: .nan", "bands: [red, green, blue, nir]"):
         (catalogue_folder / "plain.yaml").write_text(PLAIN + change)
         assert get(from_path=moved).fingerprint != first, change
     (catalogue_folder / "plain.yaml").write_text(PLAIN.replace("Made tiles", "Other words"))

@@ -183,7 +183,6 @@ def open_study(profile: Profile, progress: bool = True) -> Study:
 
 def open_dataset(name: str, progress: bool = False) -> DataSet:
     """Return a data set of the catalogue, made first where it is synthetic; others must be there already."""
-    description = sources.catalogue().get(name)
-    if description is not None and description.synthetic:
+    if sources.describe(name).synthetic:
         return sources.get(name, progress=progress)
     return sources.load(name)

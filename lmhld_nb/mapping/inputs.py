@@ -1,20 +1,23 @@
 """What a map is made from: its settings, the scene's description, and what the network's card says of both."""
 
 import math
-from dataclasses import dataclass, replace
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmhld_nb.config import UserError
+from lmhld_nb.config import UserError, printable
 from lmhld_nb.evaluation.objects import NO_LABEL
-from lmhld_nb.scenes import rasters
+from lmhld_nb.scenes import mosaics, rasters
+from lmhld_nb.scenes.rasters import Nodata
 from lmhld_nb.scenes.scene import Image, Scene
-from lmhld_nb.sources.files import codes_in
+from lmhld_nb.scenes.vectors import is_vector
+from lmhld_nb.sources.files import check_codes, codes_in
 
 LEAST_SIDE = 16  # px
 LEAST_PX = 10  # of a polygon, where no area is given: benchmarks/results/cleaning.csv
 TRAINED = "trained"
-POLYGON_SUFFIXES = (".gpkg", ".shp", ".geojson", ".json")
 
 
 @dataclass(frozen=True)
@@ -63,19 +66,26 @@ class MapSettings:
 def scene_of_file(
     path: Path,
     bands: tuple[str, ...] | None = None,
-    nodata: float | None = None,
+    nodata: Nodata = None,
     truth: Path | None = None,
-    truth_code: int = 1,
+    truth_code: int | None = None,
+    layer: str | None = None,
+    where: str | None = None,
+    others: Sequence[Path] = (),
 ) -> Scene:
-    """Describe an image file (the first of a mosaic, say) for mapping.
+    """Describe an image file for mapping, the first of a mosaic or of files of one band each (``others``).
 
     ``bands`` are names in file order, ``nodata`` the value that means no data; None for the file's own. ``truth`` is a
-    mask raster on the image's grid or polygons, to score against; ``truth_code`` is what means landslide in a mask (255
-    means not labelled unless it is this value). UserError where a file cannot be read, bands are not all named once, or
-    no pixel of the mask has that code.
+    mask raster on the image's grid or polygons, to score against; ``truth_code`` is what means landslide in a mask
+    (None for 1; 255 means not labelled unless it is this value), ``layer`` and ``where`` choose polygons
+    (`vectors.read`). UserError where a file cannot be read, bands are not all named once, or a mask's values have no
+    meaning.
     """
     with rasters.open_raster(path) as source:
         described, count = rasters.band_names(source), source.count
+    if others and count == 1 and (bands is None or len(bands) > 1):
+        described = tuple(map(mosaics.band_of_file, (path, *others)))
+        count = len(described)
     names = tuple(band.strip().lower() for band in bands) if bands else described
     example = "e.g. --bands red,green,blue"
     if not any(names):
@@ -85,13 +95,22 @@ def scene_of_file(
         raise UserError(f"{path}: {count} bands, but {named}; name all in the file's order, {example}")
     if repeated := [band for band in names if band and names.count(band) > 1]:
         raise UserError(f"{path}: two bands are named '{repeated[0]}'; tell them apart with --bands")
-    is_vector = truth is not None and truth.suffix.lower() in POLYGON_SUFFIXES
-    if truth is not None and not is_vector and truth_code not in (codes := codes_in(truth) or set()):
-        listed = ", ".join(map(str, sorted(codes)[:6])) or "fractions"
-        raise UserError(f"{truth}: no pixel is {truth_code}, it holds {listed}; give its code with --truth-code")
-    mask, polygons = (None, truth) if is_vector else (truth, None)
-    scene = Scene(path.stem, path.stem, path, names, mask, polygons, nodata=nodata, landslide_codes=(truth_code,))
-    return replace(scene, label_nodata_codes=()) if truth_code == NO_LABEL else scene
+    mask, polygons = (None, truth) if truth is not None and is_vector(truth) else (truth, None)
+    if (layer or where) and polygons is None:
+        raise UserError(f"{truth or path}: --layer and --where choose among polygons; give these with --truth")
+    code = 1 if truth_code is None else truth_code
+    unlabelled = () if code == NO_LABEL else (NO_LABEL,)
+    if mask is not None:
+        codes = codes_in(mask)
+        if codes is not None and code not in codes:
+            listed = ", ".join(map(str, sorted(codes)[:6]))
+            raise UserError(f"{mask}: no pixel is {code}, it holds {listed}; give its code with --truth-code")
+        if told := check_codes(mask, codes, (code,), unlabelled, f"--truth-code {code}", truth_code is not None):
+            print(printable(f"lmhld: {told}"), file=sys.stderr)
+    return Scene(
+        path.stem, path.stem, path, names, mask, polygons, layer, where, nodata=nodata, landslide_codes=(code,),
+        label_nodata_codes=unlabelled,
+    )  # fmt: skip
 
 
 def check_image(image: Image, bands: tuple[str, ...]) -> None:

@@ -137,7 +137,7 @@ def map_scene(
 def _searched(image: Image, path: Path | None, must_meet: bool) -> gpd.GeoSeries | None:
     """Return the searched ground that meets a scene; None where none does, unless it ``must_meet`` (UserError)."""
     try:
-        return read_polygons(replace(image.scene, polygons=path), image) if path else None
+        return read_polygons(replace(image.scene, polygons=path, layer=None, where=None), image) if path else None
     except UserError:
         if must_meet:
             raise

@@ -21,6 +21,7 @@ from lmhld_nb.scenes import rasters
 
 MARKER = ".extracted.json"
 _SUFFIX = re.compile(r"\.(zip|tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz)|rar|7z)$", re.IGNORECASE)
+_VOLUME = re.compile(r"\.(\d{3}|z\d\d|part\d+\.rar)$", re.IGNORECASE)
 _CLUTTER = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"}
 Take = Callable[[str], str | None]  # from a member's name to the path it is written to, None to leave it out
 # What an archive may grow to.
@@ -55,8 +56,8 @@ class _Unpacking:
 
 
 def is_archive(path: Path) -> bool:
-    """Say whether ``path`` is named like an archive (also of the kinds that are refused: rar, 7z)."""
-    return _SUFFIX.search(path.name) is not None
+    """Say whether ``path`` is named like an archive (also of the kinds that are refused: rar, 7z, volumes)."""
+    return (_SUFFIX.search(path.name) or _VOLUME.search(path.name)) is not None
 
 
 def stem(path: Path, label: str = "") -> str:
@@ -69,6 +70,8 @@ def extract(archive: Path, folder: Path, progress: bool = True, take: Take = str
 
     ``take`` chooses among the members of a tar. UserError for no archive, damaged, encrypted, too large or unsafe ones.
     """
+    if _VOLUME.search(archive.name) or archive.with_suffix(".z01").exists():
+        raise UserError(f"{archive}: is one volume of several; unpack them (7-Zip) and give the folder with --from")
     with rasters.readable(archive, "cannot be read", "give an archive that exists", OSError):
         status = archive.stat()
     seal = {"archive": archive.name, "size": status.st_size, "mtime_ns": status.st_mtime_ns}

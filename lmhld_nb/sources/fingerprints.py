@@ -30,6 +30,9 @@ def of_scenes(scenes: Sequence[Scene], hashes: Mapping[str, str], root: Path) ->
             files = [] if path is None else _with_sidecars(path)
             content[key] = [hashes[os.path.relpath(file, root)] for file in files] or None
         content["nodata"] = repr(scene.nodata)  # NaN included
+        for key in ("layer", "where"):  # left out, fingerprints are as they were before there were such
+            if content[key] is None:
+                del content[key]
         digest.update(json.dumps(content, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 

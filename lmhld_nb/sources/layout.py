@@ -38,6 +38,8 @@ class Part(config.Strict):
     masks: str | None = None
     polygons: str | None = None
     dem: str | None = None
+    layer: str | None = None
+    where: str | None = None
     exclude: tuple[str, ...] = ()
     area: str | None = None
     ids: str | None = Field(None, pattern=rf"^{_RUN}( {_RUN})*$")  # what {id} may be: 1-615 ls_7
@@ -88,7 +90,7 @@ class Layout(config.Strict):
     mask_key: str | None = None
     landslide_codes: tuple[Code, ...] = (1,)
     label_nodata_codes: tuple[Code, ...] | None = None  # left out: 255, unless that is a landslide code
-    nodata: float | dict[str, float] | None = None  # for all, or by area
+    nodata: float | tuple[float, ...] | dict[str, float | tuple[float, ...]] | None = None  # for all, or by area
     scale: config.Positive = 1.0
     resolution_m: Metres | dict[str, Metres] | None = None  # for all, or by area
     georeferenced: bool = True
@@ -174,6 +176,7 @@ def _scenes(
         settings[key] = value.get(area) if isinstance(value, dict) else value
     settings |= {"landslide_codes": codes, "label_nodata_codes": nodata_codes(layout, codes), "split": split}
     settings |= {"dem": beside.get("dem"), "channels": part.channels or layout.channels}
+    settings |= {"layer": part.layer, "where": part.where}
     scene = Scene(
         label, area, image, mask=mask, polygons=polygons, unlabelled_is_background=part.masks == BACKGROUND, **settings
     )
