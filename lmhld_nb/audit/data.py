@@ -7,7 +7,7 @@ import pandas as pd
 
 from lmhld_nb import paper
 from lmhld_nb.audit import rules
-from lmhld_nb.audit.rules import Finding, Findings, count, equals, facts, holds_if, listed, published, quoted, unchecked
+from lmhld_nb.audit.rules import Finding, Findings, equals, facts, holds_if, published, quoted, unchecked
 from lmhld_nb.patches import candidate_sizes
 
 _OURS = "LMHLD"
@@ -17,15 +17,15 @@ _SPLITS = ["landslide_fraction_train", "landslide_fraction_val", "landslide_frac
 def areas() -> Findings:
     """Landslides of Table 1: how many, and the largest."""
     table = paper.table(1).set_index("study_area")
-    numbers, largest = table["landslides"], table["max_area_px"]
+    numbers, largest, quote = table["landslides"], table["max_area_px"], quoted("largest_px")
     km2 = largest * table["resolution_m"] ** 2 / 1e6
     widest = f"on the ground the largest is that of {km2.idxmax()} ({km2.max():.2f} km²)"
-    if len(same := largest.index[largest == quoted("largest_px").number]):
-        widest = f"{quoted('largest_px')} is the value of {', '.join(same)}; {widest}"
+    if len(same := largest.index[largest == quote.number]):
+        widest = f"{quote} is the value of {', '.join(same)}; {widest}"
     without = f"without {numbers.idxmax()} it would be {numbers.sum() - numbers.max():,}"
     return {
-        "landslides": count("landslides", int(numbers.sum()), "in Table 1 together", without),
-        "largest": count("largest_px", int(largest.max()), f"px in Table 1 ({largest.idxmax()})", widest),
+        "landslides": equals("landslides", numbers.sum(), f"{numbers.sum():,} in Table 1 together", without),
+        "largest": equals(quote.name, largest.max(), f"{largest.max():,} px in Table 1 ({largest.idxmax()})", widest),
     }
 
 
@@ -98,7 +98,7 @@ def patches() -> Findings:
         "split_difference/relative": _gaps(
             gaps / smallest, room / smallest, f"{(gaps / smallest).max():.1%} of the smallest share"
         ),
-        "total": count("patches", total, "in the rows together"),
+        "total": equals("patches", total, f"{total:,} in the rows together"),
         "table_3_patches": holds_if(said == total, f"{said:,} here, {total:,} there"),
     }
 
@@ -124,7 +124,7 @@ def volume() -> Findings:
     pixels = int((areas["patches"] * areas["patch_size"] ** 2).sum())
     theirs = others["patches"] * pd.to_numeric(others["patch_size"], errors="coerce") ** 2
     millions = f"{pixels / 1e6:,.0f} million (Table 2); {theirs.idxmax()}: {theirs.max() / 1e6:,.0f} million"
-    sensors = table["sensors"].map(lambda cell: len(set(listed(cell))))
+    sensors = table["sensors"].map(lambda cell: len(set(cell.split(", "))))
     as_many = sensors.drop(_OURS)[lambda counts: counts >= sensors[_OURS]]
     more = ", ".join(f"{number} of {name}" for name, number in as_many.items()) or "fewer of all others"
     return {
