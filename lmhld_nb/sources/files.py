@@ -143,9 +143,7 @@ def check_codes(
     listed = ", ".join(f"{code} ({codes[code]:,} px)" for code in sorted(codes)[:6]) + ", …" * (len(codes) > 6)
     known = {0, *landslide, *unlabelled}
     if not codes.keys() & set(landslide) and codes.keys() - (known if stated else {0}):
-        raise UserError(
-            f"{mask}: no pixel is {' or '.join(map(str, landslide))}, it holds {listed}; correct {key}"
-        )
+        raise UserError(f"{mask}: no pixel is {' or '.join(map(str, landslide))}, it holds {listed}; correct {key}")
     if others := codes.keys() - known:
         problem = f"holds {listed}: {len(others)} value{'s' if len(others) > 1 else ''} without a meaning"
         if stated:
