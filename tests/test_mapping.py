@@ -248,7 +248,7 @@ def test_strips_measure_what_the_whole_does(tmp_path_factory, seed, height):
 
 @pytest.mark.parametrize(("image", "options", "message"), [
     (PLAIN, {"crs": None}, "has no coordinate system; assign one"),
-    (PLAIN, {"transform": TRANSFORM * Affine.rotation(20)}, "flipped; warp it north-up first (gdalwarp s.tif nor"),
+    (PLAIN, {"transform": TRANSFORM * Affine.rotation(20)}, "flipped; warp it north-up first (rio warp s.tif nor"),
     (PLAIN[:, :, :15], {}, "60×15 pixels as it is predicted, at least 16 are needed a side"),
     (PLAIN * 0, {"nodata": 0}, "every pixel is no data; check the file and its no-data value (`--nodata`)"),
     (PLAIN, {"bands": "b g r x"}, "no band 'blue' (it has b, g, r, x); the network wants blue, green, red, nir"),

@@ -178,7 +178,7 @@ def _corner(first: Raster, other: Raster) -> tuple[int, int]:
     elif max(abs(row - round(row)), abs(col - round(col))) > 0.05:
         reason = f"its pixels do not meet those of {first.path.name}"
     if reason:
-        raise UserError(f"{other.path}: {reason}; warp it to one grid first (gdalwarp -tap), or map it alone")
+        raise UserError(f"{other.path}: {reason}; bring it to one grid first, or map it alone")
     return round(row), round(col)
 
 

@@ -19,10 +19,6 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
 from lmhld_nb.config import UserError
 
-# A wheel of rasterio brings PROJ's data along; those of QGIS or conda are of another version.
-if (Path(rasterio.__file__).parent / "proj_data").is_dir():
-    for _name in ("PROJ_DATA", "PROJ_LIB"):
-        os.environ.pop(_name, None)
 # GDAL would keep blocks worth 5 % of the memory; reading by strips needs two rows of the largest usual tiles.
 os.environ.setdefault("GDAL_CACHEMAX", "192")
 # VRTs hand no opening options on to their files, and overviews take none.

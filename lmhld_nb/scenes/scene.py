@@ -150,7 +150,8 @@ def open_labels(scene: Scene, image: Image, layer: str | None = None) -> Iterato
             yield _array_labels(scene, array, image.shape)
     elif scene.mask is not None:
         with rasters.open_raster(scene.mask) as source:
-            mend = f"export the mask on the image's grid ({_warp_to(image, scene.mask)})"
+            command = f"rio warp {scene.mask.name} aligned.tif --like {scene.image.name}"
+            mend = f"export the mask on the image's grid ({command})"
             _check_grid(scene.mask, source, image, mend)
             yield Labels(lambda window: _decode(scene, rasters.read_mask(source, scene.mask, window)))
     elif scene.polygons is not None:
@@ -247,14 +248,6 @@ def _check_grid(path: Path, source: rasterio.DatasetReader, image: Image, mend: 
     other_crs = source.crs is not None and image.crs is not None and source.crs != image.crs
     if other_crs or shift[[2, 5]].max() > 0.5 * pixel or shift[[0, 1, 3, 4]].max() > 1e-3 * pixel:
         raise UserError(f"{path}: lies on another grid than {name}; {mend}")
-
-
-def _warp_to(image: Image, path: Path) -> str:
-    """Return the command that puts a mask on an image's grid."""
-    left, bottom, right, top = array_bounds(*image.shape, image.transform)
-    epsg = image.crs.to_epsg() if image.crs is not None else None
-    grid = f"-t_srs {f'EPSG:{epsg}' if epsg else 'CRS'} -te {left:.10g} {bottom:.10g} {right:.10g} {top:.10g}"
-    return f"gdalwarp {grid} -ts {image.shape[1]} {image.shape[0]} -r near {path.name} aligned.tif"
 
 
 def _decode(scene: Scene, codes: np.ndarray) -> np.ndarray:

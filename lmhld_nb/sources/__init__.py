@@ -119,7 +119,7 @@ def get(name: str, from_path: Path | None = None, progress: bool = True, layout:
             scenes = _read_layout(home, root, description, progress)
             # Open some scenes, evenly spread, so that a wrong description is refused at once and not hours later.
             for line in _doubts([*scenes[:: max(len(scenes) // _OPENED, 1)], scenes[-1]], description):
-                print(config.printable(f"lmhld: {line}"), file=sys.stderr)
+                _tell(line)
             fingerprint = ""
         hashes = fingerprints.hashes_of(scenes, root, home / "hashes.json", progress)
         inside = root.resolve().is_relative_to(home.resolve())
@@ -134,6 +134,10 @@ def get(name: str, from_path: Path | None = None, progress: bool = True, layout:
         }
         config.write_json(home / "dataset.json", seals.sealed(state, home, ()))
     return load(name)
+
+
+def _tell(line: str) -> None:
+    print(config.printable(f"lmhld: {line}"), file=sys.stderr)
 
 
 def _doubts(scenes: Sequence[Scene], layout: layouts.Layout) -> Iterator[str]:
@@ -265,7 +269,7 @@ def _read_layout(home: Path, root: Path, description: Description, progress: boo
             raise UserError(f"{error}; complete {template} and repeat with --layout {template}") from error
         if progress:
             print(text)
-    return layouts.resolve(root, layout, description.name)
+    return layouts.resolve(root, layout, description.name, _tell)
 
 
 def _save_template(home: Path, text: str) -> Path:

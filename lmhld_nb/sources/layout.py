@@ -7,6 +7,7 @@ with the same ``{area}``, ``{split}``, ``{id}`` and ``**/``.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -107,9 +108,10 @@ class Layout(config.Strict):
         return self
 
 
-def resolve(root: Path, layout: Layout, name: str) -> list[Scene]:
+def resolve(root: Path, layout: Layout, name: str, tell: Callable[[str], object] = str) -> list[Scene]:
     """Return the Scenes that ``layout`` finds below ``root``, by area (``name`` where none is declared), split, name.
 
+    A split that has images but no masks at all, as competitions publish them, is left out, and ``tell`` is told so.
     UserError where no file fits, images and masks do not pair, two have one name, or an area or split is unknown.
     """
     files = list_files(root)
@@ -120,6 +122,12 @@ def resolve(root: Path, layout: Layout, name: str) -> list[Scene]:
         if not images and not part.optional:
             fits = f"no file fits `images: {part.images}`"
             raise UserError(f"{root}: {fits}; give the right folder, or correct the description")
+        if part.masks not in (None, BACKGROUND) and not part.unlabelled:
+            held = {text.get("split") for text in part.match(part.masks, files).values()}
+            for split in {text.get("split") for text in images.values()} - held if held else ():
+                without = [path for path, text in images.items() if text.get("split") == split]
+                tell(f"{root / without[0]}: no masks in this split ({len(without)} images); it is left out")
+                images = {path: text for path, text in images.items() if path not in without}
         pairs = {kind: _pair(root, part, kind, images, files) for kind in ("masks", "polygons", "dem")}
         for path, captured in images.items():
             beside = {kind: root / pair[path] for kind, pair in pairs.items() if path in pair}
