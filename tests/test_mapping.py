@@ -1,6 +1,8 @@
 """Maps: on the grid, every pixel once, scored from what is written, all files or none, however they are computed."""
 
 import json
+import math
+import os
 import re
 import subprocess
 import sys
@@ -283,10 +285,23 @@ def test_weights_that_are_none_are_refused(tmp_path, weights):
     tensors, card = networks.read(weights)
     for change, message in (
         ({"width": 3}, "its weights are not those of the unet"),
-        ({"areas": {"a": {"patch_size": 20}}}, "its card is not whole"),
+        ({"width": 1024}, "its weights are not those of the unet"),  # 8 GB, which are not taken
+        ({"width": 20_000}, "key 'width' = 20000"),
+        ({"bands": []}, "key 'bands'"),
+        ({"bands": ["red"] * 4}, "red is given twice"),
+        ({"model": "trans_unet"}, "cannot be built 2 wide"),
+        ({"run_id": 5}, "key 'run_id'"),
+        ({"threshold": math.inf}, "key 'threshold'"),
+        ({"areas": {"a": {"patch_size": 20}}}, "its card is not whole: key 'areas.a.patch_size'"),
+        ({"areas": {"a": {"patch_size": 16_000}}}, "its card is not whole: key 'areas.a.patch_size'"),
     ):
         safetensors.torch.save_file(tensors, path, metadata={"card": json.dumps({**card, **change})})
         refuses(rf"w\.safetensors: .*{message}", draw, event, path, tmp_path / "out")
+    half = {name: value.half() for name, value in tensors.items()}
+    safetensors.torch.save_file(half, path, metadata={"card": json.dumps(card)})
+    refuses("its weights are not those of the unet", networks.load, path)
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    refuses("is neither a file nor a folder", networks.load, tmp_path / "pipe.safetensors")
     assert not (tmp_path / "out").exists()
 
 

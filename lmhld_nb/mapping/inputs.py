@@ -17,6 +17,7 @@ from lmhld_nb.sources.files import check_codes, codes_in
 
 LEAST_SIDE = 16  # px
 LEAST_PX = 10  # of a polygon, where no area is given: benchmarks/results/cleaning.csv
+MOST_MEMORY = 4e9  # bytes for a band of windows across a scene
 TRAINED = "trained"
 
 
@@ -113,14 +114,19 @@ def scene_of_file(
     )  # fmt: skip
 
 
-def check_image(image: Image, bands: tuple[str, ...]) -> None:
-    """Refuse (UserError) an image without the network's bands, a north-up grid or room for a window."""
+def check_image(image: Image, bands: tuple[str, ...], window: int = 256) -> None:
+    """Refuse (UserError) an image without the network's bands, a north-up grid or room for a window, or too wide."""
     path, names = image.scene.image, image.scene.bands
     if missing := [band for band in bands if band not in names]:
         held, wanted = ", ".join(name or "?" for name in names), ", ".join(bands)
         mend = "correct the names with --bands, or take a network of other bands"
         raise UserError(f"{path}: has no band '{missing[0]}' (it has {held}); the network wants {wanted}: {mend}")
     rasters.check_north_up(path, image.crs, image.transform)
+    need = 8 * window * image.shape[1] * (len(bands) + 2)  # of float32, and once more while strips are joined
+    if need > MOST_MEMORY:
+        width = int(image.shape[1] * MOST_MEMORY / need)
+        mend = f"cut it (gdal_translate -srcwin) into parts of at most {width:,} px"
+        raise UserError(f"{path}: {image.shape[1]:,} pixels wide take {need / 1e9:.1f} GB of memory; {mend}")
     if min(image.shape) < LEAST_SIDE:
         size = f"{image.shape[0]}×{image.shape[1]} pixels as it is predicted, at least {LEAST_SIDE} are needed a side"
         raise UserError(f"{path}: {size}; give a larger scene, or a finer `--resolution`")
@@ -128,13 +134,9 @@ def check_image(image: Image, bands: tuple[str, ...]) -> None:
 
 def window_of(card: dict[str, Any], weights: Path) -> int:
     """Return the side of the windows: the largest patch size the network was trained at."""
-    try:
-        size = max(int(area["patch_size"]) for area in card["areas"].values())
-        if size < 16 or size % 16 or not str(card["run_id"]):
-            raise ValueError(f"patches of {size} px")
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{weights}: its card is not whole ({error}); give a run's weights.safetensors") from error
-    return size
+    if not card.get("areas") or "run_id" not in card:
+        raise UserError(f"{weights}: its card is not whole (no areas, or no run); give a run's weights.safetensors")
+    return max(area["patch_size"] for area in card["areas"].values())
 
 
 def resolution_of(settings: MapSettings, card: dict[str, Any], weights: Path, image: Image) -> float | None:

@@ -33,6 +33,7 @@ from lmhld_nb.scenes.scene import Image, Labels, Scene, read_polygons
 from lmhld_nb.training import engine, hardware
 from lmhld_nb.training import weights as networks
 
+MOST_BATCH = 32  # times what suits the device
 Rows = Iterable[tuple[Window, np.ndarray]]
 _RASTERS = (
     (map_folder.PROBABILITY, "float32", NO_PROBABILITY, "average", "probability of landslide"),
@@ -72,14 +73,18 @@ def map_scene(
         tested = "fp32" if card.get("precision", "fp32") == "fp32" else "auto"  # bf16 only where it is native
         precision = tested if settings.precision == "auto" else settings.precision
         network = Network(model, device, hardware.precision(precision, device))
-        batch_size = settings.batch_size or prediction.suitable_batch(network, size)
+        suitable = prediction.suitable_batch(network, size)
+        batch_size = settings.batch_size or suitable
+        if batch_size > MOST_BATCH * suitable:
+            mend = f"for this network, windows of {size} px and this device give at most {MOST_BATCH * suitable}"
+            raise UserError(f"batch size {batch_size}: would take more memory than there is; {mend}")
         image = stack.enter_context(scenes.open_image(scene, others))
         metres = inputs.resolution_of(settings, card, weights, image)
         view = image if metres is None else stack.enter_context(scenes.open_image(scene, others, metres))
         is_own, plain = view.transform == image.transform, image  # its own resolution
         image = further.stacked(stack, plain, bands, settings.before, settings.dem)
         view = image if is_own else further.stacked(stack, view, bands, settings.before, settings.dem, metres)
-        inputs.check_image(view, bands)
+        inputs.check_image(view, bands, size)
         ground = terrain.read(settings.dem, image) if settings.dem else None
         searched = _searched(image, searched_file, must_meet=settings.searched is not None)
         hidden, hidden_px = imaged.hidden(plain, settings.clouds, settings.keep_rims)

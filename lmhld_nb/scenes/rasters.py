@@ -17,7 +17,8 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
-from lmhld_nb.config import UserError
+from lmhld_nb.config import UserError, check_kind
+from lmhld_nb.scenes import formats
 
 # GDAL would keep blocks worth 5 % of the memory; reading by strips needs two rows of the largest usual tiles.
 os.environ.setdefault("GDAL_CACHEMAX", "192")
@@ -58,6 +59,12 @@ def read_decimated(read: Callable[[Window], np.ndarray], window: Window, step: i
     return np.concatenate(parts, axis=-2)
 
 
+def check_whole(path: Path) -> None:
+    """Raise a UserError where the last row of a raster cannot be read: of a PNG or JPEG, that takes all before it."""
+    with open_raster(path) as source:
+        read_raster(source, path, Window(source.height - 1, 0, 1, source.width), range(1, source.count + 1))
+
+
 @contextmanager
 def readable(path: Path | str | None, problem: str, next_step: str, *errors: type[Exception]) -> Iterator[None]:
     """Turn ``errors`` of the block into a UserError that names the file, the problem and the next step."""
@@ -81,14 +88,26 @@ def _start(path: Path | str | None) -> str:
 
 
 def open_raster(path: Path) -> rasterio.DatasetReader:
-    """Open a raster file of any format GDAL reads; raise a UserError where it is missing or no image."""
+    """Open a raster file (`formats.DRIVERS`); raise a UserError where it is missing, no image, or its grid is none."""
+    check_kind(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     mend = "fetch or export it again"
     with readable(path, "cannot be read as an image", mend, RasterioIOError), warnings.catch_warnings():
         # Images without georeference are declared as such and checked in scenes.open_image.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(path, num_threads="all_cpus")
+        source = formats.open_file(path)
+    numbers = source.transform[:6]
+    across, down = (math.hypot(*numbers[axis : 4 + axis : 3]) for axis in (0, 1))
+    is_grid = all(abs(number) < 1e12 for number in numbers) and abs(source.transform.determinant) > 1e-6 * across * down
+    kinds = {kind for kind in source.dtypes if kind.startswith("complex")}
+    if not is_grid or across * down == 0 or kinds:
+        source.close()
+        if kinds:
+            raise UserError(f"{path}: holds complex numbers; write their amplitude as float32 first")
+        mend = "georeference it again (gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM FILE)"
+        raise UserError(f"{path}: its geotransform {numbers} makes no grid; {mend}")
+    return source
 
 
 def read_raster(
@@ -148,6 +167,9 @@ def band_names(source: rasterio.DatasetReader) -> tuple[str, ...]:
 def check_north_up(path: Path, crs: CRS | None, transform: Affine) -> None:
     """Raise a UserError for a rotated, sheared or flipped grid."""
     turned = max(abs(transform.b), abs(transform.d)) > 1e-6 * abs(transform.a)
+    if crs is not None and transform.is_identity:
+        mend = "give it one (gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM FILE)"
+        raise UserError(f"{path}: has a coordinate system and no geotransform; {mend}")
     if crs is not None and (turned or transform.a <= 0 or transform.e >= 0):
         mend = f"warp it north-up first (rio warp {path.name} north_up.tif --dst-crs {crs.to_string()})"
         raise UserError(f"{path}: its grid is rotated or flipped; {mend}")

@@ -23,7 +23,8 @@ from pydantic import TypeAdapter
 from lmhld_nb import config, seals, twin
 from lmhld_nb.config import UserError
 from lmhld_nb.processes import cores
-from lmhld_nb.scenes.rasters import readable
+from lmhld_nb.scenes.arrays import is_array_file
+from lmhld_nb.scenes.rasters import check_whole, readable
 from lmhld_nb.scenes.scene import Scene, open_image, open_labels, pure_edges
 from lmhld_nb.sources import archives, discovery, download, files, fingerprints, github
 from lmhld_nb.sources import layout as layouts
@@ -120,6 +121,9 @@ def get(name: str, from_path: Path | None = None, progress: bool = True, layout:
             # Open some scenes, evenly spread, so that a wrong description is refused at once and not hours later.
             for line in _doubts([*scenes[:: max(len(scenes) // _OPENED, 1)], scenes[-1]], description):
                 _tell(line)
+            for file in {file for scene in scenes for file in (scene.image, scene.mask) if file is not None}:
+                if not is_array_file(file):  # which is as long as its header says, or not opened
+                    check_whole(file)
             fingerprint = ""
         hashes = fingerprints.hashes_of(scenes, root, home / "hashes.json", progress)
         inside = root.resolve().is_relative_to(home.resolve())
