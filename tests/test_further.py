@@ -3,7 +3,6 @@
 import json
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -33,13 +32,6 @@ def event(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Scene]:
     return folder, scene(folder, DISCS | OLD, labels="none", seed=3)
 
 
-def learn(event: tuple[Path, Scene], out: str, first: Path | None = None, **files: str) -> dict[str, Any]:
-    folder, after = event
-    given = {name: folder / file for name, file in files.items()}
-    settings = mapping.LearnSettings(2, 32, workers=1, device="cpu", **given)
-    return mapping.learn(after, LabelFile(folder / "codes.tif"), folder / out, (), first, settings, progress=False)
-
-
 def test_changes_are_differences_and_what_lacks_data_in_one_lacks_it_in_all(tmp_path, event):
     folder, _ = event
     earlier, later = image_of(OLD), image_of(DISCS | OLD, 3)
@@ -62,26 +54,26 @@ def test_changes_are_differences_and_what_lacks_data_in_one_lacks_it_in_all(tmp_
 
 def test_a_network_of_pairs_and_terrain_says_so_and_maps_only_with_them(event, call):
     folder, after = event
-    card = learn(event, "net", before="before.tif", dem="dem.tif")
+    given = {"before": folder / "before.tif", "dem": folder / "dem.tif"}
+    settings = mapping.LearnSettings(2, 32, workers=1, device="cpu", **given)
+    card = mapping.learn(after, LabelFile(folder / "codes.tif"), folder / "net", settings=settings, progress=False)
     assert card["bands"] == (*BANDS, *CHANGES, *further.TERRAIN)
     assert (card["settings"]["before"], card["settings"]["dem"]) == ("before.tif", "dem.tif")
     # What shone before and shines now is told apart by the change alone: so a plain threshold is tried on it.
     assert any("_change from" in row["candidate"] for row in card["candidates"])
     file = folder / "net/network.safetensors"
-    given = {"before": folder / "before.tif", "dem": folder / "dem.tif"}
     report = draw(after, file, folder / "map", **given)
     assert report["bands"] == list(card["bands"]) and report["valid_px"] == DISCS.size and not report["unlike"]
     coarse = draw(after, file, folder / "coarse", **given, resolution=6.0)
     assert coarse["resampled"] and coarse["valid_px"] == DISCS.size
     refuses("wants the change since an image from before; give that with --before", draw, after, file, folder / "no")
     refuses("wants elevation and slope", draw, after, file, folder / "no", before=folder / "before.tif")
-    names = ("--bands", ",".join(BANDS), "--quiet")
-    extra = ("--before", given["before"], "--dem", given["dem"])
-    code, _, err = call("map", after.image, "--weights", file, "--out", folder / "again", *names, *extra)
-    assert (code, err) == (0, "")
+    names = ("--bands", ",".join(BANDS), "--quiet", "--dem", given["dem"])
+    pair = ("--before", given["before"])
+    assert call("map", after.image, "--weights", file, "--out", folder / "again", *names, *pair)[::2] == (0, "")
     assert np.array_equal(read(folder / "again/probability.tif"), read(folder / "map/probability.tif"))
-    more = ("--steps", 2, "--workers", 1, "--from", write_weights(folder / "plain.safetensors"))
-    code, _, err = call("learn", after.image, folder / "codes.tif", "--out", folder / "x", *names, *extra[2:], *more)
+    plain = write_weights(folder / "plain.safetensors")
+    code, _, err = call("learn", after.image, folder / "codes.tif", "--out", folder / "x", *names, "--from", plain)
     assert code == 2 and "plain.safetensors: has not learnt from elevation" in err and err.count("\n") == 1
 
 
