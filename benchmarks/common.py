@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import subprocess
@@ -17,7 +18,7 @@ import torch
 from lmhld_nb.config import ROOT, workdir
 from lmhld_nb.training.hardware import cpu_name
 
-RESULTS = ROOT / "benchmarks" / "results"
+RESULTS = Path(os.environ.get("LMHLD_BENCH_RESULTS", ROOT / "benchmarks" / "results"))
 SCRATCH = workdir() / "build" / "bench"
 
 
@@ -56,11 +57,11 @@ def path_of(name: str, place: torch.device | None = None) -> Path:
 def save(table: pd.DataFrame, name: str, place: torch.device | None = None, show: bool = True) -> Path:
     """Write a table with the hardware (the processor, or the GPU ``place``) in its name, and print it."""
     path = path_of(name, place)
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     table.assign(hardware=device_name(place), torch=torch.__version__, python=platform.python_version()).to_csv(
         path, index=False, float_format="%.4g"
     )
     if show:
         print(table.to_string(index=False, float_format=lambda value: f"{value:.3g}"))
-        print(f"→ {path.relative_to(ROOT)}")
+        print(f"→ {path}")
     return path

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lmhld_nb import models
 from lmhld_nb.config import UserError
 from lmhld_nb.training import engine, hardware
 from lmhld_nb.training.hardware import precision
@@ -44,6 +45,19 @@ def test_micro_batches_make_the_same_step(monkeypatch: pytest.MonkeyPatch, micro
     assert max(sizes) == min(8, micro_batch) and sum(sizes) == 3 * 8
     assert micro_losses == pytest.approx(losses, rel=1e-5)
     torch.testing.assert_close(micro_weights, weights, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", models.NAMES)
+def test_a_step_on_the_gpu_is_that_on_the_cpu(name: str) -> None:
+    losses = []
+    for device in ("cpu", "cuda"):
+        torch.manual_seed(0)
+        model = models.build(name, width=8).to(device)
+        step = engine.step_of(model, engine.optimiser_of(model, RECIPE), RECIPE)
+        losses.append([float(step(*(tensor.to(device) for tensor in batch()))) for _ in range(3)])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-2)  # convolutions on a GPU round to TF32
 
 
 def test_only_lack_of_memory_is_taken_for_it() -> None:
