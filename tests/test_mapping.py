@@ -148,17 +148,6 @@ def test_bands_are_matched_by_name_and_others_do_no_harm(tmp_path, weights):
     assert names(tmp_path / "three") == SCORED
 
 
-def test_truth_is_polygons_or_a_mask_whose_code_is_known(tmp_path):
-    path, polygons = write_tif(tmp_path / "a.tif", PLAIN), tmp_path / "truth.gpkg"
-    described = mapping.scene_of_file(path, BANDS, truth=polygons)
-    assert described.polygons == polygons and described.mask is None
-    truth = write_tif(tmp_path / "truth.tif", blobs(60, 60, 3).astype(np.uint8) * 255)
-    says = r"truth\.tif: no pixel is 1, it holds 0, 255; .*--truth-code"
-    refuses(says, mapping.scene_of_file, path, BANDS, truth=truth)
-    described = mapping.scene_of_file(path, BANDS, truth=truth, truth_code=255)
-    assert described.mask == truth and described.landslide_codes == (255,) and described.label_nodata_codes == ()
-
-
 @pytest.mark.parametrize(
     ("module", "function"),
     [(prediction, "_forward"), (prediction, "read_checked"), (outlines, "outline"), (files, "draw_overlay")],

@@ -120,9 +120,8 @@ def map_(
         keep_rims, searched, resolution, precision, device, view, before,
     )  # fmt: skip
     first, *others = mosaics.files_of(scene)
-    described = mapping.scene_of_file(
-        first, names, tuple(nodata or ()) or None, truth, truth_code, layer, where, others
-    )
+    no_data = tuple(nodata or ()) or None
+    described = mapping.scene_of_file(first, names, no_data, truth, truth_code, layer, where, others)
     report = mapping.map_scene(described, chosen, out, settings, others, not quiet)
     area = report["landslide_m2"]
     typer.echo(f"{out}: {report['landslides']} landslides" + (f", {area / 1e6:.3f} km²" if area is not None else ""))

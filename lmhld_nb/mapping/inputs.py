@@ -100,18 +100,18 @@ def scene_of_file(
     if (layer or where) and polygons is None:
         raise UserError(f"{truth or path}: --layer and --where choose among polygons; give these with --truth")
     code = 1 if truth_code is None else truth_code
-    unlabelled = () if code == NO_LABEL else (NO_LABEL,)
+    scene = Scene(
+        path.stem, path.stem, path, names, mask, polygons, layer, where, nodata=nodata, landslide_codes=(code,),
+        label_nodata_codes=() if code == NO_LABEL else (NO_LABEL,),
+    )  # fmt: skip
     if mask is not None:
         codes = codes_in(mask)
         if codes is not None and code not in codes:
             listed = ", ".join(map(str, sorted(codes)[:6]))
             raise UserError(f"{mask}: no pixel is {code}, it holds {listed}; give its code with --truth-code")
-        if told := check_codes(mask, codes, (code,), unlabelled, f"--truth-code {code}", truth_code is not None):
+        if told := check_codes(scene, codes, f"--truth-code {code}", truth_code is not None):
             print(printable(f"lmhld: {told}"), file=sys.stderr)
-    return Scene(
-        path.stem, path.stem, path, names, mask, polygons, layer, where, nodata=nodata, landslide_codes=(code,),
-        label_nodata_codes=unlabelled,
-    )  # fmt: skip
+    return scene
 
 
 def check_image(image: Image, bands: tuple[str, ...], window: int = 256) -> None:

@@ -68,9 +68,6 @@ class _Reversed:
         values: np.ndarray = self._stored[index[::-1]].T
         return values
 
-    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
-        return self[()]
-
 
 def _datasets(file: h5py.File) -> list[str]:
     """List the arrays in all groups but those of the format itself."""

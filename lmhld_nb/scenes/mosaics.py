@@ -110,9 +110,7 @@ def open_files(
             return
         if len(files) == bands and all(file.count == 1 for file in files):
             if other := next((file for file, own in zip(files, windows, strict=True) if own != windows[0]), None):
-                raise UserError(
-                    f"{other.path}: covers other ground than {first.path.name}; cut the bands to one extent"
-                )
+                raise UserError(f"{other.path}: covers other ground than {first.path.name}; cut them to one extent")
             yield replace(first, transform=transform, count=bands, read=partial(_stacked, files), names=())
             return
         dtype, fill = _type_with_fill(first.dtype)
@@ -140,11 +138,8 @@ def _resampled_nodata(file: Raster) -> float | None:
     values = rasters.holdable(file.nodata, file.dtype)
     finite = sorted({value for value in values if not math.isnan(value)})
     if len(finite) > 1:
-        listed, mend = (
-            ", ".join(map(str, finite)),
-            "write one of them in place of the others, or leave out --resolution",
-        )
-        raise UserError(f"{file.path}: several values mean no data ({listed}), and pixels are resampled; {mend}")
+        problem = f"several values mean no data ({', '.join(map(str, finite))}), and pixels are resampled"
+        raise UserError(f"{file.path}: {problem}; leave out --resolution, or write one of them for all")
     return [*finite, *values, None][0]
 
 

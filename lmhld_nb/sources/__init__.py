@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import sys
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -146,24 +146,22 @@ def _tell(line: str) -> None:
 
 def _doubts(scenes: Sequence[Scene], layout: layouts.Layout) -> Iterator[str]:
     """Yield what a reader of some scenes must know; UserError where a description cannot be theirs."""
-    masks: dict[tuple[Any, ...], dict[Path, dict[int, int] | None]] = defaultdict(dict)
+    pooled: dict[tuple[Any, ...], tuple[Scene, Counter[int]]] = {}
     edges: dict[Path, bool] = {}
-    for scene in scenes:
+    stated = "landslide_codes" in layout.model_fields_set or any(part.landslide_codes for part in layout.parts)
+    for number, scene in enumerate(scenes):
         with open_image(scene) as image, ExitStack() as stack:
             if scene.mask is not None or scene.polygons is not None:
                 stack.enter_context(open_labels(scene, image))
             image.check_names()
             edges[scene.image] = any(edge.any() for edge in pure_edges(image))
-        if scene.mask is not None and scene.mask not in (read := masks[scene.area, scene.landslide_codes]):
-            read[scene.mask] = files.codes_in(scene.mask, scene.mask_key)
-    for (_, codes), read in masks.items():
-        stated = "landslide_codes" in layout.model_fields_set or any(part.landslide_codes for part in layout.parts)
-        whole = [counts for counts in read.values() if counts is not None]
-        counted = dict(sum(map(Counter, whole), Counter[int]())) if len(whole) == len(read) else None
-        key = f"`landslide_codes: {list(codes)}`"
-        if told := files.check_codes(
-            next(iter(read)), counted, codes, layouts.nodata_codes(layout, codes), key, stated
-        ):
+        if scene.mask is not None and scene.mask not in {earlier.mask for earlier in scenes[:number]}:
+            if (codes := files.codes_in(scene.mask, scene.mask_key)) is None:
+                yield files.check_codes(scene, codes, "", stated)
+            else:
+                pooled.setdefault((scene.area, scene.landslide_codes), (scene, Counter()))[1].update(codes)
+    for scene, counts in pooled.values():
+        if told := files.check_codes(scene, counts, f"`landslide_codes: {list(scene.landslide_codes)}`", stated):
             yield told
     if found := [path for path, is_pure in edges.items() if is_pure]:
         problem = f"{len(found)} of {len(edges)} images have an edge of pure black or white, like {found[0].name}"

@@ -7,7 +7,7 @@ A pattern is a path below a data set's folder in which ``{area}``, ``{split}`` a
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,35 +131,27 @@ def codes_in(path: Path, key: str | None = None) -> dict[int, int] | None:
     return codes
 
 
-def check_codes(
-    mask: Path,
-    codes: Mapping[int, int] | None,
-    landslide: Sequence[int],
-    unlabelled: Sequence[int],
-    key: str,
-    stated: bool,
-) -> str:
-    """Return what must be told of the values of a mask (`codes_in`), empty where each is a declared code.
+def check_codes(scene: scenes.Scene, codes: Mapping[int, int] | None, key: str, stated: bool) -> str:
+    """Return what must be told of the values of a scene's mask (`codes_in`), empty where each is a declared code.
 
     ``key`` declares landslide codes, ``stated`` says that it was given: only then other values count as background.
     UserError for what cannot be meant: fractions, no landslide, other values than the usual ones, or no background.
     """
-    if codes is None:
+    mask, landslide, known = scene.mask, scene.landslide_codes, {*scene.landslide_codes, *scene.label_nodata_codes}
+    if mask is None or codes is None:
         raise UserError(f"{mask}: holds fractions, no codes; write 1 where landslide and 0 elsewhere")
     write = f'`rio calc --not-masked -f GTiff -t uint8 "({{}})" {mask.name} codes.tif`'.format
     listed = ", ".join(f"{code} ({codes[code]:,} px)" for code in sorted(codes)[:6]) + ", …" * (len(codes) > 6)
-    known = {0, *landslide, *unlabelled}
-    if not codes.keys() & set(landslide) and codes.keys() - (known if stated else {0}):
+    others = codes.keys() - known - {0}
+    if codes.keys().isdisjoint(landslide) and (others or (not stated and any(codes))):
         raise UserError(f"{mask}: no pixel is {' or '.join(map(str, landslide))}, it holds {listed}; correct {key}")
-    if others := codes.keys() - known:
-        problem = f"holds {listed}: {len(others)} value{'s' if len(others) > 1 else ''} without a meaning"
+    if others:
+        problem = f"{mask.name if stated else mask}: holds {listed}, values without a meaning"
         if stated:
-            return f"{mask.name}: {problem}, taken for background"
-        mend = (
-            f"if they number landslides, write 1 for all: {write('> (read 1) 0')}; if they are background, give {key}"
-        )
-        raise UserError(f"{mask}: {problem}; {mend}")
-    if codes.keys() <= {*landslide, *unlabelled} - {0}:
+            return f"{problem}, taken for background"
+        mend = f"write 1 for all: {write('> (read 1) 0')}"
+        raise UserError(f"{problem}; if they number landslides, {mend}; if they are background, give {key}")
+    if codes.keys() <= known - {0}:
         mend = f"if the rest was searched, write 0 there: {write(f'== (read 1) {landslide[0]}')}"
         raise UserError(f"{mask}: holds no background, only {listed}; {mend}")
     return ""
