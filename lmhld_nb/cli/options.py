@@ -59,17 +59,18 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
-_PATHS: dict[str, Any] = {name: {"parser": _path} for name in ("PATH", "SCENE", "LABELS")}
+def _parser(metavar: str) -> dict[str, Any]:
+    return {"parser": _path} if metavar in ("PATH", "SCENE", "LABELS") else {}
 
 
 def option(metavar: str, description: str, *names: str, **rules: Any) -> Any:
     """Return an option that takes a value, shown as ``metavar`` and not as a type of Python; ``rules`` are typer's."""
-    return typer.Option(*names, metavar=metavar, help=description, **_PATHS.get(metavar, {}), **rules)
+    return typer.Option(*names, metavar=metavar, help=description, **_parser(metavar) | rules)
 
 
 def argument(metavar: str, description: str) -> Any:
     """Return an argument that is shown as `option` shows options."""
-    return typer.Argument(metavar=metavar, help=description, **_PATHS.get(metavar, {}))
+    return typer.Argument(metavar=metavar, help=description, **_parser(metavar))
 
 
 ProfileName = Annotated[str, argument("PROFILE", "smoke, mini, edition, real, paper, or a YAML file of your own")]

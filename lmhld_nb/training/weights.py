@@ -183,7 +183,7 @@ def _check_tensors(file: Any, card: dict[str, Any]) -> None:
     members = card.get("members") or [card]
     if any(about["model"] not in models.NETWORKS for about in members):
         return  # how large a network from outside is only its own code can say
-    expected = {}
+    expected: dict[str, tuple[list[int], str]] = {}
     for number, about in enumerate(members):
         with torch.device("meta"):  # takes no memory
             model = models.build(about["model"], len(card["bands"]), about.get("width"))
