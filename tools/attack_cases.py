@@ -383,7 +383,7 @@ def words(place: Path) -> Iterator[Case]:
         yield Case(f"get --layout {name}", ("data", "get", "hokkaido", "--layout", path))
         yield Case(f"plan {name}", ("plan", path))
         yield Case(f"verify --records {name}", ("verify", place / "tiny.yaml", "--records", path))
-    for option, value in {"--batch-size": 10**9, "--nodata": "1" * 5000, "--overlap": "nan", "--threshold": "inf",
+    for option, value in {"--batch-size": 10**9, "--overlap": "nan", "--threshold": "inf",
                           "--min-area-px": "-1", "--fill-holes-m2": "nan",
                           "--resolution": "1e-300"}.items():  # fmt: skip
         yield _map(place, f"{option} {str(value)[:9]}", scene, option, value)
