@@ -85,6 +85,59 @@ def test_images_are_read_as_declared_or_refused(made):
         refused(made, made.image, "fetch or export it again")
 
 
+def vrt(source: object, relative: int = 0) -> str:
+    name = f'<SourceFilename relativeToVRT="{relative}">{source}</SourceFilename>'
+    band = f'<VRTRasterBand dataType="UInt16" band="1"><SimpleSource>{name}</SimpleSource></VRTRasterBand>'
+    return f'<VRTDataset rasterXSize="64" rasterYSize="64">{band}</VRTDataset>'
+
+
+def test_only_formats_of_the_book_are_opened_and_a_vrt_stays_below_its_folder(tmp_path):
+    tif, below = write_tif(tmp_path / "a.tif", image_of(blobs(64, 64, 2))), tmp_path / "below"
+    write_tif(below / "b.tif", image_of(blobs(64, 64, 2)))
+    wms = '<GDAL_WMS><Service name="TMS"><ServerUrl>http://127.0.0.1:9/${x}.png</ServerUrl></Service></GDAL_WMS>'
+    (below / "wms.tif").write_text(wms)
+    for name, text in {"x.tif": wms, "x.png": vrt(tif), "y.tif": "ncols 1\nnrows 1\ncellsize 1\n1\n"}.items():
+        (below / name).write_text(text)
+        refuses(rf"{name}: cannot be read as an image", rasters.open_raster, below / name)
+    path = below / "x.vrt"
+    hostile = [vrt(tif), vrt("../a.tif", 1), vrt("/vsicurl/http://127.0.0.1:9/a.tif"), vrt(wms.replace("<", "&lt;")),
+               vrt("gone.tif", 1), vrt("<![CDATA[b.tif]]>", 1), vrt(tif).replace("SourceF", "sourcef")]  # fmt: skip
+    for text in hostile:
+        path.write_text(text)
+        refuses(r"x\.vrt: refers to .*no file below its own folder", rasters.open_raster, path)
+    path.write_text(vrt("x.vrt", 1))
+    refuses("refers to itself", rasters.open_raster, path)
+    path.write_text(vrt("wms.tif", 1))
+    refuses("cannot be read as an image", rasters.open_raster, path)
+    (below / "linked.tif").symlink_to(tif)  # the user's own way out
+    for name in ("b.tif", "linked.tif"):
+        path.write_text(vrt(name, 1))
+        with rasters.open_raster(path) as source:
+            assert source.read(1).any()
+
+
+@pytest.mark.parametrize(("numbers", "message"), [
+    *(((*bad, 5e5, 0, -3, 4e6), "makes no grid") for bad in ((np.nan, 0), (np.inf, 0), (1e300, 0))),
+    ((0, 0, 5e5, 0, 0, 4e6), "makes no grid"),
+    ((3, 3, 5e5, 3, 3, 4e6), "makes no grid"),
+])  # fmt: skip
+def test_impossible_grids_and_complex_numbers_are_refused(tmp_path, numbers, message):
+    path = write_tif(tmp_path / "a.tif", image_of(blobs(64, 64, 2)), transform=Affine(*numbers))
+    refuses(message, rasters.open_raster, path)
+    refuses("complex numbers", rasters.open_raster, write_tif(path, np.ones((1, 64, 64), np.complex64)))
+
+
+def test_a_cut_png_and_a_missing_geotransform_are_noticed(tmp_path):
+    path = tmp_path / "a.png"
+    with rasterio.open(path, "w", driver="PNG", width=64, height=64, count=4, dtype="uint8") as target:
+        target.write(image_of(blobs(64, 64, 2)).astype(np.uint8))
+    rasters.check_whole(path)
+    path.write_bytes(path.read_bytes()[:-3000])
+    refuses(r"a\.png: damaged near row 63", rasters.check_whole, path)
+    message = "a coordinate system and no geotransform"
+    refuses(message, rasters.check_north_up, path, rasterio.crs.CRS.from_epsg(32654), Affine.identity())
+
+
 @pytest.mark.parametrize("name", ["a.tif", "a_mask.tif", "a.npy", "a.h5", "a.mat"])
 def test_truncated_files_are_refused(tmp_path, name):
     path, mask = tmp_path / name, np.random.default_rng(1).integers(0, 2, (400, 400)).astype(bool)

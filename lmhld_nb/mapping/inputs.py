@@ -17,7 +17,7 @@ from lmhld_nb.sources.files import check_codes, codes_in
 
 LEAST_SIDE = 16  # px
 LEAST_PX = 10  # of a polygon, where no area is given: benchmarks/results/cleaning.csv
-MOST_MEMORY = 4e9  # bytes for a band of windows across a scene
+MOST_MEMORY = 2e9  # bytes for a band of windows across a scene
 TRAINED = "trained"
 
 

@@ -64,7 +64,11 @@ def _make_locked(spec: RunSpec, execution: Execution, whole_area: bool) -> None:
             for stage in spec.chain[:-1]:
                 weights = runs_dir() / stage.run_id / store.WEIGHTS
                 earlier.append(EarlierStage(stage.run_id, weights, store.patch_sets(stage, False)))
-            train(spec, store.patch_sets(spec, chosen.progress), folder, chosen, earlier)
+            try:
+                train(spec, store.patch_sets(spec, chosen.progress), folder, chosen, earlier)
+            except Exception as error:
+                error.add_note(f"in run {spec.run_id} ({spec.label})")  # the last line of a traceback
+                raise
             (folder / store.RECORDED).unlink(missing_ok=True)
             if run and (again := store.find(spec)) and again.metrics["weights"] != run.metrics["weights"]:
                 which = "it has other weights than were recorded: what starts from it must be made again, too"

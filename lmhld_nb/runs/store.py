@@ -206,8 +206,11 @@ def status(spec: RunSpec, whole_area: bool = False) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Return what an error says; with its type where it is an unforeseen one."""
-    return str(error) if isinstance(error, UserError) else repr(error)
+    """Return what an error says; of an unforeseen one, that it is a fault of this program."""
+    if isinstance(error, UserError):
+        return str(error)
+    mend = "its place: `lmhld train PROFILE RUN_ID --debug`; please report it"
+    return f"a fault of this program or its libraries, not of the settings: {error!r:.300} ({mend})"
 
 
 def lock(name: str, wait: bool = True) -> AbstractContextManager[Any]:

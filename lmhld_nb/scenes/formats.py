@@ -21,7 +21,7 @@ _REFERENCE = re.compile(
 )
 
 
-@ensure_env
+@ensure_env  # type: ignore[untyped-decorator]
 def open_file(path: Path, above: tuple[str, ...] = ()) -> DatasetReader:
     """Open an image; a VRT, by its suffix, where all that it refers to can be opened too (``above``: by which VRTs).
 
