@@ -1,12 +1,12 @@
-"""Do elevation and slope help? Held-back F1 of networks that learn with them (`lmhld learn --dem`) and without.
+"""Do further bands help? Held-back F1 of networks that learn with `--dem`, with `--before`, and with neither.
 
     LMHLD_SHARED_DATA=… python -m benchmarks.further [--steps 200] [--seeds 0]
 
 Two scenes with an elevation model: Jinsha A (real, 0.5 m, its surface model) and Gorkha of `twin-edition` (synthetic).
 Labelled is the half of the scene with most landslide, left or right; pixels without terrain count as unlabelled in both
 trainings, so that both have the same blocks. The difference is paired over held-back blocks that hold something, with
-its bootstrap interval: of one training with one seed each, so it says nothing of other seeds or scenes. Nothing here is
-measured of `--before`: no real pair at full resolution is at hand.
+its bootstrap interval: of one training with one seed each, so it says nothing of other seeds or scenes. A pair is there
+of the synthetic scene alone, and it is an ideal one: same light, same clouds, nothing has changed but landslides.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pandas as pd
 import rasterio
 
 from benchmarks import common
-from lmhld_nb import mapping, scenes, sources
+from lmhld_nb import mapping, scenes, sources, twin
 from lmhld_nb.config import ROOT
 from lmhld_nb.evaluation import intervals
 from lmhld_nb.mapping import further, labelled, learning
@@ -34,13 +34,17 @@ FOLDER = common.SCRATCH / "further"
 PATCH = 64
 
 
-def two_scenes() -> dict[str, tuple[Scene, Path]]:
-    """Return the scenes with their elevation."""
+def two_scenes() -> dict[str, tuple[Scene, Path, Path | None]]:
+    """Return the scenes with their elevation and the image from before."""
     stem = SHARED / "jinsha-uav-georef" / "scene_A"
     jinsha = mapping.scene_of_file(Path(f"{stem}_rgb.tif"), ("red", "green", "blue"), truth=Path(f"{stem}_mask.tif"))
-    twin = sources.get("twin-edition", progress=False).scenes_of("gorkha")[0]
-    assert twin.dem is not None
-    return {"jinsha A": (jinsha, Path(f"{stem}_dsm.tif")), "gorkha, synthetic": (twin, twin.dem)}
+    made = sources.get("twin-edition", progress=False).scenes_of("gorkha")[0]
+    source = sources.describe("twin-edition").source
+    assert made.dem is not None and isinstance(source, twin.TwinSpec)
+    (task,) = (task for task in twin.plan(source) if task.name == made.name)
+    before = FOLDER / "before.tif"
+    twin.scene.write_before(before, task)
+    return {"jinsha A": (jinsha, Path(f"{stem}_dsm.tif"), None), "gorkha, synthetic": (made, made.dem, before)}
 
 
 def labels_of(scene: Scene, dem: Path) -> Path:
@@ -69,23 +73,26 @@ def main() -> None:
     options = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
     rows = []
-    for name, (scene, dem) in two_scenes().items():
+    for name, (scene, dem, before) in two_scenes().items():
         file = labelled.LabelFile(labels_of(scene, dem))
         for seed in options.seeds:
             counts = []
-            for given in (None, dem):
-                settings = mapping.LearnSettings(options.steps, PATCH, seed=seed, workers=2, device="cpu", dem=given)
+            for given in ({}, {"dem": dem}, *([{"before": before}] if before else [])):
+                settings = mapping.LearnSettings(options.steps, PATCH, seed=seed, workers=2, device="cpu", **given)
                 with ExitStack() as stack:
                     pairs = [(scene, file)]
                     compared = learning.compare(stack, pairs, FOLDER / "work", None, settings, progress=False)
                 judged, ground = compared.judged["event"], compared.grounds[0]
                 counts.append(judged.counts)
-                row = {"scene": name, "seed": seed, "steps": options.steps, "patch": PATCH, "bands": len(ground.bands)}
-                rows.append(row | {"landslides": ground.landslides, **judged.scores()})
-            kept = np.stack(counts[::-1])[:, np.stack(counts).any(axis=(0, 2))]
-            gain = intervals.difference(*kept)
-            rows[-1] |= {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high, "blocks": kept.shape[1]}
-            print(pd.DataFrame(rows[-2:]).to_string(index=False), flush=True)
+                row = {"scene": name, "with": "/".join(given) or "neither", "seed": seed, "steps": options.steps}
+                row |= {"patch": PATCH, "landslides": ground.landslides, **judged.scores()}
+                if given:
+                    kept = np.stack([counts[-1], counts[0]])
+                    kept = kept[:, kept.any(axis=(0, 2))]
+                    gain = intervals.difference(*kept)
+                    row |= {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high, "blocks": kept.shape[1]}
+                rows.append(row)
+                print(row, flush=True)
     table = pd.DataFrame(rows).assign(cpu=common.cpu_name())
     table.to_csv(common.RESULTS / "further.csv", index=False, float_format="%.4g")
     shutil.rmtree(FOLDER)

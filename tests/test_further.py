@@ -9,7 +9,7 @@ import pytest
 from made import CRS, TRANSFORM, blobs, image_of, refuses, scene, write_tif
 from mapped import draw, read, write_weights
 
-from lmhld_nb import mapping, scenes
+from lmhld_nb import mapping, scenes, twin
 from lmhld_nb.mapping import further, start
 from lmhld_nb.mapping.labelled import LabelFile
 from lmhld_nb.scenes.rasters import Window
@@ -50,6 +50,15 @@ def test_changes_are_differences_and_what_lacks_data_in_one_lacks_it_in_all(tmp_
     assert np.array_equal(values[:8, ~hidden], np.concatenate([later, later - earlier])[:, ~hidden])
     assert values[9, 8:, 10:] == pytest.approx(20, abs=0.01)
     assert np.nanmax(np.abs(values[8] - HEIGHTS[4:44, 5:55])) < 12 * np.tan(np.radians(20))  # cells of 12 m
+
+
+def test_a_pair_of_the_twin_differs_by_its_landslides_and_noise(tmp_path):
+    task = twin.SceneTask("gorkha", 0, 8, seed=1)
+    twin.scene.make_scene(tmp_path, task)
+    twin.scene.write_before(tmp_path / "before.tif", task)
+    slides = twin.scene.lay_out(task).slides.label > 0
+    change = read(tmp_path / "gorkha/gorkha_0.tif").astype(float) - read(tmp_path / "before.tif")
+    assert np.median(np.abs(change[slides])) > 5 * np.median(np.abs(change[~slides]))
 
 
 def test_a_network_of_pairs_and_terrain_says_so_and_maps_only_with_them(event, call):

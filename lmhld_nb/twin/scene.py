@@ -1,7 +1,7 @@
 """One scene of the synthetic twin: laid out, drawn, and written to its three files."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +72,7 @@ def lay_out(task: SceneTask) -> Layout:
         height = cover.flooded(ground, height, recipe.sea)
     height += np.float32(recipe.base_m) - height.min()
     rough = terrain.spread(events, tile, shape)
-    if task.landslides:
-        slides = _place_slides(events, recipe, height, valley, step, valid, rough)
-    else:
-        outside = np.zeros(shape, dtype=np.float32)
-        slides = Slides(np.zeros(shape, np.int32), outside, outside, np.zeros(0, np.int64))
+    slides = _place_slides(events, recipe, height, valley, step, valid, rough) if task.landslides else _no_slides(shape)
     old = _streams(task)[5].random(len(slides.size)) < recipe.old
     return Layout(valid, step, height, valley, tile, rough, slides, old)
 
@@ -84,11 +80,8 @@ def lay_out(task: SceneTask) -> Layout:
 def make_scene(folder: Path, task: SceneTask) -> None:
     """Make one scene's three files; the image, which marks the scene as complete, is written last."""
     recipe = RECIPES[task.area]
-    scene = lay_out(task)
-    cover_rng, sensor, fine, _, interpreter = _streams(task)[2:]
-    dem = _surface(fine, recipe, scene)
-    drawn = cover.draw_cover(cover_rng, recipe, scene.height, scene.valley, scene.step, dem.shape, scene.rough)
-    pixels = image.expose(sensor, recipe, dem, scene, drawn)
+    scene, interpreter = lay_out(task), _streams(task)[6]
+    pixels, dem = _photograph(task, scene)
     transform = _transform(recipe, task.number)
     image_path, dem_path, polygon_path = paths_of(folder, task)
     if task.landslides:
@@ -102,6 +95,27 @@ def make_scene(folder: Path, task: SceneTask) -> None:
     tags = {"TWIN": task.stamp, "SENSOR": f"synthetic, after {recipe.sensor}", "SYNTHETIC": "yes"}
     tags["PIXELS"] = digest.hexdigest()[:16]
     _write_raster(image_path, pixels, grid | {"nodata": NODATA}, recipe.bands, tags)
+
+
+def write_before(path: Path, task: SceneTask) -> None:
+    """Write a scene's image before its landslides: the same ground, light and clouds, other noise of the sensor."""
+    recipe, scene = RECIPES[task.area], lay_out(task)
+    intact = replace(scene, slides=_no_slides(scene.valid.shape), old=np.zeros(0, bool))
+    grid = {"crs": f"EPSG:{recipe.epsg}", "transform": _transform(recipe, task.number), "nodata": NODATA}
+    _write_raster(path, _photograph(task, intact)[0], grid, recipe.bands, {"SYNTHETIC": "yes"})
+
+
+def _photograph(task: SceneTask, scene: Layout) -> tuple[NDArray[Any], Array]:
+    """Return the image (bands, rows, columns) and the elevation of a layout."""
+    recipe, (cover_rng, sensor, fine) = RECIPES[task.area], _streams(task)[2:5]
+    dem = _surface(fine, recipe, scene)
+    drawn = cover.draw_cover(cover_rng, recipe, scene.height, scene.valley, scene.step, dem.shape, scene.rough)
+    return image.expose(sensor, recipe, dem, scene, drawn), dem
+
+
+def _no_slides(shape: Shape) -> Slides:
+    outside = np.zeros(shape, dtype=np.float32)
+    return Slides(np.zeros(shape, np.int32), outside, outside, np.zeros(0, np.int64))
 
 
 def paths_of(folder: Path, task: SceneTask) -> tuple[Path, Path, Path]:
