@@ -19,6 +19,7 @@ import torch
 
 from benchmarks import common
 from lmhld_nb import models, paper, patches
+from lmhld_nb.experiments import part
 from lmhld_nb.experiments import profile as profiles
 from lmhld_nb.training import chains
 from lmhld_nb.training.hardware import choose_device
@@ -47,7 +48,7 @@ def runs_of_paper() -> pd.DataFrame:
 
 def stages() -> dict[str, int]:
     """Return how often each area is a stage of its own when the six orders share prefixes (paper Fig 6)."""
-    rule = profiles.Part()
+    rule = part.Part()
     orders = chains.orders_of_addition(rule.first, rule.permuted, rule.last).values()
     prefixes = {order[: n + 1] for order in orders for n in range(len(order))}
     counts: dict[str, int] = {}

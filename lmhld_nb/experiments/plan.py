@@ -82,7 +82,7 @@ def plan_table(
     for entry in planned:
         spec = entry.spec
         run = runs.find(spec)
-        status, metrics = runs.status(spec, entry.whole_area), run.metrics if run else None
+        status, metrics = runs.status(spec, entry.whole_area, run), run.metrics if run else None
         if status == "missing" and recorded and spec.run_id in recorded.runs:
             status, metrics = "recorded", recorded.metrics(spec.run_id)
         rows.append(
