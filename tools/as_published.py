@@ -1,10 +1,10 @@
 """Write a data set as LMHLD may be published: folders of ready patches, to rehearse `lmhld data get lmhld --from`.
 
-    python tools/as_published.py twin-edition FOLDER --layout areas [--full]
+    python tools/as_published.py twin-edition FOLDER --layout areas [--share 1]
 
-How LMHLD's archives are laid out inside is not known; these are four plausible ways. ``--full`` writes as many patches
-as paper Table 2 counts: what the data set holds is repeated, turned, mirrored and brightened, so that no two files are
-alike. That makes a data set of the right size, not of the right content.
+How LMHLD's archives are laid out inside is not known; these are four plausible ways. ``--share`` is of the numbers of
+patches in paper Table 2: what the data set holds is repeated, turned, mirrored and brightened, so that no two files are
+alike. With 1 that makes a data set of the right size, not of the right content.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ LAYOUTS = {
 def write(name: str, folder: Path, layout: Published, counts: Mapping[str, int]) -> int:
     """Write the patches of a data set that is ready, ``counts`` of each area; return how many files there are."""
     dataset, files = sources.load(name), 0
+    sizes, names = paper.areas()["patch_size"], paper.areas()["short_name"]
     for area, count in tqdm(counts.items(), "areas"):
-        size = int(paper.areas().loc[area, "patch_size"])
+        size, called = int(sizes[area]), layout.names.get(area, str(names[area]))
         spec = PatchSpec(dataset=name, fingerprint=dataset.fingerprint, area=area, size=size)
         cut = patches.cut(spec, dataset.scenes_of(area), progress=False)
-        called = layout.names.get(area, paper.areas().loc[area, "short_name"])
         for n, (row, split) in zip(range(count), itertools.cycle(enumerate(cut.index["split"])), strict=False):
             repeat = n // len(cut.index)
             place = {"area": called, "split": split, "n": n}
@@ -66,6 +66,12 @@ def write(name: str, folder: Path, layout: Published, counts: Mapping[str, int])
             shutil.make_archive(str(folder / called), "zip", folder, called)
             shutil.rmtree(folder / called)
     return files
+
+
+def counts_of(share: float) -> dict[str, int]:
+    """Return a share of paper Table 2's number of patches of each area, at least 20."""
+    published = paper.areas()["patches"]
+    return {area: max(20, round(share * int(published[area]))) for area in paper.AREAS}
 
 
 def write_raster(path: Path, values: np.ndarray) -> None:
@@ -92,10 +98,10 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--layout", choices=LAYOUTS, default="areas")
-    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--share", type=float, default=1.0)
     options = parser.parse_args()
-    table = paper.areas()["patches"]
-    counts = {area: int(table[area]) if options.full else 40 for area in sources.get(options.name).areas}
+    sources.get(options.name)
+    counts = counts_of(options.share)
     files = write(options.name, options.folder, LAYOUTS[options.layout], counts)
     print(f"{options.folder}: {files} files of {sum(counts.values())} patches")
 

@@ -146,7 +146,7 @@ def _inspect(spec: RunSpec) -> Run | str:
         if absent := sorted({"history.csv", scoring.PATCHES_FILE, *([] if is_record else [WEIGHTS])} - names):
             return f"{absent[0]} is missing"
         metrics = _read_json(folder / "metrics.json")
-        if metrics["run_id"] != spec.run_id or not {"test", "weights"} <= set(metrics):
+        if metrics["run_id"] != folder.name or not {"test", "weights"} <= set(metrics):
             return "its metrics.json is that of another run"
         if {stage.run_id for stage in spec.chain[:-1]} - set(metrics.get("earlier", ())):
             return "its metrics.json lacks the scores on earlier areas"
