@@ -23,7 +23,7 @@ SCRATCH = workdir() / "build" / "bench"
 
 
 def measured(module: str, task: str, *arguments: str) -> dict[str, float]:
-    """Run ``TASKS[task](*arguments)`` of a benchmark in a fresh process: seconds, peak_mb and what it returns."""
+    """Run ``TASKS[task](*arguments)`` of a benchmark in a fresh process: its seconds, memory and what it returns."""
     command = [sys.executable, "-m", f"benchmarks.{module}", "--task", task, *arguments]
     child = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     return json.loads(child.stdout.splitlines()[-1])
@@ -31,10 +31,10 @@ def measured(module: str, task: str, *arguments: str) -> dict[str, float]:
 
 def run_task(tasks: dict[str, Callable[..., dict[str, float]]], name: str, arguments: list[str]) -> None:
     """Do one task and print what was measured as JSON (the child's side of `measured`)."""
-    began = time.perf_counter()
+    began, computed = time.perf_counter(), time.process_time()
     found = tasks[name](*arguments)
-    seconds = time.perf_counter() - began
-    print(json.dumps({**found, "seconds": seconds, "peak_mb": _peak_mb()}))
+    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - computed
+    print(json.dumps({**found, "seconds": seconds, "cpu_seconds": cpu_seconds, "peak_mb": _peak_mb()}))
 
 
 def _peak_mb() -> float:

@@ -30,7 +30,7 @@ from lmhld_nb.runs import records
 SHARES = {"tests": 10, "engine": 45, "projection": 3, "edition": 27, "mapping": 15}  # of the budget, in per cent
 GRACE = 20  # seconds between being asked to stop and being killed
 TINY = {
-    "engine": ["--sizes", "32", "--rounds", "1", "--width", "2", "--side", "64", "--compile", "", "--shared", ""],
+    "engine": ["--sizes", "32", "--rounds", "1", "--width", "8", "--side", "64", "--compile", "", "--shared", ""],
     "mapping": ["--side", "512", "--rounds", "1", "--widths", "2", "--size", "64", "--keep"],
     "edition": ["--workers", "1"],
 }

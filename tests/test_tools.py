@@ -4,6 +4,7 @@ import base64
 import html
 from pathlib import Path
 
+import as_published
 import check_notebooks
 import check_prose
 import jupytext
@@ -15,8 +16,10 @@ from made import refuses
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
+from lmhld_nb import paper, sources
 from lmhld_nb.book.chapters import chapters
 from lmhld_nb.config import ROOT
+from lmhld_nb.scenes.scene import read_all
 
 KERNEL = {"kernelspec": {"name": "lmhld", "display_name": "LMHLD book", "language": "python"}}
 
@@ -175,3 +178,19 @@ def test_an_outdated_execution_is_not_published(tmp_path: Path, monkeypatch: pyt
     source.with_suffix(".ipynb").rename(target)
     refuses(says, publish.executed, "mini")
     assert publish.executed("mini", partly=True) == {}
+
+
+@pytest.mark.parametrize("name", as_published.LAYOUTS)
+def test_patches_as_they_may_be_published_are_adopted_without_a_word(name, twin_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("LMHLD_DATA", str(twin_data))
+    patches = sources.load("twin-smoke")
+    counts = {area: 2 if area == "wenchuan" else 12 for area in patches.areas}  # more than there are are repeated
+    layout = as_published.LAYOUTS[name]
+    assert as_published.write("twin-smoke", tmp_path / "published", layout, counts) == 2 * sum(counts.values())
+    monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
+    adopted = sources.get("lmhld", tmp_path / "published", progress=False)
+    assert adopted.areas == tuple(paper.AREAS) and len(adopted.scenes) == sum(counts.values())
+    assert {scene.landslide_codes for scene in adopted.scenes} == {(layout.code,)}
+    assert any(scene.split for scene in adopted.scenes) == (name == "splits")
+    first, *others = (read_all(scene) for scene in adopted.scenes_of("wenchuan"))
+    assert first[0].shape == (4, 224, 224) and 0.1 <= first[1].mean() < 1 and (first[0] != others[0][0]).any()

@@ -146,7 +146,7 @@ def _inspect(spec: RunSpec) -> Run | str:
         if absent := sorted({"history.csv", scoring.PATCHES_FILE, *([] if is_record else [WEIGHTS])} - names):
             return f"{absent[0]} is missing"
         metrics = _read_json(folder / "metrics.json")
-        if metrics["run_id"] != spec.run_id or not {"test", "weights"} <= set(metrics):
+        if metrics["run_id"] != folder.name or not {"test", "weights"} <= set(metrics):
             return "its metrics.json is that of another run"
         if {stage.run_id for stage in spec.chain[:-1]} - set(metrics.get("earlier", ())):
             return "its metrics.json lacks the scores on earlier areas"
@@ -190,13 +190,13 @@ def weights_damage(spec: RunSpec) -> str:
     return "its weights are not those it was finished with"
 
 
-def status(spec: RunSpec, whole_area: bool = False) -> str:
-    """Return how far a run is; raises as `find`.
+def status(spec: RunSpec, whole_area: bool = False, run: Run | None = None) -> str:
+    """Return how far a run is; raises as `find`. ``run``: the finished one, where it was found already.
 
     ``done``; ``recorded``: done, but only its record is here; ``unscored``: only the score of the whole area is left;
     ``damaged``: its folder is not usable and will be set aside; ``begun``: there is a checkpoint; or ``missing``.
     """
-    state = _inspect(spec)
+    state = run or _inspect(spec)
     if isinstance(state, Run):
         unscored = whole_area and state.whole_area is None
         return "unscored" if unscored else "recorded" if state.is_record else "done"
@@ -241,7 +241,8 @@ def rates() -> pd.DataFrame:
     for path in sorted(runs_dir().glob("*/metrics.json")):
         with suppress(OSError, ValueError, KeyError, TypeError):  # `find` deals with it where it is needed
             metrics, spec = _read_json(path), _read_json(path.parent / "spec.json")
-            (size,), width = {patches["size"] for patches in spec["data"]}, str(spec["width"] or "published")  # of one size
+            (size,) = {patches["size"] for patches in spec["data"]}  # of one size
+            width = str(spec["width"] or "published")
             rows.append([spec["model"], width, metrics["device"], size, metrics["patches_per_second"]])
     return pd.DataFrame(rows, columns=["model", "width", "device", "patch_size", "patches_per_second"])
 
