@@ -148,17 +148,6 @@ def test_bands_are_matched_by_name_and_others_do_no_harm(tmp_path, weights):
     assert names(tmp_path / "three") == SCORED
 
 
-def test_truth_is_polygons_or_a_mask_whose_code_is_known(tmp_path):
-    path, polygons = write_tif(tmp_path / "a.tif", PLAIN), tmp_path / "truth.gpkg"
-    described = mapping.scene_of_file(path, BANDS, truth=polygons)
-    assert described.polygons == polygons and described.mask is None
-    truth = write_tif(tmp_path / "truth.tif", blobs(60, 60, 3).astype(np.uint8) * 255)
-    says = r"truth\.tif: no pixel is 1, it holds 0, 255; .*--truth-code"
-    refuses(says, mapping.scene_of_file, path, BANDS, truth=truth)
-    described = mapping.scene_of_file(path, BANDS, truth=truth, truth_code=255)
-    assert described.mask == truth and described.landslide_codes == (255,) and described.label_nodata_codes == ()
-
-
 @pytest.mark.parametrize(
     ("module", "function"),
     [(prediction, "_forward"), (prediction, "read_checked"), (outlines, "outline"), (files, "draw_overlay")],
@@ -382,19 +371,6 @@ def predict(scene: Scene, network: Network, **options: Any) -> np.ndarray:
     return np.concatenate([values for _, values in bands])
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-def test_neither_threads_nor_batches_change_the_result(tmp_path, network, threads):
-    scene = scene_of(tmp_path, nodata=0)
-    expected, before = predict(scene, network, batch_size=1), torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        for size in (1, 5, 1000, None):
-            assert predict(scene, network, batch_size=size) == pytest.approx(expected, abs=1e-5)
-        assert torch.get_num_threads() == threads
-    finally:
-        torch.set_num_threads(before)
-
-
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_the_gpu_predicts_what_the_cpu_does(tmp_path, network):
@@ -460,11 +436,3 @@ def test_statistics_are_exact_of_a_small_scene_and_come_from_all_over_a_large_on
     image[:, :, :90] = 0
     mean, std = statistics_of(image, tmp_path, nodata=0)
     assert (mean[0], std[0]) == pytest.approx((image[:, :, 90:].mean(), image[:, :, 90:].std()), rel=tolerance)
-
-
-def test_data_between_the_sampled_squares_count(tmp_path):
-    image = np.zeros((1, 64, 60_000), np.uint8)
-    image[:, :, 700:710] = 7
-    assert not any(col <= 700 < col + 512 for col in prediction._spread(64, 60_000, 64)[1])
-    mean, std = statistics_of(image, tmp_path, nodata=0)
-    assert (mean[0], std[0]) == (7, 1)
