@@ -12,7 +12,6 @@ from conftest import SHARED
 from hypothesis import given
 from hypothesis import strategies as st
 from made import refuses
-from shapely.geometry import Point
 from typer.testing import CliRunner
 
 from lmhld_nb import audit, cli, config, paper
@@ -292,13 +291,6 @@ def test_areas_stand_in_the_order_of_table_1_and_every_published_spelling_resolv
 @pytest.mark.parametrize("text", ["China", "Taitung_China", "", "224", "Comparison dataset", "四川"])
 def test_what_names_no_area_is_refused(text: str) -> None:
     refuses("use one of rio, hokkaido", paper.area_key, text)
-
-
-def test_the_world_outline_holds_every_area() -> None:
-    outline = paper.world().geometry.union_all()
-    for key, area in paper.areas().iterrows():
-        assert outline.distance(Point(area["lon"], area["lat"])) < 0.2, key
-    assert not any(outline.contains(Point(*sea)) for sea in ((-30, 30), (51, 42)))  # mid-Atlantic, the Caspian
 
 
 def test_tables_equal_the_ones_supplied_with_the_paper() -> None:

@@ -1,6 +1,5 @@
 """The engine's step: the same mathematics however it is computed."""
 
-import threading
 from pathlib import Path
 
 import pytest
@@ -98,16 +97,3 @@ def test_bf16_computes_in_bf16_and_keeps_weights_in_fp32() -> None:
     losses, weights = stepped(model, half)
     assert weights.dtype == torch.float32
     assert losses == pytest.approx(stepped(plain())[0], rel=0.02)
-
-
-def test_signals_are_left_alone_outside_the_main_thread() -> None:
-    received = []
-
-    def work() -> None:
-        with engine.stop_on_signals() as stopped:
-            received.append(stopped())
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert received == [0]

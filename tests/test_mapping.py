@@ -371,19 +371,6 @@ def predict(scene: Scene, network: Network, **options: Any) -> np.ndarray:
     return np.concatenate([values for _, values in bands])
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-def test_neither_threads_nor_batches_change_the_result(tmp_path, network, threads):
-    scene = scene_of(tmp_path, nodata=0)
-    expected, before = predict(scene, network, batch_size=1), torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        for size in (1, 5, 1000, None):
-            assert predict(scene, network, batch_size=size) == pytest.approx(expected, abs=1e-5)
-        assert torch.get_num_threads() == threads
-    finally:
-        torch.set_num_threads(before)
-
-
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_the_gpu_predicts_what_the_cpu_does(tmp_path, network):
@@ -449,11 +436,3 @@ def test_statistics_are_exact_of_a_small_scene_and_come_from_all_over_a_large_on
     image[:, :, :90] = 0
     mean, std = statistics_of(image, tmp_path, nodata=0)
     assert (mean[0], std[0]) == pytest.approx((image[:, :, 90:].mean(), image[:, :, 90:].std()), rel=tolerance)
-
-
-def test_data_between_the_sampled_squares_count(tmp_path):
-    image = np.zeros((1, 64, 60_000), np.uint8)
-    image[:, :, 700:710] = 7
-    assert not any(col <= 700 < col + 512 for col in prediction._spread(64, 60_000, 64)[1])
-    mean, std = statistics_of(image, tmp_path, nodata=0)
-    assert (mean[0], std[0]) == (7, 1)

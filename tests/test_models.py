@@ -7,7 +7,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from lmhld_nb import models, paper
-from lmhld_nb.models.attention_unet import AttentionGate
 from lmhld_nb.models.res_unet import ResUNet
 from lmhld_nb.models.unet import UNet
 from lmhld_nb.models.unet_3p import UpsampledConv
@@ -131,14 +130,6 @@ def test_without_projections_it_is_the_unet():
         nn.init.zeros_(unit.project.weight)
         nn.init.zeros_(unit.project.bias)
     assert torch.equal(model(image), plain(image))
-
-
-def test_a_gate_scales_all_channels_of_a_pixel_alike_and_pixels_differently():
-    torch.manual_seed(0)
-    g, x = torch.randn(2, 2, 6, 8, 8)
-    alpha = AttentionGate(6).eval()(g, x) / x
-    assert torch.allclose(alpha, alpha[:, :1].expand_as(alpha), rtol=1e-4)
-    assert alpha.min() > 0 and alpha.max() < 1 and alpha.std() > 0.01
 
 
 @pytest.mark.parametrize("factor", (2, 4, 8, 16))

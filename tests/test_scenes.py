@@ -221,16 +221,6 @@ def test_mask_codes_are_decoded_and_another_size_or_grid_is_refused(made):
     assert (read_all(made)[1] == MASK).all()
 
 
-@pytest.mark.parametrize(("suffix", "crs"), [("geojson", 4326), ("gpkg", 32653), ("shp", 3857)])
-def test_polygons_in_another_coordinate_system_give_the_same_mask(tmp_path, suffix, crs):
-    made = scene(tmp_path, MASK, labels="polygons")
-    other = tmp_path / f"other.{suffix}"
-    options = {"COORDINATE_PRECISION": 15} if suffix == "geojson" else {}
-    gpd.read_file(made.polygons).to_crs(crs).to_file(other, **options)
-    assert (read_all(made)[1] == MASK).all()
-    assert (read_all(replace(made, polygons=other))[1] == MASK).all()
-
-
 def test_polygons_outside_are_left_out_and_none_inside_is_refused(bare, tmp_path):
     half, far = square(-5, 10, 10), square(5000, 5000, 10)
     path = polygons_of(tmp_path / "p.gpkg", [square(40, 40, 20), half, far])
@@ -289,18 +279,6 @@ def test_windows_fit_the_whole(many, row, col, height, width):
     with open_image(made) as image, open_labels(made, image) as labels:
         part = labels.read(window)
     assert (part == whole[row : row + window.height, col : col + window.width]).all()
-
-
-@given(st.integers(1, 300), st.integers(1, 50), st.integers(1, 60))
-def test_decimated_reading_takes_every_nth_pixel(rows, cols, step):
-    whole = np.arange(2 * rows * cols).reshape(2, rows, cols)
-
-    def read(window: Window) -> np.ndarray:
-        return whole[:, window.row :, window.col :][:, : window.height, : window.width]
-
-    window = Window(rows // 3, cols // 3, rows - rows // 3, cols - cols // 3)
-    decimated = scenes.read_decimated(read, window, step)
-    assert (decimated == whole[:, rows // 3 :: step, cols // 3 :: step]).all()
 
 
 def test_elevation_is_read_on_the_images_grid(made, tmp_path):
@@ -374,15 +352,6 @@ def test_a_file_of_another_grid_is_named(tmp_path, change, message):
     first, options = write_tif(tmp_path / "a.tif", image), dict(change)
     other = write_tif(tmp_path / "b.tif", options.pop("values", image), **options)
     refuses(f"^{other}: .*{re.escape(message)}", read, [first, other])
-
-
-def test_undeclared_nan_in_one_file_is_refused(tmp_path):
-    image = image_of(blobs(40, 40, 2)).astype(np.float32)
-    first = tile(tmp_path, "a", image)
-    image[:, 3, 3] = np.nan
-    refuses(r"b\.tif: 4 NaN", read, [first, tile(tmp_path, "b", image, 0, 40)])
-    _, valid, _ = read([first, tile(tmp_path, "b", image, 0, 40, nodata=np.nan)])
-    assert not valid[3, 43] and valid.sum() == valid.size - 1
 
 
 def test_a_folder_stands_for_its_images(tmp_path):

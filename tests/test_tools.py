@@ -6,7 +6,6 @@ from pathlib import Path
 
 import as_published
 import check_notebooks
-import check_prose
 import jupytext
 import nbformat
 import numpy as np
@@ -137,34 +136,6 @@ def test_the_readme_begins_with_what_the_published_tables_say(tmp_path: Path) ->
         "do not so far, on too few networks to judge, by mean F1 (1 network): 0.800, 0.900 and 0.700."
     )
     assert "has learnt all areas but Rio reaches F1 0.50 (" in sobering and "lowest of 2 areas." in sobering
-
-
-ENTRY = """@article{dice1945,
-  author = {Dice, L. R.},
-  year = {1945},
-  title = {{Measures of association}},
-  journal = {Ecology},
-  volume = {26},
-  pages = {297--302},
-  doi = {10.2307/1932409},
-  keywords = {methods},
-}
-"""
-
-
-@pytest.mark.parametrize(("old", "new", "says"), [
-    ("  volume = {26},\n", "", "dice1945 has no volume"),
-    ("{1945}", "{1946}", "dice1945 is of 1946"),
-    ("L. R.", "L. R. and others", "cuts its list of authors"),
-    ("{10.2307/", "{https://doi.org/10.2307/", "the DOI of dice1945"),
-    ("{methods}", "{ecology}", "the keyword of dice1945"),
-    ("},\n}\n", "},\n}\n" + ENTRY, "repeats another entry's DOI"),
-])  # fmt: skip
-def test_an_entry_of_the_bibliography_is_whole(old: str, new: str, says: str) -> None:
-    page = ':filter: keywords % "methods"'
-    assert list(check_prose.bibliography(ENTRY, page)) == []
-    found = list(check_prose.bibliography(ENTRY.replace(old, new), page))
-    assert len(found) == 1 and says in found[0]
 
 
 def test_an_outdated_execution_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

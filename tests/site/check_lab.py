@@ -120,23 +120,3 @@ def test_a_slider_moved_by_keyboard_changes_the_count(page: Page, server: tuple[
     rows = "[...document.querySelectorAll('table.lmhld tr')]"
     page.wait_for_function(f"{rows}.some(r => {kept_less})", timeout=30_000)
     assert page.locator("img.widget-image:visible").count() == 1
-
-
-def test_the_live_map_stands_in_a_cell(page: Page, folder: Path, server: tuple[str, str], twin_data: Path) -> None:
-    settings = {"LMHLD_DATA": str(twin_data), "LMHLD_WORKDIR": str(folder), "PYTHONPATH": str(ROOT)}
-    words = ["run", str(folder / "tiny.yaml"), "--experiment", "single", "--quiet"]
-    subprocess.run([sys.executable, "-m", "lmhld_nb.cli", *words], check=True, env={**os.environ, **settings})
-    address, token = server
-    page.goto(f"{address}/lab/tree/notebooks/explorer.ipynb?token={token}")
-    page.wait_for_selector(f".jp-Toolbar-kernelName:visible:has-text('{KERNEL}')", timeout=60_000)
-    page.locator(".jp-Notebook h1:visible").first.click()
-    for _ in range(6):  # the live map's cell is the sixth
-        page.keyboard.press("Shift+Enter")
-    frame = page.frame_locator('iframe[title="Live map"]')
-    frame.locator("#rows tr").wait_for(timeout=120_000)
-    before = frame.locator("#rows tr").inner_text()
-    frame.locator("#threshold").focus()
-    for _ in range(40):
-        page.keyboard.press("ArrowLeft")
-    frame.locator("#threshold-value", has_text="0.1").wait_for()
-    assert frame.locator("#rows tr").inner_text() != before
