@@ -59,11 +59,11 @@ def test_files_lie_on_the_scenes_grid_and_agree(tmp_path, weights, shape):
     mask, out = blobs(*shape, 4), tmp_path / "out"
     event = scene(tmp_path, mask)
     cut = median(event, weights, tmp_path / "first", overlap=0.25)
-    report = draw(event, weights, out, threshold=cut, batch_size=3, overlap=0.25)
+    report = draw(event, weights, out, threshold=cut, overlap=0.25)
     assert names(out) == SCORED
     settings = {
         "scene": "a.tif", "crs": "EPSG:32654", "shape": list(shape), "pixel_m": [3.0, 3.0], "run_id": "0" * 16,
-        "bands": list(BANDS), "resolution_m": 3.0, "resampled": False, "window": 32, "overlap": 0.25, "batch_size": 3,
+        "bands": list(BANDS), "resolution_m": 3.0, "resampled": False, "window": 32, "overlap": 0.25,
         "threshold": cut, "valid_px": mask.size, "score_files": TABLES, "lmhld_nb": lmhld_nb.__version__,
     }  # fmt: skip
     assert {key: report[key] for key in settings} == settings
@@ -259,7 +259,6 @@ def test_a_scene_that_cannot_be_mapped_is_named(tmp_path, weights, image, option
     *(("threshold", value, "must lie in") for value in (0.0, 1.0, float("nan"))),
     ("overlap", 1.0, "must lie in"),
     *(("resolution", value, f"resolution '{value}': give metres") for value in ("three", -3.0)),
-    ("batch_size", 0, "batch size 0: must be at least 1"),
     ("min_area_px", -1, "must not be negative"),
     ("min_area_m2", float("nan"), "must not be negative"),
     ("precision", "fp8", "precision 'fp8': unknown"),

@@ -100,7 +100,6 @@ def map_(
     clouds: Annotated[Path | None, option("PATH", "polygons, or a mask on the scene's grid: not imaged")] = None,
     keep_rims: Annotated[bool, typer.Option("--keep-rims", help="rims of pure white or black are imaged")] = False,
     searched: Annotated[Path | None, option("PATH", "polygons: distance from them; default: by the weights")] = None,
-    batch_size: Annotated[int | None, option("NUMBER", "windows predicted at once; default: by device")] = None,
     precision: Annotated[str, option("NAME", "fp32, bf16, or auto: as tested, where hardware has it")] = "auto",
     device: Device = "auto",
     view: Annotated[bool, typer.Option("--view", help="write view.html too: the map in any browser, offline")] = False,
@@ -116,7 +115,7 @@ def map_(
     chosen = weights or runs_dir() / str(run_id) / "weights.safetensors"
     names = tuple(bands.split(",")) if bands else None
     settings = mapping.MapSettings(
-        threshold, overlap, batch_size, min_area_px, min_area_m2, fill_holes_m2, smooth, dem, least_slope, clouds,
+        threshold, overlap, min_area_px, min_area_m2, fill_holes_m2, smooth, dem, least_slope, clouds,
         keep_rims, searched, resolution, precision, device, view, before,
     )  # fmt: skip
     first, *others = mosaics.files_of(scene)

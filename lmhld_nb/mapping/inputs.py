@@ -27,7 +27,6 @@ class MapSettings:
 
     threshold: float | None = None  # least probability of landslide, in (0, 1); None: the card's, 0.5 without one
     overlap: float = 0.5  # share of a window that its neighbour covers too, 0 to 0.9
-    batch_size: int | None = None  # windows predicted at once; None for what suits the device
     min_area_px: int | None = None  # smaller polygons are left out of the GeoPackage (not of the rasters)
     min_area_m2: float | None = None  # the same; with neither, `LEAST_PX` pixels as predicted
     fill_holes_m2: float = 0.0  # smaller holes of polygons are filled
@@ -46,8 +45,6 @@ class MapSettings:
     def __post_init__(self) -> None:
         if not (self.threshold is None or 0 < self.threshold < 1) or not 0 <= self.overlap <= 0.9:
             raise UserError(f"threshold {self.threshold}, overlap {self.overlap}: must lie in (0, 1) and [0, 0.9]")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise UserError(f"batch size {self.batch_size}: must be at least 1")
         areas = [self.min_area_px or 0, self.min_area_m2 or 0, self.fill_holes_m2]
         if not all(0 <= area < math.inf for area in areas):
             raise UserError("least area {} px, {} m², holes below {} m²: must not be negative".format(*areas))
