@@ -148,7 +148,9 @@ def jinsha() -> Row:
     values, labels, valid = scenes.read_all(scene, BGR)
     rule = evaluation.best_threshold(values[None], np.where(valid, labels, 255)[None], BGR)
     network = counts_of(report["scores"])
-    trained_rule = single.threshold_baseline(run, "train")
+    (patch_set,) = runs.patch_sets(run.spec, progress=False)
+    chosen = patch_set.where("train")
+    trained_rule = evaluation.best_threshold(patch_set.images[chosen], patch_set.masks[chosen], BGR)
     known = np.where(valid, labels, 255)[None]
     trained_threshold = score_threshold(trained_rule, values[None], known, BGR)
     trained = {"deals": 1, "deals_won": int(network.f1 > rule.confusion.f1), "seconds": round(seconds, 1)}

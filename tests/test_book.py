@@ -53,6 +53,11 @@ def test_parameters_are_read_as_papermill_does_and_unknown_ones_refused(tmp_path
     says = "-p nmber: no chapter has this parameter; choose from colour, names, number, table"
     refuses(says, chapters.make, "smoke", parameters={"number": "2", "nmber": "2"})
     assert not target.parent.exists()
+    from papermill.cli import _resolve_type
+
+    for text in ("True", "False", "None", "3", "-3", "1e-3", "0.5", "rio,gorkha", "true", "[1]", "", "05"):
+        value, expected = chapters.parameter_value(text), _resolve_type(text)
+        assert (value, type(value)) == (expected, type(expected)), text
 
 
 def test_chapters_are_chosen_by_number_and_profile(tiny):

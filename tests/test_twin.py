@@ -23,7 +23,7 @@ from lmhld_nb.evaluation.counts import best_threshold
 from lmhld_nb.patches.patch_sets import PatchSpec, candidate_sizes, classify_windows, cut
 from lmhld_nb.scenes.scene import BANDS, TRUE_LAYER, Scene, read_all
 from lmhld_nb.sources import DataSet
-from lmhld_nb.twin import runout
+from lmhld_nb.twin import runout, scene, terrain
 from lmhld_nb.twin.labels import LEVELS, LabelNoise, with_noise
 
 FOUR = twin.TwinSpec(seed=5, min_patches=16, max_patches=16, areas=("gorkha",), patches_per_scene=4)
@@ -82,6 +82,38 @@ def test_recipes_agree_with_the_published_tables(number, area):
     drawn = runout.draw_sizes(np.random.default_rng(0), 1e7, recipe.sizes)
     np.testing.assert_allclose(np.percentile(drawn, [25, 50, 75]), recipe.sizes[1:4], rtol=0.15)
     assert drawn.min() >= recipe.sizes[0] and 0.5 * recipe.sizes[4] < drawn.max() <= recipe.sizes[4]
+
+
+@pytest.mark.parametrize("area", ["rio", "hokkaido", "wenchuan"])
+def test_slides_start_steep_and_run_downhill(area):
+    made = scene.lay_out(twin.SceneTask(area, 0, 14, 7))
+    slides, shape = made.slides, made.valid.shape
+    steep = terrain.resize(terrain.slope(made.height, twin.AREAS[area].resolution_m * made.step), shape)
+    assert steep[(slides.label > 0) & (slides.along < 0.3)].mean() > 1.1 * steep.mean()
+    ground = terrain.resize(made.height, shape)
+    ends = [np.where(part, slides.label, 0) for part in (slides.along < 0.2, slides.along > 0.8)]
+    large = 1 + np.flatnonzero(slides.size >= np.median(slides.size))
+    large = np.intersect1d(np.intersect1d(large, ends[0]), ends[1])  # without the few that were pushed off an end
+    drop = ndimage.mean(ground, ends[0], large) - ndimage.mean(ground, ends[1], large)
+    assert (drop > 0).mean() > 0.95
+    crown, toe = (np.array(ndimage.center_of_mass(end > 0, end, large)) for end in ends)
+    # elongated: the path is longer than a square of the same size is wide
+    assert np.median(np.hypot(*(crown - toe).T) / np.sqrt(slides.size[large - 1])) > 1.2
+
+
+@pytest.mark.parametrize("area", ["hokkaido", "jiuzhaigou", "wenchuan"])
+def test_no_rim_in_the_elevation_gives_outlines_away(made, area):
+    _, mask, _ = read(made[area])
+    with rasterio.open(made[area].dem) as source:
+        ground = source.read(1).astype(float)
+    inside = mask > 0
+    line = inside ^ ndimage.binary_erosion(inside)
+    steep = np.hypot(*np.gradient(ground))
+    other = ~ndimage.binary_dilation(inside, iterations=6) & (steep > np.median(steep[line]) / 2)
+    for bend in (ndimage.laplace(ground), np.abs(ndimage.laplace(ground)), ndimage.gaussian_laplace(ground, 2.0)):
+        at_line, elsewhere = np.sort(bend[line]), bend[other]
+        auc = np.searchsorted(at_line, elsewhere).mean() / at_line.size
+        assert abs(auc - 0.5) < 0.1
 
 
 @pytest.mark.parametrize("area", twin.RECIPES)

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +20,6 @@ import nbformat
 import pandas as pd
 import papermill
 from ipykernel.kernelspec import write_kernel_spec
-from papermill.cli import _resolve_type
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 from traitlets.config import Config
@@ -63,6 +62,16 @@ def parameters_of(notebook: nbformat.NotebookNode) -> list[str]:
     cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     nodes = [node for cell in cells for node in ast.parse(cell.source).body]
     return [ast.unparse(node.target) for node in nodes if isinstance(node, ast.AnnAssign)]
+
+
+def parameter_value(text: str) -> object:
+    """Return a parameter's value from the command line, by papermill's rules: a truth value, None, a number or text."""
+    if text in ("True", "False", "None"):
+        return ast.literal_eval(text)
+    for number in (int, float):
+        with suppress(ValueError):
+            return number(text)
+    return text
 
 
 def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> None:
@@ -135,15 +144,14 @@ def make(
 ) -> list[Path]:
     """Execute the chapters of a profile, or one of them, into ``build/PROFILE/``, each in a process of its own.
 
-    ``parameters`` are texts, read by papermill's rules, for those chapters that have them; ``store`` holds records,
-    whose missing runs are skipped. Run times go to ``times.csv``. UserError where no chapter has a parameter (nothing
-    starts), or one failed.
+    ``parameters`` are texts, for those chapters that have them; ``store`` holds records, whose missing runs are
+    skipped. Run times go to ``times.csv``. UserError where no chapter has a parameter (nothing starts), or one failed.
     """
     sources = chapters(number, profile)
     folder = workdir() / "build" / Path(profile).stem
     if profile.endswith((".yaml", ".yml")):  # chapters run in another folder
         profile = str(Path(profile).resolve())
-    values = {name: _resolve_type(text) for name, text in (parameters or {}).items()}
+    values = {name: parameter_value(text) for name, text in (parameters or {}).items()}
     if "profile" in values:
         raise UserError("-p profile: the profile is the command's first argument")
     known = {name for source in sources for name in parameters_of(jupytext.read(source))}
