@@ -246,7 +246,7 @@ with lm.exercise(1, labelled_shares):
 # %% tags=["solution", "hide-cell"]
 draws = np.random.default_rng(0).normal(0.60, 0.05, (20_000, 5))
 promised_f1 = round(draws.max(axis=1).mean(), 2)
-# 0.66, and the map still has 0.60. So `lmhld learn` leaves the simplest candidate only for one whose lead is larger than luck explains.
+# 0.66, and the map still has 0.60. So `lmhld learn` leaves its usual candidate, the mean, only for one whose lead is larger than luck explains.
 
 # %% tags=["check"]
 with lm.exercise(2, promised_f1):
