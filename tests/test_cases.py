@@ -100,7 +100,7 @@ RED = np.stack([CODES * 255, CODES * 0, CODES * 0])
     (CODES * 255, "no pixel is 1, it holds 0"),
 ])  # fmt: skip
 def test_values_that_are_no_labels_are_refused(tmp_path, path, own, codes, message):
-    truth = write_tif(tmp_path / "truth.tif", codes.astype(np.float32 if codes.dtype == float else np.uint8))
+    truth = write_tif(tmp_path / "the truth.tif", codes.astype(np.float32 if codes.dtype == float else np.uint8))
     line = refuses(message, mapping.scene_of_file, path, BANDS, truth=truth)
     if "rio calc" in line:
         told(line, tmp_path)
@@ -286,7 +286,7 @@ def test_a_scene_without_a_place_on_earth_is_refused_with_a_command_that_mends_i
 
 
 def test_a_mask_on_another_grid_is_refused_with_a_command_that_mends_it(tmp_path, path):
-    truth = write_tif(tmp_path / "truth.tif", np.pad(CODES, 8), transform=TRANSFORM * Affine.translation(-8, -8))
+    truth = write_tif(tmp_path / "the truth.tif", np.pad(CODES, 8), transform=TRANSFORM * Affine.translation(-8, -8))
     line = refuses("80×80 pixels", read_all, mapping.scene_of_file(path, BANDS, truth=truth))
     told(line.split(")")[0], tmp_path)
     assert (read_all(mapping.scene_of_file(path, BANDS, truth=tmp_path / "aligned.tif"))[1] == MASK).all()

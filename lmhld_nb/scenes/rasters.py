@@ -2,6 +2,7 @@
 
 import math
 import os
+import shlex
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -149,8 +150,14 @@ def check_north_up(path: Path, crs: CRS | None, transform: Affine) -> None:
     """Raise a UserError for a rotated, sheared or flipped grid."""
     turned = max(abs(transform.b), abs(transform.d)) > 1e-6 * abs(transform.a)
     if crs is not None and (turned or transform.a <= 0 or transform.e >= 0):
-        mend = f"warp it north-up first (rio warp {path.name} north_up.tif --dst-crs {crs.to_string()})"
+        mend = f"warp it north-up first ({warp_command(path, crs, 'north_up.tif')})"
         raise UserError(f"{path}: its grid is rotated or flipped; {mend}")
+
+
+def warp_command(path: Path, crs: CRS | None, to: str) -> str:
+    """Return the command that brings an image onto a north-up grid."""
+    code = crs.to_epsg() if crs is not None else None
+    return f"rio warp {shlex.quote(path.name)} {to} --dst-crs EPSG:{code or '…'}"
 
 
 def ground_pixel(crs: CRS | None, transform: Affine, shape: tuple[int, int]) -> tuple[float, float]:
