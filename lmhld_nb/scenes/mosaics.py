@@ -122,6 +122,8 @@ def _describe(source: rasterio.DatasetReader, path: Path, nodata: Nodata) -> Ras
     dtype = np.dtype(source.dtypes[0])
     if dtype.kind == "c":
         raise UserError(f"{path}: holds complex numbers; write their amplitude, or another real quantity, first")
+    if len(types := dict.fromkeys(source.dtypes)) > 1:
+        raise UserError(f"{path}: its bands are of several types ({', '.join(types)}); write all as one of them")
     nodata = rasters.holdable(source.nodata if nodata is None else nodata, dtype) or None
 
     def read(window: Window, indices: list[int]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import shlex
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -171,8 +172,14 @@ def check_north_up(path: Path, crs: CRS | None, transform: Affine) -> None:
         mend = "give it one (gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM FILE)"
         raise UserError(f"{path}: has a coordinate system and no geotransform; {mend}")
     if crs is not None and (turned or transform.a <= 0 or transform.e >= 0):
-        mend = f"warp it north-up first (rio warp {path.name} north_up.tif --dst-crs {crs.to_string()})"
+        mend = f"warp it north-up first ({warp_command(path, crs, 'north_up.tif')})"
         raise UserError(f"{path}: its grid is rotated or flipped; {mend}")
+
+
+def warp_command(path: Path, crs: CRS | None, to: str) -> str:
+    """Return the command that brings an image onto a north-up grid."""
+    code = crs.to_epsg() if crs is not None else None
+    return f"rio warp {shlex.quote(path.name)} {to} --dst-crs EPSG:{code or '…'}"
 
 
 def ground_pixel(crs: CRS | None, transform: Affine, shape: tuple[int, int]) -> tuple[float, float]:

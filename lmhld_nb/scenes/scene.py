@@ -1,5 +1,6 @@
 """Scenes: an image with named bands and its landslide mask or polygons, read window by window."""
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ class Image:
             if own != declared and own in self.scene.bands:
                 file = self.scene.image
                 names = f"band {number} is {name} by the file and {declared} by its description"
-                rename = f"or the file (rio edit-info -b {number} --description {declared} {file.name})"
+                rename = f"or the file (rio edit-info -b {number} --description {declared} {shlex.quote(file.name)})"
                 raise UserError(f"{file}: {names}; correct `bands:`, {rename}")
 
     def window_transform(self, window: Window) -> Affine:
@@ -130,14 +131,14 @@ def open_image(scene: Scene, others: Sequence[Path] = (), resolution_m: float | 
 
 def _unplaced(path: Path) -> str:
     """Say why an image has no place on Earth, and what to do."""
+    command = f"rio edit-info --crs EPSG:… {shlex.quote(path.name)}"
     if not arrays.is_array_file(path):
         with rasters.open_raster(path) as source:
             if source.gcps[0]:
-                to = source.gcps[1].to_string() if source.gcps[1] else "EPSG:…"
-                return f"is placed by control points only; warp it (rio warp {path.name} warped.tif --dst-crs {to})"
+                return f"is placed by control points only ({rasters.warp_command(path, source.gcps[1], 'warped.tif')})"
             if source.crs is not None:
-                return f"its coordinate system is local; assign the true one (rio edit-info --crs EPSG:… {path.name})"
-    return f"has no coordinate system; assign one (rio edit-info --crs EPSG:… {path.name})"
+                return f"its coordinate system is local; assign the true one ({command})"
+    return f"has no coordinate system; assign one ({command})"
 
 
 @contextmanager
@@ -150,7 +151,7 @@ def open_labels(scene: Scene, image: Image, layer: str | None = None) -> Iterato
             yield _array_labels(scene, array, image.shape)
     elif scene.mask is not None:
         with rasters.open_raster(scene.mask) as source:
-            command = f"rio warp {scene.mask.name} aligned.tif --like {scene.image.name}"
+            command = f"rio warp {shlex.quote(scene.mask.name)} aligned.tif --like {shlex.quote(scene.image.name)}"
             mend = f"export the mask on the image's grid ({command})"
             _check_grid(scene.mask, source, image, mend)
             yield Labels(lambda window: _decode(scene, rasters.read_mask(source, scene.mask, window)))

@@ -1,6 +1,7 @@
 """Vector files: the polygons of one layer, filtered by attributes, in a coordinate system that is really theirs."""
 
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,6 +65,7 @@ def _opened(path: Path) -> Iterator[Path]:
         raise UserError(f"{path}: no such file")
     with (
         tempfile.TemporaryDirectory() as folder,
+        warnings.catch_warnings(action="ignore", category=RuntimeWarning),  # of dates and names of types, say
         readable(path, "cannot be read as polygons", "export it again as GeoPackage", *_ERRORS),
     ):
         if "!" in str(path):

@@ -6,6 +6,7 @@ A pattern is a path below a data set's folder in which ``{area}``, ``{split}`` a
 
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -140,7 +141,7 @@ def check_codes(scene: scenes.Scene, codes: Mapping[int, int] | None, key: str, 
     mask, landslide, known = scene.mask, scene.landslide_codes, {*scene.landslide_codes, *scene.label_nodata_codes}
     if mask is None or codes is None:
         raise UserError(f"{mask}: holds fractions, no codes; write 1 where landslide and 0 elsewhere")
-    write = f'`rio calc --not-masked -f GTiff -t uint8 "({{}})" {mask.name} codes.tif`'.format
+    write = f'`rio calc --not-masked -f GTiff -t uint8 "({{}})" {shlex.quote(mask.name)} codes.tif`'.format
     listed = ", ".join(f"{code} ({codes[code]:,} px)" for code in sorted(codes)[:6]) + ", …" * (len(codes) > 6)
     others = codes.keys() - known - {0}
     if codes.keys().isdisjoint(landslide) and (others or (not stated and any(codes))):
