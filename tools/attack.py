@@ -134,7 +134,7 @@ def kills(place: Path, number: int) -> Iterator[tuple[str, str]]:
 
 
 def damage(place: Path) -> Iterator[tuple[str, str]]:
-    """Change a bit of each second file of runs, patches and data, cut the others; the next `lmhld run` makes the same again."""
+    """Change a bit of each second file of runs and data, cut the others; the next `lmhld run` makes the same again."""
     store, data = place / "work" / "runs", place / "work" / "data"
     command, chance = Case("run", ("run", place / "tiny.yaml", "--workers", 1, "-q"), code=0), random.Random(2)
     expected = _weights([path.parent.name for path in store.glob("*/metrics.json")])
