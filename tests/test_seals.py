@@ -105,6 +105,8 @@ def test_changed_patches_are_cut_again(spec, capsys, file):
 def test_a_changed_record_of_a_data_set_is_made_again(spec):
     name = spec.data[0].dataset
     dataset = sources.load(name)
-    edit(dataset.scenes[0].image.parents[1] / "dataset.json", b'"red"', b'"rod"')
-    refuses("is not prepared", sources.load, name)
-    assert sources.get(name, progress=False) == dataset
+    record = dataset.scenes[0].image.parents[1] / "dataset.json"
+    for change in (lambda: edit(record, b'"red"', b'"rod"'), lambda: record.write_text('{"format":')):
+        change()
+        refuses("is not prepared", sources.load, name)
+        assert sources.get(name, progress=False) == dataset

@@ -285,9 +285,12 @@ def _save_template(home: Path, text: str) -> Path:
 def _state(home: Path) -> dict[str, Any] | None:
     """Return the record of a prepared data set, None without one of today's format."""
     path = home / "dataset.json"
-    with readable(path, "cannot be read", "remove it and run `lmhld data get`", OSError, ValueError):
-        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return state if state.get("format") == FORMAT and not seals.damage(state, home) else None
+    state: Any = {}
+    with readable(path, "cannot be read", "check its permissions", OSError), suppress(ValueError):  # cut short, say
+        state = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return (
+        state if isinstance(state, dict) and state.get("format") == FORMAT and not seals.damage(state, home) else None
+    )
 
 
 def _encoded(scene: Scene, root: Path) -> dict[str, Any]:
