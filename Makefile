@@ -9,7 +9,7 @@ REFERENCE := tests/reference
 PYTEST  := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help first env book smoke test test-slurm test-site test-qgis nbval-edition reference publish records real lab explorer student site bench lint clean
+.PHONY: help first env book smoke test test-slurm test-site test-qgis nbval-edition reference publish records attack real lab explorer student site bench lint clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -86,6 +86,9 @@ publish: env  ## renew the published edition from finished runs of edition and r
 
 records: env  ## renew the records of finished runs alone, so that another machine goes on from them (maintainers)
 	$(BIN)/python tools/publish.py records
+
+attack: env  ## kills, damage, bad input of all kinds and fuzzing (10 minutes; ROWS="profiles kills": some)
+	$(BIN)/python tools/attack.py $(ROWS)
 
 real: env  ## train and score on the real samples in LMHLD_SHARED_DATA
 	$(BIN)/python -m benchmarks.real_samples

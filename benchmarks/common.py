@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import subprocess
@@ -17,12 +18,12 @@ import torch
 from lmhld_nb.config import ROOT, workdir
 from lmhld_nb.training.hardware import cpu_name
 
-RESULTS = ROOT / "benchmarks" / "results"
+RESULTS = Path(os.environ.get("LMHLD_BENCH_RESULTS", ROOT / "benchmarks" / "results"))
 SCRATCH = workdir() / "build" / "bench"
 
 
 def measured(module: str, task: str, *arguments: str) -> dict[str, float]:
-    """Run ``TASKS[task](*arguments)`` of a benchmark in a fresh process: seconds, peak_mb and what it returns."""
+    """Run ``TASKS[task](*arguments)`` of a benchmark in a fresh process: its seconds, memory and what it returns."""
     command = [sys.executable, "-m", f"benchmarks.{module}", "--task", task, *arguments]
     child = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     return json.loads(child.stdout.splitlines()[-1])
@@ -30,10 +31,10 @@ def measured(module: str, task: str, *arguments: str) -> dict[str, float]:
 
 def run_task(tasks: dict[str, Callable[..., dict[str, float]]], name: str, arguments: list[str]) -> None:
     """Do one task and print what was measured as JSON (the child's side of `measured`)."""
-    began = time.perf_counter()
+    began, computed = time.perf_counter(), time.process_time()
     found = tasks[name](*arguments)
-    seconds = time.perf_counter() - began
-    print(json.dumps({**found, "seconds": seconds, "peak_mb": _peak_mb()}))
+    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - computed
+    print(json.dumps({**found, "seconds": seconds, "cpu_seconds": cpu_seconds, "peak_mb": _peak_mb()}))
 
 
 def _peak_mb() -> float:
@@ -56,11 +57,11 @@ def path_of(name: str, place: torch.device | None = None) -> Path:
 def save(table: pd.DataFrame, name: str, place: torch.device | None = None, show: bool = True) -> Path:
     """Write a table with the hardware (the processor, or the GPU ``place``) in its name, and print it."""
     path = path_of(name, place)
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     table.assign(hardware=device_name(place), torch=torch.__version__, python=platform.python_version()).to_csv(
         path, index=False, float_format="%.4g"
     )
     if show:
         print(table.to_string(index=False, float_format=lambda value: f"{value:.3g}"))
-        print(f"→ {path.relative_to(ROOT)}")
+        print(f"→ {path}")
     return path

@@ -1,11 +1,13 @@
 """How fast is a training step, against the loop of a typical repository and against the hardware?
 
-    python -m benchmarks.engine [--sizes 64] [--models unet,…] [--rounds 5]
+    python -m benchmarks.engine [--sizes 64] [--models unet,…] [--rounds 5] [--compile unet,…] [--shared unet,…]
 
 Same network, same published width, batches of 16. Ours and the plain loop (`benchmarks.plain`: fp32, NCHW, a DataLoader
 over patch files, `.item()` each step) take turns. MONAI's BasicUNet, if installed, runs in the plain loop too, beside
-our U-Net. On the CPU all cores compute and the size is 64 px; on CUDA all five sizes are measured, and several runs
-sharing the GPU. The matrix-product peak is measured on the same machine, and operations are counted by torch.
+our U-Net. On the CPU all cores compute and the size is 64 px; on CUDA all five sizes are measured, steps replayed as a
+CUDA graph, and for the networks named steps of a compiled network and several runs sharing the GPU. The matrix-product
+peak is measured on the same machine, and operations are counted by torch. Sizes are done one after another, so that a
+measurement cut off has all networks at the first ones.
 """
 
 from __future__ import annotations
@@ -53,12 +55,11 @@ def made_patches(size: int, n: int) -> PatchSet:
         folder / "index.csv", index=False
     )
     spec = PatchSpec(dataset="made", fingerprint="0" * 16, area="made", size=size)
-    return PatchSet(spec, folder, n, {}, (1500.0,) * 4, (870.0,) * 4, {})
+    return PatchSet(spec, folder, n, {}, (1500.0,) * 4, (870.0,) * 4, {}, None)
 
 
-def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the best TFLOP/s of a large square matrix product."""
-    n = 8192 if device.type == "cuda" else 3072
+def matrix_peak(device: torch.device, dtype: torch.dtype, n: int) -> float:
+    """Return the best TFLOP/s of a product of n × n matrices."""
     a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
     return 2 * n**3 / min(seconds(lambda: a @ b, device) for _ in range(10)) / 1e12
 
@@ -77,14 +78,39 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def flops_of_step(name: str, size: int) -> float:
+def flops_of_step(name: str, size: int, width: int | None) -> float:
     """Count the operations (multiplications and additions) that our training step of 16 patches does."""
     with torch.device("meta"):
-        model = models.build(name)
+        model = models.build(name, width=width)
         with FlopCounterMode(display=False) as counter:
             heads = models.supervised(model, torch.zeros(16, 4, size, size))
             torch.stack([head.sum() for head in heads]).sum().backward()
     return float(counter.get_total_flops())
+
+
+def graphed(step: engine.Step) -> engine.Step:
+    """Return ``step`` recorded as a CUDA graph at its first call and replayed from then on: one launch a step."""
+    recorded: list[tuple[torch.cuda.CUDAGraph, Tensor, Tensor, Tensor]] = []
+
+    def replay(images: Tensor, masks: Tensor) -> Tensor:
+        if not recorded:
+            aside = torch.cuda.Stream()
+            aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(aside):  # what is allocated and tuned at first must not be recorded
+                for _ in range(3):
+                    step(images, masks)
+            torch.cuda.current_stream().wait_stream(aside)
+            graph, held = torch.cuda.CUDAGraph(), (images.clone(), masks.clone())
+            with torch.cuda.graph(graph):
+                loss = step(*held)
+            recorded.append((graph, *held, loss))
+        graph, *held, loss = recorded[0]
+        for kept, new in zip(held, (images, masks), strict=True):
+            kept.copy_(new)
+        graph.replay()
+        return loss
+
+    return replay
 
 
 class Ours:
@@ -97,14 +123,23 @@ class Ours:
         device: torch.device,
         recipe: Recipe = RECIPE,
         channels_last: bool = True,
+        width: int | None = None,
+        compiled: bool = False,
+        as_graph: bool = False,
     ) -> None:
         torch.manual_seed(0)
-        self.model = models.build(name).to(device)
+        self.model = models.build(name, width=width).to(device)
         if channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
+        if compiled:
+            self.model.compile()
+            if hasattr(self.model, "supervised"):  # what is trained on, where it is not `forward`
+                self.model.supervised = torch.compile(self.model.supervised)
         self.batches = load_split([patches], "train", device)
         optimiser = engine.optimiser_of(self.model, recipe)
         self.step = engine.step_of(self.model, optimiser, recipe)
+        if as_graph:
+            self.step = graphed(self.step)
         self.channels_last = channels_last
         self.device, self.epoch, self.reading, self.loss = device, 0, 0.0, torch.zeros((), device=device)
         self.drawn = self._draw()
@@ -160,32 +195,38 @@ def alternated(
     return {name: times[1:] for name, times in took.items()}
 
 
-def predicting(name: str, size: int, patches: PatchSet, device: torch.device) -> float:
+def predicting(name: str, width: int | None, patches: PatchSet, device: torch.device) -> float:
     """Return the patches a second that are scored (validation)."""
-    model = models.build(name).to(device).to(memory_format=torch.channels_last)
+    model = models.build(name, width=width).to(device).to(memory_format=torch.channels_last)
     batches = load_split([patches], "train", device)
     times = [seconds(lambda: scoring.patch_counts(model, batches, RECIPE), device) for _ in range(3)]
     return len(batches) / statistics.median(times)
 
 
-def measure(name: str, size: int, rounds: int, device: torch.device, peaks: dict[str, float]) -> dict[str, object]:
+def measure(
+    name: str, size: int, rounds: int, device: torch.device, peaks: dict[str, float], width: int | None, compiled: bool
+) -> dict[str, object]:
     """Measure one network at one patch size."""
     on_gpu = device.type == "cuda"
     steps = 10 if on_gpu else 3  # a turn
     # Enough on a GPU that the plain loop's reading processes need not start anew every few steps.
     patches = made_patches(size, 960 if on_gpu else 96)
-    ours = Ours(name, patches, device)
+    ours = Ours(name, patches, device, width=width)
     torch.manual_seed(0)
     runners: dict[str, Callable[[], object]] = {
         "ours": ours,
-        "plain": plain_of(models.build(name), patches, device, common.SCRATCH / f"files-{size}"),
+        "plain": plain_of(models.build(name, width=width), patches, device, common.SCRATCH / f"files-{size}"),
     }
-    if name == "unet" and (monai := monai_unet()):
+    if name == "unet" and width is None and (monai := monai_unet()):
         runners["monai"] = plain_of(monai, patches, device, common.SCRATCH / f"files-{size}")
     if name == "unet":  # what single choices are worth
         fp32 = RECIPE.model_copy(update={"precision": "fp32"})
-        runners["fp32"] = Ours(name, patches, device, fp32)
-        runners["contiguous"] = Ours(name, patches, device, channels_last=False)
+        runners["fp32"] = Ours(name, patches, device, fp32, width=width)
+        runners["contiguous"] = Ours(name, patches, device, channels_last=False, width=width)
+    if on_gpu:
+        runners["graph"] = Ours(name, patches, device, width=width, as_graph=True)
+    if compiled:
+        runners["compiled"] = Ours(name, patches, device, width=width, compiled=True)
     took = alternated(runners, rounds, steps, device)
     rate = {which: RECIPE.batch_size / statistics.median(times) for which, times in took.items()}
     ratio = {
@@ -193,10 +234,11 @@ def measure(name: str, size: int, rounds: int, device: torch.device, peaks: dict
         for which, times in took.items()
     }
     reading = ours.reading / ((rounds + 1) * steps) / statistics.median(took["ours"])
-    achieved = flops_of_step(name, size) / statistics.median(took["ours"]) / 1e12
+    achieved = flops_of_step(name, size, width) / statistics.median(took["ours"]) / 1e12
     computed = precision(RECIPE.precision, device)
     return {
         "model": name,
+        "width": width or "published",
         "patch_px": size,
         "precision": computed,
         "patches_per_s": rate["ours"],
@@ -205,11 +247,13 @@ def measure(name: str, size: int, rounds: int, device: torch.device, peaks: dict
         "times_monai": ratio.get("monai", np.nan),
         "bf16_gain": ratio.get("fp32", np.nan),
         "channels_last_gain": ratio.get("contiguous", np.nan),
+        "graph_gain": 1 / ratio.get("graph", np.nan),
+        "compile_gain": 1 / ratio.get("compiled", np.nan),
         "data_share": np.nan if on_gpu else reading,  # on a GPU the host only asks for the data
         "tflops": achieved,
         "peak_tflops": peaks[computed],
         "share_of_peak": achieved / peaks[computed],
-        "scored_patches_per_s": predicting(name, size, patches, device),
+        "scored_patches_per_s": predicting(name, width, patches, device),
     }
 
 
@@ -242,17 +286,25 @@ def main() -> None:
     parser.add_argument("--sizes", default=",".join(map(str, SIZES[device.type])))
     parser.add_argument("--models", default=",".join(models.NAMES))
     parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--width", type=int, help="of the first level; default: as published")
+    parser.add_argument("--side", type=int, default=8192 if device.type == "cuda" else 3072, help="of the matrices")
+    for what in ("compile", "shared"):
+        parser.add_argument(f"--{what}", default="unet" if device.type == "cuda" else "", help="networks, with commas")
     arguments = parser.parse_args()
     torch.set_num_threads(cores())
-    peaks = {"fp32": matrix_peak(device, torch.float32), "bf16": matrix_peak(device, torch.bfloat16)}
+    peaks = {
+        word: matrix_peak(device, dtype, arguments.side)
+        for word, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
+    }
     print(f"matrix product: fp32 {peaks['fp32']:.3g} TFLOP/s, bf16 {peaks['bf16']:.3g} TFLOP/s")
-    cases = [(name, int(size)) for name in arguments.models.split(",") for size in arguments.sizes.split(",")]
+    cases = [(name, int(size)) for size in arguments.sizes.split(",") for name in arguments.models.split(",")]
     rows = []
     with engine.settings(device):
         for name, size in tqdm(cases, unit="case"):
             # Saved after each case, so that the rows so far survive when the rest is cut off.
-            row = measure(name, size, arguments.rounds, device, peaks)
-            if device.type == "cuda" and size <= 64:
+            compiled = name in arguments.compile.split(",")
+            row = measure(name, size, arguments.rounds, device, peaks, arguments.width, compiled)
+            if name in arguments.shared.split(",") and size <= 64:
                 for processes in (2, 4):
                     row[f"shared_by_{processes}"] = shared_rate(name, made_patches(size, 960), processes) / float(
                         row["patches_per_s"]

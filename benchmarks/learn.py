@@ -22,9 +22,9 @@ One cell (scene, draw, number) after the other is written as soon as it is measu
 the second of any; cells that are there are not measured again. Columns: `candidate` as in `mapping.learning`, each at
 its own threshold; `event, one network` is one of the three that `event` averages; `kept` is what was chosen, once more
 with the images turned over (`kept, flips`) and without specks below 10 px (`kept, cleaned`). `f1`, `precision` and
-`recall` on the ground kept apart, `held_back_f1` as the card has it, `all_landslide_f1` of calling everything
-landslide; `seconds` of learning and judging all candidates, one process and one thread on a machine that had other work
-(`load`: its load average when the cell was finished).
+`recall` on the ground kept apart (`f1_at_half`: at the threshold 0.5 instead), `held_back_f1` as the card has it,
+`all_landslide_f1` of calling everything landslide; `seconds` of learning and judging all candidates, one process and
+one thread on a machine that had other work (`load`: its load average when the cell was finished).
 """
 
 from __future__ import annotations
@@ -168,8 +168,9 @@ def scored(probability: np.ndarray, judged: tuple[float, float], truth: np.ndarr
         mask &= np.bincount(numbers.ravel())[numbers] >= least
     counts = Confusion.of(mask, truth == 1, truth != 255)
     everything = Confusion.of(truth >= 0, truth == 1, truth != 255)
-    scores = {"f1": counts.f1, "precision": counts.precision, "recall": counts.recall}
-    return scores | {"all_landslide_f1": everything.f1}
+    half = Confusion.of(probability >= 0.5, truth == 1, truth != 255)
+    scores = {"f1": counts.f1, "precision": counts.precision, "recall": counts.recall, "f1_at_half": half.f1}
+    return scores | {"threshold": threshold, "all_landslide_f1": everything.f1}
 
 
 def measure(name: str, draw: int, steps: int, learnt: str, run: Run, done: set[tuple]) -> Iterator[list[dict]]:

@@ -12,6 +12,7 @@ model, not 42).
 from __future__ import annotations
 
 import argparse
+from itertools import permutations
 from pathlib import Path
 
 import pandas as pd
@@ -19,8 +20,7 @@ import torch
 
 from benchmarks import common
 from lmhld_nb import models, paper, patches
-from lmhld_nb.experiments import profile as profiles
-from lmhld_nb.training import chains
+from lmhld_nb.experiments import load, part
 from lmhld_nb.training.hardware import choose_device
 
 COMPARISON = 128  # px, experiment 3 (paper section 3.2 (3))
@@ -47,8 +47,8 @@ def runs_of_paper() -> pd.DataFrame:
 
 def stages() -> dict[str, int]:
     """Return how often each area is a stage of its own when the six orders share prefixes (paper Fig 6)."""
-    rule = profiles.Part()
-    orders = chains.orders_of_addition(rule.first, rule.permuted, rule.last).values()
+    rule = part.Part()
+    orders = [(*rule.first, *middle, *rule.last) for middle in permutations(rule.permuted)]
     prefixes = {order[: n + 1] for order in orders for n in range(len(order))}
     counts: dict[str, int] = {}
     for prefix in prefixes:
@@ -73,8 +73,8 @@ def rate(rates: pd.DataFrame, model: str, size: int, column: str) -> float:
 
 def projected(rates: pd.DataFrame) -> pd.DataFrame:
     """Return hours by experiment and model."""
-    recipe = profiles.load("paper").recipe
-    share_train, share_val, _ = profiles.load("paper").patches.fractions
+    recipe = load("paper").recipe
+    share_train, share_val, _ = load("paper").patches.fractions
     runs = runs_of_paper()
     hours = {}
     for model in models.NAMES:

@@ -34,7 +34,7 @@ from benchmarks import common
 from lmhld_nb import evaluation, experiments, mapping, patches, runs, scenes, sources
 from lmhld_nb.config import ROOT, UserError, workdir
 from lmhld_nb.evaluation import METRICS
-from lmhld_nb.evaluation.counts import Confusion
+from lmhld_nb.evaluation.counts import Confusion, Threshold, _features
 from lmhld_nb.experiments import mix, patch_size, single
 from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.training.hardware import Execution, cpu_name
@@ -52,6 +52,13 @@ def adopt(name: str, folder: str) -> sources.DataSet:
     return sources.get(name, SHARED / folder, progress=False)
 
 
+def score_threshold(rule: Threshold, images: np.ndarray, masks: np.ndarray, bands: tuple[str, ...]) -> Confusion:
+    """Score a rule found elsewhere on these pixels; arguments as `evaluation.best_threshold`."""
+    feature = _features(images, bands)[rule.feature]
+    predicted = feature >= rule.value if rule.above else feature <= rule.value
+    return Confusion.of(predicted, masks == 1, masks <= 1)
+
+
 def threshold_from_training(run: runs.Run) -> Confusion:
     """Score, on the test pixels of a run, the threshold that is best on its training pixels: no better informed."""
     (patch_set,) = runs.patch_sets(run.spec, progress=False)
@@ -59,7 +66,7 @@ def threshold_from_training(run: runs.Run) -> Confusion:
     for split in ("train", "test"):
         numbers = patch_set.where(split)
         pixels[split] = (patch_set.images[numbers], patch_set.masks[numbers], patch_set.spec.bands)
-    return evaluation.score_threshold(evaluation.best_threshold(*pixels["train"]), *pixels["test"])
+    return score_threshold(evaluation.best_threshold(*pixels["train"]), *pixels["test"])
 
 
 def dealt(name: str, base: PatchSpec, recipe: Recipe, width: int, deals: int) -> Row:
@@ -141,9 +148,11 @@ def jinsha() -> Row:
     values, labels, valid = scenes.read_all(scene, BGR)
     rule = evaluation.best_threshold(values[None], np.where(valid, labels, 255)[None], BGR)
     network = counts_of(report["scores"])
-    trained_rule = single.threshold_baseline(run, "train")
+    (patch_set,) = runs.patch_sets(run.spec, progress=False)
+    chosen = patch_set.where("train")
+    trained_rule = evaluation.best_threshold(patch_set.images[chosen], patch_set.masks[chosen], BGR)
     known = np.where(valid, labels, 255)[None]
-    trained_threshold = evaluation.score_threshold(trained_rule, values[None], known, BGR)
+    trained_threshold = score_threshold(trained_rule, values[None], known, BGR)
     trained = {"deals": 1, "deals_won": int(network.f1 > rule.confusion.f1), "seconds": round(seconds, 1)}
     return {
         **about("jinsha A → C", spec),

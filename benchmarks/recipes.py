@@ -53,7 +53,7 @@ def main() -> None:
         changed = dict(changes)
         epochs = round(profile.recipe.epochs * float(str(changed.pop("epochs", 1))))
         for area in arguments.areas:
-            specs = study.trainings((study.patch_spec(area),), ("unet",), (0, 1, 2), epochs, **changed)
+            specs = study.trainings((study.patch_spec(area),), ("unet",), (0, 1, 2), epochs=epochs, **changed)
             wanted |= {(name, area, spec.seed): spec for spec in specs}
     finished = {run.spec.run_id: run for run in runs.make_runs(list(wanted.values()), execution=profile.execution)}
     rows = []

@@ -10,6 +10,7 @@ import importlib
 import os
 import sys
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,11 @@ _CPU = Path("/proc/cpuinfo")
 if CAPPED := os.environ.get("LMHLD_PORTABLE") != "0" and not (_CPU.is_file() and " avx2" not in _CPU.read_text()):
     CAPPED = "numpy" not in sys.modules or CAPS.items() <= os.environ.items()
     os.environ |= CAPS
+
+# A wheel of rasterio brings PROJ's data along; those of QGIS or conda are of another version.
+if (_rasterio := find_spec("rasterio")) and Path(str(_rasterio.origin)).with_name("proj_data").is_dir():
+    for _name in ("PROJ_DATA", "PROJ_LIB"):
+        os.environ.pop(_name, None)
 
 _PACKAGES = (
     "anatomy", "audit", "book", "config", "evaluation", "experiments", "inventory", "mapping", "models", "paper",

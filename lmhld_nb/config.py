@@ -10,10 +10,10 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tqdm import auto, tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # direction, and surrogates, which no terminal can encode.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _LONGEST_NAME = 200  # bytes; file systems take 255, and temporary files and locks add to a name
+_LARGEST_YAML, _DEEPEST_YAML = 200_000, 32  # bytes; levels
 
 
 def printable(text: str) -> str:
@@ -54,6 +55,18 @@ class Strict(BaseModel):
 
 
 StrictT = TypeVar("StrictT", bound=BaseModel)
+# Every number that is read has bounds: far from what anybody wants, and from what a machine or a library would take.
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Positive = Annotated[float, Field(gt=0, le=1e9)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return ``values``, or raise ValueError where one of them is there twice (for a schema's lists)."""
+    if twice := [value for value in values if values.count(value) > 1]:
+        raise ValueError(f"{twice[0]} is given twice; name each once")
+    return values
 
 
 def safe_name(text: str, what: str) -> str:
@@ -96,10 +109,21 @@ def environment_set(name: str, value: str) -> Iterator[None]:
         os.environ |= {name: before} if before is not None else {}
 
 
+def check_kind(path: Path) -> None:
+    """Refuse (UserError) what is neither file nor folder: reading a pipe or a device may never end."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UserError(f"{path}: is neither a file nor a folder; save its content as a file and give that")
+
+
 def read_yaml(path: Path, schema: type[StrictT]) -> StrictT:
     """Read ``path`` and check it against ``schema``; what is wrong with it is a `UserError`."""
+    check_kind(path)
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_YAML + 1)
+        if len(content) > _LARGEST_YAML:
+            raise UserError(f"{path}: larger than {_LARGEST_YAML:,} bytes; give a profile, a description or a layout")
+        raw = yaml.load(content.decode("utf-8"), _Loader)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:
@@ -108,25 +132,48 @@ def read_yaml(path: Path, schema: type[StrictT]) -> StrictT:
         raise UserError(f"{path}: not readable as YAML ({error})") from None
     try:
         # Through JSON, a list is accepted where a tuple is declared, and 1e-3 (text to YAML 1.1) not where a number is.
-        plain = json.dumps(raw)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{path}: {error}; use plain numbers, texts and lists") from None
-    try:
-        return schema.model_validate_json(plain)
+        return schema.model_validate_json(json.dumps(raw))
     except ValidationError as error:
         raise UserError(f"{path}: {explain(error)}") from None
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader that also refuses a key given twice (YAML's own takes the last in silence)."""
+    """YAML whose words mean the same to everybody: text, plain numbers, true, false and null; no tags, no aliases.
+
+    YAML 1.1 reads 010 as 8, 1:30 as 90 and no as false, and takes the last of two equal keys. Here such words are text,
+    which no number's place accepts, and a second key is refused.
+    """
+
+    yaml_implicit_resolvers: dict[str, Any] = {}
+    _level = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event, self._level = self.peek_event(), self._level + 1
+        if isinstance(event, yaml.AliasEvent) or event.anchor or event.tag or self._level > _DEEPEST_YAML:
+            problem = f"tags, anchors, aliases and more than {_DEEPEST_YAML} levels are not read; write it out"
+            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
+        node = super().compose_node(parent, index)
+        self._level -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{key.value}' is given twice", key.start_mark)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            twice = key.value in seen if isinstance(key, yaml.ScalarNode) else False
+            if twice or key.tag.rpartition(":")[2] not in ("str", "int"):
+                problem = f"key '{key.value}' is given twice" if twice else "a key is no word or whole number"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        return {key.value: self.construct_object(value, deep=deep) for key, value in node.value}
+
+
+for _tag, _pattern, _first in (
+    ("null", r"~|null|", ["~", "n", ""]),
+    ("bool", r"true|false", ["t", "f"]),
+    ("int", r"[-+]?(0|[1-9]\d{0,17})", list("-+0123456789")),
+    ("float", r"[-+]?(\d{1,18}\.\d{0,18}|\.\d{1,18})([eE][-+]?\d{1,3})?|[-+]?\.inf|\.nan", list("-+0123456789.")),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z", re.ASCII), _first)
 
 
 def explain(error: ValidationError) -> str:
@@ -137,7 +184,7 @@ def explain(error: ValidationError) -> str:
     key = ".".join(keys) or "(top level)"
     others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        return f"unknown key '{key}'{others}; remove it or correct its spelling"
+        return f"unknown key '{key[:80]}'{others}; remove it or correct its spelling"
     if first["type"] == "missing":
         return f"key '{key}' is missing{others}"
     value = first.get("input")
@@ -146,7 +193,7 @@ def explain(error: ValidationError) -> str:
         hint = " (YAML reads 1e-3 as text: write 1.0e-3)"
     own = first["type"] == "value_error"  # a check of ours: it may name modules and files
     message = first["msg"].removeprefix("Value error, ") if own else first["msg"].lower()
-    return f"key '{key}' = {value!r}: {message}{hint}{others}"
+    return f"key '{key[:80]}' = {repr(value)[:80]}: {message[:400]}{hint}{others}"
 
 
 EXTENSIONS = "LMHLD_EXTENSIONS"

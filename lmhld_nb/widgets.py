@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import ipywidgets
 import numpy as np
-from matplotlib.colors import to_rgba
-from matplotlib.figure import Figure
+import pandas as pd
+from matplotlib.colors import to_rgb
+from PIL import Image
 from scipy import ndimage
 
 from lmhld_nb import paper, patches, scenes
@@ -49,28 +50,18 @@ def patch_explorer(book: Book, area: str | None = None) -> ipywidgets.VBox:
     )  # fmt: skip
     picture, counts, message = ipywidgets.Image(format="png"), ipywidgets.HTML(), ipywidgets.HTML()
     shown = ipywidgets.HBox([picture, counts], layout={"flex_flow": "row wrap"})
-    figure = Figure(figsize=(5.6, 5.6), dpi=100)  # outside pyplot
-    figure.set_layout_engine("none")
-    ax = figure.add_axes((0, 0, 1, 1))
-    ax.set_axis_off()
-    below, above = ax.imshow(np.zeros((1, 1, 3))), ax.imshow(np.zeros((1, 1, 4)))
 
     def draw() -> None:
         least = share.value / 100
         judged = windows(chosen.value)[size.value]  # for a least share of 0
         reasons = [np.where((reason == "") & (shares < least), "share", reason) for reason, shares in judged]
-        thumbnail, (rows, cols) = picture_of(by_area[chosen.value][scene.value])
-        below.set(data=thumbnail, extent=(0, cols, rows, 0))
+        pixels, step = picture_of(by_area[chosen.value][scene.value])
         here = reasons[scene.value]
-        tints = np.zeros((*here.shape, 4))
-        for reason, (colour, _) in WINDOWS.items():
-            tints[here == reason] = to_rgba(colour, 0.5)
-        above.set(data=tints, extent=(0, here.shape[1] * size.value, here.shape[0] * size.value, 0))
-        longest = max(rows, cols)
-        figure.set_size_inches(5.6 * cols / longest, 5.6 * rows / longest)
-        ax.set(xlim=(0, cols), ylim=(rows, 0))
+        window_of = (np.arange(length) * step // size.value for length in pixels.shape[:2])
+        tints = np.select([here[..., None] == reason for reason in WINDOWS], [to_rgb(c) for c, _ in WINDOWS.values()])
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None}, pil_kwargs={"compress_level": 1})
+        tinted = 0.5 * (pixels + tints[np.ix_(*window_of)])
+        Image.fromarray(np.uint8(255 * tinted)).save(buffer, "png", compress_level=1)
         picture.value, counts.value = buffer.getvalue(), _count_table(here, reasons, least)
 
     def answer(_: object = None) -> None:
@@ -99,17 +90,16 @@ def patch_explorer(book: Book, area: str | None = None) -> ipywidgets.VBox:
     return ipywidgets.VBox([ipywidgets.HBox([chosen, scene]), size, share, message, shown, caption])
 
 
-def preview(scene: Scene, bands: tuple[str, ...]) -> tuple[np.ndarray, tuple[int, int]]:
-    """Return a scene as (rows, cols, 3), at most `SIDE` a side, its landslides outlined, and its size in pixels."""
+def preview(scene: Scene, bands: tuple[str, ...]) -> tuple[np.ndarray, int]:
+    """Return every n-th pixel of a scene as (rows, cols, 3), at most `SIDE` a side, landslides outlined; and n."""
     with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
-        shape = image.shape
-        whole, step = Window(0, 0, *shape), -(-max(shape) // SIDE)
+        whole, step = Window(0, 0, *image.shape), -(-max(image.shape) // SIDE)
         values = scenes.read_decimated(lambda window: image.read(window, bands), whole, step)
         landslide = scenes.read_decimated(labels.read, whole, step) == 1
     colour = ("red", "green", "blue") if {"red", "green", "blue"} <= set(bands) else (bands * 3)[:3]
     picture = style.rgb(values, bands, colour)
-    picture[landslide & ~ndimage.binary_erosion(landslide)] = to_rgba("cyan")[:3]
-    return picture, shape
+    picture[landslide & ~ndimage.binary_erosion(landslide)] = to_rgb("cyan")
+    return picture, step
 
 
 def _numbered(scene_list: Sequence[Scene]) -> list[tuple[str, int]]:
@@ -119,14 +109,13 @@ def _numbered(scene_list: Sequence[Scene]) -> list[tuple[str, int]]:
 def _count_table(here: np.ndarray, everywhere: list[np.ndarray], least: float) -> str:
     names = {reason: text.format(share=least) for reason, (_, text) in WINDOWS.items()}
     whole = np.concatenate([reasons.ravel() for reasons in everywhere])
-    rows = [(name, int((here == reason).sum()), int((whole == reason).sum())) for reason, name in names.items()]
-    rows.append(("windows in all", here.size, whole.size))
-    head = "".join(f'<th scope="col">{title}</th>' for title in ("window", "this scene", "whole area"))
-    body = "".join(f"<tr><td>{html.escape(name)}</td><td>{one}</td><td>{both}</td></tr>" for name, one, both in rows)
+    columns = {"this scene": here.ravel(), "whole area": whole}
+    table = pd.DataFrame({name: pd.Series(reasons).value_counts() for name, reasons in columns.items()})
+    table = table.reindex(list(names)).fillna(0).astype(int).rename(index=names)
+    table.loc["windows in all"] = [here.size, whole.size]
     kinds = [(colour, names[reason]) for reason, (colour, _) in WINDOWS.items()]
     colours = (
         f'<span style="background:{colour};border:1px solid #555">&emsp;</span>&nbsp;{html.escape(name)}'
         for colour, name in [*kinds, ("cyan", "outline of a landslide")]
     )
-    table = f'<table class="lmhld"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    return table + "<br>".join(colours)
+    return table.to_html(classes="lmhld", border=0) + "<br>".join(colours)

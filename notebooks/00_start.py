@@ -98,6 +98,21 @@ print(
 # paper leaves open.
 
 # %% [markdown]
+# ## Check yourself
+#
+# Choose an answer; it opens and says whether it is right, and why.
+#
+# **Two people run `make book`, one on a laptop of 2015 and one on a server. Their F1 scores differ in the third
+# decimal. What is wrong?**
+#
+# <details><summary>Nothing: floating-point sums depend on the processor.</summary>Not here: profiles marked
+# <code>portable</code> give the same bits on every x86-64 processor with AVX2.</details>
+# <details><summary>Something: the profile is portable, so the scores must agree to the last bit.</summary>Right.
+# <code>lmhld verify mini --sample 2</code> trains two runs again and says which of them differ.</details>
+# <details><summary>The seeds differ.</summary>No: the seeds are part of the profile, and of every run's
+# id.</details>
+
+# %% [markdown]
 # ## Exercises
 #
 # Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the

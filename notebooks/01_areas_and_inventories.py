@@ -141,6 +141,21 @@ lm.tidy(contrast)
 print(f"landslides in Table 1: {lm.paper.table(1)['landslides'].sum():,}")
 
 # %% [markdown]
+# ## Check yourself
+#
+# Choose an answer; it opens and says whether it is right, and why.
+#
+# **An inventory holds 1,000 landslides. A network finds the 100 largest and none of the others. Its pixel recall
+# is…**
+#
+# <details><summary>about 0.10</summary>No: that is the share of landslides. Recall counts pixels, and the largest
+# tenth holds most of them.</details>
+# <details><summary>well above 0.5</summary>Right: in a heavy-tailed inventory the largest tenth covers most of the
+# area. A score over pixels is a score of the large landslides.</details>
+# <details><summary>impossible to say</summary>Not to the last digit, but the histograms above say roughly: add up
+# the area in their right-hand tails.</details>
+
+# %% [markdown]
 # ## Exercises
 #
 # Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the

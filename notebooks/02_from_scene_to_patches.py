@@ -143,6 +143,21 @@ book.save(table3, "table3")
 # the other six areas cannot be checked.
 
 # %% [markdown]
+# ## Check yourself
+#
+# Choose an answer; it opens and says whether it is right, and why.
+#
+# **Every patch of the test set holds at least 10 % landslide. What does its precision say about a map of the whole
+# region?**
+#
+# <details><summary>The same: precision is a ratio.</summary>No: its denominator counts false alarms, and most of the
+# region's ground, where only false alarms can arise, is not in the test set.</details>
+# <details><summary>It is too low.</summary>No: the ground that was left out has no landslide, so it can only add
+# false detections.</details>
+# <details><summary>It is too high.</summary>Right: the filter removed ground without landslides. Experiment 1 scores
+# whole areas; chapter 11 measures the difference.</details>
+
+# %% [markdown]
 # ## Exercises
 #
 # Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the

@@ -402,6 +402,18 @@ print(
 # size alone helps.
 
 # %% [markdown]
+# ## Check yourself
+#
+# Choose an answer; it opens and says whether it is right, and why.
+#
+# **U-Net+++ has fewer parameters than U-Net. Is it faster?**
+#
+# <details><summary>Yes: fewer weights, fewer multiplications.</summary>No: a weight of a convolution is used once
+# per pixel, and U-Net+++ works with hundreds of channels at full resolution.</details>
+# <details><summary>No.</summary>Right: parameters cost memory, operations cost time, and operations grow with the
+# number of pixels on which a weight is used.</details>
+
+# %% [markdown]
 # ## Exercises
 #
 # Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the

@@ -185,6 +185,18 @@ for size, mean in published.mean().items():
 # Chapter 11 compares sizes at an equal number of pixels seen.
 
 # %% [markdown]
+# ## Check yourself
+#
+# Choose an answer; it opens and says whether it is right, and why.
+#
+# **A larger patch size gives a higher F1 on the test patches. Has the size been shown to be better?**
+#
+# <details><summary>Yes, if the same network and seed were used.</summary>No: the two sizes were tested on different
+# patches. Larger windows keep more background, so even the ground that is scored differs.</details>
+# <details><summary>Only if both are scored on the same ground.</summary>Right: that is why Table 4 scores all sizes
+# on the whole area, and why this book repeats it without the training patches.</details>
+
+# %% [markdown]
 # ## Exercises
 #
 # Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the

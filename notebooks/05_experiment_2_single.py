@@ -272,6 +272,24 @@ book.found("fig10_predictions", scores)
 # gives "the highest F1-score of 0.8802" to Wenchuan "apart from U-Net++"; 0.8802 is U-Net++'s own score there.
 
 # %% [markdown]
+# ## Check yourself
+#
+# Choose an answer; it opens and says whether it is right, and why.
+#
+# **A network reaches F1 0.60 in an area where the best threshold on one band reaches 0.58. What has it learnt?**
+#
+# <details><summary>To map landslides.</summary>Little is known: whoever labels every bright pixel a landslide does
+# almost as well.</details>
+# <details><summary>Perhaps no more than that landslides are bright.</summary>Right: the score means something only
+# as far as it exceeds the threshold by more than chance explains.</details>
+#
+# **F1 is computed once from counts summed over all test patches, and once as a mean of the patches' F1. Which one
+# can a patch with three landslide pixels change most?**
+#
+# <details><summary>The one from summed counts.</summary>No: there it adds three pixels to many thousands.</details>
+# <details><summary>The mean.</summary>Right: in a mean each patch has one vote, however little it holds.</details>
+
+# %% [markdown]
 # ## Exercises
 #
 # Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the

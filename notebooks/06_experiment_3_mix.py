@@ -171,6 +171,20 @@ for area in (
 # any better network. The heat map above compares on equal patches; the paper has no such table.
 
 # %% [markdown]
+# ## Check yourself
+#
+# Choose an answer; it opens and says whether it is right, and why.
+#
+# **Mix cuts all areas to one patch size. Which areas lose most of their data?**
+#
+# <details><summary>Areas with small landslides.</summary>Right: in a larger window a small landslide covers less
+# than 10 %, and the filter drops the window.</details>
+# <details><summary>Areas with large landslides.</summary>No: large landslides fill a window of any of the
+# sizes.</details>
+# <details><summary>All lose the same share.</summary>No: compare the patches of each area with those of chapter
+# 02.</details>
+
+# %% [markdown]
 # ## Exercises
 #
 # Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the

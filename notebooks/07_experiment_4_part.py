@@ -291,6 +291,21 @@ print(
 print(f"F1 of the networks in Table 7 spans {serial.max() - serial.min():.4f}")
 
 # %% [markdown]
+# ## Check yourself
+#
+# Choose an answer; it opens and says whether it is right, and why.
+#
+# **After seven stages the network scores worse on the first area than after stage one. Which explanation can this
+# chapter's runs exclude?**
+#
+# <details><summary>The weights that were good for the first area were overwritten.</summary>No: that is forgetting,
+# and the section on it measures it.</details>
+# <details><summary>The input convolution is new in each stage, and does not fit the first area any
+# more.</summary>Not excluded: compare the scores through each area's own input convolution.</details>
+# <details><summary>The last stages had too few epochs.</summary>Right: in this book all stages have the same number
+# of epochs; chapter 11 repeats the comparison with other numbers.</details>
+
+# %% [markdown]
 # ## Exercises
 #
 # Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the

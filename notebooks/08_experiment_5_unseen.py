@@ -211,6 +211,20 @@ print("published scores of experiment 5: none")
 print(f"events mapped here: {len(one_seed)}, scored: {len(scored)}")
 
 # %% [markdown]
+# ## Check yourself
+#
+# Choose an answer; it opens and says whether it is right, and why.
+#
+# **In a scene of which 1 % is landslide, a map has recall 0.8 and marks 5 % of the scene. Its precision is…**
+#
+# <details><summary>0.80</summary>No: that is recall. Of 10,000 px, 100 are landslide, 80 of them marked; 500 are
+# marked in all.</details>
+# <details><summary>0.16</summary>Right: 80 of 500 marked pixels. The same network would look far better on test
+# patches with 10 % landslide.</details>
+# <details><summary>0.05</summary>No: that is the share of the scene that is marked, or the precision of a map drawn
+# at random if landslides covered 5 %.</details>
+
+# %% [markdown]
 # ## Exercises
 #
 # Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the

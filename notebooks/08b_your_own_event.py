@@ -188,6 +188,18 @@ print(
 )
 
 # %% [markdown]
+# ## Check yourself
+#
+# Choose an answer; it opens and says whether it is right, and why.
+#
+# **You outline 30 landslides in a corner of the image and nothing else. What may the network take for background?**
+#
+# <details><summary>Everything outside the outlines.</summary>No: the rest of the image holds landslides that you
+# have not drawn. It would learn that they are none.</details>
+# <details><summary>Only ground that you searched.</summary>Right: draw its outline, and give it as
+# <code>--searched</code>. Without it the book takes a margin around your landslides and says so.</details>
+
+# %% [markdown]
 # ## Exercises
 #
 # Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;

@@ -87,6 +87,19 @@ for n in (50, 100, 200, 300):
     print(f"after {n} epochs the learning rate is {gamma**n:.3f} of the first")
 
 # %% [markdown]
+# ## Check yourself
+#
+# Choose an answer; it opens and says whether it is right, and why.
+#
+# **Of sixteen combinations of batch size and epochs, the best has an F1 of 0.72 on the test patches. What will it
+# reach on new patches?**
+#
+# <details><summary>About 0.72.</summary>Probably less: the best of sixteen noisy numbers is partly the
+# luckiest.</details>
+# <details><summary>Probably less.</summary>Right: choose on validation patches and report on test patches that took
+# no part in the choice.</details>
+
+# %% [markdown]
 # ## Exercises
 #
 # Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the

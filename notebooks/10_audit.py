@@ -205,6 +205,19 @@ for name, row in table[table["verdict"] == "contradicted"].iterrows():
 # candidate sizes of Wenchuan follow from the tables. The text we read is the preprint's; a later version may differ.
 
 # %% [markdown]
+# ## Check yourself
+#
+# Choose an answer; it opens and says whether it is right, and why.
+#
+# **A published row prints precision 0.80, recall 0.90 and F1 0.87. All are rounded to two decimals. Can the row be
+# right?**
+#
+# <details><summary>Yes: rounding can do that.</summary>No: the largest F1 that rounds from these is 2 · 0.805 ·
+# 0.905 / (0.805 + 0.905) = 0.852.</details>
+# <details><summary>No.</summary>Right: F1 lies between 0.842 and 0.852, so the row is contradicted as printed. If
+# its numbers were means over areas it could hold: such a reading has a row of its own.</details>
+
+# %% [markdown]
 # ## Exercises
 #
 # Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the

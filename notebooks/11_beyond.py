@@ -276,6 +276,21 @@ for name, row in on_patches.iterrows():
 # expectations that the map does not meet.
 
 # %% [markdown]
+# ## Check yourself
+#
+# Choose an answer; it opens and says whether it is right, and why.
+#
+# **Two networks differ by 0.03 F1. The interval over patches of the difference is −0.01 to +0.07. You may say
+# that…**
+#
+# <details><summary>they are equally good.</summary>No: the interval also contains a difference of 0.07. Nothing has
+# been shown to be equal.</details>
+# <details><summary>these patches are too few to tell them apart.</summary>Right: the interval contains 0 and
+# differences that would matter.</details>
+# <details><summary>the first is better with a probability of 97 %.</summary>No: an interval does not give that
+# probability.</details>
+
+# %% [markdown]
 # ## Exercises
 #
 # Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the

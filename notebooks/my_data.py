@@ -11,8 +11,8 @@
 #
 # **Question.** What do chapters 01, 02 and 05 say about landslides of your own?
 #
-# You need images (GeoTIFF, PNG, …; a scene or patches) and for each a mask of the same name: 1 landslide, 0 none. If you have
-# none yet, this notebook writes a small synthetic scene and uses that. Run it once as it is, then name your folder below.
+# You need images (GeoTIFF, PNG, …; a scene or patches) and for each a mask of the same name, in any of these formats: 1 landslide,
+# 0 none. If you have none yet, this notebook writes a small synthetic scene and uses that. Run it once as it is, then name your folder below.
 
 # %% tags=["parameters"]
 folder: str = ""  # holds images/ and masks/; empty: a synthetic scene is written for the example
@@ -22,6 +22,7 @@ epochs: int = 6  # of training U-Net
 chapters: list = ["01", "02", "05"]  # those to run
 
 # %%
+import re
 from pathlib import Path
 
 import lmhld_nb as lm
@@ -31,21 +32,24 @@ from lmhld_nb.sources.example import write_example
 import matplotlib.pyplot as plt
 
 here = lm.config.workdir()
+# As people type them, in a terminal too: "blue green red nir", 02.
+bands = ", ".join(re.findall(r"[^\s,'\[\]]+", str(bands)))
+chapters = [number.zfill(2) for number in re.findall(r"\d+b?", str(chapters))]
 
 # %% [markdown]
 # ## The folder
 #
-# `images/a.tif` belongs to `masks/a.tif`. The example is a scene of the synthetic data set for tests.
+# `images/a.tif` belongs to `masks/a.tif`, or to `masks/a.png`. The example is a scene of the synthetic data set for tests.
 
 # %%
 example = here / "build" / "my-data-example"
-source = Path(folder) if folder else write_example(example)
+source = Path(folder).expanduser() if folder else write_example(example)
 
 # %% [markdown]
 # What does the book see in it? In a terminal: `lmhld data check FOLDER/images/a.tif`.
 
 # %%
-image = sorted((source / "images").iterdir())[0]
+image = source / "images" / lm.sources.files.list_files(source / "images")[0]
 print(lm.sources.check(image).replace(str(source), ""))
 
 # %% [markdown]
@@ -64,9 +68,10 @@ citation: not published
 synthetic: {"false" if folder else "true"}
 source: {{kind: local, where: a folder of my own}}
 parts:
-  - {{images: "images/{{id}}.tif", masks: "masks/{{id}}.tif", area: my_area}}
+  - {{images: "images/{{id}}.{{ext}}", masks: "masks/{{id}}.{{ext}}", area: my_area}}
 bands: [{bands}]
 extra_bands: ignore
+georeferenced: {"true" if lm.sources.files.read_header(image).crs else "false"}
 """)
 
 # %%

@@ -15,7 +15,7 @@ from lmhld_nb.experiments import beyond_findings as say
 from lmhld_nb.experiments import beyond_tables as tabled
 from lmhld_nb.experiments.plan import plan
 from lmhld_nb.experiments.profile import narrow
-from lmhld_nb.patches import PatchSpec, splits
+from lmhld_nb.patches import splits
 from lmhld_nb.training import scoring
 
 
@@ -96,14 +96,6 @@ def test_background_leaves_the_other_patches_where_they_are(study, split):
     if split == "blocks":
         blocks = splits.blocks(background.index, base.spec.block * base.spec.size)
         assert (background.index.groupby(blocks)["split"].nunique() == 1).all(), "no block is divided"
-
-
-def test_patches_without_background_keep_their_names():
-    spec = PatchSpec(dataset="made", fingerprint="0" * 16, area="made", size=32)
-    assert "background" not in spec.model_dump(mode="json")
-    background = spec.model_copy(update={"background": True})
-    assert background.model_dump()["background"] is True
-    assert background.fingerprint_of_patches != spec.fingerprint_of_patches
 
 
 def test_the_weight_of_dropped_windows_runs_from_patches_to_the_whole_area(study):

@@ -181,11 +181,11 @@ def test_a_chapter_has_a_profile_and_is_compared(path):
 def test_the_book_runs_on_data_of_ones_own(tmp_path, monkeypatch):
     mask = blobs(192, 192, 30, seed=3, radius=(6, 20))
     write_tif(tmp_path / "mine" / "images" / "a.tif", image_of(mask), nodata=0)
-    write_tif(tmp_path / "mine" / "masks" / "a.tif", mask.astype("uint8"))
+    write_tif(tmp_path / "mine" / "masks" / "a.TIFF", mask.astype("uint8"))
     monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path / "work"))
     monkeypatch.delenv("LMHLD_DATA", raising=False)
     monkeypatch.delenv("LMHLD_RUNS", raising=False)
-    own = {"folder": str(tmp_path / "mine"), "epochs": 2, "chapters": ["02", "05"]}
+    own = {"folder": str(tmp_path / "mine"), "epochs": 2, "chapters": "[2, 05]", "bands": "blue green red nir"}
     chapters.execute(ROOT / "notebooks" / "my_data.py", tmp_path / "out.ipynb", own)
     figures = tmp_path / "work" / "build" / "my-data" / "figures"
     table = pd.read_csv(figures / "table2.csv")

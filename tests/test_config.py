@@ -6,15 +6,20 @@ import math
 import os
 import pickle
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from made import refuses
 
-from lmhld_nb import config
+from lmhld_nb import config, experiments
 from lmhld_nb.config import Strict, UserError, atomic_path, printable, read_yaml, safe_name, write_json
+from lmhld_nb.experiments.profile import schema
+from lmhld_nb.sources import Description
+from lmhld_nb.training.specs import RunSpec
 
 
 class Inner(Strict):
@@ -44,6 +49,10 @@ def test_a_good_file_is_read_and_none_gives_one_line(tmp_path):
     refuses(r"cannot be read \(is a directory\); check its permissions", read_yaml, tmp_path, Outer)
 
 
+# What YAML 1.1 reads as 8, 90, 16, 2, 1000, true and a date, or fails on.
+AMBIGUOUS = ["010", "1:30", "0x10", "0b10", "1_000", "0x_", "yes", "2024-01-01", "2024-13-01", "9" * 5000]
+
+
 @pytest.mark.parametrize(("text", "message"), [
     (GOOD + "cuont: 3\n", "unknown key 'cuont'; remove it or correct its spelling"),
     (GOOD.replace("names", "nmes"), "unknown key 'inner.nmes'"),
@@ -60,13 +69,58 @@ def test_a_good_file_is_read_and_none_gives_one_line(tmp_path):
     ("count: [3\n", "not readable as YAML"),
     (GOOD + "count: 4\n", "key 'count' is given twice"),
     ("count: !!python/object/apply:os.getcwd []\n", "not readable as YAML"),
-    ("count: 2024-01-01\ninner: {rate: 0.1}\n", "use plain numbers, texts and lists"),
-    ("count: &a [*a]\n", "use plain numbers, texts and lists"),
-    ("? [1, 2]\n: 3\n", "not readable as YAML"),
+    *((GOOD.replace("3", word), f"key 'count' = '{word[:40]}.*integer") for word in AMBIGUOUS),
+    (GOOD + "nodata: 1_0.5", "key 'nodata' = '1_0.5'"),
+    *((f"count: {tag} 3\n", "not readable as YAML .tags, anchors, aliases") for tag in ("!!int", "!!set", "!x", "&a")),
+    ("count: &a [*a]\n", "tags, anchors, aliases"),
+    ("a: " + "[" * 50_000, "more than 32 levels"),
+    ("#" * 200_001, "larger than 200,000 bytes"),
+    ("? [1, 2]\n: 3\n", "a key is no word or whole number"),
+    ("2: a\n2.0: b\n", "a key is no word or whole number"),
+    ("2: a\n'2': b\n", "key '2' is given twice"),
+    (GOOD + "<<: {count: 3}\n", "unknown key '<<'"),
     (b"count: 3 # \xff\xfe\n", "not readable as YAML"),
 ])  # fmt: skip
 def test_a_wrong_file_gives_one_line(tmp_path: Path, text: str | bytes, message: str) -> None:
     assert refuses(message, read, tmp_path, text).startswith(str(tmp_path / "some.yaml"))
+
+
+YAML = st.sampled_from([*"-:[]{},&*!|>'\"%@`#?\n\t ", "\ud800", "\0", "!!int", "<<", *AMBIGUOUS, *GOOD.split()])
+
+
+@given(st.lists(YAML | st.text(max_size=3), max_size=15).map("".join))
+def test_any_text_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    for content in (text, GOOD + text):
+        try:
+            read(tmp_path_factory.getbasetemp(), content.encode(errors="surrogatepass"))
+        except UserError as error:
+            assert len(str(error)) < 1000 and printable(str(error)) == str(error)
+
+
+def test_pipes_are_not_read_and_names_are_given_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    refuses("is neither a file nor a folder", read_yaml, tmp_path / "pipe.yaml", Outer)
+    profile = (config.ROOT / "params" / "smoke.yaml").read_text()
+    for key in ("areas", "models", "seeds"):
+        twice = yaml.safe_load(profile) | {key: {"seeds": [0, 0]}.get(key, ["unet", "unet"])}
+        (tmp_path / "smoke.yaml").write_text(yaml.safe_dump(twice))
+        refuses(f"key '{key}' = .* is given twice; name each once", experiments.load, str(tmp_path / "smoke.yaml"))
+
+
+@pytest.mark.parametrize("described", [schema(), Description, RunSpec], ids=["profile", "data set", "run"])
+def test_every_number_has_bounds(described: type[Strict]) -> None:
+    found = list(numbers(described.model_json_schema(), ""))
+    assert len(found) > 10
+    # What means no data may be any number.
+    assert [where for where, bounds in found if len(bounds) < 2 and "/nodata/" not in where] == []
+
+
+def numbers(node: object, where: str) -> Iterator[tuple[str, set[str]]]:
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    if isinstance(node, dict) and node.get("type") in ("integer", "number") and "const" not in node:
+        yield where, {key[-7:] for key in node if key.lower().endswith("imum")}
+    for key, child in children:
+        yield from numbers(child, f"{where}/{key}")
 
 
 HOSTILE = st.text(st.sampled_from("a.-/\\\0\x1b\n \u202eé崩")) | st.text() | st.binary().map(os.fsdecode)

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import io
+import json
 import random
 import shutil
 import socket
@@ -115,9 +116,20 @@ def test_records_that_cannot_be_listed(zenodo: FakeZenodo, monkeypatch: pytest.M
     zenodo.files = {"../a.bin": b"1"}
     refuses(r"file '\.\./a\.bin': no file", download.list_files, zenodo.doi)
     zenodo.files = {}
-    refuses("has no files", download.list_files, zenodo.doi)
+    refuses("not a record with files", download.list_files, zenodo.doi)
     zenodo.listing = "html"
     refuses("not a record with files", download.list_files, zenodo.doi)
+    entry = {"key": "a.zip", "size": 10, "checksum": "md5:" + "0" * 32, "links": {"self": "http://127.0.0.1/a"}}
+    for change in ({"size": -1}, {"size": 0}, {"size": 1e999}, {"size": 10**20}, {"key": 5}, {"links": 3},
+                   {"links": {"self": "file:///etc/passwd"}}, {"checksum": "md5:"}):  # fmt: skip
+        body = json.dumps({"files": [{**entry, **change}]}).encode()
+        with monkeypatch.context() as context:
+            context.setattr(download, "_answer", lambda _, body=body: body)
+            refuses("not a record with files .key 'files", download.list_files, zenodo.doi)
+    zenodo.listing = "good"
+    with monkeypatch.context() as context:
+        context.setattr(download, "_LARGEST_RECORD", 3)
+        refuses("cannot reach the record .it does not end", download.list_files, zenodo.doi)
     with socket.socket() as idle:  # bound but not listening: nobody answers
         idle.bind(("127.0.0.1", 0))
         monkeypatch.setenv(download.API_VARIABLE, f"http://127.0.0.1:{idle.getsockname()[1]}/api/records")
@@ -247,6 +259,16 @@ def test_damaged_and_foreign_archives_are_refused(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         refused(tmp_path / name, says)
     refused(tarred(tmp_path / "twice.tar.gz", [entry("a.tif"), entry("a.tif")]), "holds 'a.tif' twice")
+    refused(tarred(tmp_path / "case.tar.gz", [entry("d/a.tif"), entry("D/A.tif")]), "or once more in capitals")
+    refused(zipped(tmp_path / "empty.zip", {"a.tif": b"1", ".": b"2"}), "has no name")
+    for kind in (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XGLTYPE):
+        header = entry("a", kind)
+        header.size = 4_000_000_000
+        (tmp_path / "header.tar").write_bytes(header.tobuf(tarfile.GNU_FORMAT) + bytes(10_000))
+        refused(tmp_path / "header.tar", "a header of 4000000000 bytes|no zip or tar archive")
+    out = unpack(zipped(tmp_path / "marker.zip", {f"{archives.MARKER}/x": b"1", "a.tif": b"1"}))
+    assert (out / archives.MARKER).is_file()
+    shutil.rmtree(out)
     refuses(r"absent\.zip: cannot be read", unpack, tmp_path / "absent.zip")
 
 

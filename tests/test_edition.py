@@ -1,5 +1,6 @@
 """The web edition: pictures described and made lighter, pages made from files, tables of finished pages."""
 
+import html
 import io
 import json
 import re
@@ -232,6 +233,16 @@ def tidied(frame: pd.DataFrame) -> Tag:
 
 def texts(table: Tag) -> list[list[str]]:
     return [[each.get_text() for each in row.find_all(["th", "td"])] for row in table.find_all("tr")]
+
+
+def test_findings_are_set_as_prose_and_nothing_else_is() -> None:
+    printed = ("What we found, A: 0 < 1\nof 2: so.\nWhat we found, B: none.", "exercise 1: passed")
+    page = "".join(f'<div class="output stream"><pre>{html.escape(text)}\n</pre></div>' for text in printed)
+    soup = BeautifulSoup(page, "html.parser")
+    finish.finish_findings(soup)
+    said = [each.get_text() for each in soup.select(".found p")]
+    assert said == ["What we found, A: 0 < 1 of 2: so.", "What we found, B: none."]
+    assert [each.get_text().strip() for each in soup.select("pre")] == ["exercise 1: passed"]
 
 
 def test_a_table_has_one_header_row_and_numbers_on_the_right() -> None:

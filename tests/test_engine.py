@@ -1,7 +1,5 @@
 """The engine's step: the same mathematics however it is computed."""
 
-import platform
-import threading
 from pathlib import Path
 
 import pytest
@@ -9,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import lmhld_nb
+from lmhld_nb import models
 from lmhld_nb.config import UserError
 from lmhld_nb.training import engine, hardware
-from lmhld_nb.training.hardware import native_bf16, precision
+from lmhld_nb.training.hardware import precision
 from lmhld_nb.training.losses import LOSSES
 from lmhld_nb.training.specs import Recipe
 
@@ -48,6 +46,19 @@ def test_micro_batches_make_the_same_step(monkeypatch: pytest.MonkeyPatch, micro
     torch.testing.assert_close(micro_weights, weights, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", models.NAMES)
+def test_a_step_on_the_gpu_is_that_on_the_cpu(name: str) -> None:
+    losses = []
+    for device in ("cpu", "cuda"):
+        torch.manual_seed(0)
+        model = models.build(name, width=8).to(device)
+        step = engine.step_of(model, engine.optimiser_of(model, RECIPE), RECIPE)
+        losses.append([float(step(*(tensor.to(device) for tensor in batch()))) for _ in range(3)])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-2)  # convolutions on a GPU round to TF32
+
+
 def test_only_lack_of_memory_is_taken_for_it() -> None:
     for error in (torch.OutOfMemoryError("full"), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")):
         says = r"run: out of memory with 4 patches.*`--workers`.*`micro_batch`"
@@ -78,17 +89,6 @@ def test_precision_follows_the_hardware_only_when_asked_to(monkeypatch: pytest.M
     assert [precision(word, CPU) for word in words] == ["bf16" if native else "fp32", "bf16", "fp32"]
 
 
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="asks an x86 processor")
-def test_avx512_alone_is_not_taken_for_native_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
-        monkeypatch.setattr(torch.cpu, name, lambda: False)
-    assert not native_bf16()
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    assert not native_bf16()  # instruction sets are capped
-    monkeypatch.setattr(lmhld_nb, "CAPPED", False)
-    assert native_bf16()
-
-
 def test_bf16_computes_in_bf16_and_keeps_weights_in_fp32() -> None:
     model, half = plain(), RECIPE.model_copy(update={"precision": "bf16"})
     for recipe, dtype in ((half, torch.bfloat16), (RECIPE, torch.float32)):
@@ -97,25 +97,3 @@ def test_bf16_computes_in_bf16_and_keeps_weights_in_fp32() -> None:
     losses, weights = stepped(model, half)
     assert weights.dtype == torch.float32
     assert losses == pytest.approx(stepped(plain())[0], rel=0.02)
-
-
-def test_each_optimiser_takes_what_the_recipe_says() -> None:
-    sgd = engine.optimiser_of(plain(), RECIPE.model_copy(update={"weight_decay": 0.1})).param_groups[0]
-    assert (sgd["lr"], sgd["momentum"], sgd["weight_decay"]) == (0.1, 0.9, 0.1)
-    adamw = engine.optimiser_of(plain(), Recipe(optimiser="adamw", lr=0.01, weight_decay=0.1))
-    group = adamw.param_groups[0]
-    assert isinstance(adamw, torch.optim.AdamW)
-    assert (group["lr"], group["betas"], group["weight_decay"]) == (0.01, (0.9, 0.999), 0.1)
-
-
-def test_signals_are_left_alone_outside_the_main_thread() -> None:
-    received = []
-
-    def work() -> None:
-        with engine.stop_on_signals() as stopped:
-            received.append(stopped())
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert received == [0]

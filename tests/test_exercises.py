@@ -4,12 +4,14 @@ import copy
 import re
 from functools import cache
 from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 import jupytext
 import nbformat
 import numpy as np
 import pytest
+import yaml
 from made import refuses
 from nbformat import v4
 
@@ -21,48 +23,7 @@ from lmhld_nb.evaluation import intervals
 
 CHAPTERS = {chapters.number_of(path): path for path in chapters.chapters()}
 
-MISTAKES = {
-    "00.1": "changed = changed[1:]",
-    "00.2": "message = message.replace('epoch', 'epochs')",
-    "00.3": "steps = round(0.7 * 1915) // 16 * 300",
-    "01.1": "side_m = side_m * side_m",
-    "01.2": "half = lambda sizes: int((np.cumsum(sizes) < sum(sizes) / 2).sum()) + 1",
-    "01.3": "changed = 'both'",
-    "02.1": "fuller = lm.patches.candidate_sizes((417, 1191, 4123))",
-    "02.2": "kept = lambda mask, size, least: round(mask.size / size**2 * (mask.mean() >= least))",
-    "02.3": "bounds = bounds.assign(high=bounds['low'] + 0.1)",
-    "03.1": "extent = extent - 4",
-    "03.2": "weights = weights[::-1]",
-    "03.3": "half_at = 0.8 * half_at",
-    "04.1": "fell = 'recall'",
-    "04.2": "by_best = 128",
-    "04.3": "pairs = 2 * pairs",
-    "05.1": "precision = lambda share, recall, false_rate: recall / (recall + false_rate)",
-    "05.2": "lead = lm.paper.table(5).groupby('study_area')['f1'].agg(lambda f1: f1.max() - f1.mean())",
-    "05.3": "pooled_f1 = lambda c: (2 * c['tp'] / (2 * c['tp'] + c['fp'] + c['fn'])).mean()",
-    "06.1": "recut = recut / (lm.paper.areas()['patch_size'] / 128)",
-    "06.2": "weighted = equal",
-    "06.3": "alone_at_64 = list(lm.paper.AREAS)",
-    "07.1": "trainings = lambda orders: sum(map(len, orders.values()))",
-    "07.2": "frozen = [min(stage, 5) for stage in range(7)]",
-    "07.3": "mean_forgetting = lambda matrix: (matrix.iloc[:-1].max() - matrix.iloc[-1]).mean()",
-    "08.1": "can_rise = 'recall'",
-    "08.2": "pixels = 1000 / lm.paper.areas()['resolution_m']",
-    "08.3": "removed = ['road']",
-    "08b.1": "labelled_shares = lambda codes: ((codes != 255).mean(), (codes == 1).mean())",
-    "08b.2": "promised_f1 = round(draws.max(), 2)",
-    "08b.3": "by_default = share_of(2, 1)",
-    "09.1": "steps = lambda patches, batch, epochs: patches // batch * epochs",
-    "09.2": "tenth = tenth + 1",
-    "09.3": "luck = 0.02",
-    "10.1": "left_out = {'taiwan'}",
-    "10.2": "place = 1",
-    "10.3": "spread = 0.0001 / 49**0.5",
-    "11.1": "precision_at = lambda share, P, R, s: P * share / s",
-    "11.2": "over_scenes = lambda counts, scene: intervals.over_patches(counts)",
-    "11.3": "seeds = lambda gap, spread: max(2, round((1.96 * spread / gap) ** 2))",
-}
-"""What a student may well answer: run after the solution, it must not pass. No exercise is left out."""
+MISTAKES = yaml.safe_load((Path(__file__).parent / "mistakes.yaml").read_text(encoding="utf-8"))
 
 TOOLS = {"np": np, "paper": paper, "patches": patches, "intervals": intervals}
 """What they use besides the names of chapter and solution."""

@@ -44,7 +44,7 @@ def test_every_profile_of_the_book_loads(name: str) -> None:
     loaded = load(name)
     assert loaded.name == name and loaded.data in sources.catalogue()
     assert set(loaded.models) <= set(models.NAMES)
-    assert "\n" not in loaded.description
+    assert "\n" not in loaded.description and (loaded.execution.device == "cpu") == loaded.portable
 
 
 def test_the_paper_s_profile_has_the_published_recipe() -> None:
@@ -67,6 +67,9 @@ def test_the_paper_s_profile_has_the_published_recipe() -> None:
     ("data:", "patches: {fractions: [0.7, 0.3, 0.0]}\ndata:", "key 'patches.fractions.2'"),
     ("data:", "patches: {bands: []}\ndata:", "key 'patches.bands'"),
     ("[unet]", "[]", "key 'models'"),
+    ("recipe: {", "recipe: {portable: true, ", "write `portable: true` beside `recipe`"),
+    ("recipe: {", "portable: true\nrecipe: {precision: bf16, ", "needs `precision: fp32` and `threads: 1`"),
+    ("data:", "portable: true\nexecution: {threads: 2}\ndata:", "needs `precision: fp32` and `threads: 1`"),
     ("name: tiny", "name: ..", "key 'name' '..': no file or folder can be named after it"),
     ("name: tiny", "name: small", "key 'name' = 'small': write the file's own name, 'tiny'"),
 ])  # fmt: skip

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -31,6 +32,15 @@ def test_a_book_is_opened_whole_or_narrowed(tiny, areas):
     assert narrowed.figures != whole.figures, "figures of a part do not replace those of the whole"
     assert [entry.areas for entry in narrowed.plan()] == [("gorkha",)]
     refuses("key 'areas': no area 'atlantis'", lm.open, str(tiny), areas="atlantis")
+
+
+def test_under_plain_papermill_a_foreign_parameter_is_refused(tiny, monkeypatch):
+    cells = ["", "profile: str = 'tiny'\narea: str = 'gorkha'", "import lmhld_nb as lm"]
+    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(user_ns={"In": cells}))
+    cells.insert(2, "# Parameters\narea = 'rio'\n")
+    lm.open(str(tiny))
+    cells[2] += "profle = 'mini'\n"
+    refuses("no parameter 'profle'; the chapter has area, profile", lm.open, str(tiny))
 
 
 def test_tables_are_computed_from_finished_runs_and_saved(book):

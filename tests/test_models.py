@@ -2,10 +2,14 @@
 
 import pytest
 import torch
-from made import refuses
+from made import refuses, settled
 from torch import nn
+from torch.nn import functional as F
 
 from lmhld_nb import models, paper
+from lmhld_nb.models.res_unet import ResUNet
+from lmhld_nb.models.unet import UNet
+from lmhld_nb.models.unet_3p import UpsampledConv
 from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.training.specs import Recipe, RunSpec
 
@@ -111,6 +115,35 @@ def test_a_run_of_a_network_from_outside_is_named_after_its_code(outside):
     assert RunSpec(model=spec.model, **fields).run_id != spec.run_id
     assert "source" not in RunSpec(model="unet", **fields).canonical()
     refuses("in no Python file", models.source_of, "numpy:arange")
+
+
+# What makes each network what it is, where neither its blocks' links nor its golden digests say why
+
+
+def test_without_projections_it_is_the_unet():
+    image = torch.randn(1, 3, 64, 64)
+    model, plain = settled(ResUNet(3, 4)), UNet(3, 4).eval()
+    state = {k.replace(".residual.", "."): v for k, v in model.state_dict().items() if ".project." not in k}
+    plain.load_state_dict(state)
+    assert not torch.allclose(model(image), plain(image))
+    for unit in (*model.encoder, *model.decoder):
+        nn.init.zeros_(unit.project.weight)
+        nn.init.zeros_(unit.project.bias)
+    assert torch.equal(model(image), plain(image))
+
+
+@pytest.mark.parametrize("factor", (2, 4, 8, 16))
+@pytest.mark.parametrize("shape", ((1, 1), (2, 2), (3, 5)))
+def test_projection_is_that_of_the_map_after_bilinear_upsampling(factor, shape):
+    torch.manual_seed(0)
+    conv = UpsampledConv(6, 5, factor).double()
+    x = torch.randn(2, 6, *shape, dtype=torch.float64, requires_grad=True)
+    large = F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+    expected = F.conv2d(large, conv.weight, conv.bias, padding=1)
+    inputs, push = (x, conv.weight, conv.bias), torch.randn_like(expected)
+    torch.testing.assert_close(conv(x), expected)
+    gradients = (torch.autograd.grad(result, inputs, push) for result in (conv(x), expected))
+    torch.testing.assert_close(*gradients)
 
 
 # Networks from outside

@@ -166,7 +166,8 @@ def test_given_splits_are_kept_and_true_labels_belong_to_synthetic_scenes_alone(
     assert (patch_set.index["split"] == patch_set.index["scene"]).all()
     refuses("no splits of its own", patches.cut, spec(split="given", seed=1), [other], progress=False)
     refuses("has no layer 'true landslides'", cut, scene(tmp_path, blobs(256, 256, 50)), labels="true")
-    assert "labels" not in spec().model_dump() and spec(labels="true").folder != spec().folder
+    assert not {"background", "gap", "labels", "thin"} & set(spec().model_dump()), "runs keep their names"
+    assert len({spec(**changes).folder for changes in ({}, {"labels": "true"}, {"background": True})}) == 3
 
 
 masks = st.tuples(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1)).map(

@@ -11,12 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from made import refuses
 
 import lmhld_nb
-from lmhld_nb import experiments
 from lmhld_nb.training import hardware
-from lmhld_nb.training.specs import Recipe
 
 HERE = Path(__file__).parent
 CPU = torch.device("cpu")
@@ -88,20 +85,3 @@ def test_a_processor_without_avx2_is_not_told_to_use_it(tmp_path):
     program = Path(lmhld_nb.__file__).read_text().replace("/proc/cpuinfo", str(tmp_path / "cpuinfo"))
     program += "\nprint(CAPPED, CAPS.items() <= os.environ.items())"
     assert printed_by("-c", program, **dict.fromkeys(lmhld_nb.CAPS, "")) == ["False False"]
-
-
-def test_portable_is_part_of_what_names_a_run():
-    assert Recipe(portable=True) != Recipe()
-    study = experiments.load("smoke")
-    assert study.portable and study.execution.device == "cpu"
-
-
-@pytest.mark.parametrize(("change", "reason"), [
-    ("recipe: {portable: true}", "write `portable: true` beside `recipe`"),
-    ("recipe: {precision: bf16}\nportable: true", "needs `precision: fp32` and `threads: 1`"),
-    ("recipe: {}\nportable: true\nexecution: {threads: 2}", "needs `precision: fp32` and `threads: 1`"),
-])  # fmt: skip
-def test_profiles_that_cannot_be_portable_are_refused(tmp_path, change, reason):
-    path = tmp_path / "own.yaml"
-    path.write_text(f"name: own\ndescription: x\ndata: twin-smoke\nmodels: [unet]\nexperiments: {{}}\n{change}\n")
-    refuses(re.escape(reason), experiments.load, str(path))

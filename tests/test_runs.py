@@ -3,6 +3,8 @@
 import shutil
 import threading
 import time
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -19,6 +21,7 @@ from lmhld_nb.experiments import load, open_study, single
 from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.runs import runner, store
 from lmhld_nb.training import weights as networks
+from lmhld_nb.training.hardware import Execution
 
 
 @pytest.fixture
@@ -217,3 +220,59 @@ def test_patches_are_cut_once_however_many_need_them(specs, monkeypatch):
     assert [runs.status(spec) for spec in specs] == ["done", "missing"]
     # One reason for the three together, and once with the way out of a mix.
     assert (said.count("no 32 px patch left"), said.count("; or leave the area out")) == (2, 1)
+
+
+# GPU slots: one run per GPU and slot, whichever process asks
+
+ALL = ["cuda:0", "cuda:1", "cuda:2"]
+
+
+@pytest.fixture
+def three_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(runner, "choose_device", lambda device: "cuda" if device == "auto" else device)
+    monkeypatch.setattr(runner.torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(runner, "WAIT", 0.001)
+    monkeypatch.setenv("LMHLD_RUNS", str(tmp_path / "runs"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def taken(count: int, execution: Execution | None = None) -> list[str]:
+    with ExitStack() as stack:
+        return [stack.enter_context(runner.gpu_slot(execution or Execution())).device for _ in range(count)]
+
+
+def test_each_run_gets_a_gpu_of_its_own_and_a_named_device_is_not_locked(three_gpus, tmp_path):
+    assert taken(3) == ALL and runner.gpu_room(Execution()) == 3
+    with pytest.raises(ValueError), runner.gpu_slot(Execution()):
+        raise ValueError
+    assert taken(3) == ALL
+    # The locks lie where only who may make runs can take them.
+    assert [path.name[:5] for path in (tmp_path / "runs").iterdir()] == [".gpu-"] * 3
+    shared = Execution(runs_per_gpu=2)
+    assert taken(6, shared) == ALL * 2 and runner.gpu_room(shared) == 6  # empty ones come before shared ones
+    for device in ("cpu", "cuda:1"):
+        assert taken(2, Execution(device=device)) == [device] * 2
+
+
+def test_a_run_waits_until_a_gpu_is_free(three_gpus):
+    devices: list[str] = []
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(runner.gpu_slot(Execution()))
+        with runner.gpu_slot(Execution()):
+            thread = threading.Thread(target=lambda: devices.extend(taken(1)))
+            thread.start()
+            thread.join(0.1)
+            assert thread.is_alive() and devices == []
+        thread.join()
+    assert devices == ["cuda:2"]
+
+
+@pytest.mark.parametrize(
+    ("visible", "devices", "room"),
+    [("5, 7", ALL[:2], 2), ("MIG-GPU-5/1/0,7", ALL[:2], 2), ("0", ["auto"] * 2, 1), ("0,1,2,3,4", ALL, 3)],
+)
+def test_visible_devices_count(three_gpus, monkeypatch, visible, devices, room):
+    # Torch counts only what is visible. One alone was chosen by a batch system, whose jobs may all know it as 0.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert taken(len(devices)) == devices and runner.gpu_room(Execution()) == room

@@ -12,7 +12,6 @@ import pytest
 from lmhld_nb import paper
 from lmhld_nb.book import chapters as book
 from lmhld_nb.config import ROOT
-from lmhld_nb.evaluation import objects
 from lmhld_nb.experiments.examples import View
 from lmhld_nb.plots import maps, style
 
@@ -73,29 +72,10 @@ def test_a_name_has_its_colour_in_whatever_company_and_a_heat_map_is_readable():
     plt.close(figure)
 
 
-def tables(mapped):
-    truth = np.zeros((40, 50), np.uint8)
-    truth[5:15, 5:20] = truth[30:35, 40:44] = 1
-    probability = np.where(truth == 1, 0.8, 0.2).astype(np.float32)
-    mask = truth if mapped else np.zeros_like(truth)
-    return objects.score(lambda: iter([(probability, mask, truth)]), 9.0)
-
-
 def panels_with_pictures(figure):
     figure.canvas.draw()
     plt.close(figure)
     return sum(bool(ax.images) for ax in figure.axes)
-
-
-@pytest.mark.parametrize("mapped", [True, False])
-def test_scores_are_drawn_also_where_nothing_is_mapped(mapped):
-    scores, rows = tables(mapped)
-    for figure in (
-        *(draw([]) for draw in (maps.images, maps.overlays)),
-        maps.precision_recall({}, pd.DataFrame()),
-        maps.precision_recall({"a": rows["precision_recall"]}, pd.DataFrame([scores], index=["a"])),
-    ):
-        assert not panels_with_pictures(figure)
 
 
 @pytest.mark.parametrize("labelled", [True, False])

@@ -4,8 +4,8 @@ import base64
 import html
 from pathlib import Path
 
+import as_published
 import check_notebooks
-import check_prose
 import jupytext
 import nbformat
 import numpy as np
@@ -15,8 +15,10 @@ from made import refuses
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
+from lmhld_nb import paper, sources
 from lmhld_nb.book.chapters import chapters
 from lmhld_nb.config import ROOT
+from lmhld_nb.scenes.scene import read_all
 
 KERNEL = {"kernelspec": {"name": "lmhld", "display_name": "LMHLD book", "language": "python"}}
 
@@ -136,34 +138,6 @@ def test_the_readme_begins_with_what_the_published_tables_say(tmp_path: Path) ->
     assert "has learnt all areas but Rio reaches F1 0.50 (" in sobering and "lowest of 2 areas." in sobering
 
 
-ENTRY = """@article{dice1945,
-  author = {Dice, L. R.},
-  year = {1945},
-  title = {{Measures of association}},
-  journal = {Ecology},
-  volume = {26},
-  pages = {297--302},
-  doi = {10.2307/1932409},
-  keywords = {methods},
-}
-"""
-
-
-@pytest.mark.parametrize(("old", "new", "says"), [
-    ("  volume = {26},\n", "", "dice1945 has no volume"),
-    ("{1945}", "{1946}", "dice1945 is of 1946"),
-    ("L. R.", "L. R. and others", "cuts its list of authors"),
-    ("{10.2307/", "{https://doi.org/10.2307/", "the DOI of dice1945"),
-    ("{methods}", "{ecology}", "the keyword of dice1945"),
-    ("},\n}\n", "},\n}\n" + ENTRY, "repeats another entry's DOI"),
-])  # fmt: skip
-def test_an_entry_of_the_bibliography_is_whole(old: str, new: str, says: str) -> None:
-    page = ':filter: keywords % "methods"'
-    assert list(check_prose.bibliography(ENTRY, page)) == []
-    found = list(check_prose.bibliography(ENTRY.replace(old, new), page))
-    assert len(found) == 1 and says in found[0]
-
-
 def test_an_outdated_execution_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path))
     source = pair(tmp_path, cells(), cells(code="x = 0"))
@@ -175,3 +149,19 @@ def test_an_outdated_execution_is_not_published(tmp_path: Path, monkeypatch: pyt
     source.with_suffix(".ipynb").rename(target)
     refuses(says, publish.executed, "mini")
     assert publish.executed("mini", partly=True) == {}
+
+
+@pytest.mark.parametrize("name", as_published.LAYOUTS)
+def test_patches_as_they_may_be_published_are_adopted_without_a_word(name, twin_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("LMHLD_DATA", str(twin_data))
+    patches = sources.load("twin-smoke")
+    counts = {area: 2 if area == "wenchuan" else 12 for area in patches.areas}  # more than there are are repeated
+    layout = as_published.LAYOUTS[name]
+    assert as_published.write("twin-smoke", tmp_path / "published", layout, counts) == 2 * sum(counts.values())
+    monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
+    adopted = sources.get("lmhld", tmp_path / "published", progress=False)
+    assert adopted.areas == tuple(paper.AREAS) and len(adopted.scenes) == sum(counts.values())
+    assert {scene.landslide_codes for scene in adopted.scenes} == {(layout.code,)}
+    assert any(scene.split for scene in adopted.scenes) == (name == "splits")
+    first, *others = (read_all(scene) for scene in adopted.scenes_of("wenchuan"))
+    assert first[0].shape == (4, 224, 224) and 0.1 <= first[1].mean() < 1 and (first[0] != others[0][0]).any()

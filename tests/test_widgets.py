@@ -7,7 +7,6 @@ from unittest.mock import Mock
 import ipywidgets
 import jupytext
 import pytest
-from conftest import TINY
 
 import lmhld_nb as lm
 from lmhld_nb import runs, widgets
@@ -35,7 +34,7 @@ def html_of(panel):
 
 def tables(panel):
     """Return the visible tables, each as rows of texts, the head first."""
-    trees = [ET.fromstring(text) for text in re.findall("<table.*?</table>", html_of(panel))]
+    trees = [ET.fromstring(text) for text in re.findall("(?s)<table.*?</table>", html_of(panel))]
     return [[["".join(cell.itertext()) for cell in row] for row in tree.iter("tr")] for tree in trees]
 
 
@@ -48,12 +47,8 @@ def images(panel):
 
 
 @pytest.fixture
-def book(twin_data, tmp_path, monkeypatch):
-    (tmp_path / "tiny.yaml").write_text(TINY, encoding="utf-8")
-    monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path))
-    monkeypatch.setenv("LMHLD_DATA", str(twin_data))
-    monkeypatch.delenv("LMHLD_RUNS", raising=False)
-    return lm.open(str(tmp_path / "tiny.yaml"))
+def book(tiny):
+    return lm.open(str(tiny))
 
 
 @pytest.mark.parametrize("least", [0, 10, 37])

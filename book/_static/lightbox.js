@@ -12,7 +12,7 @@ function lightbox() {
       <button type="button" data-do="out" aria-label="Smaller">−</button>
       <button type="button" data-do="in" aria-label="Larger">+</button>
       <button type="button" data-do="fit">Fit</button>
-      <a download>Download</a>
+      <a download target="_blank">Download</a>
       <button type="button" data-do="close">Close</button>
     </div><div class="lightbox-view"><img alt=""></div>`;
   document.body.append(dialog);

@@ -17,6 +17,8 @@ LINKS = (
     '<p class="chapter-links"><a href="../_sources/chapters/{name}.ipynb" download>Notebook of this chapter</a> · '
     '<a href="../numbers.html">its figures and tables as files</a></p>'
 )
+FOUND = "What we found"
+"""How a printed finding begins."""
 EMPTY = ("NaN", "nan", "NaT", "None", "<NA>")
 """What pandas writes where there is no value; pages show a dash."""
 
@@ -26,11 +28,12 @@ def finish(app: Sphinx, page: str, template: str, context: dict[str, Any], doctr
     if page == "search":
         for name in ("excerpts.js", "search.js"):
             app.add_js_file(name, loading_method="defer")  # on this page alone
-    if not re.search(r"<(img|table)\b|citation", context.get("body", "")):  # most pages on modules
+    if not re.search(rf"<(img|table)\b|citation|{FOUND}", context.get("body", "")):  # most pages on modules
         return
     files = {name: Path(app.srcdir, path) for path, name in app.builder.images.items()}
     soup = BeautifulSoup(context["body"], "html.parser")
     finish_pictures(soup, files, lazy=page != app.config.root_doc)
+    finish_findings(soup)
     for entry in soup.select("div.citation[role], div.citation-list[role]"):
         del entry["role"]  # docutils writes roles that no longer exist
     if page.startswith("chapters/") and (title := soup.find("h1")):
@@ -109,6 +112,21 @@ def finish_pictures(soup: BeautifulSoup, files: Mapping[str, Path], lazy: bool) 
             ids = [name for name in classes if name.startswith("figure-")]
             if ids:
                 link["id"] = ids[0]
+
+
+def finish_findings(soup: BeautifulSoup) -> None:
+    """Set what a cell prints as a finding, one line of code type after another, as paragraphs in a box, in place."""
+    for printed in soup.select("div.output.stream"):
+        if not (text := printed.get_text().strip()).startswith(FOUND):
+            continue
+        box = soup.new_tag("div", attrs={"class": "found"})
+        for finding in re.split(rf"\n(?={FOUND})", text):
+            about, _, said = " ".join(finding.split()).partition(": ")
+            paragraph, heading = soup.new_tag("p"), soup.new_tag("strong")
+            heading.string = f"{about}:"
+            paragraph.extend([heading, f" {said}"])
+            box.append(paragraph)
+        printed.replace_with(box)
 
 
 def tidy_table(table: Tag) -> None:

@@ -78,8 +78,9 @@ def graph(name: str, width: int | None = None) -> Graph:
         if block := _block(node, model):
             column = max((nodes[source].column + 1 for source in sources), default=0)
             nodes[node], behind[node] = replace(block, column=column), [node]
-            joined = len(sources) > 1
-            edges += [Edge(nodes[o].name, block.name, _edge_kind(nodes[o], block, joined)) for o in sources]
+            for source in map(nodes.__getitem__, sources):
+                way = "up" if source.level > block.level else "skip" if len(sources) > 1 else "forward"
+                edges.append(Edge(source.name, block.name, "forward" if block.kind == "head" else way))
     return Graph(tuple(nodes.values()), tuple(edges))
 
 
@@ -95,14 +96,6 @@ def _block(node: fx.Node, model: nn.Module) -> Node | None:
         return None
     kind = "head" if path.startswith("head") else f"{'nested ' if 'nested' in path else ''}{kind_of(module)}"
     return Node(path, kind, _shape(node)[1], (SIZE // side).bit_length() - 1)
-
-
-def _edge_kind(source: Node, target: Node, joined: bool) -> str:
-    if target.kind == "head":
-        return "forward"
-    if source.level > target.level:
-        return "up"
-    return "skip" if joined else "forward"
 
 
 def kind_of(module: nn.Module) -> str:

@@ -15,7 +15,6 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch, Rectangle
 from lmhld_nb import models
 from lmhld_nb.anatomy import dataflow
 from lmhld_nb.anatomy.architecture import Reach
-from lmhld_nb.anatomy.dataflow import Graph, Node
 from lmhld_nb.plots import style
 from lmhld_nb.plots.style import FALSE_ALARM, HIT, MISS
 
@@ -51,7 +50,9 @@ def architecture(name: str) -> Figure:
             ax.plot(right + 0.13, y - _HALF - 0.13, marker="D", color=_GREY, markersize=4.5)
         else:
             ends = (right, y), (middle[target.name] - half[target.name], -target.level)
-            _arrow(ax, *ends, _over_a_box(graph, source, target), _EDGES[edge.kind][0])
+            between = range(source.column + 1, target.column)
+            over = source.level == target.level and any(b.level == source.level and b.column in between for b in boxes)
+            _arrow(ax, *ends, over, _EDGES[edge.kind][0])
     for level in range(depth + 1):
         ax.text(-0.7, -level, f"{dataflow.SIZE >> level} px", ha="right", va="center", fontsize=8, color=_GREY)
     ax.set(xlim=(-1.3, 14.6), ylim=(-depth - 0.5, 0.85))
@@ -64,14 +65,6 @@ def architecture(name: str) -> Figure:
     ax.legend(handles=handles, loc="lower right", fontsize=7.5, borderaxespad=0)
     explanation = f"published width; read off the network by torch.fx, shapes of a {dataflow.SIZE} px patch"
     return style.counted(figure, style.format_count(1, "network"), explanation)
-
-
-def _over_a_box(graph: Graph, source: Node, target: Node) -> bool:
-    between = range(source.column + 1, target.column)
-    return any(
-        node.level == source.level == target.level and node.column in between and node.kind != "head"
-        for node in graph.nodes
-    )
 
 
 def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], over: bool, colour: str) -> None:

@@ -13,25 +13,14 @@ from itertools import groupby
 import pandas as pd
 
 from lmhld_nb import paper
-from lmhld_nb.audit import data, scores, settings, strategies
+from lmhld_nb.audit import data, scores
 from lmhld_nb.audit.rules import SCORE_TABLES, VERDICTS, Finding, Verdict, f1_rows, unchecked
-from lmhld_nb.audit.strategies import part_minus_mix, part_minus_single
+from lmhld_nb.audit.scores import part_minus_mix, part_minus_single
 
-__all__ = [
-    "PARTS",
-    "SCORE_TABLES",
-    "VERDICTS",
-    "Check",
-    "as_json",
-    "checks",
-    "counts",
-    "f1_rows",
-    "findings",
-    "in_every_reading",
-]
-__all__ += ["part_minus_mix", "part_minus_single", "table", "text"]
+__all__ = ["PARTS", "SCORE_TABLES", "VERDICTS", "Check", "as_json", "checks", "counts", "f1_rows", "findings"]
+__all__ += ["in_every_reading", "part_minus_mix", "part_minus_single", "table", "text"]
 
-PARTS = data.PARTS + settings.PARTS + scores.PARTS + strategies.PARTS
+PARTS = data.PARTS + scores.PARTS
 """What computes the findings of claims, by their ids, for one subject each."""
 _SYMBOLS = {"holds": "=", "rounding": "~", "contradicted": "X", "cannot be checked": "?"}
 

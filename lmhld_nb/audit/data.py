@@ -1,12 +1,14 @@
-"""What follows for the paper's statements on study areas, images, patches and other data sets (up to section 3.2)."""
+"""What follows for the paper's statements on data, orders and patch sizes (sections 2 to 4.1)."""
 
+import math
 from dataclasses import replace
 
 import pandas as pd
 
 from lmhld_nb import paper
 from lmhld_nb.audit import rules
-from lmhld_nb.audit.rules import Finding, Findings, count, equals, facts, holds_if, listed, published, quoted
+from lmhld_nb.audit.rules import Finding, Findings, equals, facts, holds_if, published, quoted, unchecked
+from lmhld_nb.patches import candidate_sizes
 
 _OURS = "LMHLD"
 _SPLITS = ["landslide_fraction_train", "landslide_fraction_val", "landslide_fraction_test"]
@@ -15,15 +17,15 @@ _SPLITS = ["landslide_fraction_train", "landslide_fraction_val", "landslide_frac
 def areas() -> Findings:
     """Landslides of Table 1: how many, and the largest."""
     table = paper.table(1).set_index("study_area")
-    numbers, largest = table["landslides"], table["max_area_px"]
+    numbers, largest, quote = table["landslides"], table["max_area_px"], quoted("largest_px")
     km2 = largest * table["resolution_m"] ** 2 / 1e6
     widest = f"on the ground the largest is that of {km2.idxmax()} ({km2.max():.2f} km²)"
-    if len(same := largest.index[largest == quoted("largest_px").number]):
-        widest = f"{quoted('largest_px')} is the value of {', '.join(same)}; {widest}"
+    if len(same := largest.index[largest == quote.number]):
+        widest = f"{quote} is the value of {', '.join(same)}; {widest}"
     without = f"without {numbers.idxmax()} it would be {numbers.sum() - numbers.max():,}"
     return {
-        "landslides": count("landslides", int(numbers.sum()), "in Table 1 together", without),
-        "largest": count("largest_px", int(largest.max()), f"px in Table 1 ({largest.idxmax()})", widest),
+        "landslides": equals("landslides", numbers.sum(), f"{numbers.sum():,} in Table 1 together", without),
+        "largest": equals(quote.name, largest.max(), f"{largest.max():,} px in Table 1 ({largest.idxmax()})", widest),
     }
 
 
@@ -40,7 +42,7 @@ def images() -> Findings:
         else:
             known = facts("event").filter([area], axis=0)[["value", "source"]].to_numpy()
             fits = [f"the landslides of {day} would fit ({by})" for day, by in known if month > pd.Period(day, "M")]
-            finding = rules.unchecked(f"images {month}; the paper names no event", "".join(fits))
+            finding = unchecked(f"images {month}; the paper names no event", "".join(fits))
         findings[f"after_{area}"] = finding
     return findings
 
@@ -67,8 +69,8 @@ def events() -> Findings:
     apart = abs(quoted("magnitude_text").number - quoted("magnitude_cited").number)
     moment, seismologists = facts("moment_magnitude").loc["wenchuan", ["value", "source"]]
     return {
-        "large_scale": rules.unchecked(km2, f"the latter is not in the data set, or not whole: {source}"),
-        "magnitude": rules.unchecked(f"{apart:.1f} apart"),
+        "large_scale": unchecked(km2, f"the latter is not in the data set, or not whole: {source}"),
+        "magnitude": unchecked(f"{apart:.1f} apart"),
         "magnitude_wenchuan": equals("magnitude_wenchuan", float(moment), f"Mw {moment}", seismologists),
         "slides_jiuzhaigou": _slides("jiuzhaigou", "cited_count"),
         "slides_wenchuan/cited": _slides("wenchuan", "cited_count"),
@@ -96,7 +98,7 @@ def patches() -> Findings:
         "split_difference/relative": _gaps(
             gaps / smallest, room / smallest, f"{(gaps / smallest).max():.1%} of the smallest share"
         ),
-        "total": count("patches", total, "in the rows together"),
+        "total": equals("patches", total, f"{total:,} in the rows together"),
         "table_3_patches": holds_if(said == total, f"{said:,} here, {total:,} there"),
     }
 
@@ -122,7 +124,7 @@ def volume() -> Findings:
     pixels = int((areas["patches"] * areas["patch_size"] ** 2).sum())
     theirs = others["patches"] * pd.to_numeric(others["patch_size"], errors="coerce") ** 2
     millions = f"{pixels / 1e6:,.0f} million (Table 2); {theirs.idxmax()}: {theirs.max() / 1e6:,.0f} million"
-    sensors = table["sensors"].map(lambda cell: len(set(listed(cell))))
+    sensors = table["sensors"].map(lambda cell: len(set(cell.split(", "))))
     as_many = sensors.drop(_OURS)[lambda counts: counts >= sensors[_OURS]]
     more = ", ".join(f"{number} of {name}" for name, number in as_many.items()) or "fewer of all others"
     return {
@@ -152,4 +154,49 @@ def _of_authors(name: str, column: str, kind: str) -> Finding:
     return holds_if(here == there, f"{here} here, {there} there", source)
 
 
-PARTS = (areas, images, events, patches, volume, other_data)
+def experiments() -> Findings:
+    """Orders in which areas are added, epochs, and the scenes of experiment 5."""
+    stages, epochs, orders = len(paper.AREAS), int(quoted("epochs").number), int(quoted("orders").number)
+    return {
+        "other_orders": unchecked(f"{orders} of {math.factorial(stages):,} orders were tried"),
+        "one_epoch": unchecked(f"one epoch for each of {stages} data sets makes {stages} epochs, not {epochs}"),
+        "unseen": _unseen(),
+    }
+
+
+def _unseen() -> Finding:
+    scenes, regions = quoted("scenes_figure_7").values, rules.facts("lies_in")["value"]
+    shared = regions[regions.index.isin(scenes) & regions.isin(published(1).index)]
+    of_scenes = f"of {len(scenes) + 1} scenes lies in the region of a study area"
+    if shared.empty:
+        return Finding(f"none {of_scenes}", "holds")
+    regions_shown = (f"{scene} ({paper.area_name(area)})" for scene, area in shared.items())
+    detail = "the outlines of study area and scene are not published; the images themselves may be new"
+    return unchecked(f"{len(shared)} {of_scenes}: {', '.join(regions_shown)}", detail)
+
+
+def patch_sizes() -> Findings:
+    """The candidate sizes of Wenchuan, and the three tried there (Table 4)."""
+    quartiles = quoted("quartile_1").number, quoted("quartile_2").number, quoted("quartile_3").number
+    sides = ", ".join(f"{(pixels / quoted('fill').number) ** 0.5:.1f}" for pixels in quartiles)
+    chosen = tuple(map(str, candidate_sizes(quartiles, [int(size) for size in quoted("default_sizes").values])))
+    f1 = published(4)["f1"].unstack("patch_size").reindex(list(paper.MODELS.values()))
+    size = int(quoted("best_size").number)
+    return {
+        "candidates": holds_if(
+            chosen == quoted("candidates").values, f"sides of {sides}; nearest default sizes {', '.join(chosen)}"
+        ),
+        "best_size/mean": _best_size("mean", f1.mean()),
+        "best_size/highest": _best_size("highest", f1.max()),
+        "best_size/each": rules.all_above(f1[size] - f1.drop(columns=size).max(axis=1), "models"),
+    }
+
+
+def _best_size(summary: str, values: pd.Series) -> Finding:
+    """Judge whether a summary of F1 over the models is highest at the chosen size."""
+    size = int(quoted("best_size").number)
+    verdict = rules.above(values[size] - values.drop(size).max(), rules.ROOM)
+    return Finding(f"{summary} F1 {rules.listing(values)}", verdict)
+
+
+PARTS = (areas, images, events, patches, volume, other_data, experiments, patch_sizes)

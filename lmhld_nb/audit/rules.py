@@ -21,7 +21,6 @@ ROOM = 2 * HALF
 """What rounding does to a difference of two scores, or to a rounded mean of scores."""
 OF_DIFFERENCE = "±0.0001 (difference of rounded scores)"
 _INDEX = {1: "area", 3: "dataset", 4: ["model", "patch_size"], 5: ["area", "model"], 6: "model", 7: "model"}
-_SHORT = {"GF-2": "Gaofen-2"}  # Table 3 shortens what Table 1 writes out
 _SLACK = 1e-9  # decimal fractions are not exact in binary; far below any printed digit
 
 
@@ -81,11 +80,6 @@ def equals(name: str, value: float, derived: str, detail: str = "", inherited: f
     """Compare a quoted number with what follows for it; the tolerance is half its last digit."""
     quote = quoted(name)
     return Finding(derived, compare(quote.number, value, quote.half, inherited), tolerance_of(quote), detail)
-
-
-def count(name: str, value: int, what: str, detail: str = "") -> Finding:
-    """Compare a quoted whole number with a count."""
-    return equals(name, value, f"{value:,} {what}", detail)
 
 
 def tolerance_of(quote: paper.Quote) -> str:
@@ -155,12 +149,6 @@ def f1_rows(n: int) -> pd.DataFrame:
     within = table["difference"].between(table["low"] - _SLACK, table["high"] + _SLACK)
     table["verdict"] = np.select([as_printed, within], ["holds", "rounding"], "contradicted")
     return table
-
-
-def listed(text: str) -> list[str]:
-    """Return what a cell of Table 3 lists, sensors by the names Table 1 has."""
-    items = [item.strip() for item in text.split(",")]
-    return [_SHORT.get(item, item) for item in items]
 
 
 def listing(values: pd.Series, digits: str = ".4f") -> str:

@@ -74,20 +74,15 @@ def parameter_value(text: str) -> object:
     return text
 
 
-def _read(source: Path, parameters: Mapping[str, object]) -> nbformat.NotebookNode:
-    notebook = jupytext.read(source)
-    known = sorted(parameters_of(notebook))
-    if unknown := [name for name in parameters if name not in known]:
-        raise UserError(f"{source.name}: no parameter '{unknown[0]}'; it has {', '.join(known)}")
-    return notebook
-
-
 def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> None:
     """Execute one chapter (.py or .ipynb) on this Python into ``target``, which is written whole or not at all.
 
     Cells tagged ``skip-execution`` are left out. UserError: foreign parameter, failed cell (``….failed.ipynb`` stays).
     """
-    notebook = _read(source, parameters)
+    notebook = jupytext.read(source)
+    known = sorted(parameters_of(notebook))
+    if unknown := [name for name in parameters if name not in known]:
+        raise UserError(f"{source.name}: no parameter '{unknown[0]}'; it has {', '.join(known)}")
     target.parent.mkdir(parents=True, exist_ok=True)
     failed = target.with_suffix(".failed.ipynb")
     with _this_python() as scratch, atomic_path(target) as temporary:

@@ -1,6 +1,8 @@
 """The face of the module: what a chapter opens, and all that it usually needs."""
 
+import ast
 import re
+import sys
 import textwrap
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -143,10 +145,23 @@ def open(profile: str, models: Sequence[str] | str = (), areas: Sequence[str] | 
 
     ``models`` and ``areas`` (lists, or texts with commas) narrow it. A portable profile predicts with one thread.
     """
+    _refuse_foreign_parameters()
     narrowed = narrow(load(profile), models, areas)
     if narrowed.portable:
         torch.set_num_threads(1)
     return Book(narrowed, open_dataset(narrowed.data))
+
+
+def _refuse_foreign_parameters() -> None:
+    """Raise UserError where papermill, which only warns, set what the chapter does not declare (``name: type``)."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    cells = list(shell.user_ns.get("In", [])) if shell else []
+    declared = {ast.unparse(n.target) for cell in cells for n in ast.parse(cell).body if isinstance(n, ast.AnnAssign)}
+    for cell in cells:
+        if cell.startswith("# Parameters\n"):  # papermill's
+            given = [ast.unparse(node.targets[0]) for node in ast.parse(cell).body if isinstance(node, ast.Assign)]
+            if foreign := [name for name in given if name not in declared]:
+                raise UserError(f"no parameter '{foreign[0]}'; the chapter has {', '.join(sorted(declared))}")
 
 
 def tidy(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lmhld_nb.cli.options import Device, Pairs, Quiet, Workers, app, argument, option
+from lmhld_nb.cli.options import Device, NoData, Pairs, Quiet, Workers, app, argument, option
 from lmhld_nb.config import UserError, runs_dir
 
 
@@ -26,7 +26,7 @@ def learn(
     start: Annotated[Path | None, option("PATH", "network to compare with and to train on", "--from")] = None,
     freeze: Annotated[int, option("NUMBER", "encoder levels of that network that keep their weights")] = 0,
     bands: Annotated[str | None, option("NAMES", "names of the files' bands in order, e.g. red,green,blue")] = None,
-    nodata: Annotated[float | None, option("NUMBER", "no-data value; default: the files' own")] = None,
+    nodata: NoData = None,
     before: Annotated[Path | None, option("PATH", "the scene before the event, on its grid: changes are bands")] = None,
     dem: Annotated[Path | None, option("PATH", "elevation in metres, any grid: elevation and slope are bands")] = None,
     steps: Annotated[int | None, option("NUMBER", "training steps of each network; default: about a minute")] = None,
@@ -51,7 +51,10 @@ def learn(
     names, pairs = tuple(bands.split(",")) if bands else None, [text.partition("\n") for text in also or ()]
     labelled = [(scene, labels, searched), *((Path(one), Path(other), None) for one, _, other in pairs)]
     first, *others = [
-        (mapping.scene_of_file(image, names, nodata), LabelFile(file, ground, layer, *classes, around=review))
+        (
+            mapping.scene_of_file(image, names, tuple(nodata or ()) or None),
+            LabelFile(file, ground, layer, *classes, around=review),
+        )
         for image, file, ground in labelled
     ]
     settings = mapping.LearnSettings(steps, freeze=freeze, device=device, workers=workers, before=before, dem=dem)
@@ -67,16 +70,22 @@ def learn(
 def map_(
     scene: Annotated[
         list[Path],
-        argument("SCENE", "georeferenced image, or files or a folder of them on one grid (the first with data wins)"),
+        argument(
+            "SCENE", "georeferenced image; files or a folder of tiles on one grid; one file per band; or a .SAFE folder"
+        ),
     ],
     out: Annotated[Path, option("PATH", "folder for the results")],
     run_id: Annotated[str | None, option("RUN_ID", "id of a finished run", "--run")] = None,
     weights: Annotated[Path | None, option("PATH", "a file of `lmhld learn` or `lmhld export`")] = None,
     bands: Annotated[str | None, option("NAMES", "names of the file's bands in order, e.g. red,green,blue")] = None,
-    nodata: Annotated[float | None, option("NUMBER", "no-data value; default: the file's own")] = None,
+    nodata: NoData = None,
     resolution: Annotated[str | None, option("METRES", "metres to predict at, or `trained`; not of results")] = None,
     truth: Annotated[Path | None, option("PATH", "mask on the scene's grid, or polygons, to score against")] = None,
-    truth_code: Annotated[int, option("NUMBER", "value that means landslide in a --truth mask")] = 1,
+    truth_code: Annotated[
+        int | None, option("NUMBER", "value that means landslide in a --truth mask; default: 1")
+    ] = None,
+    layer: Annotated[str | None, option("NAME", "layer of --truth, where it has several")] = None,
+    where: Annotated[str | None, option("FILTER", "polygons of --truth to take, e.g. \"class = 'slide'\"")] = None,
     threshold: Annotated[float | None, option("NUMBER", "least probability of landslide; default: the file's")] = None,
     overlap: Annotated[float, option("NUMBER", "share of a window that its neighbour covers too")] = 0.5,
     min_area_m2: Annotated[
@@ -91,7 +100,6 @@ def map_(
     clouds: Annotated[Path | None, option("PATH", "polygons, or a mask on the scene's grid: not imaged")] = None,
     keep_rims: Annotated[bool, typer.Option("--keep-rims", help="rims of pure white or black are imaged")] = False,
     searched: Annotated[Path | None, option("PATH", "polygons: distance from them; default: by the weights")] = None,
-    batch_size: Annotated[int | None, option("NUMBER", "windows predicted at once; default: by device")] = None,
     precision: Annotated[str, option("NAME", "fp32, bf16, or auto: as tested, where hardware has it")] = "auto",
     device: Device = "auto",
     view: Annotated[bool, typer.Option("--view", help="write view.html too: the map in any browser, offline")] = False,
@@ -107,11 +115,12 @@ def map_(
     chosen = weights or runs_dir() / str(run_id) / "weights.safetensors"
     names = tuple(bands.split(",")) if bands else None
     settings = mapping.MapSettings(
-        threshold, overlap, batch_size, min_area_px, min_area_m2, fill_holes_m2, smooth, dem, least_slope, clouds,
+        threshold, overlap, min_area_px, min_area_m2, fill_holes_m2, smooth, dem, least_slope, clouds,
         keep_rims, searched, resolution, precision, device, view, before,
     )  # fmt: skip
     first, *others = mosaics.files_of(scene)
-    described = mapping.scene_of_file(first, names, nodata, truth, truth_code)
+    no_data = tuple(nodata or ()) or None
+    described = mapping.scene_of_file(first, names, no_data, truth, truth_code, layer, where, others)
     report = mapping.map_scene(described, chosen, out, settings, others, not quiet)
     area = report["landslide_m2"]
     typer.echo(f"{out}: {report['landslides']} landslides" + (f", {area / 1e6:.3f} km²" if area is not None else ""))

@@ -1,8 +1,11 @@
 """What commands share: the application, and options that several have."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from lmhld_nb.config import check_kind, printable
 
 
 class _Commands(typer.core.TyperGroup):
@@ -48,19 +51,36 @@ SETTINGS: dict[str, Any] = {"cls": _Commands, "no_args_is_help": True, "rich_mar
 app = typer.Typer(**SETTINGS, add_completion=False, pretty_exceptions_enable=False, help=_ABOUT)
 
 
+def _path(text: str) -> Path:
+    """Return the path that a word names; a usage error for an empty word (an unset variable?) or one of two lines."""
+    if not text.strip() or printable(text) != text:
+        raise typer.BadParameter(f"{text!r} is no path of a file or folder")
+    check_kind(Path(text))
+    return Path(text)
+
+
+def _parser(metavar: str) -> dict[str, Any]:
+    return {"parser": _path} if metavar in ("PATH", "SCENE", "LABELS") else {}
+
+
 def option(metavar: str, description: str, *names: str, **rules: Any) -> Any:
     """Return an option that takes a value, shown as ``metavar`` and not as a type of Python; ``rules`` are typer's."""
-    return typer.Option(*names, metavar=metavar, help=description, **rules)
+    return typer.Option(*names, metavar=metavar, help=description, **_parser(metavar) | rules)
 
 
 def argument(metavar: str, description: str) -> Any:
     """Return an argument that is shown as `option` shows options."""
-    return typer.Argument(metavar=metavar, help=description)
+    return typer.Argument(metavar=metavar, help=description, **_parser(metavar))
 
 
 ProfileName = Annotated[str, argument("PROFILE", "smoke, mini, edition, real, paper, or a YAML file of your own")]
 Device = Annotated[str, option("NAME", "auto, cpu or cuda")]
 _EXPERIMENTS = "1 to 5 as in the paper, or patch_size, single, mix, part, unseen, recipe, beyond, leave_one_out"
 Experiment = Annotated[str | None, option("NAME", f"only this experiment: {_EXPERIMENTS}")]
-Workers = Annotated[int | None, option("NUMBER", "trainings side by side; default: one per core or GPU", min=1)]
+Workers = Annotated[
+    int | None, option("NUMBER", "trainings side by side; default: one per core or GPU", min=1, max=256)
+]
+NoData = Annotated[
+    list[float] | None, option("NUMBER", "no-data value; repeat it for several; default: the file's own")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")]

@@ -1,14 +1,5 @@
 """Evaluation: counts, metrics, intervals, ranking and objects."""
 
-from lmhld_nb.evaluation.counts import (
-    METRICS,
-    Confusion,
-    Metric,
-    Threshold,
-    best_threshold,
-    ratio,
-    score_threshold,
-    scores,
-)  # fmt: skip
+from lmhld_nb.evaluation.counts import METRICS, Confusion, Metric, Threshold, best_threshold, ratio, scores
 
-__all__ = ["METRICS", "Confusion", "Metric", "Threshold", "best_threshold", "ratio", "score_threshold", "scores"]
+__all__ = ["METRICS", "Confusion", "Metric", "Threshold", "best_threshold", "ratio", "scores"]

@@ -111,13 +111,6 @@ def best_threshold(images: np.ndarray, masks: np.ndarray, bands: tuple[str, ...]
     return max(rules, key=lambda rule: rule.confusion.f1)
 
 
-def score_threshold(rule: Threshold, images: np.ndarray, masks: np.ndarray, bands: tuple[str, ...]) -> Confusion:
-    """Score a rule found elsewhere (on training patches, say) on these pixels; arguments as `best_threshold`."""
-    feature = _features(images, bands)[rule.feature]
-    predicted = feature >= rule.value if rule.above else feature <= rule.value
-    return Confusion.of(predicted, masks == 1, masks <= 1)
-
-
 def _features(images: np.ndarray, bands: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Return what can be thresholded, each (patches, rows, cols)."""
     values = np.moveaxis(np.asarray(images), 1, 0)

@@ -34,6 +34,10 @@ class Interval(NamedTuple):
     def half(self) -> float:
         return (self.high - self.low) / 2
 
+    def columns(self, name: str) -> dict[str, float]:
+        """Return it as columns of a table: NAME, NAME_low and NAME_high."""
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+
     def describe(self, form: str = ".3f") -> str:
         """Return value and interval as text; ``form`` is the format of the numbers."""
         if np.isnan([self.low, self.high]).any():

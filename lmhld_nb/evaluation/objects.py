@@ -34,25 +34,18 @@ def overlaps(strips: Iterable[tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
     return components(layers, ("known_px", "covered_px"))
 
 
-def landslides(strips: Strips) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return `overlaps` of the true landslides with the map, and of the mapped ones with the truth (`score`)."""
-    return (
-        overlaps((truth, _labels(probability, mask)) for probability, mask, truth in strips()),
-        overlaps((_labels(probability, mask), truth) for probability, mask, truth in strips()),
-    )
-
-
 def by_size(truth: pd.DataFrame, mapped: pd.DataFrame, pixel_m2: float) -> pd.DataFrame:
-    """Count detected landslides and false objects of the tables of `landslides` by size class (`CLASSES_M2`).
+    """Count detected landslides and false objects by size class (`CLASSES_M2`).
 
-    A landslide is detected when at least half of its known area is mapped, a mapped object false when less than half is
-    landslide. One row per class that occurs: ``area_m2``, ``from_m2``; landslides, detected, ``detection_rate`` with
-    Wilson's 95 % (``detection_low``, ``…_high``); mapped, ``mapped_false``, ``false_share``.
+    The tables are `overlaps` of the true landslides with the map and of the mapped ones with the truth. A landslide is
+    detected when at least half of its known area is mapped, a mapped object false when less than half is landslide. One
+    row per class that occurs: ``area_m2``, ``from_m2``; landslides, detected, ``detection_rate`` with Wilson's 95 %
+    (``detection_low``, ``…_high``); mapped, ``mapped_false``, ``false_share``.
     """
     counts = []
     for table in (truth, mapped):
-        judged, is_matched = _judged(table)
-        for rows in (judged, judged[is_matched]):
+        judged = table[table["known_px"] > 0]
+        for rows in (judged, judged[judged["covered_px"] >= 0.5 * judged["known_px"]]):
             index = np.digitize(rows["size_px"].to_numpy() * pixel_m2, CLASSES_M2)
             counts.append(np.bincount(index, minlength=len(CLASSES_M2) + 1))
     edges = [f"{edge:,.10g}" for edge in CLASSES_M2]
@@ -154,7 +147,9 @@ def tally(strips: Strips, pixel_m2: float) -> Tally:
         known = (labels != NO_LABEL) & (truth != NO_LABEL)
         ranked += Ranked.of(probability, is_landslide, known)
         counts += Confusion.of(_landslide(labels), is_landslide, known)
-    return Tally(ranked, counts, by_size(*landslides(strips), pixel_m2))
+    true = overlaps((truth, _labels(probability, mask)) for probability, mask, truth in strips())
+    mapped = overlaps((_labels(probability, mask), truth) for probability, mask, truth in strips())
+    return Tally(ranked, counts, by_size(true, mapped, pixel_m2))
 
 
 def score(strips: Strips, pixel_m2: float) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
@@ -167,12 +162,6 @@ def score(strips: Strips, pixel_m2: float) -> tuple[dict[str, Any], dict[str, pd
     counted = tally(strips, pixel_m2)
     tables = {"precision_recall": counted.ranked.curve(), "calibration": counted.ranked.reliability()}
     return counted.scores(), {**tables, "by_size": counted.sizes}
-
-
-def _judged(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
-    """Return landslides of which something is labelled in the other mask, and whether each is matched there."""
-    judged = table[table["known_px"] > 0]
-    return judged, judged["covered_px"] >= 0.5 * judged["known_px"]
 
 
 def _labels(probability: np.ndarray, mask: np.ndarray) -> np.ndarray:

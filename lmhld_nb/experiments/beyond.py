@@ -5,19 +5,19 @@ from dataclasses import replace
 from itertools import product
 from typing import Annotated, Any
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from lmhld_nb import patches
-from lmhld_nb.config import Strict
+from lmhld_nb.config import Count, Strict
 from lmhld_nb.experiments import mix, part, single
 from lmhld_nb.experiments.beyond_findings import BEYOND
-from lmhld_nb.experiments.profile import ModelName, PatchSize, Seeds
+from lmhld_nb.experiments.profile import ModelName, OptionalSeeds, PatchSize, Seeds
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
 from lmhld_nb.patches import PatchSpec
 from lmhld_nb.patches.measurements import count_patches, measure_area
 from lmhld_nb.training.optimisers import OPTIMISERS
-from lmhld_nb.training.specs import Recipe, RunSpec
+from lmhld_nb.training.specs import RunSpec
 
 LEAST_PATCHES = 3  # one per split
 ALONE: dict[str, Any] = {"single": single, "mix": mix}  # what LMHLD_part is compared with at several numbers of epochs
@@ -34,10 +34,10 @@ class Beyond(Strict):
     seeds: Seeds = (0, 1, 2)
     sizes_area: str | None = None
     sizes: Annotated[tuple[PatchSize, ...], Field(min_length=1)] = patches.SIZES
-    size_seeds: tuple[int, ...] = ()
-    split_seeds: tuple[int, ...] = ()
-    stage_epochs: tuple[PositiveInt, ...] = ()
-    stage_seeds: tuple[int, ...] = ()
+    size_seeds: OptionalSeeds = ()
+    split_seeds: OptionalSeeds = ()
+    stage_epochs: tuple[Count, ...] = ()
+    stage_seeds: OptionalSeeds = ()
 
 
 def specs(study: Study) -> list[RunSpec]:
@@ -45,12 +45,6 @@ def specs(study: Study) -> list[RunSpec]:
     groups = list(groups_compared(study).values())
     groups += [group for compared in by_epochs(study).values() for group in compared.values()]
     return part.unique_stages([spec for group in groups for spec in group])
-
-
-def scored_on_whole_area(study: Study) -> set[str]:
-    """Return the ids of those trainings whose network is scored on its whole area too."""
-    groups = [base(study), background(study), *sizes(study).values()]
-    return {spec.run_id for group in groups for spec in group}
 
 
 def groups_compared(study: Study) -> dict[str | int, list[RunSpec]]:
@@ -69,7 +63,7 @@ def by_epochs(study: Study) -> dict[int, dict[str, list[RunSpec]]]:
     for epochs in sorted({*settings.stage_epochs, profile.recipe.epochs}):
         recipe = profile.recipe.model_copy(update={"epochs": epochs})
         again = replace(study, profile=profile.model_copy(update={**changes, "recipe": recipe}))
-        groups[epochs] = {"part": [chain[-1] for chain in part.chain_specs(again, part.first_order(again))]}
+        groups[epochs] = {"part": part.last_stages(again, part.first_order(again))}
         groups[epochs] |= {name: module.specs(again) for name, module in ALONE.items() if profile.makes(name)}
     return groups
 
@@ -138,24 +132,17 @@ def own_size(study: Study) -> int:
 
 def switches(study: Study) -> dict[str | int, list[RunSpec]]:
     """Return the trainings with one open point of the fidelity ledger decided otherwise, by what is changed."""
-    patch_spec = study.patch_spec(study.settings("beyond").area)
-    groups: dict[str | int, list[RunSpec]] = {}
-    for name, value in _other_choices(base(study)[0].recipe).items():
-        choice = ("on" if value else "off") if isinstance(value, bool) else value
-        groups[f"{name}: {choice}"] = _trainings(study, patch_spec, **{name: value})
-    return groups
-
-
-def _other_choices(recipe: Recipe) -> dict[str, Any]:
-    """Return for each open point of the recipe the choice that it does not make."""
+    patch_spec, recipe = study.patch_spec(study.settings("beyond").area), base(study)[0].recipe
     momentum = {"momentum": 0.0 if recipe.momentum else 0.9} if OPTIMISERS[recipe.optimiser].momentum else {}
-    return {
+    others: dict[str, Any] = {
         "loss": "bce" if recipe.loss == "dice_bce" else "dice_bce",
         **momentum,
         "normalise": "scene" if recipe.normalise == "area" else "area",
         "augment": not recipe.augment,
         "keep": "last" if recipe.keep == "best" else "best",
     }
+    said = {k: ("on" if v else "off") if isinstance(v, bool) else v for k, v in others.items()}
+    return {f"{k}: {said[k]}": _trainings(study, patch_spec, **{k: v}) for k, v in others.items()}
 
 
 def _trainings(study: Study, patch_spec: PatchSpec, seeds: Sequence[int] = (), **changes: Any) -> list[RunSpec]:
@@ -171,6 +158,7 @@ def _training_patches(study: Study, patch_spec: PatchSpec) -> int:
 
 
 register(Experiment(
-    name="beyond", title="beyond the paper", settings=Beyond, specs=specs, whole_area=scored_on_whole_area,
-    findings=BEYOND, used_areas=("area", "sizes_area"),
+    name="beyond", title="beyond the paper", settings=Beyond, specs=specs, findings=BEYOND,
+    whole_area=lambda of: {one.run_id for group in (base(of), background(of), *sizes(of).values()) for one in group},
+    used_areas=("area", "sizes_area"),
 ))  # fmt: skip

@@ -163,8 +163,6 @@ def _sd(value: float) -> str:
     return "" if np.isnan(value) else f", standard deviation up to {value:.3f}"
 
 
-BEYOND = {
-    "rankings": rankings, "prevalence": prevalence, "label_noise": label_noise, "split_kinds": split_kinds,
-    "sizes_compared": sizes_compared, "switches": switches, "epochs_per_stage": epochs_per_stage,
-}  # fmt: skip
+_SAY = (rankings, prevalence, label_noise, split_kinds, sizes_compared, switches, epochs_per_stage)
+BEYOND = {say.__name__: say for say in _SAY}
 """Findings of the experiment `beyond`, by table."""

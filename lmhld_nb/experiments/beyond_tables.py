@@ -62,7 +62,7 @@ def prevalence_table(base: Sequence[Run], background: Sequence[Run], resamples: 
             row |= {"false_alarms": (sums[:, 1] / (pixels - landslide)).mean()}
             row |= {"f1_sd": pd.Series(2 * sums[:, 0] / (2 * sums[:, 0] + sums[:, 1] + sums[:, 2])).std()}
             for score, interval in intervals.mixed(groups, weights, resamples).items():
-                row |= {score: interval.value, f"{score}_low": interval.low, f"{score}_high": interval.high}
+                row |= interval.columns(score)
             rows.append(row | {"seeds": len(pairs), "run_ids": join_ids([pair[index].spec.run_id for pair in pairs])})
     return pd.DataFrame(rows).set_index(["training", "weight"])
 

@@ -173,7 +173,7 @@ def order_differences(table: pd.DataFrame) -> str:
     table = table[_column(table, "orders").fillna(2) > 1]
     if table.empty:
         return "no network has two orders finished, so their effect is not known."
-    published, largest = paper.LARGEST_ORDER_DIFFERENCES["f1"], table.nlargest(1, "f1").iloc[0]
+    published, largest = paper.quotes()["order_f1"].number, table.nlargest(1, "f1").iloc[0]  # "on seven models"
     p, text = _column(table, "p").dropna(), "the order hardly matters"
     agrees = f" That {text}, as the paper says, these seeds do not contradict."
     return (

@@ -80,22 +80,17 @@ def strategy_table(finals: Finals) -> pd.DataFrame:
     rows = {}
     for strategy, finished in finals.items():
         own, part = counts[strategy], counts["LMHLD_part"]
-        row: dict[str, Any] = {}
-        measured = {"f1": intervals.over_patches(own), "f1_less_part": intervals.difference(own, part)}
-        for name, interval in measured.items():
-            row |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
-        forgotten, f1 = (
-            pd.Series([of(run) for run in finished]) for of in (forgetting, lambda run: total_scores(run)["f1"])
-        )
-        row |= {
+        forgotten = pd.Series([forgetting(run) for run in finished])
+        stages = [stage.metrics for run in finished for stage in stages_of(run)]
+        rows[strategy] = {
+            **intervals.over_patches(own).columns("f1"),
+            **intervals.difference(own, part).columns("f1_less_part"),
             "forgetting": forgotten.mean(),
-            "f1_sd": f1.std(),
+            "f1_sd": pd.Series([total_scores(run)["f1"] for run in finished]).std(),
             "forgetting_sd": forgotten.std(),
             "seeds": len(finished),
+            "trained_parameter_steps": sum(one["trained_parameters"] * one["steps"] for one in stages) / len(finished),
+            "seconds": sum(one["seconds"] for one in stages) / len(finished),
+            "run_ids": join_ids([one["run_id"] for one in stages]),
         }
-        stages = [stage for run in finished for stage in stages_of(run)]
-        steps = sum(stage.metrics["trained_parameters"] * stage.metrics["steps"] for stage in stages)
-        seconds = sum(stage.metrics["seconds"] for stage in stages)
-        row |= {"trained_parameter_steps": steps / len(finished), "seconds": seconds / len(finished)}
-        rows[strategy] = row | {"run_ids": join_ids([stage.spec.run_id for stage in stages])}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("strategy")

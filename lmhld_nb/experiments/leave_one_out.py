@@ -9,7 +9,7 @@ import pandas as pd
 from lmhld_nb.config import Strict, UserError
 from lmhld_nb.evaluation import intervals
 from lmhld_nb.experiments import beyond_findings, mix, part, tables
-from lmhld_nb.experiments.profile import ModelName, Seeds
+from lmhld_nb.experiments.profile import Areas, ModelName, Seeds
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
 from lmhld_nb.runs import Run
@@ -19,7 +19,7 @@ from lmhld_nb.training.specs import RunSpec
 class LeaveOneOut(Strict):
     """Settings: areas left out, one at a time (empty for all), the network and its seeds."""
 
-    areas: tuple[str, ...] = ()
+    areas: Areas = ()
     model: ModelName = "unet"
     seeds: Seeds = (0, 1, 2)
 
@@ -57,15 +57,13 @@ def left_out_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
         counts = {seed: tables.tested_on(run, patch_spec) for seed, run in done.items()}
         rows += [{"area": area, "run": run, "counts": counts[seed]} for seed, run in done.items()]
         alone = {run.spec.seed: run for run in study.finished(study.trainings((patch_spec,), (model,), seeds))}
-        gap = intervals.Interval(np.nan, np.nan, np.nan)
-        single_f1 = np.nan
-        common = [seed for seed in done if seed in alone]
-        if common:
+        gap, single_f1 = intervals.Interval(np.nan, np.nan, np.nan), np.nan
+        if common := [seed for seed in done if seed in alone]:
             ours = intervals.stacked([counts[seed] for seed in common], tables.BLOCK)
             other = intervals.stacked([tables.tested_patches(alone[seed]) for seed in common], tables.BLOCK)
             gap, single_f1 = intervals.difference(ours, other), float(intervals.f1(other).mean())
-        beside[area] = {"single_f1": single_f1, "gap": gap.value, "gap_low": gap.low, "gap_high": gap.high}
-        beside[area] |= {"mix_f1": mix_f1.get(area, np.nan), "also": [alone[seed].spec.run_id for seed in common]}
+        beside[area] = {"single_f1": single_f1, **gap.columns("gap"), "mix_f1": mix_f1.get(area, np.nan)}
+        beside[area]["also"] = [alone[seed].spec.run_id for seed in common]
     table = tables.score_table(rows, ["area"]).join(pd.DataFrame(beside).T)
     run_ids = [tables.join_ids([ids, *also]) for ids, also in zip(table.pop("run_ids"), table.pop("also"), strict=True)]
     return table.astype(float).assign(run_ids=run_ids)

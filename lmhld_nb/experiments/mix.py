@@ -8,7 +8,7 @@ import pandas as pd
 from lmhld_nb import paper
 from lmhld_nb.config import Strict, UserError
 from lmhld_nb.experiments import findings, single
-from lmhld_nb.experiments.profile import PatchSize
+from lmhld_nb.experiments.profile import Areas, PatchSize
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
 from lmhld_nb.experiments.tables import beside_published, score_table, tested
@@ -20,7 +20,7 @@ from lmhld_nb.training.specs import RunSpec
 class Mix(Strict):
     """Settings of experiment 3: areas mixed (empty for all) and their patch size in pixels."""
 
-    areas: tuple[str, ...] = ()
+    areas: Areas = ()
     size: PatchSize = 128
 
 

@@ -2,18 +2,19 @@
 
 from collections.abc import Mapping, Sequence, Set
 from functools import partial
+from itertools import permutations
 from math import ceil
 from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, field_validator
 
 from lmhld_nb import paper, runs
-from lmhld_nb.config import Strict, UserError
+from lmhld_nb.config import Count, Positive, Strict, UserError
 from lmhld_nb.evaluation import METRICS, Confusion, intervals, scores
 from lmhld_nb.experiments import findings, mix, single
-from lmhld_nb.experiments.profile import ModelName, Seeds
+from lmhld_nb.experiments.profile import Areas, ModelName, Seeds
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
 from lmhld_nb.experiments.tables import beside_published, by_order_and_seed, join_ids, order_of, score_table, tested
@@ -28,14 +29,14 @@ Row = Mapping[str, Treatment]
 class Part(Strict):
     """Settings of experiment 4."""
 
-    areas: tuple[str, ...] = ()  # added; empty for all
+    areas: Areas = ()  # added; empty for all
     # In the order of addition; those in the middle change places, one order for each permutation. Areas that the
     # profile does not use are passed over; those named nowhere come last.
-    first: tuple[str, ...] = ("rio", "gorkha", "emilia_romagna")
-    permuted: tuple[str, ...] = ("hokkaido", "taiwan", "jiuzhaigou")
-    last: tuple[str, ...] = ("wenchuan",)
-    orders: PositiveInt | None = None  # how many of them are made, from the first; None for all
-    orders_of: dict[ModelName, PositiveInt] = {}  # the same of single networks
+    first: Areas = ("rio", "gorkha", "emilia_romagna")
+    permuted: Areas = ("hokkaido", "taiwan", "jiuzhaigou")
+    last: Areas = ("wenchuan",)
+    orders: Count | None = None  # how many of them are made, from the first; None for all
+    orders_of: dict[ModelName, Count] = {}  # the same of single networks
     # What each stage does with each of `LAYER_GROUPS`; the last row holds for all that follow. Empty for the paper's.
     schedule: tuple[dict[str, Treatment], ...] = ()
     compared: ModelName = "unet"  # network for which the strategy is compared with others, in the first order
@@ -43,7 +44,7 @@ class Part(Strict):
     seeds: Seeds = (0, 1, 2)  # of that comparison
     # In it, strengths of elastic weight consolidation and shares of earlier patches shown again to choose from, by F1
     # on the validation patches of all areas.
-    ewc: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (100.0, 1000.0, 10000.0)
+    ewc: Annotated[tuple[Positive, ...], Field(min_length=1)] = (100.0, 1000.0, 10000.0)
     replay: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = (0.05, 0.2)
 
     @field_validator("schedule")
@@ -69,12 +70,12 @@ def unique_stages(finals: Sequence[RunSpec]) -> list[RunSpec]:
 
 
 def orders(study: Study) -> dict[str, tuple[str, ...]]:
-    """Return the orders of addition (paper Fig 6): OD1, OD2, … and their areas."""
+    """Return the orders of addition (paper Fig 6): OD1, OD2, … by the permutations of the areas in the middle."""
     settings, used = study.settings("part"), study.areas_of("part")
     named = (settings.first, settings.permuted, settings.last)
     first, permuted, last = ([area for area in areas if area in used] for areas in named)
     rest = [area for area in used if area not in {*first, *permuted, *last}]
-    return chains.orders_of_addition(first, permuted, [*last, *rest])
+    return {f"OD{k}": (*first, *middle, *last, *rest) for k, middle in enumerate(permutations(permuted), start=1)}
 
 
 def first_order(study: Study) -> tuple[str, ...]:
@@ -90,39 +91,33 @@ def schedule(study: Study) -> list[dict[str, Treatment]]:
     return [rows[min(stage, len(rows) - 1)] for stage in range(stages)]
 
 
-def chain_specs(
-    study: Study,
-    order: Sequence[str],
-    rows: Sequence[Row] = (),
-    networks: Sequence[str] = (),
-    seeds: Sequence[int] = (),
-    ewc: float = 0.0,
-    replay: float = 0.0,
-    cumulative: bool = False,
-) -> list[list[RunSpec]]:
-    """Return the chain of each network, with each seed, that adds areas in ``order`` (`chains.link`).
+def last_stages(
+    study: Study, order: Sequence[str], rows: Sequence[Row] = (), cumulative: bool = False, **options: Any
+) -> list[RunSpec]:
+    """Return the last stage of the chain of each network, with each seed, that adds areas in ``order`` (`chains.link`).
 
-    Schedule, networks and seeds default to the profile's; ``cumulative`` stages train on the areas before, too.
-    UserError where an area has no patches of its size, or not the bands of the others.
+    ``rows`` is the schedule (empty for the profile's); ``cumulative`` stages train on the areas before, too; options:
+    ``networks`` and ``seeds`` of `Study.trainings`, ``ewc`` and ``replay`` of `link`. UserError where an area has no
+    patches of its size, or not the bands of the others.
     """
     data = [study.fitting_patch_spec(area, "part") for area in order]
+    which = {name: options.pop(name) for name in ("networks", "seeds") if name in options}
     stages = [
-        study.trainings((*earlier, added), networks, seeds, batch_size=study.batch_size(added.size))
+        study.trainings((*earlier, added), **which, batch_size=study.batch_size(added.size))
         for earlier, added in ((data[:stage] if cumulative else [], added) for stage, added in enumerate(data))
     ]
-    rows = rows or schedule(study)
-    return [chains.link(chain, rows, ewc, replay) for chain in zip(*stages, strict=True)]
+    return [chains.link(chain, rows or schedule(study), **options)[-1] for chain in zip(*stages, strict=True)]
 
 
 def finals(study: Study) -> dict[str, list[RunSpec]]:
     """Return the last stage of each chain, by order of addition."""
-    settings, last_stages = study.settings("part"), {}
+    settings, by_order = study.settings("part"), {}
     for number, (name, order) in enumerate(orders(study).items(), start=1):
         asked, all_orders = settings.orders_of, settings.orders or number
         networks = [model for model in study.profile.models if number <= asked.get(model, all_orders)]
         if networks:
-            last_stages[name] = [chain[-1] for chain in chain_specs(study, order, networks=networks)]
-    return last_stages
+            by_order[name] = last_stages(study, order, networks=networks)
+    return by_order
 
 
 def final_runs(study: Study, finished: Sequence[Run]) -> dict[str, list[Run]]:
@@ -136,27 +131,24 @@ def strategies(study: Study) -> dict[str, list[RunSpec]]:
     Itself; with one part of it undone; plain fine-tuning, with elastic weight consolidation, with replay (each at all
     settings, see `chosen_strategies`); all areas at once, in at least as many steps.
     """
-    settings = study.settings("part")
-    networks, order, paper_rows = (settings.compared,), first_order(study), schedule(study)
+    settings, order, paper_rows = study.settings("part"), first_order(study), schedule(study)
+    chained = partial(last_stages, study, order, networks=(settings.compared,), seeds=settings.seeds)
 
     def rows(changes: Mapping[Treatment, Treatment], groups: Sequence[str] = LAYER_GROUPS) -> list[Row]:
         """Return the schedule with other treatments of some groups of layers from the second stage on."""
         first, *later = paper_rows
         return [first, *({k: changes.get(v, v) if k in groups else v for k, v in row.items()} for row in later)]
 
-    def last_stages(schedule_rows: Sequence[Row], **options: Any) -> list[RunSpec]:
-        return [chain[-1] for chain in chain_specs(study, order, schedule_rows, networks, settings.seeds, **options)]
-
     plain = rows({"fresh": "finetune", "frozen": "finetune"})
     every = {
-        "LMHLD_part": last_stages(paper_rows),
-        "old normalisation": last_stages(rows({"fresh": "finetune"}, ["input norm"])),
-        "input kept": last_stages(rows({"fresh": "finetune"})),
-        "nothing frozen": last_stages(rows({"frozen": "finetune"})),
-        "cumulative": last_stages(paper_rows, cumulative=True),
-        "plain fine-tuning": last_stages(plain),
-        **{f"EWC {strength:g}": last_stages(plain, ewc=strength) for strength in settings.ewc},
-        **{f"replay of {share:.0%}": last_stages(plain, replay=share) for share in settings.replay},
+        "LMHLD_part": chained(paper_rows),
+        "old normalisation": chained(rows({"fresh": "finetune"}, ["input norm"])),
+        "input kept": chained(rows({"fresh": "finetune"})),
+        "nothing frozen": chained(rows({"frozen": "finetune"})),
+        "cumulative": chained(paper_rows, cumulative=True),
+        "plain fine-tuning": chained(plain),
+        **{f"EWC {strength:g}": chained(plain, ewc=strength) for strength in settings.ewc},
+        **{f"replay of {share:.0%}": chained(plain, replay=share) for share in settings.replay},
         "all at once": jointly(study, order, settings.compared, settings.seeds),
     }
     if unknown := set(settings.without) - every.keys():
@@ -170,7 +162,7 @@ def jointly(study: Study, areas: Sequence[str], model: str, seeds: Sequence[int]
     batch, epochs = study.batch_size(data[0].size), study.profile.recipe.epochs
     counts = [(count_patches(study.dataset, patch_spec), study.batch_size(patch_spec.size)) for patch_spec in data]
     ratio = sum(count / own for count, own in counts) / sum(count / batch for count, _ in counts)
-    return study.trainings(data, (model,), seeds, ceil(epochs * max(1.0, ratio)))
+    return study.trainings(data, (model,), seeds, epochs=ceil(epochs * max(1.0, ratio)))
 
 
 def chosen_strategies(finals: Mapping[str, Sequence[Run]]) -> dict[str, Sequence[Run]]:

@@ -10,7 +10,7 @@ from lmhld_nb import models, paper, patches
 from lmhld_nb.config import Strict, UserError
 from lmhld_nb.evaluation import scores
 from lmhld_nb.experiments import findings
-from lmhld_nb.experiments.profile import PatchSize
+from lmhld_nb.experiments.profile import Areas, PatchSize
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
 from lmhld_nb.experiments.tables import beside_published, tested_windows
@@ -26,7 +26,7 @@ TIE = 0.0005  # of a mean F1: what four printed digits cannot tell apart
 class PatchSizes(Strict):
     """Settings of experiment 1: areas compared (empty for all), sizes in px to choose from, ``candidates`` by area."""
 
-    areas: tuple[str, ...] = ()
+    areas: Areas = ()
     sizes: Annotated[tuple[PatchSize, ...], Field(min_length=3)] = patches.SIZES
     candidates: dict[str, Annotated[tuple[PatchSize, ...], Field(min_length=1)]] = {}
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -76,13 +77,17 @@ def plan_table(
     which this kind of device made runs of the network and width (NaN without like runs or patches). ``files``: where
     they lie in the run's folder, nothing is left to make; ``parent``: the run whose weights it starts from, or empty.
     """
-    rates = runs.rates()
-    rates = rates[rates["device"] == environment(torch.device(choose_device(device)))["device"]]
+
+    @cache  # read only where something is left to make: it is as long as the store is large
+    def rates() -> pd.DataFrame:
+        everywhere = runs.rates()
+        return everywhere[everywhere["device"] == environment(torch.device(choose_device(device)))["device"]]
+
     rows: list[dict[str, Any]] = []
     for entry in planned:
         spec = entry.spec
         run = runs.find(spec)
-        status, metrics = runs.status(spec, entry.whole_area), run.metrics if run else None
+        status, metrics = runs.status(spec, entry.whole_area, run), run.metrics if run else None
         if status == "missing" and recorded and spec.run_id in recorded.runs:
             status, metrics = "recorded", recorded.metrics(spec.run_id)
         rows.append(
@@ -97,7 +102,7 @@ def plan_table(
                 "batch_size": spec.recipe.batch_size,
                 "seed": spec.seed,
                 "status": status,
-                "seconds": metrics["seconds"] if metrics else _estimate(spec, rates),
+                "seconds": metrics["seconds"] if metrics else _estimate(spec, rates()),
                 "f1": metrics["test"]["f1"] if metrics else np.nan,
                 "parent": spec.stage.parent.run_id if spec.stage else "",
                 "files": " ".join(runs.files(entry.whole_area)),

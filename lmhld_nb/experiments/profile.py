@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, create_model, model_validator
+from pydantic import AfterValidator, Field, create_model, model_validator
 
-from lmhld_nb import models
-from lmhld_nb.config import ROOT, Strict, UserError, load_extensions, read_yaml, safe_name
+from lmhld_nb import config, models
+from lmhld_nb.config import ROOT, Count, Positive, Seed, Share, Strict, UserError, each_once, read_yaml
 from lmhld_nb.experiments.registry import EXPERIMENTS
 from lmhld_nb.scenes import BANDS
 from lmhld_nb.training.hardware import Execution
-from lmhld_nb.training.specs import Recipe
+from lmhld_nb.training.specs import Recipe, Width
 
 
 def _known_model(name: str) -> str:
@@ -28,10 +28,11 @@ ModelName = Annotated[str, AfterValidator(_known_model)]
 """A network of `models.NETWORKS`, or ``package.module:function`` for one of the reader's own."""
 
 # The networks halve it four times, and batch normalisation needs more than one value at the bottom.
-PatchSize = Annotated[int, Field(ge=32, multiple_of=16)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Bands = Annotated[tuple[str, ...], Field(min_length=1)]
-Seeds = Annotated[tuple[int, ...], Field(min_length=1)]
+PatchSize = Annotated[int, Field(ge=32, le=4096, multiple_of=16)]
+Areas = Annotated[tuple[str, ...], AfterValidator(each_once)]
+Bands = Annotated[Areas, Field(min_length=1)]
+OptionalSeeds = Annotated[tuple[Seed, ...], AfterValidator(each_once)]
+Seeds = Annotated[OptionalSeeds, Field(min_length=1)]
 
 
 class PatchRule(Strict, allow_inf_nan=False):
@@ -46,11 +47,11 @@ class PatchRule(Strict, allow_inf_nan=False):
     sizes: dict[str, PatchSize] = {}
     min_share: Share = 0.10
     split: Literal["random", "blocks", "given"] = "random"
-    fractions: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.7, 0.2, 0.1)
-    block: PositiveInt = 3
-    thin: dict[str, PositiveInt] = {}
+    fractions: tuple[Positive, Positive, Positive] = (0.7, 0.2, 0.1)
+    block: Count = 3
+    thin: dict[str, Count] = {}
     bands: Bands = BANDS
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Extensions(Strict, extra="ignore"):
@@ -65,13 +66,13 @@ class Profile(Strict, allow_inf_nan=False):
     name: str
     description: str
     data: str
-    areas: tuple[str, ...] = ()  # used; empty for all
-    models: Annotated[tuple[ModelName, ...], Field(min_length=1)]
-    width: dict[ModelName, PositiveInt] = {}  # channels of the first level; networks not named are as published
-    micro_batch: dict[ModelName, PositiveInt] = {}  # of single networks (`training.specs.Recipe`)
+    areas: Areas = ()  # used; empty for all
+    models: Annotated[tuple[ModelName, ...], Field(min_length=1), AfterValidator(each_once)]
+    width: dict[ModelName, Width] = {}  # channels of the first level; networks not named are as published
+    micro_batch: dict[ModelName, Count] = {}  # of single networks (`training.specs.Recipe`)
     patches: PatchRule = PatchRule()
     recipe: Recipe
-    batch_size_at: dict[PatchSize, PositiveInt] = {}  # where few large patches have to do
+    batch_size_at: dict[PatchSize, Count] = {}  # where few large patches have to do
     seeds: Seeds = (0,)
     seeds_of: dict[ModelName, Seeds] = {}  # of single networks
     portable: bool = False  # the same bits on every x86-64 processor with AVX2: the CPU, fp32, one thread each
@@ -117,12 +118,12 @@ def load(profile: str) -> Profile:
     if not path.is_file():
         raise UserError(f"profile '{profile}': unknown; choose one of {', '.join(names())}, or give a YAML file")
     try:
-        load_extensions(read_yaml(path, Extensions).extensions)
+        config.load_extensions(read_yaml(path, Extensions).extensions)
     except UserError as error:
         about = "" if str(error).startswith(str(path)) else f"{path}: key 'extensions': "
         raise UserError(f"{about}{error}") from error
     loaded = read_yaml(path, schema())
-    safe_name(loaded.name, f"{path}: key 'name'")
+    config.safe_name(loaded.name, f"{path}: key 'name'")
     if loaded.name != path.stem:
         # Results go into folders of this name: a copied profile must not write over those of its original.
         raise UserError(f"{path}: key 'name' = '{loaded.name}': write the file's own name, '{path.stem}'")

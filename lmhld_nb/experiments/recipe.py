@@ -5,9 +5,9 @@ from itertools import product
 from typing import Annotated
 
 import pandas as pd
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
-from lmhld_nb.config import Strict
+from lmhld_nb.config import Count, Strict
 from lmhld_nb.experiments import findings
 from lmhld_nb.experiments.profile import ModelName
 from lmhld_nb.experiments.registry import Experiment, register
@@ -22,8 +22,8 @@ class RecipeStudy(Strict):
 
     area: str
     model: ModelName = "unet"
-    batch_sizes: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (8, 16, 32, 64)
-    epochs: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (50, 100, 200, 300)
+    batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1)] = (8, 16, 32, 64)
+    epochs: Annotated[tuple[Count, ...], Field(min_length=1)] = (50, 100, 200, 300)
 
 
 def specs(study: Study) -> list[RunSpec]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -77,13 +77,6 @@ class Study:
     def settings(self, experiment: str) -> Any:
         return self.profile.settings(experiment)
 
-    def with_bands(self, bands: Sequence[str] | None) -> Study:
-        """Return the study with networks that see other bands; None keeps the profile's."""
-        if bands is None:
-            return self
-        rule = self.profile.patches.model_copy(update={"bands": tuple(bands)})
-        return replace(self, profile=self.profile.model_copy(update={"patches": rule}))
-
     def patch_size(self, area: str) -> int:
         """Return an area's patch size in pixels; raises `UserError` where it is ``published`` and nothing is."""
         rule = self.profile.patches
@@ -123,19 +116,14 @@ class Study:
         return self.profile.batch_size_at.get(size, self.profile.recipe.batch_size)
 
     def trainings(
-        self,
-        data: tuple[PatchSpec, ...],
-        networks: Sequence[str] = (),
-        seeds: Sequence[int] = (),
-        epochs: int | None = None,
-        **changes: Any,
+        self, data: tuple[PatchSpec, ...], networks: Sequence[str] = (), seeds: Sequence[int] = (), **changes: Any
     ) -> list[RunSpec]:
         """Return the training of each network, with each seed, on the same patches of one or more areas.
 
-        Networks, seeds and epochs are the profile's where none are given; ``changes`` are to the recipe.
+        Networks and seeds are the profile's where none are given; ``changes`` are to the recipe.
         """
         profile, specs = self.profile, []
-        own: dict[str, Any] = {"batch_size": self.batch_size(data[0].size), "epochs": epochs or profile.recipe.epochs}
+        own: dict[str, Any] = {"batch_size": self.batch_size(data[0].size)}
         for model in networks or profile.models:
             own["micro_batch"] = profile.micro_batch.get(model, profile.recipe.micro_batch)
             recipe = profile.recipe.model_copy(update={**own, "portable": profile.portable, **changes})
@@ -195,7 +183,6 @@ def open_study(profile: Profile, progress: bool = True) -> Study:
 
 def open_dataset(name: str, progress: bool = False) -> DataSet:
     """Return a data set of the catalogue, made first where it is synthetic; others must be there already."""
-    description = sources.catalogue().get(name)
-    if description is not None and description.synthetic:
+    if sources.describe(name).synthetic:
         return sources.get(name, progress=progress)
     return sources.load(name)

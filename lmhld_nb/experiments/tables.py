@@ -124,7 +124,7 @@ def beside_published(rows: Sequence[Mapping[str, Any]], keys: list[str], publish
     ``published`` is of `paper.table`, with ``keys`` and scores; NaN where the runs have other areas than the paper's.
     """
     ours = score_table(rows, keys)
-    if not all(has_published_areas(spec.dataset) for row in rows for spec in row["run"].spec.data):
+    if not all(map(has_published_areas, {spec.dataset for row in rows for spec in row["run"].spec.data})):
         published = published.iloc[:0]  # another data set's "hokkaido" is not the paper's
     printed = {name: key for key, name in paper.MODELS.items()}
     published = published.assign(model=published["model"].map(printed)).set_index(keys)

@@ -2,9 +2,8 @@
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, reduce
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,11 @@ from scipy.stats import binomtest
 
 from lmhld_nb import paper, runs, scenes, sources
 from lmhld_nb.config import Strict
-from lmhld_nb.evaluation import METRICS, Confusion, best_threshold, intervals, objects
+from lmhld_nb.evaluation import METRICS, best_threshold, intervals, objects
 from lmhld_nb.evaluation.objects import Tally
 from lmhld_nb.evaluation.ranking import STEPS, Ranked
 from lmhld_nb.experiments import findings, part
-from lmhld_nb.experiments.profile import Bands, ModelName
+from lmhld_nb.experiments.profile import Areas, Bands, ModelName
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study, open_dataset
 from lmhld_nb.experiments.tables import score_table
@@ -49,7 +48,7 @@ class Events(Strict):
     """A data set of unseen landslides, its areas (empty: all), and the bands of the network (None: the profile's)."""
 
     data: str
-    areas: tuple[str, ...] = ()
+    areas: Areas = ()
     bands: Bands | None = None
 
 
@@ -68,9 +67,10 @@ def specs(study: Study) -> list[RunSpec]:
 
 def event_networks(study: Study, events: Events) -> list[RunSpec]:
     """Return the networks that map events: last stages of LMHLD_part in the first order, on their bands, by seed."""
-    settings, chained = study.settings("unseen"), study.with_bands(events.bands)
-    specs = part.chain_specs(chained, part.first_order(chained), networks=(settings.model,))
-    return [chain[-1] for chain in specs]
+    rule = study.profile.patches
+    rule = rule.model_copy(update={"bands": events.bands or rule.bands})
+    chained = replace(study, profile=study.profile.model_copy(update={"patches": rule}))
+    return part.last_stages(chained, part.first_order(chained), networks=(study.settings("unseen").model,))
 
 
 def about(dataset: DataSet, area: str) -> str:
@@ -203,24 +203,15 @@ def _score(run: Run, scene_list: Sequence[Scene], threshold: float, device: str)
             known = np.where(image.valid(values), truth[::step, ::step], 255)
         masks.append(np.where(probability < 0, 255, probability >= threshold).astype(np.uint8))
         tallies.append(objects.tally_whole(probability, masks[-1], truth, pixel_m**2))
-        blocks += _blocks(masks[-1], truth)
+        squares = scoring.in_windows(masks[-1] == 1, truth == 1, (masks[-1] != 255) & (truth != 255), BLOCK)
+        blocks.append(squares[:, squares.any(axis=0)].T)
         indexed.append((values.reshape(len(bands), 1, -1), known.reshape(1, -1)))
     images, labelled = (np.concatenate(parts, axis=-1)[None] for parts in zip(*indexed, strict=True))
     index_f1 = best_threshold(images, labelled, bands).confusion.f1 if (labelled <= 1).any() else np.nan
     mapped, known_px = (sum(int((mask == code).sum()) for code in codes for mask in masks) for codes in ([1], [0, 1]))
     facts = np.array([mapped / known_px, pixel_m, index_f1])
-    counts = np.array(blocks, int).reshape(-1, 4)
-    return {**reduce(operator.add, tallies).arrays(), "blocks": counts, "mask": masks[0], "facts": facts}
-
-
-def _blocks(mask: np.ndarray, truth: np.ndarray) -> list[list[int]]:
-    """Return tp, fp, fn and tn of the squares in which anything is known."""
-    counted = []
-    for row, col in product(*(range(0, length, BLOCK) for length in mask.shape)):
-        mapped, true = (codes[row : row + BLOCK, col : col + BLOCK] for codes in (mask, truth))
-        if (known := (mapped != 255) & (true != 255)).any():
-            counted.append([*vars(Confusion.of(mapped == 1, true == 1, known)).values()])
-    return counted
+    tally = reduce(operator.add, tallies)
+    return {**tally.arrays(), "blocks": np.concatenate(blocks), "mask": masks[0], "facts": facts}
 
 
 def events_table(events: Sequence[ScoredEvent]) -> pd.DataFrame:

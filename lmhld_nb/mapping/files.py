@@ -1,7 +1,7 @@
 """The rasters and the picture of a map; rasters are checked to be whole."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -78,24 +78,7 @@ def check_whole(path: Path, overviews: int) -> None:
 
 def rounded(probability: np.ndarray) -> np.ndarray:
     """Return probabilities in `STEPS` steps: the last digits are rounding noise and would be most of the file."""
-    scaled = probability * np.float32(STEPS)
-    return np.rint(scaled, out=scaled) / np.float32(STEPS)
-
-
-def in_blocks(
-    rows: Iterable[tuple[Window, np.ndarray]], advance: Callable[[int], object]
-) -> Iterator[tuple[Window, np.ndarray]]:
-    """Yield full-width rows again in bands as high as a tile, so that each tile is written once."""
-    waiting = np.empty((0, 0), np.float32)
-    top = 0
-    for window, values in rows:
-        waiting = np.concatenate([waiting, values]) if len(waiting) else values
-        while len(waiting) >= BLOCK:
-            yield Window(top, 0, BLOCK, window.width), waiting[:BLOCK]
-            waiting, top = waiting[BLOCK:], top + BLOCK
-        advance(window.height)
-    if len(waiting):
-        yield Window(top, 0, *waiting.shape), waiting
+    return np.rint(probability * np.float32(STEPS)) / np.float32(STEPS)
 
 
 def draw_overlay(folder: Path, image: Image, bands: tuple[str, ...]) -> None:
@@ -115,8 +98,7 @@ def colours(image: Image, bands: tuple[str, ...], window: Window, step: int) -> 
     bands = tuple(band for band in bands if not is_further(band))
     if not set(colour) <= set(bands):  # near infrared, red, green, say; or shades of grey
         colour = bands[::-1][:3] if len(bands) >= 3 else bands[:1] * 3
-    values = scenes.read_decimated(partial(image.read, bands=colour), window, step)
-    values = values.astype(np.float32)
+    values = scenes.read_decimated(partial(image.read, bands=colour), window, step).astype(np.float32)
     known = image.valid(values)
     values[:, ~known] = 0
     low, high = np.percentile(values[:, known], (2, 98)) if known.any() else (0, 1)

@@ -14,13 +14,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyogrio
-import rasterio
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
 from lmhld_nb.config import UserError, cannot_write
 from lmhld_nb.processes import is_alive
-from lmhld_nb.scenes.rasters import short
+from lmhld_nb.scenes.rasters import open_raster, short
 from lmhld_nb.seals import digest_of
 
 PROBABILITY, UNCERTAINTY, MASK = "probability.tif", "uncertainty.tif", "mask.tif"
@@ -86,7 +85,7 @@ def _with_sources(paths: Iterable[Path]) -> set[Path]:
     while waiting:
         path = waiting.pop()
         if path.suffix.lower() == ".vrt" and path not in listed:
-            with suppress(RasterioError), rasterio.open(path) as source:  # one that cannot be opened is refused later
+            with suppress(UserError), open_raster(path) as source:  # one that cannot be opened is refused later
                 waiting += map(Path, source.files)
         listed.add(path)
     return listed

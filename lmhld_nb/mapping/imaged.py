@@ -4,16 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import binary_opening, binary_propagation
+from scipy.ndimage import binary_propagation
 
 from lmhld_nb import inventory, scenes
-from lmhld_nb.mapping.inputs import LEAST_SIDE, POLYGON_SUFFIXES
 from lmhld_nb.scenes.rasters import Window
-from lmhld_nb.scenes.scene import Image
+from lmhld_nb.scenes.scene import Image, pure, pure_edges
+from lmhld_nb.scenes.vectors import is_vector
 from lmhld_nb.sources.files import codes_in
 
 ROWS = 512
-WHITE_OF_FLOATS = (1.0, 255.0)
 
 
 class Imaged(Image):
@@ -52,16 +51,14 @@ def rims(image: Image) -> np.ndarray | None:
     on the scene's border.
     """
     height, width = image.shape
-    sides = [Window(row, 0, 1, width) for row in (0, height - 1)]
-    sides += [Window(0, col, height, 1) for col in (0, width - 1)]
-    top, bottom, left, right = (binary_opening(_pure(image, side)[0].ravel(), np.ones(LEAST_SIDE)) for side in sides)
+    top, bottom, left, right = pure_edges(image)
     if not np.concatenate([top, bottom, left, right]).any():
         return None
-    pure, unseen, rim = np.zeros((3, height, -(-width // 8)), np.uint8)  # unseen is pure or no data
+    whole, unseen, rim = np.zeros((3, height, -(-width // 8)), np.uint8)  # whole is pure, unseen that or no data
     strips = [slice(strip.row, strip.row + strip.height) for strip in scenes.strips(image.shape, ROWS)]
     for rows in strips:
-        where = _pure(image, Window(rows.start, 0, rows.stop - rows.start, width))
-        pure[rows], unseen[rows] = (np.packbits(there, axis=1) for there in where)
+        where = pure(image, Window(rows.start, 0, rows.stop - rows.start, width))
+        whole[rows], unseen[rows] = (np.packbits(there, axis=1) for there in where)
         seeds = np.zeros(where[0].shape, bool)
         seeds[:, 0], seeds[:, -1] = left[rows], right[rows]
         rim[rows] = np.packbits(seeds, axis=1)
@@ -76,7 +73,7 @@ def rims(image: Image) -> np.ndarray | None:
             grown = np.packbits(binary_propagation(seen_before, inventory.EIGHT, room), axis=1)
             grows |= not np.array_equal(grown, rim[around])
             rim[around] = grown
-    return rim & pure
+    return rim & whole
 
 
 def clouds(image: Image, path: Path) -> np.ndarray:
@@ -84,21 +81,12 @@ def clouds(image: Image, path: Path) -> np.ndarray:
 
     UserError where the file cannot be read or lies elsewhere.
     """
-    is_vector = path.suffix.lower() in POLYGON_SUFFIXES
-    codes = () if is_vector else tuple((codes_in(path) or {1}) - {0})
+    mask, polygons = (None, path) if is_vector(path) else (path, None)
+    codes = tuple({*(codes_in(path) or [1])} - {0}) if mask else ()
     scene = replace(
-        image.scene, mask=None if is_vector else path, polygons=path if is_vector else None,
+        image.scene, mask=mask, polygons=polygons, layer=None, where=None,
         mask_key=None, landslide_codes=codes, label_nodata_codes=(),
     )  # fmt: skip
     with scenes.open_labels(scene, image) as cover:
         strips = scenes.strips(image.shape, ROWS)
         return np.concatenate([np.packbits(cover.read(strip) == 1, axis=1) for strip in strips])
-
-
-def _pure(image: Image, window: Window) -> tuple[np.ndarray, np.ndarray]:
-    """Return where a window is pure white or black in all bands, and where it is that or no data."""
-    values = image.read(window, image.scene.bands)
-    valid = image.valid(values)
-    ends = (0, np.iinfo(values.dtype).max) if values.dtype.kind in "iu" else (0, *WHITE_OF_FLOATS)
-    pure = valid & np.any([(values == end).all(axis=0) for end in ends], axis=0)
-    return pure, pure | ~valid

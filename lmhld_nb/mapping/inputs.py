@@ -1,20 +1,24 @@
 """What a map is made from: its settings, the scene's description, and what the network's card says of both."""
 
 import math
-from dataclasses import dataclass, replace
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmhld_nb.config import UserError
+from lmhld_nb.config import UserError, printable
 from lmhld_nb.evaluation.objects import NO_LABEL
-from lmhld_nb.scenes import rasters
+from lmhld_nb.scenes import mosaics, rasters
+from lmhld_nb.scenes.rasters import Nodata
 from lmhld_nb.scenes.scene import Image, Scene
-from lmhld_nb.sources.files import codes_in
+from lmhld_nb.scenes.vectors import is_vector
+from lmhld_nb.sources.files import check_codes, codes_in
 
 LEAST_SIDE = 16  # px
 LEAST_PX = 10  # of a polygon, where no area is given: benchmarks/results/cleaning.csv
+MOST_MEMORY = 2e9  # bytes for a band of windows across a scene
 TRAINED = "trained"
-POLYGON_SUFFIXES = (".gpkg", ".shp", ".geojson", ".json")
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,6 @@ class MapSettings:
 
     threshold: float | None = None  # least probability of landslide, in (0, 1); None: the card's, 0.5 without one
     overlap: float = 0.5  # share of a window that its neighbour covers too, 0 to 0.9
-    batch_size: int | None = None  # windows predicted at once; None for what suits the device
     min_area_px: int | None = None  # smaller polygons are left out of the GeoPackage (not of the rasters)
     min_area_m2: float | None = None  # the same; with neither, `LEAST_PX` pixels as predicted
     fill_holes_m2: float = 0.0  # smaller holes of polygons are filled
@@ -42,8 +45,6 @@ class MapSettings:
     def __post_init__(self) -> None:
         if not (self.threshold is None or 0 < self.threshold < 1) or not 0 <= self.overlap <= 0.9:
             raise UserError(f"threshold {self.threshold}, overlap {self.overlap}: must lie in (0, 1) and [0, 0.9]")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise UserError(f"batch size {self.batch_size}: must be at least 1")
         areas = [self.min_area_px or 0, self.min_area_m2 or 0, self.fill_holes_m2]
         if not all(0 <= area < math.inf for area in areas):
             raise UserError("least area {} px, {} m², holes below {} m²: must not be negative".format(*areas))
@@ -63,19 +64,26 @@ class MapSettings:
 def scene_of_file(
     path: Path,
     bands: tuple[str, ...] | None = None,
-    nodata: float | None = None,
+    nodata: Nodata = None,
     truth: Path | None = None,
-    truth_code: int = 1,
+    truth_code: int | None = None,
+    layer: str | None = None,
+    where: str | None = None,
+    others: Sequence[Path] = (),
 ) -> Scene:
-    """Describe an image file (the first of a mosaic, say) for mapping.
+    """Describe an image file for mapping, the first of a mosaic or of files of one band each (``others``).
 
     ``bands`` are names in file order, ``nodata`` the value that means no data; None for the file's own. ``truth`` is a
-    mask raster on the image's grid or polygons, to score against; ``truth_code`` is what means landslide in a mask (255
-    means not labelled unless it is this value). UserError where a file cannot be read, bands are not all named once, or
-    no pixel of the mask has that code.
+    mask raster on the image's grid or polygons, to score against; ``truth_code`` is what means landslide in a mask
+    (None for 1; 255 means not labelled unless it is this value), ``layer`` and ``where`` choose polygons
+    (`vectors.read`). UserError where a file cannot be read, bands are not all named once, or a mask's values have no
+    meaning.
     """
     with rasters.open_raster(path) as source:
         described, count = rasters.band_names(source), source.count
+    if others and count == 1 and (bands is None or len(bands) > 1):
+        described = tuple(map(mosaics.band_of_file, (path, *others)))
+        count = len(described)
     names = tuple(band.strip().lower() for band in bands) if bands else described
     example = "e.g. --bands red,green,blue"
     if not any(names):
@@ -85,23 +93,37 @@ def scene_of_file(
         raise UserError(f"{path}: {count} bands, but {named}; name all in the file's order, {example}")
     if repeated := [band for band in names if band and names.count(band) > 1]:
         raise UserError(f"{path}: two bands are named '{repeated[0]}'; tell them apart with --bands")
-    is_vector = truth is not None and truth.suffix.lower() in POLYGON_SUFFIXES
-    if truth is not None and not is_vector and truth_code not in (codes := codes_in(truth) or set()):
-        listed = ", ".join(map(str, sorted(codes)[:6])) or "fractions"
-        raise UserError(f"{truth}: no pixel is {truth_code}, it holds {listed}; give its code with --truth-code")
-    mask, polygons = (None, truth) if is_vector else (truth, None)
-    scene = Scene(path.stem, path.stem, path, names, mask, polygons, nodata=nodata, landslide_codes=(truth_code,))
-    return replace(scene, label_nodata_codes=()) if truth_code == NO_LABEL else scene
+    mask, polygons = (None, truth) if truth is not None and is_vector(truth) else (truth, None)
+    if (layer or where) and polygons is None:
+        raise UserError(f"{truth or path}: --layer and --where choose among polygons; give these with --truth")
+    code = 1 if truth_code is None else truth_code
+    scene = Scene(
+        path.stem, path.stem, path, names, mask, polygons, layer, where, nodata=nodata, landslide_codes=(code,),
+        label_nodata_codes=() if code == NO_LABEL else (NO_LABEL,),
+    )  # fmt: skip
+    if mask is not None:
+        codes = codes_in(mask)
+        if codes is not None and code not in codes:
+            listed = ", ".join(map(str, sorted(codes)[:6]))
+            raise UserError(f"{mask}: no pixel is {code}, it holds {listed}; give its code with --truth-code")
+        if told := check_codes(scene, codes, f"--truth-code {code}", truth_code is not None):
+            print(printable(f"lmhld: {told}"), file=sys.stderr)
+    return scene
 
 
-def check_image(image: Image, bands: tuple[str, ...]) -> None:
-    """Refuse (UserError) an image without the network's bands, a north-up grid or room for a window."""
+def check_image(image: Image, bands: tuple[str, ...], window: int = 256) -> None:
+    """Refuse (UserError) an image without the network's bands, a north-up grid or room for a window, or too wide."""
     path, names = image.scene.image, image.scene.bands
     if missing := [band for band in bands if band not in names]:
         held, wanted = ", ".join(name or "?" for name in names), ", ".join(bands)
         mend = "correct the names with --bands, or take a network of other bands"
         raise UserError(f"{path}: has no band '{missing[0]}' (it has {held}); the network wants {wanted}: {mend}")
     rasters.check_north_up(path, image.crs, image.transform)
+    need = 8 * window * image.shape[1] * (len(bands) + 2)  # of float32, and once more while strips are joined
+    if need > MOST_MEMORY:
+        width = int(image.shape[1] * MOST_MEMORY / need)
+        mend = f"cut it (gdal_translate -srcwin) into parts of at most {width:,} px"
+        raise UserError(f"{path}: {image.shape[1]:,} pixels wide take {need / 1e9:.1f} GB of memory; {mend}")
     if min(image.shape) < LEAST_SIDE:
         size = f"{image.shape[0]}×{image.shape[1]} pixels as it is predicted, at least {LEAST_SIDE} are needed a side"
         raise UserError(f"{path}: {size}; give a larger scene, or a finer `--resolution`")
@@ -109,13 +131,9 @@ def check_image(image: Image, bands: tuple[str, ...]) -> None:
 
 def window_of(card: dict[str, Any], weights: Path) -> int:
     """Return the side of the windows: the largest patch size the network was trained at."""
-    try:
-        size = max(int(area["patch_size"]) for area in card["areas"].values())
-        if size < 16 or size % 16 or not str(card["run_id"]):
-            raise ValueError(f"patches of {size} px")
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{weights}: its card is not whole ({error}); give a run's weights.safetensors") from error
-    return size
+    if not card.get("areas") or "run_id" not in card:
+        raise UserError(f"{weights}: its card is not whole (no areas, or no run); give a run's weights.safetensors")
+    return max(area["patch_size"] for area in card["areas"].values())
 
 
 def resolution_of(settings: MapSettings, card: dict[str, Any], weights: Path, image: Image) -> float | None:

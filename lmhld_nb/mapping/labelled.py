@@ -7,16 +7,15 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
-import pyogrio
 import rasterio.features
 from shapely.geometry import shape
 
 from lmhld_nb import inventory
 from lmhld_nb.config import UserError
-from lmhld_nb.mapping.inputs import POLYGON_SUFFIXES
 from lmhld_nb.patches import candidate_sizes
-from lmhld_nb.scenes.rasters import Window, readable
+from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import Image, Scene, open_labels, read_polygon_table
+from lmhld_nb.scenes.vectors import is_vector
 from lmhld_nb.sources.files import codes_in
 
 LANDSLIDE, BACKGROUND, UNLABELLED = 1, 0, 255
@@ -59,7 +58,7 @@ def read(image: Image, file: LabelFile, bands: Sequence[str], patch: int | None 
     """
     notes: list[str] = []
     searched = None if file.searched is None else _drawn(_in_pixels(image, file.searched, None, notes), image.shape)
-    if file.path.suffix.lower() in POLYGON_SUFFIXES:
+    if is_vector(file.path):
         landslides, background, others = _by_class(_in_pixels(image, file.path, file.layer, notes), file)
         is_landslide = _drawn(landslides, image.shape)
         patch = patch or _patch_size(is_landslide if searched is None else is_landslide & searched, file.path)
@@ -107,7 +106,7 @@ def _ground(
 
 def _mask(image: Image, path: Path) -> np.ndarray:
     codes = codes_in(path)
-    if codes is None or LANDSLIDE not in codes or codes - {LANDSLIDE, BACKGROUND, UNLABELLED}:
+    if codes is None or LANDSLIDE not in codes or codes.keys() - {LANDSLIDE, BACKGROUND, UNLABELLED}:
         held = "fractions" if codes is None else ", ".join(map(str, sorted(codes)[:6]))
         raise UserError(f"{path}: holds {held}; write 1 for landslide, 0 for background, 255 for unlabelled ground")
     with open_labels(Scene(path.stem, path.stem, image.scene.image, image.scene.bands, path), image) as labels:
@@ -116,15 +115,7 @@ def _mask(image: Image, path: Path) -> np.ndarray:
 
 def _in_pixels(image: Image, path: Path, layer: str | None, notes: list[str]) -> gpd.GeoDataFrame:
     """Read polygons in pixels of the image, x to the right and y downwards."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    with readable(path, "cannot be read as polygons", "export it again as GeoPackage", pyogrio.errors.DataSourceError):
-        layers = [str(name) for name, geometry in pyogrio.list_layers(path) if geometry is not None]
-    if layer is None and len(layers) > 1:
-        raise UserError(f"{path}: holds several layers ({', '.join(layers)}); name one with --layer")
-    if layer is not None and layer not in layers:
-        raise UserError(f"{path}: no layer '{layer}', it holds {', '.join(layers) or 'none'}; correct --layer")
-    table = read_polygon_table(path, image, layer or 0)
+    table = read_polygon_table(path, image, layer)
     if table.attrs["repaired"]:
         notes.append(f"{path.name}: {table.attrs['repaired']} polygons crossed themselves and were repaired")
     if table.attrs["crs"] != image.crs:

@@ -3,9 +3,10 @@
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from lmhld_nb.mapping import files, further, imaged, inputs, onnx_files, outline
 from lmhld_nb.mapping import folder as map_folder
 from lmhld_nb.mapping.imaged import Imaged
 from lmhld_nb.mapping.inputs import MapSettings
+from lmhld_nb.mapping.outlines import Cleaning
 from lmhld_nb.mapping.prediction import NO_PROBABILITY, Network
 from lmhld_nb.mapping.terrain import Terrain
 from lmhld_nb.mapping.unlike import unlike
@@ -34,6 +36,7 @@ from lmhld_nb.training import engine, hardware
 from lmhld_nb.training import weights as networks
 
 Rows = Iterable[tuple[Window, np.ndarray]]
+Steep = Callable[[Window], np.ndarray]
 _RASTERS = (
     (map_folder.PROBABILITY, "float32", NO_PROBABILITY, "average", "probability of landslide"),
     (map_folder.UNCERTAINTY, "uint8", objects.NO_LABEL, "average", "uncertainty 1 - |2p - 1| in percent"),
@@ -72,14 +75,13 @@ def map_scene(
         tested = "fp32" if card.get("precision", "fp32") == "fp32" else "auto"  # bf16 only where it is native
         precision = tested if settings.precision == "auto" else settings.precision
         network = Network(model, device, hardware.precision(precision, device))
-        batch_size = settings.batch_size or prediction.suitable_batch(network, size)
         image = stack.enter_context(scenes.open_image(scene, others))
         metres = inputs.resolution_of(settings, card, weights, image)
         view = image if metres is None else stack.enter_context(scenes.open_image(scene, others, metres))
         is_own, plain = view.transform == image.transform, image  # its own resolution
         image = further.stacked(stack, plain, bands, settings.before, settings.dem)
         view = image if is_own else further.stacked(stack, view, bands, settings.before, settings.dem, metres)
-        inputs.check_image(view, bands)
+        inputs.check_image(view, bands, size)
         ground = terrain.read(settings.dem, image) if settings.dem else None
         searched = _searched(image, searched_file, must_meet=settings.searched is not None)
         hidden, hidden_px = imaged.hidden(plain, settings.clouds, settings.keep_rims)
@@ -93,23 +95,20 @@ def map_scene(
         warned = unlike(view, card, statistics)
         for line in warned:
             print(printable(f"lmhld: {scene.image.name}: {line}"), file=sys.stderr)
-        predicted = prediction.predicted_rows(view, bands, statistics, network, size, settings.overlap, batch_size)
+        steep = partial(ground.is_steep, least=settings.least_slope) if ground and settings.least_slope else None
+        predicted = prediction.predicted_rows(view, bands, statistics, network, size, settings.overlap)
         with closing(predicted) as rows, progress_bar(view.shape[0], f"map {scene.name}", "row", progress) as bar:
-            blocks = files.in_blocks(rows, bar.update)
-            counts = _write_rasters(
-                folder, image, view, blocks, threshold, ground, settings.least_slope, card["run_id"]
-            )
-        polygons, found = _write_polygons(folder, image, view, settings, ground, searched)
+            counts = _write_rasters(folder, image, view, _followed(rows, bar), threshold, steep, card["run_id"])
+        cleaning = _cleaning(settings, image, view)
+        polygons, found = _write_polygons(folder, image, cleaning, ground, searched)
         files.draw_overlay(folder, view, bands)
         if settings.view:
-            cleaning = _cleaning(settings, image, view)
             page.write(folder, image, card, labels, threshold, cleaning, settings.least_slope)
         across, down = rasters.ground_pixel(image.crs, image.transform, image.shape)
         report = {
             "scene": scene.image.name,
             "files": [str(path) for path in (scene.image, *others)],
             **{"crs": image.crs.to_string() if image.crs else None, "shape": list(image.shape)},
-            "pixel_size": [abs(image.transform.a), abs(image.transform.e)],
             "pixel_m": [across, down] if image.crs else None,
             "resolution_m": (down if view is image else metres) if image.crs else None,
             "resampled": view is not image,
@@ -118,17 +117,15 @@ def map_scene(
             **{name: values.tolist() for name, values in zip(("mean", "std"), statistics, strict=True)},
             "window": size,
             **{name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items()},
-            **{"threshold": threshold, "batch_size": batch_size},
+            "threshold": threshold,
             **{"device": device.type, "hardware": hardware.device_name(device), "precision": network.precision},
             **{"unlike": warned, **counts, "not_imaged_px": hidden_px, "polygons": found},
             "landslides": len(polygons),
             "landslide_m2": float(polygons["area_m2"].sum()) if image.crs else None,
             **_score(folder, image, labels),
         }
-        seconds, megapixels = time.perf_counter() - began, math.prod(image.shape) / 1e6
-        rate = {"megapixels": round(megapixels, 6), "megapixels_per_second": round(megapixels / seconds, 4)}
         versions = {"lmhld_nb": lmhld_nb.__version__, "torch": torch.__version__, "rasterio": rasterio.__version__}
-        report |= {"seconds": round(seconds, 3), **rate, **versions, "gdal": rasterio.__gdal_version__}
+        report |= {"seconds": round(time.perf_counter() - began, 3), **versions, "gdal": rasterio.__gdal_version__}
         report["sha256"] = map_folder.digests(folder)
         write_json(folder / map_folder.REPORT, report)
     return report
@@ -137,22 +134,22 @@ def map_scene(
 def _searched(image: Image, path: Path | None, must_meet: bool) -> gpd.GeoSeries | None:
     """Return the searched ground that meets a scene; None where none does, unless it ``must_meet`` (UserError)."""
     try:
-        return read_polygons(replace(image.scene, polygons=path), image) if path else None
+        return read_polygons(replace(image.scene, polygons=path, layer=None, where=None), image) if path else None
     except UserError:
         if must_meet:
             raise
         return None  # the network learnt elsewhere
 
 
+def _followed(rows: Rows, bar: Any) -> Rows:
+    """Yield rows again; a progress bar follows."""
+    for window, probability in rows:
+        yield window, probability
+        bar.update(window.height)
+
+
 def _write_rasters(
-    folder: Path,
-    image: Image,
-    view: Image,
-    rows: Rows,
-    threshold: float,
-    ground: Terrain | None,
-    slope: float,
-    run: str,
+    folder: Path, image: Image, view: Image, rows: Rows, threshold: float, steep: Steep | None, run: str
 ) -> dict[str, int]:
     """Write probability, uncertainty and mask on the grid of ``image`` from probabilities of ``view``; count pixels."""
     if view is not image:
@@ -169,8 +166,8 @@ def _write_rasters(
         for window, exact in rows:
             probability = files.rounded(exact)
             mask = (probability >= threshold).astype(np.uint8)
-            if ground is not None and slope:
-                mask &= ground.is_steep(window, slope)
+            if steep is not None:
+                mask &= steep(window)
             landslide_px += int(np.count_nonzero(mask))
             unknown = probability < 0
             mask[unknown] = objects.NO_LABEL
@@ -183,16 +180,11 @@ def _write_rasters(
 
 
 def _write_polygons(
-    folder: Path,
-    image: Image,
-    view: Image,
-    settings: MapSettings,
-    ground: Terrain | None,
-    searched: gpd.GeoSeries | None,
+    folder: Path, image: Image, cleaning: Cleaning, ground: Terrain | None, searched: gpd.GeoSeries | None
 ) -> tuple[gpd.GeoDataFrame, dict[str, int]]:
     """Write landslides, and what is not imaged, as polygons with their styles; return the landslides and counts."""
     landslides = outlines.measure(_written(folder, image.shape))
-    polygons, unseen, found = outlines.outline(folder / map_folder.MASK, landslides, _cleaning(settings, image, view))
+    polygons, unseen, found = outlines.outline(folder / map_folder.MASK, landslides, cleaning)
     if ground is not None:
         below = np.array([ground.below(shape) for shape in polygons.geometry])
         polygons[["slope_deg", "relief_m"]] = below.reshape(-1, 2)
@@ -208,12 +200,12 @@ def _write_polygons(
     return polygons, found
 
 
-def _cleaning(settings: MapSettings, image: Image, view: Image) -> outlines.Cleaning:
+def _cleaning(settings: MapSettings, image: Image, view: Image) -> Cleaning:
     pixel_m2 = math.prod(rasters.ground_pixel(image.crs, image.transform, image.shape))
     least_px: float = settings.min_area_px or 0
     if settings.min_area_px is None and settings.min_area_m2 is None:
         least_px = inputs.LEAST_PX * math.prod(image.shape) / math.prod(view.shape)
-    return outlines.Cleaning(least_px, settings.min_area_m2 or 0, settings.fill_holes_m2 / pixel_m2, settings.smooth)
+    return Cleaning(least_px, settings.min_area_m2 or 0, settings.fill_holes_m2 / pixel_m2, settings.smooth)
 
 
 def _resampled(coarse: Path, image: Image) -> Rows:

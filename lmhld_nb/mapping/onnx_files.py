@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lmhld_nb.config import UserError, atomic_path
+from lmhld_nb.config import UserError, atomic_path, check_kind
 from lmhld_nb.mapping import prediction
 from lmhld_nb.models.unet_3p import UpsampledConv
+from lmhld_nb.training import weights
 
 OPSET = 17
 CLASSES = {"0": "background", "1": "landslide"}
@@ -154,10 +155,11 @@ def load(path: Path) -> tuple[OnnxNetwork, dict[str, Any]]:
     runtime = _needed("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1  # windows are predicted side by side
+    check_kind(path)
     try:
         content = path.read_bytes()  # from memory, a graph cannot refer to other files
         session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        card = json.loads(session.get_modelmeta().custom_metadata_map["card"])
+        card = weights.card_of(session.get_modelmeta().custom_metadata_map["card"])
         width = int(card.get("width") or card["members"][0]["width"])
         return OnnxNetwork(session, len(card["bands"]), width), card
     except FileNotFoundError:

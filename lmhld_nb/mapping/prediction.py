@@ -207,6 +207,7 @@ def _normalised(image: Image, bands: tuple[str, ...], statistics: Statistics) ->
         values = read_checked(image, window, bands)
         valid = image.valid(values)
         scaled = values.astype(np.float32)
+        scaled[:, ~valid] = 0  # what means no data may be too large to compute with
         scaled -= mean
         scaled /= std
         scaled[:, ~valid] = 0  # what the network takes least notice of

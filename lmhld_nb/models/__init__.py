@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import inspect
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,7 @@ def network(name: str) -> Network:
     # A file of weights may name a network too: nothing that comes with Python is called because a file says so.
     if not function or module.partition(".")[0] in sys.stdlib_module_names:
         mend = f"choose one of {', '.join(NETWORKS)}, or name a function of your own as package.module:function"
-        raise UserError(f"model '{name}': unknown; {mend}")
+        raise UserError(f"model '{name[:80]}': unknown; {mend}")
     try:
         builder = getattr(importlib.import_module(module), function, None)
     except Exception as error:  # whatever the module does when it is imported
@@ -107,7 +108,13 @@ def build(name: str, in_channels: int = 4, width: int | None = None) -> nn.Modul
         raise UserError(f"model '{name}': takes no `width`; leave it out of the profile's widths")
     sizes = {} if width is None else {"width": width}
     if name in NETWORKS:
-        return entry.builder(in_channels, **sizes).apply(_initialise)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # of layers without a weight
+                return entry.builder(in_channels, **sizes).apply(_initialise)
+        except (ValueError, ArithmeticError, RuntimeError, Warning) as error:
+            problem = f"cannot be built {width} wide ({_one_line(error)}); choose another width"
+            raise UserError(f"model '{name}': {problem}") from error
     try:
         model = entry.builder(in_channels, **sizes)
         with torch.no_grad():

@@ -9,10 +9,10 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, wraps
+from functools import cache, lru_cache, wraps
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import pandas as pd
 
@@ -39,18 +39,20 @@ SCORES: Mapping[str, str] = MappingProxyType({"precision": "precision", "f1": "F
 """Columns of scores in Tables 4 to 7, in the tables' order, and their names in running text."""
 
 Frame = TypeVar("Frame", bound=pd.DataFrame)
+Given = ParamSpec("Given")
 
 
-def _copied(read: Callable[[], Frame]) -> Callable[[], Frame]:
-    """Read once; give each caller a copy."""
-    once = cache(read)
-    return wraps(read)(lambda: once().copy())
+def _copied(read: Callable[Given, Frame]) -> Callable[Given, Frame]:
+    """Read once (True is not 1); give each caller a copy."""
+    once: Callable[..., Frame] = lru_cache(maxsize=None, typed=True)(read)
+    return wraps(read)(lambda *given, **named: once(*given, **named).copy())
 
 
 # Read as text: 2015.10 is a month and not a number, and Table 3 holds "-" and "32, 64, 128, 224".
 _TEXT_COLUMNS = {1: {"date": str}, 3: {"patch_size": str}}
 
 
+@_copied
 def table(n: int) -> pd.DataFrame:
     """Return Table ``n`` as published, one row per row (Table 2 without its total); UserError without such.
 
@@ -60,11 +62,6 @@ def table(n: int) -> pd.DataFrame:
     """
     if isinstance(n, bool) or n not in TABLES:
         raise UserError(f"paper.table({n!r}): the paper has Tables 1 to 7; give one of these numbers")
-    return _table(n).copy()
-
-
-@cache
-def _table(n: int) -> pd.DataFrame:
     return pd.read_csv(FOLDER / TABLES[n], dtype=_TEXT_COLUMNS.get(n))
 
 
@@ -171,12 +168,6 @@ def outside() -> pd.DataFrame:
 
 def _texts(name: str) -> pd.DataFrame:
     return pd.read_csv(FOLDER / name, dtype=str, keep_default_na=False)
-
-
-LARGEST_ORDER_DIFFERENCES: Mapping[str, float] = MappingProxyType(
-    {score: quotes()[f"order_{score}"].number for score in SCORES}
-)
-"""Largest differences of scores between orders of addition (section 4.4). Of F1 the text says "on seven models"."""
 
 
 def area_name(area: str) -> str:

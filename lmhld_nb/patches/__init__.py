@@ -1,17 +1,5 @@
 """Patches: candidate sizes, tiling, filters, splits and batches."""
 
-from lmhld_nb.patches import patch_sets
-from lmhld_nb.patches.patch_sets import (
-    Damaged,
-    PatchSet,
-    PatchSpec,
-    candidate_sizes,
-    classify_windows,
-    cut,
-    is_cut,
-    load,
-)
+from lmhld_nb.patches.patch_sets import SIZES, PatchSet, PatchSpec, candidate_sizes, classify_windows, cut, load
 
-SIZES = patch_sets.SIZES
-
-__all__ = ["SIZES", "Damaged", "PatchSet", "PatchSpec", "candidate_sizes", "classify_windows", "cut", "is_cut", "load"]
+__all__ = ["SIZES", "PatchSet", "PatchSpec", "candidate_sizes", "classify_windows", "cut", "load"]

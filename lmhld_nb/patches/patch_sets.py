@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import pandas as pd
 from filelock import FileLock
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import SerializerFunctionWrapHandler, model_serializer
 from tqdm import tqdm
 
 from lmhld_nb import config, scenes, seals
@@ -33,13 +33,14 @@ class PatchSpec(config.Strict):
     dataset: str
     fingerprint: str  # of the data set's content
     area: str
-    size: int  # side in pixels
-    min_share: float = 0.10  # least share of landslide pixels (paper section 2.3)
+    size: config.Count  # side in pixels
+    min_share: config.Share = 0.10  # least share of landslide pixels (paper section 2.3)
     bands: tuple[str, ...] = scenes.BANDS
     split: Literal["random", "blocks", "given"] = "random"  # by landslide share, by place, or by the data set
-    fractions: tuple[float, float, float] = (0.7, 0.2, 0.1)  # of training, validation and test patches
-    block: int = 3  # side of a block of `blocks`, in patches
-    seed: int = 0  # of the split
+    # Of training, validation and test patches.
+    fractions: tuple[config.Positive, config.Positive, config.Positive] = (0.7, 0.2, 0.1)
+    block: config.Count = 3  # side of a block of `blocks`, in patches
+    seed: config.Seed = 0  # of the split
     # Keep windows with less landslide than `min_share` too. They are dealt over the splits apart, so that all others
     # lie in the splits where they lie without them.
     background: bool = False
@@ -48,7 +49,7 @@ class PatchSpec(config.Strict):
     gap: bool = False
     # Masks as people draw them, or as they truly are (synthetic data only); windows and splits are those of ``drawn``.
     labels: Literal["drawn", "true"] = "drawn"
-    thin: int = Field(default=1, ge=1)  # every how many-th patch of a split is used, in the order of scenes
+    thin: config.Count = 1  # every how many-th patch of a split is used, in the order of scenes
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -1,10 +1,7 @@
 """Figures of maps of whole scenes and of their scores; every function returns a matplotlib Figure."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import cycle
-from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,10 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from lmhld_nb.experiments.examples import View
 from lmhld_nb.plots import style
-
-if TYPE_CHECKING:
-    from lmhld_nb.experiments.examples import View
 
 RED = (1.0, 0.1, 0.1)
 _ACROSS = 3  # pictures per row, so that they stay large enough to see something in

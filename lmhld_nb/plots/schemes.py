@@ -1,10 +1,8 @@
 """Schemes: how data flow through the experiments, drawn from the declarations themselves (paper Figs 3 to 6)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -13,13 +11,11 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
 from matplotlib.path import Path
 
 from lmhld_nb.experiments import experiment_named
+from lmhld_nb.experiments.plan import PlannedRun
 from lmhld_nb.patches import PatchSet
 from lmhld_nb.patches.splits import SPLITS
 from lmhld_nb.plots import style
 from lmhld_nb.training.specs import RunSpec, Treatment
-
-if TYPE_CHECKING:
-    from lmhld_nb.experiments.plan import PlannedRun
 
 # What becomes of a layer group's weights at a stage: its fill and what the legend says. Light enough for black letters.
 TREATMENTS: dict[Treatment, tuple[str, str]] = {

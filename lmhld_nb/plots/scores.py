@@ -1,9 +1,7 @@
 """Figures of trained networks: curves, scores, predictions; every function returns a matplotlib Figure."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,11 +14,9 @@ from matplotlib.ticker import MaxNLocator
 
 from lmhld_nb import models
 from lmhld_nb.evaluation import Confusion, intervals
+from lmhld_nb.experiments.examples import Example
 from lmhld_nb.plots import style
 from lmhld_nb.runs import Run
-
-if TYPE_CHECKING:
-    from lmhld_nb.experiments.examples import Example
 
 
 def learning_curves(panels: Mapping[str, Sequence[Run]]) -> Figure:

@@ -2,11 +2,15 @@
 
 import multiprocessing
 import os
+import platform
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import torch
@@ -16,13 +20,14 @@ from lmhld_nb import config
 from lmhld_nb.config import Interrupted, UserError, progress_bar, runs_dir
 from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.processes import cores, pool
-from lmhld_nb.runs import gpus, store
+from lmhld_nb.runs import store
 from lmhld_nb.runs.store import Busy, Run
 from lmhld_nb.training.chains import EarlierStage
 from lmhld_nb.training.hardware import Execution, choose_device
 from lmhld_nb.training.loop import train
 from lmhld_nb.training.specs import RunSpec
 
+WAIT = 0.2  # seconds after each slot on a GPU that is taken
 
 def make_run(spec: RunSpec, execution: Execution | None = None, whole_area: bool = False, wait: bool = True) -> Run:
     """Return the run of ``spec`` with its weights; train it, and the stages before it, where they are not there.
@@ -49,7 +54,7 @@ def _make_locked(spec: RunSpec, execution: Execution, whole_area: bool) -> None:
     if reason := store.damage(spec):
         store.set_aside(spec, reason)
     config.clear_left_behind(folder)
-    with gpus.slot(execution) as chosen:
+    with gpu_slot(execution) as chosen:
         device = choose_device(chosen.device)
         if device == "cpu":
             torch.set_num_threads(chosen.threads)
@@ -59,7 +64,11 @@ def _make_locked(spec: RunSpec, execution: Execution, whole_area: bool) -> None:
             for stage in spec.chain[:-1]:
                 weights = runs_dir() / stage.run_id / store.WEIGHTS
                 earlier.append(EarlierStage(stage.run_id, weights, store.patch_sets(stage, False)))
-            train(spec, store.patch_sets(spec, chosen.progress), folder, chosen, earlier)
+            try:
+                train(spec, store.patch_sets(spec, chosen.progress), folder, chosen, earlier)
+            except Exception as error:
+                error.add_note(f"in run {spec.run_id} ({spec.label})")  # the last line of a traceback
+                raise
             (folder / store.RECORDED).unlink(missing_ok=True)
             if run and (again := store.find(spec)) and again.metrics["weights"] != run.metrics["weights"]:
                 which = "it has other weights than were recorded: what starts from it must be made again, too"
@@ -84,7 +93,7 @@ def make_runs(
     missing = missing_runs(specs, whole_area)
     if workers is None:
         on_cpu = choose_device(execution.device) == "cpu"
-        workers = max(1, cores() // execution.threads) if on_cpu else gpus.room(execution)
+        workers = max(1, cores() // execution.threads) if on_cpu else gpu_room(execution)
     failures = _make_all(missing, workers, execution, whole_area, ranks or {})
     if failures:
         by_reason: dict[str, list[str]] = {}  # runs with the same reason share it
@@ -209,3 +218,41 @@ def _prepare(specs: Mapping[str, RunSpec], progress: bool) -> tuple[dict[str, in
         if reasons := [refusals[patch_spec] for patch_spec in spec.data if patch_spec in refusals]:
             failures[run_id] = reasons[0] + ("; or leave the area out" if len(spec.data) > 1 else "")
     return costs, failures
+
+
+def visible_gpus() -> list[str]:
+    """Return the names of the GPUs this process may use: those in CUDA_VISIBLE_DEVICES, or all by number."""
+    count = torch.cuda.device_count()
+    names = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count)))).split(",")
+    return [name.strip() for name in names if name.strip()][:count]  # it may name more than there are
+
+
+def gpu_room(execution: Execution) -> int:
+    """Return how many runs can compute at once on the GPUs that ``execution`` may use, at least 1."""
+    any_gpu = choose_device(execution.device) == "cuda"
+    return max(1, len(visible_gpus()) if any_gpu else 1) * execution.runs_per_gpu
+
+
+@contextmanager
+def gpu_slot(execution: Execution) -> Iterator[Execution]:
+    """Take a slot on a GPU for the block, wait for one where all are taken, and yield the execution on it.
+
+    A slot is a lock in the store. None is taken on the CPU, on a device that ``execution`` names, and where
+    CUDA_VISIBLE_DEVICES names one GPU, as a batch system does for its jobs (which may all call it 0).
+    """
+    names = visible_gpus()
+    one_named = len(names) <= 1 and "CUDA_VISIBLE_DEVICES" in os.environ
+    if choose_device(execution.device) != "cuda" or one_named:
+        yield execution
+        return
+    # An empty GPU before a second run on a busy one.
+    for share, index in cycle((share, index) for share in range(execution.runs_per_gpu) for index in range(len(names))):
+        try:
+            taken = store.lock(f"gpu-{platform.node()}-{names[index].replace('/', '-')}-{share}", wait=False)
+        except Busy:
+            time.sleep(WAIT)
+            continue
+        with taken:
+            # By number and not by setting CUDA_VISIBLE_DEVICES: torch may have read that already.
+            yield execution.model_copy(update={"device": f"cuda:{index}"})
+        return

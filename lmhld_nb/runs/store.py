@@ -28,7 +28,7 @@ from lmhld_nb.config import (
 )  # fmt: skip
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.patches.batches import load_split
-from lmhld_nb.patches.patch_sets import PatchSet, PatchSpec
+from lmhld_nb.patches.patch_sets import Damaged, PatchSet, PatchSpec, is_cut
 from lmhld_nb.training import scoring, weights
 from lmhld_nb.training.hardware import portability
 from lmhld_nb.training.specs import Recipe, RunSpec
@@ -146,7 +146,7 @@ def _inspect(spec: RunSpec) -> Run | str:
         if absent := sorted({"history.csv", scoring.PATCHES_FILE, *([] if is_record else [WEIGHTS])} - names):
             return f"{absent[0]} is missing"
         metrics = _read_json(folder / "metrics.json")
-        if metrics["run_id"] != spec.run_id or not {"test", "weights"} <= set(metrics):
+        if metrics["run_id"] != folder.name or not {"test", "weights"} <= set(metrics):
             return "its metrics.json is that of another run"
         if {stage.run_id for stage in spec.chain[:-1]} - set(metrics.get("earlier", ())):
             return "its metrics.json lacks the scores on earlier areas"
@@ -190,13 +190,13 @@ def weights_damage(spec: RunSpec) -> str:
     return "its weights are not those it was finished with"
 
 
-def status(spec: RunSpec, whole_area: bool = False) -> str:
-    """Return how far a run is; raises as `find`.
+def status(spec: RunSpec, whole_area: bool = False, run: Run | None = None) -> str:
+    """Return how far a run is; raises as `find`. ``run``: the finished one, where it was found already.
 
     ``done``; ``recorded``: done, but only its record is here; ``unscored``: only the score of the whole area is left;
     ``damaged``: its folder is not usable and will be set aside; ``begun``: there is a checkpoint; or ``missing``.
     """
-    state = _inspect(spec)
+    state = run or _inspect(spec)
     if isinstance(state, Run):
         unscored = whole_area and state.whole_area is None
         return "unscored" if unscored else "recorded" if state.is_record else "done"
@@ -206,8 +206,11 @@ def status(spec: RunSpec, whole_area: bool = False) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Return what an error says; with its type where it is an unforeseen one."""
-    return str(error) if isinstance(error, UserError) else repr(error)
+    """Return what an error says; of an unforeseen one, that it is a fault of this program."""
+    if isinstance(error, UserError):
+        return str(error)
+    mend = "its place: `lmhld train PROFILE RUN_ID --debug`; please report it"
+    return f"a fault of this program or its libraries, not of the settings: {error!r:.300} ({mend})"
 
 
 def lock(name: str, wait: bool = True) -> AbstractContextManager[Any]:
@@ -238,7 +241,8 @@ def rates() -> pd.DataFrame:
     for path in sorted(runs_dir().glob("*/metrics.json")):
         with suppress(OSError, ValueError, KeyError, TypeError):  # `find` deals with it where it is needed
             metrics, spec = _read_json(path), _read_json(path.parent / "spec.json")
-            (size,), width = {patches["size"] for patches in spec["data"]}, str(spec["width"] or "published")  # of one size
+            (size,) = {patches["size"] for patches in spec["data"]}  # of one size
+            width = str(spec["width"] or "published")
             rows.append([spec["model"], width, metrics["device"], size, metrics["patches_per_second"]])
     return pd.DataFrame(rows, columns=["model", "width", "device", "patch_size", "patches_per_second"])
 
@@ -256,8 +260,8 @@ def patch_sets(spec: RunSpec, progress: bool = True) -> list[PatchSet]:
 
 def patch_set(spec: PatchSpec, progress: bool = True) -> PatchSet:
     """Return one PatchSet, cut where it is not there yet; `UserError` if the data set is not ready, or another one."""
-    if patches.is_cut(spec):  # its name says from which content: no need to look at the data
-        with suppress(patches.Damaged):  # it is cut again
+    if is_cut(spec):  # its name says from which content: no need to look at the data
+        with suppress(Damaged):  # it is cut again
             return patches.load(spec)
     dataset = sources.load(spec.dataset)
     if dataset.fingerprint != spec.fingerprint:
@@ -315,9 +319,12 @@ def counts_on(run: Run, spec: PatchSpec) -> pd.DataFrame:
 
 
 def score_whole_area(run: Run, device: torch.device, progress: bool) -> None:
-    """Count all windows of a run's area (`scoring.window_counts`), beside its metrics; raises as `patch_set`."""
+    """Count all windows of a run's area (`scoring.window_counts`), then sum them up; raises as `patch_set`."""
     (patch_set,) = patch_sets(run.spec, progress)
     model = run.model().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     scenes = sources.load(patch_set.spec.dataset).scenes_of(patch_set.spec.area)
-    counts = scoring.window_counts(model, patch_set, scenes, run.recipe, device, progress)
-    scoring.write_whole_area(run.folder, run.spec.run_id, counts)
+    windows = scoring.window_counts(model, patch_set, scenes, run.recipe, device, progress)
+    scoring.write(run.folder / scoring.WINDOWS_FILE, windows)
+    scores = {name: counts.as_dict() for name, counts in scoring.whole_area(windows).items()}
+    record = seals.sealed({"run_id": run.spec.run_id, **scores}, run.folder, [scoring.WINDOWS_FILE])
+    write_json(run.folder / scoring.WHOLE_AREA_FILE, record)

@@ -40,6 +40,8 @@ def open_array(path: Path, key: str | None = None) -> Iterator[Any]:
             else:
                 file = stack.enter_context(h5py.File(path, "r"))
                 array = file[_choose(path, key, _datasets(file))]
+                if "MATLAB_class" in array.attrs:
+                    array = _Reversed(array)
         yield array
 
 
@@ -54,8 +56,24 @@ def array_keys(path: Path) -> list[str]:
         return [name for name, _, _ in scipy.io.whosmat(path)]
 
 
+class _Reversed:
+    """An array that MATLAB 7.3 wrote, with its axes in MATLAB's order: the file has them the other way round."""
+
+    def __init__(self, stored: h5py.Dataset) -> None:
+        self._stored, self.shape, self.dtype = stored, stored.shape[::-1], stored.dtype
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        index = index if isinstance(index, tuple) else (index,)
+        index += (slice(None),) * (len(self.shape) - len(index))
+        values: np.ndarray = self._stored[index[::-1]].T
+        return values
+
+
 def _datasets(file: h5py.File) -> list[str]:
-    return [name for name, value in file.items() if isinstance(value, h5py.Dataset)]
+    """List the arrays in all groups but those of the format itself."""
+    names: list[str] = []
+    file.visititems(lambda name, value: names.append(name) if isinstance(value, h5py.Dataset) else None)
+    return [name for name in names if name[0] != "#"]
 
 
 def _choose(path: Path, key: str | None, names: list[str]) -> str:
@@ -64,4 +82,5 @@ def _choose(path: Path, key: str | None, names: list[str]) -> str:
     if key in names:
         return str(key)
     problem, held = f"no variable '{key}'" if key else "several variables", ", ".join(names) or "none"
-    raise UserError(f"{path}: {problem}, it holds {held}; name one as `key:` in the data set's YAML")
+    mend = "name one in the data set's YAML, `image_key:` for images, `mask_key:` for masks, group/name in a group"
+    raise UserError(f"{path}: {problem}, it holds {held}; {mend}")

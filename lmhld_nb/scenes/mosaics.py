@@ -1,6 +1,7 @@
 """Mosaics: raster files on one grid joined without copying, and rasters read at another resolution."""
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -18,9 +19,10 @@ from rasterio.vrt import WarpedVRT
 
 from lmhld_nb.config import UserError
 from lmhld_nb.scenes import rasters
-from lmhld_nb.scenes.rasters import Window
+from lmhld_nb.scenes.rasters import Nodata, Window
 
 SUFFIXES = (".tif", ".tiff", ".vrt", ".img", ".jp2")
+SENTINEL_2 = {"b02": "blue", "b03": "green", "b04": "red", "b08": "nir"}  # its bands of 10 m
 MOST_SCALE = 50.0  # times that a scene may be made coarser or finer
 
 
@@ -33,18 +35,25 @@ class Raster:
     dtype: np.dtype
     crs: CRS | None
     transform: Affine
-    nodata: float | None  # None where every pixel holds data
+    nodata: Nodata  # None where every pixel holds data
     count: int
     read: Callable[[Window, list[int]], np.ndarray]  # (bands, height, width) of a window and of bands counted from 0
     names: tuple[str, ...] = ()  # that the file gives its bands
 
 
 def files_of(paths: Sequence[Path]) -> list[Path]:
-    """Return the raster files that ``paths`` name, each once (else UserError); a folder stands for its own, by name."""
+    """Return the raster files that ``paths`` name, each once (else UserError); a folder stands for its own, by name.
+
+    A Sentinel-2 product, a .SAFE folder, stands for its bands of 10 m.
+    """
     files: list[Path] = []
     for path in paths:
-        inside = sorted(path.iterdir()) if path.is_dir() else [path]
-        inside = [file for file in inside if not path.is_dir() or (file.suffix.lower() in SUFFIXES and file.is_file())]
+        if path.name.lower().endswith(".safe"):
+            inside = sorted(file for file in path.glob("GRANULE/*/IMG_DATA/**/*.jp2") if band_of_file(file))
+        elif path.is_dir():
+            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.name[0] != ".")
+        else:
+            inside = [path]
         if not inside:
             raise UserError(f"{path}: holds no image; give a folder of {', '.join(SUFFIXES)} files")
         files += inside
@@ -53,14 +62,21 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
+def band_of_file(path: Path) -> str:
+    """Return the name of the one band in a file of a Sentinel-2 product, empty where its name does not tell."""
+    found = re.search(r"_(B\d\d)(_10m)?\.jp2$", path.name)
+    return SENTINEL_2.get(found[1].lower(), "") if found else ""
+
+
 @contextmanager
 def open_files(
-    paths: Sequence[Path], nodata: float | None = None, resolution_m: float | None = None
+    paths: Sequence[Path], nodata: Nodata = None, resolution_m: float | None = None, bands: int = 1
 ) -> Iterator[Raster]:
     """Open files of one coordinate system, pixel size, type and band order, pixels aligned, as one image.
 
-    The first file that holds data wins, pixel by pixel; ``nodata`` None is each file's own. A pixel of a coarser
-    ``resolution_m`` is the mean of those below it, of a finer one bilinear. UserError for other grids.
+    The first file that holds data wins, pixel by pixel, but files of one band each, as many as ``bands``, are these.
+    ``nodata`` None is each file's own. A pixel of a coarser ``resolution_m`` is the mean of those below it, of a finer
+    one bilinear. UserError for other grids.
     """
     with ExitStack() as stack:
         if len(paths) == 1 and resolution_m is None:
@@ -80,9 +96,10 @@ def open_files(
             whole = _scaled(Window(0, 0, *shape), scale)
             shape, windows = (whole.height, whole.width), [_scaled(window, scale) for window in windows]
             for number, (source, file, window) in enumerate(zip(sources, files, windows, strict=True)):
+                resampled = _resampled_nodata(file)
                 warped = WarpedVRT(
                     source, crs=file.crs, transform=transform * Affine.translation(window.col, window.row),
-                    height=window.height, width=window.width, src_nodata=file.nodata, nodata=file.nodata,
+                    height=window.height, width=window.width, src_nodata=resampled, nodata=resampled,
                     resampling=Resampling.average if max(scale) > 1 else Resampling.bilinear,
                     # A pixel is no data where every band is, as in `rasters.valid_pixels`.
                     UNIFIED_SRC_NODATA="YES", NUM_THREADS="ALL_CPUS",
@@ -91,20 +108,39 @@ def open_files(
         if len(files) == 1:
             yield replace(files[0], transform=transform)
             return
+        if len(files) == bands and all(file.count == 1 for file in files):
+            if other := next((file for file, own in zip(files, windows, strict=True) if own != windows[0]), None):
+                raise UserError(f"{other.path}: covers other ground than {first.path.name}; cut them to one extent")
+            yield replace(first, transform=transform, count=bands, read=partial(_stacked, files), names=())
+            return
         dtype, fill = _type_with_fill(first.dtype)
         read = partial(_joined, files, windows, dtype, fill)
         yield replace(first, shape=shape, transform=transform, dtype=dtype, nodata=fill, read=read)
 
 
-def _describe(source: rasterio.DatasetReader, path: Path, nodata: float | None) -> Raster:
+def _describe(source: rasterio.DatasetReader, path: Path, nodata: Nodata) -> Raster:
     dtype = np.dtype(source.dtypes[0])
-    nodata = rasters.holdable(source.nodata if nodata is None else nodata, dtype)
+    if dtype.kind == "c":
+        raise UserError(f"{path}: holds complex numbers; write their amplitude, or another real quantity, first")
+    nodata = rasters.holdable(source.nodata if nodata is None else nodata, dtype) or None
 
     def read(window: Window, indices: list[int]) -> np.ndarray:
         return rasters.read_raster(source, path, window, [index + 1 for index in indices])
 
-    grid, names = (source.shape, dtype, source.crs, source.transform), rasters.band_names(source)
+    crs, names = source.crs, rasters.band_names(source)
+    is_on_earth = crs is not None and (crs.is_geographic or crs.is_projected)  # not so a local system of a site
+    grid = source.shape, dtype, crs if is_on_earth else None, source.transform
     return Raster(path, *grid, nodata, source.count, read, names)
+
+
+def _resampled_nodata(file: Raster) -> float | None:
+    """Return the value that pixels of another size are made without; NaN spreads by itself."""
+    values = rasters.holdable(file.nodata, file.dtype)
+    finite = sorted({value for value in values if not math.isnan(value)})
+    if len(finite) > 1:
+        problem = f"several values mean no data ({', '.join(map(str, finite))}), and pixels are resampled"
+        raise UserError(f"{file.path}: {problem}; leave out --resolution, or write one of them for all")
+    return [*finite, *values, None][0]
 
 
 def _open_when_read(path: Path, stack: ExitStack) -> rasterio.DatasetReader:
@@ -137,14 +173,14 @@ def _corner(first: Raster, other: Raster) -> tuple[int, int]:
     elif max(abs(row - round(row)), abs(col - round(col))) > 0.05:
         reason = f"its pixels do not meet those of {first.path.name}"
     if reason:
-        raise UserError(f"{other.path}: {reason}; warp it to one grid first (gdalwarp -tap), or map it alone")
+        raise UserError(f"{other.path}: {reason}; bring it to one grid first, or map it alone")
     return round(row), round(col)
 
 
 def _scale(first: Raster, transform: Affine, shape: tuple[int, int], resolution_m: float) -> tuple[float, float] | None:
     """Return how many pixels of the files go across and down into one; None where it is one."""
     if first.crs is None:
-        mend = "leave out `--resolution`, or assign one (gdal_edit.py -a_srs EPSG:… FILE)"
+        mend = "leave out `--resolution`, or assign one (rio edit-info --crs EPSG:… FILE)"
         raise UserError(f"{first.path}: has no coordinate system, so no resolution; {mend}")
     across, down = rasters.ground_pixel(first.crs, transform, shape)
     scale = resolution_m / across, resolution_m / down
@@ -173,6 +209,10 @@ def _type_with_fill(dtype: np.dtype) -> tuple[np.dtype, float]:
     return wider, float(np.iinfo(wider).min)
 
 
+def _stacked(files: list[Raster], window: Window, indices: list[int]) -> np.ndarray:
+    return np.concatenate([files[index].read(window, [0]) for index in indices])
+
+
 def _joined(
     files: list[Raster], windows: list[Window], dtype: np.dtype, fill: float, window: Window, indices: list[int]
 ) -> np.ndarray:
@@ -186,9 +226,10 @@ def _joined(
         if top >= bottom or left >= right or not missing[here].any():
             continue
         overlap = Window(top - own.row, left - own.col, bottom - top, right - left)
-        values = file.read(overlap, indices)
+        whole = file.read(overlap, [*range(file.count)])  # the bands asked for may be 0 where others hold data
+        values = whole[indices]
         rasters.check_finite(values, file.nodata, file.path, overlap)
-        take = missing[here] & rasters.valid_pixels(values, file.nodata)
+        take = missing[here] & rasters.valid_pixels(whole, file.nodata)
         joined[(slice(None), *here)][:, take] = values[:, take]
         missing[here] &= ~take
     return joined

@@ -4,7 +4,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +14,19 @@ import rasterio.warp
 import rasterio.windows
 from affine import Affine
 from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
-from lmhld_nb.config import UserError
+from lmhld_nb.config import UserError, check_kind
+from lmhld_nb.scenes import formats
 
 # GDAL would keep blocks worth 5 % of the memory; reading by strips needs two rows of the largest usual tiles.
 os.environ.setdefault("GDAL_CACHEMAX", "192")
 # VRTs hand no opening options on to their files, and overviews take none.
 os.environ.setdefault("GDAL_NUM_THREADS", "ALL_CPUS")
+
+
+Nodata = float | tuple[float, ...] | None  # the values that mean no data
 
 
 @dataclass(frozen=True)
@@ -54,24 +59,55 @@ def read_decimated(read: Callable[[Window], np.ndarray], window: Window, step: i
     return np.concatenate(parts, axis=-2)
 
 
+def check_whole(path: Path) -> None:
+    """Raise a UserError where the last row of a raster cannot be read: of a PNG or JPEG, that takes all before it."""
+    with open_raster(path) as source:
+        read_raster(source, path, Window(source.height - 1, 0, 1, source.width), range(1, source.count + 1))
+
+
 @contextmanager
 def readable(path: Path | str | None, problem: str, next_step: str, *errors: type[Exception]) -> Iterator[None]:
     """Turn ``errors`` of the block into a UserError that names the file, the problem and the next step."""
     try:
         yield
     except errors as error:
-        raise UserError(f"{path}: {problem} ({short(error)}); {next_step}") from error
+        start = _start(path)
+        if start.startswith("version https://git-lfs"):
+            raise UserError(f"{path}: is a Git LFS pointer, not the file; fetch it with `git lfs pull`") from error
+        if start.startswith(("<!doctype html", "<html")):
+            raise UserError(f"{path}: is a web page, not the file; download it again, signed in if need be") from error
+        reason = error.__cause__ if isinstance(error, RasterioIOError) and error.__cause__ else error  # GDAL's words
+        raise UserError(f"{path}: {problem} ({short(reason)}); {next_step}") from error
+
+
+def _start(path: Path | str | None) -> str:
+    """Return how a file begins, in small letters; nothing where it cannot be read."""
+    with suppress(OSError), open(path or "", "rb") as file:
+        return file.read(64).decode("ascii", "ignore").lstrip().lower()
+    return ""
 
 
 def open_raster(path: Path) -> rasterio.DatasetReader:
-    """Open a raster file of any format GDAL reads; raise a UserError where it is missing or no image."""
+    """Open a raster file (`formats.DRIVERS`); raise a UserError where it is missing, no image, or its grid is none."""
+    check_kind(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     mend = "fetch or export it again"
     with readable(path, "cannot be read as an image", mend, RasterioIOError), warnings.catch_warnings():
         # Images without georeference are declared as such and checked in scenes.open_image.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(path, num_threads="all_cpus")
+        source = formats.open_file(path)
+    numbers = source.transform[:6]
+    across, down = (math.hypot(*numbers[axis : 4 + axis : 3]) for axis in (0, 1))
+    is_grid = all(abs(number) < 1e12 for number in numbers) and abs(source.transform.determinant) > 1e-6 * across * down
+    kinds = {kind for kind in source.dtypes if kind.startswith("complex")}
+    if not is_grid or across * down == 0 or kinds:
+        source.close()
+        if kinds:
+            raise UserError(f"{path}: holds complex numbers; write their amplitude as float32 first")
+        mend = "georeference it again (gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM FILE)"
+        raise UserError(f"{path}: its geotransform {numbers} makes no grid; {mend}")
+    return source
 
 
 def read_raster(
@@ -83,9 +119,19 @@ def read_raster(
     return values.astype(np.float32).filled(np.nan) if masked else values
 
 
-def check_finite(values: np.ndarray, nodata: float | None, path: Path, window: Window) -> None:
-    """Raise a UserError for NaN and infinite values where NaN is not the declared no-data value."""
-    if values.dtype.kind != "f" or (nodata is not None and np.isnan(nodata)):
+def read_mask(source: rasterio.DatasetReader, path: Path | None, window: Window) -> np.ndarray:
+    """Read a mask's codes in a window, (rows, cols); UserError where its bands differ, as those of a painted one do."""
+    bands = [number for number, tag in enumerate(source.colorinterp, 1) if tag != ColorInterp.alpha]
+    codes = read_raster(source, path, window, bands or [1])
+    if (codes != codes[0]).any():
+        problem = f"its {len(codes)} bands differ, so it holds colours or several masks"
+        raise UserError(f"{path}: {problem}; write one band, 1 where landslide and 0 elsewhere")
+    return codes[0]
+
+
+def check_finite(values: np.ndarray, nodata: Nodata, path: Path, window: Window) -> None:
+    """Raise a UserError for NaN and infinite values where no value is declared as no data."""
+    if values.dtype.kind != "f" or holdable(nodata, values.dtype):
         return
     if bad := values.size - int(np.isfinite(values).sum()):
         where = f"{bad} NaN or infinite values near row {window.row}, column {window.col}"
@@ -93,25 +139,24 @@ def check_finite(values: np.ndarray, nodata: float | None, path: Path, window: W
         raise UserError(f"{path}: {where}; {mend}")
 
 
-def holdable(nodata: float | None, dtype: np.dtype) -> float | None:
-    """Return ``nodata``, or None where ``dtype`` cannot hold it: such a value occurs nowhere."""
-    if nodata is None or dtype.kind not in "iu":
-        return nodata
+def holdable(nodata: Nodata, dtype: np.dtype) -> tuple[float, ...]:
+    """Return the values of ``nodata`` that ``dtype`` can hold, others occur nowhere; of fractions NaN too, if any."""
+    values = () if nodata is None else nodata if isinstance(nodata, tuple) else (nodata,)
+    if dtype.kind not in "iu":
+        return (*values, math.nan) if values else ()
     limits = np.iinfo(dtype)
-    return nodata if float(nodata).is_integer() and limits.min <= nodata <= limits.max else None
+    return tuple(value for value in values if float(value).is_integer() and limits.min <= value <= limits.max)
 
 
-def valid_pixels(values: np.ndarray, nodata: float | None) -> np.ndarray:
+def valid_pixels(values: np.ndarray, nodata: Nodata) -> np.ndarray:
     """Return (height, width) True where ``values`` (bands, height, width) hold data.
 
-    A pixel is no data where *every* band has that value (single zeros are dark pixels); NaN: where any is not finite.
+    A pixel is no data where *every* band has one such value (single zeros are dark pixels), or *any* is not finite.
     """
-    nodata = holdable(nodata, values.dtype)
-    if nodata is None:
-        return np.ones(values.shape[1:], bool)
-    if np.isnan(nodata):
-        return np.isfinite(values).all(axis=0)
-    return (values != values.dtype.type(nodata)).any(axis=0)
+    valid = np.ones(values.shape[1:], bool)
+    for value in holdable(nodata, values.dtype):
+        valid &= np.isfinite(values).all(0) if np.isnan(value) else (values != values.dtype.type(value)).any(0)
+    return valid
 
 
 def band_names(source: rasterio.DatasetReader) -> tuple[str, ...]:
@@ -122,8 +167,11 @@ def band_names(source: rasterio.DatasetReader) -> tuple[str, ...]:
 def check_north_up(path: Path, crs: CRS | None, transform: Affine) -> None:
     """Raise a UserError for a rotated, sheared or flipped grid."""
     turned = max(abs(transform.b), abs(transform.d)) > 1e-6 * abs(transform.a)
+    if crs is not None and transform.is_identity:
+        mend = "give it one (gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM FILE)"
+        raise UserError(f"{path}: has a coordinate system and no geotransform; {mend}")
     if crs is not None and (turned or transform.a <= 0 or transform.e >= 0):
-        mend = f"warp it north-up first (gdalwarp {path.name} north_up.tif)"
+        mend = f"warp it north-up first (rio warp {path.name} north_up.tif --dst-crs {crs.to_string()})"
         raise UserError(f"{path}: its grid is rotated or flipped; {mend}")
 
 

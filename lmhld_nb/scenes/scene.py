@@ -8,22 +8,24 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
-import pyogrio
 import rasterio
 import rasterio.windows
 import shapely
 from affine import Affine
 from rasterio.features import rasterize
 from rasterio.transform import array_bounds
+from scipy.ndimage import binary_opening
 from shapely.geometry import box
 
 from lmhld_nb.config import UserError
-from lmhld_nb.scenes import arrays, mosaics, rasters
+from lmhld_nb.scenes import arrays, mosaics, rasters, vectors
 from lmhld_nb.scenes.mosaics import Raster
-from lmhld_nb.scenes.rasters import Window, readable
+from lmhld_nb.scenes.rasters import Nodata, Window, readable
+from lmhld_nb.scenes.vectors import TRUE_LAYER as TRUE_LAYER
 
 BANDS = ("blue", "green", "red", "nir")
-TRUE_LAYER = "true landslides"  # of a synthetic scene's polygons: as they are, not as an interpreter draws them
+WHITE_OF_FLOATS = (1.0, 255.0)
+LEAST_RUN = 16  # px of an edge, that may be no data
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,9 @@ class Scene:
     image: Path  # raster file (any format GDAL reads) or array file (.npy, .mat, .h5/.hdf5)
     bands: tuple[str, ...]  # names in file order: ``blue``, ``green``, ``red``, ``nir``, others as you like
     mask: Path | None = None  # raster or array file with landslide codes
-    polygons: Path | None = None  # vector file (.gpkg, .shp, .geojson) of landslides, in any coordinate system
+    polygons: Path | None = None  # vector file (`vectors.SUFFIXES`) of landslides, in any coordinate system
+    layer: str | None = None  # of that file, where it has several
+    where: str | None = None  # which of its features are landslides, as in SQL: ``class = 'slide'``
     unlabelled_is_background: bool = False  # with neither of them, the image is known to be free of landslides
     dem: Path | None = None  # elevation raster in metres on the image's grid
     split: str | None = None  # ``train``, ``val`` or ``test`` where the data set fixes it
@@ -45,7 +49,7 @@ class Scene:
     channels: str = "first"  # or ``last``, for array files
     landslide_codes: tuple[int, ...] = (1,)  # values in ``mask`` that mean landslide
     label_nodata_codes: tuple[int, ...] = (255,)  # and not labelled; any other value is background
-    nodata: float | None = None  # value in the image that means no data; None to take the file's own declaration
+    nodata: Nodata = None  # value or values in the image that mean no data; None to take the file's own declaration
     scale: float = 1.0  # of stored values to reflectance (for display and indices; patches keep stored values)
     resolution_m: float | None = None  # ground size of a pixel in metres, where known
     georeferenced: bool = True  # False for PNG patches and the like, which need no coordinate system
@@ -69,6 +73,16 @@ class Image:
         values = self._raster.read(window, [self.scene.bands.index(band) for band in bands])
         rasters.check_finite(values, self.nodata, self.scene.image, window)
         return values
+
+    def check_names(self) -> None:
+        """Raise a UserError where the file's own names of its bands are those declared, in another order."""
+        for number, (name, declared) in enumerate(zip(self._raster.names, self.scene.bands, strict=False), 1):
+            own = mosaics.SENTINEL_2.get(name, name)
+            if own != declared and own in self.scene.bands:
+                file = self.scene.image
+                names = f"band {number} is {name} by the file and {declared} by its description"
+                rename = f"or the file (rio edit-info -b {number} --description {declared} {file.name})"
+                raise UserError(f"{file}: {names}; correct `bands:`, {rename}")
 
     def window_transform(self, window: Window) -> Affine:
         return rasterio.windows.transform(window.as_rasterio, self.transform)
@@ -107,16 +121,27 @@ def open_image(scene: Scene, others: Sequence[Path] = (), resolution_m: float | 
         with arrays.open_array(scene.image, scene.image_key) as array:
             yield _array_image(scene, array)
         return
-    with mosaics.open_files([scene.image, *others], scene.nodata, resolution_m) as raster:
+    with mosaics.open_files([scene.image, *others], scene.nodata, resolution_m, len(scene.bands)) as raster:
         _check_band_count(scene, raster.count)
         if scene.georeferenced and raster.crs is None:
-            mend = "assign one (gdal_edit.py -a_srs EPSG:… FILE) or declare `georeferenced: false`"
-            raise UserError(f"{scene.image}: has no coordinate system; {mend}")
+            raise UserError(f"{scene.image}: {_unplaced(scene.image)}; or declare `georeferenced: false` in a data set")
         yield Image(scene, raster)
 
 
+def _unplaced(path: Path) -> str:
+    """Say why an image has no place on Earth, and what to do."""
+    if not arrays.is_array_file(path):
+        with rasters.open_raster(path) as source:
+            if source.gcps[0]:
+                to = source.gcps[1].to_string() if source.gcps[1] else "EPSG:…"
+                return f"is placed by control points only; warp it (rio warp {path.name} warped.tif --dst-crs {to})"
+            if source.crs is not None:
+                return f"its coordinate system is local; assign the true one (rio edit-info --crs EPSG:… {path.name})"
+    return f"has no coordinate system; assign one (rio edit-info --crs EPSG:… {path.name})"
+
+
 @contextmanager
-def open_labels(scene: Scene, image: Image, layer: str | int = 0) -> Iterator[Labels]:
+def open_labels(scene: Scene, image: Image, layer: str | None = None) -> Iterator[Labels]:
     """Open a scene's mask, or a layer of polygons, to be read on an image's grid; a UserError says what is wrong."""
     if layer and scene.mask is not None:
         raise UserError(f"{scene.mask}: a mask has no layer '{layer}'; only polygons of synthetic scenes do")
@@ -125,9 +150,10 @@ def open_labels(scene: Scene, image: Image, layer: str | int = 0) -> Iterator[La
             yield _array_labels(scene, array, image.shape)
     elif scene.mask is not None:
         with rasters.open_raster(scene.mask) as source:
-            mend = f"export the mask on the image's grid ({_warp_to(image, scene.mask)})"
+            command = f"rio warp {scene.mask.name} aligned.tif --like {scene.image.name}"
+            mend = f"export the mask on the image's grid ({command})"
             _check_grid(scene.mask, source, image, mend)
-            yield Labels(lambda window: _decode(scene, rasters.read_raster(source, scene.mask, window, [1])[0]))
+            yield Labels(lambda window: _decode(scene, rasters.read_mask(source, scene.mask, window)))
     elif scene.polygons is not None:
         yield _polygon_labels(scene, image, layer)
     elif scene.unlabelled_is_background:
@@ -137,24 +163,20 @@ def open_labels(scene: Scene, image: Image, layer: str | int = 0) -> Iterator[La
         raise UserError(f"{scene.image}: no mask and no polygons; {mend}")
 
 
-def read_polygons(scene: Scene, image: Image, layer: str | int = 0) -> gpd.GeoSeries:
+def read_polygons(scene: Scene, image: Image, layer: str | None = None) -> gpd.GeoSeries:
     """Read the landslide polygons that meet the scene, repaired and in the image's coordinate system."""
     assert scene.polygons is not None
-    return read_polygon_table(scene.polygons, image, layer).geometry
+    return read_polygon_table(scene.polygons, image, layer or scene.layer, scene.where).geometry
 
 
-def read_polygon_table(path: Path, image: Image, layer: str | int = 0) -> gpd.GeoDataFrame:
+def read_polygon_table(
+    path: Path, image: Image, layer: str | None = None, where: str | None = None
+) -> gpd.GeoDataFrame:
     """Read polygons as `read_polygons`, with columns; ``attrs``: how many were ``repaired``, the file's ``crs``."""
     if image.crs is None:
-        mend = "assign one (gdal_edit.py -a_srs EPSG:… FILE) or rasterise the polygons"
-        raise UserError(f"{image.scene.image}: has no coordinate system to lay {path.name} over; {mend}")
-    failures = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError)
-    with readable(path, "cannot be read as polygons", "export it again as GeoPackage", *failures):
-        table = pyogrio.read_dataframe(path, layer=layer)
-    if not isinstance(table, gpd.GeoDataFrame) or len(table) == 0:
-        raise UserError(f"{path}: the inventory is empty; give the file that holds the landslide polygons")
-    if table.crs is None:
-        raise UserError(f"{path}: has no coordinate system; assign one in a GIS, or supply the .prj file")
+        problem = f"{_unplaced(image.scene.image)}; until then {path.name} cannot be laid over it"
+        raise UserError(f"{image.scene.image}: {problem}")
+    table = vectors.read(path, layer, where)
     shapes = table.geometry[~(table.geometry.isna() | table.geometry.is_empty)].to_crs(image.crs)
     unfit = ~shapes.is_valid | (shapes.geom_type == "GeometryCollection")
     # buffer(0) drops the lines and points that are left over: they cover no ground, yet would be drawn.
@@ -178,6 +200,23 @@ def read_all(scene: Scene, bands: Sequence[str] = BANDS) -> tuple[np.ndarray, np
         whole = Window(0, 0, *image.shape)
         values = image.read(whole, bands)
         return values, labels.read(whole), image.valid(values)
+
+
+def pure(image: Image, window: Window) -> tuple[np.ndarray, np.ndarray]:
+    """Return where a window is pure white or black in all bands, and where it is that or no data."""
+    values = image.read(window, image.scene.bands)
+    valid = image.valid(values)
+    ends = (0, np.iinfo(values.dtype).max) if values.dtype.kind in "iu" else (0, *WHITE_OF_FLOATS)
+    is_pure = valid & np.any([(values == end).all(axis=0) for end in ends], axis=0)
+    return is_pure, is_pure | ~valid
+
+
+def pure_edges(image: Image) -> list[np.ndarray]:
+    """Return where the top, bottom, left and right edges are `pure` in runs of at least `LEAST_RUN` pixels."""
+    height, width = image.shape
+    sides = [Window(row, 0, 1, width) for row in (0, height - 1)]
+    sides += [Window(0, col, height, 1) for col in (0, width - 1)]
+    return [binary_opening(pure(image, side)[0].ravel(), np.ones(LEAST_RUN)) for side in sides]
 
 
 def read_dem(scene: Scene, window: Window | None = None) -> np.ndarray:
@@ -209,14 +248,6 @@ def _check_grid(path: Path, source: rasterio.DatasetReader, image: Image, mend: 
     other_crs = source.crs is not None and image.crs is not None and source.crs != image.crs
     if other_crs or shift[[2, 5]].max() > 0.5 * pixel or shift[[0, 1, 3, 4]].max() > 1e-3 * pixel:
         raise UserError(f"{path}: lies on another grid than {name}; {mend}")
-
-
-def _warp_to(image: Image, path: Path) -> str:
-    """Return the command that puts a mask on an image's grid."""
-    left, bottom, right, top = array_bounds(*image.shape, image.transform)
-    epsg = image.crs.to_epsg() if image.crs is not None else None
-    grid = f"-t_srs {f'EPSG:{epsg}' if epsg else 'CRS'} -te {left:.10g} {bottom:.10g} {right:.10g} {top:.10g}"
-    return f"gdalwarp {grid} -ts {image.shape[1]} {image.shape[0]} -r near {path.name} aligned.tif"
 
 
 def _decode(scene: Scene, codes: np.ndarray) -> np.ndarray:
@@ -266,7 +297,7 @@ def _slices(window: Window) -> tuple[slice, slice]:
     return slice(window.row, window.row + window.height), slice(window.col, window.col + window.width)
 
 
-def _polygon_labels(scene: Scene, image: Image, layer: str | int) -> Labels:
+def _polygon_labels(scene: Scene, image: Image, layer: str | None) -> Labels:
     polygons = read_polygons(scene, image, layer)
     shapes, index = polygons.to_numpy(), polygons.sindex
 

@@ -8,7 +8,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -21,8 +23,9 @@ from pydantic import TypeAdapter
 from lmhld_nb import config, seals, twin
 from lmhld_nb.config import UserError
 from lmhld_nb.processes import cores
-from lmhld_nb.scenes.rasters import readable
-from lmhld_nb.scenes.scene import Scene, open_image, open_labels
+from lmhld_nb.scenes.arrays import is_array_file
+from lmhld_nb.scenes.rasters import check_whole, readable
+from lmhld_nb.scenes.scene import Scene, open_image, open_labels, pure_edges
 from lmhld_nb.sources import archives, discovery, download, files, fingerprints, github
 from lmhld_nb.sources import layout as layouts
 from lmhld_nb.sources.checking import check
@@ -116,10 +119,11 @@ def get(name: str, from_path: Path | None = None, progress: bool = True, layout:
             root = _root(home, description, from_path, progress)
             scenes = _read_layout(home, root, description, progress)
             # Open some scenes, evenly spread, so that a wrong description is refused at once and not hours later.
-            for scene in (*scenes[:: max(len(scenes) // _OPENED, 1)], scenes[-1]):
-                with open_image(scene) as image, ExitStack() as stack:
-                    if scene.mask is not None or scene.polygons is not None:
-                        stack.enter_context(open_labels(scene, image))
+            for line in _doubts([*scenes[:: max(len(scenes) // _OPENED, 1)], scenes[-1]], description):
+                _tell(line)
+            for file in {file for scene in scenes for file in (scene.image, scene.mask) if file is not None}:
+                if not is_array_file(file):  # which is as long as its header says, or not opened
+                    check_whole(file)
             fingerprint = ""
         hashes = fingerprints.hashes_of(scenes, root, home / "hashes.json", progress)
         inside = root.resolve().is_relative_to(home.resolve())
@@ -134,6 +138,34 @@ def get(name: str, from_path: Path | None = None, progress: bool = True, layout:
         }
         config.write_json(home / "dataset.json", seals.sealed(state, home, ()))
     return load(name)
+
+
+def _tell(line: str) -> None:
+    print(config.printable(f"lmhld: {line}"), file=sys.stderr)
+
+
+def _doubts(scenes: Sequence[Scene], layout: layouts.Layout) -> Iterator[str]:
+    """Yield what a reader of some scenes must know; UserError where a description cannot be theirs."""
+    pooled: dict[tuple[Any, ...], tuple[Scene, Counter[int]]] = {}
+    edges: dict[Path, bool] = {}
+    stated = "landslide_codes" in layout.model_fields_set or any(part.landslide_codes for part in layout.parts)
+    for number, scene in enumerate(scenes):
+        with open_image(scene) as image, ExitStack() as stack:
+            if scene.mask is not None or scene.polygons is not None:
+                stack.enter_context(open_labels(scene, image))
+            image.check_names()
+            edges[scene.image] = any(edge.any() for edge in pure_edges(image))
+        if scene.mask is not None and scene.mask not in {earlier.mask for earlier in scenes[:number]}:
+            if (codes := files.codes_in(scene.mask, scene.mask_key)) is None:
+                yield files.check_codes(scene, codes, "", stated)
+            else:
+                pooled.setdefault((scene.area, scene.landslide_codes), (scene, Counter()))[1].update(codes)
+    for scene, counts in pooled.values():
+        if told := files.check_codes(scene, counts, f"`landslide_codes: {list(scene.landslide_codes)}`", stated):
+            yield told
+    if found := [path for path, is_pure in edges.items() if is_pure]:
+        problem = f"{len(found)} of {len(edges)} images have an edge of pure black or white, like {found[0].name}"
+        yield f"{problem}; where nothing was imaged there, declare it as no data (`nodata: 0`)"
 
 
 def _changed(home: Path) -> list[Path]:
@@ -173,9 +205,10 @@ def _root(home: Path, description: Description, from_path: Path | None, progress
         path = from_path.expanduser().resolve()
         if not path.exists():
             raise UserError(f"{path}: no such file or folder; correct --from")
-        if path.is_dir() and files.list_files(path):
-            return path
         packed = [path] if path.is_file() else sorted(filter(archives.is_archive, path.iterdir()))
+        # A map or a picture may lie beside archives that hold the data.
+        if path.is_dir() and files.list_files(path) and not (packed and not _fits(path, description)):
+            return path
         if not packed:
             raise UserError(f"{path}: holds neither images nor archives; give the folder that holds the data")
         return _unpack(home, packed, progress)
@@ -194,6 +227,15 @@ def _root(home: Path, description: Description, from_path: Path | None, progress
     where = source.where if isinstance(source, Local) else ""
     problem = f"data set '{description.name}' is not downloaded by itself ({where}); get it and give its place"
     raise UserError(f"{problem}: lmhld data get {description.name} --from FOLDER")
+
+
+def _fits(root: Path, description: Description) -> bool:
+    """Say whether the files below ``root`` are a data set as they lie."""
+    with suppress(UserError):
+        discovers = description.layout == "discover" and not description.parts
+        layout = discovery.discover(root, description)[0] if discovers else description
+        return bool(layouts.resolve(root, layout, description.name))
+    return False
 
 
 def _verified(root: Path, scenes: list[Scene], source: github.GitHub) -> str:
@@ -229,7 +271,7 @@ def _read_layout(home: Path, root: Path, description: Description, progress: boo
             raise UserError(f"{error}; complete {template} and repeat with --layout {template}") from error
         if progress:
             print(text)
-    return layouts.resolve(root, layout, description.name)
+    return layouts.resolve(root, layout, description.name, _tell)
 
 
 def _save_template(home: Path, text: str) -> Path:
@@ -251,7 +293,10 @@ def _state(home: Path) -> dict[str, Any] | None:
 def _encoded(scene: Scene, root: Path) -> dict[str, Any]:
     entry: dict[str, Any] = _SCENE.dump_python(scene, exclude_defaults=True)
     entry |= {key: os.path.relpath(entry[key], root) for key in fingerprints.PATHS if key in entry}
-    return entry | ({"nodata": "nan"} if scene.nodata != scene.nodata else {})  # JSON has no NaN
+    # JSON has no NaN.
+    if isinstance(scene.nodata, tuple):
+        return entry | {"nodata": [str(value) for value in scene.nodata]}
+    return entry | ({"nodata": "nan"} if scene.nodata != scene.nodata else {})
 
 
 def _decoded(entry: dict[str, Any], root: Path) -> Scene:

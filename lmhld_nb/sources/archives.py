@@ -5,12 +5,13 @@ import lzma
 import re
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
@@ -21,15 +22,31 @@ from lmhld_nb.scenes import rasters
 
 MARKER = ".extracted.json"
 _SUFFIX = re.compile(r"\.(zip|tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz)|rar|7z)$", re.IGNORECASE)
-_CLUTTER = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"}
+_VOLUME = re.compile(r"\.(\d{3}|z\d\d|part\d+\.rar)$", re.IGNORECASE)
+_CLUTTER = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", MARKER}
 Take = Callable[[str], str | None]  # from a member's name to the path it is written to, None to leave it out
 # What an archive may grow to.
 FILES = 2_000_000  # nested archives included
 RATIO = 200.0  # unpacked bytes for one packed byte; masks of zeros pack a thousandfold in all innocence, so
 FLOOR = 1 << 30  # it is judged only above so many unpacked bytes
+HEADER = 1 << 16  # bytes of a member's name and attributes; tar allows 8 GB, which Python reads into memory
 RESERVE = 256 << 20  # bytes that stay free on the disk
+LONGEST = 1000  # bytes of a member's path
 DEPTH = 3  # archives inside archives
-_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
+_DAMAGED = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError, OverflowError,
+    struct.error,
+)  # fmt: skip
+
+
+class _Member(tarfile.TarInfo):
+    """A member of a tar whose extended header is refused where it is large."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        extended = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE)
+        if self.type in (*extended, tarfile.SOLARIS_XHDTYPE) and not 0 <= self.size <= HEADER:
+            raise tarfile.ReadError(f"a header of {self.size} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc]
 
 
 @dataclass
@@ -41,6 +58,7 @@ class _Unpacking:
     bytes: float
     bar: tqdm
     take: Take
+    names: set[str] = field(default_factory=set)
 
     def count(self, size: int) -> None:
         """Count a member before it is written; refuse too many, or too many bytes."""
@@ -55,8 +73,8 @@ class _Unpacking:
 
 
 def is_archive(path: Path) -> bool:
-    """Say whether ``path`` is named like an archive (also of the kinds that are refused: rar, 7z)."""
-    return _SUFFIX.search(path.name) is not None
+    """Say whether ``path`` is named like an archive (also of the kinds that are refused: rar, 7z, volumes)."""
+    return (_SUFFIX.search(path.name) or _VOLUME.search(path.name)) is not None
 
 
 def stem(path: Path, label: str = "") -> str:
@@ -69,6 +87,9 @@ def extract(archive: Path, folder: Path, progress: bool = True, take: Take = str
 
     ``take`` chooses among the members of a tar. UserError for no archive, damaged, encrypted, too large or unsafe ones.
     """
+    config.check_kind(archive)
+    if _VOLUME.search(archive.name) or archive.with_suffix(".z01").exists():
+        raise UserError(f"{archive}: is one volume of several; unpack them (7-Zip) and give the folder with --from")
     with rasters.readable(archive, "cannot be read", "give an archive that exists", OSError):
         status = archive.stat()
     seal = {"archive": archive.name, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
@@ -114,18 +135,19 @@ def _unzip(archive: Path, folder: Path, state: _Unpacking, label: str) -> None:
     with _open_zip(archive) as source:
         for entry in source.infolist():
             plain = stat.S_IFMT(entry.external_attr >> 16) in (0, stat.S_IFREG, stat.S_IFDIR)
-            if name := _member_name(entry.filename, plain, entry.filename.endswith("/"), folder, label):
+            if name := _member_name(entry.orig_filename, plain, entry.filename.endswith("/"), folder, label, state):
                 state.count(entry.file_size)
                 entry.filename = name
                 source.extract(entry, folder)
 
 
 def _untar(archive: Path, folder: Path, state: _Unpacking, label: str) -> None:
-    with tarfile.open(archive, "r:*") as source:
+    with tarfile.open(archive, "r:*", tarinfo=_Member) as source:
         for entry in source:
             if (taken := state.take(entry.name)) is None:
+                state.count(entry.size)  # it is read, though not written
                 continue
-            if name := _member_name(taken, entry.isfile() or entry.isdir(), entry.isdir(), folder, label):
+            if name := _member_name(taken, entry.isfile() or entry.isdir(), entry.isdir(), folder, label, state):
                 state.count(entry.size)
                 # Files get the rights of this user's umask, not those of whoever packed them.
                 source.extract(entry.replace(name=name, deep=False), folder, set_attrs=False, filter="data")
@@ -139,7 +161,7 @@ def _open_zip(archive: Path) -> zipfile.ZipFile:
     return zipfile.ZipFile(archive)
 
 
-def _member_name(name: str, plain: bool, is_folder: bool, folder: Path, label: str) -> str | None:
+def _member_name(name: str, plain: bool, is_folder: bool, folder: Path, label: str, state: _Unpacking) -> str | None:
     """Return the path below ``folder`` that a member is written to, None for folders and clutter; refuse others."""
     if not plain:
         raise UserError(f"{label}: member {name!r} is a link or a device; unpack it by hand if you trust it")
@@ -148,6 +170,12 @@ def _member_name(name: str, plain: bool, is_folder: bool, folder: Path, label: s
         raise UserError(f"{label}: member {name!r} would be written outside the folder; do not trust this archive")
     if is_folder or _CLUTTER.intersection(path.parts):
         return None
-    if (folder / path).exists():
-        raise UserError(f"{label}: holds {str(path)!r} twice; unpack it by hand and keep the right one")
+    if not path.name or len(name.encode(errors="surrogateescape")) > LONGEST:
+        raise UserError(f"{label}: member {name[:80]!r} has no name, or too long a one; unpack it by hand")
+    # Some file systems take a.tif and A.tif for one: what is unpacked must not depend on it.
+    key = str(folder / path).casefold()
+    if key in state.names or (folder / path).exists():
+        problem = f"holds {str(path)!r} twice, or once more in capitals"
+        raise UserError(f"{label}: {problem}; unpack it by hand and keep the right one")
+    state.names.add(key)
     return str(path)

@@ -3,10 +3,9 @@
 from contextlib import suppress
 from pathlib import Path
 
-import pyogrio
-
 from lmhld_nb.config import UserError
-from lmhld_nb.scenes import arrays, rasters
+from lmhld_nb.scenes import arrays, vectors
+from lmhld_nb.scenes.scene import Scene, open_image
 from lmhld_nb.sources import archives, discovery, files
 from lmhld_nb.sources.descriptions import catalogue
 from lmhld_nb.sources.layout import Layout, resolve
@@ -21,12 +20,8 @@ def check(path: Path) -> str:
     if not path.is_file():
         raise UserError(f"{path}: no such file or folder; correct the path")
     suffix = path.suffix.lower()
-    if suffix in files.VECTORS:
-        failures = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError)
-        with rasters.readable(path, "cannot be read as polygons", "export it again as GeoPackage", *failures):
-            info = pyogrio.read_info(path)
-        grid = info["crs"] or "no coordinate system"
-        return f"{path.name}: {info['features']} features ({info['geometry_type']}), {grid}"
+    if path.name.lower().endswith(vectors.SUFFIXES):
+        return "\n".join(_describe_layer(path, name, kind) for name, kind in vectors.layers(path).items())
     if suffix in files.SUFFIXES:
         keys: list[str | None] = [*arrays.array_keys(path)] if arrays.is_array_file(path) else []
         return "\n".join(_describe_image(path, key) for key in keys or [None])
@@ -48,7 +43,9 @@ def _describe_folder(root: Path) -> str:
         with suppress(UserError):  # it is another data set
             scenes = resolve(root, description, name)
             areas = ", ".join(dict.fromkeys(scene.area for scene in scenes))
-            lines.append(f"fits the data set '{name}': {len(scenes)} scenes, areas {areas}")
+            lines.append(f"fits the data set '{name}': {len(scenes)} scenes, areas {areas}" + _unread(scenes[0]))
+    if packed := sum(archives.is_archive(entry) for entry in root.iterdir()):
+        lines[0] += f", {packed} archives"
     if len(lines) > 1:
         return "\n".join(lines)
     try:
@@ -60,6 +57,22 @@ def _describe_folder(root: Path) -> str:
         if isinstance(error, discovery.Ambiguous):
             lines += ["template for --layout:", error.template.rstrip()]
     return "\n".join(lines)
+
+
+def _unread(scene: Scene) -> str:
+    try:
+        with open_image(scene):
+            return ""
+    except UserError as error:
+        return f"; but {error}"
+
+
+def _describe_layer(path: Path, name: str, geometry: str | None) -> str:
+    if geometry is None:
+        return f"{path.name} [{name}]: a table without geometry"
+    table = vectors.read(path, name)
+    types, grid = ", ".join(table.geom_type.dropna().unique()), table.crs.to_string()
+    return f"{path.name} [{name}]: {len(table)} features ({types}), {grid}"
 
 
 def _describe_image(path: Path, key: str | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -55,8 +56,17 @@ class Description(Layout):
 
 
 def catalogue() -> dict[str, Description]:
-    """Return the data sets by name: those of ``params/data``, and of ``LMHLD_WORKDIR`` where that is elsewhere."""
-    return {name: describe(name) for name in sorted(_paths())}
+    """Return the data sets by name: those of ``params/data``, and of ``LMHLD_WORKDIR`` where that is elsewhere.
+
+    A description that is wrong is told, and left out: it stops nobody who works with another.
+    """
+    described: dict[str, Description] = {}
+    for name in sorted(_paths()):
+        try:
+            described[name] = describe(name)
+        except UserError as error:
+            print(f"lmhld: {error} (data set left out)", file=sys.stderr)
+    return described
 
 
 def _paths() -> dict[str, Path]:

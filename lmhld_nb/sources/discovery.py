@@ -228,7 +228,7 @@ def _landslide_codes(root: Path, mask: Group, declared: Layout) -> tuple[int, ..
         codes = codes_in(root / path)
         if codes is None:
             raise Ambiguous(f"{root / path}: holds values that are not whole numbers, hence no landslide codes")
-        values |= codes
+        values.update(codes)
         if not any(values <= known for known in allowed):
             listed = ", ".join(map(str, sorted(values)[:6]))
             raise Ambiguous(f"{root / path}: mask codes {listed}: which of them mean landslide is not clear")

@@ -4,12 +4,12 @@ A transfer goes on where the last one stopped: LMHLD's archives are large, and p
 """
 
 import os
-import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import requests
+from pydantic import Field, ValidationError
 from tqdm import tqdm
 
 from lmhld_nb import __version__, config
@@ -26,6 +26,8 @@ PAUSE = 2.0  # seconds before the next attempt, doubled with each that brings no
 # Whole bytes: a packed transfer could not be resumed at a byte position.
 _HEADERS = {"User-Agent": f"lmhld-nb/{__version__}", "Accept-Encoding": "identity"}
 _CHUNK = 1 << 16  # what a stall costs at most
+_LARGEST_RECORD = 16 << 20  # bytes
+_LARGEST_FILE = 100 << 30  # bytes, where the size is not known beforehand
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 
 
@@ -39,21 +41,46 @@ class RemoteFile:
     md5: str | None = None
 
 
+class _Links(config.Strict, extra="ignore"):
+    address: str = Field(alias="self", pattern=r"^https?://")
+
+
+class _Entry(config.Strict, extra="ignore"):
+    key: str
+    size: int = Field(ge=1, lt=2**50)
+    checksum: str = Field(pattern=r"^md5:[0-9a-f]{32}$")
+    links: _Links
+
+
+class _Record(config.Strict, extra="ignore"):
+    """What is read of a record of Zenodo."""
+
+    files: tuple[_Entry, ...] = Field(min_length=1, max_length=10_000)
+
+
+def _answer(address: str) -> bytes:
+    """Return what a server answers; requests' error where it is longer than a record can be, or takes over a minute."""
+    content, end = b"", time.monotonic() + 60
+    with requests.get(address, headers=_HEADERS, timeout=TIMEOUT, stream=True) as answer:
+        for chunk in answer.iter_content(_CHUNK):
+            content += chunk
+            if len(content) > _LARGEST_RECORD or time.monotonic() > end:
+                raise requests.RequestException("it does not end")
+    return content
+
+
 def list_files(doi: str) -> list[RemoteFile]:
     """List the files of the Zenodo record that ``doi`` names; UserError if there is no connection or no record."""
     hint = "try later, or download its files in a browser and adopt them with --from FOLDER"
     address = f"{os.environ.get(API_VARIABLE, API).rstrip('/')}/{doi.rsplit('.', 1)[-1]}"
-    unfit = (AttributeError, KeyError, TypeError, ValueError)  # a web page, or the record of an error
     try:
-        with rasters.readable(f"doi:{doi}", "the server's answer is not a record with files", hint, *unfit):
-            files = [
-                RemoteFile(str(e["key"]), e["links"]["self"], int(e["size"]), e["checksum"].removeprefix("md5:"))
-                for e in requests.get(address, headers=_HEADERS, timeout=TIMEOUT).json()["files"]
-            ]
+        record = _Record.model_validate_json(_answer(address))
+    except ValidationError as error:  # a web page, or the record of an error
+        problem = f"the server's answer is not a record with files ({config.explain(error)})"
+        raise UserError(f"doi:{doi}: {problem}; {hint}") from error
     except requests.RequestException as error:
         raise UserError(f"doi:{doi}: cannot reach the record ({_reason(error)}); {hint}") from error
-    if not files or not all(re.fullmatch(r"[0-9a-f]{32}", str(file.md5)) for file in files):
-        raise UserError(f"doi:{doi}: the record has no files, or no MD5 for some; {hint}")
+    files = [RemoteFile(e.key, e.links.address, e.size, e.checksum.removeprefix("md5:")) for e in record.files]
     for file in files:
         config.safe_name(file.name, f"doi:{doi}: file")
     return files
@@ -116,7 +143,7 @@ def _transfer(file: RemoteFile, part: Path, bar: tqdm) -> None:
             for chunk in answer.iter_content(_CHUNK):
                 sink.write(chunk)
                 bar.update(len(chunk))
-                if file.size is not None and sink.tell() > file.size:  # cannot be right: no use waiting for the end
+                if sink.tell() > (file.size or _LARGEST_FILE):  # cannot be right: no use waiting for the end
                     break
 
 

@@ -6,7 +6,8 @@ A pattern is a path below a data set's folder in which ``{area}``, ``{split}`` a
 
 import os
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,10 @@ import numpy as np
 
 from lmhld_nb import scenes
 from lmhld_nb.config import UserError
-from lmhld_nb.scenes import arrays, rasters
+from lmhld_nb.scenes import arrays, rasters, vectors
 
 RASTERS = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".img", ".vrt", ".jp2")
 SUFFIXES = (*RASTERS, *arrays.SUFFIXES)
-VECTORS = (".gpkg", ".shp", ".geojson")
 _PLACEHOLDER = re.compile(r"\{(\w*)\}|(\*\*/)|(\*)")
 
 
@@ -38,7 +38,7 @@ def list_files(root: Path) -> list[str]:
             below.clear()
             continue
         seen.add(real)
-        images = (name for name in names if name[0] != "." and name.lower().endswith(SUFFIXES + VECTORS))
+        images = (name for name in names if name[0] != "." and name.lower().endswith(SUFFIXES + vectors.SUFFIXES))
         files += [Path(folder, name).relative_to(root).as_posix() for name in images]
     return sorted(files, key=natural_key)
 
@@ -105,30 +105,66 @@ def read_header(path: Path, key: str | None = None) -> Header:
             raise UserError(f"{path}: {pages}; save each image as one TIFF with its bands together")
         alpha = source.count == 4 and source.colorinterp[3].name == "alpha"
         # A 4-band PNG is always said to have alpha; it is near infrared unless it is opaque throughout.
-        blank = alpha and bool((source.read(4) == np.iinfo(source.dtypes[3]).max).all())
+        opaque = np.iinfo(source.dtypes[3]).max if alpha else 0
+        blank = alpha and all((block == opaque).all() for block in _blocks(path, key, 512, band=4))
         shape, crs = (source.count, source.height, source.width), str(source.crs) if source.crs else None
         resolution = source.res if crs else None
         return Header(shape, np.dtype(source.dtypes[0]), False, crs, resolution, source.nodata, blank)
 
 
-def codes_in(path: Path, key: str | None = None) -> set[int] | None:
-    """Return the values that occur in a mask (some, where there are over 65,536), None if not all are whole numbers."""
-    codes: set[int] = set()
+def codes_in(path: Path, key: str | None = None) -> dict[int, int] | None:
+    """Return the pixels of each value of a mask (of some, where there are over 65,536); None for fractions."""
+    codes: Counter[int] = Counter()
     for block in _blocks(path, key, 512):
-        values = np.unique(block)
+        # Counting takes a tenth of the time that sorting does.
+        if block.dtype == np.uint8:
+            counts = np.bincount(block.ravel())
+            values = np.flatnonzero(counts)
+            counts = counts[values]
+        else:
+            values, counts = np.unique(block, return_counts=True)
         if values.dtype.kind == "f" and not (np.isfinite(values) & (values == np.round(values))).all():
             return None
-        codes.update(int(value) for value in values)
+        codes.update({int(value): int(count) for value, count in zip(values, counts, strict=True)})
         if len(codes) > 2**16:
             break
     return codes
 
 
-def _blocks(path: Path, key: str | None, rows: int) -> Iterator[np.ndarray]:
+def check_codes(scene: scenes.Scene, codes: Mapping[int, int] | None, key: str, stated: bool) -> str:
+    """Return what must be told of the values of a scene's mask (`codes_in`), empty where each is a declared code.
+
+    ``key`` declares landslide codes, ``stated`` says that it was given: only then other values count as background.
+    UserError for what cannot be meant: fractions, no landslide, other values than the usual ones, or no background.
+    """
+    mask, landslide, known = scene.mask, scene.landslide_codes, {*scene.landslide_codes, *scene.label_nodata_codes}
+    if mask is None or codes is None:
+        raise UserError(f"{mask}: holds fractions, no codes; write 1 where landslide and 0 elsewhere")
+    write = f'`rio calc --not-masked -f GTiff -t uint8 "({{}})" {mask.name} codes.tif`'.format
+    listed = ", ".join(f"{code} ({codes[code]:,} px)" for code in sorted(codes)[:6]) + ", …" * (len(codes) > 6)
+    others = codes.keys() - known - {0}
+    if codes.keys().isdisjoint(landslide) and (others or (not stated and any(codes))):
+        raise UserError(f"{mask}: no pixel is {' or '.join(map(str, landslide))}, it holds {listed}; correct {key}")
+    if others:
+        problem = f"{mask.name if stated else mask}: holds {listed}, values without a meaning"
+        if stated:
+            return f"{problem}, taken for background"
+        mend = f"write 1 for all: {write('> (read 1) 0')}"
+        raise UserError(f"{problem}; if they number landslides, {mend}; if they are background, give {key}")
+    if codes.keys() <= known - {0}:
+        mend = f"if the rest was searched, write 0 there: {write(f'== (read 1) {landslide[0]}')}"
+        raise UserError(f"{mask}: holds no background, only {listed}; {mend}")
+    return ""
+
+
+def _blocks(path: Path, key: str | None, rows: int, band: int | None = None) -> Iterator[np.ndarray]:
     if arrays.is_array_file(path):
         with arrays.open_array(path, key) as array:
             yield from (np.asarray(array[start : start + rows]) for start in range(0, array.shape[0], rows))
     else:
         with rasters.open_raster(path) as source:
             for window in scenes.strips((source.height, source.width), rows):
-                yield rasters.read_raster(source, path, window, [1])
+                if band is None:
+                    yield rasters.read_mask(source, path, window)
+                else:
+                    yield rasters.read_raster(source, path, window, [band])

@@ -16,6 +16,7 @@ from lmhld_nb.config import UserError
 from lmhld_nb.scenes.scene import Scene, read_all
 from lmhld_nb.seals import digest_of
 
+_NEW = ("layer", "where")
 PATHS = ("image", "mask", "polygons", "dem")  # fields of a Scene that are files
 _SIDECARS = (".shx", ".dbf", ".prj")  # a Shapefile is several files
 
@@ -24,7 +25,8 @@ def of_scenes(scenes: Sequence[Scene], hashes: Mapping[str, str], root: Path) ->
     """Return 16 hexadecimal digits for the content of scenes (`hashes_of`), wherever it lies."""
     digest = hashlib.sha256()
     for scene in sorted(scenes, key=lambda scene: scene.name):
-        content: dict[str, Any] = asdict(scene)
+        # A new key at its default is left out: fingerprints are as they were before it was there.
+        content = {key: value for key, value in asdict(scene).items() if key not in _NEW or value is not None}
         for key in PATHS:
             path = content.pop(key)
             files = [] if path is None else _with_sidecars(path)

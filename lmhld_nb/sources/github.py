@@ -4,7 +4,7 @@ import os
 import re
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -18,6 +18,7 @@ from lmhld_nb.sources.files import match_files
 from lmhld_nb.sources.layout import Layout, resolve
 
 ADDRESS_VARIABLE = "LMHLD_GITHUB"  # environment variable with another base address (a mirror, or a test server)
+Place = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 class Mosaic(Layout):
@@ -27,7 +28,7 @@ class Mosaic(Layout):
     """
 
     to: str = Field(pattern=r"^\w+$")
-    places: dict[str, tuple[int, int]] = {}
+    places: dict[str, tuple[Place, Place]] = {}
 
 
 class Archive(config.Strict):
@@ -36,7 +37,8 @@ class Archive(config.Strict):
     repository: str = Field(pattern=r"^[\w-][\w.-]*/[\w-][\w.-]*$")
     commit: str = Field(pattern=r"^[0-9a-f]{40}$")
     files: dict[str, str]  # path pattern there → path here, which may hold {id}
-    sorted_as_text: int = 0  # {id} there is a place, from 0, among the numbers 1 to this as text; here the number
+    # {id} there is a place, from 0, among the numbers 1 to this as text; here the number.
+    sorted_as_text: Annotated[int, Field(ge=0, le=100_000)] = 0
     mosaics: tuple[Mosaic, ...] = ()
 
     @cached_property

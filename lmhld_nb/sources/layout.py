@@ -7,9 +7,10 @@ with the same ``{area}``, ``{split}``, ``{id}`` and ``**/``.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -25,6 +26,9 @@ Split = Literal["train", "val", "test"]
 Channels = Literal["first", "last"]
 _SPLIT_WORDS: dict[Split, str] = {"train": "train training", "val": "val valid validation", "test": "test testing"}
 SPLITS = {word: split for split, words in _SPLIT_WORDS.items() for word in words.split()}
+_RUN = r"[^\d\s]*\d{1,9}(-\d{1,9})?"  # of ids
+Code = Annotated[int, Field(ge=-(2**31), lt=2**32)]  # of a pixel in a mask
+Metres = Annotated[float, Field(gt=0, le=1e6)]
 _Images = dict[str, dict[str, str]]  # path → text of each placeholder
 
 
@@ -35,13 +39,15 @@ class Part(config.Strict):
     masks: str | None = None
     polygons: str | None = None
     dem: str | None = None
+    layer: str | None = None
+    where: str | None = None
     exclude: tuple[str, ...] = ()
     area: str | None = None
-    ids: str | None = Field(None, pattern=r"^[^\d\s]*\d+(-\d+)?( [^\d\s]*\d+(-\d+)?)*$")  # what {id} may be: 1-615 ls_7
+    ids: str | None = Field(None, pattern=rf"^{_RUN}( {_RUN})*$")  # what {id} may be: 1-615 ls_7
     split: Split | None = None
     stack: bool = False  # one array file holds many images
     channels: Channels | None = None
-    landslide_codes: tuple[int, ...] | None = None
+    landslide_codes: tuple[Code, ...] | None = None
     optional: bool = False  # may be absent
     unlabelled: bool = False  # images may lack labels, and can be mapped then, but not scored
 
@@ -63,9 +69,13 @@ class Part(config.Strict):
         if self.ids is None:
             return fits
         runs = re.findall(r"(\D*)(\d+)(?:-(\d+))?(?: |$)", self.ids)
-        known = {(word, n) for word, first, last in runs for n in range(int(first), int(last or first) + 1)}
-        ids = {path: re.fullmatch(r"(\D*)(\d+)", text.get("id", "")) for path, text in fits.items()}
-        return {path: fits[path] for path, own in ids.items() if own and (own[1], int(own[2])) in known}
+        ids = {path: re.fullmatch(r"(\D*)(\d{1,9})", text.get("id", "")) for path, text in fits.items()}
+
+        def is_named(own: re.Match[str]) -> bool:
+            number = int(own[2])
+            return any(own[1] == word and int(first) <= number <= int(last or first) for word, first, last in runs)
+
+        return {path: fits[path] for path, own in ids.items() if own and is_named(own)}
 
 
 class Layout(config.Strict):
@@ -79,14 +89,14 @@ class Layout(config.Strict):
     channels: Channels = "first"
     image_key: str | None = None
     mask_key: str | None = None
-    landslide_codes: tuple[int, ...] = (1,)
-    label_nodata_codes: tuple[int, ...] | None = None  # left out: 255, unless that is a landslide code
-    nodata: float | dict[str, float] | None = None  # for all, or by area
-    scale: float = 1.0
-    resolution_m: float | dict[str, float] | None = None  # for all, or by area
+    landslide_codes: tuple[Code, ...] = (1,)
+    label_nodata_codes: tuple[Code, ...] | None = None  # left out: 255, unless that is a landslide code
+    nodata: float | tuple[float, ...] | dict[str, float | tuple[float, ...]] | None = None  # for all, or by area
+    scale: config.Positive = 1.0
+    resolution_m: Metres | dict[str, Metres] | None = None  # for all, or by area
     georeferenced: bool = True
     extra_bands: Literal["error", "ignore"] = "error"
-    patch_size: int | dict[str, int] | None = None  # side of the patches in pixels, for all or by area
+    patch_size: config.Count | dict[str, config.Count] | None = None  # side in pixels, for all or by area
 
     @model_validator(mode="after")
     def _check_codes(self) -> Layout:
@@ -98,9 +108,10 @@ class Layout(config.Strict):
         return self
 
 
-def resolve(root: Path, layout: Layout, name: str) -> list[Scene]:
+def resolve(root: Path, layout: Layout, name: str, tell: Callable[[str], object] = str) -> list[Scene]:
     """Return the Scenes that ``layout`` finds below ``root``, by area (``name`` where none is declared), split, name.
 
+    A split that has images but no masks at all, as competitions publish them, is left out, and ``tell`` is told so.
     UserError where no file fits, images and masks do not pair, two have one name, or an area or split is unknown.
     """
     files = list_files(root)
@@ -111,6 +122,12 @@ def resolve(root: Path, layout: Layout, name: str) -> list[Scene]:
         if not images and not part.optional:
             fits = f"no file fits `images: {part.images}`"
             raise UserError(f"{root}: {fits}; give the right folder, or correct the description")
+        if part.masks not in (None, BACKGROUND) and not part.unlabelled:
+            held = {text.get("split") for text in part.match(part.masks, files).values()}
+            for split in {text.get("split") for text in images.values()} - held if held else ():
+                without = [path for path, text in images.items() if text.get("split") == split]
+                tell(f"{root / without[0]}: no masks in this split ({len(without)} images); it is left out")
+                images = {path: text for path, text in images.items() if path not in without}
         pairs = {kind: _pair(root, part, kind, images, files) for kind in ("masks", "polygons", "dem")}
         for path, captured in images.items():
             beside = {kind: root / pair[path] for kind, pair in pairs.items() if path in pair}
@@ -167,6 +184,7 @@ def _scenes(
         settings[key] = value.get(area) if isinstance(value, dict) else value
     settings |= {"landslide_codes": codes, "label_nodata_codes": nodata_codes(layout, codes), "split": split}
     settings |= {"dem": beside.get("dem"), "channels": part.channels or layout.channels}
+    settings |= {"layer": part.layer, "where": part.where}
     scene = Scene(
         label, area, image, mask=mask, polygons=polygons, unlabelled_is_background=part.masks == BACKGROUND, **settings
     )

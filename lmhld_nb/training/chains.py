@@ -7,7 +7,6 @@ statistics of batch normalisation included) or ``finetune`` (trained on).
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -51,13 +50,6 @@ def paper_schedule(stages: int) -> list[dict[str, Treatment]]:
             row[f"level {level}"] = "frozen"
         rows.append(row)
     return rows[:stages]
-
-
-def orders_of_addition(
-    first: Sequence[str], permuted: Sequence[str], last: Sequence[str]
-) -> dict[str, tuple[str, ...]]:
-    """Return the orders of addition (paper Fig 6): OD1, OD2, … by the permutations of the areas in the middle."""
-    return {f"OD{number}": (*first, *middle, *last) for number, middle in enumerate(permutations(permuted), start=1)}
 
 
 def link(

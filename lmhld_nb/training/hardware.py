@@ -4,13 +4,16 @@ import os
 import platform
 import re
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
-from pydantic import PositiveInt
+from pydantic import Field
 
 import lmhld_nb
-from lmhld_nb.config import Strict, UserError
+from lmhld_nb.config import Count, Strict, UserError
+
+Few = Annotated[int, Field(ge=1, le=256)]
 
 
 class Execution(Strict):
@@ -18,9 +21,9 @@ class Execution(Strict):
 
     device: str = "auto"  # or ``cpu``, ``cuda``
     progress: bool = True  # show a bar (or lines, see `config.progress_bar`)
-    threads: PositiveInt = 1  # of the processor, for one training on it
-    runs_per_gpu: PositiveInt = 1  # trainings that share a GPU; more than 1 where small patches do not fill one
-    checkpoint_every: PositiveInt = 10  # epochs
+    threads: Few = 1  # of the processor, for one training on it
+    runs_per_gpu: Few = 1  # trainings that share a GPU; more than 1 where small patches do not fill one
+    checkpoint_every: Count = 10  # epochs
 
 
 def choose_device(device: str) -> str:

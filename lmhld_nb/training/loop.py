@@ -23,6 +23,7 @@ from lmhld_nb.training.hardware import Execution, choose_device, device_name, en
 from lmhld_nb.training.specs import RunSpec
 
 CHECKPOINT = "checkpoint.safetensors"
+Stages = Sequence[chains.EarlierStage]
 
 
 def train(
@@ -30,7 +31,7 @@ def train(
     patch_sets: Sequence[PatchSet],
     folder: Path,
     execution: Execution | None = None,
-    earlier: Sequence[chains.EarlierStage] = (),
+    earlier: Stages = (),
 ) -> dict[str, object]:
     """Train, validate, test and store one run, metrics.json last; take up where an earlier attempt stopped.
 
@@ -63,12 +64,7 @@ class _Training:
     """One training under way, from its checkpoint on: network, optimiser, a copy of its best weights, and state."""
 
     def __init__(
-        self,
-        spec: RunSpec,
-        patch_sets: Sequence[PatchSet],
-        folder: Path,
-        execution: Execution,
-        earlier: Sequence[chains.EarlierStage],
+        self, spec: RunSpec, patch_sets: Sequence[PatchSet], folder: Path, execution: Execution, earlier: Stages
     ) -> None:
         self.spec, self.patch_sets, self.folder, self.earlier = spec, patch_sets, folder, earlier
         self.execution, self.device = execution, torch.device(choose_device(execution.device))

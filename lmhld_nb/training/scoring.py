@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from lmhld_nb import scenes, seals
-from lmhld_nb.config import atomic_path, write_json
+from lmhld_nb import scenes
+from lmhld_nb.config import atomic_path
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.patches.batches import Batches, load_split
 from lmhld_nb.patches.patch_sets import PatchSet
@@ -147,8 +147,7 @@ def window_counts(
                     continue
                 scaled = (values.astype(np.float32) - mean[:, None, None]) / std[:, None, None]
                 scaled[:, ~valid] = 0
-                outcomes = _outcomes(_predict(model, scaled, size, recipe, device), truth == 1)
-                counts = np.stack([_sum_windows(outcome & known, size) for outcome in outcomes])
+                counts = in_windows(_predict(model, scaled, size, recipe, device), truth == 1, known, size)
                 for r, c in zip(*np.nonzero(counts.sum(axis=0)), strict=True):
                     window = (scene.name, strip.row + int(r) * size, int(c) * size)
                     rows.append([*window, int(window in trained), *counts[:, r, c].tolist()])
@@ -172,22 +171,19 @@ def _predict(model: nn.Module, scaled: np.ndarray, size: int, recipe: Recipe, de
     return mask.reshape(rows * size, cols * size)[:height, :width]
 
 
-def _sum_windows(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Sum (rows, cols) over windows of ``size`` that begin at its upper left corner; the last ones may be cut."""
-    summed = np.add.reduceat(pixels.astype(np.int64), np.arange(0, pixels.shape[0], size), axis=0)
-    return np.add.reduceat(summed, np.arange(0, pixels.shape[1], size), axis=1)
+def in_windows(predicted: np.ndarray, truth: np.ndarray, known: np.ndarray, size: int) -> np.ndarray:
+    """Count known pixels of bool arrays (rows, cols) in windows of ``size`` from the upper left corner on.
+
+    Returns tp, fp, fn and tn, (4, window rows, window cols) int64; the last windows of a row or column may be cut.
+    """
+    pixels = (np.stack(_outcomes(predicted, truth)) & known).astype(np.int64)
+    summed = np.add.reduceat(pixels, np.arange(0, known.shape[0], size), axis=1)
+    return np.add.reduceat(summed, np.arange(0, known.shape[1], size), axis=2)
 
 
 def whole_area(windows: pd.DataFrame) -> dict[str, Confusion]:
     """Sum the rows of `window_counts`: ``all``, and ``outside_training`` those outside the training patches."""
     return {"all": total(windows), "outside_training": total(windows[windows["trained"] == 0])}
-
-
-def write_whole_area(folder: Path, run_id: str, windows: pd.DataFrame) -> None:
-    """Write a run's whole-area scores beside its metrics, atomically, its windows first."""
-    write(folder / WINDOWS_FILE, windows)
-    scores = {name: counts.as_dict() for name, counts in whole_area(windows).items()}
-    write_json(folder / WHOLE_AREA_FILE, seals.sealed({"run_id": run_id, **scores}, folder, [WINDOWS_FILE]))
 
 
 def write(path: Path, table: pd.DataFrame) -> None:

@@ -6,10 +6,10 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from lmhld_nb import models
-from lmhld_nb.config import Strict
+from lmhld_nb.config import Count, Seed, Share, Strict
 from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.training.losses import LOSSES
 from lmhld_nb.training.optimisers import OPTIMISERS
@@ -17,6 +17,7 @@ from lmhld_nb.training.optimisers import OPTIMISERS
 ENGINE_VERSION = 5
 """Raised whenever all specs would give other weights; losses and optimisers have versions of their own."""
 
+Width = Annotated[int, Field(ge=1, le=1024)]  # channels of a network's first level; the widest published has 64
 Treatment = Literal["fresh", "frozen", "finetune"]  # drawn anew, kept, trained on
 LAYER_GROUPS = ("input", "input norm", "level 1", "level 2", "level 3", "level 4", "level 5", "decoder")
 """The groups of layers that a stage of a chain treats separately: the input convolution, the normalisation behind it,
@@ -26,16 +27,16 @@ the rest of each encoder level from shallow to deep, and everything after them."
 class Recipe(Strict, allow_inf_nan=False):
     """How a network is trained (paper section 3.3; open points in the fidelity ledger)."""
 
-    batch_size: PositiveInt = 16  # patches per step
-    epochs: PositiveInt = 300
+    batch_size: Count = 16  # patches per step
+    epochs: Count = 300
     optimiser: str = "sgd"  # one of `optimisers.OPTIMISERS`
-    lr: PositiveFloat = 0.01  # highest learning rate
+    lr: Annotated[float, Field(gt=0, le=100)] = 0.01  # highest learning rate
     # ``exponential``: by ``gamma`` after each epoch (the paper's); ``cosine``: from ``lr`` to 0; ``one_cycle``: up to
     # ``lr`` in the first 30 % of the steps and then down to 0.
     schedule: Literal["exponential", "cosine", "one_cycle"] = "exponential"
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.99
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    weight_decay: NonNegativeFloat = 0.0
+    weight_decay: Annotated[float, Field(ge=0, le=100)] = 0.0
     loss: str = "bce"  # one of `losses.LOSSES`: on logits, or ``dice_bce``, its mean with soft Dice
     augment: bool = False  # random flips and quarter turns
     keep: Literal["best", "last"] = "best"  # test the epoch of best validation F1, or the last
@@ -43,7 +44,7 @@ class Recipe(Strict, allow_inf_nan=False):
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # bf16: autocast; auto: that where hardware has it natively
     # Patches computed at a time, where memory is short; their gradients are summed up to ``batch_size`` before each
     # step. Batch normalisation then sees that many, so it decides the result.
-    micro_batch: PositiveInt | None = None
+    micro_batch: Count | None = None
     portable: bool = False  # the same bits on every x86-64 processor with AVX2 (`hardware.portability`)
 
     @field_validator("loss", "optimiser", "momentum")
@@ -65,8 +66,9 @@ class Stage(Strict):
 
     parent: RunSpec  # the training whose tested weights it starts from
     treatment: Annotated[tuple[Treatment, ...], Field(min_length=len(LAYER_GROUPS), max_length=len(LAYER_GROUPS))]
-    ewc: NonNegativeFloat = 0.0  # strength of elastic weight consolidation (`chains.consolidation`); 0 for none
-    replay: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of each earlier area's training patches trained on again
+    # Strength of elastic weight consolidation (`chains.consolidation`); 0 for none.
+    ewc: Annotated[float, Field(ge=0, le=1e9)] = 0.0
+    replay: Share = 0.0  # share of each earlier area's training patches trained on again
 
     @property
     def treatments(self) -> dict[str, Treatment]:
@@ -83,10 +85,10 @@ class RunSpec(Strict):
 
     model: str  # architecture (`models.network`)
     source: str = Field(default_factory=_source_of)  # digest of its code, for a network from outside
-    width: int | None = None  # channels of its first level; None as published
+    width: Width | None = None  # channels of its first level; None as published
     data: tuple[PatchSpec, ...]  # patches of one or more areas, trained on together
     recipe: Recipe
-    seed: int = 0  # of initial weights, order of patches and augmentation
+    seed: Seed = 0  # of initial weights, order of patches and augmentation
     stage: Stage | None = None  # where it goes on from another run; None from random weights
 
     @property

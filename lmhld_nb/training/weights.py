@@ -8,21 +8,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import safetensors
 import safetensors.torch
 import torch
+from pydantic import AfterValidator, Field, ValidationError
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from lmhld_nb import models, seals
-from lmhld_nb.config import UserError, atomic_path, printable
+from lmhld_nb.config import Positive, Strict, UserError, atomic_path, check_kind, each_once, explain, printable
 from lmhld_nb.patches.patch_sets import PatchSet
-from lmhld_nb.training.specs import RunSpec
+from lmhld_nb.training.specs import RunSpec, Width
 
 # What reading a file raises that is damaged or something else.
-_UNREADABLE = (OSError, safetensors.SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError)
+_UNREADABLE = (
+    OSError, safetensors.SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError,
+    ArithmeticError,
+)  # fmt: skip
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str], sealed: bool = False) -> None:
@@ -131,6 +135,66 @@ def members_of(model: nn.Module, card: dict[str, Any]) -> list[tuple[nn.Module, 
     return [(model, {"weight": 1.0, "source": "", **{key: card[key] for key in card if key in _ABOUT}})]
 
 
+_Numbers = tuple[Annotated[float, Field(allow_inf_nan=False)], ...]
+_Word = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class _Area(Strict, extra="ignore"):
+    patch_size: Annotated[int, Field(ge=16, le=4096, multiple_of=16)]
+    mean: _Numbers | None = None
+    std: _Numbers | None = None
+    resolution_m: Positive | None = None
+
+
+class _Member(Strict, extra="ignore"):
+    model: _Word
+    width: Width | None = None
+    weight: Positive
+
+
+class _Card(Strict, extra="ignore"):
+    """What is read of a card; a candidate of `lmhld learn` has bands and members only."""
+
+    bands: Annotated[tuple[_Word, ...], Field(min_length=1, max_length=1000), AfterValidator(each_once)]
+    run_id: Annotated[str, Field(pattern=r"^[\w-]{1,64}$")] = ""
+    model: Annotated[str, Field(max_length=2000)] = ""
+    width: Width | None = None
+    precision: str = ""
+    normalise: str = ""
+    areas: dict[str, _Area] = {}
+    members: Annotated[tuple[_Member, ...], Field(min_length=1, max_length=100)] | None = None
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    temperature: Positive = 1.0
+    percentiles: dict[str, Annotated[_Numbers, Field(min_length=5, max_length=5)]] | None = None
+
+
+def card_of(text: str) -> dict[str, Any]:
+    """Return a card from its JSON; ValueError where a field that is used is not as it must be."""
+    try:
+        _Card.model_validate_json(text)
+    except ValidationError as error:
+        raise ValueError(f"its card is not whole: {explain(error)}") from None
+    return dict(json.loads(text))
+
+
+def _check_tensors(file: Any, card: dict[str, Any]) -> None:
+    """Raise ValueError where a file's header announces other tensors than its card's networks of the book have."""
+    names = {torch.float32: "F32", torch.int64: "I64"}
+    members = card.get("members") or [card]
+    if any(about["model"] not in models.NETWORKS for about in members):
+        return  # how large a network from outside is only its own code can say
+    expected: dict[str, tuple[list[int], str]] = {}
+    for number, about in enumerate(members):
+        with torch.device("meta"):  # takes no memory
+            model = models.build(about["model"], len(card["bands"]), about.get("width"))
+        prefix = f"{number}/" if "members" in card else ""
+        expected |= {prefix + key: (list(one.shape), names[one.dtype]) for key, one in model.state_dict().items()}
+    parts = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+    if {key: (part.get_shape(), part.get_dtype()) for key, part in parts.items()} != expected:
+        named = ", ".join(about["model"] for about in members)
+        raise ValueError(f"its weights are not those of the {named} that its card describes")
+
+
 def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """Return a stored network, or an `Ensemble` of several, in evaluation mode, on the CPU, and its card.
 
@@ -138,8 +202,6 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """
     tensors, card = read(path)
     with _one_line_errors(path):
-        if not 0 < card.get("threshold", 0.5) < 1:
-            raise ValueError(f"its threshold is {card['threshold']}")
         if "members" not in card:
             return _built(card, len(card["bands"]), tensors).eval(), card
         prefixes = [f"{number}/" for number in range(len(card["members"]))]
@@ -164,14 +226,18 @@ def _built(about: dict[str, Any], bands: int, tensors: dict[str, Tensor]) -> nn.
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return a stored network's tensors and its card; raises as `load`."""
+    check_kind(path)
     with _one_line_errors(path), safetensors.safe_open(path, framework="pt") as file:
-        tensors, metadata = safetensors.torch.load_file(path), file.metadata() or {}
+        metadata = file.metadata() or {}
+        card = card_of(metadata["card"])
+        _check_tensors(file, card)
+        tensors = safetensors.torch.load_file(path)
         if "digest" in metadata and metadata["digest"] != _digest_of(tensors, metadata):
             raise ValueError("damaged: it holds other numbers than were written")
         beside = path.with_name("metrics.json")  # of a run, whose weights it knows
         if beside.is_file() and json.loads(beside.read_text("utf-8")).get("weights", "") not in ("", digest(path)):
             raise ValueError("damaged: its weights are not those the run was finished with")
-        return tensors, json.loads(metadata["card"])
+        return tensors, card
 
 
 @contextmanager

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -32,14 +31,16 @@ class TwinSpec(config.Strict):
     """The ``source:`` block of a data set made by this module."""
 
     kind: Literal["twin"] = "twin"
-    seed: int = Field(default=0, ge=0)
-    scale: float = Field(default=0.006, gt=0)  # share of LMHLD's patches (Table 2), or of an event's windows, to reach
-    min_patches: int = Field(default=40, ge=4)  # this and the next bound that number for each area
-    max_patches: int | None = Field(default=60, ge=4)  # None is no bound
-    patches: dict[str, int] = {}  # numbers by area, in place of what scale and bounds say
+    seed: config.Seed = 0
+    # Share of LMHLD's patches (Table 2), or of an event's windows, to reach.
+    scale: float = Field(default=0.006, gt=0, le=10)
+    min_patches: int = Field(default=40, ge=4, le=100_000)  # this and the next bound that number for each area
+    max_patches: int | None = Field(default=60, ge=4, le=100_000)  # None is no bound
+    patches: dict[str, config.Count] = {}  # numbers by area, in place of what scale and bounds say
     areas: tuple[str, ...] = tuple(AREAS)  # which of the seven areas and the six events to make
     bare: tuple[str, ...] = ()  # areas that also get a scene without landslides, a quarter as large as their others
-    patches_per_scene: int = Field(default=60, ge=4)  # an area's scenes have about so many, which bounds memory
+    # An area's scenes have about so many, which bounds memory.
+    patches_per_scene: int = Field(default=60, ge=4, le=10_000)
     label_noise: Level = "mild"  # how wrong outlines are drawn (`labels.LEVELS`); the true ones stand beside them
 
     @field_validator("areas", "bare", "patches")
@@ -88,18 +89,16 @@ def make(folder: Path, spec: TwinSpec, workers: int = 2, progress: bool = True) 
     todo = [t for t in tasks if not _complete(folder, t)]
     todo.sort(key=lambda t: -t.windows * RECIPES[t.area].patch ** 2)  # the long ones first: workers end together
     if todo:
-        with config.progress_bar(len(todo), "twin", "scene", progress) as bar, _plain_instructions():
+        # The Pythons that start here compute without instructions that only some processors have.
+        name = "NPY_DISABLE_CPU_FEATURES"
+        extensions = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+        plain = " ".join(dict.fromkeys([*os.environ.get(name, "").split(), *extensions]))
+        bar = config.progress_bar(len(todo), "twin", "scene", progress)
+        with bar, config.environment_set(name, plain):
             for _, done in side_by_side(partial(make_scene, folder), todo, workers):
                 done.result()
                 bar.update()
     return [_describe(folder, t) for t in tasks]
-
-
-def _plain_instructions() -> AbstractContextManager[None]:
-    """Have Pythons that start in this block compute without instructions that only some processors have."""
-    name = "NPY_DISABLE_CPU_FEATURES"
-    extensions = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
-    return config.environment_set(name, " ".join(dict.fromkeys([*os.environ.get(name, "").split(), *extensions])))
 
 
 def fingerprint(spec: TwinSpec, scenes: Sequence[Scene]) -> str:

@@ -49,12 +49,8 @@ def size_density(sizes: Sizes) -> tuple[float, float]:
     return float(scale[best[1], 0]), float(rollover[best[0], 0, 0])
 
 
-def size_quantile(p: NDArray[Any], sizes: Sizes) -> NDArray[np.float64]:
-    """Return landslide sizes (pixels) at probabilities ``p`` of the area's density (`size_density`)."""
-    return _quantile(p, sizes, *size_density(sizes))
-
-
 def _quantile(p: NDArray[Any], sizes: Sizes, scale: Any, rollover: Any) -> NDArray[np.float64]:
+    """Return landslide sizes (pixels) at probabilities ``p`` of a density (`size_density`)."""
     least, most = ((1 + (x / scale) ** -TAIL) ** (-rollover / TAIL) for x in (sizes[0], sizes[-1]))
     share = least + p * (most - least)
     return np.clip(scale * (share ** (-TAIL / rollover) - 1) ** (-1 / TAIL), sizes[0], sizes[-1])
@@ -62,10 +58,11 @@ def _quantile(p: NDArray[Any], sizes: Sizes, scale: Any, rollover: Any) -> NDArr
 
 def draw_sizes(rng: np.random.Generator, total: float, sizes: Sizes) -> NDArray[np.int64]:
     """Draw sizes (px, largest first) that cover about ``total``, one from each of equal slices of probability."""
-    mean = float(size_quantile((np.arange(4000) + 0.5) / 4000, sizes).mean())
+    density = size_density(sizes)
+    mean = float(_quantile((np.arange(4000) + 0.5) / 4000, sizes, *density).mean())
     count = max(4, round(total / mean))
     p = (np.arange(count) + 0.25 + 0.5 * rng.random(count)) / count
-    return np.sort(np.rint(size_quantile(p, sizes)).astype(np.int64))[::-1]
+    return np.sort(np.rint(_quantile(p, sizes, *density)).astype(np.int64))[::-1]
 
 
 def put_slides(

@@ -5,8 +5,7 @@ Not named test_…, so that `make test` needs no browser.
 
 import json
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -15,9 +14,11 @@ from urllib.parse import unquote, urlsplit
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, expect
 
 from lmhld_nb.config import workdir
+
+pytest_plugins = ["chromium"]
 
 SITE = workdir() / "build" / "site"
 PAGES = sorted(str(path.relative_to(SITE)) for path in SITE.rglob("*.html") if "_static" not in path.parts)
@@ -30,6 +31,9 @@ WIDTHS = [390, 800, 1000, 1400]
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 900}
 
+# What pages are asked, by name.
+PARTS = (Path(__file__).parent / "page.js").read_text(encoding="utf-8").split("// ")[1:]
+SCRIPTS = {part.partition(":")[0]: part.partition("\n")[2] for part in PARTS}
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 # What the theme does and no page of ours can change: navigation bars named alike, a second header and a footer inside
 # the article, its skip link and dialogs outside of any landmark.
@@ -40,18 +44,6 @@ THEIRS += ["landmark-no-duplicate-contentinfo"]
 
 def address(page: str) -> str:
     return (SITE / page).as_uri()
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    assert chromium, "no Chromium: sh tests/site/install.sh"
-    quiet = ["--disable-quic", "--no-first-run", "--disable-background-networking"]
-    quiet += ["--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND"]
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", *quiet])
-        yield launched
-        launched.close()
 
 
 class Watched:
@@ -102,15 +94,7 @@ light, dark, phone = context(DESKTOP, "light"), context(DESKTOP, "dark"), contex
 
 def scrolled(page: Page) -> None:
     """Bring every picture into view once, so that those loaded late are loaded, and wait for them."""
-    page.evaluate(
-        """async () => {
-          for (const image of document.images) {
-            image.scrollIntoView();
-            if (!image.complete) await new Promise((done) => { image.onload = image.onerror = done; });
-          }
-          window.scrollTo(0, 0);
-        }"""
-    )
+    page.evaluate(SCRIPTS["show_all"])
 
 
 def complaints(page: Page, rules: list[str] | None = None) -> list[str]:
@@ -133,10 +117,7 @@ def test_a_page_opens_whole_and_light(light: Watched, name: str) -> None:
     scrolled(page)
     assert not light.wrong
     assert light.weight < LARGEST, f"{light.weight / 1e6:.1f} MB"
-    pictures = page.evaluate(
-        """() => [...document.querySelectorAll('article img')].map((image) => (
-          {src: image.src, width: image.naturalWidth, shown: image.clientWidth, alt: image.alt}))"""
-    )
+    pictures = page.evaluate(SCRIPTS["pictures"])
     for picture in pictures:
         assert picture["width"] > 0 and picture["shown"] > 0, picture["src"]
         assert len(picture["alt"]) > 20, f"no description: {picture['src']}"
@@ -153,10 +134,7 @@ def test_a_page_is_readable_in_the_dark_and_fits_a_phone(dark: Watched, phone: W
     assert not complaints(page, ["color-contrast"]) and not dark.wrong
     page = phone.open(name)
     scrolled(page)
-    wide = page.evaluate(
-        """() => [...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > innerWidth)
-            .slice(0, 3).map((e) => e.outerHTML.slice(0, 200))"""
-    )
+    wide = page.evaluate(SCRIPTS["wide"])
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], wide
     assert not phone.wrong
 
@@ -185,32 +163,6 @@ def ids(path: Path) -> set[str]:
 
 # Whatever can be operated: what says that it can. Rows of a table's buttons are one kind, and so are sort buttons.
 CONTROLS = "button, summary, select, input[type=range], input[type=checkbox], [role=button], [role=slider]"
-WATCH = """() => {
-  window.effects = [];
-  const ours = (node) => !(node.nodeType === 1 && node.matches('.tooltip, .tooltip *, [aria-describedby^=tooltip]'));
-  new MutationObserver((changes) => {
-    for (const change of changes) {
-      const passing = change.attributeName === 'aria-describedby' || change.attributeName === 'data-bs-original-title';
-      const nodes = [...change.addedNodes, ...change.removedNodes];
-      if (!passing && (nodes.length ? nodes.some(ours) : ours(change.target))) window.effects.push(change.type);
-    }
-  }).observe(document, {subtree: true, attributes: true, childList: true, characterData: true});
-  window.print = () => window.effects.push('print');
-  for (const dialog of document.querySelectorAll('dialog'))
-    dialog.addEventListener('close', () => effects.push('close'));
-}"""
-KINDS = """(selector) => {
-  const dialog = [...document.querySelectorAll('dialog[open]')].pop();
-  const kinds = {};
-  for (const each of (dialog || document).querySelectorAll(selector)) {
-    if (!each.checkVisibility({visibilityProperty: true}) || each.disabled || each.closest('.tooltip')) continue;
-    const words = each.dataset.do || each.dataset.mode || each.id || '';
-    const name = [each.tagName, each.className.replace(/ (show|active)\\b/g, ''), words].join(' ').trim();
-    kinds[name] ||= each;
-  }
-  Object.entries(kinds).forEach(([name, each]) => each.setAttribute('data-kind', name));
-  return Object.keys(kinds);
-}"""
 
 
 def operate(page: Page, control: Locator) -> None:
@@ -231,8 +183,8 @@ def test_every_kind_of_control_has_an_effect(light: Watched, width: int) -> None
     for name in [page for page in OPENED if page.startswith(("chapters/", "api/index")) or "/" not in page]:
         page = light.open(name)
         page.set_viewport_size({"width": width, "height": 800})
-        page.evaluate(WATCH)
-        while new := [kind for kind in page.evaluate(KINDS, CONTROLS) if kind not in seen]:
+        page.evaluate(SCRIPTS["watch"])
+        while new := [kind for kind in page.evaluate(SCRIPTS["kinds"], CONTROLS) if kind not in seen]:
             # What closes a dialog comes last, so that all else in it is used before.
             kind = min(new, key=lambda kind: kind.endswith("close"))
             seen.add(kind)
@@ -244,7 +196,7 @@ def test_every_kind_of_control_has_an_effect(light: Watched, width: int) -> None
             page.wait_for_timeout(350)
             if [page.url, len(light.context.pages)] == opened:
                 assert page.evaluate("window.effects"), f"no effect: {where}"
-            if not [each for each in page.evaluate(KINDS, CONTROLS) if each not in seen]:
+            if not [each for each in page.evaluate(SCRIPTS["kinds"], CONTROLS) if each not in seen]:
                 page.keyboard.press("Escape")
         assert not light.wrong, name
     words = {word for kind in seen for word in kind.split()}
@@ -347,12 +299,15 @@ def test_a_figure_is_enlarged_inside_the_page(light: Watched, width: int) -> Non
         page.wait_for_function(wider, arg=before)
     dialog.get_by_text("Fit").click()
     assert picture.evaluate(size) == pytest.approx(fitting)
-    with page.expect_download() as taken:
+    with light.context.expect_page() as taken:  # from a disk the browser opens what it can show, beside the book
         dialog.get_by_text("Download").click()
-    assert taken.value.path().stat().st_size > 1000
+    assert taken.value.url == picture.evaluate("each => each.src")
+    taken.value.close()
+    dialog.get_by_text("Fit").click()
     assert not complaints(page)
     page.keyboard.press("Escape")
-    assert not dialog.count() and page.url == url and not light.wrong
+    expect(dialog).to_have_count(0)
+    assert page.url == url and not light.wrong
 
 
 def test_a_cell_leads_to_its_command_by_mouse_and_keyboard(light: Watched) -> None:

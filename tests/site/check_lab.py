@@ -10,28 +10,23 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jupytext
 import pytest
 from conftest import TINY
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, Page
 
 from lmhld_nb.config import ROOT
+
+pytest_plugins = ["chromium"]
 
 KERNEL = "LMHLD book"
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Any]:
-    """A page of Chromium that has nothing to remember and speaks to nobody else."""
-    chromium = shutil.which("chromium")
-    assert chromium, "no Chromium: sh tests/site/install.sh"
-    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=quiet)
-        yield browser.new_page(viewport={"width": 1300, "height": 1000})
-        browser.close()
+def page(browser: Browser) -> Page:
+    """A page that has nothing to remember and speaks to nobody else."""
+    return browser.new_page(viewport={"width": 1300, "height": 1000})
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +86,7 @@ def answers(url: str) -> bool:
         return False
 
 
-def test_the_lab_opens_on_the_first_chapter(page: Any, server: tuple[str, str]) -> None:
+def test_the_lab_opens_on_the_first_chapter(page: Page, server: tuple[str, str]) -> None:
     address, token = server
     page.goto(f"{address}/?token={token}")
     page.wait_for_selector(".jp-Notebook h1:has-text('Start here')", timeout=60_000)
@@ -105,7 +100,7 @@ def test_the_lab_opens_on_the_first_chapter(page: Any, server: tuple[str, str]) 
     assert [text.split("\n")[0].strip() for text in listed] == ["00_start.ipynb", "explorer.ipynb"], listed
 
 
-def test_a_slider_moved_by_keyboard_changes_the_count(page: Any, server: tuple[str, str]) -> None:
+def test_a_slider_moved_by_keyboard_changes_the_count(page: Page, server: tuple[str, str]) -> None:
     address, token = server
     page.goto(f"{address}/lab/tree/notebooks/explorer.ipynb?token={token}")
     page.wait_for_selector(".jp-Notebook h1:has-text('The explorers')", timeout=60_000)
@@ -125,32 +120,3 @@ def test_a_slider_moved_by_keyboard_changes_the_count(page: Any, server: tuple[s
     rows = "[...document.querySelectorAll('table.lmhld tr')]"
     page.wait_for_function(f"{rows}.some(r => {kept_less})", timeout=30_000)
     assert page.locator("img.widget-image:visible").count() == 1
-
-
-def test_the_live_map_stands_in_a_cell(page: Any, folder: Path, server: tuple[str, str], twin_data: Path) -> None:
-    settings = {"LMHLD_DATA": str(twin_data), "LMHLD_WORKDIR": str(folder), "PYTHONPATH": str(ROOT)}
-    command = [
-        sys.executable,
-        "-m",
-        "lmhld_nb.cli",
-        "run",
-        str(folder / "tiny.yaml"),
-        "--experiment",
-        "single",
-        "--quiet",
-    ]
-    subprocess.run(command, check=True, env={**os.environ, **settings})
-    address, token = server
-    page.goto(f"{address}/lab/tree/notebooks/explorer.ipynb?token={token}")
-    page.wait_for_selector(f".jp-Toolbar-kernelName:visible:has-text('{KERNEL}')", timeout=60_000)
-    page.locator(".jp-Notebook h1:visible").first.click()
-    for _ in range(6):  # the live map's cell is the sixth
-        page.keyboard.press("Shift+Enter")
-    frame = page.frame_locator('iframe[title="Live map"]')
-    frame.locator("#rows tr").wait_for(timeout=120_000)
-    before = frame.locator("#rows tr").inner_text()
-    frame.locator("#threshold").focus()
-    for _ in range(40):
-        page.keyboard.press("ArrowLeft")
-    frame.locator("#threshold-value", has_text="0.1").wait_for()
-    assert frame.locator("#rows tr").inner_text() != before

@@ -10,9 +10,10 @@ import numpy as np
 import PIL.Image
 import pytest
 from check import DESKTOP, LARGEST, PHONE, SITE, Watched, complaints, context
-from check import browser as browser
 from playwright.sync_api import Locator, Page, expect
 from scipy.ndimage import label
+
+pytest_plugins = ["chromium"]
 
 VIEW = "_static/view.html"
 light, dark, phone = context(DESKTOP, "light"), context(DESKTOP, "dark"), context(PHONE, "light")

@@ -1,0 +1,82 @@
+"""What do adopting LMHLD and planning its runs cost, by number of patches?
+
+    python -m benchmarks.rehearsal [--shares 0.02 0.1] [--data twin-edition] [--layout areas]
+
+Patches of the twin, as many as a share of paper Table 2 counts (1 is 25,365 patches), are written as LMHLD may be
+published (`tools/as_published.py`) and adopted. Measured in a fresh process each: `lmhld data get lmhld --from`, opening
+it again, `lmhld plan rehearsal` before anything is measured, and again. Goals at full size: adopting at most 5 minutes,
+planning at most 10 seconds, 8 GB of memory. No training is made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks import common
+from lmhld_nb import sources
+from lmhld_nb.config import ROOT
+from lmhld_nb.experiments import load, open_study
+from lmhld_nb.experiments.plan import describe, plan, plan_table
+
+
+def adopt(folder: str) -> dict[str, float]:
+    return {"scenes": len(sources.get("lmhld", Path(folder), progress=False).scenes)}
+
+
+def reopen() -> dict[str, float]:
+    return {"scenes": len(sources.load("lmhld").scenes)}
+
+
+def planning() -> dict[str, float]:
+    study = open_study(load("rehearsal"), progress=False)
+    planned = plan(study)
+    describe(study.profile, planned, plan_table(planned))
+    return {"runs": len(planned)}
+
+
+TASKS = {"adopt": adopt, "open": reopen, "plan": planning}
+
+
+def main() -> None:
+    """Measure and save the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.02, 0.1])
+    parser.add_argument("--data", default="twin-edition")
+    parser.add_argument("--layout", default="areas")
+    parser.add_argument("--task")
+    parser.add_argument("arguments", nargs="*")
+    options = parser.parse_args()
+    if options.task:
+        common.run_task(TASKS, options.task, options.arguments)
+        return
+    sys.path.append(str(ROOT / "tools"))
+    import as_published
+
+    sources.get(options.data)
+    rows = []
+    for share in options.shares:
+        folder, counts = common.SCRATCH / f"published-{share:g}", as_published.counts_of(share)
+        as_published.write(options.data, folder / "files", as_published.LAYOUTS[options.layout], counts)
+        os.environ["LMHLD_DATA"], data = str(folder / "data"), os.environ.get("LMHLD_DATA")
+        for step, task, *arguments in (
+            ("adopt", "adopt", str(folder / "files")), ("open", "open"), ("plan, first", "plan"), ("plan, again", "plan"),
+        ):  # fmt: skip
+            took = common.measured("rehearsal", task, *arguments)
+            cost = {key: took[key] for key in ("seconds", "cpu_seconds", "peak_mb")}
+            row = {"step": step, "patches": sum(counts.values()), "runs": took.get("runs"), **cost}
+            rows.append(row | {"cpu_ms_per_patch": 1000 * took["cpu_seconds"] / sum(counts.values())})
+            common.save(pd.DataFrame(rows), "rehearsal", show=False)
+        del os.environ["LMHLD_DATA"]
+        os.environ |= {"LMHLD_DATA": data} if data else {}
+        shutil.rmtree(folder)
+    common.save(pd.DataFrame(rows), "rehearsal")
+
+
+if __name__ == "__main__":
+    main()

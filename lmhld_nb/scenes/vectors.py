@@ -1,0 +1,74 @@
+"""Vector files: the polygons of one layer, filtered by attributes, in a coordinate system that is really theirs."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import geopandas as gpd
+import pyogrio
+
+from lmhld_nb.config import UserError
+from lmhld_nb.scenes.rasters import readable
+
+SUFFIXES = (".gpkg", ".shp", ".geojson", ".json", ".fgb", ".kml", ".kmz", ".gml", ".shp.zip")
+TRUE_LAYER = "true landslides"  # of a synthetic scene's polygons: as they are, not as an interpreter draws them
+_ERRORS = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError)
+
+
+def is_vector(path: Path) -> bool:
+    """Say whether ``path`` is read here rather than as an image (by its suffix; tables are refused here)."""
+    return path.name.lower().endswith((*SUFFIXES, ".zip", ".gdb", ".csv"))
+
+
+def layers(path: Path) -> dict[str, str | None]:
+    """Return the layers of a vector file and their types of geometry, None for tables; UserError: it cannot be read."""
+    with _opened(path) as file:
+        return {str(name): geometry for name, geometry in pyogrio.list_layers(file)}
+
+
+def read(path: Path, layer: str | None = None, where: str | None = None) -> gpd.GeoDataFrame:
+    """Read a layer's features, those that fit ``where`` (the WHERE of SQL); ``layer`` None: the file's only one.
+
+    UserError for no such layer, several, none with geometry, no feature, or coordinates that cannot be of its system.
+    """
+    held = [name for name, geometry in layers(path).items() if geometry is not None]
+    named = ", ".join(held) or "none with geometry"
+    if layer is not None and layer not in held:
+        raise UserError(f"{path}: no layer '{layer}', it holds {named}; correct --layer (`layer:` in a data set)")
+    choice = [name for name in held if name != TRUE_LAYER] if layer is None else [layer]
+    if len(choice) > 1:
+        mend = "name one with --layer (`layer:` in a data set), or save it as a file of its own"
+        raise UserError(f"{path}: holds several layers ({named}); {mend}")
+    if not choice:
+        raise UserError(f"{path}: holds no polygons, only tables; export the landslides' outlines as GeoPackage")
+    with _opened(path) as file:
+        table = pyogrio.read_dataframe(file, layer=choice[0], where=where)
+    if len(table) == 0 and where is not None:
+        raise UserError(f"{path}: no feature fits {where}; correct --where (`where:` in a data set)")
+    if not isinstance(table, gpd.GeoDataFrame) or len(table) == 0:
+        raise UserError(f"{path}: the inventory is empty; give the file that holds the landslide polygons")
+    if table.crs is None:
+        raise UserError(f"{path}: has no coordinate system; assign one in a GIS, or supply the .prj file")
+    left, bottom, right, top = table.total_bounds
+    if table.crs.is_geographic and (max(-left, right) > 360 or max(-bottom, top) > 90):
+        problem = f"its coordinates, like {left:.7g}, {bottom:.7g}, are no longitude and latitude"
+        raise UserError(f"{path}: {problem}; export it again, as GeoPackage, with the coordinate system that it is in")
+    return table
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Path]:
+    """Yield a path that pyogrio opens as it is: what stands before a ! it would take for an archive."""
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        readable(path, "cannot be read as polygons", "export it again as GeoPackage", *_ERRORS),
+    ):
+        if "!" in str(path):
+            for file in path.absolute().parent.iterdir():
+                if file.stem == path.stem:  # a Shapefile is several files
+                    Path(folder, f"data{file.suffix}").symlink_to(file)
+            path = Path(folder, f"data{path.suffix}")
+        yield path
