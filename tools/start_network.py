@@ -98,7 +98,7 @@ def main() -> None:
             print(area, rows[area], flush=True)
     areas = {name: area for card in cards for name, area in card["areas"].items()}
     card = {
-        "run_id": "+".join(run.spec.run_id for run, _, _ in voting),
+        "run_id": "-".join(run.spec.run_id for run, _, _ in voting),
         **{name: cards[0][name] for name in ("model", "width", "bands", "normalise", "precision")},
         **{"threshold": threshold, "areas": areas, "trained_on": list(AREAS), "licence": LICENCE, "scores": rows},
     }
