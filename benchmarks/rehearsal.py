@@ -3,9 +3,9 @@
     python -m benchmarks.rehearsal [--shares 0.02 0.1] [--data twin-edition] [--layout areas]
 
 Patches of the twin, as many as a share of paper Table 2 counts (1 is 25,365 patches), are written as LMHLD may be
-published (`tools/as_published.py`) and adopted. Measured in a fresh process each: `lmhld data get lmhld --from`, opening
-it again, `lmhld plan rehearsal` before anything is measured, and again. Goals at full size: adopting at most 5 minutes,
-planning at most 10 seconds, 8 GB of memory. No training is made.
+published (`tools/as_published.py`) and adopted. Measured in a fresh process each: `lmhld data get lmhld --from`,
+opening it again, `lmhld plan rehearsal` before anything is measured, and again. Goals at full size: adopting at most
+5 minutes, planning at most 10 seconds, 8 GB of memory. No training is made.
 """
 
 from __future__ import annotations
@@ -64,10 +64,9 @@ def main() -> None:
         folder, counts = common.SCRATCH / f"published-{share:g}", as_published.counts_of(share)
         as_published.write(options.data, folder / "files", as_published.LAYOUTS[options.layout], counts)
         os.environ["LMHLD_DATA"], data = str(folder / "data"), os.environ.get("LMHLD_DATA")
-        for step, task, *arguments in (
-            ("adopt", "adopt", str(folder / "files")), ("open", "open"), ("plan, first", "plan"), ("plan, again", "plan"),
-        ):  # fmt: skip
-            took = common.measured("rehearsal", task, *arguments)
+        steps = {"adopt": ["adopt", str(folder / "files")], "open": ["open"], "plan": ["plan"], "plan again": ["plan"]}
+        for step, arguments in steps.items():
+            took = common.measured("rehearsal", *arguments)
             cost = {key: took[key] for key in ("seconds", "cpu_seconds", "peak_mb")}
             row = {"step": step, "patches": sum(counts.values()), "runs": took.get("runs"), **cost}
             rows.append(row | {"cpu_ms_per_patch": 1000 * took["cpu_seconds"] / sum(counts.values())})

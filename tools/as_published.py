@@ -12,12 +12,14 @@ from __future__ import annotations
 import argparse
 import itertools
 import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import rasterio
+from rasterio.errors import NotGeoreferencedWarning
 from tqdm import tqdm
 
 from lmhld_nb import paper, patches, sources
@@ -100,6 +102,7 @@ def main() -> None:
     parser.add_argument("--layout", choices=LAYOUTS, default="areas")
     parser.add_argument("--share", type=float, default=1.0)
     options = parser.parse_args()
+    warnings.simplefilter("ignore", NotGeoreferencedWarning)  # patches have no coordinates and need none
     sources.get(options.name)
     counts = counts_of(options.share)
     files = write(options.name, options.folder, LAYOUTS[options.layout], counts)

@@ -54,8 +54,7 @@ class PatchSpec(config.Strict):
     @model_serializer(mode="wrap")
     def _without_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what came after many patches had got their names, where it changes nothing."""
-        late = {name: type(self).model_fields[name].default for name in ("background", "gap", "labels", "thin")}
-        return {name: value for name, value in serialise(self).items() if late.get(name) != value}
+        return {name: value for name, value in serialise(self).items() if _LATE.get(name) != value}
 
     @property
     def fingerprint_of_patches(self) -> str:
@@ -67,6 +66,9 @@ class PatchSpec(config.Strict):
     def folder(self) -> Path:
         home = config.data_dir() / safe_name(self.dataset, "data set") / "patches"
         return home / f"{safe_name(self.area, 'area')}-{self.size}-{self.fingerprint_of_patches}"
+
+
+_LATE = {name: PatchSpec.model_fields[name].default for name in ("background", "gap", "labels", "thin")}
 
 
 class Damaged(UserError):

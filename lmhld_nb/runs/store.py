@@ -1,6 +1,7 @@
 """Runs: a store where each training lies under the hash of its spec, so that none is made twice."""
 
 import json
+import os
 import shutil
 import sys
 import zipfile
@@ -135,7 +136,7 @@ def _inspect(spec: RunSpec) -> Run | str:
     """Return the finished run, what is wrong with its folder, or "" if it is not made yet; raises as `find`."""
     folder = runs_dir() / spec.run_id
     try:
-        names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+        names = set(os.listdir(folder)) if folder.exists() else set()
         if names.isdisjoint(("metrics.json", "spec.json")):
             return ""
         if _read_json(folder / "spec.json") != json.loads(spec.canonical()):
