@@ -63,7 +63,5 @@ Device = Annotated[str, option("NAME", "auto, cpu or cuda")]
 _EXPERIMENTS = "1 to 5 as in the paper, or patch_size, single, mix, part, unseen, recipe, beyond, leave_one_out"
 Experiment = Annotated[str | None, option("NAME", f"only this experiment: {_EXPERIMENTS}")]
 Workers = Annotated[int | None, option("NUMBER", "trainings side by side; default: one per core or GPU", min=1)]
-NoData = Annotated[
-    list[float] | None, option("NUMBER", "no-data value; repeat it for several; default: the file's own")
-]
+NoData = Annotated[list[float] | None, option("NUMBER", "no-data value; repeatable; default: the file's own")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")]

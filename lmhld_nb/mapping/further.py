@@ -1,7 +1,7 @@
 """Further bands of a scene, from files beside it: the change since an image from before the event, and the terrain."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,22 +74,13 @@ def stacked(
         raise UserError(f"{path}: the network wants {' and '.join(TERRAIN)}; give elevation in metres with --dem")
     if before is not None and not wants_change:
         raise UserError(f"{before}: the network has not learnt from pairs ({', '.join(bands)}); leave out --before")
-    earlier = stack.enter_context(_opened(image, before, metres)) if before is not None else None
-    if earlier is not None and not _on_one_grid(earlier, image):
-        mend = "warp it to the scene's grid first (gdalwarp -te … -ts …)"
-        raise UserError(f"{before}: lies on another grid than {path.name}; {mend}")
+    earlier = _opened(stack, image, before, metres) if before is not None else None
     ground = terrain.read(dem, image) if dem is not None and wants_terrain else None
     return Stacked(image, further, earlier, ground) if further else image
 
 
-def _on_one_grid(one: Image, other: Image) -> bool:
-    """Say whether two images have the same pixels; their corners may differ by a twentieth of one."""
-    corners = [array_bounds(*image.shape, image.transform) for image in (one, other)]
-    near = np.abs(np.subtract(*corners)).max() <= abs(other.transform.a) / 20
-    return one.shape == other.shape and one.crs == other.crs and bool(near)
-
-
-def _opened(image: Image, before: Path, metres: float | None) -> AbstractContextManager[Image]:
+def _opened(stack: ExitStack, image: Image, before: Path, metres: float | None) -> Image:
+    """Open the image from before; UserError unless bands and pixels (within a twentieth of one) are the same."""
     scene = image.scene
     with rasters.open_raster(before) as source:
         described = rasters.band_names(source)
@@ -99,4 +90,9 @@ def _opened(image: Image, before: Path, metres: float | None) -> AbstractContext
             raise UserError(f"{before}: {problem}; export it with the same bands in the same order")
     if before.samefile(scene.image):
         raise UserError(f"{before}: is the scene itself; give an image from before the event")
-    return scenes.open_image(replace(scene, image=before), resolution_m=metres)
+    earlier = stack.enter_context(scenes.open_image(replace(scene, image=before), resolution_m=metres))
+    shift = np.abs(np.subtract(*(array_bounds(*one.shape, one.transform) for one in (earlier, image)))).max()
+    if (earlier.shape, earlier.crs) != (image.shape, image.crs) or shift > abs(image.transform.a) / 20:
+        mend = "warp it to the scene's grid first (gdalwarp -te … -ts …)"
+        raise UserError(f"{before}: lies on another grid than {scene.image.name}; {mend}")
+    return earlier

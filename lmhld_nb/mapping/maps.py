@@ -73,8 +73,7 @@ def map_scene(
         threshold = float(card.get("threshold", 0.5)) if settings.threshold is None else settings.threshold
         model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         tested = "fp32" if card.get("precision", "fp32") == "fp32" else "auto"  # bf16 only where it is native
-        precision = tested if settings.precision == "auto" else settings.precision
-        network = Network(model, device, hardware.precision(precision, device))
+        network = Network(model, device, hardware.precision(tested, device))
         image = stack.enter_context(scenes.open_image(scene, others))
         metres = inputs.resolution_of(settings, card, weights, image)
         view = image if metres is None else stack.enter_context(scenes.open_image(scene, others, metres))
@@ -99,12 +98,11 @@ def map_scene(
         predicted = prediction.predicted_rows(view, bands, statistics, network, size, settings.overlap)
         with closing(predicted) as rows, progress_bar(view.shape[0], f"map {scene.name}", "row", progress) as bar:
             counts = _write_rasters(folder, image, view, _followed(rows, bar), threshold, steep, card["run_id"])
-        cleaning = _cleaning(settings, image, view)
+        across, down = rasters.ground_pixel(image.crs, image.transform, image.shape)
+        pixel_m2 = across * down if image.crs else image.pixel_m**2
+        cleaning = _cleaning(settings, pixel_m2, math.prod(image.shape) / math.prod(view.shape))
         polygons, found = _write_polygons(folder, image, cleaning, ground, searched)
         files.draw_overlay(folder, view, bands)
-        if settings.view:
-            page.write(folder, image, card, labels, threshold, cleaning, settings.least_slope)
-        across, down = rasters.ground_pixel(image.crs, image.transform, image.shape)
         report = {
             "scene": scene.image.name,
             "files": [str(path) for path in (scene.image, *others)],
@@ -122,8 +120,10 @@ def map_scene(
             **{"unlike": warned, **counts, "not_imaged_px": hidden_px, "polygons": found},
             "landslides": len(polygons),
             "landslide_m2": float(polygons["area_m2"].sum()) if image.crs else None,
-            **_score(folder, image, labels),
+            "scores": _score(folder, labels, image.shape, pixel_m2) if labels else None,
         }
+        if settings.view:
+            page.write(folder, image, report, labels, cleaning)
         versions = {"lmhld_nb": lmhld_nb.__version__, "torch": torch.__version__, "rasterio": rasterio.__version__}
         report |= {"seconds": round(time.perf_counter() - began, 3), **versions, "gdal": rasterio.__gdal_version__}
         report["sha256"] = map_folder.digests(folder)
@@ -200,11 +200,10 @@ def _write_polygons(
     return polygons, found
 
 
-def _cleaning(settings: MapSettings, image: Image, view: Image) -> Cleaning:
-    pixel_m2 = math.prod(rasters.ground_pixel(image.crs, image.transform, image.shape))
-    least_px: float = settings.min_area_px or 0
-    if settings.min_area_px is None and settings.min_area_m2 is None:
-        least_px = inputs.LEAST_PX * math.prod(image.shape) / math.prod(view.shape)
+def _cleaning(settings: MapSettings, pixel_m2: float, pixels: float) -> Cleaning:
+    """Return what polygons are cleaned of, for pixels of so many m², ``pixels`` of them in one as predicted."""
+    is_default = settings.min_area_px is None and settings.min_area_m2 is None
+    least_px = inputs.LEAST_PX * pixels if is_default else settings.min_area_px or 0
     return Cleaning(least_px, settings.min_area_m2 or 0, settings.fill_holes_m2 / pixel_m2, settings.smooth)
 
 
@@ -224,21 +223,13 @@ def _resampled(coarse: Path, image: Image) -> Rows:
                 yield window, probability
 
 
-def _score(folder: Path, image: Image, labels: Labels | None) -> dict[str, Any]:
-    """Score the rasters as written, and write the tables; without labels there are none."""
-    if labels is None:
-        return {"scores": None, "score_files": []}
-    across, down = rasters.ground_pixel(image.crs, image.transform, image.shape)
-    pixel_m2 = across * down if image.crs else image.pixel_m**2
-
-    def strips() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        for window, mask, probability in _written(folder, image.shape):
-            yield probability, mask, labels.read(window)
-
-    scores, tables = objects.score(strips, pixel_m2)
+def _score(folder: Path, labels: Labels, shape: tuple[int, int], pixel_m2: float) -> dict[str, Any]:
+    """Score the rasters as written, and write the tables."""
+    strips = partial(_written, folder, shape)
+    scores, tables = objects.score(lambda: ((p, mask, labels.read(window)) for window, mask, p in strips()), pixel_m2)
     for name, table in tables.items():
         table.to_csv(folder / f"scores_{name}.csv", index=False)
-    return {"scores": scores, "score_files": [f"scores_{name}.csv" for name in tables]}
+    return scores
 
 
 def _written(folder: Path, shape: tuple[int, int]) -> Iterator[tuple[Window, np.ndarray, np.ndarray]]:

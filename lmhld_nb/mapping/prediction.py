@@ -201,17 +201,22 @@ def _bands(
 
 def _normalised(image: Image, bands: tuple[str, ...], statistics: Statistics) -> _Chunks:
     """Yield the image's rows (rows, cols, bands), no data as the mean, and where there is data (rows, cols)."""
-    mean, std = (values[:, None, None] for values in statistics)
     row_bytes = 4 * image.shape[1] * len(bands)
     for window in scenes.strips(image.shape, int(min(CHUNK_ROWS, max(16, CHUNK_BYTES // row_bytes)))):
         values = read_checked(image, window, bands)
         valid = image.valid(values)
-        scaled = values.astype(np.float32)
-        scaled[:, ~valid] = 0  # what means no data may be too large to compute with
-        scaled -= mean
-        scaled /= std
-        scaled[:, ~valid] = 0  # what the network takes least notice of
-        yield np.ascontiguousarray(scaled.transpose(1, 2, 0)), valid
+        yield np.ascontiguousarray(scaled(values, valid, statistics).transpose(1, 2, 0)), valid
+
+
+def scaled(values: np.ndarray, valid: np.ndarray, statistics: Statistics) -> np.ndarray:
+    """Return normalised values (bands, rows, cols) float32, no data as the mean: a network notices it least."""
+    mean, std = (value[:, None, None] for value in statistics)
+    scaled = values.astype(np.float32)
+    scaled[:, ~valid] = 0  # what means no data may be too large to compute with
+    scaled -= mean
+    scaled /= std
+    scaled[:, ~valid] = 0
+    return scaled
 
 
 @contextmanager
