@@ -30,31 +30,30 @@ def is_further(band: str) -> bool:
     return band in TERRAIN or band.endswith(CHANGE)
 
 
-class Stacked(Image):
-    """An image with further bands, float32; a pixel that lacks data in one of those read is NaN in all of them.
+def _joined(image: Image, further: Sequence[str], before: Image | None, ground: Terrain | None) -> Image:
+    """Return an image with further bands, float32; a pixel that lacks data in one of those read is NaN in all of them.
 
     ``before`` is subtracted band by band, in stored units; ``ground`` lies on the image's grid.
     """
+    own, every = image.scene.bands, (*image.scene.bands, *further)
 
-    def __init__(self, image: Image, bands: Sequence[str], before: Image | None, ground: Terrain | None) -> None:
-        super().__init__(replace(image.scene, bands=(*image.scene.bands, *bands)), image._raster)
-        self._image, self._before, self._ground = image, before, ground
-        self.nodata, self.dtype = float("nan"), np.dtype(np.float32)
-
-    def read(self, window: Window, bands: Sequence[str]) -> np.ndarray:  # type: ignore[override]
-        own = self._image.scene.bands
+    def read(window: Window, indices: list[int]) -> np.ndarray:
+        bands = [every[index] for index in indices]
         held = [band for band in own if band in bands or f"{band}{CHANGE}" in bands] or own
-        after = self._image.read(window, held)
-        known, layers = self._image.valid(after), dict(zip(held, after.astype(np.float32), strict=True))
-        if self._before is not None and (changed := [band for band in held if f"{band}{CHANGE}" in bands]):
-            earlier = self._before.read(window, changed)
-            known &= self._before.valid(earlier)
+        after = image.read(window, held)
+        known, layers = image.valid(after), dict(zip(held, after.astype(np.float32), strict=True))
+        if before is not None and (changed := [band for band in held if f"{band}{CHANGE}" in bands]):
+            earlier = before.read(window, changed)
+            known &= before.valid(earlier)
             layers |= {f"{band}{CHANGE}": layers[band] - one for band, one in zip(changed, earlier, strict=True)}
-        if self._ground is not None and set(TERRAIN) & set(bands):
-            layers |= {name: one for name, one in zip(TERRAIN, self._ground.at(window), strict=True) if name not in own}
+        if ground is not None and set(TERRAIN) & set(bands):
+            layers |= {name: one for name, one in zip(TERRAIN, ground.at(window), strict=True) if name not in own}
         values = np.stack([layers[band] for band in bands]).astype(np.float32)
         values[:, ~(known & np.isfinite(values).all(axis=0))] = np.nan
         return values
+
+    raster = replace(image._raster, read=read, nodata=float("nan"), dtype=np.dtype(np.float32))
+    return Image(replace(image.scene, bands=every), raster)
 
 
 def stacked(
@@ -76,7 +75,7 @@ def stacked(
         raise UserError(f"{before}: the network has not learnt from pairs ({', '.join(bands)}); leave out --before")
     earlier = _opened(stack, image, before, metres) if before is not None else None
     ground = terrain.read(dem, image) if dem is not None and wants_terrain else None
-    return Stacked(image, further, earlier, ground) if further else image
+    return _joined(image, further, earlier, ground) if further else image
 
 
 def _opened(stack: ExitStack, image: Image, before: Path, metres: float | None) -> Image:

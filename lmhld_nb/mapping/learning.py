@@ -211,6 +211,7 @@ def _card(
 ) -> dict[str, Any]:
     """Return what is said of the network: what it is, what it saw, and how all candidates did on held-back ground."""
     ground, judged, task = compared.grounds[0], compared.judged, compared.tasks[0]
+    used = asdict(settings) | {"steps": task.steps}
     pixels = np.concatenate([one.values[:, one.part != UNLABELLED] for one in compared.grounds], axis=1)
     percentiles = np.percentile(pixels, PERCENTILES, axis=1).T.tolist()
     landslide, total = int((ground.part == LANDSLIDE).sum()), int((ground.part != UNLABELLED).sum())
@@ -249,13 +250,9 @@ def _card(
         "verdict": notes,
         "landslides": ground.landslides,
         "blocks": len(judged[best].counts) if judged else 0,
-        "labelled_px": total,
         "labelled_share": total / ground.labels.size,
         "notes": [note for one in compared.grounds for note in one.notes],
-        "settings": {
-            name: value.name if isinstance(value, Path) else value
-            for name, value in (asdict(settings) | {"steps": task.steps}).items()
-        },
+        "settings": {name: getattr(value, "name", value) for name, value in used.items()},  # of a file its name
         "versions": {"lmhld_nb": lmhld_nb.__version__, "torch": torch.__version__},
     }  # fmt: skip
 

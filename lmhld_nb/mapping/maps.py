@@ -1,6 +1,7 @@
 """Mapping: a trained network over a whole scene → rasters, polygons, styles, a picture and a record, all or none."""
 
 import math
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,6 +13,8 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
+import pyogrio
 import rasterio
 import torch
 from rasterio.enums import Resampling
@@ -21,9 +24,8 @@ import lmhld_nb
 from lmhld_nb import scenes
 from lmhld_nb.config import UserError, printable, progress_bar, write_json
 from lmhld_nb.evaluation import objects
-from lmhld_nb.mapping import files, further, imaged, inputs, onnx_files, outlines, page, prediction, qgis, terrain
+from lmhld_nb.mapping import files, further, imaged, inputs, onnx_files, outlines, page, prediction, terrain
 from lmhld_nb.mapping import folder as map_folder
-from lmhld_nb.mapping.imaged import Imaged
 from lmhld_nb.mapping.inputs import MapSettings
 from lmhld_nb.mapping.outlines import Cleaning
 from lmhld_nb.mapping.prediction import NO_PROBABILITY, Network
@@ -35,6 +37,7 @@ from lmhld_nb.scenes.scene import Image, Labels, Scene, read_polygons
 from lmhld_nb.training import engine, hardware
 from lmhld_nb.training import weights as networks
 
+STYLES = Path(__file__).parent / "styles"  # written by QGIS (tools/qgis_styles.py); viridis: seen by any colour vision
 Rows = Iterable[tuple[Window, np.ndarray]]
 Steep = Callable[[Window], np.ndarray]
 _RASTERS = (
@@ -85,8 +88,8 @@ def map_scene(
         searched = _searched(image, searched_file, must_meet=settings.searched is not None)
         hidden, hidden_px = imaged.hidden(plain, settings.clouds, settings.keep_rims)
         if hidden is not None:
-            image = Imaged(image, hidden, plain)
-            view = image if is_own else Imaged(view, hidden, plain)
+            image = imaged.without(image, hidden, plain.shape)
+            view = image if is_own else imaged.without(view, hidden, plain.shape)
         has_labels = scene.mask or scene.polygons
         labels = stack.enter_context(scenes.open_labels(scene, image)) if has_labels else None
         stack.enter_context(engine.settings(device))
@@ -195,9 +198,20 @@ def _write_polygons(
         if path.name == map_folder.POLYGONS or len(table):
             # One type of geometry, whether or not a landslide's parts meet at corners only; QGIS 3.22 reads 1.2.
             table.to_file(path, layer=path.stem, driver="GPKG", promote_to_multi=True, VERSION="1.2")
-            qgis.add_style(path)
-    qgis.copy_styles(folder)
+            _add_style(path)
+    for name in map_folder.STYLES:  # of the rasters, and of the polygons for other formats than GeoPackage
+        shutil.copyfile(STYLES / name, folder / name)
     return polygons, found
+
+
+def _add_style(path: Path) -> None:
+    """Write the style of a GeoPackage's layer, which has the file's name, into it: QGIS applies it by itself."""
+    style = (STYLES / f"{path.stem}.qml").read_text(encoding="utf-8")
+    layer = {"f_table_catalog": "", "f_table_schema": "", "f_table_name": path.stem, "f_geometry_column": "geom"}
+    names = {"styleName": path.stem, "styleQML": style, "styleSLD": "", "useAsDefault": True, "description": ""}
+    # As QGIS itself makes it when it saves a style in a GeoPackage.
+    table = pd.DataFrame([layer | names | {"owner": "", "ui": "", "update_time": pd.Timestamp.now("UTC")}])
+    pyogrio.write_dataframe(table, path, layer="layer_styles", driver="GPKG", FID="id")
 
 
 def _cleaning(settings: MapSettings, pixel_m2: float, pixels: float) -> Cleaning:
