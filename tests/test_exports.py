@@ -95,6 +95,6 @@ def test_what_cannot_be_exported_is_refused(spec: RunSpec, tmp_path: Path, monke
     refuses(r"net\.safetensors: cannot be written \(.*No space left", exports.export, spec.run_id, out)
     assert list((tmp_path / "new").iterdir()) == []
     folder = runs_dir() / spec.run_id
-    for name, text, message in (("spec", "{}", "damaged"), ("metrics", "{", r"metrics\.json: damaged")):
+    for name, text in (("spec", "{}"), ("metrics", "{")):
         (folder / f"{name}.json").write_text(text)
-        refuses(message, exports.export, spec.run_id, out)
+        refuses(f"{spec.run_id}: damaged .*; make the run again", exports.export, spec.run_id, out)

@@ -193,16 +193,16 @@ def judged(tp: list[int], fn: list[int]) -> Judged:
 
 def test_the_best_is_kept_only_where_held_back_ground_can_tell():
     start, better = judged([10] * 12, [10] * 12), judged([15] * 12, [5] * 12)
-    assert learning.choose({"start": start, "event": start, "mean": better})[0] == "mean"
+    assert learning.choose({"start": better, "event": start, "mean": start})[0] == "start"
     # Blocks that hold nothing are no evidence: five say too little, whatever lies around them.
     few = [5] * 5 + [0] * 20
-    kept, notes = learning.choose({"start": judged(few, few), "mean": judged([2 * n for n in few], [0] * 25)})
-    assert kept == "start" and "too little is held back to tell" in notes[0] and "5 blocks" in notes[0]
-    # One block with much landslide decides for the mean, all others against it.
+    kept, notes = learning.choose({"mean": judged(few, few), "tuned": judged([2 * n for n in few], [0] * 25)})
+    assert kept == "mean" and "too little is held back to tell" in notes[0] and "5 blocks" in notes[0]
+    # One block with much landslide decides for it, all others against it.
     mixed = judged([9] * 11 + [200], [11] * 11 + [0])
     assert mixed.f1 > start.f1
-    kept, notes = learning.choose({"start": start, "tuned": mixed})
-    assert kept == "start" and "from -" in notes[0]
+    kept, notes = learning.choose({"mean": start, "tuned": mixed})
+    assert kept == "mean" and "from -" in notes[0]
     assert learning.choose({"event": better, "joint": start}) == ("event", ["kept: event"])
 
 

@@ -28,7 +28,7 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import TRANSFORM, blobs, image_of, refuses, scene, write_tif
-from mapped import SCORED, TABLES, draw, median, names, read, write_weights
+from mapped import SCORED, draw, median, names, read, write_weights
 from scipy.ndimage import label, maximum, mean
 
 import lmhld_nb
@@ -64,7 +64,7 @@ def test_files_lie_on_the_scenes_grid_and_agree(tmp_path, weights, shape):
     settings = {
         "scene": "a.tif", "crs": "EPSG:32654", "shape": list(shape), "pixel_m": [3.0, 3.0], "run_id": "0" * 16,
         "bands": list(BANDS), "resolution_m": 3.0, "resampled": False, "window": 32, "overlap": 0.25,
-        "threshold": cut, "valid_px": mask.size, "score_files": TABLES, "lmhld_nb": lmhld_nb.__version__,
+        "threshold": cut, "valid_px": mask.size, "lmhld_nb": lmhld_nb.__version__,
     }  # fmt: skip
     assert {key: report[key] for key in settings} == settings
     assert grid(event.image) == grid(out / "probability.tif") == grid(out / "mask.tif")
@@ -261,7 +261,6 @@ def test_a_scene_that_cannot_be_mapped_is_named(tmp_path, weights, image, option
     *(("resolution", value, f"resolution '{value}': give metres") for value in ("three", -3.0)),
     ("min_area_px", -1, "must not be negative"),
     ("min_area_m2", float("nan"), "must not be negative"),
-    ("precision", "fp8", "precision 'fp8': unknown"),
     ("least_slope", 10.0, "least slope: needs an elevation raster; give it with --dem FILE"),
 ])  # fmt: skip
 def test_settings_out_of_range_are_refused(key, value, message):

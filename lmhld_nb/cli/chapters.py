@@ -13,9 +13,7 @@ from lmhld_nb.config import workdir
 def book(
     profile: ProfileName,
     chapter: Annotated[str | None, option("NAME", "only this chapter, e.g. 05")] = None,
-    parameters: Annotated[
-        list[str] | None, option("NAME VALUE", "set a parameter of chapters; repeatable", "-p")
-    ] = None,
+    parameters: Annotated[list[str] | None, option("NAME VALUE", "parameter of chapters; repeatable", "-p")] = None,
     workers: Annotated[int | None, option("NUMBER", "chapters side by side; default: one per core", min=1)] = None,
     from_records: Annotated[bool, typer.Option("--from-records", help="nothing is trained: what is published")] = False,
     quiet: Quiet = False,

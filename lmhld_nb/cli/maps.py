@@ -19,9 +19,7 @@ def learn(
     class_column: Annotated[str | None, option("NAME", "column of LABELS that tells classes apart")] = None,
     landslide: Annotated[str, option("NAME", "its values that mean landslide, e.g. scar,flow")] = "",
     background: Annotated[str, option("NAME", "its values that mean searched, no landslide")] = "",
-    review: Annotated[
-        bool, typer.Option("--review", help="LABELS is a map's landslides.gpkg with right or wrong in column review")
-    ] = False,
+    review: Annotated[bool, typer.Option("--review", help="LABELS: a map's, right or wrong in column review")] = False,
     also: Annotated[list[str] | None, option("SCENE LABELS", "another labelled scene; repeatable")] = None,
     start: Annotated[Path | None, option("PATH", "network to compare with and to train on", "--from")] = None,
     freeze: Annotated[int, option("NUMBER", "encoder levels of that network that keep their weights")] = 0,
@@ -40,6 +38,7 @@ def learn(
     """
     from lmhld_nb import mapping
     from lmhld_nb.mapping.labelled import LabelFile
+    from lmhld_nb.scenes.scene import Scene
 
     if review and (class_column or landslide or background):
         raise UserError("learn: --review has classes of its own; leave out --class-column, --landslide, --background")
@@ -48,17 +47,15 @@ def learn(
     if review:
         class_column, landslide, background = "review", "right", "wrong"
     classes = class_column, tuple(landslide.split(",")), tuple(filter(None, background.split(",")))
-    names, pairs = tuple(bands.split(",")) if bands else None, [text.partition("\n") for text in also or ()]
-    labelled = [(scene, labels, searched), *((Path(one), Path(other), None) for one, _, other in pairs)]
-    first, *others = [
-        (
-            mapping.scene_of_file(image, names, tuple(nodata or ()) or None),
-            LabelFile(file, ground, layer, *classes, around=review),
-        )
-        for image, file, ground in labelled
-    ]
+    names = tuple(bands.split(",")) if bands else None
+
+    def pair(image: Path, file: Path, ground: Path | None = None) -> tuple[Scene, LabelFile]:
+        described = mapping.scene_of_file(image, names, tuple(nodata or ()) or None)
+        return described, LabelFile(file, ground, layer, *classes, around=review)
+
+    others = [pair(*map(Path, text.split("\n"))) for text in also or ()]
     settings = mapping.LearnSettings(steps, freeze=freeze, device=device, workers=workers, before=before, dem=dem)
-    card = mapping.learn(*first, out, others, start, settings, not quiet)
+    card = mapping.learn(*pair(scene, labels, searched), out, others, start, settings, not quiet)
     typer.echo(f"{card['landslides']} landslides, {card['labelled_share']:.1%} of the scene labelled: searched.gpkg")
     for row in card["candidates"]:
         typer.echo(f"  F1 {row['f1']:.3f}  {row['candidate']}")
@@ -68,12 +65,7 @@ def learn(
 
 @app.command("map", epilog="Example: lmhld map scene.tif --run 0123456789abcdef --bands red,green,blue --out map/")
 def map_(
-    scene: Annotated[
-        list[Path],
-        argument(
-            "SCENE", "georeferenced image; files or a folder of tiles on one grid; one file per band; or a .SAFE folder"
-        ),
-    ],
+    scene: Annotated[list[Path], argument("SCENE", "image; tiles or their folder; one file per band; .SAFE folder")],
     out: Annotated[Path, option("PATH", "folder for the results")],
     run_id: Annotated[str | None, option("RUN_ID", "id of a finished run", "--run")] = None,
     weights: Annotated[Path | None, option("PATH", "a file of `lmhld learn` or `lmhld export`")] = None,
@@ -81,16 +73,12 @@ def map_(
     nodata: NoData = None,
     resolution: Annotated[str | None, option("METRES", "metres to predict at, or `trained`; not of results")] = None,
     truth: Annotated[Path | None, option("PATH", "mask on the scene's grid, or polygons, to score against")] = None,
-    truth_code: Annotated[
-        int | None, option("NUMBER", "value that means landslide in a --truth mask; default: 1")
-    ] = None,
+    truth_code: Annotated[int | None, option("NUMBER", "landslide's value in a --truth mask; default: 1")] = None,
     layer: Annotated[str | None, option("NAME", "layer of --truth, where it has several")] = None,
     where: Annotated[str | None, option("FILTER", "polygons of --truth to take, e.g. \"class = 'slide'\"")] = None,
     threshold: Annotated[float | None, option("NUMBER", "least probability of landslide; default: the file's")] = None,
     overlap: Annotated[float, option("NUMBER", "share of a window that its neighbour covers too")] = 0.5,
-    min_area_m2: Annotated[
-        float | None, option("NUMBER", "leave out smaller polygons, in m²; default: 10 pixels")
-    ] = None,
+    min_area_m2: Annotated[float | None, option("NUMBER", "leave out smaller polygons, m²; default: 10 pixels")] = None,
     min_area_px: Annotated[int | None, option("NUMBER", "the same in pixels")] = None,
     fill_holes_m2: Annotated[float, option("NUMBER", "fill smaller holes of polygons, in m²")] = 0.0,
     smooth: Annotated[bool, typer.Option(help="smooth outlines, within half a pixel")] = True,
@@ -100,7 +88,6 @@ def map_(
     clouds: Annotated[Path | None, option("PATH", "polygons, or a mask on the scene's grid: not imaged")] = None,
     keep_rims: Annotated[bool, typer.Option("--keep-rims", help="rims of pure white or black are imaged")] = False,
     searched: Annotated[Path | None, option("PATH", "polygons: distance from them; default: by the weights")] = None,
-    precision: Annotated[str, option("NAME", "fp32, bf16, or auto: as tested, where hardware has it")] = "auto",
     device: Device = "auto",
     view: Annotated[bool, typer.Option("--view", help="write view.html too: the map in any browser, offline")] = False,
     quiet: Quiet = False,
@@ -116,7 +103,7 @@ def map_(
     names = tuple(bands.split(",")) if bands else None
     settings = mapping.MapSettings(
         threshold, overlap, min_area_px, min_area_m2, fill_holes_m2, smooth, dem, least_slope, clouds,
-        keep_rims, searched, resolution, precision, device, view, before,
+        keep_rims, searched, resolution, device, view, before,
     )  # fmt: skip
     first, *others = mosaics.files_of(scene)
     no_data = tuple(nodata or ()) or None

@@ -80,7 +80,5 @@ Experiment = Annotated[str | None, option("NAME", f"only this experiment: {_EXPE
 Workers = Annotated[
     int | None, option("NUMBER", "trainings side by side; default: one per core or GPU", min=1, max=256)
 ]
-NoData = Annotated[
-    list[float] | None, option("NUMBER", "no-data value; repeat it for several; default: the file's own")
-]
+NoData = Annotated[list[float] | None, option("NUMBER", "no-data value; repeatable; default: the file's own")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")]

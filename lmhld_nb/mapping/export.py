@@ -32,7 +32,12 @@ def export(source: str, out: Path, force: bool = False, deepness: bool = False) 
     is_file = source.endswith(".safetensors")
     folder = Path(source).parent if is_file else runs_dir() / source
     for path in (out, card_file):
-        _refuse_to_replace(path, folder, force)
+        is_stored = path.exists() and any(path.samefile(file) for file in folder.glob("*"))
+        if is_stored or path.resolve().is_relative_to(runs_dir()):
+            raise UserError(f"{path}: is in the store of runs; choose another file")
+        if path.exists() and not force and not _is_export(path):
+            reason = "exists and is no export of this book"
+            raise UserError(f"{path}: {reason}; choose another file, or replace it with --force")
     weights = Path(source) if is_file else folder / "weights.safetensors"
     tensors, card = networks.read(weights) if is_file else _of_run(folder, weights)
     card["exported_with"] = {module.__name__: module.__version__ for module in (lmhld_nb, torch, safetensors)}
@@ -48,28 +53,22 @@ def export(source: str, out: Path, force: bool = False, deepness: bool = False) 
 
 def _of_run(folder: Path, weights: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Return a finished run's tensors and its card with what the run's other files say."""
-    spec, metrics, environment = (_read(folder / name) for name in ("spec.json", "metrics.json", "environment.json"))
-    tensors, card = networks.read(weights)
+    names = ("spec.json", "metrics.json", "environment.json")
     try:
+        spec, metrics, environment = (json.loads((folder / name).read_text("utf-8")) for name in names)
+        tensors, card = networks.read(weights)
         for patch_set in spec["data"]:
             area = card["areas"][patch_set["area"]]
             area |= {name: patch_set[name] for name in ("dataset", "fingerprint", "min_share", "split")}
             area["test"] = metrics["areas"].get(patch_set["area"])
         card |= {name: metrics[name] for name in ("precision", "test")}
         card |= {name: spec[name] for name in ("recipe", "seed", "engine")} | {"trained_with": environment}
-    except (KeyError, TypeError, AttributeError) as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
+        reason = f"no finished run ({Path(error.filename).name} is missing)"
+        raise UserError(f"{folder}: {reason}; `lmhld plan PROFILE` lists them") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder}: damaged ({error!r}); make the run again with `lmhld run`") from error
     return tensors, card
-
-
-def _refuse_to_replace(path: Path, run: Path, force: bool) -> None:
-    """Refuse (UserError) to write into the store of runs, or over a file that no export has written."""
-    is_stored = path.exists() and any(path.samefile(file) for file in run.glob("*"))
-    if is_stored or path.resolve().is_relative_to(runs_dir()):
-        raise UserError(f"{path}: is in the store of runs; choose another file")
-    if path.exists() and not force and not _is_export(path):
-        reason = "exists and is no export of this book"
-        raise UserError(f"{path}: {reason}; choose another file, or replace it with --force")
 
 
 def _is_export(path: Path) -> bool:
@@ -81,13 +80,3 @@ def _is_export(path: Path) -> bool:
         return {"run_id", "areas", "bands"} <= set(card)
     except (UserError, OSError, ValueError, TypeError, RecursionError):
         return False
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        reason = f"no finished run ({path.name} is missing)"
-        raise UserError(f"{path.parent}: {reason}; `lmhld plan PROFILE` lists them") from None
-    except ValueError as error:
-        raise UserError(f"{path}: damaged ({error}); make the run again with `lmhld run`") from error

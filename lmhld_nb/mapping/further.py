@@ -1,7 +1,7 @@
 """Further bands of a scene, from files beside it: the change since an image from before the event, and the terrain."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,31 +30,30 @@ def is_further(band: str) -> bool:
     return band in TERRAIN or band.endswith(CHANGE)
 
 
-class Stacked(Image):
-    """An image with further bands, float32; a pixel that lacks data in one of those read is NaN in all of them.
+def _joined(image: Image, further: Sequence[str], before: Image | None, ground: Terrain | None) -> Image:
+    """Return an image with further bands, float32; a pixel that lacks data in one of those read is NaN in all of them.
 
     ``before`` is subtracted band by band, in stored units; ``ground`` lies on the image's grid.
     """
+    own, every = image.scene.bands, (*image.scene.bands, *further)
 
-    def __init__(self, image: Image, bands: Sequence[str], before: Image | None, ground: Terrain | None) -> None:
-        super().__init__(replace(image.scene, bands=(*image.scene.bands, *bands)), image._raster)
-        self._image, self._before, self._ground = image, before, ground
-        self.nodata, self.dtype = float("nan"), np.dtype(np.float32)
-
-    def read(self, window: Window, bands: Sequence[str]) -> np.ndarray:  # type: ignore[override]
-        own = self._image.scene.bands
+    def read(window: Window, indices: list[int]) -> np.ndarray:
+        bands = [every[index] for index in indices]
         held = [band for band in own if band in bands or f"{band}{CHANGE}" in bands] or own
-        after = self._image.read(window, held)
-        known, layers = self._image.valid(after), dict(zip(held, after.astype(np.float32), strict=True))
-        if self._before is not None and (changed := [band for band in held if f"{band}{CHANGE}" in bands]):
-            earlier = self._before.read(window, changed)
-            known &= self._before.valid(earlier)
+        after = image.read(window, held)
+        known, layers = image.valid(after), dict(zip(held, after.astype(np.float32), strict=True))
+        if before is not None and (changed := [band for band in held if f"{band}{CHANGE}" in bands]):
+            earlier = before.read(window, changed)
+            known &= before.valid(earlier)
             layers |= {f"{band}{CHANGE}": layers[band] - one for band, one in zip(changed, earlier, strict=True)}
-        if self._ground is not None and set(TERRAIN) & set(bands):
-            layers |= {name: one for name, one in zip(TERRAIN, self._ground.at(window), strict=True) if name not in own}
+        if ground is not None and set(TERRAIN) & set(bands):
+            layers |= {name: one for name, one in zip(TERRAIN, ground.at(window), strict=True) if name not in own}
         values = np.stack([layers[band] for band in bands]).astype(np.float32)
         values[:, ~(known & np.isfinite(values).all(axis=0))] = np.nan
         return values
+
+    raster = replace(image._raster, read=read, nodata=float("nan"), dtype=np.dtype(np.float32))
+    return Image(replace(image.scene, bands=every), raster)
 
 
 def stacked(
@@ -74,22 +73,13 @@ def stacked(
         raise UserError(f"{path}: the network wants {' and '.join(TERRAIN)}; give elevation in metres with --dem")
     if before is not None and not wants_change:
         raise UserError(f"{before}: the network has not learnt from pairs ({', '.join(bands)}); leave out --before")
-    earlier = stack.enter_context(_opened(image, before, metres)) if before is not None else None
-    if earlier is not None and not _on_one_grid(earlier, image):
-        mend = "warp it to the scene's grid first (gdalwarp -te … -ts …)"
-        raise UserError(f"{before}: lies on another grid than {path.name}; {mend}")
+    earlier = _opened(stack, image, before, metres) if before is not None else None
     ground = terrain.read(dem, image) if dem is not None and wants_terrain else None
-    return Stacked(image, further, earlier, ground) if further else image
+    return _joined(image, further, earlier, ground) if further else image
 
 
-def _on_one_grid(one: Image, other: Image) -> bool:
-    """Say whether two images have the same pixels; their corners may differ by a twentieth of one."""
-    corners = [array_bounds(*image.shape, image.transform) for image in (one, other)]
-    near = np.abs(np.subtract(*corners)).max() <= abs(other.transform.a) / 20
-    return one.shape == other.shape and one.crs == other.crs and bool(near)
-
-
-def _opened(image: Image, before: Path, metres: float | None) -> AbstractContextManager[Image]:
+def _opened(stack: ExitStack, image: Image, before: Path, metres: float | None) -> Image:
+    """Open the image from before; UserError unless bands and pixels (within a twentieth of one) are the same."""
     scene = image.scene
     with rasters.open_raster(before) as source:
         described = rasters.band_names(source)
@@ -99,4 +89,9 @@ def _opened(image: Image, before: Path, metres: float | None) -> AbstractContext
             raise UserError(f"{before}: {problem}; export it with the same bands in the same order")
     if before.samefile(scene.image):
         raise UserError(f"{before}: is the scene itself; give an image from before the event")
-    return scenes.open_image(replace(scene, image=before), resolution_m=metres)
+    earlier = stack.enter_context(scenes.open_image(replace(scene, image=before), resolution_m=metres))
+    shift = np.abs(np.subtract(*(array_bounds(*one.shape, one.transform) for one in (earlier, image)))).max()
+    if (earlier.shape, earlier.crs) != (image.shape, image.crs) or shift > abs(image.transform.a) / 20:
+        mend = "warp it to the scene's grid first (gdalwarp -te … -ts …)"
+        raise UserError(f"{before}: lies on another grid than {scene.image.name}; {mend}")
+    return earlier

@@ -15,25 +15,22 @@ from lmhld_nb.sources.files import codes_in
 ROWS = 512
 
 
-class Imaged(Image):
-    """An image some of whose pixels are ``hidden`` (rows of packed bits, on the grid of ``whole``): they read NaN."""
+def without(image: Image, hidden: np.ndarray, shape: tuple[int, int]) -> Image:
+    """Return an image whose ``hidden`` pixels (rows of packed bits of a grid of ``shape`` on its ground) read NaN."""
+    # The pixel of that grid which holds the centre of each row and column.
+    rows, cols = (
+        np.minimum((np.arange(own) + 0.5) * full / own, full - 1).astype(np.intp)
+        for own, full in zip(image.shape, shape, strict=True)
+    )
 
-    def __init__(self, image: Image, hidden: np.ndarray, whole: Image) -> None:
-        super().__init__(image.scene, image._raster)
-        self._image, self._hidden = image, hidden
-        self.nodata, self.dtype = float("nan"), np.dtype(np.float32)
-        # The pixel of the whole that holds the centre of each row and column.
-        self._rows, self._cols = (
-            np.minimum((np.arange(own) + 0.5) * full / own, full - 1).astype(np.intp)
-            for own, full in zip(image.shape, whole.shape, strict=True)
-        )
+    def read(window: Window, indices: list[int]) -> np.ndarray:
+        values = image.read(window, [image.scene.bands[index] for index in indices])
+        near = rows[window.row : window.row + window.height], cols[window.col : window.col + window.width]
+        seen = np.unpackbits(hidden[near[0]], axis=1)[:, near[1]] == 0
+        return np.where(image.valid(values) & seen, values.astype(np.float32), np.float32(np.nan))
 
-    def read(self, window: Window, bands: tuple[str, ...]) -> np.ndarray:  # type: ignore[override]
-        values = self._image.read(window, bands)
-        rows = self._rows[window.row : window.row + window.height]
-        cols = self._cols[window.col : window.col + window.width]
-        hidden = np.unpackbits(self._hidden[rows], axis=1)[:, cols].astype(bool)
-        return np.where(self._image.valid(values) & ~hidden, values.astype(np.float32), np.float32(np.nan))
+    raster = replace(image._raster, read=read, nodata=float("nan"), dtype=np.dtype(np.float32))
+    return Image(image.scene, raster)
 
 
 def hidden(image: Image, cloud_file: Path | None, keep_rims: bool) -> tuple[np.ndarray | None, dict[str, int]]:

@@ -37,7 +37,6 @@ class MapSettings:
     keep_rims: bool = False  # rims of pure white or black are imaged
     searched: Path | None = None  # polygons; each landslide's distance from them
     resolution: float | str | None = None  # metres predicted at, or ``trained`` (the network's); None for the scene's
-    precision: str = "auto"  # ``fp32``, ``bf16``, or the one the network was tested in (bf16 only where native)
     device: str = "auto"  # or ``cpu``, ``cuda``
     view: bool = False  # write the live map too (`page`)
     before: Path | None = None  # the scene before the event, on its grid, for networks that have learnt from pairs
@@ -52,8 +51,6 @@ class MapSettings:
             raise UserError(f"least slope {self.least_slope}: must lie in [0, 90) degrees")
         if self.least_slope and self.dem is None:
             raise UserError("least slope: needs an elevation raster; give it with --dem FILE")
-        if self.precision not in ("auto", "fp32", "bf16"):
-            raise UserError(f"precision '{self.precision}': unknown; choose auto, fp32 or bf16")
         try:
             if self.resolution not in (None, TRAINED) and not 0 < float(str(self.resolution)) < math.inf:
                 raise ValueError
@@ -140,9 +137,14 @@ def resolution_of(settings: MapSettings, card: dict[str, Any], weights: Path, im
     """Return the metres to predict at; of a network of several areas, the resolution nearest to the scene's own."""
     if settings.resolution != TRAINED:
         return None if settings.resolution is None else float(settings.resolution)
-    known = [float(area["resolution_m"]) for area in card["areas"].values() if area.get("resolution_m")]
-    if not known:
+    metres = trained_resolution(card, rasters.ground_pixel(image.crs, image.transform, image.shape)[1])
+    if metres is None:
         reason = "does not say the resolution it was trained at"
         raise UserError(f"{weights}: {reason}; give it in metres, e.g. --resolution 3")
-    own = rasters.ground_pixel(image.crs, image.transform, image.shape)[1]
-    return min(known, key=lambda metres: abs(math.log(metres / own)))
+    return metres
+
+
+def trained_resolution(card: dict[str, Any], own: float) -> float | None:
+    """Return that resolution of the training areas, in metres, which is nearest to a scene's own; None: not known."""
+    known = [float(area["resolution_m"]) for area in card["areas"].values() if area.get("resolution_m")]
+    return min(known, key=lambda metres: abs(math.log(metres / own)), default=None)

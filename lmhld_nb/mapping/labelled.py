@@ -76,15 +76,12 @@ def read(image: Image, file: LabelFile, bands: Sequence[str], patch: int | None 
         if searched is not None:
             labels[~searched] = UNLABELLED
         patch = patch or _patch_size(labels == LANDSLIDE, file.path)
-    return _ground(image, labels, file.path, tuple(bands), patch, notes)
-
-
-def _ground(
-    image: Image, labels: np.ndarray, path: Path, bands: tuple[str, ...], patch: int, notes: list[str]
-) -> Ground:
+    scene = image.scene.image.name
     sides = [np.flatnonzero((labels != UNLABELLED).any(axis=1 - axis)) for axis in (0, 1)]
     if not len(sides[0]):
-        raise UserError(f"{path}: nothing of {image.scene.image.name} is labelled; check that the two belong together")
+        raise UserError(
+            f"{file.path}: nothing of {image.scene.image.name} is labelled; check that the two belong together"
+        )
     if min(labels.shape) < LEAST_PATCH:
         raise UserError(f"{image.scene.image}: less than {LEAST_PATCH} pixels a side; give a larger scene")
     narrow = max(LEAST_PATCH, min(int(np.ptp(side)) + 1 for side in sides) // 16 * 16)
@@ -100,8 +97,8 @@ def _ground(
         (BACKGROUND, "ground without landslide", "outline with --searched what was looked at"),
     ):
         if not (part == code).any():
-            raise UserError(f"{path}: labels hold no {name} where {image.scene.image.name} has data; {mend}")
-    return Ground(image, bands, labels, part, values, patch, len(inventory.landslide_sizes(part)), notes)
+            raise UserError(f"{file.path}: labels hold no {name} where {scene} has data; {mend}")
+    return Ground(image, tuple(bands), labels, part, values, patch, len(inventory.landslide_sizes(part)), notes)
 
 
 def _mask(image: Image, path: Path) -> np.ndarray:

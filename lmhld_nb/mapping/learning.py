@@ -107,7 +107,11 @@ def learn(
         with atomic_path(out / FILES[0]) as path:
             compared.log.to_csv(path, index=False, float_format="%.6g")
         for name, table in zip(FILES[1:3], (labelled.searched(compared.grounds[0]), squares), strict=True):
-            _write_layer(out / name, table)
+            with atomic_path(out / name) as path:
+                try:
+                    table.to_file(path, layer=name.removesuffix(".gpkg"), driver="GPKG", promote_to_multi=True)
+                except (pyogrio.errors.DataSourceError, pyogrio.errors.FeatureError) as error:
+                    raise OSError(str(error)) from error  # a full disk, say
         write_json(out / CARD, card)
         networks.save_members(out / NETWORK, members, card)
         shutil.rmtree(out / WORK)
@@ -138,7 +142,10 @@ def compare(
         grounds.append(labelled.read(image, file, bands, grounds[0].patch if grounds else settings.patch))
     size = min(ground.patch for ground in grounds)
     statistics = [prediction.scene_statistics(ground.image, bands) for ground in grounds]
-    arrays = [(_scaled(ground, pair), ground.part) for ground, pair in zip(grounds, statistics, strict=True)]
+    arrays = [
+        (prediction.scaled(ground.values, ground.image.valid(ground.values), pair), ground.part)
+        for ground, pair in zip(grounds, statistics, strict=True)
+    ]
     truth, dealt = grounds[0].part, heldback.deal(grounds[0].part, size)
     folds = dealt[1][dealt[0]]
     found: dict[str, np.ndarray] = {}
@@ -200,19 +207,12 @@ def _grid(image: Image) -> list[float]:
     return [*image.shape, *image.transform[:6]]
 
 
-def _scaled(ground: Ground, statistics: Statistics) -> np.ndarray:
-    """Return normalised values (bands, rows, cols) float32, no data as the mean."""
-    mean, std = (values[:, None, None] for values in statistics)
-    scaled = (ground.values.astype(np.float32) - mean) / std
-    scaled[:, ~ground.image.valid(ground.values)] = 0
-    return scaled
-
-
 def _card(
     compared: Comparison, best: str, notes: list[str], members: Members, settings: LearnSettings
 ) -> dict[str, Any]:
     """Return what is said of the network: what it is, what it saw, and how all candidates did on held-back ground."""
     ground, judged, task = compared.grounds[0], compared.judged, compared.tasks[0]
+    used = asdict(settings) | {"steps": task.steps}
     pixels = np.concatenate([one.values[:, one.part != UNLABELLED] for one in compared.grounds], axis=1)
     percentiles = np.percentile(pixels, PERCENTILES, axis=1).T.tolist()
     landslide, total = int((ground.part == LANDSLIDE).sum()), int((ground.part != UNLABELLED).sum())
@@ -251,13 +251,9 @@ def _card(
         "verdict": notes,
         "landslides": ground.landslides,
         "blocks": len(judged[best].counts) if judged else 0,
-        "labelled_px": total,
         "labelled_share": total / ground.labels.size,
         "notes": [note for one in compared.grounds for note in one.notes],
-        "settings": {
-            name: value.name if isinstance(value, Path) else value
-            for name, value in (asdict(settings) | {"steps": task.steps}).items()
-        },
+        "settings": {name: getattr(value, "name", value) for name, value in used.items()},  # of a file its name
         "versions": {"lmhld_nb": lmhld_nb.__version__, "torch": torch.__version__},
     }  # fmt: skip
 
@@ -281,11 +277,3 @@ def _label_next(compared: Comparison, members: Members) -> gpd.GeoDataFrame:
              for row, col in chosen]  # fmt: skip
     found = {"rank": range(1, len(chosen) + 1), "uncertainty": [mean[place] for place in chosen]}
     return gpd.GeoDataFrame(found, geometry=boxes, crs=image.crs)
-
-
-def _write_layer(path: Path, table: gpd.GeoDataFrame) -> None:
-    with atomic_path(path) as temporary:
-        try:
-            table.to_file(temporary, layer=path.stem, driver="GPKG", promote_to_multi=True)
-        except (pyogrio.errors.DataSourceError, pyogrio.errors.FeatureError) as error:
-            raise OSError(str(error)) from error  # a full disk, say

@@ -1,6 +1,7 @@
 """Mapping: a trained network over a whole scene → rasters, polygons, styles, a picture and a record, all or none."""
 
 import math
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,6 +13,8 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
+import pyogrio
 import rasterio
 import torch
 from rasterio.enums import Resampling
@@ -21,9 +24,8 @@ import lmhld_nb
 from lmhld_nb import scenes
 from lmhld_nb.config import UserError, printable, progress_bar, write_json
 from lmhld_nb.evaluation import objects
-from lmhld_nb.mapping import files, further, imaged, inputs, onnx_files, outlines, page, prediction, qgis, terrain
+from lmhld_nb.mapping import files, further, imaged, inputs, onnx_files, outlines, page, prediction, terrain
 from lmhld_nb.mapping import folder as map_folder
-from lmhld_nb.mapping.imaged import Imaged
 from lmhld_nb.mapping.inputs import MapSettings
 from lmhld_nb.mapping.outlines import Cleaning
 from lmhld_nb.mapping.prediction import NO_PROBABILITY, Network
@@ -35,6 +37,7 @@ from lmhld_nb.scenes.scene import Image, Labels, Scene, read_polygons
 from lmhld_nb.training import engine, hardware
 from lmhld_nb.training import weights as networks
 
+STYLES = Path(__file__).parent / "styles"  # written by QGIS (tools/qgis_styles.py); viridis: seen by any colour vision
 Rows = Iterable[tuple[Window, np.ndarray]]
 Steep = Callable[[Window], np.ndarray]
 _RASTERS = (
@@ -73,8 +76,7 @@ def map_scene(
         threshold = float(card.get("threshold", 0.5)) if settings.threshold is None else settings.threshold
         model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         tested = "fp32" if card.get("precision", "fp32") == "fp32" else "auto"  # bf16 only where it is native
-        precision = tested if settings.precision == "auto" else settings.precision
-        network = Network(model, device, hardware.precision(precision, device))
+        network = Network(model, device, hardware.precision(tested, device))
         image = stack.enter_context(scenes.open_image(scene, others))
         metres = inputs.resolution_of(settings, card, weights, image)
         view = image if metres is None else stack.enter_context(scenes.open_image(scene, others, metres))
@@ -86,8 +88,8 @@ def map_scene(
         searched = _searched(image, searched_file, must_meet=settings.searched is not None)
         hidden, hidden_px = imaged.hidden(plain, settings.clouds, settings.keep_rims)
         if hidden is not None:
-            image = Imaged(image, hidden, plain)
-            view = image if is_own else Imaged(view, hidden, plain)
+            image = imaged.without(image, hidden, plain.shape)
+            view = image if is_own else imaged.without(view, hidden, plain.shape)
         has_labels = scene.mask or scene.polygons
         labels = stack.enter_context(scenes.open_labels(scene, image)) if has_labels else None
         stack.enter_context(engine.settings(device))
@@ -99,12 +101,11 @@ def map_scene(
         predicted = prediction.predicted_rows(view, bands, statistics, network, size, settings.overlap)
         with closing(predicted) as rows, progress_bar(view.shape[0], f"map {scene.name}", "row", progress) as bar:
             counts = _write_rasters(folder, image, view, _followed(rows, bar), threshold, steep, card["run_id"])
-        cleaning = _cleaning(settings, image, view)
+        across, down = rasters.ground_pixel(image.crs, image.transform, image.shape)
+        pixel_m2 = across * down if image.crs else image.pixel_m**2
+        cleaning = _cleaning(settings, pixel_m2, math.prod(image.shape) / math.prod(view.shape))
         polygons, found = _write_polygons(folder, image, cleaning, ground, searched)
         files.draw_overlay(folder, view, bands)
-        if settings.view:
-            page.write(folder, image, card, labels, threshold, cleaning, settings.least_slope)
-        across, down = rasters.ground_pixel(image.crs, image.transform, image.shape)
         report = {
             "scene": scene.image.name,
             "files": [str(path) for path in (scene.image, *others)],
@@ -122,8 +123,10 @@ def map_scene(
             **{"unlike": warned, **counts, "not_imaged_px": hidden_px, "polygons": found},
             "landslides": len(polygons),
             "landslide_m2": float(polygons["area_m2"].sum()) if image.crs else None,
-            **_score(folder, image, labels),
+            "scores": _score(folder, labels, image.shape, pixel_m2) if labels else None,
         }
+        if settings.view:
+            page.write(folder, image, report, labels, cleaning)
         versions = {"lmhld_nb": lmhld_nb.__version__, "torch": torch.__version__, "rasterio": rasterio.__version__}
         report |= {"seconds": round(time.perf_counter() - began, 3), **versions, "gdal": rasterio.__gdal_version__}
         report["sha256"] = map_folder.digests(folder)
@@ -195,16 +198,26 @@ def _write_polygons(
         if path.name == map_folder.POLYGONS or len(table):
             # One type of geometry, whether or not a landslide's parts meet at corners only; QGIS 3.22 reads 1.2.
             table.to_file(path, layer=path.stem, driver="GPKG", promote_to_multi=True, VERSION="1.2")
-            qgis.add_style(path)
-    qgis.copy_styles(folder)
+            _add_style(path)
+    for name in map_folder.STYLES:  # of the rasters, and of the polygons for other formats than GeoPackage
+        shutil.copyfile(STYLES / name, folder / name)
     return polygons, found
 
 
-def _cleaning(settings: MapSettings, image: Image, view: Image) -> Cleaning:
-    pixel_m2 = math.prod(rasters.ground_pixel(image.crs, image.transform, image.shape))
-    least_px: float = settings.min_area_px or 0
-    if settings.min_area_px is None and settings.min_area_m2 is None:
-        least_px = inputs.LEAST_PX * math.prod(image.shape) / math.prod(view.shape)
+def _add_style(path: Path) -> None:
+    """Write the style of a GeoPackage's layer, which has the file's name, into it: QGIS applies it by itself."""
+    style = (STYLES / f"{path.stem}.qml").read_text(encoding="utf-8")
+    layer = {"f_table_catalog": "", "f_table_schema": "", "f_table_name": path.stem, "f_geometry_column": "geom"}
+    names = {"styleName": path.stem, "styleQML": style, "styleSLD": "", "useAsDefault": True, "description": ""}
+    # As QGIS itself makes it when it saves a style in a GeoPackage.
+    table = pd.DataFrame([layer | names | {"owner": "", "ui": "", "update_time": pd.Timestamp.now("UTC")}])
+    pyogrio.write_dataframe(table, path, layer="layer_styles", driver="GPKG", FID="id")
+
+
+def _cleaning(settings: MapSettings, pixel_m2: float, pixels: float) -> Cleaning:
+    """Return what polygons are cleaned of, for pixels of so many m², ``pixels`` of them in one as predicted."""
+    is_default = settings.min_area_px is None and settings.min_area_m2 is None
+    least_px = inputs.LEAST_PX * pixels if is_default else settings.min_area_px or 0
     return Cleaning(least_px, settings.min_area_m2 or 0, settings.fill_holes_m2 / pixel_m2, settings.smooth)
 
 
@@ -224,21 +237,13 @@ def _resampled(coarse: Path, image: Image) -> Rows:
                 yield window, probability
 
 
-def _score(folder: Path, image: Image, labels: Labels | None) -> dict[str, Any]:
-    """Score the rasters as written, and write the tables; without labels there are none."""
-    if labels is None:
-        return {"scores": None, "score_files": []}
-    across, down = rasters.ground_pixel(image.crs, image.transform, image.shape)
-    pixel_m2 = across * down if image.crs else image.pixel_m**2
-
-    def strips() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        for window, mask, probability in _written(folder, image.shape):
-            yield probability, mask, labels.read(window)
-
-    scores, tables = objects.score(strips, pixel_m2)
+def _score(folder: Path, labels: Labels, shape: tuple[int, int], pixel_m2: float) -> dict[str, Any]:
+    """Score the rasters as written, and write the tables."""
+    strips = partial(_written, folder, shape)
+    scores, tables = objects.score(lambda: ((p, mask, labels.read(window)) for window, mask, p in strips()), pixel_m2)
     for name, table in tables.items():
         table.to_csv(folder / f"scores_{name}.csv", index=False)
-    return {"scores": scores, "score_files": [f"scores_{name}.csv" for name in tables]}
+    return scores
 
 
 def _written(folder: Path, shape: tuple[int, int]) -> Iterator[tuple[Window, np.ndarray, np.ndarray]]:

@@ -22,7 +22,6 @@ import torch
 from torch import Tensor, nn
 
 from lmhld_nb.config import UserError, atomic_path, check_kind
-from lmhld_nb.mapping import prediction
 from lmhld_nb.models.unet_3p import UpsampledConv
 from lmhld_nb.training import weights
 
@@ -60,8 +59,9 @@ def write(path: Path, model: nn.Module, card: dict[str, Any], deepness: bool = F
     otherwise each image's own. UserError where onnx is not installed or the file cannot be written.
     """
     onnx = _needed("onnx")
-    bands = len(card["bands"])
-    statistics = statistics_of(card) or (np.full(bands, math.nan), np.full(bands, math.nan))
+    bands, areas = len(card["bands"]), list(card["areas"].values())
+    is_fixed = card.get("normalise") == "area" and len(areas) == 1
+    statistics = [areas[0][name] if is_fixed else [math.nan] * bands for name in ("mean", "std")]
     for module in model.modules():
         if isinstance(module, UpsampledConv):
             module.literal = True  # the other way is for images of one size
@@ -83,18 +83,10 @@ def write(path: Path, model: nn.Module, card: dict[str, Any], deepness: bool = F
                 for dimension in value.type.tensor_type.shape.dim[2:]:
                     dimension.dim_value = TILE
         about = metadata(card) if deepness else {"card": card}
-        about |= {"bands": card["bands"], "normalisation": "fixed" if statistics_of(card) else "of each image"}
+        about |= {"bands": card["bands"], "normalisation": "fixed" if is_fixed else "of each image"}
         onnx.helper.set_model_props(stored, {key: json.dumps(value) for key, value in about.items()})
         onnx.checker.check_model(stored, full_check=True)
         onnx.save(stored, temporary)
-
-
-def statistics_of(card: dict[str, Any]) -> prediction.Statistics | None:
-    """Return the mean and standard deviation that a card fixes; None where each image has its own."""
-    areas = list(card["areas"].values())
-    if card.get("normalise") != "area" or len(areas) != 1:
-        return None
-    return np.asarray(areas[0]["mean"], np.float32), np.asarray(areas[0]["std"], np.float32)
 
 
 def metadata(card: dict[str, Any]) -> dict[str, Any]:

@@ -101,8 +101,10 @@ def outline(
     unfit = ~shapely.is_valid(shapes)
     shapes[unfit] = shapely.make_valid(shapes[unfit], method="structure")
     table = table.set_geometry(gpd.GeoSeries(shapes, crs=crs))
-    inside = _within_another(shapes) if counts["holes"] else np.zeros(len(table), bool)
-    table = table[~inside].reset_index(drop=True)
+    if counts["holes"]:  # what lay in one is now within another polygon
+        inner, outer = table.sindex.query(table.geometry, predicate="within")
+        table = table.drop(inner[inner != outer]).reset_index(drop=True)
+    inside = len(shapes) - len(table)
     ground = table
     if crs is None:
         table[["area_m2", "lon", "lat", "length_m", "width_m"]] = np.nan
@@ -113,12 +115,14 @@ def outline(
         table["lon"], table["lat"] = centres.x, centres.y
         if len(table) and not is_true:
             ground = table.to_crs(table.estimate_utm_crs())
-        sides = _sides(ground.geometry.to_numpy())
+        # The two sides of the smallest rectangle around each polygon.
+        corners = shapely.get_coordinates(shapely.oriented_envelope(ground.geometry.to_numpy())).reshape(-1, 5, 2)
+        sides = np.hypot(*np.diff(corners[:, :3], axis=1).T)
         table["length_m"], table["width_m"] = sides.max(axis=0), sides.min(axis=0)
     table["compactness"] = 4 * math.pi * ground.area / ground.length**2
     if crs is not None:
         table = table[table["area_m2"] >= cleaning.min_area_m2].reset_index(drop=True)
-    counts["small"] = counts["found"] - len(table) - int(inside.sum())
+    counts["small"] = counts["found"] - len(table) - inside
     table.insert(0, "id", np.arange(1, len(table) + 1))
     return table, unseen, counts
 
@@ -143,16 +147,3 @@ def _smoothed(shape: shapely.Polygon, pixel: float) -> shapely.Polygon:
 
     smooth = shapely.Polygon(middles(shape.exterior), [middles(ring) for ring in shape.interiors])
     return shapely.simplify(smooth, _CORNERS * pixel)
-
-
-def _within_another(shapes: np.ndarray) -> np.ndarray:
-    """Say of each polygon whether it lies within another one."""
-    inner, outer = shapely.STRtree(shapes).query(shapes, predicate="within")
-    return np.isin(np.arange(len(shapes)), inner[inner != outer])
-
-
-def _sides(shapes: np.ndarray) -> np.ndarray:
-    """Return the two sides (2, n) of the smallest rectangle around each polygon."""
-    corners = [shapely.get_coordinates(shapely.oriented_envelope(shape))[:3] for shape in shapes]
-    steps = np.diff(np.array(corners).reshape(-1, 3, 2), axis=1)
-    return np.hypot(*np.moveaxis(steps, 2, 0)).T

@@ -107,26 +107,16 @@ def page(described: Mapping[str, Any]) -> str:
     return "".join(parts)
 
 
-def write(
-    folder: Path,
-    image: Image,
-    card: Mapping[str, Any],
-    labels: Labels | None,
-    threshold: float,
-    cleaning: Cleaning,
-    least_slope: float = 0.0,
-) -> None:
-    """Write view.html from the rasters of a map's folder; it begins with the threshold and least area of the map."""
-    name = _title(card["model"])
-    pixel_m2 = math.prod(rasters.ground_pixel(image.crs, image.transform, image.shape))
-    about = f"Mapped by {name}, run {card['run_id']}, from a threshold of {threshold:.3g} on."
-    flat = f"Ground flatter than {least_slope:g}°, which the map leaves out, is not left out here."
+def write(folder: Path, image: Image, report: Mapping[str, Any], labels: Labels | None, cleaning: Cleaning) -> None:
+    """Write view.html from a map's rasters and report; it begins with the threshold and least area of the map."""
+    name, threshold, slope = _title(report["model"]), report["threshold"], report["least_slope"]
+    least_px = max(cleaning.min_area_px, cleaning.min_area_m2 / math.prod(report["pixel_m"] or [1]))
+    about = f"Mapped by {name}, run {report['run_id']}, from a threshold of {threshold:.3g} on."
+    flat = f"Ground flatter than {slope:g}°, which the map leaves out, is not left out here."
     with rasterio.open(folder / PROBABILITY) as source:
-        described = describe(
-            image, tuple(card["bands"]), {name: lambda window: source.read(1, window=window.as_rasterio)},
-            labels.read if labels else None, about,
-            [flat] if least_slope else [], threshold, max(cleaning.min_area_px, cleaning.min_area_m2 / pixel_m2),
-        )  # fmt: skip
+        networks = {name: lambda window: source.read(1, window=window.as_rasterio)}
+        truth, notes = labels.read if labels else None, [flat] if slope else []
+        described = describe(image, tuple(report["bands"]), networks, truth, about, notes, threshold, least_px)
     (folder / VIEW).write_text(page(described), encoding="utf-8")
 
 

@@ -33,7 +33,6 @@ SQUARE = 512  # px, of the samples that a large scene's statistics are taken fro
 Statistics = tuple[np.ndarray, np.ndarray]
 Rows = Generator[tuple[Window, np.ndarray], None, None]
 _Parts = list[tuple[list[int], Future[np.ndarray]]]  # first columns of windows, and their probabilities to come
-_Chunks = Iterator[tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -188,30 +187,29 @@ def _bands(
     These are its first row, the pixels (height, cols, bands), where there is data (height, cols), and that again of the
     rows that no later band meets.
     """
-    chunks = _normalised(image, bands, statistics)
-    strip, valid = next(chunks)
+    chunk_rows = int(min(CHUNK_ROWS, max(16, CHUNK_BYTES // (4 * image.shape[1] * len(bands)))))
+    chunks = scenes.strips(image.shape, chunk_rows)
+    strip, valid = np.zeros((0, image.shape[1], len(bands)), np.float32), np.zeros((0, image.shape[1]), bool)
     high = min(size, image.shape[0])
     for row, following in itertools.pairwise([*rows, image.shape[0]]):
         while len(valid) < high:
-            chunk = next(chunks)
-            strip, valid = np.concatenate([strip, chunk[0]]), np.concatenate([valid, chunk[1]])
+            values = read_checked(image, next(chunks), bands)
+            known = image.valid(values)
+            chunk = np.ascontiguousarray(scaled(values, known, statistics).transpose(1, 2, 0))
+            strip, valid = np.concatenate([strip, chunk]), np.concatenate([valid, known])
         yield row, strip[:high], valid[:high], valid[: following - row]
         strip, valid = strip[following - row :], valid[following - row :]
 
 
-def _normalised(image: Image, bands: tuple[str, ...], statistics: Statistics) -> _Chunks:
-    """Yield the image's rows (rows, cols, bands), no data as the mean, and where there is data (rows, cols)."""
-    mean, std = (values[:, None, None] for values in statistics)
-    row_bytes = 4 * image.shape[1] * len(bands)
-    for window in scenes.strips(image.shape, int(min(CHUNK_ROWS, max(16, CHUNK_BYTES // row_bytes)))):
-        values = read_checked(image, window, bands)
-        valid = image.valid(values)
-        scaled = values.astype(np.float32)
-        scaled[:, ~valid] = 0  # what means no data may be too large to compute with
-        scaled -= mean
-        scaled /= std
-        scaled[:, ~valid] = 0  # what the network takes least notice of
-        yield np.ascontiguousarray(scaled.transpose(1, 2, 0)), valid
+def scaled(values: np.ndarray, valid: np.ndarray, statistics: Statistics) -> np.ndarray:
+    """Return normalised values (bands, rows, cols) float32, no data as the mean: a network notices it least."""
+    mean, std = (value[:, None, None] for value in statistics)
+    scaled = values.astype(np.float32)
+    scaled[:, ~valid] = 0  # what means no data may be too large to compute with
+    scaled -= mean
+    scaled /= std
+    scaled[:, ~valid] = 0
+    return scaled
 
 
 @contextmanager

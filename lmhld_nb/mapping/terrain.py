@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import rasterio.features
 from affine import Affine
 from rasterio.enums import Resampling
+from rasterio.features import geometry_mask
 from rasterio.vrt import WarpedVRT
 from shapely.geometry.base import BaseGeometry
 
@@ -45,11 +45,9 @@ class Terrain:
         (col, row), (last_col, last_row) = ~self.transform * (left, top), ~self.transform * (right, bottom)
         row, col = max(0, math.floor(row)), max(0, math.floor(col))
         cells = np.s_[row : math.ceil(last_row) + 1, col : math.ceil(last_col) + 1]
-        heights = self.elevation[cells]
-        inside = rasterio.features.geometry_mask(
-            [geometry], heights.shape, self.transform * Affine.translation(col, row), all_touched=True, invert=True
-        )
-        heights, slopes = heights[inside], self.slope[cells][inside]
+        transform, shape = self.transform * Affine.translation(col, row), self.elevation[cells].shape
+        inside = geometry_mask([geometry], shape, transform, all_touched=True, invert=True)
+        heights, slopes = self.elevation[cells][inside], self.slope[cells][inside]
         if np.isnan(heights).all() or np.isnan(slopes).all():
             return math.nan, math.nan
         return float(np.nanmean(slopes)), float(np.nanmax(heights) - np.nanmin(heights))

@@ -1,6 +1,7 @@
 """How unlike its training a scene is: what a network cannot be expected to know, said before it is asked."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from rasterio.enums import ColorInterp
 
 from lmhld_nb.config import UserError
-from lmhld_nb.mapping import further
+from lmhld_nb.mapping import further, inputs
 from lmhld_nb.mapping.prediction import Statistics
 from lmhld_nb.scenes import rasters, read_decimated
 from lmhld_nb.scenes.rasters import Window
@@ -33,7 +34,11 @@ def unlike(image: Image, card: dict[str, Any], statistics: Statistics) -> list[s
     step = max(1, max(image.shape) // SIDE)
     values = read_decimated(lambda window: image.read(window, bands), Window(0, 0, *image.shape), step)
     pixels = values[:, image.valid(values)].astype(np.float64)
-    lines = [*_resolution(image, areas), *_colours(image)]
+    lines, own_m = _colours(image), image.ground_m
+    metres = inputs.trained_resolution(card, own_m) if own_m else None
+    if own_m and metres and not 1 / MOST_RESOLUTION <= own_m / metres <= MOST_RESOLUTION:
+        mend = "predict at it with --resolution trained"
+        lines.insert(0, f"a pixel is {own_m:.3g} m, in training it was {metres:.3g} m; {mend}")
     percentiles = card.get("percentiles") or {}
     known = [np.array([percentiles[band] for band in bands]).T] if set(bands) <= set(percentiles) else []
     means = [known[0][2]] if known else [np.array(area["mean"], float) for area in areas if area.get("mean")]
@@ -43,30 +48,23 @@ def unlike(image: Image, card: dict[str, Any], statistics: Statistics) -> list[s
         own = np.median(pixels, axis=1) if known else pixels.mean(axis=1)
         lines += _values(own[kept], [mean[kept] for mean in means], tuple(bands[number] for number in kept))
     if pixels.size and known and len(areas) == 1 and areas[0].get("std"):
-        lines += _outside(pixels, statistics, known[0], (areas[0]["mean"], areas[0]["std"]), bands)
+        mean, std = (np.array(areas[0][name]) for name in ("mean", "std"))
+        low, high = ((known[0][end] - mean) / std for end in (0, -1))
+        scaled = (pixels.T - statistics[0]) / statistics[1]
+        share = ((scaled < low) | (scaled > high)).mean(axis=0)
+        k = int(share.argmax())
+        if share[k] > MOST_OUTSIDE:
+            lines.append(f"{share[k]:.0%} of the pixels lie outside what training held of {bands[k]} (its 1 to 99 %)")
     return lines
 
 
-def _resolution(image: Image, areas: list[dict[str, Any]]) -> Iterator[str]:
-    known = [float(area["resolution_m"]) for area in areas if area.get("resolution_m")]
-    own = image.ground_m
-    if not known or own is None:
-        return
-    nearest = min(known, key=lambda metres: abs(np.log(metres / own)))
-    if not 1 / MOST_RESOLUTION <= own / nearest <= MOST_RESOLUTION:
-        yield f"a pixel is {own:.3g} m, in training it was {nearest:.3g} m; predict at it with --resolution trained"
-
-
-def _colours(image: Image) -> Iterator[str]:
-    try:
-        with rasters.open_raster(image.scene.image) as source:
-            tags = [_COLOURS.get(tag) for tag in source.colorinterp]
-    except UserError:  # an array file has none
-        return
-    for number, (tag, name) in enumerate(zip(tags, image.scene.bands, strict=False), 1):
-        if tag and name in _COLOURS.values() and tag != name:
-            yield f"band {number} is {name} by its name and {tag} by the file's own tag; check the order in --bands"
-            return
+def _colours(image: Image) -> list[str]:
+    with suppress(UserError), rasters.open_raster(image.scene.image) as source:  # an array file has no tags
+        for number, (tag, name) in enumerate(zip(source.colorinterp, image.scene.bands, strict=False), 1):
+            if name in _COLOURS.values() and name != _COLOURS.get(tag, name):
+                told = f"band {number} is {name} by its name and {_COLOURS[tag]} by the file's own tag"
+                return [f"{told}; check the order in --bands"]
+    return []
 
 
 def _values(own: np.ndarray, means: list[np.ndarray], bands: tuple[str, ...]) -> Iterator[str]:
@@ -88,18 +86,3 @@ def _values(own: np.ndarray, means: list[np.ndarray], bands: tuple[str, ...]) ->
         first, second = list(pairwise(bands))[k]
         change = f"{second} to {first} is {times:.3g} times what it was in training"
         yield f"{change}: another sensor, or bands in another order?"
-
-
-def _outside(
-    pixels: np.ndarray, own: Statistics, known: np.ndarray, training: Statistics, bands: tuple[str, ...]
-) -> Iterator[str]:
-    """Compare normalised pixels with the training's 1 and 99 %."""
-    (mean, std), (trained_mean, trained_std) = (
-        [np.asarray(value)[:, None] for value in pair] for pair in (own, training)
-    )
-    low, high = ((known[end][:, None] - trained_mean) / trained_std for end in (0, -1))
-    scaled = (pixels - mean) / std
-    share = ((scaled < low) | (scaled > high)).mean(axis=1)
-    if share.max() > MOST_OUTSIDE:
-        k = int(share.argmax())
-        yield f"{share[k]:.0%} of the pixels lie outside what training held of {bands[k]} (its 1 to 99 %)"
