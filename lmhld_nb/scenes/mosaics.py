@@ -122,8 +122,6 @@ def open_files(
 
 def _describe(source: rasterio.DatasetReader, path: Path, nodata: Nodata) -> Raster:
     dtype = np.dtype(source.dtypes[0])
-    if dtype.kind == "c":
-        raise UserError(f"{path}: holds complex numbers; write their amplitude, or another real quantity, first")
     nodata = rasters.holdable(source.nodata if nodata is None else nodata, dtype) or None
 
     def read(window: Window, indices: list[int]) -> np.ndarray:

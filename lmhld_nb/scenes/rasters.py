@@ -104,7 +104,7 @@ def open_raster(path: Path) -> rasterio.DatasetReader:
     if not is_grid or across * down == 0 or kinds:
         source.close()
         if kinds:
-            raise UserError(f"{path}: holds complex numbers; write their amplitude as float32 first")
+            raise UserError(f"{path}: holds complex numbers; write their amplitude, or another real quantity, first")
         mend = "georeference it again (gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM FILE)"
         raise UserError(f"{path}: its geotransform {numbers} makes no grid; {mend}")
     return source

@@ -234,9 +234,7 @@ def _root(home: Path, description: Description, from_path: Path | None, progress
 def _fits(root: Path, description: Description) -> bool:
     """Say whether the files below ``root`` are a data set as they lie."""
     with suppress(UserError):
-        discovers = description.layout == "discover" and not description.parts
-        layout = discovery.discover(root, description)[0] if discovers else description
-        return bool(layouts.resolve(root, layout, description.name))
+        return bool(layouts.resolve(root, discovery.discover(root, description)[0], description.name))
     return False
 
 
@@ -264,15 +262,13 @@ def _unpack(home: Path, packed: list[Path], progress: bool) -> Path:
 
 
 def _read_layout(home: Path, root: Path, description: Description, progress: bool) -> list[Scene]:
-    layout: layouts.Layout = description
-    if description.layout == "discover" and not description.parts:
-        try:
-            layout, text = discovery.discover(root, description)
-        except discovery.Ambiguous as error:
-            template = _save_template(home, error.template)
-            raise UserError(f"{error}; complete {template} and repeat with --layout {template}") from error
-        if progress:
-            print(text)
+    try:
+        layout, text = discovery.discover(root, description)
+    except discovery.Ambiguous as error:
+        template = _save_template(home, error.template)
+        raise UserError(f"{error}; complete {template} and repeat with --layout {template}") from error
+    if progress and text:
+        print(text)
     return layouts.resolve(root, layout, description.name, _tell)
 
 
@@ -295,10 +291,9 @@ def _state(home: Path) -> dict[str, Any] | None:
 def _encoded(scene: Scene, root: Path) -> dict[str, Any]:
     entry: dict[str, Any] = _SCENE.dump_python(scene, exclude_defaults=True)
     entry |= {key: os.path.relpath(entry[key], root) for key in fingerprints.PATHS if key in entry}
-    # JSON has no NaN.
-    if isinstance(scene.nodata, tuple):
-        return entry | {"nodata": [str(value) for value in scene.nodata]}
-    return entry | ({"nodata": "nan"} if scene.nodata != scene.nodata else {})
+    if scene.nodata is not None:  # as text: JSON has no NaN
+        entry["nodata"] = [*map(str, scene.nodata)] if isinstance(scene.nodata, tuple) else str(scene.nodata)
+    return entry
 
 
 def _decoded(entry: dict[str, Any], root: Path) -> Scene:

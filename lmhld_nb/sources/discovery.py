@@ -138,8 +138,11 @@ class Ambiguous(UserError):
 def discover(root: Path, declared: Layout) -> tuple[Layout, str]:
     """Find the layout of the folder ``root``, which holds images in any depth, and describe it in a line per part.
 
-    ``declared`` is what is known beforehand. Raises `Ambiguous`, with a template, where something is not clear.
+    ``declared`` is what is known beforehand: with parts, all of it. Raises `Ambiguous`, with a template, where
+    something is not clear.
     """
+    if declared.parts:
+        return declared, ""
     groups = group_files(list_files(root), root)
     pairs: _Pairs = []
     try:
