@@ -186,9 +186,8 @@ def explain(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"key '{key}' is missing{others}"
     value = first.get("input")
-    hint = ""
-    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", value, re.IGNORECASE):
-        hint = " (YAML reads 1e-3 as text: write 1.0e-3)"
+    is_text = isinstance(value, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", value, re.IGNORECASE)
+    hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if is_text else ""
     own = first["type"] == "value_error"  # a check of ours: it may name modules and files
     message = first["msg"].removeprefix("Value error, ") if own else first["msg"].lower()
     return f"key '{key[:80]}' = {repr(value)[:80]}: {message[:400]}{hint}{others}"
