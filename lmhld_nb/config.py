@@ -119,11 +119,9 @@ def read_yaml(path: Path, schema: type[StrictT]) -> StrictT:
     """Read ``path`` and check it against ``schema``; what is wrong with it is a `UserError`."""
     check_kind(path)
     try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST_YAML + 1)
-        if len(content) > _LARGEST_YAML:
+        if path.stat().st_size > _LARGEST_YAML:
             raise UserError(f"{path}: larger than {_LARGEST_YAML:,} bytes; give a profile, a description or a layout")
-        raw = yaml.load(content.decode("utf-8"), _Loader)
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:
@@ -157,14 +155,14 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            twice = key.value in seen if isinstance(key, yaml.ScalarNode) else False
-            if twice or key.tag.rpartition(":")[2] not in ("str", "int"):
-                problem = f"key '{key.value}' is given twice" if twice else "a key is no word or whole number"
+        content: dict[Any, Any] = {}
+        for key, value in node.value:
+            is_word = key.tag.rpartition(":")[2] in ("str", "int")
+            if not is_word or key.value in content:
+                problem = f"key '{key.value}' is given twice" if is_word else "a key is no word or whole number"
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            seen.add(key.value)
-        return {key.value: self.construct_object(value, deep=deep) for key, value in node.value}
+            content[key.value] = self.construct_object(value, deep=deep)
+        return content
 
 
 for _tag, _pattern, _first in (
@@ -188,9 +186,8 @@ def explain(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"key '{key}' is missing{others}"
     value = first.get("input")
-    hint = ""
-    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", value, re.IGNORECASE):
-        hint = " (YAML reads 1e-3 as text: write 1.0e-3)"
+    is_text = isinstance(value, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", value, re.IGNORECASE)
+    hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if is_text else ""
     own = first["type"] == "value_error"  # a check of ours: it may name modules and files
     message = first["msg"].removeprefix("Value error, ") if own else first["msg"].lower()
     return f"key '{key[:80]}' = {repr(value)[:80]}: {message[:400]}{hint}{others}"

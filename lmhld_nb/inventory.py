@@ -116,12 +116,6 @@ def summary(area_scenes: dict[str, Sequence[Scene]]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("area")
 
 
-def slope_degrees(dem: np.ndarray, resolution_m: float) -> np.ndarray:
-    """Return the slope in degrees of an elevation grid (rows, cols) in metres, by central differences."""
-    dy, dx = np.gradient(dem.astype(np.float32), resolution_m)
-    return np.degrees(np.arctan(np.hypot(dx, dy)))
-
-
 def ndvi(values: np.ndarray, bands: tuple[str, ...]) -> np.ndarray:
     """Return (NIR − red) / (NIR + red) of (bands, …) values; 0 where both are 0."""
     red, nir = (values[bands.index(name)].astype(np.float32) for name in ("red", "nir"))
@@ -143,7 +137,8 @@ def feature_layers(scene: Scene, window: Window) -> tuple[dict[str, np.ndarray],
         if {"red", "nir"} <= set(scene.bands):
             layers["NDVI"] = ndvi(values, scene.bands)
         if scene.dem is not None:
-            layers["slope"] = slope_degrees(scenes.read_dem(scene, window), image.pixel_m)
+            gradient = np.gradient(scenes.read_dem(scene, window), image.pixel_m)  # by central differences
+            layers["slope"] = np.degrees(np.arctan(np.hypot(*gradient)))
     return layers, landslide
 
 

@@ -72,20 +72,15 @@ def readable(path: Path | str | None, problem: str, next_step: str, *errors: typ
     try:
         yield
     except errors as error:
-        start = _start(path)
+        start = ""
+        with suppress(OSError), open(path or "", "rb") as file:
+            start = file.read(64).decode("ascii", "ignore").lstrip().lower()
         if start.startswith("version https://git-lfs"):
             raise UserError(f"{path}: is a Git LFS pointer, not the file; fetch it with `git lfs pull`") from error
         if start.startswith(("<!doctype html", "<html")):
             raise UserError(f"{path}: is a web page, not the file; download it again, signed in if need be") from error
         reason = error.__cause__ if isinstance(error, RasterioIOError) and error.__cause__ else error  # GDAL's words
         raise UserError(f"{path}: {problem} ({short(reason)}); {next_step}") from error
-
-
-def _start(path: Path | str | None) -> str:
-    """Return how a file begins, in small letters; nothing where it cannot be read."""
-    with suppress(OSError), open(path or "", "rb") as file:
-        return file.read(64).decode("ascii", "ignore").lstrip().lower()
-    return ""
 
 
 def open_raster(path: Path) -> rasterio.DatasetReader:
@@ -102,10 +97,10 @@ def open_raster(path: Path) -> rasterio.DatasetReader:
     across, down = (math.hypot(*numbers[axis : 4 + axis : 3]) for axis in (0, 1))
     is_grid = all(abs(number) < 1e12 for number in numbers) and abs(source.transform.determinant) > 1e-6 * across * down
     kinds = {kind for kind in source.dtypes if kind.startswith("complex")}
-    if not is_grid or across * down == 0 or kinds:
+    if not is_grid or kinds:
         source.close()
         if kinds:
-            raise UserError(f"{path}: holds complex numbers; write their amplitude as float32 first")
+            raise UserError(f"{path}: holds complex numbers; write their amplitude, or another real quantity, first")
         mend = "georeference it again (gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM FILE)"
         raise UserError(f"{path}: its geotransform {numbers} makes no grid; {mend}")
     return source

@@ -1,6 +1,5 @@
 """Vector files: the polygons of one layer, filtered by attributes, in a coordinate system that is really theirs."""
 
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,18 +58,13 @@ def read(path: Path, layer: str | None = None, where: str | None = None) -> gpd.
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Path]:
+def _opened(path: Path) -> Iterator[Path | str]:
     """Yield a path that pyogrio opens as it is: what stands before a ! it would take for an archive."""
     if not path.exists():
         raise UserError(f"{path}: no such file")
     with (
-        tempfile.TemporaryDirectory() as folder,
         warnings.catch_warnings(action="ignore", category=RuntimeWarning),  # of dates and names of types, say
         readable(path, "cannot be read as polygons", "export it again as GeoPackage", *_ERRORS),
     ):
-        if "!" in str(path):
-            for file in path.absolute().parent.iterdir():
-                if file.stem == path.stem:  # a Shapefile is several files
-                    Path(folder, f"data{file.suffix}").symlink_to(file)
-            path = Path(folder, f"data{path.suffix}")
-        yield path
+        # /vsisubfile/0, is GDAL's name of a whole file, and /vsi… is handed on to GDAL unread.
+        yield f"/vsisubfile/0,{path.absolute()}" if "!" in str(path) else path

@@ -103,20 +103,21 @@ def get(name: str, from_path: Path | None = None, progress: bool = True, layout:
         with suppress(_Stale):  # mended below
             return load(name)
     with _locked(home):
-        if from_path is None and layout is None and (state := _state(home)) is not None and state["layout"]:
-            layout = Path(state["layout"])
+        before = _state(home)
+        if from_path is None and layout is None and before is not None and before["layout"]:
+            layout = Path(before["layout"])
         if layout is not None:
             description = overlaid(description, layout)
         source = description.source
         if isinstance(source, twin.TwinSpec):
             if from_path is not None or layout is not None:
                 raise UserError(f"data set '{name}' is made, not adopted; leave out --from and --layout")
-            for changed in _changed(home):  # would be taken for finished
+            for changed in _changed(home, before) if before is not None else ():  # would be taken for finished
                 changed.unlink(missing_ok=True)
             scenes = twin.make(home, source, cores(), progress)
             root, fingerprint = home, twin.fingerprint(source, scenes)
         else:
-            root = _root(home, description, from_path, progress)
+            root = _root(home, before, description, from_path, progress)
             scenes = _read_layout(home, root, description, progress)
             # Open some scenes, evenly spread, so that a wrong description is refused at once and not hours later.
             for line in _doubts([*scenes[:: max(len(scenes) // _OPENED, 1)], scenes[-1]], description):
@@ -168,12 +169,9 @@ def _doubts(scenes: Sequence[Scene], layout: layouts.Layout) -> Iterator[str]:
         yield f"{problem}; where nothing was imaged there, declare it as no data (`nodata: 0`)"
 
 
-def _changed(home: Path) -> list[Path]:
+def _changed(home: Path, state: dict[str, Any]) -> list[Path]:
     """List the scenes' files of a prepared data set that have other content than when it was prepared."""
-    if (state := _state(home)) is None:
-        return []
-    root = (home / state["root"]).resolve()
-    scenes = [_decoded(entry, root) for entry in state["scenes"]]
+    root, scenes = _held(home, state)
     there = [scene for scene in scenes if all(file.is_file() for file in fingerprints.files_of([scene]))]
     hashes = fingerprints.hashes_of(there, root, home / "hashes.json", progress=False)
     return [root / name for name, digest in hashes.items() if digest != state["hashes"].get(name)]
@@ -186,20 +184,21 @@ def load(name: str) -> DataSet:
         raise UserError(f"{home}: data set '{name}' is not prepared; {again}")
     if state["key"] != key_of(description):
         raise UserError(f"{home}: prepared from another description of '{name}'; {again}")
-    root = (home / state["root"]).resolve()
     adopted = Path(state["root"]).is_absolute()
-    scenes = tuple(_decoded(entry, root) for entry in state["scenes"])
+    root, scenes = _held(home, state)
     if gone := next((file for file in fingerprints.files_of(scenes) if not file.is_file()), None):
         again += " --from FOLDER with its new place" if adopted else ""
         raise _Stale(f"{gone}: a file of data set '{name}' is gone; {again}")
-    if changed := _changed(home):
+    if changed := _changed(home, state):
         again = f"run `lmhld data get {name} --from {root}`" if adopted else again
         raise _Stale(f"{changed[0]}: a file of data set '{name}' has changed since; {again}")
     fingerprint = state.get("pixels") or state["fingerprint"]
     return DataSet(name, description.title, description.synthetic, description.citation, scenes, fingerprint)
 
 
-def _root(home: Path, description: Description, from_path: Path | None, progress: bool) -> Path:
+def _root(
+    home: Path, state: dict[str, Any] | None, description: Description, from_path: Path | None, progress: bool
+) -> Path:
     """Return the folder that holds the files, fetched or unpacked where needed."""
     if from_path is not None:
         path = from_path.expanduser().resolve()
@@ -212,7 +211,6 @@ def _root(home: Path, description: Description, from_path: Path | None, progress
         if not packed:
             raise UserError(f"{path}: holds neither images nor archives; give the folder that holds the data")
         return _unpack(home, packed, progress)
-    state = _state(home)
     if state is not None and Path(state["root"]).is_absolute() and Path(state["root"]).is_dir():
         return Path(state["root"])  # adopted before; the description or the files have changed since
     if isinstance(description.source, github.GitHub):
@@ -232,9 +230,7 @@ def _root(home: Path, description: Description, from_path: Path | None, progress
 def _fits(root: Path, description: Description) -> bool:
     """Say whether the files below ``root`` are a data set as they lie."""
     with suppress(UserError):
-        discovers = description.layout == "discover" and not description.parts
-        layout = discovery.discover(root, description)[0] if discovers else description
-        return bool(layouts.resolve(root, layout, description.name))
+        return bool(layouts.resolve(root, discovery.discover(root, description)[0], description.name))
     return False
 
 
@@ -262,15 +258,13 @@ def _unpack(home: Path, packed: list[Path], progress: bool) -> Path:
 
 
 def _read_layout(home: Path, root: Path, description: Description, progress: bool) -> list[Scene]:
-    layout: layouts.Layout = description
-    if description.layout == "discover" and not description.parts:
-        try:
-            layout, text = discovery.discover(root, description)
-        except discovery.Ambiguous as error:
-            template = _save_template(home, error.template)
-            raise UserError(f"{error}; complete {template} and repeat with --layout {template}") from error
-        if progress:
-            print(text)
+    try:
+        layout, text = discovery.discover(root, description)
+    except discovery.Ambiguous as error:
+        template = _save_template(home, error.template)
+        raise UserError(f"{error}; complete {template} and repeat with --layout {template}") from error
+    if progress and text:
+        print(text)
     return layouts.resolve(root, layout, description.name, _tell)
 
 
@@ -296,14 +290,18 @@ def _state(home: Path) -> dict[str, Any] | None:
 def _encoded(scene: Scene, root: Path) -> dict[str, Any]:
     entry: dict[str, Any] = _SCENE.dump_python(scene, exclude_defaults=True)
     entry |= {key: os.path.relpath(entry[key], root) for key in fingerprints.PATHS if key in entry}
-    # JSON has no NaN.
-    if isinstance(scene.nodata, tuple):
-        return entry | {"nodata": [str(value) for value in scene.nodata]}
-    return entry | ({"nodata": "nan"} if scene.nodata != scene.nodata else {})
+    if scene.nodata is not None:  # as text: JSON has no NaN
+        entry["nodata"] = [*map(str, scene.nodata)] if isinstance(scene.nodata, tuple) else str(scene.nodata)
+    return entry
 
 
-def _decoded(entry: dict[str, Any], root: Path) -> Scene:
-    return _SCENE.validate_python(entry | {key: root / entry[key] for key in fingerprints.PATHS if key in entry})
+def _held(home: Path, state: dict[str, Any]) -> tuple[Path, tuple[Scene, ...]]:
+    """Return the folder and the scenes of a prepared data set."""
+    root = (home / state["root"]).resolve()
+    return root, tuple(
+        _SCENE.validate_python(entry | {key: root / entry[key] for key in fingerprints.PATHS if key in entry})
+        for entry in state["scenes"]
+    )
 
 
 @contextmanager

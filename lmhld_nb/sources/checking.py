@@ -32,20 +32,17 @@ def check(path: Path) -> str:
 
 
 def _describe_folder(root: Path) -> str:
-    names = files.list_files(root)
+    names, packed = files.list_files(root), sum(archives.is_archive(entry) for entry in root.iterdir())
     if not names:
-        packed = sum(archives.is_archive(entry) for entry in root.iterdir())
         if not packed:
             raise UserError(f"{root}: holds neither images nor archives; give the folder that holds the data")
         return f"{root}: {packed} archives; adopt them with `lmhld data get NAME --from {root}`"
-    lines = [f"{root}: {len(names)} image, array and vector files"]
+    lines = [f"{root}: {len(names)} image, array and vector files" + (f", {packed} archives" if packed else "")]
     for name, description in catalogue().items():
         with suppress(UserError):  # it is another data set
             scenes = resolve(root, description, name)
             areas = ", ".join(dict.fromkeys(scene.area for scene in scenes))
             lines.append(f"fits the data set '{name}': {len(scenes)} scenes, areas {areas}" + _unread(scenes[0]))
-    if packed := sum(archives.is_archive(entry) for entry in root.iterdir()):
-        lines[0] += f", {packed} archives"
     if len(lines) > 1:
         return "\n".join(lines)
     try:

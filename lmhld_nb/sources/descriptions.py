@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,7 +16,6 @@ from lmhld_nb.sources.github import GitHub
 from lmhld_nb.sources.layout import Layout
 
 CATALOGUE = config.ROOT / "params" / "data"
-_NAME = r"^[a-z0-9][a-z0-9-]*$"
 
 
 class Zenodo(config.Strict):
@@ -37,7 +35,7 @@ class Local(config.Strict):
 class Description(Layout):
     """One entry of the catalogue, ``params/data/NAME.yaml``."""
 
-    name: str = Field(pattern=_NAME, max_length=200)
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=200)
     title: str
     licence: str
     citation: str  # stands under what is made from the data
@@ -77,7 +75,7 @@ def _paths() -> dict[str, Path]:
 def describe(name: str) -> Description:
     """Return the description of one data set; UserError if it is not in the catalogue, or wrong."""
     paths = _paths()
-    if name not in paths or not re.match(_NAME, name):
+    if name not in paths:
         known, own = ", ".join(sorted(paths)), CATALOGUE / f"{name}.yaml"
         raise UserError(f"data set '{name}' is not in the catalogue; choose from {known}, or add {own}")
     description = config.read_yaml(paths[name], Description)

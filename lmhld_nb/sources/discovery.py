@@ -138,8 +138,11 @@ class Ambiguous(UserError):
 def discover(root: Path, declared: Layout) -> tuple[Layout, str]:
     """Find the layout of the folder ``root``, which holds images in any depth, and describe it in a line per part.
 
-    ``declared`` is what is known beforehand. Raises `Ambiguous`, with a template, where something is not clear.
+    ``declared`` is what is known beforehand: with parts, all of it. Raises `Ambiguous`, with a template, where
+    something is not clear.
     """
+    if declared.parts:
+        return declared, ""
     groups = group_files(list_files(root), root)
     pairs: _Pairs = []
     try:
@@ -226,11 +229,9 @@ def _landslide_codes(root: Path, mask: Group, declared: Layout) -> tuple[int, ..
     sample = mask.some(_SAMPLED_MASKS)
     for path in sample:
         codes = codes_in(root / path)
-        if codes is None:
-            raise Ambiguous(f"{root / path}: holds values that are not whole numbers, hence no landslide codes")
-        values.update(codes)
-        if not any(values <= known for known in allowed):
-            listed = ", ".join(map(str, sorted(values)[:6]))
+        values.update(codes or ())
+        if codes is None or not any(values <= known for known in allowed):
+            listed = "with fractions" if codes is None else ", ".join(map(str, sorted(values)[:6]))
             raise Ambiguous(f"{root / path}: mask codes {listed}: which of them mean landslide is not clear")
     if values == {0}:
         raise Ambiguous(f"{root / mask.folder}: no landslide in {len(sample)} masks")

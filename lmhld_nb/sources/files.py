@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from lmhld_nb import scenes
 from lmhld_nb.config import UserError
@@ -107,7 +108,8 @@ def read_header(path: Path, key: str | None = None) -> Header:
         alpha = source.count == 4 and source.colorinterp[3].name == "alpha"
         # A 4-band PNG is always said to have alpha; it is near infrared unless it is opaque throughout.
         opaque = np.iinfo(source.dtypes[3]).max if alpha else 0
-        blank = alpha and all((block == opaque).all() for block in _blocks(path, key, 512, band=4))
+        windows = scenes.strips(source.shape, 512) if alpha else ()
+        blank = alpha and all((rasters.read_raster(source, path, strip, [4]) == opaque).all() for strip in windows)
         shape, crs = (source.count, source.height, source.width), str(source.crs) if source.crs else None
         resolution = source.res if crs else None
         return Header(shape, np.dtype(source.dtypes[0]), False, crs, resolution, source.nodata, blank)
@@ -117,16 +119,12 @@ def codes_in(path: Path, key: str | None = None) -> dict[int, int] | None:
     """Return the pixels of each value of a mask (of some, where there are over 65,536); None for fractions."""
     codes: Counter[int] = Counter()
     for block in _blocks(path, key, 512):
-        # Counting takes a tenth of the time that sorting does.
-        if block.dtype == np.uint8:
-            counts = np.bincount(block.ravel())
-            values = np.flatnonzero(counts)
-            counts = counts[values]
-        else:
-            values, counts = np.unique(block, return_counts=True)
-        if values.dtype.kind == "f" and not (np.isfinite(values) & (values == np.round(values))).all():
+        native = block.astype(block.dtype.newbyteorder("="), copy=False)
+        counts = pd.Series(native.ravel()).value_counts(dropna=False)  # np.unique sorts: three times as long
+        values = counts.index.to_numpy()
+        if not all(float(value).is_integer() for value in values):
             return None
-        codes.update({int(value): int(count) for value, count in zip(values, counts, strict=True)})
+        codes.update(dict(zip(map(int, values), map(int, counts), strict=True)))
         if len(codes) > 2**16:
             break
     return codes
@@ -158,14 +156,10 @@ def check_codes(scene: scenes.Scene, codes: Mapping[int, int] | None, key: str, 
     return ""
 
 
-def _blocks(path: Path, key: str | None, rows: int, band: int | None = None) -> Iterator[np.ndarray]:
+def _blocks(path: Path, key: str | None, rows: int) -> Iterator[np.ndarray]:
     if arrays.is_array_file(path):
         with arrays.open_array(path, key) as array:
             yield from (np.asarray(array[start : start + rows]) for start in range(0, array.shape[0], rows))
     else:
         with rasters.open_raster(path) as source:
-            for window in scenes.strips((source.height, source.width), rows):
-                if band is None:
-                    yield rasters.read_mask(source, path, window)
-                else:
-                    yield rasters.read_raster(source, path, window, [band])
+            yield from (rasters.read_mask(source, path, window) for window in scenes.strips(source.shape, rows))

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from lmhld_nb import config, paper
 from lmhld_nb.config import UserError
@@ -68,14 +68,13 @@ class Part(config.Strict):
         fits = match_files(pattern, files)
         if self.ids is None:
             return fits
+        chosen: _Images = {}
         runs = re.findall(r"(\D*)(\d+)(?:-(\d+))?(?: |$)", self.ids)
-        ids = {path: re.fullmatch(r"(\D*)(\d{1,9})", text.get("id", "")) for path, text in fits.items()}
-
-        def is_named(own: re.Match[str]) -> bool:
-            number = int(own[2])
-            return any(own[1] == word and int(first) <= number <= int(last or first) for word, first, last in runs)
-
-        return {path: fits[path] for path, own in ids.items() if own and is_named(own)}
+        for path, text in fits.items():
+            own = re.fullmatch(r"(\D*)(\d{1,9})", text.get("id", ""))
+            if own and any(own[1] == word and int(low) <= int(own[2]) <= int(high or low) for word, low, high in runs):
+                chosen[path] = text
+        return chosen
 
 
 class Layout(config.Strict):
@@ -85,7 +84,7 @@ class Layout(config.Strict):
     parts: tuple[Part, ...] = ()
     areas: dict[str, str] = Field(default_factory=dict)  # a folder's name for an area → its key, compared by letters
     known_areas: bool = False  # every area must be one of the paper's seven
-    bands: tuple[str, ...] = BANDS
+    bands: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(config.each_once)] = BANDS
     channels: Channels = "first"
     image_key: str | None = None
     mask_key: str | None = None
@@ -103,8 +102,6 @@ class Layout(config.Strict):
         for codes in (self.landslide_codes, *(part.landslide_codes or () for part in self.parts)):
             if set(codes) & set(nodata_codes(self, codes)):
                 raise ValueError("a value is in both landslide_codes and label_nodata_codes")
-        if len(set(self.bands)) != len(self.bands) or not self.bands:
-            raise ValueError("bands must be named, each once")
         return self
 
 
@@ -175,19 +172,16 @@ def _scenes(
     if mask is not None and polygons is not None:
         raise UserError(f"{image}: has both {mask.name} and {polygons.name}; remove one of them")
     codes = layout.landslide_codes if part.landslide_codes is None else part.landslide_codes
-    copied = ("bands", "scale", "georeferenced", "extra_bands", "image_key", "mask_key")
-    settings: dict[str, Any] = {key: getattr(layout, key) for key in copied}
     label = "_".join(text for text in (area, split, captured.get("id")) if text)
     label = config.safe_name(re.sub(r"[^\w.-]+", "_", label), f"{image}: scene")
-    for key in ("nodata", "resolution_m"):
-        value = getattr(layout, key)
-        settings[key] = value.get(area) if isinstance(value, dict) else value
-    settings |= {"landslide_codes": codes, "label_nodata_codes": nodata_codes(layout, codes), "split": split}
-    settings |= {"dem": beside.get("dem"), "channels": part.channels or layout.channels}
-    settings |= {"layer": part.layer, "where": part.where}
+    keys = ("bands", "scale", "georeferenced", "extra_bands", "image_key", "mask_key", "nodata", "resolution_m")
+    settings: dict[str, Any] = {key: getattr(layout, key) for key in keys}
+    settings = {key: value.get(area) if isinstance(value, dict) else value for key, value in settings.items()}
     scene = Scene(
-        label, area, image, mask=mask, polygons=polygons, unlabelled_is_background=part.masks == BACKGROUND, **settings
-    )
+        label, area, image, mask=mask, polygons=polygons, layer=part.layer, where=part.where, dem=beside.get("dem"),
+        unlabelled_is_background=part.masks == BACKGROUND, split=split, channels=part.channels or layout.channels,
+        landslide_codes=codes, label_nodata_codes=nodata_codes(layout, codes), **settings,
+    )  # fmt: skip
     if not part.stack:
         return [scene]
     length = _stack_length(image, layout.image_key)
