@@ -118,9 +118,7 @@ def centre_gradient(model: nn.Module, images: Tensor) -> Tensor:
 
 def _side_of(influence: np.ndarray, share: float) -> int:
     """Return the side of the smallest centred square that holds a share of the influence."""
-    centre = len(influence) // 2
-    distance = np.abs(np.arange(len(influence)) - centre)
-    ring = np.maximum(distance[:, None], distance[None, :])
+    ring = np.abs(np.indices(influence.shape) - len(influence) // 2).max(axis=0)
     held = np.cumsum(np.bincount(ring.ravel(), weights=influence.ravel()))
     half = int(np.searchsorted(held, share * held[-1]))
     return min(2 * half + 1, len(influence))

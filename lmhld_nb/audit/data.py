@@ -52,13 +52,12 @@ def _image_after(images: pd.Period, area: str) -> Finding:
     value, source = facts("event").loc[area, ["value", "source"]]
     event = pd.Period(value)
     months = abs((images.year - event.year) * 12 + images.month - event.month)
-    verdict: rules.Verdict = "cannot be checked"
-    distance = "the month of the event: before or after it"
+    said, apart = f"images {images}, event {event}: ", f"{months} month{'' if months == 1 else 's'}"
     if images.start_time > event.end_time:
-        distance, verdict = f"{months} month{'' if months == 1 else 's'} later", "holds"
-    elif images.end_time < event.start_time:
-        distance, verdict = f"{months} month{'' if months == 1 else 's'} earlier", "contradicted"
-    return Finding(f"images {images}, event {event}: {distance}", verdict, detail=f"event: {source}")
+        return holds_if(True, f"{said}{apart} later", f"event: {source}")
+    if images.end_time < event.start_time:
+        return holds_if(False, f"{said}{apart} earlier", f"event: {source}")
+    return unchecked(f"{said}the month of the event: before or after it", f"event: {source}")
 
 
 def events() -> Findings:
@@ -165,7 +164,7 @@ def experiments() -> Findings:
 
 
 def _unseen() -> Finding:
-    scenes, regions = quoted("scenes_figure_7").values, rules.facts("lies_in")["value"]
+    scenes, regions = quoted("scenes_figure_7").values, facts("lies_in")["value"]
     shared = regions[regions.index.isin(scenes) & regions.isin(published(1).index)]
     of_scenes = f"of {len(scenes) + 1} scenes lies in the region of a study area"
     if shared.empty:

@@ -55,11 +55,6 @@ def above(difference: float, inherited: float = 0.0) -> Verdict:
     return "rounding" if difference >= -inherited - _SLACK else "contradicted"
 
 
-def compare(printed: float, derived: float, half: float, inherited: float = 0.0) -> Verdict:
-    """Judge whether ``derived`` rounds to ``printed``, whose last digit has half a unit ``half`` (0: exact)."""
-    return at_most(abs(printed - derived), half, inherited)
-
-
 def worst(verdicts: Iterable[str]) -> Verdict:
     """Return the verdict of a statement about all: one exception contradicts it; none at all is a ValueError."""
     order: tuple[Verdict, ...] = ("contradicted", "cannot be checked", "rounding", "holds")
@@ -77,9 +72,10 @@ def unchecked(derived: str, detail: str = "") -> Finding:
 
 
 def equals(name: str, value: float, derived: str, detail: str = "", inherited: float = 0.0) -> Finding:
-    """Compare a quoted number with what follows for it; the tolerance is half its last digit."""
+    """Judge whether what follows rounds to a quoted number; the tolerance is half its last digit."""
     quote = quoted(name)
-    return Finding(derived, compare(quote.number, value, quote.half, inherited), tolerance_of(quote), detail)
+    verdict = at_most(abs(quote.number - value), quote.half, inherited)
+    return Finding(derived, verdict, tolerance_of(quote), detail)
 
 
 def tolerance_of(quote: paper.Quote) -> str:

@@ -47,15 +47,13 @@ def label_noise(table: Any) -> str:
     drawn, true, gain = (rows.loc[key] for key in (("drawn", "drawn"), ("drawn", "true"), ("true", "true")))
     shown = "below" if drawn["f1"] < true["f1"] else "not below"
     sure = "beyond" if gain["gain_low"] > 0 or gain["gain_high"] < 0 else "not beyond"
+    verdict = f"The inventory's score is {shown} the true one; the gain is {sure} patches' chance."
     return (
         f"the drawn outlines reach F1 {drawn['labels_f1']:.3f} against the true ones. A network trained on them scores "
         f"{drawn['f1']:.3f} against drawn and {true['f1']:.3f} against true outlines (n = {drawn['patches']} patches, "
         f"{_seeds(drawn)}); training on true outlines changes the latter by "
         f"{Interval(gain['gain'], gain['gain_low'], gain['gain_high']).describe('+.3f')}. "
-        + (
-            _few(drawn["patches"])
-            or f"The inventory's score is {shown} the true one; the gain is {sure} patches' chance."
-        )
+        + (_few(drawn["patches"]) or verdict)
     )
 
 

@@ -258,16 +258,14 @@ def beside_mix_and_single(study: Study, table7: pd.DataFrame) -> pd.DataFrame:
     beside = pd.DataFrame(index=table7.index)
     run_ids: pd.Series = table7["run_ids"]
     for name in ("part", "mix", "single"):
-        columns = [f"{name}_f1", f"mean_{name}_f1", f"same_{name}_f1"] + [f"{name}_f1_{end}" for end in _CERTAIN]
+        columns = [f"{name}_f1", f"mean_{name}_f1", f"same_{name}_f1"]
+        columns += [f"{name}_f1_{end}" for end in ("low", "high", "sd")]
         alike = _scored_alike(rows.get(name, []), areas, own).reindex(index=beside.index)
         more_ids = alike.pop("run_ids")
         run_ids = run_ids.combine(more_ids, lambda one, more: join_ids([one, more]) if more == more else one)
         beside[columns] = alike
         beside[f"published_{name}_f1"] = published.get(name, np.nan)
     return beside.assign(areas=len(areas), same_areas=len(own)).join(table7[["orders", "seeds"]]).join(run_ids)
-
-
-_CERTAIN = ("low", "high", "sd")
 
 
 def _scored_alike(rows: Sequence[Mapping[str, Any]], areas: Set[str], own: Set[str]) -> pd.DataFrame:
@@ -278,7 +276,7 @@ def _scored_alike(rows: Sequence[Mapping[str, Any]], areas: Set[str], own: Set[s
         if len(by_area := scoring.by_area(counts)) == len(areas):
             same = sum((by_area[area] for area in own), Confusion(0, 0, 0, 0)).f1
             alike.append({**row, "counts": counts, "mean": np.mean([one.f1 for one in by_area.values()]), "same": same})
-    columns = ["f1", "mean", "same", *(f"f1_{end}" for end in _CERTAIN), "run_ids"]
+    columns = ["f1", "mean", "same", "f1_low", "f1_high", "f1_sd", "run_ids"]
     return score_table(alike, ["model"])[columns] if alike else pd.DataFrame(columns=columns)
 
 

@@ -81,17 +81,11 @@ def score_table(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.DataFr
         interval = intervals.over_patches(blocks)
         stages = {spec.run_id: spec for run in every for spec in run.spec.chain}
         row = dict(zip(keys, key, strict=True)) | {**by_run.mean(), **group.drop(columns=keys).mean()}
-        table.append(
-            {
-                **row,
-                **{"patches": len(counts[0]), "blocks": blocks.shape[1]},
-                **{"f1_low": interval.low, "f1_high": interval.high},
-                "f1_sd": by_order_and_seed(finished, by_run["f1"]).mean().std(),
-                "seeds": len({run.spec.seed for run in finished}),
-                "converged": np.mean([run.converged for spec in stages.values() if (run := runs.find(spec))]),
-                "run_ids": join_ids([run.spec.run_id for run in every]),
-            }
-        )
+        row |= {"patches": len(counts[0]), "blocks": blocks.shape[1], "f1_low": interval.low, "f1_high": interval.high}
+        row["f1_sd"] = by_order_and_seed(finished, by_run["f1"]).mean().std()
+        row["seeds"] = len({run.spec.seed for run in finished})
+        row["converged"] = np.mean([run.converged for spec in stages.values() if (run := runs.find(spec))])
+        table.append(row | {"run_ids": join_ids([run.spec.run_id for run in every])})
     return pd.DataFrame(table).set_index(keys)
 
 

@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -77,15 +77,6 @@ def _write_below(figure: Figure, text: str) -> Figure:
     return figure
 
 
-class Grid(NamedTuple):
-    """Panels in rows; ``left`` begins each row, ``bottom`` ends each column."""
-
-    figure: Figure
-    panels: list[Axes]
-    left: list[Axes]
-    bottom: list[Axes]
-
-
 def grid(
     count: int,
     panel: tuple[float, float],
@@ -94,10 +85,11 @@ def grid(
     narrowest: float = 0,
     widest: float = np.inf,
     **options: Any,
-) -> Grid:
-    """Return a figure of ``count`` panels of a width and height (inches), at most ``across`` per row.
+) -> tuple[Figure, list[Axes], list[Axes], list[Axes]]:
+    """Return a figure, its ``count`` panels, those that begin a row, and those that end a column.
 
-    ``margin``: width and height beside all; ``narrowest`` and ``widest`` limit the width; options of `plt.subplots`.
+    ``panel``: width and height (inches) of each, at most ``across`` per row; ``margin``: those of all beside them;
+    ``narrowest`` and ``widest`` limit the figure's width; options of `plt.subplots`.
     """
     columns = min(across, count)
     rows = -(-count // columns)
@@ -106,7 +98,7 @@ def grid(
     panels = list(axes.flat)
     for ax in panels[count:]:
         ax.set_axis_off()
-    return Grid(figure, panels[:count], list(axes[:, 0]), panels[max(0, count - columns) : count])
+    return figure, panels[:count], list(axes[:, 0]), panels[max(0, count - columns) : count]
 
 
 def heatmap(

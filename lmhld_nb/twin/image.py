@@ -188,8 +188,7 @@ def _blur(field: Array, sigma: float) -> Array:
     taps /= taps[0] + 2 * taps[1:].sum()
     for axis in (0, 1):
         padded = np.pad(field, [(2, 2) if i == axis else (0, 0) for i in (0, 1)], mode="edge")
-        size = field.shape[axis]
-        parts = [padded[k : k + size] if axis == 0 else padded[:, k : k + size] for k in range(5)]
+        parts = np.lib.stride_tricks.sliding_window_view(padded, field.shape).reshape(5, *field.shape)
         field = np.float32(taps[0]) * parts[2]
         field += np.float32(taps[1]) * (parts[1] + parts[3])
         field += np.float32(taps[2]) * (parts[0] + parts[4])
