@@ -286,6 +286,8 @@ def test_areas_stand_in_the_order_of_table_1_and_every_published_spelling_resolv
         assert tuple(paper.area_key(name) for name in names) == paper.AREAS
     spellings = ("Kathmandu (Nepal)", "Wenchuan_224", " RIO DE JANEIRO ", "Emília-Romagna")
     assert [paper.area_key(name) for name in spellings] == ["gorkha", "wenchuan", "rio", "emilia_romagna"]
+    for key, *names, aliases in areas[["name", "short_name", "aliases"]].itertuples():
+        assert {paper.area_key(spelling) for spelling in (key, *names, *aliases.split(";"))} == {key}
 
 
 @pytest.mark.parametrize("text", ["China", "Taitung_China", "", "224", "Comparison dataset", "四川"])

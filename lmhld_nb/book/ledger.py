@@ -41,8 +41,7 @@ def table(keys: Sequence[str] = ()) -> pd.DataFrame:
     """Return the open points that ``keys`` decide, or all: point, choice, why, keys; UserError for a foreign key."""
     rows = [row for section in load().sections for row in section.rows]
     known = {key for row in rows for key in row.keys}
-    for key in keys:
-        if key not in known:
-            raise UserError(f"ledger: no open point has the key '{key}'; choose from {', '.join(sorted(known))}")
+    if foreign := [key for key in keys if key not in known]:
+        raise UserError(f"ledger: no open point has the key '{foreign[0]}'; choose from {', '.join(sorted(known))}")
     chosen = [row for row in rows if not keys or set(keys) & set(row.keys)]
     return pd.DataFrame([{**row.model_dump(), "keys": ", ".join(row.keys)} for row in chosen]).set_index("point")

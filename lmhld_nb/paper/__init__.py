@@ -88,12 +88,8 @@ def area_key(text: str) -> str:
 
 @cache
 def _keys_by_spelling() -> Mapping[str, str]:
-    spellings: dict[str, str] = {}
-    for key, name, short_name, aliases in areas()[["name", "short_name", "aliases"]].itertuples():
-        for spelling in (key, name, short_name, *aliases.split(";")):
-            if spellings.setdefault(_letters(spelling), key) != key:
-                raise ValueError(f"areas.csv: {spelling!r} names both {spellings[_letters(spelling)]} and {key}")
-    return MappingProxyType(spellings)
+    names = areas()[["name", "short_name", "aliases"]].itertuples()
+    return {_letters(one): key for key, *two, aliases in names for one in (key, *two, *aliases.split(";"))}
 
 
 def _letters(text: str) -> str:

@@ -65,18 +65,13 @@ def flooded(rng: np.random.Generator, height: Array, share: float) -> Array:
     return np.maximum(coast - np.quantile(coast, share), 0).astype(np.float32)
 
 
-@dataclass(frozen=True)
-class Cover:
-    """What lies on the ground, on the pixel grid: class number (``CLASSES``) and its brightness factor."""
-
-    code: NDArray[np.uint8]
-    tone: Array
-
-
 def draw_cover(
     rng: np.random.Generator, recipe: AreaRecipe, height: Array, valley: Valleys, step: int, shape: Shape, rough: Array
-) -> Cover:
-    """Draw fields, quarries, rivers, roads and houses: everything bright and bare that is no landslide."""
+) -> tuple[NDArray[np.uint8], Array]:
+    """Draw fields, quarries, rivers, roads and houses: everything bright and bare that is no landslide.
+
+    Returns on the pixel grid the class number (``CLASSES``; 0 where there is none of them) and its brightness factor.
+    """
     cell = recipe.resolution_m * step
     steep = terrain.slope(ndimage.gaussian_filter(height, 1.5), cell)
     parcels, kinds, tones = _parcels(rng, recipe, steep, step, shape)
@@ -107,7 +102,7 @@ def draw_cover(
     tone[number > 0] = shades[number[number > 0] - 1]
     if recipe.sea:  # last: the level sea would draw roads and houses
         lay(wave > SURF_M + np.float32(0.5 * SURF_M) * weave, "water")
-    return Cover(code, tone)
+    return code, tone
 
 
 def _drawn(shapes: list[Any], shape: Shape) -> NDArray[np.int32]:

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from lmhld_nb.twin import terrain
 from lmhld_nb.twin.areas import COVERS, AreaRecipe
-from lmhld_nb.twin.cover import CLASSES, Cover, Valleys
+from lmhld_nb.twin.cover import CLASSES, Valleys
 from lmhld_nb.twin.runout import Slides
 from lmhld_nb.twin.terrain import Array, Mask, Shape
 
@@ -30,7 +30,7 @@ class Layout:
 
 
 def expose(
-    rng: np.random.Generator, recipe: AreaRecipe, dem: Array, scene: Layout, cover: Cover
+    rng: np.random.Generator, recipe: AreaRecipe, dem: Array, scene: Layout, code: NDArray[np.uint8], tone: Array
 ) -> NDArray[np.uint16] | NDArray[np.uint8]:
     """Return the image (the recipe's bands, rows, columns), uint16 or, where ``most`` allows, uint8; 0 is no data."""
     shape = dem.shape
@@ -48,9 +48,9 @@ def expose(
     haze = recipe.haze * (1 + 0.25 * terrain.resize(terrain.noise(rng, (16, 16), 2.0, 16.0), shape))
     inside = np.flatnonzero(scene.slides.label)
     bare, soil_tone, rocky = _debris(rng, scene, inside, grain, canopy)
-    named = np.flatnonzero(cover.code)
-    codes = cover.code.ravel()[named]
-    tones = cover.tone.ravel()[named] * (1 + 0.05 * grain.ravel()[named])
+    named = np.flatnonzero(code)
+    codes = code.ravel()[named]
+    tones = tone.ravel()[named] * (1 + 0.05 * grain.ravel()[named])
     seam = _seam(rng, recipe, shape) if recipe.seam else None
     counts = np.uint8 if recipe.most <= np.iinfo(np.uint8).max else np.uint16
     image = np.empty((len(recipe.bands), *shape), dtype=counts)

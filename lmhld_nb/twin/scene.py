@@ -110,7 +110,7 @@ def _photograph(task: SceneTask, scene: Layout) -> tuple[NDArray[Any], Array]:
     recipe, (cover_rng, sensor, fine) = RECIPES[task.area], _streams(task)[2:5]
     dem = _surface(fine, recipe, scene)
     drawn = cover.draw_cover(cover_rng, recipe, scene.height, scene.valley, scene.step, dem.shape, scene.rough)
-    return image.expose(sensor, recipe, dem, scene, drawn), dem
+    return image.expose(sensor, recipe, dem, scene, *drawn), dem
 
 
 def _no_slides(shape: Shape) -> Slides:
