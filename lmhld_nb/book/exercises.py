@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lmhld_nb.config import UserError, atomic_path
 
@@ -131,10 +131,8 @@ def stub(solution: str, check: str) -> str:
 
 def _head(function: ast.FunctionDef) -> str:
     """Return a function's signature and docstring, with a body that raises `OPEN`."""
-    documented = ast.get_docstring(function) is not None
-    fields: dict[str, Any] = dict(ast.iter_fields(function)) | {"body": [*function.body[:documented], ast.Pass()]}
-    text = ast.unparse(ast.fix_missing_locations(ast.FunctionDef(**fields)))
-    return f'{text.removesuffix("pass")}raise NotImplementedError("{OPEN}")'
+    function.body = [*function.body[: ast.get_docstring(function) is not None], ast.Pass()]
+    return f'{ast.unparse(function).removesuffix("pass")}raise NotImplementedError("{OPEN}")'
 
 
 def write_copies(sources: Sequence[Path], folder: Path, replace: bool = False) -> dict[Path, int]:

@@ -214,37 +214,25 @@ def _take(cost: Array, size: int) -> Mask | None:
     if flat.size < size:
         return None
     rank, inner = size, None
-    region = np.zeros(cost.shape, dtype=bool)
     for _ in range(8):
         limit = np.partition(flat, rank - 1)[rank - 1]
         parts, _ = ndimage.label(cost <= limit)
-        amounts = np.bincount(parts.ravel())
-        amounts[0] = 0
-        main = int(amounts.argmax())
-        amount = int(amounts[main])
-        region = parts == main
-        if amount == size:
-            return region
-        if amount > size:
+        amounts = np.bincount(parts.ravel())[1:]
+        region = parts == 1 + amounts.argmax()
+        if amounts.max() >= size:
             break
         inner = region
         if rank >= flat.size:
             return None
-        rank = min(flat.size, rank + int(1.3 * (size - amount)) + 2)
+        rank = min(flat.size, rank + int(1.3 * (size - amounts.max())) + 2)
     else:
         return None
     if inner is None or not (inner & region).any():
         inner = np.zeros_like(region)
         inner.flat[int(np.where(region, cost, np.inf).argmin())] = True
     # Between the last set that was too small and the first that was too large: front by front, cheapest last.
-    missing = size - int(np.count_nonzero(inner))
-    while missing > 0:
-        front = ndimage.binary_dilation(inner) & region & ~inner
-        pixels = np.flatnonzero(front)
-        if pixels.size == 0:
-            return None
-        if pixels.size > missing:
-            pixels = pixels[np.argsort(cost.flat[pixels], kind="stable")[:missing]]
-        inner.flat[pixels] = True
-        missing -= pixels.size
+    while (missing := size - np.count_nonzero(inner)) > 0:
+        front = np.flatnonzero(ndimage.binary_dilation(inner) & region & ~inner)
+        cheapest = np.argsort(cost.flat[front], kind="stable")[:missing]
+        inner.flat[front[cheapest]] = True
     return inner
