@@ -67,7 +67,9 @@ class Graph:
 def graph(name: str, width: int | None = None) -> Graph:
     """Return a network's blocks (what ``forward`` calls) as its own code joins them, with all heads if supervised."""
     model = architecture.empty(name, width)
-    module = fx.GraphModule(model, _Blocks("supervised" if hasattr(model, "supervised") else "forward").trace(model))
+    tracer = _Blocks()
+    tracer.traced_func_name = "supervised" if hasattr(model, "supervised") else "forward"
+    module = fx.GraphModule(model, tracer.trace(model))
     ShapeProp(module).propagate(torch.zeros(1, architecture.BANDS, SIZE, SIZE, device="meta"))
     nodes: dict[fx.Node, Node] = {}
     edges: list[Edge] = []
@@ -123,10 +125,6 @@ def _layer_name(module: nn.Module) -> str:
 
 class _Blocks(fx.Tracer):
     """Traces what a network calls as one operation each."""
-
-    def __init__(self, method: str) -> None:
-        super().__init__()
-        self.traced_func_name = method
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return True

@@ -110,7 +110,7 @@ def patch_size_choice(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _choice(f1: pd.Series) -> pd.DataFrame:
-    rows = []
+    choices = {}
     for area, by_size in f1.groupby("area", sort=False):
         # A mean over other networks at one size than at another would choose by which runs are there.
         cells: pd.DataFrame = by_size.droplevel("area").unstack("patch_size").dropna()
@@ -119,15 +119,13 @@ def _choice(f1: pd.Series) -> pd.DataFrame:
         means, best = cells.mean(), cells.eq(cells.max(axis=1), axis=0)
         tied, wins = means >= means.max() - TIE, best.sum()
         winner = min(means.index[tied], key=lambda size: (-wins[size], size))
-        for size in means.index:
-            winners = ", ".join(models.network(name).title for name in best.index[best[size]])
-            row = (area, size, means[size], len(cells), int(wins[size]), winners)
-            rows.append((*row, bool(tied[size] and tied.sum() > 1), size == winner))
-    if not rows:
+        winners = [", ".join(models.network(name).title for name in best.index[best[size]]) for size in best]
+        columns = {"mean_f1": means, "models": len(cells), "models_best": wins, "winners": winners}
+        choices[area] = pd.DataFrame({**columns, "tied": tied & (tied.sum() > 1), "chosen": means.index == winner})
+    if not choices:
         areas = ", ".join(f1.index.unique("area"))
         raise UserError(f"{areas}: no network has runs at every size compared; make them with `lmhld run`")
-    columns = ["area", "patch_size", "mean_f1", "models", "models_best", "winners", "tied", "chosen"]
-    return pd.DataFrame(rows, columns=columns).set_index(["area", "patch_size"])
+    return pd.concat(choices, names=["area"])
 
 
 register(Experiment(
