@@ -129,10 +129,6 @@ def test_layers_zoom_and_the_divide_change_the_picture(light: Watched) -> None:
         assert page.locator("#swipe span").all_inner_texts() == names
         press(page, "#divide", "ArrowRight", 20)
         changes("the divide by keyboard")
-        line = box_of(page.locator("#line"))
-        drag(page, line["x"], line["y"] + line["height"] / 2, -200)
-        changes("dragging the divide")
-        assert box_of(page.locator("#line"))["x"] < line["x"] - 150
 
 
 def test_values_show_under_the_pointer_and_at_the_cross(light: Watched) -> None:
