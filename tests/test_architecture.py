@@ -69,15 +69,6 @@ def test_a_transformer_sees_the_whole_patch_and_every_network_a_small_one():
     assert reach.whole and reach.extent == 256 and (reach.influence > 0).all()
 
 
-def test_table_has_published_and_own_widths():
-    published = architecture.table(["unet", "unet_pp"], sizes=(32, 64))
-    assert published.index.tolist() == ["unet", "unet_pp"] and published["width"].isna().all()
-    assert published.loc["unet", "parameters"] == 31_044_097
-    assert (published["macs_64"] == 4 * published["macs_32"]).all()
-    own = architecture.table(["unet_pp"], {"unet_pp": 8}, (32,)).loc["unet_pp"]
-    assert own.tolist()[:2] == [8, models.parameter_count(models.build("unet_pp", 4, 8))]
-
-
 def links(name):
     graph = dataflow.graph(name, 8)
     return graph, {(edge.source, edge.target): edge.kind for edge in graph.edges}

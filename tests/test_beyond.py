@@ -222,5 +222,3 @@ def test_pairs(study, monkeypatch):
     monkeypatch.setattr(intervals, "permuted", lambda *_: 0.02)
     both_areas = certainty.pair_table(study, finished, 50)["corrected"]
     assert both_areas.tolist() == pytest.approx([0.03] * 2), "the table is the family, not the area"
-    one_network = {5: [run for run in finished[5] if run.spec.model == "unet"]}
-    assert certainty.rankings(certainty.pair_table(study, one_network, 50)).empty, "nothing to rank"
