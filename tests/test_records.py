@@ -210,17 +210,6 @@ def test_shown_predictions_are_exact_and_made_again_where_they_are_damaged(finis
     assert runs.remembered(run, "a", lambda: {"x": np.array(2)})["x"] == 2, "of other weights"
 
 
-def test_a_plan_shows_what_is_recorded(home, finished, call, monkeypatch):
-    monkeypatch.setenv("LMHLD_RUNS", str(home / "none"))
-    read = records.read(records.path("tiny"), "tiny")
-    table = plan_table(plan(study(home)), recorded=read).set_index("run_id")
-    assert set(table["status"]) == {"recorded"}
-    assert table["f1"].to_dict() == {run.spec.run_id: run.metrics["test"]["f1"] for run in finished}
-    assert "2 runs: 2 recorded" in call("plan", home / "tiny.yaml")[1]
-    monkeypatch.setattr(records, "path", lambda _: home / "none.xz")
-    assert "2 runs: 2 missing" in call("plan", home / "tiny.yaml")[1]
-
-
 def test_what_is_recorded_stays_published_on_a_machine_without_it(home, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("LMHLD_RUNS", str(tmp_path / "runs"))
     monkeypatch.setattr(records, "path", lambda _: tmp_path / "records")

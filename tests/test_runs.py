@@ -222,8 +222,6 @@ def test_patches_are_cut_once_however_many_need_them(specs, monkeypatch):
     assert (said.count("no 32 px patch left"), said.count("; or leave the area out")) == (2, 1)
 
 
-# GPU slots: one run per GPU and slot, whichever process asks
-
 ALL = ["cuda:0", "cuda:1", "cuda:2"]
 
 
@@ -266,13 +264,3 @@ def test_a_run_waits_until_a_gpu_is_free(three_gpus):
             assert thread.is_alive() and devices == []
         thread.join()
     assert devices == ["cuda:2"]
-
-
-@pytest.mark.parametrize(
-    ("visible", "devices", "room"),
-    [("5, 7", ALL[:2], 2), ("MIG-GPU-5/1/0,7", ALL[:2], 2), ("0", ["auto"] * 2, 1), ("0,1,2,3,4", ALL, 3)],
-)
-def test_visible_devices_count(three_gpus, monkeypatch, visible, devices, room):
-    # Torch counts only what is visible. One alone was chosen by a batch system, whose jobs may all know it as 0.
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert taken(len(devices)) == devices and runner.gpu_room(Execution()) == room

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import QUIET
 from made import blobs, image_of, refuses, scene, write_tif
-from torch import Tensor, nn
+from torch import nn
 
 from lmhld_nb import patches, runs, scenes, sources
 from lmhld_nb.evaluation.counts import Confusion
@@ -26,12 +26,7 @@ SPEC = PatchSpec(dataset="made", fingerprint="0" * 16, area="made", size=32, fra
 class Bright(nn.Module):
     """Landslide where the first band is above its mean: knows no neighbours, so windows cannot matter."""
 
-    def __init__(self):
-        super().__init__()
-        self.images: list[Tensor] = []
-
     def forward(self, x):
-        self.images.append(x)
         return x[:, :1]
 
 
