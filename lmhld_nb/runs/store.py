@@ -29,7 +29,7 @@ from lmhld_nb.config import (
 )  # fmt: skip
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.patches.batches import load_split
-from lmhld_nb.patches.patch_sets import Damaged, PatchSet, PatchSpec, is_cut
+from lmhld_nb.patches.patch_sets import PatchSet, PatchSpec
 from lmhld_nb.training import scoring, weights
 from lmhld_nb.training.hardware import portability
 from lmhld_nb.training.specs import Recipe, RunSpec
@@ -261,9 +261,8 @@ def patch_sets(spec: RunSpec, progress: bool = True) -> list[PatchSet]:
 
 def patch_set(spec: PatchSpec, progress: bool = True) -> PatchSet:
     """Return one PatchSet, cut where it is not there yet; `UserError` if the data set is not ready, or another one."""
-    if is_cut(spec):  # its name says from which content: no need to look at the data
-        with suppress(Damaged):  # it is cut again
-            return patches.load(spec)
+    with suppress(UserError):  # not cut yet, or damaged; its name says from which content: no need to look at the data
+        return patches.load(spec)
     dataset = sources.load(spec.dataset)
     if dataset.fingerprint != spec.fingerprint:
         change = f"its content is {dataset.fingerprint}, the run was planned on {spec.fingerprint}"
@@ -281,12 +280,13 @@ def window_counts(run: Run) -> pd.DataFrame:
     return _read_counts(run, scoring.WINDOWS_FILE, scoring.WINDOW_COLUMNS)
 
 
-def _read_counts(run: Run, name: str, columns: Sequence[str]) -> pd.DataFrame:
-    counts = scoring.read(run.folder / name, columns)
-    if counts is None:
-        way_out = "move the folder away and make the run again with `lmhld run`"
-        raise UserError(f"{run.folder / name}: missing or damaged; {way_out}")
-    return counts
+def _read_counts(run: Run, name: str, columns: list[str]) -> pd.DataFrame:
+    with suppress(OSError, ValueError):  # what pandas raises on a file it cannot parse is a ValueError
+        counts = pd.read_csv(run.folder / name, dtype={"scene": str, "stage": str})
+        if list(counts.columns) == columns:
+            return counts
+    way_out = "move the folder away and make the run again with `lmhld run`"
+    raise UserError(f"{run.folder / name}: missing or damaged; {way_out}")
 
 
 def remembered(run: Run, name: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -190,12 +190,3 @@ def write(path: Path, table: pd.DataFrame) -> None:
     """Write a table as CSV, its numbers to six digits, atomically; raises UserError if the folder cannot be written."""
     with atomic_path(path) as temporary:
         table.to_csv(temporary, index=False, na_rep="nan", float_format="%.6g")
-
-
-def read(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:
-    """Read counts that were written whole; None where they are missing or are something else."""
-    try:
-        counts = pd.read_csv(path, dtype={"scene": str, "stage": str})
-    except (OSError, ValueError):  # what pandas raises on a file it cannot parse is a ValueError
-        return None
-    return counts if list(counts.columns) == list(columns) else None
