@@ -220,9 +220,6 @@ def test_a_table_has_one_header_row_and_numbers_on_the_right() -> None:
     assert "sortable" in table["class"].split() and not table.has_attr("border")
     classes = [[each.get("class") for each in row.find_all(["th", "td"])] for row in table.find_all("tr")]
     assert classes == [[None, "number", None]] * 4
-    unnamed = tidied(pd.DataFrame({"f1": [0.5, 0.25, 1.0]}))
-    assert [each.name for each in unnamed.find("tr").find_all(["th", "td"])] == ["td", "th"]
-    assert "sortable" not in tidied(pd.DataFrame(index=["a", "b", "c"]))["class"]
 
 
 def test_the_site_of_the_committed_notebooks_needs_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

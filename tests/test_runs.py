@@ -250,17 +250,3 @@ def test_each_run_gets_a_gpu_of_its_own_and_a_named_device_is_not_locked(three_g
     assert taken(6, shared) == ALL * 2 and runner.gpu_room(shared) == 6  # empty ones come before shared ones
     for device in ("cpu", "cuda:1"):
         assert taken(2, Execution(device=device)) == [device] * 2
-
-
-def test_a_run_waits_until_a_gpu_is_free(three_gpus):
-    devices: list[str] = []
-    with ExitStack() as stack:
-        for _ in range(2):
-            stack.enter_context(runner.gpu_slot(Execution()))
-        with runner.gpu_slot(Execution()):
-            thread = threading.Thread(target=lambda: devices.extend(taken(1)))
-            thread.start()
-            thread.join(0.1)
-            assert thread.is_alive() and devices == []
-        thread.join()
-    assert devices == ["cuda:2"]
