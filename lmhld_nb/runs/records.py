@@ -19,7 +19,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from lmhld_nb.config import ROOT, UserError, atomic_path, cannot_read, printable, runs_dir, safe_name
+from lmhld_nb.config import ROOT, UserError, atomic_path, cannot_read, printable, runs_dir
 from lmhld_nb.runs.store import RECORDED, SHOWN, Busy, Run, lock
 from lmhld_nb.training import scoring
 
@@ -28,7 +28,7 @@ VERSION = 2
 LARGEST = 200_000_000  # bytes, unpacked
 _REQUIRED = ("spec.json", "history.csv", "metrics.json", scoring.PATCHES_FILE)
 _RUN_FILES = (*_REQUIRED, "environment.json", scoring.WHOLE_AREA_FILE, scoring.WINDOWS_FILE)
-_RUN_ID = re.compile("[0-9a-f]{16}")
+_MEMBER = re.compile(rf"([0-9a-f]{{16}})/({'|'.join(map(re.escape, _RUN_FILES))}|{SHOWN}/\w[^/\\]*\.npz)")
 
 _UNREADABLE = (
     lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, LookupError,
@@ -67,7 +67,9 @@ def write(target: Path, recorded: Records) -> None:
     digests = {run_id: _digest(files) for run_id, files in recorded.runs.items()}
     manifest = {"version": VERSION, "profile": recorded.profile, "runs": digests}
     members = {MANIFEST: (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()}
-    members |= {f"{run_id}/{name}": content for run_id, files in recorded.runs.items() for name, content in files.items()}
+    members |= {
+        f"{run_id}/{name}": content for run_id, files in recorded.runs.items() for name, content in files.items()
+    }
     with atomic_path(target) as temporary, tarfile.open(temporary, "w:xz", preset=9) as archive:
         for name, content in sorted(members.items(), key=lambda member: member[0].split("/")[::-1]):
             entry = tarfile.TarInfo(name)  # dated 1970 and of nobody, whoever writes it
@@ -106,8 +108,9 @@ def read(path: Path, profile: str) -> Records:
             raise UserError(f"{path}: records of profile '{manifest['profile']}', not of '{profile}'; {way_out}")
         runs: dict[str, Files] = {}
         for name, data in content.items():
-            run_id, file = _place(name)
-            runs.setdefault(run_id, {})[file] = data
+            if (named := _MEMBER.fullmatch(name)) is None or not name.isprintable():
+                raise ValueError(f"holds {name!r}")
+            runs.setdefault(named[1], {})[named[2]] = data
         shown = [zipfile.ZipFile(io.BytesIO(data)) for name, data in content.items() if name.endswith(".npz")]
         _check_size(path, sum(entry.file_size for arrays in shown for entry in arrays.infolist()))
         for run_id in sorted({*manifest["runs"], *runs}):
@@ -150,17 +153,6 @@ def _unpacked(path: Path) -> Files:
 def _check_size(path: Path, size: int) -> None:
     if size > LARGEST:
         raise UserError(f"{path}: unpacks to {size / 1e6:.0f} MB, more than any records; do not trust it")
-
-
-def _place(name: str) -> tuple[str, str]:
-    """Return the run id and the file of a member; raises ValueError for other names."""
-    with suppress(UserError):
-        match name.split("/"):
-            case [run_id, file] if _RUN_ID.fullmatch(run_id) and file in _RUN_FILES:
-                return run_id, file
-            case [run_id, folder, file] if _RUN_ID.fullmatch(run_id) and folder == SHOWN and file.endswith(".npz"):
-                return run_id, f"{SHOWN}/{safe_name(file, 'prediction')}"
-    raise ValueError(f"holds {name!r}")
 
 
 def unpack(recorded: Records, folder: Path) -> None:

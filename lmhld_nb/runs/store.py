@@ -295,9 +295,9 @@ def remembered(run: Run, name: str, compute: Callable[[], Mapping[str, np.ndarra
     ``name`` stands for all that the arrays depend on but the run and its weights. UserError where a record lacks them.
     """
     path = run.folder / SHOWN / f"{safe_name(name, 'prediction')}-{run.metrics['weights']}.npz"
-    with suppress(FileNotFoundError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error):  # or damaged
-        with np.load(path, allow_pickle=False) as stored:
-            return dict(stored)
+    unreadable = (FileNotFoundError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error)
+    with suppress(*unreadable), np.load(path, allow_pickle=False) as stored:
+        return dict(stored)
     arrays: dict[str, Any] = dict(compute())
     if not run.spec.recipe.portable or portability(torch.device("cpu")) == "yes":
         with suppress(UserError), atomic_path(path) as temporary:  # a store may be read-only
@@ -324,7 +324,7 @@ def score_whole_area(run: Run, device: torch.device, progress: bool) -> None:
     (patch_set,) = patch_sets(run.spec, progress)
     model = run.model().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     scenes = sources.load(patch_set.spec.dataset).scenes_of(patch_set.spec.area)
-    windows = scoring.window_counts(model, patch_set, scenes, run.recipe, device, progress)
+    windows = scoring.window_counts(model, patch_set, scenes, run.recipe, progress)
     scoring.write(run.folder / scoring.WINDOWS_FILE, windows)
     scores = {name: counts.as_dict() for name, counts in scoring.whole_area(windows).items()}
     record = seals.sealed({"run_id": run.spec.run_id, **scores}, run.folder, [scoring.WINDOWS_FILE])

@@ -38,13 +38,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     own = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     metadata = {**metadata, "digest": _digest_of(own, metadata)} if sealed else metadata
     with atomic_path(path) as temporary:
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        try:
-            safetensors.torch.save_file(own, temporary, metadata=metadata)
-        except safetensors.SafetensorError as error:
-            raise OSError(str(error)) from error  # a full disk has no errno there
-        temporary.chmod(mode)  # it makes files that only their owner may read, whatever the umask says
+        # Not `save_file`, whose files only their owner may read, whatever the umask says.
+        temporary.write_bytes(safetensors.torch.save(own, metadata))
 
 
 def _digest_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
@@ -202,7 +197,11 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """
     tensors, card = read(path)
     with _one_line_errors(path):
-        members = [_built(about, len(card["bands"])) for about in card.get("members", [card])]
+        members: list[nn.Module] = []
+        for about in card.get("members", [card]):
+            if models.source_of(about["model"]) != about.get("source", ""):
+                raise UserError(f"the code of '{about['model']}' has changed since; train it again")
+            members.append(models.build(about["model"], len(card["bands"]), about["width"]))
         model = members[0]
         if "members" in card:
             weights = [float(about["weight"]) for about in card["members"]]
@@ -210,12 +209,6 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
             tensors = {f"members.{name.replace('/', '.', 1)}": value for name, value in tensors.items()}
         model.load_state_dict(tensors)
         return model.eval(), card
-
-
-def _built(about: dict[str, Any], bands: int) -> nn.Module:
-    if models.source_of(about["model"]) != about.get("source", ""):
-        raise UserError(f"the code of '{about['model']}' has changed since; train it again")
-    return models.build(about["model"], bands, about["width"])
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
