@@ -20,7 +20,6 @@ GAP = 2  # pixels kept free around a landslide, so that neighbours never merge u
 BRANCHES = 2  # side gullies of a landslide whose path is longer than BRANCHED cells of the middle grid
 BRANCHED = 18
 
-
 Sizes = tuple[float, float, float, float, float]
 """Smallest landslide, Q1, Q2, Q3 and largest, pixels."""
 
@@ -130,10 +129,8 @@ def _course(downhill: Array, uphill: Array, length: float) -> Array:
     """Cut a path of the wanted length: mostly downhill of the start, uphill of it where the valley comes early."""
     below = downhill[: _moves(downhill) + 1][: max(2, int(np.ceil(length)) + 1)]
     missing = length - (len(below) - 1)
-    if missing >= 1:
-        above = uphill[: _moves(uphill) + 1][1 : int(missing) + 1]
-        return np.concatenate([above[::-1], below])
-    return below
+    above = uphill[: _moves(uphill) + 1][1 : int(missing) + 1]
+    return np.concatenate([above[::-1], below])
 
 
 def _branches(down: Array, right: Array, line: Array, aside: NDArray[np.float64]) -> list[Array]:
@@ -220,9 +217,7 @@ def _take(cost: Array, size: int) -> Mask | None:
     region = np.zeros(cost.shape, dtype=bool)
     for _ in range(8):
         limit = np.partition(flat, rank - 1)[rank - 1]
-        parts, count = ndimage.label(cost <= limit)
-        if count == 0:
-            return None
+        parts, _ = ndimage.label(cost <= limit)
         amounts = np.bincount(parts.ravel())
         amounts[0] = 0
         main = int(amounts.argmax())

@@ -212,17 +212,13 @@ def _write_raster(
 
 def _outlines(label: labels.Labels, recipe: AreaRecipe, transform: Affine) -> geopandas.GeoDataFrame:
     shapes = features.shapes(label, mask=label > 0, connectivity=4, transform=transform)
+    pieces = [{"id": int(number), "geometry": shapely.geometry.shape(outline)} for outline, number in shapes]
+    table = geopandas.GeoDataFrame(pieces, columns=["id", "geometry"], crs=f"EPSG:{recipe.epsg}")
     # A number is in several pieces where a neighbour's outline lies over the middle of it.
-    outlines: dict[int, list[Any]] = {}
-    for outline, value in shapes:
-        outlines.setdefault(int(value), []).append(shapely.geometry.shape(outline))
-    numbers = sorted(outlines)
-    geometry = [shapely.make_valid(shapely.union_all(outlines[number])) for number in numbers]
-    pixels = np.bincount(label.ravel())[numbers]
-    return geopandas.GeoDataFrame(
-        {"id": numbers, "area_px": pixels, "area_m2": pixels * recipe.resolution_m**2},
-        geometry=geometry, crs=f"EPSG:{recipe.epsg}",
-    )  # fmt: skip
+    table = table.dissolve("id", as_index=False)
+    table["area_px"] = np.bincount(label.ravel())[table["id"]]
+    table["area_m2"] = table["area_px"] * recipe.resolution_m**2
+    return table.set_geometry(table.make_valid())
 
 
 def write_polygons(path: Path, layers: dict[str, labels.Labels], recipe: AreaRecipe, transform: Affine) -> None:

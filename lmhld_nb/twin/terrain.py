@@ -106,12 +106,8 @@ def carve(rng: np.random.Generator, shape: Shape, cell: float, mean_slope: float
 def neighbours(shape: Shape) -> tuple[NDArray[np.int64], NDArray[np.int64], Mask]:
     """Return all pairs of 8-neighbours of a grid as flat cell indices, and which of them are diagonal."""
     index = np.arange(shape[0] * shape[1]).reshape(shape)
-    pairs = [
-        (index[:, :-1], index[:, 1:]),
-        (index[:-1], index[1:]),
-        (index[:-1, :-1], index[1:, 1:]),
-        (index[:-1, 1:], index[1:, :-1]),
-    ]
+    pairs = [(index[:, :-1], index[:, 1:]), (index[:-1], index[1:])]
+    pairs += [(index[:-1, :-1], index[1:, 1:]), (index[:-1, 1:], index[1:, :-1])]
     first, second = (np.concatenate([pair[side].ravel() for pair in pairs]) for side in (0, 1))
     return first, second, np.repeat([False, False, True, True], [a.size for a, _ in pairs])
 
