@@ -101,7 +101,7 @@ explorer: env  ## the patch explorer and the live map on one page, without code 
 	$(BIN)/voila notebooks/explorer.ipynb
 
 student: env  ## chapters without solutions in build/student/, to hand out
-	$(BIN)/lmhld student
+	$(BIN)/python tools/student_copies.py
 
 site: env  ## web edition of the chapters in build/PROFILE/ (default mini) in build/site/
 	$(BIN)/lmhld site $(PROFILE)

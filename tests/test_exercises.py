@@ -14,10 +14,11 @@ import pytest
 import yaml
 from made import refuses
 from nbformat import v4
+from student_copies import exercises, stub, student, write_copies
 
 from lmhld_nb import paper, patches
 from lmhld_nb.book import chapters
-from lmhld_nb.book.exercises import exercise, exercises, stub, student, write_copies
+from lmhld_nb.book.exercises import exercise
 from lmhld_nb.evaluation import intervals
 
 CHAPTERS = {chapters.number_of(path): path for path in chapters.chapters()}
