@@ -1,6 +1,5 @@
 """Small made scenes with the layout of real ones, for tests."""
 
-import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import rasterio
 import torch
 from affine import Affine
 from rasterio.features import shapes
+from safetensors import SafetensorError
 from shapely.geometry import shape
 from torch import nn
 
@@ -20,7 +20,7 @@ from lmhld_nb.experiments import Profile
 from lmhld_nb.scenes.scene import BANDS, Scene
 
 CRS = "EPSG:32654"
-FULL_DISK = OSError(errno.ENOSPC, "No space left on device")
+FULL_DISK = SafetensorError("I/O error: No space left on device (os error 28)")
 TRANSFORM = Affine(3.0, 0, 500_000.0, 0, -3.0, 4_700_000.0)
 
 

@@ -310,8 +310,7 @@ def _splits(index: pd.DataFrame, spec: PatchSpec) -> np.ndarray:
             raise UserError(f"{spec.dataset}: has no splits of its own; use `split: random` or `blocks`")
         unknown = index.loc[~index["given"].isin(splits.SPLITS), "scene"]
         if len(unknown):
-            problem = f"scene '{unknown.iloc[0]}' has no split"
-            raise UserError(f"{spec.dataset}: {problem}; give it one, or use `split: random`")
+            raise UserError(f"{spec.dataset}: scene '{unknown.iloc[0]}' has no split; give it one, or use `random`")
         return index["given"].to_numpy()
     if spec.split == "blocks":
         return _in_blocks(index, spec)

@@ -38,8 +38,13 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     own = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     metadata = {**metadata, "digest": _digest_of(own, metadata)} if sealed else metadata
     with atomic_path(path) as temporary:
-        # Not `save_file`, whose files only their owner may read, whatever the umask says.
-        temporary.write_bytes(safetensors.torch.save(own, metadata))
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        try:
+            safetensors.torch.save_file(own, temporary, metadata=metadata)  # not `save`: it takes twice their memory
+        except safetensors.SafetensorError as error:
+            raise OSError(str(error)) from error  # a full disk has no errno there
+        temporary.chmod(mode)  # it makes files that only their owner may read, whatever the umask says
 
 
 def _digest_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
