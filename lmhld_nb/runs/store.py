@@ -25,7 +25,14 @@ from tqdm import tqdm
 
 from lmhld_nb import patches, seals, sources
 from lmhld_nb.config import (
-    UserError, atomic_path, cannot_read, cannot_write, printable, runs_dir, safe_name, write_json,
+    UserError,
+    atomic_path,
+    cannot_read,
+    cannot_write,
+    printable,
+    runs_dir,
+    safe_name,
+    write_json,
 )  # fmt: skip
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.patches.batches import load_split
