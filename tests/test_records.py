@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import publish
 import pytest
+import write_records
 from conftest import QUIET, TINY
 from made import refuses
 
@@ -38,7 +39,7 @@ def home(twin_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         specs = single.specs(study(folder))
         made = runs.make_runs(specs, 1, QUIET, {specs[0].run_id})
         examples.examples(made)
-        records.write(records.path("tiny"), records.of_runs("tiny", made))
+        write_records.write(records.path("tiny"), write_records.of_runs("tiny", made))
         yield folder
 
 
@@ -96,7 +97,7 @@ def test_records_hold_all_but_weights_and_are_the_same_again(home, finished, tmp
     refuses("run 'feed': not in the records of 'tiny', which hold 2 runs", read.metrics, "feed")
     for run in finished:
         os.utime(run.folder / "metrics.json", (1, 1))
-    records.write(tmp_path / "again.tar.xz", records.of_runs("tiny", finished[::-1]))
+    write_records.write(tmp_path / "again.tar.xz", write_records.of_runs("tiny", finished[::-1]))
     assert (tmp_path / "again.tar.xz").read_bytes() == records.path("tiny").read_bytes()
 
 
