@@ -95,13 +95,13 @@ real: env  ## train and score on the real samples in LMHLD_SHARED_DATA
 
 # Settings lie in a file of the repository; Jupyter keeps tabs and panels in build/, not in your home folder.
 lab: env  ## open the chapters in JupyterLab
-	$(BIN)/jupyter lab --config=notebooks/jupyter_lab.json
+	$(BIN)/jupyter lab --config=notebooks/jupyter_lab/config.py
 
 explorer: env  ## the patch explorer and the live map on one page, without code (voila)
 	$(BIN)/voila notebooks/explorer.ipynb
 
 student: env  ## chapters without solutions in build/student/, to hand out
-	$(BIN)/lmhld student
+	$(BIN)/python tools/student_copies.py
 
 site: env  ## web edition of the chapters in build/PROFILE/ (default mini) in build/site/
 	$(BIN)/lmhld site $(PROFILE)

@@ -25,7 +25,10 @@ from lmhld_nb import sources
 from lmhld_nb.config import ROOT
 from lmhld_nb.experiments import load, open_study
 from lmhld_nb.experiments.plan import plan, plan_table
-from lmhld_nb.runs import records
+
+sys.path.append(str(ROOT / "tools"))
+
+import write_records
 
 SHARES = {"tests": 10, "engine": 45, "projection": 3, "edition": 27, "mapping": 15}  # of the budget, in per cent
 GRACE = 20  # seconds between being asked to stop and being killed
@@ -69,7 +72,7 @@ def collect(profile: Path, out: Path) -> str:
     planned = plan(study)
     plan_table(planned).to_csv(out / "runs.csv", index=False, float_format="%.6g")
     finished = study.finished([entry.spec for entry in planned])
-    records.write(out / "records.tar.xz", records.of_runs(study.profile.name, finished))
+    write_records.write(out / "records.tar.xz", write_records.of_runs(study.profile.name, finished))
     seconds = sum(run.metrics["seconds"] for run in finished)
     return f"{len(finished)} of {len(planned)} runs, {seconds:.0f} s of training one after another"
 

@@ -33,7 +33,8 @@ from lmhld_nb.experiments import examples, forgetting, part
 import pandas as pd
 
 book = lm.open(profile, models, areas)
-orders, rows = part.orders(book), part.schedule(book)
+orders, order = part.orders(book), part.first_order(book)
+rows = lm.training.chains.paper_schedule(len(order))
 assert show_order in orders, (
     f"no order {show_order}; choose from {', '.join(orders)}"
 )
@@ -58,7 +59,7 @@ book.show(
 )
 
 # %% [markdown]
-# The same as a table, which a profile can replace (`experiments: {part: {schedule: [...]}}`, one row per stage):
+# The same as a table, one row per stage:
 
 # %%
 schedule
@@ -397,8 +398,7 @@ with lm.exercise(3):
     )
 
 # %% [markdown]
-# **To go further.** Give `experiments: {part: {schedule: [...]}}` in a copy of the profile rows that freeze nothing in stage 2 and everything but
-# the decoder afterwards: what happens to `trained_parameter_steps`, and to F1? Which area is forgotten most? Raise `replay` to 0.5:
+# **To go further.** Raise `replay` in `experiments: {part: {replay: [...]}}` of a copy of the profile to 0.5:
 # how much of the gap between plain fine-tuning and all at once does it close, and at what cost?
 #
 # **Next:** chapter 08 shows the last network of a chain landslides that no training has seen.

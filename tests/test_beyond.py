@@ -11,7 +11,6 @@ from made import refuses, with_settings
 from lmhld_nb import runs
 from lmhld_nb.evaluation import Confusion, intervals
 from lmhld_nb.experiments import Study, beyond, certainty, leave_one_out, load, mix, open_study, part, single, tables
-from lmhld_nb.experiments import beyond_findings as say
 from lmhld_nb.experiments import beyond_tables as tabled
 from lmhld_nb.experiments.plan import plan
 from lmhld_nb.experiments.profile import narrow
@@ -184,7 +183,6 @@ def test_part_is_compared_at_several_epochs(study):
     assert table.loc[(2, "single"), "f1"] == pytest.approx(single_f1, nan_ok=True)
     gap = table.loc[(2, "part"), "f1"] - table.loc[(2, "mix"), "f1"]
     assert table.loc[(2, "mix"), "part_minus"] == pytest.approx(gap, nan_ok=True)
-    assert "2 areas" in say.epochs_per_stage(table.reset_index())
 
 
 def test_an_area_is_left_out(study):
@@ -224,5 +222,3 @@ def test_pairs(study, monkeypatch):
     monkeypatch.setattr(intervals, "permuted", lambda *_: 0.02)
     both_areas = certainty.pair_table(study, finished, 50)["corrected"]
     assert both_areas.tolist() == pytest.approx([0.03] * 2), "the table is the family, not the area"
-    one_network = {5: [run for run in finished[5] if run.spec.model == "unet"]}
-    assert certainty.rankings(certainty.pair_table(study, one_network, 50)).empty, "nothing to rank"

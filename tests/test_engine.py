@@ -9,8 +9,7 @@ from torch.nn import functional as F
 
 from lmhld_nb import models
 from lmhld_nb.config import UserError
-from lmhld_nb.training import engine, hardware
-from lmhld_nb.training.hardware import precision
+from lmhld_nb.training import engine
 from lmhld_nb.training.losses import LOSSES
 from lmhld_nb.training.specs import Recipe
 
@@ -80,13 +79,6 @@ def test_losses_average_heads_and_dice_is_zero_for_a_perfect_answer():
     masks = batch(2)[1]
     right, wrong = (float(LOSSES["dice_bce"].function(sign * 50 * (2 * masks - 1), masks)) for sign in (1, -1))
     assert (right, wrong) == pytest.approx((0, 0.5 * 50 + 0.5), rel=0.01, abs=1e-3)
-
-
-@pytest.mark.parametrize("native", [True, False])
-def test_precision_follows_the_hardware_only_when_asked_to(monkeypatch: pytest.MonkeyPatch, native: bool) -> None:
-    monkeypatch.setattr(hardware, "native_bf16", lambda _: native)
-    words = ("auto", "bf16", "fp32")
-    assert [precision(word, CPU) for word in words] == ["bf16" if native else "fp32", "bf16", "fp32"]
 
 
 def test_bf16_computes_in_bf16_and_keeps_weights_in_fp32() -> None:

@@ -14,14 +14,7 @@ from lmhld_nb import evaluation, inventory
 from lmhld_nb.evaluation import Confusion, intervals, objects
 from lmhld_nb.evaluation.ranking import STEPS, Ranked
 
-counts = st.builds(Confusion, *[st.integers(0, 1000)] * 4)
 BANDS = ("blue", "green", "red", "nir")
-
-
-@given(counts.filter(lambda c: c.tp > 0))
-def test_f1_is_the_harmonic_mean(c):
-    assert c.f1 == pytest.approx(2 * c.precision * c.recall / (c.precision + c.recall))
-    assert min(c.precision, c.recall) <= c.f1 <= max(c.precision, c.recall) or c.precision == pytest.approx(c.recall)
 
 
 def test_counts_leave_unknown_pixels_out_and_what_cannot_be_scored_is_nan():

@@ -14,11 +14,11 @@ import pytest
 import yaml
 from made import refuses
 from nbformat import v4
+from student_copies import exercises, stub, student, write_copies
 
 from lmhld_nb import paper, patches
 from lmhld_nb.book import chapters
-from lmhld_nb.book.exercises import exercise, exercises, stub, student, write_copies
-from lmhld_nb.config import workdir
+from lmhld_nb.book.exercises import exercise
 from lmhld_nb.evaluation import intervals
 
 CHAPTERS = {chapters.number_of(path): path for path in chapters.chapters()}
@@ -179,10 +179,3 @@ def test_copies_are_written_all_or_none_and_never_over_somebody_s_work(tmp_path)
     assert "my own" in (out / first.name).read_text()
     write_copies([first], out, replace=True)
     assert "my own" not in (out / first.name).read_text()
-
-
-def test_the_command_writes_every_chapter(call, tiny):
-    assert call("student")[0] == 0
-    copies = sorted((workdir() / "build" / "student").iterdir())
-    assert [path.stem for path in copies] == [path.stem for path in CHAPTERS.values()]
-    assert all(chapters.parameters_of(nbformat.read(path, as_version=4)) for path in copies)

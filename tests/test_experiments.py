@@ -107,10 +107,6 @@ def test_profiles_are_narrowed(study: Study) -> None:
     ("data:", "patches: {bands: [red, swir]}\ndata:", "key 'patches.bands': 'twin-smoke' has no band 'swir'"),
     ("single", "patch_size: {areas: [rio]}, single", "key 'experiments.patch_size.areas': 'rio' is not among the"),
     ("single", "part: {first: [atlantis]}, single", "key 'experiments.part.first': no area 'atlantis'"),
-    ("single: {}", "part: {schedule: [{input: fresh}]}", "row 1 must name each of"),
-    ("single: {}",
-     "part: {schedule: [{input: frozen, input norm: fresh, level 1: fresh, level 2: fresh, level 3: fresh, "
-     "level 4: fresh, level 5: fresh, decoder: fresh}]}", "row 1 must be fresh throughout"),
     ("single: {}", "part: {compared: nosuch}", "key 'experiments.part.compared' = 'nosuch'"),
     ("single", "recipe: {area: rio}, single", "key 'experiments.recipe.area': 'rio' is not among"),
     ("single", "mix: {size: 4096}, single",

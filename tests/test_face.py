@@ -61,9 +61,6 @@ def test_tables_are_computed_from_finished_runs_and_saved(book):
     gap = pd.DataFrame({"f1": [0.5, None], "steps": [1200, 3]}, pd.Index(["unet", "unet_3p"], name="model"))
     assert lm.tidy(gap).to_numpy().tolist() == [["0.500", "1,200"], ["—", "3"]]
     assert "run ids" not in shown and shown["F1"].iloc[0] == f"{table['f1'].iloc[0]:.3f}*"
-    wide = lm.tidy(table, ["f1"], across="model")
-    assert wide.index.tolist() == ["Gorkha"] and list(wide) == ["U-Net"] and lm.tidy(None) is None
-    assert list(lm.tidy(table, ["f1", "published_f1"], 1).columns) == ["F1", "published F1"]
 
 
 def test_a_figure_is_shown_with_its_caption_and_saved_with_its_numbers(book):

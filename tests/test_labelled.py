@@ -99,9 +99,7 @@ def test_labels_in_other_coordinates_or_crossing_themselves_are_mended_and_it_is
 
 def test_patches_follow_the_landslides_and_the_ground(tmp_path):
     shapes = [pixels(30 * k, 30 * k, 30 * k + 5, 30 * k + 5) for k in range(5)]
-    assert (
-        read(tmp_path, layer(tmp_path / "small.gpkg", shapes)).patch == 64
-    )  # the middle one of the book's three candidates
+    assert read(tmp_path, layer(tmp_path / "small.gpkg", shapes)).patch == 64, "the middle one of three candidates"
     slides = layer(tmp_path / "large.gpkg", [pixels(0, 0, 60, 60)])
     assert read(tmp_path, slides).patch == 128
     searched = layer(tmp_path / "looked.gpkg", [pixels(0, 0, 70, 200)])

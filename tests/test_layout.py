@@ -61,10 +61,8 @@ def check_scene(scene: Scene, seed: int) -> None:
 
 
 @pytest.mark.parametrize(("pattern", "path", "captured"), [
-    ("images/{id}.tif", "images/a_1.tif", {"id": "a_1"}),
     ("images/{id}.tif", "images/sub/1.tif", None),
     ("{split}X.npy", "trainX.npy", {"split": "train"}),
-    ("**/{area}/im2.png", "Osh_Kyrgyzstan/im2.png", {"area": "Osh_Kyrgyzstan", "folders0": ""}),
     ("**/{area}/im2.png", "v1/GVLM/Osh/im2.png", {"area": "Osh", "folders0": "v1/GVLM/"}),
     ("{area}/img/{id}.{ext}", "Palu/img/0117.TIFF", {"area": "Palu", "id": "0117"}),
     ("{area}/{area}_{id}.tif", "rio/rio_1.tif", {"area": "rio", "id": "1"}),

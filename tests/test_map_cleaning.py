@@ -84,9 +84,6 @@ def test_length_and_width_are_those_of_the_smallest_rectangle(tmp_path):
     assert (table["length_m"][0], table["width_m"][0]) == pytest.approx((120, 12))
     mercator = polygons(tmp_path, mask, crs="EPSG:3857")[0]  # at 39° north
     assert mercator["length_m"][0] == pytest.approx(120 * np.cos(np.radians(38.8)), rel=0.01)
-    square = np.eye(40, dtype=np.uint8) | np.eye(40, k=1, dtype=np.uint8)
-    table, _ = polygons(tmp_path, square)
-    assert table["length_m"][0] > 10 * table["width_m"][0]
 
 
 def test_rasters_are_cloud_optimised_and_say_what_they_are(tmp_path, weights):
@@ -166,8 +163,6 @@ def test_slope_and_relief_come_from_a_dem_of_any_grid(tmp_path, weights):
     assert table["relief_m"][0] == pytest.approx(300 * np.tan(np.radians(30)), rel=0.1)
     draw(event, weights, out, dem=dem, **ALL)
     assert read(out / "mask.tif").all()
-    far = write_tif(tmp_path / "far.tif", heights[None], transform=Affine(20, 0, 900_000, 0, -20, 4_700_050))
-    refuses(r"far\.tif: holds no elevation in a\.tif", draw, event, weights, out, dem=far)
     plain = write_tif(tmp_path / "plain.tif", np.tile(heights, (42, 1)), crs=None)
     refuses(r"plain\.tif: has no coordinate system, which --dem needs", draw, event, weights, out, dem=plain)
 

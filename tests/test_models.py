@@ -2,13 +2,11 @@
 
 import pytest
 import torch
-from made import refuses, settled
+from made import refuses
 from torch import nn
 from torch.nn import functional as F
 
 from lmhld_nb import models, paper
-from lmhld_nb.models.res_unet import ResUNet
-from lmhld_nb.models.unet import UNet
 from lmhld_nb.models.unet_3p import UpsampledConv
 from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.training.specs import Recipe, RunSpec
@@ -81,17 +79,6 @@ def test_levels_hold_the_encoder_from_shallow_to_deep_and_nothing_else(name):
         assert (id(parameter) in set.union(*own)) == label.startswith(encoder), label
 
 
-@every_network
-@torch.no_grad()
-def test_forward_follows_the_heads(name):
-    model = network(name).eval()
-    x = torch.randn(2, 4, 32, 32)
-    heads = models.supervised(model, x)
-    assert len(heads) == {"unet_pp": 4, "unet_3p": 5}.get(name, 1)
-    expected = torch.stack(heads).mean(dim=0) if name == "unet_pp" else heads[0]
-    torch.testing.assert_close(model(x), expected)
-
-
 def test_weights_are_xavier_and_the_registry_prints_what_the_paper_prints():
     model = network("unet", width=16)
     weight, norm = models.encoder_levels(model)[2][0].weight, models.encoder_levels(model)[0][1]
@@ -117,21 +104,6 @@ def test_a_run_of_a_network_from_outside_is_named_after_its_code(outside):
     refuses("in no Python file", models.source_of, "numpy:arange")
 
 
-# What makes each network what it is, where neither its blocks' links nor its golden digests say why
-
-
-def test_without_projections_it_is_the_unet():
-    image = torch.randn(1, 3, 64, 64)
-    model, plain = settled(ResUNet(3, 4)), UNet(3, 4).eval()
-    state = {k.replace(".residual.", "."): v for k, v in model.state_dict().items() if ".project." not in k}
-    plain.load_state_dict(state)
-    assert not torch.allclose(model(image), plain(image))
-    for unit in (*model.encoder, *model.decoder):
-        nn.init.zeros_(unit.project.weight)
-        nn.init.zeros_(unit.project.bias)
-    assert torch.equal(model(image), plain(image))
-
-
 @pytest.mark.parametrize("factor", (2, 4, 8, 16))
 @pytest.mark.parametrize("shape", ((1, 1), (2, 2), (3, 5)))
 def test_projection_is_that_of_the_map_after_bilinear_upsampling(factor, shape):
@@ -145,8 +117,6 @@ def test_projection_is_that_of_the_map_after_bilinear_upsampling(factor, shape):
     gradients = (torch.autograd.grad(result, inputs, push) for result in (conv(x), expected))
     torch.testing.assert_close(*gradients)
 
-
-# Networks from outside
 
 CODE = """
 import torch

@@ -14,11 +14,10 @@ from made import refuses, with_settings
 from lmhld_nb import mapping, paper, runs, sources
 from lmhld_nb.evaluation import Confusion, objects
 from lmhld_nb.experiments import Study, examples, forgetting, load, mix, open_study, part, single, tables, unseen
-from lmhld_nb.experiments.profile import narrow
 from lmhld_nb.experiments.unseen import Events
 from lmhld_nb.patches import PatchSpec
 from lmhld_nb.training import chains
-from lmhld_nb.training.specs import LAYER_GROUPS, Recipe, RunSpec
+from lmhld_nb.training.specs import Recipe, RunSpec
 
 RECIPE = Recipe(batch_size=4, epochs=2, lr=0.05, momentum=0.9)
 
@@ -77,16 +76,6 @@ def test_strategies_differ_in_later_stages_and_all_at_once_has_as_many_steps(min
     strategies = part.strategies(mini)
     (joint,), (last,) = strategies["all at once"], strategies["LMHLD_part"]
     assert steps(joint) >= 0.9 * sum(map(steps, last.chain)), "counts are estimated, to a few patches"
-
-
-def test_schedules_go_on_as_they_end_and_orders_pass_over_unused_areas(mini):
-    rows = (dict.fromkeys(LAYER_GROUPS, "fresh"), {**dict.fromkeys(LAYER_GROUPS, "frozen"), "decoder": "finetune"})
-    changed = Study(with_settings(mini.profile, "part", schedule=rows), mini.dataset)
-    assert part.schedule(changed) == [rows[0], *[rows[1]] * 6]
-    assert part.schedule(mini) == chains.paper_schedule(7)
-    profile = narrow(mini.profile, [], "rio,taiwan,gorkha")
-    profile = with_settings(profile, "part", first=("gorkha",), permuted=(), last=("hokkaido",))
-    assert part.orders(Study(profile, mini.dataset)) == {"OD1": ("gorkha", "rio", "taiwan")}
 
 
 def test_forgetting_by_hand_and_the_setting_that_validates_best_is_chosen(monkeypatch):

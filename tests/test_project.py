@@ -83,7 +83,7 @@ def test_what_is_imported_is_declared_and_the_other_way_round():
     assert package <= names["run"] | names["lab"]
     assert names["run"] <= package | STARTED_BY_OTHERS, "drop from pyproject.toml and environment.yml"
     brought = {"markdown-it", "qgis", "osgeo"}  # by myst-nb, and by Debian's python3-qgis
-    assert third_party(python_files("book", "tools")) <= names["run"] | names["site"] | brought
+    assert third_party(python_files("book", "tools")) <= names["run"] | names["site"] | names["test"] | brought
     assert third_party(python_files("tests")) <= set(floors()) | brought
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import publish
 import pytest
+import write_records
 from conftest import QUIET, TINY
 from made import refuses
 
@@ -38,7 +39,7 @@ def home(twin_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         specs = single.specs(study(folder))
         made = runs.make_runs(specs, 1, QUIET, {specs[0].run_id})
         examples.examples(made)
-        records.write(records.path("tiny"), records.of_runs("tiny", made))
+        write_records.write(records.path("tiny"), write_records.of_runs("tiny", made))
         yield folder
 
 
@@ -96,7 +97,7 @@ def test_records_hold_all_but_weights_and_are_the_same_again(home, finished, tmp
     refuses("run 'feed': not in the records of 'tiny', which hold 2 runs", read.metrics, "feed")
     for run in finished:
         os.utime(run.folder / "metrics.json", (1, 1))
-    records.write(tmp_path / "again.tar.xz", records.of_runs("tiny", finished[::-1]))
+    write_records.write(tmp_path / "again.tar.xz", write_records.of_runs("tiny", finished[::-1]))
     assert (tmp_path / "again.tar.xz").read_bytes() == records.path("tiny").read_bytes()
 
 
@@ -208,17 +209,6 @@ def test_shown_predictions_are_exact_and_made_again_where_they_are_damaged(finis
     again = Run(run.spec, run.folder, run.metrics | {"weights": "f" * 16})
     assert runs.remembered(again, "a", lambda: {"x": np.array(1)})["x"] == 1
     assert runs.remembered(run, "a", lambda: {"x": np.array(2)})["x"] == 2, "of other weights"
-
-
-def test_a_plan_shows_what_is_recorded(home, finished, call, monkeypatch):
-    monkeypatch.setenv("LMHLD_RUNS", str(home / "none"))
-    read = records.read(records.path("tiny"), "tiny")
-    table = plan_table(plan(study(home)), recorded=read).set_index("run_id")
-    assert set(table["status"]) == {"recorded"}
-    assert table["f1"].to_dict() == {run.spec.run_id: run.metrics["test"]["f1"] for run in finished}
-    assert "2 runs: 2 recorded" in call("plan", home / "tiny.yaml")[1]
-    monkeypatch.setattr(records, "path", lambda _: home / "none.xz")
-    assert "2 runs: 2 missing" in call("plan", home / "tiny.yaml")[1]
 
 
 def test_what_is_recorded_stays_published_on_a_machine_without_it(home, tmp_path, capsys, monkeypatch):

@@ -158,7 +158,7 @@ def test_failing_runs_are_reported_and_the_others_are_the_same_whoever_makes_the
             assert f"{spec.run_id} (unet emilia_romagna 32 px)" in said
             assert message in said
         assert [runs.status(spec) for spec in (*specs, bad, uncut)] == ["done", "done", "missing", "missing"]
-        results.append([(runs.make_run(spec).metrics["test"], weights(spec.run_id)) for spec in specs])
+        results.append([(runs.make_run(spec, QUIET).metrics["test"], weights(spec.run_id)) for spec in specs])
     assert results[0] == results[1]
 
 
@@ -222,8 +222,6 @@ def test_patches_are_cut_once_however_many_need_them(specs, monkeypatch):
     assert (said.count("no 32 px patch left"), said.count("; or leave the area out")) == (2, 1)
 
 
-# GPU slots: one run per GPU and slot, whichever process asks
-
 ALL = ["cuda:0", "cuda:1", "cuda:2"]
 
 
@@ -252,27 +250,3 @@ def test_each_run_gets_a_gpu_of_its_own_and_a_named_device_is_not_locked(three_g
     assert taken(6, shared) == ALL * 2 and runner.gpu_room(shared) == 6  # empty ones come before shared ones
     for device in ("cpu", "cuda:1"):
         assert taken(2, Execution(device=device)) == [device] * 2
-
-
-def test_a_run_waits_until_a_gpu_is_free(three_gpus):
-    devices: list[str] = []
-    with ExitStack() as stack:
-        for _ in range(2):
-            stack.enter_context(runner.gpu_slot(Execution()))
-        with runner.gpu_slot(Execution()):
-            thread = threading.Thread(target=lambda: devices.extend(taken(1)))
-            thread.start()
-            thread.join(0.1)
-            assert thread.is_alive() and devices == []
-        thread.join()
-    assert devices == ["cuda:2"]
-
-
-@pytest.mark.parametrize(
-    ("visible", "devices", "room"),
-    [("5, 7", ALL[:2], 2), ("MIG-GPU-5/1/0,7", ALL[:2], 2), ("0", ["auto"] * 2, 1), ("0,1,2,3,4", ALL, 3)],
-)
-def test_visible_devices_count(three_gpus, monkeypatch, visible, devices, room):
-    # Torch counts only what is visible. One alone was chosen by a batch system, whose jobs may all know it as 0.
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert taken(len(devices)) == devices and runner.gpu_room(Execution()) == room

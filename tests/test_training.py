@@ -184,24 +184,24 @@ def test_patches_are_read_from_disk_as_from_memory_and_where_there_is_none(data,
     parts = [part, patches.cut(SPEC.model_copy(update={"size": 64}), [data], progress=False)]
     drawn = []
     for resident in (True, False):
-        batches = load_split(parts, "train", CPU, resident=resident)
+        monkeypatch.setattr(batches_module, "free_memory", lambda _, free=resident * 1e12: free)
+        batches = load_split(parts, "train", CPU)
+        assert all((group.resident is not None) == resident for group in batches.groups)
         drawn.append(list(batches.load(batches.order(3, (1, 2)))))
         assert {images.shape[-1] for images, _ in drawn[-1]} == {32, 64}
         assert sum(len(images) for images, _ in drawn[-1]) == len(batches)
     for one, two in zip(*drawn, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
-    assert load_split([part], "train", CPU).groups[0].resident is not None
-    monkeypatch.setattr(batches_module, "free_memory", lambda _: 1000)
-    assert load_split([part], "train", CPU).groups[0].resident is None
 
 
 @pytest.mark.parametrize("resident", [True, False])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32])
-def test_every_stored_type_is_normalised_alike(part, dtype, resident):
+def test_every_stored_type_is_normalised_alike(part, dtype, resident, monkeypatch):
+    monkeypatch.setattr(batches_module, "free_memory", lambda _: resident * 1e12)
     values = np.random.default_rng(0).integers(-9 if dtype == np.int16 else 0, 250, part.images.shape)
     values[0, 0, 0, 0] = min(60_000, np.iinfo(dtype).max) if dtype != np.float32 else 60_000
     part.__dict__["images"] = values.astype(dtype)  # in place of the memory map
-    batches = load_split([part], "val", CPU, resident=resident)
+    batches = load_split([part], "val", CPU)
     numbers = part.where("val")
     mean, std = (np.float32(v).reshape(1, -1, 1, 1) for v in (part.mean, part.std))
     expected = (values[numbers].astype(np.float32) - mean) / std

@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import write_records
 from conftest import QUIET, TINY
 
 from lmhld_nb import runs, seals
@@ -30,7 +31,7 @@ def published(twin_data, tmp_path_factory):
         planned = plan(open_study(load(str(folder / "tiny.yaml")), progress=False))
         whole_area = {entry.spec.run_id for entry in planned if entry.whole_area}
         finished = runs.make_runs([entry.spec for entry in planned], 1, QUIET, whole_area)
-    records.write(folder / "records.tar.xz", records.of_runs("tiny", finished))
+    write_records.write(folder / "records.tar.xz", write_records.of_runs("tiny", finished))
     return folder
 
 
@@ -73,12 +74,12 @@ def test_another_machine_goes_on_from_records(call, recorded, specs, tiny, train
     assert first[0] == second[0]
     known = {key: files for key, files in recorded.runs.items() if key != first[1].run_id}
     monkeypatch.setattr(records, "path", lambda _: tiny.parent / "known")
-    records.write(records.path("tiny"), replace(recorded, runs=known))
+    write_records.write(records.path("tiny"), replace(recorded, runs=known))
     code, out, error = call("run", tiny, "--workers", 1, "-q")
     says = f"tiny: {len(specs)} runs, {{}} to make; {{}} are recorded, {{}} of them made again for their weights\n"
     assert (code, out, error) == (0, says.format(2, len(specs) - 1, 1), "")
     assert trainings == [stage.run_id for stage in first], "what is missing, and what it starts from"
-    made = records.of_runs("tiny", [run for spec in specs if (run := runs.find(spec))])
+    made = write_records.of_runs("tiny", [run for spec in specs if (run := runs.find(spec))])
     assert made.runs.keys() == recorded.runs.keys()
     assert not any(verify.difference(recorded.runs[run_id], made.runs[run_id]) for run_id in made.runs)
     assert [runs.status(stage) for stage in (first[0], second[1])] == ["done", "recorded"]
@@ -90,7 +91,7 @@ def test_another_machine_goes_on_from_records(call, recorded, specs, tiny, train
     for run_id, name in ((first[0].run_id, "weights"), *later):
         if run_id in known:
             known[run_id] = edited(known[run_id], "metrics.json", f'"{name}": "..', f'"{name}": "??')
-    records.write(records.path("tiny"), replace(recorded, runs=known))
+    write_records.write(records.path("tiny"), replace(recorded, runs=known))
     shutil.rmtree(workdir() / "runs")
     code, out, error = call("run", tiny, "--workers", 1, "-q")
     assert code == 0 and f"{first[0].run_id}: it has other weights than were recorded" in error
@@ -139,7 +140,7 @@ def repacked(folder, recorded, run_id, files):
     """Return records with other files of a run, None for none of it, and a digest that fits."""
     others = {key: value for key, value in recorded.runs.items() if key != run_id}
     changed = replace(recorded, runs={**others, run_id: files} if files else others)
-    records.write(folder / "changed", changed)
+    write_records.write(folder / "changed", changed)
     return folder / "changed"
 
 

@@ -4,12 +4,10 @@ import base64
 import io
 import json
 import re
-from functools import partial
 
 import numpy as np
 import PIL.Image
 import pytest
-import rasterio
 from made import blobs, image_of, refuses, scene, write_tif
 from mapped import draw, names, read, write_weights
 
@@ -17,7 +15,6 @@ import lmhld_nb as lm
 from lmhld_nb.evaluation import Confusion
 from lmhld_nb.mapping import page
 from lmhld_nb.mapping.folder import digests
-from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import BANDS, Scene
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&"
@@ -75,14 +72,6 @@ def test_a_large_scene_is_thinned_until_the_page_is_light_and_says_so(tmp_path, 
     assert (data["height"], data["width"], data["step"], data["least_px"]) == (20, 24, 3, 2)
     assert data["pixel_m2"] == pytest.approx(9 * np.prod(json.loads((out / "map.json").read_text())["pixel_m"]))
     assert "one pixel in 3" in data["notes"][0]
-    with rasterio.open(out / "probability.tif") as source, lm.scenes.open_image(event) as image:
-        whole = source.read(1)
-        one = page.describe(image, event.bands, {"a": partial(page._part, whole)}, largest=900)
-        part = page.describe(image, event.bands, {"a": partial(page._part, whole)}, window=Window(10, 20, 30, 25))
-    assert (part["row"], part["col"], part["step"]) == (10, 20, 1)
-    reached = pixels(part["networks"][0]["probability"])
-    assert np.array_equal(reached > 49, whole[10:40, 20:45] >= 0.5)
-    assert one["step"] > 3 and len(one["networks"][0]["probability"]) + len(one["image"]) <= 900
 
 
 def test_names_are_text_and_the_page_asks_for_nothing(tmp_path):

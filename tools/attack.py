@@ -313,7 +313,7 @@ def main() -> int:
         os.environ |= {"LMHLD_WORKDIR": str(place / "work"), "LMHLD_PROGRESS": "lines"}
         (place / "tiny.yaml").write_text(TINY)
         write_weights(place / "rgb.safetensors", ("red", "green", "blue"))
-        if {"damage", "kills"} & {*(options.rows or rows)}:
+        if {"profiles", "damage", "kills"} & {*(options.rows or rows)}:
             ready = run(Case("run", ("run", place / "tiny.yaml", "--workers", 1, "-q"), code=0), 600)
             assert ready.code == 0, ready.errors
         for row in options.rows or rows:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import jupytext
 import yaml
+from student_copies import exercises
 
 from lmhld_nb.book.chapters import chapters, number_of
-from lmhld_nb.book.exercises import exercises
 from lmhld_nb.config import ROOT
 
 DOCUMENTS = (

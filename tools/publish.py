@@ -17,6 +17,7 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+import write_records
 from nbformat import NotebookNode
 
 from lmhld_nb import paper, scenes
@@ -136,7 +137,7 @@ def publish_records(profile: str) -> int:
         records.adopt(before, planned)
     scored = {run_id for run_id, entry in planned.items() if entry.whole_area}
     finished = study.finished([entry.spec for entry in planned.values()], scored)
-    new = records.of_runs(name, finished)
+    new = write_records.of_runs(name, finished)
     for run_id, files in before.runs.items():  # of runs that are being made again
         if run_id in planned and not damage(planned[run_id].spec):
             new.runs.setdefault(run_id, files)
@@ -144,7 +145,7 @@ def publish_records(profile: str) -> int:
     listed = ", ".join(f"{count} of experiment {label}" for label, count in sorted(missing.items()))
     print(f"{name}: {len(new.runs)} of {len(planned)} runs are recorded" + f"; missing: {listed}" * bool(missing))
     if new.runs:
-        records.write(path, new)
+        write_records.write(path, new)
         print(f"{name}: records of {path.stat().st_size / 1e6:.2f} MB")
     return len(new.runs)
 

@@ -1,1 +1,1 @@
-"""The book: executing chapters, their exercises, student copies, the ledger; its web edition is made in ``book/``."""
+"""The book: executing chapters, what checks of exercises say, the ledger; its web edition is made in ``book/``."""

@@ -1,12 +1,10 @@
-"""``lmhld book``, ``site``, ``audit`` and ``student``: chapters, and what is made of them."""
+"""``lmhld book``, ``site`` and ``audit``: chapters, and what is made of them."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lmhld_nb.cli.options import Pairs, ProfileName, Quiet, app, argument, option
-from lmhld_nb.config import workdir
 
 
 @app.command(cls=Pairs, epilog="Example: lmhld book mini --chapter 05 -p on_missing skip -p models unet,unet_pp")
@@ -53,16 +51,3 @@ def audit(as_json: Annotated[bool, typer.Option("--json", help="for other progra
 
     checked = checking.checks()
     typer.echo(checking.as_json(checked) if as_json else checking.text(checked))
-
-
-@app.command(epilog="Example: lmhld student --out handout/")
-def student(
-    out: Annotated[Path | None, option("PATH", "folder; build/student/ if none is given")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="overwrite copies that were worked in, too")] = False,
-) -> None:
-    """Write the chapters without solutions, for students. Each exercise is a stub with its check."""
-    from lmhld_nb.book import chapters, exercises
-
-    folder = out or workdir() / "build" / "student"
-    for path, count in exercises.write_copies(chapters.chapters(), folder, replace).items():
-        typer.echo(f"{path}: {count} exercises")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from lmhld_nb import paper, runs
 from lmhld_nb.config import Count, Positive, Strict, UserError
@@ -37,8 +37,6 @@ class Part(Strict):
     last: Areas = ("wenchuan",)
     orders: Count | None = None  # how many of them are made, from the first; None for all
     orders_of: dict[ModelName, Count] = {}  # the same of single networks
-    # What each stage does with each of `LAYER_GROUPS`; the last row holds for all that follow. Empty for the paper's.
-    schedule: tuple[dict[str, Treatment], ...] = ()
     compared: ModelName = "unet"  # network for which the strategy is compared with others, in the first order
     without: tuple[str, ...] = ()  # names of `strategies` that are left out
     seeds: Seeds = (0, 1, 2)  # of that comparison
@@ -46,16 +44,6 @@ class Part(Strict):
     # on the validation patches of all areas.
     ewc: Annotated[tuple[Positive, ...], Field(min_length=1)] = (100.0, 1000.0, 10000.0)
     replay: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = (0.05, 0.2)
-
-    @field_validator("schedule")
-    @classmethod
-    def _whole_rows(cls, rows: tuple[dict[str, Treatment], ...]) -> tuple[dict[str, Treatment], ...]:
-        for number, row in enumerate(rows, start=1):
-            if set(row) != set(LAYER_GROUPS):
-                raise ValueError(f"row {number} must name each of {', '.join(LAYER_GROUPS)} once")
-        if rows and set(rows[0].values()) != {"fresh"}:
-            raise ValueError("row 1 must be fresh throughout: the first stage has nothing to start from")
-        return rows
 
 
 def specs(study: Study) -> list[RunSpec]:
@@ -83,20 +71,12 @@ def first_order(study: Study) -> tuple[str, ...]:
     return next(iter(orders(study).values()))
 
 
-def schedule(study: Study) -> list[dict[str, Treatment]]:
-    """Return what each stage does with each group of layers, one row per stage."""
-    rows, stages = study.settings("part").schedule, len(first_order(study))
-    if not rows:
-        return chains.paper_schedule(stages)
-    return [rows[min(stage, len(rows) - 1)] for stage in range(stages)]
-
-
 def last_stages(
     study: Study, order: Sequence[str], rows: Sequence[Row] = (), cumulative: bool = False, **options: Any
 ) -> list[RunSpec]:
     """Return the last stage of the chain of each network, with each seed, that adds areas in ``order`` (`chains.link`).
 
-    ``rows`` is the schedule (empty for the profile's); ``cumulative`` stages train on the areas before, too; options:
+    ``rows`` is the schedule (empty for the paper's); ``cumulative`` stages train on the areas before, too; options:
     ``networks`` and ``seeds`` of `Study.trainings`, ``ewc`` and ``replay`` of `link`. UserError where an area has no
     patches of its size, or not the bands of the others.
     """
@@ -106,7 +86,10 @@ def last_stages(
         study.trainings((*earlier, added), **which, batch_size=study.batch_size(added.size))
         for earlier, added in ((data[:stage] if cumulative else [], added) for stage, added in enumerate(data))
     ]
-    return [chains.link(chain, rows or schedule(study), **options)[-1] for chain in zip(*stages, strict=True)]
+    return [
+        chains.link(chain, rows or chains.paper_schedule(len(order)), **options)[-1]
+        for chain in zip(*stages, strict=True)
+    ]
 
 
 def finals(study: Study) -> dict[str, list[RunSpec]]:
@@ -131,7 +114,11 @@ def strategies(study: Study) -> dict[str, list[RunSpec]]:
     Itself; with one part of it undone; plain fine-tuning, with elastic weight consolidation, with replay (each at all
     settings, see `chosen_strategies`); all areas at once, in at least as many steps.
     """
-    settings, order, paper_rows = study.settings("part"), first_order(study), schedule(study)
+    settings, order, paper_rows = (
+        study.settings("part"),
+        first_order(study),
+        chains.paper_schedule(len(first_order(study))),
+    )
     chained = partial(last_stages, study, order, networks=(settings.compared,), seeds=settings.seeds)
 
     def rows(changes: Mapping[Treatment, Treatment], groups: Sequence[str] = LAYER_GROUPS) -> list[Row]:

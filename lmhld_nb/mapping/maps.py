@@ -5,8 +5,8 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import asdict, replace
+from contextlib import ExitStack, closing, suppress
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from lmhld_nb.mapping.terrain import Terrain
 from lmhld_nb.mapping.unlike import unlike
 from lmhld_nb.scenes import rasters
 from lmhld_nb.scenes.rasters import Window
-from lmhld_nb.scenes.scene import Image, Labels, Scene, read_polygons
+from lmhld_nb.scenes.scene import Image, Labels, Scene, read_polygon_table
 from lmhld_nb.training import engine, hardware
 from lmhld_nb.training import weights as networks
 
@@ -85,7 +85,10 @@ def map_scene(
         view = image if is_own else further.stacked(stack, view, bands, settings.before, settings.dem, metres)
         inputs.check_image(view, bands, size)
         ground = terrain.read(settings.dem, image) if settings.dem else None
-        searched = _searched(image, searched_file, must_meet=settings.searched is not None)
+        searched, forgiven = None, () if settings.searched else (UserError,)  # the network learnt elsewhere
+        if searched_file:
+            with suppress(*forgiven):
+                searched = read_polygon_table(searched_file, image).geometry
         hidden, hidden_px = imaged.hidden(plain, settings.clouds, settings.keep_rims)
         if hidden is not None:
             image = imaged.without(image, hidden, plain.shape)
@@ -110,6 +113,7 @@ def map_scene(
             "scene": scene.image.name,
             "files": [str(path) for path in (scene.image, *others)],
             **{"crs": image.crs.to_string() if image.crs else None, "shape": list(image.shape)},
+            "megapixels": round(math.prod(image.shape) / 1e6, 6),
             "pixel_m": [across, down] if image.crs else None,
             "resolution_m": (down if view is image else metres) if image.crs else None,
             "resampled": view is not image,
@@ -132,16 +136,6 @@ def map_scene(
         report["sha256"] = map_folder.digests(folder)
         write_json(folder / map_folder.REPORT, report)
     return report
-
-
-def _searched(image: Image, path: Path | None, must_meet: bool) -> gpd.GeoSeries | None:
-    """Return the searched ground that meets a scene; None where none does, unless it ``must_meet`` (UserError)."""
-    try:
-        return read_polygons(replace(image.scene, polygons=path, layer=None, where=None), image) if path else None
-    except UserError:
-        if must_meet:
-            raise
-        return None  # the network learnt elsewhere
 
 
 def _followed(rows: Rows, bar: Any) -> Rows:

@@ -62,12 +62,11 @@ def scene_statistics(image: Image, bands: tuple[str, ...], squares: int = 64) ->
         count += pixels.shape[1]
         sums += pixels.sum(axis=1)
         sums_of_squares += (pixels**2).sum(axis=1)
-    if count == 0 and is_large and squares < height * width:
-        return scene_statistics(image, bands, height * width)  # data may lie between the sampled squares
     if count == 0:
-        raise UserError(
-            f"{image.scene.image}: every pixel is no data; check the file and its no-data value (`--nodata`)"
-        )
+        if is_large and squares < height * width:
+            return scene_statistics(image, bands, height * width)  # data may lie between the sampled squares
+        mend = "check the file and its no-data value (`--nodata`)"
+        raise UserError(f"{image.scene.image}: every pixel is no data; {mend}")
     mean, std = (np.asarray(values, np.float32) for values in mean_and_std(sums, sums_of_squares, count))
     return mean, std
 

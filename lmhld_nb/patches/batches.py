@@ -70,11 +70,9 @@ class Batches:
                 if group.resident is not None:
                     images, masks = (tensor.index_select(0, pick) for tensor in group.resident)
                 else:
-                    images, masks = (self._to_device(tensor) for tensor in next(read))
+                    pinned = (tensor.pin_memory() if self.device.type == "cuda" else tensor for tensor in next(read))
+                    images, masks = (tensor.to(self.device, non_blocking=True) for tensor in pinned)
                 yield _scaled(images, group.mean[pick], group.std[pick]), masks[:, None].float()
-
-    def _to_device(self, tensor: Tensor) -> Tensor:
-        return (tensor.pin_memory() if self.device.type == "cuda" else tensor).to(self.device, non_blocking=True)
 
 
 def load_split(
@@ -82,20 +80,17 @@ def load_split(
     split: str,
     device: torch.device,
     normalise: str = "area",
-    resident: bool | None = None,
     only: Sequence[np.ndarray] | None = None,
 ) -> Batches:
     """Make one split of several PatchSets ready to be drawn from; ``only`` are numbers of patches of each (None: all).
 
-    ``normalise`` says whose statistics z-scores use, the ``area``'s training patches' or the ``scene``'s; ``resident``
-    keeps patches on the device (None: if they take half of its free memory at most; on the CPU, of a core's part).
+    ``normalise`` says whose statistics z-scores use, the ``area``'s training patches' or the ``scene``'s. Patches stay
+    on the device if they take half of its free memory at most (on the CPU, of a core's part).
     """
     chosen = list(zip(patch_sets, only or [patches.where(split) for patches in patch_sets], strict=True))
-    if resident is None:
-        first = np.zeros((1, 2), int)
-        total = sum(len(numbers) * sum(t.nbytes for t in _read((patches,), first)) for patches, numbers in chosen)
-        sharers = 1 if device.type == "cuda" else cores()
-        resident = total <= RESIDENT_SHARE * free_memory(device) / sharers
+    first = np.zeros((1, 2), int)
+    total = sum(len(numbers) * sum(t.nbytes for t in _read((patches,), first)) for patches, numbers in chosen)
+    resident = total <= RESIDENT_SHARE * free_memory(device) / (1 if device.type == "cuda" else cores())
     groups = []
     for size in sorted({patches.spec.size for patches in patch_sets}):
         of_size = [(patches, numbers) for patches, numbers in chosen if patches.spec.size == size]

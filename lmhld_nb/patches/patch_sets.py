@@ -24,6 +24,7 @@ from lmhld_nb.patches import splits
 from lmhld_nb.scenes.scene import Scene
 
 SIZES = (32, 64, 128, 224, 256)
+RECORD = "patchset.json"  # of a PatchSet's folder, written last
 CUT_VERSION = 2  # raised whenever the same spec would give other patches
 
 
@@ -54,7 +55,8 @@ class PatchSpec(config.Strict):
     @model_serializer(mode="wrap")
     def _without_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what came after many patches had got their names, where it changes nothing."""
-        return {name: value for name, value in serialise(self).items() if _LATE.get(name) != value}
+        late = {name: type(self).model_fields[name].default for name in ("background", "gap", "labels", "thin")}
+        return {name: value for name, value in serialise(self).items() if late.get(name) != value}
 
     @property
     def fingerprint_of_patches(self) -> str:
@@ -66,13 +68,6 @@ class PatchSpec(config.Strict):
     def folder(self) -> Path:
         home = config.data_dir() / safe_name(self.dataset, "data set") / "patches"
         return home / f"{safe_name(self.area, 'area')}-{self.size}-{self.fingerprint_of_patches}"
-
-
-_LATE = {name: PatchSpec.model_fields[name].default for name in ("background", "gap", "labels", "thin")}
-
-
-class Damaged(UserError):
-    """A PatchSet's files are not as they were written."""
 
 
 @dataclass
@@ -92,9 +87,9 @@ class PatchSet:
     folder: Path  # holds images.npy, masks.npy, index.csv and patchset.json (written last)
     windows: int  # judged
     dropped: dict[str, int]  # windows removed, by reason (`classify_windows`); each counts once
-    mean: tuple[float, ...]  # of each band over the training patches, in stored units
-    std: tuple[float, ...]
-    scene_statistics: dict[str, tuple[tuple[float, ...], tuple[float, ...]]]  # the same of each scene's valid pixels
+    mean: list[float]  # of each band over the training patches, in stored units
+    std: list[float]
+    scene_statistics: dict[str, tuple[list[float], list[float]]]  # the same of each scene's valid pixels
     resolution_m: float | None  # ground size of a pixel, the median over the scenes; None where it is not known
 
     @cached_property
@@ -173,9 +168,9 @@ def cut(spec: PatchSpec, area_scenes: Iterable[Scene], progress: bool = True) ->
         raise config.cannot_write(folder.parent, error) from error
     with lock:
         try:
-            if is_cut(spec):
+            if (folder / RECORD).is_file():
                 return load(spec)
-        except Damaged as error:
+        except UserError as error:
             tqdm.write(f"{error}", file=sys.stderr)
         for left in folder.parent.glob(f".{folder.name}.*.part*"):  # of a killed process
             shutil.rmtree(left)
@@ -185,27 +180,21 @@ def cut(spec: PatchSpec, area_scenes: Iterable[Scene], progress: bool = True) ->
     return load(spec)
 
 
-def is_cut(spec: PatchSpec) -> bool:
-    """Say whether the PatchSet was made."""
-    return (spec.folder / "patchset.json").is_file()
-
-
 def load(spec: PatchSpec) -> PatchSet:
-    """Load a finished PatchSet; a UserError says that it was not made yet, `Damaged` that a file has changed."""
-    record_path = spec.folder / "patchset.json"
+    """Load a finished PatchSet; UserError where it was not made yet or a file has changed."""
+    record_path = spec.folder / RECORD
     try:
         record = json.loads(record_path.read_text(encoding="utf-8"))
         if reason := seals.damage(record, spec.folder):
             raise ValueError(reason)
-        by_scene = {name: (tuple(mean), tuple(std)) for name, (mean, std) in record["scenes"].items()}
-        mean, std, windows, dropped = (record[name] for name in ("mean", "std", "windows", "dropped"))
-        return PatchSet(spec, spec.folder, windows, dropped, tuple(mean), tuple(std), by_scene, record["resolution_m"])
+        said = {name: record[name] for name in ("windows", "dropped", "mean", "std", "resolution_m")}
+        return PatchSet(spec, spec.folder, scene_statistics=record["scenes"], **said)
     except FileNotFoundError as error:
         if record_path.is_file():
-            raise Damaged(f"{error.filename}: is missing; `lmhld run` cuts these patches again") from None
+            raise UserError(f"{error.filename}: is missing; `lmhld run` cuts these patches again") from None
         raise UserError(f"{spec.folder}: no such patches; make them with `lmhld run`") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Damaged(f"{record_path}: damaged ({error}); `lmhld run` cuts these patches again") from None
+        raise UserError(f"{record_path}: damaged ({error}); `lmhld run` cuts these patches again") from None
 
 
 def _write_patches(spec: PatchSpec, area_scenes: list[Scene], folder: Path, progress: bool) -> None:
@@ -249,7 +238,7 @@ def _write_patches(spec: PatchSpec, area_scenes: list[Scene], folder: Path, prog
     record = {"spec": spec.model_dump(mode="json"), "windows": tally.reasons.total(), "dropped": dropped}
     resolution = float(np.median(tally.resolutions)) if tally.resolutions else None
     record |= {"mean": mean, "std": std, "scenes": tally.statistics, "resolution_m": resolution}
-    config.write_json(folder / "patchset.json", seals.sealed(record, folder, ("images.npy", "masks.npy", "index.csv")))
+    config.write_json(folder / RECORD, seals.sealed(record, folder, ("images.npy", "masks.npy", "index.csv")))
 
 
 def _write_header(file: BinaryIO, dtype: np.dtype, shape: tuple[int, ...]) -> None:
@@ -321,8 +310,7 @@ def _splits(index: pd.DataFrame, spec: PatchSpec) -> np.ndarray:
             raise UserError(f"{spec.dataset}: has no splits of its own; use `split: random` or `blocks`")
         unknown = index.loc[~index["given"].isin(splits.SPLITS), "scene"]
         if len(unknown):
-            problem = f"scene '{unknown.iloc[0]}' has no split"
-            raise UserError(f"{spec.dataset}: {problem}; give it one, or use `split: random`")
+            raise UserError(f"{spec.dataset}: scene '{unknown.iloc[0]}' has no split; give it one, or use `random`")
         return index["given"].to_numpy()
     if spec.split == "blocks":
         return _in_blocks(index, spec)

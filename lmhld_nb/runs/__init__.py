@@ -2,8 +2,19 @@
 
 from lmhld_nb.runs.runner import make_run, make_runs, missing_runs
 from lmhld_nb.runs.store import (
-    Run, counts_on, damage, files, find, patch_set, patch_sets, rates, remembered, select, status,
-    test_patches, window_counts,
+    Run,
+    counts_on,
+    damage,
+    files,
+    find,
+    patch_set,
+    patch_sets,
+    rates,
+    remembered,
+    select,
+    status,
+    test_patches,
+    window_counts,
 )  # fmt: skip
 
 __all__ = [

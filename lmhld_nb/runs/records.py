@@ -1,7 +1,8 @@
 """Records: finished runs without their weights, with what figures show of their predictions; one file an edition.
 
 ``records.tar.xz`` holds RUN_ID/FILE for each run, and records.json: the version, the profile, and a digest of the files
-of each run. Files of the same name lie side by side, so that what they have in common is packed once.
+of each run. Files of the same name lie side by side, so that what they have in common is packed once. They are read
+here, and written by ``tools/write_records.py``.
 """
 
 import hashlib
@@ -12,23 +13,23 @@ import re
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from lmhld_nb.config import ROOT, UserError, atomic_path, cannot_read, printable, runs_dir, safe_name
-from lmhld_nb.runs.store import RECORDED, SHOWN, Busy, Run, lock
+from lmhld_nb.config import ROOT, UserError, atomic_path, cannot_read, printable, runs_dir
+from lmhld_nb.runs.store import RECORDED, SHOWN, Busy, lock
 from lmhld_nb.training import scoring
 
 MANIFEST = "records.json"
 VERSION = 2
 LARGEST = 200_000_000  # bytes, unpacked
 _REQUIRED = ("spec.json", "history.csv", "metrics.json", scoring.PATCHES_FILE)
-_RUN_FILES = (*_REQUIRED, "environment.json", scoring.WHOLE_AREA_FILE, scoring.WINDOWS_FILE)
-_RUN_ID = re.compile("[0-9a-f]{16}")
+RUN_FILES = (*_REQUIRED, "environment.json", scoring.WHOLE_AREA_FILE, scoring.WINDOWS_FILE)
+_MEMBER = re.compile(rf"([0-9a-f]{{16}})/({'|'.join(map(re.escape, RUN_FILES))}|{SHOWN}/\w[^/\\]*\.npz)")
 
 _UNREADABLE = (
     lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, LookupError,
@@ -57,35 +58,8 @@ def path(profile: str) -> Path:
     return ROOT / "figures" / profile / "records.tar.xz"
 
 
-def of_runs(profile: str, finished: Sequence[Run]) -> Records:
-    """Return the records of finished runs; `UserError` if a file cannot be read."""
-    return Records(profile, {run.spec.run_id: _run_files(run) for run in finished})
-
-
-def write(target: Path, recorded: Records) -> None:
-    """Write records, the same bytes for the same runs; where that fails (`UserError`), what was there stays."""
-    digests = {run_id: _digest(files) for run_id, files in recorded.runs.items()}
-    manifest = {"version": VERSION, "profile": recorded.profile, "runs": digests}
-    members = {MANIFEST: (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()}
-    members |= {f"{run_id}/{name}": content for run_id, files in recorded.runs.items() for name, content in files.items()}
-    with atomic_path(target) as temporary, tarfile.open(temporary, "w:xz", preset=9) as archive:
-        for name, content in sorted(members.items(), key=lambda member: member[0].split("/")[::-1]):
-            entry = tarfile.TarInfo(name)  # dated 1970 and of nobody, whoever writes it
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-
-
-def _run_files(run: Run) -> Files:
-    # Predictions carry the digest of the weights: those of weights that are no longer there are left out.
-    shown = sorted(path.name for path in (run.folder / SHOWN).glob(f"*-{run.metrics['weights']}.npz"))
-    names = [name for name in _RUN_FILES if (run.folder / name).is_file()] + [f"{SHOWN}/{name}" for name in shown]
-    try:
-        return {name: (run.folder / name).read_bytes() for name in names}
-    except OSError as error:
-        raise cannot_read(run.folder, error) from error
-
-
-def _digest(files: Mapping[str, bytes]) -> str:
+def digest(files: Mapping[str, bytes]) -> str:
+    """Return what stands for the files of a run in records.json."""
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
 
@@ -106,12 +80,13 @@ def read(path: Path, profile: str) -> Records:
             raise UserError(f"{path}: records of profile '{manifest['profile']}', not of '{profile}'; {way_out}")
         runs: dict[str, Files] = {}
         for name, data in content.items():
-            run_id, file = _place(name)
-            runs.setdefault(run_id, {})[file] = data
+            if (named := _MEMBER.fullmatch(name)) is None or not name.isprintable():
+                raise ValueError(f"holds {name!r}")
+            runs.setdefault(named[1], {})[named[2]] = data
         shown = [zipfile.ZipFile(io.BytesIO(data)) for name, data in content.items() if name.endswith(".npz")]
         _check_size(path, sum(entry.file_size for arrays in shown for entry in arrays.infolist()))
         for run_id in sorted({*manifest["runs"], *runs}):
-            if manifest["runs"].get(run_id) != _digest(runs.get(run_id, {})):
+            if manifest["runs"].get(run_id) != digest(runs.get(run_id, {})):
                 raise UserError(f"{path}: {run_id}: its files do not fit their digest; {way_out}")
         for run_id, files in runs.items():
             if absent := [name for name in _REQUIRED if name not in files]:
@@ -150,17 +125,6 @@ def _unpacked(path: Path) -> Files:
 def _check_size(path: Path, size: int) -> None:
     if size > LARGEST:
         raise UserError(f"{path}: unpacks to {size / 1e6:.0f} MB, more than any records; do not trust it")
-
-
-def _place(name: str) -> tuple[str, str]:
-    """Return the run id and the file of a member; raises ValueError for other names."""
-    with suppress(UserError):
-        match name.split("/"):
-            case [run_id, file] if _RUN_ID.fullmatch(run_id) and file in _RUN_FILES:
-                return run_id, file
-            case [run_id, folder, file] if _RUN_ID.fullmatch(run_id) and folder == SHOWN and file.endswith(".npz"):
-                return run_id, f"{SHOWN}/{safe_name(file, 'prediction')}"
-    raise ValueError(f"holds {name!r}")
 
 
 def unpack(recorded: Records, folder: Path) -> None:

@@ -29,12 +29,12 @@ from lmhld_nb.training.specs import RunSpec
 
 WAIT = 0.2  # seconds after each slot on a GPU that is taken
 
-def make_run(spec: RunSpec, execution: Execution | None = None, whole_area: bool = False, wait: bool = True) -> Run:
+
+def make_run(spec: RunSpec, execution: Execution, whole_area: bool = False, wait: bool = True) -> Run:
     """Return the run of ``spec`` with its weights; train it, and the stages before it, where they are not there.
 
     ``whole_area``: score it there too; ``wait`` for another process that makes it, else `Busy`. Raises as `train`.
     """
-    execution = execution or Execution()
     if store.status(spec, whole_area) != "done":
         for stage in spec.chain[:-1]:
             with store.lock(stage.run_id, wait):
@@ -133,10 +133,9 @@ def _make_all(
     left = {run_id: spec for run_id, spec in specs.items() if run_id not in failures}
     parents = {run_id: spec.stage.parent.run_id if spec.stage else "" for run_id, spec in specs.items()}
     urgency = dict(costs)  # of a run and the longest chain of those that start from it
-    for spec in specs.values():
-        chain = [stage.run_id for stage in spec.chain if stage.run_id in specs]
-        for position, run_id in enumerate(chain):
-            urgency[run_id] = max(urgency[run_id], sum(costs[later] for later in chain[position:]))
+    for run_id, parent in reversed(parents.items()):  # parents stand before what starts from them
+        if parent in urgency:
+            urgency[parent] = max(urgency[parent], costs[parent] + urgency[run_id])
     count, workers, busy = len(left), min(workers, len(left)), set[str]()
     in_process = workers <= 1  # else in processes, whose death of too little memory is not that of this one
     quiet = execution.model_copy(update={"progress": execution.progress and in_process})

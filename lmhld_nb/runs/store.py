@@ -25,11 +25,18 @@ from tqdm import tqdm
 
 from lmhld_nb import patches, seals, sources
 from lmhld_nb.config import (
-    UserError, atomic_path, cannot_read, cannot_write, printable, runs_dir, safe_name, write_json,
+    UserError,
+    atomic_path,
+    cannot_read,
+    cannot_write,
+    printable,
+    runs_dir,
+    safe_name,
+    write_json,
 )  # fmt: skip
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.patches.batches import load_split
-from lmhld_nb.patches.patch_sets import Damaged, PatchSet, PatchSpec, is_cut
+from lmhld_nb.patches.patch_sets import PatchSet, PatchSpec
 from lmhld_nb.training import scoring, weights
 from lmhld_nb.training.hardware import portability
 from lmhld_nb.training.specs import Recipe, RunSpec
@@ -261,9 +268,8 @@ def patch_sets(spec: RunSpec, progress: bool = True) -> list[PatchSet]:
 
 def patch_set(spec: PatchSpec, progress: bool = True) -> PatchSet:
     """Return one PatchSet, cut where it is not there yet; `UserError` if the data set is not ready, or another one."""
-    if is_cut(spec):  # its name says from which content: no need to look at the data
-        with suppress(Damaged):  # it is cut again
-            return patches.load(spec)
+    with suppress(UserError):  # not cut yet, or damaged; its name says from which content: no need to look at the data
+        return patches.load(spec)
     dataset = sources.load(spec.dataset)
     if dataset.fingerprint != spec.fingerprint:
         change = f"its content is {dataset.fingerprint}, the run was planned on {spec.fingerprint}"
@@ -281,12 +287,13 @@ def window_counts(run: Run) -> pd.DataFrame:
     return _read_counts(run, scoring.WINDOWS_FILE, scoring.WINDOW_COLUMNS)
 
 
-def _read_counts(run: Run, name: str, columns: Sequence[str]) -> pd.DataFrame:
-    counts = scoring.read(run.folder / name, columns)
-    if counts is None:
-        way_out = "move the folder away and make the run again with `lmhld run`"
-        raise UserError(f"{run.folder / name}: missing or damaged; {way_out}")
-    return counts
+def _read_counts(run: Run, name: str, columns: list[str]) -> pd.DataFrame:
+    with suppress(OSError, ValueError):  # what pandas raises on a file it cannot parse is a ValueError
+        counts = pd.read_csv(run.folder / name, dtype={"scene": str, "stage": str})
+        if list(counts.columns) == columns:
+            return counts
+    way_out = "move the folder away and make the run again with `lmhld run`"
+    raise UserError(f"{run.folder / name}: missing or damaged; {way_out}")
 
 
 def remembered(run: Run, name: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -295,9 +302,9 @@ def remembered(run: Run, name: str, compute: Callable[[], Mapping[str, np.ndarra
     ``name`` stands for all that the arrays depend on but the run and its weights. UserError where a record lacks them.
     """
     path = run.folder / SHOWN / f"{safe_name(name, 'prediction')}-{run.metrics['weights']}.npz"
-    with suppress(FileNotFoundError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error):  # or damaged
-        with np.load(path, allow_pickle=False) as stored:
-            return dict(stored)
+    unreadable = (FileNotFoundError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error)
+    with suppress(*unreadable), np.load(path, allow_pickle=False) as stored:
+        return dict(stored)
     arrays: dict[str, Any] = dict(compute())
     if not run.spec.recipe.portable or portability(torch.device("cpu")) == "yes":
         with suppress(UserError), atomic_path(path) as temporary:  # a store may be read-only
@@ -324,7 +331,7 @@ def score_whole_area(run: Run, device: torch.device, progress: bool) -> None:
     (patch_set,) = patch_sets(run.spec, progress)
     model = run.model().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     scenes = sources.load(patch_set.spec.dataset).scenes_of(patch_set.spec.area)
-    windows = scoring.window_counts(model, patch_set, scenes, run.recipe, device, progress)
+    windows = scoring.window_counts(model, patch_set, scenes, run.recipe, progress)
     scoring.write(run.folder / scoring.WINDOWS_FILE, windows)
     scores = {name: counts.as_dict() for name, counts in scoring.whole_area(windows).items()}
     record = seals.sealed({"run_id": run.spec.run_id, **scores}, run.folder, [scoring.WINDOWS_FILE])

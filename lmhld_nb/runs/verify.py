@@ -1,9 +1,7 @@
 """Verify: published runs are trained again in a store of their own, and compared with their records."""
 
 import csv
-import hashlib
 import json
-import os
 import random
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,11 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-import lmhld_nb
-from lmhld_nb.config import ROOT, UserError, atomic_path, environment_set, printable
+from lmhld_nb.config import UserError, environment_set, printable
 from lmhld_nb.runs import store
 from lmhld_nb.runs.records import Records
 from lmhld_nb.runs.runner import make_runs
@@ -30,7 +26,7 @@ KEYS = ("epoch", "stage", "input", "area", "number", "scene", "row", "col")  # c
 MEASURED = {"seconds", "patches_per_second", "device", "portable", "files", "seal"}
 DIGESTS = ("metrics.json: parent_weights", "metrics.json: weights")
 LONGEST_DRAWN = 900
-"""Seconds that a drawn run and the stages before it took at most, so that two of them fit into a check of every push."""
+"""Seconds that a drawn run and the stages before it took at most: two of them fit into a check of every push."""
 
 
 def choose(

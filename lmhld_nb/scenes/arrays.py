@@ -40,8 +40,8 @@ def open_array(path: Path, key: str | None = None) -> Iterator[Any]:
             else:
                 file = stack.enter_context(h5py.File(path, "r"))
                 array = file[_choose(path, key, _datasets(file))]
-                if "MATLAB_class" in array.attrs:
-                    array = _Reversed(array)
+                if "MATLAB_class" in array.attrs:  # the file has MATLAB's axes the other way round
+                    array = array[()].T
         yield array
 
 
@@ -54,19 +54,6 @@ def array_keys(path: Path) -> list[str]:
             with h5py.File(path, "r") as file:
                 return _datasets(file)
         return [name for name, _, _ in scipy.io.whosmat(path)]
-
-
-class _Reversed:
-    """An array that MATLAB 7.3 wrote, with its axes in MATLAB's order: the file has them the other way round."""
-
-    def __init__(self, stored: h5py.Dataset) -> None:
-        self._stored, self.shape, self.dtype = stored, stored.shape[::-1], stored.dtype
-
-    def __getitem__(self, index: Any) -> np.ndarray:
-        index = index if isinstance(index, tuple) else (index,)
-        index += (slice(None),) * (len(self.shape) - len(index))
-        values: np.ndarray = self._stored[index[::-1]].T
-        return values
 
 
 def _datasets(file: h5py.File) -> list[str]:

@@ -113,15 +113,15 @@ def open_files(
                 raise UserError(f"{other.path}: covers other ground than {first.path.name}; cut them to one extent")
             yield replace(first, transform=transform, count=bands, read=partial(_stacked, files), names=())
             return
-        dtype, fill = _type_with_fill(first.dtype)
+        # A type that holds one value more than the files', which then means no data.
+        wider = np.dtype(f"i{min(8, 2 * first.dtype.itemsize)}")
+        dtype, fill = (first.dtype, math.nan) if first.dtype.kind == "f" else (wider, float(np.iinfo(wider).min))
         read = partial(_joined, files, windows, dtype, fill)
         yield replace(first, shape=shape, transform=transform, dtype=dtype, nodata=fill, read=read)
 
 
 def _describe(source: rasterio.DatasetReader, path: Path, nodata: Nodata) -> Raster:
     dtype = np.dtype(source.dtypes[0])
-    if dtype.kind == "c":
-        raise UserError(f"{path}: holds complex numbers; write their amplitude, or another real quantity, first")
     if len(types := dict.fromkeys(source.dtypes)) > 1:
         raise UserError(f"{path}: its bands are of several types ({', '.join(types)}); write all as one of them")
     nodata = rasters.holdable(source.nodata if nodata is None else nodata, dtype) or None
@@ -201,14 +201,6 @@ def _scaled(window: Window, scale: tuple[float, float]) -> Window:
     end_row = math.ceil((window.row + window.height) / down - 1e-6)
     end_col = math.ceil((window.col + window.width) / across - 1e-6)
     return Window(row, col, end_row - row, end_col - col)
-
-
-def _type_with_fill(dtype: np.dtype) -> tuple[np.dtype, float]:
-    """Return a type that holds the values of ``dtype`` and one more, which then means no data; and that value."""
-    if dtype.kind == "f":
-        return dtype, math.nan
-    wider = np.dtype(f"i{min(8, 2 * dtype.itemsize)}")
-    return wider, float(np.iinfo(wider).min)
 
 
 def _stacked(files: list[Raster], window: Window, indices: list[int]) -> np.ndarray:

@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -74,12 +75,11 @@ def device_name(device: torch.device) -> str:
 
 def cpu_name() -> str:
     """Return the processor's name as the system gives it."""
-    try:
+    with suppress(OSError):  # no Linux
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:  # no Linux
-        return platform.processor() or platform.machine()
-    name = re.search(r"^model name.*?:\s*(.+?)\s*$", text, re.MULTILINE)
-    return name[1] if name else platform.machine()
+        if name := re.search(r"^model name.*?:\s*(.+?)\s*$", text, re.MULTILINE):
+            return name[1]
+    return platform.processor() or platform.machine()
 
 
 def native_bf16(device: torch.device | None = None) -> bool:

@@ -27,20 +27,17 @@ Stages = Sequence[chains.EarlierStage]
 
 
 def train(
-    spec: RunSpec,
-    patch_sets: Sequence[PatchSet],
-    folder: Path,
-    execution: Execution | None = None,
-    earlier: Stages = (),
+    spec: RunSpec, patch_sets: Sequence[PatchSet], folder: Path, execution: Execution, earlier: Stages = ()
 ) -> dict[str, object]:
     """Train, validate, test and store one run, metrics.json last; take up where an earlier attempt stopped.
 
     A stage of a chain starts from the weights of the last of those ``earlier``, and is tested on the areas of all.
     UserError where the loss became NaN or infinite, memory or disk are full; Interrupted where a signal came.
     """
-    run = _Training(spec, patch_sets, folder, execution or Execution(), earlier)
+    run = _Training(spec, patch_sets, folder, execution, earlier)
     recipe, state = run.recipe, run.state
-    training, validation = chains.training_split(spec, patch_sets, earlier, run.device), run.split("val")
+    training = chains.training_split(spec, patch_sets, earlier, run.device)
+    validation = load_split(patch_sets, "val", run.device, recipe.normalise)
     pull = None
     if spec.stage is not None and spec.stage.ewc:
         pull = chains.consolidation(run.model, spec.stage.ewc, earlier, recipe, run.device)
@@ -93,9 +90,6 @@ class _Training:
         carried = {"precision": self.state.precision, "portable": self.state.portable}
         write_json(folder / "environment.json", {**environment(self.device), **carried})
 
-    def split(self, split: str) -> Batches:
-        return load_split(self.patch_sets, split, self.device, self.recipe.normalise)
-
     def save_checkpoint(self) -> None:
         weights.save_checkpoint(self.checkpoint, self.model, self.optimiser, self.copies, self.state, self.identity)
 
@@ -133,8 +127,7 @@ class _Training:
             for group in self.optimiser.param_groups:
                 group["lr"] = engine.learning_rate(recipe, state.epoch, state.step / len(order))
             if recipe.augment:
-                random = np.random.default_rng((seed, state.epoch, state.step))
-                images, masks = augment(images, masks, random)
+                images, masks = augment(images, masks, np.random.default_rng((seed, state.epoch, state.step)))
             # Dropout draws from torch's own generator: tie it to the step, so that a resumed run draws the same.
             step_seed = np.random.SeedSequence((seed, state.epoch, state.step)).generate_state(1, np.uint64)[0]
             torch.manual_seed(int(step_seed >> 1))
@@ -164,8 +157,9 @@ class _Training:
     def finish(self, steps: int) -> dict[str, object]:
         """Test the training and write what is left of its folder; return the content of metrics.json."""
         spec, state, folder = self.spec, self.state, self.folder
-        tested_epoch = state.epoch if self.recipe.keep == "last" else state.best_epoch
+        tested_epoch = state.epoch
         if self.recipe.keep == "best":
+            tested_epoch = state.best_epoch
             self.model.load_state_dict(self.copies["best"])
         tests, loss = scoring.test_counts(self.model, spec, self.patch_sets, self.earlier, self.recipe)
         scoring.write(folder / scoring.PATCHES_FILE, tests)
@@ -174,8 +168,7 @@ class _Training:
         test, path = scoring.total(counts).as_dict(), folder / "weights.safetensors"
         tensors = self.model.state_dict()
         weights.save(path, tensors, spec, self.patch_sets, test=test, precision=state.precision)
-        training_patches = sum(len(patches.where("train")) for patches in self.patch_sets)
-        patches_per_epoch = training_patches + sum(len(patches.where("val")) for patches in self.patch_sets)
+        train, val = (sum(len(patches.where(split)) for patches in self.patch_sets) for split in ("train", "val"))
         metrics: dict[str, object] = {
             "run_id": spec.run_id,
             "test": test,
@@ -190,9 +183,9 @@ class _Training:
             "steps": steps,
             **self.parent_weights,
             "weights": weights.digest(path),
-            "training_patches": training_patches,
+            "training_patches": train,
             "seconds": round(state.seconds, 3),
-            "patches_per_second": round(self.recipe.epochs * patches_per_epoch / max(state.seconds, 1e-9), 2),
+            "patches_per_second": round(self.recipe.epochs * (train + val) / max(state.seconds, 1e-9), 2),
             "device": device_name(self.device),
             "precision": state.precision,
             "portable": state.portable,

@@ -120,12 +120,7 @@ def earlier_scores(patches: pd.DataFrame, spec: RunSpec) -> dict[str, dict[str, 
 
 
 def window_counts(
-    model: nn.Module,
-    patches: PatchSet,
-    area_scenes: Sequence[Scene],
-    recipe: Recipe,
-    device: torch.device,
-    progress: bool = True,
+    model: nn.Module, patches: PatchSet, area_scenes: Sequence[Scene], recipe: Recipe, progress: bool = True
 ) -> pd.DataFrame:
     """Count each window of whole scenes at probability 0.5; windows have the patch size and do not overlap.
 
@@ -147,7 +142,7 @@ def window_counts(
                     continue
                 scaled = (values.astype(np.float32) - mean[:, None, None]) / std[:, None, None]
                 scaled[:, ~valid] = 0
-                counts = in_windows(_predict(model, scaled, size, recipe, device), truth == 1, known, size)
+                counts = in_windows(_predict(model, scaled, size, recipe), truth == 1, known, size)
                 for r, c in zip(*np.nonzero(counts.sum(axis=0)), strict=True):
                     window = (scene.name, strip.row + int(r) * size, int(c) * size)
                     rows.append([*window, int(window in trained), *counts[:, r, c].tolist()])
@@ -155,9 +150,9 @@ def window_counts(
 
 
 @torch.inference_mode()
-def _predict(model: nn.Module, scaled: np.ndarray, size: int, recipe: Recipe, device: torch.device) -> np.ndarray:
+def _predict(model: nn.Module, scaled: np.ndarray, size: int, recipe: Recipe) -> np.ndarray:
     """Return where windows of a strip (bands, height, width) are predicted as landslide, bool (height, width)."""
-    bands, height, width = scaled.shape
+    device, (bands, height, width) = next(model.parameters()).device, scaled.shape
     rows, cols = -(-height // size), -(-width // size)
     padded = np.pad(scaled, ((0, 0), (0, rows * size - height), (0, cols * size - width)))
     windows = padded.reshape(bands, rows, size, cols, size).transpose(1, 3, 0, 2, 4)
@@ -190,12 +185,3 @@ def write(path: Path, table: pd.DataFrame) -> None:
     """Write a table as CSV, its numbers to six digits, atomically; raises UserError if the folder cannot be written."""
     with atomic_path(path) as temporary:
         table.to_csv(temporary, index=False, na_rep="nan", float_format="%.6g")
-
-
-def read(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:
-    """Read counts that were written whole; None where they are missing or are something else."""
-    try:
-        counts = pd.read_csv(path, dtype={"scene": str, "stage": str})
-    except (OSError, ValueError):  # what pandas raises on a file it cannot parse is a ValueError
-        return None
-    return counts if list(counts.columns) == list(columns) else None

@@ -41,7 +41,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
         temporary.touch()
         mode = temporary.stat().st_mode
         try:
-            safetensors.torch.save_file(own, temporary, metadata=metadata)
+            safetensors.torch.save_file(own, temporary, metadata=metadata)  # not `save`: it takes twice their memory
         except safetensors.SafetensorError as error:
             raise OSError(str(error)) from error  # a full disk has no errno there
         temporary.chmod(mode)  # it makes files that only their owner may read, whatever the umask says
@@ -202,26 +202,18 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """
     tensors, card = read(path)
     with _one_line_errors(path):
-        if "members" not in card:
-            return _built(card, len(card["bands"]), tensors).eval(), card
-        prefixes = [f"{number}/" for number in range(len(card["members"]))]
-        parts = [{name[len(p) :]: value for name, value in tensors.items() if name.startswith(p)} for p in prefixes]
-        if sum(map(len, parts)) != len(tensors):
-            raise ValueError("it holds other networks than its card describes")
-        built = [_built(one, len(card["bands"]), part) for one, part in zip(card["members"], parts, strict=True)]
-        weights = [float(one["weight"]) for one in card["members"]]
-        return Ensemble(built, weights, float(card.get("temperature", 1.0))).eval(), card
-
-
-def _built(about: dict[str, Any], bands: int, tensors: dict[str, Tensor]) -> nn.Module:
-    if models.source_of(about["model"]) != about.get("source", ""):
-        raise UserError(f"the code of '{about['model']}' has changed since; train it again")
-    model = models.build(about["model"], bands, about["width"])
-    shapes, stored = ({name: value.shape for name, value in one.items()} for one in (model.state_dict(), tensors))
-    if stored != shapes:
-        raise ValueError(f"its weights are not those of the {about['model']} that its card describes")
-    model.load_state_dict(tensors)
-    return model
+        members: list[nn.Module] = []
+        for about in card.get("members", [card]):
+            if models.source_of(about["model"]) != about.get("source", ""):
+                raise UserError(f"the code of '{about['model']}' has changed since; train it again")
+            members.append(models.build(about["model"], len(card["bands"]), about["width"]))
+        model = members[0]
+        if "members" in card:
+            weights = [float(about["weight"]) for about in card["members"]]
+            model = Ensemble(members, weights, float(card.get("temperature", 1.0)))
+            tensors = {f"members.{name.replace('/', '.', 1)}": value for name, value in tensors.items()}
+        model.load_state_dict(tensors)
+        return model.eval(), card
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

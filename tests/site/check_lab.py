@@ -36,7 +36,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tiny.yaml").write_text(TINY, encoding="utf-8")
     (folder / "notebooks").mkdir()
     shutil.copy(ROOT / "pyproject.toml", folder)
-    shutil.copy(ROOT / "notebooks" / "jupyter_lab.json", folder / "notebooks")
     shutil.copytree(ROOT / "notebooks" / "jupyter_lab", folder / "notebooks" / "jupyter_lab")
     for name in ("00_start", "explorer"):
         text = (ROOT / "notebooks" / f"{name}.py").read_text(encoding="utf-8")
@@ -55,7 +54,7 @@ def server(folder: Path, twin_data: Path) -> Iterator[tuple[str, str]]:
         port = probe.getsockname()[1]
     token, address = secrets.token_hex(16), f"http://127.0.0.1:{port}"
     command = [
-        sys.executable, "-m", "jupyterlab", "--config=notebooks/jupyter_lab.json", "--no-browser", "--allow-root",
+        sys.executable, "-m", "jupyterlab", "--config=notebooks/jupyter_lab/config.py", "--no-browser", "--allow-root",
         f"--ServerApp.port={port}", f"--IdentityProvider.token={token}", "--ServerApp.port_retries=0",
     ]  # fmt: skip
     install = [sys.executable, "-m", "ipykernel", "install", "--prefix", str(folder)]

@@ -129,20 +129,6 @@ def test_layers_zoom_and_the_divide_change_the_picture(light: Watched) -> None:
         assert page.locator("#swipe span").all_inner_texts() == names
         press(page, "#divide", "ArrowRight", 20)
         changes("the divide by keyboard")
-        line = box_of(page.locator("#line"))
-        drag(page, line["x"], line["y"] + line["height"] / 2, -200)
-        changes("dragging the divide")
-        assert box_of(page.locator("#line"))["x"] < line["x"] - 150
-
-
-def test_values_show_under_the_pointer_and_at_the_cross(light: Watched) -> None:
-    page = opened(light)
-    box, here = box_of(page.locator("#map")), page.locator("#here")
-    page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.5)
-    text = here.inner_text()
-    assert re.match(r"Row \d+, column \d+ · .+: probability \d\.\d\d, (no )?landslide", text), text
-    press(page, "#map", "ArrowRight")
-    expect(here).not_to_have_text(text)
 
 
 def test_it_is_readable_light_and_dark_and_fits_a_phone(light: Watched, dark: Watched, phone: Watched) -> None:
