@@ -69,7 +69,7 @@ def edited(home: Path, path: Path, edit: Edit, fit: bool = False) -> Path:
         manifest = json.loads(members[records.MANIFEST])
         for owner in manifest["runs"]:
             files = {name.partition("/")[2]: data for name, data in members.items() if name.startswith(owner)}
-            manifest["runs"][owner] = records._digest(files)
+            manifest["runs"][owner] = records.digest(files)
         members[records.MANIFEST] = json.dumps(manifest).encode()
     return packed(path, *members.items())
 
