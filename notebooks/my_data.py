@@ -23,13 +23,14 @@ chapters: list = ["01", "02", "05"]  # those to run
 
 # %%
 import re
+import shutil
 from pathlib import Path
 
 import lmhld_nb as lm
 from lmhld_nb.book.chapters import make
-from lmhld_nb.sources.example import write_example
 
 import matplotlib.pyplot as plt
+import rasterio
 
 here = lm.config.workdir()
 # As people type them, in a terminal too: "blue green red nir", 02.
@@ -43,7 +44,20 @@ chapters = [number.zfill(2) for number in re.findall(r"\d+b?", str(chapters))]
 
 # %%
 example = here / "build" / "my-data-example"
-source = Path(folder).expanduser() if folder else write_example(example)
+source = Path(folder).expanduser() if folder else example
+if not folder:
+    scene = lm.sources.get("twin-smoke", progress=False).scenes_of("gorkha")[0]
+    for name in ("images", "masks"):
+        (example / name).mkdir(parents=True, exist_ok=True)
+    shutil.copy(scene.image, example / "images" / "a.tif")
+    with rasterio.open(scene.image) as image:
+        grid = {"crs": image.crs, "transform": image.transform}
+        size = {"height": image.height, "width": image.width, "count": 1}
+    labels = lm.scenes.read_all(scene)[1]
+    with rasterio.open(
+        example / "masks/a.tif", "w", dtype="uint8", **size, **grid
+    ) as mask:
+        mask.write((labels == 1).astype("uint8"), 1)
 
 # %% [markdown]
 # What does the book see in it? In a terminal: `lmhld data check FOLDER/images/a.tif`.
