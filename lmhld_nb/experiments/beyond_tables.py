@@ -53,12 +53,11 @@ def prevalence_table(base: Sequence[Run], background: Sequence[Run], resamples: 
         counts = np.stack([table[columns].to_numpy() for table in tables])
         for weight in sorted({0.0, natural}):
             groups, weights = (counts[:, kept], counts[:, ~kept]), (1.0, weight)
-            # The first run stands for all: they see the same windows.
-            landslide = sum(w * float(g[0][:, [0, 2]].sum()) for g, w in zip(groups, weights, strict=True))
-            pixels = sum(w * g.shape[1] for g, w in zip(groups, weights, strict=True)) * side**2
+            sums = sum(w * g.sum(axis=1) for g, w in zip(groups, weights, strict=True))
+            landslide = float(sums[0, [0, 2]].sum())  # the first run stands for all: they see the same windows
+            pixels = (kept.sum() + weight * (~kept).sum()) * side**2
             row: dict[str, Any] = {"training": training, "weight": weight, "prevalence": landslide / pixels}
             row |= {"natural": weight == natural, "kept": int(kept.sum()), "dropped": int((~kept).sum())}
-            sums = sum(w * g.sum(axis=1) for g, w in zip(groups, weights, strict=True))
             row |= {"false_alarms": (sums[:, 1] / (pixels - landslide)).mean()}
             row |= {"f1_sd": pd.Series(2 * sums[:, 0] / (2 * sums[:, 0] + sums[:, 1] + sums[:, 2])).std()}
             for score, interval in intervals.mixed(groups, weights, resamples).items():

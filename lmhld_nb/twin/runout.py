@@ -113,8 +113,7 @@ def put_slides(
             start, middle = lines[0][0], lines[0][len(line) // 2]
             if blocked[tuple(np.rint([start, middle]).astype(int).T)].any():
                 continue
-            grown = _grow(lines, int(size), blocked, rough, WIDTHS[kind[i]])
-            if grown is None:
+            if (grown := _grow(lines, int(size), blocked, rough, WIDTHS[kind[i]])) is None:
                 continue
             box, region, position, edge = grown
             placed.append(int(size))
@@ -169,8 +168,7 @@ def _grow(
     cost = distance / (0.5 * max(width, 1.0) * profile)
     cost += np.float32(0.32) * rough[window] * np.clip(cost, 0.25, 1.0)
     cost[~free] = np.inf
-    region = _take(cost, size)
-    if region is None:
+    if (region := _take(cost, size)) is None:
         return None
     outer = tuple(slice(max(s.start - GAP, 0), s.stop + GAP) for s in window)
     reached = np.zeros(blocked[outer].shape, np.uint8)

@@ -229,9 +229,8 @@ def write_polygons(path: Path, layers: dict[str, labels.Labels], recipe: AreaRec
     try:
         with config.atomic_path(path) as temporary:
             for name, label in layers.items():
+                mode = "a" if temporary.exists() else "w"
                 table = _outlines(label, recipe, transform)
-                table.to_file(
-                    temporary, layer=name, driver="GPKG", engine="pyogrio", mode="a" if temporary.exists() else "w"
-                )
+                table.to_file(temporary, layer=name, driver="GPKG", engine="pyogrio", mode=mode)
     except failures as error:  # of GDAL's, which knows no OSError
         raise config.cannot_write(path, OSError(" ".join(str(error).split())[:120])) from error
