@@ -17,8 +17,8 @@ from scipy import ndimage
 
 from lmhld_nb import paper, patches, scenes
 from lmhld_nb.config import UserError
+from lmhld_nb.mapping.files import colours
 from lmhld_nb.patches import measurements
-from lmhld_nb.plots import style
 from lmhld_nb.plots.data import WINDOWS
 from lmhld_nb.scenes import Scene
 from lmhld_nb.scenes.rasters import Window
@@ -94,10 +94,8 @@ def preview(scene: Scene, bands: tuple[str, ...]) -> tuple[np.ndarray, int]:
     """Return every n-th pixel of a scene as (rows, cols, 3), at most `SIDE` a side, landslides outlined; and n."""
     with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
         whole, step = Window(0, 0, *image.shape), -(-max(image.shape) // SIDE)
-        values = scenes.read_decimated(lambda window: image.read(window, bands), whole, step)
+        picture, _ = colours(image, bands, whole, step)
         landslide = scenes.read_decimated(labels.read, whole, step) == 1
-    colour = ("red", "green", "blue") if {"red", "green", "blue"} <= set(bands) else (bands * 3)[:3]
-    picture = style.rgb(values, bands, colour)
     picture[landslide & ~ndimage.binary_erosion(landslide)] = to_rgb("cyan")
     return picture, step
 
@@ -114,8 +112,8 @@ def _count_table(here: np.ndarray, everywhere: list[np.ndarray], least: float) -
     table = table.reindex(list(names)).fillna(0).astype(int).rename(index=names)
     table.loc["windows in all"] = [here.size, whole.size]
     kinds = [(colour, names[reason]) for reason, (colour, _) in WINDOWS.items()]
-    colours = (
+    legend = (
         f'<span style="background:{colour};border:1px solid #555">&emsp;</span>&nbsp;{html.escape(name)}'
         for colour, name in [*kinds, ("cyan", "outline of a landslide")]
     )
-    return table.to_html(classes="lmhld", border=0) + "<br>".join(colours)
+    return table.to_html(classes="lmhld", border=0) + "<br>".join(legend)

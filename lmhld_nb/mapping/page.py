@@ -11,7 +11,6 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import numpy as np
 import PIL.Image
 import rasterio
 import torch
+from IPython.display import HTML
 
 from lmhld_nb import models, scenes
 from lmhld_nb.config import UserError
@@ -151,19 +151,13 @@ def _predicted(run: Run, image: Image) -> np.ndarray:
     return files.rounded(prediction.whole(image, run.spec.bands, network, size))
 
 
-@dataclass(frozen=True)
-class Frame:
-    """A page that a notebook shows in a frame, ``height`` pixels high."""
-
-    page: str = field(repr=False)
-    height: int = 720
-
-    def _repr_html_(self) -> str:
-        style = f"width: 100%; height: {self.height}px; border: 0"
-        return f'<iframe title="Live map" style="{style}" srcdoc="{html.escape(self.page)}"></iframe>'
+def frame(text: str, height: int = 720) -> HTML:
+    """Return a page in a frame, ``height`` pixels high, for a notebook to show."""
+    style = f"width: 100%; height: {height}px; border: 0"
+    return HTML(f'<div><iframe title="Live map" style="{style}" srcdoc="{html.escape(text)}"></iframe></div>')
 
 
-def view(scene: Scene, runs: Run | Sequence[Run]) -> Frame:
+def view(scene: Scene, runs: Run | Sequence[Run]) -> HTML:
     """Show a scene in JupyterLab as a finished run maps it, or two of them side by side: the live map.
 
     The scene is mapped now. UserError where it cannot be read, or a run's weights are not here.
@@ -171,4 +165,4 @@ def view(scene: Scene, runs: Run | Sequence[Run]) -> Frame:
     runs = [runs] if isinstance(runs, Run) else list(runs)
     if not 1 <= len(runs) <= 2:
         raise UserError(f"view: {len(runs)} runs given; give one, or two to compare; `lmhld run` makes them")
-    return Frame(page(of_runs(scene, runs)))
+    return frame(page(of_runs(scene, runs)))
