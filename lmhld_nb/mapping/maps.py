@@ -4,7 +4,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict
 from functools import partial
@@ -39,7 +39,6 @@ from lmhld_nb.training import weights as networks
 
 STYLES = Path(__file__).parent / "styles"  # written by QGIS (tools/qgis_styles.py); viridis: seen by any colour vision
 Rows = Iterable[tuple[Window, np.ndarray]]
-Steep = Callable[[Window], np.ndarray]
 _RASTERS = (
     (map_folder.PROBABILITY, "float32", NO_PROBABILITY, "average", "probability of landslide"),
     (map_folder.UNCERTAINTY, "uint8", objects.NO_LABEL, "average", "uncertainty 1 - |2p - 1| in percent"),
@@ -100,13 +99,17 @@ def map_scene(
         warned = unlike(view, card, statistics)
         for line in warned:
             print(printable(f"lmhld: {scene.image.name}: {line}"), file=sys.stderr)
-        steep = partial(ground.is_steep, least=settings.least_slope) if ground and settings.least_slope else None
         predicted = prediction.predicted_rows(view, bands, statistics, network, size, settings.overlap)
         with closing(predicted) as rows, progress_bar(view.shape[0], f"map {scene.name}", "row", progress) as bar:
-            counts = _write_rasters(folder, image, view, _followed(rows, bar), threshold, steep, card["run_id"])
+            counts = _write_rasters(
+                folder, image, view, _followed(rows, bar), threshold, ground, settings.least_slope, card["run_id"]
+            )
         across, down = rasters.ground_pixel(image.crs, image.transform, image.shape)
         pixel_m2 = across * down if image.crs else image.pixel_m**2
-        cleaning = _cleaning(settings, pixel_m2, math.prod(image.shape) / math.prod(view.shape))
+        is_default = settings.min_area_px is None and settings.min_area_m2 is None
+        least_px = inputs.LEAST_PX * math.prod(image.shape) / math.prod(view.shape)  # of pixels as predicted
+        least_px, least_m2 = least_px if is_default else settings.min_area_px or 0, settings.min_area_m2 or 0
+        cleaning = Cleaning(least_px, least_m2, settings.fill_holes_m2 / pixel_m2, settings.smooth)
         polygons, found = _write_polygons(folder, image, cleaning, ground, searched)
         files.draw_overlay(folder, view, bands)
         report = {
@@ -146,7 +149,14 @@ def _followed(rows: Rows, bar: Any) -> Rows:
 
 
 def _write_rasters(
-    folder: Path, image: Image, view: Image, rows: Rows, threshold: float, steep: Steep | None, run: str
+    folder: Path,
+    image: Image,
+    view: Image,
+    rows: Rows,
+    threshold: float,
+    ground: Terrain | None,
+    least_slope: float,
+    run: str,
 ) -> dict[str, int]:
     """Write probability, uncertainty and mask on the grid of ``image`` from probabilities of ``view``; count pixels."""
     if view is not image:
@@ -163,8 +173,8 @@ def _write_rasters(
         for window, exact in rows:
             probability = files.rounded(exact)
             mask = (probability >= threshold).astype(np.uint8)
-            if steep is not None:
-                mask &= steep(window)
+            if ground is not None and least_slope:
+                mask &= ~(ground.at(window)[1] < least_slope)  # what is unknown stays
             landslide_px += int(np.count_nonzero(mask))
             unknown = probability < 0
             mask[unknown] = objects.NO_LABEL
@@ -206,13 +216,6 @@ def _add_style(path: Path) -> None:
     # As QGIS itself makes it when it saves a style in a GeoPackage.
     table = pd.DataFrame([layer | names | {"owner": "", "ui": "", "update_time": pd.Timestamp.now("UTC")}])
     pyogrio.write_dataframe(table, path, layer="layer_styles", driver="GPKG", FID="id")
-
-
-def _cleaning(settings: MapSettings, pixel_m2: float, pixels: float) -> Cleaning:
-    """Return what polygons are cleaned of, for pixels of so many m², ``pixels`` of them in one as predicted."""
-    is_default = settings.min_area_px is None and settings.min_area_m2 is None
-    least_px = inputs.LEAST_PX * pixels if is_default else settings.min_area_px or 0
-    return Cleaning(least_px, settings.min_area_m2 or 0, settings.fill_holes_m2 / pixel_m2, settings.smooth)
 
 
 def _resampled(coarse: Path, image: Image) -> Rows:

@@ -35,10 +35,6 @@ class Terrain:
         cells = np.ix_(rows // self.step, cols // self.step)
         return self.elevation[cells], self.slope[cells]
 
-    def is_steep(self, window: Window, least: float) -> np.ndarray:
-        """Return (rows, cols) of the image's pixels: False where the slope is below ``least`` degrees."""
-        return ~(self.at(window)[1] < least)
-
     def below(self, geometry: BaseGeometry) -> tuple[float, float]:
         """Return mean slope (degrees) and relief (m, highest less lowest) of the cells that a geometry touches."""
         left, bottom, right, top = geometry.bounds

@@ -148,7 +148,13 @@ def open_labels(scene: Scene, image: Image, layer: str | None = None) -> Iterato
         raise UserError(f"{scene.mask}: a mask has no layer '{layer}'; only polygons of synthetic scenes do")
     if scene.mask is not None and arrays.is_array_file(scene.mask):
         with arrays.open_array(scene.mask, scene.mask_key) as array:
-            yield _array_labels(scene, array, image.shape)
+            with readable(scene.mask, "damaged", "fetch it again", OSError):
+                codes = np.asarray(array[_position(scene, array, scene.mask)]).squeeze()
+            if codes.shape != image.shape:
+                other = f"the image {scene.image.name} has {image.shape}"
+                raise UserError(f"{scene.mask}: shape {codes.shape}, {other}; correct the pairing or the description")
+            labels = _decode(scene, codes)
+            yield Labels(lambda window: labels[_slices(window)])
     elif scene.mask is not None:
         with rasters.open_raster(scene.mask) as source:
             command = f"rio warp {shlex.quote(scene.mask.name)} aligned.tif --like {shlex.quote(scene.image.name)}"
@@ -282,16 +288,6 @@ def _array_image(scene: Scene, array: Any) -> Image:
 
     dtype, grid = np.dtype(array.dtype), Affine.identity()
     return Image(scene, Raster(scene.image, (rows, cols), dtype, None, grid, scene.nodata, count, read))
-
-
-def _array_labels(scene: Scene, array: Any, shape: tuple[int, int]) -> Labels:
-    with readable(scene.mask, "damaged", "fetch it again", OSError):
-        codes = np.asarray(array[_position(scene, array, scene.mask)]).squeeze()
-    if codes.shape != shape:
-        other = f"the image {scene.image.name} has {shape}"
-        raise UserError(f"{scene.mask}: shape {codes.shape}, {other}; correct the pairing or the description")
-    labels = _decode(scene, codes)
-    return Labels(lambda window: labels[_slices(window)])
 
 
 def _slices(window: Window) -> tuple[slice, slice]:
