@@ -99,7 +99,7 @@ def mix_strategy(patch_sets: Sequence[PatchSet], specs: Sequence[RunSpec]) -> Fi
 
 
 def part_strategy(order: Sequence[str], sizes: Mapping[str, int], rows: Sequence[Mapping[str, Treatment]]) -> Figure:
-    """Draw LMHLD_part: what becomes of layers as areas are added, one per stage (`part.schedule`; paper Fig 5)."""
+    """Draw LMHLD_part: what becomes of layers as areas are added (`chains.paper_schedule`; paper Fig 5)."""
     groups, boxes, arrows = list(rows[0]), {}, []
     for stage, row in enumerate(rows):
         for column, (group, treatment) in enumerate(row.items()):
