@@ -71,6 +71,7 @@ def run(
     experiment: Experiment = None,
     workers: Workers = None,
     device: Device = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be made, and make nothing")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train the missing runs of a profile. Finished ones are kept, published ones count as finished."""
@@ -89,6 +90,8 @@ def run(
     if recorded:
         text += f"; {len(recorded)} are recorded, {len(recorded & missing.keys())} of them made again for their weights"
     typer.echo(text)
+    if dry_run:
+        return
     runs.make_runs(specs, workers, _execution(study.profile, device, quiet), scored, ranks(planned))
 
 

@@ -88,18 +88,14 @@ def judge(probability: np.ndarray, labels: np.ndarray, blocks: np.ndarray, of_bl
     for fold in range(int(of_block.max()) + 1):
         held = of_block[:-1] == fold
         nested[held] = counts[held, _best_cut(counts[~held])]
-    temperature = _temperature(histogram.sum(axis=0))
+    # The temperature of the least cross-entropy.
+    logits, tried = logit((np.arange(BINS) + 0.5) / BINS), np.geomspace(0.25, 8, 81)
+    counted = histogram.sum(axis=0)
+    costs = [(counted * np.logaddexp(0, [logits / one, -logits / one])).sum() for one in tried]
+    temperature = float(tried[int(np.argmin(costs))])
     return Judged(nested, float(expit(logit(_best_cut(counts) / BINS) / temperature)), temperature)
 
 
 def _best_cut(counts: np.ndarray) -> int:
     """Return which threshold of 1 to BINS - 1, in steps of 1 / BINS, has the highest F1 over blocks."""
     return 1 + int(np.nanargmax(intervals.f1(counts.swapaxes(0, 1))[1:]))
-
-
-def _temperature(histogram: np.ndarray) -> float:
-    """Return the temperature of the least cross-entropy, of (2, BINS) counts of background and landslide."""
-    logits = logit((np.arange(BINS) + 0.5) / BINS)
-    tried = np.geomspace(0.25, 8, 81)
-    costs = [(histogram * np.logaddexp(0, [logits / one, -logits / one])).sum() for one in tried]
-    return float(tried[int(np.argmin(costs))])

@@ -72,7 +72,13 @@ def read(image: Image, file: LabelFile, bands: Sequence[str], patch: int | None 
         labels = np.where(known & ~_drawn(others, image.shape), BACKGROUND, UNLABELLED).astype(np.uint8)
         labels[is_landslide if searched is None else is_landslide & known] = LANDSLIDE
     else:
-        labels = _mask(image, file.path)
+        codes = codes_in(file.path)
+        if codes is None or LANDSLIDE not in codes or codes.keys() - {LANDSLIDE, BACKGROUND, UNLABELLED}:
+            held = "fractions" if codes is None else ", ".join(map(str, sorted(codes)[:6]))
+            mend = "write 1 for landslide, 0 for background, 255 for unlabelled ground"
+            raise UserError(f"{file.path}: holds {held}; {mend}")
+        with open_labels(Scene("labels", "labels", image.scene.image, image.scene.bands, file.path), image) as mask:
+            labels = mask.read(Window(0, 0, *image.shape))
         if searched is not None:
             labels[~searched] = UNLABELLED
         patch = patch or _patch_size(labels == LANDSLIDE, file.path)
@@ -99,15 +105,6 @@ def read(image: Image, file: LabelFile, bands: Sequence[str], patch: int | None 
         if not (part == code).any():
             raise UserError(f"{file.path}: labels hold no {name} where {scene} has data; {mend}")
     return Ground(image, tuple(bands), labels, part, values, patch, len(inventory.landslide_sizes(part)), notes)
-
-
-def _mask(image: Image, path: Path) -> np.ndarray:
-    codes = codes_in(path)
-    if codes is None or LANDSLIDE not in codes or codes.keys() - {LANDSLIDE, BACKGROUND, UNLABELLED}:
-        held = "fractions" if codes is None else ", ".join(map(str, sorted(codes)[:6]))
-        raise UserError(f"{path}: holds {held}; write 1 for landslide, 0 for background, 255 for unlabelled ground")
-    with open_labels(Scene(path.stem, path.stem, image.scene.image, image.scene.bands, path), image) as labels:
-        return labels.read(Window(0, 0, *image.shape))
 
 
 def _in_pixels(image: Image, path: Path, layer: str | None, notes: list[str]) -> gpd.GeoDataFrame:

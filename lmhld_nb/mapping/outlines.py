@@ -94,7 +94,12 @@ def outline(
     table = table[table["area_px"] >= cleaning.min_area_px].reset_index(drop=True)
     shapes = np.array(table.geometry, object)
     pixel = abs(transform.a)
-    shapes, counts["holes"] = _filled(shapes, cleaning.fill_holes_px * pixel * abs(transform.e))
+    least = cleaning.fill_holes_px * pixel * abs(transform.e)
+    counts["holes"] = 0
+    for number, shape in enumerate(shapes):
+        kept = [ring for ring in shape.interiors if shapely.Polygon(ring).area >= least]
+        counts["holes"] += len(shape.interiors) - len(kept)
+        shapes[number] = shapely.Polygon(shape.exterior, kept) if len(kept) < len(shape.interiors) else shape
     if cleaning.smooth:
         shapes = np.array([_smoothed(shape, pixel) for shape in shapes], object)
     # Where parts meet at a corner, an outline touches itself: as several polygons it is valid.
@@ -125,16 +130,6 @@ def outline(
     counts["small"] = counts["found"] - len(table) - inside
     table.insert(0, "id", np.arange(1, len(table) + 1))
     return table, unseen, counts
-
-
-def _filled(shapes: np.ndarray, least: float) -> tuple[np.ndarray, int]:
-    """Return polygons without their holes below ``least`` (in the square of their units), and how many these were."""
-    filled, holes = [], 0
-    for shape in shapes:
-        kept = [ring for ring in shape.interiors if shapely.Polygon(ring).area >= least]
-        holes += len(shape.interiors) - len(kept)
-        filled.append(shapely.Polygon(shape.exterior, kept) if len(kept) < len(shape.interiors) else shape)
-    return np.array(filled, object), holes
 
 
 def _smoothed(shape: shapely.Polygon, pixel: float) -> shapely.Polygon:

@@ -11,7 +11,6 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,12 +133,9 @@ def of_runs(scene: Scene, runs: Sequence[Run], **more: Any) -> dict[str, Any]:
         for run in runs:
             name = _title(run.spec.model)
             name = f"{name}, run {run.spec.run_id[:6]}" if name in networks else name
-            networks[name] = partial(_part, _predicted(run, image))
+            mapped = _predicted(run, image)
+            networks[name] = lambda window, values=mapped: values[window.as_slices]
         return describe(image, runs[0].spec.bands, networks, labels.read if labels else None, **more)
-
-
-def _part(values: np.ndarray, window: Window) -> np.ndarray:
-    return values[window.row : window.row + window.height, window.col : window.col + window.width]
 
 
 def _predicted(run: Run, image: Image) -> np.ndarray:

@@ -52,8 +52,11 @@ def scene_statistics(image: Image, bands: tuple[str, ...], squares: int = 64) ->
     """
     height, width = image.shape
     is_large = max(height, width) > 2048
-    step, side = (4, SQUARE) if is_large else (1, width)
-    rows, cols = _spread(height, width, squares) if is_large else (list(range(0, height, SQUARE)), [0])
+    high, wide = math.ceil(height / SQUARE), math.ceil(width / SQUARE) if is_large else 1
+    down = min(high, squares, max(1, math.isqrt(max(1, squares * high // wide)))) if is_large else high
+    step, side, across = (4, SQUARE, min(wide, max(1, squares // down))) if is_large else (1, width, 1)
+    pairs = ((high, down), (wide, across))
+    rows, cols = ((SQUARE * np.unique(np.linspace(0, n - 1, k).round().astype(int))).tolist() for n, k in pairs)
     count, sums, sums_of_squares = 0, np.zeros(len(bands)), np.zeros(len(bands))
     for row, col in itertools.product(rows, cols):
         window = Window(row, col, min(SQUARE, height - row), min(side, width - col))
@@ -69,15 +72,6 @@ def scene_statistics(image: Image, bands: tuple[str, ...], squares: int = 64) ->
         raise UserError(f"{image.scene.image}: every pixel is no data; {mend}")
     mean, std = (np.asarray(values, np.float32) for values in mean_and_std(sums, sums_of_squares, count))
     return mean, std
-
-
-def _spread(height: int, width: int, squares: int) -> tuple[list[int], list[int]]:
-    """Return first rows and columns of at most ``squares`` squares, spread evenly over a large image."""
-    high, wide = math.ceil(height / SQUARE), math.ceil(width / SQUARE)
-    down = min(high, squares, max(1, math.isqrt(max(1, squares * high // wide))))
-    across = min(wide, max(1, squares // down))
-    rows, cols = (np.linspace(0, end - 1, count).round().astype(int) for end, count in ((high, down), (wide, across)))
-    return (np.unique(rows) * SQUARE).tolist(), (np.unique(cols) * SQUARE).tolist()
 
 
 def read_checked(image: Image, window: Window, bands: tuple[str, ...]) -> np.ndarray:

@@ -158,8 +158,11 @@ def _inspect(spec: RunSpec) -> Run | str:
             return "its metrics.json is that of another run"
         if {stage.run_id for stage in spec.chain[:-1]} - set(metrics.get("earlier", ())):
             return "its metrics.json lacks the scores on earlier areas"
-        if spec.stage is not None and _has_other_weights(spec.stage.parent, metrics["parent_weights"]):
-            return "its parent has been made again, with other weights"
+        if spec.stage is not None:
+            began_with, parent = metrics["parent_weights"], runs_dir() / spec.stage.parent.run_id / "metrics.json"
+            with suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # one that is not there says nothing
+                if _read_json(parent)["weights"] != began_with:
+                    return "its parent has been made again, with other weights"
         if not is_record:
             (folder / WEIGHTS).open("rb").close()  # for an error that says why it cannot be read
             with safetensors.safe_open(folder / WEIGHTS, framework="pt") as tensors:
@@ -181,13 +184,6 @@ def _inspect(spec: RunSpec) -> Run | str:
 
 def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _has_other_weights(parent: RunSpec, weights: str) -> bool:
-    """Say whether a stage's parent has other weights than it began with; one that is not there cannot."""
-    with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-        return bool(_read_json(runs_dir() / parent.run_id / "metrics.json")["weights"] != weights)
-    return False
 
 
 def weights_damage(spec: RunSpec) -> str:

@@ -111,7 +111,8 @@ def open_files(
         if len(files) == bands and all(file.count == 1 for file in files):
             if other := next((file for file, own in zip(files, windows, strict=True) if own != windows[0]), None):
                 raise UserError(f"{other.path}: covers other ground than {first.path.name}; cut them to one extent")
-            yield replace(first, transform=transform, count=bands, read=partial(_stacked, files), names=())
+            stacked = replace(first, transform=transform, count=bands, names=())
+            yield replace(stacked, read=lambda window, of: np.concatenate([files[k].read(window, [0]) for k in of]))
             return
         # A type that holds one value more than the files', which then means no data.
         wider = np.dtype(f"i{min(8, 2 * first.dtype.itemsize)}")
@@ -201,10 +202,6 @@ def _scaled(window: Window, scale: tuple[float, float]) -> Window:
     end_row = math.ceil((window.row + window.height) / down - 1e-6)
     end_col = math.ceil((window.col + window.width) / across - 1e-6)
     return Window(row, col, end_row - row, end_col - col)
-
-
-def _stacked(files: list[Raster], window: Window, indices: list[int]) -> np.ndarray:
-    return np.concatenate([files[index].read(window, [0]) for index in indices])
 
 
 def _joined(

@@ -44,6 +44,11 @@ class Window:
         """The same rectangle as rasterio counts it (columns first)."""
         return rasterio.windows.Window(self.col, self.row, self.width, self.height)
 
+    @property
+    def as_slices(self) -> tuple[slice, slice]:
+        """The same rectangle of an array (rows, cols)."""
+        return slice(self.row, self.row + self.height), slice(self.col, self.col + self.width)
+
 
 def strips(shape: tuple[int, int], height: int) -> Iterator[Window]:
     """Yield full-width windows of at most ``height`` rows that together cover ``shape`` once."""

@@ -154,7 +154,7 @@ def open_labels(scene: Scene, image: Image, layer: str | None = None) -> Iterato
                 other = f"the image {scene.image.name} has {image.shape}"
                 raise UserError(f"{scene.mask}: shape {codes.shape}, {other}; correct the pairing or the description")
             labels = _decode(scene, codes)
-            yield Labels(lambda window: labels[_slices(window)])
+            yield Labels(lambda window: labels[window.as_slices])
     elif scene.mask is not None:
         with rasters.open_raster(scene.mask) as source:
             command = f"rio warp {shlex.quote(scene.mask.name)} aligned.tif --like {shlex.quote(scene.image.name)}"
@@ -281,17 +281,13 @@ def _array_image(scene: Scene, array: Any) -> Image:
     _check_band_count(scene, count)
 
     def read(window: Window, indices: list[int]) -> np.ndarray:
-        pixels = _slices(window)
+        pixels = window.as_slices
         with readable(scene.image, "damaged", "fetch it again", OSError):
             values = np.asarray(array[(*stack, *pixels) if last else (*stack, slice(None), *pixels)])
         return (values.transpose(2, 0, 1) if last else values)[indices]
 
     dtype, grid = np.dtype(array.dtype), Affine.identity()
     return Image(scene, Raster(scene.image, (rows, cols), dtype, None, grid, scene.nodata, count, read))
-
-
-def _slices(window: Window) -> tuple[slice, slice]:
-    return slice(window.row, window.row + window.height), slice(window.col, window.col + window.width)
 
 
 def _polygon_labels(scene: Scene, image: Image, layer: str | None) -> Labels:

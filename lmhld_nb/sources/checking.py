@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lmhld_nb.config import UserError
 from lmhld_nb.scenes import arrays, vectors
-from lmhld_nb.scenes.scene import Scene, open_image
+from lmhld_nb.scenes.scene import open_image
 from lmhld_nb.sources import archives, discovery, files
 from lmhld_nb.sources.descriptions import catalogue
 from lmhld_nb.sources.layout import Layout, resolve
@@ -42,7 +42,12 @@ def _describe_folder(root: Path) -> str:
         with suppress(UserError):  # it is another data set
             scenes = resolve(root, description, name)
             areas = ", ".join(dict.fromkeys(scene.area for scene in scenes))
-            lines.append(f"fits the data set '{name}': {len(scenes)} scenes, areas {areas}" + _unread(scenes[0]))
+            lines.append(f"fits the data set '{name}': {len(scenes)} scenes, areas {areas}")
+            try:
+                with open_image(scenes[0]):
+                    continue
+            except UserError as error:
+                lines[-1] += f"; but {error}"
     if len(lines) > 1:
         return "\n".join(lines)
     try:
@@ -54,14 +59,6 @@ def _describe_folder(root: Path) -> str:
         if isinstance(error, discovery.Ambiguous):
             lines += ["template for --layout:", error.template.rstrip()]
     return "\n".join(lines)
-
-
-def _unread(scene: Scene) -> str:
-    try:
-        with open_image(scene):
-            return ""
-    except UserError as error:
-        return f"; but {error}"
 
 
 def _describe_layer(path: Path, name: str, geometry: str | None) -> str:
