@@ -15,6 +15,9 @@ To be affordable, scenes are parts (1,024 px a side of Jinsha C and Moxi, all of
 of Bijie), patches have 64 px, and each network learns for 150 steps where `lmhld learn` takes 600: the networks are
 worse than those of a user, and what the table compares is candidates, not what can be reached.
 
+In learn.csv, `kept` is what the rule of that time kept (the start network unless another's lead was clear; now the
+mean), and draws 0 and 2 of Jinsha are the same place.
+
 Moxi and Bijie have no coordinates: they are given made-up ones. Bijie's pictures are laid out on one grid, with no data
 between them.
 
