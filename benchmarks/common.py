@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -35,6 +36,19 @@ def run_task(tasks: dict[str, Callable[..., dict[str, float]]], name: str, argum
     found = tasks[name](*arguments)
     seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - computed
     print(json.dumps({**found, "seconds": seconds, "cpu_seconds": cpu_seconds, "peak_mb": _peak_mb()}))
+
+
+def options_or_task(
+    parser: argparse.ArgumentParser, tasks: dict[str, Callable[..., dict[str, float]]]
+) -> argparse.Namespace:
+    """Return a benchmark's options; in a child of `measured`, do its task and leave instead."""
+    parser.add_argument("--task", help=argparse.SUPPRESS)
+    parser.add_argument("arguments", nargs="*", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.task:
+        run_task(tasks, options.task, options.arguments)
+        sys.exit()
+    return options
 
 
 def _peak_mb() -> float:

@@ -105,12 +105,7 @@ def main() -> None:
     """Measure and save the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, nargs="+", default=[2_000, 20_000])
-    parser.add_argument("--task")
-    parser.add_argument("arguments", nargs="*")
-    options = parser.parse_args()
-    if options.task:
-        common.run_task(TASKS, options.task, options.arguments)
-        return
+    options = common.options_or_task(parser, TASKS)
     rows = []
     for count in options.runs:
         folder = common.SCRATCH / f"growth-{count}"

@@ -151,12 +151,7 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=[4, 16])
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--keep", action="store_true", help="store the table although the scene is smaller")
-    parser.add_argument("--task")
-    parser.add_argument("arguments", nargs="*")
-    options = parser.parse_args()
-    if options.task:
-        common.run_task(TASKS, options.task, options.arguments)
-        return
+    options = common.options_or_task(parser, TASKS)
     folder, rows = str(make_scene(options.side)), []
     for width in options.widths:
         weights = str(make_weights(width, options.size))

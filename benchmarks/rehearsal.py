@@ -49,12 +49,7 @@ def main() -> None:
     parser.add_argument("--shares", type=float, nargs="+", default=[0.02, 0.1])
     parser.add_argument("--data", default="twin-edition")
     parser.add_argument("--layout", default="areas")
-    parser.add_argument("--task")
-    parser.add_argument("arguments", nargs="*")
-    options = parser.parse_args()
-    if options.task:
-        common.run_task(TASKS, options.task, options.arguments)
-        return
+    options = common.options_or_task(parser, TASKS)
     sys.path.append(str(ROOT / "tools"))
     import as_published
 

@@ -89,12 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--task")
-    parser.add_argument("arguments", nargs="*")
-    options = parser.parse_args()
-    if options.task:
-        common.run_task(TASKS, options.task, options.arguments)
-        return
+    options = common.options_or_task(parser, TASKS)
     folder = str(make_scene(options.side))
     rows = []
     for _ in range(options.rounds):

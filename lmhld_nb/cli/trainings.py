@@ -71,7 +71,7 @@ def run(
     experiment: Experiment = None,
     workers: Workers = None,
     device: Device = "auto",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be made, and make nothing")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be trained, and train nothing")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train the missing runs of a profile. Finished ones are kept, published ones count as finished."""
