@@ -114,11 +114,8 @@ def strategies(study: Study) -> dict[str, list[RunSpec]]:
     Itself; with one part of it undone; plain fine-tuning, with elastic weight consolidation, with replay (each at all
     settings, see `chosen_strategies`); all areas at once, in at least as many steps.
     """
-    settings, order, paper_rows = (
-        study.settings("part"),
-        first_order(study),
-        chains.paper_schedule(len(first_order(study))),
-    )
+    settings, order = study.settings("part"), first_order(study)
+    paper_rows = chains.paper_schedule(len(order))
     chained = partial(last_stages, study, order, networks=(settings.compared,), seeds=settings.seeds)
 
     def rows(changes: Mapping[Treatment, Treatment], groups: Sequence[str] = LAYER_GROUPS) -> list[Row]:
