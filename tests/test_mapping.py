@@ -182,7 +182,7 @@ def test_no_data_is_of_neither_class_at_any_resolution(tmp_path, weights, metres
 
 def test_the_trained_resolution_comes_from_the_card(tmp_path, weights):
     event = scene(tmp_path, blobs(100, 100, 6))
-    refuses("does not say at which resolution.*--resolution 3", draw, event, weights, tmp_path / "out", resolution="trained")
+    refuses("not say at which resolution.*--resolution 3", draw, event, weights, tmp_path / "out", resolution="trained")
     area = {"patch_size": 16, "mean": [700.0] * 4, "std": [90.0] * 4}
     areas = {name: {**area, "resolution_m": metres} for name, metres in (("far", 0.5), ("near", 4.5), ("none", None))}
     path = write_weights(tmp_path / "w.safetensors", areas=areas)

@@ -79,9 +79,7 @@ def describe(
         step = max(step + 1, math.floor(step * math.sqrt(size / largest)))
     across, down = rasters.ground_pixel(image.crs, image.transform, image.shape)
     pixel_m2 = across * down if image.crs else image.pixel_m**2
-    thinned = (
-        f"One pixel in {step} along rows and columns is shown and counted; scores differ from those of all pixels."
-    )
+    thinned = f"One pixel in {step} along rows and columns is shown and counted: scores differ from those of all."
     return {
         **{"title": image.scene.image.name, "about": about, "notes": [*notes, *[thinned] * (step > 1)]},
         **dict(zip(("height", "width"), (math.ceil(side / step) for side in shape), strict=True)),
