@@ -41,7 +41,7 @@ class EarlierStage:
 def paper_schedule(stages: int) -> list[dict[str, Treatment]]:
     """Return the paper's schedule as interpreted in the fidelity ledger, one row per stage; the first is all fresh.
 
-    Stage k reinitialises its input convolution and the normalisation after it, and freezes encoder levels 1…min(k-1, 4).
+    Stage k reinitialises its input convolution and the normalisation after it, freezes encoder levels 1…min(k-1, 4).
     """
     rows: list[dict[str, Treatment]] = [dict.fromkeys(LAYER_GROUPS, "fresh")]
     for stage in range(2, stages + 1):

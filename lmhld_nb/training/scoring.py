@@ -109,7 +109,7 @@ def validation_counts(
 
 
 def earlier_scores(patches: pd.DataFrame, spec: RunSpec) -> dict[str, dict[str, object]]:
-    """Return ``earlier`` and ``earlier_own_input`` of metrics.json: counts and scores by run id of the stage, by area."""
+    """Return ``earlier`` and ``earlier_own_input`` of metrics.json: counts and scores by run id and area."""
     scores: dict[str, dict[str, object]] = {}
     for key, input_of in (("earlier", "last"), ("earlier_own_input", "own")):
         for stage in spec.chain[:-1]:
