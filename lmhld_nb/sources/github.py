@@ -24,7 +24,7 @@ Place = Annotated[int, Field(ge=0, le=1_000_000)]
 class Mosaic(Layout):
     """Tiles of one scene, which becomes TO_rgb.npy (all bands, 0 to 255) and TO_mask.npy.
 
-    ``places`` gives a tile's upper left row and column by its {id} (others: left out); empty: they are the ids (128_512).
+    ``places`` gives a tile's upper left row and column by its {id} (others left out); empty: ids are these (128_512).
     """
 
     to: str = Field(pattern=r"^\w+$")
